@@ -1,0 +1,222 @@
+/*
+ * kernels.h - the door of the room: quantized block formats, packing, matrix and vector math.
+ *
+ * Every operation has a portable C version (kernels_portable.c) and versions for AVX2+FMA and AVX-512 VNNI. All
+ * versions read the same packed layout and give the same bits: the order of operations inside one output is fixed, and
+ * fused multiply-add is part of the definition (fmaf in C). So an answer depends neither on the
+ * machine's instruction set nor on how many tokens or sequences share a batch nor on the number of threads.
+ * kernels_select() fills the table with the best version the CPU has; QWEN_ISA=portable|avx2|avx512 forces one.
+ *
+ * Nothing here allocates, logs, fails or knows a model: sizes are checked by the callers (src/model).
+ */
+#ifndef QWEN_KERNELS_H
+#define QWEN_KERNELS_H
+
+#include <stdbool.h>
+#include <stddef.h>
+#include <stdint.h>
+
+/* GGUF's tensor type ids (ggml.h's numbering, a file format constant). */
+typedef enum TensorType
+{
+	TENSOR_F32 = 0,
+	TENSOR_F16 = 1,
+	TENSOR_Q4_0 = 2,
+	TENSOR_Q4_1 = 3,
+	TENSOR_Q5_0 = 6,
+	TENSOR_Q5_1 = 7,
+	TENSOR_Q8_0 = 8,
+	TENSOR_Q2_K = 10,
+	TENSOR_Q3_K = 11,
+	TENSOR_Q4_K = 12,
+	TENSOR_Q5_K = 13,
+	TENSOR_Q6_K = 14,
+	TENSOR_IQ4_NL = 20,
+	TENSOR_IQ4_XS = 23,
+	TENSOR_BF16 = 30,
+} TensorType;
+
+/* What a tensor type is in a file. */
+typedef struct TensorTypeInfo
+{
+	TensorType type;
+	const char *name;        /* "Q4_K" */
+	uint32_t block_elements; /* a row's length is a multiple of this */
+	uint32_t block_bytes;
+	bool can_pack; /* false: known from the format, but not computed with (yet) */
+} TensorTypeInfo;
+
+/* The row of the table for a GGUF type id, or NULL for an id that is not in it. */
+extern const TensorTypeInfo *tensor_type_info(uint32_t type);
+
+/* Bytes of one row of n_cols elements as it stands in a file; n_cols must be a multiple of block_elements. */
+extern size_t tensor_row_bytes(const TensorTypeInfo *info, uint32_t n_cols);
+
+/* Expand one row of a file to float. row: tensor_row_bytes() bytes, any alignment; out: [n_cols]. Needs can_pack. */
+extern void dequantize_row(TensorType type, const void *row, uint32_t n_cols, float *out);
+
+/* ---- packed matrices ------------------------------------------------------------------------------------------- */
+
+#define TILE_ROWS 32 /* output rows of a tile; the last tile of a matrix is padded with zero rows */
+
+/*
+ * A weight matrix in the layout that the kernels read: ceil(n_rows / TILE_ROWS) tiles one after the other, each
+ * 64-byte aligned. y = W x with W: [n_rows][n_cols]. Owns nothing.
+ */
+typedef struct PackedMatrix
+{
+	TensorType type;
+	uint32_t n_rows;
+	uint32_t n_cols;
+	const uint8_t *tiles;
+	size_t tile_bytes; /* packed_tile_bytes(type, n_cols) */
+} PackedMatrix;
+
+/* Bytes of one packed tile, a multiple of 64. */
+extern size_t packed_tile_bytes(TensorType type, uint32_t n_cols);
+
+static inline uint32_t
+packed_n_tiles(uint32_t n_rows)
+{
+	return (n_rows + TILE_ROWS - 1) / TILE_ROWS;
+}
+
+/* Pack n_rows (1 … TILE_ROWS) rows as they stand in a file into one tile (64-byte aligned). Threads may pack tiles side
+ * by side. */
+extern void pack_tile(TensorType type, const void *rows, uint32_t n_rows, uint32_t n_cols, uint8_t *tile);
+
+/* Expand one row of a packed matrix to float, exactly as dequantize_row does from the file. out: [n_cols] */
+extern void packed_row_expand(const PackedMatrix *matrix, uint32_t row, float *out);
+
+/* ---- activations ----------------------------------------------------------------------------------------------- */
+
+/*
+ * Quantized activations, one format for all quantized weight types: int8 in blocks of 32 along a row, in panels of up
+ * to PANEL_TOKENS tokens. For each block of 32 inputs a panel of T tokens holds int8 q[T][32]; float scale[T]; int16
+ * sums[T][2]        (sums of q over each half of the block) so T * 40 bytes. scale = max|x| / 127, q =
+ * round-to-nearest-even(x * (127 / max|x|)), both 0 for a block of zeros. The n_tokens rows of a step are cut into
+ * panels as evenly as possible; results do not depend on the cut.
+ */
+#define PANEL_TOKENS 6
+#define ACTIVATION_BLOCK 32
+#define ACTIVATION_BLOCK_BYTES 40 /* per token */
+
+extern uint32_t activations_n_panels(uint32_t n_tokens);
+extern void activations_panel_range(uint32_t n_tokens, uint32_t panel, uint32_t *first_token, uint32_t *n_panel_tokens);
+
+/* Bytes of all panels of n_tokens rows of n_cols (rounded up to ACTIVATION_BLOCK) inputs. */
+extern size_t activations_bytes(uint32_t n_tokens, uint32_t n_cols);
+
+/* ---- the table -------------------------------------------------------------------------------------------------- */
+
+#define KV_BLOCK_POSITIONS 32 /* positions in one block of the KV cache */
+
+typedef enum KvType
+{
+	KV_F16 = 0,
+	KV_F32 = 1,
+} KvType;
+
+/*
+ * One K or V slice of the cache: one block of KV_BLOCK_POSITIONS positions of one KV head of one layer, 64-byte
+ * aligned. K: [2][head_dim][16]  two halves of 16 positions, transposed so that 16 positions are computed side by side
+ *   V: [KV_BLOCK_POSITIONS][head_dim]
+ * Values over the range of F16 are clamped to it when they are stored, so that no infinity enters the cache.
+ * head_dim is a multiple of 16, at most 256.
+ */
+static inline size_t
+kv_slice_bytes(KvType type, uint32_t head_dim)
+{
+	return (size_t) KV_BLOCK_POSITIONS * head_dim * (type == KV_F16 ? 2 : 4);
+}
+
+/* Running softmax of one query row: out = sum_i exp(score_i - max) v_i, sum = sum_i exp(score_i - max). */
+typedef struct AttentionState
+{
+	float max; /* start with -INFINITY */
+	float sum; /* start with 0 */
+} AttentionState;
+
+typedef struct Kernels
+{
+	const char *name; /* "portable", "avx2", "avx512" */
+
+	/* Quantize rows of one panel: x: [n_tokens][x_stride], n_cols a multiple of 32 (n_tokens <= PANEL_TOKENS); out: the
+	 * panel. */
+	void (*quantize_panel)(const float *x, size_t x_stride, uint32_t n_tokens, uint32_t n_cols, uint8_t *panel);
+
+	/* y[t][0..31] = tile * x_t for n_tokens (1 … PANEL_TOKENS) tokens. next_tile: what will be read next (prefetch
+	 * hint, may be NULL). */
+	void (*matmul_quantized)(TensorType type, const uint8_t *tile, const uint8_t *panel, uint32_t n_tokens,
+							 uint32_t n_cols, float *y, size_t y_stride, const uint8_t *next_tile);
+
+	/* The same for F32, F16 and BF16 weights and float activations x: [n_tokens][x_stride]. */
+	void (*matmul_float)(TensorType type, const uint8_t *tile, const float *x, size_t x_stride, uint32_t n_tokens,
+						 uint32_t n_cols, float *y, size_t y_stride);
+
+	/* out[i] = x[i] / sqrt(mean(x^2) + epsilon) * weight[i]; out may be x (Zhang & Sennrich 2019) */
+	void (*rms_norm)(const float *x, const float *weight, uint32_t n, float epsilon, float *out);
+
+	/* Rotate pairs (i, i + head_dim/2) of one head by the angles whose cosines and sines are given: cos, sin:
+	 * [head_dim/2] (NeoX order, Su et al. 2021) */
+	void (*rope)(float *head, const float *cos, const float *sin, uint32_t head_dim);
+
+	/* gate[i] = gate[i] * sigmoid(gate[i]) * up[i] */
+	void (*silu_mul)(float *gate, const float *up, uint32_t n);
+
+	/* Store one position (0 … KV_BLOCK_POSITIONS-1) of a K or V slice from floats [head_dim]. */
+	void (*kv_store_k)(KvType type, void *slice, uint32_t position, const float *k, uint32_t head_dim);
+	void (*kv_store_v)(KvType type, void *slice, uint32_t position, const float *v, uint32_t head_dim);
+
+	/*
+	 * Let n_rows query rows see one KV block. q: [n_rows][head_dim], already scaled by 1/sqrt(head_dim); n_valid[r]:
+	 * how many of the block's positions row r may see (0 … 32); states: [n_rows]; out: [n_rows][head_dim],
+	 * unnormalized, starts as zeros. A row's result depends on that row alone. A row with n_valid 0 is left as it is.
+	 */
+	void (*attention_block)(KvType type, const void *k_slice, const void *v_slice, const float *q,
+							const uint8_t *n_valid, uint32_t n_rows, uint32_t head_dim, AttentionState *states,
+							float *out);
+
+	/* Merge a later piece into an earlier one (both unnormalized): the fixed-order merge of split sequences. */
+	void (*attention_merge)(AttentionState *state, float *out, const AttentionState *later, const float *later_out,
+							uint32_t head_dim);
+
+	/* Index of the largest of x[0 .. n); the first one when several are equal. NaN counts as smaller than all. */
+	uint32_t (*argmax)(const float *x, uint32_t n);
+} Kernels;
+
+/* The best table for this CPU, or the one that QWEN_ISA names if this CPU can run it. Never NULL. */
+extern const Kernels *kernels_select(void);
+
+/* A table by name, or NULL when there is none of that name or this CPU cannot run it. For tests. */
+extern const Kernels *kernels_by_name(const char *name);
+
+/* ---- matrix products over many tokens --------------------------------------------------------------------------- */
+
+/* The right-hand side: panels for quantized weights, rows for float weights (either may be NULL when not needed). */
+typedef struct MatmulInput
+{
+	uint32_t n_tokens;
+	const uint8_t *panels; /* activations_bytes(n_tokens, n_cols) */
+	const float *rows;     /* [n_tokens][row_stride] */
+	size_t row_stride;
+} MatmulInput;
+
+/* True when the type's kernels take panels (quantized), false when they take rows (float). */
+extern bool tensor_type_takes_panels(TensorType type);
+
+/*
+ * y[t][r] (+)= sum_c W[r][c] x[t][c] for the rows r of tiles first_tile … end_tile-1 and all tokens. add: add to what
+ * is in y. Streams the tiles once for few tokens, walks panels per tile (prefetching the next) for many. Threads take
+ * disjoint ranges of tiles; padding rows are not written.
+ */
+extern void matmul_tiles(const Kernels *kernels, const PackedMatrix *matrix, const MatmulInput *input,
+						 uint32_t first_tile, uint32_t end_tile, float *y, size_t y_stride, bool add);
+
+/* ---- conversions ------------------------------------------------------------------------------------------------ */
+
+extern float f16_to_f32(uint16_t half);
+extern uint16_t f32_to_f16(float value); /* round to nearest even; infinities stay */
+extern float bf16_to_f32(uint16_t half);
+
+#endif

@@ -1,0 +1,30 @@
+/*
+ * team.h - the thread team: OpenMP threads that live as long as the engine and run one parallel region a step.
+ *
+ * The caller's thread is member 0. Between regions the others sleep after a short spin, so an idle engine costs
+ * nothing. Inside a region team_barrier() is the only meeting point: a spin that yields when it lasts.
+ */
+#ifndef QWEN_TEAM_H
+#define QWEN_TEAM_H
+
+typedef struct Team Team;
+
+/* How many threads to use when nobody says: physical cores this process may run on, at most the cgroup's CPU quota, at
+ * least 1. */
+extern int team_default_threads(void);
+
+/* A team of n_threads (1 … 256), or NULL without memory. Freed by team_destroy. */
+extern Team *team_create(int n_threads);
+extern void team_destroy(Team *team);
+extern int team_size(const Team *team);
+
+/* Run work(argument, thread) on every member, thread 0 … size-1; returns when all have ended. */
+extern void team_run(Team *team, void (*work)(void *argument, int thread), void *argument);
+
+/* Meet all members; to be called by all or none of them inside work. */
+extern void team_barrier(Team *team);
+
+/* This member's part [*first, *end) of n items: contiguous, as even as can be. */
+extern void team_share(unsigned n, int thread, int n_threads, unsigned *first, unsigned *end);
+
+#endif

@@ -1,0 +1,103 @@
+/*
+ * utf8.c - well-formedness of UTF-8; see utf8.h.
+ */
+#include "utf8.h"
+
+int
+utf8_character_bytes(const char *text, size_t length)
+{
+	const unsigned char *bytes = (const unsigned char *) text;
+	unsigned char low = 0x80;
+	unsigned char high = 0xBF;
+	int n_bytes;
+
+	if (length == 0)
+		return 0;
+	if (bytes[0] < 0x80)
+		return 1;
+	if (bytes[0] < 0xC2 || bytes[0] > 0xF4)
+		return -1;
+	n_bytes = bytes[0] < 0xE0 ? 2 : bytes[0] < 0xF0 ? 3 : 4;
+	/* the second byte's range excludes overlong forms, surrogates and what lies over U+10FFFF */
+	if (bytes[0] == 0xE0)
+		low = 0xA0;
+	else if (bytes[0] == 0xED)
+		high = 0x9F;
+	else if (bytes[0] == 0xF0)
+		low = 0x90;
+	else if (bytes[0] == 0xF4)
+		high = 0x8F;
+	for (int i = 1; i < n_bytes; i++)
+	{
+		if ((size_t) i >= length)
+			return 0;
+		if (bytes[i] < low || bytes[i] > high)
+			return -1;
+		low = 0x80;
+		high = 0xBF;
+	}
+	return n_bytes;
+}
+
+bool
+utf8_is_valid(const char *text, size_t length)
+{
+	size_t offset = 0;
+
+	while (offset < length)
+	{
+		int n_bytes = utf8_character_bytes(text + offset, length - offset);
+
+		if (n_bytes <= 0)
+			return false;
+		offset += (size_t) n_bytes;
+	}
+	return true;
+}
+
+uint32_t
+utf8_code_point(const char *text, int n_bytes)
+{
+	const unsigned char *bytes = (const unsigned char *) text;
+
+	switch (n_bytes)
+	{
+		case 1:
+			return bytes[0];
+		case 2:
+			return (uint32_t) (bytes[0] & 0x1F) << 6 | (bytes[1] & 0x3F);
+		case 3:
+			return (uint32_t) (bytes[0] & 0x0F) << 12 | (uint32_t) (bytes[1] & 0x3F) << 6 | (bytes[2] & 0x3F);
+		default:
+			return (uint32_t) (bytes[0] & 0x07) << 18 | (uint32_t) (bytes[1] & 0x3F) << 12 |
+				   (uint32_t) (bytes[2] & 0x3F) << 6 | (bytes[3] & 0x3F);
+	}
+}
+
+int
+utf8_write(uint32_t code_point, char *out)
+{
+	if (code_point < 0x80)
+	{
+		out[0] = (char) code_point;
+		return 1;
+	}
+	if (code_point < 0x800)
+	{
+		out[0] = (char) (0xC0 | code_point >> 6);
+		out[1] = (char) (0x80 | (code_point & 0x3F));
+		return 2;
+	}
+	if (code_point < 0x10000)
+	{
+		out[0] = (char) (0xE0 | code_point >> 12);
+		out[1] = (char) (0x80 | (code_point >> 6 & 0x3F));
+		out[2] = (char) (0x80 | (code_point & 0x3F));
+		return 3;
+	}
+	out[0] = (char) (0xF0 | code_point >> 18);
+	out[1] = (char) (0x80 | (code_point >> 12 & 0x3F));
+	out[2] = (char) (0x80 | (code_point >> 6 & 0x3F));
+	out[3] = (char) (0x80 | (code_point & 0x3F));
+	return 4;
+}

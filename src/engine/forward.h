@@ -1,0 +1,42 @@
+/*
+ * forward.h - the transformer: one step takes a ragged batch of rows of many sequences through all layers.
+ *
+ * A row is one token of one sequence at one position. Decode rows and slices of prompts are the same thing here. One
+ * parallel region a step; nothing is allocated in it. What a row computes depends on its own sequence alone, bit for
+ * bit: not on other rows, on how a prompt is cut into steps, or on the number of threads.
+ */
+#ifndef QWEN_FORWARD_H
+#define QWEN_FORWARD_H
+
+#include "../../kernels/team.h"
+#include "kv_cache.h"
+
+typedef struct Forward Forward;
+
+typedef struct StepSequence
+{
+	const int32_t *tokens;     /* [n_tokens], each < vocab */
+	uint32_t n_tokens;         /* rows of this sequence in this step, at least 1 */
+	uint32_t first_position;   /* of tokens[0]; the positions before it are in the cache */
+	const uint32_t *kv_blocks; /* blocks of positions 0 … first_position + n_tokens - 1 */
+	uint32_t n_logits;         /* logits are wanted of the last n_logits rows (0 … n_tokens) */
+	bool want_hidden;          /* the final hidden states (after the output norm) of all its rows are wanted */
+} StepSequence;
+
+/* max_rows: rows of a step; max_logits: rows with logits; max_hidden: rows with hidden states. Memory is all taken
+ * here. */
+extern Status forward_create(const Model *model, KvPool *pool, Team *team, uint32_t max_rows, uint32_t max_sequences,
+							 uint32_t max_logits, Forward **forward);
+extern void forward_destroy(Forward *forward);
+
+/* Run one step. The caller keeps within the maxima and has taken the blocks. */
+extern void forward_step(Forward *forward, const StepSequence *sequences, uint32_t n_sequences);
+
+/* After a step: logits [vocab] of row i (0 … n_logits-1) of sequences[s]; valid until the next step. May be written to
+ * (the sampler works in place). */
+extern float *forward_logits(Forward *forward, uint32_t s, uint32_t i);
+
+/* After a step: hidden state [hidden] of row i of sequences[s] that wanted them. */
+extern const float *forward_hidden(const Forward *forward, uint32_t s, uint32_t i);
+
+#endif

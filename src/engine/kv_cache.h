@@ -1,0 +1,43 @@
+/*
+ * kv_cache.h - keys and values of past tokens, in blocks of KV_BLOCK_POSITIONS positions.
+ *
+ * One KvBudget for the engine (qwen.kv_cache_size: never more), one KvPool a model. A pool reserves address space for
+ * as many blocks as the whole budget could hold and makes them resident one by one; a block that is given back stays
+ * resident for the pool until another pool needs its bytes.
+ */
+#ifndef QWEN_KV_CACHE_H
+#define QWEN_KV_CACHE_H
+
+#include "../model/model.h"
+
+typedef struct KvBudget KvBudget;
+typedef struct KvPool KvPool;
+
+extern KvBudget *kv_budget_create(uint64_t limit_bytes);
+extern void kv_budget_destroy(KvBudget *budget); /* after its pools */
+extern uint64_t kv_budget_limit(const KvBudget *budget);
+extern uint64_t kv_budget_in_use(const KvBudget *budget); /* bytes of blocks that are taken */
+
+extern Status kv_pool_create(KvBudget *budget, const ModelHyper *hyper, KvType type, KvPool **pool);
+extern void kv_pool_destroy(KvPool *pool);
+
+/* Blocks for n_positions. */
+extern uint32_t kv_blocks_for(uint32_t n_positions);
+
+/* Bytes of one block: all layers, all KV heads, K and V. */
+extern uint64_t kv_pool_block_bytes(const KvPool *pool);
+
+/* The most blocks that this pool could ever have, were the budget all its own. */
+extern uint32_t kv_pool_max_blocks(const KvPool *pool);
+
+/* Take n blocks, all or none (false: not now). blocks: [n] */
+extern bool kv_pool_take(KvPool *pool, uint32_t n, uint32_t *blocks);
+extern void kv_pool_give(KvPool *pool, uint32_t n, const uint32_t *blocks);
+
+extern KvType kv_pool_type(const KvPool *pool);
+
+/* The K or V slice of one block, layer and KV head (layout: kernels.h). */
+extern void *kv_pool_k(const KvPool *pool, uint32_t block, uint32_t layer, uint32_t kv_head);
+extern void *kv_pool_v(const KvPool *pool, uint32_t block, uint32_t layer, uint32_t kv_head);
+
+#endif

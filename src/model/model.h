@@ -1,0 +1,141 @@
+/*
+ * model.h - the door of the room: a model, as the engine sees it.
+ *
+ * A model lives in an image: one memory file (memfd) that a loader process fills (model_load) and the engine maps
+ * read-only (model_open). The image holds a header, hyperparameters, tokenizer, chat template and the tensors packed
+ * for the kernels, so that opening reads no file and copies no weight. A half-filled image is never opened:
+ * its state word is written last.
+ */
+#ifndef QWEN_MODEL_H
+#define QWEN_MODEL_H
+
+#include "../../kernels/kernels.h"
+#include "../base/status.h"
+#include "chat_template.h"
+#include "tokenizer.h"
+
+typedef enum Architecture
+{
+	ARCHITECTURE_QWEN2 = 1, /* bias on Q, K, V */
+	ARCHITECTURE_QWEN3 = 2, /* per-head RMS norm on Q and K, no bias */
+} Architecture;
+
+typedef enum RopeScaling
+{
+	ROPE_SCALING_NONE = 0,
+	ROPE_SCALING_LINEAR = 1,
+	ROPE_SCALING_YARN = 2,
+} RopeScaling;
+
+typedef enum Pooling
+{
+	POOLING_UNSPECIFIED = 0, /* the file does not say: mean */
+	POOLING_MEAN = 1,
+	POOLING_CLS = 2,
+	POOLING_LAST = 3,
+} Pooling;
+
+#define MODEL_MAX_LAYERS 256
+#define MODEL_MAX_HEAD_DIM 256
+
+/* Hyperparameters, from the file's metadata; plain data, part of the image. */
+typedef struct ModelHyper
+{
+	uint32_t architecture; /* Architecture */
+	uint32_t n_layers;
+	uint32_t hidden;
+	uint32_t ffn;
+	uint32_t n_heads;
+	uint32_t n_kv_heads; /* divides n_heads */
+	uint32_t head_dim;   /* multiple of 16, at most MODEL_MAX_HEAD_DIM; the same for K and V */
+	uint32_t vocab;      /* rows of token_embd */
+	uint32_t context_length;
+	float rms_epsilon;
+	float rope_base;
+	uint32_t rope_scaling; /* RopeScaling */
+	float rope_factor;     /* 1: none */
+	uint32_t rope_original_context;
+	float yarn_attention_factor; /* 0: the default of the paper */
+	float yarn_beta_fast, yarn_beta_slow;
+	uint32_t pooling;      /* Pooling */
+	uint32_t has_sampling; /* 1: the file carries a generation config in general.sampling.*; only the given ones are set
+							  below */
+	float temperature, top_p, min_p, repetition_penalty; /* -1: not given */
+	int32_t top_k;                                       /* -1: not given */
+} ModelHyper;
+
+typedef struct ModelLayer
+{
+	PackedMatrix attn_q, attn_k, attn_v,
+		attn_output; /* [n_heads*head_dim][hidden], [n_kv_heads*head_dim][hidden] x2, [hidden][n_heads*head_dim] */
+	PackedMatrix ffn_gate, ffn_up, ffn_down;              /* [ffn][hidden] x2, [hidden][ffn] */
+	const float *attn_norm, *ffn_norm;                    /* [hidden] */
+	const float *attn_q_bias, *attn_k_bias, *attn_v_bias; /* NULL where the file has none */
+	const float *attn_q_norm, *attn_k_norm;               /* [head_dim], qwen3; else NULL */
+} ModelLayer;
+
+typedef struct Model
+{
+	char name[64];
+	uint64_t generation;
+	ModelHyper hyper;
+	PackedMatrix token_embedding; /* [vocab][hidden] */
+	PackedMatrix output;          /* [vocab][hidden]; the same tiles as token_embedding where the file ties them */
+	const float *output_norm;     /* [hidden] */
+	ModelLayer *layers;           /* [n_layers] */
+	Tokenizer *tokenizer;
+	ChatTemplate *chat_template; /* NULL where the template could not be parsed; then chat_template_error says why */
+	Status chat_template_error;
+	bool can_think;    /* the template has a switch for thinking or opens <think> itself */
+	const void *image; /* the mapping and its length; private to model.c */
+	size_t image_bytes;
+} Model;
+
+/* What model_load shall do. */
+typedef struct ModelLoadRequest
+{
+	int image_fd;          /* an empty memory file, read-write; on failure it is cut back to 0 bytes */
+	const char *directory; /* files are only below it, after resolving links */
+	const char *file;      /* relative to directory */
+	const char *name;      /* of the model, 1 … 63 bytes */
+	uint64_t generation;   /* not 0 */
+	bool allow_io_uring;   /* false: pread */
+	bool allow_direct_io;  /* false: buffered */
+	int n_threads;         /* that pack; 0: team_default_threads() */
+	uint64_t memory_limit; /* refuse an image of more bytes; 0: what the system and the cgroup have free */
+	void (*progress)(void *argument, uint64_t bytes_done,
+					 uint64_t bytes_total); /* or NULL; called from the calling thread */
+	void *progress_argument;
+} ModelLoadRequest;
+
+/* What model_load did. */
+typedef struct ModelLoadReport
+{
+	uint32_t
+		load_io; /* LoadIo of status_page.h: 1 io_uring direct, 2 io_uring buffered, 3 pread direct, 4 pread buffered */
+	char io_note[256]; /* why not io_uring with O_DIRECT; "" otherwise */
+	char architecture[32];
+	char quantization[32]; /* the type of most bytes */
+	uint64_t n_parameters;
+	uint64_t file_bytes;
+	uint64_t image_bytes;
+	ModelHyper hyper;
+} ModelLoadReport;
+
+/*
+ * Read a GGUF file, check all of it, pack it into the image. Errors name the file, the offset and what is wrong:
+ * NOT_FOUND no such file, NOT_ALLOWED outside the directory, INVALID_ARGUMENT corrupt, UNSUPPORTED architecture or
+ * type, TOO_LONG larger than memory (both numbers), UNAVAILABLE I/O error or out of memory.
+ */
+extern Status model_load(const ModelLoadRequest *request, ModelLoadReport *report);
+
+/* True and *generation when fd holds a complete image. */
+extern bool model_image_is_complete(int image_fd, uint64_t *generation);
+
+/* Map a complete image read-only and make a Model of it (tokenizer tables and template are built in private memory). */
+extern Status model_open(int image_fd, Model **model);
+
+/* Unmap and free; NULL is fine. */
+extern void model_close(Model *model);
+
+#endif

@@ -1,0 +1,236 @@
+/*
+ * protocol.h - everything that is said between a PostgreSQL backend (client) and qwen_engine.
+ *
+ * Transport: a SOCK_STREAM Unix socket "qwen_pg.sock" in the data directory, mode 0600; the engine also checks
+ * that the peer has its own user id. A connection carries any number of requests at once, told apart by
+ * the request id that the client chose; answers of different requests come in any order, those of one in order.
+ *
+ * Frame: a header of 16 bytes (FrameHeader, little-endian), then body_bytes of body. A frame that
+ * breaks a rule of this file (unknown type, too long, fields missing or left over) closes the connection it came on.
+ *
+ * A request's life, as seen on the wire:
+ *
+ *     client                      engine
+ *     REQUEST  ------------------>            renders the template, tokenizes, checks lengths
+ *              <------------------  ERROR     … it cannot be done: the end
+ *              <------------------  RESULT    … kinds that need no model step (see request_kind_is_immediate): the end
+ *              <------------------  ACCEPTED  prompt_tokens, max_tokens, kv need: the client may now charge limits
+ *     GO       ------------------>            queued; or CANCEL to give it up
+ *              <------------------  PIECE*    only when REQUEST_FLAG_STREAM is set
+ *              <------------------  DONE | RESULT | ERROR   the end
+ *     CANCEL   ------------------>            at any time after REQUEST; no answer follows, what crosses is ignored
+ *
+ * A client that closes its connection cancels all its requests. An id may be used again after the end.
+ */
+#ifndef QWEN_PROTOCOL_H
+#define QWEN_PROTOCOL_H
+
+#include "../base/bytes.h"
+#include "../base/status.h"
+
+#define PROTOCOL_VERSION 1
+#define PROTOCOL_SOCKET_NAME "qwen_pg.sock"
+
+#define PROTOCOL_HEADER_BYTES 16
+#define PROTOCOL_MAX_BODY_BYTES                                                                                        \
+	((uint32_t) 64 * 1024 * 1024)  /* a frame's body; a longer text is refused with 54000 by the client */
+#define PROTOCOL_MAX_NAME_BYTES 63 /* a model's name, as a PostgreSQL name */
+#define PROTOCOL_MAX_STOPS 16
+#define PROTOCOL_MAX_STOP_BYTES 1024
+#define PROTOCOL_MAX_REQUESTS_PER_CLIENT 4096 /* in flight on one connection; one more: ERROR 54000 */
+
+typedef enum FrameType
+{
+	/* client to engine */
+	FRAME_REQUEST = 1,
+	FRAME_GO = 2,     /* empty body */
+	FRAME_CANCEL = 3, /* empty body */
+	/* engine to client */
+	FRAME_ACCEPTED = 16,
+	FRAME_PIECE = 17,
+	FRAME_DONE = 18,
+	FRAME_RESULT = 19,
+	FRAME_ERROR = 20,
+} FrameType;
+
+typedef struct FrameHeader
+{
+	uint32_t body_bytes;
+	uint32_t request_id;
+	uint16_t type;    /* FrameType */
+	uint16_t version; /* PROTOCOL_VERSION */
+	uint32_t zero;    /* must be 0 */
+} FrameHeader;
+
+typedef enum RequestKind
+{
+	REQUEST_CHAT = 1,         /* messages (JSON) through the chat template, then generate */
+	REQUEST_GENERATE = 2,     /* text as it is (no template, no special tokens parsed), then generate */
+	REQUEST_EMBED = 3,        /* text -> RESULT_FLOATS */
+	REQUEST_TOKENIZE = 4,     /* text -> RESULT_TOKENS; parse_special as given */
+	REQUEST_DETOKENIZE = 5,   /* tokens -> RESULT_TEXT */
+	REQUEST_COUNT_TOKENS = 6, /* text -> RESULT_COUNT */
+	REQUEST_RENDER_CHAT = 7,  /* messages -> RESULT_TEXT, the exact prompt */
+} RequestKind;
+
+#define REQUEST_FLAG_STREAM 1u        /* send PIECE frames as text is sampled; else all content comes in DONE */
+#define REQUEST_FLAG_PARSE_SPECIAL 2u /* TOKENIZE only: added tokens in the text are recognised */
+#define REQUEST_FLAGS_KNOWN 3u
+
+/* Which members of SamplingOptions the caller gave; the others take the model's defaults. */
+typedef enum SamplingOptionBit
+{
+	OPTION_MAX_TOKENS = 1u << 0,
+	OPTION_TEMPERATURE = 1u << 1,
+	OPTION_TOP_P = 1u << 2,
+	OPTION_MIN_P = 1u << 3,
+	OPTION_TOP_K = 1u << 4,
+	OPTION_REPETITION_PENALTY = 1u << 5,
+	OPTION_PRESENCE_PENALTY = 1u << 6,
+	OPTION_FREQUENCY_PENALTY = 1u << 7,
+	OPTION_SEED = 1u << 8,
+	OPTION_THINKING = 1u << 9,
+	OPTION_THINKING_BUDGET = 1u << 10,
+} SamplingOptionBit;
+
+#define OPTIONS_KNOWN ((1u << 11) - 1)
+
+typedef struct SamplingOptions
+{
+	uint32_t given; /* SamplingOptionBit mask */
+	int32_t max_tokens;
+	double temperature; /* 0 (greedy) … 2 */
+	double top_p;       /* 0 … 1 */
+	double min_p;       /* 0 … 1 */
+	int32_t top_k;      /* 0: off */
+	double repetition_penalty;
+	double presence_penalty;
+	double frequency_penalty;
+	int64_t seed;
+	bool thinking;
+	int32_t thinking_budget;
+} SamplingOptions;
+
+/* Body of REQUEST. Spans point into the caller's memory (encode) or into the frame's body (decode). All text is UTF-8.
+ */
+typedef struct Request
+{
+	uint8_t kind; /* RequestKind */
+	uint32_t flags;
+	ByteSpan model;              /* name; not given: the model in the lowest serving slot */
+	ByteSpan text;               /* GENERATE, EMBED, TOKENIZE, COUNT_TOKENS */
+	ByteSpan messages;           /* CHAT, RENDER_CHAT: a JSON array */
+	ByteSpan tools;              /* CHAT, RENDER_CHAT: a JSON array, or not given */
+	ByteSpan instruction;        /* EMBED, or not given */
+	const unsigned char *tokens; /* DETOKENIZE: n_tokens little-endian int32; unaligned: read with request_token() */
+	uint32_t n_tokens;
+	uint32_t dimensions; /* EMBED: 0 = all */
+	uint32_t n_stops;
+	ByteSpan stops[PROTOCOL_MAX_STOPS]; /* none empty */
+	SamplingOptions options;
+} Request;
+
+/* Body of ACCEPTED. */
+typedef struct Accepted
+{
+	uint32_t prompt_tokens;
+	uint32_t max_tokens; /* that can be generated at most, after the defaults and the context; 0 for EMBED */
+} Accepted;
+
+typedef enum PieceKind
+{
+	PIECE_CONTENT = 0,
+	PIECE_THINKING = 1,
+} PieceKind;
+
+/* Body of PIECE: whole UTF-8 characters, never empty. */
+typedef struct Piece
+{
+	uint8_t kind; /* PieceKind */
+	ByteSpan text;
+} Piece;
+
+typedef enum FinishReason
+{
+	FINISH_STOP = 0,   /* the model ended its answer, or a stop string came */
+	FINISH_LENGTH = 1, /* max_tokens or the context is used up */
+	FINISH_TOOL_CALLS = 2,
+} FinishReason;
+
+/* Body of DONE. content and thinking are whole answers unless REQUEST_FLAG_STREAM was set (then empty). */
+typedef struct Done
+{
+	uint8_t finish_reason; /* FinishReason */
+	uint32_t prompt_tokens;
+	uint32_t cached_tokens;
+	uint32_t completion_tokens;
+	uint64_t queue_us; /* GO until the first step with it */
+	uint64_t ttft_us;  /* GO until the first sampled token */
+	uint64_t total_us; /* GO until the end */
+	ByteSpan model;
+	ByteSpan content;
+	ByteSpan thinking;   /* not given where the model did not think */
+	ByteSpan tool_calls; /* JSON array, or not given */
+} Done;
+
+typedef enum ResultKind
+{
+	RESULT_TOKENS = 1,
+	RESULT_TEXT = 2,
+	RESULT_COUNT = 3,
+	RESULT_FLOATS = 4,
+} ResultKind;
+
+/* Body of RESULT. */
+typedef struct Result
+{
+	uint8_t kind;                /* ResultKind */
+	uint32_t count;              /* RESULT_COUNT: the count; TOKENS, FLOATS: how many */
+	const unsigned char *values; /* TOKENS: int32, FLOATS: float32, little-endian, unaligned */
+	ByteSpan text;               /* RESULT_TEXT */
+	uint32_t prompt_tokens;
+} Result;
+
+/* Body of ERROR. */
+typedef struct ProtocolError
+{
+	uint16_t code; /* StatusCode, never STATUS_OK */
+	ByteSpan message;
+	ByteSpan detail; /* or not given */
+	ByteSpan hint;   /* or not given */
+} ProtocolError;
+
+/* True for kinds that are answered by RESULT at once, without ACCEPTED and GO. */
+extern bool request_kind_is_immediate(uint8_t kind);
+
+/* Token i of a DETOKENIZE request or a RESULT_TOKENS; float i of a RESULT_FLOATS. */
+extern int32_t protocol_token(const unsigned char *values, uint32_t i);
+extern float protocol_float(const unsigned char *values, uint32_t i);
+
+/*
+ * Append one whole frame (header and body) to writer. Failure (no memory, a limit of this file broken)
+ * shows in writer->failed or, for a limit, in the Status; then nothing usable was written.
+ */
+extern Status encode_request(ByteWriter *writer, uint32_t request_id, const Request *request);
+extern Status encode_empty(ByteWriter *writer, uint32_t request_id, FrameType type); /* GO, CANCEL */
+extern Status encode_accepted(ByteWriter *writer, uint32_t request_id, const Accepted *accepted);
+extern Status encode_piece(ByteWriter *writer, uint32_t request_id, const Piece *piece);
+extern Status encode_done(ByteWriter *writer, uint32_t request_id, const Done *done);
+extern Status encode_result(ByteWriter *writer, uint32_t request_id, const Result *result);
+extern Status encode_error(ByteWriter *writer, uint32_t request_id, const ProtocolError *error);
+
+/*
+ * Read a header from PROTOCOL_HEADER_BYTES bytes. from_client says which types are acceptable. An error means
+ * that the stream cannot be trusted any more and must be closed.
+ */
+extern Status decode_header(const unsigned char *bytes, bool from_client, FrameHeader *header);
+
+/* Read a body of exactly length bytes; every length, enum, flag and UTF-8 text is checked. Spans point into body. */
+extern Status decode_request(const unsigned char *body, size_t length, Request *request);
+extern Status decode_accepted(const unsigned char *body, size_t length, Accepted *accepted);
+extern Status decode_piece(const unsigned char *body, size_t length, Piece *piece);
+extern Status decode_done(const unsigned char *body, size_t length, Done *done);
+extern Status decode_result(const unsigned char *body, size_t length, Result *result);
+extern Status decode_error(const unsigned char *body, size_t length, ProtocolError *error);
+
+#endif

@@ -1,0 +1,99 @@
+/*
+ * status_page.h - the page of shared memory through which engine, loader, supervisor and backends see each other.
+ *
+ * The postmaster makes it (memfd, mapped before anything is forked, so that every backend has it and it survives a
+ * reset of all backends). The engine and the loader get it as descriptor ENGINE_FD_STATUS. Each member has one writer,
+ * named beside it; everybody else only reads. Readers in backends trust nothing: strings are copied and cut, numbers
+ * are shown, never used as an index.
+ */
+#ifndef QWEN_STATUS_PAGE_H
+#define QWEN_STATUS_PAGE_H
+
+#include <stdatomic.h>
+#include <stdint.h>
+
+#define STATUS_PAGE_MAGIC 0x51504731u /* "1GPQ" */
+#define STATUS_PAGE_VERSION 1
+#define STATUS_PAGE_MAX_SLOTS 32
+
+/* Descriptors of qwen_engine. */
+#define ENGINE_FD_LISTENER 3 /* serve: the listening socket */
+#define ENGINE_FD_DEATH 4    /* end of file here: the supervisor is gone, so exit */
+#define ENGINE_FD_STATUS 5   /* this page */
+#define ENGINE_FD_SLOT_0 6   /* serve: one read-only descriptor a slot; load: the one slot, read-write */
+
+/* How the loader read the file (SlotStatus.load_io). */
+typedef enum LoadIo
+{
+	LOAD_IO_NONE = 0,
+	LOAD_IO_URING_DIRECT = 1,   /* io_uring, O_DIRECT */
+	LOAD_IO_URING_BUFFERED = 2, /* io_uring; the file system refused O_DIRECT */
+	LOAD_IO_PREAD_DIRECT = 3,   /* pread, O_DIRECT; io_uring refused */
+	LOAD_IO_PREAD_BUFFERED = 4, /* pread; both refused */
+} LoadIo;
+
+typedef struct SlotStatus
+{
+	/* supervisor: which generation of the slot's image the engine shall serve; 0 = none. SIGUSR1 tells the engine to
+	 * look. */
+	_Atomic uint64_t wanted_generation;
+	/* engine: which generation it serves now; 0 = none (then the slot's memory may be given back) */
+	_Atomic uint64_t serving_generation;
+	/* engine: requests on this model that have not ended */
+	_Atomic uint32_t n_requests;
+	/* engine: why a wanted generation is not served, written before error_generation */
+	char serve_error[512];
+	_Atomic uint64_t error_generation;
+
+	/* loader: progress, in bytes of tensor data read and packed */
+	_Atomic uint64_t load_bytes_done;
+	_Atomic uint64_t load_bytes_total;
+	_Atomic uint32_t load_io; /* LoadIo */
+	_Atomic uint64_t load_us; /* time of the whole load, set at its end */
+	/* loader: when it exits with 1: what was wrong */
+	_Atomic uint32_t load_error_code; /* StatusCode */
+	char load_error[512];
+	char load_io_note[256]; /* why io_uring or O_DIRECT was not used; "" otherwise */
+
+	/* loader: what the image holds, written before it exits with 0 */
+	char architecture[32];
+	char quantization[32]; /* the type of most bytes, e.g. "Q4_1" */
+	uint64_t n_parameters;
+	uint64_t file_bytes;
+	uint64_t image_bytes;
+	uint32_t context_length;
+	uint32_t embedding_size;
+} SlotStatus;
+
+typedef struct StatusPage
+{
+	uint32_t magic;   /* postmaster */
+	uint32_t version; /* postmaster */
+	uint32_t n_slots; /* postmaster */
+	uint32_t unused;
+
+	/* engine, from here to the slots; all set to zero when it starts */
+	_Atomic uint64_t heartbeat_us; /* clock_now_us(), at least every 250 ms while idle and once a step */
+	_Atomic uint64_t n_steps;      /* steps finished; with step_running the watchdog sees a hang */
+	_Atomic uint32_t step_running; /* 1 inside a step */
+	_Atomic uint32_t ready;        /* 1: it listens */
+	_Atomic uint64_t started_us;   /* clock_now_us() at its start */
+	_Atomic uint32_t n_threads;
+	_Atomic uint32_t n_clients;
+	_Atomic uint32_t n_running;    /* requests in the batch */
+	_Atomic uint32_t n_waiting;    /* after GO, not yet in the batch */
+	_Atomic uint32_t batch_tokens; /* rows of the last step */
+	_Atomic uint64_t kv_bytes_total;
+	_Atomic uint64_t kv_bytes_used;
+	_Atomic uint64_t n_requests_done;
+	_Atomic uint64_t n_requests_failed;
+	_Atomic uint64_t n_requests_cancelled;
+	_Atomic uint64_t n_prompt_tokens;
+	_Atomic uint64_t n_generated_tokens;
+	_Atomic uint64_t step_us_total; /* time inside steps */
+	char isa[16];                   /* which kernels: "portable", "avx2", "avx512" */
+
+	SlotStatus slots[STATUS_PAGE_MAX_SLOTS];
+} StatusPage;
+
+#endif
