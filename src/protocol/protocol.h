@@ -200,6 +200,13 @@ typedef struct ProtocolError
 	ByteSpan hint;   /* or not given */
 } ProtocolError;
 
+/*
+ * The one place where the ranges of the common arguments are checked: by the client before sending and by the decoder.
+ * INVALID_ARGUMENT naming the argument, the range and the value. max_tokens' upper end (the context) is the engine's to
+ * check.
+ */
+extern Status sampling_options_check(const SamplingOptions *options);
+
 /* True for kinds that are answered by RESULT at once, without ACCEPTED and GO. */
 extern bool request_kind_is_immediate(uint8_t kind);
 

@@ -1,0 +1,277 @@
+/*
+ * decode.c - reading frames from bytes that cannot be trusted. Every body must be used up exactly.
+ *
+ * The layouts mirror encode.c. Text members must be valid UTF-8 without NUL; sizes are bounded by the frame itself.
+ */
+#include <string.h>
+
+#include "../base/utf8.h"
+#include "protocol_private.h"
+
+/* The members that the text of each request kind stands in. */
+static bool
+request_kind_is_known(uint8_t kind)
+{
+	return kind >= REQUEST_CHAT && kind <= REQUEST_RENDER_CHAT;
+}
+
+bool
+request_kind_is_immediate(uint8_t kind)
+{
+	return kind == REQUEST_TOKENIZE || kind == REQUEST_DETOKENIZE || kind == REQUEST_COUNT_TOKENS ||
+		   kind == REQUEST_RENDER_CHAT;
+}
+
+/* A value of 4 bytes at an address of any alignment. */
+static uint32_t
+value_at(const unsigned char *values, uint32_t i)
+{
+	const unsigned char *bytes = values + (size_t) i * 4;
+
+	return (uint32_t) bytes[0] | (uint32_t) bytes[1] << 8 | (uint32_t) bytes[2] << 16 | (uint32_t) bytes[3] << 24;
+}
+
+int32_t
+protocol_token(const unsigned char *values, uint32_t i)
+{
+	return (int32_t) value_at(values, i);
+}
+
+float
+protocol_float(const unsigned char *values, uint32_t i)
+{
+	uint32_t bits = value_at(values, i);
+	float value;
+
+	memcpy(&value, &bits, sizeof value);
+	return value;
+}
+
+Status
+decode_header(const unsigned char *bytes, bool from_client, FrameHeader *header)
+{
+	ByteReader reader;
+	bool known;
+
+	byte_reader_init(&reader, bytes, PROTOCOL_HEADER_BYTES);
+	header->body_bytes = read_u32(&reader);
+	header->request_id = read_u32(&reader);
+	header->type = read_u16(&reader);
+	header->version = read_u16(&reader);
+	header->zero = read_u32(&reader);
+	if (header->version != PROTOCOL_VERSION)
+		return status_error(STATUS_INVALID_ARGUMENT, "protocol version %u, expected %u", header->version,
+							PROTOCOL_VERSION);
+	if (header->zero != 0)
+		return status_error(STATUS_INVALID_ARGUMENT, "frame header is not followed by zeros");
+	known = from_client ? header->type >= FRAME_REQUEST && header->type <= FRAME_CANCEL
+						: header->type >= FRAME_ACCEPTED && header->type <= FRAME_ERROR;
+	if (!known)
+		return status_error(STATUS_INVALID_ARGUMENT, "unknown frame type %u", header->type);
+	if (header->body_bytes > PROTOCOL_MAX_BODY_BYTES)
+		return status_error(STATUS_INVALID_ARGUMENT, "frame body of %u bytes, at most %u are allowed",
+							header->body_bytes, PROTOCOL_MAX_BODY_BYTES);
+	if ((header->type == FRAME_GO || header->type == FRAME_CANCEL) && header->body_bytes != 0)
+		return status_error(STATUS_INVALID_ARGUMENT, "frame type %u has a body", header->type);
+	return status_ok();
+}
+
+/* A span of valid text; fails the reader when it is not. */
+static ByteSpan
+read_text(ByteReader *reader)
+{
+	ByteSpan span = {NULL, 0};
+	uint32_t length = read_u32(reader);
+
+	if (length == NOT_GIVEN_LENGTH || reader->failed)
+		return span;
+	span.data = read_raw(reader, length);
+	span.length = span.data ? length : 0;
+	if (span.data && (memchr(span.data, 0, length) || !utf8_is_valid(span.data, length)))
+		reader->failed = true;
+	return span;
+}
+
+/* ok when the body was read to its end without a failure. */
+static Status
+finish_body(const ByteReader *reader, const char *what)
+{
+	if (reader->failed)
+		return status_error(STATUS_INVALID_ARGUMENT, "malformed %s at byte %zu of %zu", what, reader->offset,
+							reader->length);
+	if (byte_reader_left(reader) != 0)
+		return status_error(STATUS_INVALID_ARGUMENT, "%zu bytes left over after %s", byte_reader_left(reader), what);
+	return status_ok();
+}
+
+static void
+read_options(ByteReader *reader, SamplingOptions *options)
+{
+	uint8_t thinking;
+
+	options->given = read_u32(reader);
+	options->max_tokens = (int32_t) read_u32(reader);
+	options->temperature = read_f64(reader);
+	options->top_p = read_f64(reader);
+	options->min_p = read_f64(reader);
+	options->top_k = (int32_t) read_u32(reader);
+	options->repetition_penalty = read_f64(reader);
+	options->presence_penalty = read_f64(reader);
+	options->frequency_penalty = read_f64(reader);
+	options->seed = (int64_t) read_u64(reader);
+	thinking = read_u8(reader);
+	options->thinking = thinking != 0;
+	options->thinking_budget = (int32_t) read_u32(reader);
+	if (thinking > 1 || (options->given & ~OPTIONS_KNOWN))
+		reader->failed = true;
+}
+
+/* Which texts a kind must and may have; a request with others is malformed. */
+static Status
+check_members(const Request *request)
+{
+	bool chat = request->kind == REQUEST_CHAT || request->kind == REQUEST_RENDER_CHAT;
+	bool wants_text = !chat && request->kind != REQUEST_DETOKENIZE;
+
+	if (chat != (request->messages.data != NULL))
+		return status_error(STATUS_INVALID_ARGUMENT, "request kind %u with%s messages", request->kind,
+							chat ? "out" : "");
+	if (wants_text != (request->text.data != NULL))
+		return status_error(STATUS_INVALID_ARGUMENT, "request kind %u with%s text", request->kind,
+							wants_text ? "out" : "");
+	if (!chat && request->tools.data)
+		return status_error(STATUS_INVALID_ARGUMENT, "request kind %u with tools", request->kind);
+	if (request->kind != REQUEST_DETOKENIZE && request->n_tokens)
+		return status_error(STATUS_INVALID_ARGUMENT, "request kind %u with tokens", request->kind);
+	return status_ok();
+}
+
+Status
+request_check(const Request *request)
+{
+	if (!request_kind_is_known(request->kind))
+		return status_error(STATUS_INVALID_ARGUMENT, "unknown request kind %u", request->kind);
+	if (request->flags & ~REQUEST_FLAGS_KNOWN)
+		return status_error(STATUS_INVALID_ARGUMENT, "unknown request flags %x", request->flags);
+	if (request->model.data && (request->model.length == 0 || request->model.length > PROTOCOL_MAX_NAME_BYTES))
+		return status_error(STATUS_INVALID_ARGUMENT, "a model's name has 1 to %d bytes, not %zu",
+							PROTOCOL_MAX_NAME_BYTES, request->model.length);
+	if (request->n_stops > PROTOCOL_MAX_STOPS)
+		return status_error(STATUS_INVALID_ARGUMENT, "stop must have at most %d elements, not %u", PROTOCOL_MAX_STOPS,
+							request->n_stops);
+	for (uint32_t i = 0; i < request->n_stops; i++)
+		if (!request->stops[i].data || request->stops[i].length == 0 ||
+			request->stops[i].length > PROTOCOL_MAX_STOP_BYTES)
+			return status_error(STATUS_INVALID_ARGUMENT, "stop[%u] must have between 1 and %d bytes, not %zu", i + 1,
+								PROTOCOL_MAX_STOP_BYTES, request->stops[i].length);
+	STATUS_TRY(check_members(request));
+	return sampling_options_check(&request->options);
+}
+
+Status
+decode_request(const unsigned char *body, size_t length, Request *request)
+{
+	ByteReader reader;
+
+	memset(request, 0, sizeof *request);
+	byte_reader_init(&reader, body, length);
+	request->kind = read_u8(&reader);
+	request->flags = read_u32(&reader);
+	request->model = read_text(&reader);
+	request->text = read_text(&reader);
+	request->messages = read_text(&reader);
+	request->tools = read_text(&reader);
+	request->instruction = read_text(&reader);
+	request->n_tokens = read_u32(&reader);
+	request->tokens = read_raw(&reader, (size_t) request->n_tokens * 4);
+	request->dimensions = read_u32(&reader);
+	request->n_stops = read_u32(&reader);
+	if (request->n_stops > PROTOCOL_MAX_STOPS)
+		return status_error(STATUS_INVALID_ARGUMENT, "request with %u stops, at most %d", request->n_stops,
+							PROTOCOL_MAX_STOPS);
+	for (uint32_t i = 0; i < request->n_stops; i++)
+		request->stops[i] = read_text(&reader);
+	read_options(&reader, &request->options);
+	STATUS_TRY(finish_body(&reader, "request"));
+	return request_check(request);
+}
+
+Status
+decode_accepted(const unsigned char *body, size_t length, Accepted *accepted)
+{
+	ByteReader reader;
+
+	byte_reader_init(&reader, body, length);
+	accepted->prompt_tokens = read_u32(&reader);
+	accepted->max_tokens = read_u32(&reader);
+	return finish_body(&reader, "accepted");
+}
+
+Status
+decode_piece(const unsigned char *body, size_t length, Piece *piece)
+{
+	ByteReader reader;
+
+	byte_reader_init(&reader, body, length);
+	piece->kind = read_u8(&reader);
+	piece->text = read_text(&reader);
+	if (piece->kind > PIECE_THINKING || piece->text.length == 0)
+		reader.failed = true;
+	return finish_body(&reader, "piece");
+}
+
+Status
+decode_done(const unsigned char *body, size_t length, Done *done)
+{
+	ByteReader reader;
+
+	byte_reader_init(&reader, body, length);
+	done->finish_reason = read_u8(&reader);
+	done->prompt_tokens = read_u32(&reader);
+	done->cached_tokens = read_u32(&reader);
+	done->completion_tokens = read_u32(&reader);
+	done->queue_us = read_u64(&reader);
+	done->ttft_us = read_u64(&reader);
+	done->total_us = read_u64(&reader);
+	done->model = read_text(&reader);
+	done->content = read_text(&reader);
+	done->thinking = read_text(&reader);
+	done->tool_calls = read_text(&reader);
+	if (done->finish_reason > FINISH_TOOL_CALLS)
+		reader.failed = true;
+	return finish_body(&reader, "done");
+}
+
+Status
+decode_result(const unsigned char *body, size_t length, Result *result)
+{
+	ByteReader reader;
+
+	memset(result, 0, sizeof *result);
+	byte_reader_init(&reader, body, length);
+	result->kind = read_u8(&reader);
+	result->prompt_tokens = read_u32(&reader);
+	result->count = read_u32(&reader);
+	if (result->kind == RESULT_TOKENS || result->kind == RESULT_FLOATS)
+		result->values = read_raw(&reader, (size_t) result->count * 4);
+	else if (result->kind == RESULT_TEXT)
+		result->text = read_text(&reader);
+	else if (result->kind != RESULT_COUNT)
+		reader.failed = true;
+	return finish_body(&reader, "result");
+}
+
+Status
+decode_error(const unsigned char *body, size_t length, ProtocolError *error)
+{
+	ByteReader reader;
+
+	byte_reader_init(&reader, body, length);
+	error->code = read_u16(&reader);
+	error->message = read_text(&reader);
+	error->detail = read_text(&reader);
+	error->hint = read_text(&reader);
+	if (error->code == STATUS_OK || error->code > STATUS_INTERNAL || !error->message.data)
+		reader.failed = true;
+	return finish_body(&reader, "error");
+}
