@@ -297,6 +297,18 @@ normalize_stretch(Tokenizer *tokenizer, const char *text, size_t length, size_t 
 	return status_ok();
 }
 
+/* Append text that is as it should be to the result, which has *n_out bytes. */
+static Status
+copy_unchanged(Tokenizer *tokenizer, const char *text, size_t length, size_t *n_out)
+{
+	if (length == 0)
+		return status_ok();
+	STATUS_TRY(reserve_normalized(tokenizer, *n_out + length));
+	memcpy(tokenizer->normalized + *n_out, text, length);
+	*n_out += length;
+	return status_ok();
+}
+
 /* Free what a giant text made large; called before the next text. */
 static void
 release_scratch(Tokenizer *tokenizer)
@@ -330,16 +342,12 @@ tokenizer_normalize(Tokenizer *tokenizer, const char *text, size_t length, const
 	release_scratch(tokenizer);
 	do
 	{
-		STATUS_TRY(reserve_normalized(tokenizer, n_out + (stretch - copied)));
-		memcpy(tokenizer->normalized + n_out, text + copied, stretch - copied);
-		n_out += stretch - copied;
+		STATUS_TRY(copy_unchanged(tokenizer, text + copied, stretch - copied, &n_out));
 		STATUS_TRY(normalize_stretch(tokenizer, text + stretch, stretch_end - stretch, &n_out));
 		copied = stretch_end;
 	} while (find_stretch(text, length, copied, &stretch, &stretch_end));
 
-	STATUS_TRY(reserve_normalized(tokenizer, n_out + (length - copied)));
-	memcpy(tokenizer->normalized + n_out, text + copied, length - copied);
-	n_out += length - copied;
+	STATUS_TRY(copy_unchanged(tokenizer, text + copied, length - copied, &n_out));
 	*normalized = tokenizer->normalized;
 	*normalized_length = n_out;
 	return status_ok();

