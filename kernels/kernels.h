@@ -145,10 +145,12 @@ typedef struct Kernels
 	 * panel. */
 	void (*quantize_panel)(const float *x, size_t x_stride, uint32_t n_tokens, uint32_t n_cols, uint8_t *panel);
 
-	/* y[t][0..31] = tile * x_t for n_tokens (1 … PANEL_TOKENS) tokens. next_tile: what will be read next (prefetch
-	 * hint, may be NULL). */
+	/*
+	 * y[t][0..31] = tile * x_t for n_tokens (1 … PANEL_TOKENS) tokens. next, next_bytes: what will be read after this
+	 * and is worth fetching meanwhile (next may be NULL).
+	 */
 	void (*matmul_quantized)(TensorType type, const uint8_t *tile, const uint8_t *panel, uint32_t n_tokens,
-							 uint32_t n_cols, float *y, size_t y_stride, const uint8_t *next_tile);
+							 uint32_t n_cols, float *y, size_t y_stride, const uint8_t *next, size_t next_bytes);
 
 	/* The same for F32, F16 and BF16 weights and float activations x: [n_tokens][x_stride]. */
 	void (*matmul_float)(TensorType type, const uint8_t *tile, const float *x, size_t x_stride, uint32_t n_tokens,

@@ -1,0 +1,361 @@
+/*
+ * lanes_avx2.h - sixteen lanes in two ymm registers; see ops.h for what each primitive means.
+ *
+ * There is no dot product of bytes here: maddubs adds pairs in 16 bits, which is exact for weights up to 128 (128 * 127
+ * * 2 < 2^15). So the biased bytes of Q8_0 (0 … 255) are made signed again and the sign is moved to the activations.
+ */
+#ifndef QWEN_LANES_H
+#define QWEN_LANES_H
+
+#include <immintrin.h>
+
+#define LANES_NAME "avx2"
+#define LANES_TABLE kernels_avx2
+
+typedef struct F32x16
+{
+	__m256 a, b;
+} F32x16;
+
+typedef struct I32x16
+{
+	__m256i a, b;
+} I32x16;
+
+typedef I32x16 U8x64;
+
+#define LANE static inline __attribute__((always_inline))
+
+LANE F32x16
+f_pair(__m256 a, __m256 b)
+{
+	return (F32x16){a, b};
+}
+LANE I32x16
+i_pair(__m256i a, __m256i b)
+{
+	return (I32x16){a, b};
+}
+LANE F32x16
+f_zero(void)
+{
+	return f_pair(_mm256_setzero_ps(), _mm256_setzero_ps());
+}
+LANE F32x16
+f_set(float x)
+{
+	return f_pair(_mm256_set1_ps(x), _mm256_set1_ps(x));
+}
+LANE F32x16
+f_load(const float *p)
+{
+	return f_pair(_mm256_loadu_ps(p), _mm256_loadu_ps(p + 8));
+}
+LANE void
+f_store(float *p, F32x16 x)
+{
+	_mm256_storeu_ps(p, x.a);
+	_mm256_storeu_ps(p + 8, x.b);
+}
+
+/* All ones in the lanes base + i < n. */
+LANE __m256i
+lane_mask(int base, unsigned n)
+{
+	return _mm256_cmpgt_epi32(_mm256_set1_epi32((int) n - base), _mm256_setr_epi32(0, 1, 2, 3, 4, 5, 6, 7));
+}
+
+LANE F32x16
+f_load_first(const float *p, unsigned n)
+{
+	return f_pair(_mm256_maskload_ps(p, lane_mask(0, n)), _mm256_maskload_ps(p + 8, lane_mask(8, n)));
+}
+LANE void
+f_store_first(float *p, F32x16 x, unsigned n)
+{
+	_mm256_maskstore_ps(p, lane_mask(0, n), x.a);
+	_mm256_maskstore_ps(p + 8, lane_mask(8, n), x.b);
+}
+LANE __m128i
+load128(const void *p)
+{
+	return _mm_loadu_si128((const __m128i *) p);
+}
+LANE F32x16
+f_load_f16(const void *p)
+{
+	return f_pair(_mm256_cvtph_ps(load128(p)), _mm256_cvtph_ps(load128((const char *) p + 16)));
+}
+
+LANE void
+f_store_f16(void *p, F32x16 x)
+{
+	_mm_storeu_si128((__m128i *) p, _mm256_cvtps_ph(x.a, _MM_FROUND_TO_NEAREST_INT | _MM_FROUND_NO_EXC));
+	_mm_storeu_si128((__m128i *) ((char *) p + 16),
+					 _mm256_cvtps_ph(x.b, _MM_FROUND_TO_NEAREST_INT | _MM_FROUND_NO_EXC));
+}
+
+LANE __m256
+half_bf16(const void *p)
+{
+	return _mm256_castsi256_ps(_mm256_slli_epi32(_mm256_cvtepu16_epi32(load128(p)), 16));
+}
+LANE F32x16
+f_load_bf16(const void *p)
+{
+	return f_pair(half_bf16(p), half_bf16((const char *) p + 16));
+}
+LANE __m128i
+load64(const void *p)
+{
+	return _mm_loadl_epi64((const __m128i *) p);
+}
+LANE F32x16
+f_load_u8(const uint8_t *p)
+{
+	return f_pair(_mm256_cvtepi32_ps(_mm256_cvtepu8_epi32(load64(p))),
+				  _mm256_cvtepi32_ps(_mm256_cvtepu8_epi32(load64(p + 8))));
+}
+LANE F32x16
+f_load_s8(const uint8_t *p)
+{
+	return f_pair(_mm256_cvtepi32_ps(_mm256_cvtepi8_epi32(load64(p))),
+				  _mm256_cvtepi32_ps(_mm256_cvtepi8_epi32(load64(p + 8))));
+}
+LANE F32x16
+f_add(F32x16 x, F32x16 y)
+{
+	return f_pair(_mm256_add_ps(x.a, y.a), _mm256_add_ps(x.b, y.b));
+}
+LANE F32x16
+f_sub(F32x16 x, F32x16 y)
+{
+	return f_pair(_mm256_sub_ps(x.a, y.a), _mm256_sub_ps(x.b, y.b));
+}
+LANE F32x16
+f_mul(F32x16 x, F32x16 y)
+{
+	return f_pair(_mm256_mul_ps(x.a, y.a), _mm256_mul_ps(x.b, y.b));
+}
+LANE F32x16
+f_div(F32x16 x, F32x16 y)
+{
+	return f_pair(_mm256_div_ps(x.a, y.a), _mm256_div_ps(x.b, y.b));
+}
+LANE F32x16
+f_fma(F32x16 x, F32x16 y, F32x16 z)
+{
+	return f_pair(_mm256_fmadd_ps(x.a, y.a, z.a), _mm256_fmadd_ps(x.b, y.b, z.b));
+}
+LANE F32x16
+f_fnma(F32x16 x, F32x16 y, F32x16 z)
+{
+	return f_pair(_mm256_fnmadd_ps(x.a, y.a, z.a), _mm256_fnmadd_ps(x.b, y.b, z.b));
+}
+LANE F32x16
+f_max(F32x16 x, F32x16 y)
+{
+	return f_pair(_mm256_max_ps(x.a, y.a), _mm256_max_ps(x.b, y.b));
+}
+LANE F32x16
+f_min(F32x16 x, F32x16 y)
+{
+	return f_pair(_mm256_min_ps(x.a, y.a), _mm256_min_ps(x.b, y.b));
+}
+LANE __m256
+abs256(__m256 x)
+{
+	return _mm256_and_ps(x, _mm256_castsi256_ps(_mm256_set1_epi32(0x7FFFFFFF)));
+}
+LANE F32x16
+f_abs(F32x16 x)
+{
+	return f_pair(abs256(x.a), abs256(x.b));
+}
+LANE F32x16
+f_round(F32x16 x)
+{
+	return f_pair(_mm256_round_ps(x.a, _MM_FROUND_TO_NEAREST_INT | _MM_FROUND_NO_EXC),
+				  _mm256_round_ps(x.b, _MM_FROUND_TO_NEAREST_INT | _MM_FROUND_NO_EXC));
+}
+LANE F32x16
+f_zero_nan(F32x16 x)
+{
+	return f_pair(_mm256_and_ps(x.a, _mm256_cmp_ps(x.a, x.a, _CMP_ORD_Q)),
+				  _mm256_and_ps(x.b, _mm256_cmp_ps(x.b, x.b, _CMP_ORD_Q)));
+}
+LANE F32x16
+f_first(F32x16 x, unsigned n, F32x16 other)
+{
+	return f_pair(_mm256_blendv_ps(other.a, x.a, _mm256_castsi256_ps(lane_mask(0, n))),
+				  _mm256_blendv_ps(other.b, x.b, _mm256_castsi256_ps(lane_mask(8, n))));
+}
+LANE F32x16
+f_from_i32(I32x16 x)
+{
+	return f_pair(_mm256_cvtepi32_ps(x.a), _mm256_cvtepi32_ps(x.b));
+}
+LANE I32x16
+i_from_f32(F32x16 x)
+{
+	return i_pair(_mm256_cvtps_epi32(x.a), _mm256_cvtps_epi32(x.b));
+}
+LANE __m256
+power256(__m256i n)
+{
+	return _mm256_castsi256_ps(_mm256_slli_epi32(_mm256_add_epi32(n, _mm256_set1_epi32(127)), 23));
+}
+LANE F32x16
+f_power_of_2(I32x16 n)
+{
+	return f_pair(power256(n.a), power256(n.b));
+}
+
+/* Fold 16 lanes: 8, 4, 2, 1 (the order that all versions share). */
+LANE float
+f_sum(F32x16 v)
+{
+	__m256 x = _mm256_add_ps(v.a, v.b);
+	__m128 y = _mm_add_ps(_mm256_castps256_ps128(x), _mm256_extractf128_ps(x, 1));
+
+	y = _mm_add_ps(y, _mm_movehl_ps(y, y));
+	return _mm_cvtss_f32(_mm_add_ss(y, _mm_movehdup_ps(y)));
+}
+
+LANE float
+f_largest(F32x16 v)
+{
+	__m256 x = _mm256_max_ps(v.a, v.b);
+	__m128 y = _mm_max_ps(_mm256_castps256_ps128(x), _mm256_extractf128_ps(x, 1));
+
+	y = _mm_max_ps(y, _mm_movehl_ps(y, y));
+	return _mm_cvtss_f32(_mm_max_ss(y, _mm_movehdup_ps(y)));
+}
+
+LANE I32x16
+i_zero(void)
+{
+	return i_pair(_mm256_setzero_si256(), _mm256_setzero_si256());
+}
+LANE I32x16
+i_add(I32x16 x, I32x16 y)
+{
+	return i_pair(_mm256_add_epi32(x.a, y.a), _mm256_add_epi32(x.b, y.b));
+}
+
+LANE int32_t
+i_sum(I32x16 v)
+{
+	__m256i x = _mm256_add_epi32(v.a, v.b);
+	__m128i y = _mm_add_epi32(_mm256_castsi256_si128(x), _mm256_extracti128_si256(x, 1));
+
+	y = _mm_add_epi32(y, _mm_shuffle_epi32(y, 0x4E));
+	return _mm_cvtsi128_si32(_mm_add_epi32(y, _mm_shuffle_epi32(y, 0xB1)));
+}
+
+/* The low byte of each lane. */
+LANE void
+i_store_s8(uint8_t *p, I32x16 v)
+{
+	const __m256i low = _mm256_setr_epi8(0, 4, 8, 12, -1, -1, -1, -1, -1, -1, -1, -1, -1, -1, -1, -1, 0, 4, 8, 12, -1,
+										 -1, -1, -1, -1, -1, -1, -1, -1, -1, -1, -1);
+	__m256i a = _mm256_shuffle_epi8(v.a, low), b = _mm256_shuffle_epi8(v.b, low);
+	int32_t four[4] = {_mm256_extract_epi32(a, 0), _mm256_extract_epi32(a, 4), _mm256_extract_epi32(b, 0),
+					   _mm256_extract_epi32(b, 4)};
+
+	memcpy(p, four, 16);
+}
+
+LANE I32x16
+i_pair_dot(const int16_t *pair, int16_t first, int16_t second)
+{
+	__m256i value = _mm256_set1_epi32(pair[0] * first + pair[1] * second);
+
+	return i_pair(value, value);
+}
+
+LANE U8x64
+b_load(const uint8_t *p)
+{
+	return i_pair(_mm256_load_si256((const __m256i *) p), _mm256_load_si256((const __m256i *) (p + 32)));
+}
+LANE __m256i
+and256(__m256i x, int mask)
+{
+	return _mm256_and_si256(x, _mm256_set1_epi8((char) mask));
+}
+LANE U8x64
+b_low(U8x64 x)
+{
+	return i_pair(and256(x.a, 15), and256(x.b, 15));
+}
+LANE U8x64
+b_high(U8x64 x)
+{
+	return i_pair(and256(_mm256_srli_epi16(x.a, 4), 15), and256(_mm256_srli_epi16(x.b, 4), 15));
+}
+LANE U8x64
+b_or(U8x64 x, U8x64 y)
+{
+	return i_pair(_mm256_or_si256(x.a, y.a), _mm256_or_si256(x.b, y.b));
+}
+
+LANE __m256i
+pair_to_4(__m256i x, int pair)
+{
+	return and256(pair < 2 ? _mm256_slli_epi16(x, 4 - 2 * pair) : _mm256_srli_epi16(x, 2 * pair - 4), 0x30);
+}
+
+/* Bit pair number pair (0 … 3) of each byte, moved to bits 4 and 5. */
+LANE U8x64
+b_pair_to_4(U8x64 x, int pair)
+{
+	return i_pair(pair_to_4(x.a, pair), pair_to_4(x.b, pair));
+}
+
+LANE U8x64
+b_broadcast4(const uint8_t *p)
+{
+	int32_t four;
+	__m256i all;
+
+	memcpy(&four, p, 4);
+	all = _mm256_set1_epi32(four);
+	return i_pair(all, all);
+}
+
+LANE __m256i
+dot256(__m256i acc, __m256i weights, __m256i x)
+{
+	return _mm256_add_epi32(acc, _mm256_madd_epi16(_mm256_maddubs_epi16(weights, x), _mm256_set1_epi16(1)));
+}
+
+LANE I32x16
+i_dot(I32x16 acc, U8x64 weights, U8x64 x)
+{
+	return i_pair(dot256(acc.a, weights.a, x.a), dot256(acc.b, weights.b, x.b));
+}
+
+/* weights hold w + 128: |w| times x with w's sign. */
+LANE __m256i
+dot_biased256(__m256i acc, __m256i weights, __m256i x)
+{
+	__m256i w = _mm256_xor_si256(weights, _mm256_set1_epi8((char) 0x80));
+
+	return dot256(acc, _mm256_abs_epi8(w), _mm256_sign_epi8(x, w));
+}
+
+LANE I32x16
+i_dot_biased(I32x16 acc, U8x64 weights, U8x64 x)
+{
+	return i_pair(dot_biased256(acc.a, weights.a, x.a), dot_biased256(acc.b, weights.b, x.b));
+}
+
+LANE I32x16
+i_start_biased(const int16_t *pair)
+{
+	(void) pair; /* the bias is taken off the weights themselves */
+	return i_zero();
+}
+
+#endif

@@ -1,0 +1,253 @@
+/*
+ * lanes_avx512.h - sixteen lanes in one zmm register; see ops.h for what each primitive means.
+ */
+#ifndef QWEN_LANES_H
+#define QWEN_LANES_H
+
+#include <immintrin.h>
+
+#define LANES_NAME "avx512"
+#define LANES_TABLE kernels_avx512
+
+typedef __m512 F32x16;
+typedef __m512i I32x16;
+typedef __m512i U8x64;
+
+#define LANE static inline __attribute__((always_inline))
+
+LANE F32x16
+f_zero(void)
+{
+	return _mm512_setzero_ps();
+}
+LANE F32x16
+f_set(float x)
+{
+	return _mm512_set1_ps(x);
+}
+LANE F32x16
+f_load(const float *p)
+{
+	return _mm512_loadu_ps(p);
+}
+LANE void
+f_store(float *p, F32x16 x)
+{
+	_mm512_storeu_ps(p, x);
+}
+LANE F32x16
+f_load_first(const float *p, unsigned n)
+{
+	return _mm512_maskz_loadu_ps((__mmask16) ((1u << n) - 1), p);
+}
+LANE void
+f_store_first(float *p, F32x16 x, unsigned n)
+{
+	_mm512_mask_storeu_ps(p, (__mmask16) ((1u << n) - 1), x);
+}
+LANE F32x16
+f_load_f16(const void *p)
+{
+	return _mm512_cvtph_ps(_mm256_loadu_si256((const __m256i *) p));
+}
+LANE void
+f_store_f16(void *p, F32x16 x)
+{
+	_mm256_storeu_si256((__m256i *) p, _mm512_cvtps_ph(x, _MM_FROUND_TO_NEAREST_INT | _MM_FROUND_NO_EXC));
+}
+LANE F32x16
+f_load_bf16(const void *p)
+{
+	return _mm512_castsi512_ps(_mm512_slli_epi32(_mm512_cvtepu16_epi32(_mm256_loadu_si256((const __m256i *) p)), 16));
+}
+LANE F32x16
+f_load_u8(const uint8_t *p)
+{
+	return _mm512_cvtepi32_ps(_mm512_cvtepu8_epi32(_mm_loadu_si128((const __m128i *) p)));
+}
+LANE F32x16
+f_load_s8(const uint8_t *p)
+{
+	return _mm512_cvtepi32_ps(_mm512_cvtepi8_epi32(_mm_loadu_si128((const __m128i *) p)));
+}
+LANE F32x16
+f_add(F32x16 a, F32x16 b)
+{
+	return _mm512_add_ps(a, b);
+}
+LANE F32x16
+f_sub(F32x16 a, F32x16 b)
+{
+	return _mm512_sub_ps(a, b);
+}
+LANE F32x16
+f_mul(F32x16 a, F32x16 b)
+{
+	return _mm512_mul_ps(a, b);
+}
+LANE F32x16
+f_div(F32x16 a, F32x16 b)
+{
+	return _mm512_div_ps(a, b);
+}
+LANE F32x16
+f_fma(F32x16 a, F32x16 b, F32x16 c)
+{
+	return _mm512_fmadd_ps(a, b, c);
+}
+LANE F32x16
+f_fnma(F32x16 a, F32x16 b, F32x16 c)
+{
+	return _mm512_fnmadd_ps(a, b, c);
+}
+LANE F32x16
+f_max(F32x16 a, F32x16 b)
+{
+	return _mm512_max_ps(a, b);
+}
+LANE F32x16
+f_min(F32x16 a, F32x16 b)
+{
+	return _mm512_min_ps(a, b);
+}
+LANE F32x16
+f_abs(F32x16 a)
+{
+	return _mm512_abs_ps(a);
+}
+LANE F32x16
+f_round(F32x16 a)
+{
+	return _mm512_roundscale_ps(a, _MM_FROUND_TO_NEAREST_INT | _MM_FROUND_NO_EXC);
+}
+LANE F32x16
+f_zero_nan(F32x16 a)
+{
+	return _mm512_maskz_mov_ps(_mm512_cmp_ps_mask(a, a, _CMP_ORD_Q), a);
+}
+LANE F32x16
+f_first(F32x16 a, unsigned n, F32x16 other)
+{
+	return _mm512_mask_mov_ps(other, (__mmask16) ((1u << n) - 1), a);
+}
+LANE F32x16
+f_from_i32(I32x16 a)
+{
+	return _mm512_cvtepi32_ps(a);
+}
+LANE I32x16
+i_from_f32(F32x16 a)
+{
+	return _mm512_cvtps_epi32(a);
+}
+LANE F32x16
+f_power_of_2(I32x16 n)
+{
+	return _mm512_castsi512_ps(_mm512_slli_epi32(_mm512_add_epi32(n, _mm512_set1_epi32(127)), 23));
+}
+
+/* Fold 16 lanes: 8, 4, 2, 1 (the order that all versions share). */
+LANE float
+f_sum(F32x16 a)
+{
+	__m256 x = _mm256_add_ps(_mm512_castps512_ps256(a), _mm512_extractf32x8_ps(a, 1));
+	__m128 y = _mm_add_ps(_mm256_castps256_ps128(x), _mm256_extractf128_ps(x, 1));
+
+	y = _mm_add_ps(y, _mm_movehl_ps(y, y));
+	return _mm_cvtss_f32(_mm_add_ss(y, _mm_movehdup_ps(y)));
+}
+
+LANE float
+f_largest(F32x16 a)
+{
+	return _mm512_reduce_max_ps(a);
+}
+
+LANE I32x16
+i_zero(void)
+{
+	return _mm512_setzero_si512();
+}
+LANE I32x16
+i_add(I32x16 a, I32x16 b)
+{
+	return _mm512_add_epi32(a, b);
+}
+LANE int32_t
+i_sum(I32x16 a)
+{
+	return _mm512_reduce_add_epi32(a);
+}
+LANE void
+i_store_s8(uint8_t *p, I32x16 a)
+{
+	_mm_storeu_si128((__m128i *) p, _mm512_cvtepi32_epi8(a));
+}
+
+LANE I32x16
+i_pair_dot(const int16_t *pair, int16_t first, int16_t second)
+{
+	int32_t both;
+
+	memcpy(&both, pair, 4);
+	return _mm512_dpwssd_epi32(
+		_mm512_setzero_si512(), _mm512_set1_epi32(both),
+		_mm512_set1_epi32((int32_t) ((uint32_t) (uint16_t) first | (uint32_t) (uint16_t) second << 16)));
+}
+
+LANE U8x64
+b_load(const uint8_t *p)
+{
+	return _mm512_load_si512(p);
+}
+LANE U8x64
+b_low(U8x64 a)
+{
+	return _mm512_and_si512(a, _mm512_set1_epi8(15));
+}
+LANE U8x64
+b_high(U8x64 a)
+{
+	return _mm512_and_si512(_mm512_srli_epi16(a, 4), _mm512_set1_epi8(15));
+}
+LANE U8x64
+b_or(U8x64 a, U8x64 b)
+{
+	return _mm512_or_si512(a, b);
+}
+
+/* Bit pair number pair (0 … 3) of each byte, moved to bits 4 and 5. */
+LANE U8x64
+b_pair_to_4(U8x64 a, int pair)
+{
+	U8x64 moved = pair < 2 ? _mm512_slli_epi16(a, 4 - 2 * pair) : _mm512_srli_epi16(a, 2 * pair - 4);
+
+	return _mm512_and_si512(moved, _mm512_set1_epi8(0x30));
+}
+
+LANE U8x64
+b_broadcast4(const uint8_t *p)
+{
+	int32_t four;
+
+	memcpy(&four, p, 4);
+	return _mm512_set1_epi32(four);
+}
+
+LANE I32x16
+i_dot(I32x16 acc, U8x64 weights, U8x64 x)
+{
+	return _mm512_dpbusd_epi32(acc, weights, x);
+}
+LANE I32x16
+i_dot_biased(I32x16 acc, U8x64 weights, U8x64 x)
+{
+	return _mm512_dpbusd_epi32(acc, weights, x);
+}
+LANE I32x16
+i_start_biased(const int16_t *pair)
+{
+	return i_pair_dot(pair, -128, -128);
+}
+
+#endif

@@ -1,0 +1,214 @@
+/*
+ * lanes_portable.h - sixteen lanes as plain C loops: the definition that the other versions are held against.
+ */
+#ifndef QWEN_LANES_H
+#define QWEN_LANES_H
+
+#include <math.h>
+
+#define LANES_NAME "portable"
+#define LANES_TABLE kernels_portable
+
+typedef struct F32x16
+{
+	float v[16];
+} F32x16;
+
+typedef struct I32x16
+{
+	int32_t v[16];
+} I32x16;
+
+typedef struct U8x64
+{
+	uint8_t v[64];
+} U8x64;
+
+#define LANE static inline
+#define LANES(i) for (unsigned i = 0; i < 16; i++)
+
+/* A function of lanes with one expression for lane i. */
+#define F_OP(name, arguments, expression)                                                                              \
+	LANE F32x16 name arguments                                                                                         \
+	{                                                                                                                  \
+		F32x16 out;                                                                                                    \
+		LANES(i) out.v[i] = (expression);                                                                              \
+		return out;                                                                                                    \
+	}
+
+F_OP(f_zero, (void), 0.0f)
+F_OP(f_set, (float x), x)
+F_OP(f_load, (const float *p), p[i])
+F_OP(f_load_first, (const float *p, unsigned n), i < n ? p[i] : 0.0f)
+F_OP(f_add, (F32x16 a, F32x16 b), a.v[i] + b.v[i])
+F_OP(f_sub, (F32x16 a, F32x16 b), a.v[i] - b.v[i])
+F_OP(f_mul, (F32x16 a, F32x16 b), a.v[i] * b.v[i])
+F_OP(f_div, (F32x16 a, F32x16 b), a.v[i] / b.v[i])
+F_OP(f_fma, (F32x16 a, F32x16 b, F32x16 c), fmaf(a.v[i], b.v[i], c.v[i]))
+F_OP(f_fnma, (F32x16 a, F32x16 b, F32x16 c), fmaf(-a.v[i], b.v[i], c.v[i]))
+F_OP(f_max, (F32x16 a, F32x16 b), a.v[i] > b.v[i] ? a.v[i] : b.v[i])
+F_OP(f_min, (F32x16 a, F32x16 b), a.v[i] < b.v[i] ? a.v[i] : b.v[i])
+F_OP(f_abs, (F32x16 a), fabsf(a.v[i]))
+F_OP(f_round, (F32x16 a), rintf(a.v[i]))
+F_OP(f_zero_nan, (F32x16 a), a.v[i] == a.v[i] ? a.v[i] : 0.0f)
+F_OP(f_first, (F32x16 a, unsigned n, F32x16 other), i < n ? a.v[i] : other.v[i])
+F_OP(f_from_i32, (I32x16 a), (float) a.v[i])
+F_OP(f_load_u8, (const uint8_t *p), (float) p[i])
+F_OP(f_load_s8, (const uint8_t *p), (float) (int8_t) p[i])
+
+LANE void
+f_store(float *p, F32x16 a)
+{
+	LANES(i) p[i] = a.v[i];
+}
+
+LANE void
+f_store_first(float *p, F32x16 a, unsigned n)
+{
+	LANES(i) if (i < n) p[i] = a.v[i];
+}
+
+LANE uint16_t
+load_half(const void *p, unsigned i)
+{
+	uint16_t half;
+
+	memcpy(&half, (const char *) p + 2 * i, 2);
+	return half;
+}
+
+F_OP(f_load_f16, (const void *p), f16_to_f32(load_half(p, i)))
+F_OP(f_load_bf16, (const void *p), bf16_to_f32(load_half(p, i)))
+
+LANE void
+f_store_f16(void *p, F32x16 a)
+{
+	LANES(i)
+	{
+		uint16_t half = f32_to_f16(a.v[i]);
+
+		memcpy((char *) p + 2 * i, &half, 2);
+	}
+}
+
+LANE I32x16
+i_from_f32(F32x16 a)
+{
+	I32x16 out;
+
+	/* what cvtps does with values that do not fit */
+	LANES(i) out.v[i] = a.v[i] >= -0x1p31f && a.v[i] < 0x1p31f ? (int32_t) rintf(a.v[i]) : INT32_MIN;
+	return out;
+}
+
+LANE F32x16
+f_power_of_2(I32x16 n)
+{
+	F32x16 out;
+
+	LANES(i)
+	{
+		uint32_t bits = (uint32_t) (n.v[i] + 127) << 23;
+
+		memcpy(&out.v[i], &bits, 4);
+	}
+	return out;
+}
+
+/* Fold 16 lanes: 8, 4, 2, 1 (the order that all versions share). */
+LANE float
+f_sum(F32x16 a)
+{
+	for (unsigned width = 8; width > 0; width /= 2)
+		for (unsigned i = 0; i < width; i++)
+			a.v[i] = a.v[i] + a.v[i + width];
+	return a.v[0];
+}
+
+LANE float
+f_largest(F32x16 a)
+{
+	for (unsigned width = 8; width > 0; width /= 2)
+		for (unsigned i = 0; i < width; i++)
+			a.v[i] = a.v[i] > a.v[i + width] ? a.v[i] : a.v[i + width];
+	return a.v[0];
+}
+
+LANE I32x16
+i_zero(void)
+{
+	return (I32x16){{0}};
+}
+
+LANE I32x16
+i_add(I32x16 a, I32x16 b)
+{
+	I32x16 out;
+
+	LANES(i) out.v[i] = (int32_t) ((uint32_t) a.v[i] + (uint32_t) b.v[i]);
+	return out;
+}
+
+LANE int32_t
+i_sum(I32x16 a)
+{
+	uint32_t sum = 0;
+
+	LANES(i) sum += (uint32_t) a.v[i];
+	return (int32_t) sum;
+}
+
+LANE void
+i_store_s8(uint8_t *p, I32x16 a)
+{
+	LANES(i) p[i] = (uint8_t) (uint32_t) a.v[i];
+}
+
+LANE I32x16
+i_pair_dot(const int16_t *pair, int16_t first, int16_t second)
+{
+	I32x16 out;
+
+	LANES(i) out.v[i] = pair[0] * first + pair[1] * second;
+	return out;
+}
+
+#define B_OP(name, arguments, expression)                                                                              \
+	LANE U8x64 name arguments                                                                                          \
+	{                                                                                                                  \
+		U8x64 out;                                                                                                     \
+		for (unsigned i = 0; i < 64; i++)                                                                              \
+			out.v[i] = (uint8_t) (expression);                                                                         \
+		return out;                                                                                                    \
+	}
+
+B_OP(b_load, (const uint8_t *p), p[i])
+B_OP(b_low, (U8x64 a), a.v[i] & 15)
+B_OP(b_high, (U8x64 a), a.v[i] >> 4)
+B_OP(b_or, (U8x64 a, U8x64 b), a.v[i] | b.v[i])
+B_OP(b_broadcast4, (const uint8_t *p), p[i % 4])
+
+/* Bit pair number pair (0 … 3) of each byte, moved to bits 4 and 5. */
+B_OP(b_pair_to_4, (U8x64 a, int pair), (a.v[i] >> (2 * pair) & 3) << 4)
+
+LANE I32x16
+i_dot(I32x16 acc, U8x64 weights, U8x64 x)
+{
+	for (unsigned i = 0; i < 64; i++)
+		acc.v[i / 4] += weights.v[i] * (int8_t) x.v[i];
+	return acc;
+}
+
+LANE I32x16
+i_dot_biased(I32x16 acc, U8x64 weights, U8x64 x)
+{
+	return i_dot(acc, weights, x);
+}
+
+LANE I32x16
+i_start_biased(const int16_t *pair)
+{
+	return i_pair_dot(pair, -128, -128);
+}
+
+#endif

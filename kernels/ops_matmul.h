@@ -1,0 +1,412 @@
+/*
+ * ops_matmul.h - quantizing activations and multiplying tiles, written once over sixteen lanes; see ops_vector.h for
+ * how.
+ *
+ * n_tokens is a constant in every kernel (the switch at the end makes one copy for each), so that accumulators are
+ * registers. For each block of 32 inputs: integer sums start with the correction for the weights' offset, gather the
+ * products, and go to the float accumulators with one fused multiply-add: the same order for every output whatever
+ * n_tokens is.
+ */
+
+#define EACH_TOKEN _Pragma("GCC unroll 8") for (uint32_t t = 0; t < n_tokens; t++)
+#define EACH_GROUP _Pragma("GCC unroll 2") for (int g = 0; g < 2; g++)
+
+static void
+op_quantize_panel(const float *x, size_t x_stride, uint32_t n_tokens, uint32_t n_cols, uint8_t *panel)
+{
+	for (uint32_t t = 0; t < n_tokens; t++)
+	{
+		uint8_t *block = panel;
+
+		for (uint32_t c = 0; c < n_cols; c += 32, block += (size_t) ACTIVATION_BLOCK_BYTES * n_tokens)
+		{
+			F32x16 a = f_load(x + t * x_stride + c), b = f_load(x + t * x_stride + c + 16);
+			float max = f_largest(f_max(f_abs(a), f_abs(b)));
+			F32x16 inverse = f_set(max > 0 ? 127.0f / max : 0.0f);
+			I32x16 qa = i_from_f32(f_mul(a, inverse)), qb = i_from_f32(f_mul(b, inverse));
+			float scale = max / 127.0f;
+			int16_t sums[2] = {(int16_t) i_sum(qa), (int16_t) i_sum(qb)};
+
+			i_store_s8(block + t * 32, qa);
+			i_store_s8(block + t * 32 + 16, qb);
+			memcpy(block + 32 * n_tokens + 4 * t, &scale, 4);
+			memcpy(block + 36 * n_tokens + 4 * t, sums, 4);
+		}
+	}
+}
+
+/* The panel's members for one block: quants of token t, its scale, its two sums. */
+LANE const uint8_t *
+panel_quants(const uint8_t *block, uint32_t t)
+{
+	return block + t * 32;
+}
+
+LANE F32x16
+panel_scale(const uint8_t *block, uint32_t n_tokens, uint32_t t)
+{
+	float scale;
+
+	memcpy(&scale, block + 32 * n_tokens + 4 * t, 4);
+	return f_set(scale);
+}
+
+LANE const int16_t *
+panel_sums(const uint8_t *block, uint32_t n_tokens, uint32_t t)
+{
+	return (const int16_t *) (block + 36 * n_tokens + 4 * t);
+}
+
+/* What comes next is asked for a share at a time, so that its reads overlap with this tile's products. */
+typedef struct Prefetch
+{
+	const uint8_t *at;
+	size_t lines_per_block;
+} Prefetch;
+
+LANE void
+prefetch_share(Prefetch *prefetch)
+{
+	for (size_t i = 0; i < prefetch->lines_per_block; i++, prefetch->at += 64)
+		__builtin_prefetch(prefetch->at, 0, 2);
+}
+
+/* 32 inputs whose weights are nibbles: products of both groups of rows with all tokens, onto sums. */
+LANE void
+dot_nibbles(const uint8_t *weights, const uint8_t *block, const uint32_t n_tokens, I32x16 sums[2][PANEL_TOKENS])
+{
+#pragma GCC unroll 4
+	for (int step = 0; step < 4; step++)
+	{
+		U8x64 w0 = b_load(weights + step * 128), w1 = b_load(weights + step * 128 + 64);
+		U8x64 low0 = b_low(w0), low1 = b_low(w1), high0 = b_high(w0), high1 = b_high(w1);
+
+		EACH_TOKEN
+		{
+			U8x64 x = b_broadcast4(panel_quants(block, t) + 4 * step);
+
+			sums[0][t] = i_dot(sums[0][t], low0, x);
+			sums[1][t] = i_dot(sums[1][t], low1, x);
+		}
+		EACH_TOKEN
+		{
+			U8x64 x = b_broadcast4(panel_quants(block, t) + 16 + 4 * step);
+
+			sums[0][t] = i_dot(sums[0][t], high0, x);
+			sums[1][t] = i_dot(sums[1][t], high1, x);
+		}
+	}
+}
+
+/* acc += integer sums * weight scale * activation scale */
+LANE void
+add_scaled(const uint8_t *block, const uint32_t n_tokens, F32x16 scale0, F32x16 scale1, I32x16 sums[2][PANEL_TOKENS],
+		   F32x16 acc[2][PANEL_TOKENS])
+{
+	EACH_TOKEN
+	{
+		F32x16 s = panel_scale(block, n_tokens, t);
+
+		acc[0][t] = f_fma(f_from_i32(sums[0][t]), f_mul(scale0, s), acc[0][t]);
+		acc[1][t] = f_fma(f_from_i32(sums[1][t]), f_mul(scale1, s), acc[1][t]);
+	}
+}
+
+/* acc += sign * sum of the block's activations * min: the part of a weight that does not depend on its quant. */
+LANE void
+add_minimums(const uint8_t *block, const uint32_t n_tokens, F32x16 min0, F32x16 min1, F32x16 acc[2][PANEL_TOKENS])
+{
+	EACH_TOKEN
+	{
+		F32x16 s = f_mul(f_from_i32(i_pair_dot(panel_sums(block, n_tokens, t), 1, 1)), panel_scale(block, n_tokens, t));
+
+		acc[0][t] = f_fma(min0, s, acc[0][t]);
+		acc[1][t] = f_fma(min1, s, acc[1][t]);
+	}
+}
+
+/* Integer sums begin with factor0 * sums[0] + factor1 * sums[1] of each token. */
+LANE void
+start_sums(const uint8_t *block, const uint32_t n_tokens, int16_t factor0, int16_t factor1,
+		   I32x16 sums[2][PANEL_TOKENS])
+{
+	EACH_TOKEN
+	{
+		sums[0][t] = i_pair_dot(panel_sums(block, n_tokens, t), factor0, factor1);
+		sums[1][t] = sums[0][t];
+	}
+}
+
+LANE void
+block_q4_0(const uint8_t *tile, const uint8_t *block, const uint32_t n_tokens, F32x16 acc[2][PANEL_TOKENS])
+{
+	I32x16 sums[2][PANEL_TOKENS];
+
+	start_sums(block, n_tokens, -8, -8, sums);
+	dot_nibbles(tile + 64, block, n_tokens, sums);
+	add_scaled(block, n_tokens, f_load_f16(tile), f_load_f16(tile + 32), sums, acc);
+}
+
+LANE void
+block_q4_1(const uint8_t *tile, const uint8_t *block, const uint32_t n_tokens, F32x16 acc[2][PANEL_TOKENS])
+{
+	I32x16 sums[2][PANEL_TOKENS];
+
+	EACH_TOKEN sums[0][t] = sums[1][t] = i_zero();
+	dot_nibbles(tile + 128, block, n_tokens, sums);
+	add_scaled(block, n_tokens, f_load_f16(tile), f_load_f16(tile + 32), sums, acc);
+	add_minimums(block, n_tokens, f_load_f16(tile + 64), f_load_f16(tile + 96), acc);
+}
+
+LANE void
+block_q8_0(const uint8_t *tile, const uint8_t *block, const uint32_t n_tokens, F32x16 acc[2][PANEL_TOKENS])
+{
+	I32x16 sums[2][PANEL_TOKENS];
+
+	EACH_TOKEN sums[0][t] = sums[1][t] = i_start_biased(panel_sums(block, n_tokens, t));
+#pragma GCC unroll 8
+	for (int step = 0; step < 8; step++)
+	{
+		U8x64 w0 = b_load(tile + 64 + step * 128), w1 = b_load(tile + 128 + step * 128);
+
+		EACH_TOKEN
+		{
+			U8x64 x = b_broadcast4(panel_quants(block, t) + 4 * step);
+
+			sums[0][t] = i_dot_biased(sums[0][t], w0, x);
+			sums[1][t] = i_dot_biased(sums[1][t], w1, x);
+		}
+	}
+	add_scaled(block, n_tokens, f_load_f16(tile), f_load_f16(tile + 32), sums, acc);
+}
+
+/* One sub-block of 32 inputs; d and dmin are those of the 256. */
+LANE void
+block_q4_k(const uint8_t *sub, const uint8_t *block, const uint32_t n_tokens, const F32x16 d[2], const F32x16 dmin[2],
+		   F32x16 acc[2][PANEL_TOKENS])
+{
+	I32x16 sums[2][PANEL_TOKENS];
+	F32x16 zero = f_zero();
+
+	EACH_TOKEN sums[0][t] = sums[1][t] = i_zero();
+	dot_nibbles(sub + 64, block, n_tokens, sums);
+	add_scaled(block, n_tokens, f_mul(d[0], f_load_u8(sub)), f_mul(d[1], f_load_u8(sub + 16)), sums, acc);
+	add_minimums(block, n_tokens, f_sub(zero, f_mul(dmin[0], f_load_u8(sub + 32))),
+				 f_sub(zero, f_mul(dmin[1], f_load_u8(sub + 48))), acc);
+}
+
+/* One sub-block of 32 inputs with a scale for each half. */
+LANE void
+block_q6_k(const uint8_t *sub, const uint8_t *block, const uint32_t n_tokens, const F32x16 d[2],
+		   F32x16 acc[2][PANEL_TOKENS])
+{
+#pragma GCC unroll 2
+	for (int half = 0; half < 2; half++)
+	{
+		I32x16 sums[2][PANEL_TOKENS];
+
+		start_sums(block, n_tokens, half == 0 ? -32 : 0, half == 0 ? 0 : -32, sums);
+#pragma GCC unroll 4
+		for (int step = 0; step < 4; step++)
+		{
+			U8x64 w[2];
+
+			EACH_GROUP
+			{
+				U8x64 low = b_load(sub + 64 + (step * 2 + g) * 64);
+				U8x64 high = b_load(sub + 64 + 512 + ((step & 1) * 2 + g) * 64);
+
+				w[g] = b_or(half == 0 ? b_low(low) : b_high(low), b_pair_to_4(high, step / 2 + 2 * half));
+			}
+			EACH_TOKEN
+			{
+				U8x64 x = b_broadcast4(panel_quants(block, t) + 16 * half + 4 * step);
+
+				sums[0][t] = i_dot(sums[0][t], w[0], x);
+				sums[1][t] = i_dot(sums[1][t], w[1], x);
+			}
+		}
+		add_scaled(block, n_tokens, f_mul(d[0], f_load_s8(sub + 32 * half)),
+				   f_mul(d[1], f_load_s8(sub + 32 * half + 16)), sums, acc);
+	}
+}
+
+/* All inputs of one tile for n_tokens (constant) tokens. */
+LANE void
+matmul_rows(const TensorType type, const uint8_t *tile, const uint8_t *panel, const uint32_t n_tokens, uint32_t n_cols,
+			float *y, size_t y_stride, Prefetch prefetch)
+{
+	F32x16 acc[2][PANEL_TOKENS];
+	const size_t panel_step = (size_t) ACTIVATION_BLOCK_BYTES * n_tokens;
+	uint32_t n_blocks = n_cols / 32;
+	F32x16 d[2] = {f_zero(), f_zero()}, dmin[2] = {f_zero(), f_zero()};
+
+	EACH_TOKEN acc[0][t] = acc[1][t] = f_zero();
+	for (uint32_t b = 0; b < n_blocks; b++, panel += panel_step)
+	{
+		prefetch_share(&prefetch);
+		if ((type == TENSOR_Q4_K || type == TENSOR_Q6_K) && b % 8 == 0)
+		{
+			EACH_GROUP d[g] = f_load_f16(tile + 32 * g);
+			if (type == TENSOR_Q4_K)
+				EACH_GROUP dmin[g] = f_load_f16(tile + 64 + 32 * g);
+			tile += type == TENSOR_Q4_K ? 128 : 64;
+		}
+		switch (type)
+		{
+			case TENSOR_Q4_0:
+				block_q4_0(tile, panel, n_tokens, acc);
+				tile += TILE_Q4_0_BYTES;
+				break;
+			case TENSOR_Q4_1:
+				block_q4_1(tile, panel, n_tokens, acc);
+				tile += TILE_Q4_1_BYTES;
+				break;
+			case TENSOR_Q8_0:
+				block_q8_0(tile, panel, n_tokens, acc);
+				tile += TILE_Q8_0_BYTES;
+				break;
+			case TENSOR_Q4_K:
+				block_q4_k(tile, panel, n_tokens, d, dmin, acc);
+				tile += TILE_Q4_K_SUB_BYTES;
+				break;
+			default:
+				block_q6_k(tile, panel, n_tokens, d, acc);
+				tile += TILE_Q6_K_SUB_BYTES;
+				break;
+		}
+	}
+	EACH_TOKEN
+	{
+		f_store(y + t * y_stride, acc[0][t]);
+		f_store(y + t * y_stride + 16, acc[1][t]);
+	}
+}
+
+/* Sixteen weights of a float tile. */
+LANE F32x16
+float_weights(const TensorType type, const uint8_t *at)
+{
+	if (type == TENSOR_F32)
+		return f_load((const float *) at);
+	return type == TENSOR_F16 ? f_load_f16(at) : f_load_bf16(at);
+}
+
+/* Float weights and activations: one fused multiply-add an input, in order. */
+LANE void
+matmul_float_rows(const TensorType type, const uint8_t *tile, const float *x, size_t x_stride, const uint32_t n_tokens,
+				  uint32_t n_cols, float *y, size_t y_stride)
+{
+	const size_t element_bytes = type == TENSOR_F32 ? 4 : 2;
+	F32x16 acc[2][PANEL_TOKENS];
+
+	EACH_TOKEN acc[0][t] = acc[1][t] = f_zero();
+	for (uint32_t c = 0; c < n_cols; c++, tile += TILE_ROWS * element_bytes)
+	{
+		F32x16 w0 = float_weights(type, tile), w1 = float_weights(type, tile + 16 * element_bytes);
+
+		EACH_TOKEN
+		{
+			F32x16 value = f_set(x[t * x_stride + c]);
+
+			acc[0][t] = f_fma(w0, value, acc[0][t]);
+			acc[1][t] = f_fma(w1, value, acc[1][t]);
+		}
+	}
+	EACH_TOKEN
+	{
+		f_store(y + t * y_stride, acc[0][t]);
+		f_store(y + t * y_stride + 16, acc[1][t]);
+	}
+}
+
+/* A copy of a kernel for each number of tokens. */
+#define FOR_TOKENS(n_tokens, call)                                                                                     \
+	switch (n_tokens)                                                                                                  \
+	{                                                                                                                  \
+		case 1:                                                                                                        \
+			call(1);                                                                                                   \
+			break;                                                                                                     \
+		case 2:                                                                                                        \
+			call(2);                                                                                                   \
+			break;                                                                                                     \
+		case 3:                                                                                                        \
+			call(3);                                                                                                   \
+			break;                                                                                                     \
+		case 4:                                                                                                        \
+			call(4);                                                                                                   \
+			break;                                                                                                     \
+		case 5:                                                                                                        \
+			call(5);                                                                                                   \
+			break;                                                                                                     \
+		default:                                                                                                       \
+			call(6);                                                                                                   \
+			break;                                                                                                     \
+	}
+
+#define QUANTIZED_KERNEL(name, type)                                                                                   \
+	static void name(const uint8_t *tile, const uint8_t *panel, uint32_t n_tokens, uint32_t n_cols, float *y,          \
+					 size_t y_stride, Prefetch prefetch)                                                               \
+	{                                                                                                                  \
+		FOR_TOKENS(n_tokens, name##_CALL)                                                                              \
+	}
+
+#define matmul_q4_0_CALL(T) matmul_rows(TENSOR_Q4_0, tile, panel, T, n_cols, y, y_stride, prefetch)
+#define matmul_q4_1_CALL(T) matmul_rows(TENSOR_Q4_1, tile, panel, T, n_cols, y, y_stride, prefetch)
+#define matmul_q8_0_CALL(T) matmul_rows(TENSOR_Q8_0, tile, panel, T, n_cols, y, y_stride, prefetch)
+#define matmul_q4_k_CALL(T) matmul_rows(TENSOR_Q4_K, tile, panel, T, n_cols, y, y_stride, prefetch)
+#define matmul_q6_k_CALL(T) matmul_rows(TENSOR_Q6_K, tile, panel, T, n_cols, y, y_stride, prefetch)
+QUANTIZED_KERNEL(matmul_q4_0, TENSOR_Q4_0)
+QUANTIZED_KERNEL(matmul_q4_1, TENSOR_Q4_1)
+QUANTIZED_KERNEL(matmul_q8_0, TENSOR_Q8_0)
+QUANTIZED_KERNEL(matmul_q4_k, TENSOR_Q4_K)
+QUANTIZED_KERNEL(matmul_q6_k, TENSOR_Q6_K)
+
+static void
+op_matmul_quantized(TensorType type, const uint8_t *tile, const uint8_t *panel, uint32_t n_tokens, uint32_t n_cols,
+					float *y, size_t y_stride, const uint8_t *next, size_t next_bytes)
+{
+	uint32_t n_blocks = n_cols / 32;
+	Prefetch prefetch = {next, next ? (next_bytes / 64 + n_blocks - 1) / n_blocks : 0};
+
+	switch (type)
+	{
+		case TENSOR_Q4_0:
+			matmul_q4_0(tile, panel, n_tokens, n_cols, y, y_stride, prefetch);
+			break;
+		case TENSOR_Q4_1:
+			matmul_q4_1(tile, panel, n_tokens, n_cols, y, y_stride, prefetch);
+			break;
+		case TENSOR_Q8_0:
+			matmul_q8_0(tile, panel, n_tokens, n_cols, y, y_stride, prefetch);
+			break;
+		case TENSOR_Q4_K:
+			matmul_q4_k(tile, panel, n_tokens, n_cols, y, y_stride, prefetch);
+			break;
+		default:
+			matmul_q6_k(tile, panel, n_tokens, n_cols, y, y_stride, prefetch);
+			break;
+	}
+}
+
+#define FLOAT_CALL_F32(T) matmul_float_rows(TENSOR_F32, tile, x, x_stride, T, n_cols, y, y_stride)
+#define FLOAT_CALL_F16(T) matmul_float_rows(TENSOR_F16, tile, x, x_stride, T, n_cols, y, y_stride)
+#define FLOAT_CALL_BF16(T) matmul_float_rows(TENSOR_BF16, tile, x, x_stride, T, n_cols, y, y_stride)
+
+static void
+op_matmul_float(TensorType type, const uint8_t *tile, const float *x, size_t x_stride, uint32_t n_tokens,
+				uint32_t n_cols, float *y, size_t y_stride)
+{
+	if (type == TENSOR_F32)
+	{
+		FOR_TOKENS(n_tokens, FLOAT_CALL_F32)
+	}
+	else if (type == TENSOR_F16)
+	{
+		FOR_TOKENS(n_tokens, FLOAT_CALL_F16)
+	}
+	else
+	{
+		FOR_TOKENS(n_tokens, FLOAT_CALL_BF16)
+	}
+}

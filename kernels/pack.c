@@ -1,0 +1,294 @@
+/*
+ * pack.c - from rows as they stand in a file to tiles as the kernels read them, and one row back.
+ *
+ * The layouts are described in formats.h. Rows that a last tile lacks are packed as zeros with zero scales.
+ */
+#include <string.h>
+
+#include "formats.h"
+
+size_t
+packed_tile_bytes(TensorType type, uint32_t n_cols)
+{
+	size_t bytes;
+
+	switch (type)
+	{
+		case TENSOR_F32:
+			return (size_t) n_cols * TILE_ROWS * 4;
+		case TENSOR_F16:
+		case TENSOR_BF16:
+			return (size_t) n_cols * TILE_ROWS * 2;
+		case TENSOR_Q4_0:
+			bytes = TILE_Q4_0_BYTES;
+			break;
+		case TENSOR_Q4_1:
+			bytes = TILE_Q4_1_BYTES;
+			break;
+		case TENSOR_Q8_0:
+			bytes = TILE_Q8_0_BYTES;
+			break;
+		case TENSOR_Q4_K:
+			return (size_t) (n_cols / K_BLOCK) * TILE_Q4_K_BYTES;
+		case TENSOR_Q6_K:
+			return (size_t) (n_cols / K_BLOCK) * TILE_Q6_K_BYTES;
+		default:
+			return 0;
+	}
+	return (size_t) (n_cols / 32) * bytes;
+}
+
+static void
+put_half(uint8_t *at, uint32_t row, uint16_t half)
+{
+	memcpy(at + 2 * row, &half, 2);
+}
+
+static uint16_t
+get_half(const uint8_t *at, uint32_t row)
+{
+	uint16_t half;
+
+	memcpy(&half, at + 2 * row, 2);
+	return half;
+}
+
+/* Where input 4 step + i of a row stands in a run of steps. */
+static size_t
+step_offset(uint32_t step, uint32_t row, uint32_t i)
+{
+	return (size_t) (step * 2 + row / 16) * 64 + row % 16 * 4 + i;
+}
+
+/* Write 32 quants of one row as nibbles: inputs 0-15 low, 16-31 high. */
+static void
+put_nibbles(uint8_t *at, uint32_t row, const uint8_t quants[32])
+{
+	for (uint32_t step = 0; step < 4; step++)
+		for (uint32_t i = 0; i < 4; i++)
+			at[step_offset(step, row, i)] = (uint8_t) (quants[4 * step + i] | quants[16 + 4 * step + i] << 4);
+}
+
+static void
+get_nibbles(const uint8_t *at, uint32_t row, uint8_t quants[32])
+{
+	for (uint32_t step = 0; step < 4; step++)
+		for (uint32_t i = 0; i < 4; i++)
+		{
+			quants[4 * step + i] = at[step_offset(step, row, i)] & 15;
+			quants[16 + 4 * step + i] = at[step_offset(step, row, i)] >> 4;
+		}
+}
+
+/* One block of 32 inputs of Q4_0, Q4_1 or Q8_0. */
+static void
+pack_small_block(TensorType type, const uint8_t *source, uint32_t row, uint8_t *tile)
+{
+	uint8_t quants[32];
+	uint16_t half;
+
+	memcpy(&half, source, 2);
+	put_half(tile, row, half);
+	if (type == TENSOR_Q8_0)
+	{
+		for (uint32_t i = 0; i < 32; i++)
+			tile[64 + step_offset(i / 4, row, i % 4)] = (uint8_t) (source[2 + i] ^ 0x80);
+		return;
+	}
+	if (type == TENSOR_Q4_1)
+	{
+		memcpy(&half, source + 2, 2);
+		put_half(tile + 64, row, half);
+	}
+	source += type == TENSOR_Q4_1 ? 4 : 2;
+	for (uint32_t i = 0; i < 32; i++)
+		quants[i] = i < 16 ? source[i] & 15 : source[i - 16] >> 4;
+	put_nibbles(tile + (type == TENSOR_Q4_1 ? 128 : 64), row, quants);
+}
+
+static void
+pack_q4_k_block(const uint8_t *source, uint32_t row, uint8_t *tile)
+{
+	BlockQ4_K block;
+
+	memcpy(&block, source, sizeof block);
+	put_half(tile, row, block.d);
+	put_half(tile + 64, row, block.dmin);
+	for (uint32_t sub = 0; sub < 8; sub++)
+	{
+		uint8_t *at = tile + 128 + sub * TILE_Q4_K_SUB_BYTES;
+		uint8_t quants[32];
+
+		q4_k_scale_min(&block, (int) sub, &at[row], &at[32 + row]);
+		for (uint32_t i = 0; i < 32; i++)
+			quants[i] = q4_k_quant(&block, sub * 32 + i);
+		put_nibbles(at + 64, row, quants);
+	}
+}
+
+/* High bits of a Q6_K sub-block: byte run h (0, 1) holds steps h, h+2, h+4, h+6 in bit pairs 0, 2, 4, 6. */
+static void
+put_high_bits(uint8_t *at, uint32_t row, const uint8_t quants[32])
+{
+	for (uint32_t h = 0; h < 2; h++)
+		for (uint32_t i = 0; i < 4; i++)
+		{
+			uint8_t bits = 0;
+
+			for (uint32_t k = 0; k < 4; k++)
+				bits |= (uint8_t) (quants[4 * (h + 2 * k) + i] >> 4 << (2 * k));
+			at[step_offset(h, row, i)] = bits;
+		}
+}
+
+static void
+pack_q6_k_block(const uint8_t *source, uint32_t row, uint8_t *tile)
+{
+	BlockQ6_K block;
+
+	memcpy(&block, source, sizeof block);
+	put_half(tile, row, block.d);
+	for (uint32_t sub = 0; sub < 8; sub++)
+	{
+		uint8_t *at = tile + 64 + sub * TILE_Q6_K_SUB_BYTES;
+		uint8_t quants[32];
+		uint8_t low[32];
+
+		at[row] = (uint8_t) block.scales[2 * sub];
+		at[32 + row] = (uint8_t) block.scales[2 * sub + 1];
+		for (uint32_t i = 0; i < 32; i++)
+		{
+			quants[i] = q6_k_quant(&block, sub * 32 + i);
+			low[i] = quants[i] & 15;
+		}
+		put_nibbles(at + 64, row, low);
+		put_high_bits(at + 64 + 512, row, quants);
+	}
+}
+
+/* Transpose float rows to [n_cols][32]. */
+static void
+pack_float_rows(uint32_t element_bytes, const uint8_t *rows, uint32_t n_rows, uint32_t n_cols, uint8_t *tile)
+{
+	for (uint32_t r = 0; r < n_rows; r++)
+		for (uint32_t c = 0; c < n_cols; c++)
+			memcpy(tile + ((size_t) c * TILE_ROWS + r) * element_bytes,
+				   rows + ((size_t) r * n_cols + c) * element_bytes, element_bytes);
+}
+
+void
+pack_tile(TensorType type, const void *rows, uint32_t n_rows, uint32_t n_cols, uint8_t *tile)
+{
+	const TensorTypeInfo *info = tensor_type_info(type);
+	uint32_t n_blocks = n_cols / info->block_elements;
+	size_t row_bytes = tensor_row_bytes(info, n_cols);
+	size_t tile_bytes = packed_tile_bytes(type, n_cols);
+
+	if (n_rows < TILE_ROWS)
+		memset(tile, 0, tile_bytes);
+	if (!tensor_type_takes_panels(type))
+	{
+		pack_float_rows(info->block_bytes, rows, n_rows, n_cols, tile);
+		return;
+	}
+	for (uint32_t b = 0; b < n_blocks; b++)
+	{
+		uint8_t *at = tile + tile_bytes / n_blocks * b;
+
+		for (uint32_t r = 0; r < n_rows; r++)
+		{
+			const uint8_t *source = (const uint8_t *) rows + r * row_bytes + (size_t) b * info->block_bytes;
+
+			if (type == TENSOR_Q4_K)
+				pack_q4_k_block(source, r, at);
+			else if (type == TENSOR_Q6_K)
+				pack_q6_k_block(source, r, at);
+			else
+				pack_small_block(type, source, r, at);
+		}
+	}
+}
+
+/* Expand 32 inputs of a Q4_0, Q4_1 or Q8_0 row of a tile. */
+static void
+expand_small_block(TensorType type, const uint8_t *tile, uint32_t row, float *out)
+{
+	float d = f16_to_f32(get_half(tile, row));
+	float m = type == TENSOR_Q4_1 ? f16_to_f32(get_half(tile + 64, row)) : 0;
+	uint8_t quants[32];
+
+	if (type == TENSOR_Q8_0)
+	{
+		for (uint32_t i = 0; i < 32; i++)
+			out[i] = d * (float) (tile[64 + step_offset(i / 4, row, i % 4)] - 128);
+		return;
+	}
+	get_nibbles(tile + (type == TENSOR_Q4_1 ? 128 : 64), row, quants);
+	for (uint32_t i = 0; i < 32; i++)
+		out[i] = type == TENSOR_Q4_1 ? (float) quants[i] * d + m : (float) (quants[i] - 8) * d;
+}
+
+static void
+expand_q4_k_block(const uint8_t *tile, uint32_t row, float *out)
+{
+	float d = f16_to_f32(get_half(tile, row));
+	float dmin = f16_to_f32(get_half(tile + 64, row));
+
+	for (uint32_t sub = 0; sub < 8; sub++, out += 32)
+	{
+		const uint8_t *at = tile + 128 + sub * TILE_Q4_K_SUB_BYTES;
+		uint8_t quants[32];
+
+		get_nibbles(at + 64, row, quants);
+		for (uint32_t i = 0; i < 32; i++)
+			out[i] = d * at[row] * (float) quants[i] - dmin * at[32 + row];
+	}
+}
+
+static void
+expand_q6_k_block(const uint8_t *tile, uint32_t row, float *out)
+{
+	float d = f16_to_f32(get_half(tile, row));
+
+	for (uint32_t sub = 0; sub < 8; sub++, out += 32)
+	{
+		const uint8_t *at = tile + 64 + sub * TILE_Q6_K_SUB_BYTES;
+		uint8_t low[32];
+
+		get_nibbles(at + 64, row, low);
+		for (uint32_t i = 0; i < 32; i++)
+		{
+			uint32_t step = i / 4;
+			uint8_t high = at[64 + 512 + step_offset(step & 1, row, i % 4)] >> (step / 2 * 2) & 3;
+
+			out[i] = d * (float) (int8_t) at[i < 16 ? row : 32 + row] * (float) ((low[i] | high << 4) - 32);
+		}
+	}
+}
+
+void
+packed_row_expand(const PackedMatrix *matrix, uint32_t row, float *out)
+{
+	const TensorTypeInfo *info = tensor_type_info(matrix->type);
+	const uint8_t *tile = matrix->tiles + row / TILE_ROWS * matrix->tile_bytes;
+	uint32_t n_blocks = matrix->n_cols / info->block_elements;
+	uint32_t r = row % TILE_ROWS;
+
+	if (!tensor_type_takes_panels(matrix->type))
+	{
+		for (uint32_t c = 0; c < matrix->n_cols; c++)
+			dequantize_row(matrix->type, tile + ((size_t) c * TILE_ROWS + r) * info->block_bytes, 1, &out[c]);
+		return;
+	}
+	for (uint32_t b = 0; b < n_blocks; b++)
+	{
+		const uint8_t *at = tile + matrix->tile_bytes / n_blocks * b;
+
+		if (matrix->type == TENSOR_Q4_K)
+			expand_q4_k_block(at, r, out + (size_t) b * K_BLOCK);
+		else if (matrix->type == TENSOR_Q6_K)
+			expand_q6_k_block(at, r, out + (size_t) b * K_BLOCK);
+		else
+			expand_small_block(matrix->type, at, r, out + (size_t) b * 32);
+	}
+}

@@ -1,0 +1,65 @@
+/*
+ * select.c - which table runs on this CPU.
+ */
+#include <stdlib.h>
+#include <string.h>
+
+#include "formats.h"
+
+typedef struct Candidate
+{
+	const Kernels *kernels;
+	bool (*can_run)(void);
+} Candidate;
+
+static bool
+always(void)
+{
+	return true;
+}
+
+#if defined(__x86_64__)
+static bool
+has_avx2(void)
+{
+	return __builtin_cpu_supports("avx2") && __builtin_cpu_supports("fma") && __builtin_cpu_supports("f16c");
+}
+
+static bool
+has_avx512(void)
+{
+	return has_avx2() && __builtin_cpu_supports("avx512f") && __builtin_cpu_supports("avx512bw") &&
+		   __builtin_cpu_supports("avx512vl") && __builtin_cpu_supports("avx512dq") &&
+		   __builtin_cpu_supports("avx512vnni");
+}
+#endif
+
+/* Best first. */
+static const Candidate candidates[] = {
+#if defined(__x86_64__)
+	{&kernels_avx512, has_avx512},
+	{&kernels_avx2, has_avx2},
+#endif
+	{&kernels_portable, always},
+};
+
+const Kernels *
+kernels_by_name(const char *name)
+{
+	for (size_t i = 0; i < sizeof candidates / sizeof candidates[0]; i++)
+		if (strcmp(candidates[i].kernels->name, name) == 0)
+			return candidates[i].can_run() ? candidates[i].kernels : NULL;
+	return NULL;
+}
+
+const Kernels *
+kernels_select(void)
+{
+	const char *wanted = getenv("QWEN_ISA");
+	const Kernels *kernels = wanted ? kernels_by_name(wanted) : NULL;
+
+	for (size_t i = 0; !kernels; i++)
+		if (candidates[i].can_run())
+			kernels = candidates[i].kernels;
+	return kernels;
+}

@@ -1,0 +1,244 @@
+/*
+ * tool_calls.c - <tool_call> blocks to JSON; see tool_calls.h.
+ *
+ * Bounded by the answer's own length (max_tokens). Jansson reads and writes the JSON and keeps the order of keys.
+ */
+#include "tool_calls.h"
+
+#include <jansson.h>
+#include <stdlib.h>
+#include <string.h>
+
+static const char block_open[] = "<tool_call>";
+static const char block_close[] = "</tool_call>";
+static const char function_open[] = "<function=";
+static const char function_close[] = "</function>";
+static const char parameter_open[] = "<parameter=";
+static const char parameter_close[] = "</parameter>";
+
+/* The first place of needle in span, or NULL. */
+static const char *
+span_find(ByteSpan span, const char *needle)
+{
+	return span.length ? memmem(span.data, span.length, needle, strlen(needle)) : NULL;
+}
+
+/* What lies between from (inside span) and span's end. */
+static ByteSpan
+span_from(ByteSpan span, const char *from)
+{
+	return (ByteSpan){from, span.length - (size_t) (from - span.data)};
+}
+
+static bool
+is_space(char c)
+{
+	return c == ' ' || c == '\t' || c == '\n' || c == '\r';
+}
+
+/* span without white space at both ends. */
+static ByteSpan
+span_trim(ByteSpan span)
+{
+	while (span.length && is_space(span.data[0]))
+		span = (ByteSpan){span.data + 1, span.length - 1};
+	while (span.length && is_space(span.data[span.length - 1]))
+		span.length--;
+	return span;
+}
+
+/* {"type": "function", "function": {"name": name, "arguments": arguments}}; takes over both; NULL without memory. */
+static json_t *
+call_object(json_t *name, json_t *arguments)
+{
+	return json_pack("{s:s, s:{s:o, s:o}}", "type", "function", "function", "name", name, "arguments", arguments);
+}
+
+/* A call in the JSON form, or NULL when block is not one. */
+static json_t *
+parse_json_call(ByteSpan block)
+{
+	json_t *root = json_loadb(block.data, block.length, JSON_REJECT_DUPLICATES, NULL);
+	json_t *name = json_object_get(root, "name");
+	json_t *arguments = json_object_get(root, "arguments");
+	json_t *call = NULL;
+
+	if (json_is_string(name) && (!arguments || json_is_object(arguments)))
+		call = call_object(json_incref(name), arguments ? json_incref(arguments) : json_object());
+	json_decref(root);
+	return call;
+}
+
+/* The schema's "type" of a tool's parameter, or NULL when the tools do not say. */
+static const char *
+parameter_type(const json_t *tools, const char *function, const char *parameter)
+{
+	size_t i;
+	json_t *tool;
+
+	json_array_foreach((json_t *) tools, i, tool)
+	{
+		json_t *inner = json_object_get(tool, "function");
+		json_t *described = inner ? inner : tool;
+		const char *name = json_string_value(json_object_get(described, "name"));
+		json_t *properties = json_object_get(json_object_get(described, "parameters"), "properties");
+
+		if (name && strcmp(name, function) == 0)
+			return json_string_value(json_object_get(json_object_get(properties, parameter), "type"));
+	}
+	return NULL;
+}
+
+/* A parameter's value: JSON where the schema says it is no string and the text can be read so, else the text itself. */
+static json_t *
+parameter_value(ByteSpan text, const char *type)
+{
+	json_t *value = NULL;
+
+	if (type && strcmp(type, "string") != 0)
+		value = json_loadb(text.data, text.length, JSON_DECODE_ANY, NULL);
+	return value ? value : json_stringn(text.data, text.length);
+}
+
+/* The part of a tag's text up to '>', e.g. NAME in <function=NAME>; *rest is what follows the '>'. */
+static bool
+tag_name(ByteSpan after_open, ByteSpan *name, ByteSpan *rest)
+{
+	const char *end = span_find(after_open, ">");
+
+	if (!end)
+		return false;
+	*name = span_trim((ByteSpan){after_open.data, (size_t) (end - after_open.data)});
+	*rest = span_from(after_open, end + 1);
+	return name->length > 0;
+}
+
+/* One newline at each end of a Coder parameter belongs to the format, not to the value. */
+static ByteSpan
+strip_format_newlines(ByteSpan value)
+{
+	if (value.length && value.data[0] == '\n')
+		value = (ByteSpan){value.data + 1, value.length - 1};
+	if (value.length && value.data[value.length - 1] == '\n')
+		value.length--;
+	return value;
+}
+
+/* Put all <parameter=KEY>VALUE</parameter> of body into arguments; false when body is malformed. */
+static bool
+parse_parameters(ByteSpan body, const json_t *tools, const char *function, json_t *arguments)
+{
+	const char *open;
+
+	while ((open = span_find(body, parameter_open)) != NULL)
+	{
+		ByteSpan name, rest, value;
+		const char *close;
+		char *key;
+		int failed;
+
+		if (!tag_name(span_from(body, open + strlen(parameter_open)), &name, &rest))
+			return false;
+		close = span_find(rest, parameter_close);
+		if (!close || !(key = strndup(name.data, name.length)))
+			return false;
+		value = strip_format_newlines((ByteSpan){rest.data, (size_t) (close - rest.data)});
+		failed = json_object_set_new(arguments, key, parameter_value(value, parameter_type(tools, function, key)));
+		free(key);
+		if (failed)
+			return false;
+		body = span_from(rest, close + strlen(parameter_close));
+	}
+	return true;
+}
+
+/* A call in the Coder form, or NULL when block is not one. */
+static json_t *
+parse_tag_call(ByteSpan block, const json_t *tools)
+{
+	const char *open = span_find(block, function_open);
+	const char *close;
+	ByteSpan name, rest;
+	json_t *arguments;
+	json_t *function = NULL;
+
+	if (open != block.data || !tag_name(span_from(block, open + strlen(function_open)), &name, &rest))
+		return NULL;
+	close = span_find(rest, function_close);
+	if (!close)
+		return NULL;
+	rest.length = (size_t) (close - rest.data);
+	arguments = json_object();
+	function = json_stringn(name.data, name.length);
+	if (!arguments || !function || !parse_parameters(rest, tools, json_string_value(function), arguments))
+	{
+		json_decref(arguments);
+		json_decref(function);
+		return NULL;
+	}
+	return call_object(function, arguments);
+}
+
+/* Append text, without the white space that stood between it and a removed block. */
+static void
+append_content(ByteWriter *content, ByteSpan text, bool after_block, bool before_block)
+{
+	while (after_block && text.length && is_space(text.data[0]))
+		text = (ByteSpan){text.data + 1, text.length - 1};
+	while (before_block && text.length && is_space(text.data[text.length - 1]))
+		text.length--;
+	write_raw(content, text.data, text.length);
+}
+
+/* Write the array of calls as JSON text. */
+static Status
+write_calls(const json_t *array, ByteWriter *calls)
+{
+	char *text = json_dumps(array, JSON_COMPACT);
+
+	if (!text)
+		return status_error(STATUS_UNAVAILABLE, "out of memory for tool calls");
+	write_raw(calls, text, strlen(text));
+	free(text);
+	return status_ok();
+}
+
+Status
+tool_calls_extract(ByteSpan answer, ByteSpan tools_text, ByteWriter *content, ByteWriter *calls, uint32_t *n_calls)
+{
+	json_t *tools = tools_text.data ? json_loadb(tools_text.data, tools_text.length, 0, NULL) : NULL;
+	json_t *array = json_array();
+	ByteSpan left = answer;
+	ByteSpan text = answer; /* begins after the last removed block, up to left's begin */
+	Status status = status_ok();
+	bool after_block = false;
+	const char *open;
+
+	while (array && (open = span_find(left, block_open)) != NULL)
+	{
+		ByteSpan body = span_from(left, open + strlen(block_open));
+		const char *close = span_find(body, block_close);
+		/* models sometimes stop without closing the last block */
+		ByteSpan block = span_trim(close ? (ByteSpan){body.data, (size_t) (close - body.data)} : body);
+		json_t *call = parse_json_call(block);
+
+		if (!call)
+			call = parse_tag_call(block, tools);
+		left = close ? span_from(body, close + strlen(block_close)) : (ByteSpan){body.data + body.length, 0};
+		if (!call)
+			continue;
+		json_array_append_new(array, call);
+		append_content(content, (ByteSpan){text.data, (size_t) (open - text.data)}, after_block, true);
+		text = span_from(answer, left.data);
+		after_block = true;
+	}
+	append_content(content, text, after_block, false);
+	*n_calls = (uint32_t) json_array_size(array);
+	if (!array)
+		status = status_error(STATUS_UNAVAILABLE, "out of memory for tool calls");
+	else if (*n_calls)
+		status = write_calls(array, calls);
+	json_decref(array);
+	json_decref(tools);
+	return status;
+}

@@ -1,0 +1,749 @@
+/*
+ * check_kernels.c - every version of every operation against the portable one, bit for bit, and that one against
+ * arithmetic.
+ *
+ * Random input from a fixed seed, odd shapes, extreme values. With --bench the program times the operations instead.
+ */
+#include <math.h>
+#include <setjmp.h>
+#include <stdarg.h>
+#include <stddef.h>
+#include <stdint.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+
+#include <cmocka.h>
+
+#include "../../kernels/kernels.h"
+#include "../../kernels/team.h"
+#include "../../src/base/clock.h"
+
+static const char *const isa_names[] = {"portable", "avx2", "avx512"};
+static const TensorType types[] = {TENSOR_F32,  TENSOR_F16,  TENSOR_BF16, TENSOR_Q8_0,
+								   TENSOR_Q4_0, TENSOR_Q4_1, TENSOR_Q4_K, TENSOR_Q6_K};
+#define N_TYPES (sizeof types / sizeof types[0])
+
+static uint64_t random_state = 88172645463325252ull;
+
+static uint32_t
+random_u32(void)
+{
+	random_state ^= random_state << 13;
+	random_state ^= random_state >> 7;
+	random_state ^= random_state << 17;
+	return (uint32_t) (random_state >> 32);
+}
+
+/* About normal, with an outlier now and then. */
+static float
+random_float(void)
+{
+	float sum = 0;
+
+	for (int i = 0; i < 4; i++)
+		sum += (float) (random_u32() >> 8) / 16777216.0f - 0.5f;
+	return random_u32() % 97 == 0 ? sum * 30 : sum;
+}
+
+/* 64-byte aligned memory that ends at its size, so that a sanitizer sees reads past it. */
+static void *
+allocate(size_t bytes)
+{
+	void *memory = aligned_alloc(64, (bytes + 63) / 64 * 64);
+
+	assert_non_null(memory);
+	memset(memory, 0, (bytes + 63) / 64 * 64);
+	return memory;
+}
+
+static float *
+random_floats(size_t n)
+{
+	float *out = allocate(n * 4);
+
+	for (size_t i = 0; i < n; i++)
+		out[i] = random_float();
+	return out;
+}
+
+/* Random rows as they stand in a file: any bits for quants, sane half floats for scales. */
+static uint8_t *
+random_rows(TensorType type, uint32_t n_rows, uint32_t n_cols)
+{
+	const TensorTypeInfo *info = tensor_type_info(type);
+	size_t bytes = tensor_row_bytes(info, n_cols) * n_rows;
+	uint8_t *rows = allocate(bytes);
+
+	if (type == TENSOR_F32)
+	{
+		for (size_t i = 0; i < bytes / 4; i++)
+			((float *) (void *) rows)[i] = random_float();
+		return rows;
+	}
+	for (size_t i = 0; i < bytes; i++)
+		rows[i] = (uint8_t) random_u32();
+	for (size_t at = 0; at < bytes; at += info->block_bytes)
+	{
+		uint16_t half = f32_to_f16(random_float() * 0.1f);
+
+		if (type == TENSOR_BF16)
+			half = (uint16_t) (0x3C00 + random_u32() % 0x200 + (random_u32() & 0x8000));
+		memcpy(rows + at + (type == TENSOR_Q6_K ? 208 : 0), &half, 2);
+		half = f32_to_f16(random_float() * 0.1f);
+		if (type == TENSOR_Q4_1 || type == TENSOR_Q4_K)
+			memcpy(rows + at + 2, &half, 2);
+	}
+	return rows;
+}
+
+/* A packed matrix of random rows; frees with free(tiles). */
+static PackedMatrix
+pack_matrix(TensorType type, const uint8_t *rows, uint32_t n_rows, uint32_t n_cols)
+{
+	size_t row_bytes = tensor_row_bytes(tensor_type_info(type), n_cols);
+	PackedMatrix matrix = {type, n_rows, n_cols, NULL, packed_tile_bytes(type, n_cols)};
+	uint8_t *tiles = allocate(matrix.tile_bytes * packed_n_tiles(n_rows));
+
+	for (uint32_t t = 0; t < packed_n_tiles(n_rows); t++)
+	{
+		uint32_t n = n_rows - t * TILE_ROWS < TILE_ROWS ? n_rows - t * TILE_ROWS : TILE_ROWS;
+
+		pack_tile(type, rows + (size_t) t * TILE_ROWS * row_bytes, n, n_cols, tiles + t * matrix.tile_bytes);
+	}
+	matrix.tiles = tiles;
+	return matrix;
+}
+
+/* Quantize all rows of x as a step does. */
+static uint8_t *
+quantize(const Kernels *kernels, const float *x, uint32_t n_tokens, uint32_t n_cols)
+{
+	uint8_t *panels = allocate(activations_bytes(n_tokens, n_cols));
+
+	for (uint32_t p = 0; p < activations_n_panels(n_tokens); p++)
+	{
+		uint32_t first, n;
+
+		activations_panel_range(n_tokens, p, &first, &n);
+		kernels->quantize_panel(x + (size_t) first * n_cols, n_cols, n, n_cols,
+								panels + activations_bytes(1, n_cols) * first);
+	}
+	return panels;
+}
+
+static void
+assert_same(const void *a, const void *b, size_t bytes, const char *what, const char *isa)
+{
+	if (memcmp(a, b, bytes) != 0)
+		fail_msg("%s: %s differs from portable", what, isa);
+}
+
+static uint32_t
+cols_for(TensorType type, int i)
+{
+	static const uint32_t small[] = {32, 96, 576}, large[] = {256, 512, 1536}, free_length[] = {1, 33, 577};
+
+	return !tensor_type_takes_panels(type)                 ? free_length[i]
+		   : tensor_type_info(type)->block_elements == 256 ? large[i]
+														   : small[i];
+}
+
+static void
+packed_rows_expand_to_the_file_rows(void **state)
+{
+	(void) state;
+	for (size_t k = 0; k < N_TYPES; k++)
+		for (int c = 0; c < 3; c++)
+		{
+			uint32_t n_cols = cols_for(types[k], c), n_rows = 45;
+			uint8_t *rows = random_rows(types[k], n_rows, n_cols);
+			PackedMatrix matrix = pack_matrix(types[k], rows, n_rows, n_cols);
+			float *a = allocate(n_cols * 4), *b = allocate(n_cols * 4);
+
+			for (uint32_t r = 0; r < n_rows; r++)
+			{
+				dequantize_row(types[k], rows + r * tensor_row_bytes(tensor_type_info(types[k]), n_cols), n_cols, a);
+				packed_row_expand(&matrix, r, b);
+				assert_memory_equal(a, b, n_cols * 4);
+			}
+			free(a);
+			free(b);
+			free(rows);
+			free((void *) matrix.tiles);
+		}
+}
+
+/* y for all tokens with one table. */
+static float *
+multiply(const Kernels *kernels, const PackedMatrix *matrix, const float *x, uint32_t n_tokens, uint32_t split,
+		 bool add)
+{
+	uint8_t *panels = tensor_type_takes_panels(matrix->type) ? quantize(kernels, x, n_tokens, matrix->n_cols) : NULL;
+	MatmulInput input = {n_tokens, panels, x, matrix->n_cols};
+	float *y = allocate((size_t) n_tokens * matrix->n_rows * 4);
+
+	for (size_t i = 0; add && i < (size_t) n_tokens * matrix->n_rows; i++)
+		y[i] = (float) (i % 13) - 6;
+	for (uint32_t t = 0; t < packed_n_tiles(matrix->n_rows); t += split)
+	{
+		uint32_t end = t + split < packed_n_tiles(matrix->n_rows) ? t + split : packed_n_tiles(matrix->n_rows);
+
+		matmul_tiles(kernels, matrix, &input, t, end, y, matrix->n_rows, add);
+	}
+	free(panels);
+	return y;
+}
+
+static void
+products_are_the_same_bits_everywhere(void **state)
+{
+	static const uint32_t n_tokens_cases[] = {1, 2, 3, 4, 5, 6, 7, 8, 11, 13, 64};
+
+	(void) state;
+	for (size_t k = 0; k < N_TYPES; k++)
+		for (int c = 0; c < 3; c++)
+		{
+			uint32_t n_cols = cols_for(types[k], c), n_rows = c == 1 ? 32 : 77;
+			uint8_t *rows = random_rows(types[k], n_rows, n_cols);
+			PackedMatrix matrix = pack_matrix(types[k], rows, n_rows, n_cols);
+			float *x = random_floats((size_t) 64 * n_cols);
+			float *all = multiply(kernels_by_name("portable"), &matrix, x, 64, 100, false);
+
+			for (size_t n = 0; n < sizeof n_tokens_cases / sizeof n_tokens_cases[0]; n++)
+				for (size_t i = 0; i < 3; i++)
+				{
+					const Kernels *kernels = kernels_by_name(isa_names[i]);
+					float *y, *added;
+
+					if (!kernels)
+						continue;
+					y = multiply(kernels, &matrix, x, n_tokens_cases[n], 1 + (uint32_t) n % 3, false);
+					assert_same(all, y, (size_t) n_tokens_cases[n] * n_rows * 4, tensor_type_info(types[k])->name,
+								isa_names[i]);
+					added = multiply(kernels, &matrix, x, n_tokens_cases[n], 2, true);
+					for (size_t j = 0; j < (size_t) n_tokens_cases[n] * n_rows; j++)
+						assert_true(added[j] == ((float) (j % 13) - 6) + y[j]);
+					free(y);
+					free(added);
+				}
+			free(all);
+			free(x);
+			free(rows);
+			free((void *) matrix.tiles);
+		}
+}
+
+static void
+products_are_near_the_exact_ones(void **state)
+{
+	(void) state;
+	for (size_t k = 0; k < N_TYPES; k++)
+	{
+		uint32_t n_cols = cols_for(types[k], 2), n_rows = 64, n_tokens = 6;
+		uint8_t *rows = random_rows(types[k], n_rows, n_cols);
+		PackedMatrix matrix = pack_matrix(types[k], rows, n_rows, n_cols);
+		float *x = random_floats((size_t) n_tokens * n_cols), *weights = allocate(n_cols * 4);
+		float *y = multiply(kernels_select(), &matrix, x, n_tokens, 1, false);
+		double error = 0, size = 0;
+
+		for (uint32_t r = 0; r < n_rows; r++)
+		{
+			packed_row_expand(&matrix, r, weights);
+			for (uint32_t t = 0; t < n_tokens; t++)
+			{
+				double exact = 0;
+
+				for (uint32_t c = 0; c < n_cols; c++)
+					exact += (double) weights[c] * x[(size_t) t * n_cols + c];
+				error += (exact - y[(size_t) t * n_rows + r]) * (exact - y[(size_t) t * n_rows + r]);
+				size += exact * exact;
+			}
+		}
+		/* int8 activations in blocks of 32 cost about 1%, float ones only rounding */
+		assert_true(sqrt(error / size) < (tensor_type_takes_panels(types[k]) ? 0.03 : 1e-5));
+		free(x);
+		free(y);
+		free(weights);
+		free(rows);
+		free((void *) matrix.tiles);
+	}
+}
+
+static void
+extreme_quants_do_not_saturate(void **state)
+{
+	uint32_t n_cols = 64, n_rows = 32;
+
+	(void) state;
+	for (int pattern = 0; pattern < 4; pattern++)
+	{
+		uint8_t *rows = allocate((size_t) n_rows * 68);
+		float *x = allocate(n_cols * 4), *expected, *found;
+		PackedMatrix matrix;
+		double exact = 0;
+
+		for (uint32_t r = 0; r < n_rows; r++)
+			for (uint32_t b = 0; b < 2; b++)
+			{
+				uint16_t one = f32_to_f16(1.0f);
+
+				memcpy(rows + r * 68 + b * 34, &one, 2);
+				memset(rows + r * 68 + b * 34 + 2, pattern & 1 ? 0x80 : 0x7F, 32);
+			}
+		for (uint32_t c = 0; c < n_cols; c++)
+		{
+			x[c] = pattern & 2 ? -127.0f : 127.0f;
+			exact += (double) x[c] * (pattern & 1 ? -128 : 127);
+		}
+		matrix = pack_matrix(TENSOR_Q8_0, rows, n_rows, n_cols);
+		expected = multiply(kernels_by_name("portable"), &matrix, x, 1, 1, false);
+		assert_true(expected[0] == (float) exact);
+		for (size_t i = 1; i < 3; i++)
+			if (kernels_by_name(isa_names[i]))
+			{
+				found = multiply(kernels_by_name(isa_names[i]), &matrix, x, 1, 1, false);
+				assert_same(expected, found, n_rows * 4, "extreme Q8_0", isa_names[i]);
+				free(found);
+			}
+		free(expected);
+		free(x);
+		free(rows);
+		free((void *) matrix.tiles);
+	}
+}
+
+static void
+quantization_is_the_same_bits_and_near(void **state)
+{
+	(void) state;
+	for (uint32_t n_tokens = 1; n_tokens <= PANEL_TOKENS; n_tokens++)
+	{
+		uint32_t n_cols = 96;
+		float *x = random_floats((size_t) n_tokens * n_cols);
+		uint8_t *expected;
+
+		memset(x, 0, 32 * 4);         /* a block of zeros */
+		x[40] = 1e-42f;               /* a denormal */
+		for (int i = 64; i < 96; i++) /* a block of denormals only */
+			x[i] = 1e-40f * (float) (i - 80);
+		expected = quantize(kernels_by_name("portable"), x, n_tokens, n_cols);
+		for (uint32_t c = 0; n_tokens > 1 && c < n_cols; c++)
+		{
+			const uint8_t *block = expected + (size_t) (c / 32) * 40 * n_tokens;
+			float scale;
+
+			memcpy(&scale, block + 32 * n_tokens + 4, 4);
+			assert_true(fabsf(x[n_cols + c] - scale * (float) (int8_t) block[32 + c % 32]) <= scale * 0.5001f);
+		}
+		for (size_t i = 1; i < 3; i++)
+			if (kernels_by_name(isa_names[i]))
+			{
+				uint8_t *found = quantize(kernels_by_name(isa_names[i]), x, n_tokens, n_cols);
+
+				assert_same(expected, found, activations_bytes(n_tokens, n_cols), "quantize", isa_names[i]);
+				free(found);
+			}
+		free(expected);
+		free(x);
+	}
+}
+
+static void
+vector_operations_are_the_same_bits(void **state)
+{
+	static const uint32_t lengths[] = {1, 15, 16, 17, 64, 100, 576, 1024};
+	const Kernels *portable = kernels_by_name("portable");
+
+	(void) state;
+	for (size_t k = 0; k < sizeof lengths / sizeof lengths[0]; k++)
+	{
+		uint32_t n = lengths[k];
+		float *x = random_floats(n), *w = random_floats(n), *a = allocate(n * 4), *b = allocate(n * 4);
+		double squares = 0;
+
+		for (uint32_t i = 0; i < n; i++)
+			squares += (double) x[i] * x[i];
+		portable->rms_norm(x, w, n, 1e-5f, a);
+		for (uint32_t i = 0; i < n; i++)
+			assert_true(fabs(x[i] / sqrt(squares / n + 1e-5) * w[i] - a[i]) <= 1e-5 * (1 + fabs((double) a[i])));
+		for (size_t i = 1; i < 3; i++)
+		{
+			const Kernels *kernels = kernels_by_name(isa_names[i]);
+
+			if (!kernels)
+				continue;
+			kernels->rms_norm(x, w, n, 1e-5f, b);
+			portable->rms_norm(x, w, n, 1e-5f, a);
+			assert_same(a, b, n * 4, "rms_norm", isa_names[i]);
+			for (uint32_t j = 0; j < n; j++)
+				a[j] = b[j] = x[j] * 20;
+			portable->silu_mul(a, w, n);
+			kernels->silu_mul(b, w, n);
+			assert_same(a, b, n * 4, "silu_mul", isa_names[i]);
+			for (uint32_t j = 0; j < n; j++)
+			{
+				double exact = x[j] * 20.0 / (1 + exp(-x[j] * 20.0)) * w[j];
+
+				assert_true(fabs(exact - a[j]) <= 1e-5 * (1e-3 + fabs(exact)));
+			}
+			assert_int_equal(kernels->argmax(x, n), portable->argmax(x, n));
+			if (n % 2 == 0)
+			{
+				memcpy(a, x, n * 4);
+				memcpy(b, x, n * 4);
+				portable->rope(a, w, w + n / 2, n);
+				kernels->rope(b, w, w + n / 2, n);
+				assert_same(a, b, n * 4, "rope", isa_names[i]);
+				assert_true(fabs((double) x[0] * w[0] - (double) x[n / 2] * w[n / 2] - a[0]) < 1e-4);
+			}
+		}
+		free(x);
+		free(w);
+		free(a);
+		free(b);
+	}
+}
+
+static void
+argmax_takes_the_first_and_no_nan(void **state)
+{
+	(void) state;
+	for (size_t i = 0; i < 3; i++)
+	{
+		const Kernels *kernels = kernels_by_name(isa_names[i]);
+		float x[40];
+
+		if (!kernels)
+			continue;
+		for (int j = 0; j < 40; j++)
+			x[j] = -1;
+		x[7] = x[20] = x[39] = 3;
+		assert_int_equal(kernels->argmax(x, 40), 7);
+		x[7] = NAN;
+		assert_int_equal(kernels->argmax(x, 40), 20);
+		x[20] = -INFINITY;
+		assert_int_equal(kernels->argmax(x, 40), 39);
+		for (int j = 0; j < 40; j++)
+			x[j] = -INFINITY;
+		assert_int_equal(kernels->argmax(x, 40), 0);
+	}
+}
+
+/* A block of cache and queries for the attention tests. */
+typedef struct AttentionCase
+{
+	uint32_t head_dim, n_rows;
+	KvType type;
+	float *k, *v, *q;
+	void *k_slice, *v_slice;
+	uint8_t n_valid[9];
+} AttentionCase;
+
+static AttentionCase
+attention_case(const Kernels *kernels, uint32_t head_dim, KvType type)
+{
+	AttentionCase c = {.head_dim = head_dim, .n_rows = 9, .type = type};
+
+	c.k = random_floats(32 * head_dim);
+	c.v = random_floats(32 * head_dim);
+	c.q = random_floats((size_t) c.n_rows * head_dim);
+	c.k_slice = allocate(kv_slice_bytes(type, head_dim));
+	c.v_slice = allocate(kv_slice_bytes(type, head_dim));
+	c.k[5] = 1e9f; /* over F16's range */
+	c.v[6] = NAN;
+	for (uint32_t p = 0; p < 32; p++)
+	{
+		kernels->kv_store_k(type, c.k_slice, p, c.k + p * head_dim, head_dim);
+		kernels->kv_store_v(type, c.v_slice, p, c.v + p * head_dim, head_dim);
+	}
+	for (uint32_t r = 0; r < c.n_rows; r++)
+		c.n_valid[r] = (uint8_t) (r == 4 ? 0 : r == 8 ? 32 : 1 + random_u32() % 32);
+	return c;
+}
+
+static void
+attention_free(AttentionCase *c)
+{
+	free(c->k);
+	free(c->v);
+	free(c->q);
+	free(c->k_slice);
+	free(c->v_slice);
+}
+
+/* Two blocks (the same one twice) for rows first … first+n-1 into out and states. */
+static void
+attend_twice(const Kernels *kernels, const AttentionCase *c, uint32_t first, uint32_t n, AttentionState *states,
+			 float *out)
+{
+	for (uint32_t r = 0; r < n; r++)
+		states[r] = (AttentionState){-INFINITY, 0};
+	memset(out, 0, (size_t) n * c->head_dim * 4);
+	for (int twice = 0; twice < 2; twice++)
+		kernels->attention_block(c->type, c->k_slice, c->v_slice, c->q + (size_t) first * c->head_dim,
+								 c->n_valid + first, n, c->head_dim, states, out);
+}
+
+static void
+attention_is_the_same_bits_and_right(void **state)
+{
+	static const uint32_t head_dims[] = {16, 64, 80, 128, 256};
+
+	(void) state;
+	for (size_t h = 0; h < 5; h++)
+		for (int type = 0; type < 2; type++)
+		{
+			const Kernels *portable = kernels_by_name("portable");
+			uint64_t seed = random_state;
+			AttentionCase c = attention_case(portable, head_dims[h], (KvType) type);
+			AttentionState states[9], others[9];
+			size_t bytes = (size_t) c.n_rows * c.head_dim * 4;
+			float *out = allocate(bytes), *other = allocate(bytes);
+
+			attend_twice(portable, &c, 0, c.n_rows, states, out);
+			for (size_t i = 0; i < 3; i++)
+			{
+				const Kernels *kernels = kernels_by_name(isa_names[i]);
+				AttentionCase d;
+
+				if (!kernels)
+					continue;
+				random_state = seed;
+				d = attention_case(kernels, head_dims[h], (KvType) type);
+				assert_same(c.k_slice, d.k_slice, kv_slice_bytes((KvType) type, head_dims[h]), "kv_store_k",
+							isa_names[i]);
+				assert_same(c.v_slice, d.v_slice, kv_slice_bytes((KvType) type, head_dims[h]), "kv_store_v",
+							isa_names[i]);
+				attend_twice(kernels, &d, 0, d.n_rows, others, other);
+				assert_same(out, other, bytes, "attention_block", isa_names[i]);
+				assert_same(states, others, sizeof states, "attention state", isa_names[i]);
+				/* a row alone */
+				for (uint32_t r = 0; r < c.n_rows; r++)
+				{
+					attend_twice(kernels, &d, r, 1, others, other);
+					assert_same(out + (size_t) r * c.head_dim, other, c.head_dim * 4, "attention alone", isa_names[i]);
+				}
+				attention_free(&d);
+			}
+			/* against softmax in double over the last row's 32 positions; a value outside of F16 was clamped, NaN is 0
+			 */
+			for (uint32_t d = 0; d < c.head_dim; d++)
+			{
+				double sum = 0, value = 0, max = -1e300, score[32];
+
+				for (uint32_t p = 0; p < 32; p++)
+				{
+					score[p] = 0;
+					for (uint32_t e = 0; e < c.head_dim; e++)
+					{
+						float k = c.k[p * c.head_dim + e];
+
+						if (type == KV_F16)
+							k = f16_to_f32(f32_to_f16(fminf(k, 65504)));
+						score[p] += (double) k * c.q[(size_t) 8 * c.head_dim + e];
+					}
+					max = fmax(max, score[p]);
+				}
+				for (uint32_t p = 0; p < 32; p++)
+				{
+					float v = c.v[p * c.head_dim + d];
+
+					v = v == v ? v : 0;
+					sum += exp(score[p] - max);
+					value += exp(score[p] - max) * (type == KV_F16 ? f16_to_f32(f32_to_f16(v)) : v);
+				}
+				assert_true(fabs(value / sum - out[(size_t) 8 * c.head_dim + d] / states[8].sum) < 2e-4);
+			}
+			assert_true(states[4].sum == 0 && states[4].max == -INFINITY);
+			attention_free(&c);
+			free(out);
+			free(other);
+		}
+}
+
+static void
+merging_equals_one_pass(void **state)
+{
+	(void) state;
+	for (size_t i = 0; i < 3; i++)
+	{
+		const Kernels *kernels = kernels_by_name(isa_names[i]);
+		AttentionState a = {2.0f, 3.0f}, b = {1.0f, 4.0f}, nothing = {-INFINITY, 0}, empty = {-INFINITY, 0};
+		float out[16], later[16], copy[16];
+
+		if (!kernels)
+			continue;
+		for (int d = 0; d < 16; d++)
+		{
+			out[d] = (float) d;
+			later[d] = 1;
+		}
+		kernels->attention_merge(&a, out, &b, later, 16);
+		assert_true(fabs(a.sum - (3 + 4 * exp(-1))) < 1e-5 && a.max == 2.0f);
+		assert_true(fabs(out[15] - (15 + exp(-1))) < 1e-5);
+		memcpy(copy, out, sizeof out);
+		kernels->attention_merge(&a, out, &nothing, later, 16);
+		assert_memory_equal(copy, out, sizeof out);
+		memset(copy, 0, sizeof copy);
+		kernels->attention_merge(&empty, copy, &a, out, 16);
+		assert_memory_equal(copy, out, sizeof out);
+		assert_true(empty.sum == a.sum && empty.max == a.max);
+	}
+}
+
+static void
+halves_convert_exactly(void **state)
+{
+	(void) state;
+	for (uint32_t half = 0; half < 65536; half++)
+	{
+		float value = f16_to_f32((uint16_t) half);
+
+		if (value == value)
+			assert_int_equal(f32_to_f16(value), half);
+	}
+	assert_int_equal(f32_to_f16(65520.0f), 0x7C00);
+	assert_int_equal(f32_to_f16(65519.0f), 0x7BFF);
+	assert_int_equal(f32_to_f16(1.0f + 1.0f / 2048), 0x3C00); /* ties to even */
+	assert_int_equal(f32_to_f16(1.0f + 3.0f / 2048), 0x3C02);
+	assert_int_equal(f32_to_f16(0x1p-25f), 0);
+	assert_int_equal(f32_to_f16(0x1.8p-25f), 1);
+}
+
+/* Every thread adds its part of a table, then checks all of it, many times over. */
+typedef struct TeamWork
+{
+	Team *team;
+	int *counts;
+	int rounds, errors;
+} TeamWork;
+
+static void
+team_work(void *argument, int thread)
+{
+	TeamWork *work = argument;
+	int n = team_size(work->team);
+
+	for (int round = 1; round <= work->rounds; round++)
+	{
+		work->counts[thread * 16] = round;
+		team_barrier(work->team);
+		for (int i = 0; i < n; i++)
+			if (work->counts[i * 16] != round)
+				__atomic_fetch_add(&work->errors, 1, __ATOMIC_RELAXED);
+		team_barrier(work->team);
+	}
+}
+
+static void
+barriers_hold_every_thread(void **state)
+{
+	(void) state;
+	for (int n = 1; n <= 8; n *= 2)
+	{
+		TeamWork work = {team_create(n), calloc((size_t) n * 16, sizeof(int)), 2000 / n, 0};
+
+		assert_non_null(work.team);
+		team_run(work.team, team_work, &work);
+		assert_int_equal(work.errors, 0);
+		team_destroy(work.team);
+		free(work.counts);
+	}
+	assert_true(team_default_threads() >= 1);
+	assert_null(team_create(0));
+}
+
+static void
+shares_cover_everything_once(void **state)
+{
+	(void) state;
+	for (unsigned n = 0; n < 40; n++)
+		for (int threads = 1; threads < 9; threads++)
+		{
+			unsigned at = 0;
+
+			for (int t = 0; t < threads; t++)
+			{
+				unsigned first, end;
+
+				team_share(n, t, threads, &first, &end);
+				assert_int_equal(first, at);
+				assert_true(end - first <= n / (unsigned) threads + 1);
+				at = end;
+			}
+			assert_int_equal(at, n);
+		}
+}
+
+/* Seconds of the fastest of five runs of multiplying n_tokens with a matrix that does not fit the caches. */
+static void
+bench(void)
+{
+	static const uint32_t n_tokens_cases[] = {1, 4, 6, 64, 512};
+
+	for (size_t k = 0; k < N_TYPES; k++)
+		for (size_t i = 1; i < 3; i++)
+			for (size_t n = 0; n < sizeof n_tokens_cases / sizeof n_tokens_cases[0]; n++)
+			{
+				uint32_t n_cols = 1024, n_rows = n_tokens_cases[n] > 6 ? 3072 : 65536, n_tokens = n_tokens_cases[n];
+				const Kernels *kernels = kernels_by_name(isa_names[i]);
+				uint8_t *rows;
+				PackedMatrix matrix;
+				float *x, *y;
+				uint8_t *panels;
+				double best = 1e30;
+
+				if (!kernels)
+					continue;
+				rows = random_rows(types[k], n_rows, n_cols);
+				matrix = pack_matrix(types[k], rows, n_rows, n_cols);
+				x = random_floats((size_t) n_tokens * n_cols);
+				y = allocate((size_t) n_tokens * n_rows * 4);
+				panels = quantize(kernels, x, n_tokens, n_cols);
+				for (int repeat = 0; repeat < 5; repeat++)
+				{
+					MatmulInput input = {n_tokens, panels, x, n_cols};
+					uint64_t start = clock_now_us();
+					double seconds;
+
+					matmul_tiles(kernels, &matrix, &input, 0, packed_n_tiles(n_rows), y, n_rows, false);
+					seconds = (double) (clock_now_us() - start) * 1e-6;
+					best = seconds < best ? seconds : best;
+				}
+				printf("%-5s %-7s %3u tokens: %6.1f GB/s %7.1f GOP/s\n", tensor_type_info(types[k])->name, isa_names[i],
+					   n_tokens, (double) matrix.tile_bytes * packed_n_tiles(n_rows) / best * 1e-9,
+					   2.0 * n_rows * n_cols * n_tokens / best * 1e-9);
+				free(rows);
+				free((void *) matrix.tiles);
+				free(x);
+				free(y);
+				free(panels);
+			}
+}
+
+int
+main(int argc, char **argv)
+{
+	const struct CMUnitTest tests[] = {
+		cmocka_unit_test(halves_convert_exactly),
+		cmocka_unit_test(packed_rows_expand_to_the_file_rows),
+		cmocka_unit_test(quantization_is_the_same_bits_and_near),
+		cmocka_unit_test(products_are_the_same_bits_everywhere),
+		cmocka_unit_test(products_are_near_the_exact_ones),
+		cmocka_unit_test(extreme_quants_do_not_saturate),
+		cmocka_unit_test(vector_operations_are_the_same_bits),
+		cmocka_unit_test(argmax_takes_the_first_and_no_nan),
+		cmocka_unit_test(attention_is_the_same_bits_and_right),
+		cmocka_unit_test(merging_equals_one_pass),
+		cmocka_unit_test(barriers_hold_every_thread),
+		cmocka_unit_test(shares_cover_everything_once),
+	};
+
+	if (argc > 1 && strcmp(argv[1], "--bench") == 0)
+	{
+		bench();
+		return 0;
+	}
+	return cmocka_run_group_tests_name("kernels", tests, NULL, NULL);
+}
