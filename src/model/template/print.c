@@ -104,7 +104,7 @@ repr_text(Workspace *work, TextBuilder *builder, Text *text)
 	char quote[2] = "'";
 	size_t done = 0, n_bytes;
 
-	if (!text_flatten(work, text) || !workspace_step(work, text->length / 32))
+	if (!text_flatten(work, text) || !workspace_step(work, text->length / 8))
 		return false;
 	if (text->length && memchr(text->bytes, '\'', text->length) && !memchr(text->bytes, '"', text->length))
 		quote[0] = '"';
@@ -258,7 +258,7 @@ json_text(Workspace *work, TextBuilder *builder, Text *text, const JsonStyle *st
 {
 	size_t done = 0, n_bytes;
 
-	if (!text_flatten(work, text) || !workspace_step(work, text->length / 32) ||
+	if (!text_flatten(work, text) || !workspace_step(work, text->length / 8) ||
 		!builder_add_ascii(work, builder, "\""))
 		return false;
 	for (size_t i = 0; i < text->length; i += n_bytes)

@@ -402,7 +402,7 @@ text_replace(Workspace *work, const Text *flat, const Text *old_part, const Text
 
 		if (found == SIZE_MAX)
 			break;
-		if (!workspace_step(work, 1) || !builder_add_slice(work, &builder, flat, position, found - position) ||
+		if (!workspace_step(work, 8) || !builder_add_slice(work, &builder, flat, position, found - position) ||
 			!builder_add_text(work, &builder, new_part))
 			return NULL;
 		position = found + old_part->length;
@@ -551,7 +551,7 @@ text_change_case(Workspace *work, const Text *flat, TextCase wanted)
 	bool at_start = true;
 	size_t n_bytes;
 
-	if (!workspace_step(work, flat->length / 16))
+	if (!workspace_step(work, flat->length / 4))
 		return NULL;
 	for (size_t i = 0; i < flat->length; i += n_bytes)
 	{

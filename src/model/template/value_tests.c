@@ -159,7 +159,7 @@ has_case(Interpreter *interpreter, Value value, bool upper, bool *out)
 	size_t n_bytes;
 
 	*out = false;
-	if (!text || !workspace_step(interpreter->work, text->length / 16))
+	if (!text || !workspace_step(interpreter->work, text->length / 4))
 		return false;
 	for (size_t i = 0; i < text->length; i += n_bytes)
 	{

@@ -3,6 +3,8 @@
  */
 #include "workspace.h"
 
+#include "../../base/utf8.h"
+
 #include <stdarg.h>
 #include <stdio.h>
 #include <string.h>
@@ -38,6 +40,30 @@ workspace_alloc(Workspace *work, size_t n, size_t size)
 	return NULL;
 }
 
+/* Drop the characters that were cut in two where names were shortened, and make line ends blanks. */
+static void
+clean_sentence(char *sentence)
+{
+	size_t length = strlen(sentence), n = 0;
+
+	for (size_t i = 0; i < length;)
+	{
+		int n_bytes = utf8_character_bytes(sentence + i, length - i);
+
+		if (n_bytes <= 0)
+		{
+			i++;
+			continue;
+		}
+		memmove(sentence + n, sentence + i, (size_t) n_bytes);
+		if (sentence[n] == '\n' || sentence[n] == '\r')
+			sentence[n] = ' ';
+		n += (size_t) n_bytes;
+		i += (size_t) n_bytes;
+	}
+	sentence[n] = '\0';
+}
+
 bool
 workspace_fail(Workspace *work, StatusCode code, const char *format, ...)
 {
@@ -49,9 +75,7 @@ workspace_fail(Workspace *work, StatusCode code, const char *format, ...)
 	va_start(args, format);
 	vsnprintf(sentence, sizeof sentence, format, args);
 	va_end(args);
-	for (char *c = sentence; *c; c++)
-		if (*c == '\n' || *c == '\r')
-			*c = ' ';
+	clean_sentence(sentence);
 	if (work->line)
 		work->status = status_error(code, "line %u of the chat template: %s", work->line, sentence);
 	else

@@ -18,9 +18,9 @@
 #define TEMPLATE_MAX_PARSE_DEPTH 200                   /* nested blocks, brackets and operators */
 #define TEMPLATE_MAX_RUN_DEPTH 1000                    /* nested evaluations, macro calls and values */
 #define TEMPLATE_MAX_STEPS 10000000                    /* evaluated nodes; long operations count as more */
-#define TEMPLATE_MAX_TEXT_BYTES ((size_t) 64 << 20)    /* of one string, and of the prompt */
+#define TEMPLATE_MAX_TEXT_BYTES ((size_t) 32 << 20)    /* of one string, and of the prompt */
 #define TEMPLATE_MAX_PARSE_MEMORY ((size_t) 256 << 20) /* of a parsed template */
-#define TEMPLATE_MAX_RUN_MEMORY ((size_t) 512 << 20)   /* of one rendering */
+#define TEMPLATE_MAX_RUN_MEMORY ((size_t) 256 << 20)   /* of one rendering */
 #define TEMPLATE_MAX_RANGE 100000                      /* items of range(), as in Jinja's sandbox */
 #define TEMPLATE_MAX_JSON_DEPTH 200                    /* nested arrays and objects in messages and tools */
 
