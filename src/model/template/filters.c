@@ -12,14 +12,14 @@
 #include <stdlib.h>
 #include <string.h>
 
-/* Filters that take no argument. */
+/* The check of filters that take no argument. */
 static bool
 refuse_arguments(Interpreter *interpreter, const Arguments *arguments, const char *what)
 {
 	return arguments_bind(interpreter->work, arguments, what, NULL, 0, NULL);
 }
 
-/* The input as a flat text that keeps its mark of being safe. */
+/* Hand out a text, or the failure that NULL stands for. */
 static bool
 give_text(Text *text, Value *out)
 {
@@ -67,6 +67,7 @@ read_json_style(Interpreter *interpreter, const Arguments *arguments, JsonStyle 
 	return style->between_items && style->after_key;
 }
 
+/* value | tojson */
 static bool
 filter_tojson(Interpreter *interpreter, Value input, const Arguments *arguments, Value *out)
 {
@@ -79,6 +80,7 @@ filter_tojson(Interpreter *interpreter, Value input, const Arguments *arguments,
 	return give_text(builder_finish(interpreter->work, &builder), out);
 }
 
+/* value | trim */
 static bool
 filter_trim(Interpreter *interpreter, Value input, const Arguments *arguments, Value *out)
 {
@@ -102,6 +104,7 @@ filter_trim(Interpreter *interpreter, Value input, const Arguments *arguments, V
 	return text && give_text(text_strip(interpreter->work, text, characters, true, true), out);
 }
 
+/* value | length */
 static bool
 filter_length(Interpreter *interpreter, Value input, const Arguments *arguments, Value *out)
 {
@@ -117,6 +120,7 @@ filter_length(Interpreter *interpreter, Value input, const Arguments *arguments,
 	return true;
 }
 
+/* value | default */
 static bool
 filter_default(Interpreter *interpreter, Value input, const Arguments *arguments, Value *out)
 {
@@ -148,30 +152,35 @@ change_case(Interpreter *interpreter, Value input, const Arguments *arguments, V
 	return text && give_text(text_change_case(interpreter->work, text, wanted), out);
 }
 
+/* value | upper */
 static bool
 filter_upper(Interpreter *interpreter, Value input, const Arguments *arguments, Value *out)
 {
 	return change_case(interpreter, input, arguments, out, TEXT_UPPER);
 }
 
+/* value | lower */
 static bool
 filter_lower(Interpreter *interpreter, Value input, const Arguments *arguments, Value *out)
 {
 	return change_case(interpreter, input, arguments, out, TEXT_LOWER);
 }
 
+/* value | capitalize */
 static bool
 filter_capitalize(Interpreter *interpreter, Value input, const Arguments *arguments, Value *out)
 {
 	return change_case(interpreter, input, arguments, out, TEXT_CAPITALIZE);
 }
 
+/* value | title */
 static bool
 filter_title(Interpreter *interpreter, Value input, const Arguments *arguments, Value *out)
 {
 	return change_case(interpreter, input, arguments, out, TEXT_TITLE_WORDS);
 }
 
+/* value | replace */
 static bool
 filter_replace(Interpreter *interpreter, Value input, const Arguments *arguments, Value *out)
 {
@@ -196,6 +205,7 @@ filter_replace(Interpreter *interpreter, Value input, const Arguments *arguments
 	return text && old_part && new_part && give_text(text_replace(work, text, old_part, new_part, max_count), out);
 }
 
+/* value | string */
 static bool
 filter_string(Interpreter *interpreter, Value input, const Arguments *arguments, Value *out)
 {
@@ -221,19 +231,21 @@ mark_safe(Interpreter *interpreter, Value input, bool escapes, Value *out)
 	return true;
 }
 
+/* value | safe */
 static bool
 filter_safe(Interpreter *interpreter, Value input, const Arguments *arguments, Value *out)
 {
 	return refuse_arguments(interpreter, arguments, "the filter safe") && mark_safe(interpreter, input, false, out);
 }
 
+/* value | escape */
 static bool
 filter_escape(Interpreter *interpreter, Value input, const Arguments *arguments, Value *out)
 {
 	return refuse_arguments(interpreter, arguments, "the filter escape") && mark_safe(interpreter, input, true, out);
 }
 
-/* Copy a text without its outer white space into buffer; false: it does not fit or holds a NUL-like nothing. */
+/* Copy a text without its outer white space into buffer; false: nothing is left, or it does not fit. */
 static bool
 copy_number(const Text *text, char *buffer, size_t size)
 {
@@ -289,6 +301,7 @@ truncate_number(double number, int64_t *integer, bool *overflow)
 	return true;
 }
 
+/* value | int */
 static bool
 filter_int(Interpreter *interpreter, Value input, const Arguments *arguments, Value *out)
 {
@@ -327,6 +340,7 @@ filter_int(Interpreter *interpreter, Value input, const Arguments *arguments, Va
 	return true;
 }
 
+/* value | float */
 static bool
 filter_float(Interpreter *interpreter, Value input, const Arguments *arguments, Value *out)
 {
@@ -353,6 +367,7 @@ filter_float(Interpreter *interpreter, Value input, const Arguments *arguments, 
 	return true;
 }
 
+/* value | abs */
 static bool
 filter_abs(Interpreter *interpreter, Value input, const Arguments *arguments, Value *out)
 {
@@ -385,6 +400,7 @@ round_float(double number, int64_t precision)
 	return strtod(digits, NULL);
 }
 
+/* value | round */
 static bool
 filter_round(Interpreter *interpreter, Value input, const Arguments *arguments, Value *out)
 {
@@ -430,6 +446,7 @@ add_line(Workspace *work, TextBuilder *builder, const Text *text, const size_t b
 		   builder_add_slice(work, builder, text, bounds[0], bounds[1] - bounds[0]);
 }
 
+/* value | indent */
 static bool
 filter_indent(Interpreter *interpreter, Value input, const Arguments *arguments, Value *out)
 {

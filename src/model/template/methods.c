@@ -73,18 +73,21 @@ strip_sides(Interpreter *interpreter, Value self, const Arguments *arguments, Va
 	return give_text(text_strip(interpreter->work, self.as.text, characters, at_left, at_right), out);
 }
 
+/* text.strip(…) */
 static bool
 text_method_strip(Interpreter *interpreter, Value self, const Arguments *arguments, Value *out)
 {
 	return strip_sides(interpreter, self, arguments, out, true, true);
 }
 
+/* text.lstrip(…) */
 static bool
 text_method_lstrip(Interpreter *interpreter, Value self, const Arguments *arguments, Value *out)
 {
 	return strip_sides(interpreter, self, arguments, out, true, false);
 }
 
+/* text.rstrip(…) */
 static bool
 text_method_rstrip(Interpreter *interpreter, Value self, const Arguments *arguments, Value *out)
 {
@@ -100,24 +103,28 @@ change_case(Interpreter *interpreter, Value self, const Arguments *arguments, Va
 	return give_text(text_change_case(interpreter->work, self.as.text, wanted), out);
 }
 
+/* text.lower(…) */
 static bool
 text_method_lower(Interpreter *interpreter, Value self, const Arguments *arguments, Value *out)
 {
 	return change_case(interpreter, self, arguments, out, TEXT_LOWER);
 }
 
+/* text.upper(…) */
 static bool
 text_method_upper(Interpreter *interpreter, Value self, const Arguments *arguments, Value *out)
 {
 	return change_case(interpreter, self, arguments, out, TEXT_UPPER);
 }
 
+/* text.title(…) */
 static bool
 text_method_title(Interpreter *interpreter, Value self, const Arguments *arguments, Value *out)
 {
 	return change_case(interpreter, self, arguments, out, TEXT_TITLE);
 }
 
+/* text.capitalize(…) */
 static bool
 text_method_capitalize(Interpreter *interpreter, Value self, const Arguments *arguments, Value *out)
 {
@@ -181,6 +188,7 @@ split_at_separator(Workspace *work, const Text *text, const Text *separator, int
 	return push_slice(work, list, text, position, text->length) && workspace_step(work, text->length / 256);
 }
 
+/* text.split(…) */
 static bool
 text_method_split(Interpreter *interpreter, Value self, const Arguments *arguments, Value *out)
 {
@@ -255,12 +263,14 @@ test_affix(Interpreter *interpreter, Value self, const Arguments *arguments, Val
 	return true;
 }
 
+/* text.startswith(…) */
 static bool
 text_method_startswith(Interpreter *interpreter, Value self, const Arguments *arguments, Value *out)
 {
 	return test_affix(interpreter, self, arguments, out, false);
 }
 
+/* text.endswith(…) */
 static bool
 text_method_endswith(Interpreter *interpreter, Value self, const Arguments *arguments, Value *out)
 {
@@ -284,18 +294,21 @@ remove_affix(Interpreter *interpreter, Value self, const Arguments *arguments, V
 	return give_text(text_slice(interpreter->work, text, at_end ? 0 : part->length, text->length - part->length), out);
 }
 
+/* text.removeprefix(…) */
 static bool
 text_method_removeprefix(Interpreter *interpreter, Value self, const Arguments *arguments, Value *out)
 {
 	return remove_affix(interpreter, self, arguments, out, false);
 }
 
+/* text.removesuffix(…) */
 static bool
 text_method_removesuffix(Interpreter *interpreter, Value self, const Arguments *arguments, Value *out)
 {
 	return remove_affix(interpreter, self, arguments, out, true);
 }
 
+/* text.replace(…) */
 static bool
 text_method_replace(Interpreter *interpreter, Value self, const Arguments *arguments, Value *out)
 {
@@ -329,6 +342,7 @@ character_index(const Text *text, size_t position)
 	return value_int(position == SIZE_MAX ? -1 : (int64_t) text_count(&before));
 }
 
+/* text.find(…) */
 static bool
 text_method_find(Interpreter *interpreter, Value self, const Arguments *arguments, Value *out)
 {
@@ -341,6 +355,7 @@ text_method_find(Interpreter *interpreter, Value self, const Arguments *argument
 	return true;
 }
 
+/* text.rfind(…) */
 static bool
 text_method_rfind(Interpreter *interpreter, Value self, const Arguments *arguments, Value *out)
 {
@@ -358,6 +373,7 @@ text_method_rfind(Interpreter *interpreter, Value self, const Arguments *argumen
 	return true;
 }
 
+/* text.index(…) */
 static bool
 text_method_index(Interpreter *interpreter, Value self, const Arguments *arguments, Value *out)
 {
@@ -367,6 +383,7 @@ text_method_index(Interpreter *interpreter, Value self, const Arguments *argumen
 		   workspace_fail(interpreter->work, STATUS_INVALID_ARGUMENT, "index: the string is not in the other");
 }
 
+/* text.count(…) */
 static bool
 text_method_count(Interpreter *interpreter, Value self, const Arguments *arguments, Value *out)
 {
@@ -386,6 +403,7 @@ text_method_count(Interpreter *interpreter, Value self, const Arguments *argumen
 	return true;
 }
 
+/* text.join(…) */
 static bool
 text_method_join(Interpreter *interpreter, Value self, const Arguments *arguments, Value *out)
 {
@@ -411,6 +429,7 @@ text_method_join(Interpreter *interpreter, Value self, const Arguments *argument
 	return give_text(builder_finish(work, &builder), out);
 }
 
+/* list.index(…) */
 static bool
 list_method_index(Interpreter *interpreter, Value self, const Arguments *arguments, Value *out)
 {
@@ -432,6 +451,7 @@ list_method_index(Interpreter *interpreter, Value self, const Arguments *argumen
 	return workspace_fail(interpreter->work, STATUS_INVALID_ARGUMENT, "index: the value is not in the list");
 }
 
+/* list.count(…) */
 static bool
 list_method_count(Interpreter *interpreter, Value self, const Arguments *arguments, Value *out)
 {
@@ -459,6 +479,7 @@ method_copy(Interpreter *interpreter, Value self, const Arguments *arguments, Va
 	return arguments_bind(interpreter->work, arguments, "the method copy", NULL, 0, NULL);
 }
 
+/* dict.get(…) */
 static bool
 dict_method_get(Interpreter *interpreter, Value self, const Arguments *arguments, Value *out)
 {
@@ -488,24 +509,28 @@ view(Interpreter *interpreter, Value self, const Arguments *arguments, Value *ou
 	return list != NULL;
 }
 
+/* dict.keys(…) */
 static bool
 dict_method_keys(Interpreter *interpreter, Value self, const Arguments *arguments, Value *out)
 {
 	return view(interpreter, self, arguments, out, LIST_KEYS);
 }
 
+/* dict.values(…) */
 static bool
 dict_method_values(Interpreter *interpreter, Value self, const Arguments *arguments, Value *out)
 {
 	return view(interpreter, self, arguments, out, LIST_VALUES);
 }
 
+/* dict.items(…) */
 static bool
 dict_method_items(Interpreter *interpreter, Value self, const Arguments *arguments, Value *out)
 {
 	return view(interpreter, self, arguments, out, LIST_ITEMS);
 }
 
+/* loop.cycle(…) */
 static bool
 loop_method_cycle(Interpreter *interpreter, Value self, const Arguments *arguments, Value *out)
 {

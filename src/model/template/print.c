@@ -258,8 +258,7 @@ json_text(Workspace *work, TextBuilder *builder, Text *text, const JsonStyle *st
 {
 	size_t done = 0, n_bytes;
 
-	if (!text_flatten(work, text) || !workspace_step(work, text->length / 8) ||
-		!builder_add_ascii(work, builder, "\""))
+	if (!text_flatten(work, text) || !workspace_step(work, text->length / 8) || !builder_add_ascii(work, builder, "\""))
 		return false;
 	for (size_t i = 0; i < text->length; i += n_bytes)
 	{

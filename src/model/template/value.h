@@ -33,9 +33,9 @@ typedef enum ListKind
 	LIST_PLAIN,
 	LIST_TUPLE,
 	LIST_RANGE,
-	LIST_KEYS,     /* dict.keys() and so on: have a length, cannot be subscripted */
-	LIST_VALUES,   /* */
-	LIST_ITEMS,    /* */
+	LIST_KEYS, /* dict.keys() and so on: have a length, cannot be subscripted */
+	LIST_VALUES,
+	LIST_ITEMS,
 	LIST_ITERATOR, /* what map, select and reverse give: always true, has no length, can be read once */
 } ListKind;
 
@@ -150,8 +150,8 @@ extern void format_float(double number, char *out);
 /* How json.dumps is asked to write. */
 typedef struct JsonStyle
 {
-	bool ascii_only;                       /* ensure_ascii */
-	bool sort_keys;                        /* */
+	bool ascii_only; /* ensure_ascii */
+	bool sort_keys;
 	int64_t indent;                        /* negative: all in one line */
 	const Text *indent_text;               /* instead of indent spaces, or NULL */
 	const Text *between_items, *after_key; /* NULL: ", " (or "," when indented) and ": " */
