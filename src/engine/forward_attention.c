@@ -1,0 +1,261 @@
+/*
+ * forward_attention.c - attention of a ragged batch over the paged cache.
+ *
+ * A work item is a group of neighbouring tokens of one sequence with all query heads of one KV head, so that K and V
+ * are read once for all of them. A row's positions are cut into pieces at fixed absolute positions, each piece is one
+ * running softmax over its blocks, and pieces are merged in order: whether one member does all of a row or its pieces
+ * are items of their own (few rows over a long sequence), the arithmetic is the same.
+ */
+#include <math.h>
+#include <string.h>
+
+#include "forward_private.h"
+
+uint32_t
+attention_pieces_for(uint32_t n_positions)
+{
+	return (n_positions + PIECE_POSITIONS - 1) / PIECE_POSITIONS;
+}
+
+/* Token groups of a sequence in this step. */
+static uint32_t
+groups_of(const Forward *f, const StepSequence *sequence)
+{
+	return (sequence->n_tokens + f->group_tokens - 1) / f->group_tokens;
+}
+
+void
+attention_plan(Forward *f)
+{
+	const ModelHyper *hyper = &f->model->hyper;
+	uint32_t n_groups = 0, longest = 0;
+
+	f->group_heads = hyper->n_heads / hyper->n_kv_heads;
+	f->split = f->n_rows <= SPLIT_ROWS;
+	f->group_tokens = f->split || f->group_heads >= ATTENTION_ROWS ? 1 : ATTENTION_ROWS / f->group_heads;
+	for (uint32_t s = 0; s < f->n_sequences; s++)
+	{
+		uint32_t end = f->sequences[s].first_position + f->sequences[s].n_tokens;
+
+		n_groups += groups_of(f, &f->sequences[s]);
+		longest = end > longest ? end : longest;
+	}
+	f->n_pieces = attention_pieces_for(longest);
+	f->n_items = n_groups * hyper->n_kv_heads * (f->split ? f->n_pieces : 1);
+	atomic_store_explicit(&f->next_item[0], 0, memory_order_relaxed);
+	atomic_store_explicit(&f->next_item[1], 0, memory_order_relaxed);
+}
+
+/* The query rows of an item: n_tokens tokens from row first_row on, heads first_head … of all, at most ATTENTION_ROWS.
+ */
+typedef struct QueryRows
+{
+	const StepSequence *sequence;
+	uint32_t first_row, n_tokens;
+	uint32_t kv_head, first_head, n_heads; /* query heads, counted from the whole model */
+} QueryRows;
+
+/* Find group number group of the step. */
+static QueryRows
+find_group(const Forward *f, uint32_t group)
+{
+	QueryRows rows = {0};
+	uint32_t s = 0, first;
+
+	while (group >= groups_of(f, &f->sequences[s]))
+		group -= groups_of(f, &f->sequences[s++]);
+	first = group * f->group_tokens;
+	rows.sequence = &f->sequences[s];
+	rows.first_row = f->first_rows[s] + first;
+	rows.n_tokens =
+		rows.sequence->n_tokens - first < f->group_tokens ? rows.sequence->n_tokens - first : f->group_tokens;
+	return rows;
+}
+
+static uint32_t
+n_query_rows(const QueryRows *rows)
+{
+	return rows->n_tokens * rows->n_heads;
+}
+
+/* Gather the queries, scaled by 1/sqrt(head_dim), into scratch. Row r is token r / n_heads, head r % n_heads. */
+static void
+gather_queries(const Forward *f, const QueryRows *rows, float *q)
+{
+	float scale = 1.0f / sqrtf((float) f->head_dim);
+
+	for (uint32_t t = 0; t < rows->n_tokens; t++)
+		for (uint32_t h = 0; h < rows->n_heads; h++)
+		{
+			const float *from =
+				f->q + (rows->first_row + t) * f->q_stride + (size_t) (rows->first_head + h) * f->head_dim;
+			float *to = q + (size_t) (t * rows->n_heads + h) * f->head_dim;
+
+			for (uint32_t d = 0; d < f->head_dim; d++)
+				to[d] = from[d] * scale;
+		}
+}
+
+static void
+reset_states(AttentionState *states, float *out, uint32_t n, uint32_t head_dim)
+{
+	for (uint32_t r = 0; r < n; r++)
+		states[r] = (AttentionState){-INFINITY, 0};
+	memset(out, 0, (size_t) n * head_dim * sizeof *out);
+}
+
+/* One piece for all rows of an item: states and out from nothing. */
+static void
+attend_piece(const Forward *f, const QueryRows *rows, const float *q, uint32_t layer, uint32_t piece,
+			 AttentionState *states, float *out)
+{
+	uint32_t n = n_query_rows(rows);
+	uint32_t last_position = f->row_positions[rows->first_row + rows->n_tokens - 1];
+	uint32_t first_block = piece * (PIECE_POSITIONS / KV_BLOCK_POSITIONS);
+	uint32_t end_block = first_block + PIECE_POSITIONS / KV_BLOCK_POSITIONS;
+	uint8_t n_valid[ATTENTION_ROWS];
+
+	reset_states(states, out, n, f->head_dim);
+	if (end_block > last_position / KV_BLOCK_POSITIONS + 1)
+		end_block = last_position / KV_BLOCK_POSITIONS + 1;
+	for (uint32_t b = first_block; b < end_block; b++)
+	{
+		uint32_t block = rows->sequence->kv_blocks[b];
+
+		for (uint32_t r = 0; r < n; r++)
+		{
+			uint32_t visible = f->row_positions[rows->first_row + r / rows->n_heads] + 1;
+			uint32_t start = b * KV_BLOCK_POSITIONS;
+
+			n_valid[r] = (uint8_t) (visible <= start                       ? 0
+									: visible - start > KV_BLOCK_POSITIONS ? KV_BLOCK_POSITIONS
+																		   : visible - start);
+		}
+		f->kernels->attention_block(kv_pool_type(f->pool), kv_pool_k(f->pool, block, layer, rows->kv_head),
+									kv_pool_v(f->pool, block, layer, rows->kv_head), q, n_valid, n, f->head_dim, states,
+									out);
+	}
+}
+
+/* A row's sum to its output. */
+static void
+write_output(const Forward *f, uint32_t row, uint32_t head, const AttentionState *state, const float *out)
+{
+	float *to = f->attended + row * f->q_stride + (size_t) head * f->head_dim;
+	float scale = 1.0f / state->sum;
+
+	for (uint32_t d = 0; d < f->head_dim; d++)
+		to[d] = out[d] * scale;
+}
+
+/* All pieces of an item, one after the other. */
+static void
+attend_whole(const Forward *f, const QueryRows *rows, uint32_t layer, ThreadScratch *scratch)
+{
+	AttentionState states[ATTENTION_ROWS], totals[ATTENTION_ROWS];
+	uint32_t n = n_query_rows(rows);
+	uint32_t last_position = f->row_positions[rows->first_row + rows->n_tokens - 1];
+
+	gather_queries(f, rows, scratch->q);
+	reset_states(totals, scratch->total, n, f->head_dim);
+	for (uint32_t piece = 0; piece < attention_pieces_for(last_position + 1); piece++)
+	{
+		attend_piece(f, rows, scratch->q, layer, piece, states, scratch->piece);
+		for (uint32_t r = 0; r < n; r++)
+			f->kernels->attention_merge(&totals[r], scratch->total + (size_t) r * f->head_dim, &states[r],
+										scratch->piece + (size_t) r * f->head_dim, f->head_dim);
+	}
+	for (uint32_t r = 0; r < n; r++)
+		write_output(f, rows->first_row + r / rows->n_heads, rows->first_head + r % rows->n_heads, &totals[r],
+					 scratch->total + (size_t) r * f->head_dim);
+}
+
+/* Where the split result of a row, head and piece is kept. */
+static size_t
+split_slot(const Forward *f, uint32_t row, uint32_t head, uint32_t piece)
+{
+	return ((size_t) row * f->model->hyper.n_heads + head) * f->n_pieces + piece;
+}
+
+/* One piece of an item of one token, kept for merging. */
+static void
+attend_split(const Forward *f, const QueryRows *rows, uint32_t layer, uint32_t piece, ThreadScratch *scratch)
+{
+	AttentionState states[ATTENTION_ROWS];
+
+	gather_queries(f, rows, scratch->q);
+	attend_piece(f, rows, scratch->q, layer, piece, states, scratch->piece);
+	for (uint32_t r = 0; r < rows->n_heads; r++)
+	{
+		size_t slot = split_slot(f, rows->first_row, rows->first_head + r, piece);
+
+		f->split_states[slot] = states[r];
+		memcpy(f->split_outs + slot * f->head_dim, scratch->piece + (size_t) r * f->head_dim,
+			   f->head_dim * sizeof(float));
+	}
+}
+
+/* Merge the pieces of this member's share of rows and heads, in order. */
+static void
+merge_split(Forward *f, int thread)
+{
+	uint32_t n_heads = f->model->hyper.n_heads;
+	float *total = f->scratch[thread].total;
+	unsigned first, end;
+
+	team_share(f->n_rows * n_heads, thread, f->n_threads, &first, &end);
+	for (uint32_t i = first; i < end; i++)
+	{
+		AttentionState state;
+
+		reset_states(&state, total, 1, f->head_dim);
+		for (uint32_t piece = 0; piece < attention_pieces_for(f->row_positions[i / n_heads] + 1); piece++)
+		{
+			size_t slot = split_slot(f, i / n_heads, i % n_heads, piece);
+
+			f->kernels->attention_merge(&state, total, &f->split_states[slot], f->split_outs + slot * f->head_dim,
+										f->head_dim);
+		}
+		write_output(f, i / n_heads, i % n_heads, &state, total);
+	}
+}
+
+/* Run one item; more heads than an item holds go in turns. */
+static void
+attend_item(Forward *f, uint32_t layer, uint32_t item, ThreadScratch *scratch)
+{
+	uint32_t per_group = f->model->hyper.n_kv_heads * (f->split ? f->n_pieces : 1);
+	QueryRows rows = find_group(f, item / per_group);
+	uint32_t kv_head = item % per_group % f->model->hyper.n_kv_heads;
+	uint32_t piece = item % per_group / f->model->hyper.n_kv_heads;
+
+	if (f->split && piece >= attention_pieces_for(f->row_positions[rows.first_row] + 1))
+		return;
+	rows.kv_head = kv_head;
+	for (uint32_t h = 0; h < f->group_heads; h += ATTENTION_ROWS)
+	{
+		rows.first_head = kv_head * f->group_heads + h;
+		rows.n_heads = f->group_heads - h < ATTENTION_ROWS ? f->group_heads - h : ATTENTION_ROWS;
+		if (f->split)
+			attend_split(f, &rows, layer, piece, scratch);
+		else
+			attend_whole(f, &rows, layer, scratch);
+	}
+}
+
+void
+attention_step(Forward *f, int thread, uint32_t layer)
+{
+	atomic_uint *next = &f->next_item[layer % 2];
+	uint32_t item;
+
+	/* the other layer's counter is not in use between the barriers around this call */
+	atomic_store_explicit(&f->next_item[(layer + 1) % 2], 0, memory_order_relaxed);
+	while ((item = atomic_fetch_add_explicit(next, 1, memory_order_relaxed)) < f->n_items)
+		attend_item(f, layer, item, &f->scratch[thread]);
+	if (f->split)
+	{
+		team_barrier(f->team);
+		merge_split(f, thread);
+	}
+}

@@ -1,0 +1,235 @@
+/*
+ * kv_cache.c - blocks of keys and values, one pool a model under one budget; see kv_cache.h.
+ *
+ * A pool reserves addresses for as many blocks as the whole budget could hold; memory comes with the first write. A
+ * block is taken, free and resident, or free and not resident; "resident" is what the budget counts. Used by the event
+ * loop's thread only.
+ */
+#include "kv_cache.h"
+
+#include <stdlib.h>
+#include <string.h>
+#include <sys/mman.h>
+
+struct KvBudget
+{
+	uint64_t limit;
+	uint64_t resident; /* bytes of all blocks that have memory: never over limit */
+	uint64_t in_use;   /* bytes of taken blocks */
+	KvPool *pools;
+};
+
+struct KvPool
+{
+	KvBudget *budget;
+	KvPool *next;
+	KvType type;
+	uint32_t n_layers, n_kv_heads;
+	size_t slice_bytes;
+	uint64_t block_bytes;
+	uint32_t n_blocks;
+	uint8_t *base;                  /* n_blocks * block_bytes of address space */
+	uint32_t *resident, n_resident; /* stack of free blocks that have memory */
+	uint32_t *fresh, n_fresh;       /* stack of free blocks that have none */
+};
+
+KvBudget *
+kv_budget_create(uint64_t limit_bytes)
+{
+	KvBudget *budget = calloc(1, sizeof *budget);
+
+	if (budget)
+		budget->limit = limit_bytes;
+	return budget;
+}
+
+void
+kv_budget_destroy(KvBudget *budget)
+{
+	free(budget);
+}
+
+uint64_t
+kv_budget_limit(const KvBudget *budget)
+{
+	return budget->limit;
+}
+
+uint64_t
+kv_budget_in_use(const KvBudget *budget)
+{
+	return budget->in_use;
+}
+
+uint32_t
+kv_blocks_for(uint32_t n_positions)
+{
+	return n_positions / KV_BLOCK_POSITIONS + (n_positions % KV_BLOCK_POSITIONS != 0);
+}
+
+/* Bytes of a block, a multiple of the page so that its memory can be given back. */
+static uint64_t
+block_bytes_for(const ModelHyper *hyper, KvType type)
+{
+	uint64_t bytes = (uint64_t) hyper->n_layers * hyper->n_kv_heads * 2 * kv_slice_bytes(type, hyper->head_dim);
+
+	return (bytes + 4095) / 4096 * 4096;
+}
+
+Status
+kv_pool_create(KvBudget *budget, const ModelHyper *hyper, KvType type, KvPool **pool_out)
+{
+	KvPool *pool = calloc(1, sizeof *pool);
+	uint64_t n_blocks;
+
+	if (!pool)
+		return status_error(STATUS_UNAVAILABLE, "out of memory for a KV pool");
+	pool->budget = budget;
+	pool->type = type;
+	pool->n_layers = hyper->n_layers;
+	pool->n_kv_heads = hyper->n_kv_heads;
+	pool->slice_bytes = kv_slice_bytes(type, hyper->head_dim);
+	pool->block_bytes = block_bytes_for(hyper, type);
+	n_blocks = budget->limit / pool->block_bytes;
+	if (n_blocks == 0)
+	{
+		Status status = status_error(
+			STATUS_TOO_LONG, "one block of %d positions needs %llu bytes, but the KV cache has %llu",
+			KV_BLOCK_POSITIONS, (unsigned long long) pool->block_bytes, (unsigned long long) budget->limit);
+
+		free(pool);
+		return status;
+	}
+	pool->n_blocks = n_blocks > UINT32_MAX / 2 ? UINT32_MAX / 2 : (uint32_t) n_blocks;
+	pool->resident = calloc(pool->n_blocks, sizeof *pool->resident);
+	pool->fresh = calloc(pool->n_blocks, sizeof *pool->fresh);
+	pool->base = mmap(NULL, pool->n_blocks * pool->block_bytes, PROT_READ | PROT_WRITE,
+					  MAP_PRIVATE | MAP_ANONYMOUS | MAP_NORESERVE, -1, 0);
+	if (!pool->resident || !pool->fresh || pool->base == MAP_FAILED)
+	{
+		if (pool->base != MAP_FAILED)
+			munmap(pool->base, pool->n_blocks * pool->block_bytes);
+		free(pool->resident);
+		free(pool->fresh);
+		free(pool);
+		return status_error(STATUS_UNAVAILABLE, "out of memory for a KV pool of %llu bytes of address space",
+							(unsigned long long) budget->limit);
+	}
+	(void) madvise(pool->base, pool->n_blocks * pool->block_bytes, MADV_DONTDUMP);
+	(void) madvise(pool->base, pool->n_blocks * pool->block_bytes, MADV_HUGEPAGE);
+	/* taken from the end of the stack: low addresses first */
+	while (pool->n_fresh < pool->n_blocks)
+	{
+		pool->fresh[pool->n_fresh] = pool->n_blocks - 1 - pool->n_fresh;
+		pool->n_fresh++;
+	}
+	pool->next = budget->pools;
+	budget->pools = pool;
+	*pool_out = pool;
+	return status_ok();
+}
+
+void
+kv_pool_destroy(KvPool *pool)
+{
+	KvPool **link;
+	uint64_t n_taken;
+
+	if (!pool)
+		return;
+	for (link = &pool->budget->pools; *link != pool; link = &(*link)->next)
+		;
+	*link = pool->next;
+	n_taken = pool->n_blocks - pool->n_fresh - pool->n_resident;
+	pool->budget->resident -= (n_taken + pool->n_resident) * pool->block_bytes;
+	pool->budget->in_use -= n_taken * pool->block_bytes;
+	munmap(pool->base, pool->n_blocks * pool->block_bytes);
+	free(pool->resident);
+	free(pool->fresh);
+	free(pool);
+}
+
+uint64_t
+kv_pool_block_bytes(const KvPool *pool)
+{
+	return pool->block_bytes;
+}
+
+uint32_t
+kv_pool_max_blocks(const KvPool *pool)
+{
+	return pool->n_blocks;
+}
+
+KvType
+kv_pool_type(const KvPool *pool)
+{
+	return pool->type;
+}
+
+/* Bytes that other pools hold for free blocks. */
+static uint64_t
+reclaimable_bytes(const KvPool *pool)
+{
+	uint64_t bytes = 0;
+
+	for (const KvPool *other = pool->budget->pools; other; other = other->next)
+		if (other != pool)
+			bytes += other->n_resident * other->block_bytes;
+	return bytes;
+}
+
+/* Give back memory of other pools' free blocks until bytes fit into the budget. */
+static void
+make_room(KvPool *pool, uint64_t bytes)
+{
+	KvBudget *budget = pool->budget;
+
+	for (KvPool *other = budget->pools; other; other = other->next)
+		while (other != pool && other->n_resident > 0 && budget->limit - budget->resident < bytes)
+		{
+			uint32_t block = other->resident[--other->n_resident];
+
+			(void) madvise(other->base + block * other->block_bytes, other->block_bytes, MADV_DONTNEED);
+			other->fresh[other->n_fresh++] = block;
+			budget->resident -= other->block_bytes;
+		}
+}
+
+bool
+kv_pool_take(KvPool *pool, uint32_t n, uint32_t *blocks)
+{
+	KvBudget *budget = pool->budget;
+	uint32_t n_fresh = n > pool->n_resident ? n - pool->n_resident : 0;
+	uint64_t fresh_bytes = n_fresh * pool->block_bytes;
+
+	if (n_fresh > pool->n_fresh || fresh_bytes > budget->limit - budget->resident + reclaimable_bytes(pool))
+		return false;
+	make_room(pool, fresh_bytes);
+	for (uint32_t i = 0; i < n; i++)
+		blocks[i] = pool->n_resident > 0 ? pool->resident[--pool->n_resident] : pool->fresh[--pool->n_fresh];
+	budget->resident += fresh_bytes;
+	budget->in_use += n * pool->block_bytes;
+	return true;
+}
+
+void
+kv_pool_give(KvPool *pool, uint32_t n, const uint32_t *blocks)
+{
+	for (uint32_t i = 0; i < n; i++)
+		pool->resident[pool->n_resident++] = blocks[i];
+	pool->budget->in_use -= n * pool->block_bytes;
+}
+
+void *
+kv_pool_k(const KvPool *pool, uint32_t block, uint32_t layer, uint32_t kv_head)
+{
+	return pool->base + block * pool->block_bytes +
+		   ((size_t) layer * pool->n_kv_heads + kv_head) * 2 * pool->slice_bytes;
+}
+
+void *
+kv_pool_v(const KvPool *pool, uint32_t block, uint32_t layer, uint32_t kv_head)
+{
+	return (uint8_t *) kv_pool_k(pool, block, layer, kv_head) + pool->slice_bytes;
+}

@@ -1,0 +1,253 @@
+/*
+ * hyper.c - hyperparameters; see hyper.h. The keys are those of the GGUF specification.
+ */
+#include "hyper.h"
+
+#include <math.h>
+#include <stdio.h>
+#include <string.h>
+
+static const char *const architecture_names[] = {NULL, "qwen2", "qwen3"};
+
+const char *
+architecture_name(uint32_t architecture)
+{
+	return architecture >= ARCHITECTURE_QWEN2 && architecture <= ARCHITECTURE_QWEN3 ? architecture_names[architecture]
+																					: "unknown";
+}
+
+static bool
+span_equals(ByteSpan span, const char *text)
+{
+	return span.length == strlen(text) && memcmp(span.data, text, span.length) == 0;
+}
+
+/* "ARCHITECTURE.suffix" in key. */
+static const GgufValue *
+find_in_architecture(const Gguf *gguf, const ModelHyper *hyper, const char *suffix, char key[128])
+{
+	snprintf(key, 128, "%s.%s", architecture_name(hyper->architecture), suffix);
+	return gguf_find(gguf, key);
+}
+
+static bool
+is_integer(const GgufValue *value)
+{
+	return value->type <= GGUF_I32 || value->type == GGUF_U64 || value->type == GGUF_I64;
+}
+
+/* A whole number in low … high; fallback < 0 means that the key is required. */
+static Status
+read_number(const Gguf *gguf, const ModelHyper *hyper, const char *suffix, int64_t fallback, uint32_t low,
+			uint32_t high, uint32_t *out)
+{
+	char key[128];
+	const GgufValue *value = find_in_architecture(gguf, hyper, suffix, key);
+
+	if (!value && fallback < 0)
+		return status_error(STATUS_INVALID_ARGUMENT, "the metadata key %s is missing", key);
+	*out = value ? 0 : (uint32_t) fallback;
+	if (!value)
+		return status_ok();
+	if (!is_integer(value) || value->integer < low || value->integer > high)
+		return status_error(STATUS_INVALID_ARGUMENT, "%s is %lld, not a number between %u and %u", key,
+							(long long) value->integer, low, high);
+	*out = (uint32_t) value->integer;
+	return status_ok();
+}
+
+/* A number in low … high, or the fallback. */
+static Status
+read_float(const GgufValue *value, const char *key, double fallback, double low, double high, float *out)
+{
+	*out = (float) fallback;
+	if (!value)
+		return status_ok();
+	if (value->type == GGUF_STRING || value->type == GGUF_ARRAY || !(value->number >= low && value->number <= high))
+		return status_error(STATUS_INVALID_ARGUMENT, "%s is %g, not a number between %g and %g", key, value->number,
+							low, high);
+	*out = (float) value->number;
+	return status_ok();
+}
+
+static Status
+read_architecture(const Gguf *gguf, ModelHyper *hyper)
+{
+	const GgufValue *value = gguf_find(gguf, "general.architecture");
+
+	if (!value || value->type != GGUF_STRING)
+		return status_error(STATUS_INVALID_ARGUMENT, "the metadata key general.architecture is missing");
+	for (uint32_t a = ARCHITECTURE_QWEN2; a <= ARCHITECTURE_QWEN3; a++)
+		if (span_equals(value->string, architecture_names[a]))
+		{
+			hyper->architecture = a;
+			return status_ok();
+		}
+	return status_error(STATUS_UNSUPPORTED, "architecture \"%.*s\" is not supported; supported are qwen2 and qwen3",
+						(int) (value->string.length > 60 ? 60 : value->string.length), value->string.data);
+}
+
+/* Only whole files for now: a part of a split one says so in its metadata. */
+static Status
+refuse_split(const Gguf *gguf)
+{
+	const GgufValue *count = gguf_find(gguf, "split.count");
+
+	if (count && is_integer(count) && count->integer > 1)
+		return status_error(STATUS_UNSUPPORTED,
+							"the model is split into %llu files; join them with llama-gguf-split --merge",
+							(unsigned long long) count->integer);
+	return status_ok();
+}
+
+static Status
+read_heads(const Gguf *gguf, ModelHyper *hyper)
+{
+	uint32_t value_length;
+
+	STATUS_TRY(read_number(gguf, hyper, "attention.head_count", -1, 1, 1024, &hyper->n_heads));
+	STATUS_TRY(read_number(gguf, hyper, "attention.head_count_kv", hyper->n_heads, 1, 1024, &hyper->n_kv_heads));
+	STATUS_TRY(
+		read_number(gguf, hyper, "attention.key_length", hyper->hidden / hyper->n_heads, 1, 65536, &hyper->head_dim));
+	STATUS_TRY(read_number(gguf, hyper, "attention.value_length", hyper->head_dim, 1, 65536, &value_length));
+	if (hyper->n_heads % hyper->n_kv_heads != 0)
+		return status_error(STATUS_INVALID_ARGUMENT, "%u heads cannot share %u key and value heads", hyper->n_heads,
+							hyper->n_kv_heads);
+	if (value_length != hyper->head_dim)
+		return status_error(STATUS_UNSUPPORTED,
+							"keys of %u and values of %u elements a head; only equal sizes are supported",
+							hyper->head_dim, value_length);
+	if (hyper->head_dim % 16 != 0 || hyper->head_dim > MODEL_MAX_HEAD_DIM)
+		return status_error(STATUS_UNSUPPORTED, "heads of %u elements; supported are multiples of 16 up to %d",
+							hyper->head_dim, MODEL_MAX_HEAD_DIM);
+	return status_ok();
+}
+
+static Status
+read_rope(const Gguf *gguf, ModelHyper *hyper)
+{
+	char key[128];
+	const GgufValue *type, *value;
+
+	value = find_in_architecture(gguf, hyper, "rope.freq_base", key);
+	STATUS_TRY(read_float(value, key, 10000, 1, 1e12, &hyper->rope_base));
+	type = find_in_architecture(gguf, hyper, "rope.scaling.type", key);
+	hyper->rope_factor = 1;
+	if (!type || type->type != GGUF_STRING || span_equals(type->string, "none"))
+		return status_ok();
+	if (span_equals(type->string, "linear"))
+		hyper->rope_scaling = ROPE_SCALING_LINEAR;
+	else if (span_equals(type->string, "yarn"))
+		hyper->rope_scaling = ROPE_SCALING_YARN;
+	else
+		return status_error(STATUS_UNSUPPORTED, "%s is \"%.*s\"; supported are none, linear and yarn", key,
+							(int) (type->string.length > 60 ? 60 : type->string.length), type->string.data);
+	value = find_in_architecture(gguf, hyper, "rope.scaling.factor", key);
+	STATUS_TRY(read_float(value, key, 1, 0.001, 1e6, &hyper->rope_factor));
+	STATUS_TRY(read_number(gguf, hyper, "rope.scaling.original_context_length", hyper->context_length, 1,
+						   UINT32_MAX / 2, &hyper->rope_original_context));
+	value = find_in_architecture(gguf, hyper, "rope.scaling.attn_factor", key);
+	STATUS_TRY(read_float(value, key, 0, 0, 100, &hyper->yarn_attention_factor));
+	value = find_in_architecture(gguf, hyper, "rope.scaling.yarn_beta_fast", key);
+	STATUS_TRY(read_float(value, key, 32, 0.001, 1e6, &hyper->yarn_beta_fast));
+	value = find_in_architecture(gguf, hyper, "rope.scaling.yarn_beta_slow", key);
+	return read_float(value, key, 1, 0.001, 1e6, &hyper->yarn_beta_slow);
+}
+
+/* The generation config that newer converters put into general.sampling.*. */
+static Status
+read_sampling(const Gguf *gguf, ModelHyper *hyper)
+{
+	const GgufValue *top_k = gguf_find(gguf, "general.sampling.top_k");
+
+	STATUS_TRY(
+		read_float(gguf_find(gguf, "general.sampling.temp"), "general.sampling.temp", -1, 0, 2, &hyper->temperature));
+	STATUS_TRY(
+		read_float(gguf_find(gguf, "general.sampling.top_p"), "general.sampling.top_p", -1, 0, 1, &hyper->top_p));
+	STATUS_TRY(
+		read_float(gguf_find(gguf, "general.sampling.min_p"), "general.sampling.min_p", -1, 0, 1, &hyper->min_p));
+	STATUS_TRY(read_float(gguf_find(gguf, "general.sampling.penalty_repeat"), "general.sampling.penalty_repeat", -1, 1,
+						  2, &hyper->repetition_penalty));
+	hyper->top_k = -1;
+	if (top_k && is_integer(top_k) && (int64_t) top_k->integer >= 0 && top_k->integer <= INT32_MAX)
+		hyper->top_k = (int32_t) top_k->integer;
+	hyper->has_sampling = hyper->temperature >= 0 || hyper->top_p >= 0 || hyper->min_p >= 0 ||
+						  hyper->repetition_penalty >= 0 || hyper->top_k >= 0;
+	return status_ok();
+}
+
+Status
+hyper_read(const Gguf *gguf, ModelHyper *hyper)
+{
+	const GgufValue *tokens = gguf_find(gguf, "tokenizer.ggml.tokens");
+	const GgufValue *value;
+	char key[128];
+
+	memset(hyper, 0, sizeof *hyper);
+	STATUS_TRY(read_architecture(gguf, hyper));
+	STATUS_TRY(refuse_split(gguf));
+	STATUS_TRY(read_number(gguf, hyper, "block_count", -1, 1, MODEL_MAX_LAYERS, &hyper->n_layers));
+	STATUS_TRY(read_number(gguf, hyper, "embedding_length", -1, 1, 65536, &hyper->hidden));
+	STATUS_TRY(read_number(gguf, hyper, "feed_forward_length", -1, 1, 1 << 20, &hyper->ffn));
+	STATUS_TRY(read_number(gguf, hyper, "context_length", -1, 1, 1 << 24, &hyper->context_length));
+	STATUS_TRY(read_heads(gguf, hyper));
+	STATUS_TRY(read_rope(gguf, hyper));
+	STATUS_TRY(read_number(gguf, hyper, "pooling_type", POOLING_UNSPECIFIED, 0, 4, &hyper->pooling));
+	value = find_in_architecture(gguf, hyper, "attention.layer_norm_rms_epsilon", key);
+	if (!value)
+		return status_error(STATUS_INVALID_ARGUMENT, "the metadata key %s is missing", key);
+	STATUS_TRY(read_float(value, key, 0, 0, 1, &hyper->rms_epsilon));
+	STATUS_TRY(read_sampling(gguf, hyper));
+	if (!tokens || tokens->type != GGUF_ARRAY || tokens->element_type != GGUF_STRING || tokens->n_elements == 0)
+		return status_error(STATUS_INVALID_ARGUMENT, "the metadata key tokenizer.ggml.tokens is missing");
+	hyper->vocab = (uint32_t) tokens->n_elements;
+	return status_ok();
+}
+
+/* A token id of the metadata, or -1. */
+static int32_t
+read_token_id(const Gguf *gguf, const char *key)
+{
+	const GgufValue *value = gguf_find(gguf, key);
+
+	return value && is_integer(value) && value->integer <= INT32_MAX ? (int32_t) value->integer : -1;
+}
+
+static bool
+read_flag(const Gguf *gguf, const char *key)
+{
+	const GgufValue *value = gguf_find(gguf, key);
+
+	return value && value->type == GGUF_BOOL && value->integer != 0;
+}
+
+/* A short name to a buffer. */
+static Status
+read_name(const Gguf *gguf, const char *key, char out[32])
+{
+	const GgufValue *value = gguf_find(gguf, key);
+
+	if (!value || value->type != GGUF_STRING)
+		return status_error(STATUS_INVALID_ARGUMENT, "the metadata key %s is missing", key);
+	if (value->string.length > 31 || memchr(value->string.data, 0, value->string.length))
+		return status_error(STATUS_UNSUPPORTED, "%s has %zu bytes", key, value->string.length);
+	memcpy(out, value->string.data, value->string.length);
+	out[value->string.length] = '\0';
+	return status_ok();
+}
+
+Status
+hyper_read_tokenizer(const Gguf *gguf, TokenizerSource *source, char model[32], char pre[32])
+{
+	STATUS_TRY(read_name(gguf, "tokenizer.ggml.model", model));
+	STATUS_TRY(read_name(gguf, "tokenizer.ggml.pre", pre));
+	source->model = model;
+	source->pre = pre;
+	source->bos = read_token_id(gguf, "tokenizer.ggml.bos_token_id");
+	source->eos = read_token_id(gguf, "tokenizer.ggml.eos_token_id");
+	source->eot = read_token_id(gguf, "tokenizer.ggml.eot_token_id");
+	source->padding = read_token_id(gguf, "tokenizer.ggml.padding_token_id");
+	source->add_bos = read_flag(gguf, "tokenizer.ggml.add_bos_token");
+	source->add_eos = read_flag(gguf, "tokenizer.ggml.add_eos_token");
+	return status_ok();
+}

@@ -1,0 +1,23 @@
+/*
+ * hyper.h - from a GGUF file's metadata to checked hyperparameters and the tokenizer's arrays.
+ */
+#ifndef QWEN_HYPER_H
+#define QWEN_HYPER_H
+
+#include "gguf.h"
+#include "model.h"
+
+/* Names of the architectures that are supported, by Architecture. */
+extern const char *architecture_name(uint32_t architecture);
+
+/*
+ * Read and check everything but tensors. UNSUPPORTED naming what was found and what is supported; INVALID_ARGUMENT
+ * naming the key. The vocabulary's size comes from tokenizer.ggml.tokens.
+ */
+extern Status hyper_read(const Gguf *gguf, ModelHyper *hyper);
+
+/* The scalar settings of the tokenizer (ids, flags, names); arrays are left to the loader. model and pre point into the
+ * Gguf's head and are not NUL-terminated there, so they are copied to the given buffers. */
+extern Status hyper_read_tokenizer(const Gguf *gguf, TokenizerSource *source, char model[32], char pre[32]);
+
+#endif

@@ -1,0 +1,578 @@
+/*
+ * loader.c - model_load: from a GGUF file to a complete image in a memory file.
+ *
+ * In order: open below the directory, read and check the head, lay the image out, compare its size with what memory
+ * there is, write header and tokenizer, then read and pack the tensors. Memory is made real by a thread that runs ahead
+ * of the packing, so that a full system is an error and no SIGBUS. State "complete" is written last; after a failure
+ * the file has 0 bytes.
+ */
+#include <errno.h>
+#include <fcntl.h>
+#include <pthread.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+#include <sys/mman.h>
+#include <unistd.h>
+
+#include "../../kernels/team.h"
+#include "gguf.h"
+#include "hyper.h"
+#include "image.h"
+#include "memory.h"
+#include "model_path.h"
+#include "reader.h"
+#include "roles.h"
+
+#define JOB_BYTES ((uint64_t) 1 << 20)    /* about this much of the file a job */
+#define FAULT_BYTES ((uint64_t) 32 << 20) /* of the image made real at a time */
+
+typedef struct Loader
+{
+	const ModelLoadRequest *request;
+	ModelLoadReport *report;
+	Gguf gguf;
+	int fd;
+	uint64_t file_bytes;
+	ImageHeader header;         /* as it will stand at the image's beginning */
+	const GgufTensor **sources; /* [n_tensors] by role; NULL where the file has none */
+	ImageTensor *tensors;
+	TokenizerSource names; /* scalar settings */
+	char tokenizer_model[32], tokenizer_pre[32];
+	ReadJob *jobs;
+	uint32_t n_jobs;
+	uint64_t data_bytes; /* of all jobs */
+
+	uint8_t *image;
+	pthread_mutex_t mutex; /* guards what follows */
+	pthread_cond_t changed;
+	uint64_t real_bytes; /* of the image, from its beginning */
+	Status fault_status;
+	bool fault_over, stop;
+} Loader;
+
+static uint64_t
+align_up(uint64_t bytes, uint64_t alignment)
+{
+	return (bytes + alignment - 1) / alignment * alignment;
+}
+
+/* Put a part of so many bytes behind what is laid out already. */
+static ImagePart
+place_part(uint64_t *end, uint64_t bytes, uint64_t alignment)
+{
+	ImagePart part;
+
+	part.offset = bytes ? align_up(*end, alignment) : 0;
+	part.bytes = bytes;
+	if (bytes)
+		*end = part.offset + bytes;
+	return part;
+}
+
+/* "[576][49152]", as the file has it. */
+static void
+format_shape(const GgufTensor *tensor, char *out, size_t bytes)
+{
+	size_t length = 0;
+
+	out[0] = '\0';
+	for (uint32_t d = tensor->n_dims; d-- > 0 && length < bytes;)
+		length += (size_t) snprintf(out + length, bytes - length, "[%llu]", (unsigned long long) tensor->dims[d]);
+}
+
+/* Is the file's tensor what the role says? */
+static Status
+check_tensor(const GgufTensor *tensor, const TensorRole *role)
+{
+	uint64_t n_rows = tensor->n_dims > 1 ? tensor->dims[1] : 1;
+	char shape[128];
+
+	format_shape(tensor, shape, sizeof shape);
+	if (tensor->dims[0] != role->n_cols || n_rows != role->n_rows ||
+		(uint64_t) role->n_cols * role->n_rows != tensor->n_elements)
+		return status_error(STATUS_INVALID_ARGUMENT, "tensor \"%s\" has the shape %s, expected [%u][%u]", role->name,
+							shape, role->n_rows, role->n_cols);
+	if (!tensor->type->can_pack)
+		return status_error(STATUS_UNSUPPORTED, "tensor \"%s\" has type %s, which is not supported yet", role->name,
+							tensor->type->name);
+	if (!role->is_matrix && tensor->type->type != TENSOR_F32 && tensor->type->type != TENSOR_F16 &&
+		tensor->type->type != TENSOR_BF16)
+		return status_error(STATUS_UNSUPPORTED, "tensor \"%s\" is quantized (%s); only matrices may be", role->name,
+							tensor->type->name);
+	return status_ok();
+}
+
+/* Find every role's tensor. */
+static Status
+match_tensors(Loader *loader)
+{
+	uint32_t n_roles = roles_count(&loader->header.hyper), n_matched = 0;
+
+	for (uint32_t i = 0; i < n_roles; i++)
+	{
+		TensorRole role = role_at(&loader->header.hyper, i);
+		const GgufTensor *tensor = gguf_find_tensor(&loader->gguf, role.name);
+
+		if (!tensor && role.is_required)
+			return status_error(STATUS_INVALID_ARGUMENT, "tensor \"%s\" is missing", role.name);
+		if (tensor)
+			STATUS_TRY(check_tensor(tensor, &role));
+		loader->sources[i] = tensor;
+		n_matched += tensor != NULL;
+	}
+	for (uint32_t t = 0; t < loader->gguf.n_tensors && n_matched < loader->gguf.n_tensors; t++)
+	{
+		bool known = false;
+
+		for (uint32_t i = 0; i < n_roles && !known; i++)
+			known = loader->sources[i] == &loader->gguf.tensors[t];
+		/* a tensor that would change the answers must not be passed over; a classifier head on top may */
+		if (!known && strncmp(loader->gguf.tensors[t].name.data, "cls.", 4) != 0)
+			return status_error(STATUS_UNSUPPORTED, "tensor \"%.*s\" is not part of architecture %s",
+								(int) loader->gguf.tensors[t].name.length, loader->gguf.tensors[t].name.data,
+								architecture_name(loader->header.hyper.architecture));
+	}
+	return status_ok();
+}
+
+/* A string array of the metadata with the expected number of elements (0: any). */
+static Status
+find_array(const Gguf *gguf, const char *key, GgufType type, uint64_t n_expected, const GgufValue **out)
+{
+	const GgufValue *value = gguf_find(gguf, key);
+
+	if (!value || value->type != GGUF_ARRAY || value->element_type != type)
+		return status_error(STATUS_INVALID_ARGUMENT, "the metadata key %s is missing or of the wrong type", key);
+	if (n_expected && value->n_elements != n_expected)
+		return status_error(STATUS_INVALID_ARGUMENT, "%s has %llu elements, expected %llu", key,
+							(unsigned long long) value->n_elements, (unsigned long long) n_expected);
+	*out = value;
+	return status_ok();
+}
+
+/* Room for the tokenizer's arrays. */
+static Status
+place_tokenizer(Loader *loader, uint64_t *end)
+{
+	ImageTokenizer *tokenizer = &loader->header.tokenizer;
+	const GgufValue *tokens, *types, *merges;
+
+	STATUS_TRY(hyper_read_tokenizer(&loader->gguf, &loader->names, loader->tokenizer_model, loader->tokenizer_pre));
+	STATUS_TRY(find_array(&loader->gguf, "tokenizer.ggml.tokens", GGUF_STRING, 0, &tokens));
+	STATUS_TRY(find_array(&loader->gguf, "tokenizer.ggml.token_type", GGUF_I32, tokens->n_elements, &types));
+	STATUS_TRY(find_array(&loader->gguf, "tokenizer.ggml.merges", GGUF_STRING, 0, &merges));
+	snprintf(tokenizer->model, sizeof tokenizer->model, "%s", loader->tokenizer_model);
+	snprintf(tokenizer->pre, sizeof tokenizer->pre, "%s", loader->tokenizer_pre);
+	tokenizer->n_tokens = (uint32_t) tokens->n_elements;
+	tokenizer->n_merges = (uint32_t) merges->n_elements;
+	tokenizer->bos = loader->names.bos;
+	tokenizer->eos = loader->names.eos;
+	tokenizer->eot = loader->names.eot;
+	tokenizer->padding = loader->names.padding;
+	tokenizer->add_bos = loader->names.add_bos;
+	tokenizer->add_eos = loader->names.add_eos;
+	/* the strings without their 8-byte lengths */
+	tokenizer->token_offsets = place_part(end, (tokens->n_elements + 1) * 8, 8);
+	tokenizer->token_bytes = place_part(end, tokens->elements.length - tokens->n_elements * 8 + 1, 8);
+	tokenizer->token_types = place_part(end, types->n_elements * 4, 8);
+	tokenizer->merge_offsets = place_part(end, (merges->n_elements + 1) * 8, 8);
+	tokenizer->merge_bytes = place_part(end, merges->elements.length - merges->n_elements * 8 + 1, 8);
+	return status_ok();
+}
+
+/* Offsets of everything in the image. */
+static Status
+lay_out(Loader *loader)
+{
+	ImageHeader *header = &loader->header;
+	const GgufValue *chat_template = gguf_find(&loader->gguf, "tokenizer.chat_template");
+	uint64_t end = sizeof *header;
+
+	header->n_tensors = roles_count(&header->hyper);
+	header->tensors = place_part(&end, (uint64_t) header->n_tensors * sizeof(ImageTensor), 8);
+	STATUS_TRY(place_tokenizer(loader, &end));
+	if (chat_template && chat_template->type == GGUF_STRING)
+		header->chat_template = place_part(&end, chat_template->string.length, 8);
+	header->data_start = align_up(end, IMAGE_ALIGNMENT);
+	end = header->data_start;
+	for (uint32_t i = 0; i < header->n_tensors; i++)
+	{
+		ImageTensor *tensor = &loader->tensors[i];
+		TensorRole role = role_at(&header->hyper, i);
+
+		if (!loader->sources[i])
+			continue;
+		tensor->type = role.is_matrix ? (uint32_t) loader->sources[i]->type->type : TENSOR_F32;
+		tensor->n_rows = role.n_rows;
+		tensor->n_cols = role.n_cols;
+		tensor->data =
+			place_part(&end,
+					   role.is_matrix ? (uint64_t) packed_tile_bytes((TensorType) tensor->type, role.n_cols) *
+											packed_n_tiles(role.n_rows)
+									  : (uint64_t) role.n_cols * 4,
+					   IMAGE_ALIGNMENT);
+		loader->report->n_parameters += loader->sources[i]->n_elements;
+	}
+	header->image_bytes = align_up(end, IMAGE_ALIGNMENT);
+	return status_ok();
+}
+
+/* Both numbers before any memory is taken. */
+static Status
+check_memory(const Loader *loader)
+{
+	uint64_t limit = loader->request->memory_limit ? loader->request->memory_limit : memory_available();
+
+	if (loader->header.image_bytes > limit)
+		return status_error(STATUS_TOO_LONG, "the model needs %llu MB of memory, but only %llu MB are available",
+							(unsigned long long) (loader->header.image_bytes >> 20),
+							(unsigned long long) (limit >> 20));
+	return status_ok();
+}
+
+/* Tiles of a matrix in one job. */
+static uint32_t
+tiles_per_job(const GgufTensor *source, uint32_t n_cols)
+{
+	uint64_t tile_source_bytes = tensor_row_bytes(source->type, n_cols) * TILE_ROWS;
+	uint64_t n = JOB_BYTES / tile_source_bytes;
+
+	return n < 1 ? 1 : (uint32_t) n;
+}
+
+static int
+compare_jobs(const void *a, const void *b)
+{
+	const ReadJob *x = a, *y = b;
+
+	return (x->offset > y->offset) - (x->offset < y->offset);
+}
+
+/* Jobs of whole tiles, in the file's order. tag: role << 32 | first tile. */
+static Status
+make_jobs(Loader *loader)
+{
+	uint64_t n = 0;
+
+	for (int pass = 0; pass < 2; pass++)
+	{
+		for (uint32_t i = 0; i < loader->header.n_tensors; i++)
+		{
+			const GgufTensor *source = loader->sources[i];
+			const ImageTensor *tensor = &loader->tensors[i];
+			uint32_t step, n_tiles = packed_n_tiles(tensor->n_rows);
+
+			if (!source)
+				continue;
+			step = tiles_per_job(source, tensor->n_cols);
+			for (uint32_t tile = 0; tile < n_tiles; tile += step)
+			{
+				uint64_t row_bytes = tensor_row_bytes(source->type, tensor->n_cols);
+				uint64_t first = (uint64_t) tile * TILE_ROWS, end = first + (uint64_t) step * TILE_ROWS;
+
+				end = end < tensor->n_rows ? end : tensor->n_rows;
+				if (pass == 1)
+				{
+					loader->jobs[loader->n_jobs++] = (ReadJob){source->offset + first * row_bytes,
+															   (end - first) * row_bytes, (uint64_t) i << 32 | tile};
+					loader->data_bytes += (end - first) * row_bytes;
+				}
+				n += pass == 0;
+			}
+		}
+		if (pass == 0)
+			loader->jobs = n <= UINT32_MAX ? arena_alloc_array(loader->gguf.arena, n + 1, sizeof *loader->jobs) : NULL;
+		if (!loader->jobs)
+			return status_error(STATUS_UNAVAILABLE, "out of memory for %llu read jobs", (unsigned long long) n);
+	}
+	qsort(loader->jobs, loader->n_jobs, sizeof *loader->jobs, compare_jobs);
+	return status_ok();
+}
+
+/* Make the image's memory real ahead of the packing, a part at a time. */
+static void *
+fault_main(void *argument)
+{
+	Loader *loader = argument;
+	uint64_t total = loader->header.image_bytes, done = 0;
+	Status status = status_ok();
+
+	while (done < total && status.code == STATUS_OK)
+	{
+		uint64_t bytes = total - done < FAULT_BYTES ? total - done : FAULT_BYTES;
+		bool stop;
+
+		while (fallocate(loader->request->image_fd, 0, (off_t) done, (off_t) bytes) != 0 && status.code == STATUS_OK)
+			if (errno != EINTR)
+				status = status_error(STATUS_UNAVAILABLE, "no memory for byte %llu of the model's %llu: %s",
+									  (unsigned long long) done, (unsigned long long) total, strerror(errno));
+		done += bytes;
+		pthread_mutex_lock(&loader->mutex);
+		if (status.code == STATUS_OK)
+			loader->real_bytes = done;
+		stop = loader->stop;
+		pthread_cond_broadcast(&loader->changed);
+		pthread_mutex_unlock(&loader->mutex);
+		if (stop)
+			break;
+	}
+	pthread_mutex_lock(&loader->mutex);
+	loader->fault_status = status;
+	loader->fault_over = true;
+	pthread_cond_broadcast(&loader->changed);
+	pthread_mutex_unlock(&loader->mutex);
+	return NULL;
+}
+
+/* Wait until the first bytes of the image are real. */
+static Status
+wait_real(Loader *loader, uint64_t bytes)
+{
+	Status status = status_ok();
+
+	pthread_mutex_lock(&loader->mutex);
+	while (loader->real_bytes < bytes && !loader->fault_over)
+		pthread_cond_wait(&loader->changed, &loader->mutex);
+	if (loader->real_bytes < bytes)
+		status = loader->fault_status;
+	pthread_mutex_unlock(&loader->mutex);
+	return status;
+}
+
+/* Pack one job's rows. */
+static Status
+use_job(void *argument, const ReadJob *job, const uint8_t *bytes)
+{
+	Loader *loader = argument;
+	uint32_t role = (uint32_t) (job->tag >> 32), tile = (uint32_t) job->tag;
+	const ImageTensor *tensor = &loader->tensors[role];
+	TensorType type = loader->sources[role]->type->type;
+	uint64_t row_bytes = tensor_row_bytes(loader->sources[role]->type, tensor->n_cols);
+	uint8_t *data = loader->image + tensor->data.offset;
+
+	STATUS_TRY(wait_real(loader, tensor->data.offset + tensor->data.bytes));
+	if (!role_at(&loader->header.hyper, role).is_matrix)
+	{
+		dequantize_row(type, bytes, tensor->n_cols, (float *) (void *) data);
+		return status_ok();
+	}
+	for (uint64_t done = 0; done < job->bytes; done += row_bytes * TILE_ROWS, tile++)
+	{
+		uint64_t n_rows = (job->bytes - done) / row_bytes;
+
+		pack_tile(type, bytes + done, n_rows < TILE_ROWS ? (uint32_t) n_rows : TILE_ROWS, tensor->n_cols,
+				  data + packed_tile_bytes(type, tensor->n_cols) * tile);
+	}
+	return status_ok();
+}
+
+static void
+show_progress(void *argument, uint64_t bytes_done)
+{
+	Loader *loader = argument;
+
+	if (loader->request->progress)
+		loader->request->progress(loader->request->progress_argument, bytes_done, loader->data_bytes);
+}
+
+/* Copy a string array as offsets and bytes. The head was checked when it was parsed, so reads cannot fail. */
+static void
+write_strings(Loader *loader, const GgufValue *value, ImagePart offsets, ImagePart bytes)
+{
+	uint64_t *offset = (uint64_t *) (void *) (loader->image + offsets.offset);
+	char *out = (char *) loader->image + bytes.offset;
+	ByteReader reader;
+	uint64_t at = 0;
+
+	byte_reader_init(&reader, value->elements.data, value->elements.length);
+	for (uint64_t i = 0; i < value->n_elements; i++)
+	{
+		uint64_t length = read_u64(&reader);
+		const void *text = read_raw(&reader, length);
+
+		offset[i] = at;
+		if (text)
+			memcpy(out + at, text, length);
+		at += length;
+	}
+	offset[value->n_elements] = at;
+}
+
+/* Everything before the tensor data, with its checksum. */
+static void
+write_meta(Loader *loader)
+{
+	ImageHeader *header = (ImageHeader *) (void *) loader->image;
+	const ImageTokenizer *tokenizer = &loader->header.tokenizer;
+	const GgufValue *types = gguf_find(&loader->gguf, "tokenizer.ggml.token_type");
+	const GgufValue *chat_template = gguf_find(&loader->gguf, "tokenizer.chat_template");
+
+	memcpy(header, &loader->header, sizeof *header);
+	memcpy(loader->image + loader->header.tensors.offset, loader->tensors, loader->header.tensors.bytes);
+	write_strings(loader, gguf_find(&loader->gguf, "tokenizer.ggml.tokens"), tokenizer->token_offsets,
+				  tokenizer->token_bytes);
+	write_strings(loader, gguf_find(&loader->gguf, "tokenizer.ggml.merges"), tokenizer->merge_offsets,
+				  tokenizer->merge_bytes);
+	memcpy(loader->image + tokenizer->token_types.offset, types->elements.data, tokenizer->token_types.bytes);
+	if (loader->header.chat_template.bytes)
+		memcpy(loader->image + loader->header.chat_template.offset, chat_template->string.data,
+			   loader->header.chat_template.bytes);
+	header->checksum =
+		image_checksum(loader->image + IMAGE_UNCHECKED_BYTES, loader->header.data_start - IMAGE_UNCHECKED_BYTES);
+}
+
+/* Read and pack all tensors into the mapped image. */
+static Status
+read_tensors(Loader *loader)
+{
+	char path[64];
+	ReadRequest read = {
+		.path = path,
+		.fd = loader->fd,
+		.file_bytes = loader->file_bytes,
+		.jobs = loader->jobs,
+		.n_jobs = loader->n_jobs,
+		.allow_io_uring = loader->request->allow_io_uring,
+		.allow_direct_io = loader->request->allow_direct_io,
+		.n_threads = loader->request->n_threads > 0 ? loader->request->n_threads : team_default_threads(),
+		.use = use_job,
+		.progress = show_progress,
+		.argument = loader,
+	};
+	ReadReport report;
+	Status status;
+
+	snprintf(path, sizeof path, "/proc/self/fd/%d", loader->fd);
+	status = reader_run(&read, &report);
+	loader->report->load_io = (report.io_uring ? 1 : 3) + (report.direct ? 0 : 1);
+	snprintf(loader->report->io_note, sizeof loader->report->io_note, "%s", report.note);
+	return status;
+}
+
+/* With the layout known: memory, meta data, tensors, "complete". */
+static Status
+fill_image(Loader *loader)
+{
+	pthread_t fault_thread;
+	Status status;
+
+	if (ftruncate(loader->request->image_fd, (off_t) loader->header.image_bytes) != 0)
+		return status_error(STATUS_UNAVAILABLE, "cannot size the model's memory: %s", strerror(errno));
+	loader->image =
+		mmap(NULL, loader->header.image_bytes, PROT_READ | PROT_WRITE, MAP_SHARED, loader->request->image_fd, 0);
+	if (loader->image == MAP_FAILED)
+		return status_error(STATUS_UNAVAILABLE, "cannot map the model's memory: %s", strerror(errno));
+	(void) madvise(loader->image, loader->header.image_bytes, MADV_DONTDUMP);
+	if (pthread_create(&fault_thread, NULL, fault_main, loader) != 0)
+		status = status_error(STATUS_UNAVAILABLE, "cannot start a thread");
+	else
+	{
+		status = wait_real(loader, loader->header.data_start);
+		if (status.code == STATUS_OK)
+		{
+			write_meta(loader);
+			status = read_tensors(loader);
+		}
+		pthread_mutex_lock(&loader->mutex);
+		loader->stop = true;
+		pthread_mutex_unlock(&loader->mutex);
+		pthread_join(fault_thread, NULL);
+	}
+	if (status.code == STATUS_OK)
+		atomic_store_explicit(&((ImageHeader *) (void *) loader->image)->state, IMAGE_COMPLETE, memory_order_release);
+	munmap(loader->image, loader->header.image_bytes);
+	return status;
+}
+
+/* The type that holds most bytes of the file. */
+static const char *
+main_type(const Gguf *gguf)
+{
+	uint64_t best_bytes = 0;
+	const char *best = "";
+
+	for (uint32_t i = 0; i < gguf->n_tensors; i++)
+	{
+		uint64_t bytes = 0;
+
+		for (uint32_t j = 0; j < gguf->n_tensors; j++)
+			bytes += gguf->tensors[j].type == gguf->tensors[i].type ? gguf->tensors[j].bytes : 0;
+		if (bytes > best_bytes)
+		{
+			best_bytes = bytes;
+			best = gguf->tensors[i].type->name;
+		}
+	}
+	return best;
+}
+
+/* Header's fixed part and the checks that need no memory. */
+static Status
+prepare(Loader *loader)
+{
+	ImageHeader *header = &loader->header;
+	uint32_t n_roles;
+
+	STATUS_TRY(gguf_open(loader->fd, loader->file_bytes, &loader->gguf));
+	STATUS_TRY(hyper_read(&loader->gguf, &header->hyper));
+	header->magic = IMAGE_MAGIC;
+	header->version = IMAGE_VERSION;
+	header->generation = loader->request->generation;
+	snprintf(header->name, sizeof header->name, "%s", loader->request->name);
+	n_roles = roles_count(&header->hyper);
+	loader->sources = arena_alloc_array(loader->gguf.arena, n_roles, sizeof *loader->sources);
+	loader->tensors = arena_alloc_array(loader->gguf.arena, n_roles, sizeof *loader->tensors);
+	if (!loader->sources || !loader->tensors)
+		return status_error(STATUS_UNAVAILABLE, "out of memory for %u tensors", n_roles);
+	STATUS_TRY(match_tensors(loader));
+	STATUS_TRY(lay_out(loader));
+	STATUS_TRY(check_memory(loader));
+	return make_jobs(loader);
+}
+
+static void
+fill_report(const Loader *loader)
+{
+	ModelLoadReport *report = loader->report;
+
+	snprintf(report->architecture, sizeof report->architecture, "%s",
+			 architecture_name(loader->header.hyper.architecture));
+	snprintf(report->quantization, sizeof report->quantization, "%s", main_type(&loader->gguf));
+	report->file_bytes = loader->file_bytes;
+	report->image_bytes = loader->header.image_bytes;
+	report->hyper = loader->header.hyper;
+}
+
+Status
+model_load(const ModelLoadRequest *request, ModelLoadReport *report)
+{
+	Loader *loader = calloc(1, sizeof *loader);
+	Status status;
+
+	memset(report, 0, sizeof *report);
+	if (!loader)
+		return status_error(STATUS_UNAVAILABLE, "out of memory for loading");
+	loader->request = request;
+	loader->report = report;
+	pthread_mutex_init(&loader->mutex, NULL);
+	pthread_cond_init(&loader->changed, NULL);
+	status = model_path_open(request->directory, request->file, &loader->fd, &loader->file_bytes);
+	if (status.code == STATUS_OK)
+	{
+		status = prepare(loader);
+		if (status.code == STATUS_OK)
+			status = fill_image(loader);
+		status = status_prefix(status, "model file \"%s\"", request->file);
+		if (status.code == STATUS_OK)
+			fill_report(loader);
+		gguf_close(&loader->gguf);
+		close(loader->fd);
+	}
+	if (status.code != STATUS_OK && ftruncate(request->image_fd, 0) != 0)
+		status = status_prefix(status, "memory could not be given back");
+	pthread_cond_destroy(&loader->changed);
+	pthread_mutex_destroy(&loader->mutex);
+	free(loader);
+	return status;
+}

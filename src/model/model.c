@@ -1,0 +1,269 @@
+/*
+ * model.c - opening a complete image: map it read-only, check it, point at its parts.
+ *
+ * The image comes from our own loader, but all of its offsets are checked again: a Model never points outside of its
+ * mapping.
+ */
+#include <errno.h>
+#include <stdlib.h>
+#include <string.h>
+#include <sys/mman.h>
+#include <sys/stat.h>
+#include <unistd.h>
+
+#include "hyper.h"
+#include "image.h"
+#include "roles.h"
+
+static Status
+damaged(const char *what)
+{
+	return status_error(STATUS_INTERNAL, "the model's image in memory is damaged: %s", what);
+}
+
+bool
+model_image_is_complete(int image_fd, uint64_t *generation)
+{
+	struct stat info;
+	ImageHeader *header;
+	bool complete;
+
+	if (fstat(image_fd, &info) != 0 || info.st_size < (off_t) sizeof *header)
+		return false;
+	header = mmap(NULL, sizeof *header, PROT_READ, MAP_SHARED, image_fd, 0);
+	if (header == MAP_FAILED)
+		return false;
+	complete = header->magic == IMAGE_MAGIC && header->version == IMAGE_VERSION &&
+			   header->image_bytes == (uint64_t) info.st_size &&
+			   atomic_load_explicit(&header->state, memory_order_acquire) == IMAGE_COMPLETE;
+	*generation = header->generation;
+	munmap(header, sizeof *header);
+	return complete;
+}
+
+static bool
+part_is_inside(ImagePart part, uint64_t start, uint64_t end)
+{
+	return part.bytes == 0 || (part.offset >= start && part.offset <= end && part.bytes <= end - part.offset);
+}
+
+/* The offsets of n strings rise and stay inside their bytes. */
+static bool
+strings_are_sound(const uint8_t *image, uint32_t n, ImagePart offsets, ImagePart bytes)
+{
+	const uint64_t *offset = (const uint64_t *) (const void *) (image + offsets.offset);
+
+	if (offsets.bytes != ((uint64_t) n + 1) * 8 || offset[0] != 0)
+		return false;
+	for (uint32_t i = 0; i < n; i++)
+		if (offset[i + 1] < offset[i])
+			return false;
+	return offset[n] <= bytes.bytes;
+}
+
+/* Header, checksum and everything before the tensors. */
+static Status
+check_meta(const ImageHeader *header, uint64_t bytes)
+{
+	const uint8_t *image = (const uint8_t *) header;
+	const ImageTokenizer *tokenizer = &header->tokenizer;
+	const ImagePart parts[] = {header->tensors,        header->chat_template,  tokenizer->token_offsets,
+							   tokenizer->token_bytes, tokenizer->token_types, tokenizer->merge_offsets,
+							   tokenizer->merge_bytes};
+
+	if (header->magic != IMAGE_MAGIC || header->version != IMAGE_VERSION ||
+		atomic_load_explicit(&header->state, memory_order_acquire) != IMAGE_COMPLETE)
+		return damaged("it is not complete");
+	if (header->image_bytes != bytes || header->data_start > bytes || header->data_start < sizeof *header ||
+		header->data_start % 8 != 0)
+		return damaged("its sizes do not fit");
+	if (image_checksum(image + IMAGE_UNCHECKED_BYTES, header->data_start - IMAGE_UNCHECKED_BYTES) != header->checksum)
+		return damaged("its checksum is wrong");
+	for (size_t i = 0; i < sizeof parts / sizeof parts[0]; i++)
+		if (!part_is_inside(parts[i], sizeof *header, header->data_start))
+			return damaged("a part lies outside of it");
+	if (header->n_tensors != roles_count(&header->hyper) ||
+		header->tensors.bytes != (uint64_t) header->n_tensors * sizeof(ImageTensor) ||
+		tokenizer->token_types.bytes != (uint64_t) tokenizer->n_tokens * 4 ||
+		!strings_are_sound(image, tokenizer->n_tokens, tokenizer->token_offsets, tokenizer->token_bytes) ||
+		!strings_are_sound(image, tokenizer->n_merges, tokenizer->merge_offsets, tokenizer->merge_bytes))
+		return damaged("its tables do not fit");
+	return status_ok();
+}
+
+/* Each tensor is what its role says and lies in the data part. */
+static Status
+check_tensors(const ImageHeader *header, const ImageTensor *tensors)
+{
+	for (uint32_t i = 0; i < header->n_tensors; i++)
+	{
+		TensorRole role = role_at(&header->hyper, i);
+		const TensorTypeInfo *info = tensor_type_info(tensors[i].type);
+		uint64_t expected;
+
+		if (tensors[i].data.bytes == 0 && !role.is_required)
+			continue;
+		if (!info || !info->can_pack || tensors[i].n_rows != role.n_rows || tensors[i].n_cols != role.n_cols)
+			return damaged(role.name);
+		expected = role.is_matrix ? (uint64_t) packed_tile_bytes(info->type, role.n_cols) * packed_n_tiles(role.n_rows)
+								  : (uint64_t) role.n_cols * 4;
+		if (tensors[i].data.bytes != expected || tensors[i].data.offset % 64 != 0 ||
+			!part_is_inside(tensors[i].data, header->data_start, header->image_bytes))
+			return damaged(role.name);
+	}
+	return status_ok();
+}
+
+static PackedMatrix
+matrix_at(const uint8_t *image, const ImageTensor *tensor)
+{
+	return (PackedMatrix){(TensorType) tensor->type, tensor->n_rows, tensor->n_cols, image + tensor->data.offset,
+						  packed_tile_bytes((TensorType) tensor->type, tensor->n_cols)};
+}
+
+static const float *
+vector_at(const uint8_t *image, const ImageTensor *tensor)
+{
+	return tensor->data.bytes ? (const float *) (const void *) (image + tensor->data.offset) : NULL;
+}
+
+/* Point a layer at its tensors: [N_LAYER_ROLES] */
+static void
+point_layer(ModelLayer *layer, const uint8_t *image, const ImageTensor *tensors)
+{
+	layer->attn_q = matrix_at(image, &tensors[ROLE_ATTN_Q]);
+	layer->attn_k = matrix_at(image, &tensors[ROLE_ATTN_K]);
+	layer->attn_v = matrix_at(image, &tensors[ROLE_ATTN_V]);
+	layer->attn_output = matrix_at(image, &tensors[ROLE_ATTN_OUTPUT]);
+	layer->ffn_gate = matrix_at(image, &tensors[ROLE_FFN_GATE]);
+	layer->ffn_up = matrix_at(image, &tensors[ROLE_FFN_UP]);
+	layer->ffn_down = matrix_at(image, &tensors[ROLE_FFN_DOWN]);
+	layer->attn_norm = vector_at(image, &tensors[ROLE_ATTN_NORM]);
+	layer->ffn_norm = vector_at(image, &tensors[ROLE_FFN_NORM]);
+	layer->attn_q_bias = vector_at(image, &tensors[ROLE_ATTN_Q_BIAS]);
+	layer->attn_k_bias = vector_at(image, &tensors[ROLE_ATTN_K_BIAS]);
+	layer->attn_v_bias = vector_at(image, &tensors[ROLE_ATTN_V_BIAS]);
+	layer->attn_q_norm = vector_at(image, &tensors[ROLE_ATTN_Q_NORM]);
+	layer->attn_k_norm = vector_at(image, &tensors[ROLE_ATTN_K_NORM]);
+}
+
+static Status
+create_tokenizer(Model *model, const ImageHeader *header)
+{
+	const uint8_t *image = (const uint8_t *) header;
+	const ImageTokenizer *t = &header->tokenizer;
+	TokenizerSource source = {
+		.model = t->model,
+		.pre = t->pre,
+		.n_tokens = t->n_tokens,
+		.token_offsets = (const uint64_t *) (const void *) (image + t->token_offsets.offset),
+		.token_bytes = (const char *) image + t->token_bytes.offset,
+		.token_types = (const int32_t *) (const void *) (image + t->token_types.offset),
+		.n_merges = t->n_merges,
+		.merge_offsets = (const uint64_t *) (const void *) (image + t->merge_offsets.offset),
+		.merge_bytes = (const char *) image + t->merge_bytes.offset,
+		.bos = t->bos,
+		.eos = t->eos,
+		.eot = t->eot,
+		.padding = t->padding,
+		.add_bos = t->add_bos != 0,
+		.add_eos = t->add_eos != 0,
+	};
+
+	return status_prefix(tokenizer_create(&source, &model->tokenizer), "tokenizer");
+}
+
+/* A template that cannot be parsed does not keep the model from generating. */
+static void
+create_template(Model *model, const ImageHeader *header)
+{
+	const char *text = chat_template_default;
+	size_t length = strlen(chat_template_default);
+
+	if (header->chat_template.bytes)
+	{
+		text = (const char *) header + header->chat_template.offset;
+		length = header->chat_template.bytes;
+	}
+	model->chat_template_error = chat_template_create(text, length, &model->chat_template);
+	if (model->chat_template_error.code != STATUS_OK)
+	{
+		model->chat_template = NULL;
+		return;
+	}
+	model->can_think = chat_template_mentions(model->chat_template, "enable_thinking") ||
+					   (memmem(text, length, "<think>", 7) && tokenizer_find(model->tokenizer, "<think>", 7) >= 0);
+}
+
+/* Everything behind the mapping. */
+static Status
+build(Model *model, const ImageHeader *header, uint64_t bytes)
+{
+	const uint8_t *image = (const uint8_t *) header;
+	const ImageTensor *tensors;
+
+	STATUS_TRY(check_meta(header, bytes));
+	tensors = (const ImageTensor *) (const void *) (image + header->tensors.offset);
+	STATUS_TRY(check_tensors(header, tensors));
+	memcpy(model->name, header->name, sizeof model->name);
+	model->name[sizeof model->name - 1] = '\0';
+	model->generation = header->generation;
+	model->hyper = header->hyper;
+	model->token_embedding = matrix_at(image, &tensors[ROLE_TOKEN_EMBEDDING]);
+	model->output = tensors[ROLE_OUTPUT].data.bytes ? matrix_at(image, &tensors[ROLE_OUTPUT]) : model->token_embedding;
+	model->output_norm = vector_at(image, &tensors[ROLE_OUTPUT_NORM]);
+	model->layers = calloc(header->hyper.n_layers, sizeof *model->layers);
+	if (!model->layers)
+		return status_error(STATUS_UNAVAILABLE, "out of memory for %u layers", header->hyper.n_layers);
+	for (uint32_t i = 0; i < header->hyper.n_layers; i++)
+		point_layer(&model->layers[i], image, tensors + N_MODEL_ROLES + (size_t) i * N_LAYER_ROLES);
+	STATUS_TRY(create_tokenizer(model, header));
+	create_template(model, header);
+	return status_ok();
+}
+
+Status
+model_open(int image_fd, Model **model_out)
+{
+	struct stat info;
+	Model *model = calloc(1, sizeof *model);
+	void *image;
+	Status status;
+
+	if (!model)
+		return status_error(STATUS_UNAVAILABLE, "out of memory for a model");
+	if (fstat(image_fd, &info) != 0 || info.st_size < (off_t) sizeof(ImageHeader))
+	{
+		free(model);
+		return damaged("it is too short");
+	}
+	image = mmap(NULL, (size_t) info.st_size, PROT_READ, MAP_SHARED, image_fd, 0);
+	if (image == MAP_FAILED)
+	{
+		free(model);
+		return status_error(STATUS_UNAVAILABLE, "cannot map the model: %s", strerror(errno));
+	}
+	(void) madvise(image, (size_t) info.st_size, MADV_DONTDUMP);
+	model->image = image;
+	model->image_bytes = (size_t) info.st_size;
+	status = build(model, image, (uint64_t) info.st_size);
+	if (status.code != STATUS_OK)
+	{
+		model_close(model);
+		return status;
+	}
+	*model_out = model;
+	return status_ok();
+}
+
+void
+model_close(Model *model)
+{
+	if (!model)
+		return;
+	tokenizer_destroy(model->tokenizer);
+	chat_template_destroy(model->chat_template);
+	free(model->layers);
+	munmap((void *) model->image, model->image_bytes);
+	free(model);
+}

@@ -1,0 +1,81 @@
+/*
+ * model_path.c - see model_path.h. The check is on what was opened, not on a name that could change in between.
+ */
+#include "model_path.h"
+
+#include <errno.h>
+#include <fcntl.h>
+#include <limits.h>
+#include <stdio.h>
+#include <string.h>
+#include <sys/stat.h>
+#include <unistd.h>
+
+/* The path that an open descriptor stands for, links resolved. */
+static bool
+descriptor_path(int fd, char path[PATH_MAX])
+{
+	char link[64];
+	ssize_t length;
+
+	snprintf(link, sizeof link, "/proc/self/fd/%d", fd);
+	length = readlink(link, path, PATH_MAX - 1);
+	if (length <= 0)
+		return false;
+	path[length] = '\0';
+	return true;
+}
+
+/* True when path lies below directory. */
+static bool
+is_below(const char *path, const char *directory)
+{
+	size_t length = strlen(directory);
+
+	while (length > 0 && directory[length - 1] == '/')
+		length--;
+	return strncmp(path, directory, length) == 0 && path[length] == '/';
+}
+
+static Status
+check_opened(int directory_fd, int fd, const char *file, uint64_t *file_bytes)
+{
+	char directory_path[PATH_MAX], path[PATH_MAX];
+	struct stat info;
+
+	if (!descriptor_path(directory_fd, directory_path) || !descriptor_path(fd, path) || fstat(fd, &info) != 0)
+		return status_error(STATUS_UNAVAILABLE, "cannot look at file \"%s\": %s", file, strerror(errno));
+	if (!is_below(path, directory_path))
+		return status_error(STATUS_NOT_ALLOWED, "file \"%s\" is not below the model directory", file);
+	if (!S_ISREG(info.st_mode))
+		return status_error(STATUS_INVALID_ARGUMENT, "file \"%s\" is not a regular file", file);
+	if (info.st_size == 0)
+		return status_error(STATUS_INVALID_ARGUMENT, "file \"%s\" is empty", file);
+	*file_bytes = (uint64_t) info.st_size;
+	return status_ok();
+}
+
+Status
+model_path_open(const char *directory, const char *file, int *fd, uint64_t *file_bytes)
+{
+	int directory_fd = open(directory, O_PATH | O_DIRECTORY | O_CLOEXEC);
+	Status status;
+
+	*fd = -1;
+	if (directory_fd < 0)
+		return status_error(STATUS_NOT_FOUND, "cannot open the model directory \"%s\": %s", directory, strerror(errno));
+	/* O_NONBLOCK: a fifo must not make us wait */
+	*fd = openat(directory_fd, file, O_RDONLY | O_NONBLOCK | O_CLOEXEC);
+	if (*fd < 0)
+		status = status_error(errno == ENOENT || errno == ENOTDIR ? STATUS_NOT_FOUND : STATUS_UNAVAILABLE,
+							  "cannot open file \"%s\" in the model directory: %s", file, strerror(errno));
+	else
+		status = check_opened(directory_fd, *fd, file, file_bytes);
+	close(directory_fd);
+	if (status.code != STATUS_OK && *fd >= 0)
+	{
+		close(*fd);
+		*fd = -1;
+	}
+	return status;
+}

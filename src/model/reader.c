@@ -1,0 +1,532 @@
+/*
+ * reader.c - the read queue and its workers; see reader.h.
+ *
+ * A Slot is one buffer with the job it holds. With io_uring: free -> reading (submitted by the calling thread) -> full
+ * (taken by a worker) -> free. With pread a worker owns one slot for good. One mutex guards the lists; reads and use()
+ * run outside of it.
+ */
+#include "reader.h"
+
+#include <errno.h>
+#include <fcntl.h>
+#include <liburing.h>
+#include <pthread.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+#include <unistd.h>
+
+#define N_SLOTS 24
+#define DIRECT_ALIGNMENT 4096
+#define PROGRESS_WAIT_MS 50
+
+typedef struct Slot
+{
+	uint8_t *buffer;
+	const ReadJob *job;
+	uint64_t start;          /* file offset of buffer[0] */
+	uint64_t wanted, filled; /* bytes from start */
+	struct Slot *next;
+} Slot;
+
+typedef struct Reader
+{
+	const ReadRequest *request;
+	int fd; /* opened for the way that is used */
+	bool io_uring, direct;
+	struct io_uring ring;
+	uint64_t buffer_bytes;
+	Slot slots[N_SLOTS];
+
+	pthread_mutex_t mutex; /* guards what follows */
+	pthread_cond_t changed;
+	Slot *free, *full, *full_tail;
+	uint32_t next_job, n_used;
+	uint64_t bytes_done;
+	Status failure;
+	bool stop;
+} Reader;
+
+/* Keep the first failure and make everybody stop. */
+static void
+fail(Reader *reader, Status status)
+{
+	pthread_mutex_lock(&reader->mutex);
+	if (reader->failure.code == STATUS_OK)
+		reader->failure = status;
+	reader->stop = true;
+	pthread_cond_broadcast(&reader->changed);
+	pthread_mutex_unlock(&reader->mutex);
+}
+
+static Status
+read_error(uint64_t offset, int error)
+{
+	return status_error(STATUS_UNAVAILABLE, "cannot read at byte %llu: %s", (unsigned long long) offset,
+						strerror(error));
+}
+
+static Status
+shrunk_error(uint64_t offset)
+{
+	return status_error(STATUS_INVALID_ARGUMENT, "the file ends at byte %llu while it is read",
+						(unsigned long long) offset);
+}
+
+/* Point a slot at a job: an aligned range around it, at most to the end of the file (rounded up for O_DIRECT). */
+static void
+assign(const Reader *reader, Slot *slot, const ReadJob *job)
+{
+	uint64_t end = job->offset + job->bytes;
+
+	slot->job = job;
+	slot->start = reader->direct ? job->offset / DIRECT_ALIGNMENT * DIRECT_ALIGNMENT : job->offset;
+	slot->wanted =
+		(reader->direct ? (end + DIRECT_ALIGNMENT - 1) / DIRECT_ALIGNMENT * DIRECT_ALIGNMENT : end) - slot->start;
+	slot->filled = 0;
+}
+
+/* What a slot must hold before its job can be used; the rest of the last aligned part may lie past the file's end. */
+static bool
+has_enough(const Slot *slot)
+{
+	return slot->start + slot->filled >= slot->job->offset + slot->job->bytes;
+}
+
+/* After a short read: O_DIRECT goes on from an aligned place. */
+static uint64_t
+resume_at(const Reader *reader, const Slot *slot)
+{
+	return reader->direct ? slot->filled / DIRECT_ALIGNMENT * DIRECT_ALIGNMENT : slot->filled;
+}
+
+/* Hand a full slot's bytes to the caller and count it. */
+static void
+use_slot(Reader *reader, Slot *slot)
+{
+	const ReadJob *job = slot->job;
+	Status status = reader->request->use(reader->request->argument, job, slot->buffer + (job->offset - slot->start));
+
+	if (status.code != STATUS_OK)
+	{
+		fail(reader, status);
+		return;
+	}
+	pthread_mutex_lock(&reader->mutex);
+	reader->n_used++;
+	reader->bytes_done += job->bytes;
+	pthread_cond_broadcast(&reader->changed);
+	pthread_mutex_unlock(&reader->mutex);
+}
+
+/* The next job that nobody has, or NULL. */
+static const ReadJob *
+take_job(Reader *reader)
+{
+	const ReadJob *job = NULL;
+
+	pthread_mutex_lock(&reader->mutex);
+	if (!reader->stop && reader->next_job < reader->request->n_jobs)
+		job = &reader->request->jobs[reader->next_job++];
+	pthread_mutex_unlock(&reader->mutex);
+	return job;
+}
+
+/* Fill a slot with pread. */
+static Status
+fill_slot(const Reader *reader, Slot *slot)
+{
+	while (!has_enough(slot))
+	{
+		uint64_t at = resume_at(reader, slot);
+		ssize_t n = pread(reader->fd, slot->buffer + at, slot->wanted - at, (off_t) (slot->start + at));
+
+		if (n < 0 && errno == EINTR)
+			continue;
+		if (n < 0)
+			return read_error(slot->start + at, errno);
+		if (at + (uint64_t) n <= slot->filled)
+			return shrunk_error(slot->start + slot->filled);
+		slot->filled = at + (uint64_t) n;
+	}
+	return status_ok();
+}
+
+/* A worker that reads for itself. */
+static void
+pread_worker(Reader *reader, Slot *slot)
+{
+	const ReadJob *job;
+
+	while ((job = take_job(reader)) != NULL)
+	{
+		Status status;
+
+		assign(reader, slot, job);
+		status = fill_slot(reader, slot);
+		if (status.code != STATUS_OK)
+			fail(reader, status);
+		else
+			use_slot(reader, slot);
+	}
+}
+
+/* A worker that waits for full slots. */
+static void
+uring_worker(Reader *reader)
+{
+	for (;;)
+	{
+		Slot *slot;
+
+		pthread_mutex_lock(&reader->mutex);
+		while (!reader->full && !reader->stop && reader->n_used < reader->request->n_jobs)
+			pthread_cond_wait(&reader->changed, &reader->mutex);
+		slot = reader->stop ? NULL : reader->full;
+		if (slot)
+		{
+			reader->full = slot->next;
+			if (!reader->full)
+				reader->full_tail = NULL;
+		}
+		pthread_mutex_unlock(&reader->mutex);
+		if (!slot)
+			return;
+		use_slot(reader, slot);
+		pthread_mutex_lock(&reader->mutex);
+		slot->next = reader->free;
+		reader->free = slot;
+		pthread_cond_broadcast(&reader->changed);
+		pthread_mutex_unlock(&reader->mutex);
+	}
+}
+
+typedef struct Worker
+{
+	Reader *reader;
+	Slot *slot;
+	pthread_t thread;
+} Worker;
+
+static void *
+worker_main(void *argument)
+{
+	Worker *worker = argument;
+
+	if (worker->reader->io_uring)
+		uring_worker(worker->reader);
+	else
+		pread_worker(worker->reader, worker->slot);
+	return NULL;
+}
+
+/* Queue the read of what a slot still lacks; the caller submits. */
+static bool
+queue_read(Reader *reader, Slot *slot)
+{
+	struct io_uring_sqe *sqe = io_uring_get_sqe(&reader->ring);
+	uint64_t at = resume_at(reader, slot);
+
+	if (!sqe)
+		return false;
+	io_uring_prep_read(sqe, reader->fd, slot->buffer + at, (unsigned) (slot->wanted - at), slot->start + at);
+	io_uring_sqe_set_data(sqe, slot);
+	return true;
+}
+
+/* A read has ended: full, or to be continued, or failed. Returns how many reads are now in flight for it (0 or 1). */
+static unsigned
+finish_read(Reader *reader, Slot *slot, int result)
+{
+	uint64_t at = resume_at(reader, slot);
+
+	if (result == -EINTR || result == -EAGAIN)
+		result = 0;
+	else if (result < 0)
+	{
+		fail(reader, read_error(slot->start + at, -result));
+		return 0;
+	}
+	else if (at + (uint64_t) result <= slot->filled)
+	{
+		fail(reader, shrunk_error(slot->start + slot->filled));
+		return 0;
+	}
+	else
+		slot->filled = at + (uint64_t) result;
+	if (!has_enough(slot))
+		return queue_read(reader, slot) ? 1 : 0;
+	pthread_mutex_lock(&reader->mutex);
+	slot->next = NULL;
+	if (reader->full_tail)
+		reader->full_tail->next = slot;
+	else
+		reader->full = slot;
+	reader->full_tail = slot;
+	pthread_cond_broadcast(&reader->changed);
+	pthread_mutex_unlock(&reader->mutex);
+	return 0;
+}
+
+static Slot *
+take_free(Reader *reader)
+{
+	Slot *slot;
+
+	pthread_mutex_lock(&reader->mutex);
+	slot = reader->free;
+	if (slot)
+		reader->free = slot->next;
+	pthread_mutex_unlock(&reader->mutex);
+	return slot;
+}
+
+static void
+give_free(Reader *reader, Slot *slot)
+{
+	pthread_mutex_lock(&reader->mutex);
+	slot->next = reader->free;
+	reader->free = slot;
+	pthread_mutex_unlock(&reader->mutex);
+}
+
+/* Tell the caller how far it is. */
+static void
+report_progress(Reader *reader)
+{
+	uint64_t done;
+
+	pthread_mutex_lock(&reader->mutex);
+	done = reader->bytes_done;
+	pthread_mutex_unlock(&reader->mutex);
+	if (reader->request->progress)
+		reader->request->progress(reader->request->argument, done);
+}
+
+/* Wait until a worker has done something, or a moment. */
+static void
+wait_for_change(Reader *reader)
+{
+	struct timespec until;
+
+	clock_gettime(CLOCK_REALTIME, &until);
+	until.tv_nsec += PROGRESS_WAIT_MS * 1000000L;
+	until.tv_sec += until.tv_nsec / 1000000000L;
+	until.tv_nsec %= 1000000000L;
+	pthread_mutex_lock(&reader->mutex);
+	if (!reader->stop && reader->n_used < reader->request->n_jobs && (!reader->io_uring || !reader->free))
+		pthread_cond_timedwait(&reader->changed, &reader->mutex, &until);
+	pthread_mutex_unlock(&reader->mutex);
+}
+
+static bool
+is_over(Reader *reader)
+{
+	bool over;
+
+	pthread_mutex_lock(&reader->mutex);
+	over = reader->stop || reader->n_used == reader->request->n_jobs;
+	pthread_mutex_unlock(&reader->mutex);
+	return over;
+}
+
+/* Keep the queue full until everything is read; reads in flight are always waited for, since they write into our
+ * buffers. */
+static void
+drive_ring(Reader *reader)
+{
+	unsigned in_flight = 0;
+
+	while (in_flight > 0 || !is_over(reader))
+	{
+		struct io_uring_cqe *cqe;
+		Slot *slot;
+
+		while ((slot = take_free(reader)) != NULL)
+		{
+			const ReadJob *job = take_job(reader);
+
+			if (job)
+				assign(reader, slot, job);
+			if (!job || !queue_read(reader, slot))
+			{
+				give_free(reader, slot);
+				break;
+			}
+			in_flight++;
+		}
+		if (in_flight == 0)
+		{
+			wait_for_change(reader);
+			report_progress(reader);
+			continue;
+		}
+		if (io_uring_submit(&reader->ring) < 0 || io_uring_wait_cqe(&reader->ring, &cqe) < 0)
+		{
+			if (errno != EINTR && errno != EAGAIN && errno != 0)
+				fail(reader, status_error(STATUS_UNAVAILABLE, "io_uring failed while reading: %s", strerror(errno)));
+			continue;
+		}
+		slot = io_uring_cqe_get_data(cqe);
+		in_flight = in_flight - 1 + finish_read(reader, slot, cqe->res);
+		io_uring_cqe_seen(&reader->ring, cqe);
+		report_progress(reader);
+	}
+}
+
+/* Add a reason to the report's note. */
+static void
+note(ReadReport *report, const char *what, const char *why)
+{
+	size_t length = strlen(report->note);
+
+	snprintf(report->note + length, sizeof report->note - length, "%s%s: %s", length ? "; " : "", what, why);
+}
+
+/* Open with O_DIRECT and see that a read works; otherwise the buffered descriptor. */
+static void
+choose_direct(Reader *reader, ReadReport *report)
+{
+	const ReadRequest *request = reader->request;
+	void *probe = aligned_alloc(DIRECT_ALIGNMENT, DIRECT_ALIGNMENT);
+	int fd;
+
+	reader->fd = request->fd;
+	if (!request->allow_direct_io)
+		note(report, "O_DIRECT", "switched off");
+	fd = request->allow_direct_io && probe ? open(request->path, O_RDONLY | O_DIRECT | O_CLOEXEC) : -1;
+	if (fd >= 0 && pread(fd, probe, DIRECT_ALIGNMENT, 0) >= 0)
+	{
+		reader->fd = fd;
+		reader->direct = true;
+	}
+	else if (request->allow_direct_io)
+	{
+		note(report, "O_DIRECT", strerror(errno));
+		if (fd >= 0)
+			close(fd);
+	}
+	free(probe);
+	report->direct = reader->direct;
+}
+
+/* A ring that can read, or not. */
+static void
+choose_ring(Reader *reader, ReadReport *report)
+{
+	struct io_uring_probe *probe;
+	int error;
+
+	if (!reader->request->allow_io_uring)
+	{
+		note(report, "io_uring", "switched off");
+		return;
+	}
+	error = io_uring_queue_init(N_SLOTS * 2, &reader->ring, 0);
+	if (error < 0)
+	{
+		note(report, "io_uring", strerror(-error));
+		return;
+	}
+	probe = io_uring_get_probe_ring(&reader->ring);
+	reader->io_uring = probe && io_uring_opcode_supported(probe, IORING_OP_READ);
+	io_uring_free_probe(probe);
+	if (!reader->io_uring)
+	{
+		io_uring_queue_exit(&reader->ring);
+		note(report, "io_uring", "this kernel's cannot read");
+	}
+	report->io_uring = reader->io_uring;
+}
+
+/* Buffers that hold the longest job. */
+static Status
+create_slots(Reader *reader, int n_slots)
+{
+	uint64_t longest = 0;
+
+	for (uint32_t i = 0; i < reader->request->n_jobs; i++)
+		longest = reader->request->jobs[i].bytes > longest ? reader->request->jobs[i].bytes : longest;
+	reader->buffer_bytes =
+		(longest + 2 * DIRECT_ALIGNMENT + DIRECT_ALIGNMENT - 1) / DIRECT_ALIGNMENT * DIRECT_ALIGNMENT;
+	if (reader->buffer_bytes > INT32_MAX)
+		return status_error(STATUS_UNSUPPORTED, "32 rows of a tensor have %llu bytes", (unsigned long long) longest);
+	for (int i = 0; i < n_slots; i++)
+	{
+		reader->slots[i].buffer = aligned_alloc(DIRECT_ALIGNMENT, reader->buffer_bytes);
+		if (!reader->slots[i].buffer)
+			return status_error(STATUS_UNAVAILABLE, "out of memory for %d read buffers of %llu bytes", n_slots,
+								(unsigned long long) reader->buffer_bytes);
+		if (reader->io_uring)
+			give_free(reader, &reader->slots[i]);
+	}
+	return status_ok();
+}
+
+/* Start the workers, drive the reads, wait for all. */
+static void
+run_workers(Reader *reader, int n_workers)
+{
+	Worker workers[N_SLOTS];
+	int n_started = 0;
+
+	for (int i = 0; i < n_workers; i++)
+	{
+		workers[i] = (Worker){reader, &reader->slots[i], 0};
+		if (pthread_create(&workers[i].thread, NULL, worker_main, &workers[i]) != 0)
+			break;
+		n_started++;
+	}
+	if (n_started == 0)
+		fail(reader, status_error(STATUS_UNAVAILABLE, "cannot start a thread to pack with"));
+	else if (reader->io_uring)
+		drive_ring(reader);
+	while (!is_over(reader))
+	{
+		wait_for_change(reader);
+		report_progress(reader);
+	}
+	pthread_mutex_lock(&reader->mutex);
+	pthread_cond_broadcast(&reader->changed);
+	pthread_mutex_unlock(&reader->mutex);
+	for (int i = 0; i < n_started; i++)
+		pthread_join(workers[i].thread, NULL);
+	report_progress(reader);
+}
+
+Status
+reader_run(const ReadRequest *request, ReadReport *report)
+{
+	Reader *reader = calloc(1, sizeof *reader);
+	int n_workers = request->n_threads < 1 ? 1 : request->n_threads;
+	Status status;
+
+	memset(report, 0, sizeof *report);
+	if (!reader)
+		return status_error(STATUS_UNAVAILABLE, "out of memory for reading");
+	reader->request = request;
+	pthread_mutex_init(&reader->mutex, NULL);
+	pthread_cond_init(&reader->changed, NULL);
+	choose_direct(reader, report);
+	choose_ring(reader, report);
+	/* workers that read for themselves wait for the disk, so more of them than processors */
+	if (!reader->io_uring)
+		n_workers = n_workers * 2 + 2;
+	n_workers = n_workers > N_SLOTS - 4 ? N_SLOTS - 4 : n_workers;
+	status = create_slots(reader, reader->io_uring ? N_SLOTS : n_workers);
+	if (status.code == STATUS_OK)
+	{
+		run_workers(reader, n_workers);
+		status = reader->failure;
+	}
+	if (reader->io_uring)
+		io_uring_queue_exit(&reader->ring);
+	if (reader->direct)
+		close(reader->fd);
+	for (int i = 0; i < N_SLOTS; i++)
+		free(reader->slots[i].buffer);
+	pthread_cond_destroy(&reader->changed);
+	pthread_mutex_destroy(&reader->mutex);
+	free(reader);
+	return status;
+}

@@ -1,0 +1,56 @@
+/*
+ * roles.h - which tensors a model has: name, shape and place of each, in one table.
+ *
+ * The loader checks a file against it, and an image keeps its tensors in its order, so that opening looks nothing up by
+ * name.
+ */
+#ifndef QWEN_ROLES_H
+#define QWEN_ROLES_H
+
+#include "model.h"
+
+#define GGUF_ROLE_NAME_BYTES 65
+
+/* Tensors of the whole model, then those of each layer. */
+typedef enum ModelRole
+{
+	ROLE_TOKEN_EMBEDDING,
+	ROLE_OUTPUT,
+	ROLE_OUTPUT_NORM,
+	N_MODEL_ROLES,
+} ModelRole;
+
+typedef enum LayerRole
+{
+	ROLE_ATTN_NORM,
+	ROLE_FFN_NORM,
+	ROLE_ATTN_Q,
+	ROLE_ATTN_K,
+	ROLE_ATTN_V,
+	ROLE_ATTN_OUTPUT,
+	ROLE_FFN_GATE,
+	ROLE_FFN_UP,
+	ROLE_FFN_DOWN,
+	ROLE_ATTN_Q_BIAS,
+	ROLE_ATTN_K_BIAS,
+	ROLE_ATTN_V_BIAS,
+	ROLE_ATTN_Q_NORM,
+	ROLE_ATTN_K_NORM,
+	N_LAYER_ROLES,
+} LayerRole;
+
+/* One tensor that a model of these hyperparameters may have. */
+typedef struct TensorRole
+{
+	char name[GGUF_ROLE_NAME_BYTES]; /* as in the file */
+	bool is_matrix;                  /* packed; else a vector of floats */
+	bool is_required;
+	uint32_t n_rows; /* 1 for vectors */
+	uint32_t n_cols;
+} TensorRole;
+
+/* How many roles there are, and role number i (0 … roles_count - 1): the model's, then layer 0's, layer 1's, … */
+extern uint32_t roles_count(const ModelHyper *hyper);
+extern TensorRole role_at(const ModelHyper *hyper, uint32_t i);
+
+#endif
