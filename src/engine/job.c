@@ -1,0 +1,467 @@
+/*
+ * job.c - from a REQUEST to a prompt: rendering, tokenizing, checking; and the immediate kinds. See job.h.
+ *
+ * What happens to an answer's tokens is in job_text.c.
+ */
+#include "job.h"
+
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+#include <sys/random.h>
+#include <time.h>
+
+#define DEFAULT_MAX_TOKENS 512
+
+void
+job_reply_error(ByteWriter *out, uint32_t request_id, const Status *status, const char *detail, const char *hint)
+{
+	ProtocolError error = {
+		.code = (uint16_t) status->code,
+		.message = {status->message, strlen(status->message)},
+		.detail = {detail, detail ? strlen(detail) : 0},
+		.hint = {hint, hint ? strlen(hint) : 0},
+	};
+
+	(void) encode_error(out, request_id, &error);
+}
+
+static Status
+out_of_memory(void)
+{
+	return status_error(STATUS_UNAVAILABLE, "out of memory in the engine");
+}
+
+/* The text of a token id, "" for none, as a NUL-terminated copy in buffer. */
+static const char *
+token_text(const Model *model, int32_t token, char buffer[64])
+{
+	ByteSpan bytes = token >= 0 ? tokenizer_token_bytes(model->tokenizer, token) : (ByteSpan){"", 0};
+
+	snprintf(buffer, 64, "%.*s", (int) bytes.length, bytes.length ? bytes.data : "");
+	return buffer;
+}
+
+/* Messages through the model's template. */
+static Status
+render(const Model *model, const Request *request, ChatPrompt *prompt)
+{
+	char bos[64], eos[64];
+	const SamplingOptions *options = &request->options;
+	ChatInput input = {
+		.messages = request->messages,
+		.tools = request->tools,
+		.enable_thinking = options->given & OPTION_THINKING ? options->thinking : -1,
+		.add_generation_prompt = true,
+		.bos_token = token_text(model, tokenizer_bos(model->tokenizer), bos),
+		.eos_token = token_text(model, tokenizer_eos(model->tokenizer), eos),
+		.now = (int64_t) time(NULL),
+	};
+
+	if (!model->chat_template)
+		return status_prefix(model->chat_template_error, "the chat template of model \"%s\"", model->name);
+	if ((options->given & OPTION_THINKING) && options->thinking && !model->can_think)
+		return status_error(STATUS_INVALID_ARGUMENT, "thinking must not be true: model \"%s\" cannot think",
+							model->name);
+	return chat_template_render(model->chat_template, &input, prompt);
+}
+
+/* The prompt's tokens of a chat. opened_thinking: the template itself opened the thinking. */
+static Status
+encode_chat(Model *model, const Request *request, TokenBuffer *tokens, bool *opened_thinking)
+{
+	ChatPrompt prompt = {0};
+	Status status = render(model, request, &prompt);
+	size_t end;
+
+	if (status.code != STATUS_OK)
+		return status;
+	status =
+		tokenizer_encode_runs(model->tokenizer, prompt.text, prompt.length, prompt.trusted, prompt.n_trusted, tokens);
+	for (end = prompt.length; end > 0 && prompt.text[end - 1] == '\n'; end--)
+		;
+	*opened_thinking = end >= 7 && memcmp(prompt.text + end - 7, "<think>", 7) == 0;
+	chat_prompt_free(&prompt);
+	return status;
+}
+
+/* One token at the end of a buffer. */
+static Status
+append_token(TokenBuffer *buffer, int32_t token)
+{
+	if (buffer->n == buffer->capacity)
+	{
+		size_t capacity = buffer->capacity ? buffer->capacity * 2 : 64;
+		int32_t *grown = realloc(buffer->tokens, capacity * sizeof *grown);
+
+		if (!grown)
+			return out_of_memory();
+		buffer->tokens = grown;
+		buffer->capacity = capacity;
+	}
+	buffer->tokens[buffer->n++] = token;
+	return status_ok();
+}
+
+/* A raw prompt: the text alone, with the beginning token where the file asks for one; never empty. */
+static Status
+encode_generate(Model *model, const Request *request, TokenBuffer *tokens)
+{
+	int32_t bos = tokenizer_bos(model->tokenizer);
+	int32_t first = bos >= 0 ? bos : tokenizer_eos(model->tokenizer);
+
+	if (first >= 0 && ((tokenizer_add_bos(model->tokenizer) && bos >= 0) || request->text.length == 0))
+		STATUS_TRY(append_token(tokens, first));
+	STATUS_TRY(tokenizer_encode(model->tokenizer, request->text.data, request->text.length, false, tokens));
+	if (tokens->n == 0)
+		return status_error(STATUS_INVALID_ARGUMENT, "the prompt is empty");
+	return status_ok();
+}
+
+/* A text to embed, with what Qwen's embedding models expect around it. */
+static Status
+encode_embed(Model *model, const Request *request, TokenBuffer *tokens)
+{
+	static const char first[] = "Instruct: ", second[] = "\nQuery:";
+	Tokenizer *tokenizer = model->tokenizer;
+	int32_t end = tokenizer_find(tokenizer, "<|endoftext|>", 13);
+	ByteWriter text;
+	Status status;
+
+	if (request->dimensions > model->hyper.hidden)
+		return status_error(STATUS_INVALID_ARGUMENT, "dimensions must be between 1 and %u, not %u", model->hyper.hidden,
+							request->dimensions);
+	byte_writer_init(&text);
+	if (request->instruction.data)
+	{
+		write_raw(&text, first, strlen(first));
+		write_raw(&text, request->instruction.data, request->instruction.length);
+		write_raw(&text, second, strlen(second));
+	}
+	write_raw(&text, request->text.data, request->text.length);
+	status = text.failed ? out_of_memory() : status_ok();
+	if (status.code == STATUS_OK && tokenizer_add_bos(tokenizer) && tokenizer_bos(tokenizer) >= 0)
+		status = append_token(tokens, tokenizer_bos(tokenizer));
+	if (status.code == STATUS_OK)
+		status = tokenizer_encode(tokenizer, text.data ? (char *) text.data : "", text.length, false, tokens);
+	if (status.code == STATUS_OK && tokenizer_add_eos(tokenizer) && tokenizer_eos(tokenizer) >= 0)
+		status = append_token(tokens, tokenizer_eos(tokenizer));
+	else if (status.code == STATUS_OK && model->hyper.pooling == POOLING_LAST && end >= 0)
+		status = append_token(tokens, end);
+	if (status.code == STATUS_OK && tokens->n == 0)
+		status = status_error(STATUS_INVALID_ARGUMENT, "the input is empty");
+	byte_writer_free(&text);
+	return status;
+}
+
+static Status
+reply_tokens(const TokenBuffer *tokens, uint32_t request_id, ByteWriter *out)
+{
+	Result result = {
+		.kind = RESULT_TOKENS,
+		.count = (uint32_t) tokens->n,
+		.values = (const unsigned char *) tokens->tokens,
+	};
+
+	return encode_result(out, request_id, &result);
+}
+
+static Status
+reply_text(ByteSpan text, uint32_t request_id, ByteWriter *out)
+{
+	Result result = {.kind = RESULT_TEXT, .text = {text.data ? text.data : "", text.length}};
+
+	return encode_result(out, request_id, &result);
+}
+
+/* TOKENIZE and COUNT_TOKENS. */
+static Status
+answer_tokenize(Model *model, const Request *request, uint32_t request_id, ByteWriter *out)
+{
+	TokenBuffer tokens = {NULL, 0, 0};
+	Status status = tokenizer_encode(model->tokenizer, request->text.data, request->text.length,
+									 (request->flags & REQUEST_FLAG_PARSE_SPECIAL) != 0, &tokens);
+
+	if (status.code == STATUS_OK && request->kind == REQUEST_TOKENIZE)
+		status = reply_tokens(&tokens, request_id, out);
+	else if (status.code == STATUS_OK)
+		status = encode_result(out, request_id, &(Result){.kind = RESULT_COUNT, .count = (uint32_t) tokens.n});
+	token_buffer_free(&tokens);
+	return status;
+}
+
+void
+job_write_without_nul(ByteWriter *out, const char *text, size_t length)
+{
+	for (size_t i = 0; i < length; i++)
+	{
+		if (text[i] == '\0')
+			write_raw(out, "\xEF\xBF\xBD", 3);
+		else
+			write_u8(out, (uint8_t) text[i]);
+	}
+}
+
+static Status
+answer_detokenize(const Model *model, const Request *request, uint32_t request_id, ByteWriter *out)
+{
+	uint32_t n_vocab = tokenizer_n_tokens(model->tokenizer);
+	Detokenizer detokenizer = {{0}, 0};
+	ByteWriter raw, text;
+	Status status = status_ok();
+
+	byte_writer_init(&raw);
+	byte_writer_init(&text);
+	for (uint32_t i = 0; i < request->n_tokens && status.code == STATUS_OK; i++)
+	{
+		int32_t token = protocol_token(request->tokens, i);
+
+		if (token < 0 || (uint32_t) token >= n_vocab)
+			status = status_error(STATUS_INVALID_ARGUMENT, "tokens[%u] must be between 0 and %u, not %d", i + 1,
+								  n_vocab - 1, token);
+		else
+			detokenizer_push(&detokenizer, tokenizer_token_bytes(model->tokenizer, token), false, &raw);
+	}
+	detokenizer_push(&detokenizer, (ByteSpan){"", 0}, true, &raw);
+	job_write_without_nul(&text, (char *) raw.data, raw.length);
+	if (status.code == STATUS_OK && (raw.failed || text.failed))
+		status = out_of_memory();
+	if (status.code == STATUS_OK)
+		status = reply_text((ByteSpan){(char *) text.data, text.length}, request_id, out);
+	byte_writer_free(&raw);
+	byte_writer_free(&text);
+	return status;
+}
+
+static Status
+answer_render(const Model *model, const Request *request, uint32_t request_id, ByteWriter *out)
+{
+	ChatPrompt prompt = {0};
+	Status status = render(model, request, &prompt);
+
+	if (status.code == STATUS_OK)
+		status = reply_text((ByteSpan){prompt.text, prompt.length}, request_id, out);
+	chat_prompt_free(&prompt);
+	return status;
+}
+
+/* What is not given comes from the file, else from the Qwen model cards. */
+static SamplerSettings
+sampling_for(const Model *model, const SamplingOptions *options)
+{
+	const ModelHyper *hyper = &model->hyper;
+	bool thinking = model->can_think && !((options->given & OPTION_THINKING) && !options->thinking);
+	SamplerSettings s = {
+		.temperature = thinking ? 0.6f : 0.7f,
+		.top_p = thinking ? 0.95f : 0.8f,
+		.top_k = 20,
+		.repetition_penalty = 1,
+	};
+
+	if (hyper->has_sampling)
+	{
+		s.temperature = hyper->temperature >= 0 ? hyper->temperature : s.temperature;
+		s.top_p = hyper->top_p >= 0 ? hyper->top_p : s.top_p;
+		s.min_p = hyper->min_p >= 0 ? hyper->min_p : s.min_p;
+		s.top_k = hyper->top_k >= 0 ? hyper->top_k : s.top_k;
+		s.repetition_penalty = hyper->repetition_penalty >= 1 ? hyper->repetition_penalty : s.repetition_penalty;
+	}
+	if (options->given & OPTION_TEMPERATURE)
+		s.temperature = (float) options->temperature;
+	if (options->given & OPTION_TOP_P)
+		s.top_p = (float) options->top_p;
+	if (options->given & OPTION_MIN_P)
+		s.min_p = (float) options->min_p;
+	if (options->given & OPTION_TOP_K)
+		s.top_k = options->top_k;
+	if (options->given & OPTION_REPETITION_PENALTY)
+		s.repetition_penalty = (float) options->repetition_penalty;
+	if (options->given & OPTION_PRESENCE_PENALTY)
+		s.presence_penalty = (float) options->presence_penalty;
+	if (options->given & OPTION_FREQUENCY_PENALTY)
+		s.frequency_penalty = (float) options->frequency_penalty;
+	s.seed = (uint64_t) options->seed;
+	if (!(options->given & OPTION_SEED) && getrandom(&s.seed, sizeof s.seed, GRND_NONBLOCK) != sizeof s.seed)
+		s.seed = (uint64_t) (uintptr_t) options ^ (uint64_t) clock();
+	return s;
+}
+
+/* Copies of what the request's frame holds only for now. */
+static Status
+keep_texts(Job *job, const Request *request)
+{
+	size_t bytes = 1, at = 0;
+	ByteSpan stops[PROTOCOL_MAX_STOPS];
+
+	for (uint32_t i = 0; i < request->n_stops; i++)
+		bytes += request->stops[i].length;
+	job->stop_text = malloc(bytes);
+	if (!job->stop_text)
+		return out_of_memory();
+	for (uint32_t i = 0; i < request->n_stops; i++)
+	{
+		memcpy(job->stop_text + at, request->stops[i].data, request->stops[i].length);
+		stops[i] = (ByteSpan){job->stop_text + at, request->stops[i].length};
+		at += request->stops[i].length;
+	}
+	stop_matcher_init(&job->stops, request->n_stops, stops);
+	if (request->tools.data)
+	{
+		job->tools = strndup(request->tools.data, request->tools.length);
+		job->tools_bytes = request->tools.length;
+		if (!job->tools)
+			return out_of_memory();
+	}
+	return status_ok();
+}
+
+/* Numbers that must fit: the context, max_tokens, the KV cache. Sets max_tokens. */
+static Status
+check_lengths(Job *job, const Model *model, const KvPool *pool, const Request *request)
+{
+	uint32_t context = model->hyper.context_length, needed;
+	uint64_t cache_positions = (uint64_t) kv_pool_max_blocks(pool) * KV_BLOCK_POSITIONS;
+	bool embed = job->kind == REQUEST_EMBED;
+	uint32_t wanted =
+		request->options.given & OPTION_MAX_TOKENS ? (uint32_t) request->options.max_tokens : DEFAULT_MAX_TOKENS;
+
+	if (job->n_prompt > context || (!embed && job->n_prompt == context))
+		return status_error(STATUS_TOO_LONG, "the %s has %u tokens, but the context of model \"%s\" holds %u",
+							embed ? "input" : "prompt", job->n_prompt, model->name, context);
+	if (!embed && wanted > context)
+		return status_error(STATUS_INVALID_ARGUMENT, "max_tokens must be between 1 and %u, not %u", context, wanted);
+	job->max_tokens = embed ? 0 : wanted < context - job->n_prompt ? wanted : context - job->n_prompt;
+	needed = job_positions(job);
+	if (needed > cache_positions)
+		return status_error(STATUS_TOO_LONG,
+							"the request needs room for %u tokens (prompt %u, answer %u), but the KV cache holds %llu; "
+							"qwen.kv_cache_size sets it",
+							needed, job->n_prompt, job->max_tokens, (unsigned long long) cache_positions);
+	return status_ok();
+}
+
+/* Fill in everything of a generating or embedding job. */
+static Status
+prepare_job(Job *job, Model *model, const KvPool *pool, const Request *request)
+{
+	TokenBuffer tokens = {NULL, 0, 0};
+	bool opened_thinking = false;
+	Status status;
+
+	if (request->kind == REQUEST_CHAT)
+		status = encode_chat(model, request, &tokens, &opened_thinking);
+	else if (request->kind == REQUEST_GENERATE)
+		status = encode_generate(model, request, &tokens);
+	else
+		status = encode_embed(model, request, &tokens);
+	job->tokens = tokens.tokens;
+	job->n_prompt = job->n_tokens = (uint32_t) tokens.n;
+	if (status.code == STATUS_OK && tokens.n > (1u << 28))
+		status =
+			status_error(STATUS_TOO_LONG, "the prompt has %zu tokens, at most %u are possible", tokens.n, 1u << 28);
+	if (status.code == STATUS_OK && tokens.n == 0)
+		status = status_error(STATUS_INVALID_ARGUMENT, "the prompt is empty");
+	if (status.code == STATUS_OK)
+		status = check_lengths(job, model, pool, request);
+	if (status.code == STATUS_OK)
+		status = keep_texts(job, request);
+	if (status.code != STATUS_OK)
+		return status;
+
+	job->tokens = realloc(tokens.tokens, ((size_t) job->n_prompt + job->max_tokens) * sizeof *job->tokens);
+	if (!job->tokens)
+	{
+		job->tokens = tokens.tokens;
+		return out_of_memory();
+	}
+	job->n_blocks = kv_blocks_for(job_positions(job));
+	job->blocks = malloc(job->n_blocks * sizeof *job->blocks);
+	job->sampling = sampling_for(model, &request->options);
+	job->can_think = model->can_think && request->kind == REQUEST_CHAT;
+	job->in_thinking = job->thought = job->can_think && opened_thinking;
+	job->beginning = job->can_think && !opened_thinking;
+	job->thinking_budget =
+		request->options.given & OPTION_THINKING_BUDGET ? (uint32_t) request->options.thinking_budget : UINT32_MAX;
+	job->dimensions = request->dimensions ? request->dimensions : model->hyper.hidden;
+	job->pooling = model->hyper.pooling;
+	if (job->kind == REQUEST_EMBED)
+		job->pooled = calloc(model->hyper.hidden, sizeof *job->pooled);
+	else
+		job->sampler = sampler_create(&job->sampling, model->hyper.vocab, job->tokens, job->n_prompt);
+	return job->blocks && (job->pooled || job->sampler) ? status_ok() : out_of_memory();
+}
+
+Status
+job_create(Model *model, const KvPool *pool, const Request *request, uint32_t request_id, ByteWriter *out,
+		   Job **job_out)
+{
+	Accepted accepted;
+	Status status;
+	Job *job;
+
+	*job_out = NULL;
+	switch (request->kind)
+	{
+		case REQUEST_TOKENIZE:
+		case REQUEST_COUNT_TOKENS:
+			return answer_tokenize(model, request, request_id, out);
+		case REQUEST_DETOKENIZE:
+			return answer_detokenize(model, request, request_id, out);
+		case REQUEST_RENDER_CHAT:
+			return answer_render(model, request, request_id, out);
+		default:
+			break;
+	}
+	job = calloc(1, sizeof *job);
+	if (!job)
+		return out_of_memory();
+	job->request_id = request_id;
+	job->kind = request->kind;
+	job->stream = (request->flags & REQUEST_FLAG_STREAM) != 0;
+	job->model = model;
+	job->state = JOB_ACCEPTED;
+	status = prepare_job(job, model, pool, request);
+	if (status.code == STATUS_OK)
+	{
+		accepted = (Accepted){job->n_prompt, job->max_tokens};
+		status = encode_accepted(out, request_id, &accepted);
+	}
+	if (status.code != STATUS_OK)
+	{
+		job_destroy(job);
+		return status;
+	}
+	*job_out = job;
+	return status_ok();
+}
+
+void
+job_destroy(Job *job)
+{
+	if (!job)
+		return;
+	free(job->tokens);
+	free(job->blocks);
+	sampler_destroy(job->sampler);
+	stop_matcher_free(&job->stops);
+	free(job->stop_text);
+	byte_writer_free(&job->content);
+	byte_writer_free(&job->thinking);
+	byte_writer_free(&job->pending);
+	token_buffer_free(&job->forced);
+	free(job->tools);
+	free(job->pooled);
+	free(job);
+}
+
+uint32_t
+job_positions(const Job *job)
+{
+	return job->n_prompt + job->max_tokens;
+}
+
+uint32_t
+job_rows_left(const Job *job)
+{
+	return job->n_tokens - job->n_done;
+}

@@ -1,0 +1,102 @@
+/*
+ * job.h - one request inside the engine: its prompt, its place in the batch, its answer so far.
+ *
+ * A Job knows models and text, but neither sockets nor the batch: server.c owns the connection it came on, scheduler.c
+ * moves it through its states. What it has to say goes to an output buffer of frames that the server gives it.
+ *
+ *   CREATED -> (accepted, waiting for GO) ACCEPTED -> QUEUED -> RUNNING -> ended
+ */
+#ifndef QWEN_JOB_H
+#define QWEN_JOB_H
+
+#include "../protocol/protocol.h"
+#include "kv_cache.h"
+#include "sampler.h"
+#include "stop_matcher.h"
+
+typedef enum JobState
+{
+	JOB_ACCEPTED, /* waits for GO */
+	JOB_QUEUED,   /* waits for a place and KV blocks */
+	JOB_RUNNING,
+	JOB_ENDED, /* its last frame is written */
+} JobState;
+
+struct Slot;
+
+typedef struct Job
+{
+	struct Job *next;           /* in the scheduler's list */
+	void *client;               /* the server's */
+	struct Job *next_of_client; /* in the server's list */
+	uint32_t request_id;
+	uint8_t kind; /* RequestKind */
+	bool stream;
+	JobState state;
+	struct Slot *slot; /* whose model it uses */
+	Model *model;
+
+	int32_t *tokens;                     /* prompt and answer: [prompt + max_tokens] */
+	uint32_t n_prompt, n_tokens, n_done; /* n_done: positions that are in the KV cache */
+	uint32_t max_tokens;
+	uint32_t n_generated;
+	uint32_t *blocks; /* while running */
+	uint32_t n_blocks;
+
+	SamplerSettings sampling;
+	Sampler *sampler;
+
+	/* the answer's text */
+	Detokenizer detokenizer;
+	StopMatcher stops;
+	char *stop_text; /* the stop strings */
+	ByteWriter content, thinking;
+	bool can_think, in_thinking, after_thinking, thought;
+	uint32_t thinking_budget, n_thinking; /* UINT32_MAX: none */
+	ByteWriter pending;                   /* the beginning of an answer that may become <think> */
+	bool beginning;                       /* still at the beginning */
+	TokenBuffer forced;                   /* tokens that come next whatever the model says */
+	size_t n_forced;
+	char *tools; /* as given, for reading calls */
+	size_t tools_bytes;
+
+	/* embeddings */
+	double *pooled; /* [hidden] */
+	uint32_t dimensions;
+	uint32_t pooling;
+
+	uint64_t go_us, started_us, first_token_us;
+} Job;
+
+/* Reply with ERROR from a Status. */
+extern void job_reply_error(ByteWriter *out, uint32_t request_id, const Status *status, const char *detail,
+							const char *hint);
+
+/*
+ * Answer an immediate request into out, or make a Job of a generating one and write ACCEPTED. *job stays NULL when it
+ * was answered. kv_pool: of the model. An error is for the caller to reply with.
+ */
+extern Status job_create(Model *model, const KvPool *pool, const Request *request, uint32_t request_id, ByteWriter *out,
+						 Job **job);
+
+extern void job_destroy(Job *job);
+
+/* Append text; NUL, which SQL's text cannot hold, becomes the replacement character U+FFFD. */
+extern void job_write_without_nul(ByteWriter *out, const char *text, size_t length);
+
+/* Positions that its KV blocks must hold: prompt and answer. */
+extern uint32_t job_positions(const Job *job);
+
+/* What the next step takes of it: rows [n_done, n_done + n). At least 1 while it runs. */
+extern uint32_t job_rows_left(const Job *job);
+
+/*
+ * After a step that took its last row: logits of that row. Samples, extends the text, writes PIECE frames; at the end
+ * DONE and state JOB_ENDED. Unavailable when memory ran out.
+ */
+extern Status job_take_logits(Job *job, const Kernels *kernels, float *logits, ByteWriter *out);
+
+/* Embedding: hidden states of rows first … first+n-1 (their positions); writes RESULT and ends after the last. */
+extern Status job_take_hidden(Job *job, const float *hidden, uint32_t position, ByteWriter *out);
+
+#endif

@@ -1,0 +1,315 @@
+/*
+ * job_text.c - what becomes of an answer: tokens to text, thinking apart from content, stop strings, pieces, the end.
+ *
+ * A sampled token's bytes pass in turn: detokenizer (whole characters), thinking parser, stop matcher (content only),
+ * then a PIECE or the buffer for DONE. Embeddings are pooled here too.
+ */
+#include <math.h>
+#include <stdlib.h>
+#include <string.h>
+
+#include "../base/clock.h"
+#include "job.h"
+#include "tool_calls.h"
+
+static const char think_open[] = "<think>";
+static const char think_close[] = "</think>";
+
+/* What Qwen appends when the thinking budget is used up (Qwen3's documentation on thinking budgets). */
+static const char budget_words[] =
+	"Considering the limited time by the user, I have to give the solution based on the thinking "
+	"directly now.\n</think>\n\n";
+
+/* Deliver clear text of one kind: at once or with DONE. */
+static void
+deliver(Job *job, PieceKind kind, const char *text, size_t length, ByteWriter *out)
+{
+	ByteWriter *buffer = kind == PIECE_THINKING ? &job->thinking : &job->content;
+
+	if (length == 0)
+		return;
+	if (job->stream && !(kind == PIECE_CONTENT && job->tools))
+	{
+		Piece piece = {(uint8_t) kind, {text, length}};
+
+		(void) encode_piece(out, job->request_id, &piece);
+	}
+	else
+		write_raw(buffer, text, length);
+}
+
+/* Content through the stop strings. True when one was found. */
+static bool
+push_content(Job *job, const char *text, size_t length, bool is_last, ByteWriter *out)
+{
+	ByteWriter clear;
+	bool matched;
+
+	/* the white space between the thinking and the answer belongs to neither */
+	while (job->after_thinking && length > 0 && (*text == '\n' || *text == ' '))
+	{
+		text++;
+		length--;
+	}
+	if (length > 0)
+		job->after_thinking = false;
+	byte_writer_init(&clear);
+	matched = stop_matcher_push(&job->stops, (ByteSpan){text, length}, is_last, &clear);
+	deliver(job, PIECE_CONTENT, (char *) clear.data, clear.length, out);
+	if (clear.failed)
+		out->failed = true;
+	byte_writer_free(&clear);
+	return matched;
+}
+
+/* True when text could still become word, by more text. */
+static bool
+could_become(const ByteWriter *text, size_t from, const char *word)
+{
+	size_t length = text->length - from;
+
+	return length < strlen(word) && memcmp(text->data + from, word, length) == 0;
+}
+
+/* At the beginning of an answer: is it <think>? Until that is clear the text stays in pending. */
+static bool
+push_beginning(Job *job, bool is_last, ByteWriter *out)
+{
+	ByteWriter *pending = &job->pending;
+	size_t start = 0;
+	bool matched;
+
+	while (start < pending->length && (pending->data[start] == '\n' || pending->data[start] == ' '))
+		start++;
+	if (pending->length - start >= strlen(think_open) &&
+		memcmp(pending->data + start, think_open, strlen(think_open)) == 0)
+	{
+		size_t rest = start + strlen(think_open);
+
+		memmove(pending->data, pending->data + rest, pending->length - rest);
+		pending->length -= rest;
+		job->beginning = false;
+		job->in_thinking = job->thought = true;
+		return false;
+	}
+	if (!is_last && could_become(pending, start, think_open))
+		return false;
+	job->beginning = false;
+	matched = push_content(job, (char *) pending->data, pending->length, is_last, out);
+	pending->length = 0;
+	return matched;
+}
+
+/* Inside the thinking: deliver it up to </think>, which ends it. */
+static bool
+push_thinking(Job *job, bool is_last, ByteWriter *out)
+{
+	ByteWriter *pending = &job->pending;
+	char *close = memmem(pending->data, pending->length, think_close, strlen(think_close));
+	size_t clear = pending->length;
+	bool matched = false;
+
+	if (close)
+	{
+		size_t rest = (size_t) (close - (char *) pending->data) + strlen(think_close);
+
+		deliver(job, PIECE_THINKING, (char *) pending->data, (size_t) (close - (char *) pending->data), out);
+		job->in_thinking = false;
+		job->after_thinking = true;
+		matched = push_content(job, (char *) pending->data + rest, pending->length - rest, is_last, out);
+		pending->length = 0;
+		return matched;
+	}
+	if (!is_last)
+		for (clear = pending->length >= strlen(think_close) ? pending->length - strlen(think_close) + 1 : 0;
+			 clear < pending->length && !could_become(pending, clear, think_close); clear++)
+			;
+	deliver(job, PIECE_THINKING, (char *) pending->data, clear, out);
+	memmove(pending->data, pending->data + clear, pending->length - clear);
+	pending->length -= clear;
+	return false;
+}
+
+/* Text of whole characters into the answer. True when a stop string was found. */
+static bool
+push_text(Job *job, const char *text, size_t length, bool is_last, ByteWriter *out)
+{
+	if (!job->beginning && !job->in_thinking)
+		return push_content(job, text, length, is_last, out);
+	write_raw(&job->pending, text, length);
+	if (job->beginning && push_beginning(job, is_last, out))
+		return true;
+	return job->in_thinking && push_thinking(job, is_last, out);
+}
+
+/* The bytes of a token (none at the end) into the answer. */
+static bool
+push_token(Job *job, int32_t token, bool is_last, ByteWriter *out)
+{
+	bool visible = token >= 0 && tokenizer_token_type(job->model->tokenizer, token) != TOKEN_CONTROL;
+	ByteSpan bytes = visible ? tokenizer_token_bytes(job->model->tokenizer, token) : (ByteSpan){"", 0};
+	ByteWriter raw, text;
+	bool matched;
+
+	byte_writer_init(&raw);
+	byte_writer_init(&text);
+	detokenizer_push(&job->detokenizer, bytes, is_last, &raw);
+	job_write_without_nul(&text, (char *) raw.data, raw.length);
+	matched = push_text(job, (char *) text.data, text.length, is_last, out);
+	if (raw.failed || text.failed)
+		out->failed = true;
+	byte_writer_free(&raw);
+	byte_writer_free(&text);
+	return matched;
+}
+
+/* Calls of tools out of the content; where there are none the content stays as it is. */
+static Status
+take_tool_calls(Job *job, ByteWriter *calls, FinishReason *reason)
+{
+	ByteWriter content;
+	uint32_t n_calls = 0;
+	Status status;
+
+	byte_writer_init(&content);
+	status = tool_calls_extract((ByteSpan){job->content.data ? (char *) job->content.data : "", job->content.length},
+								(ByteSpan){job->tools, job->tools_bytes}, &content, calls, &n_calls);
+	if (status.code == STATUS_OK && n_calls > 0)
+	{
+		byte_writer_free(&job->content);
+		job->content = content;
+		*reason = FINISH_TOOL_CALLS;
+		return status;
+	}
+	byte_writer_free(&content);
+	return status;
+}
+
+static ByteSpan
+span_of(const ByteWriter *writer)
+{
+	return (ByteSpan){writer->data ? (const char *) writer->data : "", writer->length};
+}
+
+/* The last frame. */
+static Status
+finish(Job *job, FinishReason reason, ByteWriter *out)
+{
+	uint64_t now = clock_now_us();
+	ByteWriter calls;
+	Done done;
+	Status status = status_ok();
+
+	(void) push_token(job, -1, true, out);
+	byte_writer_init(&calls);
+	if (job->tools)
+		status = take_tool_calls(job, &calls, &reason);
+	if (status.code == STATUS_OK && job->stream && job->content.length > 0)
+	{
+		/* with tools the content could not be streamed before its calls were known */
+		Piece piece = {PIECE_CONTENT, span_of(&job->content)};
+
+		status = encode_piece(out, job->request_id, &piece);
+		job->content.length = 0;
+	}
+	done = (Done){
+		.finish_reason = (uint8_t) reason,
+		.prompt_tokens = job->n_prompt,
+		.completion_tokens = job->n_generated,
+		.queue_us = job->started_us - job->go_us,
+		.ttft_us = job->first_token_us - job->go_us,
+		.total_us = now - job->go_us,
+		.model = {job->model->name, strlen(job->model->name)},
+		.content = span_of(&job->content),
+	};
+	if (job->thought)
+		done.thinking = span_of(&job->thinking);
+	if (calls.length)
+		done.tool_calls = span_of(&calls);
+	if (status.code == STATUS_OK)
+		status = encode_done(out, job->request_id, &done);
+	byte_writer_free(&calls);
+	job->state = JOB_ENDED;
+	return status;
+}
+
+/* The next token: forced by a used-up thinking budget, or the sampler's. */
+static int32_t
+next_token(Job *job, const Kernels *kernels, float *logits)
+{
+	if (job->n_forced < job->forced.n)
+		return job->forced.tokens[job->n_forced++];
+	return sampler_pick(job->sampler, kernels, logits, job->n_generated);
+}
+
+/* Count thinking tokens and close the thinking when the budget is used up. */
+static Status
+watch_budget(Job *job)
+{
+	if (!job->in_thinking || job->n_forced < job->forced.n)
+		return status_ok();
+	job->n_thinking++;
+	if (job->n_thinking < job->thinking_budget || job->forced.n > 0)
+		return status_ok();
+	return tokenizer_encode(job->model->tokenizer, budget_words, strlen(budget_words), true, &job->forced);
+}
+
+Status
+job_take_logits(Job *job, const Kernels *kernels, float *logits, ByteWriter *out)
+{
+	int32_t token = next_token(job, kernels, logits);
+
+	if (job->n_generated == 0)
+		job->first_token_us = clock_now_us();
+	job->n_generated++;
+	job->tokens[job->n_tokens++] = token;
+	if (tokenizer_is_end(job->model->tokenizer, token))
+		return finish(job, FINISH_STOP, out);
+	if (push_token(job, token, false, out))
+		return finish(job, FINISH_STOP, out);
+	if (job->n_generated == job->max_tokens)
+		return finish(job, FINISH_LENGTH, out);
+	STATUS_TRY(watch_budget(job));
+	if (out->failed || job->content.failed || job->thinking.failed || job->pending.failed || job->stops.held.failed)
+		return status_error(STATUS_UNAVAILABLE, "out of memory for the answer");
+	return status_ok();
+}
+
+/* Unit length over the first dimensions; a vector of zeros stays. */
+static void
+normalize(const double *pooled, uint32_t n, float *out)
+{
+	double squares = 0, scale;
+
+	for (uint32_t i = 0; i < n; i++)
+		squares += pooled[i] * pooled[i];
+	scale = squares > 0 ? 1 / sqrt(squares) : 0;
+	for (uint32_t i = 0; i < n; i++)
+		out[i] = (float) (pooled[i] * scale);
+}
+
+Status
+job_take_hidden(Job *job, const float *hidden, uint32_t position, ByteWriter *out)
+{
+	uint32_t n = job->model->hyper.hidden;
+	bool is_last = position + 1 == job->n_prompt;
+	bool counts = job->pooling == POOLING_LAST ? is_last : job->pooling == POOLING_CLS ? position == 0 : true;
+	Result result = {.kind = RESULT_FLOATS, .count = job->dimensions, .prompt_tokens = job->n_prompt};
+	Status status;
+	float *values;
+
+	/* mean: the sum in order of position, in double, so that chunking changes nothing */
+	for (uint32_t i = 0; counts && i < n; i++)
+		job->pooled[i] += hidden[i];
+	if (!is_last)
+		return status_ok();
+	values = malloc(n * sizeof *values);
+	if (!values)
+		return status_error(STATUS_UNAVAILABLE, "out of memory for an embedding");
+	normalize(job->pooled, job->dimensions, values);
+	result.values = (const unsigned char *) values;
+	status = encode_result(out, job->request_id, &result);
+	free(values);
+	job->state = JOB_ENDED;
+	return status;
+}

@@ -1,0 +1,74 @@
+/*
+ * load_mode.c - see load_mode.h.
+ */
+#include "load_mode.h"
+
+#include <poll.h>
+#include <pthread.h>
+#include <stdio.h>
+#include <string.h>
+#include <unistd.h>
+
+#include "../base/clock.h"
+
+static void
+show_progress(void *argument, uint64_t bytes_done, uint64_t bytes_total)
+{
+	SlotStatus *status = argument;
+
+	atomic_store(&status->load_bytes_total, bytes_total);
+	atomic_store(&status->load_bytes_done, bytes_done);
+}
+
+/* Wait for the end of the death pipe; then nobody wants this load any more. */
+static void *
+watch_death(void *argument)
+{
+	struct pollfd event = {.fd = *(int *) argument, .events = POLLIN};
+
+	while (poll(&event, 1, -1) < 0)
+		;
+	_exit(1);
+	return NULL;
+}
+
+static void
+write_report(SlotStatus *status, const ModelLoadReport *report)
+{
+	atomic_store(&status->load_io, report->load_io);
+	snprintf(status->load_io_note, sizeof status->load_io_note, "%s", report->io_note);
+	snprintf(status->architecture, sizeof status->architecture, "%s", report->architecture);
+	snprintf(status->quantization, sizeof status->quantization, "%s", report->quantization);
+	status->n_parameters = report->n_parameters;
+	status->file_bytes = report->file_bytes;
+	status->image_bytes = report->image_bytes;
+	status->context_length = report->hyper.context_length;
+	status->embedding_size = report->hyper.hidden;
+}
+
+Status
+load_mode_run(ModelLoadRequest *request, SlotStatus *status, int death_fd)
+{
+	uint64_t start = clock_now_us();
+	ModelLoadReport report;
+	pthread_t watcher;
+	Status result;
+
+	if (death_fd >= 0 && pthread_create(&watcher, NULL, watch_death, &death_fd) != 0)
+		return status_error(STATUS_UNAVAILABLE, "cannot start a thread");
+	atomic_store(&status->load_error_code, STATUS_OK);
+	status->load_error[0] = '\0';
+	show_progress(status, 0, 0);
+	request->progress = show_progress;
+	request->progress_argument = status;
+	result = model_load(request, &report);
+	if (result.code == STATUS_OK)
+		write_report(status, &report);
+	else
+	{
+		snprintf(status->load_error, sizeof status->load_error, "%s", result.message);
+		atomic_store(&status->load_error_code, result.code);
+	}
+	atomic_store(&status->load_us, clock_now_us() - start);
+	return result;
+}

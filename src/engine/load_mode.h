@@ -1,0 +1,16 @@
+/*
+ * load_mode.h - the engine program as a loader: one model file into one slot's image, then exit.
+ */
+#ifndef QWEN_LOAD_MODE_H
+#define QWEN_LOAD_MODE_H
+
+#include "../model/model.h"
+#include "../protocol/status_page.h"
+
+/*
+ * Run one load with the slot's status kept up to date; death_fd (or -1) ends the process when it closes. The request's
+ * progress members are set here. Returns what model_load said; the status has it too.
+ */
+extern Status load_mode_run(ModelLoadRequest *request, SlotStatus *status, int death_fd);
+
+#endif

@@ -1,0 +1,205 @@
+/*
+ * main.c - the program qwen_engine: reads its arguments and becomes a server or a loader.
+ *
+ *   qwen_engine serve --slots=N --threads=N --kv-cache-bytes=N --kv-cache-type=f16|f32 --prefill-chunk=N
+ * --max-running=N
+ *                     --queue-size=N
+ *   qwen_engine load  --slot=K --generation=G --directory=D --file=F --name=N --io=auto|pread --threads=N
+ *   qwen_engine --version
+ *
+ * It is started by qwen_pg's supervisor with the descriptors of status_page.h, not by hand. Exit: 0 done, 1 failed, 2
+ * bad arguments.
+ */
+#include <errno.h>
+#include <getopt.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+#include <sys/mman.h>
+#include <unistd.h>
+
+#include "load_mode.h"
+#include "server.h"
+
+typedef enum Option
+{
+	OPTION_SLOTS = 1,
+	OPTION_THREADS,
+	OPTION_KV_CACHE_BYTES,
+	OPTION_KV_CACHE_TYPE,
+	OPTION_PREFILL_CHUNK,
+	OPTION_MAX_RUNNING,
+	OPTION_QUEUE_SIZE,
+	OPTION_SLOT,
+	OPTION_GENERATION,
+	OPTION_DIRECTORY,
+	OPTION_FILE,
+	OPTION_NAME,
+	OPTION_IO,
+	N_OPTIONS,
+} Option;
+
+static const struct option long_options[] = {
+	{"slots", required_argument, NULL, OPTION_SLOTS},
+	{"threads", required_argument, NULL, OPTION_THREADS},
+	{"kv-cache-bytes", required_argument, NULL, OPTION_KV_CACHE_BYTES},
+	{"kv-cache-type", required_argument, NULL, OPTION_KV_CACHE_TYPE},
+	{"prefill-chunk", required_argument, NULL, OPTION_PREFILL_CHUNK},
+	{"max-running", required_argument, NULL, OPTION_MAX_RUNNING},
+	{"queue-size", required_argument, NULL, OPTION_QUEUE_SIZE},
+	{"slot", required_argument, NULL, OPTION_SLOT},
+	{"generation", required_argument, NULL, OPTION_GENERATION},
+	{"directory", required_argument, NULL, OPTION_DIRECTORY},
+	{"file", required_argument, NULL, OPTION_FILE},
+	{"name", required_argument, NULL, OPTION_NAME},
+	{"io", required_argument, NULL, OPTION_IO},
+	{NULL, 0, NULL, 0},
+};
+
+/* The values of all options as given, NULL where not. */
+typedef struct Arguments
+{
+	const char *values[N_OPTIONS];
+} Arguments;
+
+static void
+complain(const char *what, const char *value)
+{
+	fprintf(stderr, "qwen_engine: %s%s%s\n", what, value ? ": " : "", value ? value : "");
+}
+
+/* A number in low … high; false (and a message) otherwise. */
+static bool
+number(const Arguments *arguments, Option option, uint64_t low, uint64_t high, uint64_t *out)
+{
+	const char *value = arguments->values[option];
+	char *end = NULL;
+
+	errno = 0;
+	*out = value && *value >= '0' && *value <= '9' ? strtoull(value, &end, 10) : 0;
+	if (!end || *end || errno || *out < low || *out > high)
+	{
+		complain("missing or impossible value of an option", long_options[option - 1].name);
+		return false;
+	}
+	return true;
+}
+
+static StatusPage *
+map_status_page(void)
+{
+	StatusPage *page = mmap(NULL, sizeof *page, PROT_READ | PROT_WRITE, MAP_SHARED, ENGINE_FD_STATUS, 0);
+
+	if (page == MAP_FAILED)
+		complain("cannot map the status page", strerror(errno));
+	else if (page->magic != STATUS_PAGE_MAGIC || page->version != STATUS_PAGE_VERSION)
+		complain("the status page is of another version", NULL);
+	else
+		return page;
+	return NULL;
+}
+
+static int
+run_serve(const Arguments *arguments)
+{
+	uint64_t slots, threads, kv_cache_bytes, prefill_chunk, max_running, queue_size;
+	const char *kv_type = arguments->values[OPTION_KV_CACHE_TYPE];
+	ServerSettings settings;
+	Status status;
+
+	if (!number(arguments, OPTION_SLOTS, 1, STATUS_PAGE_MAX_SLOTS, &slots) ||
+		!number(arguments, OPTION_THREADS, 0, 256, &threads) ||
+		!number(arguments, OPTION_KV_CACHE_BYTES, 1 << 20, (uint64_t) 1 << 50, &kv_cache_bytes) ||
+		!number(arguments, OPTION_PREFILL_CHUNK, 1, 65536, &prefill_chunk) ||
+		!number(arguments, OPTION_MAX_RUNNING, 1, 65536, &max_running) ||
+		!number(arguments, OPTION_QUEUE_SIZE, 1, 1 << 30, &queue_size))
+		return 2;
+	if (!kv_type || (strcmp(kv_type, "f16") != 0 && strcmp(kv_type, "f32") != 0))
+	{
+		complain("--kv-cache-type must be f16 or f32", NULL);
+		return 2;
+	}
+	settings = (ServerSettings){
+		.n_slots = (uint32_t) slots,
+		.n_threads = (int) threads,
+		.kv_cache_bytes = kv_cache_bytes,
+		.kv_type = strcmp(kv_type, "f32") == 0 ? KV_F32 : KV_F16,
+		.prefill_chunk = (uint32_t) prefill_chunk,
+		.max_running = (uint32_t) max_running,
+		.queue_size = (uint32_t) queue_size,
+		.listener_fd = ENGINE_FD_LISTENER,
+		.death_fd = ENGINE_FD_DEATH,
+		.first_slot_fd = ENGINE_FD_SLOT_0,
+		.page = map_status_page(),
+	};
+	if (!settings.page)
+		return 1;
+	status = server_run(&settings);
+	if (status.code != STATUS_OK)
+		complain(status.message, NULL);
+	return status.code == STATUS_OK ? 0 : 1;
+}
+
+static int
+run_load(const Arguments *arguments)
+{
+	uint64_t slot, generation, threads;
+	const char *io = arguments->values[OPTION_IO];
+	ModelLoadRequest request;
+	StatusPage *page;
+
+	if (!number(arguments, OPTION_SLOT, 0, STATUS_PAGE_MAX_SLOTS - 1, &slot) ||
+		!number(arguments, OPTION_GENERATION, 1, UINT64_MAX, &generation) ||
+		!number(arguments, OPTION_THREADS, 0, 256, &threads))
+		return 2;
+	if (!arguments->values[OPTION_DIRECTORY] || !arguments->values[OPTION_FILE] || !arguments->values[OPTION_NAME] ||
+		!io || (strcmp(io, "auto") != 0 && strcmp(io, "pread") != 0))
+	{
+		complain("load needs --directory, --file, --name and --io=auto|pread", NULL);
+		return 2;
+	}
+	page = map_status_page();
+	if (!page)
+		return 1;
+	request = (ModelLoadRequest){
+		.image_fd = ENGINE_FD_SLOT_0,
+		.directory = arguments->values[OPTION_DIRECTORY],
+		.file = arguments->values[OPTION_FILE],
+		.name = arguments->values[OPTION_NAME],
+		.generation = generation,
+		.allow_io_uring = strcmp(io, "auto") == 0,
+		.allow_direct_io = strcmp(io, "auto") == 0,
+		.n_threads = (int) threads,
+	};
+	return load_mode_run(&request, &page->slots[slot], ENGINE_FD_DEATH).code == STATUS_OK ? 0 : 1;
+}
+
+int
+main(int argc, char **argv)
+{
+	Arguments arguments = {{NULL}};
+	int option;
+
+	if (argc == 2 && strcmp(argv[1], "--version") == 0)
+	{
+		printf("qwen_engine %s\n", QWEN_VERSION);
+		return 0;
+	}
+	if (argc < 2)
+	{
+		complain("started by qwen_pg, not by hand; see the documentation", NULL);
+		return 2;
+	}
+	while ((option = getopt_long(argc - 1, argv + 1, "", long_options, NULL)) != -1)
+	{
+		if (option < OPTION_SLOTS || option >= N_OPTIONS)
+			return 2;
+		arguments.values[option] = optarg;
+	}
+	if (strcmp(argv[1], "serve") == 0)
+		return run_serve(&arguments);
+	if (strcmp(argv[1], "load") == 0)
+		return run_load(&arguments);
+	complain("unknown mode", argv[1]);
+	return 2;
+}

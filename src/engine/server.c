@@ -1,0 +1,555 @@
+/*
+ * server.c - one thread, epoll; see server.h.
+ *
+ * Nothing here blocks: sockets are non-blocking, every client has an input buffer (grown as bytes arrive, up to one
+ * frame) and an output buffer (bounded; a client that reads nothing is closed). A client that breaks the protocol loses
+ * its own connection.
+ */
+#include "server.h"
+
+#include <errno.h>
+#include <signal.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+#include <sys/epoll.h>
+#include <sys/signalfd.h>
+#include <sys/socket.h>
+#include <unistd.h>
+
+#include "../base/clock.h"
+#include "../protocol/protocol.h"
+#include "scheduler.h"
+
+#define IDLE_WAIT_MS 250
+#define MAX_EVENTS 64
+#define MAX_CLIENTS 4096
+#define READ_BYTES ((size_t) 64 * 1024)
+#define MAX_OUTPUT_BYTES ((size_t) 256 * 1024 * 1024)
+#define KEPT_BUFFER_BYTES ((size_t) 1024 * 1024) /* a buffer that a giant made larger than this is freed after use */
+
+typedef struct Client
+{
+	struct Client *next;
+	int fd;
+	bool dead;         /* to be closed at the end of this round */
+	bool wants_output; /* EPOLLOUT is set */
+	ByteWriter input, output;
+	size_t n_sent; /* of output */
+	Job *jobs;     /* linked by next_of_client */
+	uint32_t n_jobs;
+} Client;
+
+typedef struct Server
+{
+	ServerSettings settings;
+	StatusPage *page;
+	int epoll_fd, signal_fd;
+	Client *clients;
+	uint32_t n_clients;
+	Slots slots;
+	Scheduler *scheduler;
+	ByteWriter nowhere; /* output of jobs whose client is gone */
+	bool stop;
+} Server;
+
+/* Link a job to its client. */
+static void
+attach_job(Client *client, Job *job)
+{
+	job->client = client;
+	job->next_of_client = client->jobs;
+	client->jobs = job;
+	client->n_jobs++;
+}
+
+static void
+detach_job(Job *job)
+{
+	Client *client = job->client;
+	Job **link = &client->jobs;
+
+	while (*link != job)
+		link = &(*link)->next_of_client;
+	*link = job->next_of_client;
+	client->n_jobs--;
+	job->client = NULL;
+}
+
+static Job *
+find_job(const Client *client, uint32_t request_id)
+{
+	Job *job = client->jobs;
+
+	while (job && job->request_id != request_id)
+		job = job->next_of_client;
+	return job;
+}
+
+/* The end of a job: out of the client's list and freed; a slot that was waiting for it may close. */
+static void
+drop_job(Server *server, Job *job)
+{
+	Slot *slot = job->slot;
+
+	detach_job(job);
+	slot->n_jobs--;
+	atomic_store(&slot->status->n_requests, slot->n_jobs);
+	job_destroy(job);
+	if (slot->draining && slot->n_jobs == 0)
+		slots_look(&server->slots);
+}
+
+static ByteWriter *
+job_output(void *argument, Job *job)
+{
+	Server *server = argument;
+	Client *client = job->client;
+
+	return client ? &client->output : &server->nowhere;
+}
+
+static void
+job_ended(void *argument, Job *job)
+{
+	drop_job(argument, job);
+}
+
+/* A job that nobody wants any more. */
+static void
+cancel_job(Server *server, Job *job)
+{
+	scheduler_remove(server->scheduler, job);
+	atomic_fetch_add(&server->page->n_requests_cancelled, 1);
+	drop_job(server, job);
+}
+
+/* Say which models there are. */
+static void
+reply_unknown_model(Server *server, Client *client, uint32_t request_id, const Request *request)
+{
+	char names[512], detail[600];
+	Status status;
+
+	slots_names(&server->slots, names, sizeof names);
+	if (names[0])
+		snprintf(detail, sizeof detail, "Loaded models: %s.", names);
+	else
+		snprintf(detail, sizeof detail, "No model is loaded.");
+	status = request->model.data ? status_error(STATUS_NOT_FOUND, "model \"%.*s\" is not loaded",
+												(int) request->model.length, request->model.data)
+								 : status_error(STATUS_NOT_FOUND, "no model is loaded");
+	job_reply_error(&client->output, request_id, &status, detail,
+					"Set qwen.models, or load one with qwen_load_model(name, file).");
+	atomic_fetch_add(&server->page->n_requests_failed, 1);
+}
+
+/* REQUEST: answer it, refuse it, or make a job that waits for GO. */
+static Status
+handle_request(Server *server, Client *client, uint32_t request_id, const unsigned char *body, size_t length)
+{
+	Request request;
+	Slot *slot;
+	Job *job;
+	Status status;
+
+	STATUS_TRY(decode_request(body, length, &request));
+	if (find_job(client, request_id))
+		return status_error(STATUS_INVALID_ARGUMENT, "request id %u is in use", request_id);
+	if (client->n_jobs >= PROTOCOL_MAX_REQUESTS_PER_CLIENT)
+	{
+		status = status_error(STATUS_TOO_LONG, "%u requests are in flight on this connection, at most %d are possible",
+							  client->n_jobs, PROTOCOL_MAX_REQUESTS_PER_CLIENT);
+		job_reply_error(&client->output, request_id, &status, NULL, NULL);
+		return status_ok();
+	}
+	slot = slots_find(&server->slots, request.model);
+	if (!slot)
+	{
+		reply_unknown_model(server, client, request_id, &request);
+		return status_ok();
+	}
+	status = job_create(slot->model, slot->pool, &request, request_id, &client->output, &job);
+	if (status.code != STATUS_OK)
+	{
+		job_reply_error(&client->output, request_id, &status, NULL, NULL);
+		atomic_fetch_add(&server->page->n_requests_failed, 1);
+		return status_ok();
+	}
+	if (job)
+	{
+		job->slot = slot;
+		slot->n_jobs++;
+		atomic_store(&slot->status->n_requests, slot->n_jobs);
+		attach_job(client, job);
+	}
+	else
+		atomic_fetch_add(&server->page->n_requests_done, 1);
+	return status_ok();
+}
+
+/* GO for a job that waits for it; for one that is gone or on its way it means nothing. */
+static void
+handle_go(Server *server, Client *client, uint32_t request_id)
+{
+	Job *job = find_job(client, request_id);
+	Status status;
+
+	if (!job || job->state != JOB_ACCEPTED)
+		return;
+	status = scheduler_go(server->scheduler, job);
+	if (status.code == STATUS_OK)
+		return;
+	job_reply_error(&client->output, request_id, &status, NULL, "Try again later, or raise qwen.queue_size.");
+	atomic_fetch_add(&server->page->n_requests_failed, 1);
+	drop_job(server, job);
+}
+
+/* One whole frame. */
+static Status
+handle_frame(Server *server, Client *client, const FrameHeader *header, const unsigned char *body)
+{
+	Job *job;
+
+	switch (header->type)
+	{
+		case FRAME_REQUEST:
+			return handle_request(server, client, header->request_id, body, header->body_bytes);
+		case FRAME_GO:
+			handle_go(server, client, header->request_id);
+			return status_ok();
+		default:
+			job = find_job(client, header->request_id);
+			if (job)
+				cancel_job(server, job);
+			return status_ok();
+	}
+}
+
+/* All whole frames of the input buffer. An error closes the connection. */
+static Status
+handle_input(Server *server, Client *client)
+{
+	size_t at = 0;
+	Status status = status_ok();
+
+	while (status.code == STATUS_OK && client->input.length - at >= PROTOCOL_HEADER_BYTES)
+	{
+		FrameHeader header;
+
+		status = decode_header(client->input.data + at, true, &header);
+		if (status.code != STATUS_OK || client->input.length - at - PROTOCOL_HEADER_BYTES < header.body_bytes)
+			break;
+		status = handle_frame(server, client, &header, client->input.data + at + PROTOCOL_HEADER_BYTES);
+		at += PROTOCOL_HEADER_BYTES + header.body_bytes;
+	}
+	if (at == client->input.length && client->input.capacity > KEPT_BUFFER_BYTES)
+		byte_writer_free(&client->input);
+	else if (at > 0)
+	{
+		memmove(client->input.data, client->input.data + at, client->input.length - at);
+		client->input.length -= at;
+	}
+	return status;
+}
+
+/* Take what has arrived. */
+static void
+read_client(Server *server, Client *client)
+{
+	static unsigned char buffer[READ_BYTES];
+	ssize_t n = recv(client->fd, buffer, sizeof buffer, MSG_DONTWAIT);
+	Status status;
+
+	if (n < 0 && (errno == EAGAIN || errno == EINTR))
+		return;
+	if (n <= 0)
+	{
+		client->dead = true;
+		return;
+	}
+	write_raw(&client->input, buffer, (size_t) n);
+	status = client->input.failed ? status_error(STATUS_UNAVAILABLE, "out of memory for a message")
+								  : handle_input(server, client);
+	if (status.code == STATUS_OK)
+		return;
+	fprintf(stderr, "qwen_engine: closing a connection: %s\n", status.message);
+	client->dead = true;
+}
+
+/* Ask for EPOLLOUT exactly while there is something to send. */
+static void
+watch_output(Server *server, Client *client, bool wants_output)
+{
+	struct epoll_event event = {.events = EPOLLIN | (wants_output ? EPOLLOUT : 0), .data.ptr = client};
+
+	if (client->wants_output == wants_output)
+		return;
+	client->wants_output = wants_output;
+	if (epoll_ctl(server->epoll_fd, EPOLL_CTL_MOD, client->fd, &event) != 0)
+		client->dead = true;
+}
+
+/* Send what the socket takes. */
+static void
+write_client(Server *server, Client *client)
+{
+	ByteWriter *output = &client->output;
+
+	if (output->failed || output->length - client->n_sent > MAX_OUTPUT_BYTES)
+	{
+		client->dead = true;
+		return;
+	}
+	while (client->n_sent < output->length)
+	{
+		ssize_t n = send(client->fd, output->data + client->n_sent, output->length - client->n_sent,
+						 MSG_NOSIGNAL | MSG_DONTWAIT);
+
+		if (n < 0 && errno == EINTR)
+			continue;
+		if (n < 0 && errno == EAGAIN)
+			break;
+		if (n < 0)
+		{
+			client->dead = true;
+			return;
+		}
+		client->n_sent += (size_t) n;
+	}
+	watch_output(server, client, client->n_sent < output->length);
+	if (client->n_sent < output->length)
+		return;
+	client->n_sent = 0;
+	output->length = 0;
+	if (output->capacity > KEPT_BUFFER_BYTES)
+		byte_writer_free(output);
+}
+
+/* Close a client: all its jobs are cancelled. */
+static void
+close_client(Server *server, Client *client)
+{
+	while (client->jobs)
+		cancel_job(server, client->jobs);
+	close(client->fd);
+	byte_writer_free(&client->input);
+	byte_writer_free(&client->output);
+	free(client);
+	server->n_clients--;
+	atomic_store(&server->page->n_clients, server->n_clients);
+}
+
+/* Send everybody's output and close who is to be closed. */
+static void
+finish_round(Server *server)
+{
+	Client **link = &server->clients;
+
+	while (*link)
+	{
+		Client *client = *link;
+
+		if (!client->dead && (client->output.length > 0 || client->output.failed))
+			write_client(server, client);
+		if (!client->dead)
+		{
+			link = &client->next;
+			continue;
+		}
+		*link = client->next;
+		close_client(server, client);
+	}
+	server->nowhere.length = 0;
+}
+
+/* Only processes of our own user may speak to us. */
+static bool
+is_own_user(int fd)
+{
+	struct ucred peer;
+	socklen_t length = sizeof peer;
+
+	return getsockopt(fd, SOL_SOCKET, SO_PEERCRED, &peer, &length) == 0 && peer.uid == geteuid();
+}
+
+static void
+accept_clients(Server *server)
+{
+	int fd;
+
+	while ((fd = accept4(server->settings.listener_fd, NULL, NULL, SOCK_NONBLOCK | SOCK_CLOEXEC)) >= 0)
+	{
+		Client *client = calloc(1, sizeof *client);
+		struct epoll_event event = {.events = EPOLLIN, .data.ptr = client};
+
+		if (!client || !is_own_user(fd) || server->n_clients >= MAX_CLIENTS ||
+			epoll_ctl(server->epoll_fd, EPOLL_CTL_ADD, fd, &event) != 0)
+		{
+			free(client);
+			close(fd);
+			continue;
+		}
+		client->fd = fd;
+		client->next = server->clients;
+		server->clients = client;
+		server->n_clients++;
+		atomic_store(&server->page->n_clients, server->n_clients);
+	}
+}
+
+/* SIGTERM ends us, SIGUSR1 means that the slots have changed. */
+static void
+read_signals(Server *server)
+{
+	struct signalfd_siginfo info;
+
+	while (read(server->signal_fd, &info, sizeof info) == (ssize_t) sizeof info)
+	{
+		if (info.ssi_signo == SIGTERM || info.ssi_signo == SIGINT)
+			server->stop = true;
+		else
+			slots_look(&server->slots);
+	}
+}
+
+/* Wait for events (not at all while there is work) and handle them. */
+static Status
+handle_events(Server *server)
+{
+	struct epoll_event events[MAX_EVENTS];
+	int n = epoll_wait(server->epoll_fd, events, MAX_EVENTS, scheduler_has_work(server->scheduler) ? 0 : IDLE_WAIT_MS);
+
+	if (n < 0 && errno != EINTR)
+		return status_error(STATUS_INTERNAL, "epoll_wait: %s", strerror(errno));
+	for (int i = 0; i < n; i++)
+	{
+		void *source = events[i].data.ptr;
+
+		if (source == &server->settings.listener_fd)
+			accept_clients(server);
+		else if (source == &server->signal_fd)
+			read_signals(server);
+		else if (source == &server->settings.death_fd)
+			server->stop = true; /* nothing is ever written there: it can only be its end */
+		else
+		{
+			Client *client = source;
+
+			if (events[i].events & (EPOLLIN | EPOLLHUP | EPOLLERR))
+				read_client(server, client);
+			if (!client->dead && (events[i].events & EPOLLOUT))
+				write_client(server, client);
+		}
+	}
+	return status_ok();
+}
+
+static Status
+watch(Server *server, int fd, void *source)
+{
+	struct epoll_event event = {.events = EPOLLIN, .data.ptr = source};
+
+	if (fd >= 0 && epoll_ctl(server->epoll_fd, EPOLL_CTL_ADD, fd, &event) != 0)
+		return status_error(STATUS_INTERNAL, "cannot watch descriptor %d: %s", fd, strerror(errno));
+	return status_ok();
+}
+
+/* Signals as descriptors, epoll over everything that is not a client. */
+static Status
+set_up_events(Server *server)
+{
+	sigset_t signals;
+
+	sigemptyset(&signals);
+	sigaddset(&signals, SIGTERM);
+	sigaddset(&signals, SIGINT);
+	sigaddset(&signals, SIGUSR1);
+	sigprocmask(SIG_BLOCK, &signals, NULL);
+	signal(SIGPIPE, SIG_IGN);
+	server->signal_fd = signalfd(-1, &signals, SFD_NONBLOCK | SFD_CLOEXEC);
+	server->epoll_fd = epoll_create1(EPOLL_CLOEXEC);
+	if (server->signal_fd < 0 || server->epoll_fd < 0)
+		return status_error(STATUS_INTERNAL, "cannot make an event loop: %s", strerror(errno));
+	STATUS_TRY(watch(server, server->signal_fd, &server->signal_fd));
+	STATUS_TRY(watch(server, server->settings.death_fd, &server->settings.death_fd));
+	return watch(server, server->settings.listener_fd, &server->settings.listener_fd);
+}
+
+/* Everything at zero: what stands there is from the engine before. */
+static void
+reset_page(StatusPage *page, const Team *team, const KvBudget *budget)
+{
+	memset((char *) page + offsetof(StatusPage, heartbeat_us), 0,
+		   offsetof(StatusPage, slots) - offsetof(StatusPage, heartbeat_us));
+	atomic_store(&page->heartbeat_us, clock_now_us());
+	atomic_store(&page->started_us, clock_now_us());
+	atomic_store(&page->n_threads, (uint32_t) team_size(team));
+	atomic_store(&page->kv_bytes_total, kv_budget_limit(budget));
+	snprintf(page->isa, sizeof page->isa, "%s", kernels_select()->name);
+}
+
+/* Team, budget, slots, scheduler. */
+static Status
+set_up_engine(Server *server)
+{
+	const ServerSettings *settings = &server->settings;
+	SchedulerSettings scheduler = {settings->max_running, settings->prefill_chunk, settings->queue_size};
+	SchedulerCallbacks callbacks = {job_output, job_ended, server};
+	SlotSettings slots = {
+		.team = team_create(settings->n_threads > 0 ? settings->n_threads : team_default_threads()),
+		.budget = kv_budget_create(settings->kv_cache_bytes),
+		.kv_type = settings->kv_type,
+		.max_rows = settings->max_running + settings->prefill_chunk,
+		.max_running = settings->max_running,
+	};
+
+	if (!slots.team || !slots.budget)
+		return status_error(STATUS_UNAVAILABLE, "out of memory at start");
+	reset_page(server->page, slots.team, slots.budget);
+	slots_init(&server->slots, &slots, server->page, settings->n_slots, settings->first_slot_fd);
+	server->scheduler = scheduler_create(&scheduler, &callbacks, &server->slots, server->page);
+	if (!server->scheduler)
+		return status_error(STATUS_UNAVAILABLE, "out of memory at start");
+	slots_look(&server->slots);
+	return status_ok();
+}
+
+Status
+server_run(const ServerSettings *settings)
+{
+	static Server server;
+	Status status;
+
+	memset(&server, 0, sizeof server);
+	server.settings = *settings;
+	server.page = settings->page;
+	STATUS_TRY(set_up_events(&server));
+	STATUS_TRY(set_up_engine(&server));
+	atomic_store(&server.page->ready, 1);
+	status = status_ok();
+	while (!server.stop && status.code == STATUS_OK)
+	{
+		status = handle_events(&server);
+		if (scheduler_has_work(server.scheduler))
+			scheduler_step(server.scheduler);
+		finish_round(&server);
+		atomic_store(&server.page->heartbeat_us, clock_now_us());
+	}
+	atomic_store(&server.page->ready, 0);
+	while (server.clients)
+	{
+		Client *client = server.clients;
+
+		server.clients = client->next;
+		close_client(&server, client);
+	}
+	slots_close(&server.slots);
+	scheduler_destroy(server.scheduler);
+	kv_budget_destroy(server.slots.settings.budget);
+	team_destroy(server.slots.settings.team);
+	byte_writer_free(&server.nowhere);
+	close(server.signal_fd);
+	close(server.epoll_fd);
+	return status;
+}

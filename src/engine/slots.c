@@ -1,0 +1,117 @@
+/*
+ * slots.c - see slots.h. Used by the event loop's thread only, between steps.
+ */
+#include "slots.h"
+
+#include <stdio.h>
+#include <string.h>
+
+void
+slots_init(Slots *slots, const SlotSettings *settings, StatusPage *page, uint32_t n, int first_fd)
+{
+	memset(slots, 0, sizeof *slots);
+	slots->settings = *settings;
+	slots->n = n;
+	for (uint32_t i = 0; i < n; i++)
+	{
+		slots->slots[i].fd = first_fd + (int) i;
+		slots->slots[i].status = &page->slots[i];
+		atomic_store(&page->slots[i].serving_generation, 0);
+		atomic_store(&page->slots[i].n_requests, 0);
+	}
+}
+
+/* Give up a slot's model and its memory here; then the supervisor may reuse the image. */
+static void
+close_slot(Slot *slot)
+{
+	forward_destroy(slot->forward);
+	kv_pool_destroy(slot->pool);
+	model_close(slot->model);
+	slot->forward = NULL;
+	slot->pool = NULL;
+	slot->model = NULL;
+	slot->draining = false;
+	atomic_store(&slot->status->serving_generation, 0);
+}
+
+/* Everything that serving the image in a slot takes. */
+static Status
+open_slot(Slots *slots, Slot *slot, uint64_t wanted)
+{
+	const SlotSettings *settings = &slots->settings;
+	uint64_t generation = 0;
+
+	if (!model_image_is_complete(slot->fd, &generation) || generation != wanted)
+		return status_error(STATUS_INTERNAL, "the image is not complete or not the wanted one");
+	STATUS_TRY(model_open(slot->fd, &slot->model));
+	STATUS_TRY(kv_pool_create(settings->budget, &slot->model->hyper, settings->kv_type, &slot->pool));
+	return forward_create(slot->model, slot->pool, settings->team, settings->max_rows, settings->max_running,
+						  settings->max_running, &slot->forward);
+}
+
+static void
+look_at_slot(Slots *slots, Slot *slot)
+{
+	uint64_t wanted = atomic_load(&slot->status->wanted_generation);
+	Status status;
+
+	if (slot->model && slot->model->generation != wanted)
+		slot->draining = true;
+	if (slot->draining && slot->n_jobs == 0)
+		close_slot(slot);
+	if (slot->model || wanted == 0 || atomic_load(&slot->status->error_generation) == wanted)
+		return;
+	status = open_slot(slots, slot, wanted);
+	if (status.code == STATUS_OK)
+	{
+		atomic_store(&slot->status->serving_generation, wanted);
+		return;
+	}
+	close_slot(slot);
+	snprintf(slot->status->serve_error, sizeof slot->status->serve_error, "%s", status.message);
+	atomic_store(&slot->status->error_generation, wanted);
+}
+
+void
+slots_look(Slots *slots)
+{
+	for (uint32_t i = 0; i < slots->n; i++)
+		look_at_slot(slots, &slots->slots[i]);
+}
+
+Slot *
+slots_find(Slots *slots, ByteSpan name)
+{
+	for (uint32_t i = 0; i < slots->n; i++)
+	{
+		Slot *slot = &slots->slots[i];
+
+		if (!slot->model || slot->draining)
+			continue;
+		if (!name.data ||
+			(strlen(slot->model->name) == name.length && memcmp(slot->model->name, name.data, name.length) == 0))
+			return slot;
+	}
+	return NULL;
+}
+
+void
+slots_names(const Slots *slots, char *out, size_t bytes)
+{
+	size_t length = 0;
+
+	out[0] = '\0';
+	for (uint32_t i = 0; i < slots->n; i++)
+		if (slots->slots[i].model && !slots->slots[i].draining && length < bytes)
+			length += (size_t) snprintf(out + length, bytes - length, "%s%s", length ? ", " : "",
+										slots->slots[i].model->name);
+}
+
+void
+slots_close(Slots *slots)
+{
+	for (uint32_t i = 0; i < slots->n; i++)
+		if (slots->slots[i].model)
+			close_slot(&slots->slots[i]);
+}

@@ -1,0 +1,52 @@
+/*
+ * slots.h - the models of the slots: opened when the supervisor wants them, closed when nobody uses them any more.
+ */
+#ifndef QWEN_SLOTS_H
+#define QWEN_SLOTS_H
+
+#include "../protocol/status_page.h"
+#include "forward.h"
+
+typedef struct Slot
+{
+	int fd; /* of the image, read-only */
+	SlotStatus *status;
+	Model *model; /* NULL: nothing is served */
+	KvPool *pool;
+	Forward *forward;
+	uint32_t n_jobs; /* that use the model; kept by the scheduler's caller */
+	bool draining;   /* no new jobs: closed once n_jobs is 0 */
+} Slot;
+
+typedef struct SlotSettings
+{
+	Team *team;
+	KvBudget *budget;
+	KvType kv_type;
+	uint32_t max_rows, max_running;
+} SlotSettings;
+
+typedef struct Slots
+{
+	SlotSettings settings;
+	uint32_t n;
+	Slot slots[STATUS_PAGE_MAX_SLOTS];
+} Slots;
+
+/* n slots with the descriptors first_fd … on. */
+extern void slots_init(Slots *slots, const SlotSettings *settings, StatusPage *page, uint32_t n, int first_fd);
+
+/* Compare what is wanted with what is served and do what can be done now. Call it at start, when told to, and when a
+ * slot drains. */
+extern void slots_look(Slots *slots);
+
+/* The slot of a model's name (not given: the lowest one that serves), or NULL. */
+extern Slot *slots_find(Slots *slots, ByteSpan name);
+
+/* "chat, embed": the names that are served, cut when they do not fit. */
+extern void slots_names(const Slots *slots, char *out, size_t bytes);
+
+/* Close all. */
+extern void slots_close(Slots *slots);
+
+#endif
