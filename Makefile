@@ -62,7 +62,7 @@ $(ENGINE): $(B)/src/engine/main.o $(ENGINE_LIBRARY)
 
 # ---- extension ------------------------------------------------------------------------------------------------------
 PG_CPPFLAGS = $(shell $(PG_CONFIG) --cppflags) -I$(shell $(PG_CONFIG) --includedir-server)
-PG_CFLAGS = -O2 -g -fPIC -D_GNU_SOURCE= -Wall -Wmissing-prototypes -Wpointer-arith -Wendif-labels -Werror=vla -Wformat-security \
+PG_CFLAGS = -O2 -g -fPIC -Wall -Wmissing-prototypes -Wpointer-arith -Wendif-labels -Werror=vla -Wformat-security \
 	-Werror -fno-strict-aliasing -fwrapv -fexcess-precision=standard -DQWEN_VERSION='"$(VERSION)"'
 
 $(B)/extension/%.o: %.c

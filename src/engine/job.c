@@ -157,7 +157,7 @@ encode_embed(Model *model, const Request *request, TokenBuffer *tokens)
 static Status
 reply_tokens(const TokenBuffer *tokens, uint32_t request_id, ByteWriter *out)
 {
-	Result result = {
+	RequestResult result = {
 		.kind = RESULT_TOKENS,
 		.count = (uint32_t) tokens->n,
 		.values = (const unsigned char *) tokens->tokens,
@@ -169,7 +169,7 @@ reply_tokens(const TokenBuffer *tokens, uint32_t request_id, ByteWriter *out)
 static Status
 reply_text(ByteSpan text, uint32_t request_id, ByteWriter *out)
 {
-	Result result = {.kind = RESULT_TEXT, .text = {text.data ? text.data : "", text.length}};
+	RequestResult result = {.kind = RESULT_TEXT, .text = {text.data ? text.data : "", text.length}};
 
 	return encode_result(out, request_id, &result);
 }
@@ -185,7 +185,7 @@ answer_tokenize(Model *model, const Request *request, uint32_t request_id, ByteW
 	if (status.code == STATUS_OK && request->kind == REQUEST_TOKENIZE)
 		status = reply_tokens(&tokens, request_id, out);
 	else if (status.code == STATUS_OK)
-		status = encode_result(out, request_id, &(Result){.kind = RESULT_COUNT, .count = (uint32_t) tokens.n});
+		status = encode_result(out, request_id, &(RequestResult){.kind = RESULT_COUNT, .count = (uint32_t) tokens.n});
 	token_buffer_free(&tokens);
 	return status;
 }

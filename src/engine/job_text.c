@@ -294,7 +294,7 @@ job_take_hidden(Job *job, const float *hidden, uint32_t position, ByteWriter *ou
 	uint32_t n = job->model->hyper.hidden;
 	bool is_last = position + 1 == job->n_prompt;
 	bool counts = job->pooling == POOLING_LAST ? is_last : job->pooling == POOLING_CLS ? position == 0 : true;
-	Result result = {.kind = RESULT_FLOATS, .count = job->dimensions, .prompt_tokens = job->n_prompt};
+	RequestResult result = {.kind = RESULT_FLOATS, .count = job->dimensions, .prompt_tokens = job->n_prompt};
 	Status status;
 	float *values;
 

@@ -243,7 +243,7 @@ decode_done(const unsigned char *body, size_t length, Done *done)
 }
 
 Status
-decode_result(const unsigned char *body, size_t length, Result *result)
+decode_result(const unsigned char *body, size_t length, RequestResult *result)
 {
 	ByteReader reader;
 

@@ -161,7 +161,7 @@ encode_done(ByteWriter *writer, uint32_t request_id, const Done *done)
 }
 
 Status
-encode_result(ByteWriter *writer, uint32_t request_id, const Result *result)
+encode_result(ByteWriter *writer, uint32_t request_id, const RequestResult *result)
 {
 	size_t start;
 

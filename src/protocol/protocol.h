@@ -182,14 +182,14 @@ typedef enum ResultKind
 } ResultKind;
 
 /* Body of RESULT. */
-typedef struct Result
+typedef struct RequestResult
 {
 	uint8_t kind;                /* ResultKind */
 	uint32_t count;              /* RESULT_COUNT: the count; TOKENS, FLOATS: how many */
 	const unsigned char *values; /* TOKENS: int32, FLOATS: float32, little-endian, unaligned */
 	ByteSpan text;               /* RESULT_TEXT */
 	uint32_t prompt_tokens;
-} Result;
+} RequestResult;
 
 /* Body of ERROR. */
 typedef struct ProtocolError
@@ -223,7 +223,7 @@ extern Status encode_empty(ByteWriter *writer, uint32_t request_id, FrameType ty
 extern Status encode_accepted(ByteWriter *writer, uint32_t request_id, const Accepted *accepted);
 extern Status encode_piece(ByteWriter *writer, uint32_t request_id, const Piece *piece);
 extern Status encode_done(ByteWriter *writer, uint32_t request_id, const Done *done);
-extern Status encode_result(ByteWriter *writer, uint32_t request_id, const Result *result);
+extern Status encode_result(ByteWriter *writer, uint32_t request_id, const RequestResult *result);
 extern Status encode_error(ByteWriter *writer, uint32_t request_id, const ProtocolError *error);
 
 /*
@@ -237,7 +237,7 @@ extern Status decode_request(const unsigned char *body, size_t length, Request *
 extern Status decode_accepted(const unsigned char *body, size_t length, Accepted *accepted);
 extern Status decode_piece(const unsigned char *body, size_t length, Piece *piece);
 extern Status decode_done(const unsigned char *body, size_t length, Done *done);
-extern Status decode_result(const unsigned char *body, size_t length, Result *result);
+extern Status decode_result(const unsigned char *body, size_t length, RequestResult *result);
 extern Status decode_error(const unsigned char *body, size_t length, ProtocolError *error);
 
 #endif

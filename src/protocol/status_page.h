@@ -34,6 +34,11 @@ typedef enum LoadIo
 
 typedef struct SlotStatus
 {
+	/* supervisor: which model's complete image is in the slot; survives a reset of PostgreSQL's own shared memory */
+	char name[64];
+	char file[256];
+	_Atomic uint64_t image_generation; /* 0: none */
+
 	/* supervisor: which generation of the slot's image the engine shall serve; 0 = none. SIGUSR1 tells the engine to
 	 * look. */
 	_Atomic uint64_t wanted_generation;

@@ -131,7 +131,7 @@ answers_round_trip(void **state)
 	Piece piece = {PIECE_THINKING, span("hm")};
 	Done done = {FINISH_LENGTH, 1, 2, 3, 4, 5, 6, span("m"), span("text"), {NULL, 0}, span("[]")};
 	float values[2] = {0.5f, -3.25f};
-	Result result = {RESULT_FLOATS, 2, (const unsigned char *) values, {NULL, 0}, 9};
+	RequestResult result = {RESULT_FLOATS, 2, (const unsigned char *) values, {NULL, 0}, 9};
 	ProtocolError error = {STATUS_TOO_LONG, span("too long"), {NULL, 0}, span("shorten it")};
 
 	(void) state;

@@ -1,0 +1,211 @@
+/* qwen_pg--0.1.0.sql - the SQL surface of version 0.1.0; docs/sql.md is its manual. */
+
+-- complain if script is sourced in psql, rather than via CREATE EXTENSION
+\echo Use "CREATE EXTENSION qwen_pg" to load this file. \quit
+
+CREATE TYPE qwen_response AS (
+	content text,
+	thinking text,
+	tool_calls jsonb,
+	finish_reason text,
+	model text,
+	prompt_tokens int,
+	cached_tokens int,
+	completion_tokens int,
+	queue_ms float8,
+	ttft_ms float8,
+	total_ms float8
+);
+
+-- ---- generate ------------------------------------------------------------------------------------------------------
+CREATE FUNCTION qwen_chat(prompt text, system text DEFAULT NULL,
+	model text DEFAULT NULL, max_tokens int DEFAULT NULL, temperature float8 DEFAULT NULL, top_p float8 DEFAULT NULL,
+	min_p float8 DEFAULT NULL, top_k int DEFAULT NULL, repetition_penalty float8 DEFAULT NULL,
+	presence_penalty float8 DEFAULT NULL, frequency_penalty float8 DEFAULT NULL, seed bigint DEFAULT NULL,
+	stop text[] DEFAULT NULL, thinking boolean DEFAULT NULL, thinking_budget int DEFAULT NULL,
+	response_format json DEFAULT NULL, adapter text DEFAULT NULL)
+RETURNS text AS 'MODULE_PATHNAME', 'qwen_chat_text' LANGUAGE C VOLATILE PARALLEL SAFE COST 10000;
+COMMENT ON FUNCTION qwen_chat(text, text, text, int, float8, float8, float8, int, float8, float8, float8, bigint, text[], boolean, int, json, text) IS 'the answer to a prompt or a conversation';
+
+CREATE FUNCTION qwen_chat(messages json, tools json DEFAULT NULL,
+	model text DEFAULT NULL, max_tokens int DEFAULT NULL, temperature float8 DEFAULT NULL, top_p float8 DEFAULT NULL,
+	min_p float8 DEFAULT NULL, top_k int DEFAULT NULL, repetition_penalty float8 DEFAULT NULL,
+	presence_penalty float8 DEFAULT NULL, frequency_penalty float8 DEFAULT NULL, seed bigint DEFAULT NULL,
+	stop text[] DEFAULT NULL, thinking boolean DEFAULT NULL, thinking_budget int DEFAULT NULL,
+	response_format json DEFAULT NULL, adapter text DEFAULT NULL)
+RETURNS text AS 'MODULE_PATHNAME', 'qwen_chat_json' LANGUAGE C VOLATILE PARALLEL SAFE COST 10000;
+COMMENT ON FUNCTION qwen_chat(json, json, text, int, float8, float8, float8, int, float8, float8, float8, bigint, text[], boolean, int, json, text) IS 'the answer to a prompt or a conversation';
+
+CREATE FUNCTION qwen_chat(messages_jsonb jsonb, tools_jsonb jsonb DEFAULT NULL,
+	model text DEFAULT NULL, max_tokens int DEFAULT NULL, temperature float8 DEFAULT NULL, top_p float8 DEFAULT NULL,
+	min_p float8 DEFAULT NULL, top_k int DEFAULT NULL, repetition_penalty float8 DEFAULT NULL,
+	presence_penalty float8 DEFAULT NULL, frequency_penalty float8 DEFAULT NULL, seed bigint DEFAULT NULL,
+	stop text[] DEFAULT NULL, thinking boolean DEFAULT NULL, thinking_budget int DEFAULT NULL,
+	response_format json DEFAULT NULL, adapter text DEFAULT NULL)
+RETURNS text AS 'MODULE_PATHNAME', 'qwen_chat_jsonb' LANGUAGE C VOLATILE PARALLEL SAFE COST 10000;
+COMMENT ON FUNCTION qwen_chat(jsonb, jsonb, text, int, float8, float8, float8, int, float8, float8, float8, bigint, text[], boolean, int, json, text) IS 'the answer to a prompt or a conversation';
+
+CREATE FUNCTION qwen_chat_full(prompt text, system text DEFAULT NULL,
+	model text DEFAULT NULL, max_tokens int DEFAULT NULL, temperature float8 DEFAULT NULL, top_p float8 DEFAULT NULL,
+	min_p float8 DEFAULT NULL, top_k int DEFAULT NULL, repetition_penalty float8 DEFAULT NULL,
+	presence_penalty float8 DEFAULT NULL, frequency_penalty float8 DEFAULT NULL, seed bigint DEFAULT NULL,
+	stop text[] DEFAULT NULL, thinking boolean DEFAULT NULL, thinking_budget int DEFAULT NULL,
+	response_format json DEFAULT NULL, adapter text DEFAULT NULL)
+RETURNS qwen_response AS 'MODULE_PATHNAME', 'qwen_chat_full_text' LANGUAGE C VOLATILE PARALLEL SAFE COST 10000;
+COMMENT ON FUNCTION qwen_chat_full(text, text, text, int, float8, float8, float8, int, float8, float8, float8, bigint, text[], boolean, int, json, text) IS 'the answer with its thinking, tool calls, token counts and times';
+
+CREATE FUNCTION qwen_chat_full(messages json, tools json DEFAULT NULL,
+	model text DEFAULT NULL, max_tokens int DEFAULT NULL, temperature float8 DEFAULT NULL, top_p float8 DEFAULT NULL,
+	min_p float8 DEFAULT NULL, top_k int DEFAULT NULL, repetition_penalty float8 DEFAULT NULL,
+	presence_penalty float8 DEFAULT NULL, frequency_penalty float8 DEFAULT NULL, seed bigint DEFAULT NULL,
+	stop text[] DEFAULT NULL, thinking boolean DEFAULT NULL, thinking_budget int DEFAULT NULL,
+	response_format json DEFAULT NULL, adapter text DEFAULT NULL)
+RETURNS qwen_response AS 'MODULE_PATHNAME', 'qwen_chat_full_json' LANGUAGE C VOLATILE PARALLEL SAFE COST 10000;
+COMMENT ON FUNCTION qwen_chat_full(json, json, text, int, float8, float8, float8, int, float8, float8, float8, bigint, text[], boolean, int, json, text) IS 'the answer with its thinking, tool calls, token counts and times';
+
+CREATE FUNCTION qwen_chat_full(messages_jsonb jsonb, tools_jsonb jsonb DEFAULT NULL,
+	model text DEFAULT NULL, max_tokens int DEFAULT NULL, temperature float8 DEFAULT NULL, top_p float8 DEFAULT NULL,
+	min_p float8 DEFAULT NULL, top_k int DEFAULT NULL, repetition_penalty float8 DEFAULT NULL,
+	presence_penalty float8 DEFAULT NULL, frequency_penalty float8 DEFAULT NULL, seed bigint DEFAULT NULL,
+	stop text[] DEFAULT NULL, thinking boolean DEFAULT NULL, thinking_budget int DEFAULT NULL,
+	response_format json DEFAULT NULL, adapter text DEFAULT NULL)
+RETURNS qwen_response AS 'MODULE_PATHNAME', 'qwen_chat_full_jsonb' LANGUAGE C VOLATILE PARALLEL SAFE COST 10000;
+COMMENT ON FUNCTION qwen_chat_full(jsonb, jsonb, text, int, float8, float8, float8, int, float8, float8, float8, bigint, text[], boolean, int, json, text) IS 'the answer with its thinking, tool calls, token counts and times';
+
+CREATE FUNCTION qwen_chat_stream(prompt text, system text DEFAULT NULL,
+	model text DEFAULT NULL, max_tokens int DEFAULT NULL, temperature float8 DEFAULT NULL, top_p float8 DEFAULT NULL,
+	min_p float8 DEFAULT NULL, top_k int DEFAULT NULL, repetition_penalty float8 DEFAULT NULL,
+	presence_penalty float8 DEFAULT NULL, frequency_penalty float8 DEFAULT NULL, seed bigint DEFAULT NULL,
+	stop text[] DEFAULT NULL, thinking boolean DEFAULT NULL, thinking_budget int DEFAULT NULL,
+	response_format json DEFAULT NULL, adapter text DEFAULT NULL)
+RETURNS SETOF text AS 'MODULE_PATHNAME', 'qwen_chat_stream_text' LANGUAGE C VOLATILE PARALLEL SAFE COST 10000;
+COMMENT ON FUNCTION qwen_chat_stream(text, text, text, int, float8, float8, float8, int, float8, float8, float8, bigint, text[], boolean, int, json, text) IS 'the answer in pieces, as they are sampled';
+
+CREATE FUNCTION qwen_chat_stream(messages json, tools json DEFAULT NULL,
+	model text DEFAULT NULL, max_tokens int DEFAULT NULL, temperature float8 DEFAULT NULL, top_p float8 DEFAULT NULL,
+	min_p float8 DEFAULT NULL, top_k int DEFAULT NULL, repetition_penalty float8 DEFAULT NULL,
+	presence_penalty float8 DEFAULT NULL, frequency_penalty float8 DEFAULT NULL, seed bigint DEFAULT NULL,
+	stop text[] DEFAULT NULL, thinking boolean DEFAULT NULL, thinking_budget int DEFAULT NULL,
+	response_format json DEFAULT NULL, adapter text DEFAULT NULL)
+RETURNS SETOF text AS 'MODULE_PATHNAME', 'qwen_chat_stream_json' LANGUAGE C VOLATILE PARALLEL SAFE COST 10000;
+COMMENT ON FUNCTION qwen_chat_stream(json, json, text, int, float8, float8, float8, int, float8, float8, float8, bigint, text[], boolean, int, json, text) IS 'the answer in pieces, as they are sampled';
+
+CREATE FUNCTION qwen_chat_stream(messages_jsonb jsonb, tools_jsonb jsonb DEFAULT NULL,
+	model text DEFAULT NULL, max_tokens int DEFAULT NULL, temperature float8 DEFAULT NULL, top_p float8 DEFAULT NULL,
+	min_p float8 DEFAULT NULL, top_k int DEFAULT NULL, repetition_penalty float8 DEFAULT NULL,
+	presence_penalty float8 DEFAULT NULL, frequency_penalty float8 DEFAULT NULL, seed bigint DEFAULT NULL,
+	stop text[] DEFAULT NULL, thinking boolean DEFAULT NULL, thinking_budget int DEFAULT NULL,
+	response_format json DEFAULT NULL, adapter text DEFAULT NULL)
+RETURNS SETOF text AS 'MODULE_PATHNAME', 'qwen_chat_stream_jsonb' LANGUAGE C VOLATILE PARALLEL SAFE COST 10000;
+COMMENT ON FUNCTION qwen_chat_stream(jsonb, jsonb, text, int, float8, float8, float8, int, float8, float8, float8, bigint, text[], boolean, int, json, text) IS 'the answer in pieces, as they are sampled';
+
+CREATE FUNCTION qwen_generate(prompt text,
+	model text DEFAULT NULL, max_tokens int DEFAULT NULL, temperature float8 DEFAULT NULL, top_p float8 DEFAULT NULL,
+	min_p float8 DEFAULT NULL, top_k int DEFAULT NULL, repetition_penalty float8 DEFAULT NULL,
+	presence_penalty float8 DEFAULT NULL, frequency_penalty float8 DEFAULT NULL, seed bigint DEFAULT NULL,
+	stop text[] DEFAULT NULL, thinking boolean DEFAULT NULL, thinking_budget int DEFAULT NULL,
+	response_format json DEFAULT NULL, adapter text DEFAULT NULL)
+RETURNS text AS 'MODULE_PATHNAME', 'qwen_generate' LANGUAGE C VOLATILE PARALLEL SAFE COST 10000;
+COMMENT ON FUNCTION qwen_generate(text, text, int, float8, float8, float8, int, float8, float8, float8, bigint, text[], boolean, int, json, text) IS 'what the model writes after the prompt, without a chat template';
+
+-- ---- tasks ----------------------------------------------------------------------------------------------------------
+CREATE FUNCTION qwen_summarize(input text, max_words int DEFAULT 60,
+	model text DEFAULT NULL, max_tokens int DEFAULT NULL, temperature float8 DEFAULT NULL, top_p float8 DEFAULT NULL,
+	min_p float8 DEFAULT NULL, top_k int DEFAULT NULL, repetition_penalty float8 DEFAULT NULL,
+	presence_penalty float8 DEFAULT NULL, frequency_penalty float8 DEFAULT NULL, seed bigint DEFAULT NULL,
+	stop text[] DEFAULT NULL, thinking boolean DEFAULT NULL, thinking_budget int DEFAULT NULL,
+	response_format json DEFAULT NULL, adapter text DEFAULT NULL)
+RETURNS text AS 'MODULE_PATHNAME', 'qwen_summarize' LANGUAGE C VOLATILE PARALLEL SAFE COST 10000;
+COMMENT ON FUNCTION qwen_summarize(text, int, text, int, float8, float8, float8, int, float8, float8, float8, bigint, text[], boolean, int, json, text) IS 'a summary of the input in at most about max_words words';
+
+-- ---- embed ----------------------------------------------------------------------------------------------------------
+CREATE FUNCTION qwen_embed(input text, model text DEFAULT NULL, instruction text DEFAULT NULL, dimensions int DEFAULT NULL)
+RETURNS real[] AS 'MODULE_PATHNAME', 'qwen_embed' LANGUAGE C STABLE PARALLEL SAFE COST 10000;
+COMMENT ON FUNCTION qwen_embed(text, text, text, int) IS 'the embedding of the input, of unit length';
+
+CREATE FUNCTION qwen_similarity(a text, b text, model text DEFAULT NULL)
+RETURNS float8 AS 'MODULE_PATHNAME', 'qwen_similarity' LANGUAGE C STABLE PARALLEL SAFE COST 10000;
+COMMENT ON FUNCTION qwen_similarity(text, text, text) IS 'the cosine of the embeddings of two texts';
+
+-- ---- tokens ---------------------------------------------------------------------------------------------------------
+CREATE FUNCTION qwen_tokenize(input text, model text DEFAULT NULL, special boolean DEFAULT false)
+RETURNS int[] AS 'MODULE_PATHNAME', 'qwen_tokenize' LANGUAGE C STABLE PARALLEL SAFE COST 100;
+COMMENT ON FUNCTION qwen_tokenize(text, text, boolean) IS 'the tokens of a text; special: special tokens in it are recognised';
+
+CREATE FUNCTION qwen_detokenize(tokens int[], model text DEFAULT NULL)
+RETURNS text AS 'MODULE_PATHNAME', 'qwen_detokenize' LANGUAGE C STABLE PARALLEL SAFE COST 100;
+COMMENT ON FUNCTION qwen_detokenize(int[], text) IS 'the text of tokens';
+
+CREATE FUNCTION qwen_count_tokens(input text, model text DEFAULT NULL)
+RETURNS int AS 'MODULE_PATHNAME', 'qwen_count_tokens' LANGUAGE C STABLE PARALLEL SAFE COST 100;
+COMMENT ON FUNCTION qwen_count_tokens(text, text) IS 'how many tokens a text has';
+
+CREATE FUNCTION qwen_render_chat(prompt text, system text DEFAULT NULL, thinking boolean DEFAULT NULL, model text DEFAULT NULL)
+RETURNS text AS 'MODULE_PATHNAME', 'qwen_render_chat_text' LANGUAGE C STABLE PARALLEL SAFE COST 100;
+COMMENT ON FUNCTION qwen_render_chat(text, text, boolean, text) IS 'the exact prompt that the model gets';
+
+CREATE FUNCTION qwen_render_chat(messages json, tools json DEFAULT NULL, thinking boolean DEFAULT NULL, model text DEFAULT NULL)
+RETURNS text AS 'MODULE_PATHNAME', 'qwen_render_chat_json' LANGUAGE C STABLE PARALLEL SAFE COST 100;
+COMMENT ON FUNCTION qwen_render_chat(json, json, boolean, text) IS 'the exact prompt that the model gets';
+
+CREATE FUNCTION qwen_render_chat(messages_jsonb jsonb, tools_jsonb jsonb DEFAULT NULL, thinking boolean DEFAULT NULL, model text DEFAULT NULL)
+RETURNS text AS 'MODULE_PATHNAME', 'qwen_render_chat_jsonb' LANGUAGE C STABLE PARALLEL SAFE COST 100;
+COMMENT ON FUNCTION qwen_render_chat(jsonb, jsonb, boolean, text) IS 'the exact prompt that the model gets';
+
+-- ---- triggers -------------------------------------------------------------------------------------------------------
+CREATE FUNCTION qwen_summarize_trigger()
+RETURNS trigger AS 'MODULE_PATHNAME', 'qwen_summarize_trigger' LANGUAGE C;
+COMMENT ON FUNCTION qwen_summarize_trigger() IS 'BEFORE INSERT OR UPDATE trigger: qwen_summarize_trigger(''source column'', ''target column'' [, ''max words''])';
+
+-- ---- models ---------------------------------------------------------------------------------------------------------
+CREATE FUNCTION qwen_load_model(name text, file text)
+RETURNS void AS 'MODULE_PATHNAME', 'qwen_load_model' LANGUAGE C VOLATILE PARALLEL RESTRICTED;
+COMMENT ON FUNCTION qwen_load_model(text, text) IS 'load a model file from qwen.model_directory under a name; returns when it is served';
+
+CREATE FUNCTION qwen_unload_model(name text)
+RETURNS void AS 'MODULE_PATHNAME', 'qwen_unload_model' LANGUAGE C VOLATILE PARALLEL RESTRICTED;
+COMMENT ON FUNCTION qwen_unload_model(text) IS 'unload a model; running requests end first';
+
+CREATE FUNCTION qwen_models_status(
+	OUT name text, OUT file text, OUT architecture text, OUT parameters bigint, OUT quantization text,
+	OUT context_length int, OUT embedding_size int, OUT file_bytes bigint, OUT shared_memory_bytes bigint, OUT state text,
+	OUT progress float8, OUT load_ms float8, OUT load_method text, OUT error text)
+RETURNS SETOF record AS 'MODULE_PATHNAME', 'qwen_models_status' LANGUAGE C VOLATILE PARALLEL RESTRICTED;
+COMMENT ON FUNCTION qwen_models_status() IS 'the rows of the view qwen_models';
+
+CREATE VIEW qwen_models AS SELECT * FROM qwen_models_status();
+COMMENT ON VIEW qwen_models IS 'models that are loaded, being loaded, or failed to load';
+
+-- ---- watching -------------------------------------------------------------------------------------------------------
+CREATE FUNCTION qwen_engine_status(
+	OUT state text, OUT pid int, OUT restarts bigint, OUT last_error text, OUT started_at timestamptz,
+	OUT next_try timestamptz, OUT isa text, OUT threads int, OUT clients int, OUT running int, OUT waiting int,
+	OUT batch_tokens int, OUT kv_bytes_total bigint, OUT kv_bytes_used bigint, OUT steps bigint,
+	OUT prompt_tokens bigint, OUT generated_tokens bigint, OUT requests_done bigint, OUT requests_failed bigint,
+	OUT requests_cancelled bigint, OUT tokens_per_second float8, OUT heartbeat_age_ms float8)
+RETURNS record AS 'MODULE_PATHNAME', 'qwen_engine_status' LANGUAGE C VOLATILE PARALLEL RESTRICTED;
+COMMENT ON FUNCTION qwen_engine_status() IS 'the row of the view qwen_stat_engine';
+
+CREATE VIEW qwen_stat_engine AS SELECT * FROM qwen_engine_status();
+COMMENT ON VIEW qwen_stat_engine IS 'the engine process: state, requests, memory and tokens since it started';
+
+CREATE FUNCTION qwen_health()
+RETURNS jsonb AS 'MODULE_PATHNAME', 'qwen_health' LANGUAGE C VOLATILE PARALLEL RESTRICTED;
+COMMENT ON FUNCTION qwen_health() IS 'healthy, degraded or unhealthy, with each check and what to do about it';
+
+-- ---- privileges -----------------------------------------------------------------------------------------------------
+-- nothing that generates, embeds, tokenizes or administers is for everybody; state is
+DO $privileges$
+DECLARE
+	called regprocedure;
+BEGIN
+	FOR called IN
+		SELECT p.oid FROM pg_proc p
+		WHERE p.pronamespace = '@extschema@'::regnamespace AND p.proname LIKE 'qwen\_%'
+			AND p.proname NOT IN ('qwen_models_status', 'qwen_engine_status', 'qwen_health')
+	LOOP
+		EXECUTE format('REVOKE ALL ON FUNCTION %s FROM PUBLIC', called);
+	END LOOP;
+END
+$privileges$;
+GRANT SELECT ON qwen_models, qwen_stat_engine TO PUBLIC;

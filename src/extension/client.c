@@ -1,0 +1,618 @@
+/*
+ * client.c - this session's connection to the engine.
+ *
+ * One connection a backend, made when it is first needed; any number of calls on it. Every wait looks at the latch, the
+ * socket, the postmaster and, now and then, at the client, so that cancel, timeout, termination and a lost client end
+ * it at once. What has been sent is never sent again behind the user's back: a connection that breaks is an error of
+ * the calls that were on it.
+ */
+#include "qwen_pg.h"
+
+#include <sys/socket.h>
+#include <sys/un.h>
+#include <unistd.h>
+
+#include "compat.h"
+#include "libpq/libpq-be.h"
+#include "libpq/libpq.h"
+#include "miscadmin.h"
+#include "pgstat.h"
+#include "storage/fd.h"
+#include "storage/ipc.h"
+#include "tcop/dest.h"
+#include "tcop/tcopprot.h"
+#include "utils/memutils.h"
+#include "utils/timestamp.h"
+
+#define CLIENT_CHECK_MS 250 /* how often a waiting backend looks whether its client is still there */
+#define LOADING_CHECK_MS 20 /* how often it looks whether a model has been loaded */
+#define READ_BYTES (64 * 1024)
+#define KEPT_INPUT_BYTES (1024 * 1024)
+
+/* A frame that waits to be taken. */
+typedef struct Frame
+{
+	struct Frame *next;
+	FrameHeader header;
+	unsigned char body[FLEXIBLE_ARRAY_MEMBER];
+} Frame;
+
+struct EngineCall
+{
+	struct EngineCall *next;
+	uint32 id;
+	uint64 connection; /* which one it was sent on */
+	bool ended;        /* its last frame has come, or it was given up */
+	Frame *frames, *last_frame;
+	Frame *current; /* the one that the last reply points into */
+	MemoryContextCallback callback;
+	bool has_callback;
+};
+
+static pgsocket engine_socket = PGINVALID_SOCKET;
+static uint64 connection_number;
+static uint32 next_id = 1;
+static EngineCall *calls;
+static StringInfoData input;
+static WaitEventSet *wait_set;
+static MemoryContext client_context;
+
+uint32
+qwen_wait_event(void)
+{
+#if PG_VERSION_NUM >= 170000
+	static uint32 event = 0;
+
+	if (event == 0)
+		event = WaitEventExtensionNew("QwenEngine");
+	return event;
+#else
+	return PG_WAIT_EXTENSION;
+#endif
+}
+
+/* Forget the connection; calls on it find out by its number. */
+static void
+disconnect(void)
+{
+	if (wait_set)
+	{
+		FreeWaitEventSet(wait_set);
+		wait_set = NULL;
+	}
+	if (engine_socket != PGINVALID_SOCKET)
+	{
+		close(engine_socket);
+		ReleaseExternalFD();
+		engine_socket = PGINVALID_SOCKET;
+	}
+	connection_number++;
+	if (input.data)
+		resetStringInfo(&input);
+}
+
+/* What is known of an engine that cannot be reached. */
+static void
+raise_unavailable(const char *message)
+{
+	char why[sizeof qwen_shared->last_error];
+	EngineState state;
+	TimestampTz next_try;
+
+	LWLockAcquire(qwen_shared->lock, LW_SHARED);
+	state = qwen_shared->engine_state;
+	next_try = qwen_shared->next_try;
+	strlcpy(why, qwen_shared->last_error, sizeof why);
+	LWLockRelease(qwen_shared->lock);
+	ereport(ERROR,
+			(errcode(ERRCODE_SYSTEM_ERROR), errmsg("%s", message), why[0] ? errdetail("Last event: %s.", why) : 0,
+			 state == ENGINE_BACKING_OFF
+				 ? errhint("It is started again at %s; see the server log and qwen_stat_engine.",
+						   timestamptz_to_str(next_try))
+				 : errhint("The engine is started again by itself; the request can be sent again.")));
+}
+
+/* A backed-off engine would keep us waiting in the socket's backlog: say so at once instead. */
+static void
+check_engine_state(void)
+{
+	EngineState state;
+
+	LWLockAcquire(qwen_shared->lock, LW_SHARED);
+	state = qwen_shared->engine_state;
+	LWLockRelease(qwen_shared->lock);
+	if (state == ENGINE_BACKING_OFF)
+		raise_unavailable("the qwen engine is not running");
+}
+
+/* Connect if we are not. */
+static void
+connect_engine(void)
+{
+	struct sockaddr_un address = {.sun_family = AF_UNIX};
+
+	if (engine_socket != PGINVALID_SOCKET)
+		return;
+	if (!client_context)
+	{
+		MemoryContext old;
+
+		client_context = AllocSetContextCreate(TopMemoryContext, "qwen_pg client", ALLOCSET_DEFAULT_SIZES);
+		old = MemoryContextSwitchTo(client_context);
+		initStringInfo(&input);
+		MemoryContextSwitchTo(old);
+	}
+	if (!AcquireExternalFD())
+		ereport(ERROR,
+				(errcode(ERRCODE_SYSTEM_ERROR), errmsg("no file descriptor is left for a connection to the engine")));
+	strlcpy(address.sun_path, PROTOCOL_SOCKET_NAME, sizeof address.sun_path);
+	engine_socket = socket(AF_UNIX, SOCK_STREAM | SOCK_CLOEXEC | SOCK_NONBLOCK, 0);
+	if (engine_socket < 0 || connect(engine_socket, (struct sockaddr *) &address, sizeof address) != 0)
+	{
+		if (engine_socket < 0)
+			ReleaseExternalFD();
+		disconnect();
+		raise_unavailable("the qwen engine cannot be reached");
+	}
+	wait_set = create_wait_event_set(3);
+	AddWaitEventToSet(wait_set, WL_LATCH_SET, PGINVALID_SOCKET, MyLatch, NULL);
+	AddWaitEventToSet(wait_set, WL_SOCKET_READABLE, engine_socket, NULL, NULL);
+	AddWaitEventToSet(wait_set, WL_EXIT_ON_PM_DEATH, PGINVALID_SOCKET, NULL, NULL);
+}
+
+/* A client that has gone away ends us as PostgreSQL itself would, were client_connection_check_interval set. */
+static void
+check_client(void)
+{
+#if HAVE_CHECK_CONNECTION
+	if (MyProcPort && whereToSendOutput == DestRemote && !pq_check_connection())
+	{
+		ClientConnectionLost = true;
+		InterruptPending = true;
+	}
+#endif
+	CHECK_FOR_INTERRUPTS();
+}
+
+/* Wait for the latch or the socket (events: readable, and writeable while sending), interruptibly. */
+static void
+wait_for_engine(uint32 events)
+{
+	WaitEvent event;
+	int n;
+
+	ModifyWaitEvent(wait_set, 1, events, NULL);
+	n = WaitEventSetWait(wait_set, CLIENT_CHECK_MS, &event, 1, qwen_wait_event());
+	if (n == 0)
+		check_client();
+	else if (event.events & WL_LATCH_SET)
+	{
+		ResetLatch(MyLatch);
+		CHECK_FOR_INTERRUPTS();
+	}
+}
+
+static EngineCall *
+find_call(uint32 id)
+{
+	EngineCall *call = calls;
+
+	while (call && call->id != id)
+		call = call->next;
+	return call;
+}
+
+static bool
+is_last_frame(uint16 type)
+{
+	return type == FRAME_DONE || type == FRAME_RESULT || type == FRAME_ERROR;
+}
+
+/* Give a whole frame to its call; one for a call that was given up is dropped. */
+static void
+deliver_frame(const FrameHeader *header, const unsigned char *body)
+{
+	EngineCall *call = find_call(header->request_id);
+	Frame *frame;
+
+	if (!call || call->ended)
+		return;
+	frame = MemoryContextAllocHuge(client_context, offsetof(Frame, body) + header->body_bytes);
+	frame->next = NULL;
+	frame->header = *header;
+	memcpy(frame->body, body, header->body_bytes);
+	if (call->last_frame)
+		call->last_frame->next = frame;
+	else
+		call->frames = frame;
+	call->last_frame = frame;
+	call->ended = is_last_frame(header->type);
+}
+
+/* The stream cannot be trusted any more. */
+static void
+raise_broken(const Status *status)
+{
+	disconnect();
+	ereport(ERROR, (errcode(ERRCODE_SYSTEM_ERROR), errmsg("the qwen engine sent something that cannot be understood"),
+					errdetail("%s", status->message)));
+}
+
+/* Cut the input buffer into frames. */
+static void
+take_frames(void)
+{
+	int at = 0;
+
+	while (input.len - at >= PROTOCOL_HEADER_BYTES)
+	{
+		FrameHeader header;
+		Status status = decode_header((unsigned char *) input.data + at, false, &header);
+
+		if (status.code != STATUS_OK)
+			raise_broken(&status);
+		if ((uint32) (input.len - at - PROTOCOL_HEADER_BYTES) < header.body_bytes)
+			break;
+		deliver_frame(&header, (unsigned char *) input.data + at + PROTOCOL_HEADER_BYTES);
+		at += PROTOCOL_HEADER_BYTES + header.body_bytes;
+	}
+	memmove(input.data, input.data + at, input.len - at);
+	input.len -= at;
+	if (input.len == 0 && input.maxlen > KEPT_INPUT_BYTES)
+	{
+		pfree(input.data);
+		input.data = MemoryContextAlloc(client_context, READ_BYTES);
+		input.maxlen = READ_BYTES;
+	}
+}
+
+/* Read what is there. false: nothing was; the connection may have ended, then it is closed. */
+static bool
+read_available(void)
+{
+	ssize_t n;
+
+	enlargeStringInfo(&input, READ_BYTES);
+	n = recv(engine_socket, input.data + input.len, READ_BYTES, MSG_DONTWAIT);
+	if (n < 0 && (errno == EAGAIN || errno == EWOULDBLOCK || errno == EINTR))
+		return false;
+	if (n <= 0)
+	{
+		disconnect();
+		return false;
+	}
+	input.len += n;
+	take_frames();
+	return true;
+}
+
+/* The error of a call whose connection is gone. */
+static void
+raise_lost(void)
+{
+	raise_unavailable("the qwen engine stopped while it worked on this request");
+}
+
+/* Send all of a frame, reading meanwhile. Interrupted in the middle, the stream's framing is lost, so the connection
+ * goes. */
+static void
+send_frame(const unsigned char *data, size_t length)
+{
+	uint64 connection = connection_number;
+	size_t sent = 0;
+
+	PG_TRY();
+	{
+		while (sent < length)
+		{
+			ssize_t n = send(engine_socket, data + sent, length - sent, MSG_NOSIGNAL | MSG_DONTWAIT);
+
+			if (n > 0)
+				sent += n;
+			else if (n < 0 && (errno == EAGAIN || errno == EWOULDBLOCK))
+			{
+				wait_for_engine(WL_SOCKET_READABLE | WL_SOCKET_WRITEABLE);
+				(void) read_available();
+				if (connection != connection_number)
+					raise_lost();
+			}
+			else if (n < 0 && errno != EINTR)
+			{
+				disconnect();
+				raise_lost();
+			}
+		}
+	}
+	PG_CATCH();
+	{
+		if (sent > 0 && sent < length && connection == connection_number)
+			disconnect();
+		PG_RE_THROW();
+	}
+	PG_END_TRY();
+}
+
+/* An idle connection may have ended with an engine that died: look before sending, and connect anew. */
+static void
+refresh_connection(void)
+{
+	if (engine_socket != PGINVALID_SOCKET)
+		while (engine_socket != PGINVALID_SOCKET && read_available())
+			;
+	connect_engine();
+}
+
+/* The state of the model that a request asks for (NULL: of any): the most promising one. */
+static SlotState
+model_state(const char *name, char *error, size_t error_bytes, int *error_code)
+{
+	SlotState best = SLOT_EMPTY;
+
+	LWLockAcquire(qwen_shared->lock, LW_SHARED);
+	for (int i = 0; i < qwen_max_models; i++)
+	{
+		SharedSlot *slot = &qwen_shared->slots[i];
+		bool wanted = !name || strcmp(slot->name, name) == 0;
+
+		if (!wanted || slot->state == SLOT_EMPTY || slot->state == SLOT_UNLOADING || best == SLOT_SERVING)
+			continue;
+		if (slot->state != SLOT_FAILED)
+			best = slot->state;
+		else if (best == SLOT_EMPTY)
+		{
+			best = SLOT_FAILED;
+			strlcpy(error, slot->error, error_bytes);
+			*error_code = slot->error_code;
+		}
+	}
+	LWLockRelease(qwen_shared->lock);
+	return best;
+}
+
+/* Before the first loading is done a call waits for its model instead of failing. */
+static void
+wait_for_model(const char *name)
+{
+	char error[sizeof qwen_shared->slots[0].error];
+	int error_code = STATUS_OK;
+	SlotState state;
+
+	while ((state = model_state(name, error, sizeof error, &error_code)) == SLOT_WAITING || state == SLOT_LOADING ||
+		   state == SLOT_OPENING)
+	{
+		check_engine_state();
+		(void) WaitLatch(MyLatch, WL_LATCH_SET | WL_TIMEOUT | WL_EXIT_ON_PM_DEATH, LOADING_CHECK_MS, qwen_wait_event());
+		ResetLatch(MyLatch);
+		check_client();
+	}
+	if (state == SLOT_FAILED)
+		ereport(ERROR, (errcode(ERRCODE_SYSTEM_ERROR),
+						name ? errmsg("model \"%s\" could not be loaded", name) : errmsg("no model could be loaded"),
+						errdetail("%s", error),
+						errhint("Correct qwen.models and reload the configuration, or use qwen_load_model.")));
+}
+
+static void
+unlink_call(EngineCall *call)
+{
+	EngineCall **link = &calls;
+
+	while (*link && *link != call)
+		link = &(*link)->next;
+	if (*link)
+		*link = call->next;
+}
+
+static void
+free_frames(EngineCall *call)
+{
+	while (call->frames)
+	{
+		Frame *frame = call->frames;
+
+		call->frames = frame->next;
+		pfree(frame);
+	}
+	if (call->current)
+		pfree(call->current);
+	call->current = NULL;
+	call->last_frame = NULL;
+}
+
+/* Tell the engine that nobody wants the answer, without waiting and without raising anything. */
+static void
+send_cancel(const EngineCall *call)
+{
+	unsigned char bytes[PROTOCOL_HEADER_BYTES];
+	ByteWriter writer;
+
+	byte_writer_init(&writer);
+	if (encode_empty(&writer, call->id, FRAME_CANCEL).code == STATUS_OK)
+		memcpy(bytes, writer.data, sizeof bytes);
+	byte_writer_free(&writer);
+	if (send(engine_socket, bytes, sizeof bytes, MSG_NOSIGNAL | MSG_DONTWAIT) != sizeof bytes)
+		disconnect();
+}
+
+/* What engine_end and the memory context's callback share. */
+static void
+release_call(EngineCall *call)
+{
+	if (!call->ended && call->connection == connection_number && engine_socket != PGINVALID_SOCKET)
+		send_cancel(call);
+	call->ended = true;
+	unlink_call(call);
+	free_frames(call);
+}
+
+static void
+call_context_reset(void *argument)
+{
+	EngineCall *call = argument;
+
+	release_call(call);
+	pfree(call);
+}
+
+EngineCall *
+engine_submit(const Request *request, MemoryContext context)
+{
+	char name[PROTOCOL_MAX_NAME_BYTES + 1];
+	EngineCall *volatile call = NULL;
+	ByteWriter writer;
+	Status status;
+
+	require_preloaded();
+	snprintf(name, sizeof name, "%.*s", (int) request->model.length, request->model.data ? request->model.data : "");
+	check_engine_state();
+	byte_writer_init(&writer);
+	status = encode_request(&writer, next_id, request);
+	if (status.code != STATUS_OK)
+	{
+		byte_writer_free(&writer);
+		raise_status(&status);
+	}
+	PG_TRY();
+	{
+		wait_for_model(request->model.data ? name : NULL);
+		refresh_connection();
+		call = MemoryContextAllocZero(client_context, sizeof *call);
+		call->id = next_id++;
+		call->connection = connection_number;
+		call->next = calls;
+		calls = call;
+		send_frame(writer.data, writer.length);
+	}
+	PG_CATCH();
+	{
+		byte_writer_free(&writer);
+		if (call)
+			engine_end(call);
+		PG_RE_THROW();
+	}
+	PG_END_TRY();
+	byte_writer_free(&writer);
+	if (context)
+	{
+		call->callback.func = call_context_reset;
+		call->callback.arg = call;
+		call->has_callback = true;
+		MemoryContextRegisterResetCallback(context, &call->callback);
+	}
+	return call;
+}
+
+void
+engine_go(EngineCall *call)
+{
+	ByteWriter writer;
+
+	if (call->connection != connection_number)
+		raise_lost();
+	byte_writer_init(&writer);
+	PG_TRY();
+	{
+		if (encode_empty(&writer, call->id, FRAME_GO).code == STATUS_OK)
+			send_frame(writer.data, writer.length);
+	}
+	PG_CATCH();
+	{
+		byte_writer_free(&writer);
+		PG_RE_THROW();
+	}
+	PG_END_TRY();
+	byte_writer_free(&writer);
+}
+
+/* Read a frame's body; an ERROR frame is raised. */
+static void
+read_reply(const Frame *frame, EngineReply *reply)
+{
+	const unsigned char *body = frame->body;
+	size_t length = frame->header.body_bytes;
+	ProtocolError error;
+	Status status;
+
+	reply->type = frame->header.type;
+	switch (frame->header.type)
+	{
+		case FRAME_ACCEPTED:
+			status = decode_accepted(body, length, &reply->accepted);
+			break;
+		case FRAME_PIECE:
+			status = decode_piece(body, length, &reply->piece);
+			break;
+		case FRAME_DONE:
+			status = decode_done(body, length, &reply->done);
+			break;
+		case FRAME_RESULT:
+			status = decode_result(body, length, &reply->result);
+			break;
+		default:
+			status = decode_error(body, length, &error);
+			if (status.code == STATUS_OK)
+				raise_engine_error(&error);
+			break;
+	}
+	if (status.code != STATUS_OK)
+		raise_broken(&status);
+}
+
+void
+engine_next(EngineCall *call, EngineReply *reply, bool flush)
+{
+	while (!call->frames)
+	{
+		if (call->connection != connection_number)
+			raise_lost();
+		if (read_available())
+			continue;
+		if (call->connection != connection_number)
+			continue;
+		/* rows that the client waits for must not sit in our buffer while we wait for the next one */
+		if (flush && whereToSendOutput == DestRemote)
+			pq_flush();
+		wait_for_engine(WL_SOCKET_READABLE);
+	}
+	if (call->current)
+		pfree(call->current);
+	call->current = call->frames;
+	call->frames = call->frames->next;
+	if (!call->frames)
+		call->last_frame = NULL;
+	read_reply(call->current, reply);
+}
+
+void
+engine_end(EngineCall *call)
+{
+	release_call(call);
+	/* one with a callback is freed by it */
+	if (!call->has_callback)
+		pfree(call);
+}
+
+EngineCall *
+engine_run(const Request *request, EngineReply *reply)
+{
+	EngineCall *call = engine_submit(request, NULL);
+
+	PG_TRY();
+	{
+		engine_next(call, reply, false);
+		if (reply->type == FRAME_ACCEPTED)
+		{
+			engine_go(call);
+			do
+				engine_next(call, reply, false);
+			while (reply->type == FRAME_PIECE);
+		}
+	}
+	PG_CATCH();
+	{
+		engine_end(call);
+		PG_RE_THROW();
+	}
+	PG_END_TRY();
+	return call;
+}

@@ -1,0 +1,33 @@
+/*
+ * compat.h - what differs between PostgreSQL 13 and 18, in one place.
+ */
+#ifndef QWEN_COMPAT_H
+#define QWEN_COMPAT_H
+
+#include "postgres.h"
+
+#include "storage/latch.h"
+#include "utils/memutils.h"
+#include "utils/wait_event.h"
+#if PG_VERSION_NUM >= 180000
+#include "storage/waiteventset.h"
+#endif
+
+/* 13 cannot look whether the client is still there without reading from it. */
+#define HAVE_CHECK_CONNECTION (PG_VERSION_NUM >= 140000)
+
+/* 17 gives wait event sets a resource owner instead of a memory context. */
+static inline WaitEventSet *
+create_wait_event_set(int n_events)
+{
+#if PG_VERSION_NUM >= 170000
+	return CreateWaitEventSet(NULL, n_events);
+#else
+	return CreateWaitEventSet(TopMemoryContext, n_events);
+#endif
+}
+
+/* The name that pg_stat_activity shows for waits on the engine: a custom one from 17 on. */
+extern uint32 qwen_wait_event(void);
+
+#endif

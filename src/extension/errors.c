@@ -1,0 +1,46 @@
+/*
+ * errors.c - what the engine and the protocol say, as PostgreSQL errors.
+ */
+#include "qwen_pg.h"
+
+int
+sqlstate_of(int status_code)
+{
+	switch (status_code)
+	{
+		case STATUS_INVALID_ARGUMENT:
+			return ERRCODE_INVALID_PARAMETER_VALUE;
+		case STATUS_NOT_FOUND:
+			return ERRCODE_UNDEFINED_OBJECT;
+		case STATUS_TOO_LONG:
+			return ERRCODE_PROGRAM_LIMIT_EXCEEDED;
+		case STATUS_UNSUPPORTED:
+			return ERRCODE_FEATURE_NOT_SUPPORTED;
+		case STATUS_NOT_ALLOWED:
+			return ERRCODE_INSUFFICIENT_PRIVILEGE;
+		case STATUS_CANCELLED:
+			return ERRCODE_QUERY_CANCELED;
+		default:
+			return ERRCODE_SYSTEM_ERROR;
+	}
+}
+
+void
+raise_status(const Status *status)
+{
+	ereport(ERROR, (errcode(sqlstate_of(status->code)), errmsg("%s", status->message)));
+}
+
+void
+raise_engine_error(const ProtocolError *error)
+{
+	char *message = server_text(error->message);
+	char *detail = error->detail.data ? server_text(error->detail) : NULL;
+	char *hint = error->hint.data ? server_text(error->hint) : NULL;
+
+	ereport(ERROR, (errcode(sqlstate_of(error->code)), errmsg("%s", message), detail ? errdetail("%s", detail) : 0,
+					hint ? errhint("%s", hint)
+					: error->code == STATUS_UNAVAILABLE || error->code == STATUS_INTERNAL
+						? errhint("The request can be sent again.")
+						: 0));
+}

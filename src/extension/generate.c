@@ -1,0 +1,304 @@
+/*
+ * generate.c - qwen_chat, qwen_chat_full, qwen_chat_stream and qwen_generate, each over a prompt, json or jsonb
+ * messages.
+ */
+#include "qwen_pg.h"
+
+#include "funcapi.h"
+#include "mb/pg_wchar.h"
+#include "utils/builtins.h"
+#include "utils/json.h"
+#include "utils/jsonb.h"
+
+PG_FUNCTION_INFO_V1(qwen_chat_text);
+PG_FUNCTION_INFO_V1(qwen_chat_json);
+PG_FUNCTION_INFO_V1(qwen_chat_jsonb);
+PG_FUNCTION_INFO_V1(qwen_chat_full_text);
+PG_FUNCTION_INFO_V1(qwen_chat_full_json);
+PG_FUNCTION_INFO_V1(qwen_chat_full_jsonb);
+PG_FUNCTION_INFO_V1(qwen_chat_stream_text);
+PG_FUNCTION_INFO_V1(qwen_chat_stream_json);
+PG_FUNCTION_INFO_V1(qwen_chat_stream_jsonb);
+PG_FUNCTION_INFO_V1(qwen_generate);
+
+/* How the first two arguments are to be read. */
+typedef enum InputForm
+{
+	INPUT_TEXT,  /* prompt, system */
+	INPUT_JSON,  /* messages, tools */
+	INPUT_JSONB, /* messages_jsonb, tools_jsonb */
+} InputForm;
+
+static void
+append_message(StringInfo json, const char *role, text *content)
+{
+	appendStringInfo(json, "%s{\"role\": \"%s\", \"content\": ", json->len > 1 ? ", " : "", role);
+	escape_json(json, text_to_cstring(content));
+	appendStringInfoChar(json, '}');
+}
+
+ByteSpan
+messages_from_texts(text *prompt, text *system_prompt)
+{
+	StringInfoData json;
+
+	initStringInfo(&json);
+	appendStringInfoChar(&json, '[');
+	if (system_prompt)
+		append_message(&json, "system", system_prompt);
+	append_message(&json, "user", prompt);
+	appendStringInfoChar(&json, ']');
+	return span_from_cstring(json.data);
+}
+
+/* A prompt that looks like messages was probably meant to be some. */
+static void
+notice_messages(text *prompt)
+{
+	const char *start = VARDATA_ANY(prompt);
+	size_t length = VARSIZE_ANY_EXHDR(prompt);
+
+	while (length > 0 && (*start == ' ' || *start == '\n' || *start == '\t'))
+	{
+		start++;
+		length--;
+	}
+	if (length > 12 && *start == '[' && memchr(start, '{', Min(length, 8)) &&
+		strstr(text_to_cstring(prompt), "\"role\""))
+		ereport(NOTICE, (errmsg("the prompt looks like an array of messages, but is used as plain text"),
+						 errhint("Cast it: qwen_chat('…'::json).")));
+}
+
+/* A json or jsonb argument as UTF-8 text. */
+static ByteSpan
+json_argument(FunctionCallInfo fcinfo, int argument, InputForm form)
+{
+	if (form == INPUT_JSON)
+		return span_from_text(PG_GETARG_TEXT_PP(argument));
+	{
+		Jsonb *value = PG_GETARG_JSONB_P(argument);
+
+		return span_from_cstring(JsonbToCString(NULL, &value->root, VARSIZE(value)));
+	}
+}
+
+/* The request of a chat function, or false when its main argument is NULL. */
+static bool
+read_chat(FunctionCallInfo fcinfo, InputForm form, Request *request)
+{
+	memset(request, 0, sizeof *request);
+	require_preloaded();
+	if (PG_ARGISNULL(0))
+		return false;
+	request->kind = REQUEST_CHAT;
+	if (form == INPUT_TEXT)
+	{
+		notice_messages(PG_GETARG_TEXT_PP(0));
+		request->messages = messages_from_texts(PG_GETARG_TEXT_PP(0), PG_ARGISNULL(1) ? NULL : PG_GETARG_TEXT_PP(1));
+	}
+	else
+	{
+		request->messages = json_argument(fcinfo, 0, form);
+		if (!PG_ARGISNULL(1))
+			request->tools = json_argument(fcinfo, 1, form);
+	}
+	options_read(fcinfo, 2, request);
+	return true;
+}
+
+/* Run to the end; anything but DONE is a broken promise of the engine. */
+static EngineCall *
+run_to_done(const Request *request, EngineReply *reply)
+{
+	EngineCall *call = engine_run(request, reply);
+
+	if (reply->type != FRAME_DONE)
+		ereport(ERROR, (errcode(ERRCODE_SYSTEM_ERROR), errmsg("the qwen engine gave no answer")));
+	return call;
+}
+
+static Datum
+answer_text(const Request *request)
+{
+	EngineReply reply;
+	EngineCall *call = run_to_done(request, &reply);
+	text *answer = text_from_span(reply.done.content);
+
+	engine_end(call);
+	return PointerGetDatum(answer);
+}
+
+static Datum
+chat(FunctionCallInfo fcinfo, InputForm form)
+{
+	Request request;
+
+	if (!read_chat(fcinfo, form, &request))
+		PG_RETURN_NULL();
+	return answer_text(&request);
+}
+
+Datum
+qwen_chat_text(PG_FUNCTION_ARGS)
+{
+	return chat(fcinfo, INPUT_TEXT);
+}
+
+Datum
+qwen_chat_json(PG_FUNCTION_ARGS)
+{
+	return chat(fcinfo, INPUT_JSON);
+}
+
+Datum
+qwen_chat_jsonb(PG_FUNCTION_ARGS)
+{
+	return chat(fcinfo, INPUT_JSONB);
+}
+
+Datum
+qwen_generate(PG_FUNCTION_ARGS)
+{
+	Request request;
+
+	memset(&request, 0, sizeof request);
+	require_preloaded();
+	if (PG_ARGISNULL(0))
+		PG_RETURN_NULL();
+	request.kind = REQUEST_GENERATE;
+	request.text = span_from_text(PG_GETARG_TEXT_PP(0));
+	options_read(fcinfo, 1, &request);
+	return answer_text(&request);
+}
+
+#define N_RESPONSE_COLUMNS 11
+
+static const char *
+finish_reason_name(uint8 reason)
+{
+	return reason == FINISH_STOP ? "stop" : reason == FINISH_LENGTH ? "length" : "tool_calls";
+}
+
+/* A qwen_response from DONE. */
+static Datum
+response_tuple(FunctionCallInfo fcinfo, const Done *done)
+{
+	TupleDesc descriptor;
+	Datum values[N_RESPONSE_COLUMNS];
+	bool nulls[N_RESPONSE_COLUMNS] = {false};
+
+	if (get_call_result_type(fcinfo, NULL, &descriptor) != TYPEFUNC_COMPOSITE ||
+		descriptor->natts != N_RESPONSE_COLUMNS)
+		elog(ERROR, "qwen_response has an unexpected shape");
+	values[0] = PointerGetDatum(text_from_span(done->content));
+	nulls[1] = done->thinking.data == NULL;
+	values[1] = nulls[1] ? (Datum) 0 : PointerGetDatum(text_from_span(done->thinking));
+	nulls[2] = done->tool_calls.data == NULL;
+	values[2] = nulls[2] ? (Datum) 0 : DirectFunctionCall1(jsonb_in, CStringGetDatum(server_text(done->tool_calls)));
+	values[3] = CStringGetTextDatum(finish_reason_name(done->finish_reason));
+	values[4] = PointerGetDatum(text_from_span(done->model));
+	values[5] = Int32GetDatum(done->prompt_tokens);
+	values[6] = Int32GetDatum(done->cached_tokens);
+	values[7] = Int32GetDatum(done->completion_tokens);
+	values[8] = Float8GetDatum(done->queue_us / 1000.0);
+	values[9] = Float8GetDatum(done->ttft_us / 1000.0);
+	values[10] = Float8GetDatum(done->total_us / 1000.0);
+	return HeapTupleGetDatum(heap_form_tuple(BlessTupleDesc(descriptor), values, nulls));
+}
+
+static Datum
+chat_full(FunctionCallInfo fcinfo, InputForm form)
+{
+	Request request;
+	EngineReply reply;
+	EngineCall *call;
+	Datum response;
+
+	if (!read_chat(fcinfo, form, &request))
+		PG_RETURN_NULL();
+	call = run_to_done(&request, &reply);
+	response = response_tuple(fcinfo, &reply.done);
+	engine_end(call);
+	return response;
+}
+
+Datum
+qwen_chat_full_text(PG_FUNCTION_ARGS)
+{
+	return chat_full(fcinfo, INPUT_TEXT);
+}
+
+Datum
+qwen_chat_full_json(PG_FUNCTION_ARGS)
+{
+	return chat_full(fcinfo, INPUT_JSON);
+}
+
+Datum
+qwen_chat_full_jsonb(PG_FUNCTION_ARGS)
+{
+	return chat_full(fcinfo, INPUT_JSONB);
+}
+
+/* Start a stream: the call lives in the function's multi-call memory and is cancelled with it. */
+static EngineCall *
+start_stream(FuncCallContext *context, Request *request)
+{
+	EngineCall *call;
+	EngineReply reply;
+
+	request->flags |= REQUEST_FLAG_STREAM;
+	call = engine_submit(request, context->multi_call_memory_ctx);
+	engine_next(call, &reply, true);
+	if (reply.type != FRAME_ACCEPTED)
+		ereport(ERROR, (errcode(ERRCODE_SYSTEM_ERROR), errmsg("the qwen engine did not accept the request")));
+	engine_go(call);
+	return call;
+}
+
+/* A row a piece, as they are sampled. Thinking is passed over: what reaches the client is the answer. */
+static Datum
+chat_stream(FunctionCallInfo fcinfo, InputForm form)
+{
+	FuncCallContext *context;
+	EngineReply reply;
+
+	if (SRF_IS_FIRSTCALL())
+	{
+		Request request;
+
+		context = SRF_FIRSTCALL_INIT();
+		context->user_fctx = read_chat(fcinfo, form, &request) ? start_stream(context, &request) : NULL;
+	}
+	context = SRF_PERCALL_SETUP();
+	if (!context->user_fctx)
+		SRF_RETURN_DONE(context);
+	for (;;)
+	{
+		engine_next(context->user_fctx, &reply, true);
+		if (reply.type == FRAME_PIECE && reply.piece.kind == PIECE_CONTENT)
+			SRF_RETURN_NEXT(context, PointerGetDatum(text_from_span(reply.piece.text)));
+		if (reply.type == FRAME_DONE)
+			break;
+	}
+	engine_end(context->user_fctx);
+	SRF_RETURN_DONE(context);
+}
+
+Datum
+qwen_chat_stream_text(PG_FUNCTION_ARGS)
+{
+	return chat_stream(fcinfo, INPUT_TEXT);
+}
+
+Datum
+qwen_chat_stream_json(PG_FUNCTION_ARGS)
+{
+	return chat_stream(fcinfo, INPUT_JSON);
+}
+
+Datum
+qwen_chat_stream_jsonb(PG_FUNCTION_ARGS)
+{
+	return chat_stream(fcinfo, INPUT_JSONB);
+}

@@ -1,0 +1,119 @@
+/*
+ * health.c - qwen_health(): is everything well, and if not, what to do.
+ */
+#include "qwen_pg.h"
+
+#include "utils/builtins.h"
+#include "utils/json.h"
+#include "utils/jsonb.h"
+
+PG_FUNCTION_INFO_V1(qwen_health);
+
+typedef enum Health
+{
+	HEALTHY,
+	DEGRADED,
+	UNHEALTHY,
+} Health;
+
+static const char *const health_names[] = {"healthy", "degraded", "unhealthy"};
+
+/* One check: its name, how it went, what there is to say and to do. */
+static void
+add_check(StringInfo checks, Health *worst, const char *name, Health health, const char *message, const char *action)
+{
+	appendStringInfo(checks, "%s{\"check\": \"%s\", \"status\": \"%s\", \"message\": ", checks->len ? ", " : "", name,
+					 health_names[health]);
+	escape_json(checks, message);
+	if (action)
+	{
+		appendStringInfoString(checks, ", \"action\": ");
+		escape_json(checks, action);
+	}
+	appendStringInfoChar(checks, '}');
+	*worst = Max(*worst, health);
+}
+
+static void
+check_engine(const QwenShared *shared, StringInfo checks, Health *worst)
+{
+	if (shared->engine_state == ENGINE_RUNNING && atomic_load(&qwen_page->ready))
+		add_check(checks, worst, "engine", HEALTHY, psprintf("running, pid %d", (int) shared->engine_pid), NULL);
+	else if (shared->engine_state == ENGINE_RUNNING)
+		add_check(checks, worst, "engine", DEGRADED, "starting", "Wait a moment.");
+	else
+		add_check(checks, worst, "engine", UNHEALTHY,
+				  psprintf("not running%s%s", shared->last_error[0] ? ": " : "", shared->last_error),
+				  "Look into the server log and qwen_stat_engine.");
+}
+
+static void
+check_models(const QwenShared *shared, StringInfo checks, Health *worst)
+{
+	int n_serving = 0, n_loading = 0, n_failed = 0;
+	const SharedSlot *failed = NULL;
+
+	for (int i = 0; i < qwen_max_models; i++)
+	{
+		SlotState state = shared->slots[i].state;
+
+		n_serving += state == SLOT_SERVING;
+		n_loading += state == SLOT_WAITING || state == SLOT_LOADING || state == SLOT_OPENING;
+		if (state == SLOT_FAILED)
+		{
+			n_failed++;
+			failed = &shared->slots[i];
+		}
+	}
+	if (failed)
+		add_check(checks, worst, "models", n_serving > 0 ? DEGRADED : UNHEALTHY,
+				  psprintf("%d of %d models could not be loaded; \"%s\": %s", n_failed,
+						   n_failed + n_serving + n_loading, failed->name, failed->error),
+				  "Correct qwen.models or the file, then reload the configuration.");
+	else if (n_serving == 0 && n_loading == 0)
+		add_check(checks, worst, "models", UNHEALTHY, "no model is loaded",
+				  "Set qwen.models, or load one with qwen_load_model(name, file).");
+	else if (n_serving == 0)
+		add_check(checks, worst, "models", DEGRADED, psprintf("%d being loaded", n_loading),
+				  "See qwen_models for progress.");
+	else
+		add_check(checks, worst, "models", HEALTHY, psprintf("%d served, %d being loaded", n_serving, n_loading), NULL);
+}
+
+static void
+check_queue(StringInfo checks, Health *worst)
+{
+	uint32 n_waiting = atomic_load(&qwen_page->n_waiting);
+	bool long_queue = n_waiting > (uint32) qwen_queue_size / 2;
+
+	add_check(checks, worst, "queue", long_queue ? DEGRADED : HEALTHY,
+			  psprintf("%u running, %u waiting of at most %d", atomic_load(&qwen_page->n_running), n_waiting,
+					   qwen_queue_size),
+			  long_queue ? "Send fewer requests at once, or raise qwen.kv_cache_size and qwen.max_running." : NULL);
+}
+
+Datum
+qwen_health(PG_FUNCTION_ARGS)
+{
+	StringInfoData checks, json;
+	Health worst = HEALTHY;
+	QwenShared shared;
+
+	initStringInfo(&checks);
+	if (!qwen_shared)
+		add_check(&checks, &worst, "library", UNHEALTHY, "qwen_pg is not in shared_preload_libraries",
+				  "Add shared_preload_libraries = 'qwen_pg' to postgresql.conf and restart the server.");
+	else
+	{
+		LWLockAcquire(qwen_shared->lock, LW_SHARED);
+		memcpy(&shared, qwen_shared, sizeof shared);
+		LWLockRelease(qwen_shared->lock);
+		check_engine(&shared, &checks, &worst);
+		check_models(&shared, &checks, &worst);
+		check_queue(&checks, &worst);
+	}
+	initStringInfo(&json);
+	appendStringInfo(&json, "{\"status\": \"%s\", \"version\": \"%s\", \"checks\": [%s]}", health_names[worst],
+					 QWEN_VERSION, checks.data);
+	return DirectFunctionCall1(jsonb_in, CStringGetDatum(json.data));
+}

@@ -1,0 +1,184 @@
+/*
+ * launch.c - starting the engine program from the supervisor, as a server or as a loader.
+ *
+ * The child gets exactly the descriptors of status_page.h, dies with its parent (PDEATHSIG and the death pipe), and
+ * offers itself to the kernel's out-of-memory killer before any PostgreSQL process.
+ */
+#include "qwen_pg.h"
+
+#include <fcntl.h>
+#include <signal.h>
+#include <sys/prctl.h>
+#include <sys/syscall.h>
+#include <unistd.h>
+
+#include "miscadmin.h"
+
+#define FIRST_FREE_FD 200 /* where descriptors wait for their place */
+
+const char *
+engine_program(void)
+{
+	static char path[MAXPGPATH];
+
+	if (qwen_engine_path && *qwen_engine_path)
+		strlcpy(path, qwen_engine_path, sizeof path);
+	else
+	{
+		strlcpy(path, my_exec_path, sizeof path);
+		get_parent_directory(path);
+		strlcat(path, "/qwen_engine", sizeof path);
+	}
+	return path;
+}
+
+/* Everything between fork and exec: only calls that are safe there. fds[i] goes to descriptor targets[i]. */
+static void
+become_engine(const char *program, char *const *arguments, pid_t parent, const int *fds, const int *targets, int n)
+{
+	int parked[STATUS_PAGE_MAX_SLOTS + 3];
+	sigset_t none;
+	int last = 2;
+	int oom;
+
+	for (int i = 1; i < NSIG; i++)
+		signal(i, SIG_DFL);
+	prctl(PR_SET_PDEATHSIG, SIGKILL);
+	if (getppid() != parent)
+		_exit(1);
+	for (int i = 0; i < n; i++)
+		if ((parked[i] = fcntl(fds[i], F_DUPFD, FIRST_FREE_FD)) < 0)
+			_exit(126);
+	for (int i = 0; i < n; i++)
+	{
+		if (dup2(parked[i], targets[i]) < 0)
+			_exit(126);
+		last = targets[i] > last ? targets[i] : last;
+	}
+	/* a target that was not given must not be something else */
+	for (int fd = 3; fd < last; fd++)
+	{
+		bool given = false;
+
+		for (int i = 0; i < n; i++)
+			given |= targets[i] == fd;
+		if (!given)
+			close(fd);
+	}
+	if (syscall(SYS_close_range, last + 1, ~0U, 0) != 0)
+		for (int fd = last + 1; fd < 4096; fd++)
+			close(fd);
+	oom = open("/proc/self/oom_score_adj", O_WRONLY);
+	if (oom >= 0)
+	{
+		if (write(oom, "300", 3) < 0)
+			_exit(126);
+		close(oom);
+	}
+	sigemptyset(&none);
+	sigprocmask(SIG_SETMASK, &none, NULL);
+	execv(program, arguments);
+	_exit(127);
+}
+
+/* Fork with all signals blocked; the parent gets a descriptor that tells of the end. */
+static pid_t
+launch(char *const *arguments, const int *fds, const int *targets, int n, int *pidfd)
+{
+	const char *program = engine_program();
+	pid_t parent = getpid(), pid;
+	sigset_t all, old;
+
+	sigfillset(&all);
+	sigprocmask(SIG_SETMASK, &all, &old);
+	pid = fork();
+	if (pid == 0)
+		become_engine(program, arguments, parent, fds, targets, n);
+	sigprocmask(SIG_SETMASK, &old, NULL);
+	*pidfd = -1;
+	if (pid > 0)
+	{
+		*pidfd = syscall(SYS_pidfd_open, pid, 0);
+		if (*pidfd >= 0)
+			fcntl(*pidfd, F_SETFD, FD_CLOEXEC);
+	}
+	return pid;
+}
+
+/* A new death pipe in place of the old one. */
+static bool
+renew_pipe(int death_pipe[2])
+{
+	for (int i = 0; i < 2; i++)
+		if (death_pipe[i] >= 0)
+			close(death_pipe[i]);
+	death_pipe[0] = death_pipe[1] = -1;
+	return pipe2(death_pipe, O_CLOEXEC) == 0;
+}
+
+pid_t
+launch_engine(int listener, int death_pipe[2], int *pidfd)
+{
+	char *arguments[] = {
+		"qwen_engine",
+		"serve",
+		psprintf("--slots=%d", qwen_max_models),
+		psprintf("--threads=%d", qwen_threads),
+		psprintf("--kv-cache-bytes=" UINT64_FORMAT, (uint64) qwen_kv_cache_size << 20),
+		psprintf("--kv-cache-type=%s", qwen_kv_cache_type ? "f32" : "f16"),
+		psprintf("--prefill-chunk=%d", qwen_prefill_chunk),
+		psprintf("--max-running=%d", qwen_max_running),
+		psprintf("--queue-size=%d", qwen_queue_size),
+		NULL,
+	};
+	int fds[STATUS_PAGE_MAX_SLOTS + 3], targets[STATUS_PAGE_MAX_SLOTS + 3];
+	int n = 3;
+	pid_t pid;
+
+	if (!renew_pipe(death_pipe))
+		return -1;
+	fds[0] = listener;
+	fds[1] = death_pipe[0];
+	fds[2] = qwen_page_fd;
+	for (int i = 0; i < 3; i++)
+		targets[i] = ENGINE_FD_LISTENER + i;
+	for (int slot = 0; slot < qwen_max_models; slot++)
+	{
+		char path[64];
+
+		/* opened again for reading only, so that the engine cannot change the weights */
+		snprintf(path, sizeof path, "/proc/self/fd/%d", qwen_slot_fds[slot]);
+		fds[n] = open(path, O_RDONLY | O_CLOEXEC);
+		targets[n++] = ENGINE_FD_SLOT_0 + slot;
+	}
+	pid = launch(arguments, fds, targets, n, pidfd);
+	for (int i = 3; i < n; i++)
+		if (fds[i] >= 0)
+			close(fds[i]);
+	return pid;
+}
+
+pid_t
+launch_loader(int slot, const SharedSlot *work, int death_pipe[2], int *pidfd)
+{
+	char *arguments[] = {
+		"qwen_engine",
+		"load",
+		psprintf("--slot=%d", slot),
+		psprintf("--generation=" UINT64_FORMAT, work->generation),
+		psprintf("--directory=%s", qwen_model_directory),
+		psprintf("--file=%s", work->file),
+		psprintf("--name=%s", work->name),
+		psprintf("--io=%s", qwen_io_method == QWEN_IO_PREAD ? "pread" : "auto"),
+		psprintf("--threads=%d", qwen_threads),
+		NULL,
+	};
+	int fds[3], targets[3] = {ENGINE_FD_DEATH, ENGINE_FD_STATUS, ENGINE_FD_SLOT_0};
+
+	if (!renew_pipe(death_pipe))
+		return -1;
+	fds[0] = death_pipe[0];
+	fds[1] = qwen_page_fd;
+	fds[2] = qwen_slot_fds[slot];
+	return launch(arguments, fds, targets, 3, pidfd);
+}

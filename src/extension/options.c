@@ -1,0 +1,120 @@
+/*
+ * options.c - the arguments that all text-producing functions end with, and texts between server encoding and UTF-8.
+ */
+#include "qwen_pg.h"
+
+#include "catalog/pg_type.h"
+#include "mb/pg_wchar.h"
+#include "utils/array.h"
+#include "utils/builtins.h"
+
+ByteSpan
+span_from_cstring(const char *value)
+{
+	const char *utf8 = pg_server_to_any(value, strlen(value), PG_UTF8);
+
+	return (ByteSpan){utf8, strlen(utf8)};
+}
+
+ByteSpan
+span_from_text(text *value)
+{
+	return span_from_cstring(text_to_cstring(value));
+}
+
+char *
+server_text(ByteSpan span)
+{
+	char *copy = pnstrdup(span.data, span.length);
+
+	return pg_any_to_server(copy, span.length, PG_UTF8);
+}
+
+text *
+text_from_span(ByteSpan span)
+{
+	return cstring_to_text(server_text(span));
+}
+
+void
+options_set_model(Request *request, text *name, const char *fallback)
+{
+	if (name)
+	{
+		request->model = span_from_text(name);
+		if (request->model.length == 0 || request->model.length > PROTOCOL_MAX_NAME_BYTES)
+			ereport(ERROR,
+					(errcode(ERRCODE_UNDEFINED_OBJECT), errmsg("model \"%s\" is not loaded", text_to_cstring(name))));
+	}
+	else if (fallback && *fallback)
+		request->model = span_from_cstring(fallback);
+}
+
+/* The array of stop strings. */
+static void
+read_stops(ArrayType *array, Request *request)
+{
+	Datum *elements;
+	bool *nulls;
+	int n;
+
+	deconstruct_array(array, TEXTOID, -1, false, TYPALIGN_INT, &elements, &nulls, &n);
+	if (n > PROTOCOL_MAX_STOPS)
+		ereport(ERROR, (errcode(ERRCODE_INVALID_PARAMETER_VALUE),
+						errmsg("stop must have at most %d elements, not %d", PROTOCOL_MAX_STOPS, n)));
+	for (int i = 0; i < n; i++)
+	{
+		if (nulls[i])
+			ereport(ERROR, (errcode(ERRCODE_INVALID_PARAMETER_VALUE), errmsg("stop[%d] must not be null", i + 1)));
+		request->stops[i] = span_from_text(DatumGetTextPP(elements[i]));
+	}
+	request->n_stops = n;
+}
+
+static bool
+given(FunctionCallInfo fcinfo, int argument)
+{
+	return PG_NARGS() > argument && !PG_ARGISNULL(argument);
+}
+
+static void
+refuse(FunctionCallInfo fcinfo, int argument, const char *name)
+{
+	if (given(fcinfo, argument))
+		ereport(ERROR, (errcode(ERRCODE_FEATURE_NOT_SUPPORTED), errmsg("the argument %s is not supported yet", name)));
+}
+
+void
+options_read(FunctionCallInfo fcinfo, int first, Request *request)
+{
+	SamplingOptions *options = &request->options;
+	Status status;
+
+	options_set_model(request, given(fcinfo, first) ? PG_GETARG_TEXT_PP(first) : NULL, qwen_default_model);
+	options->given = OPTION_MAX_TOKENS;
+	options->max_tokens = given(fcinfo, first + 1) ? PG_GETARG_INT32(first + 1) : qwen_max_tokens;
+#define READ(offset, bit, member, get)                                                                                 \
+	if (given(fcinfo, first + (offset)))                                                                               \
+	{                                                                                                                  \
+		options->given |= (bit);                                                                                       \
+		options->member = get(first + offset);                                                                         \
+	}
+	READ(2, OPTION_TEMPERATURE, temperature, PG_GETARG_FLOAT8)
+	READ(3, OPTION_TOP_P, top_p, PG_GETARG_FLOAT8)
+	READ(4, OPTION_MIN_P, min_p, PG_GETARG_FLOAT8)
+	READ(5, OPTION_TOP_K, top_k, PG_GETARG_INT32)
+	READ(6, OPTION_REPETITION_PENALTY, repetition_penalty, PG_GETARG_FLOAT8)
+	READ(7, OPTION_PRESENCE_PENALTY, presence_penalty, PG_GETARG_FLOAT8)
+	READ(8, OPTION_FREQUENCY_PENALTY, frequency_penalty, PG_GETARG_FLOAT8)
+	READ(9, OPTION_SEED, seed, PG_GETARG_INT64)
+	if (given(fcinfo, first + 10))
+		read_stops(PG_GETARG_ARRAYTYPE_P(first + 10), request);
+	READ(11, OPTION_THINKING, thinking, PG_GETARG_BOOL)
+	READ(12, OPTION_THINKING_BUDGET, thinking_budget, PG_GETARG_INT32)
+#undef READ
+	refuse(fcinfo, first + 13, "response_format");
+	refuse(fcinfo, first + 14, "adapter");
+	status = sampling_options_check(options);
+	if (status.code != STATUS_OK)
+		raise_status(&status);
+}

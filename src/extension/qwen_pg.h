@@ -1,0 +1,191 @@
+/*
+ * qwen_pg.h - the extension's own door: settings, shared memory, and what its files ask of each other.
+ *
+ * Who does what: init.c sets up; settings.c has the GUCs; shared.c the memory; supervisor.c runs the engine with
+ * launch.c and slots.c; client.c talks to it; generate.c, embed.c, tokens.c, tasks.c, triggers.c, views.c, health.c are
+ * SQL functions; options.c reads their common arguments; errors.c raises what the engine says.
+ */
+#ifndef QWEN_PG_H
+#define QWEN_PG_H
+
+#include "postgres.h"
+
+#include "datatype/timestamp.h"
+#include "fmgr.h"
+#include "lib/stringinfo.h"
+#include "storage/latch.h"
+#include "storage/lwlock.h"
+
+/* an old constant of c.h that nobody uses, with the value of ours */
+#undef STATUS_OK
+#include "../protocol/protocol.h"
+#include "../protocol/status_page.h"
+
+/* ---- settings.c ---- */
+extern char *qwen_models, *qwen_model_directory, *qwen_default_model, *qwen_default_embedding_model, *qwen_engine_path;
+extern int qwen_max_models, qwen_threads, qwen_kv_cache_size, qwen_kv_cache_type, qwen_prefill_chunk, qwen_max_running,
+	qwen_queue_size, qwen_max_tokens, qwen_io_method, qwen_watchdog_timeout;
+
+#define QWEN_IO_AUTO 0
+#define QWEN_IO_PREAD 1
+
+#define QWEN_MAX_FILE_BYTES 256
+
+/* One entry of qwen.models. */
+typedef struct ConfiguredModel
+{
+	char name[PROTOCOL_MAX_NAME_BYTES + 1];
+	char file[QWEN_MAX_FILE_BYTES];
+} ConfiguredModel;
+
+typedef struct ConfiguredModels
+{
+	int n;
+	ConfiguredModel models[STATUS_PAGE_MAX_SLOTS];
+} ConfiguredModels;
+
+extern void settings_define(bool preloaded);
+
+/* Parse a value of qwen.models; NULL or what is wrong with it (a static or palloc'd sentence). */
+extern const char *settings_parse_models(const char *value, ConfiguredModels *models);
+
+/* NULL when name can be a model's name, else why not. */
+extern const char *settings_check_name(const char *name, size_t length);
+
+/* ---- shared.c ---- */
+typedef enum EngineState
+{
+	ENGINE_STOPPED = 0, /* not started yet */
+	ENGINE_RUNNING,     /* a process is there */
+	ENGINE_BACKING_OFF, /* it ended at once; next_try says when it is tried again */
+} EngineState;
+
+typedef enum SlotState
+{
+	SLOT_EMPTY = 0,
+	SLOT_WAITING, /* to be loaded */
+	SLOT_LOADING, /* the loader works */
+	SLOT_OPENING, /* the image is complete, the engine is to serve it */
+	SLOT_SERVING,
+	SLOT_FAILED,    /* error says why */
+	SLOT_UNLOADING, /* the engine is to let go of it */
+} SlotState;
+
+typedef struct SharedSlot
+{
+	SlotState state;
+	bool configured; /* by qwen.models, else by qwen_load_model */
+	char name[PROTOCOL_MAX_NAME_BYTES + 1];
+	char file[QWEN_MAX_FILE_BYTES];
+	uint64 generation;
+	int error_code; /* StatusCode */
+	char error[512];
+} SharedSlot;
+
+/* In PostgreSQL's shared memory; guarded by lock. */
+typedef struct QwenShared
+{
+	LWLock *lock;
+	Latch *supervisor_latch; /* NULL: not there */
+	EngineState engine_state;
+	pid_t engine_pid;
+	uint64 n_restarts;
+	TimestampTz started_at, next_try;
+	char last_error[256];
+	SharedSlot slots[STATUS_PAGE_MAX_SLOTS];
+} QwenShared;
+
+extern QwenShared *qwen_shared;
+extern StatusPage *qwen_page;                    /* mapped in the postmaster, so in every process */
+extern int qwen_page_fd;                         /* in the postmaster and its children */
+extern int qwen_slot_fds[STATUS_PAGE_MAX_SLOTS]; /* memory files of the images */
+
+extern void shared_init(void);
+
+/* Raise 55000 with the line to add unless we were preloaded. */
+extern void require_preloaded(void);
+
+extern void wake_supervisor(void);
+
+/* ---- supervisor.c, launch.c, slots.c ---- */
+extern PGDLLEXPORT void qwen_supervisor_main(Datum argument);
+extern void supervisor_register(void);
+
+/* Start the engine or a loader; the pid, or -1 with errno. *pidfd: readable when it ends. death_pipe: [read, write]
+ * ends, made anew. */
+extern pid_t launch_engine(int listener, int death_pipe[2], int *pidfd);
+extern pid_t launch_loader(int slot, const SharedSlot *work, int death_pipe[2], int *pidfd);
+extern const char *engine_program(void);
+
+/* Slots, called by the supervisor: what has to be done now. true: something is pending, look again soon. */
+extern void slots_recover(void);
+extern void slots_reconcile(void);
+extern int slots_next_to_load(SharedSlot *work);
+extern void slots_load_ended(int slot, bool ok, const char *why);
+extern bool slots_advance(pid_t engine_pid);
+extern void slots_engine_ended(void);
+
+/* ---- errors.c ---- */
+extern int sqlstate_of(int status_code);
+extern void raise_status(const Status *status) pg_attribute_noreturn();
+extern void raise_engine_error(const ProtocolError *error) pg_attribute_noreturn();
+
+/* ---- client.c ---- */
+typedef struct EngineCall EngineCall;
+
+/* What came back last. Spans point into the call and live until the next engine_next or the call's end. */
+typedef struct EngineReply
+{
+	uint16 type; /* FrameType: ACCEPTED, PIECE, DONE, RESULT */
+	union
+	{
+		Accepted accepted;
+		Piece piece;
+		Done done;
+		RequestResult result;
+	};
+} EngineReply;
+
+/* Send a request; waits while its model is still being loaded. The call is cancelled when context is reset, unless it
+ * ended. */
+extern EngineCall *engine_submit(const Request *request, MemoryContext context);
+
+/* Wait for the next frame of a call; an ERROR frame is raised. flush: send what the client of this session has waiting
+ * first. */
+extern void engine_next(EngineCall *call, EngineReply *reply, bool flush);
+
+/* Say GO after ACCEPTED. */
+extern void engine_go(EngineCall *call);
+
+/* Give a call up (or free an ended one). Never raises. */
+extern void engine_end(EngineCall *call);
+
+/* Whole call: submit, GO, wait for DONE or RESULT. To be ended by the caller; ended here when an error is raised. */
+extern EngineCall *engine_run(const Request *request, EngineReply *reply);
+
+/* ---- options.c ---- */
+#define N_TAIL_ARGUMENTS 15
+
+/* Read the common tail, arguments first … first+14 of fcinfo, into request (whose texts are palloc'd). */
+extern void options_read(FunctionCallInfo fcinfo, int first, Request *request);
+
+/* Text in UTF-8 as a span; and back. */
+extern ByteSpan span_from_text(text *value);
+extern ByteSpan span_from_cstring(const char *value);
+extern char *server_text(ByteSpan span);
+extern text *text_from_span(ByteSpan span);
+
+/* A model's name argument (or NULL) into request->model; fallback: the setting that holds when it is NULL. */
+extern void options_set_model(Request *request, text *name, const char *fallback);
+
+/* ---- generate.c ---- */
+/* [{"role": "system", …}, {"role": "user", …}] in UTF-8 */
+extern ByteSpan messages_from_texts(text *prompt, text *system_prompt);
+
+/* ---- tasks.c ---- */
+/* A summary of input, with the tail of fcinfo from first on (fcinfo NULL: no tail). */
+extern text *summarize(text *input, int max_words, FunctionCallInfo fcinfo, int first);
+
+#define SUMMARY_MAX_WORDS 60
+
+#endif

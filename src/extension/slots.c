@@ -1,0 +1,291 @@
+/*
+ * slots.c - the supervisor's view of the models: which slot holds what, and what has to happen next.
+ *
+ * The truth is in QwenShared (for backends) and, so that it survives a reset of PostgreSQL's shared memory, name, file
+ * and generation of each complete image in the status page.
+ */
+#include "qwen_pg.h"
+
+#include <signal.h>
+#include <sys/stat.h>
+#include <unistd.h>
+
+#include "utils/timestamp.h"
+
+static const char *const io_names[] = {"", "io_uring with O_DIRECT", "io_uring, buffered", "pread with O_DIRECT",
+									   "pread, buffered"};
+
+/* A number that no image has had: microseconds, and never the same twice. */
+static uint64
+next_generation(void)
+{
+	static uint64 last;
+	uint64 now = (uint64) GetCurrentTimestamp();
+
+	last = now > last ? now : last + 1;
+	return last;
+}
+
+/* Let go of an image's memory. */
+static void
+empty_slot(int i)
+{
+	if (ftruncate(qwen_slot_fds[i], 0) != 0)
+		ereport(LOG, (errmsg("qwen_pg: could not give back the memory of slot %d: %m", i)));
+	atomic_store(&qwen_page->slots[i].image_generation, 0);
+	memset(qwen_page->slots[i].name, 0, sizeof qwen_page->slots[i].name);
+	memset(qwen_page->slots[i].file, 0, sizeof qwen_page->slots[i].file);
+	memset(&qwen_shared->slots[i], 0, sizeof qwen_shared->slots[i]);
+}
+
+/* At the supervisor's start: what complete images are there from before a reset? */
+void
+slots_recover(void)
+{
+	LWLockAcquire(qwen_shared->lock, LW_EXCLUSIVE);
+	for (int i = 0; i < qwen_max_models; i++)
+	{
+		SharedSlot *slot = &qwen_shared->slots[i];
+		SlotStatus *status = &qwen_page->slots[i];
+		uint64 generation = atomic_load(&status->image_generation);
+
+		if (slot->state != SLOT_EMPTY && slot->state != SLOT_LOADING)
+			continue;
+		if (generation == 0)
+		{
+			/* a load that was cut off leaves a half-filled image */
+			if (slot->state == SLOT_LOADING)
+				slot->state = SLOT_WAITING;
+			if (ftruncate(qwen_slot_fds[i], 0) != 0)
+				ereport(LOG, (errmsg("qwen_pg: could not empty slot %d: %m", i)));
+			continue;
+		}
+		slot->state = SLOT_OPENING;
+		slot->generation = generation;
+		strlcpy(slot->name, status->name, sizeof slot->name);
+		strlcpy(slot->file, status->file, sizeof slot->file);
+		ereport(LOG, (errmsg("qwen_pg: model \"%s\" is still in memory", slot->name)));
+	}
+	LWLockRelease(qwen_shared->lock);
+}
+
+static bool
+is_configured(const ConfiguredModels *models, const SharedSlot *slot)
+{
+	for (int i = 0; i < models->n; i++)
+		if (strcmp(models->models[i].name, slot->name) == 0 && strcmp(models->models[i].file, slot->file) == 0)
+			return true;
+	return false;
+}
+
+/* Ask the engine to let go; what is not served yet is dropped at once. */
+static void
+start_unloading(int i)
+{
+	atomic_store(&qwen_page->slots[i].wanted_generation, 0);
+	qwen_shared->slots[i].state = SLOT_UNLOADING;
+}
+
+/* A slot that holds nothing, or -1. */
+static int
+free_slot(void)
+{
+	for (int i = 0; i < qwen_max_models; i++)
+		if (qwen_shared->slots[i].state == SLOT_EMPTY)
+			return i;
+	return -1;
+}
+
+/* Some model of qwen.models found no free slot when we looked last. */
+static bool some_unplaced;
+
+/* Make slots and qwen.models agree: at start and after a reload. Models loaded by hand stay; failed ones are tried
+ * again. */
+void
+slots_reconcile(void)
+{
+	ConfiguredModels models;
+
+	if (settings_parse_models(qwen_models, &models) != NULL)
+		return;
+	some_unplaced = false;
+	LWLockAcquire(qwen_shared->lock, LW_EXCLUSIVE);
+	for (int i = 0; i < qwen_max_models; i++)
+	{
+		SharedSlot *slot = &qwen_shared->slots[i];
+
+		if (slot->state == SLOT_EMPTY || slot->state == SLOT_UNLOADING)
+			continue;
+		if (is_configured(&models, slot))
+			slot->configured = true;
+		if (slot->configured && (slot->state == SLOT_FAILED || !is_configured(&models, slot)) &&
+			slot->state != SLOT_LOADING)
+			start_unloading(i);
+	}
+	for (int m = 0; m < models.n; m++)
+	{
+		bool present = false;
+		int i;
+
+		for (i = 0; i < qwen_max_models; i++)
+			present |= qwen_shared->slots[i].state != SLOT_EMPTY && qwen_shared->slots[i].state != SLOT_UNLOADING &&
+					   strcmp(qwen_shared->slots[i].name, models.models[m].name) == 0;
+		if (present)
+			continue;
+		i = free_slot();
+		if (i < 0)
+		{
+			/* unloading may free one: slots_advance reconciles again then */
+			some_unplaced = true;
+			ereport(LOG, (errmsg("qwen_pg: no slot is free for model \"%s\"", models.models[m].name),
+						  errhint("Raise qwen.max_models.")));
+			continue;
+		}
+		memset(&qwen_shared->slots[i], 0, sizeof qwen_shared->slots[i]);
+		qwen_shared->slots[i].state = SLOT_WAITING;
+		qwen_shared->slots[i].configured = true;
+		strlcpy(qwen_shared->slots[i].name, models.models[m].name, sizeof qwen_shared->slots[i].name);
+		strlcpy(qwen_shared->slots[i].file, models.models[m].file, sizeof qwen_shared->slots[i].file);
+	}
+	LWLockRelease(qwen_shared->lock);
+}
+
+/* Take the next slot to load: its number and a copy of its work, or -1. */
+int
+slots_next_to_load(SharedSlot *work)
+{
+	int found = -1;
+
+	LWLockAcquire(qwen_shared->lock, LW_EXCLUSIVE);
+	for (int i = 0; i < qwen_max_models && found < 0; i++)
+	{
+		SharedSlot *slot = &qwen_shared->slots[i];
+
+		if (slot->state != SLOT_WAITING)
+			continue;
+		slot->state = SLOT_LOADING;
+		slot->generation = next_generation();
+		atomic_store(&qwen_page->slots[i].load_bytes_done, 0);
+		atomic_store(&qwen_page->slots[i].load_bytes_total, 0);
+		*work = *slot;
+		found = i;
+	}
+	LWLockRelease(qwen_shared->lock);
+	return found;
+}
+
+/* The loader of a slot has ended. why: what happened when it did not end by itself. */
+void
+slots_load_ended(int i, bool ok, const char *why)
+{
+	SharedSlot *slot = &qwen_shared->slots[i];
+	SlotStatus *status = &qwen_page->slots[i];
+	uint32 io = atomic_load(&status->load_io);
+
+	LWLockAcquire(qwen_shared->lock, LW_EXCLUSIVE);
+	if (ok)
+	{
+		strlcpy(status->name, slot->name, sizeof status->name);
+		strlcpy(status->file, slot->file, sizeof status->file);
+		atomic_store(&status->image_generation, slot->generation);
+		slot->state = SLOT_OPENING;
+	}
+	else
+	{
+		slot->state = SLOT_FAILED;
+		slot->error_code = why ? STATUS_UNAVAILABLE : atomic_load(&status->load_error_code);
+		strlcpy(slot->error, why ? why : status->load_error, sizeof slot->error);
+		if (ftruncate(qwen_slot_fds[i], 0) != 0)
+			ereport(LOG, (errmsg("qwen_pg: could not give back the memory of slot %d: %m", i)));
+	}
+	LWLockRelease(qwen_shared->lock);
+	if (ok)
+	{
+		char note[sizeof status->load_io_note];
+
+		strlcpy(note, status->load_io_note, sizeof note);
+		ereport(LOG,
+				(errmsg("qwen_pg: model \"%s\": %llu MB read and packed in %llu ms with %s%s%s%s", slot->name,
+						(unsigned long long) (status->file_bytes >> 20),
+						(unsigned long long) (atomic_load(&status->load_us) / 1000),
+						io < lengthof(io_names) ? io_names[io] : "", note[0] ? " (" : "", note, note[0] ? ")" : "")));
+	}
+	else
+		ereport(LOG, (errmsg("qwen_pg: model \"%s\" could not be loaded: %s", slot->name, slot->error)));
+}
+
+/* Move slots on as far as they can. */
+bool
+slots_advance(pid_t engine_pid)
+{
+	bool pending = false, emptied = false, signal_engine = false;
+
+	LWLockAcquire(qwen_shared->lock, LW_EXCLUSIVE);
+	for (int i = 0; i < qwen_max_models; i++)
+	{
+		SharedSlot *slot = &qwen_shared->slots[i];
+		SlotStatus *status = &qwen_page->slots[i];
+		uint64 serving = atomic_load(&status->serving_generation);
+
+		switch (slot->state)
+		{
+			case SLOT_OPENING:
+				if (atomic_load(&status->wanted_generation) != slot->generation)
+				{
+					atomic_store(&status->wanted_generation, slot->generation);
+					signal_engine = true;
+				}
+				if (serving == slot->generation)
+					slot->state = SLOT_SERVING;
+				else if (atomic_load(&status->error_generation) == slot->generation)
+				{
+					slot->state = SLOT_FAILED;
+					slot->error_code = STATUS_UNAVAILABLE;
+					strlcpy(slot->error, status->serve_error, sizeof slot->error);
+				}
+				else
+					pending = true;
+				break;
+			case SLOT_UNLOADING:
+				if (atomic_load(&status->wanted_generation) != 0)
+					atomic_store(&status->wanted_generation, 0);
+				if (serving != 0 && engine_pid > 0)
+				{
+					signal_engine = true;
+					pending = true;
+				}
+				else
+				{
+					empty_slot(i);
+					emptied = true;
+				}
+				break;
+			case SLOT_WAITING:
+				pending = true;
+				break;
+			default:
+				break;
+		}
+	}
+	LWLockRelease(qwen_shared->lock);
+	if (signal_engine && engine_pid > 0)
+		kill(engine_pid, SIGUSR1);
+	if (emptied && some_unplaced)
+		slots_reconcile();
+	return pending || emptied;
+}
+
+/* Nothing is served any more; a new engine opens what is wanted. */
+void
+slots_engine_ended(void)
+{
+	LWLockAcquire(qwen_shared->lock, LW_EXCLUSIVE);
+	for (int i = 0; i < qwen_max_models; i++)
+	{
+		atomic_store(&qwen_page->slots[i].serving_generation, 0);
+		atomic_store(&qwen_page->slots[i].n_requests, 0);
+		if (qwen_shared->slots[i].state == SLOT_SERVING)
+			qwen_shared->slots[i].state = SLOT_OPENING;
+	}
+	LWLockRelease(qwen_shared->lock);
+}

@@ -1,0 +1,298 @@
+/*
+ * supervisor.c - the background worker that keeps the engine running.
+ *
+ * It makes the socket, starts engine and loaders, waits, and publishes what happened. It reads no model and no request:
+ * when it dies, all backends are reset, so it does next to nothing itself.
+ */
+#include "qwen_pg.h"
+
+#include <fcntl.h>
+#include <signal.h>
+#include <sys/socket.h>
+#include <sys/stat.h>
+#include <sys/un.h>
+#include <sys/wait.h>
+#include <unistd.h>
+
+#include "../base/clock.h"
+#include "compat.h"
+#include "miscadmin.h"
+#include "postmaster/bgworker.h"
+#include "postmaster/interrupt.h"
+#include "storage/ipc.h"
+#include "utils/guc.h"
+#include "utils/memutils.h"
+#include "utils/timestamp.h"
+
+#define LISTEN_BACKLOG 1024
+#define PENDING_WAIT_MS 20 /* while a slot is on its way */
+#define IDLE_WAIT_MS 1000
+#define FIRST_BACKOFF_MS 100
+#define LAST_BACKOFF_MS 30000
+#define HEALTHY_AFTER_MS 10000 /* an engine that ran this long starts again at once */
+
+/* A child: the engine or a loader. */
+typedef struct Child
+{
+	pid_t pid; /* 0: none */
+	int pidfd;
+	int death_pipe[2];
+} Child;
+
+static Child engine = {0, -1, {-1, -1}};
+static Child loader = {0, -1, {-1, -1}};
+static int loader_slot;
+static int listener = -1;
+static int backoff_ms;
+static uint64 next_start_us, started_us;
+
+void
+supervisor_register(void)
+{
+	BackgroundWorker worker;
+
+	memset(&worker, 0, sizeof worker);
+	worker.bgw_flags = BGWORKER_SHMEM_ACCESS;
+	worker.bgw_start_time = BgWorkerStart_PostmasterStart;
+	worker.bgw_restart_time = 1;
+	strlcpy(worker.bgw_library_name, "qwen_pg", BGW_MAXLEN);
+	strlcpy(worker.bgw_function_name, "qwen_supervisor_main", BGW_MAXLEN);
+	strlcpy(worker.bgw_name, "qwen_pg supervisor", BGW_MAXLEN);
+	strlcpy(worker.bgw_type, "qwen_pg supervisor", BGW_MAXLEN);
+	RegisterBackgroundWorker(&worker);
+}
+
+/* The listening socket in the data directory (our working directory), for this user only. */
+static void
+make_listener(void)
+{
+	struct sockaddr_un address = {.sun_family = AF_UNIX};
+	mode_t mask;
+
+	strlcpy(address.sun_path, PROTOCOL_SOCKET_NAME, sizeof address.sun_path);
+	if (unlink(address.sun_path) != 0 && errno != ENOENT)
+		ereport(FATAL, (errcode_for_file_access(), errmsg("qwen_pg: could not remove \"%s\": %m", address.sun_path)));
+	listener = socket(AF_UNIX, SOCK_STREAM | SOCK_CLOEXEC | SOCK_NONBLOCK, 0);
+	mask = umask(0177);
+	if (listener < 0 || bind(listener, (struct sockaddr *) &address, sizeof address) != 0 ||
+		listen(listener, LISTEN_BACKLOG) != 0)
+		ereport(FATAL,
+				(errcode_for_socket_access(), errmsg("qwen_pg: could not listen on \"%s\": %m", address.sun_path)));
+	umask(mask);
+}
+
+/* What others see of the engine. why: what happened to the last one, or NULL. */
+static void
+publish(EngineState state, const char *why)
+{
+	LWLockAcquire(qwen_shared->lock, LW_EXCLUSIVE);
+	qwen_shared->engine_state = state;
+	qwen_shared->engine_pid = engine.pid;
+	if (why)
+		strlcpy(qwen_shared->last_error, why, sizeof qwen_shared->last_error);
+	qwen_shared->next_try =
+		state == ENGINE_BACKING_OFF ? TimestampTzPlusMilliseconds(GetCurrentTimestamp(), backoff_ms) : 0;
+	if (state == ENGINE_RUNNING)
+		qwen_shared->started_at = GetCurrentTimestamp();
+	LWLockRelease(qwen_shared->lock);
+}
+
+/* The time until the next start, doubling as long as the engine does not last. */
+static void
+plan_restart(const char *why)
+{
+	bool healthy = clock_now_us() - started_us > (uint64) HEALTHY_AFTER_MS * 1000;
+
+	if (healthy)
+		backoff_ms = 0;
+	next_start_us = clock_now_us() + (uint64) backoff_ms * 1000;
+	publish(backoff_ms > 0 ? ENGINE_BACKING_OFF : ENGINE_STOPPED, why);
+	backoff_ms = backoff_ms == 0 ? FIRST_BACKOFF_MS : Min(backoff_ms * 2, LAST_BACKOFF_MS);
+}
+
+static void
+start_engine(void)
+{
+	started_us = clock_now_us();
+	atomic_store(&qwen_page->heartbeat_us, started_us);
+	atomic_store(&qwen_page->step_running, 0);
+	engine.pid = launch_engine(listener, engine.death_pipe, &engine.pidfd);
+	if (engine.pid < 0)
+	{
+		engine.pid = 0;
+		ereport(LOG, (errmsg("qwen_pg: could not start the engine: %m")));
+		plan_restart("the engine could not be started");
+		return;
+	}
+	ereport(LOG, (errmsg("qwen_pg: engine started, pid %d", (int) engine.pid)));
+	publish(ENGINE_RUNNING, NULL);
+}
+
+/* "was terminated by signal 9" */
+static char *
+describe_end(int status)
+{
+	if (WIFSIGNALED(status))
+		return psprintf("was terminated by signal %d (%s)", WTERMSIG(status), strsignal(WTERMSIG(status)));
+	if (WEXITSTATUS(status) == 127)
+		return psprintf("could not be started from \"%s\"", engine_program());
+	return psprintf("exited with code %d", WEXITSTATUS(status));
+}
+
+/* Has a child ended? Then its status is in *status and the child is forgotten. */
+static bool
+reap(Child *child, int *status)
+{
+	pid_t pid = child->pid;
+
+	if (pid <= 0 || waitpid(pid, status, WNOHANG) != pid)
+		return false;
+	if (child->pidfd >= 0)
+		close(child->pidfd);
+	child->pid = 0;
+	child->pidfd = -1;
+	return true;
+}
+
+static void
+look_after_engine(void)
+{
+	int status;
+
+	if (reap(&engine, &status))
+	{
+		char *why = psprintf("the engine %s", describe_end(status));
+
+		ereport(LOG, (errmsg("qwen_pg: %s", why)));
+		slots_engine_ended();
+		LWLockAcquire(qwen_shared->lock, LW_EXCLUSIVE);
+		qwen_shared->n_restarts++;
+		LWLockRelease(qwen_shared->lock);
+		plan_restart(why);
+	}
+	if (engine.pid == 0 && clock_now_us() >= next_start_us)
+		start_engine();
+}
+
+/* An engine that shows no sign of life is killed; look_after_engine starts it again. */
+static void
+watch_engine(void)
+{
+	uint64 silent_us = clock_now_us() - atomic_load(&qwen_page->heartbeat_us);
+
+	if (engine.pid <= 0 || qwen_watchdog_timeout == 0 || silent_us < (uint64) qwen_watchdog_timeout * 1000 ||
+		silent_us > UINT64_MAX / 2)
+		return;
+	ereport(LOG, (errmsg("qwen_pg: the engine has shown no sign of life for %llu ms and is restarted",
+						 (unsigned long long) (silent_us / 1000))));
+	kill(engine.pid, SIGKILL);
+	atomic_store(&qwen_page->heartbeat_us, clock_now_us());
+}
+
+static void
+look_after_loader(void)
+{
+	SharedSlot work;
+	int status, slot;
+
+	if (reap(&loader, &status))
+	{
+		bool ok = WIFEXITED(status) && WEXITSTATUS(status) == 0;
+		bool said_why = WIFEXITED(status) && WEXITSTATUS(status) == 1;
+
+		slots_load_ended(loader_slot, ok, ok || said_why ? NULL : psprintf("the loader %s", describe_end(status)));
+	}
+	if (loader.pid != 0 || (slot = slots_next_to_load(&work)) < 0)
+		return;
+	/* the engine must not have the slot's old image any more: it has not, since only empty slots get work */
+	loader_slot = slot;
+	loader.pid = launch_loader(slot, &work, loader.death_pipe, &loader.pidfd);
+	if (loader.pid < 0)
+	{
+		loader.pid = 0;
+		slots_load_ended(slot, false, "the loader could not be started");
+	}
+}
+
+/* Wait for a wake-up, the end of a child, or the time to look again. */
+static void
+wait_for_something(bool pending)
+{
+	WaitEventSet *set = create_wait_event_set(4);
+	WaitEvent event;
+	long timeout = pending ? PENDING_WAIT_MS : IDLE_WAIT_MS;
+
+	if (engine.pid == 0)
+	{
+		uint64 now = clock_now_us();
+		long until_start = next_start_us > now ? (long) ((next_start_us - now) / 1000 + 1) : 1;
+
+		timeout = Min(timeout, until_start);
+	}
+	AddWaitEventToSet(set, WL_LATCH_SET, PGINVALID_SOCKET, MyLatch, NULL);
+	AddWaitEventToSet(set, WL_EXIT_ON_PM_DEATH, PGINVALID_SOCKET, NULL, NULL);
+	if (engine.pidfd >= 0)
+		AddWaitEventToSet(set, WL_SOCKET_READABLE, engine.pidfd, NULL, NULL);
+	if (loader.pidfd >= 0)
+		AddWaitEventToSet(set, WL_SOCKET_READABLE, loader.pidfd, NULL, NULL);
+	(void) WaitEventSetWait(set, timeout, &event, 1, PG_WAIT_EXTENSION);
+	FreeWaitEventSet(set);
+	ResetLatch(MyLatch);
+}
+
+/* At the end, however it comes: no latch that others would set, no children. */
+static void
+leave(int code, Datum argument)
+{
+	LWLockReleaseAll();
+	LWLockAcquire(qwen_shared->lock, LW_EXCLUSIVE);
+	qwen_shared->supervisor_latch = NULL;
+	qwen_shared->engine_state = ENGINE_STOPPED;
+	qwen_shared->engine_pid = 0;
+	LWLockRelease(qwen_shared->lock);
+	if (loader.pid > 0)
+		kill(loader.pid, SIGKILL);
+	if (engine.pid > 0)
+	{
+		kill(engine.pid, SIGKILL);
+		waitpid(engine.pid, NULL, 0);
+		slots_engine_ended();
+	}
+	if (listener >= 0)
+		unlink(PROTOCOL_SOCKET_NAME);
+}
+
+void
+qwen_supervisor_main(Datum argument)
+{
+	MemoryContext round = AllocSetContextCreate(TopMemoryContext, "qwen_pg supervisor", ALLOCSET_DEFAULT_SIZES);
+
+	pqsignal(SIGTERM, SignalHandlerForShutdownRequest);
+	pqsignal(SIGHUP, SignalHandlerForConfigReload);
+	BackgroundWorkerUnblockSignals();
+	before_shmem_exit(leave, 0);
+	make_listener();
+	LWLockAcquire(qwen_shared->lock, LW_EXCLUSIVE);
+	qwen_shared->supervisor_latch = MyLatch;
+	LWLockRelease(qwen_shared->lock);
+	slots_recover();
+	slots_reconcile();
+	MemoryContextSwitchTo(round);
+	while (!ShutdownRequestPending)
+	{
+		CHECK_FOR_INTERRUPTS();
+		if (ConfigReloadPending)
+		{
+			ConfigReloadPending = false;
+			ProcessConfigFile(PGC_SIGHUP);
+			slots_reconcile();
+		}
+		look_after_engine();
+		watch_engine();
+		look_after_loader();
+		wait_for_something(slots_advance(engine.pid) || loader.pid > 0);
+		MemoryContextReset(round);
+	}
+	/* exit code 0 would unregister the worker for good */
+	proc_exit(1);
+}

@@ -1,0 +1,96 @@
+/*
+ * triggers.c - qwen_summarize_trigger('source column', 'target column' [, max_words]).
+ */
+#include "qwen_pg.h"
+
+#include "access/htup_details.h"
+#include "catalog/pg_collation.h"
+#include "catalog/pg_type.h"
+#include "commands/trigger.h"
+#include "executor/spi.h"
+#include "utils/builtins.h"
+#include "utils/rel.h"
+
+PG_FUNCTION_INFO_V1(qwen_summarize_trigger);
+
+/* The number of a text column that a trigger's argument names. */
+static int
+text_column(TupleDesc descriptor, const char *name, const char *table)
+{
+	int column = SPI_fnumber(descriptor, name);
+	Oid type;
+
+	if (column <= 0)
+		ereport(ERROR, (errcode(ERRCODE_INVALID_PARAMETER_VALUE),
+						errmsg("qwen_summarize_trigger: table \"%s\" has no column \"%s\"", table, name)));
+	type = TupleDescAttr(descriptor, column - 1)->atttypid;
+	if (type != TEXTOID && type != VARCHAROID)
+		ereport(ERROR, (errcode(ERRCODE_INVALID_PARAMETER_VALUE),
+						errmsg("qwen_summarize_trigger: column \"%s\" of table \"%s\" is not of type text or varchar",
+							   name, table)));
+	return column;
+}
+
+static void
+check_use(FunctionCallInfo fcinfo)
+{
+	TriggerData *data = (TriggerData *) fcinfo->context;
+
+	if (!CALLED_AS_TRIGGER(fcinfo))
+		ereport(ERROR, (errcode(ERRCODE_INVALID_PARAMETER_VALUE),
+						errmsg("qwen_summarize_trigger must be called as a trigger")));
+	if (!TRIGGER_FIRED_BEFORE(data->tg_event) || !TRIGGER_FIRED_FOR_ROW(data->tg_event) ||
+		!(TRIGGER_FIRED_BY_INSERT(data->tg_event) || TRIGGER_FIRED_BY_UPDATE(data->tg_event)))
+		ereport(ERROR, (errcode(ERRCODE_INVALID_PARAMETER_VALUE),
+						errmsg("qwen_summarize_trigger must be a BEFORE INSERT OR UPDATE trigger FOR EACH ROW")));
+	if (data->tg_trigger->tgnargs < 2 || data->tg_trigger->tgnargs > 3)
+		ereport(ERROR,
+				(errcode(ERRCODE_INVALID_PARAMETER_VALUE),
+				 errmsg("qwen_summarize_trigger takes 2 or 3 arguments, not %d", data->tg_trigger->tgnargs),
+				 errhint("EXECUTE FUNCTION qwen_summarize_trigger('source column', 'target column', 'max words')")));
+}
+
+/* On UPDATE: is the summary still that of the source? Only if the source is the same and a summary is there. */
+static bool
+is_up_to_date(TriggerData *data, TupleDesc descriptor, int source, int target)
+{
+	bool old_null, new_null, target_null;
+	Datum old_value, new_value;
+
+	if (!TRIGGER_FIRED_BY_UPDATE(data->tg_event))
+		return false;
+	old_value = heap_getattr(data->tg_trigtuple, source, descriptor, &old_null);
+	new_value = heap_getattr(data->tg_newtuple, source, descriptor, &new_null);
+	(void) heap_getattr(data->tg_newtuple, target, descriptor, &target_null);
+	if (old_null || new_null)
+		return old_null && new_null && target_null;
+	return !target_null && DatumGetBool(DirectFunctionCall2Coll(texteq, C_COLLATION_OID, old_value, new_value));
+}
+
+Datum
+qwen_summarize_trigger(PG_FUNCTION_ARGS)
+{
+	TriggerData *data = (TriggerData *) fcinfo->context;
+	int source, target, max_words = SUMMARY_MAX_WORDS;
+	TupleDesc descriptor;
+	HeapTuple row;
+	const char *table;
+	Datum value;
+	bool is_null;
+
+	require_preloaded();
+	check_use(fcinfo);
+	descriptor = RelationGetDescr(data->tg_relation);
+	table = RelationGetRelationName(data->tg_relation);
+	source = text_column(descriptor, data->tg_trigger->tgargs[0], table);
+	target = text_column(descriptor, data->tg_trigger->tgargs[1], table);
+	if (data->tg_trigger->tgnargs == 3)
+		max_words = pg_strtoint32(data->tg_trigger->tgargs[2]);
+	row = TRIGGER_FIRED_BY_UPDATE(data->tg_event) ? data->tg_newtuple : data->tg_trigtuple;
+	if (is_up_to_date(data, descriptor, source, target))
+		return PointerGetDatum(row);
+	value = heap_getattr(row, source, descriptor, &is_null);
+	if (!is_null)
+		value = PointerGetDatum(summarize(DatumGetTextPP(value), max_words, NULL, 0));
+	return PointerGetDatum(heap_modify_tuple_by_cols(row, descriptor, 1, &target, &value, &is_null));
+}
