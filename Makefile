@@ -6,6 +6,7 @@
 PG_CONFIG ?= pg_config
 PYTHON ?= /usr/bin/python3
 CC = gcc
+SHELL = /bin/bash
 B ?= build
 
 VERSION := 0.1.0
@@ -94,3 +95,99 @@ clean:
 	rm -rf $(B)
 
 -include $(shell find $(B) -name '*.d' 2>/dev/null)
+
+# ---- set-up ---------------------------------------------------------------------------------------------------------
+CACHE_DIR := $(or $(QWEN_CACHE_DIR),$(if $(filter 0,$(shell id -u)),/var/cache/qwen_pg,$(HOME)/.cache/qwen_pg))
+MODEL := $(CACHE_DIR)/SmolLM2-135M-Instruct-qwen2-Q4_1.gguf
+AS_ROOT := $(if $(filter 0,$(shell id -u)),,sudo)
+CLUSTER := $(PYTHON) tests/tools/cluster.py
+JOBS ?= 2
+
+.PHONY: model setup demo demo-stop psql
+deps:
+	@tests/tools/install_packages.sh
+
+# built and installed only when something changed since, so that a check does not ask for a password again
+$(B)/installed: $(ENGINE) $(EXTENSION) qwen_pg.control $(wildcard sql/*.sql)
+	@echo "installing into PostgreSQL's folders"
+	@$(AS_ROOT) $(MAKE) --no-print-directory -s install PG_CONFIG=$(PG_CONFIG)
+	@touch $@
+
+model:
+	@$(PYTHON) tests/tools/demo_model.py --out $(MODEL)
+
+# a make of its own after deps: what is installed by then decides how things are built
+setup: deps
+	@$(MAKE) --no-print-directory -j$(JOBS) all
+	@$(MAKE) --no-print-directory $(B)/installed model
+
+demo: setup
+	@tests/tools/demo.sh
+
+demo-stop:
+	@$(CLUSTER) demo-stop
+
+psql:
+	@$(CLUSTER) demo-psql $(ARGS)
+
+# ---- checks ---------------------------------------------------------------------------------------------------------
+TEST_ENV := QWEN_TEST_SOURCE_DIR=$(CURDIR) QWEN_TEST_MODEL=$(MODEL) QWEN_TEST_CACHE=$(CACHE_DIR) QWEN_TEST_ENGINE=$(CURDIR)/$(ENGINE)
+.PHONY: check check-quick check-unit check-kernels check-golden check-rooms check-sql check-cluster check-sanitize
+GROUPS := check-rooms check-unit check-kernels check-golden check-sql check-cluster
+
+check: setup
+	@failed=; for group in $(GROUPS); do \
+		echo "== $$group"; \
+		$(MAKE) --no-print-directory $$group || failed="$$failed $$group"; \
+	done; \
+	if [ -n "$$failed" ]; then echo "FAILED:$$failed"; exit 1; fi; echo "all groups passed: $(GROUPS)"
+
+# for daily work: what is built is taken as set up
+check-quick: all $(B)/installed model
+	@$(MAKE) --no-print-directory check-rooms check-unit check-kernels
+	@$(MAKE) --no-print-directory check-sql SQL_TESTS=tests/sql/01_surface.sql
+
+check-rooms:
+	@$(PYTHON) tests/tools/check_rooms.py
+
+check-unit: $(UNIT_TESTS)
+	@failed=0; for test in $(UNIT_TESTS); do \
+		$(TEST_ENV) ./$$test >$$test.log 2>&1 || failed=1; \
+		grep -E '^\[  (FAILED|ERROR)|^\[=+\] .* run|^\[  PASSED' $$test.log || { cat $$test.log; failed=1; }; \
+	done; if [ $$failed = 1 ]; then grep -hE -A8 'ERROR|FAILED|Sanitizer|runtime error' $(addsuffix .log,$(UNIT_TESTS)) | head -100; exit 1; fi
+
+check-kernels: $(CHECK_KERNELS)
+	@./$(CHECK_KERNELS) 2>&1 | grep -vE 'RUN|  OK '; exit $${PIPESTATUS[0]}
+
+check-golden: $(ENCODE_STDIN)
+	@$(PYTHON) tests/golden/tokenizer/check_tokenizer.py --encode $(ENCODE_STDIN) --cache $(CACHE_DIR)/npm
+
+SQL_TESTS ?= $(sort $(wildcard tests/sql/*.sql))
+check-sql: $(B)/installed
+	@$(CLUSTER) run pg_prove --ext .sql $(SQL_TESTS)
+
+check-cluster: $(B)/installed
+	@$(PYTHON) -m pytest -q -p no:cacheprovider tests/cluster
+
+check-sanitize:
+	@$(MAKE) --no-print-directory -j$(JOBS) B=build/sanitize SANITIZE=1 HARDENING='-fsanitize=address,undefined -fno-omit-frame-pointer' \
+		OPTIMIZE=-O1 LDFLAGS_OWN='-fopenmp -fsanitize=address,undefined' check-unit check-kernels
+
+# ---- benches --------------------------------------------------------------------------------------------------------
+.PHONY: bench bench-decode bench-prefill
+PEER_DIR ?= $(CACHE_DIR)/peer
+bench: bench-decode bench-prefill
+bench-decode bench-prefill: $(ENGINE_BENCH) model
+	@tests/bench/setup_peer.sh $(PEER_DIR) >&2
+	@$(PYTHON) tests/bench/bench.py --bench $(@:bench-%=%) --engine-bench $(ENGINE_BENCH) --model $(MODEL) --peer $(PEER_DIR)
+
+# ---- care -----------------------------------------------------------------------------------------------------------
+OWN_C = $(shell git ls-files '*.c' '*.h')
+format:
+	clang-format -i $(OWN_C)
+
+lint:
+	cppcheck --quiet --std=c11 --enable=warning,portability --inline-suppr --suppress=missingIncludeSystem \
+		--error-exitcode=1 -DQWEN_VERSION='"x"' src/base src/protocol src/model src/engine kernels
+	clang-tidy --quiet --checks='-*,clang-analyzer-*,bugprone-*,-bugprone-easily-swappable-parameters,-bugprone-narrowing-conversions' \
+		$(filter src/base/%.c src/protocol/%.c src/model/%.c src/engine/%.c,$(OWN_C)) -- -std=gnu11 -D_GNU_SOURCE= -fopenmp -DQWEN_VERSION='"x"'

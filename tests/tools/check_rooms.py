@@ -1,0 +1,56 @@
+#!/usr/bin/env python3
+"""Who includes whom: keeps the table of rooms in docs/architecture.md true, by the #include "…" lines."""
+import os
+import re
+import sys
+
+# room -> the rooms whose headers it may include (itself always)
+ROOMS = {
+    "src/base": set(),
+    "src/protocol": {"src/base"},
+    "kernels": {"src/base"},
+    "src/model": {"kernels", "src/base"},
+    "src/engine": {"src/protocol", "src/model", "kernels", "src/base"},
+    "src/extension": {"src/protocol", "src/base"},
+}
+POSTGRES = re.compile(r'#include "(postgres\.h|fmgr\.h|miscadmin\.h|c\.h|pgstat\.h|funcapi\.h|utils/|storage/|libpq/|catalog/|executor/|access/)')
+
+
+def room_of(path):
+    matches = [room for room in ROOMS if path.startswith(room + "/")]
+    return max(matches, key=len) if matches else None
+
+
+def problems(root):
+    for room in ROOMS:
+        for folder, _, files in os.walk(os.path.join(root, room)):
+            for name in sorted(files):
+                if not name.endswith((".c", ".h")):
+                    continue
+                path = os.path.relpath(os.path.join(folder, name), root)
+                with open(os.path.join(root, path), encoding="utf-8") as file:
+                    for number, line in enumerate(file, 1):
+                        found = re.match(r'#include "([^"]+)"', line)
+                        if not found:
+                            continue
+                        if POSTGRES.match(line):
+                            if room != "src/extension":
+                                yield f"{path}:{number}: PostgreSQL's headers belong into src/extension"
+                            continue
+                        target = os.path.normpath(os.path.join(os.path.dirname(path), found.group(1)))
+                        other = room_of(target)
+                        if other and other != room and other not in ROOMS[room]:
+                            yield f"{path}:{number}: {room} must not include {other}"
+                        elif other and other != "src/extension" and not os.path.exists(os.path.join(root, target)):
+                            yield f"{path}:{number}: {target} does not exist"
+
+
+def main():
+    root = os.path.dirname(os.path.dirname(os.path.dirname(os.path.abspath(__file__))))
+    found = list(problems(root))
+    print("\n".join(found) if found else f"{len(ROOMS)} rooms, no forbidden include")
+    sys.exit(1 if found else 0)
+
+
+if __name__ == "__main__":
+    main()
