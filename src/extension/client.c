@@ -12,6 +12,7 @@
 #include <sys/un.h>
 #include <unistd.h>
 
+#include "../base/clock.h"
 #include "compat.h"
 #include "libpq/libpq-be.h"
 #include "libpq/libpq.h"
@@ -24,8 +25,9 @@
 #include "utils/memutils.h"
 #include "utils/timestamp.h"
 
-#define CLIENT_CHECK_MS 250 /* how often a waiting backend looks whether its client is still there */
-#define LOADING_CHECK_MS 20 /* how often it looks whether a model has been loaded */
+#define CLIENT_CHECK_MS 250     /* how often a waiting backend looks whether client and engine are still there */
+#define POLL_MS 20              /* how often it looks whether a model has been loaded, or the supervisor has come */
+#define SUPERVISOR_WAIT_MS 5000 /* the postmaster starts it again after 1 s */
 #define READ_BYTES (64 * 1024)
 #define KEPT_INPUT_BYTES (1024 * 1024)
 
@@ -44,9 +46,8 @@ struct EngineCall
 	uint64 connection; /* which one it was sent on */
 	bool ended;        /* its last frame has come, or it was given up */
 	Frame *frames, *last_frame;
-	Frame *current; /* the one that the last reply points into */
-	MemoryContextCallback callback;
-	bool has_callback;
+	Frame *current;                 /* the one that the last reply points into */
+	MemoryContextCallback callback; /* frees it */
 };
 
 static pgsocket engine_socket = PGINVALID_SOCKET;
@@ -93,7 +94,7 @@ disconnect(void)
 
 /* What is known of an engine that cannot be reached. */
 static void
-raise_unavailable(const char *message)
+pg_attribute_cold() raise_unavailable(const char *message)
 {
 	char why[sizeof qwen_shared->last_error];
 	EngineState state;
@@ -107,13 +108,13 @@ raise_unavailable(const char *message)
 	ereport(ERROR,
 			(errcode(ERRCODE_SYSTEM_ERROR), errmsg("%s", message), why[0] ? errdetail("Last event: %s.", why) : 0,
 			 state == ENGINE_BACKING_OFF
-				 ? errhint("It is started again at %s; see the server log and qwen_stat_engine.",
+				 ? errhint("Try again after %s, when it is started again; the server log says more.",
 						   timestamptz_to_str(next_try))
-				 : errhint("The engine is started again by itself; the request can be sent again.")));
+				 : errhint("Try again: the engine is started again by itself.")));
 }
 
-/* A backed-off engine would keep us waiting in the socket's backlog: say so at once instead. */
-static void
+/* An engine that does not start would keep us waiting in the socket's backlog: say so at once instead. */
+void
 check_engine_state(void)
 {
 	EngineState state;
@@ -123,41 +124,6 @@ check_engine_state(void)
 	LWLockRelease(qwen_shared->lock);
 	if (state == ENGINE_BACKING_OFF)
 		raise_unavailable("the qwen engine is not running");
-}
-
-/* Connect if we are not. */
-static void
-connect_engine(void)
-{
-	struct sockaddr_un address = {.sun_family = AF_UNIX};
-
-	if (engine_socket != PGINVALID_SOCKET)
-		return;
-	if (!client_context)
-	{
-		MemoryContext old;
-
-		client_context = AllocSetContextCreate(TopMemoryContext, "qwen_pg client", ALLOCSET_DEFAULT_SIZES);
-		old = MemoryContextSwitchTo(client_context);
-		initStringInfo(&input);
-		MemoryContextSwitchTo(old);
-	}
-	if (!AcquireExternalFD())
-		ereport(ERROR,
-				(errcode(ERRCODE_SYSTEM_ERROR), errmsg("no file descriptor is left for a connection to the engine")));
-	strlcpy(address.sun_path, PROTOCOL_SOCKET_NAME, sizeof address.sun_path);
-	engine_socket = socket(AF_UNIX, SOCK_STREAM | SOCK_CLOEXEC | SOCK_NONBLOCK, 0);
-	if (engine_socket < 0 || connect(engine_socket, (struct sockaddr *) &address, sizeof address) != 0)
-	{
-		if (engine_socket < 0)
-			ReleaseExternalFD();
-		disconnect();
-		raise_unavailable("the qwen engine cannot be reached");
-	}
-	wait_set = create_wait_event_set(3);
-	AddWaitEventToSet(wait_set, WL_LATCH_SET, PGINVALID_SOCKET, MyLatch, NULL);
-	AddWaitEventToSet(wait_set, WL_SOCKET_READABLE, engine_socket, NULL, NULL);
-	AddWaitEventToSet(wait_set, WL_EXIT_ON_PM_DEATH, PGINVALID_SOCKET, NULL, NULL);
 }
 
 /* A client that has gone away ends us as PostgreSQL itself would, were client_connection_check_interval set. */
@@ -174,7 +140,87 @@ check_client(void)
 	CHECK_FOR_INTERRUPTS();
 }
 
-/* Wait for the latch or the socket (events: readable, and writeable while sending), interruptibly. */
+void
+wait_a_moment(void)
+{
+	(void) WaitLatch(MyLatch, WL_LATCH_SET | WL_TIMEOUT | WL_EXIT_ON_PM_DEATH, POLL_MS, qwen_wait_event());
+	ResetLatch(MyLatch);
+	check_client();
+}
+
+void
+wait_for_supervisor(void)
+{
+	uint64 deadline_us = clock_now_us() + (uint64) SUPERVISOR_WAIT_MS * 1000;
+
+	for (;;)
+	{
+		bool present;
+
+		LWLockAcquire(qwen_shared->lock, LW_SHARED);
+		present = qwen_shared->supervisor_latch != NULL;
+		LWLockRelease(qwen_shared->lock);
+		if (present)
+			return;
+		if (clock_now_us() > deadline_us)
+			raise_unavailable("the supervisor of the qwen engine is not running");
+		wait_a_moment();
+	}
+}
+
+/* Make the socket and connect it; the caller cleans up after an error. */
+static void
+open_connection(void)
+{
+	struct sockaddr_un address = {.sun_family = AF_UNIX};
+
+	strlcpy(address.sun_path, PROTOCOL_SOCKET_NAME, sizeof address.sun_path);
+	while (connect(engine_socket, (struct sockaddr *) &address, sizeof address) != 0)
+	{
+		/* a full backlog is the one thing that passes by itself */
+		if (errno != EAGAIN && errno != EINTR)
+			raise_unavailable("the qwen engine cannot be reached");
+		check_engine_state();
+		wait_a_moment();
+	}
+	wait_set = create_wait_event_set(3);
+	AddWaitEventToSet(wait_set, WL_LATCH_SET, PGINVALID_SOCKET, MyLatch, NULL);
+	AddWaitEventToSet(wait_set, WL_SOCKET_READABLE, engine_socket, NULL, NULL);
+	AddWaitEventToSet(wait_set, WL_EXIT_ON_PM_DEATH, PGINVALID_SOCKET, NULL, NULL);
+}
+
+/* Connect if we are not. */
+static void
+connect_engine(void)
+{
+	if (engine_socket != PGINVALID_SOCKET)
+		return;
+	if (!AcquireExternalFD())
+		ereport(ERROR,
+				(errcode(ERRCODE_SYSTEM_ERROR), errmsg("no file descriptor is left for a connection to the engine")));
+	engine_socket = socket(AF_UNIX, SOCK_STREAM | SOCK_CLOEXEC | SOCK_NONBLOCK, 0);
+	if (engine_socket < 0)
+	{
+		engine_socket = PGINVALID_SOCKET;
+		ReleaseExternalFD();
+		ereport(ERROR, (errcode(ERRCODE_SYSTEM_ERROR), errmsg("could not make a socket for the engine: %m")));
+	}
+	PG_TRY();
+	{
+		open_connection();
+	}
+	PG_CATCH();
+	{
+		disconnect();
+		PG_RE_THROW();
+	}
+	PG_END_TRY();
+}
+
+/*
+ * Wait for the latch or the socket (events: readable, and writeable while sending), interruptibly. A connection that
+ * still stands in the backlog of an engine that does not start is given up.
+ */
 static void
 wait_for_engine(uint32 events)
 {
@@ -184,7 +230,10 @@ wait_for_engine(uint32 events)
 	ModifyWaitEvent(wait_set, 1, events, NULL);
 	n = WaitEventSetWait(wait_set, CLIENT_CHECK_MS, &event, 1, qwen_wait_event());
 	if (n == 0)
+	{
 		check_client();
+		check_engine_state();
+	}
 	else if (event.events & WL_LATCH_SET)
 	{
 		ResetLatch(MyLatch);
@@ -260,8 +309,7 @@ take_frames(void)
 	input.len -= at;
 	if (input.len == 0 && input.maxlen > KEPT_INPUT_BYTES)
 	{
-		pfree(input.data);
-		input.data = MemoryContextAlloc(client_context, READ_BYTES);
+		input.data = repalloc(input.data, READ_BYTES);
 		input.maxlen = READ_BYTES;
 	}
 }
@@ -336,59 +384,81 @@ send_frame(const unsigned char *data, size_t length)
 static void
 refresh_connection(void)
 {
-	if (engine_socket != PGINVALID_SOCKET)
-		while (engine_socket != PGINVALID_SOCKET && read_available())
-			;
+	while (engine_socket != PGINVALID_SOCKET && read_available())
+		;
 	connect_engine();
 }
 
-/* The state of the model that a request asks for (NULL: of any): the most promising one. */
-static SlotState
-model_state(const char *name, char *error, size_t error_bytes, int *error_code)
+/* Is a slot's model, or will it be, of use? */
+static bool
+slot_counts(const SharedSlot *slot)
 {
-	SlotState best = SLOT_EMPTY;
+	return slot->state != SLOT_EMPTY && slot->state != SLOT_UNLOADING;
+}
 
+/*
+ * The model of a call for which neither argument nor setting names one: the first of qwen.models, else the first that
+ * qwen_models lists, whether it is loaded already or not, so that the choice does not depend on what loads faster.
+ * false: there is none.
+ */
+static bool
+first_model(char name[PROTOCOL_MAX_NAME_BYTES + 1])
+{
+	ConfiguredModels configured;
+	bool found = false;
+
+	if (settings_parse_models(qwen_models, &configured) != NULL)
+		configured.n = 0;
 	LWLockAcquire(qwen_shared->lock, LW_SHARED);
 	for (int i = 0; i < qwen_max_models; i++)
 	{
-		SharedSlot *slot = &qwen_shared->slots[i];
-		bool wanted = !name || strcmp(slot->name, name) == 0;
+		const SharedSlot *slot = &qwen_shared->slots[i];
+		bool is_first = configured.n > 0 && strcmp(slot->name, configured.models[0].name) == 0;
 
-		if (!wanted || slot->state == SLOT_EMPTY || slot->state == SLOT_UNLOADING || best == SLOT_SERVING)
-			continue;
-		if (slot->state != SLOT_FAILED)
-			best = slot->state;
-		else if (best == SLOT_EMPTY)
+		if (slot_counts(slot) && (is_first || !found))
 		{
-			best = SLOT_FAILED;
-			strlcpy(error, slot->error, error_bytes);
-			*error_code = slot->error_code;
+			strlcpy(name, slot->name, PROTOCOL_MAX_NAME_BYTES + 1);
+			found = true;
 		}
 	}
 	LWLockRelease(qwen_shared->lock);
-	return best;
+	return found;
 }
 
-/* Before the first loading is done a call waits for its model instead of failing. */
+/* The most promising slot of a model's name, copied into *found; SLOT_EMPTY when there is none. */
+static SlotState
+model_state(const char *name, SharedSlot *found)
+{
+	found->state = SLOT_EMPTY;
+	LWLockAcquire(qwen_shared->lock, LW_SHARED);
+	for (int i = 0; i < qwen_max_models; i++)
+	{
+		const SharedSlot *slot = &qwen_shared->slots[i];
+
+		if (!slot_counts(slot) || strcmp(slot->name, name) != 0 || found->state == SLOT_SERVING)
+			continue;
+		if (slot->state != SLOT_FAILED || found->state == SLOT_EMPTY)
+			*found = *slot;
+	}
+	LWLockRelease(qwen_shared->lock);
+	return found->state;
+}
+
+/* A call waits for a model that is still being loaded instead of failing. */
 static void
 wait_for_model(const char *name)
 {
-	char error[sizeof qwen_shared->slots[0].error];
-	int error_code = STATUS_OK;
+	SharedSlot slot;
 	SlotState state;
 
-	while ((state = model_state(name, error, sizeof error, &error_code)) == SLOT_WAITING || state == SLOT_LOADING ||
-		   state == SLOT_OPENING)
+	while ((state = model_state(name, &slot)) == SLOT_WAITING || state == SLOT_LOADING || state == SLOT_OPENING)
 	{
 		check_engine_state();
-		(void) WaitLatch(MyLatch, WL_LATCH_SET | WL_TIMEOUT | WL_EXIT_ON_PM_DEATH, LOADING_CHECK_MS, qwen_wait_event());
-		ResetLatch(MyLatch);
-		check_client();
+		wait_a_moment();
 	}
 	if (state == SLOT_FAILED)
-		ereport(ERROR, (errcode(ERRCODE_SYSTEM_ERROR),
-						name ? errmsg("model \"%s\" could not be loaded", name) : errmsg("no model could be loaded"),
-						errdetail("%s", error),
+		ereport(ERROR, (errcode(ERRCODE_SYSTEM_ERROR), errmsg("model \"%s\" could not be loaded", name),
+						errdetail("%s", server_string(slot.error)),
 						errhint("Correct qwen.models and reload the configuration, or use qwen_load_model.")));
 }
 
@@ -423,20 +493,18 @@ free_frames(EngineCall *call)
 static void
 send_cancel(const EngineCall *call)
 {
-	unsigned char bytes[PROTOCOL_HEADER_BYTES];
 	ByteWriter writer;
 
 	byte_writer_init(&writer);
-	if (encode_empty(&writer, call->id, FRAME_CANCEL).code == STATUS_OK)
-		memcpy(bytes, writer.data, sizeof bytes);
-	byte_writer_free(&writer);
-	if (send(engine_socket, bytes, sizeof bytes, MSG_NOSIGNAL | MSG_DONTWAIT) != sizeof bytes)
+	/* one that cannot be sent whole and at once cancels by closing the connection */
+	if (encode_empty(&writer, call->id, FRAME_CANCEL).code != STATUS_OK ||
+		send(engine_socket, writer.data, writer.length, MSG_NOSIGNAL | MSG_DONTWAIT) != (ssize_t) writer.length)
 		disconnect();
+	byte_writer_free(&writer);
 }
 
-/* What engine_end and the memory context's callback share. */
-static void
-release_call(EngineCall *call)
+void
+engine_end(EngineCall *call)
 {
 	if (!call->ended && call->connection == connection_number && engine_socket != PGINVALID_SOCKET)
 		send_cancel(call);
@@ -445,28 +513,62 @@ release_call(EngineCall *call)
 	free_frames(call);
 }
 
+/* The memory context that the call belongs to goes, for whatever reason. */
 static void
 call_context_reset(void *argument)
 {
-	EngineCall *call = argument;
+	engine_end(argument);
+	pfree(argument);
+}
 
-	release_call(call);
-	pfree(call);
+/* The connection's own memory, made once. */
+static void
+make_client_context(void)
+{
+	MemoryContext old;
+
+	if (client_context)
+		return;
+	client_context = AllocSetContextCreate(TopMemoryContext, "qwen_pg client", ALLOCSET_DEFAULT_SIZES);
+	old = MemoryContextSwitchTo(client_context);
+	initStringInfo(&input);
+	MemoryContextSwitchTo(old);
+}
+
+/* Wait until the request's model can be asked; a request without a name gets that of the first model. */
+static void
+choose_model(Request *request, char name[PROTOCOL_MAX_NAME_BYTES + 1])
+{
+	check_engine_state();
+	wait_for_supervisor();
+	if (request->model.data)
+		snprintf(name, PROTOCOL_MAX_NAME_BYTES + 1, "%.*s", (int) request->model.length, request->model.data);
+	else if (!first_model(name))
+		return;
+	request->model = (ByteSpan){name, strlen(name)};
+	wait_for_model(name);
 }
 
 EngineCall *
-engine_submit(const Request *request, MemoryContext context)
+engine_submit(const Request *asked, MemoryContext context)
 {
 	char name[PROTOCOL_MAX_NAME_BYTES + 1];
-	EngineCall *volatile call = NULL;
+	Request request = *asked;
+	EngineCall *call;
 	ByteWriter writer;
 	Status status;
 
 	require_preloaded();
-	snprintf(name, sizeof name, "%.*s", (int) request->model.length, request->model.data ? request->model.data : "");
-	check_engine_state();
+	make_client_context();
+	choose_model(&request, name);
+	call = MemoryContextAllocZero(client_context, sizeof *call);
+	call->id = next_id++;
+	call->ended = true; /* nothing to cancel as long as nothing is sent */
+	call->callback.func = call_context_reset;
+	call->callback.arg = call;
+	MemoryContextRegisterResetCallback(context, &call->callback);
 	byte_writer_init(&writer);
-	status = encode_request(&writer, next_id, request);
+	status = encode_request(&writer, call->id, &request);
 	if (status.code != STATUS_OK)
 	{
 		byte_writer_free(&writer);
@@ -474,11 +576,9 @@ engine_submit(const Request *request, MemoryContext context)
 	}
 	PG_TRY();
 	{
-		wait_for_model(request->model.data ? name : NULL);
 		refresh_connection();
-		call = MemoryContextAllocZero(client_context, sizeof *call);
-		call->id = next_id++;
 		call->connection = connection_number;
+		call->ended = false;
 		call->next = calls;
 		calls = call;
 		send_frame(writer.data, writer.length);
@@ -486,19 +586,11 @@ engine_submit(const Request *request, MemoryContext context)
 	PG_CATCH();
 	{
 		byte_writer_free(&writer);
-		if (call)
-			engine_end(call);
+		engine_end(call);
 		PG_RE_THROW();
 	}
 	PG_END_TRY();
 	byte_writer_free(&writer);
-	if (context)
-	{
-		call->callback.func = call_context_reset;
-		call->callback.arg = call;
-		call->has_callback = true;
-		MemoryContextRegisterResetCallback(context, &call->callback);
-	}
 	return call;
 }
 
@@ -583,19 +675,10 @@ engine_next(EngineCall *call, EngineReply *reply, bool flush)
 	read_reply(call->current, reply);
 }
 
-void
-engine_end(EngineCall *call)
-{
-	release_call(call);
-	/* one with a callback is freed by it */
-	if (!call->has_callback)
-		pfree(call);
-}
-
 EngineCall *
 engine_run(const Request *request, EngineReply *reply)
 {
-	EngineCall *call = engine_submit(request, NULL);
+	EngineCall *call = engine_submit(request, CurrentMemoryContext);
 
 	PG_TRY();
 	{

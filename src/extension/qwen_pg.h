@@ -86,10 +86,11 @@ typedef struct SharedSlot
 typedef struct QwenShared
 {
 	LWLock *lock;
-	Latch *supervisor_latch; /* NULL: not there */
+	Latch *supervisor_latch; /* NULL: not there, or has not read qwen.models yet */
 	EngineState engine_state;
 	pid_t engine_pid;
 	uint64 n_restarts;
+	int n_short_lives; /* engines in a row that did not last */
 	TimestampTz started_at, next_try;
 	char last_error[256];
 	SharedSlot slots[STATUS_PAGE_MAX_SLOTS];
@@ -127,8 +128,8 @@ extern void slots_engine_ended(void);
 
 /* ---- errors.c ---- */
 extern int sqlstate_of(int status_code);
-extern void raise_status(const Status *status) pg_attribute_noreturn();
-extern void raise_engine_error(const ProtocolError *error) pg_attribute_noreturn();
+extern void raise_status(const Status *status) __attribute__((noreturn));
+extern void raise_engine_error(const ProtocolError *error) __attribute__((noreturn));
 
 /* ---- client.c ---- */
 typedef struct EngineCall EngineCall;
@@ -146,8 +147,10 @@ typedef struct EngineReply
 	};
 } EngineReply;
 
-/* Send a request; waits while its model is still being loaded. The call is cancelled when context is reset, unless it
- * ended. */
+/*
+ * Send a request; waits while its model is still being loaded. The call belongs to context: when that is reset, a call
+ * that has not ended is cancelled and all of it freed.
+ */
 extern EngineCall *engine_submit(const Request *request, MemoryContext context);
 
 /* Wait for the next frame of a call; an ERROR frame is raised. flush: send what the client of this session has waiting
@@ -157,11 +160,20 @@ extern void engine_next(EngineCall *call, EngineReply *reply, bool flush);
 /* Say GO after ACCEPTED. */
 extern void engine_go(EngineCall *call);
 
-/* Give a call up (or free an ended one). Never raises. */
+/* Give a call up, or free the frames of one that has ended; may be repeated. Never raises. */
 extern void engine_end(EngineCall *call);
 
-/* Whole call: submit, GO, wait for DONE or RESULT. To be ended by the caller; ended here when an error is raised. */
+/* Whole call in the current memory context: submit, GO, wait for DONE or RESULT. Ended here when an error is raised. */
 extern EngineCall *engine_run(const Request *request, EngineReply *reply);
+
+/* Wait a few milliseconds, interruptibly. */
+extern void wait_a_moment(void);
+
+/* Wait until the supervisor is there and has read qwen.models; 58000 when it does not come. */
+extern void wait_for_supervisor(void);
+
+/* 58000 with the reason when the engine keeps ending and waits for its next start. */
+extern void check_engine_state(void);
 
 /* ---- options.c ---- */
 #define N_TAIL_ARGUMENTS 15
@@ -173,6 +185,9 @@ extern void options_read(FunctionCallInfo fcinfo, int first, Request *request);
 extern ByteSpan span_from_text(text *value);
 extern ByteSpan span_from_cstring(const char *value);
 extern char *server_text(ByteSpan span);
+
+/* A string that engine or loader left in shared memory, in the server's encoding and certainly valid. */
+extern char *server_string(const char *utf8);
 extern text *text_from_span(ByteSpan span);
 
 /* A model's name argument (or NULL) into request->model; fallback: the setting that holds when it is NULL. */

@@ -96,12 +96,13 @@ require_preloaded(void)
 
 	if (qwen_shared)
 		return;
-	present = GetConfigOption("shared_preload_libraries", true, false);
+	/* its value is not for everybody to see */
+	present = superuser() ? GetConfigOption("shared_preload_libraries", true, false) : NULL;
 	ereport(
 		ERROR,
 		(errcode(ERRCODE_OBJECT_NOT_IN_PREREQUISITE_STATE), errmsg("qwen_pg is not in shared_preload_libraries"),
 		 errhint("Add this line to postgresql.conf and restart the server: shared_preload_libraries = '%s%sqwen_pg'",
-				 present ? present : "", present && *present ? "," : "")));
+				 present ? present : "", present && *present ? ", " : "")));
 }
 
 void

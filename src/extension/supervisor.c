@@ -105,6 +105,9 @@ plan_restart(const char *why)
 
 	if (healthy)
 		backoff_ms = 0;
+	LWLockAcquire(qwen_shared->lock, LW_EXCLUSIVE);
+	qwen_shared->n_short_lives = healthy ? 0 : qwen_shared->n_short_lives + 1;
+	LWLockRelease(qwen_shared->lock);
 	next_start_us = clock_now_us() + (uint64) backoff_ms * 1000;
 	publish(backoff_ms > 0 ? ENGINE_BACKING_OFF : ENGINE_STOPPED, why);
 	backoff_ms = backoff_ms == 0 ? FIRST_BACKOFF_MS : Min(backoff_ms * 2, LAST_BACKOFF_MS);

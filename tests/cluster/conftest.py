@@ -1,0 +1,39 @@
+"""Fixtures: one server that tests share as long as they leave it well, and a maker of servers of their own."""
+import os
+import sys
+
+import pytest
+
+sys.path.insert(0, os.path.join(os.path.dirname(os.path.abspath(__file__)), "..", "tools"))
+import cluster as cluster_module  # noqa: E402
+
+
+def ready(cluster):
+    """Start, make the extension, wait until the model answers."""
+    cluster.start()
+    cluster.query("CREATE EXTENSION qwen_pg")
+    assert cluster.value("SELECT qwen_chat('Hi', temperature => 0, max_tokens => 1)") is not None
+    return cluster
+
+
+@pytest.fixture(scope="session")
+def server():
+    cluster = cluster_module.Cluster()
+    try:
+        yield ready(cluster)
+    finally:
+        cluster.remove()
+
+
+@pytest.fixture
+def make_server():
+    made = []
+
+    def make(settings=None, prepared=True, preload=True):
+        cluster = cluster_module.Cluster(settings=settings, preload=preload)
+        made.append(cluster)
+        return ready(cluster) if prepared else cluster.start()
+
+    yield make
+    for cluster in made:
+        cluster.remove()

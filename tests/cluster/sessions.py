@@ -1,0 +1,65 @@
+"""Sessions that run one statement in the background, and questions that tests ask of the engine."""
+import threading
+import time
+
+from cluster import wait_until
+
+LONG = "SELECT qwen_generate('Once upon a time', temperature => 0, max_tokens => 4000, stop => ARRAY['never-said'])"
+
+
+class Background:
+    """A statement that runs in a session of its own. result: its rows, error: what it raised."""
+
+    def __init__(self, cluster, sql, setup=None):
+        self.connection = cluster.connect()
+        self.pid = self.connection.get_backend_pid()
+        self.rows, self.error, self.seconds = None, None, None
+        self.cursor = self.connection.cursor()
+        if setup:
+            self.cursor.execute(setup)
+        self.thread = threading.Thread(target=self.run, args=(sql,), daemon=True)
+        self.thread.start()
+
+    def run(self, sql):
+        start = time.monotonic()
+        try:
+            self.cursor.execute(sql)
+            self.rows = self.cursor.fetchall()
+        except Exception as error:  # whatever it is, the test looks at it
+            self.error = error
+        self.seconds = time.monotonic() - start
+
+    def join(self, seconds=20):
+        self.thread.join(seconds)
+        assert not self.thread.is_alive(), "the statement did not end"
+        return self
+
+    def again(self, sql):
+        """Another statement in the same session."""
+        self.cursor.execute(sql)
+        return self.cursor.fetchall()
+
+
+def running(cluster):
+    return cluster.value("SELECT running + waiting FROM qwen_stat_engine")
+
+
+def wait_running(cluster, n):
+    wait_until(lambda: cluster.value("SELECT running FROM qwen_stat_engine") == n, what=f"{n} running requests")
+
+
+def wait_idle(cluster, seconds=5):
+    wait_until(
+        lambda: cluster.query("SELECT running, waiting, kv_bytes_used FROM qwen_stat_engine") == [(0, 0, 0)],
+        seconds,
+        "an engine that has freed everything",
+    )
+
+
+def is_gone(pid):
+    """True when no such process runs (a zombie does not)."""
+    try:
+        with open(f"/proc/{pid}/stat") as file:
+            return file.read().rsplit(")", 1)[1].split()[0] == "Z"
+    except OSError:
+        return True

@@ -1,0 +1,151 @@
+"""A database's manners: privileges on the socket, not preloaded, dump, and answers that do not depend on company."""
+import os
+import socket
+import subprocess
+
+import psycopg2
+import pytest
+from cluster import server_user, wait_until
+from sessions import Background, wait_idle
+
+GREEDY = "SELECT qwen_generate('Once upon a time, in a small village, ', temperature => 0, max_tokens => 60)"
+LONG_PROMPT = "SELECT qwen_generate(repeat('The quick brown fox jumps over the lazy dog. ', 40), temperature => 0, max_tokens => 30)"
+
+
+def test_not_preloaded_says_what_to_add(make_server):
+    server = make_server(prepared=False, preload=False)
+    server.query("CREATE EXTENSION qwen_pg")
+    for call in ("qwen_chat('x')", "qwen_embed('x')", "qwen_count_tokens('x')", "qwen_load_model('a', 'b')"):
+        with pytest.raises(psycopg2.Error) as failure:
+            server.query(f"SELECT {call}")
+        assert failure.value.pgcode == "55000"
+        assert "shared_preload_libraries = 'qwen_pg'" in str(failure.value)
+    assert server.value("SELECT qwen_health() ->> 'status'") == "unhealthy"
+
+
+def test_answers_do_not_depend_on_neighbours(server):
+    alone, alone_long = server.value(GREEDY), server.value(LONG_PROMPT)
+    calls = [Background(server, LONG_PROMPT if i % 2 else GREEDY) for i in range(8)]
+    for i, call in enumerate(calls):
+        assert call.join(60).rows == [(alone_long if i % 2 else alone,)]
+
+
+@pytest.mark.parametrize("chunk", [16, 64, 512])
+def test_answers_do_not_depend_on_chunks(make_server, server, chunk):
+    other = make_server({"qwen.prefill_chunk": chunk})
+    assert other.value(GREEDY) == server.value(GREEDY)
+    assert other.value(LONG_PROMPT) == server.value(LONG_PROMPT)
+
+
+def test_seeds_do_not_depend_on_neighbours(server):
+    seeded = "SELECT qwen_chat('Tell me a story.', seed => 42, temperature => 1, max_tokens => 50)"
+    alone = server.value(seeded)
+    calls = [Background(server, seeded if i == 0 else GREEDY) for i in range(6)]
+    assert calls[0].join(60).rows == [(alone,)]
+    for call in calls:
+        call.join(60)
+
+
+def socket_path(server):
+    return os.path.join(server.data, "qwen_pg.sock")
+
+
+def speak(server, data):
+    """Send bytes to the engine as the server's own user; what comes back until it closes (or 2 s)."""
+    program = (
+        "import socket, sys\n"
+        "s = socket.socket(socket.AF_UNIX); s.settimeout(2); s.connect(sys.argv[1]); s.sendall(bytes.fromhex(sys.argv[2]))\n"
+        "got = b''\n"
+        "try:\n"
+        "    while True:\n"
+        "        part = s.recv(65536)\n"
+        "        if not part: print('closed', got.hex()); break\n"
+        "        got += part\n"
+        "except socket.timeout: print('open', got.hex())\n"
+        "except ConnectionResetError: print('closed', got.hex())\n"
+    )
+    command = ["/usr/bin/python3", "-c", program, socket_path(server), data.hex()]
+    if os.geteuid() == 0:
+        command = ["runuser", "-u", server_user(), "--"] + command
+    return subprocess.run(command, cwd="/tmp", capture_output=True, text=True, check=True).stdout.split()
+
+
+@pytest.mark.parametrize(
+    "data",
+    [
+        os.urandom(64),
+        b"\xff" * 16,
+        bytes.fromhex("ffffff7f 01000000 0100 0100 00000000".replace(" ", "")),  # a body of 2 GB
+        bytes.fromhex("04000000 01000000 0100 0900 00000000 00000000".replace(" ", "")),  # another version
+        bytes.fromhex("08000000 01000000 0100 0100 00000000 0102030405060708".replace(" ", "")),  # a malformed request
+        bytes.fromhex("00000000 01000000 1000 0100 00000000".replace(" ", "")),  # what only engines say
+    ],
+)
+def test_malformed_bytes_close_that_connection_only(server, data):
+    session = Background(server, "SELECT qwen_count_tokens('one')").join()
+    pid = server.engine_pid()
+    assert speak(server, data)[0] == "closed"
+    assert session.again("SELECT qwen_count_tokens('one')") == [(1,)]
+    assert server.engine_pid() == pid
+
+
+def test_half_a_message_disturbs_nobody(server):
+    assert speak(server, bytes.fromhex("ff000000 01000000 0100 0100 00000000 00".replace(" ", "")))[0] == "open"
+    assert server.value("SELECT qwen_count_tokens('one')") == 1
+
+
+def test_go_and_cancel_for_nothing_are_ignored(server):
+    go = bytes.fromhex("00000000 07000000 0200 0100 00000000".replace(" ", ""))
+    cancel = bytes.fromhex("00000000 07000000 0300 0100 00000000".replace(" ", ""))
+    assert speak(server, go + cancel) == ["open"] or speak(server, go + cancel)[0] == "open"
+
+
+@pytest.mark.skipif(os.geteuid() != 0, reason="only root can be somebody else")
+def test_another_user_cannot_reach_the_engine(server):
+    assert os.stat(socket_path(server)).st_mode & 0o777 == 0o600
+    program = "import socket, sys; socket.socket(socket.AF_UNIX).connect(sys.argv[1])"
+    done = subprocess.run(["runuser", "-u", "nobody", "--", "/usr/bin/python3", "-c", program, socket_path(server)], cwd="/tmp", capture_output=True, text=True, check=False)
+    assert done.returncode != 0 and "PermissionError" in done.stderr
+    # not even root, who may open everything: the engine speaks to its own user only
+    with socket.socket(socket.AF_UNIX) as other:
+        other.settimeout(5)
+        other.connect(socket_path(server))
+        assert other.recv(1) == b""
+
+
+def test_drop_and_create_and_dump(server):
+    connection = server.connect()
+    cursor = connection.cursor()
+    cursor.execute("CREATE DATABASE dumped")
+    environment = dict(server.environment(), PGDATABASE="dumped")
+    psql = ["psql", "-X", "-q", "-v", "ON_ERROR_STOP=1"]
+    script = "CREATE EXTENSION qwen_pg; DROP EXTENSION qwen_pg; CREATE EXTENSION qwen_pg; CREATE TABLE t AS SELECT 1 AS a;"
+    subprocess.run(psql, input=script, env=environment, text=True, check=True, capture_output=True)
+    dump = subprocess.run([f"{server.programs}/pg_dump"], env=environment, text=True, check=True, capture_output=True).stdout
+    assert "CREATE EXTENSION IF NOT EXISTS qwen_pg" in dump and "FUNCTION public.qwen_chat" not in dump
+    cursor.execute("CREATE DATABASE restored")
+    subprocess.run(psql, input=dump, env=dict(environment, PGDATABASE="restored"), text=True, check=True, capture_output=True)
+    for name in ("dumped", "restored"):
+        cursor.execute(f"DROP DATABASE {name}")
+
+
+def test_server_encoding_other_than_utf8(server):
+    connection = server.connect()
+    cursor = connection.cursor()
+    cursor.execute("CREATE DATABASE latin ENCODING 'LATIN1' LOCALE 'C' TEMPLATE template0")
+    script = "CREATE EXTENSION qwen_pg; SELECT qwen_detokenize(qwen_tokenize('Gr' || chr(252) || chr(223) || 'e')) = 'Gr' || chr(252) || chr(223) || 'e';"
+    done = subprocess.run(["psql", "-XAtq"], input=script, env=dict(server.environment(), PGDATABASE="latin"), text=True, check=True, capture_output=True)
+    assert done.stdout.strip() == "t", done
+    cursor.execute("DROP DATABASE latin")
+
+
+def test_one_megabyte_of_text(server):
+    assert server.value("SELECT qwen_count_tokens(repeat('lorem ipsum ', 87382))") > 150000
+    wait_idle(server)
+
+
+def test_restart_keeps_the_configuration(make_server):
+    server = make_server()
+    server.restart()
+    wait_until(lambda: server.value("SELECT state FROM qwen_models") == "serving", 20)
+    assert server.value(GREEDY) is not None

@@ -1,0 +1,30 @@
+-- What CREATE EXTENSION makes: functions, their volatility and cost, views, settings.
+\set QUIET on
+SET client_min_messages = warning;
+CREATE EXTENSION IF NOT EXISTS pgtap;
+DROP EXTENSION IF EXISTS qwen_pg CASCADE;
+CREATE EXTENSION qwen_pg;
+SELECT plan(13);
+
+SELECT is((SELECT count(*)::int FROM pg_proc WHERE proname LIKE 'qwen\_%' AND provolatile = 'v' AND procost = 10000), 11,
+	'what samples is volatile and costs 10000');
+SELECT is((SELECT array_agg(DISTINCT proname::text ORDER BY proname::text) FROM pg_proc WHERE proname LIKE 'qwen\_%' AND provolatile = 's'),
+	ARRAY['qwen_count_tokens', 'qwen_detokenize', 'qwen_embed', 'qwen_render_chat', 'qwen_similarity', 'qwen_tokenize'],
+	'embeddings and tokens are stable');
+SELECT is((SELECT count(*)::int FROM pg_proc WHERE proname LIKE 'qwen\_%' AND proisstrict), 0, 'nothing is strict');
+SELECT is((SELECT count(*)::int FROM pg_proc WHERE proname LIKE 'qwen\_%' AND proparallel = 'u' AND proname <> 'qwen_summarize_trigger'), 0,
+	'nothing but the trigger is parallel unsafe');
+SELECT is((SELECT count(*)::int FROM pg_proc p WHERE proname LIKE 'qwen\_%' AND obj_description(p.oid, 'pg_proc') IS NULL), 0,
+	'every function has a comment');
+SELECT has_view('qwen_models');
+SELECT has_view('qwen_stat_engine');
+SELECT has_type('qwen_response');
+SELECT is((SELECT array_agg(name ORDER BY name) FROM pg_settings WHERE name LIKE 'qwen.%'),
+	ARRAY['qwen.default_embedding_model', 'qwen.default_model', 'qwen.engine_path', 'qwen.io_method', 'qwen.kv_cache_size',
+	'qwen.kv_cache_type', 'qwen.max_models', 'qwen.max_running', 'qwen.max_tokens', 'qwen.model_directory', 'qwen.models',
+	'qwen.prefill_chunk', 'qwen.queue_size', 'qwen.threads', 'qwen.watchdog_timeout'], 'the settings are those of docs/settings.md');
+SELECT throws_ok($$SET qwen.max_tokens = 0$$, '22023', NULL, 'a setting out of its range is refused');
+SELECT is((SELECT count(*)::int FROM qwen_models WHERE name = 'chat'), 1, 'the configured model is listed');
+SELECT is((SELECT state FROM qwen_stat_engine), 'running', 'the engine runs');
+SELECT is(qwen_health() ->> 'status', CASE WHEN (SELECT state FROM qwen_models) = 'serving' THEN 'healthy' ELSE 'degraded' END, 'health says so');
+SELECT * FROM finish();

@@ -1,0 +1,56 @@
+-- Real answers of the demo model through every generating function.
+\set QUIET on
+SET client_min_messages = warning;
+CREATE EXTENSION IF NOT EXISTS pgtap;
+CREATE EXTENSION IF NOT EXISTS qwen_pg;
+SELECT plan(27);
+
+SELECT matches(qwen_chat('What is the capital of France? Answer in one sentence.', temperature => 0), 'Paris', 'the capital of France is Paris');
+SELECT matches(qwen_chat('[{"role": "user", "content": "What is the capital of France? Answer in one sentence."}]'::json, temperature => 0), 'Paris',
+	'json messages');
+SELECT is(qwen_chat('[{"role": "user", "content": "What is the capital of France? Answer in one sentence."}]'::jsonb, temperature => 0),
+	qwen_chat('What is the capital of France? Answer in one sentence.', temperature => 0), 'jsonb messages give the same answer');
+SELECT is(qwen_chat(messages => '[{"role": "user", "content": "Say hi."}]', temperature => 0, max_tokens => 5),
+	qwen_chat(prompt => 'Say hi.', temperature => 0, max_tokens => 5), 'named notation resolves untyped literals');
+SELECT is(qwen_chat(NULL::text), NULL, 'NULL gives NULL');
+SELECT is(qwen_chat(NULL::json), NULL, 'NULL messages give NULL');
+SELECT is((qwen_chat_full(NULL::text)).content, NULL, 'NULL gives NULL in full');
+SELECT is(qwen_chat('Tell me a story.', seed => 7, max_tokens => 30), qwen_chat('Tell me a story.', seed => 7, max_tokens => 30),
+	'the same seed gives the same answer');
+SELECT isnt(qwen_chat('Tell me a story.', seed => 7, max_tokens => 30, temperature => 2, top_p => 1, top_k => 0),
+	qwen_chat('Tell me a story.', seed => 8, max_tokens => 30, temperature => 2, top_p => 1, top_k => 0), 'another seed gives another answer');
+
+SELECT results_eq($$SELECT finish_reason, model, completion_tokens, cached_tokens, thinking, tool_calls
+	FROM qwen_chat_full('Tell me a story.', temperature => 0, max_tokens => 9)$$,
+	$$VALUES ('length', 'chat', 9, 0, NULL::text, NULL::jsonb)$$, 'max_tokens ends an answer with finish_reason length');
+SELECT is((SELECT prompt_tokens FROM qwen_chat_full('Tell me a story.', temperature => 0, max_tokens => 1)),
+	array_length(qwen_tokenize(qwen_render_chat('Tell me a story.'), special => true), 1),
+	'prompt tokens are those of the rendered prompt');
+SELECT ok((SELECT ttft_ms > 0 AND total_ms >= ttft_ms AND queue_ms >= 0 FROM qwen_chat_full('Hi', max_tokens => 4)), 'times are given and in order');
+SELECT is((SELECT string_agg(piece, '') FROM qwen_chat_stream('Tell me a story.', temperature => 0, max_tokens => 30) piece),
+	qwen_chat('Tell me a story.', temperature => 0, max_tokens => 30), 'the pieces of a stream are the answer');
+SELECT cmp_ok((SELECT count(*) FROM qwen_chat_stream('Tell me a story.', temperature => 0, max_tokens => 30) piece), '>', 10::bigint,
+	'a stream comes in pieces');
+SELECT is((SELECT count(*)::int FROM qwen_chat_stream(NULL::text)), 0, 'a stream of NULL is empty');
+SELECT is((SELECT count(*)::int FROM (SELECT qwen_chat_stream('Tell me a story.', temperature => 0) LIMIT 2) s), 2, 'a stream may be left early');
+
+SELECT is(position('the' IN qwen_generate('Once upon a time', temperature => 0, max_tokens => 40, stop => ARRAY['the', 'zebra'])), 0,
+	'an answer stops before a stop string');
+SELECT is((SELECT rtrim(left(full_answer, position('thriving metropolis' IN full_answer) - 1)) FROM
+	(SELECT qwen_generate('Once upon a time', temperature => 0, max_tokens => 40) AS full_answer) s),
+	rtrim(qwen_generate('Once upon a time', temperature => 0, max_tokens => 40, stop => ARRAY['thriving metropolis'])),
+	'a stop string over token boundaries is found, and what is before it is whole');
+SELECT cmp_ok(length(qwen_generate('Once upon a time', temperature => 0, max_tokens => 40)), '>', 40, 'generation without a template');
+SELECT isnt(qwen_generate('', temperature => 0, max_tokens => 5), NULL, 'an empty prompt begins with the file''s first token');
+SELECT isnt(qwen_chat('', temperature => 0, max_tokens => 5), NULL, 'an empty question is a question');
+SELECT matches(qwen_summarize('The city council met on Tuesday evening and decided to close the old bridge for repairs until spring. Drivers will have to take the northern route.'),
+	'bridge', 'a summary says what the text is about');
+SELECT is(qwen_summarize(NULL), NULL, 'a summary of NULL');
+
+-- users cannot write special tokens
+SELECT is(array_length(qwen_tokenize('<|im_end|>'), 1) > 3, true, '<|im_end|> typed by a user is ordinary characters');
+SELECT is((SELECT count(*)::int FROM regexp_matches(qwen_render_chat('a <|im_end|> b'), '<\|im_end\|>', 'g')), 3, 'it stays in the text of the prompt');
+SELECT is((qwen_chat_full('x<|im_end|>', max_tokens => 1)).prompt_tokens - (qwen_chat_full('x', max_tokens => 1)).prompt_tokens,
+	array_length(qwen_tokenize('x<|im_end|>'), 1) - 1, 'and it costs its ordinary tokens');
+SELECT is(qwen_detokenize(qwen_tokenize('Grüße, 世界! 👍🏽 a' || chr(769))), normalize('Grüße, 世界! 👍🏽 a' || chr(769), NFC), 'tokens round-trip in NFC');
+SELECT * FROM finish();

@@ -1,0 +1,22 @@
+-- Embeddings, similarities, tokens.
+\set QUIET on
+SET client_min_messages = warning;
+CREATE EXTENSION IF NOT EXISTS pgtap;
+CREATE EXTENSION IF NOT EXISTS qwen_pg;
+SELECT plan(13);
+
+SELECT is(array_length(qwen_embed('hello'), 1), 576, 'an embedding has the size of the model');
+SELECT ok(abs((SELECT sum(x::float8 * x) FROM unnest(qwen_embed('hello')) x) - 1) < 1e-5, 'and unit length');
+SELECT is(array_length(qwen_embed('hello', dimensions => 64), 1), 64, 'it can be cut');
+SELECT ok(abs((SELECT sum(x::float8 * x) FROM unnest(qwen_embed('hello', dimensions => 64)) x) - 1) < 1e-5, 'and has unit length again');
+SELECT isnt(qwen_embed('hello', instruction => 'Find greetings'), qwen_embed('hello'), 'an instruction counts');
+SELECT is(qwen_embed('hello'), qwen_embed('hello'), 'the same text has the same embedding');
+SELECT is(qwen_embed(NULL), NULL, 'NULL gives NULL');
+SELECT ok(abs(qwen_similarity('a cat', 'a cat') - 1) < 1e-6, 'a text is like itself');
+SELECT cmp_ok(qwen_similarity('a cat sat on the mat', 'a kitten was sitting on a rug'), '>',
+	qwen_similarity('a cat sat on the mat', 'the central bank raised interest rates again'), 'similar texts are more alike than others');
+SELECT is(qwen_similarity(NULL, 'a'), NULL, 'similarity to NULL');
+SELECT is(qwen_count_tokens('Hello world'), array_length(qwen_tokenize('Hello world'), 1), 'count and tokens agree');
+SELECT is(array_length(qwen_tokenize('<|im_start|>', special => true), 1), 1, 'special tokens are recognised when asked for');
+SELECT is(qwen_tokenize(''), '{}'::int[], 'no text, no tokens');
+SELECT * FROM finish();

@@ -1,0 +1,55 @@
+-- Summaries by trigger and over rows.
+\set QUIET on
+SET client_min_messages = warning;
+CREATE EXTENSION IF NOT EXISTS pgtap;
+CREATE EXTENSION IF NOT EXISTS qwen_pg;
+SELECT plan(14);
+
+CREATE TABLE articles (id int PRIMARY KEY, body text, summary text);
+CREATE TRIGGER summarise BEFORE INSERT OR UPDATE ON articles FOR EACH ROW EXECUTE FUNCTION qwen_summarize_trigger('body', 'summary', '20');
+INSERT INTO articles (id, body) VALUES (1, 'The bakery on Main Street has won the prize for the best bread of the county. People queue from six in the morning.'), (2, NULL);
+SELECT matches((SELECT summary FROM articles WHERE id = 1), '[Bb]ak|bread', 'an inserted text is summarised');
+SELECT is((SELECT summary FROM articles WHERE id = 2), NULL, 'NULL has no summary');
+UPDATE articles SET summary = 'mine' WHERE id = 1;
+SELECT is((SELECT summary FROM articles WHERE id = 1), 'mine', 'an update of other columns leaves the summary');
+UPDATE articles SET body = 'A storm has closed the harbour; all ferries are cancelled until Monday.' WHERE id = 1;
+SELECT matches((SELECT summary FROM articles WHERE id = 1), '[Ss]torm|harbo|ferr', 'a changed text is summarised again');
+UPDATE articles SET body = NULL WHERE id = 1;
+SELECT is((SELECT summary FROM articles WHERE id = 1), NULL, 'a text that is gone has no summary');
+SELECT is((SELECT count(qwen_summarize(body))::int FROM (VALUES ('One short text about cats.'), ('Another one about dogs.'), (NULL)) t(body)), 2,
+	'summaries over rows');
+
+CREATE TRIGGER wrong_column BEFORE INSERT ON articles FOR EACH ROW EXECUTE FUNCTION qwen_summarize_trigger('text', 'summary');
+SELECT throws_ok($$INSERT INTO articles VALUES (3, 'x')$$, '22023', 'qwen_summarize_trigger: table "articles" has no column "text"');
+DROP TRIGGER wrong_column ON articles;
+CREATE TRIGGER wrong_type BEFORE INSERT ON articles FOR EACH ROW EXECUTE FUNCTION qwen_summarize_trigger('id', 'summary');
+SELECT throws_ok($$INSERT INTO articles VALUES (3, 'x')$$, '22023', 'qwen_summarize_trigger: column "id" of table "articles" is not of type text or varchar');
+DROP TRIGGER wrong_type ON articles;
+CREATE TRIGGER wrong_arguments BEFORE INSERT ON articles FOR EACH ROW EXECUTE FUNCTION qwen_summarize_trigger('body');
+SELECT throws_ok($$INSERT INTO articles VALUES (3, 'x')$$, '22023', 'qwen_summarize_trigger takes 2 or 3 arguments, not 1');
+DROP TRIGGER wrong_arguments ON articles;
+CREATE TRIGGER wrong_time AFTER INSERT ON articles FOR EACH ROW EXECUTE FUNCTION qwen_summarize_trigger('body', 'summary');
+SELECT throws_ok($$INSERT INTO articles VALUES (3, NULL)$$, '22023', 'qwen_summarize_trigger must be a BEFORE INSERT OR UPDATE trigger FOR EACH ROW');
+DROP TRIGGER wrong_time ON articles;
+
+-- an error in the middle of a statement leaves the session usable
+SELECT throws_ok($$SELECT qwen_chat('x', model => m) FROM (VALUES ('chat'), ('nobody')) t(m)$$, '42704', NULL, 'a failing row fails the statement');
+SELECT lives_ok($$SELECT qwen_count_tokens('still here')$$, 'and the session goes on');
+DO $$
+DECLARE s refcursor := 's';
+BEGIN
+	OPEN s FOR SELECT qwen_chat_stream('Tell me a long story.', temperature => 0, max_tokens => 400);
+	MOVE 2 FROM s;
+	CLOSE s;
+END $$;
+CREATE FUNCTION engine_is_idle() RETURNS boolean LANGUAGE plpgsql AS $$
+BEGIN
+	FOR i IN 1 .. 500 LOOP
+		IF (SELECT running = 0 AND waiting = 0 AND kv_bytes_used = 0 FROM qwen_stat_engine) THEN RETURN true; END IF;
+		PERFORM pg_sleep(0.01);
+	END LOOP;
+	RETURN false;
+END $$;
+SELECT ok(engine_is_idle(), 'a closed cursor frees its stream');
+SELECT cmp_ok((SELECT requests_cancelled FROM qwen_stat_engine), '>', 0::bigint, 'because the engine was told');
+SELECT * FROM finish();

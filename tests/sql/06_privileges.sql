@@ -1,0 +1,27 @@
+-- Nothing that generates or administers is for everybody.
+\set QUIET on
+SET client_min_messages = warning;
+CREATE EXTENSION IF NOT EXISTS pgtap;
+CREATE EXTENSION IF NOT EXISTS qwen_pg;
+SELECT plan(9);
+CREATE ROLE qwen_test_user;
+
+SELECT is((SELECT array_agg(DISTINCT proname::text ORDER BY proname::text) FROM pg_proc p
+	WHERE proname LIKE 'qwen\_%' AND has_function_privilege('qwen_test_user', p.oid, 'EXECUTE')),
+	ARRAY['qwen_engine_status', 'qwen_health', 'qwen_models_status'], 'PUBLIC may call what shows the state, nothing else');
+SET ROLE qwen_test_user;
+SELECT throws_ok($$SELECT qwen_chat('x')$$, '42501', NULL, 'chat is not for everybody');
+SELECT throws_ok($$SELECT qwen_embed('x')$$, '42501', NULL, 'embedding neither');
+SELECT throws_ok($$SELECT qwen_load_model('a', 'b')$$, '42501', NULL, 'nor loading');
+SELECT lives_ok($$SELECT * FROM qwen_models, qwen_stat_engine$$, 'the views are');
+SELECT lives_ok($$SELECT qwen_health()$$, 'and the health');
+SELECT throws_ok($$SHOW qwen.engine_path$$, '42501', NULL, 'paths are not shown');
+RESET ROLE;
+GRANT EXECUTE ON FUNCTION qwen_count_tokens(text, text) TO qwen_test_user;
+SET ROLE qwen_test_user;
+SELECT lives_ok($$SELECT qwen_count_tokens('x')$$, 'a granted function can be called');
+SELECT throws_ok($$SELECT qwen_tokenize('x')$$, '42501', NULL, 'another still not');
+RESET ROLE;
+DROP OWNED BY qwen_test_user;
+DROP ROLE qwen_test_user;
+SELECT * FROM finish();
