@@ -94,7 +94,7 @@ disconnect(void)
 
 /* What is known of an engine that cannot be reached. */
 static void
-pg_attribute_cold() raise_unavailable(const char *message)
+raise_unavailable(const char *message)
 {
 	char why[sizeof qwen_shared->last_error];
 	EngineState state;

@@ -13,6 +13,10 @@ span_from_cstring(const char *value)
 {
 	const char *utf8 = pg_server_to_any(value, strlen(value), PG_UTF8);
 
+	/* a database of encoding SQL_ASCII holds whatever bytes it was given */
+	if (GetDatabaseEncoding() == PG_SQL_ASCII && !pg_verify_mbstr(PG_UTF8, utf8, strlen(utf8), true))
+		ereport(ERROR, (errcode(ERRCODE_INVALID_PARAMETER_VALUE), errmsg("the text is not valid UTF-8"),
+						errdetail("The database's encoding is SQL_ASCII; the model reads UTF-8.")));
 	return (ByteSpan){utf8, strlen(utf8)};
 }
 
@@ -28,6 +32,18 @@ server_text(ByteSpan span)
 	char *copy = pnstrdup(span.data, span.length);
 
 	return pg_any_to_server(copy, span.length, PG_UTF8);
+}
+
+char *
+server_string(const char *utf8)
+{
+	char *copy = pstrdup(utf8);
+
+	if (!pg_verify_mbstr(PG_UTF8, copy, strlen(copy), true))
+		for (char *at = copy; *at; at++)
+			if (IS_HIGHBIT_SET(*at))
+				*at = '?';
+	return pg_any_to_server(copy, strlen(copy), PG_UTF8);
 }
 
 text *

@@ -201,6 +201,7 @@ extern ByteSpan messages_from_texts(text *prompt, text *system_prompt);
 /* A summary of input, with the tail of fcinfo from first on (fcinfo NULL: no tail). */
 extern text *summarize(text *input, int max_words, FunctionCallInfo fcinfo, int first);
 
-#define SUMMARY_MAX_WORDS 60
+#define SUMMARY_MAX_WORDS 60 /* unless told otherwise */
+#define SUMMARY_WORDS_LIMIT 10000
 
 #endif

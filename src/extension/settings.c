@@ -25,6 +25,7 @@ static const struct config_enum_entry kv_cache_types[] = {{"f16", 0, false}, {"f
 static const struct config_enum_entry io_methods[] = {
 	{"auto", QWEN_IO_AUTO, false}, {"pread", QWEN_IO_PREAD, false}, {NULL, 0, false}};
 
+/* White space around the parts of qwen.models. */
 static bool
 is_space(char c)
 {
@@ -103,6 +104,7 @@ settings_parse_models(const char *value, ConfiguredModels *models)
 	return NULL;
 }
 
+/* A list that cannot be read is refused before it takes effect. */
 static bool
 check_models(char **value, void **extra, GucSource source)
 {
@@ -151,7 +153,7 @@ define_server_settings(void)
 void
 settings_define(bool preloaded)
 {
-	DefineCustomStringVariable("qwen.default_model", "Model of calls that name none; empty: the first one loaded.",
+	DefineCustomStringVariable("qwen.default_model", "Model of calls that name none; empty: the first of qwen.models.",
 							   NULL, &qwen_default_model, "", PGC_USERSET, 0, NULL, NULL, NULL);
 	DefineCustomStringVariable("qwen.default_embedding_model",
 							   "Model of embedding calls that name none; empty: qwen.default_model.", NULL,

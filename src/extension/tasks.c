@@ -20,9 +20,9 @@ summarize(text *input, int max_words, FunctionCallInfo fcinfo, int first)
 	EngineCall *call;
 	text *answer;
 
-	if (max_words < 1 || max_words > 10000)
+	if (max_words < 1 || max_words > SUMMARY_WORDS_LIMIT)
 		ereport(ERROR, (errcode(ERRCODE_INVALID_PARAMETER_VALUE),
-						errmsg("max_words must be between 1 and 10000, not %d", max_words)));
+						errmsg("max_words must be between 1 and %d, not %d", SUMMARY_WORDS_LIMIT, max_words)));
 	memset(&request, 0, sizeof request);
 	request.kind = REQUEST_CHAT;
 	initStringInfo(&prompt);

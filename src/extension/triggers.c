@@ -50,7 +50,8 @@ check_use(FunctionCallInfo fcinfo)
 				 errhint("EXECUTE FUNCTION qwen_summarize_trigger('source column', 'target column', 'max words')")));
 }
 
-/* On UPDATE: is the summary still that of the source? Only if the source is the same and a summary is there. */
+/* On UPDATE: does the target stay as it is? Only if the source is the same and, where there is one, a summary is there.
+ */
 static bool
 is_up_to_date(TriggerData *data, TupleDesc descriptor, int source, int target)
 {
@@ -63,15 +64,45 @@ is_up_to_date(TriggerData *data, TupleDesc descriptor, int source, int target)
 	new_value = heap_getattr(data->tg_newtuple, source, descriptor, &new_null);
 	(void) heap_getattr(data->tg_newtuple, target, descriptor, &target_null);
 	if (old_null || new_null)
-		return old_null && new_null && target_null;
+		return old_null && new_null;
 	return !target_null && DatumGetBool(DirectFunctionCall2Coll(texteq, C_COLLATION_OID, old_value, new_value));
+}
+
+/* The third argument, a number in words. */
+static int
+max_words_argument(const Trigger *trigger)
+{
+	char *end;
+	long words;
+
+	if (trigger->tgnargs < 3)
+		return SUMMARY_MAX_WORDS;
+	errno = 0;
+	words = strtol(trigger->tgargs[2], &end, 10);
+	if (end == trigger->tgargs[2] || *end || errno || words < 1 || words > SUMMARY_WORDS_LIMIT)
+		ereport(ERROR, (errcode(ERRCODE_INVALID_PARAMETER_VALUE),
+						errmsg("qwen_summarize_trigger: max words must be a number between 1 and %d, not \"%s\"",
+							   SUMMARY_WORDS_LIMIT, trigger->tgargs[2])));
+	return (int) words;
+}
+
+/* What is put into a varchar(n) column must fit, as in any assignment. */
+static Datum
+fit_column(TupleDesc descriptor, int column, text *value)
+{
+	Form_pg_attribute attribute = TupleDescAttr(descriptor, column - 1);
+
+	if (attribute->atttypid != VARCHAROID || attribute->atttypmod < 0)
+		return PointerGetDatum(value);
+	return DirectFunctionCall3(varchar, PointerGetDatum(value), Int32GetDatum(attribute->atttypmod),
+							   BoolGetDatum(false));
 }
 
 Datum
 qwen_summarize_trigger(PG_FUNCTION_ARGS)
 {
 	TriggerData *data = (TriggerData *) fcinfo->context;
-	int source, target, max_words = SUMMARY_MAX_WORDS;
+	int source, target, max_words;
 	TupleDesc descriptor;
 	HeapTuple row;
 	const char *table;
@@ -84,13 +115,12 @@ qwen_summarize_trigger(PG_FUNCTION_ARGS)
 	table = RelationGetRelationName(data->tg_relation);
 	source = text_column(descriptor, data->tg_trigger->tgargs[0], table);
 	target = text_column(descriptor, data->tg_trigger->tgargs[1], table);
-	if (data->tg_trigger->tgnargs == 3)
-		max_words = pg_strtoint32(data->tg_trigger->tgargs[2]);
+	max_words = max_words_argument(data->tg_trigger);
 	row = TRIGGER_FIRED_BY_UPDATE(data->tg_event) ? data->tg_newtuple : data->tg_trigtuple;
 	if (is_up_to_date(data, descriptor, source, target))
 		return PointerGetDatum(row);
 	value = heap_getattr(row, source, descriptor, &is_null);
 	if (!is_null)
-		value = PointerGetDatum(summarize(DatumGetTextPP(value), max_words, NULL, 0));
+		value = fit_column(descriptor, target, summarize(DatumGetTextPP(value), max_words, NULL, 0));
 	return PointerGetDatum(heap_modify_tuple_by_cols(row, descriptor, 1, &target, &value, &is_null));
 }

@@ -8,7 +8,6 @@
 
 #include "compat.h"
 #include "funcapi.h"
-#include "mb/pg_wchar.h"
 #include "miscadmin.h"
 #include "utils/builtins.h"
 #include "utils/timestamp.h"
@@ -22,7 +21,6 @@ PG_FUNCTION_INFO_V1(qwen_unload_model);
 
 #define N_MODEL_COLUMNS 14
 #define N_ENGINE_COLUMNS 22
-#define CHANGE_CHECK_MS 10
 
 static const char *const slot_state_names[] = {"empty",   "waiting", "loading",  "opening",
 											   "serving", "failed",  "unloading"};
@@ -37,9 +35,16 @@ page_text(const char *source, size_t bytes)
 
 	memcpy(copy, source, bytes);
 	copy[bytes] = '\0';
-	if (!pg_verify_mbstr(PG_UTF8, copy, strlen(copy), true))
-		copy[0] = '\0';
-	return CStringGetTextDatum(pg_any_to_server(copy, strlen(copy), PG_UTF8));
+	return CStringGetTextDatum(server_string(copy));
+}
+
+/* A file without the folders in front of it: the view is for everybody. */
+static const char *
+file_name(const char *path)
+{
+	const char *slash = strrchr(path, '/');
+
+	return slash ? slash + 1 : path;
 }
 
 /* A slot as a row of qwen_models. */
@@ -54,7 +59,7 @@ model_row(const SharedSlot *slot, SlotStatus *status, Datum *values, bool *nulls
 	for (int i = 2; i < 9; i++)
 		nulls[i] = !described;
 	values[0] = CStringGetTextDatum(slot->name);
-	values[1] = CStringGetTextDatum(slot->file);
+	values[1] = CStringGetTextDatum(file_name(slot->file));
 	if (described)
 	{
 		values[2] = page_text(status->architecture, sizeof status->architecture);
@@ -194,8 +199,12 @@ claim_slot(const char *name, const char *file)
 		taken = true;
 		slot = -1;
 	}
+	/* an empty one first: one that failed has something to say */
 	for (int i = 0; i < qwen_max_models && slot < 0 && !taken; i++)
-		if (qwen_shared->slots[i].state == SLOT_EMPTY || qwen_shared->slots[i].state == SLOT_FAILED)
+		if (qwen_shared->slots[i].state == SLOT_EMPTY)
+			slot = i;
+	for (int i = 0; i < qwen_max_models && slot < 0 && !taken; i++)
+		if (qwen_shared->slots[i].state == SLOT_FAILED)
 			slot = i;
 	if (slot >= 0)
 	{
@@ -214,15 +223,6 @@ claim_slot(const char *name, const char *file)
 		ereport(ERROR, (errcode(ERRCODE_PROGRAM_LIMIT_EXCEEDED),
 						errmsg("%d models are loaded already, as many as qwen.max_models allows", qwen_max_models)));
 	return slot;
-}
-
-/* Wait a moment, interruptibly. */
-static void
-wait_a_moment(void)
-{
-	(void) WaitLatch(MyLatch, WL_LATCH_SET | WL_TIMEOUT | WL_EXIT_ON_PM_DEATH, CHANGE_CHECK_MS, qwen_wait_event());
-	ResetLatch(MyLatch);
-	CHECK_FOR_INTERRUPTS();
 }
 
 /* A copy of a slot. */
@@ -267,6 +267,7 @@ qwen_load_model(PG_FUNCTION_ARGS)
 		ereport(ERROR,
 				(errcode(ERRCODE_INVALID_PARAMETER_VALUE),
 				 errmsg("file must have between 1 and %d bytes, not %zu", QWEN_MAX_FILE_BYTES - 1, strlen(file))));
+	wait_for_supervisor();
 	slot = claim_slot(name, file);
 	wake_supervisor();
 	for (;;)
@@ -275,6 +276,9 @@ qwen_load_model(PG_FUNCTION_ARGS)
 		if (strcmp(now.name, name) != 0 || now.state == SLOT_SERVING || now.state == SLOT_FAILED ||
 			now.state == SLOT_UNLOADING)
 			break;
+		/* loaded, but nobody to serve it for now: it stays, and is served when the engine comes */
+		if (now.state == SLOT_OPENING)
+			check_engine_state();
 		wait_a_moment();
 	}
 	if (strcmp(now.name, name) == 0 && now.state == SLOT_SERVING)
@@ -283,7 +287,7 @@ qwen_load_model(PG_FUNCTION_ARGS)
 	{
 		clear_failed_slot(slot);
 		ereport(ERROR, (errcode(sqlstate_of(now.error_code)), errmsg("model \"%s\" could not be loaded", name),
-						errdetail("%s", now.error)));
+						errdetail("%s", server_string(now.error))));
 	}
 	ereport(ERROR,
 			(errcode(ERRCODE_SYSTEM_ERROR), errmsg("model \"%s\" was unloaded while it was being loaded", name)));
@@ -301,6 +305,7 @@ qwen_unload_model(PG_FUNCTION_ARGS)
 	if (PG_ARGISNULL(0))
 		ereport(ERROR, (errcode(ERRCODE_INVALID_PARAMETER_VALUE), errmsg("name must not be null")));
 	name = text_to_cstring(PG_GETARG_TEXT_PP(0));
+	wait_for_supervisor();
 	LWLockAcquire(qwen_shared->lock, LW_EXCLUSIVE);
 	slot = find_slot(name);
 	if (slot >= 0)
