@@ -1,0 +1,312 @@
+/*
+ * gguf_writer.h - small GGUF files for the unit tests, made in memory: random weights, a byte vocabulary.
+ *
+ * Header only, since every test is a program of its own. writer_model() writes a whole qwen2 or qwen3 model whose
+ * random values depend on its seed alone.
+ */
+#ifndef GGUF_WRITER_H
+#define GGUF_WRITER_H
+
+#include <fcntl.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+#include <sys/mman.h>
+#include <unistd.h>
+
+#include "../../kernels/kernels.h"
+#include "../../src/base/bytes.h"
+#include "../../src/base/utf8.h"
+
+typedef struct TinyModel
+{
+	bool qwen3;
+	uint32_t n_layers, hidden, ffn, n_heads, n_kv_heads, head_dim, context;
+	bool own_output;
+	TensorType type; /* of the matrices */
+	uint64_t seed;
+	int pooling; /* -1: not given */
+} TinyModel;
+
+#define TINY_VOCAB 300 /* 256 bytes, three added tokens, padding */
+
+static inline void
+writer_string(ByteWriter *out, const char *text)
+{
+	write_u64(out, strlen(text));
+	write_raw(out, text, strlen(text));
+}
+
+static inline void
+writer_key(ByteWriter *out, const char *key, uint32_t type, uint64_t *n_values)
+{
+	writer_string(out, key);
+	write_u32(out, type);
+	(*n_values)++;
+}
+
+static inline void
+writer_u32(ByteWriter *out, const char *key, uint32_t value, uint64_t *n_values)
+{
+	writer_key(out, key, 4, n_values);
+	write_u32(out, value);
+}
+
+static inline void
+writer_f32(ByteWriter *out, const char *key, float value, uint64_t *n_values)
+{
+	writer_key(out, key, 6, n_values);
+	write_f32(out, value);
+}
+
+static inline void
+writer_text(ByteWriter *out, const char *key, const char *value, uint64_t *n_values)
+{
+	writer_key(out, key, 8, n_values);
+	writer_string(out, value);
+}
+
+static inline uint32_t
+writer_random(uint64_t *state)
+{
+	*state ^= *state << 13;
+	*state ^= *state >> 7;
+	*state ^= *state << 17;
+	return (uint32_t) (*state >> 32);
+}
+
+/* About normal with deviation 1. */
+static inline float
+writer_gauss(uint64_t *state)
+{
+	float sum = 0;
+
+	for (int i = 0; i < 12; i++)
+		sum += (float) (writer_random(state) >> 8) / 16777216.0f;
+	return sum - 6;
+}
+
+/* The byte vocabulary of byte-level BPE, then added tokens, then padding. */
+static inline void
+writer_vocabulary(ByteWriter *out, uint64_t *n_values)
+{
+	uint32_t extra = 256;
+
+	writer_text(out, "tokenizer.ggml.model", "gpt2", n_values);
+	writer_text(out, "tokenizer.ggml.pre", "qwen2", n_values);
+	writer_key(out, "tokenizer.ggml.tokens", 9, n_values);
+	write_u32(out, 8);
+	write_u64(out, TINY_VOCAB);
+	for (uint32_t i = 0; i < TINY_VOCAB; i++)
+	{
+		char text[32];
+
+		if (i < 256)
+		{
+			bool printable = (i >= 0x21 && i <= 0x7E) || (i >= 0xA1 && i <= 0xAC) || i >= 0xAE;
+
+			text[utf8_write(printable ? i : extra++, text)] = '\0';
+		}
+		else
+			snprintf(text, sizeof text,
+					 i == 256   ? "<|endoftext|>"
+					 : i == 257 ? "<|im_start|>"
+					 : i == 258 ? "<|im_end|>"
+								: "[PAD%u]",
+					 i);
+		writer_string(out, text);
+	}
+	writer_key(out, "tokenizer.ggml.token_type", 9, n_values);
+	write_u32(out, 5);
+	write_u64(out, TINY_VOCAB);
+	for (uint32_t i = 0; i < TINY_VOCAB; i++)
+		write_u32(out, i < 256 ? 1 : i < 259 ? 3 : 5);
+	writer_key(out, "tokenizer.ggml.merges", 9, n_values);
+	write_u32(out, 8);
+	write_u64(out, 0); /* every byte is a token of its own */
+	writer_u32(out, "tokenizer.ggml.eos_token_id", 258, n_values);
+}
+
+/* One tensor to write. */
+typedef struct WriterTensor
+{
+	char name[64];
+	uint32_t n_dims;
+	uint64_t dims[2];
+	TensorType type;
+	float scale, offset; /* of its random values */
+} WriterTensor;
+
+static inline void
+writer_add(WriterTensor *tensors, uint32_t *n, const char *name, int layer, uint32_t cols, uint32_t rows,
+		   TensorType type, float scale, float offset)
+{
+	WriterTensor *tensor = &tensors[(*n)++];
+
+	if (layer >= 0)
+		snprintf(tensor->name, sizeof tensor->name, "blk.%d.%s", layer, name);
+	else
+		snprintf(tensor->name, sizeof tensor->name, "%s", name);
+	tensor->n_dims = rows ? 2 : 1;
+	tensor->dims[0] = cols;
+	tensor->dims[1] = rows;
+	tensor->type = type;
+	tensor->scale = scale;
+	tensor->offset = offset;
+}
+
+/* Random data of a tensor in its type: any bits for quants, sane scales. */
+static inline void
+writer_data(ByteWriter *out, const WriterTensor *tensor, uint64_t *state)
+{
+	const TensorTypeInfo *info = tensor_type_info(tensor->type);
+	uint64_t n = tensor->dims[0] * (tensor->n_dims > 1 ? tensor->dims[1] : 1);
+
+	if (tensor->type == TENSOR_F32 || tensor->type == TENSOR_F16 || tensor->type == TENSOR_BF16)
+	{
+		for (uint64_t i = 0; i < n; i++)
+		{
+			float value = tensor->offset + tensor->scale * writer_gauss(state);
+			uint32_t bits;
+
+			memcpy(&bits, &value, 4);
+			if (tensor->type == TENSOR_F32)
+				write_f32(out, value);
+			else
+				write_u16(out, tensor->type == TENSOR_F16 ? f32_to_f16(value) : (uint16_t) (bits >> 16));
+		}
+	}
+	else
+		for (uint64_t b = 0; b < n / info->block_elements; b++)
+		{
+			uint8_t block[256];
+			float range = tensor->type == TENSOR_Q8_0   ? 127
+						  : tensor->type == TENSOR_Q4_K ? 15 * 63
+						  : tensor->type == TENSOR_Q6_K ? 32 * 128
+														: 8;
+			uint16_t d = f32_to_f16(tensor->scale * 2 / range), m = f32_to_f16(-tensor->scale),
+					 dmin = f32_to_f16(tensor->scale / 63);
+
+			for (uint32_t i = 0; i < info->block_bytes; i++)
+				block[i] = (uint8_t) writer_random(state);
+			memcpy(block + (tensor->type == TENSOR_Q6_K ? 208 : 0), &d, 2);
+			if (tensor->type == TENSOR_Q4_1)
+				memcpy(block + 2, &m, 2);
+			if (tensor->type == TENSOR_Q4_K)
+				memcpy(block + 2, &dmin, 2);
+			write_raw(out, block, info->block_bytes);
+		}
+}
+
+/* The whole file. data_start: where tensor data begins (may be NULL). */
+static inline ByteWriter
+writer_model(const TinyModel *model, size_t *data_start)
+{
+	static WriterTensor tensors[512];
+	const char *arch = model->qwen3 ? "qwen3" : "qwen2";
+	uint32_t q = model->n_heads * model->head_dim, kv = model->n_kv_heads * model->head_dim, n = 0;
+	uint64_t n_values = 0, offset = 0, state = model->seed * 0x9E3779B97F4A7C15ull + 88172645463325252ull;
+	TensorType type = model->type;
+	ByteWriter values, out;
+	char key[96];
+
+	byte_writer_init(&values);
+	byte_writer_init(&out);
+	writer_text(&values, "general.architecture", arch, &n_values);
+#define WRITER_NUMBER(suffix, value)                                                                                   \
+	snprintf(key, sizeof key, "%s.%s", arch, suffix);                                                                  \
+	writer_u32(&values, key, (uint32_t) (value), &n_values);
+	WRITER_NUMBER("block_count", model->n_layers)
+	WRITER_NUMBER("context_length", model->context)
+	WRITER_NUMBER("embedding_length", model->hidden)
+	WRITER_NUMBER("feed_forward_length", model->ffn)
+	WRITER_NUMBER("attention.head_count", model->n_heads)
+	WRITER_NUMBER("attention.head_count_kv", model->n_kv_heads)
+	WRITER_NUMBER("attention.key_length", model->head_dim)
+	WRITER_NUMBER("attention.value_length", model->head_dim)
+	if (model->pooling >= 0)
+	{
+		WRITER_NUMBER("pooling_type", model->pooling)
+	}
+#undef WRITER_NUMBER
+	snprintf(key, sizeof key, "%s.attention.layer_norm_rms_epsilon", arch);
+	writer_f32(&values, key, 1e-6f, &n_values);
+	snprintf(key, sizeof key, "%s.rope.freq_base", arch);
+	writer_f32(&values, key, 10000, &n_values);
+	writer_vocabulary(&values, &n_values);
+
+	writer_add(tensors, &n, "token_embd.weight", -1, model->hidden, TINY_VOCAB, type, 1, 0);
+	writer_add(tensors, &n, "output_norm.weight", -1, model->hidden, 0, TENSOR_F32, 0.1f, 1);
+	if (model->own_output)
+		writer_add(tensors, &n, "output.weight", -1, model->hidden, TINY_VOCAB, type, 0.1f, 0);
+	for (int i = 0; i < (int) model->n_layers; i++)
+	{
+		float small = 1.0f / 8;
+
+		writer_add(tensors, &n, "attn_norm.weight", i, model->hidden, 0, TENSOR_F32, 0.1f, 1);
+		writer_add(tensors, &n, "ffn_norm.weight", i, model->hidden, 0, TENSOR_F32, 0.1f, 1);
+		writer_add(tensors, &n, "attn_q.weight", i, model->hidden, q, type, small, 0);
+		writer_add(tensors, &n, "attn_k.weight", i, model->hidden, kv, type, small, 0);
+		writer_add(tensors, &n, "attn_v.weight", i, model->hidden, kv, type, small, 0);
+		writer_add(tensors, &n, "attn_output.weight", i, q, model->hidden, type, small, 0);
+		writer_add(tensors, &n, "ffn_gate.weight", i, model->hidden, model->ffn, type, small, 0);
+		writer_add(tensors, &n, "ffn_up.weight", i, model->hidden, model->ffn, type, small, 0);
+		writer_add(tensors, &n, "ffn_down.weight", i, model->ffn, model->hidden, type, small, 0);
+		if (model->qwen3)
+		{
+			writer_add(tensors, &n, "attn_q_norm.weight", i, model->head_dim, 0, TENSOR_F32, 0.1f, 1);
+			writer_add(tensors, &n, "attn_k_norm.weight", i, model->head_dim, 0, TENSOR_F32, 0.1f, 1);
+			continue;
+		}
+		writer_add(tensors, &n, "attn_q.bias", i, q, 0, TENSOR_F32, 0.1f, 0);
+		writer_add(tensors, &n, "attn_k.bias", i, kv, 0, TENSOR_F32, 0.1f, 0);
+		writer_add(tensors, &n, "attn_v.bias", i, kv, 0, TENSOR_F32, 0.1f, 0);
+	}
+
+	write_raw(&out, "GGUF", 4);
+	write_u32(&out, 3);
+	write_u64(&out, n);
+	write_u64(&out, n_values);
+	write_raw(&out, values.data, values.length);
+	for (uint32_t i = 0; i < n; i++)
+	{
+		uint64_t rows = tensors[i].n_dims > 1 ? tensors[i].dims[1] : 1;
+
+		writer_string(&out, tensors[i].name);
+		write_u32(&out, tensors[i].n_dims);
+		for (uint32_t d = 0; d < tensors[i].n_dims; d++)
+			write_u64(&out, tensors[i].dims[d]);
+		write_u32(&out, tensors[i].type);
+		write_u64(&out, offset);
+		offset +=
+			(tensor_row_bytes(tensor_type_info(tensors[i].type), (uint32_t) tensors[i].dims[0]) * rows + 31) / 32 * 32;
+	}
+	while (out.length % 32)
+		write_u8(&out, 0);
+	if (data_start)
+		*data_start = out.length;
+	for (uint32_t i = 0; i < n; i++)
+	{
+		writer_data(&out, &tensors[i], &state);
+		while (out.length % 32)
+			write_u8(&out, 0);
+	}
+	byte_writer_free(&values);
+	return out;
+}
+
+/* Put bytes into a file of a folder. */
+static inline void
+writer_save(const char *folder, const char *file, const void *data, size_t bytes)
+{
+	char path[512];
+	int fd;
+
+	snprintf(path, sizeof path, "%s/%s", folder, file);
+	fd = open(path, O_WRONLY | O_CREAT | O_TRUNC | O_CLOEXEC, 0644);
+	if (fd < 0 || write(fd, data, bytes) != (ssize_t) bytes)
+		abort();
+	close(fd);
+}
+
+#endif

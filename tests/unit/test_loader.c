@@ -1,0 +1,382 @@
+/*
+ * test_loader.c - GGUF files to images: the same in every way of reading, nothing hostile gets through, nothing half
+ * loaded.
+ */
+#include <setjmp.h>
+#include <stdarg.h>
+#include <stddef.h>
+#include <stdint.h>
+
+#include <cmocka.h>
+#include <sys/stat.h>
+
+#include "../../src/model/gguf.h"
+#include "../../src/model/model.h"
+#include "gguf_writer.h"
+
+static char folder[] = "/tmp/qwen_test_loader_XXXXXX";
+
+static const TinyModel tiny = {false, 2, 64, 96, 4, 2, 16, 256, false, TENSOR_Q8_0, 1, -1};
+
+static int
+make_folder(void **state)
+{
+	(void) state;
+	return mkdtemp(folder) ? 0 : -1;
+}
+
+static int
+remove_folder(void **state)
+{
+	char command[128];
+
+	(void) state;
+	snprintf(command, sizeof command, "rm -rf %s", folder);
+	return system(command);
+}
+
+static Status
+load(const char *file, int fd, bool io_uring, bool direct, int threads, uint64_t memory_limit, ModelLoadReport *report)
+{
+	ModelLoadRequest request = {
+		.image_fd = fd,
+		.directory = folder,
+		.file = file,
+		.name = "tiny",
+		.generation = 7,
+		.allow_io_uring = io_uring,
+		.allow_direct_io = direct,
+		.n_threads = threads,
+		.memory_limit = memory_limit,
+	};
+
+	return model_load(&request, report);
+}
+
+static size_t
+file_bytes(int fd)
+{
+	struct stat info;
+
+	assert_int_equal(fstat(fd, &info), 0);
+	return (size_t) info.st_size;
+}
+
+/* Load file and expect this failure, and an empty image. */
+static void
+expect_failure(const char *file, StatusCode code, const char *words)
+{
+	int fd = memfd_create("image", 0);
+	ModelLoadReport report;
+	Status status = load(file, fd, true, true, 2, 0, &report);
+
+	if (status.code != code || !strstr(status.message, words))
+		fail_msg("%s: code %d, \"%s\"; expected %d, \"%s\"", file, status.code, status.message, code, words);
+	assert_int_equal(file_bytes(fd), 0);
+	close(fd);
+}
+
+static void
+every_way_of_reading_gives_the_same_image(void **state)
+{
+	uint8_t *first = NULL;
+	size_t first_bytes = 0;
+	ByteWriter file = writer_model(&tiny, NULL);
+
+	(void) state;
+	writer_save(folder, "good.gguf", file.data, file.length);
+	for (int way = 0; way < 8; way++)
+	{
+		int fd = memfd_create("image", 0);
+		ModelLoadReport report;
+		Status status = load("good.gguf", fd, way & 1, way & 2, way & 4 ? 3 : 1, 0, &report);
+		uint8_t *image;
+		uint64_t generation;
+
+		assert_string_equal(status.message, "");
+		assert_true(model_image_is_complete(fd, &generation));
+		assert_int_equal(generation, 7);
+		image = mmap(NULL, file_bytes(fd), PROT_READ, MAP_SHARED, fd, 0);
+		if (first)
+		{
+			assert_int_equal(file_bytes(fd), first_bytes);
+			assert_memory_equal(image, first, first_bytes);
+		}
+		else
+		{
+			first_bytes = file_bytes(fd);
+			first = malloc(first_bytes);
+			memcpy(first, image, first_bytes);
+		}
+		if (!(way & 1))
+			assert_non_null(strstr(report.io_note, "io_uring"));
+		munmap(image, file_bytes(fd));
+		close(fd);
+	}
+	free(first);
+	byte_writer_free(&file);
+}
+
+static void
+rows_are_those_of_the_file(void **state)
+{
+	static const TensorType types[] = {TENSOR_F32,  TENSOR_F16,  TENSOR_BF16, TENSOR_Q8_0,
+									   TENSOR_Q4_0, TENSOR_Q4_1, TENSOR_Q4_K, TENSOR_Q6_K};
+
+	(void) state;
+	for (size_t k = 0; k < sizeof types / sizeof types[0]; k++)
+	{
+		TinyModel shape = tiny;
+		ByteWriter file;
+		size_t data_start, row_bytes;
+		int fd = memfd_create("image", 0);
+		ModelLoadReport report;
+		Model *model;
+		float expected[256], found[256];
+
+		shape.type = types[k];
+		shape.hidden = 256;
+		shape.ffn = 512;
+		shape.own_output = k % 2;
+		/* heads over all of hidden, so that K-quants fit attn_output too */
+		shape.n_heads = 16;
+		shape.n_kv_heads = 16;
+		file = writer_model(&shape, &data_start);
+		writer_save(folder, "rows.gguf", file.data, file.length);
+		assert_string_equal(load("rows.gguf", fd, true, true, 2, 0, &report).message, "");
+		assert_string_equal(report.quantization, tensor_type_info(types[k])->name);
+		assert_string_equal(model_open(fd, &model).message, "");
+		row_bytes = tensor_row_bytes(tensor_type_info(types[k]), 256);
+		for (uint32_t row = 0; row < TINY_VOCAB; row += 13)
+		{
+			/* token_embd stands first in the data */
+			dequantize_row(types[k], file.data + data_start + row * row_bytes, 256, expected);
+			packed_row_expand(&model->token_embedding, row, found);
+			assert_memory_equal(expected, found, sizeof expected);
+		}
+		assert_int_equal(model->output.tiles == model->token_embedding.tiles, !shape.own_output);
+		assert_int_equal(model->hyper.vocab, TINY_VOCAB);
+		assert_true(tokenizer_is_end(model->tokenizer, 258) && !tokenizer_is_end(model->tokenizer, 5));
+		model_close(model);
+		close(fd);
+		byte_writer_free(&file);
+	}
+}
+
+static void
+heads_cut_anywhere_are_refused(void **state)
+{
+	size_t data_start;
+	ByteWriter file = writer_model(&tiny, &data_start);
+
+	(void) state;
+	for (size_t length = 0; length < data_start; length++)
+	{
+		/* a copy of exactly this length, so that a sanitizer sees any read past it */
+		uint8_t *head = malloc(length + !length);
+		Gguf gguf;
+
+		memcpy(head, file.data, length);
+		if (gguf_parse(head, length, file.length, &gguf).code == STATUS_OK)
+		{
+			/* only padding was cut */
+			assert_true(length + 32 > data_start);
+			gguf_close(&gguf);
+		}
+		free(head);
+	}
+	byte_writer_free(&file);
+}
+
+static void
+flipped_heads_never_harm(void **state)
+{
+	size_t data_start;
+	ByteWriter file = writer_model(&tiny, &data_start);
+	uint64_t random = 99;
+	unsigned refused = 0, accepted = 0;
+
+	(void) state;
+	for (int i = 0; i < 4000; i++)
+	{
+		size_t at = writer_random(&random) % data_start;
+		uint8_t bit = (uint8_t) (1u << writer_random(&random) % 8);
+		int fd = i % 20 == 0 ? memfd_create("image", 0) : -1;
+		Gguf gguf;
+
+		file.data[at] ^= bit;
+		if (gguf_parse(file.data, data_start, file.length, &gguf).code == STATUS_OK)
+		{
+			accepted++;
+			gguf_close(&gguf);
+		}
+		else
+			refused++;
+		if (fd >= 0)
+		{
+			ModelLoadReport report;
+			Model *model;
+
+			writer_save(folder, "flipped.gguf", file.data, file.length);
+			if (load("flipped.gguf", fd, true, false, 2, 64 << 20, &report).code != STATUS_OK)
+				assert_int_equal(file_bytes(fd), 0);
+			else if (model_open(fd, &model).code == STATUS_OK)
+				model_close(model);
+			close(fd);
+		}
+		file.data[at] ^= bit;
+	}
+	assert_true(refused > 300 && accepted > 300);
+	byte_writer_free(&file);
+}
+
+/* A file whose head has 8 bytes replaced at the first place of a mark. */
+static void
+save_patched(const char *name, const char *mark, long offset, const void *bytes, size_t n)
+{
+	ByteWriter file = writer_model(&tiny, NULL);
+	uint8_t *at = memmem(file.data, file.length, mark, strlen(mark));
+
+	assert_non_null(at);
+	memcpy(at + strlen(mark) + offset, bytes, n);
+	writer_save(folder, name, file.data, file.length);
+	byte_writer_free(&file);
+}
+
+static void
+hostile_numbers_are_refused(void **state)
+{
+	uint64_t huge = UINT64_MAX / 2, odd = 33, zero64 = 0;
+	uint32_t zero = 0, many = 1000000, five = 5, type99 = 99, three = 3;
+
+	(void) state;
+	save_patched("x.gguf", "qwen2.block_count", 4, &zero, 4);
+	expect_failure("x.gguf", STATUS_INVALID_ARGUMENT, "qwen2.block_count is 0");
+	save_patched("x.gguf", "qwen2.block_count", 4, &many, 4);
+	expect_failure("x.gguf", STATUS_INVALID_ARGUMENT, "qwen2.block_count is 1000000");
+	save_patched("x.gguf", "qwen2.block_count", 4, &three, 4);
+	expect_failure("x.gguf", STATUS_INVALID_ARGUMENT, "\"blk.2.attn_norm.weight\" is missing");
+	save_patched("x.gguf", "qwen2.attention.head_count_kv", 4, &three, 4);
+	expect_failure("x.gguf", STATUS_INVALID_ARGUMENT, "4 heads cannot share 3");
+	save_patched("x.gguf", "qwen2.attention.head_count", 4, &five, 4);
+	expect_failure("x.gguf", STATUS_INVALID_ARGUMENT, "heads");
+	save_patched("x.gguf", "qwen2.attention.key_length", 4, &five, 4);
+	expect_failure("x.gguf", STATUS_UNSUPPORTED, "5");
+	save_patched("x.gguf", "tokenizer.ggml.tokens", 8, &huge, 8);
+	expect_failure("x.gguf", STATUS_INVALID_ARGUMENT, "an array of");
+	save_patched("x.gguf", "token_embd.weight", 4, &huge, 8);
+	expect_failure("x.gguf", STATUS_INVALID_ARGUMENT, "impossible shape");
+	save_patched("x.gguf", "token_embd.weight", 4, &zero64, 8);
+	expect_failure("x.gguf", STATUS_INVALID_ARGUMENT, "impossible shape");
+	save_patched("x.gguf", "token_embd.weight", 4, &odd, 8);
+	expect_failure("x.gguf", STATUS_INVALID_ARGUMENT, "blocks of 32");
+	save_patched("x.gguf", "token_embd.weight", 20, &type99, 4);
+	expect_failure("x.gguf", STATUS_UNSUPPORTED, "type 99");
+	save_patched("x.gguf", "token_embd.weight", 24, &huge, 8);
+	expect_failure("x.gguf", STATUS_INVALID_ARGUMENT, "offset");
+	save_patched("x.gguf", "output_norm.weight", 16, &zero64, 8);
+	expect_failure("x.gguf", STATUS_INVALID_ARGUMENT, "overlaps");
+	save_patched("x.gguf", "blk.1.attn_q.weight", 12, &odd, 8);
+	expect_failure("x.gguf", STATUS_INVALID_ARGUMENT,
+				   "\"blk.1.attn_q.weight\" has the shape [33][64], expected [64][64]");
+	save_patched("x.gguf", "blk.1.attn_q.bia", 0, "x", 1);
+	expect_failure("x.gguf", STATUS_INVALID_ARGUMENT, "\"blk.1.attn_q.bias\" is missing");
+	save_patched("x.gguf", "GGUF", 0, &type99, 4);
+	expect_failure("x.gguf", STATUS_UNSUPPORTED, "GGUF version 99");
+	save_patched("x.gguf", "", 0, "GGML", 4);
+	expect_failure("x.gguf", STATUS_INVALID_ARGUMENT, "not a GGUF file");
+}
+
+static void
+other_files_are_refused(void **state)
+{
+	ByteWriter file = writer_model(&tiny, NULL);
+	char path[512];
+
+	(void) state;
+	writer_save(folder, "empty.gguf", "", 0);
+	expect_failure("empty.gguf", STATUS_INVALID_ARGUMENT, "is empty");
+	expect_failure("missing.gguf", STATUS_NOT_FOUND, "No such file");
+	expect_failure("../../etc/passwd", STATUS_NOT_ALLOWED, "not below");
+	expect_failure("/etc/passwd", STATUS_NOT_ALLOWED, "not below");
+	snprintf(path, sizeof path, "%s/link", folder);
+	assert_int_equal(symlink("/etc/passwd", path), 0);
+	expect_failure("link", STATUS_NOT_ALLOWED, "not below");
+	snprintf(path, sizeof path, "%s/fifo", folder);
+	assert_int_equal(mkfifo(path, 0600), 0);
+	expect_failure("fifo", STATUS_INVALID_ARGUMENT, "not a regular file");
+	expect_failure(".", STATUS_NOT_ALLOWED, "not below");
+	writer_save(folder, "cut.gguf", file.data, file.length - 5000);
+	expect_failure("cut.gguf", STATUS_INVALID_ARGUMENT, "would end at byte");
+	byte_writer_free(&file);
+}
+
+static void
+memory_is_looked_at_before_it_is_taken(void **state)
+{
+	ByteWriter file = writer_model(&tiny, NULL);
+	int fd = memfd_create("image", 0);
+	ModelLoadReport report;
+	Status status;
+
+	(void) state;
+	writer_save(folder, "good.gguf", file.data, file.length);
+	status = load("good.gguf", fd, true, true, 1, 1000, &report);
+	assert_int_equal(status.code, STATUS_TOO_LONG);
+	assert_non_null(strstr(status.message, "but only 0 MB"));
+	assert_int_equal(file_bytes(fd), 0);
+	assert_string_equal(load("good.gguf", fd, true, true, 1, 0, &report).message, "");
+	close(fd);
+	byte_writer_free(&file);
+}
+
+static void
+damaged_images_are_not_opened(void **state)
+{
+	ByteWriter file = writer_model(&tiny, NULL);
+	int fd = memfd_create("image", 0);
+	ModelLoadReport report;
+	uint64_t random = 3, generation;
+	uint8_t *image;
+	Model *model;
+
+	(void) state;
+	writer_save(folder, "good.gguf", file.data, file.length);
+	assert_string_equal(load("good.gguf", fd, true, true, 1, 0, &report).message, "");
+	image = mmap(NULL, file_bytes(fd), PROT_READ | PROT_WRITE, MAP_SHARED, fd, 0);
+	for (int i = 0; i < 300; i++)
+	{
+		/* everything before the tensor data is under a checksum */
+		size_t at = 24 + writer_random(&random) % 8000;
+
+		image[at] ^= 1;
+		assert_int_not_equal(model_open(fd, &model).code, STATUS_OK);
+		image[at] ^= 1;
+	}
+	image[8] ^= 1; /* not complete */
+	assert_false(model_image_is_complete(fd, &generation));
+	assert_int_not_equal(model_open(fd, &model).code, STATUS_OK);
+	image[8] ^= 1;
+	assert_string_equal(model_open(fd, &model).message, "");
+	model_close(model);
+	munmap(image, file_bytes(fd));
+	close(fd);
+	byte_writer_free(&file);
+}
+
+int
+main(void)
+{
+	const struct CMUnitTest tests[] = {
+		cmocka_unit_test(every_way_of_reading_gives_the_same_image),
+		cmocka_unit_test(rows_are_those_of_the_file),
+		cmocka_unit_test(heads_cut_anywhere_are_refused),
+		cmocka_unit_test(flipped_heads_never_harm),
+		cmocka_unit_test(hostile_numbers_are_refused),
+		cmocka_unit_test(other_files_are_refused),
+		cmocka_unit_test(memory_is_looked_at_before_it_is_taken),
+		cmocka_unit_test(damaged_images_are_not_opened),
+	};
+
+	return cmocka_run_group_tests_name("loader", tests, make_folder, remove_folder);
+}
