@@ -1,0 +1,451 @@
+/*
+ * test_forward.c - the step against a plain transformer in double, and its answers in any company.
+ *
+ * The reference reads the same packed rows, but shares no arithmetic with the engine: double throughout, one position
+ * at a time, softmax over the whole context.
+ */
+#include <math.h>
+#include <setjmp.h>
+#include <stdarg.h>
+#include <stddef.h>
+#include <stdint.h>
+
+#include <cmocka.h>
+
+#include "../../src/engine/forward.h"
+#include "gguf_writer.h"
+
+#define MAX_CONTEXT 700
+
+typedef struct Engine
+{
+	Model *model;
+	Team *team;
+	KvBudget *budget;
+	KvPool *pool;
+	Forward *forward;
+} Engine;
+
+static Model *
+make_model(const TinyModel *shape)
+{
+	char folder[] = "/tmp/qwen_test_forward_XXXXXX", command[128];
+	ByteWriter file = writer_model(shape, NULL);
+	ModelLoadRequest request = {.directory = folder, .file = "m.gguf", .name = "m", .generation = 1, .n_threads = 1};
+	ModelLoadReport report;
+	Model *model;
+
+	assert_non_null(mkdtemp(folder));
+	writer_save(folder, "m.gguf", file.data, file.length);
+	request.image_fd = memfd_create("image", 0);
+	assert_string_equal(model_load(&request, &report).message, "");
+	assert_string_equal(model_open(request.image_fd, &model).message, "");
+	close(request.image_fd);
+	byte_writer_free(&file);
+	snprintf(command, sizeof command, "rm -rf %s", folder);
+	assert_int_equal(system(command), 0);
+	return model;
+}
+
+static Engine
+make_engine(Model *model, int threads, KvType kv_type)
+{
+	Engine engine = {.model = model, .team = team_create(threads), .budget = kv_budget_create(64 << 20)};
+
+	assert_string_equal(kv_pool_create(engine.budget, &model->hyper, kv_type, &engine.pool).message, "");
+	assert_string_equal(
+		forward_create(model, engine.pool, engine.team, MAX_CONTEXT, 16, MAX_CONTEXT, &engine.forward).message, "");
+	return engine;
+}
+
+static void
+free_engine(Engine *engine)
+{
+	forward_destroy(engine->forward);
+	kv_pool_destroy(engine->pool);
+	kv_budget_destroy(engine->budget);
+	team_destroy(engine->team);
+}
+
+static int32_t *
+make_tokens(uint32_t n, uint64_t seed)
+{
+	int32_t *tokens = calloc(n, sizeof *tokens);
+	uint64_t state = seed * 77 + 12345;
+
+	for (uint32_t i = 0; i < n; i++)
+		tokens[i] = (int32_t) (writer_random(&state) % 256);
+	return tokens;
+}
+
+/* Logits of every position, with the prompt cut into steps of chunk rows: [n][TINY_VOCAB] */
+static float *
+engine_logits(Engine *engine, const int32_t *tokens, uint32_t n, uint32_t chunk)
+{
+	float *logits = calloc((size_t) n * TINY_VOCAB, sizeof *logits);
+	uint32_t blocks[64];
+
+	assert_true(kv_pool_take(engine->pool, kv_blocks_for(n), blocks));
+	for (uint32_t i = 0; i < n; i += chunk)
+	{
+		uint32_t rows = n - i < chunk ? n - i : chunk;
+		StepSequence sequence = {tokens + i, rows, i, blocks, rows, false};
+
+		forward_step(engine->forward, &sequence, 1);
+		for (uint32_t r = 0; r < rows; r++)
+			memcpy(logits + (size_t) (i + r) * TINY_VOCAB, forward_logits(engine->forward, 0, r),
+				   TINY_VOCAB * sizeof *logits);
+	}
+	kv_pool_give(engine->pool, kv_blocks_for(n), blocks);
+	return logits;
+}
+
+/* y = W x in double */
+static void
+reference_product(const PackedMatrix *matrix, const double *x, double *y)
+{
+	float *row = malloc(matrix->n_cols * sizeof *row);
+
+	for (uint32_t r = 0; r < matrix->n_rows; r++)
+	{
+		y[r] = 0;
+		packed_row_expand(matrix, r, row);
+		for (uint32_t c = 0; c < matrix->n_cols; c++)
+			y[r] += (double) row[c] * x[c];
+	}
+	free(row);
+}
+
+static void
+reference_norm(const double *x, const float *weight, uint32_t n, double epsilon, double *out)
+{
+	double squares = 0;
+
+	for (uint32_t i = 0; i < n; i++)
+		squares += x[i] * x[i];
+	for (uint32_t i = 0; i < n; i++)
+		out[i] = x[i] / sqrt(squares / n + epsilon) * weight[i];
+}
+
+static void
+reference_rope(const ModelHyper *hyper, double *head, uint32_t position)
+{
+	uint32_t half = hyper->head_dim / 2;
+
+	for (uint32_t i = 0; i < half; i++)
+	{
+		double angle = position * pow(hyper->rope_base, -2.0 * i / hyper->head_dim);
+		double a = head[i], b = head[half + i];
+
+		head[i] = a * cos(angle) - b * sin(angle);
+		head[half + i] = a * sin(angle) + b * cos(angle);
+	}
+}
+
+/* Bias, norm and rotation of all heads of a query or key. */
+static void
+reference_heads(const ModelHyper *hyper, double *values, uint32_t n_heads, const float *bias, const float *norm,
+				uint32_t position)
+{
+	for (uint32_t h = 0; h < n_heads; h++)
+	{
+		double *head = values + (size_t) h * hyper->head_dim;
+
+		for (uint32_t d = 0; bias && d < hyper->head_dim; d++)
+			head[d] += bias[h * hyper->head_dim + d];
+		if (norm)
+			reference_norm(head, norm, hyper->head_dim, hyper->rms_epsilon, head);
+		reference_rope(hyper, head, position);
+	}
+}
+
+/* The logits of the last of n tokens, all in double. */
+static void
+reference_logits(const Model *model, const int32_t *tokens, uint32_t n, double *all)
+{
+	const ModelHyper *h = &model->hyper;
+	uint32_t q_size = h->n_heads * h->head_dim, kv_size = h->n_kv_heads * h->head_dim;
+	double *keys = calloc((size_t) h->n_layers * n * kv_size, 8),
+		   *values = calloc((size_t) h->n_layers * n * kv_size, 8);
+	double *x = calloc(h->hidden, 8), *normed = calloc(h->hidden, 8), *q = calloc(q_size, 8),
+		   *attended = calloc(q_size, 8), *out = calloc(h->hidden, 8), *gate = calloc(h->ffn, 8),
+		   *up = calloc(h->ffn, 8), *scores = calloc(n, 8);
+	float *embedding = calloc(h->hidden, 4);
+
+	for (uint32_t t = 0; t < n; t++)
+	{
+		packed_row_expand(&model->token_embedding, (uint32_t) tokens[t], embedding);
+		for (uint32_t i = 0; i < h->hidden; i++)
+			x[i] = embedding[i];
+		for (uint32_t l = 0; l < h->n_layers; l++)
+		{
+			const ModelLayer *layer = &model->layers[l];
+			double *k = keys + ((size_t) l * n + t) * kv_size, *v = values + ((size_t) l * n + t) * kv_size;
+
+			reference_norm(x, layer->attn_norm, h->hidden, h->rms_epsilon, normed);
+			reference_product(&layer->attn_q, normed, q);
+			reference_product(&layer->attn_k, normed, k);
+			reference_product(&layer->attn_v, normed, v);
+			reference_heads(h, q, h->n_heads, layer->attn_q_bias, layer->attn_q_norm, t);
+			reference_heads(h, k, h->n_kv_heads, layer->attn_k_bias, layer->attn_k_norm, t);
+			for (uint32_t i = 0; layer->attn_v_bias && i < kv_size; i++)
+				v[i] += layer->attn_v_bias[i];
+			for (uint32_t head = 0; head < h->n_heads; head++)
+			{
+				size_t kv_head = (size_t) (head / (h->n_heads / h->n_kv_heads)) * h->head_dim;
+				double max = -INFINITY, sum = 0;
+
+				for (uint32_t p = 0; p <= t; p++)
+				{
+					scores[p] = 0;
+					for (uint32_t d = 0; d < h->head_dim; d++)
+						scores[p] += q[head * h->head_dim + d] * keys[((size_t) l * n + p) * kv_size + kv_head + d];
+					scores[p] /= sqrt(h->head_dim);
+					max = fmax(max, scores[p]);
+				}
+				for (uint32_t p = 0; p <= t; p++)
+					sum += scores[p] = exp(scores[p] - max);
+				for (uint32_t d = 0; d < h->head_dim; d++)
+				{
+					double value = 0;
+
+					for (uint32_t p = 0; p <= t; p++)
+						value += scores[p] * values[((size_t) l * n + p) * kv_size + kv_head + d];
+					attended[head * h->head_dim + d] = value / sum;
+				}
+			}
+			reference_product(&layer->attn_output, attended, out);
+			for (uint32_t i = 0; i < h->hidden; i++)
+				x[i] += out[i];
+			reference_norm(x, layer->ffn_norm, h->hidden, h->rms_epsilon, normed);
+			reference_product(&layer->ffn_gate, normed, gate);
+			reference_product(&layer->ffn_up, normed, up);
+			for (uint32_t i = 0; i < h->ffn; i++)
+				gate[i] = gate[i] / (1 + exp(-gate[i])) * up[i];
+			reference_product(&layer->ffn_down, gate, out);
+			for (uint32_t i = 0; i < h->hidden; i++)
+				x[i] += out[i];
+		}
+		reference_norm(x, model->output_norm, h->hidden, h->rms_epsilon, normed);
+		reference_product(&model->output, normed, all + (size_t) t * TINY_VOCAB);
+	}
+	free(keys);
+	free(values);
+	free(x);
+	free(normed);
+	free(q);
+	free(attended);
+	free(out);
+	free(gate);
+	free(up);
+	free(scores);
+	free(embedding);
+}
+
+/* max |difference| / RMS over all positions */
+static double
+relative_error(const float *found, const double *expected, size_t n)
+{
+	double largest = 0, squares = 0;
+
+	for (size_t i = 0; i < n; i++)
+	{
+		largest = fmax(largest, fabs(found[i] - expected[i]));
+		squares += expected[i] * expected[i];
+	}
+	return largest / sqrt(squares / (double) n);
+}
+
+static const TinyModel shapes[] = {
+	{false, 2, 64, 96, 4, 2, 16, 1024, false, TENSOR_F32, 1, -1},
+	{false, 2, 96, 160, 9, 3, 64, 1024, true, TENSOR_F32, 2, -1},
+	{true, 2, 64, 96, 4, 1, 128, 1024, false, TENSOR_F32, 3, -1},
+	{true, 3, 48, 80, 2, 2, 80, 1024, true, TENSOR_F32, 4, -1},
+};
+
+static void
+logits_agree_with_a_plain_transformer(void **state)
+{
+	static const uint32_t lengths[] = {1, 7, 33, 70};
+
+	(void) state;
+	for (size_t s = 0; s < sizeof shapes / sizeof shapes[0]; s++)
+	{
+		Model *model = make_model(&shapes[s]);
+		Engine engine = make_engine(model, 2, KV_F32);
+
+		for (size_t l = 0; l < 4; l++)
+		{
+			uint32_t n = lengths[l];
+			int32_t *tokens = make_tokens(n, s + l);
+			double *expected = calloc((size_t) n * TINY_VOCAB, sizeof *expected);
+			float *found = engine_logits(&engine, tokens, n, 512);
+			double error;
+
+			reference_logits(model, tokens, n, expected);
+			error = relative_error(found, expected, (size_t) n * TINY_VOCAB);
+			if (!(error < 1e-4))
+				fail_msg("shape %zu, %u tokens: max difference / RMS is %g", s, n, error);
+			free(tokens);
+			free(expected);
+			free(found);
+		}
+		free_engine(&engine);
+		model_close(model);
+	}
+}
+
+static void
+quantized_logits_are_near_the_reference(void **state)
+{
+	static const TensorType types[] = {TENSOR_F16,  TENSOR_BF16, TENSOR_Q8_0, TENSOR_Q4_0,
+									   TENSOR_Q4_1, TENSOR_Q4_K, TENSOR_Q6_K};
+
+	(void) state;
+	for (size_t k = 0; k < sizeof types / sizeof types[0]; k++)
+	{
+		TinyModel shape = {false, 1, 256, 256, 16, 4, 16, 1024, false, types[k], 5, -1};
+		Model *model = make_model(&shape);
+		Engine engine = make_engine(model, 2, KV_F32);
+		int32_t *tokens = make_tokens(12, k);
+		double *expected = calloc((size_t) 12 * TINY_VOCAB, sizeof *expected);
+		float *found = engine_logits(&engine, tokens, 12, 512);
+		double error;
+
+		reference_logits(model, tokens, 12, expected);
+		error = relative_error(found, expected, (size_t) 12 * TINY_VOCAB);
+		/* weights are expanded alike; what differs is the int8 activations */
+		if (!(error < (tensor_type_takes_panels(types[k]) ? 0.3 : 1e-4)))
+			fail_msg("%s: max difference / RMS is %g", tensor_type_info(types[k])->name, error);
+		free(tokens);
+		free(expected);
+		free(found);
+		free_engine(&engine);
+		model_close(model);
+	}
+}
+
+static void
+logits_do_not_depend_on_chunks_threads_or_instructions(void **state)
+{
+	static const TensorType types[] = {TENSOR_F32,  TENSOR_BF16, TENSOR_Q8_0, TENSOR_Q4_0,
+									   TENSOR_Q4_1, TENSOR_Q4_K, TENSOR_Q6_K};
+	static const uint32_t chunks[] = {1, 7, 16, 64, 700};
+	static const char *const isas[] = {"avx512", "avx2", "portable"};
+
+	(void) state;
+	for (size_t k = 0; k < sizeof types / sizeof types[0]; k++)
+	{
+		TinyModel shape = {k % 2 == 1, 1, 256, 256, 16, 4, 16, 1024, false, types[k], 6, -1};
+		Model *model = make_model(&shape);
+		uint32_t n = 600; /* more than one piece of attention */
+		int32_t *tokens = make_tokens(n, k);
+		float *first = NULL;
+
+		for (int variant = 0; variant < 8; variant++)
+		{
+			Engine engine;
+			float *found;
+
+			setenv("QWEN_ISA", variant < 5 ? "avx512" : isas[variant - 5], 1);
+			engine = make_engine(model, 1 + variant % 3, KV_F16);
+			found = engine_logits(&engine, tokens, n, variant < 5 ? chunks[variant] : 64);
+			if (!first)
+				first = found;
+			else
+			{
+				if (memcmp(first, found, (size_t) n * TINY_VOCAB * sizeof *found) != 0)
+					fail_msg("%s: variant %d differs", tensor_type_info(types[k])->name, variant);
+				free(found);
+			}
+			free_engine(&engine);
+		}
+		unsetenv("QWEN_ISA");
+		free(first);
+		free(tokens);
+		model_close(model);
+	}
+}
+
+static void
+logits_do_not_depend_on_neighbours(void **state)
+{
+	TinyModel shape = {false, 2, 64, 96, 6, 2, 16, 1024, false, TENSOR_Q8_0, 7, -1};
+	Model *model = make_model(&shape);
+	Engine engine = make_engine(model, 2, KV_F16);
+	uint32_t lengths[8] = {40, 3, 1, 17, 64, 5, 33, 9}, blocks[8][4];
+	int32_t *tokens[8];
+	float *alone[8];
+
+	(void) state;
+	for (int s = 0; s < 8; s++)
+	{
+		tokens[s] = make_tokens(lengths[s] + 1, (uint64_t) s);
+		alone[s] = engine_logits(&engine, tokens[s], lengths[s] + 1, 100);
+		assert_true(kv_pool_take(engine.pool, kv_blocks_for(lengths[s] + 1), blocks[s]));
+	}
+	/* all prompts in one step, then one token of each in another */
+	for (int step = 0; step < 2; step++)
+	{
+		StepSequence sequences[8];
+
+		for (int s = 0; s < 8; s++)
+			sequences[s] = (StepSequence){
+				tokens[s] + (step ? lengths[s] : 0), step ? 1 : lengths[s], step ? lengths[s] : 0, blocks[s], 1, false};
+		forward_step(engine.forward, sequences, 8);
+		for (int s = 0; s < 8; s++)
+			assert_memory_equal(forward_logits(engine.forward, (uint32_t) s, 0),
+								alone[s] + (size_t) (lengths[s] - 1 + (uint32_t) step) * TINY_VOCAB,
+								TINY_VOCAB * sizeof(float));
+	}
+	for (int s = 0; s < 8; s++)
+	{
+		free(tokens[s]);
+		free(alone[s]);
+	}
+	free_engine(&engine);
+	model_close(model);
+}
+
+static void
+hidden_states_are_the_output_norm_s(void **state)
+{
+	Model *model = make_model(&shapes[0]);
+	Engine engine = make_engine(model, 2, KV_F32);
+	int32_t *tokens = make_tokens(20, 1);
+	uint32_t blocks[1];
+	StepSequence sequence = {tokens, 20, 0, blocks, 20, true};
+
+	(void) state;
+	assert_true(kv_pool_take(engine.pool, 1, blocks));
+	forward_step(engine.forward, &sequence, 1);
+	for (uint32_t r = 0; r < 20; r++)
+	{
+		const float *hidden = forward_hidden(engine.forward, 0, r);
+		float row[64];
+		double logit = 0;
+
+		/* the logits are the output matrix times it */
+		packed_row_expand(&model->output, 17, row);
+		for (int i = 0; i < 64; i++)
+			logit += (double) row[i] * hidden[i];
+		assert_true(fabs(logit - forward_logits(engine.forward, 0, r)[17]) < 1e-3);
+	}
+	free(tokens);
+	free_engine(&engine);
+	model_close(model);
+}
+
+int
+main(void)
+{
+	const struct CMUnitTest tests[] = {
+		cmocka_unit_test(logits_agree_with_a_plain_transformer),
+		cmocka_unit_test(quantized_logits_are_near_the_reference),
+		cmocka_unit_test(logits_do_not_depend_on_chunks_threads_or_instructions),
+		cmocka_unit_test(logits_do_not_depend_on_neighbours),
+		cmocka_unit_test(hidden_states_are_the_output_norm_s),
+	};
+
+	return cmocka_run_group_tests_name("forward", tests, NULL, NULL);
+}
