@@ -117,12 +117,12 @@ raise_unavailable(const char *message)
 void
 check_engine_state(void)
 {
-	EngineState state;
+	bool give_up;
 
 	LWLockAcquire(qwen_shared->lock, LW_SHARED);
-	state = qwen_shared->engine_state;
+	give_up = qwen_shared->engine_state == ENGINE_BACKING_OFF && qwen_shared->give_up;
 	LWLockRelease(qwen_shared->lock);
-	if (state == ENGINE_BACKING_OFF)
+	if (give_up)
 		raise_unavailable("the qwen engine is not running");
 }
 

@@ -90,7 +90,7 @@ typedef struct QwenShared
 	EngineState engine_state;
 	pid_t engine_pid;
 	uint64 n_restarts;
-	int n_short_lives; /* engines in a row that did not last */
+	bool give_up; /* the next start is too far away, or without much hope: calls fail instead of waiting for it */
 	TimestampTz started_at, next_try;
 	char last_error[256];
 	SharedSlot slots[STATUS_PAGE_MAX_SLOTS];

@@ -26,16 +26,39 @@ next_generation(void)
 	return last;
 }
 
-/* Let go of an image's memory. */
+/* Let go of an image's memory. The engine does not have it. */
+static void
+drop_image(int i)
+{
+	SlotStatus *status = &qwen_page->slots[i];
+
+	atomic_store(&status->wanted_generation, 0);
+	atomic_store(&status->image_generation, 0);
+	memset(status->name, 0, sizeof status->name);
+	memset(status->file, 0, sizeof status->file);
+	if (ftruncate(qwen_slot_fds[i], 0) != 0)
+		ereport(LOG, (errmsg("qwen_pg: could not give back the memory of slot %d: %m", i)));
+}
+
+/* Make a slot free for another model. */
 static void
 empty_slot(int i)
 {
-	if (ftruncate(qwen_slot_fds[i], 0) != 0)
-		ereport(LOG, (errmsg("qwen_pg: could not give back the memory of slot %d: %m", i)));
-	atomic_store(&qwen_page->slots[i].image_generation, 0);
-	memset(qwen_page->slots[i].name, 0, sizeof qwen_page->slots[i].name);
-	memset(qwen_page->slots[i].file, 0, sizeof qwen_page->slots[i].file);
+	drop_image(i);
 	memset(&qwen_shared->slots[i], 0, sizeof qwen_shared->slots[i]);
+}
+
+/* A model that cannot be used: say why, keep no memory. */
+static void
+fail_slot(int i, int error_code, const char *error)
+{
+	SharedSlot *slot = &qwen_shared->slots[i];
+
+	drop_image(i);
+	slot->state = SLOT_FAILED;
+	slot->error_code = error_code;
+	strlcpy(slot->error, error, sizeof slot->error);
+	ereport(LOG, (errmsg("qwen_pg: model \"%s\" could not be loaded: %s", slot->name, slot->error)));
 }
 
 /* At the supervisor's start: what complete images are there from before a reset? */
@@ -56,8 +79,7 @@ slots_recover(void)
 			/* a load that was cut off leaves a half-filled image */
 			if (slot->state == SLOT_LOADING)
 				slot->state = SLOT_WAITING;
-			if (ftruncate(qwen_slot_fds[i], 0) != 0)
-				ereport(LOG, (errmsg("qwen_pg: could not empty slot %d: %m", i)));
+			drop_image(i);
 			continue;
 		}
 		slot->state = SLOT_OPENING;
@@ -69,6 +91,7 @@ slots_recover(void)
 	LWLockRelease(qwen_shared->lock);
 }
 
+/* Is a slot's model in the list, with this file? */
 static bool
 is_configured(const ConfiguredModels *models, const SharedSlot *slot)
 {
@@ -78,11 +101,10 @@ is_configured(const ConfiguredModels *models, const SharedSlot *slot)
 	return false;
 }
 
-/* Ask the engine to let go; what is not served yet is dropped at once. */
+/* The rest is done by slots_advance. */
 static void
 start_unloading(int i)
 {
-	atomic_store(&qwen_page->slots[i].wanted_generation, 0);
 	qwen_shared->slots[i].state = SLOT_UNLOADING;
 }
 
@@ -181,6 +203,7 @@ slots_load_ended(int i, bool ok, const char *why)
 	SharedSlot *slot = &qwen_shared->slots[i];
 	SlotStatus *status = &qwen_page->slots[i];
 	uint32 io = atomic_load(&status->load_io);
+	ConfiguredModels models;
 
 	LWLockAcquire(qwen_shared->lock, LW_EXCLUSIVE);
 	if (ok)
@@ -190,14 +213,13 @@ slots_load_ended(int i, bool ok, const char *why)
 		atomic_store(&status->image_generation, slot->generation);
 		slot->state = SLOT_OPENING;
 	}
+	else if (why)
+		fail_slot(i, STATUS_UNAVAILABLE, why);
 	else
-	{
-		slot->state = SLOT_FAILED;
-		slot->error_code = why ? STATUS_UNAVAILABLE : atomic_load(&status->load_error_code);
-		strlcpy(slot->error, why ? why : status->load_error, sizeof slot->error);
-		if (ftruncate(qwen_slot_fds[i], 0) != 0)
-			ereport(LOG, (errmsg("qwen_pg: could not give back the memory of slot %d: %m", i)));
-	}
+		fail_slot(i, atomic_load(&status->load_error_code), status->load_error);
+	/* qwen.models may have changed while it was being loaded */
+	if (slot->configured && settings_parse_models(qwen_models, &models) == NULL && !is_configured(&models, slot))
+		start_unloading(i);
 	LWLockRelease(qwen_shared->lock);
 	if (ok)
 	{
@@ -210,8 +232,6 @@ slots_load_ended(int i, bool ok, const char *why)
 						(unsigned long long) (atomic_load(&status->load_us) / 1000),
 						io < lengthof(io_names) ? io_names[io] : "", note[0] ? " (" : "", note, note[0] ? ")" : "")));
 	}
-	else
-		ereport(LOG, (errmsg("qwen_pg: model \"%s\" could not be loaded: %s", slot->name, slot->error)));
 }
 
 /* Move slots on as far as they can. */
@@ -230,30 +250,21 @@ slots_advance(pid_t engine_pid)
 		switch (slot->state)
 		{
 			case SLOT_OPENING:
-				if (atomic_load(&status->wanted_generation) != slot->generation)
-				{
-					atomic_store(&status->wanted_generation, slot->generation);
-					signal_engine = true;
-				}
+				atomic_store(&status->wanted_generation, slot->generation);
 				if (serving == slot->generation)
 					slot->state = SLOT_SERVING;
 				else if (atomic_load(&status->error_generation) == slot->generation)
-				{
-					slot->state = SLOT_FAILED;
-					slot->error_code = STATUS_UNAVAILABLE;
-					strlcpy(slot->error, status->serve_error, sizeof slot->error);
-				}
+					fail_slot(i, STATUS_UNAVAILABLE, status->serve_error);
 				else
-					pending = true;
+					signal_engine = pending = true;
 				break;
 			case SLOT_UNLOADING:
-				if (atomic_load(&status->wanted_generation) != 0)
+				/* an engine that is just opening the image must not lose it meanwhile */
+				if (engine_pid <= 0 || atomic_load(&status->wanted_generation) != slot->generation ||
+					serving == slot->generation || atomic_load(&status->error_generation) == slot->generation)
 					atomic_store(&status->wanted_generation, 0);
-				if (serving != 0 && engine_pid > 0)
-				{
-					signal_engine = true;
-					pending = true;
-				}
+				if (engine_pid > 0 && (serving != 0 || atomic_load(&status->wanted_generation) != 0))
+					signal_engine = pending = true;
 				else
 				{
 					empty_slot(i);
@@ -268,7 +279,8 @@ slots_advance(pid_t engine_pid)
 		}
 	}
 	LWLockRelease(qwen_shared->lock);
-	if (signal_engine && engine_pid > 0)
+	/* again and again as long as something is pending: an engine that does not listen yet would die of the signal */
+	if (signal_engine && engine_pid > 0 && atomic_load(&qwen_page->ready))
 		kill(engine_pid, SIGUSR1);
 	if (emptied && some_unplaced)
 		slots_reconcile();

@@ -30,6 +30,7 @@
 #define FIRST_BACKOFF_MS 100
 #define LAST_BACKOFF_MS 30000
 #define HEALTHY_AFTER_MS 10000 /* an engine that ran this long starts again at once */
+#define PATIENCE_MS 1000       /* calls wait for the next start when it is not further away than this */
 
 /* A child: the engine or a loader. */
 typedef struct Child
@@ -45,6 +46,7 @@ static int loader_slot;
 static int listener = -1;
 static int backoff_ms;
 static uint64 next_start_us, started_us;
+static bool killed_as_silent; /* the watchdog ended it */
 
 void
 supervisor_register(void)
@@ -97,44 +99,47 @@ publish(EngineState state, const char *why)
 	LWLockRelease(qwen_shared->lock);
 }
 
-/* The time until the next start, doubling as long as the engine does not last. */
+/* The time until the next start, doubling as long as the engine does not last. listened: it got as far as that. */
 static void
-plan_restart(const char *why)
+plan_restart(const char *why, bool listened)
 {
-	bool healthy = clock_now_us() - started_us > (uint64) HEALTHY_AFTER_MS * 1000;
-
-	if (healthy)
+	if (clock_now_us() - started_us > (uint64) HEALTHY_AFTER_MS * 1000)
 		backoff_ms = 0;
 	LWLockAcquire(qwen_shared->lock, LW_EXCLUSIVE);
-	qwen_shared->n_short_lives = healthy ? 0 : qwen_shared->n_short_lives + 1;
+	qwen_shared->give_up = !listened || backoff_ms > PATIENCE_MS;
 	LWLockRelease(qwen_shared->lock);
 	next_start_us = clock_now_us() + (uint64) backoff_ms * 1000;
 	publish(backoff_ms > 0 ? ENGINE_BACKING_OFF : ENGINE_STOPPED, why);
 	backoff_ms = backoff_ms == 0 ? FIRST_BACKOFF_MS : Min(backoff_ms * 2, LAST_BACKOFF_MS);
 }
 
+/* Start the engine, or plan to try again. */
 static void
 start_engine(void)
 {
 	started_us = clock_now_us();
 	atomic_store(&qwen_page->heartbeat_us, started_us);
 	atomic_store(&qwen_page->step_running, 0);
+	atomic_store(&qwen_page->ready, 0);
+	killed_as_silent = false;
 	engine.pid = launch_engine(listener, engine.death_pipe, &engine.pidfd);
 	if (engine.pid < 0)
 	{
 		engine.pid = 0;
 		ereport(LOG, (errmsg("qwen_pg: could not start the engine: %m")));
-		plan_restart("the engine could not be started");
+		plan_restart("the engine could not be started", false);
 		return;
 	}
 	ereport(LOG, (errmsg("qwen_pg: engine started, pid %d", (int) engine.pid)));
 	publish(ENGINE_RUNNING, NULL);
 }
 
-/* "was terminated by signal 9" */
+/* "was terminated by signal 9 (Killed)" */
 static char *
 describe_end(int status)
 {
+	if (WIFSIGNALED(status) && WTERMSIG(status) == SIGKILL)
+		return pstrdup("was terminated by signal 9 (Killed), by hand or because memory ran out");
 	if (WIFSIGNALED(status))
 		return psprintf("was terminated by signal %d (%s)", WTERMSIG(status), strsignal(WTERMSIG(status)));
 	if (WEXITSTATUS(status) == 127)
@@ -157,6 +162,7 @@ reap(Child *child, int *status)
 	return true;
 }
 
+/* Take note of the engine's end; start it when it is time. */
 static void
 look_after_engine(void)
 {
@@ -164,14 +170,17 @@ look_after_engine(void)
 
 	if (reap(&engine, &status))
 	{
-		char *why = psprintf("the engine %s", describe_end(status));
+		bool listened = atomic_load(&qwen_page->ready) != 0;
+		char *why = killed_as_silent ? psprintf("the engine showed no sign of life for %d ms", qwen_watchdog_timeout)
+									 : psprintf("the engine %s", describe_end(status));
 
 		ereport(LOG, (errmsg("qwen_pg: %s", why)));
+		atomic_store(&qwen_page->ready, 0);
 		slots_engine_ended();
 		LWLockAcquire(qwen_shared->lock, LW_EXCLUSIVE);
 		qwen_shared->n_restarts++;
 		LWLockRelease(qwen_shared->lock);
-		plan_restart(why);
+		plan_restart(why, listened);
 	}
 	if (engine.pid == 0 && clock_now_us() >= next_start_us)
 		start_engine();
@@ -188,10 +197,12 @@ watch_engine(void)
 		return;
 	ereport(LOG, (errmsg("qwen_pg: the engine has shown no sign of life for %llu ms and is restarted",
 						 (unsigned long long) (silent_us / 1000))));
+	killed_as_silent = true;
 	kill(engine.pid, SIGKILL);
 	atomic_store(&qwen_page->heartbeat_us, clock_now_us());
 }
 
+/* Take note of a loader's end; start the next one when there is work. One at a time, for its memory and its disk. */
 static void
 look_after_loader(void)
 {
@@ -275,11 +286,12 @@ qwen_supervisor_main(Datum argument)
 	BackgroundWorkerUnblockSignals();
 	before_shmem_exit(leave, 0);
 	make_listener();
+	slots_recover();
+	slots_reconcile();
+	/* from here on calls find a socket and the slots' state */
 	LWLockAcquire(qwen_shared->lock, LW_EXCLUSIVE);
 	qwen_shared->supervisor_latch = MyLatch;
 	LWLockRelease(qwen_shared->lock);
-	slots_recover();
-	slots_reconcile();
 	MemoryContextSwitchTo(round);
 	while (!ShutdownRequestPending)
 	{

@@ -41,7 +41,10 @@ def test_call_right_after_a_kill_is_answered(server):
 
 def test_idle_session_outlives_the_engine(server):
     session = Background(server, CAPITAL).join()
-    os.kill(server.engine_pid(), signal.SIGKILL)
+    engine = server.engine_pid()
+    os.kill(engine, signal.SIGKILL)
+    # until its sockets are closed it looks alive, and what is sent to it is lost with it
+    wait_until(lambda: is_gone(engine), 2, "the engine's end")
     assert "Paris" in session.again(CAPITAL)[0][0]
 
 
