@@ -9,7 +9,7 @@
  *   Q4_1  per 32 inputs:  f16 d[32]; f16 m[32]; nibbles as Q4_0                                          640
  *   Q8_0  per 32 inputs:  f16 d[32]; 8 steps of bytes q + 128                                           1088
  *   Q4_K  per 256 inputs: f16 d[32]; f16 dmin[32]; 8 x { u8 scale[32]; u8 min[32]; nibbles as Q4_0 }    4736
- *   Q6_K  per 256 inputs: f16 d[32]; 8 x { s8 scale[2][32]; 512 bytes of low nibbles; 256 of high bits } 6720
+ *   Q6_K  per 256 inputs: f16 d[32]; 8 x { s8 scale[2][32]; 256 bytes of high bits; 512 of low nibbles } 6720
  *   F32, F16, BF16: [n_cols][32] elements
  */
 #ifndef QWEN_KERNEL_FORMATS_H

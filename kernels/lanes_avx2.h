@@ -1,8 +1,9 @@
 /*
- * lanes_avx2.h - sixteen lanes in two ymm registers; see ops.h for what each primitive means.
+ * lanes_avx2.h - sixteen lanes in two ymm registers; see lanes_portable.h for what each primitive means.
  *
  * There is no dot product of bytes here: maddubs adds pairs in 16 bits, which is exact for weights up to 128 (128 * 127
- * * 2 < 2^15). So the biased bytes of Q8_0 (0 … 255) are made signed again and the sign is moved to the activations.
+ * * 2 < 2^15). Chains of smaller weights stay in 16 bits as long as they fit. The biased bytes of Q8_0 (0 … 255) are
+ * made signed again and the sign is moved to the activations.
  */
 #ifndef QWEN_LANES_H
 #define QWEN_LANES_H
@@ -11,6 +12,7 @@
 
 #define LANES_NAME "avx2"
 #define LANES_TABLE kernels_avx2
+#define LANE_GROUPS 1 /* 16 registers */
 
 typedef struct F32x16
 {
@@ -266,12 +268,35 @@ i_store_s8(uint8_t *p, I32x16 v)
 	memcpy(p, four, 16);
 }
 
-LANE I32x16
-i_pair_dot(const int16_t *pair, int16_t first, int16_t second)
+LANE __m256i
+broadcast_pair(const int16_t *pair)
 {
-	__m256i value = _mm256_set1_epi32(pair[0] * first + pair[1] * second);
+	int32_t both;
+
+	memcpy(&both, pair, 4);
+	return _mm256_set1_epi32(both);
+}
+LANE I32x16
+i_pair_sum(const int16_t *pair)
+{
+	__m256i both = broadcast_pair(pair);
+	__m256i sum = _mm256_srai_epi32(_mm256_add_epi32(both, _mm256_slli_epi32(both, 16)), 16);
+
+	return i_pair(sum, sum);
+}
+LANE I32x16
+i_pair_half(const int16_t *pair, uint32_t half)
+{
+	__m256i both = broadcast_pair(pair);
+	__m256i value = _mm256_srai_epi32(half == 0 ? _mm256_slli_epi32(both, 16) : both, 16);
 
 	return i_pair(value, value);
+}
+LANE I32x16
+i_negative_shifted(I32x16 a, int bits)
+{
+	return i_pair(_mm256_sub_epi32(_mm256_setzero_si256(), _mm256_slli_epi32(a.a, bits)),
+				  _mm256_sub_epi32(_mm256_setzero_si256(), _mm256_slli_epi32(a.b, bits)));
 }
 
 LANE U8x64
@@ -324,16 +349,36 @@ b_broadcast4(const uint8_t *p)
 	return i_pair(all, all);
 }
 
-LANE __m256i
-dot256(__m256i acc, __m256i weights, __m256i x)
-{
-	return _mm256_add_epi32(acc, _mm256_madd_epi16(_mm256_maddubs_epi16(weights, x), _mm256_set1_epi16(1)));
-}
+/* Sums of 16 bits; the start comes in at the end. */
+typedef U8x64 Dots;
 
-LANE I32x16
-i_dot(I32x16 acc, U8x64 weights, U8x64 x)
+LANE Dots
+d_begin(I32x16 start)
 {
-	return i_pair(dot256(acc.a, weights.a, x.a), dot256(acc.b, weights.b, x.b));
+	(void) start;
+	return i_zero();
+}
+/* One step; the empty asm keeps gcc from turning the chain into a tree, whose leaves would not fit the registers. */
+LANE __m256i
+chain256(__m256i dots, __m256i weights, __m256i x)
+{
+	__m256i sum = _mm256_add_epi16(dots, _mm256_maddubs_epi16(weights, x));
+
+	__asm__("" : "+x"(sum));
+	return sum;
+}
+LANE Dots
+d_add(Dots dots, U8x64 weights, U8x64 x)
+{
+	return i_pair(chain256(dots.a, weights.a, x.a), chain256(dots.b, weights.b, x.b));
+}
+LANE I32x16
+d_total(Dots dots, I32x16 start)
+{
+	const __m256i ones = _mm256_set1_epi16(1);
+
+	return i_pair(_mm256_add_epi32(start.a, _mm256_madd_epi16(dots.a, ones)),
+				  _mm256_add_epi32(start.b, _mm256_madd_epi16(dots.b, ones)));
 }
 
 /* weights hold w + 128: |w| times x with w's sign. */
@@ -342,7 +387,11 @@ dot_biased256(__m256i acc, __m256i weights, __m256i x)
 {
 	__m256i w = _mm256_xor_si256(weights, _mm256_set1_epi8((char) 0x80));
 
-	return dot256(acc, _mm256_abs_epi8(w), _mm256_sign_epi8(x, w));
+	__m256i products = _mm256_maddubs_epi16(_mm256_abs_epi8(w), _mm256_sign_epi8(x, w));
+
+	acc = _mm256_add_epi32(acc, _mm256_madd_epi16(products, _mm256_set1_epi16(1)));
+	__asm__("" : "+x"(acc)); /* as in chain256 */
+	return acc;
 }
 
 LANE I32x16

@@ -1,5 +1,5 @@
 /*
- * lanes_avx512.h - sixteen lanes in one zmm register; see ops.h for what each primitive means.
+ * lanes_avx512.h - sixteen lanes in one zmm register; see lanes_portable.h for what each primitive means.
  */
 #ifndef QWEN_LANES_H
 #define QWEN_LANES_H
@@ -8,6 +8,7 @@
 
 #define LANES_NAME "avx512"
 #define LANES_TABLE kernels_avx512
+#define LANE_GROUPS 2 /* 32 registers */
 
 typedef __m512 F32x16;
 typedef __m512i I32x16;
@@ -160,7 +161,11 @@ f_sum(F32x16 a)
 LANE float
 f_largest(F32x16 a)
 {
-	return _mm512_reduce_max_ps(a);
+	__m256 x = _mm256_max_ps(_mm512_castps512_ps256(a), _mm512_extractf32x8_ps(a, 1));
+	__m128 y = _mm_max_ps(_mm256_castps256_ps128(x), _mm256_extractf128_ps(x, 1));
+
+	y = _mm_max_ps(y, _mm_movehl_ps(y, y));
+	return _mm_cvtss_f32(_mm_max_ss(y, _mm_movehdup_ps(y)));
 }
 
 LANE I32x16
@@ -184,15 +189,33 @@ i_store_s8(uint8_t *p, I32x16 a)
 	_mm_storeu_si128((__m128i *) p, _mm512_cvtepi32_epi8(a));
 }
 
+/* Shifts and adds, not multiplications: those would take turns with the dot products. */
 LANE I32x16
-i_pair_dot(const int16_t *pair, int16_t first, int16_t second)
+broadcast_pair(const int16_t *pair)
 {
 	int32_t both;
 
 	memcpy(&both, pair, 4);
-	return _mm512_dpwssd_epi32(
-		_mm512_setzero_si512(), _mm512_set1_epi32(both),
-		_mm512_set1_epi32((int32_t) ((uint32_t) (uint16_t) first | (uint32_t) (uint16_t) second << 16)));
+	return _mm512_set1_epi32(both);
+}
+LANE I32x16
+i_pair_sum(const int16_t *pair)
+{
+	I32x16 both = broadcast_pair(pair);
+
+	return _mm512_srai_epi32(_mm512_add_epi32(both, _mm512_slli_epi32(both, 16)), 16);
+}
+LANE I32x16
+i_pair_half(const int16_t *pair, uint32_t half)
+{
+	I32x16 both = broadcast_pair(pair);
+
+	return _mm512_srai_epi32(half == 0 ? _mm512_slli_epi32(both, 16) : both, 16);
+}
+LANE I32x16
+i_negative_shifted(I32x16 a, int bits)
+{
+	return _mm512_sub_epi32(_mm512_setzero_si512(), _mm512_slli_epi32(a, (unsigned) bits));
 }
 
 LANE U8x64
@@ -234,10 +257,23 @@ b_broadcast4(const uint8_t *p)
 	return _mm512_set1_epi32(four);
 }
 
-LANE I32x16
-i_dot(I32x16 acc, U8x64 weights, U8x64 x)
+typedef I32x16 Dots;
+
+LANE Dots
+d_begin(I32x16 start)
 {
-	return _mm512_dpbusd_epi32(acc, weights, x);
+	return start;
+}
+LANE Dots
+d_add(Dots dots, U8x64 weights, U8x64 x)
+{
+	return _mm512_dpbusd_epi32(dots, weights, x);
+}
+LANE I32x16
+d_total(Dots dots, I32x16 start)
+{
+	(void) start;
+	return dots;
 }
 LANE I32x16
 i_dot_biased(I32x16 acc, U8x64 weights, U8x64 x)
@@ -247,7 +283,7 @@ i_dot_biased(I32x16 acc, U8x64 weights, U8x64 x)
 LANE I32x16
 i_start_biased(const int16_t *pair)
 {
-	return i_pair_dot(pair, -128, -128);
+	return i_negative_shifted(i_pair_sum(pair), 7);
 }
 
 #endif

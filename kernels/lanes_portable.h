@@ -1,5 +1,8 @@
 /*
  * lanes_portable.h - sixteen lanes as plain C loops: the definition that the other versions are held against.
+ *
+ * What a primitive means is written here. f_: floats, i_: 32-bit integers, b_: 64 bytes (lane i has bytes 4 i … 4 i +
+ * 3), d_: chains of dot products.
  */
 #ifndef QWEN_LANES_H
 #define QWEN_LANES_H
@@ -25,6 +28,7 @@ typedef struct U8x64
 } U8x64;
 
 #define LANE static inline
+#define LANE_GROUPS 2
 #define LANES(i) for (unsigned i = 0; i < 16; i++)
 
 /* A function of lanes with one expression for lane i. */
@@ -164,13 +168,32 @@ i_store_s8(uint8_t *p, I32x16 a)
 	LANES(i) p[i] = (uint8_t) (uint32_t) a.v[i];
 }
 
+/* Both halves of a pair of sums added up, in every lane. */
 LANE I32x16
-i_pair_dot(const int16_t *pair, int16_t first, int16_t second)
+i_pair_sum(const int16_t *pair)
 {
 	I32x16 out;
 
-	LANES(i) out.v[i] = pair[0] * first + pair[1] * second;
+	LANES(i) out.v[i] = pair[0] + pair[1];
 	return out;
+}
+
+/* One half of a pair of sums, in every lane. */
+LANE I32x16
+i_pair_half(const int16_t *pair, uint32_t half)
+{
+	I32x16 out;
+
+	LANES(i) out.v[i] = pair[half];
+	return out;
+}
+
+/* -(a * 2^bits) */
+LANE I32x16
+i_negative_shifted(I32x16 a, int bits)
+{
+	LANES(i) a.v[i] = -(a.v[i] * (1 << bits));
+	return a;
 }
 
 #define B_OP(name, arguments, expression)                                                                              \
@@ -191,6 +214,7 @@ B_OP(b_broadcast4, (const uint8_t *p), p[i % 4])
 /* Bit pair number pair (0 … 3) of each byte, moved to bits 4 and 5. */
 B_OP(b_pair_to_4, (U8x64 a, int pair), (a.v[i] >> (2 * pair) & 3) << 4)
 
+/* Sums of four products of unsigned weights and signed activations in each lane, onto acc. */
 LANE I32x16
 i_dot(I32x16 acc, U8x64 weights, U8x64 x)
 {
@@ -199,6 +223,33 @@ i_dot(I32x16 acc, U8x64 weights, U8x64 x)
 	return acc;
 }
 
+/*
+ * A chain of dot products that begins with start and ends with its total; the same start is to be given to both ends,
+ * so that a version may add it where it likes. A chain holds at most 8 steps of weights up to 15, 4 up to 31, 2 up to
+ * 64.
+ */
+typedef I32x16 Dots;
+
+LANE Dots
+d_begin(I32x16 start)
+{
+	return start;
+}
+
+LANE Dots
+d_add(Dots dots, U8x64 weights, U8x64 x)
+{
+	return i_dot(dots, weights, x);
+}
+
+LANE I32x16
+d_total(Dots dots, I32x16 start)
+{
+	(void) start;
+	return dots;
+}
+
+/* For weights that hold w + 128: i_start_biased, then i_dot_biased for all steps. */
 LANE I32x16
 i_dot_biased(I32x16 acc, U8x64 weights, U8x64 x)
 {
@@ -208,7 +259,7 @@ i_dot_biased(I32x16 acc, U8x64 weights, U8x64 x)
 LANE I32x16
 i_start_biased(const int16_t *pair)
 {
-	return i_pair_dot(pair, -128, -128);
+	return i_negative_shifted(i_pair_sum(pair), 7);
 }
 
 #endif

@@ -9,7 +9,13 @@
  */
 
 #define EACH_TOKEN _Pragma("GCC unroll 8") for (uint32_t t = 0; t < n_tokens; t++)
-#define EACH_GROUP _Pragma("GCC unroll 2") for (int g = 0; g < 2; g++)
+
+/*
+ * The two groups of 16 rows of a tile go together where accumulators for both fit the registers (LANE_GROUPS 2), one
+ * after the other where they do not (1).
+ */
+#define EACH_PASS for (uint32_t first = 0; first < 2; first += LANE_GROUPS)
+#define EACH_GROUP _Pragma("GCC unroll 2") for (uint32_t g = 0; g < LANE_GROUPS; g++)
 
 static void
 op_quantize_panel(const float *x, size_t x_stride, uint32_t n_tokens, uint32_t n_cols, uint8_t *panel)
@@ -33,6 +39,17 @@ op_quantize_panel(const float *x, size_t x_stride, uint32_t n_tokens, uint32_t n
 			memcpy(block + 36 * n_tokens + 4 * t, sums, 4);
 		}
 	}
+}
+
+/*
+ * The same pointer, unknown to the compiler: what was loaded through it before is loaded again (from the first-level
+ * cache) instead of being kept in registers that are not there.
+ */
+LANE const uint8_t *
+load_again(const uint8_t *pointer)
+{
+	__asm__("" : "+r"(pointer));
+	return pointer;
 }
 
 /* The panel's members for one block: quants of token t, its scale, its two sums. */
@@ -71,113 +88,150 @@ prefetch_share(Prefetch *prefetch)
 		__builtin_prefetch(prefetch->at, 0, 2);
 }
 
-/* 32 inputs whose weights are nibbles: products of both groups of rows with all tokens, onto sums. */
-LANE void
-dot_nibbles(const uint8_t *weights, const uint8_t *block, const uint32_t n_tokens, I32x16 sums[2][PANEL_TOKENS])
+/* What a type's weights lack of their offset: integer sums start with minus offset times the sum of activations. */
+typedef enum Offset
 {
-#pragma GCC unroll 4
-	for (int step = 0; step < 4; step++)
-	{
-		U8x64 w0 = b_load(weights + step * 128), w1 = b_load(weights + step * 128 + 64);
-		U8x64 low0 = b_low(w0), low1 = b_low(w1), high0 = b_high(w0), high1 = b_high(w1);
+	OFFSET_NONE,
+	OFFSET_8,
+	OFFSET_16,
+} Offset;
 
+LANE I32x16
+offset_start(const uint8_t *block, const uint32_t n_tokens, uint32_t t, const Offset offset)
+{
+	if (offset == OFFSET_NONE)
+		return i_zero();
+	return i_negative_shifted(i_pair_sum(panel_sums(block, n_tokens, t)), offset == OFFSET_8 ? 3 : 4);
+}
+
+/* 32 inputs whose weights are nibbles, of the groups that start at weights: sums = start + products with all tokens. */
+LANE void
+dot_nibbles(const uint8_t *weights, const uint8_t *block, const uint32_t n_tokens, const Offset offset,
+			I32x16 sums[LANE_GROUPS][PANEL_TOKENS])
+{
+	Dots dots[LANE_GROUPS][PANEL_TOKENS];
+
+	EACH_TOKEN
+	{
+		I32x16 start = offset_start(block, n_tokens, t, offset);
+
+		EACH_GROUP dots[g][t] = d_begin(start);
+	}
+#pragma GCC unroll 4
+	for (uint32_t step = 0; step < 4; step++)
+	{
+		U8x64 low[LANE_GROUPS], high[LANE_GROUPS];
+
+		EACH_GROUP
+		{
+			U8x64 w = b_load(weights + step * 128 + g * 64);
+
+			low[g] = b_low(w);
+			high[g] = b_high(w);
+		}
 		EACH_TOKEN
 		{
 			U8x64 x = b_broadcast4(panel_quants(block, t) + 4 * step);
 
-			sums[0][t] = i_dot(sums[0][t], low0, x);
-			sums[1][t] = i_dot(sums[1][t], low1, x);
+			EACH_GROUP dots[g][t] = d_add(dots[g][t], low[g], x);
 		}
 		EACH_TOKEN
 		{
 			U8x64 x = b_broadcast4(panel_quants(block, t) + 16 + 4 * step);
 
-			sums[0][t] = i_dot(sums[0][t], high0, x);
-			sums[1][t] = i_dot(sums[1][t], high1, x);
+			EACH_GROUP dots[g][t] = d_add(dots[g][t], high[g], x);
 		}
 	}
-}
-
-/* acc += integer sums * weight scale * activation scale */
-LANE void
-add_scaled(const uint8_t *block, const uint32_t n_tokens, F32x16 scale0, F32x16 scale1, I32x16 sums[2][PANEL_TOKENS],
-		   F32x16 acc[2][PANEL_TOKENS])
-{
 	EACH_TOKEN
 	{
-		F32x16 s = panel_scale(block, n_tokens, t);
+		I32x16 start = offset_start(block, n_tokens, t, offset);
 
-		acc[0][t] = f_fma(f_from_i32(sums[0][t]), f_mul(scale0, s), acc[0][t]);
-		acc[1][t] = f_fma(f_from_i32(sums[1][t]), f_mul(scale1, s), acc[1][t]);
+		EACH_GROUP sums[g][t] = d_total(dots[g][t], start);
 	}
 }
 
-/* acc += sign * sum of the block's activations * min: the part of a weight that does not depend on its quant. */
+/* acc += integer sums * weight scale * activation scale, for one group of rows */
 LANE void
-add_minimums(const uint8_t *block, const uint32_t n_tokens, F32x16 min0, F32x16 min1, F32x16 acc[2][PANEL_TOKENS])
+add_scaled(const uint8_t *block, const uint32_t n_tokens, F32x16 scale, const I32x16 sums[PANEL_TOKENS],
+		   F32x16 acc[PANEL_TOKENS])
 {
 	EACH_TOKEN
-	{
-		F32x16 s = f_mul(f_from_i32(i_pair_dot(panel_sums(block, n_tokens, t), 1, 1)), panel_scale(block, n_tokens, t));
-
-		acc[0][t] = f_fma(min0, s, acc[0][t]);
-		acc[1][t] = f_fma(min1, s, acc[1][t]);
-	}
+	acc[t] = f_fma(f_from_i32(sums[t]), f_mul(scale, panel_scale(block, n_tokens, t)), acc[t]);
 }
 
-/* Integer sums begin with factor0 * sums[0] + factor1 * sums[1] of each token. */
+/*
+ * acc += (integer sums * weight scale + sum of the block's activations * min) * activation scale, for one group of
+ * rows: the sum carries the part of a weight that does not depend on its quant.
+ */
 LANE void
-start_sums(const uint8_t *block, const uint32_t n_tokens, int16_t factor0, int16_t factor1,
-		   I32x16 sums[2][PANEL_TOKENS])
+add_scaled_with_min(const uint8_t *block, const uint32_t n_tokens, F32x16 scale, F32x16 min,
+					const I32x16 sums[PANEL_TOKENS], F32x16 acc[PANEL_TOKENS])
 {
 	EACH_TOKEN
 	{
-		sums[0][t] = i_pair_dot(panel_sums(block, n_tokens, t), factor0, factor1);
-		sums[1][t] = sums[0][t];
+		F32x16 block_sum = f_from_i32(i_pair_sum(panel_sums(block, n_tokens, t)));
+		F32x16 value = f_fma(min, block_sum, f_mul(scale, f_from_i32(sums[t])));
+
+		acc[t] = f_fma(value, panel_scale(block, n_tokens, t), acc[t]);
 	}
 }
 
 LANE void
 block_q4_0(const uint8_t *tile, const uint8_t *block, const uint32_t n_tokens, F32x16 acc[2][PANEL_TOKENS])
 {
-	I32x16 sums[2][PANEL_TOKENS];
+	EACH_PASS
+	{
+		I32x16 sums[LANE_GROUPS][PANEL_TOKENS];
 
-	start_sums(block, n_tokens, -8, -8, sums);
-	dot_nibbles(tile + 64, block, n_tokens, sums);
-	add_scaled(block, n_tokens, f_load_f16(tile), f_load_f16(tile + 32), sums, acc);
+		block = LANE_GROUPS == 1 ? load_again(block) : block;
+		dot_nibbles(tile + 64 + 64 * first, block, n_tokens, OFFSET_8, sums);
+		EACH_GROUP add_scaled(block, n_tokens, f_load_f16(tile + 32 * (first + g)), sums[g], acc[first + g]);
+	}
 }
 
 LANE void
 block_q4_1(const uint8_t *tile, const uint8_t *block, const uint32_t n_tokens, F32x16 acc[2][PANEL_TOKENS])
 {
-	I32x16 sums[2][PANEL_TOKENS];
+	EACH_PASS
+	{
+		I32x16 sums[LANE_GROUPS][PANEL_TOKENS];
 
-	EACH_TOKEN sums[0][t] = sums[1][t] = i_zero();
-	dot_nibbles(tile + 128, block, n_tokens, sums);
-	add_scaled(block, n_tokens, f_load_f16(tile), f_load_f16(tile + 32), sums, acc);
-	add_minimums(block, n_tokens, f_load_f16(tile + 64), f_load_f16(tile + 96), acc);
+		block = LANE_GROUPS == 1 ? load_again(block) : block;
+		dot_nibbles(tile + 128 + 64 * first, block, n_tokens, OFFSET_NONE, sums);
+		EACH_GROUP add_scaled_with_min(block, n_tokens, f_load_f16(tile + 32 * (first + g)),
+									   f_load_f16(tile + 64 + 32 * (first + g)), sums[g], acc[first + g]);
+	}
 }
 
 LANE void
 block_q8_0(const uint8_t *tile, const uint8_t *block, const uint32_t n_tokens, F32x16 acc[2][PANEL_TOKENS])
 {
-	I32x16 sums[2][PANEL_TOKENS];
-
-	EACH_TOKEN sums[0][t] = sums[1][t] = i_start_biased(panel_sums(block, n_tokens, t));
-#pragma GCC unroll 8
-	for (int step = 0; step < 8; step++)
+	EACH_PASS
 	{
-		U8x64 w0 = b_load(tile + 64 + step * 128), w1 = b_load(tile + 128 + step * 128);
+		I32x16 sums[LANE_GROUPS][PANEL_TOKENS];
 
+		block = LANE_GROUPS == 1 ? load_again(block) : block;
 		EACH_TOKEN
 		{
-			U8x64 x = b_broadcast4(panel_quants(block, t) + 4 * step);
+			I32x16 start = i_start_biased(panel_sums(block, n_tokens, t));
 
-			sums[0][t] = i_dot_biased(sums[0][t], w0, x);
-			sums[1][t] = i_dot_biased(sums[1][t], w1, x);
+			EACH_GROUP sums[g][t] = start;
 		}
+#pragma GCC unroll 8
+		for (uint32_t step = 0; step < 8; step++)
+		{
+			U8x64 w[LANE_GROUPS];
+
+			EACH_GROUP w[g] = b_load(tile + 64 + step * 128 + (first + g) * 64);
+			EACH_TOKEN
+			{
+				U8x64 x = b_broadcast4(panel_quants(block, t) + 4 * step);
+
+				EACH_GROUP sums[g][t] = i_dot_biased(sums[g][t], w[g], x);
+			}
+		}
+		EACH_GROUP add_scaled(block, n_tokens, f_load_f16(tile + 32 * (first + g)), sums[g], acc[first + g]);
 	}
-	add_scaled(block, n_tokens, f_load_f16(tile), f_load_f16(tile + 32), sums, acc);
 }
 
 /* One sub-block of 32 inputs; d and dmin are those of the 256. */
@@ -185,14 +239,63 @@ LANE void
 block_q4_k(const uint8_t *sub, const uint8_t *block, const uint32_t n_tokens, const F32x16 d[2], const F32x16 dmin[2],
 		   F32x16 acc[2][PANEL_TOKENS])
 {
-	I32x16 sums[2][PANEL_TOKENS];
-	F32x16 zero = f_zero();
+	EACH_PASS
+	{
+		I32x16 sums[LANE_GROUPS][PANEL_TOKENS];
 
-	EACH_TOKEN sums[0][t] = sums[1][t] = i_zero();
-	dot_nibbles(sub + 64, block, n_tokens, sums);
-	add_scaled(block, n_tokens, f_mul(d[0], f_load_u8(sub)), f_mul(d[1], f_load_u8(sub + 16)), sums, acc);
-	add_minimums(block, n_tokens, f_sub(zero, f_mul(dmin[0], f_load_u8(sub + 32))),
-				 f_sub(zero, f_mul(dmin[1], f_load_u8(sub + 48))), acc);
+		block = LANE_GROUPS == 1 ? load_again(block) : block;
+		dot_nibbles(sub + 64 + 64 * first, block, n_tokens, OFFSET_NONE, sums);
+		EACH_GROUP
+		{
+			F32x16 scale = f_mul(d[first + g], f_load_u8(sub + 16 * (first + g)));
+			F32x16 min = f_sub(f_zero(), f_mul(dmin[first + g], f_load_u8(sub + 32 + 16 * (first + g))));
+
+			add_scaled_with_min(block, n_tokens, scale, min, sums[g], acc[first + g]);
+		}
+	}
+}
+
+/*
+ * One half (16 inputs, constant) of a Q6_K sub-block for the groups from first on: weights of six bits may be added
+ * twice before 16 bits are full.
+ */
+LANE void
+half_q6_k(const uint8_t *sub, const uint8_t *block, const uint32_t n_tokens, const uint32_t half, const uint32_t first,
+		  I32x16 sums[LANE_GROUPS][PANEL_TOKENS])
+{
+	EACH_TOKEN
+	{
+		I32x16 start = i_negative_shifted(i_pair_half(panel_sums(block, n_tokens, t), half), 5);
+
+		EACH_GROUP sums[g][t] = start;
+	}
+#pragma GCC unroll 2
+	for (uint32_t twice = 0; twice < 4; twice += 2)
+	{
+		Dots dots[LANE_GROUPS][PANEL_TOKENS];
+
+		EACH_TOKEN EACH_GROUP dots[g][t] = d_begin(sums[g][t]);
+#pragma GCC unroll 2
+		for (uint32_t step = twice; step < twice + 2; step++)
+		{
+			U8x64 w[LANE_GROUPS];
+
+			EACH_GROUP
+			{
+				U8x64 high = b_load(sub + 64 + ((step & 1) * 2 + first + g) * 64);
+				U8x64 low = b_load(sub + 64 + 256 + (step * 2 + first + g) * 64);
+
+				w[g] = b_or(half == 0 ? b_low(low) : b_high(low), b_pair_to_4(high, (int) (step / 2 + 2 * half)));
+			}
+			EACH_TOKEN
+			{
+				U8x64 x = b_broadcast4(panel_quants(block, t) + 16 * half + 4 * step);
+
+				EACH_GROUP dots[g][t] = d_add(dots[g][t], w[g], x);
+			}
+		}
+		EACH_TOKEN EACH_GROUP sums[g][t] = d_total(dots[g][t], sums[g][t]);
+	}
 }
 
 /* One sub-block of 32 inputs with a scale for each half. */
@@ -200,34 +303,20 @@ LANE void
 block_q6_k(const uint8_t *sub, const uint8_t *block, const uint32_t n_tokens, const F32x16 d[2],
 		   F32x16 acc[2][PANEL_TOKENS])
 {
+	EACH_PASS
 #pragma GCC unroll 2
-	for (int half = 0; half < 2; half++)
+	for (uint32_t half = 0; half < 2; half++)
 	{
-		I32x16 sums[2][PANEL_TOKENS];
+		I32x16 sums[LANE_GROUPS][PANEL_TOKENS];
 
-		start_sums(block, n_tokens, half == 0 ? -32 : 0, half == 0 ? 0 : -32, sums);
-#pragma GCC unroll 4
-		for (int step = 0; step < 4; step++)
+		if (n_tokens > 2)
 		{
-			U8x64 w[2];
-
-			EACH_GROUP
-			{
-				U8x64 low = b_load(sub + 64 + (step * 2 + g) * 64);
-				U8x64 high = b_load(sub + 64 + 512 + ((step & 1) * 2 + g) * 64);
-
-				w[g] = b_or(half == 0 ? b_low(low) : b_high(low), b_pair_to_4(high, step / 2 + 2 * half));
-			}
-			EACH_TOKEN
-			{
-				U8x64 x = b_broadcast4(panel_quants(block, t) + 16 * half + 4 * step);
-
-				sums[0][t] = i_dot(sums[0][t], w[0], x);
-				sums[1][t] = i_dot(sums[1][t], w[1], x);
-			}
+			sub = load_again(sub);
+			block = load_again(block);
 		}
-		add_scaled(block, n_tokens, f_mul(d[0], f_load_s8(sub + 32 * half)),
-				   f_mul(d[1], f_load_s8(sub + 32 * half + 16)), sums, acc);
+		half_q6_k(sub, block, n_tokens, half, first, sums);
+		EACH_GROUP add_scaled(block, n_tokens, f_mul(d[first + g], f_load_s8(sub + 32 * half + 16 * (first + g))),
+							  sums[g], acc[first + g]);
 	}
 }
 
@@ -247,9 +336,12 @@ matmul_rows(const TensorType type, const uint8_t *tile, const uint8_t *panel, co
 		prefetch_share(&prefetch);
 		if ((type == TENSOR_Q4_K || type == TENSOR_Q6_K) && b % 8 == 0)
 		{
-			EACH_GROUP d[g] = f_load_f16(tile + 32 * g);
-			if (type == TENSOR_Q4_K)
-				EACH_GROUP dmin[g] = f_load_f16(tile + 64 + 32 * g);
+			for (uint32_t g = 0; g < 2; g++)
+			{
+				d[g] = f_load_f16(tile + 32 * g);
+				if (type == TENSOR_Q4_K)
+					dmin[g] = f_load_f16(tile + 64 + 32 * g);
+			}
 			tile += type == TENSOR_Q4_K ? 128 : 64;
 		}
 		switch (type)

@@ -161,8 +161,8 @@ pack_q6_k_block(const uint8_t *source, uint32_t row, uint8_t *tile)
 			quants[i] = q6_k_quant(&block, sub * 32 + i);
 			low[i] = quants[i] & 15;
 		}
-		put_nibbles(at + 64, row, low);
-		put_high_bits(at + 64 + 512, row, quants);
+		put_high_bits(at + 64, row, quants);
+		put_nibbles(at + 64 + 256, row, low);
 	}
 }
 
@@ -255,11 +255,11 @@ expand_q6_k_block(const uint8_t *tile, uint32_t row, float *out)
 		const uint8_t *at = tile + 64 + sub * TILE_Q6_K_SUB_BYTES;
 		uint8_t low[32];
 
-		get_nibbles(at + 64, row, low);
+		get_nibbles(at + 64 + 256, row, low);
 		for (uint32_t i = 0; i < 32; i++)
 		{
 			uint32_t step = i / 4;
-			uint8_t high = at[64 + 512 + step_offset(step & 1, row, i % 4)] >> (step / 2 * 2) & 3;
+			uint8_t high = at[64 + step_offset(step & 1, row, i % 4)] >> (step / 2 * 2) & 3;
 
 			out[i] = d * (float) (int8_t) at[i < 16 ? row : 32 + row] * (float) ((low[i] | high << 4) - 32);
 		}
