@@ -159,8 +159,9 @@ check-unit: $(UNIT_TESTS)
 check-kernels: $(CHECK_KERNELS)
 	@./$(CHECK_KERNELS) 2>&1 | grep -vE 'RUN|  OK '; exit $${PIPESTATUS[0]}
 
-check-golden: $(ENCODE_STDIN)
+check-golden: $(ENCODE_STDIN) $(B)/installed
 	@$(PYTHON) tests/golden/tokenizer/check_tokenizer.py --encode $(ENCODE_STDIN) --cache $(CACHE_DIR)/npm
+	@$(CLUSTER) run $(PYTHON) tests/golden/greedy/check_greedy.py
 
 SQL_TESTS ?= $(sort $(wildcard tests/sql/*.sql))
 check-sql: $(B)/installed

@@ -1,0 +1,60 @@
+#!/bin/bash
+# make demo: a private server with the demo model, shown with real output and times. The server stays up for `make psql`.
+set -euo pipefail
+cd "$(dirname "$0")/../.."
+PYTHON=${PYTHON:-/usr/bin/python3}
+cluster() { "$PYTHON" tests/tools/cluster.py "$@"; }
+say() { printf '\n\033[1m-- %s\033[0m\n' "$*"; }
+sql() { cluster demo-psql -q -v ON_ERROR_STOP=1 "$@"; }
+
+say "a private PostgreSQL server with the demo model (SmolLM2-135M-Instruct in the Qwen2 architecture)"
+cluster demo-start
+sql <<'SQL'
+\pset pager off
+\pset columns 110
+\pset format wrapped
+\set ECHO queries
+\echo
+\echo '-- a chat answer'
+\timing on
+SELECT qwen_chat('What is the capital of France? Answer in one sentence.', temperature => 0);
+\echo '-- a conversation of messages'
+SELECT qwen_chat('[{"role": "system", "content": "You answer in one short sentence."},
+                   {"role": "user", "content": "My name is Ada and I live in Paris."},
+                   {"role": "assistant", "content": "Nice to meet you, Ada!"},
+                   {"role": "user", "content": "What is my name?"}]'::json, temperature => 0, max_tokens => 40);
+\echo '-- a streamed answer: pieces arrive as they are sampled (\\set FETCH_COUNT 1 makes psql show them at once)'
+\set FETCH_COUNT 1
+SELECT row_number() OVER () AS n, piece
+  FROM (SELECT qwen_chat_stream('Name three fruits.', temperature => 0, max_tokens => 16) AS piece) s;
+\set FETCH_COUNT 0
+\echo '-- summaries over the rows of a table'
+CREATE TABLE news (id int PRIMARY KEY, body text);
+INSERT INTO news VALUES
+ (1, 'The city council met on Tuesday evening and decided, after four hours of debate, to close the old bridge for repairs until spring. Drivers will have to take the northern route, which adds about ten minutes to the way to the station.'),
+ (2, 'The bakery on Main Street has won the prize for the best bread of the county for the third time. Its owner says that the secret is a sourdough that her grandmother started in 1931. People queue from six in the morning.'),
+ (3, 'A storm has closed the harbour since Saturday. All ferries are cancelled until Monday, and about two hundred travellers have found beds in schools and in the town hall. The wind is expected to drop during the night.');
+SELECT id, qwen_summarize(body, max_words => 20) AS summary FROM news ORDER BY id;
+\echo '-- a trigger that summarises what is inserted'
+CREATE TABLE articles (id int GENERATED ALWAYS AS IDENTITY PRIMARY KEY, body text, summary text);
+CREATE TRIGGER summarise BEFORE INSERT OR UPDATE OF body ON articles FOR EACH ROW
+  EXECUTE FUNCTION qwen_summarize_trigger('body', 'summary', '20');
+INSERT INTO articles (body) VALUES ('The library will open on Sundays from next month. Readers had asked for it for years, and twelve volunteers made it possible.');
+SELECT summary FROM articles;
+\echo '-- a ranking by similarity of embeddings'
+SELECT id, round(qwen_similarity(body, 'travellers could not take the ship because of the weather')::numeric, 3) AS similarity, left(body, 50) AS body
+  FROM news ORDER BY similarity DESC;
+\echo '-- the models and the engine'
+SELECT name, architecture, quantization, context_length, shared_memory_bytes, state, round(load_ms) AS load_ms, load_method FROM qwen_models;
+SELECT state, pid, isa, threads, steps, prompt_tokens, generated_tokens, round(tokens_per_second) AS tokens_per_s FROM qwen_stat_engine;
+SQL
+engine=$(sql -At -c 'SELECT pid FROM qwen_stat_engine')
+say "kill -9 of the engine (pid $engine): the server stays, the weights stay in memory"
+kill -9 "$engine" 2>/dev/null || sudo kill -9 "$engine"
+sql <<'SQL'
+\timing on
+\set ECHO queries
+SELECT qwen_chat('What is the capital of France? Answer in one sentence.', temperature => 0);
+SELECT e.state, e.pid, e.restarts, e.last_error, round(m.load_ms) AS load_ms_of_the_first_time FROM qwen_stat_engine e, qwen_models m;
+SQL
+say "the server stays up: make psql is a shell in it, make demo-stop ends it"
