@@ -13,6 +13,7 @@
 #define LANES_NAME "avx2"
 #define LANES_TABLE kernels_avx2
 #define LANE_GROUPS 1 /* 16 registers */
+#define LANE_SUMS 4   /* running sums of sixteen lanes that fit the registers beside what they are made of */
 
 typedef struct F32x16
 {

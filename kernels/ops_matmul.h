@@ -384,37 +384,53 @@ float_weights(const TensorType type, const uint8_t *at)
 	return type == TENSOR_F16 ? f_load_f16(at) : f_load_bf16(at);
 }
 
-/* Float weights and activations: one fused multiply-add an input, in order. */
+/*
+ * Float weights and activations: one fused multiply-add an input, in order. n_groups (constant): groups of rows from
+ * first_group on, whose weights begin at tile.
+ */
 LANE void
-matmul_float_rows(const TensorType type, const uint8_t *tile, const float *x, size_t x_stride, const uint32_t n_tokens,
-				  uint32_t n_cols, float *y, size_t y_stride)
+matmul_float_groups(const TensorType type, const uint8_t *tile, const float *x, size_t x_stride,
+					const uint32_t n_tokens, const uint32_t n_groups, uint32_t n_cols, float *y, size_t y_stride)
 {
 	const size_t element_bytes = type == TENSOR_F32 ? 4 : 2;
 	F32x16 acc[2][PANEL_TOKENS];
 
-	EACH_TOKEN acc[0][t] = acc[1][t] = f_zero();
+	EACH_TOKEN for (uint32_t g = 0; g < n_groups; g++) acc[g][t] = f_zero();
 	for (uint32_t c = 0; c < n_cols; c++, tile += TILE_ROWS * element_bytes)
 	{
-		F32x16 w0 = float_weights(type, tile), w1 = float_weights(type, tile + 16 * element_bytes);
+		F32x16 w[2];
 
+		for (uint32_t g = 0; g < n_groups; g++)
+			w[g] = float_weights(type, tile + g * 16 * element_bytes);
 		EACH_TOKEN
 		{
 			F32x16 value = f_set(x[t * x_stride + c]);
 
-			acc[0][t] = f_fma(w0, value, acc[0][t]);
-			acc[1][t] = f_fma(w1, value, acc[1][t]);
+			for (uint32_t g = 0; g < n_groups; g++)
+				acc[g][t] = f_fma(w[g], value, acc[g][t]);
 		}
 	}
-	EACH_TOKEN
-	{
-		f_store(y + t * y_stride, acc[0][t]);
-		f_store(y + t * y_stride + 16, acc[1][t]);
-	}
+	EACH_TOKEN for (uint32_t g = 0; g < n_groups; g++) f_store(y + t * y_stride + g * 16, acc[g][t]);
 }
 
-/* A copy of a kernel for each number of tokens. */
-#define FOR_TOKENS(n_tokens, call)                                                                                     \
-	switch (n_tokens)                                                                                                  \
+/* Few tokens: both groups in one pass, as the bytes stand in memory. */
+LANE void
+matmul_float_rows(const TensorType type, const uint8_t *tile, const float *x, size_t x_stride, const uint32_t n_tokens,
+				  uint32_t n_cols, float *y, size_t y_stride)
+{
+	if (LANE_GROUPS == 2 || n_tokens <= 2)
+	{
+		matmul_float_groups(type, tile, x, x_stride, n_tokens, 2, n_cols, y, y_stride);
+		return;
+	}
+	for (uint32_t g = 0; g < 2; g++)
+		matmul_float_groups(type, tile + g * 16 * (type == TENSOR_F32 ? 4 : 2), x, x_stride, n_tokens, 1, n_cols,
+							y + g * 16, y_stride);
+}
+
+/* A copy of a kernel for each count (1 … 6) of tokens or rows. */
+#define FOR_COUNT(count, call)                                                                                         \
+	switch (count)                                                                                                     \
 	{                                                                                                                  \
 		case 1:                                                                                                        \
 			call(1);                                                                                                   \
@@ -440,7 +456,7 @@ matmul_float_rows(const TensorType type, const uint8_t *tile, const float *x, si
 	static void name(const uint8_t *tile, const uint8_t *panel, uint32_t n_tokens, uint32_t n_cols, float *y,          \
 					 size_t y_stride, Prefetch prefetch)                                                               \
 	{                                                                                                                  \
-		FOR_TOKENS(n_tokens, name##_CALL)                                                                              \
+		FOR_COUNT(n_tokens, name##_CALL)                                                                               \
 	}
 
 #define matmul_q4_0_CALL(T) matmul_rows(TENSOR_Q4_0, tile, panel, T, n_cols, y, y_stride, prefetch)
@@ -491,14 +507,14 @@ op_matmul_float(TensorType type, const uint8_t *tile, const float *x, size_t x_s
 {
 	if (type == TENSOR_F32)
 	{
-		FOR_TOKENS(n_tokens, FLOAT_CALL_F32)
+		FOR_COUNT(n_tokens, FLOAT_CALL_F32)
 	}
 	else if (type == TENSOR_F16)
 	{
-		FOR_TOKENS(n_tokens, FLOAT_CALL_F16)
+		FOR_COUNT(n_tokens, FLOAT_CALL_F16)
 	}
 	else
 	{
-		FOR_TOKENS(n_tokens, FLOAT_CALL_BF16)
+		FOR_COUNT(n_tokens, FLOAT_CALL_BF16)
 	}
 }

@@ -91,17 +91,22 @@ op_kv_store_k(KvType type, void *slice, uint32_t position, const float *k, uint3
 
 	for (uint32_t d = 0; d < head_dim; d += 16)
 	{
+		F32x16 value = cache_value(f_load(k + d), type);
+		size_t at = start + (size_t) d * 16;
+		uint16_t halves[16];
 		float values[16];
 
-		f_store(values, cache_value(f_load(k + d), type));
-		for (uint32_t i = 0; i < 16; i++)
+		if (type == KV_F16)
 		{
-			size_t at = start + (size_t) (d + i) * 16;
-
-			if (type == KV_F16)
-				((uint16_t *) slice)[at] = f32_to_f16(values[i]);
-			else
-				((float *) slice)[at] = values[i];
+			f_store_f16(halves, value);
+			for (uint32_t i = 0; i < 16; i++)
+				((uint16_t *) slice)[at + i * 16] = halves[i];
+		}
+		else
+		{
+			f_store(values, value);
+			for (uint32_t i = 0; i < 16; i++)
+				((float *) slice)[at + i * 16] = values[i];
 		}
 	}
 }
@@ -121,6 +126,19 @@ op_kv_store_v(KvType type, void *slice, uint32_t position, const float *v, uint3
 	}
 }
 
+/* Query rows that share one conversion of K and V. */
+#define ATTENTION_GROUP 4
+#define EACH_ROW _Pragma("GCC unroll 4") for (uint32_t r = 0; r < n_rows; r++)
+#define EACH_CHAIN _Pragma("GCC unroll 4") for (uint32_t c = 0; c < n_chains; c++)
+#define EACH_CHUNK _Pragma("GCC unroll 4") for (uint32_t c = 0; c < n_chunks; c++)
+
+/* How many running sums (1, 2 or 4) each of n_rows rows may have in registers. */
+LANE uint32_t
+sums_a_row(const uint32_t n_rows)
+{
+	return 4 * n_rows <= LANE_SUMS ? 4 : 2 * n_rows <= LANE_SUMS ? 2 : 1;
+}
+
 /* Sixteen cached values from element at of a slice. */
 LANE F32x16
 cache_load(KvType type, const void *slice, size_t at)
@@ -129,33 +147,34 @@ cache_load(KvType type, const void *slice, size_t at)
 }
 
 /*
- * Scores of n_rows (constant, 1 … 4) query rows against the 32 positions of a block: four partial sums over the
- * dimensions d mod 4, added as (0+1)+(2+3). scores: [n_rows][32]
+ * Scores of n_rows (constant, 1 … ATTENTION_GROUP) query rows against the 32 positions of a block: four partial sums
+ * over the dimensions d mod 4, added as (0+1)+(2+3); as many of them at a time as fit the registers. scores:
+ * [n_rows][32]
  */
 LANE void
 attention_scores(KvType type, const void *k_slice, const float *q, const uint32_t n_rows, uint32_t head_dim,
 				 float *scores)
 {
+	const uint32_t n_chains = sums_a_row(n_rows);
+
 	for (uint32_t half = 0; half < 2; half++)
 	{
-		F32x16 sums[4][4];
+		F32x16 sums[ATTENTION_GROUP][4];
 		size_t at = (size_t) half * head_dim * 16;
 
-		for (uint32_t r = 0; r < n_rows; r++)
-			for (uint32_t part = 0; part < 4; part++)
-				sums[r][part] = f_zero();
-		for (uint32_t d = 0; d < head_dim; d += 4)
-#pragma GCC unroll 4
-			for (uint32_t part = 0; part < 4; part++)
-			{
-				F32x16 k = cache_load(type, k_slice, at + (size_t) (d + part) * 16);
+		for (uint32_t first = 0; first < 4; first += n_chains)
+		{
+			EACH_ROW EACH_CHAIN sums[r][first + c] = f_zero();
+			for (uint32_t d = first; d < head_dim; d += 4)
+				EACH_CHAIN
+				{
+					F32x16 k = cache_load(type, k_slice, at + (size_t) (d + c) * 16);
 
-#pragma GCC unroll 4
-				for (uint32_t r = 0; r < n_rows; r++)
-					sums[r][part] = f_fma(k, f_set(q[(size_t) r * head_dim + d + part]), sums[r][part]);
-			}
-		for (uint32_t r = 0; r < n_rows; r++)
-			f_store(scores + r * 32 + half * 16, f_add(f_add(sums[r][0], sums[r][1]), f_add(sums[r][2], sums[r][3])));
+					EACH_ROW sums[r][first + c] = f_fma(k, f_set(q[(size_t) r * head_dim + d + c]), sums[r][first + c]);
+				}
+		}
+		EACH_ROW f_store(scores + r * 32 + half * 16,
+						 f_add(f_add(sums[r][0], sums[r][1]), f_add(sums[r][2], sums[r][3])));
 	}
 }
 
@@ -184,34 +203,25 @@ attention_weights(float *scores, uint32_t n_valid, AttentionState *state)
 	return lanes[0];
 }
 
-/* out[r] = out[r] * shrink[r] + sum over the 32 positions, in order, of weight * v; n_rows and n_chunks (of 16
- * dimensions) constant. */
+/*
+ * out[r] = out[r] * shrink[r] + sum over the 32 positions, in order, of weight * v; n_rows and n_chunks (of 16
+ * dimensions, up to sums_a_row) constant.
+ */
 LANE void
 attention_values(KvType type, const void *v_slice, const float *weights, const float *shrink, const uint32_t n_rows,
 				 const uint32_t n_chunks, uint32_t head_dim, uint32_t first_dim, float *out)
 {
-	F32x16 sums[4][4];
+	F32x16 sums[ATTENTION_GROUP][4];
 
-#pragma GCC unroll 4
-	for (uint32_t r = 0; r < n_rows; r++)
-#pragma GCC unroll 4
-		for (uint32_t c = 0; c < n_chunks; c++)
-			sums[r][c] = f_mul(f_load(out + (size_t) r * head_dim + first_dim + c * 16), f_set(shrink[r]));
+	EACH_ROW EACH_CHUNK sums[r][c] = f_mul(f_load(out + (size_t) r * head_dim + first_dim + c * 16), f_set(shrink[r]));
 	for (uint32_t p = 0; p < KV_BLOCK_POSITIONS; p++)
-#pragma GCC unroll 4
-		for (uint32_t c = 0; c < n_chunks; c++)
+		EACH_CHUNK
 		{
 			F32x16 v = cache_load(type, v_slice, (size_t) p * head_dim + first_dim + c * 16);
 
-#pragma GCC unroll 4
-			for (uint32_t r = 0; r < n_rows; r++)
-				sums[r][c] = f_fma(f_set(weights[r * 32 + p]), v, sums[r][c]);
+			EACH_ROW sums[r][c] = f_fma(f_set(weights[r * 32 + p]), v, sums[r][c]);
 		}
-#pragma GCC unroll 4
-	for (uint32_t r = 0; r < n_rows; r++)
-#pragma GCC unroll 4
-		for (uint32_t c = 0; c < n_chunks; c++)
-			f_store(out + (size_t) r * head_dim + first_dim + c * 16, sums[r][c]);
+	EACH_ROW EACH_CHUNK f_store(out + (size_t) r * head_dim + first_dim + c * 16, sums[r][c]);
 }
 
 /* All of one block for n_rows (constant) rows that each see at least one position. */
@@ -219,37 +229,43 @@ LANE void
 attention_rows(KvType type, const void *k_slice, const void *v_slice, const float *q, const uint8_t *n_valid,
 			   const uint32_t n_rows, uint32_t head_dim, AttentionState *states, float *out)
 {
-	float scores[4 * 32];
-	float shrink[4];
+	float scores[ATTENTION_GROUP * 32];
+	float shrink[ATTENTION_GROUP];
+	const uint32_t n_chunks = sums_a_row(n_rows);
 	uint32_t d = 0;
 
 	attention_scores(type, k_slice, q, n_rows, head_dim, scores);
 	for (uint32_t r = 0; r < n_rows; r++)
 		shrink[r] = attention_weights(scores + r * 32, n_valid[r], &states[r]);
-	for (; d + 64 <= head_dim; d += 64)
-		attention_values(type, v_slice, scores, shrink, n_rows, 4, head_dim, d, out);
+	for (; d + 16 * n_chunks <= head_dim; d += 16 * n_chunks)
+		attention_values(type, v_slice, scores, shrink, n_rows, n_chunks, head_dim, d, out);
 	for (; d < head_dim; d += 16)
 		attention_values(type, v_slice, scores, shrink, n_rows, 1, head_dim, d, out);
 }
 
-/* A run of rows that see something, by fours and the rest. */
+/* A run of rows that see something, in groups cut as evenly as can be. */
 LANE void
 attention_run(KvType type, const void *k_slice, const void *v_slice, const float *q, const uint8_t *n_valid,
 			  uint32_t n_rows, uint32_t head_dim, AttentionState *states, float *out)
 {
-	uint32_t r = 0;
+	uint32_t n_groups = (n_rows + ATTENTION_GROUP - 1) / ATTENTION_GROUP;
 
-	for (; r + 4 <= n_rows; r += 4)
-		attention_rows(type, k_slice, v_slice, q + (size_t) r * head_dim, n_valid + r, 4, head_dim, states + r,
-					   out + (size_t) r * head_dim);
-	q += (size_t) r * head_dim;
-	out += (size_t) r * head_dim;
-	if (n_rows - r == 3)
-		attention_rows(type, k_slice, v_slice, q, n_valid + r, 3, head_dim, states + r, out);
-	else if (n_rows - r == 2)
-		attention_rows(type, k_slice, v_slice, q, n_valid + r, 2, head_dim, states + r, out);
-	else if (n_rows - r == 1)
-		attention_rows(type, k_slice, v_slice, q, n_valid + r, 1, head_dim, states + r, out);
+	for (uint32_t n; n_groups > 0; n_groups--, n_rows -= n)
+	{
+		n = (n_rows + n_groups - 1) / n_groups;
+		if (n == 4)
+			attention_rows(type, k_slice, v_slice, q, n_valid, 4, head_dim, states, out);
+		else if (n == 3)
+			attention_rows(type, k_slice, v_slice, q, n_valid, 3, head_dim, states, out);
+		else if (n == 2)
+			attention_rows(type, k_slice, v_slice, q, n_valid, 2, head_dim, states, out);
+		else
+			attention_rows(type, k_slice, v_slice, q, n_valid, 1, head_dim, states, out);
+		q += (size_t) n * head_dim;
+		out += (size_t) n * head_dim;
+		n_valid += n;
+		states += n;
+	}
 }
 
 static void

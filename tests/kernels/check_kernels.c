@@ -2,7 +2,8 @@
  * check_kernels.c - every version of every operation against the portable one, bit for bit, and that one against
  * arithmetic.
  *
- * Random input from a fixed seed, odd shapes, extreme values. With --bench the program times the operations instead.
+ * Random input from a fixed seed, odd shapes, extreme values. With --bench [portable|avx2|avx512]
+ * the program times the operations instead (bench_kernels.h).
  */
 #include <math.h>
 #include <setjmp.h>
@@ -17,7 +18,7 @@
 
 #include "../../kernels/kernels.h"
 #include "../../kernels/team.h"
-#include "../../src/base/clock.h"
+#include "bench_kernels.h"
 
 static const char *const isa_names[] = {"portable", "avx2", "avx512"};
 static const TensorType types[] = {TENSOR_F32,  TENSOR_F16,  TENSOR_BF16, TENSOR_Q8_0,
@@ -676,52 +677,6 @@ shares_cover_everything_once(void **state)
 		}
 }
 
-/* Seconds of the fastest of five runs of multiplying n_tokens with a matrix that does not fit the caches. */
-static void
-bench(void)
-{
-	static const uint32_t n_tokens_cases[] = {1, 4, 6, 64, 512};
-
-	for (size_t k = 0; k < N_TYPES; k++)
-		for (size_t i = 1; i < 3; i++)
-			for (size_t n = 0; n < sizeof n_tokens_cases / sizeof n_tokens_cases[0]; n++)
-			{
-				uint32_t n_cols = 1024, n_rows = n_tokens_cases[n] > 6 ? 3072 : 65536, n_tokens = n_tokens_cases[n];
-				const Kernels *kernels = kernels_by_name(isa_names[i]);
-				uint8_t *rows;
-				PackedMatrix matrix;
-				float *x, *y;
-				uint8_t *panels;
-				double best = 1e30;
-
-				if (!kernels)
-					continue;
-				rows = random_rows(types[k], n_rows, n_cols);
-				matrix = pack_matrix(types[k], rows, n_rows, n_cols);
-				x = random_floats((size_t) n_tokens * n_cols);
-				y = allocate((size_t) n_tokens * n_rows * 4);
-				panels = quantize(kernels, x, n_tokens, n_cols);
-				for (int repeat = 0; repeat < 5; repeat++)
-				{
-					MatmulInput input = {n_tokens, panels, x, n_cols};
-					uint64_t start = clock_now_us();
-					double seconds;
-
-					matmul_tiles(kernels, &matrix, &input, 0, packed_n_tiles(n_rows), y, n_rows, false);
-					seconds = (double) (clock_now_us() - start) * 1e-6;
-					best = seconds < best ? seconds : best;
-				}
-				printf("%-5s %-7s %3u tokens: %6.1f GB/s %7.1f GOP/s\n", tensor_type_info(types[k])->name, isa_names[i],
-					   n_tokens, (double) matrix.tile_bytes * packed_n_tiles(n_rows) / best * 1e-9,
-					   2.0 * n_rows * n_cols * n_tokens / best * 1e-9);
-				free(rows);
-				free((void *) matrix.tiles);
-				free(x);
-				free(y);
-				free(panels);
-			}
-}
-
 int
 main(int argc, char **argv)
 {
@@ -742,7 +697,7 @@ main(int argc, char **argv)
 
 	if (argc > 1 && strcmp(argv[1], "--bench") == 0)
 	{
-		bench();
+		bench_kernels(argc > 2 ? argv[2] : NULL);
 		return 0;
 	}
 	return cmocka_run_group_tests_name("kernels", tests, NULL, NULL);
