@@ -7,10 +7,16 @@
  *
  *   Q4_0  per 32 inputs:  f16 d[32]; 4 steps of nibbles: low = inputs 4j … 4j+3, high = 16+4j …          576 bytes
  *   Q4_1  per 32 inputs:  f16 d[32]; f16 m[32]; nibbles as Q4_0                                          640
+ *   Q5_0  per 32 inputs:  f16 d[32]; high bits; nibbles as Q4_0                                          704
+ *   Q5_1  per 32 inputs:  f16 d[32]; f16 m[32]; high bits; nibbles as Q4_0                               768
  *   Q8_0  per 32 inputs:  f16 d[32]; 8 steps of bytes q + 128                                           1088
  *   Q4_K  per 256 inputs: f16 d[32]; f16 dmin[32]; 8 x { u8 scale[32]; u8 min[32]; nibbles as Q4_0 }    4736
+ *   Q5_K  per 256 inputs: as Q4_K, with high bits before the nibbles of each sub-block                   5760
  *   Q6_K  per 256 inputs: f16 d[32]; 8 x { s8 scale[2][32]; 256 bytes of high bits; 512 of low nibbles } 6720
  *   F32, F16, BF16: [n_cols][32] elements
+ *
+ * "High bits" are 128 bytes: byte 4 r + i of the run of a row holds the fifth bits of inputs i, 4 + i … 28 + i, as bits
+ * 0 … 7.
  */
 #ifndef QWEN_KERNEL_FORMATS_H
 #define QWEN_KERNEL_FORMATS_H
@@ -29,6 +35,20 @@ typedef struct __attribute__((packed)) BlockQ4_1
 	uint8_t q[16];
 } BlockQ4_1;
 
+typedef struct __attribute__((packed)) BlockQ5_0
+{
+	uint16_t d;
+	uint32_t high; /* bit i: the fifth bit of input i */
+	uint8_t q[16]; /* as Q4_0; value - 16 */
+} BlockQ5_0;
+
+typedef struct __attribute__((packed)) BlockQ5_1
+{
+	uint16_t d, m;
+	uint32_t high;
+	uint8_t q[16];
+} BlockQ5_1;
+
 typedef struct __attribute__((packed)) BlockQ8_0
 {
 	uint16_t d;
@@ -42,6 +62,14 @@ typedef struct __attribute__((packed)) BlockQ4_K
 	uint8_t q[128];     /* 4 groups of 32 bytes: low nibbles = sub-block 2g, high = 2g+1 */
 } BlockQ4_K;
 
+typedef struct __attribute__((packed)) BlockQ5_K
+{
+	uint16_t d, dmin;
+	uint8_t scales[12]; /* as Q4_K */
+	uint8_t high[32];   /* bit s of byte l: the fifth bit of input l of sub-block s */
+	uint8_t q[128];     /* as Q4_K */
+} BlockQ5_K;
+
 typedef struct __attribute__((packed)) BlockQ6_K
 {
 	uint8_t low[128];
@@ -53,20 +81,44 @@ typedef struct __attribute__((packed)) BlockQ6_K
 #define K_BLOCK 256
 #define TILE_Q4_0_BYTES 576
 #define TILE_Q4_1_BYTES 640
+#define TILE_Q5_0_BYTES 704
+#define TILE_Q5_1_BYTES 768
 #define TILE_Q8_0_BYTES 1088
 #define TILE_Q4_K_SUB_BYTES 576
 #define TILE_Q4_K_BYTES (128 + 8 * TILE_Q4_K_SUB_BYTES)
+#define TILE_Q5_K_SUB_BYTES 704
+#define TILE_Q5_K_BYTES (128 + 8 * TILE_Q5_K_SUB_BYTES)
 #define TILE_Q6_K_SUB_BYTES 832
 #define TILE_Q6_K_BYTES (64 + 8 * TILE_Q6_K_SUB_BYTES)
 
-/* Scale and min of sub-block j (0 … 7) of a Q4_K block. */
-extern void q4_k_scale_min(const BlockQ4_K *block, int j, uint8_t *scale, uint8_t *min);
+/* One block of 32 inputs (Q4_0 … Q5_1, Q8_0) taken apart; m is 0 where the type has none. Q8_0's quants are q + 128. */
+typedef struct SmallBlock
+{
+	uint16_t d, m;
+	uint8_t quants[32];
+} SmallBlock;
+
+/* Take apart the block that stands at source. */
+extern SmallBlock small_block_read(TensorType type, const uint8_t *source);
+
+/* Its 32 values. */
+extern void small_block_expand(TensorType type, const SmallBlock *block, float *out);
+
+/* The 32 values of a sub-block of Q4_K or Q5_K. */
+extern void k_sub_block_expand(float d, float dmin, uint8_t scale, uint8_t min, const uint8_t quants[32], float *out);
+
+/* What a quant of a type without minimums has added to it. */
+extern int quant_offset(TensorType type);
+
+/* Scale and min of sub-block j (0 … 7) from the twelve bytes of a Q4_K or Q5_K block. */
+extern void k_scale_min(const uint8_t scales[12], int j, uint8_t *scale, uint8_t *min);
 
 /* Quant (0 … 63, value + 32) of input i (0 … 255) of a Q6_K block. */
 extern uint8_t q6_k_quant(const BlockQ6_K *block, uint32_t i);
 
-/* Quant (0 … 15) of input i of a Q4_K block. */
-extern uint8_t q4_k_quant(const BlockQ4_K *block, uint32_t i);
+/* Quants of sub-block s (0 … 7) of a Q4_K (0 … 15) or Q5_K (0 … 31) block. */
+extern void q4_k_quants(const BlockQ4_K *block, uint32_t s, uint8_t quants[32]);
+extern void q5_k_quants(const BlockQ5_K *block, uint32_t s, uint8_t quants[32]);
 
 extern const Kernels kernels_portable;
 extern const Kernels kernels_avx2;

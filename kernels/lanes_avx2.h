@@ -339,6 +339,19 @@ b_pair_to_4(U8x64 x, int pair)
 	return i_pair(pair_to_4(x.a, pair), pair_to_4(x.b, pair));
 }
 
+LANE __m256i
+bit_to_4(__m256i x, int bit)
+{
+	return and256(bit < 4 ? _mm256_slli_epi16(x, 4 - bit) : _mm256_srli_epi16(x, bit - 4), 0x10);
+}
+
+/* Bit number bit (0 … 7) of each byte, moved to bit 4. */
+LANE U8x64
+b_bit_to_4(U8x64 x, int bit)
+{
+	return i_pair(bit_to_4(x.a, bit), bit_to_4(x.b, bit));
+}
+
 LANE U8x64
 b_broadcast4(const uint8_t *p)
 {

@@ -249,6 +249,15 @@ b_pair_to_4(U8x64 a, int pair)
 	return _mm512_and_si512(moved, _mm512_set1_epi8(0x30));
 }
 
+/* Bit number bit (0 … 7) of each byte, moved to bit 4. */
+LANE U8x64
+b_bit_to_4(U8x64 a, int bit)
+{
+	U8x64 moved = bit < 4 ? _mm512_slli_epi16(a, (unsigned) (4 - bit)) : _mm512_srli_epi16(a, (unsigned) (bit - 4));
+
+	return _mm512_and_si512(moved, _mm512_set1_epi8(0x10));
+}
+
 LANE U8x64
 b_broadcast4(const uint8_t *p)
 {

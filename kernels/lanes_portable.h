@@ -215,6 +215,9 @@ B_OP(b_broadcast4, (const uint8_t *p), p[i % 4])
 /* Bit pair number pair (0 … 3) of each byte, moved to bits 4 and 5. */
 B_OP(b_pair_to_4, (U8x64 a, int pair), (a.v[i] >> (2 * pair) & 3) << 4)
 
+/* Bit number bit (0 … 7) of each byte, moved to bit 4. */
+B_OP(b_bit_to_4, (U8x64 a, int bit), (a.v[i] >> bit & 1) << 4)
+
 /* Sums of four products of unsigned weights and signed activations in each lane, onto acc. */
 LANE I32x16
 i_dot(I32x16 acc, U8x64 weights, U8x64 x)

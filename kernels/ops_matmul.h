@@ -104,21 +104,16 @@ offset_start(const uint8_t *block, const uint32_t n_tokens, uint32_t t, const Of
 	return i_negative_shifted(i_pair_sum(panel_sums(block, n_tokens, t)), offset == OFFSET_8 ? 3 : 4);
 }
 
-/* 32 inputs whose weights are nibbles, of the groups that start at weights: sums = start + products with all tokens. */
+/*
+ * Steps from … to-1 (of 4) of weights that are nibbles, with fifth bits where there are some (else NULL), of the groups
+ * that start at weights and bits: onto dots, for all tokens.
+ */
 LANE void
-dot_nibbles(const uint8_t *weights, const uint8_t *block, const uint32_t n_tokens, const Offset offset,
-			I32x16 sums[LANE_GROUPS][PANEL_TOKENS])
+add_steps(const uint8_t *weights, const uint8_t *bits, const uint8_t *block, const uint32_t n_tokens,
+		  const uint32_t from, const uint32_t to, Dots dots[LANE_GROUPS][PANEL_TOKENS])
 {
-	Dots dots[LANE_GROUPS][PANEL_TOKENS];
-
-	EACH_TOKEN
-	{
-		I32x16 start = offset_start(block, n_tokens, t, offset);
-
-		EACH_GROUP dots[g][t] = d_begin(start);
-	}
 #pragma GCC unroll 4
-	for (uint32_t step = 0; step < 4; step++)
+	for (uint32_t step = from; step < to; step++)
 	{
 		U8x64 low[LANE_GROUPS], high[LANE_GROUPS];
 
@@ -128,6 +123,11 @@ dot_nibbles(const uint8_t *weights, const uint8_t *block, const uint32_t n_token
 
 			low[g] = b_low(w);
 			high[g] = b_high(w);
+			if (bits)
+			{
+				low[g] = b_or(low[g], b_bit_to_4(b_load(bits + g * 64), (int) step));
+				high[g] = b_or(high[g], b_bit_to_4(b_load(bits + g * 64), (int) step + 4));
+			}
 		}
 		EACH_TOKEN
 		{
@@ -142,11 +142,49 @@ dot_nibbles(const uint8_t *weights, const uint8_t *block, const uint32_t n_token
 			EACH_GROUP dots[g][t] = d_add(dots[g][t], high[g], x);
 		}
 	}
+}
+
+/* 32 inputs whose weights are nibbles: sums = start + products with all tokens. One chain of 8 steps. */
+LANE void
+dot_nibbles(const uint8_t *weights, const uint8_t *block, const uint32_t n_tokens, const Offset offset,
+			I32x16 sums[LANE_GROUPS][PANEL_TOKENS])
+{
+	Dots dots[LANE_GROUPS][PANEL_TOKENS];
+
+	EACH_TOKEN
+	{
+		I32x16 start = offset_start(block, n_tokens, t, offset);
+
+		EACH_GROUP dots[g][t] = d_begin(start);
+	}
+	add_steps(weights, NULL, block, n_tokens, 0, 4, dots);
 	EACH_TOKEN
 	{
 		I32x16 start = offset_start(block, n_tokens, t, offset);
 
 		EACH_GROUP sums[g][t] = d_total(dots[g][t], start);
+	}
+}
+
+/* The same for weights of five bits, whose nibbles stand 128 bytes after bits: two chains of 4 steps. */
+LANE void
+dot_five_bits(const uint8_t *bits, const uint8_t *block, const uint32_t n_tokens, const Offset offset,
+			  I32x16 sums[LANE_GROUPS][PANEL_TOKENS])
+{
+	EACH_TOKEN
+	{
+		I32x16 start = offset_start(block, n_tokens, t, offset);
+
+		EACH_GROUP sums[g][t] = start;
+	}
+#pragma GCC unroll 2
+	for (uint32_t chain = 0; chain < 2; chain++)
+	{
+		Dots dots[LANE_GROUPS][PANEL_TOKENS];
+
+		EACH_TOKEN EACH_GROUP dots[g][t] = d_begin(sums[g][t]);
+		add_steps(bits + 128, bits, block, n_tokens, 2 * chain, 2 * chain + 2, dots);
+		EACH_TOKEN EACH_GROUP sums[g][t] = d_total(dots[g][t], sums[g][t]);
 	}
 }
 
@@ -176,28 +214,38 @@ add_scaled_with_min(const uint8_t *block, const uint32_t n_tokens, F32x16 scale,
 	}
 }
 
+/* One block of Q4_0 or Q5_0 (five_bits constant). */
 LANE void
-block_q4_0(const uint8_t *tile, const uint8_t *block, const uint32_t n_tokens, F32x16 acc[2][PANEL_TOKENS])
+block_offset(const uint8_t *tile, const uint8_t *block, const uint32_t n_tokens, const bool five_bits,
+			 F32x16 acc[2][PANEL_TOKENS])
 {
 	EACH_PASS
 	{
 		I32x16 sums[LANE_GROUPS][PANEL_TOKENS];
 
 		block = LANE_GROUPS == 1 ? load_again(block) : block;
-		dot_nibbles(tile + 64 + 64 * first, block, n_tokens, OFFSET_8, sums);
+		if (five_bits)
+			dot_five_bits(tile + 64 + 64 * first, block, n_tokens, OFFSET_16, sums);
+		else
+			dot_nibbles(tile + 64 + 64 * first, block, n_tokens, OFFSET_8, sums);
 		EACH_GROUP add_scaled(block, n_tokens, f_load_f16(tile + 32 * (first + g)), sums[g], acc[first + g]);
 	}
 }
 
+/* One block of Q4_1 or Q5_1. */
 LANE void
-block_q4_1(const uint8_t *tile, const uint8_t *block, const uint32_t n_tokens, F32x16 acc[2][PANEL_TOKENS])
+block_min(const uint8_t *tile, const uint8_t *block, const uint32_t n_tokens, const bool five_bits,
+		  F32x16 acc[2][PANEL_TOKENS])
 {
 	EACH_PASS
 	{
 		I32x16 sums[LANE_GROUPS][PANEL_TOKENS];
 
 		block = LANE_GROUPS == 1 ? load_again(block) : block;
-		dot_nibbles(tile + 128 + 64 * first, block, n_tokens, OFFSET_NONE, sums);
+		if (five_bits)
+			dot_five_bits(tile + 128 + 64 * first, block, n_tokens, OFFSET_NONE, sums);
+		else
+			dot_nibbles(tile + 128 + 64 * first, block, n_tokens, OFFSET_NONE, sums);
 		EACH_GROUP add_scaled_with_min(block, n_tokens, f_load_f16(tile + 32 * (first + g)),
 									   f_load_f16(tile + 64 + 32 * (first + g)), sums[g], acc[first + g]);
 	}
@@ -234,17 +282,20 @@ block_q8_0(const uint8_t *tile, const uint8_t *block, const uint32_t n_tokens, F
 	}
 }
 
-/* One sub-block of 32 inputs; d and dmin are those of the 256. */
+/* One sub-block of 32 inputs of Q4_K or Q5_K; d and dmin are those of the 256. */
 LANE void
-block_q4_k(const uint8_t *sub, const uint8_t *block, const uint32_t n_tokens, const F32x16 d[2], const F32x16 dmin[2],
-		   F32x16 acc[2][PANEL_TOKENS])
+block_k(const uint8_t *sub, const uint8_t *block, const uint32_t n_tokens, const bool five_bits, const F32x16 d[2],
+		const F32x16 dmin[2], F32x16 acc[2][PANEL_TOKENS])
 {
 	EACH_PASS
 	{
 		I32x16 sums[LANE_GROUPS][PANEL_TOKENS];
 
 		block = LANE_GROUPS == 1 ? load_again(block) : block;
-		dot_nibbles(sub + 64 + 64 * first, block, n_tokens, OFFSET_NONE, sums);
+		if (five_bits)
+			dot_five_bits(sub + 64 + 64 * first, block, n_tokens, OFFSET_NONE, sums);
+		else
+			dot_nibbles(sub + 64 + 64 * first, block, n_tokens, OFFSET_NONE, sums);
 		EACH_GROUP
 		{
 			F32x16 scale = f_mul(d[first + g], f_load_u8(sub + 16 * (first + g)));
@@ -327,6 +378,7 @@ matmul_rows(const TensorType type, const uint8_t *tile, const uint8_t *panel, co
 {
 	F32x16 acc[2][PANEL_TOKENS];
 	const size_t panel_step = (size_t) ACTIVATION_BLOCK_BYTES * n_tokens;
+	const bool has_sub_blocks = type == TENSOR_Q4_K || type == TENSOR_Q5_K || type == TENSOR_Q6_K;
 	uint32_t n_blocks = n_cols / 32;
 	F32x16 d[2] = {f_zero(), f_zero()}, dmin[2] = {f_zero(), f_zero()};
 
@@ -334,33 +386,45 @@ matmul_rows(const TensorType type, const uint8_t *tile, const uint8_t *panel, co
 	for (uint32_t b = 0; b < n_blocks; b++, panel += panel_step)
 	{
 		prefetch_share(&prefetch);
-		if ((type == TENSOR_Q4_K || type == TENSOR_Q6_K) && b % 8 == 0)
+		if (has_sub_blocks && b % 8 == 0)
 		{
 			for (uint32_t g = 0; g < 2; g++)
 			{
 				d[g] = f_load_f16(tile + 32 * g);
-				if (type == TENSOR_Q4_K)
+				if (type != TENSOR_Q6_K)
 					dmin[g] = f_load_f16(tile + 64 + 32 * g);
 			}
-			tile += type == TENSOR_Q4_K ? 128 : 64;
+			tile += type != TENSOR_Q6_K ? 128 : 64;
 		}
 		switch (type)
 		{
 			case TENSOR_Q4_0:
-				block_q4_0(tile, panel, n_tokens, acc);
+				block_offset(tile, panel, n_tokens, false, acc);
 				tile += TILE_Q4_0_BYTES;
 				break;
+			case TENSOR_Q5_0:
+				block_offset(tile, panel, n_tokens, true, acc);
+				tile += TILE_Q5_0_BYTES;
+				break;
 			case TENSOR_Q4_1:
-				block_q4_1(tile, panel, n_tokens, acc);
+				block_min(tile, panel, n_tokens, false, acc);
 				tile += TILE_Q4_1_BYTES;
+				break;
+			case TENSOR_Q5_1:
+				block_min(tile, panel, n_tokens, true, acc);
+				tile += TILE_Q5_1_BYTES;
 				break;
 			case TENSOR_Q8_0:
 				block_q8_0(tile, panel, n_tokens, acc);
 				tile += TILE_Q8_0_BYTES;
 				break;
 			case TENSOR_Q4_K:
-				block_q4_k(tile, panel, n_tokens, d, dmin, acc);
+				block_k(tile, panel, n_tokens, false, d, dmin, acc);
 				tile += TILE_Q4_K_SUB_BYTES;
+				break;
+			case TENSOR_Q5_K:
+				block_k(tile, panel, n_tokens, true, d, dmin, acc);
+				tile += TILE_Q5_K_SUB_BYTES;
 				break;
 			default:
 				block_q6_k(tile, panel, n_tokens, d, acc);
@@ -460,14 +524,20 @@ matmul_float_rows(const TensorType type, const uint8_t *tile, const float *x, si
 	}
 
 #define matmul_q4_0_CALL(T) matmul_rows(TENSOR_Q4_0, tile, panel, T, n_cols, y, y_stride, prefetch)
+#define matmul_q5_0_CALL(T) matmul_rows(TENSOR_Q5_0, tile, panel, T, n_cols, y, y_stride, prefetch)
 #define matmul_q4_1_CALL(T) matmul_rows(TENSOR_Q4_1, tile, panel, T, n_cols, y, y_stride, prefetch)
+#define matmul_q5_1_CALL(T) matmul_rows(TENSOR_Q5_1, tile, panel, T, n_cols, y, y_stride, prefetch)
 #define matmul_q8_0_CALL(T) matmul_rows(TENSOR_Q8_0, tile, panel, T, n_cols, y, y_stride, prefetch)
 #define matmul_q4_k_CALL(T) matmul_rows(TENSOR_Q4_K, tile, panel, T, n_cols, y, y_stride, prefetch)
+#define matmul_q5_k_CALL(T) matmul_rows(TENSOR_Q5_K, tile, panel, T, n_cols, y, y_stride, prefetch)
 #define matmul_q6_k_CALL(T) matmul_rows(TENSOR_Q6_K, tile, panel, T, n_cols, y, y_stride, prefetch)
 QUANTIZED_KERNEL(matmul_q4_0, TENSOR_Q4_0)
+QUANTIZED_KERNEL(matmul_q5_0, TENSOR_Q5_0)
 QUANTIZED_KERNEL(matmul_q4_1, TENSOR_Q4_1)
+QUANTIZED_KERNEL(matmul_q5_1, TENSOR_Q5_1)
 QUANTIZED_KERNEL(matmul_q8_0, TENSOR_Q8_0)
 QUANTIZED_KERNEL(matmul_q4_k, TENSOR_Q4_K)
+QUANTIZED_KERNEL(matmul_q5_k, TENSOR_Q5_K)
 QUANTIZED_KERNEL(matmul_q6_k, TENSOR_Q6_K)
 
 static void
@@ -482,14 +552,23 @@ op_matmul_quantized(TensorType type, const uint8_t *tile, const uint8_t *panel, 
 		case TENSOR_Q4_0:
 			matmul_q4_0(tile, panel, n_tokens, n_cols, y, y_stride, prefetch);
 			break;
+		case TENSOR_Q5_0:
+			matmul_q5_0(tile, panel, n_tokens, n_cols, y, y_stride, prefetch);
+			break;
 		case TENSOR_Q4_1:
 			matmul_q4_1(tile, panel, n_tokens, n_cols, y, y_stride, prefetch);
+			break;
+		case TENSOR_Q5_1:
+			matmul_q5_1(tile, panel, n_tokens, n_cols, y, y_stride, prefetch);
 			break;
 		case TENSOR_Q8_0:
 			matmul_q8_0(tile, panel, n_tokens, n_cols, y, y_stride, prefetch);
 			break;
 		case TENSOR_Q4_K:
 			matmul_q4_k(tile, panel, n_tokens, n_cols, y, y_stride, prefetch);
+			break;
+		case TENSOR_Q5_K:
+			matmul_q5_k(tile, panel, n_tokens, n_cols, y, y_stride, prefetch);
 			break;
 		default:
 			matmul_q6_k(tile, panel, n_tokens, n_cols, y, y_stride, prefetch);

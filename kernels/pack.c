@@ -25,11 +25,19 @@ packed_tile_bytes(TensorType type, uint32_t n_cols)
 		case TENSOR_Q4_1:
 			bytes = TILE_Q4_1_BYTES;
 			break;
+		case TENSOR_Q5_0:
+			bytes = TILE_Q5_0_BYTES;
+			break;
+		case TENSOR_Q5_1:
+			bytes = TILE_Q5_1_BYTES;
+			break;
 		case TENSOR_Q8_0:
 			bytes = TILE_Q8_0_BYTES;
 			break;
 		case TENSOR_Q4_K:
 			return (size_t) (n_cols / K_BLOCK) * TILE_Q4_K_BYTES;
+		case TENSOR_Q5_K:
+			return (size_t) (n_cols / K_BLOCK) * TILE_Q5_K_BYTES;
 		case TENSOR_Q6_K:
 			return (size_t) (n_cols / K_BLOCK) * TILE_Q6_K_BYTES;
 		default:
@@ -60,13 +68,14 @@ step_offset(uint32_t step, uint32_t row, uint32_t i)
 	return (size_t) (step * 2 + row / 16) * 64 + row % 16 * 4 + i;
 }
 
-/* Write 32 quants of one row as nibbles: inputs 0-15 low, 16-31 high. */
+/* Write the low four bits of 32 quants of one row as nibbles: inputs 0-15 low, 16-31 high. */
 static void
 put_nibbles(uint8_t *at, uint32_t row, const uint8_t quants[32])
 {
 	for (uint32_t step = 0; step < 4; step++)
 		for (uint32_t i = 0; i < 4; i++)
-			at[step_offset(step, row, i)] = (uint8_t) (quants[4 * step + i] | quants[16 + 4 * step + i] << 4);
+			at[step_offset(step, row, i)] =
+				(uint8_t) ((quants[4 * step + i] & 15) | (quants[16 + 4 * step + i] & 15) << 4);
 }
 
 static void
@@ -80,49 +89,92 @@ get_nibbles(const uint8_t *at, uint32_t row, uint8_t quants[32])
 		}
 }
 
-/* One block of 32 inputs of Q4_0, Q4_1 or Q8_0. */
+/* Write the fifth bits of 32 quants of one row: 128 bytes for all rows. */
 static void
-pack_small_block(TensorType type, const uint8_t *source, uint32_t row, uint8_t *tile)
+put_fifth_bits(uint8_t *at, uint32_t row, const uint8_t quants[32])
 {
-	uint8_t quants[32];
-	uint16_t half;
+	for (uint32_t i = 0; i < 4; i++)
+	{
+		uint8_t bits = 0;
 
-	memcpy(&half, source, 2);
-	put_half(tile, row, half);
-	if (type == TENSOR_Q8_0)
-	{
-		for (uint32_t i = 0; i < 32; i++)
-			tile[64 + step_offset(i / 4, row, i % 4)] = (uint8_t) (source[2 + i] ^ 0x80);
-		return;
+		for (uint32_t step = 0; step < 8; step++)
+			bits |= (uint8_t) ((quants[4 * step + i] >> 4 & 1) << step);
+		at[step_offset(0, row, i)] = bits;
 	}
-	if (type == TENSOR_Q4_1)
-	{
-		memcpy(&half, source + 2, 2);
-		put_half(tile + 64, row, half);
-	}
-	source += type == TENSOR_Q4_1 ? 4 : 2;
-	for (uint32_t i = 0; i < 32; i++)
-		quants[i] = i < 16 ? source[i] & 15 : source[i - 16] >> 4;
-	put_nibbles(tile + (type == TENSOR_Q4_1 ? 128 : 64), row, quants);
 }
 
 static void
-pack_q4_k_block(const uint8_t *source, uint32_t row, uint8_t *tile)
+get_fifth_bits(const uint8_t *at, uint32_t row, uint8_t quants[32])
 {
-	BlockQ4_K block;
+	for (uint32_t i = 0; i < 32; i++)
+		quants[i] |= (uint8_t) ((at[step_offset(0, row, i % 4)] >> (i / 4) & 1) << 4);
+}
 
-	memcpy(&block, source, sizeof block);
+static bool
+has_minimums(TensorType type)
+{
+	return type == TENSOR_Q4_1 || type == TENSOR_Q5_1;
+}
+
+static bool
+has_fifth_bits(TensorType type)
+{
+	return type == TENSOR_Q5_0 || type == TENSOR_Q5_1 || type == TENSOR_Q5_K;
+}
+
+/* One block of 32 inputs of Q4_0, Q4_1, Q5_0, Q5_1 or Q8_0. */
+static void
+pack_small_block(TensorType type, const uint8_t *source, uint32_t row, uint8_t *tile)
+{
+	SmallBlock block = small_block_read(type, source);
+	uint8_t *at = tile + (has_minimums(type) ? 128 : 64);
+
 	put_half(tile, row, block.d);
-	put_half(tile + 64, row, block.dmin);
+	if (has_minimums(type))
+		put_half(tile + 64, row, block.m);
+	if (type == TENSOR_Q8_0)
+	{
+		for (uint32_t i = 0; i < 32; i++)
+			at[step_offset(i / 4, row, i % 4)] = block.quants[i];
+		return;
+	}
+	if (has_fifth_bits(type))
+	{
+		put_fifth_bits(at, row, block.quants);
+		at += 128;
+	}
+	put_nibbles(at, row, block.quants);
+}
+
+/* One block of Q4_K or Q5_K: they have their scales in the same place. */
+static void
+pack_k_block(TensorType type, const uint8_t *source, uint32_t row, uint8_t *tile)
+{
+	BlockQ4_K four;
+	BlockQ5_K five;
+	const size_t sub_bytes = type == TENSOR_Q4_K ? TILE_Q4_K_SUB_BYTES : TILE_Q5_K_SUB_BYTES;
+
+	memcpy(&four, source, sizeof four);
+	if (type == TENSOR_Q5_K)
+		memcpy(&five, source, sizeof five);
+	put_half(tile, row, four.d);
+	put_half(tile + 64, row, four.dmin);
 	for (uint32_t sub = 0; sub < 8; sub++)
 	{
-		uint8_t *at = tile + 128 + sub * TILE_Q4_K_SUB_BYTES;
+		uint8_t *at = tile + 128 + sub * sub_bytes;
 		uint8_t quants[32];
 
-		q4_k_scale_min(&block, (int) sub, &at[row], &at[32 + row]);
-		for (uint32_t i = 0; i < 32; i++)
-			quants[i] = q4_k_quant(&block, sub * 32 + i);
-		put_nibbles(at + 64, row, quants);
+		k_scale_min(four.scales, (int) sub, &at[row], &at[32 + row]);
+		at += 64;
+		if (type == TENSOR_Q5_K)
+		{
+			q5_k_quants(&five, sub, quants);
+			put_fifth_bits(at, row, quants);
+			at += 128;
+		}
+		else
+			q4_k_quants(&four, sub, quants);
+		put_nibbles(at, row, quants);
 	}
 }
 
@@ -199,8 +251,8 @@ pack_tile(TensorType type, const void *rows, uint32_t n_rows, uint32_t n_cols, u
 		{
 			const uint8_t *source = (const uint8_t *) rows + r * row_bytes + (size_t) b * info->block_bytes;
 
-			if (type == TENSOR_Q4_K)
-				pack_q4_k_block(source, r, at);
+			if (type == TENSOR_Q4_K || type == TENSOR_Q5_K)
+				pack_k_block(type, source, r, at);
 			else if (type == TENSOR_Q6_K)
 				pack_q6_k_block(source, r, at);
 			else
@@ -209,39 +261,43 @@ pack_tile(TensorType type, const void *rows, uint32_t n_rows, uint32_t n_cols, u
 	}
 }
 
-/* Expand 32 inputs of a Q4_0, Q4_1 or Q8_0 row of a tile. */
+/* Expand 32 inputs of a row of a tile without sub-blocks. */
 static void
 expand_small_block(TensorType type, const uint8_t *tile, uint32_t row, float *out)
 {
-	float d = f16_to_f32(get_half(tile, row));
-	float m = type == TENSOR_Q4_1 ? f16_to_f32(get_half(tile + 64, row)) : 0;
-	uint8_t quants[32];
+	SmallBlock block = {0};
+	const uint8_t *at = tile + (has_minimums(type) ? 128 : 64);
 
+	block.d = get_half(tile, row);
+	if (has_minimums(type))
+		block.m = get_half(tile + 64, row);
 	if (type == TENSOR_Q8_0)
-	{
 		for (uint32_t i = 0; i < 32; i++)
-			out[i] = d * (float) (tile[64 + step_offset(i / 4, row, i % 4)] - 128);
-		return;
+			block.quants[i] = at[step_offset(i / 4, row, i % 4)];
+	else
+	{
+		get_nibbles(at + (has_fifth_bits(type) ? 128 : 0), row, block.quants);
+		if (has_fifth_bits(type))
+			get_fifth_bits(at, row, block.quants);
 	}
-	get_nibbles(tile + (type == TENSOR_Q4_1 ? 128 : 64), row, quants);
-	for (uint32_t i = 0; i < 32; i++)
-		out[i] = type == TENSOR_Q4_1 ? (float) quants[i] * d + m : (float) (quants[i] - 8) * d;
+	small_block_expand(type, &block, out);
 }
 
 static void
-expand_q4_k_block(const uint8_t *tile, uint32_t row, float *out)
+expand_k_block(TensorType type, const uint8_t *tile, uint32_t row, float *out)
 {
-	float d = f16_to_f32(get_half(tile, row));
-	float dmin = f16_to_f32(get_half(tile + 64, row));
+	const size_t sub_bytes = type == TENSOR_Q4_K ? TILE_Q4_K_SUB_BYTES : TILE_Q5_K_SUB_BYTES;
 
 	for (uint32_t sub = 0; sub < 8; sub++, out += 32)
 	{
-		const uint8_t *at = tile + 128 + sub * TILE_Q4_K_SUB_BYTES;
+		const uint8_t *at = tile + 128 + sub * sub_bytes;
 		uint8_t quants[32];
 
-		get_nibbles(at + 64, row, quants);
-		for (uint32_t i = 0; i < 32; i++)
-			out[i] = d * at[row] * (float) quants[i] - dmin * at[32 + row];
+		get_nibbles(at + 64 + (has_fifth_bits(type) ? 128 : 0), row, quants);
+		if (has_fifth_bits(type))
+			get_fifth_bits(at + 64, row, quants);
+		k_sub_block_expand(f16_to_f32(get_half(tile, row)), f16_to_f32(get_half(tile + 64, row)), at[row], at[32 + row],
+						   quants, out);
 	}
 }
 
@@ -284,8 +340,8 @@ packed_row_expand(const PackedMatrix *matrix, uint32_t row, float *out)
 	{
 		const uint8_t *at = tile + matrix->tile_bytes / n_blocks * b;
 
-		if (matrix->type == TENSOR_Q4_K)
-			expand_q4_k_block(at, r, out + (size_t) b * K_BLOCK);
+		if (matrix->type == TENSOR_Q4_K || matrix->type == TENSOR_Q5_K)
+			expand_k_block(matrix->type, at, r, out + (size_t) b * K_BLOCK);
 		else if (matrix->type == TENSOR_Q6_K)
 			expand_q6_k_block(at, r, out + (size_t) b * K_BLOCK);
 		else

@@ -9,12 +9,13 @@
 #include <omp.h>
 #include <sched.h>
 #include <stdatomic.h>
-#include <stdbool.h>
-#include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
 
+#include "processors.h"
+
 #define SPINS_BEFORE_YIELD 4000
+#define TEAM_MAX_THREADS 256
 
 struct Team
 {
@@ -34,76 +35,29 @@ spin_pause(void)
 #endif
 }
 
-/* Read two numbers of a small file, e.g. cgroup v2's cpu.max; false when they are not there. */
-static bool
-read_pair(const char *path, double *first, double *second)
-{
-	FILE *file = fopen(path, "re");
-	bool ok = file && fscanf(file, "%lf %lf", first, second) == 2;
-
-	if (file)
-		fclose(file);
-	return ok;
-}
-
-static bool
-read_single(const char *path, double *value)
-{
-	FILE *file = fopen(path, "re");
-	bool ok = file && fscanf(file, "%lf", value) == 1;
-
-	if (file)
-		fclose(file);
-	return ok;
-}
-
-/* Processors that the cgroup grants (v2, then v1), or 0 when it does not limit them. */
-static int
-cgroup_processors(void)
-{
-	double quota, period;
-
-	if (read_pair("/sys/fs/cgroup/cpu.max", &quota, &period) ||
-		(read_single("/sys/fs/cgroup/cpu/cpu.cfs_quota_us", &quota) &&
-		 read_single("/sys/fs/cgroup/cpu/cpu.cfs_period_us", &period)))
-	{
-		if (quota > 0 && period > 0)
-			return quota / period < 1 ? 1 : (int) (quota / period);
-	}
-	return 0;
-}
-
-/* True when cpu is the first of the processors that share its core. */
-static bool
-leads_its_core(int cpu)
-{
-	char path[96];
-	double first;
-
-	snprintf(path, sizeof path, "/sys/devices/system/cpu/cpu%d/topology/thread_siblings_list", cpu);
-	return !read_single(path, &first) || (int) first == cpu;
-}
-
 int
 team_default_threads(void)
 {
-	cpu_set_t allowed;
-	int n_cores = 0, n_allowed = 0, limit = cgroup_processors();
+	int n_cores = processors_cores();
+	int limit = processors_quota("/proc/self/cgroup", "/sys/fs/cgroup");
 
-	if (sched_getaffinity(0, sizeof allowed, &allowed) != 0)
-		return 1;
-	for (int cpu = 0; cpu < CPU_SETSIZE; cpu++)
-		if (CPU_ISSET(cpu, &allowed))
-		{
-			n_allowed++;
-			n_cores += leads_its_core(cpu);
-		}
-	/* a mask that holds only second threads of cores still has those */
-	if (n_cores == 0)
-		n_cores = n_allowed;
 	if (limit > 0 && n_cores > limit)
 		n_cores = limit;
-	return n_cores < 1 ? 1 : n_cores > 256 ? 256 : n_cores;
+	return n_cores > TEAM_MAX_THREADS ? TEAM_MAX_THREADS : n_cores;
+}
+
+/* How many threads a region of n really gets: OMP_THREAD_LIMIT may grant fewer, and barriers would wait for ever. */
+static int
+granted_threads(int n)
+{
+	int granted = 1;
+
+#pragma omp parallel num_threads(n)
+	{
+#pragma omp single
+		granted = omp_get_num_threads();
+	}
+	return granted;
 }
 
 Team *
@@ -111,14 +65,14 @@ team_create(int n_threads)
 {
 	Team *team;
 
-	if (n_threads < 1 || n_threads > 256)
+	if (n_threads < 1 || n_threads > TEAM_MAX_THREADS)
 		return NULL;
 	team = aligned_alloc(64, sizeof *team);
 	if (!team)
 		return NULL;
 	memset(team, 0, sizeof *team);
-	team->n_threads = n_threads;
 	omp_set_dynamic(0);
+	team->n_threads = granted_threads(n_threads);
 	return team;
 }
 

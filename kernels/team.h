@@ -13,7 +13,8 @@ typedef struct Team Team;
  * least 1. */
 extern int team_default_threads(void);
 
-/* A team of n_threads (1 … 256), or NULL without memory. Freed by team_destroy. */
+/* A team of n_threads (1 … 256), fewer where OpenMP's own limits grant fewer (see team_size), or NULL without memory.
+ * Freed by team_destroy. */
 extern Team *team_create(int n_threads);
 extern void team_destroy(Team *team);
 extern int team_size(const Team *team);

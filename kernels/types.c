@@ -11,10 +11,10 @@
 static const TensorTypeInfo type_table[] = {
 	{TENSOR_F32, "F32", 1, 4, true},          {TENSOR_F16, "F16", 1, 2, true},
 	{TENSOR_Q4_0, "Q4_0", 32, 18, true},      {TENSOR_Q4_1, "Q4_1", 32, 20, true},
-	{TENSOR_Q5_0, "Q5_0", 32, 22, false},     {TENSOR_Q5_1, "Q5_1", 32, 24, false},
+	{TENSOR_Q5_0, "Q5_0", 32, 22, true},      {TENSOR_Q5_1, "Q5_1", 32, 24, true},
 	{TENSOR_Q8_0, "Q8_0", 32, 34, true},      {TENSOR_Q2_K, "Q2_K", 256, 84, false},
 	{TENSOR_Q3_K, "Q3_K", 256, 110, false},   {TENSOR_Q4_K, "Q4_K", 256, 144, true},
-	{TENSOR_Q5_K, "Q5_K", 256, 176, false},   {TENSOR_Q6_K, "Q6_K", 256, 210, true},
+	{TENSOR_Q5_K, "Q5_K", 256, 176, true},    {TENSOR_Q6_K, "Q6_K", 256, 210, true},
 	{TENSOR_IQ4_NL, "IQ4_NL", 32, 18, false}, {TENSOR_IQ4_XS, "IQ4_XS", 256, 136, false},
 	{TENSOR_BF16, "BF16", 1, 2, true},
 };
@@ -96,27 +96,89 @@ bf16_to_f32(uint16_t half)
 	return value;
 }
 
-void
-q4_k_scale_min(const BlockQ4_K *block, int j, uint8_t *scale, uint8_t *min)
+int
+quant_offset(TensorType type)
 {
-	const uint8_t *s = block->scales;
-
-	if (j < 4)
+	switch (type)
 	{
-		*scale = s[j] & 63;
-		*min = s[j + 4] & 63;
-		return;
+		case TENSOR_Q4_0:
+			return 8;
+		case TENSOR_Q5_0:
+			return 16;
+		case TENSOR_Q8_0:
+			return 128;
+		default:
+			return 0;
 	}
-	*scale = (uint8_t) ((s[j + 4] & 15) | (s[j - 4] >> 6) << 4);
-	*min = (uint8_t) ((s[j + 4] >> 4) | (s[j] >> 6) << 4);
 }
 
-uint8_t
-q4_k_quant(const BlockQ4_K *block, uint32_t i)
+/* 32 quants from 16 bytes of nibbles and 32 fifth bits. */
+static void
+nibbles_read(const uint8_t *nibbles, uint32_t high, uint8_t quants[32])
 {
-	uint8_t pair = block->q[i / 64 * 32 + i % 32];
+	for (uint32_t i = 0; i < 32; i++)
+	{
+		uint8_t low = i < 16 ? nibbles[i] & 15 : nibbles[i - 16] >> 4;
 
-	return i % 64 < 32 ? pair & 15 : pair >> 4;
+		quants[i] = (uint8_t) (low | (high >> i & 1) << 4);
+	}
+}
+
+SmallBlock
+small_block_read(TensorType type, const uint8_t *source)
+{
+	SmallBlock out = {0};
+	bool has_min = type == TENSOR_Q4_1 || type == TENSOR_Q5_1;
+	uint32_t high = 0;
+
+	memcpy(&out.d, source, 2);
+	if (has_min)
+		memcpy(&out.m, source + 2, 2);
+	source += has_min ? 4 : 2;
+	if (type == TENSOR_Q8_0)
+	{
+		for (uint32_t i = 0; i < 32; i++)
+			out.quants[i] = source[i] ^ 0x80;
+		return out;
+	}
+	if (type == TENSOR_Q5_0 || type == TENSOR_Q5_1)
+	{
+		memcpy(&high, source, 4);
+		source += 4;
+	}
+	nibbles_read(source, high, out.quants);
+	return out;
+}
+
+void
+k_scale_min(const uint8_t scales[12], int j, uint8_t *scale, uint8_t *min)
+{
+	if (j < 4)
+	{
+		*scale = scales[j] & 63;
+		*min = scales[j + 4] & 63;
+		return;
+	}
+	*scale = (uint8_t) ((scales[j + 4] & 15) | (scales[j - 4] >> 6) << 4);
+	*min = (uint8_t) ((scales[j + 4] >> 4) | (scales[j] >> 6) << 4);
+}
+
+void
+q4_k_quants(const BlockQ4_K *block, uint32_t s, uint8_t quants[32])
+{
+	for (uint32_t i = 0; i < 32; i++)
+		quants[i] = s % 2 == 0 ? block->q[s / 2 * 32 + i] & 15 : block->q[s / 2 * 32 + i] >> 4;
+}
+
+void
+q5_k_quants(const BlockQ5_K *block, uint32_t s, uint8_t quants[32])
+{
+	for (uint32_t i = 0; i < 32; i++)
+	{
+		uint8_t low = s % 2 == 0 ? block->q[s / 2 * 32 + i] & 15 : block->q[s / 2 * 32 + i] >> 4;
+
+		quants[i] = (uint8_t) (low | (block->high[i] >> s & 1) << 4);
+	}
 }
 
 uint8_t
@@ -129,74 +191,68 @@ q6_k_quant(const BlockQ6_K *block, uint32_t i)
 	return (uint8_t) (low | (block->high[32 * half + l] >> (2 * group) & 3) << 4);
 }
 
-/* Expand the blocks of 32 of one row. */
-static void
-dequantize_small_blocks(TensorType type, const uint8_t *row, uint32_t n_cols, float *out)
+void
+small_block_expand(TensorType type, const SmallBlock *block, float *out)
 {
-	for (uint32_t b = 0; b < n_cols / 32; b++, out += 32)
+	float d = f16_to_f32(block->d), m = f16_to_f32(block->m);
+	bool has_min = type == TENSOR_Q4_1 || type == TENSOR_Q5_1;
+	int offset = quant_offset(type);
+
+	for (int i = 0; i < 32; i++)
+		out[i] = has_min ? (float) block->quants[i] * d + m : (float) (block->quants[i] - offset) * d;
+}
+
+void
+k_sub_block_expand(float d, float dmin, uint8_t scale, uint8_t min, const uint8_t quants[32], float *out)
+{
+	for (int i = 0; i < 32; i++)
+		out[i] = d * scale * (float) quants[i] - dmin * min;
+}
+
+static void
+dequantize_q4_k(const uint8_t *source, float *out)
+{
+	BlockQ4_K block;
+	uint8_t quants[32], scale, min;
+
+	memcpy(&block, source, sizeof block);
+	for (uint32_t s = 0; s < 8; s++)
 	{
-		if (type == TENSOR_Q8_0)
-		{
-			BlockQ8_0 block;
-
-			memcpy(&block, row + b * sizeof block, sizeof block);
-			for (int i = 0; i < 32; i++)
-				out[i] = f16_to_f32(block.d) * (float) block.q[i];
-			continue;
-		}
-		BlockQ4_1 block = {0, 0, {0}};
-		bool has_min = type == TENSOR_Q4_1;
-
-		if (has_min)
-			memcpy(&block, row + b * sizeof(BlockQ4_1), sizeof(BlockQ4_1));
-		else
-		{
-			memcpy(&block.d, row + b * sizeof(BlockQ4_0), 2);
-			memcpy(block.q, row + b * sizeof(BlockQ4_0) + 2, 16);
-		}
-		for (int i = 0; i < 32; i++)
-		{
-			int q = i < 16 ? block.q[i] & 15 : block.q[i - 16] >> 4;
-
-			out[i] =
-				has_min ? (float) q * f16_to_f32(block.d) + f16_to_f32(block.m) : (float) (q - 8) * f16_to_f32(block.d);
-		}
+		k_scale_min(block.scales, (int) s, &scale, &min);
+		q4_k_quants(&block, s, quants);
+		k_sub_block_expand(f16_to_f32(block.d), f16_to_f32(block.dmin), scale, min, quants, out + s * 32);
 	}
 }
 
-/* Expand the blocks of 256 of one row. */
 static void
-dequantize_k_blocks(TensorType type, const uint8_t *row, uint32_t n_cols, float *out)
+dequantize_q5_k(const uint8_t *source, float *out)
 {
-	for (uint32_t b = 0; b < n_cols / K_BLOCK; b++, out += K_BLOCK)
+	BlockQ5_K block;
+	uint8_t quants[32], scale, min;
+
+	memcpy(&block, source, sizeof block);
+	for (uint32_t s = 0; s < 8; s++)
 	{
-		if (type == TENSOR_Q4_K)
-		{
-			BlockQ4_K block;
-
-			memcpy(&block, row + b * sizeof block, sizeof block);
-			for (uint32_t i = 0; i < K_BLOCK; i++)
-			{
-				uint8_t scale, min;
-
-				q4_k_scale_min(&block, (int) (i / 32), &scale, &min);
-				out[i] = f16_to_f32(block.d) * scale * (float) q4_k_quant(&block, i) - f16_to_f32(block.dmin) * min;
-			}
-		}
-		else
-		{
-			BlockQ6_K block;
-
-			memcpy(&block, row + b * sizeof block, sizeof block);
-			for (uint32_t i = 0; i < K_BLOCK; i++)
-				out[i] = f16_to_f32(block.d) * (float) block.scales[i / 16] * (float) (q6_k_quant(&block, i) - 32);
-		}
+		k_scale_min(block.scales, (int) s, &scale, &min);
+		q5_k_quants(&block, s, quants);
+		k_sub_block_expand(f16_to_f32(block.d), f16_to_f32(block.dmin), scale, min, quants, out + s * 32);
 	}
+}
+
+static void
+dequantize_q6_k(const uint8_t *source, float *out)
+{
+	BlockQ6_K block;
+
+	memcpy(&block, source, sizeof block);
+	for (uint32_t i = 0; i < K_BLOCK; i++)
+		out[i] = f16_to_f32(block.d) * (float) block.scales[i / 16] * (float) (q6_k_quant(&block, i) - 32);
 }
 
 void
 dequantize_row(TensorType type, const void *row, uint32_t n_cols, float *out)
 {
+	const TensorTypeInfo *info = tensor_type_info(type);
 	const uint8_t *bytes = row;
 
 	switch (type)
@@ -214,12 +270,25 @@ dequantize_row(TensorType type, const void *row, uint32_t n_cols, float *out)
 				out[i] = type == TENSOR_F16 ? f16_to_f32(half) : bf16_to_f32(half);
 			}
 			return;
-		case TENSOR_Q4_K:
-		case TENSOR_Q6_K:
-			dequantize_k_blocks(type, bytes, n_cols, out);
-			return;
 		default:
-			dequantize_small_blocks(type, bytes, n_cols, out);
-			return;
+			break;
+	}
+	for (uint32_t b = 0; b < n_cols / info->block_elements; b++)
+	{
+		const uint8_t *source = bytes + (size_t) b * info->block_bytes;
+		float *to = out + (size_t) b * info->block_elements;
+
+		if (type == TENSOR_Q4_K)
+			dequantize_q4_k(source, to);
+		else if (type == TENSOR_Q5_K)
+			dequantize_q5_k(source, to);
+		else if (type == TENSOR_Q6_K)
+			dequantize_q6_k(source, to);
+		else
+		{
+			SmallBlock block = small_block_read(type, source);
+
+			small_block_expand(type, &block, to);
+		}
 	}
 }

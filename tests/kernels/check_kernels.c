@@ -2,6 +2,7 @@
  * check_kernels.c - every version of every operation against the portable one, bit for bit, and that one against
  * arithmetic.
  *
+ * Helpers and the basic checks; check_definition.h has the products, check_sequence.h attention over many blocks.
  * Random input from a fixed seed, odd shapes, extreme values. With --bench [portable|avx2|avx512]
  * the program times the operations instead (bench_kernels.h).
  */
@@ -21,8 +22,8 @@
 #include "bench_kernels.h"
 
 static const char *const isa_names[] = {"portable", "avx2", "avx512"};
-static const TensorType types[] = {TENSOR_F32,  TENSOR_F16,  TENSOR_BF16, TENSOR_Q8_0,
-								   TENSOR_Q4_0, TENSOR_Q4_1, TENSOR_Q4_K, TENSOR_Q6_K};
+static const TensorType types[] = {TENSOR_F32,  TENSOR_F16,  TENSOR_BF16, TENSOR_Q8_0, TENSOR_Q4_0, TENSOR_Q4_1,
+								   TENSOR_Q5_0, TENSOR_Q5_1, TENSOR_Q4_K, TENSOR_Q5_K, TENSOR_Q6_K};
 #define N_TYPES (sizeof types / sizeof types[0])
 
 static uint64_t random_state = 88172645463325252ull;
@@ -92,7 +93,7 @@ random_rows(TensorType type, uint32_t n_rows, uint32_t n_cols)
 			half = (uint16_t) (0x3C00 + random_u32() % 0x200 + (random_u32() & 0x8000));
 		memcpy(rows + at + (type == TENSOR_Q6_K ? 208 : 0), &half, 2);
 		half = f32_to_f16(random_float() * 0.1f);
-		if (type == TENSOR_Q4_1 || type == TENSOR_Q4_K)
+		if (type == TENSOR_Q4_1 || type == TENSOR_Q5_1 || type == TENSOR_Q4_K || type == TENSOR_Q5_K)
 			memcpy(rows + at + 2, &half, 2);
 	}
 	return rows;
@@ -677,6 +678,9 @@ shares_cover_everything_once(void **state)
 		}
 }
 
+#include "check_definition.h"
+#include "check_sequence.h"
+
 int
 main(int argc, char **argv)
 {
@@ -684,15 +688,25 @@ main(int argc, char **argv)
 		cmocka_unit_test(halves_convert_exactly),
 		cmocka_unit_test(packed_rows_expand_to_the_file_rows),
 		cmocka_unit_test(quantization_is_the_same_bits_and_near),
+		cmocka_unit_test(unbounded_activations_quantize_the_same),
+		cmocka_unit_test(rows_expand_by_definition),
+		cmocka_unit_test(products_follow_the_definition),
+		cmocka_unit_test(extreme_products_follow_the_definition),
+		cmocka_unit_test(special_values_follow_the_definition),
 		cmocka_unit_test(products_are_the_same_bits_everywhere),
+		cmocka_unit_test(products_do_not_depend_on_the_batch),
 		cmocka_unit_test(products_are_near_the_exact_ones),
 		cmocka_unit_test(extreme_quants_do_not_saturate),
 		cmocka_unit_test(vector_operations_are_the_same_bits),
 		cmocka_unit_test(argmax_takes_the_first_and_no_nan),
 		cmocka_unit_test(attention_is_the_same_bits_and_right),
+		cmocka_unit_test(attention_over_many_blocks_is_right),
 		cmocka_unit_test(merging_equals_one_pass),
+		cmocka_unit_test(pieces_merge_to_the_whole),
 		cmocka_unit_test(barriers_hold_every_thread),
 		cmocka_unit_test(shares_cover_everything_once),
+		cmocka_unit_test(a_team_knows_how_many_it_really_has),
+		cmocka_unit_test(quotas_of_all_groups_above_count),
 	};
 
 	if (argc > 1 && strcmp(argv[1], "--bench") == 0)
