@@ -4,7 +4,8 @@
  * A work item is a group of neighbouring tokens of one sequence with all query heads of one KV head, so that K and V
  * are read once for all of them. A row's positions are cut into pieces at fixed absolute positions, each piece is one
  * running softmax over its blocks, and pieces are merged in order: whether one member does all of a row or its pieces
- * are items of their own (few rows over a long sequence), the arithmetic is the same.
+ * are items of their own (few rows over a long sequence), the arithmetic is the same. Keys and values enter the cache
+ * in a phase before, or, when no row sees another one of the step (decode), in the item that needs them.
  */
 #include <math.h>
 #include <string.h>
@@ -30,20 +31,19 @@ attention_plan(Forward *f)
 	const ModelHyper *hyper = &f->model->hyper;
 	uint32_t n_groups = 0, longest = 0;
 
-	f->group_heads = hyper->n_heads / hyper->n_kv_heads;
-	f->split = f->n_rows <= SPLIT_ROWS;
-	f->group_tokens = f->split || f->group_heads >= ATTENTION_ROWS ? 1 : ATTENTION_ROWS / f->group_heads;
 	for (uint32_t s = 0; s < f->n_sequences; s++)
 	{
 		uint32_t end = f->sequences[s].first_position + f->sequences[s].n_tokens;
 
-		n_groups += groups_of(f, &f->sequences[s]);
 		longest = end > longest ? end : longest;
 	}
 	f->n_pieces = attention_pieces_for(longest);
+	f->group_heads = hyper->n_heads / hyper->n_kv_heads;
+	f->split = f->n_pieces > 1 && f->n_rows <= SPLIT_ROWS && f->n_rows * f->n_pieces <= f->n_split_slots;
+	f->group_tokens = f->split || f->group_heads >= ATTENTION_ROWS ? 1 : ATTENTION_ROWS / f->group_heads;
+	for (uint32_t s = 0; s < f->n_sequences; s++)
+		n_groups += groups_of(f, &f->sequences[s]);
 	f->n_items = n_groups * hyper->n_kv_heads * (f->split ? f->n_pieces : 1);
-	atomic_store_explicit(&f->next_item[0], 0, memory_order_relaxed);
-	atomic_store_explicit(&f->next_item[1], 0, memory_order_relaxed);
 }
 
 /* The query rows of an item: n_tokens tokens from row first_row on, heads first_head … of all, at most ATTENTION_ROWS.
@@ -78,21 +78,60 @@ n_query_rows(const QueryRows *rows)
 	return rows->n_tokens * rows->n_heads;
 }
 
-/* Gather the queries, scaled by 1/sqrt(head_dim), into scratch. Row r is token r / n_heads, head r % n_heads. */
 static void
-gather_queries(const Forward *f, const QueryRows *rows, float *q)
+add_bias(float *values, const float *bias, uint32_t n)
 {
+	for (uint32_t i = 0; bias && i < n; i++)
+		values[i] += bias[i];
+}
+
+/* A query or key head (head number head of its kind): bias, norm (qwen3), rotation. */
+static void
+finish_head(const Forward *f, float *values, const float *bias, const float *norm, uint32_t head, uint32_t row)
+{
+	add_bias(values, bias ? bias + (size_t) head * f->head_dim : NULL, f->head_dim);
+	if (norm)
+		f->kernels->rms_norm(values, norm, f->head_dim, f->model->hyper.rms_epsilon, values);
+	f->kernels->rope(values, f->cosines + (size_t) row * f->rope.n_pairs, f->sines + (size_t) row * f->rope.n_pairs,
+					 f->head_dim);
+}
+
+/* Finish a row's key and value of one KV head and put them into the cache. */
+static void
+store_row(const Forward *f, uint32_t layer_index, uint32_t row, uint32_t kv_head)
+{
+	const ModelLayer *layer = &f->model->layers[layer_index];
+	uint32_t position = f->row_positions[row];
+	uint32_t block = f->sequences[f->row_sequences[row]].kv_blocks[position / KV_BLOCK_POSITIONS];
+	float *k = f->k + row * f->kv_stride + (size_t) kv_head * f->head_dim;
+	float *v = f->v + row * f->kv_stride + (size_t) kv_head * f->head_dim;
+
+	finish_head(f, k, layer->attn_k_bias, layer->attn_k_norm, kv_head, row);
+	add_bias(v, layer->attn_v_bias ? layer->attn_v_bias + (size_t) kv_head * f->head_dim : NULL, f->head_dim);
+	f->kernels->kv_store_k(kv_pool_type(f->pool), kv_pool_k(f->pool, block, layer_index, kv_head),
+						   position % KV_BLOCK_POSITIONS, k, f->head_dim);
+	f->kernels->kv_store_v(kv_pool_type(f->pool), kv_pool_v(f->pool, block, layer_index, kv_head),
+						   position % KV_BLOCK_POSITIONS, v, f->head_dim);
+}
+
+/* Gather the queries into scratch, finish them and scale them by 1/sqrt(head_dim). Row r is token r / n_heads, head r %
+ * n_heads. */
+static void
+gather_queries(const Forward *f, const QueryRows *rows, uint32_t layer_index, float *q)
+{
+	const ModelLayer *layer = &f->model->layers[layer_index];
 	float scale = 1.0f / sqrtf((float) f->head_dim);
 
 	for (uint32_t t = 0; t < rows->n_tokens; t++)
 		for (uint32_t h = 0; h < rows->n_heads; h++)
 		{
-			const float *from =
-				f->q + (rows->first_row + t) * f->q_stride + (size_t) (rows->first_head + h) * f->head_dim;
+			uint32_t row = rows->first_row + t, head = rows->first_head + h;
 			float *to = q + (size_t) (t * rows->n_heads + h) * f->head_dim;
 
+			memcpy(to, f->q + row * f->q_stride + (size_t) head * f->head_dim, f->head_dim * sizeof *to);
+			finish_head(f, to, layer->attn_q_bias, layer->attn_q_norm, head, row);
 			for (uint32_t d = 0; d < f->head_dim; d++)
-				to[d] = from[d] * scale;
+				to[d] *= scale;
 		}
 }
 
@@ -148,7 +187,7 @@ write_output(const Forward *f, uint32_t row, uint32_t head, const AttentionState
 		to[d] = out[d] * scale;
 }
 
-/* All pieces of an item, one after the other. */
+/* All pieces of an item, one after the other; the first one is the total so far as it stands. */
 static void
 attend_whole(const Forward *f, const QueryRows *rows, uint32_t layer, ThreadScratch *scratch)
 {
@@ -156,9 +195,9 @@ attend_whole(const Forward *f, const QueryRows *rows, uint32_t layer, ThreadScra
 	uint32_t n = n_query_rows(rows);
 	uint32_t last_position = f->row_positions[rows->first_row + rows->n_tokens - 1];
 
-	gather_queries(f, rows, scratch->q);
-	reset_states(totals, scratch->total, n, f->head_dim);
-	for (uint32_t piece = 0; piece < attention_pieces_for(last_position + 1); piece++)
+	gather_queries(f, rows, layer, scratch->q);
+	attend_piece(f, rows, scratch->q, layer, 0, totals, scratch->total);
+	for (uint32_t piece = 1; piece < attention_pieces_for(last_position + 1); piece++)
 	{
 		attend_piece(f, rows, scratch->q, layer, piece, states, scratch->piece);
 		for (uint32_t r = 0; r < n; r++)
@@ -170,50 +209,42 @@ attend_whole(const Forward *f, const QueryRows *rows, uint32_t layer, ThreadScra
 					 scratch->total + (size_t) r * f->head_dim);
 }
 
-/* Where the split result of a row, head and piece is kept. */
+/* Where the split result of a row, head and piece is kept: heads of a piece stand side by side. */
 static size_t
 split_slot(const Forward *f, uint32_t row, uint32_t head, uint32_t piece)
 {
-	return ((size_t) row * f->model->hyper.n_heads + head) * f->n_pieces + piece;
+	return ((size_t) row * f->n_pieces + piece) * f->model->hyper.n_heads + head;
 }
 
 /* One piece of an item of one token, kept for merging. */
 static void
 attend_split(const Forward *f, const QueryRows *rows, uint32_t layer, uint32_t piece, ThreadScratch *scratch)
 {
-	AttentionState states[ATTENTION_ROWS];
+	size_t slot = split_slot(f, rows->first_row, rows->first_head, piece);
 
-	gather_queries(f, rows, scratch->q);
-	attend_piece(f, rows, scratch->q, layer, piece, states, scratch->piece);
-	for (uint32_t r = 0; r < rows->n_heads; r++)
-	{
-		size_t slot = split_slot(f, rows->first_row, rows->first_head + r, piece);
-
-		f->split_states[slot] = states[r];
-		memcpy(f->split_outs + slot * f->head_dim, scratch->piece + (size_t) r * f->head_dim,
-			   f->head_dim * sizeof(float));
-	}
+	gather_queries(f, rows, layer, scratch->q);
+	attend_piece(f, rows, scratch->q, layer, piece, &f->split_states[slot], f->split_outs + slot * f->head_dim);
 }
 
-/* Merge the pieces of this member's share of rows and heads, in order. */
+/* Phase: merge the pieces of heads first … end-1 (counted through all rows), in order. */
 static void
-merge_split(Forward *f, int thread)
+merge_split(Member *member, const void *argument, uint32_t first, uint32_t end)
 {
+	const Forward *f = member->forward;
 	uint32_t n_heads = f->model->hyper.n_heads;
-	float *total = f->scratch[thread].total;
-	unsigned first, end;
 
-	team_share(f->n_rows * n_heads, thread, f->n_threads, &first, &end);
+	(void) argument;
 	for (uint32_t i = first; i < end; i++)
 	{
-		AttentionState state;
+		size_t slot = split_slot(f, i / n_heads, i % n_heads, 0);
+		AttentionState state = f->split_states[slot];
+		float *total = f->split_outs + slot * f->head_dim;
 
-		reset_states(&state, total, 1, f->head_dim);
-		for (uint32_t piece = 0; piece < attention_pieces_for(f->row_positions[i / n_heads] + 1); piece++)
+		for (uint32_t piece = 1; piece < attention_pieces_for(f->row_positions[i / n_heads] + 1); piece++)
 		{
-			size_t slot = split_slot(f, i / n_heads, i % n_heads, piece);
+			size_t later = split_slot(f, i / n_heads, i % n_heads, piece);
 
-			f->kernels->attention_merge(&state, total, &f->split_states[slot], f->split_outs + slot * f->head_dim,
+			f->kernels->attention_merge(&state, total, &f->split_states[later], f->split_outs + later * f->head_dim,
 										f->head_dim);
 		}
 		write_output(f, i / n_heads, i % n_heads, &state, total);
@@ -222,19 +253,21 @@ merge_split(Forward *f, int thread)
 
 /* Run one item; more heads than an item holds go in turns. */
 static void
-attend_item(Forward *f, uint32_t layer, uint32_t item, ThreadScratch *scratch)
+attend_item(const Forward *f, uint32_t layer, uint32_t item, ThreadScratch *scratch)
 {
 	uint32_t per_group = f->model->hyper.n_kv_heads * (f->split ? f->n_pieces : 1);
 	QueryRows rows = find_group(f, item / per_group);
-	uint32_t kv_head = item % per_group % f->model->hyper.n_kv_heads;
 	uint32_t piece = item % per_group / f->model->hyper.n_kv_heads;
+	uint32_t last_piece = f->row_positions[rows.first_row] / PIECE_POSITIONS;
 
-	if (f->split && piece >= attention_pieces_for(f->row_positions[rows.first_row] + 1))
+	if (f->split && piece > last_piece)
 		return;
-	rows.kv_head = kv_head;
+	rows.kv_head = item % per_group % f->model->hyper.n_kv_heads;
+	if (f->rows_alone && (!f->split || piece == last_piece))
+		store_row(f, layer, rows.first_row, rows.kv_head);
 	for (uint32_t h = 0; h < f->group_heads; h += ATTENTION_ROWS)
 	{
-		rows.first_head = kv_head * f->group_heads + h;
+		rows.first_head = rows.kv_head * f->group_heads + h;
 		rows.n_heads = f->group_heads - h < ATTENTION_ROWS ? f->group_heads - h : ATTENTION_ROWS;
 		if (f->split)
 			attend_split(f, &rows, layer, piece, scratch);
@@ -243,19 +276,35 @@ attend_item(Forward *f, uint32_t layer, uint32_t item, ThreadScratch *scratch)
 	}
 }
 
-void
-attention_step(Forward *f, int thread, uint32_t layer)
+/* Phase: items first … end-1. */
+static void
+attend_items(Member *member, const void *argument, uint32_t first, uint32_t end)
 {
-	atomic_uint *next = &f->next_item[layer % 2];
-	uint32_t item;
+	const uint32_t *layer = argument;
 
-	/* the other layer's counter is not in use between the barriers around this call */
-	atomic_store_explicit(&f->next_item[(layer + 1) % 2], 0, memory_order_relaxed);
-	while ((item = atomic_fetch_add_explicit(next, 1, memory_order_relaxed)) < f->n_items)
-		attend_item(f, layer, item, &f->scratch[thread]);
+	for (uint32_t item = first; item < end; item++)
+		attend_item(member->forward, *layer, item, member->scratch);
+}
+
+/* Phase: keys and values of KV heads first … end-1, counted through all rows. */
+static void
+store_rows(Member *member, const void *argument, uint32_t first, uint32_t end)
+{
+	const Forward *f = member->forward;
+	const uint32_t *layer = argument;
+
+	for (uint32_t i = first; i < end; i++)
+		store_row(f, *layer, i / f->model->hyper.n_kv_heads, i % f->model->hyper.n_kv_heads);
+}
+
+void
+attention_run(Member *member, uint32_t layer)
+{
+	const Forward *f = member->forward;
+
+	if (!f->rows_alone)
+		phase_run(member, f->n_rows * f->model->hyper.n_kv_heads, store_rows, &layer);
+	phase_run(member, f->n_items, attend_items, &layer);
 	if (f->split)
-	{
-		team_barrier(f->team);
-		merge_split(f, thread);
-	}
+		phase_run(member, f->n_rows * f->model->hyper.n_heads, merge_split, NULL);
 }

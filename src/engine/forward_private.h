@@ -1,5 +1,10 @@
 /*
- * forward_private.h - the step's state, shared by forward.c and forward_attention.c only.
+ * forward_private.h - the step's state and its phases, shared by forward*.c only.
+ *
+ * A step is a fixed row of phases that every member of the team walks through. The items of a phase are handed out by
+ * a counter, and a phase is over when all its items are done: not when all members have come by. So a member that
+ * the system has taken off its processor holds up the others only with the items it had in hand; when it is back it
+ * finds the phases over and catches up. A member touches data only while it holds an item of the phase at hand.
  */
 #ifndef QWEN_FORWARD_PRIVATE_H
 #define QWEN_FORWARD_PRIVATE_H
@@ -13,7 +18,8 @@
 #define ATTENTION_ROWS 32 /* query rows (tokens x heads of a group) of one work item */
 #define PIECE_POSITIONS                                                                                                \
 	512              /* attention over a sequence is computed in pieces of these absolute positions, merged in order */
-#define SPLIT_ROWS 8 /* up to here the pieces of a row are work items of their own */
+#define SPLIT_ROWS 8 /* up to here the pieces of a row are work items of their own … */
+#define SPLIT_SLOTS 64 /* … if there are no more (row, piece) pairs than this, or than one longest row has */
 
 /* A member's private buffers. */
 typedef struct ThreadScratch
@@ -24,6 +30,17 @@ typedef struct ThreadScratch
 	float *piece;    /* the same, of the piece at hand */
 	float *total;    /* the same, of all pieces so far */
 } ThreadScratch;
+
+/* Written by all members: items handed out and items done. */
+typedef struct Phase
+{
+	_Alignas(64) atomic_uint n_taken;
+	atomic_uint n_done;
+} Phase;
+
+/* Phases of one layer at most, and those before and after the layers. */
+#define PHASES_OF_LAYER 11
+#define PHASES_BESIDE_LAYERS 5
 
 struct Forward
 {
@@ -44,11 +61,14 @@ struct Forward
 	uint8_t *panels;
 	float *logits; /* [max_logits][logits_stride] */
 	ThreadScratch *scratch;
+	Phase *phases;
+	uint32_t n_phases;
 
 	/* the step at hand */
 	const StepSequence *sequences;
 	uint32_t n_sequences, n_rows, n_logits;
 	bool any_hidden;
+	bool rows_alone; /* every sequence has one row: an attention item needs no key or value of another row */
 	uint32_t *row_positions, *row_sequences, *logit_rows;
 	uint32_t *first_rows, *first_logits; /* per sequence */
 
@@ -57,12 +77,26 @@ struct Forward
 	uint32_t group_tokens; /* tokens of one item */
 	bool split;            /* pieces are items */
 	uint32_t n_items;
-	uint32_t n_pieces;            /* of the longest row, when split */
-	AttentionState *split_states; /* [SPLIT_ROWS][n_heads][n_pieces] */
+	uint32_t n_pieces;            /* of the longest row */
+	uint32_t n_split_slots;       /* (row, piece) pairs there is room for */
+	AttentionState *split_states; /* [n_split_slots][n_heads] */
 	float *split_outs;            /* the same, [head_dim] each */
-	/* written by all members: the next item of this layer; the counters of even and odd layers take turns */
-	_Alignas(64) atomic_uint next_item[2];
 };
+
+/* One member on its way through a step. */
+typedef struct Member
+{
+	Forward *forward;
+	ThreadScratch *scratch;
+	uint32_t phase;    /* the one that comes next */
+	uint32_t prepared; /* the phase that the private rows and panels were prepared for */
+} Member;
+
+/* Do items first … end-1 of a phase. argument: what the phase is about, the same for all members. */
+typedef void (*PhaseWork)(Member *member, const void *argument, uint32_t first, uint32_t end);
+
+/* Take part in the next phase until all its items are done; then everything written in it can be read. */
+extern void phase_run(Member *member, uint32_t n_items, PhaseWork work, const void *argument);
 
 /* Pieces of a sequence of n_positions. */
 extern uint32_t attention_pieces_for(uint32_t n_positions);
@@ -70,7 +104,11 @@ extern uint32_t attention_pieces_for(uint32_t n_positions);
 /* Lay out the items of a step; called once, before the members start. */
 extern void attention_plan(Forward *forward);
 
-/* One layer's attention: q and the cache to attended. Called by all members between barriers. */
-extern void attention_step(Forward *forward, int thread, uint32_t layer);
+/* One layer's attention: from the products q, k, v of all rows (without bias, norm and rotation) to attended; stores k
+ * and v into the cache. Up to three phases. */
+extern void attention_run(Member *member, uint32_t layer);
+
+/* The whole step of one member (forward_layers.c). */
+extern void layers_run(Member *member);
 
 #endif
