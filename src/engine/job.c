@@ -286,7 +286,7 @@ sampling_for(const Model *model, const SamplingOptions *options)
 	return s;
 }
 
-/* Copies of what the request's frame holds only for now. */
+/* Copies of what lives in the request's frame, which is gone after this call. */
 static Status
 keep_texts(Job *job, const Request *request)
 {

@@ -76,9 +76,9 @@ Sampler *
 sampler_create(const SamplerSettings *settings, uint32_t n_vocab, const int32_t *prompt, uint32_t n_prompt)
 {
 	Sampler *sampler = calloc(1, sizeof *sampler);
-	bool ok = sampler != NULL;
+	bool ok = true;
 
-	if (!ok)
+	if (!sampler)
 		return NULL;
 	sampler->settings = *settings;
 	sampler->n_vocab = n_vocab;

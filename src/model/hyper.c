@@ -87,7 +87,7 @@ read_architecture(const Gguf *gguf, ModelHyper *hyper)
 						(int) (value->string.length > 60 ? 60 : value->string.length), value->string.data);
 }
 
-/* Only whole files for now: a part of a split one says so in its metadata. */
+/* Only whole files are supported: a part of a split one says so in its metadata. */
 static Status
 refuse_split(const Gguf *gguf)
 {

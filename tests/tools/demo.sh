@@ -42,7 +42,7 @@ CREATE TRIGGER summarise BEFORE INSERT OR UPDATE OF body ON articles FOR EACH RO
 INSERT INTO articles (body) VALUES ('The library will open on Sundays from next month. Readers had asked for it for years, and twelve volunteers made it possible.');
 SELECT summary FROM articles;
 \echo '-- a ranking by similarity of embeddings'
-SELECT id, round(qwen_similarity(body, 'travellers could not take the ship because of the weather')::numeric, 3) AS similarity, left(body, 50) AS body
+SELECT id, round(qwen_similarity(body, 'a baker who makes fresh bread')::numeric, 3) AS similarity, left(body, 50) AS body
   FROM news ORDER BY similarity DESC;
 \echo '-- the models and the engine'
 SELECT name, architecture, quantization, context_length, shared_memory_bytes, state, round(load_ms) AS load_ms, load_method FROM qwen_models;
