@@ -11,12 +11,9 @@
 ByteSpan
 span_from_cstring(const char *value)
 {
+	/* raises what cannot be UTF-8, also in a database of encoding SQL_ASCII, which holds any bytes */
 	const char *utf8 = pg_server_to_any(value, strlen(value), PG_UTF8);
 
-	/* a database of encoding SQL_ASCII holds whatever bytes it was given */
-	if (GetDatabaseEncoding() == PG_SQL_ASCII && !pg_verify_mbstr(PG_UTF8, utf8, strlen(utf8), true))
-		ereport(ERROR, (errcode(ERRCODE_INVALID_PARAMETER_VALUE), errmsg("the text is not valid UTF-8"),
-						errdetail("The database's encoding is SQL_ASCII; the model reads UTF-8.")));
 	return (ByteSpan){utf8, strlen(utf8)};
 }
 

@@ -78,6 +78,7 @@ typedef struct SharedSlot
 	char name[PROTOCOL_MAX_NAME_BYTES + 1];
 	char file[QWEN_MAX_FILE_BYTES];
 	uint64 generation;
+	bool fresh;     /* the image was loaded just now and has not been served yet */
 	int error_code; /* StatusCode */
 	char error[512];
 } SharedSlot;

@@ -212,6 +212,7 @@ slots_load_ended(int i, bool ok, const char *why)
 		strlcpy(status->file, slot->file, sizeof status->file);
 		atomic_store(&status->image_generation, slot->generation);
 		slot->state = SLOT_OPENING;
+		slot->fresh = true;
 	}
 	else if (why)
 		fail_slot(i, STATUS_UNAVAILABLE, why);
@@ -234,6 +235,27 @@ slots_load_ended(int i, bool ok, const char *why)
 	}
 }
 
+/*
+ * The engine does not take an image. One from before may be of another version or damaged: the file is read again, and
+ * only an image that has just been made is given up. true: it is to be loaded.
+ */
+static bool
+refuse_image(int i)
+{
+	SharedSlot *slot = &qwen_shared->slots[i];
+
+	if (slot->fresh)
+	{
+		fail_slot(i, STATUS_UNAVAILABLE, qwen_page->slots[i].serve_error);
+		return false;
+	}
+	ereport(LOG, (errmsg("qwen_pg: the memory of model \"%s\" cannot be used any more and is loaded again: %s",
+						 slot->name, qwen_page->slots[i].serve_error)));
+	drop_image(i);
+	slot->state = SLOT_WAITING;
+	return true;
+}
+
 /* Move slots on as far as they can. */
 bool
 slots_advance(pid_t engine_pid)
@@ -252,9 +274,12 @@ slots_advance(pid_t engine_pid)
 			case SLOT_OPENING:
 				atomic_store(&status->wanted_generation, slot->generation);
 				if (serving == slot->generation)
+				{
 					slot->state = SLOT_SERVING;
+					slot->fresh = false;
+				}
 				else if (atomic_load(&status->error_generation) == slot->generation)
-					fail_slot(i, STATUS_UNAVAILABLE, status->serve_error);
+					pending |= refuse_image(i);
 				else
 					signal_engine = pending = true;
 				break;
