@@ -159,7 +159,8 @@ check-unit: $(UNIT_TESTS)
 check-kernels: $(CHECK_KERNELS)
 	@./$(CHECK_KERNELS) 2>&1 | grep -vE 'RUN|  OK '; exit $${PIPESTATUS[0]}
 
-check-golden: $(ENCODE_STDIN) $(B)/installed
+check-golden: $(ENCODE_STDIN) $(ENGINE_BENCH) $(B)/installed
+	@$(PYTHON) tests/golden/logits/check_logits.py --engine-bench $(ENGINE_BENCH)
 	@$(PYTHON) tests/golden/tokenizer/check_tokenizer.py --encode $(ENCODE_STDIN) --cache $(CACHE_DIR)/npm
 	@$(CLUSTER) run $(PYTHON) tests/golden/greedy/check_greedy.py
 

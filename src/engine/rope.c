@@ -46,8 +46,10 @@ rope_init(Rope *rope, const ModelHyper *hyper)
 		}
 		rope->frequencies[i] = frequency;
 	}
+	/* the paper's 0.1 ln(factor) + 1; a file's rope.scaling.attn_factor is multiplied with it, as llama.cpp does */
 	if (hyper->rope_scaling == ROPE_SCALING_YARN)
-		rope->magnitude = hyper->yarn_attention_factor > 0 ? hyper->yarn_attention_factor : 1 + 0.1 * log(factor);
+		rope->magnitude = (factor > 1 ? 1 + 0.1 * log(factor) : 1) *
+						  (hyper->yarn_attention_factor > 0 ? hyper->yarn_attention_factor : 1);
 }
 
 void

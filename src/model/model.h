@@ -55,7 +55,7 @@ typedef struct ModelHyper
 	uint32_t rope_scaling; /* RopeScaling */
 	float rope_factor;     /* 1: none */
 	uint32_t rope_original_context;
-	float yarn_attention_factor; /* 0: the default of the paper */
+	float yarn_attention_factor; /* multiplied with the paper's magnitude; 0: not given */
 	float yarn_beta_fast, yarn_beta_slow;
 	uint32_t pooling;      /* Pooling */
 	uint32_t has_sampling; /* 1: the file carries a generation config in general.sampling.*; only the given ones are set

@@ -1,0 +1,68 @@
+#!/usr/bin/env python3
+"""Remake logits.json: what llama.cpp says about the models of models.py.
+
+  make_golden.py --peer FOLDER     FOLDER: made by tests/bench/setup_peer.sh; needs root (chroot) and the PyPI package gguf
+
+llama-results writes the logits of every position. Flash attention must be off: with it, keys and values are rounded to F16 whatever -ctk and
+-ctv say (seen in b11669: 4e-3 off a transformer in double, 3e-5 without). Of some positions, the file keeps the RMS of the logits, the best four
+and a few others.
+"""
+import argparse
+import json
+import os
+import subprocess
+
+import numpy as np
+from gguf import GGUFReader
+
+import models
+
+LENGTHS = (1, 7, 33, 512)
+POSITIONS = 12  # kept of a prompt, the last one among them
+
+
+def logits_of(peer, folder, name, n):
+    """[n][VOCAB] by llama.cpp for a prompt of n tokens."""
+    out = f"{folder}/logits.gguf"
+    command = ["chroot", peer, "llama-results", "-m", f"{folder}/{name}.gguf", "-p", models.prompt(n), "-o", out, "-c", "1024"]
+    subprocess.run([*command, "-ctk", "f32", "-ctv", "f32", "-fa", "off"], check=True, capture_output=True)
+    tensors = {tensor.name: tensor for tensor in GGUFReader(peer + out).tensors}
+    tokens = np.array(tensors["tokens"].data).reshape(-1)
+    assert bytes(tokens.astype(np.uint8)) == models.prompt(n).encode(), "every byte is a token"
+    return np.array(tensors["logits"].data, dtype=np.float64).reshape(n, models.VOCAB)
+
+
+def keep(logits, n):
+    """What goes into the file."""
+    rows = []
+    for position in sorted({round(p) for p in np.linspace(0, n - 1, min(n, POSITIONS))}):
+        row = logits[position]
+        chosen = [*np.argsort(-row)[:4], *(int(position * 37 + i * 61) % models.VOCAB for i in range(6))]
+        rows.append({
+            "position": position,
+            "rms": round(float(np.sqrt((row**2).mean())), 6),
+            "logits": {str(i): round(float(row[i]), 5) for i in dict.fromkeys(map(int, chosen))},
+        })
+    return rows
+
+
+def main():
+    parser = argparse.ArgumentParser(description=__doc__)
+    parser.add_argument("--peer", required=True)
+    a = parser.parse_args()
+    folder = "/tmp/golden_logits"  # inside the peer
+    os.makedirs(a.peer + folder, exist_ok=True)
+    golden = {}
+    for name in models.MODELS:
+        models.write_model(name, f"{a.peer}{folder}/{name}.gguf")
+        golden[name] = {str(n): keep(logits_of(a.peer, folder, name, n), n) for n in LENGTHS}
+        os.remove(f"{a.peer}{folder}/{name}.gguf")
+        print(name, "done", flush=True)
+    lines = [f'"{name}": {{\n' + ",\n".join(f'  "{n}": [\n    ' + ",\n    ".join(map(json.dumps, rows)) + "\n  ]" for n, rows in runs.items()) + "\n}"
+             for name, runs in golden.items()]
+    with open(os.path.join(os.path.dirname(os.path.abspath(__file__)), "logits.json"), "w", encoding="utf-8") as file:
+        file.write("{\n" + ",\n".join(lines) + "\n}\n")
+
+
+if __name__ == "__main__":
+    main()
