@@ -162,6 +162,19 @@ reap(Child *child, int *status)
 	return true;
 }
 
+/* What stands in the status page of an engine that is no more: it has no requests, and it serves nothing. */
+static void
+forget_engine(void)
+{
+	atomic_store(&qwen_page->ready, 0);
+	atomic_store(&qwen_page->n_clients, 0);
+	atomic_store(&qwen_page->n_running, 0);
+	atomic_store(&qwen_page->n_waiting, 0);
+	atomic_store(&qwen_page->batch_tokens, 0);
+	atomic_store(&qwen_page->kv_bytes_used, 0);
+	slots_engine_ended();
+}
+
 /* Take note of the engine's end; start it when it is time. */
 static void
 look_after_engine(void)
@@ -175,8 +188,7 @@ look_after_engine(void)
 									 : psprintf("the engine %s", describe_end(status));
 
 		ereport(LOG, (errmsg("qwen_pg: %s", why)));
-		atomic_store(&qwen_page->ready, 0);
-		slots_engine_ended();
+		forget_engine();
 		LWLockAcquire(qwen_shared->lock, LW_EXCLUSIVE);
 		qwen_shared->n_restarts++;
 		LWLockRelease(qwen_shared->lock);
@@ -270,7 +282,7 @@ leave(int code, Datum argument)
 	{
 		kill(engine.pid, SIGKILL);
 		waitpid(engine.pid, NULL, 0);
-		slots_engine_ended();
+		forget_engine();
 	}
 	if (listener >= 0)
 		unlink(PROTOCOL_SOCKET_NAME);

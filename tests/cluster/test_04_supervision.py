@@ -58,6 +58,7 @@ def test_engine_that_stops_working_fails_fast_and_recovers(make_server, wrapper)
     assert "Try again" in str(failure.value)
     assert time.monotonic() - start < 1
     assert server.value("SELECT qwen_health() ->> 'status'") == "unhealthy"
+    assert server.query("SELECT clients, running, waiting, kv_bytes_used FROM qwen_stat_engine") == [(0, 0, 0, 0)]
     os.unlink(os.path.join(wrapper, "broken"))
     wait_until(lambda: server.value("SELECT state FROM qwen_stat_engine") == "running", 30)
     assert session.again(COUNT) == [(1,)]
