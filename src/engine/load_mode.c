@@ -52,16 +52,17 @@ load_mode_run(ModelLoadRequest *request, SlotStatus *status, int death_fd)
 	uint64_t start = clock_now_us();
 	ModelLoadReport report;
 	pthread_t watcher;
-	Status result;
+	Status result = status_ok();
 
-	if (death_fd >= 0 && pthread_create(&watcher, NULL, watch_death, &death_fd) != 0)
-		return status_error(STATUS_UNAVAILABLE, "cannot start a thread");
 	atomic_store(&status->load_error_code, STATUS_OK);
 	status->load_error[0] = '\0';
 	show_progress(status, 0, 0);
 	request->progress = show_progress;
 	request->progress_argument = status;
-	result = model_load(request, &report);
+	if (death_fd >= 0 && pthread_create(&watcher, NULL, watch_death, &death_fd) != 0)
+		result = status_error(STATUS_UNAVAILABLE, "cannot start the thread that watches for the supervisor's end");
+	if (result.code == STATUS_OK)
+		result = model_load(request, &report);
 	if (result.code == STATUS_OK)
 		write_report(status, &report);
 	else

@@ -190,11 +190,20 @@ main(int argc, char **argv)
 		complain("started by qwen_pg, not by hand; see the documentation", NULL);
 		return 2;
 	}
+	opterr = 0; /* its messages would not say who we are */
 	while ((option = getopt_long(argc - 1, argv + 1, "", long_options, NULL)) != -1)
 	{
 		if (option < OPTION_SLOTS || option >= N_OPTIONS)
+		{
+			complain("unknown option, or one without its value", argv[optind]);
 			return 2;
+		}
 		arguments.values[option] = optarg;
+	}
+	if (optind != argc - 1)
+	{
+		complain("unexpected argument", argv[optind + 1]);
+		return 2;
 	}
 	if (strcmp(argv[1], "serve") == 0)
 		return run_serve(&arguments);

@@ -69,25 +69,6 @@ publish(Scheduler *scheduler)
 	atomic_store(&scheduler->page->kv_bytes_used, kv_budget_in_use(scheduler->slots->settings.budget));
 }
 
-Status
-scheduler_go(Scheduler *scheduler, Job *job)
-{
-	if (scheduler->n_waiting >= scheduler->settings.queue_size)
-		return status_error(STATUS_UNAVAILABLE, "%u requests are waiting already, as many as qwen.queue_size allows",
-							scheduler->n_waiting);
-	job->state = JOB_QUEUED;
-	job->go_us = clock_now_us();
-	job->next = NULL;
-	if (scheduler->waiting_tail)
-		scheduler->waiting_tail->next = job;
-	else
-		scheduler->waiting = job;
-	scheduler->waiting_tail = job;
-	scheduler->n_waiting++;
-	publish(scheduler);
-	return status_ok();
-}
-
 /* Unlink a job from the waiting list. */
 static void
 remove_waiting(Scheduler *scheduler, Job *job)
@@ -147,9 +128,29 @@ admit(Scheduler *scheduler)
 	{
 		remove_waiting(scheduler, job);
 		job->state = JOB_RUNNING;
-		job->started_us = clock_now_us();
 		scheduler->running[scheduler->n_running++] = job;
 	}
+}
+
+Status
+scheduler_go(Scheduler *scheduler, Job *job)
+{
+	/* who can run by now does not count as waiting */
+	admit(scheduler);
+	if (scheduler->n_waiting >= scheduler->settings.queue_size)
+		return status_error(STATUS_UNAVAILABLE, "%u requests are waiting already, as many as qwen.queue_size allows",
+							scheduler->n_waiting);
+	job->state = JOB_QUEUED;
+	job->go_us = clock_now_us();
+	job->next = NULL;
+	if (scheduler->waiting_tail)
+		scheduler->waiting_tail->next = job;
+	else
+		scheduler->waiting = job;
+	scheduler->waiting_tail = job;
+	scheduler->n_waiting++;
+	publish(scheduler);
+	return status_ok();
 }
 
 /* The next slot with running jobs. */
@@ -177,6 +178,8 @@ add_rows(Scheduler *scheduler, Job *job, uint32_t n)
 	bool takes_last = n == job_rows_left(job);
 	bool embed = job->kind == REQUEST_EMBED;
 
+	if (job->n_done == 0)
+		job->started_us = clock_now_us();
 	scheduler->batch[scheduler->n_batch] = job;
 	scheduler->sequences[scheduler->n_batch++] = (StepSequence){
 		.tokens = job->tokens + job->n_done,

@@ -13,6 +13,7 @@
 #include <stdlib.h>
 #include <string.h>
 #include <sys/epoll.h>
+#include <sys/resource.h>
 #include <sys/signalfd.h>
 #include <sys/socket.h>
 #include <unistd.h>
@@ -24,6 +25,8 @@
 #define IDLE_WAIT_MS 250
 #define MAX_EVENTS 64
 #define MAX_CLIENTS 4096
+#define LISTENER_PAUSE_US ((uint64_t) 250 * 1000) /* without a free descriptor nobody is accepted for so long */
+#define NAMES_BYTES (STATUS_PAGE_MAX_SLOTS * (PROTOCOL_MAX_NAME_BYTES + 3)) /* the names of all slots, never cut */
 #define READ_BYTES ((size_t) 64 * 1024)
 #define MAX_OUTPUT_BYTES ((size_t) 256 * 1024 * 1024)
 #define KEPT_BUFFER_BYTES ((size_t) 1024 * 1024) /* a buffer that a giant made larger than this is freed after use */
@@ -45,6 +48,7 @@ typedef struct Server
 	ServerSettings settings;
 	StatusPage *page;
 	int epoll_fd, signal_fd;
+	uint64_t listener_paused_us; /* since when; 0: it is watched */
 	Client *clients;
 	uint32_t n_clients;
 	Slots slots;
@@ -128,7 +132,7 @@ cancel_job(Server *server, Job *job)
 static void
 reply_unknown_model(Server *server, Client *client, uint32_t request_id, const Request *request)
 {
-	char names[512], detail[600];
+	char names[NAMES_BYTES], detail[NAMES_BYTES + 32];
 	Status status;
 
 	slots_names(&server->slots, names, sizeof names);
@@ -161,6 +165,7 @@ handle_request(Server *server, Client *client, uint32_t request_id, const unsign
 		status = status_error(STATUS_TOO_LONG, "%u requests are in flight on this connection, at most %d are possible",
 							  client->n_jobs, PROTOCOL_MAX_REQUESTS_PER_CLIENT);
 		job_reply_error(&client->output, request_id, &status, NULL, NULL);
+		atomic_fetch_add(&server->page->n_requests_failed, 1);
 		return status_ok();
 	}
 	slot = slots_find(&server->slots, request.model);
@@ -290,6 +295,24 @@ watch_output(Server *server, Client *client, bool wants_output)
 		client->dead = true;
 }
 
+/* Forget what has been sent: all of it at once, or the first half of a buffer that never gets empty. */
+static void
+drop_sent(Client *client)
+{
+	ByteWriter *output = &client->output;
+
+	if (client->n_sent == output->length && output->capacity > KEPT_BUFFER_BYTES)
+		byte_writer_free(output);
+	else if (client->n_sent >= output->length / 2)
+	{
+		memmove(output->data, output->data + client->n_sent, output->length - client->n_sent);
+		output->length -= client->n_sent;
+	}
+	else
+		return;
+	client->n_sent = 0;
+}
+
 /* Send what the socket takes. */
 static void
 write_client(Server *server, Client *client)
@@ -318,12 +341,8 @@ write_client(Server *server, Client *client)
 		client->n_sent += (size_t) n;
 	}
 	watch_output(server, client, client->n_sent < output->length);
-	if (client->n_sent < output->length)
-		return;
-	client->n_sent = 0;
-	output->length = 0;
-	if (output->capacity > KEPT_BUFFER_BYTES)
-		byte_writer_free(output);
+	if (client->n_sent > 0)
+		drop_sent(client);
 }
 
 /* Close a client: all its jobs are cancelled. */
@@ -373,6 +392,16 @@ is_own_user(int fd)
 	return getsockopt(fd, SOL_SOCKET, SO_PEERCRED, &peer, &length) == 0 && peer.uid == geteuid();
 }
 
+/* Watch the listener or, where no descriptor is free for a client, leave it alone: it would be ready all the time. */
+static void
+watch_listener(Server *server, bool watched)
+{
+	struct epoll_event event = {.events = watched ? EPOLLIN : 0, .data.ptr = &server->settings.listener_fd};
+
+	(void) epoll_ctl(server->epoll_fd, EPOLL_CTL_MOD, server->settings.listener_fd, &event);
+	server->listener_paused_us = watched ? 0 : clock_now_us();
+}
+
 static void
 accept_clients(Server *server)
 {
@@ -396,6 +425,8 @@ accept_clients(Server *server)
 		server->n_clients++;
 		atomic_store(&server->page->n_clients, server->n_clients);
 	}
+	if (errno == EMFILE || errno == ENFILE || errno == ENOBUFS || errno == ENOMEM)
+		watch_listener(server, false);
 }
 
 /* SIGTERM ends us, SIGUSR1 means that the slots have changed. */
@@ -476,6 +507,18 @@ set_up_events(Server *server)
 	return watch(server, server->settings.listener_fd, &server->settings.listener_fd);
 }
 
+/* A descriptor a client: as many as the system lets us have. */
+static void
+raise_descriptor_limit(void)
+{
+	struct rlimit limit;
+
+	if (getrlimit(RLIMIT_NOFILE, &limit) != 0)
+		return;
+	limit.rlim_cur = limit.rlim_max;
+	(void) setrlimit(RLIMIT_NOFILE, &limit);
+}
+
 /* Everything at zero: what stands there is from the engine before. */
 static void
 reset_page(StatusPage *page, const Team *team, const KvBudget *budget)
@@ -524,6 +567,7 @@ server_run(const ServerSettings *settings)
 	memset(&server, 0, sizeof server);
 	server.settings = *settings;
 	server.page = settings->page;
+	raise_descriptor_limit();
 	STATUS_TRY(set_up_events(&server));
 	STATUS_TRY(set_up_engine(&server));
 	atomic_store(&server.page->ready, 1);
@@ -531,8 +575,10 @@ server_run(const ServerSettings *settings)
 	while (!server.stop && status.code == STATUS_OK)
 	{
 		status = handle_events(&server);
-		if (scheduler_has_work(server.scheduler))
+		if (!server.stop && scheduler_has_work(server.scheduler))
 			scheduler_step(server.scheduler);
+		if (server.listener_paused_us && clock_now_us() - server.listener_paused_us > LISTENER_PAUSE_US)
+			watch_listener(&server, true);
 		finish_round(&server);
 		atomic_store(&server.page->heartbeat_us, clock_now_us());
 	}
