@@ -459,7 +459,9 @@ wait_for_model(const char *name)
 	if (state == SLOT_FAILED)
 		ereport(ERROR, (errcode(ERRCODE_SYSTEM_ERROR), errmsg("model \"%s\" could not be loaded", name),
 						errdetail("%s", server_string(slot.error)),
-						errhint("Correct qwen.models and reload the configuration, or use qwen_load_model.")));
+						slot.retry_ms > 0
+							? errhint("Try again after %s, when it is loaded again.", timestamptz_to_str(slot.retry_at))
+							: errhint("Correct qwen.models and reload the configuration, or use qwen_load_model.")));
 }
 
 static void

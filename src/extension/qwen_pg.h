@@ -78,8 +78,10 @@ typedef struct SharedSlot
 	char name[PROTOCOL_MAX_NAME_BYTES + 1];
 	char file[QWEN_MAX_FILE_BYTES];
 	uint64 generation;
-	bool fresh;     /* the image was loaded just now and has not been served yet */
-	int error_code; /* StatusCode */
+	bool fresh;           /* the image was loaded just now and has not been served yet */
+	int retry_ms;         /* loading is tried again after a failure: the next pause. 0: not tried again */
+	TimestampTz retry_at; /* of a failed slot */
+	int error_code;       /* StatusCode */
 	char error[512];
 } SharedSlot;
 
@@ -126,6 +128,9 @@ extern int slots_next_to_load(SharedSlot *work);
 extern void slots_load_ended(int slot, bool ok, const char *why);
 extern bool slots_advance(pid_t engine_pid);
 extern void slots_engine_ended(void);
+
+/* The engine was killed because memory ran out: give the models' memory back and load them again. */
+extern void slots_memory_ran_out(void);
 
 /* ---- errors.c ---- */
 extern int sqlstate_of(int status_code);

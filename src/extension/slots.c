@@ -12,6 +12,9 @@
 
 #include "utils/timestamp.h"
 
+#define FIRST_RETRY_MS 1000 /* of loading a model that lost its memory */
+#define LAST_RETRY_MS 30000
+
 static const char *const io_names[] = {"", "io_uring with O_DIRECT", "io_uring, buffered", "pread with O_DIRECT",
 									   "pread, buffered"};
 
@@ -58,7 +61,13 @@ fail_slot(int i, int error_code, const char *error)
 	slot->state = SLOT_FAILED;
 	slot->error_code = error_code;
 	strlcpy(slot->error, error, sizeof slot->error);
-	ereport(LOG, (errmsg("qwen_pg: model \"%s\" could not be loaded: %s", slot->name, slot->error)));
+	/* of the failures after a loss of memory only a lack of something passes by itself */
+	if (error_code != STATUS_TOO_LONG && error_code != STATUS_UNAVAILABLE)
+		slot->retry_ms = 0;
+	slot->retry_at = TimestampTzPlusMilliseconds(GetCurrentTimestamp(), slot->retry_ms);
+	ereport(LOG, (errmsg("qwen_pg: model \"%s\" could not be loaded: %s", slot->name, slot->error),
+				  slot->retry_ms > 0 ? errdetail("It is tried again in %d ms.", slot->retry_ms) : 0));
+	slot->retry_ms = Min(slot->retry_ms * 2, LAST_RETRY_MS);
 }
 
 /* At the supervisor's start: what complete images are there from before a reset? */
@@ -277,6 +286,7 @@ slots_advance(pid_t engine_pid)
 				{
 					slot->state = SLOT_SERVING;
 					slot->fresh = false;
+					slot->retry_ms = 0;
 				}
 				else if (atomic_load(&status->error_generation) == slot->generation)
 					pending |= refuse_image(i);
@@ -295,6 +305,12 @@ slots_advance(pid_t engine_pid)
 					empty_slot(i);
 					emptied = true;
 				}
+				break;
+			case SLOT_FAILED:
+				if (slot->retry_ms == 0 || GetCurrentTimestamp() < slot->retry_at)
+					break;
+				slot->state = SLOT_WAITING;
+				pending = true;
 				break;
 			case SLOT_WAITING:
 				pending = true;
@@ -323,6 +339,29 @@ slots_engine_ended(void)
 		atomic_store(&qwen_page->slots[i].n_requests, 0);
 		if (qwen_shared->slots[i].state == SLOT_SERVING)
 			qwen_shared->slots[i].state = SLOT_OPENING;
+	}
+	LWLockRelease(qwen_shared->lock);
+}
+
+/*
+ * What holds the memory of a machine that has none left is above all our images, and the engine's end did not free
+ * them. So they are given back, and loading, which begins with a look at the memory there is, starts anew.
+ */
+void
+slots_memory_ran_out(void)
+{
+	LWLockAcquire(qwen_shared->lock, LW_EXCLUSIVE);
+	for (int i = 0; i < qwen_max_models; i++)
+	{
+		SharedSlot *slot = &qwen_shared->slots[i];
+
+		if (slot->state != SLOT_OPENING)
+			continue;
+		ereport(LOG, (errmsg("qwen_pg: memory ran out: that of model \"%s\" is given back, and it is loaded again",
+							 slot->name)));
+		drop_image(i);
+		slot->state = SLOT_WAITING;
+		slot->retry_ms = FIRST_RETRY_MS;
 	}
 	LWLockRelease(qwen_shared->lock);
 }

@@ -14,6 +14,7 @@
 #include <sys/wait.h>
 #include <unistd.h>
 
+#include "../base/cgroup.h"
 #include "../base/clock.h"
 #include "compat.h"
 #include "miscadmin.h"
@@ -38,10 +39,11 @@ typedef struct Child
 	pid_t pid; /* 0: none */
 	int pidfd;
 	int death_pipe[2];
+	uint64 oom_kills; /* of our control group when it was started */
 } Child;
 
-static Child engine = {0, -1, {-1, -1}};
-static Child loader = {0, -1, {-1, -1}};
+static Child engine = {0, -1, {-1, -1}, 0};
+static Child loader = {0, -1, {-1, -1}, 0};
 static int loader_slot;
 static int listener = -1;
 static int backoff_ms;
@@ -105,6 +107,8 @@ plan_restart(const char *why, bool listened)
 {
 	if (clock_now_us() - started_us > (uint64) HEALTHY_AFTER_MS * 1000)
 		backoff_ms = 0;
+	ereport(LOG, (errmsg("qwen_pg: %s", why),
+				  backoff_ms > 0 ? errdetail("It is started again in %d ms.", backoff_ms) : 0));
 	LWLockAcquire(qwen_shared->lock, LW_EXCLUSIVE);
 	qwen_shared->give_up = !listened || backoff_ms > PATIENCE_MS;
 	LWLockRelease(qwen_shared->lock);
@@ -122,24 +126,32 @@ start_engine(void)
 	atomic_store(&qwen_page->step_running, 0);
 	atomic_store(&qwen_page->ready, 0);
 	killed_as_silent = false;
+	engine.oom_kills = cgroup_oom_kills("");
 	engine.pid = launch_engine(listener, engine.death_pipe, &engine.pidfd);
 	if (engine.pid < 0)
 	{
 		engine.pid = 0;
-		ereport(LOG, (errmsg("qwen_pg: could not start the engine: %m")));
-		plan_restart("the engine could not be started", false);
+		plan_restart(psprintf("the engine could not be started: %m"), false);
 		return;
 	}
 	ereport(LOG, (errmsg("qwen_pg: engine started, pid %d", (int) engine.pid)));
 	publish(ENGINE_RUNNING, NULL);
 }
 
+/* Did a child end because memory ran out? Only the kernel's count of such ends tells them from a SIGKILL by hand. */
+static bool
+ended_for_memory(const Child *child, int status)
+{
+	return WIFSIGNALED(status) && WTERMSIG(status) == SIGKILL && cgroup_oom_kills("") != child->oom_kills;
+}
+
 /* "was terminated by signal 9 (Killed)" */
 static char *
-describe_end(int status)
+describe_end(const Child *child, int status)
 {
 	if (WIFSIGNALED(status) && WTERMSIG(status) == SIGKILL)
-		return pstrdup("was terminated by signal 9 (Killed), by hand or because memory ran out");
+		return psprintf("was terminated by signal 9 (Killed)%s",
+						ended_for_memory(child, status) ? " because memory ran out" : "");
 	if (WIFSIGNALED(status))
 		return psprintf("was terminated by signal %d (%s)", WTERMSIG(status), strsignal(WTERMSIG(status)));
 	if (WEXITSTATUS(status) == 127)
@@ -185,10 +197,11 @@ look_after_engine(void)
 	{
 		bool listened = atomic_load(&qwen_page->ready) != 0;
 		char *why = killed_as_silent ? psprintf("the engine showed no sign of life for %d ms", qwen_watchdog_timeout)
-									 : psprintf("the engine %s", describe_end(status));
+									 : psprintf("the engine %s", describe_end(&engine, status));
 
-		ereport(LOG, (errmsg("qwen_pg: %s", why)));
 		forget_engine();
+		if (ended_for_memory(&engine, status))
+			slots_memory_ran_out();
 		LWLockAcquire(qwen_shared->lock, LW_EXCLUSIVE);
 		qwen_shared->n_restarts++;
 		LWLockRelease(qwen_shared->lock);
@@ -226,12 +239,13 @@ look_after_loader(void)
 		bool ok = WIFEXITED(status) && WEXITSTATUS(status) == 0;
 		bool said_why = WIFEXITED(status) && WEXITSTATUS(status) == 1;
 
-		slots_load_ended(loader_slot, ok, ok || said_why ? NULL : psprintf("the loader %s", describe_end(status)));
+		slots_load_ended(loader_slot, ok, ok || said_why ? NULL : psprintf("the loader %s", describe_end(&loader, status)));
 	}
 	if (loader.pid != 0 || (slot = slots_next_to_load(&work)) < 0)
 		return;
 	/* the engine must not have the slot's old image any more: it has not, since only empty slots get work */
 	loader_slot = slot;
+	loader.oom_kills = cgroup_oom_kills("");
 	loader.pid = launch_loader(slot, &work, loader.death_pipe, &loader.pidfd);
 	if (loader.pid < 0)
 	{

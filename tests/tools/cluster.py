@@ -65,10 +65,11 @@ class Cluster:
         else:
             self.settings = {"fsync": "off"}
         self.port = None
+        self.starter = []  # put in front of the command that starts the server, which still runs as we do
 
     # ---- life ----
-    def run(self, command, check=True, **options):
-        return subprocess.run(as_server_user(command), cwd="/tmp", check=check, stdin=subprocess.DEVNULL, text=True, capture_output=True, **options)
+    def run(self, command, check=True, starter=(), **options):
+        return subprocess.run(list(starter) + as_server_user(command), cwd="/tmp", check=check, stdin=subprocess.DEVNULL, text=True, capture_output=True, **options)
 
     def init(self):
         os.makedirs(self.folder, exist_ok=True)
@@ -90,7 +91,7 @@ class Cluster:
         if not os.path.exists(self.data):
             self.init()
         self.write_settings()
-        done = self.run([f"{self.programs}/pg_ctl", "-D", self.data, "-l", self.log, "-w", "-t", "60", "start"], check=False)
+        done = self.run([f"{self.programs}/pg_ctl", "-D", self.data, "-l", self.log, "-w", "-t", "60", "start"], check=False, starter=self.starter)
         if done.returncode != 0:
             raise RuntimeError(f"the server did not start: {done.stdout}{done.stderr}{self.read_log()[-3000:]}")
         return self
