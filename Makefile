@@ -15,7 +15,7 @@ OPTIMIZE ?= -O2
 HARDENING ?= -fstack-protector-strong -D_FORTIFY_SOURCE=2
 CFLAGS_OWN := -std=gnu11 -g -D_GNU_SOURCE= $(WARNINGS) -ffp-contract=off -fopenmp -fPIE $(HARDENING) -DQWEN_VERSION='"$(VERSION)"'
 LDFLAGS_OWN := -fopenmp -pie -Wl,-z,relro,-z,now
-LIBRARIES := -luring -lpcre2-8 -lutf8proc -ljansson -lm -lpthread
+LIBRARIES := -luring -lpcre2-8 -lutf8proc -licuuc -ljansson -lm -lpthread
 
 ENGINE_SOURCES := $(wildcard src/base/*.c src/protocol/*.c src/model/*.c src/model/template/*.c kernels/*.c) \
 	$(filter-out src/engine/main.c,$(wildcard src/engine/*.c))

@@ -118,6 +118,66 @@ CREATE FUNCTION qwen_summarize(input text, max_words int DEFAULT 60,
 RETURNS text AS 'MODULE_PATHNAME', 'qwen_summarize' LANGUAGE C VOLATILE PARALLEL SAFE COST 10000;
 COMMENT ON FUNCTION qwen_summarize(text, int, text, int, float8, float8, float8, int, float8, float8, float8, bigint, text[], boolean, int, json, text) IS 'a summary of the input in at most about max_words words';
 
+CREATE FUNCTION qwen_translate(input text, target_language text,
+	model text DEFAULT NULL, max_tokens int DEFAULT NULL, temperature float8 DEFAULT NULL, top_p float8 DEFAULT NULL,
+	min_p float8 DEFAULT NULL, top_k int DEFAULT NULL, repetition_penalty float8 DEFAULT NULL,
+	presence_penalty float8 DEFAULT NULL, frequency_penalty float8 DEFAULT NULL, seed bigint DEFAULT NULL,
+	stop text[] DEFAULT NULL, thinking boolean DEFAULT NULL, thinking_budget int DEFAULT NULL,
+	response_format json DEFAULT NULL, adapter text DEFAULT NULL)
+RETURNS text AS 'MODULE_PATHNAME', 'qwen_translate' LANGUAGE C VOLATILE PARALLEL SAFE COST 10000;
+COMMENT ON FUNCTION qwen_translate(text, text, text, int, float8, float8, float8, int, float8, float8, float8, bigint, text[], boolean, int, json, text) IS 'the input in another language';
+
+CREATE FUNCTION qwen_classify(input text, labels text[],
+	model text DEFAULT NULL, max_tokens int DEFAULT NULL, temperature float8 DEFAULT NULL, top_p float8 DEFAULT NULL,
+	min_p float8 DEFAULT NULL, top_k int DEFAULT NULL, repetition_penalty float8 DEFAULT NULL,
+	presence_penalty float8 DEFAULT NULL, frequency_penalty float8 DEFAULT NULL, seed bigint DEFAULT NULL,
+	stop text[] DEFAULT NULL, thinking boolean DEFAULT NULL, thinking_budget int DEFAULT NULL,
+	response_format json DEFAULT NULL, adapter text DEFAULT NULL)
+RETURNS text AS 'MODULE_PATHNAME', 'qwen_classify' LANGUAGE C VOLATILE PARALLEL SAFE COST 10000;
+COMMENT ON FUNCTION qwen_classify(text, text[], text, int, float8, float8, float8, int, float8, float8, float8, bigint, text[], boolean, int, json, text) IS 'the label that fits the input best; always one of those given';
+
+CREATE FUNCTION qwen_classify_scores(input text, labels text[],
+	model text DEFAULT NULL, max_tokens int DEFAULT NULL, temperature float8 DEFAULT NULL, top_p float8 DEFAULT NULL,
+	min_p float8 DEFAULT NULL, top_k int DEFAULT NULL, repetition_penalty float8 DEFAULT NULL,
+	presence_penalty float8 DEFAULT NULL, frequency_penalty float8 DEFAULT NULL, seed bigint DEFAULT NULL,
+	stop text[] DEFAULT NULL, thinking boolean DEFAULT NULL, thinking_budget int DEFAULT NULL,
+	response_format json DEFAULT NULL, adapter text DEFAULT NULL)
+RETURNS TABLE (label text, probability float8) AS 'MODULE_PATHNAME', 'qwen_classify_scores' LANGUAGE C STABLE ROWS 10 PARALLEL SAFE COST 10000;
+COMMENT ON FUNCTION qwen_classify_scores(text, text[], text, int, float8, float8, float8, int, float8, float8, float8, bigint, text[], boolean, int, json, text) IS 'the probability of each label; they add up to 1';
+
+CREATE FUNCTION qwen_filter(input text, condition text,
+	model text DEFAULT NULL, max_tokens int DEFAULT NULL, temperature float8 DEFAULT NULL, top_p float8 DEFAULT NULL,
+	min_p float8 DEFAULT NULL, top_k int DEFAULT NULL, repetition_penalty float8 DEFAULT NULL,
+	presence_penalty float8 DEFAULT NULL, frequency_penalty float8 DEFAULT NULL, seed bigint DEFAULT NULL,
+	stop text[] DEFAULT NULL, thinking boolean DEFAULT NULL, thinking_budget int DEFAULT NULL,
+	response_format json DEFAULT NULL, adapter text DEFAULT NULL)
+RETURNS boolean AS 'MODULE_PATHNAME', 'qwen_filter' LANGUAGE C VOLATILE PARALLEL SAFE COST 10000;
+COMMENT ON FUNCTION qwen_filter(text, text, text, int, float8, float8, float8, int, float8, float8, float8, bigint, text[], boolean, int, json, text) IS 'whether the condition holds for the input';
+
+CREATE FUNCTION qwen_agg_add(internal, text)
+RETURNS internal AS 'MODULE_PATHNAME', 'qwen_agg_add' LANGUAGE C IMMUTABLE PARALLEL SAFE;
+COMMENT ON FUNCTION qwen_agg_add(internal, text) IS 'part of qwen_summarize_agg';
+
+CREATE FUNCTION qwen_agg_add(internal, text, text)
+RETURNS internal AS 'MODULE_PATHNAME', 'qwen_agg_add_with_instruction' LANGUAGE C IMMUTABLE PARALLEL SAFE;
+COMMENT ON FUNCTION qwen_agg_add(internal, text, text) IS 'part of qwen_chat_agg';
+
+CREATE FUNCTION qwen_summarize_agg_final(internal)
+RETURNS text AS 'MODULE_PATHNAME', 'qwen_summarize_agg_final' LANGUAGE C VOLATILE PARALLEL SAFE COST 10000;
+COMMENT ON FUNCTION qwen_summarize_agg_final(internal) IS 'part of qwen_summarize_agg';
+
+CREATE FUNCTION qwen_chat_agg_final(internal)
+RETURNS text AS 'MODULE_PATHNAME', 'qwen_chat_agg_final' LANGUAGE C VOLATILE PARALLEL SAFE COST 10000;
+COMMENT ON FUNCTION qwen_chat_agg_final(internal) IS 'part of qwen_chat_agg';
+
+CREATE AGGREGATE qwen_summarize_agg(input text) (
+	SFUNC = qwen_agg_add, STYPE = internal, FINALFUNC = qwen_summarize_agg_final, FINALFUNC_MODIFY = READ_ONLY, PARALLEL = SAFE);
+COMMENT ON AGGREGATE qwen_summarize_agg(text) IS 'one summary of the texts of all rows';
+
+CREATE AGGREGATE qwen_chat_agg(input text, instruction text) (
+	SFUNC = qwen_agg_add, STYPE = internal, FINALFUNC = qwen_chat_agg_final, FINALFUNC_MODIFY = READ_ONLY, PARALLEL = SAFE);
+COMMENT ON AGGREGATE qwen_chat_agg(text, text) IS 'one answer to the instruction about the texts of all rows';
+
 -- ---- embed ----------------------------------------------------------------------------------------------------------
 CREATE FUNCTION qwen_embed(input text, model text DEFAULT NULL, instruction text DEFAULT NULL, dimensions int DEFAULT NULL)
 RETURNS real[] AS 'MODULE_PATHNAME', 'qwen_embed' LANGUAGE C STABLE PARALLEL SAFE COST 10000;
@@ -126,6 +186,10 @@ COMMENT ON FUNCTION qwen_embed(text, text, text, int) IS 'the embedding of the i
 CREATE FUNCTION qwen_similarity(a text, b text, model text DEFAULT NULL)
 RETURNS float8 AS 'MODULE_PATHNAME', 'qwen_similarity' LANGUAGE C STABLE PARALLEL SAFE COST 10000;
 COMMENT ON FUNCTION qwen_similarity(text, text, text) IS 'the cosine of the embeddings of two texts';
+
+CREATE FUNCTION qwen_chunk(input text, max_tokens int DEFAULT 512, overlap int DEFAULT 0, model text DEFAULT NULL)
+RETURNS TABLE (ordinality bigint, chunk text) AS 'MODULE_PATHNAME', 'qwen_chunk' LANGUAGE C STABLE PARALLEL SAFE COST 1000 ROWS 10;
+COMMENT ON FUNCTION qwen_chunk(text, int, int, text) IS 'the input in pieces of at most max_tokens, at the ends of paragraphs and sentences';
 
 -- ---- tokens ---------------------------------------------------------------------------------------------------------
 CREATE FUNCTION qwen_tokenize(input text, model text DEFAULT NULL, special boolean DEFAULT false)
@@ -151,6 +215,10 @@ COMMENT ON FUNCTION qwen_render_chat(json, json, boolean, text) IS 'the exact pr
 CREATE FUNCTION qwen_render_chat(messages_jsonb jsonb, tools_jsonb jsonb DEFAULT NULL, thinking boolean DEFAULT NULL, model text DEFAULT NULL)
 RETURNS text AS 'MODULE_PATHNAME', 'qwen_render_chat_jsonb' LANGUAGE C STABLE PARALLEL SAFE COST 100;
 COMMENT ON FUNCTION qwen_render_chat(jsonb, jsonb, boolean, text) IS 'the exact prompt that the model gets';
+
+CREATE FUNCTION qwen_logprobs(input text, model text DEFAULT NULL)
+RETURNS TABLE (ordinality int, token int, piece text, logprob float8, rank int) AS 'MODULE_PATHNAME', 'qwen_logprobs' LANGUAGE C STABLE PARALLEL SAFE COST 10000 ROWS 100;
+COMMENT ON FUNCTION qwen_logprobs(text, text) IS 'how likely the model finds each token of the input after those before it';
 
 -- ---- triggers -------------------------------------------------------------------------------------------------------
 CREATE FUNCTION qwen_summarize_trigger()

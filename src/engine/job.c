@@ -11,6 +11,8 @@
 #include <sys/random.h>
 #include <time.h>
 
+#include "../model/chunker.h"
+
 #define DEFAULT_MAX_TOKENS 512
 
 void
@@ -30,6 +32,13 @@ static Status
 out_of_memory(void)
 {
 	return status_error(STATUS_UNAVAILABLE, "out of memory in the engine");
+}
+
+/* Does it sample tokens? */
+static bool
+job_generates(const Job *job)
+{
+	return job->kind == REQUEST_CHAT || job->kind == REQUEST_GENERATE;
 }
 
 /* The text of a token id, "" for none, as a NUL-terminated copy in buffer. */
@@ -64,6 +73,15 @@ render(const Model *model, const Request *request, ChatPrompt *prompt)
 		return status_error(STATUS_INVALID_ARGUMENT, "thinking must not be true: model \"%s\" cannot think",
 							model->name);
 	return chat_template_render(model->chat_template, &input, prompt);
+}
+
+/* An answer that is to be scored comes after the thinking that the template opened. */
+static Status
+close_thinking(Model *model, TokenBuffer *tokens)
+{
+	static const char empty_thinking[] = "\n</think>\n\n";
+
+	return tokenizer_encode(model->tokenizer, empty_thinking, strlen(empty_thinking), true, tokens);
 }
 
 /* The prompt's tokens of a chat. opened_thinking: the template itself opened the thinking. */
@@ -245,6 +263,41 @@ answer_render(const Model *model, const Request *request, uint32_t request_id, B
 	return status;
 }
 
+/* Tokens that are kept free for the words around a chunk when CHUNK itself chooses the size. */
+#define CHUNK_PROMPT_TOKENS 192
+
+/* The size of chunks that the caller leaves to us: what the context and the KV cache hold beside prompt and answer. */
+static uint32_t
+default_chunk_tokens(const Model *model, const KvPool *pool, const SamplingOptions *options)
+{
+	uint64_t positions = (uint64_t) kv_pool_max_blocks(pool) * KV_BLOCK_POSITIONS;
+	uint32_t room = positions < model->hyper.context_length ? (uint32_t) positions : model->hyper.context_length;
+	uint32_t answer = options->given & OPTION_MAX_TOKENS ? (uint32_t) options->max_tokens : DEFAULT_MAX_TOKENS;
+
+	room = room > 2 * CHUNK_PROMPT_TOKENS ? room - CHUNK_PROMPT_TOKENS : room / 2;
+	room -= answer < room / 2 ? answer : room / 2;
+	return room > CHUNK_MIN_TOKENS ? room : CHUNK_MIN_TOKENS;
+}
+
+static Status
+answer_chunk(Model *model, const KvPool *pool, const Request *request, uint32_t request_id, ByteWriter *out)
+{
+	uint32_t max_tokens =
+		request->chunk_tokens ? request->chunk_tokens : default_chunk_tokens(model, pool, &request->options);
+	RequestResult result = {.kind = RESULT_OFFSETS};
+	ByteWriter offsets;
+	Status status;
+
+	byte_writer_init(&offsets);
+	status = chunk_text(model->tokenizer, request->text, max_tokens, request->chunk_overlap, &offsets);
+	result.count = (uint32_t) (offsets.length / 8);
+	result.values = offsets.data;
+	if (status.code == STATUS_OK)
+		status = encode_result(out, request_id, &result);
+	byte_writer_free(&offsets);
+	return status;
+}
+
 /* What is not given comes from the file, else from the Qwen model cards. */
 static SamplerSettings
 sampling_for(const Model *model, const SamplingOptions *options)
@@ -321,16 +374,17 @@ check_lengths(Job *job, const Model *model, const KvPool *pool, const Request *r
 {
 	uint32_t context = model->hyper.context_length, needed;
 	uint64_t cache_positions = (uint64_t) kv_pool_max_blocks(pool) * KV_BLOCK_POSITIONS;
-	bool embed = job->kind == REQUEST_EMBED;
+	bool answers = job_generates(job);
+	uint32_t behind = job->scorer ? scorer_longest_path(job->scorer) : 0; /* positions behind the prompt */
 	uint32_t wanted =
 		request->options.given & OPTION_MAX_TOKENS ? (uint32_t) request->options.max_tokens : DEFAULT_MAX_TOKENS;
 
-	if (job->n_prompt > context || (!embed && job->n_prompt == context))
+	if (job->n_prompt > context - behind || (answers && job->n_prompt == context))
 		return status_error(STATUS_TOO_LONG, "the %s has %u tokens, but the context of model \"%s\" holds %u",
-							embed ? "input" : "prompt", job->n_prompt, model->name, context);
-	if (!embed && wanted > context)
+							answers || job->scorer ? "prompt" : "input", job->n_prompt + behind, model->name, context);
+	if (answers && wanted > context)
 		return status_error(STATUS_INVALID_ARGUMENT, "max_tokens must be between 1 and %u, not %u", context, wanted);
-	job->max_tokens = embed ? 0 : wanted < context - job->n_prompt ? wanted : context - job->n_prompt;
+	job->max_tokens = !answers ? behind : wanted < context - job->n_prompt ? wanted : context - job->n_prompt;
 	needed = job_positions(job);
 	if (needed > cache_positions)
 		return status_error(STATUS_TOO_LONG,
@@ -348,12 +402,14 @@ prepare_job(Job *job, Model *model, const KvPool *pool, const Request *request)
 	bool opened_thinking = false;
 	Status status;
 
-	if (request->kind == REQUEST_CHAT)
+	if (request->kind == REQUEST_CHAT || request->kind == REQUEST_SCORE)
 		status = encode_chat(model, request, &tokens, &opened_thinking);
-	else if (request->kind == REQUEST_GENERATE)
+	else if (request->kind == REQUEST_GENERATE || request->kind == REQUEST_LOGPROBS)
 		status = encode_generate(model, request, &tokens);
 	else
 		status = encode_embed(model, request, &tokens);
+	if (status.code == STATUS_OK && request->kind == REQUEST_SCORE && opened_thinking)
+		status = close_thinking(model, &tokens);
 	job->tokens = tokens.tokens;
 	job->n_prompt = job->n_tokens = (uint32_t) tokens.n;
 	if (status.code == STATUS_OK && tokens.n > (1u << 28))
@@ -361,6 +417,8 @@ prepare_job(Job *job, Model *model, const KvPool *pool, const Request *request)
 			status_error(STATUS_TOO_LONG, "the prompt has %zu tokens, at most %u are possible", tokens.n, 1u << 28);
 	if (status.code == STATUS_OK && tokens.n == 0)
 		status = status_error(STATUS_INVALID_ARGUMENT, "the prompt is empty");
+	if (status.code == STATUS_OK && request->kind == REQUEST_SCORE)
+		status = job_prepare_score(job, model, request);
 	if (status.code == STATUS_OK)
 		status = check_lengths(job, model, pool, request);
 	if (status.code == STATUS_OK)
@@ -384,11 +442,15 @@ prepare_job(Job *job, Model *model, const KvPool *pool, const Request *request)
 		request->options.given & OPTION_THINKING_BUDGET ? (uint32_t) request->options.thinking_budget : UINT32_MAX;
 	job->dimensions = request->dimensions ? request->dimensions : model->hyper.hidden;
 	job->pooling = model->hyper.pooling;
+	if (job->scorer)
+		job_start_score(job);
 	if (job->kind == REQUEST_EMBED)
 		job->pooled = calloc(model->hyper.hidden, sizeof *job->pooled);
-	else
+	if (job_generates(job))
 		job->sampler = sampler_create(&job->sampling, model->hyper.vocab, job->tokens, job->n_prompt);
-	return job->blocks && (job->pooled || job->sampler) ? status_ok() : out_of_memory();
+	if (!job->blocks || (job->kind == REQUEST_EMBED && !job->pooled) || (job_generates(job) && !job->sampler))
+		return out_of_memory();
+	return status_ok();
 }
 
 Status
@@ -409,6 +471,8 @@ job_create(Model *model, const KvPool *pool, const Request *request, uint32_t re
 			return answer_detokenize(model, request, request_id, out);
 		case REQUEST_RENDER_CHAT:
 			return answer_render(model, request, request_id, out);
+		case REQUEST_CHUNK:
+			return answer_chunk(model, pool, request, request_id, out);
 		default:
 			break;
 	}
@@ -423,7 +487,7 @@ job_create(Model *model, const KvPool *pool, const Request *request, uint32_t re
 	status = prepare_job(job, model, pool, request);
 	if (status.code == STATUS_OK)
 	{
-		accepted = (Accepted){job->n_prompt, job->max_tokens};
+		accepted = (Accepted){job->n_prompt, job_generates(job) ? job->max_tokens : 0};
 		status = encode_accepted(out, request_id, &accepted);
 	}
 	if (status.code != STATUS_OK)
@@ -443,6 +507,8 @@ job_destroy(Job *job)
 	free(job->tokens);
 	free(job->blocks);
 	sampler_destroy(job->sampler);
+	scorer_destroy(job->scorer);
+	byte_writer_free(&job->logprobs);
 	stop_matcher_free(&job->stops);
 	free(job->stop_text);
 	byte_writer_free(&job->content);
@@ -458,6 +524,16 @@ uint32_t
 job_positions(const Job *job)
 {
 	return job->n_prompt + job->max_tokens;
+}
+
+uint32_t
+job_logits_wanted(const Job *job, uint32_t n)
+{
+	if (job->kind == REQUEST_EMBED)
+		return 0;
+	if (job->kind == REQUEST_LOGPROBS)
+		return n;
+	return n == job_rows_left(job);
 }
 
 uint32_t

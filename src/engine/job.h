@@ -12,6 +12,7 @@
 #include "../protocol/protocol.h"
 #include "kv_cache.h"
 #include "sampler.h"
+#include "scorer.h"
 #include "stop_matcher.h"
 
 typedef enum JobState
@@ -65,6 +66,12 @@ typedef struct Job
 	uint32_t dimensions;
 	uint32_t pooling;
 
+	/* scores */
+	Scorer *scorer;
+	uint32_t n_answers;
+	ByteWriter logprobs; /* values of the RESULT; the pieces stand in content */
+	uint32_t n_scored;   /* tokens that stand in it */
+
 	uint64_t go_us, started_us, first_token_us;
 } Job;
 
@@ -91,10 +98,21 @@ extern uint32_t job_positions(const Job *job);
 extern uint32_t job_rows_left(const Job *job);
 
 /*
- * After a step that took its last row: logits of that row. Samples, extends the text, writes PIECE frames; at the end
+ * After a step: logits of a row that wanted them, in order of the rows. Samples, extends the text, writes PIECE frames; at the end
  * DONE and state JOB_ENDED. Unavailable when memory ran out.
  */
 extern Status job_take_logits(Job *job, const Kernels *kernels, float *logits, ByteWriter *out);
+
+/* How many of the last of n rows, up to which a step takes it, need logits. */
+extern uint32_t job_logits_wanted(const Job *job, uint32_t n);
+
+/* job_score.c: SCORE's answers, read before the prompt's lengths are checked; and their first question. */
+extern Status job_prepare_score(Job *job, Model *model, const Request *request);
+extern void job_start_score(Job *job);
+
+/* Logits of a row, in order, for the kinds that want probabilities; called by job_take_logits. */
+extern Status job_take_score(Job *job, const float *logits, ByteWriter *out);
+extern Status job_take_logprobs(Job *job, const float *logits, ByteWriter *out);
 
 /* Embedding: hidden states of rows first … first+n-1 (their positions); writes RESULT and ends after the last. */
 extern Status job_take_hidden(Job *job, const float *hidden, uint32_t position, ByteWriter *out);

@@ -257,8 +257,13 @@ watch_budget(Job *job)
 Status
 job_take_logits(Job *job, const Kernels *kernels, float *logits, ByteWriter *out)
 {
-	int32_t token = next_token(job, kernels, logits);
+	int32_t token;
 
+	if (job->kind == REQUEST_SCORE)
+		return job_take_score(job, logits, out);
+	if (job->kind == REQUEST_LOGPROBS)
+		return job_take_logprobs(job, logits, out);
+	token = next_token(job, kernels, logits);
 	if (job->n_generated == 0)
 		job->first_token_us = clock_now_us();
 	job->n_generated++;

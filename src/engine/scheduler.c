@@ -175,9 +175,6 @@ choose_slot(Scheduler *scheduler)
 static void
 add_rows(Scheduler *scheduler, Job *job, uint32_t n)
 {
-	bool takes_last = n == job_rows_left(job);
-	bool embed = job->kind == REQUEST_EMBED;
-
 	if (job->n_done == 0)
 		job->started_us = clock_now_us();
 	scheduler->batch[scheduler->n_batch] = job;
@@ -186,8 +183,8 @@ add_rows(Scheduler *scheduler, Job *job, uint32_t n)
 		.n_tokens = n,
 		.first_position = job->n_done,
 		.kv_blocks = job->blocks,
-		.n_logits = takes_last && !embed ? 1 : 0,
-		.want_hidden = embed,
+		.n_logits = job_logits_wanted(job, n),
+		.want_hidden = job->kind == REQUEST_EMBED,
 	};
 }
 
@@ -195,7 +192,7 @@ add_rows(Scheduler *scheduler, Job *job, uint32_t n)
 static uint32_t
 build_batch(Scheduler *scheduler, const Slot *slot)
 {
-	uint32_t left = scheduler->settings.prefill_chunk, rows = 0;
+	uint32_t left = scheduler->settings.prefill_chunk, left_logprobs = LOGPROB_ROWS, rows = 0;
 
 	scheduler->n_batch = 0;
 	for (uint32_t i = 0; i < scheduler->n_running; i++)
@@ -208,6 +205,11 @@ build_batch(Scheduler *scheduler, const Slot *slot)
 		if (job->n_generated == 0)
 		{
 			n = n < left ? n : left;
+			if (job->kind == REQUEST_LOGPROBS)
+			{
+				n = n < left_logprobs ? n : left_logprobs;
+				left_logprobs -= n;
+			}
 			left -= n;
 		}
 		if (n == 0)
@@ -250,11 +252,10 @@ take_results(Scheduler *scheduler, Slot *slot, uint32_t index)
 		atomic_fetch_add(&scheduler->page->n_prompt_tokens, sequence->n_tokens);
 	for (uint32_t r = 0; sequence->want_hidden && r < sequence->n_tokens && status.code == STATUS_OK; r++)
 		status = job_take_hidden(job, forward_hidden(slot->forward, index, r), sequence->first_position + r, out);
-	if (sequence->n_logits > 0)
-	{
-		status = job_take_logits(job, kernels_select(), forward_logits(slot->forward, index, 0), out);
+	if (sequence->n_logits > 0 && job->sampler)
 		atomic_fetch_add(&scheduler->page->n_generated_tokens, 1);
-	}
+	for (uint32_t r = 0; r < sequence->n_logits && status.code == STATUS_OK; r++)
+		status = job_take_logits(job, kernels_select(), forward_logits(slot->forward, index, r), out);
 	if (status.code != STATUS_OK || job->state == JOB_ENDED)
 		end_job(scheduler, job, &status);
 }

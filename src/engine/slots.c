@@ -47,7 +47,7 @@ open_slot(Slots *slots, Slot *slot, uint64_t wanted)
 	STATUS_TRY(model_open(slot->fd, &slot->model));
 	STATUS_TRY(kv_pool_create(settings->budget, &slot->model->hyper, settings->kv_type, &slot->pool));
 	return forward_create(slot->model, slot->pool, settings->team, settings->max_rows, settings->max_running,
-						  settings->max_running, &slot->forward);
+						  settings->max_running + LOGPROB_ROWS, &slot->forward);
 }
 
 static void

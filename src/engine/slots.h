@@ -7,6 +7,8 @@
 #include "../protocol/status_page.h"
 #include "forward.h"
 
+#define LOGPROB_ROWS 16 /* rows of a step, beyond one for each job, that can have logits: for LOGPROBS */
+
 typedef struct Slot
 {
 	int fd; /* of the image, read-only */

@@ -10,8 +10,7 @@
 PG_FUNCTION_INFO_V1(qwen_embed);
 PG_FUNCTION_INFO_V1(qwen_similarity);
 
-/* The setting that holds for embeddings when no model is named. */
-static const char *
+const char *
 default_embedding_model(void)
 {
 	return *qwen_default_embedding_model ? qwen_default_embedding_model : qwen_default_model;

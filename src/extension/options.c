@@ -84,6 +84,14 @@ read_stops(ArrayType *array, Request *request)
 	request->n_stops = n;
 }
 
+void
+options_default(Request *request)
+{
+	options_set_model(request, NULL, qwen_default_model);
+	request->options.given = OPTION_MAX_TOKENS;
+	request->options.max_tokens = qwen_max_tokens;
+}
+
 static bool
 given(FunctionCallInfo fcinfo, int argument)
 {

@@ -2,8 +2,9 @@
  * qwen_pg.h - the extension's own door: settings, shared memory, and what its files ask of each other.
  *
  * Who does what: init.c sets up; settings.c has the GUCs; shared.c the memory; supervisor.c runs the engine with
- * launch.c and slots.c; client.c talks to it; generate.c, embed.c, tokens.c, tasks.c, triggers.c, views.c, health.c are
- * SQL functions; options.c reads their common arguments; errors.c raises what the engine says.
+ * launch.c and slots.c; client.c talks to it; generate.c, embed.c, tokens.c, tasks.c, scores.c, chunk.c, aggregates.c,
+ * triggers.c, views.c, health.c are SQL functions; options.c reads their common arguments, results.c prepares their
+ * rows; errors.c raises what the engine says.
  */
 #ifndef QWEN_PG_H
 #define QWEN_PG_H
@@ -13,6 +14,7 @@
 #include "datatype/timestamp.h"
 #include "fmgr.h"
 #include "lib/stringinfo.h"
+#include "nodes/pg_list.h"
 #include "storage/latch.h"
 #include "storage/lwlock.h"
 
@@ -187,6 +189,9 @@ extern void check_engine_state(void);
 /* Read the common tail, arguments first … first+14 of fcinfo, into request (whose texts are palloc'd). */
 extern void options_read(FunctionCallInfo fcinfo, int first, Request *request);
 
+/* The defaults of the tail, for those who have none. */
+extern void options_default(Request *request);
+
 /* Text in UTF-8 as a span; and back. */
 extern ByteSpan span_from_text(text *value);
 extern ByteSpan span_from_cstring(const char *value);
@@ -203,7 +208,34 @@ extern void options_set_model(Request *request, text *name, const char *fallback
 /* [{"role": "system", …}, {"role": "user", …}] in UTF-8 */
 extern ByteSpan messages_from_texts(text *prompt, text *system_prompt);
 
+/* ---- embed.c ---- */
+/* The setting that holds for embeddings when no model is named. */
+extern const char *default_embedding_model(void);
+
+/* ---- results.c ---- */
+/* Prepare the tuplestore of a set-returning function (fcinfo->resultinfo) for tuplestore_putvalues. */
+extern void init_materialized_set(FunctionCallInfo fcinfo);
+
 /* ---- tasks.c ---- */
+/* A prompt, an empty line and the input as messages. */
+extern ByteSpan task_messages(const char *prompt, text *input);
+
+/* Greedy and without thinking, where the caller did not say otherwise. */
+extern void task_options(Request *request);
+
+/* The answer to a prompt over an input. options: a request with model and options alone. */
+extern text *task_run(const Request *options, const char *prompt, text *input);
+
+/*
+ * The same, for an input of any length: one that is longer than the context is cut into parts, part_prompt is asked
+ * about each, and combine_prompt about what comes out, again in parts if need be.
+ */
+extern text *task_map_reduce(const Request *options, text *input, const char *whole_prompt, const char *part_prompt,
+							 const char *combine_prompt);
+
+/* Pieces (text) of at most max_tokens; 0: as large as leaves room for a prompt and an answer. */
+extern List *chunk_text(text *input, const Request *options, uint32 max_tokens, uint32 overlap);
+
 /* A summary of input, with the tail of fcinfo from first on (fcinfo NULL: no tail). */
 extern text *summarize(text *input, int max_words, FunctionCallInfo fcinfo, int first);
 

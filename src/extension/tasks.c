@@ -1,53 +1,215 @@
 /*
- * tasks.c - tasks over chat, each with its prompt in one visible place. Greedy and without thinking unless told
- * otherwise.
+ * tasks.c - qwen_summarize, qwen_translate and what tasks share. The prompts stand in task_prompts.h.
+ *
+ * Tasks are greedy and without thinking unless told otherwise. A text that is longer than the context is summarised in
+ * parts, and then the summaries are, as often as it takes.
  */
 #include "qwen_pg.h"
 
+#include "miscadmin.h"
+#include "task_prompts.h"
 #include "utils/builtins.h"
 
 PG_FUNCTION_INFO_V1(qwen_summarize);
+PG_FUNCTION_INFO_V1(qwen_translate);
 
-/* What the model is asked; the text follows. */
-static const char summarize_prompt[] = "Summarize the following text in one short sentence of at most %d words.\n\n";
+#define WHOLE_BYTES 256 /* a text no longer than this fits in any context */
+#define PART_MAX_WORDS 100
 
-text *
-summarize(text *input, int max_words, FunctionCallInfo fcinfo, int first)
+ByteSpan
+task_messages(const char *prompt, text *input)
 {
-	StringInfoData prompt;
-	Request request;
+	StringInfoData content;
+
+	initStringInfo(&content);
+	appendStringInfo(&content, "%s\n\n", prompt);
+	appendBinaryStringInfo(&content, VARDATA_ANY(input), VARSIZE_ANY_EXHDR(input));
+	return messages_from_texts(cstring_to_text_with_len(content.data, content.len), NULL);
+}
+
+void
+task_options(Request *request)
+{
+	if (!(request->options.given & OPTION_TEMPERATURE))
+		request->options.temperature = 0;
+	if (!(request->options.given & OPTION_THINKING))
+		request->options.thinking = false;
+	request->options.given |= OPTION_TEMPERATURE | OPTION_THINKING;
+}
+
+/* Start a request of which DONE is wanted, as one of several. */
+static EngineCall *
+start_call(const Request *options, const char *prompt, text *input)
+{
+	Request request = *options;
+
+	request.kind = REQUEST_CHAT;
+	request.messages = task_messages(prompt, input);
+	return engine_submit(&request, CurrentMemoryContext);
+}
+
+/* Say GO once the engine has looked at it. */
+static void
+accept_call(EngineCall *call)
+{
 	EngineReply reply;
-	EngineCall *call;
+
+	engine_next(call, &reply, false);
+	if (reply.type != FRAME_ACCEPTED)
+		ereport(ERROR, (errcode(ERRCODE_SYSTEM_ERROR), errmsg("the qwen engine did not accept the request")));
+	engine_go(call);
+}
+
+/* The answer of a call that has its GO. */
+static text *
+finish_call(EngineCall *call)
+{
+	EngineReply reply;
 	text *answer;
 
-	if (max_words < 1 || max_words > SUMMARY_WORDS_LIMIT)
-		ereport(ERROR, (errcode(ERRCODE_INVALID_PARAMETER_VALUE),
-						errmsg("max_words must be between 1 and %d, not %d", SUMMARY_WORDS_LIMIT, max_words)));
-	memset(&request, 0, sizeof request);
-	request.kind = REQUEST_CHAT;
-	initStringInfo(&prompt);
-	appendStringInfo(&prompt, summarize_prompt, max_words);
-	appendStringInfoString(&prompt, text_to_cstring(input));
-	request.messages = messages_from_texts(cstring_to_text_with_len(prompt.data, prompt.len), NULL);
-	if (fcinfo)
-		options_read(fcinfo, first, &request);
-	else
-	{
-		options_set_model(&request, NULL, qwen_default_model);
-		request.options.given = OPTION_MAX_TOKENS;
-		request.options.max_tokens = qwen_max_tokens;
-	}
-	if (!(request.options.given & OPTION_TEMPERATURE))
-		request.options.temperature = 0;
-	if (!(request.options.given & OPTION_THINKING))
-		request.options.thinking = false;
-	request.options.given |= OPTION_TEMPERATURE | OPTION_THINKING;
-	call = engine_run(&request, &reply);
+	engine_next(call, &reply, false);
 	if (reply.type != FRAME_DONE)
 		ereport(ERROR, (errcode(ERRCODE_SYSTEM_ERROR), errmsg("the qwen engine gave no answer")));
 	answer = text_from_span(reply.done.content);
 	engine_end(call);
 	return answer;
+}
+
+text *
+task_run(const Request *options, const char *prompt, text *input)
+{
+	EngineCall *call = start_call(options, prompt, input);
+
+	accept_call(call);
+	return finish_call(call);
+}
+
+List *
+chunk_text(text *input, const Request *options, uint32 max_tokens, uint32 overlap)
+{
+	Request request = *options;
+	EngineReply reply;
+	EngineCall *call;
+	List *chunks = NIL;
+
+	request.kind = REQUEST_CHUNK;
+	request.text = span_from_text(input);
+	request.chunk_tokens = max_tokens;
+	request.chunk_overlap = overlap;
+	call = engine_run(&request, &reply);
+	if (reply.type != FRAME_RESULT || reply.result.kind != RESULT_OFFSETS)
+		ereport(ERROR, (errcode(ERRCODE_SYSTEM_ERROR), errmsg("the qwen engine gave no chunks")));
+	for (uint32 i = 0; i < reply.result.count; i++)
+	{
+		uint32 start = protocol_token(reply.result.values, 2 * i);
+		uint32 length = protocol_token(reply.result.values, 2 * i + 1);
+
+		if (start > request.text.length || length > request.text.length - start)
+			ereport(ERROR, (errcode(ERRCODE_SYSTEM_ERROR), errmsg("the qwen engine gave malformed chunks")));
+		chunks = lappend(chunks, text_from_span((ByteSpan){request.text.data + start, length}));
+	}
+	engine_end(call);
+	return chunks;
+}
+
+/* One prompt over each of some texts, all of them at once; the answers one after the other. */
+static text *
+run_parts(const Request *options, const char *prompt, List *parts)
+{
+	EngineCall **calls = palloc(sizeof *calls * list_length(parts));
+	StringInfoData joined;
+	int n_calls = 0;
+	ListCell *cell;
+
+	foreach (cell, parts)
+		calls[n_calls++] = start_call(options, prompt, lfirst(cell));
+	for (int i = 0; i < n_calls; i++)
+		accept_call(calls[i]);
+	initStringInfo(&joined);
+	for (int i = 0; i < n_calls; i++)
+	{
+		text *answer = finish_call(calls[i]);
+
+		if (i > 0)
+			appendStringInfoString(&joined, "\n\n");
+		appendBinaryStringInfo(&joined, VARDATA_ANY(answer), VARSIZE_ANY_EXHDR(answer));
+	}
+	return cstring_to_text_with_len(joined.data, joined.len);
+}
+
+/* As run_parts, with not more than so many at once. */
+#define PARTS_AT_ONCE 32
+
+static text *
+run_all_parts(const Request *options, const char *prompt, List *parts)
+{
+	List *answers = NIL, *some = NIL;
+	StringInfoData joined;
+	ListCell *cell;
+
+	foreach (cell, parts)
+	{
+		some = lappend(some, lfirst(cell));
+		if (list_length(some) == PARTS_AT_ONCE || lnext(parts, cell) == NULL)
+		{
+			answers = lappend(answers, run_parts(options, prompt, some));
+			some = NIL;
+		}
+	}
+	initStringInfo(&joined);
+	foreach (cell, answers)
+	{
+		text *answer = lfirst(cell);
+
+		if (joined.len > 0)
+			appendStringInfoString(&joined, "\n\n");
+		appendBinaryStringInfo(&joined, VARDATA_ANY(answer), VARSIZE_ANY_EXHDR(answer));
+	}
+	return cstring_to_text_with_len(joined.data, joined.len);
+}
+
+text *
+task_map_reduce(const Request *options, text *input, const char *whole_prompt, const char *part_prompt,
+				const char *combine_prompt)
+{
+	const char *prompt = whole_prompt;
+
+	while (VARSIZE_ANY_EXHDR(input) > WHOLE_BYTES)
+	{
+		List *parts = chunk_text(input, options, 0, 0);
+		text *shorter;
+
+		CHECK_FOR_INTERRUPTS();
+		if (list_length(parts) < 2)
+			break;
+		shorter = run_all_parts(options, part_prompt, parts);
+		if (VARSIZE_ANY_EXHDR(shorter) >= VARSIZE_ANY_EXHDR(input))
+			ereport(ERROR, (errcode(ERRCODE_PROGRAM_LIMIT_EXCEEDED),
+							errmsg("the text is longer than the model's context, and its parts' answers are no shorter"),
+							errhint("Lower max_tokens, so that the answers about the parts are shorter.")));
+		input = shorter;
+		prompt = combine_prompt;
+	}
+	return task_run(options, prompt, input);
+}
+
+text *
+summarize(text *input, int max_words, FunctionCallInfo fcinfo, int first)
+{
+	Request options;
+	char *prompt;
+
+	if (max_words < 1 || max_words > SUMMARY_WORDS_LIMIT)
+		ereport(ERROR, (errcode(ERRCODE_INVALID_PARAMETER_VALUE),
+						errmsg("max_words must be between 1 and %d, not %d", SUMMARY_WORDS_LIMIT, max_words)));
+	memset(&options, 0, sizeof options);
+	if (fcinfo)
+		options_read(fcinfo, first, &options);
+	else
+		options_default(&options);
+	task_options(&options);
+	prompt = psprintf(PROMPT_SUMMARIZE, max_words);
+	return task_map_reduce(&options, input, prompt, psprintf(PROMPT_SUMMARIZE_PART, PART_MAX_WORDS), prompt);
 }
 
 Datum
@@ -58,4 +220,22 @@ qwen_summarize(PG_FUNCTION_ARGS)
 		PG_RETURN_NULL();
 	PG_RETURN_TEXT_P(
 		summarize(PG_GETARG_TEXT_PP(0), PG_ARGISNULL(1) ? SUMMARY_MAX_WORDS : PG_GETARG_INT32(1), fcinfo, 2));
+}
+
+Datum
+qwen_translate(PG_FUNCTION_ARGS)
+{
+	Request options;
+	char *language;
+
+	require_preloaded();
+	if (PG_ARGISNULL(0) || PG_ARGISNULL(1))
+		PG_RETURN_NULL();
+	language = text_to_cstring(PG_GETARG_TEXT_PP(1));
+	if (*language == '\0')
+		ereport(ERROR, (errcode(ERRCODE_INVALID_PARAMETER_VALUE), errmsg("target_language must not be empty")));
+	memset(&options, 0, sizeof options);
+	options_read(fcinfo, 2, &options);
+	task_options(&options);
+	PG_RETURN_TEXT_P(task_run(&options, psprintf(PROMPT_TRANSLATE, language), PG_GETARG_TEXT_PP(0)));
 }

@@ -12,14 +12,31 @@
 static bool
 request_kind_is_known(uint8_t kind)
 {
-	return kind >= REQUEST_CHAT && kind <= REQUEST_RENDER_CHAT;
+	return kind >= REQUEST_CHAT && kind <= REQUEST_CHUNK;
 }
 
 bool
 request_kind_is_immediate(uint8_t kind)
 {
 	return kind == REQUEST_TOKENIZE || kind == REQUEST_DETOKENIZE || kind == REQUEST_COUNT_TOKENS ||
-		   kind == REQUEST_RENDER_CHAT;
+		   kind == REQUEST_RENDER_CHAT || kind == REQUEST_CHUNK;
+}
+
+uint32_t
+result_value_bytes(uint8_t kind)
+{
+	switch (kind)
+	{
+		case RESULT_TOKENS:
+		case RESULT_FLOATS:
+			return 4;
+		case RESULT_OFFSETS:
+			return 8;
+		case RESULT_LOGPROBS:
+			return 16;
+		default:
+			return 0;
+	}
 }
 
 /* A value of 4 bytes at an address of any alignment. */
@@ -130,7 +147,8 @@ read_options(ByteReader *reader, SamplingOptions *options)
 static Status
 check_members(const Request *request)
 {
-	bool chat = request->kind == REQUEST_CHAT || request->kind == REQUEST_RENDER_CHAT;
+	bool score = request->kind == REQUEST_SCORE;
+	bool chat = request->kind == REQUEST_CHAT || request->kind == REQUEST_RENDER_CHAT || score;
 	bool wants_text = !chat && request->kind != REQUEST_DETOKENIZE;
 
 	if (chat != (request->messages.data != NULL))
@@ -141,6 +159,11 @@ check_members(const Request *request)
 							wants_text ? "out" : "");
 	if (!chat && request->tools.data)
 		return status_error(STATUS_INVALID_ARGUMENT, "request kind %u with tools", request->kind);
+	if (score != (request->candidates.data != NULL))
+		return status_error(STATUS_INVALID_ARGUMENT, "request kind %u with%s candidates", request->kind,
+							score ? "out" : "");
+	if (request->kind != REQUEST_CHUNK && (request->chunk_tokens || request->chunk_overlap))
+		return status_error(STATUS_INVALID_ARGUMENT, "request kind %u with sizes of chunks", request->kind);
 	if (request->kind != REQUEST_DETOKENIZE && request->n_tokens)
 		return status_error(STATUS_INVALID_ARGUMENT, "request kind %u with tokens", request->kind);
 	return status_ok();
@@ -182,9 +205,12 @@ decode_request(const unsigned char *body, size_t length, Request *request)
 	request->messages = read_text(&reader);
 	request->tools = read_text(&reader);
 	request->instruction = read_text(&reader);
+	request->candidates = read_text(&reader);
 	request->n_tokens = read_u32(&reader);
 	request->tokens = read_raw(&reader, (size_t) request->n_tokens * 4);
 	request->dimensions = read_u32(&reader);
+	request->chunk_tokens = read_u32(&reader);
+	request->chunk_overlap = read_u32(&reader);
 	request->n_stops = read_u32(&reader);
 	if (request->n_stops > PROTOCOL_MAX_STOPS)
 		return status_error(STATUS_INVALID_ARGUMENT, "request with %u stops, at most %d", request->n_stops,
@@ -252,12 +278,12 @@ decode_result(const unsigned char *body, size_t length, RequestResult *result)
 	result->kind = read_u8(&reader);
 	result->prompt_tokens = read_u32(&reader);
 	result->count = read_u32(&reader);
-	if (result->kind == RESULT_TOKENS || result->kind == RESULT_FLOATS)
-		result->values = read_raw(&reader, (size_t) result->count * 4);
-	else if (result->kind == RESULT_TEXT)
-		result->text = read_text(&reader);
-	else if (result->kind != RESULT_COUNT)
+	if (result->kind < RESULT_TOKENS || result->kind > RESULT_OFFSETS)
 		reader.failed = true;
+	if (result_value_bytes(result->kind))
+		result->values = read_raw(&reader, (size_t) result->count * result_value_bytes(result->kind));
+	if (result->kind == RESULT_TEXT || result->kind == RESULT_LOGPROBS)
+		result->text = read_text(&reader);
 	return finish_body(&reader, "result");
 }
 

@@ -75,7 +75,7 @@ check_request_size(const Request *request)
 {
 	uint64_t total = (uint64_t) request->n_tokens * 4;
 	const ByteSpan *spans[] = {&request->model, &request->text, &request->messages, &request->tools,
-							   &request->instruction};
+							   &request->instruction, &request->candidates};
 
 	for (size_t i = 0; i < sizeof spans / sizeof spans[0]; i++)
 		total += spans[i]->length;
@@ -103,9 +103,12 @@ encode_request(ByteWriter *writer, uint32_t request_id, const Request *request)
 	write_span(writer, request->messages);
 	write_span(writer, request->tools);
 	write_span(writer, request->instruction);
+	write_span(writer, request->candidates);
 	write_u32(writer, request->n_tokens);
 	write_raw(writer, request->tokens, (size_t) request->n_tokens * 4);
 	write_u32(writer, request->dimensions);
+	write_u32(writer, request->chunk_tokens);
+	write_u32(writer, request->chunk_overlap);
 	write_u32(writer, request->n_stops);
 	for (uint32_t i = 0; i < request->n_stops; i++)
 		write_span(writer, request->stops[i]);
@@ -173,9 +176,8 @@ encode_result(ByteWriter *writer, uint32_t request_id, const RequestResult *resu
 	write_u8(writer, result->kind);
 	write_u32(writer, result->prompt_tokens);
 	write_u32(writer, result->count);
-	if (result->kind == RESULT_TOKENS || result->kind == RESULT_FLOATS)
-		write_raw(writer, result->values, (size_t) result->count * 4);
-	else if (result->kind == RESULT_TEXT)
+	write_raw(writer, result->values, (size_t) result->count * result_value_bytes(result->kind));
+	if (result->kind == RESULT_TEXT || result->kind == RESULT_LOGPROBS)
 		write_span(writer, result->text);
 	return end_frame(writer, start);
 }

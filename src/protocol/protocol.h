@@ -71,6 +71,9 @@ typedef enum RequestKind
 	REQUEST_DETOKENIZE = 5,   /* tokens -> RESULT_TEXT */
 	REQUEST_COUNT_TOKENS = 6, /* text -> RESULT_COUNT */
 	REQUEST_RENDER_CHAT = 7,  /* messages -> RESULT_TEXT, the exact prompt */
+	REQUEST_LOGPROBS = 8,     /* text as it is -> RESULT_LOGPROBS of its tokens */
+	REQUEST_SCORE = 9,        /* messages through the template; how likely each of candidates is -> RESULT_FLOATS */
+	REQUEST_CHUNK = 10,       /* text -> RESULT_OFFSETS of pieces of at most chunk_tokens */
 } RequestKind;
 
 #define REQUEST_FLAG_STREAM 1u        /* send PIECE frames as text is sampled; else all content comes in DONE */
@@ -119,12 +122,15 @@ typedef struct Request
 	uint32_t flags;
 	ByteSpan model;              /* name; not given: the model in the lowest serving slot */
 	ByteSpan text;               /* GENERATE, EMBED, TOKENIZE, COUNT_TOKENS */
-	ByteSpan messages;           /* CHAT, RENDER_CHAT: a JSON array */
+	ByteSpan messages;           /* CHAT, RENDER_CHAT, SCORE: a JSON array */
 	ByteSpan tools;              /* CHAT, RENDER_CHAT: a JSON array, or not given */
 	ByteSpan instruction;        /* EMBED, or not given */
+	ByteSpan candidates;         /* SCORE: a JSON array of strings, the answers among which the model has to choose */
 	const unsigned char *tokens; /* DETOKENIZE: n_tokens little-endian int32; unaligned: read with request_token() */
 	uint32_t n_tokens;
 	uint32_t dimensions; /* EMBED: 0 = all */
+	uint32_t chunk_tokens;  /* CHUNK: 0 = what leaves room in the context for a prompt and options.max_tokens */
+	uint32_t chunk_overlap; /* CHUNK: tokens at the end of a piece that the next one repeats, at most */
 	uint32_t n_stops;
 	ByteSpan stops[PROTOCOL_MAX_STOPS]; /* none empty */
 	SamplingOptions options;
@@ -179,15 +185,20 @@ typedef enum ResultKind
 	RESULT_TEXT = 2,
 	RESULT_COUNT = 3,
 	RESULT_FLOATS = 4,
+	RESULT_LOGPROBS = 5,
+	RESULT_OFFSETS = 6,
 } ResultKind;
 
 /* Body of RESULT. */
 typedef struct RequestResult
 {
 	uint8_t kind;                /* ResultKind */
-	uint32_t count;              /* RESULT_COUNT: the count; TOKENS, FLOATS: how many */
-	const unsigned char *values; /* TOKENS: int32, FLOATS: float32, little-endian, unaligned */
-	ByteSpan text;               /* RESULT_TEXT */
+	uint32_t count;              /* RESULT_COUNT: the count; others: how many */
+	const unsigned char *values; /* little-endian, unaligned; TOKENS: int32, FLOATS: float32, OFFSETS: two int32 each,
+									first byte and length; LOGPROBS: int32 token, float32 natural logarithm, int32 rank
+									(1: the likeliest; 0: the first token, which nothing predicts), int32 bytes of its
+									piece in text */
+	ByteSpan text;               /* RESULT_TEXT; LOGPROBS: all pieces, one after the other */
 	uint32_t prompt_tokens;
 } RequestResult;
 
@@ -206,6 +217,9 @@ typedef struct ProtocolError
  * check.
  */
 extern Status sampling_options_check(const SamplingOptions *options);
+
+/* Bytes of a value of RESULT_TOKENS, FLOATS, LOGPROBS or OFFSETS; 0 for other kinds. */
+extern uint32_t result_value_bytes(uint8_t kind);
 
 /* True for kinds that are answered by RESULT at once, without ACCEPTED and GO. */
 extern bool request_kind_is_immediate(uint8_t kind);

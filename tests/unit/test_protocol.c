@@ -123,6 +123,59 @@ detokenize_request_keeps_negative_tokens(void **state)
 	byte_writer_free(&writer);
 }
 
+/* Encode and decode a request; true when it comes through. */
+static bool
+survives(const Request *sent, Request *received, ByteWriter *writer)
+{
+	byte_writer_init(writer);
+	if (encode_request(writer, 1, sent).code != STATUS_OK)
+		return false;
+	return decode_request(writer->data + PROTOCOL_HEADER_BYTES, writer->length - PROTOCOL_HEADER_BYTES, received).code ==
+		   STATUS_OK;
+}
+
+static void
+candidates_and_chunk_sizes_stand_where_they_belong(void **state)
+{
+	Request sent = {.kind = REQUEST_SCORE, .messages = span("[]"), .candidates = span("[\"a\",\"b\"]")}, received;
+	ByteWriter writer;
+
+	(void) state;
+	assert_true(survives(&sent, &received, &writer));
+	assert_span(received.candidates, "[\"a\",\"b\"]");
+	byte_writer_free(&writer);
+	sent.kind = REQUEST_CHAT;
+	assert_false(survives(&sent, &received, &writer));
+	sent = (Request){.kind = REQUEST_SCORE, .messages = span("[]")};
+	assert_false(survives(&sent, &received, &writer));
+	sent = (Request){.kind = REQUEST_CHUNK, .text = span("text"), .chunk_tokens = 100, .chunk_overlap = 7};
+	assert_true(survives(&sent, &received, &writer));
+	assert_int_equal(received.chunk_tokens, 100);
+	assert_int_equal(received.chunk_overlap, 7);
+	byte_writer_free(&writer);
+	sent.kind = REQUEST_COUNT_TOKENS;
+	assert_false(survives(&sent, &received, &writer));
+}
+
+static void
+logprobs_round_trip(void **state)
+{
+	unsigned char values[32] = {1, 0, 0, 0};
+	RequestResult sent = {RESULT_LOGPROBS, 2, values, span("pieces"), 2}, received;
+	ByteWriter writer;
+
+	(void) state;
+	byte_writer_init(&writer);
+	assert_int_equal(encode_result(&writer, 1, &sent).code, STATUS_OK);
+	assert_int_equal(
+		decode_result(writer.data + PROTOCOL_HEADER_BYTES, writer.length - PROTOCOL_HEADER_BYTES, &received).code,
+		STATUS_OK);
+	assert_int_equal(received.count, 2);
+	assert_memory_equal(received.values, values, sizeof values);
+	assert_span(received.text, "pieces");
+	byte_writer_free(&writer);
+}
+
 static void
 answers_round_trip(void **state)
 {
@@ -346,6 +399,8 @@ main(void)
 	const struct CMUnitTest tests[] = {
 		cmocka_unit_test(request_round_trip),
 		cmocka_unit_test(detokenize_request_keeps_negative_tokens),
+		cmocka_unit_test(candidates_and_chunk_sizes_stand_where_they_belong),
+		cmocka_unit_test(logprobs_round_trip),
 		cmocka_unit_test(answers_round_trip),
 		cmocka_unit_test(truncated_requests_are_refused),
 		cmocka_unit_test(flipped_bits_never_reach_past_the_body),

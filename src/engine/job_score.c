@@ -1,0 +1,182 @@
+/*
+ * job_score.c - requests that want probabilities and no text: LOGPROBS of a text's own tokens, SCORE of given answers.
+ *
+ * Both go through the steps like a prompt. LOGPROBS takes the logits of every row, SCORE those after the prompt and,
+ * for answers that begin alike, those after what they have in common: these few tokens take the place behind the prompt
+ * in turn.
+ */
+#include <jansson.h>
+#include <math.h>
+#include <stdlib.h>
+#include <string.h>
+
+#include "job.h"
+
+static Status
+out_of_memory(void)
+{
+	return status_error(STATUS_UNAVAILABLE, "out of memory in the engine");
+}
+
+/* Tokens of one answer behind those of the answers before it. */
+static Status
+encode_answer(Model *model, const json_t *value, uint32_t index, TokenBuffer *tokens, uint32_t *end)
+{
+	size_t before = tokens->n;
+
+	if (!json_is_string(value) || json_string_length(value) == 0)
+		return status_error(STATUS_INVALID_ARGUMENT, "answer %u must be a text that is not empty", index + 1);
+	STATUS_TRY(tokenizer_encode(model->tokenizer, json_string_value(value), json_string_length(value), false, tokens));
+	if (tokens->n == before)
+		return status_error(STATUS_INVALID_ARGUMENT, "answer %u has no tokens", index + 1);
+	*end = (uint32_t) tokens->n;
+	return status_ok();
+}
+
+/* The scorer of an array of answers. */
+static Status
+create_scorer(Model *model, const json_t *answers, Scorer **scorer)
+{
+	uint32_t n = (uint32_t) json_array_size(answers);
+	uint32_t *offsets = calloc((size_t) n + 1, sizeof *offsets);
+	TokenBuffer tokens = {NULL, 0, 0};
+	Status status = offsets ? status_ok() : out_of_memory();
+
+	for (uint32_t i = 0; i < n && status.code == STATUS_OK; i++)
+		status = encode_answer(model, json_array_get(answers, i), i, &tokens, &offsets[i + 1]);
+	if (status.code == STATUS_OK)
+		status = scorer_create(tokens.tokens, offsets, n, tokenizer_eos(model->tokenizer), scorer);
+	token_buffer_free(&tokens);
+	free(offsets);
+	return status;
+}
+
+Status
+job_prepare_score(Job *job, Model *model, const Request *request)
+{
+	json_t *answers = json_loadb(request->candidates.data, request->candidates.length, 0, NULL);
+	Status status;
+
+	if (!json_is_array(answers) || json_array_size(answers) == 0)
+		status = status_error(STATUS_INVALID_ARGUMENT, "the answers to choose from must be an array that is not empty");
+	else if (tokenizer_eos(model->tokenizer) < 0)
+		status = status_error(STATUS_UNSUPPORTED, "model \"%s\" has no token that ends an answer", model->name);
+	else
+	{
+		job->n_answers = (uint32_t) json_array_size(answers);
+		status = create_scorer(model, answers, &job->scorer);
+	}
+	json_decref(answers);
+	return status;
+}
+
+/* Put the path of the question at hand behind the prompt. false: there is none. */
+static bool
+ask(Job *job)
+{
+	const int32_t *path;
+	uint32_t n_path;
+
+	if (!scorer_question(job->scorer, &path, &n_path))
+		return false;
+	memcpy(job->tokens + job->n_prompt, path, n_path * sizeof *path);
+	job->n_tokens = job->n_prompt + n_path;
+	/* rows of an earlier path are computed over */
+	job->n_done = job->n_done < job->n_prompt ? job->n_done : job->n_prompt;
+	return true;
+}
+
+void
+job_start_score(Job *job)
+{
+	(void) ask(job);
+}
+
+/* The end: a probability for each answer. */
+static Status
+finish_score(Job *job, ByteWriter *out)
+{
+	float *probabilities = malloc(job->n_answers * sizeof *probabilities);
+	RequestResult result = {.kind = RESULT_FLOATS, .count = job->n_answers, .prompt_tokens = job->n_prompt};
+	Status status;
+
+	if (!probabilities)
+		return out_of_memory();
+	scorer_probabilities(job->scorer, probabilities);
+	result.values = (const unsigned char *) probabilities;
+	status = encode_result(out, job->request_id, &result);
+	free(probabilities);
+	job->state = JOB_ENDED;
+	return status;
+}
+
+Status
+job_take_score(Job *job, const float *logits, ByteWriter *out)
+{
+	const int32_t *path;
+	uint32_t n_path;
+
+	if (scorer_question(job->scorer, &path, &n_path))
+		scorer_answer(job->scorer, logits);
+	return ask(job) ? status_ok() : finish_score(job, out);
+}
+
+/* A token, its log-probability (natural), its rank, and its piece of text. */
+static void
+write_logprob(Job *job, int32_t token, float logprob, uint32_t rank)
+{
+	Detokenizer detokenizer = {{0}, 0};
+	ByteWriter piece;
+	size_t before = job->content.length;
+
+	byte_writer_init(&piece);
+	detokenizer_push(&detokenizer, tokenizer_token_bytes(job->model->tokenizer, token), true, &piece);
+	job_write_without_nul(&job->content, (char *) piece.data, piece.length);
+	write_u32(&job->logprobs, (uint32_t) token);
+	write_f32(&job->logprobs, logprob);
+	write_u32(&job->logprobs, rank);
+	write_u32(&job->logprobs, (uint32_t) (job->content.length - before));
+	job->content.failed |= piece.failed;
+	byte_writer_free(&piece);
+}
+
+/* What the logits say about the token that came next. */
+static void
+take_logprob(Job *job, const float *logits, int32_t token)
+{
+	uint32_t n_vocab = job->model->hyper.vocab, rank = 1;
+	float highest = logits[0];
+	double sum = 0;
+
+	for (uint32_t i = 1; i < n_vocab; i++)
+		highest = logits[i] > highest ? logits[i] : highest;
+	for (uint32_t i = 0; i < n_vocab; i++)
+	{
+		sum += exp((double) logits[i] - highest);
+		/* of equal ones, the first in the vocabulary ranks first, as in greedy decoding */
+		rank += logits[i] > logits[token] || (logits[i] == logits[token] && i < (uint32_t) token);
+	}
+	write_logprob(job, token, (float) ((double) logits[token] - highest - log(sum)), rank);
+}
+
+Status
+job_take_logprobs(Job *job, const float *logits, ByteWriter *out)
+{
+	RequestResult result = {.kind = RESULT_LOGPROBS, .count = job->n_prompt, .prompt_tokens = job->n_prompt};
+	Status status;
+
+	if (job->n_scored == 0)
+		write_logprob(job, job->tokens[0], 0, 0);
+	job->n_scored++;
+	if (job->n_scored < job->n_prompt)
+		take_logprob(job, logits, job->tokens[job->n_scored]);
+	if (job->logprobs.failed || job->content.failed)
+		return out_of_memory();
+	if (job->n_scored < job->n_prompt)
+		return status_ok();
+	result.values = job->logprobs.data;
+	result.text = (ByteSpan){job->content.data ? (char *) job->content.data : "", job->content.length};
+	status = encode_result(out, job->request_id, &result);
+	job->state = JOB_ENDED;
+	return status;
+}

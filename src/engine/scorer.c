@@ -1,0 +1,180 @@
+/*
+ * scorer.c - see scorer.h. The answers stand sorted by their tokens, so that a node of the tree is a range of them.
+ */
+#include "scorer.h"
+
+#include <math.h>
+#include <stdlib.h>
+#include <string.h>
+
+/* One of the answers. */
+typedef struct Answer
+{
+	const int32_t *tokens; /* [n_tokens], then the end token */
+	uint32_t n_tokens;
+	uint32_t index; /* in the order of creation */
+	double log_probability;
+} Answer;
+
+/* A node: answers first … end-1 have their first depth tokens in common, and not all of them the next one. */
+typedef struct Node
+{
+	uint32_t first, end, depth;
+} Node;
+
+struct Scorer
+{
+	int32_t *tokens;
+	Answer *answers; /* [n], sorted */
+	uint32_t n, longest_path;
+	Node *nodes; /* that are still to be asked for; there are fewer than answers */
+	uint32_t n_nodes;
+};
+
+/* Token at depth; behind an answer's own stands the end token, so a beginning differs from what it begins. */
+static int
+compare_answers(const void *a, const void *b)
+{
+	const Answer *left = a, *right = b;
+	uint32_t n = left->n_tokens < right->n_tokens ? left->n_tokens : right->n_tokens;
+
+	for (uint32_t i = 0; i < n; i++)
+		if (left->tokens[i] != right->tokens[i])
+			return left->tokens[i] < right->tokens[i] ? -1 : 1;
+	return left->n_tokens < right->n_tokens ? -1 : left->n_tokens > right->n_tokens;
+}
+
+/* Note the node of a range, if there is anything to choose in it. */
+static void
+add_node(Scorer *scorer, uint32_t first, uint32_t end, uint32_t depth)
+{
+	const Answer *low = &scorer->answers[first], *high = &scorer->answers[end - 1];
+
+	if (end - first < 2)
+		return;
+	/* sorted: what the first and the last have in common, all have; and they are not the same */
+	while (depth < low->n_tokens && low->tokens[depth] == high->tokens[depth])
+		depth++;
+	scorer->nodes[scorer->n_nodes++] = (Node){first, end, depth};
+}
+
+/* Copy the answers' tokens, each with the end token behind. */
+static void
+copy_answers(Scorer *scorer, const int32_t *tokens, const uint32_t *offsets, int32_t end_token)
+{
+	int32_t *to = scorer->tokens;
+
+	for (uint32_t i = 0; i < scorer->n; i++)
+	{
+		uint32_t length = offsets[i + 1] - offsets[i];
+
+		memcpy(to, tokens + offsets[i], length * sizeof *to);
+		to[length] = end_token;
+		scorer->answers[i] = (Answer){to, length, i, 0};
+		scorer->longest_path = length > scorer->longest_path ? length : scorer->longest_path;
+		to += length + 1;
+	}
+}
+
+Status
+scorer_create(const int32_t *tokens, const uint32_t *offsets, uint32_t n, int32_t end_token, Scorer **out)
+{
+	Scorer *scorer = calloc(1, sizeof *scorer);
+
+	*out = NULL;
+	if (!scorer)
+		return status_error(STATUS_UNAVAILABLE, "out of memory in the engine");
+	scorer->n = n;
+	scorer->tokens = malloc(((size_t) offsets[n] + n) * sizeof *scorer->tokens);
+	scorer->answers = malloc(n * sizeof *scorer->answers);
+	scorer->nodes = malloc(n * sizeof *scorer->nodes);
+	if (!scorer->tokens || !scorer->answers || !scorer->nodes)
+	{
+		scorer_destroy(scorer);
+		return status_error(STATUS_UNAVAILABLE, "out of memory in the engine");
+	}
+	copy_answers(scorer, tokens, offsets, end_token);
+	qsort(scorer->answers, n, sizeof *scorer->answers, compare_answers);
+	for (uint32_t i = 1; i < n; i++)
+		if (compare_answers(&scorer->answers[i - 1], &scorer->answers[i]) == 0)
+		{
+			Status status = status_error(STATUS_INVALID_ARGUMENT, "answers %u and %u are the same to the model",
+										 scorer->answers[i - 1].index + 1, scorer->answers[i].index + 1);
+
+			scorer_destroy(scorer);
+			return status;
+		}
+	add_node(scorer, 0, n, 0);
+	*out = scorer;
+	return status_ok();
+}
+
+void
+scorer_destroy(Scorer *scorer)
+{
+	if (!scorer)
+		return;
+	free(scorer->tokens);
+	free(scorer->answers);
+	free(scorer->nodes);
+	free(scorer);
+}
+
+bool
+scorer_question(const Scorer *scorer, const int32_t **path, uint32_t *n_path)
+{
+	const Node *node;
+
+	if (scorer->n_nodes == 0)
+		return false;
+	node = &scorer->nodes[scorer->n_nodes - 1];
+	*path = scorer->answers[node->first].tokens;
+	*n_path = node->depth;
+	return true;
+}
+
+/* The end of the run of answers from first on that go on with the same token at depth. */
+static uint32_t
+run_end(const Scorer *scorer, const Node *node, uint32_t first)
+{
+	uint32_t end = first + 1;
+
+	while (end < node->end &&
+		   scorer->answers[end].tokens[node->depth] == scorer->answers[first].tokens[node->depth])
+		end++;
+	return end;
+}
+
+void
+scorer_answer(Scorer *scorer, const float *logits)
+{
+	Node node = scorer->nodes[--scorer->n_nodes];
+	double highest = -INFINITY, sum = 0;
+
+	for (uint32_t i = node.first; i < node.end; i = run_end(scorer, &node, i))
+		highest = fmax(highest, logits[scorer->answers[i].tokens[node.depth]]);
+	for (uint32_t i = node.first; i < node.end; i = run_end(scorer, &node, i))
+		sum += exp(logits[scorer->answers[i].tokens[node.depth]] - highest);
+	for (uint32_t i = node.first, end; i < node.end; i = end)
+	{
+		double log_probability = logits[scorer->answers[i].tokens[node.depth]] - highest - log(sum);
+
+		end = run_end(scorer, &node, i);
+		for (uint32_t j = i; j < end; j++)
+			scorer->answers[j].log_probability += log_probability;
+		add_node(scorer, i, end, node.depth);
+	}
+}
+
+uint32_t
+scorer_longest_path(const Scorer *scorer)
+{
+	return scorer->longest_path;
+}
+
+void
+scorer_probabilities(const Scorer *scorer, float *out)
+{
+	for (uint32_t i = 0; i < scorer->n; i++)
+		out[scorer->answers[i].index] = (float) exp(scorer->answers[i].log_probability);
+}

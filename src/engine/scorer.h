@@ -1,0 +1,43 @@
+/*
+ * scorer.h - how likely each of some given answers is, when the model must give one of them.
+ *
+ * The answers, as tokens, form a tree. At a node where they part, the model's logits of the tokens that lead on are
+ * compared with each other alone, as in decoding that is constrained to the answers; an answer's probability is the
+ * product over the nodes on its way. So the probabilities add up to 1, an answer that is the beginning of another one
+ * competes by the token that ends answers, and answers that part at their first token need the logits after the prompt
+ * and nothing more.
+ */
+#ifndef QWEN_SCORER_H
+#define QWEN_SCORER_H
+
+#include <stdbool.h>
+#include <stdint.h>
+
+#include "../base/status.h"
+
+typedef struct Scorer Scorer;
+
+/*
+ * n answers; answer i is tokens[offsets[i] … offsets[i + 1]), at least one token; all of it is copied. end_token ends
+ * answers. INVALID_ARGUMENT when two of them are the same tokens.
+ */
+extern Status scorer_create(const int32_t *tokens, const uint32_t *offsets, uint32_t n, int32_t end_token,
+							Scorer **scorer);
+extern void scorer_destroy(Scorer *scorer);
+
+/*
+ * The question at hand: the logits after the prompt and path [*n_path] (which may be empty) are wanted. false: all
+ * questions are answered.
+ */
+extern bool scorer_question(const Scorer *scorer, const int32_t **path, uint32_t *n_path);
+
+/* Answer it; the next question is at hand then. logits: [vocab]. */
+extern void scorer_answer(Scorer *scorer, const float *logits);
+
+/* The longest path that can be asked for. */
+extern uint32_t scorer_longest_path(const Scorer *scorer);
+
+/* The probabilities of the answers, in the order of creation: [n]. */
+extern void scorer_probabilities(const Scorer *scorer, float *out);
+
+#endif

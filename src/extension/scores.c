@@ -1,0 +1,235 @@
+/*
+ * scores.c - functions that read the model's probabilities instead of sampling: qwen_logprobs, qwen_classify,
+ * qwen_classify_scores, qwen_filter.
+ *
+ * The answers of the last three are always among those given: the engine compares them with each other alone
+ * (REQUEST_SCORE).
+ */
+#include "qwen_pg.h"
+
+#include "catalog/pg_type.h"
+#include "funcapi.h"
+#include "task_prompts.h"
+#include "utils/array.h"
+#include "utils/builtins.h"
+#include "utils/json.h"
+#include "utils/tuplestore.h"
+
+PG_FUNCTION_INFO_V1(qwen_logprobs);
+PG_FUNCTION_INFO_V1(qwen_classify);
+PG_FUNCTION_INFO_V1(qwen_classify_scores);
+PG_FUNCTION_INFO_V1(qwen_filter);
+
+/* The labels of a classification. */
+typedef struct Labels
+{
+	int n;
+	Datum *labels; /* text */
+} Labels;
+
+/* Are two labels the same text? */
+static bool
+same_text(Datum a, Datum b)
+{
+	text *left = DatumGetTextPP(a), *right = DatumGetTextPP(b);
+
+	return VARSIZE_ANY_EXHDR(left) == VARSIZE_ANY_EXHDR(right) &&
+		   memcmp(VARDATA_ANY(left), VARDATA_ANY(right), VARSIZE_ANY_EXHDR(left)) == 0;
+}
+
+/* Take the array of labels apart: at least one, none null, empty or twice. */
+static Labels
+read_labels(ArrayType *array)
+{
+	Labels labels;
+	bool *nulls;
+
+	deconstruct_array(array, TEXTOID, -1, false, TYPALIGN_INT, &labels.labels, &nulls, &labels.n);
+	if (labels.n == 0)
+		ereport(ERROR, (errcode(ERRCODE_INVALID_PARAMETER_VALUE), errmsg("labels must not be empty")));
+	for (int i = 0; i < labels.n; i++)
+	{
+		if (nulls[i])
+			ereport(ERROR, (errcode(ERRCODE_INVALID_PARAMETER_VALUE), errmsg("labels[%d] must not be null", i + 1)));
+		if (VARSIZE_ANY_EXHDR(DatumGetTextPP(labels.labels[i])) == 0)
+			ereport(ERROR, (errcode(ERRCODE_INVALID_PARAMETER_VALUE), errmsg("labels[%d] must not be empty", i + 1)));
+		for (int j = 0; j < i; j++)
+			if (same_text(labels.labels[i], labels.labels[j]))
+				ereport(ERROR, (errcode(ERRCODE_INVALID_PARAMETER_VALUE),
+								errmsg("labels[%d] must not be the same as labels[%d]", i + 1, j + 1)));
+	}
+	return labels;
+}
+
+/* The labels for the prompt: one after the other. */
+static char *
+list_labels(const Labels *labels)
+{
+	StringInfoData list;
+
+	initStringInfo(&list);
+	for (int i = 0; i < labels->n; i++)
+		appendStringInfo(&list, "%s%s", i > 0 ? ", " : "", TextDatumGetCString(labels->labels[i]));
+	return list.data;
+}
+
+/* The labels for the engine: a JSON array. */
+static ByteSpan
+json_labels(const Labels *labels)
+{
+	StringInfoData json;
+
+	initStringInfo(&json);
+	for (int i = 0; i < labels->n; i++)
+	{
+		appendStringInfoChar(&json, i > 0 ? ',' : '[');
+		escape_json(&json, TextDatumGetCString(labels->labels[i]));
+	}
+	appendStringInfoChar(&json, ']');
+	return span_from_cstring(json.data);
+}
+
+/* The request of a score: the tail's model holds, its sampling is checked and has no effect. */
+static void
+build_score(FunctionCallInfo fcinfo, int first, const char *prompt, text *input, ByteSpan candidates, Request *request)
+{
+	memset(request, 0, sizeof *request);
+	request->kind = REQUEST_SCORE;
+	request->messages = task_messages(prompt, input);
+	request->candidates = candidates;
+	options_read(fcinfo, first, request);
+	task_options(request);
+}
+
+/* The probabilities: [n], palloc'd. */
+static double *
+run_score(const Request *request, int n)
+{
+	EngineReply reply;
+	EngineCall *call = engine_run(request, &reply);
+	double *probabilities = palloc(sizeof *probabilities * n);
+
+	if (reply.type != FRAME_RESULT || reply.result.kind != RESULT_FLOATS || reply.result.count != (uint32) n)
+		ereport(ERROR, (errcode(ERRCODE_SYSTEM_ERROR), errmsg("the qwen engine gave no scores")));
+	for (int i = 0; i < n; i++)
+		probabilities[i] = protocol_float(reply.result.values, i);
+	engine_end(call);
+	return probabilities;
+}
+
+/* Score the labels of a call's second argument for its first. */
+static double *
+classify(FunctionCallInfo fcinfo, Labels *labels)
+{
+	Request request;
+
+	*labels = read_labels(PG_GETARG_ARRAYTYPE_P(1));
+	build_score(fcinfo, 2, psprintf(PROMPT_CLASSIFY, list_labels(labels)), PG_GETARG_TEXT_PP(0), json_labels(labels),
+				&request);
+	return run_score(&request, labels->n);
+}
+
+Datum
+qwen_classify(PG_FUNCTION_ARGS)
+{
+	double *probabilities;
+	Labels labels;
+	int best = 0;
+
+	require_preloaded();
+	if (PG_ARGISNULL(0) || PG_ARGISNULL(1))
+		PG_RETURN_NULL();
+	probabilities = classify(fcinfo, &labels);
+	for (int i = 1; i < labels.n; i++)
+		if (probabilities[i] > probabilities[best])
+			best = i;
+	PG_RETURN_DATUM(labels.labels[best]);
+}
+
+Datum
+qwen_classify_scores(PG_FUNCTION_ARGS)
+{
+	ReturnSetInfo *set = (ReturnSetInfo *) fcinfo->resultinfo;
+	double *probabilities;
+	Labels labels;
+
+	require_preloaded();
+	init_materialized_set(fcinfo);
+	if (PG_ARGISNULL(0) || PG_ARGISNULL(1))
+		return (Datum) 0;
+	probabilities = classify(fcinfo, &labels);
+	for (int i = 0; i < labels.n; i++)
+	{
+		Datum values[2] = {labels.labels[i], Float8GetDatum(probabilities[i])};
+		bool nulls[2] = {false, false};
+
+		tuplestore_putvalues(set->setResult, set->setDesc, values, nulls);
+	}
+	return (Datum) 0;
+}
+
+Datum
+qwen_filter(PG_FUNCTION_ARGS)
+{
+	Request request;
+	char *prompt;
+	double *probabilities;
+
+	require_preloaded();
+	if (PG_ARGISNULL(0) || PG_ARGISNULL(1))
+		PG_RETURN_NULL();
+	prompt = psprintf(PROMPT_FILTER, text_to_cstring(PG_GETARG_TEXT_PP(1)));
+	build_score(fcinfo, 2, prompt, PG_GETARG_TEXT_PP(0), span_from_cstring("[\"Yes\",\"No\"]"), &request);
+	probabilities = run_score(&request, 2);
+	PG_RETURN_BOOL(probabilities[0] > probabilities[1]);
+}
+
+/* Columns of qwen_logprobs. */
+#define N_LOGPROB_COLUMNS 5
+
+/* Row i of a RESULT_LOGPROBS, whose piece stands at *piece. */
+static void
+put_logprob(ReturnSetInfo *set, const RequestResult *result, uint32 i, size_t *piece)
+{
+	uint32 rank = protocol_token(result->values, 4 * i + 2), length = protocol_token(result->values, 4 * i + 3);
+	Datum values[N_LOGPROB_COLUMNS];
+	bool nulls[N_LOGPROB_COLUMNS] = {false, false, false, rank == 0, rank == 0};
+
+	if (length > result->text.length - *piece)
+		ereport(ERROR, (errcode(ERRCODE_SYSTEM_ERROR), errmsg("the qwen engine gave malformed log-probabilities")));
+	values[0] = Int32GetDatum(i + 1);
+	values[1] = Int32GetDatum(protocol_token(result->values, 4 * i));
+	values[2] = PointerGetDatum(text_from_span((ByteSpan){result->text.data + *piece, length}));
+	values[3] = Float8GetDatum(protocol_float(result->values, 4 * i + 1));
+	values[4] = Int32GetDatum(rank);
+	*piece += length;
+	tuplestore_putvalues(set->setResult, set->setDesc, values, nulls);
+}
+
+Datum
+qwen_logprobs(PG_FUNCTION_ARGS)
+{
+	ReturnSetInfo *set = (ReturnSetInfo *) fcinfo->resultinfo;
+	Request request;
+	EngineReply reply;
+	EngineCall *call;
+	size_t piece = 0;
+
+	require_preloaded();
+	init_materialized_set(fcinfo);
+	if (PG_ARGISNULL(0))
+		return (Datum) 0;
+	memset(&request, 0, sizeof request);
+	request.kind = REQUEST_LOGPROBS;
+	request.text = span_from_text(PG_GETARG_TEXT_PP(0));
+	options_set_model(&request, PG_ARGISNULL(1) ? NULL : PG_GETARG_TEXT_PP(1), qwen_default_model);
+	if (request.text.length == 0)
+		return (Datum) 0;
+	call = engine_run(&request, &reply);
+	if (reply.type != FRAME_RESULT || reply.result.kind != RESULT_LOGPROBS)
+		ereport(ERROR, (errcode(ERRCODE_SYSTEM_ERROR), errmsg("the qwen engine gave no log-probabilities")));
+	for (uint32 i = 0; i < reply.result.count; i++)
+		put_logprob(set, &reply.result, i, &piece);
+	engine_end(call);
+	return (Datum) 0;
+}

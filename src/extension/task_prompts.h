@@ -1,0 +1,27 @@
+/*
+ * task_prompts.h - what the model is asked by each task. docs/tasks.md shows the same words and how to use others.
+ *
+ * %d and %s are filled in; the text that the task is about follows each prompt, after an empty line.
+ */
+#ifndef QWEN_TASK_PROMPTS_H
+#define QWEN_TASK_PROMPTS_H
+
+#define PROMPT_SUMMARIZE "Summarize the following text in one short sentence of at most %d words."
+
+/* the parts of a text that is longer than the context, and then their summaries */
+#define PROMPT_SUMMARIZE_PART "Summarize the following part of a longer text in at most %d words."
+
+#define PROMPT_TRANSLATE "Translate the following text into %s. Answer with the translation alone."
+
+#define PROMPT_CLASSIFY "Classify the following text. Answer with exactly one of these labels and nothing else: %s."
+
+#define PROMPT_FILTER                                                                                                  \
+	"Does this statement hold for the following text? Answer with Yes or No alone.\nStatement: %s"
+
+/* qwen_chat_agg: when the rows are more than the context holds, the instruction is followed for each part of them, and
+ * then this is asked about the answers */
+#define PROMPT_COMBINE                                                                                                 \
+	"The following are answers to one request, each for a part of the data. Combine them into one answer.\n"           \
+	"Request: %s"
+
+#endif
