@@ -66,25 +66,6 @@ supervisor_register(void)
 	RegisterBackgroundWorker(&worker);
 }
 
-/* The listening socket in the data directory (our working directory), for this user only. */
-static void
-make_listener(void)
-{
-	struct sockaddr_un address = {.sun_family = AF_UNIX};
-	mode_t mask;
-
-	strlcpy(address.sun_path, PROTOCOL_SOCKET_NAME, sizeof address.sun_path);
-	if (unlink(address.sun_path) != 0 && errno != ENOENT)
-		ereport(FATAL, (errcode_for_file_access(), errmsg("qwen_pg: could not remove \"%s\": %m", address.sun_path)));
-	listener = socket(AF_UNIX, SOCK_STREAM | SOCK_CLOEXEC | SOCK_NONBLOCK, 0);
-	mask = umask(0177);
-	if (listener < 0 || bind(listener, (struct sockaddr *) &address, sizeof address) != 0 ||
-		listen(listener, LISTEN_BACKLOG) != 0)
-		ereport(FATAL,
-				(errcode_for_socket_access(), errmsg("qwen_pg: could not listen on \"%s\": %m", address.sun_path)));
-	umask(mask);
-}
-
 /* What others see of the engine. why: what happened to the last one, or NULL. */
 static void
 publish(EngineState state, const char *why)
@@ -99,6 +80,34 @@ publish(EngineState state, const char *why)
 	if (state == ENGINE_RUNNING)
 		qwen_shared->started_at = GetCurrentTimestamp();
 	LWLockRelease(qwen_shared->lock);
+}
+
+/* Without a socket there is nothing to supervise: leave, to be started again in a second, and let calls say why. */
+static void
+leave_without_socket(const char *what)
+{
+	char *why = psprintf("could not %s \"%s\": %m", what, PROTOCOL_SOCKET_NAME);
+
+	publish(ENGINE_STOPPED, why);
+	ereport(FATAL, (errcode(ERRCODE_SYSTEM_ERROR), errmsg("qwen_pg: %s", why)));
+}
+
+/* The listening socket in the data directory (our working directory), for this user only. */
+static void
+make_listener(void)
+{
+	struct sockaddr_un address = {.sun_family = AF_UNIX};
+	mode_t mask;
+
+	strlcpy(address.sun_path, PROTOCOL_SOCKET_NAME, sizeof address.sun_path);
+	if (unlink(address.sun_path) != 0 && errno != ENOENT)
+		leave_without_socket("remove");
+	listener = socket(AF_UNIX, SOCK_STREAM | SOCK_CLOEXEC | SOCK_NONBLOCK, 0);
+	mask = umask(0177);
+	if (listener < 0 || bind(listener, (struct sockaddr *) &address, sizeof address) != 0 ||
+		listen(listener, LISTEN_BACKLOG) != 0)
+		leave_without_socket("listen on");
+	umask(mask);
 }
 
 /* The time until the next start, doubling as long as the engine does not last. listened: it got as far as that. */
@@ -155,7 +164,11 @@ describe_end(const Child *child, int status)
 	if (WIFSIGNALED(status))
 		return psprintf("was terminated by signal %d (%s)", WTERMSIG(status), strsignal(WTERMSIG(status)));
 	if (WEXITSTATUS(status) == 127)
-		return psprintf("could not be started from \"%s\"", engine_program());
+	{
+		/* where it lies is for the log alone: this text is shown to everybody */
+		ereport(LOG, (errmsg("qwen_pg: could not execute \"%s\"", engine_program())));
+		return pstrdup("could not be executed");
+	}
 	return psprintf("exited with code %d", WEXITSTATUS(status));
 }
 
