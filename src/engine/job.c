@@ -51,6 +51,16 @@ token_text(const Model *model, int32_t token, char buffer[64])
 	return buffer;
 }
 
+/* Thinking cannot be asked of a model that does not. */
+static Status
+check_thinking(const Model *model, const SamplingOptions *options)
+{
+	if ((options->given & OPTION_THINKING) && options->thinking && !model->can_think)
+		return status_error(STATUS_INVALID_ARGUMENT, "thinking must not be true: model \"%s\" cannot think",
+							model->name);
+	return status_ok();
+}
+
 /* Messages through the model's template. */
 static Status
 render(const Model *model, const Request *request, ChatPrompt *prompt)
@@ -67,11 +77,9 @@ render(const Model *model, const Request *request, ChatPrompt *prompt)
 		.now = (int64_t) time(NULL),
 	};
 
+	STATUS_TRY(check_thinking(model, options));
 	if (!model->chat_template)
 		return status_prefix(model->chat_template_error, "the chat template of model \"%s\"", model->name);
-	if ((options->given & OPTION_THINKING) && options->thinking && !model->can_think)
-		return status_error(STATUS_INVALID_ARGUMENT, "thinking must not be true: model \"%s\" cannot think",
-							model->name);
 	return chat_template_render(model->chat_template, &input, prompt);
 }
 
@@ -90,15 +98,12 @@ encode_chat(Model *model, const Request *request, TokenBuffer *tokens, bool *ope
 {
 	ChatPrompt prompt = {0};
 	Status status = render(model, request, &prompt);
-	size_t end;
 
 	if (status.code != STATUS_OK)
 		return status;
 	status =
 		tokenizer_encode_runs(model->tokenizer, prompt.text, prompt.length, prompt.trusted, prompt.n_trusted, tokens);
-	for (end = prompt.length; end > 0 && prompt.text[end - 1] == '\n'; end--)
-		;
-	*opened_thinking = end >= 7 && memcmp(prompt.text + end - 7, "<think>", 7) == 0;
+	*opened_thinking = chat_prompt_opens_thinking(&prompt);
 	chat_prompt_free(&prompt);
 	return status;
 }
@@ -128,6 +133,7 @@ encode_generate(Model *model, const Request *request, TokenBuffer *tokens)
 	int32_t bos = tokenizer_bos(model->tokenizer);
 	int32_t first = bos >= 0 ? bos : tokenizer_eos(model->tokenizer);
 
+	STATUS_TRY(check_thinking(model, &request->options));
 	if (first >= 0 && ((tokenizer_add_bos(model->tokenizer) && bos >= 0) || request->text.length == 0))
 		STATUS_TRY(append_token(tokens, first));
 	STATUS_TRY(tokenizer_encode(model->tokenizer, request->text.data, request->text.length, false, tokens));
@@ -143,6 +149,8 @@ encode_embed(Model *model, const Request *request, TokenBuffer *tokens)
 	static const char first[] = "Instruct: ", second[] = "\nQuery:";
 	Tokenizer *tokenizer = model->tokenizer;
 	int32_t end = tokenizer_find(tokenizer, "<|endoftext|>", 13);
+	/* what Qwen's embedding models were trained to gather a text in, whatever the file calls its end */
+	bool gathers = model->hyper.pooling == POOLING_LAST && end >= 0;
 	ByteWriter text;
 	Status status;
 
@@ -162,10 +170,10 @@ encode_embed(Model *model, const Request *request, TokenBuffer *tokens)
 		status = append_token(tokens, tokenizer_bos(tokenizer));
 	if (status.code == STATUS_OK)
 		status = tokenizer_encode(tokenizer, text.data ? (char *) text.data : "", text.length, false, tokens);
-	if (status.code == STATUS_OK && tokenizer_add_eos(tokenizer) && tokenizer_eos(tokenizer) >= 0)
-		status = append_token(tokens, tokenizer_eos(tokenizer));
-	else if (status.code == STATUS_OK && model->hyper.pooling == POOLING_LAST && end >= 0)
+	if (status.code == STATUS_OK && gathers)
 		status = append_token(tokens, end);
+	else if (status.code == STATUS_OK && tokenizer_add_eos(tokenizer) && tokenizer_eos(tokenizer) >= 0)
+		status = append_token(tokens, tokenizer_eos(tokenizer));
 	if (status.code == STATUS_OK && tokens->n == 0)
 		status = status_error(STATUS_INVALID_ARGUMENT, "the input is empty");
 	byte_writer_free(&text);
@@ -303,7 +311,8 @@ static SamplerSettings
 sampling_for(const Model *model, const SamplingOptions *options)
 {
 	const ModelHyper *hyper = &model->hyper;
-	bool thinking = model->can_think && !((options->given & OPTION_THINKING) && !options->thinking);
+	bool turned_off = (options->given & OPTION_THINKING) && !options->thinking && model->has_thinking_switch;
+	bool thinking = model->can_think && !turned_off;
 	SamplerSettings s = {
 		.temperature = thinking ? 0.6f : 0.7f,
 		.top_p = thinking ? 0.95f : 0.8f,
@@ -435,9 +444,10 @@ prepare_job(Job *job, Model *model, const KvPool *pool, const Request *request)
 	job->n_blocks = kv_blocks_for(job_positions(job));
 	job->blocks = malloc(job->n_blocks * sizeof *job->blocks);
 	job->sampling = sampling_for(model, &request->options);
-	job->can_think = model->can_think && request->kind == REQUEST_CHAT;
-	job->in_thinking = job->thought = job->can_think && opened_thinking;
-	job->beginning = job->can_think && !opened_thinking;
+	job->in_thinking = job->thought = opened_thinking;
+	/* whoever knows the token may open with it, whatever its template says */
+	job->beginning =
+		request->kind == REQUEST_CHAT && !opened_thinking && tokenizer_find(model->tokenizer, "<think>", 7) >= 0;
 	job->thinking_budget =
 		request->options.given & OPTION_THINKING_BUDGET ? (uint32_t) request->options.thinking_budget : UINT32_MAX;
 	job->dimensions = request->dimensions ? request->dimensions : model->hyper.hidden;
@@ -450,7 +460,7 @@ prepare_job(Job *job, Model *model, const KvPool *pool, const Request *request)
 		job->sampler = sampler_create(&job->sampling, model->hyper.vocab, job->tokens, job->n_prompt);
 	if (!job->blocks || (job->kind == REQUEST_EMBED && !job->pooled) || (job_generates(job) && !job->sampler))
 		return out_of_memory();
-	return status_ok();
+	return job_open_thinking(job);
 }
 
 Status

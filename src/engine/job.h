@@ -52,9 +52,9 @@ typedef struct Job
 	StopMatcher stops;
 	char *stop_text; /* the stop strings */
 	ByteWriter content, thinking;
-	bool can_think, in_thinking, after_thinking, thought;
-	uint32_t thinking_budget, n_thinking; /* UINT32_MAX: none */
-	ByteWriter pending;                   /* the beginning of an answer that may become <think> */
+	bool in_thinking, thinking_begun, after_thinking, thought;
+	uint32_t thinking_budget, n_thinking; /* tokens; UINT32_MAX: no budget */
+	ByteWriter pending;                   /* text that may become <think> or </think>, and white space before it */
 	bool beginning;                       /* still at the beginning */
 	TokenBuffer forced;                   /* tokens that come next whatever the model says */
 	size_t n_forced;
@@ -116,5 +116,8 @@ extern Status job_take_logprobs(Job *job, const float *logits, ByteWriter *out);
 
 /* Embedding: hidden states of rows first … first+n-1 (their positions); writes RESULT and ends after the last. */
 extern Status job_take_hidden(Job *job, const float *hidden, uint32_t position, ByteWriter *out);
+
+/* Once, before the first token of an answer that begins inside the thinking: a budget of 0 closes it at once. */
+extern Status job_open_thinking(Job *job);
 
 #endif

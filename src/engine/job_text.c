@@ -17,8 +17,14 @@ static const char think_close[] = "</think>";
 
 /* What Qwen appends when the thinking budget is used up (Qwen3's documentation on thinking budgets). */
 static const char budget_words[] =
-	"Considering the limited time by the user, I have to give the solution based on the thinking "
+	"\n\nConsidering the limited time by the user, I have to give the solution based on the thinking "
 	"directly now.\n</think>\n\n";
+
+static bool
+is_blank(char c)
+{
+	return c == '\n' || c == ' ';
+}
 
 /* Deliver clear text of one kind: at once or with DONE. */
 static void
@@ -26,8 +32,16 @@ deliver(Job *job, PieceKind kind, const char *text, size_t length, ByteWriter *o
 {
 	ByteWriter *buffer = kind == PIECE_THINKING ? &job->thinking : &job->content;
 
+	/* the thinking's own white space at its ends goes with its tags */
+	while (kind == PIECE_THINKING && !job->thinking_begun && length > 0 && is_blank(*text))
+	{
+		text++;
+		length--;
+	}
 	if (length == 0)
 		return;
+	if (kind == PIECE_THINKING)
+		job->thinking_begun = true;
 	if (job->stream && !(kind == PIECE_CONTENT && job->tools))
 	{
 		Piece piece = {(uint8_t) kind, {text, length}};
@@ -46,7 +60,7 @@ push_content(Job *job, const char *text, size_t length, bool is_last, ByteWriter
 	bool matched;
 
 	/* the white space between the thinking and the answer belongs to neither */
-	while (job->after_thinking && length > 0 && (*text == '\n' || *text == ' '))
+	while (job->after_thinking && length > 0 && is_blank(*text))
 	{
 		text++;
 		length--;
@@ -79,7 +93,7 @@ push_beginning(Job *job, bool is_last, ByteWriter *out)
 	size_t start = 0;
 	bool matched;
 
-	while (start < pending->length && (pending->data[start] == '\n' || pending->data[start] == ' '))
+	while (start < pending->length && is_blank((char) pending->data[start]))
 		start++;
 	if (pending->length - start >= strlen(think_open) &&
 		memcmp(pending->data + start, think_open, strlen(think_open)) == 0)
@@ -100,6 +114,15 @@ push_beginning(Job *job, bool is_last, ByteWriter *out)
 	return matched;
 }
 
+/* Without the white space at the end, which may turn out to be the thinking's last. */
+static size_t
+length_without_blanks(const char *text, size_t length)
+{
+	while (length > 0 && is_blank(text[length - 1]))
+		length--;
+	return length;
+}
+
 /* Inside the thinking: deliver it up to </think>, which ends it. */
 static bool
 push_thinking(Job *job, bool is_last, ByteWriter *out)
@@ -113,7 +136,8 @@ push_thinking(Job *job, bool is_last, ByteWriter *out)
 	{
 		size_t rest = (size_t) (close - (char *) pending->data) + strlen(think_close);
 
-		deliver(job, PIECE_THINKING, (char *) pending->data, (size_t) (close - (char *) pending->data), out);
+		deliver(job, PIECE_THINKING, (char *) pending->data,
+				length_without_blanks((char *) pending->data, (size_t) (close - (char *) pending->data)), out);
 		job->in_thinking = false;
 		job->after_thinking = true;
 		matched = push_content(job, (char *) pending->data + rest, pending->length - rest, is_last, out);
@@ -124,6 +148,7 @@ push_thinking(Job *job, bool is_last, ByteWriter *out)
 		for (clear = pending->length >= strlen(think_close) ? pending->length - strlen(think_close) + 1 : 0;
 			 clear < pending->length && !could_become(pending, clear, think_close); clear++)
 			;
+	clear = length_without_blanks((char *) pending->data, clear);
 	deliver(job, PIECE_THINKING, (char *) pending->data, clear, out);
 	memmove(pending->data, pending->data + clear, pending->length - clear);
 	pending->length -= clear;
@@ -238,25 +263,32 @@ static int32_t
 next_token(Job *job, const Kernels *kernels, float *logits)
 {
 	if (job->n_forced < job->forced.n)
+	{
+		sampler_note(job->sampler, job->forced.tokens[job->n_forced]);
 		return job->forced.tokens[job->n_forced++];
+	}
 	return sampler_pick(job->sampler, kernels, logits, job->n_generated);
 }
 
-/* Count thinking tokens and close the thinking when the budget is used up. */
+/* Inside the thinking, with its budget used up: the closing words come next, once. */
 static Status
-watch_budget(Job *job)
+close_used_up(Job *job)
 {
-	if (!job->in_thinking || job->n_forced < job->forced.n)
-		return status_ok();
-	job->n_thinking++;
-	if (job->n_thinking < job->thinking_budget || job->forced.n > 0)
+	if (!job->in_thinking || job->n_thinking < job->thinking_budget || job->forced.n > 0)
 		return status_ok();
 	return tokenizer_encode(job->model->tokenizer, budget_words, strlen(budget_words), true, &job->forced);
 }
 
 Status
+job_open_thinking(Job *job)
+{
+	return close_used_up(job);
+}
+
+Status
 job_take_logits(Job *job, const Kernels *kernels, float *logits, ByteWriter *out)
 {
+	bool was_thinking = job->in_thinking;
 	int32_t token;
 
 	if (job->kind == REQUEST_SCORE)
@@ -274,7 +306,10 @@ job_take_logits(Job *job, const Kernels *kernels, float *logits, ByteWriter *out
 		return finish(job, FINISH_STOP, out);
 	if (job->n_generated == job->max_tokens)
 		return finish(job, FINISH_LENGTH, out);
-	STATUS_TRY(watch_budget(job));
+	/* the tokens between the tags count, not the tags */
+	if (was_thinking && job->in_thinking)
+		job->n_thinking++;
+	STATUS_TRY(close_used_up(job));
 	if (out->failed || job->content.failed || job->thinking.failed || job->pending.failed || job->stops.held.failed)
 		return status_error(STATUS_UNAVAILABLE, "out of memory for the answer");
 	return status_ok();

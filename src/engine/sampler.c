@@ -286,8 +286,14 @@ sampler_pick(Sampler *sampler, const Kernels *kernels, float *logits, uint32_t i
 	}
 	token = sampler->settings.temperature > 0 && isfinite(logits[best]) ? draw(sampler, logits, logits[best], i)
 																		: (int32_t) best;
+	sampler_note(sampler, token);
+	return token;
+}
+
+void
+sampler_note(Sampler *sampler, int32_t token)
+{
 	/* without memory a token is not noted: the answer goes on with weaker penalties rather than not at all */
 	if (sampler->has_penalties)
 		(void) note_token(sampler, token, 1);
-	return token;
 }

@@ -38,4 +38,7 @@ extern void sampler_destroy(Sampler *sampler);
  */
 extern int32_t sampler_pick(Sampler *sampler, const Kernels *kernels, float *logits, uint32_t i);
 
+/* Note for the penalties a token of the answer that was not picked but forced. */
+extern void sampler_note(Sampler *sampler, int32_t token);
+
 #endif

@@ -175,6 +175,22 @@ chat_template_render(const ChatTemplate *chat_template, const ChatInput *input, 
 	return work.status;
 }
 
+bool
+chat_prompt_opens_thinking(const ChatPrompt *prompt)
+{
+	static const char tag[] = "<think>";
+	size_t length = strlen(tag), end = prompt->length;
+
+	while (end > 0 && (prompt->text[end - 1] == '\n' || prompt->text[end - 1] == ' '))
+		end--;
+	if (end < length || memcmp(prompt->text + end - length, tag, length) != 0)
+		return false;
+	for (size_t i = prompt->n_trusted; i-- > 0;)
+		if (prompt->trusted[i].start <= end - length)
+			return prompt->trusted[i].start + prompt->trusted[i].length >= end;
+	return false;
+}
+
 void
 chat_prompt_free(ChatPrompt *prompt)
 {

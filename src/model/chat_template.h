@@ -57,4 +57,8 @@ typedef struct ChatPrompt
 extern Status chat_template_render(const ChatTemplate *chat_template, const ChatInput *input, ChatPrompt *prompt);
 extern void chat_prompt_free(ChatPrompt *prompt);
 
+/* True when the prompt ends, white space apart, with a <think> that the template wrote: the answer begins inside the
+ * thinking. */
+extern bool chat_prompt_opens_thinking(const ChatPrompt *prompt);
+
 #endif

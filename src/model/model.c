@@ -173,6 +173,38 @@ create_tokenizer(Model *model, const ImageHeader *header)
 	return status_prefix(tokenizer_create(&source, &model->tokenizer), "tokenizer");
 }
 
+/* Does the template begin every answer with <think>? (QwQ, the thinking models of 2507, R1 distills) */
+static bool
+opens_thinking(const ChatTemplate *chat_template)
+{
+	static const char question[] = "[{\"role\": \"user\", \"content\": \"Hello\"}]";
+	ChatInput input = {
+		.messages = {question, strlen(question)},
+		.enable_thinking = -1,
+		.add_generation_prompt = true,
+		.bos_token = "",
+		.eos_token = "",
+	};
+	ChatPrompt prompt = {0};
+	Status status = chat_template_render(chat_template, &input, &prompt);
+	bool opens = status.code == STATUS_OK && chat_prompt_opens_thinking(&prompt);
+
+	chat_prompt_free(&prompt);
+	return opens;
+}
+
+/*
+ * Does the template take </think> out of old answers without ever writing <think>? Then the model opens its thinking by
+ * itself (early R1 distills). A template that does write it, in old answers only, is that of a model that does not
+ * think (the instruct models of 2507).
+ */
+static bool
+leaves_opening(const Model *model, const char *text, size_t length)
+{
+	return memmem(text, length, "</think>", 8) && !memmem(text, length, "<think>", 7) &&
+		   tokenizer_find(model->tokenizer, "<think>", 7) >= 0;
+}
+
 /* A template that cannot be parsed does not keep the model from generating. */
 static void
 create_template(Model *model, const ImageHeader *header)
@@ -191,8 +223,9 @@ create_template(Model *model, const ImageHeader *header)
 		model->chat_template = NULL;
 		return;
 	}
-	model->can_think = chat_template_mentions(model->chat_template, "enable_thinking") ||
-					   (memmem(text, length, "<think>", 7) && tokenizer_find(model->tokenizer, "<think>", 7) >= 0);
+	model->has_thinking_switch = chat_template_mentions(model->chat_template, "enable_thinking");
+	model->can_think =
+		model->has_thinking_switch || opens_thinking(model->chat_template) || leaves_opening(model, text, length);
 }
 
 /* Everything behind the mapping. */

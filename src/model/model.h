@@ -86,8 +86,9 @@ typedef struct Model
 	Tokenizer *tokenizer;
 	ChatTemplate *chat_template; /* NULL where the template could not be parsed; then chat_template_error says why */
 	Status chat_template_error;
-	bool can_think;    /* the template has a switch for thinking or opens <think> itself */
-	const void *image; /* the mapping and its length; private to model.c */
+	bool can_think;           /* its answers may begin with thinking, by its template */
+	bool has_thinking_switch; /* the template asks for enable_thinking; else a model that can think always does */
+	const void *image;        /* the mapping and its length; private to model.c */
 	size_t image_bytes;
 } Model;
 

