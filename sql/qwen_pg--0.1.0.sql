@@ -108,6 +108,16 @@ CREATE FUNCTION qwen_generate(prompt text,
 RETURNS text AS 'MODULE_PATHNAME', 'qwen_generate' LANGUAGE C VOLATILE PARALLEL SAFE COST 10000;
 COMMENT ON FUNCTION qwen_generate(text, text, int, float8, float8, float8, int, float8, float8, float8, bigint, text[], boolean, int, json, text) IS 'what the model writes after the prompt, without a chat template';
 
+CREATE FUNCTION qwen_generate_batch(prompts text[], system text DEFAULT NULL,
+	model text DEFAULT NULL, max_tokens int DEFAULT NULL, temperature float8 DEFAULT NULL, top_p float8 DEFAULT NULL,
+	min_p float8 DEFAULT NULL, top_k int DEFAULT NULL, repetition_penalty float8 DEFAULT NULL,
+	presence_penalty float8 DEFAULT NULL, frequency_penalty float8 DEFAULT NULL, seed bigint DEFAULT NULL,
+	stop text[] DEFAULT NULL, thinking boolean DEFAULT NULL, thinking_budget int DEFAULT NULL,
+	response_format json DEFAULT NULL, adapter text DEFAULT NULL)
+RETURNS TABLE (ordinality bigint, response text, error text)
+AS 'MODULE_PATHNAME', 'qwen_generate_batch' LANGUAGE C VOLATILE PARALLEL SAFE COST 10000 ROWS 32;
+COMMENT ON FUNCTION qwen_generate_batch(text[], text, text, int, float8, float8, float8, int, float8, float8, float8, bigint, text[], boolean, int, json, text) IS 'the answer to each prompt, many at a time; an element that fails has its error in its row';
+
 -- ---- tasks ----------------------------------------------------------------------------------------------------------
 CREATE FUNCTION qwen_summarize(input text, max_words int DEFAULT 60,
 	model text DEFAULT NULL, max_tokens int DEFAULT NULL, temperature float8 DEFAULT NULL, top_p float8 DEFAULT NULL,
@@ -182,6 +192,11 @@ COMMENT ON AGGREGATE qwen_chat_agg(text, text) IS 'one answer to the instruction
 CREATE FUNCTION qwen_embed(input text, model text DEFAULT NULL, instruction text DEFAULT NULL, dimensions int DEFAULT NULL)
 RETURNS real[] AS 'MODULE_PATHNAME', 'qwen_embed' LANGUAGE C STABLE PARALLEL SAFE COST 10000;
 COMMENT ON FUNCTION qwen_embed(text, text, text, int) IS 'the embedding of the input, of unit length';
+
+CREATE FUNCTION qwen_embed_batch(inputs text[], model text DEFAULT NULL, instruction text DEFAULT NULL, dimensions int DEFAULT NULL)
+RETURNS TABLE (ordinality bigint, embedding real[])
+AS 'MODULE_PATHNAME', 'qwen_embed_batch' LANGUAGE C STABLE PARALLEL SAFE COST 10000 ROWS 32;
+COMMENT ON FUNCTION qwen_embed_batch(text[], text, text, int) IS 'the embedding of each input, many at a time; an element that fails is NULL, and a WARNING counts them';
 
 CREATE FUNCTION qwen_similarity(a text, b text, model text DEFAULT NULL)
 RETURNS float8 AS 'MODULE_PATHNAME', 'qwen_similarity' LANGUAGE C STABLE PARALLEL SAFE COST 10000;

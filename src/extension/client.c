@@ -334,6 +334,13 @@ read_available(void)
 	return true;
 }
 
+void
+engine_receive(void)
+{
+	while (engine_socket != PGINVALID_SOCKET && read_available())
+		;
+}
+
 /* The error of a call whose connection is gone. */
 static void
 raise_lost(void)
@@ -384,8 +391,7 @@ send_frame(const unsigned char *data, size_t length)
 static void
 refresh_connection(void)
 {
-	while (engine_socket != PGINVALID_SOCKET && read_available())
-		;
+	engine_receive();
 	connect_engine();
 }
 
@@ -618,13 +624,12 @@ engine_go(EngineCall *call)
 	byte_writer_free(&writer);
 }
 
-/* Read a frame's body; an ERROR frame is raised. */
+/* Read a frame's body. */
 static void
 read_reply(const Frame *frame, EngineReply *reply)
 {
 	const unsigned char *body = frame->body;
 	size_t length = frame->header.body_bytes;
-	ProtocolError error;
 	Status status;
 
 	reply->type = frame->header.type;
@@ -643,30 +648,21 @@ read_reply(const Frame *frame, EngineReply *reply)
 			status = decode_result(body, length, &reply->result);
 			break;
 		default:
-			status = decode_error(body, length, &error);
-			if (status.code == STATUS_OK)
-				raise_engine_error(&error);
+			status = decode_error(body, length, &reply->error);
 			break;
 	}
 	if (status.code != STATUS_OK)
 		raise_broken(&status);
 }
 
-void
-engine_next(EngineCall *call, EngineReply *reply, bool flush)
+bool
+engine_poll(EngineCall *call, EngineReply *reply)
 {
-	while (!call->frames)
+	if (!call->frames)
 	{
 		if (call->connection != connection_number)
 			raise_lost();
-		if (read_available())
-			continue;
-		if (call->connection != connection_number)
-			continue;
-		/* rows that the client waits for must not sit in our buffer while we wait for the next one */
-		if (flush && whereToSendOutput == DestRemote)
-			pq_flush();
-		wait_for_engine(WL_SOCKET_READABLE);
+		return false;
 	}
 	if (call->current)
 		pfree(call->current);
@@ -675,6 +671,29 @@ engine_next(EngineCall *call, EngineReply *reply, bool flush)
 	if (!call->frames)
 		call->last_frame = NULL;
 	read_reply(call->current, reply);
+	return true;
+}
+
+void
+engine_wait(bool flush)
+{
+	/* rows that the client waits for must not sit in our buffer while we wait for the next one */
+	if (flush && whereToSendOutput == DestRemote)
+		pq_flush();
+	wait_for_engine(WL_SOCKET_READABLE);
+}
+
+void
+engine_next(EngineCall *call, EngineReply *reply, bool flush)
+{
+	while (!engine_poll(call, reply))
+	{
+		engine_receive();
+		if (!call->frames && call->connection == connection_number)
+			engine_wait(flush);
+	}
+	if (reply->type == FRAME_ERROR)
+		raise_engine_error(&reply->error);
 }
 
 EngineCall *

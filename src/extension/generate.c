@@ -6,6 +6,7 @@
 
 #include "funcapi.h"
 #include "mb/pg_wchar.h"
+#include "model_call.h"
 #include "utils/builtins.h"
 #include "utils/json.h"
 #include "utils/jsonb.h"
@@ -86,10 +87,9 @@ json_argument(FunctionCallInfo fcinfo, int argument, InputForm form)
 static bool
 read_chat(FunctionCallInfo fcinfo, InputForm form, Request *request)
 {
-	memset(request, 0, sizeof *request);
-	require_preloaded();
 	if (PG_ARGISNULL(0))
 		return false;
+	memset(request, 0, sizeof *request);
 	request->kind = REQUEST_CHAT;
 	if (form == INPUT_TEXT)
 	{
@@ -106,69 +106,76 @@ read_chat(FunctionCallInfo fcinfo, InputForm form, Request *request)
 	return true;
 }
 
-/* Run to the end; anything but DONE is a broken promise of the engine. */
-static EngineCall *
-run_to_done(const Request *request, EngineReply *reply)
+static int
+build_chat_text(FunctionCallInfo fcinfo, Request *requests)
 {
-	EngineCall *call = engine_run(request, reply);
+	return read_chat(fcinfo, INPUT_TEXT, requests) ? 1 : 0;
+}
 
+static int
+build_chat_json(FunctionCallInfo fcinfo, Request *requests)
+{
+	return read_chat(fcinfo, INPUT_JSON, requests) ? 1 : 0;
+}
+
+static int
+build_chat_jsonb(FunctionCallInfo fcinfo, Request *requests)
+{
+	return read_chat(fcinfo, INPUT_JSONB, requests) ? 1 : 0;
+}
+
+static int
+build_generate(FunctionCallInfo fcinfo, Request *requests)
+{
+	if (PG_ARGISNULL(0))
+		return 0;
+	requests->kind = REQUEST_GENERATE;
+	requests->text = span_from_text(PG_GETARG_TEXT_PP(0));
+	options_read(fcinfo, 1, requests);
+	return 1;
+}
+
+const Done *
+done_of(const EngineReply *reply)
+{
 	if (reply->type != FRAME_DONE)
 		ereport(ERROR, (errcode(ERRCODE_SYSTEM_ERROR), errmsg("the qwen engine gave no answer")));
-	return call;
+	return &reply->done;
 }
 
-static Datum
-answer_text(const Request *request)
+Datum
+finish_answer(FunctionCallInfo fcinfo, const EngineReply *replies)
 {
-	EngineReply reply;
-	EngineCall *call = run_to_done(request, &reply);
-	text *answer = text_from_span(reply.done.content);
-
-	engine_end(call);
-	return PointerGetDatum(answer);
+	return PointerGetDatum(text_from_span(done_of(replies)->content));
 }
 
-static Datum
-chat(FunctionCallInfo fcinfo, InputForm form)
-{
-	Request request;
-
-	if (!read_chat(fcinfo, form, &request))
-		PG_RETURN_NULL();
-	return answer_text(&request);
-}
+const ModelFunction chat_text_function = {"qwen_chat_text", build_chat_text, finish_answer, NULL};
+const ModelFunction chat_json_function = {"qwen_chat_json", build_chat_json, finish_answer, NULL};
+const ModelFunction chat_jsonb_function = {"qwen_chat_jsonb", build_chat_jsonb, finish_answer, NULL};
+const ModelFunction generate_function = {"qwen_generate", build_generate, finish_answer, NULL};
 
 Datum
 qwen_chat_text(PG_FUNCTION_ARGS)
 {
-	return chat(fcinfo, INPUT_TEXT);
+	return model_call_run(fcinfo, &chat_text_function);
 }
 
 Datum
 qwen_chat_json(PG_FUNCTION_ARGS)
 {
-	return chat(fcinfo, INPUT_JSON);
+	return model_call_run(fcinfo, &chat_json_function);
 }
 
 Datum
 qwen_chat_jsonb(PG_FUNCTION_ARGS)
 {
-	return chat(fcinfo, INPUT_JSONB);
+	return model_call_run(fcinfo, &chat_jsonb_function);
 }
 
 Datum
 qwen_generate(PG_FUNCTION_ARGS)
 {
-	Request request;
-
-	memset(&request, 0, sizeof request);
-	require_preloaded();
-	if (PG_ARGISNULL(0))
-		PG_RETURN_NULL();
-	request.kind = REQUEST_GENERATE;
-	request.text = span_from_text(PG_GETARG_TEXT_PP(0));
-	options_read(fcinfo, 1, &request);
-	return answer_text(&request);
+	return model_call_run(fcinfo, &generate_function);
 }
 
 #define N_RESPONSE_COLUMNS 11
@@ -207,37 +214,31 @@ response_tuple(FunctionCallInfo fcinfo, const Done *done)
 }
 
 static Datum
-chat_full(FunctionCallInfo fcinfo, InputForm form)
+finish_response(FunctionCallInfo fcinfo, const EngineReply *replies)
 {
-	Request request;
-	EngineReply reply;
-	EngineCall *call;
-	Datum response;
-
-	if (!read_chat(fcinfo, form, &request))
-		PG_RETURN_NULL();
-	call = run_to_done(&request, &reply);
-	response = response_tuple(fcinfo, &reply.done);
-	engine_end(call);
-	return response;
+	return response_tuple(fcinfo, done_of(replies));
 }
+
+const ModelFunction chat_full_text_function = {"qwen_chat_full_text", build_chat_text, finish_response, NULL};
+const ModelFunction chat_full_json_function = {"qwen_chat_full_json", build_chat_json, finish_response, NULL};
+const ModelFunction chat_full_jsonb_function = {"qwen_chat_full_jsonb", build_chat_jsonb, finish_response, NULL};
 
 Datum
 qwen_chat_full_text(PG_FUNCTION_ARGS)
 {
-	return chat_full(fcinfo, INPUT_TEXT);
+	return model_call_run(fcinfo, &chat_full_text_function);
 }
 
 Datum
 qwen_chat_full_json(PG_FUNCTION_ARGS)
 {
-	return chat_full(fcinfo, INPUT_JSON);
+	return model_call_run(fcinfo, &chat_full_json_function);
 }
 
 Datum
 qwen_chat_full_jsonb(PG_FUNCTION_ARGS)
 {
-	return chat_full(fcinfo, INPUT_JSONB);
+	return model_call_run(fcinfo, &chat_full_jsonb_function);
 }
 
 /* Start a stream: the call lives in the function's multi-call memory and is cancelled with it. */
@@ -267,6 +268,7 @@ chat_stream(FunctionCallInfo fcinfo, InputForm form)
 	{
 		Request request;
 
+		require_preloaded();
 		context = SRF_FIRSTCALL_INIT();
 		context->user_fctx = read_chat(fcinfo, form, &request) ? start_stream(context, &request) : NULL;
 	}

@@ -8,6 +8,7 @@
 #include "qwen_pg.h"
 
 #include "miscadmin.h"
+#include "model_call.h"
 
 PG_MODULE_MAGIC;
 
@@ -17,6 +18,7 @@ void
 _PG_init(void)
 {
 	settings_define(process_shared_preload_libraries_in_progress);
+	model_call_init();
 	if (!process_shared_preload_libraries_in_progress)
 		return;
 	shared_init();

@@ -2,7 +2,8 @@
  * qwen_pg.h - the extension's own door: settings, shared memory, and what its files ask of each other.
  *
  * Who does what: init.c sets up; settings.c has the GUCs; shared.c the memory; supervisor.c runs the engine with
- * launch.c and slots.c; client.c talks to it; generate.c, embed.c, tokens.c, tasks.c, scores.c, chunk.c, aggregates.c,
+ * launch.c and slots.c; client.c talks to it; model_call.c is what functions that ask the model share, call_window.c
+ * keeps many calls in flight; generate.c, embed.c, tokens.c, tasks.c, scores.c, chunk.c, aggregates.c, array_batch.c,
  * triggers.c, views.c, health.c are SQL functions; options.c reads their common arguments, results.c prepares their
  * rows; errors.c raises what the engine says.
  */
@@ -145,13 +146,14 @@ typedef struct EngineCall EngineCall;
 /* What came back last. Spans point into the call and live until the next engine_next or the call's end. */
 typedef struct EngineReply
 {
-	uint16 type; /* FrameType: ACCEPTED, PIECE, DONE, RESULT */
+	uint16 type; /* FrameType: ACCEPTED, PIECE, DONE, RESULT, ERROR */
 	union
 	{
 		Accepted accepted;
 		Piece piece;
 		Done done;
 		RequestResult result;
+		ProtocolError error; /* of engine_poll only */
 	};
 } EngineReply;
 
@@ -164,6 +166,15 @@ extern EngineCall *engine_submit(const Request *request, MemoryContext context);
 /* Wait for the next frame of a call; an ERROR frame is raised. flush: send what the client of this session has waiting
  * first. */
 extern void engine_next(EngineCall *call, EngineReply *reply, bool flush);
+
+/* Take in what has come, for all calls, without waiting. */
+extern void engine_receive(void);
+
+/* The next frame of a call if it has been taken in, an ERROR frame too. Raises when the call's connection is gone. */
+extern bool engine_poll(EngineCall *call, EngineReply *reply);
+
+/* Wait, interruptibly, until something may have come for any call; only while one is on its way. flush: as above. */
+extern void engine_wait(bool flush);
 
 /* Say GO after ACCEPTED. */
 extern void engine_go(EngineCall *call);
@@ -207,6 +218,13 @@ extern void options_set_model(Request *request, text *name, const char *fallback
 /* ---- generate.c ---- */
 /* [{"role": "system", …}, {"role": "user", …}] in UTF-8 */
 extern ByteSpan messages_from_texts(text *prompt, text *system_prompt);
+
+/* ---- settings.c: rows in flight ---- */
+extern int qwen_batch_window, qwen_on_error;
+extern bool qwen_batch_plans;
+
+#define QWEN_ON_ERROR_RAISE 0
+#define QWEN_ON_ERROR_NULL 1
 
 /* ---- embed.c ---- */
 /* The setting that holds for embeddings when no model is named. */

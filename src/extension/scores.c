@@ -9,6 +9,7 @@
 
 #include "catalog/pg_type.h"
 #include "funcapi.h"
+#include "model_call.h"
 #include "task_prompts.h"
 #include "utils/array.h"
 #include "utils/builtins.h"
@@ -93,7 +94,6 @@ json_labels(const Labels *labels)
 static void
 build_score(FunctionCallInfo fcinfo, int first, const char *prompt, text *input, ByteSpan candidates, Request *request)
 {
-	memset(request, 0, sizeof *request);
 	request->kind = REQUEST_SCORE;
 	request->messages = task_messages(prompt, input);
 	request->candidates = candidates;
@@ -101,87 +101,105 @@ build_score(FunctionCallInfo fcinfo, int first, const char *prompt, text *input,
 	task_options(request);
 }
 
-/* The probabilities: [n], palloc'd. */
-static double *
-run_score(const Request *request, int n)
+/* The scores of n candidates, or the error that there are none. */
+static const RequestResult *
+scores_of(const EngineReply *reply, int n)
 {
-	EngineReply reply;
-	EngineCall *call = engine_run(request, &reply);
-	double *probabilities = palloc(sizeof *probabilities * n);
-
-	if (reply.type != FRAME_RESULT || reply.result.kind != RESULT_FLOATS || reply.result.count != (uint32) n)
+	if (reply->type != FRAME_RESULT || reply->result.kind != RESULT_FLOATS || reply->result.count != (uint32) n)
 		ereport(ERROR, (errcode(ERRCODE_SYSTEM_ERROR), errmsg("the qwen engine gave no scores")));
-	for (int i = 0; i < n; i++)
-		probabilities[i] = protocol_float(reply.result.values, i);
-	engine_end(call);
-	return probabilities;
+	return &reply->result;
 }
 
 /* Score the labels of a call's second argument for its first. */
-static double *
-classify(FunctionCallInfo fcinfo, Labels *labels)
+static int
+build_classify(FunctionCallInfo fcinfo, Request *requests)
 {
-	Request request;
+	Labels labels;
 
-	*labels = read_labels(PG_GETARG_ARRAYTYPE_P(1));
-	build_score(fcinfo, 2, psprintf(PROMPT_CLASSIFY, list_labels(labels)), PG_GETARG_TEXT_PP(0), json_labels(labels),
-				&request);
-	return run_score(&request, labels->n);
+	if (PG_ARGISNULL(0) || PG_ARGISNULL(1))
+		return 0;
+	labels = read_labels(PG_GETARG_ARRAYTYPE_P(1));
+	build_score(fcinfo, 2, psprintf(PROMPT_CLASSIFY, list_labels(&labels)), PG_GETARG_TEXT_PP(0), json_labels(&labels),
+				requests);
+	return 1;
 }
+
+/* The label with the best score. */
+static Datum
+finish_classify(FunctionCallInfo fcinfo, const EngineReply *replies)
+{
+	Labels labels = read_labels(PG_GETARG_ARRAYTYPE_P(1));
+	const RequestResult *scores = scores_of(replies, labels.n);
+	int best = 0;
+
+	for (int i = 1; i < labels.n; i++)
+		if (protocol_float(scores->values, i) > protocol_float(scores->values, best))
+			best = i;
+	return PointerGetDatum(DatumGetTextPCopy(labels.labels[best]));
+}
+
+static int
+build_filter(FunctionCallInfo fcinfo, Request *requests)
+{
+	char *prompt;
+
+	if (PG_ARGISNULL(0) || PG_ARGISNULL(1))
+		return 0;
+	prompt = psprintf(PROMPT_FILTER, text_to_cstring(PG_GETARG_TEXT_PP(1)));
+	build_score(fcinfo, 2, prompt, PG_GETARG_TEXT_PP(0), span_from_cstring("[\"Yes\",\"No\"]"), requests);
+	return 1;
+}
+
+static Datum
+finish_filter(FunctionCallInfo fcinfo, const EngineReply *replies)
+{
+	const RequestResult *scores = scores_of(replies, 2);
+
+	return BoolGetDatum(protocol_float(scores->values, 0) > protocol_float(scores->values, 1));
+}
+
+const ModelFunction classify_function = {"qwen_classify", build_classify, finish_classify, NULL};
+const ModelFunction filter_function = {"qwen_filter", build_filter, finish_filter, NULL};
 
 Datum
 qwen_classify(PG_FUNCTION_ARGS)
 {
-	double *probabilities;
-	Labels labels;
-	int best = 0;
+	return model_call_run(fcinfo, &classify_function);
+}
 
-	require_preloaded();
-	if (PG_ARGISNULL(0) || PG_ARGISNULL(1))
-		PG_RETURN_NULL();
-	probabilities = classify(fcinfo, &labels);
-	for (int i = 1; i < labels.n; i++)
-		if (probabilities[i] > probabilities[best])
-			best = i;
-	PG_RETURN_DATUM(labels.labels[best]);
+Datum
+qwen_filter(PG_FUNCTION_ARGS)
+{
+	return model_call_run(fcinfo, &filter_function);
 }
 
 Datum
 qwen_classify_scores(PG_FUNCTION_ARGS)
 {
 	ReturnSetInfo *set = (ReturnSetInfo *) fcinfo->resultinfo;
-	double *probabilities;
+	const RequestResult *scores;
+	Request request;
+	EngineReply reply;
+	EngineCall *call;
 	Labels labels;
 
 	require_preloaded();
 	init_materialized_set(fcinfo);
-	if (PG_ARGISNULL(0) || PG_ARGISNULL(1))
+	memset(&request, 0, sizeof request);
+	if (build_classify(fcinfo, &request) == 0)
 		return (Datum) 0;
-	probabilities = classify(fcinfo, &labels);
+	call = engine_run(&request, &reply);
+	labels = read_labels(PG_GETARG_ARRAYTYPE_P(1));
+	scores = scores_of(&reply, labels.n);
 	for (int i = 0; i < labels.n; i++)
 	{
-		Datum values[2] = {labels.labels[i], Float8GetDatum(probabilities[i])};
+		Datum values[2] = {labels.labels[i], Float8GetDatum(protocol_float(scores->values, i))};
 		bool nulls[2] = {false, false};
 
 		tuplestore_putvalues(set->setResult, set->setDesc, values, nulls);
 	}
+	engine_end(call);
 	return (Datum) 0;
-}
-
-Datum
-qwen_filter(PG_FUNCTION_ARGS)
-{
-	Request request;
-	char *prompt;
-	double *probabilities;
-
-	require_preloaded();
-	if (PG_ARGISNULL(0) || PG_ARGISNULL(1))
-		PG_RETURN_NULL();
-	prompt = psprintf(PROMPT_FILTER, text_to_cstring(PG_GETARG_TEXT_PP(1)));
-	build_score(fcinfo, 2, prompt, PG_GETARG_TEXT_PP(0), span_from_cstring("[\"Yes\",\"No\"]"), &request);
-	probabilities = run_score(&request, 2);
-	PG_RETURN_BOOL(probabilities[0] > probabilities[1]);
 }
 
 /* Columns of qwen_logprobs. */

@@ -20,10 +20,16 @@ int qwen_queue_size = 1000;
 int qwen_max_tokens = 512;
 int qwen_io_method = QWEN_IO_AUTO;
 int qwen_watchdog_timeout = 30000;
+int qwen_batch_window = 32;
+int qwen_on_error = QWEN_ON_ERROR_RAISE;
+bool qwen_batch_plans = true;
 
 static const struct config_enum_entry kv_cache_types[] = {{"f16", 0, false}, {"f32", 1, false}, {NULL, 0, false}};
 static const struct config_enum_entry io_methods[] = {
 	{"auto", QWEN_IO_AUTO, false}, {"pread", QWEN_IO_PREAD, false}, {NULL, 0, false}};
+
+static const struct config_enum_entry on_error_values[] = {
+	{"error", QWEN_ON_ERROR_RAISE, false}, {"null", QWEN_ON_ERROR_NULL, false}, {NULL, 0, false}};
 
 /* White space around the parts of qwen.models. */
 static bool
@@ -160,6 +166,10 @@ settings_define(bool preloaded)
 							   &qwen_default_embedding_model, "", PGC_USERSET, 0, NULL, NULL, NULL);
 	DefineCustomIntVariable("qwen.max_tokens", "Tokens to generate at most where the argument max_tokens is not given.",
 							NULL, &qwen_max_tokens, 512, 1, 1000000, PGC_USERSET, 0, NULL, NULL, NULL);
+	DefineCustomIntVariable("qwen.batch_window", "Rows of a query, or elements of an array, in flight at once.", NULL,
+							&qwen_batch_window, 32, 1, 1000, PGC_USERSET, 0, NULL, NULL, NULL);
+	DefineCustomEnumVariable("qwen.on_error", "What a row that fails by itself gives: an error, or NULL.", NULL,
+							 &qwen_on_error, QWEN_ON_ERROR_RAISE, on_error_values, PGC_USERSET, 0, NULL, NULL, NULL);
 	if (preloaded)
 		define_server_settings();
 #if PG_VERSION_NUM >= 150000

@@ -7,6 +7,7 @@
 #include "qwen_pg.h"
 
 #include "miscadmin.h"
+#include "model_call.h"
 #include "task_prompts.h"
 #include "utils/builtins.h"
 
@@ -184,13 +185,22 @@ task_map_reduce(const Request *options, text *input, const char *whole_prompt, c
 			break;
 		shorter = run_all_parts(options, part_prompt, parts);
 		if (VARSIZE_ANY_EXHDR(shorter) >= VARSIZE_ANY_EXHDR(input))
-			ereport(ERROR, (errcode(ERRCODE_PROGRAM_LIMIT_EXCEEDED),
-							errmsg("the text is longer than the model's context, and its parts' answers are no shorter"),
-							errhint("Lower max_tokens, so that the answers about the parts are shorter.")));
+			ereport(ERROR,
+					(errcode(ERRCODE_PROGRAM_LIMIT_EXCEEDED),
+					 errmsg("the text is longer than the model's context, and its parts' answers are no shorter"),
+					 errhint("Lower max_tokens, so that the answers about the parts are shorter.")));
 		input = shorter;
 		prompt = combine_prompt;
 	}
 	return task_run(options, prompt, input);
+}
+
+static void
+check_max_words(int max_words)
+{
+	if (max_words < 1 || max_words > SUMMARY_WORDS_LIMIT)
+		ereport(ERROR, (errcode(ERRCODE_INVALID_PARAMETER_VALUE),
+						errmsg("max_words must be between 1 and %d, not %d", SUMMARY_WORDS_LIMIT, max_words)));
 }
 
 text *
@@ -199,9 +209,7 @@ summarize(text *input, int max_words, FunctionCallInfo fcinfo, int first)
 	Request options;
 	char *prompt;
 
-	if (max_words < 1 || max_words > SUMMARY_WORDS_LIMIT)
-		ereport(ERROR, (errcode(ERRCODE_INVALID_PARAMETER_VALUE),
-						errmsg("max_words must be between 1 and %d, not %d", SUMMARY_WORDS_LIMIT, max_words)));
+	check_max_words(max_words);
 	memset(&options, 0, sizeof options);
 	if (fcinfo)
 		options_read(fcinfo, first, &options);
@@ -212,30 +220,61 @@ summarize(text *input, int max_words, FunctionCallInfo fcinfo, int first)
 	return task_map_reduce(&options, input, prompt, psprintf(PROMPT_SUMMARIZE_PART, PART_MAX_WORDS), prompt);
 }
 
+static int
+max_words_of(FunctionCallInfo fcinfo)
+{
+	return PG_ARGISNULL(1) ? SUMMARY_MAX_WORDS : PG_GETARG_INT32(1);
+}
+
+/* The whole text in one request. */
+static int
+build_summarize(FunctionCallInfo fcinfo, Request *requests)
+{
+	if (PG_ARGISNULL(0))
+		return 0;
+	check_max_words(max_words_of(fcinfo));
+	requests->kind = REQUEST_CHAT;
+	requests->messages = task_messages(psprintf(PROMPT_SUMMARIZE, max_words_of(fcinfo)), PG_GETARG_TEXT_PP(0));
+	options_read(fcinfo, 2, requests);
+	task_options(requests);
+	return 1;
+}
+
+/* In parts. */
+static Datum
+summarize_long(FunctionCallInfo fcinfo)
+{
+	return PointerGetDatum(summarize(PG_GETARG_TEXT_PP(0), max_words_of(fcinfo), fcinfo, 2));
+}
+
+static int
+build_translate(FunctionCallInfo fcinfo, Request *requests)
+{
+	char *language;
+
+	if (PG_ARGISNULL(0) || PG_ARGISNULL(1))
+		return 0;
+	language = text_to_cstring(PG_GETARG_TEXT_PP(1));
+	if (*language == '\0')
+		ereport(ERROR, (errcode(ERRCODE_INVALID_PARAMETER_VALUE), errmsg("target_language must not be empty")));
+	requests->kind = REQUEST_CHAT;
+	requests->messages = task_messages(psprintf(PROMPT_TRANSLATE, language), PG_GETARG_TEXT_PP(0));
+	options_read(fcinfo, 2, requests);
+	task_options(requests);
+	return 1;
+}
+
+const ModelFunction summarize_function = {"qwen_summarize", build_summarize, finish_answer, summarize_long};
+const ModelFunction translate_function = {"qwen_translate", build_translate, finish_answer, NULL};
+
 Datum
 qwen_summarize(PG_FUNCTION_ARGS)
 {
-	require_preloaded();
-	if (PG_ARGISNULL(0))
-		PG_RETURN_NULL();
-	PG_RETURN_TEXT_P(
-		summarize(PG_GETARG_TEXT_PP(0), PG_ARGISNULL(1) ? SUMMARY_MAX_WORDS : PG_GETARG_INT32(1), fcinfo, 2));
+	return model_call_run(fcinfo, &summarize_function);
 }
 
 Datum
 qwen_translate(PG_FUNCTION_ARGS)
 {
-	Request options;
-	char *language;
-
-	require_preloaded();
-	if (PG_ARGISNULL(0) || PG_ARGISNULL(1))
-		PG_RETURN_NULL();
-	language = text_to_cstring(PG_GETARG_TEXT_PP(1));
-	if (*language == '\0')
-		ereport(ERROR, (errcode(ERRCODE_INVALID_PARAMETER_VALUE), errmsg("target_language must not be empty")));
-	memset(&options, 0, sizeof options);
-	options_read(fcinfo, 2, &options);
-	task_options(&options);
-	PG_RETURN_TEXT_P(task_run(&options, psprintf(PROMPT_TRANSLATE, language), PG_GETARG_TEXT_PP(0)));
+	return model_call_run(fcinfo, &translate_function);
 }

@@ -8,11 +8,11 @@ SELECT plan(13);
 
 -- the names, so that a function is added here knowingly
 SELECT is((SELECT array_agg(DISTINCT proname::text ORDER BY proname::text) FROM pg_proc WHERE proname LIKE 'qwen\_%' AND provolatile = 'v' AND procost = 10000),
-	ARRAY['qwen_chat', 'qwen_chat_agg_final', 'qwen_chat_full', 'qwen_chat_stream', 'qwen_classify', 'qwen_filter', 'qwen_generate', 'qwen_summarize',
+	ARRAY['qwen_chat', 'qwen_chat_agg_final', 'qwen_chat_full', 'qwen_chat_stream', 'qwen_classify', 'qwen_filter', 'qwen_generate', 'qwen_generate_batch', 'qwen_summarize',
 	'qwen_summarize_agg_final', 'qwen_translate'],
 	'what generates is volatile and costs 10000');
 SELECT is((SELECT array_agg(DISTINCT proname::text ORDER BY proname::text) FROM pg_proc WHERE proname LIKE 'qwen\_%' AND provolatile = 's'),
-	ARRAY['qwen_chunk', 'qwen_classify_scores', 'qwen_count_tokens', 'qwen_detokenize', 'qwen_embed', 'qwen_logprobs', 'qwen_render_chat', 'qwen_similarity',
+	ARRAY['qwen_chunk', 'qwen_classify_scores', 'qwen_count_tokens', 'qwen_detokenize', 'qwen_embed', 'qwen_embed_batch', 'qwen_logprobs', 'qwen_render_chat', 'qwen_similarity',
 	'qwen_tokenize'], 'embeddings, tokens and scores are stable');
 SELECT is((SELECT count(*)::int FROM pg_proc WHERE proname LIKE 'qwen\_%' AND proisstrict), 0, 'nothing is strict');
 SELECT is((SELECT count(*)::int FROM pg_proc WHERE proname LIKE 'qwen\_%' AND proparallel = 'u' AND proname <> 'qwen_summarize_trigger'), 0,
@@ -23,9 +23,9 @@ SELECT has_view('qwen_models');
 SELECT has_view('qwen_stat_engine');
 SELECT has_type('qwen_response');
 SELECT is((SELECT array_agg(name ORDER BY name) FROM pg_settings WHERE name LIKE 'qwen.%'),
-	ARRAY['qwen.default_embedding_model', 'qwen.default_model', 'qwen.engine_path', 'qwen.io_method', 'qwen.kv_cache_size',
+	ARRAY['qwen.batch_window', 'qwen.default_embedding_model', 'qwen.default_model', 'qwen.engine_path', 'qwen.io_method', 'qwen.kv_cache_size',
 	'qwen.kv_cache_type', 'qwen.max_models', 'qwen.max_running', 'qwen.max_tokens', 'qwen.model_directory', 'qwen.models',
-	'qwen.prefill_chunk', 'qwen.queue_size', 'qwen.threads', 'qwen.watchdog_timeout'], 'the settings are those of docs/settings.md');
+	'qwen.on_error', 'qwen.prefill_chunk', 'qwen.queue_size', 'qwen.threads', 'qwen.watchdog_timeout'], 'the settings are those of docs/settings.md');
 SELECT throws_ok($$SET qwen.max_tokens = 0$$, '22023', NULL, 'a setting out of its range is refused');
 SELECT is((SELECT count(*)::int FROM qwen_models WHERE name = 'chat'), 1, 'the configured model is listed');
 SELECT is((SELECT state FROM qwen_stat_engine), 'running', 'the engine runs');

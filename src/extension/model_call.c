@@ -1,0 +1,359 @@
+/*
+ * model_call.c - one evaluation of a SQL function that asks the model, from arguments to value; see model_call.h.
+ *
+ * Errors are of two kinds. Those that concern one row alone (its text is too long, an argument is out of range) stay
+ * with their row: they are raised when its value is asked for, or, with qwen.on_error = null, make it NULL, and one
+ * WARNING at the end of the statement counts them. All others (the engine ended, cancelled, not granted, no such model)
+ * are raised at once.
+ */
+#include "model_call.h"
+
+#include "access/xact.h"
+#include "executor/executor.h"
+
+static int64 nulls_made;        /* values that became NULL and have not been told of */
+static int executor_depth;      /* how many executors run inside of each other */
+static char first_message[256]; /* of the first of them */
+static ExecutorRun_hook_type previous_run;
+static ExecutorFinish_hook_type previous_finish;
+static ExecutorEnd_hook_type previous_end;
+
+bool
+is_row_error(int sqlstate)
+{
+	return sqlstate == ERRCODE_INVALID_PARAMETER_VALUE || sqlstate == ERRCODE_PROGRAM_LIMIT_EXCEEDED ||
+		   sqlstate == ERRCODE_FEATURE_NOT_SUPPORTED || sqlstate == ERRCODE_UNTRANSLATABLE_CHARACTER ||
+		   sqlstate == ERRCODE_CHARACTER_NOT_IN_REPERTOIRE;
+}
+
+/* Build and send; raises. */
+static void
+send_requests(ModelCall *call)
+{
+	Request requests[MODEL_CALL_MAX_REQUESTS];
+	int n;
+
+	memset(requests, 0, sizeof requests);
+	n = call->function->build(call->fcinfo, requests);
+	for (int i = 0; i < n; i++)
+	{
+		call->max_tokens[i] = requests[i].options.max_tokens;
+		call->requests[i] = engine_submit(&requests[i], CurrentMemoryContext);
+		call->n_requests++;
+	}
+}
+
+void
+model_call_start(ModelCall *call, const ModelFunction *function, FunctionCallInfo fcinfo)
+{
+	MemoryContext context = CurrentMemoryContext;
+
+	memset(call, 0, sizeof *call);
+	call->function = function;
+	call->fcinfo = fcinfo;
+	call->failed = -1;
+	/* what is caught and kept was raised over memory only, so nothing has to be cleaned up */
+	PG_TRY();
+	{
+		send_requests(call);
+	}
+	PG_CATCH();
+	{
+		MemoryContextSwitchTo(context);
+		if (!is_row_error(geterrcode()))
+			PG_RE_THROW();
+		call->error = CopyErrorData();
+		FlushErrorState();
+	}
+	PG_END_TRY();
+	if (call->error)
+		model_call_end(call);
+}
+
+/* Take the frames of one request that have come. */
+static void
+advance_request(ModelCall *call, int i)
+{
+	EngineReply *reply = &call->replies[i];
+
+	while (engine_poll(call->requests[i], reply))
+	{
+		if (reply->type == FRAME_ACCEPTED && call->function->when_too_long &&
+			reply->accepted.max_tokens < (uint32) call->max_tokens[i])
+		{
+			engine_end(call->requests[i]);
+			call->too_long = true;
+			call->n_ended++;
+			return;
+		}
+		if (reply->type == FRAME_ACCEPTED)
+			engine_go(call->requests[i]);
+		else if (reply->type != FRAME_PIECE)
+		{
+			if (reply->type == FRAME_ERROR && call->failed < 0)
+				call->failed = i;
+			call->n_ended++;
+			return;
+		}
+	}
+}
+
+/* Has this request's last frame been taken, or was it given up? */
+static bool
+request_has_ended(const ModelCall *call, int i)
+{
+	uint16 type = call->replies[i].type;
+
+	return call->too_long || type == FRAME_DONE || type == FRAME_RESULT || type == FRAME_ERROR;
+}
+
+bool
+model_call_advance(ModelCall *call)
+{
+	for (int i = 0; i < call->n_requests; i++)
+		if (!request_has_ended(call, i))
+			advance_request(call, i);
+	return call->n_ended == call->n_requests;
+}
+
+void
+model_call_end(ModelCall *call)
+{
+	for (int i = 0; i < call->n_requests; i++)
+		engine_end(call->requests[i]);
+	call->n_requests = call->n_ended = 0;
+}
+
+/* Add up what an ended call has cost. */
+static void
+count_call(const ModelCall *call, ModelCallCounts *counts)
+{
+	for (int i = 0; i < call->n_requests; i++)
+	{
+		const EngineReply *reply = &call->replies[i];
+
+		counts->requests++;
+		if (reply->type == FRAME_DONE)
+		{
+			counts->prompt_tokens += reply->done.prompt_tokens;
+			counts->cached_tokens += reply->done.cached_tokens;
+			counts->completion_tokens += reply->done.completion_tokens;
+		}
+		else if (reply->type == FRAME_RESULT)
+			counts->prompt_tokens += reply->result.prompt_tokens;
+	}
+}
+
+/* Is there no room for the request and its whole answer, and does the function know what to do then? */
+static bool
+is_too_long(const ModelCall *call)
+{
+	return call->too_long || (call->failed >= 0 && call->function->when_too_long &&
+							  call->replies[call->failed].error.code == STATUS_TOO_LONG);
+}
+
+/* Raise the error of a call that has one. */
+static void
+raise_call_error(ModelCall *call)
+{
+	if (call->error)
+		ReThrowError(call->error);
+	if (call->failed >= 0)
+		raise_engine_error(&call->replies[call->failed].error);
+}
+
+/* The value of an ended call, or its error. */
+static Datum
+take_value(ModelCall *call, bool *is_null)
+{
+	Datum value = (Datum) 0;
+
+	if (is_too_long(call))
+	{
+		call->fcinfo->isnull = false;
+		value = call->function->when_too_long(call->fcinfo);
+		*is_null = call->fcinfo->isnull;
+		return value;
+	}
+	raise_call_error(call);
+	*is_null = call->n_requests == 0;
+	if (!*is_null)
+	{
+		call->fcinfo->isnull = false;
+		value = call->function->finish(call->fcinfo, call->replies);
+		*is_null = call->fcinfo->isnull;
+	}
+	return value;
+}
+
+/* The message of an error that concerns the row alone, else NULL. */
+static const char *
+row_error_message(const ModelCall *call)
+{
+	const ProtocolError *error;
+
+	if (call->error)
+		return call->error->message;
+	if (call->failed < 0 || is_too_long(call))
+		return NULL;
+	error = &call->replies[call->failed].error;
+	return is_row_error(sqlstate_of(error->code)) ? server_text(error->message) : NULL;
+}
+
+/* A value became NULL. */
+static void
+count_null(const char *message)
+{
+	if (nulls_made++ == 0)
+		strlcpy(first_message, message, sizeof first_message);
+}
+
+Datum
+model_call_value(ModelCall *call, bool *is_null, ModelCallCounts *counts)
+{
+	const char *message = row_error_message(call);
+	Datum value = (Datum) 0;
+
+	if (counts)
+	{
+		count_call(call, counts);
+		if (message)
+			counts->failed++;
+	}
+	if (message && qwen_on_error == QWEN_ON_ERROR_NULL)
+	{
+		count_null(message);
+		*is_null = true;
+	}
+	else
+		value = take_value(call, is_null);
+	model_call_end(call);
+	return value;
+}
+
+Datum
+model_call_value_or_error(ModelCall *call, bool *is_null, char **error)
+{
+	const char *message = row_error_message(call);
+	Datum value = (Datum) 0;
+
+	*error = message ? pstrdup(message) : NULL;
+	*is_null = true;
+	if (!message)
+		value = take_value(call, is_null);
+	model_call_end(call);
+	return value;
+}
+
+Datum
+model_call_run(FunctionCallInfo fcinfo, const ModelFunction *function)
+{
+	ModelCall call;
+	bool is_null;
+	Datum value;
+
+	require_preloaded();
+	model_call_start(&call, function, fcinfo);
+	PG_TRY();
+	{
+		while (!model_call_advance(&call))
+		{
+			engine_receive();
+			if (!model_call_advance(&call))
+				engine_wait(false);
+		}
+		value = model_call_value(&call, &is_null, NULL);
+	}
+	PG_CATCH();
+	{
+		model_call_end(&call);
+		PG_RE_THROW();
+	}
+	PG_END_TRY();
+	fcinfo->isnull = is_null;
+	return value;
+}
+
+void
+warn_of_nulls(void)
+{
+	int64 n = nulls_made;
+
+	nulls_made = 0;
+	if (n > 0)
+		ereport(WARNING, (errmsg_plural("%lld value is NULL because its row failed",
+										"%lld values are NULL because their rows failed", n, (long long) n),
+						  errdetail("The first error: %s", first_message),
+						  errhint("With qwen.on_error = error the statement stops at the first one.")));
+}
+
+static void
+run_hook(QueryDesc *query, ScanDirection direction, uint64 count, bool execute_once)
+{
+	executor_depth++;
+	PG_TRY();
+	{
+		if (previous_run)
+			previous_run(query, direction, count, execute_once);
+		else
+			standard_ExecutorRun(query, direction, count, execute_once);
+	}
+	PG_FINALLY();
+	{
+		executor_depth--;
+	}
+	PG_END_TRY();
+}
+
+static void
+finish_hook(QueryDesc *query)
+{
+	executor_depth++;
+	PG_TRY();
+	{
+		if (previous_finish)
+			previous_finish(query);
+		else
+			standard_ExecutorFinish(query);
+	}
+	PG_FINALLY();
+	{
+		executor_depth--;
+	}
+	PG_END_TRY();
+}
+
+/* The outermost statement tells how many values have become NULL. */
+static void
+end_hook(QueryDesc *query)
+{
+	if (previous_end)
+		previous_end(query);
+	else
+		standard_ExecutorEnd(query);
+	if (executor_depth == 0)
+		warn_of_nulls();
+}
+
+/* What ran outside of an executor (DO, CALL) is told of at the transaction's end; after an error nothing is left to
+ * tell. */
+static void
+end_transaction(XactEvent event, void *argument)
+{
+	if (event == XACT_EVENT_PRE_COMMIT || event == XACT_EVENT_PRE_PREPARE)
+		warn_of_nulls();
+	else if (event == XACT_EVENT_ABORT)
+		nulls_made = 0;
+}
+
+void
+model_call_init(void)
+{
+	previous_run = ExecutorRun_hook;
+	ExecutorRun_hook = run_hook;
+	previous_finish = ExecutorFinish_hook;
+	ExecutorFinish_hook = finish_hook;
+	previous_end = ExecutorEnd_hook;
+	ExecutorEnd_hook = end_hook;
+	RegisterXactCallback(end_transaction, NULL);
+}
