@@ -6,6 +6,7 @@
 #include "tool_calls.h"
 
 #include <jansson.h>
+#include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
 
@@ -54,17 +55,38 @@ call_object(json_t *name, json_t *arguments)
 	return json_pack("{s:s, s:{s:o, s:o}}", "type", "function", "function", "name", name, "arguments", arguments);
 }
 
+/* The object that arguments stand for, some models write it as a string; NULL when there is none. A new reference. */
+static json_t *
+arguments_object(json_t *arguments)
+{
+	json_t *inner;
+
+	if (!arguments || json_is_null(arguments))
+		return json_object();
+	if (json_is_object(arguments))
+		return json_incref(arguments);
+	if (!json_is_string(arguments))
+		return NULL;
+	inner = json_loadb(json_string_value(arguments), json_string_length(arguments), JSON_REJECT_DUPLICATES, NULL);
+	if (inner && !json_is_object(inner))
+	{
+		json_decref(inner);
+		inner = NULL;
+	}
+	return inner;
+}
+
 /* A call in the JSON form, or NULL when block is not one. */
 static json_t *
 parse_json_call(ByteSpan block)
 {
 	json_t *root = json_loadb(block.data, block.length, JSON_REJECT_DUPLICATES, NULL);
 	json_t *name = json_object_get(root, "name");
-	json_t *arguments = json_object_get(root, "arguments");
+	json_t *arguments = json_is_string(name) ? arguments_object(json_object_get(root, "arguments")) : NULL;
 	json_t *call = NULL;
 
-	if (json_is_string(name) && (!arguments || json_is_object(arguments)))
-		call = call_object(json_incref(name), arguments ? json_incref(arguments) : json_object());
+	if (arguments)
+		call = call_object(json_incref(name), arguments);
 	json_decref(root);
 	return call;
 }
@@ -179,7 +201,8 @@ parse_tag_call(ByteSpan block, const json_t *tools)
 	return call_object(function, arguments);
 }
 
-/* Append text, without the white space that stood between it and a removed block. */
+/* Append text, without the white space that stood between it and a removed block; a line end joins what two of them
+ * parted. */
 static void
 append_content(ByteWriter *content, ByteSpan text, bool after_block, bool before_block)
 {
@@ -187,20 +210,96 @@ append_content(ByteWriter *content, ByteSpan text, bool after_block, bool before
 		text = (ByteSpan){text.data + 1, text.length - 1};
 	while (before_block && text.length && is_space(text.data[text.length - 1]))
 		text.length--;
+	if (after_block && text.length && content->length)
+		write_raw(content, "\n", 1);
 	write_raw(content, text.data, text.length);
+}
+
+/* The shortest digits that read as the same number; Jansson itself would write 0.1 as 0.10000000000000001. */
+static void
+write_real(double value, ByteWriter *out)
+{
+	char text[40];
+
+	for (int digits = 15; digits <= 17; digits++)
+	{
+		snprintf(text, sizeof text, "%.*g", digits, value);
+		if (strtod(text, NULL) == value)
+			break;
+	}
+	if (!strpbrk(text, ".e"))
+		strcat(text, ".0");
+	write_raw(out, text, strlen(text));
+}
+
+static void write_json(json_t *value, ByteWriter *out);
+
+/* Strings, and what has one spelling only. */
+static void
+write_plain(json_t *value, ByteWriter *out)
+{
+	char *text = json_dumps(value, JSON_COMPACT | JSON_ENCODE_ANY);
+
+	if (text)
+		write_raw(out, text, strlen(text));
+	else
+		out->failed = true;
+	free(text);
+}
+
+static void
+write_object(json_t *object, ByteWriter *out)
+{
+	const char *separator = "{";
+	const char *key;
+	json_t *value;
+
+	json_object_foreach(object, key, value)
+	{
+		json_t *name = json_string(key);
+
+		write_raw(out, separator, 1);
+		write_plain(name, out);
+		write_raw(out, ":", 1);
+		write_json(value, out);
+		json_decref(name);
+		separator = ",";
+	}
+	write_raw(out, "{}", json_object_size(object) ? 0 : 1);
+	write_raw(out, "}", 1);
+}
+
+/* JSON text without white space. Its depth is bounded by the reader's. */
+static void
+write_json(json_t *value, ByteWriter *out)
+{
+	size_t i;
+	json_t *item;
+
+	if (json_is_object(value))
+		write_object(value, out);
+	else if (json_is_array(value))
+	{
+		write_raw(out, "[", 1);
+		json_array_foreach(value, i, item)
+		{
+			write_raw(out, ",", i > 0);
+			write_json(item, out);
+		}
+		write_raw(out, "]", 1);
+	}
+	else if (json_is_real(value))
+		write_real(json_real_value(value), out);
+	else
+		write_plain(value, out);
 }
 
 /* Write the array of calls as JSON text. */
 static Status
-write_calls(const json_t *array, ByteWriter *calls)
+write_calls(json_t *array, ByteWriter *calls)
 {
-	char *text = json_dumps(array, JSON_COMPACT);
-
-	if (!text)
-		return status_error(STATUS_UNAVAILABLE, "out of memory for tool calls");
-	write_raw(calls, text, strlen(text));
-	free(text);
-	return status_ok();
+	write_json(array, calls);
+	return calls->failed ? status_error(STATUS_UNAVAILABLE, "out of memory for tool calls") : status_ok();
 }
 
 Status

@@ -5,6 +5,7 @@
 #include <stdarg.h>
 #include <stddef.h>
 #include <stdint.h>
+#include <stdio.h>
 #include <string.h>
 
 #include <cmocka.h>
@@ -44,6 +45,48 @@ json_calls_are_found_in_order(void **state)
 		  "{\"type\":\"function\",\"function\":{\"name\":\"g\",\"arguments\":{}}}]");
 }
 
+/* The whole of an answer that is one call of f with these arguments. */
+static void
+check_arguments(const char *written, const char *expected)
+{
+	char answer[512], calls[512];
+
+	snprintf(answer, sizeof answer, "<tool_call>\n{\"name\": \"f\", \"arguments\": %s}\n</tool_call>", written);
+	snprintf(calls, sizeof calls, "[{\"type\":\"function\",\"function\":{\"name\":\"f\",\"arguments\":%s}}]", expected);
+	check(answer, NULL, "", calls);
+}
+
+static void
+values_stay_what_they_are(void **state)
+{
+	(void) state;
+	check_arguments("{\"a\": 0.1, \"b\": 1.0, \"c\": -2.5e-8, \"d\": 1e22, \"e\": 3}",
+					"{\"a\":0.1,\"b\":1.0,\"c\":-2.5e-08,\"d\":1e+22,\"e\":3}");
+	check_arguments("{\"z\": [], \"y\": [1, [true, false, null]], \"x\": {}, \"w\": {\"v\": {\"u\": 9007199254740993}}}",
+					"{\"z\":[],\"y\":[1,[true,false,null]],\"x\":{},\"w\":{\"v\":{\"u\":9007199254740993}}}");
+	check_arguments("{\"k \\\"q\\\" \\\\\": \"line\\nbreak \\t é \\u00e9 日本 \\/ </b>\"}",
+					"{\"k \\\"q\\\" \\\\\":\"line\\nbreak \\t é é 日本 / </b>\"}");
+	check_arguments("{}", "{}");
+	check_arguments("null", "{}");
+	/* an object written as a string is that object */
+	check_arguments("\"{\\\"city\\\": \\\"Rome\\\"}\"", "{\"city\":\"Rome\"}");
+}
+
+static void
+words_between_calls_stay(void **state)
+{
+	const char *f = "{\"type\":\"function\",\"function\":{\"name\":\"f\",\"arguments\":{}}}";
+	char two[256];
+
+	(void) state;
+	snprintf(two, sizeof two, "[%s,%s]", f, f);
+	check("One. <tool_call>{\"name\":\"f\"}</tool_call> Two. <tool_call>{\"name\":\"f\"}</tool_call>\n\nThree. ", NULL,
+		  "One.\nTwo.\nThree. ", two);
+	/* a broken block between whole ones stays */
+	check("<tool_call>{\"name\":\"f\"}</tool_call>\n<tool_call>{oops</tool_call>\n<tool_call>{\"name\":\"f\"}</tool_call>", NULL,
+		  "<tool_call>{oops</tool_call>", two);
+}
+
 static void
 coder_calls_follow_the_schema(void **state)
 {
@@ -66,6 +109,20 @@ text_that_is_no_call_is_kept(void **state)
 	check("<tool_call>{\"name\": 3}</tool_call>", NULL, "<tool_call>{\"name\": 3}</tool_call>", NULL);
 	check("<tool_call><function=></function></tool_call>", NULL, "<tool_call><function=></function></tool_call>", NULL);
 	check("", NULL, "", NULL);
+	check("<tool_call>", NULL, "<tool_call>", NULL);
+	check("</tool_call><tool_call></tool_call>", NULL, "</tool_call><tool_call></tool_call>", NULL);
+	check("<tool_call>[]</tool_call>", NULL, "<tool_call>[]</tool_call>", NULL);
+	check("<tool_call>{\"name\": \"f\", \"arguments\": [1]}</tool_call>", NULL,
+		  "<tool_call>{\"name\": \"f\", \"arguments\": [1]}</tool_call>", NULL);
+	check("<tool_call>{\"name\": \"f\", \"arguments\": \"[1]\"}</tool_call>", NULL,
+		  "<tool_call>{\"name\": \"f\", \"arguments\": \"[1]\"}</tool_call>", NULL);
+	/* neither a key twice nor a NUL nor half of a character gets into SQL */
+	check("<tool_call>{\"name\": \"f\", \"arguments\": {\"a\": 1, \"a\": 2}}</tool_call>", NULL,
+		  "<tool_call>{\"name\": \"f\", \"arguments\": {\"a\": 1, \"a\": 2}}</tool_call>", NULL);
+	check("<tool_call>{\"name\": \"f\", \"arguments\": {\"a\": \"\\u0000\"}}</tool_call>", NULL,
+		  "<tool_call>{\"name\": \"f\", \"arguments\": {\"a\": \"\\u0000\"}}</tool_call>", NULL);
+	check("<tool_call>{\"name\": \"f\", \"arguments\": {\"a\": \"\\ud83d\"}}</tool_call>", NULL,
+		  "<tool_call>{\"name\": \"f\", \"arguments\": {\"a\": \"\\ud83d\"}}</tool_call>", NULL);
 }
 
 static void
@@ -81,6 +138,8 @@ main(void)
 {
 	const struct CMUnitTest tests[] = {
 		cmocka_unit_test(json_calls_are_found_in_order),
+		cmocka_unit_test(values_stay_what_they_are),
+		cmocka_unit_test(words_between_calls_stay),
 		cmocka_unit_test(coder_calls_follow_the_schema),
 		cmocka_unit_test(text_that_is_no_call_is_kept),
 		cmocka_unit_test(unclosed_last_call_counts),
