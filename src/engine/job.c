@@ -271,6 +271,13 @@ answer_render(const Model *model, const Request *request, uint32_t request_id, B
 	return status;
 }
 
+/* Tokens that an answer may have before the context is looked at. */
+static uint32_t
+answer_tokens(const SamplingOptions *options)
+{
+	return options->max_tokens > 0 ? (uint32_t) options->max_tokens : DEFAULT_MAX_TOKENS;
+}
+
 /* Tokens that are kept free for the words around a chunk when CHUNK itself chooses the size. */
 #define CHUNK_PROMPT_TOKENS 192
 
@@ -280,7 +287,7 @@ default_chunk_tokens(const Model *model, const KvPool *pool, const SamplingOptio
 {
 	uint64_t positions = (uint64_t) kv_pool_max_blocks(pool) * KV_BLOCK_POSITIONS;
 	uint32_t room = positions < model->hyper.context_length ? (uint32_t) positions : model->hyper.context_length;
-	uint32_t answer = options->given & OPTION_MAX_TOKENS ? (uint32_t) options->max_tokens : DEFAULT_MAX_TOKENS;
+	uint32_t answer = answer_tokens(options);
 
 	room = room > 2 * CHUNK_PROMPT_TOKENS ? room - CHUNK_PROMPT_TOKENS : room / 2;
 	room -= answer < room / 2 ? answer : room / 2;
@@ -377,7 +384,10 @@ keep_texts(Job *job, const Request *request)
 	return status_ok();
 }
 
-/* Numbers that must fit: the context, max_tokens, the KV cache. Sets max_tokens. */
+/*
+ * Numbers that must fit: the context, max_tokens, the KV cache. Sets max_tokens: never more than the context leaves and,
+ * where the caller did not say how many, no more than the KV cache has room for.
+ */
 static Status
 check_lengths(Job *job, const Model *model, const KvPool *pool, const Request *request)
 {
@@ -385,14 +395,16 @@ check_lengths(Job *job, const Model *model, const KvPool *pool, const Request *r
 	uint64_t cache_positions = (uint64_t) kv_pool_max_blocks(pool) * KV_BLOCK_POSITIONS;
 	bool answers = job_generates(job);
 	uint32_t behind = job->scorer ? scorer_longest_path(job->scorer) : 0; /* positions behind the prompt */
-	uint32_t wanted =
-		request->options.given & OPTION_MAX_TOKENS ? (uint32_t) request->options.max_tokens : DEFAULT_MAX_TOKENS;
+	uint32_t wanted = answer_tokens(&request->options);
+	bool explicit = (request->options.given & OPTION_MAX_TOKENS) != 0;
 
-	if (job->n_prompt > context - behind || (answers && job->n_prompt == context))
+	if ((uint64_t) job->n_prompt + behind > context || (answers && job->n_prompt == context))
 		return status_error(STATUS_TOO_LONG, "the %s has %u tokens, but the context of model \"%s\" holds %u",
 							answers || job->scorer ? "prompt" : "input", job->n_prompt + behind, model->name, context);
-	if (answers && wanted > context)
+	if (answers && explicit && wanted > context)
 		return status_error(STATUS_INVALID_ARGUMENT, "max_tokens must be between 1 and %u, not %u", context, wanted);
+	if (!explicit && job->n_prompt < cache_positions && wanted > cache_positions - job->n_prompt)
+		wanted = (uint32_t) (cache_positions - job->n_prompt);
 	job->max_tokens = !answers ? behind : wanted < context - job->n_prompt ? wanted : context - job->n_prompt;
 	needed = job_positions(job);
 	if (needed > cache_positions)

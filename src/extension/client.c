@@ -450,6 +450,46 @@ model_state(const char *name, SharedSlot *found)
 	return found->state;
 }
 
+/* Is a model in qwen.models? */
+static bool
+is_configured(const char *name)
+{
+	ConfiguredModels configured;
+
+	if (settings_parse_models(qwen_models, &configured) != NULL)
+		return false;
+	for (int i = 0; i < configured.n; i++)
+		if (strcmp(configured.models[i].name, name) == 0)
+			return true;
+	return false;
+}
+
+/*
+ * A model of qwen.models that has no slot: one that is being emptied may be for it (true: look again), and when all are
+ * taken by others, that is what the user has to know. Any other name is the engine's to refuse.
+ */
+static bool
+may_get_slot(const char *name)
+{
+	int n_unloading = 0, n_empty = 0;
+
+	if (!is_configured(name))
+		return false;
+	LWLockAcquire(qwen_shared->lock, LW_SHARED);
+	for (int i = 0; i < qwen_max_models; i++)
+	{
+		n_unloading += qwen_shared->slots[i].state == SLOT_UNLOADING;
+		n_empty += qwen_shared->slots[i].state == SLOT_EMPTY;
+	}
+	LWLockRelease(qwen_shared->lock);
+	if (n_unloading == 0 && n_empty == 0)
+		ereport(ERROR,
+				(errcode(ERRCODE_PROGRAM_LIMIT_EXCEEDED),
+				 errmsg("model \"%s\" is not loaded: %d other models take all places", name, qwen_max_models),
+				 errhint("Raise qwen.max_models and restart the server, or unload a model.")));
+	return n_unloading > 0;
+}
+
 /* A call waits for a model that is still being loaded instead of failing. */
 static void
 wait_for_model(const char *name)
@@ -457,7 +497,8 @@ wait_for_model(const char *name)
 	SharedSlot slot;
 	SlotState state;
 
-	while ((state = model_state(name, &slot)) == SLOT_WAITING || state == SLOT_LOADING || state == SLOT_OPENING)
+	while ((state = model_state(name, &slot)) == SLOT_WAITING || state == SLOT_LOADING || state == SLOT_OPENING ||
+		   (state == SLOT_EMPTY && may_get_slot(name)))
 	{
 		check_engine_state();
 		wait_a_moment();

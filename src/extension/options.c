@@ -88,7 +88,7 @@ void
 options_default(Request *request)
 {
 	options_set_model(request, NULL, qwen_default_model);
-	request->options.given = OPTION_MAX_TOKENS;
+	request->options.given = 0;
 	request->options.max_tokens = qwen_max_tokens;
 }
 
@@ -112,14 +112,16 @@ options_read(FunctionCallInfo fcinfo, int first, Request *request)
 	Status status;
 
 	options_set_model(request, given(fcinfo, first) ? PG_GETARG_TEXT_PP(first) : NULL, qwen_default_model);
-	options->given = OPTION_MAX_TOKENS;
-	options->max_tokens = given(fcinfo, first + 1) ? PG_GETARG_INT32(first + 1) : qwen_max_tokens;
+	/* the setting is a default that fits any model; the argument is taken at its word */
+	options->given = 0;
+	options->max_tokens = qwen_max_tokens;
 #define READ(offset, bit, member, get)                                                                                 \
 	if (given(fcinfo, first + (offset)))                                                                               \
 	{                                                                                                                  \
 		options->given |= (bit);                                                                                       \
 		options->member = get(first + offset);                                                                         \
 	}
+	READ(1, OPTION_MAX_TOKENS, max_tokens, PG_GETARG_INT32)
 	READ(2, OPTION_TEMPERATURE, temperature, PG_GETARG_FLOAT8)
 	READ(3, OPTION_TOP_P, top_p, PG_GETARG_FLOAT8)
 	READ(4, OPTION_MIN_P, min_p, PG_GETARG_FLOAT8)

@@ -65,8 +65,10 @@ fail_slot(int i, int error_code, const char *error)
 	if (error_code != STATUS_TOO_LONG && error_code != STATUS_UNAVAILABLE)
 		slot->retry_ms = 0;
 	slot->retry_at = TimestampTzPlusMilliseconds(GetCurrentTimestamp(), slot->retry_ms);
+	/* the directory stands nowhere but here: slot->error is shown to everybody */
 	ereport(LOG, (errmsg("qwen_pg: model \"%s\" could not be loaded: %s", slot->name, slot->error),
-				  slot->retry_ms > 0 ? errdetail("It is tried again in %d ms.", slot->retry_ms) : 0));
+				  errdetail("The file is \"%s\" in the directory \"%s\".", slot->file, qwen_model_directory),
+				  slot->retry_ms > 0 ? errhint("It is tried again in %d ms.", slot->retry_ms) : 0));
 	slot->retry_ms = Min(slot->retry_ms * 2, LAST_RETRY_MS);
 }
 
@@ -127,8 +129,46 @@ free_slot(void)
 	return -1;
 }
 
-/* Some model of qwen.models found no free slot when we looked last. */
-static bool some_unplaced;
+/* Models of qwen.models that wait for a slot. One that was unloaded by hand is not among them until a reload. */
+static ConfiguredModels unplaced;
+
+/* Has a model of qwen.models a slot? */
+static bool
+is_placed(const ConfiguredModel *model)
+{
+	for (int i = 0; i < qwen_max_models; i++)
+		if (qwen_shared->slots[i].state != SLOT_EMPTY && qwen_shared->slots[i].state != SLOT_UNLOADING &&
+			strcmp(qwen_shared->slots[i].name, model->name) == 0)
+			return true;
+	return false;
+}
+
+/* Give models that wait for a slot one, as long as there are any; the lock is held. */
+static void
+place_models(void)
+{
+	int n_left = 0;
+
+	for (int m = 0; m < unplaced.n; m++)
+	{
+		ConfiguredModel model = unplaced.models[m];
+		int i = free_slot();
+
+		if (is_placed(&model))
+			continue;
+		if (i < 0)
+		{
+			unplaced.models[n_left++] = model;
+			continue;
+		}
+		memset(&qwen_shared->slots[i], 0, sizeof qwen_shared->slots[i]);
+		qwen_shared->slots[i].state = SLOT_WAITING;
+		qwen_shared->slots[i].configured = true;
+		strlcpy(qwen_shared->slots[i].name, model.name, sizeof qwen_shared->slots[i].name);
+		strlcpy(qwen_shared->slots[i].file, model.file, sizeof qwen_shared->slots[i].file);
+	}
+	unplaced.n = n_left;
+}
 
 /* Make slots and qwen.models agree: at start and after a reload. Models loaded by hand stay; failed ones are tried
  * again. */
@@ -139,7 +179,6 @@ slots_reconcile(void)
 
 	if (settings_parse_models(qwen_models, &models) != NULL)
 		return;
-	some_unplaced = false;
 	LWLockAcquire(qwen_shared->lock, LW_EXCLUSIVE);
 	for (int i = 0; i < qwen_max_models; i++)
 	{
@@ -153,32 +192,12 @@ slots_reconcile(void)
 			slot->state != SLOT_LOADING)
 			start_unloading(i);
 	}
-	for (int m = 0; m < models.n; m++)
-	{
-		bool present = false;
-		int i;
-
-		for (i = 0; i < qwen_max_models; i++)
-			present |= qwen_shared->slots[i].state != SLOT_EMPTY && qwen_shared->slots[i].state != SLOT_UNLOADING &&
-					   strcmp(qwen_shared->slots[i].name, models.models[m].name) == 0;
-		if (present)
-			continue;
-		i = free_slot();
-		if (i < 0)
-		{
-			/* unloading may free one: slots_advance reconciles again then */
-			some_unplaced = true;
-			ereport(LOG, (errmsg("qwen_pg: no slot is free for model \"%s\"", models.models[m].name),
-						  errhint("Raise qwen.max_models.")));
-			continue;
-		}
-		memset(&qwen_shared->slots[i], 0, sizeof qwen_shared->slots[i]);
-		qwen_shared->slots[i].state = SLOT_WAITING;
-		qwen_shared->slots[i].configured = true;
-		strlcpy(qwen_shared->slots[i].name, models.models[m].name, sizeof qwen_shared->slots[i].name);
-		strlcpy(qwen_shared->slots[i].file, models.models[m].file, sizeof qwen_shared->slots[i].file);
-	}
+	unplaced = models;
+	place_models();
 	LWLockRelease(qwen_shared->lock);
+	for (int m = 0; m < unplaced.n; m++)
+		ereport(LOG, (errmsg("qwen_pg: no slot is free for model \"%s\"", unplaced.models[m].name),
+					  errhint("Raise qwen.max_models, unless another model is just being unloaded.")));
 }
 
 /* Take the next slot to load: its number and a copy of its work, or -1. */
@@ -227,9 +246,14 @@ slots_load_ended(int i, bool ok, const char *why)
 		fail_slot(i, STATUS_UNAVAILABLE, why);
 	else
 		fail_slot(i, atomic_load(&status->load_error_code), status->load_error);
-	/* qwen.models may have changed while it was being loaded */
+	/* qwen.models may have changed while it was being loaded, perhaps only the name's file */
 	if (slot->configured && settings_parse_models(qwen_models, &models) == NULL && !is_configured(&models, slot))
+	{
 		start_unloading(i);
+		for (int m = 0; m < models.n; m++)
+			if (strcmp(models.models[m].name, slot->name) == 0 && unplaced.n < STATUS_PAGE_MAX_SLOTS)
+				unplaced.models[unplaced.n++] = models.models[m];
+	}
 	LWLockRelease(qwen_shared->lock);
 	if (ok)
 	{
@@ -319,12 +343,13 @@ slots_advance(pid_t engine_pid)
 				break;
 		}
 	}
+	/* before anybody can see the empty slot and believe that nothing will come */
+	if (unplaced.n > 0)
+		place_models();
 	LWLockRelease(qwen_shared->lock);
 	/* again and again as long as something is pending: an engine that does not listen yet would die of the signal */
 	if (signal_engine && engine_pid > 0 && atomic_load(&qwen_page->ready))
 		kill(engine_pid, SIGUSR1);
-	if (emptied && some_unplaced)
-		slots_reconcile();
 	return pending || emptied;
 }
 

@@ -204,7 +204,7 @@ claim_slot(const char *name, const char *file)
 		if (qwen_shared->slots[i].state == SLOT_EMPTY)
 			slot = i;
 	for (int i = 0; i < qwen_max_models && slot < 0 && !taken; i++)
-		if (qwen_shared->slots[i].state == SLOT_FAILED)
+		if (qwen_shared->slots[i].state == SLOT_FAILED && qwen_shared->slots[i].retry_ms == 0)
 			slot = i;
 	if (slot >= 0)
 	{
@@ -221,7 +221,8 @@ claim_slot(const char *name, const char *file)
 						errhint("Unload it first: SELECT qwen_unload_model('%s').", name)));
 	if (slot < 0)
 		ereport(ERROR, (errcode(ERRCODE_PROGRAM_LIMIT_EXCEEDED),
-						errmsg("%d models are loaded already, as many as qwen.max_models allows", qwen_max_models)));
+						errmsg("%d models are loaded already, as many as qwen.max_models allows", qwen_max_models),
+						errhint("Raise qwen.max_models and restart the server, or unload a model.")));
 	return slot;
 }
 

@@ -563,7 +563,7 @@ model_load(const ModelLoadRequest *request, ModelLoadReport *report)
 		status = prepare(loader);
 		if (status.code == STATUS_OK)
 			status = fill_image(loader);
-		status = status_prefix(status, "model file \"%s\"", request->file);
+		status = status_prefix(status, "model file \"%s\"", model_path_shown(request->directory, request->file));
 		if (status.code == STATUS_OK)
 			fill_report(loader);
 		gguf_close(&loader->gguf);

@@ -26,17 +26,31 @@ descriptor_path(int fd, char path[PATH_MAX])
 	return true;
 }
 
-/* True when path lies below directory. */
-static bool
-is_below(const char *path, const char *directory)
+/* What of path lies below directory, or NULL. */
+static const char *
+part_below(const char *path, const char *directory)
 {
 	size_t length = strlen(directory);
 
 	while (length > 0 && directory[length - 1] == '/')
 		length--;
-	return strncmp(path, directory, length) == 0 && path[length] == '/';
+	if (strncmp(path, directory, length) != 0 || path[length] != '/')
+		return NULL;
+	return path + length + strspn(path + length, "/");
 }
 
+const char *
+model_path_shown(const char *directory, const char *file)
+{
+	const char *slash = strrchr(file, '/');
+	const char *below = *file == '/' ? part_below(file, directory) : file;
+
+	if (below && !strstr(file, ".."))
+		return below;
+	return slash ? slash + 1 : file;
+}
+
+/* Is what was opened a file that may be read? file: its name for messages. */
 static Status
 check_opened(int directory_fd, int fd, const char *file, uint64_t *file_bytes)
 {
@@ -45,7 +59,7 @@ check_opened(int directory_fd, int fd, const char *file, uint64_t *file_bytes)
 
 	if (!descriptor_path(directory_fd, directory_path) || !descriptor_path(fd, path) || fstat(fd, &info) != 0)
 		return status_error(STATUS_UNAVAILABLE, "cannot look at file \"%s\": %s", file, strerror(errno));
-	if (!is_below(path, directory_path))
+	if (!part_below(path, directory_path))
 		return status_error(STATUS_NOT_ALLOWED, "file \"%s\" is not below the model directory", file);
 	if (!S_ISREG(info.st_mode))
 		return status_error(STATUS_INVALID_ARGUMENT, "file \"%s\" is not a regular file", file);
@@ -58,19 +72,20 @@ check_opened(int directory_fd, int fd, const char *file, uint64_t *file_bytes)
 Status
 model_path_open(const char *directory, const char *file, int *fd, uint64_t *file_bytes)
 {
+	const char *shown = model_path_shown(directory, file);
 	int directory_fd = open(directory, O_PATH | O_DIRECTORY | O_CLOEXEC);
 	Status status;
 
 	*fd = -1;
 	if (directory_fd < 0)
-		return status_error(STATUS_NOT_FOUND, "cannot open the model directory \"%s\": %s", directory, strerror(errno));
+		return status_error(STATUS_NOT_FOUND, "cannot open the model directory: %s", strerror(errno));
 	/* O_NONBLOCK: a fifo must not make us wait */
 	*fd = openat(directory_fd, file, O_RDONLY | O_NONBLOCK | O_CLOEXEC);
 	if (*fd < 0)
 		status = status_error(errno == ENOENT || errno == ENOTDIR ? STATUS_NOT_FOUND : STATUS_UNAVAILABLE,
-							  "cannot open file \"%s\" in the model directory: %s", file, strerror(errno));
+							  "cannot open file \"%s\" in the model directory: %s", shown, strerror(errno));
 	else
-		status = check_opened(directory_fd, *fd, file, file_bytes);
+		status = check_opened(directory_fd, *fd, shown, file_bytes);
 	close(directory_fd);
 	if (status.code != STATUS_OK && *fd >= 0)
 	{

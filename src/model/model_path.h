@@ -13,4 +13,10 @@
  */
 extern Status model_path_open(const char *directory, const char *file, int *fd, uint64_t *file_bytes);
 
+/*
+ * What may be shown of file to everybody: its name below directory and, where it was given in another way, nothing but
+ * its last part. Points into file. Messages of model_path_open name files like this and never the directory.
+ */
+extern const char *model_path_shown(const char *directory, const char *file);
+
 #endif

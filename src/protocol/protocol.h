@@ -100,8 +100,8 @@ typedef enum SamplingOptionBit
 
 typedef struct SamplingOptions
 {
-	uint32_t given; /* SamplingOptionBit mask */
-	int32_t max_tokens;
+	uint32_t given;     /* SamplingOptionBit mask */
+	int32_t max_tokens; /* not given: the caller's default (0: the engine's), cut to what the context leaves */
 	double temperature; /* 0 (greedy) … 2 */
 	double top_p;       /* 0 … 1 */
 	double min_p;       /* 0 … 1 */

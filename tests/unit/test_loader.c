@@ -12,6 +12,7 @@
 
 #include "../../src/model/gguf.h"
 #include "../../src/model/model.h"
+#include "../../src/model/model_path.h"
 #include "gguf_writer.h"
 
 static char folder[] = "/tmp/qwen_test_loader_XXXXXX";
@@ -364,6 +365,21 @@ damaged_images_are_not_opened(void **state)
 	byte_writer_free(&file);
 }
 
+static void
+directories_are_not_shown(void **state)
+{
+	(void) state;
+	assert_string_equal(model_path_shown("/srv/models", "a.gguf"), "a.gguf");
+	assert_string_equal(model_path_shown("/srv/models", "chat/a.gguf"), "chat/a.gguf");
+	assert_string_equal(model_path_shown("/srv/models//", "/srv/models/chat/a.gguf"), "chat/a.gguf");
+	assert_string_equal(model_path_shown("/srv/models", "/srv/models//a.gguf"), "a.gguf");
+	assert_string_equal(model_path_shown("/srv/models", "/srv/modelsafe/a.gguf"), "a.gguf");
+	assert_string_equal(model_path_shown("/srv/models", "/srv/models/../secret/a.gguf"), "a.gguf");
+	assert_string_equal(model_path_shown("/srv/models", "../secret/a.gguf"), "a.gguf");
+	assert_string_equal(model_path_shown("models", "/srv/models/a.gguf"), "a.gguf");
+	assert_string_equal(model_path_shown("/", "/a.gguf"), "a.gguf");
+}
+
 int
 main(void)
 {
@@ -376,6 +392,7 @@ main(void)
 		cmocka_unit_test(other_files_are_refused),
 		cmocka_unit_test(memory_is_looked_at_before_it_is_taken),
 		cmocka_unit_test(damaged_images_are_not_opened),
+		cmocka_unit_test(directories_are_not_shown),
 	};
 
 	return cmocka_run_group_tests_name("loader", tests, make_folder, remove_folder);
