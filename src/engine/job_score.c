@@ -5,6 +5,7 @@
  * for answers that begin alike, those after what they have in common: these few tokens take the place behind the prompt
  * in turn.
  */
+#include <float.h>
 #include <jansson.h>
 #include <math.h>
 #include <stdlib.h>
@@ -146,15 +147,17 @@ take_logprob(Job *job, const float *logits, int32_t token)
 {
 	uint32_t n_vocab = job->model->hyper.vocab, rank = 1;
 	float highest = logits[0];
-	double sum = 0;
+	double sum = DBL_MIN;
 
 	for (uint32_t i = 1; i < n_vocab; i++)
 		highest = logits[i] > highest ? logits[i] : highest;
 	for (uint32_t i = 0; i < n_vocab; i++)
 	{
-		sum += exp((double) logits[i] - highest);
 		/* of equal ones, the first in the vocabulary ranks first, as in greedy decoding */
-		rank += logits[i] > logits[token] || (logits[i] == logits[token] && i < (uint32_t) token);
+		bool is_first = i < (uint32_t) token;
+
+		sum += exp((double) logits[i] - highest);
+		rank += logits[i] > logits[token] || (is_first && logits[i] == logits[token]);
 	}
 	write_logprob(job, token, (float) ((double) logits[token] - highest - log(sum)), rank);
 }
