@@ -522,10 +522,24 @@ job_create(Model *model, const KvPool *pool, const Request *request, uint32_t re
 }
 
 void
+job_write_meter(const Job *job)
+{
+	if (!job->meter)
+		return;
+	atomic_store(&job->meter->prompt_tokens, job->n_done < job->n_prompt ? job->n_done : job->n_prompt);
+	atomic_store(&job->meter->completion_tokens, job->n_generated);
+}
+
+void
 job_destroy(Job *job)
 {
 	if (!job)
 		return;
+	if (job->meter)
+	{
+		job_write_meter(job);
+		atomic_store(&job->meter->state, METER_ENDED);
+	}
 	free(job->tokens);
 	free(job->blocks);
 	sampler_destroy(job->sampler);

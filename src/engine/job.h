@@ -10,6 +10,7 @@
 #define QWEN_JOB_H
 
 #include "../protocol/protocol.h"
+#include "../protocol/status_page.h"
 #include "kv_cache.h"
 #include "sampler.h"
 #include "scorer.h"
@@ -72,6 +73,7 @@ typedef struct Job
 	ByteWriter logprobs; /* values of the RESULT; the pieces stand in content */
 	uint32_t n_scored;   /* tokens that stand in it */
 
+	RequestMeter *meter; /* NULL: nobody wants to know */
 	uint64_t go_us, started_us, first_token_us;
 } Job;
 
@@ -87,6 +89,9 @@ extern Status job_create(Model *model, const KvPool *pool, const Request *reques
 						 Job **job);
 
 extern void job_destroy(Job *job);
+
+/* Write what it has used so far into its meter. */
+extern void job_write_meter(const Job *job);
 
 /* Append text; NUL, which SQL's text cannot hold, becomes the replacement character U+FFFD. */
 extern void job_write_without_nul(ByteWriter *out, const char *text, size_t length);

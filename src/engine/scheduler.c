@@ -256,6 +256,7 @@ take_results(Scheduler *scheduler, Slot *slot, uint32_t index)
 		atomic_fetch_add(&scheduler->page->n_generated_tokens, 1);
 	for (uint32_t r = 0; r < sequence->n_logits && status.code == STATUS_OK; r++)
 		status = job_take_logits(job, kernels_select(), forward_logits(slot->forward, index, r), out);
+	job_write_meter(job);
 	if (status.code != STATUS_OK || job->state == JOB_ENDED)
 		end_job(scheduler, job, &status);
 }

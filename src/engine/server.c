@@ -193,21 +193,50 @@ handle_request(Server *server, Client *client, uint32_t request_id, const unsign
 	return status_ok();
 }
 
-/* GO for a job that waits for it; for one that is gone or on its way it means nothing. */
+/* The meter that came with GO. Only one that was given and has not been taken: it is written to from here on. */
+static RequestMeter *
+take_meter(Server *server, uint32_t number)
+{
+	uint32_t given = METER_GIVEN;
+
+	if (number >= STATUS_PAGE_MAX_METERS ||
+		!atomic_compare_exchange_strong(&server->page->meters[number].state, &given, METER_RUNNING))
+		return NULL;
+	return &server->page->meters[number];
+}
+
+/* A meter for whose request there is nothing to do. */
 static void
-handle_go(Server *server, Client *client, uint32_t request_id)
+end_meter(RequestMeter *meter)
+{
+	if (meter)
+		atomic_store(&meter->state, METER_ENDED);
+}
+
+/* GO for a job that waits for it; for one that is gone or on its way it means nothing. */
+static Status
+handle_go(Server *server, Client *client, uint32_t request_id, const unsigned char *body, size_t length)
 {
 	Job *job = find_job(client, request_id);
+	RequestMeter *meter;
+	uint32_t number;
 	Status status;
 
+	STATUS_TRY(decode_go(body, length, &number));
+	meter = take_meter(server, number);
 	if (!job || job->state != JOB_ACCEPTED)
-		return;
+	{
+		end_meter(meter);
+		return status_ok();
+	}
+	job->meter = meter;
 	status = scheduler_go(server->scheduler, job);
 	if (status.code == STATUS_OK)
-		return;
+		return status;
 	job_reply_error(&client->output, request_id, &status, NULL, "Try again later, or raise qwen.queue_size.");
 	atomic_fetch_add(&server->page->n_requests_failed, 1);
 	drop_job(server, job);
+	return status_ok();
 }
 
 /* One whole frame. */
@@ -221,8 +250,7 @@ handle_frame(Server *server, Client *client, const FrameHeader *header, const un
 		case FRAME_REQUEST:
 			return handle_request(server, client, header->request_id, body, header->body_bytes);
 		case FRAME_GO:
-			handle_go(server, client, header->request_id);
-			return status_ok();
+			return handle_go(server, client, header->request_id, body, header->body_bytes);
 		default:
 			job = find_job(client, header->request_id);
 			if (job)

@@ -88,8 +88,10 @@ decode_header(const unsigned char *bytes, bool from_client, FrameHeader *header)
 	if (header->body_bytes > PROTOCOL_MAX_BODY_BYTES)
 		return status_error(STATUS_INVALID_ARGUMENT, "frame body of %u bytes, at most %u are allowed",
 							header->body_bytes, PROTOCOL_MAX_BODY_BYTES);
-	if ((header->type == FRAME_GO || header->type == FRAME_CANCEL) && header->body_bytes != 0)
-		return status_error(STATUS_INVALID_ARGUMENT, "frame type %u has a body", header->type);
+	if ((header->type == FRAME_GO && header->body_bytes != 0 && header->body_bytes != GO_METER_BYTES) ||
+		(header->type == FRAME_CANCEL && header->body_bytes != 0))
+		return status_error(STATUS_INVALID_ARGUMENT, "frame type %u has a body of %u bytes", header->type,
+							header->body_bytes);
 	return status_ok();
 }
 
@@ -119,6 +121,19 @@ finish_body(const ByteReader *reader, const char *what)
 	if (byte_reader_left(reader) != 0)
 		return status_error(STATUS_INVALID_ARGUMENT, "%zu bytes left over after %s", byte_reader_left(reader), what);
 	return status_ok();
+}
+
+Status
+decode_go(const unsigned char *body, size_t length, uint32_t *meter)
+{
+	ByteReader reader;
+
+	*meter = PROTOCOL_NO_METER;
+	if (length == 0)
+		return status_ok();
+	byte_reader_init(&reader, body, length);
+	*meter = read_u32(&reader);
+	return finish_body(&reader, "GO");
 }
 
 static void

@@ -125,6 +125,15 @@ encode_empty(ByteWriter *writer, uint32_t request_id, FrameType type)
 }
 
 Status
+encode_go(ByteWriter *writer, uint32_t request_id, uint32_t meter)
+{
+	size_t start = begin_frame(writer, request_id, FRAME_GO);
+
+	write_u32(writer, meter);
+	return end_frame(writer, start);
+}
+
+Status
 encode_accepted(ByteWriter *writer, uint32_t request_id, const Accepted *accepted)
 {
 	size_t start = begin_frame(writer, request_id, FRAME_ACCEPTED);

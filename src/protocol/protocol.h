@@ -15,7 +15,7 @@
  *              <------------------  ERROR     … it cannot be done: the end
  *              <------------------  RESULT    … kinds that need no model step (see request_kind_is_immediate): the end
  *              <------------------  ACCEPTED  prompt_tokens, max_tokens, kv need: the client may now charge limits
- *     GO       ------------------>            queued; or CANCEL to give it up
+ *     GO       ------------------>            queued, and metered; or CANCEL to give it up
  *              <------------------  PIECE*    only when REQUEST_FLAG_STREAM is set
  *              <------------------  DONE | RESULT | ERROR   the end
  *     CANCEL   ------------------>            at any time after REQUEST; no answer follows, what crosses is ignored
@@ -37,13 +37,14 @@
 #define PROTOCOL_MAX_NAME_BYTES 63 /* a model's name, as a PostgreSQL name */
 #define PROTOCOL_MAX_STOPS 16
 #define PROTOCOL_MAX_STOP_BYTES 1024
+#define PROTOCOL_NO_METER UINT32_MAX
 #define PROTOCOL_MAX_REQUESTS_PER_CLIENT 4096 /* in flight on one connection; one more: ERROR 54000 */
 
 typedef enum FrameType
 {
 	/* client to engine */
 	FRAME_REQUEST = 1,
-	FRAME_GO = 2,     /* empty body */
+	FRAME_GO = 2,     /* empty body, or a meter (uint32; see RequestMeter of status_page.h) */
 	FRAME_CANCEL = 3, /* empty body */
 	/* engine to client */
 	FRAME_ACCEPTED = 16,
@@ -234,6 +235,8 @@ extern float protocol_float(const unsigned char *values, uint32_t i);
  */
 extern Status encode_request(ByteWriter *writer, uint32_t request_id, const Request *request);
 extern Status encode_empty(ByteWriter *writer, uint32_t request_id, FrameType type); /* GO, CANCEL */
+/* GO with the number of the meter that the engine keeps while it works on the request. */
+extern Status encode_go(ByteWriter *writer, uint32_t request_id, uint32_t meter);
 extern Status encode_accepted(ByteWriter *writer, uint32_t request_id, const Accepted *accepted);
 extern Status encode_piece(ByteWriter *writer, uint32_t request_id, const Piece *piece);
 extern Status encode_done(ByteWriter *writer, uint32_t request_id, const Done *done);
@@ -245,6 +248,9 @@ extern Status encode_error(ByteWriter *writer, uint32_t request_id, const Protoc
  * that the stream cannot be trusted any more and must be closed.
  */
 extern Status decode_header(const unsigned char *bytes, bool from_client, FrameHeader *header);
+
+/* The meter of a GO; PROTOCOL_NO_METER when its body is empty. */
+extern Status decode_go(const unsigned char *body, size_t length, uint32_t *meter);
 
 /* Read a body of exactly length bytes; every length, enum, flag and UTF-8 text is checked. Spans point into body. */
 extern Status decode_request(const unsigned char *body, size_t length, Request *request);

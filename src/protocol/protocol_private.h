@@ -14,4 +14,7 @@
 /* The rules that a REQUEST must keep beyond its layout, checked on both sides. */
 extern Status request_check(const Request *request);
 
+/* The body of a GO that has a meter. */
+#define GO_METER_BYTES 4
+
 #endif

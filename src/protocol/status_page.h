@@ -70,6 +70,29 @@ typedef struct SlotStatus
 	uint32_t embedding_size;
 } SlotStatus;
 
+/*
+ * What a request has used so far. The extension gives one to a request with GO; the engine writes it after each step,
+ * and for the last time before the request's last frame leaves, or when it was cancelled. So what was used is known
+ * also of requests whose client is gone, and of those that the engine took with it.
+ */
+typedef enum MeterState
+{
+	METER_FREE = 0,    /* extension: nobody's */
+	METER_GIVEN = 1,   /* extension: sent with GO, the engine has not seen it yet */
+	METER_RUNNING = 2, /* engine: it works on the request */
+	METER_ENDED = 3,   /* engine (or supervisor, when the engine is no more): the numbers are final */
+} MeterState;
+
+typedef struct RequestMeter
+{
+	_Atomic uint32_t state;             /* MeterState */
+	_Atomic uint32_t prompt_tokens;     /* engine: of the prompt, computed or found in the cache */
+	_Atomic uint32_t completion_tokens; /* engine: sampled */
+	uint32_t unused;
+} RequestMeter;
+
+#define STATUS_PAGE_MAX_METERS 65536
+
 typedef struct StatusPage
 {
 	uint32_t magic;   /* postmaster */
@@ -99,6 +122,9 @@ typedef struct StatusPage
 	char isa[16];                   /* which kernels: "portable", "avx2", "avx512" */
 
 	SlotStatus slots[STATUS_PAGE_MAX_SLOTS];
+
+	/* pages of it that were never used take no memory */
+	RequestMeter meters[STATUS_PAGE_MAX_METERS];
 } StatusPage;
 
 #endif

@@ -280,6 +280,27 @@ flipped_bits_never_reach_past_the_body(void **state)
 }
 
 static void
+go_carries_its_meter(void **state)
+{
+	ByteWriter writer;
+	FrameHeader header;
+	uint32_t meter;
+
+	(void) state;
+	byte_writer_init(&writer);
+	assert_int_equal(encode_go(&writer, 3, 77).code, STATUS_OK);
+	assert_int_equal(decode_header(writer.data, true, &header).code, STATUS_OK);
+	assert_int_equal(header.type, FRAME_GO);
+	assert_int_equal(header.body_bytes, writer.length - PROTOCOL_HEADER_BYTES);
+	assert_int_equal(decode_go(writer.data + PROTOCOL_HEADER_BYTES, header.body_bytes, &meter).code, STATUS_OK);
+	assert_int_equal(meter, 77);
+	assert_int_equal(decode_go(NULL, 0, &meter).code, STATUS_OK);
+	assert_int_equal(meter, PROTOCOL_NO_METER);
+	assert_int_not_equal(decode_go(writer.data, 3, &meter).code, STATUS_OK);
+	byte_writer_free(&writer);
+}
+
+static void
 headers_that_break_a_rule_are_refused(void **state)
 {
 	ByteWriter writer;
@@ -301,7 +322,11 @@ headers_that_break_a_rule_are_refused(void **state)
 	bytes[15] = 1; /* zero */
 	assert_int_not_equal(decode_header(bytes, true, &header).code, STATUS_OK);
 	memcpy(bytes, writer.data, sizeof bytes);
-	bytes[0] = 1; /* GO with a body */
+	bytes[0] = 1; /* GO with a body that is no meter */
+	assert_int_not_equal(decode_header(bytes, true, &header).code, STATUS_OK);
+	bytes[0] = 4;
+	assert_int_equal(decode_header(bytes, true, &header).code, STATUS_OK);
+	bytes[8] = FRAME_CANCEL;
 	assert_int_not_equal(decode_header(bytes, true, &header).code, STATUS_OK);
 	memcpy(bytes, writer.data, sizeof bytes);
 	bytes[8] = FRAME_REQUEST;
@@ -404,6 +429,7 @@ main(void)
 		cmocka_unit_test(answers_round_trip),
 		cmocka_unit_test(truncated_requests_are_refused),
 		cmocka_unit_test(flipped_bits_never_reach_past_the_body),
+		cmocka_unit_test(go_carries_its_meter),
 		cmocka_unit_test(headers_that_break_a_rule_are_refused),
 		cmocka_unit_test(limits_name_both_numbers),
 		cmocka_unit_test(options_out_of_range_are_named),
