@@ -1,5 +1,5 @@
 #!/usr/bin/env python3
-"""Compare our tokens of the strings in qwen3.json with those of Hugging Face's tokenizers.
+"""Compare our tokens with those of Hugging Face's tokenizers: of the strings in qwen3.json, and of 10,000 more by hashes.json.
 
 check_tokenizer.py --encode PROGRAM --cache FOLDER
 
@@ -15,6 +15,7 @@ import subprocess
 import sys
 import unicodedata
 
+import strings
 import vocabulary
 
 SHOWN_DIFFERENCES = 10
@@ -30,6 +31,39 @@ def encode_all(program, vocabulary_file, requests):
     lines = done.stdout.decode("ascii").splitlines()
     assert len(lines) == len(requests), "the program answered another number of strings"
     return [(line[0] == "=", [int(number) for number in line[1:].split()]) for line in lines]
+
+
+def decode_all(program, vocabulary_file, sequences):
+    """The text of each list of tokens."""
+    request = bytearray()
+    for tokens in sequences:
+        request += struct.pack(f"<I{len(tokens)}i", 4 * len(tokens) | 0x40000000, *tokens)
+    done = subprocess.run([program, vocabulary_file], input=bytes(request), stdout=subprocess.PIPE, check=True)
+    return [bytes.fromhex(line).decode() for line in done.stdout.decode("ascii").splitlines()]
+
+
+def compare_hashes(name, found, expected, items):
+    """Differences, a block of items each."""
+    if len(found) != len(expected):
+        return [f"hashes.json has {len(expected)} blocks of {name}, not {len(found)}: remake it"]
+    blocks = (i for i in range(len(found)) if found[i] != expected[i])
+    return [f"one of these {name} differs: {items[i * strings.BLOCK : (i + 1) * strings.BLOCK]!a}" for i in blocks]
+
+
+def check_hashes(program, vocabulary_file):
+    """Differences from hashes.json."""
+    with open(vocabulary.HASHES, encoding="ascii") as file:
+        golden = json.load(file)
+    texts = strings.strings()
+    sequences = strings.sequences(vocabulary.N_ORDINARY)
+    plain, added = ([tokens for _, tokens in encode_all(program, vocabulary_file, [(text, flag) for text in texts])] for flag in (False, True))
+    back = decode_all(program, vocabulary_file, plain)
+    found = vocabulary.block_hashes([vocabulary.encoding_line(*three) for three in zip(plain, added, back)], strings.BLOCK)
+    differences = compare_hashes("strings", found, golden["strings"], texts)
+    found = vocabulary.block_hashes(decode_all(program, vocabulary_file, sequences), strings.BLOCK)
+    differences += compare_hashes("sequences", found, golden["sequences"], sequences)
+    print(f"tokenizer: {len(texts)} strings encoded and decoded, {len(sequences)} sequences decoded, {len(differences)} blocks of {strings.BLOCK} differ")
+    return differences
 
 
 def main():
@@ -55,7 +89,10 @@ def main():
     for difference in differences[:SHOWN_DIFFERENCES]:
         print(difference)
     print(f"tokenizer: {len(requests) - len(differences)} of {len(requests)} encodings agree")
-    return 1 if differences else 0
+    hash_differences = check_hashes(arguments.encode, vocabulary_file)
+    for difference in hash_differences[:SHOWN_DIFFERENCES]:
+        print(difference)
+    return 1 if differences or hash_differences else 0
 
 
 if __name__ == "__main__":

@@ -6,7 +6,8 @@
  * VOCABULARY is text: a line "PRE N_TOKENS N_MERGES EOS", a line "TYPE TEXT" for each token, a line "LEFT RIGHT" for
  * each merge. STRINGS is binary: for each string a little-endian uint32 (its length; the highest bit set: added tokens
  * are recognised) and its bytes. TOKENS has a line for each string: "=" when the detokenizer turns the tokens back into
- * the string (as it must where that is in NFC), otherwise "~", and the numbers.
+ * the string (as it must where that is in NFC), otherwise "~", and the numbers. With the second highest bit set, the
+ * bytes are tokens (int32) instead, and the line has the bytes of their text in hexadecimal.
  */
 #include <stdio.h>
 #include <stdlib.h>
@@ -149,6 +150,25 @@ is_round_trip(const Tokenizer *tokenizer, const TokenBuffer *tokens, const char 
 	return is_same;
 }
 
+/* The text of tokens, one at a time through the detokenizer, as a line of hexadecimal. */
+static void
+print_text(const Tokenizer *tokenizer, const char *bytes, size_t n)
+{
+	Detokenizer detokenizer = {0};
+	ByteReader reader;
+	ByteWriter out;
+
+	byte_writer_init(&out);
+	byte_reader_init(&reader, bytes, n * 4);
+	for (size_t i = 0; i < n; i++)
+		detokenizer_push(&detokenizer, tokenizer_token_bytes(tokenizer, (int32_t) read_u32(&reader)), i + 1 == n, &out);
+	require(!out.failed, "out of memory");
+	for (size_t i = 0; i < out.length; i++)
+		printf("%02x", out.data[i]);
+	putchar('\n');
+	byte_writer_free(&out);
+}
+
 int
 main(int argc, char **argv)
 {
@@ -166,11 +186,16 @@ main(int argc, char **argv)
 	while (byte_reader_left(&reader) > 0)
 	{
 		uint32_t head = read_u32(&reader);
-		size_t length = head & 0x7FFFFFFF;
+		size_t length = head & 0x3FFFFFFF;
 		const char *text = read_raw(&reader, length);
 		Status status;
 
 		require(!reader.failed, "the strings end early");
+		if (head >> 30 & 1)
+		{
+			print_text(tokenizer, text, length / 4);
+			continue;
+		}
 		tokens.n = 0;
 		status = tokenizer_encode(tokenizer, text, length, head >> 31, &tokens);
 		require(status_is_ok(&status), status.message);

