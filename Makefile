@@ -35,7 +35,8 @@ UNIT_TESTS := $(patsubst tests/unit/%.c,$(B)/tests/unit/%,$(wildcard tests/unit/
 CHECK_KERNELS := $(B)/tests/kernels/check_kernels
 ENGINE_BENCH := $(B)/tests/bench/engine_bench
 ENCODE_STDIN := $(B)/tests/golden/tokenizer/encode_stdin
-TEST_PROGRAMS := $(UNIT_TESTS) $(CHECK_KERNELS) $(ENGINE_BENCH) $(ENCODE_STDIN)
+RENDER_STDIN := $(B)/tests/golden/template/render_stdin
+TEST_PROGRAMS := $(UNIT_TESTS) $(CHECK_KERNELS) $(ENGINE_BENCH) $(ENCODE_STDIN) $(RENDER_STDIN)
 
 .SECONDARY:
 .DEFAULT_GOAL := all
@@ -159,9 +160,10 @@ check-unit: $(UNIT_TESTS)
 check-kernels: $(CHECK_KERNELS)
 	@./$(CHECK_KERNELS) 2>&1 | grep -vE 'RUN|  OK '; exit $${PIPESTATUS[0]}
 
-check-golden: $(ENCODE_STDIN) $(ENGINE_BENCH) $(B)/installed
+check-golden: $(ENCODE_STDIN) $(RENDER_STDIN) $(ENGINE_BENCH) $(B)/installed
 	@$(PYTHON) tests/golden/logits/check_logits.py --engine-bench $(ENGINE_BENCH)
 	@$(PYTHON) tests/golden/tokenizer/check_tokenizer.py --encode $(ENCODE_STDIN) --cache $(CACHE_DIR)/npm
+	@$(PYTHON) tests/golden/template/check_jinja.py --render $(RENDER_STDIN) --cache $(CACHE_DIR)/npm --demo-model $(MODEL)
 	@$(CLUSTER) run $(PYTHON) tests/golden/greedy/check_greedy.py
 
 SQL_TESTS ?= $(sort $(wildcard tests/sql/*.sql))

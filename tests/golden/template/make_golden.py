@@ -14,6 +14,7 @@ families that they are named after.
 
 import argparse
 import datetime
+import functools
 import json
 import pathlib
 import random
@@ -65,6 +66,11 @@ def environment():
 ENVIRONMENT = environment()
 
 
+@functools.lru_cache(maxsize=64)
+def compiled(source):
+    return ENVIRONMENT.from_string(source)
+
+
 def prepare(messages, source):
     """Contents as the engine gives them to templates: parts joined; nothing beside tool calls is none or ""."""
     asks_none = re.search(r"""(?<!\w)content['"\]]*\s+is\s+(not\s+)?none""", source)
@@ -86,7 +92,7 @@ def render(source, case):
     if "enable_thinking" in case:
         variables["enable_thinking"] = case["enable_thinking"]
     try:
-        return ENVIRONMENT.from_string(source).render(
+        return compiled(source).render(
             messages=prepare(case["messages"], source),
             tools=case.get("tools"),
             documents=None,
