@@ -1,8 +1,7 @@
 /*
- * sampler.c - penalties, temperature, filters and one draw; see sampler.h for the order.
+ * sampler.c - penalties and the choice between greedy and drawn; see sampler.h for the order of operations.
  *
- * Sums are in double and in order of probability, so that a seed gives the same token everywhere. Everything a request
- * needs is allocated when it is created.
+ * Temperature, filters and the draw are in candidates.c. Everything a request needs is allocated when it is created.
  */
 #include "sampler.h"
 
@@ -10,15 +9,7 @@
 #include <stdlib.h>
 #include <string.h>
 
-/* Candidates this far below the best (in units of temperature) have a probability below 1e-26: they are not even
- * sorted. */
-#define NEGLIGIBLE 60.0f
-
-typedef struct Candidate
-{
-	float logit;
-	uint32_t token;
-} Candidate;
+#include "candidates.h"
 
 struct Sampler
 {
@@ -29,8 +20,7 @@ struct Sampler
 	uint32_t *counts;
 	uint32_t *seen; /* the tokens with counts != 0, in order of appearance */
 	uint32_t n_seen, seen_capacity;
-	Candidate *candidates; /* [n_vocab], unless greedy */
-	double *weights;
+	Candidates *candidates; /* unless greedy */
 };
 
 #define SEEN 0x80000000u
@@ -88,9 +78,8 @@ sampler_create(const SamplerSettings *settings, uint32_t n_vocab, const int32_t 
 		ok = create_penalties(sampler, prompt, n_prompt);
 	if (ok && settings->temperature > 0)
 	{
-		sampler->candidates = malloc(n_vocab * sizeof *sampler->candidates);
-		sampler->weights = malloc(n_vocab * sizeof *sampler->weights);
-		ok = sampler->candidates && sampler->weights;
+		sampler->candidates = candidates_create(n_vocab);
+		ok = sampler->candidates != NULL;
 	}
 	if (!ok)
 	{
@@ -107,8 +96,7 @@ sampler_destroy(Sampler *sampler)
 		return;
 	free(sampler->counts);
 	free(sampler->seen);
-	free(sampler->candidates);
-	free(sampler->weights);
+	candidates_destroy(sampler->candidates);
 	free(sampler);
 }
 
@@ -130,89 +118,6 @@ apply_penalties(const Sampler *sampler, float *logits)
 	}
 }
 
-/* Better candidates first; equal ones by token. */
-static int
-compare_candidates(const void *a, const void *b)
-{
-	const Candidate *x = a, *y = b;
-
-	if (x->logit != y->logit)
-		return x->logit > y->logit ? -1 : 1;
-	return x->token < y->token ? -1 : 1;
-}
-
-static bool
-is_better(Candidate a, Candidate b)
-{
-	return a.logit > b.logit || (a.logit == b.logit && a.token < b.token);
-}
-
-/* Let heap[i] sink: the worst candidate is on top. */
-static void
-sink_worst(Candidate *heap, uint32_t n, uint32_t i)
-{
-	Candidate moved = heap[i];
-
-	for (;;)
-	{
-		uint32_t child = 2 * i + 1;
-
-		if (child >= n)
-			break;
-		if (child + 1 < n && is_better(heap[child], heap[child + 1]))
-			child++;
-		if (!is_better(moved, heap[child]))
-			break;
-		heap[i] = heap[child];
-		i = child;
-	}
-	heap[i] = moved;
-}
-
-/* The k best of all logits above floor, sorted; returns how many. Logits that are not finite are passed over. */
-static uint32_t
-best_candidates(const float *logits, uint32_t n_vocab, uint32_t k, float floor, Candidate *out)
-{
-	uint32_t n = 0;
-
-	for (uint32_t i = 0; i < n_vocab; i++)
-	{
-		Candidate candidate = {logits[i], i};
-
-		if (!(candidate.logit >= floor) || candidate.logit == INFINITY)
-			continue;
-		if (n < k)
-		{
-			out[n++] = candidate;
-			if (n == k && k < n_vocab)
-				for (uint32_t j = k / 2; j-- > 0;)
-					sink_worst(out, k, j);
-		}
-		else if (is_better(candidate, out[0]))
-		{
-			out[0] = candidate;
-			sink_worst(out, k, 0);
-		}
-	}
-	qsort(out, n, sizeof *out, compare_candidates);
-	return n;
-}
-
-/* Keep the fewest best candidates whose probabilities reach top_p; weights: [n], sum: their sum. */
-static uint32_t
-filter_top_p(const double *weights, uint32_t n, double sum, double top_p)
-{
-	double reached = 0;
-
-	for (uint32_t i = 0; i < n; i++)
-	{
-		reached += weights[i];
-		if (reached >= top_p * sum)
-			return i + 1;
-	}
-	return n;
-}
-
 /* A number in [0, 1) that depends on seed and i alone: two rounds of splitmix64's finalizer (Steele et al. 2014). */
 static double
 uniform(uint64_t seed, uint32_t i)
@@ -229,47 +134,11 @@ uniform(uint64_t seed, uint32_t i)
 	return (double) (x >> 11) * 0x1p-53;
 }
 
-static double
-sum_of(const double *weights, uint32_t n)
-{
-	double sum = 0;
-
-	for (uint32_t i = 0; i < n; i++)
-		sum += weights[i];
-	return sum;
-}
-
-/* Temperature, filters and the draw. best: the largest logit. */
-static int32_t
-draw(Sampler *sampler, const float *logits, float best, uint32_t i)
-{
-	const SamplerSettings *s = &sampler->settings;
-	uint32_t k = s->top_k > 0 && (uint32_t) s->top_k < sampler->n_vocab ? (uint32_t) s->top_k : sampler->n_vocab;
-	uint32_t n = best_candidates(logits, sampler->n_vocab, k, best - NEGLIGIBLE * s->temperature, sampler->candidates);
-	double *weights = sampler->weights;
-	double point;
-
-	if (n == 0)
-		return 0;
-	for (uint32_t j = 0; j < n; j++)
-		weights[j] = exp(((double) sampler->candidates[j].logit - best) / s->temperature);
-	if (s->top_p < 1)
-		n = filter_top_p(weights, n, sum_of(weights, n), s->top_p);
-	while (n > 1 && weights[n - 1] < s->min_p * weights[0])
-		n--;
-	point = uniform(s->seed, i) * sum_of(weights, n);
-	for (uint32_t j = 0; j + 1 < n; j++)
-	{
-		point -= weights[j];
-		if (point < 0)
-			return (int32_t) sampler->candidates[j].token;
-	}
-	return (int32_t) sampler->candidates[n - 1].token;
-}
-
 int32_t
 sampler_pick(Sampler *sampler, const Kernels *kernels, float *logits, uint32_t i)
 {
+	const SamplerSettings *s = &sampler->settings;
+	CandidateFilters filters = {s->temperature, s->top_k, s->top_p, s->min_p};
 	uint32_t best;
 	int32_t token;
 
@@ -284,8 +153,10 @@ sampler_pick(Sampler *sampler, const Kernels *kernels, float *logits, uint32_t i
 				logits[j] = NAN;
 		best = kernels->argmax(logits, sampler->n_vocab);
 	}
-	token = sampler->settings.temperature > 0 && isfinite(logits[best]) ? draw(sampler, logits, logits[best], i)
-																		: (int32_t) best;
+	if (s->temperature > 0 && isfinite(logits[best]))
+		token = candidates_draw(sampler->candidates, logits, logits[best], &filters, uniform(s->seed, i));
+	else
+		token = (int32_t) best;
 	sampler_note(sampler, token);
 	return token;
 }

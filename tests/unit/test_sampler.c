@@ -1,15 +1,18 @@
 /*
- * test_sampler.c - penalties and filters against values computed by hand, draws against their distribution.
+ * test_sampler.c - penalties and filters against values computed by hand, draws against their distribution and against
+ * a plain sampler that sorts the whole vocabulary and adds doubles in order.
  */
 #include <math.h>
 #include <setjmp.h>
 #include <stdarg.h>
 #include <stddef.h>
 #include <stdint.h>
+#include <stdlib.h>
 #include <string.h>
 
 #include <cmocka.h>
 
+#include "../../src/engine/candidates.h"
 #include "../../src/engine/sampler.h"
 
 #define N 8
@@ -100,6 +103,7 @@ filters_keep_what_they_should(void **state)
 {
 	/* probabilities 0.4, 0.3, 0.2, 0.1 for tokens 3, 1, 6, 0 */
 	float logits[N] = {logf(0.1f), logf(0.3f), -100, logf(0.4f), -100, -100, logf(0.2f), -100};
+	float equals[N] = {0};
 	SamplerSettings settings = plain;
 
 	(void) state;
@@ -115,6 +119,9 @@ filters_keep_what_they_should(void **state)
 	assert_int_equal(drawn(settings, logits), 1 << 3 | 1 << 1 | 1 << 6);
 	settings.top_p = 0;
 	assert_int_equal(drawn(settings, logits), 1 << 3);
+	settings = plain;
+	settings.top_p = 0.5f; /* reached exactly by four of eight equals */
+	assert_int_equal(drawn(settings, equals), 0xF);
 	settings = plain;
 	settings.min_p = 0.45f; /* at least 0.18 */
 	assert_int_equal(drawn(settings, logits), 1 << 3 | 1 << 1 | 1 << 6);
@@ -182,13 +189,149 @@ a_draw_depends_on_seed_and_index_alone(void **state)
 	assert_true(same < 60); /* an eighth by chance */
 }
 
+/* ---- against a plain one ---- */
+typedef struct Plain
+{
+	float logit;
+	int32_t token;
+} Plain;
+
+static int
+compare_plain(const void *a, const void *b)
+{
+	const Plain *x = a, *y = b;
+
+	if (x->logit != y->logit)
+		return x->logit > y->logit ? -1 : 1;
+	return x->token < y->token ? -1 : 1;
+}
+
+/* What candidates_draw promises, by sorting everything. */
+static int32_t
+plain_draw(const float *logits, uint32_t n_vocab, const CandidateFilters *filters, double uniform)
+{
+	Plain *sorted = malloc(n_vocab * sizeof *sorted);
+	double *weights = malloc(n_vocab * sizeof *weights), sum = 0, reached = 0;
+	uint32_t n = 0, kept = 0, i = 0;
+	int32_t token;
+
+	assert_true(sorted && weights);
+	for (uint32_t t = 0; t < n_vocab; t++)
+		if (isfinite(logits[t]))
+			sorted[n++] = (Plain){logits[t], (int32_t) t};
+	qsort(sorted, n, sizeof *sorted, compare_plain);
+	if (filters->top_k > 0 && (uint32_t) filters->top_k < n)
+		n = (uint32_t) filters->top_k;
+	for (uint32_t j = 0; j < n; j++)
+		sum += weights[j] = exp(((double) sorted[j].logit - sorted[0].logit) / filters->temperature);
+	if (filters->top_p < 1)
+	{
+		do
+			reached += weights[kept++];
+		while (kept < n && reached < filters->top_p * sum);
+		n = kept;
+	}
+	while (n > 1 && weights[n - 1] < filters->min_p)
+		n--;
+	sum = 0;
+	for (uint32_t j = 0; j < n; j++)
+		sum += weights[j];
+	for (reached = weights[0]; i + 1 < n && reached <= uniform * sum; i++)
+		reached += weights[i + 1];
+	token = sorted[i].token;
+	free(sorted);
+	free(weights);
+	return token;
+}
+
+/* The next number in [0, 1). */
+static double
+next_uniform(void)
+{
+	return (double) rand() / ((double) RAND_MAX + 1);
+}
+
+/* Logits of some shape: a bell, one with a few far ahead, steps with many equals, one far ahead of all, holes. */
+static float
+some_logit(int shape, uint32_t i)
+{
+	double bell = sqrt(-2 * log(next_uniform() + 1e-9)) * cos(6.28318530718 * next_uniform());
+
+	switch (shape)
+	{
+		case 0:
+			return (float) (3 * bell);
+		case 1:
+			return (float) (i % 97 == 5 ? 15 + 3 * bell : 2.5 * bell);
+		case 2:
+			return floorf((float) (2 * bell)) * 0.75f;
+		case 3:
+			return i == 11 ? 80 : (float) bell;
+		default:
+			return i % 3 == 0 ? -INFINITY : i % 7 == 0 ? NAN : (float) (bell - 500);
+	}
+}
+
+static void
+draws_agree_with_a_plain_sampler(void **state)
+{
+	static const uint32_t sizes[] = {1, 2, 13, 300, 5000, 151936};
+	static const CandidateFilters all_filters[] = {
+		{1, 0, 1, 0},          {0.7f, 20, 0.8f, 0},      {0.6f, 20, 0.95f, 0},     {2, 0, 1, 0},
+		{1, 0, 0.95f, 0},      {1, 0, 0.3f, 0},          {1, 0, 0, 0},             {1, 0, 1, 0.05f},
+		{1, 0, 1, 1},          {1, 256, 1, 0},           {100, 257, 1, 0},         {1, 1000, 0.9f, 0},
+		{200, 4000, 1, 0},     {1.3f, 0, 0.99f, 0.01f},  {0.01f, 0, 1, 0},         {1e-30f, 0, 0.9f, 0.1f},
+		{1e-42f, 0, 1, 0},     {1, 1, 1, 0},             {1.1f, 300, 0.97f, 0.02f}, {1, 257, 1, 0},
+		{1, 280, 1, 0},        {1, 290, 1, 0},           {1, 295, 1, 0},
+	};
+
+	(void) state;
+	srand(7);
+	for (size_t s = 0; s < sizeof sizes / sizeof sizes[0]; s++)
+	{
+		Candidates *candidates = candidates_create(sizes[s]);
+		float *logits = malloc(sizes[s] * sizeof *logits);
+
+		assert_true(candidates && logits);
+		/* sorting the largest takes its time */
+		for (int shape = 0; shape < (sizes[s] > 10000 ? 1 : 5); shape++)
+		{
+			uint32_t n_vocab = sizes[s];
+			float best = -INFINITY;
+
+			for (uint32_t i = 0; i < n_vocab; i++)
+			{
+				logits[i] = some_logit(shape, i);
+				best = isfinite(logits[i]) && logits[i] > best ? logits[i] : best;
+			}
+			if (best == -INFINITY)
+				continue;
+			for (size_t f = 0; f < sizeof all_filters / sizeof all_filters[0]; f++)
+				for (int draw = 0; draw < (n_vocab > 10000 ? 2 : 40); draw++)
+				{
+					double uniform = draw == 0 ? 0 : draw == 1 ? 0x1.fffffffffffffp-1 : next_uniform();
+					int32_t expected = plain_draw(logits, n_vocab, &all_filters[f], uniform);
+					int32_t got = candidates_draw(candidates, logits, best, &all_filters[f], uniform);
+
+					/* what weighs less than 2^-44 of the best is never drawn, not even as the last of all */
+					if (logits[expected] < best - 30.5f * all_filters[f].temperature)
+						assert_int_equal(draw, 1);
+					else
+						assert_int_equal(got, expected);
+				}
+		}
+		free(logits);
+		candidates_destroy(candidates);
+	}
+}
+
 int
 main(void)
 {
 	const struct CMUnitTest tests[] = {
 		cmocka_unit_test(greedy_takes_the_first_of_the_best),     cmocka_unit_test(penalties_follow_their_formulas),
 		cmocka_unit_test(filters_keep_what_they_should),          cmocka_unit_test(draws_follow_the_distribution),
-		cmocka_unit_test(a_draw_depends_on_seed_and_index_alone),
+		cmocka_unit_test(a_draw_depends_on_seed_and_index_alone), cmocka_unit_test(draws_agree_with_a_plain_sampler),
 	};
 
 	return cmocka_run_group_tests_name("sampler", tests, NULL, NULL);
