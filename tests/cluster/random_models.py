@@ -19,6 +19,15 @@ CALL_SCRIPT = [
     "</tool_call>", "<|im_end|>",
 ]  # fmt: skip
 
+TEMPLATES = os.path.join(make_model.HERE, "..", "golden", "template", "templates")
+
+
+def template(name):
+    """The text of one of tests/golden/template/templates."""
+    with open(os.path.join(TEMPLATES, f"{name}.jinja"), encoding="utf-8") as file:
+        return file.read()
+
+
 # name: options of make_model.cached_model
 MODELS = {
     # says anything
@@ -30,6 +39,19 @@ MODELS = {
         "\n", "<think>", " \n", "Let", " me", " think", ":", " Paris", ",", " of", " course", ".\n", "</think>",
         "\n\n", "The", " capital", " is", " ", "Paris", ".", "<|im_end|>",
     ]),
+    # its template opens the thinking of every answer
+    "always": dict(architecture="qwen3", changes={"tokenizer.chat_template": template("qwq")}, script=[
+        "\n", "Let", " me", " think", ":", " Paris", ",", " of", " course", ".\n", "</think>",
+        "\n\n", "The", " capital", " is", " ", "Paris", ".", "<|im_end|>",
+    ]),
+    # its template takes the end of the thinking out of old answers, and leaves its beginning to the model
+    "early_distill": dict(architecture="qwen3", changes={"tokenizer.chat_template":
+        "{%- for m in messages %}{{- '<|im_start|>' + m.role + '\n' + m.content.split('</think>')[-1] + '<|im_end|>\n' }}{%- endfor %}"
+        "{{- '<|im_start|>assistant\n' }}"}, script=["\n", "<think>", " \n", "Let", " me", "</think>", "\n\n", "The", "<|im_end|>"]),
+    # its template knows both tags from old answers, but does not open any thinking
+    "instruct": dict(architecture="qwen3", changes={"tokenizer.chat_template": template("instruct2507")}),
+    # no template
+    "bare": dict(architecture="qwen3", changes={"tokenizer.chat_template": None}),
     # cannot think; calls a tool
     "caller": dict(architecture="qwen2", script=["\n", "I", " will", " look", ".", "\n\n"] + CALL_SCRIPT),
     # thinks, then calls a tool

@@ -137,6 +137,43 @@ def test_a_model_that_cannot_think_refuses_true(thinking_server, call):
     assert thinking_server.value("SELECT qwen_chat('x', model => 'caller', thinking_budget => 5, max_tokens => 3, temperature => 0)")
 
 
+@pytest.fixture(scope="module")
+def template_server():
+    cluster = serving("always", "early_distill", "instruct", "bare")
+    try:
+        yield cluster
+    finally:
+        cluster.remove()
+
+
+@pytest.mark.parametrize("thinking", ["NULL", "true", "false"])
+def test_a_template_that_opens_the_thinking(template_server, thinking):
+    """QwQ and the thinking models of 2507: there is no switch, the answer begins inside the thinking."""
+    arguments = f"model => 'always', thinking => {thinking}, temperature => 0"
+    assert full(template_server, arguments) == (ANSWER, THOUGHT, "stop", 18)
+    assert "".join(streamed(template_server, arguments)) == ANSWER
+    for budget in (0, 3):
+        content, thought, reason, _ = full(template_server, arguments + f", thinking_budget => {budget}")
+        assert content == ANSWER and thought.endswith(CLOSING) and reason == "stop"
+        assert thought.startswith(("", "Let me think")[budget > 0])
+    # it thinks in any case, so it is sampled as one that thinks
+    seeded = f"model => 'always', thinking => {thinking}, seed => 4, max_tokens => 30, stop => ARRAY['zebra']"
+    assert full(template_server, seeded) == full(template_server, seeded + ", temperature => 0.6, top_p => 0.95, top_k => 20")
+
+
+def test_a_model_that_opens_its_thinking_unasked(template_server):
+    for thinking in ("NULL", "true", "false"):
+        assert full(template_server, f"model => 'early_distill', thinking => {thinking}, temperature => 0")[:3] == ("The", "Let me", "stop")
+
+
+@pytest.mark.parametrize("model", ["instruct", "bare"])
+def test_a_template_that_only_knows_old_thinking_cannot_think(template_server, model):
+    with pytest.raises(psycopg2.Error) as failure:
+        full(template_server, f"model => '{model}', thinking => true")
+    assert failure.value.pgcode == "22023" and "cannot think" in str(failure.value)
+    assert full(template_server, f"model => '{model}', max_tokens => 2")[1] is None
+
+
 def test_history_loses_its_thinking_by_the_template(thinking_server):
     """What qwen_chat_full gave can go back: the template drops old thinking and keeps that of the running turn."""
     response = thinking_server.query("SELECT content, thinking FROM qwen_chat_full('Where?', temperature => 0)")[0]

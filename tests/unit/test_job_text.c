@@ -1,0 +1,369 @@
+/*
+ * test_job_text.c - an answer's tokens become thinking and content, whatever way the text is cut into tokens.
+ *
+ * A job of a tiny model, whose tokens are single bytes, is made to say given texts (its logits are made here). What
+ * comes out, whole or as a stream, is compared with a plain definition over the whole text.
+ */
+#include <setjmp.h>
+#include <stdarg.h>
+#include <stddef.h>
+#include <stdint.h>
+
+#include <cmocka.h>
+
+#include "../../src/engine/job.h"
+#include "gguf_writer.h"
+
+#define MAX_TEXT 400
+#define NO_BUDGET UINT32_MAX
+
+typedef struct Fixture
+{
+	Model *model;
+	KvBudget *budget;
+	KvPool *pool;
+	int32_t token_of[256]; /* by byte */
+	int32_t end;
+} Fixture;
+
+/* What became of an answer. */
+typedef struct Outcome
+{
+	char content[2 * MAX_TEXT], thinking[2 * MAX_TEXT];
+	bool thought;
+	uint8_t finish_reason;
+	uint32_t n_tokens;
+} Outcome;
+
+static int
+make_fixture(void **state)
+{
+	static Fixture fixture;
+	const TinyModel shape = {true, 1, 64, 64, 2, 1, 32, 2048, false, TENSOR_F32, 5, -1};
+	char folder[] = "/tmp/qwen_test_job_text_XXXXXX", command[128];
+	ByteWriter file = writer_model(&shape, NULL);
+	ModelLoadRequest request = {.directory = folder, .file = "m.gguf", .name = "m", .generation = 1, .n_threads = 1};
+	ModelLoadReport report;
+
+	assert_non_null(mkdtemp(folder));
+	writer_save(folder, "m.gguf", file.data, file.length);
+	request.image_fd = memfd_create("image", 0);
+	assert_string_equal(model_load(&request, &report).message, "");
+	assert_string_equal(model_open(request.image_fd, &fixture.model).message, "");
+	close(request.image_fd);
+	byte_writer_free(&file);
+	snprintf(command, sizeof command, "rm -rf %s", folder);
+	assert_int_equal(system(command), 0);
+	fixture.budget = kv_budget_create(64 << 20);
+	assert_string_equal(kv_pool_create(fixture.budget, &fixture.model->hyper, KV_F16, &fixture.pool).message, "");
+	for (int32_t i = 0; i < 256; i++)
+		fixture.token_of[(unsigned char) tokenizer_token_bytes(fixture.model->tokenizer, i).data[0]] = i;
+	fixture.end = tokenizer_find(fixture.model->tokenizer, "<|im_end|>", 10);
+	assert_true(fixture.end >= 0);
+	*state = &fixture;
+	return 0;
+}
+
+static int
+free_fixture(void **state)
+{
+	Fixture *fixture = *state;
+
+	kv_pool_destroy(fixture->pool);
+	kv_budget_destroy(fixture->budget);
+	model_close(fixture->model);
+	return 0;
+}
+
+/* Add text behind what is there. */
+static void
+append(char *to, ByteSpan text)
+{
+	size_t length = strlen(to);
+
+	assert_true(length + text.length < 2 * MAX_TEXT);
+	assert_true(utf8_is_valid(text.data, text.length));
+	memcpy(to + length, text.data, text.length);
+	to[length + text.length] = '\0';
+}
+
+/* Add what the frames say to the outcome, and forget them. */
+static void
+read_frames(ByteWriter *frames, Outcome *outcome)
+{
+	for (size_t at = 0; at < frames->length;)
+	{
+		const unsigned char *body = frames->data + at + PROTOCOL_HEADER_BYTES;
+		FrameHeader header;
+		Piece piece;
+		Done done;
+
+		assert_string_equal(decode_header(frames->data + at, false, &header).message, "");
+		if (header.type == FRAME_PIECE)
+		{
+			assert_string_equal(decode_piece(body, header.body_bytes, &piece).message, "");
+			assert_true(piece.text.length > 0);
+			append(piece.kind == PIECE_THINKING ? outcome->thinking : outcome->content, piece.text);
+			outcome->thought |= piece.kind == PIECE_THINKING;
+		}
+		else if (header.type == FRAME_DONE)
+		{
+			assert_string_equal(decode_done(body, header.body_bytes, &done).message, "");
+			append(outcome->content, done.content);
+			append(outcome->thinking, (ByteSpan){done.thinking.data ? done.thinking.data : "", done.thinking.length});
+			outcome->thought |= done.thinking.data != NULL;
+			outcome->finish_reason = done.finish_reason;
+			outcome->n_tokens = done.completion_tokens;
+		}
+		at += PROTOCOL_HEADER_BYTES + header.body_bytes;
+	}
+	frames->length = 0;
+}
+
+/*
+ * Have a job say text (then the end), where it may. opened: the template opened the thinking; may_open: the answer may
+ * open it.
+ */
+static Outcome
+say(const Fixture *fixture, const char *text, bool stream, bool opened, bool may_open, uint32_t budget,
+	uint32_t max_tokens, const char *stop)
+{
+	static const char messages[] = "[{\"role\": \"user\", \"content\": \"x\"}]";
+	Request request = {.kind = REQUEST_CHAT, .flags = stream ? REQUEST_FLAG_STREAM : 0};
+	float logits[TINY_VOCAB];
+	const char *next = text;
+	Outcome outcome = {.content = ""};
+	ByteWriter frames;
+	Job *job;
+
+	request.messages = (ByteSpan){messages, strlen(messages)};
+	request.options.given = OPTION_TEMPERATURE | OPTION_MAX_TOKENS;
+	request.options.max_tokens = (int32_t) max_tokens;
+	if (stop)
+		request.stops[request.n_stops++] = (ByteSpan){stop, strlen(stop)};
+	byte_writer_init(&frames);
+	assert_string_equal(job_create(fixture->model, fixture->pool, &request, 1, &frames, &job).message, "");
+	/* as a model with a template of Qwen3's makes it */
+	job->in_thinking = job->thought = opened;
+	job->beginning = may_open && !opened;
+	job->thinking_budget = budget;
+	assert_string_equal(job_open_thinking(job).message, "");
+	frames.length = 0;
+	while (job->state != JOB_ENDED)
+	{
+		bool is_forced = job->n_forced < job->forced.n;
+
+		memset(logits, 0, sizeof logits);
+		logits[*next ? fixture->token_of[(unsigned char) *next] : fixture->end] = 1;
+		if (*next && !is_forced)
+			next++;
+		assert_string_equal(job_take_logits(job, kernels_select(), logits, &frames).message, "");
+		read_frames(&frames, &outcome);
+	}
+	job_destroy(job);
+	byte_writer_free(&frames);
+	return outcome;
+}
+
+static bool
+is_blank(char c)
+{
+	return c == ' ' || c == '\n';
+}
+
+/* Copy text without blanks at its begin and, where told, at its end. */
+static void
+copy_trimmed(char *to, const char *text, size_t length, bool at_end)
+{
+	for (; length > 0 && is_blank(*text); length--)
+		text++;
+	while (at_end && length > 0 && is_blank(text[length - 1]))
+		length--;
+	memcpy(to, text, length);
+	to[length] = '\0';
+}
+
+/* The definition: what is thinking and what is content of a whole text. */
+static Outcome
+define(const char *text, bool opened, bool may_open)
+{
+	Outcome outcome = {.content = ""};
+	const char *rest = text, *close;
+
+	while (!opened && is_blank(*rest))
+		rest++;
+	if (!opened && !(may_open && strncmp(rest, "<think>", 7) == 0))
+	{
+		strcpy(outcome.content, text);
+		return outcome;
+	}
+	outcome.thought = true;
+	rest = opened ? text : rest + 7;
+	close = strstr(rest, "</think>");
+	copy_trimmed(outcome.thinking, rest, close ? (size_t) (close - rest) : strlen(rest), true);
+	if (close)
+		copy_trimmed(outcome.content, close + 8, strlen(close + 8), false);
+	return outcome;
+}
+
+static void
+assert_same(const char *text, const Outcome *found, const Outcome *expected)
+{
+	if (strcmp(found->content, expected->content) != 0 || strcmp(found->thinking, expected->thinking) != 0)
+		print_message("of %s\n", text);
+	assert_string_equal(found->content, expected->content);
+	assert_string_equal(found->thinking, expected->thinking);
+	/* DONE of a stream says so too, with an empty text */
+	assert_int_equal(found->thought, expected->thought);
+}
+
+static void
+check(const Fixture *fixture, const char *text)
+{
+	for (int way = 0; way < 6; way++)
+	{
+		bool stream = way & 1, opened = way / 2 == 1, may_open = way / 2 != 2;
+		Outcome expected = define(text, opened, may_open);
+		Outcome found = say(fixture, text, stream, opened, may_open, NO_BUDGET, 2 * MAX_TEXT, NULL);
+
+		assert_same(text, &found, &expected);
+		assert_int_equal(found.finish_reason, FINISH_STOP);
+		assert_int_equal(found.n_tokens, strlen(text) + 1);
+	}
+}
+
+static void
+thinking_and_content_are_told_apart(void **state)
+{
+	static const char *const texts[] = {
+		"",
+		"just an answer",
+		"<think>\nHm, 日本 é 👍🏽.\n</think>\n\nThe answer is é.",
+		"\n <think></think>x",
+		"<think>\n\n</think>\n\n",
+		"<think>never closed ",
+		"<think>half closed </thin",
+		"<think>a < b </ c </thinking> </think> d </think> e",
+		"<think>a</think>b<think>c</think>d",
+		"<thinking>no</thinking>",
+		"<thin",
+		"  <",
+		" \n",
+		"x<think>y</think>z",
+		"</think>\n\nat once",
+		"<think>  spaces \n inside  \n </think>   \n  kept ",
+	};
+
+	for (size_t i = 0; i < sizeof texts / sizeof texts[0]; i++)
+		check(*state, texts[i]);
+}
+
+static void
+random_texts_agree_with_the_definition(void **state)
+{
+	static const char *const pieces[] = {"<think>", "</think>", "<", "</", "think>", "<thi", " ", "\n", "a", "é", "👍", "nk>", "bc d"};
+	uint64_t seed = 99;
+
+	for (int i = 0; i < 1500; i++)
+	{
+		char text[MAX_TEXT] = "";
+
+		for (uint64_t n = writer_random(&seed) % 14; n > 0; n--)
+			strcat(text, pieces[writer_random(&seed) % (sizeof pieces / sizeof pieces[0])]);
+		check(*state, text);
+	}
+}
+
+/* However early the answer ends, what is there is the beginning of what would have been, and never a part of a tag. */
+static void
+every_length_is_a_beginning(void **state)
+{
+	const char *text = "<think>\n one <two> \n</think>\n\nthree </four>";
+	Outcome whole = define(text, false, true);
+
+	for (uint32_t n = 7; n <= strlen(text); n++)
+		for (int stream = 0; stream < 2; stream++)
+		{
+			Outcome found = say(*state, text, stream, false, true, NO_BUDGET, n, NULL);
+			char cut[MAX_TEXT];
+			Outcome expected;
+
+			snprintf(cut, sizeof cut, "%.*s", (int) n, text);
+			expected = define(cut, false, true);
+			assert_same(cut, &found, &expected);
+			assert_int_equal(found.finish_reason, FINISH_LENGTH);
+			assert_memory_equal(found.content, whole.content, strlen(found.content));
+		}
+}
+
+static void
+used_up_budget_forces_the_closing_words(void **state)
+{
+	const char *closing = "Considering the limited time by the user, I have to give the solution based on the thinking "
+						  "directly now.";
+	const char *text = "<think>0123456789</think>content";
+
+	for (uint32_t budget = 0; budget < 14; budget++)
+		for (int stream = 0; stream < 2; stream++)
+		{
+			/* the tags are spelled in bytes here: the opening one is whole with its last byte, which does not count */
+			Outcome found = say(*state, text, stream, false, true, budget, 2 * MAX_TEXT, NULL);
+			char expected[MAX_TEXT];
+
+			snprintf(expected, sizeof expected, "%.*s%s%s", (int) budget, "0123456789</think>", budget ? "\n\n" : "", closing);
+			assert_string_equal(found.thinking, expected);
+			/* what was left to say goes into the content */
+			assert_string_equal(found.content, text + 7 + budget);
+		}
+	/* as long as the thinking and its closing tag, which counts as long as it is no tag: left alone */
+	for (uint32_t budget = 18; budget < 20; budget++)
+	{
+		Outcome found = say(*state, text, false, false, true, budget, 2 * MAX_TEXT, NULL);
+
+		assert_string_equal(found.thinking, "0123456789");
+		assert_string_equal(found.content, "content");
+	}
+	/* opened by the template: closed before anything is said */
+	{
+		Outcome found = say(*state, "content", true, true, true, 0, 2 * MAX_TEXT, NULL);
+
+		assert_string_equal(found.thinking, closing);
+		assert_string_equal(found.content, "content");
+	}
+	/* no thinking, nothing to close */
+	{
+		Outcome found = say(*state, "content", true, false, true, 0, 2 * MAX_TEXT, NULL);
+
+		assert_false(found.thought);
+		assert_string_equal(found.content, "content");
+	}
+}
+
+static void
+stop_strings_look_at_the_content_only(void **state)
+{
+	for (int stream = 0; stream < 2; stream++)
+	{
+		Outcome found = say(*state, "<think>a stop b</think>\n c stop d", stream, false, true, NO_BUDGET, 2 * MAX_TEXT, "stop");
+
+		assert_string_equal(found.thinking, "a stop b");
+		assert_string_equal(found.content, "c ");
+		assert_int_equal(found.finish_reason, FINISH_STOP);
+		found = say(*state, "<think>a</think>b", stream, false, true, NO_BUDGET, 2 * MAX_TEXT, "</think>");
+		assert_string_equal(found.content, "b");
+	}
+}
+
+int
+main(void)
+{
+	const struct CMUnitTest tests[] = {
+		cmocka_unit_test(thinking_and_content_are_told_apart),
+		cmocka_unit_test(random_texts_agree_with_the_definition),
+		cmocka_unit_test(every_length_is_a_beginning),
+		cmocka_unit_test(used_up_budget_forces_the_closing_words),
+		cmocka_unit_test(stop_strings_look_at_the_content_only),
+	};
+
+	return cmocka_run_group_tests_name("job_text", tests, make_fixture, free_fixture);
+}
