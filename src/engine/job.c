@@ -550,6 +550,9 @@ job_destroy(Job *job)
 	byte_writer_free(&job->content);
 	byte_writer_free(&job->thinking);
 	byte_writer_free(&job->pending);
+	byte_writer_free(&job->raw);
+	byte_writer_free(&job->whole);
+	byte_writer_free(&job->clear);
 	token_buffer_free(&job->forced);
 	free(job->tools);
 	free(job->pooled);

@@ -53,6 +53,7 @@ typedef struct Job
 	StopMatcher stops;
 	char *stop_text; /* the stop strings */
 	ByteWriter content, thinking;
+	ByteWriter raw, whole, clear; /* of one token: its bytes, its whole characters, what no stop string may begin in */
 	bool in_thinking, thinking_begun, after_thinking, thought;
 	uint32_t thinking_budget, n_thinking; /* tokens; UINT32_MAX: no budget */
 	ByteWriter pending;                   /* text that may become <think> or </think>, and white space before it */

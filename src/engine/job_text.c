@@ -56,7 +56,6 @@ deliver(Job *job, PieceKind kind, const char *text, size_t length, ByteWriter *o
 static bool
 push_content(Job *job, const char *text, size_t length, bool is_last, ByteWriter *out)
 {
-	ByteWriter clear;
 	bool matched;
 
 	/* the white space between the thinking and the answer belongs to neither */
@@ -67,12 +66,11 @@ push_content(Job *job, const char *text, size_t length, bool is_last, ByteWriter
 	}
 	if (length > 0)
 		job->after_thinking = false;
-	byte_writer_init(&clear);
-	matched = stop_matcher_push(&job->stops, (ByteSpan){text, length}, is_last, &clear);
-	deliver(job, PIECE_CONTENT, (char *) clear.data, clear.length, out);
-	if (clear.failed)
+	job->clear.length = 0;
+	matched = stop_matcher_push(&job->stops, (ByteSpan){text, length}, is_last, &job->clear);
+	deliver(job, PIECE_CONTENT, (char *) job->clear.data, job->clear.length, out);
+	if (job->clear.failed)
 		out->failed = true;
-	byte_writer_free(&clear);
 	return matched;
 }
 
@@ -173,18 +171,14 @@ push_token(Job *job, int32_t token, bool is_last, ByteWriter *out)
 {
 	bool visible = token >= 0 && tokenizer_token_type(job->model->tokenizer, token) != TOKEN_CONTROL;
 	ByteSpan bytes = visible ? tokenizer_token_bytes(job->model->tokenizer, token) : (ByteSpan){"", 0};
-	ByteWriter raw, text;
 	bool matched;
 
-	byte_writer_init(&raw);
-	byte_writer_init(&text);
-	detokenizer_push(&job->detokenizer, bytes, is_last, &raw);
-	job_write_without_nul(&text, (char *) raw.data, raw.length);
-	matched = push_text(job, (char *) text.data, text.length, is_last, out);
-	if (raw.failed || text.failed)
+	job->raw.length = job->whole.length = 0;
+	detokenizer_push(&job->detokenizer, bytes, is_last, &job->raw);
+	job_write_without_nul(&job->whole, (char *) job->raw.data, job->raw.length);
+	matched = push_text(job, (char *) job->whole.data, job->whole.length, is_last, out);
+	if (job->raw.failed || job->whole.failed)
 		out->failed = true;
-	byte_writer_free(&raw);
-	byte_writer_free(&text);
 	return matched;
 }
 
