@@ -1,6 +1,7 @@
 """What breaks around the engine: memory, disks, files that change under the reader, things left behind by another life."""
 import contextlib
 import os
+import re
 import shutil
 import signal
 import subprocess
@@ -9,7 +10,7 @@ import time
 
 import psycopg2
 import pytest
-from cluster import MODEL_FILE, Cluster, server_programs, wait_until
+from cluster import MODEL_FILE, Cluster, as_server_user, server_programs, wait_until
 from conftest import ready
 from sessions import LONG, Background, wait_idle, wait_running
 
@@ -314,3 +315,73 @@ def test_loader_and_engine_without_memory_say_so(make_server, mode, kilobytes, w
         assert "Paris" in wait_until(lambda: answers(server), 20)
     finally:
         shutil.rmtree(small.folder)
+
+
+# ---- queue and descriptors ----------------------------------------------------------------------------------------------
+def test_one_call_more_than_the_queue_holds(make_server):
+    server = make_server({"qwen.queue_size": 1, "qwen.max_running": 1})
+    running = Background(server, LONG)
+    wait_running(server, 1)
+    waiting = Background(server, LONG)
+    wait_until(lambda: server.value("SELECT waiting FROM qwen_stat_engine") == 1)
+    with pytest.raises(psycopg2.Error) as failure:
+        server.query("SELECT qwen_chat('Hi', max_tokens => 1)")
+    assert failure.value.pgcode == "58000"
+    assert "1 requests are waiting already" in str(failure.value) and "raise qwen.queue_size" in str(failure.value)
+    # what needs no step is answered all the same
+    assert server.value(COUNT) == 1
+    for call in (waiting, running):
+        server.query("SELECT pg_cancel_backend(%s)", (call.pid,))
+        assert call.join().error.pgcode == "57014"
+    wait_idle(server)
+    assert "Paris" in server.value(CAPITAL)
+
+
+def limit_descriptors(pid, n):
+    """Let a process of the server's user have no descriptor from n on (None: all it may have)."""
+    soft = "$(prlimit --pid %d --nofile --noheadings --output HARD)" % pid if n is None else str(n)
+    command = as_server_user(["sh", "-c", f"prlimit --pid {pid} --nofile={soft}:"])
+    subprocess.run(command, cwd="/tmp", check=True, capture_output=True)
+
+
+def test_engine_without_descriptors_goes_on(make_server):
+    server = make_server()
+    old, new = Background(server, COUNT).join(), Background(server, "SELECT 1").join()
+    engine = server.engine_pid()
+    wait_until(lambda: server.value("SELECT clients FROM qwen_stat_engine") == 1)
+    limit_descriptors(engine, max(int(fd) for fd in os.listdir(f"/proc/{engine}/fd")) + 1)
+    with pytest.raises(psycopg2.Error) as failure:
+        new.again("SET statement_timeout = '500ms'; " + COUNT)
+    assert failure.value.pgcode == "57014"
+    assert "Paris" in old.again(CAPITAL)[0][0]
+    limit_descriptors(engine, None)
+    assert new.again("SET statement_timeout = 0; " + COUNT) == [(1,)]
+    assert server.engine_pid() == engine
+
+
+def test_session_without_descriptors_gets_an_error(server):
+    session = Background(server, "SELECT 1").join()
+    limit_descriptors(session.pid, 3)
+    with pytest.raises(psycopg2.Error) as failure:
+        session.again(COUNT)
+    assert failure.value.pgcode == "58000" and "could not make a socket for the engine" in str(failure.value)
+    limit_descriptors(session.pid, None)
+    assert session.again(COUNT) == [(1,)]
+
+
+# ---- the page ----------------------------------------------------------------------------------------------------------
+def test_page_of_faults_quotes_messages_that_exist():
+    root = os.path.join(os.path.dirname(os.path.abspath(__file__)), "..", "..")
+    code = ""
+    for folder, _, files in os.walk(os.path.join(root, "src")):
+        for name in files:
+            with open(os.path.join(folder, name), encoding="utf-8") as file:
+                # literals that follow each other are one
+                code += re.sub(r'"\s+"', "", file.read()).replace('\\"', '"')
+    with open(os.path.join(root, "docs", "operations.md"), encoding="utf-8") as file:
+        rows = [line.split("|") for line in file if line.startswith("| ") and line.count("|") == 5]
+    quoted = [text for row in rows for text in re.findall(r"`([^`]+)`", row[3])]
+    assert len(quoted) > 20
+    for text in quoted:
+        for part in text.split("…"):
+            assert part.strip() in code, text
