@@ -415,6 +415,40 @@ check_lengths(Job *job, const Model *model, const KvPool *pool, const Request *r
 	return status_ok();
 }
 
+/* How many of its first tokens are those of messages that are nobody's secret. */
+static Status
+count_shared_tokens(Job *job, Model *model, const Request *request)
+{
+	Request shared = *request;
+	TokenBuffer tokens = {NULL, 0, 0};
+	bool opened_thinking;
+	Status status;
+
+	shared.messages = request->shared_messages;
+	status = encode_chat(model, &shared, &tokens, &opened_thinking);
+	while (status.code == STATUS_OK && job->n_shared_tokens < tokens.n && job->n_shared_tokens < job->n_prompt &&
+		   tokens.tokens[job->n_shared_tokens] == job->tokens[job->n_shared_tokens])
+		job->n_shared_tokens++;
+	token_buffer_free(&tokens);
+	return status;
+}
+
+/* Whose cached blocks it may use, and who may use its. */
+static Status
+set_sharing(Job *job, Model *model, const Request *request)
+{
+	/* these need the output of every row, so blocks that need no computing are of no use to them */
+	bool needs_all_rows = job->kind == REQUEST_LOGPROBS || (job->kind == REQUEST_EMBED && job->pooling != POOLING_LAST);
+
+	job->role = request->role;
+	job->priority = request->priority;
+	job->uses_cache = request->prefix_sharing != PREFIX_OFF && !needs_all_rows;
+	job->scope = request->prefix_sharing == PREFIX_ROLE ? request->role : PREFIX_SCOPE_SHARED;
+	if (job->uses_cache && job->scope != PREFIX_SCOPE_SHARED && request->shared_messages.data)
+		return count_shared_tokens(job, model, request);
+	return status_ok();
+}
+
 /* Fill in everything of a generating or embedding job. */
 static Status
 prepare_job(Job *job, Model *model, const KvPool *pool, const Request *request)
@@ -453,8 +487,7 @@ prepare_job(Job *job, Model *model, const KvPool *pool, const Request *request)
 		job->tokens = tokens.tokens;
 		return out_of_memory();
 	}
-	job->n_blocks = kv_blocks_for(job_positions(job));
-	job->blocks = malloc(job->n_blocks * sizeof *job->blocks);
+	job->blocks = malloc(kv_blocks_for(job_positions(job)) * sizeof *job->blocks);
 	job->sampling = sampling_for(model, &request->options);
 	job->in_thinking = job->thought = opened_thinking;
 	/* whoever knows the token may open with it, whatever its template says */
@@ -470,6 +503,7 @@ prepare_job(Job *job, Model *model, const KvPool *pool, const Request *request)
 		job->pooled = calloc(model->hyper.hidden, sizeof *job->pooled);
 	if (job_generates(job))
 		job->sampler = sampler_create(&job->sampling, model->hyper.vocab, job->tokens, job->n_prompt);
+	STATUS_TRY(set_sharing(job, model, request));
 	if (!job->blocks || (job->kind == REQUEST_EMBED && !job->pooled) || (job_generates(job) && !job->sampler))
 		return out_of_memory();
 	return job_open_thinking(job);
@@ -526,7 +560,7 @@ job_write_meter(const Job *job)
 {
 	if (!job->meter)
 		return;
-	atomic_store(&job->meter->prompt_tokens, job->n_done < job->n_prompt ? job->n_done : job->n_prompt);
+	atomic_store(&job->meter->prompt_tokens, job->n_counted);
 	atomic_store(&job->meter->completion_tokens, job->n_generated);
 }
 

@@ -11,7 +11,7 @@
 
 #include "../protocol/protocol.h"
 #include "../protocol/status_page.h"
-#include "kv_cache.h"
+#include "prefix_cache.h"
 #include "sampler.h"
 #include "scorer.h"
 #include "stop_matcher.h"
@@ -19,7 +19,7 @@
 typedef enum JobState
 {
 	JOB_ACCEPTED, /* waits for GO */
-	JOB_QUEUED,   /* waits for a place and KV blocks */
+	JOB_QUEUED,   /* waits for a place and KV blocks, for the first time or preempted */
 	JOB_RUNNING,
 	JOB_ENDED, /* its last frame is written */
 } JobState;
@@ -28,9 +28,9 @@ struct Slot;
 
 typedef struct Job
 {
-	struct Job *next;           /* in the scheduler's list */
-	void *client;               /* the server's */
-	struct Job *next_of_client; /* in the server's list */
+	struct Job *next, *previous; /* in the scheduler's list */
+	void *client;                /* the server's */
+	struct Job *next_of_client;  /* in the server's list */
 	uint32_t request_id;
 	uint8_t kind; /* RequestKind */
 	bool stream;
@@ -42,8 +42,23 @@ typedef struct Job
 	uint32_t n_prompt, n_tokens, n_done; /* n_done: positions that are in the KV cache */
 	uint32_t max_tokens;
 	uint32_t n_generated;
-	uint32_t *blocks; /* while running */
-	uint32_t n_blocks;
+
+	/* KV blocks, taken while it runs (job_blocks.h) */
+	uint32_t *blocks;         /* [n_blocks], with room for prompt and answer */
+	uint32_t n_blocks;        /* held */
+	uint32_t n_cached_blocks; /* the first so many of them are the prefix cache's */
+	bool uses_cache;
+	uint32_t scope;           /* of its cached blocks … */
+	uint32_t n_shared_tokens; /* … behind the first so many tokens, which everybody may share */
+	uint32_t n_cached_tokens; /* of the prompt that it did not have to compute */
+	uint32_t n_counted;       /* of the prompt: positions that are in the statistics */
+
+	/* for the scheduler */
+	uint32_t role;
+	int32_t priority;
+	uint64_t arrival;   /* the how manieth that said GO */
+	uint32_t n_slice;   /* rows in the step that is being put together */
+	bool was_preempted; /* waits for the second time */
 
 	SamplerSettings sampling;
 	Sampler *sampler;
@@ -104,8 +119,8 @@ extern uint32_t job_positions(const Job *job);
 extern uint32_t job_rows_left(const Job *job);
 
 /*
- * After a step: logits of a row that wanted them, in order of the rows. Samples, extends the text, writes PIECE frames; at the end
- * DONE and state JOB_ENDED. Unavailable when memory ran out.
+ * After a step: logits of a row that wanted them, in order of the rows. Samples, extends the text, writes PIECE frames;
+ * at the end DONE and state JOB_ENDED. Unavailable when memory ran out.
  */
 extern Status job_take_logits(Job *job, const Kernels *kernels, float *logits, ByteWriter *out);
 

@@ -234,6 +234,7 @@ finish(Job *job, FinishReason reason, ByteWriter *out)
 	done = (Done){
 		.finish_reason = (uint8_t) reason,
 		.prompt_tokens = job->n_prompt,
+		.cached_tokens = job->n_cached_tokens,
 		.completion_tokens = job->n_generated,
 		.queue_us = job->started_us - job->go_us,
 		.ttft_us = job->first_token_us - job->go_us,

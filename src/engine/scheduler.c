@@ -1,8 +1,10 @@
 /*
  * scheduler.c - see scheduler.h.
  *
- * Two lists: waiting (first come, first served: a large job is not passed by smaller ones, so it cannot starve) and
- * running. The arrays of a step are allocated once.
+ * Two lists: waiting (by priority, then first come, first served: a large job is not passed by smaller ones, so it
+ * cannot starve) and running, the most senior first: by priority, then by arrival. Whoever needs a block takes it from
+ * cached ones first, then from the most junior job; so the most senior one always gets on, and everybody is that one
+ * day. The arrays of a step are allocated once.
  */
 #include "scheduler.h"
 
@@ -10,6 +12,7 @@
 #include <string.h>
 
 #include "../base/clock.h"
+#include "job_blocks.h"
 
 struct Scheduler
 {
@@ -19,9 +22,11 @@ struct Scheduler
 	StatusPage *page;
 	Job *waiting, *waiting_tail;
 	uint32_t n_waiting;
-	Job **running; /* [max_running], in order of admission */
+	Job **running; /* [max_running], the most senior first */
 	uint32_t n_running;
+	uint64_t n_arrivals;
 	uint32_t next_slot; /* whose turn it is */
+	Job **prefilling;   /* [max_running] prompts that want rows of the step */
 	Job **batch;        /* [max_running] of the step */
 	StepSequence *sequences;
 	uint32_t n_batch;
@@ -39,9 +44,10 @@ scheduler_create(const SchedulerSettings *settings, const SchedulerCallbacks *ca
 	scheduler->slots = slots;
 	scheduler->page = page;
 	scheduler->running = calloc(settings->max_running, sizeof *scheduler->running);
+	scheduler->prefilling = calloc(settings->max_running, sizeof *scheduler->prefilling);
 	scheduler->batch = calloc(settings->max_running, sizeof *scheduler->batch);
 	scheduler->sequences = calloc(settings->max_running, sizeof *scheduler->sequences);
-	if (!scheduler->running || !scheduler->batch || !scheduler->sequences)
+	if (!scheduler->running || !scheduler->prefilling || !scheduler->batch || !scheduler->sequences)
 	{
 		scheduler_destroy(scheduler);
 		return NULL;
@@ -55,6 +61,7 @@ scheduler_destroy(Scheduler *scheduler)
 	if (!scheduler)
 		return;
 	free(scheduler->running);
+	free(scheduler->prefilling);
 	free(scheduler->batch);
 	free(scheduler->sequences);
 	free(scheduler);
@@ -64,26 +71,57 @@ scheduler_destroy(Scheduler *scheduler)
 static void
 publish(Scheduler *scheduler)
 {
+	uint64_t idle = slots_idle_bytes(scheduler->slots);
+
 	atomic_store(&scheduler->page->n_running, scheduler->n_running);
 	atomic_store(&scheduler->page->n_waiting, scheduler->n_waiting);
-	atomic_store(&scheduler->page->kv_bytes_used, kv_budget_in_use(scheduler->slots->settings.budget));
+	atomic_store(&scheduler->page->kv_bytes_used, kv_budget_in_use(scheduler->slots->settings.budget) - idle);
+	atomic_store(&scheduler->page->kv_bytes_cached, idle);
+	atomic_store(&scheduler->page->n_cached_blocks, slots_cached_blocks(scheduler->slots));
+}
+
+/* Does a come before b? */
+static bool
+is_senior(const Job *a, const Job *b)
+{
+	return a->priority != b->priority ? a->priority > b->priority : a->arrival < b->arrival;
+}
+
+/* Into the waiting list, mostly at its end. */
+static void
+add_waiting(Scheduler *scheduler, Job *job)
+{
+	Job *before = scheduler->waiting_tail;
+
+	while (before && is_senior(job, before))
+		before = before->previous;
+	job->previous = before;
+	job->next = before ? before->next : scheduler->waiting;
+	*(job->next ? &job->next->previous : &scheduler->waiting_tail) = job;
+	*(before ? &before->next : &scheduler->waiting) = job;
+	scheduler->n_waiting++;
+	job->state = JOB_QUEUED;
 }
 
 /* Unlink a job from the waiting list. */
 static void
 remove_waiting(Scheduler *scheduler, Job *job)
 {
-	Job **link = &scheduler->waiting, *previous = NULL;
-
-	while (*link != job)
-	{
-		previous = *link;
-		link = &(*link)->next;
-	}
-	*link = job->next;
-	if (scheduler->waiting_tail == job)
-		scheduler->waiting_tail = previous;
+	*(job->next ? &job->next->previous : &scheduler->waiting_tail) = job->previous;
+	*(job->previous ? &job->previous->next : &scheduler->waiting) = job->next;
 	scheduler->n_waiting--;
+}
+
+/* Into the batch, at its place. */
+static void
+add_running(Scheduler *scheduler, Job *job)
+{
+	uint32_t i = scheduler->n_running++;
+
+	for (; i > 0 && is_senior(job, scheduler->running[i - 1]); i--)
+		scheduler->running[i] = scheduler->running[i - 1];
+	scheduler->running[i] = job;
+	job->state = JOB_RUNNING;
 }
 
 /* Take a job out of the batch and give back its blocks. */
@@ -97,7 +135,7 @@ remove_running(Scheduler *scheduler, Job *job)
 	memmove(&scheduler->running[i], &scheduler->running[i + 1],
 			(scheduler->n_running - i - 1) * sizeof *scheduler->running);
 	scheduler->n_running--;
-	kv_pool_give(job->slot->pool, job->n_blocks, job->blocks);
+	job_give_blocks(job);
 }
 
 void
@@ -117,18 +155,52 @@ scheduler_has_work(const Scheduler *scheduler)
 	return scheduler->waiting || scheduler->n_running > 0;
 }
 
+/* Positions up to n_done are there, computed or from the cache: what is new of the prompt goes into the statistics. */
+static void
+count_prompt(Scheduler *scheduler, Job *job, bool cached)
+{
+	uint32_t end = job->n_done < job->n_prompt ? job->n_done : job->n_prompt;
+	uint32_t n = end > job->n_counted ? end - job->n_counted : 0;
+
+	job->n_counted += n;
+	atomic_fetch_add(&scheduler->page->n_prompt_tokens, n);
+	if (!cached)
+		return;
+	job->n_cached_tokens += n;
+	atomic_fetch_add(&scheduler->page->n_cached_tokens, n);
+}
+
+/* Is there memory for all that the running jobs will soon need, and for this one? */
+static bool
+fits(const Scheduler *scheduler, const Job *job)
+{
+	const KvBudget *budget = scheduler->slots->settings.budget;
+	uint64_t wanted = job_bytes_wanted(job);
+
+	for (uint32_t i = 0; i < scheduler->n_running; i++)
+		wanted += job_bytes_wanted(scheduler->running[i]);
+	return wanted <= kv_budget_limit(budget) - kv_budget_in_use(budget) + slots_idle_bytes(scheduler->slots);
+}
+
 /* Move jobs from the head of the queue into the batch as long as there is a place and memory. */
 static void
 admit(Scheduler *scheduler)
 {
 	Job *job;
 
-	while ((job = scheduler->waiting) != NULL && scheduler->n_running < scheduler->settings.max_running &&
-		   kv_pool_take(job->slot->pool, job->n_blocks, job->blocks))
+	while ((job = scheduler->waiting) != NULL && scheduler->n_running < scheduler->settings.max_running)
 	{
+		/* first, so that what it finds is neither counted as wanted nor given up for others */
+		job_use_cached(job);
+		/* alone it fits: what could never fit was refused */
+		if (scheduler->n_running > 0 && !fits(scheduler, job))
+		{
+			job_give_blocks(job);
+			return;
+		}
 		remove_waiting(scheduler, job);
-		job->state = JOB_RUNNING;
-		scheduler->running[scheduler->n_running++] = job;
+		add_running(scheduler, job);
+		count_prompt(scheduler, job, true);
 	}
 }
 
@@ -140,17 +212,58 @@ scheduler_go(Scheduler *scheduler, Job *job)
 	if (scheduler->n_waiting >= scheduler->settings.queue_size)
 		return status_error(STATUS_UNAVAILABLE, "%u requests are waiting already, as many as qwen.queue_size allows",
 							scheduler->n_waiting);
-	job->state = JOB_QUEUED;
 	job->go_us = clock_now_us();
-	job->next = NULL;
-	if (scheduler->waiting_tail)
-		scheduler->waiting_tail->next = job;
-	else
-		scheduler->waiting = job;
-	scheduler->waiting_tail = job;
-	scheduler->n_waiting++;
+	job->arrival = ++scheduler->n_arrivals;
+	add_waiting(scheduler, job);
 	publish(scheduler);
 	return status_ok();
+}
+
+/* Back into the queue with a job; its tokens so far stay. */
+static void
+preempt(Scheduler *scheduler, Job *job)
+{
+	remove_running(scheduler, job);
+	add_waiting(scheduler, job);
+	job->was_preempted = true;
+	atomic_fetch_add(&scheduler->page->n_preemptions, 1);
+}
+
+/* The most junior job that holds blocks, or the given one. */
+static Job *
+choose_victim(const Scheduler *scheduler, Job *job)
+{
+	uint32_t i = scheduler->n_running - 1;
+
+	while (scheduler->running[i] != job && scheduler->running[i]->n_blocks == 0)
+		i--;
+	return scheduler->running[i];
+}
+
+/* Blocks for all positions before end of a job. false: it had to make room itself and is not running any more. */
+static bool
+take_blocks(Scheduler *scheduler, Job *job, uint32_t end)
+{
+	while (job->n_blocks < kv_blocks_for(end))
+	{
+		Job *victim;
+
+		if (kv_pool_take(job->slot->pool, 1, &job->blocks[job->n_blocks]))
+		{
+			job->n_blocks++;
+			continue;
+		}
+		if (slots_evict_block(scheduler->slots))
+		{
+			atomic_fetch_add(&scheduler->page->n_evicted_blocks, 1);
+			continue;
+		}
+		victim = choose_victim(scheduler, job);
+		preempt(scheduler, victim);
+		if (victim == job)
+			return false;
+	}
+	return true;
 }
 
 /* The next slot with running jobs. */
@@ -175,7 +288,7 @@ choose_slot(Scheduler *scheduler)
 static void
 add_rows(Scheduler *scheduler, Job *job, uint32_t n)
 {
-	if (job->n_done == 0)
+	if (job->started_us == 0)
 		job->started_us = clock_now_us();
 	scheduler->batch[scheduler->n_batch] = job;
 	scheduler->sequences[scheduler->n_batch++] = (StepSequence){
@@ -188,34 +301,106 @@ add_rows(Scheduler *scheduler, Job *job, uint32_t n)
 	};
 }
 
-/* All that decode, then prompts in order up to the chunk. Returns the rows. */
-static uint32_t
-build_batch(Scheduler *scheduler, const Slot *slot)
+/* Is a more senior prompt on the block that this one needs next? */
+static bool
+waits_for_twin(const Scheduler *scheduler, const Job *job, uint32_t n_prefilling)
 {
-	uint32_t left = scheduler->settings.prefill_chunk, left_logprobs = LOGPROB_ROWS, rows = 0;
+	for (uint32_t i = 0; i < n_prefilling; i++)
+		if (job_waits_for(job, scheduler->prefilling[i]))
+			return true;
+	return false;
+}
 
-	scheduler->n_batch = 0;
+/* The prompts that want rows, in order of seniority; each one's n_slice is 0. Returns how many. */
+static uint32_t
+collect_prefilling(Scheduler *scheduler, const Slot *slot)
+{
+	uint32_t n = 0;
+
 	for (uint32_t i = 0; i < scheduler->n_running; i++)
 	{
 		Job *job = scheduler->running[i];
-		uint32_t n = job_rows_left(job);
 
-		if (job->slot != slot)
+		if (job->slot != slot || !job_is_prefilling(job))
 			continue;
-		if (job->n_generated == 0)
-		{
-			n = n < left ? n : left;
-			if (job->kind == REQUEST_LOGPROBS)
-			{
-				n = n < left_logprobs ? n : left_logprobs;
-				left_logprobs -= n;
-			}
-			left -= n;
-		}
-		if (n == 0)
+		/* others may have computed something for it since it was admitted */
+		job_use_cached(job);
+		count_prompt(scheduler, job, true);
+		job->n_slice = 0;
+		if (!waits_for_twin(scheduler, job, n))
+			scheduler->prefilling[n++] = job;
+	}
+	return n;
+}
+
+/* Give a prompt up to n more rows of the step; returns what it takes. */
+static uint32_t
+give_rows(Job *job, uint32_t n, uint32_t *left_logprobs)
+{
+	uint32_t wanted = job_rows_left(job) - job->n_slice;
+
+	n = n < wanted ? n : wanted;
+	if (job->kind == REQUEST_LOGPROBS)
+	{
+		n = n < *left_logprobs ? n : *left_logprobs;
+		*left_logprobs -= n;
+	}
+	job->n_slice += n;
+	return n;
+}
+
+/* Sort prompts by what is left of them, the shortest first; of equal ones the more senior first. */
+static void
+sort_by_length(Job **jobs, uint32_t n)
+{
+	for (uint32_t i = 1; i < n; i++)
+	{
+		Job *job = jobs[i];
+		uint32_t at = i;
+
+		for (; at > 0 && job_rows_left(job) < job_rows_left(jobs[at - 1]); at--)
+			jobs[at] = jobs[at - 1];
+		jobs[at] = job;
+	}
+}
+
+/*
+ * Share the chunk among the prompts. Half of it goes to the most senior, so that every prompt gets on; the other half
+ * to the shortest, so that short ones do not wait behind long ones.
+ */
+static void
+share_chunk(Scheduler *scheduler, const Slot *slot)
+{
+	uint32_t n = collect_prefilling(scheduler, slot), chunk = scheduler->settings.prefill_chunk;
+	uint32_t senior = chunk / 2, given = 0, left_logprobs = LOGPROB_ROWS;
+
+	for (uint32_t i = 0; i < n; i++)
+		given += give_rows(scheduler->prefilling[i], senior - given, &left_logprobs);
+	sort_by_length(scheduler->prefilling, n);
+	for (uint32_t i = 0; i < n; i++)
+		given += give_rows(scheduler->prefilling[i], chunk - given, &left_logprobs);
+}
+
+/* All that decode, and slices of prompts. Returns the rows. */
+static uint32_t
+build_batch(Scheduler *scheduler, const Slot *slot)
+{
+	uint32_t rows = 0;
+
+	share_chunk(scheduler, slot);
+	scheduler->n_batch = 0;
+	for (uint32_t i = 0; i < scheduler->n_running;)
+	{
+		Job *job = scheduler->running[i];
+		uint32_t n = job->slot != slot ? 0 : job_is_prefilling(job) ? job->n_slice : 1;
+
+		/* who loses its blocks here is more junior than all that are in the step already, or this job itself */
+		if (n > 0 && !take_blocks(scheduler, job, job->n_done + n))
 			continue;
-		add_rows(scheduler, job, n);
+		if (n > 0)
+			add_rows(scheduler, job, n);
 		rows += n;
+		i++;
 	}
 	return rows;
 }
@@ -248,8 +433,8 @@ take_results(Scheduler *scheduler, Slot *slot, uint32_t index)
 	Status status = status_ok();
 
 	job->n_done += sequence->n_tokens;
-	if (job->n_generated == 0)
-		atomic_fetch_add(&scheduler->page->n_prompt_tokens, sequence->n_tokens);
+	count_prompt(scheduler, job, false);
+	job_share_blocks(job);
 	for (uint32_t r = 0; sequence->want_hidden && r < sequence->n_tokens && status.code == STATUS_OK; r++)
 		status = job_take_hidden(job, forward_hidden(slot->forward, index, r), sequence->first_position + r, out);
 	if (sequence->n_logits > 0 && job->sampler)
@@ -277,6 +462,8 @@ scheduler_step(Scheduler *scheduler)
 	}
 	rows = build_batch(scheduler, slot);
 	publish(scheduler);
+	if (rows == 0)
+		return;
 	atomic_store(&scheduler->page->batch_tokens, rows);
 	atomic_store(&scheduler->page->step_running, 1);
 	forward_step(slot->forward, scheduler->sequences, scheduler->n_batch);

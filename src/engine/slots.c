@@ -26,9 +26,11 @@ static void
 close_slot(Slot *slot)
 {
 	forward_destroy(slot->forward);
+	prefix_cache_destroy(slot->cache);
 	kv_pool_destroy(slot->pool);
 	model_close(slot->model);
 	slot->forward = NULL;
+	slot->cache = NULL;
 	slot->pool = NULL;
 	slot->model = NULL;
 	slot->draining = false;
@@ -46,6 +48,7 @@ open_slot(Slots *slots, Slot *slot, uint64_t wanted)
 		return status_error(STATUS_INTERNAL, "the image is not complete or not the wanted one");
 	STATUS_TRY(model_open(slot->fd, &slot->model));
 	STATUS_TRY(kv_pool_create(settings->budget, &slot->model->hyper, settings->kv_type, &slot->pool));
+	STATUS_TRY(prefix_cache_create(slot->pool, &slot->cache));
 	return forward_create(slot->model, slot->pool, settings->team, settings->max_rows, settings->max_running,
 						  settings->max_running + LOGPROB_ROWS, &slot->forward);
 }
@@ -106,6 +109,44 @@ slots_names(const Slots *slots, char *out, size_t bytes)
 		if (slots->slots[i].model && !slots->slots[i].draining && length < bytes)
 			length += (size_t) snprintf(out + length, bytes - length, "%s%s", length ? ", " : "",
 										slots->slots[i].model->name);
+}
+
+bool
+slots_evict_block(Slots *slots)
+{
+	PrefixCache *oldest = NULL;
+
+	for (uint32_t i = 0; i < slots->n; i++)
+	{
+		PrefixCache *cache = slots->slots[i].cache;
+
+		if (cache && prefix_cache_n_idle(cache) > 0 &&
+			(!oldest || prefix_cache_oldest_us(cache) < prefix_cache_oldest_us(oldest)))
+			oldest = cache;
+	}
+	return oldest && prefix_cache_evict(oldest);
+}
+
+uint64_t
+slots_idle_bytes(const Slots *slots)
+{
+	uint64_t bytes = 0;
+
+	for (uint32_t i = 0; i < slots->n; i++)
+		if (slots->slots[i].cache)
+			bytes += prefix_cache_n_idle(slots->slots[i].cache) * kv_pool_block_bytes(slots->slots[i].pool);
+	return bytes;
+}
+
+uint32_t
+slots_cached_blocks(const Slots *slots)
+{
+	uint32_t n = 0;
+
+	for (uint32_t i = 0; i < slots->n; i++)
+		if (slots->slots[i].cache)
+			n += prefix_cache_n_blocks(slots->slots[i].cache);
+	return n;
 }
 
 void

@@ -6,6 +6,7 @@
 
 #include "../protocol/status_page.h"
 #include "forward.h"
+#include "prefix_cache.h"
 
 #define LOGPROB_ROWS 16 /* rows of a step, beyond one for each job, that can have logits: for LOGPROBS */
 
@@ -15,6 +16,7 @@ typedef struct Slot
 	SlotStatus *status;
 	Model *model; /* NULL: nothing is served */
 	KvPool *pool;
+	PrefixCache *cache; /* of the pool's blocks */
 	Forward *forward;
 	uint32_t n_jobs; /* that use the model; kept by the scheduler's caller */
 	bool draining;   /* no new jobs: closed once n_jobs is 0 */
@@ -47,6 +49,14 @@ extern Slot *slots_find(Slots *slots, ByteSpan name);
 
 /* "chat, embed": the names that are served, cut when they do not fit. */
 extern void slots_names(const Slots *slots, char *out, size_t bytes);
+
+/* Give back the memory of the cached block that was used least recently, of any model. false: no cached block is
+ * without a user. */
+extern bool slots_evict_block(Slots *slots);
+
+/* Cached blocks: the bytes of those that no job uses, and the number of all. */
+extern uint64_t slots_idle_bytes(const Slots *slots);
+extern uint32_t slots_cached_blocks(const Slots *slots);
 
 /* Close all. */
 extern void slots_close(Slots *slots);

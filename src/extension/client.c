@@ -610,6 +610,8 @@ engine_submit(const Request *asked, MemoryContext context)
 	require_preloaded();
 	make_client_context();
 	choose_model(&request, name);
+	request.role = GetOuterUserId();
+	request.prefix_sharing = qwen_prefix_cache;
 	call = MemoryContextAllocZero(client_context, sizeof *call);
 	call->id = next_id++;
 	call->ended = true; /* nothing to cancel as long as nothing is sent */

@@ -18,6 +18,7 @@ int qwen_prefill_chunk = 256;
 int qwen_max_running = 64;
 int qwen_queue_size = 1000;
 int qwen_max_tokens = 512;
+int qwen_prefix_cache = PREFIX_ROLE;
 int qwen_io_method = QWEN_IO_AUTO;
 int qwen_watchdog_timeout = 30000;
 int qwen_batch_window = 32;
@@ -25,6 +26,8 @@ int qwen_on_error = QWEN_ON_ERROR_RAISE;
 bool qwen_batch_plans = true;
 
 static const struct config_enum_entry kv_cache_types[] = {{"f16", 0, false}, {"f32", 1, false}, {NULL, 0, false}};
+static const struct config_enum_entry prefix_sharings[] = {
+	{"role", PREFIX_ROLE, false}, {"shared", PREFIX_SHARED, false}, {"off", PREFIX_OFF, false}, {NULL, 0, false}};
 static const struct config_enum_entry io_methods[] = {
 	{"auto", QWEN_IO_AUTO, false}, {"pread", QWEN_IO_PREAD, false}, {NULL, 0, false}};
 
@@ -170,6 +173,8 @@ settings_define(bool preloaded)
 							&qwen_batch_window, 32, 1, 1000, PGC_USERSET, 0, NULL, NULL, NULL);
 	DefineCustomEnumVariable("qwen.on_error", "What a row that fails by itself gives: an error, or NULL.", NULL,
 							 &qwen_on_error, QWEN_ON_ERROR_RAISE, on_error_values, PGC_USERSET, 0, NULL, NULL, NULL);
+	DefineCustomEnumVariable("qwen.prefix_cache", "Who may use what was computed for the beginning of a prompt again.",
+							 NULL, &qwen_prefix_cache, PREFIX_ROLE, prefix_sharings, PGC_SUSET, 0, NULL, NULL, NULL);
 	if (preloaded)
 		define_server_settings();
 #if PG_VERSION_NUM >= 150000

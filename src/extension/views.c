@@ -20,7 +20,7 @@ PG_FUNCTION_INFO_V1(qwen_load_model);
 PG_FUNCTION_INFO_V1(qwen_unload_model);
 
 #define N_MODEL_COLUMNS 14
-#define N_ENGINE_COLUMNS 22
+#define N_ENGINE_COLUMNS 28
 
 static const char *const slot_state_names[] = {"empty",   "waiting", "loading",  "opening",
 											   "serving", "failed",  "unloading"};
@@ -122,6 +122,21 @@ qwen_models_status(PG_FUNCTION_ARGS)
 	SRF_RETURN_DONE(context);
 }
 
+/* What the row says of the prefix cache and of preemption: six columns. */
+static void
+prefix_columns(StatusPage *page, Datum *values, bool *nulls)
+{
+	uint64 prompt = atomic_load(&page->n_prompt_tokens), cached = atomic_load(&page->n_cached_tokens);
+
+	values[0] = Int32GetDatum(atomic_load(&page->n_cached_blocks));
+	values[1] = Int64GetDatum(atomic_load(&page->kv_bytes_cached));
+	values[2] = Int64GetDatum(cached);
+	nulls[3] = prompt == 0;
+	values[3] = Float8GetDatum(prompt ? (double) cached / prompt : 0);
+	values[4] = Int64GetDatum(atomic_load(&page->n_evicted_blocks));
+	values[5] = Int64GetDatum(atomic_load(&page->n_preemptions));
+}
+
 Datum
 qwen_engine_status(PG_FUNCTION_ARGS)
 {
@@ -171,6 +186,7 @@ qwen_engine_status(PG_FUNCTION_ARGS)
 	values[20] = Float8GetDatum(step_us ? atomic_load(&page->n_generated_tokens) * 1e6 / step_us : 0);
 	nulls[21] = !running;
 	values[21] = Float8GetDatum((double) (int64) (clock_now_us() - atomic_load(&page->heartbeat_us)) / 1000.0);
+	prefix_columns(page, values + 22, nulls + 22);
 	return HeapTupleGetDatum(heap_form_tuple(BlessTupleDesc(descriptor), values, nulls));
 }
 

@@ -172,6 +172,10 @@ check_members(const Request *request)
 	if (wants_text != (request->text.data != NULL))
 		return status_error(STATUS_INVALID_ARGUMENT, "request kind %u with%s text", request->kind,
 							wants_text ? "out" : "");
+	if (request->prefix_sharing > PREFIX_SHARED)
+		return status_error(STATUS_INVALID_ARGUMENT, "unknown sharing of prefixes %u", request->prefix_sharing);
+	if (!chat && request->shared_messages.data)
+		return status_error(STATUS_INVALID_ARGUMENT, "request kind %u with shared messages", request->kind);
 	if (!chat && request->tools.data)
 		return status_error(STATUS_INVALID_ARGUMENT, "request kind %u with tools", request->kind);
 	if (score != (request->candidates.data != NULL))
@@ -233,6 +237,10 @@ decode_request(const unsigned char *body, size_t length, Request *request)
 	for (uint32_t i = 0; i < request->n_stops; i++)
 		request->stops[i] = read_text(&reader);
 	read_options(&reader, &request->options);
+	request->role = read_u32(&reader);
+	request->priority = (int32_t) read_u32(&reader);
+	request->prefix_sharing = read_u8(&reader);
+	request->shared_messages = read_text(&reader);
 	STATUS_TRY(finish_body(&reader, "request"));
 	return request_check(request);
 }

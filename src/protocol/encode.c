@@ -74,8 +74,8 @@ static Status
 check_request_size(const Request *request)
 {
 	uint64_t total = (uint64_t) request->n_tokens * 4;
-	const ByteSpan *spans[] = {&request->model, &request->text, &request->messages, &request->tools,
-							   &request->instruction, &request->candidates};
+	const ByteSpan *spans[] = {&request->model,       &request->text,       &request->messages,       &request->tools,
+							   &request->instruction, &request->candidates, &request->shared_messages};
 
 	for (size_t i = 0; i < sizeof spans / sizeof spans[0]; i++)
 		total += spans[i]->length;
@@ -113,6 +113,10 @@ encode_request(ByteWriter *writer, uint32_t request_id, const Request *request)
 	for (uint32_t i = 0; i < request->n_stops; i++)
 		write_span(writer, request->stops[i]);
 	write_options(writer, &request->options);
+	write_u32(writer, request->role);
+	write_u32(writer, (uint32_t) request->priority);
+	write_u8(writer, request->prefix_sharing);
+	write_span(writer, request->shared_messages);
 	return end_frame(writer, start);
 }
 

@@ -99,6 +99,14 @@ typedef enum SamplingOptionBit
 
 #define OPTIONS_KNOWN ((1u << 11) - 1)
 
+/* Who may use the keys and values that were computed for this request's text again. */
+typedef enum PrefixSharing
+{
+	PREFIX_OFF = 0,    /* nobody; and it uses nobody's */
+	PREFIX_ROLE = 1,   /* requests of the same role; for shared_messages' part, all */
+	PREFIX_SHARED = 2, /* all requests with PREFIX_SHARED */
+} PrefixSharing;
+
 typedef struct SamplingOptions
 {
 	uint32_t given;     /* SamplingOptionBit mask */
@@ -129,12 +137,18 @@ typedef struct Request
 	ByteSpan candidates;         /* SCORE: a JSON array of strings, the answers among which the model has to choose */
 	const unsigned char *tokens; /* DETOKENIZE: n_tokens little-endian int32; unaligned: read with request_token() */
 	uint32_t n_tokens;
-	uint32_t dimensions; /* EMBED: 0 = all */
+	uint32_t dimensions;    /* EMBED: 0 = all */
 	uint32_t chunk_tokens;  /* CHUNK: 0 = what leaves room in the context for a prompt and options.max_tokens */
 	uint32_t chunk_overlap; /* CHUNK: tokens at the end of a piece that the next one repeats, at most */
 	uint32_t n_stops;
 	ByteSpan stops[PROTOCOL_MAX_STOPS]; /* none empty */
 	SamplingOptions options;
+	uint32_t role;          /* who asks (an OID): for fairness between roles, and for PREFIX_ROLE */
+	int32_t priority;       /* a higher one goes first; 0: normal */
+	uint8_t prefix_sharing; /* PrefixSharing */
+	ByteSpan
+		shared_messages; /* CHAT, SCORE, or not given: messages that are nobody's secret (a built-in prompt without
+							the user's text). As far as the prompt begins with the same tokens, all may share it. */
 } Request;
 
 /* Body of ACCEPTED. */

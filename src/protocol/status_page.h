@@ -112,11 +112,16 @@ typedef struct StatusPage
 	_Atomic uint32_t n_waiting;    /* after GO, not yet in the batch */
 	_Atomic uint32_t batch_tokens; /* rows of the last step */
 	_Atomic uint64_t kv_bytes_total;
-	_Atomic uint64_t kv_bytes_used;
+	_Atomic uint64_t kv_bytes_used;   /* of requests */
+	_Atomic uint64_t kv_bytes_cached; /* of cached blocks that no request uses: given up when their memory is wanted */
+	_Atomic uint32_t n_cached_blocks; /* that can be found again, used or not */
+	_Atomic uint64_t n_evicted_blocks;
+	_Atomic uint64_t n_preemptions;
 	_Atomic uint64_t n_requests_done;
 	_Atomic uint64_t n_requests_failed;
 	_Atomic uint64_t n_requests_cancelled;
-	_Atomic uint64_t n_prompt_tokens;
+	_Atomic uint64_t n_prompt_tokens; /* computed or from the prefix cache */
+	_Atomic uint64_t n_cached_tokens; /* those from the prefix cache */
 	_Atomic uint64_t n_generated_tokens;
 	_Atomic uint64_t step_us_total; /* time inside steps */
 	char isa[16];                   /* which kernels: "portable", "avx2", "avx512" */

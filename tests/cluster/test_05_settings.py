@@ -3,7 +3,7 @@ import os
 import re
 
 PAGE = os.path.join(os.path.dirname(os.path.abspath(__file__)), "..", "..", "docs", "settings.md")
-CONTEXTS = {"start": "postmaster", "reload": "sighup", "session": "user"}
+CONTEXTS = {"start": "postmaster", "reload": "sighup", "session": "user", "superuser": "superuser"}
 UNITS = {"": 1, "MB": 1, "ms": 1, "s": 1000}
 
 

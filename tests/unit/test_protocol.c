@@ -55,6 +55,10 @@ full_request(void)
 	request.options.seed = INT64_MIN;
 	request.options.thinking = true;
 	request.options.thinking_budget = 16;
+	request.role = 4000000000u;
+	request.priority = -3;
+	request.prefix_sharing = PREFIX_SHARED;
+	request.shared_messages = span("[{\"role\":\"user\"}]");
 	return request;
 }
 
@@ -97,6 +101,9 @@ request_round_trip(void **state)
 	assert_true(received.options.temperature == 0.25 && received.options.presence_penalty == -2);
 	assert_true(received.options.seed == INT64_MIN);
 	assert_true(received.options.thinking);
+	assert_true(received.role == 4000000000u && received.priority == -3);
+	assert_int_equal(received.prefix_sharing, PREFIX_SHARED);
+	assert_span(received.shared_messages, "[{\"role\":\"user\"}]");
 	byte_writer_free(&writer);
 }
 

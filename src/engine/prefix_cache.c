@@ -1,0 +1,237 @@
+/*
+ * prefix_cache.c - see prefix_cache.h.
+ *
+ * One entry a block of the pool, in arrays made at creation and indexed by the block's number. Entries of a bucket are
+ * linked by next; those without references stand in a list from the least to the most recently used.
+ *
+ * Why the head of that list never has a cached child: who holds a reference of a block holds one of its parent, and
+ * gives the child's back first. So a block enters the list after its children, and an entry's parent is there as long
+ * as the entry is: its number says which one it is.
+ */
+#include "prefix_cache.h"
+
+#include <stdlib.h>
+#include <string.h>
+#include <sys/random.h>
+
+#include "../base/clock.h"
+
+#define NO_ENTRY UINT32_MAX
+
+typedef struct Entry
+{
+	uint64_t hash; /* over all tokens from the beginning to the block's end, and its scope */
+	uint64_t used_us;
+	uint32_t parent; /* a block, or PREFIX_NONE */
+	uint32_t scope;
+	uint32_t n_references;
+	uint32_t next;         /* in the bucket */
+	uint32_t older, newer; /* in the list of blocks without references */
+	int32_t tokens[KV_BLOCK_POSITIONS];
+} Entry;
+
+struct PrefixCache
+{
+	KvPool *pool;
+	Entry *entries;     /* [pool's blocks]; memory comes with the first use */
+	uint32_t *buckets;  /* [n_buckets]: a block + 1, or 0 */
+	uint32_t n_buckets; /* a power of two */
+	uint64_t seed;
+	uint32_t oldest, newest;
+	uint32_t n_blocks, n_idle;
+};
+
+Status
+prefix_cache_create(KvPool *pool, PrefixCache **out)
+{
+	PrefixCache *cache = calloc(1, sizeof *cache);
+	uint32_t n = kv_pool_max_blocks(pool);
+
+	*out = NULL;
+	if (!cache)
+		return status_error(STATUS_UNAVAILABLE, "out of memory for a prefix cache");
+	cache->pool = pool;
+	cache->oldest = cache->newest = NO_ENTRY;
+	for (cache->n_buckets = 1; cache->n_buckets < n && cache->n_buckets < 1u << 31;)
+		cache->n_buckets *= 2;
+	/* so that nobody can choose texts that fall into one bucket; without it a hit is still certain */
+	if (getrandom(&cache->seed, sizeof cache->seed, GRND_NONBLOCK) != sizeof cache->seed)
+		cache->seed = clock_now_us();
+	cache->entries = calloc(n, sizeof *cache->entries);
+	cache->buckets = calloc(cache->n_buckets, sizeof *cache->buckets);
+	if (!cache->entries || !cache->buckets)
+	{
+		prefix_cache_destroy(cache);
+		return status_error(STATUS_UNAVAILABLE, "out of memory for a prefix cache of %u blocks", n);
+	}
+	*out = cache;
+	return status_ok();
+}
+
+void
+prefix_cache_destroy(PrefixCache *cache)
+{
+	if (!cache)
+		return;
+	free(cache->entries);
+	free(cache->buckets);
+	free(cache);
+}
+
+/* Stir a value into a hash (the finalizer of MurmurHash3). */
+static uint64_t
+mix(uint64_t hash, uint64_t value)
+{
+	hash ^= value + 0x9E3779B97F4A7C15ull;
+	hash = (hash ^ hash >> 33) * 0xFF51AFD7ED558CCDull;
+	hash = (hash ^ hash >> 33) * 0xC4CEB9FE1A85EC53ull;
+	return hash ^ hash >> 33;
+}
+
+static uint64_t
+chain_hash(const PrefixCache *cache, uint32_t parent, uint32_t scope, const int32_t *tokens)
+{
+	uint64_t hash = mix(parent == PREFIX_NONE ? cache->seed : cache->entries[parent].hash, scope);
+
+	for (uint32_t i = 0; i < KV_BLOCK_POSITIONS; i += 2)
+		hash = mix(hash, (uint64_t) (uint32_t) tokens[i] << 32 | (uint32_t) tokens[i + 1]);
+	return hash;
+}
+
+/* The block of a bucket that is exactly this one, or PREFIX_NONE. */
+static uint32_t
+look_up(const PrefixCache *cache, uint64_t hash, uint32_t parent, uint32_t scope, const int32_t *tokens)
+{
+	uint32_t at = cache->buckets[hash & (cache->n_buckets - 1)];
+
+	while (at)
+	{
+		const Entry *entry = &cache->entries[at - 1];
+
+		if (entry->hash == hash && entry->parent == parent && entry->scope == scope &&
+			memcmp(entry->tokens, tokens, sizeof entry->tokens) == 0)
+			return at - 1;
+		at = entry->next;
+	}
+	return PREFIX_NONE;
+}
+
+/* Out of the list of blocks without references. */
+static void
+unlink_idle(PrefixCache *cache, Entry *entry)
+{
+	if (entry->older == NO_ENTRY)
+		cache->oldest = entry->newer;
+	else
+		cache->entries[entry->older].newer = entry->newer;
+	if (entry->newer == NO_ENTRY)
+		cache->newest = entry->older;
+	else
+		cache->entries[entry->newer].older = entry->older;
+	cache->n_idle--;
+}
+
+/* Into it, as the most recently used. */
+static void
+link_idle(PrefixCache *cache, uint32_t block)
+{
+	Entry *entry = &cache->entries[block];
+
+	entry->used_us = clock_now_us();
+	entry->newer = NO_ENTRY;
+	entry->older = cache->newest;
+	if (cache->newest == NO_ENTRY)
+		cache->oldest = block;
+	else
+		cache->entries[cache->newest].newer = block;
+	cache->newest = block;
+	cache->n_idle++;
+}
+
+/* One more reference of a cached block. */
+static uint32_t
+refer(PrefixCache *cache, uint32_t block)
+{
+	Entry *entry = &cache->entries[block];
+
+	if (entry->n_references++ == 0)
+		unlink_idle(cache, entry);
+	return block;
+}
+
+uint32_t
+prefix_cache_find(PrefixCache *cache, uint32_t parent, uint32_t scope, const int32_t *tokens)
+{
+	uint32_t block = look_up(cache, chain_hash(cache, parent, scope, tokens), parent, scope, tokens);
+
+	return block == PREFIX_NONE ? PREFIX_NONE : refer(cache, block);
+}
+
+uint32_t
+prefix_cache_add(PrefixCache *cache, uint32_t parent, uint32_t scope, const int32_t *tokens, uint32_t block)
+{
+	uint64_t hash = chain_hash(cache, parent, scope, tokens);
+	uint32_t *bucket = &cache->buckets[hash & (cache->n_buckets - 1)];
+	uint32_t equal = look_up(cache, hash, parent, scope, tokens);
+	Entry *entry = &cache->entries[block];
+
+	if (equal != PREFIX_NONE)
+	{
+		kv_pool_give(cache->pool, 1, &block);
+		return refer(cache, equal);
+	}
+	entry->hash = hash;
+	entry->parent = parent;
+	entry->scope = scope;
+	entry->n_references = 1;
+	memcpy(entry->tokens, tokens, sizeof entry->tokens);
+	entry->next = *bucket;
+	*bucket = block + 1;
+	cache->n_blocks++;
+	return block;
+}
+
+void
+prefix_cache_release(PrefixCache *cache, uint32_t n, const uint32_t *blocks)
+{
+	while (n-- > 0)
+		if (--cache->entries[blocks[n]].n_references == 0)
+			link_idle(cache, blocks[n]);
+}
+
+bool
+prefix_cache_evict(PrefixCache *cache)
+{
+	uint32_t block = cache->oldest, *link;
+	Entry *entry;
+
+	if (block == NO_ENTRY)
+		return false;
+	entry = &cache->entries[block];
+	unlink_idle(cache, entry);
+	link = &cache->buckets[entry->hash & (cache->n_buckets - 1)];
+	while (*link != block + 1)
+		link = &cache->entries[*link - 1].next;
+	*link = entry->next;
+	cache->n_blocks--;
+	kv_pool_give(cache->pool, 1, &block);
+	return true;
+}
+
+uint64_t
+prefix_cache_oldest_us(const PrefixCache *cache)
+{
+	return cache->oldest == NO_ENTRY ? UINT64_MAX : cache->entries[cache->oldest].used_us;
+}
+
+uint32_t
+prefix_cache_n_blocks(const PrefixCache *cache)
+{
+	return cache->n_blocks;
+}
+
+uint32_t
+prefix_cache_n_idle(const PrefixCache *cache)
+{
+	return cache->n_idle;
+}

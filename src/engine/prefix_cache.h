@@ -1,0 +1,51 @@
+/*
+ * prefix_cache.h - full KV blocks that can be used again, found by the tokens they were computed from.
+ *
+ * A block's keys and values depend on its own tokens and on all tokens before it. So a cached block is known by the
+ * block before it (its parent), its own tokens, and the scope in which it may be seen: a lookup walks from block to
+ * block, and a hit compares parent, scope and tokens, not just a hash of them. Cached blocks are full and never written
+ * again. Whoever uses one holds a reference; blocks without references stay until their memory is wanted, least
+ * recently used first. One cache a KvPool; used by the event loop's thread only; after creation nothing is allocated.
+ */
+#ifndef QWEN_PREFIX_CACHE_H
+#define QWEN_PREFIX_CACHE_H
+
+#include "kv_cache.h"
+
+typedef struct PrefixCache PrefixCache;
+
+#define PREFIX_NONE UINT32_MAX /* no block: not found; as a parent: the beginning of a text */
+#define PREFIX_SCOPE_SHARED 0  /* the scope of what everybody may share; other scopes are roles */
+
+extern Status prefix_cache_create(KvPool *pool, PrefixCache **cache);
+
+/* Frees the cache, not the blocks: the pool goes next. */
+extern void prefix_cache_destroy(PrefixCache *cache);
+
+/*
+ * The block that continues parent (PREFIX_NONE: the beginning) with tokens [KV_BLOCK_POSITIONS] in a scope, with a
+ * reference for the caller, who holds one of the parent too. PREFIX_NONE: there is none.
+ */
+extern uint32_t prefix_cache_find(PrefixCache *cache, uint32_t parent, uint32_t scope, const int32_t *tokens);
+
+/*
+ * Make a full block of the caller's, computed from tokens after parent, one of the cache's. The caller gets a
+ * reference of the block that is returned: his own or, when an equal one was there already, that one; then his own
+ * goes back to the pool.
+ */
+extern uint32_t prefix_cache_add(PrefixCache *cache, uint32_t parent, uint32_t scope, const int32_t *tokens,
+								 uint32_t block);
+
+/* Give back the references of a chain of blocks: each one's parent stands before it. */
+extern void prefix_cache_release(PrefixCache *cache, uint32_t n, const uint32_t *blocks);
+
+/* Give the memory of the least recently used block without references back to the pool. false: there is none. */
+extern bool prefix_cache_evict(PrefixCache *cache);
+
+/* When (clock_now_us) the block that would be evicted next was used last; UINT64_MAX: there is none. */
+extern uint64_t prefix_cache_oldest_us(const PrefixCache *cache);
+
+extern uint32_t prefix_cache_n_blocks(const PrefixCache *cache); /* all cached blocks */
+extern uint32_t prefix_cache_n_idle(const PrefixCache *cache);   /* those without references */
+
+#endif

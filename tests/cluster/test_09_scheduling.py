@@ -1,0 +1,102 @@
+"""The prefix cache, preemption and the queue, as sessions see them."""
+import pytest
+from cluster import wait_until
+from sessions import Background, wait_idle
+
+INSTRUCTION = "You are given a sentence. Say in one word whether it is about an animal, a plant, a place or a thing, and nothing else at all. " * 3
+FULL = "SELECT content, prompt_tokens, cached_tokens FROM qwen_chat_full(%s, temperature => 0, max_tokens => 12)"
+ROWS = ["The fox sleeps.", "An oak stands there.", "Paris is large.", "The hammer is heavy."]
+
+
+def ask(server, role, row, sharing=None):
+    """An answer with its counts, as a role. Superusers may say how it is shared."""
+    connection = server.connect()
+    cursor = connection.cursor()
+    if sharing:
+        cursor.execute(f"SET qwen.prefix_cache = {sharing}")
+    if role:
+        cursor.execute(f"SET ROLE {role}")
+    cursor.execute(FULL, (INSTRUCTION + row,))
+    answer = cursor.fetchone()
+    connection.close()
+    return answer
+
+
+@pytest.fixture
+def roles(make_server):
+    server = make_server()
+    server.query("CREATE ROLE anna; CREATE ROLE berta; GRANT EXECUTE ON ALL FUNCTIONS IN SCHEMA public TO anna, berta")
+    return server
+
+
+def test_a_prefix_is_computed_once_for_a_role_and_for_no_other(roles):
+    first = ask(roles, "anna", ROWS[0])
+    assert first[2] == 0
+    again = ask(roles, "anna", ROWS[0])
+    assert again[:2] == first[:2]
+    # all whole blocks of it, but never the last token
+    assert again[2] == (first[1] - 1) // 32 * 32
+    other_row = ask(roles, "anna", ROWS[1])
+    assert 64 <= other_row[2] <= again[2] and other_row[2] % 32 == 0
+    # another role sees at most what comes before every prompt of this model, which holds no word of anybody's
+    assert ask(roles, "berta", ROWS[0])[2] == 0
+    assert ask(roles, "berta", ROWS[0]) == again
+    state = roles.query("SELECT cached_blocks > 0, kv_bytes_cached > 0, kv_bytes_used, prefix_hit_rate BETWEEN 0.01 AND 0.99, cached_tokens > 0 FROM qwen_stat_engine")
+    assert state == [(True, True, 0, True, True)]
+
+
+def test_off_and_shared(roles):
+    first = ask(roles, "anna", ROWS[2], "off")
+    assert ask(roles, "anna", ROWS[2], "off") == first and first[2] == 0
+    assert ask(roles, "anna", ROWS[2], "shared")[2] == 0
+    shared = ask(roles, "berta", ROWS[2], "shared")
+    assert shared[:2] == first[:2] and shared[2] == (first[1] - 1) // 32 * 32
+    # what was shared is of no use to who does not share
+    assert ask(roles, "berta", ROWS[2])[2] == 0
+    with pytest.raises(Exception) as failure:
+        roles.query("SET ROLE anna; SET qwen.prefix_cache = 'shared'")
+    assert failure.value.pgcode == "42501"
+
+
+def test_cached_answers_are_the_same(roles):
+    plain = [ask(roles, "anna", row, "off")[0] for row in ROWS]
+    for _ in range(2):
+        assert [ask(roles, "anna", row)[0] for row in ROWS] == plain
+    calls = [Background(roles, "SELECT qwen_chat('" + INSTRUCTION + row + "', temperature => 0, max_tokens => 12)") for row in ROWS * 3]
+    assert [call.join(60).rows[0][0] for call in calls] == plain * 3
+
+
+def test_unloading_a_model_drops_its_prefixes(roles):
+    ask(roles, None, ROWS[0])
+    assert roles.value("SELECT cached_blocks FROM qwen_stat_engine") > 0
+    file = roles.value("SELECT file FROM qwen_models")
+    roles.query("SELECT qwen_unload_model('chat')")
+    roles.query("SELECT qwen_load_model('chat', %s)", (file,))
+    assert ask(roles, None, ROWS[0])[2] == 0
+
+
+def test_a_kv_cache_that_is_too_small_for_all_preempts(make_server):
+    # 16 MB are about 700 tokens of the demo model
+    server = make_server({"qwen.kv_cache_size": "16MB"})
+    statements = [f"SELECT qwen_generate('{i}. Once upon a time in a village by the sea there lived', temperature => 0, max_tokens => 120, stop => ARRAY['never-said'])" for i in range(8)]
+    alone = [server.value(statement) for statement in statements]
+    calls = [Background(server, statement) for statement in statements]
+    assert [call.join(120).rows[0][0] for call in calls] == alone
+    assert server.value("SELECT preemptions FROM qwen_stat_engine") > 0
+    wait_idle(server)
+
+
+def test_a_full_queue_says_so(make_server):
+    server = make_server({"qwen.max_running": 1, "qwen.queue_size": 2})
+    long = "SELECT qwen_generate('Once upon a time', temperature => 0, max_tokens => 2000, stop => ARRAY['never-said'])"
+    calls = [Background(server, long) for _ in range(5)]
+    # one runs, two wait
+    wait_until(lambda: sum(call.error is not None for call in calls) == 2, 30, "two refusals")
+    assert server.query("SELECT running, waiting FROM qwen_stat_engine") == [(1, 2)]
+    failed = [call for call in calls if call.error is not None]
+    assert failed[0].error.pgcode == "58000"
+    assert "2 requests are waiting already, as many as qwen.queue_size allows" in str(failed[0].error)
+    assert "Try again later" in str(failed[0].error)
+    for call in calls:
+        call.connection.cancel()
+    wait_idle(server)

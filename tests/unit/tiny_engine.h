@@ -1,0 +1,221 @@
+/*
+ * tiny_engine.h - a whole engine without its sockets, around a tiny random model: for tests of scheduling.
+ *
+ * Header only. A TinyCall is one request: made by tiny_submit, run by tiny_run, its answer read by tiny_done.
+ */
+#ifndef TINY_ENGINE_H
+#define TINY_ENGINE_H
+
+#include "../../src/base/clock.h"
+#include "../../src/engine/job_blocks.h"
+#include "../../src/engine/scheduler.h"
+#include "gguf_writer.h"
+
+typedef struct TinyEngine
+{
+	Slots slots;
+	StatusPage *page;
+	Scheduler *scheduler;
+	uint64_t n_steps;
+} TinyEngine;
+
+typedef struct TinyCall
+{
+	TinyEngine *engine;
+	Job *job; /* NULL: ended or refused */
+	Status status;
+	ByteWriter out;
+	uint64_t ended_at; /* step */
+	uint32_t number;   /* which one ended how manieth */
+} TinyCall;
+
+static uint32_t tiny_n_ended;
+
+static inline Model *
+tiny_model(const TinyModel *shape)
+{
+	char folder[] = "/tmp/qwen_test_tiny_XXXXXX", command[128];
+	ByteWriter file = writer_model(shape, NULL);
+	ModelLoadRequest request = {.directory = folder, .file = "m.gguf", .name = "m", .generation = 1, .n_threads = 1};
+	ModelLoadReport report;
+	Model *model = NULL;
+
+	if (!mkdtemp(folder))
+		abort();
+	writer_save(folder, "m.gguf", file.data, file.length);
+	request.image_fd = memfd_create("image", 0);
+	if (model_load(&request, &report).code != STATUS_OK || model_open(request.image_fd, &model).code != STATUS_OK)
+		abort();
+	close(request.image_fd);
+	byte_writer_free(&file);
+	snprintf(command, sizeof command, "rm -rf %s", folder);
+	if (system(command) != 0)
+		abort();
+	return model;
+}
+
+static ByteWriter *
+tiny_output(void *argument, Job *job)
+{
+	TinyCall *call = job->client;
+
+	(void) argument;
+	return &call->out;
+}
+
+static void
+tiny_ended(void *argument, Job *job)
+{
+	TinyEngine *engine = argument;
+	TinyCall *call = job->client;
+
+	call->job = NULL;
+	call->ended_at = engine->n_steps;
+	call->number = tiny_n_ended++;
+	job_destroy(job);
+}
+
+/* An engine with n_blocks of KV cache for the models of n_models shapes. */
+static inline TinyEngine *
+tiny_engine(const TinyModel *shapes, uint32_t n_models, uint32_t n_blocks, SchedulerSettings settings)
+{
+	TinyEngine *engine = calloc(1, sizeof *engine);
+	SchedulerCallbacks callbacks = {tiny_output, tiny_ended, engine};
+	SlotSettings *s = &engine->slots.settings;
+
+	engine->page = calloc(1, sizeof *engine->page);
+	s->team = team_create(1);
+	s->kv_type = KV_F16;
+	s->max_running = settings.max_running;
+	s->max_rows = settings.max_running + settings.prefill_chunk;
+	for (uint32_t i = 0; i < n_models; i++)
+	{
+		Slot *slot = &engine->slots.slots[engine->slots.n++];
+
+		slot->model = tiny_model(&shapes[i]);
+		slot->status = &engine->page->slots[i];
+		if (i == 0)
+		{
+			const ModelHyper *hyper = &slot->model->hyper;
+			uint64_t bytes =
+				(uint64_t) hyper->n_layers * hyper->n_kv_heads * 2 * kv_slice_bytes(KV_F16, hyper->head_dim);
+
+			s->budget = kv_budget_create(n_blocks * ((bytes + 4095) / 4096 * 4096));
+		}
+		if (kv_pool_create(s->budget, &slot->model->hyper, s->kv_type, &slot->pool).code != STATUS_OK ||
+			prefix_cache_create(slot->pool, &slot->cache).code != STATUS_OK ||
+			forward_create(slot->model, slot->pool, s->team, s->max_rows, s->max_running, s->max_running + LOGPROB_ROWS,
+						   &slot->forward)
+					.code != STATUS_OK)
+			abort();
+	}
+	engine->scheduler = scheduler_create(&settings, &callbacks, &engine->slots, engine->page);
+	return engine;
+}
+
+static inline void
+tiny_engine_free(TinyEngine *engine)
+{
+	for (uint32_t i = 0; i < engine->slots.n; i++)
+	{
+		forward_destroy(engine->slots.slots[i].forward);
+		prefix_cache_destroy(engine->slots.slots[i].cache);
+		kv_pool_destroy(engine->slots.slots[i].pool);
+		model_close(engine->slots.slots[i].model);
+	}
+	scheduler_destroy(engine->scheduler);
+	kv_budget_destroy(engine->slots.settings.budget);
+	team_destroy(engine->slots.settings.team);
+	free(engine->page);
+	free(engine);
+}
+
+static inline ByteSpan
+tiny_span(const char *text)
+{
+	return (ByteSpan){text, strlen(text)};
+}
+
+/* A raw completion for a role: greedy with temperature 0, else seeded. Every byte of the prompt is one token. */
+static inline Request
+tiny_request(const char *prompt, int32_t max_tokens, uint32_t role)
+{
+	return (Request){
+		.kind = REQUEST_GENERATE,
+		.text = tiny_span(prompt),
+		.options = {.given = OPTION_MAX_TOKENS | OPTION_TEMPERATURE, .max_tokens = max_tokens},
+		.role = role,
+		.prefix_sharing = PREFIX_ROLE,
+	};
+}
+
+/* REQUEST and GO. status says whether it was refused. */
+static inline void
+tiny_submit_to(TinyEngine *engine, uint32_t slot, const Request *request, TinyCall *call)
+{
+	*call = (TinyCall){.engine = engine};
+	byte_writer_init(&call->out);
+	call->status =
+		job_create(engine->slots.slots[slot].model, engine->slots.slots[slot].pool, request, 1, &call->out, &call->job);
+	call->out.length = 0;
+	if (call->status.code != STATUS_OK)
+		return;
+	call->job->slot = &engine->slots.slots[slot];
+	call->job->client = call;
+	call->status = scheduler_go(engine->scheduler, call->job);
+	if (call->status.code == STATUS_OK)
+		return;
+	job_destroy(call->job);
+	call->job = NULL;
+}
+
+static inline void
+tiny_submit(TinyEngine *engine, const Request *request, TinyCall *call)
+{
+	tiny_submit_to(engine, 0, request, call);
+}
+
+static inline void
+tiny_step(TinyEngine *engine)
+{
+	engine->n_steps++;
+	scheduler_step(engine->scheduler);
+}
+
+/* Until nothing is left to do. */
+static inline void
+tiny_run(TinyEngine *engine)
+{
+	while (scheduler_has_work(engine->scheduler))
+		tiny_step(engine);
+}
+
+static inline void
+tiny_cancel(TinyEngine *engine, TinyCall *call)
+{
+	scheduler_remove(engine->scheduler, call->job);
+	job_destroy(call->job);
+	call->job = NULL;
+}
+
+/* DONE of a call that has ended. Its texts live as long as the call. */
+static inline Done
+tiny_done(const TinyCall *call)
+{
+	Done done = {0};
+	FrameHeader header;
+
+	if (call->job || call->out.length < PROTOCOL_HEADER_BYTES ||
+		decode_header(call->out.data, false, &header).code != STATUS_OK || header.type != FRAME_DONE ||
+		decode_done(call->out.data + PROTOCOL_HEADER_BYTES, header.body_bytes, &done).code != STATUS_OK)
+		abort();
+	return done;
+}
+
+static inline void
+tiny_call_free(TinyCall *call)
+{
+	byte_writer_free(&call->out);
+}
+
+#endif
