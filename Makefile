@@ -178,12 +178,15 @@ check-sanitize:
 		OPTIMIZE=-O1 LDFLAGS_OWN='-fopenmp -fsanitize=address,undefined' check-unit check-kernels
 
 # ---- benches --------------------------------------------------------------------------------------------------------
-.PHONY: bench bench-decode bench-prefill
+# FILES="demo qwen3-0.6b-q4_0 …" or FILES=all chooses the files (tests/bench/bench_models.py)
 PEER_DIR ?= $(CACHE_DIR)/peer
-bench: bench-decode bench-prefill
-bench-decode bench-prefill: $(ENGINE_BENCH) model
+ENGINE_BENCHES := bench-roofs bench-decode bench-prefill bench-batch
+.PHONY: bench $(ENGINE_BENCHES)
+bench: $(ENGINE_BENCHES)
+$(ENGINE_BENCHES): $(ENGINE_BENCH) model
 	@tests/bench/setup_peer.sh $(PEER_DIR) >&2
-	@$(PYTHON) tests/bench/bench.py --bench $(@:bench-%=%) --engine-bench $(ENGINE_BENCH) --model $(MODEL) --peer $(PEER_DIR)
+	@$(PYTHON) tests/bench/bench.py --bench $(@:bench-%=%) --engine-bench $(ENGINE_BENCH) --model $(MODEL) --peer $(PEER_DIR) \
+		--cache $(CACHE_DIR) $(FILES)
 
 # ---- care -----------------------------------------------------------------------------------------------------------
 OWN_C = $(shell git ls-files '*.c' '*.h')

@@ -2,9 +2,11 @@
  * engine_bench.c - the engine alone, in one process: tokens per second beside the machine's roofs, and logits for
  * comparisons.
  *
- *   engine_bench --model FILE [--threads N] [--decode N] [--prefill N] [--repeat N]
- *       one JSON object a line: the median of the repeats, and the share of the memory or int8 roof measured beside
- * them engine_bench --model FILE --logits OUT --text TEXT [--chunk N] [--kv f16|f32] writes n_tokens and n_vocab
+ *   engine_bench --model FILE [--threads N] [--decode N] [--prefill N] [--batch SEQUENCES] [--context N] [--repeat N]
+ *       one JSON object a line: the median of the repeats, and the share of the memory or int8 roof measured beside them.
+ *       --context: positions that stand in the cache already. --batch: so many sequences of 128 tokens and 64 more each
+ *   engine_bench --roofs [--threads N] [--disk FILE]     what the machine can do
+ *   engine_bench --model FILE --logits OUT --text TEXT [--chunk N] [--kv f16|f32] writes n_tokens and n_vocab
  * (uint32), the tokens (int32) and the logits of every position (float32) engine_bench --model FILE --greedy N --text
  * TEXT prints the greedy continuation
  */
@@ -16,8 +18,8 @@
 #include <sys/mman.h>
 #include <unistd.h>
 
-#include "../../src/base/clock.h"
 #include "../../src/engine/forward.h"
+#include "roofs.h"
 
 typedef struct Bench
 {
@@ -28,7 +30,9 @@ typedef struct Bench
 	Forward *forward;
 	uint32_t *blocks;
 	const char *file;
-	uint64_t weight_bytes; /* that a decoded token reads */
+	uint64_t weight_bytes;  /* that a decoded token reads */
+	double layer_ops;       /* int8 operations of a row in the layers' products */
+	double output_ops;      /* and in the output matrix */
 } Bench;
 
 static void
@@ -52,25 +56,38 @@ matrix_bytes(const PackedMatrix *matrix)
 	return (uint64_t) matrix->tile_bytes * packed_n_tiles(matrix->n_rows);
 }
 
-/* All weights that every token reads: the layers' and the output matrix. */
-static uint64_t
-count_weight_bytes(const Model *model)
+/* A multiplication and an addition for each element. */
+static double
+matrix_ops(const PackedMatrix *matrix)
 {
-	uint64_t bytes = matrix_bytes(&model->output);
+	return 2.0 * matrix->n_rows * matrix->n_cols;
+}
 
+/* Sizes of all weights that every token reads: the layers' and the output matrix. */
+static void
+count_weights(Bench *bench)
+{
+	const Model *model = bench->model;
+
+	bench->weight_bytes = matrix_bytes(&model->output);
+	bench->output_ops = matrix_ops(&model->output);
 	for (uint32_t i = 0; i < model->hyper.n_layers; i++)
 	{
 		const ModelLayer *layer = &model->layers[i];
+		const PackedMatrix *matrices[] = {&layer->attn_q,   &layer->attn_k, &layer->attn_v,  &layer->attn_output,
+										  &layer->ffn_gate, &layer->ffn_up, &layer->ffn_down};
 
-		bytes += matrix_bytes(&layer->attn_q) + matrix_bytes(&layer->attn_k) + matrix_bytes(&layer->attn_v) +
-				 matrix_bytes(&layer->attn_output) + matrix_bytes(&layer->ffn_gate) + matrix_bytes(&layer->ffn_up) +
-				 matrix_bytes(&layer->ffn_down);
+		for (size_t m = 0; m < sizeof matrices / sizeof matrices[0]; m++)
+		{
+			bench->weight_bytes += matrix_bytes(matrices[m]);
+			bench->layer_ops += matrix_ops(matrices[m]);
+		}
 	}
-	return bytes;
 }
 
 static void
-open_model(Bench *bench, const char *path, int threads, uint32_t max_rows, uint32_t max_logits, KvType kv_type)
+open_model(Bench *bench, const char *path, int threads, uint32_t max_rows, uint32_t max_sequences, uint32_t max_logits,
+		   KvType kv_type)
 {
 	char directory[4096];
 	ModelLoadRequest request = {.generation = 1, .name = "bench", .allow_io_uring = true, .allow_direct_io = true};
@@ -92,45 +109,17 @@ open_model(Bench *bench, const char *path, int threads, uint32_t max_rows, uint3
 	bench->team = team_create(threads > 0 ? threads : team_default_threads());
 	bench->budget = kv_budget_create((uint64_t) 2 << 30);
 	check(kv_pool_create(bench->budget, &bench->model->hyper, kv_type, &bench->pool), "KV pool");
-	check(forward_create(bench->model, bench->pool, bench->team, max_rows, 1, max_logits, &bench->forward), "buffers");
+	check(forward_create(bench->model, bench->pool, bench->team, max_rows, max_sequences, max_logits, &bench->forward),
+		  "buffers");
 	bench->blocks = calloc(kv_pool_max_blocks(bench->pool), sizeof *bench->blocks);
-	bench->weight_bytes = count_weight_bytes(bench->model);
-}
-
-/* The roofs, measured by all members at once. */
-typedef struct Roof
-{
-	const uint8_t *memory;
-	size_t bytes;
-	int n_threads;
-	uint64_t sink;
-} Roof;
-
-static void
-read_memory(void *argument, int thread)
-{
-	Roof *roof = argument;
-	const uint64_t *words =
-		(const uint64_t *) (const void *) (roof->memory + roof->bytes / (size_t) roof->n_threads * (size_t) thread);
-	size_t n = roof->bytes / (size_t) roof->n_threads / 8;
-	uint64_t sums[8] = {0};
-
-	for (size_t i = 0; i + 8 <= n; i += 8)
-		for (int j = 0; j < 8; j++)
-			sums[j] += words[i + (size_t) j];
-	for (int j = 0; j < 8; j++)
-		__atomic_fetch_add(&roof->sink, sums[j], __ATOMIC_RELAXED);
+	count_weights(bench);
 }
 
 /* GB/s of reading the model's own image. */
 static double
 measure_memory(const Bench *bench)
 {
-	Roof roof = {bench->model->image, bench->model->image_bytes, team_size(bench->team), 0};
-	uint64_t start = clock_now_us();
-
-	team_run(bench->team, read_memory, &roof);
-	return (double) roof.bytes / (double) (clock_now_us() - start) * 1e-3;
+	return read_roof(bench->team, bench->model->image, bench->model->image_bytes, 1);
 }
 
 static int
@@ -175,10 +164,19 @@ some_tokens(const Bench *bench, uint32_t n)
 	return tokens;
 }
 
-static void
-bench_decode(Bench *bench, uint32_t n, int repeat)
+/* Bytes of keys and values that a row at a position reads. */
+static double
+kv_bytes(const Bench *bench, uint32_t position, KvType type)
 {
-	uint32_t prompt = 16;
+	const ModelHyper *hyper = &bench->model->hyper;
+
+	return 2.0 * (position + 1) * hyper->n_layers * hyper->n_kv_heads * hyper->head_dim * (type == KV_F32 ? 4 : 2);
+}
+
+static void
+bench_decode(Bench *bench, uint32_t n, uint32_t context, int repeat)
+{
+	uint32_t prompt = context > 16 ? context : 16;
 	int32_t *tokens = some_tokens(bench, prompt + n);
 	double *speeds = calloc((size_t) repeat, sizeof *speeds), *shares = calloc((size_t) repeat, sizeof *shares);
 
@@ -188,7 +186,8 @@ bench_decode(Bench *bench, uint32_t n, int repeat)
 		double before = measure_memory(bench), after, seconds, roof;
 		uint64_t start;
 
-		step(bench, tokens, 0, prompt, 1);
+		for (uint32_t i = 0; i < prompt; i += 512)
+			step(bench, tokens, i, prompt - i < 512 ? prompt - i : 512, 1);
 		start = clock_now_us();
 		for (uint32_t i = 0; i < n; i++)
 		{
@@ -201,11 +200,11 @@ bench_decode(Bench *bench, uint32_t n, int repeat)
 		after = measure_memory(bench);
 		roof = before > after ? before : after;
 		speeds[r] = n / seconds;
-		shares[r] = (double) bench->weight_bytes * n / seconds * 1e-9 / roof;
+		shares[r] = ((double) bench->weight_bytes + kv_bytes(bench, prompt + n / 2, KV_F16)) * n / seconds * 1e-9 / roof;
 	}
 	printf("{\"bench\": \"decode\", \"file\": \"%s\", \"threads\": %d, \"ours\": %.1f, \"unit\": \"tok/s\", "
-		   "\"bytes_per_token\": %llu, \"of_roof\": %.2f}\n",
-		   bench->file, team_size(bench->team), median(speeds, repeat), (unsigned long long) bench->weight_bytes,
+		   "\"bytes_per_token\": %llu, \"context\": %u, \"of_roof\": %.2f}\n",
+		   bench->file, team_size(bench->team), median(speeds, repeat), (unsigned long long) bench->weight_bytes, prompt,
 		   median(shares, repeat));
 	kv_pool_give(bench->pool, kv_blocks_for(prompt + n), bench->blocks);
 	free(tokens);
@@ -217,23 +216,117 @@ static void
 bench_prefill(Bench *bench, uint32_t n, uint32_t chunk, int repeat)
 {
 	int32_t *tokens = some_tokens(bench, n);
-	double *speeds = calloc((size_t) repeat, sizeof *speeds);
+	double *speeds = calloc((size_t) repeat, sizeof *speeds), *shares = calloc((size_t) repeat, sizeof *shares);
 
 	take_blocks(bench, n);
 	for (int r = 0; r < repeat; r++)
 	{
+		double roof = int8_roof(bench->team);
 		uint64_t start = clock_now_us();
 
 		for (uint32_t i = 0; i < n; i += chunk)
 			step(bench, tokens, i, n - i < chunk ? n - i : chunk, n - i <= chunk);
 		speeds[r] = n / ((double) (clock_now_us() - start) * 1e-6);
+		shares[r] = roof > 0 ? speeds[r] * (bench->layer_ops + bench->output_ops / n) * 1e-9 / roof : 0;
 	}
 	printf("{\"bench\": \"prefill\", \"file\": \"%s\", \"threads\": %d, \"tokens\": %u, \"ours\": %.1f, \"unit\": "
-		   "\"tok/s\"}\n",
-		   bench->file, team_size(bench->team), n, median(speeds, repeat));
+		   "\"tok/s\", \"of_roof\": %.2f}\n",
+		   bench->file, team_size(bench->team), n, median(speeds, repeat), median(shares, repeat));
 	kv_pool_give(bench->pool, kv_blocks_for(n), bench->blocks);
 	free(tokens);
 	free(speeds);
+	free(shares);
+}
+
+#define BATCH_PROMPT 128
+#define BATCH_ANSWER 64
+
+/* One step of rows [first, first + n) of n_sequences sequences from sequence start on. */
+static void
+batch_step(Bench *bench, const int32_t *tokens, uint32_t n_blocks, uint32_t start, uint32_t n_sequences, uint32_t first,
+		   uint32_t n)
+{
+	StepSequence sequences[64] = {{0}};
+
+	for (uint32_t s = 0; s < n_sequences; s++)
+		sequences[s] = (StepSequence){tokens + first, n, first, bench->blocks + (start + s) * n_blocks, 1, false};
+	forward_step(bench->forward, sequences, n_sequences);
+	for (uint32_t s = 0; s < n_sequences; s++)
+		(void) kernels_select()->argmax(forward_logits(bench->forward, s, 0), bench->model->hyper.vocab);
+}
+
+/* Many sequences side by side: tokens per second of all answers together, once the prompts are read. */
+static void
+bench_batch(Bench *bench, uint32_t n_sequences, int repeat)
+{
+	uint32_t n_blocks = kv_blocks_for(BATCH_PROMPT + BATCH_ANSWER), at_once = 512 / BATCH_PROMPT;
+	int32_t *tokens = some_tokens(bench, BATCH_PROMPT + BATCH_ANSWER);
+	double *speeds = calloc((size_t) repeat, sizeof *speeds), *shares = calloc((size_t) repeat, sizeof *shares);
+	double *totals = calloc((size_t) repeat, sizeof *totals);
+
+	if (!kv_pool_take(bench->pool, n_blocks * n_sequences, bench->blocks))
+		die("KV cache too small", NULL);
+	for (int r = 0; r < repeat; r++)
+	{
+		double roof = int8_roof(bench->team), seconds;
+		uint64_t start = clock_now_us(), prompts_read;
+
+		for (uint32_t s = 0; s < n_sequences; s += at_once)
+			batch_step(bench, tokens, n_blocks, s, n_sequences - s < at_once ? n_sequences - s : at_once, 0, BATCH_PROMPT);
+		prompts_read = clock_now_us();
+		for (uint32_t i = 0; i < BATCH_ANSWER; i++)
+			batch_step(bench, tokens, n_blocks, 0, n_sequences, BATCH_PROMPT + i, 1);
+		seconds = (double) (clock_now_us() - prompts_read) * 1e-6;
+		speeds[r] = n_sequences * BATCH_ANSWER / seconds;
+		totals[r] = n_sequences * (BATCH_PROMPT + BATCH_ANSWER) / ((double) (clock_now_us() - start) * 1e-6);
+		shares[r] = roof > 0 ? speeds[r] * (bench->layer_ops + bench->output_ops) * 1e-9 / roof : 0;
+	}
+	printf("{\"bench\": \"batch\", \"file\": \"%s\", \"threads\": %d, \"sequences\": %u, \"ours\": %.1f, \"unit\": "
+		   "\"tok/s\", \"with_prompts\": %.1f, \"of_roof\": %.2f}\n",
+		   bench->file, team_size(bench->team), n_sequences, median(speeds, repeat), median(totals, repeat),
+		   median(shares, repeat));
+	kv_pool_give(bench->pool, n_blocks * n_sequences, bench->blocks);
+	free(tokens);
+	free(speeds);
+	free(totals);
+	free(shares);
+}
+
+#define DISK_BLOCK ((size_t) 1 << 20)
+
+/* GB/s of reading a file with O_DIRECT, one block after the other; 0 where that is refused. */
+static double
+disk_roof(const char *path)
+{
+	int fd = open(path, O_RDONLY | O_DIRECT | O_CLOEXEC);
+	void *block = aligned_alloc(4096, DISK_BLOCK);
+	uint64_t start = clock_now_us(), total = 0;
+	ssize_t n;
+
+	while (fd >= 0 && block && (n = read(fd, block, DISK_BLOCK)) > 0)
+		total += (uint64_t) n;
+	free(block);
+	if (fd >= 0)
+		close(fd);
+	return (double) total / (double) (clock_now_us() - start) * 1e-3;
+}
+
+static void
+print_roofs(int threads, const char *disk)
+{
+	Team *team = team_create(threads > 0 ? threads : team_default_threads());
+	uint8_t *memory = aligned_alloc(64, (size_t) 256 << 20);
+
+	if (!team || !memory)
+		die("out of memory", NULL);
+	memset(memory, 1, (size_t) 256 << 20);
+	printf("{\"bench\": \"roofs\", \"threads\": %d, \"memory_gb_s\": %.1f, \"int8_gop_s\": %.0f, \"fp32_gflop_s\": %.0f",
+		   team_size(team), read_roof(team, memory, (size_t) 256 << 20, 5), int8_roof(team), float_roof(team));
+	if (disk)
+		printf(", \"disk_gb_s\": %.2f", disk_roof(disk));
+	printf("}\n");
+	free(memory);
+	team_destroy(team);
 }
 
 /* Tokens of a text, with the beginning-of-text token where the file asks for it. */
@@ -314,11 +407,17 @@ main(int argc, char **argv)
 		{"chunk", required_argument, NULL, 'c'},
 		{"kv", required_argument, NULL, 'k'},
 		{"greedy", required_argument, NULL, 'g'},
+		{"batch", required_argument, NULL, 'b'},
+		{"context", required_argument, NULL, 'n'},
+		{"roofs", no_argument, NULL, 'o'},
+		{"disk", required_argument, NULL, 'i'},
 		{NULL, 0, NULL, 0},
 	};
 	const char *model = NULL, *logits = NULL, *text = "";
 	int threads = 0, decode = 0, prefill = 0, repeat = 5, greedy = 0, option;
-	uint32_t chunk = 512;
+	uint32_t chunk = 512, batch = 0, context = 0;
+	const char *disk = NULL;
+	bool roofs = false;
 	KvType kv_type = KV_F16;
 	Bench bench = {0};
 
@@ -355,16 +454,36 @@ main(int argc, char **argv)
 			case 'g':
 				greedy = atoi(optarg);
 				break;
+			case 'b':
+				batch = (uint32_t) atoi(optarg);
+				break;
+			case 'n':
+				context = (uint32_t) atoi(optarg);
+				break;
+			case 'o':
+				roofs = true;
+				break;
+			case 'i':
+				disk = optarg;
+				break;
 			default:
 				return 2;
 		}
-	if (!model || repeat < 1 || chunk < 1)
+	if (roofs)
+	{
+		print_roofs(threads, disk);
+		return 0;
+	}
+	if (!model || repeat < 1 || chunk < 1 || batch > 64)
 		die("usage: engine_bench --model FILE …", NULL);
-	open_model(&bench, model, threads, chunk > 512 ? chunk : 512, logits ? chunk : 1, kv_type);
+	open_model(&bench, model, threads, chunk > 512 ? chunk : 512, batch > 4 ? batch : 4,
+			   logits ? chunk : batch > 4 ? batch : 4, kv_type);
 	if (decode > 0)
-		bench_decode(&bench, (uint32_t) decode, repeat);
+		bench_decode(&bench, (uint32_t) decode, context, repeat);
 	if (prefill > 0)
 		bench_prefill(&bench, (uint32_t) prefill, chunk, repeat);
+	if (batch > 0)
+		bench_batch(&bench, batch, repeat);
 	if (logits)
 		write_logits(&bench, text, logits, chunk);
 	if (greedy > 0)

@@ -15,36 +15,13 @@
 
 #include "../../kernels/kernels.h"
 #include "../../kernels/team.h"
-#include "../../src/base/clock.h"
+#include "../bench/roofs.h"
 
 #define STREAM_BYTES ((size_t) 96 << 20) /* more than the caches hold */
 
 static const TensorType bench_types[] = {TENSOR_F32,  TENSOR_F16,  TENSOR_BF16, TENSOR_Q8_0, TENSOR_Q4_0, TENSOR_Q4_1,
 										 TENSOR_Q5_0, TENSOR_Q5_1, TENSOR_Q4_K, TENSOR_Q5_K, TENSOR_Q6_K};
 #define N_BENCH_TYPES (sizeof bench_types / sizeof bench_types[0])
-
-static volatile uint64_t sink;
-
-/* Something to time: called with its argument. */
-typedef void (*Work)(void *argument);
-
-/* Seconds of the fastest of n runs. */
-static double
-best_seconds(int n, Work work, void *argument)
-{
-	double best = 1e30;
-
-	for (int i = 0; i < n; i++)
-	{
-		uint64_t start = clock_now_us();
-		double seconds;
-
-		work(argument);
-		seconds = (double) (clock_now_us() - start) * 1e-6;
-		best = seconds < best ? seconds : best;
-	}
-	return best;
-}
 
 static void *
 bench_allocate(size_t bytes)
@@ -65,90 +42,6 @@ some_floats(size_t n)
 		out[i] = (float) ((int) (i * 2654435761u >> 16 & 0xFFF) - 2048) / 2048.0f;
 	return out;
 }
-
-/* ---- roofs ------------------------------------------------------------------------------------------------------ */
-
-typedef uint64_t Words __attribute__((vector_size(64)));
-
-typedef struct ReadWork
-{
-	Team *team;
-	const uint8_t *bytes;
-	size_t n;
-} ReadWork;
-
-static void
-read_part(void *argument, int thread)
-{
-	const ReadWork *work = argument;
-	size_t part = work->n / (size_t) team_size(work->team) / 256 * 256;
-	const Words *at = (const Words *) (const void *) (work->bytes + part * (size_t) thread);
-	Words sums[4] = {{0}};
-
-	for (size_t i = 0; i < part / 64; i += 4)
-		for (size_t j = 0; j < 4; j++)
-			sums[j] ^= at[i + j];
-	sums[0] ^= sums[1] ^ sums[2] ^ sums[3];
-	sink += sums[0][0];
-}
-
-static void
-read_work(void *argument)
-{
-	team_run(((ReadWork *) argument)->team, read_part, argument);
-}
-
-/* GB/s of reading bytes with all of a team's threads. */
-static double
-read_roof(Team *team, const uint8_t *bytes, size_t n)
-{
-	ReadWork work = {team, bytes, n};
-
-	return (double) n / best_seconds(5, read_work, &work) * 1e-9;
-}
-
-#if defined(__x86_64__)
-#include <immintrin.h>
-
-#define ROOF_ROUNDS 2000000
-
-__attribute__((target("avx512f,avx512vnni"))) static void
-dot_work(void *argument)
-{
-	__m512i acc[8], x = _mm512_set1_epi32(0x01020304);
-
-	(void) argument;
-#pragma GCC unroll 8
-	for (int i = 0; i < 8; i++)
-		acc[i] = x;
-	for (int round = 0; round < ROOF_ROUNDS; round++)
-#pragma GCC unroll 8
-		for (int i = 0; i < 8; i++)
-		{
-			acc[i] = _mm512_dpbusd_epi32(acc[i], x, x);
-			__asm__("" : "+v"(acc[i]));
-		}
-#pragma GCC unroll 8
-	for (int i = 1; i < 8; i++)
-		acc[0] = _mm512_add_epi32(acc[0], acc[i]);
-	sink += (uint64_t) _mm_cvtsi128_si64(_mm512_castsi512_si128(acc[0]));
-}
-
-/* GOP/s of int8 dot products on one core, or 0 where there is no such instruction. */
-static double
-int8_roof(void)
-{
-	if (!kernels_by_name("avx512"))
-		return 0;
-	return 2.0 * 64 * 8 * ROOF_ROUNDS / best_seconds(5, dot_work, NULL) * 1e-9;
-}
-#else
-static double
-int8_roof(void)
-{
-	return 0;
-}
-#endif
 
 /* ---- matrix products -------------------------------------------------------------------------------------------- */
 
@@ -216,7 +109,7 @@ matmul_seconds(const Kernels *kernels, Team *team, TensorType type, uint32_t n_r
 	work.input = (MatmulInput){n_tokens, panels, x, n_cols};
 	work.y = bench_allocate((size_t) n_tokens * n_rows * 4);
 	if (roof)
-		*roof = read_roof(team, work.matrix.tiles, work.matrix.tile_bytes * packed_n_tiles(n_rows));
+		*roof = read_roof(team, work.matrix.tiles, work.matrix.tile_bytes * packed_n_tiles(n_rows), 5);
 	seconds = best_seconds(5, matmul_work, &work) / repeat;
 	free((void *) work.matrix.tiles);
 	free(work.y);
@@ -411,7 +304,7 @@ bench_kernels(const char *isa)
 		printf("cannot run %s\n", isa ? isa : "here");
 		return;
 	}
-	printf("int8 roof of one core: %.0f GOP/s\n", int8_roof());
+	printf("int8 roof of one core: %.0f GOP/s\n", int8_roof(one));
 	bench_vectors(kernels);
 	for (uint32_t head_dim = 64; head_dim <= 128; head_dim *= 2)
 	{

