@@ -10,13 +10,18 @@
  *   Q5_0  per 32 inputs:  f16 d[32]; high bits; nibbles as Q4_0                                          704
  *   Q5_1  per 32 inputs:  f16 d[32]; f16 m[32]; high bits; nibbles as Q4_0                               768
  *   Q8_0  per 32 inputs:  f16 d[32]; 8 steps of bytes q + 128                                           1088
+ *   IQ4_NL per 32 inputs: as Q4_0
+ *   Q2_K  per 256 inputs: f16 d[32]; f16 dmin[32]; 8 x { u8 scale + 16 min[2][32]; bit pairs }           2688
+ *   Q3_K  per 256 inputs: f16 d[32]; 8 x { s8 scale[2][32]; bit pairs; third bits }                      3648
  *   Q4_K  per 256 inputs: f16 d[32]; f16 dmin[32]; 8 x { u8 scale[32]; u8 min[32]; nibbles as Q4_0 }    4736
  *   Q5_K  per 256 inputs: as Q4_K, with high bits before the nibbles of each sub-block                   5760
- *   Q6_K  per 256 inputs: f16 d[32]; 8 x { s8 scale[2][32]; 256 bytes of high bits; 512 of low nibbles } 6720
+ *   Q6_K  per 256 inputs: f16 d[32]; 8 x { s8 scale[2][32]; bit pairs (high bits); nibbles (low) }       6720
+ *   IQ4_XS per 256 inputs: f16 d[32]; 4 x { s8 scale[2][32] (of two sub-blocks); 2 x nibbles as Q4_0 }   4416
  *   F32, F16, BF16: [n_cols][32] elements
  *
- * "High bits" are 128 bytes: byte 4 r + i of the run of a row holds the fifth bits of inputs i, 4 + i … 28 + i, as bits
- * 0 … 7.
+ * "High bits" (or "third bits") are 128 bytes: byte 4 r + i of the run of a row holds the fifth (third) bits of inputs
+ * i, 4 + i … 28 + i, as bits 0 … 7. "Bit pairs" are 256 bytes: run h (0, 1) holds those of steps h, h + 2, h + 4, h +
+ * 6, as pairs 0 … 3.
  */
 #ifndef QWEN_KERNEL_FORMATS_H
 #define QWEN_KERNEL_FORMATS_H
@@ -78,12 +83,41 @@ typedef struct __attribute__((packed)) BlockQ6_K
 	uint16_t d;
 } BlockQ6_K;
 
+typedef struct __attribute__((packed)) BlockQ2_K
+{
+	uint8_t scales[16]; /* of 16 inputs each: the scale in the low nibble, the min in the high one */
+	uint8_t q[64];      /* two halves of 128 inputs: bit pair p of byte l = input 32 p + l */
+	uint16_t d, dmin;
+} BlockQ2_K;
+
+typedef struct __attribute__((packed)) BlockQ3_K
+{
+	uint8_t high[32];   /* bit s of byte l: the third bit of input l of sub-block s */
+	uint8_t q[64];      /* as Q2_K; value - 4 */
+	uint8_t scales[12]; /* sixteen 6-bit scales, each + 32 */
+	uint16_t d;
+} BlockQ3_K;
+
+typedef struct __attribute__((packed)) BlockIQ4_XS
+{
+	uint16_t d;
+	uint16_t scales_high; /* bit pair s: the high bits of sub-block s's scale, which is + 32 */
+	uint8_t scales_low[4];
+	uint8_t q[128]; /* 16 bytes a sub-block, as Q4_0; values from iq4_values */
+} BlockIQ4_XS;
+
 #define K_BLOCK 256
 #define TILE_Q4_0_BYTES 576
 #define TILE_Q4_1_BYTES 640
 #define TILE_Q5_0_BYTES 704
 #define TILE_Q5_1_BYTES 768
 #define TILE_Q8_0_BYTES 1088
+#define TILE_Q2_K_SUB_BYTES 320
+#define TILE_Q2_K_BYTES (128 + 8 * TILE_Q2_K_SUB_BYTES)
+#define TILE_Q3_K_SUB_BYTES 448
+#define TILE_Q3_K_BYTES (64 + 8 * TILE_Q3_K_SUB_BYTES)
+#define TILE_IQ4_XS_PAIR_BYTES 1088 /* two sub-blocks */
+#define TILE_IQ4_XS_BYTES (64 + 4 * TILE_IQ4_XS_PAIR_BYTES)
 #define TILE_Q4_K_SUB_BYTES 576
 #define TILE_Q4_K_BYTES (128 + 8 * TILE_Q4_K_SUB_BYTES)
 #define TILE_Q5_K_SUB_BYTES 704
@@ -91,7 +125,11 @@ typedef struct __attribute__((packed)) BlockQ6_K
 #define TILE_Q6_K_SUB_BYTES 832
 #define TILE_Q6_K_BYTES (64 + 8 * TILE_Q6_K_SUB_BYTES)
 
-/* One block of 32 inputs (Q4_0 … Q5_1, Q8_0) taken apart; m is 0 where the type has none. Q8_0's quants are q + 128. */
+/* What the quants of IQ4_NL and IQ4_XS stand for. */
+extern const int8_t iq4_values[16];
+
+/* One block of 32 inputs (Q4_0 … Q5_1, Q8_0, IQ4_NL) taken apart; m is 0 where the type has none. Q8_0's quants are q +
+ * 128. */
 typedef struct SmallBlock
 {
 	uint16_t d, m;
@@ -106,6 +144,23 @@ extern void small_block_expand(TensorType type, const SmallBlock *block, float *
 
 /* The 32 values of a sub-block of Q4_K or Q5_K. */
 extern void k_sub_block_expand(float d, float dmin, uint8_t scale, uint8_t min, const uint8_t quants[32], float *out);
+
+/* 32 quants from 16 bytes of nibbles (the low ones first) and 32 fifth bits. */
+extern void nibbles_read(const uint8_t *nibbles, uint32_t high, uint8_t quants[32]);
+
+/* The 32 values of a (sub-)block of IQ4_NL or IQ4_XS. */
+extern void iq4_expand(float scale, const uint8_t quants[32], float *out);
+
+/* 16 values of Q2_K or Q3_K: scale * (quant - offset) - min. */
+extern void half_sub_block_expand(float scale, float min, const uint8_t quants[16], int offset, float *out);
+
+/* Quants of sub-block s (0 … 7): the bit pairs of Q2_K and Q3_K; with the third bit. */
+extern void q2_k_quants(const uint8_t q[64], uint32_t s, uint8_t quants[32]);
+extern void q3_k_quants(const BlockQ3_K *block, uint32_t s, uint8_t quants[32]);
+
+/* Scale (-32 … 31) of 16 inputs number j of a Q3_K block; of sub-block s of an IQ4_XS block. */
+extern int q3_k_scale(const BlockQ3_K *block, uint32_t j);
+extern int iq4_xs_scale(const BlockIQ4_XS *block, uint32_t s);
 
 /* What a quant of a type without minimums has added to it. */
 extern int quant_offset(TensorType type);

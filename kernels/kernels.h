@@ -31,9 +31,19 @@ typedef enum TensorType
 	TENSOR_Q4_K = 12,
 	TENSOR_Q5_K = 13,
 	TENSOR_Q6_K = 14,
+	TENSOR_IQ2_XXS = 16,
+	TENSOR_IQ2_XS = 17,
+	TENSOR_IQ3_XXS = 18,
+	TENSOR_IQ1_S = 19,
 	TENSOR_IQ4_NL = 20,
+	TENSOR_IQ3_S = 21,
+	TENSOR_IQ2_S = 22,
 	TENSOR_IQ4_XS = 23,
+	TENSOR_IQ1_M = 29,
 	TENSOR_BF16 = 30,
+	TENSOR_TQ1_0 = 34,
+	TENSOR_TQ2_0 = 35,
+	TENSOR_MXFP4 = 39,
 } TensorType;
 
 /* What a tensor type is in a file. */
@@ -43,7 +53,7 @@ typedef struct TensorTypeInfo
 	const char *name;        /* "Q4_K" */
 	uint32_t block_elements; /* a row's length is a multiple of this */
 	uint32_t block_bytes;
-	bool can_pack; /* false: known from the format, but not computed with (yet) */
+	bool can_pack; /* false: known by name, but not computed with */
 } TensorTypeInfo;
 
 /* The row of the table for a GGUF type id, or NULL for an id that is not in it. */

@@ -119,6 +119,23 @@ f_load_u8(const uint8_t *p)
 	return f_pair(_mm256_cvtepi32_ps(_mm256_cvtepu8_epi32(load64(p))),
 				  _mm256_cvtepi32_ps(_mm256_cvtepu8_epi32(load64(p + 8))));
 }
+LANE __m256
+load_nibbles(const uint8_t *p, int shift)
+{
+	__m256i x = _mm256_srli_epi32(_mm256_cvtepu8_epi32(load64(p)), shift);
+
+	return _mm256_cvtepi32_ps(_mm256_and_si256(x, _mm256_set1_epi32(15)));
+}
+LANE F32x16
+f_load_u8_low(const uint8_t *p)
+{
+	return f_pair(load_nibbles(p, 0), load_nibbles(p + 8, 0));
+}
+LANE F32x16
+f_load_u8_high(const uint8_t *p)
+{
+	return f_pair(load_nibbles(p, 4), load_nibbles(p + 8, 4));
+}
 LANE F32x16
 f_load_s8(const uint8_t *p)
 {
@@ -326,6 +343,23 @@ b_or(U8x64 x, U8x64 y)
 	return i_pair(_mm256_or_si256(x.a, y.a), _mm256_or_si256(x.b, y.b));
 }
 
+/* Bytes 0 … 15 to the values of IQ4_NL + 128. */
+LANE U8x64
+b_table(U8x64 x)
+{
+	__m256i table = _mm256_broadcastsi128_si256(load128(iq4_values));
+
+	table = _mm256_xor_si256(table, _mm256_set1_epi8((char) 0x80));
+	return i_pair(_mm256_shuffle_epi8(table, x.a), _mm256_shuffle_epi8(table, x.b));
+}
+
+/* Bit pair number pair (0 … 3) of each byte, moved to bits 0 and 1. */
+LANE U8x64
+b_pair_to_0(U8x64 x, int pair)
+{
+	return i_pair(and256(_mm256_srli_epi16(x.a, 2 * pair), 3), and256(_mm256_srli_epi16(x.b, 2 * pair), 3));
+}
+
 LANE __m256i
 pair_to_4(__m256i x, int pair)
 {
@@ -337,6 +371,19 @@ LANE U8x64
 b_pair_to_4(U8x64 x, int pair)
 {
 	return i_pair(pair_to_4(x.a, pair), pair_to_4(x.b, pair));
+}
+
+LANE __m256i
+bit_to_2(__m256i x, int bit)
+{
+	return and256(bit < 2 ? _mm256_slli_epi16(x, 2 - bit) : _mm256_srli_epi16(x, bit - 2), 4);
+}
+
+/* Bit number bit (0 … 7) of each byte, moved to bit 2. */
+LANE U8x64
+b_bit_to_2(U8x64 x, int bit)
+{
+	return i_pair(bit_to_2(x.a, bit), bit_to_2(x.b, bit));
 }
 
 LANE __m256i

@@ -68,6 +68,23 @@ f_load_u8(const uint8_t *p)
 	return _mm512_cvtepi32_ps(_mm512_cvtepu8_epi32(_mm_loadu_si128((const __m128i *) p)));
 }
 LANE F32x16
+load_nibbles(const uint8_t *p, unsigned shift)
+{
+	__m512i x = _mm512_srli_epi32(_mm512_cvtepu8_epi32(_mm_loadu_si128((const __m128i *) p)), shift);
+
+	return _mm512_cvtepi32_ps(_mm512_and_si512(x, _mm512_set1_epi32(15)));
+}
+LANE F32x16
+f_load_u8_low(const uint8_t *p)
+{
+	return load_nibbles(p, 0);
+}
+LANE F32x16
+f_load_u8_high(const uint8_t *p)
+{
+	return load_nibbles(p, 4);
+}
+LANE F32x16
 f_load_s8(const uint8_t *p)
 {
 	return _mm512_cvtepi32_ps(_mm512_cvtepi8_epi32(_mm_loadu_si128((const __m128i *) p)));
@@ -240,6 +257,22 @@ b_or(U8x64 a, U8x64 b)
 	return _mm512_or_si512(a, b);
 }
 
+/* Bytes 0 … 15 to the values of IQ4_NL + 128. */
+LANE U8x64
+b_table(U8x64 a)
+{
+	__m512i table = _mm512_broadcast_i32x4(_mm_loadu_si128((const __m128i *) iq4_values));
+
+	return _mm512_shuffle_epi8(_mm512_xor_si512(table, _mm512_set1_epi8((char) 0x80)), a);
+}
+
+/* Bit pair number pair (0 … 3) of each byte, moved to bits 0 and 1. */
+LANE U8x64
+b_pair_to_0(U8x64 a, int pair)
+{
+	return _mm512_and_si512(_mm512_srli_epi16(a, (unsigned) (2 * pair)), _mm512_set1_epi8(3));
+}
+
 /* Bit pair number pair (0 … 3) of each byte, moved to bits 4 and 5. */
 LANE U8x64
 b_pair_to_4(U8x64 a, int pair)
@@ -247,6 +280,15 @@ b_pair_to_4(U8x64 a, int pair)
 	U8x64 moved = pair < 2 ? _mm512_slli_epi16(a, 4 - 2 * pair) : _mm512_srli_epi16(a, 2 * pair - 4);
 
 	return _mm512_and_si512(moved, _mm512_set1_epi8(0x30));
+}
+
+/* Bit number bit (0 … 7) of each byte, moved to bit 2. */
+LANE U8x64
+b_bit_to_2(U8x64 a, int bit)
+{
+	U8x64 moved = bit < 2 ? _mm512_slli_epi16(a, (unsigned) (2 - bit)) : _mm512_srli_epi16(a, (unsigned) (bit - 2));
+
+	return _mm512_and_si512(moved, _mm512_set1_epi8(4));
 }
 
 /* Bit number bit (0 … 7) of each byte, moved to bit 4. */

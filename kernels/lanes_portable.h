@@ -59,6 +59,8 @@ F_OP(f_zero_nan, (F32x16 a), a.v[i] == a.v[i] ? a.v[i] : 0.0f)
 F_OP(f_first, (F32x16 a, unsigned n, F32x16 other), i < n ? a.v[i] : other.v[i])
 F_OP(f_from_i32, (I32x16 a), (float) a.v[i])
 F_OP(f_load_u8, (const uint8_t *p), (float) p[i])
+F_OP(f_load_u8_low, (const uint8_t *p), (float) (p[i] & 15))
+F_OP(f_load_u8_high, (const uint8_t *p), (float) (p[i] >> 4))
 F_OP(f_load_s8, (const uint8_t *p), (float) (int8_t) p[i])
 
 LANE void
@@ -212,8 +214,17 @@ B_OP(b_high, (U8x64 a), a.v[i] >> 4)
 B_OP(b_or, (U8x64 a, U8x64 b), a.v[i] | b.v[i])
 B_OP(b_broadcast4, (const uint8_t *p), p[i % 4])
 
+/* Bytes 0 … 15 to the values of IQ4_NL + 128. */
+B_OP(b_table, (U8x64 a), iq4_values[a.v[i]] + 128)
+
+/* Bit pair number pair (0 … 3) of each byte, moved to bits 0 and 1. */
+B_OP(b_pair_to_0, (U8x64 a, int pair), a.v[i] >> (2 * pair) & 3)
+
 /* Bit pair number pair (0 … 3) of each byte, moved to bits 4 and 5. */
 B_OP(b_pair_to_4, (U8x64 a, int pair), (a.v[i] >> (2 * pair) & 3) << 4)
+
+/* Bit number bit (0 … 7) of each byte, moved to bit 2. */
+B_OP(b_bit_to_2, (U8x64 a, int bit), (a.v[i] >> bit & 1) << 2)
 
 /* Bit number bit (0 … 7) of each byte, moved to bit 4. */
 B_OP(b_bit_to_4, (U8x64 a, int bit), (a.v[i] >> bit & 1) << 4)

@@ -188,6 +188,31 @@ dot_five_bits(const uint8_t *bits, const uint8_t *block, const uint32_t n_tokens
 	}
 }
 
+/* Integer sums of weights that hold w + 128. */
+LANE void
+begin_biased(const uint8_t *block, const uint32_t n_tokens, I32x16 sums[LANE_GROUPS][PANEL_TOKENS])
+{
+	EACH_TOKEN
+	{
+		I32x16 start = i_start_biased(panel_sums(block, n_tokens, t));
+
+		EACH_GROUP sums[g][t] = start;
+	}
+}
+
+/* One step of them; x: where the first token's four activations stand. */
+LANE void
+add_biased(const uint8_t *x, const uint32_t n_tokens, const U8x64 weights[LANE_GROUPS],
+		   I32x16 sums[LANE_GROUPS][PANEL_TOKENS])
+{
+	EACH_TOKEN
+	{
+		U8x64 four = b_broadcast4(x + 32 * t);
+
+		EACH_GROUP sums[g][t] = i_dot_biased(sums[g][t], weights[g], four);
+	}
+}
+
 /* acc += integer sums * weight scale * activation scale, for one group of rows */
 LANE void
 add_scaled(const uint8_t *block, const uint32_t n_tokens, F32x16 scale, const I32x16 sums[PANEL_TOKENS],
@@ -259,26 +284,68 @@ block_q8_0(const uint8_t *tile, const uint8_t *block, const uint32_t n_tokens, F
 		I32x16 sums[LANE_GROUPS][PANEL_TOKENS];
 
 		block = LANE_GROUPS == 1 ? load_again(block) : block;
-		EACH_TOKEN
-		{
-			I32x16 start = i_start_biased(panel_sums(block, n_tokens, t));
-
-			EACH_GROUP sums[g][t] = start;
-		}
+		begin_biased(block, n_tokens, sums);
 #pragma GCC unroll 8
 		for (uint32_t step = 0; step < 8; step++)
 		{
 			U8x64 w[LANE_GROUPS];
 
 			EACH_GROUP w[g] = b_load(tile + 64 + step * 128 + (first + g) * 64);
-			EACH_TOKEN
-			{
-				U8x64 x = b_broadcast4(panel_quants(block, t) + 4 * step);
-
-				EACH_GROUP sums[g][t] = i_dot_biased(sums[g][t], w[g], x);
-			}
+			add_biased(panel_quants(block, 0) + 4 * step, n_tokens, w, sums);
 		}
 		EACH_GROUP add_scaled(block, n_tokens, f_load_f16(tile + 32 * (first + g)), sums[g], acc[first + g]);
+	}
+}
+
+/* 32 inputs whose weights are nibbles that stand for table values, of the groups that start at weights. */
+LANE void
+dot_table(const uint8_t *weights, const uint8_t *block, const uint32_t n_tokens, I32x16 sums[LANE_GROUPS][PANEL_TOKENS])
+{
+	begin_biased(block, n_tokens, sums);
+#pragma GCC unroll 4
+	for (uint32_t step = 0; step < 4; step++)
+	{
+		U8x64 low[LANE_GROUPS], high[LANE_GROUPS];
+
+		EACH_GROUP
+		{
+			U8x64 w = b_load(weights + step * 128 + g * 64);
+
+			low[g] = b_table(b_low(w));
+			high[g] = b_table(b_high(w));
+		}
+		add_biased(panel_quants(block, 0) + 4 * step, n_tokens, low, sums);
+		add_biased(panel_quants(block, 0) + 16 + 4 * step, n_tokens, high, sums);
+	}
+}
+
+/* One block of IQ4_NL. */
+LANE void
+block_iq4_nl(const uint8_t *tile, const uint8_t *block, const uint32_t n_tokens, F32x16 acc[2][PANEL_TOKENS])
+{
+	EACH_PASS
+	{
+		I32x16 sums[LANE_GROUPS][PANEL_TOKENS];
+
+		block = LANE_GROUPS == 1 ? load_again(block) : block;
+		dot_table(tile + 64 + 64 * first, block, n_tokens, sums);
+		EACH_GROUP add_scaled(block, n_tokens, f_load_f16(tile + 32 * (first + g)), sums[g], acc[first + g]);
+	}
+}
+
+/* One sub-block of IQ4_XS: its 32 scales and its nibbles. */
+LANE void
+block_iq4_xs(const uint8_t *scales, const uint8_t *weights, const uint8_t *block, const uint32_t n_tokens,
+			 const F32x16 d[2], F32x16 acc[2][PANEL_TOKENS])
+{
+	EACH_PASS
+	{
+		I32x16 sums[LANE_GROUPS][PANEL_TOKENS];
+
+		block = LANE_GROUPS == 1 ? load_again(block) : block;
+		dot_table(weights + 64 * first, block, n_tokens, sums);
+		EACH_GROUP add_scaled(block, n_tokens, f_mul(d[first + g], f_load_s8(scales + 16 * (first + g))), sums[g],
+							  acc[first + g]);
 	}
 }
 
@@ -306,38 +373,52 @@ block_k(const uint8_t *sub, const uint8_t *block, const uint32_t n_tokens, const
 	}
 }
 
+/* Weights of step (0 … 3) of one half of a sub-block of Q2_K, Q3_K or Q6_K, of group group. */
+LANE U8x64
+half_weights(const TensorType type, const uint8_t *sub, const uint32_t half, const uint32_t step, const uint32_t group)
+{
+	U8x64 pairs = b_load(sub + 64 + ((step & 1) * 2 + group) * 64);
+	const int pair = (int) (step / 2 + 2 * half);
+	U8x64 other;
+
+	if (type == TENSOR_Q2_K)
+		return b_pair_to_0(pairs, pair);
+	if (type == TENSOR_Q3_K)
+		return b_or(b_pair_to_0(pairs, pair), b_bit_to_2(b_load(sub + 64 + 256 + group * 64), (int) (step + 4 * half)));
+	other = b_load(sub + 64 + 256 + (step * 2 + group) * 64);
+	return b_or(half == 0 ? b_low(other) : b_high(other), b_pair_to_4(pairs, pair));
+}
+
 /*
- * One half (16 inputs, constant) of a Q6_K sub-block for the groups from first on: weights of six bits may be added
- * twice before 16 bits are full.
+ * One half (16 inputs, constant) of a sub-block of Q2_K, Q3_K or Q6_K for the groups from first on. Weights of six bits
+ * may be added twice before 16 bits are full, those of two and three as often as there are steps.
  */
 LANE void
-half_q6_k(const uint8_t *sub, const uint8_t *block, const uint32_t n_tokens, const uint32_t half, const uint32_t first,
-		  I32x16 sums[LANE_GROUPS][PANEL_TOKENS])
+dot_half(const TensorType type, const uint8_t *sub, const uint8_t *block, const uint32_t n_tokens, const uint32_t half,
+		 const uint32_t first, I32x16 sums[LANE_GROUPS][PANEL_TOKENS])
 {
+	const uint32_t chain = type == TENSOR_Q6_K ? 2 : 4;
+
 	EACH_TOKEN
 	{
-		I32x16 start = i_negative_shifted(i_pair_half(panel_sums(block, n_tokens, t), half), 5);
+		I32x16 start = i_zero();
 
+		if (type != TENSOR_Q2_K)
+			start = i_negative_shifted(i_pair_half(panel_sums(block, n_tokens, t), half), type == TENSOR_Q6_K ? 5 : 2);
 		EACH_GROUP sums[g][t] = start;
 	}
 #pragma GCC unroll 2
-	for (uint32_t twice = 0; twice < 4; twice += 2)
+	for (uint32_t from = 0; from < 4; from += chain)
 	{
 		Dots dots[LANE_GROUPS][PANEL_TOKENS];
 
 		EACH_TOKEN EACH_GROUP dots[g][t] = d_begin(sums[g][t]);
-#pragma GCC unroll 2
-		for (uint32_t step = twice; step < twice + 2; step++)
+#pragma GCC unroll 4
+		for (uint32_t step = from; step < from + chain; step++)
 		{
 			U8x64 w[LANE_GROUPS];
 
-			EACH_GROUP
-			{
-				U8x64 high = b_load(sub + 64 + ((step & 1) * 2 + first + g) * 64);
-				U8x64 low = b_load(sub + 64 + 256 + (step * 2 + first + g) * 64);
-
-				w[g] = b_or(half == 0 ? b_low(low) : b_high(low), b_pair_to_4(high, (int) (step / 2 + 2 * half)));
-			}
+			EACH_GROUP w[g] = half_weights(type, sub, half, step, first + g);
 			EACH_TOKEN
 			{
 				U8x64 x = b_broadcast4(panel_quants(block, t) + 16 * half + 4 * step);
@@ -349,9 +430,31 @@ half_q6_k(const uint8_t *sub, const uint8_t *block, const uint32_t n_tokens, con
 	}
 }
 
-/* One sub-block of 32 inputs with a scale for each half. */
+/* One sub-block of 32 inputs of Q3_K or Q6_K: with a scale for each half. */
 LANE void
-block_q6_k(const uint8_t *sub, const uint8_t *block, const uint32_t n_tokens, const F32x16 d[2],
+block_halves(const TensorType type, const uint8_t *sub, const uint8_t *block, const uint32_t n_tokens,
+			 const F32x16 d[2], F32x16 acc[2][PANEL_TOKENS])
+{
+	EACH_PASS
+#pragma GCC unroll 2
+	for (uint32_t half = 0; half < 2; half++)
+	{
+		I32x16 sums[LANE_GROUPS][PANEL_TOKENS];
+
+		if (n_tokens > 2)
+		{
+			sub = load_again(sub);
+			block = load_again(block);
+		}
+		dot_half(type, sub, block, n_tokens, half, first, sums);
+		EACH_GROUP add_scaled(block, n_tokens, f_mul(d[first + g], f_load_s8(sub + 32 * half + 16 * (first + g))),
+							  sums[g], acc[first + g]);
+	}
+}
+
+/* One sub-block of 32 inputs of Q2_K: with a scale and a min for each half. */
+LANE void
+block_q2_k(const uint8_t *sub, const uint8_t *block, const uint32_t n_tokens, const F32x16 d[2], const F32x16 dmin[2],
 		   F32x16 acc[2][PANEL_TOKENS])
 {
 	EACH_PASS
@@ -365,9 +468,21 @@ block_q6_k(const uint8_t *sub, const uint8_t *block, const uint32_t n_tokens, co
 			sub = load_again(sub);
 			block = load_again(block);
 		}
-		half_q6_k(sub, block, n_tokens, half, first, sums);
-		EACH_GROUP add_scaled(block, n_tokens, f_mul(d[first + g], f_load_s8(sub + 32 * half + 16 * (first + g))),
-							  sums[g], acc[first + g]);
+		dot_half(TENSOR_Q2_K, sub, block, n_tokens, half, first, sums);
+		EACH_GROUP
+		{
+			const uint8_t *scales = sub + 32 * half + 16 * (first + g);
+			F32x16 scale = f_mul(d[first + g], f_load_u8_low(scales));
+			F32x16 min = f_sub(f_zero(), f_mul(dmin[first + g], f_load_u8_high(scales)));
+
+			EACH_TOKEN
+			{
+				F32x16 half_sum = f_from_i32(i_pair_half(panel_sums(block, n_tokens, t), half));
+				F32x16 value = f_fma(min, half_sum, f_mul(scale, f_from_i32(sums[g][t])));
+
+				acc[first + g][t] = f_fma(value, panel_scale(block, n_tokens, t), acc[first + g][t]);
+			}
+		}
 	}
 }
 
@@ -378,7 +493,8 @@ matmul_rows(const TensorType type, const uint8_t *tile, const uint8_t *panel, co
 {
 	F32x16 acc[2][PANEL_TOKENS];
 	const size_t panel_step = (size_t) ACTIVATION_BLOCK_BYTES * n_tokens;
-	const bool has_sub_blocks = type == TENSOR_Q4_K || type == TENSOR_Q5_K || type == TENSOR_Q6_K;
+	const bool has_minimums = type == TENSOR_Q2_K || type == TENSOR_Q4_K || type == TENSOR_Q5_K;
+	const bool has_sub_blocks = has_minimums || type == TENSOR_Q3_K || type == TENSOR_Q6_K || type == TENSOR_IQ4_XS;
 	uint32_t n_blocks = n_cols / 32;
 	F32x16 d[2] = {f_zero(), f_zero()}, dmin[2] = {f_zero(), f_zero()};
 
@@ -391,10 +507,10 @@ matmul_rows(const TensorType type, const uint8_t *tile, const uint8_t *panel, co
 			for (uint32_t g = 0; g < 2; g++)
 			{
 				d[g] = f_load_f16(tile + 32 * g);
-				if (type != TENSOR_Q6_K)
+				if (has_minimums)
 					dmin[g] = f_load_f16(tile + 64 + 32 * g);
 			}
-			tile += type != TENSOR_Q6_K ? 128 : 64;
+			tile += has_minimums ? 128 : 64;
 		}
 		switch (type)
 		{
@@ -426,8 +542,24 @@ matmul_rows(const TensorType type, const uint8_t *tile, const uint8_t *panel, co
 				block_k(tile, panel, n_tokens, true, d, dmin, acc);
 				tile += TILE_Q5_K_SUB_BYTES;
 				break;
+			case TENSOR_Q2_K:
+				block_q2_k(tile, panel, n_tokens, d, dmin, acc);
+				tile += TILE_Q2_K_SUB_BYTES;
+				break;
+			case TENSOR_Q3_K:
+				block_halves(type, tile, panel, n_tokens, d, acc);
+				tile += TILE_Q3_K_SUB_BYTES;
+				break;
+			case TENSOR_IQ4_NL:
+				block_iq4_nl(tile, panel, n_tokens, acc);
+				tile += TILE_Q4_0_BYTES;
+				break;
+			case TENSOR_IQ4_XS: /* the scales of two sub-blocks stand before both */
+				block_iq4_xs(tile + b % 2 * 32, tile + 64 + b % 2 * 512, panel, n_tokens, d, acc);
+				tile += b % 2 * TILE_IQ4_XS_PAIR_BYTES;
+				break;
 			default:
-				block_q6_k(tile, panel, n_tokens, d, acc);
+				block_halves(TENSOR_Q6_K, tile, panel, n_tokens, d, acc);
 				tile += TILE_Q6_K_SUB_BYTES;
 				break;
 		}
@@ -531,6 +663,10 @@ matmul_float_rows(const TensorType type, const uint8_t *tile, const float *x, si
 #define matmul_q4_k_CALL(T) matmul_rows(TENSOR_Q4_K, tile, panel, T, n_cols, y, y_stride, prefetch)
 #define matmul_q5_k_CALL(T) matmul_rows(TENSOR_Q5_K, tile, panel, T, n_cols, y, y_stride, prefetch)
 #define matmul_q6_k_CALL(T) matmul_rows(TENSOR_Q6_K, tile, panel, T, n_cols, y, y_stride, prefetch)
+#define matmul_q2_k_CALL(T) matmul_rows(TENSOR_Q2_K, tile, panel, T, n_cols, y, y_stride, prefetch)
+#define matmul_q3_k_CALL(T) matmul_rows(TENSOR_Q3_K, tile, panel, T, n_cols, y, y_stride, prefetch)
+#define matmul_iq4_nl_CALL(T) matmul_rows(TENSOR_IQ4_NL, tile, panel, T, n_cols, y, y_stride, prefetch)
+#define matmul_iq4_xs_CALL(T) matmul_rows(TENSOR_IQ4_XS, tile, panel, T, n_cols, y, y_stride, prefetch)
 QUANTIZED_KERNEL(matmul_q4_0, TENSOR_Q4_0)
 QUANTIZED_KERNEL(matmul_q5_0, TENSOR_Q5_0)
 QUANTIZED_KERNEL(matmul_q4_1, TENSOR_Q4_1)
@@ -539,6 +675,10 @@ QUANTIZED_KERNEL(matmul_q8_0, TENSOR_Q8_0)
 QUANTIZED_KERNEL(matmul_q4_k, TENSOR_Q4_K)
 QUANTIZED_KERNEL(matmul_q5_k, TENSOR_Q5_K)
 QUANTIZED_KERNEL(matmul_q6_k, TENSOR_Q6_K)
+QUANTIZED_KERNEL(matmul_iq4_xs, TENSOR_IQ4_XS)
+QUANTIZED_KERNEL(matmul_iq4_nl, TENSOR_IQ4_NL)
+QUANTIZED_KERNEL(matmul_q3_k, TENSOR_Q3_K)
+QUANTIZED_KERNEL(matmul_q2_k, TENSOR_Q2_K)
 
 static void
 op_matmul_quantized(TensorType type, const uint8_t *tile, const uint8_t *panel, uint32_t n_tokens, uint32_t n_cols,
@@ -569,6 +709,18 @@ op_matmul_quantized(TensorType type, const uint8_t *tile, const uint8_t *panel, 
 			break;
 		case TENSOR_Q5_K:
 			matmul_q5_k(tile, panel, n_tokens, n_cols, y, y_stride, prefetch);
+			break;
+		case TENSOR_Q2_K:
+			matmul_q2_k(tile, panel, n_tokens, n_cols, y, y_stride, prefetch);
+			break;
+		case TENSOR_Q3_K:
+			matmul_q3_k(tile, panel, n_tokens, n_cols, y, y_stride, prefetch);
+			break;
+		case TENSOR_IQ4_NL:
+			matmul_iq4_nl(tile, panel, n_tokens, n_cols, y, y_stride, prefetch);
+			break;
+		case TENSOR_IQ4_XS:
+			matmul_iq4_xs(tile, panel, n_tokens, n_cols, y, y_stride, prefetch);
 			break;
 		default:
 			matmul_q6_k(tile, panel, n_tokens, n_cols, y, y_stride, prefetch);

@@ -20,6 +20,7 @@ packed_tile_bytes(TensorType type, uint32_t n_cols)
 		case TENSOR_BF16:
 			return (size_t) n_cols * TILE_ROWS * 2;
 		case TENSOR_Q4_0:
+		case TENSOR_IQ4_NL:
 			bytes = TILE_Q4_0_BYTES;
 			break;
 		case TENSOR_Q4_1:
@@ -34,6 +35,12 @@ packed_tile_bytes(TensorType type, uint32_t n_cols)
 		case TENSOR_Q8_0:
 			bytes = TILE_Q8_0_BYTES;
 			break;
+		case TENSOR_Q2_K:
+			return (size_t) (n_cols / K_BLOCK) * TILE_Q2_K_BYTES;
+		case TENSOR_Q3_K:
+			return (size_t) (n_cols / K_BLOCK) * TILE_Q3_K_BYTES;
+		case TENSOR_IQ4_XS:
+			return (size_t) (n_cols / K_BLOCK) * TILE_IQ4_XS_BYTES;
 		case TENSOR_Q4_K:
 			return (size_t) (n_cols / K_BLOCK) * TILE_Q4_K_BYTES;
 		case TENSOR_Q5_K:
@@ -89,25 +96,47 @@ get_nibbles(const uint8_t *at, uint32_t row, uint8_t quants[32])
 		}
 }
 
-/* Write the fifth bits of 32 quants of one row: 128 bytes for all rows. */
+/* Write bit number bit of 32 quants of one row: 128 bytes for all rows. */
 static void
-put_fifth_bits(uint8_t *at, uint32_t row, const uint8_t quants[32])
+put_bits(uint8_t *at, uint32_t row, const uint8_t quants[32], int bit)
 {
 	for (uint32_t i = 0; i < 4; i++)
 	{
 		uint8_t bits = 0;
 
 		for (uint32_t step = 0; step < 8; step++)
-			bits |= (uint8_t) ((quants[4 * step + i] >> 4 & 1) << step);
+			bits |= (uint8_t) ((quants[4 * step + i] >> bit & 1) << step);
 		at[step_offset(0, row, i)] = bits;
 	}
 }
 
 static void
-get_fifth_bits(const uint8_t *at, uint32_t row, uint8_t quants[32])
+get_bits(const uint8_t *at, uint32_t row, uint8_t quants[32], int bit)
 {
 	for (uint32_t i = 0; i < 32; i++)
-		quants[i] |= (uint8_t) ((at[step_offset(0, row, i % 4)] >> (i / 4) & 1) << 4);
+		quants[i] |= (uint8_t) ((at[step_offset(0, row, i % 4)] >> (i / 4) & 1) << bit);
+}
+
+/* Write the two bits from bit on of 32 quants of one row: 256 bytes for all rows. */
+static void
+put_bit_pairs(uint8_t *at, uint32_t row, const uint8_t quants[32], int bit)
+{
+	for (uint32_t h = 0; h < 2; h++)
+		for (uint32_t i = 0; i < 4; i++)
+		{
+			uint8_t bits = 0;
+
+			for (uint32_t k = 0; k < 4; k++)
+				bits |= (uint8_t) ((quants[4 * (h + 2 * k) + i] >> bit & 3) << (2 * k));
+			at[step_offset(h, row, i)] = bits;
+		}
+}
+
+static void
+get_bit_pairs(const uint8_t *at, uint32_t row, uint8_t quants[32], int bit)
+{
+	for (uint32_t i = 0; i < 32; i++)
+		quants[i] |= (uint8_t) ((at[step_offset(i / 4 % 2, row, i % 4)] >> (i / 8 * 2) & 3) << bit);
 }
 
 static bool
@@ -122,7 +151,7 @@ has_fifth_bits(TensorType type)
 	return type == TENSOR_Q5_0 || type == TENSOR_Q5_1 || type == TENSOR_Q5_K;
 }
 
-/* One block of 32 inputs of Q4_0, Q4_1, Q5_0, Q5_1 or Q8_0. */
+/* One block of 32 inputs of Q4_0, Q4_1, Q5_0, Q5_1, Q8_0 or IQ4_NL. */
 static void
 pack_small_block(TensorType type, const uint8_t *source, uint32_t row, uint8_t *tile)
 {
@@ -140,7 +169,7 @@ pack_small_block(TensorType type, const uint8_t *source, uint32_t row, uint8_t *
 	}
 	if (has_fifth_bits(type))
 	{
-		put_fifth_bits(at, row, block.quants);
+		put_bits(at, row, block.quants, 4);
 		at += 128;
 	}
 	put_nibbles(at, row, block.quants);
@@ -169,28 +198,13 @@ pack_k_block(TensorType type, const uint8_t *source, uint32_t row, uint8_t *tile
 		if (type == TENSOR_Q5_K)
 		{
 			q5_k_quants(&five, sub, quants);
-			put_fifth_bits(at, row, quants);
+			put_bits(at, row, quants, 4);
 			at += 128;
 		}
 		else
 			q4_k_quants(&four, sub, quants);
 		put_nibbles(at, row, quants);
 	}
-}
-
-/* High bits of a Q6_K sub-block: byte run h (0, 1) holds steps h, h+2, h+4, h+6 in bit pairs 0, 2, 4, 6. */
-static void
-put_high_bits(uint8_t *at, uint32_t row, const uint8_t quants[32])
-{
-	for (uint32_t h = 0; h < 2; h++)
-		for (uint32_t i = 0; i < 4; i++)
-		{
-			uint8_t bits = 0;
-
-			for (uint32_t k = 0; k < 4; k++)
-				bits |= (uint8_t) (quants[4 * (h + 2 * k) + i] >> 4 << (2 * k));
-			at[step_offset(h, row, i)] = bits;
-		}
 }
 
 static void
@@ -204,17 +218,99 @@ pack_q6_k_block(const uint8_t *source, uint32_t row, uint8_t *tile)
 	{
 		uint8_t *at = tile + 64 + sub * TILE_Q6_K_SUB_BYTES;
 		uint8_t quants[32];
-		uint8_t low[32];
 
 		at[row] = (uint8_t) block.scales[2 * sub];
 		at[32 + row] = (uint8_t) block.scales[2 * sub + 1];
 		for (uint32_t i = 0; i < 32; i++)
-		{
 			quants[i] = q6_k_quant(&block, sub * 32 + i);
-			low[i] = quants[i] & 15;
-		}
-		put_high_bits(at + 64, row, quants);
-		put_nibbles(at + 64 + 256, row, low);
+		put_bit_pairs(at + 64, row, quants, 4);
+		put_nibbles(at + 64 + 256, row, quants);
+	}
+}
+
+static void
+pack_q2_k_block(const uint8_t *source, uint32_t row, uint8_t *tile)
+{
+	BlockQ2_K block;
+
+	memcpy(&block, source, sizeof block);
+	put_half(tile, row, block.d);
+	put_half(tile + 64, row, block.dmin);
+	for (uint32_t sub = 0; sub < 8; sub++)
+	{
+		uint8_t *at = tile + 128 + sub * TILE_Q2_K_SUB_BYTES;
+		uint8_t quants[32];
+
+		at[row] = block.scales[2 * sub];
+		at[32 + row] = block.scales[2 * sub + 1];
+		q2_k_quants(block.q, sub, quants);
+		put_bit_pairs(at + 64, row, quants, 0);
+	}
+}
+
+static void
+pack_q3_k_block(const uint8_t *source, uint32_t row, uint8_t *tile)
+{
+	BlockQ3_K block;
+
+	memcpy(&block, source, sizeof block);
+	put_half(tile, row, block.d);
+	for (uint32_t sub = 0; sub < 8; sub++)
+	{
+		uint8_t *at = tile + 64 + sub * TILE_Q3_K_SUB_BYTES;
+		uint8_t quants[32];
+
+		at[row] = (uint8_t) q3_k_scale(&block, 2 * sub);
+		at[32 + row] = (uint8_t) q3_k_scale(&block, 2 * sub + 1);
+		q3_k_quants(&block, sub, quants);
+		put_bit_pairs(at + 64, row, quants, 0);
+		put_bits(at + 64 + 256, row, quants, 2);
+	}
+}
+
+static void
+pack_iq4_xs_block(const uint8_t *source, uint32_t row, uint8_t *tile)
+{
+	BlockIQ4_XS block;
+
+	memcpy(&block, source, sizeof block);
+	put_half(tile, row, block.d);
+	for (uint32_t sub = 0; sub < 8; sub++)
+	{
+		uint8_t *at = tile + 64 + sub / 2 * TILE_IQ4_XS_PAIR_BYTES;
+		uint8_t quants[32];
+
+		at[sub % 2 * 32 + row] = (uint8_t) iq4_xs_scale(&block, sub);
+		nibbles_read(block.q + sub * 16, 0, quants);
+		put_nibbles(at + 64 + sub % 2 * 512, row, quants);
+	}
+}
+
+/* One block of a file, of any quantized type. */
+static void
+pack_block(TensorType type, const uint8_t *source, uint32_t row, uint8_t *tile)
+{
+	switch (type)
+	{
+		case TENSOR_Q2_K:
+			pack_q2_k_block(source, row, tile);
+			break;
+		case TENSOR_Q3_K:
+			pack_q3_k_block(source, row, tile);
+			break;
+		case TENSOR_Q4_K:
+		case TENSOR_Q5_K:
+			pack_k_block(type, source, row, tile);
+			break;
+		case TENSOR_Q6_K:
+			pack_q6_k_block(source, row, tile);
+			break;
+		case TENSOR_IQ4_XS:
+			pack_iq4_xs_block(source, row, tile);
+			break;
+		default:
+			pack_small_block(type, source, row, tile);
+			break;
 	}
 }
 
@@ -248,16 +344,7 @@ pack_tile(TensorType type, const void *rows, uint32_t n_rows, uint32_t n_cols, u
 		uint8_t *at = tile + tile_bytes / n_blocks * b;
 
 		for (uint32_t r = 0; r < n_rows; r++)
-		{
-			const uint8_t *source = (const uint8_t *) rows + r * row_bytes + (size_t) b * info->block_bytes;
-
-			if (type == TENSOR_Q4_K || type == TENSOR_Q5_K)
-				pack_k_block(type, source, r, at);
-			else if (type == TENSOR_Q6_K)
-				pack_q6_k_block(source, r, at);
-			else
-				pack_small_block(type, source, r, at);
-		}
+			pack_block(type, (const uint8_t *) rows + r * row_bytes + (size_t) b * info->block_bytes, r, at);
 	}
 }
 
@@ -278,7 +365,7 @@ expand_small_block(TensorType type, const uint8_t *tile, uint32_t row, float *ou
 	{
 		get_nibbles(at + (has_fifth_bits(type) ? 128 : 0), row, block.quants);
 		if (has_fifth_bits(type))
-			get_fifth_bits(at, row, block.quants);
+			get_bits(at, row, block.quants, 4);
 	}
 	small_block_expand(type, &block, out);
 }
@@ -295,7 +382,7 @@ expand_k_block(TensorType type, const uint8_t *tile, uint32_t row, float *out)
 
 		get_nibbles(at + 64 + (has_fifth_bits(type) ? 128 : 0), row, quants);
 		if (has_fifth_bits(type))
-			get_fifth_bits(at + 64, row, quants);
+			get_bits(at + 64, row, quants, 4);
 		k_sub_block_expand(f16_to_f32(get_half(tile, row)), f16_to_f32(get_half(tile + 64, row)), at[row], at[32 + row],
 						   quants, out);
 	}
@@ -309,16 +396,59 @@ expand_q6_k_block(const uint8_t *tile, uint32_t row, float *out)
 	for (uint32_t sub = 0; sub < 8; sub++, out += 32)
 	{
 		const uint8_t *at = tile + 64 + sub * TILE_Q6_K_SUB_BYTES;
-		uint8_t low[32];
+		uint8_t quants[32];
 
-		get_nibbles(at + 64 + 256, row, low);
+		get_nibbles(at + 64 + 256, row, quants);
+		get_bit_pairs(at + 64, row, quants, 4);
 		for (uint32_t i = 0; i < 32; i++)
-		{
-			uint32_t step = i / 4;
-			uint8_t high = at[64 + step_offset(step & 1, row, i % 4)] >> (step / 2 * 2) & 3;
+			out[i] = d * (float) (int8_t) at[i < 16 ? row : 32 + row] * (float) (quants[i] - 32);
+	}
+}
 
-			out[i] = d * (float) (int8_t) at[i < 16 ? row : 32 + row] * (float) ((low[i] | high << 4) - 32);
-		}
+static void
+expand_q2_k_block(const uint8_t *tile, uint32_t row, float *out)
+{
+	float d = f16_to_f32(get_half(tile, row)), dmin = f16_to_f32(get_half(tile + 64, row));
+
+	for (uint32_t j = 0; j < 16; j++)
+	{
+		const uint8_t *at = tile + 128 + j / 2 * TILE_Q2_K_SUB_BYTES;
+		uint8_t quants[32] = {0}, scale_min = at[j % 2 * 32 + row];
+
+		get_bit_pairs(at + 64, row, quants, 0);
+		half_sub_block_expand(d * (float) (scale_min & 15), dmin * (float) (scale_min >> 4), quants + j % 2 * 16, 0,
+							  out + j * 16);
+	}
+}
+
+static void
+expand_q3_k_block(const uint8_t *tile, uint32_t row, float *out)
+{
+	float d = f16_to_f32(get_half(tile, row));
+
+	for (uint32_t j = 0; j < 16; j++)
+	{
+		const uint8_t *at = tile + 64 + j / 2 * TILE_Q3_K_SUB_BYTES;
+		uint8_t quants[32] = {0};
+
+		get_bit_pairs(at + 64, row, quants, 0);
+		get_bits(at + 64 + 256, row, quants, 2);
+		half_sub_block_expand(d * (float) (int8_t) at[j % 2 * 32 + row], 0, quants + j % 2 * 16, 4, out + j * 16);
+	}
+}
+
+static void
+expand_iq4_xs_block(const uint8_t *tile, uint32_t row, float *out)
+{
+	float d = f16_to_f32(get_half(tile, row));
+
+	for (uint32_t sub = 0; sub < 8; sub++)
+	{
+		const uint8_t *at = tile + 64 + sub / 2 * TILE_IQ4_XS_PAIR_BYTES;
+		uint8_t quants[32];
+
+		get_nibbles(at + 64 + sub % 2 * 512, row, quants);
+		iq4_expand(d * (float) (int8_t) at[sub % 2 * 32 + row], quants, out + sub * 32);
 	}
 }
 
@@ -340,11 +470,29 @@ packed_row_expand(const PackedMatrix *matrix, uint32_t row, float *out)
 	{
 		const uint8_t *at = tile + matrix->tile_bytes / n_blocks * b;
 
-		if (matrix->type == TENSOR_Q4_K || matrix->type == TENSOR_Q5_K)
-			expand_k_block(matrix->type, at, r, out + (size_t) b * K_BLOCK);
-		else if (matrix->type == TENSOR_Q6_K)
-			expand_q6_k_block(at, r, out + (size_t) b * K_BLOCK);
-		else
-			expand_small_block(matrix->type, at, r, out + (size_t) b * 32);
+		float *to = out + (size_t) b * info->block_elements;
+
+		switch (matrix->type)
+		{
+			case TENSOR_Q2_K:
+				expand_q2_k_block(at, r, to);
+				break;
+			case TENSOR_Q3_K:
+				expand_q3_k_block(at, r, to);
+				break;
+			case TENSOR_Q4_K:
+			case TENSOR_Q5_K:
+				expand_k_block(matrix->type, at, r, to);
+				break;
+			case TENSOR_Q6_K:
+				expand_q6_k_block(at, r, to);
+				break;
+			case TENSOR_IQ4_XS:
+				expand_iq4_xs_block(at, r, to);
+				break;
+			default:
+				expand_small_block(matrix->type, at, r, to);
+				break;
+		}
 	}
 }

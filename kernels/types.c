@@ -8,16 +8,38 @@
 
 #include "formats.h"
 
+/* clang-format off */
 static const TensorTypeInfo type_table[] = {
-	{TENSOR_F32, "F32", 1, 4, true},          {TENSOR_F16, "F16", 1, 2, true},
-	{TENSOR_Q4_0, "Q4_0", 32, 18, true},      {TENSOR_Q4_1, "Q4_1", 32, 20, true},
-	{TENSOR_Q5_0, "Q5_0", 32, 22, true},      {TENSOR_Q5_1, "Q5_1", 32, 24, true},
-	{TENSOR_Q8_0, "Q8_0", 32, 34, true},      {TENSOR_Q2_K, "Q2_K", 256, 84, false},
-	{TENSOR_Q3_K, "Q3_K", 256, 110, false},   {TENSOR_Q4_K, "Q4_K", 256, 144, true},
-	{TENSOR_Q5_K, "Q5_K", 256, 176, true},    {TENSOR_Q6_K, "Q6_K", 256, 210, true},
-	{TENSOR_IQ4_NL, "IQ4_NL", 32, 18, false}, {TENSOR_IQ4_XS, "IQ4_XS", 256, 136, false},
+	{TENSOR_F32, "F32", 1, 4, true},
+	{TENSOR_F16, "F16", 1, 2, true},
 	{TENSOR_BF16, "BF16", 1, 2, true},
+	{TENSOR_Q4_0, "Q4_0", 32, 18, true},
+	{TENSOR_Q4_1, "Q4_1", 32, 20, true},
+	{TENSOR_Q5_0, "Q5_0", 32, 22, true},
+	{TENSOR_Q5_1, "Q5_1", 32, 24, true},
+	{TENSOR_Q8_0, "Q8_0", 32, 34, true},
+	{TENSOR_Q2_K, "Q2_K", 256, 84, true},
+	{TENSOR_Q3_K, "Q3_K", 256, 110, true},
+	{TENSOR_Q4_K, "Q4_K", 256, 144, true},
+	{TENSOR_Q5_K, "Q5_K", 256, 176, true},
+	{TENSOR_Q6_K, "Q6_K", 256, 210, true},
+	{TENSOR_IQ4_NL, "IQ4_NL", 32, 18, true},
+	{TENSOR_IQ4_XS, "IQ4_XS", 256, 136, true},
+	/* known, so that an error can name them */
+	{TENSOR_IQ2_XXS, "IQ2_XXS", 256, 66, false},
+	{TENSOR_IQ2_XS, "IQ2_XS", 256, 74, false},
+	{TENSOR_IQ3_XXS, "IQ3_XXS", 256, 98, false},
+	{TENSOR_IQ1_S, "IQ1_S", 256, 50, false},
+	{TENSOR_IQ3_S, "IQ3_S", 256, 110, false},
+	{TENSOR_IQ2_S, "IQ2_S", 256, 82, false},
+	{TENSOR_IQ1_M, "IQ1_M", 256, 56, false},
+	{TENSOR_TQ1_0, "TQ1_0", 256, 54, false},
+	{TENSOR_TQ2_0, "TQ2_0", 256, 66, false},
+	{TENSOR_MXFP4, "MXFP4", 32, 17, false},
 };
+/* clang-format on */
+
+const int8_t iq4_values[16] = {-127, -104, -83, -65, -49, -35, -22, -10, 1, 13, 25, 38, 53, 69, 89, 113};
 
 const TensorTypeInfo *
 tensor_type_info(uint32_t type)
@@ -112,8 +134,7 @@ quant_offset(TensorType type)
 	}
 }
 
-/* 32 quants from 16 bytes of nibbles and 32 fifth bits. */
-static void
+void
 nibbles_read(const uint8_t *nibbles, uint32_t high, uint8_t quants[32])
 {
 	for (uint32_t i = 0; i < 32; i++)
@@ -148,6 +169,38 @@ small_block_read(TensorType type, const uint8_t *source)
 	}
 	nibbles_read(source, high, out.quants);
 	return out;
+}
+
+void
+q2_k_quants(const uint8_t q[64], uint32_t s, uint8_t quants[32])
+{
+	for (uint32_t i = 0; i < 32; i++)
+		quants[i] = q[s / 4 * 32 + i] >> (s % 4 * 2) & 3;
+}
+
+void
+q3_k_quants(const BlockQ3_K *block, uint32_t s, uint8_t quants[32])
+{
+	q2_k_quants(block->q, s, quants);
+	for (uint32_t i = 0; i < 32; i++)
+		quants[i] |= (uint8_t) ((block->high[i] >> s & 1) << 2);
+}
+
+int
+q3_k_scale(const BlockQ3_K *block, uint32_t j)
+{
+	int low = block->scales[j % 8] >> (j / 8 * 4) & 15;
+	int high = block->scales[8 + j % 4] >> (j / 4 * 2) & 3;
+
+	return (low | high << 4) - 32;
+}
+
+int
+iq4_xs_scale(const BlockIQ4_XS *block, uint32_t s)
+{
+	int low = block->scales_low[s / 2] >> (s % 2 * 4) & 15;
+
+	return (low | (block->scales_high >> (2 * s) & 3) << 4) - 32;
 }
 
 void
@@ -192,12 +245,24 @@ q6_k_quant(const BlockQ6_K *block, uint32_t i)
 }
 
 void
+iq4_expand(float scale, const uint8_t quants[32], float *out)
+{
+	for (int i = 0; i < 32; i++)
+		out[i] = scale * (float) iq4_values[quants[i]];
+}
+
+void
 small_block_expand(TensorType type, const SmallBlock *block, float *out)
 {
 	float d = f16_to_f32(block->d), m = f16_to_f32(block->m);
 	bool has_min = type == TENSOR_Q4_1 || type == TENSOR_Q5_1;
 	int offset = quant_offset(type);
 
+	if (type == TENSOR_IQ4_NL)
+	{
+		iq4_expand(d, block->quants, out);
+		return;
+	}
 	for (int i = 0; i < 32; i++)
 		out[i] = has_min ? (float) block->quants[i] * d + m : (float) (block->quants[i] - offset) * d;
 }
@@ -207,6 +272,58 @@ k_sub_block_expand(float d, float dmin, uint8_t scale, uint8_t min, const uint8_
 {
 	for (int i = 0; i < 32; i++)
 		out[i] = d * scale * (float) quants[i] - dmin * min;
+}
+
+void
+half_sub_block_expand(float scale, float min, const uint8_t quants[16], int offset, float *out)
+{
+	for (int i = 0; i < 16; i++)
+		out[i] = scale * (float) (quants[i] - offset) - min;
+}
+
+static void
+dequantize_q2_k(const uint8_t *source, float *out)
+{
+	BlockQ2_K block;
+	uint8_t quants[32];
+
+	memcpy(&block, source, sizeof block);
+	for (uint32_t j = 0; j < 16; j++)
+	{
+		q2_k_quants(block.q, j / 2, quants);
+		half_sub_block_expand(f16_to_f32(block.d) * (float) (block.scales[j] & 15),
+							  f16_to_f32(block.dmin) * (float) (block.scales[j] >> 4), quants + j % 2 * 16, 0,
+							  out + j * 16);
+	}
+}
+
+static void
+dequantize_q3_k(const uint8_t *source, float *out)
+{
+	BlockQ3_K block;
+	uint8_t quants[32];
+
+	memcpy(&block, source, sizeof block);
+	for (uint32_t j = 0; j < 16; j++)
+	{
+		q3_k_quants(&block, j / 2, quants);
+		half_sub_block_expand(f16_to_f32(block.d) * (float) q3_k_scale(&block, j), 0, quants + j % 2 * 16, 4,
+							  out + j * 16);
+	}
+}
+
+static void
+dequantize_iq4_xs(const uint8_t *source, float *out)
+{
+	BlockIQ4_XS block;
+	uint8_t quants[32];
+
+	memcpy(&block, source, sizeof block);
+	for (uint32_t s = 0; s < 8; s++)
+	{
+		nibbles_read(block.q + s * 16, 0, quants);
+		iq4_expand(f16_to_f32(block.d) * (float) iq4_xs_scale(&block, s), quants, out + s * 32);
+	}
 }
 
 static void
@@ -278,17 +395,32 @@ dequantize_row(TensorType type, const void *row, uint32_t n_cols, float *out)
 		const uint8_t *source = bytes + (size_t) b * info->block_bytes;
 		float *to = out + (size_t) b * info->block_elements;
 
-		if (type == TENSOR_Q4_K)
-			dequantize_q4_k(source, to);
-		else if (type == TENSOR_Q5_K)
-			dequantize_q5_k(source, to);
-		else if (type == TENSOR_Q6_K)
-			dequantize_q6_k(source, to);
-		else
+		switch (type)
 		{
-			SmallBlock block = small_block_read(type, source);
+			case TENSOR_Q2_K:
+				dequantize_q2_k(source, to);
+				break;
+			case TENSOR_Q3_K:
+				dequantize_q3_k(source, to);
+				break;
+			case TENSOR_Q4_K:
+				dequantize_q4_k(source, to);
+				break;
+			case TENSOR_Q5_K:
+				dequantize_q5_k(source, to);
+				break;
+			case TENSOR_Q6_K:
+				dequantize_q6_k(source, to);
+				break;
+			case TENSOR_IQ4_XS:
+				dequantize_iq4_xs(source, to);
+				break;
+			default:
+			{
+				SmallBlock block = small_block_read(type, source);
 
-			small_block_expand(type, &block, to);
+				small_block_expand(type, &block, to);
+			}
 		}
 	}
 }

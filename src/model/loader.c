@@ -94,7 +94,7 @@ check_tensor(const GgufTensor *tensor, const TensorRole *role)
 		return status_error(STATUS_INVALID_ARGUMENT, "tensor \"%s\" has the shape %s, expected [%u][%u]", role->name,
 							shape, role->n_rows, role->n_cols);
 	if (!tensor->type->can_pack)
-		return status_error(STATUS_UNSUPPORTED, "tensor \"%s\" has type %s, which is not supported yet", role->name,
+		return status_error(STATUS_UNSUPPORTED, "tensor \"%s\" has type %s, which is not supported", role->name,
 							tensor->type->name);
 	if (!role->is_matrix && tensor->type->type != TENSOR_F32 && tensor->type->type != TENSOR_F16 &&
 		tensor->type->type != TENSOR_BF16)

@@ -19,8 +19,9 @@
 
 #define STREAM_BYTES ((size_t) 96 << 20) /* more than the caches hold */
 
-static const TensorType bench_types[] = {TENSOR_F32,  TENSOR_F16,  TENSOR_BF16, TENSOR_Q8_0, TENSOR_Q4_0, TENSOR_Q4_1,
-										 TENSOR_Q5_0, TENSOR_Q5_1, TENSOR_Q4_K, TENSOR_Q5_K, TENSOR_Q6_K};
+static const TensorType bench_types[] = {TENSOR_F32,  TENSOR_F16,  TENSOR_BF16, TENSOR_Q8_0,   TENSOR_Q4_0,
+										 TENSOR_Q4_1, TENSOR_Q5_0, TENSOR_Q5_1, TENSOR_Q2_K,   TENSOR_Q3_K,
+										 TENSOR_Q4_K, TENSOR_Q5_K, TENSOR_Q6_K, TENSOR_IQ4_NL, TENSOR_IQ4_XS};
 #define N_BENCH_TYPES (sizeof bench_types / sizeof bench_types[0])
 
 static void *

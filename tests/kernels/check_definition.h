@@ -38,6 +38,24 @@ six_bits(const uint8_t *s, int j, int *scale, int *min)
 	*min = j < 4 ? s[j + 4] % 64 : s[j + 4] / 16 + s[j] / 64 * 16;
 }
 
+/* Scale number j of a Q3_K block: four low bits, then two high ones, as the format packs them. */
+static int
+q3_k_six_bits(const uint8_t *s, int j)
+{
+	int low = j < 8 ? s[j] % 16 : s[j - 8] / 16;
+
+	return low + s[8 + j % 4] / (j < 4 ? 1 : j < 8 ? 4 : j < 12 ? 16 : 64) % 4 * 16 - 32;
+}
+
+static bool
+has_halves(TensorType type)
+{
+	return type == TENSOR_Q2_K || type == TENSOR_Q3_K || type == TENSOR_Q6_K;
+}
+
+/* What the sixteen nibbles of IQ4_NL and IQ4_XS stand for. */
+static const int table_values[16] = {-127, -104, -83, -65, -49, -35, -22, -10, 1, 13, 25, 38, 53, 69, 89, 113};
+
 /* Piece number half (of the one or two) of inputs 32 b … 32 b + 31 of a row. */
 static Piece
 piece_of(TensorType type, const uint8_t *row, uint32_t b, int half)
@@ -64,6 +82,18 @@ piece_of(TensorType type, const uint8_t *row, uint32_t b, int half)
 				break;
 			case TENSOR_Q8_0:
 				p.quants[i] = (int8_t) at[2 + i];
+				break;
+			case TENSOR_IQ4_NL:
+				p.quants[i] = table_values[nibble(at + 2, i)];
+				break;
+			case TENSOR_IQ4_XS:
+				p.quants[i] = table_values[nibble(at + 8 + 16 * s, i)];
+				break;
+			case TENSOR_Q2_K:
+				p.quants[i] = at[16 + s / 4 * 32 + i] >> (s % 4 * 2) & 3;
+				break;
+			case TENSOR_Q3_K:
+				p.quants[i] = (at[32 + s / 4 * 32 + i] >> (s % 4 * 2) & 3) - (at[i] >> s & 1 ? 0 : 4);
 				break;
 			case TENSOR_Q4_K:
 				p.quants[i] = s % 2 ? at[16 + s / 2 * 32 + i] / 16 : at[16 + s / 2 * 32 + i] % 16;
@@ -94,15 +124,31 @@ piece_of(TensorType type, const uint8_t *row, uint32_t b, int half)
 			p.scale = half_at(at) * (float) scale;
 			p.min = 0.0f - half_at(at + 2) * (float) min;
 			break;
+		case TENSOR_Q2_K:
+			p.has_min = true;
+			p.scale = half_at(at + 80) * (float) (at[s * 2 + half] % 16);
+			p.min = 0.0f - half_at(at + 82) * (float) (at[s * 2 + half] / 16);
+			break;
+		case TENSOR_Q3_K:
+			p.scale = half_at(at + 108) * (float) q3_k_six_bits(at + 96, s * 2 + half);
+			break;
 		case TENSOR_Q6_K:
-			p.n = 16;
 			p.scale = half_at(at + 208) * (float) (int8_t) at[192 + s * 2 + half];
-			for (int i = 0; half == 1 && i < 16; i++)
-				p.quants[i] = p.quants[16 + i];
+			break;
+		case TENSOR_IQ4_XS:
+			scale = at[4 + s / 2] >> (s % 2 * 4) & 15;
+			scale += (at[2 + s / 4] >> (s % 4 * 2) & 3) * 16 - 32;
+			p.scale = half_at(at) * (float) scale;
 			break;
 		default:
 			p.scale = half_at(at);
 			break;
+	}
+	if (has_halves(type))
+	{
+		p.n = 16;
+		for (int i = 0; half == 1 && i < 16; i++)
+			p.quants[i] = p.quants[16 + i];
 	}
 	return p;
 }
@@ -120,7 +166,7 @@ product_by_definition(TensorType type, const uint8_t *row, const uint8_t *panel,
 		float activation_scale;
 
 		memcpy(&activation_scale, block + 32 * n_tokens + 4 * t, 4);
-		for (int half = 0; half < (type == TENSOR_Q6_K ? 2 : 1); half++)
+		for (int half = 0; half < (has_halves(type) ? 2 : 1); half++)
 		{
 			Piece p = piece_of(type, row, b, half);
 			int sum = 0, plain_sum = 0;
@@ -255,10 +301,9 @@ extreme_products_follow_the_definition(void **state)
 				memset(rows, fills[f], bytes);
 				for (size_t at = 0; at < bytes; at += info->block_bytes)
 				{
-					memcpy(rows + at + (types[k] == TENSOR_Q6_K ? 208 : 0), &one, 2);
-					if (types[k] == TENSOR_Q4_1 || types[k] == TENSOR_Q5_1 || types[k] == TENSOR_Q4_K ||
-						types[k] == TENSOR_Q5_K)
-						memcpy(rows + at + 2, &one, 2);
+					memcpy(rows + at + scale_offset(types[k]), &one, 2);
+					if (min_offset(types[k]) >= 0)
+						memcpy(rows + at + min_offset(types[k]), &one, 2);
 				}
 				for (uint32_t i = 0; i < n_tokens * n_cols; i++)
 					x[i] = pattern == 0 || (pattern == 2 && i % 4 < 2) ? 127.0f : -127.0f;
@@ -283,7 +328,7 @@ special_values_follow_the_definition(void **state)
 
 		for (size_t b = 0; tensor_type_takes_panels(types[k]) && b < n_rows * (size_t) (n_cols / info->block_elements);
 			 b++)
-			memcpy(rows + b * info->block_bytes + (types[k] == TENSOR_Q6_K ? 208 : 0), &halves[b % 5], 2);
+			memcpy(rows + b * info->block_bytes + scale_offset(types[k]), &halves[b % 5], 2);
 		memset(x, 0, 64 * 4);
 		for (uint32_t i = 64; i < 96; i++)
 			x[i] = 1e-41f * (float) (i - 80);
@@ -311,7 +356,7 @@ rows_expand_by_definition(void **state)
 			dequantize_row(types[k], row, n_cols, out);
 		for (uint32_t i = 0; row && i < n_cols; i++)
 		{
-			int half = types[k] == TENSOR_Q6_K && i % 32 >= 16;
+			int half = has_halves(types[k]) && i % 32 >= 16;
 			Piece p = piece_of(types[k], row, i / 32, half);
 			double exact = (double) p.scale * p.quants[i % (uint32_t) p.n] + (p.has_min ? (double) p.min : 0);
 

@@ -22,8 +22,9 @@
 #include "bench_kernels.h"
 
 static const char *const isa_names[] = {"portable", "avx2", "avx512"};
-static const TensorType types[] = {TENSOR_F32,  TENSOR_F16,  TENSOR_BF16, TENSOR_Q8_0, TENSOR_Q4_0, TENSOR_Q4_1,
-								   TENSOR_Q5_0, TENSOR_Q5_1, TENSOR_Q4_K, TENSOR_Q5_K, TENSOR_Q6_K};
+static const TensorType types[] = {TENSOR_F32,  TENSOR_F16,  TENSOR_BF16, TENSOR_Q8_0,   TENSOR_Q4_0,
+								   TENSOR_Q4_1, TENSOR_Q5_0, TENSOR_Q5_1, TENSOR_Q2_K,   TENSOR_Q3_K,
+								   TENSOR_Q4_K, TENSOR_Q5_K, TENSOR_Q6_K, TENSOR_IQ4_NL, TENSOR_IQ4_XS};
 #define N_TYPES (sizeof types / sizeof types[0])
 
 static uint64_t random_state = 88172645463325252ull;
@@ -69,6 +70,22 @@ random_floats(size_t n)
 	return out;
 }
 
+/* Where a block's scale stands, and its min or -1. */
+static int
+scale_offset(TensorType type)
+{
+	return type == TENSOR_Q6_K ? 208 : type == TENSOR_Q3_K ? 108 : type == TENSOR_Q2_K ? 80 : 0;
+}
+
+static int
+min_offset(TensorType type)
+{
+	bool has_min =
+		type == TENSOR_Q4_1 || type == TENSOR_Q5_1 || type == TENSOR_Q2_K || type == TENSOR_Q4_K || type == TENSOR_Q5_K;
+
+	return has_min ? scale_offset(type) + 2 : -1;
+}
+
 /* Random rows as they stand in a file: any bits for quants, sane half floats for scales. */
 static uint8_t *
 random_rows(TensorType type, uint32_t n_rows, uint32_t n_cols)
@@ -91,10 +108,10 @@ random_rows(TensorType type, uint32_t n_rows, uint32_t n_cols)
 
 		if (type == TENSOR_BF16)
 			half = (uint16_t) (0x3C00 + random_u32() % 0x200 + (random_u32() & 0x8000));
-		memcpy(rows + at + (type == TENSOR_Q6_K ? 208 : 0), &half, 2);
+		memcpy(rows + at + scale_offset(type), &half, 2);
 		half = f32_to_f16(random_float() * 0.1f);
-		if (type == TENSOR_Q4_1 || type == TENSOR_Q5_1 || type == TENSOR_Q4_K || type == TENSOR_Q5_K)
-			memcpy(rows + at + 2, &half, 2);
+		if (min_offset(type) >= 0)
+			memcpy(rows + at + min_offset(type), &half, 2);
 	}
 	return rows;
 }
