@@ -160,9 +160,11 @@ push_text(Job *job, const char *text, size_t length, bool is_last, ByteWriter *o
 	if (!job->beginning && !job->in_thinking)
 		return push_content(job, text, length, is_last, out);
 	write_raw(&job->pending, text, length);
+	if (job->pending.length == 0)
+		return false;
 	if (job->beginning && push_beginning(job, is_last, out))
 		return true;
-	return job->in_thinking && push_thinking(job, is_last, out);
+	return job->in_thinking && job->pending.length > 0 && push_thinking(job, is_last, out);
 }
 
 /* The bytes of a token (none at the end) into the answer. */
