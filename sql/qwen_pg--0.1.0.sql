@@ -278,6 +278,20 @@ CREATE FUNCTION qwen_health()
 RETURNS jsonb AS 'MODULE_PATHNAME', 'qwen_health' LANGUAGE C VOLATILE PARALLEL RESTRICTED;
 COMMENT ON FUNCTION qwen_health() IS 'healthy, degraded or unhealthy, with each check and what to do about it';
 
+CREATE FUNCTION qwen_activity(
+	OUT pid int, OUT database text, OUT role text, OUT application_name text, OUT query_id bigint, OUT model text,
+	OUT function text, OUT state text, OUT prompt_tokens int, OUT prompt_tokens_done int, OUT completion_tokens int,
+	OUT tokens_per_second float8, OUT submitted_at timestamptz, OUT started_at timestamptz, OUT age_ms float8)
+RETURNS SETOF record AS 'MODULE_PATHNAME', 'qwen_activity' LANGUAGE C VOLATILE PARALLEL RESTRICTED ROWS 32;
+COMMENT ON FUNCTION qwen_activity() IS 'the rows of the view qwen_stat_activity';
+
+CREATE VIEW qwen_stat_activity AS SELECT * FROM qwen_activity();
+COMMENT ON VIEW qwen_stat_activity IS 'requests under way, of all sessions; of other roles only for those who may see them';
+
+CREATE FUNCTION qwen_monitor()
+RETURNS boolean AS 'MODULE_PATHNAME', 'qwen_monitor' LANGUAGE C VOLATILE PARALLEL RESTRICTED;
+COMMENT ON FUNCTION qwen_monitor() IS 'whoever may call it sees the activity and the statistics of all roles';
+
 -- ---- privileges -----------------------------------------------------------------------------------------------------
 -- nothing that generates, embeds, tokenizes or administers is for everybody; state is
 DO $privileges$
@@ -287,10 +301,10 @@ BEGIN
 	FOR called IN
 		SELECT p.oid FROM pg_proc p
 		WHERE p.pronamespace = '@extschema@'::regnamespace AND p.proname LIKE 'qwen\_%'
-			AND p.proname NOT IN ('qwen_models_status', 'qwen_engine_status', 'qwen_health')
+			AND p.proname NOT IN ('qwen_models_status', 'qwen_engine_status', 'qwen_health', 'qwen_activity')
 	LOOP
 		EXECUTE format('REVOKE ALL ON FUNCTION %s FROM PUBLIC', called);
 	END LOOP;
 END
 $privileges$;
-GRANT SELECT ON qwen_models, qwen_stat_engine TO PUBLIC;
+GRANT SELECT ON qwen_models, qwen_stat_engine, qwen_stat_activity TO PUBLIC;

@@ -110,6 +110,7 @@ qwen_chat_agg_final(PG_FUNCTION_ARGS)
 	if (!gathered)
 		PG_RETURN_NULL();
 	memset(&options, 0, sizeof options);
+	options.function = "qwen_chat_agg";
 	options_default(&options);
 	task_options(&options);
 	instruction = text_to_cstring(gathered->instruction);

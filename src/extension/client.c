@@ -24,6 +24,7 @@
 #include "tcop/tcopprot.h"
 #include "utils/memutils.h"
 #include "utils/timestamp.h"
+#include "watch.h"
 
 #define CLIENT_CHECK_MS 250     /* how often a waiting backend looks whether client and engine are still there */
 #define POLL_MS 20              /* how often it looks whether a model has been loaded, or the supervisor has come */
@@ -48,6 +49,7 @@ struct EngineCall
 	Frame *frames, *last_frame;
 	Frame *current;                 /* the one that the last reply points into */
 	MemoryContextCallback callback; /* frees it */
+	WatchedRequest watched;
 };
 
 static pgsocket engine_socket = PGINVALID_SOCKET;
@@ -276,6 +278,8 @@ deliver_frame(const FrameHeader *header, const unsigned char *body)
 		call->frames = frame;
 	call->last_frame = frame;
 	call->ended = is_last_frame(header->type);
+	if (call->ended)
+		watch_end(&call->watched);
 }
 
 /* The stream cannot be trusted any more. */
@@ -483,10 +487,9 @@ may_get_slot(const char *name)
 	}
 	LWLockRelease(qwen_shared->lock);
 	if (n_unloading == 0 && n_empty == 0)
-		ereport(ERROR,
-				(errcode(ERRCODE_PROGRAM_LIMIT_EXCEEDED),
-				 errmsg("model \"%s\" is not loaded: %d other models take all places", name, qwen_max_models),
-				 errhint("Raise qwen.max_models and restart the server, or unload a model.")));
+		ereport(ERROR, (errcode(ERRCODE_PROGRAM_LIMIT_EXCEEDED),
+						errmsg("model \"%s\" is not loaded: %d other models take all places", name, qwen_max_models),
+						errhint("Raise qwen.max_models and restart the server, or unload a model.")));
 	return n_unloading > 0;
 }
 
@@ -558,6 +561,7 @@ engine_end(EngineCall *call)
 	if (!call->ended && call->connection == connection_number && engine_socket != PGINVALID_SOCKET)
 		send_cancel(call);
 	call->ended = true;
+	watch_end(&call->watched);
 	unlink_call(call);
 	free_frames(call);
 }
@@ -593,7 +597,10 @@ choose_model(Request *request, char name[PROTOCOL_MAX_NAME_BYTES + 1])
 	if (request->model.data)
 		snprintf(name, PROTOCOL_MAX_NAME_BYTES + 1, "%.*s", (int) request->model.length, request->model.data);
 	else if (!first_model(name))
+	{
+		name[0] = '\0';
 		return;
+	}
 	request->model = (ByteSpan){name, strlen(name)};
 	wait_for_model(name);
 }
@@ -609,7 +616,6 @@ engine_submit(const Request *asked, MemoryContext context)
 
 	require_preloaded();
 	make_client_context();
-	choose_model(&request, name);
 	request.role = GetOuterUserId();
 	request.prefix_sharing = qwen_prefix_cache;
 	call = MemoryContextAllocZero(client_context, sizeof *call);
@@ -618,15 +624,15 @@ engine_submit(const Request *asked, MemoryContext context)
 	call->callback.func = call_context_reset;
 	call->callback.arg = call;
 	MemoryContextRegisterResetCallback(context, &call->callback);
+	watch_begin(&call->watched, &request);
 	byte_writer_init(&writer);
-	status = encode_request(&writer, call->id, &request);
-	if (status.code != STATUS_OK)
-	{
-		byte_writer_free(&writer);
-		raise_status(&status);
-	}
 	PG_TRY();
 	{
+		choose_model(&request, name);
+		watch_model(&call->watched, name);
+		status = encode_request(&writer, call->id, &request);
+		if (status.code != STATUS_OK)
+			raise_status(&status);
 		refresh_connection();
 		call->connection = connection_number;
 		call->ended = false;
@@ -649,13 +655,18 @@ void
 engine_go(EngineCall *call)
 {
 	ByteWriter writer;
+	uint32 meter;
+	Status status;
 
 	if (call->connection != connection_number)
 		raise_lost();
+	meter = watch_go(&call->watched);
 	byte_writer_init(&writer);
 	PG_TRY();
 	{
-		if (encode_empty(&writer, call->id, FRAME_GO).code == STATUS_OK)
+		status = meter == PROTOCOL_NO_METER ? encode_empty(&writer, call->id, FRAME_GO)
+											: encode_go(&writer, call->id, meter);
+		if (status.code == STATUS_OK)
 			send_frame(writer.data, writer.length);
 	}
 	PG_CATCH();
@@ -714,6 +725,8 @@ engine_poll(EngineCall *call, EngineReply *reply)
 	if (!call->frames)
 		call->last_frame = NULL;
 	read_reply(call->current, reply);
+	if (reply->type == FRAME_ACCEPTED)
+		watch_accepted(&call->watched, &reply->accepted);
 	return true;
 }
 

@@ -249,6 +249,7 @@ start_stream(FuncCallContext *context, Request *request)
 	EngineReply reply;
 
 	request->flags |= REQUEST_FLAG_STREAM;
+	request->function = "qwen_chat_stream";
 	call = engine_submit(request, context->multi_call_memory_ctx);
 	engine_next(call, &reply, true);
 	if (reply.type != FRAME_ACCEPTED)

@@ -38,6 +38,7 @@ send_requests(ModelCall *call)
 	for (int i = 0; i < n; i++)
 	{
 		call->max_tokens[i] = requests[i].options.max_tokens;
+		requests[i].function = call->function->symbol;
 		call->requests[i] = engine_submit(&requests[i], CurrentMemoryContext);
 		call->n_requests++;
 	}

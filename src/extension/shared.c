@@ -15,6 +15,7 @@
 #include "storage/ipc.h"
 #include "storage/shmem.h"
 #include "utils/guc.h"
+#include "watch.h"
 
 QwenShared *qwen_shared;
 StatusPage *qwen_page;
@@ -34,6 +35,7 @@ request_memory(void)
 		previous_shmem_request_hook();
 #endif
 	RequestAddinShmemSpace(MAXALIGN(sizeof(QwenShared)));
+	RequestAddinShmemSpace(activity_memory_bytes());
 	RequestNamedLWLockTranche("qwen_pg", 1);
 }
 
@@ -51,6 +53,7 @@ start_memory(void)
 		memset(qwen_shared, 0, sizeof *qwen_shared);
 		qwen_shared->lock = &(GetNamedLWLockTranche("qwen_pg"))->lock;
 	}
+	activity_init_memory();
 	LWLockRelease(AddinShmemInitLock);
 }
 

@@ -24,6 +24,7 @@
 #include "utils/guc.h"
 #include "utils/memutils.h"
 #include "utils/timestamp.h"
+#include "watch.h"
 
 #define LISTEN_BACKLOG 1024
 #define PENDING_WAIT_MS 20 /* while a slot is on its way */
@@ -116,8 +117,8 @@ plan_restart(const char *why, bool listened)
 {
 	if (clock_now_us() - started_us > (uint64) HEALTHY_AFTER_MS * 1000)
 		backoff_ms = 0;
-	ereport(LOG, (errmsg("qwen_pg: %s", why),
-				  backoff_ms > 0 ? errdetail("It is started again in %d ms.", backoff_ms) : 0));
+	ereport(LOG,
+			(errmsg("qwen_pg: %s", why), backoff_ms > 0 ? errdetail("It is started again in %d ms.", backoff_ms) : 0));
 	LWLockAcquire(qwen_shared->lock, LW_EXCLUSIVE);
 	qwen_shared->give_up = !listened || backoff_ms > PATIENCE_MS;
 	LWLockRelease(qwen_shared->lock);
@@ -135,6 +136,7 @@ start_engine(void)
 	atomic_store(&qwen_page->step_running, 0);
 	atomic_store(&qwen_page->ready, 0);
 	killed_as_silent = false;
+	activity_engine_ended();
 	engine.oom_kills = cgroup_oom_kills("");
 	engine.pid = launch_engine(listener, engine.death_pipe, &engine.pidfd);
 	if (engine.pid < 0)
@@ -197,6 +199,7 @@ forget_engine(void)
 	atomic_store(&qwen_page->n_waiting, 0);
 	atomic_store(&qwen_page->batch_tokens, 0);
 	atomic_store(&qwen_page->kv_bytes_used, 0);
+	activity_engine_ended();
 	slots_engine_ended();
 }
 
@@ -252,7 +255,8 @@ look_after_loader(void)
 		bool ok = WIFEXITED(status) && WEXITSTATUS(status) == 0;
 		bool said_why = WIFEXITED(status) && WEXITSTATUS(status) == 1;
 
-		slots_load_ended(loader_slot, ok, ok || said_why ? NULL : psprintf("the loader %s", describe_end(&loader, status)));
+		slots_load_ended(loader_slot, ok,
+						 ok || said_why ? NULL : psprintf("the loader %s", describe_end(&loader, status)));
 	}
 	if (loader.pid != 0 || (slot = slots_next_to_load(&work)) < 0)
 		return;

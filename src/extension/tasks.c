@@ -211,6 +211,7 @@ summarize(text *input, int max_words, FunctionCallInfo fcinfo, int first)
 
 	check_max_words(max_words);
 	memset(&options, 0, sizeof options);
+	options.function = "qwen_summarize";
 	if (fcinfo)
 		options_read(fcinfo, first, &options);
 	else

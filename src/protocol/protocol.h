@@ -128,6 +128,7 @@ typedef struct SamplingOptions
 typedef struct Request
 {
 	uint8_t kind; /* RequestKind */
+	const char *function; /* the client's own note of who asks; not part of the message */
 	uint32_t flags;
 	ByteSpan model;              /* name; not given: the model in the lowest serving slot */
 	ByteSpan text;               /* GENERATE, EMBED, TOKENIZE, COUNT_TOKENS */

@@ -1,0 +1,313 @@
+/*
+ * activity.c - qwen_stat_activity: the requests of all sessions that have not ended.
+ *
+ * A list of entries in shared memory, as many as the engine takes requests and the server sessions. The session that
+ * owns a request writes its entry and removes it; what the engine has done for it is read from the request's meter in
+ * the status page, which has the entry's number. An entry is not given to another request before its meter has come to
+ * rest, since the engine may hear of a request's end a step later than the list. When all entries are taken, a request
+ * runs like any other, but is not listed, and counted in "unlisted" of qwen_stat_engine.
+ */
+#include "watch.h"
+
+#include "catalog/pg_type.h"
+#include "commands/dbcommands.h"
+#include "funcapi.h"
+#include "miscadmin.h"
+#include "pgstat.h"
+#include "port/atomics.h"
+#include "storage/ipc.h"
+#include "storage/shmem.h"
+#include "storage/spin.h"
+#include "utils/acl.h"
+#include "utils/builtins.h"
+#include "utils/guc.h"
+#include "utils/timestamp.h"
+#if PG_VERSION_NUM >= 140000
+#include "utils/backend_status.h"
+#endif
+
+PG_FUNCTION_INFO_V1(qwen_activity);
+
+#define N_ACTIVITY_COLUMNS 15
+
+typedef struct Entry
+{
+	pg_atomic_uint32 pid; /* of the session that owns it; 0: free */
+	slock_t lock;         /* guards what follows, which the owner alone writes */
+	bool listed;          /* all of it is filled in */
+	bool has_go;
+	Oid role, database;
+	uint64 query_id;
+	uint32 prompt_tokens;
+	TimestampTz submitted_at, go_at;
+	char model[PROTOCOL_MAX_NAME_BYTES + 1];
+	char function[FUNCTION_NAME_BYTES];
+	char application_name[NAMEDATALEN];
+} Entry;
+
+typedef struct Activity
+{
+	pg_atomic_uint32 next;     /* where the search for a free entry begins */
+	pg_atomic_uint64 unlisted; /* requests for which there was none */
+	uint32 n_entries;
+	Entry entries[FLEXIBLE_ARRAY_MEMBER];
+} Activity;
+
+static Activity *activity;
+static bool will_clean_up; /* this process removes what it leaves behind */
+
+static uint32
+count_entries(void)
+{
+	uint64 n = (uint64) qwen_max_running + qwen_queue_size + MaxConnections;
+
+	return Min(n, STATUS_PAGE_MAX_METERS);
+}
+
+Size
+activity_memory_bytes(void)
+{
+	return MAXALIGN(offsetof(Activity, entries) + sizeof(Entry) * count_entries());
+}
+
+void
+activity_init_memory(void)
+{
+	bool found;
+
+	activity = ShmemInitStruct("qwen_pg activity", activity_memory_bytes(), &found);
+	if (found)
+		return;
+	memset(activity, 0, activity_memory_bytes());
+	activity->n_entries = count_entries();
+	pg_atomic_init_u32(&activity->next, 0);
+	pg_atomic_init_u64(&activity->unlisted, 0);
+	for (uint32 i = 0; i < activity->n_entries; i++)
+	{
+		pg_atomic_init_u32(&activity->entries[i].pid, 0);
+		SpinLockInit(&activity->entries[i].lock);
+	}
+}
+
+uint64
+activity_unlisted(void)
+{
+	return pg_atomic_read_u64(&activity->unlisted);
+}
+
+/* Does the engine, or a GO on its way to it, still have this meter? */
+static bool
+meter_is_in_use(uint32 i)
+{
+	uint32 state = atomic_load(&qwen_page->meters[i].state);
+
+	return state == METER_GIVEN || state == METER_RUNNING;
+}
+
+/* At the session's end: what it still owns, as when it was terminated in the middle of a call. */
+static void
+remove_all(int code, Datum argument)
+{
+	for (uint32 i = 0; i < activity->n_entries; i++)
+		if (pg_atomic_read_u32(&activity->entries[i].pid) == (uint32) MyProcPid)
+			activity_remove(i);
+}
+
+/* Make an entry this session's; -1: all are taken. */
+static int
+take_entry(void)
+{
+	uint32 first = pg_atomic_fetch_add_u32(&activity->next, 1);
+
+	if (!will_clean_up)
+	{
+		on_shmem_exit(remove_all, 0);
+		will_clean_up = true;
+	}
+	for (uint32 turn = 0; turn < activity->n_entries; turn++)
+	{
+		uint32 i = (first + turn) % activity->n_entries, nobody = 0;
+
+		if (pg_atomic_read_u32(&activity->entries[i].pid) == 0 && !meter_is_in_use(i) &&
+			pg_atomic_compare_exchange_u32(&activity->entries[i].pid, &nobody, MyProcPid))
+			return i;
+	}
+	pg_atomic_fetch_add_u64(&activity->unlisted, 1);
+	return -1;
+}
+
+int
+activity_add(const WatchedRequest *watched)
+{
+	int i = take_entry();
+	Entry *entry;
+
+	if (i < 0)
+		return i;
+	entry = &activity->entries[i];
+	SpinLockAcquire(&entry->lock);
+	entry->has_go = false;
+	entry->role = watched->role;
+	entry->database = MyDatabaseId;
+#if PG_VERSION_NUM >= 140000
+	entry->query_id = (uint64) pgstat_get_my_query_id();
+#endif
+	entry->prompt_tokens = 0;
+	entry->submitted_at = GetCurrentTimestamp();
+	entry->go_at = 0;
+	entry->model[0] = '\0';
+	strlcpy(entry->function, watched->function, sizeof entry->function);
+	strlcpy(entry->application_name, application_name ? application_name : "", sizeof entry->application_name);
+	entry->listed = true;
+	SpinLockRelease(&entry->lock);
+	return i;
+}
+
+void
+activity_set_model(int i, const char *model)
+{
+	Entry *entry = &activity->entries[i];
+
+	SpinLockAcquire(&entry->lock);
+	strlcpy(entry->model, model, sizeof entry->model);
+	SpinLockRelease(&entry->lock);
+}
+
+void
+activity_set_prompt_tokens(int i, uint32 prompt_tokens)
+{
+	Entry *entry = &activity->entries[i];
+
+	SpinLockAcquire(&entry->lock);
+	entry->prompt_tokens = prompt_tokens;
+	SpinLockRelease(&entry->lock);
+}
+
+uint32
+activity_give_meter(int i)
+{
+	Entry *entry = &activity->entries[i];
+	RequestMeter *meter = &qwen_page->meters[i];
+	TimestampTz now = GetCurrentTimestamp();
+
+	atomic_store(&meter->prompt_tokens, 0);
+	atomic_store(&meter->completion_tokens, 0);
+	atomic_store(&meter->state, METER_GIVEN);
+	SpinLockAcquire(&entry->lock);
+	entry->has_go = true;
+	entry->go_at = now;
+	SpinLockRelease(&entry->lock);
+	return i;
+}
+
+void
+activity_remove(int i)
+{
+	Entry *entry = &activity->entries[i];
+	uint32 given = METER_GIVEN;
+
+	if (pg_atomic_read_u32(&entry->pid) != (uint32) MyProcPid)
+		return;
+	/* a GO that has not come to the engine will not be looked at any more; what the engine has, it ends itself */
+	atomic_compare_exchange_strong(&qwen_page->meters[i].state, &given, METER_ENDED);
+	SpinLockAcquire(&entry->lock);
+	entry->listed = false;
+	SpinLockRelease(&entry->lock);
+	pg_atomic_write_u32(&entry->pid, 0);
+}
+
+void
+activity_engine_ended(void)
+{
+	for (uint32 i = 0; i < activity->n_entries; i++)
+		if (meter_is_in_use(i))
+			atomic_store(&qwen_page->meters[i].state, METER_ENDED);
+}
+
+/* A copy of an entry that is listed, and its owner's pid; false: it is not. */
+static bool
+read_entry(uint32 i, Entry *copy, uint32 *pid)
+{
+	Entry *entry = &activity->entries[i];
+
+	*pid = pg_atomic_read_u32(&entry->pid);
+	if (*pid == 0)
+		return false;
+	SpinLockAcquire(&entry->lock);
+	memcpy(copy, entry, sizeof *copy);
+	SpinLockRelease(&entry->lock);
+	return copy->listed;
+}
+
+/* A text of an entry, NULL when it is empty. */
+static void
+put_text(Datum *value, bool *null, const char *text)
+{
+	*null = text[0] == '\0';
+	*value = *null ? (Datum) 0 : CStringGetTextDatum(server_string(text));
+}
+
+/* What the engine has done for a request: state, progress, speed (five columns). */
+static void
+put_progress(uint32 i, const Entry *entry, Datum *values, bool *nulls)
+{
+	uint32 done = entry->has_go ? atomic_load(&qwen_page->meters[i].prompt_tokens) : 0;
+	uint32 completion = entry->has_go ? atomic_load(&qwen_page->meters[i].completion_tokens) : 0;
+	double seconds = entry->has_go ? (GetCurrentTimestamp() - entry->go_at) / 1e6 : 0;
+
+	values[0] = CStringGetTextDatum(!entry->has_go                 ? "submitted"
+									: done == 0 && completion == 0 ? "waiting"
+																   : "running");
+	nulls[1] = entry->prompt_tokens == 0;
+	values[1] = Int32GetDatum(entry->prompt_tokens);
+	values[2] = Int32GetDatum(done);
+	values[3] = Int32GetDatum(completion);
+	nulls[4] = seconds <= 0;
+	values[4] = Float8GetDatum(seconds > 0 ? completion / seconds : 0);
+}
+
+/* The row of an entry. */
+static void
+put_row(ReturnSetInfo *set, uint32 i, const Entry *entry, uint32 pid)
+{
+	Datum values[N_ACTIVITY_COLUMNS];
+	bool nulls[N_ACTIVITY_COLUMNS] = {false};
+	char *database = get_database_name(entry->database), *role = GetUserNameFromId(entry->role, true);
+
+	values[0] = Int32GetDatum(pid);
+	nulls[1] = database == NULL;
+	values[1] = database ? CStringGetTextDatum(database) : (Datum) 0;
+	nulls[2] = role == NULL;
+	values[2] = role ? CStringGetTextDatum(role) : (Datum) 0;
+	put_text(&values[3], &nulls[3], entry->application_name);
+	nulls[4] = entry->query_id == 0;
+	values[4] = Int64GetDatum((int64) entry->query_id);
+	put_text(&values[5], &nulls[5], entry->model);
+	put_text(&values[6], &nulls[6], entry->function);
+	put_progress(i, entry, &values[7], &nulls[7]);
+	values[12] = TimestampTzGetDatum(entry->submitted_at);
+	nulls[13] = !entry->has_go;
+	values[13] = TimestampTzGetDatum(entry->go_at);
+	values[14] = Float8GetDatum((GetCurrentTimestamp() - entry->submitted_at) / 1000.0);
+	tuplestore_putvalues(set->setResult, set->setDesc, values, nulls);
+}
+
+Datum
+qwen_activity(PG_FUNCTION_ARGS)
+{
+	ReturnSetInfo *set = (ReturnSetInfo *) fcinfo->resultinfo;
+	bool everybody;
+
+	require_preloaded();
+	init_materialized_set(fcinfo);
+	everybody = may_see_others(fcinfo->flinfo->fn_oid);
+	for (uint32 i = 0; i < activity->n_entries; i++)
+	{
+		Entry entry;
+		uint32 pid;
+
+		if (read_entry(i, &entry, &pid) && (everybody || has_privs_of_role(GetUserId(), entry.role)))
+			put_row(set, i, &entry, pid);
+	}
+	return (Datum) 0;
+}
