@@ -385,8 +385,8 @@ keep_texts(Job *job, const Request *request)
 }
 
 /*
- * Numbers that must fit: the context, max_tokens, the KV cache. Sets max_tokens: never more than the context leaves and,
- * where the caller did not say how many, no more than the KV cache has room for.
+ * Numbers that must fit: the context, max_tokens, the KV cache. Sets max_tokens: never more than the context leaves
+ * and, where the caller did not say how many, no more than the KV cache has room for.
  */
 static Status
 check_lengths(Job *job, const Model *model, const KvPool *pool, const Request *request)

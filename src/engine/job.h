@@ -25,6 +25,7 @@ typedef enum JobState
 } JobState;
 
 struct Slot;
+struct RoleAccount;
 
 typedef struct Job
 {
@@ -55,6 +56,7 @@ typedef struct Job
 
 	/* for the scheduler */
 	uint32_t role;
+	struct RoleAccount *account; /* of the role, from GO to the end */
 	int32_t priority;
 	uint64_t arrival;   /* the how manieth that said GO */
 	uint32_t n_slice;   /* rows in the step that is being put together */

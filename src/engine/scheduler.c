@@ -1,10 +1,10 @@
 /*
  * scheduler.c - see scheduler.h.
  *
- * Two lists: waiting (by priority, then first come, first served: a large job is not passed by smaller ones, so it
- * cannot starve) and running, the most senior first: by priority, then by arrival. Whoever needs a block takes it from
- * cached ones first, then from the most junior job; so the most senior one always gets on, and everybody is that one
- * day. The arrays of a step are allocated once.
+ * Who waits stands in a fair queue: whoever's turn it is comes next, and is not passed by smaller ones, so a large job
+ * cannot starve. Who runs stands in a list, the most senior first: by priority, then by arrival. Whoever needs a block
+ * takes it from cached ones first, then from the most junior job; so the most senior one always gets on, and everybody
+ * is that one day. The arrays of a step are allocated once.
  */
 #include "scheduler.h"
 
@@ -12,6 +12,7 @@
 #include <string.h>
 
 #include "../base/clock.h"
+#include "fair_queue.h"
 #include "job_blocks.h"
 
 struct Scheduler
@@ -20,8 +21,7 @@ struct Scheduler
 	SchedulerCallbacks callbacks;
 	Slots *slots;
 	StatusPage *page;
-	Job *waiting, *waiting_tail;
-	uint32_t n_waiting;
+	FairQueue *waiting;
 	Job **running; /* [max_running], the most senior first */
 	uint32_t n_running;
 	uint64_t n_arrivals;
@@ -43,11 +43,13 @@ scheduler_create(const SchedulerSettings *settings, const SchedulerCallbacks *ca
 	scheduler->callbacks = *callbacks;
 	scheduler->slots = slots;
 	scheduler->page = page;
+	scheduler->waiting = fair_queue_create(settings->max_running + settings->queue_size);
 	scheduler->running = calloc(settings->max_running, sizeof *scheduler->running);
 	scheduler->prefilling = calloc(settings->max_running, sizeof *scheduler->prefilling);
 	scheduler->batch = calloc(settings->max_running, sizeof *scheduler->batch);
 	scheduler->sequences = calloc(settings->max_running, sizeof *scheduler->sequences);
-	if (!scheduler->running || !scheduler->prefilling || !scheduler->batch || !scheduler->sequences)
+	if (!scheduler->waiting || !scheduler->running || !scheduler->prefilling || !scheduler->batch ||
+		!scheduler->sequences)
 	{
 		scheduler_destroy(scheduler);
 		return NULL;
@@ -60,6 +62,7 @@ scheduler_destroy(Scheduler *scheduler)
 {
 	if (!scheduler)
 		return;
+	fair_queue_destroy(scheduler->waiting);
 	free(scheduler->running);
 	free(scheduler->prefilling);
 	free(scheduler->batch);
@@ -74,7 +77,7 @@ publish(Scheduler *scheduler)
 	uint64_t idle = slots_idle_bytes(scheduler->slots);
 
 	atomic_store(&scheduler->page->n_running, scheduler->n_running);
-	atomic_store(&scheduler->page->n_waiting, scheduler->n_waiting);
+	atomic_store(&scheduler->page->n_waiting, fair_queue_n_waiting(scheduler->waiting));
 	atomic_store(&scheduler->page->kv_bytes_used, kv_budget_in_use(scheduler->slots->settings.budget) - idle);
 	atomic_store(&scheduler->page->kv_bytes_cached, idle);
 	atomic_store(&scheduler->page->n_cached_blocks, slots_cached_blocks(scheduler->slots));
@@ -85,31 +88,6 @@ static bool
 is_senior(const Job *a, const Job *b)
 {
 	return a->priority != b->priority ? a->priority > b->priority : a->arrival < b->arrival;
-}
-
-/* Into the waiting list, mostly at its end. */
-static void
-add_waiting(Scheduler *scheduler, Job *job)
-{
-	Job *before = scheduler->waiting_tail;
-
-	while (before && is_senior(job, before))
-		before = before->previous;
-	job->previous = before;
-	job->next = before ? before->next : scheduler->waiting;
-	*(job->next ? &job->next->previous : &scheduler->waiting_tail) = job;
-	*(before ? &before->next : &scheduler->waiting) = job;
-	scheduler->n_waiting++;
-	job->state = JOB_QUEUED;
-}
-
-/* Unlink a job from the waiting list. */
-static void
-remove_waiting(Scheduler *scheduler, Job *job)
-{
-	*(job->next ? &job->next->previous : &scheduler->waiting_tail) = job->previous;
-	*(job->previous ? &job->previous->next : &scheduler->waiting) = job->next;
-	scheduler->n_waiting--;
 }
 
 /* Into the batch, at its place. */
@@ -142,9 +120,11 @@ void
 scheduler_remove(Scheduler *scheduler, Job *job)
 {
 	if (job->state == JOB_QUEUED)
-		remove_waiting(scheduler, job);
+		fair_queue_remove(scheduler->waiting, job);
 	else if (job->state == JOB_RUNNING)
 		remove_running(scheduler, job);
+	if (job->account)
+		fair_queue_leave(scheduler->waiting, job);
 	job->state = JOB_ENDED;
 	publish(scheduler);
 }
@@ -152,7 +132,7 @@ scheduler_remove(Scheduler *scheduler, Job *job)
 bool
 scheduler_has_work(const Scheduler *scheduler)
 {
-	return scheduler->waiting || scheduler->n_running > 0;
+	return scheduler->n_running > 0 || fair_queue_n_waiting(scheduler->waiting) > 0;
 }
 
 /* Positions up to n_done are there, computed or from the cache: what is new of the prompt goes into the statistics. */
@@ -182,13 +162,14 @@ fits(const Scheduler *scheduler, const Job *job)
 	return wanted <= kv_budget_limit(budget) - kv_budget_in_use(budget) + slots_idle_bytes(scheduler->slots);
 }
 
-/* Move jobs from the head of the queue into the batch as long as there is a place and memory. */
+/* Move jobs whose turn it is into the batch as long as there is a place and memory. */
 static void
 admit(Scheduler *scheduler)
 {
 	Job *job;
 
-	while ((job = scheduler->waiting) != NULL && scheduler->n_running < scheduler->settings.max_running)
+	while (scheduler->n_running < scheduler->settings.max_running &&
+		   (job = fair_queue_next(scheduler->waiting)) != NULL)
 	{
 		/* first, so that what it finds is neither counted as wanted nor given up for others */
 		job_use_cached(job);
@@ -198,9 +179,12 @@ admit(Scheduler *scheduler)
 			job_give_blocks(job);
 			return;
 		}
-		remove_waiting(scheduler, job);
+		fair_queue_take_turn(scheduler->waiting, job);
+		fair_queue_remove(scheduler->waiting, job);
 		add_running(scheduler, job);
 		count_prompt(scheduler, job, true);
+		if (!job->was_preempted)
+			fair_queue_charge(scheduler->waiting, job, job->n_prompt - job->n_cached_tokens);
 	}
 }
 
@@ -209,12 +193,14 @@ scheduler_go(Scheduler *scheduler, Job *job)
 {
 	/* who can run by now does not count as waiting */
 	admit(scheduler);
-	if (scheduler->n_waiting >= scheduler->settings.queue_size)
+	if (fair_queue_n_waiting(scheduler->waiting) >= scheduler->settings.queue_size)
 		return status_error(STATUS_UNAVAILABLE, "%u requests are waiting already, as many as qwen.queue_size allows",
-							scheduler->n_waiting);
+							fair_queue_n_waiting(scheduler->waiting));
 	job->go_us = clock_now_us();
 	job->arrival = ++scheduler->n_arrivals;
-	add_waiting(scheduler, job);
+	job->state = JOB_QUEUED;
+	fair_queue_enter(scheduler->waiting, job);
+	fair_queue_add(scheduler->waiting, job);
 	publish(scheduler);
 	return status_ok();
 }
@@ -224,8 +210,9 @@ static void
 preempt(Scheduler *scheduler, Job *job)
 {
 	remove_running(scheduler, job);
-	add_waiting(scheduler, job);
+	job->state = JOB_QUEUED;
 	job->was_preempted = true;
+	fair_queue_add(scheduler->waiting, job);
 	atomic_fetch_add(&scheduler->page->n_preemptions, 1);
 }
 
@@ -411,6 +398,7 @@ end_job(Scheduler *scheduler, Job *job, const Status *status)
 {
 	/* its state may say ENDED already, but it still stands in the batch */
 	remove_running(scheduler, job);
+	fair_queue_leave(scheduler->waiting, job);
 	job->state = JOB_ENDED;
 	if (status->code != STATUS_OK)
 	{
@@ -438,7 +426,10 @@ take_results(Scheduler *scheduler, Slot *slot, uint32_t index)
 	for (uint32_t r = 0; sequence->want_hidden && r < sequence->n_tokens && status.code == STATUS_OK; r++)
 		status = job_take_hidden(job, forward_hidden(slot->forward, index, r), sequence->first_position + r, out);
 	if (sequence->n_logits > 0 && job->sampler)
+	{
 		atomic_fetch_add(&scheduler->page->n_generated_tokens, 1);
+		fair_queue_charge(scheduler->waiting, job, 1);
+	}
 	for (uint32_t r = 0; r < sequence->n_logits && status.code == STATUS_OK; r++)
 		status = job_take_logits(job, kernels_select(), forward_logits(slot->forward, index, r), out);
 	job_write_meter(job);

@@ -1,11 +1,12 @@
 /*
  * scheduler.h - which rows go into the next step.
  *
- * Jobs wait for a place in the batch and for KV blocks. A job is admitted when its prompt and a little more fit; blocks
- * are taken as they are needed. When there are none left, cached ones are given up, then the most junior running job
- * goes back into the queue and computes its tokens again later, with the same result. A step takes one row of every job
- * that decodes and slices of the prompts that are not done, short ones first, so a long prompt stalls neither running
- * answers nor short prompts. Several models take turns. Knows no sockets.
+ * Jobs wait, fairly between roles (fair_queue.h), for a place in the batch and for KV blocks. A job is admitted when
+ * its prompt and a little more fit; blocks are taken as they are needed. When there are none left, cached ones are
+ * given up, then the most junior running job goes back into the queue and computes its tokens again later, with the
+ * same result. A step takes one row of every job that decodes and slices of the prompts that are not done, short ones
+ * first, so a long prompt stalls neither running answers nor short prompts. Several models take turns. Knows no
+ * sockets.
  */
 #ifndef QWEN_SCHEDULER_H
 #define QWEN_SCHEDULER_H

@@ -1,5 +1,6 @@
 /*
- * test_scheduler.c - sharing of prefixes, preemption, the bounded queue; and that answers depend on none of it.
+ * test_scheduler.c - sharing of prefixes, preemption, the bounded queue, fairness; and that answers depend on none of
+ * it.
  */
 #include <setjmp.h>
 #include <stdarg.h>
@@ -191,7 +192,9 @@ the_part_that_is_nobody_s_secret_is_everybody_s(void **state)
 static void
 equal_prompts_at_the_same_time_are_computed_once(void **state)
 {
-	TinyEngine *engine = make_engine(200, usual);
+	/* a chunk that has room for several of them in one step */
+	SchedulerSettings wide = {.max_running = 16, .prefill_chunk = 1000, .queue_size = 1000};
+	TinyEngine *engine = make_engine(200, wide);
 	TinyCall calls[12];
 	char instruction[401], texts[12][420];
 	uint32_t cached = 0;
@@ -260,6 +263,109 @@ a_full_cache_preempts_and_answers_stay_the_same(void **state)
 	}
 	/* recomputing is not counted again */
 	assert_int_equal(atomic_load(&engine->page->n_prompt_tokens), 6 * 40);
+	assert_idle(engine);
+	tiny_engine_free(engine);
+}
+
+/* The one frame that a request without DONE gets. */
+static ByteWriter
+result_alone(const TinyModel *model, const Request *asked)
+{
+	TinyEngine *engine = tiny_engine(model, 1, 1000, usual);
+	Request request = *asked;
+	TinyCall call;
+
+	request.prefix_sharing = PREFIX_OFF;
+	tiny_submit(engine, &request, &call);
+	assert_string_equal(call.status.message, "");
+	tiny_run(engine);
+	tiny_engine_free(engine);
+	return call.out;
+}
+
+static void
+what_is_preempted_in_its_prompt_gives_the_same(void **state)
+{
+	static const uint8_t kinds[2] = {REQUEST_LOGPROBS, REQUEST_EMBED};
+	/* a prompt of 1000 tokens takes 63 steps of 16 rows; meanwhile a more senior answer grows into its memory */
+	SchedulerSettings slow = {.max_running = 4, .prefill_chunk = 16, .queue_size = 10};
+	TinyModel mean = shape;
+	char text[41], long_text[1001];
+
+	(void) state;
+	mean.pooling = POOLING_MEAN;
+	make_text(text, 40, 3);
+	make_text(long_text, 1000, 4);
+	for (int k = 0; k < 2; k++)
+	{
+		TinyEngine *engine = tiny_engine(&mean, 1, 35, slow);
+		Request answer = tiny_request(text, 200, 10), request = tiny_request(long_text, 1, 10);
+		TinyCall calls[2];
+		ByteWriter expected;
+
+		request.kind = kinds[k];
+		expected = result_alone(&mean, &request);
+		answer.prefix_sharing = PREFIX_OFF;
+		tiny_submit(engine, &answer, &calls[0]);
+		tiny_submit(engine, &request, &calls[1]);
+		tiny_run(engine);
+		assert_true(atomic_load(&engine->page->n_preemptions) > 0);
+		assert_int_equal(calls[1].out.length, expected.length);
+		assert_memory_equal(calls[1].out.data, expected.data, expected.length);
+		byte_writer_free(&expected);
+		tiny_call_free(&calls[0]);
+		tiny_call_free(&calls[1]);
+		assert_idle(engine);
+		tiny_engine_free(engine);
+	}
+}
+
+static void
+scores_leave_no_block_that_they_write_again(void **state)
+{
+	TinyEngine *engine = make_engine(100, usual);
+	Request request = tiny_request("", 1, 10), chat = tiny_request("", 20, 10);
+	static const char question[] = "What is it, after all, and why not?";
+	static const char first[] = "never, at no time and for no reason that anybody could give, ";
+	static const char second[] = "yonder over the hills and far away in a long valley, ";
+	char messages[400], candidates[400], *answer;
+	ByteWriter expected;
+
+	(void) state;
+	request.kind = REQUEST_SCORE;
+	request.text = (ByteSpan){NULL, 0};
+	snprintf(messages, sizeof messages, "[{\"role\":\"user\",\"content\":\"%s\"}]", question);
+	request.messages = tiny_span(messages);
+	/* ways of more than one block behind the prompt, one of which is put over the other */
+	snprintf(candidates, sizeof candidates, "[\"%sthere\", \"%shere\", \"%sthere\", \"%shere\"]", first, first, second,
+			 second);
+	request.candidates = tiny_span(candidates);
+	expected = result_alone(&shape, &request);
+	for (int i = 0; i < 3; i++)
+	{
+		TinyCall call;
+
+		tiny_submit(engine, &request, &call);
+		tiny_run(engine);
+		assert_int_equal(call.out.length, expected.length);
+		assert_memory_equal(call.out.data, expected.data, expected.length);
+		tiny_call_free(&call);
+	}
+	assert_true(atomic_load(&engine->page->n_cached_tokens) > 0);
+	byte_writer_free(&expected);
+	/* conversations that go on with these very tokens */
+	for (int i = 0; i < 2; i++)
+	{
+		snprintf(messages, sizeof messages,
+				 "[{\"role\":\"user\",\"content\":\"%s\"},{\"role\":\"assistant\",\"content\":\"%sthere\"}]", question,
+				 i ? first : second);
+		chat.kind = REQUEST_CHAT;
+		chat.text = (ByteSpan){NULL, 0};
+		chat.messages = tiny_span(messages);
+		answer = answer_alone(&chat);
+		assert_int_equal(run_one(engine, &chat, answer), 32);
+		free(answer);
+	}
 	assert_idle(engine);
 	tiny_engine_free(engine);
 }
@@ -379,6 +485,196 @@ the_queue_is_bounded(void **state)
 	tiny_engine_free(engine);
 }
 
+static void
+a_thousand_jobs_of_one_role_do_not_hold_up_another_s(void **state)
+{
+	SchedulerSettings four = {.max_running = 4, .prefill_chunk = 64, .queue_size = 1000};
+	TinyEngine *engine = make_engine(100, four);
+	TinyCall *many = calloc(1000, sizeof *many), one;
+	char text[31];
+	Request request = tiny_request(make_text(text, 30, 1), 10, 10);
+	uint64_t asked_at;
+
+	(void) state;
+	for (int i = 0; i < 1000; i++)
+		tiny_submit(engine, &request, &many[i]);
+	for (int i = 0; i < 25; i++)
+		tiny_step(engine);
+	request.role = 11;
+	tiny_submit(engine, &request, &one);
+	asked_at = engine->n_steps;
+	tiny_run(engine);
+	/* it waits for one that runs to end (10 steps at most) and then takes 10 itself */
+	assert_true(one.ended_at - asked_at <= 21);
+	tiny_call_free(&one);
+	for (int i = 0; i < 1000; i++)
+	{
+		(void) tiny_done(&many[i]);
+		tiny_call_free(&many[i]);
+	}
+	free(many);
+	assert_idle(engine);
+	tiny_engine_free(engine);
+}
+
+static void
+roles_get_equal_shares_of_tokens(void **state)
+{
+	SchedulerSettings two = {.max_running = 2, .prefill_chunk = 64, .queue_size = 1000};
+	/* role 10 asks for answers of 40 tokens, role 11 for such of 10 */
+	static const int32_t lengths[2] = {40, 10};
+	TinyEngine *engine = make_engine(100, two);
+	TinyCall calls[2][60];
+	uint32_t tokens[2] = {0, 0};
+	char text[31];
+
+	(void) state;
+	make_text(text, 10, 2);
+	for (int role = 0; role < 2; role++)
+		for (int i = 0; i < 60; i++)
+		{
+			Request request = tiny_request(text, lengths[role], 10 + (uint32_t) role);
+
+			tiny_submit(engine, &request, &calls[role][i]);
+		}
+	for (int i = 0; i < 300; i++)
+		tiny_step(engine);
+	for (int role = 0; role < 2; role++)
+		for (int i = 0; i < 60; i++)
+		{
+			if (!calls[role][i].job)
+				tokens[role] += 10 + tiny_done(&calls[role][i]).completion_tokens;
+			else
+				tiny_cancel(engine, &calls[role][i]);
+			tiny_call_free(&calls[role][i]);
+		}
+	assert_true(tokens[0] > 200 && tokens[1] > 200);
+	assert_true(tokens[0] < tokens[1] + 110 && tokens[1] < tokens[0] + 110);
+	assert_idle(engine);
+	tiny_engine_free(engine);
+}
+
+static void
+a_role_s_rest_is_no_credit(void **state)
+{
+	SchedulerSettings single = {.max_running = 1, .prefill_chunk = 64, .queue_size = 1000};
+	TinyEngine *engine = make_engine(100, single);
+	Request request = tiny_request("once upon a time", 10, 10);
+	TinyCall calls[40], late[20];
+	uint32_t later_ones = 0;
+
+	(void) state;
+	for (int i = 0; i < 40; i++)
+		tiny_submit(engine, &request, &calls[i]);
+	while (calls[19].job)
+		tiny_step(engine);
+	/* a role that comes now takes turns with the other one, it does not go first until it has had as much */
+	request.role = 11;
+	for (int i = 0; i < 20; i++)
+		tiny_submit(engine, &request, &late[i]);
+	tiny_run(engine);
+	for (int i = 20; i < 30; i++)
+		for (int j = 0; j < 20; j++)
+			later_ones += late[j].number > calls[i].number;
+	/* each of ten finds about 20, 19, 18 … of them behind it */
+	assert_in_range(later_ones, 130, 170);
+	for (int i = 0; i < 40; i++)
+		tiny_call_free(&calls[i]);
+	for (int i = 0; i < 20; i++)
+		tiny_call_free(&late[i]);
+	tiny_engine_free(engine);
+}
+
+static void
+priority_goes_first(void **state)
+{
+	SchedulerSettings single = {.max_running = 1, .prefill_chunk = 64, .queue_size = 1000};
+	TinyEngine *engine = make_engine(100, single);
+	/* which one comes at which turn */
+	static const int32_t priorities[6] = {0, 0, -1, 5, 0, 5};
+	static const uint32_t turns[6] = {0, 3, 5, 1, 4, 2};
+	TinyCall calls[6];
+
+	(void) state;
+	tiny_n_ended = 0;
+	for (int i = 0; i < 6; i++)
+	{
+		Request request = tiny_request("once upon a time", 5, 10);
+
+		request.priority = priorities[i];
+		tiny_submit(engine, &request, &calls[i]);
+		if (i == 0)
+			tiny_step(engine);
+	}
+	tiny_run(engine);
+	for (int i = 0; i < 6; i++)
+	{
+		assert_int_equal(calls[i].number, turns[i]);
+		tiny_call_free(&calls[i]);
+	}
+	tiny_engine_free(engine);
+}
+
+static void
+long_prompts_stall_neither_answers_nor_short_prompts(void **state)
+{
+	SchedulerSettings chunk = {.max_running = 64, .prefill_chunk = 64, .queue_size = 100};
+	TinyEngine *engine = make_engine(1000, chunk);
+	TinyCall answers[32], prompts[4], shorts[3];
+	char texts[32][41], long_texts[4][1501], short_texts[3][21];
+	uint64_t first_short;
+
+	(void) state;
+	for (int i = 0; i < 32; i++)
+	{
+		Request request = tiny_request(make_text(texts[i], 40, (uint64_t) i), 200, 10);
+
+		tiny_submit(engine, &request, &answers[i]);
+	}
+	for (int i = 0; i < 60; i++)
+		tiny_step(engine);
+	for (int i = 0; i < 32; i++)
+		assert_true(answers[i].job && answers[i].job->n_generated > 0);
+	for (int i = 0; i < 4; i++)
+	{
+		Request request = tiny_request(make_text(long_texts[i], 1500, 100 + (uint64_t) i), 5, 10);
+
+		tiny_submit(engine, &request, &prompts[i]);
+	}
+	tiny_step(engine);
+	for (int i = 0; i < 3; i++)
+	{
+		Request request = tiny_request(make_text(short_texts[i], 20, 200 + (uint64_t) i), 100, 10);
+
+		tiny_submit(engine, &request, &shorts[i]);
+	}
+	first_short = engine->n_steps;
+	while (shorts[0].job->n_generated == 0 || shorts[1].job->n_generated == 0 || shorts[2].job->n_generated == 0)
+	{
+		uint32_t before = answers[7].job->n_generated;
+
+		tiny_step(engine);
+		/* an answer gets its token in every step */
+		assert_int_equal(answers[7].job->n_generated, before + 1);
+		assert_true(atomic_load(&engine->page->batch_tokens) <= 35 + 64);
+	}
+	/* 60 tokens of prompts in halves of 32 */
+	assert_true(engine->n_steps - first_short < 3);
+	/* and the long ones get on meanwhile */
+	assert_true(prompts[0].job->n_done > 64);
+	for (int i = 0; i < 32; i++)
+		tiny_cancel(engine, &answers[i]);
+	tiny_run(engine);
+	for (int i = 0; i < 32; i++)
+		tiny_call_free(&answers[i]);
+	for (int i = 0; i < 4; i++)
+		tiny_call_free(&prompts[i]);
+	for (int i = 0; i < 3; i++)
+		tiny_call_free(&shorts[i]);
+	assert_idle(engine);
+	tiny_engine_free(engine);
+}
+
 int
 main(void)
 {
@@ -389,10 +685,17 @@ main(void)
 		cmocka_unit_test(the_part_that_is_nobody_s_secret_is_everybody_s),
 		cmocka_unit_test(equal_prompts_at_the_same_time_are_computed_once),
 		cmocka_unit_test(a_full_cache_preempts_and_answers_stay_the_same),
+		cmocka_unit_test(what_is_preempted_in_its_prompt_gives_the_same),
+		cmocka_unit_test(scores_leave_no_block_that_they_write_again),
 		cmocka_unit_test(the_oldest_is_never_preempted),
 		cmocka_unit_test(what_can_never_fit_is_refused_with_the_numbers),
 		cmocka_unit_test(cancel_frees_blocks_in_every_state),
 		cmocka_unit_test(the_queue_is_bounded),
+		cmocka_unit_test(a_thousand_jobs_of_one_role_do_not_hold_up_another_s),
+		cmocka_unit_test(roles_get_equal_shares_of_tokens),
+		cmocka_unit_test(a_role_s_rest_is_no_credit),
+		cmocka_unit_test(priority_goes_first),
+		cmocka_unit_test(long_prompts_stall_neither_answers_nor_short_prompts),
 	};
 
 	return cmocka_run_group_tests_name("scheduler", tests, NULL, NULL);

@@ -1,0 +1,40 @@
+/*
+ * fair_queue.h - the jobs that wait, and whose turn it is.
+ *
+ * Higher priority goes first; then who was preempted; then the role that was served least; then who came first. What a
+ * role was served is counted in tokens, as start-time fair queueing does it (Goyal, Vin, Cheng 1996): a role that has
+ * asked for nothing for a while begins at the count of the one served last, so it has no credit from the past, and one
+ * that has taken more than its share lately still waits for the others. So a thousand queued jobs of one role do not
+ * hold up the single one of another. After creation nothing is allocated.
+ */
+#ifndef QWEN_FAIR_QUEUE_H
+#define QWEN_FAIR_QUEUE_H
+
+#include "job.h"
+
+typedef struct FairQueue FairQueue;
+
+/* max_jobs: between fair_queue_enter and fair_queue_leave at the same time. NULL: out of memory. */
+extern FairQueue *fair_queue_create(uint32_t max_jobs);
+extern void fair_queue_destroy(FairQueue *queue);
+
+/* A job said GO, it belongs to its role's account until it leaves. */
+extern void fair_queue_enter(FairQueue *queue, Job *job);
+extern void fair_queue_leave(FairQueue *queue, Job *job);
+
+/* It waits; it waits no more. */
+extern void fair_queue_add(FairQueue *queue, Job *job);
+extern void fair_queue_remove(FairQueue *queue, Job *job);
+
+/* Whose turn it is, or NULL. It stays in the queue. */
+extern Job *fair_queue_next(const FairQueue *queue);
+
+/* The turn is taken: roles that come back from now on begin where this one stands. */
+extern void fair_queue_take_turn(FairQueue *queue, const Job *job);
+
+/* Tokens that were computed for a job. */
+extern void fair_queue_charge(FairQueue *queue, const Job *job, uint32_t n_tokens);
+
+extern uint32_t fair_queue_n_waiting(const FairQueue *queue);
+
+#endif

@@ -1,0 +1,212 @@
+/*
+ * test_scheduler_random.c - random mixes of requests of all kinds against each of them alone.
+ *
+ * Two models share a KV cache that is too small for all, prompts begin alike, requests come and are cancelled at any
+ * step. Every answer must be the one that the request gets alone in an engine with room for everything and no cache.
+ */
+#include <setjmp.h>
+#include <stdarg.h>
+#include <stddef.h>
+#include <stdint.h>
+
+#include <cmocka.h>
+
+#include "tiny_engine.h"
+
+#define N_MIXES 30
+#define N_REQUESTS 24
+
+static const TinyModel shapes[2] = {
+	{false, 2, 64, 96, 4, 2, 16, 1024, false, TENSOR_Q8_0, 31, POOLING_LAST},
+	{true, 1, 64, 96, 4, 1, 32, 1024, true, TENSOR_F32, 32, POOLING_MEAN},
+};
+
+static uint64_t random_state;
+
+/* 0 … n - 1 */
+static uint32_t
+draw(uint32_t n)
+{
+	return writer_random(&random_state) % n;
+}
+
+/* One request with the memory of its texts. */
+typedef struct RandomRequest
+{
+	Request request;
+	uint32_t slot;
+	char text[300], messages[400], shared[400];
+	uint32_t submit_at, cancel_at; /* step; UINT32_MAX: never */
+	TinyCall call;
+} RandomRequest;
+
+/* One of three beginnings, cut anywhere, and a few characters of its own. */
+static void
+random_text(char *text)
+{
+	uint64_t state = 1 + draw(3);
+	uint32_t common = draw(2) ? 100 : draw(200), own = 1 + draw(40);
+
+	for (uint32_t i = 0; i < common; i++)
+		*text++ = (char) ('a' + writer_random(&state) % 26);
+	for (uint32_t i = 0; i < own; i++)
+		*text++ = (char) ('A' + draw(26));
+	*text = '\0';
+}
+
+static void
+make_random(RandomRequest *r)
+{
+	static const uint8_t kinds[] = {REQUEST_GENERATE, REQUEST_GENERATE, REQUEST_GENERATE, REQUEST_CHAT,
+									REQUEST_CHAT,     REQUEST_EMBED,    REQUEST_LOGPROBS, REQUEST_SCORE};
+	Request *request = &r->request;
+	SamplingOptions *options = &request->options;
+
+	memset(r, 0, sizeof *r);
+	random_text(r->text);
+	request->kind = kinds[draw(sizeof kinds)];
+	if (request->kind == REQUEST_CHAT || request->kind == REQUEST_SCORE)
+	{
+		snprintf(r->messages, sizeof r->messages, "[{\"role\":\"user\",\"content\":\"%s\"}]", r->text);
+		snprintf(r->shared, sizeof r->shared, "[{\"role\":\"user\",\"content\":\"%.*s\"}]", (int) draw(100), r->text);
+		request->messages = tiny_span(r->messages);
+		if (draw(2))
+			request->shared_messages = tiny_span(r->shared);
+	}
+	else
+		request->text = tiny_span(r->text);
+	if (request->kind == REQUEST_SCORE)
+		request->candidates =
+			tiny_span("[\"yes\", \"yesterday\", \"year\", \"no\", \"never and at no time in all of the "
+					  "long history of this world\", \"never and at no time in all of the short one\"]");
+	options->given = OPTION_MAX_TOKENS | OPTION_TEMPERATURE | OPTION_SEED;
+	options->max_tokens = draw(3) ? 160 : 1 + (int32_t) draw(160);
+	options->temperature = draw(3) ? 0 : 1;
+	options->seed = draw(1000);
+	if (draw(4) == 0)
+	{
+		options->given |= OPTION_REPETITION_PENALTY;
+		options->repetition_penalty = 1.3;
+	}
+	if (draw(4) == 0)
+	{
+		request->n_stops = 1;
+		request->stops[0] = tiny_span("e");
+	}
+	request->role = 10 + draw(2);
+	request->priority = draw(8) ? 0 : (int32_t) draw(3) - 1;
+	request->prefix_sharing = draw(3) ? PREFIX_ROLE : (uint8_t) draw(3);
+	r->slot = draw(3) == 0;
+	r->submit_at = draw(3) ? draw(4) : draw(200);
+	r->cancel_at = draw(8) ? UINT32_MAX : r->submit_at + draw(60);
+}
+
+/* The same content, or for a RESULT the same bytes. */
+static void
+assert_same(const TinyCall *found, const TinyCall *expected, uint32_t mix, int index)
+{
+	FrameHeader header;
+	bool same;
+
+	assert_int_equal(decode_header(expected->out.data, false, &header).code, STATUS_OK);
+	if (header.type == FRAME_DONE)
+	{
+		Done a = tiny_done(found), b = tiny_done(expected);
+
+		same = a.completion_tokens == b.completion_tokens && a.prompt_tokens == b.prompt_tokens &&
+			   a.finish_reason == b.finish_reason && a.content.length == b.content.length &&
+			   memcmp(a.content.data, b.content.data, a.content.length) == 0;
+	}
+	else
+		same = header.type == FRAME_RESULT && found->out.length == expected->out.length &&
+			   memcmp(found->out.data, expected->out.data, found->out.length) == 0;
+	if (!same)
+		fail_msg("mix %u, request %d: frame %u differs from that of the request alone", mix, index, header.type);
+}
+
+/* Submit and cancel what is to be at this step. */
+static void
+do_what_is_due(TinyEngine *engine, RandomRequest *requests, uint32_t step)
+{
+	for (int i = 0; i < N_REQUESTS; i++)
+	{
+		RandomRequest *r = &requests[i];
+
+		if (r->submit_at == step)
+		{
+			tiny_submit_to(engine, r->slot, &r->request, &r->call);
+			assert_string_equal(r->call.status.message, "");
+		}
+		if (r->cancel_at == step && r->call.job)
+			tiny_cancel(engine, &r->call);
+	}
+}
+
+static void
+answers_depend_on_nothing_else(void **state)
+{
+	SchedulerSettings roomy = {.max_running = 4, .prefill_chunk = 300, .queue_size = 10};
+	TinyEngine *alone = tiny_engine(shapes, 2, 500, roomy);
+	RandomRequest *requests = calloc(N_REQUESTS, sizeof *requests);
+	uint64_t n_preemptions = 0, n_cached = 0, n_evicted = 0, n_compared = 0;
+
+	(void) state;
+	for (uint32_t mix = 0; mix < N_MIXES; mix++)
+	{
+		SchedulerSettings settings = {.queue_size = 100};
+		TinyEngine *engine;
+
+		random_state = mix * 1000003 + 12345;
+		settings.max_running = mix % 4 ? 6 + draw(16) : 1 + draw(4);
+		settings.prefill_chunk = 16 + draw(100);
+		/* the longest request needs 14 blocks of 32: 240 of text, 40 of the template, 160 of the answer */
+		engine = tiny_engine(shapes, 2, 14 + draw(8), settings);
+		for (int i = 0; i < N_REQUESTS; i++)
+			make_random(&requests[i]);
+		for (uint32_t step = 0; step < 201 || scheduler_has_work(engine->scheduler); step++)
+		{
+			do_what_is_due(engine, requests, step);
+			if (scheduler_has_work(engine->scheduler))
+				tiny_step(engine);
+			assert_true(step < 20000);
+		}
+		for (int i = 0; i < N_REQUESTS; i++)
+		{
+			RandomRequest *r = &requests[i];
+			Request request = r->request;
+			TinyCall expected;
+
+			if (r->call.out.length > 0)
+			{
+				request.prefix_sharing = PREFIX_OFF;
+				tiny_submit_to(alone, r->slot, &request, &expected);
+				tiny_run(alone);
+				assert_same(&r->call, &expected, mix, i);
+				tiny_call_free(&expected);
+				n_compared++;
+			}
+			tiny_call_free(&r->call);
+		}
+		n_preemptions += atomic_load(&engine->page->n_preemptions);
+		n_cached += atomic_load(&engine->page->n_cached_tokens);
+		n_evicted += atomic_load(&engine->page->n_evicted_blocks);
+		assert_int_equal(atomic_load(&engine->page->kv_bytes_used), 0);
+		while (slots_evict_block(&engine->slots))
+			;
+		assert_int_equal(kv_budget_in_use(engine->slots.settings.budget), 0);
+		tiny_engine_free(engine);
+	}
+	/* or nothing was tested */
+	assert_true(n_preemptions > 50 && n_cached > 2000 && n_evicted > 1000 && n_compared > 500);
+	assert_int_equal(atomic_load(&alone->page->n_cached_tokens) + atomic_load(&alone->page->n_preemptions), 0);
+	tiny_engine_free(alone);
+	free(requests);
+}
+
+int
+main(void)
+{
+	const struct CMUnitTest tests[] = {cmocka_unit_test(answers_depend_on_nothing_else)};
+
+	return cmocka_run_group_tests_name("scheduler_random", tests, NULL, NULL);
+}
