@@ -162,6 +162,7 @@ check-kernels: $(CHECK_KERNELS)
 
 check-golden: $(ENCODE_STDIN) $(RENDER_STDIN) $(ENGINE_BENCH) $(B)/installed
 	@$(PYTHON) tests/golden/logits/check_logits.py --engine-bench $(ENGINE_BENCH)
+	@$(PYTHON) tests/golden/logits/check_typed.py --engine-bench $(ENGINE_BENCH)
 	@$(PYTHON) tests/golden/tokenizer/check_tokenizer.py --encode $(ENCODE_STDIN) --cache $(CACHE_DIR)/npm
 	@$(PYTHON) tests/golden/template/check_jinja.py --render $(RENDER_STDIN) --cache $(CACHE_DIR)/npm --demo-model $(MODEL)
 	@$(CLUSTER) run $(PYTHON) tests/golden/greedy/check_greedy.py

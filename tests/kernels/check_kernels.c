@@ -2,7 +2,8 @@
  * check_kernels.c - every version of every operation against the portable one, bit for bit, and that one against
  * arithmetic.
  *
- * Helpers and the basic checks; check_definition.h has the products, check_sequence.h attention over many blocks.
+ * Helpers and the basic checks; check_definition.h has the products, check_types.h golden rows, check_sequence.h
+ * attention over many blocks.
  * Random input from a fixed seed, odd shapes, extreme values. With --bench [portable|avx2|avx512]
  * the program times the operations instead (bench_kernels.h).
  */
@@ -697,6 +698,7 @@ shares_cover_everything_once(void **state)
 
 #include "check_definition.h"
 #include "check_sequence.h"
+#include "check_types.h"
 
 int
 main(int argc, char **argv)
@@ -707,6 +709,7 @@ main(int argc, char **argv)
 		cmocka_unit_test(quantization_is_the_same_bits_and_near),
 		cmocka_unit_test(unbounded_activations_quantize_the_same),
 		cmocka_unit_test(rows_expand_by_definition),
+		cmocka_unit_test(rows_expand_as_the_gguf_package_does),
 		cmocka_unit_test(products_follow_the_definition),
 		cmocka_unit_test(extreme_products_follow_the_definition),
 		cmocka_unit_test(special_values_follow_the_definition),

@@ -1,5 +1,5 @@
 #!/usr/bin/env python3
-"""Remake logits.json: what llama.cpp says about the models of models.py.
+"""Remake logits.json and typed.json: what llama.cpp says about the models of models.py, in F32 and in every tensor type.
 
   make_golden.py --peer FOLDER     FOLDER: made by tests/bench/setup_peer.sh; needs root (chroot) and the PyPI package gguf
 
@@ -19,6 +19,7 @@ import models
 
 LENGTHS = (1, 7, 33, 512)
 POSITIONS = 12  # kept of a prompt, the last one among them
+TYPED_LENGTH, TYPED_POSITIONS = 65, 9
 
 
 def logits_of(peer, folder, name, n):
@@ -32,10 +33,10 @@ def logits_of(peer, folder, name, n):
     return np.array(tensors["logits"].data, dtype=np.float64).reshape(n, models.VOCAB)
 
 
-def keep(logits, n):
+def keep(logits, n, n_positions=POSITIONS):
     """What goes into the file."""
     rows = []
-    for position in sorted({round(p) for p in np.linspace(0, n - 1, min(n, POSITIONS))}):
+    for position in sorted({round(p) for p in np.linspace(0, n - 1, min(n, n_positions))}):
         row = logits[position]
         chosen = [*np.argsort(-row)[:4], *(int(position * 37 + i * 61) % models.VOCAB for i in range(6))]
         rows.append({
@@ -58,9 +59,23 @@ def main():
         golden[name] = {str(n): keep(logits_of(a.peer, folder, name, n), n) for n in LENGTHS}
         os.remove(f"{a.peer}{folder}/{name}.gguf")
         print(name, "done", flush=True)
-    lines = [f'"{name}": {{\n' + ",\n".join(f'  "{n}": [\n    ' + ",\n    ".join(map(json.dumps, rows)) + "\n  ]" for n, rows in runs.items()) + "\n}"
+    write_json("logits.json", golden)
+    typed = {}
+    for name in models.TYPED_MODELS:
+        typed[name] = {}
+        for type_name in models.TYPES:
+            models.write_model(name, f"{a.peer}{folder}/{name}.gguf", type_name)
+            typed[name][type_name] = keep(logits_of(a.peer, folder, name, TYPED_LENGTH), TYPED_LENGTH, TYPED_POSITIONS)
+            os.remove(f"{a.peer}{folder}/{name}.gguf")
+        print(name, "done", flush=True)
+    write_json("typed.json", typed)
+
+
+def write_json(file_name, golden):
+    """Rows of the kept positions of every run of every model, a position a line."""
+    lines = [f'"{name}": {{\n' + ",\n".join(f'  "{run}": [\n    ' + ",\n    ".join(map(json.dumps, rows)) + "\n  ]" for run, rows in runs.items()) + "\n}"
              for name, runs in golden.items()]
-    with open(os.path.join(os.path.dirname(os.path.abspath(__file__)), "logits.json"), "w", encoding="utf-8") as file:
+    with open(os.path.join(os.path.dirname(os.path.abspath(__file__)), file_name), "w", encoding="utf-8") as file:
         file.write("{\n" + ",\n".join(lines) + "\n}\n")
 
 

@@ -1,6 +1,7 @@
-"""Small F32 models of every wave-1 shape, the same bytes on every machine, for comparing logits between engines.
+"""Small models of every shape (F32) and of every tensor type, the same bytes on every machine, for comparing logits between engines.
 
-Weights come from a hash of (seed, tensor name, index), not from a library's generator, so that the golden file stays true. Needs numpy.
+Weights come from a hash of (seed, tensor name, index), not from a library's generator, so that the golden file stays true: F32 values, or the
+bits of quantized blocks, with scales that give them the wanted deviation. Needs numpy.
 """
 import struct
 import zlib
@@ -32,16 +33,60 @@ MODELS = {
 }
 
 
-def random_values(seed, name, n, scale, offset=0.0):
-    """n floats, about normal: offset + scale * (a sum of four hashed uniforms, variance 1)."""
+# shapes whose rows are whole blocks of every type
+TYPED_MODELS = {
+    "qwen2-blocks": dict(arch="qwen2", layers=2, hidden=256, ffn=512, heads=4, kv_heads=2, head_dim=64, tied=False),
+    "qwen3-blocks": dict(arch="qwen3", layers=2, hidden=256, ffn=512, heads=4, kv_heads=1, head_dim=128, tied=True),
+}
+
+# type: its id in files, elements and bytes of a block; where its scale stands, how many scales a value of random bits deviates by;
+# where its min stands and how many scales it is, so that values are about 0 in the middle
+TYPES = {
+    "F32": (0, 1, 4), "F16": (1, 1, 2), "BF16": (30, 1, 2),
+    "Q8_0": (8, 32, 34, 0, 73.9, None, 0), "Q4_0": (2, 32, 18, 0, 4.64, None, 0), "Q4_1": (3, 32, 20, 0, 4.61, 2, -7.5),
+    "Q5_0": (6, 32, 22, 0, 9.25, None, 0), "Q5_1": (7, 32, 24, 0, 9.23, 2, -15.5), "Q2_K": (10, 256, 84, 80, 13.3, 82, 1.5),
+    "Q3_K": (11, 256, 110, 108, 43.4, None, 0), "Q4_K": (12, 256, 144, 0, 300.0, 2, 7.5), "Q5_K": (13, 256, 176, 0, 615.0, 2, 15.5),
+    "Q6_K": (14, 256, 210, 208, 1366.0, None, 0), "IQ4_NL": (20, 32, 18, 0, 69.0, None, 0), "IQ4_XS": (23, 256, 136, 0, 1275.0, None, 0),
+}
+
+
+def hashes(seed, name, n):
+    """n hashed numbers of 64 bits."""
     start = np.uint64(zlib.crc32(name.encode()) + (seed << 32))
     with np.errstate(over="ignore"):
         x = (np.arange(n, dtype=np.uint64) + np.uint64(1)) * np.uint64(0x9E3779B97F4A7C15) + start * np.uint64(0xD1342543DE82EF95)
         x = (x ^ (x >> np.uint64(30))) * np.uint64(0xBF58476D1CE4E5B9)
         x = (x ^ (x >> np.uint64(27))) * np.uint64(0x94D049BB133111EB)
-        x ^= x >> np.uint64(31)
+    return x ^ (x >> np.uint64(31))
+
+
+def random_values(seed, name, n, scale, offset=0.0):
+    """n floats, about normal: offset + scale * (a sum of four hashed uniforms, variance 1)."""
+    x = hashes(seed, name, n)
     total = sum(((x >> np.uint64(shift)) & np.uint64(0xFFFF)).astype(np.float64) for shift in (0, 16, 32, 48))
     return (offset + scale * (total / 65536 - 2) * 3**0.5).astype("<f4")
+
+
+def random_blocks(type_name, seed, name, n, scale):
+    """The bytes of n values of a quantized type: random bits, and scales from a half to one and a half times what deviates by scale."""
+    _, elements, n_bytes, at, unit, min_at, min_scales = TYPES[type_name]
+    n_blocks = n // elements
+    blocks = hashes(seed, name, -(-n_blocks * n_bytes // 8)).astype("<u8").view(np.uint8)[: n_blocks * n_bytes].reshape(n_blocks, n_bytes).copy()
+    d = scale / unit * (0.5 + (hashes(seed, name + ".scales", n_blocks) >> np.uint64(40)).astype(np.float64) / 2**24)
+    blocks[:, at : at + 2] = d.astype("<f2").view(np.uint8).reshape(n_blocks, 2)
+    if min_at is not None:
+        blocks[:, min_at : min_at + 2] = (d * min_scales).astype("<f2").view(np.uint8).reshape(n_blocks, 2)
+    return blocks.tobytes()
+
+
+def tensor_bytes(type_name, seed, name, n, scale, offset):
+    """The data of one tensor."""
+    if len(TYPES[type_name]) > 3:
+        return random_blocks(type_name, seed, name, n, scale)
+    values = random_values(seed, name, n, scale, offset)
+    if type_name == "F16":
+        return values.astype("<f2").tobytes()
+    return (values.view("<u4") >> 16).astype("<u2").tobytes() if type_name == "BF16" else values.tobytes()
 
 
 def tensors_of(m):
@@ -121,20 +166,26 @@ def metadata_of(m):
     }
 
 
-def write_model(name, path):
-    """Write the GGUF file (version 3) of one of MODELS."""
-    m, seed, alignment = MODELS[name], list(MODELS).index(name) + 1, 32
-    values, tensors = metadata_of(m), list(tensors_of(m))
+def write_model(name, path, type_name="F32"):
+    """Write the GGUF file (version 3) of one of MODELS, or of TYPED_MODELS with matrices of a type."""
+    m = MODELS.get(name) or TYPED_MODELS[name]
+    seed, alignment = (list(MODELS).index(name) + 1 if name in MODELS else 100 + list(TYPED_MODELS).index(name)), 32
+    values, tensors = metadata_of(m), []
+    for tensor, dims, scale, shift in tensors_of(m):
+        kind = type_name if len(dims) > 1 else "F32"
+        n = int(np.prod(dims))
+        tensors.append((tensor, dims, scale, shift, kind, n, n // TYPES[kind][1] * TYPES[kind][2]))
     head = struct.pack("<IIQQ", 0x46554747, 3, len(tensors), len(values))
     head += b"".join(pack_text(key) + pack_value(value) for key, value in values.items())
     offset = 0
-    for tensor, dims, _, _ in tensors:
-        head += pack_text(tensor) + struct.pack(f"<I{len(dims)}QIQ", len(dims), *dims, 0, offset)
-        offset += -(-int(np.prod(dims)) * 4 // alignment) * alignment
+    for tensor, dims, _, _, kind, _, n_bytes in tensors:
+        head += pack_text(tensor) + struct.pack(f"<I{len(dims)}QIQ", len(dims), *dims, TYPES[kind][0], offset)
+        offset += -(-n_bytes // alignment) * alignment
     with open(path, "wb") as file:
         file.write(head + b"\0" * (-len(head) % alignment))
-        for tensor, dims, scale, shift in tensors:
-            data = random_values(seed, tensor, int(np.prod(dims)), scale, shift).tobytes()
+        for tensor, _, scale, shift, kind, n, n_bytes in tensors:
+            data = tensor_bytes(kind, seed, tensor, n, scale, shift)
+            assert len(data) == n_bytes
             file.write(data + b"\0" * (-len(data) % alignment))
 
 
