@@ -315,11 +315,11 @@ answer_chunk(Model *model, const KvPool *pool, const Request *request, uint32_t 
 
 /* What is not given comes from the file, else from the Qwen model cards. */
 static SamplerSettings
-sampling_for(const Model *model, const SamplingOptions *options)
+sampling_for(const Model *model, uint8_t kind, const SamplingOptions *options)
 {
 	const ModelHyper *hyper = &model->hyper;
 	bool turned_off = (options->given & OPTION_THINKING) && !options->thinking && model->has_thinking_switch;
-	bool thinking = model->can_think && !turned_off;
+	bool thinking = kind == REQUEST_CHAT && model->can_think && !turned_off;
 	SamplerSettings s = {
 		.temperature = thinking ? 0.6f : 0.7f,
 		.top_p = thinking ? 0.95f : 0.8f,
@@ -488,7 +488,7 @@ prepare_job(Job *job, Model *model, const KvPool *pool, const Request *request)
 		return out_of_memory();
 	}
 	job->blocks = malloc(kv_blocks_for(job_positions(job)) * sizeof *job->blocks);
-	job->sampling = sampling_for(model, &request->options);
+	job->sampling = sampling_for(model, request->kind, &request->options);
 	job->in_thinking = job->thought = opened_thinking;
 	/* whoever knows the token may open with it, whatever its template says */
 	job->beginning =

@@ -5,6 +5,7 @@ import re
 import psycopg2
 import pytest
 from random_models import ANSWER, THOUGHT, serving
+from sessions import Background
 
 CLOSING = "Considering the limited time by the user, I have to give the solution based on the thinking directly now."
 BUDGET_TOKENS = "(SELECT array_length(qwen_tokenize(E'\\n\\n%s\\n</think>\\n\\n', special => true), 1))" % CLOSING
@@ -88,6 +89,19 @@ def test_budget_is_the_same_with_sampling(thinking_server):
     assert first == second
     assert first[1].endswith(CLOSING) and first[0]
     assert "".join(streamed(thinking_server, arguments)) == first[0]
+
+
+def test_budgets_do_not_mix_between_sessions(thinking_server):
+    """Twelve sessions at once, each with a budget of its own, get what they get alone."""
+    calls = [
+        f"SELECT content, thinking FROM qwen_chat_full('Where?', model => 'endless', temperature => 0, max_tokens => 70, thinking_budget => {budget})"
+        for budget in range(0, 36, 3)
+    ]
+    alone = [thinking_server.query(call) for call in calls]
+    together = [Background(thinking_server, call) for call in calls]
+    for background, expected in zip(together, alone):
+        assert background.join(120).error is None
+        assert background.rows == expected
 
 
 def test_budget_out_of_range(thinking_server):
@@ -216,6 +230,7 @@ def test_sampling_defaults_follow_the_thinking(thinking_server):
         ("qwen_chat_full('x', model => 'endless', thinking => true", thinks, plain),
         ("qwen_chat_full('x', model => 'endless', thinking => false", plain, thinks),
         ("qwen_generate('x', model => 'caller'", plain, thinks),
+        ("qwen_generate('x', model => 'endless'", plain, thinks),
     ):
         # without the times
         found, same, other = ([re.sub(r"(,[0-9.e-]+){3}\)$", "", text) for text in answers(call, sampling)] for sampling in ("", right, wrong))
