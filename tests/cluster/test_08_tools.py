@@ -153,6 +153,7 @@ def test_a_whole_round_in_sql(tool_server):
 @pytest.mark.parametrize("messages, tools, words", [
     ('[{"role": "user", "content": "x"}]', '{"name": "f"}', "tools must be a JSON array"),
     ('[{"role": "user", "content": "x"}]', "[1]", "tools[0]"),
+    ('[{"role": "user", "content": "x"}]', '[{"name": "f", "maximum": 18446744073709551615}]', "tools has a number that is too large at line 1, column"),
     ('[{"role": "assistant", "tool_calls": 3}]', None, "tool_calls"),
     ('[{"role": "assistant"}]', None, "content"),
     ('[{"role": "helper", "content": "x"}]', None, "role"),

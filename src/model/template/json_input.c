@@ -28,6 +28,10 @@ parse_array(Workspace *work, const char *name, const char *text, size_t length, 
 	*root = json_loadb(text, length, JSON_DECODE_ANY | JSON_ALLOW_NUL, &error);
 	if (!*root && json_error_code(&error) == json_error_out_of_memory)
 		return workspace_fail(work, STATUS_UNAVAILABLE, "out of memory");
+	if (!*root && json_error_code(&error) == json_error_numeric_overflow)
+		return workspace_fail(work, STATUS_INVALID_ARGUMENT,
+							  "%s has a number that is too large at line %d, column %d; whole numbers have 64 bits", name,
+							  error.line, error.column);
 	if (!*root)
 		return workspace_fail(work, STATUS_INVALID_ARGUMENT, "%s is not valid JSON: %s at line %d, column %d", name,
 							  error.text, error.line, error.column);
