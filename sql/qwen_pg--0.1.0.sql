@@ -267,7 +267,7 @@ CREATE FUNCTION qwen_engine_status(
 	OUT prompt_tokens bigint, OUT generated_tokens bigint, OUT requests_done bigint, OUT requests_failed bigint,
 	OUT requests_cancelled bigint, OUT tokens_per_second float8, OUT heartbeat_age_ms float8,
 	OUT cached_blocks int, OUT kv_bytes_cached bigint, OUT cached_tokens bigint, OUT prefix_hit_rate float8,
-	OUT evicted_blocks bigint, OUT preemptions bigint)
+	OUT evicted_blocks bigint, OUT preemptions bigint, OUT guessed_tokens bigint, OUT guessed_right bigint)
 RETURNS record AS 'MODULE_PATHNAME', 'qwen_engine_status' LANGUAGE C VOLATILE PARALLEL RESTRICTED;
 COMMENT ON FUNCTION qwen_engine_status() IS 'the row of the view qwen_stat_engine';
 

@@ -11,6 +11,7 @@
 
 #include "../protocol/protocol.h"
 #include "../protocol/status_page.h"
+#include "drafts.h"
 #include "prefix_cache.h"
 #include "sampler.h"
 #include "scorer.h"
@@ -64,6 +65,8 @@ typedef struct Job
 
 	SamplerSettings sampling;
 	Sampler *sampler;
+	DraftHistory drafts;
+	uint32_t n_drafted; /* guesses in the step at hand: they stand behind the n_tokens tokens */
 
 	/* the answer's text */
 	Detokenizer detokenizer;

@@ -28,6 +28,7 @@ typedef enum Option
 	OPTION_KV_CACHE_BYTES,
 	OPTION_KV_CACHE_TYPE,
 	OPTION_PREFILL_CHUNK,
+	OPTION_SPECULATION,
 	OPTION_MAX_RUNNING,
 	OPTION_QUEUE_SIZE,
 	OPTION_SLOT,
@@ -45,6 +46,7 @@ static const struct option long_options[] = {
 	{"kv-cache-bytes", required_argument, NULL, OPTION_KV_CACHE_BYTES},
 	{"kv-cache-type", required_argument, NULL, OPTION_KV_CACHE_TYPE},
 	{"prefill-chunk", required_argument, NULL, OPTION_PREFILL_CHUNK},
+	{"speculation", required_argument, NULL, OPTION_SPECULATION},
 	{"max-running", required_argument, NULL, OPTION_MAX_RUNNING},
 	{"queue-size", required_argument, NULL, OPTION_QUEUE_SIZE},
 	{"slot", required_argument, NULL, OPTION_SLOT},
@@ -102,7 +104,7 @@ map_status_page(void)
 static int
 run_serve(const Arguments *arguments)
 {
-	uint64_t slots, threads, kv_cache_bytes, prefill_chunk, max_running, queue_size;
+	uint64_t slots, threads, kv_cache_bytes, prefill_chunk, max_running, queue_size, speculation;
 	const char *kv_type = arguments->values[OPTION_KV_CACHE_TYPE];
 	ServerSettings settings;
 	Status status;
@@ -111,6 +113,7 @@ run_serve(const Arguments *arguments)
 		!number(arguments, OPTION_THREADS, 0, 256, &threads) ||
 		!number(arguments, OPTION_KV_CACHE_BYTES, 1 << 20, (uint64_t) 1 << 50, &kv_cache_bytes) ||
 		!number(arguments, OPTION_PREFILL_CHUNK, 1, 65536, &prefill_chunk) ||
+		!number(arguments, OPTION_SPECULATION, 0, 1, &speculation) ||
 		!number(arguments, OPTION_MAX_RUNNING, 1, 65536, &max_running) ||
 		!number(arguments, OPTION_QUEUE_SIZE, 1, 1 << 30, &queue_size))
 		return 2;
@@ -125,6 +128,7 @@ run_serve(const Arguments *arguments)
 		.kv_cache_bytes = kv_cache_bytes,
 		.kv_type = strcmp(kv_type, "f32") == 0 ? KV_F32 : KV_F16,
 		.prefill_chunk = (uint32_t) prefill_chunk,
+		.speculation = speculation != 0,
 		.max_running = (uint32_t) max_running,
 		.queue_size = (uint32_t) queue_size,
 		.listener_fd = ENGINE_FD_LISTENER,

@@ -283,7 +283,7 @@ add_rows(Scheduler *scheduler, Job *job, uint32_t n)
 		.n_tokens = n,
 		.first_position = job->n_done,
 		.kv_blocks = job->blocks,
-		.n_logits = job_logits_wanted(job, n),
+		.n_logits = job->n_drafted > 0 ? n : job_logits_wanted(job, n),
 		.want_hidden = job->kind == REQUEST_EMBED,
 	};
 }
@@ -353,9 +353,9 @@ sort_by_length(Job **jobs, uint32_t n)
 
 /*
  * Share the chunk among the prompts. Half of it goes to the most senior, so that every prompt gets on; the other half
- * to the shortest, so that short ones do not wait behind long ones.
+ * to the shortest, so that short ones do not wait behind long ones. Returns the rows.
  */
-static void
+static uint32_t
 share_chunk(Scheduler *scheduler, const Slot *slot)
 {
 	uint32_t n = collect_prefilling(scheduler, slot), chunk = scheduler->settings.prefill_chunk;
@@ -366,24 +366,67 @@ share_chunk(Scheduler *scheduler, const Slot *slot)
 	sort_by_length(scheduler->prefilling, n);
 	for (uint32_t i = 0; i < n; i++)
 		given += give_rows(scheduler->prefilling[i], chunk - given, &left_logprobs);
+	return given;
+}
+
+/* The answers that are being sampled with a model: whether guesses pay depends on how many there are. */
+static uint32_t
+count_decoding(const Scheduler *scheduler, const Slot *slot)
+{
+	uint32_t n = 0;
+
+	for (uint32_t i = 0; i < scheduler->n_running; i++)
+		n += scheduler->running[i]->slot == slot && !job_is_prefilling(scheduler->running[i]);
+	return n;
+}
+
+/*
+ * Guess up to n tokens behind the last one of a job. Guesses stay inside the answer, and they take a block only where
+ * one is free, which the answer would need next: so they take nothing from anybody.
+ */
+static uint32_t
+guess(Job *job, uint32_t n)
+{
+	uint32_t in_answer = job->n_prompt + job->max_tokens - job->n_tokens - 1;
+	uint32_t in_blocks, wanted;
+
+	if (!job->sampler || n == 0)
+		return 0;
+	wanted = drafts_wanted(&job->drafts);
+	n = n < wanted ? n : wanted;
+	n = n < in_answer ? n : in_answer;
+	if (job->n_blocks < kv_blocks_for(job->n_tokens + n) &&
+		kv_pool_take(job->slot->pool, 1, &job->blocks[job->n_blocks]))
+		job->n_blocks++;
+	in_blocks = job->n_blocks * KV_BLOCK_POSITIONS - job->n_tokens;
+	n = n < in_blocks ? n : in_blocks;
+	return n > 0 ? drafts_find(job->tokens, job->n_tokens, n, job->tokens + job->n_tokens) : 0;
 }
 
 /* All that decode, and slices of prompts. Returns the rows. */
 static uint32_t
 build_batch(Scheduler *scheduler, const Slot *slot)
 {
-	uint32_t rows = 0;
+	uint32_t rows = 0, n_decoding = count_decoding(scheduler, slot), left_guesses = 0;
 
-	share_chunk(scheduler, slot);
+	/* beside prompts, or many answers, a step computes more than it reads: then guesses are not free */
+	if (share_chunk(scheduler, slot) == 0 && n_decoding <= DRAFT_ROWS / 2 && scheduler->settings.speculation)
+		left_guesses = DRAFT_ROWS - n_decoding;
 	scheduler->n_batch = 0;
 	for (uint32_t i = 0; i < scheduler->n_running;)
 	{
 		Job *job = scheduler->running[i];
 		uint32_t n = job->slot != slot ? 0 : job_is_prefilling(job) ? job->n_slice : 1;
 
+		job->n_drafted = 0;
 		/* who loses its blocks here is more junior than all that are in the step already, or this job itself */
 		if (n > 0 && !take_blocks(scheduler, job, job->n_done + n))
 			continue;
+		if (n > 0 && !job_is_prefilling(job))
+		{
+			job->n_drafted = guess(job, left_guesses / n_decoding);
+			n += job->n_drafted;
+		}
 		if (n > 0)
 			add_rows(scheduler, job, n);
 		rows += n;
@@ -411,13 +454,12 @@ end_job(Scheduler *scheduler, Job *job, const Status *status)
 	scheduler->callbacks.ended(scheduler->callbacks.argument, job);
 }
 
-/* Hand a job what the step computed for it. */
-static void
-take_results(Scheduler *scheduler, Slot *slot, uint32_t index)
+/* Rows of a prompt, or the one of the last token. */
+static Status
+take_rows(Scheduler *scheduler, Slot *slot, uint32_t index, ByteWriter *out)
 {
 	Job *job = scheduler->batch[index];
 	const StepSequence *sequence = &scheduler->sequences[index];
-	ByteWriter *out = scheduler->callbacks.output(scheduler->callbacks.argument, job);
 	Status status = status_ok();
 
 	job->n_done += sequence->n_tokens;
@@ -432,6 +474,49 @@ take_results(Scheduler *scheduler, Slot *slot, uint32_t index)
 	}
 	for (uint32_t r = 0; r < sequence->n_logits && status.code == STATUS_OK; r++)
 		status = job_take_logits(job, kernels_select(), forward_logits(slot->forward, index, r), out);
+	return status;
+}
+
+/*
+ * Rows of the last token and of guesses behind it, in order: each gives the next token, and the row after it counts
+ * only if that was the guess.
+ */
+static Status
+take_guessed(Scheduler *scheduler, Slot *slot, uint32_t index, ByteWriter *out)
+{
+	Job *job = scheduler->batch[index];
+	uint32_t n_guesses = job->n_drafted, n_right = 0;
+	Status status = status_ok();
+
+	for (uint32_t r = 0; r <= n_guesses && status.code == STATUS_OK; r++)
+	{
+		uint32_t at = job->n_tokens;
+		int32_t guessed = job->tokens[at];
+
+		job->n_done++;
+		atomic_fetch_add(&scheduler->page->n_generated_tokens, 1);
+		status = job_take_logits(job, kernels_select(), forward_logits(slot->forward, index, r), out);
+		if (job->state == JOB_ENDED || r == n_guesses || job->tokens[at] != guessed)
+			break;
+		n_right++;
+	}
+	job_share_blocks(job);
+	drafts_learn(&job->drafts, n_guesses, n_right);
+	atomic_fetch_add(&scheduler->page->n_guessed_tokens, n_guesses);
+	atomic_fetch_add(&scheduler->page->n_guessed_right, n_right);
+	job->n_drafted = 0;
+	return status;
+}
+
+/* Hand a job what the step computed for it. */
+static void
+take_results(Scheduler *scheduler, Slot *slot, uint32_t index)
+{
+	Job *job = scheduler->batch[index];
+	ByteWriter *out = scheduler->callbacks.output(scheduler->callbacks.argument, job);
+	Status status =
+		job->n_drafted > 0 ? take_guessed(scheduler, slot, index, out) : take_rows(scheduler, slot, index, out);
+
 	job_write_meter(job);
 	if (status.code != STATUS_OK || job->state == JOB_ENDED)
 		end_job(scheduler, job, &status);

@@ -19,6 +19,7 @@ typedef struct SchedulerSettings
 	uint32_t max_running;   /* jobs in the batch */
 	uint32_t prefill_chunk; /* prompt rows of a step, over all jobs */
 	uint32_t queue_size;    /* jobs that wait */
+	bool speculation;       /* guess tokens (drafts.h) while few answers are sampled */
 } SchedulerSettings;
 
 /* How the scheduler speaks to who owns the jobs. */

@@ -565,13 +565,13 @@ static Status
 set_up_engine(Server *server)
 {
 	const ServerSettings *settings = &server->settings;
-	SchedulerSettings scheduler = {settings->max_running, settings->prefill_chunk, settings->queue_size};
+	SchedulerSettings scheduler = {settings->max_running, settings->prefill_chunk, settings->queue_size, settings->speculation};
 	SchedulerCallbacks callbacks = {job_output, job_ended, server};
 	SlotSettings slots = {
 		.team = team_create(settings->n_threads > 0 ? settings->n_threads : team_default_threads()),
 		.budget = kv_budget_create(settings->kv_cache_bytes),
 		.kv_type = settings->kv_type,
-		.max_rows = settings->max_running + settings->prefill_chunk,
+		.max_rows = settings->max_running + settings->prefill_chunk + DRAFT_ROWS,
 		.max_running = settings->max_running,
 	};
 

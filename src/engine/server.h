@@ -15,6 +15,7 @@ typedef struct ServerSettings
 	uint64_t kv_cache_bytes;
 	KvType kv_type;
 	uint32_t prefill_chunk, max_running, queue_size;
+	bool speculation;
 	/* descriptors, see status_page.h; death_fd may be -1 */
 	int listener_fd, death_fd, first_slot_fd;
 	StatusPage *page;

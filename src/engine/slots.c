@@ -50,7 +50,7 @@ open_slot(Slots *slots, Slot *slot, uint64_t wanted)
 	STATUS_TRY(kv_pool_create(settings->budget, &slot->model->hyper, settings->kv_type, &slot->pool));
 	STATUS_TRY(prefix_cache_create(slot->pool, &slot->cache));
 	return forward_create(slot->model, slot->pool, settings->team, settings->max_rows, settings->max_running,
-						  settings->max_running + LOGPROB_ROWS, &slot->forward);
+						  settings->max_running + LOGPROB_ROWS + DRAFT_ROWS, &slot->forward);
 }
 
 static void

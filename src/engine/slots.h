@@ -8,6 +8,7 @@
 #include "forward.h"
 #include "prefix_cache.h"
 
+#define DRAFT_ROWS 8    /* rows that guesses may bring a step to, and so many with logits more */
 #define LOGPROB_ROWS 16 /* rows of a step, beyond one for each job, that can have logits: for LOGPROBS */
 
 typedef struct Slot

@@ -15,6 +15,7 @@ int qwen_threads = 0;
 int qwen_kv_cache_size = 512;
 int qwen_kv_cache_type = 0;
 int qwen_prefill_chunk = 256;
+bool qwen_speculation = true;
 int qwen_max_running = 64;
 int qwen_queue_size = 1000;
 int qwen_max_tokens = 512;
@@ -139,6 +140,8 @@ define_server_settings(void)
 							&qwen_kv_cache_size, 512, 16, INT_MAX / 2, PGC_POSTMASTER, GUC_UNIT_MB, NULL, NULL, NULL);
 	DefineCustomEnumVariable("qwen.kv_cache_type", "Number type of keys and values.", NULL, &qwen_kv_cache_type, 0,
 							 kv_cache_types, PGC_POSTMASTER, 0, NULL, NULL, NULL);
+	DefineCustomBoolVariable("qwen.speculation", "Guess tokens from the text so far and check them in one step.",
+							 "Answers do not change.", &qwen_speculation, true, PGC_POSTMASTER, 0, NULL, NULL, NULL);
 	DefineCustomIntVariable("qwen.prefill_chunk", "Prompt tokens that one step of the engine takes.", NULL,
 							&qwen_prefill_chunk, 256, 16, 4096, PGC_POSTMASTER, 0, NULL, NULL, NULL);
 	DefineCustomIntVariable("qwen.max_running", "Requests that are computed together.", NULL, &qwen_max_running, 64, 1,

@@ -20,7 +20,7 @@ PG_FUNCTION_INFO_V1(qwen_load_model);
 PG_FUNCTION_INFO_V1(qwen_unload_model);
 
 #define N_MODEL_COLUMNS 14
-#define N_ENGINE_COLUMNS 28
+#define N_ENGINE_COLUMNS 30
 
 static const char *const slot_state_names[] = {"empty",   "waiting", "loading",  "opening",
 											   "serving", "failed",  "unloading"};
@@ -187,6 +187,8 @@ qwen_engine_status(PG_FUNCTION_ARGS)
 	nulls[21] = !running;
 	values[21] = Float8GetDatum((double) (int64) (clock_now_us() - atomic_load(&page->heartbeat_us)) / 1000.0);
 	prefix_columns(page, values + 22, nulls + 22);
+	values[28] = Int64GetDatum(atomic_load(&page->n_guessed_tokens));
+	values[29] = Int64GetDatum(atomic_load(&page->n_guessed_right));
 	return HeapTupleGetDatum(heap_form_tuple(BlessTupleDesc(descriptor), values, nulls));
 }
 

@@ -123,6 +123,8 @@ typedef struct StatusPage
 	_Atomic uint64_t n_prompt_tokens; /* computed or from the prefix cache */
 	_Atomic uint64_t n_cached_tokens; /* those from the prefix cache */
 	_Atomic uint64_t n_generated_tokens;
+	_Atomic uint64_t n_guessed_tokens; /* by speculation … */
+	_Atomic uint64_t n_guessed_right;  /* … and so many of them came */
 	_Atomic uint64_t step_us_total; /* time inside steps */
 	char isa[16];                   /* which kernels: "portable", "avx2", "avx512" */
 

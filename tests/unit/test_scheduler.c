@@ -12,7 +12,7 @@
 #include "tiny_engine.h"
 
 static const TinyModel shape = {false, 2, 64, 96, 4, 2, 16, 2048, false, TENSOR_F32, 21, POOLING_LAST};
-static const SchedulerSettings usual = {.max_running = 16, .prefill_chunk = 64, .queue_size = 1000};
+static const SchedulerSettings usual = {.max_running = 16, .prefill_chunk = 64, .queue_size = 1000, .speculation = true};
 
 static TinyEngine *
 make_engine(uint32_t n_blocks, SchedulerSettings settings)
@@ -36,7 +36,8 @@ make_text(char *text, uint32_t n, uint64_t number)
 static char *
 answer_alone(const Request *asked)
 {
-	TinyEngine *engine = make_engine(1000, usual);
+	SchedulerSettings plain = {.max_running = 1, .prefill_chunk = 64, .queue_size = 1};
+	TinyEngine *engine = make_engine(1000, plain);
 	Request request = *asked;
 	TinyCall call;
 	char *answer;
@@ -373,7 +374,9 @@ scores_leave_no_block_that_they_write_again(void **state)
 static void
 the_oldest_is_never_preempted(void **state)
 {
-	TinyEngine *engine = make_engine(8, usual);
+	/* without guesses, whose number depends on how many run */
+	SchedulerSettings settings = {.max_running = 16, .prefill_chunk = 64, .queue_size = 1000};
+	TinyEngine *engine = make_engine(8, settings);
 	TinyCall first, others[5];
 	char text[41], other_texts[5][41];
 	Request request = tiny_request(make_text(text, 40, 77), 150, 10);
@@ -430,7 +433,7 @@ what_can_never_fit_is_refused_with_the_numbers(void **state)
 static void
 cancel_frees_blocks_in_every_state(void **state)
 {
-	SchedulerSettings two = {.max_running = 2, .prefill_chunk = 16, .queue_size = 100};
+	SchedulerSettings two = {.max_running = 2, .prefill_chunk = 16, .queue_size = 100, .speculation = true};
 	TinyEngine *engine = make_engine(50, two);
 	TinyCall calls[4];
 	char texts[4][201];

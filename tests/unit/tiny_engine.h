@@ -87,7 +87,7 @@ tiny_engine(const TinyModel *shapes, uint32_t n_models, uint32_t n_blocks, Sched
 	s->team = team_create(1);
 	s->kv_type = KV_F16;
 	s->max_running = settings.max_running;
-	s->max_rows = settings.max_running + settings.prefill_chunk;
+	s->max_rows = settings.max_running + settings.prefill_chunk + DRAFT_ROWS;
 	for (uint32_t i = 0; i < n_models; i++)
 	{
 		Slot *slot = &engine->slots.slots[engine->slots.n++];
@@ -104,7 +104,7 @@ tiny_engine(const TinyModel *shapes, uint32_t n_models, uint32_t n_blocks, Sched
 		}
 		if (kv_pool_create(s->budget, &slot->model->hyper, s->kv_type, &slot->pool).code != STATUS_OK ||
 			prefix_cache_create(slot->pool, &slot->cache).code != STATUS_OK ||
-			forward_create(slot->model, slot->pool, s->team, s->max_rows, s->max_running, s->max_running + LOGPROB_ROWS,
+			forward_create(slot->model, slot->pool, s->team, s->max_rows, s->max_running, s->max_running + LOGPROB_ROWS + DRAFT_ROWS,
 						   &slot->forward)
 					.code != STATUS_OK)
 			abort();
