@@ -31,6 +31,28 @@ create_wait_event_set(int n_events)
 #endif
 }
 
+/* 16 has one function for the privileges on all kinds of objects. */
+#if PG_VERSION_NUM >= 160000
+#define function_aclcheck(function, role, mode) object_aclcheck(ProcedureRelationId, function, role, mode)
+#else
+#define function_aclcheck(function, role, mode) pg_proc_aclcheck(function, role, mode)
+#endif
+
+/* 18 took execute_once away from ExecutorRun. */
+#if PG_VERSION_NUM >= 180000
+#define EXECUTOR_RUN_PARAMETERS (QueryDesc * query, ScanDirection direction, uint64 count)
+#define EXECUTOR_RUN_ARGUMENTS (query, direction, count)
+#else
+#define EXECUTOR_RUN_PARAMETERS (QueryDesc * query, ScanDirection direction, uint64 count, bool execute_once)
+#define EXECUTOR_RUN_ARGUMENTS (query, direction, count, execute_once)
+#endif
+
+/* 18 moved EXPLAIN's helpers out of commands/explain.h. */
+#if PG_VERSION_NUM >= 180000
+#include "commands/explain_format.h"
+#include "commands/explain_state.h"
+#endif
+
 /* The name that pg_stat_activity shows for waits on the engine: a custom one from 17 on. */
 extern uint32 qwen_wait_event(void);
 

@@ -7,8 +7,8 @@
  */
 #include "qwen_pg.h"
 
+#include "batch.h"
 #include "miscadmin.h"
-#include "model_call.h"
 
 PG_MODULE_MAGIC;
 
@@ -18,9 +18,11 @@ void
 _PG_init(void)
 {
 	settings_define(process_shared_preload_libraries_in_progress);
-	model_call_init();
 	if (!process_shared_preload_libraries_in_progress)
 		return;
 	shared_init();
+	model_call_init();
+	batch_plan_init();
+	batch_limit_init();
 	supervisor_register();
 }

@@ -9,6 +9,7 @@
 #include "model_call.h"
 
 #include "access/xact.h"
+#include "compat.h"
 #include "executor/executor.h"
 
 static int64 nulls_made;        /* values that became NULL and have not been told of */
@@ -288,16 +289,15 @@ warn_of_nulls(void)
 						  errhint("With qwen.on_error = error the statement stops at the first one.")));
 }
 
-static void
-run_hook(QueryDesc *query, ScanDirection direction, uint64 count, bool execute_once)
+static void run_hook EXECUTOR_RUN_PARAMETERS
 {
 	executor_depth++;
 	PG_TRY();
 	{
 		if (previous_run)
-			previous_run(query, direction, count, execute_once);
+			previous_run EXECUTOR_RUN_ARGUMENTS;
 		else
-			standard_ExecutorRun(query, direction, count, execute_once);
+			standard_ExecutorRun EXECUTOR_RUN_ARGUMENTS;
 	}
 	PG_FINALLY();
 	{

@@ -174,6 +174,8 @@ settings_define(bool preloaded)
 							NULL, &qwen_max_tokens, 512, 1, 1000000, PGC_USERSET, 0, NULL, NULL, NULL);
 	DefineCustomIntVariable("qwen.batch_window", "Rows of a query, or elements of an array, in flight at once.", NULL,
 							&qwen_batch_window, 32, 1, 1000, PGC_USERSET, 0, NULL, NULL, NULL);
+	DefineCustomBoolVariable("qwen.batch_plans", "Plans keep the model calls of many rows in flight.", NULL,
+							 &qwen_batch_plans, true, PGC_USERSET, 0, NULL, NULL, NULL);
 	DefineCustomEnumVariable("qwen.on_error", "What a row that fails by itself gives: an error, or NULL.", NULL,
 							 &qwen_on_error, QWEN_ON_ERROR_RAISE, on_error_values, PGC_USERSET, 0, NULL, NULL, NULL);
 	DefineCustomEnumVariable("qwen.prefix_cache", "Who may use what was computed for the beginning of a prompt again.",

@@ -17,6 +17,9 @@ class Background:
         self.cursor = self.connection.cursor()
         if setup:
             self.cursor.execute(setup)
+        self.start(sql)
+
+    def start(self, sql):
         self.thread = threading.Thread(target=self.run, args=(sql,), daemon=True)
         self.thread.start()
 

@@ -23,7 +23,7 @@ SELECT has_view('qwen_models');
 SELECT has_view('qwen_stat_engine');
 SELECT has_type('qwen_response');
 SELECT is((SELECT array_agg(name ORDER BY name) FROM pg_settings WHERE name LIKE 'qwen.%'),
-	ARRAY['qwen.batch_window', 'qwen.default_embedding_model', 'qwen.default_model', 'qwen.engine_path', 'qwen.io_method', 'qwen.kv_cache_size',
+	ARRAY['qwen.batch_plans', 'qwen.batch_window', 'qwen.default_embedding_model', 'qwen.default_model', 'qwen.engine_path', 'qwen.io_method', 'qwen.kv_cache_size',
 	'qwen.kv_cache_type', 'qwen.max_models', 'qwen.max_running', 'qwen.max_tokens', 'qwen.model_directory', 'qwen.models',
 	'qwen.on_error', 'qwen.prefill_chunk', 'qwen.prefix_cache', 'qwen.queue_size', 'qwen.speculation', 'qwen.threads', 'qwen.watchdog_timeout'], 'the settings are those of docs/settings.md');
 SELECT throws_ok($$SET qwen.max_tokens = 0$$, '22023', NULL, 'a setting out of its range is refused');
