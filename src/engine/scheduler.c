@@ -407,11 +407,13 @@ guess(Job *job, uint32_t n)
 static uint32_t
 build_batch(Scheduler *scheduler, const Slot *slot)
 {
-	uint32_t rows = 0, n_decoding = count_decoding(scheduler, slot), left_guesses = 0;
+	uint32_t rows = 0, n_prompt_rows = share_chunk(scheduler, slot), n_guesses = 0;
+	/* counted now: a prompt whose last block was cached may just have come to its last row */
+	uint32_t n_decoding = count_decoding(scheduler, slot);
 
 	/* beside prompts, or many answers, a step computes more than it reads: then guesses are not free */
-	if (share_chunk(scheduler, slot) == 0 && n_decoding <= DRAFT_ROWS / 2 && scheduler->settings.speculation)
-		left_guesses = DRAFT_ROWS - n_decoding;
+	if (n_prompt_rows == 0 && n_decoding > 0 && n_decoding <= DRAFT_ROWS / 2 && scheduler->settings.speculation)
+		n_guesses = (DRAFT_ROWS - n_decoding) / n_decoding;
 	scheduler->n_batch = 0;
 	for (uint32_t i = 0; i < scheduler->n_running;)
 	{
@@ -424,7 +426,7 @@ build_batch(Scheduler *scheduler, const Slot *slot)
 			continue;
 		if (n > 0 && !job_is_prefilling(job))
 		{
-			job->n_drafted = guess(job, left_guesses / n_decoding);
+			job->n_drafted = guess(job, n_guesses);
 			n += job->n_drafted;
 		}
 		if (n > 0)
@@ -495,6 +497,7 @@ take_guessed(Scheduler *scheduler, Slot *slot, uint32_t index, ByteWriter *out)
 
 		job->n_done++;
 		atomic_fetch_add(&scheduler->page->n_generated_tokens, 1);
+		fair_queue_charge(scheduler->waiting, job, 1);
 		status = job_take_logits(job, kernels_select(), forward_logits(slot->forward, index, r), out);
 		if (job->state == JOB_ENDED || r == n_guesses || job->tokens[at] != guessed)
 			break;

@@ -55,7 +55,7 @@ random_text(char *text)
 }
 
 static void
-make_random(RandomRequest *r)
+make_random(RandomRequest *r, const RandomRequest *before)
 {
 	static const uint8_t kinds[] = {REQUEST_GENERATE, REQUEST_GENERATE, REQUEST_GENERATE, REQUEST_CHAT,
 									REQUEST_CHAT,     REQUEST_EMBED,    REQUEST_LOGPROBS, REQUEST_SCORE};
@@ -97,6 +97,12 @@ make_random(RandomRequest *r)
 	request->priority = draw(8) ? 0 : (int32_t) draw(3) - 1;
 	request->prefix_sharing = draw(3) ? PREFIX_ROLE : (uint8_t) draw(3);
 	r->slot = draw(3) == 0;
+	/* now and then the very request that came before */
+	if (before && draw(4) == 0)
+	{
+		r->slot = before->slot;
+		r->request = before->request;
+	}
 	r->submit_at = draw(3) ? draw(4) : draw(200);
 	r->cancel_at = draw(8) ? UINT32_MAX : r->submit_at + draw(60);
 }
@@ -153,7 +159,7 @@ answers_depend_on_nothing_else(void **state)
 	(void) state;
 	for (uint32_t mix = 0; mix < N_MIXES; mix++)
 	{
-		SchedulerSettings settings = {.queue_size = 100};
+		SchedulerSettings settings = {.queue_size = 100, .speculation = mix % 2 == 0};
 		TinyEngine *engine;
 
 		random_state = mix * 1000003 + 12345;
@@ -162,7 +168,7 @@ answers_depend_on_nothing_else(void **state)
 		/* the longest request needs 14 blocks of 32: 240 of text, 40 of the template, 160 of the answer */
 		engine = tiny_engine(shapes, 2, 14 + draw(8), settings);
 		for (int i = 0; i < N_REQUESTS; i++)
-			make_random(&requests[i]);
+			make_random(&requests[i], i ? &requests[i - 1] : NULL);
 		for (uint32_t step = 0; step < 201 || scheduler_has_work(engine->scheduler); step++)
 		{
 			do_what_is_due(engine, requests, step);
