@@ -240,6 +240,132 @@ CREATE FUNCTION qwen_summarize_trigger()
 RETURNS trigger AS 'MODULE_PATHNAME', 'qwen_summarize_trigger' LANGUAGE C;
 COMMENT ON FUNCTION qwen_summarize_trigger() IS 'BEFORE INSERT OR UPDATE trigger: qwen_summarize_trigger(''source column'', ''target column'' [, ''max words''])';
 
+-- ---- jobs -----------------------------------------------------------------------------------------------------------
+-- The two tables are the extension's own: users see them through the views below. pg_dump leaves their rows out.
+CREATE TABLE qwen_job_table (
+	id bigint GENERATED ALWAYS AS IDENTITY PRIMARY KEY,
+	owner oid NOT NULL,
+	state text NOT NULL DEFAULT 'queued' CHECK (state IN ('queued', 'running', 'done', 'failed', 'cancelled')),
+	source text,
+	source_relation oid,
+	search_path text NOT NULL,
+	target oid NOT NULL,
+	target_column text NOT NULL,
+	key_columns text[] NOT NULL,
+	key_types text[] NOT NULL,
+	prompt text NOT NULL,
+	function text NOT NULL,
+	system text,
+	instruction text,
+	max_words int NOT NULL,
+	dimensions int NOT NULL,
+	priority int NOT NULL,
+	max_attempts int NOT NULL,
+	model text, max_tokens int, temperature float8, top_p float8, min_p float8, top_k int,
+	repetition_penalty float8, presence_penalty float8, frequency_penalty float8, seed bigint, stop text[],
+	thinking boolean, thinking_budget int, response_format json, adapter text,
+	position text[],
+	exhausted boolean NOT NULL DEFAULT false,
+	total bigint NOT NULL,
+	done bigint NOT NULL DEFAULT 0,
+	failed bigint NOT NULL DEFAULT 0,
+	prompt_tokens bigint NOT NULL DEFAULT 0,
+	completion_tokens bigint NOT NULL DEFAULT 0,
+	busy_ms float8 NOT NULL DEFAULT 0,
+	submitted timestamptz NOT NULL DEFAULT now(),
+	started timestamptz,
+	ended timestamptz,
+	error text
+) WITH (fillfactor = 50);
+CREATE INDEX qwen_job_table_active ON qwen_job_table (owner) WHERE state IN ('queued', 'running');
+COMMENT ON TABLE qwen_job_table IS 'jobs of qwen_submit; the view qwen_jobs shows them';
+
+CREATE TABLE qwen_job_row (
+	id bigint GENERATED ALWAYS AS IDENTITY PRIMARY KEY,
+	owner oid NOT NULL,
+	job bigint,
+	relation oid,
+	trigger text,
+	key text[] NOT NULL,
+	queued timestamptz NOT NULL DEFAULT now(),
+	attempts int NOT NULL DEFAULT 0,
+	next_try timestamptz,
+	dead boolean NOT NULL DEFAULT false,
+	failed_at timestamptz,
+	sqlstate text,
+	error text
+);
+CREATE INDEX qwen_job_row_waiting ON qwen_job_row (owner, id) WHERE NOT dead;
+CREATE INDEX qwen_job_row_job ON qwen_job_row (job) WHERE job IS NOT NULL;
+CREATE INDEX qwen_job_row_dead ON qwen_job_row (id) WHERE dead;
+COMMENT ON TABLE qwen_job_row IS 'rows that job workers work on, and those that failed for good';
+
+CREATE FUNCTION qwen_submit(source text, prompt text, target regclass, target_column name,
+	key_columns name[] DEFAULT NULL, function text DEFAULT 'chat', system text DEFAULT NULL, max_words int DEFAULT NULL,
+	instruction text DEFAULT NULL, dimensions int DEFAULT NULL, priority int DEFAULT 0, max_attempts int DEFAULT 5,
+	model text DEFAULT NULL, max_tokens int DEFAULT NULL, temperature float8 DEFAULT NULL, top_p float8 DEFAULT NULL,
+	min_p float8 DEFAULT NULL, top_k int DEFAULT NULL, repetition_penalty float8 DEFAULT NULL,
+	presence_penalty float8 DEFAULT NULL, frequency_penalty float8 DEFAULT NULL, seed bigint DEFAULT NULL,
+	stop text[] DEFAULT NULL, thinking boolean DEFAULT NULL, thinking_budget int DEFAULT NULL,
+	response_format json DEFAULT NULL, adapter text DEFAULT NULL)
+RETURNS bigint AS 'MODULE_PATHNAME', 'qwen_submit' LANGUAGE C VOLATILE;
+COMMENT ON FUNCTION qwen_submit(text, text, regclass, name, name[], text, text, int, text, int, int, int, text, int, float8, float8, float8, int, float8, float8, float8, bigint, text[], boolean, int, json, text) IS 'a job over all rows of a table or query, worked on in the background; its id';
+
+CREATE FUNCTION qwen_cancel(id bigint)
+RETURNS boolean AS 'MODULE_PATHNAME', 'qwen_cancel' LANGUAGE C VOLATILE;
+COMMENT ON FUNCTION qwen_cancel(bigint) IS 'end a job; false when it has ended already';
+
+CREATE FUNCTION qwen_wait(id bigint, timeout interval DEFAULT NULL)
+RETURNS text AS 'MODULE_PATHNAME', 'qwen_wait' LANGUAGE C VOLATILE;
+COMMENT ON FUNCTION qwen_wait(bigint, interval) IS 'wait for the end of a job, or until the time is over; its state';
+
+CREATE FUNCTION qwen_retry(id bigint)
+RETURNS bigint AS 'MODULE_PATHNAME', 'qwen_retry' LANGUAGE C VOLATILE;
+COMMENT ON FUNCTION qwen_retry(bigint) IS 'go on with a failed or cancelled job, and try its dead letters again: how many';
+
+CREATE FUNCTION qwen_retry_table(relation regclass)
+RETURNS bigint AS 'MODULE_PATHNAME', 'qwen_retry_table' LANGUAGE C VOLATILE;
+COMMENT ON FUNCTION qwen_retry_table(regclass) IS 'try the dead letters of a table''s triggers again: how many';
+
+CREATE FUNCTION qwen_job_workers(OUT role oid, OUT state text, OUT pid int, OUT trouble text)
+RETURNS SETOF record AS 'MODULE_PATHNAME', 'qwen_job_workers' LANGUAGE C VOLATILE PARALLEL RESTRICTED;
+COMMENT ON FUNCTION qwen_job_workers() IS 'the background workers of jobs and triggers in this database';
+
+CREATE VIEW qwen_jobs WITH (security_barrier) AS
+SELECT j.id,
+	CASE WHEN j.state IN ('queued', 'running') AND w.state IN ('no slot', 'limited', 'failed') THEN 'no worker'
+		ELSE j.state END AS state,
+	j.total, j.done, j.failed,
+	CASE WHEN j.busy_ms > 0 THEN (j.completion_tokens + CASE WHEN j.function = 'embed' THEN j.prompt_tokens ELSE 0 END) * 1000 / j.busy_ms END AS tokens_per_s,
+	CASE WHEN j.state IN ('queued', 'running') AND j.done + j.failed > 0
+		THEN greatest(j.total - j.done - j.failed, 0) * (j.busy_ms / (j.done + j.failed)) * interval '1 millisecond' END AS eta,
+	pg_get_userbyid(j.owner) AS owner,
+	coalesce(CASE WHEN j.state IN ('queued', 'running') THEN w.trouble END, j.error) AS error,
+	j.function, coalesce(j.source, j.source_relation::regclass::text) AS source, j.target::regclass AS target,
+	j.target_column, j.prompt, j.priority, j.prompt_tokens, j.completion_tokens, j.submitted, j.started, j.ended,
+	w.pid AS worker_pid
+FROM qwen_job_table j LEFT JOIN qwen_job_workers() w ON w.role = j.owner
+WHERE pg_has_role(j.owner, 'USAGE');
+COMMENT ON VIEW qwen_jobs IS 'your jobs, with their progress';
+
+CREATE VIEW qwen_dead_letters WITH (security_barrier) AS
+SELECT r.id, r.job, coalesce(r.relation, j.target)::regclass AS relation, r.trigger, r.key, r.attempts, r.sqlstate, r.error,
+	r.queued, r.failed_at
+FROM qwen_job_row r LEFT JOIN qwen_job_table j ON j.id = r.job
+WHERE r.dead AND pg_has_role(r.owner, 'USAGE');
+COMMENT ON VIEW qwen_dead_letters IS 'rows of your jobs and of your tables'' triggers that failed for good';
+
+CREATE VIEW qwen_trigger_backlog WITH (security_barrier) AS
+SELECT r.relation::regclass AS relation, r.trigger, count(*) FILTER (WHERE NOT r.dead) AS waiting,
+	count(*) FILTER (WHERE NOT r.dead AND r.attempts > 0) AS retrying, count(*) FILTER (WHERE r.dead) AS dead,
+	now() - min(r.queued) FILTER (WHERE NOT r.dead) AS oldest,
+	(array_agg(r.error ORDER BY r.failed_at DESC) FILTER (WHERE r.error IS NOT NULL))[1] AS last_error,
+	coalesce(min(w.trouble), min(w.state)) AS worker
+FROM qwen_job_row r LEFT JOIN qwen_job_workers() w ON w.role = r.owner
+WHERE r.job IS NULL AND pg_has_role(r.owner, 'USAGE')
+GROUP BY r.relation, r.trigger;
+COMMENT ON VIEW qwen_trigger_backlog IS 'what your tables'' triggers have queued and is not filled in yet';
+
 -- ---- models ---------------------------------------------------------------------------------------------------------
 CREATE FUNCTION qwen_load_model(name text, file text)
 RETURNS void AS 'MODULE_PATHNAME', 'qwen_load_model' LANGUAGE C VOLATILE PARALLEL RESTRICTED;
@@ -301,10 +427,10 @@ BEGIN
 	FOR called IN
 		SELECT p.oid FROM pg_proc p
 		WHERE p.pronamespace = '@extschema@'::regnamespace AND p.proname LIKE 'qwen\_%'
-			AND p.proname NOT IN ('qwen_models_status', 'qwen_engine_status', 'qwen_health', 'qwen_activity')
+			AND p.proname NOT IN ('qwen_models_status', 'qwen_engine_status', 'qwen_health', 'qwen_activity', 'qwen_job_workers')
 	LOOP
 		EXECUTE format('REVOKE ALL ON FUNCTION %s FROM PUBLIC', called);
 	END LOOP;
 END
 $privileges$;
-GRANT SELECT ON qwen_models, qwen_stat_engine, qwen_stat_activity TO PUBLIC;
+GRANT SELECT ON qwen_models, qwen_stat_engine, qwen_stat_activity, qwen_jobs, qwen_dead_letters, qwen_trigger_backlog TO PUBLIC;

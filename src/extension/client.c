@@ -739,6 +739,34 @@ engine_wait(bool flush)
 	wait_for_engine(WL_SOCKET_READABLE);
 }
 
+bool
+engine_is_lost(const EngineCall *call)
+{
+	return call->connection != connection_number;
+}
+
+bool
+engine_wait_for(long timeout_ms)
+{
+	WaitEvent event;
+	bool latch_was_set;
+
+	if (engine_socket == PGINVALID_SOCKET)
+		latch_was_set = (WaitLatch(MyLatch, WL_LATCH_SET | WL_TIMEOUT | WL_EXIT_ON_PM_DEATH, timeout_ms,
+								   qwen_wait_event()) &
+						 WL_LATCH_SET) != 0;
+	else
+	{
+		ModifyWaitEvent(wait_set, 1, WL_SOCKET_READABLE, NULL);
+		latch_was_set = WaitEventSetWait(wait_set, timeout_ms, &event, 1, qwen_wait_event()) > 0 &&
+						(event.events & WL_LATCH_SET) != 0;
+	}
+	if (latch_was_set)
+		ResetLatch(MyLatch);
+	CHECK_FOR_INTERRUPTS();
+	return latch_was_set;
+}
+
 void
 engine_next(EngineCall *call, EngineReply *reply, bool flush)
 {

@@ -4,7 +4,7 @@
  * Who does what: init.c sets up; settings.c has the GUCs; shared.c the memory; supervisor.c runs the engine with
  * launch.c and slots.c; client.c talks to it; model_call.c is what functions that ask the model share, call_window.c
  * keeps many calls in flight; generate.c, embed.c, tokens.c, tasks.c, scores.c, chunk.c, aggregates.c, array_batch.c,
- * triggers.c, views.c, health.c are SQL functions; options.c reads their common arguments, results.c prepares their
+ * triggers.c, views.c, health.c are SQL functions; jobs.h tells of jobs; options.c reads their common arguments, results.c prepares their
  * rows; errors.c raises what the engine says.
  */
 #ifndef QWEN_PG_H
@@ -29,6 +29,7 @@ extern char *qwen_models, *qwen_model_directory, *qwen_default_model, *qwen_defa
 extern bool qwen_speculation;
 extern int qwen_max_models, qwen_threads, qwen_kv_cache_size, qwen_kv_cache_type, qwen_prefill_chunk, qwen_max_running,
 	qwen_queue_size, qwen_max_tokens, qwen_prefix_cache, qwen_io_method, qwen_watchdog_timeout;
+extern int qwen_job_window, qwen_max_job_workers;
 
 #define QWEN_IO_AUTO 0
 #define QWEN_IO_PREAD 1
@@ -176,6 +177,12 @@ extern bool engine_poll(EngineCall *call, EngineReply *reply);
 
 /* Wait, interruptibly, until something may have come for any call; only while one is on its way. flush: as above. */
 extern void engine_wait(bool flush);
+
+/* Wait until anything comes from the engine, the latch is set or the time is over. true: it was the latch. */
+extern bool engine_wait_for(long timeout_ms);
+
+/* Is the connection gone that the call was sent on? */
+extern bool engine_is_lost(const EngineCall *call);
 
 /* Say GO after ACCEPTED. */
 extern void engine_go(EngineCall *call);

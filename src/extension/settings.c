@@ -22,6 +22,8 @@ int qwen_max_tokens = 512;
 int qwen_prefix_cache = PREFIX_ROLE;
 int qwen_io_method = QWEN_IO_AUTO;
 int qwen_watchdog_timeout = 30000;
+int qwen_job_window = 32;
+int qwen_max_job_workers = 4;
 int qwen_batch_window = 32;
 int qwen_on_error = QWEN_ON_ERROR_RAISE;
 bool qwen_batch_plans = true;
@@ -160,6 +162,8 @@ define_server_settings(void)
 	DefineCustomIntVariable("qwen.watchdog_timeout",
 							"An engine without a sign of life for this long is restarted; 0: never.", NULL,
 							&qwen_watchdog_timeout, 30000, 0, INT_MAX, PGC_SIGHUP, GUC_UNIT_MS, NULL, NULL, NULL);
+	DefineCustomIntVariable("qwen.max_job_workers", "Workers of jobs and triggers that run at the same time.", NULL,
+							&qwen_max_job_workers, 4, 1, 64, PGC_SIGHUP, 0, NULL, NULL, NULL);
 }
 
 void
@@ -180,6 +184,8 @@ settings_define(bool preloaded)
 							 &qwen_on_error, QWEN_ON_ERROR_RAISE, on_error_values, PGC_USERSET, 0, NULL, NULL, NULL);
 	DefineCustomEnumVariable("qwen.prefix_cache", "Who may use what was computed for the beginning of a prompt again.",
 							 NULL, &qwen_prefix_cache, PREFIX_ROLE, prefix_sharings, PGC_SUSET, 0, NULL, NULL, NULL);
+	DefineCustomIntVariable("qwen.job_window", "Rows of jobs and triggers that a worker has in flight.", NULL,
+							&qwen_job_window, 32, 1, 1024, PGC_USERSET, 0, NULL, NULL, NULL);
 	if (preloaded)
 		define_server_settings();
 #if PG_VERSION_NUM >= 150000

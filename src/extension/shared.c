@@ -6,6 +6,7 @@
  * they outlive engine, supervisor and a reset of all backends.
  */
 #include "qwen_pg.h"
+#include "jobs.h"
 
 #include <sys/mman.h>
 #include <unistd.h>
@@ -36,6 +37,7 @@ request_memory(void)
 #endif
 	RequestAddinShmemSpace(MAXALIGN(sizeof(QwenShared)));
 	RequestAddinShmemSpace(activity_memory_bytes());
+	RequestAddinShmemSpace(job_shared_bytes());
 	RequestNamedLWLockTranche("qwen_pg", 1);
 }
 
@@ -54,6 +56,7 @@ start_memory(void)
 		qwen_shared->lock = &(GetNamedLWLockTranche("qwen_pg"))->lock;
 	}
 	activity_init_memory();
+	job_shared_start();
 	LWLockRelease(AddinShmemInitLock);
 }
 

@@ -17,6 +17,7 @@
 #include "../base/cgroup.h"
 #include "../base/clock.h"
 #include "compat.h"
+#include "jobs.h"
 #include "miscadmin.h"
 #include "postmaster/bgworker.h"
 #include "postmaster/interrupt.h"
@@ -348,6 +349,7 @@ qwen_supervisor_main(Datum argument)
 		look_after_engine();
 		watch_engine();
 		look_after_loader();
+		job_launch();
 		wait_for_something(slots_advance(engine.pid) || loader.pid > 0);
 		MemoryContextReset(round);
 	}

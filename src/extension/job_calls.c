@@ -1,0 +1,263 @@
+/*
+ * job_calls.c - a worker's requests to the engine: many in flight, and outside of any transaction.
+ *
+ * An error is the row's own, unless it says that the engine cannot be asked at all now: then the row goes back to its
+ * place and the worker waits a little. A row that was being computed when the engine ended has used up an attempt,
+ * so that a text that ends the engine every time is put aside one day.
+ */
+#include "jobs.h"
+
+#include "common/shortest_dec.h"
+#include "model_call.h"
+#include "task_prompts.h"
+#include "utils/builtins.h"
+#include "utils/memutils.h"
+#include "utils/timestamp.h"
+
+#define FIRST_PAUSE_MS 100
+#define LAST_PAUSE_MS 5000
+
+void
+job_row_set_prompt(JobRow *row, text *prompt, int64 hash)
+{
+	const JobSpec *spec = row->spec;
+	MemoryContext old;
+
+	MemoryContextReset(row->content); /* ends a call, too */
+	old = MemoryContextSwitchTo(row->content);
+	row->call = NULL;
+	row->answer = NULL;
+	row->state = ROW_READY;
+	row->has_prompt = prompt != NULL;
+	row->hash = hash;
+	row->request = spec->request;
+	if (prompt)
+		switch (spec->function)
+		{
+			case JOB_CHAT:
+				row->request.messages = messages_from_texts(prompt, spec->system);
+				break;
+			case JOB_SUMMARIZE:
+				row->request.messages = task_messages(psprintf(PROMPT_SUMMARIZE, spec->max_words), prompt);
+				break;
+			case JOB_GENERATE:
+			case JOB_EMBED:
+				row->request.text = span_from_text(prompt);
+				break;
+		}
+	MemoryContextSwitchTo(old);
+}
+
+/* The engine cannot be asked now. */
+static void
+pause_worker(JobWorker *worker, const char *why)
+{
+	int64 wait_ms = Min((int64) FIRST_PAUSE_MS << Min(worker->n_pauses, 10), LAST_PAUSE_MS);
+
+	worker->n_pauses++;
+	worker->pause_until = TimestampTzPlusMilliseconds(GetCurrentTimestamp(), wait_ms);
+	strlcpy(worker->trouble, why, sizeof worker->trouble);
+}
+
+static void
+end_call(JobRow *row)
+{
+	if (row->call)
+		engine_end(row->call);
+	row->call = NULL;
+}
+
+static void
+fail_row(JobRow *row, int sqlstate, const char *error)
+{
+	end_call(row);
+	row->state = ROW_FAILED;
+	row->sqlstate = sqlstate;
+	row->error = MemoryContextStrdup(row->memory, error);
+	row->is_permanent = is_row_error(sqlstate);
+}
+
+/* An error was raised over a row. */
+static void
+take_raised_error(JobWorker *worker, JobRow *row)
+{
+	MemoryContext old = MemoryContextSwitchTo(worker->scratch);
+	ErrorData *error = CopyErrorData();
+	bool was_computed = row->state == ROW_RUNNING && row->call && engine_is_lost(row->call);
+
+	FlushErrorState();
+	MemoryContextSwitchTo(old);
+	if (error->sqlerrcode == ERRCODE_QUERY_CANCELED || (error->sqlerrcode == ERRCODE_SYSTEM_ERROR && !was_computed))
+	{
+		end_call(row);
+		row->state = ROW_READY;
+		pause_worker(worker, error->message);
+	}
+	else
+		fail_row(row, error->sqlerrcode, error->message);
+}
+
+static void
+take_engine_error(JobWorker *worker, JobRow *row, const ProtocolError *error)
+{
+	char *message = pnstrdup(error->message.data, error->message.length);
+
+	if (error->code == STATUS_UNAVAILABLE || error->code == STATUS_CANCELLED)
+	{
+		end_call(row);
+		row->state = ROW_READY;
+		pause_worker(worker, message);
+	}
+	else
+		fail_row(row, sqlstate_of(error->code), message);
+	pfree(message);
+}
+
+/* {0.5,-0.25}: each number as short as it can be and still the same */
+static char *
+format_floats(const RequestResult *result)
+{
+	char *written = palloc((size_t) (FLOAT_SHORTEST_DECIMAL_LEN + 1) * (result->count + 1));
+	char *at = written;
+
+	*at++ = '{';
+	for (uint32 i = 0; i < result->count; i++)
+	{
+		if (i > 0)
+			*at++ = ',';
+		at += float_to_shortest_decimal_bufn(protocol_float(result->values, i), at);
+	}
+	*at++ = '}';
+	*at = '\0';
+	return written;
+}
+
+/* The last frame has come. */
+static void
+take_answer(JobWorker *worker, JobRow *row, const EngineReply *reply)
+{
+	MemoryContext old = MemoryContextSwitchTo(row->content);
+
+	if (reply->type == FRAME_DONE && row->spec->function != JOB_EMBED)
+	{
+		row->answer = pnstrdup(reply->done.content.data, reply->done.content.length);
+		row->prompt_tokens = reply->done.prompt_tokens;
+		row->completion_tokens = reply->done.completion_tokens;
+		row->state = ROW_ANSWERED;
+	}
+	else if (reply->type == FRAME_RESULT && reply->result.kind == RESULT_FLOATS && row->spec->function == JOB_EMBED)
+	{
+		row->answer = format_floats(&reply->result);
+		row->prompt_tokens = reply->result.prompt_tokens;
+		row->completion_tokens = 0;
+		row->state = ROW_ANSWERED;
+	}
+	else
+		fail_row(row, ERRCODE_SYSTEM_ERROR, "the qwen engine gave no answer");
+	MemoryContextSwitchTo(old);
+	end_call(row);
+	worker->n_pauses = 0;
+	worker->trouble[0] = '\0';
+}
+
+/* Take the frames that have come for a row. */
+static bool
+receive_row(JobWorker *worker, JobRow *row)
+{
+	EngineReply reply;
+	bool moved = false;
+
+	while (row->call && engine_poll(row->call, &reply))
+	{
+		moved = true;
+		if (reply.type == FRAME_ACCEPTED)
+		{
+			engine_go(row->call);
+			row->state = ROW_RUNNING;
+		}
+		else if (reply.type == FRAME_ERROR)
+			take_engine_error(worker, row, &reply.error);
+		else if (reply.type != FRAME_PIECE)
+			take_answer(worker, row, &reply);
+	}
+	return moved;
+}
+
+/* Send a row's request, or take what came for it. */
+static bool
+advance_row(JobWorker *worker, JobRow *row, bool may_send, int *n_in_flight)
+{
+	volatile bool moved = false;
+
+	PG_TRY();
+	{
+		if (row->state == ROW_READY && !row->has_prompt)
+		{
+			row->state = ROW_ANSWERED;
+			moved = true;
+		}
+		else if (row->state == ROW_READY && may_send)
+		{
+			row->call = engine_submit(&row->request, row->content);
+			row->state = ROW_SENT;
+			moved = true;
+		}
+		else if (row->state == ROW_SENT || row->state == ROW_RUNNING)
+			moved = receive_row(worker, row);
+	}
+	PG_CATCH();
+	{
+		take_raised_error(worker, row);
+		moved = true;
+	}
+	PG_END_TRY();
+	*n_in_flight += row->state == ROW_SENT || row->state == ROW_RUNNING;
+	return moved;
+}
+
+bool
+job_calls_advance(JobWorker *worker)
+{
+	bool moved = false;
+	int n_in_flight = 0;
+
+	engine_receive();
+	for (JobRow *row = worker->rows; row; row = row->next)
+		n_in_flight += row->state == ROW_SENT || row->state == ROW_RUNNING;
+	for (JobRow *row = worker->rows; row; row = row->next)
+	{
+		bool was_in_flight = row->state == ROW_SENT || row->state == ROW_RUNNING;
+		bool may_send = !was_in_flight && n_in_flight < qwen_job_window && GetCurrentTimestamp() >= worker->pause_until;
+		int is_in_flight = 0;
+
+		moved |= advance_row(worker, row, may_send, &is_in_flight);
+		n_in_flight += is_in_flight - was_in_flight;
+	}
+	worker->n_in_flight = n_in_flight;
+	return moved;
+}
+
+void
+job_calls_check(JobWorker *worker)
+{
+	PG_TRY();
+	{
+		check_engine_state();
+	}
+	PG_CATCH();
+	{
+		MemoryContext old = MemoryContextSwitchTo(worker->scratch);
+		ErrorData *error = CopyErrorData();
+
+		FlushErrorState();
+		for (JobRow *row = worker->rows; row; row = row->next)
+			if (row->state == ROW_SENT)
+			{
+				end_call(row);
+				row->state = ROW_READY;
+			}
+		pause_worker(worker, error->message);
+		MemoryContextSwitchTo(old);
+	}
+	PG_END_TRY();
+}

@@ -1,0 +1,599 @@
+/*
+ * job_launch.c - when and where job workers run.
+ *
+ * A worker serves one role in one database: it connects as that role, so all it does is bound by the role's privileges
+ * and row-level security. Each pair that has work has a place in shared memory. A commit that queued work asks for
+ * a worker there and wakes the supervisor, which starts it; a worker that finds nothing left gives its place back
+ * and is gone. Nobody polls. One place means one worker, so no row is worked on twice at a time.
+ *
+ * After a start of the server, a reset or a promotion somebody must find the work that is left: a scout goes through the
+ * databases, one after the other, and reads the extension's tables. No file says where work is, so none can
+ * be wrong after a restored backup, an upgrade or a crash.
+ */
+#include "jobs.h"
+
+#include "access/heapam.h"
+#include "access/htup_details.h"
+#include "access/table.h"
+#include "access/tableam.h"
+#include "access/xact.h"
+#include "catalog/pg_database.h"
+#include "catalog/pg_type.h"
+#include "compat.h"
+#include "executor/spi.h"
+#include "funcapi.h"
+#include "miscadmin.h"
+#include "pgstat.h"
+#include "postmaster/bgworker.h"
+#include "storage/condition_variable.h"
+#include "storage/ipc.h"
+#include "storage/proc.h"
+#include "storage/shmem.h"
+#include "utils/builtins.h"
+#include "utils/memutils.h"
+#include "utils/snapmgr.h"
+#include "utils/timestamp.h"
+
+#define N_PLACES 64
+#define N_REQUESTS 16 /* roles that one transaction can ask for; with more, a scout looks */
+#define FIRST_RETRY_MS 200
+#define LAST_RETRY_MS 30000
+
+PG_FUNCTION_INFO_V1(qwen_job_workers);
+
+typedef enum PlaceState
+{
+	PLACE_FREE = 0,
+	PLACE_WANTED,   /* a worker is asked for */
+	PLACE_NO_SLOT,  /* max_worker_processes are used up */
+	PLACE_LIMITED,  /* qwen.max_job_workers are there */
+	PLACE_STARTING, /* the postmaster has been told */
+	PLACE_RUNNING,
+	PLACE_FAILED, /* it ended before its work did; next_try says when another starts */
+} PlaceState;
+
+static const char *const place_names[] = {"free",     "wanted",  "no slot", "limited",
+										  "starting", "running", "failed"};
+
+typedef struct Place
+{
+	Oid database, role;
+	PlaceState state;
+	uint64 requests; /* how often work was asked for */
+	pid_t pid;
+	Latch *latch;
+	bool connected; /* the worker got as far as that */
+	int n_failures;
+	TimestampTz next_try;
+} Place;
+
+/* In PostgreSQL's shared memory; guarded by qwen_shared->lock. */
+typedef struct JobShared
+{
+	Place places[N_PLACES];
+	bool scout_wanted;
+	ConditionVariable ended; /* a job has */
+} JobShared;
+
+static JobShared *shared;
+
+/* The supervisor's. */
+static BackgroundWorkerHandle *handles[N_PLACES];
+static BackgroundWorkerHandle *scout;
+
+/* This transaction's. */
+static Oid requested[N_REQUESTS];
+static int n_requested;
+
+size_t
+job_shared_bytes(void)
+{
+	return MAXALIGN(sizeof(JobShared));
+}
+
+void
+job_shared_start(void)
+{
+	bool found;
+
+	shared = ShmemInitStruct("qwen_pg jobs", sizeof *shared, &found);
+	if (!found)
+	{
+		memset(shared, 0, sizeof *shared);
+		shared->scout_wanted = true;
+		ConditionVariableInit(&shared->ended);
+	}
+}
+
+/* Ask for a worker at a place of (database, role). Never raises. */
+static void
+request(Oid database, Oid role)
+{
+	Place *place = NULL;
+
+	LWLockAcquire(qwen_shared->lock, LW_EXCLUSIVE);
+	for (int i = 0; i < N_PLACES; i++)
+	{
+		Place *at = &shared->places[i];
+
+		if (at->state != PLACE_FREE && at->database == database && at->role == role)
+		{
+			place = at;
+			break;
+		}
+		if (!place && at->state == PLACE_FREE)
+			place = at;
+	}
+	if (!place)
+		shared->scout_wanted = true; /* a scout finds it when there is room again */
+	else
+	{
+		if (place->state == PLACE_FREE)
+		{
+			memset(place, 0, sizeof *place);
+			place->database = database;
+			place->role = role;
+			place->state = PLACE_WANTED;
+		}
+		place->requests++;
+		if (place->latch)
+			SetLatch(place->latch);
+	}
+	LWLockRelease(qwen_shared->lock);
+	wake_supervisor();
+}
+
+/* What was queued is there for others: now a worker can see it. */
+static void
+at_transaction_end(XactEvent event, void *argument)
+{
+	int n = n_requested;
+
+	if (event == XACT_EVENT_PRE_PREPARE && n > 0)
+		ereport(ERROR, (errcode(ERRCODE_FEATURE_NOT_SUPPORTED),
+						errmsg("cannot PREPARE a transaction that has queued work for the model")));
+	if (event != XACT_EVENT_COMMIT && event != XACT_EVENT_ABORT)
+		return;
+	n_requested = 0;
+	if (event == XACT_EVENT_ABORT || !shared)
+		return;
+	for (int i = 0; i < Min(n, N_REQUESTS); i++)
+		request(MyDatabaseId, requested[i]);
+	if (n > N_REQUESTS)
+	{
+		LWLockAcquire(qwen_shared->lock, LW_EXCLUSIVE);
+		shared->scout_wanted = true;
+		LWLockRelease(qwen_shared->lock);
+		wake_supervisor();
+	}
+}
+
+void
+job_request_worker(Oid role)
+{
+	static bool registered = false;
+
+	if (!registered)
+	{
+		RegisterXactCallback(at_transaction_end, NULL);
+		registered = true;
+	}
+	for (int i = 0; i < Min(n_requested, N_REQUESTS); i++)
+		if (requested[i] == role)
+			return;
+	if (n_requested < N_REQUESTS)
+		requested[n_requested] = role;
+	n_requested = Min(n_requested + 1, N_REQUESTS + 1);
+}
+
+/* ---- waiting for the end of a job ---- */
+void
+job_wait_begin(void)
+{
+	ConditionVariablePrepareToSleep(&shared->ended);
+}
+
+void
+job_wait_next(long timeout_ms)
+{
+	(void) ConditionVariableTimedSleep(&shared->ended, timeout_ms, qwen_wait_event());
+}
+
+void
+job_wait_end(void)
+{
+	ConditionVariableCancelSleep();
+}
+
+void
+job_announce_end(void)
+{
+	ConditionVariableBroadcast(&shared->ended);
+}
+
+/* ---- the supervisor's part ---- */
+/* Tell the postmaster of a worker; false: no slot is free. */
+static bool
+start_worker(const char *function, const char *name, Datum argument, BackgroundWorkerHandle **handle)
+{
+	MemoryContext old = MemoryContextSwitchTo(TopMemoryContext);
+	BackgroundWorker worker;
+	bool started;
+
+	memset(&worker, 0, sizeof worker);
+	worker.bgw_flags = BGWORKER_SHMEM_ACCESS | BGWORKER_BACKEND_DATABASE_CONNECTION;
+	worker.bgw_start_time = BgWorkerStart_RecoveryFinished;
+	worker.bgw_restart_time = BGW_NEVER_RESTART;
+	strlcpy(worker.bgw_library_name, "qwen_pg", BGW_MAXLEN);
+	strlcpy(worker.bgw_function_name, function, BGW_MAXLEN);
+	strlcpy(worker.bgw_name, name, BGW_MAXLEN);
+	strlcpy(worker.bgw_type, name, BGW_MAXLEN);
+	worker.bgw_main_arg = argument;
+	worker.bgw_notify_pid = MyProcPid;
+	if (*handle)
+		pfree(*handle);
+	*handle = NULL;
+	started = RegisterDynamicBackgroundWorker(&worker, handle);
+	MemoryContextSwitchTo(old);
+	return started;
+}
+
+/* Has a worker that we started ended? */
+static bool
+has_ended(BackgroundWorkerHandle *handle)
+{
+	pid_t pid;
+
+	return !handle || GetBackgroundWorkerPid(handle, &pid) == BGWH_STOPPED;
+}
+
+/* The next start of a worker that failed. The lock is held. */
+static void
+plan_retry(Place *place)
+{
+	int64 wait_ms = (int64) FIRST_RETRY_MS << Min(place->n_failures, 10);
+
+	place->state = PLACE_FAILED;
+	place->n_failures++;
+	place->pid = 0;
+	place->latch = NULL;
+	place->next_try = TimestampTzPlusMilliseconds(GetCurrentTimestamp(), Min(wait_ms, LAST_RETRY_MS));
+}
+
+/* Is a place to get a worker now? Then it is marked as starting. */
+static bool
+take_for_start(int i, int *n_workers)
+{
+	Place *place = &shared->places[i];
+	bool start = false;
+
+	LWLockAcquire(qwen_shared->lock, LW_EXCLUSIVE);
+	if (place->state == PLACE_STARTING && has_ended(handles[i]))
+		plan_retry(place);
+	if (place->state == PLACE_WANTED || place->state == PLACE_NO_SLOT || place->state == PLACE_LIMITED ||
+		(place->state == PLACE_FAILED && GetCurrentTimestamp() >= place->next_try))
+	{
+		start = *n_workers < qwen_max_job_workers;
+		if (!start)
+			place->state = PLACE_LIMITED;
+	}
+	if (start)
+		place->state = PLACE_STARTING;
+	*n_workers += place->state == PLACE_STARTING || place->state == PLACE_RUNNING;
+	LWLockRelease(qwen_shared->lock);
+	return start;
+}
+
+/* Workers that are there or on their way. */
+static int
+count_workers(void)
+{
+	int n = 0;
+
+	LWLockAcquire(qwen_shared->lock, LW_SHARED);
+	for (int i = 0; i < N_PLACES; i++)
+		n += shared->places[i].state == PLACE_RUNNING;
+	LWLockRelease(qwen_shared->lock);
+	return n;
+}
+
+static void
+launch_scout(void)
+{
+	bool wanted;
+
+	LWLockAcquire(qwen_shared->lock, LW_EXCLUSIVE);
+	wanted = shared->scout_wanted && (!scout || has_ended(scout));
+	if (wanted)
+		shared->scout_wanted = false;
+	LWLockRelease(qwen_shared->lock);
+	if (!wanted || start_worker("qwen_job_scout_main", "qwen_pg job scout", ObjectIdGetDatum(InvalidOid), &scout))
+		return;
+	LWLockAcquire(qwen_shared->lock, LW_EXCLUSIVE);
+	shared->scout_wanted = true;
+	LWLockRelease(qwen_shared->lock);
+}
+
+void
+job_launch(void)
+{
+	int n_workers = count_workers();
+
+	launch_scout();
+	for (int i = 0; i < N_PLACES; i++)
+	{
+		if (!take_for_start(i, &n_workers) ||
+			start_worker("qwen_job_worker_main", "qwen_pg job worker", Int32GetDatum(i), &handles[i]))
+			continue;
+		LWLockAcquire(qwen_shared->lock, LW_EXCLUSIVE);
+		shared->places[i].state = PLACE_NO_SLOT;
+		LWLockRelease(qwen_shared->lock);
+	}
+}
+
+/* ---- a worker's part ---- */
+/* A worker ends before its work does, for whatever reason: another one will be started. */
+static void
+leave_place(int code, Datum argument)
+{
+	Place *place = &shared->places[DatumGetInt32(argument)];
+
+	LWLockReleaseAll();
+	LWLockAcquire(qwen_shared->lock, LW_EXCLUSIVE);
+	if (place->state == PLACE_RUNNING && place->pid == MyProcPid)
+	{
+		if (place->connected)
+			place->n_failures = 0;
+		plan_retry(place);
+	}
+	LWLockRelease(qwen_shared->lock);
+	wake_supervisor();
+}
+
+bool
+job_worker_arrive(Datum argument, JobWorkerPlace *arrived)
+{
+	Place *place = &shared->places[DatumGetInt32(argument)];
+	bool taken;
+
+	LWLockAcquire(qwen_shared->lock, LW_EXCLUSIVE);
+	taken = place->state == PLACE_STARTING;
+	if (taken)
+	{
+		place->state = PLACE_RUNNING;
+		place->pid = MyProcPid;
+		place->latch = MyLatch;
+		place->connected = false;
+		arrived->place = DatumGetInt32(argument);
+		arrived->database = place->database;
+		arrived->role = place->role;
+	}
+	LWLockRelease(qwen_shared->lock);
+	if (taken)
+		before_shmem_exit(leave_place, argument);
+	return taken;
+}
+
+void
+job_worker_connected(const JobWorkerPlace *at)
+{
+	LWLockAcquire(qwen_shared->lock, LW_EXCLUSIVE);
+	shared->places[at->place].connected = true;
+	LWLockRelease(qwen_shared->lock);
+}
+
+uint64
+job_worker_requests(const JobWorkerPlace *at)
+{
+	uint64 requests;
+
+	LWLockAcquire(qwen_shared->lock, LW_SHARED);
+	requests = shared->places[at->place].requests;
+	LWLockRelease(qwen_shared->lock);
+	return requests;
+}
+
+bool
+job_worker_leave(const JobWorkerPlace *at, uint64 requests_seen)
+{
+	Place *place = &shared->places[at->place];
+	bool leave;
+
+	LWLockAcquire(qwen_shared->lock, LW_EXCLUSIVE);
+	leave = place->requests == requests_seen;
+	if (leave)
+		memset(place, 0, sizeof *place);
+	LWLockRelease(qwen_shared->lock);
+	if (leave)
+		wake_supervisor();
+	return leave;
+}
+
+/* ---- scouts ---- */
+/* Databases that can be connected to. */
+static List *
+list_databases(void)
+{
+	MemoryContext caller = CurrentMemoryContext;
+	List *databases = NIL;
+	Relation relation;
+	TableScanDesc scan;
+	HeapTuple tuple;
+
+	StartTransactionCommand();
+	(void) GetTransactionSnapshot();
+	relation = table_open(DatabaseRelationId, AccessShareLock);
+	scan = table_beginscan_catalog(relation, 0, NULL);
+	while (HeapTupleIsValid(tuple = heap_getnext(scan, ForwardScanDirection)))
+	{
+		Form_pg_database database = (Form_pg_database) GETSTRUCT(tuple);
+
+		if (database->datallowconn && !database->datistemplate)
+		{
+			MemoryContext old = MemoryContextSwitchTo(caller);
+
+			databases = lappend_oid(databases, database->oid);
+			MemoryContextSwitchTo(old);
+		}
+	}
+	table_endscan(scan);
+	table_close(relation, AccessShareLock);
+	CommitTransactionCommand();
+	MemoryContextSwitchTo(caller);
+	return databases;
+}
+
+/* Rows and jobs that no worker can have any more, and the owners of those that one can. In SPI, as the tables' owner. */
+static void
+ask_for_owners(const JobStore *store)
+{
+	int n;
+
+	job_execute(psprintf("DELETE FROM %s r WHERE r.job IS NULL AND NOT EXISTS "
+						 "(SELECT 1 FROM pg_class c WHERE c.oid = r.relation)",
+						 store->row),
+				0, NULL, NULL, NULL, SPI_OK_DELETE, 0);
+	job_execute(psprintf("UPDATE %s r SET owner = c.relowner FROM pg_class c WHERE r.job IS NULL AND NOT r.dead AND "
+						 "c.oid = r.relation AND c.relowner <> r.owner",
+						 store->row),
+				0, NULL, NULL, NULL, SPI_OK_UPDATE, 0);
+	job_execute(psprintf("UPDATE %s j SET state = 'failed', ended = now(), error = 'the owner of the job was dropped' "
+						 "WHERE state IN ('queued', 'running') AND NOT EXISTS "
+						 "(SELECT 1 FROM pg_authid a WHERE a.oid = j.owner)",
+						 store->job),
+				0, NULL, NULL, NULL, SPI_OK_UPDATE, 0);
+	n = job_execute(psprintf("SELECT DISTINCT owner FROM %s WHERE state IN ('queued', 'running') UNION "
+							 "SELECT DISTINCT owner FROM %s WHERE job IS NULL AND NOT dead",
+							 store->job, store->row),
+					0, NULL, NULL, NULL, SPI_OK_SELECT, 0);
+	for (int i = 0; i < n; i++)
+	{
+		bool is_null;
+
+		job_request_worker(DatumGetObjectId(SPI_getbinval(SPI_tuptable->vals[i], SPI_tuptable->tupdesc, 1, &is_null)));
+	}
+}
+
+/* In one database: whose work is left? */
+static void
+scout_database(Oid database)
+{
+	JobStore store;
+	JobIdentity identity;
+
+	BackgroundWorkerInitializeConnectionByOid(database, InvalidOid, 0);
+	StartTransactionCommand();
+	SPI_connect();
+	PushActiveSnapshot(GetTransactionSnapshot());
+	if (job_store_find(&store))
+	{
+		job_identity_begin(&store, &identity);
+		ask_for_owners(&store);
+		job_identity_end(&identity);
+	}
+	SPI_finish();
+	PopActiveSnapshot();
+	CommitTransactionCommand();
+}
+
+void
+qwen_job_scout_main(Datum argument)
+{
+	Oid database = DatumGetObjectId(argument);
+	List *databases;
+	ListCell *cell;
+
+	BackgroundWorkerUnblockSignals();
+	if (OidIsValid(database))
+	{
+		scout_database(database);
+		proc_exit(0);
+	}
+	BackgroundWorkerInitializeConnection(NULL, NULL, 0);
+	databases = list_databases();
+	foreach (cell, databases)
+	{
+		BackgroundWorkerHandle *handle = NULL;
+
+		while (!start_worker("qwen_job_scout_main", "qwen_pg job scout", ObjectIdGetDatum(lfirst_oid(cell)), &handle))
+		{
+			(void) WaitLatch(MyLatch, WL_LATCH_SET | WL_TIMEOUT | WL_EXIT_ON_PM_DEATH, 1000, qwen_wait_event());
+			ResetLatch(MyLatch);
+			CHECK_FOR_INTERRUPTS();
+		}
+		(void) WaitForBackgroundWorkerShutdown(handle);
+	}
+	proc_exit(0);
+}
+
+/* ---- what the views show ---- */
+/* What is to be done about a place's state, or NULL. */
+static char *
+place_trouble(const Place *place)
+{
+	switch (place->state)
+	{
+		case PLACE_NO_SLOT:
+			return psprintf("no background worker slot is free: raise max_worker_processes (%d) and restart",
+							max_worker_processes);
+		case PLACE_LIMITED:
+			return psprintf("other job workers are at work: raise qwen.max_job_workers (%d)", qwen_max_job_workers);
+		case PLACE_FAILED:
+			return psprintf("the worker ended too early; the next one starts at %s; the server log says more",
+							timestamptz_to_str(place->next_try));
+		default:
+			return NULL;
+	}
+}
+
+Datum
+qwen_job_workers(PG_FUNCTION_ARGS)
+{
+	FuncCallContext *context;
+	Place *copy;
+
+	if (SRF_IS_FIRSTCALL())
+	{
+		MemoryContext old;
+		TupleDesc descriptor;
+
+		context = SRF_FIRSTCALL_INIT();
+		old = MemoryContextSwitchTo(context->multi_call_memory_ctx);
+		if (get_call_result_type(fcinfo, NULL, &descriptor) != TYPEFUNC_COMPOSITE)
+			elog(ERROR, "qwen_job_workers must return rows");
+		context->tuple_desc = BlessTupleDesc(descriptor);
+		copy = palloc0(sizeof(Place) * N_PLACES);
+		if (shared)
+		{
+			LWLockAcquire(qwen_shared->lock, LW_SHARED);
+			memcpy(copy, shared->places, sizeof(Place) * N_PLACES);
+			LWLockRelease(qwen_shared->lock);
+		}
+		context->user_fctx = copy;
+		MemoryContextSwitchTo(old);
+	}
+	context = SRF_PERCALL_SETUP();
+	copy = context->user_fctx;
+	while (context->call_cntr < N_PLACES)
+	{
+		const Place *place = &copy[context->call_cntr];
+		Datum values[4];
+		bool nulls[4] = {false};
+		char *trouble;
+
+		if (place->state == PLACE_FREE || place->database != MyDatabaseId)
+		{
+			context->call_cntr++;
+			continue;
+		}
+		trouble = place_trouble(place);
+		values[0] = ObjectIdGetDatum(place->role);
+		values[1] = CStringGetTextDatum(place_names[place->state]);
+		values[2] = Int32GetDatum(place->pid);
+		nulls[2] = place->pid == 0;
+		values[3] = trouble ? CStringGetTextDatum(trouble) : (Datum) 0;
+		nulls[3] = !trouble;
+		SRF_RETURN_NEXT(context, HeapTupleGetDatum(heap_form_tuple(context->tuple_desc, values, nulls)));
+	}
+	SRF_RETURN_DONE(context);
+}

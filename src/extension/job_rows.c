@@ -1,0 +1,973 @@
+/*
+ * job_rows.c - how a worker learns of its jobs and gets their rows, and how jobs end.
+ *
+ * A row of a job's query is taken by a claim: in one transaction the page is read, a row of qwen_job_row is
+ * put down for each of its rows, and the job's position moves behind them. So after a crash all that is not finished is
+ * either behind the position or has its claim, and never both.
+ */
+#include "jobs.h"
+
+#include "access/relation.h"
+#include "access/xact.h"
+#include "catalog/pg_type.h"
+#include "commands/async.h"
+#include "commands/trigger.h"
+#include "executor/spi.h"
+#include "miscadmin.h"
+#include "utils/array.h"
+#include "utils/builtins.h"
+#include "utils/memutils.h"
+#include "utils/rel.h"
+#include "utils/timestamp.h"
+
+#define FIRST_PAUSE_MS 50
+#define LAST_PAUSE_MS 2000
+
+/* ---- rows and specs in memory ---- */
+JobRow *
+job_row_add(JobWorker *worker, JobSpec *spec, int64 id, char *const *key, int attempts)
+{
+	MemoryContext memory = AllocSetContextCreate(worker->memory, "qwen_pg row", ALLOCSET_SMALL_SIZES);
+	JobRow *row = MemoryContextAllocZero(memory, sizeof *row);
+	JobRow **end = &worker->rows;
+
+	row->memory = memory;
+	row->content = AllocSetContextCreate(memory, "qwen_pg row's prompt", ALLOCSET_SMALL_SIZES);
+	row->spec = spec;
+	row->ids = MemoryContextAlloc(memory, sizeof *row->ids);
+	row->ids[0] = id;
+	row->n_ids = 1;
+	row->attempts = attempts;
+	row->key = MemoryContextAlloc(memory, sizeof *row->key * spec->n_keys);
+	for (int i = 0; i < spec->n_keys; i++)
+		row->key[i] = MemoryContextStrdup(memory, key[i]);
+	while (*end)
+		end = &(*end)->next;
+	*end = row;
+	spec->n_rows++;
+	worker->n_rows++;
+	return row;
+}
+
+void
+job_row_free(JobWorker *worker, JobRow *row)
+{
+	JobRow **link = &worker->rows;
+
+	while (*link && *link != row)
+		link = &(*link)->next;
+	if (*link)
+		*link = row->next;
+	row->spec->n_rows--;
+	worker->n_rows--;
+	MemoryContextDelete(row->memory);
+}
+
+/* A row that is here already, by its spec and key. */
+static JobRow *
+find_row(JobWorker *worker, const JobSpec *spec, char *const *key)
+{
+	for (JobRow *row = worker->rows; row; row = row->next)
+	{
+		bool same = row->spec == spec;
+
+		for (int i = 0; same && i < spec->n_keys; i++)
+			same = strcmp(row->key[i], key[i]) == 0;
+		if (same)
+			return row;
+	}
+	return NULL;
+}
+
+static JobSpec *
+find_job(const JobWorker *worker, int64 job)
+{
+	ListCell *cell;
+
+	foreach (cell, worker->specs)
+	{
+		JobSpec *spec = lfirst(cell);
+
+		if (!spec->trigger && spec->job == job)
+			return spec;
+	}
+	return NULL;
+}
+
+static void
+add_spec(JobWorker *worker, JobSpec *spec)
+{
+	MemoryContext old = MemoryContextSwitchTo(worker->memory);
+
+	worker->specs = lappend(worker->specs, spec);
+	MemoryContextSwitchTo(old);
+}
+
+/* Forget a spec and its rows. */
+static void
+drop_spec(JobWorker *worker, JobSpec *spec)
+{
+	JobRow *row = worker->rows;
+
+	while (row)
+	{
+		JobRow *next = row->next;
+
+		if (row->spec == spec)
+			job_row_free(worker, row);
+		row = next;
+	}
+	worker->specs = list_delete_ptr(worker->specs, spec);
+	MemoryContextDelete(spec->memory);
+}
+
+/* Forget specs that are over, and triggers without rows that were not looked up lately. */
+static void
+drop_done_specs(JobWorker *worker)
+{
+	bool again = true;
+
+	while (again)
+	{
+		ListCell *cell;
+
+		again = false;
+		foreach (cell, worker->specs)
+		{
+			JobSpec *spec = lfirst(cell);
+
+			if (spec->is_done ||
+				(spec->trigger && spec->n_rows == 0 && spec->looked_at + 1 < worker->n_fetches))
+			{
+				drop_spec(worker, spec);
+				again = true;
+				break;
+			}
+		}
+	}
+}
+
+/* Something that passes keeps a spec from being read now. */
+static void
+pause_spec(JobSpec *spec)
+{
+	int64 wait_ms = Min((int64) FIRST_PAUSE_MS << Min(spec->n_pauses, 8), LAST_PAUSE_MS);
+
+	spec->n_pauses++;
+	spec->pause_until = TimestampTzPlusMilliseconds(GetCurrentTimestamp(), wait_ms);
+}
+
+/* ---- values of SPI's result ---- */
+static int64
+int8_at(int row, int column, bool *is_null)
+{
+	return DatumGetInt64(SPI_getbinval(SPI_tuptable->vals[row], SPI_tuptable->tupdesc, column, is_null));
+}
+
+static char *
+string_at(int row, int column)
+{
+	return SPI_getvalue(SPI_tuptable->vals[row], SPI_tuptable->tupdesc, column);
+}
+
+static text *
+text_at(int row, int column)
+{
+	char *value = string_at(row, column);
+
+	return value ? cstring_to_text(value) : NULL;
+}
+
+/* A text[] of exactly n elements into strings; false: it is something else. */
+static bool
+strings_at(int row, int column, char **strings, int n)
+{
+	bool is_null;
+	Datum array = SPI_getbinval(SPI_tuptable->vals[row], SPI_tuptable->tupdesc, column, &is_null), *elements;
+	bool *nulls;
+	int n_elements;
+
+	if (is_null)
+		return false;
+	deconstruct_array(DatumGetArrayTypeP(array), TEXTOID, -1, false, TYPALIGN_INT, &elements, &nulls, &n_elements);
+	for (int i = 0; i < n_elements && i < n; i++)
+		strings[i] = nulls[i] ? pstrdup("") : TextDatumGetCString(elements[i]);
+	return n_elements == n;
+}
+
+/* ---- jobs there are ---- */
+static void
+refresh_body(JobWorker *worker, const JobStore *store, void *argument)
+{
+	Oid type = OIDOID;
+	Datum value = ObjectIdGetDatum(worker->place.role);
+	JobIdentity identity;
+	ListCell *cell;
+	int64 *jobs;
+	int n;
+
+	job_identity_begin(store, &identity);
+	n = job_execute(psprintf("SELECT id FROM %s WHERE owner = $1 AND state IN ('queued', 'running') "
+							 "ORDER BY priority DESC, id",
+							 store->job),
+					1, &type, &value, NULL, SPI_OK_SELECT, 0);
+	jobs = palloc(sizeof *jobs * Max(n, 1));
+	for (int i = 0; i < n; i++)
+	{
+		bool is_null;
+
+		jobs[i] = int8_at(i, 1, &is_null);
+	}
+	foreach (cell, worker->specs)
+	{
+		JobSpec *spec = lfirst(cell);
+		bool found = spec->trigger != NULL;
+
+		for (int i = 0; i < n; i++)
+			found |= jobs[i] == spec->job;
+		spec->is_done |= !found;
+	}
+	for (int i = 0; i < n; i++)
+		if (!find_job(worker, jobs[i]))
+		{
+			JobSpec *spec = job_store_load(store, jobs[i], worker->memory);
+
+			if (spec)
+				add_spec(worker, spec);
+		}
+	job_identity_end(&identity);
+}
+
+/* Jobs of higher priority first, then older ones; triggers before all. */
+static int
+compare_specs(const ListCell *a, const ListCell *b)
+{
+	const JobSpec *left = lfirst(a), *right = lfirst(b);
+
+	if (left->priority != right->priority)
+		return left->priority > right->priority ? -1 : 1;
+	return left->job < right->job ? -1 : left->job > right->job;
+}
+
+void
+job_rows_refresh(JobWorker *worker)
+{
+	ErrorData *error;
+
+	if (!job_transaction(worker, refresh_body, NULL, &error))
+		ereport(LOG, (errmsg("qwen_pg: the jobs could not be read: %s", error->message)));
+	drop_done_specs(worker);
+	list_sort(worker->specs, compare_specs);
+}
+
+/* ---- rows ---- */
+/* What one transaction of job_rows_fetch takes in; undone when it does not commit. */
+typedef struct Fetch
+{
+	int n;          /* rows wanted */
+	JobRow **added; /* [n] */
+	int n_added;
+	int n_seen; /* rows of qwen_job_row that were looked at */
+	int64 last_id;
+	JobSpec *spec; /* of the page or the keys that are read */
+	JobRow **rows; /* whose prompts are read */
+	int n_rows;
+	bool *found;          /* [n_rows] */
+	char **next_position; /* of spec, or NULL */
+	bool next_exhausted;
+	const char *trigger; /* the name that is looked up in relation */
+	Oid relation;
+} Fetch;
+
+static void
+remember(Fetch *fetch, JobRow *row)
+{
+	fetch->added[fetch->n_added++] = row;
+}
+
+void
+job_key_parameters(const JobSpec *spec, JobRow *const *rows, int n, Oid *types, Datum *values)
+{
+	Datum *numbers = palloc(sizeof *numbers * n);
+	char **column = palloc(sizeof *column * n);
+
+	for (int i = 0; i < n; i++)
+		numbers[i] = Int32GetDatum(i);
+	types[0] = INT4ARRAYOID;
+	values[0] = PointerGetDatum(construct_array(numbers, n, INT4OID, sizeof(int32), true, TYPALIGN_INT));
+	for (int k = 0; k < spec->n_keys; k++)
+	{
+		for (int i = 0; i < n; i++)
+			column[i] = rows[i]->key[k];
+		types[k + 1] = TEXTARRAYOID;
+		values[k + 1] = job_text_array(column, n);
+	}
+}
+
+/* Read the prompts of rows whose keys are known. */
+static void
+read_prompts_body(JobWorker *worker, const JobStore *store, void *argument)
+{
+	Fetch *fetch = argument;
+	Oid types[JOB_MAX_KEYS + 1];
+	Datum values[JOB_MAX_KEYS + 1];
+	JobIdentity identity;
+	JobSql sql;
+	int n;
+
+	job_key_parameters(fetch->spec, fetch->rows, fetch->n_rows, types, values);
+	job_identity_of_spec(fetch->spec, &identity);
+	job_sql_make(fetch->spec, &sql);
+	n = job_execute(sql.by_key, fetch->spec->n_keys + 1, types, values, NULL, SPI_OK_SELECT, 0);
+	for (int i = 0; i < n; i++)
+	{
+		bool is_null;
+		int number = DatumGetInt32(SPI_getbinval(SPI_tuptable->vals[i], SPI_tuptable->tupdesc, 1, &is_null));
+		text *prompt = text_at(i, 2);
+
+		fetch->found[number] = true;
+		job_row_set_prompt(fetch->rows[number], prompt, int8_at(i, 3, &is_null));
+	}
+	job_identity_end(&identity);
+}
+
+/* Put a claim down for each row of a page. */
+static void
+claim_rows(JobWorker *worker, const JobStore *store, Fetch *fetch, char **const *keys, int n, int64 *ids)
+{
+	Oid types[3] = {OIDOID, INT8OID, TEXTARRAYOID};
+	JobIdentity identity;
+	SPIPlanPtr plan;
+
+	job_identity_begin(store, &identity);
+	plan = SPI_prepare(psprintf("INSERT INTO %s (owner, job, key) VALUES ($1, $2, $3) RETURNING id", store->row), 3,
+					   types);
+	for (int i = 0; i < n; i++)
+	{
+		Datum values[3] = {ObjectIdGetDatum(worker->place.role), Int64GetDatum(fetch->spec->job),
+						   job_text_array(keys[i], fetch->spec->n_keys)};
+		bool is_null;
+
+		if (SPI_execute_plan(plan, values, NULL, false, 0) != SPI_OK_INSERT_RETURNING)
+			ereport(ERROR, (errcode(ERRCODE_SYSTEM_ERROR), errmsg("a row of the job could not be claimed")));
+		ids[i] = int8_at(0, 1, &is_null);
+		SPI_freetuptable(SPI_tuptable);
+	}
+	SPI_freeplan(plan);
+	job_execute(psprintf("UPDATE %s SET position = coalesce($2, position), exhausted = $3, state = 'running', "
+						 "started = coalesce(started, now()), error = NULL WHERE id = $1",
+						 store->job),
+				3, (Oid[]){INT8OID, TEXTARRAYOID, BOOLOID},
+				(Datum[]){Int64GetDatum(fetch->spec->job),
+						  n > 0 ? job_text_array(keys[n - 1], fetch->spec->n_keys) : (Datum) 0,
+						  BoolGetDatum(fetch->next_exhausted)},
+				n > 0 ? NULL : " n ", SPI_OK_UPDATE, 0);
+	job_identity_end(&identity);
+}
+
+/* One page of a job's query, claimed. */
+static void
+page_body(JobWorker *worker, const JobStore *store, void *argument)
+{
+	Fetch *fetch = argument;
+	JobSpec *spec = fetch->spec;
+	Oid types[JOB_MAX_KEYS + 1];
+	Datum values[JOB_MAX_KEYS + 1];
+	int n_parameters = 0, n, n_claimed = 0, room = fetch->n - fetch->n_added;
+	JobIdentity identity;
+	JobSql sql;
+	char ***keys;
+	text **prompts;
+	int64 *hashes, *ids;
+
+	fetch->next_position = NULL;
+	fetch->next_exhausted = false;
+	job_identity_of_spec(spec, &identity);
+	job_sql_make(spec, &sql);
+	for (int i = 0; spec->position && i < spec->n_keys; i++, n_parameters++)
+	{
+		types[i] = TEXTOID;
+		values[i] = CStringGetTextDatum(spec->position[i]);
+	}
+	types[n_parameters] = INT8OID;
+	values[n_parameters++] = Int64GetDatum(room);
+	n = job_execute(sql.page, n_parameters, types, values, NULL, SPI_OK_SELECT, 0);
+	job_identity_end(&identity);
+
+	keys = palloc(sizeof *keys * Max(n, 1));
+	prompts = palloc(sizeof *prompts * Max(n, 1));
+	hashes = palloc(sizeof *hashes * Max(n, 1));
+	ids = palloc(sizeof *ids * Max(n, 1));
+	for (int i = 0; i < n; i++)
+	{
+		bool is_null;
+		char **key = palloc(sizeof *key * spec->n_keys);
+
+		if (!strings_at(i, 1, key, spec->n_keys))
+			ereport(ERROR, (errcode(ERRCODE_SYSTEM_ERROR), errmsg("a key of the job's rows could not be read")));
+		keys[n_claimed] = key;
+		prompts[n_claimed] = text_at(i, 2);
+		hashes[n_claimed++] = int8_at(i, 3, &is_null);
+	}
+	fetch->next_exhausted = n < room;
+	if (n_claimed > 0)
+	{
+		/* outlives the transaction */
+		fetch->next_position = MemoryContextAlloc(worker->scratch, sizeof(char *) * spec->n_keys);
+		for (int i = 0; i < spec->n_keys; i++)
+			fetch->next_position[i] = MemoryContextStrdup(worker->scratch, keys[n_claimed - 1][i]);
+	}
+	claim_rows(worker, store, fetch, keys, n_claimed, ids);
+	for (int i = 0; i < n_claimed; i++)
+	{
+		JobRow *row = job_row_add(worker, spec, ids[i], keys[i], 0);
+
+		remember(fetch, row);
+		job_row_set_prompt(row, prompts[i], hashes[i]);
+	}
+}
+
+/* Find a trigger of a table and make its spec; none where table or trigger is gone. */
+static void
+look_up_trigger_body(JobWorker *worker, const JobStore *store, void *argument)
+{
+	Fetch *fetch = argument;
+	Relation relation = try_relation_open(fetch->relation, AccessShareLock);
+
+	fetch->spec = NULL;
+	if (!relation)
+		return;
+	for (int i = 0; relation->trigdesc && i < relation->trigdesc->numtriggers && !fetch->spec; i++)
+		if (strcmp(relation->trigdesc->triggers[i].tgname, fetch->trigger) == 0)
+			fetch->spec = job_spec_of_trigger(relation, &relation->trigdesc->triggers[i], worker->memory);
+	relation_close(relation, NoLock);
+}
+
+/* The spec of a queued row's trigger: one that is here, or a new one. NULL: the table or the trigger is gone. */
+static JobSpec *
+find_trigger(JobWorker *worker, const JobStore *store, Oid relation, const char *trigger, ErrorData **error)
+{
+	Fetch look = {.relation = relation, .trigger = trigger};
+	ListCell *cell;
+
+	*error = NULL;
+	foreach (cell, worker->specs)
+	{
+		JobSpec *spec = lfirst(cell);
+
+		if (spec->looked_at == worker->n_fetches && spec->trigger && spec->relation == relation &&
+			strcmp(spec->trigger, trigger) == 0)
+			return spec;
+	}
+	if (!job_subtransaction(worker, store, look_up_trigger_body, &look, error) || !look.spec)
+		return NULL;
+	foreach (cell, worker->specs)
+	{
+		JobSpec *spec = lfirst(cell);
+
+		if (spec->trigger && spec->relation == relation && strcmp(spec->trigger, trigger) == 0 &&
+			strcmp(spec->trigger_arguments, look.spec->trigger_arguments) == 0 && spec->n_keys == look.spec->n_keys)
+		{
+			MemoryContextDelete(look.spec->memory);
+			spec->looked_at = worker->n_fetches;
+			return spec;
+		}
+	}
+	look.spec->looked_at = worker->n_fetches;
+	add_spec(worker, look.spec);
+	return look.spec;
+}
+
+/* What becomes of a queued row that cannot be worked on: an assignment with $2 and $3 for the error, or NULL to delete. */
+static void
+settle_queued(const JobStore *store, int64 id, const char *change, const char *error, int sqlstate)
+{
+	Oid types[3] = {INT8OID, TEXTOID, TEXTOID};
+	Datum values[3] = {Int64GetDatum(id), (Datum) 0, (Datum) 0};
+	JobIdentity identity;
+
+	if (error)
+	{
+		values[1] = CStringGetTextDatum(error);
+		values[2] = CStringGetTextDatum(unpack_sql_state(sqlstate));
+	}
+	job_identity_begin(store, &identity);
+	if (!change)
+		job_execute(psprintf("DELETE FROM %s WHERE id = $1", store->row), 1, types, values, NULL, SPI_OK_DELETE, 0);
+	else
+		job_execute(psprintf("UPDATE %s SET %s WHERE id = $1", store->row, change), error ? 3 : 1, types, values, NULL,
+					SPI_OK_UPDATE, 0);
+	job_identity_end(&identity);
+}
+
+/* Is the table's owner still the one that we are? Else its rows go to the owner's worker. */
+static bool
+is_ours(JobWorker *worker, const JobStore *store, const JobSpec *spec, int64 id)
+{
+	Relation relation = relation_open(spec->relation, AccessShareLock);
+	Oid owner = relation->rd_rel->relowner;
+
+	relation_close(relation, NoLock);
+	if (owner == worker->place.role)
+		return true;
+	settle_queued(store, id, psprintf("owner = %u", owner), NULL, 0);
+	job_request_worker(owner);
+	return false;
+}
+
+/* One row of qwen_job_row: to which spec it belongs, and whether it is here already. */
+static void
+take_queued(JobWorker *worker, const JobStore *store, Fetch *fetch, int64 id, int64 job, Oid relation,
+			const char *trigger, Datum key, int attempts)
+{
+	ErrorData *error = NULL;
+	JobSpec *spec = trigger ? find_trigger(worker, store, relation, trigger, &error) : find_job(worker, job);
+	char *strings[JOB_MAX_KEYS];
+	Datum *elements;
+	bool *nulls;
+	int n;
+	JobRow *here;
+
+	if (error && job_error_passes(error))
+		return;
+	if (error)
+	{
+		settle_queued(store, id, "dead = true, attempts = attempts + 1, failed_at = now(), error = $2, sqlstate = $3",
+					  error->message, error->sqlerrcode);
+		return;
+	}
+	if (!spec && trigger)
+		settle_queued(store, id, NULL, NULL, 0);
+	if (!spec || (trigger && !is_ours(worker, store, spec, id)))
+		return;
+	deconstruct_array(DatumGetArrayTypeP(key), TEXTOID, -1, false, TYPALIGN_INT, &elements, &nulls, &n);
+	if (n != spec->n_keys)
+	{
+		/* the primary key is another one now: the row cannot be found any more */
+		settle_queued(store, id, "dead = true, failed_at = now(), error = $2, sqlstate = $3",
+					  "the primary key of the table has changed since", ERRCODE_OBJECT_NOT_IN_PREREQUISITE_STATE);
+		return;
+	}
+	for (int i = 0; i < n; i++)
+		strings[i] = nulls[i] ? pstrdup("") : TextDatumGetCString(elements[i]);
+	here = find_row(worker, spec, strings);
+	if (here)
+	{
+		/* queued again: what is written in the end is checked against what the row holds then, so one answer serves */
+		here->ids = repalloc(here->ids, sizeof *here->ids * (here->n_ids + 1));
+		here->ids[here->n_ids++] = id;
+		return;
+	}
+	remember(fetch, job_row_add(worker, spec, id, strings, attempts));
+}
+
+/* The ids of jobs that are at work, and of the rows that are here. */
+static Datum
+job_ids(const JobWorker *worker)
+{
+	int64 *ids = palloc(sizeof *ids * (list_length(worker->specs) + 1));
+	ListCell *cell;
+	int n = 0;
+
+	foreach (cell, worker->specs)
+	{
+		const JobSpec *spec = lfirst(cell);
+
+		if (!spec->trigger && !spec->is_done && GetCurrentTimestamp() >= spec->pause_until)
+			ids[n++] = spec->job;
+	}
+	return job_int8_array(ids, n);
+}
+
+static Datum
+row_ids(const JobWorker *worker)
+{
+	int64 *ids;
+	int n = 0;
+
+	for (const JobRow *row = worker->rows; row; row = row->next)
+		n += row->n_ids;
+	ids = palloc(sizeof *ids * (n + 1));
+	n = 0;
+	for (const JobRow *row = worker->rows; row; row = row->next)
+		for (int i = 0; i < row->n_ids; i++)
+			ids[n++] = row->ids[i];
+	return job_int8_array(ids, n);
+}
+
+/* Rows of qwen_job_row that wait and are not here. */
+static void
+queued_body(JobWorker *worker, const JobStore *store, void *argument)
+{
+	Fetch *fetch = argument;
+	Oid types[5] = {OIDOID, INT8OID, INT8ARRAYOID, INT8ARRAYOID, INT8OID};
+	Datum values[5] = {ObjectIdGetDatum(worker->place.role), Int64GetDatum(worker->last_id), job_ids(worker),
+					   row_ids(worker), Int64GetDatum(fetch->n)};
+	JobIdentity identity;
+	SPITupleTable *table;
+
+	job_identity_begin(store, &identity);
+	fetch->n_seen = job_execute(
+		psprintf("SELECT id, job, relation, trigger, key, attempts FROM %s WHERE owner = $1 AND NOT dead AND id > $2 "
+				 "AND (next_try IS NULL OR next_try <= now()) AND (job IS NULL OR job = ANY ($3)) "
+				 "AND id <> ALL ($4) ORDER BY id LIMIT $5",
+				 store->row),
+		5, types, values, NULL, SPI_OK_SELECT, 0);
+	job_identity_end(&identity);
+	table = SPI_tuptable;
+	fetch->last_id = worker->last_id;
+	for (int i = 0; i < fetch->n_seen; i++)
+	{
+		HeapTuple tuple = table->vals[i];
+		bool no_job, no_relation, is_null;
+		int64 id = DatumGetInt64(SPI_getbinval(tuple, table->tupdesc, 1, &is_null));
+		int64 job = DatumGetInt64(SPI_getbinval(tuple, table->tupdesc, 2, &no_job));
+		Oid relation = DatumGetObjectId(SPI_getbinval(tuple, table->tupdesc, 3, &no_relation));
+		Datum key = SPI_getbinval(tuple, table->tupdesc, 5, &is_null);
+		int attempts = DatumGetInt32(SPI_getbinval(tuple, table->tupdesc, 6, &is_null));
+
+		fetch->last_id = id;
+		take_queued(worker, store, fetch, id, job, relation,
+					no_job && !no_relation ? SPI_getvalue(tuple, table->tupdesc, 4) : NULL, key, attempts);
+	}
+}
+
+/* A row's prompt cannot be made, and never will. */
+static void
+fail_fetched(JobRow *row, const ErrorData *error)
+{
+	row->state = ROW_FAILED;
+	row->sqlstate = error->sqlerrcode;
+	row->error = MemoryContextStrdup(row->memory, error->message);
+	row->is_permanent = true;
+}
+
+/* The prompts of the rows that one spec has among those that were fetched. */
+static void
+read_prompts(JobWorker *worker, const JobStore *store, Fetch *fetch, JobSpec *spec)
+{
+	Fetch read = {.spec = spec, .rows = palloc(sizeof(JobRow *) * fetch->n_added)};
+	ErrorData *error;
+
+	for (int i = 0; i < fetch->n_added; i++)
+		if (fetch->added[i] && fetch->added[i]->spec == spec)
+			read.rows[read.n_rows++] = fetch->added[i];
+	read.found = palloc0(sizeof *read.found * read.n_rows);
+	if (job_subtransaction(worker, store, read_prompts_body, &read, &error))
+	{
+		/* a row that is not in the source any more needs no answer: what is written says so again and finds nothing */
+		for (int i = 0; i < read.n_rows; i++)
+			if (!read.found[i])
+			{
+				job_row_set_prompt(read.rows[i], NULL, 0);
+				read.rows[i]->state = ROW_ANSWERED;
+			}
+		return;
+	}
+	if (job_error_passes(error))
+		pause_spec(spec);
+	for (int i = 0; i < fetch->n_added; i++)
+	{
+		JobRow *row = fetch->added[i];
+
+		if (!row || row->spec != spec)
+			continue;
+		if (spec->trigger && !job_error_passes(error))
+			fail_fetched(row, error);
+		else
+		{
+			fetch->added[i] = NULL;
+			job_row_free(worker, row);
+			worker->look_for_rows = true;
+		}
+	}
+	if (!spec->trigger && !job_error_passes(error))
+		job_rows_fail(worker, spec, error->message);
+}
+
+/* Rows that wait, and their prompts. */
+static void
+fetch_queued_body(JobWorker *worker, const JobStore *store, void *argument)
+{
+	Fetch *fetch = argument;
+
+	queued_body(worker, store, fetch);
+	for (int i = 0; i < fetch->n_added; i++)
+	{
+		bool is_first = fetch->added[i] != NULL;
+
+		for (int j = 0; is_first && j < i; j++)
+			is_first = !fetch->added[j] || fetch->added[j]->spec != fetch->added[i]->spec;
+		if (is_first)
+			read_prompts(worker, store, fetch, fetch->added[i]->spec);
+	}
+}
+
+/* One page, if the job can be had now. */
+static void
+fetch_page_body(JobWorker *worker, const JobStore *store, void *argument)
+{
+	Fetch *fetch = argument;
+	bool ended;
+
+	if (job_lock(store, fetch->spec->job, &ended))
+		page_body(worker, store, fetch);
+	else if (ended)
+		fetch->spec->is_done = true;
+	else
+		pause_spec(fetch->spec);
+}
+
+/* Undo in memory what was taken in by a transaction that did not commit. */
+static void
+forget_fetched(JobWorker *worker, Fetch *fetch)
+{
+	for (int i = 0; i < fetch->n_added; i++)
+		if (fetch->added[i])
+			job_row_free(worker, fetch->added[i]);
+	fetch->n_added = 0;
+}
+
+/* After the commit of a page: the job is behind it. */
+static void
+move_position(Fetch *fetch)
+{
+	JobSpec *spec = fetch->spec;
+
+	spec->n_pauses = 0;
+	spec->exhausted = fetch->next_exhausted;
+	if (!fetch->next_position)
+		return;
+	if (!spec->position)
+		spec->position = MemoryContextAllocZero(spec->memory, sizeof *spec->position * spec->n_keys);
+	for (int i = 0; i < spec->n_keys; i++)
+	{
+		if (spec->position[i])
+			pfree(spec->position[i]);
+		spec->position[i] = MemoryContextStrdup(spec->memory, fetch->next_position[i]);
+	}
+}
+
+/* The rows of qwen_job_row; the number that was taken. */
+static int
+fetch_queued(JobWorker *worker, int n)
+{
+	Fetch fetch = {.n = n, .added = palloc0(sizeof(JobRow *) * n)};
+	ErrorData *error;
+
+	worker->look_for_rows = false;
+	if (!job_transaction(worker, fetch_queued_body, &fetch, &error))
+	{
+		/* ids that were added to rows stay: they are deleted with them, or looked at again */
+		forget_fetched(worker, &fetch);
+		worker->look_for_rows = true;
+		worker->pause_until = TimestampTzPlusMilliseconds(GetCurrentTimestamp(), LAST_PAUSE_MS);
+		strlcpy(worker->trouble, error->message, sizeof worker->trouble);
+		ereport(LOG, (errmsg("qwen_pg: queued rows could not be read: %s", error->message)));
+		return 0;
+	}
+	/* a full look says that there is more behind it */
+	if (fetch.n_seen == n)
+	{
+		worker->look_for_rows = true;
+		worker->last_id = fetch.last_id;
+	}
+	else
+		worker->last_id = 0;
+	return fetch.n_added;
+}
+
+int
+job_rows_fetch(JobWorker *worker, int n)
+{
+	int n_taken = 0;
+	List *specs = list_copy(worker->specs);
+	ListCell *cell;
+
+	worker->n_fetches++;
+	if (worker->look_for_rows)
+		n_taken += fetch_queued(worker, n);
+	foreach (cell, specs)
+	{
+		JobSpec *spec = lfirst(cell);
+		Fetch fetch = {.n = n - n_taken, .spec = spec};
+		ErrorData *error;
+
+		/* a job that fails meanwhile is marked, not freed, so that the list stays good */
+		if (fetch.n <= 0 || spec->trigger || spec->is_done || spec->exhausted ||
+			GetCurrentTimestamp() < spec->pause_until)
+			continue;
+		fetch.added = palloc0(sizeof(JobRow *) * fetch.n);
+		if (job_transaction(worker, fetch_page_body, &fetch, &error))
+		{
+			if (fetch.n_added > 0 || fetch.next_exhausted)
+				move_position(&fetch);
+			n_taken += fetch.n_added;
+			continue;
+		}
+		forget_fetched(worker, &fetch);
+		if (job_error_passes(error))
+			pause_spec(spec);
+		else
+			job_rows_fail(worker, spec, error->message);
+	}
+	drop_done_specs(worker);
+	return n_taken;
+}
+
+static void
+next_try_body(JobWorker *worker, const JobStore *store, void *argument)
+{
+	TimestampTz *next_try = argument;
+	Oid types[2] = {OIDOID, INT8ARRAYOID};
+	Datum values[2] = {ObjectIdGetDatum(worker->place.role), job_ids(worker)};
+	JobIdentity identity;
+	bool is_null;
+
+	job_identity_begin(store, &identity);
+	job_execute(psprintf("SELECT min(coalesce(next_try, now())) FROM %s WHERE owner = $1 AND NOT dead AND "
+						 "(job IS NULL OR job = ANY ($2))",
+						 store->row),
+				2, types, values, NULL, SPI_OK_SELECT, 0);
+	job_identity_end(&identity);
+	*next_try = DatumGetTimestampTz(SPI_getbinval(SPI_tuptable->vals[0], SPI_tuptable->tupdesc, 1, &is_null));
+	if (is_null)
+		*next_try = 0;
+}
+
+TimestampTz
+job_rows_next_try(JobWorker *worker)
+{
+	TimestampTz next_try = 0;
+	ErrorData *error;
+
+	if (job_transaction(worker, next_try_body, &next_try, &error))
+		return next_try;
+	return TimestampTzPlusMilliseconds(GetCurrentTimestamp(), LAST_PAUSE_MS);
+}
+
+/* ---- the end of a job ---- */
+typedef struct Ending
+{
+	JobSpec *spec;
+	const char *error; /* NULL: all its rows are finished */
+	bool has_ended;
+} Ending;
+
+/* Tell whoever listens. */
+static void
+notify_end(int64 job, const char *state)
+{
+	Async_Notify("qwen_job", psprintf("{\"id\": " INT64_FORMAT ", \"state\": \"%s\"}", job, state));
+}
+
+static void
+end_body(JobWorker *worker, const JobStore *store, void *argument)
+{
+	Ending *ending = argument;
+	Oid types[2] = {INT8OID, TEXTOID};
+	Datum values[2] = {Int64GetDatum(ending->spec->job),
+					   ending->error ? CStringGetTextDatum(ending->error) : (Datum) 0};
+	JobIdentity identity;
+	bool ended, is_left = false;
+
+	if (!job_lock(store, ending->spec->job, &ended))
+	{
+		ending->has_ended = ended;
+		return;
+	}
+	job_identity_begin(store, &identity);
+	if (!ending->error)
+		is_left = job_execute(psprintf("SELECT 1 FROM %s WHERE job = $1 AND NOT dead LIMIT 1", store->row), 1, types,
+							  values, NULL, SPI_OK_SELECT, 0) > 0;
+	if (!is_left)
+	{
+		job_execute(psprintf("UPDATE %s SET state = CASE WHEN $2 IS NULL THEN 'done' ELSE 'failed' END, "
+							 "total = CASE WHEN $2 IS NULL THEN done + failed ELSE total END, "
+							 "started = coalesce(started, now()), ended = now(), error = $2 WHERE id = $1",
+							 store->job),
+					2, types, values, ending->error ? NULL : " n", SPI_OK_UPDATE, 0);
+		notify_end(ending->spec->job, ending->error ? "failed" : "done");
+		ending->has_ended = true;
+	}
+	job_identity_end(&identity);
+	if (is_left)
+		worker->look_for_rows = true;
+}
+
+/* Run the end of a job; in a transaction of its own, or in the one that runs. */
+static void
+end_job(JobWorker *worker, JobSpec *spec, const char *error)
+{
+	Ending ending = {.spec = spec, .error = error};
+	ErrorData *failure;
+
+	if (!job_transaction(worker, end_body, &ending, &failure))
+	{
+		pause_spec(spec);
+		ereport(LOG, (errmsg("qwen_pg: job " INT64_FORMAT " could not be ended: %s", spec->job, failure->message)));
+		return;
+	}
+	if (!ending.has_ended)
+	{
+		pause_spec(spec);
+		return;
+	}
+	spec->is_done = true;
+	job_announce_end();
+}
+
+void
+job_rows_fail(JobWorker *worker, JobSpec *spec, const char *error)
+{
+	strlcpy(spec->failure, error, sizeof spec->failure);
+	spec->exhausted = true;
+}
+
+/* Say in qwen_jobs why nothing moves, or that it does again. */
+static void
+show_trouble_body(JobWorker *worker, const JobStore *store, void *argument)
+{
+	ListCell *cell;
+
+	foreach (cell, worker->specs)
+	{
+		const JobSpec *spec = lfirst(cell);
+		Oid types[2] = {INT8OID, TEXTOID};
+		Datum values[2] = {Int64GetDatum(spec->job), CStringGetTextDatum(worker->trouble)};
+		JobIdentity identity;
+		bool ended;
+
+		if (spec->trigger || spec->is_done || !job_lock(store, spec->job, &ended))
+			continue;
+		job_identity_begin(store, &identity);
+		job_execute(psprintf("UPDATE %s SET error = nullif($2, '') WHERE id = $1", store->job), 2, types, values, NULL,
+					SPI_OK_UPDATE, 0);
+		job_identity_end(&identity);
+	}
+}
+
+void
+job_rows_finish(JobWorker *worker)
+{
+	ListCell *cell;
+	ErrorData *error;
+
+	foreach (cell, worker->specs)
+	{
+		JobSpec *spec = lfirst(cell);
+		bool is_over = worker->is_orphan || spec->failure[0] || (spec->exhausted && spec->n_rows == 0 && !worker->look_for_rows);
+
+		if (!spec->trigger && !spec->is_done && is_over && GetCurrentTimestamp() >= spec->pause_until)
+			end_job(worker, spec,
+					worker->is_orphan ? "the role that owns the job was dropped"
+					: spec->failure[0] ? spec->failure
+									   : NULL);
+	}
+	drop_done_specs(worker);
+	if (strcmp(worker->trouble, worker->shown_trouble) != 0)
+	{
+		if (job_transaction(worker, show_trouble_body, NULL, &error))
+			strlcpy(worker->shown_trouble, worker->trouble, sizeof worker->shown_trouble);
+	}
+}

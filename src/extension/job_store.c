@@ -1,0 +1,242 @@
+/*
+ * job_store.c - the extension's own tables of jobs and queued rows, and under which role and search path statements
+ * run.
+ *
+ * Nobody but their owner has rights on these tables; statements over them run as that owner with a search path of
+ * pg_catalog alone, so that nothing of a user's schemas is ever called with the owner's rights.
+ */
+#include "jobs.h"
+
+#include "access/genam.h"
+#include "access/htup_details.h"
+#include "access/table.h"
+#include "catalog/indexing.h"
+#include "catalog/namespace.h"
+#include "catalog/pg_extension.h"
+#include "catalog/pg_type.h"
+#include "commands/extension.h"
+#include "executor/spi.h"
+#include "miscadmin.h"
+#include "utils/array.h"
+#include "utils/builtins.h"
+#include "utils/fmgroids.h"
+#include "utils/guc.h"
+#include "utils/lsyscache.h"
+#include "utils/memutils.h"
+#include "utils/rel.h"
+
+/* Schema and owner of an extension, from its row in pg_extension. */
+static bool
+read_extension(Oid extension, JobStore *store)
+{
+	Relation relation = table_open(ExtensionRelationId, AccessShareLock);
+	ScanKeyData key;
+	SysScanDesc scan;
+	HeapTuple tuple;
+	bool found = false;
+
+	ScanKeyInit(&key, Anum_pg_extension_oid, BTEqualStrategyNumber, F_OIDEQ, ObjectIdGetDatum(extension));
+	scan = systable_beginscan(relation, ExtensionOidIndexId, true, NULL, 1, &key);
+	tuple = systable_getnext(scan);
+	if (HeapTupleIsValid(tuple))
+	{
+		store->schema = ((Form_pg_extension) GETSTRUCT(tuple))->extnamespace;
+		store->owner = ((Form_pg_extension) GETSTRUCT(tuple))->extowner;
+		found = true;
+	}
+	systable_endscan(scan);
+	table_close(relation, AccessShareLock);
+	return found;
+}
+
+bool
+job_store_find(JobStore *store)
+{
+	const char *schema;
+
+	store->extension = get_extension_oid("qwen_pg", true);
+	if (!OidIsValid(store->extension) || !read_extension(store->extension, store))
+		return false;
+	store->job_table = get_relname_relid("qwen_job_table", store->schema);
+	store->row_table = get_relname_relid("qwen_job_row", store->schema);
+	schema = get_namespace_name(store->schema);
+	if (!OidIsValid(store->job_table) || !OidIsValid(store->row_table) || !schema)
+		return false;
+	store->job = quote_qualified_identifier(schema, "qwen_job_table");
+	store->row = quote_qualified_identifier(schema, "qwen_job_row");
+	return true;
+}
+
+void
+job_store_require(JobStore *store)
+{
+	if (!job_store_find(store))
+		ereport(ERROR, (errcode(ERRCODE_OBJECT_NOT_IN_PREREQUISITE_STATE),
+						errmsg("the extension qwen_pg is not in this database"),
+						errhint("CREATE EXTENSION qwen_pg makes its tables.")));
+}
+
+static void
+set_local(const char *name, const char *value)
+{
+	(void) set_config_option(name, value, PGC_USERSET, PGC_S_SESSION, GUC_ACTION_SAVE, true, 0, false);
+}
+
+void
+job_identity_begin(const JobStore *store, JobIdentity *saved)
+{
+	GetUserIdAndSecContext(&saved->user, &saved->security);
+	SetUserIdAndSecContext(store->owner, saved->security | SECURITY_LOCAL_USERID_CHANGE);
+	saved->guc_level = NewGUCNestLevel();
+	set_local("search_path", "pg_catalog, pg_temp");
+}
+
+void
+job_identity_of_spec(const JobSpec *spec, JobIdentity *saved)
+{
+	GetUserIdAndSecContext(&saved->user, &saved->security);
+	if (spec->trigger)
+		SetUserIdAndSecContext(saved->user,
+							   saved->security | SECURITY_LOCAL_USERID_CHANGE | SECURITY_RESTRICTED_OPERATION);
+	saved->guc_level = NewGUCNestLevel();
+	set_local("search_path", spec->search_path);
+}
+
+void
+job_identity_end(const JobIdentity *saved)
+{
+	AtEOXact_GUC(false, saved->guc_level);
+	SetUserIdAndSecContext(saved->user, saved->security);
+}
+
+int
+job_execute(const char *sql, int n, Oid *types, Datum *values, const char *nulls, int expected, long limit)
+{
+	int result = SPI_execute_with_args(sql, n, types, values, nulls, false, limit);
+
+	if (result != expected)
+		ereport(ERROR, (errcode(ERRCODE_SYSTEM_ERROR),
+						errmsg("a statement of a job gave %s", SPI_result_code_string(result)), errdetail("%s", sql)));
+	return (int) SPI_processed;
+}
+
+/* A column of the first result row, or NULL; a C string of the spec's. */
+static char *
+string_value(const JobSpec *spec, int column)
+{
+	char *value = SPI_getvalue(SPI_tuptable->vals[0], SPI_tuptable->tupdesc, column);
+
+	return value ? MemoryContextStrdup(spec->memory, value) : NULL;
+}
+
+static Datum
+datum_value(int column, bool *is_null)
+{
+	return SPI_getbinval(SPI_tuptable->vals[0], SPI_tuptable->tupdesc, column, is_null);
+}
+
+static text *
+text_value(const JobSpec *spec, int column)
+{
+	char *value = string_value(spec, column);
+
+	return value ? cstring_to_text(value) : NULL;
+}
+
+/* A text[] column into strings; how many, or -1 for NULL. */
+static int
+strings_value(int column, char **strings, int most)
+{
+	bool is_null;
+	Datum array = datum_value(column, &is_null), *elements;
+	bool *nulls;
+	int n;
+
+	if (is_null)
+		return -1;
+	deconstruct_array(DatumGetArrayTypeP(array), TEXTOID, -1, false, TYPALIGN_INT, &elements, &nulls, &n);
+	for (int i = 0; i < n && i < most; i++)
+		strings[i] = nulls[i] ? pstrdup("") : TextDatumGetCString(elements[i]);
+	return Min(n, most);
+}
+
+/* The common tail stands in columns of the same names and order. */
+static char *
+tail_columns(void)
+{
+	StringInfoData list;
+
+	initStringInfo(&list);
+	for (int i = 0; i < N_TAIL_ARGUMENTS; i++)
+		appendStringInfo(&list, ", %s", job_tail[i].name);
+	return list.data;
+}
+
+#define FIRST_TAIL_COLUMN 18
+
+/* The columns of the result row that job_store_load asked for, into spec; in spec's memory. */
+static void
+read_job_row(JobSpec *spec)
+{
+	Datum values[N_TAIL_ARGUMENTS];
+	bool nulls[N_TAIL_ARGUMENTS], is_null;
+	char *position[JOB_MAX_KEYS];
+	char *function;
+	int n;
+
+	spec->source = string_value(spec, 1);
+	spec->relation = DatumGetObjectId(datum_value(2, &is_null));
+	if (is_null)
+		spec->relation = InvalidOid;
+	spec->search_path = string_value(spec, 3);
+	spec->target = DatumGetObjectId(datum_value(4, &is_null));
+	spec->target_column = string_value(spec, 5);
+	spec->n_keys = strings_value(6, spec->keys, JOB_MAX_KEYS);
+	strings_value(7, spec->key_types, JOB_MAX_KEYS);
+	spec->prompt = string_value(spec, 8);
+	function = string_value(spec, 9);
+	if (!job_function_of(function, &spec->function))
+		ereport(ERROR, (errcode(ERRCODE_INVALID_PARAMETER_VALUE), errmsg("unknown job function \"%s\"", function)));
+	spec->system = text_value(spec, 10);
+	spec->instruction = text_value(spec, 11);
+	spec->max_words = DatumGetInt32(datum_value(12, &is_null));
+	spec->dimensions = DatumGetInt32(datum_value(13, &is_null));
+	spec->max_attempts = DatumGetInt32(datum_value(14, &is_null));
+	spec->priority = DatumGetInt32(datum_value(15, &is_null));
+	n = strings_value(16, position, JOB_MAX_KEYS);
+	if (n == spec->n_keys)
+	{
+		spec->position = palloc(sizeof *position * n);
+		memcpy(spec->position, position, sizeof *position * n);
+	}
+	spec->exhausted = DatumGetBool(datum_value(17, &is_null));
+	for (int i = 0; i < N_TAIL_ARGUMENTS; i++)
+		values[i] = datum_value(FIRST_TAIL_COLUMN + i, &nulls[i]);
+	job_spec_read_tail(spec, values, nulls);
+}
+
+JobSpec *
+job_store_load(const JobStore *store, int64 job, MemoryContext parent)
+{
+	Oid type = INT8OID;
+	Datum value = Int64GetDatum(job);
+	MemoryContext memory, old;
+	JobSpec *spec;
+	char *sql = psprintf("SELECT source, source_relation, search_path, target, target_column, key_columns, key_types, "
+						 "prompt, function, system, instruction, max_words, dimensions, max_attempts, priority, "
+						 "position, exhausted%s FROM %s WHERE id = $1",
+						 tail_columns(), store->job);
+
+	if (job_execute(sql, 1, &type, &value, NULL, SPI_OK_SELECT, 0) == 0)
+		return NULL;
+	/* goes with the current context should an error be raised */
+	memory = AllocSetContextCreate(CurrentMemoryContext, "qwen_pg job", ALLOCSET_SMALL_SIZES);
+	old = MemoryContextSwitchTo(memory);
+	spec = palloc0(sizeof *spec);
+	spec->memory = memory;
+	spec->job = job;
+	read_job_row(spec);
+	MemoryContextSwitchTo(old);
+	MemoryContextSetParent(memory, parent);
+	return spec;
+}

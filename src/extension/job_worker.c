@@ -1,0 +1,216 @@
+/*
+ * job_worker.c - a background worker that works on the jobs and queued rows of one role in one database.
+ *
+ * It connects as that role. Its life is a loop over three things that never overlap: short transactions that fetch rows
+ * (job_rows.c), requests to the engine with no transaction, snapshot or lock (job_calls.c), and short transactions that
+ * write answers (job_write.c). When nothing is left it gives its place back and ends.
+ */
+#include "jobs.h"
+
+#include "compat.h"
+#include "miscadmin.h"
+#include "pgstat.h"
+#include "postmaster/bgworker.h"
+#include "postmaster/interrupt.h"
+#include "storage/ipc.h"
+#include "tcop/tcopprot.h"
+#include "utils/guc.h"
+#include "utils/memutils.h"
+#include "utils/timestamp.h"
+
+#define WRITE_EVERY_MS 250 /* answers wait this long for company, unless half a window is there */
+#define LOOK_MS 1000       /* how often a worker whose rows are with the engine looks whether that is alive */
+#define AGAIN_MS 200       /* how soon it looks again for what it could not get */
+
+#ifndef BGWORKER_BYPASS_ROLELOGINCHECK
+#define BGWORKER_BYPASS_ROLELOGINCHECK 0
+#endif
+
+static void
+set_session(const char *name, const char *value)
+{
+	SetConfigOption(name, value, PGC_USERSET, PGC_S_OVERRIDE);
+}
+
+/* Keys are kept as text: it must be read as it was written. Locks that somebody has for long are not waited for. */
+static void
+settle_session(void)
+{
+	set_session("datestyle", "ISO, YMD");
+	set_session("intervalstyle", "postgres");
+	set_session("extra_float_digits", "1");
+	set_session("lock_timeout", "500ms");
+}
+
+/* How many rows are answered or failed and can be written. */
+static int
+count_writable(const JobWorker *worker)
+{
+	TimestampTz now = GetCurrentTimestamp();
+	int n = 0;
+
+	for (const JobRow *row = worker->rows; row; row = row->next)
+		n += (row->state == ROW_ANSWERED || row->state == ROW_FAILED) && now >= row->not_before;
+	return n;
+}
+
+/* Write when it is worth a transaction, or when there is nothing else to wait for. */
+static bool
+is_time_to_write(const JobWorker *worker, int n_writable)
+{
+	TimestampTz next = TimestampTzPlusMilliseconds(worker->last_write, WRITE_EVERY_MS);
+
+	return n_writable > 0 &&
+		   (n_writable >= qwen_job_window / 2 || worker->n_in_flight == 0 || GetCurrentTimestamp() >= next);
+}
+
+/* Is there a job that is not over? */
+static bool
+has_jobs(const JobWorker *worker)
+{
+	ListCell *cell;
+
+	foreach (cell, worker->specs)
+	{
+		const JobSpec *spec = lfirst(cell);
+
+		if (!spec->trigger && !spec->is_done)
+			return true;
+	}
+	return false;
+}
+
+/* Milliseconds until something is due, at most. */
+static long
+time_to_wait(const JobWorker *worker)
+{
+	TimestampTz now = GetCurrentTimestamp();
+	long wait = LOOK_MS;
+
+	if (count_writable(worker) > 0)
+		wait = Min(wait, (long) (TimestampTzPlusMilliseconds(worker->last_write, WRITE_EVERY_MS) - now) / 1000);
+	else if (worker->n_in_flight == 0)
+		wait = Min(wait, AGAIN_MS);
+	for (const JobRow *row = worker->rows; row; row = row->next)
+		if (row->not_before > now)
+			wait = Min(wait, (long) (row->not_before - now) / 1000);
+	if (worker->pause_until > now)
+		wait = Min(wait, (long) (worker->pause_until - now) / 1000);
+	return Max(wait, 0) + 1;
+}
+
+/* Fetch rows when there is room for a good part of a window. */
+static int
+fetch(JobWorker *worker)
+{
+	int room = 2 * qwen_job_window - worker->n_rows;
+
+	if (worker->is_orphan || room < Max(qwen_job_window / 2, 1) || GetCurrentTimestamp() < worker->pause_until)
+		return 0;
+	return job_rows_fetch(worker, room);
+}
+
+/* Nothing is at hand: wait for the next attempt of a row, or leave. true: the worker has left its place. */
+static bool
+rest(JobWorker *worker, uint64 requests_seen)
+{
+	TimestampTz next_try = job_rows_next_try(worker), now = GetCurrentTimestamp();
+
+	if (worker->is_gone || ((next_try == 0 || worker->is_orphan) && !has_jobs(worker)))
+		return job_worker_leave(&worker->place, requests_seen);
+	if (next_try == 0 || next_try <= now)
+	{
+		/* something is there that could not be had just now */
+		(void) engine_wait_for(AGAIN_MS);
+		worker->look_for_rows = true;
+		return false;
+	}
+	(void) engine_wait_for(Min((next_try - now) / 1000 + 1, (long) INT_MAX / 2));
+	if (GetCurrentTimestamp() >= next_try)
+		worker->look_for_rows = true;
+	return false;
+}
+
+/* Take note of what others asked for. */
+static void
+look_around(JobWorker *worker, uint64 *requests_seen)
+{
+	uint64 requests = job_worker_requests(&worker->place);
+
+	CHECK_FOR_INTERRUPTS();
+	if (ConfigReloadPending)
+	{
+		ConfigReloadPending = false;
+		ProcessConfigFile(PGC_SIGHUP);
+	}
+	if (requests != *requests_seen)
+	{
+		*requests_seen = requests;
+		job_rows_refresh(worker);
+		worker->look_for_rows = true;
+	}
+	if (worker->next_try != 0 && GetCurrentTimestamp() >= worker->next_try)
+	{
+		worker->next_try = 0;
+		worker->last_id = 0;
+		worker->look_for_rows = true;
+	}
+}
+
+static void
+work(JobWorker *worker)
+{
+	uint64 requests_seen = 0;
+
+	for (;;)
+	{
+		bool moved;
+
+		MemoryContextReset(worker->scratch);
+		MemoryContextSwitchTo(worker->scratch);
+		look_around(worker, &requests_seen);
+		moved = fetch(worker) > 0;
+		moved |= job_calls_advance(worker);
+		if (is_time_to_write(worker, count_writable(worker)))
+		{
+			job_rows_write(worker);
+			moved = true;
+		}
+		job_rows_finish(worker);
+		if (worker->is_gone && job_worker_leave(&worker->place, requests_seen))
+			return;
+		if (worker->is_orphan)
+			worker->look_for_rows = false;
+		if (moved)
+			continue;
+		if (worker->n_rows > 0)
+		{
+			if (!engine_wait_for(time_to_wait(worker)) && worker->n_in_flight > 0)
+				job_calls_check(worker);
+		}
+		else if (!worker->look_for_rows && rest(worker, requests_seen))
+			return;
+		else if (worker->look_for_rows && GetCurrentTimestamp() < worker->pause_until)
+			(void) engine_wait_for(time_to_wait(worker));
+	}
+}
+
+void
+qwen_job_worker_main(Datum argument)
+{
+	JobWorker worker = {.look_for_rows = true};
+
+	pqsignal(SIGTERM, die);
+	pqsignal(SIGHUP, SignalHandlerForConfigReload);
+	BackgroundWorkerUnblockSignals();
+	if (!job_worker_arrive(argument, &worker.place))
+		proc_exit(0);
+	BackgroundWorkerInitializeConnectionByOid(worker.place.database, worker.place.role, BGWORKER_BYPASS_ROLELOGINCHECK);
+	job_worker_connected(&worker.place);
+	settle_session();
+	worker.memory = AllocSetContextCreate(TopMemoryContext, "qwen_pg job worker", ALLOCSET_DEFAULT_SIZES);
+	worker.scratch = AllocSetContextCreate(TopMemoryContext, "qwen_pg job worker's round", ALLOCSET_DEFAULT_SIZES);
+	worker.last_write = GetCurrentTimestamp();
+	work(&worker);
+	proc_exit(0);
+}

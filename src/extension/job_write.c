@@ -1,0 +1,424 @@
+/*
+ * job_write.c - answers into the user's tables, in short transactions.
+ *
+ * One transaction for the rows of one spec: lock the target rows that nobody else has locked, put the answers of those
+ * in whose source still gives the same prompt (by its hash, checked by the statement that writes), take away
+ * their claims and count. So a claim is gone exactly when its answer is there. Rows that others have locked wait: the
+ * worker never waits for a row's lock, so it takes part in no deadlock and holds nobody up. An error of the whole is
+ * tried again row by row, each in a subtransaction, to find whose it is.
+ */
+#include "jobs.h"
+
+#include "catalog/pg_type.h"
+#include "executor/spi.h"
+#include "utils/array.h"
+#include "utils/builtins.h"
+#include "utils/timestamp.h"
+
+#define LOCKED_WAIT_MS 100
+#define MAX_CONFLICTS 100 /* passing errors of one write, before they count as the row's */
+#define FIRST_BACKOFF_MS 1000
+#define LAST_BACKOFF_MS 300000
+
+typedef enum Outcome
+{
+	OUTCOME_NONE,    /* not looked at yet */
+	OUTCOME_WRITTEN, /* in the target */
+	OUTCOME_GONE,    /* the source has no such row any more */
+	OUTCOME_CHANGED, /* it has another prompt now */
+	OUTCOME_LATER,   /* somebody has it locked, or another passing reason */
+	OUTCOME_FAILED,  /* error says why */
+} Outcome;
+
+/* What one transaction writes: rows of one spec. */
+typedef struct Write
+{
+	JobSpec *spec;
+	JobRow **rows; /* [n] */
+	int n;
+	Outcome *outcomes; /* [n] */
+	int only;     /* this row alone, or -1: all */
+	bool dropped; /* the job has ended: nothing is written */
+	double elapsed_ms;
+} Write;
+
+/* The numbers of answered rows with an outcome, among those that are to be written now. */
+static int
+collect(const Write *write, Outcome wanted, int *numbers)
+{
+	int n = 0;
+
+	for (int i = 0; i < write->n; i++)
+		if (write->rows[i]->state == ROW_ANSWERED && write->outcomes[i] == wanted &&
+			(write->only < 0 || write->only == i))
+			numbers[n++] = i;
+	return n;
+}
+
+/* Parameters for some rows; numbers in the statements count these. with_answers: answers and hashes too. */
+static int
+bind(const Write *write, const int *numbers, int n, bool with_answers, Oid *types, Datum *values)
+{
+	JobRow **rows = palloc(sizeof *rows * n);
+	int n_keys = write->spec->n_keys;
+	Datum *answers = palloc(sizeof *answers * n), *hashes = palloc(sizeof *hashes * n);
+	bool *no_answer = palloc(sizeof *no_answer * n), *no_hash = palloc(sizeof *no_hash * n);
+	int dimensions[1] = {n}, bounds[1] = {1};
+
+	for (int i = 0; i < n; i++)
+		rows[i] = write->rows[numbers[i]];
+	job_key_parameters(write->spec, rows, n, types, values);
+	if (!with_answers)
+		return n_keys + 1;
+	for (int i = 0; i < n; i++)
+	{
+		no_answer[i] = rows[i]->answer == NULL;
+		no_hash[i] = !rows[i]->has_prompt;
+		hashes[i] = Int64GetDatum(rows[i]->hash);
+		answers[i] = no_answer[i]
+						 ? (Datum) 0
+						 : PointerGetDatum(text_from_span((ByteSpan){rows[i]->answer, strlen(rows[i]->answer)}));
+	}
+	types[n_keys + 1] = TEXTARRAYOID;
+	values[n_keys + 1] = PointerGetDatum(
+		construct_md_array(answers, no_answer, 1, dimensions, bounds, TEXTOID, -1, false, TYPALIGN_INT));
+	types[n_keys + 2] = INT8ARRAYOID;
+	values[n_keys + 2] = PointerGetDatum(construct_md_array(hashes, no_hash, 1, dimensions, bounds, INT8OID,
+															sizeof(int64), FLOAT8PASSBYVAL, TYPALIGN_DOUBLE));
+	return n_keys + 3;
+}
+
+/* Number (of the bound rows) in a column of a result row. */
+static int
+number_at(int row)
+{
+	bool is_null;
+
+	return DatumGetInt32(SPI_getbinval(SPI_tuptable->vals[row], SPI_tuptable->tupdesc, 1, &is_null));
+}
+
+/* Put the answers of locked rows in. */
+static void
+update_rows(Write *write, const JobSql *sql)
+{
+	Oid types[JOB_MAX_KEYS + 3];
+	Datum values[JOB_MAX_KEYS + 3];
+	int *numbers = palloc(sizeof *numbers * write->n), *locked = palloc(sizeof *locked * write->n);
+	int n = collect(write, OUTCOME_NONE, numbers), n_locked, n_updated, n_parameters;
+
+	n_parameters = bind(write, numbers, n, false, types, values);
+	n_locked = job_execute(sql->lock, n_parameters, types, values, NULL, SPI_OK_SELECT, 0);
+	for (int i = 0; i < n_locked; i++)
+		locked[i] = numbers[number_at(i)];
+	if (n_locked == 0)
+		return;
+	n_parameters = bind(write, locked, n_locked, true, types, values);
+	n_updated = job_execute(sql->update, n_parameters, types, values, NULL, SPI_OK_UPDATE_RETURNING, 0);
+	for (int i = 0; i < n_updated; i++)
+		write->outcomes[locked[number_at(i)]] = OUTCOME_WRITTEN;
+}
+
+/* Why were the others not written? */
+static void
+recheck_rows(Write *write, const JobSql *sql, bool *missing)
+{
+	Oid types[JOB_MAX_KEYS + 3];
+	Datum values[JOB_MAX_KEYS + 3];
+	int *numbers = palloc(sizeof *numbers * write->n);
+	int n = collect(write, OUTCOME_NONE, numbers), n_found;
+
+	if (n == 0)
+		return;
+	n_found = job_execute(sql->recheck, bind(write, numbers, n, false, types, values), types, values, NULL,
+						  SPI_OK_SELECT, 0);
+	for (int i = 0; i < n; i++)
+		write->outcomes[numbers[i]] = OUTCOME_GONE;
+	for (int i = 0; i < n_found; i++)
+	{
+		HeapTuple tuple = SPI_tuptable->vals[i];
+		TupleDesc descriptor = SPI_tuptable->tupdesc;
+		int number = numbers[number_at(i)];
+		JobRow *row = write->rows[number];
+		bool no_hash, is_null;
+		int64 hash = DatumGetInt64(SPI_getbinval(tuple, descriptor, 3, &no_hash));
+		bool in_target = DatumGetBool(SPI_getbinval(tuple, descriptor, 4, &is_null));
+
+		if (no_hash != !row->has_prompt || (!no_hash && hash != row->hash))
+		{
+			char *prompt = SPI_getvalue(tuple, descriptor, 2);
+
+			/* stays so whether this commits or not: an answer to the old text is of no use */
+			write->outcomes[number] = OUTCOME_CHANGED;
+			job_row_set_prompt(row, prompt ? cstring_to_text(prompt) : NULL, hash);
+		}
+		else
+		{
+			write->outcomes[number] = OUTCOME_LATER;
+			missing[number] = !in_target;
+		}
+	}
+}
+
+/* Rows that the target does not have yet. */
+static void
+insert_rows(Write *write, const JobSql *sql, const bool *missing)
+{
+	Oid types[JOB_MAX_KEYS + 3];
+	Datum values[JOB_MAX_KEYS + 3];
+	int *numbers = palloc(sizeof *numbers * write->n);
+	int n = 0, n_parameters, n_inserted;
+
+	for (int i = 0; i < write->n; i++)
+		if (missing[i])
+			numbers[n++] = i;
+	if (n == 0)
+		return;
+	n_parameters = bind(write, numbers, n, true, types, values);
+	n_inserted = job_execute(sql->insert, n_parameters, types, values, NULL, SPI_OK_INSERT, 0);
+	/* fewer: one of them changed between two statements; all are looked at again */
+	for (int i = 0; i < n && n_inserted == n; i++)
+		write->outcomes[numbers[i]] = OUTCOME_WRITTEN;
+}
+
+/* The answers of a spec's rows, or of one of them, into the target; as the spec's owner. */
+static void
+write_answers_body(JobWorker *worker, const JobStore *store, void *argument)
+{
+	Write *write = argument;
+	bool *missing = palloc0(sizeof *missing * write->n);
+	JobIdentity identity;
+	JobSql sql;
+
+	job_identity_of_spec(write->spec, &identity);
+	job_sql_make(write->spec, &sql);
+	update_rows(write, &sql);
+	recheck_rows(write, &sql, missing);
+	if (!write->spec->trigger)
+		insert_rows(write, &sql, missing);
+	job_identity_end(&identity);
+}
+
+/* An error of one row alone. */
+static void
+note_error(JobWorker *worker, Write *write, int i, const ErrorData *error)
+{
+	JobRow *row = write->rows[i];
+
+	if (job_error_passes(error) && ++row->n_conflicts < MAX_CONFLICTS)
+	{
+		write->outcomes[i] = OUTCOME_LATER;
+		return;
+	}
+	write->outcomes[i] = OUTCOME_FAILED;
+	row->sqlstate = error->sqlerrcode;
+	row->error = MemoryContextStrdup(row->memory, error->message);
+	row->is_permanent = ERRCODE_TO_CATEGORY(error->sqlerrcode) ==
+						ERRCODE_TO_CATEGORY(ERRCODE_SYNTAX_ERROR_OR_ACCESS_RULE_VIOLATION);
+}
+
+/* Is an error the job's, and not a row's? */
+static bool
+is_of_job(const JobSpec *spec, const ErrorData *error)
+{
+	return !spec->trigger &&
+		   (error->sqlerrcode == ERRCODE_UNDEFINED_TABLE || error->sqlerrcode == ERRCODE_UNDEFINED_COLUMN);
+}
+
+/* All at once, and where that fails, one by one. */
+static void
+write_answers(JobWorker *worker, const JobStore *store, Write *write)
+{
+	int *numbers = palloc(sizeof *numbers * write->n);
+	int n;
+	ErrorData *error, *own;
+
+	write->only = -1;
+	n = collect(write, OUTCOME_NONE, numbers);
+	if (n == 0 || job_subtransaction(worker, store, write_answers_body, write, &error))
+		return;
+	for (int i = 0; i < n; i++)
+		write->outcomes[numbers[i]] = OUTCOME_NONE;
+	if (is_of_job(write->spec, error))
+		job_rows_fail(worker, write->spec, error->message);
+	if (write->spec->failure[0] || error->sqlerrcode == ERRCODE_LOCK_NOT_AVAILABLE)
+		return;
+	for (int i = 0; i < n; i++)
+	{
+		write->only = numbers[i];
+		own = error;
+		if (n == 1 || !job_subtransaction(worker, store, write_answers_body, write, &own))
+			note_error(worker, write, numbers[i], own);
+	}
+	write->only = -1;
+}
+
+/* When a row is tried again after so many attempts. */
+static int64
+backoff_ms(int attempts)
+{
+	return Min((int64) FIRST_BACKOFF_MS << Min(attempts, 20), LAST_BACKOFF_MS);
+}
+
+/* A failed row waits for its next attempt, or is put aside. */
+static void
+settle_failure(const JobStore *store, const Write *write, const JobRow *row)
+{
+	bool is_dead = row->is_permanent || row->attempts + 1 >= write->spec->max_attempts;
+	Oid types[5] = {INT8OID, TEXTOID, TEXTOID, BOOLOID, INT8OID};
+	Datum values[5] = {Int64GetDatum(row->ids[0]), CStringGetTextDatum(row->error),
+					   CStringGetTextDatum(unpack_sql_state(row->sqlstate)), BoolGetDatum(is_dead),
+					   Int64GetDatum(backoff_ms(row->attempts))};
+
+	job_execute(psprintf("UPDATE %s SET attempts = attempts + 1, error = $2, sqlstate = $3, dead = $4, "
+						 "failed_at = now(), next_try = CASE WHEN $4 THEN NULL ELSE "
+						 "now() + $5 * interval '1 millisecond' END WHERE id = $1",
+						 store->row),
+				5, types, values, NULL, SPI_OK_UPDATE, 0);
+}
+
+/* Take claims away and count; as the owner of our tables. */
+static void
+settle_claims(JobWorker *worker, const JobStore *store, Write *write)
+{
+	int64 *finished, n_done = 0, n_failed = 0, prompt_tokens = 0, completion_tokens = 0;
+	int n_finished = 0, n_ids = 0;
+	Oid types[1] = {INT8ARRAYOID};
+	Datum values[1];
+
+	for (int i = 0; i < write->n; i++)
+		n_ids += write->rows[i]->n_ids;
+	finished = palloc(sizeof *finished * Max(n_ids, 1));
+	for (int i = 0; i < write->n; i++)
+	{
+		const JobRow *row = write->rows[i];
+		Outcome outcome = write->outcomes[i];
+		bool is_finished = outcome == OUTCOME_WRITTEN || outcome == OUTCOME_GONE;
+
+		if (outcome == OUTCOME_FAILED)
+		{
+			settle_failure(store, write, row);
+			n_failed += row->is_permanent || row->attempts + 1 >= write->spec->max_attempts;
+		}
+		for (int j = outcome == OUTCOME_FAILED ? 1 : 0; (is_finished || outcome == OUTCOME_FAILED) && j < row->n_ids; j++)
+			finished[n_finished++] = row->ids[j];
+		if (outcome != OUTCOME_WRITTEN)
+			continue;
+		n_done++;
+		prompt_tokens += row->answer ? row->prompt_tokens : 0;
+		completion_tokens += row->answer ? row->completion_tokens : 0;
+	}
+	values[0] = job_int8_array(finished, n_finished);
+	if (n_finished > 0)
+		job_execute(psprintf("DELETE FROM %s WHERE id = ANY ($1)", store->row), 1, types, values, NULL, SPI_OK_DELETE, 0);
+	if (!write->spec->trigger)
+		job_execute(psprintf("UPDATE %s SET done = done + $2, failed = failed + $3, prompt_tokens = prompt_tokens + $4, "
+							 "completion_tokens = completion_tokens + $5, busy_ms = busy_ms + $6 WHERE id = $1",
+							 store->job),
+					6, (Oid[]){INT8OID, INT8OID, INT8OID, INT8OID, INT8OID, FLOAT8OID},
+					(Datum[]){Int64GetDatum(write->spec->job), Int64GetDatum(n_done), Int64GetDatum(n_failed),
+							  Int64GetDatum(prompt_tokens), Int64GetDatum(completion_tokens),
+							  Float8GetDatum(write->elapsed_ms)},
+					NULL, SPI_OK_UPDATE, 0);
+}
+
+static void
+write_body(JobWorker *worker, const JobStore *store, void *argument)
+{
+	Write *write = argument;
+	JobIdentity identity;
+	bool ended = false;
+
+	if (!write->spec->trigger && !job_lock(store, write->spec->job, &ended))
+	{
+		write->dropped = ended;
+		for (int i = 0; i < write->n; i++)
+			write->outcomes[i] = OUTCOME_LATER;
+		return;
+	}
+	for (int i = 0; i < write->n; i++)
+		write->outcomes[i] = write->rows[i]->state == ROW_FAILED ? OUTCOME_FAILED : OUTCOME_NONE;
+	write_answers(worker, store, write);
+	job_identity_begin(store, &identity);
+	settle_claims(worker, store, write);
+	job_identity_end(&identity);
+}
+
+/* After the commit: what becomes of the rows in memory. */
+static void
+settle_rows(JobWorker *worker, Write *write)
+{
+	TimestampTz now = GetCurrentTimestamp();
+
+	for (int i = 0; i < write->n; i++)
+	{
+		JobRow *row = write->rows[i];
+		TimestampTz next_try;
+
+		switch (write->outcomes[i])
+		{
+			case OUTCOME_FAILED:
+				next_try = TimestampTzPlusMilliseconds(now, backoff_ms(row->attempts));
+				if (!row->is_permanent && (worker->next_try == 0 || next_try < worker->next_try))
+					worker->next_try = next_try;
+				job_row_free(worker, row);
+				break;
+			case OUTCOME_WRITTEN:
+			case OUTCOME_GONE:
+				job_row_free(worker, row);
+				break;
+			case OUTCOME_CHANGED:
+				break;
+			case OUTCOME_LATER:
+			case OUTCOME_NONE:
+				row->not_before = TimestampTzPlusMilliseconds(now, LOCKED_WAIT_MS * (1 + Min(row->n_conflicts, 9)));
+				break;
+		}
+	}
+}
+
+/* The rows of a spec that are ready to be written or put aside. */
+static void
+write_spec(JobWorker *worker, JobSpec *spec, double elapsed_ms)
+{
+	Write write = {.spec = spec, .only = -1, .elapsed_ms = elapsed_ms};
+	TimestampTz now = GetCurrentTimestamp();
+	ErrorData *error;
+
+	write.rows = palloc(sizeof *write.rows * Max(spec->n_rows, 1));
+	for (JobRow *row = worker->rows; row; row = row->next)
+		if (row->spec == spec && (row->state == ROW_ANSWERED || row->state == ROW_FAILED) && now >= row->not_before)
+			write.rows[write.n++] = row;
+	if (write.n == 0)
+		return;
+	write.outcomes = palloc0(sizeof *write.outcomes * write.n);
+	if (!job_transaction(worker, write_body, &write, &error))
+	{
+		ereport(LOG, (errmsg("qwen_pg: answers could not be written and will be again: %s", error->message)));
+		for (int i = 0; i < write.n; i++)
+			write.outcomes[i] = OUTCOME_LATER;
+		for (int i = 0; i < write.n; i++)
+			write.rows[i]->n_conflicts++;
+	}
+	if (write.dropped)
+		spec->is_done = true;
+	else
+		settle_rows(worker, &write);
+}
+
+void
+job_rows_write(JobWorker *worker)
+{
+	TimestampTz now = GetCurrentTimestamp();
+	double elapsed_ms = (now - worker->last_write) / 1000.0;
+	List *specs = list_copy(worker->specs);
+	ListCell *cell;
+
+	foreach (cell, specs)
+	{
+		JobSpec *spec = lfirst(cell);
+
+		if (!spec->is_done && !spec->failure[0])
+			write_spec(worker, spec, elapsed_ms);
+	}
+	worker->last_write = now;
+}

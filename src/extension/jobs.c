@@ -1,0 +1,690 @@
+/*
+ * jobs.c - qwen_submit, qwen_cancel, qwen_wait, qwen_retry: what users do with jobs over the rows of a query.
+ *
+ * A job is one row of qwen_job_table. Its query's rows are not copied: the worker pages through them by key. Everything
+ * that can be wrong with a job is refused here, before it is queued, by preparing the statements that the worker
+ * will run.
+ */
+#include "jobs.h"
+
+#include "access/htup_details.h"
+#include "access/relation.h"
+#include "access/xact.h"
+#include "catalog/namespace.h"
+#include "catalog/pg_authid.h"
+#include "catalog/pg_class.h"
+#include "catalog/pg_index.h"
+#include "catalog/pg_type.h"
+#include "executor/spi.h"
+#include "miscadmin.h"
+#include "utils/acl.h"
+#include "utils/array.h"
+#include "utils/builtins.h"
+#include "utils/guc.h"
+#include "utils/lsyscache.h"
+#include "utils/rel.h"
+#include "utils/snapmgr.h"
+#include "utils/syscache.h"
+#include "utils/timestamp.h"
+
+PG_FUNCTION_INFO_V1(qwen_submit);
+PG_FUNCTION_INFO_V1(qwen_cancel);
+PG_FUNCTION_INFO_V1(qwen_wait);
+PG_FUNCTION_INFO_V1(qwen_retry);
+PG_FUNCTION_INFO_V1(qwen_retry_table);
+
+#define WAIT_LOOK_MS 1000 /* how often a waiter looks even when nobody wakes it */
+
+/* Arguments of qwen_submit, in order. */
+enum
+{
+	ARG_SOURCE,
+	ARG_PROMPT,
+	ARG_TARGET,
+	ARG_TARGET_COLUMN,
+	ARG_KEY_COLUMNS,
+	ARG_FUNCTION,
+	ARG_SYSTEM,
+	ARG_MAX_WORDS,
+	ARG_INSTRUCTION,
+	ARG_DIMENSIONS,
+	ARG_PRIORITY,
+	ARG_MAX_ATTEMPTS,
+	ARG_TAIL,
+};
+
+static const char *const argument_names[] = {"source",      "prompt",    "target",      "target_column",
+											 "key_columns", "function",  "system",      "max_words",
+											 "instruction", "dimensions", "priority",   "max_attempts"};
+
+/* Before 17 a background worker can only connect as a role that may log in. */
+static void
+check_owner(Oid role)
+{
+#if PG_VERSION_NUM < 170000
+	HeapTuple tuple = SearchSysCache1(AUTHOID, ObjectIdGetDatum(role));
+	bool can_log_in = HeapTupleIsValid(tuple) && ((Form_pg_authid) GETSTRUCT(tuple))->rolcanlogin;
+
+	if (HeapTupleIsValid(tuple))
+		ReleaseSysCache(tuple);
+	if (!can_log_in)
+		ereport(ERROR, (errcode(ERRCODE_INVALID_PARAMETER_VALUE),
+						errmsg("role \"%s\" cannot own jobs because it cannot log in",
+							   GetUserNameFromId(role, false)),
+						errdetail("A background worker runs a job as its owner, which takes the LOGIN attribute before "
+								  "PostgreSQL 17."),
+						errhint("Submit as a role that can log in.")));
+#endif
+}
+
+/* Does a source look like a query, or like a table's name? */
+static bool
+is_query(const char *source)
+{
+	static const char *const starts[] = {"select", "with", "values", "table", "("};
+
+	while (*source == ' ' || *source == '\t' || *source == '\n' || *source == '\r')
+		source++;
+	for (int i = 0; i < (int) lengthof(starts); i++)
+	{
+		size_t length = strlen(starts[i]);
+
+		if (pg_strncasecmp(source, starts[i], length) == 0 &&
+			(starts[i][0] == '(' || !(isalnum((unsigned char) source[length]) || source[length] == '_')))
+			return true;
+	}
+	return false;
+}
+
+/* A query without the semicolon at its end. */
+static char *
+trim_query(char *query)
+{
+	size_t length = strlen(query);
+
+	while (length > 0 && strchr(" \t\r\n;", query[length - 1]))
+		query[--length] = '\0';
+	return query;
+}
+
+/* The source argument into the spec. */
+static void
+read_source(JobSpec *spec, char *source)
+{
+	Relation relation;
+
+	if (is_query(source))
+	{
+		spec->source = trim_query(source);
+		return;
+	}
+	spec->relation = DatumGetObjectId(DirectFunctionCall1(regclassin, CStringGetDatum(source)));
+	if (!OidIsValid(spec->relation))
+		ereport(ERROR, (errcode(ERRCODE_INVALID_PARAMETER_VALUE), errmsg("source must be a table or a query")));
+	relation = relation_open(spec->relation, AccessShareLock);
+	job_check_relation(relation, "source");
+	relation_close(relation, NoLock);
+}
+
+static int
+int_argument(FunctionCallInfo fcinfo, int argument, int fallback, int low, int high)
+{
+	int value = PG_ARGISNULL(argument) ? fallback : PG_GETARG_INT32(argument);
+
+	if (value < low || value > high)
+		ereport(ERROR, (errcode(ERRCODE_INVALID_PARAMETER_VALUE), errmsg("%s must be between %d and %d, not %d",
+																		 argument_names[argument], low, high, value)));
+	return value;
+}
+
+/* Options that belong to one function only must not be given with another. */
+static void
+check_belongs(FunctionCallInfo fcinfo, int argument, bool belongs, JobFunction function)
+{
+	if (!belongs && !PG_ARGISNULL(argument))
+		ereport(ERROR,
+				(errcode(ERRCODE_INVALID_PARAMETER_VALUE), errmsg("%s means nothing with function => '%s'",
+																  argument_names[argument], job_function_name(function))));
+}
+
+/* function and what depends on it. */
+static void
+read_function(FunctionCallInfo fcinfo, JobSpec *spec)
+{
+	char *name = PG_ARGISNULL(ARG_FUNCTION) ? "chat" : text_to_cstring(PG_GETARG_TEXT_PP(ARG_FUNCTION));
+
+	if (!job_function_of(name, &spec->function))
+		ereport(ERROR, (errcode(ERRCODE_INVALID_PARAMETER_VALUE),
+						errmsg("function must be chat, generate, summarize or embed, not \"%s\"", name)));
+	check_belongs(fcinfo, ARG_SYSTEM, spec->function == JOB_CHAT, spec->function);
+	check_belongs(fcinfo, ARG_MAX_WORDS, spec->function == JOB_SUMMARIZE, spec->function);
+	check_belongs(fcinfo, ARG_INSTRUCTION, spec->function == JOB_EMBED, spec->function);
+	check_belongs(fcinfo, ARG_DIMENSIONS, spec->function == JOB_EMBED, spec->function);
+	spec->system = PG_ARGISNULL(ARG_SYSTEM) ? NULL : PG_GETARG_TEXT_PP(ARG_SYSTEM);
+	spec->instruction = PG_ARGISNULL(ARG_INSTRUCTION) ? NULL : PG_GETARG_TEXT_PP(ARG_INSTRUCTION);
+	spec->max_words = int_argument(fcinfo, ARG_MAX_WORDS, SUMMARY_MAX_WORDS, 1, SUMMARY_WORDS_LIMIT);
+	spec->dimensions = PG_ARGISNULL(ARG_DIMENSIONS) ? 0 : int_argument(fcinfo, ARG_DIMENSIONS, 0, 1, INT_MAX);
+	spec->priority = int_argument(fcinfo, ARG_PRIORITY, 0, -1000, 1000);
+	spec->max_attempts = int_argument(fcinfo, ARG_MAX_ATTEMPTS, JOB_DEFAULT_ATTEMPTS, 1, JOB_MAX_ATTEMPTS);
+}
+
+/* May the caller use the function that the job uses? */
+static void
+check_function_privilege(const JobStore *store, JobFunction function)
+{
+	Oid types[2] = {OIDOID, TEXTOID};
+	char *name = psprintf("qwen_%s", job_function_name(function));
+	Datum values[2] = {ObjectIdGetDatum(store->schema), CStringGetTextDatum(name)};
+	bool is_null;
+
+	job_execute("SELECT pg_catalog.bool_or(pg_catalog.has_function_privilege(oid, 'EXECUTE')) FROM pg_catalog.pg_proc "
+				"WHERE pronamespace OPERATOR(pg_catalog.=) $1 AND proname::pg_catalog.text OPERATOR(pg_catalog.=) $2",
+				2, types, values, NULL, SPI_OK_SELECT, 1);
+	if (!DatumGetBool(SPI_getbinval(SPI_tuptable->vals[0], SPI_tuptable->tupdesc, 1, &is_null)) || is_null)
+		ereport(ERROR,
+				(errcode(ERRCODE_INSUFFICIENT_PRIVILEGE), errmsg("permission denied for function %s", name)));
+}
+
+/* The key columns that were named, or the primary key of source or target. */
+static void
+read_keys(FunctionCallInfo fcinfo, JobSpec *spec)
+{
+	if (!PG_ARGISNULL(ARG_KEY_COLUMNS))
+	{
+		Datum *names;
+		bool *nulls;
+		int n;
+
+		deconstruct_array(PG_GETARG_ARRAYTYPE_P(ARG_KEY_COLUMNS), NAMEOID, NAMEDATALEN, false, TYPALIGN_CHAR, &names,
+						  &nulls, &n);
+		if (n < 1 || n > JOB_MAX_KEYS)
+			ereport(ERROR, (errcode(ERRCODE_INVALID_PARAMETER_VALUE),
+							errmsg("key_columns must have 1 to %d elements, not %d", JOB_MAX_KEYS, n)));
+		for (int i = 0; i < n; i++)
+		{
+			if (nulls[i])
+				ereport(ERROR, (errcode(ERRCODE_INVALID_PARAMETER_VALUE), errmsg("key_columns must not hold NULL")));
+			spec->keys[i] = pstrdup(NameStr(*DatumGetName(names[i])));
+			spec->key_types[i] = "pg_catalog.text"; /* until the source's columns are known */
+		}
+		spec->n_keys = n;
+	}
+	else
+	{
+		Oid relation = OidIsValid(spec->relation) ? spec->relation : spec->target;
+		Relation opened = relation_open(relation, AccessShareLock);
+
+		if (!job_spec_keys_of(spec, opened))
+			ereport(ERROR, (errcode(ERRCODE_INVALID_PARAMETER_VALUE),
+							errmsg("table \"%s\" has no primary key of at most %d columns",
+								   RelationGetRelationName(opened), JOB_MAX_KEYS),
+							errhint("Name the columns that tell rows apart: key_columns => '{…}'.")));
+		relation_close(opened, NoLock);
+	}
+}
+
+/* The keys must be columns of the source; their types are the source's. */
+static void
+settle_key_types(JobSpec *spec, TupleDesc columns)
+{
+	for (int i = 0; i < spec->n_keys; i++)
+	{
+		bool found = false;
+
+		for (int c = 0; c < columns->natts && !found; c++)
+		{
+			Form_pg_attribute attribute = TupleDescAttr(columns, c);
+
+			if (attribute->attisdropped || strcmp(NameStr(attribute->attname), spec->keys[i]) != 0)
+				continue;
+			spec->key_types[i] = format_type_extended(attribute->atttypid, -1, FORMAT_TYPE_FORCE_QUALIFY);
+			found = true;
+		}
+		if (!found)
+			ereport(ERROR, (errcode(ERRCODE_INVALID_PARAMETER_VALUE),
+							errmsg("the source has no key column \"%s\"", spec->keys[i]),
+							errhint("A job finds its rows again by the key columns: select them too.")));
+	}
+}
+
+/* Is an index unique over exactly the key columns? */
+static bool
+index_has_keys(const JobSpec *spec, Oid index_oid)
+{
+	HeapTuple tuple = SearchSysCache1(INDEXRELID, ObjectIdGetDatum(index_oid));
+	Form_pg_index index;
+	bool has;
+
+	if (!HeapTupleIsValid(tuple))
+		return false;
+	index = (Form_pg_index) GETSTRUCT(tuple);
+	has = index->indisunique && index->indimmediate && index->indisvalid && index->indnkeyatts == spec->n_keys &&
+		  heap_attisnull(tuple, Anum_pg_index_indpred, NULL) && heap_attisnull(tuple, Anum_pg_index_indexprs, NULL);
+	for (int i = 0; has && i < spec->n_keys; i++)
+	{
+		bool found = false;
+
+		for (int k = 0; k < spec->n_keys; k++)
+			found |= get_attnum(spec->target, spec->keys[i]) == index->indkey.values[k];
+		has = found;
+	}
+	ReleaseSysCache(tuple);
+	return has;
+}
+
+/* The target must be writable for the caller and have one row a key. */
+static void
+check_target(const JobSpec *spec)
+{
+	Relation target = relation_open(spec->target, AccessShareLock);
+	const char *table = RelationGetRelationName(target);
+	AttrNumber column;
+	bool is_unique = false;
+	List *indexes;
+	ListCell *cell;
+
+	job_check_relation(target, "target");
+	job_check_target(target, spec->target_column, spec->function);
+	column = get_attnum(spec->target, spec->target_column);
+	for (int i = 0; i < spec->n_keys; i++)
+	{
+		if (get_attnum(spec->target, spec->keys[i]) == InvalidAttrNumber)
+			ereport(ERROR, (errcode(ERRCODE_INVALID_PARAMETER_VALUE),
+							errmsg("target: table \"%s\" has no key column \"%s\"", table, spec->keys[i])));
+		if (strcmp(spec->keys[i], spec->target_column) == 0)
+			ereport(ERROR, (errcode(ERRCODE_INVALID_PARAMETER_VALUE),
+							errmsg("target: column \"%s\" cannot be key and target", spec->target_column)));
+	}
+	indexes = RelationGetIndexList(target);
+	foreach (cell, indexes)
+		is_unique |= index_has_keys(spec, lfirst_oid(cell));
+	if (!is_unique)
+		ereport(ERROR, (errcode(ERRCODE_INVALID_PARAMETER_VALUE),
+						errmsg("target: table \"%s\" has no unique index on the key columns", table),
+						errhint("Each row of the source gets one row of the target, found by its key.")));
+	if (pg_class_aclcheck(spec->target, GetUserId(), ACL_UPDATE) != ACLCHECK_OK &&
+		pg_attribute_aclcheck(spec->target, column, GetUserId(), ACL_UPDATE) != ACLCHECK_OK)
+		ereport(ERROR, (errcode(ERRCODE_INSUFFICIENT_PRIVILEGE), errmsg("permission denied for table %s", table),
+						errdetail("The job updates column \"%s\".", spec->target_column)));
+	relation_close(target, NoLock);
+}
+
+/* The answer cannot be made from itself: each retry would make another prompt. */
+static void
+check_prompt_columns(const JobSpec *spec, TupleDesc columns)
+{
+	List *used;
+	ListCell *cell;
+
+	(void) prompt_expression(spec->prompt, columns, "prompt", &used);
+	if (spec->relation != spec->target)
+		return;
+	foreach (cell, used)
+		if (strcmp(lfirst(cell), spec->target_column) == 0)
+			ereport(ERROR, (errcode(ERRCODE_INVALID_PARAMETER_VALUE),
+							errmsg("prompt: the answer of column \"%s\" cannot be made from the column itself",
+								   spec->target_column)));
+}
+
+/* Parse and check a statement without running it. */
+static void
+check_statement(const JobSpec *spec, const char *sql, bool with_answers)
+{
+	Oid types[JOB_MAX_KEYS + 3];
+	int n = spec->n_keys + 1;
+	SPIPlanPtr plan;
+
+	types[0] = INT4ARRAYOID;
+	for (int i = 1; i < n; i++)
+		types[i] = TEXTARRAYOID;
+	if (with_answers)
+	{
+		types[n++] = TEXTARRAYOID;
+		types[n++] = INT8ARRAYOID;
+	}
+	plan = SPI_prepare(sql, n, types);
+	if (!plan)
+		ereport(ERROR, (errcode(ERRCODE_INVALID_PARAMETER_VALUE), errmsg("source must be one query"),
+						errdetail("%s", SPI_result_code_string(SPI_result))));
+	SPI_freeplan(plan);
+}
+
+/* Everything that the worker will ask of the source can be asked; how many rows there are. */
+static int64
+check_statements(JobSpec *spec)
+{
+	TupleDesc columns = job_sql_columns(spec);
+	JobSql sql;
+	bool is_null;
+
+	settle_key_types(spec, columns);
+	check_prompt_columns(spec, columns);
+	check_target(spec);
+	job_sql_make(spec, &sql);
+	check_statement(spec, sql.by_key, false);
+	check_statement(spec, sql.recheck, false);
+	check_statement(spec, sql.update, true);
+	job_execute(sql.page, 1, (Oid[]){INT8OID}, (Datum[]){Int64GetDatum(0)}, NULL, SPI_OK_SELECT, 0);
+	job_execute(sql.count, 0, NULL, NULL, NULL, SPI_OK_SELECT, 1);
+	return DatumGetInt64(SPI_getbinval(SPI_tuptable->vals[0], SPI_tuptable->tupdesc, 1, &is_null));
+}
+
+/* Columns and values of a statement that is being put together. */
+typedef struct Columns
+{
+	StringInfoData names, parameters;
+	int n;
+	Oid types[48];
+	Datum values[48];
+	char nulls[48];
+} Columns;
+
+static void
+add_column(Columns *columns, const char *name, Oid type, Datum value, bool is_null)
+{
+	int i = columns->n++;
+
+	appendStringInfo(&columns->names, "%s%s", i ? ", " : "", name);
+	appendStringInfo(&columns->parameters, "%s$%d", i ? ", " : "", i + 1);
+	columns->types[i] = type;
+	columns->values[i] = value;
+	columns->nulls[i] = is_null ? 'n' : ' ';
+}
+
+static void
+add_text(Columns *columns, const char *name, const char *value)
+{
+	add_column(columns, name, TEXTOID, value ? CStringGetTextDatum(value) : (Datum) 0, !value);
+}
+
+/* Put the job into the table, with model and max_tokens as they are settled now. */
+static int64
+insert_job(FunctionCallInfo fcinfo, const JobStore *store, const JobSpec *spec, int64 total)
+{
+	Columns columns = {.n = 0};
+	const Request *request = &spec->request;
+	JobIdentity identity;
+	bool is_null;
+
+	initStringInfo(&columns.names);
+	initStringInfo(&columns.parameters);
+	add_column(&columns, "owner", OIDOID, ObjectIdGetDatum(GetUserId()), false);
+	add_text(&columns, "source", spec->source);
+	add_column(&columns, "source_relation", OIDOID, ObjectIdGetDatum(spec->relation), !OidIsValid(spec->relation));
+	add_text(&columns, "search_path", spec->search_path);
+	add_column(&columns, "target", OIDOID, ObjectIdGetDatum(spec->target), false);
+	add_text(&columns, "target_column", spec->target_column);
+	add_column(&columns, "key_columns", TEXTARRAYOID, job_text_array(spec->keys, spec->n_keys), false);
+	add_column(&columns, "key_types", TEXTARRAYOID, job_text_array(spec->key_types, spec->n_keys), false);
+	add_text(&columns, "prompt", spec->prompt);
+	add_text(&columns, "function", job_function_name(spec->function));
+	add_column(&columns, "system", TEXTOID, PointerGetDatum(spec->system), !spec->system);
+	add_column(&columns, "instruction", TEXTOID, PointerGetDatum(spec->instruction), !spec->instruction);
+	add_column(&columns, "max_words", INT4OID, Int32GetDatum(spec->max_words), false);
+	add_column(&columns, "dimensions", INT4OID, Int32GetDatum(spec->dimensions), false);
+	add_column(&columns, "priority", INT4OID, Int32GetDatum(spec->priority), false);
+	add_column(&columns, "max_attempts", INT4OID, Int32GetDatum(spec->max_attempts), false);
+	add_column(&columns, "total", INT8OID, Int64GetDatum(total), false);
+	for (int i = 0; i < N_TAIL_ARGUMENTS; i++)
+	{
+		Datum value = fcinfo->args[ARG_TAIL + i].value;
+		bool null = fcinfo->args[ARG_TAIL + i].isnull;
+
+		if (i == 0 && request->model.data)
+		{
+			value = PointerGetDatum(text_from_span(request->model));
+			null = false;
+		}
+		else if (strcmp(job_tail[i].name, "max_tokens") == 0 && spec->function != JOB_EMBED)
+		{
+			value = Int32GetDatum(request->options.max_tokens);
+			null = false;
+		}
+		add_column(&columns, job_tail[i].name, job_tail[i].type, value, null);
+	}
+	job_identity_begin(store, &identity);
+	job_execute(psprintf("INSERT INTO %s (%s) VALUES (%s) RETURNING id", store->job, columns.names.data,
+						 columns.parameters.data),
+				columns.n, columns.types, columns.values, columns.nulls, SPI_OK_INSERT_RETURNING, 0);
+	job_identity_end(&identity);
+	return DatumGetInt64(SPI_getbinval(SPI_tuptable->vals[0], SPI_tuptable->tupdesc, 1, &is_null));
+}
+
+Datum
+qwen_submit(PG_FUNCTION_ARGS)
+{
+	JobStore store;
+	JobSpec spec = {.memory = CurrentMemoryContext};
+	Datum tail[N_TAIL_ARGUMENTS];
+	bool tail_nulls[N_TAIL_ARGUMENTS];
+	int64 total, job;
+
+	require_preloaded();
+	job_store_require(&store);
+	for (int i = ARG_SOURCE; i <= ARG_TARGET_COLUMN; i++)
+		if (PG_ARGISNULL(i))
+			ereport(ERROR, (errcode(ERRCODE_INVALID_PARAMETER_VALUE), errmsg("%s must not be null", argument_names[i])));
+	check_owner(GetUserId());
+	read_function(fcinfo, &spec);
+	for (int i = 0; i < N_TAIL_ARGUMENTS; i++)
+	{
+		tail[i] = fcinfo->args[ARG_TAIL + i].value;
+		tail_nulls[i] = fcinfo->args[ARG_TAIL + i].isnull;
+	}
+	job_spec_read_tail(&spec, tail, tail_nulls);
+	spec.search_path = pstrdup(GetConfigOption("search_path", false, false));
+	spec.target = PG_GETARG_OID(ARG_TARGET);
+	spec.target_column = pstrdup(NameStr(*PG_GETARG_NAME(ARG_TARGET_COLUMN)));
+	spec.prompt = text_to_cstring(PG_GETARG_TEXT_PP(ARG_PROMPT));
+	read_source(&spec, text_to_cstring(PG_GETARG_TEXT_PP(ARG_SOURCE)));
+	read_keys(fcinfo, &spec);
+	SPI_connect();
+	check_function_privilege(&store, spec.function);
+	total = check_statements(&spec);
+	job = insert_job(fcinfo, &store, &spec, total);
+	SPI_finish();
+	job_request_worker(GetUserId());
+	PG_RETURN_INT64(job);
+}
+
+/* Owner and state of a job that the caller may touch. In SPI. A name in *state. */
+static Oid
+find_own_job(const JobStore *store, int64 job, char **state, bool latest)
+{
+	Oid type = INT8OID, owner;
+	Datum value = Int64GetDatum(job);
+	JobIdentity identity;
+	bool is_null;
+
+	job_identity_begin(store, &identity);
+	job_execute(psprintf("SELECT owner, state FROM %s WHERE id = $1%s", store->job, latest ? " FOR UPDATE" : ""), 1,
+				&type, &value, NULL, SPI_OK_SELECT, 1);
+	job_identity_end(&identity);
+	if (SPI_processed == 0)
+		ereport(ERROR, (errcode(ERRCODE_UNDEFINED_OBJECT), errmsg("job " INT64_FORMAT " does not exist", job)));
+	owner = DatumGetObjectId(SPI_getbinval(SPI_tuptable->vals[0], SPI_tuptable->tupdesc, 1, &is_null));
+	*state = SPI_getvalue(SPI_tuptable->vals[0], SPI_tuptable->tupdesc, 2);
+	if (!superuser() && !has_privs_of_role(GetUserId(), owner))
+		ereport(ERROR, (errcode(ERRCODE_INSUFFICIENT_PRIVILEGE), errmsg("must be owner of job " INT64_FORMAT, job)));
+	return owner;
+}
+
+/* A job's argument, by name. */
+static int64
+job_argument(FunctionCallInfo fcinfo)
+{
+	if (PG_ARGISNULL(0))
+		ereport(ERROR, (errcode(ERRCODE_INVALID_PARAMETER_VALUE), errmsg("id must not be null")));
+	return PG_GETARG_INT64(0);
+}
+
+Datum
+qwen_cancel(PG_FUNCTION_ARGS)
+{
+	int64 job = job_argument(fcinfo);
+	Oid type = INT8OID, owner;
+	Datum value = Int64GetDatum(job);
+	JobStore store;
+	JobIdentity identity;
+	char *state;
+	bool ended;
+
+	require_preloaded();
+	job_store_require(&store);
+	SPI_connect();
+	owner = find_own_job(&store, job, &state, true);
+	ended = strcmp(state, "queued") != 0 && strcmp(state, "running") != 0;
+	if (!ended)
+	{
+		job_identity_begin(&store, &identity);
+		job_execute(psprintf("UPDATE %s SET state = 'cancelled', ended = now(), error = NULL WHERE id = $1", store.job),
+					1, &type, &value, NULL, SPI_OK_UPDATE, 0);
+		job_identity_end(&identity);
+		job_request_worker(owner);
+	}
+	SPI_finish();
+	PG_RETURN_BOOL(!ended);
+}
+
+Datum
+qwen_retry(PG_FUNCTION_ARGS)
+{
+	int64 job = job_argument(fcinfo), n;
+	Oid type = INT8OID, owner;
+	Datum value = Int64GetDatum(job);
+	JobStore store;
+	JobIdentity identity;
+	char *state;
+
+	require_preloaded();
+	job_store_require(&store);
+	SPI_connect();
+	owner = find_own_job(&store, job, &state, true);
+	job_identity_begin(&store, &identity);
+	n = job_execute(psprintf("UPDATE %s SET dead = false, attempts = 0, next_try = NULL WHERE job = $1 AND dead",
+							 store.row),
+					1, &type, &value, NULL, SPI_OK_UPDATE, 0);
+	job_execute(psprintf("UPDATE %s SET state = 'queued', ended = NULL, error = NULL, failed = failed - $2 "
+						 "WHERE id = $1 AND (state IN ('failed', 'cancelled') OR $2 > 0)",
+						 store.job),
+				2, (Oid[]){INT8OID, INT8OID}, (Datum[]){value, Int64GetDatum(n)}, NULL, SPI_OK_UPDATE, 0);
+	job_identity_end(&identity);
+	SPI_finish();
+	job_request_worker(owner);
+	PG_RETURN_INT64(n);
+}
+
+Datum
+qwen_retry_table(PG_FUNCTION_ARGS)
+{
+	Oid relation, owner;
+	HeapTuple tuple;
+	JobStore store;
+	JobIdentity identity;
+	int64 n;
+
+	require_preloaded();
+	job_store_require(&store);
+	if (PG_ARGISNULL(0))
+		ereport(ERROR, (errcode(ERRCODE_INVALID_PARAMETER_VALUE), errmsg("relation must not be null")));
+	relation = PG_GETARG_OID(0);
+	tuple = SearchSysCache1(RELOID, ObjectIdGetDatum(relation));
+	if (!HeapTupleIsValid(tuple))
+		ereport(ERROR, (errcode(ERRCODE_UNDEFINED_TABLE), errmsg("the table does not exist")));
+	owner = ((Form_pg_class) GETSTRUCT(tuple))->relowner;
+	ReleaseSysCache(tuple);
+	if (!superuser() && !has_privs_of_role(GetUserId(), owner))
+		ereport(ERROR, (errcode(ERRCODE_INSUFFICIENT_PRIVILEGE),
+						errmsg("must be owner of table %s", get_rel_name(relation))));
+	SPI_connect();
+	job_identity_begin(&store, &identity);
+	n = job_execute(psprintf("UPDATE %s SET dead = false, attempts = 0, next_try = NULL WHERE relation = $1 AND dead",
+							 store.row),
+					1, (Oid[]){OIDOID}, (Datum[]){ObjectIdGetDatum(relation)}, NULL, SPI_OK_UPDATE, 0);
+	job_identity_end(&identity);
+	SPI_finish();
+	job_request_worker(owner);
+	PG_RETURN_INT64(n);
+}
+
+/* A job's state as it is committed now, whatever snapshot the statement has; raises for one that is not committed. */
+static char *
+committed_state(const JobStore *store, int64 job)
+{
+	Oid type = INT8OID;
+	Datum value = Int64GetDatum(job);
+	SPIPlanPtr plan;
+	JobIdentity identity;
+	TransactionId writer;
+	bool is_null;
+	char *state;
+
+	job_identity_begin(store, &identity);
+	plan = SPI_prepare(psprintf("SELECT state, xmin FROM %s WHERE id = $1", store->job), 1, &type);
+	if (!plan || SPI_execute_snapshot(plan, &value, NULL, GetLatestSnapshot(), InvalidSnapshot, true, false, 1) !=
+					 SPI_OK_SELECT)
+		ereport(ERROR, (errcode(ERRCODE_SYSTEM_ERROR), errmsg("the state of the job could not be read")));
+	SPI_freeplan(plan);
+	job_identity_end(&identity);
+	if (SPI_processed == 0)
+		ereport(ERROR, (errcode(ERRCODE_UNDEFINED_OBJECT), errmsg("job " INT64_FORMAT " does not exist", job)));
+	state = SPI_getvalue(SPI_tuptable->vals[0], SPI_tuptable->tupdesc, 1);
+	writer = DatumGetTransactionId(SPI_getbinval(SPI_tuptable->vals[0], SPI_tuptable->tupdesc, 2, &is_null));
+	if (TransactionIdIsCurrentTransactionId(writer) && (strcmp(state, "queued") == 0 || strcmp(state, "running") == 0))
+		ereport(ERROR, (errcode(ERRCODE_OBJECT_NOT_IN_PREREQUISITE_STATE),
+						errmsg("job " INT64_FORMAT " was submitted by this transaction", job),
+						errhint("Commit first: it starts at the commit.")));
+	return state;
+}
+
+/* The state of a job, waiting for its end or until the time is over. */
+static char *
+wait_for_end(const JobStore *store, int64 job, int64 timeout_ms)
+{
+	TimestampTz deadline = timeout_ms < 0 ? 0 : TimestampTzPlusMilliseconds(GetCurrentTimestamp(), timeout_ms);
+
+	for (;;)
+	{
+		char *state = committed_state(store, job);
+		long left = WAIT_LOOK_MS;
+
+		if (strcmp(state, "queued") != 0 && strcmp(state, "running") != 0)
+			return state;
+		if (deadline)
+			left = Min(left, (long) ((deadline - GetCurrentTimestamp()) / 1000 + 1));
+		if (left <= 0)
+			return state;
+		SPI_freetuptable(SPI_tuptable);
+		job_wait_next(left);
+	}
+}
+
+Datum
+qwen_wait(PG_FUNCTION_ARGS)
+{
+	int64 job = job_argument(fcinfo), timeout_ms = -1;
+	MemoryContext caller = CurrentMemoryContext;
+	JobStore store;
+	char *state;
+	text *result;
+
+	require_preloaded();
+	job_store_require(&store);
+	if (!PG_ARGISNULL(1))
+	{
+		Interval *timeout = PG_GETARG_INTERVAL_P(1);
+
+		timeout_ms = timeout->time / 1000 + (timeout->day + timeout->month * (int64) DAYS_PER_MONTH) * SECS_PER_DAY * 1000;
+		if (timeout_ms < 0)
+			ereport(ERROR, (errcode(ERRCODE_INVALID_PARAMETER_VALUE), errmsg("timeout must not be negative")));
+	}
+	SPI_connect();
+	(void) find_own_job(&store, job, &state, false);
+	job_wait_begin();
+	state = wait_for_end(&store, job, timeout_ms);
+	job_wait_end();
+	MemoryContextSwitchTo(caller);
+	result = cstring_to_text(state);
+	SPI_finish();
+	PG_RETURN_TEXT_P(result);
+}

@@ -1,0 +1,316 @@
+/*
+ * jobs.h - what the files of jobs and of triggers that queue ask of each other.
+ *
+ * A *spec* says what is done with rows: where they come from, what makes the prompt, which function answers, which
+ * column gets the answer. It comes from a row of qwen_job_table (a job) or from a trigger's arguments. A *row* is one
+ * prompt with its key. Rows that somebody has to work on stand in qwen_job_row: all those that triggers queued, and
+ * of a job the few that were taken from its query and are not finished.
+ *
+ * Who does what: prompt_template.c makes SQL of a prompt's template; job_spec.c makes specs; job_sql.c the statements
+ * over the user's tables; job_store.c has our own tables; jobs.c the SQL functions; enqueue_trigger.c the triggers;
+ * job_launch.c says when and where workers run; job_worker.c is one; job_rows.c are its transactions; job_calls.c its
+ * requests to the engine.
+ */
+#ifndef QWEN_JOBS_H
+#define QWEN_JOBS_H
+
+#include "qwen_pg.h"
+
+#include "access/tupdesc.h"
+#include "nodes/pg_list.h"
+#include "utils/relcache.h"
+
+/* ---- prompt_template.c ---- */
+/*
+ * The SQL expression (type text) of a prompt over the columns of alias q. prompt is a column's name, or a template with
+ * {column} placeholders, in which {{ and }} are braces. The expression is NULL where all its columns are NULL; a NULL
+ * among others is the empty string. *columns: the names of the columns that are used (C strings). what: of whom an
+ * error message speaks. Raises 22023 naming a placeholder that is no column and the columns there are.
+ */
+extern char *prompt_expression(const char *prompt, TupleDesc columns, const char *what, List **used);
+
+/* ---- job_spec.c ---- */
+typedef enum JobFunction
+{
+	JOB_CHAT,
+	JOB_GENERATE,
+	JOB_SUMMARIZE,
+	JOB_EMBED,
+} JobFunction;
+
+#define JOB_MAX_KEYS 8
+#define JOB_DEFAULT_ATTEMPTS 5
+#define JOB_MAX_ATTEMPTS 100
+
+typedef struct JobSpec
+{
+	MemoryContext memory; /* all of it */
+	int64 job;            /* 0: a trigger's */
+	Oid relation;         /* the trigger's table, or the table that is a job's source; invalid: a query */
+	char *trigger;        /* its name, and with its arguments what makes it another one */
+	char *trigger_arguments;
+	char *source;      /* the query; NULL: relation */
+	char *search_path; /* that the query was written with */
+	Oid target;
+	char *target_column;
+	int n_keys;
+	char *keys[JOB_MAX_KEYS];
+	char *key_types[JOB_MAX_KEYS]; /* as SQL writes them */
+	char *prompt;                  /* as given: a column or a template */
+	JobFunction function;
+	text *system, *instruction; /* or NULL */
+	int max_words, dimensions;
+	int max_attempts;
+	Request request; /* kind, model, options, stops */
+
+	/* a job's way through its query, as of the last commit */
+	int priority;
+	char **position; /* [n_keys], or NULL before the first row */
+	bool exhausted;
+
+	/* the worker's */
+	int n_rows;              /* rows that point here */
+	bool is_done;            /* ended, failed, cancelled or gone: no more of it */
+	TimestampTz pause_until; /* its query or its row cannot be had now */
+	int n_pauses;
+	char failure[512]; /* why the job cannot go on; to be written down */
+	uint64 looked_at; /* the fetch in which a trigger was looked up last */
+} JobSpec;
+
+/* The function of a name; false: there is none. */
+extern bool job_function_of(const char *name, JobFunction *function);
+extern const char *job_function_name(JobFunction function);
+
+/* Names of the common tail's arguments in order, with their types. */
+typedef struct TailArgument
+{
+	const char *name;
+	Oid type;
+} TailArgument;
+
+extern const TailArgument job_tail[N_TAIL_ARGUMENTS];
+
+/* Read tail values into spec->request, resolved with the settings that hold now. All in spec->memory. */
+extern void job_spec_read_tail(JobSpec *spec, const Datum *values, const bool *nulls);
+
+/* A table that jobs may use as source or target; raises what cannot be. what: "source" or "target". */
+extern void job_check_relation(Relation relation, const char *what);
+
+/* The columns of a table's primary key as keys of spec; false: it has none that counts. */
+extern bool job_spec_keys_of(JobSpec *spec, Relation relation);
+
+/* The target column must be there and take what the function gives. */
+extern void job_check_target(Relation target, const char *column, JobFunction function);
+
+/* The spec of a trigger of a table in a context of its own below parent; raises what is wrong with its arguments. */
+struct Trigger;
+extern JobSpec *job_spec_of_trigger(Relation relation, const struct Trigger *trigger, MemoryContext parent);
+
+/* ---- job_sql.c ---- */
+/* Statements over the user's tables, made anew in every transaction from the names that hold then. All palloc'd. */
+typedef struct JobSql
+{
+	char *page;    /* rows after a position: ($1 … $n: the position, unless at the start), LIMIT $last */
+	char *by_key;  /* rows of given keys: $1 int[] numbers, $2 … text[] keys */
+	char *lock;    /* lock target rows that nobody else has locked: the same arguments; gives numbers */
+	char *update;  /* put answers in: the same and $n+2 text[] answers, $n+3 bigint[] hashes; gives numbers */
+	char *recheck; /* by_key's arguments: is there such a row, its prompt and hash, and does the target have it */
+	char *insert;  /* as update, for rows that the target does not have */
+	char *count;   /* how many rows there are */
+} JobSql;
+
+/* The columns of a spec's source. In SPI. Raises what is wrong with a query. */
+extern TupleDesc job_sql_columns(const JobSpec *spec);
+
+/* In SPI. Raises when a table or column is gone. */
+extern void job_sql_make(const JobSpec *spec, JobSql *sql);
+
+/* ---- job_store.c ---- */
+/* The extension's schema and tables; false: the extension is not there (any more). */
+typedef struct JobStore
+{
+	Oid extension, schema, owner;
+	Oid job_table, row_table;
+	const char *job, *row; /* qualified names */
+} JobStore;
+
+extern bool job_store_find(JobStore *store);
+
+/* Raise unless the extension is there. */
+extern void job_store_require(JobStore *store);
+
+/* What is saved while another role and search path hold. */
+typedef struct JobIdentity
+{
+	Oid user;
+	int security;
+	int guc_level;
+} JobIdentity;
+
+/* Statements from here on to job_identity_end run as the tables' owner with nothing but pg_catalog in the path. */
+extern void job_identity_begin(const JobStore *store, JobIdentity *saved);
+
+/* Statements from here on run with a spec's search path; restricted for a trigger's. */
+extern void job_identity_of_spec(const JobSpec *spec, JobIdentity *saved);
+extern void job_identity_end(const JobIdentity *saved);
+
+/* SPI_execute_with_args that raises 58000 on an unexpected result; the result is SPI's. */
+extern int job_execute(const char *sql, int n, Oid *types, Datum *values, const char *nulls, int expected, long limit);
+
+/* Read a job's row into a spec in a context of its own below parent; NULL: there is none. Between begin and end. */
+extern JobSpec *job_store_load(const JobStore *store, int64 job, MemoryContext parent);
+
+/* ---- job_launch.c ---- */
+/* In this transaction work was queued for a role of this database: at its commit a worker is asked for. */
+extern void job_request_worker(Oid role);
+
+/* For shared.c, and the supervisor's turn to start what is wanted. */
+extern size_t job_shared_bytes(void);
+extern void job_shared_start(void);
+extern void job_launch(void);
+extern PGDLLEXPORT void qwen_job_scout_main(Datum argument);
+
+/* Somebody waits for the end of a job: woken when any ends. */
+extern void job_wait_begin(void);
+extern void job_wait_next(long timeout_ms);
+extern void job_wait_end(void);
+extern void job_announce_end(void);
+
+/* A worker's place among those that are there. */
+typedef struct JobWorkerPlace
+{
+	int place;
+	Oid database, role;
+} JobWorkerPlace;
+
+/* Take the place that the argument names; false: another has it. */
+extern bool job_worker_arrive(Datum argument, JobWorkerPlace *place);
+
+/* The connection stands: what goes wrong from here on is not the login's fault. */
+extern void job_worker_connected(const JobWorkerPlace *place);
+
+/* How often work was asked for until now; leaving works only when nobody asked since. */
+extern uint64 job_worker_requests(const JobWorkerPlace *place);
+extern bool job_worker_leave(const JobWorkerPlace *place, uint64 requests_seen);
+
+/* ---- job_worker.c ---- */
+typedef enum RowState
+{
+	ROW_READY,    /* has a prompt, is to be sent */
+	ROW_SENT,     /* the engine has it, and has not accepted it yet */
+	ROW_RUNNING,  /* accepted, and GO said */
+	ROW_ANSWERED, /* has its answer */
+	ROW_FAILED,   /* error says why */
+} RowState;
+
+typedef struct JobRow
+{
+	struct JobRow *next;
+	MemoryContext memory;  /* all of it */
+	MemoryContext content; /* below: prompt, call and answer */
+	JobSpec *spec;
+	int64 *ids; /* of qwen_job_row; more than one where a trigger queued a row again */
+	int n_ids;
+	char **key;      /* [n_keys] */
+	int attempts;    /* before this one */
+	int n_conflicts; /* how often its answer could not be written */
+	RowState state;
+	bool has_prompt; /* else the prompt is NULL, and so is the answer */
+	Request request;
+	int64 hash; /* of the prompt; counts only with one */
+	EngineCall *call;
+	char *answer; /* UTF-8, or NULL */
+	uint32 prompt_tokens, completion_tokens;
+	TimestampTz not_before; /* its target is locked by others, or could not be written for another passing reason */
+	int sqlstate;
+	char *error;
+	bool is_permanent; /* trying again is pointless */
+} JobRow;
+
+typedef struct JobWorker
+{
+	JobWorkerPlace place;
+	MemoryContext memory;  /* specs and rows */
+	MemoryContext scratch; /* reset in every round */
+	List *specs;
+	JobRow *rows; /* in the order they came */
+	int n_rows;
+	int64 last_id;        /* of qwen_job_row, up to where it was read */
+	bool look_for_rows;   /* there may be rows in qwen_job_row that are not here */
+	bool is_gone;         /* the extension is not there any more */
+	bool is_orphan;       /* the role is not there any more */
+	uint64 n_fetches;
+	TimestampTz next_try; /* of a row that waits for another attempt; 0: none */
+	TimestampTz last_write;
+	TimestampTz pause_until; /* the engine cannot be asked now */
+	int n_pauses;
+	int n_in_flight;
+	char trouble[256];       /* why nothing moves, or empty */
+	char shown_trouble[256]; /* the same as qwen_jobs has it */
+} JobWorker;
+
+extern PGDLLEXPORT void qwen_job_worker_main(Datum argument);
+
+/* ---- job_rows.c: each runs short transactions of its own ---- */
+/* Learn which jobs there are, and which have ended. */
+extern void job_rows_refresh(JobWorker *worker);
+
+/* Take up to n more rows; the number that came. */
+extern int job_rows_fetch(JobWorker *worker, int n);
+
+/* When the next row that waits for another attempt is to be tried; 0: there is none. */
+extern TimestampTz job_rows_next_try(JobWorker *worker);
+
+/* Give jobs that have no rows left their end; say in qwen_jobs why nothing moves. */
+extern void job_rows_finish(JobWorker *worker);
+
+/* A job cannot go on. */
+extern void job_rows_fail(JobWorker *worker, JobSpec *spec, const char *error);
+
+/* Append a row of a spec with its key; state READY. */
+extern JobRow *job_row_add(JobWorker *worker, JobSpec *spec, int64 id, char *const *key, int attempts);
+
+/* Forget a row, cancelling its call. */
+extern void job_row_free(JobWorker *worker, JobRow *row);
+
+/* ---- job_transaction.c ---- */
+typedef void (*JobBody)(JobWorker *worker, const JobStore *store, void *argument);
+
+/*
+ * Run body in a transaction with SPI; false: it was rolled back and *error says why (in worker->scratch). Finds the
+ * extension first and sets worker->is_gone, without running body, where it is not there; that is no error.
+ */
+extern bool job_transaction(JobWorker *worker, JobBody body, void *argument, ErrorData **error);
+
+/* The same in a subtransaction of the one that runs. */
+extern bool job_subtransaction(JobWorker *worker, const JobStore *store, JobBody body, void *argument,
+							   ErrorData **error);
+
+/* Does it pass by itself: a lock, a deadlock, a serialization failure, a shortage? */
+extern bool job_error_passes(const ErrorData *error);
+
+/* text[] and int[] of values, for parameters. */
+extern Datum job_text_array(char *const *strings, int n);
+extern Datum job_int8_array(const int64 *values, int n);
+
+/* Lock an active job's row unless somebody else has it locked; false: not now, and *ended says whether ever. */
+extern bool job_lock(const JobStore *store, int64 job, bool *ended);
+
+/* ---- job_write.c ---- */
+/* Write what is answered or failed. */
+extern void job_rows_write(JobWorker *worker);
+
+/* The numbers and keys of rows as the parameters that the statements of job_sql.c begin with. */
+extern void job_key_parameters(const JobSpec *spec, JobRow *const *rows, int n, Oid *types, Datum *values);
+
+/* ---- job_calls.c ---- */
+/* The request of a row's prompt; in a transaction, for the sake of encodings. */
+extern void job_row_set_prompt(JobRow *row, text *prompt, int64 hash);
+
+/* Send what is ready and take what has come; true: something moved. */
+extern bool job_calls_advance(JobWorker *worker);
+
+/* The engine showed no sign for a while: rows of one that does not start are put back. */
+extern void job_calls_check(JobWorker *worker);
+
+#endif
