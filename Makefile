@@ -178,6 +178,11 @@ check-sanitize:
 	@$(MAKE) --no-print-directory -j$(JOBS) B=build/sanitize SANITIZE=1 HARDENING='-fsanitize=address,undefined -fno-omit-frame-pointer' \
 		OPTIMIZE=-O1 LDFLAGS_OWN='-fopenmp -fsanitize=address,undefined' check-unit check-kernels
 
+# not part of check: it fetches a small system for each version
+.PHONY: check-versions
+check-versions:
+	@tests/tools/check_postgres_versions.sh $(CACHE_DIR)/versions
+
 # ---- benches --------------------------------------------------------------------------------------------------------
 # FILES="demo qwen3-0.6b-q4_0 …" or FILES=all chooses the files (tests/bench/bench_models.py)
 PEER_DIR ?= $(CACHE_DIR)/peer

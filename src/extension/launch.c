@@ -14,6 +14,14 @@
 
 #include "miscadmin.h"
 
+/* of Linux 5.9 and 5.3: headers of an older C library do not know them, a running kernel may */
+#ifndef SYS_close_range
+#define SYS_close_range 436
+#endif
+#ifndef SYS_pidfd_open
+#define SYS_pidfd_open 434
+#endif
+
 #define FIRST_FREE_FD 200 /* where descriptors wait for their place */
 
 const char *

@@ -18,6 +18,9 @@
 #include "nodes/pg_list.h"
 #include "storage/latch.h"
 #include "storage/lwlock.h"
+#if PG_VERSION_NUM >= 160000
+#include "varatt.h" /* part of postgres.h before */
+#endif
 
 /* an old constant of c.h that nobody uses, with the value of ours */
 #undef STATUS_OK
