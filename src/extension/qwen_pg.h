@@ -246,8 +246,9 @@ extern const char *default_embedding_model(void);
 extern void init_materialized_set(FunctionCallInfo fcinfo);
 
 /* ---- tasks.c ---- */
-/* A prompt, an empty line and the input as messages. */
-extern ByteSpan task_messages(const char *prompt, text *input);
+/* A prompt, an empty line and the input as a request's messages. The built-in words that the prompt begins with are marked
+ * as what all roles may share. */
+extern void task_messages(Request *request, const char *prompt, text *input);
 
 /* Greedy and without thinking, where the caller did not say otherwise. */
 extern void task_options(Request *request);

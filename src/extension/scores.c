@@ -95,7 +95,7 @@ static void
 build_score(FunctionCallInfo fcinfo, int first, const char *prompt, text *input, ByteSpan candidates, Request *request)
 {
 	request->kind = REQUEST_SCORE;
-	request->messages = task_messages(prompt, input);
+	task_messages(request, prompt, input);
 	request->candidates = candidates;
 	options_read(fcinfo, first, request);
 	task_options(request);

@@ -17,15 +17,35 @@ PG_FUNCTION_INFO_V1(qwen_translate);
 #define WHOLE_BYTES 256 /* a text no longer than this fits in any context */
 #define PART_MAX_WORDS 100
 
-ByteSpan
-task_messages(const char *prompt, text *input)
+/* The words of a prompt that are ours and everybody's: its beginning, up to what the caller filled in. */
+static int
+builtin_length(const char *prompt)
+{
+	static const char *const builtin[] = {PROMPT_SUMMARIZE, PROMPT_SUMMARIZE_PART, PROMPT_TRANSLATE,
+										  PROMPT_CLASSIFY,  PROMPT_FILTER,         PROMPT_COMBINE};
+
+	for (int i = 0; i < lengthof(builtin); i++)
+	{
+		int length = strcspn(builtin[i], "%");
+
+		if (strncmp(prompt, builtin[i], length) == 0)
+			return length;
+	}
+	return 0;
+}
+
+void
+task_messages(Request *request, const char *prompt, text *input)
 {
 	StringInfoData content;
+	int n_builtin = builtin_length(prompt);
 
 	initStringInfo(&content);
 	appendStringInfo(&content, "%s\n\n", prompt);
 	appendBinaryStringInfo(&content, VARDATA_ANY(input), VARSIZE_ANY_EXHDR(input));
-	return messages_from_texts(cstring_to_text_with_len(content.data, content.len), NULL);
+	request->messages = messages_from_texts(cstring_to_text_with_len(content.data, content.len), NULL);
+	if (n_builtin > 0)
+		request->shared_messages = messages_from_texts(cstring_to_text_with_len(prompt, n_builtin), NULL);
 }
 
 void
@@ -45,7 +65,7 @@ start_call(const Request *options, const char *prompt, text *input)
 	Request request = *options;
 
 	request.kind = REQUEST_CHAT;
-	request.messages = task_messages(prompt, input);
+	task_messages(&request, prompt, input);
 	return engine_submit(&request, CurrentMemoryContext);
 }
 
@@ -235,7 +255,7 @@ build_summarize(FunctionCallInfo fcinfo, Request *requests)
 		return 0;
 	check_max_words(max_words_of(fcinfo));
 	requests->kind = REQUEST_CHAT;
-	requests->messages = task_messages(psprintf(PROMPT_SUMMARIZE, max_words_of(fcinfo)), PG_GETARG_TEXT_PP(0));
+	task_messages(requests, psprintf(PROMPT_SUMMARIZE, max_words_of(fcinfo)), PG_GETARG_TEXT_PP(0));
 	options_read(fcinfo, 2, requests);
 	task_options(requests);
 	return 1;
@@ -259,7 +279,7 @@ build_translate(FunctionCallInfo fcinfo, Request *requests)
 	if (*language == '\0')
 		ereport(ERROR, (errcode(ERRCODE_INVALID_PARAMETER_VALUE), errmsg("target_language must not be empty")));
 	requests->kind = REQUEST_CHAT;
-	requests->messages = task_messages(psprintf(PROMPT_TRANSLATE, language), PG_GETARG_TEXT_PP(0));
+	task_messages(requests, psprintf(PROMPT_TRANSLATE, language), PG_GETARG_TEXT_PP(0));
 	options_read(fcinfo, 2, requests);
 	task_options(requests);
 	return 1;

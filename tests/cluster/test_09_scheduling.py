@@ -58,6 +58,18 @@ def test_off_and_shared(roles):
     assert failure.value.pgcode == "42501"
 
 
+def test_the_words_of_tasks_are_shared_by_all_roles(roles):
+    def cached():
+        return roles.value("SELECT cached_tokens FROM qwen_stat_engine")
+
+    for role, text in (("anna", "A baker bakes bread in Berlin every morning."), ("berta", "Snow fell on the hills all night long.")):
+        before = cached()
+        roles.query(f"SET ROLE {role}; SELECT qwen_summarize('{text}', max_tokens => 2)")
+        found = cached() - before
+    # the system prompt of the template and the beginning of the task's prompt are more than one block
+    assert found == 32
+
+
 def test_cached_answers_are_the_same(roles):
     plain = [ask(roles, "anna", row, "off")[0] for row in ROWS]
     for _ in range(2):
