@@ -38,7 +38,7 @@ job_row_set_prompt(JobRow *row, text *prompt, int64 hash)
 				row->request.messages = messages_from_texts(prompt, spec->system);
 				break;
 			case JOB_SUMMARIZE:
-				row->request.messages = task_messages(psprintf(PROMPT_SUMMARIZE, spec->max_words), prompt);
+				task_messages(&row->request, psprintf(PROMPT_SUMMARIZE, spec->max_words), prompt);
 				break;
 			case JOB_GENERATE:
 			case JOB_EMBED:
