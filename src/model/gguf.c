@@ -242,9 +242,8 @@ read_tensor(ByteReader *reader, GgufTensor *tensor)
 	return check_shape(reader, tensor);
 }
 
-/* No name twice. */
-static Status
-check_names(const Gguf *gguf)
+Status
+gguf_check_names(const Gguf *gguf)
 {
 	const GgufTensor **sorted = arena_alloc_array(gguf->arena, gguf->n_tensors + 1, sizeof *sorted);
 
@@ -272,7 +271,7 @@ read_tensors(ByteReader *reader, uint64_t n, Gguf *gguf)
 		return status_error(STATUS_UNAVAILABLE, "out of memory for %llu tensors", (unsigned long long) n);
 	for (; gguf->n_tensors < n; gguf->n_tensors++)
 		STATUS_TRY(read_tensor(reader, &gguf->tensors[gguf->n_tensors]));
-	return check_names(gguf);
+	return gguf_check_names(gguf);
 }
 
 /* Offsets are aligned, the data lie inside the file and do not overlap. */

@@ -57,6 +57,7 @@ typedef struct GgufTensor
 	uint32_t n_dims;
 	uint64_t dims[GGUF_MAX_DIMS]; /* dims[0] is a row's length */
 	uint64_t n_elements;
+	uint32_t file;   /* which part of a split model has the data; 0 in a whole one */
 	uint64_t offset; /* in the file */
 	uint64_t bytes;
 } GgufTensor;
@@ -81,6 +82,9 @@ extern Status gguf_open(int fd, uint64_t file_bytes, Gguf *gguf);
 
 /* The same over a head that is in memory and outlives the Gguf. */
 extern Status gguf_parse(const void *head, size_t head_bytes, uint64_t file_bytes, Gguf *gguf);
+
+/* INVALID_ARGUMENT when a name stands twice among the tensors. */
+extern Status gguf_check_names(const Gguf *gguf);
 
 extern void gguf_close(Gguf *gguf);
 

@@ -87,19 +87,6 @@ read_architecture(const Gguf *gguf, ModelHyper *hyper)
 						(int) (value->string.length > 60 ? 60 : value->string.length), value->string.data);
 }
 
-/* Only whole files are supported: a part of a split one says so in its metadata. */
-static Status
-refuse_split(const Gguf *gguf)
-{
-	const GgufValue *count = gguf_find(gguf, "split.count");
-
-	if (count && is_integer(count) && count->integer > 1)
-		return status_error(STATUS_UNSUPPORTED,
-							"the model is split into %llu files; join them with llama-gguf-split --merge",
-							(unsigned long long) count->integer);
-	return status_ok();
-}
-
 static Status
 read_heads(const Gguf *gguf, ModelHyper *hyper)
 {
@@ -185,7 +172,6 @@ hyper_read(const Gguf *gguf, ModelHyper *hyper)
 
 	memset(hyper, 0, sizeof *hyper);
 	STATUS_TRY(read_architecture(gguf, hyper));
-	STATUS_TRY(refuse_split(gguf));
 	STATUS_TRY(read_number(gguf, hyper, "block_count", -1, 1, MODEL_MAX_LAYERS, &hyper->n_layers));
 	STATUS_TRY(read_number(gguf, hyper, "embedding_length", -1, 1, 65536, &hyper->hidden));
 	STATUS_TRY(read_number(gguf, hyper, "feed_forward_length", -1, 1, 1 << 20, &hyper->ffn));

@@ -1,10 +1,10 @@
 /*
  * loader.c - model_load: from a GGUF file to a complete image in a memory file.
  *
- * In order: open below the directory, read and check the head, lay the image out, compare its size with what memory
- * there is, write header and tokenizer, then read and pack the tensors. Memory is made real by a thread that runs ahead
- * of the packing, so that a full system is an error and no SIGBUS. State "complete" is written last; after a failure
- * the file has 0 bytes.
+ * In order: open below the directory, read and check the head (or heads, of a split model), lay the image out, compare
+ * its size with what memory there is, write header and tokenizer, then read and pack the tensors. Memory is made real
+ * by a thread that runs ahead of the packing, so that a full system is an error and no SIGBUS. State "complete" is
+ * written last; after a failure the file has 0 bytes.
  */
 #include <errno.h>
 #include <fcntl.h>
@@ -20,6 +20,7 @@
 #include "hyper.h"
 #include "image.h"
 #include "memory.h"
+#include "model_files.h"
 #include "model_path.h"
 #include "reader.h"
 #include "roles.h"
@@ -31,9 +32,7 @@ typedef struct Loader
 {
 	const ModelLoadRequest *request;
 	ModelLoadReport *report;
-	Gguf gguf;
-	int fd;
-	uint64_t file_bytes;
+	ModelFiles files;
 	ImageHeader header;         /* as it will stand at the image's beginning */
 	const GgufTensor **sources; /* [n_tensors] by role; NULL where the file has none */
 	ImageTensor *tensors;
@@ -112,7 +111,7 @@ match_tensors(Loader *loader)
 	for (uint32_t i = 0; i < n_roles; i++)
 	{
 		TensorRole role = role_at(&loader->header.hyper, i);
-		const GgufTensor *tensor = gguf_find_tensor(&loader->gguf, role.name);
+		const GgufTensor *tensor = gguf_find_tensor(&loader->files.gguf, role.name);
 
 		if (!tensor && role.is_required)
 			return status_error(STATUS_INVALID_ARGUMENT, "tensor \"%s\" is missing", role.name);
@@ -121,16 +120,17 @@ match_tensors(Loader *loader)
 		loader->sources[i] = tensor;
 		n_matched += tensor != NULL;
 	}
-	for (uint32_t t = 0; t < loader->gguf.n_tensors && n_matched < loader->gguf.n_tensors; t++)
+	for (uint32_t t = 0; t < loader->files.gguf.n_tensors && n_matched < loader->files.gguf.n_tensors; t++)
 	{
 		bool known = false;
 
 		for (uint32_t i = 0; i < n_roles && !known; i++)
-			known = loader->sources[i] == &loader->gguf.tensors[t];
+			known = loader->sources[i] == &loader->files.gguf.tensors[t];
 		/* a tensor that would change the answers must not be passed over; a classifier head on top may */
-		if (!known && strncmp(loader->gguf.tensors[t].name.data, "cls.", 4) != 0)
+		if (!known && strncmp(loader->files.gguf.tensors[t].name.data, "cls.", 4) != 0)
 			return status_error(STATUS_UNSUPPORTED, "tensor \"%.*s\" is not part of architecture %s",
-								(int) loader->gguf.tensors[t].name.length, loader->gguf.tensors[t].name.data,
+								(int) loader->files.gguf.tensors[t].name.length,
+								loader->files.gguf.tensors[t].name.data,
 								architecture_name(loader->header.hyper.architecture));
 	}
 	return status_ok();
@@ -158,10 +158,11 @@ place_tokenizer(Loader *loader, uint64_t *end)
 	ImageTokenizer *tokenizer = &loader->header.tokenizer;
 	const GgufValue *tokens, *types, *merges;
 
-	STATUS_TRY(hyper_read_tokenizer(&loader->gguf, &loader->names, loader->tokenizer_model, loader->tokenizer_pre));
-	STATUS_TRY(find_array(&loader->gguf, "tokenizer.ggml.tokens", GGUF_STRING, 0, &tokens));
-	STATUS_TRY(find_array(&loader->gguf, "tokenizer.ggml.token_type", GGUF_I32, tokens->n_elements, &types));
-	STATUS_TRY(find_array(&loader->gguf, "tokenizer.ggml.merges", GGUF_STRING, 0, &merges));
+	STATUS_TRY(
+		hyper_read_tokenizer(&loader->files.gguf, &loader->names, loader->tokenizer_model, loader->tokenizer_pre));
+	STATUS_TRY(find_array(&loader->files.gguf, "tokenizer.ggml.tokens", GGUF_STRING, 0, &tokens));
+	STATUS_TRY(find_array(&loader->files.gguf, "tokenizer.ggml.token_type", GGUF_I32, tokens->n_elements, &types));
+	STATUS_TRY(find_array(&loader->files.gguf, "tokenizer.ggml.merges", GGUF_STRING, 0, &merges));
 	snprintf(tokenizer->model, sizeof tokenizer->model, "%s", loader->tokenizer_model);
 	snprintf(tokenizer->pre, sizeof tokenizer->pre, "%s", loader->tokenizer_pre);
 	tokenizer->n_tokens = (uint32_t) tokens->n_elements;
@@ -186,7 +187,7 @@ static Status
 lay_out(Loader *loader)
 {
 	ImageHeader *header = &loader->header;
-	const GgufValue *chat_template = gguf_find(&loader->gguf, "tokenizer.chat_template");
+	const GgufValue *chat_template = gguf_find(&loader->files.gguf, "tokenizer.chat_template");
 	uint64_t end = sizeof *header;
 
 	header->n_tensors = roles_count(&header->hyper);
@@ -246,6 +247,8 @@ compare_jobs(const void *a, const void *b)
 {
 	const ReadJob *x = a, *y = b;
 
+	if (x->file != y->file)
+		return x->file < y->file ? -1 : 1;
 	return (x->offset > y->offset) - (x->offset < y->offset);
 }
 
@@ -274,15 +277,18 @@ make_jobs(Loader *loader)
 				end = end < tensor->n_rows ? end : tensor->n_rows;
 				if (pass == 1)
 				{
-					loader->jobs[loader->n_jobs++] = (ReadJob){source->offset + first * row_bytes,
-															   (end - first) * row_bytes, (uint64_t) i << 32 | tile};
+					loader->jobs[loader->n_jobs++] = (ReadJob){.file = source->file,
+															   .offset = source->offset + first * row_bytes,
+															   .bytes = (end - first) * row_bytes,
+															   .tag = (uint64_t) i << 32 | tile};
 					loader->data_bytes += (end - first) * row_bytes;
 				}
 				n += pass == 0;
 			}
 		}
 		if (pass == 0)
-			loader->jobs = n <= UINT32_MAX ? arena_alloc_array(loader->gguf.arena, n + 1, sizeof *loader->jobs) : NULL;
+			loader->jobs =
+				n <= UINT32_MAX ? arena_alloc_array(loader->files.gguf.arena, n + 1, sizeof *loader->jobs) : NULL;
 		if (!loader->jobs)
 			return status_error(STATUS_UNAVAILABLE, "out of memory for %llu read jobs", (unsigned long long) n);
 	}
@@ -405,14 +411,14 @@ write_meta(Loader *loader)
 {
 	ImageHeader *header = (ImageHeader *) (void *) loader->image;
 	const ImageTokenizer *tokenizer = &loader->header.tokenizer;
-	const GgufValue *types = gguf_find(&loader->gguf, "tokenizer.ggml.token_type");
-	const GgufValue *chat_template = gguf_find(&loader->gguf, "tokenizer.chat_template");
+	const GgufValue *types = gguf_find(&loader->files.gguf, "tokenizer.ggml.token_type");
+	const GgufValue *chat_template = gguf_find(&loader->files.gguf, "tokenizer.chat_template");
 
 	memcpy(header, &loader->header, sizeof *header);
 	memcpy(loader->image + loader->header.tensors.offset, loader->tensors, loader->header.tensors.bytes);
-	write_strings(loader, gguf_find(&loader->gguf, "tokenizer.ggml.tokens"), tokenizer->token_offsets,
+	write_strings(loader, gguf_find(&loader->files.gguf, "tokenizer.ggml.tokens"), tokenizer->token_offsets,
 				  tokenizer->token_bytes);
-	write_strings(loader, gguf_find(&loader->gguf, "tokenizer.ggml.merges"), tokenizer->merge_offsets,
+	write_strings(loader, gguf_find(&loader->files.gguf, "tokenizer.ggml.merges"), tokenizer->merge_offsets,
 				  tokenizer->merge_bytes);
 	memcpy(loader->image + tokenizer->token_types.offset, types->elements.data, tokenizer->token_types.bytes);
 	if (loader->header.chat_template.bytes)
@@ -426,11 +432,9 @@ write_meta(Loader *loader)
 static Status
 read_tensors(Loader *loader)
 {
-	char path[64];
 	ReadRequest read = {
-		.path = path,
-		.fd = loader->fd,
-		.file_bytes = loader->file_bytes,
+		.fds = loader->files.fds,
+		.n_files = loader->files.n_files,
 		.jobs = loader->jobs,
 		.n_jobs = loader->n_jobs,
 		.allow_io_uring = loader->request->allow_io_uring,
@@ -443,7 +447,6 @@ read_tensors(Loader *loader)
 	ReadReport report;
 	Status status;
 
-	snprintf(path, sizeof path, "/proc/self/fd/%d", loader->fd);
 	status = reader_run(&read, &report);
 	loader->report->load_io = (report.io_uring ? 1 : 3) + (report.direct ? 0 : 1);
 	snprintf(loader->report->io_note, sizeof loader->report->io_note, "%s", report.note);
@@ -514,15 +517,14 @@ prepare(Loader *loader)
 	ImageHeader *header = &loader->header;
 	uint32_t n_roles;
 
-	STATUS_TRY(gguf_open(loader->fd, loader->file_bytes, &loader->gguf));
-	STATUS_TRY(hyper_read(&loader->gguf, &header->hyper));
+	STATUS_TRY(hyper_read(&loader->files.gguf, &header->hyper));
 	header->magic = IMAGE_MAGIC;
 	header->version = IMAGE_VERSION;
 	header->generation = loader->request->generation;
 	snprintf(header->name, sizeof header->name, "%s", loader->request->name);
 	n_roles = roles_count(&header->hyper);
-	loader->sources = arena_alloc_array(loader->gguf.arena, n_roles, sizeof *loader->sources);
-	loader->tensors = arena_alloc_array(loader->gguf.arena, n_roles, sizeof *loader->tensors);
+	loader->sources = arena_alloc_array(loader->files.gguf.arena, n_roles, sizeof *loader->sources);
+	loader->tensors = arena_alloc_array(loader->files.gguf.arena, n_roles, sizeof *loader->tensors);
 	if (!loader->sources || !loader->tensors)
 		return status_error(STATUS_UNAVAILABLE, "out of memory for %u tensors", n_roles);
 	STATUS_TRY(match_tensors(loader));
@@ -538,8 +540,8 @@ fill_report(const Loader *loader)
 
 	snprintf(report->architecture, sizeof report->architecture, "%s",
 			 architecture_name(loader->header.hyper.architecture));
-	snprintf(report->quantization, sizeof report->quantization, "%s", main_type(&loader->gguf));
-	report->file_bytes = loader->file_bytes;
+	snprintf(report->quantization, sizeof report->quantization, "%s", main_type(&loader->files.gguf));
+	report->file_bytes = loader->files.file_bytes;
 	report->image_bytes = loader->header.image_bytes;
 	report->hyper = loader->header.hyper;
 }
@@ -557,7 +559,7 @@ model_load(const ModelLoadRequest *request, ModelLoadReport *report)
 	loader->report = report;
 	pthread_mutex_init(&loader->mutex, NULL);
 	pthread_cond_init(&loader->changed, NULL);
-	status = model_path_open(request->directory, request->file, &loader->fd, &loader->file_bytes);
+	status = model_files_open(request->directory, request->file, &loader->files);
 	if (status.code == STATUS_OK)
 	{
 		status = prepare(loader);
@@ -566,8 +568,7 @@ model_load(const ModelLoadRequest *request, ModelLoadReport *report)
 		status = status_prefix(status, "model file \"%s\"", model_path_shown(request->directory, request->file));
 		if (status.code == STATUS_OK)
 			fill_report(loader);
-		gguf_close(&loader->gguf);
-		close(loader->fd);
+		model_files_close(&loader->files);
 	}
 	if (status.code != STATUS_OK && ftruncate(request->image_fd, 0) != 0)
 		status = status_prefix(status, "memory could not be given back");

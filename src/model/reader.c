@@ -32,7 +32,7 @@ typedef struct Slot
 typedef struct Reader
 {
 	const ReadRequest *request;
-	int fd; /* opened for the way that is used */
+	int *direct_fds; /* [n_files], or NULL without O_DIRECT */
 	bool io_uring, direct;
 	struct io_uring ring;
 	uint64_t buffer_bytes;
@@ -57,6 +57,21 @@ fail(Reader *reader, Status status)
 	reader->stop = true;
 	pthread_cond_broadcast(&reader->changed);
 	pthread_mutex_unlock(&reader->mutex);
+}
+
+/* Say which of several files it is. */
+static Status
+name_file(const Reader *reader, const Slot *slot, Status status)
+{
+	if (reader->request->n_files > 1)
+		return status_prefix(status, "part %u of %u", slot->job->file + 1, reader->request->n_files);
+	return status;
+}
+
+static int
+slot_fd(const Reader *reader, const Slot *slot)
+{
+	return reader->direct ? reader->direct_fds[slot->job->file] : reader->request->fds[slot->job->file];
 }
 
 static Status
@@ -139,14 +154,14 @@ fill_slot(const Reader *reader, Slot *slot)
 	while (!has_enough(slot))
 	{
 		uint64_t at = resume_at(reader, slot);
-		ssize_t n = pread(reader->fd, slot->buffer + at, slot->wanted - at, (off_t) (slot->start + at));
+		ssize_t n = pread(slot_fd(reader, slot), slot->buffer + at, slot->wanted - at, (off_t) (slot->start + at));
 
 		if (n < 0 && errno == EINTR)
 			continue;
 		if (n < 0)
-			return read_error(slot->start + at, errno);
+			return name_file(reader, slot, read_error(slot->start + at, errno));
 		if (at + (uint64_t) n <= slot->filled)
-			return shrunk_error(slot->start + slot->filled);
+			return name_file(reader, slot, shrunk_error(slot->start + slot->filled));
 		slot->filled = at + (uint64_t) n;
 	}
 	return status_ok();
@@ -229,7 +244,7 @@ queue_read(Reader *reader, Slot *slot)
 
 	if (!sqe)
 		return false;
-	io_uring_prep_read(sqe, reader->fd, slot->buffer + at, (unsigned) (slot->wanted - at), slot->start + at);
+	io_uring_prep_read(sqe, slot_fd(reader, slot), slot->buffer + at, (unsigned) (slot->wanted - at), slot->start + at);
 	io_uring_sqe_set_data(sqe, slot);
 	return true;
 }
@@ -244,12 +259,12 @@ finish_read(Reader *reader, Slot *slot, int result)
 		result = 0;
 	else if (result < 0)
 	{
-		fail(reader, read_error(slot->start + at, -result));
+		fail(reader, name_file(reader, slot, read_error(slot->start + at, -result)));
 		return 0;
 	}
 	else if (at + (uint64_t) result <= slot->filled)
 	{
-		fail(reader, shrunk_error(slot->start + slot->filled));
+		fail(reader, name_file(reader, slot, shrunk_error(slot->start + slot->filled)));
 		return 0;
 	}
 	else
@@ -383,29 +398,62 @@ note(ReadReport *report, const char *what, const char *why)
 	snprintf(report->note + length, sizeof report->note - length, "%s%s: %s", length ? "; " : "", what, why);
 }
 
-/* Open with O_DIRECT and see that a read works; otherwise the buffered descriptor. */
+/* Close the first n of the descriptors for O_DIRECT. */
+static void
+close_direct(Reader *reader, uint32_t n)
+{
+	for (uint32_t i = 0; i < n; i++)
+		close(reader->direct_fds[i]);
+	free(reader->direct_fds);
+	reader->direct_fds = NULL;
+}
+
+/* One file with O_DIRECT, if a read works; -1 with errno otherwise. */
+static int
+open_direct(int file_fd, void *probe)
+{
+	char path[64];
+	int fd, error;
+
+	snprintf(path, sizeof path, "/proc/self/fd/%d", file_fd);
+	fd = open(path, O_RDONLY | O_DIRECT | O_CLOEXEC);
+	if (fd >= 0 && pread(fd, probe, DIRECT_ALIGNMENT, 0) < 0)
+	{
+		error = errno;
+		close(fd);
+		errno = error;
+		return -1;
+	}
+	return fd;
+}
+
+/* All files with O_DIRECT, or none. */
 static void
 choose_direct(Reader *reader, ReadReport *report)
 {
 	const ReadRequest *request = reader->request;
-	void *probe = aligned_alloc(DIRECT_ALIGNMENT, DIRECT_ALIGNMENT);
-	int fd;
+	void *probe;
 
-	reader->fd = request->fd;
 	if (!request->allow_direct_io)
+	{
 		note(report, "O_DIRECT", "switched off");
-	fd = request->allow_direct_io && probe ? open(request->path, O_RDONLY | O_DIRECT | O_CLOEXEC) : -1;
-	if (fd >= 0 && pread(fd, probe, DIRECT_ALIGNMENT, 0) >= 0)
-	{
-		reader->fd = fd;
-		reader->direct = true;
+		return;
 	}
-	else if (request->allow_direct_io)
+	probe = aligned_alloc(DIRECT_ALIGNMENT, DIRECT_ALIGNMENT);
+	reader->direct_fds = calloc(request->n_files, sizeof *reader->direct_fds);
+	reader->direct = probe && reader->direct_fds;
+	for (uint32_t i = 0; i < request->n_files && reader->direct; i++)
 	{
-		note(report, "O_DIRECT", strerror(errno));
-		if (fd >= 0)
-			close(fd);
+		reader->direct_fds[i] = open_direct(request->fds[i], probe);
+		if (reader->direct_fds[i] < 0)
+		{
+			note(report, "O_DIRECT", strerror(errno));
+			close_direct(reader, i);
+			reader->direct = false;
+		}
 	}
+	if (!reader->direct)
+		close_direct(reader, 0);
 	free(probe);
 	report->direct = reader->direct;
 }
@@ -522,7 +570,7 @@ reader_run(const ReadRequest *request, ReadReport *report)
 	if (reader->io_uring)
 		io_uring_queue_exit(&reader->ring);
 	if (reader->direct)
-		close(reader->fd);
+		close_direct(reader, request->n_files);
 	for (int i = 0; i < N_SLOTS; i++)
 		free(reader->slots[i].buffer);
 	pthread_cond_destroy(&reader->changed);

@@ -1,5 +1,5 @@
 /*
- * reader.h - reading many ranges of a file as fast as the disk gives them, and handing each to a worker thread.
+ * reader.h - reading many ranges of some files as fast as the disk gives them, and handing each to a worker thread.
  *
  * With io_uring a deep queue of reads is kept in flight while workers use what has arrived; without it each worker
  * reads for itself with pread. O_DIRECT where the file system allows. Knows nothing of models.
@@ -11,6 +11,7 @@
 
 typedef struct ReadJob
 {
+	uint32_t file;   /* which one of the request's */
 	uint64_t offset; /* in the file; any */
 	uint64_t bytes;  /* at least 1 */
 	uint64_t tag;    /* the caller's */
@@ -18,9 +19,8 @@ typedef struct ReadJob
 
 typedef struct ReadRequest
 {
-	const char *path; /* of the open file, e.g. /proc/self/fd/N: opened again with O_DIRECT */
-	int fd;           /* the file, for buffered reading */
-	uint64_t file_bytes;
+	const int *fds; /* the open files; opened again with O_DIRECT where that is possible */
+	uint32_t n_files;
 	const ReadJob *jobs;
 	uint32_t n_jobs;
 	bool allow_io_uring, allow_direct_io;
@@ -39,7 +39,8 @@ typedef struct ReadReport
 } ReadReport;
 
 /*
- * Read and use all jobs. The first failure ends it: UNAVAILABLE with the byte and the system's word, INVALID_ARGUMENT
+ * Read and use all jobs. The first failure ends it: UNAVAILABLE with the byte (and the file's number, where
+ * there are several) and the system's word, INVALID_ARGUMENT
  * when the file got shorter, or what use() returned.
  */
 extern Status reader_run(const ReadRequest *request, ReadReport *report);

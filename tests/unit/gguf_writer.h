@@ -180,34 +180,59 @@ writer_data(ByteWriter *out, const WriterTensor *tensor, uint64_t *state)
 		for (uint64_t b = 0; b < n / info->block_elements; b++)
 		{
 			uint8_t block[256];
-			float range = tensor->type == TENSOR_Q8_0   ? 127
-						  : tensor->type == TENSOR_Q4_K ? 15 * 63
-						  : tensor->type == TENSOR_Q6_K ? 32 * 128
-														: 8;
+			const size_t scale_at = tensor->type == TENSOR_Q6_K   ? 208
+									: tensor->type == TENSOR_Q3_K ? 108
+									: tensor->type == TENSOR_Q2_K ? 80
+																  : 0;
+			float range = tensor->type == TENSOR_Q8_0     ? 127
+						  : tensor->type == TENSOR_IQ4_NL ? 127
+						  : tensor->type == TENSOR_IQ4_XS ? 127 * 32
+						  : tensor->type == TENSOR_Q2_K   ? 3 * 15
+						  : tensor->type == TENSOR_Q3_K   ? 4 * 32
+						  : tensor->type == TENSOR_Q4_K   ? 15 * 63
+						  : tensor->type == TENSOR_Q5_K   ? 31 * 63
+						  : tensor->type == TENSOR_Q6_K   ? 32 * 128
+														  : 8;
 			uint16_t d = f32_to_f16(tensor->scale * 2 / range), m = f32_to_f16(-tensor->scale),
 					 dmin = f32_to_f16(tensor->scale / 63);
 
 			for (uint32_t i = 0; i < info->block_bytes; i++)
 				block[i] = (uint8_t) writer_random(state);
-			memcpy(block + (tensor->type == TENSOR_Q6_K ? 208 : 0), &d, 2);
-			if (tensor->type == TENSOR_Q4_1)
+			memcpy(block + scale_at, &d, 2);
+			if (tensor->type == TENSOR_Q4_1 || tensor->type == TENSOR_Q5_1)
 				memcpy(block + 2, &m, 2);
-			if (tensor->type == TENSOR_Q4_K)
-				memcpy(block + 2, &dmin, 2);
+			if (tensor->type == TENSOR_Q2_K || tensor->type == TENSOR_Q4_K || tensor->type == TENSOR_Q5_K)
+				memcpy(block + scale_at + 2, &dmin, 2);
 			write_raw(out, block, info->block_bytes);
 		}
 }
 
-/* The whole file. data_start: where tensor data begins (may be NULL). */
+/* A key of a split file; signed and of 16 or 32 bits, as llama-gguf-split writes them. */
+static inline void
+writer_split_keys(ByteWriter *values, uint32_t part, uint32_t n_parts, uint32_t n_tensors, uint64_t *n_values)
+{
+	writer_key(values, "split.no", 2, n_values);
+	write_u16(values, (uint16_t) part);
+	writer_key(values, "split.count", 2, n_values);
+	write_u16(values, (uint16_t) n_parts);
+	writer_key(values, "split.tensors.count", 5, n_values);
+	write_u32(values, n_tensors);
+}
+
+/*
+ * Part number part (0 …) of n_parts, of which the first has all metadata and no tensors (n_parts 1: the whole file).
+ * data_start: where tensor data begins (may be NULL).
+ */
 static inline ByteWriter
-writer_model(const TinyModel *model, size_t *data_start)
+writer_part(const TinyModel *model, uint32_t part, uint32_t n_parts, size_t *data_start)
 {
 	static WriterTensor tensors[512];
 	const char *arch = model->qwen3 ? "qwen3" : "qwen2";
 	uint32_t q = model->n_heads * model->head_dim, kv = model->n_kv_heads * model->head_dim, n = 0;
 	uint64_t n_values = 0, offset = 0, state = model->seed * 0x9E3779B97F4A7C15ull + 88172645463325252ull;
 	TensorType type = model->type;
-	ByteWriter values, out;
+	ByteWriter values, out, others;
+	uint32_t first, end;
 	char key[96];
 
 	byte_writer_init(&values);
@@ -263,12 +288,22 @@ writer_model(const TinyModel *model, size_t *data_start)
 		writer_add(tensors, &n, "attn_v.bias", i, kv, 0, TENSOR_F32, 0.1f, 0);
 	}
 
+	first = n_parts == 1 || part == 0 ? 0 : n * (part - 1) / (n_parts - 1);
+	end = n_parts == 1 ? n : n * part / (n_parts - 1);
+	if (part > 0)
+	{
+		byte_writer_free(&values);
+		byte_writer_init(&values);
+		n_values = 0;
+	}
+	if (n_parts > 1)
+		writer_split_keys(&values, part, n_parts, n, &n_values);
 	write_raw(&out, "GGUF", 4);
 	write_u32(&out, 3);
-	write_u64(&out, n);
+	write_u64(&out, end - first);
 	write_u64(&out, n_values);
 	write_raw(&out, values.data, values.length);
-	for (uint32_t i = 0; i < n; i++)
+	for (uint32_t i = first; i < end; i++)
 	{
 		uint64_t rows = tensors[i].n_dims > 1 ? tensors[i].dims[1] : 1;
 
@@ -285,14 +320,24 @@ writer_model(const TinyModel *model, size_t *data_start)
 		write_u8(&out, 0);
 	if (data_start)
 		*data_start = out.length;
-	for (uint32_t i = 0; i < n; i++)
+	/* the data of other parts are made too, so that a tensor is the same in whatever part it stands */
+	byte_writer_init(&others);
+	for (uint32_t i = 0; i < end; i++)
 	{
-		writer_data(&out, &tensors[i], &state);
-		while (out.length % 32)
+		writer_data(i < first ? &others : &out, &tensors[i], &state);
+		while (i >= first && out.length % 32)
 			write_u8(&out, 0);
 	}
+	byte_writer_free(&others);
 	byte_writer_free(&values);
 	return out;
+}
+
+/* The whole file. */
+static inline ByteWriter
+writer_model(const TinyModel *model, size_t *data_start)
+{
+	return writer_part(model, 0, 1, data_start);
 }
 
 /* Put bytes into a file of a folder. */

@@ -121,8 +121,9 @@ every_way_of_reading_gives_the_same_image(void **state)
 static void
 rows_are_those_of_the_file(void **state)
 {
-	static const TensorType types[] = {TENSOR_F32,  TENSOR_F16,  TENSOR_BF16, TENSOR_Q8_0,
-									   TENSOR_Q4_0, TENSOR_Q4_1, TENSOR_Q4_K, TENSOR_Q6_K};
+	static const TensorType types[] = {TENSOR_F32,  TENSOR_F16,  TENSOR_BF16, TENSOR_Q8_0,   TENSOR_Q4_0,
+									   TENSOR_Q4_1, TENSOR_Q5_0, TENSOR_Q5_1, TENSOR_Q2_K,   TENSOR_Q3_K,
+									   TENSOR_Q4_K, TENSOR_Q5_K, TENSOR_Q6_K, TENSOR_IQ4_NL, TENSOR_IQ4_XS};
 
 	(void) state;
 	for (size_t k = 0; k < sizeof types / sizeof types[0]; k++)
@@ -162,6 +163,182 @@ rows_are_those_of_the_file(void **state)
 		close(fd);
 		byte_writer_free(&file);
 	}
+}
+
+/* Save the parts of tiny as NAME-0000I-of-0000N.gguf. */
+static void
+save_parts(const char *name, uint32_t n_parts)
+{
+	for (uint32_t part = 0; part < n_parts; part++)
+	{
+		ByteWriter file = writer_part(&tiny, part, n_parts, NULL);
+		char path[64];
+
+		snprintf(path, sizeof path, "%s-%05u-of-%05u.gguf", name, part + 1, n_parts);
+		writer_save(folder, path, file.data, file.length);
+		byte_writer_free(&file);
+	}
+}
+
+/* The image of a file, which must load; *bytes of it, to be unmapped. */
+static uint8_t *
+image_of(const char *file, bool io_uring, bool direct, size_t *bytes)
+{
+	int fd = memfd_create("image", 0);
+	ModelLoadReport report;
+	uint8_t *image;
+
+	assert_string_equal(load(file, fd, io_uring, direct, 2, 0, &report).message, "");
+	*bytes = file_bytes(fd);
+	image = mmap(NULL, *bytes, PROT_READ, MAP_SHARED, fd, 0);
+	assert_true(image != MAP_FAILED);
+	close(fd);
+	return image;
+}
+
+static void
+split_files_give_the_image_of_the_whole_one(void **state)
+{
+	static const uint32_t counts[] = {2, 3, 5, 20};
+	ByteWriter whole = writer_model(&tiny, NULL);
+	size_t whole_bytes, bytes;
+	uint8_t *expected, *image;
+
+	(void) state;
+	writer_save(folder, "whole.gguf", whole.data, whole.length);
+	expected = image_of("whole.gguf", true, true, &whole_bytes);
+	for (size_t k = 0; k < 4; k++)
+	{
+		save_parts("split", counts[k]);
+		for (uint32_t part = 1; part <= counts[k]; part++)
+		{
+			char file[64];
+
+			snprintf(file, sizeof file, "split-%05u-of-%05u.gguf", part, counts[k]);
+			image = image_of(file, part & 1, part & 2, &bytes);
+			assert_int_equal(bytes, whole_bytes);
+			assert_memory_equal(image, expected, bytes);
+			munmap(image, bytes);
+		}
+	}
+	munmap(expected, whole_bytes);
+	byte_writer_free(&whole);
+}
+
+static void
+version_2_is_read_too(void **state)
+{
+	ByteWriter file = writer_model(&tiny, NULL);
+	size_t bytes_3, bytes_2;
+	uint8_t *image_3, *image_2;
+
+	(void) state;
+	writer_save(folder, "v3.gguf", file.data, file.length);
+	file.data[4] = 2;
+	writer_save(folder, "v2.gguf", file.data, file.length);
+	image_3 = image_of("v3.gguf", true, true, &bytes_3);
+	image_2 = image_of("v2.gguf", true, true, &bytes_2);
+	assert_int_equal(bytes_2, bytes_3);
+	assert_memory_equal(image_2, image_3, bytes_2);
+	munmap(image_2, bytes_2);
+	munmap(image_3, bytes_3);
+	file.data[4] = 1;
+	writer_save(folder, "v1.gguf", file.data, file.length);
+	expect_failure("v1.gguf", STATUS_UNSUPPORTED, "GGUF version 1");
+	byte_writer_free(&file);
+}
+
+/* Save one part with n bytes after a mark replaced. */
+static void
+save_patched_part(const char *name, uint32_t part, uint32_t n_parts, const char *mark, long offset, const void *bytes,
+				  size_t n)
+{
+	ByteWriter file = writer_part(&tiny, part, n_parts, NULL);
+	uint8_t *at = memmem(file.data, file.length, mark, strlen(mark));
+
+	assert_non_null(at);
+	memcpy(at + strlen(mark) + offset, bytes, n);
+	writer_save(folder, name, file.data, file.length);
+	byte_writer_free(&file);
+}
+
+static void
+parts_that_do_not_fit_are_named(void **state)
+{
+	const char *first = "p-00001-of-00003.gguf", *second = "p-00002-of-00003.gguf", *third = "p-00003-of-00003.gguf";
+	uint16_t two = 2, many = 9999, none = 0;
+	uint32_t other_count = 5, minus_one = UINT32_MAX;
+	TinyModel other = tiny;
+	char path[512];
+	ByteWriter file;
+
+	(void) state;
+	save_parts("p", 3);
+	snprintf(path, sizeof path, "%s/%s", folder, third);
+	assert_int_equal(unlink(path), 0);
+	expect_failure(first, STATUS_NOT_FOUND, third);
+	expect_failure(second, STATUS_NOT_FOUND, third);
+	expect_failure(third, STATUS_NOT_FOUND, third);
+	assert_int_equal(symlink("/etc/passwd", path), 0);
+	expect_failure(first, STATUS_NOT_ALLOWED, third);
+	assert_int_equal(unlink(path), 0);
+	writer_save(folder, third, "", 0);
+	expect_failure(first, STATUS_INVALID_ARGUMENT, third);
+	writer_save(folder, third, "GGUF", 4);
+	expect_failure(first, STATUS_INVALID_ARGUMENT, third);
+
+	/* the second part in the third one's place */
+	file = writer_part(&tiny, 1, 3, NULL);
+	writer_save(folder, third, file.data, file.length);
+	byte_writer_free(&file);
+	expect_failure(first, STATUS_INVALID_ARGUMENT, "p-00003-of-00003.gguf\": it says that it is part 2 of the model");
+	/* a part of a model of two */
+	save_patched_part(third, 2, 3, "split.count", 4, &two, 2);
+	expect_failure(first, STATUS_INVALID_ARGUMENT, "p-00003-of-00003.gguf\": it is of a model of 2 parts, not 3");
+	/* a part of another model */
+	other.n_layers = 3;
+	file = writer_part(&other, 2, 3, NULL);
+	writer_save(folder, third, file.data, file.length);
+	byte_writer_free(&file);
+	expect_failure(first, STATUS_INVALID_ARGUMENT, "p-00003-of-00003.gguf\": it is of a model of 38 tensors");
+	save_patched_part(third, 2, 3, "split.tensors.count", 4, &minus_one, 4);
+	expect_failure(first, STATUS_INVALID_ARGUMENT, third);
+	save_patched_part(third, 2, 3, "split.n", 0, "x", 1);
+	expect_failure(first, STATUS_INVALID_ARGUMENT, "split.no");
+	/* a tensor that stands in the second part already */
+	save_patched_part(third, 2, 3, "blk.1.attn_norm.weight", -22, "blk.0.attn_norm.weight", 22);
+	expect_failure(first, STATUS_INVALID_ARGUMENT, "\"blk.0.attn_norm.weight\" stands twice");
+	/* data that end too early */
+	file = writer_part(&tiny, 2, 3, NULL);
+	writer_save(folder, third, file.data, file.length - 64);
+	byte_writer_free(&file);
+	expect_failure(first, STATUS_INVALID_ARGUMENT, "p-00003-of-00003.gguf\": tensor");
+	save_parts("p", 3);
+
+	/* counts that the named part itself has wrong */
+	save_patched_part(first, 0, 3, "split.count", 4, &many, 2);
+	expect_failure(first, STATUS_INVALID_ARGUMENT, "split.count is not a number from 0 to 256");
+	expect_failure(second, STATUS_INVALID_ARGUMENT, first);
+	save_patched_part(first, 0, 3, "split.count", 4, &two, 2);
+	expect_failure(first, STATUS_INVALID_ARGUMENT, "is not named like one");
+	save_patched_part(first, 0, 3, "split.count", 4, &none, 2);
+	expect_failure(first, STATUS_INVALID_ARGUMENT, "is missing");
+	for (uint32_t part = 0; part < 3; part++)
+	{
+		snprintf(path, sizeof path, "p-%05u-of-00003.gguf", part + 1);
+		save_patched_part(path, part, 3, "split.tensors.count", 4, &other_count, 4);
+	}
+	expect_failure(first, STATUS_INVALID_ARGUMENT, "split.tensors.count is 5");
+
+	/* a part under another name */
+	file = writer_part(&tiny, 0, 3, NULL);
+	writer_save(folder, "renamed.gguf", file.data, file.length);
+	writer_save(folder, "renamed-00004-of-00003.gguf", file.data, file.length);
+	writer_save(folder, "renamed-0000x-of-00003.gguf", file.data, file.length);
+	byte_writer_free(&file);
+	expect_failure("renamed.gguf", STATUS_INVALID_ARGUMENT, "NAME-00001-of-00003.gguf");
+	expect_failure("renamed-00004-of-00003.gguf", STATUS_INVALID_ARGUMENT, "is not named like one");
+	expect_failure("renamed-0000x-of-00003.gguf", STATUS_INVALID_ARGUMENT, "is not named like one");
 }
 
 static void
@@ -386,6 +563,9 @@ main(void)
 	const struct CMUnitTest tests[] = {
 		cmocka_unit_test(every_way_of_reading_gives_the_same_image),
 		cmocka_unit_test(rows_are_those_of_the_file),
+		cmocka_unit_test(split_files_give_the_image_of_the_whole_one),
+		cmocka_unit_test(version_2_is_read_too),
+		cmocka_unit_test(parts_that_do_not_fit_are_named),
 		cmocka_unit_test(heads_cut_anywhere_are_refused),
 		cmocka_unit_test(flipped_heads_never_harm),
 		cmocka_unit_test(hostile_numbers_are_refused),
