@@ -418,8 +418,109 @@ CREATE FUNCTION qwen_monitor()
 RETURNS boolean AS 'MODULE_PATHNAME', 'qwen_monitor' LANGUAGE C VOLATILE PARALLEL RESTRICTED;
 COMMENT ON FUNCTION qwen_monitor() IS 'whoever may call it sees the activity and the statistics of all roles';
 
+-- ---- limits per role --------------------------------------------------------------------------------------------------
+CREATE TABLE qwen_role_limit (
+	role regrole PRIMARY KEY,
+	requests_per_minute int,
+	tokens_per_minute int,
+	tokens_per_day bigint,
+	max_concurrent int,
+	max_tokens int,
+	priority int
+);
+COMMENT ON TABLE qwen_role_limit IS 'limits per role; change it by qwen_set_limit and qwen_clear_limit, read it through qwen_limits';
+REVOKE ALL ON qwen_role_limit FROM PUBLIC;
+SELECT pg_catalog.pg_extension_config_dump('qwen_role_limit', '');
+
+CREATE FUNCTION qwen_limits_changed()
+RETURNS trigger AS 'MODULE_PATHNAME', 'qwen_limits_changed' LANGUAGE C;
+COMMENT ON FUNCTION qwen_limits_changed() IS 'tells all sessions of a change of qwen_role_limit when it is committed';
+CREATE TRIGGER qwen_limits_changed AFTER INSERT OR UPDATE OR DELETE OR TRUNCATE ON qwen_role_limit
+	FOR EACH STATEMENT EXECUTE FUNCTION qwen_limits_changed();
+ALTER TABLE qwen_role_limit ENABLE ALWAYS TRIGGER qwen_limits_changed;
+
+CREATE FUNCTION qwen_set_limit(role regrole, requests_per_minute int DEFAULT NULL, tokens_per_minute int DEFAULT NULL,
+	tokens_per_day bigint DEFAULT NULL, max_concurrent int DEFAULT NULL, max_tokens int DEFAULT NULL, priority int DEFAULT NULL)
+RETURNS void AS 'MODULE_PATHNAME', 'qwen_set_limit' LANGUAGE C VOLATILE PARALLEL UNSAFE
+SECURITY DEFINER SET search_path = pg_catalog, pg_temp;
+COMMENT ON FUNCTION qwen_set_limit(regrole, int, int, bigint, int, int, int) IS 'set all limits of a role; NULL: no limit of that kind';
+
+CREATE FUNCTION qwen_clear_limit(role regrole)
+RETURNS void AS 'MODULE_PATHNAME', 'qwen_clear_limit' LANGUAGE C VOLATILE PARALLEL UNSAFE
+SECURITY DEFINER SET search_path = pg_catalog, pg_temp;
+COMMENT ON FUNCTION qwen_clear_limit(regrole) IS 'a role has no limits of its own any more: those of its roles or the settings hold';
+
+CREATE FUNCTION qwen_may_see_role(role regrole)
+RETURNS boolean AS 'MODULE_PATHNAME', 'qwen_may_see_role' LANGUAGE C STABLE PARALLEL SAFE;
+COMMENT ON FUNCTION qwen_may_see_role(regrole) IS 'whether the current user may see what concerns a role';
+
+CREATE VIEW qwen_limits WITH (security_barrier) AS
+	SELECT role, requests_per_minute, tokens_per_minute, tokens_per_day, max_concurrent, max_tokens, priority
+	FROM qwen_role_limit WHERE qwen_may_see_role(role);
+COMMENT ON VIEW qwen_limits IS 'limits that were set for roles; NULL: no limit of that kind';
+
+CREATE FUNCTION qwen_usage_rows(OUT role regrole, OUT limit_name text, OUT used bigint, OUT reserved bigint, OUT allowed bigint,
+	OUT remaining bigint, OUT rejected bigint)
+RETURNS SETOF record AS 'MODULE_PATHNAME', 'qwen_usage_rows' LANGUAGE C VOLATILE PARALLEL RESTRICTED;
+COMMENT ON FUNCTION qwen_usage_rows() IS 'the rows of the view qwen_usage';
+
+CREATE VIEW qwen_usage AS SELECT * FROM qwen_usage_rows();
+COMMENT ON VIEW qwen_usage IS 'what roles have used in each window, and what is left of their limits';
+
 -- ---- privileges -----------------------------------------------------------------------------------------------------
 -- nothing that generates, embeds, tokenizes or administers is for everybody; state is
+CREATE FUNCTION qwen_privilege_of(function_name name)
+RETURNS text LANGUAGE sql IMMUTABLE PARALLEL SAFE AS
+$$
+	SELECT CASE
+		WHEN function_name IN ('qwen_models_status', 'qwen_engine_status', 'qwen_health', 'qwen_activity', 'qwen_job_workers',
+			'qwen_usage_rows', 'qwen_may_see_role')
+			THEN 'everybody'
+		WHEN function_name IN ('qwen_grant', 'qwen_revoke', 'qwen_privilege_of', 'qwen_change_privilege', 'qwen_limits_changed')
+			THEN 'owner'
+		WHEN function_name IN ('qwen_load_model', 'qwen_unload_model', 'qwen_load_adapter', 'qwen_unload_adapter',
+			'qwen_set_limit', 'qwen_clear_limit', 'qwen_stat_reset')
+			THEN 'admin'
+		WHEN function_name = 'qwen_monitor'
+			THEN 'monitor'
+		ELSE 'use'
+	END
+$$;
+COMMENT ON FUNCTION qwen_privilege_of(name) IS 'which of use, monitor, admin a function of qwen_pg belongs to; everybody: PUBLIC may call it; owner: nobody else';
+
+CREATE FUNCTION qwen_change_privilege(role regrole, privilege text, statement text)
+RETURNS void LANGUAGE plpgsql VOLATILE PARALLEL UNSAFE SET search_path = pg_catalog, pg_temp AS
+$$
+DECLARE
+	called regprocedure;
+BEGIN
+	IF role IS NULL OR privilege IS NULL OR privilege NOT IN ('use', 'monitor', 'admin') THEN
+		RAISE EXCEPTION USING ERRCODE = '22023',
+			MESSAGE = format('privilege must be use, monitor or admin, not %s', coalesce(quote_literal(privilege), 'null'));
+	END IF;
+	FOR called IN
+		SELECT p.oid FROM pg_proc p
+			JOIN pg_depend d ON d.classid = 'pg_proc'::regclass AND d.objid = p.oid AND d.deptype = 'e'
+			JOIN pg_extension e ON d.refclassid = 'pg_extension'::regclass AND d.refobjid = e.oid AND e.extname = 'qwen_pg'
+		-- who administers sees everything too
+		WHERE @extschema@.qwen_privilege_of(p.proname) IN (privilege, CASE privilege WHEN 'admin' THEN 'monitor' END)
+	LOOP
+		EXECUTE format(statement, called, role);
+	END LOOP;
+END
+$$;
+COMMENT ON FUNCTION qwen_change_privilege(regrole, text, text) IS 'runs a GRANT or REVOKE over the functions of a privilege; for qwen_grant and qwen_revoke';
+
+CREATE FUNCTION qwen_grant(role regrole, privilege text)
+RETURNS void LANGUAGE sql VOLATILE PARALLEL UNSAFE AS
+$$ SELECT @extschema@.qwen_change_privilege(role, privilege, 'GRANT EXECUTE ON ROUTINE %s TO %s') $$;
+COMMENT ON FUNCTION qwen_grant(regrole, text) IS 'let a role use the models, monitor all roles or admin(istrate) models and limits';
+
+CREATE FUNCTION qwen_revoke(role regrole, privilege text)
+RETURNS void LANGUAGE sql VOLATILE PARALLEL UNSAFE AS
+$$ SELECT @extschema@.qwen_change_privilege(role, privilege, 'REVOKE EXECUTE ON ROUTINE %s FROM %s') $$;
+COMMENT ON FUNCTION qwen_revoke(regrole, text) IS 'take back what qwen_grant gave';
+
 DO $privileges$
 DECLARE
 	called regprocedure;
@@ -427,10 +528,10 @@ BEGIN
 	FOR called IN
 		SELECT p.oid FROM pg_proc p
 		WHERE p.pronamespace = '@extschema@'::regnamespace AND p.proname LIKE 'qwen\_%'
-			AND p.proname NOT IN ('qwen_models_status', 'qwen_engine_status', 'qwen_health', 'qwen_activity', 'qwen_job_workers')
+			AND qwen_privilege_of(p.proname) <> 'everybody'
 	LOOP
 		EXECUTE format('REVOKE ALL ON FUNCTION %s FROM PUBLIC', called);
 	END LOOP;
 END
 $privileges$;
-GRANT SELECT ON qwen_models, qwen_stat_engine, qwen_stat_activity, qwen_jobs, qwen_dead_letters, qwen_trigger_backlog TO PUBLIC;
+GRANT SELECT ON qwen_models, qwen_stat_engine, qwen_stat_activity, qwen_jobs, qwen_dead_letters, qwen_trigger_backlog, qwen_limits, qwen_usage TO PUBLIC;

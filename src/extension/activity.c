@@ -3,9 +3,8 @@
  *
  * A list of entries in shared memory, as many as the engine takes requests and the server sessions. The session that
  * owns a request writes its entry and removes it; what the engine has done for it is read from the request's meter in
- * the status page, which has the entry's number. An entry is not given to another request before its meter has come to
- * rest, since the engine may hear of a request's end a step later than the list. When all entries are taken, a request
- * runs like any other, but is not listed, and counted in "unlisted" of qwen_stat_engine.
+ * the status page, which it got when the limits of its roles let it go. When all entries are taken, a request runs like
+ * any other, but is not listed, and counted in "unlisted" of qwen_stat_engine.
  */
 #include "watch.h"
 
@@ -36,6 +35,7 @@ typedef struct Entry
 	slock_t lock;         /* guards what follows, which the owner alone writes */
 	bool listed;          /* all of it is filled in */
 	bool has_go;
+	uint32 meter; /* with has_go */
 	Oid role, database;
 	uint64 query_id;
 	uint32 prompt_tokens;
@@ -95,15 +95,6 @@ activity_unlisted(void)
 	return pg_atomic_read_u64(&activity->unlisted);
 }
 
-/* Does the engine, or a GO on its way to it, still have this meter? */
-static bool
-meter_is_in_use(uint32 i)
-{
-	uint32 state = atomic_load(&qwen_page->meters[i].state);
-
-	return state == METER_GIVEN || state == METER_RUNNING;
-}
-
 /* At the session's end: what it still owns, as when it was terminated in the middle of a call. */
 static void
 remove_all(int code, Datum argument)
@@ -128,7 +119,7 @@ take_entry(void)
 	{
 		uint32 i = (first + turn) % activity->n_entries, nobody = 0;
 
-		if (pg_atomic_read_u32(&activity->entries[i].pid) == 0 && !meter_is_in_use(i) &&
+		if (pg_atomic_read_u32(&activity->entries[i].pid) == 0 &&
 			pg_atomic_compare_exchange_u32(&activity->entries[i].pid, &nobody, MyProcPid))
 			return i;
 	}
@@ -183,45 +174,30 @@ activity_set_prompt_tokens(int i, uint32 prompt_tokens)
 	SpinLockRelease(&entry->lock);
 }
 
-uint32
-activity_give_meter(int i)
+void
+activity_set_meter(int i, uint32 meter)
 {
 	Entry *entry = &activity->entries[i];
-	RequestMeter *meter = &qwen_page->meters[i];
 	TimestampTz now = GetCurrentTimestamp();
 
-	atomic_store(&meter->prompt_tokens, 0);
-	atomic_store(&meter->completion_tokens, 0);
-	atomic_store(&meter->state, METER_GIVEN);
 	SpinLockAcquire(&entry->lock);
 	entry->has_go = true;
+	entry->meter = meter;
 	entry->go_at = now;
 	SpinLockRelease(&entry->lock);
-	return i;
 }
 
 void
 activity_remove(int i)
 {
 	Entry *entry = &activity->entries[i];
-	uint32 given = METER_GIVEN;
 
 	if (pg_atomic_read_u32(&entry->pid) != (uint32) MyProcPid)
 		return;
-	/* a GO that has not come to the engine will not be looked at any more; what the engine has, it ends itself */
-	atomic_compare_exchange_strong(&qwen_page->meters[i].state, &given, METER_ENDED);
 	SpinLockAcquire(&entry->lock);
 	entry->listed = false;
 	SpinLockRelease(&entry->lock);
 	pg_atomic_write_u32(&entry->pid, 0);
-}
-
-void
-activity_engine_ended(void)
-{
-	for (uint32 i = 0; i < activity->n_entries; i++)
-		if (meter_is_in_use(i))
-			atomic_store(&qwen_page->meters[i].state, METER_ENDED);
 }
 
 /* A copy of an entry that is listed, and its owner's pid; false: it is not. */
@@ -249,10 +225,10 @@ put_text(Datum *value, bool *null, const char *text)
 
 /* What the engine has done for a request: state, progress, speed (five columns). */
 static void
-put_progress(uint32 i, const Entry *entry, Datum *values, bool *nulls)
+put_progress(const Entry *entry, Datum *values, bool *nulls)
 {
-	uint32 done = entry->has_go ? atomic_load(&qwen_page->meters[i].prompt_tokens) : 0;
-	uint32 completion = entry->has_go ? atomic_load(&qwen_page->meters[i].completion_tokens) : 0;
+	uint32 done = entry->has_go ? atomic_load(&qwen_page->meters[entry->meter].prompt_tokens) : 0;
+	uint32 completion = entry->has_go ? atomic_load(&qwen_page->meters[entry->meter].completion_tokens) : 0;
 	double seconds = entry->has_go ? (GetCurrentTimestamp() - entry->go_at) / 1e6 : 0;
 
 	values[0] = CStringGetTextDatum(!entry->has_go                 ? "submitted"
@@ -268,7 +244,7 @@ put_progress(uint32 i, const Entry *entry, Datum *values, bool *nulls)
 
 /* The row of an entry. */
 static void
-put_row(ReturnSetInfo *set, uint32 i, const Entry *entry, uint32 pid)
+put_row(ReturnSetInfo *set, const Entry *entry, uint32 pid)
 {
 	Datum values[N_ACTIVITY_COLUMNS];
 	bool nulls[N_ACTIVITY_COLUMNS] = {false};
@@ -284,7 +260,7 @@ put_row(ReturnSetInfo *set, uint32 i, const Entry *entry, uint32 pid)
 	values[4] = Int64GetDatum((int64) entry->query_id);
 	put_text(&values[5], &nulls[5], entry->model);
 	put_text(&values[6], &nulls[6], entry->function);
-	put_progress(i, entry, &values[7], &nulls[7]);
+	put_progress(entry, &values[7], &nulls[7]);
 	values[12] = TimestampTzGetDatum(entry->submitted_at);
 	nulls[13] = !entry->has_go;
 	values[13] = TimestampTzGetDatum(entry->go_at);
@@ -307,7 +283,7 @@ qwen_activity(PG_FUNCTION_ARGS)
 		uint32 pid;
 
 		if (read_entry(i, &entry, &pid) && (everybody || has_privs_of_role(GetUserId(), entry.role)))
-			put_row(set, i, &entry, pid);
+			put_row(set, &entry, pid);
 	}
 	return (Datum) 0;
 }

@@ -16,6 +16,7 @@
 #include "compat.h"
 #include "libpq/libpq-be.h"
 #include "libpq/libpq.h"
+#include "limits.h"
 #include "miscadmin.h"
 #include "pgstat.h"
 #include "storage/fd.h"
@@ -46,6 +47,9 @@ struct EngineCall
 	uint32 id;
 	uint64 connection; /* which one it was sent on */
 	bool ended;        /* its last frame has come, or it was given up */
+	Accepted accepted; /* what it asks for; of the frame ACCEPTED */
+	LimitPass pass;
+	RequestLog log;
 	Frame *frames, *last_frame;
 	Frame *current;                 /* the one that the last reply points into */
 	MemoryContextCallback callback; /* frees it */
@@ -224,13 +228,13 @@ connect_engine(void)
  * still stands in the backlog of an engine that does not start is given up.
  */
 static void
-wait_for_engine(uint32 events)
+wait_for_engine(uint32 events, long timeout_ms)
 {
 	WaitEvent event;
 	int n;
 
 	ModifyWaitEvent(wait_set, 1, events, NULL);
-	n = WaitEventSetWait(wait_set, CLIENT_CHECK_MS, &event, 1, qwen_wait_event());
+	n = WaitEventSetWait(wait_set, timeout_ms, &event, 1, qwen_wait_event());
 	if (n == 0)
 	{
 		check_client();
@@ -259,6 +263,16 @@ is_last_frame(uint16 type)
 	return type == FRAME_DONE || type == FRAME_RESULT || type == FRAME_ERROR;
 }
 
+/* A call leaves the door of limits: ended by the engine, or given up. */
+static void
+leave_limits(EngineCall *call, bool ended, const char *how)
+{
+	LimitDemand used;
+
+	if (limits_leave(&call->pass, ended, &used))
+		request_log_end(&call->log, &used, call->pass.admitted_us, how);
+}
+
 /* Give a whole frame to its call; one for a call that was given up is dropped. */
 static void
 deliver_frame(const FrameHeader *header, const unsigned char *body)
@@ -279,7 +293,10 @@ deliver_frame(const FrameHeader *header, const unsigned char *body)
 	call->last_frame = frame;
 	call->ended = is_last_frame(header->type);
 	if (call->ended)
+	{
+		leave_limits(call, true, header->type == FRAME_ERROR ? "failed" : "done");
 		watch_end(&call->watched);
+	}
 }
 
 /* The stream cannot be trusted any more. */
@@ -370,7 +387,7 @@ send_frame(const unsigned char *data, size_t length)
 				sent += n;
 			else if (n < 0 && (errno == EAGAIN || errno == EWOULDBLOCK))
 			{
-				wait_for_engine(WL_SOCKET_READABLE | WL_SOCKET_WRITEABLE);
+				wait_for_engine(WL_SOCKET_READABLE | WL_SOCKET_WRITEABLE, CLIENT_CHECK_MS);
 				(void) read_available();
 				if (connection != connection_number)
 					raise_lost();
@@ -561,6 +578,7 @@ engine_end(EngineCall *call)
 	if (!call->ended && call->connection == connection_number && engine_socket != PGINVALID_SOCKET)
 		send_cancel(call);
 	call->ended = true;
+	leave_limits(call, false, "cancelled");
 	watch_end(&call->watched);
 	unlink_call(call);
 	free_frames(call);
@@ -574,6 +592,14 @@ call_context_reset(void *argument)
 	pfree(argument);
 }
 
+/* At the backend's end, however it comes: what is under way is given up. */
+static void
+end_all_calls(int code, Datum argument)
+{
+	while (calls)
+		engine_end(calls);
+}
+
 /* The connection's own memory, made once. */
 static void
 make_client_context(void)
@@ -582,6 +608,7 @@ make_client_context(void)
 
 	if (client_context)
 		return;
+	before_shmem_exit(end_all_calls, (Datum) 0);
 	client_context = AllocSetContextCreate(TopMemoryContext, "qwen_pg client", ALLOCSET_DEFAULT_SIZES);
 	old = MemoryContextSwitchTo(client_context);
 	initStringInfo(&input);
@@ -602,6 +629,7 @@ choose_model(Request *request, char name[PROTOCOL_MAX_NAME_BYTES + 1])
 		return;
 	}
 	request->model = (ByteSpan){name, strlen(name)};
+	limits_check_model(name);
 	wait_for_model(name);
 }
 
@@ -617,6 +645,7 @@ engine_submit(const Request *asked, MemoryContext context)
 	require_preloaded();
 	make_client_context();
 	request.role = GetOuterUserId();
+	request.priority = limits_priority();
 	request.prefix_sharing = qwen_prefix_cache;
 	call = MemoryContextAllocZero(client_context, sizeof *call);
 	call->id = next_id++;
@@ -630,6 +659,7 @@ engine_submit(const Request *asked, MemoryContext context)
 	{
 		choose_model(&request, name);
 		watch_model(&call->watched, name);
+		request_log_begin(&call->log, &request, client_context);
 		status = encode_request(&writer, call->id, &request);
 		if (status.code != STATUS_OK)
 			raise_status(&status);
@@ -651,26 +681,52 @@ engine_submit(const Request *asked, MemoryContext context)
 	return call;
 }
 
+/* Calls of this session that the engine works on. */
+static int
+count_running(void)
+{
+	int n = 0;
+
+	for (EngineCall *call = calls; call; call = call->next)
+		n += call->pass.held;
+	return n;
+}
+
+void
+engine_pause(long timeout_ms)
+{
+	if (engine_socket != PGINVALID_SOCKET)
+	{
+		wait_for_engine(WL_SOCKET_READABLE, Min(timeout_ms, CLIENT_CHECK_MS));
+		engine_receive();
+		return;
+	}
+	(void) WaitLatch(MyLatch, WL_LATCH_SET | WL_TIMEOUT | WL_EXIT_ON_PM_DEATH, timeout_ms, qwen_wait_event());
+	ResetLatch(MyLatch);
+	check_client();
+}
+
 void
 engine_go(EngineCall *call)
 {
+	LimitDemand demand = {call->accepted.prompt_tokens, call->accepted.max_tokens};
 	ByteWriter writer;
-	uint32 meter;
-	Status status;
 
 	if (call->connection != connection_number)
 		raise_lost();
-	meter = watch_go(&call->watched);
+	limits_enter(&call->pass, &demand, count_running);
+	watch_go(&call->watched, call->pass.meter);
 	byte_writer_init(&writer);
 	PG_TRY();
 	{
-		status = meter == PROTOCOL_NO_METER ? encode_empty(&writer, call->id, FRAME_GO)
-											: encode_go(&writer, call->id, meter);
-		if (status.code == STATUS_OK)
+		if (call->connection != connection_number)
+			raise_lost();
+		if (encode_go(&writer, call->id, call->pass.meter).code == STATUS_OK)
 			send_frame(writer.data, writer.length);
 	}
 	PG_CATCH();
 	{
+		limits_take_back(&call->pass);
 		byte_writer_free(&writer);
 		PG_RE_THROW();
 	}
@@ -726,7 +782,10 @@ engine_poll(EngineCall *call, EngineReply *reply)
 		call->last_frame = NULL;
 	read_reply(call->current, reply);
 	if (reply->type == FRAME_ACCEPTED)
+	{
+		call->accepted = reply->accepted;
 		watch_accepted(&call->watched, &reply->accepted);
+	}
 	return true;
 }
 
@@ -736,7 +795,7 @@ engine_wait(bool flush)
 	/* rows that the client waits for must not sit in our buffer while we wait for the next one */
 	if (flush && whereToSendOutput == DestRemote)
 		pq_flush();
-	wait_for_engine(WL_SOCKET_READABLE);
+	wait_for_engine(WL_SOCKET_READABLE, CLIENT_CHECK_MS);
 }
 
 bool
@@ -752,9 +811,9 @@ engine_wait_for(long timeout_ms)
 	bool latch_was_set;
 
 	if (engine_socket == PGINVALID_SOCKET)
-		latch_was_set = (WaitLatch(MyLatch, WL_LATCH_SET | WL_TIMEOUT | WL_EXIT_ON_PM_DEATH, timeout_ms,
-								   qwen_wait_event()) &
-						 WL_LATCH_SET) != 0;
+		latch_was_set =
+			(WaitLatch(MyLatch, WL_LATCH_SET | WL_TIMEOUT | WL_EXIT_ON_PM_DEATH, timeout_ms, qwen_wait_event()) &
+			 WL_LATCH_SET) != 0;
 	else
 	{
 		ModifyWaitEvent(wait_set, 1, WL_SOCKET_READABLE, NULL);

@@ -1,7 +1,7 @@
 /*
  * options.c - the arguments that all text-producing functions end with, and texts between server encoding and UTF-8.
  */
-#include "qwen_pg.h"
+#include "limits.h"
 
 #include "catalog/pg_type.h"
 #include "mb/pg_wchar.h"
@@ -89,7 +89,7 @@ options_default(Request *request)
 {
 	options_set_model(request, NULL, qwen_default_model);
 	request->options.given = 0;
-	request->options.max_tokens = qwen_max_tokens;
+	request->options.max_tokens = limits_default_max_tokens(qwen_max_tokens);
 }
 
 static bool
@@ -114,7 +114,7 @@ options_read(FunctionCallInfo fcinfo, int first, Request *request)
 	options_set_model(request, given(fcinfo, first) ? PG_GETARG_TEXT_PP(first) : NULL, qwen_default_model);
 	/* the setting is a default that fits any model; the argument is taken at its word */
 	options->given = 0;
-	options->max_tokens = qwen_max_tokens;
+	options->max_tokens = limits_default_max_tokens(qwen_max_tokens);
 #define READ(offset, bit, member, get)                                                                                 \
 	if (given(fcinfo, first + (offset)))                                                                               \
 	{                                                                                                                  \

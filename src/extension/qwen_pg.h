@@ -187,8 +187,11 @@ extern bool engine_wait_for(long timeout_ms);
 /* Is the connection gone that the call was sent on? */
 extern bool engine_is_lost(const EngineCall *call);
 
-/* Say GO after ACCEPTED. */
+/* Say GO after ACCEPTED, when the limits of the session's roles allow it: raises 53400, or waits (limits.c). */
 extern void engine_go(EngineCall *call);
+
+/* Wait, interruptibly, for the latch, the engine or at most this long, and take in what has come. */
+extern void engine_pause(long timeout_ms);
 
 /* Give a call up, or free the frames of one that has ended; may be repeated. Never raises. */
 extern void engine_end(EngineCall *call);

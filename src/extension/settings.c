@@ -1,7 +1,7 @@
 /*
  * settings.c - every setting, as docs/settings.md lists them.
  */
-#include "qwen_pg.h"
+#include "limits.h"
 
 #include "utils/guc.h"
 
@@ -186,6 +186,7 @@ settings_define(bool preloaded)
 							 NULL, &qwen_prefix_cache, PREFIX_ROLE, prefix_sharings, PGC_SUSET, 0, NULL, NULL, NULL);
 	DefineCustomIntVariable("qwen.job_window", "Rows of jobs and triggers that a worker has in flight.", NULL,
 							&qwen_job_window, 32, 1, 1024, PGC_USERSET, 0, NULL, NULL, NULL);
+	limit_settings_define(preloaded);
 	if (preloaded)
 		define_server_settings();
 #if PG_VERSION_NUM >= 150000

@@ -5,8 +5,8 @@
  * The status page and the images' memory files are made before anything is forked, so every process inherits them and
  * they outlive engine, supervisor and a reset of all backends.
  */
-#include "qwen_pg.h"
 #include "jobs.h"
+#include "limits.h"
 
 #include <sys/mman.h>
 #include <unistd.h>
@@ -39,6 +39,19 @@ request_memory(void)
 	RequestAddinShmemSpace(activity_memory_bytes());
 	RequestAddinShmemSpace(job_shared_bytes());
 	RequestNamedLWLockTranche("qwen_pg", 1);
+	usage_request_memory();
+}
+
+/* The postmaster begins, or begins again after a crash: then what roles have used is still in memory. */
+static void
+start_usage(void)
+{
+	static bool loaded;
+
+	usage_start_memory(!loaded);
+	if (!loaded && !IsUnderPostmaster)
+		usage_file_load();
+	loaded = true;
 }
 
 static void
@@ -58,6 +71,7 @@ start_memory(void)
 	activity_init_memory();
 	job_shared_start();
 	LWLockRelease(AddinShmemInitLock);
+	start_usage();
 }
 
 /* A memory file that children inherit and programs started by them do not. */
@@ -82,6 +96,7 @@ shared_init(void)
 	qwen_page->magic = STATUS_PAGE_MAGIC;
 	qwen_page->version = STATUS_PAGE_VERSION;
 	qwen_page->n_slots = qwen_max_models;
+	usage_make_memory();
 	for (int i = 0; i < qwen_max_models; i++)
 		qwen_slot_fds[i] = make_memory_file("qwen_pg_model", 0);
 

@@ -4,7 +4,7 @@
  * It makes the socket, starts engine and loaders, waits, and publishes what happened. It reads no model and no request:
  * when it dies, all backends are reset, so it does next to nothing itself.
  */
-#include "qwen_pg.h"
+#include "limits.h"
 
 #include <fcntl.h>
 #include <signal.h>
@@ -25,7 +25,6 @@
 #include "utils/guc.h"
 #include "utils/memutils.h"
 #include "utils/timestamp.h"
-#include "watch.h"
 
 #define LISTEN_BACKLOG 1024
 #define PENDING_WAIT_MS 20 /* while a slot is on its way */
@@ -137,7 +136,6 @@ start_engine(void)
 	atomic_store(&qwen_page->step_running, 0);
 	atomic_store(&qwen_page->ready, 0);
 	killed_as_silent = false;
-	activity_engine_ended();
 	engine.oom_kills = cgroup_oom_kills("");
 	engine.pid = launch_engine(listener, engine.death_pipe, &engine.pidfd);
 	if (engine.pid < 0)
@@ -200,7 +198,6 @@ forget_engine(void)
 	atomic_store(&qwen_page->n_waiting, 0);
 	atomic_store(&qwen_page->batch_tokens, 0);
 	atomic_store(&qwen_page->kv_bytes_used, 0);
-	activity_engine_ended();
 	slots_engine_ended();
 }
 
@@ -318,6 +315,8 @@ leave(int code, Datum argument)
 	}
 	if (listener >= 0)
 		unlink(PROTOCOL_SOCKET_NAME);
+	usage_sweep();
+	usage_file_write(true);
 }
 
 void
@@ -350,6 +349,8 @@ qwen_supervisor_main(Datum argument)
 		watch_engine();
 		look_after_loader();
 		job_launch();
+		usage_sweep();
+		usage_file_write(false);
 		wait_for_something(slots_advance(engine.pid) || loader.pid > 0);
 		MemoryContextReset(round);
 	}

@@ -78,10 +78,11 @@ watch_accepted(WatchedRequest *watched, const Accepted *accepted)
 		activity_set_prompt_tokens(watched->entry, accepted->prompt_tokens);
 }
 
-uint32
-watch_go(WatchedRequest *watched)
+void
+watch_go(WatchedRequest *watched, uint32 meter)
 {
-	return watched->entry >= 0 ? activity_give_meter(watched->entry) : PROTOCOL_NO_METER;
+	if (watched->entry >= 0)
+		activity_set_meter(watched->entry, meter);
 }
 
 void

@@ -31,8 +31,8 @@ extern void watch_model(WatchedRequest *watched, const char *model);
 /* The engine has looked at it. */
 extern void watch_accepted(WatchedRequest *watched, const Accepted *accepted);
 
-/* GO is about to be sent; the meter to send with it, or PROTOCOL_NO_METER. */
-extern uint32 watch_go(WatchedRequest *watched);
+/* GO is about to be sent, with this meter. */
+extern void watch_go(WatchedRequest *watched, uint32 meter);
 
 /* It is over, in whatever way; may be repeated. */
 extern void watch_end(WatchedRequest *watched);
@@ -48,13 +48,10 @@ extern void activity_init_memory(void);
 extern int activity_add(const WatchedRequest *watched);
 extern void activity_set_model(int entry, const char *model);
 extern void activity_set_prompt_tokens(int entry, uint32 prompt_tokens);
-extern uint32 activity_give_meter(int entry);
+extern void activity_set_meter(int entry, uint32 meter);
 extern void activity_remove(int entry);
 
 /* Requests that ran without being listed, since the server started. */
 extern uint64 activity_unlisted(void);
-
-/* An engine that is no more has no requests: what its meters say is final. Called by the supervisor. */
-extern void activity_engine_ended(void);
 
 #endif

@@ -9,7 +9,7 @@ UNITS = {"": 1, "MB": 1, "ms": 1, "s": 1000}
 
 def number(text):
     """A number of the page in the unit that pg_settings counts in."""
-    value, unit = re.fullmatch(r"(\d+)(\w*)", text).groups()
+    value, unit = re.fullmatch(r"(-?\d+)(\w*)", text).groups()
     return int(value) * UNITS[unit]
 
 
@@ -34,7 +34,7 @@ def test_page_and_server_agree(server):
         assert f"\n### `{name}`\n" in page, name
         if kind == "integer":
             assert number(said_default) == int(default), name
-            bounds = re.match(r"(?:from )?(\w+)(?: to (\w+))?", said_limits)
+            bounds = re.match(r"(?:from )?(-?\w+)(?: to (\w+))?", said_limits)
             assert number(bounds.group(1)) == int(low), name
             assert bounds.group(2) is None or number(bounds.group(2)) == int(high), name
         else:

@@ -11,21 +11,51 @@ SELECT is((SELECT array_agg(DISTINCT proname::text ORDER BY proname::text) FROM 
 	ARRAY['qwen_chat', 'qwen_chat_agg_final', 'qwen_chat_full', 'qwen_chat_stream', 'qwen_classify', 'qwen_filter', 'qwen_generate', 'qwen_generate_batch', 'qwen_summarize',
 	'qwen_summarize_agg_final', 'qwen_translate'],
 	'what generates is volatile and costs 10000');
-SELECT is((SELECT array_agg(DISTINCT proname::text ORDER BY proname::text) FROM pg_proc WHERE proname LIKE 'qwen\_%' AND provolatile = 's'),
+SELECT is((SELECT array_agg(DISTINCT proname::text ORDER BY proname::text) FROM pg_proc WHERE proname LIKE 'qwen\_%' AND provolatile = 's' AND procost >= 100),
 	ARRAY['qwen_chunk', 'qwen_classify_scores', 'qwen_count_tokens', 'qwen_detokenize', 'qwen_embed', 'qwen_embed_batch', 'qwen_logprobs', 'qwen_render_chat', 'qwen_similarity',
 	'qwen_tokenize'], 'embeddings, tokens and scores are stable');
 SELECT is((SELECT count(*)::int FROM pg_proc WHERE proname LIKE 'qwen\_%' AND proisstrict), 0, 'nothing is strict');
 SELECT is((SELECT count(*)::int FROM pg_proc WHERE proname LIKE 'qwen\_%' AND proparallel = 'u' AND prorettype <> 'trigger'::regtype AND
-	proname NOT IN ('qwen_submit', 'qwen_cancel', 'qwen_wait', 'qwen_retry', 'qwen_retry_table')), 0, 'nothing but triggers and what writes jobs is parallel unsafe');
+	proname NOT IN ('qwen_submit', 'qwen_cancel', 'qwen_wait', 'qwen_retry', 'qwen_retry_table')
+	AND qwen_privilege_of(proname) NOT IN ('owner', 'admin')), 0, 'nothing but triggers and what changes tables is parallel unsafe');
 SELECT is((SELECT count(*)::int FROM pg_proc p WHERE proname LIKE 'qwen\_%' AND obj_description(p.oid, 'pg_proc') IS NULL), 0,
 	'every function has a comment');
 SELECT has_view('qwen_models');
 SELECT has_view('qwen_stat_engine');
 SELECT has_type('qwen_response');
 SELECT is((SELECT array_agg(name ORDER BY name) FROM pg_settings WHERE name LIKE 'qwen.%'),
-	ARRAY['qwen.batch_plans', 'qwen.batch_window', 'qwen.default_embedding_model', 'qwen.default_model', 'qwen.engine_path', 'qwen.io_method', 'qwen.job_window', 'qwen.kv_cache_size',
-	'qwen.kv_cache_type', 'qwen.max_job_workers', 'qwen.max_models', 'qwen.max_running', 'qwen.max_tokens', 'qwen.model_directory', 'qwen.models',
-	'qwen.on_error', 'qwen.prefill_chunk', 'qwen.prefix_cache', 'qwen.queue_size', 'qwen.speculation', 'qwen.threads', 'qwen.watchdog_timeout'], 'the settings are those of docs/settings.md');
+	ARRAY['qwen.allowed_models',
+	'qwen.batch_plans',
+	'qwen.batch_window',
+	'qwen.default_embedding_model',
+	'qwen.default_max_concurrent',
+	'qwen.default_max_tokens',
+	'qwen.default_model',
+	'qwen.default_priority',
+	'qwen.default_requests_per_minute',
+	'qwen.default_tokens_per_day',
+	'qwen.default_tokens_per_minute',
+	'qwen.engine_path',
+	'qwen.io_method',
+	'qwen.job_window',
+	'qwen.kv_cache_size',
+	'qwen.kv_cache_type',
+	'qwen.limit_action',
+	'qwen.log_requests',
+	'qwen.max_job_workers',
+	'qwen.max_limited_roles',
+	'qwen.max_models',
+	'qwen.max_running',
+	'qwen.max_tokens',
+	'qwen.model_directory',
+	'qwen.models',
+	'qwen.on_error',
+	'qwen.prefill_chunk',
+	'qwen.prefix_cache',
+	'qwen.queue_size',
+	'qwen.speculation',
+	'qwen.threads',
+	'qwen.watchdog_timeout'], 'the settings are those of docs/settings.md');
 SELECT throws_ok($$SET qwen.max_tokens = 0$$, '22023', NULL, 'a setting out of its range is refused');
 SELECT is((SELECT count(*)::int FROM qwen_models WHERE name = 'chat'), 1, 'the configured model is listed');
 SELECT is((SELECT state FROM qwen_stat_engine), 'running', 'the engine runs');

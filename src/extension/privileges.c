@@ -1,0 +1,24 @@
+/*
+ * privileges.c - who sees what: a role sees what concerns itself and the roles that it is a member of; superusers,
+ * members of pg_read_all_stats and those to whom qwen_grant gave 'monitor' see everybody's.
+ */
+#include "limits.h"
+
+#include "miscadmin.h"
+#include "utils/acl.h"
+#include "watch.h"
+
+PG_FUNCTION_INFO_V1(qwen_may_see_role);
+
+bool
+may_see_role(Oid role, Oid called)
+{
+	return role == GetSessionUserId() || role == GetOuterUserId() || is_member_of_role(GetUserId(), role) ||
+		   may_see_others(called);
+}
+
+Datum
+qwen_may_see_role(PG_FUNCTION_ARGS)
+{
+	PG_RETURN_BOOL(!PG_ARGISNULL(0) && may_see_role(PG_GETARG_OID(0), fcinfo->flinfo->fn_oid));
+}
