@@ -233,7 +233,7 @@ store_row(BatchState *state, WindowRow *row)
 		set_arguments(&state->calls[i], content->arguments[i]);
 		scan->tts_values[i] = model_call_value(&row->calls[i], &scan->tts_isnull[i], &state->window->counts);
 	}
-	ExecStoreMinimalTuple(heap_copy_minimal_tuple(content->tuple), child, false);
+	ExecStoreMinimalTuple(duplicate_minimal_tuple(content->tuple), child, false);
 	MemoryContextSwitchTo(old);
 	window_pop(state->window);
 	state->n_taken++;

@@ -38,6 +38,13 @@ create_wait_event_set(int n_events)
 #define function_aclcheck(function, role, mode) pg_proc_aclcheck(function, role, mode)
 #endif
 
+/* 18 can leave room in front of a copy. */
+#if PG_VERSION_NUM >= 180000
+#define duplicate_minimal_tuple(tuple) heap_copy_minimal_tuple(tuple, 0)
+#else
+#define duplicate_minimal_tuple(tuple) heap_copy_minimal_tuple(tuple)
+#endif
+
 /* 18 took execute_once away from ExecutorRun. */
 #if PG_VERSION_NUM >= 180000
 #define EXECUTOR_RUN_PARAMETERS (QueryDesc * query, ScanDirection direction, uint64 count)

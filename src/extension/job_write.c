@@ -57,7 +57,7 @@ collect(const Write *write, Outcome wanted, int *numbers)
 
 /* Parameters for some rows; numbers in the statements count these. with_answers: answers and hashes too. */
 static int
-bind(const Write *write, const int *numbers, int n, bool with_answers, Oid *types, Datum *values)
+bind_rows(const Write *write, const int *numbers, int n, bool with_answers, Oid *types, Datum *values)
 {
 	JobRow **rows = palloc(sizeof *rows * n);
 	int n_keys = write->spec->n_keys;
@@ -106,13 +106,13 @@ update_rows(Write *write, const JobSql *sql)
 	int *numbers = palloc(sizeof *numbers * write->n), *locked = palloc(sizeof *locked * write->n);
 	int n = collect(write, OUTCOME_NONE, numbers), n_locked, n_updated, n_parameters;
 
-	n_parameters = bind(write, numbers, n, false, types, values);
+	n_parameters = bind_rows(write, numbers, n, false, types, values);
 	n_locked = job_execute(sql->lock, n_parameters, types, values, NULL, SPI_OK_SELECT, 0);
 	for (int i = 0; i < n_locked; i++)
 		locked[i] = numbers[number_at(i)];
 	if (n_locked == 0)
 		return;
-	n_parameters = bind(write, locked, n_locked, true, types, values);
+	n_parameters = bind_rows(write, locked, n_locked, true, types, values);
 	n_updated = job_execute(sql->update, n_parameters, types, values, NULL, SPI_OK_UPDATE_RETURNING, 0);
 	for (int i = 0; i < n_updated; i++)
 		write->outcomes[locked[number_at(i)]] = OUTCOME_WRITTEN;
@@ -129,7 +129,7 @@ recheck_rows(Write *write, const JobSql *sql, bool *missing)
 
 	if (n == 0)
 		return;
-	n_found = job_execute(sql->recheck, bind(write, numbers, n, false, types, values), types, values, NULL,
+	n_found = job_execute(sql->recheck, bind_rows(write, numbers, n, false, types, values), types, values, NULL,
 						  SPI_OK_SELECT, 0);
 	for (int i = 0; i < n; i++)
 		write->outcomes[numbers[i]] = OUTCOME_GONE;
@@ -173,7 +173,7 @@ insert_rows(Write *write, const JobSql *sql, const bool *missing)
 			numbers[n++] = i;
 	if (n == 0)
 		return;
-	n_parameters = bind(write, numbers, n, true, types, values);
+	n_parameters = bind_rows(write, numbers, n, true, types, values);
 	n_inserted = job_execute(sql->insert, n_parameters, types, values, NULL, SPI_OK_INSERT, 0);
 	/* fewer: one of them changed between two statements; all are looked at again */
 	for (int i = 0; i < n && n_inserted == n; i++)
