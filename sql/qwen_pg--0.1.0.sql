@@ -240,6 +240,18 @@ CREATE FUNCTION qwen_summarize_trigger()
 RETURNS trigger AS 'MODULE_PATHNAME', 'qwen_summarize_trigger' LANGUAGE C;
 COMMENT ON FUNCTION qwen_summarize_trigger() IS 'BEFORE INSERT OR UPDATE trigger: qwen_summarize_trigger(''source column'', ''target column'' [, ''max words''])';
 
+CREATE FUNCTION qwen_embed_trigger()
+RETURNS trigger AS 'MODULE_PATHNAME', 'qwen_embed_trigger' LANGUAGE C;
+COMMENT ON FUNCTION qwen_embed_trigger() IS 'BEFORE INSERT OR UPDATE trigger: qwen_embed_trigger(''source column'', ''target column'' [, ''name=value'' …])';
+
+CREATE FUNCTION qwen_enqueue_trigger()
+RETURNS trigger AS 'MODULE_PATHNAME', 'qwen_enqueue_trigger' LANGUAGE C;
+COMMENT ON FUNCTION qwen_enqueue_trigger() IS 'AFTER INSERT OR UPDATE trigger: qwen_enqueue_trigger(''target column'', ''template with {column}'' [, ''name=value'' …])';
+
+CREATE FUNCTION qwen_enqueue_embed_trigger()
+RETURNS trigger AS 'MODULE_PATHNAME', 'qwen_enqueue_embed_trigger' LANGUAGE C;
+COMMENT ON FUNCTION qwen_enqueue_embed_trigger() IS 'AFTER INSERT OR UPDATE trigger: qwen_enqueue_embed_trigger(''target column'', ''template with {column}'' [, ''name=value'' …])';
+
 -- ---- jobs -----------------------------------------------------------------------------------------------------------
 -- The two tables are the extension's own: users see them through the views below. pg_dump leaves their rows out.
 CREATE TABLE qwen_job_table (

@@ -12,6 +12,7 @@
 #include "access/table.h"
 #include "catalog/indexing.h"
 #include "catalog/namespace.h"
+#include "catalog/pg_authid.h"
 #include "catalog/pg_extension.h"
 #include "catalog/pg_type.h"
 #include "commands/extension.h"
@@ -24,6 +25,7 @@
 #include "utils/lsyscache.h"
 #include "utils/memutils.h"
 #include "utils/rel.h"
+#include "utils/syscache.h"
 
 /* Schema and owner of an extension, from its row in pg_extension. */
 static bool
@@ -80,6 +82,36 @@ static void
 set_local(const char *name, const char *value)
 {
 	(void) set_config_option(name, value, PGC_USERSET, PGC_S_SESSION, GUC_ACTION_SAVE, true, 0, false);
+}
+
+void
+job_set_formats(int action)
+{
+	static const char *const formats[][2] = {
+		{"datestyle", "ISO, YMD"}, {"intervalstyle", "postgres"}, {"extra_float_digits", "1"}};
+
+	for (int i = 0; i < (int) lengthof(formats); i++)
+		(void) set_config_option(formats[i][0], formats[i][1], PGC_USERSET, PGC_S_SESSION, action, true, 0, false);
+}
+
+/* Before 17 a background worker can only connect as a role that may log in. */
+void
+job_check_owner(Oid role, const char *what)
+{
+#if PG_VERSION_NUM < 170000
+	HeapTuple tuple = SearchSysCache1(AUTHOID, ObjectIdGetDatum(role));
+	bool can_log_in = HeapTupleIsValid(tuple) && ((Form_pg_authid) GETSTRUCT(tuple))->rolcanlogin;
+
+	if (HeapTupleIsValid(tuple))
+		ReleaseSysCache(tuple);
+	if (!can_log_in)
+		ereport(ERROR, (errcode(ERRCODE_INVALID_PARAMETER_VALUE),
+						errmsg("%s: role \"%s\" cannot own jobs or queued rows because it cannot log in", what,
+							   GetUserNameFromId(role, false)),
+						errdetail("A background worker does the work as the owner, which takes the LOGIN attribute "
+								  "before PostgreSQL 17."),
+						errhint("Use a role that can log in, or ALTER ROLE … LOGIN.")));
+#endif
 }
 
 void

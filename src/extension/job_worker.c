@@ -26,20 +26,12 @@
 #define BGWORKER_BYPASS_ROLELOGINCHECK 0
 #endif
 
-static void
-set_session(const char *name, const char *value)
-{
-	SetConfigOption(name, value, PGC_USERSET, PGC_S_OVERRIDE);
-}
-
 /* Keys are kept as text: it must be read as it was written. Locks that somebody has for long are not waited for. */
 static void
 settle_session(void)
 {
-	set_session("datestyle", "ISO, YMD");
-	set_session("intervalstyle", "postgres");
-	set_session("extra_float_digits", "1");
-	set_session("lock_timeout", "500ms");
+	job_set_formats(GUC_ACTION_SET);
+	SetConfigOption("lock_timeout", "500ms", PGC_USERSET, PGC_S_SESSION);
 }
 
 /* How many rows are answered or failed and can be written. */

@@ -11,7 +11,6 @@
 #include "access/relation.h"
 #include "access/xact.h"
 #include "catalog/namespace.h"
-#include "catalog/pg_authid.h"
 #include "catalog/pg_class.h"
 #include "catalog/pg_index.h"
 #include "catalog/pg_type.h"
@@ -56,26 +55,6 @@ enum
 static const char *const argument_names[] = {"source",      "prompt",    "target",      "target_column",
 											 "key_columns", "function",  "system",      "max_words",
 											 "instruction", "dimensions", "priority",   "max_attempts"};
-
-/* Before 17 a background worker can only connect as a role that may log in. */
-static void
-check_owner(Oid role)
-{
-#if PG_VERSION_NUM < 170000
-	HeapTuple tuple = SearchSysCache1(AUTHOID, ObjectIdGetDatum(role));
-	bool can_log_in = HeapTupleIsValid(tuple) && ((Form_pg_authid) GETSTRUCT(tuple))->rolcanlogin;
-
-	if (HeapTupleIsValid(tuple))
-		ReleaseSysCache(tuple);
-	if (!can_log_in)
-		ereport(ERROR, (errcode(ERRCODE_INVALID_PARAMETER_VALUE),
-						errmsg("role \"%s\" cannot own jobs because it cannot log in",
-							   GetUserNameFromId(role, false)),
-						errdetail("A background worker runs a job as its owner, which takes the LOGIN attribute before "
-								  "PostgreSQL 17."),
-						errhint("Submit as a role that can log in.")));
-#endif
-}
 
 /* Does a source look like a query, or like a table's name? */
 static bool
@@ -464,7 +443,7 @@ qwen_submit(PG_FUNCTION_ARGS)
 	for (int i = ARG_SOURCE; i <= ARG_TARGET_COLUMN; i++)
 		if (PG_ARGISNULL(i))
 			ereport(ERROR, (errcode(ERRCODE_INVALID_PARAMETER_VALUE), errmsg("%s must not be null", argument_names[i])));
-	check_owner(GetUserId());
+	job_check_owner(GetUserId(), "qwen_submit");
 	read_function(fcinfo, &spec);
 	for (int i = 0; i < N_TAIL_ARGUMENTS; i++)
 	{

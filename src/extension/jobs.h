@@ -154,6 +154,12 @@ extern void job_identity_begin(const JobStore *store, JobIdentity *saved);
 extern void job_identity_of_spec(const JobSpec *spec, JobIdentity *saved);
 extern void job_identity_end(const JobIdentity *saved);
 
+/* Dates, intervals and numbers as text that means the same to every session. action: a GucAction. */
+extern void job_set_formats(int action);
+
+/* Raise unless a background worker can connect as role. what: who speaks. */
+extern void job_check_owner(Oid role, const char *what);
+
 /* SPI_execute_with_args that raises 58000 on an unexpected result; the result is SPI's. */
 extern int job_execute(const char *sql, int n, Oid *types, Datum *values, const char *nulls, int expected, long limit);
 

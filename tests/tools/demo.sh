@@ -41,6 +41,23 @@ CREATE TRIGGER summarise BEFORE INSERT OR UPDATE OF body ON articles FOR EACH RO
   EXECUTE FUNCTION qwen_summarize_trigger('body', 'summary', '20');
 INSERT INTO articles (body) VALUES ('The library will open on Sundays from next month. Readers had asked for it for years, and twelve volunteers made it possible.');
 SELECT summary FROM articles;
+\echo '-- a trigger that queues what is inserted; a background worker fills it in after the commit'
+CREATE TABLE letters (id int GENERATED ALWAYS AS IDENTITY PRIMARY KEY, body text, answer text);
+CREATE TRIGGER answer AFTER INSERT OR UPDATE ON letters FOR EACH ROW
+  EXECUTE FUNCTION qwen_enqueue_trigger('answer', 'Answer this letter in one short sentence: {body}', 'max_tokens=30', 'temperature=0');
+INSERT INTO letters (body) VALUES ('When does the library open on Sunday?'), ('Who repairs the old bridge?');
+SELECT relation, trigger, waiting, dead, worker FROM qwen_trigger_backlog;
+\echo '-- a job over the rows of a table: 60 of them, in the background, with nothing held while the model runs'
+CREATE TABLE cities AS SELECT i AS id, 'city number ' || i AS name, NULL::text AS slogan FROM generate_series(1, 60) i;
+ALTER TABLE cities ADD PRIMARY KEY (id);
+SELECT qwen_submit('cities', 'Write a slogan for {name}.', 'cities', 'slogan', max_tokens => 12, temperature => 0) AS job \gset
+SELECT qwen_wait(:job, '2 s');
+SELECT id, state, done, failed, total, round(tokens_per_s::numeric) AS tokens_per_s, eta FROM qwen_jobs;
+SELECT qwen_wait(:job);
+SELECT id, state, done, failed, total, round(tokens_per_s::numeric) AS tokens_per_s, ended - started AS took FROM qwen_jobs;
+SELECT name, slogan FROM cities ORDER BY id LIMIT 3;
+\echo '-- what the trigger queued is there by now'
+SELECT body, answer FROM letters;
 \echo '-- a ranking by similarity of embeddings'
 SELECT id, round(qwen_similarity(body, 'a baker who makes fresh bread')::numeric, 3) AS similarity, left(body, 50) AS body
   FROM news ORDER BY similarity DESC;
