@@ -194,6 +194,11 @@ $(ENGINE_BENCHES): $(ENGINE_BENCH) model
 	@$(PYTHON) tests/bench/bench.py --bench $(@:bench-%=%) --engine-bench $(ENGINE_BENCH) --model $(MODEL) --peer $(PEER_DIR) \
 		--cache $(CACHE_DIR) $(FILES)
 
+# through SQL, on a private server
+.PHONY: bench-prefix
+bench-prefix: $(B)/installed model
+	@$(CLUSTER) run $(PYTHON) tests/bench/bench_prefix.py
+
 # ---- care -----------------------------------------------------------------------------------------------------------
 OWN_C = $(shell git ls-files '*.c' '*.h')
 format:
