@@ -309,7 +309,7 @@ CREATE TABLE qwen_job_row (
 );
 CREATE INDEX qwen_job_row_waiting ON qwen_job_row (owner, id) WHERE NOT dead;
 CREATE INDEX qwen_job_row_job ON qwen_job_row (job) WHERE job IS NOT NULL;
-CREATE INDEX qwen_job_row_dead ON qwen_job_row (id) WHERE dead;
+CREATE INDEX qwen_job_row_dead ON qwen_job_row (relation, key) WHERE dead;
 COMMENT ON TABLE qwen_job_row IS 'rows that job workers work on, and those that failed for good';
 
 CREATE FUNCTION qwen_submit(source text, prompt text, target regclass, target_column name,

@@ -8,6 +8,7 @@
 #include "jobs.h"
 
 #include "common/shortest_dec.h"
+#include "limits.h"
 #include "model_call.h"
 #include "task_prompts.h"
 #include "utils/builtins.h"
@@ -31,6 +32,9 @@ job_row_set_prompt(JobRow *row, text *prompt, int64 hash)
 	row->has_prompt = prompt != NULL;
 	row->hash = hash;
 	row->request = spec->request;
+	row->request.function = !spec->trigger                ? "qwen_submit"
+							: spec->function == JOB_EMBED ? "qwen_enqueue_embed_trigger"
+														  : "qwen_enqueue_trigger";
 	if (prompt)
 		switch (spec->function)
 		{
@@ -219,7 +223,7 @@ bool
 job_calls_advance(JobWorker *worker)
 {
 	bool moved = false;
-	int n_in_flight = 0;
+	int n_in_flight = 0, window = Min(qwen_job_window, limits_window());
 
 	engine_receive();
 	for (JobRow *row = worker->rows; row; row = row->next)
@@ -227,7 +231,7 @@ job_calls_advance(JobWorker *worker)
 	for (JobRow *row = worker->rows; row; row = row->next)
 	{
 		bool was_in_flight = row->state == ROW_SENT || row->state == ROW_RUNNING;
-		bool may_send = !was_in_flight && n_in_flight < qwen_job_window && GetCurrentTimestamp() >= worker->pause_until;
+		bool may_send = !was_in_flight && n_in_flight < window && GetCurrentTimestamp() >= worker->pause_until;
 		int is_in_flight = 0;
 
 		moved |= advance_row(worker, row, may_send, &is_in_flight);

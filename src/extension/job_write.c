@@ -321,6 +321,25 @@ settle_claims(JobWorker *worker, const JobStore *store, Write *write)
 					NULL, SPI_OK_UPDATE, 0);
 }
 
+/* A row that a trigger queued is filled in: earlier failures of it are of no interest any more. */
+static void
+forget_dead_letters(const JobStore *store, const Write *write)
+{
+	for (int i = 0; i < write->n; i++)
+	{
+		Oid types[3] = {OIDOID, TEXTOID, TEXTARRAYOID};
+		Datum values[3];
+
+		if (write->outcomes[i] != OUTCOME_WRITTEN)
+			continue;
+		values[0] = ObjectIdGetDatum(write->spec->relation);
+		values[1] = CStringGetTextDatum(write->spec->trigger);
+		values[2] = job_text_array(write->rows[i]->key, write->spec->n_keys);
+		job_execute(psprintf("DELETE FROM %s WHERE dead AND relation = $1 AND trigger = $2 AND key = $3", store->row), 3,
+					types, values, NULL, SPI_OK_DELETE, 0);
+	}
+}
+
 static void
 write_body(JobWorker *worker, const JobStore *store, void *argument)
 {
@@ -340,6 +359,8 @@ write_body(JobWorker *worker, const JobStore *store, void *argument)
 	write_answers(worker, store, write);
 	job_identity_begin(store, &identity);
 	settle_claims(worker, store, write);
+	if (write->spec->trigger)
+		forget_dead_letters(store, write);
 	job_identity_end(&identity);
 }
 
