@@ -115,7 +115,13 @@ read_rope(const Gguf *gguf, ModelHyper *hyper)
 {
 	char key[128];
 	const GgufValue *type, *value;
+	uint32_t n_rotated;
 
+	STATUS_TRY(read_number(gguf, hyper, "rope.dimension_count", hyper->head_dim, 1, 65536, &n_rotated));
+	if (n_rotated != hyper->head_dim)
+		return status_error(STATUS_UNSUPPORTED,
+							"%u of the %u elements of a head are rotated; only all of them are supported", n_rotated,
+							hyper->head_dim);
 	value = find_in_architecture(gguf, hyper, "rope.freq_base", key);
 	STATUS_TRY(read_float(value, key, 10000, 1, 1e12, &hyper->rope_base));
 	type = find_in_architecture(gguf, hyper, "rope.scaling.type", key);

@@ -249,6 +249,7 @@ writer_part(const TinyModel *model, uint32_t part, uint32_t n_parts, size_t *dat
 	WRITER_NUMBER("attention.head_count_kv", model->n_kv_heads)
 	WRITER_NUMBER("attention.key_length", model->head_dim)
 	WRITER_NUMBER("attention.value_length", model->head_dim)
+	WRITER_NUMBER("rope.dimension_count", model->head_dim)
 	if (model->pooling >= 0)
 	{
 		WRITER_NUMBER("pooling_type", model->pooling)

@@ -440,6 +440,13 @@ hostile_numbers_are_refused(void **state)
 	expect_failure("x.gguf", STATUS_INVALID_ARGUMENT, "heads");
 	save_patched("x.gguf", "qwen2.attention.key_length", 4, &five, 4);
 	expect_failure("x.gguf", STATUS_UNSUPPORTED, "5");
+	save_patched("x.gguf", "qwen2.rope.dimension_count", 4, &five, 4);
+	expect_failure("x.gguf", STATUS_UNSUPPORTED, "5 of the 16 elements of a head are rotated");
+	save_patched("x.gguf", "general.architectur", -19, "general.architectux", 19);
+	expect_failure("x.gguf", STATUS_INVALID_ARGUMENT, "general.architecture is missing");
+	save_patched("x.gguf", "general.architecture", 12, "gemma", 5);
+	expect_failure("x.gguf", STATUS_UNSUPPORTED,
+				   "architecture \"gemma\" is not supported; supported are qwen2 and qwen3");
 	save_patched("x.gguf", "tokenizer.ggml.tokens", 8, &huge, 8);
 	expect_failure("x.gguf", STATUS_INVALID_ARGUMENT, "an array of");
 	save_patched("x.gguf", "token_embd.weight", 4, &huge, 8);
