@@ -596,6 +596,7 @@ call_context_reset(void *argument)
 static void
 end_all_calls(int code, Datum argument)
 {
+	usage_queue_leave();
 	while (calls)
 		engine_end(calls);
 }

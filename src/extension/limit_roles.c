@@ -14,6 +14,9 @@
 #include "access/relation.h"
 #include "access/table.h"
 #include "access/xact.h"
+#if PG_VERSION_NUM < 140000
+#include "catalog/indexing.h"
+#endif
 #include "catalog/namespace.h"
 #include "catalog/pg_auth_members.h"
 #include "catalog/pg_authid.h"

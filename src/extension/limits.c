@@ -24,7 +24,7 @@
 static bool
 waits_for_limits(void)
 {
-	return qwen_limit_action == LIMIT_ACTION_WAIT || (IsBackgroundWorker && !IsParallelWorker());
+	return qwen_limit_action == LIMIT_ACTION_WAIT || (MyBackendType == B_BG_WORKER && !IsParallelWorker());
 }
 
 char *

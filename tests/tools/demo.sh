@@ -74,4 +74,18 @@ sql <<'SQL'
 SELECT qwen_chat('What is the capital of France? Answer in one sentence.', temperature => 0);
 SELECT e.state, e.pid, e.restarts, e.last_error, round(m.load_ms) AS load_ms_of_the_first_time FROM qwen_stat_engine e, qwen_models m;
 SQL
+say "limits: a role that may ask twice a minute asks three times"
+sql <<'SQL'
+\pset pager off
+\set ECHO queries
+\set ON_ERROR_STOP off
+CREATE ROLE analyst LOGIN;
+SELECT qwen_grant('analyst', 'use');
+SELECT qwen_set_limit('analyst', requests_per_minute => 2, tokens_per_day => 10000, max_concurrent => 1);
+\connect - analyst
+SELECT qwen_chat('Say hello.', temperature => 0, max_tokens => 10);
+SELECT qwen_chat('Say goodbye.', temperature => 0, max_tokens => 10);
+SELECT qwen_chat('Say something else.', temperature => 0, max_tokens => 10);
+SELECT * FROM qwen_usage;
+SQL
 say "the server stays up: make psql is a shell in it, make demo-stop ends it"

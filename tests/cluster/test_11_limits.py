@@ -1,0 +1,408 @@
+"""Limits per role: exact counts, sliding windows, fair waits, and usage that outlives sessions, engine and server."""
+import os
+import re
+import signal
+import struct
+import subprocess
+import threading
+import time
+
+import psycopg2
+import pytest
+from cluster import Cluster, wait_until
+from conftest import ready
+from sessions import Background, wait_idle, wait_running
+
+ONE = "SELECT qwen_generate('one two three', temperature => 0, max_tokens => 1)"
+ENDLESS = "SELECT qwen_generate('Once upon a time', temperature => 0, max_tokens => 4000, stop => ARRAY['never-said'])"
+
+
+def start(**settings):
+    server = ready(Cluster(settings={"qwen.prefix_cache": "off", "qwen.speculation": "off", **settings}))
+    wait_idle(server)
+    return server
+
+
+@pytest.fixture(scope="module")
+def limited():
+    server = start()
+    try:
+        yield server
+    finally:
+        server.remove()
+
+
+made = iter(range(1000))
+
+
+@pytest.fixture
+def role(limited):
+    """A role of its own for each test, with the right to use the models."""
+    return make_role(limited)
+
+
+def make_role(server):
+    name = f"limited_{next(made)}"
+    server.query(f"CREATE ROLE {name} LOGIN; SELECT qwen_grant('{name}', 'use')")
+    return name
+
+
+def set_limit(server, role, **limits):
+    server.query(f"SELECT qwen_set_limit('{role}', {', '.join(f'{key} => {value}' for key, value in limits.items())})")
+
+
+def usage(server, role):
+    """{limit: (used, reserved, allowed, remaining, rejected)}"""
+    rows = server.query("SELECT limit_name, used, reserved, allowed, remaining, rejected FROM qwen_usage WHERE role::text = %s", (role,))
+    return {row[0]: row[1:] for row in rows}
+
+
+def used(server, role, limit):
+    return usage(server, role).get(limit, (0,))[0]
+
+
+def wait_settled(server, role):
+    wait_until(lambda: usage(server, role)["max_concurrent"][0] == 0 and usage(server, role)["tokens_per_day"][1] == 0, 10, "requests that have left")
+
+
+def refused(server, role, sql=ONE):
+    with pytest.raises(psycopg2.Error) as failure:
+        server.query(sql, user=role)
+    assert failure.value.pgcode == "53400", failure.value
+    return failure.value.diag
+
+
+def as_role(server, role, sql, setup=""):
+    return Background(server, sql, setup=f"SET SESSION AUTHORIZATION {role}; {setup}")
+
+
+def waiting(server, role, sql=ONE):
+    call = as_role(server, role, sql, "SET qwen.limit_action = wait")
+    wait_until(lambda: server.value("SELECT count(*) FROM pg_stat_activity WHERE pid = %s AND state = 'active'", (call.pid,)) == 1, what="a call")
+    return call
+
+
+def engine_tokens(server):
+    return server.value("SELECT prompt_tokens + generated_tokens FROM qwen_stat_engine")
+
+
+# ---- counting ----
+
+
+def test_twenty_roles_never_pass_their_limits_and_all_is_counted():
+    server = start()
+    try:
+        roles = [make_role(server) for _ in range(20)]
+        limits = {}
+        for i, name in enumerate(roles):
+            limits[name] = (3 + i % 7, 40 + 10 * (i % 5), 1 + i % 3)
+            set_limit(server, name, requests_per_minute=limits[name][0], tokens_per_minute=limits[name][1], max_concurrent=limits[name][2])
+        before = engine_tokens(server)
+        stop_at = time.monotonic() + 10
+        errors = []
+
+        def hammer(name, number):
+            connection = server.connect(name)
+            cursor = connection.cursor()
+            statements = [ONE, "SELECT qwen_embed('some words')", "SELECT qwen_generate('a', temperature => 0, max_tokens => 9)",
+                          "SELECT * FROM qwen_generate_batch(ARRAY['a', 'b', 'c'], max_tokens => 3)"]
+            while time.monotonic() < stop_at:
+                try:
+                    cursor.execute(statements[number % len(statements)])
+                except psycopg2.Error as error:
+                    if error.pgcode != "53400":
+                        errors.append(error)
+                        return
+                    time.sleep(0.01)
+                number += 1
+            connection.close()
+
+        threads = [threading.Thread(target=hammer, args=(name, n)) for name in roles for n in range(3)]
+        for thread in threads:
+            thread.start()
+        for thread in threads:
+            thread.join(60)
+        assert not errors, errors[0]
+        # each request stands in the log with its role and tokens
+        logged = {name: [] for name in roles}
+        for line in re.findall(r"request done: role=(\w+) .* prompt_tokens=(\d+) completion_tokens=(\d+)", server.read_log()):
+            if line[0] in logged:
+                logged[line[0]].append(int(line[1]) + int(line[2]))
+        for name in roles:
+            requests, tokens, _ = limits[name]
+            assert 0 < len(logged[name]) <= requests, name
+            assert sum(logged[name]) <= tokens, name
+            row = usage(server, name)
+            assert row["requests_per_minute"][0] == len(logged[name]), name
+            assert row["tokens_per_minute"][:2] == (sum(logged[name]), 0), name
+            assert row["max_concurrent"][0] == 0, name
+        assert engine_tokens(server) - before == sum(sum(tokens) for tokens in logged.values())
+        assert sum(usage(server, name)[limit][4] for name in roles for limit in limits and ("requests_per_minute", "tokens_per_minute", "max_concurrent")) > 0
+    finally:
+        server.remove()
+
+
+def test_a_cancelled_request_pays_for_what_the_engine_computed(limited, role):
+    before = engine_tokens(limited)
+    call = as_role(limited, role, ENDLESS)
+    wait_until(lambda: used(limited, role, "tokens_per_minute") > 10, what="tokens charged while it runs")
+    assert usage(limited, role)["tokens_per_minute"][1] > 1000
+    limited.query("SELECT pg_cancel_backend(%s)", (call.pid,))
+    assert call.join().error.pgcode == "57014"
+    wait_idle(limited)
+    wait_settled(limited, role)
+    assert used(limited, role, "tokens_per_minute") == engine_tokens(limited) - before
+    assert used(limited, role, "requests_per_minute") == 1
+
+
+def test_a_terminated_session_leaves_no_slot_behind(limited, role):
+    call = as_role(limited, role, ENDLESS)
+    wait_running(limited, 1)
+    limited.query("SELECT pg_terminate_backend(%s)", (call.pid,))
+    call.join()
+    wait_idle(limited)
+    wait_settled(limited, role)
+
+
+def test_an_engine_that_dies_charges_what_it_had_computed(limited, role):
+    call = as_role(limited, role, ENDLESS)
+    wait_until(lambda: used(limited, role, "tokens_per_minute") > 5, what="tokens charged while it runs")
+    limited.signal(limited.engine_pid(), signal.SIGKILL)
+    assert call.join().error.pgcode == "58000"
+    wait_settled(limited, role)
+    assert 5 < used(limited, role, "tokens_per_minute") < 4000
+    assert limited.query(ONE, user=role)
+
+
+def test_both_roles_are_charged_after_set_role(limited, role):
+    other = make_role(limited)
+    limited.query(f"GRANT {other} TO {role}")
+    set_limit(limited, role, requests_per_minute=2)
+    call = as_role(limited, role, ONE, f"SET ROLE {other}").join()
+    assert call.error is None
+    assert used(limited, role, "requests_per_minute") == used(limited, other, "requests_per_minute") == 1
+    call.again(ONE)
+    with pytest.raises(psycopg2.Error) as failure:
+        call.again(ONE)
+    assert failure.value.pgcode == "53400" and role in str(failure.value)
+
+
+# ---- at once ----
+
+
+def test_max_concurrent_refuses_and_frees(limited, role):
+    set_limit(limited, role, max_concurrent=1)
+    call = as_role(limited, role, ENDLESS)
+    wait_until(lambda: used(limited, role, "max_concurrent") == 1, what="a running request")
+    said = refused(limited, role)
+    assert said.message_detail == "Limit max_concurrent: 1 used, 1 asked for, 1 allowed."
+    assert "has ended" in said.message_hint
+    limited.query("SELECT pg_cancel_backend(%s)", (call.pid,))
+    call.join()
+    wait_settled(limited, role)
+    assert limited.query(ONE, user=role)
+
+
+def test_a_query_over_rows_runs_as_many_as_are_allowed(limited, role):
+    set_limit(limited, role, max_concurrent=4)
+    most = 0
+    sql = "SELECT count(*) FROM qwen_generate_batch(array_fill('Once upon a time'::text, ARRAY[24]), temperature => 0, max_tokens => 20)"
+    call = as_role(limited, role, sql)
+    while call.thread.is_alive():
+        most = max(most, used(limited, role, "max_concurrent"))
+    assert call.rows == [(24,)], call.error
+    assert 2 <= most <= 4
+    limited.query("DROP TABLE IF EXISTS rows_to_do; CREATE TABLE rows_to_do AS SELECT 'Once upon a time'::text AS body FROM generate_series(1, 12); GRANT SELECT ON rows_to_do TO PUBLIC")
+    assert len(limited.query("SELECT qwen_generate(body, temperature => 0, max_tokens => 5) FROM rows_to_do", user=role)) == 12
+
+
+def test_waiting_calls_go_in_the_order_of_arrival(limited, role):
+    set_limit(limited, role, max_concurrent=1)
+    first = as_role(limited, role, ENDLESS)
+    wait_until(lambda: used(limited, role, "max_concurrent") == 1, what="a running request")
+    order, calls = [], []
+    for i in range(4):
+        call = waiting(limited, role, f"SELECT qwen_generate('number {i}', temperature => 0, max_tokens => 30)")
+        threading.Thread(target=lambda call=call, i=i: (call.thread.join(), order.append(i)), daemon=True).start()
+        calls.append(call)
+        time.sleep(0.4)  # so that their order is known
+    assert all(call.thread.is_alive() for call in calls)
+    limited.query("SELECT pg_cancel_backend(%s)", (first.pid,))
+    for call in calls:
+        assert call.join(30).error is None, call.error
+    wait_until(lambda: len(order) == 4, what="all")
+    assert order == [0, 1, 2, 3]
+
+
+def test_waits_can_be_cancelled_and_leave_no_place_in_the_queue(limited, role):
+    set_limit(limited, role, requests_per_minute=1)
+    limited.query(ONE, user=role)
+    calls = [waiting(limited, role) for _ in range(3)]
+    timed = as_role(limited, role, ONE, "SET qwen.limit_action = wait; SET statement_timeout = 300")
+    assert timed.join().error.pgcode == "57014"
+    limited.query("SELECT pg_cancel_backend(%s)", (calls[0].pid,))
+    limited.query("SELECT pg_terminate_backend(%s)", (calls[1].pid,))
+    assert calls[0].join().error.pgcode == "57014" and calls[0].seconds < 10
+    calls[1].join()
+    limited.query("SELECT pg_cancel_backend(%s)", (calls[2].pid,))
+    calls[2].join()
+    set_limit(limited, role, requests_per_minute=10)
+    assert limited.query(ONE, user=role)
+
+
+def test_changes_reach_requests_that_wait(limited, role):
+    set_limit(limited, role, requests_per_minute=1)
+    limited.query(ONE, user=role)
+    call = waiting(limited, role)
+    time.sleep(0.5)
+    assert call.thread.is_alive()
+    set_limit(limited, role, requests_per_minute=5)
+    assert call.join(5).error is None
+    # a role without limits of its own waits for those of a group; leaving the group frees it
+    group, member = make_role(limited), make_role(limited)
+    limited.query(f"GRANT {group} TO {member}")
+    set_limit(limited, group, requests_per_minute=1)
+    limited.query(ONE, user=member)
+    call = waiting(limited, member)
+    time.sleep(0.5)
+    assert call.thread.is_alive()
+    limited.query(f"REVOKE {group} FROM {member}")
+    assert call.join(5).error is None
+
+
+def test_jobs_wait_for_limits(limited, role):
+    limited.query(f"CREATE TABLE {role}_rows (id int PRIMARY KEY, body text, answer text); INSERT INTO {role}_rows SELECT g, 'word ' || g FROM generate_series(1, 6) g; ALTER TABLE {role}_rows OWNER TO {role}")
+    set_limit(limited, role, max_concurrent=1)
+    job = limited.value(f"SELECT qwen_submit('{role}_rows', 'Say {{body}}', '{role}_rows', 'answer', max_tokens => 3)", user=role)
+    wait_until(lambda: limited.value("SELECT state FROM qwen_jobs WHERE id = %s", (job,)) == "done", 30, "the job")
+    assert limited.value(f"SELECT count(answer) FROM {role}_rows") == 6
+    assert used(limited, role, "requests_per_minute") == 6
+
+
+# ---- time, restarts and crashes ----
+
+
+def crc32c(data):
+    crc = 0xFFFFFFFF
+    for byte in data:
+        crc ^= byte
+        for _ in range(8):
+            crc = (crc >> 1) ^ (0x82F63B78 if crc & 1 else 0)
+    return crc ^ 0xFFFFFFFF
+
+
+def usage_path(server):
+    return os.path.join(server.data, "qwen_pg_usage")
+
+
+def age_usage_file(server, seconds):
+    """As if the machine had been down for so long: a boot id that is none makes the wall clock count."""
+    with open(usage_path(server), "r+b") as file:
+        data = bytearray(file.read())
+        struct.pack_into("<q", data, 16, struct.unpack_from("<q", data, 16)[0] - seconds * 1000000)
+        data[32:72] = bytes(40)
+        struct.pack_into("<I", data, 72, crc32c(data[:72] + data[80:]))
+        file.seek(0)
+        file.write(data)
+
+
+def test_windows_slide_and_waits_end_with_them():
+    server = start()
+    try:
+        role = make_role(server)
+        set_limit(server, role, requests_per_minute=2, tokens_per_day=1000)
+        server.query(ONE, user=role)
+        server.query(ONE, user=role)
+        said = refused(server, role)
+        seconds = int(re.search(r"Try again in (\d+) seconds", said.message_hint).group(1))
+        assert 55 <= seconds <= 61
+        tokens = used(server, role, "tokens_per_day")
+        server.stop()
+        age_usage_file(server, 54)
+        server.start()
+        assert 1 <= int(re.search(r"Try again in (\d+) seconds", refused(server, role).message_hint).group(1)) <= 7
+        call = as_role(server, role, ONE, "SET qwen.limit_action = wait").join(30)
+        assert call.error is None and call.seconds > 0.5
+        assert used(server, role, "requests_per_minute") <= 2
+        assert used(server, role, "tokens_per_day") > tokens
+        server.stop()
+        age_usage_file(server, 24 * 3600 + 700)
+        server.start()
+        assert used(server, role, "tokens_per_day") == 0
+    finally:
+        server.remove()
+
+
+def test_usage_survives_crashes_of_a_session_and_of_the_server():
+    server = start()
+    try:
+        role = make_role(server)
+        set_limit(server, role, requests_per_minute=3)
+        server.query(ONE, user=role)
+        call = as_role(server, role, ENDLESS)
+        wait_until(lambda: used(server, role, "tokens_per_minute") > 20, what="tokens charged while it runs")
+        server.signal(call.pid, signal.SIGKILL)
+        call.join()
+        wait_until(lambda: server.is_running() and answers(server), 30, "a server after the reset")
+        row = usage(server, role)
+        assert row["requests_per_minute"][0] == 2 and row["tokens_per_minute"][0] > 20
+        assert row["tokens_per_minute"][1] == 0 and row["max_concurrent"][0] == 0
+        # all of the server, but not before the next ten seconds are written
+        server.query(ONE, user=role)
+        tokens = used(server, role, "tokens_per_minute")
+        written = os.stat(usage_path(server)).st_mtime_ns if os.path.exists(usage_path(server)) else 0
+        wait_until(lambda: os.path.exists(usage_path(server)) and os.stat(usage_path(server)).st_mtime_ns > written, 20, "the file")
+        server.stop("immediate")
+        server.start()
+        assert usage(server, role)["requests_per_minute"][0] == 3
+        assert used(server, role, "tokens_per_minute") == tokens
+        refused(server, role)
+        assert os.stat(usage_path(server)).st_mode & 0o777 == 0o600
+        # a damaged file is left out
+        server.stop()
+        with open(usage_path(server), "r+b") as file:
+            file.seek(100)
+            file.write(b"\xff\xff")
+        server.start()
+        assert used(server, role, "requests_per_minute") == 0
+        assert "its checksum is wrong" in server.read_log()
+    finally:
+        server.remove()
+
+
+def answers(server):
+    try:
+        return server.value("SELECT 1") == 1
+    except psycopg2.OperationalError:
+        return False
+
+
+def test_dump_keeps_limits_and_drop_takes_them(limited, role):
+    limited.query("CREATE DATABASE limits_dumped")
+    environment = dict(limited.environment(), PGDATABASE="limits_dumped")
+    psql = ["psql", "-XAtq", "-v", "ON_ERROR_STOP=1"]
+    script = f"CREATE EXTENSION qwen_pg; SELECT qwen_set_limit('{role}', tokens_per_day => 12345678901);"
+    subprocess.run(psql, input=script, env=environment, text=True, check=True, capture_output=True)
+    dump = subprocess.run([f"{limited.programs}/pg_dump"], env=environment, text=True, check=True, capture_output=True).stdout
+    limited.query("CREATE DATABASE limits_restored")
+    restored = dict(environment, PGDATABASE="limits_restored")
+    subprocess.run(psql, input=dump, env=restored, text=True, check=True, capture_output=True)
+    done = subprocess.run(psql, input=f"SELECT tokens_per_day FROM qwen_limits WHERE role = '{role}'::regrole; DROP EXTENSION qwen_pg;", env=restored, text=True, check=True, capture_output=True)
+    assert done.stdout.strip() == "12345678901"
+    for name in ("limits_dumped", "limits_restored"):
+        limited.query(f"DROP DATABASE {name}")
+
+
+# ---- the log ----
+
+
+def test_the_log_has_hashes_and_no_text(limited, role):
+    limited.query("SELECT qwen_generate('a secret of mine', max_tokens => 1)", user=role)
+    line = [line for line in limited.read_log().splitlines() if f"role={role} " in line][-1]
+    assert re.search(r"kind=generate model=chat sha256=[0-9a-f]{64} prompt_tokens=\d+ completion_tokens=1 ms=", line)
+    assert "sha256=" + __import__("hashlib").sha256(b"a secret of mine").hexdigest() in line
+    limited.query("SET qwen.log_requests = off; SELECT qwen_generate('not logged', max_tokens => 1)")
+    limited.query("SET qwen.log_requests = text; SELECT qwen_generate('logged in full', max_tokens => 1)")
+    log = limited.read_log()
+    assert "a secret of mine" not in log and "not logged" not in log
+    assert "DETAIL:  logged in full" in log
