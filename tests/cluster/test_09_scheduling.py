@@ -58,6 +58,35 @@ def test_off_and_shared(roles):
     assert failure.value.pgcode == "42501"
 
 
+def test_a_security_definer_function_asks_for_its_caller(roles):
+    roles.query(
+        "CREATE FUNCTION asked(prompt text) RETURNS int LANGUAGE sql SECURITY DEFINER AS "
+        "$$SELECT cached_tokens FROM qwen_chat_full(prompt, temperature => 0, max_tokens => 2)$$"
+    )
+    question = INSTRUCTION + "A secret of the owner's."
+    assert roles.value("SELECT asked(%s)", (question,)) == 0
+    assert roles.value("SELECT asked(%s)", (question,)) > 0
+    # anna gets nothing of what the function's owner asked, and then her own
+    connection = roles.connect()
+    cursor = connection.cursor()
+    cursor.execute("SET ROLE anna")
+    for expected in (False, True):
+        cursor.execute("SELECT asked(%s)", (question,))
+        assert (cursor.fetchone()[0] > 0) == expected
+
+
+def test_a_role_with_one_request_does_not_wait_for_all_of_another_s(make_server):
+    server = make_server({"qwen.max_running": 1})
+    server.query("CREATE ROLE anna; CREATE ROLE berta; GRANT EXECUTE ON ALL FUNCTIONS IN SCHEMA public TO anna, berta")
+    statement = "SELECT qwen_generate('Once upon a time', temperature => 0, max_tokens => 60, stop => ARRAY['never-said']), clock_timestamp()"
+    many = [Background(server, statement, "SET ROLE anna") for _ in range(12)]
+    wait_until(lambda: server.value("SELECT waiting FROM qwen_stat_engine") >= 8, 60, "a queue")
+    one = Background(server, statement, "SET ROLE berta").join(120)
+    ends = sorted(call.join(120).rows[0][1] for call in many)
+    # those that ran meanwhile, the one that runs, and at most one more; not all twelve
+    assert sum(end > one.rows[0][1] for end in ends) >= 4
+
+
 def test_the_words_of_tasks_are_shared_by_all_roles(roles):
     def cached():
         return roles.value("SELECT cached_tokens FROM qwen_stat_engine")
