@@ -548,8 +548,8 @@ static void
 rewrite_statement(PlannedStmt *statement, int cursor_options)
 {
 	Rewrite rewrite = {.next_node_id = highest_node_id(statement->planTree) + 1};
-	bool may_go_back = (cursor_options & CURSOR_OPT_SCROLL) ||
-					   ((cursor_options & CURSOR_OPT_FAST_PLAN) && !(cursor_options & CURSOR_OPT_NO_SCROLL));
+	bool may_go_back = (cursor_options & CURSOR_OPT_FAST_PLAN) && !(cursor_options & CURSOR_OPT_NO_SCROLL) &&
+					   statement->commandType == CMD_SELECT && ExecSupportsBackwardScan(statement->planTree);
 	ListCell *cell;
 
 	foreach (cell, statement->subplans)
@@ -557,10 +557,12 @@ rewrite_statement(PlannedStmt *statement, int cursor_options)
 	statement->planTree = rewrite_plan(statement->planTree, &rewrite);
 	foreach (cell, statement->subplans)
 		lfirst(cell) = rewrite_plan(lfirst(cell), &rewrite);
-	/* our node cannot go back; what a cursor has returned can be kept, unless UPDATE … WHERE CURRENT OF counts on the
-	 * row that was locked last */
-	if (rewrite.n_nodes > 0 && may_go_back && statement->rowMarks == NIL && statement->commandType == CMD_SELECT &&
-		!ExecSupportsBackwardScan(statement->planTree))
+	/*
+	 * Our node cannot go back where the plan could; what a cursor has returned can be kept, unless UPDATE … WHERE
+	 * CURRENT OF counts on the row that was locked last. (A SCROLL cursor's plan has a Material already where it needs
+	 * one.)
+	 */
+	if (may_go_back && statement->rowMarks == NIL && !ExecSupportsBackwardScan(statement->planTree))
 		statement->planTree = add_material(statement->planTree, &rewrite);
 }
 

@@ -144,6 +144,7 @@ CASES = {
     "generic plan": "SET plan_cache_mode = force_generic_plan; PREPARE b(int, text) AS SELECT id, g(body || $2) FROM t WHERE id < $1 ORDER BY id; EXECUTE b(5, 'k'); EXECUTE b(9, NULL); EXECUTE b(4, 'z')",
     "cursor": "BEGIN; DECLARE c CURSOR FOR SELECT id, g(body) FROM t ORDER BY id; FETCH 3 c; FETCH 2 c; MOVE 5 c; FETCH 1 c; CLOSE c; ROLLBACK",
     "cursor that goes back": "BEGIN; DECLARE c CURSOR FOR SELECT id, g(body) FROM t ORDER BY id; FETCH 5 c; FETCH BACKWARD 2 c; FETCH LAST c; FETCH ABSOLUTE 3 c; FETCH PRIOR c; ROLLBACK",
+    "cursor that cannot go back": "BEGIN; DECLARE c CURSOR FOR SELECT t.id, g(body) FROM t JOIN u USING (id) WHERE t.id < 4; FETCH 2 c; FETCH BACKWARD 1 c; ROLLBACK",
     "scroll cursor": "BEGIN; DECLARE c SCROLL CURSOR FOR SELECT id, g(body) FROM t ORDER BY id; FETCH 5 c; FETCH BACKWARD 2 c; FETCH LAST c; FETCH ABSOLUTE 3 c; FETCH PRIOR c; ROLLBACK",
     "no scroll cursor": "BEGIN; DECLARE c NO SCROLL CURSOR FOR SELECT id, g(body) FROM t ORDER BY id; FETCH 5 c; FETCH BACKWARD 2 c; ROLLBACK",
     "cursor with hold": "BEGIN; DECLARE c CURSOR WITH HOLD FOR SELECT id, g(body) FROM t WHERE id < 9 ORDER BY id; FETCH 2 c; COMMIT; FETCH 3 c; CLOSE c",

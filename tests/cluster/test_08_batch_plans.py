@@ -8,6 +8,7 @@ import psycopg2
 import pytest
 from cluster import wait_until
 from plan_cases import CASES, MERGE_CASES, SETUP
+from random_plans import Writer
 from sessions import Background, wait_idle
 
 
@@ -66,6 +67,15 @@ def test_same_rows_and_messages(database, name):
     plain = psql(database, "SET qwen.batch_plans = off;" + script)
     assert psql(database, "SET qwen.batch_plans = on;" + script) == plain
     assert psql(database, "SET qwen.batch_plans = on; SET qwen.batch_window = 3;" + script) == plain
+    wait_idle(database)
+
+
+def test_random_statements(database):
+    """40 statements made at random; any other numbers would do."""
+    for seed in range(40):
+        settings, statement = Writer(seed).statement()
+        plain = psql(database, f"SET qwen.batch_plans = off; {settings} {statement}")
+        assert psql(database, f"SET qwen.batch_plans = on; {settings} {statement}") == plain, (seed, settings, statement)
     wait_idle(database)
 
 
