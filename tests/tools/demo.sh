@@ -36,12 +36,12 @@ INSERT INTO news VALUES
  (3, 'A storm has closed the harbour since Saturday. All ferries are cancelled until Monday, and about two hundred travellers have found beds in schools and in the town hall. The wind is expected to drop during the night.');
 SELECT id, qwen_summarize(body, max_words => 20) AS summary FROM news ORDER BY id;
 \echo '-- a query over many rows is batched: 64 titles, first one after the other, then with 32 in flight'
-CREATE TABLE letters AS SELECT i AS id, 'Letter ' || i || ' of ' || (ARRAY['Ada', 'Ben', 'Cleo', 'Dan'])[1 + i % 4] || ' about ' ||
+CREATE TABLE notes AS SELECT i AS id, 'Letter ' || i || ' of ' || (ARRAY['Ada', 'Ben', 'Cleo', 'Dan'])[1 + i % 4] || ' about ' ||
   (ARRAY['a broken bridge', 'the new bakery', 'a stormy night', 'the library', 'lost luggage'])[1 + i % 5] || '. ' AS body FROM generate_series(1, 64) i;
 SET qwen.batch_plans = off;
-CREATE TABLE titles_plain AS SELECT id, qwen_generate(body, temperature => 0, max_tokens => 12) AS title FROM letters;
+CREATE TABLE titles_plain AS SELECT id, qwen_generate(body, temperature => 0, max_tokens => 12) AS title FROM notes;
 SET qwen.batch_plans = on;
-CREATE TABLE titles AS SELECT id, qwen_generate(body, temperature => 0, max_tokens => 12) AS title FROM letters;
+CREATE TABLE titles AS SELECT id, qwen_generate(body, temperature => 0, max_tokens => 12) AS title FROM notes;
 SELECT count(*) AS titles, count(*) FILTER (WHERE titles.title = titles_plain.title) AS the_same FROM titles JOIN titles_plain USING (id);
 EXPLAIN (ANALYZE, COSTS OFF) SELECT id, qwen_generate(body, temperature => 0, max_tokens => 12) FROM letters WHERE id % 2 = 0;
 \echo '-- the elements of an array, each with its own error'
