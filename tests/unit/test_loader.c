@@ -13,6 +13,7 @@
 #include "../../src/model/gguf.h"
 #include "../../src/model/model.h"
 #include "../../src/model/model_path.h"
+#include "../../src/model/reader.h"
 #include "gguf_writer.h"
 
 static char folder[] = "/tmp/qwen_test_loader_XXXXXX";
@@ -341,6 +342,83 @@ parts_that_do_not_fit_are_named(void **state)
 	expect_failure("renamed-0000x-of-00003.gguf", STATUS_INVALID_ARGUMENT, "is not named like one");
 }
 
+/* One bit wrong anywhere in the head of a later part: refused, or loaded, but never harm. */
+static void
+flipped_parts_never_harm(void **state)
+{
+	size_t data_start;
+	ByteWriter file = writer_part(&tiny, 1, 3, &data_start);
+	uint64_t random = 17;
+	unsigned refused = 0;
+
+	(void) state;
+	save_parts("f", 3);
+	for (int i = 0; i < 300; i++)
+	{
+		size_t at = writer_random(&random) % data_start;
+		uint8_t bit = (uint8_t) (1u << writer_random(&random) % 8);
+		int fd = memfd_create("image", 0);
+		ModelLoadReport report;
+		Status status;
+
+		file.data[at] ^= bit;
+		writer_save(folder, "f-00002-of-00003.gguf", file.data, file.length);
+		status = load("f-00001-of-00003.gguf", fd, i & 1, i & 2, 2, 64 << 20, &report);
+		if (status.code != STATUS_OK)
+		{
+			refused++;
+			assert_int_equal(file_bytes(fd), 0);
+			assert_non_null(strstr(status.message, "f-0000"));
+		}
+		file.data[at] ^= bit;
+		close(fd);
+	}
+	assert_true(refused > 200);
+	byte_writer_free(&file);
+}
+
+static Status
+use_nothing(void *argument, const ReadJob *job, const uint8_t *bytes)
+{
+	(void) argument;
+	(void) job;
+	(void) bytes;
+	return status_ok();
+}
+
+/* A part that gets shorter between the check of its head and the reading of its data. */
+static void
+a_part_that_ends_while_it_is_read_is_named(void **state)
+{
+	static uint8_t bytes[20000];
+	int fds[2] = {memfd_create("one", 0), memfd_create("two", 0)};
+	ReadJob jobs[2] = {{.file = 0, .offset = 100, .bytes = 15000}, {.file = 1, .offset = 5000, .bytes = 15001}};
+
+	(void) state;
+	for (int i = 0; i < 2; i++)
+		assert_int_equal(write(fds[i], bytes, sizeof bytes), sizeof bytes);
+	for (int way = 0; way < 4; way++)
+	{
+		ReadRequest request = {.fds = fds,
+							   .n_files = 2,
+							   .jobs = jobs,
+							   .n_jobs = 2,
+							   .allow_io_uring = way & 1,
+							   .allow_direct_io = way & 2,
+							   .n_threads = 2,
+							   .use = use_nothing};
+		ReadReport report;
+		Status status = reader_run(&request, &report);
+
+		assert_int_equal(status.code, STATUS_INVALID_ARGUMENT);
+		assert_string_equal(status.message, "part 2 of 2: the file ends at byte 20000 while it is read");
+		request.n_jobs = 1;
+		assert_string_equal(reader_run(&request, &report).message, "");
+	}
+	close(fds[0]);
+	close(fds[1]);
+}
+
 static void
 heads_cut_anywhere_are_refused(void **state)
 {
@@ -573,6 +651,8 @@ main(void)
 		cmocka_unit_test(split_files_give_the_image_of_the_whole_one),
 		cmocka_unit_test(version_2_is_read_too),
 		cmocka_unit_test(parts_that_do_not_fit_are_named),
+		cmocka_unit_test(flipped_parts_never_harm),
+		cmocka_unit_test(a_part_that_ends_while_it_is_read_is_named),
 		cmocka_unit_test(heads_cut_anywhere_are_refused),
 		cmocka_unit_test(flipped_heads_never_harm),
 		cmocka_unit_test(hostile_numbers_are_refused),
