@@ -426,6 +426,37 @@ COMMENT ON FUNCTION qwen_activity() IS 'the rows of the view qwen_stat_activity'
 CREATE VIEW qwen_stat_activity AS SELECT * FROM qwen_activity();
 COMMENT ON VIEW qwen_stat_activity IS 'requests under way, of all sessions; of other roles only for those who may see them';
 
+CREATE FUNCTION qwen_request_totals(
+	OUT role text, OUT model text, OUT function text,
+	OUT calls bigint, OUT errors bigint, OUT cancelled bigint, OUT rejected bigint, OUT prompt_tokens bigint,
+	OUT cached_tokens bigint, OUT completion_tokens bigint, OUT total_ms float8, OUT queue_ms float8,
+	OUT ttft_p50_ms float8, OUT ttft_p95_ms float8, OUT ttft_p99_ms float8,
+	OUT per_token_p50_ms float8, OUT per_token_p95_ms float8, OUT per_token_p99_ms float8,
+	OUT total_p50_ms float8, OUT total_p95_ms float8, OUT total_p99_ms float8, OUT errors_by_class jsonb, OUT since timestamptz)
+RETURNS SETOF record AS 'MODULE_PATHNAME', 'qwen_request_totals' LANGUAGE C VOLATILE PARALLEL RESTRICTED ROWS 32;
+COMMENT ON FUNCTION qwen_request_totals() IS 'the rows of the view qwen_stat_requests';
+
+CREATE VIEW qwen_stat_requests AS SELECT * FROM qwen_request_totals();
+COMMENT ON VIEW qwen_stat_requests IS 'what requests have cost, per role, model and function';
+
+CREATE FUNCTION qwen_role_totals(
+	OUT role text,
+	OUT calls bigint, OUT errors bigint, OUT cancelled bigint, OUT rejected bigint, OUT prompt_tokens bigint,
+	OUT cached_tokens bigint, OUT completion_tokens bigint, OUT total_ms float8, OUT queue_ms float8,
+	OUT ttft_p50_ms float8, OUT ttft_p95_ms float8, OUT ttft_p99_ms float8,
+	OUT per_token_p50_ms float8, OUT per_token_p95_ms float8, OUT per_token_p99_ms float8,
+	OUT total_p50_ms float8, OUT total_p95_ms float8, OUT total_p99_ms float8, OUT errors_by_class jsonb, OUT since timestamptz,
+	OUT rejected_by_limit jsonb)
+RETURNS SETOF record AS 'MODULE_PATHNAME', 'qwen_role_totals' LANGUAGE C VOLATILE PARALLEL RESTRICTED ROWS 32;
+COMMENT ON FUNCTION qwen_role_totals() IS 'the rows of the view qwen_stat_roles';
+
+CREATE VIEW qwen_stat_roles AS SELECT * FROM qwen_role_totals();
+COMMENT ON VIEW qwen_stat_roles IS 'what requests have cost, per role';
+
+CREATE FUNCTION qwen_stat_reset()
+RETURNS void AS 'MODULE_PATHNAME', 'qwen_stat_reset' LANGUAGE C VOLATILE PARALLEL RESTRICTED;
+COMMENT ON FUNCTION qwen_stat_reset() IS 'forget the numbers of qwen_stat_requests and qwen_stat_roles';
+
 CREATE FUNCTION qwen_monitor()
 RETURNS boolean AS 'MODULE_PATHNAME', 'qwen_monitor' LANGUAGE C VOLATILE PARALLEL RESTRICTED;
 COMMENT ON FUNCTION qwen_monitor() IS 'whoever may call it sees the activity and the statistics of all roles';
@@ -485,7 +516,8 @@ CREATE FUNCTION qwen_privilege_of(function_name name)
 RETURNS text LANGUAGE sql IMMUTABLE PARALLEL SAFE AS
 $$
 	SELECT CASE
-		WHEN function_name IN ('qwen_models_status', 'qwen_engine_status', 'qwen_health', 'qwen_activity', 'qwen_job_workers',
+		WHEN function_name IN ('qwen_models_status', 'qwen_engine_status', 'qwen_health', 'qwen_activity', 'qwen_request_totals',
+			'qwen_role_totals', 'qwen_job_workers',
 			'qwen_usage_rows', 'qwen_may_see_role')
 			THEN 'everybody'
 		WHEN function_name IN ('qwen_grant', 'qwen_revoke', 'qwen_privilege_of', 'qwen_change_privilege', 'qwen_limits_changed')
@@ -546,4 +578,4 @@ BEGIN
 	END LOOP;
 END
 $privileges$;
-GRANT SELECT ON qwen_models, qwen_stat_engine, qwen_stat_activity, qwen_jobs, qwen_dead_letters, qwen_trigger_backlog, qwen_limits, qwen_usage TO PUBLIC;
+GRANT SELECT ON qwen_models, qwen_stat_engine, qwen_stat_activity, qwen_stat_requests, qwen_stat_roles, qwen_jobs, qwen_dead_letters, qwen_trigger_backlog, qwen_limits, qwen_usage TO PUBLIC;

@@ -223,6 +223,15 @@ put_text(Datum *value, bool *null, const char *text)
 	*value = *null ? (Datum) 0 : CStringGetTextDatum(server_string(text));
 }
 
+/* What a request waits for; has_begun: the engine has worked on it. */
+static const char *
+state_name(const Entry *entry, bool has_begun)
+{
+	if (entry->has_go)
+		return has_begun ? "running" : "waiting";
+	return entry->prompt_tokens > 0 ? "limited" : "submitted";
+}
+
 /* What the engine has done for a request: state, progress, speed (five columns). */
 static void
 put_progress(const Entry *entry, Datum *values, bool *nulls)
@@ -231,9 +240,7 @@ put_progress(const Entry *entry, Datum *values, bool *nulls)
 	uint32 completion = entry->has_go ? atomic_load(&qwen_page->meters[entry->meter].completion_tokens) : 0;
 	double seconds = entry->has_go ? (GetCurrentTimestamp() - entry->go_at) / 1e6 : 0;
 
-	values[0] = CStringGetTextDatum(!entry->has_go                 ? "submitted"
-									: done == 0 && completion == 0 ? "waiting"
-																   : "running");
+	values[0] = CStringGetTextDatum(state_name(entry, done + completion > 0));
 	nulls[1] = entry->prompt_tokens == 0;
 	values[1] = Int32GetDatum(entry->prompt_tokens);
 	values[2] = Int32GetDatum(done);

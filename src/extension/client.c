@@ -294,8 +294,8 @@ deliver_frame(const FrameHeader *header, const unsigned char *body)
 	call->ended = is_last_frame(header->type);
 	if (call->ended)
 	{
-		leave_limits(call, true, header->type == FRAME_ERROR ? "failed" : "done");
 		watch_end(&call->watched);
+		leave_limits(call, true, header->type == FRAME_ERROR ? "failed" : "done");
 	}
 }
 
@@ -577,9 +577,11 @@ engine_end(EngineCall *call)
 {
 	if (!call->ended && call->connection == connection_number && engine_socket != PGINVALID_SOCKET)
 		send_cancel(call);
+	if (!call->ended && call->connection != connection_number)
+		watch_failed(&call->watched, ERRCODE_SYSTEM_ERROR);
+	watch_given_up(&call->watched);
 	call->ended = true;
 	leave_limits(call, false, "cancelled");
-	watch_end(&call->watched);
 	unlink_call(call);
 	free_frames(call);
 }
@@ -674,6 +676,7 @@ engine_submit(const Request *asked, MemoryContext context)
 	PG_CATCH();
 	{
 		byte_writer_free(&writer);
+		watch_failed(&call->watched, geterrcode());
 		engine_end(call);
 		PG_RE_THROW();
 	}
@@ -713,13 +716,13 @@ engine_go(EngineCall *call)
 	LimitDemand demand = {call->accepted.prompt_tokens, call->accepted.max_tokens};
 	ByteWriter writer;
 
-	if (call->connection != connection_number)
-		raise_lost();
-	limits_enter(&call->pass, &demand, count_running);
-	watch_go(&call->watched, call->pass.meter);
 	byte_writer_init(&writer);
 	PG_TRY();
 	{
+		if (call->connection != connection_number)
+			raise_lost();
+		limits_enter(&call->pass, &demand, count_running);
+		watch_go(&call->watched, call->pass.meter);
 		if (call->connection != connection_number)
 			raise_lost();
 		if (encode_go(&writer, call->id, call->pass.meter).code == STATUS_OK)
@@ -727,6 +730,7 @@ engine_go(EngineCall *call)
 	}
 	PG_CATCH();
 	{
+		watch_failed(&call->watched, geterrcode());
 		limits_take_back(&call->pass);
 		byte_writer_free(&writer);
 		PG_RE_THROW();
@@ -772,7 +776,10 @@ engine_poll(EngineCall *call, EngineReply *reply)
 	if (!call->frames)
 	{
 		if (call->connection != connection_number)
+		{
+			watch_failed(&call->watched, ERRCODE_SYSTEM_ERROR);
 			raise_lost();
+		}
 		return false;
 	}
 	if (call->current)
@@ -787,6 +794,8 @@ engine_poll(EngineCall *call, EngineReply *reply)
 		call->accepted = reply->accepted;
 		watch_accepted(&call->watched, &reply->accepted);
 	}
+	else if (is_last_frame(reply->type))
+		watch_answered(&call->watched, reply);
 	return true;
 }
 

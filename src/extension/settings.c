@@ -4,6 +4,7 @@
 #include "limits.h"
 
 #include "utils/guc.h"
+#include "watch.h"
 
 char *qwen_models;
 char *qwen_model_directory;
@@ -20,6 +21,7 @@ int qwen_max_running = 64;
 int qwen_queue_size = 1000;
 int qwen_max_tokens = 512;
 int qwen_prefix_cache = PREFIX_ROLE;
+int qwen_stat_max = 1000;
 int qwen_io_method = QWEN_IO_AUTO;
 int qwen_watchdog_timeout = 30000;
 int qwen_job_window = 32;
@@ -150,6 +152,8 @@ define_server_settings(void)
 							1024, PGC_POSTMASTER, 0, NULL, NULL, NULL);
 	DefineCustomIntVariable("qwen.queue_size", "Requests that may wait.", NULL, &qwen_queue_size, 1000, 1, 100000,
 							PGC_POSTMASTER, 0, NULL, NULL, NULL);
+	DefineCustomIntVariable("qwen.stat_max", "Rows of qwen_stat_requests at most.", NULL, &qwen_stat_max, 1000, 10,
+							100000, PGC_POSTMASTER, 0, NULL, NULL, NULL);
 	DefineCustomStringVariable("qwen.engine_path",
 							   "The engine program; empty means qwen_engine beside the server's programs.", NULL,
 							   &qwen_engine_path, "", PGC_POSTMASTER, GUC_SUPERUSER_ONLY, NULL, NULL, NULL);

@@ -37,6 +37,8 @@ request_memory(void)
 #endif
 	RequestAddinShmemSpace(MAXALIGN(sizeof(QwenShared)));
 	RequestAddinShmemSpace(activity_memory_bytes());
+	RequestAddinShmemSpace(stats_memory_bytes());
+	RequestNamedLWLockTranche("qwen_pg_statistics", 1);
 	RequestAddinShmemSpace(job_shared_bytes());
 	RequestNamedLWLockTranche("qwen_pg", 1);
 	usage_request_memory();
@@ -69,6 +71,7 @@ start_memory(void)
 		qwen_shared->lock = &(GetNamedLWLockTranche("qwen_pg"))->lock;
 	}
 	activity_init_memory();
+	stats_init_memory();
 	job_shared_start();
 	LWLockRelease(AddinShmemInitLock);
 	start_usage();

@@ -3,6 +3,7 @@
  */
 #include "watch.h"
 
+#include "../base/clock.h"
 #include "catalog/pg_authid.h"
 #include "catalog/pg_proc.h"
 #include "miscadmin.h"
@@ -59,13 +60,29 @@ watch_begin(WatchedRequest *watched, const Request *request)
 	memset(watched, 0, sizeof *watched);
 	watched->role = GetOuterUserId();
 	watched->kind = request->kind;
+	watched->submitted_us = clock_now_us();
 	set_function(watched, request);
 	watched->entry = activity_add(watched);
+}
+
+/* Names that users make up would fill the statistics. */
+static bool
+is_model(const char *name)
+{
+	bool found = false;
+
+	LWLockAcquire(qwen_shared->lock, LW_SHARED);
+	for (int i = 0; i < qwen_max_models && !found; i++)
+		found = qwen_shared->slots[i].state != SLOT_EMPTY && strcmp(qwen_shared->slots[i].name, name) == 0;
+	LWLockRelease(qwen_shared->lock);
+	return found;
 }
 
 void
 watch_model(WatchedRequest *watched, const char *model)
 {
+	if (!is_model(model))
+		return;
 	strlcpy(watched->model, model, sizeof watched->model);
 	if (watched->entry >= 0)
 		activity_set_model(watched->entry, model);
@@ -81,6 +98,9 @@ watch_accepted(WatchedRequest *watched, const Accepted *accepted)
 void
 watch_go(WatchedRequest *watched, uint32 meter)
 {
+	watched->has_go = true;
+	watched->go_us = clock_now_us();
+	watched->meter = meter;
 	if (watched->entry >= 0)
 		activity_set_meter(watched->entry, meter);
 }
@@ -88,9 +108,92 @@ watch_go(WatchedRequest *watched, uint32 meter)
 void
 watch_end(WatchedRequest *watched)
 {
+	if (watched->ended_us != 0)
+		return;
+	watched->ended_us = clock_now_us();
+	if (watched->has_go)
+	{
+		watched->used_prompt_tokens = atomic_load(&qwen_page->meters[watched->meter].prompt_tokens);
+		watched->used_completion_tokens = atomic_load(&qwen_page->meters[watched->meter].completion_tokens);
+	}
 	if (watched->entry >= 0)
 		activity_remove(watched->entry);
 	watched->entry = -1;
+}
+
+/* Count a request once. */
+static void
+count(WatchedRequest *watched, RequestOutcome *outcome)
+{
+	if (watched->counted)
+		return;
+	watched->counted = true;
+	stats_count(watched, outcome);
+}
+
+/* From GO, or from the beginning where there was none, to the end. */
+static uint64
+time_taken(const WatchedRequest *watched)
+{
+	return watched->ended_us - (watched->has_go ? watched->go_us : watched->submitted_us);
+}
+
+/* An end that is no answer: what was used until then is used. */
+static void
+count_unanswered(WatchedRequest *watched, RequestEnd end, int sqlstate)
+{
+	RequestOutcome outcome = {.end = end};
+
+	if (watched->counted || watched->submitted_us == 0)
+		return;
+	watch_end(watched);
+	outcome.error_class = stats_error_class(sqlstate);
+	outcome.total_us = time_taken(watched);
+	outcome.prompt_tokens = watched->used_prompt_tokens;
+	outcome.completion_tokens = watched->used_completion_tokens;
+	count(watched, &outcome);
+}
+
+void
+watch_answered(WatchedRequest *watched, const EngineReply *reply)
+{
+	RequestOutcome outcome = {.end = ENDED_WELL};
+
+	if (reply->type == FRAME_ERROR)
+	{
+		watch_failed(watched, sqlstate_of(reply->error.code));
+		return;
+	}
+	outcome.total_us = time_taken(watched);
+	if (reply->type == FRAME_DONE)
+	{
+		outcome.prompt_tokens = reply->done.prompt_tokens;
+		outcome.cached_tokens = reply->done.cached_tokens;
+		outcome.completion_tokens = reply->done.completion_tokens;
+		outcome.has_first_token = reply->done.completion_tokens > 0;
+		outcome.queue_us = reply->done.queue_us;
+		outcome.ttft_us = Min(reply->done.ttft_us, reply->done.total_us);
+		outcome.total_us = reply->done.total_us;
+	}
+	else if (watched->has_go)
+		outcome.prompt_tokens = reply->result.prompt_tokens;
+	count(watched, &outcome);
+}
+
+void
+watch_failed(WatchedRequest *watched, int sqlstate)
+{
+	if (ERRCODE_TO_CATEGORY(sqlstate) == ERRCODE_TO_CATEGORY(ERRCODE_QUERY_CANCELED))
+		watch_given_up(watched);
+	else
+		count_unanswered(watched, sqlstate == ERRCODE_CONFIGURATION_LIMIT_EXCEEDED ? ENDED_BY_LIMIT : ENDED_BY_ERROR,
+						 sqlstate);
+}
+
+void
+watch_given_up(WatchedRequest *watched)
+{
+	count_unanswered(watched, ENDED_BY_CANCEL, ERRCODE_QUERY_CANCELED);
 }
 
 /* Has the current user been granted qwen_monitor()? */

@@ -12,7 +12,7 @@ ACTIVITY = "SELECT role, application_name, model, function, state, prompt_tokens
 
 @pytest.fixture(scope="module")
 def watched():
-    server = Cluster(settings={"compute_query_id": "on", "qwen.max_running": 2, "qwen.queue_size": 8})
+    server = Cluster(settings={"compute_query_id": "on", "qwen.max_running": 2, "qwen.queue_size": 32})
     try:
         prepare(ready(server))
         yield server
@@ -114,7 +114,7 @@ def test_an_engine_that_dies_leaves_nothing(watched):
     for call in calls:
         assert call.join().error.pgcode == "58000"
     assert rows(watched) == []
-    for _ in range(120):  # more than there are places: those of the dead engine are free again
+    for _ in range(150):  # more than there are places: those of the dead engine are free again
         assert watched.value("SELECT qwen_generate('a', max_tokens => 1)") is not None
 
 
@@ -126,3 +126,100 @@ def test_a_server_with_more_requests_than_places_goes_on(make_server):
     assert call.rows == [(60,)] or call.error.pgcode == "58000"
     assert server.value("SELECT count(*) FROM qwen_stat_activity") == 0
     assert server.value("SELECT qwen_count_tokens('one')") == 1
+
+
+def totals(server, columns, where="true", user=None):
+    return server.query(f"SELECT {columns} FROM qwen_stat_requests WHERE {where} ORDER BY 1, 2", user=user)
+
+
+def test_totals_are_what_the_engine_counted(watched):
+    """Eight sessions at once: no request and no token is lost or counted twice."""
+    watched.query("SELECT qwen_stat_reset()")
+    before = watched.query("SELECT requests_done, prompt_tokens, generated_tokens FROM qwen_stat_engine")[0]
+    calls = [
+        Background(watched, f"SELECT qwen_generate('Number {i}', max_tokens => 1 + {i}), qwen_embed('some words') FROM generate_series(1, 5) g", setup="SET qwen.batch_window = 1")
+        for i in range(8)
+    ]
+    for call in calls:
+        assert call.join(60).error is None
+    wait_idle(watched)
+    after = watched.query("SELECT requests_done, prompt_tokens, generated_tokens FROM qwen_stat_engine")[0]
+    sums = watched.query("SELECT sum(calls), sum(prompt_tokens), sum(completion_tokens), sum(errors + cancelled + rejected) FROM qwen_stat_requests")[0]
+    assert [int(value) for value in sums] == [after[i] - before[i] for i in range(3)] + [0]
+    assert watched.query("SELECT calls FROM qwen_stat_requests WHERE function = 'qwen_embed'") == [(40,)]
+    assert watched.query("SELECT calls FROM qwen_stat_roles") == [(80,)]
+
+
+def test_times_lie_in_order(watched):
+    watched.query("SELECT qwen_stat_reset()")
+    took = Background(watched, "SELECT qwen_generate('Once upon a time', max_tokens => 40, stop => ARRAY['never-said'])").join(60).seconds * 1000
+    row = watched.query(
+        "SELECT ttft_p50_ms, ttft_p99_ms, per_token_p50_ms, total_p50_ms, total_p95_ms, total_p99_ms, total_ms FROM qwen_stat_requests WHERE calls = 1"
+    )[0]
+    assert 0 < row[0] <= row[1] <= row[5] and row[3] <= row[4] <= row[5]
+    assert 0.5 * took < row[6] <= took and 0.75 * row[6] < row[3] < 1.25 * row[6]
+    assert row[2] * 40 < 1.3 * row[6]
+
+
+def test_errors_are_counted_by_their_class(watched):
+    watched.query("SELECT qwen_stat_reset()")
+    for sql in ("SELECT qwen_generate(repeat('word ', 20000))", "SELECT qwen_generate('x', max_tokens => 10000)", "SELECT qwen_generate('x', model => 'nobody')"):
+        with pytest.raises(psycopg2.Error):
+            watched.query(sql)
+    call = Background(watched, LONG)
+    wait_until(lambda: any(row[6] >= 3 for row in rows(watched)), 20, "tokens")
+    end(watched, call)
+    call = Background(watched, LONG)
+    wait_running(watched, 1)
+    watched.signal(watched.engine_pid(), signal.SIGKILL)
+    assert call.join().error.pgcode == "58000"
+    assert watched.query("SELECT calls, errors, cancelled, errors_by_class FROM qwen_stat_roles") == [(5, 4, 1, {"22": 1, "42": 1, "54": 1, "58": 1})]
+    # a name that is no model's makes no row of its own; what a cancelled request used is counted
+    assert totals(watched, "model, calls", "model IS NULL") == [(None, 1)]
+    assert watched.value("SELECT completion_tokens FROM qwen_stat_roles") >= 3
+
+
+def test_a_limit_that_stops_a_batch_counts_as_cancelled(watched):
+    watched.query("SELECT qwen_stat_reset()")
+    sql = "SELECT ordinality FROM (SELECT * FROM qwen_generate_batch(array_fill('Once'::text, ARRAY[8]), max_tokens => 400)) t LIMIT 1"
+    assert watched.query(f"BEGIN; DECLARE c CURSOR FOR {sql}; FETCH 1 FROM c") == [(1,)]
+    wait_idle(watched)
+    done, cancelled = watched.query("SELECT calls - cancelled, cancelled FROM qwen_stat_roles")[0]
+    assert done >= 1 and done + cancelled == 8
+
+
+def test_totals_of_others_are_for_those_who_may_see_them(watched):
+    watched.query("SELECT qwen_stat_reset()")
+    as_role(watched, "writer", "SELECT qwen_count_tokens('x')").join()
+    for view in ("qwen_stat_requests", "qwen_stat_roles"):
+        seen = {user: watched.query(f"SELECT role, calls FROM {view}", user=user) for user in ("writer", "stranger", "observer", "reader")}
+        assert seen == {"writer": [("writer", 1)], "stranger": [], "observer": [("writer", 1)], "reader": [("writer", 1)]}
+    with pytest.raises(psycopg2.Error) as refused:
+        watched.query("SELECT qwen_stat_reset()", user="stranger")
+    assert refused.value.pgcode == "42501"
+
+
+def test_a_full_table_counts_the_rest_together(make_server):
+    server = make_server({"qwen.stat_max": 10})
+    server.query("SELECT qwen_stat_reset()")
+    for i in range(15):
+        server.query(f"CREATE ROLE r{i}; GRANT EXECUTE ON FUNCTION qwen_count_tokens(text, text) TO r{i}")
+        as_role(server, f"r{i}", "SELECT qwen_count_tokens('x')").join()
+    assert server.query("SELECT count(*), sum(calls) FROM qwen_stat_requests") == [(10, 15)]
+    assert server.query("SELECT calls FROM qwen_stat_requests WHERE role IS NULL") == [(6,)]
+    server.query("SELECT qwen_stat_reset()")
+    assert server.query("SELECT * FROM qwen_stat_requests") == []
+
+
+def test_rejections_and_waiting_for_limits_are_seen(watched):
+    watched.query("SELECT qwen_stat_reset(); SELECT qwen_set_limit('writer', max_concurrent => 1)")
+    calls = [as_role(watched, "writer")]
+    try:
+        wait_running(watched, 1)
+        assert as_role(watched, "writer").join().error.pgcode == "53400"
+        assert watched.query("SELECT calls, errors, rejected, rejected_by_limit FROM qwen_stat_roles") == [(1, 0, 1, {"max_concurrent": 1})]
+        calls.append(Background(watched, LONG, setup="SET ROLE writer; SET qwen.limit_action = wait"))
+        wait_until(lambda: sorted(row[4] for row in rows(watched)) == ["limited", "running"], 20, "one that waits for its limit")
+    finally:
+        watched.query("SELECT qwen_clear_limit('writer')")
+        end(watched, *calls)

@@ -8,12 +8,12 @@ CREATE ROLE qwen_test_user;
 
 SELECT is((SELECT array_agg(DISTINCT proname::text ORDER BY proname::text) FROM pg_proc p
 	WHERE proname LIKE 'qwen\_%' AND has_function_privilege('qwen_test_user', p.oid, 'EXECUTE')),
-	ARRAY['qwen_activity', 'qwen_engine_status', 'qwen_health', 'qwen_job_workers', 'qwen_may_see_role', 'qwen_models_status', 'qwen_usage_rows'], 'PUBLIC may call what shows the state, nothing else');
+	ARRAY['qwen_activity', 'qwen_engine_status', 'qwen_health', 'qwen_job_workers', 'qwen_may_see_role', 'qwen_models_status', 'qwen_request_totals', 'qwen_role_totals', 'qwen_usage_rows'], 'PUBLIC may call what shows the state, nothing else');
 SET ROLE qwen_test_user;
 SELECT throws_ok($$SELECT qwen_chat('x')$$, '42501', NULL, 'chat is not for everybody');
 SELECT throws_ok($$SELECT qwen_embed('x')$$, '42501', NULL, 'embedding neither');
 SELECT throws_ok($$SELECT qwen_load_model('a', 'b')$$, '42501', NULL, 'nor loading');
-SELECT lives_ok($$SELECT * FROM qwen_models, qwen_stat_engine, qwen_stat_activity$$, 'the views are');
+SELECT lives_ok($$SELECT * FROM qwen_models, qwen_stat_engine, qwen_stat_activity, qwen_stat_requests, qwen_stat_roles$$, 'the views are');
 SELECT lives_ok($$SELECT qwen_health()$$, 'and the health');
 SELECT throws_ok($$SHOW qwen.engine_path$$, '42501', NULL, 'paths are not shown');
 RESET ROLE;
