@@ -43,7 +43,7 @@ CREATE TABLE titles_plain AS SELECT id, qwen_generate(body, temperature => 0, ma
 SET qwen.batch_plans = on;
 CREATE TABLE titles AS SELECT id, qwen_generate(body, temperature => 0, max_tokens => 12) AS title FROM notes;
 SELECT count(*) AS titles, count(*) FILTER (WHERE titles.title = titles_plain.title) AS the_same FROM titles JOIN titles_plain USING (id);
-EXPLAIN (ANALYZE, COSTS OFF) SELECT id, qwen_generate(body, temperature => 0, max_tokens => 12) FROM letters WHERE id % 2 = 0;
+EXPLAIN (ANALYZE, COSTS OFF) SELECT id, qwen_generate(body, temperature => 0, max_tokens => 12) FROM notes WHERE id % 2 = 0;
 \echo '-- the elements of an array, each with its own error'
 SELECT ordinality, left(response, 40) AS response, left(error, 60) AS error
   FROM qwen_generate_batch(ARRAY['Name a colour.', repeat('word ', 20000), 'Name a fruit.'], temperature => 0, max_tokens => 8);
