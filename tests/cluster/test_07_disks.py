@@ -38,18 +38,15 @@ def run(*command):
 # ---- full disks -------------------------------------------------------------------------------------------------------
 @pytest.fixture
 def small_disk():
-    """A server whose data directory and log lie on a file system of 96 MB, and fill() that leaves nothing of it."""
+    """A server whose data directory and log lie on a file system of 160 MB, and fill() that leaves nothing of it."""
     cluster = Cluster(settings={"min_wal_size": "32MB", "max_wal_size": "48MB", "wal_recycle": "off"})
-    run("mount", "-t", "tmpfs", "-o", "size=96m,nr_inodes=5000", "tmpfs", cluster.folder)
+    run("mount", "-t", "tmpfs", "-o", "size=160m,nr_inodes=20000", "tmpfs", cluster.folder)
 
-    def fill(keep=0):
-        with open(os.path.join(cluster.folder, "filler"), "wb") as file:
+    def fill():
+        with open(os.path.join(cluster.folder, "filler"), "wb", buffering=0) as file:
             with contextlib.suppress(OSError):
                 while True:
-                    file.write(bytes(65536))
-                    file.flush()
-        if keep:
-            os.truncate(os.path.join(cluster.folder, "filler"), os.path.getsize(os.path.join(cluster.folder, "filler")) - keep)
+                    file.write(bytes(4096))
 
     cluster.fill = fill
     try:
