@@ -310,6 +310,7 @@ CREATE TABLE qwen_job_row (
 CREATE INDEX qwen_job_row_waiting ON qwen_job_row (owner, id) WHERE NOT dead;
 CREATE INDEX qwen_job_row_job ON qwen_job_row (job) WHERE job IS NOT NULL;
 CREATE INDEX qwen_job_row_dead ON qwen_job_row (relation, key) WHERE dead;
+CREATE INDEX qwen_job_row_failed ON qwen_job_row (relation, trigger, failed_at) WHERE failed_at IS NOT NULL;
 COMMENT ON TABLE qwen_job_row IS 'rows that job workers work on, and those that failed for good';
 
 CREATE FUNCTION qwen_submit(source text, prompt text, target regclass, target_column name,
@@ -368,14 +369,15 @@ WHERE r.dead AND pg_has_role(r.owner, 'USAGE');
 COMMENT ON VIEW qwen_dead_letters IS 'rows of your jobs and of your tables'' triggers that failed for good';
 
 CREATE VIEW qwen_trigger_backlog WITH (security_barrier) AS
-SELECT r.relation::regclass AS relation, r.trigger, count(*) FILTER (WHERE NOT r.dead) AS waiting,
-	count(*) FILTER (WHERE NOT r.dead AND r.attempts > 0) AS retrying, count(*) FILTER (WHERE r.dead) AS dead,
-	now() - min(r.queued) FILTER (WHERE NOT r.dead) AS oldest,
-	(array_agg(r.error ORDER BY r.failed_at DESC) FILTER (WHERE r.error IS NOT NULL))[1] AS last_error,
-	coalesce(min(w.trouble), min(w.state)) AS worker
-FROM qwen_job_row r LEFT JOIN qwen_job_workers() w ON w.role = r.owner
-WHERE r.job IS NULL AND pg_has_role(r.owner, 'USAGE')
-GROUP BY r.relation, r.trigger;
+SELECT b.relation::regclass AS relation, b.trigger, b.waiting, b.retrying, b.dead, now() - b.first_queued AS oldest,
+	(SELECT e.error FROM qwen_job_row e WHERE e.relation = b.relation AND e.trigger = b.trigger AND e.failed_at IS NOT NULL
+		ORDER BY e.failed_at DESC LIMIT 1) AS last_error,
+	(SELECT coalesce(w.trouble, w.state) FROM qwen_job_workers() w WHERE w.role = b.owner LIMIT 1) AS worker
+FROM (SELECT r.owner, r.relation, r.trigger, count(*) FILTER (WHERE NOT r.dead) AS waiting,
+		count(*) FILTER (WHERE NOT r.dead AND r.attempts > 0) AS retrying, count(*) FILTER (WHERE r.dead) AS dead,
+		min(r.queued) FILTER (WHERE NOT r.dead) AS first_queued
+	FROM qwen_job_row r WHERE r.job IS NULL GROUP BY r.owner, r.relation, r.trigger) b
+WHERE pg_has_role(b.owner, 'USAGE');
 COMMENT ON VIEW qwen_trigger_backlog IS 'what your tables'' triggers have queued and is not filled in yet';
 
 -- ---- models ---------------------------------------------------------------------------------------------------------
