@@ -315,6 +315,8 @@ read_prompts_body(JobWorker *worker, const JobStore *store, void *argument)
 	JobSql sql;
 	int n;
 
+	if (!fetch->spec->trigger)
+		job_check_privilege(store, fetch->spec->function);
 	job_key_parameters(fetch->spec, fetch->rows, fetch->n_rows, types, values);
 	job_identity_of_spec(fetch->spec, &identity);
 	job_sql_make(fetch->spec, &sql);
@@ -382,6 +384,7 @@ page_body(JobWorker *worker, const JobStore *store, void *argument)
 
 	fetch->next_position = NULL;
 	fetch->next_exhausted = false;
+	job_check_privilege(store, spec->function);
 	job_identity_of_spec(spec, &identity);
 	job_sql_make(spec, &sql);
 	for (int i = 0; spec->position && i < spec->n_keys; i++, n_parameters++)

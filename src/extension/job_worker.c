@@ -164,10 +164,7 @@ work(JobWorker *worker)
 		moved = fetch(worker) > 0;
 		moved |= job_calls_advance(worker);
 		if (is_time_to_write(worker, count_writable(worker)))
-		{
-			job_rows_write(worker);
-			moved = true;
-		}
+			moved |= job_rows_write(worker);
 		job_rows_finish(worker);
 		if (worker->is_gone && job_worker_leave(&worker->place, requests_seen))
 			return;

@@ -397,8 +397,8 @@ settle_rows(JobWorker *worker, Write *write)
 	}
 }
 
-/* The rows of a spec that are ready to be written or put aside. */
-static void
+/* The rows of a spec that are ready to be written or put aside; false: there are none. */
+static bool
 write_spec(JobWorker *worker, JobSpec *spec, double elapsed_ms)
 {
 	Write write = {.spec = spec, .only = -1, .elapsed_ms = elapsed_ms};
@@ -410,7 +410,7 @@ write_spec(JobWorker *worker, JobSpec *spec, double elapsed_ms)
 		if (row->spec == spec && (row->state == ROW_ANSWERED || row->state == ROW_FAILED) && now >= row->not_before)
 			write.rows[write.n++] = row;
 	if (write.n == 0)
-		return;
+		return false;
 	write.outcomes = palloc0(sizeof *write.outcomes * write.n);
 	if (!job_transaction(worker, write_body, &write, &error))
 	{
@@ -424,11 +424,13 @@ write_spec(JobWorker *worker, JobSpec *spec, double elapsed_ms)
 		spec->is_done = true;
 	else
 		settle_rows(worker, &write);
+	return true;
 }
 
-void
+bool
 job_rows_write(JobWorker *worker)
 {
+	bool any = false;
 	TimestampTz now = GetCurrentTimestamp();
 	double elapsed_ms = (now - worker->last_write) / 1000.0;
 	List *specs = list_copy(worker->specs);
@@ -439,7 +441,8 @@ job_rows_write(JobWorker *worker)
 		JobSpec *spec = lfirst(cell);
 
 		if (!spec->is_done && !spec->failure[0])
-			write_spec(worker, spec, elapsed_ms);
+			any |= write_spec(worker, spec, elapsed_ms);
 	}
 	worker->last_write = now;
+	return any;
 }

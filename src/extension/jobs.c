@@ -33,6 +33,7 @@ PG_FUNCTION_INFO_V1(qwen_retry);
 PG_FUNCTION_INFO_V1(qwen_retry_table);
 
 #define WAIT_LOOK_MS 1000 /* how often a waiter looks even when nobody wakes it */
+#define LONGEST_WAIT_MS (INT64CONST(100) * 365 * SECS_PER_DAY * 1000)
 
 /* Arguments of qwen_submit, in order. */
 enum
@@ -147,9 +148,8 @@ read_function(FunctionCallInfo fcinfo, JobSpec *spec)
 	spec->max_attempts = int_argument(fcinfo, ARG_MAX_ATTEMPTS, JOB_DEFAULT_ATTEMPTS, 1, JOB_MAX_ATTEMPTS);
 }
 
-/* May the caller use the function that the job uses? */
-static void
-check_function_privilege(const JobStore *store, JobFunction function)
+void
+job_check_privilege(const JobStore *store, JobFunction function)
 {
 	Oid types[2] = {OIDOID, TEXTOID};
 	char *name = psprintf("qwen_%s", job_function_name(function));
@@ -458,7 +458,7 @@ qwen_submit(PG_FUNCTION_ARGS)
 	read_source(&spec, text_to_cstring(PG_GETARG_TEXT_PP(ARG_SOURCE)));
 	read_keys(fcinfo, &spec);
 	SPI_connect();
-	check_function_privilege(&store, spec.function);
+	job_check_privilege(&store, spec.function);
 	total = check_statements(&spec);
 	job = insert_job(fcinfo, &store, &spec, total);
 	SPI_finish();
@@ -656,6 +656,7 @@ qwen_wait(PG_FUNCTION_ARGS)
 		timeout_ms = timeout->time / 1000 + (timeout->day + timeout->month * (int64) DAYS_PER_MONTH) * SECS_PER_DAY * 1000;
 		if (timeout_ms < 0)
 			ereport(ERROR, (errcode(ERRCODE_INVALID_PARAMETER_VALUE), errmsg("timeout must not be negative")));
+		timeout_ms = Min(timeout_ms, LONGEST_WAIT_MS);
 	}
 	SPI_connect();
 	(void) find_own_job(&store, job, &state, false);

@@ -166,6 +166,10 @@ extern int job_execute(const char *sql, int n, Oid *types, Datum *values, const 
 /* Read a job's row into a spec in a context of its own below parent; NULL: there is none. Between begin and end. */
 extern JobSpec *job_store_load(const JobStore *store, int64 job, MemoryContext parent);
 
+/* ---- jobs.c ---- */
+/* Raise 42501 unless the current user may call the function that a job uses. In SPI. */
+extern void job_check_privilege(const JobStore *store, JobFunction function);
+
 /* ---- job_launch.c ---- */
 /* In this transaction work was queued for a role of this database: at its commit a worker is asked for. */
 extern void job_request_worker(Oid role);
@@ -303,8 +307,8 @@ extern Datum job_int8_array(const int64 *values, int n);
 extern bool job_lock(const JobStore *store, int64 job, bool *ended);
 
 /* ---- job_write.c ---- */
-/* Write what is answered or failed. */
-extern void job_rows_write(JobWorker *worker);
+/* Write what is answered or failed; false: there was nothing. */
+extern bool job_rows_write(JobWorker *worker);
 
 /* The numbers and keys of rows as the parameters that the statements of job_sql.c begin with. */
 extern void job_key_parameters(const JobSpec *spec, JobRow *const *rows, int n, Oid *types, Datum *values);

@@ -354,8 +354,16 @@ def test_runs_with_the_privileges_of_its_owner(server):
         job = submit(server, "guarded", user="qwen_job_user")
         assert server.value("SELECT qwen_wait(%s, '60 s')", (job,), user="qwen_job_user") == "done"
         assert server.query("SELECT array_agg(id ORDER BY id) FROM guarded WHERE summary IS NOT NULL") == [([1, 2, 3, 4, 5],)]
+        server.query("REVOKE SELECT ON guarded FROM qwen_job_user; GRANT SELECT (id, body) ON guarded TO qwen_job_user")
+        again = submit(server, "guarded", "max_tokens => 60, temperature => 0", user="qwen_job_user", prompt="Tell {body}")
+        assert server.value("SELECT qwen_cancel(%s)", (again,))
+        wait_until(lambda: no_workers(server), what="no worker")
+        server.query("DO $$ DECLARE f regprocedure; BEGIN FOR f IN SELECT oid FROM pg_proc WHERE proname = 'qwen_chat' LOOP EXECUTE format('REVOKE EXECUTE ON FUNCTION %s FROM qwen_job_user', f); END LOOP; END $$")
+        server.query("SELECT qwen_retry(%s)", (again,))
+        assert wait(server, again) == "failed"
+        assert row_of(server, again)["error"] == "permission denied for function qwen_chat"
         other = submit(server, "guarded")
-        assert server.query("SELECT id FROM qwen_jobs", user="qwen_job_user") == [(job,)], "others' jobs are not shown"
+        assert server.query("SELECT id FROM qwen_jobs", user="qwen_job_user") == [(job,), (again,)], "others' jobs are not shown"
         with pytest.raises(psycopg2.Error) as failure:
             server.value("SELECT qwen_cancel(%s)", (other,), user="qwen_job_user")
         assert failure.value.pgcode == "42501"
@@ -464,6 +472,38 @@ def test_limit_of_workers_is_shown_and_passes(make_server):
     server.reload(qwen__max_job_workers=2)
     assert wait(server, second) == "done"
     server.query("SELECT qwen_cancel(%s)", (first,))
+
+
+def test_a_missing_engine_is_shown_and_uses_up_no_attempt(make_server):
+    server = make_server({"qwen.engine_path": "/nonexistent/qwen_engine"}, prepared=False)
+    server.query("CREATE EXTENSION qwen_pg")
+    make_rows(server, "engineless", 4)
+    job = submit(server, "engineless", LIMITS + ", max_attempts => 1")
+    wait_until(lambda: "engine" in (row_of(server, job)["error"] or ""), 30, "the reason")
+    assert row_of(server, job)["state"] == "running"
+    assert server.query("SELECT DISTINCT attempts, dead FROM qwen_job_row") == [(0, False)]
+    del server.settings["qwen.engine_path"]
+    server.restart()
+    assert wait(server, job) == "done"
+    assert row_of(server, job)["error"] is None
+    check_exactly_once(server, "engineless")
+
+
+def test_a_job_fails_once_its_row_is_free(server):
+    """Somebody has the job's row locked while it fails: it waits without a transaction, and ends afterwards."""
+    make_rows(server, "held", 60)
+    job = submit(server, "held", "max_tokens => 12, temperature => 0")
+    wait_until(lambda: row_of(server, job)["state"] == "running", 30, "a running job")
+    connection = server.connect()
+    cursor = connection.cursor()
+    cursor.execute("BEGIN")
+    cursor.execute("SELECT 1 FROM qwen_job_table WHERE id = %s FOR UPDATE", (job,))
+    server.query("DROP TABLE held CASCADE")
+    time.sleep(1)
+    assert server.value("SELECT count(*) FROM pg_locks WHERE NOT granted") == 0
+    cursor.execute("COMMIT")
+    connection.close()
+    assert wait(server, job) == "failed"
 
 
 def test_drop_extension_with_a_job_running(make_server):
