@@ -3,7 +3,7 @@
 SET client_min_messages = warning;
 CREATE EXTENSION IF NOT EXISTS pgtap;
 CREATE EXTENSION IF NOT EXISTS qwen_pg;
-SELECT plan(44);
+SELECT plan(49);
 
 CREATE TABLE queued (id int PRIMARY KEY, title text, body text, summary text, embedding real[], number int, made text GENERATED ALWAYS AS (upper(body)) STORED);
 CREATE TABLE keyless (id int, body text, summary text);
@@ -105,5 +105,21 @@ SELECT results_eq('SELECT sqlstate, trigger FROM qwen_dead_letters WHERE job IS 
 UPDATE queued SET body = 'short' WHERE id = 2;
 SELECT ok(pg_temp.filled_in(), 'a text that is shortened');
 SELECT is((SELECT count(*)::int FROM qwen_dead_letters WHERE job IS NULL), 0, 'is filled in, and is no dead letter any more');
+
+-- a type that takes real[] by an assignment cast of three arguments, as pgvector's vector does
+CREATE TYPE pseudo_vector AS (numbers real[]);
+CREATE FUNCTION to_pseudo_vector(real[], int, boolean) RETURNS pseudo_vector LANGUAGE sql AS $$ SELECT ROW($1)::public.pseudo_vector $$;
+CREATE CAST (real[] AS pseudo_vector) WITH FUNCTION to_pseudo_vector(real[], int, boolean) AS ASSIGNMENT;
+CREATE TABLE vectors (id int PRIMARY KEY, body text, at_once pseudo_vector, later pseudo_vector, by_job pseudo_vector);
+CREATE TRIGGER at_once BEFORE INSERT ON vectors FOR EACH ROW EXECUTE FUNCTION qwen_embed_trigger('body', 'at_once', 'dimensions=8');
+CREATE TRIGGER later AFTER INSERT ON vectors FOR EACH ROW EXECUTE FUNCTION qwen_enqueue_embed_trigger('later', 'body', 'dimensions=8');
+INSERT INTO vectors (id, body) VALUES (1, 'one');
+SELECT ok((SELECT (at_once).numbers = qwen_embed('one', dimensions => 8) FROM vectors), 'an embedding at once');
+SELECT ok(pg_temp.filled_in(), 'and one later');
+SELECT ok((SELECT later = at_once FROM vectors), 'are the same');
+SELECT qwen_submit('vectors', 'body', 'vectors', 'by_job', function => 'embed', dimensions => 8) AS job \gset
+SELECT is(qwen_wait(:job, '60 s'), 'done', 'as one by a job');
+SELECT ok((SELECT by_job = at_once FROM vectors), 'is');
 SELECT * FROM finish();
-DROP TABLE queued, keyless, at_once;
+DROP TABLE queued, keyless, at_once, vectors;
+DROP TYPE pseudo_vector CASCADE;
