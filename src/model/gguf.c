@@ -237,7 +237,7 @@ read_tensor(ByteReader *reader, GgufTensor *tensor)
 		return truncated(reader, "a tensor's description");
 	tensor->type = tensor_type_info(type);
 	if (!tensor->type)
-		return status_error(STATUS_UNSUPPORTED, "tensor \"%.*s\" has type %u, which is not supported",
+		return status_error(STATUS_UNSUPPORTED, "tensor \"%.*s\" has type %u; supported are " TENSOR_TYPES_SUPPORTED,
 							(int) tensor->name.length, tensor->name.data, type);
 	return check_shape(reader, tensor);
 }

@@ -93,8 +93,8 @@ check_tensor(const GgufTensor *tensor, const TensorRole *role)
 		return status_error(STATUS_INVALID_ARGUMENT, "tensor \"%s\" has the shape %s, expected [%u][%u]", role->name,
 							shape, role->n_rows, role->n_cols);
 	if (!tensor->type->can_pack)
-		return status_error(STATUS_UNSUPPORTED, "tensor \"%s\" has type %s, which is not supported", role->name,
-							tensor->type->name);
+		return status_error(STATUS_UNSUPPORTED, "tensor \"%s\" has type %s; supported are " TENSOR_TYPES_SUPPORTED,
+							role->name, tensor->type->name);
 	if (!role->is_matrix && tensor->type->type != TENSOR_F32 && tensor->type->type != TENSOR_F16 &&
 		tensor->type->type != TENSOR_BF16)
 		return status_error(STATUS_UNSUPPORTED, "tensor \"%s\" is quantized (%s); only matrices may be", role->name,

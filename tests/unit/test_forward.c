@@ -298,8 +298,9 @@ logits_agree_with_a_plain_transformer(void **state)
 static void
 quantized_logits_are_near_the_reference(void **state)
 {
-	static const TensorType types[] = {TENSOR_F16,  TENSOR_BF16, TENSOR_Q8_0, TENSOR_Q4_0,
-									   TENSOR_Q4_1, TENSOR_Q4_K, TENSOR_Q6_K};
+	static const TensorType types[] = {TENSOR_F16,  TENSOR_BF16, TENSOR_Q8_0,   TENSOR_Q4_0,  TENSOR_Q4_1,
+									   TENSOR_Q5_0, TENSOR_Q5_1, TENSOR_Q2_K,   TENSOR_Q3_K,  TENSOR_Q4_K,
+									   TENSOR_Q5_K, TENSOR_Q6_K, TENSOR_IQ4_NL, TENSOR_IQ4_XS};
 
 	(void) state;
 	for (size_t k = 0; k < sizeof types / sizeof types[0]; k++)
@@ -328,8 +329,8 @@ quantized_logits_are_near_the_reference(void **state)
 static void
 logits_do_not_depend_on_chunks_threads_or_instructions(void **state)
 {
-	static const TensorType types[] = {TENSOR_F32,  TENSOR_BF16, TENSOR_Q8_0, TENSOR_Q4_0,
-									   TENSOR_Q4_1, TENSOR_Q4_K, TENSOR_Q6_K};
+	static const TensorType types[] = {TENSOR_F32,  TENSOR_BF16, TENSOR_Q8_0, TENSOR_Q4_0, TENSOR_Q4_1,
+									   TENSOR_Q2_K, TENSOR_Q3_K, TENSOR_Q4_K, TENSOR_Q6_K, TENSOR_IQ4_XS};
 	static const uint32_t chunks[] = {1, 7, 16, 64, 700};
 	static const char *const isas[] = {"avx512", "avx2", "portable"};
 

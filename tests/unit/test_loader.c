@@ -534,7 +534,7 @@ hostile_numbers_are_refused(void **state)
 	save_patched("x.gguf", "token_embd.weight", 4, &odd, 8);
 	expect_failure("x.gguf", STATUS_INVALID_ARGUMENT, "blocks of 32");
 	save_patched("x.gguf", "token_embd.weight", 20, &type99, 4);
-	expect_failure("x.gguf", STATUS_UNSUPPORTED, "type 99");
+	expect_failure("x.gguf", STATUS_UNSUPPORTED, "type 99; supported are F32, F16");
 	save_patched("x.gguf", "token_embd.weight", 24, &huge, 8);
 	expect_failure("x.gguf", STATUS_INVALID_ARGUMENT, "offset");
 	save_patched("x.gguf", "output_norm.weight", 16, &zero64, 8);
@@ -548,6 +548,29 @@ hostile_numbers_are_refused(void **state)
 	expect_failure("x.gguf", STATUS_UNSUPPORTED, "GGUF version 99");
 	save_patched("x.gguf", "", 0, "GGML", 4);
 	expect_failure("x.gguf", STATUS_INVALID_ARGUMENT, "not a GGUF file");
+}
+
+static void
+other_tensor_types_are_named(void **state)
+{
+	uint32_t iq2_xs = 17;
+	TinyModel shape = tiny;
+	ByteWriter file;
+	uint8_t *at;
+
+	(void) state;
+	shape.hidden = 256;
+	shape.ffn = 256;
+	shape.n_heads = shape.n_kv_heads = 16;
+	shape.type = TENSOR_Q4_K;
+	file = writer_model(&shape, NULL);
+	at = memmem(file.data, file.length, "token_embd.weight", 17);
+	assert_non_null(at);
+	memcpy(at + 17 + 20, &iq2_xs, 4);
+	writer_save(folder, "iq2.gguf", file.data, file.length);
+	expect_failure("iq2.gguf", STATUS_UNSUPPORTED,
+				   "\"token_embd.weight\" has type IQ2_XS; supported are F32, F16, BF16, Q8_0,");
+	byte_writer_free(&file);
 }
 
 static void
@@ -656,6 +679,7 @@ main(void)
 		cmocka_unit_test(heads_cut_anywhere_are_refused),
 		cmocka_unit_test(flipped_heads_never_harm),
 		cmocka_unit_test(hostile_numbers_are_refused),
+		cmocka_unit_test(other_tensor_types_are_named),
 		cmocka_unit_test(other_files_are_refused),
 		cmocka_unit_test(memory_is_looked_at_before_it_is_taken),
 		cmocka_unit_test(damaged_images_are_not_opened),
