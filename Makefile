@@ -199,6 +199,14 @@ $(ENGINE_BENCHES): $(ENGINE_BENCH) model
 bench-prefix: $(B)/installed model
 	@$(CLUSTER) run $(PYTHON) tests/bench/bench_prefix.py
 
+# admission of requests with 10,000 limited roles and 64 sessions, without an engine
+.PHONY: bench-limits
+$(B)/limits_bench.so: $(B)/extension/tests/bench/limits_bench.o
+	$(CC) -shared $^ -o $@
+
+bench-limits: $(B)/limits_bench.so $(B)/installed
+	@$(PYTHON) tests/bench/limits.py --module $<
+
 # ---- care -----------------------------------------------------------------------------------------------------------
 OWN_C = $(shell git ls-files '*.c' '*.h')
 format:

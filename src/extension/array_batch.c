@@ -8,6 +8,7 @@
  * has a NULL value. qwen_embed_batch has no column for errors: such elements are NULL, and a WARNING counts them.
  */
 #include "call_window.h"
+#include "limits.h"
 
 #include "catalog/pg_type.h"
 #include "funcapi.h"
@@ -93,7 +94,8 @@ next_row(ArrayBatch *batch)
 	{
 		WindowRow *row = window_advance(batch->window);
 
-		while (batch->n_sent < batch->n_elements && window_has_room(batch->window, qwen_batch_window))
+		while (batch->n_sent < batch->n_elements &&
+			   window_has_room(batch->window, Min(qwen_batch_window, limits_window())))
 			send_element(batch);
 		if (batch->window->n == 0)
 			return NULL;

@@ -9,6 +9,7 @@
  * returned. What ends the query, a rescan or an error deletes these contexts, which cancels what is in flight.
  */
 #include "batch.h"
+#include "limits.h"
 
 #include "access/htup_details.h"
 #include "catalog/objectaccess.h"
@@ -173,7 +174,7 @@ static void
 read_ahead(BatchState *state)
 {
 	/* a plan that was made while batching was on */
-	int max_in_flight = qwen_batch_plans ? qwen_batch_window : 1;
+	int max_in_flight = qwen_batch_plans ? Min(qwen_batch_window, limits_window()) : 1;
 
 	if (!state->started)
 	{
