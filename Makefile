@@ -183,6 +183,12 @@ check-sanitize:
 check-versions:
 	@tests/tools/check_postgres_versions.sh $(CACHE_DIR)/versions
 
+# everything at once with things breaking, for SOAK_SECONDS; not part of check
+SOAK_SECONDS ?= 600
+.PHONY: soak
+soak: setup
+	@$(PYTHON) tests/soak/soak.py --seconds $(SOAK_SECONDS)
+
 # ---- benches --------------------------------------------------------------------------------------------------------
 # FILES="demo qwen3-0.6b-q4_0 …" or FILES=all chooses the files (tests/bench/bench_models.py)
 PEER_DIR ?= $(CACHE_DIR)/peer
