@@ -213,6 +213,13 @@ $(B)/limits_bench.so: $(B)/extension/tests/bench/limits_bench.o
 bench-limits: $(B)/limits_bench.so $(B)/installed
 	@$(PYTHON) tests/bench/limits.py --module $<
 
+# FILE=qwen3-0.6b-q4_0 or demo, ROWS=200, ROUNDS=3
+.PHONY: bench-rows
+bench-rows: $(B)/installed model
+	@tests/bench/setup_peer.sh $(PEER_DIR) >&2
+	@$(PYTHON) tests/bench/bench_rows.py --model $(MODEL) --peer $(PEER_DIR) --cache $(CACHE_DIR) --file $(or $(FILE),qwen3-0.6b-q4_0) \
+		--rows $(or $(ROWS),200) --rounds $(or $(ROUNDS),3)
+
 # ---- care -----------------------------------------------------------------------------------------------------------
 OWN_C = $(shell git ls-files '*.c' '*.h')
 format:
