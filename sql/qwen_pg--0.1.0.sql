@@ -411,7 +411,12 @@ CREATE FUNCTION qwen_engine_status(
 RETURNS record AS 'MODULE_PATHNAME', 'qwen_engine_status' LANGUAGE C VOLATILE PARALLEL RESTRICTED;
 COMMENT ON FUNCTION qwen_engine_status() IS 'the row of the view qwen_stat_engine';
 
-CREATE VIEW qwen_stat_engine AS SELECT * FROM qwen_engine_status();
+CREATE FUNCTION qwen_engine_memory(
+	OUT weight_bytes bigint, OUT kv_bytes_resident bigint, OUT buffer_bytes bigint, OUT unlisted_requests bigint)
+RETURNS record AS 'MODULE_PATHNAME', 'qwen_engine_memory' LANGUAGE C VOLATILE PARALLEL RESTRICTED;
+COMMENT ON FUNCTION qwen_engine_memory() IS 'columns of the view qwen_stat_engine: memory by purpose';
+
+CREATE VIEW qwen_stat_engine AS SELECT * FROM qwen_engine_status(), qwen_engine_memory();
 COMMENT ON VIEW qwen_stat_engine IS 'the engine process: state, requests, memory and tokens since it started';
 
 CREATE FUNCTION qwen_health()
@@ -518,7 +523,7 @@ CREATE FUNCTION qwen_privilege_of(function_name name)
 RETURNS text LANGUAGE sql IMMUTABLE PARALLEL SAFE AS
 $$
 	SELECT CASE
-		WHEN function_name IN ('qwen_models_status', 'qwen_engine_status', 'qwen_health', 'qwen_activity', 'qwen_request_totals',
+		WHEN function_name IN ('qwen_models_status', 'qwen_engine_status', 'qwen_engine_memory', 'qwen_health', 'qwen_activity', 'qwen_request_totals',
 			'qwen_role_totals', 'qwen_job_workers',
 			'qwen_usage_rows', 'qwen_may_see_role')
 			THEN 'everybody'

@@ -3,9 +3,14 @@
  */
 #include "qwen_pg.h"
 
+#include "../base/clock.h"
 #include "utils/builtins.h"
 #include "utils/json.h"
 #include "utils/jsonb.h"
+#include "utils/timestamp.h"
+
+#define SILENT_MS 5000
+#define YOUNG_MS 60000
 
 PG_FUNCTION_INFO_V1(qwen_health);
 
@@ -92,6 +97,45 @@ check_queue(StringInfo checks, Health *worst)
 			  long_queue ? "Send fewer requests at once, or raise qwen.kv_cache_size and qwen.max_running." : NULL);
 }
 
+/* An engine that does not last, or does not move. */
+static void
+check_stability(const QwenShared *shared, StringInfo checks, Health *worst)
+{
+	int64 age_ms = (GetCurrentTimestamp() - shared->started_at) / 1000;
+	int64 silent_ms = (int64) (clock_now_us() - atomic_load(&qwen_page->heartbeat_us)) / 1000;
+
+	if (shared->engine_state != ENGINE_RUNNING)
+		return;
+	if (silent_ms > SILENT_MS)
+		add_check(checks, worst, "stability", DEGRADED,
+				  psprintf("no sign of life from the engine for %lld ms", (long long) silent_ms),
+				  "A step takes very long, or the processor is busy: look at qwen_stat_engine and at what else runs. "
+				  "After qwen.watchdog_timeout it is restarted.");
+	else if (shared->n_restarts > 0 && age_ms < YOUNG_MS)
+		add_check(checks, worst, "stability", DEGRADED,
+				  psprintf("restarted %lld s ago%s%s", (long long) age_ms / 1000, shared->last_error[0] ? ": " : "",
+						   shared->last_error),
+				  "Calls that were under way failed and can be sent again. If it happens again, look into the server log.");
+	else
+		add_check(checks, worst, "stability", HEALTHY,
+				  psprintf("%llu restarts, the last start %lld s ago", (unsigned long long) shared->n_restarts,
+						   (long long) age_ms / 1000),
+				  NULL);
+}
+
+/* Requests that wait because there is no room for their keys and values. */
+static void
+check_cache(StringInfo checks, Health *worst)
+{
+	uint64 used = atomic_load(&qwen_page->kv_bytes_used), total = atomic_load(&qwen_page->kv_bytes_total);
+	bool full = total > 0 && used > total / 10 * 9 && atomic_load(&qwen_page->n_waiting) > 0;
+
+	add_check(checks, worst, "kv_cache", full ? DEGRADED : HEALTHY,
+			  psprintf("%llu of %llu MB in use, %llu preemptions", (unsigned long long) (used >> 20),
+					   (unsigned long long) (total >> 20), (unsigned long long) atomic_load(&qwen_page->n_preemptions)),
+			  full ? "Requests wait for room: raise qwen.kv_cache_size, or ask for fewer max_tokens." : NULL);
+}
+
 Datum
 qwen_health(PG_FUNCTION_ARGS)
 {
@@ -110,7 +154,9 @@ qwen_health(PG_FUNCTION_ARGS)
 		LWLockRelease(qwen_shared->lock);
 		check_engine(&shared, &checks, &worst);
 		check_models(&shared, &checks, &worst);
+		check_stability(&shared, &checks, &worst);
 		check_queue(&checks, &worst);
+		check_cache(&checks, &worst);
 	}
 	initStringInfo(&json);
 	appendStringInfo(&json, "{\"status\": \"%s\", \"version\": \"%s\", \"checks\": [%s]}", health_names[worst],

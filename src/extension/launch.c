@@ -7,8 +7,10 @@
 #include "qwen_pg.h"
 
 #include <fcntl.h>
+#include <sched.h>
 #include <signal.h>
 #include <sys/prctl.h>
+#include <sys/resource.h>
 #include <sys/syscall.h>
 #include <unistd.h>
 
@@ -23,6 +25,8 @@
 #endif
 
 #define FIRST_FREE_FD 200 /* where descriptors wait for their place */
+#define LOW_PRIORITY_NICE 10
+#define LOW_PRIORITY_GROUP "10"
 
 const char *
 engine_program(void)
@@ -40,6 +44,27 @@ engine_program(void)
 	return path;
 }
 
+/*
+ * Let backends go first. nice counts among the processes of one session where the kernel groups them so (autogroup), so
+ * the engine gets a session of its own, whose weight is lowered too. What is refused leaves the engine as it is.
+ */
+static void
+yield_to_others(void)
+{
+	struct sched_param none = {0};
+	int autogroup;
+
+	(void) setsid();
+	(void) setpriority(PRIO_PROCESS, 0, LOW_PRIORITY_NICE);
+	(void) sched_setscheduler(0, SCHED_BATCH, &none);
+	autogroup = open("/proc/self/autogroup", O_WRONLY);
+	if (autogroup < 0)
+		return;
+	if (write(autogroup, LOW_PRIORITY_GROUP, strlen(LOW_PRIORITY_GROUP)) < 0)
+		errno = 0;
+	close(autogroup);
+}
+
 /* Everything between fork and exec: only calls that are safe there. fds[i] goes to descriptor targets[i]. */
 static void
 become_engine(const char *program, char *const *arguments, pid_t parent, const int *fds, const int *targets, int n)
@@ -52,6 +77,8 @@ become_engine(const char *program, char *const *arguments, pid_t parent, const i
 	for (int i = 1; i < NSIG; i++)
 		signal(i, SIG_DFL);
 	prctl(PR_SET_PDEATHSIG, SIGKILL);
+	if (qwen_engine_priority == QWEN_PRIORITY_LOW)
+		yield_to_others();
 	if (getppid() != parent)
 		_exit(1);
 	for (int i = 0; i < n; i++)

@@ -34,6 +34,11 @@ extern int qwen_max_models, qwen_threads, qwen_kv_cache_size, qwen_kv_cache_type
 	qwen_queue_size, qwen_max_tokens, qwen_prefix_cache, qwen_io_method, qwen_watchdog_timeout;
 extern int qwen_job_window, qwen_max_job_workers;
 
+extern int qwen_engine_priority;
+
+#define QWEN_PRIORITY_LOW 0
+#define QWEN_PRIORITY_NORMAL 1
+
 #define QWEN_IO_AUTO 0
 #define QWEN_IO_PREAD 1
 

@@ -22,6 +22,7 @@ int qwen_queue_size = 1000;
 int qwen_max_tokens = 512;
 int qwen_prefix_cache = PREFIX_ROLE;
 int qwen_stat_max = 1000;
+int qwen_engine_priority = QWEN_PRIORITY_LOW;
 int qwen_io_method = QWEN_IO_AUTO;
 int qwen_watchdog_timeout = 30000;
 int qwen_job_window = 32;
@@ -35,6 +36,9 @@ static const struct config_enum_entry prefix_sharings[] = {
 	{"role", PREFIX_ROLE, false}, {"shared", PREFIX_SHARED, false}, {"off", PREFIX_OFF, false}, {NULL, 0, false}};
 static const struct config_enum_entry io_methods[] = {
 	{"auto", QWEN_IO_AUTO, false}, {"pread", QWEN_IO_PREAD, false}, {NULL, 0, false}};
+
+static const struct config_enum_entry priorities[] = {
+	{"low", QWEN_PRIORITY_LOW, false}, {"normal", QWEN_PRIORITY_NORMAL, false}, {NULL, 0, false}};
 
 static const struct config_enum_entry on_error_values[] = {
 	{"error", QWEN_ON_ERROR_RAISE, false}, {"null", QWEN_ON_ERROR_NULL, false}, {NULL, 0, false}};
@@ -152,6 +156,9 @@ define_server_settings(void)
 							1024, PGC_POSTMASTER, 0, NULL, NULL, NULL);
 	DefineCustomIntVariable("qwen.queue_size", "Requests that may wait.", NULL, &qwen_queue_size, 1000, 1, 100000,
 							PGC_POSTMASTER, 0, NULL, NULL, NULL);
+	DefineCustomEnumVariable("qwen.engine_priority", "Whether the engine lets other processes have the processor first.",
+							 NULL, &qwen_engine_priority, QWEN_PRIORITY_LOW, priorities, PGC_POSTMASTER, 0, NULL, NULL,
+							 NULL);
 	DefineCustomIntVariable("qwen.stat_max", "Rows of qwen_stat_requests at most.", NULL, &qwen_stat_max, 1000, 10,
 							100000, PGC_POSTMASTER, 0, NULL, NULL, NULL);
 	DefineCustomStringVariable("qwen.engine_path",

@@ -1,0 +1,69 @@
+/*
+ * engine_memory.c - where the engine's memory goes: weights, keys and values, and all else.
+ *
+ * The weights are counted by their images, keys and values by the engine; the rest (buffers of steps, requests, prompts)
+ * is what the kernel counts as the engine's own memory beyond those.
+ */
+#include "watch.h"
+
+#include "funcapi.h"
+
+PG_FUNCTION_INFO_V1(qwen_engine_memory);
+
+#define N_MEMORY_COLUMNS 4
+
+/* Memory of a process that is its own, in bytes; -1: not known. */
+static int64
+own_memory(pid_t pid)
+{
+	char path[64], line[256];
+	long long kilobytes = -1;
+	FILE *file;
+
+	snprintf(path, sizeof path, "/proc/%d/status", (int) pid);
+	file = fopen(path, "r");
+	if (!file)
+		return -1;
+	while (fgets(line, sizeof line, file))
+		if (strncmp(line, "RssAnon:", 8) == 0)
+			kilobytes = strtoll(line + 8, NULL, 10);
+	fclose(file);
+	return kilobytes < 0 ? -1 : kilobytes * 1024;
+}
+
+/* The images of all models that are loaded. */
+static int64
+weights_bytes(const QwenShared *shared)
+{
+	int64 bytes = 0;
+
+	for (int i = 0; i < qwen_max_models; i++)
+		if (shared->slots[i].state == SLOT_OPENING || shared->slots[i].state == SLOT_SERVING)
+			bytes += qwen_page->slots[i].image_bytes;
+	return bytes;
+}
+
+Datum
+qwen_engine_memory(PG_FUNCTION_ARGS)
+{
+	TupleDesc descriptor;
+	Datum values[N_MEMORY_COLUMNS];
+	bool nulls[N_MEMORY_COLUMNS] = {false};
+	QwenShared shared;
+	int64 cache, own;
+
+	require_preloaded();
+	if (get_call_result_type(fcinfo, NULL, &descriptor) != TYPEFUNC_COMPOSITE || descriptor->natts != N_MEMORY_COLUMNS)
+		elog(ERROR, "qwen_engine_memory has an unexpected shape");
+	LWLockAcquire(qwen_shared->lock, LW_SHARED);
+	memcpy(&shared, qwen_shared, sizeof shared);
+	LWLockRelease(qwen_shared->lock);
+	cache = atomic_load(&qwen_page->kv_bytes_used) + atomic_load(&qwen_page->kv_bytes_cached);
+	own = shared.engine_state == ENGINE_RUNNING ? own_memory(shared.engine_pid) : -1;
+	values[0] = Int64GetDatum(weights_bytes(&shared));
+	values[1] = Int64GetDatum(cache);
+	nulls[2] = own < 0;
+	values[2] = Int64GetDatum(Max(own - cache, 0));
+	values[3] = Int64GetDatum(activity_unlisted());
+	return HeapTupleGetDatum(heap_form_tuple(BlessTupleDesc(descriptor), values, nulls));
+}
