@@ -220,6 +220,11 @@ bench-rows: $(B)/installed model
 	@$(PYTHON) tests/bench/bench_rows.py --model $(MODEL) --peer $(PEER_DIR) --cache $(CACHE_DIR) --file $(or $(FILE),qwen3-0.6b-q4_0) \
 		--rows $(or $(ROWS),200) --rounds $(or $(ROUNDS),3)
 
+# a database beside 32 answers; at a quiet moment
+.PHONY: bench-neighbour
+bench-neighbour: $(B)/installed model
+	@$(PYTHON) tests/bench/neighbour.py
+
 # ---- care -----------------------------------------------------------------------------------------------------------
 OWN_C = $(shell git ls-files '*.c' '*.h')
 format:

@@ -1,8 +1,8 @@
 /*
  * engine_memory.c - where the engine's memory goes: weights, keys and values, and all else.
  *
- * The weights are counted by their images, keys and values by the engine; the rest (buffers of steps, requests, prompts)
- * is what the kernel counts as the engine's own memory beyond those.
+ * The weights are counted by their images, keys and values by the engine; the rest (buffers of steps, requests,
+ * prompts) is what the kernel counts as the engine's own memory beyond those.
  */
 #include "watch.h"
 

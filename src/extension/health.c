@@ -112,10 +112,11 @@ check_stability(const QwenShared *shared, StringInfo checks, Health *worst)
 				  "A step takes very long, or the processor is busy: look at qwen_stat_engine and at what else runs. "
 				  "After qwen.watchdog_timeout it is restarted.");
 	else if (shared->n_restarts > 0 && age_ms < YOUNG_MS)
-		add_check(checks, worst, "stability", DEGRADED,
-				  psprintf("restarted %lld s ago%s%s", (long long) age_ms / 1000, shared->last_error[0] ? ": " : "",
-						   shared->last_error),
-				  "Calls that were under way failed and can be sent again. If it happens again, look into the server log.");
+		add_check(
+			checks, worst, "stability", DEGRADED,
+			psprintf("restarted %lld s ago%s%s", (long long) age_ms / 1000, shared->last_error[0] ? ": " : "",
+					 shared->last_error),
+			"Calls that were under way failed and can be sent again. If it happens again, look into the server log.");
 	else
 		add_check(checks, worst, "stability", HEALTHY,
 				  psprintf("%llu restarts, the last start %lld s ago", (unsigned long long) shared->n_restarts,

@@ -1,4 +1,7 @@
 """What is seen of requests: what runs now, for whom, and that nothing of it stays when its session is gone."""
+import json
+import os
+import re
 import signal
 
 import psycopg2
@@ -223,3 +226,58 @@ def test_rejections_and_waiting_for_limits_are_seen(watched):
     finally:
         watched.query("SELECT qwen_clear_limit('writer')")
         end(watched, *calls)
+
+
+def test_memory_by_purpose_adds_up(watched):
+    weights, cache, buffers = watched.query("SELECT weight_bytes, kv_bytes_resident, buffer_bytes FROM qwen_stat_engine")[0]
+    assert weights == watched.value("SELECT sum(shared_memory_bytes) FROM qwen_models") > 50_000_000
+    assert 0 <= cache <= watched.value("SELECT kv_bytes_total FROM qwen_stat_engine")
+    assert 1_000_000 < buffers < 500_000_000
+
+
+def test_health_says_what_is_wrong(make_server):
+    server = make_server()
+    health = server.value("SELECT qwen_health()")
+    assert health["status"] == "healthy"
+    assert [check["check"] for check in health["checks"]] == ["engine", "models", "stability", "queue", "kv_cache"]
+    server.signal(server.engine_pid(), signal.SIGKILL)
+    assert server.value("SELECT qwen_count_tokens('one')") == 1
+    health = server.value("SELECT qwen_health()")
+    stability = [check for check in health["checks"] if check["check"] == "stability"][0]
+    assert health["status"] == stability["status"] == "degraded" and "signal 9" in stability["message"] and stability["action"]
+    server.signal(server.engine_pid(), signal.SIGSTOP)
+    wait_until(lambda: "no sign of life" in str(server.value("SELECT qwen_health()")), 20, "a silent engine to be noticed")
+    server.signal(server.engine_pid(), signal.SIGCONT)
+    server.query("SELECT qwen_unload_model('chat')")
+    health = server.value("SELECT qwen_health()")
+    assert health["status"] == "unhealthy" and "no model is loaded" in str(health)
+
+
+@pytest.mark.parametrize("priority, nice, policy", [("low", 10, os.SCHED_BATCH), ("normal", 0, os.SCHED_OTHER)])
+def test_the_engine_yields_to_backends(make_server, priority, nice, policy):
+    server = make_server({"qwen.engine_priority": priority})
+    pid = server.engine_pid()
+    base = os.getpriority(os.PRIO_PROCESS, server.postmaster_pid())
+    for thread in os.listdir(f"/proc/{pid}/task"):
+        assert os.getpriority(os.PRIO_PROCESS, int(thread)) == max(base, nice)
+        assert os.sched_getscheduler(int(thread)) == policy
+
+
+def test_the_monitoring_files_fit_the_views(watched):
+    """Every query of postgres_exporter.yaml runs and gives the columns that its metrics name; the dashboard asks for nothing else."""
+    folder = os.path.join(os.path.dirname(os.path.abspath(__file__)), "..", "..", "docs", "monitoring")
+    watched.value("SELECT qwen_generate('a', max_tokens => 2)")
+    metrics, connection = set(), watched.connect("observer")
+    with open(os.path.join(folder, "postgres_exporter.yaml")) as file:
+        sections = re.findall(r'^(\w+):\n  query: "(.*)"\n  metrics:\n((?:    .*\n)+)', file.read(), re.M)
+    assert len(sections) == 6
+    for name, query, listed in sections:
+        cursor = connection.cursor()
+        cursor.execute(query)
+        columns = re.findall(r"^    - (\w+):$", listed, re.M)
+        assert columns == [column.name for column in cursor.description], name
+        metrics |= {f"{name}_{column}" for column in columns}
+    connection.close()
+    with open(os.path.join(folder, "grafana.json")) as file:
+        asked = set(re.findall(r"qwen_[a-z0-9_]+", " ".join(target["expr"] for panel in json.load(file)["panels"] for target in panel["targets"])))
+    assert asked and asked <= metrics, asked - metrics

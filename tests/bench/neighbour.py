@@ -1,0 +1,97 @@
+#!/usr/bin/env python3
+"""How much of a database's speed is left while answers are generated beside it, and what the low priority costs alone.
+
+pgbench -S with 4 clients runs alone, then while 32 answers are generated all the time, in turns; then the speed of 32 answers alone with
+qwen.engine_priority = low and = normal. Exit code 1 when less than 80% of the transactions per second are left.
+
+  neighbour.py [SECONDS of each run] [ROUNDS]
+"""
+import os
+import re
+import statistics
+import subprocess
+import sys
+import threading
+import time
+
+sys.path.insert(0, os.path.join(os.path.dirname(os.path.abspath(__file__)), "..", "tools"))
+from cluster import Cluster, as_server_user, wait_until  # noqa: E402
+
+CLIENTS, ANSWERS, LEAST_SHARE = 4, 32, 0.8
+GENERATE = f"SELECT count(*) FROM qwen_generate_batch(array_fill('Once upon a time'::text, ARRAY[{ANSWERS}]), temperature => 0.8, max_tokens => 100)"
+
+
+def started(priority):
+    cluster = Cluster(settings={"qwen.engine_priority": priority, "qwen.batch_window": ANSWERS})
+    cluster.start()
+    cluster.query("CREATE EXTENSION qwen_pg")
+    cluster.query(GENERATE)
+    return cluster
+
+
+def transactions_per_second(cluster, seconds):
+    command = [f"{cluster.programs}/pgbench", "-n", "-S", "-c", str(CLIENTS), "-j", "1", "-T", str(seconds), "-h", cluster.folder, "-p", str(cluster.port), "postgres"]
+    out = subprocess.run(as_server_user(command), cwd="/tmp", check=True, capture_output=True, text=True).stdout
+    return float(re.search(r"tps = ([0-9.]+)", out).group(1))
+
+
+def tokens_per_second(cluster, seconds):
+    tokens = lambda: cluster.value("SELECT generated_tokens FROM qwen_stat_engine")  # noqa: E731
+    before, start = tokens(), time.monotonic()
+    while time.monotonic() - start < seconds:
+        cluster.query(GENERATE)
+    return (tokens() - before) / (time.monotonic() - start)
+
+
+def beside_answers(cluster, seconds):
+    """(transactions, tokens) per second while answers are generated."""
+    done = threading.Event()
+
+    def generate():
+        while not done.is_set():
+            cluster.query(GENERATE)
+
+    thread = threading.Thread(target=generate, daemon=True)
+    thread.start()
+    try:
+        wait_until(lambda: cluster.value("SELECT running FROM qwen_stat_engine") >= ANSWERS // 2, 30, "running answers")
+        before = cluster.value("SELECT generated_tokens FROM qwen_stat_engine")
+        tps = transactions_per_second(cluster, seconds)
+        return tps, (cluster.value("SELECT generated_tokens FROM qwen_stat_engine") - before) / seconds
+    finally:
+        done.set()
+        thread.join(120)
+
+
+def main():
+    seconds = int(sys.argv[1]) if len(sys.argv) > 1 else 10
+    rounds = int(sys.argv[2]) if len(sys.argv) > 2 else 3
+    low = started("low")
+    try:
+        subprocess.run(as_server_user([f"{low.programs}/pgbench", "-i", "-q", "-s", "10", "-h", low.folder, "-p", str(low.port), "postgres"]), cwd="/tmp", check=True, capture_output=True)
+        transactions_per_second(low, 2)
+        alone, beside, tokens_beside, tokens_low = [], [], [], []
+        for _ in range(rounds):
+            alone.append(transactions_per_second(low, seconds))
+            tps, tokens = beside_answers(low, seconds)
+            beside.append(tps)
+            tokens_beside.append(tokens)
+            tokens_low.append(tokens_per_second(low, seconds))
+    finally:
+        low.remove()
+    normal = started("normal")
+    try:
+        tokens_normal = [tokens_per_second(normal, seconds) for _ in range(rounds)]
+    finally:
+        normal.remove()
+    share = statistics.median(beside) / statistics.median(alone)
+    print(f"pgbench -S, {CLIENTS} clients, alone:                {statistics.median(alone):10.0f} transactions/s")
+    print(f"pgbench -S beside {ANSWERS} answers:               {statistics.median(beside):10.0f} transactions/s ({share:.0%})")
+    print(f"the answers beside pgbench:                 {statistics.median(tokens_beside):10.0f} tokens/s")
+    print(f"the answers alone, priority low:            {statistics.median(tokens_low):10.0f} tokens/s")
+    print(f"the answers alone, priority normal:         {statistics.median(tokens_normal):10.0f} tokens/s")
+    return 0 if share >= LEAST_SHARE else 1
+
+
+if __name__ == "__main__":
+    sys.exit(main())
