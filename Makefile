@@ -205,6 +205,10 @@ $(ENGINE_BENCHES): $(ENGINE_BENCH) model
 bench-prefix: $(B)/installed model
 	@$(CLUSTER) run $(PYTHON) tests/bench/bench_prefix.py
 
+.PHONY: bench-jobs
+bench-jobs: $(B)/installed model
+	@$(CLUSTER) run $(PYTHON) tests/bench/bench_jobs.py
+
 # admission of requests with 10,000 limited roles and 64 sessions, without an engine
 .PHONY: bench-limits
 $(B)/limits_bench.so: $(B)/extension/tests/bench/limits_bench.o
