@@ -160,19 +160,27 @@ check-unit: $(UNIT_TESTS)
 check-kernels: $(CHECK_KERNELS)
 	@./$(CHECK_KERNELS) 2>&1 | grep -vE 'RUN|  OK '; exit $${PIPESTATUS[0]}
 
-check-golden: $(ENCODE_STDIN) $(RENDER_STDIN) $(ENGINE_BENCH) $(B)/installed
+GOLDEN_PARTS := logits typed tokenizer template greedy
+check-golden: $(GOLDEN_PARTS:%=check-golden-%)
+.PHONY: $(GOLDEN_PARTS:%=check-golden-%)
+check-golden-logits: $(ENGINE_BENCH)
 	@$(PYTHON) tests/golden/logits/check_logits.py --engine-bench $(ENGINE_BENCH)
+check-golden-typed: $(ENGINE_BENCH)
 	@$(PYTHON) tests/golden/logits/check_typed.py --engine-bench $(ENGINE_BENCH)
+check-golden-tokenizer: $(ENCODE_STDIN)
 	@$(PYTHON) tests/golden/tokenizer/check_tokenizer.py --encode $(ENCODE_STDIN) --cache $(CACHE_DIR)/npm
+check-golden-template: $(RENDER_STDIN)
 	@$(PYTHON) tests/golden/template/check_jinja.py --render $(RENDER_STDIN) --cache $(CACHE_DIR)/npm --demo-model $(MODEL)
+check-golden-greedy: $(B)/installed
 	@$(CLUSTER) run $(PYTHON) tests/golden/greedy/check_greedy.py
 
 SQL_TESTS ?= $(sort $(wildcard tests/sql/*.sql))
 check-sql: $(B)/installed
 	@$(CLUSTER) run pg_prove --ext .sql $(SQL_TESTS)
 
+CLUSTER_TESTS ?= tests/cluster
 check-cluster: $(B)/installed
-	@$(PYTHON) -m pytest -q -p no:cacheprovider tests/cluster
+	@$(PYTHON) -m pytest -q -p no:cacheprovider $(CLUSTER_TESTS)
 
 check-sanitize:
 	@$(MAKE) --no-print-directory -j$(JOBS) B=build/sanitize SANITIZE=1 HARDENING='-fsanitize=address,undefined -fno-omit-frame-pointer' \
