@@ -5,7 +5,8 @@
 #   make check-quick  under a minute                           make psql      a shell in the demo server
 PG_CONFIG ?= pg_config
 PYTHON ?= /usr/bin/python3
-CC = gcc
+# CROSS=aarch64-linux-gnu- (and SYSROOT, RUNNER) builds the engine and its tests for another machine: see check-arm
+CC = $(CROSS)gcc$(if $(SYSROOT), --sysroot=$(SYSROOT))
 SHELL = /bin/bash
 B ?= build
 
@@ -20,9 +21,9 @@ LIBRARIES := -luring -lpcre2-8 -lutf8proc -licuuc -ljansson -lm -lpthread
 ENGINE_SOURCES := $(wildcard src/base/*.c src/protocol/*.c src/model/*.c src/model/template/*.c kernels/*.c) \
 	$(filter-out src/engine/main.c,$(wildcard src/engine/*.c))
 # the kernels of other architectures' instruction sets are left out where they mean nothing
-ifneq ($(shell uname -m),x86_64)
-ENGINE_SOURCES := $(filter-out %_avx2.c %_avx512.c,$(ENGINE_SOURCES))
-endif
+MACHINE := $(firstword $(subst -, ,$(shell $(CC) -dumpmachine)))
+OTHER_KERNELS := $(if $(filter x86_64,$(MACHINE)),,%_avx2.c %_avx512.c) $(if $(filter aarch64,$(MACHINE)),,%_neon.c)
+ENGINE_SOURCES := $(filter-out $(OTHER_KERNELS),$(ENGINE_SOURCES))
 ENGINE_OBJECTS := $(ENGINE_SOURCES:%.c=$(B)/%.o)
 ENGINE_LIBRARY := $(B)/libqwen_engine.a
 ENGINE := $(B)/qwen_engine
@@ -54,10 +55,11 @@ $(B)/%.o: %.c
 $(B)/kernels/%.o: OPTIMIZE := $(if $(SANITIZE),-O1,-O3)
 $(B)/kernels/%_avx2.o: ISA_FLAGS := -mavx2 -mfma -mf16c
 $(B)/kernels/%_avx512.o: ISA_FLAGS := -mavx512f -mavx512bw -mavx512vl -mavx512dq -mavx512vnni -mfma -mf16c
+$(B)/kernels/%_neon.o: ISA_FLAGS := -march=armv8.2-a+dotprod
 
 $(ENGINE_LIBRARY): $(ENGINE_OBJECTS)
 	@rm -f $@
-	ar rcs $@ $^
+	$(CROSS)ar rcs $@ $^
 
 $(ENGINE): $(B)/src/engine/main.o $(ENGINE_LIBRARY)
 	$(CC) $(LDFLAGS_OWN) $^ $(LIBRARIES) -o $@
@@ -153,12 +155,12 @@ check-rooms:
 
 check-unit: $(UNIT_TESTS)
 	@failed=0; for test in $(UNIT_TESTS); do \
-		$(TEST_ENV) ./$$test >$$test.log 2>&1 || failed=1; \
+		$(TEST_ENV) $(RUNNER) ./$$test >$$test.log 2>&1 || failed=1; \
 		grep -E '^\[  (FAILED|ERROR)|^\[=+\] .* run|^\[  PASSED' $$test.log || { cat $$test.log; failed=1; }; \
 	done; if [ $$failed = 1 ]; then grep -hE -A8 'ERROR|FAILED|Sanitizer|runtime error' $(addsuffix .log,$(UNIT_TESTS)) | head -100; exit 1; fi
 
 check-kernels: $(CHECK_KERNELS)
-	@./$(CHECK_KERNELS) 2>&1 | grep -vE 'RUN|  OK '; exit $${PIPESTATUS[0]}
+	@$(RUNNER) ./$(CHECK_KERNELS) 2>&1 | grep -vE 'RUN|  OK '; exit $${PIPESTATUS[0]}
 
 GOLDEN_PARTS := logits typed tokenizer template greedy
 check-golden: $(GOLDEN_PARTS:%=check-golden-%)
@@ -185,6 +187,14 @@ check-cluster: $(B)/installed
 check-sanitize:
 	@$(MAKE) --no-print-directory -j$(JOBS) B=build/sanitize SANITIZE=1 HARDENING='-fsanitize=address,undefined -fno-omit-frame-pointer' \
 		OPTIMIZE=-O1 LDFLAGS_OWN='-fopenmp -fsanitize=address,undefined' check-unit check-kernels
+
+# engine and tests compiled for 64-bit ARM, and run under qemu; not part of check: it installs a compiler and fetches libraries
+ARM_ROOT := $(CACHE_DIR)/arm64
+.PHONY: check-arm
+check-arm:
+	@tests/tools/arm_root.sh $(ARM_ROOT)
+	@$(MAKE) --no-print-directory -j$(JOBS) B=build/arm64 CROSS=aarch64-linux-gnu- SYSROOT=$(ARM_ROOT)/root \
+		RUNNER='qemu-aarch64 -cpu max -L $(ARM_ROOT)/root' engine tests check-kernels check-unit
 
 # not part of check: it fetches a small system for each version
 .PHONY: check-versions

@@ -178,5 +178,6 @@ extern void q5_k_quants(const BlockQ5_K *block, uint32_t s, uint8_t quants[32]);
 extern const Kernels kernels_portable;
 extern const Kernels kernels_avx2;
 extern const Kernels kernels_avx512;
+extern const Kernels kernels_neon;
 
 #endif

@@ -8,6 +8,7 @@
 #include "formats.h"
 /* gcc loses sight of the loops that set arrays of lanes before they are used */
 #pragma GCC diagnostic ignored "-Wmaybe-uninitialized"
+#pragma GCC diagnostic ignored "-Wuninitialized"
 
 #include "lanes_portable.h"
 #include "ops_matmul.h"

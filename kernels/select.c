@@ -3,6 +3,9 @@
  */
 #include <stdlib.h>
 #include <string.h>
+#if defined(__aarch64__)
+#include <sys/auxv.h>
+#endif
 
 #include "formats.h"
 
@@ -34,11 +37,23 @@ has_avx512(void)
 }
 #endif
 
+#if defined(__aarch64__)
+/* All have NEON; from ARMv8.2 on some, and from 8.4 on all, have its dot products. */
+static bool
+has_dot_product(void)
+{
+	return (getauxval(AT_HWCAP) & HWCAP_ASIMDDP) != 0;
+}
+#endif
+
 /* Best first. */
 static const Candidate candidates[] = {
 #if defined(__x86_64__)
 	{&kernels_avx512, has_avx512},
 	{&kernels_avx2, has_avx2},
+#endif
+#if defined(__aarch64__)
+	{&kernels_neon, has_dot_product},
 #endif
 	{&kernels_portable, always},
 };

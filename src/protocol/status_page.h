@@ -126,7 +126,7 @@ typedef struct StatusPage
 	_Atomic uint64_t n_guessed_tokens; /* by speculation … */
 	_Atomic uint64_t n_guessed_right;  /* … and so many of them came */
 	_Atomic uint64_t step_us_total; /* time inside steps */
-	char isa[16];                   /* which kernels: "portable", "avx2", "avx512" */
+	char isa[16];                   /* which kernels: "portable", "avx2", "avx512", "neon" */
 
 	SlotStatus slots[STATUS_PAGE_MAX_SLOTS];
 

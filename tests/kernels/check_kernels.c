@@ -4,7 +4,7 @@
  *
  * Helpers and the basic checks; check_definition.h has the products, check_types.h golden rows, check_sequence.h
  * attention over many blocks.
- * Random input from a fixed seed, odd shapes, extreme values. With --bench [portable|avx2|avx512]
+ * Random input from a fixed seed, odd shapes, extreme values. With --bench [portable|avx2|avx512|neon]
  * the program times the operations instead (bench_kernels.h).
  */
 #include <math.h>
@@ -22,7 +22,9 @@
 #include "../../kernels/team.h"
 #include "bench_kernels.h"
 
-static const char *const isa_names[] = {"portable", "avx2", "avx512"};
+static const char *const isa_names[] = {"portable", "avx2", "avx512",
+										"neon"}; /* those that this processor has are checked */
+#define N_ISAS (sizeof isa_names / sizeof isa_names[0])
 static const TensorType types[] = {TENSOR_F32,  TENSOR_F16,  TENSOR_BF16, TENSOR_Q8_0,   TENSOR_Q4_0,
 								   TENSOR_Q4_1, TENSOR_Q5_0, TENSOR_Q5_1, TENSOR_Q2_K,   TENSOR_Q3_K,
 								   TENSOR_Q4_K, TENSOR_Q5_K, TENSOR_Q6_K, TENSOR_IQ4_NL, TENSOR_IQ4_XS};
@@ -231,7 +233,7 @@ products_are_the_same_bits_everywhere(void **state)
 			float *all = multiply(kernels_by_name("portable"), &matrix, x, 64, 100, false);
 
 			for (size_t n = 0; n < sizeof n_tokens_cases / sizeof n_tokens_cases[0]; n++)
-				for (size_t i = 0; i < 3; i++)
+				for (size_t i = 0; i < N_ISAS; i++)
 				{
 					const Kernels *kernels = kernels_by_name(isa_names[i]);
 					float *y, *added;
@@ -319,7 +321,7 @@ extreme_quants_do_not_saturate(void **state)
 		matrix = pack_matrix(TENSOR_Q8_0, rows, n_rows, n_cols);
 		expected = multiply(kernels_by_name("portable"), &matrix, x, 1, 1, false);
 		assert_true(expected[0] == (float) exact);
-		for (size_t i = 1; i < 3; i++)
+		for (size_t i = 1; i < N_ISAS; i++)
 			if (kernels_by_name(isa_names[i]))
 			{
 				found = multiply(kernels_by_name(isa_names[i]), &matrix, x, 1, 1, false);
@@ -356,7 +358,7 @@ quantization_is_the_same_bits_and_near(void **state)
 			memcpy(&scale, block + 32 * n_tokens + 4, 4);
 			assert_true(fabsf(x[n_cols + c] - scale * (float) (int8_t) block[32 + c % 32]) <= scale * 0.5001f);
 		}
-		for (size_t i = 1; i < 3; i++)
+		for (size_t i = 1; i < N_ISAS; i++)
 			if (kernels_by_name(isa_names[i]))
 			{
 				uint8_t *found = quantize(kernels_by_name(isa_names[i]), x, n_tokens, n_cols);
@@ -387,7 +389,7 @@ vector_operations_are_the_same_bits(void **state)
 		portable->rms_norm(x, w, n, 1e-5f, a);
 		for (uint32_t i = 0; i < n; i++)
 			assert_true(fabs(x[i] / sqrt(squares / n + 1e-5) * w[i] - a[i]) <= 1e-5 * (1 + fabs((double) a[i])));
-		for (size_t i = 1; i < 3; i++)
+		for (size_t i = 1; i < N_ISAS; i++)
 		{
 			const Kernels *kernels = kernels_by_name(isa_names[i]);
 
@@ -429,7 +431,7 @@ static void
 argmax_takes_the_first_and_no_nan(void **state)
 {
 	(void) state;
-	for (size_t i = 0; i < 3; i++)
+	for (size_t i = 0; i < N_ISAS; i++)
 	{
 		const Kernels *kernels = kernels_by_name(isa_names[i]);
 		float x[40];
@@ -522,7 +524,7 @@ attention_is_the_same_bits_and_right(void **state)
 			float *out = allocate(bytes), *other = allocate(bytes);
 
 			attend_twice(portable, &c, 0, c.n_rows, states, out);
-			for (size_t i = 0; i < 3; i++)
+			for (size_t i = 0; i < N_ISAS; i++)
 			{
 				const Kernels *kernels = kernels_by_name(isa_names[i]);
 				AttentionCase d;
@@ -586,7 +588,7 @@ static void
 merging_equals_one_pass(void **state)
 {
 	(void) state;
-	for (size_t i = 0; i < 3; i++)
+	for (size_t i = 0; i < N_ISAS; i++)
 	{
 		const Kernels *kernels = kernels_by_name(isa_names[i]);
 		AttentionState a = {2.0f, 3.0f}, b = {1.0f, 4.0f}, nothing = {-INFINITY, 0}, empty = {-INFINITY, 0};

@@ -26,8 +26,8 @@ MARGIN = 0.3  # of the best over the second token, in RMS: above it, the best on
 def instruction_sets():
     """Those that this machine can run, as QWEN_ISA names them."""
     with open("/proc/cpuinfo", encoding="utf-8") as file:
-        flags = next((line.split() for line in file if line.startswith("flags")), [])
-    found = ["portable"]
+        flags = next((line.split() for line in file if line.startswith(("flags", "Features"))), [])
+    found = ["portable", "neon"] if "asimddp" in flags else ["portable"]
     if {"avx2", "fma", "f16c"} <= set(flags):
         found.append("avx2")
         if {"avx512f", "avx512bw", "avx512vl", "avx512dq", "avx512_vnni"} <= set(flags):

@@ -1,0 +1,26 @@
+/*
+ * kernels_neon.c - the operations of ops_vector.h and ops_matmul.h over the lanes of lanes_neon.h.
+ */
+#include <float.h>
+#include <math.h>
+#include <string.h>
+
+#include "formats.h"
+#include "lanes_neon.h"
+#include "ops_matmul.h"
+#include "ops_vector.h"
+
+const Kernels LANES_TABLE = {
+	.name = LANES_NAME,
+	.quantize_panel = op_quantize_panel,
+	.matmul_quantized = op_matmul_quantized,
+	.matmul_float = op_matmul_float,
+	.rms_norm = op_rms_norm,
+	.rope = op_rope,
+	.silu_mul = op_silu_mul,
+	.kv_store_k = op_kv_store_k,
+	.kv_store_v = op_kv_store_v,
+	.attention_block = op_attention_block,
+	.attention_merge = op_attention_merge,
+	.argmax = op_argmax,
+};
