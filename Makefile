@@ -35,9 +35,10 @@ EXTENSION := $(B)/qwen_pg.so
 UNIT_TESTS := $(patsubst tests/unit/%.c,$(B)/tests/unit/%,$(wildcard tests/unit/test_*.c))
 CHECK_KERNELS := $(B)/tests/kernels/check_kernels
 ENGINE_BENCH := $(B)/tests/bench/engine_bench
+TOKENIZE_BENCH := $(B)/tests/bench/tokenize_bench
 ENCODE_STDIN := $(B)/tests/golden/tokenizer/encode_stdin
 RENDER_STDIN := $(B)/tests/golden/template/render_stdin
-TEST_PROGRAMS := $(UNIT_TESTS) $(CHECK_KERNELS) $(ENGINE_BENCH) $(ENCODE_STDIN) $(RENDER_STDIN)
+TEST_PROGRAMS := $(UNIT_TESTS) $(CHECK_KERNELS) $(ENGINE_BENCH) $(TOKENIZE_BENCH) $(ENCODE_STDIN) $(RENDER_STDIN)
 
 .SECONDARY:
 .DEFAULT_GOAL := all
@@ -217,6 +218,11 @@ $(ENGINE_BENCHES): $(ENGINE_BENCH) model
 	@tests/bench/setup_peer.sh $(PEER_DIR) >&2
 	@$(PYTHON) tests/bench/bench.py --bench $(@:bench-%=%) --engine-bench $(ENGINE_BENCH) --model $(MODEL) --peer $(PEER_DIR) \
 		--cache $(CACHE_DIR) $(FILES)
+
+# text to tokens on one thread, beside Hugging Face's tokenizers
+.PHONY: bench-tokenize
+bench-tokenize: $(TOKENIZE_BENCH)
+	@PG_CONFIG=$(PG_CONFIG) $(PYTHON) tests/bench/bench_tokenize.py --tokenize-bench $(TOKENIZE_BENCH) --cache $(CACHE_DIR)
 
 # through SQL, on a private server
 .PHONY: bench-prefix
