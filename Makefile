@@ -224,6 +224,12 @@ $(ENGINE_BENCHES): $(ENGINE_BENCH) model
 bench-tokenize: $(TOKENIZE_BENCH)
 	@PG_CONFIG=$(PG_CONFIG) $(PYTHON) tests/bench/bench_tokenize.py --tokenize-bench $(TOKENIZE_BENCH) --cache $(CACHE_DIR)
 
+# what quantized files lose, ours beside llama.cpp's; TYPES="Q4_0 …" chooses the tensor types
+.PHONY: bench-quality
+bench-quality: $(ENGINE_BENCH) model
+	@tests/bench/setup_peer.sh $(PEER_DIR) >&2
+	@$(PYTHON) tests/bench/bench_quality.py --engine-bench $(ENGINE_BENCH) --model $(MODEL) --peer $(PEER_DIR) $(TYPES)
+
 # through SQL, on a private server
 .PHONY: bench-prefix
 bench-prefix: $(B)/installed model
