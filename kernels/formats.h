@@ -168,12 +168,10 @@ extern int quant_offset(TensorType type);
 /* Scale and min of sub-block j (0 … 7) from the twelve bytes of a Q4_K or Q5_K block. */
 extern void k_scale_min(const uint8_t scales[12], int j, uint8_t *scale, uint8_t *min);
 
-/* Quant (0 … 63, value + 32) of input i (0 … 255) of a Q6_K block. */
-extern uint8_t q6_k_quant(const BlockQ6_K *block, uint32_t i);
-
-/* Quants of sub-block s (0 … 7) of a Q4_K (0 … 15) or Q5_K (0 … 31) block. */
+/* Quants of sub-block s (0 … 7) of a Q4_K (0 … 15), Q5_K (0 … 31) or Q6_K (0 … 63, value + 32) block. */
 extern void q4_k_quants(const BlockQ4_K *block, uint32_t s, uint8_t quants[32]);
 extern void q5_k_quants(const BlockQ5_K *block, uint32_t s, uint8_t quants[32]);
+extern void q6_k_quants(const BlockQ6_K *block, uint32_t s, uint8_t quants[32]);
 
 extern const Kernels kernels_portable;
 extern const Kernels kernels_avx2;

@@ -75,14 +75,29 @@ step_offset(uint32_t step, uint32_t row, uint32_t i)
 	return (size_t) (step * 2 + row / 16) * 64 + row % 16 * 4 + i;
 }
 
+/* Four inputs stand together in a file and in a tile: they are moved as one word, each in its own byte. */
+static uint32_t
+load_four(const uint8_t *at)
+{
+	uint32_t four;
+
+	memcpy(&four, at, 4);
+	return four;
+}
+
+static void
+store_four(uint8_t *at, uint32_t step, uint32_t row, uint32_t four)
+{
+	memcpy(at + step_offset(step, row, 0), &four, 4);
+}
+
 /* Write the low four bits of 32 quants of one row as nibbles: inputs 0-15 low, 16-31 high. */
 static void
 put_nibbles(uint8_t *at, uint32_t row, const uint8_t quants[32])
 {
 	for (uint32_t step = 0; step < 4; step++)
-		for (uint32_t i = 0; i < 4; i++)
-			at[step_offset(step, row, i)] =
-				(uint8_t) ((quants[4 * step + i] & 15) | (quants[16 + 4 * step + i] & 15) << 4);
+		store_four(at, step, row,
+				   (load_four(quants + 4 * step) & 0x0F0F0F0F) | (load_four(quants + 16 + 4 * step) & 0x0F0F0F0F) << 4);
 }
 
 static void
@@ -100,14 +115,11 @@ get_nibbles(const uint8_t *at, uint32_t row, uint8_t quants[32])
 static void
 put_bits(uint8_t *at, uint32_t row, const uint8_t quants[32], int bit)
 {
-	for (uint32_t i = 0; i < 4; i++)
-	{
-		uint8_t bits = 0;
+	uint32_t bits = 0;
 
-		for (uint32_t step = 0; step < 8; step++)
-			bits |= (uint8_t) ((quants[4 * step + i] >> bit & 1) << step);
-		at[step_offset(0, row, i)] = bits;
-	}
+	for (uint32_t step = 0; step < 8; step++)
+		bits |= (load_four(quants + 4 * step) >> bit & 0x01010101) << step;
+	store_four(at, 0, row, bits);
 }
 
 static void
@@ -122,14 +134,13 @@ static void
 put_bit_pairs(uint8_t *at, uint32_t row, const uint8_t quants[32], int bit)
 {
 	for (uint32_t h = 0; h < 2; h++)
-		for (uint32_t i = 0; i < 4; i++)
-		{
-			uint8_t bits = 0;
+	{
+		uint32_t bits = 0;
 
-			for (uint32_t k = 0; k < 4; k++)
-				bits |= (uint8_t) ((quants[4 * (h + 2 * k) + i] >> bit & 3) << (2 * k));
-			at[step_offset(h, row, i)] = bits;
-		}
+		for (uint32_t k = 0; k < 4; k++)
+			bits |= (load_four(quants + 4 * (h + 2 * k)) >> bit & 0x03030303) << (2 * k);
+		store_four(at, h, row, bits);
+	}
 }
 
 static void
@@ -151,9 +162,25 @@ has_fifth_bits(TensorType type)
 	return type == TENSOR_Q5_0 || type == TENSOR_Q5_1 || type == TENSOR_Q5_K;
 }
 
-/* One block of 32 inputs of Q4_0, Q4_1, Q5_0, Q5_1, Q8_0 or IQ4_NL. */
+/* One block of 32 inputs of Q4_0, Q4_1, Q8_0 or IQ4_NL: the file's bytes of quants are the tile's. */
 static void
-pack_small_block(TensorType type, const uint8_t *source, uint32_t row, uint8_t *tile)
+pack_plain_block(TensorType type, const uint8_t *source, uint32_t row, uint8_t *tile)
+{
+	uint32_t n_scales = has_minimums(type) ? 2 : 1, n_steps = type == TENSOR_Q8_0 ? 8 : 4;
+	uint32_t sign = type == TENSOR_Q8_0 ? 0x80808080 : 0;
+
+	memcpy(tile + 2 * row, source, 2);
+	if (n_scales == 2)
+		memcpy(tile + 64 + 2 * row, source + 2, 2);
+	source += 2 * n_scales;
+	tile += 64 * n_scales;
+	for (uint32_t step = 0; step < n_steps; step++)
+		store_four(tile, step, row, load_four(source + 4 * step) ^ sign);
+}
+
+/* One block of 32 inputs of Q5_0 or Q5_1. */
+static void
+pack_fifth_bit_block(TensorType type, const uint8_t *source, uint32_t row, uint8_t *tile)
 {
 	SmallBlock block = small_block_read(type, source);
 	uint8_t *at = tile + (has_minimums(type) ? 128 : 64);
@@ -161,18 +188,8 @@ pack_small_block(TensorType type, const uint8_t *source, uint32_t row, uint8_t *
 	put_half(tile, row, block.d);
 	if (has_minimums(type))
 		put_half(tile + 64, row, block.m);
-	if (type == TENSOR_Q8_0)
-	{
-		for (uint32_t i = 0; i < 32; i++)
-			at[step_offset(i / 4, row, i % 4)] = block.quants[i];
-		return;
-	}
-	if (has_fifth_bits(type))
-	{
-		put_bits(at, row, block.quants, 4);
-		at += 128;
-	}
-	put_nibbles(at, row, block.quants);
+	put_bits(at, row, block.quants, 4);
+	put_nibbles(at + 128, row, block.quants);
 }
 
 /* One block of Q4_K or Q5_K: they have their scales in the same place. */
@@ -221,8 +238,7 @@ pack_q6_k_block(const uint8_t *source, uint32_t row, uint8_t *tile)
 
 		at[row] = (uint8_t) block.scales[2 * sub];
 		at[32 + row] = (uint8_t) block.scales[2 * sub + 1];
-		for (uint32_t i = 0; i < 32; i++)
-			quants[i] = q6_k_quant(&block, sub * 32 + i);
+		q6_k_quants(&block, sub, quants);
 		put_bit_pairs(at + 64, row, quants, 4);
 		put_nibbles(at + 64 + 256, row, quants);
 	}
@@ -308,8 +324,12 @@ pack_block(TensorType type, const uint8_t *source, uint32_t row, uint8_t *tile)
 		case TENSOR_IQ4_XS:
 			pack_iq4_xs_block(source, row, tile);
 			break;
+		case TENSOR_Q5_0:
+		case TENSOR_Q5_1:
+			pack_fifth_bit_block(type, source, row, tile);
+			break;
 		default:
-			pack_small_block(type, source, row, tile);
+			pack_plain_block(type, source, row, tile);
 			break;
 	}
 }
@@ -318,10 +338,18 @@ pack_block(TensorType type, const uint8_t *source, uint32_t row, uint8_t *tile)
 static void
 pack_float_rows(uint32_t element_bytes, const uint8_t *rows, uint32_t n_rows, uint32_t n_cols, uint8_t *tile)
 {
-	for (uint32_t r = 0; r < n_rows; r++)
-		for (uint32_t c = 0; c < n_cols; c++)
-			memcpy(tile + ((size_t) c * TILE_ROWS + r) * element_bytes,
-				   rows + ((size_t) r * n_cols + c) * element_bytes, element_bytes);
+	for (uint32_t c = 0; c < n_cols; c++)
+		for (uint32_t r = 0; r < n_rows; r++)
+		{
+			const uint8_t *from = rows + ((size_t) r * n_cols + c) * element_bytes;
+			uint8_t *to = tile + ((size_t) c * TILE_ROWS + r) * element_bytes;
+
+			/* sizes that the compiler knows: a move each */
+			if (element_bytes == 2)
+				memcpy(to, from, 2);
+			else
+				memcpy(to, from, 4);
+		}
 }
 
 void

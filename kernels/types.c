@@ -234,14 +234,13 @@ q5_k_quants(const BlockQ5_K *block, uint32_t s, uint8_t quants[32])
 	}
 }
 
-uint8_t
-q6_k_quant(const BlockQ6_K *block, uint32_t i)
+void
+q6_k_quants(const BlockQ6_K *block, uint32_t s, uint8_t quants[32])
 {
-	uint32_t half = i / 128, group = i % 128 / 32, l = i % 32;
-	uint8_t pair = block->low[64 * half + 32 * (group & 1) + l];
-	uint8_t low = group < 2 ? pair & 15 : pair >> 4;
+	const uint8_t *low = block->low + s / 4 * 64 + s % 2 * 32, *high = block->high + s / 4 * 32;
 
-	return (uint8_t) (low | (block->high[32 * half + l] >> (2 * group) & 3) << 4);
+	for (uint32_t i = 0; i < 32; i++)
+		quants[i] = (uint8_t) ((low[i] >> s % 4 / 2 * 4 & 15) | (high[i] >> s % 4 * 2 & 3) << 4);
 }
 
 void
@@ -362,8 +361,14 @@ dequantize_q6_k(const uint8_t *source, float *out)
 	BlockQ6_K block;
 
 	memcpy(&block, source, sizeof block);
-	for (uint32_t i = 0; i < K_BLOCK; i++)
-		out[i] = f16_to_f32(block.d) * (float) block.scales[i / 16] * (float) (q6_k_quant(&block, i) - 32);
+	for (uint32_t s = 0; s < 8; s++)
+	{
+		uint8_t quants[32];
+
+		q6_k_quants(&block, s, quants);
+		for (uint32_t i = 0; i < 32; i++)
+			out[s * 32 + i] = f16_to_f32(block.d) * (float) block.scales[2 * s + i / 16] * (float) (quants[i] - 32);
+	}
 }
 
 void

@@ -2,13 +2,12 @@
  * loader.c - model_load: from a GGUF file to a complete image in a memory file.
  *
  * In order: open below the directory, read and check the head (or heads, of a split model), lay the image out, compare
- * its size with what memory there is, write header and tokenizer, then read and pack the tensors. Memory is made real
- * by a thread that runs ahead of the packing, so that a full system is an error and no SIGBUS. State "complete" is
+ * its size with what memory there is, write header and tokenizer, then read and pack the tensors. Whoever writes into
+ * the image makes the memory for it real before, so that a full system is an error and no SIGBUS. State "complete" is
  * written last; after a failure the file has 0 bytes.
  */
 #include <errno.h>
 #include <fcntl.h>
-#include <pthread.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
@@ -25,8 +24,11 @@
 #include "reader.h"
 #include "roles.h"
 
-#define JOB_BYTES ((uint64_t) 1 << 20)    /* about this much of the file a job */
-#define FAULT_BYTES ((uint64_t) 32 << 20) /* of the image made real at a time */
+#define JOB_BYTES ((uint64_t) 1 << 20) /* about this much of the file a job */
+
+#ifndef MADV_POPULATE_WRITE
+#define MADV_POPULATE_WRITE 23 /* Linux 5.14 */
+#endif
 
 typedef struct Loader
 {
@@ -43,11 +45,6 @@ typedef struct Loader
 	uint64_t data_bytes; /* of all jobs */
 
 	uint8_t *image;
-	pthread_mutex_t mutex; /* guards what follows */
-	pthread_cond_t changed;
-	uint64_t real_bytes; /* of the image, from its beginning */
-	Status fault_status;
-	bool fault_over, stop;
 } Loader;
 
 static uint64_t
@@ -296,54 +293,30 @@ make_jobs(Loader *loader)
 	return status_ok();
 }
 
-/* Make the image's memory real ahead of the packing, a part at a time. */
-static void *
-fault_main(void *argument)
-{
-	Loader *loader = argument;
-	uint64_t total = loader->header.image_bytes, done = 0;
-	Status status = status_ok();
-
-	while (done < total && status.code == STATUS_OK)
-	{
-		uint64_t bytes = total - done < FAULT_BYTES ? total - done : FAULT_BYTES;
-		bool stop;
-
-		while (fallocate(loader->request->image_fd, 0, (off_t) done, (off_t) bytes) != 0 && status.code == STATUS_OK)
-			if (errno != EINTR)
-				status = status_error(STATUS_UNAVAILABLE, "no memory for byte %llu of the model's %llu: %s",
-									  (unsigned long long) done, (unsigned long long) total, strerror(errno));
-		done += bytes;
-		pthread_mutex_lock(&loader->mutex);
-		if (status.code == STATUS_OK)
-			loader->real_bytes = done;
-		stop = loader->stop;
-		pthread_cond_broadcast(&loader->changed);
-		pthread_mutex_unlock(&loader->mutex);
-		if (stop)
-			break;
-	}
-	pthread_mutex_lock(&loader->mutex);
-	loader->fault_status = status;
-	loader->fault_over = true;
-	pthread_cond_broadcast(&loader->changed);
-	pthread_mutex_unlock(&loader->mutex);
-	return NULL;
-}
-
-/* Wait until the first bytes of the image are real. */
+/*
+ * Make the memory of a part of the image real: its pages exist and are mapped, at one call for many pages and by as
+ * many threads at once as there are workers. A kernel that cannot do that takes the pages and maps them one by one
+ * later.
+ */
 static Status
-wait_real(Loader *loader, uint64_t bytes)
+make_real(const Loader *loader, uint64_t offset, uint64_t bytes)
 {
-	Status status = status_ok();
+	uint64_t page = (uint64_t) sysconf(_SC_PAGESIZE), start = offset / page * page;
+	uint64_t length = align_up(offset + bytes, page) - start;
+	int result;
 
-	pthread_mutex_lock(&loader->mutex);
-	while (loader->real_bytes < bytes && !loader->fault_over)
-		pthread_cond_wait(&loader->changed, &loader->mutex);
-	if (loader->real_bytes < bytes)
-		status = loader->fault_status;
-	pthread_mutex_unlock(&loader->mutex);
-	return status;
+	do
+		result = madvise(loader->image + start, length, MADV_POPULATE_WRITE);
+	while (result != 0 && errno == EINTR);
+	if (result != 0 && errno == EINVAL)
+		do
+			result = fallocate(loader->request->image_fd, 0, (off_t) start, (off_t) length);
+		while (result != 0 && errno == EINTR);
+	if (result != 0)
+		return status_error(STATUS_UNAVAILABLE, "no memory for byte %llu of the model's %llu: %s",
+							(unsigned long long) start, (unsigned long long) loader->header.image_bytes,
+							strerror(errno));
+	return status_ok();
 }
 
 /* Pack one job's rows. */
@@ -355,20 +328,23 @@ use_job(void *argument, const ReadJob *job, const uint8_t *bytes)
 	const ImageTensor *tensor = &loader->tensors[role];
 	TensorType type = loader->sources[role]->type->type;
 	uint64_t row_bytes = tensor_row_bytes(loader->sources[role]->type, tensor->n_cols);
+	uint64_t tile_bytes = packed_tile_bytes(type, tensor->n_cols), n_tiles;
 	uint8_t *data = loader->image + tensor->data.offset;
 
-	STATUS_TRY(wait_real(loader, tensor->data.offset + tensor->data.bytes));
 	if (!role_at(&loader->header.hyper, role).is_matrix)
 	{
+		STATUS_TRY(make_real(loader, tensor->data.offset, tensor->data.bytes));
 		dequantize_row(type, bytes, tensor->n_cols, (float *) (void *) data);
 		return status_ok();
 	}
+	n_tiles = (job->bytes + row_bytes * TILE_ROWS - 1) / (row_bytes * TILE_ROWS);
+	STATUS_TRY(make_real(loader, tensor->data.offset + tile_bytes * tile, tile_bytes * n_tiles));
 	for (uint64_t done = 0; done < job->bytes; done += row_bytes * TILE_ROWS, tile++)
 	{
 		uint64_t n_rows = (job->bytes - done) / row_bytes;
 
 		pack_tile(type, bytes + done, n_rows < TILE_ROWS ? (uint32_t) n_rows : TILE_ROWS, tensor->n_cols,
-				  data + packed_tile_bytes(type, tensor->n_cols) * tile);
+				  data + tile_bytes * tile);
 	}
 	return status_ok();
 }
@@ -457,7 +433,6 @@ read_tensors(Loader *loader)
 static Status
 fill_image(Loader *loader)
 {
-	pthread_t fault_thread;
 	Status status;
 
 	if (ftruncate(loader->request->image_fd, (off_t) loader->header.image_bytes) != 0)
@@ -467,20 +442,11 @@ fill_image(Loader *loader)
 	if (loader->image == MAP_FAILED)
 		return status_error(STATUS_UNAVAILABLE, "cannot map the model's memory: %s", strerror(errno));
 	(void) madvise(loader->image, loader->header.image_bytes, MADV_DONTDUMP);
-	if (pthread_create(&fault_thread, NULL, fault_main, loader) != 0)
-		status = status_error(STATUS_UNAVAILABLE, "cannot start a thread");
-	else
+	status = make_real(loader, 0, loader->header.data_start);
+	if (status.code == STATUS_OK)
 	{
-		status = wait_real(loader, loader->header.data_start);
-		if (status.code == STATUS_OK)
-		{
-			write_meta(loader);
-			status = read_tensors(loader);
-		}
-		pthread_mutex_lock(&loader->mutex);
-		loader->stop = true;
-		pthread_mutex_unlock(&loader->mutex);
-		pthread_join(fault_thread, NULL);
+		write_meta(loader);
+		status = read_tensors(loader);
 	}
 	if (status.code == STATUS_OK)
 		atomic_store_explicit(&((ImageHeader *) (void *) loader->image)->state, IMAGE_COMPLETE, memory_order_release);
@@ -557,8 +523,6 @@ model_load(const ModelLoadRequest *request, ModelLoadReport *report)
 		return status_error(STATUS_UNAVAILABLE, "out of memory for loading");
 	loader->request = request;
 	loader->report = report;
-	pthread_mutex_init(&loader->mutex, NULL);
-	pthread_cond_init(&loader->changed, NULL);
 	status = model_files_open(request->directory, request->file, &loader->files);
 	if (status.code == STATUS_OK)
 	{
@@ -572,8 +536,6 @@ model_load(const ModelLoadRequest *request, ModelLoadReport *report)
 	}
 	if (status.code != STATUS_OK && ftruncate(request->image_fd, 0) != 0)
 		status = status_prefix(status, "memory could not be given back");
-	pthread_cond_destroy(&loader->changed);
-	pthread_mutex_destroy(&loader->mutex);
 	free(loader);
 	return status;
 }
