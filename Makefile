@@ -36,9 +36,10 @@ UNIT_TESTS := $(patsubst tests/unit/%.c,$(B)/tests/unit/%,$(wildcard tests/unit/
 CHECK_KERNELS := $(B)/tests/kernels/check_kernels
 ENGINE_BENCH := $(B)/tests/bench/engine_bench
 TOKENIZE_BENCH := $(B)/tests/bench/tokenize_bench
+LOAD_BENCH := $(B)/tests/bench/load_bench
 ENCODE_STDIN := $(B)/tests/golden/tokenizer/encode_stdin
 RENDER_STDIN := $(B)/tests/golden/template/render_stdin
-TEST_PROGRAMS := $(UNIT_TESTS) $(CHECK_KERNELS) $(ENGINE_BENCH) $(TOKENIZE_BENCH) $(ENCODE_STDIN) $(RENDER_STDIN)
+TEST_PROGRAMS := $(UNIT_TESTS) $(CHECK_KERNELS) $(ENGINE_BENCH) $(TOKENIZE_BENCH) $(LOAD_BENCH) $(ENCODE_STDIN) $(RENDER_STDIN)
 
 .SECONDARY:
 .DEFAULT_GOAL := all
@@ -209,55 +210,71 @@ soak: setup
 	@$(PYTHON) tests/soak/soak.py --seconds $(SOAK_SECONDS)
 
 # ---- benches --------------------------------------------------------------------------------------------------------
-# FILES="demo qwen3-0.6b-q4_0 …" or FILES=all chooses the files (tests/bench/bench_models.py)
+# make bench: all of them from a clean clone, a table of the targets at the end, the lines in build/bench.jsonl; make bench-NAME: one.
+# QUICK=1 measures less of everything; ROUNDS=N; FILES="demo qwen3-0.6b-q4_0 …" or FILES=all chooses the files (tests/bench/bench_models.py)
 PEER_DIR ?= $(CACHE_DIR)/peer
-ENGINE_BENCHES := bench-roofs bench-decode bench-prefill bench-batch
-.PHONY: bench $(ENGINE_BENCHES)
-bench: $(ENGINE_BENCHES)
-$(ENGINE_BENCHES): $(ENGINE_BENCH) model
+BENCH_LINES := $(B)/bench.jsonl
+BENCHES := roofs decode prefill batch load embed sql scale tokenize quality spec rows prefix jobs limits neighbour
+BENCH_FOLDERS = --model $(MODEL) --peer $(PEER_DIR) --cache $(CACHE_DIR)
+BENCH_ARGUMENTS = --programs $(CURDIR)/$(B)/tests/bench $(BENCH_FOLDERS) $(if $(QUICK),--quick) $(if $(ROUNDS),--rounds $(ROUNDS)) $(FILES)
+# puts the target beside each line
+JUDGE := | $(PYTHON) tests/bench/targets.py --keep $(BENCH_LINES)
+
+.PHONY: bench bench-peer bench-plot $(BENCHES:%=bench-%)
+bench: setup
+	@rm -f $(BENCH_LINES); failed=; for bench in $(BENCHES); do \
+		echo "== $$bench" >&2; \
+		$(MAKE) --no-print-directory -s bench-$$bench || failed="$$failed $$bench"; \
+	done; \
+	$(PYTHON) tests/bench/targets.py --table $(BENCH_LINES) >&2; \
+	if [ -n "$$failed" ]; then echo "FAILED:$$failed" >&2; exit 1; fi
+
+bench-peer:
 	@tests/bench/setup_peer.sh $(PEER_DIR) >&2
-	@$(PYTHON) tests/bench/bench.py --bench $(@:bench-%=%) --engine-bench $(ENGINE_BENCH) --model $(MODEL) --peer $(PEER_DIR) \
-		--cache $(CACHE_DIR) $(FILES)
+
+# share of the roof by work, from the lines of the last make bench
+bench-plot:
+	@$(PYTHON) tests/bench/plot.py --lines $(BENCH_LINES) --out docs/benchmarks.svg
+
+# the engine alone
+bench-roofs bench-decode bench-prefill bench-batch: $(ENGINE_BENCH) model bench-peer
+	@set -o pipefail; $(PYTHON) tests/bench/bench.py --bench $(@:bench-%=%) $(BENCH_ARGUMENTS) $(JUDGE)
+
+# and through SQL, on private servers
+bench-load bench-embed bench-sql bench-scale bench-spec: $(ENGINE_BENCH) $(LOAD_BENCH) $(B)/installed model bench-peer
+	@set -o pipefail; $(PYTHON) tests/bench/bench_$(@:bench-%=%).py $(BENCH_ARGUMENTS) $(JUDGE)
 
 # text to tokens on one thread, beside Hugging Face's tokenizers
-.PHONY: bench-tokenize
 bench-tokenize: $(TOKENIZE_BENCH)
-	@PG_CONFIG=$(PG_CONFIG) $(PYTHON) tests/bench/bench_tokenize.py --tokenize-bench $(TOKENIZE_BENCH) --cache $(CACHE_DIR)
+	@set -o pipefail; PG_CONFIG=$(PG_CONFIG) $(PYTHON) tests/bench/bench_tokenize.py --tokenize-bench $(TOKENIZE_BENCH) --cache $(CACHE_DIR) \
+		$(if $(QUICK),--rounds 2) $(JUDGE)
 
 # what quantized files lose, ours beside llama.cpp's; TYPES="Q4_0 …" chooses the tensor types
-.PHONY: bench-quality
-bench-quality: $(ENGINE_BENCH) model
-	@tests/bench/setup_peer.sh $(PEER_DIR) >&2
-	@$(PYTHON) tests/bench/bench_quality.py --engine-bench $(ENGINE_BENCH) --model $(MODEL) --peer $(PEER_DIR) $(TYPES)
+bench-quality: $(ENGINE_BENCH) model bench-peer
+	@set -o pipefail; $(PYTHON) tests/bench/bench_quality.py --engine-bench $(ENGINE_BENCH) --model $(MODEL) --peer $(PEER_DIR) \
+		$(or $(TYPES),$(if $(QUICK),Q4_0 Q8_0 Q4_K_M)) $(JUDGE)
 
-# through SQL, on a private server
-.PHONY: bench-prefix
 bench-prefix: $(B)/installed model
-	@$(CLUSTER) run $(PYTHON) tests/bench/bench_prefix.py
+	@set -o pipefail; $(CLUSTER) run $(PYTHON) tests/bench/bench_prefix.py $(if $(QUICK),--rounds 1) $(JUDGE)
 
-.PHONY: bench-jobs
 bench-jobs: $(B)/installed model
-	@$(CLUSTER) run $(PYTHON) tests/bench/bench_jobs.py
+	@set -o pipefail; $(CLUSTER) run $(PYTHON) tests/bench/bench_jobs.py $(if $(QUICK),--rounds 1 --rows 300) $(JUDGE)
 
 # admission of requests with 10,000 limited roles and 64 sessions, without an engine
-.PHONY: bench-limits
 $(B)/limits_bench.so: $(B)/extension/tests/bench/limits_bench.o
 	$(CC) -shared $^ -o $@
 
 bench-limits: $(B)/limits_bench.so $(B)/installed
-	@$(PYTHON) tests/bench/limits.py --module $<
+	@set -o pipefail; $(PYTHON) tests/bench/limits.py --module $< $(if $(QUICK),--seconds 3) $(JUDGE)
 
 # FILE=qwen3-0.6b-q4_0 or demo, ROWS=200, ROUNDS=3
-.PHONY: bench-rows
-bench-rows: $(B)/installed model
-	@tests/bench/setup_peer.sh $(PEER_DIR) >&2
-	@$(PYTHON) tests/bench/bench_rows.py --model $(MODEL) --peer $(PEER_DIR) --cache $(CACHE_DIR) --file $(or $(FILE),qwen3-0.6b-q4_0) \
-		--rows $(or $(ROWS),200) --rounds $(or $(ROUNDS),3)
+bench-rows: $(B)/installed model bench-peer
+	@set -o pipefail; $(PYTHON) tests/bench/bench_rows.py $(BENCH_FOLDERS) --file $(or $(FILE),qwen3-0.6b-q4_0) \
+		--rows $(or $(ROWS),$(if $(QUICK),32,200)) --rounds $(or $(ROUNDS),$(if $(QUICK),1,3)) $(JUDGE)
 
 # a database beside 32 answers; at a quiet moment
-.PHONY: bench-neighbour
 bench-neighbour: $(B)/installed model
-	@$(PYTHON) tests/bench/neighbour.py
+	@set -o pipefail; $(PYTHON) tests/bench/neighbour.py $(if $(QUICK),5 1) $(JUDGE)
 
 # ---- care -----------------------------------------------------------------------------------------------------------
 OWN_C = $(shell git ls-files '*.c' '*.h')

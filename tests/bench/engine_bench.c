@@ -19,6 +19,7 @@
 #include <unistd.h>
 
 #include "../../src/engine/forward.h"
+#include "disk.h"
 #include "roofs.h"
 
 typedef struct Bench
@@ -290,25 +291,6 @@ bench_batch(Bench *bench, uint32_t n_sequences, int repeat)
 	free(speeds);
 	free(totals);
 	free(shares);
-}
-
-#define DISK_BLOCK ((size_t) 1 << 20)
-
-/* GB/s of reading a file with O_DIRECT, one block after the other; 0 where that is refused. */
-static double
-disk_roof(const char *path)
-{
-	int fd = open(path, O_RDONLY | O_DIRECT | O_CLOEXEC);
-	void *block = aligned_alloc(4096, DISK_BLOCK);
-	uint64_t start = clock_now_us(), total = 0;
-	ssize_t n;
-
-	while (fd >= 0 && block && (n = read(fd, block, DISK_BLOCK)) > 0)
-		total += (uint64_t) n;
-	free(block);
-	if (fd >= 0)
-		close(fd);
-	return (double) total / (double) (clock_now_us() - start) * 1e-3;
 }
 
 static void

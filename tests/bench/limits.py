@@ -3,10 +3,11 @@
 
   limits.py --module limits_bench.so [--roles 10000] [--sessions 64] [--seconds 10]
 
-Each transaction of pgbench takes one of the roles and has --admissions requests admitted and released. Reported: processor time for
+Each transaction of pgbench takes one of the roles and has --admissions requests admitted and released. One JSON object a line: processor time for
 one request, with all that belongs to it (the first one of a role in a session reads its limits from the catalog), and requests a second.
 """
 import argparse
+import json
 import os
 import re
 import shutil
@@ -42,8 +43,16 @@ def run(server, admissions, arguments):
         env=server.environment(), capture_output=True, text=True, check=True)
     tps = float(re.search(r"tps = ([\d.]+)", done.stdout).group(1))
     mean, median = server.query("SELECT sum(us) / sum(n), percentile_cont(0.5) WITHIN GROUP (ORDER BY us / n) FROM bench_times")[0]
-    print(f"{arguments.roles} limited roles, {arguments.sessions} sessions, {admissions} requests of a role at a time: "
-          f"{mean:.2f} us a request (median {median:.2f}), {tps * admissions:.0f} requests/s")
+    print(json.dumps({
+        "bench": "limits",
+        "roles": arguments.roles,
+        "sessions": arguments.sessions,
+        "requests_of_a_role": admissions,
+        "ours": round(mean, 2),
+        "median": round(median, 2),
+        "unit": "us",
+        "requests_per_second": round(tps * admissions),
+    }), flush=True)
 
 
 def main():

@@ -2,10 +2,11 @@
 """How much of a database's speed is left while answers are generated beside it, and what the low priority costs alone.
 
 pgbench -S with 4 clients runs alone, then while 32 answers are generated all the time, in turns; then the speed of 32 answers alone with
-qwen.engine_priority = low and = normal. Exit code 1 when less than 80% of the transactions per second are left.
+qwen.engine_priority = low and = normal: one JSON object ("ours": the transactions beside the answers). Exit code 1 when less than 80% of the transactions per second are left.
 
   neighbour.py [SECONDS of each run] [ROUNDS]
 """
+import json
 import os
 import re
 import statistics
@@ -85,11 +86,19 @@ def main():
     finally:
         normal.remove()
     share = statistics.median(beside) / statistics.median(alone)
-    print(f"pgbench -S, {CLIENTS} clients, alone:                {statistics.median(alone):10.0f} transactions/s")
-    print(f"pgbench -S beside {ANSWERS} answers:               {statistics.median(beside):10.0f} transactions/s ({share:.0%})")
-    print(f"the answers beside pgbench:                 {statistics.median(tokens_beside):10.0f} tokens/s")
-    print(f"the answers alone, priority low:            {statistics.median(tokens_low):10.0f} tokens/s")
-    print(f"the answers alone, priority normal:         {statistics.median(tokens_normal):10.0f} tokens/s")
+    print(json.dumps({
+        "bench": "neighbour",
+        "clients": CLIENTS,
+        "answers": ANSWERS,
+        "ours": round(statistics.median(beside)),
+        "alone": round(statistics.median(alone)),
+        "unit": "transactions/s",
+        "of_alone": round(share, 2),
+        "tokens_beside": round(statistics.median(tokens_beside)),
+        "tokens_low": round(statistics.median(tokens_low)),
+        "tokens_normal": round(statistics.median(tokens_normal)),
+        "rounds": rounds,
+    }), flush=True)
     return 0 if share >= LEAST_SHARE else 1
 
 

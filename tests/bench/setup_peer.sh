@@ -1,19 +1,28 @@
 #!/bin/bash
 # setup_peer.sh DIRECTORY: llama.cpp from Debian's testing suite in a folder of its own (debootstrap), to measure against.
-# Safe to run twice; needs root (or sudo) and about two minutes the first time. The mirror is the one that apt uses here.
+# Needs root (or sudo) and about two minutes the first time. Safe to run twice, also at once and after an interruption: a mark in the
+# folder says that it is complete. The mirror is the one that apt uses here.
 set -euo pipefail
 peer=$1
 as_root() { if [ "$(id -u)" = 0 ]; then "$@"; else sudo "$@"; fi; }
+is_complete() { [ -e "$peer/usr/bin/llama-bench" ] && [ -e "$peer/usr/bin/llama-server" ] && [ -e "$peer/usr/bin/llama-batched-bench" ]; }
 
-[ -e "$peer/usr/bin/llama-bench" ] && [ -e "$peer/usr/bin/llama-server" ] && exit 0
+is_complete && exit 0
+as_root mkdir -p "$(dirname "$peer")"
+if [ -z "${QWEN_PEER_LOCKED:-}" ]; then
+	exec env QWEN_PEER_LOCKED=1 flock "$(dirname "$peer")" "$0" "$@"
+fi
 command -v debootstrap >/dev/null || as_root apt-get install -y -qq --no-install-recommends debootstrap >/dev/null
 mirror=$(apt-get indextargets --format '$(REPO_URI)' 'Created-By: Packages' | grep -v security | head -1)
-unmount() { as_root umount "$peer/proc" 2>/dev/null || true; }
+unmount() { ! mountpoint -q "$peer/proc" || as_root umount "$peer/proc"; }
 trap unmount EXIT
-if [ ! -e "$peer/usr/bin/apt-get" ]; then
+# a system that debootstrap did not finish is made anew
+if [ ! -e "$peer/debootstrapped" ]; then
+	unmount
 	as_root rm -rf "$peer"
 	as_root debootstrap --variant=minbase --include=ca-certificates forky "$peer" "$mirror" /usr/share/debootstrap/scripts/sid >&2
+	as_root touch "$peer/debootstrapped"
 fi
-as_root mount -t proc proc "$peer/proc"
+mountpoint -q "$peer/proc" || as_root mount -t proc proc "$peer/proc"
 as_root chroot "$peer" env DEBIAN_FRONTEND=noninteractive apt-get install -y -qq --no-install-recommends \
 	llama.cpp llama.cpp-tools llama.cpp-tools-extra >&2
