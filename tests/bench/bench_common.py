@@ -5,6 +5,7 @@ import http.client
 import json
 import os
 import shutil
+import signal
 import statistics
 import subprocess
 import sys
@@ -33,6 +34,7 @@ def parser_for(description, files, rounds, quick_rounds=1):
 
 def parse(parser):
     a = parser.parse_args()
+    signal.signal(signal.SIGTERM, lambda *_: sys.exit(1))  # servers are stopped on the way out
     a.rounds = a.rounds or (a.quick_rounds if a.quick else a.rounds_unless_told)
     a.files = ["demo", *bench_models.NAMES] if a.files == ["all"] else a.files or a.files_unless_told
     return a
