@@ -2,9 +2,9 @@
  * loader.c - model_load: from a GGUF file to a complete image in a memory file.
  *
  * In order: open below the directory, read and check the head (or heads, of a split model), lay the image out, compare
- * its size with what memory there is, write header and tokenizer, then read and pack the tensors. Whoever writes into
- * the image makes the memory for it real before, so that a full system is an error and no SIGBUS. State "complete" is
- * written last; after a failure the file has 0 bytes.
+ * its size with what memory there is, write header and tokenizer, then read and pack the tensors. Packed tiles go into
+ * the memory file by pwrite: a full system is an error and no SIGBUS, and pages that are written whole are neither
+ * cleared nor mapped. State "complete" is written last; after a failure the file has 0 bytes.
  */
 #include <errno.h>
 #include <fcntl.h>
@@ -24,11 +24,9 @@
 #include "reader.h"
 #include "roles.h"
 
-#define JOB_BYTES ((uint64_t) 1 << 20) /* about this much of the file a job */
-
-#ifndef MADV_POPULATE_WRITE
-#define MADV_POPULATE_WRITE 23 /* Linux 5.14 */
-#endif
+#define JOB_BYTES ((uint64_t) 1 << 20)      /* about this much of the file a job */
+#define WRITE_BYTES ((uint64_t) 256 * 1024) /* of packed tiles that are written at once: they are still in the cache   \
+											 */
 
 typedef struct Loader
 {
@@ -44,7 +42,7 @@ typedef struct Loader
 	uint32_t n_jobs;
 	uint64_t data_bytes; /* of all jobs */
 
-	uint8_t *image;
+	uint8_t *meta; /* the image up to its data, mapped */
 } Loader;
 
 static uint64_t
@@ -293,58 +291,88 @@ make_jobs(Loader *loader)
 	return status_ok();
 }
 
-/*
- * Make the memory of a part of the image real: its pages exist and are mapped, at one call for many pages and by as
- * many threads at once as there are workers. A kernel that cannot do that takes the pages and maps them one by one
- * later.
- */
 static Status
-make_real(const Loader *loader, uint64_t offset, uint64_t bytes)
+no_memory(const Loader *loader, uint64_t offset)
 {
-	uint64_t page = (uint64_t) sysconf(_SC_PAGESIZE), start = offset / page * page;
-	uint64_t length = align_up(offset + bytes, page) - start;
-	int result;
+	return status_error(STATUS_UNAVAILABLE, "no memory for byte %llu of the model's %llu: %s",
+						(unsigned long long) offset, (unsigned long long) loader->header.image_bytes, strerror(errno));
+}
 
-	do
-		result = madvise(loader->image + start, length, MADV_POPULATE_WRITE);
-	while (result != 0 && errno == EINTR);
-	if (result != 0 && errno == EINVAL)
-		do
-			result = fallocate(loader->request->image_fd, 0, (off_t) start, (off_t) length);
-		while (result != 0 && errno == EINTR);
-	if (result != 0)
-		return status_error(STATUS_UNAVAILABLE, "no memory for byte %llu of the model's %llu: %s",
-							(unsigned long long) start, (unsigned long long) loader->header.image_bytes,
-							strerror(errno));
+/* Write bytes of tensors into the image. */
+static Status
+write_data(const Loader *loader, uint64_t offset, const uint8_t *data, uint64_t bytes)
+{
+	while (bytes > 0)
+	{
+		ssize_t n = pwrite(loader->request->image_fd, data, bytes, (off_t) offset);
+
+		if (n < 0 && errno == EINTR)
+			continue;
+		if (n <= 0)
+			return no_memory(loader, offset);
+		offset += (uint64_t) n;
+		data += n;
+		bytes -= (uint64_t) n;
+	}
 	return status_ok();
+}
+
+/* Packed tiles of a matrix that are written at once, at most. */
+static uint32_t
+tiles_per_write(uint64_t tile_bytes)
+{
+	return tile_bytes >= WRITE_BYTES ? 1 : (uint32_t) (WRITE_BYTES / tile_bytes);
+}
+
+/* What a worker needs for the largest piece that it writes. */
+static uint64_t
+scratch_bytes(const Loader *loader)
+{
+	uint64_t most = WRITE_BYTES;
+
+	for (uint32_t i = 0; i < loader->header.n_tensors; i++)
+	{
+		const ImageTensor *tensor = &loader->tensors[i];
+		uint64_t bytes = !loader->sources[i] ? 0
+						 : role_at(&loader->header.hyper, i).is_matrix
+							 ? packed_tile_bytes((TensorType) tensor->type, tensor->n_cols)
+							 : tensor->data.bytes;
+
+		most = bytes > most ? bytes : most;
+	}
+	return most;
 }
 
 /* Pack one job's rows. */
 static Status
-use_job(void *argument, const ReadJob *job, const uint8_t *bytes)
+use_job(void *argument, const ReadJob *job, const uint8_t *bytes, uint8_t *scratch)
 {
 	Loader *loader = argument;
 	uint32_t role = (uint32_t) (job->tag >> 32), tile = (uint32_t) job->tag;
 	const ImageTensor *tensor = &loader->tensors[role];
 	TensorType type = loader->sources[role]->type->type;
 	uint64_t row_bytes = tensor_row_bytes(loader->sources[role]->type, tensor->n_cols);
-	uint64_t tile_bytes = packed_tile_bytes(type, tensor->n_cols), n_tiles;
-	uint8_t *data = loader->image + tensor->data.offset;
+	uint64_t tile_bytes = packed_tile_bytes(type, tensor->n_cols), n_rows = job->bytes / row_bytes;
 
 	if (!role_at(&loader->header.hyper, role).is_matrix)
 	{
-		STATUS_TRY(make_real(loader, tensor->data.offset, tensor->data.bytes));
-		dequantize_row(type, bytes, tensor->n_cols, (float *) (void *) data);
-		return status_ok();
+		dequantize_row(type, bytes, tensor->n_cols, (float *) (void *) scratch);
+		return write_data(loader, tensor->data.offset, scratch, tensor->data.bytes);
 	}
-	n_tiles = (job->bytes + row_bytes * TILE_ROWS - 1) / (row_bytes * TILE_ROWS);
-	STATUS_TRY(make_real(loader, tensor->data.offset + tile_bytes * tile, tile_bytes * n_tiles));
-	for (uint64_t done = 0; done < job->bytes; done += row_bytes * TILE_ROWS, tile++)
+	while (n_rows > 0)
 	{
-		uint64_t n_rows = (job->bytes - done) / row_bytes;
+		uint32_t n_tiles = 0, most = tiles_per_write(tile_bytes);
 
-		pack_tile(type, bytes + done, n_rows < TILE_ROWS ? (uint32_t) n_rows : TILE_ROWS, tensor->n_cols,
-				  data + tile_bytes * tile);
+		for (; n_tiles < most && n_rows > 0; n_tiles++)
+		{
+			uint32_t n = n_rows < TILE_ROWS ? (uint32_t) n_rows : TILE_ROWS;
+
+			pack_tile(type, bytes, n, tensor->n_cols, scratch + tile_bytes * n_tiles);
+			bytes += row_bytes * n;
+			n_rows -= n;
+		}
+		STATUS_TRY(write_data(loader, tensor->data.offset + tile_bytes * tile, scratch, tile_bytes * n_tiles));
+		tile += n_tiles;
 	}
 	return status_ok();
 }
@@ -362,8 +390,8 @@ show_progress(void *argument, uint64_t bytes_done)
 static void
 write_strings(Loader *loader, const GgufValue *value, ImagePart offsets, ImagePart bytes)
 {
-	uint64_t *offset = (uint64_t *) (void *) (loader->image + offsets.offset);
-	char *out = (char *) loader->image + bytes.offset;
+	uint64_t *offset = (uint64_t *) (void *) (loader->meta + offsets.offset);
+	char *out = (char *) loader->meta + bytes.offset;
 	ByteReader reader;
 	uint64_t at = 0;
 
@@ -385,23 +413,23 @@ write_strings(Loader *loader, const GgufValue *value, ImagePart offsets, ImagePa
 static void
 write_meta(Loader *loader)
 {
-	ImageHeader *header = (ImageHeader *) (void *) loader->image;
+	ImageHeader *header = (ImageHeader *) (void *) loader->meta;
 	const ImageTokenizer *tokenizer = &loader->header.tokenizer;
 	const GgufValue *types = gguf_find(&loader->files.gguf, "tokenizer.ggml.token_type");
 	const GgufValue *chat_template = gguf_find(&loader->files.gguf, "tokenizer.chat_template");
 
 	memcpy(header, &loader->header, sizeof *header);
-	memcpy(loader->image + loader->header.tensors.offset, loader->tensors, loader->header.tensors.bytes);
+	memcpy(loader->meta + loader->header.tensors.offset, loader->tensors, loader->header.tensors.bytes);
 	write_strings(loader, gguf_find(&loader->files.gguf, "tokenizer.ggml.tokens"), tokenizer->token_offsets,
 				  tokenizer->token_bytes);
 	write_strings(loader, gguf_find(&loader->files.gguf, "tokenizer.ggml.merges"), tokenizer->merge_offsets,
 				  tokenizer->merge_bytes);
-	memcpy(loader->image + tokenizer->token_types.offset, types->elements.data, tokenizer->token_types.bytes);
+	memcpy(loader->meta + tokenizer->token_types.offset, types->elements.data, tokenizer->token_types.bytes);
 	if (loader->header.chat_template.bytes)
-		memcpy(loader->image + loader->header.chat_template.offset, chat_template->string.data,
+		memcpy(loader->meta + loader->header.chat_template.offset, chat_template->string.data,
 			   loader->header.chat_template.bytes);
 	header->checksum =
-		image_checksum(loader->image + IMAGE_UNCHECKED_BYTES, loader->header.data_start - IMAGE_UNCHECKED_BYTES);
+		image_checksum(loader->meta + IMAGE_UNCHECKED_BYTES, loader->header.data_start - IMAGE_UNCHECKED_BYTES);
 }
 
 /* Read and pack all tensors into the mapped image. */
@@ -416,6 +444,7 @@ read_tensors(Loader *loader)
 		.allow_io_uring = loader->request->allow_io_uring,
 		.allow_direct_io = loader->request->allow_direct_io,
 		.n_threads = loader->request->n_threads > 0 ? loader->request->n_threads : team_default_threads(),
+		.scratch_bytes = scratch_bytes(loader),
 		.use = use_job,
 		.progress = show_progress,
 		.argument = loader,
@@ -433,24 +462,24 @@ read_tensors(Loader *loader)
 static Status
 fill_image(Loader *loader)
 {
+	int fd = loader->request->image_fd;
+	uint64_t meta_bytes = loader->header.data_start;
 	Status status;
 
-	if (ftruncate(loader->request->image_fd, (off_t) loader->header.image_bytes) != 0)
+	if (ftruncate(fd, (off_t) loader->header.image_bytes) != 0)
 		return status_error(STATUS_UNAVAILABLE, "cannot size the model's memory: %s", strerror(errno));
-	loader->image =
-		mmap(NULL, loader->header.image_bytes, PROT_READ | PROT_WRITE, MAP_SHARED, loader->request->image_fd, 0);
-	if (loader->image == MAP_FAILED)
+	while (fallocate(fd, 0, 0, (off_t) meta_bytes) != 0)
+		if (errno != EINTR)
+			return no_memory(loader, 0);
+	loader->meta = mmap(NULL, meta_bytes, PROT_READ | PROT_WRITE, MAP_SHARED, fd, 0);
+	if (loader->meta == MAP_FAILED)
 		return status_error(STATUS_UNAVAILABLE, "cannot map the model's memory: %s", strerror(errno));
-	(void) madvise(loader->image, loader->header.image_bytes, MADV_DONTDUMP);
-	status = make_real(loader, 0, loader->header.data_start);
+	(void) madvise(loader->meta, meta_bytes, MADV_DONTDUMP);
+	write_meta(loader);
+	status = read_tensors(loader);
 	if (status.code == STATUS_OK)
-	{
-		write_meta(loader);
-		status = read_tensors(loader);
-	}
-	if (status.code == STATUS_OK)
-		atomic_store_explicit(&((ImageHeader *) (void *) loader->image)->state, IMAGE_COMPLETE, memory_order_release);
-	munmap(loader->image, loader->header.image_bytes);
+		atomic_store_explicit(&((ImageHeader *) (void *) loader->meta)->state, IMAGE_COMPLETE, memory_order_release);
+	munmap(loader->meta, meta_bytes);
 	return status;
 }
 

@@ -117,10 +117,11 @@ resume_at(const Reader *reader, const Slot *slot)
 
 /* Hand a full slot's bytes to the caller and count it. */
 static void
-use_slot(Reader *reader, Slot *slot)
+use_slot(Reader *reader, Slot *slot, uint8_t *scratch)
 {
 	const ReadJob *job = slot->job;
-	Status status = reader->request->use(reader->request->argument, job, slot->buffer + (job->offset - slot->start));
+	Status status =
+		reader->request->use(reader->request->argument, job, slot->buffer + (job->offset - slot->start), scratch);
 
 	if (status.code != STATUS_OK)
 	{
@@ -169,7 +170,7 @@ fill_slot(const Reader *reader, Slot *slot)
 
 /* A worker that reads for itself. */
 static void
-pread_worker(Reader *reader, Slot *slot)
+pread_worker(Reader *reader, Slot *slot, uint8_t *scratch)
 {
 	const ReadJob *job;
 
@@ -182,13 +183,13 @@ pread_worker(Reader *reader, Slot *slot)
 		if (status.code != STATUS_OK)
 			fail(reader, status);
 		else
-			use_slot(reader, slot);
+			use_slot(reader, slot, scratch);
 	}
 }
 
 /* A worker that waits for full slots. */
 static void
-uring_worker(Reader *reader)
+uring_worker(Reader *reader, uint8_t *scratch)
 {
 	for (;;)
 	{
@@ -207,7 +208,7 @@ uring_worker(Reader *reader)
 		pthread_mutex_unlock(&reader->mutex);
 		if (!slot)
 			return;
-		use_slot(reader, slot);
+		use_slot(reader, slot, scratch);
 		pthread_mutex_lock(&reader->mutex);
 		slot->next = reader->free;
 		reader->free = slot;
@@ -220,6 +221,7 @@ typedef struct Worker
 {
 	Reader *reader;
 	Slot *slot;
+	uint8_t *scratch;
 	pthread_t thread;
 } Worker;
 
@@ -229,9 +231,9 @@ worker_main(void *argument)
 	Worker *worker = argument;
 
 	if (worker->reader->io_uring)
-		uring_worker(worker->reader);
+		uring_worker(worker->reader, worker->scratch);
 	else
-		pread_worker(worker->reader, worker->slot);
+		pread_worker(worker->reader, worker->slot, worker->scratch);
 	return NULL;
 }
 
@@ -520,9 +522,12 @@ run_workers(Reader *reader, int n_workers)
 
 	for (int i = 0; i < n_workers; i++)
 	{
-		workers[i] = (Worker){reader, &reader->slots[i], 0};
-		if (pthread_create(&workers[i].thread, NULL, worker_main, &workers[i]) != 0)
+		workers[i] = (Worker){reader, &reader->slots[i], malloc(reader->request->scratch_bytes + 1), 0};
+		if (!workers[i].scratch || pthread_create(&workers[i].thread, NULL, worker_main, &workers[i]) != 0)
+		{
+			free(workers[i].scratch);
 			break;
+		}
 		n_started++;
 	}
 	if (n_started == 0)
@@ -538,7 +543,10 @@ run_workers(Reader *reader, int n_workers)
 	pthread_cond_broadcast(&reader->changed);
 	pthread_mutex_unlock(&reader->mutex);
 	for (int i = 0; i < n_started; i++)
+	{
 		pthread_join(workers[i].thread, NULL);
+		free(workers[i].scratch);
+	}
 	report_progress(reader);
 }
 

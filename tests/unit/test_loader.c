@@ -378,11 +378,12 @@ flipped_parts_never_harm(void **state)
 }
 
 static Status
-use_nothing(void *argument, const ReadJob *job, const uint8_t *bytes)
+use_nothing(void *argument, const ReadJob *job, const uint8_t *bytes, uint8_t *scratch)
 {
 	(void) argument;
 	(void) job;
 	(void) bytes;
+	(void) scratch;
 	return status_ok();
 }
 
