@@ -52,8 +52,12 @@ tests: $(TEST_PROGRAMS)
 # ---- engine ---------------------------------------------------------------------------------------------------------
 $(B)/%.o: %.c
 	@mkdir -p $(@D)
-	@echo "CC $<"; $(CC) $(CFLAGS_OWN) $(OPTIMIZE) $(ISA_FLAGS) -MMD -MP -c $< -o $@
+	@echo "CC $<"; $(CC) $(CFLAGS_OWN) $(OPTIMIZE) $(ISA_FLAGS) $(INSTRUMENT) -MMD -MP -c $< -o $@
 
+# the kernels themselves are not counted: all of them run, slowly enough
+$(B)/kernels/kernels_%.o: override INSTRUMENT := $(filter-out --coverage,$(INSTRUMENT))
+# clang with sanitizers takes many minutes for their loops
+$(B)/kernels/kernels_%.o: override CC := $(or $(CC_LOOPS),$(CC))
 $(B)/kernels/%.o: OPTIMIZE := $(if $(SANITIZE),-O1,-O3)
 $(B)/kernels/%_avx2.o: ISA_FLAGS := -mavx2 -mfma -mf16c
 $(B)/kernels/%_avx512.o: ISA_FLAGS := -mavx512f -mavx512bw -mavx512vl -mavx512dq -mavx512vnni -mfma -mf16c
@@ -63,8 +67,8 @@ $(ENGINE_LIBRARY): $(ENGINE_OBJECTS)
 	@rm -f $@
 	$(CROSS)ar rcs $@ $^
 
-$(ENGINE): $(B)/src/engine/main.o $(ENGINE_LIBRARY)
-	$(CC) $(LDFLAGS_OWN) $^ $(LIBRARIES) -o $@
+$(ENGINE): $(B)/src/engine/main.o $(if $(filter --coverage,$(INSTRUMENT)),$(B)/tests/tools/flush_counters.o) $(ENGINE_LIBRARY)
+	$(CC) $(LDFLAGS_OWN) $(INSTRUMENT) $^ $(LIBRARIES) -o $@
 
 # ---- extension ------------------------------------------------------------------------------------------------------
 PG_CPPFLAGS = $(shell $(PG_CONFIG) --cppflags) -I$(shell $(PG_CONFIG) --includedir-server)
@@ -73,10 +77,10 @@ PG_CFLAGS = -O2 -g -fPIC -Wall -Wmissing-prototypes -Wpointer-arith -Wendif-labe
 
 $(B)/extension/%.o: %.c
 	@mkdir -p $(@D)
-	@echo "CC (extension) $<"; $(CC) $(PG_CFLAGS) $(PG_CPPFLAGS) -MMD -MP -c $< -o $@
+	@echo "CC (extension) $<"; $(CC) $(PG_CFLAGS) $(PG_CPPFLAGS) $(INSTRUMENT) -MMD -MP -c $< -o $@
 
 $(EXTENSION): $(EXTENSION_OBJECTS)
-	$(CC) -shared -Wl,-z,relro,-z,now $^ -o $@
+	$(CC) -shared -Wl,-z,relro,-z,now $(INSTRUMENT) $^ -o $@
 
 PG_LIBDIR = $(shell $(PG_CONFIG) --pkglibdir)
 PG_EXTDIR = $(shell $(PG_CONFIG) --sharedir)/extension
@@ -94,7 +98,7 @@ uninstall:
 
 # ---- test programs --------------------------------------------------------------------------------------------------
 $(B)/tests/%: $(B)/tests/%.o $(ENGINE_LIBRARY)
-	$(CC) $(LDFLAGS_OWN) $^ -lcmocka $(LIBRARIES) -o $@
+	$(CC) $(LDFLAGS_OWN) $(INSTRUMENT) $^ -lcmocka $(LIBRARIES) -o $@
 
 clean:
 	rm -rf $(B)
@@ -138,7 +142,7 @@ psql:
 # ---- checks ---------------------------------------------------------------------------------------------------------
 TEST_ENV := QWEN_TEST_SOURCE_DIR=$(CURDIR) QWEN_TEST_MODEL=$(MODEL) QWEN_TEST_CACHE=$(CACHE_DIR) QWEN_TEST_ENGINE=$(CURDIR)/$(ENGINE)
 .PHONY: check check-quick check-unit check-kernels check-golden check-rooms check-sql check-cluster check-sanitize
-GROUPS := check-rooms check-unit check-kernels check-golden check-sql check-cluster
+GROUPS := check-rooms check-mutants-list check-unit check-kernels check-golden check-sql check-cluster
 
 check: setup
 	@failed=; for group in $(GROUPS); do \
@@ -186,9 +190,58 @@ CLUSTER_TESTS ?= tests/cluster
 check-cluster: $(B)/installed
 	@$(PYTHON) -m pytest -q -p no:cacheprovider $(CLUSTER_TESTS)
 
-check-sanitize:
-	@$(MAKE) --no-print-directory -j$(JOBS) B=build/sanitize SANITIZE=1 HARDENING='-fsanitize=address,undefined -fno-omit-frame-pointer' \
-		OPTIMIZE=-O1 LDFLAGS_OWN='-fopenmp -fsanitize=address,undefined' check-unit check-kernels
+# ---- checks with a build of their own, not part of check ------------------------------------------------------------------
+.PHONY: check-mutants check-mutants-list check-threads check-valgrind coverage coverage-run coverage-report
+# every planted fault's snippet stands where the list says
+check-mutants-list:
+	@$(PYTHON) tests/mutants/check_mutants.py list
+
+# faults planted one at a time in a copy of the tree; MUTANTS="name …" or MUTANTS="--part 1/5" plants some of them
+MUTANTS_DIR ?= $(CACHE_DIR)/mutants
+check-mutants: setup
+	@mkdir -p $(MUTANTS_DIR)
+	@PG_CONFIG=$(PG_CONFIG) $(PYTHON) tests/mutants/check_mutants.py run --folder $(MUTANTS_DIR) --jobs $(JOBS) $(MUTANTS)
+
+# engine, model and kernels under AddressSanitizer and UBSan; then what has threads under ThreadSanitizer. Built side by side, run in turn.
+SANITIZED := check-unit check-kernels $(filter-out check-golden-greedy,$(GOLDEN_PARTS:%=check-golden-%))
+SANITIZE_BUILD := B=build/sanitize SANITIZE=1 OPTIMIZE=-O1 HARDENING= \
+	INSTRUMENT='-fsanitize=address,undefined -fno-sanitize-recover=all -fno-omit-frame-pointer'
+check-sanitize: deps model
+	@$(MAKE) --no-print-directory -j$(JOBS) $(SANITIZE_BUILD) engine tests
+	@UBSAN_OPTIONS=print_stacktrace=1 $(MAKE) --no-print-directory $(SANITIZE_BUILD) $(SANITIZED)
+	@$(MAKE) --no-print-directory check-threads
+
+# clang with its own OpenMP, whose archer tells ThreadSanitizer what a region's begin and end mean
+THREADED := forward scheduler scheduler_random loader
+THREADS_BUILD := B=build/threads SANITIZE=1 CC=clang CC_LOOPS=gcc WARNINGS= OPTIMIZE=-O1 HARDENING= \
+	INSTRUMENT='-fsanitize=thread -fno-omit-frame-pointer' UNIT_TESTS='$(THREADED:%=build/threads/tests/unit/test_%)'
+check-threads: deps
+	@tests/tools/install_packages.sh clang libomp-dev
+	@$(MAKE) --no-print-directory -j$(JOBS) $(THREADS_BUILD) $(THREADED:%=build/threads/tests/unit/test_%) build/threads/tests/kernels/check_kernels
+	@TSAN_OPTIONS='halt_on_error=1 ignore_noninstrumented_modules=1' $(MAKE) --no-print-directory $(THREADS_BUILD) check-unit check-kernels
+
+# memcheck over backends and the supervisor; the engine, which holds nothing of PostgreSQL's, is the sanitizers' matter
+VALGRIND_TESTS ?= 01_surface 02_chat 03_errors 05_trigger_rows 08_arrays 10_tasks 11_limits 12_enqueue
+check-valgrind: setup
+	@tests/tools/install_packages.sh valgrind
+	@$(PYTHON) tests/tools/valgrind_server.py pg_prove --ext .sql $(VALGRIND_TESTS:%=tests/sql/%.sql)
+
+# gcc's counters over the engine's and the extension's own tests; COVERED="check-sql …" runs some of them
+COVERED ?= check-unit check-kernels check-golden-logits check-sql check-cluster
+COVERAGE_DIR ?= /tmp/qwen_pg_coverage
+coverage: deps
+	@rm -rf $(COVERAGE_DIR); mkdir -p $(COVERAGE_DIR); find build/coverage -name '*.gcda' -delete 2>/dev/null || true
+	@$(MAKE) --no-print-directory coverage-run
+	@$(MAKE) --no-print-directory coverage-report
+
+COVERAGE_BUILD := B=build/coverage AS_ROOT= OPTIMIZE=-O1 HARDENING= INSTRUMENT='--coverage -fprofile-update=prefer-atomic'
+coverage-run:
+	@config=$$($(PYTHON) tests/tools/postgres_copy.py $(COVERAGE_DIR)/postgresql) && \
+		$(MAKE) --no-print-directory -j$(JOBS) $(COVERAGE_BUILD) PG_CONFIG=$$config all && \
+		$(PYTHON) tests/tools/coverage.py run $(COVERAGE_DIR) $(MAKE) --no-print-directory $(COVERAGE_BUILD) PG_CONFIG=$$config $(COVERED)
+
+coverage-report:
+	@$(PYTHON) tests/tools/coverage.py report $(COVERAGE_DIR) build/coverage
 
 # engine and tests compiled for 64-bit ARM, and run under qemu; not part of check: it installs a compiler and fetches libraries
 ARM_ROOT := $(CACHE_DIR)/arm64
@@ -281,9 +334,35 @@ OWN_C = $(shell git ls-files '*.c' '*.h')
 format:
 	clang-format -i $(OWN_C)
 
-lint:
+# Suppressed, with the reason:
+#   cppcheck: invalidPointerCast: images and packed tiles are read as what they hold, at checked alignments; the two of kernels: a comparison
+#     that NaN makes meaningful, and a table indexed by an enum that cppcheck takes for larger
+#   clang-tidy: easily-swappable-parameters (names of the field in their usual order), narrowing-conversions (-Wall of gcc and casts say it),
+#     DeprecatedOrUnsafeBufferHandling (wants memcpy_s, which glibc has not), valist.Uninitialized (false on glibc's va_list),
+#     sizeof-expression (arrays of pointers on purpose); in kernels implicit-widening (offsets inside one tile); in the extension also what is
+#     PostgreSQL's way: reserved-identifier (_PG_init), macro-parentheses (arguments that are names), branch-clone (cases with a comment each),
+#     suspicious-missing-comma (texts over several lines), NullDereference (NIL is NULL, and foreach() asks in a way that is not followed)
+#   -fanalyzer: gcc 12 takes a struct that is returned for uninitialized, and does not know that status_error() never gives STATUS_OK;
+#     clang's analyzer, which understands both, and valgrind look for uninitialized values
+TIDY_CHECKS := -*,clang-analyzer-*,bugprone-*,-bugprone-easily-swappable-parameters,-bugprone-narrowing-conversions,-clang-analyzer-security.insecureAPI.DeprecatedOrUnsafeBufferHandling,-clang-analyzer-valist.Uninitialized,-bugprone-sizeof-expression
+WIDENING := -bugprone-implicit-widening-of-multiplication-result
+POSTGRES_WAYS := $(WIDENING),-bugprone-reserved-identifier,-bugprone-macro-parentheses,-bugprone-branch-clone,-bugprone-suspicious-missing-comma,-clang-analyzer-core.NullDereference
+TIDY := clang-tidy --quiet --warnings-as-errors='*'
+TIDY_FLAGS := -- -std=gnu11 -D_GNU_SOURCE= -fopenmp -DQWEN_VERSION='"x"'
+ANALYZED := $(wildcard src/base/*.c src/protocol/*.c src/model/*.c src/model/template/*.c)
+LINT_PARTS := cppcheck tidy analyzer
+.PHONY: $(LINT_PARTS:%=lint-%)
+lint: $(LINT_PARTS:%=lint-%)
+lint-cppcheck:
+	@tests/tools/install_packages.sh cppcheck
 	cppcheck --quiet --std=c11 --enable=warning,portability --inline-suppr --suppress=missingIncludeSystem \
 		--suppress=invalidPointerCast --suppress=incorrectLogicOperator:kernels/lanes_portable.h --suppress=arrayIndexOutOfBoundsCond:kernels/types.c \
 		--error-exitcode=1 -DQWEN_VERSION='"x"' src/base src/protocol src/model src/engine kernels
-	clang-tidy --quiet --checks='-*,clang-analyzer-*,bugprone-*,-bugprone-easily-swappable-parameters,-bugprone-narrowing-conversions,-clang-analyzer-security.insecureAPI.DeprecatedOrUnsafeBufferHandling,-clang-analyzer-valist.Uninitialized,-bugprone-sizeof-expression' \
-		$(filter src/base/%.c src/protocol/%.c src/model/%.c src/engine/%.c,$(OWN_C)) -- -std=gnu11 -D_GNU_SOURCE= -fopenmp -DQWEN_VERSION='"x"'
+lint-tidy:
+	@tests/tools/install_packages.sh clang-tidy libomp-dev
+	$(TIDY) --checks='$(TIDY_CHECKS)' $(filter src/base/%.c src/protocol/%.c src/model/%.c src/engine/%.c,$(OWN_C)) $(TIDY_FLAGS) 2>/dev/null
+	$(TIDY) --checks='$(TIDY_CHECKS),$(WIDENING)' $(filter-out kernels/kernels_%,$(filter kernels/%.c,$(OWN_C))) $(TIDY_FLAGS) 2>/dev/null
+	$(TIDY) --checks='$(TIDY_CHECKS),$(POSTGRES_WAYS)' $(filter src/extension/%.c,$(OWN_C)) $(TIDY_FLAGS) -isystem $(shell $(PG_CONFIG) --includedir-server) 2>/dev/null
+lint-analyzer:
+	@for file in $(ANALYZED); do \
+		gcc -std=gnu11 -D_GNU_SOURCE= -Wall -Wextra -Werror -fanalyzer -Wno-analyzer-use-of-uninitialized-value -O1 -c $$file -o /dev/null || exit 1; done

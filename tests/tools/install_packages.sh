@@ -1,5 +1,5 @@
 #!/bin/bash
-# Install what packages.txt lists and this machine lacks, with apt; with sudo when we are not root.
+# Install what packages.txt lists (or the packages given as arguments) and this machine lacks, with apt; with sudo when we are not root.
 set -euo pipefail
 here=$(cd "$(dirname "$0")" && pwd)
 export DEBIAN_FRONTEND=noninteractive
@@ -17,6 +17,11 @@ server_version() {
 	echo "$found"
 }
 
+if [ $# -gt 0 ]; then
+	listed=$(printf '%s\n' "$@")
+else
+	listed=$(cat "$here/packages.txt")
+fi
 version=$(server_version)
 if [ -z "$version" ]; then
 	as_root apt-get update -qq
@@ -29,7 +34,7 @@ while read -r package; do
 	# a Node.js that came some other way has npm already
 	if [ "$package" = npm ] && command -v npm >/dev/null; then continue; fi
 	is_installed "$package" || missing+=("$package")
-done <"$here/packages.txt"
+done <<<"$listed"
 [ "${#missing[@]}" -gt 0 ] || exit 0
 
 echo "installing: ${missing[*]}"
