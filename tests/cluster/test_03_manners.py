@@ -1,6 +1,7 @@
 """A database's manners: privileges on the socket, not preloaded, dump, and answers that do not depend on company."""
 import os
 import socket
+import struct
 import subprocess
 
 import psycopg2
@@ -98,6 +99,30 @@ def test_go_and_cancel_for_nothing_are_ignored(server):
     go = bytes.fromhex("00000000 07000000 0200 0100 00000000".replace(" ", ""))
     cancel = bytes.fromhex("00000000 07000000 0300 0100 00000000".replace(" ", ""))
     assert speak(server, go + cancel) == ["open"] or speak(server, go + cancel)[0] == "open"
+
+
+def frame(request_id, kind, body=b""):
+    return struct.pack("<IIHHI", len(body), request_id, kind, 1, 0) + body
+
+
+def endless_request(text):
+    """The body of a REQUEST for 4,000 tokens after a text, as decode_request() of src/protocol reads it."""
+    not_given = struct.pack("<I", 0xFFFFFFFF)
+    options = struct.pack("<IidddidddqBi", 1 | 2, 4000, 0.0, 0.0, 0.0, 0, 1.0, 0.0, 0.0, 0, 0, 0)
+    return (struct.pack("<BI", 2, 0) + not_given + struct.pack("<I", len(text)) + text + 4 * not_given + struct.pack("<5I", 0, 0, 0, 0, 0) + options
+            + struct.pack("<IiB", 10, 0, 0) + not_given)
+
+
+def test_a_connection_that_ends_without_a_word_frees_all_of_its_requests(server):
+    pid = server.engine_pid()
+    requests = b"".join(frame(i, 1, endless_request(b"Once upon a time")) + frame(i, 2) for i in range(1, 6))
+    before = server.value("SELECT generated_tokens FROM qwen_stat_engine")
+    state, got = speak(server, requests)
+    # all were taken, none has ended (types 16, ACCEPTED, and 20, ERROR, at bytes 8 and 9 of a frame)
+    assert state == "open" and len(got) == 5 * 2 * (16 + 8), got
+    wait_idle(server)
+    assert server.engine_pid() == pid
+    assert server.value("SELECT generated_tokens FROM qwen_stat_engine") > before
 
 
 @pytest.mark.skipif(os.geteuid() != 0, reason="only root can be somebody else")

@@ -175,6 +175,7 @@ def test_altered_functions_stay_plain(database, cursor):
         ("SELECT f('a' || id) FROM t WHERE n = 1 AND n = 2", 0),
         ("SELECT CASE WHEN n = 0 THEN g(id::text) END FROM t", 6),
         ("SELECT qwen_embed(body), qwen_embed(body) FROM t WHERE id < 5", 4),
+        ("SELECT qwen_generate(body, max_tokens => 1), qwen_generate(body, max_tokens => 1) FROM t WHERE id < 5", 8),
         ("SELECT (qwen_chat_full(body, max_tokens => 1)).* FROM t WHERE id < 5", 4),
         ("SELECT (qwen_chat_full(body, max_tokens => 1)).content, (qwen_chat_full(body, max_tokens => 1)).content FROM t WHERE id < 5", 8),
         ("SELECT EXISTS (SELECT 1 FROM t WHERE g(id::text) IS NOT NULL)", 2),

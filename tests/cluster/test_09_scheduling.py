@@ -1,7 +1,7 @@
 """The prefix cache, preemption and the queue, as sessions see them."""
 import pytest
 from cluster import wait_until
-from sessions import Background, wait_idle
+from sessions import LONG, Background, wait_idle
 
 INSTRUCTION = "You are given a sentence. Say in one word whether it is about an animal, a plant, a place or a thing, and nothing else at all. " * 3
 FULL = "SELECT content, prompt_tokens, cached_tokens FROM qwen_chat_full(%s, temperature => 0, max_tokens => 12)"
@@ -85,6 +85,23 @@ def test_a_role_with_one_request_does_not_wait_for_all_of_another_s(make_server)
     ends = sorted(call.join(120).rows[0][1] for call in many)
     # those that ran meanwhile, the one that runs, and at most one more; not all twelve
     assert sum(end > one.rows[0][1] for end in ends) >= 4
+
+
+def test_set_role_lends_no_priority(make_server):
+    server = make_server({"qwen.max_running": 1})
+    server.query("CREATE ROLE anna; CREATE ROLE berta; CREATE ROLE carla; GRANT berta TO anna; GRANT EXECUTE ON ALL FUNCTIONS IN SCHEMA public TO anna, berta, carla")
+    server.query("SELECT qwen_set_limit('anna', priority => -5), qwen_set_limit('berta', priority => 5)")
+    statement = "SELECT qwen_generate('Once upon a time', temperature => 0, max_tokens => 5), clock_timestamp()"
+    first = Background(server, LONG)
+    wait_until(lambda: server.value("SELECT running FROM qwen_stat_engine") == 1, what="the first one")
+    ends = []
+    for n, setup in enumerate(("SET SESSION AUTHORIZATION anna; SET ROLE berta", "SET SESSION AUTHORIZATION carla")):
+        ends.append(Background(server, statement, setup))
+        wait_until(lambda: server.value("SELECT waiting FROM qwen_stat_engine") == n + 1, what="one more that waits")
+    server.query("SELECT pg_cancel_backend(%s)", (first.pid,))
+    as_berta, as_carla = (call.join(60).rows[0][1] for call in ends)
+    # anna's priority of -5 holds, whatever role she takes on: carla, who has 0 and came later, goes first
+    assert as_carla < as_berta
 
 
 def test_the_words_of_tasks_are_shared_by_all_roles(roles):

@@ -196,6 +196,31 @@ packed_rows_expand_to_the_file_rows(void **state)
 		}
 }
 
+static void
+tiles_that_lack_rows_do_not_show_what_stood_there(void **state)
+{
+	static const uint32_t n_rows_cases[] = {1, 17, 31};
+
+	(void) state;
+	for (size_t k = 0; k < N_TYPES; k++)
+		for (size_t i = 0; i < sizeof n_rows_cases / sizeof n_rows_cases[0]; i++)
+		{
+			uint32_t n_cols = cols_for(types[k], 1);
+			size_t bytes = packed_tile_bytes(types[k], n_cols);
+			uint8_t *rows = random_rows(types[k], n_rows_cases[i], n_cols);
+			uint8_t *fresh = allocate(bytes), *used = allocate(bytes);
+
+			memset(fresh, 0, bytes);
+			memset(used, 0xA5, bytes);
+			pack_tile(types[k], rows, n_rows_cases[i], n_cols, fresh);
+			pack_tile(types[k], rows, n_rows_cases[i], n_cols, used);
+			assert_memory_equal(fresh, used, bytes);
+			free(rows);
+			free(fresh);
+			free(used);
+		}
+}
+
 /* y for all tokens with one table. */
 static float *
 multiply(const Kernels *kernels, const PackedMatrix *matrix, const float *x, uint32_t n_tokens, uint32_t split,
@@ -708,6 +733,7 @@ main(int argc, char **argv)
 	const struct CMUnitTest tests[] = {
 		cmocka_unit_test(halves_convert_exactly),
 		cmocka_unit_test(packed_rows_expand_to_the_file_rows),
+		cmocka_unit_test(tiles_that_lack_rows_do_not_show_what_stood_there),
 		cmocka_unit_test(quantization_is_the_same_bits_and_near),
 		cmocka_unit_test(unbounded_activations_quantize_the_same),
 		cmocka_unit_test(rows_expand_by_definition),

@@ -3,7 +3,7 @@
 SET client_min_messages = warning;
 CREATE EXTENSION IF NOT EXISTS pgtap;
 CREATE EXTENSION IF NOT EXISTS qwen_pg;
-SELECT plan(49);
+SELECT plan(52);
 
 CREATE TABLE queued (id int PRIMARY KEY, title text, body text, summary text, embedding real[], number int, made text GENERATED ALWAYS AS (upper(body)) STORED);
 CREATE TABLE keyless (id int, body text, summary text);
@@ -79,6 +79,13 @@ SELECT is((SELECT summary FROM queued WHERE id = 1), pg_temp.expected('Say other
 UPDATE queued SET title = NULL, body = NULL WHERE id = 1;
 SELECT ok(pg_temp.filled_in(), 'sources that are gone');
 SELECT is((SELECT summary FROM queued WHERE id = 1), NULL, 'take the answer with them');
+BEGIN;
+UPDATE queued SET id = 20 WHERE id = 2;
+SELECT is((SELECT waiting::int FROM qwen_trigger_backlog), 1, 'a row under a new key is another row');
+COMMIT;
+SELECT ok(pg_temp.filled_in(), 'and is filled in again');
+UPDATE queued SET id = 2 WHERE id = 20;
+SELECT ok(pg_temp.filled_in(), 'under whatever key');
 DELETE FROM queued WHERE id = 3;
 INSERT INTO queued (id, body) VALUES (3, 'gone');
 DELETE FROM queued WHERE id = 3;

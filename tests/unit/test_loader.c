@@ -595,7 +595,122 @@ other_files_are_refused(void **state)
 	expect_failure(".", STATUS_NOT_ALLOWED, "not below");
 	writer_save(folder, "cut.gguf", file.data, file.length - 5000);
 	expect_failure("cut.gguf", STATUS_INVALID_ARGUMENT, "would end at byte");
+	writer_save(folder, "cut.gguf", file.data, file.length - 1);
+	expect_failure("cut.gguf", STATUS_INVALID_ARGUMENT, "would end at byte");
 	byte_writer_free(&file);
+}
+
+static void
+tensors_that_would_change_answers_are_not_passed_over(void **state)
+{
+	TinyModel shape = tiny;
+	ModelLoadReport report;
+	ByteWriter file;
+	uint8_t *at;
+	int fd = memfd_create("image", 0);
+
+	(void) state;
+	shape.own_output = true;
+	file = writer_model(&shape, NULL);
+	at = memmem(file.data, file.length, "output.weight", 13);
+	assert_non_null(at);
+	memcpy(at, "router", 6);
+	writer_save(folder, "more.gguf", file.data, file.length);
+	expect_failure("more.gguf", STATUS_UNSUPPORTED, "tensor \"router.weight\" is not part of architecture qwen2");
+	/* what a classifier put on top does not */
+	memcpy(at, "cls.up", 6);
+	writer_save(folder, "more.gguf", file.data, file.length);
+	assert_string_equal(load("more.gguf", fd, true, true, 1, 0, &report).message, "");
+	close(fd);
+	byte_writer_free(&file);
+}
+
+static void
+what_a_file_does_not_say_has_its_default(void **state)
+{
+	ByteWriter file = writer_model(&tiny, NULL);
+	ModelLoadReport report;
+	uint8_t *at = memmem(file.data, file.length, "rope.freq_base", 14);
+	float base = 5000;
+	int fd = memfd_create("image", 0);
+
+	(void) state;
+	assert_non_null(at);
+	memcpy(at + 14 + 4, &base, 4);
+	writer_save(folder, "base.gguf", file.data, file.length);
+	assert_string_equal(load("base.gguf", fd, true, true, 1, 0, &report).message, "");
+	assert_true(report.hyper.rope_base == 5000);
+	memcpy(at, "rope.freq_none", 14);
+	writer_save(folder, "base.gguf", file.data, file.length);
+	assert_string_equal(load("base.gguf", fd, true, true, 1, 0, &report).message, "");
+	/* of the GGUF specification */
+	assert_true(report.hyper.rope_base == 10000);
+	close(fd);
+	byte_writer_free(&file);
+}
+
+/* The beginning of a head of version 3. */
+static ByteWriter
+begin_head(uint64_t n_tensors, uint64_t n_values)
+{
+	ByteWriter head;
+
+	byte_writer_init(&head);
+	write_raw(&head, "GGUF", 4);
+	write_u32(&head, 3);
+	write_u64(&head, n_tensors);
+	write_u64(&head, n_values);
+	return head;
+}
+
+/* Parse a head of a file of 1 GB, expecting this failure; the head is freed. */
+static void
+expect_refused(ByteWriter *head, const char *words)
+{
+	Gguf gguf;
+	Status status = gguf_parse(head->data, head->length, 1 << 30, &gguf);
+
+	assert_int_equal(status.code, STATUS_INVALID_ARGUMENT);
+	if (!strstr(status.message, words))
+		fail_msg("\"%s\", expected \"%s\"", status.message, words);
+	byte_writer_free(head);
+}
+
+/* The description of an F32 tensor. */
+static void
+write_tensor(ByteWriter *head, const char *name, uint32_t n_dims, const uint64_t *dims, uint64_t offset)
+{
+	writer_string(head, name);
+	write_u32(head, n_dims);
+	for (uint32_t d = 0; d < n_dims; d++)
+		write_u64(head, dims[d]);
+	write_u32(head, TENSOR_F32);
+	write_u64(head, offset);
+}
+
+static void
+heads_that_contradict_themselves_are_refused(void **state)
+{
+	/* 2^80 elements, which are none in 64 bits */
+	static const uint64_t wraps[3] = {1u << 31, 1u << 29, 1u << 20}, sixteen[1] = {16};
+	uint64_t n = 0;
+	ByteWriter head = begin_head(0, 2);
+
+	(void) state;
+	writer_u32(&head, "key", 1, &n);
+	writer_u32(&head, "key", 2, &n);
+	expect_refused(&head, "the metadata key \"key\" stands twice");
+	head = begin_head(1, 0);
+	write_tensor(&head, "t", 3, wraps, 0);
+	expect_refused(&head, "impossible shape");
+	/* 64 bytes each */
+	head = begin_head(2, 0);
+	write_tensor(&head, "a", 1, sixteen, 0);
+	write_tensor(&head, "b", 1, sixteen, 32);
+	expect_refused(&head, "tensor \"b\" at offset 32 overlaps the one before it");
+	head = begin_head(1, 0);
+	write_tensor(&head, "a", 1, sixteen, 16);
+	expect_refused(&head, "not a multiple of 32");
 }
 
 static void
@@ -613,6 +728,10 @@ memory_is_looked_at_before_it_is_taken(void **state)
 	assert_non_null(strstr(status.message, "but only 0 MB"));
 	assert_int_equal(file_bytes(fd), 0);
 	assert_string_equal(load("good.gguf", fd, true, true, 1, 0, &report).message, "");
+	assert_int_equal(load("good.gguf", fd, true, true, 1, report.image_bytes - 1, &report).code, STATUS_TOO_LONG);
+	assert_int_equal(file_bytes(fd), 0);
+	assert_string_equal(load("good.gguf", fd, true, true, 1, 0, &report).message, "");
+	assert_string_equal(load("good.gguf", fd, true, true, 1, report.image_bytes, &report).message, "");
 	close(fd);
 	byte_writer_free(&file);
 }
@@ -682,6 +801,9 @@ main(void)
 		cmocka_unit_test(hostile_numbers_are_refused),
 		cmocka_unit_test(other_tensor_types_are_named),
 		cmocka_unit_test(other_files_are_refused),
+		cmocka_unit_test(tensors_that_would_change_answers_are_not_passed_over),
+		cmocka_unit_test(what_a_file_does_not_say_has_its_default),
+		cmocka_unit_test(heads_that_contradict_themselves_are_refused),
 		cmocka_unit_test(memory_is_looked_at_before_it_is_taken),
 		cmocka_unit_test(damaged_images_are_not_opened),
 		cmocka_unit_test(directories_are_not_shown),

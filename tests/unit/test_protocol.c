@@ -339,6 +339,71 @@ headers_that_break_a_rule_are_refused(void **state)
 	bytes[8] = FRAME_REQUEST;
 	bytes[3] = 0xFF; /* 4 GB */
 	assert_int_not_equal(decode_header(bytes, true, &header).code, STATUS_OK);
+	for (uint32_t more = 0; more < 2; more++)
+	{
+		uint32_t body_bytes = PROTOCOL_MAX_BODY_BYTES + more;
+
+		for (int i = 0; i < 4; i++)
+			bytes[i] = (unsigned char) (body_bytes >> (8 * i));
+		assert_int_equal(decode_header(bytes, true, &header).code, more ? STATUS_INVALID_ARGUMENT : STATUS_OK);
+	}
+	byte_writer_free(&writer);
+}
+
+/* The frame in writer with one byte more behind its body must say that one is left over. */
+static void
+assert_left_over(ByteWriter *writer, Status (*decode)(const unsigned char *body, size_t length))
+{
+	Status status = decode(writer->data + PROTOCOL_HEADER_BYTES, writer->length - PROTOCOL_HEADER_BYTES);
+
+	assert_string_equal(status.message, "");
+	write_u8(writer, 0);
+	status = decode(writer->data + PROTOCOL_HEADER_BYTES, writer->length - PROTOCOL_HEADER_BYTES);
+	assert_int_equal(status.code, STATUS_INVALID_ARGUMENT);
+	assert_non_null(strstr(status.message, "1 bytes left over"));
+	writer->length = 0;
+}
+
+#define DECODER(name, Type)                                                                                            \
+	static Status only_##name(const unsigned char *body, size_t length)                                                \
+	{                                                                                                                  \
+		Type message;                                                                                                  \
+                                                                                                                       \
+		return name(body, length, &message);                                                                           \
+	}
+
+DECODER(decode_request, Request)
+DECODER(decode_accepted, Accepted)
+DECODER(decode_piece, Piece)
+DECODER(decode_done, Done)
+DECODER(decode_result, RequestResult)
+DECODER(decode_error, ProtocolError)
+
+static void
+a_byte_behind_a_message_is_refused(void **state)
+{
+	Request request = full_request();
+	Accepted accepted = {5, 7};
+	Piece piece = {PIECE_CONTENT, span("piece")};
+	Done done = {.finish_reason = FINISH_STOP, .model = span("m"), .content = span("text")};
+	RequestResult result = {.kind = RESULT_TEXT, .text = span("text")};
+	ProtocolError error = {.code = STATUS_TOO_LONG, .message = span("too long")};
+	ByteWriter writer;
+
+	(void) state;
+	byte_writer_init(&writer);
+	assert_int_equal(encode_request(&writer, 1, &request).code, STATUS_OK);
+	assert_left_over(&writer, only_decode_request);
+	assert_int_equal(encode_accepted(&writer, 1, &accepted).code, STATUS_OK);
+	assert_left_over(&writer, only_decode_accepted);
+	assert_int_equal(encode_piece(&writer, 1, &piece).code, STATUS_OK);
+	assert_left_over(&writer, only_decode_piece);
+	assert_int_equal(encode_done(&writer, 1, &done).code, STATUS_OK);
+	assert_left_over(&writer, only_decode_done);
+	assert_int_equal(encode_result(&writer, 1, &result).code, STATUS_OK);
+	assert_left_over(&writer, only_decode_result);
+	assert_int_equal(encode_error(&writer, 1, &error).code, STATUS_OK);
+	assert_left_over(&writer, only_decode_error);
 	byte_writer_free(&writer);
 }
 
@@ -438,6 +503,7 @@ main(void)
 		cmocka_unit_test(flipped_bits_never_reach_past_the_body),
 		cmocka_unit_test(go_carries_its_meter),
 		cmocka_unit_test(headers_that_break_a_rule_are_refused),
+		cmocka_unit_test(a_byte_behind_a_message_is_refused),
 		cmocka_unit_test(limits_name_both_numbers),
 		cmocka_unit_test(options_out_of_range_are_named),
 		cmocka_unit_test(text_must_be_utf8_without_nul),

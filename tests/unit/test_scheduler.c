@@ -558,6 +558,51 @@ roles_get_equal_shares_of_tokens(void **state)
 }
 
 static void
+who_was_preempted_pays_for_the_prompt_once(void **state)
+{
+	/* 8 blocks hold one of two answers whole: the junior one starts again when the other has ended */
+	SchedulerSettings two = {.max_running = 2, .prefill_chunk = 64, .queue_size = 100};
+	static const uint32_t roles[] = {14, 12, 10}, lengths[] = {90, 40, 60};
+	TinyEngine *engine = make_engine(8, two);
+	TinyCall calls[3], blockers[2], later, earlier;
+	char texts[3][91];
+	Request request;
+
+	(void) state;
+	for (int i = 0; i < 3; i++)
+	{
+		request = tiny_request(make_text(texts[i], lengths[i], (uint64_t) i), 150, roles[i]);
+		request.prefix_sharing = PREFIX_OFF;
+		tiny_submit(engine, &request, &calls[i]);
+		if (i == 0)
+			tiny_run(engine);
+	}
+	tiny_run(engine);
+	assert_true(atomic_load(&engine->page->n_preemptions) > 0);
+	/* role 10 was served 60 + 150 by now, role 14 more: 90 + 150 */
+	for (int i = 0; i < 2; i++)
+	{
+		request = tiny_request("once", i ? 30 : 10, 20 + (uint32_t) i);
+		tiny_submit(engine, &request, &blockers[i]);
+	}
+	tiny_step(engine);
+	request = tiny_request("upon a time", 5, 14);
+	tiny_submit(engine, &request, &later);
+	request.role = 10;
+	tiny_submit(engine, &request, &earlier);
+	tiny_run(engine);
+	assert_true(earlier.number < later.number);
+	for (int i = 0; i < 3; i++)
+		tiny_call_free(&calls[i]);
+	for (int i = 0; i < 2; i++)
+		tiny_call_free(&blockers[i]);
+	tiny_call_free(&earlier);
+	tiny_call_free(&later);
+	assert_idle(engine);
+	tiny_engine_free(engine);
+}
+
+static void
 a_role_s_rest_is_no_credit(void **state)
 {
 	SchedulerSettings single = {.max_running = 1, .prefill_chunk = 64, .queue_size = 1000};
@@ -696,6 +741,7 @@ main(void)
 		cmocka_unit_test(the_queue_is_bounded),
 		cmocka_unit_test(a_thousand_jobs_of_one_role_do_not_hold_up_another_s),
 		cmocka_unit_test(roles_get_equal_shares_of_tokens),
+		cmocka_unit_test(who_was_preempted_pays_for_the_prompt_once),
 		cmocka_unit_test(a_role_s_rest_is_no_credit),
 		cmocka_unit_test(priority_goes_first),
 		cmocka_unit_test(long_prompts_stall_neither_answers_nor_short_prompts),
