@@ -1,6 +1,9 @@
 /*
  * select.c - which table runs on this CPU.
  */
+#if defined(__x86_64__)
+#include <cpuid.h>
+#endif
 #include <stdlib.h>
 #include <string.h>
 #if defined(__aarch64__)
@@ -22,10 +25,19 @@ always(void)
 }
 
 #if defined(__x86_64__)
+/* clang's __builtin_cpu_supports does not know this one before version 16 */
+static bool
+has_f16c(void)
+{
+	unsigned a, b, c, d;
+
+	return __get_cpuid(1, &a, &b, &c, &d) && (c & bit_F16C);
+}
+
 static bool
 has_avx2(void)
 {
-	return __builtin_cpu_supports("avx2") && __builtin_cpu_supports("fma") && __builtin_cpu_supports("f16c");
+	return __builtin_cpu_supports("avx2") && __builtin_cpu_supports("fma") && has_f16c();
 }
 
 static bool

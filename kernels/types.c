@@ -367,6 +367,7 @@ dequantize_q6_k(const uint8_t *source, float *out)
 
 		q6_k_quants(&block, s, quants);
 		for (uint32_t i = 0; i < 32; i++)
+			/* NOLINTNEXTLINE(bugprone-integer-division): the number of a scale */
 			out[s * 32 + i] = f16_to_f32(block.d) * (float) block.scales[2 * s + i / 16] * (float) (quants[i] - 32);
 	}
 }

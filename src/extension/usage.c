@@ -378,6 +378,7 @@ lock_table_with(const LimitSubject *subject, uint32 found[MAX_LIMITED_ROLES_OF_C
 		made_room = true;
 	}
 	for (int i = 0; i < subject->n; i++)
+		/* NOLINTNEXTLINE(clang-analyzer-core.UndefinedBinaryOperatorResult): a subject has at most that many roles */
 		if (found[i] == NO_USAGE && is_limited(&subject->limits[i]))
 		{
 			LWLockRelease(TABLE_LOCK);

@@ -35,7 +35,7 @@ format_float(double number, char *out)
 		if (strtod(shortest, NULL) == number)
 			break;
 	}
-	exponent_at = strchr(shortest, 'e');
+	exponent_at = shortest + strcspn(shortest, "e"); /* which %e always writes */
 	exponent = atoi(exponent_at + 1);
 	*exponent_at = '\0';
 	n_digits = 0;
