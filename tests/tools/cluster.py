@@ -107,7 +107,8 @@ class Cluster:
         self.start()
 
     def remove(self):
-        self.stop("immediate")
+        # where counters are to be written, everybody must come to a regular end (coverage.py)
+        self.stop(os.environ.get("QWEN_TEST_STOP_MODE", "immediate"))
         shutil.rmtree(self.folder, ignore_errors=True)
 
     def reload(self, **settings):
