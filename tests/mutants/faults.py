@@ -115,7 +115,7 @@ MODEL = [
           "a file without a rope base gets another one", "unit:loader"),
     fault("kv-heads-divide", "src/model/hyper.c", "if (hyper->n_heads % hyper->n_kv_heads != 0)", "if (hyper->n_heads < hyper->n_kv_heads)",
           "five heads share two key and value heads", "unit:loader"),
-    fault("direct-offset", "src/model/reader.c", "slot->buffer + (job->offset - slot->start));", "slot->buffer + (job->offset - slot->start) / 2);",
+    fault("direct-offset", "src/model/reader.c", "slot->buffer + (job->offset - slot->start), scratch);", "slot->buffer + (job->offset - slot->start) / 2, scratch);",
           "what O_DIRECT read is used from the wrong byte on", "unit:loader"),
     fault("merge-rank-swapped", "src/model/tokenizer_tables.c", "tokenizer->merge_slots[slot].rank = i;", "tokenizer->merge_slots[slot].rank = i ^ 1;",
           "neighbouring merges change their ranks", "unit:tokenizer golden:tokenizer"),
