@@ -162,20 +162,23 @@ has_fifth_bits(TensorType type)
 	return type == TENSOR_Q5_0 || type == TENSOR_Q5_1 || type == TENSOR_Q5_K;
 }
 
-/* One block of 32 inputs of Q4_0, Q4_1, Q8_0 or IQ4_NL: the file's bytes of quants are the tile's. */
-static void
-pack_plain_block(TensorType type, const uint8_t *source, uint32_t row, uint8_t *tile)
+/*
+ * A block of 32 inputs of each row of Q4_0, Q4_1, Q8_0 or IQ4_NL: the file's bytes of quants are the tile's. Called
+ * with constants, so that nothing is decided in the loops.
+ */
+static inline void
+pack_plain_blocks(const uint8_t *source, size_t row_bytes, uint32_t n_rows, uint32_t n_scales, uint32_t n_steps,
+				  uint32_t sign, uint8_t *tile)
 {
-	uint32_t n_scales = has_minimums(type) ? 2 : 1, n_steps = type == TENSOR_Q8_0 ? 8 : 4;
-	uint32_t sign = type == TENSOR_Q8_0 ? 0x80808080 : 0;
+	uint8_t *quants = tile + 64 * n_scales;
 
-	memcpy(tile + 2 * row, source, 2);
-	if (n_scales == 2)
-		memcpy(tile + 64 + 2 * row, source + 2, 2);
-	source += 2 * n_scales;
-	tile += 64 * n_scales;
-	for (uint32_t step = 0; step < n_steps; step++)
-		store_four(tile, step, row, load_four(source + 4 * step) ^ sign);
+	for (uint32_t r = 0; r < n_rows; r++, source += row_bytes)
+	{
+		for (uint32_t i = 0; i < n_scales; i++)
+			memcpy(tile + 64 * i + 2 * r, source + 2 * i, 2);
+		for (uint32_t step = 0; step < n_steps; step++)
+			store_four(quants, step, r, load_four(source + 2 * n_scales + 4 * step) ^ sign);
+	}
 }
 
 /* One block of 32 inputs of Q5_0 or Q5_1. */
@@ -302,7 +305,7 @@ pack_iq4_xs_block(const uint8_t *source, uint32_t row, uint8_t *tile)
 	}
 }
 
-/* One block of a file, of any quantized type. */
+/* One block of a file, of a type whose quants are put together anew. */
 static void
 pack_block(TensorType type, const uint8_t *source, uint32_t row, uint8_t *tile)
 {
@@ -324,12 +327,31 @@ pack_block(TensorType type, const uint8_t *source, uint32_t row, uint8_t *tile)
 		case TENSOR_IQ4_XS:
 			pack_iq4_xs_block(source, row, tile);
 			break;
-		case TENSOR_Q5_0:
-		case TENSOR_Q5_1:
+		default:
 			pack_fifth_bit_block(type, source, row, tile);
 			break;
+	}
+}
+
+/* One block of each row. */
+static void
+pack_blocks(TensorType type, const uint8_t *source, size_t row_bytes, uint32_t n_rows, uint8_t *tile)
+{
+	switch (type)
+	{
+		case TENSOR_Q8_0:
+			pack_plain_blocks(source, row_bytes, n_rows, 1, 8, 0x80808080, tile);
+			break;
+		case TENSOR_Q4_0:
+		case TENSOR_IQ4_NL:
+			pack_plain_blocks(source, row_bytes, n_rows, 1, 4, 0, tile);
+			break;
+		case TENSOR_Q4_1:
+			pack_plain_blocks(source, row_bytes, n_rows, 2, 4, 0, tile);
+			break;
 		default:
-			pack_plain_block(type, source, row, tile);
+			for (uint32_t r = 0; r < n_rows; r++)
+				pack_block(type, source + r * row_bytes, r, tile);
 			break;
 	}
 }
@@ -368,12 +390,8 @@ pack_tile(TensorType type, const void *rows, uint32_t n_rows, uint32_t n_cols, u
 		return;
 	}
 	for (uint32_t b = 0; b < n_blocks; b++)
-	{
-		uint8_t *at = tile + tile_bytes / n_blocks * b;
-
-		for (uint32_t r = 0; r < n_rows; r++)
-			pack_block(type, (const uint8_t *) rows + r * row_bytes + (size_t) b * info->block_bytes, r, at);
-	}
+		pack_blocks(type, (const uint8_t *) rows + (size_t) b * info->block_bytes, row_bytes, n_rows,
+					tile + tile_bytes / n_blocks * b);
 }
 
 /* Expand 32 inputs of a row of a tile without sub-blocks. */

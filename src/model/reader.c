@@ -14,11 +14,13 @@
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
+#include <sys/mman.h>
 #include <unistd.h>
 
 #define N_SLOTS 24
 #define DIRECT_ALIGNMENT 4096
 #define PROGRESS_WAIT_MS 50
+#define HUGE_PAGE ((uint64_t) 2 << 20)
 
 typedef struct Slot
 {
@@ -36,6 +38,7 @@ typedef struct Reader
 	bool io_uring, direct;
 	struct io_uring ring;
 	uint64_t buffer_bytes;
+	uint8_t *buffers; /* all slots' */
 	Slot slots[N_SLOTS];
 
 	pthread_mutex_t mutex; /* guards what follows */
@@ -489,11 +492,11 @@ choose_ring(Reader *reader, ReadReport *report)
 	report->io_uring = reader->io_uring;
 }
 
-/* Buffers that hold the longest job. */
+/* Buffers that hold the longest job; huge pages, where there are some, make each read cheaper to set up. */
 static Status
 create_slots(Reader *reader, int n_slots)
 {
-	uint64_t longest = 0;
+	uint64_t longest = 0, total;
 
 	for (uint32_t i = 0; i < reader->request->n_jobs; i++)
 		longest = reader->request->jobs[i].bytes > longest ? reader->request->jobs[i].bytes : longest;
@@ -501,12 +504,15 @@ create_slots(Reader *reader, int n_slots)
 		(longest + 2 * DIRECT_ALIGNMENT + DIRECT_ALIGNMENT - 1) / DIRECT_ALIGNMENT * DIRECT_ALIGNMENT;
 	if (reader->buffer_bytes > INT32_MAX)
 		return status_error(STATUS_UNSUPPORTED, "32 rows of a tensor have %llu bytes", (unsigned long long) longest);
+	total = (reader->buffer_bytes * (uint64_t) n_slots + HUGE_PAGE - 1) / HUGE_PAGE * HUGE_PAGE;
+	reader->buffers = aligned_alloc(HUGE_PAGE, total);
+	if (!reader->buffers)
+		return status_error(STATUS_UNAVAILABLE, "out of memory for %d read buffers of %llu bytes", n_slots,
+							(unsigned long long) reader->buffer_bytes);
+	(void) madvise(reader->buffers, total, MADV_HUGEPAGE);
 	for (int i = 0; i < n_slots; i++)
 	{
-		reader->slots[i].buffer = aligned_alloc(DIRECT_ALIGNMENT, reader->buffer_bytes);
-		if (!reader->slots[i].buffer)
-			return status_error(STATUS_UNAVAILABLE, "out of memory for %d read buffers of %llu bytes", n_slots,
-								(unsigned long long) reader->buffer_bytes);
+		reader->slots[i].buffer = reader->buffers + reader->buffer_bytes * (uint64_t) i;
 		if (reader->io_uring)
 			give_free(reader, &reader->slots[i]);
 	}
@@ -579,8 +585,7 @@ reader_run(const ReadRequest *request, ReadReport *report)
 		io_uring_queue_exit(&reader->ring);
 	if (reader->direct)
 		close_direct(reader, request->n_files);
-	for (int i = 0; i < N_SLOTS; i++)
-		free(reader->slots[i].buffer);
+	free(reader->buffers);
 	pthread_cond_destroy(&reader->changed);
 	pthread_mutex_destroy(&reader->mutex);
 	free(reader);
