@@ -128,18 +128,29 @@ typedef enum KvType
 {
 	KV_F16 = 0,
 	KV_F32 = 1,
+	KV_Q8_0 = 2,
 } KvType;
+
+/* "f16", "f32", "q8_0": false for any other name. */
+extern bool kv_type_by_name(const char *name, KvType *type);
 
 /*
  * One K or V slice of the cache: one block of KV_BLOCK_POSITIONS positions of one KV head of one layer, 64-byte
  * aligned. K: [2][head_dim][16]  two halves of 16 positions, transposed so that 16 positions are computed side by side
  *   V: [KV_BLOCK_POSITIONS][head_dim]
- * Values over the range of F16 are clamped to it when they are stored, so that no infinity enters the cache.
- * head_dim is a multiple of 16, at most 256.
+ * Values over the range of F16 are clamped to it when they are stored (F16, Q8_0), so that no infinity enters the
+ * cache. head_dim is a multiple of 16, at most 256.
+ *
+ * KV_Q8_0 is both slices as tiles whose weights are bytes (formats.h), q + 128. K: a Q8_0 tile whose rows are the
+ * positions: a scale for every 32 dimensions of a position, as channels of keys differ in size. V: f16 scale[32], one
+ * for all of a position's dimensions (values have no such channels, and the scale can go into the softmax's weights);
+ * then for every 32 dimensions the 8 steps of a tile whose rows are the dimensions and whose inputs the positions.
  */
 static inline size_t
 kv_slice_bytes(KvType type, uint32_t head_dim)
 {
+	if (type == KV_Q8_0)
+		return (size_t) (head_dim + 31) / 32 * 1088; /* TILE_Q8_0_BYTES */
 	return (size_t) KV_BLOCK_POSITIONS * head_dim * (type == KV_F16 ? 2 : 4);
 }
 
@@ -183,8 +194,12 @@ typedef struct Kernels
 	void (*kv_store_k)(KvType type, void *slice, uint32_t position, const float *k, uint32_t head_dim);
 	void (*kv_store_v)(KvType type, void *slice, uint32_t position, const float *v, uint32_t head_dim);
 
+	/* Make query rows, already scaled by 1/sqrt(head_dim), what attention_block takes for this type, in place: for
+	 * KV_Q8_0 a row becomes its panel of one token (and zeros up to 32 dimensions), else nothing changes. */
+	void (*attention_queries)(KvType type, float *q, uint32_t n_rows, uint32_t head_dim);
+
 	/*
-	 * Let n_rows query rows see one KV block. q: [n_rows][head_dim], already scaled by 1/sqrt(head_dim); n_valid[r]:
+	 * Let n_rows query rows see one KV block. q: [n_rows][head_dim], as attention_queries left them; n_valid[r]:
 	 * how many of the block's positions row r may see (0 … 32); states: [n_rows]; out: [n_rows][head_dim],
 	 * unnormalized, starts as zeros. A row's result depends on that row alone. A row with n_valid 0 is left as it is.
 	 */

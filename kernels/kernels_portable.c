@@ -24,6 +24,7 @@ const Kernels LANES_TABLE = {
 	.silu_mul = op_silu_mul,
 	.kv_store_k = op_kv_store_k,
 	.kv_store_v = op_kv_store_v,
+	.attention_queries = op_attention_queries,
 	.attention_block = op_attention_block,
 	.attention_merge = op_attention_merge,
 	.argmax = op_argmax,

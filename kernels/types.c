@@ -50,6 +50,20 @@ tensor_type_info(uint32_t type)
 	return NULL;
 }
 
+bool
+kv_type_by_name(const char *name, KvType *type)
+{
+	static const char *const names[] = {[KV_F16] = "f16", [KV_F32] = "f32", [KV_Q8_0] = "q8_0"};
+
+	for (size_t i = 0; i < sizeof names / sizeof names[0]; i++)
+		if (strcmp(names[i], name) == 0)
+		{
+			*type = (KvType) i;
+			return true;
+		}
+	return false;
+}
+
 size_t
 tensor_row_bytes(const TensorTypeInfo *info, uint32_t n_cols)
 {

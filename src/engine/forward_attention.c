@@ -114,8 +114,8 @@ store_row(const Forward *f, uint32_t layer_index, uint32_t row, uint32_t kv_head
 						   position % KV_BLOCK_POSITIONS, v, f->head_dim);
 }
 
-/* Gather the queries into scratch, finish them and scale them by 1/sqrt(head_dim). Row r is token r / n_heads, head r %
- * n_heads. */
+/* Gather the queries into scratch, finish them and scale them by 1/sqrt(head_dim), ready for attention_block. Row r is
+ * token r / n_heads, head r % n_heads. */
 static void
 gather_queries(const Forward *f, const QueryRows *rows, uint32_t layer_index, float *q)
 {
@@ -133,6 +133,7 @@ gather_queries(const Forward *f, const QueryRows *rows, uint32_t layer_index, fl
 			for (uint32_t d = 0; d < f->head_dim; d++)
 				to[d] *= scale;
 		}
+	f->kernels->attention_queries(kv_pool_type(f->pool), q, n_query_rows(rows), f->head_dim);
 }
 
 static void
@@ -303,8 +304,8 @@ attention_run(Member *member, uint32_t layer)
 	const Forward *f = member->forward;
 
 	if (!f->rows_alone)
-		phase_run(member, f->n_rows * f->model->hyper.n_kv_heads, store_rows, &layer);
-	phase_run(member, f->n_items, attend_items, &layer);
+		phase_run(member, STEP_ATTENTION, f->n_rows * f->model->hyper.n_kv_heads, store_rows, &layer);
+	phase_run(member, STEP_ATTENTION, f->n_items, attend_items, &layer);
 	if (f->split)
-		phase_run(member, f->n_rows * f->model->hyper.n_heads, merge_split, NULL);
+		phase_run(member, STEP_ATTENTION, f->n_rows * f->model->hyper.n_heads, merge_split, NULL);
 }

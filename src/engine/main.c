@@ -105,7 +105,8 @@ static int
 run_serve(const Arguments *arguments)
 {
 	uint64_t slots, threads, kv_cache_bytes, prefill_chunk, max_running, queue_size, speculation;
-	const char *kv_type = arguments->values[OPTION_KV_CACHE_TYPE];
+	const char *kv_type_name = arguments->values[OPTION_KV_CACHE_TYPE];
+	KvType kv_type;
 	ServerSettings settings;
 	Status status;
 
@@ -117,16 +118,16 @@ run_serve(const Arguments *arguments)
 		!number(arguments, OPTION_MAX_RUNNING, 1, 65536, &max_running) ||
 		!number(arguments, OPTION_QUEUE_SIZE, 1, 1 << 30, &queue_size))
 		return 2;
-	if (!kv_type || (strcmp(kv_type, "f16") != 0 && strcmp(kv_type, "f32") != 0))
+	if (!kv_type_name || !kv_type_by_name(kv_type_name, &kv_type))
 	{
-		complain("--kv-cache-type must be f16 or f32", NULL);
+		complain("--kv-cache-type must be f16, q8_0 or f32", NULL);
 		return 2;
 	}
 	settings = (ServerSettings){
 		.n_slots = (uint32_t) slots,
 		.n_threads = (int) threads,
 		.kv_cache_bytes = kv_cache_bytes,
-		.kv_type = strcmp(kv_type, "f32") == 0 ? KV_F32 : KV_F16,
+		.kv_type = kv_type,
 		.prefill_chunk = (uint32_t) prefill_chunk,
 		.speculation = speculation != 0,
 		.max_running = (uint32_t) max_running,

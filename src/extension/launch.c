@@ -161,7 +161,7 @@ launch_engine(int listener, int death_pipe[2], int *pidfd)
 		psprintf("--slots=%d", qwen_max_models),
 		psprintf("--threads=%d", qwen_threads),
 		psprintf("--kv-cache-bytes=" UINT64_FORMAT, (uint64) qwen_kv_cache_size << 20),
-		psprintf("--kv-cache-type=%s", qwen_kv_cache_type ? "f32" : "f16"),
+		psprintf("--kv-cache-type=%s", GetConfigOption("qwen.kv_cache_type", false, false)),
 		psprintf("--prefill-chunk=%d", qwen_prefill_chunk),
 		psprintf("--speculation=%d", qwen_speculation),
 		psprintf("--max-running=%d", qwen_max_running),

@@ -31,7 +31,8 @@ int qwen_batch_window = 32;
 int qwen_on_error = QWEN_ON_ERROR_RAISE;
 bool qwen_batch_plans = true;
 
-static const struct config_enum_entry kv_cache_types[] = {{"f16", 0, false}, {"f32", 1, false}, {NULL, 0, false}};
+static const struct config_enum_entry kv_cache_types[] = {
+	{"f16", 0, false}, {"q8_0", 2, false}, {"f32", 1, false}, {NULL, 0, false}};
 static const struct config_enum_entry prefix_sharings[] = {
 	{"role", PREFIX_ROLE, false}, {"shared", PREFIX_SHARED, false}, {"off", PREFIX_OFF, false}, {NULL, 0, false}};
 static const struct config_enum_entry io_methods[] = {
@@ -156,9 +157,9 @@ define_server_settings(void)
 							1024, PGC_POSTMASTER, 0, NULL, NULL, NULL);
 	DefineCustomIntVariable("qwen.queue_size", "Requests that may wait.", NULL, &qwen_queue_size, 1000, 1, 100000,
 							PGC_POSTMASTER, 0, NULL, NULL, NULL);
-	DefineCustomEnumVariable("qwen.engine_priority", "Whether the engine lets other processes have the processor first.",
-							 NULL, &qwen_engine_priority, QWEN_PRIORITY_LOW, priorities, PGC_POSTMASTER, 0, NULL, NULL,
-							 NULL);
+	DefineCustomEnumVariable("qwen.engine_priority",
+							 "Whether the engine lets other processes have the processor first.", NULL,
+							 &qwen_engine_priority, QWEN_PRIORITY_LOW, priorities, PGC_POSTMASTER, 0, NULL, NULL, NULL);
 	DefineCustomIntVariable("qwen.stat_max", "Rows of qwen_stat_requests at most.", NULL, &qwen_stat_max, 1000, 10,
 							100000, PGC_POSTMASTER, 0, NULL, NULL, NULL);
 	DefineCustomStringVariable("qwen.engine_path",

@@ -150,6 +150,7 @@ bench_matmul(const Kernels *kernels, TensorType type, Team *one, Team *all)
 typedef struct AttentionWork
 {
 	const Kernels *kernels;
+	KvType type;
 	uint32_t head_dim, n_rows, n_blocks, repeat;
 	uint8_t *k, *v;
 	float *q, *out;
@@ -161,7 +162,7 @@ attention_work(void *argument)
 	AttentionWork *work = argument;
 	AttentionState states[64];
 	uint8_t n_valid[64];
-	size_t bytes = kv_slice_bytes(KV_F16, work->head_dim);
+	size_t bytes = kv_slice_bytes(work->type, work->head_dim);
 
 	memset(n_valid, KV_BLOCK_POSITIONS, sizeof n_valid);
 	for (uint32_t i = 0; i < work->repeat; i++)
@@ -170,17 +171,19 @@ attention_work(void *argument)
 			states[r] = (AttentionState){-__builtin_inff(), 0};
 		memset(work->out, 0, (size_t) work->n_rows * work->head_dim * 4);
 		for (uint32_t b = 0; b < work->n_blocks; b++)
-			work->kernels->attention_block(KV_F16, work->k + b * bytes, work->v + b * bytes, work->q, n_valid,
+			work->kernels->attention_block(work->type, work->k + b * bytes, work->v + b * bytes, work->q, n_valid,
 										   work->n_rows, work->head_dim, states, work->out);
 	}
 }
 
 /* Attention of n_rows query rows over n_blocks blocks. */
 static void
-bench_attention(const Kernels *kernels, uint32_t head_dim, uint32_t n_rows, uint32_t n_blocks, uint32_t repeat)
+bench_attention(const Kernels *kernels, KvType type, uint32_t head_dim, uint32_t n_rows, uint32_t n_blocks,
+				uint32_t repeat)
 {
-	size_t bytes = kv_slice_bytes(KV_F16, head_dim);
+	size_t bytes = kv_slice_bytes(type, head_dim);
 	AttentionWork work = {kernels,
+						  type,
 						  head_dim,
 						  n_rows,
 						  n_blocks,
@@ -195,12 +198,14 @@ bench_attention(const Kernels *kernels, uint32_t head_dim, uint32_t n_rows, uint
 	for (uint32_t b = 0; b < n_blocks; b++)
 		for (uint32_t p = 0; p < KV_BLOCK_POSITIONS; p++)
 		{
-			kernels->kv_store_k(KV_F16, work.k + b * bytes, p, values + p * head_dim, head_dim);
-			kernels->kv_store_v(KV_F16, work.v + b * bytes, p, values + p * head_dim, head_dim);
+			kernels->kv_store_k(type, work.k + b * bytes, p, values + p * head_dim, head_dim);
+			kernels->kv_store_v(type, work.v + b * bytes, p, values + p * head_dim, head_dim);
 		}
+	kernels->attention_queries(type, work.q, n_rows, head_dim);
 	seconds = best_seconds(5, attention_work, &work) / repeat;
-	printf("attention %-8s head %3u, %2u rows, %4u blocks: %6.1f GB/s %6.1f GFLOP/s\n", kernels->name, head_dim, n_rows,
-		   n_blocks, 2.0 * (double) bytes * n_blocks / seconds * 1e-9,
+	printf("attention %-8s %-4s head %3u, %2u rows, %4u blocks: %6.1f GB/s %6.1f GFLOP/s\n", kernels->name,
+		   type == KV_Q8_0 ? "q8_0" : "f16", head_dim, n_rows, n_blocks,
+		   2.0 * (double) bytes * n_blocks / seconds * 1e-9,
 		   4.0 * head_dim * n_rows * n_blocks * KV_BLOCK_POSITIONS / seconds * 1e-9);
 	free(work.k);
 	free(work.v);
@@ -307,14 +312,15 @@ bench_kernels(const char *isa)
 	}
 	printf("int8 roof of one core: %.0f GOP/s\n", int8_roof(one));
 	bench_vectors(kernels);
-	for (uint32_t head_dim = 64; head_dim <= 128; head_dim *= 2)
-	{
-		bench_attention(kernels, head_dim, 1, 16, 200);
-		bench_attention(kernels, head_dim, 3, 16, 200);
-		bench_attention(kernels, head_dim, 7, 16, 200);
-		bench_attention(kernels, head_dim, 48, 16, 20);
-		bench_attention(kernels, head_dim, 7, 4096, 1);
-	}
+	for (int type = KV_F16; type <= KV_Q8_0; type += KV_Q8_0 - KV_F16)
+		for (uint32_t head_dim = 64; head_dim <= 128; head_dim *= 2)
+		{
+			bench_attention(kernels, (KvType) type, head_dim, 1, 16, 200);
+			bench_attention(kernels, (KvType) type, head_dim, 2, 16, 200);
+			bench_attention(kernels, (KvType) type, head_dim, 7, 16, 200);
+			bench_attention(kernels, (KvType) type, head_dim, 36, 16, 20);
+			bench_attention(kernels, (KvType) type, head_dim, 2, 4096, 1);
+		}
 	for (size_t k = 0; k < N_BENCH_TYPES; k++)
 		if (tensor_type_info(bench_types[k])->can_pack)
 			bench_matmul(kernels, bench_types[k], one, all);

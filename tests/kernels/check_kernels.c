@@ -524,12 +524,85 @@ static void
 attend_twice(const Kernels *kernels, const AttentionCase *c, uint32_t first, uint32_t n, AttentionState *states,
 			 float *out)
 {
+	float *q = allocate((size_t) n * c->head_dim * 4);
+
 	for (uint32_t r = 0; r < n; r++)
 		states[r] = (AttentionState){-INFINITY, 0};
 	memset(out, 0, (size_t) n * c->head_dim * 4);
+	memcpy(q, c->q + (size_t) first * c->head_dim, (size_t) n * c->head_dim * 4);
+	kernels->attention_queries(c->type, q, n, c->head_dim);
 	for (int twice = 0; twice < 2; twice++)
-		kernels->attention_block(c->type, c->k_slice, c->v_slice, c->q + (size_t) first * c->head_dim,
-								 c->n_valid + first, n, c->head_dim, states, out);
+		kernels->attention_block(c->type, c->k_slice, c->v_slice, q, c->n_valid + first, n, c->head_dim, states, out);
+	free(q);
+}
+
+/* What x [head_dim] is after 8 bits in blocks of block dimensions (whose scales are F16 or not): plainly. */
+static void
+round_to_8_bits(const float *x, uint32_t head_dim, uint32_t block, bool half_scales, double *out)
+{
+	for (uint32_t first = 0; first < head_dim; first += block)
+	{
+		uint32_t end = first + block < head_dim ? first + block : head_dim;
+		float max = 0, scale;
+
+		for (uint32_t d = first; d < end; d++)
+			max = fmaxf(max, fabsf(x[d]));
+		scale = half_scales ? f16_to_f32(f32_to_f16(max / 127.0f)) : max / 127.0f;
+		for (uint32_t d = first; d < end; d++)
+			out[d] = max > 0 ? (double) rintf(x[d] * (127.0f / max)) * scale : 0;
+	}
+}
+
+/* A number as the cache keeps it before it is rounded. */
+static float
+clamp_to_cache(float x)
+{
+	return x == x ? fminf(fmaxf(x, -65504), 65504) : 0;
+}
+
+/* Row r's attention over the whole block in double, with keys, values and queries as the type keeps them. */
+static void
+attend_in_double(const AttentionCase *c, uint32_t r, double *out)
+{
+	double sum = 0, max = -1e300, score[32], q[256], k[256], v[256];
+	float row[256];
+
+	for (uint32_t d = 0; d < c->head_dim; d++)
+		q[d] = c->q[(size_t) r * c->head_dim + d];
+	if (c->type == KV_Q8_0)
+		round_to_8_bits(c->q + (size_t) r * c->head_dim, c->head_dim, 32, false, q);
+	for (uint32_t p = 0; p < 32; p++)
+	{
+		for (uint32_t d = 0; d < c->head_dim; d++)
+		{
+			row[d] = c->k[p * c->head_dim + d];
+			k[d] = c->type == KV_F32 ? row[d] : f16_to_f32(f32_to_f16(clamp_to_cache(row[d])));
+			row[d] = clamp_to_cache(row[d]);
+		}
+		if (c->type == KV_Q8_0)
+			round_to_8_bits(row, c->head_dim, 32, true, k);
+		score[p] = 0;
+		for (uint32_t d = 0; d < c->head_dim; d++)
+			score[p] += k[d] * q[d];
+		max = fmax(max, score[p]);
+	}
+	for (uint32_t d = 0; d < c->head_dim; d++)
+		out[d] = 0;
+	for (uint32_t p = 0; p < 32; p++)
+	{
+		for (uint32_t d = 0; d < c->head_dim; d++)
+		{
+			row[d] = clamp_to_cache(c->v[p * c->head_dim + d]);
+			v[d] = c->type == KV_F32 ? row[d] : f16_to_f32(f32_to_f16(row[d]));
+		}
+		if (c->type == KV_Q8_0)
+			round_to_8_bits(row, c->head_dim, c->head_dim, true, v);
+		sum += exp(score[p] - max);
+		for (uint32_t d = 0; d < c->head_dim; d++)
+			out[d] += exp(score[p] - max) * v[d];
+	}
+	for (uint32_t d = 0; d < c->head_dim; d++)
+		out[d] /= sum;
 }
 
 static void
@@ -539,7 +612,7 @@ attention_is_the_same_bits_and_right(void **state)
 
 	(void) state;
 	for (size_t h = 0; h < 5; h++)
-		for (int type = 0; type < 2; type++)
+		for (int type = KV_F16; type <= KV_Q8_0; type++)
 		{
 			const Kernels *portable = kernels_by_name("portable");
 			uint64_t seed = random_state;
@@ -547,6 +620,7 @@ attention_is_the_same_bits_and_right(void **state)
 			AttentionState states[9], others[9];
 			size_t bytes = (size_t) c.n_rows * c.head_dim * 4;
 			float *out = allocate(bytes), *other = allocate(bytes);
+			double exact[256];
 
 			attend_twice(portable, &c, 0, c.n_rows, states, out);
 			for (size_t i = 0; i < N_ISAS; i++)
@@ -573,35 +647,10 @@ attention_is_the_same_bits_and_right(void **state)
 				}
 				attention_free(&d);
 			}
-			/* against softmax in double over the last row's 32 positions; a value outside of F16 was clamped, NaN is 0
-			 */
+			/* a value outside of F16 was clamped, NaN is 0 */
+			attend_in_double(&c, 8, exact);
 			for (uint32_t d = 0; d < c.head_dim; d++)
-			{
-				double sum = 0, value = 0, max = -1e300, score[32];
-
-				for (uint32_t p = 0; p < 32; p++)
-				{
-					score[p] = 0;
-					for (uint32_t e = 0; e < c.head_dim; e++)
-					{
-						float k = c.k[p * c.head_dim + e];
-
-						if (type == KV_F16)
-							k = f16_to_f32(f32_to_f16(fminf(k, 65504)));
-						score[p] += (double) k * c.q[(size_t) 8 * c.head_dim + e];
-					}
-					max = fmax(max, score[p]);
-				}
-				for (uint32_t p = 0; p < 32; p++)
-				{
-					float v = c.v[p * c.head_dim + d];
-
-					v = v == v ? v : 0;
-					sum += exp(score[p] - max);
-					value += exp(score[p] - max) * (type == KV_F16 ? f16_to_f32(f32_to_f16(v)) : v);
-				}
-				assert_true(fabs(value / sum - out[(size_t) 8 * c.head_dim + d] / states[8].sum) < 2e-4);
-			}
+				assert_true(fabs(exact[d] - out[(size_t) 8 * c.head_dim + d] / states[8].sum) < 2e-4);
 			assert_true(states[4].sum == 0 && states[4].max == -INFINITY);
 			attention_free(&c);
 			free(out);

@@ -326,47 +326,97 @@ quantized_logits_are_near_the_reference(void **state)
 	}
 }
 
+/* All of a sequence's logits under every chunking, number of threads and instruction set: the same bits. */
+static void
+check_same_logits(TensorType type, KvType kv_type, bool qwen3)
+{
+	static const uint32_t chunks[] = {1, 7, 16, 64, 700};
+	static const char *const isas[] = {"neon", "avx2", "portable"};
+	TinyModel shape = {qwen3, 1, 256, 256, 16, 4, 16, 1024, false, type, 6, -1};
+	Model *model = make_model(&shape);
+	uint32_t n = 600; /* more than one piece of attention */
+	int32_t *tokens = make_tokens(n, type);
+	float *first = NULL;
+
+	for (int variant = 0; variant < 8; variant++)
+	{
+		Engine engine;
+		float *found;
+
+		/* the best one where the processor has none of the name */
+		setenv("QWEN_ISA", variant < 5 ? "best" : isas[variant - 5], 1);
+		engine = make_engine(model, 1 + variant % 3, kv_type);
+		found = engine_logits(&engine, tokens, n, variant < 5 ? chunks[variant] : 64);
+		if (!first)
+			first = found;
+		else
+		{
+			if (memcmp(first, found, (size_t) n * TINY_VOCAB * sizeof *found) != 0)
+				fail_msg("%s, cache type %d: variant %d differs", tensor_type_info(type)->name, kv_type, variant);
+			free(found);
+		}
+		free_engine(&engine);
+	}
+	unsetenv("QWEN_ISA");
+	free(first);
+	free(tokens);
+	model_close(model);
+}
+
 static void
 logits_do_not_depend_on_chunks_threads_or_instructions(void **state)
 {
-	static const TensorType types[] = {TENSOR_F32,  TENSOR_BF16, TENSOR_Q8_0, TENSOR_Q4_0, TENSOR_Q4_1,
-									   TENSOR_Q2_K, TENSOR_Q3_K, TENSOR_Q4_K, TENSOR_Q6_K, TENSOR_IQ4_XS};
-	static const uint32_t chunks[] = {1, 7, 16, 64, 700};
-	static const char *const isas[] = {"neon", "avx2", "portable"};
+	uint32_t n_types = 0;
 
 	(void) state;
-	for (size_t k = 0; k < sizeof types / sizeof types[0]; k++)
+	for (uint32_t type = 0; type < 64; type++)
 	{
-		TinyModel shape = {k % 2 == 1, 1, 256, 256, 16, 4, 16, 1024, false, types[k], 6, -1};
-		Model *model = make_model(&shape);
-		uint32_t n = 600; /* more than one piece of attention */
-		int32_t *tokens = make_tokens(n, k);
-		float *first = NULL;
+		const TensorTypeInfo *info = tensor_type_info(type);
 
-		for (int variant = 0; variant < 8; variant++)
-		{
-			Engine engine;
-			float *found;
-
-			/* the best one where the processor has none of the name */
-			setenv("QWEN_ISA", variant < 5 ? "best" : isas[variant - 5], 1);
-			engine = make_engine(model, 1 + variant % 3, KV_F16);
-			found = engine_logits(&engine, tokens, n, variant < 5 ? chunks[variant] : 64);
-			if (!first)
-				first = found;
-			else
-			{
-				if (memcmp(first, found, (size_t) n * TINY_VOCAB * sizeof *found) != 0)
-					fail_msg("%s: variant %d differs", tensor_type_info(types[k])->name, variant);
-				free(found);
-			}
-			free_engine(&engine);
-		}
-		unsetenv("QWEN_ISA");
-		free(first);
-		free(tokens);
-		model_close(model);
+		if (info && info->can_pack)
+			check_same_logits((TensorType) type, KV_F16, n_types++ % 2 == 1);
 	}
+	assert_int_equal(n_types, 15);
+	check_same_logits(TENSOR_Q8_0, KV_Q8_0, true);
+	check_same_logits(TENSOR_Q4_K, KV_Q8_0, false);
+	check_same_logits(TENSOR_Q4_0, KV_F32, false);
+}
+
+/* A cache of 8 bits changes logits by about what its rounding is worth; of 16 by far less. */
+static void
+cache_types_stay_near_f32(void **state)
+{
+	static const double limits[] = {[KV_F16] = 5e-3, [KV_F32] = 0, [KV_Q8_0] = 1e-1};
+	TinyModel shape = {true, 2, 256, 256, 8, 4, 64, 1024, false, TENSOR_F32, 9, -1};
+	Model *model = make_model(&shape);
+	int32_t *tokens = make_tokens(300, 5);
+	float *logits[3];
+	double squares = 0;
+
+	(void) state;
+	for (int type = KV_F16; type <= KV_Q8_0; type++)
+	{
+		Engine engine = make_engine(model, 2, (KvType) type);
+
+		logits[type] = engine_logits(&engine, tokens, 300, 64);
+		free_engine(&engine);
+	}
+	for (size_t i = 0; i < 300 * TINY_VOCAB; i++)
+		squares += (double) logits[KV_F32][i] * logits[KV_F32][i];
+	for (int type = KV_F16; type <= KV_Q8_0; type++)
+	{
+		double difference = 0;
+
+		for (size_t i = 0; i < 300 * TINY_VOCAB; i++)
+			difference = fmax(difference, fabs((double) logits[type][i] - logits[KV_F32][i]));
+		difference /= sqrt(squares / (300 * TINY_VOCAB));
+		if (difference > limits[type] || (type != KV_F32 && difference == 0))
+			fail_msg("cache type %d: max |difference| / RMS %g", type, difference);
+	}
+	for (int type = KV_F16; type <= KV_Q8_0; type++)
+		free(logits[type]);
+	free(tokens);
+	model_close(model);
 }
 
 static void
@@ -445,6 +495,7 @@ main(void)
 		cmocka_unit_test(logits_agree_with_a_plain_transformer),
 		cmocka_unit_test(quantized_logits_are_near_the_reference),
 		cmocka_unit_test(logits_do_not_depend_on_chunks_threads_or_instructions),
+		cmocka_unit_test(cache_types_stay_near_f32),
 		cmocka_unit_test(logits_do_not_depend_on_neighbours),
 		cmocka_unit_test(hidden_states_are_the_output_norm_s),
 	};

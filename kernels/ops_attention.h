@@ -1,0 +1,533 @@
+/*
+ * ops_attention.h - the KV cache's slices and attention over them, written once over sixteen lanes; see ops_vector.h,
+ * which includes it, for how.
+ *
+ * F16 and F32: all in floats. Q8_0: scores are integer products of bytes, as in a matrix product; the softmax and its
+ * running maximum and sum are floats; the weights times the values' scales become bytes again, in two planes so that
+ * they lose nothing that counts beside the values' own eight bits. Either way a row's result depends on that row alone.
+ */
+#ifndef QWEN_OPS_ATTENTION_H
+#define QWEN_OPS_ATTENTION_H
+
+/* What goes into the cache is finite: NaN becomes 0, and F16's range is kept. */
+LANE F32x16
+cache_value(F32x16 x, KvType type)
+{
+	float largest = type == KV_F32 ? FLT_MAX : 65504.0f;
+
+	return f_min(f_max(f_zero_nan(x), f_set(-largest)), f_set(largest));
+}
+
+/* Dimensions d … d+15 of a head that go into the cache; zeros where a head has no more. */
+LANE F32x16
+cache_values(const float *head, uint32_t d, uint32_t head_dim)
+{
+	return d < head_dim ? cache_value(f_load(head + d), KV_Q8_0) : f_zero();
+}
+
+/* q + 128 of sixteen values, as bytes. */
+LANE void
+store_biased(uint8_t *out, F32x16 values, float inverse)
+{
+	i_store_s8(out, i_from_f32(f_mul(values, f_set(inverse))));
+	for (uint32_t i = 0; i < 16; i++)
+		out[i] ^= 0x80;
+}
+
+/* Sixteen times the same scale, as F16, rounded by the version's own instruction; the first of them. */
+LANE void
+store_scale(uint8_t *out, float scale)
+{
+	uint8_t halves[32];
+
+	f_store_f16(halves, f_set(scale));
+	memcpy(out, halves, 2);
+}
+
+/* A key into row position of the slice's tile. */
+LANE void
+store_k_q8_0(uint8_t *tile, uint32_t position, const float *k, uint32_t head_dim)
+{
+	for (uint32_t d = 0; d < head_dim; d += 32, tile += TILE_Q8_0_BYTES)
+	{
+		F32x16 low = cache_values(k, d, head_dim), high = cache_values(k, d + 16, head_dim);
+		float max = f_largest(f_max(f_abs(low), f_abs(high)));
+		float inverse = max > 0 ? 127.0f / max : 0.0f;
+		uint8_t bytes[32];
+
+		store_biased(bytes, low, inverse);
+		store_biased(bytes + 16, high, inverse);
+		store_scale(tile + 2 * position, max / 127.0f);
+		for (uint32_t step = 0; step < 8; step++)
+			memcpy(tile + 64 + step * 128 + position * 4, bytes + step * 4, 4);
+	}
+}
+
+/* A value into input position of the slice's tiles. */
+LANE void
+store_v_q8_0(uint8_t *slice, uint32_t position, const float *v, uint32_t head_dim)
+{
+	F32x16 largest = f_zero();
+	float max, inverse;
+
+	for (uint32_t d = 0; d < head_dim; d += 16)
+		largest = f_max(largest, f_abs(cache_values(v, d, head_dim)));
+	max = f_largest(largest);
+	inverse = max > 0 ? 127.0f / max : 0.0f;
+	store_scale(slice + 2 * position, max / 127.0f);
+	for (uint32_t d = 0; d < head_dim; d += 16)
+	{
+		uint8_t *run = slice + 64 + (size_t) (d / 32) * 1024 + position / 4 * 128 + d % 32 * 4 + position % 4;
+		uint8_t bytes[16];
+
+		store_biased(bytes, cache_values(v, d, head_dim), inverse);
+		for (uint32_t i = 0; i < 16; i++)
+			run[i * 4] = bytes[i];
+	}
+}
+
+static void
+op_kv_store_k(KvType type, void *slice, uint32_t position, const float *k, uint32_t head_dim)
+{
+	size_t start = (size_t) (position / 16) * head_dim * 16 + position % 16;
+
+	if (type == KV_Q8_0)
+	{
+		store_k_q8_0(slice, position, k, head_dim);
+		return;
+	}
+	for (uint32_t d = 0; d < head_dim; d += 16)
+	{
+		F32x16 value = cache_value(f_load(k + d), type);
+		size_t at = start + (size_t) d * 16;
+		uint16_t halves[16];
+		float values[16];
+
+		if (type == KV_F16)
+		{
+			f_store_f16(halves, value);
+			for (uint32_t i = 0; i < 16; i++)
+				((uint16_t *) slice)[at + i * 16] = halves[i];
+		}
+		else
+		{
+			f_store(values, value);
+			for (uint32_t i = 0; i < 16; i++)
+				((float *) slice)[at + i * 16] = values[i];
+		}
+	}
+}
+
+static void
+op_kv_store_v(KvType type, void *slice, uint32_t position, const float *v, uint32_t head_dim)
+{
+	if (type == KV_Q8_0)
+	{
+		store_v_q8_0(slice, position, v, head_dim);
+		return;
+	}
+	for (uint32_t d = 0; d < head_dim; d += 16)
+	{
+		size_t at = (size_t) position * head_dim + d;
+		F32x16 value = cache_value(f_load(v + d), type);
+
+		if (type == KV_F16)
+			f_store_f16((uint16_t *) slice + at, value);
+		else
+			f_store((float *) slice + at, value);
+	}
+}
+
+/* Query rows that share one conversion of K and V. */
+#if LANE_SUMS >= 24
+#define ATTENTION_GROUP 6
+#else
+#define ATTENTION_GROUP 4
+#endif
+#define EACH_ROW _Pragma("GCC unroll 6") for (uint32_t r = 0; r < n_rows; r++)
+#define EACH_HALF _Pragma("GCC unroll 2") for (uint32_t h = 0; h < n_halves; h++)
+#define EACH_CHAIN _Pragma("GCC unroll 4") for (uint32_t c = 0; c < n_chains; c++)
+#define EACH_CHUNK _Pragma("GCC unroll 4") for (uint32_t c = 0; c < n_chunks; c++)
+
+/* How many running sums (1, 2 or 4) each of n_rows rows may have in registers. */
+LANE uint32_t
+sums_a_row(const uint32_t n_rows)
+{
+	return 4 * n_rows <= LANE_SUMS ? 4 : 2 * n_rows <= LANE_SUMS ? 2 : 1;
+}
+
+/* Sixteen cached values from element at of a slice. */
+LANE F32x16
+cache_load(KvType type, const void *slice, size_t at)
+{
+	return type == KV_F16 ? f_load_f16((const uint16_t *) slice + at) : f_load((const float *) slice + at);
+}
+
+/*
+ * Scores of n_rows (constant, 1 … ATTENTION_GROUP) query rows against the 32 positions of a block: four partial sums
+ * over the dimensions d mod 4, added as (0+1)+(2+3); as many of them at a time as fit the registers. Where it can be, a
+ * query's dimension that is at hand meets both halves of the block: it is the loads that this waits for. scores:
+ * [n_rows][32]
+ */
+LANE void
+attention_scores(KvType type, const void *k_slice, const float *q, const uint32_t n_rows, uint32_t head_dim,
+				 float *scores)
+{
+	const uint32_t n_halves = 4 * n_rows <= LANE_SUMS ? 2 : 1;
+	const uint32_t n_chains = sums_a_row(n_halves * n_rows);
+
+	for (uint32_t half = 0; half < 2; half += n_halves)
+	{
+		F32x16 sums[2][ATTENTION_GROUP][4];
+		size_t at = (size_t) half * head_dim * 16;
+
+		for (uint32_t first = 0; first < 4; first += n_chains)
+		{
+			EACH_HALF EACH_ROW EACH_CHAIN sums[h][r][first + c] = f_zero();
+			for (uint32_t d = first; d < head_dim; d += 4)
+				EACH_CHAIN
+				{
+					F32x16 k[2];
+
+					EACH_HALF k[h] = cache_load(type, k_slice, at + (size_t) (h * head_dim + d + c) * 16);
+					EACH_ROW
+					{
+						F32x16 x = f_set(q[(size_t) r * head_dim + d + c]);
+
+						EACH_HALF sums[h][r][first + c] = f_fma(k[h], x, sums[h][r][first + c]);
+					}
+				}
+		}
+		EACH_HALF EACH_ROW f_store(scores + r * 32 + (half + h) * 16,
+								   f_add(f_add(sums[h][r][0], sums[h][r][1]), f_add(sums[h][r][2], sums[h][r][3])));
+	}
+}
+
+/*
+ * Scores of one row to weights exp(score - max), masked positions to 0, and the row's running maximum and sum brought
+ * up to date. Returns the factor by which what the row has gathered so far shrinks.
+ */
+LANE float
+attention_weights(float *scores, uint32_t n_valid, AttentionState *state)
+{
+	F32x16 masked = f_set(-INFINITY);
+	F32x16 low = f_first(f_load(scores), n_valid < 16 ? n_valid : 16, masked);
+	F32x16 high = f_first(f_load(scores + 16), n_valid > 16 ? n_valid - 16 : 0, masked);
+	float block_max = f_largest(f_max(low, high));
+	float max = block_max > state->max ? block_max : state->max;
+	float lanes[16];
+	F32x16 weights_low, weights_high;
+
+	f_store(lanes, lanes_exp(f_set(state->max - max)));
+	weights_low = f_first(lanes_exp(f_sub(low, f_set(max))), n_valid < 16 ? n_valid : 16, f_zero());
+	weights_high = f_first(lanes_exp(f_sub(high, f_set(max))), n_valid > 16 ? n_valid - 16 : 0, f_zero());
+	f_store(scores, weights_low);
+	f_store(scores + 16, weights_high);
+	state->sum = fmaf(state->sum, lanes[0], f_sum(f_add(weights_low, weights_high)));
+	state->max = max;
+	return lanes[0];
+}
+
+/*
+ * out[r] = out[r] * shrink[r] + sum over the 32 positions, in order, of weight * v; n_rows and n_chunks (of 16
+ * dimensions, up to sums_a_row) constant.
+ */
+LANE void
+attention_values(KvType type, const void *v_slice, const float *weights, const float *shrink, const uint32_t n_rows,
+				 const uint32_t n_chunks, uint32_t head_dim, uint32_t first_dim, float *out)
+{
+	F32x16 sums[ATTENTION_GROUP][4];
+
+	EACH_ROW EACH_CHUNK sums[r][c] = f_mul(f_load(out + (size_t) r * head_dim + first_dim + c * 16), f_set(shrink[r]));
+	for (uint32_t p = 0; p < KV_BLOCK_POSITIONS; p++)
+		EACH_CHUNK
+		{
+			F32x16 v = cache_load(type, v_slice, (size_t) p * head_dim + first_dim + c * 16);
+
+			EACH_ROW sums[r][c] = f_fma(f_set(weights[r * 32 + p]), v, sums[r][c]);
+		}
+	EACH_ROW EACH_CHUNK f_store(out + (size_t) r * head_dim + first_dim + c * 16, sums[r][c]);
+}
+
+/* ---- Q8_0 ------------------------------------------------------------------------------------------------------- */
+
+#define QUERY_BLOCK_BYTES ACTIVATION_BLOCK_BYTES /* of a panel of one token: q[32], scale, two sums */
+#define Q8_0_TILE_STEPS 8
+
+static void
+op_attention_queries(KvType type, float *q, uint32_t n_rows, uint32_t head_dim)
+{
+	uint32_t padded = (head_dim + 31) / 32 * 32;
+	float row[256];
+
+	for (uint32_t r = 0; type == KV_Q8_0 && r < n_rows; r++, q += head_dim)
+	{
+		memcpy(row, q, head_dim * sizeof *row);
+		memset(row + head_dim, 0, (padded - head_dim) * sizeof *row);
+		op_quantize_panel(row, padded, 1, padded, (uint8_t *) q);
+	}
+}
+
+/*
+ * Integer sums of one pass over 8 steps of a tile of bytes (its groups from first on) with n (constant) vectors of 32
+ * bytes at x[0 … n-1], whose sums stand at pairs[…].
+ */
+LANE void
+dot_biased_tile(const uint8_t *steps, const uint32_t first, const uint8_t *const *x, const int16_t *const *pairs,
+				const uint32_t n, I32x16 sums[LANE_GROUPS][2 * ATTENTION_GROUP])
+{
+#pragma GCC unroll 12
+	for (uint32_t i = 0; i < n; i++)
+	{
+		I32x16 start = i_start_biased(pairs[i]);
+
+		EACH_GROUP sums[g][i] = start;
+	}
+#pragma GCC unroll 8
+	for (uint32_t step = 0; step < Q8_0_TILE_STEPS; step++)
+	{
+		U8x64 w[LANE_GROUPS];
+
+		EACH_GROUP w[g] = b_load(steps + step * 128 + (first + g) * 64);
+#pragma GCC unroll 12
+		for (uint32_t i = 0; i < n; i++)
+		{
+			U8x64 four = b_broadcast4(x[i] + 4 * step);
+
+			EACH_GROUP sums[g][i] = i_dot_biased(sums[g][i], w[g], four);
+		}
+	}
+}
+
+/* As attention_scores, for a tile of keys and queries as attention_queries left them (rows of stride bytes). */
+LANE void
+attention_scores_q8_0(const uint8_t *tile, const uint8_t *q, size_t stride, const uint32_t n_rows, uint32_t head_dim,
+					  float *scores)
+{
+	F32x16 acc[2][ATTENTION_GROUP];
+
+	EACH_ROW acc[0][r] = acc[1][r] = f_zero();
+	for (uint32_t d = 0; d < head_dim; d += 32, tile += TILE_Q8_0_BYTES, q += QUERY_BLOCK_BYTES)
+		EACH_PASS
+		{
+			I32x16 sums[LANE_GROUPS][2 * ATTENTION_GROUP];
+			const uint8_t *x[2 * ATTENTION_GROUP];
+			const int16_t *pairs[2 * ATTENTION_GROUP];
+
+			EACH_ROW
+			{
+				x[r] = q + r * stride;
+				pairs[r] = panel_sums(q + r * stride, 1, 0);
+			}
+			dot_biased_tile(tile + 64, first, x, pairs, n_rows, sums);
+			EACH_GROUP
+			{
+				F32x16 scale = f_load_f16(tile + 32 * (first + g));
+
+				EACH_ROW acc[first + g][r] =
+					f_fma(f_from_i32(sums[g][r]), f_mul(scale, panel_scale(q + r * stride, 1, 0)), acc[first + g][r]);
+			}
+		}
+	EACH_ROW
+	{
+		f_store(scores + r * 32, acc[0][r]);
+		f_store(scores + r * 32 + 16, acc[1][r]);
+	}
+}
+
+/*
+ * A row's weights times the values' scales, in two planes of bytes: w = scale * (q[0] + q[1] / 254), which keeps 15
+ * bits of the largest.
+ */
+typedef struct WeightPlanes
+{
+	float scale;
+	uint8_t q[2][32];
+	int16_t sums[2][2];
+} WeightPlanes;
+
+LANE void
+make_planes(const float *weights, uint32_t n_valid, const uint8_t *scales, WeightPlanes *planes)
+{
+	F32x16 low = f_first(f_mul(f_load(weights), f_load_f16(scales)), n_valid < 16 ? n_valid : 16, f_zero());
+	F32x16 high =
+		f_first(f_mul(f_load(weights + 16), f_load_f16(scales + 32)), n_valid > 16 ? n_valid - 16 : 0, f_zero());
+	float max = f_largest(f_max(low, high));
+	F32x16 inverse = f_set(max > 0 ? 127.0f / max : 0.0f);
+
+	low = f_mul(low, inverse);
+	high = f_mul(high, inverse);
+#pragma GCC unroll 2
+	for (uint32_t plane = 0; plane < 2; plane++)
+	{
+		I32x16 a = i_from_f32(low), b = i_from_f32(high);
+
+		i_store_s8(planes->q[plane], a);
+		i_store_s8(planes->q[plane] + 16, b);
+		planes->sums[plane][0] = (int16_t) i_sum(i_add(a, b));
+		planes->sums[plane][1] = 0;
+		low = f_mul(f_sub(low, f_from_i32(a)), f_set(254.0f));
+		high = f_mul(f_sub(high, f_from_i32(b)), f_set(254.0f));
+	}
+	planes->scale = max / 127.0f;
+}
+
+/* out[r] = out[r] * shrink[r] + sum over the 32 positions of weight * v, for the 32 dimensions of a tile (n_dims: 32,
+ * or 16 at the end of a head). */
+LANE void
+attention_values_q8_0(const uint8_t *steps, const WeightPlanes *planes, const float *shrink, const uint32_t n_rows,
+					  uint32_t n_dims, uint32_t head_dim, float *out)
+{
+	EACH_PASS
+	{
+		I32x16 sums[LANE_GROUPS][2 * ATTENTION_GROUP];
+		const uint8_t *x[2 * ATTENTION_GROUP];
+		const int16_t *pairs[2 * ATTENTION_GROUP];
+
+		EACH_ROW for (uint32_t plane = 0; plane < 2; plane++)
+		{
+			x[2 * r + plane] = planes[r].q[plane];
+			pairs[2 * r + plane] = planes[r].sums[plane];
+		}
+		dot_biased_tile(steps, first, x, pairs, 2 * n_rows, sums);
+		EACH_GROUP if (16 * (first + g) < n_dims)
+		{
+			EACH_ROW
+			{
+				float *to = out + (size_t) r * head_dim + 16 * (first + g);
+				F32x16 value = f_fma(f_from_i32(sums[g][2 * r + 1]), f_set(1.0f / 254), f_from_i32(sums[g][2 * r]));
+
+				f_store(to, f_fma(value, f_set(planes[r].scale), f_mul(f_load(to), f_set(shrink[r]))));
+			}
+		}
+	}
+}
+
+/* As attention_rows, for Q8_0. */
+LANE void
+attention_rows_q8_0(const uint8_t *k_slice, const uint8_t *v_slice, const float *q, const uint8_t *n_valid,
+					const uint32_t n_rows, uint32_t head_dim, AttentionState *states, float *out)
+{
+	float scores[ATTENTION_GROUP * 32];
+	float shrink[ATTENTION_GROUP];
+	WeightPlanes planes[ATTENTION_GROUP];
+
+	attention_scores_q8_0(k_slice, (const uint8_t *) q, head_dim * sizeof *q, n_rows, head_dim, scores);
+	for (uint32_t r = 0; r < n_rows; r++)
+	{
+		shrink[r] = attention_weights(scores + r * 32, n_valid[r], &states[r]);
+		make_planes(scores + r * 32, n_valid[r], v_slice, &planes[r]);
+	}
+	for (uint32_t d = 0; d < head_dim; d += 32)
+		attention_values_q8_0(v_slice + 64 + d * 32, planes, shrink, n_rows, head_dim - d, head_dim, out + d);
+}
+
+/* All of one block for n_rows (constant) rows that each see at least one position. */
+LANE void
+attention_rows(KvType type, const void *k_slice, const void *v_slice, const float *q, const uint8_t *n_valid,
+			   const uint32_t n_rows, uint32_t head_dim, AttentionState *states, float *out)
+{
+	float scores[ATTENTION_GROUP * 32];
+	float shrink[ATTENTION_GROUP];
+	const uint32_t n_chunks = sums_a_row(n_rows);
+	uint32_t d = 0;
+
+	if (type == KV_Q8_0)
+	{
+		attention_rows_q8_0(k_slice, v_slice, q, n_valid, n_rows, head_dim, states, out);
+		return;
+	}
+	attention_scores(type, k_slice, q, n_rows, head_dim, scores);
+	for (uint32_t r = 0; r < n_rows; r++)
+		shrink[r] = attention_weights(scores + r * 32, n_valid[r], &states[r]);
+	for (; d + 16 * n_chunks <= head_dim; d += 16 * n_chunks)
+		attention_values(type, v_slice, scores, shrink, n_rows, n_chunks, head_dim, d, out);
+	for (; d < head_dim; d += 16)
+		attention_values(type, v_slice, scores, shrink, n_rows, 1, head_dim, d, out);
+}
+
+#define ATTENTION_CALL(n) attention_rows(type, k_slice, v_slice, q, n_valid, n, head_dim, states, out)
+
+/* A run of rows that see something, in groups cut as evenly as can be. */
+LANE void
+attention_run(KvType type, const void *k_slice, const void *v_slice, const float *q, const uint8_t *n_valid,
+			  uint32_t n_rows, uint32_t head_dim, AttentionState *states, float *out)
+{
+	uint32_t n_groups = (n_rows + ATTENTION_GROUP - 1) / ATTENTION_GROUP;
+
+	for (uint32_t n; n_groups > 0; n_groups--, n_rows -= n)
+	{
+		n = (n_rows + n_groups - 1) / n_groups;
+		switch (n)
+		{
+#if ATTENTION_GROUP == 6
+			case 6:
+				ATTENTION_CALL(6);
+				break;
+			case 5:
+				ATTENTION_CALL(5);
+				break;
+#endif
+			case 4:
+				ATTENTION_CALL(4);
+				break;
+			case 3:
+				ATTENTION_CALL(3);
+				break;
+			case 2:
+				ATTENTION_CALL(2);
+				break;
+			default:
+				ATTENTION_CALL(1);
+				break;
+		}
+		q += (size_t) n * head_dim;
+		out += (size_t) n * head_dim;
+		n_valid += n;
+		states += n;
+	}
+}
+
+static void
+op_attention_block(KvType type, const void *k_slice, const void *v_slice, const float *q, const uint8_t *n_valid,
+				   uint32_t n_rows, uint32_t head_dim, AttentionState *states, float *out)
+{
+	uint32_t r = 0;
+
+	while (r < n_rows)
+	{
+		uint32_t end = r;
+
+		while (end < n_rows && n_valid[end] > 0)
+			end++;
+		if (type == KV_F16)
+			attention_run(KV_F16, k_slice, v_slice, q + (size_t) r * head_dim, n_valid + r, end - r, head_dim,
+						  states + r, out + (size_t) r * head_dim);
+		else if (type == KV_Q8_0)
+			attention_run(KV_Q8_0, k_slice, v_slice, q + (size_t) r * head_dim, n_valid + r, end - r, head_dim,
+						  states + r, out + (size_t) r * head_dim);
+		else
+			attention_run(KV_F32, k_slice, v_slice, q + (size_t) r * head_dim, n_valid + r, end - r, head_dim,
+						  states + r, out + (size_t) r * head_dim);
+		r = end + 1;
+	}
+}
+
+static void
+op_attention_merge(AttentionState *state, float *out, const AttentionState *later, const float *later_out,
+				   uint32_t head_dim)
+{
+	float max = later->max > state->max ? later->max : state->max;
+	float own[16], other[16];
+
+	if (later->max == -INFINITY)
+		return;
+	f_store(own, lanes_exp(f_set(state->max - max)));
+	f_store(other, lanes_exp(f_set(later->max - max)));
+	for (uint32_t d = 0; d < head_dim; d += 16)
+		f_store(out + d, f_fma(f_load(later_out + d), f_set(other[0]), f_mul(f_load(out + d), f_set(own[0]))));
+	state->sum = fmaf(later->sum, other[0], state->sum * own[0]);
+	state->max = max;
+}
+
+#endif
