@@ -9,7 +9,7 @@
 #define LANES_NAME "avx512"
 #define LANES_TABLE kernels_avx512
 #define LANE_GROUPS 2 /* 32 registers */
-#define LANE_SUMS 16  /* running sums of sixteen lanes that fit the registers beside what they are made of */
+#define LANE_SUMS 24  /* running sums of sixteen lanes that fit the registers beside what they are made of */
 
 typedef __m512 F32x16;
 typedef __m512i I32x16;
