@@ -174,7 +174,7 @@ static void
 step_work(void *argument, int thread)
 {
 	Forward *f = argument;
-	Member member = {f, &f->scratch[thread], 0, UINT32_MAX};
+	Member member = {f, &f->scratch[thread], thread == 0 ? f->times : NULL, 0, UINT32_MAX};
 
 	layers_run(&member);
 }
@@ -217,6 +217,12 @@ forward_step(Forward *f, const StepSequence *sequences, uint32_t n_sequences)
 	attention_plan(f);
 	reset_phases(f);
 	team_run(f->team, step_work, f);
+}
+
+void
+forward_measure(Forward *f, StepTimes *times)
+{
+	f->times = times;
 }
 
 float *

@@ -13,6 +13,25 @@
 
 typedef struct Forward Forward;
 
+/* What the phases of a step are for. */
+typedef enum StepPart
+{
+	STEP_EMBED,     /* embeddings, rotary angles */
+	STEP_PREPARE,   /* norms, activation and quantization of many rows; of few rows they are part of the products */
+	STEP_PRODUCTS,  /* the layers' matrix products */
+	STEP_ATTENTION, /* keys and values into the cache, attention, merging */
+	STEP_OUTPUT,    /* the output matrix */
+	N_STEP_PARTS
+} StepPart;
+
+/* Where the time of steps went, as the first member of the team saw it: nanoseconds of each part, and how much of them
+ * was waiting for the others at the ends of phases. */
+typedef struct StepTimes
+{
+	uint64_t part_ns[N_STEP_PARTS];
+	uint64_t waited_ns;
+} StepTimes;
+
 typedef struct StepSequence
 {
 	const int32_t *tokens;     /* [n_tokens], each < vocab */
@@ -31,6 +50,9 @@ extern void forward_destroy(Forward *forward);
 
 /* Run one step. The caller keeps within the maxima and has taken the blocks. */
 extern void forward_step(Forward *forward, const StepSequence *sequences, uint32_t n_sequences);
+
+/* Add the times of the steps that follow to times, until called with NULL. Costs two looks at the clock a phase. */
+extern void forward_measure(Forward *forward, StepTimes *times);
 
 /* After a step: logits [vocab] of row i (0 … n_logits-1) of sequences[s]; valid until the next step. May be written to
  * (the sampler works in place). */

@@ -23,6 +23,7 @@ typedef struct RowSource
 typedef struct Product
 {
 	RowSource source;
+	StepPart part; /* that the product belongs to */
 	uint32_t n_rows;
 	uint32_t n_matrices;
 	const PackedMatrix *matrices[PRODUCT_MATRICES];
@@ -149,12 +150,12 @@ product_run(Member *member, Product *product)
 
 	product->quantized = any_takes_panels(product);
 	if (!is_few(product->n_rows))
-		phase_run(member, activations_n_panels(product->n_rows), prepare_panels, product);
+		phase_run(member, STEP_PREPARE, activations_n_panels(product->n_rows), prepare_panels, product);
 	else
 		product->source.up = NULL; /* done where gate and up were made */
 	for (uint32_t i = 0; i < (product->gated ? 1 : product->n_matrices); i++)
 		n_tiles += packed_n_tiles(product->matrices[i]->n_rows);
-	phase_run(member, n_tiles, multiply_tiles, product);
+	phase_run(member, product->part, n_tiles, multiply_tiles, product);
 }
 
 /* Phase: token embeddings and rotary angles of rows first … end-1. */
@@ -184,6 +185,7 @@ attention_part(Member *member, uint32_t layer_index)
 	const ModelHyper *hyper = &f->model->hyper;
 	Product inputs = {
 		.source = {f->x, f->hidden_stride, hyper->hidden, layer->attn_norm, NULL},
+		.part = STEP_PRODUCTS,
 		.n_rows = f->n_rows,
 		.n_matrices = 3,
 		.matrices = {&layer->attn_q, &layer->attn_k, &layer->attn_v},
@@ -192,6 +194,7 @@ attention_part(Member *member, uint32_t layer_index)
 	};
 	Product projection = {
 		.source = {f->attended, f->q_stride, hyper->n_heads * hyper->head_dim, NULL, NULL},
+		.part = STEP_PRODUCTS,
 		.n_rows = f->n_rows,
 		.n_matrices = 1,
 		.matrices = {&layer->attn_output},
@@ -214,6 +217,7 @@ feed_forward_part(Member *member, uint32_t layer_index)
 	const ModelHyper *hyper = &f->model->hyper;
 	Product gate_up = {
 		.source = {f->x, f->hidden_stride, hyper->hidden, layer->ffn_norm, NULL},
+		.part = STEP_PRODUCTS,
 		.n_rows = f->n_rows,
 		.n_matrices = 2,
 		.matrices = {&layer->ffn_gate, &layer->ffn_up},
@@ -223,6 +227,7 @@ feed_forward_part(Member *member, uint32_t layer_index)
 	};
 	Product down = {
 		.source = {f->gate, f->ffn_stride, hyper->ffn, NULL, f->up},
+		.part = STEP_PRODUCTS,
 		.n_rows = f->n_rows,
 		.n_matrices = 1,
 		.matrices = {&layer->ffn_down},
@@ -266,6 +271,7 @@ output_part(Member *member)
 	Forward *f = member->forward;
 	Product output = {
 		.source = {f->normed, f->hidden_stride, f->model->hyper.hidden, NULL, NULL},
+		.part = STEP_OUTPUT,
 		.n_rows = f->n_logits,
 		.n_matrices = 1,
 		.matrices = {&f->model->output},
@@ -274,9 +280,9 @@ output_part(Member *member)
 	};
 
 	if (f->n_logits > 0)
-		phase_run(member, f->n_logits, gather_logit_rows, NULL);
+		phase_run(member, STEP_OUTPUT, f->n_logits, gather_logit_rows, NULL);
 	if (f->any_hidden)
-		phase_run(member, f->n_rows, norm_hidden_rows, NULL);
+		phase_run(member, STEP_OUTPUT, f->n_rows, norm_hidden_rows, NULL);
 	if (f->n_logits > 0)
 		product_run(member, &output);
 }
@@ -284,7 +290,7 @@ output_part(Member *member)
 void
 layers_run(Member *member)
 {
-	phase_run(member, member->forward->n_rows, embed_rows, NULL);
+	phase_run(member, STEP_EMBED, member->forward->n_rows, embed_rows, NULL);
 	for (uint32_t layer = 0; layer < member->forward->model->hyper.n_layers; layer++)
 	{
 		attention_part(member, layer);

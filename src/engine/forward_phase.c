@@ -6,6 +6,7 @@
  */
 #include <sched.h>
 
+#include "../base/clock.h"
 #include "forward_private.h"
 
 #define SPINS_BEFORE_YIELD 2000
@@ -40,24 +41,42 @@ take_items(Phase *phase, uint32_t n_items, uint32_t n_members, uint32_t *first, 
 	return true;
 }
 
-void
-phase_run(Member *member, uint32_t n_items, PhaseWork work, const void *argument)
+/* Wait until all items are done. */
+static void
+wait_for_items(Phase *phase, uint32_t n_items)
 {
-	Phase *phase = &member->forward->phases[member->phase];
-	uint32_t first, end;
 	int spins = 0;
 
-	while (take_items(phase, n_items, (uint32_t) member->forward->n_threads, &first, &end))
-	{
-		work(member, argument, first, end);
-		atomic_fetch_add_explicit(&phase->n_done, end - first, memory_order_release);
-	}
 	while (atomic_load_explicit(&phase->n_done, memory_order_acquire) < n_items)
 	{
 		if (++spins < SPINS_BEFORE_YIELD)
 			spin_pause();
 		else
 			sched_yield();
+	}
+}
+
+void
+phase_run(Member *member, StepPart part, uint32_t n_items, PhaseWork work, const void *argument)
+{
+	Phase *phase = &member->forward->phases[member->phase];
+	uint64_t started = member->times ? clock_now_ns() : 0, worked = 0;
+	uint32_t first, end;
+
+	while (take_items(phase, n_items, (uint32_t) member->forward->n_threads, &first, &end))
+	{
+		work(member, argument, first, end);
+		atomic_fetch_add_explicit(&phase->n_done, end - first, memory_order_release);
+	}
+	if (member->times)
+		worked = clock_now_ns();
+	wait_for_items(phase, n_items);
+	if (member->times)
+	{
+		uint64_t ended = clock_now_ns();
+
+		member->times->part_ns[part] += ended - started;
+		member->times->waited_ns += ended - worked;
 	}
 	member->phase++;
 }

@@ -63,6 +63,7 @@ struct Forward
 	ThreadScratch *scratch;
 	Phase *phases;
 	uint32_t n_phases;
+	StepTimes *times; /* or NULL: nobody wants to know */
 
 	/* the step at hand */
 	const StepSequence *sequences;
@@ -88,6 +89,7 @@ typedef struct Member
 {
 	Forward *forward;
 	ThreadScratch *scratch;
+	StepTimes *times;  /* the first member's: the step's, or NULL */
 	uint32_t phase;    /* the one that comes next */
 	uint32_t prepared; /* the phase that the private rows and panels were prepared for */
 } Member;
@@ -95,8 +97,9 @@ typedef struct Member
 /* Do items first … end-1 of a phase. argument: what the phase is about, the same for all members. */
 typedef void (*PhaseWork)(Member *member, const void *argument, uint32_t first, uint32_t end);
 
-/* Take part in the next phase until all its items are done; then everything written in it can be read. */
-extern void phase_run(Member *member, uint32_t n_items, PhaseWork work, const void *argument);
+/* Take part in the next phase, which belongs to part, until all its items are done; then everything written in it can
+ * be read. */
+extern void phase_run(Member *member, StepPart part, uint32_t n_items, PhaseWork work, const void *argument);
 
 /* Pieces of a sequence of n_positions. */
 extern uint32_t attention_pieces_for(uint32_t n_positions);

@@ -3,15 +3,17 @@
  * comparisons.
  *
  *   engine_bench --model FILE [--threads N] [--decode N] [--prefill N] [--batch SEQUENCES] [--context N] [--repeat N]
- *       one JSON object a line: the median of the repeats, and the share of the memory or int8 roof measured beside them.
- *       --context: positions that stand in the cache already. --batch: so many sequences of 128 tokens and 64 more each
- *   engine_bench --roofs [--threads N] [--disk FILE]     what the machine can do
- *   engine_bench --model FILE --logits OUT --text TEXT [--chunk N] [--kv f16|f32] writes n_tokens and n_vocab
+ *       one JSON object a line: the median of the repeats, and the share of the memory or int8 roof measured beside
+ * them.
+ *       --context: positions that stand in the cache already. --batch: so many sequences of --prompt (128) tokens and
+ * 64 more each. --kv: the cache's number type engine_bench --roofs [--threads N] [--disk FILE]     what the machine can
+ * do engine_bench --model FILE --logits OUT --text TEXT [--chunk N] [--kv f16|q8_0|f32] writes n_tokens and n_vocab
  * (uint32), the tokens (int32) and the logits of every position (float32) engine_bench --model FILE --greedy N --text
  * TEXT prints the greedy continuation
  */
 #include <fcntl.h>
 #include <getopt.h>
+#include <math.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
@@ -31,9 +33,9 @@ typedef struct Bench
 	Forward *forward;
 	uint32_t *blocks;
 	const char *file;
-	uint64_t weight_bytes;  /* that a decoded token reads */
-	double layer_ops;       /* int8 operations of a row in the layers' products */
-	double output_ops;      /* and in the output matrix */
+	uint64_t weight_bytes; /* that a decoded token reads */
+	double layer_ops;      /* int8 operations of a row in the layers' products */
+	double output_ops;     /* and in the output matrix */
 } Bench;
 
 static void
@@ -108,7 +110,7 @@ open_model(Bench *bench, const char *path, int threads, uint32_t max_rows, uint3
 	check(model_open(request.image_fd, &bench->model), "open");
 	bench->file = request.file;
 	bench->team = team_create(threads > 0 ? threads : team_default_threads());
-	bench->budget = kv_budget_create((uint64_t) 2 << 30);
+	bench->budget = kv_budget_create((uint64_t) 4 << 30);
 	check(kv_pool_create(bench->budget, &bench->model->hyper, kv_type, &bench->pool), "KV pool");
 	check(forward_create(bench->model, bench->pool, bench->team, max_rows, max_sequences, max_logits, &bench->forward),
 		  "buffers");
@@ -167,11 +169,99 @@ some_tokens(const Bench *bench, uint32_t n)
 
 /* Bytes of keys and values that a row at a position reads. */
 static double
-kv_bytes(const Bench *bench, uint32_t position, KvType type)
+kv_bytes(const Bench *bench, uint32_t position)
 {
 	const ModelHyper *hyper = &bench->model->hyper;
+	double slices = 2.0 * hyper->n_layers * hyper->n_kv_heads;
 
-	return 2.0 * (position + 1) * hyper->n_layers * hyper->n_kv_heads * hyper->head_dim * (type == KV_F32 ? 4 : 2);
+	return slices * (position + 1) * (double) kv_slice_bytes(kv_pool_type(bench->pool), hyper->head_dim) /
+		   KV_BLOCK_POSITIONS;
+}
+
+/* One repetition: what was reached, and of which roof. */
+typedef struct Sample
+{
+	double speed;    /* tok/s */
+	double share;    /* of the roof measured around it */
+	double products; /* of the roof, by the matrix products alone */
+	double roof;
+	bool settled; /* the roof was the same before and after */
+	StepTimes times;
+} Sample;
+
+#define SETTLED_WITHIN 0.1
+
+/* The roof of a sample: the larger of what was measured before and after it. */
+static void
+sample_roof(Sample *sample, double before, double after)
+{
+	sample->roof = before > after ? before : after;
+	sample->settled = before > 0 && fabs(before - after) <= SETTLED_WITHIN * sample->roof;
+}
+
+typedef enum SampleValue
+{
+	SAMPLE_SPEED,
+	SAMPLE_SHARE,
+	SAMPLE_PRODUCTS,
+	SAMPLE_ROOF,
+} SampleValue;
+
+/* The median of a value over all samples; shares and roofs over the settled ones where there are some: a memory (or a
+ * clock) that changes its state in the middle of a sample has no roof that the sample could be held against. */
+static double
+sample_median(const Sample *samples, int n, SampleValue value)
+{
+	double *values = calloc((size_t) n, sizeof *values), result;
+	bool only_settled = false;
+	int n_values = 0;
+
+	for (int i = 0; i < n; i++)
+		only_settled |= value != SAMPLE_SPEED && samples[i].settled;
+	for (int i = 0; i < n; i++)
+		if (samples[i].settled || !only_settled)
+			values[n_values++] = value == SAMPLE_SPEED      ? samples[i].speed
+								 : value == SAMPLE_SHARE    ? samples[i].share
+								 : value == SAMPLE_PRODUCTS ? samples[i].products
+															: samples[i].roof;
+	result = median(values, n_values);
+	free(values);
+	return result;
+}
+
+/* The end of a line: the shares, the roof, and where the time went. */
+static void
+print_samples(const Sample *samples, int n, const char *roof_name)
+{
+	static const char *const names[N_STEP_PARTS] = {"embed", "prepare", "products", "attention", "output"};
+	double total = 0, waited = 0, parts[N_STEP_PARTS] = {0};
+	int n_settled = 0;
+
+	for (int i = 0; i < n; i++)
+	{
+		n_settled += samples[i].settled;
+		waited += (double) samples[i].times.waited_ns;
+		for (int part = 0; part < N_STEP_PARTS; part++)
+		{
+			parts[part] += (double) samples[i].times.part_ns[part];
+			total += (double) samples[i].times.part_ns[part];
+		}
+	}
+	printf(", \"of_roof\": %.3f", sample_median(samples, n, SAMPLE_SHARE));
+	if (samples[0].products > 0)
+		printf(", \"products_of_roof\": %.3f", sample_median(samples, n, SAMPLE_PRODUCTS));
+	printf(", \"%s\": %.1f, \"settled\": %d, \"parts\": {", roof_name, sample_median(samples, n, SAMPLE_ROOF),
+		   n_settled);
+	for (int part = 0; part < N_STEP_PARTS; part++)
+		printf("\"%s\": %.3f, ", names[part], parts[part] / total);
+	printf("\"waiting\": %.3f}}\n", waited / total);
+}
+
+/* Seconds that some parts took. */
+static double
+part_seconds(const StepTimes *times, bool with_output)
+{
+	return (double) (times->part_ns[STEP_PRODUCTS] + (with_output ? times->part_ns[STEP_OUTPUT] : 0)) * 1e-9;
 }
 
 static void
@@ -179,17 +269,17 @@ bench_decode(Bench *bench, uint32_t n, uint32_t context, int repeat)
 {
 	uint32_t prompt = context > 16 ? context : 16;
 	int32_t *tokens = some_tokens(bench, prompt + n);
-	double *speeds = calloc((size_t) repeat, sizeof *speeds), *shares = calloc((size_t) repeat, sizeof *shares);
+	Sample *samples = calloc((size_t) repeat, sizeof *samples);
 
 	take_blocks(bench, prompt + n);
+	for (uint32_t i = 0; i < prompt; i += 512)
+		step(bench, tokens, i, prompt - i < 512 ? prompt - i : 512, 1);
 	for (int r = 0; r < repeat; r++)
 	{
-		double before = measure_memory(bench), after, seconds, roof;
-		uint64_t start;
+		double before = measure_memory(bench), seconds;
+		uint64_t start = clock_now_us();
 
-		for (uint32_t i = 0; i < prompt; i += 512)
-			step(bench, tokens, i, prompt - i < 512 ? prompt - i : 512, 1);
-		start = clock_now_us();
+		forward_measure(bench->forward, &samples[r].times);
 		for (uint32_t i = 0; i < n; i++)
 		{
 			const Kernels *kernels = kernels_select();
@@ -198,48 +288,57 @@ bench_decode(Bench *bench, uint32_t n, uint32_t context, int repeat)
 			(void) kernels->argmax(forward_logits(bench->forward, 0, 0), bench->model->hyper.vocab);
 		}
 		seconds = (double) (clock_now_us() - start) * 1e-6;
-		after = measure_memory(bench);
-		roof = before > after ? before : after;
-		speeds[r] = n / seconds;
-		shares[r] = ((double) bench->weight_bytes + kv_bytes(bench, prompt + n / 2, KV_F16)) * n / seconds * 1e-9 / roof;
+		forward_measure(bench->forward, NULL);
+		sample_roof(&samples[r], before, measure_memory(bench));
+		samples[r].speed = n / seconds;
+		samples[r].share =
+			((double) bench->weight_bytes + kv_bytes(bench, prompt + n / 2)) * n / seconds * 1e-9 / samples[r].roof;
 	}
 	printf("{\"bench\": \"decode\", \"file\": \"%s\", \"threads\": %d, \"ours\": %.1f, \"unit\": \"tok/s\", "
-		   "\"bytes_per_token\": %llu, \"context\": %u, \"of_roof\": %.2f}\n",
-		   bench->file, team_size(bench->team), median(speeds, repeat), (unsigned long long) bench->weight_bytes, prompt,
-		   median(shares, repeat));
+		   "\"bytes_per_token\": %.0f, \"context\": %u",
+		   bench->file, team_size(bench->team), sample_median(samples, repeat, SAMPLE_SPEED),
+		   (double) bench->weight_bytes + kv_bytes(bench, prompt + n / 2), prompt);
+	print_samples(samples, repeat, "memory_gb_s");
 	kv_pool_give(bench->pool, kv_blocks_for(prompt + n), bench->blocks);
 	free(tokens);
-	free(speeds);
-	free(shares);
+	free(samples);
 }
 
 static void
 bench_prefill(Bench *bench, uint32_t n, uint32_t chunk, int repeat)
 {
 	int32_t *tokens = some_tokens(bench, n);
-	double *speeds = calloc((size_t) repeat, sizeof *speeds), *shares = calloc((size_t) repeat, sizeof *shares);
+	Sample *samples = calloc((size_t) repeat, sizeof *samples);
 
 	take_blocks(bench, n);
 	for (int r = 0; r < repeat; r++)
 	{
-		double roof = int8_roof(bench->team);
+		double before = int8_roof(bench->team), seconds;
 		uint64_t start = clock_now_us();
+		Sample *sample = &samples[r];
 
+		forward_measure(bench->forward, &sample->times);
 		for (uint32_t i = 0; i < n; i += chunk)
 			step(bench, tokens, i, n - i < chunk ? n - i : chunk, n - i <= chunk);
-		speeds[r] = n / ((double) (clock_now_us() - start) * 1e-6);
-		shares[r] = roof > 0 ? speeds[r] * (bench->layer_ops + bench->output_ops / n) * 1e-9 / roof : 0;
+		seconds = (double) (clock_now_us() - start) * 1e-6;
+		forward_measure(bench->forward, NULL);
+		sample_roof(sample, before, int8_roof(bench->team));
+		sample->speed = n / seconds;
+		if (sample->roof > 0)
+		{
+			sample->share = (bench->layer_ops * n + bench->output_ops) / seconds * 1e-9 / sample->roof;
+			sample->products = bench->layer_ops * n / part_seconds(&sample->times, false) * 1e-9 / sample->roof;
+		}
 	}
 	printf("{\"bench\": \"prefill\", \"file\": \"%s\", \"threads\": %d, \"tokens\": %u, \"ours\": %.1f, \"unit\": "
-		   "\"tok/s\", \"of_roof\": %.2f}\n",
-		   bench->file, team_size(bench->team), n, median(speeds, repeat), median(shares, repeat));
+		   "\"tok/s\"",
+		   bench->file, team_size(bench->team), n, sample_median(samples, repeat, SAMPLE_SPEED));
+	print_samples(samples, repeat, "int8_gop_s");
 	kv_pool_give(bench->pool, kv_blocks_for(n), bench->blocks);
 	free(tokens);
-	free(speeds);
-	free(shares);
+	free(samples);
 }
 
-#define BATCH_PROMPT 128
 #define BATCH_ANSWER 64
 
 /* One step of rows [first, first + n) of n_sequences sequences from sequence start on. */
@@ -256,41 +355,52 @@ batch_step(Bench *bench, const int32_t *tokens, uint32_t n_blocks, uint32_t star
 		(void) kernels_select()->argmax(forward_logits(bench->forward, s, 0), bench->model->hyper.vocab);
 }
 
-/* Many sequences side by side: tokens per second of all answers together, once the prompts are read. */
+/* Many sequences of prompt tokens side by side: tokens per second of all answers together, once the prompts are read.
+ * The share of the roof counts the output matrix. */
 static void
-bench_batch(Bench *bench, uint32_t n_sequences, int repeat)
+bench_batch(Bench *bench, uint32_t n_sequences, uint32_t prompt, int repeat)
 {
-	uint32_t n_blocks = kv_blocks_for(BATCH_PROMPT + BATCH_ANSWER), at_once = 512 / BATCH_PROMPT;
-	int32_t *tokens = some_tokens(bench, BATCH_PROMPT + BATCH_ANSWER);
-	double *speeds = calloc((size_t) repeat, sizeof *speeds), *shares = calloc((size_t) repeat, sizeof *shares);
+	uint32_t n_blocks = kv_blocks_for(prompt + BATCH_ANSWER), at_once = prompt < 512 ? 512 / prompt : 1;
+	int32_t *tokens = some_tokens(bench, prompt + BATCH_ANSWER);
+	Sample *samples = calloc((size_t) repeat, sizeof *samples);
 	double *totals = calloc((size_t) repeat, sizeof *totals);
+	double ops = (bench->layer_ops + bench->output_ops) * n_sequences * BATCH_ANSWER;
 
 	if (!kv_pool_take(bench->pool, n_blocks * n_sequences, bench->blocks))
 		die("KV cache too small", NULL);
 	for (int r = 0; r < repeat; r++)
 	{
-		double roof = int8_roof(bench->team), seconds;
+		double before = int8_roof(bench->team), seconds;
 		uint64_t start = clock_now_us(), prompts_read;
+		Sample *sample = &samples[r];
 
 		for (uint32_t s = 0; s < n_sequences; s += at_once)
-			batch_step(bench, tokens, n_blocks, s, n_sequences - s < at_once ? n_sequences - s : at_once, 0, BATCH_PROMPT);
+			batch_step(bench, tokens, n_blocks, s, n_sequences - s < at_once ? n_sequences - s : at_once, 0, prompt);
 		prompts_read = clock_now_us();
+		forward_measure(bench->forward, &sample->times);
 		for (uint32_t i = 0; i < BATCH_ANSWER; i++)
-			batch_step(bench, tokens, n_blocks, 0, n_sequences, BATCH_PROMPT + i, 1);
+			batch_step(bench, tokens, n_blocks, 0, n_sequences, prompt + i, 1);
 		seconds = (double) (clock_now_us() - prompts_read) * 1e-6;
-		speeds[r] = n_sequences * BATCH_ANSWER / seconds;
-		totals[r] = n_sequences * (BATCH_PROMPT + BATCH_ANSWER) / ((double) (clock_now_us() - start) * 1e-6);
-		shares[r] = roof > 0 ? speeds[r] * (bench->layer_ops + bench->output_ops) * 1e-9 / roof : 0;
+		forward_measure(bench->forward, NULL);
+		totals[r] = n_sequences * (prompt + BATCH_ANSWER) / ((double) (clock_now_us() - start) * 1e-6);
+		sample_roof(sample, before, int8_roof(bench->team));
+		sample->speed = n_sequences * BATCH_ANSWER / seconds;
+		if (sample->roof > 0)
+		{
+			sample->share = ops / seconds * 1e-9 / sample->roof;
+			sample->products = ops / part_seconds(&sample->times, true) * 1e-9 / sample->roof;
+		}
 	}
-	printf("{\"bench\": \"batch\", \"file\": \"%s\", \"threads\": %d, \"sequences\": %u, \"ours\": %.1f, \"unit\": "
-		   "\"tok/s\", \"with_prompts\": %.1f, \"of_roof\": %.2f}\n",
-		   bench->file, team_size(bench->team), n_sequences, median(speeds, repeat), median(totals, repeat),
-		   median(shares, repeat));
+	printf(
+		"{\"bench\": \"batch\", \"file\": \"%s\", \"threads\": %d, \"sequences\": %u, \"prompt\": %u, \"ours\": %.1f, "
+		"\"unit\": \"tok/s\", \"with_prompts\": %.1f",
+		bench->file, team_size(bench->team), n_sequences, prompt, sample_median(samples, repeat, SAMPLE_SPEED),
+		median(totals, repeat));
+	print_samples(samples, repeat, "int8_gop_s");
 	kv_pool_give(bench->pool, n_blocks * n_sequences, bench->blocks);
 	free(tokens);
-	free(speeds);
+	free(samples);
 	free(totals);
-	free(shares);
 }
 
 static void
@@ -302,8 +412,9 @@ print_roofs(int threads, const char *disk)
 	if (!team || !memory)
 		die("out of memory", NULL);
 	memset(memory, 1, (size_t) 256 << 20);
-	printf("{\"bench\": \"roofs\", \"threads\": %d, \"memory_gb_s\": %.1f, \"int8_gop_s\": %.0f, \"fp32_gflop_s\": %.0f",
-		   team_size(team), read_roof(team, memory, (size_t) 256 << 20, 5), int8_roof(team), float_roof(team));
+	printf(
+		"{\"bench\": \"roofs\", \"threads\": %d, \"memory_gb_s\": %.1f, \"int8_gop_s\": %.0f, \"fp32_gflop_s\": %.0f",
+		team_size(team), read_roof(team, memory, (size_t) 256 << 20, 5), int8_roof(team), float_roof(team));
 	if (disk)
 		printf(", \"disk_gb_s\": %.2f", disk_roof(disk));
 	printf("}\n");
@@ -321,6 +432,12 @@ encode(const Bench *bench, const char *text)
 	if (buffer.n == 0)
 		die("the text has no tokens", NULL);
 	return buffer;
+}
+
+static uint32_t
+larger(uint32_t a, uint32_t b)
+{
+	return a > b ? a : b;
 }
 
 static void
@@ -379,25 +496,18 @@ int
 main(int argc, char **argv)
 {
 	static const struct option options[] = {
-		{"model", required_argument, NULL, 'm'},
-		{"threads", required_argument, NULL, 't'},
-		{"decode", required_argument, NULL, 'd'},
-		{"prefill", required_argument, NULL, 'p'},
-		{"repeat", required_argument, NULL, 'r'},
-		{"logits", required_argument, NULL, 'l'},
-		{"text", required_argument, NULL, 'x'},
-		{"chunk", required_argument, NULL, 'c'},
-		{"kv", required_argument, NULL, 'k'},
-		{"greedy", required_argument, NULL, 'g'},
-		{"batch", required_argument, NULL, 'b'},
-		{"context", required_argument, NULL, 'n'},
-		{"roofs", no_argument, NULL, 'o'},
-		{"disk", required_argument, NULL, 'i'},
-		{NULL, 0, NULL, 0},
+		{"model", required_argument, NULL, 'm'},   {"threads", required_argument, NULL, 't'},
+		{"decode", required_argument, NULL, 'd'},  {"prefill", required_argument, NULL, 'p'},
+		{"repeat", required_argument, NULL, 'r'},  {"logits", required_argument, NULL, 'l'},
+		{"text", required_argument, NULL, 'x'},    {"chunk", required_argument, NULL, 'c'},
+		{"kv", required_argument, NULL, 'k'},      {"greedy", required_argument, NULL, 'g'},
+		{"batch", required_argument, NULL, 'b'},   {"prompt", required_argument, NULL, 'q'},
+		{"context", required_argument, NULL, 'n'}, {"roofs", no_argument, NULL, 'o'},
+		{"disk", required_argument, NULL, 'i'},    {NULL, 0, NULL, 0},
 	};
 	const char *model = NULL, *logits = NULL, *text = "";
 	int threads = 0, decode = 0, prefill = 0, repeat = 5, greedy = 0, option;
-	uint32_t chunk = 512, batch = 0, context = 0;
+	uint32_t chunk = 512, batch = 0, prompt = 128, context = 0;
 	const char *disk = NULL;
 	bool roofs = false;
 	KvType kv_type = KV_F16;
@@ -431,13 +541,17 @@ main(int argc, char **argv)
 				chunk = (uint32_t) atoi(optarg);
 				break;
 			case 'k':
-				kv_type = strcmp(optarg, "f32") == 0 ? KV_F32 : KV_F16;
+				if (!kv_type_by_name(optarg, &kv_type))
+					die("--kv: f16, q8_0 or f32", NULL);
 				break;
 			case 'g':
 				greedy = atoi(optarg);
 				break;
 			case 'b':
 				batch = (uint32_t) atoi(optarg);
+				break;
+			case 'q':
+				prompt = (uint32_t) atoi(optarg);
 				break;
 			case 'n':
 				context = (uint32_t) atoi(optarg);
@@ -456,16 +570,19 @@ main(int argc, char **argv)
 		print_roofs(threads, disk);
 		return 0;
 	}
-	if (!model || repeat < 1 || chunk < 1 || batch > 64)
+	if (!model || repeat < 1 || chunk < 1 || batch > 64 || prompt < 1)
 		die("usage: engine_bench --model FILE …", NULL);
-	open_model(&bench, model, threads, chunk > 512 ? chunk : 512, batch > 4 ? batch : 4,
-			   logits ? chunk : batch > 4 ? batch : 4, kv_type);
+	open_model(&bench, model, threads, larger(larger(chunk, prompt), 512), batch > 4 ? batch : 4,
+			   logits      ? chunk
+			   : batch > 4 ? batch
+						   : 4,
+			   kv_type);
 	if (decode > 0)
 		bench_decode(&bench, (uint32_t) decode, context, repeat);
 	if (prefill > 0)
 		bench_prefill(&bench, (uint32_t) prefill, chunk, repeat);
 	if (batch > 0)
-		bench_batch(&bench, batch, repeat);
+		bench_batch(&bench, batch, prompt, repeat);
 	if (logits)
 		write_logits(&bench, text, logits, chunk);
 	if (greedy > 0)
