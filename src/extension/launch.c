@@ -15,6 +15,7 @@
 #include <unistd.h>
 
 #include "miscadmin.h"
+#include "utils/guc.h"
 
 /* of Linux 5.9 and 5.3: headers of an older C library do not know them, a running kernel may */
 #ifndef SYS_close_range

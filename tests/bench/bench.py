@@ -3,8 +3,8 @@
 
   bench.py --bench decode|prefill|batch|roofs --programs FOLDER --peer FOLDER --cache FOLDER --model FILE [FILE …]
 
-decode: 64 tokens after a short prompt; prefill: a prompt of 512 tokens; batch: 8 and 32 sequences of 128 tokens and 64 more each (the
-speed of the 64). FILE: "demo" or one that bench_models.py makes; "all" for all of them.
+decode: 64 tokens after a short prompt; prefill: a prompt of 512 tokens; batch: 8 and 32 sequences of 128 tokens and 64 more each, and 32 of
+512 tokens with our keys and values in 8 bits (the speed of the 64). FILE: "demo" or one that bench_models.py makes; "all" for all of them.
 """
 import os
 import subprocess
@@ -26,6 +26,8 @@ def compare(a, name, our_run, peer_run, **also):
         runs.append(our_run())
         theirs.append(peer_run())
     speeds = [run["ours"] for run in runs]
+    if "products_of_roof" in runs[0]:
+        also["products_of_roof"] = median([run["products_of_roof"] for run in runs])
     emit(bench=a.bench, file=name, threads=a.threads, **also, ours=median(speeds, 1), peer=median(theirs, 1), unit="tok/s", ratio=median_ratio(speeds, theirs),
          of_roof=median([run["of_roof"] for run in runs]), rounds=a.rounds)
 
@@ -45,6 +47,9 @@ def bench_file(a, file):
     else:
         for sequences in (8, 32):
             compare(a, name, lambda n=sequences: our_run("--batch", str(n)), lambda n=sequences: peer_batch(a, inside, n), sequences=sequences, prompt=128)
+        if not a.quick:
+            compare(a, name, lambda: our_run("--batch", "32", "--prompt", "512", "--kv", "q8_0"), lambda: peer_batch(a, inside, 32, prompt=512),
+                    sequences=32, prompt=512, kv="q8_0")
 
 
 def main():
