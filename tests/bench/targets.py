@@ -10,10 +10,10 @@ A target is at least this much of a figure, or at most, for 2 threads on the kin
 import argparse
 import fnmatch
 import json
+import os
 import sys
 
 LEAST, MOST = "at least", "at most"
-FOUR_BIT = "qwen*-q4_*"
 # (bench, what else the line must have; patterns for texts) -> (figure, least or most, value) …
 TARGETS = [
     ("decode", {"file": "qwen3*-q4_0*"}, [("of_roof", LEAST, 0.85), ("ratio", LEAST, 2.0)]),
@@ -47,7 +47,7 @@ TARGETS = [
 
 def is_it(wanted, value):
     if isinstance(wanted, str):
-        return isinstance(value, str) and fnmatch.fnmatch(value.lower(), wanted)
+        return isinstance(value, str) and fnmatch.fnmatch(value.lower(), wanted.lower())
     return value == wanted
 
 
@@ -94,6 +94,8 @@ def where(line):
 
 def lines_of(path):
     """The last line of each work, as of today's targets."""
+    if not os.path.exists(path):
+        return []
     with open(path) as file:
         lines = [json.loads(text) for text in file]
     for line in lines:
