@@ -47,7 +47,7 @@ def bench_file(a, file):
     else:
         for sequences in (8, 32):
             compare(a, name, lambda n=sequences: our_run("--batch", str(n)), lambda n=sequences: peer_batch(a, inside, n), sequences=sequences, prompt=128)
-        if not a.quick:
+        if not a.quick or file == FILES["batch"][0]:
             compare(a, name, lambda: our_run("--batch", "32", "--prompt", "512", "--kv", "q8_0"), lambda: peer_batch(a, inside, 32, prompt=512),
                     sequences=32, prompt=512, kv="q8_0")
 

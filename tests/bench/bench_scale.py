@@ -52,6 +52,9 @@ def scale_threads(a, inside):
             two.append(run(2)["ours"])
         emit(bench="scale", what=what, file=os.path.basename(inside), threads=2, **also, ours=median(two, 1), one_thread=median(one, 1), unit="tok/s", of_one_thread=median_ratio(two, one), rounds=a.rounds)
 
+    # how much the second thread adds to what the machine can do: below 2 where both share a core, or the memory
+    roofs = [common.ours(a, "engine_bench", path, "--roofs", "--threads", str(threads)) for threads in (1, 2)]
+    emit(bench="scale", what="threads_roofs", threads=2, **{f"{roof}_of_one_thread": round(roofs[1][roof] / roofs[0][roof], 2) for roof in ("memory_gb_s", "int8_gop_s") if roofs[0][roof]})
     line("threads_decode", lambda threads: decode(a, path, 512, threads), context=512)
     for sequences in SEQUENCES:
         if not a.quick or sequences in (8, 64):

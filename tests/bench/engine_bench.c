@@ -3,13 +3,22 @@
  * comparisons.
  *
  *   engine_bench --model FILE [--threads N] [--decode N] [--prefill N] [--batch SEQUENCES] [--context N] [--repeat N]
- *       one JSON object a line: the median of the repeats, and the share of the memory or int8 roof measured beside
- * them.
- *       --context: positions that stand in the cache already. --batch: so many sequences of --prompt (128) tokens and
- * 64 more each. --kv: the cache's number type engine_bench --roofs [--threads N] [--disk FILE]     what the machine can
- * do engine_bench --model FILE --logits OUT --text TEXT [--chunk N] [--kv f16|q8_0|f32] writes n_tokens and n_vocab
- * (uint32), the tokens (int32) and the logits of every position (float32) engine_bench --model FILE --greedy N --text
- * TEXT prints the greedy continuation
+ *
+ * One JSON object a line: the median of the repeats, and the share of the memory or int8 roof measured beside them.
+ * --context: positions that stand in the cache already, with made-up keys and values. --batch: so many sequences of
+ * --prompt (128) tokens and 64 more each. --kv: the cache's number type.
+ *
+ *   engine_bench --roofs [--threads N] [--disk FILE]
+ *
+ * What the machine can do.
+ *
+ *   engine_bench --model FILE --logits OUT --text TEXT [--chunk N] [--kv f16|q8_0|f32]
+ *
+ * Writes n_tokens and n_vocab (uint32), the tokens (int32) and the logits of every position (float32).
+ *
+ *   engine_bench --model FILE --greedy N --text TEXT
+ *
+ * Prints the greedy continuation.
  */
 #include <fcntl.h>
 #include <getopt.h>
@@ -264,6 +273,23 @@ part_seconds(const StepTimes *times, bool with_output)
 	return (double) (times->part_ns[STEP_PRODUCTS] + (with_output ? times->part_ns[STEP_OUTPUT] : 0)) * 1e-9;
 }
 
+/* Positions before n_positions get keys and values without computing them: small numbers in every type of cache. They
+ * cost a step what computed ones do. */
+static void
+fill_context(Bench *bench, uint32_t n_positions)
+{
+	const ModelHyper *hyper = &bench->model->hyper;
+	size_t bytes = kv_pool_block_bytes(bench->pool) / (2 * hyper->n_layers * hyper->n_kv_heads);
+
+	for (uint32_t b = 0; b < kv_blocks_for(n_positions); b++)
+		for (uint32_t layer = 0; layer < hyper->n_layers; layer++)
+			for (uint32_t head = 0; head < hyper->n_kv_heads; head++)
+			{
+				memset(kv_pool_k(bench->pool, bench->blocks[b], layer, head), 0x2e, bytes);
+				memset(kv_pool_v(bench->pool, bench->blocks[b], layer, head), 0x2e, bytes);
+			}
+}
+
 static void
 bench_decode(Bench *bench, uint32_t n, uint32_t context, int repeat)
 {
@@ -272,8 +298,7 @@ bench_decode(Bench *bench, uint32_t n, uint32_t context, int repeat)
 	Sample *samples = calloc((size_t) repeat, sizeof *samples);
 
 	take_blocks(bench, prompt + n);
-	for (uint32_t i = 0; i < prompt; i += 512)
-		step(bench, tokens, i, prompt - i < 512 ? prompt - i : 512, 1);
+	fill_context(bench, prompt);
 	for (int r = 0; r < repeat; r++)
 	{
 		double before = measure_memory(bench), seconds;
