@@ -39,7 +39,9 @@ TOKENIZE_BENCH := $(B)/tests/bench/tokenize_bench
 LOAD_BENCH := $(B)/tests/bench/load_bench
 ENCODE_STDIN := $(B)/tests/golden/tokenizer/encode_stdin
 RENDER_STDIN := $(B)/tests/golden/template/render_stdin
-TEST_PROGRAMS := $(UNIT_TESTS) $(CHECK_KERNELS) $(ENGINE_BENCH) $(TOKENIZE_BENCH) $(LOAD_BENCH) $(ENCODE_STDIN) $(RENDER_STDIN)
+FUZZ_NAMES := $(patsubst tests/fuzz/fuzz_%.c,%,$(wildcard tests/fuzz/fuzz_*.c))
+FUZZ_REPLAYS := $(FUZZ_NAMES:%=$(B)/tests/fuzz/replay_%)
+TEST_PROGRAMS := $(UNIT_TESTS) $(CHECK_KERNELS) $(ENGINE_BENCH) $(TOKENIZE_BENCH) $(LOAD_BENCH) $(ENCODE_STDIN) $(RENDER_STDIN) $(FUZZ_REPLAYS)
 
 .SECONDARY:
 .DEFAULT_GOAL := all
@@ -59,6 +61,8 @@ $(B)/kernels/kernels_%.o: override INSTRUMENT := $(filter-out --coverage,$(INSTR
 # clang with sanitizers takes many minutes for their loops
 $(B)/kernels/kernels_%.o: override CC := $(or $(CC_LOOPS),$(CC))
 $(B)/kernels/%.o: OPTIMIZE := $(if $(SANITIZE),-O1,-O3)
+# the loops of all instruction sets take clang's UBSan many minutes to compile
+$(B)/kernels/kernels_%.o: HARDENING := $(or $(HARDENING_LOOPS),$(HARDENING))
 $(B)/kernels/%_avx2.o: ISA_FLAGS := -mavx2 -mfma -mf16c
 $(B)/kernels/%_avx512.o: ISA_FLAGS := -mavx512f -mavx512bw -mavx512vl -mavx512dq -mavx512vnni -mfma -mf16c
 $(B)/kernels/%_neon.o: ISA_FLAGS := -march=armv8.2-a+dotprod
@@ -99,6 +103,13 @@ uninstall:
 # ---- test programs --------------------------------------------------------------------------------------------------
 $(B)/tests/%: $(B)/tests/%.o $(ENGINE_LIBRARY)
 	$(CC) $(LDFLAGS_OWN) $(INSTRUMENT) $^ -lcmocka $(LIBRARIES) -o $@
+
+# fuzz targets: with a main of our own that runs kept inputs, and with libFuzzer's
+$(B)/tests/fuzz/replay_%: $(B)/tests/fuzz/fuzz_%.o $(B)/tests/fuzz/replay.o $(ENGINE_LIBRARY)
+	$(CC) $(LDFLAGS_OWN) $^ $(LIBRARIES) -o $@
+
+$(B)/tests/fuzz/fuzz_%: $(B)/tests/fuzz/fuzz_%.o $(ENGINE_LIBRARY)
+	$(CC) $(LDFLAGS_OWN) -fsanitize=fuzzer $^ $(LIBRARIES) -o $@
 
 clean:
 	rm -rf $(B)
@@ -141,8 +152,8 @@ psql:
 
 # ---- checks ---------------------------------------------------------------------------------------------------------
 TEST_ENV := QWEN_TEST_SOURCE_DIR=$(CURDIR) QWEN_TEST_MODEL=$(MODEL) QWEN_TEST_CACHE=$(CACHE_DIR) QWEN_TEST_ENGINE=$(CURDIR)/$(ENGINE)
-.PHONY: check check-quick check-unit check-kernels check-golden check-rooms check-sql check-cluster check-sanitize
-GROUPS := check-rooms check-mutants-list check-unit check-kernels check-golden check-sql check-cluster
+.PHONY: check check-quick check-unit check-kernels check-fuzz check-golden check-rooms check-sql check-cluster check-sanitize check-fuzz
+GROUPS := check-rooms check-mutants-list check-unit check-kernels check-fuzz check-golden check-sql check-cluster
 
 check: setup
 	@failed=; for group in $(GROUPS); do \
@@ -250,6 +261,27 @@ check-arm:
 	@tests/tools/arm_root.sh $(ARM_ROOT)
 	@$(MAKE) --no-print-directory -j$(JOBS) B=build/arm64 CROSS=aarch64-linux-gnu- SYSROOT=$(ARM_ROOT)/root \
 		RUNNER='qemu-aarch64 -cpu max -L $(ARM_ROOT)/root' engine tests check-kernels check-unit
+
+# the kept inputs of all fuzz targets, each changed a little
+check-fuzz: $(FUZZ_REPLAYS)
+	@failed=0; for name in $(FUZZ_NAMES); do \
+		printf '%s: ' $$name; QWEN_TEST_SOURCE_DIR=$(CURDIR) ./$(B)/tests/fuzz/replay_$$name tests/fuzz/corpus/$$name || failed=1; \
+	done; exit $$failed
+
+# libFuzzer for so many seconds each, with AddressSanitizer and UBSan; not part of check. FUZZ="protocol template …" chooses. What is found
+# of new inputs stays in build/fuzz/corpus, an input that breaks something in build/fuzz/found
+SECONDS ?= 60
+FUZZ ?= $(FUZZ_NAMES)
+FUZZ_SANITIZE := address,undefined
+.PHONY: fuzz fuzz-programs
+fuzz-programs: $(FUZZ:%=$(B)/tests/fuzz/fuzz_%)
+
+fuzz:
+	@tests/fuzz/setup.sh
+	@$(MAKE) --no-print-directory -j$(JOBS) B=build/fuzz CC=clang SANITIZE=1 OPTIMIZE=-O1 WARNINGS=-Wall LDFLAGS_OWN='-fopenmp -fsanitize=$(FUZZ_SANITIZE)' \
+		HARDENING='-fsanitize=fuzzer-no-link,$(FUZZ_SANITIZE) -fno-sanitize-recover=all -fno-omit-frame-pointer' \
+		HARDENING_LOOPS='-fsanitize=fuzzer-no-link,address' fuzz-programs
+	@QWEN_TEST_SOURCE_DIR=$(CURDIR) $(PYTHON) tests/fuzz/run.py --programs build/fuzz/tests/fuzz --work build/fuzz --seconds $(SECONDS) $(FUZZ)
 
 # not part of check: it fetches a small system for each version
 .PHONY: check-versions

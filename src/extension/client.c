@@ -434,7 +434,7 @@ first_model(char name[PROTOCOL_MAX_NAME_BYTES + 1])
 	ConfiguredModels configured;
 	bool found = false;
 
-	if (settings_parse_models(qwen_models, &configured) != NULL)
+	if (configured_models_parse(qwen_models, &configured).code != STATUS_OK)
 		configured.n = 0;
 	LWLockAcquire(qwen_shared->lock, LW_SHARED);
 	for (int i = 0; i < qwen_max_models; i++)
@@ -477,7 +477,7 @@ is_configured(const char *name)
 {
 	ConfiguredModels configured;
 
-	if (settings_parse_models(qwen_models, &configured) != NULL)
+	if (configured_models_parse(qwen_models, &configured).code != STATUS_OK)
 		return false;
 	for (int i = 0; i < configured.n; i++)
 		if (strcmp(configured.models[i].name, name) == 0)

@@ -24,6 +24,7 @@
 
 /* an old constant of c.h that nobody uses, with the value of ours */
 #undef STATUS_OK
+#include "../protocol/configured_models.h"
 #include "../protocol/protocol.h"
 #include "../protocol/status_page.h"
 
@@ -42,28 +43,7 @@ extern int qwen_engine_priority;
 #define QWEN_IO_AUTO 0
 #define QWEN_IO_PREAD 1
 
-#define QWEN_MAX_FILE_BYTES 256
-
-/* One entry of qwen.models. */
-typedef struct ConfiguredModel
-{
-	char name[PROTOCOL_MAX_NAME_BYTES + 1];
-	char file[QWEN_MAX_FILE_BYTES];
-} ConfiguredModel;
-
-typedef struct ConfiguredModels
-{
-	int n;
-	ConfiguredModel models[STATUS_PAGE_MAX_SLOTS];
-} ConfiguredModels;
-
 extern void settings_define(bool preloaded);
-
-/* Parse a value of qwen.models; NULL or what is wrong with it (a static or palloc'd sentence). */
-extern const char *settings_parse_models(const char *value, ConfiguredModels *models);
-
-/* NULL when name can be a model's name, else why not. */
-extern const char *settings_check_name(const char *name, size_t length);
 
 /* ---- shared.c ---- */
 typedef enum EngineState
@@ -89,7 +69,7 @@ typedef struct SharedSlot
 	SlotState state;
 	bool configured; /* by qwen.models, else by qwen_load_model */
 	char name[PROTOCOL_MAX_NAME_BYTES + 1];
-	char file[QWEN_MAX_FILE_BYTES];
+	char file[CONFIGURED_MAX_FILE_BYTES];
 	uint64 generation;
 	bool fresh;           /* the image was loaded just now and has not been served yet */
 	int retry_ms;         /* loading is tried again after a failure: the next pause. 0: not tried again */

@@ -44,96 +44,17 @@ static const struct config_enum_entry priorities[] = {
 static const struct config_enum_entry on_error_values[] = {
 	{"error", QWEN_ON_ERROR_RAISE, false}, {"null", QWEN_ON_ERROR_NULL, false}, {NULL, 0, false}};
 
-/* White space around the parts of qwen.models. */
-static bool
-is_space(char c)
-{
-	return c == ' ' || c == '\t' || c == '\n' || c == '\r';
-}
-
-const char *
-settings_check_name(const char *name, size_t length)
-{
-	if (length < 1 || length > PROTOCOL_MAX_NAME_BYTES)
-		return psprintf("A model's name has 1 to %d characters.", PROTOCOL_MAX_NAME_BYTES);
-	for (size_t i = 0; i < length; i++)
-		if (!((name[i] >= 'a' && name[i] <= 'z') || (name[i] >= 'A' && name[i] <= 'Z') ||
-			  (name[i] >= '0' && name[i] <= '9') || strchr("_.:-", name[i])))
-			return "A model's name is made of letters, digits, \"_\", \".\", \":\" and \"-\".";
-	return NULL;
-}
-
-/* Cut white space off both ends of [*start, *end). */
-static void
-trim(const char **start, const char **end)
-{
-	while (*start < *end && is_space(**start))
-		(*start)++;
-	while (*end > *start && is_space((*end)[-1]))
-		(*end)--;
-}
-
-/* One "name=file" of the list. */
-static const char *
-parse_entry(const char *start, const char *end, ConfiguredModels *models)
-{
-	const char *equals = memchr(start, '=', end - start);
-	const char *name_end = equals;
-	const char *file = equals ? equals + 1 : NULL;
-	ConfiguredModel *model = &models->models[models->n];
-	const char *why;
-
-	if (!equals)
-		return "Entries look like \"name=file\".";
-	if (models->n == STATUS_PAGE_MAX_SLOTS)
-		return psprintf("At most %d models can be listed.", STATUS_PAGE_MAX_SLOTS);
-	trim(&start, &name_end);
-	trim(&file, &end);
-	if ((why = settings_check_name(start, name_end - start)) != NULL)
-		return why;
-	if (end - file < 1 || end - file >= QWEN_MAX_FILE_BYTES)
-		return psprintf("A file's name has 1 to %d bytes.", QWEN_MAX_FILE_BYTES - 1);
-	memset(model, 0, sizeof *model);
-	memcpy(model->name, start, name_end - start);
-	memcpy(model->file, file, end - file);
-	for (int i = 0; i < models->n; i++)
-		if (strcmp(models->models[i].name, model->name) == 0)
-			return psprintf("The name \"%s\" stands twice.", model->name);
-	models->n++;
-	return NULL;
-}
-
-const char *
-settings_parse_models(const char *value, ConfiguredModels *models)
-{
-	const char *at = value;
-
-	models->n = 0;
-	while (at && *at)
-	{
-		const char *end = strchr(at, ',');
-		const char *start = at, *stop = end ? end : at + strlen(at);
-		const char *why;
-
-		trim(&start, &stop);
-		if (start < stop && (why = parse_entry(start, stop, models)) != NULL)
-			return why;
-		at = end ? end + 1 : NULL;
-	}
-	return NULL;
-}
-
 /* A list that cannot be read is refused before it takes effect. */
 static bool
 check_models(char **value, void **extra, GucSource source)
 {
 	ConfiguredModels *models = palloc(sizeof *models);
-	const char *why = settings_parse_models(*value, models);
+	Status status = configured_models_parse(*value, models);
 
 	pfree(models);
-	if (!why)
+	if (status_is_ok(&status))
 		return true;
-	GUC_check_errdetail("%s", why);
+	GUC_check_errdetail("%s", status.message);
 	return false;
 }
 

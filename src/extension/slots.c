@@ -177,7 +177,7 @@ slots_reconcile(void)
 {
 	ConfiguredModels models;
 
-	if (settings_parse_models(qwen_models, &models) != NULL)
+	if (configured_models_parse(qwen_models, &models).code != STATUS_OK)
 		return;
 	LWLockAcquire(qwen_shared->lock, LW_EXCLUSIVE);
 	for (int i = 0; i < qwen_max_models; i++)
@@ -247,7 +247,7 @@ slots_load_ended(int i, bool ok, const char *why)
 	else
 		fail_slot(i, atomic_load(&status->load_error_code), status->load_error);
 	/* qwen.models may have changed while it was being loaded, perhaps only the name's file */
-	if (slot->configured && settings_parse_models(qwen_models, &models) == NULL && !is_configured(&models, slot))
+	if (slot->configured && configured_models_parse(qwen_models, &models).code == STATUS_OK && !is_configured(&models, slot))
 	{
 		start_unloading(i);
 		for (int m = 0; m < models.n; m++)

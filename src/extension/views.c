@@ -270,7 +270,7 @@ Datum
 qwen_load_model(PG_FUNCTION_ARGS)
 {
 	char *name, *file;
-	const char *why;
+	Status status;
 	SharedSlot now;
 	int slot;
 
@@ -279,13 +279,14 @@ qwen_load_model(PG_FUNCTION_ARGS)
 		ereport(ERROR, (errcode(ERRCODE_INVALID_PARAMETER_VALUE), errmsg("name and file must not be null")));
 	name = text_to_cstring(PG_GETARG_TEXT_PP(0));
 	file = text_to_cstring(PG_GETARG_TEXT_PP(1));
-	if ((why = settings_check_name(name, strlen(name))) != NULL)
+	status = model_name_check(name, strlen(name));
+	if (status.code != STATUS_OK)
 		ereport(ERROR, (errcode(ERRCODE_INVALID_PARAMETER_VALUE), errmsg("\"%s\" cannot be a model's name", name),
-						errdetail("%s", why)));
-	if (*file == '\0' || strlen(file) >= QWEN_MAX_FILE_BYTES)
+						errdetail("%s", status.message)));
+	if (*file == '\0' || strlen(file) >= CONFIGURED_MAX_FILE_BYTES)
 		ereport(ERROR,
 				(errcode(ERRCODE_INVALID_PARAMETER_VALUE),
-				 errmsg("file must have between 1 and %d bytes, not %zu", QWEN_MAX_FILE_BYTES - 1, strlen(file))));
+				 errmsg("file must have between 1 and %d bytes, not %zu", CONFIGURED_MAX_FILE_BYTES - 1, strlen(file))));
 	wait_for_supervisor();
 	slot = claim_slot(name, file);
 	wake_supervisor();

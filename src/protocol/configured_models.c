@@ -1,0 +1,88 @@
+/*
+ * configured_models.c - reading the list of qwen.models; see configured_models.h.
+ */
+#include "configured_models.h"
+
+#include <string.h>
+
+/* White space around the parts of the list. */
+static bool
+is_space(char c)
+{
+	return c == ' ' || c == '\t' || c == '\n' || c == '\r';
+}
+
+static bool
+is_name_character(char c)
+{
+	return (c >= 'a' && c <= 'z') || (c >= 'A' && c <= 'Z') || (c >= '0' && c <= '9') || memchr("_.:-", c, 4);
+}
+
+Status
+model_name_check(const char *name, size_t length)
+{
+	if (length < 1 || length > PROTOCOL_MAX_NAME_BYTES)
+		return status_error(STATUS_INVALID_ARGUMENT, "A model's name has 1 to %d characters.", PROTOCOL_MAX_NAME_BYTES);
+	for (size_t i = 0; i < length; i++)
+		if (!is_name_character(name[i]))
+			return status_error(STATUS_INVALID_ARGUMENT,
+								"A model's name is made of letters, digits, \"_\", \".\", \":\" and \"-\".");
+	return status_ok();
+}
+
+/* Cut white space off both ends of [*start, *end). */
+static void
+trim(const char **start, const char **end)
+{
+	while (*start < *end && is_space(**start))
+		(*start)++;
+	while (*end > *start && is_space((*end)[-1]))
+		(*end)--;
+}
+
+/* One "name=file" of the list. */
+static Status
+parse_entry(const char *start, const char *end, ConfiguredModels *models)
+{
+	const char *equals = memchr(start, '=', (size_t) (end - start));
+	const char *name_end = equals;
+	const char *file = equals ? equals + 1 : NULL;
+	ConfiguredModel *model = &models->models[models->n];
+
+	if (!equals)
+		return status_error(STATUS_INVALID_ARGUMENT, "Entries look like \"name=file\".");
+	if (models->n == STATUS_PAGE_MAX_SLOTS)
+		return status_error(STATUS_INVALID_ARGUMENT, "At most %d models can be listed.", STATUS_PAGE_MAX_SLOTS);
+	trim(&start, &name_end);
+	trim(&file, &end);
+	STATUS_TRY(model_name_check(start, (size_t) (name_end - start)));
+	if (end - file < 1 || end - file >= CONFIGURED_MAX_FILE_BYTES)
+		return status_error(STATUS_INVALID_ARGUMENT, "A file's name has 1 to %d bytes.", CONFIGURED_MAX_FILE_BYTES - 1);
+	memset(model, 0, sizeof *model);
+	memcpy(model->name, start, (size_t) (name_end - start));
+	memcpy(model->file, file, (size_t) (end - file));
+	for (int i = 0; i < models->n; i++)
+		if (strcmp(models->models[i].name, model->name) == 0)
+			return status_error(STATUS_INVALID_ARGUMENT, "The name \"%s\" stands twice.", model->name);
+	models->n++;
+	return status_ok();
+}
+
+Status
+configured_models_parse(const char *value, ConfiguredModels *models)
+{
+	const char *at = value;
+
+	models->n = 0;
+	while (at && *at)
+	{
+		const char *end = strchr(at, ',');
+		const char *start = at, *stop = end ? end : at + strlen(at);
+
+		trim(&start, &stop);
+		if (start < stop)
+			STATUS_TRY(parse_entry(start, stop, models));
+		at = end ? end + 1 : NULL;
+	}
+	return status_ok();
+}

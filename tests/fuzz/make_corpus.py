@@ -1,0 +1,194 @@
+#!/usr/bin/env python3
+"""Make the kept inputs of the fuzz targets (tests/fuzz/corpus) anew. Needs nothing but Python. Inputs that once broke something are
+kept beside them and are not made here."""
+import os
+import struct
+
+HERE = os.path.join(os.path.dirname(os.path.abspath(__file__)), "corpus")
+
+
+def save(target, name, data):
+    os.makedirs(os.path.join(HERE, target), exist_ok=True)
+    with open(os.path.join(HERE, target, name), "wb") as file:
+        file.write(data if isinstance(data, bytes) else data.encode())
+
+
+# ---- protocol: the layouts of src/protocol/encode.c --------------------------------------------------------------------
+def span(text):
+    return struct.pack("<I", 0xFFFFFFFF) if text is None else struct.pack("<I", len(text.encode())) + text.encode()
+
+
+def request(kind, flags=0, model=None, text=None, messages=None, tools=None, instruction=None, candidates=None, tokens=(), dimensions=0,
+            chunk=(0, 0), stops=(), given=0, thinking=0, shared=None):
+    body = struct.pack("<BI", kind, flags) + b"".join(span(s) for s in (model, text, messages, tools, instruction, candidates))
+    body += struct.pack(f"<I{len(tokens)}i", len(tokens), *tokens) + struct.pack("<IIII", dimensions, *chunk, len(stops))
+    body += b"".join(span(s) for s in stops)
+    body += struct.pack("<IidddidddqBi", given, 50, 0.7, 0.9, 0.05, 20, 1.1, 0.5, 0.5, 42, thinking, 100)
+    return body + struct.pack("<IiB", 10, 0, 1) + span(shared)
+
+
+def frame(kind, body, number=7):
+    return struct.pack("<IIHHI", len(body), number, kind, 1, 0) + body
+
+
+def protocol():
+    messages = '[{"role":"user","content":"Hi"}]'
+    requests = {
+        "chat": request(1, 1, "chat", messages=messages, tools="[]", stops=("END", "\n"), given=0x7FF, thinking=1, shared="[]"),
+        "generate": request(2, text="Once upon"),
+        "embed": request(3, text="é", instruction="find", dimensions=8),
+        "detokenize": request(5, tokens=(1, 2, -3)),
+        "score": request(9, messages=messages, candidates='["a","b"]'),
+        "chunk": request(10, text="One. Two.", chunk=(32, 4)),
+    }
+    for name, body in requests.items():
+        save("protocol", f"request_{name}", b"\x02" + body)
+    save("protocol", "stream_client", b"\x00" + frame(1, requests["generate"]) + frame(2, struct.pack("<I", 3)) + frame(3, b"", 8))
+    done = struct.pack("<BIIIQQQ", 2, 5, 3, 9, 1, 2, 3) + span("chat") + span("text") + span("thought") + span("[]")
+    piece, error = b"\x01" + span("pièce"), struct.pack("<H", 1) + span("wrong") + span(None) + span("hint")
+    accepted = struct.pack("<II", 5, 100)
+    save("protocol", "stream_engine", b"\x01" + frame(16, accepted) + frame(17, piece) + frame(18, done))
+    bodies = {"go": b"\x03" + struct.pack("<I", 9), "accepted": b"\x04" + accepted, "piece": b"\x05" + piece, "done": b"\x06" + done}
+    bodies["result_tokens"] = b"\x07" + struct.pack("<BII3i", 1, 0, 3, 1, 2, 3)
+    bodies["result_text"] = b"\x07" + struct.pack("<BII", 2, 0, 0) + span("text")
+    bodies["result_logprobs"] = b"\x07" + struct.pack("<BIIifii", 5, 1, 1, 7, -0.5, 1, 2) + span("ab")
+    bodies["error"] = b"\x08" + error
+    for name, body in bodies.items():
+        save("protocol", name, body)
+
+
+# ---- text --------------------------------------------------------------------------------------------------------------
+def small_texts():
+    save("configured_models", "two", "chat=a.gguf, embed = sub/b c.gguf ,,")
+    save("configured_models", "twice", "a=b,a=c")
+    save("stop_matcher", "three", b"\x03\x01\n\n\x02END\x05ENDING\x02one\ntwo\n\nthree ENDING")
+    save("stop_matcher", "self_similar", b"\x01\x03aaab\x00aaaaaaabaa")
+    save("detokenizer", "cut", b"\x02caf\xc3\xa9 \xf0\x9f\x91\x8d\xe2\x82")
+    save("detokenizer", "ill_formed", b"\x00\xf0\x80\x80\xed\xa0\x80\xff\xc0\xafA\xe2\x28\xa1")
+
+
+    save("tokenizer", "words", b"\x20\x04\x00\x0cHello wor. It's <|im_end|> 12 aaaa\r\n\n  caf\xc3\xa9<thi")
+    save("tokenizer", "compose", b"\x10\x00\x00\xffe\xcc\x81<thi\xe1\x84\x80\xe1\x85\xa1\xf0\x9f\x98\x80\xc2\xa0x")
+    save("answer", "thinks", b"\x02\xffEND\x00<think>\nHm.\n</think>\n\nIt is so. END more")
+    save("answer", "budget", b"\x01\x03\x000123456789</think>x")
+    save("answer", "calls", b'\x06\xff\x00a <tool_call>{"name":"f","arguments":{"x":1}}</tool_call> b')
+    call = '<tool_call>\n{"name": "f", "arguments": {"a": 0.1, "b": [1, "x"]}}\n</tool_call>'
+    coder = "<tool_call><function=f><parameter=n>\n12\n</parameter><parameter=s>x</parameter></function></tool_call>"
+    schema = '[{"type":"function","function":{"name":"f","parameters":{"properties":{"n":{"type":"integer"}}}}}]'
+    save("tool_calls", "json", f"\0so {call}{call} and")
+    save("tool_calls", "coder", f"{schema}\0{coder} then <tool_call>no</tool_call>")
+    save("tool_calls", "text_arguments", '\0<tool_call>{"name":"f","arguments":"{\\"a\\":null}"}')
+
+
+# ---- templates ---------------------------------------------------------------------------------------------------------
+MESSAGES = '[{"role":"system","content":"Be <|im_end|> brief."},{"role":"user","content":"Hi é"},{"role":"assistant","content":"<think>x</think>y"}]'
+TOOLS = '[{"type":"function","function":{"name":"f","description":"d","parameters":{"type":"object","properties":{"a":{"type":"string"}}}}}]'
+CALLS = """[{"role":"user","content":[{"type":"text","text":"a"},{"type":"text","text":"b"}]},{"role":"assistant","content":null,
+"tool_calls":[{"type":"function","function":{"name":"f","arguments":{"a":[1,2.5,true,null,"x"]}}}]},{"role":"tool","content":"{}"}]"""
+CHATML = (
+    "{%- if tools %}{{- '# Tools' }}{% for tool in tools %}{{ tool | tojson(indent=2) }}{% endfor %}{% endif -%}"
+    "{% for m in messages if m.content is string %}{{'<|im_start|>' + m['role'] + '\\n' + m.content.split('</think>')[-1].strip() + '<|im_end|>\\n'}}"
+    "{% endfor %}{% if add_generation_prompt %}<|im_start|>assistant\n{% if enable_thinking is defined and not enable_thinking %}<think>\n{% endif %}{% endif %}"
+)
+OTHERS = (
+    "{% macro f(x, y=2) -%}{{ x ~ y }}{%- endmacro %}{% set ns = namespace(n=0, l=[1, 2]) %}{% for i in range(3) %}{% set ns.n = ns.n + i %}"
+    "{{ f(loop.index, y=loop.last) }}{% endfor %}{{ ns.n // 2 % 3 }}{{ messages[::-1][0].role | upper }}{{ [3,1,2] | sort | join(',') }}"
+    "{{ 'x' if ns.n > 1 else raise_exception('no') }}{% filter trim %} a {% endfilter %}{# c #}{{ {'a': 1}.items() | list }}"
+)
+
+
+def templates():
+    save("template", "chatml", f"\x04{CHATML}\0{MESSAGES}\0{TOOLS}")
+    save("template", "constructs", f"\x00{OTHERS}")
+    for i, name in enumerate(("coder", "distill", "instruct2507", "qwq", "default")):
+        save("messages", name, bytes([32 | i]) + f"{MESSAGES if i % 2 else CALLS}\0{TOOLS}".encode())
+
+
+# ---- models: heads of GGUF files ---------------------------------------------------------------------------------------
+def string(text):
+    return struct.pack("<Q", len(text.encode())) + text.encode()
+
+
+def entry(key, kind, value):
+    return string(key) + struct.pack("<I", kind) + value
+
+
+def array(key, kind, values):
+    packed = b"".join(string(v) for v in values) if kind == 8 else struct.pack(f"<{len(values)}i", *values)
+    return entry(key, 9, struct.pack("<IQ", kind, len(values)) + packed)
+
+
+def alphabet():
+    """The 256 bytes as GPT-2 spells them."""
+    prints = [33 <= b <= 126 or 161 <= b <= 172 or b >= 174 for b in range(256)]
+    spare = iter(range(256, 512))
+    return [chr(b) if prints[b] else chr(next(spare)) for b in range(256)]
+
+
+def head(architecture, entries, tensors):
+    out = b"GGUF" + struct.pack("<IQQ", 3, len(tensors), len(entries)) + b"".join(entries)
+    at = 0
+    for name, dims, kind, n_bytes in tensors:
+        out += string(name) + struct.pack(f"<I{len(dims)}QIQ", len(dims), *dims, kind, at)
+        at += (n_bytes + 31) // 32 * 32
+    return out
+
+
+def model(architecture, kind, block, block_bytes, size=32, template=None):
+    number = lambda key, value: entry(f"{architecture}.{key}", 4, struct.pack("<I", value))
+    added, merges = ["<|endoftext|>", "<|im_start|>", "<|im_end|>", "[PAD]"], ["h e", "l l", "he ll"]
+    tokens = alphabet() + ["he", "ll", "hell"] + added
+    entries = [entry("general.architecture", 8, string(architecture)), number("block_count", 1), number("context_length", 128)]
+    entries += [number("embedding_length", size), number("feed_forward_length", size), number("attention.head_count", 2)]
+    entries += [number("attention.head_count_kv", 1), number("attention.key_length", 16), number("attention.value_length", 16)]
+    entries += [entry(f"{architecture}.attention.layer_norm_rms_epsilon", 6, struct.pack("<f", 1e-6))]
+    entries += [entry(f"{architecture}.rope.scaling.type", 8, string("yarn")), entry(f"{architecture}.rope.scaling.factor", 6, struct.pack("<f", 4))]
+    entries += [entry("tokenizer.ggml.model", 8, string("gpt2")), entry("tokenizer.ggml.pre", 8, string("qwen2"))]
+    entries += [array("tokenizer.ggml.tokens", 8, tokens), array("tokenizer.ggml.token_type", 5, [1] * 259 + [3, 3, 3, 5])]
+    entries += [array("tokenizer.ggml.merges", 8, merges), entry("tokenizer.ggml.eos_token_id", 4, struct.pack("<I", 261))]
+    if template:
+        entries.append(entry("tokenizer.chat_template", 8, string(template)))
+    tensors = []
+
+    def matrix(name, columns, rows):
+        tensors.append((name, (columns, rows), kind, columns // block * block_bytes * rows))
+
+    def vector(name, n):
+        tensors.append((name, (n,), 0, n * 4))
+
+    matrix("token_embd.weight", size, len(tokens))
+    vector("output_norm.weight", size)
+    for part, rows in (("q", 32), ("k", 16), ("v", 16)):
+        matrix(f"blk.0.attn_{part}.weight", size, rows)
+        if architecture == "qwen2":
+            vector(f"blk.0.attn_{part}.bias", rows)
+        elif part != "v":
+            vector(f"blk.0.attn_{part}_norm.weight", 16)
+    matrix("blk.0.attn_output.weight", 32, size)
+    for part in ("gate", "up", "down"):
+        matrix(f"blk.0.ffn_{part}.weight", size, size)
+    for part in ("attn", "ffn"):
+        vector(f"blk.0.{part}_norm.weight", size)
+    return head(architecture, entries, tensors)
+
+
+def models():
+    save("gguf", "empty", head("", [], []))
+    scalars = [entry(f"k{kind}", kind, bytes(size)) for kind, size in enumerate((1, 1, 2, 2, 4, 4, 4, 1)) if size]
+    scalars += [array("a", 5, [1, 2]), array("s", 8, ["x", ""]), entry("general.alignment", 4, struct.pack("<I", 64)), entry("d", 12, bytes(8))]
+    save("gguf", "scalars", head("", scalars, [("t", (32, 2), 8, 68), ("v", (3,), 0, 12)]))
+    save("gguf", "qwen3", model("qwen3", 8, 32, 34))
+    save("loader", "qwen2_f16", model("qwen2", 1, 1, 2, template="{{ messages[0].content }}"))
+    save("loader", "qwen3_q8_0", model("qwen3", 8, 32, 34))
+    save("loader", "qwen2_q5_1", model("qwen2", 7, 32, 24))
+
+
+def main():
+    protocol()
+    small_texts()
+    templates()
+    models()
+
+
+if __name__ == "__main__":
+    main()
