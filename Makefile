@@ -61,8 +61,9 @@ $(B)/kernels/kernels_%.o: override INSTRUMENT := $(filter-out --coverage,$(INSTR
 # clang with sanitizers takes many minutes for their loops
 $(B)/kernels/kernels_%.o: override CC := $(or $(CC_LOOPS),$(CC))
 $(B)/kernels/%.o: OPTIMIZE := $(if $(SANITIZE),-O1,-O3)
-# the loops of all instruction sets take clang's UBSan many minutes to compile
+# the loops of all instruction sets take clang with its sanitizers many minutes; check-sanitize has them
 $(B)/kernels/kernels_%.o: HARDENING := $(or $(HARDENING_LOOPS),$(HARDENING))
+$(B)/kernels/kernels_%.o: CC := $(or $(CC_LOOPS),$(CC))
 $(B)/kernels/%_avx2.o: ISA_FLAGS := -mavx2 -mfma -mf16c
 $(B)/kernels/%_avx512.o: ISA_FLAGS := -mavx512f -mavx512bw -mavx512vl -mavx512dq -mavx512vnni -mfma -mf16c
 $(B)/kernels/%_neon.o: ISA_FLAGS := -march=armv8.2-a+dotprod
@@ -280,7 +281,7 @@ fuzz:
 	@tests/fuzz/setup.sh
 	@$(MAKE) --no-print-directory -j$(JOBS) B=build/fuzz CC=clang SANITIZE=1 OPTIMIZE=-O1 WARNINGS=-Wall LDFLAGS_OWN='-fopenmp -fsanitize=$(FUZZ_SANITIZE)' \
 		HARDENING='-fsanitize=fuzzer-no-link,$(FUZZ_SANITIZE) -fno-sanitize-recover=all -fno-omit-frame-pointer' \
-		HARDENING_LOOPS='-fsanitize=fuzzer-no-link,address' fuzz-programs
+		CC_LOOPS=gcc HARDENING_LOOPS=-fno-omit-frame-pointer fuzz-programs
 	@QWEN_TEST_SOURCE_DIR=$(CURDIR) $(PYTHON) tests/fuzz/run.py --programs build/fuzz/tests/fuzz --work build/fuzz --seconds $(SECONDS) $(FUZZ)
 
 # not part of check: it fetches a small system for each version

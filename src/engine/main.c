@@ -3,7 +3,7 @@
  *
  *   qwen_engine serve --slots=N --threads=N --kv-cache-bytes=N --kv-cache-type=f16|f32 --prefill-chunk=N
  * --max-running=N
- *                     --queue-size=N
+ *                     --queue-size=N --sandbox=0|1
  *   qwen_engine load  --slot=K --generation=G --directory=D --file=F --name=N --io=auto|pread --threads=N
  *   qwen_engine --version
  *
@@ -31,6 +31,7 @@ typedef enum Option
 	OPTION_SPECULATION,
 	OPTION_MAX_RUNNING,
 	OPTION_QUEUE_SIZE,
+	OPTION_SANDBOX,
 	OPTION_SLOT,
 	OPTION_GENERATION,
 	OPTION_DIRECTORY,
@@ -49,6 +50,7 @@ static const struct option long_options[] = {
 	{"speculation", required_argument, NULL, OPTION_SPECULATION},
 	{"max-running", required_argument, NULL, OPTION_MAX_RUNNING},
 	{"queue-size", required_argument, NULL, OPTION_QUEUE_SIZE},
+	{"sandbox", required_argument, NULL, OPTION_SANDBOX},
 	{"slot", required_argument, NULL, OPTION_SLOT},
 	{"generation", required_argument, NULL, OPTION_GENERATION},
 	{"directory", required_argument, NULL, OPTION_DIRECTORY},
@@ -104,7 +106,7 @@ map_status_page(void)
 static int
 run_serve(const Arguments *arguments)
 {
-	uint64_t slots, threads, kv_cache_bytes, prefill_chunk, max_running, queue_size, speculation;
+	uint64_t slots, threads, kv_cache_bytes, prefill_chunk, max_running, queue_size, speculation, sandbox;
 	const char *kv_type_name = arguments->values[OPTION_KV_CACHE_TYPE];
 	KvType kv_type;
 	ServerSettings settings;
@@ -116,7 +118,8 @@ run_serve(const Arguments *arguments)
 		!number(arguments, OPTION_PREFILL_CHUNK, 1, 65536, &prefill_chunk) ||
 		!number(arguments, OPTION_SPECULATION, 0, 1, &speculation) ||
 		!number(arguments, OPTION_MAX_RUNNING, 1, 65536, &max_running) ||
-		!number(arguments, OPTION_QUEUE_SIZE, 1, 1 << 30, &queue_size))
+		!number(arguments, OPTION_QUEUE_SIZE, 1, 1 << 30, &queue_size) ||
+		!number(arguments, OPTION_SANDBOX, 0, 1, &sandbox))
 		return 2;
 	if (!kv_type_name || !kv_type_by_name(kv_type_name, &kv_type))
 	{
@@ -132,6 +135,7 @@ run_serve(const Arguments *arguments)
 		.speculation = speculation != 0,
 		.max_running = (uint32_t) max_running,
 		.queue_size = (uint32_t) queue_size,
+		.sandbox = sandbox != 0,
 		.listener_fd = ENGINE_FD_LISTENER,
 		.death_fd = ENGINE_FD_DEATH,
 		.first_slot_fd = ENGINE_FD_SLOT_0,

@@ -20,6 +20,7 @@
 
 #include "../base/clock.h"
 #include "../protocol/protocol.h"
+#include "sandbox.h"
 #include "scheduler.h"
 
 #define IDLE_WAIT_MS 250
@@ -586,6 +587,14 @@ set_up_engine(Server *server)
 	return status_ok();
 }
 
+/* Where the system refuses one of these it is said, and the engine serves without. */
+static void
+say_refused(Status status)
+{
+	if (status.code != STATUS_OK)
+		fprintf(stderr, "qwen_engine: serving without the whole sandbox: %s\n", status.message);
+}
+
 Status
 server_run(const ServerSettings *settings)
 {
@@ -596,8 +605,14 @@ server_run(const ServerSettings *settings)
 	server.settings = *settings;
 	server.page = settings->page;
 	raise_descriptor_limit();
+	/* before there are threads, each of which would have to do it for itself */
+	if (settings->sandbox)
+		say_refused(sandbox_give_up_privileges());
 	STATUS_TRY(set_up_events(&server));
 	STATUS_TRY(set_up_engine(&server));
+	/* models that come later are mapped from descriptors that are here already */
+	if (settings->sandbox)
+		say_refused(sandbox_enter());
 	atomic_store(&server.page->ready, 1);
 	status = status_ok();
 	while (!server.stop && status.code == STATUS_OK)

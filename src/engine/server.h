@@ -16,6 +16,7 @@ typedef struct ServerSettings
 	KvType kv_type;
 	uint32_t prefill_chunk, max_running, queue_size;
 	bool speculation;
+	bool sandbox; /* give up what serving does not need (sandbox.h) */
 	/* descriptors, see status_page.h; death_fd may be -1 */
 	int listener_fd, death_fd, first_slot_fd;
 	StatusPage *page;

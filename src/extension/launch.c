@@ -167,6 +167,7 @@ launch_engine(int listener, int death_pipe[2], int *pidfd)
 		psprintf("--speculation=%d", qwen_speculation),
 		psprintf("--max-running=%d", qwen_max_running),
 		psprintf("--queue-size=%d", qwen_queue_size),
+		psprintf("--sandbox=%d", qwen_engine_sandbox),
 		NULL,
 	};
 	int fds[STATUS_PAGE_MAX_SLOTS + 3], targets[STATUS_PAGE_MAX_SLOTS + 3];

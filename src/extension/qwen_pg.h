@@ -30,7 +30,7 @@
 
 /* ---- settings.c ---- */
 extern char *qwen_models, *qwen_model_directory, *qwen_default_model, *qwen_default_embedding_model, *qwen_engine_path;
-extern bool qwen_speculation;
+extern bool qwen_speculation, qwen_engine_sandbox;
 extern int qwen_max_models, qwen_threads, qwen_kv_cache_size, qwen_kv_cache_type, qwen_prefill_chunk, qwen_max_running,
 	qwen_queue_size, qwen_max_tokens, qwen_prefix_cache, qwen_io_method, qwen_watchdog_timeout;
 extern int qwen_job_window, qwen_max_job_workers;

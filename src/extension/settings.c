@@ -17,6 +17,7 @@ int qwen_kv_cache_size = 512;
 int qwen_kv_cache_type = 0;
 int qwen_prefill_chunk = 256;
 bool qwen_speculation = true;
+bool qwen_engine_sandbox = true;
 int qwen_max_running = 64;
 int qwen_queue_size = 1000;
 int qwen_max_tokens = 512;
@@ -81,6 +82,8 @@ define_server_settings(void)
 	DefineCustomEnumVariable("qwen.engine_priority",
 							 "Whether the engine lets other processes have the processor first.", NULL,
 							 &qwen_engine_priority, QWEN_PRIORITY_LOW, priorities, PGC_POSTMASTER, 0, NULL, NULL, NULL);
+	DefineCustomBoolVariable("qwen.engine_sandbox", "The engine gives up the system calls that serving does not need.",
+							 NULL, &qwen_engine_sandbox, true, PGC_POSTMASTER, 0, NULL, NULL, NULL);
 	DefineCustomIntVariable("qwen.stat_max", "Rows of qwen_stat_requests at most.", NULL, &qwen_stat_max, 1000, 10,
 							100000, PGC_POSTMASTER, 0, NULL, NULL, NULL);
 	DefineCustomStringVariable("qwen.engine_path",

@@ -37,6 +37,7 @@ SELECT is((SELECT array_agg(name ORDER BY name) FROM pg_settings WHERE name LIKE
 	'qwen.default_tokens_per_minute',
 	'qwen.engine_path',
 	'qwen.engine_priority',
+	'qwen.engine_sandbox',
 	'qwen.io_method',
 	'qwen.job_window',
 	'qwen.kv_cache_size',

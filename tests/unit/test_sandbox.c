@@ -1,0 +1,387 @@
+/*
+ * test_sandbox.c - from inside the sandbox nothing can be opened, made, started or signalled, by any thread, and all that
+ * serving takes still works.
+ *
+ * Each test is a child process that enters the sandbox and says in shared memory what it found.
+ */
+#include <setjmp.h>
+#include <stdarg.h>
+#include <stddef.h>
+#include <stdint.h>
+
+#include <cmocka.h>
+#include <errno.h>
+#include <fcntl.h>
+#include <linux/io_uring.h>
+#include <pthread.h>
+#include <signal.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+#include <sys/epoll.h>
+#include <sys/mman.h>
+#include <sys/prctl.h>
+#include <sys/ptrace.h>
+#include <sys/random.h>
+#include <sys/socket.h>
+#include <sys/stat.h>
+#include <sys/syscall.h>
+#include <sys/un.h>
+#include <sys/wait.h>
+#include <time.h>
+#include <unistd.h>
+
+#include "../../kernels/team.h"
+#include "../../src/engine/sandbox.h"
+#include "../../src/model/chunker.h"
+#include "../../src/model/model.h"
+#include "gguf_writer.h"
+
+/* What a child says; [0] is '\0' as long as it has nothing to complain about. */
+static char *said;
+static pid_t parent;
+
+static void __attribute__((format(printf, 1, 2)))
+say(const char *format, ...)
+{
+	size_t length = strlen(said);
+	va_list arguments;
+
+	va_start(arguments, format);
+	vsnprintf(said + length, 4096 - length, format, arguments);
+	va_end(arguments);
+}
+
+static void
+enter(void)
+{
+	Status status = sandbox_give_up_privileges();
+
+	if (status.code == STATUS_OK)
+		status = sandbox_enter();
+	if (status.code != STATUS_OK)
+		say("cannot enter: %s; ", status.message);
+}
+
+/* Run a child to its end; its wait status. */
+static int
+run(void (*child)(void))
+{
+	pid_t pid;
+	int status;
+
+	parent = getpid();
+	memset(said, 0, 4096);
+	pid = fork();
+	assert_true(pid >= 0);
+	if (pid == 0)
+	{
+		child();
+		_exit(0);
+	}
+	assert_int_equal(waitpid(pid, &status, 0), pid);
+	return status;
+}
+
+static void
+expect_denied(const char *what, long result)
+{
+	if (result != -1 || errno != EPERM)
+		say("%s gave %ld, errno %d; ", what, result, errno);
+}
+
+static void
+try_all(void)
+{
+	struct io_uring_params parameters = {0};
+	struct sockaddr_un address = {.sun_family = AF_UNIX, .sun_path = "/tmp/none"};
+	char *const arguments[] = {"true", NULL};
+	int pair[2];
+
+	expect_denied("open for reading", open("/etc/passwd", O_RDONLY));
+	expect_denied("open for writing", open("/tmp/qwen_test_sandbox", O_WRONLY | O_CREAT, 0600));
+	expect_denied("open through /proc", open("/proc/self/mem", O_RDWR));
+	expect_denied("memfd_create", memfd_create("x", 0));
+	expect_denied("a Unix socket", socket(AF_UNIX, SOCK_STREAM, 0));
+	expect_denied("a network socket", socket(AF_INET, SOCK_STREAM, 0));
+	expect_denied("connect", connect(0, (struct sockaddr *) &address, sizeof address));
+	expect_denied("socketpair", socketpair(AF_UNIX, SOCK_STREAM, 0, pair));
+	expect_denied("pipe", pipe(pair));
+	expect_denied("dup", dup(1));
+	expect_denied("ioctl", syscall(SYS_ioctl, 1, 0, 0));
+	expect_denied("fork", syscall(SYS_clone, SIGCHLD, 0, 0, 0, 0));
+	expect_denied("exec", execv("/bin/true", arguments));
+	expect_denied("a signal to the parent", kill(parent, 0));
+	expect_denied("a signal to the parent's thread", syscall(SYS_tgkill, parent, parent, 0));
+	expect_denied("ptrace", ptrace(PTRACE_TRACEME, 0, 0, 0));
+	expect_denied("another process's memory", syscall(SYS_process_vm_readv, parent, NULL, 0, NULL, 0, 0));
+	expect_denied("io_uring", syscall(SYS_io_uring_setup, 4, &parameters));
+	expect_denied("unlink", unlink("/tmp/none"));
+	expect_denied("mkdir", mkdir("/tmp/none", 0700));
+	expect_denied("stat", syscall(SYS_newfstatat, AT_FDCWD, "/etc/passwd", pair, 0));
+	expect_denied("prctl", prctl(PR_SET_DUMPABLE, 1));
+	expect_denied("a number that no call has", syscall(9999));
+}
+
+static void
+child_tries_all(void)
+{
+	enter();
+	try_all();
+}
+
+static void
+everything_else_is_denied(void **state)
+{
+	(void) state;
+	assert_int_equal(run(child_tries_all), 0);
+	assert_string_equal(said, "");
+}
+
+static pthread_mutex_t mutex = PTHREAD_MUTEX_INITIALIZER;
+static int n_threads_seen;
+
+static void
+try_in_thread(void *argument, int thread)
+{
+	(void) argument;
+	(void) thread;
+	pthread_mutex_lock(&mutex);
+	try_all();
+	n_threads_seen++;
+	pthread_mutex_unlock(&mutex);
+}
+
+/* Before, it can be done: so it is the sandbox that denies it. */
+static void
+open_in_thread(void *argument, int thread)
+{
+	int fd = open("/etc/passwd", O_RDONLY);
+
+	(void) argument;
+	if (fd < 0)
+		say("thread %d could not open a file before; ", thread);
+	close(fd);
+}
+
+/* The team's threads are there before the sandbox is. */
+static void
+child_tries_in_team(void)
+{
+	Team *team = team_create(3);
+
+	team_run(team, open_in_thread, NULL);
+	enter();
+	team_run(team, try_in_thread, NULL);
+	if (n_threads_seen != 3)
+		say("%d threads; ", n_threads_seen);
+}
+
+static void
+threads_that_are_there_are_in_it_too(void **state)
+{
+	(void) state;
+	assert_int_equal(run(child_tries_in_team), 0);
+	assert_string_equal(said, "");
+}
+
+static void *
+new_thread(void *argument)
+{
+	try_all();
+	return argument;
+}
+
+static void
+child_makes_threads(void)
+{
+	pthread_t thread;
+	Team *team;
+
+	enter();
+	if (pthread_create(&thread, NULL, new_thread, NULL) != 0 || pthread_join(thread, NULL) != 0)
+		say("no thread; ");
+	team = team_create(4);
+	if (!team || team_size(team) != 4)
+		say("no team; ");
+	else
+		team_run(team, try_in_thread, NULL);
+}
+
+static void
+new_threads_can_be_made_and_are_in_it(void **state)
+{
+	(void) state;
+	assert_int_equal(run(child_makes_threads), 0);
+	assert_string_equal(said, "");
+}
+
+#define EXPECT(condition)                                                                                              \
+	do                                                                                                                 \
+	{                                                                                                                  \
+		if (!(condition))                                                                                              \
+			say("%s: %s; ", #condition, strerror(errno));                                                              \
+	} while (0)
+
+static int listener, image_fd, epoll_fd;
+
+/* The descriptors of an engine: a listener, an image to read, an event loop. */
+static void
+make_descriptors(void)
+{
+	const TinyModel shape = {true, 1, 64, 64, 2, 1, 32, 2048, false, TENSOR_F32, 5, -1};
+	char folder[] = "/tmp/qwen_test_sandbox_XXXXXX", path[64], command[128];
+	struct sockaddr_un address = {.sun_family = AF_UNIX};
+	ByteWriter file = writer_model(&shape, NULL);
+	ModelLoadRequest request = {.directory = folder, .file = "m.gguf", .name = "m", .generation = 1, .n_threads = 1};
+	ModelLoadReport report;
+
+	assert_non_null(mkdtemp(folder));
+	writer_save(folder, "m.gguf", file.data, file.length);
+	request.image_fd = memfd_create("image", 0);
+	assert_string_equal(model_load(&request, &report).message, "");
+	byte_writer_free(&file);
+	/* as the supervisor gives it to the engine */
+	snprintf(path, sizeof path, "/proc/self/fd/%d", request.image_fd);
+	image_fd = open(path, O_RDONLY | O_CLOEXEC);
+	close(request.image_fd);
+	listener = socket(AF_UNIX, SOCK_STREAM | SOCK_NONBLOCK, 0);
+	/* an address that the system makes up */
+	assert_int_equal(bind(listener, (struct sockaddr *) &address, sizeof(sa_family_t)), 0);
+	assert_int_equal(listen(listener, 5), 0);
+	epoll_fd = epoll_create1(0);
+	snprintf(command, sizeof command, "rm -rf %s", folder);
+	assert_int_equal(system(command), 0);
+}
+
+/* A client that is accepted, heard and answered. */
+static void
+serve_client(int peer)
+{
+	struct epoll_event event = {.events = EPOLLIN};
+	struct ucred credentials;
+	socklen_t length = sizeof credentials;
+	char buffer[8];
+	int client;
+
+	EXPECT(epoll_ctl(epoll_fd, EPOLL_CTL_ADD, listener, &event) == 0);
+	EXPECT(epoll_wait(epoll_fd, &event, 1, 1000) == 1);
+	client = accept4(listener, NULL, NULL, SOCK_NONBLOCK | SOCK_CLOEXEC);
+	EXPECT(client >= 0);
+	EXPECT(getsockopt(client, SOL_SOCKET, SO_PEERCRED, &credentials, &length) == 0);
+	EXPECT(send(peer, "hello", 5, MSG_NOSIGNAL) == 5 && recv(client, buffer, sizeof buffer, MSG_DONTWAIT) == 5);
+	EXPECT(recv(client, buffer, sizeof buffer, MSG_DONTWAIT) == -1 && errno == EAGAIN);
+	EXPECT(close(client) == 0);
+}
+
+/* The model's memory cannot be written to, whatever is tried with its descriptor. */
+static void
+try_to_write(const Model *model)
+{
+	uint8_t *page = (uint8_t *) (uintptr_t) model->image;
+
+	EXPECT(mprotect(page, 4096, PROT_READ | PROT_WRITE) == -1 && errno == EACCES);
+	EXPECT(mmap(NULL, 4096, PROT_READ | PROT_WRITE, MAP_SHARED, image_fd, 0) == MAP_FAILED && errno == EACCES);
+	EXPECT(write(image_fd, "x", 1) == -1 && errno == EBADF);
+}
+
+static void
+use_model(void)
+{
+	static const char messages[] = "[{\"role\":\"user\",\"content\":\"Hi\"}]";
+	ChatInput input = {.messages = {messages, sizeof messages - 1}, .bos_token = "", .eos_token = "", .now = 1754000000};
+	ByteSpan text = {"One sentence. And another one, which is longer. The last.", 57};
+	ChatPrompt prompt = {0};
+	Model *model = NULL;
+	ByteWriter offsets;
+
+	EXPECT(model_open(image_fd, &model).code == STATUS_OK);
+	if (!model)
+		return;
+	byte_writer_init(&offsets);
+	EXPECT(chunk_text(model->tokenizer, text, 20, 0, &offsets).code == STATUS_OK && offsets.length > 8);
+	EXPECT(chat_template_render(model->chat_template, &input, &prompt).code == STATUS_OK);
+	try_to_write(model);
+	chat_prompt_free(&prompt);
+	byte_writer_free(&offsets);
+	model_close(model);
+}
+
+static void
+child_serves(void)
+{
+	struct sockaddr_un address;
+	socklen_t length = sizeof address;
+	struct timespec now;
+	uint64_t number;
+	char *large;
+	int peer = socket(AF_UNIX, SOCK_STREAM, 0);
+
+	EXPECT(getsockname(listener, (struct sockaddr *) &address, &length) == 0);
+	EXPECT(connect(peer, (struct sockaddr *) &address, length) == 0);
+	enter();
+	serve_client(peer);
+	use_model();
+	large = malloc(64 << 20);
+	EXPECT(large && (large = realloc(large, 128 << 20)) != NULL);
+	if (large)
+		memset(large, 1, 128 << 20);
+	free(large);
+	EXPECT(clock_gettime(CLOCK_MONOTONIC, &now) == 0 && time(NULL) > 0);
+	EXPECT(getrandom(&number, sizeof number, GRND_NONBLOCK) == sizeof number);
+	EXPECT(write(2, "", 0) == 0);
+}
+
+static void
+what_serving_takes_still_works(void **state)
+{
+	(void) state;
+	make_descriptors();
+	assert_int_equal(run(child_serves), 0);
+	assert_string_equal(said, "");
+	close(listener);
+	close(image_fd);
+	close(epoll_fd);
+}
+
+static void
+child_aborts(void)
+{
+	enter();
+	abort();
+}
+
+/* A fault is seen as what it is, so that the supervisor can say it. */
+static void
+abort_still_ends_with_its_signal(void **state)
+{
+	int status;
+
+	(void) state;
+	status = run(child_aborts);
+	assert_string_equal(said, "");
+	assert_true(WIFSIGNALED(status));
+	assert_int_equal(WTERMSIG(status), SIGABRT);
+}
+
+static int
+make_shared_memory(void **state)
+{
+	(void) state;
+	said = mmap(NULL, 4096, PROT_READ | PROT_WRITE, MAP_SHARED | MAP_ANONYMOUS, -1, 0);
+	return said == MAP_FAILED ? -1 : 0;
+}
+
+int
+main(void)
+{
+	const struct CMUnitTest tests[] = {
+		cmocka_unit_test(everything_else_is_denied),
+		cmocka_unit_test(threads_that_are_there_are_in_it_too),
+		cmocka_unit_test(new_threads_can_be_made_and_are_in_it),
+		cmocka_unit_test(what_serving_takes_still_works),
+		cmocka_unit_test(abort_still_ends_with_its_signal),
+	};
+
+	return cmocka_run_group_tests_name("sandbox", tests, make_shared_memory, NULL);
+}
