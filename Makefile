@@ -102,8 +102,14 @@ uninstall:
 		$(DESTDIR)$(PG_BINDIR)/qwen_engine
 
 # ---- test programs --------------------------------------------------------------------------------------------------
+# tests that let what the engine calls fail
+comma := ,
+wrap = $(foreach name,$(1),-Wl$(comma)--wrap=$(name))
+WRAP_ALLOCATIONS := $(call wrap,malloc calloc realloc aligned_alloc strdup strndup free)
+$(B)/tests/unit/test_allocations: WRAPPED := $(WRAP_ALLOCATIONS)
+
 $(B)/tests/%: $(B)/tests/%.o $(ENGINE_LIBRARY)
-	$(CC) $(LDFLAGS_OWN) $(INSTRUMENT) $^ -lcmocka $(LIBRARIES) -o $@
+	$(CC) $(LDFLAGS_OWN) $(INSTRUMENT) $(WRAPPED) $^ -lcmocka $(LIBRARIES) -o $@
 
 # fuzz targets: with a main of our own that runs kept inputs, and with libFuzzer's
 $(B)/tests/fuzz/replay_%: $(B)/tests/fuzz/fuzz_%.o $(B)/tests/fuzz/replay.o $(ENGINE_LIBRARY)

@@ -11,6 +11,7 @@
 #include <stdlib.h>
 #include <string.h>
 
+#include "../model/json_memory.h"
 #include "job.h"
 
 static Status
@@ -55,10 +56,13 @@ create_scorer(Model *model, const json_t *answers, Scorer **scorer)
 Status
 job_prepare_score(Job *job, Model *model, const Request *request)
 {
-	json_t *answers = json_loadb(request->candidates.data, request->candidates.length, 0, NULL);
+	bool ran_out;
+	json_t *answers = json_memory_load(request->candidates.data, request->candidates.length, 0, NULL, &ran_out);
 	Status status;
 
-	if (!json_is_array(answers) || json_array_size(answers) == 0)
+	if (ran_out)
+		status = out_of_memory();
+	else if (!json_is_array(answers) || json_array_size(answers) == 0)
 		status = status_error(STATUS_INVALID_ARGUMENT, "the answers to choose from must be an array that is not empty");
 	else if (tokenizer_eos(model->tokenizer) < 0)
 		status = status_error(STATUS_UNSUPPORTED, "model \"%s\" has no token that ends an answer", model->name);

@@ -69,8 +69,6 @@ push_content(Job *job, const char *text, size_t length, bool is_last, ByteWriter
 	job->clear.length = 0;
 	matched = stop_matcher_push(&job->stops, (ByteSpan){text, length}, is_last, &job->clear);
 	deliver(job, PIECE_CONTENT, (char *) job->clear.data, job->clear.length, out);
-	if (job->clear.failed)
-		out->failed = true;
 	return matched;
 }
 
@@ -173,15 +171,11 @@ push_token(Job *job, int32_t token, bool is_last, ByteWriter *out)
 {
 	bool visible = token >= 0 && tokenizer_token_type(job->model->tokenizer, token) != TOKEN_CONTROL;
 	ByteSpan bytes = visible ? tokenizer_token_bytes(job->model->tokenizer, token) : (ByteSpan){"", 0};
-	bool matched;
 
 	job->raw.length = job->whole.length = 0;
 	detokenizer_push(&job->detokenizer, bytes, is_last, &job->raw);
 	job_write_without_nul(&job->whole, (char *) job->raw.data, job->raw.length);
-	matched = push_text(job, (char *) job->whole.data, job->whole.length, is_last, out);
-	if (job->raw.failed || job->whole.failed)
-		out->failed = true;
-	return matched;
+	return push_text(job, (char *) job->whole.data, job->whole.length, is_last, out);
 }
 
 /* Calls of tools out of the content; where there are none the content stays as it is. */
@@ -212,6 +206,19 @@ span_of(const ByteWriter *writer)
 	return (ByteSpan){writer->data ? (const char *) writer->data : "", writer->length};
 }
 
+/* Has memory run out for any part of the answer? (Writers that have failed once stay so.) */
+static bool
+text_is_lost(const Job *job, const ByteWriter *out)
+{
+	const ByteWriter *const parts[] = {out,         &job->content, &job->thinking, &job->pending, &job->stops.held,
+									   &job->clear, &job->raw,     &job->whole};
+
+	for (size_t i = 0; i < sizeof parts / sizeof parts[0]; i++)
+		if (parts[i]->failed)
+			return true;
+	return false;
+}
+
 /* The last frame. */
 static Status
 finish(Job *job, FinishReason reason, ByteWriter *out)
@@ -223,7 +230,10 @@ finish(Job *job, FinishReason reason, ByteWriter *out)
 
 	(void) push_token(job, -1, true, out);
 	byte_writer_init(&calls);
-	if (job->tools)
+	/* an answer without some of its text must not look like a whole one */
+	if (text_is_lost(job, out))
+		status = status_error(STATUS_UNAVAILABLE, "out of memory for the answer");
+	if (status.code == STATUS_OK && job->tools)
 		status = take_tool_calls(job, &calls, &reason);
 	if (status.code == STATUS_OK && job->stream && job->content.length > 0)
 	{
@@ -307,7 +317,7 @@ job_take_logits(Job *job, const Kernels *kernels, float *logits, ByteWriter *out
 	if (was_thinking && job->in_thinking)
 		job->n_thinking++;
 	STATUS_TRY(close_used_up(job));
-	if (out->failed || job->content.failed || job->thinking.failed || job->pending.failed || job->stops.held.failed)
+	if (text_is_lost(job, out))
 		return status_error(STATUS_UNAVAILABLE, "out of memory for the answer");
 	return status_ok();
 }

@@ -566,7 +566,8 @@ static Status
 set_up_engine(Server *server)
 {
 	const ServerSettings *settings = &server->settings;
-	SchedulerSettings scheduler = {settings->max_running, settings->prefill_chunk, settings->queue_size, settings->speculation};
+	SchedulerSettings scheduler = {settings->max_running, settings->prefill_chunk, settings->queue_size,
+								   settings->speculation};
 	SchedulerCallbacks callbacks = {job_output, job_ended, server};
 	SlotSettings slots = {
 		.team = team_create(settings->n_threads > 0 ? settings->n_threads : team_default_threads()),

@@ -10,6 +10,8 @@
 #include <stdlib.h>
 #include <string.h>
 
+#include "../model/json_memory.h"
+
 static const char block_open[] = "<tool_call>";
 static const char block_close[] = "</tool_call>";
 static const char function_open[] = "<function=";
@@ -156,17 +158,18 @@ parse_parameters(ByteSpan body, const json_t *tools, const char *function, json_
 	{
 		ByteSpan name, rest, value;
 		const char *close;
-		char *key;
+		json_t *key;
 		int failed;
 
 		if (!tag_name(span_from(body, open + strlen(parameter_open)), &name, &rest))
 			return false;
 		close = span_find(rest, parameter_close);
-		if (!close || !(key = strndup(name.data, name.length)))
+		if (!close || !(key = json_stringn(name.data, name.length)))
 			return false;
 		value = strip_format_newlines((ByteSpan){rest.data, (size_t) (close - rest.data)});
-		failed = json_object_set_new(arguments, key, parameter_value(value, parameter_type(tools, function, key)));
-		free(key);
+		failed = json_object_set_new(arguments, json_string_value(key),
+									 parameter_value(value, parameter_type(tools, function, json_string_value(key))));
+		json_decref(key);
 		if (failed)
 			return false;
 		body = span_from(rest, close + strlen(parameter_close));
@@ -305,6 +308,7 @@ write_calls(json_t *array, ByteWriter *calls)
 Status
 tool_calls_extract(ByteSpan answer, ByteSpan tools_text, ByteWriter *content, ByteWriter *calls, uint32_t *n_calls)
 {
+	uint64_t failures = json_memory_failures();
 	json_t *tools = tools_text.data ? json_loadb(tools_text.data, tools_text.length, 0, NULL) : NULL;
 	json_t *array = json_array();
 	ByteSpan left = answer;
@@ -333,10 +337,11 @@ tool_calls_extract(ByteSpan answer, ByteSpan tools_text, ByteWriter *content, By
 	}
 	append_content(content, text, after_block, false);
 	*n_calls = (uint32_t) json_array_size(array);
-	if (!array)
-		status = status_error(STATUS_UNAVAILABLE, "out of memory for tool calls");
-	else if (*n_calls)
+	if (array && *n_calls)
 		status = write_calls(array, calls);
+	/* a call that there was no memory for would stand in the content as if it were none */
+	if (!array || content->failed || json_memory_failures() != failures)
+		status = status_error(STATUS_UNAVAILABLE, "out of memory for tool calls");
 	json_decref(array);
 	json_decref(tools);
 	return status;

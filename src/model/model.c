@@ -173,9 +173,12 @@ create_tokenizer(Model *model, const ImageHeader *header)
 	return status_prefix(tokenizer_create(&source, &model->tokenizer), "tokenizer");
 }
 
-/* Does the template begin every answer with <think>? (QwQ, the thinking models of 2507, R1 distills) */
-static bool
-opens_thinking(const ChatTemplate *chat_template)
+/*
+ * Does the template begin every answer with <think>? (QwQ, the thinking models of 2507, R1 distills) One that does not
+ * render this conversation does not; UNAVAILABLE: nobody knows.
+ */
+static Status
+opens_thinking(const ChatTemplate *chat_template, bool *opens)
 {
 	static const char question[] = "[{\"role\": \"user\", \"content\": \"Hello\"}]";
 	ChatInput input = {
@@ -187,10 +190,10 @@ opens_thinking(const ChatTemplate *chat_template)
 	};
 	ChatPrompt prompt = {0};
 	Status status = chat_template_render(chat_template, &input, &prompt);
-	bool opens = status.code == STATUS_OK && chat_prompt_opens_thinking(&prompt);
 
+	*opens = status.code == STATUS_OK && chat_prompt_opens_thinking(&prompt);
 	chat_prompt_free(&prompt);
-	return opens;
+	return status.code == STATUS_UNAVAILABLE ? status : status_ok();
 }
 
 /*
@@ -205,10 +208,14 @@ leaves_opening(const Model *model, const char *text, size_t length)
 		   tokenizer_find(model->tokenizer, "<think>", 7) >= 0;
 }
 
-/* A template that cannot be parsed does not keep the model from generating. */
-static void
+/*
+ * A template that cannot be parsed does not keep the model from generating. But one for which there is no memory now
+ * does, since the model would be without it as long as it is open.
+ */
+static Status
 create_template(Model *model, const ImageHeader *header)
 {
+	bool opens;
 	const char *text = chat_template_default;
 	size_t length = strlen(chat_template_default);
 
@@ -221,11 +228,14 @@ create_template(Model *model, const ImageHeader *header)
 	if (model->chat_template_error.code != STATUS_OK)
 	{
 		model->chat_template = NULL;
-		return;
+		return model->chat_template_error.code == STATUS_UNAVAILABLE
+				   ? status_prefix(model->chat_template_error, "chat template")
+				   : status_ok();
 	}
+	STATUS_TRY(status_prefix(opens_thinking(model->chat_template, &opens), "chat template"));
 	model->has_thinking_switch = chat_template_mentions(model->chat_template, "enable_thinking");
-	model->can_think =
-		model->has_thinking_switch || opens_thinking(model->chat_template) || leaves_opening(model, text, length);
+	model->can_think = model->has_thinking_switch || opens || leaves_opening(model, text, length);
+	return status_ok();
 }
 
 /* Everything behind the mapping. */
@@ -251,8 +261,7 @@ build(Model *model, const ImageHeader *header, uint64_t bytes)
 	for (uint32_t i = 0; i < header->hyper.n_layers; i++)
 		point_layer(&model->layers[i], image, tensors + N_MODEL_ROLES + (size_t) i * N_LAYER_ROLES);
 	STATUS_TRY(create_tokenizer(model, header));
-	create_template(model, header);
-	return status_ok();
+	return create_template(model, header);
 }
 
 Status

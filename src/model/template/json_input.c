@@ -4,6 +4,7 @@
 #include "json_input.h"
 
 #include "../../base/utf8.h"
+#include "../json_memory.h"
 
 #include <string.h>
 
@@ -21,13 +22,14 @@ static bool
 parse_array(Workspace *work, const char *name, const char *text, size_t length, json_t **root)
 {
 	json_error_t error;
+	bool out_of_memory;
 
 	*root = NULL;
 	if (!utf8_is_valid(text, length))
 		return workspace_fail(work, STATUS_INVALID_ARGUMENT, "%s is not valid UTF-8", name);
-	*root = json_loadb(text, length, JSON_DECODE_ANY | JSON_ALLOW_NUL, &error);
-	if (!*root && json_error_code(&error) == json_error_out_of_memory)
-		return workspace_fail(work, STATUS_UNAVAILABLE, "out of memory");
+	*root = json_memory_load(text, length, JSON_DECODE_ANY | JSON_ALLOW_NUL, &error, &out_of_memory);
+	if (out_of_memory)
+		return workspace_fail(work, STATUS_UNAVAILABLE, "out of memory for %s", name);
 	if (!*root && json_error_code(&error) == json_error_numeric_overflow)
 		return workspace_fail(work, STATUS_INVALID_ARGUMENT,
 							  "%s has a number that is too large at line %d, column %d; whole numbers have 64 bits", name,
