@@ -61,9 +61,9 @@ $(B)/kernels/kernels_%.o: override INSTRUMENT := $(filter-out --coverage,$(INSTR
 # clang with sanitizers takes many minutes for their loops
 $(B)/kernels/kernels_%.o: override CC := $(or $(CC_LOOPS),$(CC))
 $(B)/kernels/%.o: OPTIMIZE := $(if $(SANITIZE),-O1,-O3)
-# the loops of all instruction sets take clang with its sanitizers many minutes; check-sanitize has them
-$(B)/kernels/kernels_%.o: HARDENING := $(or $(HARDENING_LOOPS),$(HARDENING))
-$(B)/kernels/kernels_%.o: CC := $(or $(CC_LOOPS),$(CC))
+# clang with sanitizers takes many minutes for their loops
+$(B)/kernels/kernels_%.o: override CC := $(or $(CC_LOOPS),$(CC))
+$(B)/kernels/kernels_%.o: override HARDENING := $(or $(HARDENING_LOOPS),$(HARDENING))
 $(B)/kernels/%_avx2.o: ISA_FLAGS := -mavx2 -mfma -mf16c
 $(B)/kernels/%_avx512.o: ISA_FLAGS := -mavx512f -mavx512bw -mavx512vl -mavx512dq -mavx512vnni -mfma -mf16c
 $(B)/kernels/%_neon.o: ISA_FLAGS := -march=armv8.2-a+dotprod
