@@ -61,9 +61,10 @@ $(B)/kernels/kernels_%.o: override INSTRUMENT := $(filter-out --coverage,$(INSTR
 # clang with sanitizers takes many minutes for their loops
 $(B)/kernels/kernels_%.o: override CC := $(or $(CC_LOOPS),$(CC))
 $(B)/kernels/%.o: OPTIMIZE := $(if $(SANITIZE),-O1,-O3)
+# the kernels themselves are not counted: all of them run, slowly enough
+$(B)/kernels/kernels_%.o: override INSTRUMENT := $(filter-out --coverage $(NOT_IN_LOOPS),$(INSTRUMENT))
 # clang with sanitizers takes many minutes for their loops
 $(B)/kernels/kernels_%.o: override CC := $(or $(CC_LOOPS),$(CC))
-$(B)/kernels/kernels_%.o: override HARDENING := $(or $(HARDENING_LOOPS),$(HARDENING))
 $(B)/kernels/%_avx2.o: ISA_FLAGS := -mavx2 -mfma -mf16c
 $(B)/kernels/%_avx512.o: ISA_FLAGS := -mavx512f -mavx512bw -mavx512vl -mavx512dq -mavx512vnni -mfma -mf16c
 $(B)/kernels/%_neon.o: ISA_FLAGS := -march=armv8.2-a+dotprod
@@ -107,6 +108,8 @@ comma := ,
 wrap = $(foreach name,$(1),-Wl$(comma)--wrap=$(name))
 WRAP_ALLOCATIONS := $(call wrap,malloc calloc realloc aligned_alloc strdup strndup free)
 $(B)/tests/unit/test_allocations: WRAPPED := $(WRAP_ALLOCATIONS)
+WRAP_SYSTEM := $(call wrap,pread mmap fallocate ftruncate pthread_create io_uring_queue_init io_uring_submit)
+$(B)/tests/unit/test_faults: WRAPPED := $(WRAP_SYSTEM)
 
 $(B)/tests/%: $(B)/tests/%.o $(ENGINE_LIBRARY)
 	$(CC) $(LDFLAGS_OWN) $(INSTRUMENT) $(WRAPPED) $^ -lcmocka $(LIBRARIES) -o $@
@@ -285,9 +288,8 @@ fuzz-programs: $(FUZZ:%=$(B)/tests/fuzz/fuzz_%)
 
 fuzz:
 	@tests/fuzz/setup.sh
-	@$(MAKE) --no-print-directory -j$(JOBS) B=build/fuzz CC=clang SANITIZE=1 OPTIMIZE=-O1 WARNINGS=-Wall LDFLAGS_OWN='-fopenmp -fsanitize=$(FUZZ_SANITIZE)' \
-		HARDENING='-fsanitize=fuzzer-no-link,$(FUZZ_SANITIZE) -fno-sanitize-recover=all -fno-omit-frame-pointer' \
-		CC_LOOPS=gcc HARDENING_LOOPS=-fno-omit-frame-pointer fuzz-programs
+	@$(MAKE) --no-print-directory -j$(JOBS) B=build/fuzz SANITIZE=1 CC=clang CC_LOOPS=gcc NOT_IN_LOOPS=-fsanitize=% WARNINGS=-Wall OPTIMIZE=-O1 HARDENING= \
+		INSTRUMENT='-fsanitize=fuzzer-no-link,$(FUZZ_SANITIZE) -fno-sanitize-recover=all -fno-omit-frame-pointer' LDFLAGS_OWN='-fopenmp -fsanitize=$(FUZZ_SANITIZE)' fuzz-programs
 	@QWEN_TEST_SOURCE_DIR=$(CURDIR) $(PYTHON) tests/fuzz/run.py --programs build/fuzz/tests/fuzz --work build/fuzz --seconds $(SECONDS) $(FUZZ)
 
 # not part of check: it fetches a small system for each version

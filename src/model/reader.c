@@ -21,6 +21,8 @@
 #define DIRECT_ALIGNMENT 4096
 #define PROGRESS_WAIT_MS 50
 #define HUGE_PAGE ((uint64_t) 2 << 20)
+#define MAX_REFUSALS 2000 /* submissions that fail for a passing reason, in a row */
+#define REFUSED_PAUSE_US 1000
 
 typedef struct Slot
 {
@@ -28,6 +30,7 @@ typedef struct Slot
 	const ReadJob *job;
 	uint64_t start;          /* file offset of buffer[0] */
 	uint64_t wanted, filled; /* bytes from start */
+	bool buffered;           /* O_DIRECT gets no further here: the rest through the page cache */
 	struct Slot *next;
 } Slot;
 
@@ -48,6 +51,10 @@ typedef struct Reader
 	uint64_t bytes_done;
 	Status failure;
 	bool stop;
+	/* the calling thread's own */
+	bool ring_failed;
+	uint32_t n_refused; /* submissions in a row */
+	bool is_abandoned;  /* reads may still be written into the buffers, which are never freed then */
 } Reader;
 
 /* Keep the first failure and make everybody stop. */
@@ -71,10 +78,16 @@ name_file(const Reader *reader, const Slot *slot, Status status)
 	return status;
 }
 
+static bool
+is_direct(const Reader *reader, const Slot *slot)
+{
+	return reader->direct && !slot->buffered;
+}
+
 static int
 slot_fd(const Reader *reader, const Slot *slot)
 {
-	return reader->direct ? reader->direct_fds[slot->job->file] : reader->request->fds[slot->job->file];
+	return is_direct(reader, slot) ? reader->direct_fds[slot->job->file] : reader->request->fds[slot->job->file];
 }
 
 static Status
@@ -102,6 +115,7 @@ assign(const Reader *reader, Slot *slot, const ReadJob *job)
 	slot->wanted =
 		(reader->direct ? (end + DIRECT_ALIGNMENT - 1) / DIRECT_ALIGNMENT * DIRECT_ALIGNMENT : end) - slot->start;
 	slot->filled = 0;
+	slot->buffered = false;
 }
 
 /* What a slot must hold before its job can be used; the rest of the last aligned part may lie past the file's end. */
@@ -115,7 +129,23 @@ has_enough(const Slot *slot)
 static uint64_t
 resume_at(const Reader *reader, const Slot *slot)
 {
-	return reader->direct ? slot->filled / DIRECT_ALIGNMENT * DIRECT_ALIGNMENT : slot->filled;
+	return is_direct(reader, slot) ? slot->filled / DIRECT_ALIGNMENT * DIRECT_ALIGNMENT : slot->filled;
+}
+
+/*
+ * n bytes have come from place at on. A read of O_DIRECT that ends between two aligned places gives the same bytes
+ * again; that is no end of the file, so the rest is read without it. false: it is the end.
+ */
+static bool
+gets_on(const Reader *reader, Slot *slot, uint64_t at, uint64_t n)
+{
+	if (at + n > slot->filled)
+		slot->filled = at + n;
+	else if (is_direct(reader, slot))
+		slot->buffered = true;
+	else
+		return false;
+	return true;
 }
 
 /* Hand a full slot's bytes to the caller and count it. */
@@ -164,9 +194,8 @@ fill_slot(const Reader *reader, Slot *slot)
 			continue;
 		if (n < 0)
 			return name_file(reader, slot, read_error(slot->start + at, errno));
-		if (at + (uint64_t) n <= slot->filled)
+		if (!gets_on(reader, slot, at, (uint64_t) n))
 			return name_file(reader, slot, shrunk_error(slot->start + slot->filled));
-		slot->filled = at + (uint64_t) n;
 	}
 	return status_ok();
 }
@@ -260,22 +289,27 @@ finish_read(Reader *reader, Slot *slot, int result)
 {
 	uint64_t at = resume_at(reader, slot);
 
+	if (reader->ring_failed)
+		return 0;
 	if (result == -EINTR || result == -EAGAIN)
-		result = 0;
+		;
 	else if (result < 0)
 	{
 		fail(reader, name_file(reader, slot, read_error(slot->start + at, -result)));
 		return 0;
 	}
-	else if (at + (uint64_t) result <= slot->filled)
+	else if (!gets_on(reader, slot, at, (uint64_t) result))
 	{
 		fail(reader, name_file(reader, slot, shrunk_error(slot->start + slot->filled)));
 		return 0;
 	}
-	else
-		slot->filled = at + (uint64_t) result;
 	if (!has_enough(slot))
-		return queue_read(reader, slot) ? 1 : 0;
+	{
+		if (queue_read(reader, slot))
+			return 1;
+		fail(reader, status_error(STATUS_UNAVAILABLE, "io_uring has no room for a read"));
+		return 0;
+	}
 	pthread_mutex_lock(&reader->mutex);
 	slot->next = NULL;
 	if (reader->full_tail)
@@ -350,6 +384,62 @@ is_over(Reader *reader)
 	return over;
 }
 
+/* The ring takes no more reads. liburing gives the error as a negative number, errno means nothing. */
+static void
+fail_ring(Reader *reader, int error)
+{
+	reader->ring_failed = true;
+	fail(reader, status_error(STATUS_UNAVAILABLE, "io_uring failed while reading: %s", strerror(-error)));
+}
+
+static bool
+passes_by_itself(int error)
+{
+	return error == -EINTR || error == -EAGAIN || error == -EBUSY;
+}
+
+/* Give queued reads to the kernel; those that it will never take are in flight no more. */
+static void
+submit_reads(Reader *reader, unsigned *in_flight)
+{
+	int error = io_uring_submit(&reader->ring);
+
+	reader->n_refused = error >= 0 ? 0 : reader->n_refused + 1;
+	if (error >= 0 || (passes_by_itself(error) && reader->n_refused < MAX_REFUSALS))
+		return;
+	fail_ring(reader, error);
+	*in_flight -= io_uring_sq_ready(&reader->ring);
+}
+
+/* A read that has ended; NULL when there is none (yet). */
+static struct io_uring_cqe *
+wait_read(Reader *reader, unsigned *in_flight)
+{
+	struct io_uring_cqe *cqe = NULL;
+	unsigned n_taken;
+	int error;
+
+	if (!reader->ring_failed)
+		submit_reads(reader, in_flight);
+	n_taken = reader->ring_failed ? *in_flight : *in_flight - io_uring_sq_ready(&reader->ring);
+	if (n_taken == 0)
+	{
+		if (!reader->ring_failed)
+			usleep(REFUSED_PAUSE_US);
+		return NULL;
+	}
+	error = io_uring_wait_cqe(&reader->ring, &cqe);
+	if (error == 0)
+		return cqe;
+	if (!passes_by_itself(error))
+	{
+		fail_ring(reader, error);
+		reader->is_abandoned = true;
+		*in_flight = 0;
+	}
+	return NULL;
+}
+
 /* Keep the queue full until everything is read; reads in flight are always waited for, since they write into our
  * buffers. */
 static void
@@ -381,12 +471,9 @@ drive_ring(Reader *reader)
 			report_progress(reader);
 			continue;
 		}
-		if (io_uring_submit(&reader->ring) < 0 || io_uring_wait_cqe(&reader->ring, &cqe) < 0)
-		{
-			if (errno != EINTR && errno != EAGAIN && errno != 0)
-				fail(reader, status_error(STATUS_UNAVAILABLE, "io_uring failed while reading: %s", strerror(errno)));
+		cqe = wait_read(reader, &in_flight);
+		if (!cqe)
 			continue;
-		}
 		slot = io_uring_cqe_get_data(cqe);
 		in_flight = in_flight - 1 + finish_read(reader, slot, cqe->res);
 		io_uring_cqe_seen(&reader->ring, cqe);
@@ -585,7 +672,8 @@ reader_run(const ReadRequest *request, ReadReport *report)
 		io_uring_queue_exit(&reader->ring);
 	if (reader->direct)
 		close_direct(reader, request->n_files);
-	free(reader->buffers);
+	if (!reader->is_abandoned)
+		free(reader->buffers);
 	pthread_cond_destroy(&reader->changed);
 	pthread_mutex_destroy(&reader->mutex);
 	free(reader);

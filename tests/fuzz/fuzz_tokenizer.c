@@ -157,7 +157,7 @@ check_chunks(Tokenizer *tokenizer, ByteSpan text, uint32_t max_tokens, uint32_t 
 	byte_writer_init(&offsets);
 	status = chunk_text(tokenizer, text, max_tokens, overlap, &offsets);
 	PROMISE(status.code ==
-			(max_tokens < CHUNK_MIN_TOKENS || overlap >= max_tokens / 2 ? STATUS_INVALID_ARGUMENT : STATUS_OK));
+			(max_tokens < CHUNK_MIN_TOKENS || overlap * 2 >= max_tokens ? STATUS_INVALID_ARGUMENT : STATUS_OK));
 	for (size_t at = 0; at < offsets.length; at += 8)
 	{
 		int32_t pair[2];

@@ -559,7 +559,7 @@ value_iterate(Workspace *work, Value value, Value **items, size_t *n)
 			return iterate_characters(work, value.as.text, items, n);
 		case VALUE_LIST:
 			list = value.as.list;
-			*items = list->items + (list->items ? list->position : 0);
+			*items = list->items ? list->items + list->position : NULL;
 			*n = list->n - list->position;
 			if (list->kind == LIST_ITERATOR)
 				list->position = list->n;
