@@ -15,6 +15,7 @@
 #include <stdlib.h>
 #include <string.h>
 #include <sys/mman.h>
+#include <time.h>
 #include <unistd.h>
 
 #define N_SLOTS 24
@@ -363,7 +364,7 @@ wait_for_change(Reader *reader)
 {
 	struct timespec until;
 
-	clock_gettime(CLOCK_REALTIME, &until);
+	clock_gettime(CLOCK_MONOTONIC, &until);
 	until.tv_nsec += PROGRESS_WAIT_MS * 1000000L;
 	until.tv_sec += until.tv_nsec / 1000000000L;
 	until.tv_nsec %= 1000000000L;
@@ -648,6 +649,7 @@ reader_run(const ReadRequest *request, ReadReport *report)
 {
 	Reader *reader = calloc(1, sizeof *reader);
 	int n_workers = request->n_threads < 1 ? 1 : request->n_threads;
+	pthread_condattr_t monotonic;
 	Status status;
 
 	memset(report, 0, sizeof *report);
@@ -655,7 +657,11 @@ reader_run(const ReadRequest *request, ReadReport *report)
 		return status_error(STATUS_UNAVAILABLE, "out of memory for reading");
 	reader->request = request;
 	pthread_mutex_init(&reader->mutex, NULL);
-	pthread_cond_init(&reader->changed, NULL);
+	/* a wall clock that is set back would make a short wait a long one */
+	pthread_condattr_init(&monotonic);
+	pthread_condattr_setclock(&monotonic, CLOCK_MONOTONIC);
+	pthread_cond_init(&reader->changed, &monotonic);
+	pthread_condattr_destroy(&monotonic);
 	choose_direct(reader, report);
 	choose_ring(reader, report);
 	/* workers that read for themselves wait for the disk, so more of them than processors */
