@@ -16,7 +16,7 @@
 #include "utils/timestamp.h"
 
 #define FIRST_PAUSE_MS 100
-#define LAST_PAUSE_MS 5000
+#define LAST_PAUSE_MS JOB_LONGEST_PAUSE_MS
 
 void
 job_row_set_prompt(JobRow *row, text *prompt, int64 hash)
@@ -231,7 +231,7 @@ job_calls_advance(JobWorker *worker)
 	for (JobRow *row = worker->rows; row; row = row->next)
 	{
 		bool was_in_flight = row->state == ROW_SENT || row->state == ROW_RUNNING;
-		bool may_send = !was_in_flight && n_in_flight < window && GetCurrentTimestamp() >= worker->pause_until;
+		bool may_send = !was_in_flight && n_in_flight < window && !still_pauses(worker->pause_until, JOB_LONGEST_PAUSE_MS);
 		int is_in_flight = 0;
 
 		moved |= advance_row(worker, row, may_send, &is_in_flight);

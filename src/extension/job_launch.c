@@ -271,7 +271,7 @@ take_for_start(int i, int *n_workers)
 	if (place->state == PLACE_STARTING && has_ended(handles[i]))
 		plan_retry(place);
 	if (place->state == PLACE_WANTED || place->state == PLACE_NO_SLOT || place->state == PLACE_LIMITED ||
-		(place->state == PLACE_FAILED && GetCurrentTimestamp() >= place->next_try))
+		(place->state == PLACE_FAILED && !still_pauses(place->next_try, LAST_RETRY_MS)))
 	{
 		start = *n_workers < qwen_max_job_workers;
 		if (!start)

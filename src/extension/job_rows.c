@@ -576,7 +576,7 @@ job_ids(const JobWorker *worker)
 	{
 		const JobSpec *spec = lfirst(cell);
 
-		if (!spec->trigger && !spec->is_done && GetCurrentTimestamp() >= spec->pause_until)
+		if (!spec->trigger && !spec->is_done && !still_pauses(spec->pause_until, JOB_LONGEST_PAUSE_MS))
 			ids[n++] = spec->job;
 	}
 	return job_int8_array(ids, n);
@@ -798,7 +798,7 @@ job_rows_fetch(JobWorker *worker, int n)
 
 		/* a job that fails meanwhile is marked, not freed, so that the list stays good */
 		if (fetch.n <= 0 || spec->trigger || spec->is_done || spec->exhausted ||
-			GetCurrentTimestamp() < spec->pause_until)
+			still_pauses(spec->pause_until, JOB_LONGEST_PAUSE_MS))
 			continue;
 		fetch.added = palloc0(sizeof(JobRow *) * fetch.n);
 		if (job_transaction(worker, fetch_page_body, &fetch, &error))
@@ -961,7 +961,7 @@ job_rows_finish(JobWorker *worker)
 		JobSpec *spec = lfirst(cell);
 		bool is_over = worker->is_orphan || spec->failure[0] || (spec->exhausted && spec->n_rows == 0 && !worker->look_for_rows);
 
-		if (!spec->trigger && !spec->is_done && is_over && GetCurrentTimestamp() >= spec->pause_until)
+		if (!spec->trigger && !spec->is_done && is_over && !still_pauses(spec->pause_until, JOB_LONGEST_PAUSE_MS))
 			end_job(worker, spec,
 					worker->is_orphan ? "the role that owns the job was dropped"
 					: spec->failure[0] ? spec->failure

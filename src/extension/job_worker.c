@@ -53,7 +53,7 @@ is_time_to_write(const JobWorker *worker, int n_writable)
 	TimestampTz next = TimestampTzPlusMilliseconds(worker->last_write, WRITE_EVERY_MS);
 
 	return n_writable > 0 &&
-		   (n_writable >= qwen_job_window / 2 || worker->n_in_flight == 0 || GetCurrentTimestamp() >= next);
+		   (n_writable >= qwen_job_window / 2 || worker->n_in_flight == 0 || !still_pauses(next, WRITE_EVERY_MS));
 }
 
 /* Is there a job that is not over? */
@@ -97,7 +97,7 @@ fetch(JobWorker *worker)
 {
 	int room = 2 * qwen_job_window - worker->n_rows;
 
-	if (worker->is_orphan || room < Max(qwen_job_window / 2, 1) || GetCurrentTimestamp() < worker->pause_until)
+	if (worker->is_orphan || room < Max(qwen_job_window / 2, 1) || still_pauses(worker->pause_until, JOB_LONGEST_PAUSE_MS))
 		return 0;
 	return job_rows_fetch(worker, room);
 }
@@ -179,7 +179,7 @@ work(JobWorker *worker)
 		}
 		else if (!worker->look_for_rows && rest(worker, requests_seen))
 			return;
-		else if (worker->look_for_rows && GetCurrentTimestamp() < worker->pause_until)
+		else if (worker->look_for_rows && still_pauses(worker->pause_until, JOB_LONGEST_PAUSE_MS))
 			(void) engine_wait_for(time_to_wait(worker));
 	}
 }

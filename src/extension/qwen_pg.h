@@ -18,6 +18,7 @@
 #include "nodes/pg_list.h"
 #include "storage/latch.h"
 #include "storage/lwlock.h"
+#include "utils/timestamp.h"
 #if PG_VERSION_NUM >= 160000
 #include "varatt.h" /* part of postgres.h before */
 #endif
@@ -44,6 +45,18 @@ extern int qwen_engine_priority;
 #define QWEN_IO_PREAD 1
 
 extern void settings_define(bool preloaded);
+
+/*
+ * Is it still before until, the end of a pause of at most longest_ms? One that would last longer than that is over: the
+ * wall clock has been set back.
+ */
+static inline bool
+still_pauses(TimestampTz until, int64 longest_ms)
+{
+	TimestampTz now = GetCurrentTimestamp();
+
+	return now < until && until - now <= longest_ms * 1000;
+}
 
 /* ---- shared.c ---- */
 typedef enum EngineState

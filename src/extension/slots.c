@@ -331,7 +331,7 @@ slots_advance(pid_t engine_pid)
 				}
 				break;
 			case SLOT_FAILED:
-				if (slot->retry_ms == 0 || GetCurrentTimestamp() < slot->retry_at)
+				if (slot->retry_ms == 0 || still_pauses(slot->retry_at, LAST_RETRY_MS))
 					break;
 				slot->state = SLOT_WAITING;
 				pending = true;

@@ -1,0 +1,103 @@
+/*
+ * shim.c - what a test puts between the server's programs and the C library (LD_PRELOAD): a wall clock that can be set,
+ * and calls that are refused. Compiled by test_16_refusals.py.
+ *
+ * QWEN_SHIM names a file of struct Orders, mapped when a program starts, so that a test changes it while programs run,
+ * also those that can open files no more.
+ */
+#define _GNU_SOURCE
+#include <dlfcn.h>
+#include <errno.h>
+#include <fcntl.h>
+#include <stdint.h>
+#include <stdlib.h>
+#include <sys/mman.h>
+#include <sys/time.h>
+#include <time.h>
+#include <unistd.h>
+
+struct Orders
+{
+	int64_t clock_offset; /* seconds that the wall clock is ahead */
+	int64_t no_fork;      /* the process that cannot fork; 0: all can */
+	int64_t no_memfd;     /* errno of memfd_create; 0: it works */
+};
+
+static const struct Orders none;
+static volatile const struct Orders *orders = &none;
+
+static void __attribute__((constructor))
+map_orders(void)
+{
+	const char *path = getenv("QWEN_SHIM");
+	int fd = path ? open(path, O_RDONLY | O_CLOEXEC) : -1;
+	void *mapped = fd >= 0 ? mmap(NULL, sizeof none, PROT_READ, MAP_SHARED, fd, 0) : MAP_FAILED;
+
+	if (mapped != MAP_FAILED)
+		orders = mapped;
+	if (fd >= 0)
+		close(fd);
+}
+
+int
+clock_gettime(clockid_t clock, struct timespec *now)
+{
+	static int (*real)(clockid_t, struct timespec *);
+	int result;
+
+	if (!real)
+		real = (int (*)(clockid_t, struct timespec *)) dlsym(RTLD_NEXT, "clock_gettime");
+	result = real(clock, now);
+	if (clock == CLOCK_REALTIME)
+		now->tv_sec += orders->clock_offset;
+	return result;
+}
+
+int
+gettimeofday(struct timeval *now, void *zone)
+{
+	struct timespec exact;
+
+	(void) zone;
+	clock_gettime(CLOCK_REALTIME, &exact);
+	now->tv_sec = exact.tv_sec;
+	now->tv_usec = exact.tv_nsec / 1000;
+	return 0;
+}
+
+time_t
+time(time_t *out)
+{
+	struct timespec now;
+
+	clock_gettime(CLOCK_REALTIME, &now);
+	if (out)
+		*out = now.tv_sec;
+	return now.tv_sec;
+}
+
+pid_t
+fork(void)
+{
+	pid_t (*real)(void) = (pid_t(*)(void)) dlsym(RTLD_NEXT, "fork");
+
+	if (orders->no_fork == getpid())
+	{
+		errno = EAGAIN;
+		return -1;
+	}
+	return real();
+}
+
+int
+memfd_create(const char *name, unsigned flags)
+{
+	int (*real)(const char *, unsigned) = (int (*)(const char *, unsigned)) dlsym(RTLD_NEXT, "memfd_create");
+
+	if (orders->no_memfd)
+	{
+		errno = (int) orders->no_memfd;
+		return -1;
+	}
+	return real(name, flags);
+}

@@ -1,0 +1,199 @@
+"""The system refuses what supervisor, loader and engine need, or sets the clock: an error that says so, and back to work when it can be had."""
+import errno
+import os
+import shutil
+import signal
+import struct
+import subprocess
+import tempfile
+
+import psycopg2
+import pytest
+from cluster import MODEL_FILE, Cluster, wait_until
+from conftest import ready
+from sessions import is_gone
+
+HERE = os.path.dirname(os.path.abspath(__file__))
+CAPITAL = "SELECT qwen_chat('What is the capital of France? Answer in one sentence.', temperature => 0)"
+COUNT = "SELECT qwen_count_tokens('one')"
+HOUR = 3600
+
+
+def answers(server, sql=CAPITAL):
+    """The answer, or None while there is none."""
+    try:
+        return server.value(sql)
+    except psycopg2.Error:
+        return None
+
+
+def failure(server, sql=COUNT):
+    with pytest.raises(psycopg2.Error) as raised:
+        server.query(sql)
+    assert raised.value.pgcode == "58000", raised.value
+    return str(raised.value)
+
+
+def supervisor_pid(server):
+    with open(f"/proc/{server.engine_pid()}/stat") as file:
+        return int(file.read().rsplit(")", 1)[1].split()[1])
+
+
+class Shim:
+    """shim.c in front of all programs of a server, and its orders."""
+
+    def __init__(self):
+        self.folder = tempfile.mkdtemp(prefix="qwen_pg_shim_", dir="/tmp")
+        os.chmod(self.folder, 0o755)
+        self.library, self.file = os.path.join(self.folder, "shim.so"), os.path.join(self.folder, "orders")
+        subprocess.run(["gcc", "-O1", "-Wall", "-shared", "-fPIC", os.path.join(HERE, "shim.c"), "-o", self.library, "-ldl"], check=True)
+        self.order()
+
+    def order(self, clock=0, no_fork=0, no_memfd=0):
+        # written in place: it is mapped
+        fd = os.open(self.file, os.O_RDWR | os.O_CREAT, 0o644)
+        os.pwrite(fd, struct.pack("<qqq", clock, no_fork, no_memfd), 0)
+        os.close(fd)
+
+    def starter(self):
+        return ["env", f"LD_PRELOAD={self.library}", f"QWEN_SHIM={self.file}"]
+
+    def remove(self):
+        shutil.rmtree(self.folder)
+
+
+@pytest.fixture
+def shim():
+    made = Shim()
+    yield made
+    made.remove()
+
+
+@pytest.fixture
+def shimmed(shim):
+    cluster = Cluster(settings={"qwen.max_models": 2})
+    cluster.starter = shim.starter()
+    try:
+        yield ready(cluster)
+    finally:
+        shim.order()
+        cluster.remove()
+
+
+# ---- calls that are refused -------------------------------------------------------------------------------------------
+@pytest.mark.parametrize("number", [errno.ENOSYS, errno.EMFILE, errno.ENOMEM])
+def test_server_without_memory_files_does_not_start_and_says_why(shim, number):
+    cluster = Cluster()
+    cluster.starter = shim.starter()
+    try:
+        shim.order(no_memfd=number)
+        with pytest.raises(RuntimeError):
+            cluster.start()
+        assert f'could not make memory file "qwen_pg_status": {os.strerror(number)}' in cluster.read_log()
+        shim.order()
+        ready(cluster)
+        assert "Paris" in cluster.value(CAPITAL)
+    finally:
+        cluster.remove()
+
+
+def test_engine_and_loader_that_cannot_be_forked(shim, shimmed):
+    engine, supervisor = shimmed.engine_pid(), supervisor_pid(shimmed)
+    shim.order(no_fork=supervisor)
+    # the engine that is there goes on, a model that needs a loader is refused
+    assert "Paris" in shimmed.value(CAPITAL)
+    assert "the loader could not be started" in failure(shimmed, f"SELECT qwen_load_model('second', '{MODEL_FILE}')")
+    os.kill(engine, signal.SIGKILL)
+    wait_until(lambda: is_gone(engine), 5)
+    wait_until(lambda: "the engine could not be started: Resource temporarily unavailable" in shimmed.read_log(), 5)
+    message = failure(shimmed)
+    assert "is not running" in message and "the engine could not be started: Resource temporarily unavailable" in message
+    assert shimmed.value("SELECT 1") == 1
+    shim.order()
+    assert "Paris" in wait_until(lambda: answers(shimmed), 20)
+    assert shimmed.read_log().count("read and packed") == 1
+    shimmed.query("SELECT qwen_load_model('second', %s)", (MODEL_FILE,))
+
+
+def test_engine_that_may_not_be_executed(make_server, tmp_path):
+    for folder in (tmp_path, tmp_path.parent, tmp_path.parent.parent):
+        os.chmod(folder, 0o755)
+    program = tmp_path / "engine"
+    program.write_bytes(b"\x7fELF not a program")
+    program.chmod(0o644)
+    server = make_server({"qwen.engine_path": str(program)}, prepared=False)
+    server.query("CREATE EXTENSION qwen_pg")
+    wait_until(lambda: server.value("SELECT state FROM qwen_stat_engine") == "backing off", 5)
+    assert "the engine could not be executed" in failure(server)
+    # executable, but no program
+    program.chmod(0o755)
+    wait_until(lambda: server.read_log().count(f'could not execute "{program}"') > 3, 10)
+    assert "the engine could not be executed" in failure(server)
+    assert server.value("SELECT 1") == 1
+
+
+def test_data_directory_that_cannot_be_written_to(make_server):
+    server = make_server()
+    engine = server.engine_pid()
+    os.chmod(server.data, 0o500)
+    try:
+        # who is there already is not concerned
+        assert "Paris" in server.value(CAPITAL)
+        os.kill(supervisor_pid(server), signal.SIGTERM)
+        wait_until(lambda: is_gone(engine), 5)
+        message = wait_until(lambda: 'could not remove "qwen_pg.sock": Permission denied' in server.read_log() and failure(server), 10)
+        assert 'could not remove "qwen_pg.sock": Permission denied' in message
+    finally:
+        os.chmod(server.data, 0o700)
+    assert "Paris" in wait_until(lambda: answers(server), 10)
+    assert server.read_log().count("read and packed") == 1
+
+
+# ---- limits of the process --------------------------------------------------------------------------------------------
+@pytest.mark.parametrize("limits", [["--memlock=0:0"], ["--nofile=96:96"], ["--memlock=0:0", "--nofile=96:96", "--core=0:0"]])
+def test_limits_at_their_minimum(limits):
+    # 96 descriptors are about what PostgreSQL itself asks for before it starts
+    cluster = Cluster(settings={"max_connections": 20, "max_files_per_process": 64})
+    cluster.starter = ["prlimit", *limits, "--"]
+    try:
+        server = ready(cluster)
+        with open(f"/proc/{server.engine_pid()}/limits") as file:
+            lines = file.read()
+        assert all(f"Max {'locked memory' if 'memlock' in limit else 'open files' if 'nofile' in limit else 'core file size'}" in lines for limit in limits)
+        assert "Paris" in server.value(CAPITAL)
+        os.kill(server.engine_pid(), signal.SIGKILL)
+        assert "Paris" in server.value(CAPITAL)
+        assert server.value("SELECT load_method FROM qwen_models") is not None
+    finally:
+        cluster.remove()
+
+
+# ---- a clock that is set ----------------------------------------------------------------------------------------------
+def test_clock_that_jumps(shim, shimmed):
+    server = shimmed
+    server.query("CREATE TABLE notes (id int PRIMARY KEY, body text, summary text)")
+    server.query("INSERT INTO notes SELECT i, 'A note about number ' || i FROM generate_series(1, 4) i")
+    for clock in (HOUR, -HOUR, 48 * HOUR, 0):
+        shim.order(clock=clock)
+        assert abs(server.value("SELECT extract(epoch FROM now())") - server.value("SELECT extract(epoch FROM clock_timestamp())")) < 5
+        assert "Paris" in server.value(CAPITAL)
+        assert server.value("SELECT qwen_health() ->> 'status'") == "healthy"
+        # an engine that ended is started again by its own clock
+        os.kill(server.engine_pid(), signal.SIGKILL)
+        assert "Paris" in server.value(CAPITAL)
+        # times are those of work, not of the wall
+        times = server.query("SELECT (r).total_ms FROM qwen_chat_full('Hi', max_tokens => 2) r")[0][0]
+        assert 0 <= times < 60000
+        server.query("UPDATE notes SET summary = NULL")
+        job = server.value("SELECT qwen_submit('SELECT id, body FROM notes', 'Summarise: {body}', 'notes', 'summary', max_tokens => 3)")
+        server.query("SET statement_timeout = '60s'; SELECT qwen_wait(%s)", (job,))
+        assert server.value("SELECT count(*) FROM notes WHERE summary IS NOT NULL") == 4
+
+
+def test_engine_that_waits_for_its_next_start_when_the_clock_is_set_back(shim, shimmed):
+    engine = shimmed.engine_pid()
+    shim.order(no_fork=supervisor_pid(shimmed))
+    os.kill(engine, signal.SIGKILL)
+    wait_until(lambda: shimmed.value("SELECT state FROM qwen_stat_engine") == "backing off", 10)
+    shim.order(clock=-HOUR)
+    assert "Paris" in wait_until(lambda: answers(shimmed), 20)
