@@ -80,10 +80,11 @@ static const uint16_t allowed_calls[] = {
 	SYS_membarrier,
 	SYS_exit,
 	SYS_exit_group,
-	/* signals, as far as thread creation and abort() need them */
+	/* signals, as far as thread creation, abort() and the runtimes of sanitizers need them */
 	SYS_rt_sigprocmask,
 	SYS_rt_sigaction,
 	SYS_rt_sigreturn,
+	SYS_sigaltstack,
 	SYS_getpid,
 	SYS_gettid,
 	/* clocks and random numbers, where the kernel's page does not have them */
