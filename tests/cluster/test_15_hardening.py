@@ -32,7 +32,7 @@ def test_models_can_be_loaded_and_everything_asked_inside(make_server):
     assert status_of(pid)["Seccomp"] == "2"
     # a model that is opened by an engine which cannot open files, and everything that may want one
     server.query("SELECT qwen_load_model('second', %s)", (MODEL_FILE,))
-    assert "Paris" in server.value("SELECT qwen_chat('What is the capital of France?', temperature => 0, model => 'second')")
+    assert "Paris" in server.value("SELECT qwen_chat('What is the capital of France? Answer in one sentence.', temperature => 0, model => 'second')")
     assert server.value("SELECT count(*) FROM qwen_chunk(repeat('One sentence. Another one. ', 50), 64, 8)") > 1
     assert len(server.value("SELECT qwen_embed('text')")) > 100
     assert server.value("SELECT qwen_classify('I like it', ARRAY['good', 'bad'])") in ("good", "bad")

@@ -269,6 +269,7 @@ serve_client(int peer)
 	client = accept4(listener, NULL, NULL, SOCK_NONBLOCK | SOCK_CLOEXEC);
 	EXPECT(client >= 0);
 	EXPECT(getsockopt(client, SOL_SOCKET, SO_PEERCRED, &credentials, &length) == 0);
+	EXPECT(credentials.uid == geteuid());
 	EXPECT(send(peer, "hello", 5, MSG_NOSIGNAL) == 5 && recv(client, buffer, sizeof buffer, MSG_DONTWAIT) == 5);
 	EXPECT(recv(client, buffer, sizeof buffer, MSG_DONTWAIT) == -1 && errno == EAGAIN);
 	EXPECT(close(client) == 0);
