@@ -108,7 +108,7 @@ comma := ,
 wrap = $(foreach name,$(1),-Wl$(comma)--wrap=$(name))
 WRAP_ALLOCATIONS := $(call wrap,malloc calloc realloc aligned_alloc strdup strndup free)
 $(B)/tests/unit/test_allocations $(B)/tests/unit/test_server_faults: WRAPPED := $(WRAP_ALLOCATIONS)
-WRAP_SYSTEM := $(call wrap,pread mmap fallocate ftruncate pthread_create io_uring_queue_init io_uring_submit)
+WRAP_SYSTEM := $(call wrap,pread pwrite mmap fallocate ftruncate pthread_create io_uring_queue_init io_uring_submit)
 $(B)/tests/unit/test_faults: WRAPPED := $(WRAP_SYSTEM)
 
 $(B)/tests/%: $(B)/tests/%.o $(ENGINE_LIBRARY)

@@ -613,19 +613,22 @@ run_workers(Reader *reader, int n_workers)
 {
 	Worker workers[N_SLOTS];
 	int n_started = 0;
+	bool had_memory = true;
 
 	for (int i = 0; i < n_workers; i++)
 	{
 		workers[i] = (Worker){reader, &reader->slots[i], malloc(reader->request->scratch_bytes + 1), 0};
 		if (!workers[i].scratch || pthread_create(&workers[i].thread, NULL, worker_main, &workers[i]) != 0)
 		{
+			had_memory = workers[i].scratch != NULL;
 			free(workers[i].scratch);
 			break;
 		}
 		n_started++;
 	}
 	if (n_started == 0)
-		fail(reader, status_error(STATUS_UNAVAILABLE, "cannot start a thread to pack with"));
+		fail(reader, status_error(STATUS_UNAVAILABLE,
+								  had_memory ? "cannot start a thread to pack with" : "out of memory for packing"));
 	else if (reader->io_uring)
 		drive_ring(reader);
 	while (!is_over(reader))

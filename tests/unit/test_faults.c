@@ -29,6 +29,7 @@ typedef enum Call
 {
 	NO_CALL,
 	CALL_PREAD,
+	CALL_PWRITE,
 	CALL_COMPLETION, /* of io_uring */
 	CALL_SUBMIT,
 	CALL_RING,
@@ -61,6 +62,7 @@ goes_wrong(Call call)
 }
 
 extern ssize_t __real_pread(int fd, void *buffer, size_t length, off_t offset);
+extern ssize_t __real_pwrite(int fd, const void *buffer, size_t length, off_t offset);
 extern void *__real_mmap(void *address, size_t length, int protection, int flags, int fd, off_t offset);
 extern int __real_fallocate(int fd, int mode, off_t offset, off_t length);
 extern int __real_ftruncate(int fd, off_t length);
@@ -70,6 +72,7 @@ extern int __real_io_uring_queue_init(unsigned entries, struct io_uring *ring, u
 extern int __real_io_uring_submit(struct io_uring *ring);
 
 ssize_t __wrap_pread(int fd, void *buffer, size_t length, off_t offset);
+ssize_t __wrap_pwrite(int fd, const void *buffer, size_t length, off_t offset);
 void *__wrap_mmap(void *address, size_t length, int protection, int flags, int fd, off_t offset);
 int __wrap_fallocate(int fd, int mode, off_t offset, off_t length);
 int __wrap_ftruncate(int fd, off_t length);
@@ -89,6 +92,17 @@ __wrap_pread(int fd, void *buffer, size_t length, off_t offset)
 
 		return n > (ssize_t) fault.length ? (ssize_t) fault.length : n;
 	}
+	errno = fault.error;
+	return -1;
+}
+
+ssize_t
+__wrap_pwrite(int fd, const void *buffer, size_t length, off_t offset)
+{
+	if (!goes_wrong(CALL_PWRITE))
+		return __real_pwrite(fd, buffer, length, offset);
+	if (fault.error == 0)
+		return __real_pwrite(fd, buffer, length < fault.length ? length : fault.length, offset);
 	errno = fault.error;
 	return -1;
 }
@@ -364,6 +378,20 @@ io_uring_that_fails_is_an_error_and_no_hang(void **state)
 				  "io_uring failed while reading");
 }
 
+/* The image's memory runs full, or takes only a part at a time. */
+static void
+writes_that_fail_are_errors_and_short_ones_go_on(void **state)
+{
+	(void) state;
+	for (int way = 0; way < 2; way++)
+	{
+		for (int stay = 0; stay < 2; stay++)
+			check((struct Fault){.call = CALL_PWRITE, .error = ENOSPC, .stay = stay}, way, true, FAILS, "memory");
+		check((struct Fault){.call = CALL_PWRITE, .error = EINTR}, way, true, ALWAYS_LOADS, "");
+		check((struct Fault){.call = CALL_PWRITE, .length = 100}, way, true, ALWAYS_LOADS, "");
+	}
+}
+
 static void
 refused_memory_and_threads_are_errors(void **state)
 {
@@ -426,6 +454,7 @@ main(void)
 		cmocka_unit_test(reads_that_are_always_short_come_to_an_end),
 		cmocka_unit_test(io_uring_that_is_refused_is_done_without),
 		cmocka_unit_test(io_uring_that_fails_is_an_error_and_no_hang),
+		cmocka_unit_test(writes_that_fail_are_errors_and_short_ones_go_on),
 		cmocka_unit_test(refused_memory_and_threads_are_errors),
 		cmocka_unit_test(an_image_that_cannot_be_mapped_is_not_opened),
 	};

@@ -1,6 +1,6 @@
 /*
- * test_sandbox.c - from inside the sandbox nothing can be opened, made, started or signalled, by any thread, and all that
- * serving takes still works.
+ * test_sandbox.c - from inside the sandbox nothing can be opened, made, started or signalled, by any thread, and all
+ * that serving takes still works.
  *
  * Each test is a child process that enters the sandbox and says in shared memory what it found.
  */
@@ -13,6 +13,7 @@
 #include <errno.h>
 #include <fcntl.h>
 #include <linux/io_uring.h>
+#include <linux/seccomp.h>
 #include <pthread.h>
 #include <signal.h>
 #include <stdio.h>
@@ -40,9 +41,9 @@
 /* What a child says; [0] is '\0' as long as it has nothing to complain about. */
 static char *said;
 static pid_t parent;
+static bool can_filter = true;
 
-static void __attribute__((format(printf, 1, 2)))
-say(const char *format, ...)
+static void __attribute__((format(printf, 1, 2))) say(const char *format, ...)
 {
 	size_t length = strlen(said);
 	va_list arguments;
@@ -70,6 +71,8 @@ run(void (*child)(void))
 	pid_t pid;
 	int status;
 
+	if (!can_filter)
+		skip();
 	parent = getpid();
 	memset(said, 0, 4096);
 	pid = fork();
@@ -290,7 +293,8 @@ static void
 use_model(void)
 {
 	static const char messages[] = "[{\"role\":\"user\",\"content\":\"Hi\"}]";
-	ChatInput input = {.messages = {messages, sizeof messages - 1}, .bos_token = "", .eos_token = "", .now = 1754000000};
+	ChatInput input = {
+		.messages = {messages, sizeof messages - 1}, .bos_token = "", .eos_token = "", .now = 1754000000};
 	ByteSpan text = {"One sentence. And another one, which is longer. The last.", 57};
 	ChatPrompt prompt = {0};
 	Model *model = NULL;
@@ -365,10 +369,18 @@ abort_still_ends_with_its_signal(void **state)
 	assert_int_equal(WTERMSIG(status), SIGABRT);
 }
 
+/* Under an emulator of another processor there are no filters; everywhere else there are. */
 static int
 make_shared_memory(void **state)
 {
+	uint32_t action = SECCOMP_RET_ERRNO;
+
 	(void) state;
+	if (syscall(SYS_seccomp, SECCOMP_GET_ACTION_AVAIL, 0, &action) != 0)
+	{
+		print_message("system calls cannot be filtered here: %s\n", strerror(errno));
+		can_filter = false;
+	}
 	said = mmap(NULL, 4096, PROT_READ | PROT_WRITE, MAP_SHARED | MAP_ANONYMOUS, -1, 0);
 	return said == MAP_FAILED ? -1 : 0;
 }
