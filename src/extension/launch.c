@@ -25,7 +25,6 @@
 #define SYS_pidfd_open 434
 #endif
 
-#define FIRST_FREE_FD 200 /* where descriptors wait for their place */
 #define LOW_PRIORITY_NICE 10
 #define LOW_PRIORITY_GROUP "10"
 
@@ -83,14 +82,14 @@ become_engine(const char *program, char *const *arguments, pid_t parent, const i
 	if (getppid() != parent)
 		_exit(1);
 	for (int i = 0; i < n; i++)
-		if ((parked[i] = fcntl(fds[i], F_DUPFD, FIRST_FREE_FD)) < 0)
+		last = targets[i] > last ? targets[i] : last;
+	/* they wait for their places right behind the last one: there may be few numbers to have */
+	for (int i = 0; i < n; i++)
+		if ((parked[i] = fcntl(fds[i], F_DUPFD, last + 1)) < 0)
 			_exit(126);
 	for (int i = 0; i < n; i++)
-	{
 		if (dup2(parked[i], targets[i]) < 0)
 			_exit(126);
-		last = targets[i] > last ? targets[i] : last;
-	}
 	/* a target that was not given must not be something else */
 	for (int fd = 3; fd < last; fd++)
 	{

