@@ -57,14 +57,10 @@ $(B)/%.o: %.c
 	@echo "CC $<"; $(CC) $(CFLAGS_OWN) $(OPTIMIZE) $(ISA_FLAGS) $(INSTRUMENT) -MMD -MP -c $< -o $@
 
 # the kernels themselves are not counted: all of them run, slowly enough
-$(B)/kernels/kernels_%.o: override INSTRUMENT := $(filter-out --coverage,$(INSTRUMENT))
-# clang with sanitizers takes many minutes for their loops
-$(B)/kernels/kernels_%.o: override CC := $(or $(CC_LOOPS),$(CC))
-$(B)/kernels/%.o: OPTIMIZE := $(if $(SANITIZE),-O1,-O3)
-# the kernels themselves are not counted: all of them run, slowly enough
 $(B)/kernels/kernels_%.o: override INSTRUMENT := $(filter-out --coverage $(NOT_IN_LOOPS),$(INSTRUMENT))
 # clang with sanitizers takes many minutes for their loops
 $(B)/kernels/kernels_%.o: override CC := $(or $(CC_LOOPS),$(CC))
+$(B)/kernels/%.o: OPTIMIZE := $(if $(SANITIZE),-O1,-O3)
 $(B)/kernels/%_avx2.o: ISA_FLAGS := -mavx2 -mfma -mf16c
 $(B)/kernels/%_avx512.o: ISA_FLAGS := -mavx512f -mavx512bw -mavx512vl -mavx512dq -mavx512vnni -mfma -mf16c
 $(B)/kernels/%_neon.o: ISA_FLAGS := -march=armv8.2-a+dotprod
@@ -116,7 +112,7 @@ $(B)/tests/%: $(B)/tests/%.o $(ENGINE_LIBRARY)
 
 # fuzz targets: with a main of our own that runs kept inputs, and with libFuzzer's
 $(B)/tests/fuzz/replay_%: $(B)/tests/fuzz/fuzz_%.o $(B)/tests/fuzz/replay.o $(ENGINE_LIBRARY)
-	$(CC) $(LDFLAGS_OWN) $^ $(LIBRARIES) -o $@
+	$(CC) $(LDFLAGS_OWN) $(INSTRUMENT) $^ $(LIBRARIES) -o $@
 
 $(B)/tests/fuzz/fuzz_%: $(B)/tests/fuzz/fuzz_%.o $(ENGINE_LIBRARY)
 	$(CC) $(LDFLAGS_OWN) -fsanitize=fuzzer $^ $(LIBRARIES) -o $@
@@ -162,7 +158,7 @@ psql:
 
 # ---- checks ---------------------------------------------------------------------------------------------------------
 TEST_ENV := QWEN_TEST_SOURCE_DIR=$(CURDIR) QWEN_TEST_MODEL=$(MODEL) QWEN_TEST_CACHE=$(CACHE_DIR) QWEN_TEST_ENGINE=$(CURDIR)/$(ENGINE)
-.PHONY: check check-quick check-unit check-kernels check-fuzz check-golden check-rooms check-sql check-cluster check-sanitize check-fuzz
+.PHONY: check check-quick check-unit check-kernels check-fuzz check-golden check-rooms check-sql check-cluster check-sanitize
 GROUPS := check-rooms check-mutants-list check-unit check-kernels check-fuzz check-golden check-sql check-cluster
 
 check: setup
@@ -224,7 +220,7 @@ check-mutants: setup
 	@PG_CONFIG=$(PG_CONFIG) $(PYTHON) tests/mutants/check_mutants.py run --folder $(MUTANTS_DIR) --jobs $(JOBS) $(MUTANTS)
 
 # engine, model and kernels under AddressSanitizer and UBSan; then what has threads under ThreadSanitizer. Built side by side, run in turn.
-SANITIZED := check-unit check-kernels $(filter-out check-golden-greedy,$(GOLDEN_PARTS:%=check-golden-%))
+SANITIZED := check-unit check-kernels check-fuzz $(filter-out check-golden-greedy,$(GOLDEN_PARTS:%=check-golden-%))
 SANITIZE_BUILD := B=build/sanitize SANITIZE=1 OPTIMIZE=-O1 HARDENING= \
 	INSTRUMENT='-fsanitize=address,undefined -fno-sanitize-recover=all -fno-omit-frame-pointer'
 check-sanitize: deps model
