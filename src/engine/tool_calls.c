@@ -231,7 +231,7 @@ write_real(double value, ByteWriter *out)
 			break;
 	}
 	if (!strpbrk(text, ".e"))
-		strcat(text, ".0");
+		snprintf(text + strlen(text), sizeof text - strlen(text), ".0");
 	write_raw(out, text, strlen(text));
 }
 

@@ -150,6 +150,7 @@ evaluate_arguments(Interpreter *interpreter, Scope *scope, const Node *node, Arg
 	i = 0;
 	for (const Node *keyword = node->keywords; keyword; keyword = keyword->next)
 	{
+		/* NOLINTNEXTLINE(clang-analyzer-core.NullDereference): made where there are keywords */
 		names[i] = interpreter->chat_template->names[keyword->name];
 		for (size_t k = 0; k < i; k++)
 			if (names[k] == names[i])
@@ -461,6 +462,7 @@ evaluate(Interpreter *interpreter, Scope *scope, const Node *node, Value *out)
 {
 	bool ok;
 
+	/* NOLINTNEXTLINE(clang-analyzer-core.NullDereference): every caller wants the value */
 	*out = value_undefined(NULL);
 	interpreter->work->line = node->line;
 	if (!workspace_step(interpreter->work, 1) || !workspace_enter(interpreter->work))

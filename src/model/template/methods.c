@@ -291,6 +291,7 @@ remove_affix(Interpreter *interpreter, Value self, const Arguments *arguments, V
 	*out = self;
 	if (!holds)
 		return true;
+	/* NOLINTNEXTLINE(clang-analyzer-core.NullDereference): bind_texts() gave as many texts as it was asked for */
 	return give_text(text_slice(interpreter->work, text, at_end ? 0 : part->length, text->length - part->length), out);
 }
 
@@ -325,8 +326,10 @@ text_method_replace(Interpreter *interpreter, Value self, const Arguments *argum
 	}
 	if (!bind_texts(interpreter, &texts, "replace", 2, 2, parts))
 		return false;
+	/* NOLINTNEXTLINE(clang-analyzer-core.NullDereference): bind_texts() gave as many texts as it was asked for */
 	if (self.as.text->safe && !parts[1]->safe && !(parts[1] = text_escape(interpreter->work, parts[1])))
 		return false;
+	/* NOLINTNEXTLINE(clang-analyzer-core.CallAndMessage): bind_texts() gave as many texts as it was asked for */
 	if (!give_text(text_replace(interpreter->work, self.as.text, parts[0], parts[1], max_count), out))
 		return false;
 	out->as.text->safe = self.as.text->safe;
@@ -364,6 +367,7 @@ text_method_rfind(Interpreter *interpreter, Value self, const Arguments *argumen
 	Text *part;
 
 	if (!bind_texts(interpreter, arguments, "rfind", 1, 1, &part) ||
+		/* NOLINTNEXTLINE(clang-analyzer-core.NullDereference): bind_texts() gave as many texts as it was asked for */
 		!workspace_step(interpreter->work, text->length / 64 + text->length / 256 * part->length))
 		return false;
 	for (size_t i = part->length <= text->length ? text->length - part->length + 1 : 0; i > 0 && found == SIZE_MAX; i--)
@@ -394,6 +398,7 @@ text_method_count(Interpreter *interpreter, Value self, const Arguments *argumen
 	if (!bind_texts(interpreter, arguments, "count", 1, 1, &part) ||
 		!workspace_step(interpreter->work, text->length / 64))
 		return false;
+	/* NOLINTNEXTLINE(clang-analyzer-core.NullDereference): bind_texts() gave as many texts as it was asked for */
 	if (part->length == 0)
 		n = (int64_t) text_count(text) + 1;
 	else

@@ -435,9 +435,8 @@ parse_statement(Parser *parser)
 		return parse_jump(parser, NODE_CONTINUE);
 	if (token->kind != TOKEN_NAME)
 		parser_fail_expected(parser, "the name of a tag");
-	else if (token->length > 3 && memcmp(token->start, "end", 3) == 0)
-		parser_fail_expected(parser, "another tag");
-	else if (parser_is_name(token, "else") || parser_is_name(token, "elif"))
+	else if ((token->length > 3 && memcmp(token->start, "end", 3) == 0) || parser_is_name(token, "else") ||
+			 parser_is_name(token, "elif"))
 		parser_fail_expected(parser, "another tag");
 	else
 	{

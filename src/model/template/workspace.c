@@ -2,6 +2,7 @@
  * workspace.c - memory, failures and bounds of the template interpreter; see workspace.h.
  */
 #include "workspace.h"
+#undef workspace_fail
 
 #include "../../base/utf8.h"
 
