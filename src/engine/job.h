@@ -60,6 +60,7 @@ typedef struct Job
 	struct RoleAccount *account; /* of the role, from GO to the end */
 	int32_t priority;
 	uint64_t arrival;   /* the how manieth that said GO */
+	uint64_t round;     /* of the server, in which it was accepted */
 	uint32_t n_slice;   /* rows in the step that is being put together */
 	bool was_preempted; /* waits for the second time */
 

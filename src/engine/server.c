@@ -8,6 +8,7 @@
 #include "server.h"
 
 #include <errno.h>
+#include <poll.h>
 #include <signal.h>
 #include <stdio.h>
 #include <stdlib.h>
@@ -29,6 +30,8 @@
 #define LISTENER_PAUSE_US ((uint64_t) 250 * 1000) /* without a free descriptor nobody is accepted for so long */
 #define NAMES_BYTES (STATUS_PAGE_MAX_SLOTS * (PROTOCOL_MAX_NAME_BYTES + 3)) /* the names of all slots, never cut */
 #define READ_BYTES ((size_t) 64 * 1024)
+#define GO_WAIT_US 2000  /* a request that was accepted has its GO waited for so long at most */
+#define GO_WAIT_SHARE 16 /* and for this part of a step */
 #define MAX_OUTPUT_BYTES ((size_t) 256 * 1024 * 1024)
 #define KEPT_BUFFER_BYTES ((size_t) 1024 * 1024) /* a buffer that a giant made larger than this is freed after use */
 
@@ -55,6 +58,9 @@ typedef struct Server
 	Slots slots;
 	Scheduler *scheduler;
 	ByteWriter nowhere; /* output of jobs whose client is gone */
+	uint64_t round;     /* counts the steps */
+	uint32_t n_new;     /* jobs that were accepted in this round and wait for GO */
+	uint64_t step_us;   /* how long the last step took */
 	bool stop;
 } Server;
 
@@ -91,6 +97,13 @@ find_job(const Client *client, uint32_t request_id)
 	return job;
 }
 
+/* Does a job wait for a GO that may come at any moment? */
+static bool
+is_new(const Server *server, const Job *job)
+{
+	return job->state == JOB_ACCEPTED && job->round == server->round;
+}
+
 /* The end of a job: out of the client's list and freed; a slot that was waiting for it may close. */
 static void
 drop_job(Server *server, Job *job)
@@ -124,6 +137,7 @@ job_ended(void *argument, Job *job)
 static void
 cancel_job(Server *server, Job *job)
 {
+	server->n_new -= is_new(server, job);
 	scheduler_remove(server->scheduler, job);
 	atomic_fetch_add(&server->page->n_requests_cancelled, 1);
 	drop_job(server, job);
@@ -185,6 +199,8 @@ handle_request(Server *server, Client *client, uint32_t request_id, const unsign
 	if (job)
 	{
 		job->slot = slot;
+		job->round = server->round;
+		server->n_new++;
 		slot->n_jobs++;
 		atomic_store(&slot->status->n_requests, slot->n_jobs);
 		attach_job(client, job);
@@ -231,6 +247,7 @@ handle_go(Server *server, Client *client, uint32_t request_id, const unsigned ch
 		return status_ok();
 	}
 	job->meter = meter;
+	server->n_new -= is_new(server, job);
 	status = scheduler_go(server->scheduler, job);
 	if (status.code == STATUS_OK)
 		return status;
@@ -473,16 +490,16 @@ read_signals(Server *server)
 	}
 }
 
-/* Wait for events (not at all while there is work) and handle them. */
+/* Wait for events as long as that, and handle them. *n: how many there were. */
 static Status
-handle_events(Server *server)
+handle_events(Server *server, int timeout_ms, int *n)
 {
 	struct epoll_event events[MAX_EVENTS];
-	int n = epoll_wait(server->epoll_fd, events, MAX_EVENTS, scheduler_has_work(server->scheduler) ? 0 : IDLE_WAIT_MS);
 
-	if (n < 0 && errno != EINTR)
+	*n = epoll_wait(server->epoll_fd, events, MAX_EVENTS, timeout_ms);
+	if (*n < 0 && errno != EINTR)
 		return status_error(STATUS_INTERNAL, "epoll_wait: %s", strerror(errno));
-	for (int i = 0; i < n; i++)
+	for (int i = 0; i < *n; i++)
 	{
 		void *source = events[i].data.ptr;
 
@@ -502,7 +519,58 @@ handle_events(Server *server)
 				write_client(server, client);
 		}
 	}
+	finish_round(server);
 	return status_ok();
+}
+
+/* Wait until something arrives, microseconds long at most. */
+static void
+wait_shortly(const Server *server, uint64_t wait_us)
+{
+	struct pollfd events = {.fd = server->epoll_fd, .events = POLLIN};
+	struct timespec time = {.tv_nsec = (long) wait_us * 1000};
+
+	(void) ppoll(&events, 1, &time, NULL);
+}
+
+/*
+ * All that happens between two steps. What arrives is answered before the next step begins, so that a client can say GO
+ * meanwhile; and a request that was just accepted has its GO waited for, a fraction of a step long, which is most often
+ * enough: it would miss the step otherwise. Without any work, wait for some.
+ */
+static Status
+handle_arrivals(Server *server)
+{
+	uint64_t wait_us = server->step_us / GO_WAIT_SHARE, start, now;
+	int n;
+
+	STATUS_TRY(handle_events(server, scheduler_has_work(server->scheduler) ? 0 : IDLE_WAIT_MS, &n));
+	wait_us = wait_us < GO_WAIT_US ? wait_us : GO_WAIT_US;
+	start = now = clock_now_us();
+	while (!server->stop && scheduler_has_work(server->scheduler) && (n > 0 || server->n_new > 0) &&
+		   now - start < wait_us)
+	{
+		if (n <= 0)
+			wait_shortly(server, wait_us - (now - start));
+		STATUS_TRY(handle_events(server, 0, &n));
+		now = clock_now_us();
+	}
+	return status_ok();
+}
+
+/* One step, if there is anything to compute. */
+static void
+take_step(Server *server)
+{
+	uint64_t start = clock_now_us();
+
+	if (server->stop || !scheduler_has_work(server->scheduler))
+		return;
+	scheduler_step(server->scheduler);
+	server->step_us = clock_now_us() - start;
+	server->round++;
+	server->n_new = 0;
+	finish_round(server);
 }
 
 static Status
@@ -618,12 +686,10 @@ server_run(const ServerSettings *settings)
 	status = status_ok();
 	while (!server.stop && status.code == STATUS_OK)
 	{
-		status = handle_events(&server);
-		if (!server.stop && scheduler_has_work(server.scheduler))
-			scheduler_step(server.scheduler);
+		status = handle_arrivals(&server);
+		take_step(&server);
 		if (server.listener_paused_us && clock_now_us() - server.listener_paused_us > LISTENER_PAUSE_US)
 			watch_listener(&server, true);
-		finish_round(&server);
 		atomic_store(&server.page->heartbeat_us, clock_now_us());
 	}
 	atomic_store(&server.page->ready, 0);

@@ -104,6 +104,32 @@ def test_set_role_lends_no_priority(make_server):
     assert as_carla < as_berta
 
 
+def test_a_short_chat_beside_32_rows_waits_for_two_steps(make_server):
+    """The step that runs when it arrives and the one that reads its prompt; counted in steps, so that the machine's load does not matter."""
+    server = make_server()
+    server.query("CREATE TABLE long_rows AS SELECT 'Row ' || i || ' begins. Once upon a time' AS body FROM generate_series(1, 32) i")
+    rows = Background(server, "SELECT count(qwen_generate(body, temperature => 0, max_tokens => 600, stop => ARRAY['never-said'])) FROM long_rows")
+    connection = server.connect()
+    cursor = connection.cursor()
+
+    def steps():
+        cursor.execute("SELECT steps, running FROM qwen_stat_engine")
+        return cursor.fetchone()
+
+    wait_until(lambda: steps()[1] == 32, 30, "32 running rows")
+    wait_until(lambda: server.value("SELECT count(*) FROM qwen_stat_activity WHERE completion_tokens > 2") == 32, 30, "32 answers")
+    waited = []
+    for i in range(20):
+        before = steps()[0]
+        cursor.execute("SELECT qwen_chat(%s, temperature => 0, max_tokens => 1)", (f"Name a colour, number {i}.",))
+        waited.append(steps()[0] - before)
+    assert steps()[1] == 32, "the rows ran all the time"
+    rows.connection.cancel()
+    connection.close()
+    # one more where the counter was read late
+    assert sorted(waited)[10] <= 3 and sorted(waited)[17] <= 4, waited
+
+
 def test_the_words_of_tasks_are_shared_by_all_roles(roles):
     def cached():
         return roles.value("SELECT cached_tokens FROM qwen_stat_engine")
