@@ -158,6 +158,10 @@ inherit_plan(Plan *above, Plan *below, Rewrite *rewrite)
 	above->initPlan = below->initPlan;
 	below->initPlan = NIL;
 	above->lefttree = below;
+#if PG_VERSION_NUM >= 140000
+	/* an Append asks such a node for its rows in a way that ours does not: alone it would say that there are none */
+	below->async_capable = false;
+#endif
 }
 
 /* A target list that passes all columns of a plan on, as varno sees them from place on. */

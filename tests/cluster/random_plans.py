@@ -73,6 +73,13 @@ class Writer:
             f"(SELECT r.id, lag({value}) OVER (ORDER BY r.id) AS body, r.n FROM {inner} r {where})",
             f"(SELECT r.id, r.body, r.n FROM {inner} r WHERE r.id < 9 UNION ALL SELECT r.id + 100, {value}, r.n FROM {inner} r WHERE r.id < 7)",
             f"(SELECT DISTINCT ON (r.id) r.id, {value} AS body, r.n FROM {inner} r {where} ORDER BY r.id)",
+            f"(SELECT row_number() OVER (ORDER BY r.n)::int AS id, string_agg({value}, '' ORDER BY r.id) AS body, count(*)::int AS n FROM {inner} r {where} GROUP BY GROUPING SETS ((r.n), ()))",
+            f"(SELECT r.id, first_value({value}) OVER (PARTITION BY r.n ORDER BY r.id ROWS 1 PRECEDING) AS body, r.n FROM {inner} r {where})",
+            f"(SELECT r.id, max({value}) FILTER (WHERE {self.condition('r', 1)}) OVER (ORDER BY r.id) AS body, r.n FROM {inner} r)",
+            f"(WITH c AS MATERIALIZED (SELECT * FROM {inner} r {where}) SELECT r.id, {value} AS body, r.n FROM c r)",
+            f"(SELECT r.id * 3 + k AS id, k || {value} AS body, r.n FROM {inner} r, generate_series(0, r.n % 3) k {where})",
+            f"(SELECT r.id, unnest(ARRAY[{value}]) AS body, r.n FROM {inner} r {where})",
+            f"(SELECT r.id, r.body, r.n FROM {inner} r EXCEPT SELECT r.id, {value}, r.n FROM {inner} r WHERE r.id % 2 = 0)",
         )
 
     def select(self):
@@ -105,5 +112,7 @@ class Writer:
             f"BEGIN; CREATE TEMP TABLE made AS SELECT q::text FROM ({select}) q; SELECT * FROM made ORDER BY 1; ROLLBACK",
             f"BEGIN; DECLARE c CURSOR FOR {select}; FETCH 2 c; FETCH 3 c; FETCH ALL c; FETCH BACKWARD 2 c; ROLLBACK",
             f"BEGIN; UPDATE t AS a SET s = {self.text('a', 2)} WHERE {self.condition('a', 2)}; SELECT id, s FROM t ORDER BY id; ROLLBACK",
+            f"BEGIN; INSERT INTO d SELECT id, {self.text('a', 2)} FROM t a WHERE {self.condition('a', 1)} ON CONFLICT (id) DO UPDATE SET v = excluded.v || g(d.v); SELECT * FROM d ORDER BY id; ROLLBACK",
+            f"DO $$ DECLARE r record; BEGIN FOR r IN {select} LOOP RAISE NOTICE '%', r; EXIT WHEN r.id > 12; END LOOP; END $$",
             f"PREPARE q AS {select}; EXECUTE q; EXECUTE q",
         )

@@ -7,6 +7,8 @@ import time
 import psycopg2
 import pytest
 from cluster import wait_until
+from deeper_plan_cases import DEEPER_CASES
+from deeper_plan_cases import SETUP as DEEPER_SETUP
 from plan_cases import CASES, MERGE_CASES, SETUP
 from random_plans import Writer
 from sessions import Background, wait_idle
@@ -16,7 +18,7 @@ from sessions import Background, wait_idle
 def database(server):
     """A database of its own on the shared server, with the tables."""
     server.query("CREATE DATABASE plans")
-    psql(server, "CREATE EXTENSION qwen_pg;" + SETUP, check=True)
+    psql(server, "CREATE EXTENSION qwen_pg;" + SETUP + DEEPER_SETUP, check=True)
     yield server
     server.query("DROP DATABASE plans WITH (FORCE)")
 
@@ -59,11 +61,11 @@ def server_version(server):
     return int(server.value("SHOW server_version_num"))
 
 
-@pytest.mark.parametrize("name", list(CASES) + list(MERGE_CASES))
+@pytest.mark.parametrize("name", list(CASES) + list(MERGE_CASES) + list(DEEPER_CASES))
 def test_same_rows_and_messages(database, name):
     if name in MERGE_CASES and server_version(database) < 150000:
         pytest.skip("MERGE came with PostgreSQL 15")
-    script = (CASES | MERGE_CASES)[name]
+    script = (CASES | MERGE_CASES | DEEPER_CASES)[name]
     plain = psql(database, "SET qwen.batch_plans = off;" + script)
     assert psql(database, "SET qwen.batch_plans = on;" + script) == plain
     assert psql(database, "SET qwen.batch_plans = on; SET qwen.batch_window = 3;" + script) == plain
@@ -71,8 +73,8 @@ def test_same_rows_and_messages(database, name):
 
 
 def test_random_statements(database):
-    """40 statements made at random; any other numbers would do."""
-    for seed in range(40):
+    """60 statements made at random; any other numbers would do."""
+    for seed in range(60):
         settings, statement = Writer(seed).statement()
         plain = psql(database, f"SET qwen.batch_plans = off; {settings} {statement}")
         assert psql(database, f"SET qwen.batch_plans = on; {settings} {statement}") == plain, (seed, settings, statement)
@@ -112,6 +114,9 @@ BATCHED = [
     "SELECT qwen_classify(body, ARRAY['a', 'b']) FROM t",
     "SELECT (qwen_chat_full(body, max_tokens => 1)).content FROM t",
     "UPDATE t SET s = g(body) WHERE id < 0 OR id > 0",
+    "CREATE TABLE zz AS SELECT id, g(body) FROM t",
+    "SELECT qwen_translate(body, 'French', max_tokens => 1) FROM t",
+    "SELECT qwen_similarity(body, 'b1') FROM t",
     "INSERT INTO d SELECT id, g(body) FROM t ON CONFLICT DO NOTHING",
     "DELETE FROM t WHERE f('never' || body) AND g(body) = 'never'",
 ]
@@ -186,6 +191,36 @@ def test_no_more_requests_than_needed(cursor, sql, most):
     assert requests_of(done) <= most
     if most > 3 and "EXISTS" not in sql:
         assert requests_of(done) == most and nodes(done)
+
+
+@pytest.mark.parametrize("sql, rows", [("SELECT g(id::text) FROM t LIMIT 5", 5), ("SELECT g(id::text) FROM t OFFSET 4 LIMIT 2", 6), ("SELECT id FROM t WHERE f(id::text) IS NOT NULL LIMIT 3", 3)])
+def test_no_more_rows_are_read_than_a_limit_wants(cursor, sql, rows):
+    done = plan(cursor, sql)
+    assert [node["Rows Read"] for node in nodes(done)] == [rows]
+
+
+def test_generic_plans_are_batched_and_count(cursor):
+    cursor.execute("SET plan_cache_mode = force_generic_plan; PREPARE counted(int) AS SELECT id, g(id::text) FROM t ORDER BY id LIMIT $1")
+    for limit in (4, 0, 9):
+        cursor.execute(f"EXPLAIN (ANALYZE, FORMAT JSON) EXECUTE counted({limit})")
+        done = cursor.fetchone()[0][0]["Plan"]
+        assert requests_of(done) == limit and len(nodes(done)) == 1
+    assert nodes(done)[0]["Largest Window"] == 9
+
+
+def test_a_function_made_anew_in_the_session(database, cursor):
+    """What is known of functions is forgotten when they change: an extension that is dropped and made again has other OIDs."""
+    make = "CREATE FUNCTION own(text) RETURNS text AS '$libdir/qwen_pg', 'qwen_generate' LANGUAGE c VOLATILE STRICT"
+    for n in range(3):
+        cursor.execute(make if n != 1 else "CREATE FUNCTION own(text) RETURNS text LANGUAGE sql AS $$ SELECT 'sql ' || $1 $$")
+        if n == 0:
+            cursor.execute("PREPARE again AS SELECT own(body) FROM t WHERE id = 3")
+        cursor.execute("EXECUTE again")
+        assert (cursor.fetchone()[0] == "sql b3") == (n == 1)
+        assert len(nodes(plan(cursor, "SELECT own(body) FROM t", analyze=False))) == (n != 1)
+        cursor.execute("DROP FUNCTION own(text)")
+    with pytest.raises(psycopg2.Error):
+        cursor.execute("EXECUTE again")
 
 
 def test_window_bounds_requests(cursor):
@@ -302,7 +337,7 @@ def long_statement(server, sql=LONG_CALLS):
 
 
 def test_cancel_frees_all(database):
-    waiting = long_statement(database)
+    waiting = long_statement(database, "SET qwen.on_error = 'null'; " + LONG_CALLS)
     database.query(f"SELECT pg_cancel_backend({waiting.pid})")
     assert waiting.join().error.pgcode == "57014"
     wait_idle(database)
