@@ -17,6 +17,7 @@
 #include "miscadmin.h"
 #include "utils/builtins.h"
 #include "utils/datum.h"
+#include "utils/float.h"
 #include "utils/guc.h"
 #include "utils/memutils.h"
 #include "utils/rel.h"
@@ -42,8 +43,7 @@ check_use(FunctionCallInfo fcinfo, const char *function)
 
 	require_preloaded();
 	if (!CALLED_AS_TRIGGER(fcinfo))
-		ereport(ERROR,
-				(errcode(ERRCODE_INVALID_PARAMETER_VALUE), errmsg("%s must be called as a trigger", function)));
+		ereport(ERROR, (errcode(ERRCODE_INVALID_PARAMETER_VALUE), errmsg("%s must be called as a trigger", function)));
 	if (!TRIGGER_FIRED_AFTER(data->tg_event) || !TRIGGER_FIRED_FOR_ROW(data->tg_event) ||
 		!(TRIGGER_FIRED_BY_INSERT(data->tg_event) || TRIGGER_FIRED_BY_UPDATE(data->tg_event)))
 		ereport(ERROR, (errcode(ERRCODE_INVALID_PARAMETER_VALUE),
@@ -119,48 +119,68 @@ has_work(const Enqueue *enqueue, const TriggerData *data, TupleDesc columns)
 	return !is_null;
 }
 
-/* The row's key as text, written as workers read it. */
+/* The row's key as text, written as workers read it. Most sessions write it so anyway, and settings take their time. */
 static Datum
 key_of(const Enqueue *enqueue, HeapTuple row, TupleDesc columns)
 {
+	bool is_usual = DateStyle == USE_ISO_DATES && IntervalStyle == INTSTYLE_POSTGRES && extra_float_digits > 0;
 	char *key[JOB_MAX_KEYS];
-	int level = NewGUCNestLevel();
+	int level = is_usual ? 0 : NewGUCNestLevel();
 
-	job_set_formats(GUC_ACTION_SAVE);
+	if (!is_usual)
+		job_set_formats(GUC_ACTION_SAVE);
 	for (int i = 0; i < enqueue->n_keys; i++)
 		key[i] = SPI_getvalue(row, columns, enqueue->keys[i]);
-	AtEOXact_GUC(false, level);
+	if (!is_usual)
+		AtEOXact_GUC(false, level);
 	return job_text_array(key, enqueue->n_keys);
 }
 
-/* Put a row into the queue; in SPI, as the owner of the queue. */
-static void
-insert_row(const Enqueue *enqueue, const TriggerData *data, Oid owner, Datum key)
+/* The statement that queues a row, made once in a session. In SPI. */
+static SPIPlanPtr
+queue_plan(const JobStore *store)
 {
 	static SPIPlanPtr plan;
 	static Oid plan_table;
-	Datum values[4] = {ObjectIdGetDatum(owner), ObjectIdGetDatum(enqueue->relation),
-					   CStringGetTextDatum(data->tg_trigger->tgname), key};
+	Oid types[4] = {OIDOID, OIDOID, TEXTOID, TEXTARRAYOID};
+	SPIPlanPtr made;
 	JobIdentity identity;
 
-	job_identity_begin(&enqueue->store, &identity);
-	if (!plan || plan_table != enqueue->store.row_table)
-	{
-		Oid types[4] = {OIDOID, OIDOID, TEXTOID, TEXTARRAYOID};
+	if (plan && plan_table == store->row_table)
+		return plan;
+	if (plan)
+		SPI_freeplan(plan);
+	plan = NULL;
+	job_identity_begin(store, &identity);
+	made = SPI_prepare(psprintf("INSERT INTO %s (owner, relation, trigger, key) VALUES ($1, $2, $3, $4)", store->row),
+					   4, types);
+	if (!made || SPI_keepplan(made) != 0)
+		ereport(ERROR, (errcode(ERRCODE_SYSTEM_ERROR),
+						errmsg("rows cannot be queued: %s", SPI_result_code_string(SPI_result))));
+	job_identity_end(&identity);
+	plan = made;
+	plan_table = store->row_table;
+	return plan;
+}
 
-		if (plan)
-			SPI_freeplan(plan);
-		plan = SPI_prepare(psprintf("INSERT INTO %s (owner, relation, trigger, key) VALUES ($1, $2, $3, $4)",
-									enqueue->store.row),
-						   4, types);
-		if (!plan || SPI_keepplan(plan) != 0)
-			ereport(ERROR, (errcode(ERRCODE_SYSTEM_ERROR), errmsg("rows cannot be queued: %s",
-																  SPI_result_code_string(SPI_result))));
-		plan_table = enqueue->store.row_table;
-	}
+/*
+ * Put a row into the queue; in SPI, as the owner of the queue. The session's search path holds: the statement has no
+ * name that would be looked up in it, and to set another one for each row would take longer than the rest.
+ */
+static void
+insert_row(const Enqueue *enqueue, const TriggerData *data, Oid owner, Datum key)
+{
+	Datum values[4] = {ObjectIdGetDatum(owner), ObjectIdGetDatum(enqueue->relation),
+					   CStringGetTextDatum(data->tg_trigger->tgname), key};
+	SPIPlanPtr plan = queue_plan(&enqueue->store);
+	Oid user;
+	int security;
+
+	GetUserIdAndSecContext(&user, &security);
+	SetUserIdAndSecContext(enqueue->store.owner, security | SECURITY_LOCAL_USERID_CHANGE);
 	if (SPI_execute_plan(plan, values, NULL, false, 0) != SPI_OK_INSERT)
 		ereport(ERROR, (errcode(ERRCODE_SYSTEM_ERROR), errmsg("a row could not be queued")));
-	job_identity_end(&identity);
+	SetUserIdAndSecContext(user, security);
 }
 
 static Datum

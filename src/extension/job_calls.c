@@ -9,6 +9,7 @@
 
 #include "common/shortest_dec.h"
 #include "limits.h"
+#include "mb/pg_wchar.h"
 #include "model_call.h"
 #include "task_prompts.h"
 #include "utils/builtins.h"
@@ -28,6 +29,7 @@ job_row_set_prompt(JobRow *row, text *prompt, int64 hash)
 	old = MemoryContextSwitchTo(row->content);
 	row->call = NULL;
 	row->answer = NULL;
+	row->input = NULL;
 	row->state = ROW_READY;
 	row->has_prompt = prompt != NULL;
 	row->hash = hash;
@@ -43,6 +45,7 @@ job_row_set_prompt(JobRow *row, text *prompt, int64 hash)
 				break;
 			case JOB_SUMMARIZE:
 				task_messages(&row->request, psprintf(PROMPT_SUMMARIZE, spec->max_words), prompt);
+				row->input = cstring_to_text_with_len(VARDATA_ANY(prompt), VARSIZE_ANY_EXHDR(prompt));
 				break;
 			case JOB_GENERATE:
 			case JOB_EMBED:
@@ -164,6 +167,59 @@ take_answer(JobWorker *worker, JobRow *row, const EngineReply *reply)
 	worker->trouble[0] = '\0';
 }
 
+/* Is there no room for a text and its whole summary? Then it is made in parts, except where texts would have to be
+ * converted, which takes a transaction. */
+static bool
+has_no_room(const JobRow *row, const EngineReply *reply)
+{
+	if (row->spec->function != JOB_SUMMARIZE || GetDatabaseEncoding() != PG_UTF8)
+		return false;
+	return reply->type == FRAME_ERROR
+			   ? reply->error.code == STATUS_TOO_LONG
+			   : reply->type == FRAME_ACCEPTED && reply->accepted.max_tokens < (uint32) row->request.options.max_tokens;
+}
+
+/*
+ * A summary as qwen_summarize makes it of a text that has no room. The worker waits for its parts; what else is in
+ * flight goes on in the engine.
+ */
+static void
+answer_in_parts(JobWorker *worker, JobRow *row)
+{
+	MemoryContext parts = AllocSetContextCreate(row->content, "qwen_pg parts", ALLOCSET_DEFAULT_SIZES);
+	MemoryContext old = MemoryContextSwitchTo(parts);
+	int max_words = row->spec->max_words;
+	Request options = row->spec->request;
+	text *summary;
+
+	end_call(row);
+	options.function = row->request.function;
+	PG_TRY();
+	{
+		summary = summarize_with(&options, row->input, max_words);
+		row->answer = MemoryContextStrdup(row->content, text_to_cstring(summary));
+		row->state = ROW_ANSWERED;
+	}
+	PG_CATCH();
+	{
+		ErrorData *error;
+
+		/* whoever cancels means the worker; all else has used up an attempt */
+		MemoryContextSwitchTo(worker->scratch);
+		error = CopyErrorData();
+		if (error->sqlerrcode == ERRCODE_QUERY_CANCELED)
+		{
+			MemoryContextDelete(parts);
+			PG_RE_THROW();
+		}
+		FlushErrorState();
+		fail_row(row, error->sqlerrcode, error->message);
+	}
+	PG_END_TRY();
+	MemoryContextSwitchTo(old);
+	MemoryContextDelete(parts);
+}
+
 /* Take the frames that have come for a row. */
 static bool
 receive_row(JobWorker *worker, JobRow *row)
@@ -174,7 +230,9 @@ receive_row(JobWorker *worker, JobRow *row)
 	while (row->call && engine_poll(row->call, &reply))
 	{
 		moved = true;
-		if (reply.type == FRAME_ACCEPTED)
+		if (has_no_room(row, &reply))
+			answer_in_parts(worker, row);
+		else if (reply.type == FRAME_ACCEPTED)
 		{
 			engine_go(row->call);
 			row->state = ROW_RUNNING;

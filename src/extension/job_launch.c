@@ -6,9 +6,9 @@
  * a worker there and wakes the supervisor, which starts it; a worker that finds nothing left gives its place back
  * and is gone. Nobody polls. One place means one worker, so no row is worked on twice at a time.
  *
- * After a start of the server, a reset or a promotion somebody must find the work that is left: a scout goes through the
- * databases, one after the other, and reads the extension's tables. No file says where work is, so none can
- * be wrong after a restored backup, an upgrade or a crash.
+ * After a start of the server, a reset or a promotion somebody must find the work that is left: a scout goes through
+ * the databases, one after the other, and reads the extension's tables. No file says where work is, so none can be
+ * wrong after a restored backup, an upgrade or a crash.
  */
 #include "jobs.h"
 
@@ -19,6 +19,7 @@
 #include "access/xact.h"
 #include "catalog/pg_database.h"
 #include "catalog/pg_type.h"
+#include "commands/async.h"
 #include "compat.h"
 #include "executor/spi.h"
 #include "funcapi.h"
@@ -32,12 +33,14 @@
 #include "utils/builtins.h"
 #include "utils/memutils.h"
 #include "utils/snapmgr.h"
+#include "utils/syscache.h"
 #include "utils/timestamp.h"
 
 #define N_PLACES 64
 #define N_REQUESTS 16 /* roles that one transaction can ask for; with more, a scout looks */
 #define FIRST_RETRY_MS 200
 #define LAST_RETRY_MS 30000
+#define FAILURES_TO_SCOUT 3
 
 PG_FUNCTION_INFO_V1(qwen_job_workers);
 
@@ -52,8 +55,7 @@ typedef enum PlaceState
 	PLACE_FAILED, /* it ended before its work did; next_try says when another starts */
 } PlaceState;
 
-static const char *const place_names[] = {"free",     "wanted",  "no slot", "limited",
-										  "starting", "running", "failed"};
+static const char *const place_names[] = {"free", "wanted", "no slot", "limited", "starting", "running", "failed"};
 
 typedef struct Place
 {
@@ -211,6 +213,12 @@ job_announce_end(void)
 	ConditionVariableBroadcast(&shared->ended);
 }
 
+void
+job_notify_end(int64 job, const char *state)
+{
+	Async_Notify("qwen_job", psprintf("{\"id\": " INT64_FORMAT ", \"state\": \"%s\"}", job, state));
+}
+
 /* ---- the supervisor's part ---- */
 /* Tell the postmaster of a worker; false: no slot is free. */
 static bool
@@ -247,7 +255,8 @@ has_ended(BackgroundWorkerHandle *handle)
 	return !handle || GetBackgroundWorkerPid(handle, &pid) == BGWH_STOPPED;
 }
 
-/* The next start of a worker that failed. The lock is held. */
+/* The next start of a worker that failed. One that never connects may have lost its role or database: a scout knows.
+ * The lock is held. */
 static void
 plan_retry(Place *place)
 {
@@ -255,6 +264,7 @@ plan_retry(Place *place)
 
 	place->state = PLACE_FAILED;
 	place->n_failures++;
+	shared->scout_wanted |= place->n_failures >= FAILURES_TO_SCOUT;
 	place->pid = 0;
 	place->latch = NULL;
 	place->next_try = TimestampTzPlusMilliseconds(GetCurrentTimestamp(), Min(wait_ms, LAST_RETRY_MS));
@@ -410,9 +420,34 @@ job_worker_leave(const JobWorkerPlace *at, uint64 requests_seen)
 }
 
 /* ---- scouts ---- */
-/* Databases that can be connected to. */
+/* Give up places whose worker can never connect again: of databases that are gone, or in this one of roles that are. */
+static void
+give_up_places(const List *databases)
+{
+	Place copy[N_PLACES];
+
+	LWLockAcquire(qwen_shared->lock, LW_SHARED);
+	memcpy(copy, shared->places, sizeof copy);
+	LWLockRelease(qwen_shared->lock);
+	for (int i = 0; i < N_PLACES; i++)
+	{
+		Place *place = &shared->places[i];
+		bool is_gone = databases ? !list_member_oid(databases, copy[i].database)
+								 : copy[i].database == MyDatabaseId &&
+									   !SearchSysCacheExists1(AUTHOID, ObjectIdGetDatum(copy[i].role));
+
+		if (copy[i].state != PLACE_FAILED || !is_gone)
+			continue;
+		LWLockAcquire(qwen_shared->lock, LW_EXCLUSIVE);
+		if (place->state == PLACE_FAILED && place->database == copy[i].database && place->role == copy[i].role)
+			memset(place, 0, sizeof *place);
+		LWLockRelease(qwen_shared->lock);
+	}
+}
+
+/* Databases that there are, or those of them that can be connected to. */
 static List *
-list_databases(void)
+list_databases(bool all)
 {
 	MemoryContext caller = CurrentMemoryContext;
 	List *databases = NIL;
@@ -428,7 +463,7 @@ list_databases(void)
 	{
 		Form_pg_database database = (Form_pg_database) GETSTRUCT(tuple);
 
-		if (database->datallowconn && !database->datistemplate)
+		if (all || (database->datallowconn && !database->datistemplate))
 		{
 			MemoryContext old = MemoryContextSwitchTo(caller);
 
@@ -443,7 +478,7 @@ list_databases(void)
 	return databases;
 }
 
-/* Rows and jobs that no worker can have any more, and the owners of those that one can. In SPI, as the tables' owner. */
+/* Rows and jobs that no worker can have any more, and the owners of those that one can. In SPI, as the tables' owner */
 static void
 ask_for_owners(const JobStore *store)
 {
@@ -457,11 +492,19 @@ ask_for_owners(const JobStore *store)
 						 "c.oid = r.relation AND c.relowner <> r.owner",
 						 store->row),
 				0, NULL, NULL, NULL, SPI_OK_UPDATE, 0);
-	job_execute(psprintf("UPDATE %s j SET state = 'failed', ended = now(), error = 'the owner of the job was dropped' "
-						 "WHERE state IN ('queued', 'running') AND NOT EXISTS "
-						 "(SELECT 1 FROM pg_authid a WHERE a.oid = j.owner)",
-						 store->job),
-				0, NULL, NULL, NULL, SPI_OK_UPDATE, 0);
+	n = job_execute(
+		psprintf("UPDATE %s j SET state = 'failed', ended = now(), error = 'the owner of the job was dropped' "
+				 "WHERE state IN ('queued', 'running') AND NOT EXISTS "
+				 "(SELECT 1 FROM pg_authid a WHERE a.oid = j.owner) RETURNING id",
+				 store->job),
+		0, NULL, NULL, NULL, SPI_OK_UPDATE_RETURNING, 0);
+	for (int i = 0; i < n; i++)
+	{
+		bool is_null;
+
+		job_notify_end(DatumGetInt64(SPI_getbinval(SPI_tuptable->vals[i], SPI_tuptable->tupdesc, 1, &is_null)),
+					   "failed");
+	}
 	n = job_execute(psprintf("SELECT DISTINCT owner FROM %s WHERE state IN ('queued', 'running') UNION "
 							 "SELECT DISTINCT owner FROM %s WHERE job IS NULL AND NOT dead",
 							 store->job, store->row),
@@ -485,6 +528,7 @@ scout_database(Oid database)
 	StartTransactionCommand();
 	SPI_connect();
 	PushActiveSnapshot(GetTransactionSnapshot());
+	give_up_places(NIL);
 	if (job_store_find(&store))
 	{
 		job_identity_begin(&store, &identity);
@@ -510,7 +554,8 @@ qwen_job_scout_main(Datum argument)
 		proc_exit(0);
 	}
 	BackgroundWorkerInitializeConnection(NULL, NULL, 0);
-	databases = list_databases();
+	give_up_places(list_databases(true));
+	databases = list_databases(false);
 	foreach (cell, databases)
 	{
 		BackgroundWorkerHandle *handle = NULL;

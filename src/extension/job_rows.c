@@ -10,7 +10,6 @@
 #include "access/relation.h"
 #include "access/xact.h"
 #include "catalog/pg_type.h"
-#include "commands/async.h"
 #include "commands/trigger.h"
 #include "executor/spi.h"
 #include "miscadmin.h"
@@ -256,6 +255,8 @@ job_rows_refresh(JobWorker *worker)
 
 	if (!job_transaction(worker, refresh_body, NULL, &error))
 		ereport(LOG, (errmsg("qwen_pg: the jobs could not be read: %s", error->message)));
+	/* some may have been cancelled */
+	job_announce_end();
 	drop_done_specs(worker);
 	list_sort(worker->specs, compare_specs);
 }
@@ -857,13 +858,6 @@ typedef struct Ending
 	bool has_ended;
 } Ending;
 
-/* Tell whoever listens. */
-static void
-notify_end(int64 job, const char *state)
-{
-	Async_Notify("qwen_job", psprintf("{\"id\": " INT64_FORMAT ", \"state\": \"%s\"}", job, state));
-}
-
 static void
 end_body(JobWorker *worker, const JobStore *store, void *argument)
 {
@@ -890,7 +884,7 @@ end_body(JobWorker *worker, const JobStore *store, void *argument)
 							 "started = coalesce(started, now()), ended = now(), error = $2 WHERE id = $1",
 							 store->job),
 					2, types, values, ending->error ? NULL : " n", SPI_OK_UPDATE, 0);
-		notify_end(ending->spec->job, ending->error ? "failed" : "done");
+		job_notify_end(ending->spec->job, ending->error ? "failed" : "done");
 		ending->has_ended = true;
 	}
 	job_identity_end(&identity);

@@ -137,10 +137,13 @@ job_sql_make(const JobSpec *spec, JobSql *sql)
 		sql->update = psprintf("UPDATE %s t SET %s = %s FROM %s JOIN %s ON %s WHERE %s AND "
 							   "%s IS NOT DISTINCT FROM d.hash RETURNING d.n",
 							   target, column, answer, rows_at_hand(spec, true), source, is_q, is_t, hash);
-	sql->recheck = psprintf("SELECT d.n, %s, %s, EXISTS (SELECT 1 FROM %s%s t WHERE %s) FROM %s JOIN %s ON %s", prompt,
-							hash, only, target, is_t, rows_at_hand(spec, false), source, is_q);
-	sql->insert = psprintf("INSERT INTO %s (%s, %s) SELECT %s, %s FROM %s JOIN %s ON %s WHERE "
-						   "%s IS NOT DISTINCT FROM d.hash ON CONFLICT (%s) DO UPDATE SET %s = EXCLUDED.%s",
+	/* of rows with the same key, one that gives the same prompt, if there is one */
+	sql->recheck = psprintf("SELECT DISTINCT ON (d.n) d.n, %s, %s, EXISTS (SELECT 1 FROM %s%s t WHERE %s) FROM %s JOIN %s "
+							"ON %s ORDER BY d.n, %s IS DISTINCT FROM d.hash",
+							prompt, hash, only, target, is_t, rows_at_hand(spec, true), source, is_q, hash);
+	/* a source may have a key twice, a row at hand is inserted once */
+	sql->insert = psprintf("INSERT INTO %s (%s, %s) SELECT %s, %s FROM %s WHERE EXISTS (SELECT 1 FROM %s WHERE %s AND "
+						   "%s IS NOT DISTINCT FROM d.hash) ON CONFLICT (%s) DO UPDATE SET %s = EXCLUDED.%s",
 						   target, for_keys(spec, ", ", "k"), column, for_keys(spec, ", ", "d values"), answer,
 						   rows_at_hand(spec, true), source, is_q, hash, for_keys(spec, ", ", "k"), column, column);
 	sql->count = psprintf("SELECT pg_catalog.count(*) FROM %s WHERE %s", source, for_keys(spec, " AND ", "not null"));

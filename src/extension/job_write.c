@@ -129,7 +129,7 @@ recheck_rows(Write *write, const JobSql *sql, bool *missing)
 
 	if (n == 0)
 		return;
-	n_found = job_execute(sql->recheck, bind_rows(write, numbers, n, false, types, values), types, values, NULL,
+	n_found = job_execute(sql->recheck, bind_rows(write, numbers, n, true, types, values), types, values, NULL,
 						  SPI_OK_SELECT, 0);
 	for (int i = 0; i < n; i++)
 		write->outcomes[numbers[i]] = OUTCOME_GONE;

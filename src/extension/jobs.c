@@ -341,7 +341,7 @@ check_statements(JobSpec *spec)
 	check_target(spec);
 	job_sql_make(spec, &sql);
 	check_statement(spec, sql.by_key, false);
-	check_statement(spec, sql.recheck, false);
+	check_statement(spec, sql.recheck, true);
 	check_statement(spec, sql.update, true);
 	job_execute(sql.page, 1, (Oid[]){INT8OID}, (Datum[]){Int64GetDatum(0)}, NULL, SPI_OK_SELECT, 0);
 	job_execute(sql.count, 0, NULL, NULL, NULL, SPI_OK_SELECT, 1);
@@ -519,6 +519,7 @@ qwen_cancel(PG_FUNCTION_ARGS)
 		job_execute(psprintf("UPDATE %s SET state = 'cancelled', ended = now(), error = NULL WHERE id = $1", store.job),
 					1, &type, &value, NULL, SPI_OK_UPDATE, 0);
 		job_identity_end(&identity);
+		job_notify_end(job, "cancelled");
 		job_request_worker(owner);
 	}
 	SPI_finish();

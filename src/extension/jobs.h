@@ -116,7 +116,7 @@ typedef struct JobSql
 	char *by_key;  /* rows of given keys: $1 int[] numbers, $2 … text[] keys */
 	char *lock;    /* lock target rows that nobody else has locked: the same arguments; gives numbers */
 	char *update;  /* put answers in: the same and $n+2 text[] answers, $n+3 bigint[] hashes; gives numbers */
-	char *recheck; /* by_key's arguments: is there such a row, its prompt and hash, and does the target have it */
+	char *recheck; /* as update: is there such a row, its prompt and hash, and does the target have it */
 	char *insert;  /* as update, for rows that the target does not have */
 	char *count;   /* how many rows there are */
 } JobSql;
@@ -188,6 +188,9 @@ extern void job_wait_next(long timeout_ms);
 extern void job_wait_end(void);
 extern void job_announce_end(void);
 
+/* In a transaction: at its commit those who LISTEN to qwen_job hear of the end. */
+extern void job_notify_end(int64 job, const char *state);
+
 /* A worker's place among those that are there. */
 typedef struct JobWorkerPlace
 {
@@ -229,7 +232,8 @@ typedef struct JobRow
 	RowState state;
 	bool has_prompt; /* else the prompt is NULL, and so is the answer */
 	Request request;
-	int64 hash; /* of the prompt; counts only with one */
+	text *input; /* of a summary, which may have to be made in parts */
+	int64 hash;  /* of the prompt; counts only with one */
 	EngineCall *call;
 	char *answer; /* UTF-8, or NULL */
 	uint32 prompt_tokens, completion_tokens;

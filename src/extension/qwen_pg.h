@@ -4,8 +4,8 @@
  * Who does what: init.c sets up; settings.c has the GUCs; shared.c the memory; supervisor.c runs the engine with
  * launch.c and slots.c; client.c talks to it; model_call.c is what functions that ask the model share, call_window.c
  * keeps many calls in flight; generate.c, embed.c, tokens.c, tasks.c, scores.c, chunk.c, aggregates.c, array_batch.c,
- * triggers.c, views.c, health.c are SQL functions; jobs.h tells of jobs; options.c reads their common arguments, results.c prepares their
- * rows; errors.c raises what the engine says.
+ * triggers.c, views.c, health.c are SQL functions; jobs.h tells of jobs; options.c reads their common arguments,
+ * results.c prepares their rows; errors.c raises what the engine says.
  */
 #ifndef QWEN_PG_H
 #define QWEN_PG_H
@@ -247,8 +247,8 @@ extern const char *default_embedding_model(void);
 extern void init_materialized_set(FunctionCallInfo fcinfo);
 
 /* ---- tasks.c ---- */
-/* A prompt, an empty line and the input as a request's messages. The built-in words that the prompt begins with are marked
- * as what all roles may share. */
+/* A prompt, an empty line and the input as a request's messages. The built-in words that the prompt begins with are
+ * marked as what all roles may share. */
 extern void task_messages(Request *request, const char *prompt, text *input);
 
 /* Greedy and without thinking, where the caller did not say otherwise. */
@@ -267,7 +267,11 @@ extern text *task_map_reduce(const Request *options, text *input, const char *wh
 /* Pieces (text) of at most max_tokens; 0: as large as leaves room for a prompt and an answer. */
 extern List *chunk_text(text *input, const Request *options, uint32 max_tokens, uint32 overlap);
 
-/* A summary of input, with the tail of fcinfo from first on (fcinfo NULL: no tail). */
+/* A summary of input with these options, in parts where there is no room for it. Waits; nothing of it needs a
+ * transaction in a database of UTF-8. */
+extern text *summarize_with(const Request *options, text *input, int max_words);
+
+/* The same with the tail of fcinfo from first on (fcinfo NULL: no tail). */
 extern text *summarize(text *input, int max_words, FunctionCallInfo fcinfo, int first);
 
 #define SUMMARY_MAX_WORDS 60 /* unless told otherwise */

@@ -224,10 +224,17 @@ check_max_words(int max_words)
 }
 
 text *
+summarize_with(const Request *options, text *input, int max_words)
+{
+	char *prompt = psprintf(PROMPT_SUMMARIZE, max_words);
+
+	return task_map_reduce(options, input, prompt, psprintf(PROMPT_SUMMARIZE_PART, PART_MAX_WORDS), prompt);
+}
+
+text *
 summarize(text *input, int max_words, FunctionCallInfo fcinfo, int first)
 {
 	Request options;
-	char *prompt;
 
 	check_max_words(max_words);
 	memset(&options, 0, sizeof options);
@@ -237,8 +244,7 @@ summarize(text *input, int max_words, FunctionCallInfo fcinfo, int first)
 	else
 		options_default(&options);
 	task_options(&options);
-	prompt = psprintf(PROMPT_SUMMARIZE, max_words);
-	return task_map_reduce(&options, input, prompt, psprintf(PROMPT_SUMMARIZE_PART, PART_MAX_WORDS), prompt);
+	return summarize_with(&options, input, max_words);
 }
 
 static int

@@ -5,7 +5,7 @@ import time
 
 import psycopg2
 import pytest
-from cluster import wait_until
+from cluster import server_user, wait_until
 
 PROMPT = "Say one word about {body}"
 LIMITS = "max_tokens => 4, temperature => 0"
@@ -107,6 +107,16 @@ def test_query_into_another_table(server):
     assert wait(server, job) == "done"
     rows = server.query("SELECT id, said IS NOT NULL AND said <> 'old', note FROM answers ORDER BY id")
     assert rows == [(1, True, "made"), (2, True, "kept"), (3, True, "made"), (4, True, "made")]
+
+
+def test_keys_that_the_source_has_twice(server):
+    """The target has one row a key, the last answer: that nobody promised an order is no error."""
+    server.query("DROP TABLE IF EXISTS twice, once; CREATE TABLE twice (id int, body text); CREATE TABLE once (id int PRIMARY KEY, said text)")
+    server.query("INSERT INTO twice SELECT i % 3, 'the same' FROM generate_series(1, 6) i; INSERT INTO twice VALUES (1, 'another')")
+    job = server.value(f"SELECT qwen_submit('SELECT * FROM twice', 'body', 'once', 'said', {LIMITS})")
+    assert wait(server, job) == "done"
+    assert row_of(server, job)["failed"] == 0
+    assert server.value("SELECT count(*) FROM once WHERE said IS NOT NULL") == 3
 
 
 def test_embeddings_and_summaries(server):
@@ -301,16 +311,19 @@ def listen(server, channel):
     return connection
 
 
-def test_notify_at_the_end(server):
-    make_rows(server, "heard", 3)
+@pytest.mark.parametrize("state", ["done", "failed", "cancelled"])
+def test_notify_at_the_end(server, state):
+    make_rows(server, "heard", 3 if state == "done" else 200)
     connection = listen(server, "qwen_job")
-    job = submit(server, "heard")
+    job = submit(server, "heard", "max_tokens => 20, temperature => 0")
+    if state != "done":
+        server.query("DROP TABLE heard CASCADE" if state == "failed" else f"SELECT qwen_cancel({job})")
 
     def heard():
         connection.poll()
         return [notice.payload for notice in connection.notifies if f'"id": {job},' in notice.payload]
 
-    assert wait_until(heard, 60, "the notification") == [f'{{"id": {job}, "state": "done"}}']
+    assert wait_until(heard, 60, "the notification") == [f'{{"id": {job}, "state": "{state}"}}']
     connection.close()
 
 
@@ -319,10 +332,11 @@ def test_nothing_is_held_while_the_model_runs(server):
     job = submit(server, "watched", "max_tokens => 6, temperature => 0")
     connection = server.connect()
     connection.cursor().execute("SET statement_timeout = '10s'")
-    oldest, altered = 0.0, 0
+    oldest, altered, seen = 0.0, 0, set()
     while server.value("SELECT state IN ('queued', 'running') FROM qwen_jobs WHERE id = %s", (job,)):
         age = server.value("SELECT max(extract(epoch FROM clock_timestamp() - xact_start)) FROM pg_stat_activity WHERE backend_type = 'qwen_pg job worker'")
         oldest = max(oldest, float(age or 0))
+        seen |= set(server.query("SELECT done, done + failed <= total, tokens_per_s > 0, eta > interval '0' AND eta < interval '1 h' FROM qwen_jobs WHERE id = %s AND done BETWEEN 1 AND 199", (job,)))
         if altered < 5 and row_of(server, job)["done"] > 20 * altered:
             connection.cursor().execute("VACUUM watched")
             connection.cursor().execute(f"ALTER TABLE watched ADD COLUMN c{altered} int")
@@ -330,6 +344,7 @@ def test_nothing_is_held_while_the_model_runs(server):
     connection.close()
     assert oldest < 1.0
     assert altered == 5
+    assert len(seen) > 3 and all(row[1:] == (True, True, True) for row in seen), "progress, speed and the time that is left"
     assert wait(server, job) == "done"
     check_exactly_once(server, "watched")
 
@@ -388,6 +403,31 @@ def test_dropped_role(server):
     assert wait(server, job) == "failed"
     assert "role" in row_of(server, job)["error"]
     wait_until(lambda: no_workers(server), what="no worker")
+
+
+def test_a_role_dropped_while_no_worker_can_connect(make_server):
+    """Nothing runs as the role that could tell: whoever looks after workers that never connect does."""
+    server = make_server()
+    server.query("CREATE ROLE qwen_job_gone LOGIN SUPERUSER")
+    server.query("CREATE DATABASE second")
+    second = psycopg2.connect(host=server.folder, port=server.port, user=server_user(), dbname="second")
+    second.autocommit = True
+    second.cursor().execute("CREATE EXTENSION qwen_pg; CREATE TABLE s (id int PRIMARY KEY, body text, summary text); INSERT INTO s SELECT i, 'x' || i FROM generate_series(1, 200) i")
+    second.cursor().execute("SELECT qwen_submit('s', 'Say {body}', 's', 'summary', max_tokens => 40, temperature => 0)")
+    second.close()
+    make_rows(server, "stranded", 200)
+    job = submit(server, "stranded", "max_tokens => 40, temperature => 0", user="qwen_job_gone")
+    wait_until(lambda: row_of(server, job)["state"] == "running" and len(worker_pids(server)) == 2, 30, "running jobs")
+    server.query("ALTER ROLE qwen_job_gone RENAME TO qwen_job_going; ALTER DATABASE second ALLOW_CONNECTIONS false")
+    server.query("SELECT pg_terminate_backend(pid) FROM pg_stat_activity WHERE backend_type = 'qwen_pg job worker'; DROP ROLE qwen_job_going")
+    server.query("DROP DATABASE second WITH (FORCE)")
+    assert wait(server, job) == "failed"
+    assert row_of(server, job)["error"] in ("the owner of the job was dropped", "the role that owns the job was dropped")
+    wait_until(lambda: no_workers(server), what="no worker")
+    # a worker of either that tries again says so in the log, sooner or later: none does any more
+    failures = server.read_log().count("FATAL")
+    time.sleep(4)
+    assert server.read_log().count("FATAL") - failures <= 1
 
 
 def test_two_roles_at_once(server):
