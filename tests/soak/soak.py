@@ -1,6 +1,7 @@
 #!/usr/bin/env python3
-"""Everything at once for a while, with things breaking: plain, batched and array calls, embeddings, classification, jobs, triggers, cancels,
-timeouts, engines killed every few seconds, the server killed now and then. At the end nothing may be lost, done twice or left over.
+"""Everything at once for a while, with things breaking: plain, batched and array calls, batched updates, embeddings, classification, jobs, triggers
+of both kinds, cancels of statements and jobs, timeouts, cursors left open, engines killed every few seconds, workers and the server now and then. At the
+end nothing may be lost, done twice or left over.
 
   soak.py [--seconds 600] [--seed N]
 
@@ -25,6 +26,7 @@ from cluster import Cluster, wait_until  # noqa: E402
 N_DOCUMENTS = 120
 ALLOWED = {"58000", "57014", "57P01", "57P02", "57P03"}
 ENGINE_KILL_SECONDS = (4, 12)
+WORKER_KILL_SECONDS = (5, 20)
 SERVER_KILL_SECONDS = (45, 90)
 SUBJECTS = ("bridge", "bakery", "harbour", "library", "orchestra", "mountain", "garden", "station")
 GENERATE = "qwen_generate({0}, max_tokens => 8, temperature => 0)"
@@ -40,6 +42,9 @@ DO $$ DECLARE f regprocedure; BEGIN
 END $$;
 SET ROLE writer;
 CREATE TABLE documents (id int PRIMARY KEY, body text NOT NULL);
+CREATE TABLE notes (id bigint GENERATED ALWAYS AS IDENTITY PRIMARY KEY, body text NOT NULL, embedding real[]);
+CREATE TRIGGER embed BEFORE INSERT OR UPDATE ON notes FOR EACH ROW EXECUTE FUNCTION qwen_embed_trigger('body', 'embedding');
+CREATE TABLE drafts (id int PRIMARY KEY, body text NOT NULL, answer text);
 CREATE TABLE articles (id int PRIMARY KEY, body text NOT NULL, summary text);
 CREATE TRIGGER enqueue AFTER INSERT OR UPDATE OF body ON articles FOR EACH ROW
   EXECUTE FUNCTION qwen_enqueue_trigger('summary', 'Continue: {{body}}', 'max_tokens=8', 'temperature=0', 'max_attempts=100');
@@ -154,6 +159,41 @@ class Soak:
             if rows[0][0] not in SUBJECTS:
                 raise Broken(f"no label: {rows!r}")
 
+    def update(self, cursor, chance):
+        """A batched UPDATE, committed or given up: what is there is right or not there."""
+        first, n = chance.randrange(N_DOCUMENTS - 10), chance.randrange(1, 10)
+        end = chance.choice(["COMMIT", "ROLLBACK"])
+        for statement, arguments in (
+            ("BEGIN", None),
+            (f"UPDATE drafts SET answer = CASE WHEN answer IS NULL THEN {GENERATE.format('body')} END WHERE id >= %s AND id < %s", (first, first + n)),
+            (end, None),
+        ):
+            if self.attempt(cursor, statement, arguments) is None:
+                if not cursor.connection.closed:
+                    self.attempt(cursor, "ROLLBACK")
+                return
+        self.count("batched updates")
+
+    def insert_note(self, cursor, chance):
+        """A row with a BEFORE trigger that embeds it."""
+        number = chance.randrange(N_DOCUMENTS)
+        rows = self.attempt(cursor, "INSERT INTO notes (body) SELECT body FROM documents WHERE id = %s RETURNING embedding", (number,))
+        if rows is not None:
+            self.check("rows embedded by a trigger", rows[0][0], self.embedded[number])
+
+    def leave_cursor(self, cursor, chance):
+        """A cursor that has read ahead and is closed, forgotten or rolled back."""
+        if self.attempt(cursor, "BEGIN") is None:
+            return
+        n = chance.randrange(1, 12)
+        rows = None
+        if self.attempt(cursor, f"DECLARE c CURSOR FOR SELECT id, {GENERATE.format('body')} FROM documents ORDER BY id") is not None:
+            rows = self.attempt(cursor, f"FETCH {n} c")
+        if rows is not None:
+            self.check("cursors left open", rows, [(i, self.generated[i]) for i in range(n)])
+        if not cursor.connection.closed:
+            self.attempt(cursor, chance.choice(["ROLLBACK", "COMMIT"]))
+
     def timeout(self, cursor, chance):
         self.attempt(cursor, "SET statement_timeout = %s", (chance.randrange(5, 400),))
         self.attempt(cursor, f"SELECT id, {GENERATE.format('body')} FROM documents")
@@ -208,6 +248,18 @@ class Soak:
         self.jobs[job] = n
         self.count("jobs committed")
 
+    def stop_job(self, cursor, chance):
+        """Cancel a job and let it go on."""
+        time.sleep(chance.uniform(1, 4))
+        rows = self.attempt(cursor, "SELECT id FROM qwen_jobs WHERE state IN ('queued', 'running') ORDER BY random() LIMIT 1")
+        if not rows:
+            return
+        if self.attempt(cursor, "SELECT qwen_cancel(%s)", rows[0]) is None:
+            return
+        time.sleep(chance.uniform(0, 0.5))
+        if self.attempt(cursor, "SELECT qwen_retry(%s)", rows[0]) is not None:
+            self.count("jobs cancelled and retried")
+
     # ---- what breaks ----
     def guarded(self, work):
         try:
@@ -225,6 +277,16 @@ class Soak:
                         os.kill(pid, chance.choice([signal.SIGKILL, signal.SIGSEGV, signal.SIGABRT]))
                         self.count("engines killed")
                 except (psycopg2.Error, ProcessLookupError):
+                    pass
+
+    def kill_workers(self):
+        chance = random.Random(self.random.random())
+        while not self.stopping.wait(chance.uniform(*WORKER_KILL_SECONDS)):
+            with self.server_lock:
+                try:
+                    for ended, in self.cluster.query("SELECT pg_terminate_backend(pid) FROM pg_stat_activity WHERE backend_type = 'qwen_pg job worker'"):
+                        self.count("workers terminated", int(ended))
+                except psycopg2.Error:
                     pass
 
     def kill_servers(self):
@@ -257,6 +319,8 @@ class Soak:
         return len(os.listdir(f"/proc/{pid}/fd"))
 
     def wait_for_background(self):
+        # a server that was killed between a job's cancel and its retry
+        self.cluster.query("SELECT qwen_retry(id) FROM qwen_jobs WHERE state = 'cancelled'")
         wait_until(lambda: self.cluster.value("SELECT count(*) FROM qwen_jobs WHERE state NOT IN ('done', 'failed', 'cancelled')") == 0, 300, "the end of all jobs")
         wait_until(lambda: self.cluster.value("SELECT coalesce(sum(waiting), 0) FROM qwen_trigger_backlog") == 0, 300, "an empty backlog")
 
@@ -273,6 +337,13 @@ class Soak:
             if wrong:
                 raise Broken(f"{table}: missing or wrong: {wrong}")
             self.counts[f"{table} right"] = self.cluster.value(f"SELECT count(*) FROM {table}")
+        wrong = query("SELECT n.id FROM notes n LEFT JOIN (SELECT DISTINCT body, qwen_embed(body) AS v FROM documents) e USING (body) WHERE n.embedding IS DISTINCT FROM e.v LIMIT 5")
+        if wrong:
+            raise Broken(f"notes with a wrong embedding: {wrong}")
+        for number, answer in query("SELECT id, answer FROM drafts WHERE answer IS NOT NULL"):
+            if answer != self.generated[number]:
+                raise Broken(f"draft {number}: {answer!r}, expected {self.generated[number]!r}")
+        self.counts["notes right"] = self.cluster.value("SELECT count(*) FROM notes")
         twice = query("SELECT job, id, count(*) FROM writes GROUP BY 1, 2 HAVING count(*) > 1 LIMIT 5")
         if twice:
             raise Broken(f"rows of jobs that were written twice: {twice}")
@@ -286,25 +357,51 @@ class Soak:
                 raise Broken(f"job {job}: {rows.get(job, 0)} rows, committed were {n}")
         wait_until(lambda: query("SELECT running, waiting, kv_bytes_used FROM qwen_stat_engine") == [(0, 0, 0)], 30, "an engine that has freed everything")
 
+    def pages(self, pid):
+        """Of a process's own data."""
+        with open(f"/proc/{pid}/statm") as file:
+            return int(file.read().split()[5])
+
+    def parent(self, pid):
+        with open(f"/proc/{pid}/stat") as file:
+            return int(file.read().rsplit(")", 1)[1].split()[1])
+
     def check_leaks(self):
-        """The same work again and again in one engine: descriptors and memory stay."""
+        """The same work again and again in one engine and one session, plain, batched, in subtransactions, failing: descriptors and memory stay."""
+        connection = self.cluster.connect()
+        cursor = connection.cursor()
+        processes = {
+            "engine": self.cluster.engine_pid(),
+            "session": connection.get_backend_pid(),
+            "supervisor": self.parent(self.cluster.engine_pid()),
+            "postmaster": self.cluster.postmaster_pid(),
+        }
+
         def round_of_work():
             for _ in range(2):
-                self.cluster.query(f"SELECT count({GENERATE.format('body')}) FROM documents")
-                self.cluster.query("SELECT count(qwen_embed(body)) FROM documents")
-            pid = self.cluster.engine_pid()
-            with open(f"/proc/{pid}/statm") as file:
-                return pid, self.descriptors(pid), int(file.read().split()[5])
+                cursor.execute(f"SELECT count({GENERATE.format('body')}) FROM documents")
+                cursor.execute("SELECT count(qwen_embed(body)) FROM documents")
+                cursor.execute("SELECT count(*) FROM qwen_generate_batch((SELECT array_agg(body) FROM documents WHERE id < 20), max_tokens => 2)")
+                cursor.execute(f"DO $$ BEGIN FOR i IN 1 .. 20 LOOP BEGIN PERFORM {GENERATE.format('body')}, 1 / (id - i) FROM documents ORDER BY id; "
+                               "EXCEPTION WHEN division_by_zero THEN NULL; END; END LOOP; END $$")
+                cursor.execute("BEGIN")
+                cursor.execute(f"DECLARE c CURSOR FOR SELECT {GENERATE.format('body')} FROM documents")
+                cursor.execute("FETCH 5 c")
+                cursor.execute("ROLLBACK")
+            return {name: (self.descriptors(pid), self.pages(pid)) for name, pid in processes.items()}
 
         round_of_work()
-        pid, descriptors, data = round_of_work()
+        before = round_of_work()
         for _ in range(3):
-            last = round_of_work()
-        if last[0] != pid or last[1] > descriptors + 1:
-            raise Broken(f"descriptors of the engine: {descriptors} before, {last[1]} after")
-        if last[2] > data * 1.05 + 1024:
-            raise Broken(f"pages of the engine's data: {data} before, {last[2]} after")
-        self.counts["descriptors of the engine"] = last[1]
+            after = round_of_work()
+        connection.close()
+        for name in processes:
+            self.counts[f"descriptors of the {name}"] = after[name][0]
+            self.counts[f"pages of the {name}"] = after[name][1]
+            if after[name][0] > before[name][0] + 1:
+                raise Broken(f"descriptors of the {name}: {before[name][0]} before, {after[name][0]} after")
+            if after[name][1] > before[name][1] * 1.05 + 1024:
+                raise Broken(f"pages of the {name}'s data: {before[name][1]} before, {after[name][1]} after")
 
     def prepare(self):
         self.cluster.start()
@@ -315,6 +412,7 @@ class Soak:
         for number in range(N_DOCUMENTS):
             subject = SUBJECTS[number % len(SUBJECTS)]
             cursor.execute("INSERT INTO documents VALUES (%s, %s)", (number, f"{'A long time ago, ' * (number % 9)}the {subject} of our town number {number} was"))
+        cursor.execute("INSERT INTO drafts SELECT id, body FROM documents")
         cursor.execute(f"SELECT id, {GENERATE.format('body')}, qwen_embed(body) FROM documents")
         for number, answer, embedding in cursor.fetchall():
             self.generated[number], self.embedded[number] = answer, embedding
@@ -323,11 +421,12 @@ class Soak:
     def run(self):
         workers = [(self.call, None)] * 3 + [(self.select, None)] * 3 + [(self.array, None), (self.embed, None), (self.classify, None), (self.timeout, None),
                                                                           (self.cancel, None), (self.write_article, "writer"), (self.write_article, "writer"),
-                                                                          (self.submit_job, "writer")]
+                                                                          (self.submit_job, "writer"), (self.stop_job, "writer"), (self.update, "writer"),
+                                                                          (self.insert_note, "writer"), (self.leave_cursor, None)]
         try:
             self.prepare()
             threads = [threading.Thread(target=self.loop, args=worker, daemon=True) for worker in workers]
-            threads += [threading.Thread(target=self.guarded, args=(work,), daemon=True) for work in (self.kill_engines, self.kill_servers)]
+            threads += [threading.Thread(target=self.guarded, args=(work,), daemon=True) for work in (self.kill_engines, self.kill_workers, self.kill_servers)]
             for thread in threads:
                 thread.start()
             self.stopping.wait(self.seconds)
