@@ -293,8 +293,8 @@ fuzz:
 check-versions:
 	@tests/tools/check_postgres_versions.sh $(CACHE_DIR)/versions
 
-# everything at once with things breaking, for SOAK_SECONDS; not part of check
-SOAK_SECONDS ?= 600
+# everything at once with things breaking, for MINUTES or SOAK_SECONDS; not part of check
+SOAK_SECONDS ?= $(if $(MINUTES),$(shell echo $$(($(MINUTES) * 60))),600)
 .PHONY: soak
 soak: setup
 	@$(PYTHON) tests/soak/soak.py --seconds $(SOAK_SECONDS)
@@ -304,7 +304,7 @@ soak: setup
 # QUICK=1 measures less of everything; ROUNDS=N; FILES="demo qwen3-0.6b-q4_0 …" or FILES=all chooses the files (tests/bench/bench_models.py)
 PEER_DIR ?= $(CACHE_DIR)/peer
 BENCH_LINES := $(B)/bench.jsonl
-BENCHES := roofs decode prefill batch load embed sql scale tokenize quality spec rows prefix jobs limits neighbour
+BENCHES := roofs decode prefill batch load embed sql scale tokenize quality spec rows prefix jobs latency queue limits neighbour
 BENCH_FOLDERS = --model $(MODEL) --peer $(PEER_DIR) --cache $(CACHE_DIR)
 BENCH_ARGUMENTS = --programs $(CURDIR)/$(B)/tests/bench $(BENCH_FOLDERS) $(if $(QUICK),--quick) $(if $(ROUNDS),--rounds $(ROUNDS)) $(FILES)
 # puts the target beside each line
@@ -350,6 +350,13 @@ bench-prefix: $(B)/installed model
 bench-jobs: $(B)/installed model
 	@set -o pipefail; $(CLUSTER) run $(PYTHON) tests/bench/bench_jobs.py $(if $(QUICK),--rounds 1 --rows 300) $(JUDGE)
 
+bench-latency: $(B)/installed model
+	@set -o pipefail; $(PYTHON) tests/bench/bench_latency.py $(if $(QUICK),--chats 30 --prompts 2) $(JUDGE)
+
+# a million rows that wait
+bench-queue: $(B)/installed model
+	@set -o pipefail; $(PYTHON) tests/bench/bench_queue.py --rows $(or $(ROWS),$(if $(QUICK),100000,1000000)) $(JUDGE)
+
 # admission of requests with 10,000 limited roles and 64 sessions, without an engine
 $(B)/limits_bench.so: $(B)/extension/tests/bench/limits_bench.o
 	$(CC) -shared $^ -o $@
@@ -358,8 +365,8 @@ bench-limits: $(B)/limits_bench.so $(B)/installed
 	@set -o pipefail; $(PYTHON) tests/bench/limits.py --module $< $(if $(QUICK),--seconds 3) $(JUDGE)
 
 # FILE=qwen3-0.6b-q4_0 or demo, ROWS=200, ROUNDS=3
-bench-rows: $(B)/installed model bench-peer
-	@set -o pipefail; $(PYTHON) tests/bench/bench_rows.py $(BENCH_FOLDERS) --file $(or $(FILE),qwen3-0.6b-q4_0) \
+bench-rows: $(ENGINE_BENCH) $(B)/installed model bench-peer
+	@set -o pipefail; $(PYTHON) tests/bench/bench_rows.py $(BENCH_FOLDERS) --engine-bench $(ENGINE_BENCH) --file $(or $(FILE),qwen3-0.6b-q4_0) \
 		--rows $(or $(ROWS),$(if $(QUICK),32,200)) --rounds $(or $(ROUNDS),$(if $(QUICK),1,3)) $(JUDGE)
 
 # a database beside 32 answers; at a quiet moment

@@ -1,10 +1,11 @@
 #!/usr/bin/env python3
 """Rows per second through SQL beside a client with 32 connections to llama-server, on the same file: one after the other in each round.
 
-  bench_rows.py --peer FOLDER --cache FOLDER --model FILE [--file NAME] [--rows N] [--rounds N]
+  bench_rows.py --peer FOLDER --cache FOLDER --model FILE --engine-bench PROGRAM [--file NAME] [--rows N] [--rounds N]
 
 Rows of about 150 tokens, answers of 64. Ours: a plain SELECT (batched by its plan), qwen_generate_batch, a job. The peer has as many slots as
-connections and room for all of them. Only one of the two computes at a time; the other one waits idle. NAME: as in bench_models.py, or "demo".
+connections and room for all of them. Only one of the two computes at a time; the other one waits idle. No side keeps prompts. NAME: as in bench_models.py, or "demo".
+of_engine: the share of what the engine alone reaches with as many tokens, 32 sequences at a time and the rest of the rows at last.
 """
 import argparse
 import concurrent.futures
@@ -68,6 +69,18 @@ def peer_round(a, port):
     return a.rows / (time.monotonic() - start), sum(tokens) / a.rows
 
 
+# ---- the engine alone ----
+def engine_round(a, path, n_prompt):
+    """Rows per second: as many sequences of as many tokens, without SQL, without a scheduler."""
+    seconds = 0.0
+    for n, times in ((CONNECTIONS, a.rows // CONNECTIONS), (a.rows % CONNECTIONS, 1)):
+        if n > 0 and times > 0:
+            command = [a.engine_bench, "--model", path, "--threads", str(a.threads), "--repeat", "2", "--batch", str(n), "--prompt", str(n_prompt)]
+            line = json.loads(subprocess.run(command, check=True, stdout=subprocess.PIPE, stderr=subprocess.DEVNULL, text=True).stdout)
+            seconds += times * n * (n_prompt + ANSWER) / line["with_prompts"]
+    return a.rows / seconds
+
+
 # ---- ours ----
 def start_ours(a, path):
     settings = {
@@ -76,6 +89,7 @@ def start_ours(a, path):
         "qwen.threads": a.threads,
         "qwen.kv_cache_size": "2GB",
         "qwen.max_tokens": ANSWER,
+        "qwen.prefix_cache": "off",  # all ways ask about the same rows
     }
     cluster = cluster_module.Cluster(settings=settings)
     cluster.start()
@@ -83,7 +97,8 @@ def start_ours(a, path):
     cluster.query("CREATE TABLE rows (id int PRIMARY KEY, body text, answer text)")
     for i in range(a.rows):
         cluster.query("INSERT INTO rows VALUES (%s, %s)", (i, prompt(i)))
-    cluster.query("SELECT qwen_generate('warm', max_tokens => 1)")
+    # memory is real once it was used
+    cluster.query(f"SELECT count(qwen_generate(body, max_tokens => 1)) FROM rows WHERE id < {CONNECTIONS}")
     return cluster
 
 
@@ -118,6 +133,8 @@ def main():
     parser.add_argument("--peer", required=True)
     parser.add_argument("--cache", required=True)
     parser.add_argument("--model", required=True, help="the demo model")
+    parser.add_argument("--engine-bench", required=True)
+    parser.add_argument("--no-peer", action="store_true", help="leave llama-server out")
     parser.add_argument("--file", default="qwen3-0.6b-q4_0")
     parser.add_argument("--rows", type=int, default=200)
     parser.add_argument("--rounds", type=int, default=3)
@@ -130,18 +147,22 @@ def main():
     else:
         inside = bench_models.ensure(a.file, a.cache, a.peer)
     port = cluster_module.free_port()
-    runs = {way: [] for way in ("select", "batch", "job", "peer")}
+    runs = {way: [] for way in ("select", "batch", "job", "peer", "engine")}
     with processes_of(a.peer):
-        server = start_peer(a, inside, port)
+        server = None if a.no_peer else start_peer(a, inside, port)
         cluster = start_ours(a, a.peer + inside)
+        n_prompt = int(cluster.value("SELECT round(avg(qwen_count_tokens(body))) FROM rows"))
         try:
             for _ in range(a.rounds):
                 for way in ("select", "batch", "job"):
                     runs[way].append(ours_round(a, cluster, way))
-                runs["peer"].append(peer_round(a, port))
+                runs["engine"].append((engine_round(a, a.peer + inside, n_prompt), ANSWER))
+                if server:
+                    runs["peer"].append(peer_round(a, port))
         finally:
-            server.terminate()
-            server.wait()
+            if server:
+                server.terminate()
+                server.wait()
             cluster.remove()
     for way in ("select", "batch", "job"):
         result = {
@@ -151,12 +172,16 @@ def main():
             "threads": a.threads,
             "rows": a.rows,
             "ours": round(statistics.median(speed for speed, _ in runs[way]), 3),
-            "peer": round(statistics.median(speed for speed, _ in runs["peer"]), 3),
+            "engine": round(statistics.median(speed for speed, _ in runs["engine"]), 3),
             "unit": "rows/s",
-            "ratio": round(statistics.median(one[0] / other[0] for one, other in zip(runs[way], runs["peer"])), 2),
-            "tokens_per_answer": [round(statistics.median(tokens for _, tokens in runs[side]), 1) for side in (way, "peer")],
+            "of_engine": round(statistics.median(one[0] / other[0] for one, other in zip(runs[way], runs["engine"])), 2),
+            "tokens_per_row": [n_prompt, round(statistics.median(tokens for _, tokens in runs[way]), 1)],
             "rounds": a.rounds,
         }
+        if runs["peer"]:
+            result["peer"] = round(statistics.median(speed for speed, _ in runs["peer"]), 3)
+            result["ratio"] = round(statistics.median(one[0] / other[0] for one, other in zip(runs[way], runs["peer"])), 2)
+            result["tokens_per_answer_of_peer"] = round(statistics.median(tokens for _, tokens in runs["peer"]), 1)
         print(json.dumps(result), flush=True)
 
 

@@ -37,9 +37,11 @@ TARGETS = [
     ("quality", {}, [("difference/error", MOST, 2)]),
     ("spec", {"repeats": False}, [("ratio", LEAST, 0.95)]),
     ("spec", {"repeats": True}, [("ratio", LEAST, 1.0)]),
-    ("rows", {}, [("ratio", LEAST, 3.0)]),
+    ("rows", {}, [("ratio", LEAST, 3.0), ("of_engine", LEAST, 0.95)]),
     ("jobs", {}, [("of_select", LEAST, 0.95)]),
-    ("prefix", {}, [("ratio", LEAST, 3.0)]),
+    ("prefix", {}, [("ratio", LEAST, 10.0), ("first_token_steps", MOST, 2)]),
+    ("latency", {}, [("ours", MOST, 3), ("longest_gap_chunks", MOST, 2)]),
+    ("queue", {}, [("submit_s", MOST, 2), ("view_s", MOST, 2), ("restart_s", MOST, 2)]),
     ("limits", {}, [("ours", MOST, 20)]),
     ("neighbour", {}, [("of_alone", LEAST, 0.80)]),
 ]
