@@ -159,7 +159,7 @@ psql:
 # ---- checks ---------------------------------------------------------------------------------------------------------
 TEST_ENV := QWEN_TEST_SOURCE_DIR=$(CURDIR) QWEN_TEST_MODEL=$(MODEL) QWEN_TEST_CACHE=$(CACHE_DIR) QWEN_TEST_ENGINE=$(CURDIR)/$(ENGINE)
 .PHONY: check check-quick check-unit check-kernels check-fuzz check-golden check-rooms check-sql check-cluster check-sanitize
-GROUPS := check-rooms check-mutants-list check-unit check-kernels check-fuzz check-golden check-sql check-cluster
+GROUPS := check-rooms check-mutants-list check-unit check-isa check-kernels check-fuzz check-golden check-sql check-cluster
 
 check: setup
 	@failed=; for group in $(GROUPS); do \
@@ -181,6 +181,15 @@ check-unit: $(UNIT_TESTS)
 		$(TEST_ENV) $(RUNNER) ./$$test >$$test.log 2>&1 || failed=1; \
 		grep -E '^\[  (FAILED|ERROR)|^\[=+\] .* run|^\[  PASSED' $$test.log || { cat $$test.log; failed=1; }; \
 	done; if [ $$failed = 1 ]; then grep -hE -A8 'ERROR|FAILED|Sanitizer|runtime error' $(addsuffix .log,$(UNIT_TESTS)) | head -100; exit 1; fi
+
+# what computes, under the instruction sets that are not this machine's best (check-unit runs that; check-kernels compares all)
+ISAS := $(if $(filter x86_64,$(shell uname -m)),avx2) portable
+COMPUTING := forward scheduler scheduler_random scorer drafts prefix_cache job_text
+.PHONY: check-isa
+check-isa: $(COMPUTING:%=$(B)/tests/unit/test_%)
+	@for isa in $(ISAS); do \
+		echo "QWEN_ISA=$$isa"; \
+		QWEN_ISA=$$isa $(MAKE) --no-print-directory check-unit UNIT_TESTS='$(COMPUTING:%=$(B)/tests/unit/test_%)' || exit 1; done
 
 check-kernels: $(CHECK_KERNELS)
 	@$(RUNNER) ./$(CHECK_KERNELS) 2>&1 | grep -vE 'RUN|  OK '; exit $${PIPESTATUS[0]}
