@@ -9,16 +9,29 @@
 #include <stdlib.h>
 #include <string.h>
 
-/* Aligned memory of n floats, or NULL; zeroed so that no run depends on what was there. */
+/* Memory of n floats at a multiple of 64 bytes, or NULL: zeros, so that no run depends on what was there. Large parts
+ * become real as they are used, which most rows of logits never are. Freed by free_floats. */
 static float *
 allocate_floats(size_t n)
 {
-	size_t bytes = (n * sizeof(float) + 63) / 64 * 64;
-	float *memory = aligned_alloc(64, bytes ? bytes : 64);
+	uint8_t *memory = calloc(1, n * sizeof(float) + 128), *floats;
 
-	if (memory)
-		memset(memory, 0, bytes);
-	return memory;
+	if (!memory)
+		return NULL;
+	floats = memory + 128 - (uintptr_t) memory % 64; /* at least 65 bytes on: there is room for where it began */
+	memcpy(floats - sizeof memory, &memory, sizeof memory);
+	return (float *) (void *) floats;
+}
+
+static void
+free_floats(void *floats)
+{
+	uint8_t *memory;
+
+	if (!floats)
+		return;
+	memcpy(&memory, (uint8_t *) floats - sizeof memory, sizeof memory);
+	free(memory);
 }
 
 /* A row stride that is no power of two, so that rows do not fall on the same cache sets. */
@@ -139,33 +152,33 @@ forward_destroy(Forward *f)
 		return;
 	for (int t = 0; f->scratch && t < f->n_threads; t++)
 	{
-		free(f->scratch[t].rows);
-		free(f->scratch[t].panels);
-		free(f->scratch[t].q);
-		free(f->scratch[t].piece);
-		free(f->scratch[t].total);
+		free_floats(f->scratch[t].rows);
+		free_floats(f->scratch[t].panels);
+		free_floats(f->scratch[t].q);
+		free_floats(f->scratch[t].piece);
+		free_floats(f->scratch[t].total);
 	}
 	free(f->scratch);
-	free(f->phases);
-	free(f->x);
-	free(f->normed);
-	free(f->q);
-	free(f->k);
-	free(f->v);
-	free(f->attended);
-	free(f->gate);
-	free(f->up);
-	free(f->cosines);
-	free(f->sines);
-	free(f->panels);
-	free(f->logits);
+	free_floats(f->phases);
+	free_floats(f->x);
+	free_floats(f->normed);
+	free_floats(f->q);
+	free_floats(f->k);
+	free_floats(f->v);
+	free_floats(f->attended);
+	free_floats(f->gate);
+	free_floats(f->up);
+	free_floats(f->cosines);
+	free_floats(f->sines);
+	free_floats(f->panels);
+	free_floats(f->logits);
 	free(f->row_positions);
 	free(f->row_sequences);
 	free(f->logit_rows);
 	free(f->first_logits);
 	free(f->first_rows);
 	free(f->split_states);
-	free(f->split_outs);
+	free_floats(f->split_outs);
 	free(f);
 }
 

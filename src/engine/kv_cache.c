@@ -56,6 +56,12 @@ kv_budget_limit(const KvBudget *budget)
 }
 
 uint64_t
+kv_budget_resident(const KvBudget *budget)
+{
+	return budget->resident;
+}
+
+uint64_t
 kv_budget_in_use(const KvBudget *budget)
 {
 	return budget->in_use;

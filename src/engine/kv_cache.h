@@ -16,7 +16,8 @@ typedef struct KvPool KvPool;
 extern KvBudget *kv_budget_create(uint64_t limit_bytes);
 extern void kv_budget_destroy(KvBudget *budget); /* after its pools */
 extern uint64_t kv_budget_limit(const KvBudget *budget);
-extern uint64_t kv_budget_in_use(const KvBudget *budget); /* bytes of blocks that are taken */
+extern uint64_t kv_budget_resident(const KvBudget *budget); /* bytes of all blocks that have memory */
+extern uint64_t kv_budget_in_use(const KvBudget *budget);   /* bytes of blocks that are taken */
 
 extern Status kv_pool_create(KvBudget *budget, const ModelHyper *hyper, KvType type, KvPool **pool);
 extern void kv_pool_destroy(KvPool *pool);

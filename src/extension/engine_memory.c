@@ -58,7 +58,7 @@ qwen_engine_memory(PG_FUNCTION_ARGS)
 	LWLockAcquire(qwen_shared->lock, LW_SHARED);
 	memcpy(&shared, qwen_shared, sizeof shared);
 	LWLockRelease(qwen_shared->lock);
-	cache = atomic_load(&qwen_page->kv_bytes_used) + atomic_load(&qwen_page->kv_bytes_cached);
+	cache = atomic_load(&qwen_page->kv_bytes_resident);
 	own = shared.engine_state == ENGINE_RUNNING ? own_memory(shared.engine_pid) : -1;
 	values[0] = Int64GetDatum(weights_bytes(&shared));
 	values[1] = Int64GetDatum(cache);

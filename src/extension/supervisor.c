@@ -198,6 +198,7 @@ forget_engine(void)
 	atomic_store(&qwen_page->n_waiting, 0);
 	atomic_store(&qwen_page->batch_tokens, 0);
 	atomic_store(&qwen_page->kv_bytes_used, 0);
+	atomic_store(&qwen_page->kv_bytes_resident, 0);
 	slots_engine_ended();
 }
 

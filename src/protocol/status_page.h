@@ -112,7 +112,8 @@ typedef struct StatusPage
 	_Atomic uint32_t n_waiting;    /* after GO, not yet in the batch */
 	_Atomic uint32_t batch_tokens; /* rows of the last step */
 	_Atomic uint64_t kv_bytes_total;
-	_Atomic uint64_t kv_bytes_used;   /* of requests */
+	_Atomic uint64_t kv_bytes_used;     /* of requests */
+	_Atomic uint64_t kv_bytes_resident; /* that have memory: used, cached, and free ones that are kept for the next */
 	_Atomic uint64_t kv_bytes_cached; /* of cached blocks that no request uses: given up when their memory is wanted */
 	_Atomic uint32_t n_cached_blocks; /* that can be found again, used or not */
 	_Atomic uint64_t n_evicted_blocks;
@@ -125,8 +126,8 @@ typedef struct StatusPage
 	_Atomic uint64_t n_generated_tokens;
 	_Atomic uint64_t n_guessed_tokens; /* by speculation … */
 	_Atomic uint64_t n_guessed_right;  /* … and so many of them came */
-	_Atomic uint64_t step_us_total; /* time inside steps */
-	char isa[16];                   /* which kernels: "portable", "avx2", "avx512", "neon" */
+	_Atomic uint64_t step_us_total;    /* time inside steps */
+	char isa[16];                      /* which kernels: "portable", "avx2", "avx512", "neon" */
 
 	SlotStatus slots[STATUS_PAGE_MAX_SLOTS];
 

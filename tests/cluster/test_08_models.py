@@ -100,6 +100,20 @@ def test_more_models_than_places(make_server, folder):
 
 
 # ---- memory -----------------------------------------------------------------------------------------------------------
+def test_memory_is_the_file_s_bytes_and_a_tenth_and_the_kv_cache(make_server):
+    server = make_server()
+    server.query("SELECT qwen_generate('Once upon a time ' || i, max_tokens => 30) FROM generate_series(1, 20) i")
+    wait_idle(server)
+    with open(f"/proc/{server.engine_pid()}/smaps_rollup") as file:
+        whole = int(re.search(r"^Rss:\s+(\d+) kB", file.read(), re.MULTILINE).group(1)) * 1024
+    weights, cache, buffers = server.query("SELECT weight_bytes, kv_bytes_resident, buffer_bytes FROM qwen_stat_engine")[0]
+    size = os.path.getsize(os.path.join(model_directory(), MODEL_FILE))
+    assert weights <= 1.02 * size and 1 << 20 < cache <= 512 << 20
+    # of a file this small what every engine has (libraries, rows of a step) is more than a tenth
+    assert whole <= 1.02 * size + cache + max(size // 10, 16 << 20), (whole, weights, cache, buffers, size)
+    assert abs(whole - weights - cache - buffers) < 8 << 20
+
+
 def test_memory_is_given_back(make_server, folder):
     server = make_server({"qwen.model_directory": folder, "qwen.models": "one=a.gguf", "qwen.max_models": 3})
     server.value(STORY, ("one",))
