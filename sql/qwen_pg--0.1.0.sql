@@ -257,6 +257,8 @@ COMMENT ON FUNCTION qwen_enqueue_embed_trigger() IS 'AFTER INSERT OR UPDATE trig
 CREATE TABLE qwen_job_table (
 	id bigint GENERATED ALWAYS AS IDENTITY PRIMARY KEY,
 	owner oid NOT NULL,
+	session_role oid NOT NULL,
+	outer_role oid NOT NULL,
 	state text NOT NULL DEFAULT 'queued' CHECK (state IN ('queued', 'running', 'done', 'failed', 'cancelled')),
 	source text,
 	source_relation oid,
@@ -484,7 +486,7 @@ SELECT pg_catalog.pg_extension_config_dump('qwen_role_limit', '');
 
 CREATE FUNCTION qwen_limits_changed()
 RETURNS trigger AS 'MODULE_PATHNAME', 'qwen_limits_changed' LANGUAGE C;
-COMMENT ON FUNCTION qwen_limits_changed() IS 'tells all sessions of a change of qwen_role_limit when it is committed';
+COMMENT ON FUNCTION qwen_limits_changed() IS 'tells all sessions of a change of qwen_role_limit and qwen_role_models when it is committed';
 CREATE TRIGGER qwen_limits_changed AFTER INSERT OR UPDATE OR DELETE OR TRUNCATE ON qwen_role_limit
 	FOR EACH STATEMENT EXECUTE FUNCTION qwen_limits_changed();
 ALTER TABLE qwen_role_limit ENABLE ALWAYS TRIGGER qwen_limits_changed;
@@ -509,6 +511,26 @@ CREATE VIEW qwen_limits WITH (security_barrier) AS
 	FROM qwen_role_limit WHERE qwen_may_see_role(role);
 COMMENT ON VIEW qwen_limits IS 'limits that were set for roles; NULL: no limit of that kind';
 
+CREATE TABLE qwen_role_models (
+	role regrole PRIMARY KEY,
+	models text[] NOT NULL
+);
+COMMENT ON TABLE qwen_role_models IS 'models that roles may ask; change it by qwen_allow_models, read it through qwen_allowed_models';
+REVOKE ALL ON qwen_role_models FROM PUBLIC;
+SELECT pg_catalog.pg_extension_config_dump('qwen_role_models', '');
+CREATE TRIGGER qwen_limits_changed AFTER INSERT OR UPDATE OR DELETE OR TRUNCATE ON qwen_role_models
+	FOR EACH STATEMENT EXECUTE FUNCTION qwen_limits_changed();
+ALTER TABLE qwen_role_models ENABLE ALWAYS TRIGGER qwen_limits_changed;
+
+CREATE FUNCTION qwen_allow_models(role regrole, models text[])
+RETURNS void AS 'MODULE_PATHNAME', 'qwen_allow_models' LANGUAGE C VOLATILE PARALLEL UNSAFE
+SECURITY DEFINER SET search_path = pg_catalog, pg_temp;
+COMMENT ON FUNCTION qwen_allow_models(regrole, text[]) IS 'the models that a role may ask, and no others; NULL: it has no list of its own any more';
+
+CREATE VIEW qwen_allowed_models WITH (security_barrier) AS
+	SELECT role, models FROM qwen_role_models WHERE qwen_may_see_role(role);
+COMMENT ON VIEW qwen_allowed_models IS 'models that roles may ask; who is not in it may ask what its roles may, or all';
+
 CREATE FUNCTION qwen_usage_rows(OUT role regrole, OUT limit_name text, OUT used bigint, OUT reserved bigint, OUT allowed bigint,
 	OUT remaining bigint, OUT rejected bigint)
 RETURNS SETOF record AS 'MODULE_PATHNAME', 'qwen_usage_rows' LANGUAGE C VOLATILE PARALLEL RESTRICTED;
@@ -530,7 +552,7 @@ $$
 		WHEN function_name IN ('qwen_grant', 'qwen_revoke', 'qwen_privilege_of', 'qwen_change_privilege', 'qwen_limits_changed')
 			THEN 'owner'
 		WHEN function_name IN ('qwen_load_model', 'qwen_unload_model', 'qwen_load_adapter', 'qwen_unload_adapter',
-			'qwen_set_limit', 'qwen_clear_limit', 'qwen_stat_reset')
+			'qwen_set_limit', 'qwen_clear_limit', 'qwen_allow_models', 'qwen_stat_reset')
 			THEN 'admin'
 		WHEN function_name = 'qwen_monitor'
 			THEN 'monitor'
@@ -577,12 +599,13 @@ DECLARE
 	called regprocedure;
 BEGIN
 	FOR called IN
-		SELECT p.oid FROM pg_proc p
-		WHERE p.pronamespace = '@extschema@'::regnamespace AND p.proname LIKE 'qwen\_%'
-			AND qwen_privilege_of(p.proname) <> 'everybody'
+		SELECT p.oid FROM pg_catalog.pg_proc p
+			JOIN pg_catalog.pg_depend d ON d.classid = 'pg_catalog.pg_proc'::regclass AND d.objid = p.oid AND d.deptype = 'e'
+			JOIN pg_catalog.pg_extension e ON d.refclassid = 'pg_catalog.pg_extension'::regclass AND d.refobjid = e.oid AND e.extname = 'qwen_pg'
+		WHERE @extschema@.qwen_privilege_of(p.proname) <> 'everybody'
 	LOOP
 		EXECUTE format('REVOKE ALL ON FUNCTION %s FROM PUBLIC', called);
 	END LOOP;
 END
 $privileges$;
-GRANT SELECT ON qwen_models, qwen_stat_engine, qwen_stat_activity, qwen_stat_requests, qwen_stat_roles, qwen_jobs, qwen_dead_letters, qwen_trigger_backlog, qwen_limits, qwen_usage TO PUBLIC;
+GRANT SELECT ON qwen_models, qwen_stat_engine, qwen_stat_activity, qwen_stat_requests, qwen_stat_roles, qwen_jobs, qwen_dead_letters, qwen_trigger_backlog, qwen_limits, qwen_allowed_models, qwen_usage TO PUBLIC;

@@ -8,7 +8,6 @@
 #include "jobs.h"
 
 #include "common/shortest_dec.h"
-#include "limits.h"
 #include "mb/pg_wchar.h"
 #include "model_call.h"
 #include "task_prompts.h"
@@ -17,7 +16,7 @@
 #include "utils/timestamp.h"
 
 #define FIRST_PAUSE_MS 100
-#define LAST_PAUSE_MS JOB_LONGEST_PAUSE_MS
+#define LAST_PAUSE_MS 5000
 
 void
 job_row_set_prompt(JobRow *row, text *prompt, int64 hash)
@@ -62,7 +61,7 @@ pause_worker(JobWorker *worker, const char *why)
 	int64 wait_ms = Min((int64) FIRST_PAUSE_MS << Min(worker->n_pauses, 10), LAST_PAUSE_MS);
 
 	worker->n_pauses++;
-	worker->pause_until = TimestampTzPlusMilliseconds(GetCurrentTimestamp(), wait_ms);
+	worker->pause_until = TimestampTzPlusMilliseconds(job_clock(), wait_ms);
 	strlcpy(worker->trouble, why, sizeof worker->trouble);
 }
 
@@ -245,12 +244,13 @@ receive_row(JobWorker *worker, JobRow *row)
 	return moved;
 }
 
-/* Send a row's request, or take what came for it. */
+/* Send a row's request, or take what came for it; the limits are those of whoever submitted it. */
 static bool
 advance_row(JobWorker *worker, JobRow *row, bool may_send, int *n_in_flight)
 {
 	volatile bool moved = false;
 
+	limits_act_for(row->spec->roles);
 	PG_TRY();
 	{
 		if (row->state == ROW_READY && !row->has_prompt)
@@ -273,6 +273,7 @@ advance_row(JobWorker *worker, JobRow *row, bool may_send, int *n_in_flight)
 		moved = true;
 	}
 	PG_END_TRY();
+	limits_act_for(NULL);
 	*n_in_flight += row->state == ROW_SENT || row->state == ROW_RUNNING;
 	return moved;
 }
@@ -289,7 +290,7 @@ job_calls_advance(JobWorker *worker)
 	for (JobRow *row = worker->rows; row; row = row->next)
 	{
 		bool was_in_flight = row->state == ROW_SENT || row->state == ROW_RUNNING;
-		bool may_send = !was_in_flight && n_in_flight < window && !still_pauses(worker->pause_until, JOB_LONGEST_PAUSE_MS);
+		bool may_send = !was_in_flight && n_in_flight < window && job_clock() >= worker->pause_until;
 		int is_in_flight = 0;
 
 		moved |= advance_row(worker, row, may_send, &is_in_flight);

@@ -204,7 +204,7 @@ tail_columns(void)
 	return list.data;
 }
 
-#define FIRST_TAIL_COLUMN 18
+#define FIRST_TAIL_COLUMN 20
 
 /* The columns of the result row that job_store_load asked for, into spec; in spec's memory. */
 static void
@@ -242,6 +242,8 @@ read_job_row(JobSpec *spec)
 		memcpy(spec->position, position, sizeof *position * n);
 	}
 	spec->exhausted = DatumGetBool(datum_value(17, &is_null));
+	spec->roles[0] = DatumGetObjectId(datum_value(18, &is_null));
+	spec->roles[1] = DatumGetObjectId(datum_value(19, &is_null));
 	for (int i = 0; i < N_TAIL_ARGUMENTS; i++)
 		values[i] = datum_value(FIRST_TAIL_COLUMN + i, &nulls[i]);
 	job_spec_read_tail(spec, values, nulls);
@@ -256,7 +258,7 @@ job_store_load(const JobStore *store, int64 job, MemoryContext parent)
 	JobSpec *spec;
 	char *sql = psprintf("SELECT source, source_relation, search_path, target, target_column, key_columns, key_types, "
 						 "prompt, function, system, instruction, max_words, dimensions, max_attempts, priority, "
-						 "position, exhausted%s FROM %s WHERE id = $1",
+						 "position, exhausted, session_role, outer_role%s FROM %s WHERE id = $1",
 						 tail_columns(), store->job);
 
 	if (job_execute(sql, 1, &type, &value, NULL, SPI_OK_SELECT, 0) == 0)

@@ -382,12 +382,16 @@ insert_job(FunctionCallInfo fcinfo, const JobStore *store, const JobSpec *spec, 
 {
 	Columns columns = {.n = 0};
 	const Request *request = &spec->request;
+	Oid roles[MAX_LIMITED_ROLES_OF_CALL];
 	JobIdentity identity;
 	bool is_null;
 
 	initStringInfo(&columns.names);
 	initStringInfo(&columns.parameters);
 	add_column(&columns, "owner", OIDOID, ObjectIdGetDatum(GetUserId()), false);
+	limits_roles(roles);
+	add_column(&columns, "session_role", OIDOID, ObjectIdGetDatum(roles[0]), false);
+	add_column(&columns, "outer_role", OIDOID, ObjectIdGetDatum(roles[1]), false);
 	add_text(&columns, "source", spec->source);
 	add_column(&columns, "source_relation", OIDOID, ObjectIdGetDatum(spec->relation), !OidIsValid(spec->relation));
 	add_text(&columns, "search_path", spec->search_path);

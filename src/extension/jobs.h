@@ -14,8 +14,9 @@
 #ifndef QWEN_JOBS_H
 #define QWEN_JOBS_H
 
-#include "qwen_pg.h"
+#include "limits.h"
 
+#include "../base/clock.h"
 #include "access/tupdesc.h"
 #include "nodes/pg_list.h"
 #include "utils/relcache.h"
@@ -64,6 +65,7 @@ typedef struct JobSpec
 	int max_words, dimensions;
 	int max_attempts;
 	Request request; /* kind, model, options, stops */
+	Oid roles[MAX_LIMITED_ROLES_OF_CALL]; /* whose limits count: as of the call that submitted a job; a trigger: 0 */
 
 	/* a job's way through its query, as of the last commit */
 	int priority;
@@ -209,6 +211,13 @@ extern uint64 job_worker_requests(const JobWorkerPlace *place);
 extern bool job_worker_leave(const JobWorkerPlace *place, uint64 requests_seen);
 
 /* ---- job_worker.c ---- */
+/* Time for the pauses of a worker, in microseconds: the machine's, which a step of the wall clock does not touch. */
+static inline TimestampTz
+job_clock(void)
+{
+	return (TimestampTz) clock_now_us();
+}
+
 typedef enum RowState
 {
 	ROW_READY,    /* has a prompt, is to be sent */

@@ -40,7 +40,6 @@ PG_FUNCTION_INFO_V1(qwen_set_limit);
 PG_FUNCTION_INFO_V1(qwen_clear_limit);
 PG_FUNCTION_INFO_V1(qwen_limits_changed);
 
-#define LIMIT_TABLE "qwen_role_limit"
 #define N_LIMIT_COLUMNS 7
 #define PRIORITY_COLUMN 7
 #define MAX_PRIORITY 1000
@@ -56,8 +55,10 @@ typedef struct KnownRole
 	RoleLimits limits;
 } KnownRole;
 
+static const char *const table_names[N_LIMIT_TABLES] = {"qwen_role_limit", "qwen_role_models"};
+
 static HTAB *known_roles;
-static Oid limit_table, limit_index; /* InvalidOid: to be looked for */
+static Oid tables[N_LIMIT_TABLES], indexes[N_LIMIT_TABLES]; /* InvalidOid: to be looked for */
 static bool watching;
 
 /* Forget all that is known. */
@@ -67,7 +68,8 @@ forget_roles(void)
 	if (known_roles)
 		hash_destroy(known_roles);
 	known_roles = NULL;
-	limit_table = limit_index = InvalidOid;
+	memset(tables, 0, sizeof tables);
+	limit_models_forget();
 }
 
 static void
@@ -79,13 +81,19 @@ catalog_changed(Datum argument, int cache, uint32 hash)
 static void
 table_changed(Datum argument, Oid relation)
 {
-	if (relation == InvalidOid || relation == limit_table)
+	if (relation == InvalidOid)
 		forget_roles();
+	else
+		for (int i = 0; i < N_LIMIT_TABLES; i++)
+			if (relation == tables[i])
+			{
+				forget_roles();
+				break;
+			}
 }
 
-/* From now on hear of changes. */
-static void
-watch_changes(void)
+void
+limit_watch_changes(void)
 {
 	if (watching)
 		return;
@@ -115,20 +123,29 @@ extension_schema(void)
 	return schema;
 }
 
-/* The table and its index; false: the extension is not in this database. */
-static bool
-find_table(void)
+bool
+limit_find_table(LimitTable which, Oid *table, Oid *index)
 {
-	Oid schema;
+	if (!OidIsValid(tables[which]))
+	{
+		Oid schema = extension_schema();
+		char *index_name = psprintf("%s_pkey", table_names[which]);
 
-	if (OidIsValid(limit_table))
-		return true;
-	schema = extension_schema();
-	if (!OidIsValid(schema))
-		return false;
-	limit_table = get_relname_relid(LIMIT_TABLE, schema);
-	limit_index = get_relname_relid(LIMIT_TABLE "_pkey", schema);
-	return OidIsValid(limit_table) && OidIsValid(limit_index);
+		if (!OidIsValid(schema))
+			return false;
+		indexes[which] = get_relname_relid(index_name, schema);
+		tables[which] = OidIsValid(indexes[which]) ? get_relname_relid(table_names[which], schema) : InvalidOid;
+		pfree(index_name);
+	}
+	*table = tables[which];
+	*index = indexes[which];
+	return OidIsValid(*table);
+}
+
+bool
+limit_is_current(LimitTable which, Oid table)
+{
+	return tables[which] == table;
 }
 
 static const RoleLimits no_limits = {{NO_LIMIT, NO_LIMIT, NO_LIMIT, NO_LIMIT, NO_LIMIT}, 0, InvalidOid};
@@ -181,9 +198,8 @@ membership_counts(HeapTuple membership)
 #endif
 }
 
-/* The role and all that it is a member of, near ones first. */
-static List *
-roles_of(Oid role)
+List *
+limit_roles_of(Oid role)
 {
 	List *roles = list_make1_oid(role);
 
@@ -216,18 +232,16 @@ tighten(RoleLimits *limits, const RoleLimits *others)
 
 /* Read what the table says of a role and those above it. */
 static void
-read_limits(Oid role, KnownRole *known)
+read_limits(Oid table_oid, Oid index, Oid role, KnownRole *known)
 {
-	/* opening the table may bring news that make us forget where it is */
-	Oid index = limit_index;
-	Relation table = try_relation_open(limit_table, AccessShareLock);
+	Relation table = try_relation_open(table_oid, AccessShareLock);
 
 	if (!table)
 		return;
 	known->found = read_row(table, index, role, &known->limits);
 	if (!known->found)
 	{
-		List *roles = roles_of(role);
+		List *roles = limit_roles_of(role);
 		RoleLimits other;
 		ListCell *cell;
 
@@ -261,18 +275,20 @@ static void
 learn_role(Oid role, KnownRole *known)
 {
 	KnownRole *kept;
+	Oid table, index;
 
 	memset(known, 0, sizeof *known);
 	known->role = role;
-	watch_changes();
-	if (!find_table())
+	limit_watch_changes();
+	if (!limit_find_table(LIMIT_TABLE_LIMITS, &table, &index))
 	{
 		forget_roles();
 		return;
 	}
-	read_limits(role, known);
+	/* opening the table may bring news that make us forget where it is */
+	read_limits(table, index, role, known);
 	/* what came in while it was read may have made it old: then it holds for this call alone */
-	if (!OidIsValid(limit_table))
+	if (!limit_is_current(LIMIT_TABLE_LIMITS, table))
 		return;
 	if (!known_roles)
 	{
@@ -308,12 +324,28 @@ limits_of_role(Oid role, RoleLimits *limits)
 		default_limits(limits);
 }
 
+/* Whom the calls of a job's worker are made for; InvalidOid: for the session itself. */
+static Oid acting_for[MAX_LIMITED_ROLES_OF_CALL];
+
+void
+limits_act_for(const Oid roles[MAX_LIMITED_ROLES_OF_CALL])
+{
+	for (int i = 0; i < MAX_LIMITED_ROLES_OF_CALL; i++)
+		acting_for[i] = roles ? roles[i] : InvalidOid;
+}
+
+void
+limits_roles(Oid roles[MAX_LIMITED_ROLES_OF_CALL])
+{
+	roles[0] = OidIsValid(acting_for[0]) ? acting_for[0] : GetSessionUserId();
+	roles[1] = OidIsValid(acting_for[0]) ? acting_for[1] : GetOuterUserId();
+}
+
 void
 limits_subject(LimitSubject *subject)
 {
 	subject->n = 1;
-	subject->roles[0] = GetSessionUserId();
-	subject->roles[1] = GetOuterUserId();
+	limits_roles(subject->roles);
 	if (OidIsValid(subject->roles[1]) && subject->roles[1] != subject->roles[0])
 		subject->n = 2;
 	for (int i = 0; i < subject->n; i++)
@@ -329,7 +361,7 @@ limits_refresh(void)
 /* ---- SQL functions --------------------------------------------------------------------------------------------------
  */
 
-/* After any change of the table, however it came about: tell all backends, when it is committed. */
+/* After any change of one of the tables, however it came about: tell all backends, when it is committed. */
 Datum
 qwen_limits_changed(PG_FUNCTION_ARGS)
 {
@@ -340,9 +372,8 @@ qwen_limits_changed(PG_FUNCTION_ARGS)
 	return PointerGetDatum(NULL);
 }
 
-/* The role of an argument. */
-static Oid
-role_argument(FunctionCallInfo fcinfo)
+Oid
+limit_role_argument(FunctionCallInfo fcinfo)
 {
 	Oid role;
 
@@ -354,31 +385,32 @@ role_argument(FunctionCallInfo fcinfo)
 	return role;
 }
 
-/* Run a statement over the table; %s stands for its name. */
-static void
-change_table(const char *format, int n, Oid *types, Datum *values, const char *nulls, int expected)
+void
+limit_change_table(LimitTable which, const char *format, int n, Oid *types, Datum *values, const char *nulls,
+				   int expected)
 {
 	StringInfoData statement;
+	Oid table, index;
 	int result;
 
-	if (!find_table())
+	if (!limit_find_table(which, &table, &index))
 		ereport(ERROR, (errcode(ERRCODE_OBJECT_NOT_IN_PREREQUISITE_STATE),
 						errmsg("the extension qwen_pg is not in this database")));
 	initStringInfo(&statement);
 	appendStringInfo(&statement, format,
-					 quote_qualified_identifier(get_namespace_name(get_rel_namespace(limit_table)), LIMIT_TABLE));
+					 quote_qualified_identifier(get_namespace_name(get_rel_namespace(table)), table_names[which]));
 	result = SPI_execute_with_args(statement.data, n, types, values, nulls, false, 0);
 	if (result != expected)
 		ereport(ERROR, (errcode(ERRCODE_SYSTEM_ERROR),
 						errmsg("the limits could not be changed: %s", SPI_result_code_string(result))));
 }
 
-/* Rows of roles that are no more go whenever the table is changed. */
-static void
-delete_orphans(void)
+void
+limit_delete_orphans(LimitTable which)
 {
-	change_table("DELETE FROM %s l WHERE NOT EXISTS (SELECT FROM pg_catalog.pg_authid a WHERE a.oid = l.role)", 0, NULL,
-				 NULL, NULL, SPI_OK_DELETE);
+	limit_change_table(which,
+					   "DELETE FROM %s l WHERE NOT EXISTS (SELECT FROM pg_catalog.pg_authid a WHERE a.oid = l.role)", 0,
+					   NULL, NULL, NULL, SPI_OK_DELETE);
 }
 
 /* Arguments 1 … 5 are limits, or NULL for none. */
@@ -406,7 +438,7 @@ Datum
 qwen_set_limit(PG_FUNCTION_ARGS)
 {
 	Oid types[N_LIMIT_COLUMNS] = {OIDOID, INT4OID, INT4OID, INT8OID, INT4OID, INT4OID, INT4OID};
-	Datum values[N_LIMIT_COLUMNS] = {ObjectIdGetDatum(role_argument(fcinfo))};
+	Datum values[N_LIMIT_COLUMNS] = {ObjectIdGetDatum(limit_role_argument(fcinfo))};
 	char nulls[N_LIMIT_COLUMNS + 1] = "       ";
 
 	check_limits(fcinfo);
@@ -416,12 +448,14 @@ qwen_set_limit(PG_FUNCTION_ARGS)
 		nulls[i] = PG_ARGISNULL(i) ? 'n' : ' ';
 	}
 	SPI_connect();
-	delete_orphans();
-	change_table("INSERT INTO %s VALUES ($1, $2, $3, $4, $5, $6, $7) ON CONFLICT (role) DO UPDATE SET "
-				 "requests_per_minute = excluded.requests_per_minute, tokens_per_minute = excluded.tokens_per_minute, "
-				 "tokens_per_day = excluded.tokens_per_day, max_concurrent = excluded.max_concurrent, "
-				 "max_tokens = excluded.max_tokens, priority = excluded.priority",
-				 N_LIMIT_COLUMNS, types, values, nulls, SPI_OK_INSERT);
+	limit_delete_orphans(LIMIT_TABLE_LIMITS);
+	limit_change_table(
+		LIMIT_TABLE_LIMITS,
+		"INSERT INTO %s VALUES ($1, $2, $3, $4, $5, $6, $7) ON CONFLICT (role) DO UPDATE SET "
+		"requests_per_minute = excluded.requests_per_minute, tokens_per_minute = excluded.tokens_per_minute, "
+		"tokens_per_day = excluded.tokens_per_day, max_concurrent = excluded.max_concurrent, "
+		"max_tokens = excluded.max_tokens, priority = excluded.priority",
+		N_LIMIT_COLUMNS, types, values, nulls, SPI_OK_INSERT);
 	SPI_finish();
 	PG_RETURN_VOID();
 }
@@ -430,11 +464,12 @@ Datum
 qwen_clear_limit(PG_FUNCTION_ARGS)
 {
 	Oid types[1] = {OIDOID};
-	Datum values[1] = {ObjectIdGetDatum(role_argument(fcinfo))};
+	Datum values[1] = {ObjectIdGetDatum(limit_role_argument(fcinfo))};
 
 	SPI_connect();
-	delete_orphans();
-	change_table("DELETE FROM %s WHERE role OPERATOR(pg_catalog.=) $1", 1, types, values, NULL, SPI_OK_DELETE);
+	limit_delete_orphans(LIMIT_TABLE_LIMITS);
+	limit_change_table(LIMIT_TABLE_LIMITS, "DELETE FROM %s WHERE role OPERATOR(pg_catalog.=) $1", 1, types, values,
+					   NULL, SPI_OK_DELETE);
 	SPI_finish();
 	PG_RETURN_VOID();
 }

@@ -15,6 +15,8 @@
 
 #include "qwen_pg.h"
 
+#include "nodes/pg_list.h"
+
 typedef enum LimitKind
 {
 	LIMIT_REQUESTS_PER_MINUTE = 0,
@@ -58,7 +60,7 @@ extern char *qwen_allowed_models;
 
 extern void limit_settings_define(bool preloaded);
 
-/* 42501 unless qwen.allowed_models lets this session ask the model. */
+/* 42501 unless qwen.allowed_models and the lists of the roles that count let this session ask the model. */
 extern void limits_check_model(const char *name);
 
 /* ---- limit_roles.c ---- */
@@ -68,11 +70,51 @@ extern const char *const limit_names[N_LIMITS];
 /* What holds for a role now. Reads catalogs unless it is known, outside of a transaction in one of its own. */
 extern void limits_of_role(Oid role, RoleLimits *limits);
 
+/* The roles that count for a call: the session's user and the role of SET ROLE; or whom a worker acts for. */
+extern void limits_roles(Oid roles[MAX_LIMITED_ROLES_OF_CALL]);
+
 /* Roles and limits of a call of this session. */
 extern void limits_subject(LimitSubject *subject);
 
+/* From here on calls are made for others, as those of a job's worker for whoever submitted the job; NULL: no more. */
+extern void limits_act_for(const Oid roles[MAX_LIMITED_ROLES_OF_CALL]);
+
 /* Note what others have committed meanwhile. */
 extern void limits_refresh(void);
+
+/* The tables of a database; changes are heard of once limit_watch_changes was called. */
+typedef enum LimitTable
+{
+	LIMIT_TABLE_LIMITS, /* qwen_role_limit */
+	LIMIT_TABLE_MODELS, /* qwen_role_models */
+	N_LIMIT_TABLES,
+} LimitTable;
+
+extern void limit_watch_changes(void);
+
+/* A table and its index on role; false: the extension is not in this database. */
+extern bool limit_find_table(LimitTable which, Oid *table, Oid *index);
+
+/* Has no message come since it was found that could make old what was read of it? */
+extern bool limit_is_current(LimitTable which, Oid table);
+
+/* The role and all that it is a member of, near ones first. */
+extern List *limit_roles_of(Oid role);
+
+/* The role that is a function's first argument; raises 22023 and 42704. */
+extern Oid limit_role_argument(FunctionCallInfo fcinfo);
+
+/* Run a statement over a table in SPI; %s stands for its name. Delete rows of roles that are no more. */
+extern void limit_change_table(LimitTable which, const char *format, int n, Oid *types, Datum *values,
+							   const char *nulls, int expected);
+extern void limit_delete_orphans(LimitTable which);
+
+/* ---- limit_models.c ---- */
+/* May a role ask a model, by qwen_role_models? */
+extern bool limit_models_allow(Oid role, const char *name);
+
+/* Something has changed. */
+extern void limit_models_forget(void);
 
 /* ---- usage.c ---- */
 #define MINUTE_BUCKETS 61
@@ -138,8 +180,11 @@ extern void usage_release(uint32 meter, bool ended, LimitDemand *used);
 /* GO for a meter could not be sent: nothing was used. */
 extern void usage_take_back(uint32 meter);
 
-/* Charge what requests under way have used meanwhile, and end those that the engine has let go of. */
+/* Charge what requests under way have used meanwhile, and end those that the engine has ended or let go of. */
 extern void usage_sweep(void);
+
+/* Do other processes of this one's parallel query have requests under way? */
+extern bool usage_has_company(void);
 
 /* Count a request that was refused. */
 extern void usage_count_rejected(const LimitRefusal *refusal);
@@ -182,8 +227,9 @@ typedef struct LimitPass
 } LimitPass;
 
 /*
- * Pass the door, or raise 53400, or wait. n_own: asks how many requests of this session are under way; it waits for
- * them, whatever qwen.limit_action says, before it refuses, so that a session never fails by its own company.
+ * Pass the door, or raise 53400, or wait. n_own: asks how many requests of this process are under way; it waits for
+ * them and for those of the other processes of a parallel query, whatever qwen.limit_action says, before it refuses, so
+ * that a session never fails by its own company.
  */
 extern void limits_enter(LimitPass *pass, const LimitDemand *demand, int (*n_own)(void));
 

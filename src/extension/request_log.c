@@ -42,11 +42,7 @@ hash_request(const Request *request, uint8 digest[PG_SHA256_DIGEST_LENGTH])
 	for (int i = 0; i < (int) lengthof(parts) && ok; i++)
 		if (parts[i].data)
 			ok = pg_cryptohash_update(context, (const uint8 *) parts[i].data, parts[i].length) >= 0;
-#if PG_VERSION_NUM >= 150000
 	ok = ok && pg_cryptohash_final(context, digest, PG_SHA256_DIGEST_LENGTH) >= 0;
-#else
-	ok = ok && pg_cryptohash_final(context, digest) >= 0;
-#endif
 	if (context)
 		pg_cryptohash_free(context);
 #else
@@ -67,6 +63,7 @@ request_log_begin(RequestLog *entry, const Request *request, MemoryContext conte
 	uint8 digest[PG_SHA256_DIGEST_LENGTH];
 	MemoryContext current = CurrentMemoryContext;
 	bool outside = !IsTransactionState();
+	Oid roles[MAX_LIMITED_ROLES_OF_CALL];
 
 	entry->kind = 0;
 	entry->text = NULL;
@@ -75,8 +72,9 @@ request_log_begin(RequestLog *entry, const Request *request, MemoryContext conte
 	/* names, conversions and hashes belong to a transaction; the workers of jobs have none here */
 	if (outside)
 		StartTransactionCommand();
-	strlcpy(entry->session_role, role_name(GetSessionUserId()), sizeof entry->session_role);
-	strlcpy(entry->role, role_name(GetOuterUserId()), sizeof entry->role);
+	limits_roles(roles);
+	strlcpy(entry->session_role, role_name(roles[0]), sizeof entry->session_role);
+	strlcpy(entry->role, role_name(roles[1]), sizeof entry->role);
 	snprintf(entry->model, sizeof entry->model, "%.*s", (int) request->model.length,
 			 request->model.data ? request->model.data : "");
 	entry->hash[0] = '\0';
