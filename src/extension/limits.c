@@ -18,6 +18,7 @@
 #include "utils/acl.h"
 
 #define LONGEST_PAUSE_MS 250
+#define COMPANY_PAUSE_MS 10 /* other processes of a parallel query end a request without waking us */
 #define SHORTEST_PAUSE_MS 5
 
 /* Jobs have nobody to tell of an error, and time. */
@@ -88,9 +89,9 @@ raise_others_first(const LimitSubject *subject)
 
 /* Until something may have changed: a wake-up, an answer to one of this session's requests, or the time. */
 static void
-pause_before_next_try(const LimitRefusal *refusal)
+pause_before_next_try(const LimitRefusal *refusal, bool has_company)
 {
-	int64 pause_ms = LONGEST_PAUSE_MS;
+	int64 pause_ms = has_company ? COMPANY_PAUSE_MS : LONGEST_PAUSE_MS;
 
 	if (refusal->frees_in_us >= 0)
 		pause_ms = Max(SHORTEST_PAUSE_MS, Min(refusal->frees_in_us / 1000 + 1, LONGEST_PAUSE_MS));
@@ -111,6 +112,8 @@ try_to_enter(LimitPass *pass, const LimitDemand *demand, int (*n_own)(void))
 
 	for (;;)
 	{
+		bool has_company = false;
+
 		refusal.frees_in_us = FREES_WITH_A_REQUEST;
 		limits_subject(&subject);
 		admission = usage_admit(&subject, demand, ticket, &pass->meter, &refusal);
@@ -130,13 +133,13 @@ try_to_enter(LimitPass *pass, const LimitDemand *demand, int (*n_own)(void))
 			if (ticket == 0)
 				ticket = usage_queue_enter(&subject);
 		}
-		else if (n_own() == 0)
+		else if (n_own() == 0 && !(has_company = usage_has_company()))
 		{
 			if (admission == OTHERS_FIRST)
 				raise_others_first(&subject);
 			raise_refusal(&refusal);
 		}
-		pause_before_next_try(&refusal);
+		pause_before_next_try(&refusal, has_company);
 	}
 }
 

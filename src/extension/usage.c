@@ -30,6 +30,7 @@ typedef enum ChargeState
 	CHARGE_FREE = 0,
 	CHARGE_HELD, /* a backend waits for the request */
 	CHARGE_LEFT, /* nobody does any more, but the engine may still work on it */
+	CHARGE_DONE, /* the engine has ended it and it counts no more, but its backend has not looked yet */
 } ChargeState;
 
 /* A request under way. Guarded by the stripe of its first record. */
@@ -42,6 +43,7 @@ typedef struct Charge
 	uint32 max_tokens;
 	uint32 counted_tokens; /* of the answer, charged already */
 	int engine_pid;
+	int pid, group_pid; /* whose it is, and the leader of the processes of its query */
 	uint64 admitted_us;
 	uint64 left_us;
 } Charge;
@@ -566,6 +568,13 @@ give_charge(uint32 number)
 	LWLockRelease(CHARGES_LOCK);
 }
 
+/* The leader of the parallel processes that this one belongs to, or this one. */
+static int
+my_group_pid(void)
+{
+	return MyProc->lockGroupLeader ? MyProc->lockGroupLeader->pid : MyProcPid;
+}
+
 /* Write an admitted request down. Its records are locked. */
 static void
 write_charge(uint32 number, const uint32 usage[MAX_LIMITED_ROLES_OF_CALL], const LimitDemand *demand, uint64 now_us)
@@ -581,6 +590,8 @@ write_charge(uint32 number, const uint32 usage[MAX_LIMITED_ROLES_OF_CALL], const
 		.prompt_tokens = demand->prompt_tokens,
 		.max_tokens = demand->max_tokens,
 		.engine_pid = qwen_shared->engine_pid,
+		.pid = MyProcPid,
+		.group_pid = my_group_pid(),
 		.admitted_us = now_us,
 	};
 	for (int i = 0; i < MAX_LIMITED_ROLES_OF_CALL; i++)
@@ -709,7 +720,6 @@ settle(Charge *charge, const RequestMeter *meter, uint64 now_us)
 		role->reserved_tokens -= charge->max_tokens - charge->counted_tokens;
 		role->n_running--;
 	}
-	charge->state = CHARGE_FREE;
 }
 
 /* Has the engine let go of the request? */
@@ -723,6 +733,36 @@ is_let_go(const Charge *charge, const RequestMeter *meter, uint64 now_us)
 	return state == METER_GIVEN && now_us - charge->left_us > LOST_AFTER_US;
 }
 
+/*
+ * Move one charge on; its records are locked. mine: its backend lets go of it; over: because it has ended. True: its
+ * request counts no more from now on. A backend that does not come to read what the engine has sent (a parallel query
+ * stands still somewhere else) keeps the charge's number, but nobody has to wait for it.
+ */
+static bool
+move_on(Charge *charge, const RequestMeter *meter, bool mine, bool over, uint64 now_us)
+{
+	if (charge->state == CHARGE_DONE)
+	{
+		if (mine)
+			charge->state = CHARGE_FREE;
+		return false;
+	}
+	if (mine && !over)
+	{
+		charge->state = CHARGE_LEFT;
+		charge->left_us = now_us;
+	}
+	if (!over &&
+		(charge->state == CHARGE_LEFT ? !is_let_go(charge, meter, now_us) : atomic_load(&meter->state) != METER_ENDED))
+	{
+		charge_progress(charge, meter, now_us);
+		return false;
+	}
+	settle(charge, meter, now_us);
+	charge->state = charge->state == CHARGE_HELD && !over ? CHARGE_DONE : CHARGE_FREE;
+	return true;
+}
+
 /* Look at one charge: charge progress; end it when it is over. over: it is, in any case. */
 static void
 look_at_charge(uint32 number, bool mine, bool over, LimitDemand *used)
@@ -731,35 +771,27 @@ look_at_charge(uint32 number, bool mine, bool over, LimitDemand *used)
 	RequestMeter *meter = &qwen_page->meters[number];
 	uint32 usage[MAX_LIMITED_ROLES_OF_CALL] = {charge->usage[0], charge->usage[1]};
 	Oid to_wake[MAX_LIMITED_ROLES_OF_CALL] = {InvalidOid, InvalidOid};
-	uint64 now_us = usage_now_us();
-	bool ended = false;
+	bool freed = false;
 
 	LWLockAcquire(TABLE_LOCK, LW_SHARED);
 	lock_stripes(usage);
 	/* it may have ended, and begun as another one, before the locks were ours */
 	if (charge->state != CHARGE_FREE && charge->usage[0] == usage[0] && charge->usage[1] == usage[1])
 	{
-		if (mine && !over)
-		{
-			charge->state = CHARGE_LEFT;
-			charge->left_us = now_us;
-		}
+		bool made_room;
+
 		if (used)
 			*used = (LimitDemand){atomic_load(&meter->prompt_tokens), atomic_load(&meter->completion_tokens)};
-		ended = over || (charge->state == CHARGE_LEFT && is_let_go(charge, meter, now_us));
-		if (ended)
-			settle(charge, meter, now_us);
-		else
-			charge_progress(charge, meter, now_us);
+		made_room = move_on(charge, meter, mine, over, usage_now_us());
+		freed = charge->state == CHARGE_FREE;
 		for (int i = 0; i < MAX_LIMITED_ROLES_OF_CALL; i++)
-			if (ended && usage[i] != NO_USAGE && records[usage[i]].n_waiting > 0)
+			if (made_room && usage[i] != NO_USAGE && records[usage[i]].n_waiting > 0)
 				to_wake[i] = records[usage[i]].role;
 	}
 	unlock_stripes(usage);
 	LWLockRelease(TABLE_LOCK);
-	if (!ended)
-		return;
-	give_charge(number);
+	if (freed)
+		give_charge(number);
 	for (int i = 0; i < MAX_LIMITED_ROLES_OF_CALL; i++)
 		if (OidIsValid(to_wake[i]))
 			wake_first(to_wake[i]);
@@ -793,6 +825,24 @@ usage_sweep(void)
 	for (uint32 i = 0; i < n; i++)
 		if (memory->charges[i].state != CHARGE_FREE)
 			look_at_charge(i, false, false, NULL);
+}
+
+bool
+usage_has_company(void)
+{
+	int group_pid = my_group_pid();
+	uint32 n = memory->n_charges;
+
+	if (!MyProc->lockGroupLeader)
+		return false;
+	for (uint32 i = 0; i < n; i++)
+	{
+		const Charge *charge = &memory->charges[i];
+
+		if (charge->state == CHARGE_HELD && charge->group_pid == group_pid && charge->pid != MyProcPid)
+			return true;
+	}
+	return false;
 }
 
 /* ---- others' questions ----------------------------------------------------------------------------------------------
