@@ -153,7 +153,7 @@ pause_spec(JobSpec *spec)
 	int64 wait_ms = Min((int64) FIRST_PAUSE_MS << Min(spec->n_pauses, 8), LAST_PAUSE_MS);
 
 	spec->n_pauses++;
-	spec->pause_until = TimestampTzPlusMilliseconds(GetCurrentTimestamp(), wait_ms);
+	spec->pause_until = TimestampTzPlusMilliseconds(job_clock(), wait_ms);
 }
 
 /* ---- values of SPI's result ---- */
@@ -577,7 +577,7 @@ job_ids(const JobWorker *worker)
 	{
 		const JobSpec *spec = lfirst(cell);
 
-		if (!spec->trigger && !spec->is_done && !still_pauses(spec->pause_until, JOB_LONGEST_PAUSE_MS))
+		if (!spec->trigger && !spec->is_done && job_clock() >= spec->pause_until)
 			ids[n++] = spec->job;
 	}
 	return job_int8_array(ids, n);
@@ -613,7 +613,8 @@ queued_body(JobWorker *worker, const JobStore *store, void *argument)
 	job_identity_begin(store, &identity);
 	fetch->n_seen = job_execute(
 		psprintf("SELECT id, job, relation, trigger, key, attempts FROM %s WHERE owner = $1 AND NOT dead AND id > $2 "
-				 "AND (next_try IS NULL OR next_try <= now()) AND (job IS NULL OR job = ANY ($3)) "
+				 "AND (next_try IS NULL OR next_try <= now() OR next_try > now() + interval '1 hour') "
+				 "AND (job IS NULL OR job = ANY ($3)) "
 				 "AND id <> ALL ($4) ORDER BY id LIMIT $5",
 				 store->row),
 		5, types, values, NULL, SPI_OK_SELECT, 0);
@@ -765,7 +766,7 @@ fetch_queued(JobWorker *worker, int n)
 		/* ids that were added to rows stay: they are deleted with them, or looked at again */
 		forget_fetched(worker, &fetch);
 		worker->look_for_rows = true;
-		worker->pause_until = TimestampTzPlusMilliseconds(GetCurrentTimestamp(), LAST_PAUSE_MS);
+		worker->pause_until = TimestampTzPlusMilliseconds(job_clock(), LAST_PAUSE_MS);
 		strlcpy(worker->trouble, error->message, sizeof worker->trouble);
 		ereport(LOG, (errmsg("qwen_pg: queued rows could not be read: %s", error->message)));
 		return 0;
@@ -799,7 +800,7 @@ job_rows_fetch(JobWorker *worker, int n)
 
 		/* a job that fails meanwhile is marked, not freed, so that the list stays good */
 		if (fetch.n <= 0 || spec->trigger || spec->is_done || spec->exhausted ||
-			still_pauses(spec->pause_until, JOB_LONGEST_PAUSE_MS))
+			job_clock() < spec->pause_until)
 			continue;
 		fetch.added = palloc0(sizeof(JobRow *) * fetch.n);
 		if (job_transaction(worker, fetch_page_body, &fetch, &error))
@@ -829,8 +830,9 @@ next_try_body(JobWorker *worker, const JobStore *store, void *argument)
 	bool is_null;
 
 	job_identity_begin(store, &identity);
-	job_execute(psprintf("SELECT min(coalesce(next_try, now())) FROM %s WHERE owner = $1 AND NOT dead AND "
-						 "(job IS NULL OR job = ANY ($2))",
+	/* further away than any backoff is what was written before the wall clock was put back */
+	job_execute(psprintf("SELECT min(CASE WHEN next_try <= now() + interval '1 hour' THEN next_try ELSE now() END) "
+						 "FROM %s WHERE owner = $1 AND NOT dead AND (job IS NULL OR job = ANY ($2))",
 						 store->row),
 				2, types, values, NULL, SPI_OK_SELECT, 0);
 	job_identity_end(&identity);
@@ -955,7 +957,7 @@ job_rows_finish(JobWorker *worker)
 		JobSpec *spec = lfirst(cell);
 		bool is_over = worker->is_orphan || spec->failure[0] || (spec->exhausted && spec->n_rows == 0 && !worker->look_for_rows);
 
-		if (!spec->trigger && !spec->is_done && is_over && !still_pauses(spec->pause_until, JOB_LONGEST_PAUSE_MS))
+		if (!spec->trigger && !spec->is_done && is_over && job_clock() >= spec->pause_until)
 			end_job(worker, spec,
 					worker->is_orphan ? "the role that owns the job was dropped"
 					: spec->failure[0] ? spec->failure

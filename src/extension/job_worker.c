@@ -38,7 +38,7 @@ settle_session(void)
 static int
 count_writable(const JobWorker *worker)
 {
-	TimestampTz now = GetCurrentTimestamp();
+	TimestampTz now = job_clock();
 	int n = 0;
 
 	for (const JobRow *row = worker->rows; row; row = row->next)
@@ -53,7 +53,7 @@ is_time_to_write(const JobWorker *worker, int n_writable)
 	TimestampTz next = TimestampTzPlusMilliseconds(worker->last_write, WRITE_EVERY_MS);
 
 	return n_writable > 0 &&
-		   (n_writable >= qwen_job_window / 2 || worker->n_in_flight == 0 || !still_pauses(next, WRITE_EVERY_MS));
+		   (n_writable >= qwen_job_window / 2 || worker->n_in_flight == 0 || job_clock() >= next);
 }
 
 /* Is there a job that is not over? */
@@ -76,7 +76,7 @@ has_jobs(const JobWorker *worker)
 static long
 time_to_wait(const JobWorker *worker)
 {
-	TimestampTz now = GetCurrentTimestamp();
+	TimestampTz now = job_clock();
 	long wait = LOOK_MS;
 
 	if (count_writable(worker) > 0)
@@ -97,7 +97,7 @@ fetch(JobWorker *worker)
 {
 	int room = 2 * qwen_job_window - worker->n_rows;
 
-	if (worker->is_orphan || room < Max(qwen_job_window / 2, 1) || still_pauses(worker->pause_until, JOB_LONGEST_PAUSE_MS))
+	if (worker->is_orphan || room < Max(qwen_job_window / 2, 1) || job_clock() < worker->pause_until)
 		return 0;
 	return job_rows_fetch(worker, room);
 }
@@ -179,7 +179,7 @@ work(JobWorker *worker)
 		}
 		else if (!worker->look_for_rows && rest(worker, requests_seen))
 			return;
-		else if (worker->look_for_rows && still_pauses(worker->pause_until, JOB_LONGEST_PAUSE_MS))
+		else if (worker->look_for_rows && job_clock() < worker->pause_until)
 			(void) engine_wait_for(time_to_wait(worker));
 	}
 }
@@ -199,7 +199,7 @@ qwen_job_worker_main(Datum argument)
 	settle_session();
 	worker.memory = AllocSetContextCreate(TopMemoryContext, "qwen_pg job worker", ALLOCSET_DEFAULT_SIZES);
 	worker.scratch = AllocSetContextCreate(TopMemoryContext, "qwen_pg job worker's round", ALLOCSET_DEFAULT_SIZES);
-	worker.last_write = GetCurrentTimestamp();
+	worker.last_write = job_clock();
 	work(&worker);
 	proc_exit(0);
 }

@@ -368,8 +368,6 @@ write_body(JobWorker *worker, const JobStore *store, void *argument)
 static void
 settle_rows(JobWorker *worker, Write *write)
 {
-	TimestampTz now = GetCurrentTimestamp();
-
 	for (int i = 0; i < write->n; i++)
 	{
 		JobRow *row = write->rows[i];
@@ -378,7 +376,7 @@ settle_rows(JobWorker *worker, Write *write)
 		switch (write->outcomes[i])
 		{
 			case OUTCOME_FAILED:
-				next_try = TimestampTzPlusMilliseconds(now, backoff_ms(row->attempts));
+				next_try = TimestampTzPlusMilliseconds(GetCurrentTimestamp(), backoff_ms(row->attempts));
 				if (!row->is_permanent && (worker->next_try == 0 || next_try < worker->next_try))
 					worker->next_try = next_try;
 				job_row_free(worker, row);
@@ -391,7 +389,7 @@ settle_rows(JobWorker *worker, Write *write)
 				break;
 			case OUTCOME_LATER:
 			case OUTCOME_NONE:
-				row->not_before = TimestampTzPlusMilliseconds(now, LOCKED_WAIT_MS * (1 + Min(row->n_conflicts, 9)));
+				row->not_before = TimestampTzPlusMilliseconds(job_clock(), LOCKED_WAIT_MS * (1 + Min(row->n_conflicts, 9)));
 				break;
 		}
 	}
@@ -402,7 +400,7 @@ static bool
 write_spec(JobWorker *worker, JobSpec *spec, double elapsed_ms)
 {
 	Write write = {.spec = spec, .only = -1, .elapsed_ms = elapsed_ms};
-	TimestampTz now = GetCurrentTimestamp();
+	TimestampTz now = job_clock();
 	ErrorData *error;
 
 	write.rows = palloc(sizeof *write.rows * Max(spec->n_rows, 1));
@@ -431,7 +429,7 @@ bool
 job_rows_write(JobWorker *worker)
 {
 	bool any = false;
-	TimestampTz now = GetCurrentTimestamp();
+	TimestampTz now = job_clock();
 	double elapsed_ms = (now - worker->last_write) / 1000.0;
 	List *specs = list_copy(worker->specs);
 	ListCell *cell;
