@@ -50,14 +50,34 @@ model_path_shown(const char *directory, const char *file)
 	return slash ? slash + 1 : file;
 }
 
+/*
+ * Is it plain from the name alone that the file cannot be meant? Then it is not even looked for: whether something lies
+ * at that place is nobody's business.
+ */
+static bool
+leads_out(const char *file, const char *directory, const char *directory_path)
+{
+	const char *part = file;
+
+	if (*file == '/' && !part_below(file, directory) && !part_below(file, directory_path))
+		return true;
+	while ((part = strstr(part, "..")) != NULL)
+	{
+		if ((part == file || part[-1] == '/') && (part[2] == '\0' || part[2] == '/'))
+			return true;
+		part += 2;
+	}
+	return false;
+}
+
 /* Is what was opened a file that may be read? file: its name for messages. */
 static Status
-check_opened(int directory_fd, int fd, const char *file, uint64_t *file_bytes)
+check_opened(const char *directory_path, int fd, const char *file, uint64_t *file_bytes)
 {
-	char directory_path[PATH_MAX], path[PATH_MAX];
+	char path[PATH_MAX];
 	struct stat info;
 
-	if (!descriptor_path(directory_fd, directory_path) || !descriptor_path(fd, path) || fstat(fd, &info) != 0)
+	if (!descriptor_path(fd, path) || fstat(fd, &info) != 0)
 		return status_error(STATUS_UNAVAILABLE, "cannot look at file \"%s\": %s", file, strerror(errno));
 	if (!part_below(path, directory_path))
 		return status_error(STATUS_NOT_ALLOWED, "file \"%s\" is not below the model directory", file);
@@ -74,18 +94,29 @@ model_path_open(const char *directory, const char *file, int *fd, uint64_t *file
 {
 	const char *shown = model_path_shown(directory, file);
 	int directory_fd = open(directory, O_PATH | O_DIRECTORY | O_CLOEXEC);
+	char directory_path[PATH_MAX];
 	Status status;
 
 	*fd = -1;
-	if (directory_fd < 0)
-		return status_error(STATUS_NOT_FOUND, "cannot open the model directory: %s", strerror(errno));
+	if (directory_fd < 0 || !descriptor_path(directory_fd, directory_path))
+	{
+		status = status_error(STATUS_NOT_FOUND, "cannot open the model directory: %s", strerror(errno));
+		if (directory_fd >= 0)
+			close(directory_fd);
+		return status;
+	}
+	if (leads_out(file, directory, directory_path))
+	{
+		close(directory_fd);
+		return status_error(STATUS_NOT_ALLOWED, "file \"%s\" is not below the model directory", shown);
+	}
 	/* O_NONBLOCK: a fifo must not make us wait */
 	*fd = openat(directory_fd, file, O_RDONLY | O_NONBLOCK | O_CLOEXEC);
 	if (*fd < 0)
 		status = status_error(errno == ENOENT || errno == ENOTDIR ? STATUS_NOT_FOUND : STATUS_UNAVAILABLE,
 							  "cannot open file \"%s\" in the model directory: %s", shown, strerror(errno));
 	else
-		status = check_opened(directory_fd, *fd, shown, file_bytes);
+		status = check_opened(directory_path, *fd, shown, file_bytes);
 	close(directory_fd);
 	if (status.code != STATUS_OK && *fd >= 0)
 	{

@@ -8,8 +8,8 @@
 
 /*
  * Open file (relative to directory) for reading. Links are resolved first; what is then not below the resolved
- * directory is NOT_ALLOWED, so neither "..", an absolute path nor a link leads out. NOT_FOUND: no such file or
- * directory; INVALID_ARGUMENT: no regular file, or empty.
+ * directory is NOT_ALLOWED, so neither "..", an absolute path nor a link leads out; a name that leads out by itself is
+ * not even looked for. NOT_FOUND: no such file or directory; INVALID_ARGUMENT: no regular file, or empty.
  */
 extern Status model_path_open(const char *directory, const char *file, int *fd, uint64_t *file_bytes);
 

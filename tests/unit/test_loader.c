@@ -585,6 +585,10 @@ other_files_are_refused(void **state)
 	expect_failure("empty.gguf", STATUS_INVALID_ARGUMENT, "is empty");
 	expect_failure("missing.gguf", STATUS_NOT_FOUND, "No such file");
 	expect_failure("../../etc/passwd", STATUS_NOT_ALLOWED, "not below");
+	/* whether anything is there is not told */
+	expect_failure("../nothing-here", STATUS_NOT_ALLOWED, "not below");
+	expect_failure("/nowhere/at/all", STATUS_NOT_ALLOWED, "not below");
+	expect_failure("sub/..", STATUS_NOT_ALLOWED, "not below");
 	expect_failure("/etc/passwd", STATUS_NOT_ALLOWED, "not below");
 	snprintf(path, sizeof path, "%s/link", folder);
 	assert_int_equal(symlink("/etc/passwd", path), 0);
