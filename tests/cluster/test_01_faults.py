@@ -140,7 +140,7 @@ def test_stop_with_a_waiting_call(make_server, mode):
     server.stop(mode)
     assert time.monotonic() - start < 5
     assert call.join(2).error is not None
-    assert is_gone(engine)
+    wait_until(lambda: is_gone(engine), 1, "the engine's end")
     server.start()
     assert "Paris" in server.value(CAPITAL)
     assert server.value("SELECT state FROM qwen_models") == "serving"

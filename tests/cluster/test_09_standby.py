@@ -77,3 +77,39 @@ def test_faults_on_a_standby_and_its_promotion(pair):
     assert standby.engine_pid() == engine
     standby.query("CREATE TABLE answers AS SELECT qwen_chat('Hi', max_tokens => 2) AS answer")
     assert standby.read_log().count("read and packed") == 2
+
+
+def test_limits_and_statistics_on_a_standby(pair):
+    """The primary's limits hold, changes of them too; what is used and counted is the standby's own, and outlives its restart."""
+    primary, standby = pair
+    one = "SELECT qwen_generate('one two three', temperature => 0, max_tokens => 1)"
+    primary.query("CREATE ROLE reader LOGIN; SELECT qwen_grant('reader', 'use'); SELECT qwen_set_limit('reader', requests_per_minute => 2), qwen_allow_models('reader', ARRAY['chat'])")
+    wait_until(lambda: standby.query("SELECT requests_per_minute FROM qwen_limits") == [(2,)], 20, "replication")
+    for _ in range(2):
+        standby.query(one, user="reader")
+    with pytest.raises(psycopg2.Error) as failure:
+        standby.query(one, user="reader")
+    assert failure.value.pgcode == "53400"
+    usage = "SELECT used, rejected FROM qwen_usage WHERE role::text = 'reader' AND limit_name = 'requests_per_minute'"
+    totals = "SELECT calls, rejected, errors FROM qwen_stat_roles WHERE role = 'reader'"
+    assert standby.query(usage) == [(2, 1)] and standby.query(totals) == [(3, 1, 0)]
+    assert primary.query(usage) == [] and primary.query(totals) == []
+    assert standby.query("SELECT ttft_p50_ms > 0 FROM qwen_stat_requests WHERE role = 'reader'") == [(True,)]
+    waiting = Background(standby, one, setup="SET SESSION AUTHORIZATION reader; SET qwen.limit_action = wait")
+    wait_until(lambda: standby.query("SELECT role, state FROM qwen_stat_activity") == [("reader", "limited")], 20, "one that waits")
+    primary.query("SELECT qwen_set_limit('reader', requests_per_minute => 3)")
+    assert waiting.join(20).error is None
+    standby.query("SELECT qwen_stat_reset()")
+    assert standby.query(totals) == []
+    with pytest.raises(psycopg2.Error) as failure:
+        standby.query("SELECT qwen_set_limit('reader')")
+    assert failure.value.pgcode == "25006"
+    standby.restart()
+    wait_until(lambda: standby.query("SELECT state FROM qwen_models") == [("serving",)], 20, "the model")
+    assert standby.query(usage) == [(3, 1)]
+    primary.query("SELECT qwen_allow_models('reader', ARRAY['another'])")
+    wait_until(lambda: standby.query("SELECT models FROM qwen_allowed_models") == [(["another"],)], 20, "replication")
+    with pytest.raises(psycopg2.Error) as failure:
+        standby.query(one, user="reader")
+    assert failure.value.pgcode == "42501"
+    wait_idle(standby)

@@ -69,6 +69,20 @@ def test_those_that_wait_are_seen_waiting(watched):
     assert rows(watched) == []
 
 
+def test_a_prompt_is_charged_before_it_has_a_place(watched):
+    """What waits for a place in the batch has paid for its prompt and reserved its answer."""
+    calls = [Background(watched, LONG) for _ in range(2)]
+    wait_running(watched, 2)
+    calls.append(as_role(watched, "writer", LONG.replace("max_tokens => 4000", "max_tokens => 100")))
+    wait_until(lambda: [row[4] for row in rows(watched) if row[0] == "writer"] == ["waiting"], 20, "one that waits")
+    prompt = [row[5] for row in rows(watched) if row[0] == "writer"][0]
+    usage = "SELECT used, reserved FROM qwen_usage WHERE role::text = 'writer' AND limit_name = 'tokens_per_minute'"
+    assert watched.query(usage) == [(prompt, 100)]
+    end(watched, *calls[::-1])
+    # nothing of it was computed: all of it goes back
+    wait_until(lambda: watched.query(usage) == [(0, 0)], 10, "the charge that was given back")
+
+
 def test_rows_of_others_are_for_those_who_may_see_them(watched):
     call = as_role(watched, "writer")
     wait_running(watched, 1)

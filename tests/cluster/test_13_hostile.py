@@ -1,0 +1,102 @@
+"""A hostile program on the engine's socket: of another user it is refused (test_03_manners.py); of the server's own user nobody else notices it."""
+import os
+import shutil
+import subprocess
+import time
+
+import pytest
+from cluster import as_server_user, wait_until
+from sessions import Background, wait_idle, wait_running
+
+CLIENT = os.path.join(os.path.dirname(os.path.abspath(__file__)), "..", "..", "build", "tests", "cluster", "hostile_client")
+GREEDY = "SELECT qwen_generate('Once upon a time, in a small village, ', temperature => 0, max_tokens => 30)"
+
+
+@pytest.fixture(scope="module")
+def besieged():
+    from cluster import Cluster
+    from conftest import ready
+
+    cluster = Cluster(settings={"qwen.max_running": 16})
+    try:
+        ready(cluster)
+        program = os.path.join(cluster.folder, "hostile_client")
+        shutil.copy(CLIENT, program)
+        os.chmod(program, 0o755)
+        yield cluster
+    finally:
+        cluster.remove()
+
+
+class Hostile:
+    """The program in one of its ways, until the end of the block."""
+
+    def __init__(self, cluster, way, number, said="ready"):
+        self.command = as_server_user([os.path.join(cluster.folder, "hostile_client"), os.path.join(cluster.data, "qwen_pg.sock"), way, str(number)])
+        self.said = said
+
+    def __enter__(self):
+        # its own limit of open files, as a thousand connections take
+        self.process = subprocess.Popen(["prlimit", "--nofile=4096:4096"] + self.command, cwd="/tmp", stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True)
+        said = self.process.stdout.readline().strip()
+        assert said == self.said, said
+        return self
+
+    def __exit__(self, *_):
+        self.process.stdin.close()
+        self.process.wait(20)
+
+
+def memory(pid):
+    """Anonymous memory of a process in bytes."""
+    with open(f"/proc/{pid}/status") as file:
+        return [int(line.split()[1]) * 1024 for line in file if line.startswith("RssAnon")][0]
+
+
+def test_a_thousand_connections_disturb_nobody(besieged):
+    alone, pid, session = besieged.value(GREEDY), besieged.engine_pid(), Background(besieged, "SELECT 1").join()
+    with Hostile(besieged, "many", 1000):
+        wait_until(lambda: besieged.value("SELECT clients FROM qwen_stat_engine") >= 1000, 20, "a thousand clients")
+        assert session.again(GREEDY) == [(alone,)]
+        assert besieged.value(GREEDY) == alone  # a new session connects, too
+        start = time.monotonic()
+        for _ in range(50):
+            session.again("SELECT qwen_count_tokens('one two')")
+        assert time.monotonic() - start < 5
+    wait_until(lambda: besieged.value("SELECT clients FROM qwen_stat_engine") < 100, 20, "their end")
+    assert besieged.engine_pid() == pid
+
+
+def test_answers_that_nobody_reads_hold_nobody_up(besieged):
+    alone, pid = besieged.value(GREEDY), besieged.engine_pid()
+    with Hostile(besieged, "unread", 8):
+        wait_until(lambda: besieged.value("SELECT running FROM qwen_stat_engine") >= 8, 20, "their requests")
+        assert besieged.value(GREEDY) == alone
+        # nobody's request is listed or charged, for they passed no door
+        assert besieged.query("SELECT * FROM qwen_stat_activity") == []
+    wait_idle(besieged, 10)
+    assert besieged.engine_pid() == pid
+
+
+def test_who_asks_and_never_reads_is_closed(besieged):
+    """Output that waits is bounded: 256 MB for a connection, and all of it is given back."""
+    alone, pid = besieged.value(GREEDY), besieged.engine_pid()
+    before = memory(pid)
+    with Hostile(besieged, "greedy", 1000000, "closed"):
+        assert besieged.value(GREEDY) == alone
+        assert besieged.engine_pid() == pid
+        assert memory(pid) - before < 100e6, "the output that waited was given back"
+    wait_idle(besieged, 10)
+
+
+def test_noise_closes_its_own_connections(besieged):
+    alone, pid, session = besieged.value(GREEDY), besieged.engine_pid(), Background(besieged, "SELECT 1").join()
+    with Hostile(besieged, "noise", 7), Hostile(besieged, "noise", 8):
+        for _ in range(20):
+            assert session.again(GREEDY) == [(alone,)]
+        call = Background(besieged, GREEDY.replace("30", "300"))
+        wait_running(besieged, 1)
+        assert call.join(60).error is None
+    assert besieged.engine_pid() == pid
+    assert besieged.read_log().count("closing a connection") > 10
+    wait_idle(besieged, 10)
