@@ -1,18 +1,22 @@
 /*
- * limits_bench.c - a module for make bench-limits: passes the door of limits many times, without an engine behind it.
+ * limits_bench.c - a module for make bench-limits and bench-statistics: passes the door of limits, or tells the
+ * statistics of a request's life, many times, without an engine behind it.
  *
- * It calls what engine_go and the end of a request call (limits_enter, limits_leave), which the server has loaded with
- * qwen_pg.so, so nothing but admission is measured.
+ * It calls what client.c calls for a request (limits_enter and limits_leave; watch_begin to watch_answered), which the
+ * server has loaded with qwen_pg.so, so nothing else is measured.
  */
 #include "../../src/extension/limits.h"
+#include "../../src/extension/watch.h"
 
 #include <time.h>
 
 PG_MODULE_MAGIC;
 
 PG_FUNCTION_INFO_V1(bench_admissions);
+PG_FUNCTION_INFO_V1(bench_statistics);
 
 extern PGDLLEXPORT Datum bench_admissions(PG_FUNCTION_ARGS);
+extern PGDLLEXPORT Datum bench_statistics(PG_FUNCTION_ARGS);
 
 /* Processor time of this process. */
 static double
@@ -43,6 +47,31 @@ bench_admissions(PG_FUNCTION_ARGS)
 	{
 		limits_enter(&pass, &demand, no_company);
 		(void) limits_leave(&pass, true, &used);
+	}
+	PG_RETURN_FLOAT8(processor_us() - start);
+}
+
+/* bench_statistics(n int) -> float8: processor time in microseconds of all that is written down of n requests,
+ * together. */
+Datum
+bench_statistics(PG_FUNCTION_ARGS)
+{
+	int32 n = PG_GETARG_INT32(0);
+	Request request = {.kind = REQUEST_GENERATE, .function = "qwen_generate"};
+	Accepted accepted = {.prompt_tokens = 20, .max_tokens = 64};
+	EngineReply reply = {.type = FRAME_DONE,
+						 .done = {.prompt_tokens = 20, .completion_tokens = 64, .ttft_us = 5000, .total_us = 200000}};
+	WatchedRequest watched;
+	double start = processor_us();
+
+	for (int32 i = 0; i < n; i++)
+	{
+		watch_begin(&watched, &request);
+		watch_model(&watched, "chat");
+		watch_accepted(&watched, &accepted);
+		watch_go(&watched, 0);
+		watch_end(&watched);
+		watch_answered(&watched, &reply);
 	}
 	PG_RETURN_FLOAT8(processor_us() - start);
 }
