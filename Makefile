@@ -41,7 +41,10 @@ ENCODE_STDIN := $(B)/tests/golden/tokenizer/encode_stdin
 RENDER_STDIN := $(B)/tests/golden/template/render_stdin
 FUZZ_NAMES := $(patsubst tests/fuzz/fuzz_%.c,%,$(wildcard tests/fuzz/fuzz_*.c))
 FUZZ_REPLAYS := $(FUZZ_NAMES:%=$(B)/tests/fuzz/replay_%)
-TEST_PROGRAMS := $(UNIT_TESTS) $(CHECK_KERNELS) $(ENGINE_BENCH) $(TOKENIZE_BENCH) $(LOAD_BENCH) $(ENCODE_STDIN) $(RENDER_STDIN) $(FUZZ_REPLAYS)
+HOSTILE_CLIENT := $(B)/tests/cluster/hostile_client
+WALL_CLOCK := $(B)/tests/cluster/wall_clock.so
+TEST_PROGRAMS := $(UNIT_TESTS) $(CHECK_KERNELS) $(ENGINE_BENCH) $(TOKENIZE_BENCH) $(LOAD_BENCH) $(ENCODE_STDIN) $(RENDER_STDIN) $(FUZZ_REPLAYS) \
+	$(HOSTILE_CLIENT) $(WALL_CLOCK)
 
 .SECONDARY:
 .DEFAULT_GOAL := all
@@ -116,6 +119,10 @@ $(B)/tests/fuzz/replay_%: $(B)/tests/fuzz/fuzz_%.o $(B)/tests/fuzz/replay.o $(EN
 
 $(B)/tests/fuzz/fuzz_%: $(B)/tests/fuzz/fuzz_%.o $(ENGINE_LIBRARY)
 	$(CC) $(LDFLAGS_OWN) -fsanitize=fuzzer $^ $(LIBRARIES) -o $@
+
+$(WALL_CLOCK): tests/cluster/wall_clock.c
+	@mkdir -p $(@D)
+	$(CC) -std=gnu11 -g -O2 $(WARNINGS) -Wno-missing-prototypes -fPIC -shared $< -o $@
 
 clean:
 	rm -rf $(B)
@@ -213,7 +220,7 @@ check-sql: $(B)/installed
 	@$(CLUSTER) run pg_prove --ext .sql $(SQL_TESTS)
 
 CLUSTER_TESTS ?= tests/cluster
-check-cluster: $(B)/installed
+check-cluster: $(B)/installed $(HOSTILE_CLIENT) $(WALL_CLOCK)
 	@$(PYTHON) -m pytest -q -p no:cacheprovider $(CLUSTER_TESTS)
 
 # ---- checks with a build of their own, not part of check ------------------------------------------------------------------
@@ -302,11 +309,21 @@ fuzz:
 check-versions:
 	@tests/tools/check_postgres_versions.sh $(CACHE_DIR)/versions
 
+# SQL and cluster tests on PostgreSQL 15, 17 and 18, with pgvector; MATRIX="forky:18" chooses, MATRIX_SQL and MATRIX_CLUSTER the tests
+.PHONY: check-matrix
+check-matrix: model
+	@tests/tools/check_matrix.sh $(CACHE_DIR) $(MATRIX)
+
 # everything at once with things breaking, for MINUTES or SOAK_SECONDS; not part of check
 SOAK_SECONDS ?= $(if $(MINUTES),$(shell echo $$(($(MINUTES) * 60))),600)
-.PHONY: soak
+.PHONY: soak soak-limits
 soak: setup
 	@$(PYTHON) tests/soak/soak.py --seconds $(SOAK_SECONDS)
+	@$(PYTHON) tests/soak/limits.py
+
+# its part of a minute and a half: 64 sessions of 20 roles against their limits
+soak-limits: $(B)/installed model
+	@$(PYTHON) tests/soak/limits.py
 
 # ---- benches --------------------------------------------------------------------------------------------------------
 # make bench: all of them from a clean clone, a table of the targets at the end, the lines in build/bench.jsonl; make bench-NAME: one.
@@ -372,6 +389,11 @@ $(B)/limits_bench.so: $(B)/extension/tests/bench/limits_bench.o
 
 bench-limits: $(B)/limits_bench.so $(B)/installed
 	@set -o pipefail; $(PYTHON) tests/bench/limits.py --module $< $(if $(QUICK),--seconds 3) $(JUDGE)
+
+# what statistics cost, as a share of the tokens per second
+.PHONY: bench-statistics
+bench-statistics: $(B)/limits_bench.so $(B)/installed model
+	@$(PYTHON) tests/bench/watching.py --module $<
 
 # FILE=qwen3-0.6b-q4_0 or demo, ROWS=200, ROUNDS=3
 bench-rows: $(ENGINE_BENCH) $(B)/installed model bench-peer

@@ -31,8 +31,6 @@
 extern char *prompt_expression(const char *prompt, TupleDesc columns, const char *what, List **used);
 
 /* ---- job_spec.c ---- */
-#define JOB_LONGEST_PAUSE_MS 5000 /* of a worker or a job that cannot get on now */
-
 typedef enum JobFunction
 {
 	JOB_CHAT,

@@ -3,11 +3,12 @@
 #
 # Each version comes from the Debian suite that has it, in a folder of its own below DIRECTORY (debootstrap), with that suite's
 # compiler and the headers and pg_config of its packages, which are unpacked and not installed: their dependencies (a whole
-# LLVM) are not needed. Safe to run twice; needs root (or sudo); a few minutes and 500 MB a suite the first time.
+# LLVM) are not needed. 16 is in no release of Debian: its headers come from the wheel of pgserver (wheel:16), with this machine's
+# compiler. 14 is nowhere to be had. Safe to run twice; needs root (or sudo); a few minutes and 500 MB a suite the first time.
 set -euo pipefail
 versions=$1
 shift
-[ $# -gt 0 ] || set -- bullseye:13 trixie:17 forky:18
+[ $# -gt 0 ] || set -- bullseye:13 wheel:16 trixie:17 forky:18
 source_dir=$(cd "$(dirname "$0")/../.." && pwd)
 as_root() { if [ "$(id -u)" = 0 ]; then "$@"; else sudo "$@"; fi; }
 command -v debootstrap >/dev/null || as_root apt-get install -y -qq --no-install-recommends debootstrap >/dev/null
@@ -35,9 +36,36 @@ make_folder() {
 	as_root touch "$root/ready"
 }
 
+# The headers of a wheel, and every source file held against them.
+check_wheel() {
+	local version=$1 root=$versions/wheel-$1 headers files
+	headers=$root/pgserver/pginstall/include
+
+	if [ ! -e "$headers/postgresql/server/postgres.h" ]; then
+		as_root mkdir -p "$root"
+		(cd "$(mktemp -d)" && pip3 download --no-deps -q --only-binary=:all: --platform manylinux2014_x86_64 --python-version 3.11 pgserver==0.1.4 &&
+			as_root python3 -m zipfile -e pgserver-*.whl "$root") >&2
+	fi
+	grep -q "PG_MAJORVERSION_NUM $version" "$headers/postgresql/server/pg_config.h"
+	files=$(cd "$source_dir" && ls src/extension/*.c)
+	(cd "$source_dir" && for file in $files; do
+		gcc -fsyntax-only -O2 -fPIC -Wall -Werror -fno-strict-aliasing -fwrapv -D_GNU_SOURCE '-DQWEN_VERSION="x"' -I"$headers/postgresql/server" -I"$headers" "$file" || exit 1
+	done) >"/tmp/check_postgres_$version.log" 2>&1
+}
+
 failed=
 for pair in "$@"; do
 	suite=${pair%:*} version=${pair#*:}
+	if [ "$suite" = wheel ]; then
+		if (check_wheel "$version"); then
+			echo "PostgreSQL $version (headers of a wheel, gcc $(gcc -dumpfullversion)): compiles"
+		else
+			echo "PostgreSQL $version (headers of a wheel): does not compile"
+			grep -E 'error|warning' "/tmp/check_postgres_$version.log" | head -40
+			failed="$failed $version"
+		fi
+		continue
+	fi
 	make_folder "$suite" "$version"
 	root=$versions/$suite
 	as_root rm -rf "$root/source"

@@ -1,0 +1,69 @@
+# debian_folder.sh: a small Debian of any suite in a folder, for the checks against other versions of PostgreSQL. To be sourced.
+#
+# A folder is made once by debootstrap, from the mirror that apt uses here, and kept. What a check mounts into it lies in a mount
+# namespace of the check's own (in_own_namespace), so that nothing stays mounted and nothing goes on running, however it ends.
+as_root() { if [ "$(id -u)" = 0 ]; then "$@"; else sudo -E "$@"; fi; }
+
+# in_own_namespace SCRIPT ARGUMENT …: run the script again as root in namespaces of its own; returns at once inside of them.
+in_own_namespace() {
+	[ -z "${QWEN_OWN_NAMESPACE:-}" ] || return 0
+	export QWEN_OWN_NAMESPACE=1
+	if [ "$(id -u)" = 0 ]; then exec unshare --mount --pid --fork --kill-child "$@"; fi
+	exec sudo -E unshare --mount --pid --fork --kill-child "$@"
+}
+
+# in_folder ROOT COMMAND …
+in_folder() {
+	local root=$1
+	shift
+	chroot "$root" env -i HOME=/root PATH=/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin LANG=C.UTF-8 DEBIAN_FRONTEND=noninteractive "$@"
+}
+
+# make_folder ROOT SUITE: the suite's smallest system, with /proc, /dev and a /dev/shm of its own. Nothing that is installed in it starts by itself.
+make_folder() {
+	local root=$1 suite=$2 mirror script=/usr/share/debootstrap/scripts/$2
+
+	if [ ! -e "$root/base-ready" ]; then
+		command -v debootstrap >/dev/null || apt-get install -y -qq --no-install-recommends debootstrap >/dev/null
+		mirror=$(apt-get indextargets --format '$(REPO_URI)' 'Created-By: Packages' | grep -v security | head -1)
+		[ -e "$script" ] || script=/usr/share/debootstrap/scripts/sid
+		rm -rf "$root"
+		mkdir -p "$root"
+		debootstrap --variant=minbase --include=ca-certificates "$suite" "$root" "$mirror" "$script" >&2
+		printf '#!/bin/sh\nexit 101\n' >"$root/usr/sbin/policy-rc.d"
+		chmod 755 "$root/usr/sbin/policy-rc.d"
+		mkdir -p "$root/etc/postgresql-common"
+		echo 'create_main_cluster = false' >"$root/etc/postgresql-common/createcluster.conf"
+		touch "$root/base-ready"
+	fi
+	mount -t proc proc "$root/proc"
+	mount --bind /dev "$root/dev"
+	mount -t tmpfs -o mode=1777 tmpfs "$root/dev/shm"
+}
+
+# install_once ROOT MARK PACKAGE …: install packages unless the mark says that it was done. The lists of packages are those that debootstrap got.
+install_once() {
+	local root=$1 mark=$2
+	shift 2
+	[ ! -e "$root/$mark" ] || return 0
+	in_folder "$root" apt-get install -y -qq --no-install-recommends "$@" >&2
+	touch "$root/$mark"
+}
+
+# unpack_once ROOT MARK PACKAGE …: only unpack them, for headers whose packages ask for a whole compiler more.
+unpack_once() {
+	local root=$1 mark=$2
+	shift 2
+	[ ! -e "$root/$mark" ] || return 0
+	in_folder "$root" sh -c 'mkdir -p /var/tmp/unpack && cd /var/tmp/unpack && apt-get download -qq "$@" && for f in *.deb; do dpkg -x $f /; done; rm -rf /var/tmp/unpack' sh "$@" >&2
+	touch "$root/$mark"
+}
+
+# put_source ROOT NAME …: these files and folders of the repository to ROOT/source; what was built there stays.
+put_source() {
+	local root=$1
+	shift
+	mkdir -p "$root/source"
+	find "$root/source" -mindepth 1 -maxdepth 1 ! -name build -exec rm -rf {} +
+	tar -C "$source_dir" -cf - "$@" | tar -C "$root/source" -xf -
+}
