@@ -193,11 +193,12 @@ check_names(ArrayType *array)
 	for (int i = 0; i < n; i++)
 	{
 		char *name = nulls[i] ? NULL : TextDatumGetCString(names[i]);
-		const char *why = name ? settings_check_name(name, strlen(name)) : "An element is null.";
+		Status status = name ? model_name_check(name, strlen(name)) : status_ok();
 
-		if (why)
+		if (!name || status.code != STATUS_OK)
 			ereport(ERROR, (errcode(ERRCODE_INVALID_PARAMETER_VALUE),
-							errmsg("models must be an array of models' names"), errdetail("%s", why)));
+							errmsg("models must be an array of models' names"),
+							errdetail("%s", name ? status.message : "An element is null.")));
 	}
 }
 
