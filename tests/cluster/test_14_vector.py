@@ -35,8 +35,8 @@ def test_an_embedding_is_a_vector(vectors):
 
 
 def test_nearest_neighbours_by_an_index(vectors):
-    """The index gives what a scan gives, and the model is asked once a query."""
-    nearest = "SELECT id FROM notes ORDER BY v <=> qwen_embed('the price of bread, number 7')::vector LIMIT 5"
+    """The index gives what a scan gives; with a sub-select the model is asked once a query."""
+    nearest = "SELECT id FROM notes ORDER BY v <=> (SELECT qwen_embed('the price of bread, number 7')::vector) LIMIT 5"
     exact = vectors.query("SET enable_indexscan = off; " + nearest)
     assert exact[0] == (7,)
     vectors.query("CREATE INDEX nearest ON notes USING hnsw (v vector_cosine_ops); ANALYZE notes")
@@ -45,6 +45,7 @@ def test_nearest_neighbours_by_an_index(vectors):
     vectors.query("SELECT qwen_stat_reset()")
     assert vectors.query("SET enable_seqscan = off; SET hnsw.ef_search = 200; " + nearest) == exact
     assert vectors.query("SELECT function, calls FROM qwen_stat_requests") == [("qwen_embed", 1)]
+    assert vectors.query("SET enable_seqscan = off; SET hnsw.ef_search = 200; " + nearest.replace("(SELECT ", "").replace("vector) LIMIT", "vector LIMIT")) == exact
     # a join: neighbours of each of some rows, by the vectors that are there
     pairs = vectors.query("SELECT n.id, m.id FROM notes n CROSS JOIN LATERAL (SELECT id FROM notes o WHERE o.id <> n.id ORDER BY o.v <=> n.v LIMIT 1) m WHERE n.id < 12")
     assert sum(a % 6 == b % 6 for a, b in pairs) >= 9
