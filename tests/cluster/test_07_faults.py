@@ -295,7 +295,7 @@ class SmallAddressSpace:
             pass
 
 
-@pytest.mark.parametrize("mode, kilobytes, words", [("load", 120000, "cannot"), ("serve", 400000, "out of memory")])
+@pytest.mark.parametrize("mode, kilobytes, words", [("load", 56000, "out of memory"), ("serve", 400000, "out of memory")])
 def test_loader_and_engine_without_memory_say_so(make_server, mode, kilobytes, words):
     small = SmallAddressSpace(mode, kilobytes)
     try:
