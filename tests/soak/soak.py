@@ -378,16 +378,15 @@ class Soak:
         }
 
         def round_of_work():
-            for _ in range(2):
-                cursor.execute(f"SELECT count({GENERATE.format('body')}) FROM documents")
-                cursor.execute("SELECT count(qwen_embed(body)) FROM documents")
-                cursor.execute("SELECT count(*) FROM qwen_generate_batch((SELECT array_agg(body) FROM documents WHERE id < 20), max_tokens => 2)")
-                cursor.execute(f"DO $$ BEGIN FOR i IN 1 .. 20 LOOP BEGIN PERFORM {GENERATE.format('body')}, 1 / (id - i) FROM documents ORDER BY id; "
-                               "EXCEPTION WHEN division_by_zero THEN NULL; END; END LOOP; END $$")
-                cursor.execute("BEGIN")
-                cursor.execute(f"DECLARE c CURSOR FOR SELECT {GENERATE.format('body')} FROM documents")
-                cursor.execute("FETCH 5 c")
-                cursor.execute("ROLLBACK")
+            cursor.execute(f"SELECT count({GENERATE.format('body')}) FROM documents")
+            cursor.execute("SELECT count(qwen_embed(body)) FROM documents")
+            cursor.execute("SELECT count(*) FROM qwen_generate_batch((SELECT array_agg(body) FROM documents WHERE id < 20), max_tokens => 2)")
+            cursor.execute(f"DO $$ BEGIN FOR i IN 1 .. 5 LOOP BEGIN PERFORM {GENERATE.format('body')}, 1 / (id - i) FROM documents ORDER BY id; "
+                           "EXCEPTION WHEN division_by_zero THEN NULL; END; END LOOP; END $$")
+            cursor.execute("BEGIN")
+            cursor.execute(f"DECLARE c CURSOR FOR SELECT {GENERATE.format('body')} FROM documents")
+            cursor.execute("FETCH 5 c")
+            cursor.execute("ROLLBACK")
             return {name: (self.descriptors(pid), self.pages(pid)) for name, pid in processes.items()}
 
         round_of_work()
