@@ -378,7 +378,7 @@ def test_runs_with_the_privileges_of_its_owner(server):
         assert wait(server, again) == "failed"
         assert row_of(server, again)["error"] == "permission denied for function qwen_chat"
         other = submit(server, "guarded")
-        assert server.query("SELECT id FROM qwen_jobs", user="qwen_job_user") == [(job,), (again,)], "others' jobs are not shown"
+        assert server.query("SELECT id FROM qwen_jobs ORDER BY id", user="qwen_job_user") == [(job,), (again,)], "others' jobs are not shown"
         with pytest.raises(psycopg2.Error) as failure:
             server.value("SELECT qwen_cancel(%s)", (other,), user="qwen_job_user")
         assert failure.value.pgcode == "42501"
