@@ -247,6 +247,17 @@ filters_and_tests_work(void **state)
 	(void) state;
 	expect("{{ [3, 1, 2] | sort }}{{ ['b', 'A'] | sort | join }}{{ [1, 2] | sum }}{{ [1, 5] | max }}{{ [4, 2] | min }}",
 		   "[1, 2, 3]«Ab»352");
+	/* what is equal needs no order */
+	expect("{{ [{}, {}] | sort }}{{ [nothing, missing] | sort | length }}{{ [(1, nothing), (1, missing)] | sort }}",
+		   "[{}, {}]2[(1, Undefined), (1, Undefined)]");
+	expect_failure("{{ [{}, {'a': 1}] | sort }}", HELLO, STATUS_INVALID_ARGUMENT, "have no order");
+	expect_failure("{{ [nothing, 1] | sort }}", HELLO, STATUS_INVALID_ARGUMENT, "\"nothing\" is undefined");
+	/* tuples of tuples are keys, of lists they are not */
+	expect("{{ ('a', (1, ())) in {} }}{{ {(1, (2, 3)): 'x'}[(1, (2, 3))] }}{{ {}.get((1, (2,)), 'y') }}", "False«xy»");
+	expect("{{ {(1, 3): 'x'}[1, 3] }}|{{ {(1,): 2}[(1,)] }}|{{ {1: 2}[[1]] }}{{ {1: 2}[{}] }}{{ [1, 2][0, 1] }}|",
+		   "«x|»2«||»");
+	expect_failure("{{ [1, 2][0:1, 1] }}", HELLO, STATUS_UNSUPPORTED, "a slice beside a comma");
+	expect_failure("{{ (1, (2, [])) in {} }}", HELLO, STATUS_INVALID_ARGUMENT, "a tuple cannot be a key");
 	expect("{{ messages | map(attribute='role') | join(',') }}{{ ['a', 'b'] | map('upper') | list }}",
 		   "user['«A»', '«B»']");
 	expect("{{ messages | selectattr('role', 'equalto', 'user') | list | length }}{{ messages | rejectattr('role') | "

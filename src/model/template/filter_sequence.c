@@ -297,6 +297,17 @@ filter_sort(Interpreter *interpreter, Value input, const Arguments *arguments, V
 			return workspace_fail(work, STATUS_UNSUPPORTED, "sort by several attributes is not supported");
 	}
 	keys = make_keys(interpreter, items, n, values[2], value_is_true(values[1]));
+	/* Jinja's key is a list of its attributes' values: items of it that are equal need no order, so {} and {} can be
+	 * sorted */
+	for (size_t i = 0; keys && i < n; i++)
+	{
+		List *list = list_create(work, LIST_PLAIN, 1);
+
+		if (!list)
+			return false;
+		list->items[list->n++] = keys[i];
+		keys[i] = (Value){.kind = VALUE_LIST, .as.list = list};
+	}
 	return keys && sort_items(work, items, keys, n, value_is_true(values[0]), out);
 }
 

@@ -330,16 +330,16 @@ bool
 get_item(Interpreter *interpreter, Value value, Value key, Value *out)
 {
 	Workspace *work = interpreter->work;
-	bool found = false;
+	bool found = false, is_key;
 	Value *entry = NULL;
 
 	if (value.kind == VALUE_UNDEFINED)
 		return fail_undefined(work, value);
-	if (key.kind == VALUE_TEXT && !text_flatten(work, key.as.text))
+	if ((key.kind == VALUE_TEXT && !text_flatten(work, key.as.text)) || !value_is_key(work, key, &is_key))
 		return false;
-	if (value.kind == VALUE_DICT && key.kind != VALUE_DICT && key.kind != VALUE_LIST)
+	if (value.kind == VALUE_DICT)
 	{
-		if (!dict_find(work, value.as.dict, key, &entry))
+		if (is_key && !dict_find(work, value.as.dict, key, &entry))
 			return false;
 		if (entry)
 			*out = *entry;

@@ -199,12 +199,25 @@ parse_bound(Parser *parser)
 	return parse_expression(parser, true);
 }
 
-/* What stands in brackets behind an object: an index or a slice. */
+/* Make the tuple of the items read. */
+static Node *
+make_tuple(Parser *parser, const NodeList *items)
+{
+	Node *node = parser_node(parser, NODE_TUPLE);
+
+	if (!node)
+		return NULL;
+	node->items = items->first;
+	node->n_items = items->n;
+	return node;
+}
+
+/* What stands in brackets behind an object: an index, several (a tuple) or a slice. */
 static Node *
 parse_brackets(Parser *parser, Node *object)
 {
 	Node *first, *node;
-	NodeList bounds = {0};
+	NodeList bounds = {0}, indices = {0};
 
 	if (parser_token(parser)->kind == TOKEN_RIGHT_BRACKET)
 	{
@@ -214,7 +227,14 @@ parse_brackets(Parser *parser, Node *object)
 	first = parse_bound(parser);
 	if (!first)
 		return NULL;
-	if (parser_token(parser)->kind != TOKEN_COLON)
+	if (parser_token(parser)->kind == TOKEN_COMMA && append(&indices, first))
+	{
+		while (parser_accept(parser, TOKEN_COMMA))
+			if (!append(&indices, parse_expression(parser, true)))
+				return NULL;
+		node = make_node(parser, NODE_SUBSCRIPT, object, make_tuple(parser, &indices));
+	}
+	else if (parser_token(parser)->kind != TOKEN_COLON)
 		node = make_node(parser, NODE_SUBSCRIPT, object, first);
 	else
 	{
@@ -229,7 +249,7 @@ parse_brackets(Parser *parser, Node *object)
 	}
 	if (parser_token(parser)->kind == TOKEN_COMMA)
 	{
-		parser_fail_unsupported(parser, "a subscript with a comma");
+		parser_fail_unsupported(parser, "a slice beside a comma in a subscript");
 		return NULL;
 	}
 	return node && parser_expect(parser, TOKEN_RIGHT_BRACKET, "\"]\"") ? node : NULL;
@@ -698,19 +718,6 @@ ends_tuple(const Parser *parser)
 	TokenKind kind = parser_token(parser)->kind;
 
 	return kind == TOKEN_VARIABLE_END || kind == TOKEN_BLOCK_END || kind == TOKEN_RIGHT_PARENTHESIS;
-}
-
-/* Make the tuple of the items read. */
-static Node *
-make_tuple(Parser *parser, const NodeList *items)
-{
-	Node *node = parser_node(parser, NODE_TUPLE);
-
-	if (!node)
-		return NULL;
-	node->items = items->first;
-	node->n_items = items->n;
-	return node;
 }
 
 Node *

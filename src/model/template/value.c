@@ -124,20 +124,22 @@ dict_append(Workspace *work, Dict *dict, Value key, Value value)
 	return true;
 }
 
-/* Can Python use the value as a key? (A tuple only when its items can.) */
-static bool
-is_hashable(Value key)
+bool
+value_is_key(Workspace *work, Value value, bool *is_key)
 {
-	if (key.kind == VALUE_DICT)
-		return false;
-	if (key.kind != VALUE_LIST)
+	const List *list = value.kind == VALUE_LIST ? value.as.list : NULL;
+	bool ok = true;
+
+	*is_key = value.kind != VALUE_DICT &&
+			  (!list || list->kind == LIST_TUPLE || list->kind == LIST_RANGE || list->kind == LIST_ITERATOR);
+	if (!list || list->kind != LIST_TUPLE)
 		return true;
-	if (key.as.list->kind != LIST_TUPLE)
-		return key.as.list->kind == LIST_RANGE || key.as.list->kind == LIST_ITERATOR;
-	for (size_t i = 0; i < key.as.list->n; i++)
-		if (key.as.list->items[i].kind == VALUE_DICT || key.as.list->items[i].kind == VALUE_LIST)
-			return false;
-	return true;
+	if (!workspace_step(work, list->n) || !workspace_enter(work))
+		return false;
+	for (size_t i = 0; ok && *is_key && i < list->n; i++)
+		ok = value_is_key(work, list->items[i], is_key);
+	workspace_leave(work);
+	return ok;
 }
 
 bool
@@ -166,8 +168,12 @@ dict_find_text(Workspace *work, const Dict *dict, const Text *key, Value **found
 bool
 dict_find(Workspace *work, const Dict *dict, Value key, Value **found)
 {
+	bool is_key;
+
 	*found = NULL;
-	if (!is_hashable(key))
+	if (!value_is_key(work, key, &is_key))
+		return false;
+	if (!is_key)
 		return workspace_fail(work, STATUS_INVALID_ARGUMENT, "%s cannot be a key", value_kind_name(key));
 	if (key.kind == VALUE_TEXT)
 		return text_flatten(work, key.as.text) && dict_find_text(work, dict, key.as.text, found);

@@ -97,7 +97,10 @@ extern Dict *dict_create(Workspace *work, size_t capacity);
 /* Append an entry whose key is known to be new. */
 extern bool dict_append(Workspace *work, Dict *dict, Value key, Value value);
 
-/* Set or append; fails for keys that Python cannot hash. */
+/* Can Python hash the value, so that it can be a key? A tuple only when its items can be. */
+extern bool value_is_key(Workspace *work, Value value, bool *is_key);
+
+/* Set or append; fails for what cannot be a key. */
 extern bool dict_set(Workspace *work, Dict *dict, Value key, Value value);
 
 /* *found points to the value, or is NULL. */

@@ -4,8 +4,9 @@
  * render_stdin NOW < REQUESTS > PROMPTS
  *
  * REQUESTS has a JSON object a line: "template" (its text), "messages" and "tools" (JSON as text; tools may be absent),
- * "add_generation_prompt", and "enable_thinking" where it is to be defined. PROMPTS has a line for each: the prompt as a
- * JSON string, or {"error": …}. NOW is the time that strftime_now tells, in seconds since 1970.
+ * "add_generation_prompt", and "enable_thinking" where it is to be defined. PROMPTS has a line for each: the prompt as
+ * a JSON string, or {"error": …, "unsupported": whether the template has something that the interpreter says it does
+ * not know}. NOW is the time that strftime_now tells, in seconds since 1970.
  */
 #include <jansson.h>
 #include <stdio.h>
@@ -44,8 +45,9 @@ answer(json_t *request, int64_t now)
 
 	if (status_is_ok(&status))
 		status = chat_template_render(chat_template, &input, &prompt);
-	result = status_is_ok(&status) ? json_stringn(prompt.text, prompt.length)
-								   : json_pack("{s:s}", "error", status.message);
+	result = status_is_ok(&status)
+				 ? json_stringn(prompt.text, prompt.length)
+				 : json_pack("{s:s, s:b}", "error", status.message, "unsupported", status.code == STATUS_UNSUPPORTED);
 	chat_prompt_free(&prompt);
 	chat_template_destroy(chat_template);
 	return result;
