@@ -7,7 +7,8 @@
  * each merge. STRINGS is binary: for each string a little-endian uint32 (its length; the highest bit set: added tokens
  * are recognised) and its bytes. TOKENS has a line for each string: "=" when the detokenizer turns the tokens back into
  * the string (as it must where that is in NFC), otherwise "~", and the numbers. With the second highest bit set, the
- * bytes are tokens (int32) instead, and the line has the bytes of their text in hexadecimal.
+ * bytes are tokens (int32) instead, and the line has the bytes of their text in hexadecimal; with the third highest
+ * too, special tokens are left out of the text, as they are of an answer.
  */
 #include <stdio.h>
 #include <stdlib.h>
@@ -152,7 +153,7 @@ is_round_trip(const Tokenizer *tokenizer, const TokenBuffer *tokens, const char 
 
 /* The text of tokens, one at a time through the detokenizer, as a line of hexadecimal. */
 static void
-print_text(const Tokenizer *tokenizer, const char *bytes, size_t n)
+print_text(const Tokenizer *tokenizer, const char *bytes, size_t n, bool without_special)
 {
 	Detokenizer detokenizer = {0};
 	ByteReader reader;
@@ -161,7 +162,13 @@ print_text(const Tokenizer *tokenizer, const char *bytes, size_t n)
 	byte_writer_init(&out);
 	byte_reader_init(&reader, bytes, n * 4);
 	for (size_t i = 0; i < n; i++)
-		detokenizer_push(&detokenizer, tokenizer_token_bytes(tokenizer, (int32_t) read_u32(&reader)), i + 1 == n, &out);
+	{
+		int32_t token = (int32_t) read_u32(&reader);
+		bool is_left_out = without_special && tokenizer_token_type(tokenizer, token) == TOKEN_CONTROL;
+
+		detokenizer_push(&detokenizer, is_left_out ? (ByteSpan){"", 0} : tokenizer_token_bytes(tokenizer, token),
+						 i + 1 == n, &out);
+	}
 	require(!out.failed, "out of memory");
 	for (size_t i = 0; i < out.length; i++)
 		printf("%02x", out.data[i]);
@@ -186,14 +193,14 @@ main(int argc, char **argv)
 	while (byte_reader_left(&reader) > 0)
 	{
 		uint32_t head = read_u32(&reader);
-		size_t length = head & 0x3FFFFFFF;
+		size_t length = head & 0x1FFFFFFF;
 		const char *text = read_raw(&reader, length);
 		Status status;
 
 		require(!reader.failed, "the strings end early");
 		if (head >> 30 & 1)
 		{
-			print_text(tokenizer, text, length / 4);
+			print_text(tokenizer, text, length / 4, head >> 29 & 1);
 			continue;
 		}
 		tokens.n = 0;

