@@ -2,7 +2,10 @@
  * test_scheduler_random.c - random mixes of requests of all kinds against each of them alone.
  *
  * Two models share a KV cache that is too small for all, prompts begin alike, requests come and are cancelled at any
- * step. Every answer must be the one that the request gets alone in an engine with room for everything and no cache.
+ * step, prompts are cut into slices of any size, one or two threads compute, tokens are guessed or not. Every answer
+ * must be the one that the request gets alone in an engine with room for everything and no cache.
+ *
+ * QWEN_INVARIANCE_REQUESTS: compare so many (make check-invariance N=…), and say how many there were.
  */
 #include <setjmp.h>
 #include <stdarg.h>
@@ -13,8 +16,8 @@
 
 #include "tiny_engine.h"
 
-#define N_MIXES 30
-#define N_REQUESTS 24
+#define N_COMPARED 600 /* answers */
+#define N_REQUESTS 24  /* of a mix */
 
 static const TinyModel shapes[2] = {
 	{false, 2, 64, 96, 4, 2, 16, 1024, false, TENSOR_Q8_0, 31, POOLING_LAST},
@@ -54,6 +57,34 @@ random_text(char *text)
 	*text = '\0';
 }
 
+/* Each of the sampling options now and then. */
+static void
+random_options(SamplingOptions *options)
+{
+	if (draw(4) == 0)
+	{
+		options->given |= OPTION_REPETITION_PENALTY;
+		options->repetition_penalty = 1.3;
+	}
+	if (draw(6) == 0)
+	{
+		options->given |= OPTION_PRESENCE_PENALTY | OPTION_FREQUENCY_PENALTY;
+		options->presence_penalty = draw(3) * 0.5;
+		options->frequency_penalty = draw(3) * 0.25;
+	}
+	if (draw(4) == 0)
+	{
+		options->given |= OPTION_TOP_K | OPTION_TOP_P;
+		options->top_k = 1 + (int32_t) draw(40);
+		options->top_p = draw(100) * 0.01;
+	}
+	if (draw(6) == 0)
+	{
+		options->given |= OPTION_MIN_P;
+		options->min_p = draw(30) * 0.01;
+	}
+}
+
 static void
 make_random(RandomRequest *r, const RandomRequest *before)
 {
@@ -83,11 +114,7 @@ make_random(RandomRequest *r, const RandomRequest *before)
 	options->max_tokens = draw(3) ? 160 : 1 + (int32_t) draw(160);
 	options->temperature = draw(3) ? 0 : 1;
 	options->seed = draw(1000);
-	if (draw(4) == 0)
-	{
-		options->given |= OPTION_REPETITION_PENALTY;
-		options->repetition_penalty = 1.3;
-	}
+	random_options(options);
 	if (draw(4) == 0)
 	{
 		request->n_stops = 1;
@@ -148,63 +175,90 @@ do_what_is_due(TinyEngine *engine, RandomRequest *requests, uint32_t step)
 	}
 }
 
+/* What happened in all mixes; each of it must, or nothing was tested. */
+typedef struct Seen
+{
+	uint64_t n_compared, n_cancelled, n_preemptions, n_cached, n_evicted, n_guessed_right;
+} Seen;
+
+/* Run one mix and compare its answers. */
+static void
+run_mix(uint32_t mix, TinyEngine *alone, RandomRequest *requests, Seen *seen)
+{
+	SchedulerSettings settings = {.queue_size = 100, .speculation = mix % 2 == 0};
+	Model *models[2] = {alone->slots.slots[0].model, alone->slots.slots[1].model};
+	TinyEngine *engine;
+	uint32_t step = 0;
+
+	random_state = mix * 1000003 + 12345;
+	settings.max_running = mix % 4 ? 6 + draw(16) : 1 + draw(4);
+	settings.prefill_chunk = mix % 5 == 0 ? 1 + draw(16) : mix % 5 == 1 ? 512 : 16 + draw(100);
+	/* the longest request needs 14 blocks of 32: 240 of text, 40 of the template, 160 of the answer */
+	engine = tiny_engine_of(models, 2, KV_F16, mix % 3 == 0 ? 2 : 1, 14 + draw(8), settings);
+	for (int i = 0; i < N_REQUESTS; i++)
+		make_random(&requests[i], i ? &requests[i - 1] : NULL);
+	for (; step < 201 || scheduler_has_work(engine->scheduler); step++)
+	{
+		do_what_is_due(engine, requests, step);
+		if (scheduler_has_work(engine->scheduler))
+			tiny_step(engine);
+		assert_true(step < 20000);
+	}
+	for (int i = 0; i < N_REQUESTS; i++)
+	{
+		RandomRequest *r = &requests[i];
+		Request request = r->request;
+		TinyCall expected;
+
+		if (r->call.out.length > 0)
+		{
+			request.prefix_sharing = PREFIX_OFF;
+			tiny_submit_to(alone, r->slot, &request, &expected);
+			tiny_run(alone);
+			assert_same(&r->call, &expected, mix, i);
+			tiny_call_free(&expected);
+			seen->n_compared++;
+		}
+		else
+			seen->n_cancelled++;
+		tiny_call_free(&r->call);
+	}
+	seen->n_preemptions += atomic_load(&engine->page->n_preemptions);
+	seen->n_cached += atomic_load(&engine->page->n_cached_tokens);
+	seen->n_evicted += atomic_load(&engine->page->n_evicted_blocks);
+	seen->n_guessed_right += atomic_load(&engine->page->n_guessed_right);
+	assert_int_equal(atomic_load(&engine->page->kv_bytes_used), 0);
+	while (slots_evict_block(&engine->slots))
+		;
+	assert_int_equal(kv_budget_in_use(engine->slots.settings.budget), 0);
+	/* the models are those of the other engine */
+	engine->slots.slots[0].model = engine->slots.slots[1].model = NULL;
+	tiny_engine_free(engine);
+}
+
 static void
 answers_depend_on_nothing_else(void **state)
 {
 	SchedulerSettings roomy = {.max_running = 4, .prefill_chunk = 300, .queue_size = 10};
 	TinyEngine *alone = tiny_engine(shapes, 2, 500, roomy);
 	RandomRequest *requests = calloc(N_REQUESTS, sizeof *requests);
-	uint64_t n_preemptions = 0, n_cached = 0, n_evicted = 0, n_compared = 0;
+	const char *wanted = getenv("QWEN_INVARIANCE_REQUESTS");
+	uint64_t n_wanted = wanted ? strtoull(wanted, NULL, 10) : N_COMPARED;
+	uint32_t n_mixes = 0;
+	Seen seen = {0};
 
 	(void) state;
-	for (uint32_t mix = 0; mix < N_MIXES; mix++)
-	{
-		SchedulerSettings settings = {.queue_size = 100, .speculation = mix % 2 == 0};
-		TinyEngine *engine;
-
-		random_state = mix * 1000003 + 12345;
-		settings.max_running = mix % 4 ? 6 + draw(16) : 1 + draw(4);
-		settings.prefill_chunk = 16 + draw(100);
-		/* the longest request needs 14 blocks of 32: 240 of text, 40 of the template, 160 of the answer */
-		engine = tiny_engine(shapes, 2, 14 + draw(8), settings);
-		for (int i = 0; i < N_REQUESTS; i++)
-			make_random(&requests[i], i ? &requests[i - 1] : NULL);
-		for (uint32_t step = 0; step < 201 || scheduler_has_work(engine->scheduler); step++)
-		{
-			do_what_is_due(engine, requests, step);
-			if (scheduler_has_work(engine->scheduler))
-				tiny_step(engine);
-			assert_true(step < 20000);
-		}
-		for (int i = 0; i < N_REQUESTS; i++)
-		{
-			RandomRequest *r = &requests[i];
-			Request request = r->request;
-			TinyCall expected;
-
-			if (r->call.out.length > 0)
-			{
-				request.prefix_sharing = PREFIX_OFF;
-				tiny_submit_to(alone, r->slot, &request, &expected);
-				tiny_run(alone);
-				assert_same(&r->call, &expected, mix, i);
-				tiny_call_free(&expected);
-				n_compared++;
-			}
-			tiny_call_free(&r->call);
-		}
-		n_preemptions += atomic_load(&engine->page->n_preemptions);
-		n_cached += atomic_load(&engine->page->n_cached_tokens);
-		n_evicted += atomic_load(&engine->page->n_evicted_blocks);
-		assert_int_equal(atomic_load(&engine->page->kv_bytes_used), 0);
-		while (slots_evict_block(&engine->slots))
-			;
-		assert_int_equal(kv_budget_in_use(engine->slots.settings.budget), 0);
-		tiny_engine_free(engine);
-	}
-	/* or nothing was tested */
-	assert_true(n_preemptions > 50 && n_cached > 2000 && n_evicted > 1000 && n_compared > 500);
+	while (seen.n_compared < n_wanted || n_mixes < 25)
+		run_mix(n_mixes++, alone, requests, &seen);
+	assert_true(seen.n_cancelled > n_mixes && seen.n_preemptions > n_mixes && seen.n_cached > 50 * n_mixes &&
+				seen.n_evicted > 30 * n_mixes && seen.n_guessed_right > n_mixes);
 	assert_int_equal(atomic_load(&alone->page->n_cached_tokens) + atomic_load(&alone->page->n_preemptions), 0);
+	if (wanted)
+		print_message("%llu answers in %u mixes are those of the request alone; %llu requests were cancelled, %llu "
+					  "preemptions, %llu cached tokens, %llu guessed tokens\n",
+					  (unsigned long long) seen.n_compared, n_mixes, (unsigned long long) seen.n_cancelled,
+					  (unsigned long long) seen.n_preemptions, (unsigned long long) seen.n_cached,
+					  (unsigned long long) seen.n_guessed_right);
 	tiny_engine_free(alone);
 	free(requests);
 }

@@ -75,42 +75,57 @@ tiny_ended(void *argument, Job *job)
 	job_destroy(job);
 }
 
-/* An engine with n_blocks of KV cache for the models of n_models shapes. */
+/*
+ * An engine of n_threads with n_blocks of KV cache (counted in blocks of the first model) for some models, which it
+ * closes at its end.
+ */
 static inline TinyEngine *
-tiny_engine(const TinyModel *shapes, uint32_t n_models, uint32_t n_blocks, SchedulerSettings settings)
+tiny_engine_of(Model *const *models, uint32_t n_models, KvType kv_type, int n_threads, uint32_t n_blocks,
+			   SchedulerSettings settings)
 {
 	TinyEngine *engine = calloc(1, sizeof *engine);
 	SchedulerCallbacks callbacks = {tiny_output, tiny_ended, engine};
 	SlotSettings *s = &engine->slots.settings;
 
 	engine->page = calloc(1, sizeof *engine->page);
-	s->team = team_create(1);
-	s->kv_type = KV_F16;
+	s->team = team_create(n_threads);
+	s->kv_type = kv_type;
 	s->max_running = settings.max_running;
 	s->max_rows = settings.max_running + settings.prefill_chunk + DRAFT_ROWS;
 	for (uint32_t i = 0; i < n_models; i++)
 	{
 		Slot *slot = &engine->slots.slots[engine->slots.n++];
 
-		slot->model = tiny_model(&shapes[i]);
+		slot->model = models[i];
 		slot->status = &engine->page->slots[i];
 		if (i == 0)
 		{
 			const ModelHyper *hyper = &slot->model->hyper;
 			uint64_t bytes =
-				(uint64_t) hyper->n_layers * hyper->n_kv_heads * 2 * kv_slice_bytes(KV_F16, hyper->head_dim);
+				(uint64_t) hyper->n_layers * hyper->n_kv_heads * 2 * kv_slice_bytes(kv_type, hyper->head_dim);
 
 			s->budget = kv_budget_create(n_blocks * ((bytes + 4095) / 4096 * 4096));
 		}
 		if (kv_pool_create(s->budget, &slot->model->hyper, s->kv_type, &slot->pool).code != STATUS_OK ||
 			prefix_cache_create(slot->pool, &slot->cache).code != STATUS_OK ||
-			forward_create(slot->model, slot->pool, s->team, s->max_rows, s->max_running, s->max_running + LOGPROB_ROWS + DRAFT_ROWS,
-						   &slot->forward)
+			forward_create(slot->model, slot->pool, s->team, s->max_rows, s->max_running,
+						   s->max_running + LOGPROB_ROWS + DRAFT_ROWS, &slot->forward)
 					.code != STATUS_OK)
 			abort();
 	}
 	engine->scheduler = scheduler_create(&settings, &callbacks, &engine->slots, engine->page);
 	return engine;
+}
+
+/* An engine of one thread, keys and values in F16, for the models of n_models shapes. */
+static inline TinyEngine *
+tiny_engine(const TinyModel *shapes, uint32_t n_models, uint32_t n_blocks, SchedulerSettings settings)
+{
+	Model *models[STATUS_PAGE_MAX_SLOTS];
+
+	for (uint32_t i = 0; i < n_models; i++)
+		models[i] = tiny_model(&shapes[i]);
+	return tiny_engine_of(models, n_models, KV_F16, 1, n_blocks, settings);
 }
 
 static inline void
