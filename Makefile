@@ -43,8 +43,10 @@ FUZZ_NAMES := $(patsubst tests/fuzz/fuzz_%.c,%,$(wildcard tests/fuzz/fuzz_*.c))
 FUZZ_REPLAYS := $(FUZZ_NAMES:%=$(B)/tests/fuzz/replay_%)
 HOSTILE_CLIENT := $(B)/tests/cluster/hostile_client
 WALL_CLOCK := $(B)/tests/cluster/wall_clock.so
+SCHEDULED_LOGITS := $(B)/tests/golden/logits/scheduled_logits
+SAMPLE_STDIN := $(B)/tests/golden/sampling/sample_stdin
 TEST_PROGRAMS := $(UNIT_TESTS) $(CHECK_KERNELS) $(ENGINE_BENCH) $(TOKENIZE_BENCH) $(LOAD_BENCH) $(ENCODE_STDIN) $(RENDER_STDIN) $(FUZZ_REPLAYS) \
-	$(HOSTILE_CLIENT) $(WALL_CLOCK)
+	$(HOSTILE_CLIENT) $(WALL_CLOCK) $(SCHEDULED_LOGITS) $(SAMPLE_STDIN)
 
 .SECONDARY:
 .DEFAULT_GOAL := all
@@ -124,6 +126,9 @@ $(WALL_CLOCK): tests/cluster/wall_clock.c
 	@mkdir -p $(@D)
 	$(CC) -std=gnu11 -g -O2 $(WARNINGS) -Wno-missing-prototypes -fPIC -shared $< -o $@
 
+# it looks at logits on their way to the sampler
+$(SCHEDULED_LOGITS): override LDFLAGS_OWN += -Wl,--wrap=job_take_logits
+
 clean:
 	rm -rf $(B)
 
@@ -201,11 +206,15 @@ check-isa: $(COMPUTING:%=$(B)/tests/unit/test_%)
 check-kernels: $(CHECK_KERNELS)
 	@$(RUNNER) ./$(CHECK_KERNELS) 2>&1 | grep -vE 'RUN|  OK '; exit $${PIPESTATUS[0]}
 
-GOLDEN_PARTS := logits typed tokenizer template greedy
+GOLDEN_PARTS := logits scheduled typed sampling tokenizer template greedy
 check-golden: $(GOLDEN_PARTS:%=check-golden-%)
 .PHONY: $(GOLDEN_PARTS:%=check-golden-%)
 check-golden-logits: $(ENGINE_BENCH)
 	@$(PYTHON) tests/golden/logits/check_logits.py --engine-bench $(ENGINE_BENCH)
+check-golden-scheduled: $(SCHEDULED_LOGITS) $(ENGINE_BENCH)
+	@$(PYTHON) tests/golden/logits/check_scheduled.py --program $(SCHEDULED_LOGITS) --engine-bench $(ENGINE_BENCH)
+check-golden-sampling: $(SAMPLE_STDIN)
+	@$(PYTHON) tests/golden/sampling/check_sampling.py --sample $(SAMPLE_STDIN)
 check-golden-typed: $(ENGINE_BENCH)
 	@$(PYTHON) tests/golden/logits/check_typed.py --engine-bench $(ENGINE_BENCH)
 check-golden-tokenizer: $(ENCODE_STDIN)
@@ -214,6 +223,25 @@ check-golden-template: $(RENDER_STDIN)
 	@$(PYTHON) tests/golden/template/check_jinja.py --render $(RENDER_STDIN) --cache $(CACHE_DIR)/npm --demo-model $(MODEL)
 check-golden-greedy: $(B)/installed
 	@$(CLUSTER) run $(PYTHON) tests/golden/greedy/check_greedy.py
+
+# the same on a large scale, not part of check: N random strings, N random templates (and CONVERSATIONS of each published one), N requests.
+# SEED=… makes other ones
+GOLDEN_DIR := $(CACHE_DIR)/golden
+.PHONY: check-tokenizer check-templates check-invariance golden
+check-tokenizer: $(ENCODE_STDIN)
+	@tests/golden/setup.sh $(GOLDEN_DIR) venv
+	@$(GOLDEN_DIR)/venv/bin/python tests/golden/tokenizer/check_live.py --encode $(ENCODE_STDIN) --cache $(CACHE_DIR)/npm --n $(or $(N),1000000) \
+		--seed $(or $(SEED),1)
+check-templates: $(RENDER_STDIN)
+	@$(PYTHON) tests/golden/template/check_jinja.py --render $(RENDER_STDIN) --cache $(CACHE_DIR)/npm --demo-model $(MODEL) \
+		--conversations $(or $(CONVERSATIONS),1000) --random $(or $(N),100000) --seed $(or $(SEED),3)
+check-invariance: $(B)/tests/unit/test_scheduler_random
+	@QWEN_INVARIANCE_REQUESTS=$(or $(N),10000) $(TEST_ENV) ./$<
+
+# remakes every golden file from independent programs; needs root (or sudo) for a small Debian in a folder
+golden: model
+	@tests/golden/setup.sh $(GOLDEN_DIR)
+	@tests/golden/make_golden.sh $(CACHE_DIR) $(MODEL)
 
 SQL_TESTS ?= $(sort $(wildcard tests/sql/*.sql))
 check-sql: $(B)/installed

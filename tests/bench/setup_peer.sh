@@ -1,11 +1,14 @@
 #!/bin/bash
-# setup_peer.sh DIRECTORY: llama.cpp from Debian's testing suite in a folder of its own (debootstrap), to measure against.
+# setup_peer.sh DIRECTORY [PACKAGE ...]: llama.cpp from Debian's testing suite in a folder of its own (debootstrap), to measure against; and
+# more packages of that suite, where they are asked for.
 # Needs root (or sudo) and about two minutes the first time. Safe to run twice, also at once and after an interruption: a mark in the
 # folder says that it is complete. The mirror is the one that apt uses here.
 set -euo pipefail
 peer=$1
+packages=(llama.cpp llama.cpp-tools llama.cpp-tools-extra "${@:2}")
 as_root() { if [ "$(id -u)" = 0 ]; then "$@"; else sudo "$@"; fi; }
-is_complete() { [ -e "$peer/usr/bin/llama-bench" ] && [ -e "$peer/usr/bin/llama-server" ] && [ -e "$peer/usr/bin/llama-batched-bench" ]; }
+n_installed() { dpkg-query --admindir="$peer/var/lib/dpkg" -W -f '${db:Status-Abbrev}\n' "${packages[@]}" 2>/dev/null | grep -c '^ii'; }
+is_complete() { [ -e "$peer/var/lib/dpkg/status" ] && [ "$(n_installed)" = "${#packages[@]}" ]; }
 
 is_complete && exit 0
 as_root mkdir -p "$(dirname "$peer")"
@@ -25,4 +28,4 @@ if [ ! -e "$peer/debootstrapped" ]; then
 fi
 mountpoint -q "$peer/proc" || as_root mount -t proc proc "$peer/proc"
 as_root chroot "$peer" env DEBIAN_FRONTEND=noninteractive apt-get install -y -qq --no-install-recommends \
-	llama.cpp llama.cpp-tools llama.cpp-tools-extra >&2
+	"${packages[@]}" >&2

@@ -35,8 +35,9 @@ def test_embeddings_are_those_of_llama_cpp(embedding_server, model):
         instruction = cases.INSTRUCTION if with_instruction else None
         found = embedding_server.value("SELECT qwen_embed(%s, model => %s, instruction => %s)", (text, model, instruction))
         assert len(found) == len(expected) == HIDDEN
-        assert cosine(found, expected) >= 0.99999, text
-        assert max(abs(x - y) for x, y in zip(found, expected)) < 1e-4, text
+        kind = cases.MODELS[model]["kind"]
+        assert cosine(found, expected) >= cases.LEAST_COSINE[kind], text
+        assert kind != "f32" or max(abs(x - y) for x, y in zip(found, expected)) < 1e-4, text
         assert abs(math.sqrt(sum(x * x for x in found)) - 1) < 1e-6
 
 

@@ -1,4 +1,4 @@
-"""Small F32 embedding models and texts, for comparing embeddings between engines. What make_golden.py and the tests share."""
+"""Small embedding models and texts, for comparing embeddings between engines. What make_golden.py and the tests share."""
 import json
 import os
 
@@ -18,10 +18,15 @@ MODELS = {
     # no word about pooling: the mean
     "embed_mean": dict(architecture="qwen2", kind="f32"),
     "embed_cls": dict(architecture="qwen2", kind="f32", changes={"ARCH.pooling_type": CLS}),
+    "embed_last_q8_0": dict(architecture="qwen3", kind="q8_0", changes={"ARCH.pooling_type": LAST}),
+    "embed_mean_q8_0": dict(architecture="qwen2", kind="q8_0"),
 }  # fmt: skip
 # what llama.cpp must be told where the file does not say it
-PEER_POOLING = {"embed_mean": "mean"}
-PEER_APPENDED = {"embed_last_early": "<|endoftext|>"}
+PEER_POOLING = {"embed_mean": "mean", "embed_mean_q8_0": "mean"}
+PEER_APPENDED = {"embed_last_early": "<|endoftext|>", "embed_last_q8_0": "<|endoftext|>"}
+
+# the least cosine to llama.cpp's embedding, by the type of the matrices
+LEAST_COSINE = {"f32": 0.99999, "q8_0": 0.999}
 
 INSTRUCTION = "Given a web search query, retrieve relevant passages that answer the query"
 TEXTS = [

@@ -1,12 +1,12 @@
 #!/usr/bin/env python3
-"""Next-token logits against llama.cpp's (logits.json) on small F32 models of every shape, KV cache in F32.
+"""Next-token logits against llama.cpp's (logits.json) and transformers' (transformers.json) on small F32 models of every shape, KV cache in F32.
 
   check_logits.py --engine-bench PROGRAM
 
-Each prompt goes through whole and cut into pieces. Fails when max |difference| / RMS is over LIMIT at any kept position.
+Each prompt goes through in slices of 512, of 16 and of single positions (of 512 alone, the long one), which must give the same bytes. Fails when
+max |difference| / RMS is over LIMIT at any kept position.
 """
 import argparse
-import json
 import os
 import struct
 import subprocess
@@ -17,9 +17,11 @@ import numpy as np
 
 sys.dont_write_bytecode = True
 import models  # noqa: E402
+import rows  # noqa: E402
 
 LIMIT = 2e-4  # promised is 1e-3
-CHUNKS = (512, 5)
+LONG_LIMIT = 1e-3  # at position 32,000
+CHUNKS = (512, 16, 1)
 
 
 def engine_logits(program, model, n, chunk, out):
@@ -33,32 +35,33 @@ def engine_logits(program, model, n, chunk, out):
     return np.frombuffer(data, "<f4", n * n_vocab, 8 + 4 * n).reshape(n, n_vocab).astype(np.float64)
 
 
-def largest_difference(logits, rows):
-    """max |difference| / RMS over the kept positions and tokens."""
-    return max(abs(logits[row["position"], int(token)] - value) / row["rms"] for row in rows for token, value in row["logits"].items())
-
-
 def main():
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("--engine-bench", required=True)
     a = parser.parse_args()
-    with open(os.path.join(os.path.dirname(os.path.abspath(__file__)), "logits.json"), encoding="utf-8") as file:
-        golden = json.load(file)
-    assert list(golden) == list(models.MODELS), "logits.json is of other models: remake it"
+    golden = {"llama.cpp": rows.read_json("logits.json"), "transformers": rows.read_json("transformers.json")}
+    for peer, runs_of in golden.items():
+        assert list(runs_of) == [*models.MODELS, *models.LONG_MODELS], f"the file with the logits of {peer} is of other models: remake it"
     passed = failed = 0
     with tempfile.TemporaryDirectory() as folder:
-        for name, runs in golden.items():
-            model = os.path.join(folder, "model.gguf")
+        model, out = os.path.join(folder, "model.gguf"), os.path.join(folder, "out")
+        for name in golden["llama.cpp"]:
             models.write_model(name, model)
-            worst = 0
-            for n, rows in runs.items():
-                for chunk in CHUNKS:
-                    error = largest_difference(engine_logits(a.engine_bench, model, int(n), chunk, os.path.join(folder, "out")), rows)
-                    worst = max(worst, error)
-                    passed += error <= LIMIT
-                    failed += not error <= LIMIT
-            print(f"{name}: max |difference| / RMS {worst:.1e}")
-    print(f"logits against llama.cpp: {passed} passed, {failed} failed")
+            limit, chunks, worst = (LIMIT, CHUNKS, {}) if name in models.MODELS else (LONG_LIMIT, CHUNKS[:1], {})
+            for n in golden["llama.cpp"][name]:
+                results = [engine_logits(a.engine_bench, model, int(n), chunk, out) for chunk in chunks]
+                same = all(result.tobytes() == results[0].tobytes() for result in results)
+                passed += same
+                failed += not same
+                if not same:
+                    print(f"{name}: logits of {n} positions depend on how the prompt is cut")
+                for peer, runs_of in golden.items():
+                    error = rows.largest_difference(results[0], runs_of[name][n])
+                    worst[peer] = max(worst.get(peer, 0), error)
+                    passed += error <= limit
+                    failed += not error <= limit
+            print(f"{name}: max |difference| / RMS", ", ".join(f"{error:.1e} to {peer}" for peer, error in worst.items()), flush=True)
+    print(f"logits against llama.cpp and transformers: {passed} passed, {failed} failed")
     sys.exit(1 if failed else 0)
 
 

@@ -8,7 +8,6 @@ activations to the weights' type. For quantized types both engines round activat
 token must be the same wherever llama.cpp's margin over the second is above the noise, and the divergence is printed.
 """
 import argparse
-import json
 import os
 import subprocess
 import sys
@@ -16,7 +15,8 @@ import tempfile
 
 sys.dont_write_bytecode = True
 import models  # noqa: E402
-from check_logits import engine_logits, largest_difference  # noqa: E402
+from check_logits import engine_logits  # noqa: E402
+from rows import largest_difference, read_json  # noqa: E402
 
 LIMITS = {"F32": 2e-4, "F16": 0.01, "BF16": 0.05}  # max |difference| / RMS
 QUANTIZED_LIMIT = 0.2
@@ -50,8 +50,7 @@ def main():
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("--engine-bench", required=True)
     a = parser.parse_args()
-    with open(os.path.join(os.path.dirname(os.path.abspath(__file__)), "typed.json"), encoding="utf-8") as file:
-        golden = json.load(file)
+    golden = read_json("typed.json")
     assert list(golden) == list(models.TYPED_MODELS) and all(list(runs) == list(models.TYPES) for runs in golden.values()), "remake typed.json"
     isas, failures, asked_in_all = instruction_sets(), [], 0
     with tempfile.TemporaryDirectory() as folder:

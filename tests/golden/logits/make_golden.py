@@ -8,43 +8,29 @@ llama-results writes the logits of every position. Flash attention must be off: 
 and a few others.
 """
 import argparse
-import json
 import os
 import subprocess
+import sys
 
 import numpy as np
 from gguf import GGUFReader
 
-import models
+sys.dont_write_bytecode = True
+import models  # noqa: E402
+from rows import keep, write_json  # noqa: E402
 
-LENGTHS = (1, 7, 33, 512)
-POSITIONS = 12  # kept of a prompt, the last one among them
 TYPED_LENGTH, TYPED_POSITIONS = 65, 9
 
 
 def logits_of(peer, folder, name, n):
     """[n][VOCAB] by llama.cpp for a prompt of n tokens."""
     out = f"{folder}/logits.gguf"
-    command = ["chroot", peer, "llama-results", "-m", f"{folder}/{name}.gguf", "-p", models.prompt(n), "-o", out, "-c", "1024"]
+    command = ["chroot", peer, "llama-results", "-m", f"{folder}/{name}.gguf", "-p", models.prompt(n), "-o", out, "-c", str(max(1024, -(-n // 256) * 256))]
     subprocess.run([*command, "-ctk", "f32", "-ctv", "f32", "-fa", "off"], check=True, capture_output=True)
     tensors = {tensor.name: tensor for tensor in GGUFReader(peer + out).tensors}
     tokens = np.array(tensors["tokens"].data).reshape(-1)
     assert bytes(tokens.astype(np.uint8)) == models.prompt(n).encode(), "every byte is a token"
     return np.array(tensors["logits"].data, dtype=np.float64).reshape(n, models.VOCAB)
-
-
-def keep(logits, n, n_positions=POSITIONS):
-    """What goes into the file."""
-    rows = []
-    for position in sorted({round(p) for p in np.linspace(0, n - 1, min(n, n_positions))}):
-        row = logits[position]
-        chosen = [*np.argsort(-row)[:4], *(int(position * 37 + i * 61) % models.VOCAB for i in range(6))]
-        rows.append({
-            "position": position,
-            "rms": round(float(np.sqrt((row**2).mean())), 6),
-            "logits": {str(i): round(float(row[i]), 5) for i in dict.fromkeys(map(int, chosen))},
-        })
-    return rows
 
 
 def main():
@@ -54,9 +40,10 @@ def main():
     folder = "/tmp/golden_logits"  # inside the peer
     os.makedirs(a.peer + folder, exist_ok=True)
     golden = {}
-    for name in models.MODELS:
+    for name in [*models.MODELS, *models.LONG_MODELS]:
         models.write_model(name, f"{a.peer}{folder}/{name}.gguf")
-        golden[name] = {str(n): keep(logits_of(a.peer, folder, name, n), n) for n in LENGTHS}
+        lengths = models.LENGTHS if name in models.MODELS else (models.LONG_LENGTH,)
+        golden[name] = {str(n): keep(logits_of(a.peer, folder, name, n), n) for n in lengths}
         os.remove(f"{a.peer}{folder}/{name}.gguf")
         print(name, "done", flush=True)
     write_json("logits.json", golden)
@@ -69,14 +56,6 @@ def main():
             os.remove(f"{a.peer}{folder}/{name}.gguf")
         print(name, "done", flush=True)
     write_json("typed.json", typed)
-
-
-def write_json(file_name, golden):
-    """Rows of the kept positions of every run of every model, a position a line."""
-    lines = [f'"{name}": {{\n' + ",\n".join(f'  "{run}": [\n    ' + ",\n    ".join(map(json.dumps, rows)) + "\n  ]" for run, rows in runs.items()) + "\n}"
-             for name, runs in golden.items()]
-    with open(os.path.join(os.path.dirname(os.path.abspath(__file__)), file_name), "w", encoding="utf-8") as file:
-        file.write("{\n" + ",\n".join(lines) + "\n}\n")
 
 
 if __name__ == "__main__":

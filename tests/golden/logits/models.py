@@ -30,7 +30,22 @@ MODELS = {
             "rope.scaling.attn_factor": 0.75,
         },
     ),
+    "qwen2-million": dict(
+        arch="qwen2", layers=3, hidden=384, ffn=544, heads=3, kv_heads=1, head_dim=128, tied=False, keys={"rope.freq_base": 1e6},
+    ),
+    "qwen3-five-million": dict(
+        arch="qwen3", layers=3, hidden=192, ffn=352, heads=6, kv_heads=3, head_dim=64, tied=True, keys={"rope.freq_base": 5e6},
+    ),
 }
+
+# for long prompts: as Qwen2.5 and Qwen3 are stretched, from a quarter of the context
+LONG_YARN = {"rope.freq_base": 1e6, "rope.scaling.type": "yarn", "rope.scaling.factor": 4.0, "rope.scaling.original_context_length": 8192}
+LONG_MODELS = {
+    "qwen2-yarn-long": dict(arch="qwen2", layers=2, hidden=128, ffn=192, heads=2, kv_heads=1, head_dim=64, tied=True, keys=LONG_YARN),
+    "qwen3-yarn-long": dict(arch="qwen3", layers=2, hidden=96, ffn=160, heads=2, kv_heads=2, head_dim=128, tied=False, keys=LONG_YARN),
+}
+LENGTHS = (1, 7, 33, 512, 4096)  # of the prompts
+LONG_LENGTH = 32001  # the last position is 32,000
 
 
 # shapes whose rows are whole blocks of every type
@@ -87,6 +102,11 @@ def tensor_bytes(type_name, seed, name, n, scale, offset):
     if type_name == "F16":
         return values.astype("<f2").tobytes()
     return (values.view("<u4") >> 16).astype("<u2").tobytes() if type_name == "BF16" else values.tobytes()
+
+
+def count(dims):
+    """Elements of a tensor."""
+    return int(np.prod(dims))
 
 
 def tensors_of(m):
@@ -155,7 +175,7 @@ def metadata_of(m):
         "block_count": m["layers"], "embedding_length": m["hidden"], "feed_forward_length": m["ffn"],
         "attention.head_count": m["heads"], "attention.head_count_kv": m["kv_heads"], "attention.key_length": m["head_dim"],
         "attention.value_length": m["head_dim"], "attention.layer_norm_rms_epsilon": 1e-6, "rope.freq_base": 10000.0,
-        "context_length": 2048, **m.get("keys", {}),
+        "context_length": 40960, **m.get("keys", {}),
     }
     return {
         "general.architecture": arch,
@@ -166,14 +186,21 @@ def metadata_of(m):
     }
 
 
+def shape_and_seed(name):
+    """The entry of a model and the seed of its weights."""
+    for models, first_seed in ((MODELS, 1), (TYPED_MODELS, 100), (LONG_MODELS, 200)):
+        if name in models:
+            return models[name], first_seed + list(models).index(name)
+    raise KeyError(name)
+
+
 def write_model(name, path, type_name="F32"):
-    """Write the GGUF file (version 3) of one of MODELS, or of TYPED_MODELS with matrices of a type."""
-    m = MODELS.get(name) or TYPED_MODELS[name]
-    seed, alignment = (list(MODELS).index(name) + 1 if name in MODELS else 100 + list(TYPED_MODELS).index(name)), 32
+    """Write the GGUF file (version 3) of one of MODELS, of LONG_MODELS, or of TYPED_MODELS with matrices of a type."""
+    (m, seed), alignment = shape_and_seed(name), 32
     values, tensors = metadata_of(m), []
     for tensor, dims, scale, shift in tensors_of(m):
         kind = type_name if len(dims) > 1 else "F32"
-        n = int(np.prod(dims))
+        n = count(dims)
         tensors.append((tensor, dims, scale, shift, kind, n, n // TYPES[kind][1] * TYPES[kind][2]))
     head = struct.pack("<IIQQ", 0x46554747, 3, len(tensors), len(values))
     head += b"".join(pack_text(key) + pack_value(value) for key, value in values.items())

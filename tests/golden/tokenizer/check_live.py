@@ -3,15 +3,17 @@
 
 check_live.py --encode PROGRAM --cache FOLDER [--n 1000000] [--seed N] [--files 100] [--processes 2]
 
-Needs PyPI's tokenizers. For the vocabularies published with Qwen3 and Qwen2.5: every Unicode code point alone, doubled and beside
-others, n random strings of strings.py, the texts of texts.py, and so many files of source code of each language as this machine has; each encoded as
-ordinary text and with added tokens, and what came of it decoded; a tenth as many sequences of tokens decoded with and without special tokens.
+Needs PyPI's tokenizers. Every Unicode code point alone, doubled and beside others, n random strings of strings.py, the texts of texts.py, and so
+many files of source code of each language as this machine has; each encoded as ordinary text and with the added tokens of Qwen3 and of Qwen2.5,
+and what came of it decoded; a tenth as many sequences of tokens decoded with and without special tokens. Both vocabularies have the same ordinary
+tokens, merges and pattern (which is checked), so ordinary text is encoded once, and so are code points, which have no added tokens.
 PROGRAM is encode_stdin.c of this folder. Ends with 1 and the first differences when anything differs.
 """
 import argparse
 import functools
 import glob
 import itertools
+import json
 import multiprocessing
 import os
 import sys
@@ -49,17 +51,16 @@ def source_files(n_files):
 
 
 def batches(a):
-    """[(name of the vocabulary, what, arguments that make the strings)]"""
-    for name in vocabulary.NAMES:
-        for block in code_points.blocks():
-            yield name, "code points", block
-            yield name, "code points in context", block
-        yield name, "texts", ()
-        for i in range(0, a.n, BATCH):
-            yield name, "strings", (min(BATCH, a.n - i), a.seed * 1000003 + i)
-        for i in range(0, a.n // 10, BATCH):
-            yield name, "sequences", (min(BATCH, a.n // 10 - i), a.seed * 1000003 + i)
-        yield name, "source files", (a.files,)
+    """[(what, arguments that make the strings)]"""
+    yield "texts", ()
+    for i in range(0, a.n, BATCH):
+        yield "strings", (min(BATCH, a.n - i), a.seed * 1000003 + i)
+    for i in range(0, a.n // 10, BATCH):
+        yield "sequences", (min(BATCH, a.n // 10 - i), a.seed * 1000003 + i)
+    for block in code_points.blocks():
+        yield "code points", block
+        yield "code points in context", block
+    yield "source files", (a.files,)
 
 
 def strings_of(what, made_of):
@@ -72,27 +73,53 @@ def strings_of(what, made_of):
     return source_files(*made_of) if what == "source files" else strings.strings(*made_of)
 
 
-def compare(a, batch):
-    """(vocabulary, what, how many, differences)"""
-    name, what, made_of = batch
-    theirs, vocabulary_file, differences = theirs_of(name, a.cache), vocabulary.text_form(name, a.cache), []
-    if what == "sequences":
-        items = strings.sequences(vocabulary.N_ORDINARY, *made_of, theirs.added_ids)
-        for without_special in (False, True):
-            pairs = zip(items, ours.decode(a.encode, vocabulary_file, items, without_special), theirs.decode(items, without_special))
-            differences += [f"{item}, without special tokens {without_special}: {x!a} instead of {y!a}" for item, x, y in pairs if x != y]
-        return name, what, len(items), differences
-    items = strings_of(what, made_of)
-    for with_added in (False, True):
-        answers = ours.encode(a.encode, vocabulary_file, [(text, with_added) for text in items])
-        expected = theirs.encode(items, with_added)
-        for text, (_, line), ids in zip(items, answers, expected):
-            if line != vocabulary.line_of(ids):
-                differences.append(f"{text[:1000]!a} added={with_added}: {line[:1000]} instead of {ids[:200]}")
-        for text, x, y in zip(items, ours.decode(a.encode, vocabulary_file, expected), theirs.decode(expected)):
+def compare_sequences(a, name, made_of):
+    """(how many, differences)"""
+    theirs, differences = theirs_of(name, a.cache), []
+    items = strings.sequences(vocabulary.N_ORDINARY, *made_of, theirs.added_ids)
+    for without_special in (False, True):
+        found = ours.decode(a.encode, vocabulary.text_form(name, a.cache), items, without_special)
+        for item, x, y in zip(items, found, theirs.decode(items, without_special)):
             if x != y:
-                differences.append(f"{text[:1000]!a} added={with_added} decoded: {x[:1000]!a} instead of {y[:1000]!a}")
-    return name, what, len(items), differences
+                differences.append(f"{name} {item}, without special tokens {without_special}: {x!a} instead of {y!a}")
+    return 2 * len(items), differences
+
+
+def compare_strings(a, name, items, with_added):
+    """(how many, differences), encoded and decoded"""
+    theirs, vocabulary_file, differences = theirs_of(name, a.cache), vocabulary.text_form(name, a.cache), []
+    answers = ours.encode(a.encode, vocabulary_file, [(text, with_added) for text in items])
+    expected = theirs.encode(items, with_added)
+    decoded = zip(ours.decode(a.encode, vocabulary_file, expected), theirs.decode(expected))
+    for text, (_, line), ids, (x, y) in zip(items, answers, expected, decoded):
+        if line != vocabulary.line_of(ids):
+            differences.append(f"{name} {text[:1000]!a} added={with_added}: {line[:1000]} instead of {ids[:200]}")
+        if x != y:
+            differences.append(f"{name} {text[:1000]!a} added={with_added} decoded: {x[:1000]!a} instead of {y[:1000]!a}")
+    return len(items), differences
+
+
+def compare(a, batch):
+    """[(what, how many, differences)]"""
+    what, made_of = batch
+    if what == "sequences":
+        return [(f"{what} decoded, {name}", *compare_sequences(a, name, made_of)) for name in vocabulary.NAMES]
+    items = strings_of(what, made_of)
+    found = [(f"{what}, ordinary", *compare_strings(a, "qwen3", items, False))]
+    if not what.startswith("code points"):
+        found += [(f"{what}, {name} with added tokens", *compare_strings(a, name, items, True)) for name in vocabulary.NAMES]
+    return found
+
+
+def check_same_vocabulary(cache):
+    """Both vocabularies have the same ordinary tokens, merges, normalizer and pattern."""
+    files = []
+    for name in vocabulary.NAMES:
+        with open(vocabulary.fetch(name, cache), encoding="utf-8") as file:
+            content = json.load(file)
+        merges = [merge if isinstance(merge, str) else " ".join(merge) for merge in content["model"]["merges"]]
+        files.append([content[key] for key in ("normalizer", "pre_tokenizer", "decoder")] + [content["model"]["vocab"], merges])
+    assert all(file == files[0] for file in files), "the vocabularies differ in more than added tokens: encode ordinary text with each"
 
 
 def main():
@@ -103,20 +130,24 @@ def main():
     parser.add_argument("--seed", type=int, default=1)
     parser.add_argument("--files", type=int, default=100)
     parser.add_argument("--processes", type=int, default=2)
+    parser.add_argument("--verbose", action="store_true", help="say how far it is")
     a = parser.parse_args()
     for name in vocabulary.NAMES:
         vocabulary.text_form(name, a.cache)  # before the processes ask for it
+    check_same_vocabulary(a.cache)
     counts, differences = {}, []
     with multiprocessing.Pool(a.processes) as pool:
-        for name, what, n, found in pool.imap_unordered(functools.partial(compare, a), batches(a)):
-            key = f"{name}, {what}"
-            counts[key] = counts.get(key, 0) + n
-            differences += found
+        for results in pool.imap_unordered(functools.partial(compare, a), batches(a)):
+            for what, n, found in results:
+                counts[what] = counts.get(what, 0) + n
+                differences += found
+            if sys.stderr.isatty() or a.verbose:
+                print(f"\r{sum(counts.values())} compared, {len(differences)} differences", end="", file=sys.stderr, flush=True)
     for difference in differences[:SHOWN_DIFFERENCES]:
         print(difference)
     for key, n in sorted(counts.items()):
         print(f"{key}: {n}")
-    print(f"tokenizers against Hugging Face's: {sum(counts.values())} strings and sequences, {len(differences)} differences")
+    print(f"tokenizer against Hugging Face's: {sum(counts.values())} encodings and sequences, {len(differences)} differences")
     return 1 if differences else 0
 
 

@@ -4,7 +4,7 @@
   make_golden.py --peer FOLDER     FOLDER: made by tests/bench/setup_peer.sh; needs root (chroot) and the PyPI package gguf
 
 A line: the type, where the blocks come from, their bytes and the bits of their values (F32, little-endian), in hexadecimal. "quantized" blocks
-were written by llama-quantize, "random" ones have any bits but those of their scales.
+were written by llama-quantize, from one F32 file; "random" ones have any bits but those of their scales, "negative" ones have scales below 0.
 """
 import argparse
 import os
@@ -19,17 +19,17 @@ sys.path.insert(0, os.path.join(os.path.dirname(os.path.abspath(__file__)), ".."
 import models  # noqa: E402
 
 N = 256  # values of a line
-TENSOR = "blk.1.attn_k.weight"
+TENSORS = ("blk.1.attn_k.weight", "blk.0.ffn_down.weight")
 FILE_TYPES = {"Q3_K": "Q3_K_S", "Q4_K": "Q4_K_S", "Q5_K": "Q5_K_S"}  # llama-quantize's names where they are others
 
 
 def quantized(peer, folder, type_name):
-    """The first blocks of a tensor in a file that llama-quantize wrote."""
+    """The first blocks of each of TENSORS in a file that llama-quantize wrote."""
     command = ["chroot", peer, "llama-quantize", "--pure", f"{folder}/f32.gguf", f"{folder}/typed.gguf", FILE_TYPES.get(type_name, type_name), "2"]
     subprocess.run(command, check=True, capture_output=True)
-    tensor = next(tensor for tensor in GGUFReader(f"{peer}{folder}/typed.gguf").tensors if tensor.name == TENSOR)
-    assert tensor.tensor_type.name == type_name, f"{tensor.tensor_type.name}, not {type_name}"
-    return tensor.data.tobytes()[: N // models.TYPES[type_name][1] * models.TYPES[type_name][2]]
+    tensors = [tensor for tensor in GGUFReader(f"{peer}{folder}/typed.gguf").tensors if tensor.name in TENSORS]
+    assert len(tensors) == len(TENSORS) and all(tensor.tensor_type.name == type_name for tensor in tensors), f"not all of {TENSORS} are {type_name}"
+    return [tensor.data.tobytes()[: N // models.TYPES[type_name][1] * models.TYPES[type_name][2]] for tensor in tensors]
 
 
 def line(type_name, source, data):
@@ -49,8 +49,9 @@ def main():
     models.write_model("qwen3-blocks", f"{a.peer}{folder}/f32.gguf")
     lines = []
     for type_name in models.TYPES:
-        lines.append(line(type_name, "quantized", quantized(a.peer, folder, type_name)))
+        lines += [line(type_name, "quantized", data) for data in quantized(a.peer, folder, type_name)]
         lines.append(line(type_name, "random", models.tensor_bytes(type_name, 7, "random", N, 1.0, 0.0)))
+        lines.append(line(type_name, "negative", models.tensor_bytes(type_name, 8, "negative", N, -1.0, 0.0)))
     with open(os.path.join(os.path.dirname(os.path.abspath(__file__)), "types.txt"), "w", encoding="ascii") as file:
         file.writelines(lines)
 
