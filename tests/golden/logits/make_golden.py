@@ -25,7 +25,9 @@ TYPED_LENGTH, TYPED_POSITIONS = 65, 9
 def logits_of(peer, folder, name, n):
     """[n][VOCAB] by llama.cpp for a prompt of n tokens."""
     out = f"{folder}/logits.gguf"
-    command = ["chroot", peer, "llama-results", "-m", f"{folder}/{name}.gguf", "-p", models.prompt(n), "-o", out, "-c", str(max(1024, -(-n // 256) * 256))]
+    # it takes the prompt as one batch
+    size = str(max(1024, -(-n // 256) * 256))
+    command = ["chroot", peer, "llama-results", "-m", f"{folder}/{name}.gguf", "-p", models.prompt(n), "-o", out, "-c", size, "-b", size]
     subprocess.run([*command, "-ctk", "f32", "-ctv", "f32", "-fa", "off"], check=True, capture_output=True)
     tensors = {tensor.name: tensor for tensor in GGUFReader(peer + out).tensors}
     tokens = np.array(tensors["tokens"].data).reshape(-1)
