@@ -1,10 +1,10 @@
 #!/usr/bin/env python3
-"""Logits as the scheduler hands them to requests, against llama.cpp's (logits.json): behind a cached prefix, after preemptions, with guesses.
+"""Logits as the scheduler hands them to requests, against transformers': behind a cached prefix, after preemptions, with guesses.
 
   check_scheduled.py --program PROGRAM --engine-bench PROGRAM
 
 The program of --program is scheduled_logits.c. Each must have happened, every job must get the same bytes as the prompt alone, and those must be as
-near to llama.cpp's as check_logits.py asks.
+near to transformers' as check_logits.py asks.
 """
 import argparse
 import json
@@ -45,7 +45,7 @@ def main():
     parser.add_argument("--program", required=True)
     parser.add_argument("--engine-bench", required=True)
     a = parser.parse_args()
-    golden, failures, n_compared, worst = rows.read_json("logits.json"), [], 0, 0
+    golden, failures, n_compared, worst = rows.read_json("transformers.json"), [], 0, 0
     with tempfile.TemporaryDirectory() as folder:
         model, out = os.path.join(folder, "model.gguf"), os.path.join(folder, "out")
         for name in models.MODELS:
@@ -63,9 +63,9 @@ def main():
                 error = max(rows.largest_difference(job.astype(np.float64), kept) for job in jobs)
                 worst = max(worst, error)
                 if not error <= LIMIT:
-                    failures.append(f"{name}, {what}: max |difference| / RMS to llama.cpp's {error:.1e}")
+                    failures.append(f"{name}, {what}: max |difference| / RMS to transformers' {error:.1e}")
     print("\n".join(failures) if failures else f"logits of scheduled requests: {n_compared} positions behind cached prefixes, after preemptions and with "
-          f"guesses have the bytes of the prompt alone; max |difference| / RMS to llama.cpp's {worst:.1e}")
+          f"guesses have the bytes of the prompt alone; max |difference| / RMS to transformers' {worst:.1e}")
     sys.exit(1 if failures else 0)
 
 

@@ -141,10 +141,10 @@ def main():
             for what, n, found in results:
                 counts[what] = counts.get(what, 0) + n
                 differences += found
+                for difference in found[: max(0, SHOWN_DIFFERENCES - len(differences) + len(found))]:
+                    print(difference, flush=True)
             if sys.stderr.isatty() or a.verbose:
                 print(f"\r{sum(counts.values())} compared, {len(differences)} differences", end="", file=sys.stderr, flush=True)
-    for difference in differences[:SHOWN_DIFFERENCES]:
-        print(difference)
     for key, n in sorted(counts.items()):
         print(f"{key}: {n}")
     print(f"tokenizer against Hugging Face's: {sum(counts.values())} encodings and sequences, {len(differences)} differences")
