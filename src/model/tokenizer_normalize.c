@@ -18,6 +18,8 @@
 /* A canonical decomposition has at most 4 code points. */
 #define MAX_DECOMPOSITION 4
 
+#define BEFORE_TRAILING_CONSONANTS 0x11A7 /* of Hangul: see compose() */
+
 /* Scratch that is kept for the next call, in entries; larger is freed after use. */
 #define KEPT_CODE_POINTS ((size_t) 1 << 16)
 
@@ -265,12 +267,37 @@ order_marks(int32_t *code_points, size_t n, int32_t *scratch)
 	}
 }
 
+/*
+ * Compose decomposed characters in place; *n_out becomes how many are left. utf8proc (seen in 2.8) takes U+11A7, which
+ * stands before the first trailing consonant of Hangul, for one, and swallows it behind a syllable. It is a starter
+ * that composes with nothing, so what stands before it and what begins with it are composed each for itself.
+ */
+static Status
+compose(int32_t *code_points, size_t n, size_t *n_out)
+{
+	*n_out = 0;
+	for (size_t start = 0, end; start < n; start = end)
+	{
+		utf8proc_ssize_t n_composed;
+
+		for (end = start + 1; end < n && code_points[end] != BEFORE_TRAILING_CONSONANTS; end++)
+			;
+		n_composed = utf8proc_normalize_utf32(code_points + start, (utf8proc_ssize_t) (end - start),
+											  UTF8PROC_COMPOSE | UTF8PROC_STABLE);
+		if (n_composed < 0 || (size_t) n_composed > end - start)
+			return status_error(STATUS_INTERNAL, "utf8proc composes %zu characters into %zd", end - start,
+								(ssize_t) n_composed);
+		memmove(code_points + *n_out, code_points + start, (size_t) n_composed * sizeof *code_points);
+		*n_out += (size_t) n_composed;
+	}
+	return status_ok();
+}
+
 /* Append the NFC of one stretch to the result, which has *n_out bytes. */
 static Status
 normalize_stretch(Tokenizer *tokenizer, const char *text, size_t length, size_t *n_out)
 {
-	size_t n = 0;
-	utf8proc_ssize_t n_composed;
+	size_t n = 0, n_composed;
 
 	/* all but the first character have two bytes or more */
 	STATUS_TRY(reserve_code_points(tokenizer, (length / 2 + 1) * MAX_DECOMPOSITION));
@@ -287,12 +314,9 @@ normalize_stretch(Tokenizer *tokenizer, const char *text, size_t length, size_t 
 		i += (size_t) n_bytes;
 	}
 	order_marks(tokenizer->code_points, n, tokenizer->code_points + tokenizer->code_points_capacity);
-	n_composed =
-		utf8proc_normalize_utf32(tokenizer->code_points, (utf8proc_ssize_t) n, UTF8PROC_COMPOSE | UTF8PROC_STABLE);
-	if (n_composed < 0 || (size_t) n_composed > n)
-		return status_error(STATUS_INTERNAL, "utf8proc composes %zu characters into %zd", n, (ssize_t) n_composed);
-	STATUS_TRY(reserve_normalized(tokenizer, *n_out + (size_t) n_composed * 4));
-	for (utf8proc_ssize_t i = 0; i < n_composed; i++)
+	STATUS_TRY(compose(tokenizer->code_points, n, &n_composed));
+	STATUS_TRY(reserve_normalized(tokenizer, *n_out + n_composed * 4));
+	for (size_t i = 0; i < n_composed; i++)
 		*n_out += (size_t) utf8_write((uint32_t) tokenizer->code_points[i], tokenizer->normalized + *n_out);
 	return status_ok();
 }

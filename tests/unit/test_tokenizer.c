@@ -313,6 +313,11 @@ text_is_brought_into_nfc(void **state)
 	check_encode(tokenizer, false, "x\xCC\x81\xCC\xA7", "x", "\xCC", "\xA7", "\xCC", "\x81", NULL);
 	/* conjoining jamo become a syllable: U+1100 U+1161 U+11A8 is U+AC01 */
 	check_encode(tokenizer, false, "\xE1\x84\x80\xE1\x85\xA1\xE1\x86\xA8", "\xEA", "\xB0", "\x81", NULL);
+	/* U+11A7, before the first trailing consonant, does not join a syllable and is not lost */
+	check_encode(tokenizer, false, "\xE1\x84\x80\xE1\x85\xA1\xE1\x86\xA7", "\xEA", "\xB0", "\x80", "\xE1", "\x86",
+				 "\xA7", NULL);
+	check_encode(tokenizer, false, "\xEA\xB0\x80\xE1\x86\xA7\xCC\x81", "\xEA", "\xB0", "\x80", "\xE1", "\x86", "\xA7",
+				 "\xCC", "\x81", NULL);
 	/* a character younger than Unicode 9 (U+0D3C, class 9) is a wall: nothing is sorted across it */
 	check_encode(tokenizer, false, "x\xCD\x85\xE0\xB4\xBC", "x", "\xCD", "\x85", "\xE0", "\xB4", "\xBC", NULL);
 	check_encode(tokenizer, false, "x\xE0\xA7\xBE\xCC\xA7", "x", "\xE0", "\xA7", "\xBE", "\xCC", "\xA7", NULL);
