@@ -27,7 +27,7 @@ RUNS = {
     "behind a cached prefix, single positions": (["--warm", "200", "--first", "230", "--chunk", "1"], "cached_tokens"),
     "after preemptions": (["--first", "40", "--jobs", "3", "--blocks", "30", "--chunk", "64"], "preemptions"),
     "after preemptions, slices of 16, 2 threads": (["--first", "33", "--jobs", "5", "--blocks", "25", "--chunk", "16", "--threads", "2"], "preemptions"),
-    "preempted behind a cached prefix": (["--warm", "100", "--first", "101", "--jobs", "3", "--blocks", "40", "--chunk", "512"], "preemptions"),
+    "many behind a cached prefix": (["--warm", "100", "--first", "101", "--jobs", "3", "--blocks", "40", "--chunk", "512"], "cached_tokens"),
     "with guesses": (["--first", "200", "--speculate"], "guesses_right"),
     "with guesses, after preemptions": (["--first", "120", "--jobs", "2", "--blocks", "20", "--speculate"], "preemptions"),
 }  # fmt: skip
