@@ -3,7 +3,7 @@
 
   check_logits.py --engine-bench PROGRAM
 
-Each prompt goes through in slices of 512, of 16 and of single positions (of 512 alone, the long one), which must give the same bytes. Fails when
+Each prompt goes through in slices of 512, of 16 and, up to 512 tokens, of single positions (of 512 alone, the long one), which must give the same bytes. Fails when
 max |difference| / RMS is over LIMIT at any kept position.
 """
 import argparse
@@ -49,7 +49,7 @@ def main():
             models.write_model(name, model)
             limit, chunks, worst = (LIMIT, CHUNKS, {}) if name in models.MODELS else (LONG_LIMIT, CHUNKS[:1], {})
             for n in golden["transformers"][name]:
-                results = [engine_logits(a.engine_bench, model, int(n), chunk, out) for chunk in chunks]
+                results = [engine_logits(a.engine_bench, model, int(n), chunk, out) for chunk in chunks if chunk > 1 or int(n) <= 512]
                 same = all(result.tobytes() == results[0].tobytes() for result in results)
                 passed += same
                 failed += not same
