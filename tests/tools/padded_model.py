@@ -68,7 +68,7 @@ def write(source, target):
 
 
 def texts():
-    """Three pieces of real text of some 600 tokens each, one of them a chat: written for this."""
+    """Three pieces of real text of some 600 tokens each, written for this; without special tokens, which llama-results takes for plain text."""
     found = []
     for path in sorted(glob.glob(os.path.join(HERE, "texts", "*.txt"))):
         with open(path, encoding="utf-8") as file:
