@@ -202,10 +202,11 @@ typedef struct Kernels
 	 * Let n_rows query rows see one KV block. q: [n_rows][head_dim], as attention_queries left them; n_valid[r]:
 	 * how many of the block's positions row r may see (0 … 32); states: [n_rows]; out: [n_rows][head_dim],
 	 * unnormalized, starts as zeros. A row's result depends on that row alone. A row with n_valid 0 is left as it is.
+	 * next_k: the K slice that is read after this block and is worth fetching meanwhile (may be NULL).
 	 */
 	void (*attention_block)(KvType type, const void *k_slice, const void *v_slice, const float *q,
 							const uint8_t *n_valid, uint32_t n_rows, uint32_t head_dim, AttentionState *states,
-							float *out);
+							float *out, const void *next_k);
 
 	/* Merge a later piece into an earlier one (both unnormalized): the fixed-order merge of split sequences. */
 	void (*attention_merge)(AttentionState *state, float *out, const AttentionState *later, const float *later_out,

@@ -138,6 +138,35 @@ op_kv_store_v(KvType type, void *slice, uint32_t position, const float *v, uint3
 	}
 }
 
+/* What is asked for while a block is computed: its values beside its scores, then the next block's keys. Slices of a
+ * head lie far from each other, and no processor guesses where the next one is. NULL: nothing. */
+typedef struct Ahead
+{
+	const uint8_t *v, *next_k;
+} Ahead;
+
+/* A slice asked for in n_shares shares. */
+LANE Prefetch
+prefetch_slice(const uint8_t *next, KvType type, uint32_t head_dim, size_t n_shares)
+{
+	size_t lines = kv_slice_bytes(type, head_dim) / 64;
+
+	return (Prefetch){next, next ? (lines + n_shares - 1) / n_shares : 0};
+}
+
+/* All of a slice at once. */
+LANE void
+prefetch_whole_slice(const uint8_t *next, KvType type, uint32_t head_dim)
+{
+	Prefetch prefetch = prefetch_slice(next, type, head_dim, 1);
+
+	prefetch_share(&prefetch);
+}
+
+/* Up to so many rows wait for memory more than they compute, and ask in shares; for more, whose loops have no room for
+ * anything else, slices are asked for at once. */
+#define AHEAD_IN_SHARES 4
+
 /* Query rows that share one conversion of K and V. */
 #if LANE_SUMS >= 24
 #define ATTENTION_GROUP 6
@@ -171,10 +200,11 @@ cache_load(KvType type, const void *slice, size_t at)
  */
 LANE void
 attention_scores(KvType type, const void *k_slice, const float *q, const uint32_t n_rows, uint32_t head_dim,
-				 float *scores)
+				 float *scores, const uint8_t *next)
 {
 	const uint32_t n_halves = 4 * n_rows <= LANE_SUMS ? 2 : 1;
 	const uint32_t n_chains = sums_a_row(n_halves * n_rows);
+	Prefetch prefetch = prefetch_slice(next, type, head_dim, head_dim / 4 * (2 / n_halves) * (4 / n_chains));
 
 	for (uint32_t half = 0; half < 2; half += n_halves)
 	{
@@ -185,6 +215,8 @@ attention_scores(KvType type, const void *k_slice, const float *q, const uint32_
 		{
 			EACH_HALF EACH_ROW EACH_CHAIN sums[h][r][first + c] = f_zero();
 			for (uint32_t d = first; d < head_dim; d += 4)
+			{
+				prefetch_share(&prefetch);
 				EACH_CHAIN
 				{
 					F32x16 k[2];
@@ -197,6 +229,7 @@ attention_scores(KvType type, const void *k_slice, const float *q, const uint32_
 						EACH_HALF sums[h][r][first + c] = f_fma(k[h], x, sums[h][r][first + c]);
 					}
 				}
+			}
 		}
 		EACH_HALF EACH_ROW f_store(scores + r * 32 + (half + h) * 16,
 								   f_add(f_add(sums[h][r][0], sums[h][r][1]), f_add(sums[h][r][2], sums[h][r][3])));
@@ -234,18 +267,21 @@ attention_weights(float *scores, uint32_t n_valid, AttentionState *state)
  */
 LANE void
 attention_values(KvType type, const void *v_slice, const float *weights, const float *shrink, const uint32_t n_rows,
-				 const uint32_t n_chunks, uint32_t head_dim, uint32_t first_dim, float *out)
+				 const uint32_t n_chunks, uint32_t head_dim, uint32_t first_dim, float *out, Prefetch *prefetch)
 {
 	F32x16 sums[ATTENTION_GROUP][4];
 
 	EACH_ROW EACH_CHUNK sums[r][c] = f_mul(f_load(out + (size_t) r * head_dim + first_dim + c * 16), f_set(shrink[r]));
 	for (uint32_t p = 0; p < KV_BLOCK_POSITIONS; p++)
+	{
+		prefetch_share(prefetch);
 		EACH_CHUNK
 		{
 			F32x16 v = cache_load(type, v_slice, (size_t) p * head_dim + first_dim + c * 16);
 
 			EACH_ROW sums[r][c] = f_fma(f_set(weights[r * 32 + p]), v, sums[r][c]);
 		}
+	}
 	EACH_ROW EACH_CHUNK f_store(out + (size_t) r * head_dim + first_dim + c * 16, sums[r][c]);
 }
 
@@ -302,12 +338,15 @@ dot_biased_tile(const uint8_t *steps, const uint32_t first, const uint8_t *const
 /* As attention_scores, for a tile of keys and queries as attention_queries left them (rows of stride bytes). */
 LANE void
 attention_scores_q8_0(const uint8_t *tile, const uint8_t *q, size_t stride, const uint32_t n_rows, uint32_t head_dim,
-					  float *scores)
+					  float *scores, const uint8_t *next)
 {
 	F32x16 acc[2][ATTENTION_GROUP];
+	Prefetch prefetch = prefetch_slice(next, KV_Q8_0, head_dim, (head_dim + 31) / 32);
 
 	EACH_ROW acc[0][r] = acc[1][r] = f_zero();
 	for (uint32_t d = 0; d < head_dim; d += 32, tile += TILE_Q8_0_BYTES, q += QUERY_BLOCK_BYTES)
+	{
+		prefetch_share(&prefetch);
 		EACH_PASS
 		{
 			I32x16 sums[LANE_GROUPS][2 * ATTENTION_GROUP];
@@ -328,6 +367,7 @@ attention_scores_q8_0(const uint8_t *tile, const uint8_t *q, size_t stride, cons
 					f_fma(f_from_i32(sums[g][r]), f_mul(scale, panel_scale(q + r * stride, 1, 0)), acc[first + g][r]);
 			}
 		}
+	}
 	EACH_ROW
 	{
 		f_store(scores + r * 32, acc[0][r]);
@@ -406,54 +446,68 @@ attention_values_q8_0(const uint8_t *steps, const WeightPlanes *planes, const fl
 /* As attention_rows, for Q8_0. */
 LANE void
 attention_rows_q8_0(const uint8_t *k_slice, const uint8_t *v_slice, const float *q, const uint8_t *n_valid,
-					const uint32_t n_rows, uint32_t head_dim, AttentionState *states, float *out)
+					const uint32_t n_rows, uint32_t head_dim, AttentionState *states, float *out, Ahead ahead)
 {
+	Prefetch prefetch = prefetch_slice(ahead.next_k, KV_Q8_0, head_dim, (head_dim + 31) / 32);
 	float scores[ATTENTION_GROUP * 32];
 	float shrink[ATTENTION_GROUP];
 	WeightPlanes planes[ATTENTION_GROUP];
 
-	attention_scores_q8_0(k_slice, (const uint8_t *) q, head_dim * sizeof *q, n_rows, head_dim, scores);
+	attention_scores_q8_0(k_slice, (const uint8_t *) q, head_dim * sizeof *q, n_rows, head_dim, scores, ahead.v);
 	for (uint32_t r = 0; r < n_rows; r++)
 	{
 		shrink[r] = attention_weights(scores + r * 32, n_valid[r], &states[r]);
 		make_planes(scores + r * 32, n_valid[r], v_slice, &planes[r]);
 	}
 	for (uint32_t d = 0; d < head_dim; d += 32)
+	{
+		prefetch_share(&prefetch);
 		attention_values_q8_0(v_slice + 64 + d * 32, planes, shrink, n_rows, head_dim - d, head_dim, out + d);
+	}
 }
 
 /* All of one block for n_rows (constant) rows that each see at least one position. */
 LANE void
 attention_rows(KvType type, const void *k_slice, const void *v_slice, const float *q, const uint8_t *n_valid,
-			   const uint32_t n_rows, uint32_t head_dim, AttentionState *states, float *out)
+			   const uint32_t n_rows, uint32_t head_dim, AttentionState *states, float *out, Ahead ahead)
 {
 	float scores[ATTENTION_GROUP * 32];
 	float shrink[ATTENTION_GROUP];
 	const uint32_t n_chunks = sums_a_row(n_rows);
+	Prefetch prefetch =
+		prefetch_slice(ahead.next_k, type, head_dim, KV_BLOCK_POSITIONS * ((head_dim / 16 + n_chunks - 1) / n_chunks));
 	uint32_t d = 0;
 
+	if (n_rows > AHEAD_IN_SHARES)
+	{
+		prefetch_whole_slice(ahead.v, type, head_dim);
+		prefetch_whole_slice(ahead.next_k, type, head_dim);
+		ahead = (Ahead){NULL, NULL};
+		prefetch.lines_per_block = 0;
+	}
 	if (type == KV_Q8_0)
 	{
-		attention_rows_q8_0(k_slice, v_slice, q, n_valid, n_rows, head_dim, states, out);
+		attention_rows_q8_0(k_slice, v_slice, q, n_valid, n_rows, head_dim, states, out, ahead);
 		return;
 	}
-	attention_scores(type, k_slice, q, n_rows, head_dim, scores);
+	attention_scores(type, k_slice, q, n_rows, head_dim, scores, ahead.v);
 	for (uint32_t r = 0; r < n_rows; r++)
 		shrink[r] = attention_weights(scores + r * 32, n_valid[r], &states[r]);
 	for (; d + 16 * n_chunks <= head_dim; d += 16 * n_chunks)
-		attention_values(type, v_slice, scores, shrink, n_rows, n_chunks, head_dim, d, out);
+		attention_values(type, v_slice, scores, shrink, n_rows, n_chunks, head_dim, d, out, &prefetch);
 	for (; d < head_dim; d += 16)
-		attention_values(type, v_slice, scores, shrink, n_rows, 1, head_dim, d, out);
+		attention_values(type, v_slice, scores, shrink, n_rows, 1, head_dim, d, out, &prefetch);
 }
 
-#define ATTENTION_CALL(n) attention_rows(type, k_slice, v_slice, q, n_valid, n, head_dim, states, out)
+#define ATTENTION_CALL(n) attention_rows(type, k_slice, v_slice, q, n_valid, n, head_dim, states, out, ahead)
 
 /* A run of rows that see something, in groups cut as evenly as can be. */
 LANE void
 attention_run(KvType type, const void *k_slice, const void *v_slice, const float *q, const uint8_t *n_valid,
-			  uint32_t n_rows, uint32_t head_dim, AttentionState *states, float *out)
+			  uint32_t n_rows, uint32_t head_dim, AttentionState *states, float *out, const void *next_k)
 {
 	uint32_t n_groups = (n_rows + ATTENTION_GROUP - 1) / ATTENTION_GROUP;
+	Ahead ahead = {v_slice, next_k};
 
 	for (uint32_t n; n_groups > 0; n_groups--, n_rows -= n)
 	{
@@ -485,12 +539,13 @@ attention_run(KvType type, const void *k_slice, const void *v_slice, const float
 		out += (size_t) n * head_dim;
 		n_valid += n;
 		states += n;
+		ahead = (Ahead){NULL, NULL};
 	}
 }
 
 static void
 op_attention_block(KvType type, const void *k_slice, const void *v_slice, const float *q, const uint8_t *n_valid,
-				   uint32_t n_rows, uint32_t head_dim, AttentionState *states, float *out)
+				   uint32_t n_rows, uint32_t head_dim, AttentionState *states, float *out, const void *next_k)
 {
 	uint32_t r = 0;
 
@@ -502,13 +557,13 @@ op_attention_block(KvType type, const void *k_slice, const void *v_slice, const 
 			end++;
 		if (type == KV_F16)
 			attention_run(KV_F16, k_slice, v_slice, q + (size_t) r * head_dim, n_valid + r, end - r, head_dim,
-						  states + r, out + (size_t) r * head_dim);
+						  states + r, out + (size_t) r * head_dim, next_k);
 		else if (type == KV_Q8_0)
 			attention_run(KV_Q8_0, k_slice, v_slice, q + (size_t) r * head_dim, n_valid + r, end - r, head_dim,
-						  states + r, out + (size_t) r * head_dim);
+						  states + r, out + (size_t) r * head_dim, next_k);
 		else
 			attention_run(KV_F32, k_slice, v_slice, q + (size_t) r * head_dim, n_valid + r, end - r, head_dim,
-						  states + r, out + (size_t) r * head_dim);
+						  states + r, out + (size_t) r * head_dim, next_k);
 		r = end + 1;
 	}
 }

@@ -144,20 +144,36 @@ reset_states(AttentionState *states, float *out, uint32_t n, uint32_t head_dim)
 	memset(out, 0, (size_t) n * head_dim * sizeof *out);
 }
 
+/* The K slice that is read after block b of a row that ends with block last: the next one of the same head, or where
+ * the next head's item begins. NULL where that is not known. */
+static const void *
+slice_after(const Forward *f, const QueryRows *rows, uint32_t layer, uint32_t piece, uint32_t b, uint32_t end_block,
+			uint32_t last_block)
+{
+	const uint32_t *blocks = rows->sequence->kv_blocks;
+
+	if (b + 1 < end_block || (!f->split && b < last_block))
+		return kv_pool_k(f->pool, blocks[b + 1], layer, rows->kv_head);
+	if (rows->kv_head + 1 < f->model->hyper.n_kv_heads)
+		return kv_pool_k(f->pool, blocks[f->split ? piece * (PIECE_POSITIONS / KV_BLOCK_POSITIONS) : 0], layer,
+						 rows->kv_head + 1);
+	return NULL;
+}
+
 /* One piece for all rows of an item: states and out from nothing. */
 static void
 attend_piece(const Forward *f, const QueryRows *rows, const float *q, uint32_t layer, uint32_t piece,
 			 AttentionState *states, float *out)
 {
 	uint32_t n = n_query_rows(rows);
-	uint32_t last_position = f->row_positions[rows->first_row + rows->n_tokens - 1];
+	uint32_t last_block = f->row_positions[rows->first_row + rows->n_tokens - 1] / KV_BLOCK_POSITIONS;
 	uint32_t first_block = piece * (PIECE_POSITIONS / KV_BLOCK_POSITIONS);
 	uint32_t end_block = first_block + PIECE_POSITIONS / KV_BLOCK_POSITIONS;
 	uint8_t n_valid[ATTENTION_ROWS];
 
 	reset_states(states, out, n, f->head_dim);
-	if (end_block > last_position / KV_BLOCK_POSITIONS + 1)
-		end_block = last_position / KV_BLOCK_POSITIONS + 1;
+	if (end_block > last_block + 1)
+		end_block = last_block + 1;
 	for (uint32_t b = first_block; b < end_block; b++)
 	{
 		uint32_t block = rows->sequence->kv_blocks[b];
@@ -173,7 +189,7 @@ attend_piece(const Forward *f, const QueryRows *rows, const float *q, uint32_t l
 		}
 		f->kernels->attention_block(kv_pool_type(f->pool), kv_pool_k(f->pool, block, layer, rows->kv_head),
 									kv_pool_v(f->pool, block, layer, rows->kv_head), q, n_valid, n, f->head_dim, states,
-									out);
+									out, slice_after(f, rows, layer, piece, b, end_block, last_block));
 	}
 }
 

@@ -172,7 +172,8 @@ attention_work(void *argument)
 		memset(work->out, 0, (size_t) work->n_rows * work->head_dim * 4);
 		for (uint32_t b = 0; b < work->n_blocks; b++)
 			work->kernels->attention_block(work->type, work->k + b * bytes, work->v + b * bytes, work->q, n_valid,
-										   work->n_rows, work->head_dim, states, work->out);
+										   work->n_rows, work->head_dim, states, work->out,
+										   b + 1 < work->n_blocks ? work->k + (b + 1) * bytes : NULL);
 	}
 }
 

@@ -532,7 +532,8 @@ attend_twice(const Kernels *kernels, const AttentionCase *c, uint32_t first, uin
 	memcpy(q, c->q + (size_t) first * c->head_dim, (size_t) n * c->head_dim * 4);
 	kernels->attention_queries(c->type, q, n, c->head_dim);
 	for (int twice = 0; twice < 2; twice++)
-		kernels->attention_block(c->type, c->k_slice, c->v_slice, q, c->n_valid + first, n, c->head_dim, states, out);
+		kernels->attention_block(c->type, c->k_slice, c->v_slice, q, c->n_valid + first, n, c->head_dim, states, out,
+								 first % 2 ? c->k_slice : NULL);
 	free(q);
 }
 

@@ -80,7 +80,7 @@ attend(const Kernels *kernels, const Sequence *s, uint32_t first, uint32_t n, ui
 			n_valid[r] = (uint8_t) (seen <= start ? 0 : seen - start > 32 ? 32 : seen - start);
 		}
 		kernels->attention_block(KV_F32, s->k_slices + b * bytes, s->v_slices + b * bytes,
-								 s->q + (size_t) first * s->head_dim, n_valid, n, s->head_dim, states, out);
+								 s->q + (size_t) first * s->head_dim, n_valid, n, s->head_dim, states, out, NULL);
 	}
 }
 
