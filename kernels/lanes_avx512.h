@@ -196,10 +196,15 @@ i_add(I32x16 a, I32x16 b)
 {
 	return _mm512_add_epi32(a, b);
 }
+/* Wraps; _mm512_reduce_add_epi32 is written with C's own additions, which may not. */
 LANE int32_t
 i_sum(I32x16 a)
 {
-	return _mm512_reduce_add_epi32(a);
+	__m256i x = _mm256_add_epi32(_mm512_castsi512_si256(a), _mm512_extracti64x4_epi64(a, 1));
+	__m128i y = _mm_add_epi32(_mm256_castsi256_si128(x), _mm256_extracti128_si256(x, 1));
+
+	y = _mm_add_epi32(y, _mm_shuffle_epi32(y, 0x4E));
+	return _mm_cvtsi128_si32(_mm_add_epi32(y, _mm_shuffle_epi32(y, 0xB1)));
 }
 LANE void
 i_store_s8(uint8_t *p, I32x16 a)

@@ -566,7 +566,7 @@ value_iterate(Workspace *work, Value value, Value **items, size_t *n)
 		case VALUE_LIST:
 			list = value.as.list;
 			*items = list->items ? list->items + list->position : NULL;
-			*n = list->n - list->position;
+			*n = list->items ? list->n - list->position : 0;
 			if (list->kind == LIST_ITERATOR)
 				list->position = list->n;
 			return true;
