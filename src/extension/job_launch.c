@@ -61,12 +61,12 @@ typedef struct Place
 {
 	Oid database, role;
 	PlaceState state;
-	uint64 requests; /* how often work was asked for */
 	pid_t pid;
+	uint64 requests; /* how often work was asked for */
 	Latch *latch;
-	bool connected; /* the worker got as far as that */
-	int n_failures;
 	TimestampTz next_try;
+	int n_failures;
+	bool connected; /* the worker got as far as that */
 } Place;
 
 /* In PostgreSQL's shared memory; guarded by qwen_shared->lock. */
