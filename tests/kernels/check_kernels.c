@@ -800,6 +800,7 @@ main(int argc, char **argv)
 		cmocka_unit_test(attention_is_the_same_bits_and_right),
 		cmocka_unit_test(attention_over_many_blocks_is_right),
 		cmocka_unit_test(merging_equals_one_pass),
+		cmocka_unit_test(masked_positions_change_nothing),
 		cmocka_unit_test(pieces_merge_to_the_whole),
 		cmocka_unit_test(barriers_hold_every_thread),
 		cmocka_unit_test(shares_cover_everything_once),

@@ -150,6 +150,57 @@ attention_over_many_blocks_is_right(void **state)
 	}
 }
 
+/* What a row gives that sees the first n_valid positions of a block, whose other positions hold keys and values of size
+ * strange. */
+static void
+attend_beside_strangers(const Kernels *kernels, KvType type, uint32_t n_valid, float strange, AttentionState *state,
+						float *out)
+{
+	enum
+	{
+		HEAD_DIM = 64
+	};
+	uint8_t *slices = allocate(2 * kv_slice_bytes(type, HEAD_DIM));
+	uint8_t *v_slice = slices + kv_slice_bytes(type, HEAD_DIM), valid = (uint8_t) n_valid;
+	float q[HEAD_DIM];
+
+	for (uint32_t d = 0; d < HEAD_DIM; d++)
+		q[d] = (float) (d % 5) - 1.5f;
+	for (uint32_t p = 0; p < KV_BLOCK_POSITIONS; p++)
+	{
+		float values[HEAD_DIM];
+
+		for (uint32_t d = 0; d < HEAD_DIM; d++)
+			values[d] = p < n_valid ? (float) ((p * 7 + d * 3) % 11) * 0.1f : strange * q[d];
+		kernels->kv_store_k(type, slices, p, values, HEAD_DIM);
+		kernels->kv_store_v(type, v_slice, p, values, HEAD_DIM);
+	}
+	kernels->attention_queries(type, q, 1, HEAD_DIM);
+	*state = (AttentionState){-INFINITY, 0};
+	memset(out, 0, HEAD_DIM * sizeof *out);
+	kernels->attention_block(type, slices, v_slice, q, &valid, 1, HEAD_DIM, state, out, NULL);
+	free(slices);
+}
+
+/* Blocks are used again, so behind a row's last position stands anything. */
+static void
+masked_positions_change_nothing(void **state)
+{
+	(void) state;
+	for (size_t i = 0; i < N_ISAS; i++)
+		for (KvType type = KV_F16; kernels_by_name(isa_names[i]) && type <= KV_Q8_0; type++)
+			for (uint32_t n_valid = 1; n_valid < KV_BLOCK_POSITIONS; n_valid++)
+			{
+				AttentionState clean_state, state_beside;
+				float clean[64], beside[64];
+
+				attend_beside_strangers(kernels_by_name(isa_names[i]), type, n_valid, 0, &clean_state, clean);
+				attend_beside_strangers(kernels_by_name(isa_names[i]), type, n_valid, 3e4f, &state_beside, beside);
+				assert_same(clean, beside, sizeof clean, "attention beside masked positions", isa_names[i]);
+				assert_same(&clean_state, &state_beside, sizeof clean_state, "its state", isa_names[i]);
+			}
+}
+
 static void
 pieces_merge_to_the_whole(void **state)
 {
