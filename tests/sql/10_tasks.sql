@@ -4,7 +4,7 @@
 SET client_min_messages = warning;
 CREATE EXTENSION IF NOT EXISTS pgtap;
 CREATE EXTENSION IF NOT EXISTS qwen_pg;
-SELECT plan(48);
+SELECT plan(49);
 
 -- log-probabilities
 CREATE TEMP TABLE scored AS SELECT * FROM qwen_logprobs('The capital of France is Paris, and the sea is blue.');
@@ -76,6 +76,10 @@ SELECT ok((SELECT bool_and(chunk ~ '[.]$') FROM long, qwen_chunk(body, 60)), 'ch
 SELECT cmp_ok((SELECT max(qwen_count_tokens(chunk)) FROM long, qwen_chunk(body, 60, 20)), '<=', 60, 'also with an overlap');
 SELECT ok((SELECT bool_and(position(left(chunk, 20) IN previous) > 0) FROM (SELECT chunk, lag(chunk) OVER (ORDER BY ordinality) AS previous
 	FROM long, qwen_chunk(body, 60, 20)) c WHERE previous IS NOT NULL), 'a chunk begins with the end of the one before');
+SELECT cmp_ok((SELECT max(qwen_count_tokens(left(chunk, n)) - overlap) FROM generate_series(5, 29) overlap,
+	LATERAL (SELECT chunk, lag(chunk) OVER (ORDER BY ordinality) AS previous FROM long, qwen_chunk(body, 60, overlap)) c,
+	LATERAL (SELECT max(i) AS n FROM generate_series(1, length(chunk)) i WHERE right(previous, i) = left(chunk, i)) shared WHERE n IS NOT NULL),
+	'<=', 0, 'and with no more than was asked for');
 SELECT is((SELECT count(*) FROM qwen_chunk(E'  \n\n ', 60)), 0::bigint, 'white space alone has no chunks');
 SELECT cmp_ok((SELECT max(qwen_count_tokens(chunk)) FROM qwen_chunk(repeat('😀ab1ü', 300), 16)), '<=', 16, 'a text without any boundary is cut between characters');
 SELECT throws_ok($$SELECT * FROM qwen_chunk('x', 8)$$, '22023');
