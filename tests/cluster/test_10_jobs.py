@@ -53,10 +53,11 @@ def worker_pids(server):
 
 
 def test_job_fills_its_column_and_leaves(server):
-    make_rows(server, "plain")
+    # more rows than a worker takes at once, so that it reads page after page
+    make_rows(server, "plain", 150)
     job = submit(server, "plain")
     assert wait(server, job) == "done"
-    assert row_of(server, job) == {"state": "done", "total": 40, "done": 40, "failed": 0, "error": None}
+    assert row_of(server, job) == {"state": "done", "total": 150, "done": 150, "failed": 0, "error": None}
     check_exactly_once(server, "plain")
     same = server.value("SELECT summary = qwen_chat('Say one word about ' || body, max_tokens => 4, temperature => 0) FROM plain WHERE id = 7")
     assert same, "a job gives what the function gives"
