@@ -485,6 +485,20 @@ is_configured(const char *name)
 	return false;
 }
 
+void
+engine_require_model(const Request *request)
+{
+	SharedSlot slot;
+	char name[PROTOCOL_MAX_NAME_BYTES + 1];
+
+	if (request->model.length == 0)
+		return;
+	strlcpy(name, server_text(request->model), sizeof name);
+	if (model_state(name, &slot) == SLOT_EMPTY && !is_configured(name))
+		ereport(ERROR, (errcode(ERRCODE_UNDEFINED_OBJECT), errmsg("model \"%s\" is not loaded", name),
+						errhint("qwen_models lists the models that there are.")));
+}
+
 /*
  * A model of qwen.models that has no slot: one that is being emptied may be for it (true: look again), and when all are
  * taken by others, that is what the user has to know. Any other name is the engine's to refuse.

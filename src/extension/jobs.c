@@ -455,6 +455,7 @@ qwen_submit(PG_FUNCTION_ARGS)
 		tail_nulls[i] = fcinfo->args[ARG_TAIL + i].isnull;
 	}
 	job_spec_read_tail(&spec, tail, tail_nulls);
+	engine_require_model(&spec.request);
 	spec.search_path = pstrdup(GetConfigOption("search_path", false, false));
 	spec.target = PG_GETARG_OID(ARG_TARGET);
 	spec.target_column = pstrdup(NameStr(*PG_GETARG_NAME(ARG_TARGET_COLUMN)));

@@ -3,7 +3,7 @@
 SET client_min_messages = warning;
 CREATE EXTENSION IF NOT EXISTS pgtap;
 CREATE EXTENSION IF NOT EXISTS qwen_pg;
-SELECT plan(45);
+SELECT plan(46);
 
 CREATE TABLE job_rows (id int PRIMARY KEY, body text, title text, summary text, number int, short varchar(5), embedding real[],
 	made text GENERATED ALWAYS AS (upper(body)) STORED);
@@ -29,6 +29,7 @@ SELECT throws_ok($$SELECT qwen_submit('job_rows', 'body', 'job_rows', 'embedding
 SELECT throws_ok($$SELECT qwen_submit('job_rows', 'body', 'job_rows', 'summary', max_attempts => 0)$$, '22023', 'max_attempts must be between 1 and 100, not 0');
 SELECT throws_ok($$SELECT qwen_submit('job_rows', 'body', 'job_rows', 'summary', priority => 5000)$$, '22023', 'priority must be between -1000 and 1000, not 5000');
 SELECT throws_ok($$SELECT qwen_submit('job_rows', 'body', 'job_rows', 'summary', temperature => 3)$$, '22023', NULL, 'the common arguments are checked');
+SELECT throws_ok($$SELECT qwen_submit('job_rows', 'body', 'job_rows', 'summary', model => 'nobodys')$$, '42704', 'model "nobodys" is not loaded');
 
 -- templates
 SELECT throws_ok($$SELECT qwen_submit('job_rows', 'Say {text} and {title}', 'job_rows', 'summary')$$, '22023', 'prompt: the placeholder {text} is no column');
