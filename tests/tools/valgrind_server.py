@@ -18,6 +18,7 @@ from postgres_copy import copy_postgres
 
 HERE = os.path.dirname(os.path.abspath(__file__))
 OURS = "qwen_pg.so"
+HOOKS = ("start_hook", "run_hook", "finish_hook", "end_hook")
 
 
 def wrap_server(programs, logs):
@@ -47,7 +48,7 @@ def read_errors(path):
 
 
 def is_ours(error):
-    return any((frame.findtext("obj") or "").endswith(OURS) for frame in error.iter("frame"))
+    return any((frame.findtext("obj") or "").endswith(OURS) and frame.findtext("fn") not in HOOKS for frame in error.iter("frame"))
 
 
 def describe(error):
