@@ -295,8 +295,8 @@ class SmallAddressSpace:
             pass
 
 
-@pytest.mark.parametrize("mode, kilobytes, words", [("load", 56000, "out of memory"), ("serve", 400000, "out of memory")])
-def test_loader_and_engine_without_memory_say_so(make_server, mode, kilobytes, words):
+@pytest.mark.parametrize("mode, kilobytes", [("load", 56000), ("serve", 400000)])
+def test_loader_and_engine_without_memory_say_so(make_server, mode, kilobytes):
     small = SmallAddressSpace(mode, kilobytes)
     try:
         server = make_server({"qwen.engine_path": small.program, "qwen.threads": 1}, prepared=False)
@@ -304,7 +304,8 @@ def test_loader_and_engine_without_memory_say_so(make_server, mode, kilobytes, w
         with pytest.raises(psycopg2.Error) as failure:
             server.query(COUNT)
         assert failure.value.pgcode == "58000"
-        assert 'model "chat" could not be loaded' in str(failure.value) and words in str(failure.value), failure.value
+        # which of its allocations or mappings is the first to fail depends on how large the system's libraries are
+        assert re.search('model "chat" could not be loaded(.|\n)*(out of memory|Cannot allocate memory)', str(failure.value)), failure.value
         assert server.value("SELECT state FROM qwen_models") == "failed"
         assert server.value("SELECT restarts FROM qwen_stat_engine") == 0
         small.give_enough()
