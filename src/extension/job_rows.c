@@ -248,17 +248,19 @@ compare_specs(const ListCell *a, const ListCell *b)
 	return left->job < right->job ? -1 : left->job > right->job;
 }
 
-void
+bool
 job_rows_refresh(JobWorker *worker)
 {
 	ErrorData *error;
+	bool done = job_transaction(worker, refresh_body, NULL, &error);
 
-	if (!job_transaction(worker, refresh_body, NULL, &error))
+	if (!done)
 		ereport(LOG, (errmsg("qwen_pg: the jobs could not be read: %s", error->message)));
 	/* some may have been cancelled */
 	job_announce_end();
 	drop_done_specs(worker);
 	list_sort(worker->specs, compare_specs);
+	return done;
 }
 
 /* ---- rows ---- */

@@ -137,8 +137,11 @@ look_around(JobWorker *worker, uint64 *requests_seen)
 	}
 	if (requests != *requests_seen)
 	{
-		*requests_seen = requests;
-		job_rows_refresh(worker);
+		/* a worker that could not read them, as when its statement was cancelled, must not leave as if it had */
+		if (job_rows_refresh(worker))
+			*requests_seen = requests;
+		else
+			(void) engine_wait_for(AGAIN_MS);
 		worker->look_for_rows = true;
 	}
 	if (worker->next_try != 0 && GetCurrentTimestamp() >= worker->next_try)

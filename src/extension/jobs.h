@@ -275,8 +275,8 @@ typedef struct JobWorker
 extern PGDLLEXPORT void qwen_job_worker_main(Datum argument);
 
 /* ---- job_rows.c: each runs short transactions of its own ---- */
-/* Learn which jobs there are, and which have ended. */
-extern void job_rows_refresh(JobWorker *worker);
+/* Learn which jobs there are, and which have ended; false: they could not be read. */
+extern bool job_rows_refresh(JobWorker *worker);
 
 /* Take up to n more rows; the number that came. */
 extern int job_rows_fetch(JobWorker *worker, int n);
