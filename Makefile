@@ -42,11 +42,10 @@ RENDER_STDIN := $(B)/tests/golden/template/render_stdin
 FUZZ_NAMES := $(patsubst tests/fuzz/fuzz_%.c,%,$(wildcard tests/fuzz/fuzz_*.c))
 FUZZ_REPLAYS := $(FUZZ_NAMES:%=$(B)/tests/fuzz/replay_%)
 HOSTILE_CLIENT := $(B)/tests/cluster/hostile_client
-WALL_CLOCK := $(B)/tests/cluster/wall_clock.so
 SCHEDULED_LOGITS := $(B)/tests/golden/logits/scheduled_logits
 SAMPLE_STDIN := $(B)/tests/golden/sampling/sample_stdin
 TEST_PROGRAMS := $(UNIT_TESTS) $(CHECK_KERNELS) $(ENGINE_BENCH) $(TOKENIZE_BENCH) $(LOAD_BENCH) $(ENCODE_STDIN) $(RENDER_STDIN) $(FUZZ_REPLAYS) \
-	$(HOSTILE_CLIENT) $(WALL_CLOCK) $(SCHEDULED_LOGITS) $(SAMPLE_STDIN)
+	$(HOSTILE_CLIENT) $(SCHEDULED_LOGITS) $(SAMPLE_STDIN)
 
 .SECONDARY:
 .DEFAULT_GOAL := all
@@ -121,10 +120,6 @@ $(B)/tests/fuzz/replay_%: $(B)/tests/fuzz/fuzz_%.o $(B)/tests/fuzz/replay.o $(EN
 
 $(B)/tests/fuzz/fuzz_%: $(B)/tests/fuzz/fuzz_%.o $(ENGINE_LIBRARY)
 	$(CC) $(LDFLAGS_OWN) -fsanitize=fuzzer $^ $(LIBRARIES) -o $@
-
-$(WALL_CLOCK): tests/cluster/wall_clock.c
-	@mkdir -p $(@D)
-	$(CC) -std=gnu11 -g -O2 $(WARNINGS) -Wno-missing-prototypes -fPIC -shared $< -o $@
 
 # it looks at logits on their way to the sampler
 $(SCHEDULED_LOGITS): override LDFLAGS_OWN += -Wl,--wrap=job_take_logits
@@ -248,7 +243,7 @@ check-sql: $(B)/installed
 	@$(CLUSTER) run pg_prove --ext .sql $(SQL_TESTS)
 
 CLUSTER_TESTS ?= tests/cluster
-check-cluster: $(B)/installed $(HOSTILE_CLIENT) $(WALL_CLOCK)
+check-cluster: $(B)/installed $(HOSTILE_CLIENT)
 	@$(PYTHON) -m pytest -q -p no:cacheprovider $(CLUSTER_TESTS)
 
 # ---- checks with a build of their own, not part of check ------------------------------------------------------------------

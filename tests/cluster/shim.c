@@ -1,6 +1,7 @@
 /*
  * shim.c - what a test puts between the server's programs and the C library (LD_PRELOAD): a wall clock that can be set,
- * and calls that are refused. Compiled by test_16_refusals.py.
+ * and calls that are refused. The monotonic clock is left alone, as it is when the clock of a machine is set. Compiled by
+ * shim.py.
  *
  * QWEN_SHIM names a file of struct Orders, mapped when a program starts, so that a test changes it while programs run,
  * also those that can open files no more.
@@ -48,7 +49,7 @@ clock_gettime(clockid_t clock, struct timespec *now)
 	if (!real)
 		real = (int (*)(clockid_t, struct timespec *)) dlsym(RTLD_NEXT, "clock_gettime");
 	result = real(clock, now);
-	if (clock == CLOCK_REALTIME)
+	if (clock == CLOCK_REALTIME || clock == CLOCK_REALTIME_COARSE)
 		now->tv_sec += orders->clock_offset;
 	return result;
 }

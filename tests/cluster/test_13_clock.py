@@ -1,39 +1,28 @@
 """The wall clock is put forward and back while roles use up their limits, and while a server is down."""
-import os
 import re
-import shutil
 import signal
 
 import pytest
 from cluster import Cluster, wait_until
 from conftest import ready
 from roles import ONE, as_role, make_role, refused, set_limit, usage, used
+from shim import Shim
 from test_11_limits import age_usage_file
 
-CLOCK = os.path.join(os.path.dirname(os.path.abspath(__file__)), "..", "..", "build", "tests", "cluster", "wall_clock.so")
 DAY = 24 * 3600
 
 
 @pytest.fixture(scope="module")
 def stepped():
+    shim = Shim()
     server = Cluster(settings={"qwen.prefix_cache": "off"})
-    library, file = os.path.join(server.folder, "wall_clock.so"), os.path.join(server.folder, "wall_clock")
-    shutil.copy(CLOCK, library)
-    os.chmod(library, 0o755)
-
-    def step(seconds):
-        with open(file + ".new", "w") as out:
-            out.write(str(seconds))
-        os.chmod(file + ".new", 0o644)
-        os.replace(file + ".new", file)
-
-    step(0)
-    server.starter = ["env", f"LD_PRELOAD={library}", f"WALL_CLOCK={file}"]
-    server.step = step
+    server.starter = shim.starter()
+    server.step = lambda seconds: shim.order(clock=seconds)
     try:
         yield ready(server)
     finally:
         server.remove()
+        shim.remove()
 
 
 def seconds_left(server, role):

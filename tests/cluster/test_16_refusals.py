@@ -1,19 +1,15 @@
 """The system refuses what supervisor, loader and engine need, or sets the clock: an error that says so, and back to work when it can be had."""
 import errno
 import os
-import shutil
 import signal
-import struct
-import subprocess
-import tempfile
 
 import psycopg2
 import pytest
 from cluster import MODEL_FILE, Cluster, wait_until
 from conftest import ready
 from sessions import is_gone
+from shim import Shim
 
-HERE = os.path.dirname(os.path.abspath(__file__))
 CAPITAL = "SELECT qwen_chat('What is the capital of France? Answer in one sentence.', temperature => 0)"
 COUNT = "SELECT qwen_count_tokens('one')"
 HOUR = 3600
@@ -37,29 +33,6 @@ def failure(server, sql=COUNT):
 def supervisor_pid(server):
     with open(f"/proc/{server.engine_pid()}/stat") as file:
         return int(file.read().rsplit(")", 1)[1].split()[1])
-
-
-class Shim:
-    """shim.c in front of all programs of a server, and its orders."""
-
-    def __init__(self):
-        self.folder = tempfile.mkdtemp(prefix="qwen_pg_shim_", dir="/tmp")
-        os.chmod(self.folder, 0o755)
-        self.library, self.file = os.path.join(self.folder, "shim.so"), os.path.join(self.folder, "orders")
-        subprocess.run(["gcc", "-O1", "-Wall", "-shared", "-fPIC", os.path.join(HERE, "shim.c"), "-o", self.library, "-ldl"], check=True)
-        self.order()
-
-    def order(self, clock=0, no_fork=0, no_memfd=0):
-        # written in place: it is mapped
-        fd = os.open(self.file, os.O_RDWR | os.O_CREAT, 0o644)
-        os.pwrite(fd, struct.pack("<qqq", clock, no_fork, no_memfd), 0)
-        os.close(fd)
-
-    def starter(self):
-        return ["env", f"LD_PRELOAD={self.library}", f"QWEN_SHIM={self.file}"]
-
-    def remove(self):
-        shutil.rmtree(self.folder)
 
 
 @pytest.fixture
