@@ -43,25 +43,6 @@ remove_folder(void **state)
 	return system(command);
 }
 
-static Status
-load(int image_fd, bool io_uring)
-{
-	ModelLoadRequest request = {
-		.image_fd = image_fd,
-		.directory = folder,
-		.file = "m.gguf",
-		.name = "m",
-		.generation = 1,
-		.n_threads = 1,
-		.allow_io_uring = io_uring,
-		.allow_direct_io = true,
-		.memory_limit = 1 << 30,
-	};
-	ModelLoadReport report;
-
-	return model_load(&request, &report);
-}
-
 /* A failure must say that memory ran out, a success must be one. */
 static void
 check_status(const Status *status, long n, const char *what)
@@ -86,7 +67,7 @@ loading_says_so_and_leaves_nothing(void **state)
 			bool came;
 
 			allocations_arm(n, way & 1);
-			status = load(image_fd, way & 2);
+			status = tiny_load(folder, image_fd, 1, way & 2, true);
 			came = allocations_disarm();
 			check_status(&status, n, "loading");
 			assert_int_equal(model_image_is_complete(image_fd, &generation), status.code == STATUS_OK);
@@ -107,7 +88,7 @@ opening_says_so_and_leaves_nothing(void **state)
 	long n_failed = 0;
 
 	(void) state;
-	assert_string_equal(load(image_fd, true).message, "");
+	assert_string_equal(tiny_load(folder, image_fd, 1, true, true).message, "");
 	for (int way = 0; way < 2; way++)
 		for (long n = 1;; n++)
 		{

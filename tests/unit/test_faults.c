@@ -18,8 +18,7 @@
 #include <sys/stat.h>
 
 #include "../../src/engine/kv_cache.h"
-#include "../../src/model/model.h"
-#include "gguf_writer.h"
+#include "tiny_model.h"
 
 #define TEST_SECONDS 240 /* for all of it; a hang is killed by the alarm */
 
@@ -183,25 +182,6 @@ static char folder[] = "/tmp/qwen_test_faults_XXXXXX";
 static uint8_t *good_image;
 static size_t good_bytes;
 
-static Status
-load(int image_fd, bool io_uring, bool direct)
-{
-	ModelLoadRequest request = {
-		.image_fd = image_fd,
-		.directory = folder,
-		.file = "m.gguf",
-		.name = "m",
-		.generation = 1,
-		.n_threads = 2,
-		.allow_io_uring = io_uring,
-		.allow_direct_io = direct,
-		.memory_limit = 1 << 30,
-	};
-	ModelLoadReport report;
-
-	return model_load(&request, &report);
-}
-
 static int
 make_good_image(void **state)
 {
@@ -215,7 +195,7 @@ make_good_image(void **state)
 		return -1;
 	writer_save(folder, "m.gguf", file.data, file.length);
 	byte_writer_free(&file);
-	assert_string_equal(load(fd, true, true).message, "");
+	assert_string_equal(tiny_load(folder, fd, 2, true, true).message, "");
 	assert_int_equal(fstat(fd, &info), 0);
 	good_bytes = (size_t) info.st_size;
 	good_image = malloc(good_bytes);
@@ -271,7 +251,7 @@ check(struct Fault wanted, bool io_uring, bool direct, Outcome outcome, const ch
 		n_seen = 0;
 		fault = wanted;
 		fault.n = n;
-		status = load(fd, io_uring, direct);
+		status = tiny_load(folder, fd, 2, io_uring, direct);
 		fault.call = NO_CALL;
 		seen = n_seen;
 		if (status.code == STATUS_OK)
@@ -346,7 +326,7 @@ reads_that_are_always_short_come_to_an_end(void **state)
 			n_seen = 0;
 			fault =
 				(struct Fault){.call = way & 1 ? CALL_COMPLETION : CALL_PREAD, .n = 1, .stay = true, .length = length};
-			status = load(fd, way & 1, way & 2);
+			status = tiny_load(folder, fd, 2, way & 1, way & 2);
 			fault.call = NO_CALL;
 			assert_string_equal(status.message, "");
 			assert_good(fd);
@@ -423,7 +403,7 @@ an_image_that_cannot_be_mapped_is_not_opened(void **state)
 	Status status;
 
 	(void) state;
-	assert_string_equal(load(fd, true, true).message, "");
+	assert_string_equal(tiny_load(folder, fd, 2, true, true).message, "");
 	fault = (struct Fault){.call = CALL_MMAP, .error = ENOMEM, .n = 1, .stay = true};
 	n_seen = 0;
 	status = model_open(fd, &model);

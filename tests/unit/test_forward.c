@@ -13,7 +13,7 @@
 #include <cmocka.h>
 
 #include "../../src/engine/forward.h"
-#include "gguf_writer.h"
+#include "tiny_model.h"
 
 #define MAX_CONTEXT 700
 
@@ -25,27 +25,6 @@ typedef struct Engine
 	KvPool *pool;
 	Forward *forward;
 } Engine;
-
-static Model *
-make_model(const TinyModel *shape)
-{
-	char folder[] = "/tmp/qwen_test_forward_XXXXXX", command[128];
-	ByteWriter file = writer_model(shape, NULL);
-	ModelLoadRequest request = {.directory = folder, .file = "m.gguf", .name = "m", .generation = 1, .n_threads = 1};
-	ModelLoadReport report;
-	Model *model;
-
-	assert_non_null(mkdtemp(folder));
-	writer_save(folder, "m.gguf", file.data, file.length);
-	request.image_fd = memfd_create("image", 0);
-	assert_string_equal(model_load(&request, &report).message, "");
-	assert_string_equal(model_open(request.image_fd, &model).message, "");
-	close(request.image_fd);
-	byte_writer_free(&file);
-	snprintf(command, sizeof command, "rm -rf %s", folder);
-	assert_int_equal(system(command), 0);
-	return model;
-}
 
 static Engine
 make_engine(Model *model, int threads, KvType kv_type)
@@ -271,7 +250,7 @@ logits_agree_with_a_plain_transformer(void **state)
 	(void) state;
 	for (size_t s = 0; s < sizeof shapes / sizeof shapes[0]; s++)
 	{
-		Model *model = make_model(&shapes[s]);
+		Model *model = tiny_model(&shapes[s]);
 		Engine engine = make_engine(model, 2, KV_F32);
 
 		for (size_t l = 0; l < 4; l++)
@@ -306,7 +285,7 @@ quantized_logits_are_near_the_reference(void **state)
 	for (size_t k = 0; k < sizeof types / sizeof types[0]; k++)
 	{
 		TinyModel shape = {false, 1, 256, 256, 16, 4, 16, 1024, false, types[k], 5, -1};
-		Model *model = make_model(&shape);
+		Model *model = tiny_model(&shape);
 		Engine engine = make_engine(model, 2, KV_F32);
 		int32_t *tokens = make_tokens(12, k);
 		double *expected = calloc((size_t) 12 * TINY_VOCAB, sizeof *expected);
@@ -333,7 +312,7 @@ check_same_logits(TensorType type, KvType kv_type, bool qwen3)
 	static const uint32_t chunks[] = {1, 7, 16, 64, 700};
 	static const char *const isas[] = {"neon", "avx2", "portable"};
 	TinyModel shape = {qwen3, 1, 256, 256, 16, 4, 16, 1024, false, type, 6, -1};
-	Model *model = make_model(&shape);
+	Model *model = tiny_model(&shape);
 	uint32_t n = 600; /* more than one piece of attention */
 	int32_t *tokens = make_tokens(n, type);
 	float *first = NULL;
@@ -404,7 +383,7 @@ cache_types_stay_near_f32(void **state)
 {
 	static const double limits[] = {[KV_F16] = 5e-3, [KV_F32] = 0, [KV_Q8_0] = 1e-1};
 	TinyModel shape = {true, 2, 256, 256, 8, 4, 64, 1024, false, TENSOR_F32, 9, -1};
-	Model *model = make_model(&shape);
+	Model *model = tiny_model(&shape);
 	int32_t *tokens = make_tokens(300, 5);
 	float *logits[3];
 	double squares = 0;
@@ -437,7 +416,7 @@ static void
 logits_do_not_depend_on_neighbours(void **state)
 {
 	TinyModel shape = {false, 2, 64, 96, 6, 2, 16, 1024, false, TENSOR_Q8_0, 7, -1};
-	Model *model = make_model(&shape);
+	Model *model = tiny_model(&shape);
 	Engine engine = make_engine(model, 2, KV_F16);
 	uint32_t lengths[8] = {40, 3, 1, 17, 64, 5, 33, 9}, blocks[8][4];
 	int32_t *tokens[8];
@@ -476,7 +455,7 @@ logits_do_not_depend_on_neighbours(void **state)
 static void
 hidden_states_are_the_output_norm_s(void **state)
 {
-	Model *model = make_model(&shapes[0]);
+	Model *model = tiny_model(&shapes[0]);
 	Engine engine = make_engine(model, 2, KV_F32);
 	int32_t *tokens = make_tokens(20, 1);
 	uint32_t blocks[1];

@@ -12,7 +12,7 @@
 #include <cmocka.h>
 
 #include "../../src/engine/job.h"
-#include "gguf_writer.h"
+#include "tiny_model.h"
 
 #define MAX_TEXT 400
 #define NO_BUDGET UINT32_MAX
@@ -40,20 +40,8 @@ make_fixture(void **state)
 {
 	static Fixture fixture;
 	const TinyModel shape = {true, 1, 64, 64, 2, 1, 32, 2048, false, TENSOR_F32, 5, -1};
-	char folder[] = "/tmp/qwen_test_job_text_XXXXXX", command[128];
-	ByteWriter file = writer_model(&shape, NULL);
-	ModelLoadRequest request = {.directory = folder, .file = "m.gguf", .name = "m", .generation = 1, .n_threads = 1};
-	ModelLoadReport report;
 
-	assert_non_null(mkdtemp(folder));
-	writer_save(folder, "m.gguf", file.data, file.length);
-	request.image_fd = memfd_create("image", 0);
-	assert_string_equal(model_load(&request, &report).message, "");
-	assert_string_equal(model_open(request.image_fd, &fixture.model).message, "");
-	close(request.image_fd);
-	byte_writer_free(&file);
-	snprintf(command, sizeof command, "rm -rf %s", folder);
-	assert_int_equal(system(command), 0);
+	fixture.model = tiny_model(&shape);
 	fixture.budget = kv_budget_create(64 << 20);
 	assert_string_equal(kv_pool_create(fixture.budget, &fixture.model->hyper, KV_F16, &fixture.pool).message, "");
 	for (int32_t i = 0; i < 256; i++)
@@ -261,7 +249,8 @@ thinking_and_content_are_told_apart(void **state)
 static void
 random_texts_agree_with_the_definition(void **state)
 {
-	static const char *const pieces[] = {"<think>", "</think>", "<", "</", "think>", "<thi", " ", "\n", "a", "é", "👍", "nk>", "bc d"};
+	static const char *const pieces[] = {"<think>", "</think>", "<", "</", "think>", "<thi", " ",
+										 "\n",      "a",        "é", "👍",  "nk>",    "bc d"};
 	uint64_t seed = 99;
 
 	for (int i = 0; i < 1500; i++)
@@ -310,7 +299,8 @@ used_up_budget_forces_the_closing_words(void **state)
 			Outcome found = say(*state, text, stream, false, true, budget, 2 * MAX_TEXT, NULL);
 			char expected[MAX_TEXT];
 
-			snprintf(expected, sizeof expected, "%.*s%s%s", (int) budget, "0123456789</think>", budget ? "\n\n" : "", closing);
+			snprintf(expected, sizeof expected, "%.*s%s%s", (int) budget, "0123456789</think>", budget ? "\n\n" : "",
+					 closing);
 			assert_string_equal(found.thinking, expected);
 			/* what was left to say goes into the content */
 			assert_string_equal(found.content, text + 7 + budget);
@@ -344,7 +334,8 @@ stop_strings_look_at_the_content_only(void **state)
 {
 	for (int stream = 0; stream < 2; stream++)
 	{
-		Outcome found = say(*state, "<think>a stop b</think>\n c stop d", stream, false, true, NO_BUDGET, 2 * MAX_TEXT, "stop");
+		Outcome found =
+			say(*state, "<think>a stop b</think>\n c stop d", stream, false, true, NO_BUDGET, 2 * MAX_TEXT, "stop");
 
 		assert_string_equal(found.thinking, "a stop b");
 		assert_string_equal(found.content, "c ");

@@ -36,7 +36,7 @@
 #include "../../src/engine/sandbox.h"
 #include "../../src/model/chunker.h"
 #include "../../src/model/model.h"
-#include "gguf_writer.h"
+#include "tiny_model.h"
 
 /* What a child says; [0] is '\0' as long as it has nothing to complain about. */
 static char *said;
@@ -233,28 +233,19 @@ static void
 make_descriptors(void)
 {
 	const TinyModel shape = {true, 1, 64, 64, 2, 1, 32, 2048, false, TENSOR_F32, 5, -1};
-	char folder[] = "/tmp/qwen_test_sandbox_XXXXXX", path[64], command[128];
+	char path[64];
 	struct sockaddr_un address = {.sun_family = AF_UNIX};
-	ByteWriter file = writer_model(&shape, NULL);
-	ModelLoadRequest request = {.directory = folder, .file = "m.gguf", .name = "m", .generation = 1, .n_threads = 1};
-	ModelLoadReport report;
+	int writable = tiny_image(&shape);
 
-	assert_non_null(mkdtemp(folder));
-	writer_save(folder, "m.gguf", file.data, file.length);
-	request.image_fd = memfd_create("image", 0);
-	assert_string_equal(model_load(&request, &report).message, "");
-	byte_writer_free(&file);
 	/* as the supervisor gives it to the engine */
-	snprintf(path, sizeof path, "/proc/self/fd/%d", request.image_fd);
+	snprintf(path, sizeof path, "/proc/self/fd/%d", writable);
 	image_fd = open(path, O_RDONLY | O_CLOEXEC);
-	close(request.image_fd);
+	close(writable);
 	listener = socket(AF_UNIX, SOCK_STREAM | SOCK_NONBLOCK, 0);
 	/* an address that the system makes up */
 	assert_int_equal(bind(listener, (struct sockaddr *) &address, sizeof(sa_family_t)), 0);
 	assert_int_equal(listen(listener, 5), 0);
 	epoll_fd = epoll_create1(0);
-	snprintf(command, sizeof command, "rm -rf %s", folder);
-	assert_int_equal(system(command), 0);
 }
 
 /* A client that is accepted, heard and answered. */

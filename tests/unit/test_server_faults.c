@@ -17,10 +17,9 @@
 #include <sys/un.h>
 
 #include "../../src/engine/server.h"
-#include "../../src/model/model.h"
 #include "../../src/protocol/protocol.h"
 #include "failing_allocations.h"
-#include "gguf_writer.h"
+#include "tiny_model.h"
 
 #define ANSWER_MS 20000 /* nobody waits longer */
 #define MAX_REPLY 65536
@@ -38,24 +37,6 @@ typedef struct Fixture
 	Status end;
 	long live; /* allocations before the server */
 } Fixture;
-
-static int
-load_image(void)
-{
-	char folder[] = "/tmp/qwen_test_server_XXXXXX", command[128];
-	ByteWriter file = writer_model(&tiny, NULL);
-	ModelLoadRequest request = {.directory = folder, .file = "m.gguf", .name = "m", .generation = 1, .n_threads = 1};
-	ModelLoadReport report;
-
-	assert_non_null(mkdtemp(folder));
-	writer_save(folder, "m.gguf", file.data, file.length);
-	byte_writer_free(&file);
-	request.image_fd = memfd_create("image", 0);
-	assert_string_equal(model_load(&request, &report).message, "");
-	snprintf(command, sizeof command, "rm -rf %s", folder);
-	assert_int_equal(system(command), 0);
-	return request.image_fd;
-}
 
 static void *
 serve(void *argument)
@@ -86,7 +67,7 @@ start_server(void **state)
 		.death_fd = fixture.death_pipe[0],
 		.page = fixture.page,
 	};
-	fixture.settings.first_slot_fd = load_image();
+	fixture.settings.first_slot_fd = tiny_image(&tiny);
 	fixture.settings.listener_fd = socket(AF_UNIX, SOCK_STREAM | SOCK_NONBLOCK, 0);
 	/* an address that the system makes up */
 	assert_int_equal(bind(fixture.settings.listener_fd, (struct sockaddr *) &any, sizeof(sa_family_t)), 0);

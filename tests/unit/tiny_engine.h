@@ -9,7 +9,7 @@
 #include "../../src/base/clock.h"
 #include "../../src/engine/job_blocks.h"
 #include "../../src/engine/scheduler.h"
-#include "gguf_writer.h"
+#include "tiny_model.h"
 
 typedef struct TinyEngine
 {
@@ -30,29 +30,6 @@ typedef struct TinyCall
 } TinyCall;
 
 static uint32_t tiny_n_ended;
-
-static inline Model *
-tiny_model(const TinyModel *shape)
-{
-	char folder[] = "/tmp/qwen_test_tiny_XXXXXX", command[128];
-	ByteWriter file = writer_model(shape, NULL);
-	ModelLoadRequest request = {.directory = folder, .file = "m.gguf", .name = "m", .generation = 1, .n_threads = 1};
-	ModelLoadReport report;
-	Model *model = NULL;
-
-	if (!mkdtemp(folder))
-		abort();
-	writer_save(folder, "m.gguf", file.data, file.length);
-	request.image_fd = memfd_create("image", 0);
-	if (model_load(&request, &report).code != STATUS_OK || model_open(request.image_fd, &model).code != STATUS_OK)
-		abort();
-	close(request.image_fd);
-	byte_writer_free(&file);
-	snprintf(command, sizeof command, "rm -rf %s", folder);
-	if (system(command) != 0)
-		abort();
-	return model;
-}
 
 static ByteWriter *
 tiny_output(void *argument, Job *job)
