@@ -474,8 +474,7 @@ attention_rows(KvType type, const void *k_slice, const void *v_slice, const floa
 	float scores[ATTENTION_GROUP * 32];
 	float shrink[ATTENTION_GROUP];
 	const uint32_t n_chunks = sums_a_row(n_rows);
-	Prefetch prefetch =
-		prefetch_slice(ahead.next_k, type, head_dim, KV_BLOCK_POSITIONS * ((head_dim / 16 + n_chunks - 1) / n_chunks));
+	Prefetch prefetch;
 	uint32_t d = 0;
 
 	if (n_rows > AHEAD_IN_SHARES)
@@ -483,13 +482,14 @@ attention_rows(KvType type, const void *k_slice, const void *v_slice, const floa
 		prefetch_whole_slice(ahead.v, type, head_dim);
 		prefetch_whole_slice(ahead.next_k, type, head_dim);
 		ahead = (Ahead){NULL, NULL};
-		prefetch.lines_per_block = 0;
 	}
 	if (type == KV_Q8_0)
 	{
 		attention_rows_q8_0(k_slice, v_slice, q, n_valid, n_rows, head_dim, states, out, ahead);
 		return;
 	}
+	prefetch =
+		prefetch_slice(ahead.next_k, type, head_dim, KV_BLOCK_POSITIONS * ((head_dim / 16 + n_chunks - 1) / n_chunks));
 	attention_scores(type, k_slice, q, n_rows, head_dim, scores, ahead.v);
 	for (uint32_t r = 0; r < n_rows; r++)
 		shrink[r] = attention_weights(scores + r * 32, n_valid[r], &states[r]);

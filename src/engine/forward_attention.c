@@ -144,19 +144,19 @@ reset_states(AttentionState *states, float *out, uint32_t n, uint32_t head_dim)
 	memset(out, 0, (size_t) n * head_dim * sizeof *out);
 }
 
-/* The K slice that is read after block b of a row that ends with block last: the next one of the same head, or where
- * the next head's item begins. NULL where that is not known. */
+/* The K slice that is read after block b of an item that begins with first_block and ends before end_block, of a row
+ * that ends with last_block: the next one of the same head, or where the next head's item begins. NULL where that is
+ * not known. */
 static const void *
-slice_after(const Forward *f, const QueryRows *rows, uint32_t layer, uint32_t piece, uint32_t b, uint32_t end_block,
-			uint32_t last_block)
+slice_after(const Forward *f, const QueryRows *rows, uint32_t layer, uint32_t first_block, uint32_t b,
+			uint32_t end_block, uint32_t last_block)
 {
 	const uint32_t *blocks = rows->sequence->kv_blocks;
 
 	if (b + 1 < end_block || (!f->split && b < last_block))
 		return kv_pool_k(f->pool, blocks[b + 1], layer, rows->kv_head);
 	if (rows->kv_head + 1 < f->model->hyper.n_kv_heads)
-		return kv_pool_k(f->pool, blocks[f->split ? piece * (PIECE_POSITIONS / KV_BLOCK_POSITIONS) : 0], layer,
-						 rows->kv_head + 1);
+		return kv_pool_k(f->pool, blocks[f->split ? first_block : 0], layer, rows->kv_head + 1);
 	return NULL;
 }
 
@@ -189,7 +189,7 @@ attend_piece(const Forward *f, const QueryRows *rows, const float *q, uint32_t l
 		}
 		f->kernels->attention_block(kv_pool_type(f->pool), kv_pool_k(f->pool, block, layer, rows->kv_head),
 									kv_pool_v(f->pool, block, layer, rows->kv_head), q, n_valid, n, f->head_dim, states,
-									out, slice_after(f, rows, layer, piece, b, end_block, last_block));
+									out, slice_after(f, rows, layer, first_block, b, end_block, last_block));
 	}
 }
 
