@@ -27,6 +27,8 @@
 #define IDLE_WAIT_MS 250
 #define MAX_EVENTS 64
 #define MAX_CLIENTS 4096
+#define MAX_ACCEPTS 64 /* connections taken in a round: more may come than can be taken, and answers have to go on */
+#define CLOSINGS_LOGGED 20 /* lines in the log each second about broken connections; more are counted */
 #define LISTENER_PAUSE_US ((uint64_t) 250 * 1000) /* without a free descriptor nobody is accepted for so long */
 #define NAMES_BYTES (STATUS_PAGE_MAX_SLOTS * (PROTOCOL_MAX_NAME_BYTES + 3)) /* the names of all slots, never cut */
 #define READ_BYTES ((size_t) 64 * 1024)
@@ -53,6 +55,8 @@ typedef struct Server
 	StatusPage *page;
 	int epoll_fd, signal_fd;
 	uint64_t listener_paused_us; /* since when; 0: it is watched */
+	uint64_t closings_since_us;  /* the second in which broken connections are counted */
+	uint32_t n_closings;
 	Client *clients;
 	uint32_t n_clients;
 	Slots slots;
@@ -304,6 +308,24 @@ handle_input(Server *server, Client *client)
 	return status;
 }
 
+/* Say why a connection is closed; who opens thousands of broken ones does not fill the log. */
+static void
+log_closing(Server *server, const char *why)
+{
+	uint64_t now = clock_now_us();
+
+	if (now - server->closings_since_us >= 1000000)
+	{
+		if (server->n_closings > CLOSINGS_LOGGED)
+			fprintf(stderr, "qwen_engine: closed %u more connections for what they sent\n",
+					server->n_closings - CLOSINGS_LOGGED);
+		server->closings_since_us = now;
+		server->n_closings = 0;
+	}
+	if (server->n_closings++ < CLOSINGS_LOGGED)
+		fprintf(stderr, "qwen_engine: closing a connection: %s\n", why);
+}
+
 /* Take what has arrived. */
 static void
 read_client(Server *server, Client *client)
@@ -324,7 +346,7 @@ read_client(Server *server, Client *client)
 								  : handle_input(server, client);
 	if (status.code == STATUS_OK)
 		return;
-	fprintf(stderr, "qwen_engine: closing a connection: %s\n", status.message);
+	log_closing(server, status.message);
 	client->dead = true;
 }
 
@@ -448,31 +470,44 @@ watch_listener(Server *server, bool watched)
 	server->listener_paused_us = watched ? 0 : clock_now_us();
 }
 
+/* Make a client of a connection, or close it. */
+static void
+take_connection(Server *server, int fd)
+{
+	Client *client = calloc(1, sizeof *client);
+	struct epoll_event event = {.events = EPOLLIN, .data.ptr = client};
+
+	if (!client || !is_own_user(fd) || server->n_clients >= MAX_CLIENTS ||
+		epoll_ctl(server->epoll_fd, EPOLL_CTL_ADD, fd, &event) != 0)
+	{
+		free(client);
+		close(fd);
+		return;
+	}
+	client->fd = fd;
+	client->next = server->clients;
+	server->clients = client;
+	server->n_clients++;
+	atomic_store(&server->page->n_clients, server->n_clients);
+}
+
+/* Take the next connections; the listener stays ready while there are more. */
 static void
 accept_clients(Server *server)
 {
-	int fd;
-
-	while ((fd = accept4(server->settings.listener_fd, NULL, NULL, SOCK_NONBLOCK | SOCK_CLOEXEC)) >= 0)
+	for (int i = 0; i < MAX_ACCEPTS; i++)
 	{
-		Client *client = calloc(1, sizeof *client);
-		struct epoll_event event = {.events = EPOLLIN, .data.ptr = client};
+		int fd = accept4(server->settings.listener_fd, NULL, NULL, SOCK_NONBLOCK | SOCK_CLOEXEC);
 
-		if (!client || !is_own_user(fd) || server->n_clients >= MAX_CLIENTS ||
-			epoll_ctl(server->epoll_fd, EPOLL_CTL_ADD, fd, &event) != 0)
+		if (fd >= 0)
 		{
-			free(client);
-			close(fd);
+			take_connection(server, fd);
 			continue;
 		}
-		client->fd = fd;
-		client->next = server->clients;
-		server->clients = client;
-		server->n_clients++;
-		atomic_store(&server->page->n_clients, server->n_clients);
+		if (errno == EMFILE || errno == ENFILE || errno == ENOBUFS || errno == ENOMEM)
+			watch_listener(server, false);
+		return;
 	}
-	if (errno == EMFILE || errno == ENFILE || errno == ENOBUFS || errno == ENOMEM)
-		watch_listener(server, false);
 }
 
 /* SIGTERM ends us, SIGUSR1 means that the slots have changed. */
