@@ -20,6 +20,7 @@ import tempfile
 import time
 
 MODEL_FILE = "SmolLM2-135M-Instruct-qwen2-Q4_1.gguf"
+COVERAGE = "QWEN_TEST_COVERAGE" in os.environ  # where counters are written (coverage.py), everybody must come to a regular end
 DEMO_FOLDER = "/var/tmp/qwen_pg_demo" if os.geteuid() == 0 else f"/var/tmp/qwen_pg_demo_{os.geteuid()}"
 
 
@@ -62,6 +63,8 @@ class Cluster:
         if self.is_temporary:
             # tests hold times against the clock, beside whatever else runs on the machine
             self.settings["qwen.engine_priority"] = "normal"
+            if COVERAGE:
+                self.settings["qwen.engine_sandbox"] = "off"
         self.settings.update(settings or {})
         if preload:
             self.settings["shared_preload_libraries"] = "qwen_pg"
@@ -107,8 +110,7 @@ class Cluster:
         self.start()
 
     def remove(self):
-        # where counters are to be written, everybody must come to a regular end (coverage.py)
-        self.stop(os.environ.get("QWEN_TEST_STOP_MODE", "immediate"))
+        self.stop("fast" if COVERAGE else "immediate")
         shutil.rmtree(self.folder, ignore_errors=True)
 
     def reload(self, **settings):

@@ -4,8 +4,8 @@
   coverage.py run FOLDER COMMAND …        run tests whose programs put their counters below FOLDER/counters, whoever they run as
   coverage.py report FOLDER BUILD         a line per room; the lines that never ran into BUILD/uncovered.txt; fails below the thresholds
 
-Backends write their counters when they exit, so servers are stopped in mode fast (QWEN_TEST_STOP_MODE); engines, which are killed, write
-theirs all the time (flush_counters.c).
+With QWEN_TEST_COVERAGE set, servers are stopped in mode fast, as backends write their counters when they exit, and engines, which are killed
+and write theirs all the time (flush_counters.c), keep the right to open files (qwen.engine_sandbox off: cluster.py).
 What PostgreSQL's user writes and what we write goes into one folder that both may write to, and is brought to the object files after.
 """
 import collections
@@ -34,7 +34,7 @@ def run(folder, command):
     os.chmod(folder, 0o755)
     os.chmod(counters, 0o777)
     os.umask(0)
-    environment = dict(os.environ, GCOV_PREFIX=counters, QWEN_TEST_STOP_MODE="fast")
+    environment = dict(os.environ, GCOV_PREFIX=counters, QWEN_TEST_COVERAGE="1")
     return subprocess.run(command, env=environment, check=False).returncode
 
 
