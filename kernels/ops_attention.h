@@ -145,13 +145,18 @@ typedef struct Ahead
 	const uint8_t *v, *next_k;
 } Ahead;
 
+/* n bytes asked for in n_shares shares. */
+LANE Prefetch
+prefetch_bytes(const uint8_t *next, size_t n, size_t n_shares)
+{
+	return (Prefetch){next, next ? (n / 64 + n_shares - 1) / n_shares : 0};
+}
+
 /* A slice asked for in n_shares shares. */
 LANE Prefetch
 prefetch_slice(const uint8_t *next, KvType type, uint32_t head_dim, size_t n_shares)
 {
-	size_t lines = kv_slice_bytes(type, head_dim) / 64;
-
-	return (Prefetch){next, next ? (lines + n_shares - 1) / n_shares : 0};
+	return prefetch_bytes(next, kv_slice_bytes(type, head_dim), n_shares);
 }
 
 /* All of a slice at once. */
@@ -193,47 +198,67 @@ cache_load(KvType type, const void *slice, size_t at)
 }
 
 /*
- * Scores of n_rows (constant, 1 … ATTENTION_GROUP) query rows against the 32 positions of a block: four partial sums
- * over the dimensions d mod 4, added as (0+1)+(2+3); as many of them at a time as fit the registers. Where it can be, a
- * query's dimension that is at hand meets both halves of the block: it is the loads that this waits for. scores:
- * [n_rows][32]
+ * Scores of n_rows (constant, 1 … ATTENTION_GROUP) query rows against n_halves (constant) halves of a block of 16
+ * positions, from half on: four partial sums over the dimensions d mod 4, added as (0+1)+(2+3); as many of them at a
+ * time as fit the registers. scores: [n_rows][32]
  */
 LANE void
-attention_scores(KvType type, const void *k_slice, const float *q, const uint32_t n_rows, uint32_t head_dim,
-				 float *scores, const uint8_t *next)
+score_halves(KvType type, const void *k_slice, const float *q, const uint32_t n_rows, uint32_t half,
+			 const uint32_t n_halves, uint32_t head_dim, float *scores, Prefetch *prefetch)
 {
-	const uint32_t n_halves = 4 * n_rows <= LANE_SUMS ? 2 : 1;
 	const uint32_t n_chains = sums_a_row(n_halves * n_rows);
-	Prefetch prefetch = prefetch_slice(next, type, head_dim, head_dim / 4 * (2 / n_halves) * (4 / n_chains));
+	F32x16 sums[2][ATTENTION_GROUP][4];
+	size_t at = (size_t) half * head_dim * 16;
 
-	for (uint32_t half = 0; half < 2; half += n_halves)
+	for (uint32_t first = 0; first < 4; first += n_chains)
 	{
-		F32x16 sums[2][ATTENTION_GROUP][4];
-		size_t at = (size_t) half * head_dim * 16;
-
-		for (uint32_t first = 0; first < 4; first += n_chains)
+		EACH_HALF EACH_ROW EACH_CHAIN sums[h][r][first + c] = f_zero();
+		for (uint32_t d = first; d < head_dim; d += 4)
 		{
-			EACH_HALF EACH_ROW EACH_CHAIN sums[h][r][first + c] = f_zero();
-			for (uint32_t d = first; d < head_dim; d += 4)
+			prefetch_share(prefetch);
+			EACH_CHAIN
 			{
-				prefetch_share(&prefetch);
-				EACH_CHAIN
+				F32x16 k[2];
+
+				EACH_HALF k[h] = cache_load(type, k_slice, at + (size_t) (h * head_dim + d + c) * 16);
+				EACH_ROW
 				{
-					F32x16 k[2];
+					F32x16 x = f_set(q[(size_t) r * head_dim + d + c]);
 
-					EACH_HALF k[h] = cache_load(type, k_slice, at + (size_t) (h * head_dim + d + c) * 16);
-					EACH_ROW
-					{
-						F32x16 x = f_set(q[(size_t) r * head_dim + d + c]);
-
-						EACH_HALF sums[h][r][first + c] = f_fma(k[h], x, sums[h][r][first + c]);
-					}
+					EACH_HALF sums[h][r][first + c] = f_fma(k[h], x, sums[h][r][first + c]);
 				}
 			}
 		}
-		EACH_HALF EACH_ROW f_store(scores + r * 32 + (half + h) * 16,
-								   f_add(f_add(sums[h][r][0], sums[h][r][1]), f_add(sums[h][r][2], sums[h][r][3])));
 	}
+	EACH_HALF EACH_ROW f_store(scores + r * 32 + (half + h) * 16,
+							   f_add(f_add(sums[h][r][0], sums[h][r][1]), f_add(sums[h][r][2], sums[h][r][3])));
+}
+
+/*
+ * Scores of n_rows (constant) query rows against the first n_seen positions of a block; those of positions that no row
+ * sees may be missing (zeros). Where it can be, a query's dimension that is at hand meets both halves of the block: it
+ * is the loads that this waits for.
+ */
+LANE void
+attention_scores(KvType type, const void *k_slice, const float *q, const uint32_t n_rows, uint32_t n_seen,
+				 uint32_t head_dim, float *scores, const uint8_t *next, size_t next_bytes)
+{
+	const uint32_t n_halves = 4 * n_rows <= LANE_SUMS ? 2 : 1;
+	const bool both = n_halves == 2 && n_seen > 16;
+	const uint32_t n_chains = sums_a_row((both ? 2 : 1) * n_rows);
+	Prefetch prefetch =
+		prefetch_bytes(next, next_bytes, head_dim / 4 * (4 / n_chains) * (!both && n_seen > 16 ? 2 : 1));
+
+	if (both)
+	{
+		score_halves(type, k_slice, q, n_rows, 0, n_halves, head_dim, scores, &prefetch);
+		return;
+	}
+	score_halves(type, k_slice, q, n_rows, 0, 1, head_dim, scores, &prefetch);
+	if (n_seen > 16)
+		score_halves(type, k_slice, q, n_rows, 1, 1, head_dim, scores, &prefetch);
+	else
+		EACH_ROW f_store(scores + r * 32 + 16, f_zero());
 }
 
 /*
@@ -262,17 +287,18 @@ attention_weights(float *scores, uint32_t n_valid, AttentionState *state)
 }
 
 /*
- * out[r] = out[r] * shrink[r] + sum over the 32 positions, in order, of weight * v; n_rows and n_chunks (of 16
- * dimensions, up to sums_a_row) constant.
+ * out[r] = out[r] * shrink[r] + sum over the first n_seen positions, in order, of weight * v; n_rows and n_chunks (of
+ * 16 dimensions, up to sums_a_row) constant.
  */
 LANE void
 attention_values(KvType type, const void *v_slice, const float *weights, const float *shrink, const uint32_t n_rows,
-				 const uint32_t n_chunks, uint32_t head_dim, uint32_t first_dim, float *out, Prefetch *prefetch)
+				 uint32_t n_seen, const uint32_t n_chunks, uint32_t head_dim, uint32_t first_dim, float *out,
+				 Prefetch *prefetch)
 {
 	F32x16 sums[ATTENTION_GROUP][4];
 
 	EACH_ROW EACH_CHUNK sums[r][c] = f_mul(f_load(out + (size_t) r * head_dim + first_dim + c * 16), f_set(shrink[r]));
-	for (uint32_t p = 0; p < KV_BLOCK_POSITIONS; p++)
+	for (uint32_t p = 0; p < n_seen; p++)
 	{
 		prefetch_share(prefetch);
 		EACH_CHUNK
@@ -474,8 +500,10 @@ attention_rows(KvType type, const void *k_slice, const void *v_slice, const floa
 	float scores[ATTENTION_GROUP * 32];
 	float shrink[ATTENTION_GROUP];
 	const uint32_t n_chunks = sums_a_row(n_rows);
+	uint32_t n_seen = n_valid[0], d = 0;
 	Prefetch prefetch;
-	uint32_t d = 0;
+
+	EACH_ROW n_seen = n_valid[r] > n_seen ? n_valid[r] : n_seen;
 
 	if (n_rows > AHEAD_IN_SHARES)
 	{
@@ -488,15 +516,15 @@ attention_rows(KvType type, const void *k_slice, const void *v_slice, const floa
 		attention_rows_q8_0(k_slice, v_slice, q, n_valid, n_rows, head_dim, states, out, ahead);
 		return;
 	}
-	prefetch =
-		prefetch_slice(ahead.next_k, type, head_dim, KV_BLOCK_POSITIONS * ((head_dim / 16 + n_chunks - 1) / n_chunks));
-	attention_scores(type, k_slice, q, n_rows, head_dim, scores, ahead.v);
+	prefetch = prefetch_slice(ahead.next_k, type, head_dim, n_seen * ((head_dim / 16 + n_chunks - 1) / n_chunks));
+	attention_scores(type, k_slice, q, n_rows, n_seen, head_dim, scores, ahead.v,
+					 kv_slice_bytes(type, head_dim) * n_seen / KV_BLOCK_POSITIONS);
 	for (uint32_t r = 0; r < n_rows; r++)
 		shrink[r] = attention_weights(scores + r * 32, n_valid[r], &states[r]);
 	for (; d + 16 * n_chunks <= head_dim; d += 16 * n_chunks)
-		attention_values(type, v_slice, scores, shrink, n_rows, n_chunks, head_dim, d, out, &prefetch);
+		attention_values(type, v_slice, scores, shrink, n_rows, n_seen, n_chunks, head_dim, d, out, &prefetch);
 	for (; d < head_dim; d += 16)
-		attention_values(type, v_slice, scores, shrink, n_rows, 1, head_dim, d, out, &prefetch);
+		attention_values(type, v_slice, scores, shrink, n_rows, n_seen, 1, head_dim, d, out, &prefetch);
 }
 
 #define ATTENTION_CALL(n) attention_rows(type, k_slice, v_slice, q, n_valid, n, head_dim, states, out, ahead)
