@@ -15,6 +15,8 @@
 #include "fair_queue.h"
 #include "job_blocks.h"
 
+#define ANSWERS_THAT_WAIT 16 /* from so many on a step of theirs is bound by what it computes, not by what it reads */
+
 struct Scheduler
 {
 	SchedulerSettings settings;
@@ -404,14 +406,47 @@ guess(Job *job, uint32_t n)
 	return n > 0 ? drafts_find(job->tokens, job->n_tokens, n, job->tokens + job->n_tokens) : 0;
 }
 
-/* All that decode, and slices of prompts. Returns the rows. */
-static uint32_t
-build_batch(Scheduler *scheduler, const Slot *slot)
+/*
+ * Do a step's prompts go without the answers, which follow in the next step without prompts? Where a prompt ends and
+ * many answers run: apart they take the time that they take together, and the first token of that prompt need not wait
+ * for the answers' rows.
+ */
+static bool
+prompts_go_first(const Scheduler *scheduler, const Slot *slot, uint32_t n_decoding)
 {
-	uint32_t rows = 0, n_prompt_rows = share_chunk(scheduler, slot), n_guesses = 0;
+	for (uint32_t i = 0; n_decoding >= ANSWERS_THAT_WAIT && i < scheduler->n_running; i++)
+	{
+		const Job *job = scheduler->running[i];
+
+		if (job->slot == slot && job_is_prefilling(job) && job->n_slice == job_rows_left(job))
+			return true;
+	}
+	return false;
+}
+
+/* How many of its rows a job may have in the step. */
+static uint32_t
+rows_of(const Job *job, const Slot *slot, StepTurn turn)
+{
+	if (job->slot != slot)
+		return 0;
+	if (job_is_prefilling(job))
+		return turn == TURN_ANSWERS ? 0 : job->n_slice;
+	return turn == TURN_PROMPTS ? 0 : 1;
+}
+
+/* All that decode, and slices of prompts, or one of both. Returns the rows. */
+static uint32_t
+build_batch(Scheduler *scheduler, Slot *slot)
+{
+	bool answers_follow = slot->turn == TURN_PROMPTS && count_decoding(scheduler, slot) > 0;
+	uint32_t rows = 0, n_prompt_rows = answers_follow ? 0 : share_chunk(scheduler, slot), n_guesses = 0;
 	/* counted now: a prompt whose last block was cached may just have come to its last row */
 	uint32_t n_decoding = count_decoding(scheduler, slot);
 
+	slot->turn = answers_follow                                                       ? TURN_ANSWERS
+				 : n_prompt_rows > 0 && prompts_go_first(scheduler, slot, n_decoding) ? TURN_PROMPTS
+																					  : TURN_BOTH;
 	/* beside prompts, or many answers, a step computes more than it reads: then guesses are not free */
 	if (n_prompt_rows == 0 && n_decoding > 0 && n_decoding <= DRAFT_ROWS / 2 && scheduler->settings.speculation)
 		n_guesses = (DRAFT_ROWS - n_decoding) / n_decoding;
@@ -419,7 +454,7 @@ build_batch(Scheduler *scheduler, const Slot *slot)
 	for (uint32_t i = 0; i < scheduler->n_running;)
 	{
 		Job *job = scheduler->running[i];
-		uint32_t n = job->slot != slot ? 0 : job_is_prefilling(job) ? job->n_slice : 1;
+		uint32_t n = rows_of(job, slot, slot->turn);
 
 		job->n_drafted = 0;
 		/* who loses its blocks here is more junior than all that are in the step already, or this job itself */

@@ -11,6 +11,14 @@
 #define DRAFT_ROWS 8    /* rows that guesses may bring a step to, and so many with logits more */
 #define LOGPROB_ROWS 16 /* rows of a step, beyond one for each job, that can have logits: for LOGPROBS */
 
+/* Whose rows are in a step. */
+typedef enum StepTurn
+{
+	TURN_BOTH,
+	TURN_PROMPTS,
+	TURN_ANSWERS,
+} StepTurn;
+
 typedef struct Slot
 {
 	int fd; /* of the image, read-only */
@@ -20,6 +28,7 @@ typedef struct Slot
 	PrefixCache *cache; /* of the pool's blocks */
 	Forward *forward;
 	uint32_t n_jobs; /* that use the model; kept by the scheduler's caller */
+	StepTurn turn;   /* of the last step; kept by the scheduler */
 	bool draining;   /* no new jobs: closed once n_jobs is 0 */
 } Slot;
 
