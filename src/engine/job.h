@@ -59,6 +59,7 @@ typedef struct Job
 	uint32_t role;
 	struct RoleAccount *account; /* of the role, from GO to the end */
 	int32_t priority;
+	bool alone;         /* its client asked for nothing else at the time: somebody waits for this one */
 	uint64_t arrival;   /* the how manieth that said GO */
 	uint64_t round;     /* of the server, in which it was accepted */
 	uint32_t n_slice;   /* rows in the step that is being put together */

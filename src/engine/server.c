@@ -251,6 +251,7 @@ handle_go(Server *server, Client *client, uint32_t request_id, const unsigned ch
 		return status_ok();
 	}
 	job->meter = meter;
+	job->alone = client->n_jobs == 1;
 	server->n_new -= is_new(server, job);
 	status = scheduler_go(server->scheduler, job);
 	if (status.code == STATUS_OK)

@@ -12,7 +12,8 @@
 #include "tiny_engine.h"
 
 static const TinyModel shape = {false, 2, 64, 96, 4, 2, 16, 2048, false, TENSOR_F32, 21, POOLING_LAST};
-static const SchedulerSettings usual = {.max_running = 16, .prefill_chunk = 64, .queue_size = 1000, .speculation = true};
+static const SchedulerSettings usual = {
+	.max_running = 16, .prefill_chunk = 64, .queue_size = 1000, .speculation = true};
 
 static TinyEngine *
 make_engine(uint32_t n_blocks, SchedulerSettings settings)
@@ -695,9 +696,11 @@ long_prompts_stall_neither_answers_nor_short_prompts(void **state)
 		Request request = tiny_request(make_text(short_texts[i], 20, 200 + (uint64_t) i), 100, 10);
 
 		tiny_submit(engine, &request, &shorts[i]);
+		shorts[i].job->alone = true;
 	}
 	first_short = engine->n_steps;
-	for (bool stood = false; shorts[0].job->n_generated == 0 || shorts[1].job->n_generated == 0 || shorts[2].job->n_generated == 0;)
+	for (bool stood = false;
+		 shorts[0].job->n_generated == 0 || shorts[1].job->n_generated == 0 || shorts[2].job->n_generated == 0;)
 	{
 		uint32_t before = answers[7].job->n_generated;
 
@@ -757,6 +760,7 @@ beside_many_answers_a_prompt_s_end_goes_first(void **state)
 		Request request = tiny_request(make_text(prompt_texts[i], lengths[i], 100 + (uint64_t) i), 300, 10);
 
 		tiny_submit(engine, &request, &prompts[i]);
+		prompts[i].job->alone = true;
 		if (i == 2)
 			break;
 		/* the prompt alone, then all answers and its own second token; nobody's token is left out or comes twice */
@@ -775,6 +779,15 @@ beside_many_answers_a_prompt_s_end_goes_first(void **state)
 	assert_int_equal(step_rows(engine), 100 - 64);
 	assert_int_equal(prompts[2].job->n_generated, 1);
 	assert_int_equal(step_rows(engine), 19);
+	/* one of many that its client has asked for goes beside the answers */
+	{
+		Request request = tiny_request(make_text(texts[1], 20, 300), 1, 10);
+		TinyCall one_of_many;
+
+		tiny_submit(engine, &request, &one_of_many);
+		assert_int_equal(step_rows(engine), 20 + 19);
+		tiny_call_free(&one_of_many);
+	}
 	/* beside fewer answers nobody waits for the other */
 	for (int i = 0; i < 4; i++)
 		tiny_cancel(engine, &answers[i]);
@@ -782,6 +795,7 @@ beside_many_answers_a_prompt_s_end_goes_first(void **state)
 		Request request = tiny_request(make_text(texts[0], 20, 200), 30, 10);
 
 		tiny_submit(engine, &request, &answers[0]);
+		answers[0].job->alone = true;
 	}
 	assert_int_equal(step_rows(engine), 20 + 15);
 	tiny_run(engine);

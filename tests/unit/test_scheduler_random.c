@@ -169,6 +169,7 @@ do_what_is_due(TinyEngine *engine, RandomRequest *requests, uint32_t step)
 		{
 			tiny_submit_to(engine, r->slot, &r->request, &r->call);
 			assert_string_equal(r->call.status.message, "");
+			r->call.job->alone = step % 2 == 0;
 		}
 		if (r->cancel_at == step && r->call.job)
 			tiny_cancel(engine, &r->call);
