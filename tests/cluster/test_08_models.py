@@ -148,7 +148,7 @@ def test_answers_go_on_while_others_are_loaded_and_unloaded(make_server, folder)
     def ask():
         connection = server.connect()
         cursor = connection.cursor()
-        while not stop.is_set():
+        while not stop.is_set() and not errors:
             try:
                 cursor.execute(STORY, ("one",))
                 seen.append(cursor.fetchone()[0])

@@ -1,19 +1,23 @@
 #!/usr/bin/env python3
 """Which lines of each room the tests run: reads the counters of a build with gcc's --coverage, by gcov.
 
-  coverage.py run FOLDER COMMAND …        run tests whose programs put their counters below FOLDER/counters, whoever they run as
+  coverage.py run FOLDER COMMAND …        run tests whose programs put their counters below FOLDER/counters, whoever they run as; every
+                                          HARVEST_SECONDS what is there goes to FOLDER/harvest/N
   coverage.py report FOLDER BUILD         a line per room; the lines that never ran into BUILD/uncovered.txt; fails below the thresholds
 
 With QWEN_TEST_COVERAGE set, servers are stopped in mode fast, as backends write their counters when they exit, and engines, which are killed
 and write theirs all the time (flush_counters.c), keep the right to open files (qwen.engine_sandbox off: cluster.py).
-What PostgreSQL's user writes and what we write goes into one folder that both may write to, and is brought to the object files after.
+What PostgreSQL's user writes and what we write goes into one folder that both may write to. A file that a killed engine leaves half written is
+lost, and nobody would add to it any more: so files are put aside again and again, and what cannot be read is counted.
 """
 import collections
 import json
 import os
+import shutil
 import subprocess
 import sys
 
+HARVEST_SECONDS = 30
 ROOT = os.path.dirname(os.path.dirname(os.path.dirname(os.path.abspath(__file__))))
 
 # room, least share of lines in per cent, what belongs to it
@@ -28,14 +32,33 @@ ROOMS = (
 )
 
 
-def run(folder, command):
-    counters = os.path.join(os.path.abspath(folder), "counters")
+def make_counters(folder):
+    counters = os.path.join(folder, "counters")
     os.makedirs(counters, exist_ok=True)
-    os.chmod(folder, 0o755)
     os.chmod(counters, 0o777)
+    return counters
+
+
+def harvest(folder):
+    """Put the counters aside; who is writing one still has it open."""
+    os.makedirs(os.path.join(folder, "harvest"), exist_ok=True)
+    place = os.path.join(folder, "harvest", str(len(os.listdir(os.path.join(folder, "harvest")))))
+    os.rename(os.path.join(folder, "counters"), place)
+    make_counters(folder)
+
+
+def run(folder, command):
+    folder = os.path.abspath(folder)
+    os.makedirs(folder, exist_ok=True)
+    os.chmod(folder, 0o777)
     os.umask(0)
-    environment = dict(os.environ, GCOV_PREFIX=counters, QWEN_TEST_COVERAGE="1")
-    return subprocess.run(command, env=environment, check=False).returncode
+    environment = dict(os.environ, GCOV_PREFIX=make_counters(folder), QWEN_TEST_COVERAGE="1")
+    with subprocess.Popen(command, env=environment) as process:
+        while True:
+            try:
+                return process.wait(HARVEST_SECONDS)
+            except subprocess.TimeoutExpired:
+                harvest(folder)
 
 
 def counter_files(folder):
@@ -45,28 +68,32 @@ def counter_files(folder):
                 yield os.path.join(place, name)
 
 
-def bring_to_objects(folder):
-    """Counters lie below counters/ by the full path of the object that they belong to."""
-    counters = os.path.join(os.path.abspath(folder), "counters")
-    for path in counter_files(counters):
-        target = path[len(counters) :]
-        with open(path, "rb") as source, open(target, "wb") as out:
-            out.write(source.read())
+def add_lines(lines, path):
+    """Add what gcov says of one file of counters, which lies beside its object; false when it cannot be read."""
+    told = subprocess.run(["gcov", "--json-format", "--stdout", path], cwd=ROOT, capture_output=True, check=False)
+    if told.returncode != 0:
+        return False
+    for text in told.stdout.splitlines():
+        for file in json.loads(text)["files"]:
+            name = os.path.relpath(os.path.join(ROOT, file["file"]), ROOT)
+            for line in file["lines"]:
+                lines[name][line["line_number"]] += line["count"]
+    return True
 
 
-def count_lines(build):
-    """{source: {line: how often it ran}}, added up over all objects that hold the source."""
+def count_lines(folder):
+    """{source: {line: how often it ran}}, added up over all that was put aside; and how many files could not be read."""
     lines = collections.defaultdict(lambda: collections.defaultdict(int))
-    for path in counter_files(build):
-        told = subprocess.run(["gcov", "--json-format", "--stdout", os.path.abspath(path)], cwd=ROOT, capture_output=True, check=False)
-        if told.returncode != 0:
-            sys.exit(f"gcov cannot read {path}: {told.stderr.decode().strip()}")
-        for text in told.stdout.splitlines():
-            for file in json.loads(text)["files"]:
-                name = os.path.relpath(os.path.join(ROOT, file["file"]), ROOT)
-                for line in file["lines"]:
-                    lines[name][line["line_number"]] += line["count"]
-    return lines
+    broken = 0
+    harvests = [os.path.join(folder, "harvest", name) for name in sorted(os.listdir(os.path.join(folder, "harvest")), key=int)]
+    for place in harvests + [os.path.join(folder, "counters")]:
+        # below it by the full path of the object that they belong to, where gcov looks for what the compiler noted
+        for path in counter_files(place):
+            target = path[len(place) :]
+            shutil.copy(path, target)
+            broken += not add_lines(lines, target)
+            os.unlink(target)
+    return lines, broken
 
 
 def ranges(numbers):
@@ -81,8 +108,7 @@ def ranges(numbers):
 
 
 def report(folder, build):
-    bring_to_objects(folder)
-    lines = count_lines(build)
+    lines, broken = count_lines(os.path.abspath(folder))
     failed = []
     with open(os.path.join(build, "uncovered.txt"), "w", encoding="utf-8") as out:
         for room, least, belongs in ROOMS:
@@ -97,6 +123,7 @@ def report(folder, build):
                 missing = [line for line, count in lines[name].items() if count == 0]
                 share = 100.0 * (len(lines[name]) - len(missing)) / len(lines[name])
                 out.write(f"{name}: {share:.1f}% of {len(lines[name])}{'; never: ' + ranges(missing) if missing else ''}\n")
+    print(f"files of counters that were cut off: {broken}")
     print(f"the lines that never ran: {os.path.join(build, 'uncovered.txt')}")
     return f"too little is covered: {', '.join(failed)}" if failed else 0
 
