@@ -124,6 +124,18 @@ def test_a_short_chat_beside_32_rows_waits_for_two_steps(make_server):
         cursor.execute("SELECT qwen_chat(%s, temperature => 0, max_tokens => 1)", (f"Name a colour, number {i}.",))
         waited.append(steps()[0] - before)
     assert steps()[1] == 32, "the rows ran all the time"
+
+    # and the one that reads its prompt has the prompt's rows alone: fewer than the 32 of the answers
+    def chat_alone():
+        call = Background(server, "SELECT qwen_chat('Name a colour.', temperature => 0, max_tokens => 1)")
+        seen = set()
+        while call.thread.is_alive():
+            cursor.execute("SELECT batch_tokens FROM qwen_stat_engine")
+            seen.add(cursor.fetchone()[0])
+        assert steps()[1] == 32, "the rows ran all the time"
+        return min(seen) < 32
+
+    wait_until(chat_alone, 20, "a step of a prompt alone")
     rows.connection.cancel()
     connection.close()
     # one more where the counter was read late

@@ -175,6 +175,10 @@ ENGINE = [
           "what comes after a wrong guess is taken", "unit:scheduler unit:scheduler_random"),
     fault("chunk-for-the-short", "src/engine/scheduler.c", "uint32_t senior = chunk / 2, given = 0,", "uint32_t senior = chunk, given = 0,",
           "short prompts wait behind long ones", "unit:scheduler"),
+    fault("prompts-always-first", "src/engine/scheduler.c", "bool answers_follow = slot->turn == TURN_PROMPTS &&", "bool answers_follow = slot->turn == TURN_ANSWERS &&",
+          "answers stand still as long as chats keep coming", "unit:scheduler"),
+    fault("everybody-is-alone", "src/engine/server.c", "job->alone = client->n_jobs == 1;", "job->alone = client->n_jobs < 1;",
+          "a chat waits for all answers' rows", "cluster:test_09_scheduling.py::test_a_short_chat_beside_32_rows_waits_for_two_steps"),
     fault("turns", "src/engine/fair_queue.c", "return a->served < b->served;", "return a->served > b->served;", "who has had most comes next", "unit:scheduler"),
     fault("returning-role", "src/engine/fair_queue.c", "if (account->n_jobs++ == 0 && account->served < queue->turn)",
           "if (account->n_jobs++ == 0 && account->served > queue->turn)", "who was away comes back with all of its turns saved up", "unit:scheduler"),
@@ -207,6 +211,8 @@ ENGINE = [
           "a request's tokens are not counted while it runs", "cluster:test_11_limits.py::test_a_cancelled_request_pays_for_what_the_engine_computed"),
     fault("lost-client-computes-on", "src/engine/server.c", "while (client->jobs)\n\t\tcancel_job(server, client->jobs);",
           "if (client->jobs)\n\t\tcancel_job(server, client->jobs);", "of a lost client's requests only one ends", "cluster:test_03_manners.py::test_a_connection_that_ends_without_a_word_frees_all_of_its_requests"),
+    fault("accepts-without-end", "src/engine/server.c", "for (int i = 0; i < MAX_ACCEPTS; i++)", "for (int i = 0; i < INT32_MAX; i++)",
+          "who opens connections faster than they can be taken holds everybody up", "cluster:test_13_hostile.py::test_noise_closes_its_own_connections"),
 ]
 
 EXTENSION = [
