@@ -165,6 +165,23 @@ def test_a_column_dropped_meanwhile_makes_dead_letters(server):
     check_exactly_once(server, "altered", 1)
 
 
+def test_rows_that_their_owner_may_not_read_become_dead_letters(server):
+    server.query("DROP ROLE IF EXISTS qwen_blind; CREATE ROLE qwen_blind LOGIN")
+    make_table(server, "unreadable")
+    make_table(server, "readable")
+    try:
+        server.query("ALTER TABLE unreadable OWNER TO qwen_blind; REVOKE SELECT ON unreadable FROM qwen_blind")
+        server.query("INSERT INTO unreadable SELECT i, 'word ' || i FROM generate_series(1, 5) i; INSERT INTO readable VALUES (1, 'one')")
+        wait_until(lambda: server.value("SELECT sum(dead) FROM qwen_trigger_backlog WHERE relation = 'unreadable'::regclass") == 5, 60, "dead letters")
+        assert "permission denied for table unreadable" in server.value("SELECT last_error FROM qwen_trigger_backlog WHERE relation = 'unreadable'::regclass")
+        wait_until(lambda: server.value("SELECT count(*) FROM readable WHERE summary IS NOT NULL") == 1, 60, "the rows of others")
+        server.query("GRANT SELECT ON unreadable TO qwen_blind; SELECT qwen_retry_table('unreadable')")
+        wait_filled(server)
+        check_exactly_once(server, "unreadable", 5)
+    finally:
+        server.query("DROP TABLE IF EXISTS unreadable CASCADE; DROP OWNED BY qwen_blind; DROP ROLE qwen_blind")
+
+
 def test_engine_killed(server):
     make_table(server, "engine_lost")
     server.query("INSERT INTO engine_lost SELECT i, 'word ' || i FROM generate_series(1, 60) i")
