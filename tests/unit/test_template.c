@@ -239,6 +239,9 @@ expressions_follow_python(void **state)
 	expect("{{ 'a,b,,c'.split(',', 1) }}{{ ' a  b '.split() }}", "['«a»', '«b,,c»']['«a»', '«b»']");
 	expect("{{ 'häßlich'.upper() }}{{ 'ÄB'.lower() }}{{ 'äb'.capitalize() }}{{ \"they're\".title() }}",
 		   "«HÄSSLICHäbÄbThey'Re»");
+	expect("{{ 'ﬁ ß'.capitalize() }}{{ 'ΑΣ ΑΣΑ'.lower() }}{{ 'ŉa'.title() }}{{ 'İ'.lower() }}{{ 'ﬃ' | upper }}",
+		   "«Fi ßας ασαʼNai̇FFI»");
+	expect("{{ '\x7f' | tojson(ensure_ascii=true) }}{{ '\x7f' | tojson }}", "\"\\u007f\"\"«\x7f»\"");
 }
 
 static void

@@ -247,8 +247,6 @@ json_escape(uint32_t code_point, bool ascii_only, char *out)
 				 0xDC00 + ((code_point - 0x10000) & 0x3FF));
 	else
 		return false;
-	if (code_point == 127)
-		return false;
 	return true;
 }
 

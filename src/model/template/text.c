@@ -10,9 +10,15 @@
 #include "../../base/utf8.h"
 
 #include <string.h>
-#include <utf8proc.h>
+#include <unicode/uchar.h>
+#include <unicode/ustring.h>
 
 #define MAX_ROPE_DEPTH 200
+#define CASE_BYTES 16
+#define CAPITAL_SIGMA 0x3A3
+#define FINAL_SIGMA 0x3C2
+#define MAX_IGNORABLE 64
+#define TITLE_STEPS 100 /* of a character that ICU may open an iterator for */
 
 uint32_t
 text_character(const char *bytes, size_t length, size_t position, size_t *n_bytes)
@@ -494,48 +500,81 @@ text_escape(Workspace *work, const Text *flat)
 	return text;
 }
 
-/* What one character becomes, in out (room for 8 bytes); returns its bytes. */
+/*
+ * What one character becomes, by Unicode's full mappings ("ß" to "SS"), in out (room for CASE_BYTES); returns its
+ * bytes. ICU's titles come with an iterator over words, which takes long: only for what becomes several characters.
+ */
 static int
 change_character(uint32_t code_point, TextCase wanted, char *out)
 {
-	static const char *const ligatures[] = {"FF", "FI", "FL", "FFI", "FFL", "ST", "ST"};
-	uint32_t changed = code_point;
+	UErrorCode error = U_ZERO_ERROR;
+	UChar from[2], to[CASE_BYTES];
+	int32_t n_from = 0, n_to, n_bytes = 0;
 
-	if (code_point >= 0xFB00 && code_point <= 0xFB06 && wanted == TEXT_UPPER)
+	if (code_point < 128)
 	{
-		size_t length = strlen(ligatures[code_point - 0xFB00]);
+		bool is_letter = (code_point | 32) >= 'a' && (code_point | 32) <= 'z';
 
-		memcpy(out, ligatures[code_point - 0xFB00], length);
-		return (int) length;
+		out[0] = (char) (!is_letter ? code_point : wanted == TEXT_LOWER ? code_point | 32 : code_point & ~32U);
+		return 1;
 	}
-	if (code_point == 0xDF && wanted != TEXT_LOWER)
-	{
-		/* NOLINTNEXTLINE(bugprone-not-null-terminated-result): characters, no string */
-		memcpy(out, wanted == TEXT_UPPER ? "SS" : "Ss", 2);
-		return 2;
-	}
-	if (code_point == 0x130 && wanted == TEXT_LOWER)
-	{
-		/* NOLINTNEXTLINE(bugprone-not-null-terminated-result): characters, no string */
-		memcpy(out, "i\xCC\x87", 3);
-		return 3;
-	}
+	U16_APPEND_UNSAFE(from, n_from, code_point);
 	if (wanted == TEXT_LOWER)
-		changed = (uint32_t) utf8proc_tolower((utf8proc_int32_t) code_point);
-	else if (wanted == TEXT_UPPER)
-		changed = (uint32_t) utf8proc_toupper((utf8proc_int32_t) code_point);
+		n_to = u_strToLower(to, CASE_BYTES, from, n_from, "", &error);
 	else
-		changed = (uint32_t) utf8proc_totitle((utf8proc_int32_t) code_point);
-	return utf8_write(changed, out);
+		n_to = u_strToUpper(to, CASE_BYTES, from, n_from, "", &error);
+	if (wanted != TEXT_LOWER && wanted != TEXT_UPPER)
+	{
+		UChar32 simple = u_totitle((UChar32) code_point);
+
+		if (U_SUCCESS(error) && simple == (UChar32) code_point && n_to > n_from)
+			n_to = u_strToTitle(to, CASE_BYTES, from, n_from, NULL, "", &error);
+		else
+			return utf8_write((uint32_t) simple, out);
+	}
+	u_strToUTF8(out, CASE_BYTES, &n_bytes, to, n_to, &error);
+	return U_SUCCESS(error) ? n_bytes : utf8_write(code_point, out);
 }
 
-/* Does a character have case? (For the words of str.title().) */
+/* Does a character have case? */
 static bool
 is_cased(uint32_t code_point)
 {
-	utf8proc_category_t category = utf8proc_category((utf8proc_int32_t) code_point);
+	return u_hasBinaryProperty((UChar32) code_point, UCHAR_CASED);
+}
 
-	return category == UTF8PROC_CATEGORY_LU || category == UTF8PROC_CATEGORY_LL || category == UTF8PROC_CATEGORY_LT;
+/*
+ * Does a capital sigma at a position become a final one: behind a letter with case, but not one before start, and not
+ * before one? What Unicode calls case-ignorable may stand between, MAX_IGNORABLE characters of it.
+ */
+static bool
+is_final_sigma(const Text *flat, size_t start, size_t position)
+{
+	size_t before = position, after = position + 2, n_bytes;
+	uint32_t code_point;
+	bool cased = false;
+
+	for (int i = 0; before > start && i < MAX_IGNORABLE && !cased; i++)
+	{
+		do
+			before--;
+		while (before > start && ((unsigned char) flat->bytes[before] & 0xC0) == 0x80);
+		code_point = text_character(flat->bytes, flat->length, before, &n_bytes);
+		if (u_hasBinaryProperty((UChar32) code_point, UCHAR_CASE_IGNORABLE))
+			continue;
+		if (!is_cased(code_point))
+			return false;
+		cased = true;
+	}
+	if (!cased)
+		return false;
+	for (int i = 0; after < flat->length && i < MAX_IGNORABLE; i++, after += n_bytes)
+	{
+		code_point = text_character(flat->bytes, flat->length, after, &n_bytes);
+		if (!u_hasBinaryProperty((UChar32) code_point, UCHAR_CASE_IGNORABLE))
+			return !is_cased(code_point);
+	}
+	return true;
 }
 
 /* Does the next character begin a word, after this one? */
@@ -555,7 +594,7 @@ text_change_case(Workspace *work, const Text *flat, TextCase wanted)
 	TextBuilder builder = {0};
 	Text *text;
 	bool at_start = true;
-	size_t n_bytes;
+	size_t n_bytes, word = 0;
 
 	if (!workspace_step(work, flat->length / 4))
 		return NULL;
@@ -563,13 +602,20 @@ text_change_case(Workspace *work, const Text *flat, TextCase wanted)
 	{
 		uint32_t code_point = text_character(flat->bytes, flat->length, i, &n_bytes);
 		TextCase now = wanted;
-		char out[8];
+		char out[CASE_BYTES];
 		int length;
 
 		if (wanted == TEXT_TITLE_WORDS)
 			now = at_start ? TEXT_UPPER : TEXT_LOWER;
 		else if (wanted != TEXT_UPPER)
 			now = at_start && wanted != TEXT_LOWER ? TEXT_CAPITALIZE : TEXT_LOWER;
+		if (now == TEXT_LOWER && code_point == CAPITAL_SIGMA && is_final_sigma(flat, word, i))
+			code_point = FINAL_SIGMA;
+		/* the filter title sees a word's first character apart from the others */
+		if (wanted == TEXT_TITLE_WORDS && at_start)
+			word = i + n_bytes;
+		if (now == TEXT_CAPITALIZE && code_point > 127 && !workspace_step(work, TITLE_STEPS))
+			return NULL;
 		length = change_character(code_point, now, out);
 		if (!builder_add(work, &builder, out, (size_t) length, text_is_trusted(flat, i)))
 			return NULL;

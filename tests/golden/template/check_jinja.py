@@ -7,6 +7,7 @@ PROGRAM is render_stdin.c of this folder. The templates are those published with
 that of the demo model, and those of templates/. Every template gets so many conversations, with tools, tool results, thinking in
 old answers, empty contents and several systems among them. Jinja is set up as in make_golden.py. Another seed makes other cases.
 Random templates may have, now and then, something of which our interpreter says that it is not supported; no published one may.
+Then letters in both cases: every code point, by itself and in words.
 """
 import argparse
 import collections
@@ -17,6 +18,7 @@ import random
 import struct
 import subprocess
 import sys
+import unicodedata
 import warnings
 
 sys.dont_write_bytecode = True
@@ -25,11 +27,17 @@ sys.path.insert(0, str(HERE.parent.parent / "tools"))
 import demo_model  # noqa: E402
 import make_golden  # noqa: E402
 import npm_package  # noqa: E402
+from jinja2.runtime import Markup  # noqa: E402
 
 SHOWN_DIFFERENCES = 5
 # of the conversations of each template, at least this share has each of the features
 LEAST_SHARE = 0.15
 MOST_UNSUPPORTED = 1e-3  # of the random templates
+
+
+# as MarkupSafe 3 has them: before, what they gave was not marked safe
+Markup.removeprefix = lambda self, prefix: Markup(str.removeprefix(self, prefix))
+Markup.removesuffix = lambda self, suffix: Markup(str.removesuffix(self, suffix))
 
 
 def templates_of(cache, demo):
@@ -108,6 +116,16 @@ def our_prompts(program, cases):
     return [(answer, None) if isinstance(answer, str) else (None, answer) for answer in answers]
 
 
+def letter_cases():
+    """As make_cases: every code point that has two cases in Unicode 14 or more, and where a sigma is the last one."""
+    source = "{% for c in messages[0].content.split('|') %}{{ c.upper() }}|{{ c.lower() }}|{{ c.title() }}|{{ c | capitalize }}|{{ c | title }}\n{% endfor %}"
+    letters = [chr(i) for i in range(1, 0x30000) if not 0xD800 <= i < 0xE000 and unicodedata.category(chr(i)) != "Cn" and chr(i) != "|"]
+    runs = [letters[i : i + 500] for i in range(0, len(letters), 500)]
+    runs.append(["ΑΣ", "ΑΣΑ", "Α.Σ", "ΑΣ.", "Σ", "ΑΣ\u0384", "a\u0345Σ b", "ªΣ", "a'Σ", "ﬁ ß", "ǆa Ǆa", "İx", "ŉa", "they're"])
+    cases = [{"messages": [{"role": "user", "content": "|".join(run)}], "add_generation_prompt": False} for run in runs]
+    return [("letters", source, case, make_golden.render(source, case)) for case in cases]
+
+
 def main():
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--render", required=True, help="the program made of render_stdin.c")
@@ -118,13 +136,13 @@ def main():
     parser.add_argument("--seed", type=int, default=2)
     a = parser.parse_args()
     warnings.simplefilter("ignore", SyntaxWarning)
-    cases = make_cases(random.Random(a.seed), templates_of(a.cache, a.demo_model), a.conversations, a.random)
+    cases = make_cases(random.Random(a.seed), templates_of(a.cache, a.demo_model), a.conversations, a.random) + letter_cases()
     differences, counts, raised = [], collections.Counter(), collections.Counter()
     shares, unsupported = collections.Counter(), collections.Counter()
     for (name, source, case, expected), (prompt, error) in zip(cases, our_prompts(os.path.abspath(a.render), cases)):
         counts[name] += 1
         raised[name] += expected is None
-        if name != "random":
+        if name not in ("random", "letters"):
             shares.update((name, feature) for feature, there in features(case).items() if there)
         if name == "random" and error and error["unsupported"]:
             unsupported[error["error"].partition("template: ")[2]] += expected is not None
@@ -133,7 +151,7 @@ def main():
             differences.append(f"{name}: {about}\n--- Jinja: {expected!r}\n--- ours:  {prompt!r} {error['error'] if error else ''}")
     for difference in differences[:SHOWN_DIFFERENCES]:
         print(difference)
-    thin = [key for key in ((name, feature) for name in counts if name != "random" for feature in features({"messages": []}))
+    thin = [key for key in ((name, feature) for name in counts if name not in ("random", "letters") for feature in features({"messages": []}))
             if shares[key] < LEAST_SHARE * a.conversations]  # fmt: skip
     if thin:
         print("too few conversations of:", thin)
