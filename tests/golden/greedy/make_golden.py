@@ -43,7 +43,7 @@ PROMPTS = [
 def ask(port, path, body=None):
     data = json.dumps(body).encode() if body is not None else None
     request = urllib.request.Request(f"http://127.0.0.1:{port}{path}", data, {"Content-Type": "application/json"})
-    with urllib.request.urlopen(request, timeout=120) as answer:
+    with urllib.request.urlopen(request, timeout=900) as answer:
         return json.load(answer)
 
 
