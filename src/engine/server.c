@@ -29,6 +29,7 @@
 #define MAX_CLIENTS 4096
 #define MAX_ACCEPTS 64 /* connections taken in a round: more may come than can be taken, and answers have to go on */
 #define CLOSINGS_LOGGED 20 /* lines in the log each second about broken connections; more are counted */
+#define TOO_LONG_HINT "Send less text: qwen_chunk cuts it into parts, and qwen_summarize takes texts of any length."
 #define LISTENER_PAUSE_US ((uint64_t) 250 * 1000) /* without a free descriptor nobody is accepted for so long */
 #define NAMES_BYTES (STATUS_PAGE_MAX_SLOTS * (PROTOCOL_MAX_NAME_BYTES + 3)) /* the names of all slots, never cut */
 #define READ_BYTES ((size_t) 64 * 1024)
@@ -196,7 +197,8 @@ handle_request(Server *server, Client *client, uint32_t request_id, const unsign
 	status = job_create(slot->model, slot->pool, &request, request_id, &client->output, &job);
 	if (status.code != STATUS_OK)
 	{
-		job_reply_error(&client->output, request_id, &status, NULL, NULL);
+		job_reply_error(&client->output, request_id, &status, NULL,
+						status.code == STATUS_TOO_LONG ? TOO_LONG_HINT : NULL);
 		atomic_fetch_add(&server->page->n_requests_failed, 1);
 		return status_ok();
 	}

@@ -253,6 +253,7 @@ def test_default_of_max_tokens_fits_every_context(make_server, folder):
     with pytest.raises(psycopg2.Error) as failure:
         server.query("SELECT qwen_generate(repeat('one two three four ', 40))")
     assert failure.value.pgcode == "54000" and 'but the context of model "one" holds 128' in str(failure.value)
+    assert "qwen_chunk" in failure.value.diag.message_hint
     assert server.value("SELECT qwen_summarize('A cat sat on a mat. A dog came by.', max_words => 5)") is not None
 
 
