@@ -402,7 +402,9 @@ rest_of(const Arguments *arguments, size_t n_taken)
 {
 	Arguments rest = *arguments;
 
-	rest.values += n_taken;
+	/* without any there is no array either */
+	if (n_taken > 0)
+		rest.values += n_taken;
 	rest.n_values -= n_taken;
 	return rest;
 }
