@@ -794,6 +794,7 @@ beside_many_answers_a_prompt_s_end_goes_first(void **state)
 	{
 		Request request = tiny_request(make_text(texts[0], 20, 200), 30, 10);
 
+		tiny_call_free(&answers[0]);
 		tiny_submit(engine, &request, &answers[0]);
 		answers[0].job->alone = true;
 	}
