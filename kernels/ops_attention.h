@@ -243,15 +243,14 @@ LANE void
 attention_scores(KvType type, const void *k_slice, const float *q, const uint32_t n_rows, uint32_t n_seen,
 				 uint32_t head_dim, float *scores, const uint8_t *next, size_t next_bytes)
 {
-	const uint32_t n_halves = 4 * n_rows <= LANE_SUMS ? 2 : 1;
-	const bool both = n_halves == 2 && n_seen > 16;
+	const bool both = 4 * n_rows <= LANE_SUMS && n_seen > 16;
 	const uint32_t n_chains = sums_a_row((both ? 2 : 1) * n_rows);
 	Prefetch prefetch =
 		prefetch_bytes(next, next_bytes, head_dim / 4 * (4 / n_chains) * (!both && n_seen > 16 ? 2 : 1));
 
 	if (both)
 	{
-		score_halves(type, k_slice, q, n_rows, 0, n_halves, head_dim, scores, &prefetch);
+		score_halves(type, k_slice, q, n_rows, 0, 2, head_dim, scores, &prefetch);
 		return;
 	}
 	score_halves(type, k_slice, q, n_rows, 0, 1, head_dim, scores, &prefetch);
