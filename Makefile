@@ -10,7 +10,7 @@ CC = $(CROSS)gcc$(if $(SYSROOT), --sysroot=$(SYSROOT))
 SHELL = /bin/bash
 B ?= build
 
-VERSION := 0.1.0
+VERSION := 0.2.0
 WARNINGS := -Wall -Wextra -Werror -Wmissing-prototypes -Wstrict-prototypes -Wshadow
 OPTIMIZE ?= -O2
 HARDENING ?= -fstack-protector-strong -D_FORTIFY_SOURCE=2

@@ -257,9 +257,9 @@ EXTENSION = [
     fault("worst-label", "src/extension/scores.c", "if (protocol_float(scores->values, i) > protocol_float(scores->values, best))",
           "if (protocol_float(scores->values, i) < protocol_float(scores->values, best))", "the least likely label is given", "sql:10_tasks"),
     fault("element-numbers", "src/extension/array_batch.c", "Int64GetDatum(++batch->n_returned)", "Int64GetDatum(batch->n_returned++)", "ordinality counts from 0", "sql:08_arrays"),
-    fault("public-may-generate", "sql/qwen_pg--0.1.0.sql", "EXECUTE format('REVOKE ALL ON FUNCTION %s FROM PUBLIC', called);",
+    fault("public-may-generate", "sql/qwen_pg--0.2.0.sql", "EXECUTE format('REVOKE ALL ON FUNCTION %s FROM PUBLIC', called);",
           "EXECUTE format('REVOKE ALL ON FUNCTION %s FROM pg_monitor', called);", "everybody may use the models", "sql:06_privileges"),
-    fault("admin-by-use", "sql/qwen_pg--0.1.0.sql", "WHEN function_name IN ('qwen_load_model', 'qwen_unload_model',", "WHEN function_name IN ('qwen_load_model',",
+    fault("admin-by-use", "sql/qwen_pg--0.2.0.sql", "WHEN function_name IN ('qwen_load_model', 'qwen_unload_model',", "WHEN function_name IN ('qwen_load_model',",
           "'use' gives the right to unload models", "sql:06_privileges"),
 ]
 

@@ -1,0 +1,611 @@
+/* qwen_pg--0.2.0.sql - the SQL surface of version 0.2.0; docs/sql.md is its manual. */
+
+-- complain if script is sourced in psql, rather than via CREATE EXTENSION
+\echo Use "CREATE EXTENSION qwen_pg" to load this file. \quit
+
+CREATE TYPE qwen_response AS (
+	content text,
+	thinking text,
+	tool_calls jsonb,
+	finish_reason text,
+	model text,
+	prompt_tokens int,
+	cached_tokens int,
+	completion_tokens int,
+	queue_ms float8,
+	ttft_ms float8,
+	total_ms float8
+);
+
+-- ---- generate ------------------------------------------------------------------------------------------------------
+CREATE FUNCTION qwen_chat(prompt text, system text DEFAULT NULL,
+	model text DEFAULT NULL, max_tokens int DEFAULT NULL, temperature float8 DEFAULT NULL, top_p float8 DEFAULT NULL,
+	min_p float8 DEFAULT NULL, top_k int DEFAULT NULL, repetition_penalty float8 DEFAULT NULL,
+	presence_penalty float8 DEFAULT NULL, frequency_penalty float8 DEFAULT NULL, seed bigint DEFAULT NULL,
+	stop text[] DEFAULT NULL, thinking boolean DEFAULT NULL, thinking_budget int DEFAULT NULL,
+	response_format json DEFAULT NULL, adapter text DEFAULT NULL)
+RETURNS text AS 'MODULE_PATHNAME', 'qwen_chat_text' LANGUAGE C VOLATILE PARALLEL SAFE COST 10000;
+COMMENT ON FUNCTION qwen_chat(text, text, text, int, float8, float8, float8, int, float8, float8, float8, bigint, text[], boolean, int, json, text) IS 'the answer to a prompt or a conversation';
+
+CREATE FUNCTION qwen_chat(messages json, tools json DEFAULT NULL,
+	model text DEFAULT NULL, max_tokens int DEFAULT NULL, temperature float8 DEFAULT NULL, top_p float8 DEFAULT NULL,
+	min_p float8 DEFAULT NULL, top_k int DEFAULT NULL, repetition_penalty float8 DEFAULT NULL,
+	presence_penalty float8 DEFAULT NULL, frequency_penalty float8 DEFAULT NULL, seed bigint DEFAULT NULL,
+	stop text[] DEFAULT NULL, thinking boolean DEFAULT NULL, thinking_budget int DEFAULT NULL,
+	response_format json DEFAULT NULL, adapter text DEFAULT NULL)
+RETURNS text AS 'MODULE_PATHNAME', 'qwen_chat_json' LANGUAGE C VOLATILE PARALLEL SAFE COST 10000;
+COMMENT ON FUNCTION qwen_chat(json, json, text, int, float8, float8, float8, int, float8, float8, float8, bigint, text[], boolean, int, json, text) IS 'the answer to a prompt or a conversation';
+
+CREATE FUNCTION qwen_chat(messages_jsonb jsonb, tools_jsonb jsonb DEFAULT NULL,
+	model text DEFAULT NULL, max_tokens int DEFAULT NULL, temperature float8 DEFAULT NULL, top_p float8 DEFAULT NULL,
+	min_p float8 DEFAULT NULL, top_k int DEFAULT NULL, repetition_penalty float8 DEFAULT NULL,
+	presence_penalty float8 DEFAULT NULL, frequency_penalty float8 DEFAULT NULL, seed bigint DEFAULT NULL,
+	stop text[] DEFAULT NULL, thinking boolean DEFAULT NULL, thinking_budget int DEFAULT NULL,
+	response_format json DEFAULT NULL, adapter text DEFAULT NULL)
+RETURNS text AS 'MODULE_PATHNAME', 'qwen_chat_jsonb' LANGUAGE C VOLATILE PARALLEL SAFE COST 10000;
+COMMENT ON FUNCTION qwen_chat(jsonb, jsonb, text, int, float8, float8, float8, int, float8, float8, float8, bigint, text[], boolean, int, json, text) IS 'the answer to a prompt or a conversation';
+
+CREATE FUNCTION qwen_chat_full(prompt text, system text DEFAULT NULL,
+	model text DEFAULT NULL, max_tokens int DEFAULT NULL, temperature float8 DEFAULT NULL, top_p float8 DEFAULT NULL,
+	min_p float8 DEFAULT NULL, top_k int DEFAULT NULL, repetition_penalty float8 DEFAULT NULL,
+	presence_penalty float8 DEFAULT NULL, frequency_penalty float8 DEFAULT NULL, seed bigint DEFAULT NULL,
+	stop text[] DEFAULT NULL, thinking boolean DEFAULT NULL, thinking_budget int DEFAULT NULL,
+	response_format json DEFAULT NULL, adapter text DEFAULT NULL)
+RETURNS qwen_response AS 'MODULE_PATHNAME', 'qwen_chat_full_text' LANGUAGE C VOLATILE PARALLEL SAFE COST 10000;
+COMMENT ON FUNCTION qwen_chat_full(text, text, text, int, float8, float8, float8, int, float8, float8, float8, bigint, text[], boolean, int, json, text) IS 'the answer with its thinking, tool calls, token counts and times';
+
+CREATE FUNCTION qwen_chat_full(messages json, tools json DEFAULT NULL,
+	model text DEFAULT NULL, max_tokens int DEFAULT NULL, temperature float8 DEFAULT NULL, top_p float8 DEFAULT NULL,
+	min_p float8 DEFAULT NULL, top_k int DEFAULT NULL, repetition_penalty float8 DEFAULT NULL,
+	presence_penalty float8 DEFAULT NULL, frequency_penalty float8 DEFAULT NULL, seed bigint DEFAULT NULL,
+	stop text[] DEFAULT NULL, thinking boolean DEFAULT NULL, thinking_budget int DEFAULT NULL,
+	response_format json DEFAULT NULL, adapter text DEFAULT NULL)
+RETURNS qwen_response AS 'MODULE_PATHNAME', 'qwen_chat_full_json' LANGUAGE C VOLATILE PARALLEL SAFE COST 10000;
+COMMENT ON FUNCTION qwen_chat_full(json, json, text, int, float8, float8, float8, int, float8, float8, float8, bigint, text[], boolean, int, json, text) IS 'the answer with its thinking, tool calls, token counts and times';
+
+CREATE FUNCTION qwen_chat_full(messages_jsonb jsonb, tools_jsonb jsonb DEFAULT NULL,
+	model text DEFAULT NULL, max_tokens int DEFAULT NULL, temperature float8 DEFAULT NULL, top_p float8 DEFAULT NULL,
+	min_p float8 DEFAULT NULL, top_k int DEFAULT NULL, repetition_penalty float8 DEFAULT NULL,
+	presence_penalty float8 DEFAULT NULL, frequency_penalty float8 DEFAULT NULL, seed bigint DEFAULT NULL,
+	stop text[] DEFAULT NULL, thinking boolean DEFAULT NULL, thinking_budget int DEFAULT NULL,
+	response_format json DEFAULT NULL, adapter text DEFAULT NULL)
+RETURNS qwen_response AS 'MODULE_PATHNAME', 'qwen_chat_full_jsonb' LANGUAGE C VOLATILE PARALLEL SAFE COST 10000;
+COMMENT ON FUNCTION qwen_chat_full(jsonb, jsonb, text, int, float8, float8, float8, int, float8, float8, float8, bigint, text[], boolean, int, json, text) IS 'the answer with its thinking, tool calls, token counts and times';
+
+CREATE FUNCTION qwen_chat_stream(prompt text, system text DEFAULT NULL,
+	model text DEFAULT NULL, max_tokens int DEFAULT NULL, temperature float8 DEFAULT NULL, top_p float8 DEFAULT NULL,
+	min_p float8 DEFAULT NULL, top_k int DEFAULT NULL, repetition_penalty float8 DEFAULT NULL,
+	presence_penalty float8 DEFAULT NULL, frequency_penalty float8 DEFAULT NULL, seed bigint DEFAULT NULL,
+	stop text[] DEFAULT NULL, thinking boolean DEFAULT NULL, thinking_budget int DEFAULT NULL,
+	response_format json DEFAULT NULL, adapter text DEFAULT NULL)
+RETURNS SETOF text AS 'MODULE_PATHNAME', 'qwen_chat_stream_text' LANGUAGE C VOLATILE PARALLEL SAFE COST 10000;
+COMMENT ON FUNCTION qwen_chat_stream(text, text, text, int, float8, float8, float8, int, float8, float8, float8, bigint, text[], boolean, int, json, text) IS 'the answer in pieces, as they are sampled';
+
+CREATE FUNCTION qwen_chat_stream(messages json, tools json DEFAULT NULL,
+	model text DEFAULT NULL, max_tokens int DEFAULT NULL, temperature float8 DEFAULT NULL, top_p float8 DEFAULT NULL,
+	min_p float8 DEFAULT NULL, top_k int DEFAULT NULL, repetition_penalty float8 DEFAULT NULL,
+	presence_penalty float8 DEFAULT NULL, frequency_penalty float8 DEFAULT NULL, seed bigint DEFAULT NULL,
+	stop text[] DEFAULT NULL, thinking boolean DEFAULT NULL, thinking_budget int DEFAULT NULL,
+	response_format json DEFAULT NULL, adapter text DEFAULT NULL)
+RETURNS SETOF text AS 'MODULE_PATHNAME', 'qwen_chat_stream_json' LANGUAGE C VOLATILE PARALLEL SAFE COST 10000;
+COMMENT ON FUNCTION qwen_chat_stream(json, json, text, int, float8, float8, float8, int, float8, float8, float8, bigint, text[], boolean, int, json, text) IS 'the answer in pieces, as they are sampled';
+
+CREATE FUNCTION qwen_chat_stream(messages_jsonb jsonb, tools_jsonb jsonb DEFAULT NULL,
+	model text DEFAULT NULL, max_tokens int DEFAULT NULL, temperature float8 DEFAULT NULL, top_p float8 DEFAULT NULL,
+	min_p float8 DEFAULT NULL, top_k int DEFAULT NULL, repetition_penalty float8 DEFAULT NULL,
+	presence_penalty float8 DEFAULT NULL, frequency_penalty float8 DEFAULT NULL, seed bigint DEFAULT NULL,
+	stop text[] DEFAULT NULL, thinking boolean DEFAULT NULL, thinking_budget int DEFAULT NULL,
+	response_format json DEFAULT NULL, adapter text DEFAULT NULL)
+RETURNS SETOF text AS 'MODULE_PATHNAME', 'qwen_chat_stream_jsonb' LANGUAGE C VOLATILE PARALLEL SAFE COST 10000;
+COMMENT ON FUNCTION qwen_chat_stream(jsonb, jsonb, text, int, float8, float8, float8, int, float8, float8, float8, bigint, text[], boolean, int, json, text) IS 'the answer in pieces, as they are sampled';
+
+CREATE FUNCTION qwen_generate(prompt text,
+	model text DEFAULT NULL, max_tokens int DEFAULT NULL, temperature float8 DEFAULT NULL, top_p float8 DEFAULT NULL,
+	min_p float8 DEFAULT NULL, top_k int DEFAULT NULL, repetition_penalty float8 DEFAULT NULL,
+	presence_penalty float8 DEFAULT NULL, frequency_penalty float8 DEFAULT NULL, seed bigint DEFAULT NULL,
+	stop text[] DEFAULT NULL, thinking boolean DEFAULT NULL, thinking_budget int DEFAULT NULL,
+	response_format json DEFAULT NULL, adapter text DEFAULT NULL)
+RETURNS text AS 'MODULE_PATHNAME', 'qwen_generate' LANGUAGE C VOLATILE PARALLEL SAFE COST 10000;
+COMMENT ON FUNCTION qwen_generate(text, text, int, float8, float8, float8, int, float8, float8, float8, bigint, text[], boolean, int, json, text) IS 'what the model writes after the prompt, without a chat template';
+
+CREATE FUNCTION qwen_generate_batch(prompts text[], system text DEFAULT NULL,
+	model text DEFAULT NULL, max_tokens int DEFAULT NULL, temperature float8 DEFAULT NULL, top_p float8 DEFAULT NULL,
+	min_p float8 DEFAULT NULL, top_k int DEFAULT NULL, repetition_penalty float8 DEFAULT NULL,
+	presence_penalty float8 DEFAULT NULL, frequency_penalty float8 DEFAULT NULL, seed bigint DEFAULT NULL,
+	stop text[] DEFAULT NULL, thinking boolean DEFAULT NULL, thinking_budget int DEFAULT NULL,
+	response_format json DEFAULT NULL, adapter text DEFAULT NULL)
+RETURNS TABLE (ordinality bigint, response text, error text)
+AS 'MODULE_PATHNAME', 'qwen_generate_batch' LANGUAGE C VOLATILE PARALLEL SAFE COST 10000 ROWS 32;
+COMMENT ON FUNCTION qwen_generate_batch(text[], text, text, int, float8, float8, float8, int, float8, float8, float8, bigint, text[], boolean, int, json, text) IS 'the answer to each prompt, many at a time; an element that fails has its error in its row';
+
+-- ---- tasks ----------------------------------------------------------------------------------------------------------
+CREATE FUNCTION qwen_summarize(input text, max_words int DEFAULT 60,
+	model text DEFAULT NULL, max_tokens int DEFAULT NULL, temperature float8 DEFAULT NULL, top_p float8 DEFAULT NULL,
+	min_p float8 DEFAULT NULL, top_k int DEFAULT NULL, repetition_penalty float8 DEFAULT NULL,
+	presence_penalty float8 DEFAULT NULL, frequency_penalty float8 DEFAULT NULL, seed bigint DEFAULT NULL,
+	stop text[] DEFAULT NULL, thinking boolean DEFAULT NULL, thinking_budget int DEFAULT NULL,
+	response_format json DEFAULT NULL, adapter text DEFAULT NULL)
+RETURNS text AS 'MODULE_PATHNAME', 'qwen_summarize' LANGUAGE C VOLATILE PARALLEL SAFE COST 10000;
+COMMENT ON FUNCTION qwen_summarize(text, int, text, int, float8, float8, float8, int, float8, float8, float8, bigint, text[], boolean, int, json, text) IS 'a summary of the input in at most about max_words words';
+
+CREATE FUNCTION qwen_translate(input text, target_language text,
+	model text DEFAULT NULL, max_tokens int DEFAULT NULL, temperature float8 DEFAULT NULL, top_p float8 DEFAULT NULL,
+	min_p float8 DEFAULT NULL, top_k int DEFAULT NULL, repetition_penalty float8 DEFAULT NULL,
+	presence_penalty float8 DEFAULT NULL, frequency_penalty float8 DEFAULT NULL, seed bigint DEFAULT NULL,
+	stop text[] DEFAULT NULL, thinking boolean DEFAULT NULL, thinking_budget int DEFAULT NULL,
+	response_format json DEFAULT NULL, adapter text DEFAULT NULL)
+RETURNS text AS 'MODULE_PATHNAME', 'qwen_translate' LANGUAGE C VOLATILE PARALLEL SAFE COST 10000;
+COMMENT ON FUNCTION qwen_translate(text, text, text, int, float8, float8, float8, int, float8, float8, float8, bigint, text[], boolean, int, json, text) IS 'the input in another language';
+
+CREATE FUNCTION qwen_classify(input text, labels text[],
+	model text DEFAULT NULL, max_tokens int DEFAULT NULL, temperature float8 DEFAULT NULL, top_p float8 DEFAULT NULL,
+	min_p float8 DEFAULT NULL, top_k int DEFAULT NULL, repetition_penalty float8 DEFAULT NULL,
+	presence_penalty float8 DEFAULT NULL, frequency_penalty float8 DEFAULT NULL, seed bigint DEFAULT NULL,
+	stop text[] DEFAULT NULL, thinking boolean DEFAULT NULL, thinking_budget int DEFAULT NULL,
+	response_format json DEFAULT NULL, adapter text DEFAULT NULL)
+RETURNS text AS 'MODULE_PATHNAME', 'qwen_classify' LANGUAGE C VOLATILE PARALLEL SAFE COST 10000;
+COMMENT ON FUNCTION qwen_classify(text, text[], text, int, float8, float8, float8, int, float8, float8, float8, bigint, text[], boolean, int, json, text) IS 'the label that fits the input best; always one of those given';
+
+CREATE FUNCTION qwen_classify_scores(input text, labels text[],
+	model text DEFAULT NULL, max_tokens int DEFAULT NULL, temperature float8 DEFAULT NULL, top_p float8 DEFAULT NULL,
+	min_p float8 DEFAULT NULL, top_k int DEFAULT NULL, repetition_penalty float8 DEFAULT NULL,
+	presence_penalty float8 DEFAULT NULL, frequency_penalty float8 DEFAULT NULL, seed bigint DEFAULT NULL,
+	stop text[] DEFAULT NULL, thinking boolean DEFAULT NULL, thinking_budget int DEFAULT NULL,
+	response_format json DEFAULT NULL, adapter text DEFAULT NULL)
+RETURNS TABLE (label text, probability float8) AS 'MODULE_PATHNAME', 'qwen_classify_scores' LANGUAGE C STABLE ROWS 10 PARALLEL SAFE COST 10000;
+COMMENT ON FUNCTION qwen_classify_scores(text, text[], text, int, float8, float8, float8, int, float8, float8, float8, bigint, text[], boolean, int, json, text) IS 'the probability of each label; they add up to 1';
+
+CREATE FUNCTION qwen_filter(input text, condition text,
+	model text DEFAULT NULL, max_tokens int DEFAULT NULL, temperature float8 DEFAULT NULL, top_p float8 DEFAULT NULL,
+	min_p float8 DEFAULT NULL, top_k int DEFAULT NULL, repetition_penalty float8 DEFAULT NULL,
+	presence_penalty float8 DEFAULT NULL, frequency_penalty float8 DEFAULT NULL, seed bigint DEFAULT NULL,
+	stop text[] DEFAULT NULL, thinking boolean DEFAULT NULL, thinking_budget int DEFAULT NULL,
+	response_format json DEFAULT NULL, adapter text DEFAULT NULL)
+RETURNS boolean AS 'MODULE_PATHNAME', 'qwen_filter' LANGUAGE C VOLATILE PARALLEL SAFE COST 10000;
+COMMENT ON FUNCTION qwen_filter(text, text, text, int, float8, float8, float8, int, float8, float8, float8, bigint, text[], boolean, int, json, text) IS 'whether the condition holds for the input';
+
+CREATE FUNCTION qwen_agg_add(internal, text)
+RETURNS internal AS 'MODULE_PATHNAME', 'qwen_agg_add' LANGUAGE C IMMUTABLE PARALLEL SAFE;
+COMMENT ON FUNCTION qwen_agg_add(internal, text) IS 'part of qwen_summarize_agg';
+
+CREATE FUNCTION qwen_agg_add(internal, text, text)
+RETURNS internal AS 'MODULE_PATHNAME', 'qwen_agg_add_with_instruction' LANGUAGE C IMMUTABLE PARALLEL SAFE;
+COMMENT ON FUNCTION qwen_agg_add(internal, text, text) IS 'part of qwen_chat_agg';
+
+CREATE FUNCTION qwen_summarize_agg_final(internal)
+RETURNS text AS 'MODULE_PATHNAME', 'qwen_summarize_agg_final' LANGUAGE C VOLATILE PARALLEL SAFE COST 10000;
+COMMENT ON FUNCTION qwen_summarize_agg_final(internal) IS 'part of qwen_summarize_agg';
+
+CREATE FUNCTION qwen_chat_agg_final(internal)
+RETURNS text AS 'MODULE_PATHNAME', 'qwen_chat_agg_final' LANGUAGE C VOLATILE PARALLEL SAFE COST 10000;
+COMMENT ON FUNCTION qwen_chat_agg_final(internal) IS 'part of qwen_chat_agg';
+
+CREATE AGGREGATE qwen_summarize_agg(input text) (
+	SFUNC = qwen_agg_add, STYPE = internal, FINALFUNC = qwen_summarize_agg_final, FINALFUNC_MODIFY = READ_ONLY, PARALLEL = SAFE);
+COMMENT ON AGGREGATE qwen_summarize_agg(text) IS 'one summary of the texts of all rows';
+
+CREATE AGGREGATE qwen_chat_agg(input text, instruction text) (
+	SFUNC = qwen_agg_add, STYPE = internal, FINALFUNC = qwen_chat_agg_final, FINALFUNC_MODIFY = READ_ONLY, PARALLEL = SAFE);
+COMMENT ON AGGREGATE qwen_chat_agg(text, text) IS 'one answer to the instruction about the texts of all rows';
+
+-- ---- embed ----------------------------------------------------------------------------------------------------------
+CREATE FUNCTION qwen_embed(input text, model text DEFAULT NULL, instruction text DEFAULT NULL, dimensions int DEFAULT NULL)
+RETURNS real[] AS 'MODULE_PATHNAME', 'qwen_embed' LANGUAGE C STABLE PARALLEL SAFE COST 10000;
+COMMENT ON FUNCTION qwen_embed(text, text, text, int) IS 'the embedding of the input, of unit length';
+
+CREATE FUNCTION qwen_embed_batch(inputs text[], model text DEFAULT NULL, instruction text DEFAULT NULL, dimensions int DEFAULT NULL)
+RETURNS TABLE (ordinality bigint, embedding real[])
+AS 'MODULE_PATHNAME', 'qwen_embed_batch' LANGUAGE C STABLE PARALLEL SAFE COST 10000 ROWS 32;
+COMMENT ON FUNCTION qwen_embed_batch(text[], text, text, int) IS 'the embedding of each input, many at a time; an element that fails is NULL, and a WARNING counts them';
+
+CREATE FUNCTION qwen_similarity(a text, b text, model text DEFAULT NULL)
+RETURNS float8 AS 'MODULE_PATHNAME', 'qwen_similarity' LANGUAGE C STABLE PARALLEL SAFE COST 10000;
+COMMENT ON FUNCTION qwen_similarity(text, text, text) IS 'the cosine of the embeddings of two texts';
+
+CREATE FUNCTION qwen_chunk(input text, max_tokens int DEFAULT 512, overlap int DEFAULT 0, model text DEFAULT NULL)
+RETURNS TABLE (ordinality bigint, chunk text) AS 'MODULE_PATHNAME', 'qwen_chunk' LANGUAGE C STABLE PARALLEL SAFE COST 1000 ROWS 10;
+COMMENT ON FUNCTION qwen_chunk(text, int, int, text) IS 'the input in pieces of at most max_tokens, at the ends of paragraphs and sentences';
+
+-- ---- tokens ---------------------------------------------------------------------------------------------------------
+CREATE FUNCTION qwen_tokenize(input text, model text DEFAULT NULL, special boolean DEFAULT false)
+RETURNS int[] AS 'MODULE_PATHNAME', 'qwen_tokenize' LANGUAGE C STABLE PARALLEL SAFE COST 100;
+COMMENT ON FUNCTION qwen_tokenize(text, text, boolean) IS 'the tokens of a text; special: special tokens in it are recognised';
+
+CREATE FUNCTION qwen_detokenize(tokens int[], model text DEFAULT NULL)
+RETURNS text AS 'MODULE_PATHNAME', 'qwen_detokenize' LANGUAGE C STABLE PARALLEL SAFE COST 100;
+COMMENT ON FUNCTION qwen_detokenize(int[], text) IS 'the text of tokens';
+
+CREATE FUNCTION qwen_count_tokens(input text, model text DEFAULT NULL)
+RETURNS int AS 'MODULE_PATHNAME', 'qwen_count_tokens' LANGUAGE C STABLE PARALLEL SAFE COST 100;
+COMMENT ON FUNCTION qwen_count_tokens(text, text) IS 'how many tokens a text has';
+
+CREATE FUNCTION qwen_render_chat(prompt text, system text DEFAULT NULL, thinking boolean DEFAULT NULL, model text DEFAULT NULL)
+RETURNS text AS 'MODULE_PATHNAME', 'qwen_render_chat_text' LANGUAGE C STABLE PARALLEL SAFE COST 100;
+COMMENT ON FUNCTION qwen_render_chat(text, text, boolean, text) IS 'the exact prompt that the model gets';
+
+CREATE FUNCTION qwen_render_chat(messages json, tools json DEFAULT NULL, thinking boolean DEFAULT NULL, model text DEFAULT NULL)
+RETURNS text AS 'MODULE_PATHNAME', 'qwen_render_chat_json' LANGUAGE C STABLE PARALLEL SAFE COST 100;
+COMMENT ON FUNCTION qwen_render_chat(json, json, boolean, text) IS 'the exact prompt that the model gets';
+
+CREATE FUNCTION qwen_render_chat(messages_jsonb jsonb, tools_jsonb jsonb DEFAULT NULL, thinking boolean DEFAULT NULL, model text DEFAULT NULL)
+RETURNS text AS 'MODULE_PATHNAME', 'qwen_render_chat_jsonb' LANGUAGE C STABLE PARALLEL SAFE COST 100;
+COMMENT ON FUNCTION qwen_render_chat(jsonb, jsonb, boolean, text) IS 'the exact prompt that the model gets';
+
+CREATE FUNCTION qwen_logprobs(input text, model text DEFAULT NULL)
+RETURNS TABLE (ordinality int, token int, piece text, logprob float8, rank int) AS 'MODULE_PATHNAME', 'qwen_logprobs' LANGUAGE C STABLE PARALLEL SAFE COST 10000 ROWS 100;
+COMMENT ON FUNCTION qwen_logprobs(text, text) IS 'how likely the model finds each token of the input after those before it';
+
+-- ---- triggers -------------------------------------------------------------------------------------------------------
+CREATE FUNCTION qwen_summarize_trigger()
+RETURNS trigger AS 'MODULE_PATHNAME', 'qwen_summarize_trigger' LANGUAGE C;
+COMMENT ON FUNCTION qwen_summarize_trigger() IS 'BEFORE INSERT OR UPDATE trigger: qwen_summarize_trigger(''source column'', ''target column'' [, ''max words''])';
+
+CREATE FUNCTION qwen_embed_trigger()
+RETURNS trigger AS 'MODULE_PATHNAME', 'qwen_embed_trigger' LANGUAGE C;
+COMMENT ON FUNCTION qwen_embed_trigger() IS 'BEFORE INSERT OR UPDATE trigger: qwen_embed_trigger(''source column'', ''target column'' [, ''name=value'' …])';
+
+CREATE FUNCTION qwen_enqueue_trigger()
+RETURNS trigger AS 'MODULE_PATHNAME', 'qwen_enqueue_trigger' LANGUAGE C;
+COMMENT ON FUNCTION qwen_enqueue_trigger() IS 'AFTER INSERT OR UPDATE trigger: qwen_enqueue_trigger(''target column'', ''template with {column}'' [, ''name=value'' …])';
+
+CREATE FUNCTION qwen_enqueue_embed_trigger()
+RETURNS trigger AS 'MODULE_PATHNAME', 'qwen_enqueue_embed_trigger' LANGUAGE C;
+COMMENT ON FUNCTION qwen_enqueue_embed_trigger() IS 'AFTER INSERT OR UPDATE trigger: qwen_enqueue_embed_trigger(''target column'', ''template with {column}'' [, ''name=value'' …])';
+
+-- ---- jobs -----------------------------------------------------------------------------------------------------------
+-- The two tables are the extension's own: users see them through the views below. pg_dump leaves their rows out.
+CREATE TABLE qwen_job_table (
+	id bigint GENERATED ALWAYS AS IDENTITY PRIMARY KEY,
+	owner oid NOT NULL,
+	session_role oid NOT NULL,
+	outer_role oid NOT NULL,
+	state text NOT NULL DEFAULT 'queued' CHECK (state IN ('queued', 'running', 'done', 'failed', 'cancelled')),
+	source text,
+	source_relation oid,
+	search_path text NOT NULL,
+	target oid NOT NULL,
+	target_column text NOT NULL,
+	key_columns text[] NOT NULL,
+	key_types text[] NOT NULL,
+	prompt text NOT NULL,
+	function text NOT NULL,
+	system text,
+	instruction text,
+	max_words int NOT NULL,
+	dimensions int NOT NULL,
+	priority int NOT NULL,
+	max_attempts int NOT NULL,
+	model text, max_tokens int, temperature float8, top_p float8, min_p float8, top_k int,
+	repetition_penalty float8, presence_penalty float8, frequency_penalty float8, seed bigint, stop text[],
+	thinking boolean, thinking_budget int, response_format json, adapter text,
+	position text[],
+	exhausted boolean NOT NULL DEFAULT false,
+	total bigint NOT NULL,
+	done bigint NOT NULL DEFAULT 0,
+	failed bigint NOT NULL DEFAULT 0,
+	prompt_tokens bigint NOT NULL DEFAULT 0,
+	completion_tokens bigint NOT NULL DEFAULT 0,
+	busy_ms float8 NOT NULL DEFAULT 0,
+	submitted timestamptz NOT NULL DEFAULT now(),
+	started timestamptz,
+	ended timestamptz,
+	error text
+) WITH (fillfactor = 50);
+CREATE INDEX qwen_job_table_active ON qwen_job_table (owner) WHERE state IN ('queued', 'running');
+COMMENT ON TABLE qwen_job_table IS 'jobs of qwen_submit; the view qwen_jobs shows them';
+
+CREATE TABLE qwen_job_row (
+	id bigint GENERATED ALWAYS AS IDENTITY PRIMARY KEY,
+	owner oid NOT NULL,
+	job bigint,
+	relation oid,
+	trigger text,
+	key text[] NOT NULL,
+	queued timestamptz NOT NULL DEFAULT now(),
+	attempts int NOT NULL DEFAULT 0,
+	next_try timestamptz,
+	dead boolean NOT NULL DEFAULT false,
+	failed_at timestamptz,
+	sqlstate text,
+	error text
+);
+CREATE INDEX qwen_job_row_waiting ON qwen_job_row (owner, id) WHERE NOT dead;
+CREATE INDEX qwen_job_row_job ON qwen_job_row (job) WHERE job IS NOT NULL;
+CREATE INDEX qwen_job_row_dead ON qwen_job_row (relation, key) WHERE dead;
+CREATE INDEX qwen_job_row_failed ON qwen_job_row (relation, trigger, failed_at) WHERE failed_at IS NOT NULL;
+COMMENT ON TABLE qwen_job_row IS 'rows that job workers work on, and those that failed for good';
+
+CREATE FUNCTION qwen_submit(source text, prompt text, target regclass, target_column name,
+	key_columns name[] DEFAULT NULL, function text DEFAULT 'chat', system text DEFAULT NULL, max_words int DEFAULT NULL,
+	instruction text DEFAULT NULL, dimensions int DEFAULT NULL, priority int DEFAULT 0, max_attempts int DEFAULT 5,
+	model text DEFAULT NULL, max_tokens int DEFAULT NULL, temperature float8 DEFAULT NULL, top_p float8 DEFAULT NULL,
+	min_p float8 DEFAULT NULL, top_k int DEFAULT NULL, repetition_penalty float8 DEFAULT NULL,
+	presence_penalty float8 DEFAULT NULL, frequency_penalty float8 DEFAULT NULL, seed bigint DEFAULT NULL,
+	stop text[] DEFAULT NULL, thinking boolean DEFAULT NULL, thinking_budget int DEFAULT NULL,
+	response_format json DEFAULT NULL, adapter text DEFAULT NULL)
+RETURNS bigint AS 'MODULE_PATHNAME', 'qwen_submit' LANGUAGE C VOLATILE;
+COMMENT ON FUNCTION qwen_submit(text, text, regclass, name, name[], text, text, int, text, int, int, int, text, int, float8, float8, float8, int, float8, float8, float8, bigint, text[], boolean, int, json, text) IS 'a job over all rows of a table or query, worked on in the background; its id';
+
+CREATE FUNCTION qwen_cancel(id bigint)
+RETURNS boolean AS 'MODULE_PATHNAME', 'qwen_cancel' LANGUAGE C VOLATILE;
+COMMENT ON FUNCTION qwen_cancel(bigint) IS 'end a job; false when it has ended already';
+
+CREATE FUNCTION qwen_wait(id bigint, timeout interval DEFAULT NULL)
+RETURNS text AS 'MODULE_PATHNAME', 'qwen_wait' LANGUAGE C VOLATILE;
+COMMENT ON FUNCTION qwen_wait(bigint, interval) IS 'wait for the end of a job, or until the time is over; its state';
+
+CREATE FUNCTION qwen_retry(id bigint)
+RETURNS bigint AS 'MODULE_PATHNAME', 'qwen_retry' LANGUAGE C VOLATILE;
+COMMENT ON FUNCTION qwen_retry(bigint) IS 'go on with a failed or cancelled job, and try its dead letters again: how many';
+
+CREATE FUNCTION qwen_retry_table(relation regclass)
+RETURNS bigint AS 'MODULE_PATHNAME', 'qwen_retry_table' LANGUAGE C VOLATILE;
+COMMENT ON FUNCTION qwen_retry_table(regclass) IS 'try the dead letters of a table''s triggers again: how many';
+
+CREATE FUNCTION qwen_job_workers(OUT role oid, OUT state text, OUT pid int, OUT trouble text)
+RETURNS SETOF record AS 'MODULE_PATHNAME', 'qwen_job_workers' LANGUAGE C VOLATILE PARALLEL RESTRICTED;
+COMMENT ON FUNCTION qwen_job_workers() IS 'the background workers of jobs and triggers in this database';
+
+CREATE VIEW qwen_jobs WITH (security_barrier) AS
+SELECT j.id,
+	CASE WHEN j.state IN ('queued', 'running') AND w.state IN ('no slot', 'limited', 'failed') THEN 'no worker'
+		ELSE j.state END AS state,
+	j.total, j.done, j.failed,
+	CASE WHEN j.busy_ms > 0 THEN (j.completion_tokens + CASE WHEN j.function = 'embed' THEN j.prompt_tokens ELSE 0 END) * 1000 / j.busy_ms END AS tokens_per_s,
+	CASE WHEN j.state IN ('queued', 'running') AND j.done + j.failed > 0
+		THEN greatest(j.total - j.done - j.failed, 0) * (j.busy_ms / (j.done + j.failed)) * interval '1 millisecond' END AS eta,
+	pg_get_userbyid(j.owner) AS owner,
+	coalesce(CASE WHEN j.state IN ('queued', 'running') THEN w.trouble END, j.error) AS error,
+	j.function, coalesce(j.source, j.source_relation::regclass::text) AS source, j.target::regclass AS target,
+	j.target_column, j.prompt, j.priority, j.prompt_tokens, j.completion_tokens, j.submitted, j.started, j.ended,
+	w.pid AS worker_pid
+FROM qwen_job_table j LEFT JOIN qwen_job_workers() w ON w.role = j.owner
+WHERE pg_has_role(j.owner, 'USAGE');
+COMMENT ON VIEW qwen_jobs IS 'your jobs, with their progress';
+
+CREATE VIEW qwen_dead_letters WITH (security_barrier) AS
+SELECT r.id, r.job, coalesce(r.relation, j.target)::regclass AS relation, r.trigger, r.key, r.attempts, r.sqlstate, r.error,
+	r.queued, r.failed_at
+FROM qwen_job_row r LEFT JOIN qwen_job_table j ON j.id = r.job
+WHERE r.dead AND pg_has_role(r.owner, 'USAGE');
+COMMENT ON VIEW qwen_dead_letters IS 'rows of your jobs and of your tables'' triggers that failed for good';
+
+CREATE VIEW qwen_trigger_backlog WITH (security_barrier) AS
+SELECT b.relation::regclass AS relation, b.trigger, b.waiting, b.retrying, b.dead, now() - b.first_queued AS oldest,
+	(SELECT e.error FROM qwen_job_row e WHERE e.relation = b.relation AND e.trigger = b.trigger AND e.failed_at IS NOT NULL
+		ORDER BY e.failed_at DESC LIMIT 1) AS last_error,
+	(SELECT coalesce(w.trouble, w.state) FROM qwen_job_workers() w WHERE w.role = b.owner LIMIT 1) AS worker
+FROM (SELECT r.owner, r.relation, r.trigger, count(*) FILTER (WHERE NOT r.dead) AS waiting,
+		count(*) FILTER (WHERE NOT r.dead AND r.attempts > 0) AS retrying, count(*) FILTER (WHERE r.dead) AS dead,
+		min(r.queued) FILTER (WHERE NOT r.dead) AS first_queued
+	FROM qwen_job_row r WHERE r.job IS NULL GROUP BY r.owner, r.relation, r.trigger) b
+WHERE pg_has_role(b.owner, 'USAGE');
+COMMENT ON VIEW qwen_trigger_backlog IS 'what your tables'' triggers have queued and is not filled in yet';
+
+-- ---- models ---------------------------------------------------------------------------------------------------------
+CREATE FUNCTION qwen_load_model(name text, file text)
+RETURNS void AS 'MODULE_PATHNAME', 'qwen_load_model' LANGUAGE C VOLATILE PARALLEL RESTRICTED;
+COMMENT ON FUNCTION qwen_load_model(text, text) IS 'load a model file from qwen.model_directory under a name; returns when it is served';
+
+CREATE FUNCTION qwen_unload_model(name text)
+RETURNS void AS 'MODULE_PATHNAME', 'qwen_unload_model' LANGUAGE C VOLATILE PARALLEL RESTRICTED;
+COMMENT ON FUNCTION qwen_unload_model(text) IS 'unload a model; running requests end first';
+
+CREATE FUNCTION qwen_models_status(
+	OUT name text, OUT file text, OUT architecture text, OUT parameters bigint, OUT quantization text,
+	OUT context_length int, OUT embedding_size int, OUT file_bytes bigint, OUT shared_memory_bytes bigint, OUT state text,
+	OUT progress float8, OUT load_ms float8, OUT load_method text, OUT error text)
+RETURNS SETOF record AS 'MODULE_PATHNAME', 'qwen_models_status' LANGUAGE C VOLATILE PARALLEL RESTRICTED;
+COMMENT ON FUNCTION qwen_models_status() IS 'the rows of the view qwen_models';
+
+CREATE VIEW qwen_models AS SELECT * FROM qwen_models_status();
+COMMENT ON VIEW qwen_models IS 'models that are loaded, being loaded, or failed to load';
+
+-- ---- watching -------------------------------------------------------------------------------------------------------
+CREATE FUNCTION qwen_engine_status(
+	OUT state text, OUT pid int, OUT restarts bigint, OUT last_error text, OUT started_at timestamptz,
+	OUT next_try timestamptz, OUT isa text, OUT threads int, OUT clients int, OUT running int, OUT waiting int,
+	OUT batch_tokens int, OUT kv_bytes_total bigint, OUT kv_bytes_used bigint, OUT steps bigint,
+	OUT prompt_tokens bigint, OUT generated_tokens bigint, OUT requests_done bigint, OUT requests_failed bigint,
+	OUT requests_cancelled bigint, OUT tokens_per_second float8, OUT heartbeat_age_ms float8,
+	OUT cached_blocks int, OUT kv_bytes_cached bigint, OUT cached_tokens bigint, OUT prefix_hit_rate float8,
+	OUT evicted_blocks bigint, OUT preemptions bigint, OUT guessed_tokens bigint, OUT guessed_right bigint)
+RETURNS record AS 'MODULE_PATHNAME', 'qwen_engine_status' LANGUAGE C VOLATILE PARALLEL RESTRICTED;
+COMMENT ON FUNCTION qwen_engine_status() IS 'the row of the view qwen_stat_engine';
+
+CREATE FUNCTION qwen_engine_memory(
+	OUT weight_bytes bigint, OUT kv_bytes_resident bigint, OUT buffer_bytes bigint, OUT unlisted_requests bigint)
+RETURNS record AS 'MODULE_PATHNAME', 'qwen_engine_memory' LANGUAGE C VOLATILE PARALLEL RESTRICTED;
+COMMENT ON FUNCTION qwen_engine_memory() IS 'columns of the view qwen_stat_engine: memory by purpose';
+
+CREATE VIEW qwen_stat_engine AS SELECT * FROM qwen_engine_status(), qwen_engine_memory();
+COMMENT ON VIEW qwen_stat_engine IS 'the engine process: state, requests, memory and tokens since it started';
+
+CREATE FUNCTION qwen_health()
+RETURNS jsonb AS 'MODULE_PATHNAME', 'qwen_health' LANGUAGE C VOLATILE PARALLEL RESTRICTED;
+COMMENT ON FUNCTION qwen_health() IS 'healthy, degraded or unhealthy, with each check and what to do about it';
+
+CREATE FUNCTION qwen_activity(
+	OUT pid int, OUT database text, OUT role text, OUT application_name text, OUT query_id bigint, OUT model text,
+	OUT function text, OUT state text, OUT prompt_tokens int, OUT prompt_tokens_done int, OUT completion_tokens int,
+	OUT tokens_per_second float8, OUT submitted_at timestamptz, OUT started_at timestamptz, OUT age_ms float8)
+RETURNS SETOF record AS 'MODULE_PATHNAME', 'qwen_activity' LANGUAGE C VOLATILE PARALLEL RESTRICTED ROWS 32;
+COMMENT ON FUNCTION qwen_activity() IS 'the rows of the view qwen_stat_activity';
+
+CREATE VIEW qwen_stat_activity AS SELECT * FROM qwen_activity();
+COMMENT ON VIEW qwen_stat_activity IS 'requests under way, of all sessions; of other roles only for those who may see them';
+
+CREATE FUNCTION qwen_request_totals(
+	OUT role text, OUT model text, OUT function text,
+	OUT calls bigint, OUT errors bigint, OUT cancelled bigint, OUT rejected bigint, OUT prompt_tokens bigint,
+	OUT cached_tokens bigint, OUT completion_tokens bigint, OUT total_ms float8, OUT queue_ms float8,
+	OUT ttft_p50_ms float8, OUT ttft_p95_ms float8, OUT ttft_p99_ms float8,
+	OUT per_token_p50_ms float8, OUT per_token_p95_ms float8, OUT per_token_p99_ms float8,
+	OUT total_p50_ms float8, OUT total_p95_ms float8, OUT total_p99_ms float8, OUT errors_by_class jsonb, OUT since timestamptz)
+RETURNS SETOF record AS 'MODULE_PATHNAME', 'qwen_request_totals' LANGUAGE C VOLATILE PARALLEL RESTRICTED ROWS 32;
+COMMENT ON FUNCTION qwen_request_totals() IS 'the rows of the view qwen_stat_requests';
+
+CREATE VIEW qwen_stat_requests AS SELECT * FROM qwen_request_totals();
+COMMENT ON VIEW qwen_stat_requests IS 'what requests have cost, per role, model and function';
+
+CREATE FUNCTION qwen_role_totals(
+	OUT role text,
+	OUT calls bigint, OUT errors bigint, OUT cancelled bigint, OUT rejected bigint, OUT prompt_tokens bigint,
+	OUT cached_tokens bigint, OUT completion_tokens bigint, OUT total_ms float8, OUT queue_ms float8,
+	OUT ttft_p50_ms float8, OUT ttft_p95_ms float8, OUT ttft_p99_ms float8,
+	OUT per_token_p50_ms float8, OUT per_token_p95_ms float8, OUT per_token_p99_ms float8,
+	OUT total_p50_ms float8, OUT total_p95_ms float8, OUT total_p99_ms float8, OUT errors_by_class jsonb, OUT since timestamptz,
+	OUT rejected_by_limit jsonb)
+RETURNS SETOF record AS 'MODULE_PATHNAME', 'qwen_role_totals' LANGUAGE C VOLATILE PARALLEL RESTRICTED ROWS 32;
+COMMENT ON FUNCTION qwen_role_totals() IS 'the rows of the view qwen_stat_roles';
+
+CREATE VIEW qwen_stat_roles AS SELECT * FROM qwen_role_totals();
+COMMENT ON VIEW qwen_stat_roles IS 'what requests have cost, per role';
+
+CREATE FUNCTION qwen_stat_reset()
+RETURNS void AS 'MODULE_PATHNAME', 'qwen_stat_reset' LANGUAGE C VOLATILE PARALLEL RESTRICTED;
+COMMENT ON FUNCTION qwen_stat_reset() IS 'forget the numbers of qwen_stat_requests and qwen_stat_roles';
+
+CREATE FUNCTION qwen_monitor()
+RETURNS boolean AS 'MODULE_PATHNAME', 'qwen_monitor' LANGUAGE C VOLATILE PARALLEL RESTRICTED;
+COMMENT ON FUNCTION qwen_monitor() IS 'whoever may call it sees the activity and the statistics of all roles';
+
+-- ---- limits per role --------------------------------------------------------------------------------------------------
+CREATE TABLE qwen_role_limit (
+	role regrole PRIMARY KEY,
+	requests_per_minute int,
+	tokens_per_minute int,
+	tokens_per_day bigint,
+	max_concurrent int,
+	max_tokens int,
+	priority int
+);
+COMMENT ON TABLE qwen_role_limit IS 'limits per role; change it by qwen_set_limit and qwen_clear_limit, read it through qwen_limits';
+REVOKE ALL ON qwen_role_limit FROM PUBLIC;
+SELECT pg_catalog.pg_extension_config_dump('qwen_role_limit', '');
+
+CREATE FUNCTION qwen_limits_changed()
+RETURNS trigger AS 'MODULE_PATHNAME', 'qwen_limits_changed' LANGUAGE C;
+COMMENT ON FUNCTION qwen_limits_changed() IS 'tells all sessions of a change of qwen_role_limit and qwen_role_models when it is committed';
+CREATE TRIGGER qwen_limits_changed AFTER INSERT OR UPDATE OR DELETE OR TRUNCATE ON qwen_role_limit
+	FOR EACH STATEMENT EXECUTE FUNCTION qwen_limits_changed();
+ALTER TABLE qwen_role_limit ENABLE ALWAYS TRIGGER qwen_limits_changed;
+
+CREATE FUNCTION qwen_set_limit(role regrole, requests_per_minute int DEFAULT NULL, tokens_per_minute int DEFAULT NULL,
+	tokens_per_day bigint DEFAULT NULL, max_concurrent int DEFAULT NULL, max_tokens int DEFAULT NULL, priority int DEFAULT NULL)
+RETURNS void AS 'MODULE_PATHNAME', 'qwen_set_limit' LANGUAGE C VOLATILE PARALLEL UNSAFE
+SECURITY DEFINER SET search_path = pg_catalog, pg_temp;
+COMMENT ON FUNCTION qwen_set_limit(regrole, int, int, bigint, int, int, int) IS 'set all limits of a role; NULL: no limit of that kind';
+
+CREATE FUNCTION qwen_clear_limit(role regrole)
+RETURNS void AS 'MODULE_PATHNAME', 'qwen_clear_limit' LANGUAGE C VOLATILE PARALLEL UNSAFE
+SECURITY DEFINER SET search_path = pg_catalog, pg_temp;
+COMMENT ON FUNCTION qwen_clear_limit(regrole) IS 'a role has no limits of its own any more: those of its roles or the settings hold';
+
+CREATE FUNCTION qwen_may_see_role(role regrole)
+RETURNS boolean AS 'MODULE_PATHNAME', 'qwen_may_see_role' LANGUAGE C STABLE PARALLEL SAFE;
+COMMENT ON FUNCTION qwen_may_see_role(regrole) IS 'whether the current user may see what concerns a role';
+
+CREATE VIEW qwen_limits WITH (security_barrier) AS
+	SELECT role, requests_per_minute, tokens_per_minute, tokens_per_day, max_concurrent, max_tokens, priority
+	FROM qwen_role_limit WHERE qwen_may_see_role(role);
+COMMENT ON VIEW qwen_limits IS 'limits that were set for roles; NULL: no limit of that kind';
+
+CREATE TABLE qwen_role_models (
+	role regrole PRIMARY KEY,
+	models text[] NOT NULL
+);
+COMMENT ON TABLE qwen_role_models IS 'models that roles may ask; change it by qwen_allow_models, read it through qwen_allowed_models';
+REVOKE ALL ON qwen_role_models FROM PUBLIC;
+SELECT pg_catalog.pg_extension_config_dump('qwen_role_models', '');
+CREATE TRIGGER qwen_limits_changed AFTER INSERT OR UPDATE OR DELETE OR TRUNCATE ON qwen_role_models
+	FOR EACH STATEMENT EXECUTE FUNCTION qwen_limits_changed();
+ALTER TABLE qwen_role_models ENABLE ALWAYS TRIGGER qwen_limits_changed;
+
+CREATE FUNCTION qwen_allow_models(role regrole, models text[])
+RETURNS void AS 'MODULE_PATHNAME', 'qwen_allow_models' LANGUAGE C VOLATILE PARALLEL UNSAFE
+SECURITY DEFINER SET search_path = pg_catalog, pg_temp;
+COMMENT ON FUNCTION qwen_allow_models(regrole, text[]) IS 'the models that a role may ask, and no others; NULL: it has no list of its own any more';
+
+CREATE VIEW qwen_allowed_models WITH (security_barrier) AS
+	SELECT role, models FROM qwen_role_models WHERE qwen_may_see_role(role);
+COMMENT ON VIEW qwen_allowed_models IS 'models that roles may ask; who is not in it may ask what its roles may, or all';
+
+CREATE FUNCTION qwen_usage_rows(OUT role regrole, OUT limit_name text, OUT used bigint, OUT reserved bigint, OUT allowed bigint,
+	OUT remaining bigint, OUT rejected bigint)
+RETURNS SETOF record AS 'MODULE_PATHNAME', 'qwen_usage_rows' LANGUAGE C VOLATILE PARALLEL RESTRICTED;
+COMMENT ON FUNCTION qwen_usage_rows() IS 'the rows of the view qwen_usage';
+
+CREATE VIEW qwen_usage AS SELECT * FROM qwen_usage_rows();
+COMMENT ON VIEW qwen_usage IS 'what roles have used in each window, and what is left of their limits';
+
+-- ---- privileges -----------------------------------------------------------------------------------------------------
+-- nothing that generates, embeds, tokenizes or administers is for everybody; state is
+CREATE FUNCTION qwen_privilege_of(function_name name)
+RETURNS text LANGUAGE sql IMMUTABLE PARALLEL SAFE AS
+$$
+	SELECT CASE
+		WHEN function_name IN ('qwen_models_status', 'qwen_engine_status', 'qwen_engine_memory', 'qwen_health', 'qwen_activity', 'qwen_request_totals',
+			'qwen_role_totals', 'qwen_job_workers',
+			'qwen_usage_rows', 'qwen_may_see_role')
+			THEN 'everybody'
+		WHEN function_name IN ('qwen_grant', 'qwen_revoke', 'qwen_privilege_of', 'qwen_change_privilege', 'qwen_limits_changed')
+			THEN 'owner'
+		WHEN function_name IN ('qwen_load_model', 'qwen_unload_model', 'qwen_load_adapter', 'qwen_unload_adapter',
+			'qwen_set_limit', 'qwen_clear_limit', 'qwen_allow_models', 'qwen_stat_reset')
+			THEN 'admin'
+		WHEN function_name = 'qwen_monitor'
+			THEN 'monitor'
+		ELSE 'use'
+	END
+$$;
+COMMENT ON FUNCTION qwen_privilege_of(name) IS 'which of use, monitor, admin a function of qwen_pg belongs to; everybody: PUBLIC may call it; owner: nobody else';
+
+CREATE FUNCTION qwen_change_privilege(role regrole, privilege text, statement text)
+RETURNS void LANGUAGE plpgsql VOLATILE PARALLEL UNSAFE SET search_path = pg_catalog, pg_temp AS
+$$
+DECLARE
+	called regprocedure;
+BEGIN
+	IF role IS NULL OR privilege IS NULL OR privilege NOT IN ('use', 'monitor', 'admin') THEN
+		RAISE EXCEPTION USING ERRCODE = '22023',
+			MESSAGE = format('privilege must be use, monitor or admin, not %s', coalesce(quote_literal(privilege), 'null'));
+	END IF;
+	FOR called IN
+		SELECT p.oid FROM pg_proc p
+			JOIN pg_depend d ON d.classid = 'pg_proc'::regclass AND d.objid = p.oid AND d.deptype = 'e'
+			JOIN pg_extension e ON d.refclassid = 'pg_extension'::regclass AND d.refobjid = e.oid AND e.extname = 'qwen_pg'
+		-- who administers sees everything too
+		WHERE @extschema@.qwen_privilege_of(p.proname) IN (privilege, CASE privilege WHEN 'admin' THEN 'monitor' END)
+	LOOP
+		EXECUTE format(statement, called, role);
+	END LOOP;
+END
+$$;
+COMMENT ON FUNCTION qwen_change_privilege(regrole, text, text) IS 'runs a GRANT or REVOKE over the functions of a privilege; for qwen_grant and qwen_revoke';
+
+CREATE FUNCTION qwen_grant(role regrole, privilege text)
+RETURNS void LANGUAGE sql VOLATILE PARALLEL UNSAFE AS
+$$ SELECT @extschema@.qwen_change_privilege(role, privilege, 'GRANT EXECUTE ON ROUTINE %s TO %s') $$;
+COMMENT ON FUNCTION qwen_grant(regrole, text) IS 'let a role use the models, monitor all roles or admin(istrate) models and limits';
+
+CREATE FUNCTION qwen_revoke(role regrole, privilege text)
+RETURNS void LANGUAGE sql VOLATILE PARALLEL UNSAFE AS
+$$ SELECT @extschema@.qwen_change_privilege(role, privilege, 'REVOKE EXECUTE ON ROUTINE %s FROM %s') $$;
+COMMENT ON FUNCTION qwen_revoke(regrole, text) IS 'take back what qwen_grant gave';
+
+DO $privileges$
+DECLARE
+	called regprocedure;
+BEGIN
+	FOR called IN
+		SELECT p.oid FROM pg_catalog.pg_proc p
+			JOIN pg_catalog.pg_depend d ON d.classid = 'pg_catalog.pg_proc'::regclass AND d.objid = p.oid AND d.deptype = 'e'
+			JOIN pg_catalog.pg_extension e ON d.refclassid = 'pg_catalog.pg_extension'::regclass AND d.refobjid = e.oid AND e.extname = 'qwen_pg'
+		WHERE @extschema@.qwen_privilege_of(p.proname) <> 'everybody'
+	LOOP
+		EXECUTE format('REVOKE ALL ON FUNCTION %s FROM PUBLIC', called);
+	END LOOP;
+END
+$privileges$;
+GRANT SELECT ON qwen_models, qwen_stat_engine, qwen_stat_activity, qwen_stat_requests, qwen_stat_roles, qwen_jobs, qwen_dead_letters, qwen_trigger_backlog, qwen_limits, qwen_allowed_models, qwen_usage TO PUBLIC;
