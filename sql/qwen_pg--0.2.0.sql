@@ -23,100 +23,100 @@ CREATE FUNCTION qwen_chat(prompt text, system text DEFAULT NULL,
 	min_p float8 DEFAULT NULL, top_k int DEFAULT NULL, repetition_penalty float8 DEFAULT NULL,
 	presence_penalty float8 DEFAULT NULL, frequency_penalty float8 DEFAULT NULL, seed bigint DEFAULT NULL,
 	stop text[] DEFAULT NULL, thinking boolean DEFAULT NULL, thinking_budget int DEFAULT NULL,
-	response_format json DEFAULT NULL, adapter text DEFAULT NULL)
+	response_format json DEFAULT NULL, adapter text DEFAULT NULL, options json DEFAULT NULL)
 RETURNS text AS 'MODULE_PATHNAME', 'qwen_chat_text' LANGUAGE C VOLATILE PARALLEL SAFE COST 10000;
-COMMENT ON FUNCTION qwen_chat(text, text, text, int, float8, float8, float8, int, float8, float8, float8, bigint, text[], boolean, int, json, text) IS 'the answer to a prompt or a conversation';
+COMMENT ON FUNCTION qwen_chat(text, text, text, int, float8, float8, float8, int, float8, float8, float8, bigint, text[], boolean, int, json, text, json) IS 'the answer to a prompt or a conversation';
 
 CREATE FUNCTION qwen_chat(messages json, tools json DEFAULT NULL,
 	model text DEFAULT NULL, max_tokens int DEFAULT NULL, temperature float8 DEFAULT NULL, top_p float8 DEFAULT NULL,
 	min_p float8 DEFAULT NULL, top_k int DEFAULT NULL, repetition_penalty float8 DEFAULT NULL,
 	presence_penalty float8 DEFAULT NULL, frequency_penalty float8 DEFAULT NULL, seed bigint DEFAULT NULL,
 	stop text[] DEFAULT NULL, thinking boolean DEFAULT NULL, thinking_budget int DEFAULT NULL,
-	response_format json DEFAULT NULL, adapter text DEFAULT NULL)
+	response_format json DEFAULT NULL, adapter text DEFAULT NULL, options json DEFAULT NULL)
 RETURNS text AS 'MODULE_PATHNAME', 'qwen_chat_json' LANGUAGE C VOLATILE PARALLEL SAFE COST 10000;
-COMMENT ON FUNCTION qwen_chat(json, json, text, int, float8, float8, float8, int, float8, float8, float8, bigint, text[], boolean, int, json, text) IS 'the answer to a prompt or a conversation';
+COMMENT ON FUNCTION qwen_chat(json, json, text, int, float8, float8, float8, int, float8, float8, float8, bigint, text[], boolean, int, json, text, json) IS 'the answer to a prompt or a conversation';
 
 CREATE FUNCTION qwen_chat(messages_jsonb jsonb, tools_jsonb jsonb DEFAULT NULL,
 	model text DEFAULT NULL, max_tokens int DEFAULT NULL, temperature float8 DEFAULT NULL, top_p float8 DEFAULT NULL,
 	min_p float8 DEFAULT NULL, top_k int DEFAULT NULL, repetition_penalty float8 DEFAULT NULL,
 	presence_penalty float8 DEFAULT NULL, frequency_penalty float8 DEFAULT NULL, seed bigint DEFAULT NULL,
 	stop text[] DEFAULT NULL, thinking boolean DEFAULT NULL, thinking_budget int DEFAULT NULL,
-	response_format json DEFAULT NULL, adapter text DEFAULT NULL)
+	response_format json DEFAULT NULL, adapter text DEFAULT NULL, options json DEFAULT NULL)
 RETURNS text AS 'MODULE_PATHNAME', 'qwen_chat_jsonb' LANGUAGE C VOLATILE PARALLEL SAFE COST 10000;
-COMMENT ON FUNCTION qwen_chat(jsonb, jsonb, text, int, float8, float8, float8, int, float8, float8, float8, bigint, text[], boolean, int, json, text) IS 'the answer to a prompt or a conversation';
+COMMENT ON FUNCTION qwen_chat(jsonb, jsonb, text, int, float8, float8, float8, int, float8, float8, float8, bigint, text[], boolean, int, json, text, json) IS 'the answer to a prompt or a conversation';
 
 CREATE FUNCTION qwen_chat_full(prompt text, system text DEFAULT NULL,
 	model text DEFAULT NULL, max_tokens int DEFAULT NULL, temperature float8 DEFAULT NULL, top_p float8 DEFAULT NULL,
 	min_p float8 DEFAULT NULL, top_k int DEFAULT NULL, repetition_penalty float8 DEFAULT NULL,
 	presence_penalty float8 DEFAULT NULL, frequency_penalty float8 DEFAULT NULL, seed bigint DEFAULT NULL,
 	stop text[] DEFAULT NULL, thinking boolean DEFAULT NULL, thinking_budget int DEFAULT NULL,
-	response_format json DEFAULT NULL, adapter text DEFAULT NULL)
+	response_format json DEFAULT NULL, adapter text DEFAULT NULL, options json DEFAULT NULL)
 RETURNS qwen_response AS 'MODULE_PATHNAME', 'qwen_chat_full_text' LANGUAGE C VOLATILE PARALLEL SAFE COST 10000;
-COMMENT ON FUNCTION qwen_chat_full(text, text, text, int, float8, float8, float8, int, float8, float8, float8, bigint, text[], boolean, int, json, text) IS 'the answer with its thinking, tool calls, token counts and times';
+COMMENT ON FUNCTION qwen_chat_full(text, text, text, int, float8, float8, float8, int, float8, float8, float8, bigint, text[], boolean, int, json, text, json) IS 'the answer with its thinking, tool calls, token counts and times';
 
 CREATE FUNCTION qwen_chat_full(messages json, tools json DEFAULT NULL,
 	model text DEFAULT NULL, max_tokens int DEFAULT NULL, temperature float8 DEFAULT NULL, top_p float8 DEFAULT NULL,
 	min_p float8 DEFAULT NULL, top_k int DEFAULT NULL, repetition_penalty float8 DEFAULT NULL,
 	presence_penalty float8 DEFAULT NULL, frequency_penalty float8 DEFAULT NULL, seed bigint DEFAULT NULL,
 	stop text[] DEFAULT NULL, thinking boolean DEFAULT NULL, thinking_budget int DEFAULT NULL,
-	response_format json DEFAULT NULL, adapter text DEFAULT NULL)
+	response_format json DEFAULT NULL, adapter text DEFAULT NULL, options json DEFAULT NULL)
 RETURNS qwen_response AS 'MODULE_PATHNAME', 'qwen_chat_full_json' LANGUAGE C VOLATILE PARALLEL SAFE COST 10000;
-COMMENT ON FUNCTION qwen_chat_full(json, json, text, int, float8, float8, float8, int, float8, float8, float8, bigint, text[], boolean, int, json, text) IS 'the answer with its thinking, tool calls, token counts and times';
+COMMENT ON FUNCTION qwen_chat_full(json, json, text, int, float8, float8, float8, int, float8, float8, float8, bigint, text[], boolean, int, json, text, json) IS 'the answer with its thinking, tool calls, token counts and times';
 
 CREATE FUNCTION qwen_chat_full(messages_jsonb jsonb, tools_jsonb jsonb DEFAULT NULL,
 	model text DEFAULT NULL, max_tokens int DEFAULT NULL, temperature float8 DEFAULT NULL, top_p float8 DEFAULT NULL,
 	min_p float8 DEFAULT NULL, top_k int DEFAULT NULL, repetition_penalty float8 DEFAULT NULL,
 	presence_penalty float8 DEFAULT NULL, frequency_penalty float8 DEFAULT NULL, seed bigint DEFAULT NULL,
 	stop text[] DEFAULT NULL, thinking boolean DEFAULT NULL, thinking_budget int DEFAULT NULL,
-	response_format json DEFAULT NULL, adapter text DEFAULT NULL)
+	response_format json DEFAULT NULL, adapter text DEFAULT NULL, options json DEFAULT NULL)
 RETURNS qwen_response AS 'MODULE_PATHNAME', 'qwen_chat_full_jsonb' LANGUAGE C VOLATILE PARALLEL SAFE COST 10000;
-COMMENT ON FUNCTION qwen_chat_full(jsonb, jsonb, text, int, float8, float8, float8, int, float8, float8, float8, bigint, text[], boolean, int, json, text) IS 'the answer with its thinking, tool calls, token counts and times';
+COMMENT ON FUNCTION qwen_chat_full(jsonb, jsonb, text, int, float8, float8, float8, int, float8, float8, float8, bigint, text[], boolean, int, json, text, json) IS 'the answer with its thinking, tool calls, token counts and times';
 
 CREATE FUNCTION qwen_chat_stream(prompt text, system text DEFAULT NULL,
 	model text DEFAULT NULL, max_tokens int DEFAULT NULL, temperature float8 DEFAULT NULL, top_p float8 DEFAULT NULL,
 	min_p float8 DEFAULT NULL, top_k int DEFAULT NULL, repetition_penalty float8 DEFAULT NULL,
 	presence_penalty float8 DEFAULT NULL, frequency_penalty float8 DEFAULT NULL, seed bigint DEFAULT NULL,
 	stop text[] DEFAULT NULL, thinking boolean DEFAULT NULL, thinking_budget int DEFAULT NULL,
-	response_format json DEFAULT NULL, adapter text DEFAULT NULL)
+	response_format json DEFAULT NULL, adapter text DEFAULT NULL, options json DEFAULT NULL)
 RETURNS SETOF text AS 'MODULE_PATHNAME', 'qwen_chat_stream_text' LANGUAGE C VOLATILE PARALLEL SAFE COST 10000;
-COMMENT ON FUNCTION qwen_chat_stream(text, text, text, int, float8, float8, float8, int, float8, float8, float8, bigint, text[], boolean, int, json, text) IS 'the answer in pieces, as they are sampled';
+COMMENT ON FUNCTION qwen_chat_stream(text, text, text, int, float8, float8, float8, int, float8, float8, float8, bigint, text[], boolean, int, json, text, json) IS 'the answer in pieces, as they are sampled';
 
 CREATE FUNCTION qwen_chat_stream(messages json, tools json DEFAULT NULL,
 	model text DEFAULT NULL, max_tokens int DEFAULT NULL, temperature float8 DEFAULT NULL, top_p float8 DEFAULT NULL,
 	min_p float8 DEFAULT NULL, top_k int DEFAULT NULL, repetition_penalty float8 DEFAULT NULL,
 	presence_penalty float8 DEFAULT NULL, frequency_penalty float8 DEFAULT NULL, seed bigint DEFAULT NULL,
 	stop text[] DEFAULT NULL, thinking boolean DEFAULT NULL, thinking_budget int DEFAULT NULL,
-	response_format json DEFAULT NULL, adapter text DEFAULT NULL)
+	response_format json DEFAULT NULL, adapter text DEFAULT NULL, options json DEFAULT NULL)
 RETURNS SETOF text AS 'MODULE_PATHNAME', 'qwen_chat_stream_json' LANGUAGE C VOLATILE PARALLEL SAFE COST 10000;
-COMMENT ON FUNCTION qwen_chat_stream(json, json, text, int, float8, float8, float8, int, float8, float8, float8, bigint, text[], boolean, int, json, text) IS 'the answer in pieces, as they are sampled';
+COMMENT ON FUNCTION qwen_chat_stream(json, json, text, int, float8, float8, float8, int, float8, float8, float8, bigint, text[], boolean, int, json, text, json) IS 'the answer in pieces, as they are sampled';
 
 CREATE FUNCTION qwen_chat_stream(messages_jsonb jsonb, tools_jsonb jsonb DEFAULT NULL,
 	model text DEFAULT NULL, max_tokens int DEFAULT NULL, temperature float8 DEFAULT NULL, top_p float8 DEFAULT NULL,
 	min_p float8 DEFAULT NULL, top_k int DEFAULT NULL, repetition_penalty float8 DEFAULT NULL,
 	presence_penalty float8 DEFAULT NULL, frequency_penalty float8 DEFAULT NULL, seed bigint DEFAULT NULL,
 	stop text[] DEFAULT NULL, thinking boolean DEFAULT NULL, thinking_budget int DEFAULT NULL,
-	response_format json DEFAULT NULL, adapter text DEFAULT NULL)
+	response_format json DEFAULT NULL, adapter text DEFAULT NULL, options json DEFAULT NULL)
 RETURNS SETOF text AS 'MODULE_PATHNAME', 'qwen_chat_stream_jsonb' LANGUAGE C VOLATILE PARALLEL SAFE COST 10000;
-COMMENT ON FUNCTION qwen_chat_stream(jsonb, jsonb, text, int, float8, float8, float8, int, float8, float8, float8, bigint, text[], boolean, int, json, text) IS 'the answer in pieces, as they are sampled';
+COMMENT ON FUNCTION qwen_chat_stream(jsonb, jsonb, text, int, float8, float8, float8, int, float8, float8, float8, bigint, text[], boolean, int, json, text, json) IS 'the answer in pieces, as they are sampled';
 
 CREATE FUNCTION qwen_generate(prompt text,
 	model text DEFAULT NULL, max_tokens int DEFAULT NULL, temperature float8 DEFAULT NULL, top_p float8 DEFAULT NULL,
 	min_p float8 DEFAULT NULL, top_k int DEFAULT NULL, repetition_penalty float8 DEFAULT NULL,
 	presence_penalty float8 DEFAULT NULL, frequency_penalty float8 DEFAULT NULL, seed bigint DEFAULT NULL,
 	stop text[] DEFAULT NULL, thinking boolean DEFAULT NULL, thinking_budget int DEFAULT NULL,
-	response_format json DEFAULT NULL, adapter text DEFAULT NULL)
+	response_format json DEFAULT NULL, adapter text DEFAULT NULL, options json DEFAULT NULL)
 RETURNS text AS 'MODULE_PATHNAME', 'qwen_generate' LANGUAGE C VOLATILE PARALLEL SAFE COST 10000;
-COMMENT ON FUNCTION qwen_generate(text, text, int, float8, float8, float8, int, float8, float8, float8, bigint, text[], boolean, int, json, text) IS 'what the model writes after the prompt, without a chat template';
+COMMENT ON FUNCTION qwen_generate(text, text, int, float8, float8, float8, int, float8, float8, float8, bigint, text[], boolean, int, json, text, json) IS 'what the model writes after the prompt, without a chat template';
 
 CREATE FUNCTION qwen_generate_batch(prompts text[], system text DEFAULT NULL,
 	model text DEFAULT NULL, max_tokens int DEFAULT NULL, temperature float8 DEFAULT NULL, top_p float8 DEFAULT NULL,
 	min_p float8 DEFAULT NULL, top_k int DEFAULT NULL, repetition_penalty float8 DEFAULT NULL,
 	presence_penalty float8 DEFAULT NULL, frequency_penalty float8 DEFAULT NULL, seed bigint DEFAULT NULL,
 	stop text[] DEFAULT NULL, thinking boolean DEFAULT NULL, thinking_budget int DEFAULT NULL,
-	response_format json DEFAULT NULL, adapter text DEFAULT NULL)
+	response_format json DEFAULT NULL, adapter text DEFAULT NULL, options json DEFAULT NULL)
 RETURNS TABLE (ordinality bigint, response text, error text)
 AS 'MODULE_PATHNAME', 'qwen_generate_batch' LANGUAGE C VOLATILE PARALLEL SAFE COST 10000 ROWS 32;
-COMMENT ON FUNCTION qwen_generate_batch(text[], text, text, int, float8, float8, float8, int, float8, float8, float8, bigint, text[], boolean, int, json, text) IS 'the answer to each prompt, many at a time; an element that fails has its error in its row';
+COMMENT ON FUNCTION qwen_generate_batch(text[], text, text, int, float8, float8, float8, int, float8, float8, float8, bigint, text[], boolean, int, json, text, json) IS 'the answer to each prompt, many at a time; an element that fails has its error in its row';
 
 -- ---- tasks ----------------------------------------------------------------------------------------------------------
 CREATE FUNCTION qwen_summarize(input text, max_words int DEFAULT 60,
@@ -124,45 +124,45 @@ CREATE FUNCTION qwen_summarize(input text, max_words int DEFAULT 60,
 	min_p float8 DEFAULT NULL, top_k int DEFAULT NULL, repetition_penalty float8 DEFAULT NULL,
 	presence_penalty float8 DEFAULT NULL, frequency_penalty float8 DEFAULT NULL, seed bigint DEFAULT NULL,
 	stop text[] DEFAULT NULL, thinking boolean DEFAULT NULL, thinking_budget int DEFAULT NULL,
-	response_format json DEFAULT NULL, adapter text DEFAULT NULL)
+	response_format json DEFAULT NULL, adapter text DEFAULT NULL, options json DEFAULT NULL)
 RETURNS text AS 'MODULE_PATHNAME', 'qwen_summarize' LANGUAGE C VOLATILE PARALLEL SAFE COST 10000;
-COMMENT ON FUNCTION qwen_summarize(text, int, text, int, float8, float8, float8, int, float8, float8, float8, bigint, text[], boolean, int, json, text) IS 'a summary of the input in at most about max_words words';
+COMMENT ON FUNCTION qwen_summarize(text, int, text, int, float8, float8, float8, int, float8, float8, float8, bigint, text[], boolean, int, json, text, json) IS 'a summary of the input in at most about max_words words';
 
 CREATE FUNCTION qwen_translate(input text, target_language text,
 	model text DEFAULT NULL, max_tokens int DEFAULT NULL, temperature float8 DEFAULT NULL, top_p float8 DEFAULT NULL,
 	min_p float8 DEFAULT NULL, top_k int DEFAULT NULL, repetition_penalty float8 DEFAULT NULL,
 	presence_penalty float8 DEFAULT NULL, frequency_penalty float8 DEFAULT NULL, seed bigint DEFAULT NULL,
 	stop text[] DEFAULT NULL, thinking boolean DEFAULT NULL, thinking_budget int DEFAULT NULL,
-	response_format json DEFAULT NULL, adapter text DEFAULT NULL)
+	response_format json DEFAULT NULL, adapter text DEFAULT NULL, options json DEFAULT NULL)
 RETURNS text AS 'MODULE_PATHNAME', 'qwen_translate' LANGUAGE C VOLATILE PARALLEL SAFE COST 10000;
-COMMENT ON FUNCTION qwen_translate(text, text, text, int, float8, float8, float8, int, float8, float8, float8, bigint, text[], boolean, int, json, text) IS 'the input in another language';
+COMMENT ON FUNCTION qwen_translate(text, text, text, int, float8, float8, float8, int, float8, float8, float8, bigint, text[], boolean, int, json, text, json) IS 'the input in another language';
 
 CREATE FUNCTION qwen_classify(input text, labels text[],
 	model text DEFAULT NULL, max_tokens int DEFAULT NULL, temperature float8 DEFAULT NULL, top_p float8 DEFAULT NULL,
 	min_p float8 DEFAULT NULL, top_k int DEFAULT NULL, repetition_penalty float8 DEFAULT NULL,
 	presence_penalty float8 DEFAULT NULL, frequency_penalty float8 DEFAULT NULL, seed bigint DEFAULT NULL,
 	stop text[] DEFAULT NULL, thinking boolean DEFAULT NULL, thinking_budget int DEFAULT NULL,
-	response_format json DEFAULT NULL, adapter text DEFAULT NULL)
+	response_format json DEFAULT NULL, adapter text DEFAULT NULL, options json DEFAULT NULL)
 RETURNS text AS 'MODULE_PATHNAME', 'qwen_classify' LANGUAGE C VOLATILE PARALLEL SAFE COST 10000;
-COMMENT ON FUNCTION qwen_classify(text, text[], text, int, float8, float8, float8, int, float8, float8, float8, bigint, text[], boolean, int, json, text) IS 'the label that fits the input best; always one of those given';
+COMMENT ON FUNCTION qwen_classify(text, text[], text, int, float8, float8, float8, int, float8, float8, float8, bigint, text[], boolean, int, json, text, json) IS 'the label that fits the input best; always one of those given';
 
 CREATE FUNCTION qwen_classify_scores(input text, labels text[],
 	model text DEFAULT NULL, max_tokens int DEFAULT NULL, temperature float8 DEFAULT NULL, top_p float8 DEFAULT NULL,
 	min_p float8 DEFAULT NULL, top_k int DEFAULT NULL, repetition_penalty float8 DEFAULT NULL,
 	presence_penalty float8 DEFAULT NULL, frequency_penalty float8 DEFAULT NULL, seed bigint DEFAULT NULL,
 	stop text[] DEFAULT NULL, thinking boolean DEFAULT NULL, thinking_budget int DEFAULT NULL,
-	response_format json DEFAULT NULL, adapter text DEFAULT NULL)
+	response_format json DEFAULT NULL, adapter text DEFAULT NULL, options json DEFAULT NULL)
 RETURNS TABLE (label text, probability float8) AS 'MODULE_PATHNAME', 'qwen_classify_scores' LANGUAGE C STABLE ROWS 10 PARALLEL SAFE COST 10000;
-COMMENT ON FUNCTION qwen_classify_scores(text, text[], text, int, float8, float8, float8, int, float8, float8, float8, bigint, text[], boolean, int, json, text) IS 'the probability of each label; they add up to 1';
+COMMENT ON FUNCTION qwen_classify_scores(text, text[], text, int, float8, float8, float8, int, float8, float8, float8, bigint, text[], boolean, int, json, text, json) IS 'the probability of each label; they add up to 1';
 
 CREATE FUNCTION qwen_filter(input text, condition text,
 	model text DEFAULT NULL, max_tokens int DEFAULT NULL, temperature float8 DEFAULT NULL, top_p float8 DEFAULT NULL,
 	min_p float8 DEFAULT NULL, top_k int DEFAULT NULL, repetition_penalty float8 DEFAULT NULL,
 	presence_penalty float8 DEFAULT NULL, frequency_penalty float8 DEFAULT NULL, seed bigint DEFAULT NULL,
 	stop text[] DEFAULT NULL, thinking boolean DEFAULT NULL, thinking_budget int DEFAULT NULL,
-	response_format json DEFAULT NULL, adapter text DEFAULT NULL)
+	response_format json DEFAULT NULL, adapter text DEFAULT NULL, options json DEFAULT NULL)
 RETURNS boolean AS 'MODULE_PATHNAME', 'qwen_filter' LANGUAGE C VOLATILE PARALLEL SAFE COST 10000;
-COMMENT ON FUNCTION qwen_filter(text, text, text, int, float8, float8, float8, int, float8, float8, float8, bigint, text[], boolean, int, json, text) IS 'whether the condition holds for the input';
+COMMENT ON FUNCTION qwen_filter(text, text, text, int, float8, float8, float8, int, float8, float8, float8, bigint, text[], boolean, int, json, text, json) IS 'whether the condition holds for the input';
 
 CREATE FUNCTION qwen_agg_add(internal, text)
 RETURNS internal AS 'MODULE_PATHNAME', 'qwen_agg_add' LANGUAGE C IMMUTABLE PARALLEL SAFE;
@@ -189,51 +189,51 @@ CREATE AGGREGATE qwen_chat_agg(input text, instruction text) (
 COMMENT ON AGGREGATE qwen_chat_agg(text, text) IS 'one answer to the instruction about the texts of all rows';
 
 -- ---- embed ----------------------------------------------------------------------------------------------------------
-CREATE FUNCTION qwen_embed(input text, model text DEFAULT NULL, instruction text DEFAULT NULL, dimensions int DEFAULT NULL)
+CREATE FUNCTION qwen_embed(input text, model text DEFAULT NULL, instruction text DEFAULT NULL, dimensions int DEFAULT NULL, options json DEFAULT NULL)
 RETURNS real[] AS 'MODULE_PATHNAME', 'qwen_embed' LANGUAGE C STABLE PARALLEL SAFE COST 10000;
-COMMENT ON FUNCTION qwen_embed(text, text, text, int) IS 'the embedding of the input, of unit length';
+COMMENT ON FUNCTION qwen_embed(text, text, text, int, json) IS 'the embedding of the input, of unit length';
 
-CREATE FUNCTION qwen_embed_batch(inputs text[], model text DEFAULT NULL, instruction text DEFAULT NULL, dimensions int DEFAULT NULL)
+CREATE FUNCTION qwen_embed_batch(inputs text[], model text DEFAULT NULL, instruction text DEFAULT NULL, dimensions int DEFAULT NULL, options json DEFAULT NULL)
 RETURNS TABLE (ordinality bigint, embedding real[])
 AS 'MODULE_PATHNAME', 'qwen_embed_batch' LANGUAGE C STABLE PARALLEL SAFE COST 10000 ROWS 32;
-COMMENT ON FUNCTION qwen_embed_batch(text[], text, text, int) IS 'the embedding of each input, many at a time; an element that fails is NULL, and a WARNING counts them';
+COMMENT ON FUNCTION qwen_embed_batch(text[], text, text, int, json) IS 'the embedding of each input, many at a time; an element that fails is NULL, and a WARNING counts them';
 
-CREATE FUNCTION qwen_similarity(a text, b text, model text DEFAULT NULL)
+CREATE FUNCTION qwen_similarity(a text, b text, model text DEFAULT NULL, options json DEFAULT NULL)
 RETURNS float8 AS 'MODULE_PATHNAME', 'qwen_similarity' LANGUAGE C STABLE PARALLEL SAFE COST 10000;
-COMMENT ON FUNCTION qwen_similarity(text, text, text) IS 'the cosine of the embeddings of two texts';
+COMMENT ON FUNCTION qwen_similarity(text, text, text, json) IS 'the cosine of the embeddings of two texts';
 
-CREATE FUNCTION qwen_chunk(input text, max_tokens int DEFAULT 512, overlap int DEFAULT 0, model text DEFAULT NULL)
+CREATE FUNCTION qwen_chunk(input text, max_tokens int DEFAULT 512, overlap int DEFAULT 0, model text DEFAULT NULL, options json DEFAULT NULL)
 RETURNS TABLE (ordinality bigint, chunk text) AS 'MODULE_PATHNAME', 'qwen_chunk' LANGUAGE C STABLE PARALLEL SAFE COST 1000 ROWS 10;
-COMMENT ON FUNCTION qwen_chunk(text, int, int, text) IS 'the input in pieces of at most max_tokens, at the ends of paragraphs and sentences';
+COMMENT ON FUNCTION qwen_chunk(text, int, int, text, json) IS 'the input in pieces of at most max_tokens, at the ends of paragraphs and sentences';
 
 -- ---- tokens ---------------------------------------------------------------------------------------------------------
-CREATE FUNCTION qwen_tokenize(input text, model text DEFAULT NULL, special boolean DEFAULT false)
+CREATE FUNCTION qwen_tokenize(input text, model text DEFAULT NULL, special boolean DEFAULT false, options json DEFAULT NULL)
 RETURNS int[] AS 'MODULE_PATHNAME', 'qwen_tokenize' LANGUAGE C STABLE PARALLEL SAFE COST 100;
-COMMENT ON FUNCTION qwen_tokenize(text, text, boolean) IS 'the tokens of a text; special: special tokens in it are recognised';
+COMMENT ON FUNCTION qwen_tokenize(text, text, boolean, json) IS 'the tokens of a text; special: special tokens in it are recognised';
 
-CREATE FUNCTION qwen_detokenize(tokens int[], model text DEFAULT NULL)
+CREATE FUNCTION qwen_detokenize(tokens int[], model text DEFAULT NULL, options json DEFAULT NULL)
 RETURNS text AS 'MODULE_PATHNAME', 'qwen_detokenize' LANGUAGE C STABLE PARALLEL SAFE COST 100;
-COMMENT ON FUNCTION qwen_detokenize(int[], text) IS 'the text of tokens';
+COMMENT ON FUNCTION qwen_detokenize(int[], text, json) IS 'the text of tokens';
 
-CREATE FUNCTION qwen_count_tokens(input text, model text DEFAULT NULL)
+CREATE FUNCTION qwen_count_tokens(input text, model text DEFAULT NULL, options json DEFAULT NULL)
 RETURNS int AS 'MODULE_PATHNAME', 'qwen_count_tokens' LANGUAGE C STABLE PARALLEL SAFE COST 100;
-COMMENT ON FUNCTION qwen_count_tokens(text, text) IS 'how many tokens a text has';
+COMMENT ON FUNCTION qwen_count_tokens(text, text, json) IS 'how many tokens a text has';
 
-CREATE FUNCTION qwen_render_chat(prompt text, system text DEFAULT NULL, thinking boolean DEFAULT NULL, model text DEFAULT NULL)
+CREATE FUNCTION qwen_render_chat(prompt text, system text DEFAULT NULL, thinking boolean DEFAULT NULL, model text DEFAULT NULL, options json DEFAULT NULL)
 RETURNS text AS 'MODULE_PATHNAME', 'qwen_render_chat_text' LANGUAGE C STABLE PARALLEL SAFE COST 100;
-COMMENT ON FUNCTION qwen_render_chat(text, text, boolean, text) IS 'the exact prompt that the model gets';
+COMMENT ON FUNCTION qwen_render_chat(text, text, boolean, text, json) IS 'the exact prompt that the model gets';
 
-CREATE FUNCTION qwen_render_chat(messages json, tools json DEFAULT NULL, thinking boolean DEFAULT NULL, model text DEFAULT NULL)
+CREATE FUNCTION qwen_render_chat(messages json, tools json DEFAULT NULL, thinking boolean DEFAULT NULL, model text DEFAULT NULL, options json DEFAULT NULL)
 RETURNS text AS 'MODULE_PATHNAME', 'qwen_render_chat_json' LANGUAGE C STABLE PARALLEL SAFE COST 100;
-COMMENT ON FUNCTION qwen_render_chat(json, json, boolean, text) IS 'the exact prompt that the model gets';
+COMMENT ON FUNCTION qwen_render_chat(json, json, boolean, text, json) IS 'the exact prompt that the model gets';
 
-CREATE FUNCTION qwen_render_chat(messages_jsonb jsonb, tools_jsonb jsonb DEFAULT NULL, thinking boolean DEFAULT NULL, model text DEFAULT NULL)
+CREATE FUNCTION qwen_render_chat(messages_jsonb jsonb, tools_jsonb jsonb DEFAULT NULL, thinking boolean DEFAULT NULL, model text DEFAULT NULL, options json DEFAULT NULL)
 RETURNS text AS 'MODULE_PATHNAME', 'qwen_render_chat_jsonb' LANGUAGE C STABLE PARALLEL SAFE COST 100;
-COMMENT ON FUNCTION qwen_render_chat(jsonb, jsonb, boolean, text) IS 'the exact prompt that the model gets';
+COMMENT ON FUNCTION qwen_render_chat(jsonb, jsonb, boolean, text, json) IS 'the exact prompt that the model gets';
 
-CREATE FUNCTION qwen_logprobs(input text, model text DEFAULT NULL)
+CREATE FUNCTION qwen_logprobs(input text, model text DEFAULT NULL, options json DEFAULT NULL)
 RETURNS TABLE (ordinality int, token int, piece text, logprob float8, rank int) AS 'MODULE_PATHNAME', 'qwen_logprobs' LANGUAGE C STABLE PARALLEL SAFE COST 10000 ROWS 100;
-COMMENT ON FUNCTION qwen_logprobs(text, text) IS 'how likely the model finds each token of the input after those before it';
+COMMENT ON FUNCTION qwen_logprobs(text, text, json) IS 'how likely the model finds each token of the input after those before it';
 
 -- ---- triggers -------------------------------------------------------------------------------------------------------
 CREATE FUNCTION qwen_summarize_trigger()
@@ -289,7 +289,8 @@ CREATE TABLE qwen_job_table (
 	submitted timestamptz NOT NULL DEFAULT now(),
 	started timestamptz,
 	ended timestamptz,
-	error text
+	error text,
+	options json
 ) WITH (fillfactor = 50);
 CREATE INDEX qwen_job_table_active ON qwen_job_table (owner) WHERE state IN ('queued', 'running');
 COMMENT ON TABLE qwen_job_table IS 'jobs of qwen_submit; the view qwen_jobs shows them';
@@ -322,9 +323,9 @@ CREATE FUNCTION qwen_submit(source text, prompt text, target regclass, target_co
 	min_p float8 DEFAULT NULL, top_k int DEFAULT NULL, repetition_penalty float8 DEFAULT NULL,
 	presence_penalty float8 DEFAULT NULL, frequency_penalty float8 DEFAULT NULL, seed bigint DEFAULT NULL,
 	stop text[] DEFAULT NULL, thinking boolean DEFAULT NULL, thinking_budget int DEFAULT NULL,
-	response_format json DEFAULT NULL, adapter text DEFAULT NULL)
+	response_format json DEFAULT NULL, adapter text DEFAULT NULL, options json DEFAULT NULL)
 RETURNS bigint AS 'MODULE_PATHNAME', 'qwen_submit' LANGUAGE C VOLATILE;
-COMMENT ON FUNCTION qwen_submit(text, text, regclass, name, name[], text, text, int, text, int, int, int, text, int, float8, float8, float8, int, float8, float8, float8, bigint, text[], boolean, int, json, text) IS 'a job over all rows of a table or query, worked on in the background; its id';
+COMMENT ON FUNCTION qwen_submit(text, text, regclass, name, name[], text, text, int, text, int, int, int, text, int, float8, float8, float8, int, float8, float8, float8, bigint, text[], boolean, int, json, text, json) IS 'a job over all rows of a table or query, worked on in the background; its id';
 
 CREATE FUNCTION qwen_cancel(id bigint)
 RETURNS boolean AS 'MODULE_PATHNAME', 'qwen_cancel' LANGUAGE C VOLATILE;

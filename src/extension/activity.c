@@ -25,8 +25,6 @@
 #include "utils/backend_status.h"
 #endif
 
-PG_FUNCTION_INFO_V1(qwen_activity);
-
 #define N_ACTIVITY_COLUMNS 15
 
 typedef struct Entry
@@ -275,8 +273,7 @@ put_row(ReturnSetInfo *set, const Entry *entry, uint32 pid)
 	tuplestore_putvalues(set->setResult, set->setDesc, values, nulls);
 }
 
-Datum
-qwen_activity(PG_FUNCTION_ARGS)
+QWEN_FUNCTION(qwen_activity, 0, 0)
 {
 	ReturnSetInfo *set = (ReturnSetInfo *) fcinfo->resultinfo;
 	bool everybody;

@@ -7,11 +7,6 @@
 #include "task_prompts.h"
 #include "utils/builtins.h"
 
-PG_FUNCTION_INFO_V1(qwen_agg_add);
-PG_FUNCTION_INFO_V1(qwen_agg_add_with_instruction);
-PG_FUNCTION_INFO_V1(qwen_summarize_agg_final);
-PG_FUNCTION_INFO_V1(qwen_chat_agg_final);
-
 /* Lives in the aggregate's memory. */
 typedef struct Gathered
 {
@@ -51,8 +46,7 @@ gather(FunctionCallInfo fcinfo, Gathered *gathered)
 	appendBinaryStringInfo(&gathered->texts, VARDATA_ANY(value), VARSIZE_ANY_EXHDR(value));
 }
 
-Datum
-qwen_agg_add(PG_FUNCTION_ARGS)
+QWEN_FUNCTION(qwen_agg_add, 2, 2)
 {
 	MemoryContext context;
 	Gathered *gathered = gathered_state(fcinfo, &context);
@@ -61,8 +55,7 @@ qwen_agg_add(PG_FUNCTION_ARGS)
 	PG_RETURN_POINTER(gathered);
 }
 
-Datum
-qwen_agg_add_with_instruction(PG_FUNCTION_ARGS)
+QWEN_FUNCTION(qwen_agg_add_with_instruction, 3, 3)
 {
 	MemoryContext context, old;
 	Gathered *gathered = gathered_state(fcinfo, &context);
@@ -89,8 +82,7 @@ gathered_rows(FunctionCallInfo fcinfo)
 	return gathered && gathered->texts.len > 0 ? gathered : NULL;
 }
 
-Datum
-qwen_summarize_agg_final(PG_FUNCTION_ARGS)
+QWEN_FUNCTION(qwen_summarize_agg_final, 1, 1)
 {
 	Gathered *gathered = gathered_rows(fcinfo);
 
@@ -100,8 +92,7 @@ qwen_summarize_agg_final(PG_FUNCTION_ARGS)
 		summarize(cstring_to_text_with_len(gathered->texts.data, gathered->texts.len), SUMMARY_MAX_WORDS, NULL, 0));
 }
 
-Datum
-qwen_chat_agg_final(PG_FUNCTION_ARGS)
+QWEN_FUNCTION(qwen_chat_agg_final, 1, 1)
 {
 	Gathered *gathered = gathered_rows(fcinfo);
 	Request options;

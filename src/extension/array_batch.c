@@ -17,9 +17,6 @@
 #include "utils/datum.h"
 #include "utils/lsyscache.h"
 
-PG_FUNCTION_INFO_V1(qwen_generate_batch);
-PG_FUNCTION_INFO_V1(qwen_embed_batch);
-
 /* What lives from the first row to the last. */
 typedef struct ArrayBatch
 {
@@ -176,14 +173,12 @@ array_batch(FunctionCallInfo fcinfo, const ModelFunction *function, bool has_err
 	SRF_RETURN_DONE(context);
 }
 
-Datum
-qwen_generate_batch(PG_FUNCTION_ARGS)
+QWEN_FUNCTION(qwen_generate_batch, 1, 18)
 {
 	return array_batch(fcinfo, &chat_text_function, true);
 }
 
-Datum
-qwen_embed_batch(PG_FUNCTION_ARGS)
+QWEN_FUNCTION(qwen_embed_batch, 1, 5)
 {
 	return array_batch(fcinfo, &embed_function, false);
 }

@@ -7,8 +7,6 @@
 #include "utils/builtins.h"
 #include "utils/tuplestore.h"
 
-PG_FUNCTION_INFO_V1(qwen_chunk);
-
 /* A number that the engine checks further: here only that it can be sent. */
 static uint32
 size_argument(FunctionCallInfo fcinfo, int argument, const char *name, int lowest)
@@ -24,8 +22,7 @@ size_argument(FunctionCallInfo fcinfo, int argument, const char *name, int lowes
 	return value;
 }
 
-Datum
-qwen_chunk(PG_FUNCTION_ARGS)
+QWEN_FUNCTION(qwen_chunk, 1, 5)
 {
 	ReturnSetInfo *set = (ReturnSetInfo *) fcinfo->resultinfo;
 	Request options;
@@ -40,6 +37,7 @@ qwen_chunk(PG_FUNCTION_ARGS)
 	max_tokens = size_argument(fcinfo, 1, "max_tokens", 1);
 	overlap = size_argument(fcinfo, 2, "overlap", 0);
 	memset(&options, 0, sizeof options);
+	options_read_object(fcinfo, 4, &options);
 	options_set_model(&options, PG_ARGISNULL(3) ? NULL : PG_GETARG_TEXT_PP(3), default_embedding_model());
 	foreach (cell, chunk_text(PG_GETARG_TEXT_PP(0), &options, max_tokens, overlap))
 	{

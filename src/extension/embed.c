@@ -8,9 +8,6 @@
 #include "utils/array.h"
 #include "utils/builtins.h"
 
-PG_FUNCTION_INFO_V1(qwen_embed);
-PG_FUNCTION_INFO_V1(qwen_similarity);
-
 const char *
 default_embedding_model(void)
 {
@@ -40,6 +37,7 @@ build_embed(FunctionCallInfo fcinfo, Request *requests)
 {
 	if (PG_ARGISNULL(0))
 		return 0;
+	options_read_object(fcinfo, 4, requests);
 	if (!PG_ARGISNULL(3))
 	{
 		int dimensions = PG_GETARG_INT32(3);
@@ -74,6 +72,8 @@ build_similarity(FunctionCallInfo fcinfo, Request *requests)
 	if (PG_ARGISNULL(0) || PG_ARGISNULL(1))
 		return 0;
 	model = PG_ARGISNULL(2) ? NULL : PG_GETARG_TEXT_PP(2);
+	options_read_object(fcinfo, 3, &requests[0]);
+	options_read_object(fcinfo, 3, &requests[1]);
 	build_embedding(&requests[0], PG_GETARG_TEXT_PP(0), model);
 	build_embedding(&requests[1], PG_GETARG_TEXT_PP(1), model);
 	return 2;
@@ -94,17 +94,9 @@ finish_similarity(FunctionCallInfo fcinfo, const EngineReply *replies)
 	return Float8GetDatum(product);
 }
 
-const ModelFunction embed_function = {"qwen_embed", build_embed, finish_embed, NULL};
-const ModelFunction similarity_function = {"qwen_similarity", build_similarity, finish_similarity, NULL};
+const ModelFunction embed_function = {"qwen_embed", build_embed, finish_embed, NULL, 1, 5};
+const ModelFunction similarity_function = {"qwen_similarity", build_similarity, finish_similarity, NULL, 2, 4};
 
-Datum
-qwen_embed(PG_FUNCTION_ARGS)
-{
-	return model_call_run(fcinfo, &embed_function);
-}
+QWEN_MODEL_FUNCTION(qwen_embed, embed_function)
 
-Datum
-qwen_similarity(PG_FUNCTION_ARGS)
-{
-	return model_call_run(fcinfo, &similarity_function);
-}
+QWEN_MODEL_FUNCTION(qwen_similarity, similarity_function)

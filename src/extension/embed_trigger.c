@@ -14,8 +14,6 @@
 #include "utils/datum.h"
 #include "utils/rel.h"
 
-PG_FUNCTION_INFO_V1(qwen_embed_trigger);
-
 #define NAME "qwen_embed_trigger"
 
 static void
@@ -111,8 +109,7 @@ assign(TupleDesc columns, int target, Datum embedding)
 	return OidFunctionCall3(function, embedding, Int32GetDatum(attribute->atttypmod), BoolGetDatum(false));
 }
 
-Datum
-qwen_embed_trigger(PG_FUNCTION_ARGS)
+QWEN_FUNCTION(qwen_embed_trigger, 0, 0)
 {
 	TriggerData *data = (TriggerData *) fcinfo->context;
 	LOCAL_FCINFO(call, 4);

@@ -8,8 +8,6 @@
 
 #include "funcapi.h"
 
-PG_FUNCTION_INFO_V1(qwen_engine_memory);
-
 #define N_MEMORY_COLUMNS 4
 
 /* Memory of a process that is its own, in bytes; -1: not known. */
@@ -43,8 +41,7 @@ weights_bytes(const QwenShared *shared)
 	return bytes;
 }
 
-Datum
-qwen_engine_memory(PG_FUNCTION_ARGS)
+QWEN_FUNCTION(qwen_engine_memory, 0, 0)
 {
 	TupleDesc descriptor;
 	Datum values[N_MEMORY_COLUMNS];

@@ -22,9 +22,6 @@
 #include "utils/memutils.h"
 #include "utils/rel.h"
 
-PG_FUNCTION_INFO_V1(qwen_enqueue_trigger);
-PG_FUNCTION_INFO_V1(qwen_enqueue_embed_trigger);
-
 /* A trigger of one table, for the time of a statement. */
 typedef struct Enqueue
 {
@@ -214,14 +211,12 @@ enqueue_row(FunctionCallInfo fcinfo, const char *function)
 	return PointerGetDatum(NULL);
 }
 
-Datum
-qwen_enqueue_trigger(PG_FUNCTION_ARGS)
+QWEN_FUNCTION(qwen_enqueue_trigger, 0, 0)
 {
 	return enqueue_row(fcinfo, "qwen_enqueue_trigger");
 }
 
-Datum
-qwen_enqueue_embed_trigger(PG_FUNCTION_ARGS)
+QWEN_FUNCTION(qwen_enqueue_embed_trigger, 0, 0)
 {
 	return enqueue_row(fcinfo, "qwen_enqueue_embed_trigger");
 }

@@ -11,17 +11,6 @@
 #include "utils/json.h"
 #include "utils/jsonb.h"
 
-PG_FUNCTION_INFO_V1(qwen_chat_text);
-PG_FUNCTION_INFO_V1(qwen_chat_json);
-PG_FUNCTION_INFO_V1(qwen_chat_jsonb);
-PG_FUNCTION_INFO_V1(qwen_chat_full_text);
-PG_FUNCTION_INFO_V1(qwen_chat_full_json);
-PG_FUNCTION_INFO_V1(qwen_chat_full_jsonb);
-PG_FUNCTION_INFO_V1(qwen_chat_stream_text);
-PG_FUNCTION_INFO_V1(qwen_chat_stream_json);
-PG_FUNCTION_INFO_V1(qwen_chat_stream_jsonb);
-PG_FUNCTION_INFO_V1(qwen_generate);
-
 /* How the first two arguments are to be read. */
 typedef enum InputForm
 {
@@ -149,34 +138,18 @@ finish_answer(FunctionCallInfo fcinfo, const EngineReply *replies)
 	return PointerGetDatum(text_from_span(done_of(replies)->content));
 }
 
-const ModelFunction chat_text_function = {"qwen_chat_text", build_chat_text, finish_answer, NULL};
-const ModelFunction chat_json_function = {"qwen_chat_json", build_chat_json, finish_answer, NULL};
-const ModelFunction chat_jsonb_function = {"qwen_chat_jsonb", build_chat_jsonb, finish_answer, NULL};
-const ModelFunction generate_function = {"qwen_generate", build_generate, finish_answer, NULL};
+const ModelFunction chat_text_function = {"qwen_chat_text", build_chat_text, finish_answer, NULL, 1, 18};
+const ModelFunction chat_json_function = {"qwen_chat_json", build_chat_json, finish_answer, NULL, 1, 18};
+const ModelFunction chat_jsonb_function = {"qwen_chat_jsonb", build_chat_jsonb, finish_answer, NULL, 1, 18};
+const ModelFunction generate_function = {"qwen_generate", build_generate, finish_answer, NULL, 1, 17};
 
-Datum
-qwen_chat_text(PG_FUNCTION_ARGS)
-{
-	return model_call_run(fcinfo, &chat_text_function);
-}
+QWEN_MODEL_FUNCTION(qwen_chat_text, chat_text_function)
 
-Datum
-qwen_chat_json(PG_FUNCTION_ARGS)
-{
-	return model_call_run(fcinfo, &chat_json_function);
-}
+QWEN_MODEL_FUNCTION(qwen_chat_json, chat_json_function)
 
-Datum
-qwen_chat_jsonb(PG_FUNCTION_ARGS)
-{
-	return model_call_run(fcinfo, &chat_jsonb_function);
-}
+QWEN_MODEL_FUNCTION(qwen_chat_jsonb, chat_jsonb_function)
 
-Datum
-qwen_generate(PG_FUNCTION_ARGS)
-{
-	return model_call_run(fcinfo, &generate_function);
-}
+QWEN_MODEL_FUNCTION(qwen_generate, generate_function)
 
 #define N_RESPONSE_COLUMNS 11
 
@@ -219,27 +192,15 @@ finish_response(FunctionCallInfo fcinfo, const EngineReply *replies)
 	return response_tuple(fcinfo, done_of(replies));
 }
 
-const ModelFunction chat_full_text_function = {"qwen_chat_full_text", build_chat_text, finish_response, NULL};
-const ModelFunction chat_full_json_function = {"qwen_chat_full_json", build_chat_json, finish_response, NULL};
-const ModelFunction chat_full_jsonb_function = {"qwen_chat_full_jsonb", build_chat_jsonb, finish_response, NULL};
+const ModelFunction chat_full_text_function = {"qwen_chat_full_text", build_chat_text, finish_response, NULL, 1, 18};
+const ModelFunction chat_full_json_function = {"qwen_chat_full_json", build_chat_json, finish_response, NULL, 1, 18};
+const ModelFunction chat_full_jsonb_function = {"qwen_chat_full_jsonb", build_chat_jsonb, finish_response, NULL, 1, 18};
 
-Datum
-qwen_chat_full_text(PG_FUNCTION_ARGS)
-{
-	return model_call_run(fcinfo, &chat_full_text_function);
-}
+QWEN_MODEL_FUNCTION(qwen_chat_full_text, chat_full_text_function)
 
-Datum
-qwen_chat_full_json(PG_FUNCTION_ARGS)
-{
-	return model_call_run(fcinfo, &chat_full_json_function);
-}
+QWEN_MODEL_FUNCTION(qwen_chat_full_json, chat_full_json_function)
 
-Datum
-qwen_chat_full_jsonb(PG_FUNCTION_ARGS)
-{
-	return model_call_run(fcinfo, &chat_full_jsonb_function);
-}
+QWEN_MODEL_FUNCTION(qwen_chat_full_jsonb, chat_full_jsonb_function)
 
 /* Start a stream: the call lives in the function's multi-call memory and is cancelled with it. */
 static EngineCall *
@@ -288,20 +249,17 @@ chat_stream(FunctionCallInfo fcinfo, InputForm form)
 	SRF_RETURN_DONE(context);
 }
 
-Datum
-qwen_chat_stream_text(PG_FUNCTION_ARGS)
+QWEN_FUNCTION(qwen_chat_stream_text, 1, 18)
 {
 	return chat_stream(fcinfo, INPUT_TEXT);
 }
 
-Datum
-qwen_chat_stream_json(PG_FUNCTION_ARGS)
+QWEN_FUNCTION(qwen_chat_stream_json, 1, 18)
 {
 	return chat_stream(fcinfo, INPUT_JSON);
 }
 
-Datum
-qwen_chat_stream_jsonb(PG_FUNCTION_ARGS)
+QWEN_FUNCTION(qwen_chat_stream_jsonb, 1, 18)
 {
 	return chat_stream(fcinfo, INPUT_JSONB);
 }

@@ -12,8 +12,6 @@
 #define SILENT_MS 5000
 #define YOUNG_MS 60000
 
-PG_FUNCTION_INFO_V1(qwen_health);
-
 typedef enum Health
 {
 	HEALTHY,
@@ -137,8 +135,7 @@ check_cache(StringInfo checks, Health *worst)
 			  full ? "Requests wait for room: raise qwen.kv_cache_size, or ask for fewer max_tokens." : NULL);
 }
 
-Datum
-qwen_health(PG_FUNCTION_ARGS)
+QWEN_FUNCTION(qwen_health, 0, 0)
 {
 	StringInfoData checks, json;
 	Health worst = HEALTHY;

@@ -42,8 +42,6 @@
 #define LAST_RETRY_MS 30000
 #define FAILURES_TO_SCOUT 3
 
-PG_FUNCTION_INFO_V1(qwen_job_workers);
-
 typedef enum PlaceState
 {
 	PLACE_FREE = 0,
@@ -170,16 +168,29 @@ at_transaction_end(XactEvent event, void *argument)
 	}
 }
 
-void
-job_request_worker(Oid role)
+static void
+ask_at_commit(void)
 {
 	static bool registered = false;
 
 	if (!registered)
-	{
 		RegisterXactCallback(at_transaction_end, NULL);
-		registered = true;
-	}
+	registered = true;
+}
+
+/* At the end of this transaction there may be work of any role. */
+QWEN_FUNCTION(qwen_look_for_work, 0, 0)
+{
+	require_preloaded();
+	ask_at_commit();
+	n_requested = N_REQUESTS + 1;
+	PG_RETURN_VOID();
+}
+
+void
+job_request_worker(Oid role)
+{
+	ask_at_commit();
 	for (int i = 0; i < Min(n_requested, N_REQUESTS); i++)
 		if (requested[i] == role)
 			return;
@@ -529,7 +540,7 @@ scout_database(Oid database)
 	SPI_connect();
 	PushActiveSnapshot(GetTransactionSnapshot());
 	give_up_places(NIL);
-	if (job_store_find(&store))
+	if (job_store_find(&store) && !store.is_old)
 	{
 		job_identity_begin(&store, &identity);
 		ask_for_owners(&store);
@@ -591,8 +602,7 @@ place_trouble(const Place *place)
 	}
 }
 
-Datum
-qwen_job_workers(PG_FUNCTION_ARGS)
+QWEN_FUNCTION(qwen_job_workers, 0, 0)
 {
 	FuncCallContext *context;
 	Place *copy;

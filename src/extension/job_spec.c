@@ -19,11 +19,22 @@
 static const char *const function_names[] = {"chat", "generate", "summarize", "embed"};
 
 const TailArgument job_tail[N_TAIL_ARGUMENTS] = {
-	{"model", TEXTOID},           {"max_tokens", INT4OID},         {"temperature", FLOAT8OID},
-	{"top_p", FLOAT8OID},         {"min_p", FLOAT8OID},            {"top_k", INT4OID},
-	{"repetition_penalty", FLOAT8OID}, {"presence_penalty", FLOAT8OID}, {"frequency_penalty", FLOAT8OID},
-	{"seed", INT8OID},            {"stop", TEXTARRAYOID},          {"thinking", BOOLOID},
-	{"thinking_budget", INT4OID}, {"response_format", JSONOID},    {"adapter", TEXTOID},
+	{"model", TEXTOID},
+	{"max_tokens", INT4OID},
+	{"temperature", FLOAT8OID},
+	{"top_p", FLOAT8OID},
+	{"min_p", FLOAT8OID},
+	{"top_k", INT4OID},
+	{"repetition_penalty", FLOAT8OID},
+	{"presence_penalty", FLOAT8OID},
+	{"frequency_penalty", FLOAT8OID},
+	{"seed", INT8OID},
+	{"stop", TEXTARRAYOID},
+	{"thinking", BOOLOID},
+	{"thinking_budget", INT4OID},
+	{"response_format", JSONOID},
+	{"adapter", TEXTOID},
+	{"options", JSONOID},
 };
 
 bool
@@ -63,11 +74,11 @@ job_spec_read_tail(JobSpec *spec, const Datum *values, const bool *nulls)
 													 : REQUEST_CHAT;
 	if (spec->function == JOB_EMBED)
 	{
-		options_set_model(request, nulls[0] ? NULL : DatumGetTextPP(values[0]),
-						  default_embedding_model());
+		options_set_model(request, nulls[0] ? NULL : DatumGetTextPP(values[0]), default_embedding_model());
 		request->dimensions = spec->dimensions;
 		if (spec->instruction)
 			request->instruction = span_from_text(spec->instruction);
+		options_read_object(call, N_TAIL_ARGUMENTS - 1, request);
 	}
 	else
 		options_read(call, 0, request);
@@ -171,6 +182,13 @@ value_of(const char *argument, const char *name)
 	return strncmp(argument, name, length) == 0 && argument[length] == '=' ? argument + length + 1 : NULL;
 }
 
+/* Does an argument of the tail mean something to embeddings: only model and options do. */
+static bool
+is_tail_of(int i, bool embeds)
+{
+	return !embeds || i == 0 || i == N_TAIL_ARGUMENTS - 1;
+}
+
 /* One "name=value" argument. */
 static bool
 read_option(JobSpec *spec, const char *argument, TailValues *tail)
@@ -188,8 +206,8 @@ read_option(JobSpec *spec, const char *argument, TailValues *tail)
 		spec->max_attempts = DatumGetInt32(input_value(value, INT4OID));
 	else
 	{
-		for (int i = 0; i < (embeds ? 1 : N_TAIL_ARGUMENTS); i++)
-			if ((value = value_of(argument, job_tail[i].name)) != NULL)
+		for (int i = 0; i < N_TAIL_ARGUMENTS; i++)
+			if (is_tail_of(i, embeds) && (value = value_of(argument, job_tail[i].name)) != NULL)
 			{
 				tail->values[i] = input_value(value, job_tail[i].type);
 				tail->nulls[i] = false;
@@ -214,13 +232,13 @@ read_options(JobSpec *spec, const char *function, const Trigger *trigger)
 							errmsg("%s: the argument \"%s\" is not known", function, trigger->tgargs[i]),
 							errhint(spec->function == JOB_EMBED
 										? "Further arguments look like 'name=value', with the names model, "
-										  "instruction, dimensions and max_attempts."
+										  "instruction, dimensions, max_attempts and options."
 										: "Further arguments look like 'name=value', with the names system, "
 										  "max_attempts and those of qwen_chat: 'max_tokens=60'.")));
 	if (spec->max_attempts < 1 || spec->max_attempts > JOB_MAX_ATTEMPTS)
-		ereport(ERROR, (errcode(ERRCODE_INVALID_PARAMETER_VALUE),
-						errmsg("%s: max_attempts must be between 1 and %d, not %d", function, JOB_MAX_ATTEMPTS,
-							   spec->max_attempts)));
+		ereport(ERROR,
+				(errcode(ERRCODE_INVALID_PARAMETER_VALUE), errmsg("%s: max_attempts must be between 1 and %d, not %d",
+																  function, JOB_MAX_ATTEMPTS, spec->max_attempts)));
 	if (spec->dimensions < 0)
 		ereport(ERROR, (errcode(ERRCODE_INVALID_PARAMETER_VALUE),
 						errmsg("%s: dimensions must be at least 1, not %d", function, spec->dimensions)));
@@ -272,10 +290,10 @@ job_spec_of_trigger(Relation relation, const Trigger *trigger, MemoryContext par
 	spec->search_path = "pg_catalog, pg_temp";
 	spec->max_attempts = JOB_DEFAULT_ATTEMPTS;
 	if (trigger->tgnargs < 2)
-		ereport(ERROR, (errcode(ERRCODE_INVALID_PARAMETER_VALUE),
-						errmsg("%s takes 2 or more arguments, not %d", function, trigger->tgnargs),
-						errhint("EXECUTE FUNCTION %s('target column', 'template with {column}', 'name=value', …)",
-								function)));
+		ereport(ERROR,
+				(errcode(ERRCODE_INVALID_PARAMETER_VALUE),
+				 errmsg("%s takes 2 or more arguments, not %d", function, trigger->tgnargs),
+				 errhint("EXECUTE FUNCTION %s('target column', 'template with {column}', 'name=value', …)", function)));
 	spec->target_column = pstrdup(trigger->tgargs[0]);
 	spec->prompt = pstrdup(trigger->tgargs[1]);
 	read_options(spec, function, trigger);
@@ -283,11 +301,11 @@ job_spec_of_trigger(Relation relation, const Trigger *trigger, MemoryContext par
 	job_check_target(relation, spec->target_column, spec->function);
 	check_prompt(spec, relation, function);
 	if (!job_spec_keys_of(spec, relation))
-		ereport(ERROR, (errcode(ERRCODE_INVALID_PARAMETER_VALUE),
-						errmsg("%s: table \"%s\" has no primary key", function, RelationGetRelationName(relation)),
-						errdetail("A queued row is found again by its primary key, of at most %d columns.",
-								  JOB_MAX_KEYS),
-						errhint("ALTER TABLE … ADD PRIMARY KEY (…).")));
+		ereport(ERROR,
+				(errcode(ERRCODE_INVALID_PARAMETER_VALUE),
+				 errmsg("%s: table \"%s\" has no primary key", function, RelationGetRelationName(relation)),
+				 errdetail("A queued row is found again by its primary key, of at most %d columns.", JOB_MAX_KEYS),
+				 errhint("ALTER TABLE … ADD PRIMARY KEY (…).")));
 	MemoryContextSwitchTo(old);
 	MemoryContextSetParent(memory, parent);
 	return spec;

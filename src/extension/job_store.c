@@ -64,6 +64,8 @@ job_store_find(JobStore *store)
 	schema = get_namespace_name(store->schema);
 	if (!OidIsValid(store->job_table) || !OidIsValid(store->row_table) || !schema)
 		return false;
+	/* a column that 0.1.0 does not have */
+	store->is_old = get_attnum(store->job_table, "options") == InvalidAttrNumber;
 	store->job = quote_qualified_identifier(schema, "qwen_job_table");
 	store->row = quote_qualified_identifier(schema, "qwen_job_row");
 	return true;

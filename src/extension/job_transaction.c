@@ -44,7 +44,7 @@ job_transaction(JobWorker *worker, JobBody body, void *argument, ErrorData **err
 		SPI_connect();
 		PushActiveSnapshot(GetTransactionSnapshot());
 		pgstat_report_activity(STATE_RUNNING, "qwen_pg job worker: reading or writing rows");
-		worker->is_gone = !job_store_find(&store);
+		worker->is_gone = !job_store_find(&store) || store.is_old;
 		worker->is_orphan = !SearchSysCacheExists1(AUTHOID, ObjectIdGetDatum(worker->place.role));
 		if (!worker->is_gone)
 			body(worker, &store, argument);
@@ -136,9 +136,9 @@ job_lock(const JobStore *store, int64 job, bool *ended)
 								  "FOR NO KEY UPDATE SKIP LOCKED",
 								  store->job),
 						 1, &type, &value, NULL, SPI_OK_SELECT, 0) > 0;
-	*ended = !locked && job_execute(psprintf("SELECT id FROM %s WHERE id = $1 AND state IN ('queued', 'running')",
-											 store->job),
-									1, &type, &value, NULL, SPI_OK_SELECT, 0) == 0;
+	*ended = !locked &&
+			 job_execute(psprintf("SELECT id FROM %s WHERE id = $1 AND state IN ('queued', 'running')", store->job), 1,
+						 &type, &value, NULL, SPI_OK_SELECT, 0) == 0;
 	job_identity_end(&identity);
 	return locked;
 }

@@ -26,12 +26,6 @@
 #include "utils/syscache.h"
 #include "utils/timestamp.h"
 
-PG_FUNCTION_INFO_V1(qwen_submit);
-PG_FUNCTION_INFO_V1(qwen_cancel);
-PG_FUNCTION_INFO_V1(qwen_wait);
-PG_FUNCTION_INFO_V1(qwen_retry);
-PG_FUNCTION_INFO_V1(qwen_retry_table);
-
 #define WAIT_LOOK_MS 1000 /* how often a waiter looks even when nobody wakes it */
 #define LONGEST_WAIT_MS (INT64CONST(100) * 365 * SECS_PER_DAY * 1000)
 
@@ -53,9 +47,9 @@ enum
 	ARG_TAIL,
 };
 
-static const char *const argument_names[] = {"source",      "prompt",    "target",      "target_column",
-											 "key_columns", "function",  "system",      "max_words",
-											 "instruction", "dimensions", "priority",   "max_attempts"};
+static const char *const argument_names[] = {"source",      "prompt",     "target",   "target_column",
+											 "key_columns", "function",   "system",   "max_words",
+											 "instruction", "dimensions", "priority", "max_attempts"};
 
 /* Does a source look like a query, or like a table's name? */
 static bool
@@ -112,8 +106,8 @@ int_argument(FunctionCallInfo fcinfo, int argument, int fallback, int low, int h
 	int value = PG_ARGISNULL(argument) ? fallback : PG_GETARG_INT32(argument);
 
 	if (value < low || value > high)
-		ereport(ERROR, (errcode(ERRCODE_INVALID_PARAMETER_VALUE), errmsg("%s must be between %d and %d, not %d",
-																		 argument_names[argument], low, high, value)));
+		ereport(ERROR, (errcode(ERRCODE_INVALID_PARAMETER_VALUE),
+						errmsg("%s must be between %d and %d, not %d", argument_names[argument], low, high, value)));
 	return value;
 }
 
@@ -122,9 +116,9 @@ static void
 check_belongs(FunctionCallInfo fcinfo, int argument, bool belongs, JobFunction function)
 {
 	if (!belongs && !PG_ARGISNULL(argument))
-		ereport(ERROR,
-				(errcode(ERRCODE_INVALID_PARAMETER_VALUE), errmsg("%s means nothing with function => '%s'",
-																  argument_names[argument], job_function_name(function))));
+		ereport(ERROR, (errcode(ERRCODE_INVALID_PARAMETER_VALUE),
+						errmsg("%s means nothing with function => '%s'", argument_names[argument],
+							   job_function_name(function))));
 }
 
 /* function and what depends on it. */
@@ -160,8 +154,7 @@ job_check_privilege(const JobStore *store, JobFunction function)
 				"WHERE pronamespace OPERATOR(pg_catalog.=) $1 AND proname::pg_catalog.text OPERATOR(pg_catalog.=) $2",
 				2, types, values, NULL, SPI_OK_SELECT, 1);
 	if (!DatumGetBool(SPI_getbinval(SPI_tuptable->vals[0], SPI_tuptable->tupdesc, 1, &is_null)) || is_null)
-		ereport(ERROR,
-				(errcode(ERRCODE_INSUFFICIENT_PRIVILEGE), errmsg("permission denied for function %s", name)));
+		ereport(ERROR, (errcode(ERRCODE_INSUFFICIENT_PRIVILEGE), errmsg("permission denied for function %s", name)));
 }
 
 /* The key columns that were named, or the primary key of source or target. */
@@ -408,10 +401,11 @@ insert_job(FunctionCallInfo fcinfo, const JobStore *store, const JobSpec *spec, 
 	add_column(&columns, "priority", INT4OID, Int32GetDatum(spec->priority), false);
 	add_column(&columns, "max_attempts", INT4OID, Int32GetDatum(spec->max_attempts), false);
 	add_column(&columns, "total", INT8OID, Int64GetDatum(total), false);
-	for (int i = 0; i < N_TAIL_ARGUMENTS; i++)
+	/* the last one, options, has no column in an older version's table, and no argument in its function */
+	for (int i = 0; i < N_TAIL_ARGUMENTS - (store->is_old ? 1 : 0); i++)
 	{
-		Datum value = fcinfo->args[ARG_TAIL + i].value;
-		bool null = fcinfo->args[ARG_TAIL + i].isnull;
+		bool null = PG_ARGISNULL(ARG_TAIL + i);
+		Datum value = null ? (Datum) 0 : PG_GETARG_DATUM(ARG_TAIL + i);
 
 		if (i == 0 && request->model.data)
 		{
@@ -433,8 +427,7 @@ insert_job(FunctionCallInfo fcinfo, const JobStore *store, const JobSpec *spec, 
 	return DatumGetInt64(SPI_getbinval(SPI_tuptable->vals[0], SPI_tuptable->tupdesc, 1, &is_null));
 }
 
-Datum
-qwen_submit(PG_FUNCTION_ARGS)
+QWEN_FUNCTION(qwen_submit, 4, 28)
 {
 	JobStore store;
 	JobSpec spec = {.memory = CurrentMemoryContext};
@@ -446,13 +439,14 @@ qwen_submit(PG_FUNCTION_ARGS)
 	job_store_require(&store);
 	for (int i = ARG_SOURCE; i <= ARG_TARGET_COLUMN; i++)
 		if (PG_ARGISNULL(i))
-			ereport(ERROR, (errcode(ERRCODE_INVALID_PARAMETER_VALUE), errmsg("%s must not be null", argument_names[i])));
+			ereport(ERROR,
+					(errcode(ERRCODE_INVALID_PARAMETER_VALUE), errmsg("%s must not be null", argument_names[i])));
 	job_check_owner(GetUserId(), "qwen_submit");
 	read_function(fcinfo, &spec);
 	for (int i = 0; i < N_TAIL_ARGUMENTS; i++)
 	{
-		tail[i] = fcinfo->args[ARG_TAIL + i].value;
-		tail_nulls[i] = fcinfo->args[ARG_TAIL + i].isnull;
+		tail_nulls[i] = PG_ARGISNULL(ARG_TAIL + i);
+		tail[i] = tail_nulls[i] ? (Datum) 0 : PG_GETARG_DATUM(ARG_TAIL + i);
 	}
 	job_spec_read_tail(&spec, tail, tail_nulls);
 	engine_require_model(&spec.request);
@@ -468,6 +462,10 @@ qwen_submit(PG_FUNCTION_ARGS)
 	job = insert_job(fcinfo, &store, &spec, total);
 	SPI_finish();
 	job_request_worker(GetUserId());
+	if (store.is_old)
+		ereport(WARNING, (errmsg("job " INT64_FORMAT " waits for an update of the extension", job),
+						  errdetail("The tables of jobs in this database are those of an older version."),
+						  errhint("ALTER EXTENSION qwen_pg UPDATE")));
 	PG_RETURN_INT64(job);
 }
 
@@ -502,8 +500,7 @@ job_argument(FunctionCallInfo fcinfo)
 	return PG_GETARG_INT64(0);
 }
 
-Datum
-qwen_cancel(PG_FUNCTION_ARGS)
+QWEN_FUNCTION(qwen_cancel, 1, 1)
 {
 	int64 job = job_argument(fcinfo);
 	Oid type = INT8OID, owner;
@@ -531,8 +528,7 @@ qwen_cancel(PG_FUNCTION_ARGS)
 	PG_RETURN_BOOL(!ended);
 }
 
-Datum
-qwen_retry(PG_FUNCTION_ARGS)
+QWEN_FUNCTION(qwen_retry, 1, 1)
 {
 	int64 job = job_argument(fcinfo), n;
 	Oid type = INT8OID, owner;
@@ -546,9 +542,9 @@ qwen_retry(PG_FUNCTION_ARGS)
 	SPI_connect();
 	owner = find_own_job(&store, job, &state, true);
 	job_identity_begin(&store, &identity);
-	n = job_execute(psprintf("UPDATE %s SET dead = false, attempts = 0, next_try = NULL WHERE job = $1 AND dead",
-							 store.row),
-					1, &type, &value, NULL, SPI_OK_UPDATE, 0);
+	n = job_execute(
+		psprintf("UPDATE %s SET dead = false, attempts = 0, next_try = NULL WHERE job = $1 AND dead", store.row), 1,
+		&type, &value, NULL, SPI_OK_UPDATE, 0);
 	job_execute(psprintf("UPDATE %s SET state = 'queued', ended = NULL, error = NULL, failed = failed - $2 "
 						 "WHERE id = $1 AND (state IN ('failed', 'cancelled') OR $2 > 0)",
 						 store.job),
@@ -559,8 +555,7 @@ qwen_retry(PG_FUNCTION_ARGS)
 	PG_RETURN_INT64(n);
 }
 
-Datum
-qwen_retry_table(PG_FUNCTION_ARGS)
+QWEN_FUNCTION(qwen_retry_table, 1, 1)
 {
 	Oid relation, owner;
 	HeapTuple tuple;
@@ -579,13 +574,13 @@ qwen_retry_table(PG_FUNCTION_ARGS)
 	owner = ((Form_pg_class) GETSTRUCT(tuple))->relowner;
 	ReleaseSysCache(tuple);
 	if (!superuser() && !has_privs_of_role(GetUserId(), owner))
-		ereport(ERROR, (errcode(ERRCODE_INSUFFICIENT_PRIVILEGE),
-						errmsg("must be owner of table %s", get_rel_name(relation))));
+		ereport(ERROR,
+				(errcode(ERRCODE_INSUFFICIENT_PRIVILEGE), errmsg("must be owner of table %s", get_rel_name(relation))));
 	SPI_connect();
 	job_identity_begin(&store, &identity);
-	n = job_execute(psprintf("UPDATE %s SET dead = false, attempts = 0, next_try = NULL WHERE relation = $1 AND dead",
-							 store.row),
-					1, (Oid[]){OIDOID}, (Datum[]){ObjectIdGetDatum(relation)}, NULL, SPI_OK_UPDATE, 0);
+	n = job_execute(
+		psprintf("UPDATE %s SET dead = false, attempts = 0, next_try = NULL WHERE relation = $1 AND dead", store.row),
+		1, (Oid[]){OIDOID}, (Datum[]){ObjectIdGetDatum(relation)}, NULL, SPI_OK_UPDATE, 0);
 	job_identity_end(&identity);
 	SPI_finish();
 	job_request_worker(owner);
@@ -606,8 +601,8 @@ committed_state(const JobStore *store, int64 job)
 
 	job_identity_begin(store, &identity);
 	plan = SPI_prepare(psprintf("SELECT state, xmin FROM %s WHERE id = $1", store->job), 1, &type);
-	if (!plan || SPI_execute_snapshot(plan, &value, NULL, GetLatestSnapshot(), InvalidSnapshot, true, false, 1) !=
-					 SPI_OK_SELECT)
+	if (!plan ||
+		SPI_execute_snapshot(plan, &value, NULL, GetLatestSnapshot(), InvalidSnapshot, true, false, 1) != SPI_OK_SELECT)
 		ereport(ERROR, (errcode(ERRCODE_SYSTEM_ERROR), errmsg("the state of the job could not be read")));
 	SPI_freeplan(plan);
 	job_identity_end(&identity);
@@ -644,8 +639,7 @@ wait_for_end(const JobStore *store, int64 job, int64 timeout_ms)
 	}
 }
 
-Datum
-qwen_wait(PG_FUNCTION_ARGS)
+QWEN_FUNCTION(qwen_wait, 1, 2)
 {
 	int64 job = job_argument(fcinfo), timeout_ms = -1;
 	MemoryContext caller = CurrentMemoryContext;
@@ -659,7 +653,8 @@ qwen_wait(PG_FUNCTION_ARGS)
 	{
 		Interval *timeout = PG_GETARG_INTERVAL_P(1);
 
-		timeout_ms = timeout->time / 1000 + (timeout->day + timeout->month * (int64) DAYS_PER_MONTH) * SECS_PER_DAY * 1000;
+		timeout_ms =
+			timeout->time / 1000 + (timeout->day + timeout->month * (int64) DAYS_PER_MONTH) * SECS_PER_DAY * 1000;
 		if (timeout_ms < 0)
 			ereport(ERROR, (errcode(ERRCODE_INVALID_PARAMETER_VALUE), errmsg("timeout must not be negative")));
 		timeout_ms = Min(timeout_ms, LONGEST_WAIT_MS);

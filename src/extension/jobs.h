@@ -62,7 +62,7 @@ typedef struct JobSpec
 	text *system, *instruction; /* or NULL */
 	int max_words, dimensions;
 	int max_attempts;
-	Request request; /* kind, model, options, stops */
+	Request request;                      /* kind, model, options, stops */
 	Oid roles[MAX_LIMITED_ROLES_OF_CALL]; /* whose limits count: as of the call that submitted a job; a trigger: 0 */
 
 	/* a job's way through its query, as of the last commit */
@@ -76,7 +76,7 @@ typedef struct JobSpec
 	TimestampTz pause_until; /* its query or its row cannot be had now */
 	int n_pauses;
 	char failure[512]; /* why the job cannot go on; to be written down */
-	uint64 looked_at; /* the fetch in which a trigger was looked up last */
+	uint64 looked_at;  /* the fetch in which a trigger was looked up last */
 } JobSpec;
 
 /* The function of a name; false: there is none. */
@@ -134,6 +134,7 @@ typedef struct JobStore
 	Oid extension, schema, owner;
 	Oid job_table, row_table;
 	const char *job, *row; /* qualified names */
+	bool is_old;           /* the tables are an older version's: work can be queued, and waits for the update */
 } JobStore;
 
 extern bool job_store_find(JobStore *store);
@@ -258,10 +259,10 @@ typedef struct JobWorker
 	List *specs;
 	JobRow *rows; /* in the order they came */
 	int n_rows;
-	int64 last_id;        /* of qwen_job_row, up to where it was read */
-	bool look_for_rows;   /* there may be rows in qwen_job_row that are not here */
-	bool is_gone;         /* the extension is not there any more */
-	bool is_orphan;       /* the role is not there any more */
+	int64 last_id;      /* of qwen_job_row, up to where it was read */
+	bool look_for_rows; /* there may be rows in qwen_job_row that are not here */
+	bool is_gone;       /* the extension is not there any more */
+	bool is_orphan;     /* the role is not there any more */
 	uint64 n_fetches;
 	TimestampTz next_try; /* of a row that waits for another attempt; 0: none */
 	TimestampTz last_write;

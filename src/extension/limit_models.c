@@ -24,8 +24,6 @@
 #include "utils/memutils.h"
 #include "utils/rel.h"
 
-PG_FUNCTION_INFO_V1(qwen_allow_models);
-
 #define MODELS_COLUMN 2
 
 /* What is known of a role. */
@@ -196,15 +194,14 @@ check_names(ArrayType *array)
 		Status status = name ? model_name_check(name, strlen(name)) : status_ok();
 
 		if (!name || status.code != STATUS_OK)
-			ereport(ERROR, (errcode(ERRCODE_INVALID_PARAMETER_VALUE),
-							errmsg("models must be an array of models' names"),
-							errdetail("%s", name ? status.message : "An element is null.")));
+			ereport(ERROR,
+					(errcode(ERRCODE_INVALID_PARAMETER_VALUE), errmsg("models must be an array of models' names"),
+					 errdetail("%s", name ? status.message : "An element is null.")));
 	}
 }
 
 /* qwen_allow_models(role, models): NULL takes the role's row away. */
-Datum
-qwen_allow_models(PG_FUNCTION_ARGS)
+QWEN_FUNCTION(qwen_allow_models, 2, 2)
 {
 	Oid types[2] = {OIDOID, TEXTARRAYOID};
 	Datum values[2] = {ObjectIdGetDatum(limit_role_argument(fcinfo)), (Datum) 0};

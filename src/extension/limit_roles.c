@@ -36,10 +36,6 @@
 #include "utils/rel.h"
 #include "utils/syscache.h"
 
-PG_FUNCTION_INFO_V1(qwen_set_limit);
-PG_FUNCTION_INFO_V1(qwen_clear_limit);
-PG_FUNCTION_INFO_V1(qwen_limits_changed);
-
 #define N_LIMIT_COLUMNS 7
 #define PRIORITY_COLUMN 7
 #define MAX_PRIORITY 1000
@@ -362,8 +358,7 @@ limits_refresh(void)
  */
 
 /* After any change of one of the tables, however it came about: tell all backends, when it is committed. */
-Datum
-qwen_limits_changed(PG_FUNCTION_ARGS)
+QWEN_FUNCTION(qwen_limits_changed, 0, 0)
 {
 	if (!CALLED_AS_TRIGGER(fcinfo))
 		ereport(ERROR,
@@ -434,8 +429,7 @@ check_limits(FunctionCallInfo fcinfo)
 																  -MAX_PRIORITY, MAX_PRIORITY, PG_GETARG_INT32(6))));
 }
 
-Datum
-qwen_set_limit(PG_FUNCTION_ARGS)
+QWEN_FUNCTION(qwen_set_limit, 1, 7)
 {
 	Oid types[N_LIMIT_COLUMNS] = {OIDOID, INT4OID, INT4OID, INT8OID, INT4OID, INT4OID, INT4OID};
 	Datum values[N_LIMIT_COLUMNS] = {ObjectIdGetDatum(limit_role_argument(fcinfo))};
@@ -460,8 +454,7 @@ qwen_set_limit(PG_FUNCTION_ARGS)
 	PG_RETURN_VOID();
 }
 
-Datum
-qwen_clear_limit(PG_FUNCTION_ARGS)
+QWEN_FUNCTION(qwen_clear_limit, 1, 1)
 {
 	Oid types[1] = {OIDOID};
 	Datum values[1] = {ObjectIdGetDatum(limit_role_argument(fcinfo))};

@@ -10,8 +10,6 @@
 #include "utils/syscache.h"
 #include "utils/tuplestore.h"
 
-PG_FUNCTION_INFO_V1(qwen_usage_rows);
-
 #define N_USAGE_COLUMNS 7
 
 /* What one role has used of each kind that has a window, and what is left. */
@@ -41,8 +39,7 @@ put_usage(ReturnSetInfo *set, const RoleUsage *usage)
 	}
 }
 
-Datum
-qwen_usage_rows(PG_FUNCTION_ARGS)
+QWEN_FUNCTION(qwen_usage_rows, 0, 0)
 {
 	ReturnSetInfo *set = (ReturnSetInfo *) fcinfo->resultinfo;
 	bool own_shown = false;

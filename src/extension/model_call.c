@@ -34,6 +34,8 @@ send_requests(ModelCall *call)
 	Request requests[MODEL_CALL_MAX_REQUESTS];
 	int n;
 
+	/* the plan node and the array functions come here without the C function */
+	check_arguments(call->fcinfo, call->function->symbol, call->function->least, call->function->most);
 	memset(requests, 0, sizeof requests);
 	n = call->function->build(call->fcinfo, requests);
 	for (int i = 0; i < n; i++)

@@ -32,7 +32,17 @@ typedef struct ModelFunction
 	 * request that is too long is an error, and an answer ends where the room ends.
 	 */
 	Datum (*when_too_long)(FunctionCallInfo fcinfo);
+
+	int least, most; /* arguments, as of QWEN_FUNCTION */
 } ModelFunction;
+
+/* The C function of a SQL function that is a plain call. */
+#define QWEN_MODEL_FUNCTION(name, function)                                                                            \
+	PG_FUNCTION_INFO_V1(name);                                                                                         \
+	Datum name(PG_FUNCTION_ARGS)                                                                                       \
+	{                                                                                                                  \
+		return model_call_run(fcinfo, &function);                                                                      \
+	}
 
 /* What calls have cost, for EXPLAIN ANALYZE. */
 typedef struct ModelCallCounts

@@ -7,6 +7,7 @@
 #include "mb/pg_wchar.h"
 #include "utils/array.h"
 #include "utils/builtins.h"
+#include "utils/jsonb.h"
 
 ByteSpan
 span_from_cstring(const char *value)
@@ -95,7 +96,70 @@ options_default(Request *request)
 static bool
 given(FunctionCallInfo fcinfo, int argument)
 {
-	return PG_NARGS() > argument && !PG_ARGISNULL(argument);
+	return !PG_ARGISNULL(argument);
+}
+
+/* A key of the argument options, and what it changes in a request; read raises what is wrong with the value. */
+typedef struct NamedOption
+{
+	const char *name;
+	void (*read)(const JsonbValue *value, Request *request);
+} NamedOption;
+
+/* The keys there are: a row each, in the order of docs/sql.md. */
+static const NamedOption named_options[] = {
+	{NULL, NULL},
+};
+
+/* An unknown key, with those that there are. */
+static void
+refuse_key(const char *key)
+{
+	StringInfoData known;
+
+	initStringInfo(&known);
+	for (const NamedOption *option = named_options; option->name; option++)
+		appendStringInfo(&known, "%s%s", known.len > 0 ? ", " : "", option->name);
+	ereport(ERROR, (errcode(ERRCODE_INVALID_PARAMETER_VALUE), errmsg("options: the key \"%s\" is not known", key),
+					known.len > 0 ? errdetail("The known keys are: %s.", known.data)
+								  : errdetail("This version knows no keys: all options have arguments of their own.")));
+}
+
+static void
+read_option(const char *key, const JsonbValue *value, Request *request)
+{
+	const NamedOption *option = named_options;
+
+	while (option->name && strcmp(option->name, key) != 0)
+		option++;
+	if (!option->name)
+		refuse_key(key);
+	else
+		option->read(value, request);
+}
+
+void
+options_read_object(FunctionCallInfo fcinfo, int argument, Request *request)
+{
+	Jsonb *object;
+	JsonbIterator *iterator;
+	JsonbIteratorToken token;
+	JsonbValue key, value;
+
+	if (!given(fcinfo, argument))
+		return;
+	object =
+		DatumGetJsonbP(DirectFunctionCall1(jsonb_in, CStringGetDatum(text_to_cstring(PG_GETARG_TEXT_PP(argument)))));
+	if (!JB_ROOT_IS_OBJECT(object))
+		ereport(ERROR, (errcode(ERRCODE_INVALID_PARAMETER_VALUE), errmsg("options must be a JSON object"),
+						errhint("options => '{\"name\": value}'")));
+	iterator = JsonbIteratorInit(&object->root);
+	token = JsonbIteratorNext(&iterator, &key, true);
+	while ((token = JsonbIteratorNext(&iterator, &key, true)) == WJB_KEY)
+	{
+		(void) JsonbIteratorNext(&iterator, &value, true);
+		read_option(pnstrdup(key.val.string.val, key.val.string.len), &value, request);
+	}
 }
 
 static void
@@ -137,6 +201,9 @@ options_read(FunctionCallInfo fcinfo, int first, Request *request)
 #undef READ
 	refuse(fcinfo, first + 13, "response_format");
 	refuse(fcinfo, first + 14, "adapter");
+	/* an older script's functions end with adapter */
+	if (PG_NARGS() > first + N_TAIL_ARGUMENTS - 1)
+		options_read_object(fcinfo, PG_NARGS() - 1, request);
 	status = sampling_options_check(options);
 	if (status.code != STATUS_OK)
 		raise_status(&status);

@@ -8,8 +8,6 @@
 #include "utils/acl.h"
 #include "watch.h"
 
-PG_FUNCTION_INFO_V1(qwen_may_see_role);
-
 bool
 may_see_role(Oid role, Oid called)
 {
@@ -17,8 +15,7 @@ may_see_role(Oid role, Oid called)
 		   may_see_others(called);
 }
 
-Datum
-qwen_may_see_role(PG_FUNCTION_ARGS)
+QWEN_FUNCTION(qwen_may_see_role, 1, 1)
 {
 	PG_RETURN_BOOL(!PG_ARGISNULL(0) && may_see_role(PG_GETARG_OID(0), fcinfo->flinfo->fn_oid));
 }

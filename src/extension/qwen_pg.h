@@ -12,8 +12,8 @@
 
 #include "postgres.h"
 
+#include "arguments.h"
 #include "datatype/timestamp.h"
-#include "fmgr.h"
 #include "lib/stringinfo.h"
 #include "nodes/pg_list.h"
 #include "storage/latch.h"
@@ -210,10 +210,16 @@ extern void wait_for_supervisor(void);
 extern void check_engine_state(void);
 
 /* ---- options.c ---- */
-#define N_TAIL_ARGUMENTS 15
+#define N_TAIL_ARGUMENTS 16
 
-/* Read the common tail, arguments first … first+14 of fcinfo, into request (whose texts are palloc'd). */
+/*
+ * Read the common tail, arguments first ... first+14 of fcinfo and the last one, options, into request (whose texts are
+ * palloc'd). Between adapter and options a function may have arguments of its own.
+ */
 extern void options_read(FunctionCallInfo fcinfo, int first, Request *request);
+
+/* The argument options alone: a JSON object with the options that have no argument of their own; may be NULL. */
+extern void options_read_object(FunctionCallInfo fcinfo, int argument, Request *request);
 
 /* The defaults of the tail, for those who have none. */
 extern void options_default(Request *request);

@@ -16,11 +16,6 @@
 #include "utils/json.h"
 #include "utils/tuplestore.h"
 
-PG_FUNCTION_INFO_V1(qwen_logprobs);
-PG_FUNCTION_INFO_V1(qwen_classify);
-PG_FUNCTION_INFO_V1(qwen_classify_scores);
-PG_FUNCTION_INFO_V1(qwen_filter);
-
 /* The labels of a classification. */
 typedef struct Labels
 {
@@ -158,23 +153,14 @@ finish_filter(FunctionCallInfo fcinfo, const EngineReply *replies)
 	return BoolGetDatum(protocol_float(scores->values, 0) > protocol_float(scores->values, 1));
 }
 
-const ModelFunction classify_function = {"qwen_classify", build_classify, finish_classify, NULL};
-const ModelFunction filter_function = {"qwen_filter", build_filter, finish_filter, NULL};
+const ModelFunction classify_function = {"qwen_classify", build_classify, finish_classify, NULL, 2, 18};
+const ModelFunction filter_function = {"qwen_filter", build_filter, finish_filter, NULL, 2, 18};
 
-Datum
-qwen_classify(PG_FUNCTION_ARGS)
-{
-	return model_call_run(fcinfo, &classify_function);
-}
+QWEN_MODEL_FUNCTION(qwen_classify, classify_function)
 
-Datum
-qwen_filter(PG_FUNCTION_ARGS)
-{
-	return model_call_run(fcinfo, &filter_function);
-}
+QWEN_MODEL_FUNCTION(qwen_filter, filter_function)
 
-Datum
-qwen_classify_scores(PG_FUNCTION_ARGS)
+QWEN_FUNCTION(qwen_classify_scores, 2, 18)
 {
 	ReturnSetInfo *set = (ReturnSetInfo *) fcinfo->resultinfo;
 	const RequestResult *scores;
@@ -224,8 +210,7 @@ put_logprob(ReturnSetInfo *set, const RequestResult *result, uint32 i, size_t *p
 	tuplestore_putvalues(set->setResult, set->setDesc, values, nulls);
 }
 
-Datum
-qwen_logprobs(PG_FUNCTION_ARGS)
+QWEN_FUNCTION(qwen_logprobs, 1, 3)
 {
 	ReturnSetInfo *set = (ReturnSetInfo *) fcinfo->resultinfo;
 	Request request;
@@ -240,6 +225,7 @@ qwen_logprobs(PG_FUNCTION_ARGS)
 	memset(&request, 0, sizeof request);
 	request.kind = REQUEST_LOGPROBS;
 	request.text = span_from_text(PG_GETARG_TEXT_PP(0));
+	options_read_object(fcinfo, 2, &request);
 	options_set_model(&request, PG_ARGISNULL(1) ? NULL : PG_GETARG_TEXT_PP(1), qwen_default_model);
 	if (request.text.length == 0)
 		return (Datum) 0;

@@ -24,10 +24,6 @@
 #include "utils/jsonb.h"
 #include "utils/timestamp.h"
 
-PG_FUNCTION_INFO_V1(qwen_request_totals);
-PG_FUNCTION_INFO_V1(qwen_role_totals);
-PG_FUNCTION_INFO_V1(qwen_stat_reset);
-
 #define N_TOTAL_COLUMNS 20 /* of both views, after the key */
 #define MAX_KEY_COLUMNS 3
 #define N_ROLE_COLUMNS (1 + N_TOTAL_COLUMNS + 1)
@@ -307,8 +303,7 @@ may_see(bool everybody, Oid role)
 	return everybody || (OidIsValid(role) && has_privs_of_role(GetUserId(), role));
 }
 
-Datum
-qwen_request_totals(PG_FUNCTION_ARGS)
+QWEN_FUNCTION(qwen_request_totals, 0, 0)
 {
 	ReturnSetInfo *set = (ReturnSetInfo *) fcinfo->resultinfo;
 	bool everybody;
@@ -364,8 +359,7 @@ merge_counts(StatCounts *sum, const StatCounts *other)
 	sum->since = Min(sum->since, other->since);
 }
 
-Datum
-qwen_role_totals(PG_FUNCTION_ARGS)
+QWEN_FUNCTION(qwen_role_totals, 0, 0)
 {
 	ReturnSetInfo *set = (ReturnSetInfo *) fcinfo->resultinfo;
 	bool everybody;
@@ -395,8 +389,7 @@ qwen_role_totals(PG_FUNCTION_ARGS)
 }
 
 /* Forget all numbers. */
-Datum
-qwen_stat_reset(PG_FUNCTION_ARGS)
+QWEN_FUNCTION(qwen_stat_reset, 0, 0)
 {
 	HASH_SEQ_STATUS scan;
 	StatEntry *entry;

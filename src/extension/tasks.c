@@ -11,9 +11,6 @@
 #include "task_prompts.h"
 #include "utils/builtins.h"
 
-PG_FUNCTION_INFO_V1(qwen_summarize);
-PG_FUNCTION_INFO_V1(qwen_translate);
-
 #define WHOLE_BYTES 256 /* a text no longer than this fits in any context */
 #define PART_MAX_WORDS 100
 
@@ -291,17 +288,9 @@ build_translate(FunctionCallInfo fcinfo, Request *requests)
 	return 1;
 }
 
-const ModelFunction summarize_function = {"qwen_summarize", build_summarize, finish_answer, summarize_long};
-const ModelFunction translate_function = {"qwen_translate", build_translate, finish_answer, NULL};
+const ModelFunction summarize_function = {"qwen_summarize", build_summarize, finish_answer, summarize_long, 1, 18};
+const ModelFunction translate_function = {"qwen_translate", build_translate, finish_answer, NULL, 2, 18};
 
-Datum
-qwen_summarize(PG_FUNCTION_ARGS)
-{
-	return model_call_run(fcinfo, &summarize_function);
-}
+QWEN_MODEL_FUNCTION(qwen_summarize, summarize_function)
 
-Datum
-qwen_translate(PG_FUNCTION_ARGS)
-{
-	return model_call_run(fcinfo, &translate_function);
-}
+QWEN_MODEL_FUNCTION(qwen_translate, translate_function)

@@ -8,13 +8,6 @@
 #include "utils/builtins.h"
 #include "utils/jsonb.h"
 
-PG_FUNCTION_INFO_V1(qwen_tokenize);
-PG_FUNCTION_INFO_V1(qwen_detokenize);
-PG_FUNCTION_INFO_V1(qwen_count_tokens);
-PG_FUNCTION_INFO_V1(qwen_render_chat_text);
-PG_FUNCTION_INFO_V1(qwen_render_chat_json);
-PG_FUNCTION_INFO_V1(qwen_render_chat_jsonb);
-
 /* Run an immediate request; its RESULT is of this kind. */
 static EngineCall *
 run_immediate(const Request *request, ResultKind kind, EngineReply *reply)
@@ -41,8 +34,7 @@ init_request(Request *request, RequestKind kind, text *model)
 	options_set_model(request, model, qwen_default_model);
 }
 
-Datum
-qwen_tokenize(PG_FUNCTION_ARGS)
+QWEN_FUNCTION(qwen_tokenize, 1, 4)
 {
 	Request request;
 	EngineReply reply;
@@ -54,6 +46,7 @@ qwen_tokenize(PG_FUNCTION_ARGS)
 	if (PG_ARGISNULL(0))
 		PG_RETURN_NULL();
 	init_request(&request, REQUEST_TOKENIZE, optional_text(fcinfo, 1));
+	options_read_object(fcinfo, 3, &request);
 	request.text = span_from_text(PG_GETARG_TEXT_PP(0));
 	if (!PG_ARGISNULL(2) && PG_GETARG_BOOL(2))
 		request.flags |= REQUEST_FLAG_PARSE_SPECIAL;
@@ -66,8 +59,7 @@ qwen_tokenize(PG_FUNCTION_ARGS)
 	PG_RETURN_ARRAYTYPE_P(construct_array(elements, n, INT4OID, sizeof(int32), true, TYPALIGN_INT));
 }
 
-Datum
-qwen_detokenize(PG_FUNCTION_ARGS)
+QWEN_FUNCTION(qwen_detokenize, 1, 3)
 {
 	ArrayType *array;
 	Request request;
@@ -92,6 +84,7 @@ qwen_detokenize(PG_FUNCTION_ARGS)
 		tokens[i] = DatumGetInt32(elements[i]);
 	}
 	init_request(&request, REQUEST_DETOKENIZE, optional_text(fcinfo, 1));
+	options_read_object(fcinfo, 2, &request);
 	request.tokens = (unsigned char *) tokens;
 	request.n_tokens = n;
 	call = run_immediate(&request, RESULT_TEXT, &reply);
@@ -100,8 +93,7 @@ qwen_detokenize(PG_FUNCTION_ARGS)
 	PG_RETURN_TEXT_P(answer);
 }
 
-Datum
-qwen_count_tokens(PG_FUNCTION_ARGS)
+QWEN_FUNCTION(qwen_count_tokens, 1, 3)
 {
 	Request request;
 	EngineReply reply;
@@ -112,6 +104,7 @@ qwen_count_tokens(PG_FUNCTION_ARGS)
 	if (PG_ARGISNULL(0))
 		PG_RETURN_NULL();
 	init_request(&request, REQUEST_COUNT_TOKENS, optional_text(fcinfo, 1));
+	options_read_object(fcinfo, 2, &request);
 	request.text = span_from_text(PG_GETARG_TEXT_PP(0));
 	call = run_immediate(&request, RESULT_COUNT, &reply);
 	count = reply.result.count;
@@ -138,8 +131,7 @@ render(FunctionCallInfo fcinfo, Request *request)
 	return PointerGetDatum(answer);
 }
 
-Datum
-qwen_render_chat_text(PG_FUNCTION_ARGS)
+QWEN_FUNCTION(qwen_render_chat_text, 1, 5)
 {
 	Request request;
 
@@ -147,12 +139,12 @@ qwen_render_chat_text(PG_FUNCTION_ARGS)
 	if (PG_ARGISNULL(0))
 		PG_RETURN_NULL();
 	init_request(&request, REQUEST_RENDER_CHAT, optional_text(fcinfo, 3));
+	options_read_object(fcinfo, 4, &request);
 	request.messages = messages_from_texts(PG_GETARG_TEXT_PP(0), optional_text(fcinfo, 1));
 	return render(fcinfo, &request);
 }
 
-Datum
-qwen_render_chat_json(PG_FUNCTION_ARGS)
+QWEN_FUNCTION(qwen_render_chat_json, 1, 5)
 {
 	Request request;
 
@@ -160,6 +152,7 @@ qwen_render_chat_json(PG_FUNCTION_ARGS)
 	if (PG_ARGISNULL(0))
 		PG_RETURN_NULL();
 	init_request(&request, REQUEST_RENDER_CHAT, optional_text(fcinfo, 3));
+	options_read_object(fcinfo, 4, &request);
 	request.messages = span_from_text(PG_GETARG_TEXT_PP(0));
 	if (!PG_ARGISNULL(1))
 		request.tools = span_from_text(PG_GETARG_TEXT_PP(1));
@@ -172,8 +165,7 @@ span_from_jsonb(Jsonb *value)
 	return span_from_cstring(JsonbToCString(NULL, &value->root, VARSIZE(value)));
 }
 
-Datum
-qwen_render_chat_jsonb(PG_FUNCTION_ARGS)
+QWEN_FUNCTION(qwen_render_chat_jsonb, 1, 5)
 {
 	Request request;
 
@@ -181,6 +173,7 @@ qwen_render_chat_jsonb(PG_FUNCTION_ARGS)
 	if (PG_ARGISNULL(0))
 		PG_RETURN_NULL();
 	init_request(&request, REQUEST_RENDER_CHAT, optional_text(fcinfo, 3));
+	options_read_object(fcinfo, 4, &request);
 	request.messages = span_from_jsonb(PG_GETARG_JSONB_P(0));
 	if (!PG_ARGISNULL(1))
 		request.tools = span_from_jsonb(PG_GETARG_JSONB_P(1));

@@ -11,8 +11,6 @@
 #include "utils/builtins.h"
 #include "utils/rel.h"
 
-PG_FUNCTION_INFO_V1(qwen_summarize_trigger);
-
 /* The number of a text column that a trigger's argument names. */
 static int
 text_column(TupleDesc descriptor, const char *name, const char *table)
@@ -98,8 +96,7 @@ fit_column(TupleDesc descriptor, int column, text *value)
 							   BoolGetDatum(false));
 }
 
-Datum
-qwen_summarize_trigger(PG_FUNCTION_ARGS)
+QWEN_FUNCTION(qwen_summarize_trigger, 0, 0)
 {
 	TriggerData *data = (TriggerData *) fcinfo->context;
 	int source, target, max_words;

@@ -14,11 +14,6 @@
 
 #include "../base/clock.h"
 
-PG_FUNCTION_INFO_V1(qwen_models_status);
-PG_FUNCTION_INFO_V1(qwen_engine_status);
-PG_FUNCTION_INFO_V1(qwen_load_model);
-PG_FUNCTION_INFO_V1(qwen_unload_model);
-
 #define N_MODEL_COLUMNS 14
 #define N_ENGINE_COLUMNS 30
 
@@ -81,8 +76,7 @@ model_row(const SharedSlot *slot, SlotStatus *status, Datum *values, bool *nulls
 	values[13] = nulls[13] ? (Datum) 0 : page_text(slot->error, sizeof slot->error - 1);
 }
 
-Datum
-qwen_models_status(PG_FUNCTION_ARGS)
+QWEN_FUNCTION(qwen_models_status, 0, 0)
 {
 	FuncCallContext *context;
 	SharedSlot *slots;
@@ -137,8 +131,7 @@ prefix_columns(StatusPage *page, Datum *values, bool *nulls)
 	values[5] = Int64GetDatum(atomic_load(&page->n_preemptions));
 }
 
-Datum
-qwen_engine_status(PG_FUNCTION_ARGS)
+QWEN_FUNCTION(qwen_engine_status, 0, 0)
 {
 	StatusPage *page = qwen_page;
 	Datum values[N_ENGINE_COLUMNS];
@@ -266,8 +259,7 @@ clear_failed_slot(int i)
 	LWLockRelease(qwen_shared->lock);
 }
 
-Datum
-qwen_load_model(PG_FUNCTION_ARGS)
+QWEN_FUNCTION(qwen_load_model, 2, 2)
 {
 	char *name, *file;
 	Status status;
@@ -285,8 +277,8 @@ qwen_load_model(PG_FUNCTION_ARGS)
 						errdetail("%s", status.message)));
 	if (*file == '\0' || strlen(file) >= CONFIGURED_MAX_FILE_BYTES)
 		ereport(ERROR,
-				(errcode(ERRCODE_INVALID_PARAMETER_VALUE),
-				 errmsg("file must have between 1 and %d bytes, not %zu", CONFIGURED_MAX_FILE_BYTES - 1, strlen(file))));
+				(errcode(ERRCODE_INVALID_PARAMETER_VALUE), errmsg("file must have between 1 and %d bytes, not %zu",
+																  CONFIGURED_MAX_FILE_BYTES - 1, strlen(file))));
 	wait_for_supervisor();
 	slot = claim_slot(name, file);
 	wake_supervisor();
@@ -313,8 +305,7 @@ qwen_load_model(PG_FUNCTION_ARGS)
 			(errcode(ERRCODE_SYSTEM_ERROR), errmsg("model \"%s\" was unloaded while it was being loaded", name)));
 }
 
-Datum
-qwen_unload_model(PG_FUNCTION_ARGS)
+QWEN_FUNCTION(qwen_unload_model, 1, 1)
 {
 	char *name;
 	int slot;

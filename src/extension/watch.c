@@ -12,8 +12,6 @@
 #include "utils/lsyscache.h"
 #include "utils/syscache.h"
 
-PG_FUNCTION_INFO_V1(qwen_monitor);
-
 /* Functions of requests that do not say whose they are. */
 static const char *const kind_names[] = {
 	[REQUEST_CHAT] = "qwen_chat",
@@ -226,8 +224,7 @@ may_see_others(Oid called)
 }
 
 /* What it answers matters less than who may ask. */
-Datum
-qwen_monitor(PG_FUNCTION_ARGS)
+QWEN_FUNCTION(qwen_monitor, 0, 0)
 {
 	PG_RETURN_BOOL(may_see_others(fcinfo->flinfo->fn_oid));
 }

@@ -284,7 +284,7 @@ def test_kv_cache_of_8_bits_holds_nearly_twice_as_many_tokens(make_server, kv_ty
 # ---- paths --------------------------------------------------------------------------------------------------------------
 def test_directories_are_shown_in_the_log_only(make_server, folder):
     server = make_server({"qwen.model_directory": folder, "qwen.models": f"one={folder}/deep/nothing.gguf"}, prepared=False)
-    server.query("CREATE EXTENSION qwen_pg; CREATE ROLE somebody LOGIN; GRANT EXECUTE ON FUNCTION qwen_count_tokens(text, text) TO somebody")
+    server.query("CREATE EXTENSION qwen_pg; CREATE ROLE somebody LOGIN; GRANT EXECUTE ON FUNCTION qwen_count_tokens(text, text, json) TO somebody")
     wait_until(lambda: server.query("SELECT 1 FROM qwen_models WHERE state = 'failed'"))
     row = str(server.query("SELECT * FROM qwen_models", user="somebody"))
     assert "deep/nothing.gguf" in row and folder not in row

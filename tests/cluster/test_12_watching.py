@@ -220,7 +220,7 @@ def test_a_full_table_counts_the_rest_together(make_server):
     server = make_server({"qwen.stat_max": 10})
     server.query("SELECT qwen_stat_reset()")
     for i in range(15):
-        server.query(f"CREATE ROLE r{i}; GRANT EXECUTE ON FUNCTION qwen_count_tokens(text, text) TO r{i}")
+        server.query(f"CREATE ROLE r{i}; GRANT EXECUTE ON FUNCTION qwen_count_tokens(text, text, json) TO r{i}")
         as_role(server, f"r{i}", "SELECT qwen_count_tokens('x')").join()
     assert server.query("SELECT count(*), sum(calls) FROM qwen_stat_requests") == [(10, 15)]
     assert server.query("SELECT calls FROM qwen_stat_requests WHERE role IS NULL") == [(6,)]

@@ -20,7 +20,7 @@ SELECT lives_ok($$SELECT * FROM qwen_models, qwen_stat_engine, qwen_stat_activit
 SELECT lives_ok($$SELECT qwen_health()$$, 'and the health');
 SELECT throws_ok($$SHOW qwen.engine_path$$, '42501', NULL, 'paths are not shown');
 RESET ROLE;
-GRANT EXECUTE ON FUNCTION qwen_count_tokens(text, text) TO qwen_test_user;
+GRANT EXECUTE ON FUNCTION qwen_count_tokens(text, text, json) TO qwen_test_user;
 SET ROLE qwen_test_user;
 SELECT lives_ok($$SELECT qwen_count_tokens('x')$$, 'a granted function can be called');
 SELECT throws_ok($$SELECT qwen_tokenize('x')$$, '42501', NULL, 'another still not');

@@ -5,7 +5,7 @@ CREATE EXTENSION IF NOT EXISTS pgtap;
 CREATE EXTENSION IF NOT EXISTS qwen_pg;
 SELECT plan(17);
 CREATE ROLE qwen_test_watched;
-GRANT EXECUTE ON FUNCTION qwen_count_tokens(text, text) TO qwen_test_watched;
+GRANT EXECUTE ON FUNCTION qwen_count_tokens(text, text, json) TO qwen_test_watched;
 
 SELECT is(count(*), 0::bigint, 'nothing runs') FROM qwen_stat_activity;
 SELECT qwen_stat_reset();
