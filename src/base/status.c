@@ -8,23 +8,7 @@
 #include <stdio.h>
 #include <string.h>
 
-/* Drop a character that the buffer's end cut in two, so that the sentence stays valid UTF-8. */
-static void
-trim_partial_character(char *text)
-{
-	size_t length = strlen(text);
-	size_t start = length;
-
-	while (start > 0 && length - start < 4 && ((unsigned char) text[start - 1] & 0xC0) == 0x80)
-		start--;
-	if (start == 0)
-		return;
-	unsigned char lead = (unsigned char) text[start - 1];
-	size_t wanted = lead < 0x80 ? 1 : (lead >> 5) == 6 ? 2 : (lead >> 4) == 14 ? 3 : (lead >> 3) == 30 ? 4 : 1;
-
-	if (length - (start - 1) < wanted)
-		text[start - 1] = '\0';
-}
+#include "utf8.h"
 
 Status
 status_ok(void)
@@ -44,9 +28,10 @@ status_error(StatusCode code, const char *format, ...)
 
 	status.code = code;
 	va_start(args, format);
-	if (vsnprintf(status.message, sizeof status.message, format, args) >= (int) sizeof status.message)
-		trim_partial_character(status.message);
+	vsnprintf(status.message, sizeof status.message, format, args);
 	va_end(args);
+	/* what was cut in two, by the end of the buffer or by a caller, and what was no text to begin with */
+	utf8_clean(status.message);
 	return status;
 }
 

@@ -35,7 +35,8 @@ typedef struct Status
 /* Success. */
 extern Status status_ok(void);
 
-/* A failure with a printf-style sentence; cut at a character boundary when it is too long. */
+/* A failure with a printf-style sentence, of which what is no UTF-8 is dropped; cut at a character when it is too long.
+ */
 extern Status status_error(StatusCode code, const char *format, ...) __attribute__((format(printf, 2, 3)));
 
 #ifdef __clang_analyzer__

@@ -3,6 +3,8 @@
  */
 #include "utf8.h"
 
+#include <string.h>
+
 int
 utf8_character_bytes(const char *text, size_t length)
 {
@@ -53,6 +55,49 @@ utf8_is_valid(const char *text, size_t length)
 		offset += (size_t) n_bytes;
 	}
 	return true;
+}
+
+size_t
+utf8_cut(const char *text, size_t length, size_t limit)
+{
+	size_t start = limit;
+
+	if (length <= limit)
+		return length;
+	/* where the character begins whose bytes stand on both sides of limit */
+	while (start > 0 && limit - start < 3 && ((unsigned char) text[start] & 0xC0) == 0x80)
+		start--;
+	return utf8_character_bytes(text + start, length - start) > (int) (limit - start) ? start : limit;
+}
+
+void
+utf8_copy(char *to, size_t bytes, const char *from)
+{
+	size_t length = utf8_cut(from, strlen(from), bytes - 1);
+
+	memcpy(to, from, length);
+	to[length] = '\0';
+}
+
+void
+utf8_clean(char *text)
+{
+	size_t length = strlen(text), n = 0;
+
+	for (size_t i = 0; i < length;)
+	{
+		int n_bytes = utf8_character_bytes(text + i, length - i);
+
+		if (n_bytes <= 0)
+		{
+			i++;
+			continue;
+		}
+		memmove(text + n, text + i, (size_t) n_bytes);
+		n += (size_t) n_bytes;
+		i += (size_t) n_bytes;
+	}
+	text[n] = '\0';
 }
 
 uint32_t

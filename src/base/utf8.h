@@ -18,6 +18,18 @@ extern int utf8_character_bytes(const char *text, size_t length);
 /* True when all of text is well-formed. */
 extern bool utf8_is_valid(const char *text, size_t length);
 
+/*
+ * The most of text[0 .. length) that fits in limit bytes and ends with a whole character: length where all fits. Bytes
+ * that are no UTF-8 may be cut anywhere.
+ */
+extern size_t utf8_cut(const char *text, size_t length, size_t limit);
+
+/* Copy the string from into to[bytes], cut at the end of a character where it is too long. */
+extern void utf8_copy(char *to, size_t bytes, const char *from);
+
+/* Drop every byte of the string text that belongs to no well-formed character, such as the rest of one that was cut. */
+extern void utf8_clean(char *text);
+
 /* The code point of the well-formed character of n_bytes at text. */
 extern uint32_t utf8_code_point(const char *text, int n_bytes);
 

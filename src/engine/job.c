@@ -5,6 +5,8 @@
  */
 #include "job.h"
 
+#include "../base/utf8.h"
+
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
@@ -47,7 +49,8 @@ token_text(const Model *model, int32_t token, char buffer[64])
 {
 	ByteSpan bytes = token >= 0 ? tokenizer_token_bytes(model->tokenizer, token) : (ByteSpan){"", 0};
 
-	snprintf(buffer, 64, "%.*s", (int) bytes.length, bytes.length ? bytes.data : "");
+	snprintf(buffer, 64, "%.*s", bytes.length ? (int) utf8_cut(bytes.data, bytes.length, 63) : 0,
+			 bytes.length ? bytes.data : "");
 	return buffer;
 }
 

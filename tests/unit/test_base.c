@@ -33,6 +33,44 @@ long_messages_are_cut_at_a_character(void **state)
 	}
 }
 
+/* A caller's %.*s may cut, too, and what files hold may be no text at all. */
+static void
+messages_are_text_whatever_they_quote(void **state)
+{
+	Status status;
+
+	(void) state;
+	status = status_error(STATUS_INVALID_ARGUMENT, "architecture \"%.*s\" is not supported", 5, "ab\xe2\x82\xac");
+	assert_string_equal(status.message, "architecture \"ab\xe2\x82\xac\" is not supported");
+	status = status_error(STATUS_INVALID_ARGUMENT, "architecture \"%.*s\" is not supported", 4, "ab\xe2\x82\xac");
+	assert_string_equal(status.message, "architecture \"ab\" is not supported");
+	status = status_prefix(status_error(STATUS_INVALID_ARGUMENT, "\xff\xfe"), "file \"%s\"", "\xc3.gguf");
+	assert_string_equal(status.message, "file \".gguf\": ");
+}
+
+static void
+copies_are_cut_at_a_character(void **state)
+{
+	const char *text = "a\xc3\xa9\xe2\x82\xac\xf0\x9f\x98\x80z"; /* of 1, 2, 3, 4 and 1 bytes */
+	const size_t ends[] = {0, 1, 1, 3, 3, 3, 6, 6, 6, 6, 10, 11, 11};
+	char copy[16];
+
+	(void) state;
+	for (size_t limit = 0; limit < sizeof ends / sizeof *ends; limit++)
+	{
+		assert_int_equal(utf8_cut(text, strlen(text), limit), ends[limit]);
+		memset(copy, 'x', sizeof copy);
+		utf8_copy(copy, limit + 1, text);
+		assert_int_equal(strlen(copy), ends[limit]);
+		assert_memory_equal(copy, text, ends[limit]);
+		assert_int_equal(copy[limit + 1], 'x');
+	}
+	/* bytes that are no text are cut where the room ends */
+	assert_int_equal(utf8_cut("\x80\x80\x80\x80\x80\x80", 6, 4), 4);
+	assert_int_equal(utf8_cut("ab\xe2\x82", 4, 3), 3);
+	assert_int_equal(utf8_cut("", 0, 0), 0);
+}
+
 static void
 prefix_is_put_in_front_of_failures_only(void **state)
 {
@@ -114,6 +152,8 @@ main(void)
 {
 	const struct CMUnitTest tests[] = {
 		cmocka_unit_test(long_messages_are_cut_at_a_character),
+		cmocka_unit_test(messages_are_text_whatever_they_quote),
+		cmocka_unit_test(copies_are_cut_at_a_character),
 		cmocka_unit_test(prefix_is_put_in_front_of_failures_only),
 		cmocka_unit_test(arena_keeps_its_limit_and_alignment),
 		cmocka_unit_test(readers_fail_for_good),

@@ -41,28 +41,13 @@ workspace_alloc(Workspace *work, size_t n, size_t size)
 	return NULL;
 }
 
-/* Drop the characters that were cut in two where names were shortened, and make line ends blanks. */
+/* Make line ends blanks. Characters that were cut in two where names were shortened are dropped by status_error. */
 static void
 clean_sentence(char *sentence)
 {
-	size_t length = strlen(sentence), n = 0;
-
-	for (size_t i = 0; i < length;)
-	{
-		int n_bytes = utf8_character_bytes(sentence + i, length - i);
-
-		if (n_bytes <= 0)
-		{
-			i++;
-			continue;
-		}
-		memmove(sentence + n, sentence + i, (size_t) n_bytes);
-		if (sentence[n] == '\n' || sentence[n] == '\r')
-			sentence[n] = ' ';
-		n += (size_t) n_bytes;
-		i += (size_t) n_bytes;
-	}
-	sentence[n] = '\0';
+	for (; *sentence; sentence++)
+		if (*sentence == '\n' || *sentence == '\r')
+			*sentence = ' ';
 }
 
 bool
