@@ -77,8 +77,9 @@ $(ENGINE): $(B)/src/engine/main.o $(if $(filter --coverage,$(INSTRUMENT)),$(B)/t
 	$(CC) $(LDFLAGS_OWN) $(INSTRUMENT) $^ $(LIBRARIES) -o $@
 
 # ---- extension ------------------------------------------------------------------------------------------------------
-PG_CPPFLAGS = $(shell $(PG_CONFIG) --cppflags) -I$(shell $(PG_CONFIG) --includedir-server)
-PG_CFLAGS = -O2 -g -fPIC -Wall -Wmissing-prototypes -Wpointer-arith -Wendif-labels -Werror=vla -Wformat-security \
+# -Wclobbered: a local that changes in PG_TRY and is read in PG_CATCH must be volatile. PostgreSQL's own headers are not ours to mend.
+PG_CPPFLAGS = $(shell $(PG_CONFIG) --cppflags) -isystem $(shell $(PG_CONFIG) --includedir-server)
+PG_CFLAGS = -O2 -g -fPIC -Wall -Wextra -Wclobbered -Wno-unknown-warning-option -Wno-unused-parameter -Wmissing-prototypes -Wpointer-arith -Wendif-labels -Werror=vla -Wformat-security \
 	-Werror -fno-strict-aliasing -fwrapv -fexcess-precision=standard -DQWEN_VERSION='"$(VERSION)"'
 
 $(B)/extension/%.o: %.c

@@ -27,11 +27,10 @@
 
 #define N_ACTIVITY_COLUMNS 15
 
-typedef struct Entry
+/* A request, as its owner tells of it. */
+typedef struct Listing
 {
-	pg_atomic_uint32 pid; /* of the session that owns it; 0: free */
-	slock_t lock;         /* guards what follows, which the owner alone writes */
-	bool listed;          /* all of it is filled in */
+	bool listed; /* all of it is filled in */
 	bool has_go;
 	uint32 meter; /* with has_go */
 	Oid role, database;
@@ -41,6 +40,13 @@ typedef struct Entry
 	char model[PROTOCOL_MAX_NAME_BYTES + 1];
 	char function[FUNCTION_NAME_BYTES];
 	char application_name[NAMEDATALEN];
+} Listing;
+
+typedef struct Entry
+{
+	pg_atomic_uint32 pid; /* of the session that owns it; 0: free */
+	slock_t lock;         /* guards listing, which the owner alone writes; held for copies only */
+	Listing listing;
 } Entry;
 
 typedef struct Activity
@@ -128,26 +134,23 @@ take_entry(void)
 int
 activity_add(const WatchedRequest *watched)
 {
+	Listing listing = {.listed = true, .role = watched->role, .database = MyDatabaseId};
 	int i = take_entry();
 	Entry *entry;
 
 	if (i < 0)
 		return i;
+		/* others wait for the spinlock by turning round: all is found out before, and under it only copied */
+#if PG_VERSION_NUM >= 140000
+	listing.query_id = (uint64) pgstat_get_my_query_id();
+#endif
+	listing.submitted_at = GetCurrentTimestamp();
+	strlcpy(listing.function, watched->function, sizeof listing.function);
+	copy_server_text(listing.application_name, application_name ? application_name : "",
+					 sizeof listing.application_name);
 	entry = &activity->entries[i];
 	SpinLockAcquire(&entry->lock);
-	entry->has_go = false;
-	entry->role = watched->role;
-	entry->database = MyDatabaseId;
-#if PG_VERSION_NUM >= 140000
-	entry->query_id = (uint64) pgstat_get_my_query_id();
-#endif
-	entry->prompt_tokens = 0;
-	entry->submitted_at = GetCurrentTimestamp();
-	entry->go_at = 0;
-	entry->model[0] = '\0';
-	strlcpy(entry->function, watched->function, sizeof entry->function);
-	strlcpy(entry->application_name, application_name ? application_name : "", sizeof entry->application_name);
-	entry->listed = true;
+	entry->listing = listing;
 	SpinLockRelease(&entry->lock);
 	return i;
 }
@@ -156,9 +159,11 @@ void
 activity_set_model(int i, const char *model)
 {
 	Entry *entry = &activity->entries[i];
+	char name[sizeof entry->listing.model];
 
+	strlcpy(name, model, sizeof name);
 	SpinLockAcquire(&entry->lock);
-	strlcpy(entry->model, model, sizeof entry->model);
+	memcpy(entry->listing.model, name, sizeof name);
 	SpinLockRelease(&entry->lock);
 }
 
@@ -168,7 +173,7 @@ activity_set_prompt_tokens(int i, uint32 prompt_tokens)
 	Entry *entry = &activity->entries[i];
 
 	SpinLockAcquire(&entry->lock);
-	entry->prompt_tokens = prompt_tokens;
+	entry->listing.prompt_tokens = prompt_tokens;
 	SpinLockRelease(&entry->lock);
 }
 
@@ -179,9 +184,9 @@ activity_set_meter(int i, uint32 meter)
 	TimestampTz now = GetCurrentTimestamp();
 
 	SpinLockAcquire(&entry->lock);
-	entry->has_go = true;
-	entry->meter = meter;
-	entry->go_at = now;
+	entry->listing.has_go = true;
+	entry->listing.meter = meter;
+	entry->listing.go_at = now;
 	SpinLockRelease(&entry->lock);
 }
 
@@ -193,14 +198,14 @@ activity_remove(int i)
 	if (pg_atomic_read_u32(&entry->pid) != (uint32) MyProcPid)
 		return;
 	SpinLockAcquire(&entry->lock);
-	entry->listed = false;
+	entry->listing.listed = false;
 	SpinLockRelease(&entry->lock);
 	pg_atomic_write_u32(&entry->pid, 0);
 }
 
 /* A copy of an entry that is listed, and its owner's pid; false: it is not. */
 static bool
-read_entry(uint32 i, Entry *copy, uint32 *pid)
+read_entry(uint32 i, Listing *copy, uint32 *pid)
 {
 	Entry *entry = &activity->entries[i];
 
@@ -208,7 +213,7 @@ read_entry(uint32 i, Entry *copy, uint32 *pid)
 	if (*pid == 0)
 		return false;
 	SpinLockAcquire(&entry->lock);
-	memcpy(copy, entry, sizeof *copy);
+	*copy = entry->listing;
 	SpinLockRelease(&entry->lock);
 	return copy->listed;
 }
@@ -223,7 +228,7 @@ put_text(Datum *value, bool *null, const char *text)
 
 /* What a request waits for; has_begun: the engine has worked on it. */
 static const char *
-state_name(const Entry *entry, bool has_begun)
+state_name(const Listing *entry, bool has_begun)
 {
 	if (entry->has_go)
 		return has_begun ? "running" : "waiting";
@@ -232,7 +237,7 @@ state_name(const Entry *entry, bool has_begun)
 
 /* What the engine has done for a request: state, progress, speed (five columns). */
 static void
-put_progress(const Entry *entry, Datum *values, bool *nulls)
+put_progress(const Listing *entry, Datum *values, bool *nulls)
 {
 	uint32 done = entry->has_go ? atomic_load(&qwen_page->meters[entry->meter].prompt_tokens) : 0;
 	uint32 completion = entry->has_go ? atomic_load(&qwen_page->meters[entry->meter].completion_tokens) : 0;
@@ -249,7 +254,7 @@ put_progress(const Entry *entry, Datum *values, bool *nulls)
 
 /* The row of an entry. */
 static void
-put_row(ReturnSetInfo *set, const Entry *entry, uint32 pid)
+put_row(ReturnSetInfo *set, const Listing *entry, uint32 pid)
 {
 	Datum values[N_ACTIVITY_COLUMNS];
 	bool nulls[N_ACTIVITY_COLUMNS] = {false};
@@ -283,7 +288,7 @@ QWEN_FUNCTION(qwen_activity, 0, 0)
 	everybody = may_see_others(fcinfo->flinfo->fn_oid);
 	for (uint32 i = 0; i < activity->n_entries; i++)
 	{
-		Entry entry;
+		Listing entry;
 		uint32 pid;
 
 		if (read_entry(i, &entry, &pid) && (everybody || has_privs_of_role(GetUserId(), entry.role)))

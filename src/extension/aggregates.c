@@ -4,6 +4,7 @@
  */
 #include "qwen_pg.h"
 
+#include "model_call.h"
 #include "task_prompts.h"
 #include "utils/builtins.h"
 
@@ -12,6 +13,7 @@ typedef struct Gathered
 {
 	StringInfoData texts; /* one after the other, an empty line between two */
 	text *instruction;
+	text *answer;
 } Gathered;
 
 /* The state so far, made when there is none; context: the aggregate's memory. */
@@ -82,29 +84,48 @@ gathered_rows(FunctionCallInfo fcinfo)
 	return gathered && gathered->texts.len > 0 ? gathered : NULL;
 }
 
-QWEN_FUNCTION(qwen_summarize_agg_final, 1, 1)
+static void
+summarize_rows(void *argument)
 {
-	Gathered *gathered = gathered_rows(fcinfo);
+	Gathered *gathered = argument;
 
-	if (!gathered)
-		PG_RETURN_NULL();
-	PG_RETURN_TEXT_P(
-		summarize(cstring_to_text_with_len(gathered->texts.data, gathered->texts.len), SUMMARY_MAX_WORDS, NULL, 0));
+	gathered->answer =
+		summarize(cstring_to_text_with_len(gathered->texts.data, gathered->texts.len), SUMMARY_MAX_WORDS, NULL, 0);
 }
 
-QWEN_FUNCTION(qwen_chat_agg_final, 1, 1)
+static void
+answer_about_rows(void *argument)
 {
-	Gathered *gathered = gathered_rows(fcinfo);
+	Gathered *gathered = argument;
 	Request options;
 	char *instruction;
 
-	if (!gathered)
-		PG_RETURN_NULL();
 	memset(&options, 0, sizeof options);
 	options.function = "qwen_chat_agg";
 	options_default(&options);
 	task_options(&options);
 	instruction = text_to_cstring(gathered->instruction);
-	PG_RETURN_TEXT_P(task_map_reduce(&options, cstring_to_text_with_len(gathered->texts.data, gathered->texts.len),
-									 instruction, instruction, psprintf(PROMPT_COMBINE, instruction)));
+	gathered->answer = task_map_reduce(&options, cstring_to_text_with_len(gathered->texts.data, gathered->texts.len),
+									   instruction, instruction, psprintf(PROMPT_COMBINE, instruction));
+}
+
+/* The answer about all rows, as body makes it; NULL without any, and where it fails by itself and may. */
+static Datum
+final_answer(FunctionCallInfo fcinfo, void (*body)(void *argument))
+{
+	Gathered *gathered = gathered_rows(fcinfo);
+
+	if (!gathered || !value_or_null(body, gathered))
+		PG_RETURN_NULL();
+	PG_RETURN_TEXT_P(gathered->answer);
+}
+
+QWEN_FUNCTION(qwen_summarize_agg_final, 1, 1)
+{
+	return final_answer(fcinfo, summarize_rows);
+}
+
+QWEN_FUNCTION(qwen_chat_agg_final, 1, 1)
+{
+	return final_answer(fcinfo, answer_about_rows);
 }

@@ -107,7 +107,7 @@ static void
 count_failed(ArrayBatch *batch, const char *error)
 {
 	if (batch->n_failed++ == 0)
-		strlcpy(batch->first_error, error, sizeof batch->first_error);
+		copy_server_text(batch->first_error, error, sizeof batch->first_error);
 }
 
 static void

@@ -47,6 +47,7 @@ struct EngineCall
 	uint32 id;
 	uint64 connection; /* which one it was sent on */
 	bool ended;        /* its last frame has come, or it was given up */
+	bool engine_ended; /* the connection did, while it was under way, and not by our doing */
 	Accepted accepted; /* what it asks for; of the frame ACCEPTED */
 	LimitPass pass;
 	RequestLog log;
@@ -61,6 +62,8 @@ static uint64 connection_number;
 static uint32 next_id = 1;
 static EngineCall *calls;
 static StringInfoData input;
+static int input_taken; /* bytes at the beginning of input whose frames have been taken off it */
+static size_t unsent;   /* bytes that are missing of a frame whose beginning is sent: nothing else may follow it */
 static WaitEventSet *wait_set;
 static MemoryContext client_context;
 
@@ -78,10 +81,13 @@ qwen_wait_event(void)
 #endif
 }
 
-/* Forget the connection; calls on it find out by its number. */
+/* Forget the connection; calls on it find out by its number. engine_ended: it was not our doing. */
 static void
-disconnect(void)
+disconnect(bool engine_ended)
 {
+	for (EngineCall *call = calls; call; call = call->next)
+		if (call->connection == connection_number)
+			call->engine_ended = engine_ended;
 	if (wait_set)
 	{
 		FreeWaitEventSet(wait_set);
@@ -94,6 +100,8 @@ disconnect(void)
 		engine_socket = PGINVALID_SOCKET;
 	}
 	connection_number++;
+	unsent = 0;
+	input_taken = 0;
 	if (input.data)
 		resetStringInfo(&input);
 }
@@ -102,15 +110,16 @@ disconnect(void)
 static void
 raise_unavailable(const char *message)
 {
-	char why[sizeof qwen_shared->last_error];
+	char last_error[sizeof qwen_shared->last_error], *why;
 	EngineState state;
 	TimestampTz next_try;
 
 	LWLockAcquire(qwen_shared->lock, LW_SHARED);
 	state = qwen_shared->engine_state;
 	next_try = qwen_shared->next_try;
-	strlcpy(why, qwen_shared->last_error, sizeof why);
+	memcpy(last_error, qwen_shared->last_error, sizeof last_error);
 	LWLockRelease(qwen_shared->lock);
+	why = server_string(last_error);
 	ereport(ERROR,
 			(errcode(ERRCODE_SYSTEM_ERROR), errmsg("%s", message), why[0] ? errdetail("Last event: %s.", why) : 0,
 			 state == ENGINE_BACKING_OFF
@@ -217,7 +226,7 @@ connect_engine(void)
 	}
 	PG_CATCH();
 	{
-		disconnect();
+		disconnect(false);
 		PG_RE_THROW();
 	}
 	PG_END_TRY();
@@ -273,29 +282,21 @@ leave_limits(EngineCall *call, bool ended, const char *how)
 		request_log_end(&call->log, &used, call->pass.admitted_us, how);
 }
 
-/* Give a whole frame to its call; one for a call that was given up is dropped. */
+/* Give a whole frame to its call. */
 static void
-deliver_frame(const FrameHeader *header, const unsigned char *body)
+deliver_frame(EngineCall *call, Frame *frame)
 {
-	EngineCall *call = find_call(header->request_id);
-	Frame *frame;
-
-	if (!call || call->ended)
-		return;
-	frame = MemoryContextAllocHuge(client_context, offsetof(Frame, body) + header->body_bytes);
-	frame->next = NULL;
-	frame->header = *header;
-	memcpy(frame->body, body, header->body_bytes);
 	if (call->last_frame)
 		call->last_frame->next = frame;
 	else
 		call->frames = frame;
 	call->last_frame = frame;
-	call->ended = is_last_frame(header->type);
+	call->ended = is_last_frame(frame->header.type);
 	if (call->ended)
 	{
 		watch_end(&call->watched);
-		leave_limits(call, true, header->type == FRAME_ERROR ? "failed" : "done");
+		/* the last thing: the request's line in the log may fail */
+		leave_limits(call, true, frame->header.type == FRAME_ERROR ? "failed" : "done");
 	}
 }
 
@@ -303,31 +304,60 @@ deliver_frame(const FrameHeader *header, const unsigned char *body)
 static void
 raise_broken(const Status *status)
 {
-	disconnect();
+	disconnect(true);
 	ereport(ERROR, (errcode(ERRCODE_SYSTEM_ERROR), errmsg("the qwen engine sent something that cannot be understood"),
 					errdetail("%s", status->message)));
 }
 
-/* Cut the input buffer into frames. */
-static void
-take_frames(void)
+/* A copy of the frame that begins at body. */
+static Frame *
+copy_frame(const FrameHeader *header, const char *body)
 {
-	int at = 0;
+	Frame *frame = MemoryContextAllocHuge(client_context, offsetof(Frame, body) + header->body_bytes);
 
-	while (input.len - at >= PROTOCOL_HEADER_BYTES)
-	{
-		FrameHeader header;
-		Status status = decode_header((unsigned char *) input.data + at, false, &header);
+	frame->next = NULL;
+	frame->header = *header;
+	memcpy(frame->body, body, header->body_bytes);
+	return frame;
+}
 
-		if (status.code != STATUS_OK)
-			raise_broken(&status);
-		if ((uint32) (input.len - at - PROTOCOL_HEADER_BYTES) < header.body_bytes)
-			break;
-		deliver_frame(&header, (unsigned char *) input.data + at + PROTOCOL_HEADER_BYTES);
-		at += PROTOCOL_HEADER_BYTES + header.body_bytes;
-	}
-	memmove(input.data, input.data + at, input.len - at);
-	input.len -= at;
+/*
+ * Take the first whole frame off the input buffer; false: it has not come yet. One for a call that was given up is
+ * dropped. When an error is raised, either nothing has happened, or the frame is off the buffer and has its place.
+ */
+static bool
+take_frame(void)
+{
+	const char *start = input.data + input_taken;
+	int available = input.len - input_taken;
+	FrameHeader header;
+	EngineCall *call;
+	Frame *frame = NULL;
+	Status status;
+
+	if (available < PROTOCOL_HEADER_BYTES)
+		return false;
+	status = decode_header((const unsigned char *) start, false, &header);
+	if (status.code != STATUS_OK)
+		raise_broken(&status);
+	if ((uint32) (available - PROTOCOL_HEADER_BYTES) < header.body_bytes)
+		return false;
+	call = find_call(header.request_id);
+	if (call && !call->ended)
+		frame = copy_frame(&header, start + PROTOCOL_HEADER_BYTES);
+	input_taken += PROTOCOL_HEADER_BYTES + (int) header.body_bytes;
+	if (frame)
+		deliver_frame(call, frame);
+	return true;
+}
+
+/* Move what is left of the input buffer to its beginning. */
+static void
+compact_input(void)
+{
+	memmove(input.data, input.data + input_taken, input.len - input_taken);
+	input.len -= input_taken;
+	input_taken = 0;
 	if (input.len == 0 && input.maxlen > KEPT_INPUT_BYTES)
 	{
 		input.data = repalloc(input.data, READ_BYTES);
@@ -341,17 +371,19 @@ read_available(void)
 {
 	ssize_t n;
 
+	compact_input();
 	enlargeStringInfo(&input, READ_BYTES);
 	n = recv(engine_socket, input.data + input.len, READ_BYTES, MSG_DONTWAIT);
 	if (n < 0 && (errno == EAGAIN || errno == EWOULDBLOCK || errno == EINTR))
 		return false;
 	if (n <= 0)
 	{
-		disconnect();
+		disconnect(true);
 		return false;
 	}
 	input.len += n;
-	take_frames();
+	while (take_frame())
+		;
 	return true;
 }
 
@@ -364,45 +396,65 @@ engine_receive(void)
 
 /* The error of a call whose connection is gone. */
 static void
-raise_lost(void)
+raise_lost(const EngineCall *call)
 {
-	raise_unavailable("the qwen engine stopped while it worked on this request");
+	if (call->engine_ended)
+		raise_unavailable("the qwen engine stopped while it worked on this request");
+	ereport(ERROR,
+			(errcode(ERRCODE_SYSTEM_ERROR), errmsg("the connection to the qwen engine was given up with this request"),
+			 errdetail("Another request of this session was cancelled in the middle of being sent."),
+			 errhint("The request can be sent again.")));
 }
 
-/* Send all of a frame, reading meanwhile. Interrupted in the middle, the stream's framing is lost, so the connection
- * goes. */
+/* Send all of a frame of a call, reading meanwhile. */
 static void
-send_frame(const unsigned char *data, size_t length)
+send_all(const EngineCall *call, const unsigned char *data, size_t length)
 {
-	uint64 connection = connection_number;
 	size_t sent = 0;
 
+	while (sent < length)
+	{
+		ssize_t n = send(engine_socket, data + sent, length - sent, MSG_NOSIGNAL | MSG_DONTWAIT);
+
+		if (n > 0)
+		{
+			sent += n;
+			unsent = length - sent;
+		}
+		else if (n < 0 && (errno == EAGAIN || errno == EWOULDBLOCK))
+		{
+			wait_for_engine(WL_SOCKET_READABLE | WL_SOCKET_WRITEABLE, CLIENT_CHECK_MS);
+			(void) read_available();
+			if (call->connection != connection_number)
+				raise_lost(call);
+		}
+		else if (n < 0 && errno != EINTR)
+		{
+			disconnect(true);
+			raise_lost(call);
+		}
+	}
+}
+
+/*
+ * Send a frame of a call. Interrupted in the middle, the stream's framing is lost, so the connection goes. How much is
+ * missing stands in no local variable: what PG_CATCH needs must not be in a register.
+ */
+static void
+send_frame(const EngineCall *call, const unsigned char *data, size_t length)
+{
 	PG_TRY();
 	{
-		while (sent < length)
-		{
-			ssize_t n = send(engine_socket, data + sent, length - sent, MSG_NOSIGNAL | MSG_DONTWAIT);
-
-			if (n > 0)
-				sent += n;
-			else if (n < 0 && (errno == EAGAIN || errno == EWOULDBLOCK))
-			{
-				wait_for_engine(WL_SOCKET_READABLE | WL_SOCKET_WRITEABLE, CLIENT_CHECK_MS);
-				(void) read_available();
-				if (connection != connection_number)
-					raise_lost();
-			}
-			else if (n < 0 && errno != EINTR)
-			{
-				disconnect();
-				raise_lost();
-			}
-		}
+		send_all(call, data, length);
 	}
 	PG_CATCH();
 	{
-		if (sent > 0 && sent < length && connection == connection_number)
-			disconnect();
+		if (unsent > 0)
+		{
+			ereport(DEBUG1,
+					(errmsg_internal("qwen_pg: a request was cut after %zu of %zu bytes", length - unsent, length)));
+			disconnect(false);
+		}
 		PG_RE_THROW();
 	}
 	PG_END_TRY();
@@ -530,6 +582,7 @@ wait_for_model(const char *name)
 {
 	SharedSlot slot;
 	SlotState state;
+	char *why;
 
 	while ((state = model_state(name, &slot)) == SLOT_WAITING || state == SLOT_LOADING || state == SLOT_OPENING ||
 		   (state == SLOT_EMPTY && may_get_slot(name)))
@@ -537,12 +590,14 @@ wait_for_model(const char *name)
 		check_engine_state();
 		wait_a_moment();
 	}
-	if (state == SLOT_FAILED)
-		ereport(ERROR, (errcode(ERRCODE_SYSTEM_ERROR), errmsg("model \"%s\" could not be loaded", name),
-						errdetail("%s", server_string(slot.error)),
-						slot.retry_ms > 0
-							? errhint("Try again after %s, when it is loaded again.", timestamptz_to_str(slot.retry_at))
-							: errhint("Correct qwen.models and reload the configuration, or use qwen_load_model.")));
+	if (state != SLOT_FAILED)
+		return;
+	why = server_string(slot.error);
+	ereport(ERROR,
+			(errcode(ERRCODE_SYSTEM_ERROR), errmsg("model \"%s\" could not be loaded", name), errdetail("%s", why),
+			 slot.retry_ms > 0
+				 ? errhint("Try again after %s, when it is loaded again.", timestamptz_to_str(slot.retry_at))
+				 : errhint("Correct qwen.models and reload the configuration, or use qwen_load_model.")));
 }
 
 static void
@@ -580,9 +635,9 @@ send_cancel(const EngineCall *call)
 
 	byte_writer_init(&writer);
 	/* one that cannot be sent whole and at once cancels by closing the connection */
-	if (encode_empty(&writer, call->id, FRAME_CANCEL).code != STATUS_OK ||
+	if (unsent > 0 || encode_empty(&writer, call->id, FRAME_CANCEL).code != STATUS_OK ||
 		send(engine_socket, writer.data, writer.length, MSG_NOSIGNAL | MSG_DONTWAIT) != (ssize_t) writer.length)
-		disconnect();
+		disconnect(false);
 	byte_writer_free(&writer);
 }
 
@@ -595,9 +650,11 @@ engine_end(EngineCall *call)
 		watch_failed(&call->watched, ERRCODE_SYSTEM_ERROR);
 	watch_given_up(&call->watched);
 	call->ended = true;
-	leave_limits(call, false, "cancelled");
 	unlink_call(call);
 	free_frames(call);
+	/* the last thing: the request's line in the log may fail */
+	leave_limits(call, false, "cancelled");
+	request_log_free(&call->log);
 }
 
 /* The memory context that the call belongs to goes, for whatever reason. */
@@ -617,19 +674,20 @@ end_all_calls(int code, Datum argument)
 		engine_end(calls);
 }
 
-/* The connection's own memory, made once. */
+/* The connection's own memory, made once: all of it or nothing. */
 static void
 make_client_context(void)
 {
-	MemoryContext old;
+	MemoryContext made, old;
 
 	if (client_context)
 		return;
-	before_shmem_exit(end_all_calls, (Datum) 0);
-	client_context = AllocSetContextCreate(TopMemoryContext, "qwen_pg client", ALLOCSET_DEFAULT_SIZES);
-	old = MemoryContextSwitchTo(client_context);
+	made = AllocSetContextCreate(TopMemoryContext, "qwen_pg client", ALLOCSET_DEFAULT_SIZES);
+	old = MemoryContextSwitchTo(made);
 	initStringInfo(&input);
 	MemoryContextSwitchTo(old);
+	before_shmem_exit(end_all_calls, (Datum) 0);
+	client_context = made;
 }
 
 /* Wait until the request's model can be asked; a request without a name gets that of the first model. */
@@ -685,7 +743,7 @@ engine_submit(const Request *asked, MemoryContext context)
 		call->ended = false;
 		call->next = calls;
 		calls = call;
-		send_frame(writer.data, writer.length);
+		send_frame(call, writer.data, writer.length);
 	}
 	PG_CATCH();
 	{
@@ -734,13 +792,13 @@ engine_go(EngineCall *call)
 	PG_TRY();
 	{
 		if (call->connection != connection_number)
-			raise_lost();
+			raise_lost(call);
 		limits_enter(&call->pass, &demand, count_running);
 		watch_go(&call->watched, call->pass.meter);
 		if (call->connection != connection_number)
-			raise_lost();
+			raise_lost(call);
 		if (encode_go(&writer, call->id, call->pass.meter).code == STATUS_OK)
-			send_frame(writer.data, writer.length);
+			send_frame(call, writer.data, writer.length);
 	}
 	PG_CATCH();
 	{
@@ -792,7 +850,7 @@ engine_poll(EngineCall *call, EngineReply *reply)
 		if (call->connection != connection_number)
 		{
 			watch_failed(&call->watched, ERRCODE_SYSTEM_ERROR);
-			raise_lost();
+			raise_lost(call);
 		}
 		return false;
 	}
@@ -823,9 +881,9 @@ engine_wait(bool flush)
 }
 
 bool
-engine_is_lost(const EngineCall *call)
+engine_ended_with(const EngineCall *call)
 {
-	return call->connection != connection_number;
+	return call->connection != connection_number && call->engine_ended;
 }
 
 bool

@@ -28,15 +28,24 @@ sqlstate_of(int status_code)
 void
 raise_status(const Status *status)
 {
-	ereport(ERROR, (errcode(sqlstate_of(status->code)), errmsg("%s", status->message)));
+	char *message = server_string(status->message);
+
+	ereport(ERROR, (errcode(sqlstate_of(status->code)), errmsg("%s", message)));
+}
+
+/* What cannot be said in the server's encoding must not take the place of what has happened. */
+static char *
+message_text(ByteSpan span)
+{
+	return server_string(pnstrdup(span.data, span.length));
 }
 
 void
 raise_engine_error(const ProtocolError *error)
 {
-	char *message = server_text(error->message);
-	char *detail = error->detail.data ? server_text(error->detail) : NULL;
-	char *hint = error->hint.data ? server_text(error->hint) : NULL;
+	char *message = message_text(error->message);
+	char *detail = error->detail.data ? message_text(error->detail) : NULL;
+	char *hint = error->hint.data ? message_text(error->hint) : NULL;
 
 	ereport(ERROR, (errcode(sqlstate_of(error->code)), errmsg("%s", message), detail ? errdetail("%s", detail) : 0,
 					hint ? errhint("%s", hint)

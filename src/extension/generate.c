@@ -219,6 +219,21 @@ start_stream(FuncCallContext *context, Request *request)
 	return call;
 }
 
+/* A piece of an answer, and the text that is made of it. */
+typedef struct StreamPiece
+{
+	ByteSpan span;
+	text *value;
+} StreamPiece;
+
+static void
+make_piece(void *argument)
+{
+	StreamPiece *piece = argument;
+
+	piece->value = text_from_span(piece->span);
+}
+
 /* A row a piece, as they are sampled. Thinking is passed over: what reaches the client is the answer. */
 static Datum
 chat_stream(FunctionCallInfo fcinfo, InputForm form)
@@ -241,7 +256,13 @@ chat_stream(FunctionCallInfo fcinfo, InputForm form)
 	{
 		engine_next(context->user_fctx, &reply, true);
 		if (reply.type == FRAME_PIECE && reply.piece.kind == PIECE_CONTENT)
-			SRF_RETURN_NEXT(context, PointerGetDatum(text_from_span(reply.piece.text)));
+		{
+			StreamPiece piece = {reply.piece.text, NULL};
+
+			if (!value_or_null(make_piece, &piece))
+				SRF_RETURN_NEXT_NULL(context);
+			SRF_RETURN_NEXT(context, PointerGetDatum(piece.value));
+		}
 		if (reply.type == FRAME_DONE)
 			break;
 	}

@@ -27,7 +27,8 @@ add_check(StringInfo checks, Health *worst, const char *name, Health health, con
 {
 	appendStringInfo(checks, "%s{\"check\": \"%s\", \"status\": \"%s\", \"message\": ", checks->len ? ", " : "", name,
 					 health_names[health]);
-	escape_json(checks, message);
+	/* what engine and loader have said is UTF-8 */
+	escape_json(checks, server_string(message));
 	if (action)
 	{
 		appendStringInfoString(checks, ", \"action\": ");

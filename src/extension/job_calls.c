@@ -62,7 +62,7 @@ pause_worker(JobWorker *worker, const char *why)
 
 	worker->n_pauses++;
 	worker->pause_until = TimestampTzPlusMilliseconds(job_clock(), wait_ms);
-	strlcpy(worker->trouble, why, sizeof worker->trouble);
+	copy_server_text(worker->trouble, why, sizeof worker->trouble);
 }
 
 static void
@@ -83,17 +83,21 @@ fail_row(JobRow *row, int sqlstate, const char *error)
 	row->is_permanent = is_row_error(sqlstate);
 }
 
+/* Is an error none of the row's, and does it pass by itself? What asks for more than its limits ever allow does not. */
+static bool
+passes_over_row(const ErrorData *error)
+{
+	return job_error_passes(error) && error->sqlerrcode != ERRCODE_CONFIGURATION_LIMIT_EXCEEDED;
+}
+
 /* An error was raised over a row. */
 static void
 take_raised_error(JobWorker *worker, JobRow *row)
 {
-	MemoryContext old = MemoryContextSwitchTo(worker->scratch);
-	ErrorData *error = CopyErrorData();
-	bool was_computed = row->state == ROW_RUNNING && row->call && engine_is_lost(row->call);
+	ErrorData *error = job_take_error(worker);
+	bool was_computed = row->state == ROW_RUNNING && row->call && engine_ended_with(row->call);
 
-	FlushErrorState();
-	MemoryContextSwitchTo(old);
-	if (error->sqlerrcode == ERRCODE_QUERY_CANCELED || (error->sqlerrcode == ERRCODE_SYSTEM_ERROR && !was_computed))
+	if (error->sqlerrcode == ERRCODE_QUERY_CANCELED || (passes_over_row(error) && !was_computed))
 	{
 		end_call(row);
 		row->state = ROW_READY;
@@ -106,7 +110,7 @@ take_raised_error(JobWorker *worker, JobRow *row)
 static void
 take_engine_error(JobWorker *worker, JobRow *row, const ProtocolError *error)
 {
-	char *message = pnstrdup(error->message.data, error->message.length);
+	char *message = server_string(pnstrdup(error->message.data, error->message.length));
 
 	if (error->code == STATUS_UNAVAILABLE || error->code == STATUS_CANCELLED)
 	{
@@ -203,15 +207,14 @@ answer_in_parts(JobWorker *worker, JobRow *row)
 	{
 		ErrorData *error;
 
-		/* whoever cancels means the worker; all else has used up an attempt */
-		MemoryContextSwitchTo(worker->scratch);
-		error = CopyErrorData();
-		if (error->sqlerrcode == ERRCODE_QUERY_CANCELED)
+		MemoryContextSwitchTo(old);
+		/* whoever cancels or locks means the worker; all else has used up an attempt */
+		if (geterrcode() == ERRCODE_QUERY_CANCELED || geterrcode() == ERRCODE_LOCK_NOT_AVAILABLE)
 		{
 			MemoryContextDelete(parts);
 			PG_RE_THROW();
 		}
-		FlushErrorState();
+		error = job_take_error(worker);
 		fail_row(row, error->sqlerrcode, error->message);
 	}
 	PG_END_TRY();
@@ -248,6 +251,7 @@ receive_row(JobWorker *worker, JobRow *row)
 static bool
 advance_row(JobWorker *worker, JobRow *row, bool may_send, int *n_in_flight)
 {
+	MemoryContext context = CurrentMemoryContext;
 	volatile bool moved = false;
 
 	limits_act_for(row->spec->roles);
@@ -269,6 +273,7 @@ advance_row(JobWorker *worker, JobRow *row, bool may_send, int *n_in_flight)
 	}
 	PG_CATCH();
 	{
+		MemoryContextSwitchTo(context);
 		take_raised_error(worker, row);
 		moved = true;
 	}
@@ -278,13 +283,33 @@ advance_row(JobWorker *worker, JobRow *row, bool may_send, int *n_in_flight)
 	return moved;
 }
 
+/* Take in what the engine has sent, and find out how many requests may be in flight; 0: not now. */
+static int
+receive_all(JobWorker *worker)
+{
+	MemoryContext context = CurrentMemoryContext;
+	volatile int window = 0;
+
+	PG_TRY();
+	{
+		engine_receive();
+		window = Min(qwen_job_window, limits_window());
+	}
+	PG_CATCH();
+	{
+		MemoryContextSwitchTo(context);
+		pause_worker(worker, job_take_error(worker)->message);
+	}
+	PG_END_TRY();
+	return window;
+}
+
 bool
 job_calls_advance(JobWorker *worker)
 {
 	bool moved = false;
-	int n_in_flight = 0, window = Min(qwen_job_window, limits_window());
+	int n_in_flight = 0, window = receive_all(worker);
 
-	engine_receive();
 	for (JobRow *row = worker->rows; row; row = row->next)
 		n_in_flight += row->state == ROW_SENT || row->state == ROW_RUNNING;
 	for (JobRow *row = worker->rows; row; row = row->next)
@@ -303,16 +328,18 @@ job_calls_advance(JobWorker *worker)
 void
 job_calls_check(JobWorker *worker)
 {
+	MemoryContext context = CurrentMemoryContext;
+
 	PG_TRY();
 	{
 		check_engine_state();
 	}
 	PG_CATCH();
 	{
-		MemoryContext old = MemoryContextSwitchTo(worker->scratch);
-		ErrorData *error = CopyErrorData();
+		ErrorData *error;
 
-		FlushErrorState();
+		MemoryContextSwitchTo(context);
+		error = job_take_error(worker);
 		for (JobRow *row = worker->rows; row; row = row->next)
 			if (row->state == ROW_SENT)
 			{
@@ -320,7 +347,6 @@ job_calls_check(JobWorker *worker)
 				row->state = ROW_READY;
 			}
 		pause_worker(worker, error->message);
-		MemoryContextSwitchTo(old);
 	}
 	PG_END_TRY();
 }

@@ -439,13 +439,16 @@ look_up_trigger_body(JobWorker *worker, const JobStore *store, void *argument)
 {
 	Fetch *fetch = argument;
 	Relation relation = try_relation_open(fetch->relation, AccessShareLock);
+	TriggerDesc *triggers;
 
 	fetch->spec = NULL;
 	if (!relation)
 		return;
-	for (int i = 0; relation->trigdesc && i < relation->trigdesc->numtriggers && !fetch->spec; i++)
-		if (strcmp(relation->trigdesc->triggers[i].tgname, fetch->trigger) == 0)
-			fetch->spec = job_spec_of_trigger(relation, &relation->trigdesc->triggers[i], worker->memory);
+	/* a copy: the table's own are made anew when news of it come while catalogs are read */
+	triggers = CopyTriggerDesc(relation->trigdesc);
+	for (int i = 0; triggers && i < triggers->numtriggers && !fetch->spec; i++)
+		if (strcmp(triggers->triggers[i].tgname, fetch->trigger) == 0)
+			fetch->spec = job_spec_of_trigger(relation, &triggers->triggers[i], worker->memory);
 	relation_close(relation, NoLock);
 }
 
@@ -769,7 +772,7 @@ fetch_queued(JobWorker *worker, int n)
 		forget_fetched(worker, &fetch);
 		worker->look_for_rows = true;
 		worker->pause_until = TimestampTzPlusMilliseconds(job_clock(), LAST_PAUSE_MS);
-		strlcpy(worker->trouble, error->message, sizeof worker->trouble);
+		copy_server_text(worker->trouble, error->message, sizeof worker->trouble);
 		ereport(LOG, (errmsg("qwen_pg: queued rows could not be read: %s", error->message)));
 		return 0;
 	}
@@ -921,7 +924,7 @@ end_job(JobWorker *worker, JobSpec *spec, const char *error)
 void
 job_rows_fail(JobWorker *worker, JobSpec *spec, const char *error)
 {
-	strlcpy(spec->failure, error, sizeof spec->failure);
+	copy_server_text(spec->failure, error, sizeof spec->failure);
 	spec->exhausted = true;
 }
 

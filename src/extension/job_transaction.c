@@ -17,9 +17,8 @@
 #include "utils/snapmgr.h"
 #include "utils/syscache.h"
 
-/* The error that was just raised, in the worker's scratch memory. */
-static ErrorData *
-take_error(JobWorker *worker)
+ErrorData *
+job_take_error(JobWorker *worker)
 {
 	MemoryContext old = MemoryContextSwitchTo(worker->scratch);
 	ErrorData *error = CopyErrorData();
@@ -55,7 +54,8 @@ job_transaction(JobWorker *worker, JobBody body, void *argument, ErrorData **err
 	}
 	PG_CATCH();
 	{
-		*error = take_error(worker);
+		MemoryContextSwitchTo(worker->scratch);
+		*error = job_take_error(worker);
 		AbortCurrentTransaction();
 	}
 	PG_END_TRY();
@@ -83,7 +83,8 @@ job_subtransaction(JobWorker *worker, const JobStore *store, JobBody body, void 
 	}
 	PG_CATCH();
 	{
-		*error = take_error(worker);
+		MemoryContextSwitchTo(old);
+		*error = job_take_error(worker);
 		RollbackAndReleaseCurrentSubTransaction();
 	}
 	PG_END_TRY();

@@ -104,7 +104,8 @@ extern bool job_spec_keys_of(JobSpec *spec, Relation relation);
 /* The target column must be there and take what the function gives. */
 extern void job_check_target(Relation target, const char *column, JobFunction function);
 
-/* The spec of a trigger of a table in a context of its own below parent; raises what is wrong with its arguments. */
+/* The spec of a trigger of a table in a context of its own below parent; raises what is wrong with its arguments. Not one
+ * that stands in the relation cache: catalogs are read. */
 struct Trigger;
 extern JobSpec *job_spec_of_trigger(Relation relation, const struct Trigger *trigger, MemoryContext parent);
 
@@ -309,6 +310,9 @@ extern bool job_transaction(JobWorker *worker, JobBody body, void *argument, Err
 /* The same in a subtransaction of the one that runs. */
 extern bool job_subtransaction(JobWorker *worker, const JobStore *store, JobBody body, void *argument,
 							   ErrorData **error);
+
+/* The error that was just caught, in worker->scratch; it is handled. The current memory context must be restored before. */
+extern ErrorData *job_take_error(JobWorker *worker);
 
 /* Does it pass by itself: a lock, a deadlock, a serialization failure, a shortage? */
 extern bool job_error_passes(const ErrorData *error);

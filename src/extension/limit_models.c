@@ -14,7 +14,6 @@
 #include "access/genam.h"
 #include "access/htup_details.h"
 #include "access/relation.h"
-#include "access/xact.h"
 #include "catalog/pg_type.h"
 #include "executor/spi.h"
 #include "utils/array.h"
@@ -127,21 +126,31 @@ read_models(Relation table, Oid index, Oid role)
 	return models;
 }
 
-/* Read and remember, in a transaction. May a role ask a model? */
-static bool
-learn_whether_allowed(Oid role, const char *name)
+/* May a role ask a model? */
+typedef struct Question
 {
-	Oid table_oid, index;
+	Oid role;
+	const char *name;
+	bool allowed;
+} Question;
+
+/* Read and remember, in a transaction. */
+static void
+learn_whether_allowed(void *argument)
+{
+	Question *question = argument;
+	Oid role = question->role, table_oid, index;
 	Relation table;
 	KnownModels *known;
-	char *models;
+	char *models, *kept;
 
+	question->allowed = true;
 	limit_watch_changes();
 	if (!limit_find_table(LIMIT_TABLE_MODELS, &table_oid, &index))
-		return true;
+		return;
 	table = try_relation_open(table_oid, AccessShareLock);
 	if (!table)
-		return true;
+		return;
 	models = read_models(table, index, role);
 	relation_close(table, AccessShareLock);
 	/* what came in while it was read may have made it old: then it holds for this call alone */
@@ -155,28 +164,24 @@ learn_whether_allowed(Oid role, const char *name)
 			control.hcxt = memory;
 			known_roles = hash_create("qwen_pg allowed models", 16, &control, HASH_ELEM | HASH_BLOBS | HASH_CONTEXT);
 		}
+		/* whatever may fail comes first: an entry is never half made */
+		kept = models ? MemoryContextStrdup(memory, models) : NULL;
 		known = hash_search(known_roles, &role, HASH_ENTER, NULL);
-		known->models = models ? MemoryContextStrdup(memory, models) : NULL;
+		known->models = kept;
 	}
-	return !models || is_listed(models, name);
+	question->allowed = !models || is_listed(models, question->name);
 }
 
 bool
 limit_models_allow(Oid role, const char *name)
 {
 	KnownModels *known = known_roles ? hash_search(known_roles, &role, HASH_FIND, NULL) : NULL;
-	MemoryContext old = CurrentMemoryContext;
-	bool outside = !IsTransactionState(), allowed;
+	Question question = {role, name, false};
 
 	if (known)
 		return !known->models || is_listed(known->models, name);
-	if (outside)
-		StartTransactionCommand();
-	allowed = learn_whether_allowed(role, name);
-	if (outside)
-		CommitTransactionCommand();
-	MemoryContextSwitchTo(old);
-	return allowed;
+	own_transaction(learn_whether_allowed, &question);
+	return question.allowed;
 }
 
 /* Names that a model can have. */

@@ -13,7 +13,6 @@
 #include "access/htup_details.h"
 #include "access/relation.h"
 #include "access/table.h"
-#include "access/xact.h"
 #if PG_VERSION_NUM < 140000
 #include "catalog/indexing.h"
 #endif
@@ -266,15 +265,13 @@ default_limits(RoleLimits *limits)
 	limits->source = InvalidOid;
 }
 
-/* Find out and remember, in a transaction. */
+/* Find out about known->role, and remember, in a transaction. */
 static void
-learn_role(Oid role, KnownRole *known)
+learn_role(void *argument)
 {
-	KnownRole *kept;
-	Oid table, index;
+	KnownRole *known = argument, *kept;
+	Oid role = known->role, table, index;
 
-	memset(known, 0, sizeof *known);
-	known->role = role;
 	limit_watch_changes();
 	if (!limit_find_table(LIMIT_TABLE_LIMITS, &table, &index))
 	{
@@ -303,15 +300,9 @@ limits_of_role(Oid role, RoleLimits *limits)
 
 	if (!known)
 	{
-		bool outside = !IsTransactionState();
-		MemoryContext old = CurrentMemoryContext;
-
-		if (outside)
-			StartTransactionCommand();
-		learn_role(role, &learned);
-		if (outside)
-			CommitTransactionCommand();
-		MemoryContextSwitchTo(old);
+		memset(&learned, 0, sizeof learned);
+		learned.role = role;
+		own_transaction(learn_role, &learned);
 		known = &learned;
 	}
 	if (known->found)

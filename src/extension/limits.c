@@ -12,38 +12,53 @@
 
 #include "../base/clock.h"
 #include "access/parallel.h"
-#include "access/xact.h"
 #include "miscadmin.h"
 #include "postmaster/bgworker.h"
 #include "utils/acl.h"
+#include "utils/syscache.h"
 
 #define LONGEST_PAUSE_MS 250
 #define COMPANY_PAUSE_MS 10 /* other processes of a parallel query end a request without waking us */
 #define SHORTEST_PAUSE_MS 5
 
+/* Is this the worker of a job? */
+static bool
+is_job(void)
+{
+	return MyBackendType == B_BG_WORKER && !IsParallelWorker();
+}
+
 /* Jobs have nobody to tell of an error, and time. */
 static bool
 waits_for_limits(void)
 {
-	return qwen_limit_action == LIMIT_ACTION_WAIT || (MyBackendType == B_BG_WORKER && !IsParallelWorker());
+	return qwen_limit_action == LIMIT_ACTION_WAIT || is_job();
+}
+
+/* A role whose name is looked for, and where it goes. */
+typedef struct NameSearch
+{
+	Oid role;
+	MemoryContext context;
+	char *name; /* NULL: there is none */
+} NameSearch;
+
+static void
+search_name(void *argument)
+{
+	NameSearch *search = argument;
+	char *name = GetUserNameFromId(search->role, true);
+
+	search->name = name ? MemoryContextStrdup(search->context, name) : NULL;
 }
 
 char *
 role_name(Oid role)
 {
-	bool outside = !IsTransactionState();
-	MemoryContext context = CurrentMemoryContext;
-	char *name, *copy = NULL;
+	NameSearch search = {role, CurrentMemoryContext, NULL};
 
-	if (outside)
-		StartTransactionCommand();
-	name = GetUserNameFromId(role, true);
-	if (name)
-		copy = MemoryContextStrdup(context, name);
-	if (outside)
-		CommitTransactionCommand();
-	MemoryContextSwitchTo(context);
-	return copy ? copy : psprintf("%u", role);
+	own_transaction(search_name, &search);
+	return search.name ? search.name : psprintf("%u", role);
 }
 
 /* What to do about it. */
@@ -87,6 +102,18 @@ raise_others_first(const LimitSubject *subject)
 					errhint("Try again later, or SET qwen.limit_action = 'wait' to wait after them.")));
 }
 
+/* A session may outlive its role. A job does not: it must not wait for what nobody may use any more. */
+static void
+check_roles(void *argument)
+{
+	Oid roles[MAX_LIMITED_ROLES_OF_CALL];
+
+	limits_roles(roles);
+	for (int i = 0; i < MAX_LIMITED_ROLES_OF_CALL; i++)
+		if (OidIsValid(roles[i]) && !SearchSysCacheExists1(AUTHOID, ObjectIdGetDatum(roles[i])))
+			ereport(ERROR, (errcode(ERRCODE_UNDEFINED_OBJECT), errmsg("role %u was dropped", roles[i])));
+}
+
 /* Until something may have changed: a wake-up, an answer to one of this session's requests, or the time. */
 static void
 pause_before_next_try(const LimitRefusal *refusal, bool has_company)
@@ -97,6 +124,8 @@ pause_before_next_try(const LimitRefusal *refusal, bool has_company)
 		pause_ms = Max(SHORTEST_PAUSE_MS, Min(refusal->frees_in_us / 1000 + 1, LONGEST_PAUSE_MS));
 	engine_pause(pause_ms);
 	limits_refresh();
+	if (is_job())
+		own_transaction(check_roles, NULL);
 	usage_sweep();
 }
 

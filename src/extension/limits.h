@@ -265,7 +265,10 @@ typedef struct RequestLog
 /* Remember what the log will say of a request; a text is allocated in context. */
 extern void request_log_begin(RequestLog *entry, const Request *request, MemoryContext context);
 
-/* One line at the end of a request; frees the text. Never raises. how: "done", "failed", "cancelled". */
+/* One line at the end of a request, once. how: "done", "failed", "cancelled". */
 extern void request_log_end(RequestLog *entry, const LimitDemand *used, uint64 started_us, const char *how);
+
+/* Free the text; no line comes any more. */
+extern void request_log_free(RequestLog *entry);
 
 #endif

@@ -11,6 +11,7 @@
 #include "access/xact.h"
 #include "compat.h"
 #include "executor/executor.h"
+#include "utils/memutils.h"
 
 static int64 nulls_made;        /* values that became NULL and have not been told of */
 static int executor_depth;      /* how many executors run inside of each other */
@@ -201,7 +202,78 @@ row_error_message(const ModelCall *call)
 	if (call->failed < 0 || is_too_long(call))
 		return NULL;
 	error = &call->replies[call->failed].error;
-	return is_row_error(sqlstate_of(error->code)) ? server_text(error->message) : NULL;
+	return is_row_error(sqlstate_of(error->code)) ? server_string(pnstrdup(error->message.data, error->message.length))
+												  : NULL;
+}
+
+/*
+ * Run body; false: it raised an error that concerns its row alone, whose message is in *error. Other errors go on. With
+ * memory, body runs in it, and an error takes it, with the calls that were begun there. As in model_call_start, what is
+ * caught was raised over memory only.
+ */
+static bool
+run_for_row(void (*body)(void *argument), void *argument, MemoryContext memory, const char **error)
+{
+	MemoryContext context = CurrentMemoryContext;
+
+	*error = NULL;
+	PG_TRY();
+	{
+		if (memory)
+			MemoryContextSwitchTo(memory);
+		body(argument);
+	}
+	PG_CATCH();
+	{
+		MemoryContextSwitchTo(context);
+		if (!is_row_error(geterrcode()))
+			PG_RE_THROW();
+		*error = CopyErrorData()->message;
+		FlushErrorState();
+		if (memory)
+			MemoryContextDelete(memory);
+	}
+	PG_END_TRY();
+	MemoryContextSwitchTo(context);
+	return *error == NULL;
+}
+
+/* The value that an ended call is to give. */
+typedef struct CallValue
+{
+	ModelCall *call;
+	Datum value;
+	bool is_null;
+} CallValue;
+
+static void
+take_call_value(void *argument)
+{
+	CallValue *wanted = argument;
+
+	wanted->value = take_value(wanted->call, &wanted->is_null);
+}
+
+/*
+ * The value of an ended call, NULL where it has an error that concerns its row alone, whose message is in *error. That
+ * may come as late as the value is made of the answer, as when the database's encoding cannot hold it.
+ */
+static Datum
+take_value_or_error(ModelCall *call, bool *is_null, const char **error)
+{
+	CallValue wanted = {call, (Datum) 0, true};
+	MemoryContext memory = NULL;
+
+	*is_null = true;
+	*error = row_error_message(call);
+	if (*error)
+		return (Datum) 0;
+	if (is_too_long(call))
+		memory = AllocSetContextCreate(CurrentMemoryContext, "qwen value", ALLOCSET_SMALL_SIZES);
+	if (!run_for_row(take_call_value, &wanted, memory, error))
+		return (Datum) 0;
+	*is_null = wanted.is_null;
+	return wanted.value;
 }
 
 /* A value became NULL. */
@@ -209,42 +281,55 @@ static void
 count_null(const char *message)
 {
 	if (nulls_made++ == 0)
-		strlcpy(first_message, message, sizeof first_message);
+		copy_server_text(first_message, message, sizeof first_message);
 }
 
 Datum
 model_call_value(ModelCall *call, bool *is_null, ModelCallCounts *counts)
 {
-	const char *message = row_error_message(call);
-	Datum value = (Datum) 0;
+	const char *error = NULL;
+	Datum value;
 
 	if (counts)
-	{
 		count_call(call, counts);
-		if (message)
+	if (qwen_on_error != QWEN_ON_ERROR_NULL)
+		value = take_value(call, is_null);
+	else
+		value = take_value_or_error(call, is_null, &error);
+	if (error)
+	{
+		count_null(error);
+		if (counts)
 			counts->failed++;
 	}
-	if (message && qwen_on_error == QWEN_ON_ERROR_NULL)
-	{
-		count_null(message);
-		*is_null = true;
-	}
-	else
-		value = take_value(call, is_null);
 	model_call_end(call);
 	return value;
+}
+
+bool
+value_or_null(void (*body)(void *argument), void *argument)
+{
+	const char *error;
+
+	if (qwen_on_error != QWEN_ON_ERROR_NULL)
+	{
+		body(argument);
+		return true;
+	}
+	if (run_for_row(body, argument, AllocSetContextCreate(CurrentMemoryContext, "qwen value", ALLOCSET_SMALL_SIZES),
+					&error))
+		return true;
+	count_null(error);
+	return false;
 }
 
 Datum
 model_call_value_or_error(ModelCall *call, bool *is_null, char **error)
 {
-	const char *message = row_error_message(call);
-	Datum value = (Datum) 0;
+	const char *message;
+	Datum value = take_value_or_error(call, is_null, &message);
 
 	*error = message ? pstrdup(message) : NULL;
-	*is_null = true;
-	if (!message)
-		value = take_value(call, is_null);
 	model_call_end(call);
 	return value;
 }

@@ -24,7 +24,10 @@ typedef struct ModelFunction
 	 */
 	int (*build)(FunctionCallInfo fcinfo, Request *requests);
 
-	/* The value from the last frame of each request (DONE or RESULT; the kinds must be checked). fcinfo as in build. */
+	/*
+	 * The value from the last frame of each request (DONE or RESULT; the kinds must be checked). fcinfo as in build,
+	 * and so is what it may do: that the server's encoding cannot hold an answer is an error of its row.
+	 */
 	Datum (*finish)(FunctionCallInfo fcinfo, const EngineReply *replies);
 
 	/*
@@ -95,6 +98,12 @@ extern Datum model_call_run(FunctionCallInfo fcinfo, const ModelFunction *functi
 
 /* Does an error of this SQLSTATE concern the text and arguments of one call only? */
 extern bool is_row_error(int sqlstate);
+
+/*
+ * For values that are made otherwise (pieces of a stream, aggregates): run body. With qwen.on_error = null, an error
+ * that concerns its row alone is counted, what body had begun is given up, and false says that the value is NULL.
+ */
+extern bool value_or_null(void (*body)(void *argument), void *argument);
 
 /* The WARNING that counts values that became NULL since the last one; nothing when there are none. */
 extern void warn_of_nulls(void);

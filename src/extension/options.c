@@ -1,54 +1,12 @@
 /*
- * options.c - the arguments that all text-producing functions end with, and texts between server encoding and UTF-8.
+ * options.c - the arguments that all text-producing functions end with.
  */
 #include "limits.h"
 
 #include "catalog/pg_type.h"
-#include "mb/pg_wchar.h"
 #include "utils/array.h"
 #include "utils/builtins.h"
 #include "utils/jsonb.h"
-
-ByteSpan
-span_from_cstring(const char *value)
-{
-	/* raises what cannot be UTF-8, also in a database of encoding SQL_ASCII, which holds any bytes */
-	const char *utf8 = pg_server_to_any(value, strlen(value), PG_UTF8);
-
-	return (ByteSpan){utf8, strlen(utf8)};
-}
-
-ByteSpan
-span_from_text(text *value)
-{
-	return span_from_cstring(text_to_cstring(value));
-}
-
-char *
-server_text(ByteSpan span)
-{
-	char *copy = pnstrdup(span.data, span.length);
-
-	return pg_any_to_server(copy, span.length, PG_UTF8);
-}
-
-char *
-server_string(const char *utf8)
-{
-	char *copy = pstrdup(utf8);
-
-	if (!pg_verify_mbstr(PG_UTF8, copy, strlen(copy), true))
-		for (char *at = copy; *at; at++)
-			if (IS_HIGHBIT_SET(*at))
-				*at = '?';
-	return pg_any_to_server(copy, strlen(copy), PG_UTF8);
-}
-
-text *
-text_from_span(ByteSpan span)
-{
-	return cstring_to_text(server_text(span));
-}
 
 void
 options_set_model(Request *request, text *name, const char *fallback)

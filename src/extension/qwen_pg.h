@@ -5,7 +5,8 @@
  * launch.c and slots.c; client.c talks to it; model_call.c is what functions that ask the model share, call_window.c
  * keeps many calls in flight; generate.c, embed.c, tokens.c, tasks.c, scores.c, chunk.c, aggregates.c, array_batch.c,
  * triggers.c, views.c, health.c are SQL functions; jobs.h tells of jobs; options.c reads their common arguments,
- * results.c prepares their rows; errors.c raises what the engine says.
+ * results.c prepares their rows; errors.c raises what the engine says; texts.c converts and cuts texts, transaction.c
+ * runs what needs a transaction where there is none.
  */
 #ifndef QWEN_PG_H
 #define QWEN_PG_H
@@ -182,8 +183,8 @@ extern void engine_wait(bool flush);
 /* Wait until anything comes from the engine, the latch is set or the time is over. true: it was the latch. */
 extern bool engine_wait_for(long timeout_ms);
 
-/* Is the connection gone that the call was sent on? */
-extern bool engine_is_lost(const EngineCall *call);
+/* Did the engine end while it had the call? Not so where this session has given up its connection. */
+extern bool engine_ended_with(const EngineCall *call);
 
 /* Say GO after ACCEPTED, when the limits of the session's roles allow it: raises 53400, or waits (limits.c). */
 extern void engine_go(EngineCall *call);
@@ -209,6 +210,33 @@ extern void wait_for_supervisor(void);
 /* 58000 with the reason when the engine keeps ending and waits for its next start. */
 extern void check_engine_state(void);
 
+/* ---- texts.c ---- */
+/* Text in UTF-8 as a span; and back, raising 22P05 where the server's encoding cannot hold it. In any transaction
+ * state. */
+extern ByteSpan span_from_text(text *value);
+extern ByteSpan span_from_cstring(const char *value);
+extern char *server_text(ByteSpan span);
+extern text *text_from_span(ByteSpan span);
+
+/*
+ * Any text of UTF-8 in the server's encoding, for messages and pieces of text: a character that the encoding cannot
+ * hold is written as \uXXXX or \UXXXXXXXX, a byte that is no text as a question mark. Not among the arguments of
+ * ereport, nor while an error is handled: before 14 it catches errors of its own.
+ */
+extern char *server_string(const char *utf8);
+extern text *escaped_text_from_span(ByteSpan span);
+
+/* Copy text in the server's encoding into to[bytes], cut at the end of a character where it is too long. */
+extern void copy_server_text(char *to, const char *from, size_t bytes);
+
+/* ---- transaction.c ---- */
+/*
+ * Run body in the transaction that is open, or, where there is none (job workers between theirs), in one of its own,
+ * which is rolled back when body raises. What body makes for the caller belongs into a context that the caller names;
+ * current memory context and resource owner are afterwards what they were.
+ */
+extern void own_transaction(void (*body)(void *argument), void *argument);
+
 /* ---- options.c ---- */
 #define N_TAIL_ARGUMENTS 16
 
@@ -223,15 +251,6 @@ extern void options_read_object(FunctionCallInfo fcinfo, int argument, Request *
 
 /* The defaults of the tail, for those who have none. */
 extern void options_default(Request *request);
-
-/* Text in UTF-8 as a span; and back. */
-extern ByteSpan span_from_text(text *value);
-extern ByteSpan span_from_cstring(const char *value);
-extern char *server_text(ByteSpan span);
-
-/* A string that engine or loader left in shared memory, in the server's encoding and certainly valid. */
-extern char *server_string(const char *utf8);
-extern text *text_from_span(ByteSpan span);
 
 /* A model's name argument (or NULL) into request->model; fallback: the setting that holds when it is NULL. */
 extern void options_set_model(Request *request, text *name, const char *fallback);

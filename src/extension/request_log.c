@@ -8,7 +8,6 @@
 #include "limits.h"
 
 #include "../base/clock.h"
-#include "access/xact.h"
 #include "miscadmin.h"
 #if PG_VERSION_NUM >= 140000
 #include "common/cryptohash.h"
@@ -57,24 +56,27 @@ hash_request(const Request *request, uint8 digest[PG_SHA256_DIGEST_LENGTH])
 	return ok;
 }
 
-void
-request_log_begin(RequestLog *entry, const Request *request, MemoryContext context)
+/* A request and what is remembered of it. */
+typedef struct Beginning
 {
+	RequestLog *entry;
+	const Request *request;
+	MemoryContext context;
+} Beginning;
+
+/* Names, conversions and hashes belong to a transaction. */
+static void
+fill_entry(void *argument)
+{
+	const Beginning *beginning = argument;
+	const Request *request = beginning->request;
+	RequestLog *entry = beginning->entry;
 	uint8 digest[PG_SHA256_DIGEST_LENGTH];
-	MemoryContext current = CurrentMemoryContext;
-	bool outside = !IsTransactionState();
 	Oid roles[MAX_LIMITED_ROLES_OF_CALL];
 
-	entry->kind = 0;
-	entry->text = NULL;
-	if (qwen_log_requests == LOG_REQUESTS_OFF || request_kind_is_immediate(request->kind))
-		return;
-	/* names, conversions and hashes belong to a transaction; the workers of jobs have none here */
-	if (outside)
-		StartTransactionCommand();
 	limits_roles(roles);
-	strlcpy(entry->session_role, role_name(roles[0]), sizeof entry->session_role);
-	strlcpy(entry->role, role_name(roles[1]), sizeof entry->role);
+	copy_server_text(entry->session_role, role_name(roles[0]), sizeof entry->session_role);
+	copy_server_text(entry->role, role_name(roles[1]), sizeof entry->role);
 	snprintf(entry->model, sizeof entry->model, "%.*s", (int) request->model.length,
 			 request->model.data ? request->model.data : "");
 	entry->hash[0] = '\0';
@@ -82,27 +84,42 @@ request_log_begin(RequestLog *entry, const Request *request, MemoryContext conte
 		for (int i = 0; i < PG_SHA256_DIGEST_LENGTH; i++)
 			snprintf(entry->hash + 2 * i, 3, "%02x", digest[i]);
 	if (qwen_log_requests == LOG_REQUESTS_TEXT)
-	{
-		MemoryContextSwitchTo(context);
-		entry->text = server_text(asked_text(request));
-	}
-	if (outside)
-		CommitTransactionCommand();
-	MemoryContextSwitchTo(current);
+		entry->text = MemoryContextStrdup(beginning->context, server_text(asked_text(request)));
+}
+
+void
+request_log_begin(RequestLog *entry, const Request *request, MemoryContext context)
+{
+	Beginning beginning = {entry, request, context};
+
+	entry->kind = 0;
+	entry->text = NULL;
+	if (qwen_log_requests == LOG_REQUESTS_OFF || request_kind_is_immediate(request->kind))
+		return;
+	own_transaction(fill_entry, &beginning);
 	entry->kind = request->kind;
 }
 
 void
 request_log_end(RequestLog *entry, const LimitDemand *used, uint64 started_us, const char *how)
 {
-	if (entry->kind == 0)
+	uint8 kind = entry->kind;
+
+	/* once, should the log fail, too */
+	entry->kind = 0;
+	if (kind == 0)
 		return;
 	ereport(LOG_SERVER_ONLY,
 			(errmsg("qwen_pg: request %s: role=%s session_role=%s kind=%s model=%s sha256=%s prompt_tokens=%u "
 					"completion_tokens=%u ms=%.1f",
-					how, entry->role, entry->session_role, kind_names[entry->kind], entry->model, entry->hash,
+					how, entry->role, entry->session_role, kind_names[kind], entry->model, entry->hash,
 					used->prompt_tokens, used->max_tokens, (double) (clock_now_us() - started_us) / 1000),
 			 entry->text ? errdetail_log("%s", entry->text) : 0, errhidestmt(true), errhidecontext(true)));
+}
+
+void
+request_log_free(RequestLog *entry)
+{
 	entry->kind = 0;
 	if (entry->text)
 		pfree(entry->text);

@@ -203,7 +203,7 @@ put_logprob(ReturnSetInfo *set, const RequestResult *result, uint32 i, size_t *p
 		ereport(ERROR, (errcode(ERRCODE_SYSTEM_ERROR), errmsg("the qwen engine gave malformed log-probabilities")));
 	values[0] = Int32GetDatum(i + 1);
 	values[1] = Int32GetDatum(protocol_token(result->values, 4 * i));
-	values[2] = PointerGetDatum(text_from_span((ByteSpan){result->text.data + *piece, length}));
+	values[2] = PointerGetDatum(escaped_text_from_span((ByteSpan){result->text.data + *piece, length}));
 	values[3] = Float8GetDatum(protocol_float(result->values, 4 * i + 1));
 	values[4] = Int32GetDatum(rank);
 	*piece += length;

@@ -10,6 +10,7 @@
 #include <sys/stat.h>
 #include <unistd.h>
 
+#include "../base/utf8.h"
 #include "utils/timestamp.h"
 
 #define FIRST_RETRY_MS 1000 /* of loading a model that lost its memory */
@@ -60,7 +61,7 @@ fail_slot(int i, int error_code, const char *error)
 	drop_image(i);
 	slot->state = SLOT_FAILED;
 	slot->error_code = error_code;
-	strlcpy(slot->error, error, sizeof slot->error);
+	utf8_copy(slot->error, sizeof slot->error, error);
 	/* of the failures after a loss of memory only a lack of something passes by itself */
 	if (error_code != STATUS_TOO_LONG && error_code != STATUS_UNAVAILABLE)
 		slot->retry_ms = 0;
@@ -247,7 +248,8 @@ slots_load_ended(int i, bool ok, const char *why)
 	else
 		fail_slot(i, atomic_load(&status->load_error_code), status->load_error);
 	/* qwen.models may have changed while it was being loaded, perhaps only the name's file */
-	if (slot->configured && configured_models_parse(qwen_models, &models).code == STATUS_OK && !is_configured(&models, slot))
+	if (slot->configured && configured_models_parse(qwen_models, &models).code == STATUS_OK &&
+		!is_configured(&models, slot))
 	{
 		start_unloading(i);
 		for (int m = 0; m < models.n; m++)

@@ -16,6 +16,7 @@
 
 #include "../base/cgroup.h"
 #include "../base/clock.h"
+#include "../base/utf8.h"
 #include "compat.h"
 #include "jobs.h"
 #include "miscadmin.h"
@@ -75,7 +76,7 @@ publish(EngineState state, const char *why)
 	qwen_shared->engine_state = state;
 	qwen_shared->engine_pid = engine.pid;
 	if (why)
-		strlcpy(qwen_shared->last_error, why, sizeof qwen_shared->last_error);
+		utf8_copy(qwen_shared->last_error, sizeof qwen_shared->last_error, why);
 	qwen_shared->next_try =
 		state == ENGINE_BACKING_OFF ? TimestampTzPlusMilliseconds(GetCurrentTimestamp(), backoff_ms) : 0;
 	if (state == ENGINE_RUNNING)

@@ -21,7 +21,7 @@ builtin_length(const char *prompt)
 	static const char *const builtin[] = {PROMPT_SUMMARIZE, PROMPT_SUMMARIZE_PART, PROMPT_TRANSLATE,
 										  PROMPT_CLASSIFY,  PROMPT_FILTER,         PROMPT_COMBINE};
 
-	for (int i = 0; i < lengthof(builtin); i++)
+	for (int i = 0; i < (int) lengthof(builtin); i++)
 	{
 		int length = strcspn(builtin[i], "%");
 

@@ -8,6 +8,7 @@
 #include "catalog/pg_type.h"
 #include "commands/trigger.h"
 #include "executor/spi.h"
+#include "model_call.h"
 #include "utils/builtins.h"
 #include "utils/rel.h"
 
@@ -96,6 +97,21 @@ fit_column(TupleDesc descriptor, int column, text *value)
 							   BoolGetDatum(false));
 }
 
+/* A summary that is to be made. */
+typedef struct Summary
+{
+	text *input, *summary;
+	int max_words;
+} Summary;
+
+static void
+make_summary(void *argument)
+{
+	Summary *wanted = argument;
+
+	wanted->summary = summarize(wanted->input, wanted->max_words, NULL, 0);
+}
+
 QWEN_FUNCTION(qwen_summarize_trigger, 0, 0)
 {
 	TriggerData *data = (TriggerData *) fcinfo->context;
@@ -118,6 +134,11 @@ QWEN_FUNCTION(qwen_summarize_trigger, 0, 0)
 		return PointerGetDatum(row);
 	value = heap_getattr(row, source, descriptor, &is_null);
 	if (!is_null)
-		value = fit_column(descriptor, target, summarize(DatumGetTextPP(value), max_words, NULL, 0));
+	{
+		Summary wanted = {DatumGetTextPP(value), NULL, max_words};
+
+		is_null = !value_or_null(make_summary, &wanted);
+		value = is_null ? (Datum) 0 : fit_column(descriptor, target, wanted.summary);
+	}
 	return PointerGetDatum(heap_modify_tuple_by_cols(row, descriptor, 1, &target, &value, &is_null));
 }

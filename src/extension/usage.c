@@ -354,8 +354,11 @@ is_limited(const RoleLimits *limits)
 	return false;
 }
 
-/* The records of a subject's roles, made where there are none. On return the table is locked (shared). */
-static void
+/*
+ * The records of a subject's roles, made where there are none. On return the table is locked (shared); false: there is
+ * no room for a record that is needed, and nothing is locked.
+ */
+static bool
 lock_table_with(const LimitSubject *subject, uint32 found[MAX_LIMITED_ROLES_OF_CALL])
 {
 	bool made_room = false, complete;
@@ -384,11 +387,9 @@ lock_table_with(const LimitSubject *subject, uint32 found[MAX_LIMITED_ROLES_OF_C
 		if (found[i] == NO_USAGE && is_limited(&subject->limits[i]))
 		{
 			LWLockRelease(TABLE_LOCK);
-			ereport(ERROR, (errcode(ERRCODE_CONFIGURATION_LIMIT_EXCEEDED),
-							errmsg("there is no room for the usage of one more role"),
-							errdetail("The usage of %u roles is kept.", memory->n_records),
-							errhint("Raise qwen.max_limited_roles and restart the server.")));
+			return false;
 		}
+	return true;
 }
 
 /* A charge without records has a stripe too, that guards its state. */
@@ -626,16 +627,14 @@ usage_admit(const LimitSubject *subject, const LimitDemand *demand, uint64 ticke
 		ereport(ERROR,
 				(errcode(ERRCODE_SYSTEM_ERROR), errmsg("%d requests are under way already", STATUS_PAGE_MAX_METERS),
 				 errhint("The request can be sent again.")));
-	PG_TRY();
-	{
-		lock_table_with(subject, usage);
-	}
-	PG_CATCH();
+	if (!lock_table_with(subject, usage))
 	{
 		give_charge(number);
-		PG_RE_THROW();
+		ereport(ERROR, (errcode(ERRCODE_CONFIGURATION_LIMIT_EXCEEDED),
+						errmsg("there is no room for the usage of one more role"),
+						errdetail("The usage of %u roles is kept.", memory->n_records),
+						errhint("Raise qwen.max_limited_roles and restart the server.")));
 	}
-	PG_END_TRY();
 	lock_stripes(usage);
 	now_us = usage_now_us();
 	for (int i = 0; i < subject->n && admission == ADMITTED; i++)

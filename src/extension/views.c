@@ -156,7 +156,7 @@ QWEN_FUNCTION(qwen_engine_status, 0, 0)
 	values[1] = Int32GetDatum(shared.engine_pid);
 	values[2] = Int64GetDatum(shared.n_restarts);
 	nulls[3] = shared.last_error[0] == '\0';
-	values[3] = CStringGetTextDatum(shared.last_error);
+	values[3] = CStringGetTextDatum(server_string(shared.last_error));
 	nulls[4] = !running;
 	values[4] = TimestampTzGetDatum(shared.started_at);
 	nulls[5] = shared.engine_state != ENGINE_BACKING_OFF;
@@ -297,9 +297,11 @@ QWEN_FUNCTION(qwen_load_model, 2, 2)
 		PG_RETURN_VOID();
 	if (now.state == SLOT_FAILED)
 	{
+		char *why = server_string(now.error);
+
 		clear_failed_slot(slot);
 		ereport(ERROR, (errcode(sqlstate_of(now.error_code)), errmsg("model \"%s\" could not be loaded", name),
-						errdetail("%s", server_string(now.error))));
+						errdetail("%s", why)));
 	}
 	ereport(ERROR,
 			(errcode(ERRCODE_SYSTEM_ERROR), errmsg("model \"%s\" was unloaded while it was being loaded", name)));

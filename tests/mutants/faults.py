@@ -216,6 +216,17 @@ ENGINE = [
 ]
 
 EXTENSION = [
+    fault("cut-frame-stays", "src/extension/client.c", "\t\t\tdisconnect(false);\n\t\t}\n\t\tPG_RE_THROW();", "\t\t\tunsent = 0;\n\t\t}\n\t\tPG_RE_THROW();",
+          "after a cancel in the middle of a send the next request is read as the rest of its frame",
+          "cluster:test_17_cut_sends.py::test_a_session_answers_after_any_cancel_of_a_send"),
+    fault("transaction-left-open", "src/extension/transaction.c", "AbortCurrentTransaction();", ";", "a worker goes on in a transaction that an error has ended",
+          "cluster:test_17_worker_faults.py::test_locks_cancels_and_terminations_hurt_no_row"),
+    fault("lock-uses-up-attempt", "src/extension/job_calls.c", "(passes_over_row(error) && !was_computed)", "(error->sqlerrcode == ERRCODE_SYSTEM_ERROR && !was_computed)",
+          "a lock on the table of limits is counted as a failure of the row", "cluster:test_17_worker_faults.py::test_locks_cancels_and_terminations_hurt_no_row"),
+    fault("untranslatable-ends-all", "src/extension/model_call.c", "if (!run_for_row(take_call_value, &wanted, memory, error))\n\t\treturn (Datum) 0;",
+          "take_call_value(&wanted);", "an answer that the database's encoding cannot hold ends the whole query", "cluster:test_17_encodings.py"),
+    fault("message-cut-in-a-character", "src/extension/texts.c", "length = (size_t) pg_mbcliplen(from, (int) length, (int) bytes - 1);", "length = bytes - 1;",
+          "a job's error ends with a part of a character", "cluster:test_17_encodings.py::test_messages_that_are_cut_are_text"),
     fault("guards-of-or", "src/extension/batch_guards.c", "== OR_EXPR ? is_not_true : is_not_false);", "== OR_EXPR ? is_not_false : is_not_true);",
           "a batched OR calls where plain execution would not", "cluster:test_08_batch_plans.py::test_same_rows_and_messages"),
     fault("volatile-arguments", "src/extension/batch_guards.c", "return !contains_call(node) && !contain_volatile_functions(node) &&",

@@ -1,0 +1,229 @@
+"""What can hit a job's worker, at each of its steps: locks that are held longer than it waits, cancels, terminations, roles and
+extensions that are dropped. The server is never reset, and the job ends right: all of this is none of its rows' fault, so that one attempt
+a row is enough."""
+import random
+import time
+
+import pytest
+from cluster import Cluster, wait_until
+from conftest import ready
+
+N_ROWS = 6
+OWNER = "job_owner"
+JOB = "max_attempts => 1, max_tokens => 2, temperature => 0"
+
+
+@pytest.fixture(scope="module")
+def house():
+    server = Cluster(settings={"qwen.job_window": 4})
+    try:
+        ready(server)
+        server.query(
+            """
+            CREATE TABLE gate ();
+            CREATE FUNCTION pass_gate() RETURNS boolean LANGUAGE plpgsql AS $$ BEGIN
+                IF EXISTS (SELECT FROM pg_catalog.pg_stat_activity WHERE pid OPERATOR(pg_catalog.=) pg_catalog.pg_backend_pid()
+                    AND backend_type OPERATOR(pg_catalog.=) 'qwen_pg job worker') THEN LOCK TABLE public.gate IN SHARE MODE; END IF;
+                RETURN true; END $$;
+            CREATE FUNCTION gate_row() RETURNS trigger LANGUAGE plpgsql AS $$ BEGIN PERFORM public.pass_gate(); RETURN NEW; END $$;
+            """
+        )
+        yield server
+    finally:
+        server.remove()
+
+
+@pytest.fixture
+def place(house):
+    """Texts, and a target with a log of its writes; a role that submits and owns nothing, so that it can be dropped."""
+    house.query(
+        f"""
+        CREATE TABLE texts (id int PRIMARY KEY, body text);
+        CREATE TABLE answers (id int PRIMARY KEY, said text);
+        CREATE TABLE writes (id int);
+        INSERT INTO texts SELECT i, 'thing number ' || i FROM generate_series(1, {N_ROWS}) i;
+        CREATE OR REPLACE FUNCTION note() RETURNS trigger LANGUAGE plpgsql AS $$ BEGIN INSERT INTO writes VALUES (NEW.id); RETURN NULL; END $$;
+        CREATE TRIGGER note AFTER INSERT OR UPDATE ON answers FOR EACH ROW EXECUTE FUNCTION note();
+        CREATE ROLE {OWNER} SUPERUSER LOGIN;
+        """
+    )
+    yield house
+    house.query("DROP TABLE texts, answers, writes; DELETE FROM qwen_job_table; DELETE FROM qwen_job_row; DELETE FROM qwen_role_limit")
+    house.query("DROP TRIGGER IF EXISTS gate ON qwen_job_row; DROP TRIGGER IF EXISTS gate ON qwen_job_table")
+    house.query(f"DROP ROLE IF EXISTS {OWNER}")
+    assert_no_reset(house)
+
+
+def assert_no_reset(server):
+    log = server.read_log()
+    assert "was terminated by signal" not in log and "terminating any other active server processes" not in log, log[-3000:]
+
+
+def worker_pids(server):
+    return [pid for pid, in server.query("SELECT pid FROM pg_stat_activity WHERE backend_type = 'qwen_pg job worker'")]
+
+
+def waiting_worker(server):
+    """The worker that waits for a lock now, as (pid, the transaction's begin)."""
+    rows = server.query("SELECT pid, xact_start FROM pg_stat_activity WHERE backend_type = 'qwen_pg job worker' AND wait_event_type = 'Lock'")
+    return rows[0] if rows else None
+
+
+def check_done(server, job):
+    assert server.value("SELECT qwen_wait(%s, '30 s')", (job,)) == "done"
+    assert server.query("SELECT total, done, failed, error FROM qwen_jobs WHERE id = %s", (job,)) == [(N_ROWS, N_ROWS, 0, None)]
+    assert server.query("SELECT count(*), count(said) FROM answers") == [(N_ROWS, N_ROWS)]
+    assert server.query("SELECT id FROM writes GROUP BY id HAVING count(*) <> 1") == []
+    assert server.value("SELECT count(*) FROM qwen_job_row") == 0
+
+
+class Step:
+    """One step of the worker's, and a session whose locks stop it there."""
+
+    source = "SELECT * FROM texts"
+    set_up = "SELECT 1"
+    locked = "gate"
+
+    def __init__(self, server):
+        self.server = server
+        self.owner, self.locker = server.connect(OWNER), server.connect()
+        server.query(self.set_up)
+        self.look_at_limits()
+        self.job = self.start()
+        wait_until(lambda: waiting_worker(server), what="a worker that waits for the lock")
+
+    def look_at_limits(self):
+        """What the session needs to know of its limits is known before somebody locks it."""
+        self.owner.cursor().execute("SELECT qwen_chat('Hi', max_tokens => 1)")
+
+    def start(self):
+        self.lock()
+        return self.submit()
+
+    def lock(self):
+        self.locker.cursor().execute(f"BEGIN; LOCK TABLE {self.locked} IN ACCESS EXCLUSIVE MODE")
+
+    def submit(self):
+        cursor = self.owner.cursor()
+        cursor.execute(f"SELECT qwen_submit('{self.source}', 'Say one word about {{body}}', 'answers', 'said', {JOB})")
+        return cursor.fetchone()[0]
+
+    def release(self):
+        self.locker.cursor().execute("ROLLBACK")
+
+    def drop_extension(self):
+        self.server.query("DROP EXTENSION qwen_pg")
+        self.release()
+
+    def close(self):
+        self.owner.close()
+        self.locker.close()
+
+
+class Reading(Step):
+    source = "SELECT * FROM texts WHERE pass_gate()"
+
+
+class Claiming(Step):
+    set_up = "CREATE TRIGGER gate BEFORE INSERT ON qwen_job_row FOR EACH ROW EXECUTE FUNCTION gate_row()"
+
+
+class Sending(Step):
+    """What the role may cannot be read: between transactions, before anything is sent."""
+
+    locked = "qwen_role_limit, qwen_role_models"
+
+    def drop_extension(self):
+        self.locker.cursor().execute("DROP EXTENSION qwen_pg; COMMIT")
+
+
+class Receiving(Sending):
+    """The same once requests are accepted and wait for their role's limit to let them go."""
+
+    def start(self):
+        self.server.query(f"SELECT qwen_set_limit('{OWNER}', requests_per_minute => 3)")
+        self.look_at_limits()
+        job = self.submit()
+        wait_until(lambda: self.server.value("SELECT count(*) FROM qwen_stat_activity WHERE state = 'limited'") > 0, what="requests that wait at the door")
+        self.lock()
+        self.server.query("CREATE ROLE newcomer; DROP ROLE newcomer")  # everybody reads it anew
+        return job
+
+    def release(self):
+        self.locker.cursor().execute(f"SELECT qwen_clear_limit(oid) FROM pg_roles WHERE rolname = '{OWNER}'; COMMIT")
+
+
+class Writing(Step):
+    set_up = "CREATE TRIGGER gate BEFORE INSERT OR UPDATE ON answers FOR EACH ROW EXECUTE FUNCTION gate_row()"
+
+
+class Ending(Step):
+    set_up = "CREATE TRIGGER gate BEFORE UPDATE ON qwen_job_table FOR EACH ROW WHEN (NEW.state IN ('done', 'failed')) EXECUTE FUNCTION gate_row()"
+
+
+STEPS = (Reading, Claiming, Sending, Receiving, Writing, Ending)
+
+
+@pytest.fixture(params=STEPS, ids=lambda step: step.__name__.lower())
+def step(place, request):
+    at = request.param(place)
+    yield at
+    at.close()
+
+
+def test_locks_cancels_and_terminations_hurt_no_row(place, step):
+    first = waiting_worker(place)
+    place.query("SELECT pg_cancel_backend(%s)", (first[0],))
+    second = wait_until(lambda: (now := waiting_worker(place)) and now != first and now, what="another attempt after the cancel")
+    third = wait_until(lambda: (now := waiting_worker(place)) and now != second and now, what="another attempt after lock_timeout")
+    place.query("SELECT pg_terminate_backend(%s)", (third[0],))
+    wait_until(lambda: (now := waiting_worker(place)) and now[0] != third[0], what="another worker after the termination")
+    step.release()
+    check_done(place, step.job)
+
+
+def test_a_role_dropped_at_any_step_ends_its_job(place, step):
+    step.owner.close()
+    place.query(f"DROP ROLE {OWNER}")
+    step.release()
+    # what was asked for is all there when only the end is missing
+    assert place.value("SELECT qwen_wait(%s, '30 s')", (step.job,)) == ("done" if isinstance(step, Ending) else "failed")
+    reason = place.value("SELECT error FROM qwen_jobs WHERE id = %s", (step.job,))
+    assert isinstance(step, Ending) or "dropped" in reason or "permission denied" in reason
+    wait_until(lambda: worker_pids(place) == [], what="no worker of a role that is gone")
+
+
+def test_an_extension_dropped_at_any_step_ends_its_worker(place, step):
+    step.drop_extension()
+    wait_until(lambda: worker_pids(place) == [], what="no worker without the extension")
+    place.query("CREATE EXTENSION qwen_pg")
+    assert place.value("SELECT qwen_chat('Hi', max_tokens => 1)") is not None
+
+
+def test_faults_at_random_moments_hurt_no_row(place):
+    """Cancels, terminations, locks and news of roles, whatever the worker is doing just then."""
+    place.query("INSERT INTO texts SELECT i, 'thing number ' || i FROM generate_series(%s, 150) i", (N_ROWS + 1,))
+    owner, locker, dice = place.connect(OWNER), place.connect(), random.Random(17)
+    cursor = owner.cursor()
+    cursor.execute(f"SELECT qwen_submit('texts', 'Say one word about {{body}}', 'answers', 'said', {JOB})")
+    job = cursor.fetchone()[0]
+    deadline, n_faults = time.monotonic() + 6, 0
+    cursor = locker.cursor()
+    while time.monotonic() < deadline and place.value("SELECT state FROM qwen_jobs WHERE id = %s", (job,)) != "done":
+        fault = dice.choice(["cancel", "cancel", "terminate", "lock"])
+        if fault == "lock":
+            table = dice.choice(["qwen_role_limit, qwen_role_models", "qwen_job_row", "qwen_job_table", "texts", "answers", "writes"])
+            cursor.execute("CREATE ROLE newcomer; DROP ROLE newcomer")
+            cursor.execute(f"BEGIN; LOCK TABLE {table} IN ACCESS EXCLUSIVE MODE")
+            wait_until(lambda: waiting_worker(place) or worker_pids(place) == [], 2, "a worker that notices")
+            cursor.execute("ROLLBACK")
+        else:
+            cursor.execute(f"SELECT pg_{fault}_backend(pid) FROM pg_stat_activity WHERE backend_type = 'qwen_pg job worker'")
+        n_faults += 1
+        time.sleep(dice.uniform(0, 0.15))
+    assert n_faults > 10
+    assert place.value("SELECT qwen_wait(%s, '60 s')", (job,)) == "done"
+    assert place.query("SELECT total, done, failed, error FROM qwen_jobs WHERE id = %s", (job,)) == [(150, 150, 0, None)]
+    assert place.query("SELECT id FROM writes GROUP BY id HAVING count(*) <> 1") == []
+    owner.close()
+    locker.close()
