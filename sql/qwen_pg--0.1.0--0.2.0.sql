@@ -246,8 +246,19 @@ CREATE FUNCTION qwen_submit(source text, prompt text, target regclass, target_co
 RETURNS bigint AS 'MODULE_PATHNAME', 'qwen_submit' LANGUAGE C VOLATILE;
 COMMENT ON FUNCTION qwen_submit(text, text, regclass, name, name[], text, text, int, text, int, int, int, text, int, float8, float8, float8, int, float8, float8, float8, bigint, text[], boolean, int, json, text, json) IS 'a job over all rows of a table or query, worked on in the background; its id';
 
+-- ---- functions that have got columns ---------------------------------------------------------------------------------------
+CREATE FUNCTION qwen_models_status__new(
+	OUT name text, OUT file text, OUT architecture text, OUT parameters bigint, OUT quantization text,
+	OUT context_length int, OUT embedding_size int, OUT file_bytes bigint, OUT shared_memory_bytes bigint, OUT state text,
+	OUT progress float8, OUT load_ms float8, OUT load_method text, OUT error text, OUT notices text)
+RETURNS SETOF record AS 'MODULE_PATHNAME', 'qwen_models_status' LANGUAGE C VOLATILE PARALLEL RESTRICTED;
+COMMENT ON FUNCTION qwen_models_status__new() IS 'the rows of the view qwen_models';
+
 SELECT qwen_take_over();
 DROP FUNCTION qwen_take_over();
+
+-- ---- views: new columns stand at the end -------------------------------------------------------------------------------------
+CREATE OR REPLACE VIEW qwen_models AS SELECT * FROM qwen_models_status();
 
 -- ---- tables: new columns stand at the end --------------------------------------------------------------------------------
 ALTER TABLE qwen_job_table ADD COLUMN options json;

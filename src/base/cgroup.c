@@ -128,13 +128,24 @@ file_bytes(const Group *group)
 	return total;
 }
 
+/* The limit of one group; UINT64_MAX: it has none. */
+static uint64_t
+group_limit(const Group *group)
+{
+	uint64_t limit;
+
+	if (!read_number(group->folder, group->v2 ? "memory.max" : "memory.limit_in_bytes", &limit) || limit > NO_LIMIT)
+		return UINT64_MAX;
+	return limit;
+}
+
 /* What one group leaves. */
 static uint64_t
 group_left(const Group *group)
 {
-	uint64_t limit, used, files;
+	uint64_t limit = group_limit(group), used, files;
 
-	if (!read_number(group->folder, group->v2 ? "memory.max" : "memory.limit_in_bytes", &limit) || limit > NO_LIMIT ||
+	if (limit == UINT64_MAX ||
 		!read_number(group->folder, group->v2 ? "memory.current" : "memory.usage_in_bytes", &used))
 		return UINT64_MAX;
 	files = file_bytes(group);
@@ -162,8 +173,9 @@ open_groups(const char *root)
 	return fopen(path, "re");
 }
 
-uint64_t
-cgroup_memory_left(const char *root)
+/* The least that one of this process's groups, or of those above them, says. */
+static uint64_t
+least_of_groups(const char *root, uint64_t (*ask)(const Group *group))
 {
 	FILE *groups = open_groups(root);
 	uint64_t least = UINT64_MAX;
@@ -176,14 +188,26 @@ cgroup_memory_left(const char *root)
 			continue;
 		do
 		{
-			uint64_t left = group_left(&group);
+			uint64_t bytes = ask(&group);
 
-			least = left < least ? left : least;
+			least = bytes < least ? bytes : least;
 		} while (go_up(&group));
 	}
 	if (groups)
 		fclose(groups);
 	return least;
+}
+
+uint64_t
+cgroup_memory_left(const char *root)
+{
+	return least_of_groups(root, group_left);
+}
+
+uint64_t
+cgroup_memory_limit(const char *root)
+{
+	return least_of_groups(root, group_limit);
 }
 
 uint64_t

@@ -15,6 +15,9 @@
  */
 extern uint64_t cgroup_memory_left(const char *root);
 
+/* The lowest limit of memory of this process's groups, in bytes. UINT64_MAX: no limit. */
+extern uint64_t cgroup_memory_limit(const char *root);
+
 /*
  * How often the kernel has killed a process of this group, or where no group says so, of this machine, because memory
  * ran out. UINT64_MAX: nobody says. Only a change of the number means something.

@@ -1,15 +1,19 @@
 /*
  * kv_cache.c - blocks of keys and values, one pool a model under one budget; see kv_cache.h.
  *
- * A pool reserves addresses for as many blocks as the whole budget could hold; memory comes with the first write. A
- * block is taken, free and resident, or free and not resident; "resident" is what the budget counts. Used by the event
- * loop's thread only.
+ * A pool reserves addresses for as many blocks as the whole budget could hold, without any right to touch them: where
+ * the system commits memory before it is used (vm.overcommit_memory = 2), only what can be touched counts. A block that
+ * is taken for the first time is made accessible, memory comes with the first write, and what is given back to the
+ * system is made inaccessible again. A block is taken, free and resident, or free and not resident; "resident" is what
+ * the budget counts. Used by the event loop's thread only.
  */
 #include "kv_cache.h"
 
 #include <stdlib.h>
 #include <string.h>
 #include <sys/mman.h>
+
+#include "../base/pages.h"
 
 struct KvBudget
 {
@@ -28,7 +32,10 @@ struct KvPool
 	size_t slice_bytes;
 	uint64_t block_bytes;
 	uint32_t n_blocks;
-	uint8_t *base;                  /* n_blocks * block_bytes of address space */
+	uint8_t *base;                  /* n_blocks * block_bytes of address space, at a multiple of HUGE_PAGE_BYTES */
+	void *mapping;                  /* what base lies in */
+	size_t mapping_bytes;
+	bool was_refused;               /* the system, not the budget, had no memory when blocks were last wanted */
 	uint32_t *resident, n_resident; /* stack of free blocks that have memory */
 	uint32_t *fresh, n_fresh;       /* stack of free blocks that have none */
 };
@@ -47,6 +54,19 @@ void
 kv_budget_destroy(KvBudget *budget)
 {
 	free(budget);
+}
+
+void
+kv_budget_set_limit(KvBudget *budget, uint64_t limit_bytes)
+{
+	budget->limit = limit_bytes;
+}
+
+/* Bytes that may become resident beside those that are. */
+static uint64_t
+budget_room(const KvBudget *budget)
+{
+	return budget->limit > budget->resident ? budget->limit - budget->resident : 0;
 }
 
 uint64_t
@@ -109,20 +129,22 @@ kv_pool_create(KvBudget *budget, const ModelHyper *hyper, KvType type, KvPool **
 	pool->n_blocks = n_blocks > UINT32_MAX / 2 ? UINT32_MAX / 2 : (uint32_t) n_blocks;
 	pool->resident = calloc(pool->n_blocks, sizeof *pool->resident);
 	pool->fresh = calloc(pool->n_blocks, sizeof *pool->fresh);
-	pool->base = mmap(NULL, pool->n_blocks * pool->block_bytes, PROT_READ | PROT_WRITE,
-					  MAP_PRIVATE | MAP_ANONYMOUS | MAP_NORESERVE, -1, 0);
-	if (!pool->resident || !pool->fresh || pool->base == MAP_FAILED)
+	pool->mapping_bytes = pool->n_blocks * pool->block_bytes + HUGE_PAGE_BYTES;
+	pool->mapping = mmap(NULL, pool->mapping_bytes, PROT_NONE, MAP_PRIVATE | MAP_ANONYMOUS | MAP_NORESERVE, -1, 0);
+	if (!pool->resident || !pool->fresh || pool->mapping == MAP_FAILED)
 	{
-		if (pool->base != MAP_FAILED)
-			munmap(pool->base, pool->n_blocks * pool->block_bytes);
+		if (pool->mapping != MAP_FAILED)
+			munmap(pool->mapping, pool->mapping_bytes);
 		free(pool->resident);
 		free(pool->fresh);
 		free(pool);
 		return status_error(STATUS_UNAVAILABLE, "out of memory for a KV pool of %llu bytes of address space",
 							(unsigned long long) budget->limit);
 	}
+	pool->base = (uint8_t *) (((uintptr_t) pool->mapping + HUGE_PAGE_BYTES - 1) / HUGE_PAGE_BYTES * HUGE_PAGE_BYTES);
 	(void) madvise(pool->base, pool->n_blocks * pool->block_bytes, MADV_DONTDUMP);
 	(void) madvise(pool->base, pool->n_blocks * pool->block_bytes, MADV_HUGEPAGE);
+	pages_interleave(pool->base, pool->n_blocks * pool->block_bytes);
 	/* taken from the end of the stack: low addresses first */
 	while (pool->n_fresh < pool->n_blocks)
 	{
@@ -149,7 +171,7 @@ kv_pool_destroy(KvPool *pool)
 	n_taken = pool->n_blocks - pool->n_fresh - pool->n_resident;
 	pool->budget->resident -= (n_taken + pool->n_resident) * pool->block_bytes;
 	pool->budget->in_use -= n_taken * pool->block_bytes;
-	munmap(pool->base, pool->n_blocks * pool->block_bytes);
+	munmap(pool->mapping, pool->mapping_bytes);
 	free(pool->resident);
 	free(pool->fresh);
 	free(pool);
@@ -164,7 +186,15 @@ kv_pool_block_bytes(const KvPool *pool)
 uint32_t
 kv_pool_max_blocks(const KvPool *pool)
 {
-	return pool->n_blocks;
+	uint64_t n = pool->budget->limit / pool->block_bytes;
+
+	return n < pool->n_blocks ? (uint32_t) n : pool->n_blocks;
+}
+
+bool
+kv_pool_was_refused(const KvPool *pool)
+{
+	return pool->was_refused;
 }
 
 KvType
@@ -185,6 +215,37 @@ reclaimable_bytes(const KvPool *pool)
 	return bytes;
 }
 
+/* Let a block's memory go: new pages without any right, in the place of the old ones. */
+static void
+release_block(const KvPool *pool, uint32_t block)
+{
+	uint8_t *start = pool->base + block * pool->block_bytes;
+
+	if (mmap(start, pool->block_bytes, PROT_NONE, MAP_PRIVATE | MAP_ANONYMOUS | MAP_NORESERVE | MAP_FIXED, -1, 0) !=
+		MAP_FAILED)
+	{
+		(void) madvise(start, pool->block_bytes, MADV_DONTDUMP);
+		(void) madvise(start, pool->block_bytes, MADV_HUGEPAGE);
+		pages_interleave(start, pool->block_bytes);
+	}
+	else
+		(void) madvise(start, pool->block_bytes, MADV_DONTNEED);
+}
+
+/* Make a block that has no memory accessible, and what lies behind it up to the end of its last huge page, so that such
+ * a page can form. false: the system has no memory to promise. */
+static bool
+commit_block(const KvPool *pool, uint32_t block)
+{
+	uint64_t start = block * pool->block_bytes, end = start + pool->block_bytes;
+	uint64_t whole = (end + HUGE_PAGE_BYTES - 1) / HUGE_PAGE_BYTES * HUGE_PAGE_BYTES;
+	uint64_t last = pool->n_blocks * pool->block_bytes;
+
+	whole = whole < last ? whole : last;
+	return mprotect(pool->base + start, whole - start, PROT_READ | PROT_WRITE) == 0 ||
+		   mprotect(pool->base + start, end - start, PROT_READ | PROT_WRITE) == 0;
+}
+
 /* Give back memory of other pools' free blocks until bytes fit into the budget. */
 static void
 make_room(KvPool *pool, uint64_t bytes)
@@ -192,11 +253,11 @@ make_room(KvPool *pool, uint64_t bytes)
 	KvBudget *budget = pool->budget;
 
 	for (KvPool *other = budget->pools; other; other = other->next)
-		while (other != pool && other->n_resident > 0 && budget->limit - budget->resident < bytes)
+		while (other != pool && other->n_resident > 0 && budget_room(budget) < bytes)
 		{
 			uint32_t block = other->resident[--other->n_resident];
 
-			(void) madvise(other->base + block * other->block_bytes, other->block_bytes, MADV_DONTNEED);
+			release_block(other, block);
 			other->fresh[other->n_fresh++] = block;
 			budget->resident -= other->block_bytes;
 		}
@@ -209,9 +270,16 @@ kv_pool_take(KvPool *pool, uint32_t n, uint32_t *blocks)
 	uint32_t n_fresh = n > pool->n_resident ? n - pool->n_resident : 0;
 	uint64_t fresh_bytes = n_fresh * pool->block_bytes;
 
-	if (n_fresh > pool->n_fresh || fresh_bytes > budget->limit - budget->resident + reclaimable_bytes(pool))
+	pool->was_refused = false;
+	if (n_fresh > pool->n_fresh || fresh_bytes > budget_room(budget) + reclaimable_bytes(pool))
 		return false;
 	make_room(pool, fresh_bytes);
+	for (uint32_t i = 0; i < n_fresh; i++)
+		if (!commit_block(pool, pool->fresh[pool->n_fresh - 1 - i]))
+		{
+			pool->was_refused = true;
+			return false;
+		}
 	for (uint32_t i = 0; i < n; i++)
 		blocks[i] = pool->n_resident > 0 ? pool->resident[--pool->n_resident] : pool->fresh[--pool->n_fresh];
 	budget->resident += fresh_bytes;

@@ -15,6 +15,8 @@ typedef struct KvPool KvPool;
 
 extern KvBudget *kv_budget_create(uint64_t limit_bytes);
 extern void kv_budget_destroy(KvBudget *budget); /* after its pools */
+/* A new limit; what is resident above it stays until it is given back. */
+extern void kv_budget_set_limit(KvBudget *budget, uint64_t limit_bytes);
 extern uint64_t kv_budget_limit(const KvBudget *budget);
 extern uint64_t kv_budget_resident(const KvBudget *budget); /* bytes of all blocks that have memory */
 extern uint64_t kv_budget_in_use(const KvBudget *budget);   /* bytes of blocks that are taken */
@@ -33,6 +35,9 @@ extern uint32_t kv_pool_max_blocks(const KvPool *pool);
 
 /* Take n blocks, all or none (false: not now). blocks: [n] */
 extern bool kv_pool_take(KvPool *pool, uint32_t n, uint32_t *blocks);
+
+/* Was it the system that had no memory, when blocks were last wanted, though the budget had room? */
+extern bool kv_pool_was_refused(const KvPool *pool);
 extern void kv_pool_give(KvPool *pool, uint32_t n, const uint32_t *blocks);
 
 extern KvType kv_pool_type(const KvPool *pool);

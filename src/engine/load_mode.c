@@ -10,6 +10,7 @@
 #include <unistd.h>
 
 #include "../base/clock.h"
+#include "../base/memory.h"
 
 static void
 show_progress(void *argument, uint64_t bytes_done, uint64_t bytes_total)
@@ -44,6 +45,8 @@ write_report(SlotStatus *status, const ModelLoadReport *report)
 	status->image_bytes = report->image_bytes;
 	status->context_length = report->hyper.context_length;
 	status->embedding_size = report->hyper.hidden;
+	notices_write(&report->notices, status->notices, sizeof status->notices);
+	status->memory_left = memory_available();
 }
 
 Status
@@ -56,6 +59,7 @@ load_mode_run(ModelLoadRequest *request, SlotStatus *status, int death_fd)
 
 	atomic_store(&status->load_error_code, STATUS_OK);
 	status->load_error[0] = '\0';
+	status->notices[0] = '\0';
 	show_progress(status, 0, 0);
 	request->progress = show_progress;
 	request->progress_argument = status;

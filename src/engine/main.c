@@ -3,8 +3,9 @@
  *
  *   qwen_engine serve --slots=N --threads=N --kv-cache-bytes=N --kv-cache-type=f16|f32 --prefill-chunk=N
  * --max-running=N
- *                     --queue-size=N --sandbox=0|1
+ *                     --queue-size=N --sandbox=0|1 --lock-memory=0|1
  *   qwen_engine load  --slot=K --generation=G --directory=D --file=F --name=N --io=auto|pread --threads=N
+ *                     --kv-cache-bytes=N (that keys and values may still take)
  *   qwen_engine --version
  *
  * It is started by qwen_pg's supervisor with the descriptors of status_page.h, not by hand. Exit: 0 done, 1 failed, 2
@@ -32,6 +33,7 @@ typedef enum Option
 	OPTION_MAX_RUNNING,
 	OPTION_QUEUE_SIZE,
 	OPTION_SANDBOX,
+	OPTION_LOCK_MEMORY,
 	OPTION_SLOT,
 	OPTION_GENERATION,
 	OPTION_DIRECTORY,
@@ -51,6 +53,7 @@ static const struct option long_options[] = {
 	{"max-running", required_argument, NULL, OPTION_MAX_RUNNING},
 	{"queue-size", required_argument, NULL, OPTION_QUEUE_SIZE},
 	{"sandbox", required_argument, NULL, OPTION_SANDBOX},
+	{"lock-memory", required_argument, NULL, OPTION_LOCK_MEMORY},
 	{"slot", required_argument, NULL, OPTION_SLOT},
 	{"generation", required_argument, NULL, OPTION_GENERATION},
 	{"directory", required_argument, NULL, OPTION_DIRECTORY},
@@ -106,7 +109,7 @@ map_status_page(void)
 static int
 run_serve(const Arguments *arguments)
 {
-	uint64_t slots, threads, kv_cache_bytes, prefill_chunk, max_running, queue_size, speculation, sandbox;
+	uint64_t slots, threads, kv_cache_bytes, prefill_chunk, max_running, queue_size, speculation, sandbox, lock_memory;
 	const char *kv_type_name = arguments->values[OPTION_KV_CACHE_TYPE];
 	KvType kv_type;
 	ServerSettings settings;
@@ -114,12 +117,13 @@ run_serve(const Arguments *arguments)
 
 	if (!number(arguments, OPTION_SLOTS, 1, STATUS_PAGE_MAX_SLOTS, &slots) ||
 		!number(arguments, OPTION_THREADS, 0, 256, &threads) ||
-		!number(arguments, OPTION_KV_CACHE_BYTES, 1 << 20, (uint64_t) 1 << 50, &kv_cache_bytes) ||
+		!number(arguments, OPTION_KV_CACHE_BYTES, 0, (uint64_t) 1 << 50, &kv_cache_bytes) ||
 		!number(arguments, OPTION_PREFILL_CHUNK, 1, 65536, &prefill_chunk) ||
 		!number(arguments, OPTION_SPECULATION, 0, 1, &speculation) ||
 		!number(arguments, OPTION_MAX_RUNNING, 1, 65536, &max_running) ||
 		!number(arguments, OPTION_QUEUE_SIZE, 1, 1 << 30, &queue_size) ||
-		!number(arguments, OPTION_SANDBOX, 0, 1, &sandbox))
+		!number(arguments, OPTION_SANDBOX, 0, 1, &sandbox) ||
+		!number(arguments, OPTION_LOCK_MEMORY, 0, 1, &lock_memory))
 		return 2;
 	if (!kv_type_name || !kv_type_by_name(kv_type_name, &kv_type))
 	{
@@ -136,6 +140,7 @@ run_serve(const Arguments *arguments)
 		.max_running = (uint32_t) max_running,
 		.queue_size = (uint32_t) queue_size,
 		.sandbox = sandbox != 0,
+		.lock_memory = lock_memory != 0,
 		.listener_fd = ENGINE_FD_LISTENER,
 		.death_fd = ENGINE_FD_DEATH,
 		.first_slot_fd = ENGINE_FD_SLOT_0,
@@ -152,13 +157,14 @@ run_serve(const Arguments *arguments)
 static int
 run_load(const Arguments *arguments)
 {
-	uint64_t slot, generation, threads;
+	uint64_t slot, generation, threads, cache_bytes;
 	const char *io = arguments->values[OPTION_IO];
 	ModelLoadRequest request;
 	StatusPage *page;
 
 	if (!number(arguments, OPTION_SLOT, 0, STATUS_PAGE_MAX_SLOTS - 1, &slot) ||
 		!number(arguments, OPTION_GENERATION, 1, UINT64_MAX, &generation) ||
+		!number(arguments, OPTION_KV_CACHE_BYTES, 0, (uint64_t) 1 << 50, &cache_bytes) ||
 		!number(arguments, OPTION_THREADS, 0, 256, &threads))
 		return 2;
 	if (!arguments->values[OPTION_DIRECTORY] || !arguments->values[OPTION_FILE] || !arguments->values[OPTION_NAME] ||
@@ -179,6 +185,7 @@ run_load(const Arguments *arguments)
 		.allow_io_uring = strcmp(io, "auto") == 0,
 		.allow_direct_io = strcmp(io, "auto") == 0,
 		.n_threads = (int) threads,
+		.cache_bytes = cache_bytes,
 	};
 	return load_mode_run(&request, &page->slots[slot], ENGINE_FD_DEATH).code == STATUS_OK ? 0 : 1;
 }

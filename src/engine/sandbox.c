@@ -70,6 +70,8 @@ static const uint16_t allowed_calls[] = {
 	SYS_mprotect,
 	SYS_mremap,
 	SYS_madvise,
+	SYS_mbind,
+	SYS_mlock,
 	SYS_brk,
 	SYS_fstat,
 	/* threads of the team */

@@ -230,7 +230,37 @@ choose_victim(const Scheduler *scheduler, Job *job)
 	return scheduler->running[i];
 }
 
-/* Blocks for all positions before end of a job. false: it had to make room itself and is not running any more. */
+/* A job is over, by its own doing or by an error. */
+static void
+end_job(Scheduler *scheduler, Job *job, const Status *status)
+{
+	/* its state may say ENDED already, but it still stands in the batch */
+	remove_running(scheduler, job);
+	fair_queue_leave(scheduler->waiting, job);
+	job->state = JOB_ENDED;
+	if (status->code != STATUS_OK)
+	{
+		job_reply_error(scheduler->callbacks.output(scheduler->callbacks.argument, job), job->request_id, status, NULL,
+						NULL);
+		atomic_fetch_add(&scheduler->page->n_requests_failed, 1);
+	}
+	else
+		atomic_fetch_add(&scheduler->page->n_requests_done, 1);
+	scheduler->callbacks.ended(scheduler->callbacks.argument, job);
+}
+
+/* The system has no memory for keys and values although the budget has room, and there is nobody to take some from. */
+static Status
+no_memory_for_blocks(const Job *job)
+{
+	return status_error(STATUS_UNAVAILABLE,
+						"the system has no memory for the keys and values of position %u: a smaller qwen.kv_cache_size, "
+						"or more memory",
+						job->n_blocks * KV_BLOCK_POSITIONS + 1);
+}
+
+/* Blocks for all positions before end of a job. false: it had to make room itself, or got none and has ended; it is not
+ * running any more. */
 static bool
 take_blocks(Scheduler *scheduler, Job *job, uint32_t end)
 {
@@ -249,6 +279,14 @@ take_blocks(Scheduler *scheduler, Job *job, uint32_t end)
 			continue;
 		}
 		victim = choose_victim(scheduler, job);
+		/* it would wait for its own blocks for ever */
+		if (victim == job && kv_pool_was_refused(job->slot->pool))
+		{
+			Status status = no_memory_for_blocks(job);
+
+			end_job(scheduler, job, &status);
+			return false;
+		}
 		preempt(scheduler, victim);
 		if (victim == job)
 			return false;
@@ -471,25 +509,6 @@ build_batch(Scheduler *scheduler, Slot *slot)
 		i++;
 	}
 	return rows;
-}
-
-/* A job is over, by its own doing or by an error. */
-static void
-end_job(Scheduler *scheduler, Job *job, const Status *status)
-{
-	/* its state may say ENDED already, but it still stands in the batch */
-	remove_running(scheduler, job);
-	fair_queue_leave(scheduler->waiting, job);
-	job->state = JOB_ENDED;
-	if (status->code != STATUS_OK)
-	{
-		job_reply_error(scheduler->callbacks.output(scheduler->callbacks.argument, job), job->request_id, status, NULL,
-						NULL);
-		atomic_fetch_add(&scheduler->page->n_requests_failed, 1);
-	}
-	else
-		atomic_fetch_add(&scheduler->page->n_requests_done, 1);
-	scheduler->callbacks.ended(scheduler->callbacks.argument, job);
 }
 
 /* Rows of a prompt, or the one of the last token. */

@@ -20,6 +20,8 @@
 #include <unistd.h>
 
 #include "../base/clock.h"
+#include "../base/memory.h"
+#include "../base/pages.h"
 #include "../protocol/protocol.h"
 #include "sandbox.h"
 #include "scheduler.h"
@@ -677,15 +679,22 @@ set_up_engine(Server *server)
 	SchedulerCallbacks callbacks = {job_output, job_ended, server};
 	SlotSettings slots = {
 		.team = team_create(settings->n_threads > 0 ? settings->n_threads : team_default_threads()),
-		.budget = kv_budget_create(settings->kv_cache_bytes),
+		.budget = kv_budget_create(settings->kv_cache_bytes > 0
+									   ? settings->kv_cache_bytes
+									   : memory_cache_share(memory_total(), memory_available(), 0)),
 		.kv_type = settings->kv_type,
 		.max_rows = settings->max_running + settings->prefill_chunk + DRAFT_ROWS,
 		.max_running = settings->max_running,
+		.cache_follows_memory = settings->kv_cache_bytes == 0,
+		.lock_memory = settings->lock_memory,
 	};
 
 	if (!slots.team || !slots.budget)
 		return status_error(STATUS_UNAVAILABLE, "out of memory at start");
 	reset_page(server->page, slots.team, slots.budget);
+	if (slots.cache_follows_memory)
+		fprintf(stderr, "qwen_engine: keys and values may take %llu MB, by what memory there is\n",
+				(unsigned long long) (kv_budget_limit(slots.budget) >> 20));
 	slots_init(&server->slots, &slots, server->page, settings->n_slots, settings->first_slot_fd);
 	server->scheduler = scheduler_create(&scheduler, &callbacks, &server->slots, server->page);
 	if (!server->scheduler)
@@ -712,6 +721,7 @@ server_run(const ServerSettings *settings)
 	server.settings = *settings;
 	server.page = settings->page;
 	raise_descriptor_limit();
+	pages_look();
 	/* before there are threads, each of which would have to do it for itself */
 	if (settings->sandbox)
 		say_refused(sandbox_give_up_privileges());

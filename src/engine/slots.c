@@ -3,14 +3,20 @@
  */
 #include "slots.h"
 
+#include <errno.h>
 #include <stdio.h>
 #include <string.h>
+#include <sys/mman.h>
+
+#include "../base/memory.h"
 
 void
 slots_init(Slots *slots, const SlotSettings *settings, StatusPage *page, uint32_t n, int first_fd)
 {
 	memset(slots, 0, sizeof *slots);
 	slots->settings = *settings;
+	slots->page = page;
+	slots->memory_total = memory_total();
 	slots->n = n;
 	for (uint32_t i = 0; i < n; i++)
 	{
@@ -37,16 +43,60 @@ close_slot(Slot *slot)
 	atomic_store(&slot->status->serving_generation, 0);
 }
 
+/* Where nobody has said how much keys and values may take: what models leave, this one among them. Inside the sandbox
+ * the loader's word is what there is. */
+static void
+fit_budget(Slots *slots, const Slot *slot)
+{
+	KvBudget *budget = slots->settings.budget;
+	uint64_t left = memory_available(), before = kv_budget_limit(budget);
+
+	if (left == UINT64_MAX && slot->status->memory_left > 0)
+		left = slot->status->memory_left;
+	kv_budget_set_limit(budget, memory_cache_share(slots->memory_total, left, kv_budget_resident(budget)));
+	atomic_store(&slots->page->kv_bytes_total, kv_budget_limit(budget));
+	if (kv_budget_limit(budget) != before)
+		fprintf(stderr, "qwen_engine: keys and values may take %llu MB beside the models\n",
+				(unsigned long long) (kv_budget_limit(budget) >> 20));
+}
+
+/* Keep the weights from being swapped out; what the system refuses is noted, and they are served all the same. */
+static void
+lock_weights(const Slot *slot, Notices *notices)
+{
+	if (mlock(slot->model->image, slot->model->image_bytes) != 0)
+		notice_add(notices,
+				   "the weights cannot be locked into memory (%s): raise the server's limit of locked memory "
+				   "(LimitMEMLOCK, ulimit -l)",
+				   strerror(errno));
+}
+
+/* What the server's owner should know of a model that is served all the same: for the log and qwen_models. */
+static void
+tell_notices(const Slot *slot, const Notices *notices)
+{
+	notices_write(notices, slot->status->serve_notices, sizeof slot->status->serve_notices);
+	if (notices->text[0])
+		fprintf(stderr, "qwen_engine: WARNING: model \"%s\": %s\n", slot->model->name, slot->status->serve_notices);
+}
+
 /* Everything that serving the image in a slot takes. */
 static Status
 open_slot(Slots *slots, Slot *slot, uint64_t wanted)
 {
 	const SlotSettings *settings = &slots->settings;
 	uint64_t generation = 0;
+	Notices notices;
 
 	if (!model_image_is_complete(slot->fd, &generation) || generation != wanted)
 		return status_error(STATUS_INTERNAL, "the image is not complete or not the wanted one");
 	STATUS_TRY(model_open(slot->fd, &slot->model));
+	notices = *tokenizer_notices(slot->model->tokenizer);
+	if (settings->lock_memory)
+		lock_weights(slot, &notices);
+	tell_notices(slot, &notices);
+	if (settings->cache_follows_memory)
+		fit_budget(slots, slot);
 	STATUS_TRY(kv_pool_create(settings->budget, &slot->model->hyper, settings->kv_type, &slot->pool));
 	STATUS_TRY(prefix_cache_create(slot->pool, &slot->cache));
 	return forward_create(slot->model, slot->pool, settings->team, settings->max_rows, settings->max_running,

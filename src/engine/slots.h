@@ -38,11 +38,15 @@ typedef struct SlotSettings
 	KvBudget *budget;
 	KvType kv_type;
 	uint32_t max_rows, max_running;
+	bool cache_follows_memory; /* the budget is what models leave (memory.h), looked at when one is opened */
+	bool lock_memory;          /* weights are never swapped out */
 } SlotSettings;
 
 typedef struct Slots
 {
 	SlotSettings settings;
+	StatusPage *page;
+	uint64_t memory_total; /* UINT64_MAX: not known */
 	uint32_t n;
 	Slot slots[STATUS_PAGE_MAX_SLOTS];
 } Slots;

@@ -4,6 +4,7 @@
 #include "qwen_pg.h"
 
 #include "../base/clock.h"
+#include "../base/memory.h"
 #include "utils/builtins.h"
 #include "utils/json.h"
 #include "utils/jsonb.h"
@@ -131,9 +132,24 @@ check_cache(StringInfo checks, Health *worst)
 	bool full = total > 0 && used > total / 10 * 9 && atomic_load(&qwen_page->n_waiting) > 0;
 
 	add_check(checks, worst, "kv_cache", full ? DEGRADED : HEALTHY,
-			  psprintf("%llu of %llu MB in use, %llu preemptions", (unsigned long long) (used >> 20),
-					   (unsigned long long) (total >> 20), (unsigned long long) atomic_load(&qwen_page->n_preemptions)),
+			  psprintf("%llu of %llu MB%s in use, %llu preemptions", (unsigned long long) (used >> 20),
+					   (unsigned long long) (total >> 20), kv_cache_bytes() > 0 ? "" : " (auto)", (unsigned long long) atomic_load(&qwen_page->n_preemptions)),
 			  full ? "Requests wait for room: raise qwen.kv_cache_size, or ask for fewer max_tokens." : NULL);
+}
+
+/* Will keys and values find the memory that they may take? Better known now than on the day when they want it. */
+static void
+check_memory(StringInfo checks, Health *worst)
+{
+	uint64 total = atomic_load(&qwen_page->kv_bytes_total), resident = atomic_load(&qwen_page->kv_bytes_resident);
+	uint64 wanted = total > resident ? total - resident : 0, left = memory_available();
+	bool short_of_it = left != UINT64_MAX && wanted > left;
+
+	add_check(checks, worst, "memory", short_of_it ? DEGRADED : HEALTHY,
+			  psprintf("keys and values may take %llu MB more%s",
+					   (unsigned long long) (wanted >> 20),
+					   left == UINT64_MAX ? "" : psprintf(", %llu MB are available", (unsigned long long) (left >> 20))),
+			  short_of_it ? "Lower qwen.kv_cache_size, or give the server more memory: it may run out of it." : NULL);
 }
 
 QWEN_FUNCTION(qwen_health, 0, 0)
@@ -156,6 +172,7 @@ QWEN_FUNCTION(qwen_health, 0, 0)
 		check_stability(&shared, &checks, &worst);
 		check_queue(&checks, &worst);
 		check_cache(&checks, &worst);
+		check_memory(&checks, &worst);
 	}
 	initStringInfo(&json);
 	appendStringInfo(&json, "{\"status\": \"%s\", \"version\": \"%s\", \"checks\": [%s]}", health_names[worst],

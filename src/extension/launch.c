@@ -6,6 +6,8 @@
  */
 #include "qwen_pg.h"
 
+#include "../base/memory.h"
+
 #include <fcntl.h>
 #include <sched.h>
 #include <signal.h>
@@ -160,13 +162,14 @@ launch_engine(int listener, int death_pipe[2], int *pidfd)
 		"serve",
 		psprintf("--slots=%d", qwen_max_models),
 		psprintf("--threads=%d", qwen_threads),
-		psprintf("--kv-cache-bytes=" UINT64_FORMAT, (uint64) qwen_kv_cache_size << 20),
+		psprintf("--kv-cache-bytes=" UINT64_FORMAT, kv_cache_bytes()),
 		psprintf("--kv-cache-type=%s", GetConfigOption("qwen.kv_cache_type", false, false)),
 		psprintf("--prefill-chunk=%d", qwen_prefill_chunk),
 		psprintf("--speculation=%d", qwen_speculation),
 		psprintf("--max-running=%d", qwen_max_running),
 		psprintf("--queue-size=%d", qwen_queue_size),
 		psprintf("--sandbox=%d", qwen_engine_sandbox),
+		psprintf("--lock-memory=%d", qwen_lock_memory),
 		NULL,
 	};
 	int fds[STATUS_PAGE_MAX_SLOTS + 3], targets[STATUS_PAGE_MAX_SLOTS + 3];
@@ -196,6 +199,16 @@ launch_engine(int listener, int death_pipe[2], int *pidfd)
 	return pid;
 }
 
+/* What keys and values may still take beside a new model; those that follow memory make room. */
+static uint64
+cache_bytes_to_come(void)
+{
+	uint64 wanted = kv_cache_bytes() > 0 ? kv_cache_bytes() : MEMORY_CACHE_LEAST;
+	uint64 resident = atomic_load(&qwen_page->kv_bytes_resident);
+
+	return wanted > resident ? wanted - resident : 0;
+}
+
 pid_t
 launch_loader(int slot, const SharedSlot *work, int death_pipe[2], int *pidfd)
 {
@@ -209,6 +222,7 @@ launch_loader(int slot, const SharedSlot *work, int death_pipe[2], int *pidfd)
 		psprintf("--name=%s", work->name),
 		psprintf("--io=%s", qwen_io_method == QWEN_IO_PREAD ? "pread" : "auto"),
 		psprintf("--threads=%d", qwen_threads),
+		psprintf("--kv-cache-bytes=" UINT64_FORMAT, cache_bytes_to_come()),
 		NULL,
 	};
 	int fds[3], targets[3] = {ENGINE_FD_DEATH, ENGINE_FD_STATUS, ENGINE_FD_SLOT_0};

@@ -31,9 +31,13 @@
 #include "../protocol/status_page.h"
 
 /* ---- settings.c ---- */
-extern char *qwen_models, *qwen_model_directory, *qwen_default_model, *qwen_default_embedding_model, *qwen_engine_path;
-extern bool qwen_speculation, qwen_engine_sandbox;
-extern int qwen_max_models, qwen_threads, qwen_kv_cache_size, qwen_kv_cache_type, qwen_prefill_chunk, qwen_max_running,
+extern char *qwen_models, *qwen_model_directory, *qwen_default_model, *qwen_default_embedding_model, *qwen_engine_path,
+	*qwen_kv_cache_size;
+extern bool qwen_speculation, qwen_engine_sandbox, qwen_lock_memory;
+
+/* qwen.kv_cache_size in bytes; 0: auto. */
+extern uint64 kv_cache_bytes(void);
+extern int qwen_max_models, qwen_threads, qwen_kv_cache_type, qwen_prefill_chunk, qwen_max_running,
 	qwen_queue_size, qwen_max_tokens, qwen_prefix_cache, qwen_io_method, qwen_watchdog_timeout;
 extern int qwen_job_window, qwen_max_job_workers;
 

@@ -13,7 +13,8 @@ char *qwen_default_embedding_model;
 char *qwen_engine_path;
 int qwen_max_models = 4;
 int qwen_threads = 0;
-int qwen_kv_cache_size = 512;
+char *qwen_kv_cache_size;
+bool qwen_lock_memory = false;
 int qwen_kv_cache_type = 0;
 int qwen_prefill_chunk = 256;
 bool qwen_speculation = true;
@@ -59,6 +60,44 @@ check_models(char **value, void **extra, GucSource source)
 	return false;
 }
 
+#define CACHE_LEAST_MB 16
+
+/* "auto" (0), or an amount of memory in MB where it has no unit. */
+static bool
+parse_cache_size(const char *value, int *megabytes, const char **hint)
+{
+	*megabytes = 0;
+	return pg_strcasecmp(value, "auto") == 0 || parse_int(value, megabytes, GUC_UNIT_MB, hint);
+}
+
+static bool
+check_cache_size(char **value, void **extra, GucSource source)
+{
+	const char *hint = NULL;
+	int megabytes;
+
+	if (!parse_cache_size(*value, &megabytes, &hint))
+	{
+		GUC_check_errdetail("It is \"auto\" or an amount of memory.");
+		if (hint)
+			GUC_check_errhint("%s", hint);
+		return false;
+	}
+	if (pg_strcasecmp(*value, "auto") == 0 || (megabytes >= CACHE_LEAST_MB && megabytes <= INT_MAX / 2))
+		return true;
+	GUC_check_errdetail("%d MB is outside of %d MB to %d MB.", megabytes, CACHE_LEAST_MB, INT_MAX / 2);
+	return false;
+}
+
+uint64
+kv_cache_bytes(void)
+{
+	const char *hint;
+	int megabytes;
+
+	return parse_cache_size(qwen_kv_cache_size, &megabytes, &hint) ? (uint64) megabytes << 20 : 0;
+}
+
 /* Settings that only make sense in a server that preloaded us. */
 static void
 define_server_settings(void)
@@ -67,8 +106,11 @@ define_server_settings(void)
 							1, STATUS_PAGE_MAX_SLOTS, PGC_POSTMASTER, 0, NULL, NULL, NULL);
 	DefineCustomIntVariable("qwen.threads", "Threads of the engine; 0 means one for each physical core.", NULL,
 							&qwen_threads, 0, 0, 256, PGC_POSTMASTER, 0, NULL, NULL, NULL);
-	DefineCustomIntVariable("qwen.kv_cache_size", "Memory for keys and values of running requests.", NULL,
-							&qwen_kv_cache_size, 512, 16, INT_MAX / 2, PGC_POSTMASTER, GUC_UNIT_MB, NULL, NULL, NULL);
+	DefineCustomStringVariable("qwen.kv_cache_size",
+							   "Memory for keys and values of running requests; auto: by what memory there is.", NULL,
+							   &qwen_kv_cache_size, "auto", PGC_POSTMASTER, 0, check_cache_size, NULL, NULL);
+	DefineCustomBoolVariable("qwen.lock_memory", "Weights are locked into memory, so that they are never swapped out.",
+							 NULL, &qwen_lock_memory, false, PGC_POSTMASTER, 0, NULL, NULL, NULL);
 	DefineCustomEnumVariable("qwen.kv_cache_type", "Number type of keys and values.", NULL, &qwen_kv_cache_type, 0,
 							 kv_cache_types, PGC_POSTMASTER, 0, NULL, NULL, NULL);
 	DefineCustomBoolVariable("qwen.speculation", "Guess tokens from the text so far and check them in one step.",

@@ -259,7 +259,7 @@ slots_load_ended(int i, bool ok, const char *why)
 	LWLockRelease(qwen_shared->lock);
 	if (ok)
 	{
-		char note[sizeof status->load_io_note];
+		char note[sizeof status->load_io_note], notices[sizeof status->notices];
 
 		strlcpy(note, status->load_io_note, sizeof note);
 		ereport(LOG,
@@ -267,6 +267,9 @@ slots_load_ended(int i, bool ok, const char *why)
 						(unsigned long long) (status->file_bytes >> 20),
 						(unsigned long long) (atomic_load(&status->load_us) / 1000),
 						io < lengthof(io_names) ? io_names[io] : "", note[0] ? " (" : "", note, note[0] ? ")" : "")));
+		strlcpy(notices, status->notices, sizeof notices);
+		if (notices[0])
+			ereport(WARNING, (errmsg("qwen_pg: model \"%s\": %s", slot->name, notices)));
 	}
 }
 

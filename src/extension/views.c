@@ -14,7 +14,8 @@
 
 #include "../base/clock.h"
 
-#define N_MODEL_COLUMNS 14
+#define N_MODEL_COLUMNS 15
+#define N_MODEL_COLUMNS_0_1 14 /* of the script of version 0.1 */
 #define N_ENGINE_COLUMNS 30
 
 static const char *const slot_state_names[] = {"empty",   "waiting", "loading",  "opening",
@@ -40,6 +41,20 @@ file_name(const char *path)
 	const char *slash = strrchr(path, '/');
 
 	return slash ? slash + 1 : path;
+}
+
+/* What is odd in a model's file, as the loader and the engine found it; (Datum) 0: nothing. */
+static Datum
+model_notices(const SlotStatus *status)
+{
+	char loader[sizeof status->notices], engine[sizeof status->serve_notices];
+
+	memcpy(loader, status->notices, sizeof loader);
+	memcpy(engine, status->serve_notices, sizeof engine);
+	loader[sizeof loader - 1] = engine[sizeof engine - 1] = '\0';
+	if (!loader[0] && !engine[0])
+		return (Datum) 0;
+	return CStringGetTextDatum(server_string(psprintf("%s%s%s", loader, loader[0] && engine[0] ? "; " : "", engine)));
 }
 
 /* A slot as a row of qwen_models. */
@@ -74,6 +89,8 @@ model_row(const SharedSlot *slot, SlotStatus *status, Datum *values, bool *nulls
 	values[12] = nulls[12] ? (Datum) 0 : CStringGetTextDatum(load_methods[io]);
 	nulls[13] = slot->state != SLOT_FAILED;
 	values[13] = nulls[13] ? (Datum) 0 : page_text(slot->error, sizeof slot->error - 1);
+	values[14] = model_notices(status);
+	nulls[14] = !described || values[14] == (Datum) 0;
 }
 
 QWEN_FUNCTION(qwen_models_status, 0, 0)
@@ -90,7 +107,7 @@ QWEN_FUNCTION(qwen_models_status, 0, 0)
 		context = SRF_FIRSTCALL_INIT();
 		old = MemoryContextSwitchTo(context->multi_call_memory_ctx);
 		if (get_call_result_type(fcinfo, NULL, &descriptor) != TYPEFUNC_COMPOSITE ||
-			descriptor->natts != N_MODEL_COLUMNS)
+			descriptor->natts < N_MODEL_COLUMNS_0_1 || descriptor->natts > N_MODEL_COLUMNS)
 			elog(ERROR, "qwen_models_status has an unexpected shape");
 		context->tuple_desc = BlessTupleDesc(descriptor);
 		slots = palloc(sizeof qwen_shared->slots);

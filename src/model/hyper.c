@@ -147,30 +147,50 @@ read_rope(const Gguf *gguf, ModelHyper *hyper)
 	return read_float(value, key, 1, 0.001, 1e6, &hyper->yarn_beta_slow);
 }
 
-/* The generation config that newer converters put into general.sampling.*. */
-static Status
-read_sampling(const Gguf *gguf, ModelHyper *hyper)
+/*
+ * A sampling default of the file. What is no number in low ... high is not worth refusing a model for: it is brought
+ * into these bounds, or left out where it is no number at all (-1).
+ */
+static float
+read_sampling_default(const Gguf *gguf, const char *name, double low, double high, Notices *notices)
 {
-	const GgufValue *top_k = gguf_find(gguf, "general.sampling.top_k");
+	char key[64];
+	const GgufValue *value;
+	double used;
 
-	STATUS_TRY(
-		read_float(gguf_find(gguf, "general.sampling.temp"), "general.sampling.temp", -1, 0, 2, &hyper->temperature));
-	STATUS_TRY(
-		read_float(gguf_find(gguf, "general.sampling.top_p"), "general.sampling.top_p", -1, 0, 1, &hyper->top_p));
-	STATUS_TRY(
-		read_float(gguf_find(gguf, "general.sampling.min_p"), "general.sampling.min_p", -1, 0, 1, &hyper->min_p));
-	STATUS_TRY(read_float(gguf_find(gguf, "general.sampling.penalty_repeat"), "general.sampling.penalty_repeat", -1, 1,
-						  2, &hyper->repetition_penalty));
-	hyper->top_k = -1;
-	if (top_k && is_integer(top_k) && (int64_t) top_k->integer >= 0 && top_k->integer <= INT32_MAX)
-		hyper->top_k = (int32_t) top_k->integer;
+	snprintf(key, sizeof key, "general.sampling.%s", name);
+	value = gguf_find(gguf, key);
+	if (!value)
+		return -1;
+	if (value->type == GGUF_STRING || value->type == GGUF_ARRAY || isnan(value->number))
+	{
+		notice_add(notices, "%s is not a number and is not used", key);
+		return -1;
+	}
+	used = value->number < low ? low : value->number > high ? high : value->number;
+	if (used != value->number)
+		notice_add(notices, "%s is %g, not a number between %g and %g: %g is used", key, value->number, low, high,
+				   used);
+	return (float) used;
+}
+
+/* The generation config that newer converters put into general.sampling.*. */
+static void
+read_sampling(const Gguf *gguf, ModelHyper *hyper, Notices *notices)
+{
+	float top_k = read_sampling_default(gguf, "top_k", 0, 1 << 24, notices);
+
+	hyper->temperature = read_sampling_default(gguf, "temp", 0, 2, notices);
+	hyper->top_p = read_sampling_default(gguf, "top_p", 0, 1, notices);
+	hyper->min_p = read_sampling_default(gguf, "min_p", 0, 1, notices);
+	hyper->repetition_penalty = read_sampling_default(gguf, "penalty_repeat", 1, 2, notices);
+	hyper->top_k = top_k >= 0 ? (int32_t) top_k : -1;
 	hyper->has_sampling = hyper->temperature >= 0 || hyper->top_p >= 0 || hyper->min_p >= 0 ||
 						  hyper->repetition_penalty >= 0 || hyper->top_k >= 0;
-	return status_ok();
 }
 
 Status
-hyper_read(const Gguf *gguf, ModelHyper *hyper)
+hyper_read(const Gguf *gguf, ModelHyper *hyper, Notices *notices)
 {
 	const GgufValue *tokens = gguf_find(gguf, "tokenizer.ggml.tokens");
 	const GgufValue *value;
@@ -189,7 +209,7 @@ hyper_read(const Gguf *gguf, ModelHyper *hyper)
 	if (!value)
 		return status_error(STATUS_INVALID_ARGUMENT, "the metadata key %s is missing", key);
 	STATUS_TRY(read_float(value, key, 0, 0, 1, &hyper->rms_epsilon));
-	STATUS_TRY(read_sampling(gguf, hyper));
+	read_sampling(gguf, hyper, notices);
 	if (!tokens || tokens->type != GGUF_ARRAY || tokens->element_type != GGUF_STRING || tokens->n_elements == 0)
 		return status_error(STATUS_INVALID_ARGUMENT, "the metadata key tokenizer.ggml.tokens is missing");
 	hyper->vocab = (uint32_t) tokens->n_elements;
@@ -229,10 +249,17 @@ read_name(const Gguf *gguf, const char *key, char out[32])
 }
 
 Status
-hyper_read_tokenizer(const Gguf *gguf, TokenizerSource *source, char model[32], char pre[32])
+hyper_read_tokenizer(const Gguf *gguf, TokenizerSource *source, char model[32], char pre[32], Notices *notices)
 {
 	STATUS_TRY(read_name(gguf, "tokenizer.ggml.model", model));
-	STATUS_TRY(read_name(gguf, "tokenizer.ggml.pre", pre));
+	/* files made before the key was; all of Qwen's split words alike */
+	if (gguf_find(gguf, "tokenizer.ggml.pre"))
+		STATUS_TRY(read_name(gguf, "tokenizer.ggml.pre", pre));
+	else
+	{
+		snprintf(pre, 32, "qwen2");
+		notice_add(notices, "the metadata key tokenizer.ggml.pre is missing: qwen2 is taken");
+	}
 	source->model = model;
 	source->pre = pre;
 	source->bos = read_token_id(gguf, "tokenizer.ggml.bos_token_id");

@@ -15,10 +15,10 @@
 #include <unistd.h>
 
 #include "../../kernels/team.h"
+#include "../base/memory.h"
 #include "gguf.h"
 #include "hyper.h"
 #include "image.h"
-#include "memory.h"
 #include "model_files.h"
 #include "model_path.h"
 #include "reader.h"
@@ -154,7 +154,8 @@ place_tokenizer(Loader *loader, uint64_t *end)
 	const GgufValue *tokens, *types, *merges;
 
 	STATUS_TRY(
-		hyper_read_tokenizer(&loader->files.gguf, &loader->names, loader->tokenizer_model, loader->tokenizer_pre));
+		hyper_read_tokenizer(&loader->files.gguf, &loader->names, loader->tokenizer_model, loader->tokenizer_pre,
+							 &loader->report->notices));
 	STATUS_TRY(find_array(&loader->files.gguf, "tokenizer.ggml.tokens", GGUF_STRING, 0, &tokens));
 	STATUS_TRY(find_array(&loader->files.gguf, "tokenizer.ggml.token_type", GGUF_I32, tokens->n_elements, &types));
 	STATUS_TRY(find_array(&loader->files.gguf, "tokenizer.ggml.merges", GGUF_STRING, 0, &merges));
@@ -219,7 +220,14 @@ static Status
 check_memory(const Loader *loader)
 {
 	uint64_t limit = loader->request->memory_limit ? loader->request->memory_limit : memory_available();
+	uint64_t cache = loader->request->cache_bytes;
 
+	if (loader->header.image_bytes <= limit && cache > limit - loader->header.image_bytes)
+		return status_error(STATUS_TOO_LONG,
+							"the model needs %llu MB of memory and keys and values up to %llu MB more "
+							"(qwen.kv_cache_size), but only %llu MB are available",
+							(unsigned long long) (loader->header.image_bytes >> 20),
+							(unsigned long long) (cache >> 20), (unsigned long long) (limit >> 20));
 	if (loader->header.image_bytes > limit)
 		return status_error(STATUS_TOO_LONG, "the model needs %llu MB of memory, but only %llu MB are available",
 							(unsigned long long) (loader->header.image_bytes >> 20),
@@ -512,7 +520,7 @@ prepare(Loader *loader)
 	ImageHeader *header = &loader->header;
 	uint32_t n_roles;
 
-	STATUS_TRY(hyper_read(&loader->files.gguf, &header->hyper));
+	STATUS_TRY(hyper_read(&loader->files.gguf, &header->hyper, &loader->report->notices));
 	header->magic = IMAGE_MAGIC;
 	header->version = IMAGE_VERSION;
 	header->generation = loader->request->generation;

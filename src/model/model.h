@@ -10,6 +10,7 @@
 #define QWEN_MODEL_H
 
 #include "../../kernels/kernels.h"
+#include "../base/notices.h"
 #include "../base/status.h"
 #include "chat_template.h"
 #include "tokenizer.h"
@@ -104,6 +105,7 @@ typedef struct ModelLoadRequest
 	bool allow_direct_io;  /* false: buffered */
 	int n_threads;         /* that pack; 0: team_default_threads() */
 	uint64_t memory_limit; /* refuse an image of more bytes; 0: what the system and the cgroup have free */
+	uint64_t cache_bytes;  /* that keys and values may still take: they must fit beside the image */
 	void (*progress)(void *argument, uint64_t bytes_done,
 					 uint64_t bytes_total); /* or NULL; called from the calling thread */
 	void *progress_argument;
@@ -117,6 +119,7 @@ typedef struct ModelLoadReport
 	char io_note[256]; /* why not io_uring with O_DIRECT; "" otherwise */
 	char architecture[32];
 	char quantization[32]; /* the type of most bytes */
+	Notices notices;       /* of the head */
 	uint64_t n_parameters;
 	uint64_t file_bytes;
 	uint64_t image_bytes;

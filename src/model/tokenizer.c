@@ -34,14 +34,15 @@ find_pre_tokenizer(const char *name)
 	return NULL;
 }
 
-/* Refuse a special token's number that is neither -1 nor a token. */
-static Status
-check_special(const char *name, int32_t token, uint32_t n_tokens)
+/* A special token's number; one that is no token of the vocabulary is none. */
+static int32_t
+take_special(Tokenizer *tokenizer, const char *name, int32_t token, uint32_t n_tokens)
 {
-	if (token < NO_TOKEN || (token >= 0 && (uint32_t) token >= n_tokens))
-		return status_error(STATUS_INVALID_ARGUMENT, "the %s token is %d, but the vocabulary has %u tokens", name,
-							token, n_tokens);
-	return status_ok();
+	if (token >= NO_TOKEN && (token < 0 || (uint32_t) token < n_tokens))
+		return token;
+	notice_add(&tokenizer->notices, "the %s token is %d, but the vocabulary has %u tokens: there is none", name, token,
+			   n_tokens);
+	return NO_TOKEN;
 }
 
 /* Fill a zeroed tokenizer. */
@@ -60,10 +61,6 @@ tokenizer_fill(Tokenizer *tokenizer, const TokenizerSource *source)
 			STATUS_UNSUPPORTED,
 			"the pre-tokenizer \"%.64s\" is not supported; \"qwen2\", \"qwen35\" and \"deepseek-r1-qwen\" are",
 			source->pre ? source->pre : "");
-	STATUS_TRY(check_special("bos", source->bos, source->n_tokens));
-	STATUS_TRY(check_special("eos", source->eos, source->n_tokens));
-	STATUS_TRY(check_special("eot", source->eot, source->n_tokens));
-	STATUS_TRY(check_special("padding", source->padding, source->n_tokens));
 
 	tokenizer->arena = arena_create(0);
 	tokenizer->cache = calloc(N_CACHED_WORDS, sizeof *tokenizer->cache);
@@ -73,12 +70,13 @@ tokenizer_fill(Tokenizer *tokenizer, const TokenizerSource *source)
 	STATUS_TRY(tokenizer_compile_pattern(tokenizer, pre_tokenizer->words_have_marks));
 
 	tokenizer->normalizes = pre_tokenizer->normalizes;
-	tokenizer->bos = source->bos;
-	tokenizer->eos = source->eos;
+	tokenizer->bos = take_special(tokenizer, "bos", source->bos, source->n_tokens);
+	tokenizer->eos = take_special(tokenizer, "eos", source->eos, source->n_tokens);
 	tokenizer->add_bos = source->add_bos;
 	tokenizer->add_eos = source->add_eos;
-	tokenizer->end_tokens[0] = source->eos;
-	tokenizer->end_tokens[1] = source->eot;
+	tokenizer->end_tokens[0] = tokenizer->eos;
+	(void) take_special(tokenizer, "padding", source->padding, source->n_tokens);
+	tokenizer->end_tokens[1] = take_special(tokenizer, "eot", source->eot, source->n_tokens);
 	tokenizer->end_tokens[2] = tokenizer_find_added(tokenizer, im_end, sizeof im_end - 1);
 	tokenizer->end_tokens[3] = tokenizer_find_added(tokenizer, end_of_text, sizeof end_of_text - 1);
 	return status_ok();
@@ -116,6 +114,12 @@ tokenizer_destroy(Tokenizer *tokenizer)
 	free(tokenizer->symbols);
 	free(tokenizer->heap);
 	free(tokenizer);
+}
+
+const Notices *
+tokenizer_notices(const Tokenizer *tokenizer)
+{
+	return &tokenizer->notices;
 }
 
 /* Whether this is the number of a token. */

@@ -9,6 +9,7 @@
 #define QWEN_TOKENIZER_H
 
 #include "../base/bytes.h"
+#include "../base/notices.h"
 #include "../base/status.h"
 
 typedef struct Tokenizer Tokenizer;
@@ -45,10 +46,17 @@ typedef struct TokenizerSource
 	bool add_bos, add_eos;
 } TokenizerSource;
 
-/* Build the tables; INVALID_ARGUMENT naming the entry when a token or merge makes no sense (duplicates, no such part
- * …). */
+/*
+ * Build the tables; INVALID_ARGUMENT naming the entry when a token or merge makes no sense. What real files have wrong
+ * in a few places is passed over and noted: tokens that stand there twice (the last one is made, as llama.cpp has it),
+ * merges that stand there twice or whose parts or result are not in the vocabulary, special tokens outside of it. When
+ * that is most of the entries, the first of them is the error.
+ */
 extern Status tokenizer_create(const TokenizerSource *source, Tokenizer **tokenizer);
 extern void tokenizer_destroy(Tokenizer *tokenizer);
+
+/* What was odd in the source and passed over. */
+extern const Notices *tokenizer_notices(const Tokenizer *tokenizer);
 
 /* Tokens in a growing array. Zero-initialize; free with token_buffer_free. */
 typedef struct TokenBuffer

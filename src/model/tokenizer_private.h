@@ -90,6 +90,8 @@ struct Tokenizer
 	bool add_bos, add_eos;
 	int32_t end_tokens[4]; /* eos, eot, <|im_end|>, <|endoftext|>; NO_TOKEN where there is none */
 
+	Notices notices;
+
 	bool normalizes; /* to NFC */
 	pcre2_code *pattern;
 	bool pattern_has_jit;

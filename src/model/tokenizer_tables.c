@@ -2,7 +2,8 @@
  * tokenizer_tables.c - the tokenizer's tables, made of what stands in the file and checked while they are made.
  *
  * Nothing of the source is trusted except that its offsets rise and stay inside. A token or merge that makes no sense
- * is refused by number. What real files contain is accepted: padding tokens of type UNUSED (any text, any number of
+ * is refused by number; what a few tools leave behind (duplicates, merges of tokens that were pruned) is passed over
+ * and noted, unless it is most of the entries. What real files contain is accepted: padding tokens of type UNUSED (any text, any number of
  * times), vocabularies without some of the 256 bytes (Hugging Face's tokenizers leave such bytes out of the tokens,
  * and so do we), ordinary tokens that are not written in GPT-2's alphabet (they stand for their text, as there, and
  * are never made by encoding).
@@ -50,6 +51,35 @@ excerpt_of(const char *bytes, size_t length)
 	}
 	excerpt.text[n] = '\0';
 	return excerpt;
+}
+
+/* Entries that are passed over, and what is wrong with the first of them. */
+typedef struct Odd
+{
+	uint32_t n;
+	Status first;
+} Odd;
+
+/* Pass an entry over. */
+static Status
+pass_over(Odd *odd, Status what)
+{
+	if (odd->n++ == 0)
+		odd->first = what;
+	return status_ok();
+}
+
+/* After the last of n_entries: are they few? Then a notice, else the error. */
+static Status
+judge_odd(const Odd *odd, uint32_t n_entries, const char *kind, Notices *notices)
+{
+	if (odd->n > n_entries / 2)
+		return odd->first;
+	if (odd->n > 1)
+		notice_add(notices, "%u %s are passed over, the first one: %s", odd->n, kind, odd->first.message);
+	else if (odd->n == 1)
+		notice_add(notices, "passed over: %s", odd->first.message);
+	return status_ok();
 }
 
 static Status
@@ -259,7 +289,7 @@ tables_allocate(Tokenizer *tokenizer, const TokenizerSource *source)
 
 /* Check token i, write its bytes behind those of the tokens before it, and make it findable. */
 static Status
-add_token(Tokenizer *tokenizer, const TokenizerSource *source, const int16_t *byte_of, uint32_t i)
+add_token(Tokenizer *tokenizer, const TokenizerSource *source, const int16_t *byte_of, uint32_t i, Odd *odd)
 {
 	const char *text = source->token_bytes + source->token_offsets[i];
 	size_t length = (size_t) (source->token_offsets[i + 1] - source->token_offsets[i]);
@@ -286,8 +316,8 @@ add_token(Tokenizer *tokenizer, const TokenizerSource *source, const int16_t *by
 		tokenizer->text_offsets[i + 1] = start + n_bytes;
 		slot = find_text_slot(tokenizer, bytes, n_bytes, hash);
 		if (slot->token != NO_TOKEN)
-			return status_error(STATUS_INVALID_ARGUMENT, "token %u (\"%s\") is the same as token %d", i,
-								excerpt_of(text, length).text, slot->token);
+			(void) pass_over(odd, status_error(STATUS_INVALID_ARGUMENT, "token %d is the same as token %u (\"%s\")",
+											   slot->token, i, excerpt_of(text, length).text));
 		slot->hash = hash;
 		slot->token = (int32_t) i;
 		return status_ok();
@@ -295,8 +325,9 @@ add_token(Tokenizer *tokenizer, const TokenizerSource *source, const int16_t *by
 	memcpy(bytes, text, length);
 	tokenizer->text_offsets[i + 1] = start + length;
 	if (is_added && !added_insert(tokenizer, (int32_t) i, text, length))
-		return status_error(STATUS_INVALID_ARGUMENT, "added token %u (\"%s\") is the same as token %d", i,
-							excerpt_of(text, length).text, tokenizer_find_added(tokenizer, text, length));
+		return pass_over(odd, status_error(STATUS_INVALID_ARGUMENT, "added token %u (\"%s\") is the same as token %d", i,
+										   excerpt_of(text, length).text,
+										   tokenizer_find_added(tokenizer, text, length)));
 	return status_ok();
 }
 
@@ -315,7 +346,8 @@ decode_merge(const int16_t *byte_of, const char *text, size_t length, char *scra
 
 /* Check merge i and put it into the table with its number as its rank. scratch has room for its text. */
 static Status
-add_merge(Tokenizer *tokenizer, const TokenizerSource *source, const int16_t *byte_of, uint32_t i, char *scratch)
+add_merge(Tokenizer *tokenizer, const TokenizerSource *source, const int16_t *byte_of, uint32_t i, char *scratch,
+		  Odd *odd)
 {
 	const char *text = source->merge_bytes + source->merge_offsets[i];
 	size_t length = (size_t) (source->merge_offsets[i + 1] - source->merge_offsets[i]);
@@ -331,19 +363,20 @@ add_merge(Tokenizer *tokenizer, const TokenizerSource *source, const int16_t *by
 	right = tokenizer_find_ordinary(tokenizer, scratch + n_left, n_right);
 	product = tokenizer_find_ordinary(tokenizer, scratch, n_left + n_right);
 	if (left == NO_TOKEN || right == NO_TOKEN || product == NO_TOKEN)
-		return status_error(STATUS_INVALID_ARGUMENT, "merge %u (\"%s\"): the %s is not a token of the vocabulary", i,
-							excerpt_of(text, length).text,
-							left == NO_TOKEN    ? "left part"
-							: right == NO_TOKEN ? "right part"
-												: "result");
+		return pass_over(odd, status_error(STATUS_INVALID_ARGUMENT,
+										   "merge %u (\"%s\"): the %s is not a token of the vocabulary", i,
+										   excerpt_of(text, length).text,
+										   left == NO_TOKEN    ? "left part"
+										   : right == NO_TOKEN ? "right part"
+															   : "result"));
 
 	pair = (uint64_t) (uint32_t) left << 32 | (uint32_t) right;
 	slot = merge_slot_of(pair, tokenizer->n_merge_slots);
 	while (tokenizer->merge_slots[slot].token != NO_TOKEN)
 	{
 		if (tokenizer->merge_slots[slot].pair == pair)
-			return status_error(STATUS_INVALID_ARGUMENT, "merge %u (\"%s\") is the same as merge %u", i,
-								excerpt_of(text, length).text, tokenizer->merge_slots[slot].rank);
+			return pass_over(odd, status_error(STATUS_INVALID_ARGUMENT, "merge %u (\"%s\") is the same as merge %u", i,
+											   excerpt_of(text, length).text, tokenizer->merge_slots[slot].rank));
 		slot = (slot + 1) & (tokenizer->n_merge_slots - 1);
 	}
 	tokenizer->merge_slots[slot].pair = pair;
@@ -376,6 +409,7 @@ Status
 tokenizer_build_tables(Tokenizer *tokenizer, const TokenizerSource *source)
 {
 	int16_t byte_of[N_ALPHABET];
+	Odd odd_tokens = {0}, odd_merges = {0};
 	size_t longest_merge = 0;
 	char *scratch;
 
@@ -394,7 +428,8 @@ tokenizer_build_tables(Tokenizer *tokenizer, const TokenizerSource *source)
 	tokenizer->n_tokens = source->n_tokens;
 	tokenizer->types = source->token_types;
 	for (uint32_t i = 0; i < source->n_tokens; i++)
-		STATUS_TRY(add_token(tokenizer, source, byte_of, i));
+		STATUS_TRY(add_token(tokenizer, source, byte_of, i, &odd_tokens));
+	STATUS_TRY(judge_odd(&odd_tokens, source->n_tokens, "tokens", &tokenizer->notices));
 
 	for (uint32_t i = 0; i < source->n_merges; i++)
 	{
@@ -406,7 +441,8 @@ tokenizer_build_tables(Tokenizer *tokenizer, const TokenizerSource *source)
 	if (!scratch)
 		return out_of_memory();
 	for (uint32_t i = 0; i < source->n_merges; i++)
-		STATUS_TRY(add_merge(tokenizer, source, byte_of, i, scratch));
+		STATUS_TRY(add_merge(tokenizer, source, byte_of, i, scratch, &odd_merges));
+	STATUS_TRY(judge_odd(&odd_merges, source->n_merges, "merges", &tokenizer->notices));
 	build_byte_tables(tokenizer);
 	return status_ok();
 }

@@ -13,7 +13,7 @@
 #include <stdint.h>
 
 #define STATUS_PAGE_MAGIC 0x51504731u /* "1GPQ" */
-#define STATUS_PAGE_VERSION 1
+#define STATUS_PAGE_VERSION 2
 #define STATUS_PAGE_MAX_SLOTS 32
 
 /* Descriptors of qwen_engine. */
@@ -48,6 +48,8 @@ typedef struct SlotStatus
 	_Atomic uint32_t n_requests;
 	/* engine: why a wanted generation is not served, written before error_generation */
 	char serve_error[512];
+	/* engine: what is odd in the model that it serves, or could not be done for it; "" otherwise */
+	char serve_notices[1024];
 	_Atomic uint64_t error_generation;
 
 	/* loader: progress, in bytes of tensor data read and packed */
@@ -68,6 +70,8 @@ typedef struct SlotStatus
 	uint64_t image_bytes;
 	uint32_t context_length;
 	uint32_t embedding_size;
+	uint64_t memory_left; /* that the system and the cgroup had when the image was complete */
+	char notices[1024];   /* what is odd in the file and was passed over, "; " between two; "" otherwise */
 } SlotStatus;
 
 /*

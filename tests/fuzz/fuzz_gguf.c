@@ -55,6 +55,7 @@ LLVMFuzzerTestOneInput(const uint8_t *data, size_t size)
 	ModelHyper hyper;
 	TokenizerSource source;
 	char model[32], pre[32];
+	Notices notices = {0};
 	Status status;
 
 	file_bytes = ((uint64_t) 1 << 30) + size;
@@ -66,13 +67,13 @@ LLVMFuzzerTestOneInput(const uint8_t *data, size_t size)
 	}
 	check_head(&gguf);
 	memset(&hyper, 0, sizeof hyper);
-	if (hyper_read(&gguf, &hyper).code == STATUS_OK)
+	if (hyper_read(&gguf, &hyper, &notices).code == STATUS_OK)
 	{
 		PROMISE(hyper.n_layers >= 1 && hyper.n_layers <= MODEL_MAX_LAYERS);
 		PROMISE(hyper.head_dim >= 16 && hyper.head_dim <= MODEL_MAX_HEAD_DIM && hyper.head_dim % 16 == 0);
 		PROMISE(hyper.n_heads % hyper.n_kv_heads == 0 && hyper.context_length > 0 && hyper.vocab > 0);
 	}
-	if (hyper_read_tokenizer(&gguf, &source, model, pre).code == STATUS_OK)
+	if (hyper_read_tokenizer(&gguf, &source, model, pre, &notices).code == STATUS_OK)
 		PROMISE(memchr(model, 0, sizeof model) && memchr(pre, 0, sizeof pre));
 	gguf_close(&gguf);
 	return 0;

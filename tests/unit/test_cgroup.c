@@ -85,6 +85,20 @@ version_2_counts_all_groups_above(void **state)
 }
 
 static void
+the_lowest_limit_of_all_groups_counts(void **state)
+{
+	(void) state;
+	assert_true(cgroup_memory_limit(root) == UINT64_MAX);
+	put("/proc/self/cgroup", "0::/database.slice/postgresql.service\n");
+	put("/sys/fs/cgroup/database.slice/postgresql.service/memory.max", "max\n");
+	assert_true(cgroup_memory_limit(root) == UINT64_MAX);
+	put("/sys/fs/cgroup/database.slice/memory.max", "1000\n");
+	assert_int_equal(cgroup_memory_limit(root), 1000);
+	put("/sys/fs/cgroup/database.slice/postgresql.service/memory.max", "700\n");
+	assert_int_equal(cgroup_memory_limit(root), 700);
+}
+
+static void
 version_1_has_a_folder_of_its_own(void **state)
 {
 	(void) state;
@@ -131,6 +145,7 @@ main(void)
 	const struct CMUnitTest tests[] = {
 		cmocka_unit_test_setup_teardown(nobody_says_anything, set_up, tear_down),
 		cmocka_unit_test_setup_teardown(version_2_counts_all_groups_above, set_up, tear_down),
+		cmocka_unit_test_setup_teardown(the_lowest_limit_of_all_groups_counts, set_up, tear_down),
 		cmocka_unit_test_setup_teardown(version_1_has_a_folder_of_its_own, set_up, tear_down),
 		cmocka_unit_test_setup_teardown(container_that_sees_the_path_of_its_host, set_up, tear_down),
 		cmocka_unit_test_setup_teardown(kills_of_the_nearest_group_that_says, set_up, tear_down),

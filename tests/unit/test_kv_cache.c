@@ -5,7 +5,10 @@
 #include <stdarg.h>
 #include <stddef.h>
 #include <stdint.h>
+#include <stdio.h>
+#include <stdlib.h>
 #include <string.h>
+#include <sys/resource.h>
 
 #include <cmocka.h>
 
@@ -104,6 +107,112 @@ pools_trade_memory_under_one_budget(void **state)
 	kv_budget_destroy(budget);
 }
 
+/* Bytes of a range that can be written, which is what the system has promised memory for (/proc/self/maps). */
+static uint64_t
+writable_bytes(const void *start, uint64_t bytes)
+{
+	uint64_t from = (uint64_t) (uintptr_t) start, to = from + bytes, sum = 0;
+	unsigned long long low, high;
+	FILE *maps = fopen("/proc/self/maps", "r");
+	char line[4096], rights[8];
+
+	assert_non_null(maps);
+	while (fgets(line, sizeof line, maps))
+		if (sscanf(line, "%llx-%llx %4s", &low, &high, rights) == 3 && rights[1] == 'w' && low < to && high > from)
+			sum += (high < to ? high : to) - (low > from ? low : from);
+	fclose(maps);
+	return sum;
+}
+
+static void
+only_blocks_that_were_taken_are_promised_memory(void **state)
+{
+	KvBudget *budget = kv_budget_create((uint64_t) 256 << 20);
+	KvPool *a, *b;
+	uint32_t blocks[4], *all, n;
+	const uint64_t slack = 2 << 20; /* up to the end of a huge page */
+	uint64_t bytes;
+
+	(void) state;
+	assert_int_equal(kv_pool_create(budget, &large, KV_F16, &a).code, STATUS_OK);
+	assert_int_equal(kv_pool_create(budget, &small, KV_F16, &b).code, STATUS_OK);
+	n = kv_pool_max_blocks(a);
+	bytes = kv_pool_block_bytes(a);
+	all = calloc(n, sizeof *all);
+	assert_true(n > 100 && all);
+	assert_true(kv_pool_take(a, 4, blocks));
+	assert_true(writable_bytes(kv_pool_k(a, 0, 0, 0), n * bytes) <= 4 * bytes + slack);
+	for (int i = 0; i < 4; i++)
+		memset(kv_pool_k(a, blocks[i], 0, 0), 1, bytes);
+	kv_pool_give(a, 4, blocks);
+	assert_true(kv_pool_take(a, n, all));
+	assert_true(writable_bytes(kv_pool_k(a, 0, 0, 0), n * bytes) == n * bytes);
+	memset(kv_pool_k(a, all[n - 1], 0, 0), 1, bytes);
+	kv_pool_give(a, n, all);
+	/* another pool wants nearly all of it: then nothing is promised for it here any more */
+	free(all);
+	all = calloc(kv_pool_max_blocks(b), sizeof *all);
+	assert_non_null(all);
+	assert_true(kv_pool_take(b, kv_pool_max_blocks(b), all));
+	assert_true(writable_bytes(kv_pool_k(a, 0, 0, 0), n * bytes) <= slack);
+	free(all);
+	kv_pool_destroy(a);
+	kv_pool_destroy(b);
+	kv_budget_destroy(budget);
+}
+
+static void
+a_refusal_of_the_system_is_told_from_a_full_budget(void **state)
+{
+	KvBudget *budget = kv_budget_create((uint64_t) 64 << 20);
+	struct rlimit before, none;
+	KvPool *pool;
+	uint32_t block, *all;
+
+	(void) state;
+	assert_int_equal(kv_pool_create(budget, &large, KV_F16, &pool).code, STATUS_OK);
+	assert_int_equal(getrlimit(RLIMIT_DATA, &before), 0);
+	none = before;
+	none.rlim_cur = 4096;
+	assert_int_equal(setrlimit(RLIMIT_DATA, &none), 0);
+	assert_false(kv_pool_take(pool, 1, &block));
+	assert_int_equal(setrlimit(RLIMIT_DATA, &before), 0);
+	assert_true(kv_pool_was_refused(pool));
+	assert_int_equal(kv_budget_in_use(budget), 0);
+	assert_int_equal(kv_budget_resident(budget), 0);
+	all = calloc(kv_pool_max_blocks(pool), sizeof *all);
+	assert_non_null(all);
+	assert_true(kv_pool_take(pool, kv_pool_max_blocks(pool), all));
+	assert_false(kv_pool_take(pool, 1, &block));
+	assert_false(kv_pool_was_refused(pool));
+	free(all);
+	kv_pool_destroy(pool);
+	kv_budget_destroy(budget);
+}
+
+static void
+a_lower_limit_holds_for_what_is_taken_next(void **state)
+{
+	KvBudget *budget = kv_budget_create((uint64_t) 64 << 20);
+	KvPool *pool;
+	uint32_t blocks[4], n;
+
+	(void) state;
+	assert_int_equal(kv_pool_create(budget, &large, KV_F16, &pool).code, STATUS_OK);
+	n = kv_pool_max_blocks(pool);
+	assert_true(kv_pool_take(pool, 4, blocks));
+	kv_budget_set_limit(budget, 2 * kv_pool_block_bytes(pool));
+	assert_int_equal(kv_pool_max_blocks(pool), 2);
+	assert_false(kv_pool_take(pool, 1, blocks));
+	kv_pool_give(pool, 4, blocks);
+	assert_true(kv_pool_take(pool, 4, blocks)); /* they have their memory already */
+	kv_pool_give(pool, 4, blocks);
+	kv_budget_set_limit(budget, (uint64_t) 64 << 20);
+	assert_int_equal(kv_pool_max_blocks(pool), n);
+	kv_pool_destroy(pool);
+	kv_budget_destroy(budget);
+}
+
 static void
 a_budget_below_one_block_is_refused(void **state)
 {
@@ -135,6 +244,9 @@ main(void)
 		cmocka_unit_test(blocks_come_all_or_none),
 		cmocka_unit_test(slices_do_not_overlap),
 		cmocka_unit_test(pools_trade_memory_under_one_budget),
+		cmocka_unit_test(only_blocks_that_were_taken_are_promised_memory),
+		cmocka_unit_test(a_refusal_of_the_system_is_told_from_a_full_budget),
+		cmocka_unit_test(a_lower_limit_holds_for_what_is_taken_next),
 		cmocka_unit_test(a_budget_below_one_block_is_refused),
 		cmocka_unit_test(blocks_are_counted),
 	};

@@ -1,0 +1,98 @@
+/*
+ * pages.c - see pages.h.
+ */
+#include "pages.h"
+
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+#include <sys/syscall.h>
+#include <unistd.h>
+
+#define MPOL_INTERLEAVE_MODE 3 /* of linux/mempolicy.h, which not every system has */
+#define BITS_OF_LONG (8 * sizeof(unsigned long))
+
+/* One number of a list; false: there is none, or it is too large. */
+static bool
+parse_node(const char **at, uint32_t *node)
+{
+	char *end;
+	unsigned long value;
+
+	if (**at < '0' || **at > '9')
+		return false;
+	value = strtoul(*at, &end, 10);
+	if (value >= PAGES_MAX_NODES)
+		return false;
+	*node = (uint32_t) value;
+	*at = end;
+	return true;
+}
+
+bool
+pages_parse_nodes(const char *list, NodeSet *nodes)
+{
+	uint32_t first, last;
+
+	memset(nodes, 0, sizeof *nodes);
+	for (;;)
+	{
+		if (!parse_node(&list, &first))
+			return false;
+		last = first;
+		if (*list == '-')
+		{
+			list++;
+			if (!parse_node(&list, &last) || last < first)
+				return false;
+		}
+		for (uint32_t node = first; node <= last; node++)
+		{
+			unsigned long *word = &nodes->bits[node / BITS_OF_LONG], bit = 1ul << node % BITS_OF_LONG;
+
+			nodes->n += (*word & bit) == 0;
+			*word |= bit;
+		}
+		if (*list != ',')
+			return *list == '\0' || *list == '\n';
+		list++;
+	}
+}
+
+/* The nodes that this process may have memory of; one where nobody says. Asked once: the file cannot be opened inside
+ * the sandbox. */
+static const NodeSet *
+allowed_nodes(void)
+{
+	static const char key[] = "Mems_allowed_list:";
+	static NodeSet nodes;
+	char line[4096];
+	FILE *file;
+
+	if (nodes.n > 0)
+		return &nodes;
+	file = fopen("/proc/self/status", "re");
+	while (file && nodes.n == 0 && fgets(line, sizeof line, file))
+		if (strncmp(line, key, sizeof key - 1) == 0 &&
+			!pages_parse_nodes(line + sizeof key - 1 + strspn(line + sizeof key - 1, " \t"), &nodes))
+			nodes.n = 0;
+	if (file)
+		fclose(file);
+	nodes.n = nodes.n > 0 ? nodes.n : 1;
+	return &nodes;
+}
+
+void
+pages_look(void)
+{
+	(void) allowed_nodes();
+}
+
+void
+pages_interleave(void *start, size_t bytes)
+{
+	const NodeSet *nodes = allowed_nodes();
+
+	if (nodes->n > 1)
+		(void) syscall(SYS_mbind, start, bytes, MPOL_INTERLEAVE_MODE, nodes->bits, (unsigned long) PAGES_MAX_NODES, 0u);
+}
