@@ -145,6 +145,7 @@ extern bool kv_type_by_name(const char *name, KvType *type);
  * positions: a scale for every 32 dimensions of a position, as channels of keys differ in size. V: f16 scale[32], one
  * for all of a position's dimensions (values have no such channels, and the scale can go into the softmax's weights);
  * then for every 32 dimensions the 8 steps of a tile whose rows are the dimensions and whose inputs the positions.
+ * Keys with outliers (below) have, behind the tile, F16 [KEY_OUTLIERS][KV_BLOCK_POSITIONS] of those dimensions.
  */
 static inline size_t
 kv_slice_bytes(KvType type, uint32_t head_dim)
@@ -153,6 +154,20 @@ kv_slice_bytes(KvType type, uint32_t head_dim)
 		return (size_t) (head_dim + 31) / 32 * 1088; /* TILE_Q8_0_BYTES */
 	return (size_t) KV_BLOCK_POSITIONS * head_dim * (type == KV_F16 ? 2 : 4);
 }
+
+#define KEY_OUTLIERS 4                                            /* two pairs of a head's dimensions */
+#define KEY_OUTLIER_BYTES (KEY_OUTLIERS * KV_BLOCK_POSITIONS * 2) /* of a K slice, behind kv_slice_bytes() */
+
+/*
+ * Dimensions of one head whose keys are far larger than all others (a bias of 100 and more in one rotary pair, as
+ * Qwen2.5 has it). In eight bits they would take the precision of the 31 dimensions that share their scale, so a cache
+ * of KV_Q8_0 keeps them apart in F16. The other types have no use for it.
+ */
+typedef struct KeyOutliers
+{
+	uint32_t n; /* 0: none */
+	uint8_t dims[KEY_OUTLIERS];
+} KeyOutliers;
 
 /* Running softmax of one query row: out = sum_i exp(score_i - max) v_i, sum = sum_i exp(score_i - max). */
 typedef struct AttentionState
@@ -190,23 +205,26 @@ typedef struct Kernels
 	/* gate[i] = gate[i] * sigmoid(gate[i]) * up[i] */
 	void (*silu_mul)(float *gate, const float *up, uint32_t n);
 
-	/* Store one position (0 … KV_BLOCK_POSITIONS-1) of a K or V slice from floats [head_dim]. */
-	void (*kv_store_k)(KvType type, void *slice, uint32_t position, const float *k, uint32_t head_dim);
+	/* Store one position (0 … KV_BLOCK_POSITIONS-1) of a K or V slice from floats [head_dim]. outliers: may be NULL. */
+	void (*kv_store_k)(KvType type, void *slice, uint32_t position, const float *k, uint32_t head_dim,
+					   const KeyOutliers *outliers);
 	void (*kv_store_v)(KvType type, void *slice, uint32_t position, const float *v, uint32_t head_dim);
 
 	/* Make query rows, already scaled by 1/sqrt(head_dim), what attention_block takes for this type, in place: for
-	 * KV_Q8_0 a row becomes its panel of one token (and zeros up to 32 dimensions), else nothing changes. */
-	void (*attention_queries)(KvType type, float *q, uint32_t n_rows, uint32_t head_dim);
+	 * KV_Q8_0 a row becomes its panel of one token (and zeros up to 32 dimensions), and behind it the floats of the
+	 * outliers' dimensions, which the panel has as zeros; else nothing changes. outliers: may be NULL. */
+	void (*attention_queries)(KvType type, float *q, uint32_t n_rows, uint32_t head_dim, const KeyOutliers *outliers);
 
 	/*
 	 * Let n_rows query rows see one KV block. q: [n_rows][head_dim], as attention_queries left them; n_valid[r]:
 	 * how many of the block's positions row r may see (0 … 32); states: [n_rows]; out: [n_rows][head_dim],
 	 * unnormalized, starts as zeros. A row's result depends on that row alone. A row with n_valid 0 is left as it is.
-	 * next_k: the K slice that is read after this block and is worth fetching meanwhile (may be NULL).
+	 * next_k: the K slice that is read after this block and is worth fetching meanwhile (may be NULL). n_outliers: of
+	 * the head's keys, as they were stored.
 	 */
 	void (*attention_block)(KvType type, const void *k_slice, const void *v_slice, const float *q,
 							const uint8_t *n_valid, uint32_t n_rows, uint32_t head_dim, AttentionState *states,
-							float *out, const void *next_k);
+							float *out, const void *next_k, uint32_t n_outliers);
 
 	/* Merge a later piece into an earlier one (both unnormalized): the fixed-order merge of split sequences. */
 	void (*attention_merge)(AttentionState *state, float *out, const AttentionState *later, const float *later_out,

@@ -44,6 +44,31 @@ store_scale(uint8_t *out, float scale)
 	memcpy(out, halves, 2);
 }
 
+/* The first outlier's F16 values of a K slice of Q8_0: [KEY_OUTLIERS][KV_BLOCK_POSITIONS]. */
+LANE const uint8_t *
+outliers_of(const void *k_slice, uint32_t head_dim)
+{
+	return (const uint8_t *) k_slice + kv_slice_bytes(KV_Q8_0, head_dim);
+}
+
+/* Put the outliers of a key into their place; what is left of it for the tile, zeros in their dimensions, in rest. */
+static void
+store_outliers(void *slice, uint32_t position, const float *k, uint32_t head_dim, const KeyOutliers *outliers,
+			   float *rest)
+{
+	uint8_t *out = (uint8_t *) slice + kv_slice_bytes(KV_Q8_0, head_dim);
+
+	memcpy(rest, k, head_dim * sizeof *rest);
+	for (uint32_t i = 0; i < outliers->n; i++)
+	{
+		uint8_t halves[32];
+
+		f_store_f16(halves, cache_value(f_set(k[outliers->dims[i]]), KV_Q8_0));
+		memcpy(out + (i * KV_BLOCK_POSITIONS + position) * 2, halves, 2);
+		rest[outliers->dims[i]] = 0;
+	}
+}
+
 /* A key into row position of the slice's tile. */
 LANE void
 store_k_q8_0(uint8_t *tile, uint32_t position, const float *k, uint32_t head_dim)
@@ -87,12 +112,19 @@ store_v_q8_0(uint8_t *slice, uint32_t position, const float *v, uint32_t head_di
 }
 
 static void
-op_kv_store_k(KvType type, void *slice, uint32_t position, const float *k, uint32_t head_dim)
+op_kv_store_k(KvType type, void *slice, uint32_t position, const float *k, uint32_t head_dim,
+			  const KeyOutliers *outliers)
 {
 	size_t start = (size_t) (position / 16) * head_dim * 16 + position % 16;
+	float rest[256];
 
 	if (type == KV_Q8_0)
 	{
+		if (outliers && outliers->n > 0)
+		{
+			store_outliers(slice, position, k, head_dim, outliers, rest);
+			k = rest;
+		}
 		store_k_q8_0(slice, position, k, head_dim);
 		return;
 	}
@@ -316,16 +348,23 @@ attention_values(KvType type, const void *v_slice, const float *weights, const f
 #define Q8_0_TILE_STEPS 8
 
 static void
-op_attention_queries(KvType type, float *q, uint32_t n_rows, uint32_t head_dim)
+op_attention_queries(KvType type, float *q, uint32_t n_rows, uint32_t head_dim, const KeyOutliers *outliers)
 {
 	uint32_t padded = (head_dim + 31) / 32 * 32;
-	float row[256];
+	float row[256], apart[KEY_OUTLIERS];
 
 	for (uint32_t r = 0; type == KV_Q8_0 && r < n_rows; r++, q += head_dim)
 	{
 		memcpy(row, q, head_dim * sizeof *row);
 		memset(row + head_dim, 0, (padded - head_dim) * sizeof *row);
+		for (uint32_t i = 0; outliers && i < outliers->n; i++)
+		{
+			apart[i] = row[outliers->dims[i]];
+			row[outliers->dims[i]] = 0;
+		}
 		op_quantize_panel(row, padded, 1, padded, (uint8_t *) q);
+		if (outliers)
+			memcpy((uint8_t *) q + padded / 32 * QUERY_BLOCK_BYTES, apart, outliers->n * sizeof *apart);
 	}
 }
 
@@ -363,8 +402,9 @@ dot_biased_tile(const uint8_t *steps, const uint32_t first, const uint8_t *const
 /* As attention_scores, for a tile of keys and queries as attention_queries left them (rows of stride bytes). */
 LANE void
 attention_scores_q8_0(const uint8_t *tile, const uint8_t *q, size_t stride, const uint32_t n_rows, uint32_t head_dim,
-					  float *scores, const uint8_t *next)
+					  float *scores, const uint8_t *next, uint32_t n_outliers)
 {
+	const uint8_t *outliers = outliers_of(tile, head_dim);
 	F32x16 acc[2][ATTENTION_GROUP];
 	Prefetch prefetch = prefetch_slice(next, KV_Q8_0, head_dim, (head_dim + 31) / 32);
 
@@ -391,6 +431,19 @@ attention_scores_q8_0(const uint8_t *tile, const uint8_t *q, size_t stride, cons
 				EACH_ROW acc[first + g][r] =
 					f_fma(f_from_i32(sums[g][r]), f_mul(scale, panel_scale(q + r * stride, 1, 0)), acc[first + g][r]);
 			}
+		}
+	}
+	for (uint32_t i = 0; i < n_outliers; i++, outliers += 2 * KV_BLOCK_POSITIONS)
+	{
+		F32x16 low = f_load_f16(outliers), high = f_load_f16(outliers + 32);
+
+		EACH_ROW
+		{
+			float x;
+
+			memcpy(&x, q + r * stride + i * sizeof x, sizeof x); /* q stands behind the panels now */
+			acc[0][r] = f_fma(low, f_set(x), acc[0][r]);
+			acc[1][r] = f_fma(high, f_set(x), acc[1][r]);
 		}
 	}
 	EACH_ROW
@@ -471,14 +524,16 @@ attention_values_q8_0(const uint8_t *steps, const WeightPlanes *planes, const fl
 /* As attention_rows, for Q8_0. */
 LANE void
 attention_rows_q8_0(const uint8_t *k_slice, const uint8_t *v_slice, const float *q, const uint8_t *n_valid,
-					const uint32_t n_rows, uint32_t head_dim, AttentionState *states, float *out, Ahead ahead)
+					const uint32_t n_rows, uint32_t head_dim, AttentionState *states, float *out, Ahead ahead,
+					uint32_t n_outliers)
 {
 	Prefetch prefetch = prefetch_slice(ahead.next_k, KV_Q8_0, head_dim, (head_dim + 31) / 32);
 	float scores[ATTENTION_GROUP * 32];
 	float shrink[ATTENTION_GROUP];
 	WeightPlanes planes[ATTENTION_GROUP];
 
-	attention_scores_q8_0(k_slice, (const uint8_t *) q, head_dim * sizeof *q, n_rows, head_dim, scores, ahead.v);
+	attention_scores_q8_0(k_slice, (const uint8_t *) q, head_dim * sizeof *q, n_rows, head_dim, scores, ahead.v,
+						  n_outliers);
 	for (uint32_t r = 0; r < n_rows; r++)
 	{
 		shrink[r] = attention_weights(scores + r * 32, n_valid[r], &states[r]);
@@ -494,7 +549,8 @@ attention_rows_q8_0(const uint8_t *k_slice, const uint8_t *v_slice, const float 
 /* All of one block for n_rows (constant) rows that each see at least one position. */
 LANE void
 attention_rows(KvType type, const void *k_slice, const void *v_slice, const float *q, const uint8_t *n_valid,
-			   const uint32_t n_rows, uint32_t head_dim, AttentionState *states, float *out, Ahead ahead)
+			   const uint32_t n_rows, uint32_t head_dim, AttentionState *states, float *out, Ahead ahead,
+			   uint32_t n_outliers)
 {
 	float scores[ATTENTION_GROUP * 32];
 	float shrink[ATTENTION_GROUP];
@@ -512,7 +568,7 @@ attention_rows(KvType type, const void *k_slice, const void *v_slice, const floa
 	}
 	if (type == KV_Q8_0)
 	{
-		attention_rows_q8_0(k_slice, v_slice, q, n_valid, n_rows, head_dim, states, out, ahead);
+		attention_rows_q8_0(k_slice, v_slice, q, n_valid, n_rows, head_dim, states, out, ahead, n_outliers);
 		return;
 	}
 	prefetch = prefetch_slice(ahead.next_k, type, head_dim, n_seen * ((head_dim / 16 + n_chunks - 1) / n_chunks));
@@ -526,12 +582,14 @@ attention_rows(KvType type, const void *k_slice, const void *v_slice, const floa
 		attention_values(type, v_slice, scores, shrink, n_rows, n_seen, 1, head_dim, d, out, &prefetch);
 }
 
-#define ATTENTION_CALL(n) attention_rows(type, k_slice, v_slice, q, n_valid, n, head_dim, states, out, ahead)
+#define ATTENTION_CALL(n)                                                                                              \
+	attention_rows(type, k_slice, v_slice, q, n_valid, n, head_dim, states, out, ahead, n_outliers)
 
 /* A run of rows that see something, in groups cut as evenly as can be. */
 LANE void
 attention_run(KvType type, const void *k_slice, const void *v_slice, const float *q, const uint8_t *n_valid,
-			  uint32_t n_rows, uint32_t head_dim, AttentionState *states, float *out, const void *next_k)
+			  uint32_t n_rows, uint32_t head_dim, AttentionState *states, float *out, const void *next_k,
+			  uint32_t n_outliers)
 {
 	uint32_t n_groups = (n_rows + ATTENTION_GROUP - 1) / ATTENTION_GROUP;
 	Ahead ahead = {v_slice, next_k};
@@ -572,7 +630,8 @@ attention_run(KvType type, const void *k_slice, const void *v_slice, const float
 
 static void
 op_attention_block(KvType type, const void *k_slice, const void *v_slice, const float *q, const uint8_t *n_valid,
-				   uint32_t n_rows, uint32_t head_dim, AttentionState *states, float *out, const void *next_k)
+				   uint32_t n_rows, uint32_t head_dim, AttentionState *states, float *out, const void *next_k,
+				   uint32_t n_outliers)
 {
 	uint32_t r = 0;
 
@@ -584,13 +643,13 @@ op_attention_block(KvType type, const void *k_slice, const void *v_slice, const 
 			end++;
 		if (type == KV_F16)
 			attention_run(KV_F16, k_slice, v_slice, q + (size_t) r * head_dim, n_valid + r, end - r, head_dim,
-						  states + r, out + (size_t) r * head_dim, next_k);
+						  states + r, out + (size_t) r * head_dim, next_k, 0);
 		else if (type == KV_Q8_0)
 			attention_run(KV_Q8_0, k_slice, v_slice, q + (size_t) r * head_dim, n_valid + r, end - r, head_dim,
-						  states + r, out + (size_t) r * head_dim, next_k);
+						  states + r, out + (size_t) r * head_dim, next_k, n_outliers);
 		else
 			attention_run(KV_F32, k_slice, v_slice, q + (size_t) r * head_dim, n_valid + r, end - r, head_dim,
-						  states + r, out + (size_t) r * head_dim, next_k);
+						  states + r, out + (size_t) r * head_dim, next_k, 0);
 		r = end + 1;
 	}
 }

@@ -15,9 +15,9 @@ extern uint64_t memory_available(void);
 /* Bytes that there are in all: MemTotal, or the lowest limit of the cgroups. UINT64_MAX when nobody says. */
 extern uint64_t memory_total(void);
 
-#define MEMORY_CACHE_SHARE 8                          /* qwen.kv_cache_size = auto: this part of all memory ... */
-#define MEMORY_CACHE_LEAST ((uint64_t) 64 << 20)      /* ... at least so much ... */
-#define MEMORY_CACHE_ENOUGH ((uint64_t) 256 << 20)    /* ... and so much where an eighth is less, if it is there */
+#define MEMORY_CACHE_SHARE 8                       /* qwen.kv_cache_size = auto: this part of all memory ... */
+#define MEMORY_CACHE_LEAST ((uint64_t) 64 << 20)   /* ... at least so much ... */
+#define MEMORY_CACHE_ENOUGH ((uint64_t) 256 << 20) /* ... and so much where an eighth is less, if it is there */
 
 /*
  * Bytes for keys and values where nobody has said how many: a share of all memory, and never more than three quarters

@@ -78,6 +78,15 @@ n_query_rows(const QueryRows *rows)
 	return rows->n_tokens * rows->n_heads;
 }
 
+/* The outliers of a head's keys, or NULL. */
+static const KeyOutliers *
+outliers_of(const Forward *f, uint32_t layer, uint32_t kv_head)
+{
+	const KeyOutliers *all = f->model->key_outliers;
+
+	return all ? &all[(size_t) layer * f->model->hyper.n_kv_heads + kv_head] : NULL;
+}
+
 static void
 add_bias(float *values, const float *bias, uint32_t n)
 {
@@ -109,7 +118,7 @@ store_row(const Forward *f, uint32_t layer_index, uint32_t row, uint32_t kv_head
 	finish_head(f, k, layer->attn_k_bias, layer->attn_k_norm, kv_head, row);
 	add_bias(v, layer->attn_v_bias ? layer->attn_v_bias + (size_t) kv_head * f->head_dim : NULL, f->head_dim);
 	f->kernels->kv_store_k(kv_pool_type(f->pool), kv_pool_k(f->pool, block, layer_index, kv_head),
-						   position % KV_BLOCK_POSITIONS, k, f->head_dim);
+						   position % KV_BLOCK_POSITIONS, k, f->head_dim, outliers_of(f, layer_index, kv_head));
 	f->kernels->kv_store_v(kv_pool_type(f->pool), kv_pool_v(f->pool, block, layer_index, kv_head),
 						   position % KV_BLOCK_POSITIONS, v, f->head_dim);
 }
@@ -133,7 +142,8 @@ gather_queries(const Forward *f, const QueryRows *rows, uint32_t layer_index, fl
 			for (uint32_t d = 0; d < f->head_dim; d++)
 				to[d] *= scale;
 		}
-	f->kernels->attention_queries(kv_pool_type(f->pool), q, n_query_rows(rows), f->head_dim);
+	f->kernels->attention_queries(kv_pool_type(f->pool), q, n_query_rows(rows), f->head_dim,
+								  outliers_of(f, layer_index, rows->kv_head));
 }
 
 static void
@@ -169,6 +179,7 @@ attend_piece(const Forward *f, const QueryRows *rows, const float *q, uint32_t l
 	uint32_t last_block = f->row_positions[rows->first_row + rows->n_tokens - 1] / KV_BLOCK_POSITIONS;
 	uint32_t first_block = piece * (PIECE_POSITIONS / KV_BLOCK_POSITIONS);
 	uint32_t end_block = first_block + PIECE_POSITIONS / KV_BLOCK_POSITIONS;
+	const KeyOutliers *outliers = outliers_of(f, layer, rows->kv_head);
 	uint8_t n_valid[ATTENTION_ROWS];
 
 	reset_states(states, out, n, f->head_dim);
@@ -189,7 +200,8 @@ attend_piece(const Forward *f, const QueryRows *rows, const float *q, uint32_t l
 		}
 		f->kernels->attention_block(kv_pool_type(f->pool), kv_pool_k(f->pool, block, layer, rows->kv_head),
 									kv_pool_v(f->pool, block, layer, rows->kv_head), q, n_valid, n, f->head_dim, states,
-									out, slice_after(f, rows, layer, first_block, b, end_block, last_block));
+									out, slice_after(f, rows, layer, first_block, b, end_block, last_block),
+									outliers ? outliers->n : 0);
 	}
 }
 

@@ -29,11 +29,11 @@ struct KvPool
 	KvPool *next;
 	KvType type;
 	uint32_t n_layers, n_kv_heads;
-	size_t slice_bytes;
+	size_t k_bytes, v_bytes; /* of a slice */
 	uint64_t block_bytes;
 	uint32_t n_blocks;
-	uint8_t *base;                  /* n_blocks * block_bytes of address space, at a multiple of HUGE_PAGE_BYTES */
-	void *mapping;                  /* what base lies in */
+	uint8_t *base; /* n_blocks * block_bytes of address space, at a multiple of HUGE_PAGE_BYTES */
+	void *mapping; /* what base lies in */
 	size_t mapping_bytes;
 	bool was_refused;               /* the system, not the budget, had no memory when blocks were last wanted */
 	uint32_t *resident, n_resident; /* stack of free blocks that have memory */
@@ -95,15 +95,15 @@ kv_blocks_for(uint32_t n_positions)
 
 /* Bytes of a block, a multiple of the page so that its memory can be given back. */
 static uint64_t
-block_bytes_for(const ModelHyper *hyper, KvType type)
+block_bytes_for(const KvPool *pool)
 {
-	uint64_t bytes = (uint64_t) hyper->n_layers * hyper->n_kv_heads * 2 * kv_slice_bytes(type, hyper->head_dim);
+	uint64_t bytes = (uint64_t) pool->n_layers * pool->n_kv_heads * (pool->k_bytes + pool->v_bytes);
 
 	return (bytes + 4095) / 4096 * 4096;
 }
 
 Status
-kv_pool_create(KvBudget *budget, const ModelHyper *hyper, KvType type, KvPool **pool_out)
+kv_pool_create(KvBudget *budget, const ModelHyper *hyper, KvType type, bool key_outliers, KvPool **pool_out)
 {
 	KvPool *pool = calloc(1, sizeof *pool);
 	uint64_t n_blocks;
@@ -114,8 +114,9 @@ kv_pool_create(KvBudget *budget, const ModelHyper *hyper, KvType type, KvPool **
 	pool->type = type;
 	pool->n_layers = hyper->n_layers;
 	pool->n_kv_heads = hyper->n_kv_heads;
-	pool->slice_bytes = kv_slice_bytes(type, hyper->head_dim);
-	pool->block_bytes = block_bytes_for(hyper, type);
+	pool->v_bytes = kv_slice_bytes(type, hyper->head_dim);
+	pool->k_bytes = pool->v_bytes + (key_outliers && type == KV_Q8_0 ? KEY_OUTLIER_BYTES : 0);
+	pool->block_bytes = block_bytes_for(pool);
 	n_blocks = budget->limit / pool->block_bytes;
 	if (n_blocks == 0)
 	{
@@ -299,11 +300,11 @@ void *
 kv_pool_k(const KvPool *pool, uint32_t block, uint32_t layer, uint32_t kv_head)
 {
 	return pool->base + block * pool->block_bytes +
-		   ((size_t) layer * pool->n_kv_heads + kv_head) * 2 * pool->slice_bytes;
+		   ((size_t) layer * pool->n_kv_heads + kv_head) * (pool->k_bytes + pool->v_bytes);
 }
 
 void *
 kv_pool_v(const KvPool *pool, uint32_t block, uint32_t layer, uint32_t kv_head)
 {
-	return (uint8_t *) kv_pool_k(pool, block, layer, kv_head) + pool->slice_bytes;
+	return (uint8_t *) kv_pool_k(pool, block, layer, kv_head) + pool->k_bytes;
 }

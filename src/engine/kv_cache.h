@@ -21,7 +21,9 @@ extern uint64_t kv_budget_limit(const KvBudget *budget);
 extern uint64_t kv_budget_resident(const KvBudget *budget); /* bytes of all blocks that have memory */
 extern uint64_t kv_budget_in_use(const KvBudget *budget);   /* bytes of blocks that are taken */
 
-extern Status kv_pool_create(KvBudget *budget, const ModelHyper *hyper, KvType type, KvPool **pool);
+/* key_outliers: heads of this model have some (kernels.h); a K slice has room for them then where the type keeps them
+ * apart. */
+extern Status kv_pool_create(KvBudget *budget, const ModelHyper *hyper, KvType type, bool key_outliers, KvPool **pool);
 extern void kv_pool_destroy(KvPool *pool);
 
 /* Blocks for n_positions. */

@@ -97,7 +97,8 @@ open_slot(Slots *slots, Slot *slot, uint64_t wanted)
 	tell_notices(slot, &notices);
 	if (settings->cache_follows_memory)
 		fit_budget(slots, slot);
-	STATUS_TRY(kv_pool_create(settings->budget, &slot->model->hyper, settings->kv_type, &slot->pool));
+	STATUS_TRY(kv_pool_create(settings->budget, &slot->model->hyper, settings->kv_type,
+							  slot->model->key_outliers != NULL, &slot->pool));
 	STATUS_TRY(prefix_cache_create(slot->pool, &slot->cache));
 	return forward_create(slot->model, slot->pool, settings->team, settings->max_rows, settings->max_running,
 						  settings->max_running + LOGPROB_ROWS + DRAFT_ROWS, &slot->forward);

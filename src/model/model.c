@@ -13,6 +13,7 @@
 
 #include "hyper.h"
 #include "image.h"
+#include "key_outliers.h"
 #include "roles.h"
 
 static Status
@@ -260,6 +261,7 @@ build(Model *model, const ImageHeader *header, uint64_t bytes)
 		return status_error(STATUS_UNAVAILABLE, "out of memory for %u layers", header->hyper.n_layers);
 	for (uint32_t i = 0; i < header->hyper.n_layers; i++)
 		point_layer(&model->layers[i], image, tensors + N_MODEL_ROLES + (size_t) i * N_LAYER_ROLES);
+	STATUS_TRY(key_outliers_find(&model->hyper, model->layers, &model->key_outliers));
 	STATUS_TRY(create_tokenizer(model, header));
 	return create_template(model, header);
 }
@@ -306,6 +308,7 @@ model_close(Model *model)
 	tokenizer_destroy(model->tokenizer);
 	chat_template_destroy(model->chat_template);
 	free(model->layers);
+	free(model->key_outliers);
 	munmap((void *) model->image, model->image_bytes);
 	free(model);
 }

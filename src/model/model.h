@@ -84,6 +84,7 @@ typedef struct Model
 	PackedMatrix output;          /* [vocab][hidden]; the same tiles as token_embedding where the file ties them */
 	const float *output_norm;     /* [hidden] */
 	ModelLayer *layers;           /* [n_layers] */
+	KeyOutliers *key_outliers;    /* [n_layers][n_kv_heads]; NULL: no head has any */
 	Tokenizer *tokenizer;
 	ChatTemplate *chat_template; /* NULL where the template could not be parsed; then chat_template_error says why */
 	Status chat_template_error;

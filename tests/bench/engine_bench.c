@@ -120,7 +120,9 @@ open_model(Bench *bench, const char *path, int threads, uint32_t max_rows, uint3
 	bench->file = request.file;
 	bench->team = team_create(threads > 0 ? threads : team_default_threads());
 	bench->budget = kv_budget_create((uint64_t) 4 << 30);
-	check(kv_pool_create(bench->budget, &bench->model->hyper, kv_type, &bench->pool), "KV pool");
+	check(
+		kv_pool_create(bench->budget, &bench->model->hyper, kv_type, bench->model->key_outliers != NULL, &bench->pool),
+		"KV pool");
 	check(forward_create(bench->model, bench->pool, bench->team, max_rows, max_sequences, max_logits, &bench->forward),
 		  "buffers");
 	bench->blocks = calloc(kv_pool_max_blocks(bench->pool), sizeof *bench->blocks);

@@ -30,7 +30,8 @@ set_up(void)
 	ByteWriter file = writer_model(&shape, NULL);
 
 	PROMISE(fuzz_model_open(file.data, file.length, &model).code == STATUS_OK);
-	PROMISE(kv_pool_create(kv_budget_create((uint64_t) 64 << 20), &model->hyper, KV_F16, &pool).code == STATUS_OK);
+	PROMISE(kv_pool_create(kv_budget_create((uint64_t) 64 << 20), &model->hyper, KV_F16, false, &pool).code ==
+			STATUS_OK);
 	for (int32_t i = 0; i < 256; i++)
 		token_of[(unsigned char) tokenizer_token_bytes(model->tokenizer, i).data[0]] = i;
 	byte_writer_free(&file);

@@ -25,7 +25,7 @@ compute(const Model *model, const int32_t *tokens, uint32_t n)
 	if (!team)
 		team = team_create(1);
 	PROMISE(team && budget);
-	if (kv_pool_create(budget, &model->hyper, KV_F16, &pool).code == STATUS_OK &&
+	if (kv_pool_create(budget, &model->hyper, KV_F16, false, &pool).code == STATUS_OK &&
 		forward_create(model, pool, team, n, 1, 1, &forward).code == STATUS_OK && kv_pool_take(pool, 1, &block))
 	{
 		sequence.kv_blocks = &block;

@@ -173,7 +173,7 @@ attention_work(void *argument)
 		for (uint32_t b = 0; b < work->n_blocks; b++)
 			work->kernels->attention_block(work->type, work->k + b * bytes, work->v + b * bytes, work->q, n_valid,
 										   work->n_rows, work->head_dim, states, work->out,
-										   b + 1 < work->n_blocks ? work->k + (b + 1) * bytes : NULL);
+										   b + 1 < work->n_blocks ? work->k + (b + 1) * bytes : NULL, 0);
 	}
 }
 
@@ -199,10 +199,10 @@ bench_attention(const Kernels *kernels, KvType type, uint32_t head_dim, uint32_t
 	for (uint32_t b = 0; b < n_blocks; b++)
 		for (uint32_t p = 0; p < KV_BLOCK_POSITIONS; p++)
 		{
-			kernels->kv_store_k(type, work.k + b * bytes, p, values + p * head_dim, head_dim);
+			kernels->kv_store_k(type, work.k + b * bytes, p, values + p * head_dim, head_dim, NULL);
 			kernels->kv_store_v(type, work.v + b * bytes, p, values + p * head_dim, head_dim);
 		}
-	kernels->attention_queries(type, work.q, n_rows, head_dim);
+	kernels->attention_queries(type, work.q, n_rows, head_dim, NULL);
 	seconds = best_seconds(5, attention_work, &work) / repeat;
 	printf("attention %-8s %-4s head %3u, %2u rows, %4u blocks: %6.1f GB/s %6.1f GFLOP/s\n", kernels->name,
 		   type == KV_Q8_0 ? "q8_0" : "f16", head_dim, n_rows, n_blocks,
@@ -267,7 +267,7 @@ vector_work(void *argument)
 				break;
 			case OP_STORE_K:
 				for (uint32_t i = 0; i < n; i += head_dim)
-					kernels->kv_store_k(KV_F16, work->bytes, i / head_dim, work->x + i, head_dim);
+					kernels->kv_store_k(KV_F16, work->bytes, i / head_dim, work->x + i, head_dim, NULL);
 				break;
 			case OP_STORE_V:
 				for (uint32_t i = 0; i < n; i += head_dim)

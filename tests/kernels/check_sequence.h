@@ -42,7 +42,8 @@ sequence_make(const Kernels *kernels, uint32_t head_dim)
 	{
 		size_t at = p / KV_BLOCK_POSITIONS * bytes;
 
-		kernels->kv_store_k(KV_F32, s.k_slices + at, p % KV_BLOCK_POSITIONS, s.k + (size_t) p * head_dim, head_dim);
+		kernels->kv_store_k(KV_F32, s.k_slices + at, p % KV_BLOCK_POSITIONS, s.k + (size_t) p * head_dim, head_dim,
+							NULL);
 		kernels->kv_store_v(KV_F32, s.v_slices + at, p % KV_BLOCK_POSITIONS, s.v + (size_t) p * head_dim, head_dim);
 	}
 	for (uint32_t r = 0; r < SEQUENCE_ROWS; r++)
@@ -80,7 +81,7 @@ attend(const Kernels *kernels, const Sequence *s, uint32_t first, uint32_t n, ui
 			n_valid[r] = (uint8_t) (seen <= start ? 0 : seen - start > 32 ? 32 : seen - start);
 		}
 		kernels->attention_block(KV_F32, s->k_slices + b * bytes, s->v_slices + b * bytes,
-								 s->q + (size_t) first * s->head_dim, n_valid, n, s->head_dim, states, out, NULL);
+								 s->q + (size_t) first * s->head_dim, n_valid, n, s->head_dim, states, out, NULL, 0);
 	}
 }
 
@@ -172,13 +173,13 @@ attend_beside_strangers(const Kernels *kernels, KvType type, uint32_t n_valid, f
 
 		for (uint32_t d = 0; d < HEAD_DIM; d++)
 			values[d] = p < n_valid ? (float) ((p * 7 + d * 3) % 11) * 0.1f : strange * q[d];
-		kernels->kv_store_k(type, slices, p, values, HEAD_DIM);
+		kernels->kv_store_k(type, slices, p, values, HEAD_DIM, NULL);
 		kernels->kv_store_v(type, v_slice, p, values, HEAD_DIM);
 	}
-	kernels->attention_queries(type, q, 1, HEAD_DIM);
+	kernels->attention_queries(type, q, 1, HEAD_DIM, NULL);
 	*state = (AttentionState){-INFINITY, 0};
 	memset(out, 0, HEAD_DIM * sizeof *out);
-	kernels->attention_block(type, slices, v_slice, q, &valid, 1, HEAD_DIM, state, out, NULL);
+	kernels->attention_block(type, slices, v_slice, q, &valid, 1, HEAD_DIM, state, out, NULL, 0);
 	free(slices);
 }
 

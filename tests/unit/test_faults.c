@@ -415,10 +415,10 @@ an_image_that_cannot_be_mapped_is_not_opened(void **state)
 	budget = kv_budget_create(1 << 24);
 	fault = (struct Fault){.call = CALL_MMAP, .error = ENOMEM, .n = 1, .stay = true};
 	n_seen = 0;
-	status = kv_pool_create(budget, &model->hyper, KV_F16, &pool);
+	status = kv_pool_create(budget, &model->hyper, KV_F16, false, &pool);
 	fault.call = NO_CALL;
 	assert_int_equal(status.code, STATUS_UNAVAILABLE);
-	assert_string_equal(kv_pool_create(budget, &model->hyper, KV_F16, &pool).message, "");
+	assert_string_equal(kv_pool_create(budget, &model->hyper, KV_F16, false, &pool).message, "");
 	kv_pool_destroy(pool);
 	kv_budget_destroy(budget);
 	model_close(model);

@@ -13,6 +13,7 @@
 #include <cmocka.h>
 
 #include "../../src/engine/forward.h"
+#include "../../src/model/key_outliers.h"
 #include "tiny_model.h"
 
 #define MAX_CONTEXT 700
@@ -31,7 +32,8 @@ make_engine(Model *model, int threads, KvType kv_type)
 {
 	Engine engine = {.model = model, .team = team_create(threads), .budget = kv_budget_create(64 << 20)};
 
-	assert_string_equal(kv_pool_create(engine.budget, &model->hyper, kv_type, &engine.pool).message, "");
+	assert_string_equal(
+		kv_pool_create(engine.budget, &model->hyper, kv_type, model->key_outliers != NULL, &engine.pool).message, "");
 	assert_string_equal(
 		forward_create(model, engine.pool, engine.team, MAX_CONTEXT, 16, MAX_CONTEXT, &engine.forward).message, "");
 	return engine;
@@ -305,9 +307,124 @@ quantized_logits_are_near_the_reference(void **state)
 	}
 }
 
+/* Biases of keys as Qwen2.5 has them: one rotary pair of each head, of those that turn slowly, far above all others.
+ * Returns what the layers point at then; the caller frees it. */
+static float *
+give_key_outliers(Model *model)
+{
+	const ModelHyper *h = &model->hyper;
+	uint32_t kv_size = h->n_kv_heads * h->head_dim;
+	float *biases = calloc((size_t) h->n_layers * kv_size, sizeof *biases);
+
+	assert_non_null(biases);
+	for (uint32_t l = 0; l < h->n_layers; l++)
+	{
+		float *bias = biases + (size_t) l * kv_size;
+
+		memcpy(bias, model->layers[l].attn_k_bias, kv_size * sizeof *bias);
+		for (uint32_t head = 0; head < h->n_kv_heads; head++)
+		{
+			bias[head * h->head_dim + h->head_dim / 2 - 1 - head] = 120;
+			bias[(head + 1) * h->head_dim - 1 - head] = -90;
+		}
+		model->layers[l].attn_k_bias = bias;
+	}
+	free(model->key_outliers);
+	assert_int_equal(key_outliers_find(h, model->layers, &model->key_outliers).code, STATUS_OK);
+	assert_non_null(model->key_outliers);
+	return biases;
+}
+
+/* The largest error of logits with keys and values of a type, as a share of their RMS. */
+static double
+error_of_cache(Model *model, KvType type, const int32_t *tokens, uint32_t n, const double *expected)
+{
+	Engine engine = make_engine(model, 2, type);
+	float *found = engine_logits(&engine, tokens, n, 64);
+	double error = relative_error(found, expected, (size_t) n * TINY_VOCAB);
+
+	free(found);
+	free_engine(&engine);
+	return error;
+}
+
+static void
+outliers_of_keys_do_not_spoil_eight_bits(void **state)
+{
+	enum
+	{
+		N = 200
+	};
+	TinyModel shape = {false, 2, 256, 256, 8, 4, 64, 1024, false, TENSOR_F32, 9, -1};
+	Model *model = tiny_model(&shape);
+	int32_t *tokens = make_tokens(N, 5);
+	double *expected = calloc((size_t) N * TINY_VOCAB, sizeof *expected), plain, halves, apart, together;
+	float *biases;
+
+	(void) state;
+	assert_null(model->key_outliers);
+	reference_logits(model, tokens, N, expected);
+	plain = error_of_cache(model, KV_Q8_0, tokens, N, expected);
+	biases = give_key_outliers(model);
+	for (uint32_t i = 0; i < model->hyper.n_layers * model->hyper.n_kv_heads; i++)
+	{
+		assert_int_equal(model->key_outliers[i].n, 2);
+		assert_int_equal(model->key_outliers[i].dims[0], 31 - i % model->hyper.n_kv_heads);
+		assert_int_equal(model->key_outliers[i].dims[1], 63 - i % model->hyper.n_kv_heads);
+	}
+	reference_logits(model, tokens, N, expected);
+	halves = error_of_cache(model, KV_F16, tokens, N, expected);
+	apart = error_of_cache(model, KV_Q8_0, tokens, N, expected);
+	free(model->key_outliers);
+	model->key_outliers = NULL;
+	together = error_of_cache(model, KV_Q8_0, tokens, N, expected);
+	print_message("max error / RMS of logits: without outliers %.4f, with %.4f (F16 %.4f), were they not apart %.4f\n",
+				  plain, apart, halves, together);
+	/* what eight bits cost without outliers, and what F16 costs with them */
+	assert_true(apart < 1.5 * plain + 1.5 * halves);
+	assert_true(together > 4 * apart);
+	free(biases);
+	free(tokens);
+	free(expected);
+	model_close(model);
+}
+
+static void
+outliers_are_told_by_biases_alone(void **state)
+{
+	static float bias[64];
+	ModelHyper hyper = {.n_layers = 1, .n_kv_heads = 1, .head_dim = 64};
+	ModelLayer layer = {.attn_k_bias = NULL};
+	KeyOutliers *found;
+
+	(void) state;
+	assert_int_equal(key_outliers_find(&hyper, &layer, &found).code, STATUS_OK);
+	assert_null(found); /* no biases */
+	layer.attn_k_bias = bias;
+	for (int i = 0; i < 64; i++)
+		bias[i] = 8; /* large, but all alike */
+	assert_int_equal(key_outliers_find(&hyper, &layer, &found).code, STATUS_OK);
+	assert_null(found);
+	bias[7] = 500; /* three pairs: there is room for the two longest */
+	bias[20 + 32] = 600;
+	bias[30] = 550;
+	assert_int_equal(key_outliers_find(&hyper, &layer, &found).code, STATUS_OK);
+	assert_non_null(found);
+	assert_int_equal(found->n, 4);
+	assert_int_equal(found->dims[0], 20);
+	assert_int_equal(found->dims[1], 52);
+	assert_int_equal(found->dims[2], 30);
+	assert_int_equal(found->dims[3], 62);
+	free(found);
+	for (int i = 0; i < 64; i++)
+		bias[i] = NAN;
+	assert_int_equal(key_outliers_find(&hyper, &layer, &found).code, STATUS_OK);
+	assert_null(found);
+}
+
 /* All of a sequence's logits under every chunking, number of threads and instruction set: the same bits. */
 static void
-check_same_logits(TensorType type, KvType kv_type, bool qwen3)
+check_same_logits(TensorType type, KvType kv_type, bool qwen3, bool outliers)
 {
 	static const uint32_t chunks[] = {1, 7, 16, 64, 700};
 	static const char *const isas[] = {"neon", "avx2", "portable"};
@@ -315,7 +432,7 @@ check_same_logits(TensorType type, KvType kv_type, bool qwen3)
 	Model *model = tiny_model(&shape);
 	uint32_t n = 600; /* more than one piece of attention */
 	int32_t *tokens = make_tokens(n, type);
-	float *first = NULL;
+	float *first = NULL, *biases = outliers ? give_key_outliers(model) : NULL;
 
 	for (int variant = 0; variant < 8; variant++)
 	{
@@ -338,6 +455,7 @@ check_same_logits(TensorType type, KvType kv_type, bool qwen3)
 	}
 	unsetenv("QWEN_ISA");
 	free(first);
+	free(biases);
 	free(tokens);
 	model_close(model);
 }
@@ -353,12 +471,13 @@ logits_do_not_depend_on_chunks_threads_or_instructions(void **state)
 		const TensorTypeInfo *info = tensor_type_info(type);
 
 		if (info && info->can_pack)
-			check_same_logits((TensorType) type, KV_F16, n_types++ % 2 == 1);
+			check_same_logits((TensorType) type, KV_F16, n_types++ % 2 == 1, false);
 	}
 	assert_int_equal(n_types, 15);
-	check_same_logits(TENSOR_Q8_0, KV_Q8_0, true);
-	check_same_logits(TENSOR_Q4_K, KV_Q8_0, false);
-	check_same_logits(TENSOR_Q4_0, KV_F32, false);
+	check_same_logits(TENSOR_Q8_0, KV_Q8_0, true, false);
+	check_same_logits(TENSOR_Q4_K, KV_Q8_0, false, false);
+	check_same_logits(TENSOR_Q4_0, KV_Q8_0, false, true);
+	check_same_logits(TENSOR_Q4_0, KV_F32, false, false);
 }
 
 /* The largest |a - b|. No fmax(): gcc 12 fails over its reduction on ARM. */
@@ -489,6 +608,8 @@ main(void)
 		cmocka_unit_test(quantized_logits_are_near_the_reference),
 		cmocka_unit_test(logits_do_not_depend_on_chunks_threads_or_instructions),
 		cmocka_unit_test(cache_types_stay_near_f32),
+		cmocka_unit_test(outliers_of_keys_do_not_spoil_eight_bits),
+		cmocka_unit_test(outliers_are_told_by_biases_alone),
 		cmocka_unit_test(logits_do_not_depend_on_neighbours),
 		cmocka_unit_test(hidden_states_are_the_output_norm_s),
 	};

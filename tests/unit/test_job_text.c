@@ -43,7 +43,8 @@ make_fixture(void **state)
 
 	fixture.model = tiny_model(&shape);
 	fixture.budget = kv_budget_create(64 << 20);
-	assert_string_equal(kv_pool_create(fixture.budget, &fixture.model->hyper, KV_F16, &fixture.pool).message, "");
+	assert_string_equal(kv_pool_create(fixture.budget, &fixture.model->hyper, KV_F16, false, &fixture.pool).message,
+						"");
 	for (int32_t i = 0; i < 256; i++)
 		fixture.token_of[(unsigned char) tokenizer_token_bytes(fixture.model->tokenizer, i).data[0]] = i;
 	fixture.end = tokenizer_find(fixture.model->tokenizer, "<|im_end|>", 10);

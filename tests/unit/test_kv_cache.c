@@ -25,7 +25,7 @@ blocks_come_all_or_none(void **state)
 	uint32_t blocks[64], n;
 
 	(void) state;
-	assert_int_equal(kv_pool_create(budget, &small, KV_F16, &pool).code, STATUS_OK);
+	assert_int_equal(kv_pool_create(budget, &small, KV_F16, false, &pool).code, STATUS_OK);
 	n = kv_pool_max_blocks(pool);
 	assert_int_equal(n, (1 << 20) / kv_pool_block_bytes(pool));
 	assert_true(n >= 8 && n <= 64);
@@ -53,7 +53,7 @@ slices_do_not_overlap(void **state)
 	uint32_t blocks[3];
 
 	(void) state;
-	assert_int_equal(kv_pool_create(budget, &small, KV_F32, &pool).code, STATUS_OK);
+	assert_int_equal(kv_pool_create(budget, &small, KV_F32, false, &pool).code, STATUS_OK);
 	assert_true(kv_pool_take(pool, 3, blocks));
 	for (int pass = 0; pass < 2; pass++)
 		for (uint32_t b = 0; b < 3; b++)
@@ -84,8 +84,8 @@ pools_trade_memory_under_one_budget(void **state)
 	uint32_t from_a[256], from_b[256], n_a, n_b;
 
 	(void) state;
-	assert_int_equal(kv_pool_create(budget, &small, KV_F16, &a).code, STATUS_OK);
-	assert_int_equal(kv_pool_create(budget, &large, KV_F16, &b).code, STATUS_OK);
+	assert_int_equal(kv_pool_create(budget, &small, KV_F16, false, &a).code, STATUS_OK);
+	assert_int_equal(kv_pool_create(budget, &large, KV_F16, false, &b).code, STATUS_OK);
 	n_a = kv_pool_max_blocks(a);
 	n_b = kv_pool_max_blocks(b);
 	assert_true(n_a <= 256 && n_b <= 256);
@@ -134,8 +134,8 @@ only_blocks_that_were_taken_are_promised_memory(void **state)
 	uint64_t bytes;
 
 	(void) state;
-	assert_int_equal(kv_pool_create(budget, &large, KV_F16, &a).code, STATUS_OK);
-	assert_int_equal(kv_pool_create(budget, &small, KV_F16, &b).code, STATUS_OK);
+	assert_int_equal(kv_pool_create(budget, &large, KV_F16, false, &a).code, STATUS_OK);
+	assert_int_equal(kv_pool_create(budget, &small, KV_F16, false, &b).code, STATUS_OK);
 	n = kv_pool_max_blocks(a);
 	bytes = kv_pool_block_bytes(a);
 	all = calloc(n, sizeof *all);
@@ -170,7 +170,7 @@ a_refusal_of_the_system_is_told_from_a_full_budget(void **state)
 	uint32_t block, *all;
 
 	(void) state;
-	assert_int_equal(kv_pool_create(budget, &large, KV_F16, &pool).code, STATUS_OK);
+	assert_int_equal(kv_pool_create(budget, &large, KV_F16, false, &pool).code, STATUS_OK);
 	assert_int_equal(getrlimit(RLIMIT_DATA, &before), 0);
 	none = before;
 	none.rlim_cur = 4096;
@@ -198,7 +198,7 @@ a_lower_limit_holds_for_what_is_taken_next(void **state)
 	uint32_t blocks[4], n;
 
 	(void) state;
-	assert_int_equal(kv_pool_create(budget, &large, KV_F16, &pool).code, STATUS_OK);
+	assert_int_equal(kv_pool_create(budget, &large, KV_F16, false, &pool).code, STATUS_OK);
 	n = kv_pool_max_blocks(pool);
 	assert_true(kv_pool_take(pool, 4, blocks));
 	kv_budget_set_limit(budget, 2 * kv_pool_block_bytes(pool));
@@ -218,7 +218,7 @@ a_budget_below_one_block_is_refused(void **state)
 {
 	KvBudget *budget = kv_budget_create(4096);
 	KvPool *pool;
-	Status status = kv_pool_create(budget, &large, KV_F32, &pool);
+	Status status = kv_pool_create(budget, &large, KV_F32, false, &pool);
 
 	(void) state;
 	assert_int_equal(status.code, STATUS_TOO_LONG);

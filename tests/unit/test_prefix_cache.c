@@ -27,7 +27,7 @@ make_fixture(uint32_t n_blocks)
 	Fixture f;
 
 	f.budget = kv_budget_create((uint64_t) n_blocks * 4096);
-	assert_int_equal(kv_pool_create(f.budget, &hyper, KV_F16, &f.pool).code, STATUS_OK);
+	assert_int_equal(kv_pool_create(f.budget, &hyper, KV_F16, false, &f.pool).code, STATUS_OK);
 	assert_int_equal(kv_pool_max_blocks(f.pool), n_blocks);
 	assert_int_equal(prefix_cache_create(f.pool, &f.cache).code, STATUS_OK);
 	return f;

@@ -83,7 +83,8 @@ tiny_engine_of(Model *const *models, uint32_t n_models, KvType kv_type, int n_th
 
 			s->budget = kv_budget_create(n_blocks * ((bytes + 4095) / 4096 * 4096));
 		}
-		if (kv_pool_create(s->budget, &slot->model->hyper, s->kv_type, &slot->pool).code != STATUS_OK ||
+		if (kv_pool_create(s->budget, &slot->model->hyper, s->kv_type, slot->model->key_outliers != NULL, &slot->pool)
+					.code != STATUS_OK ||
 			prefix_cache_create(slot->pool, &slot->cache).code != STATUS_OK ||
 			forward_create(slot->model, slot->pool, s->team, s->max_rows, s->max_running,
 						   s->max_running + LOGPROB_ROWS + DRAFT_ROWS, &slot->forward)
