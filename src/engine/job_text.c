@@ -180,7 +180,7 @@ push_token(Job *job, int32_t token, bool is_last, ByteWriter *out)
 
 /* Calls of tools out of the content; where there are none the content stays as it is. */
 static Status
-take_tool_calls(Job *job, ByteWriter *calls, FinishReason *reason)
+take_tool_calls(Job *job, bool is_ended, ByteWriter *calls, FinishReason *reason)
 {
 	ByteWriter content;
 	uint32_t n_calls = 0;
@@ -188,7 +188,7 @@ take_tool_calls(Job *job, ByteWriter *calls, FinishReason *reason)
 
 	byte_writer_init(&content);
 	status = tool_calls_extract((ByteSpan){job->content.data ? (char *) job->content.data : "", job->content.length},
-								(ByteSpan){job->tools, job->tools_bytes}, &content, calls, &n_calls);
+								is_ended, (ByteSpan){job->tools, job->tools_bytes}, &content, calls, &n_calls);
 	if (status.code == STATUS_OK && n_calls > 0)
 	{
 		byte_writer_free(&job->content);
@@ -219,9 +219,9 @@ text_is_lost(const Job *job, const ByteWriter *out)
 	return false;
 }
 
-/* The last frame. */
+/* The last frame. is_ended: the model itself ended the answer. */
 static Status
-finish(Job *job, FinishReason reason, ByteWriter *out)
+finish(Job *job, FinishReason reason, bool is_ended, ByteWriter *out)
 {
 	uint64_t now = clock_now_us();
 	ByteWriter calls;
@@ -234,7 +234,7 @@ finish(Job *job, FinishReason reason, ByteWriter *out)
 	if (text_is_lost(job, out))
 		status = status_error(STATUS_UNAVAILABLE, "out of memory for the answer");
 	if (status.code == STATUS_OK && job->tools)
-		status = take_tool_calls(job, &calls, &reason);
+		status = take_tool_calls(job, is_ended, &calls, &reason);
 	if (status.code == STATUS_OK && job->stream && job->content.length > 0)
 	{
 		/* with tools the content could not be streamed before its calls were known */
@@ -308,11 +308,11 @@ job_take_logits(Job *job, const Kernels *kernels, float *logits, ByteWriter *out
 	job->n_generated++;
 	job->tokens[job->n_tokens++] = token;
 	if (tokenizer_is_end(job->model->tokenizer, token))
-		return finish(job, FINISH_STOP, out);
+		return finish(job, FINISH_STOP, true, out);
 	if (push_token(job, token, false, out))
-		return finish(job, FINISH_STOP, out);
+		return finish(job, FINISH_STOP, false, out);
 	if (job->n_generated == job->max_tokens)
-		return finish(job, FINISH_LENGTH, out);
+		return finish(job, FINISH_LENGTH, false, out);
 	/* the tokens between the tags count, not the tags */
 	if (was_thinking && job->in_thinking)
 		job->n_thinking++;

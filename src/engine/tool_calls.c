@@ -1,37 +1,36 @@
 /*
- * tool_calls.c - <tool_call> blocks to JSON; see tool_calls.h.
+ * tool_calls.c - see tool_calls.h.
  *
- * Bounded by the answer's own length (max_tokens). Jansson reads and writes the JSON and keeps the order of keys.
+ * One walk over the tags of an answer. At each one that may begin a block, calls are read as long as they follow each
+ * other; a tag after which there is none is text. Attempts that fail are paid from a budget that grows with the answer,
+ * so that no answer makes us read it again and again; when it is used up the rest is text.
  */
 #include "tool_calls.h"
 
-#include <jansson.h>
-#include <stdio.h>
+#include "tool_schema.h"
+#include "tool_tags.h"
+
 #include <stdlib.h>
 #include <string.h>
 
-#include "../model/json_memory.h"
+#define MAX_TOOLS_MEMORY ((size_t) 256 << 20)
 
-static const char block_open[] = "<tool_call>";
-static const char block_close[] = "</tool_call>";
-static const char function_open[] = "<function=";
-static const char function_close[] = "</function>";
-static const char parameter_open[] = "<parameter=";
-static const char parameter_close[] = "</parameter>";
-
-/* The first place of needle in span, or NULL. */
-static const char *
-span_find(ByteSpan span, const char *needle)
+typedef struct Extraction
 {
-	return span.length ? memmem(span.data, span.length, needle, strlen(needle)) : NULL;
-}
-
-/* What lies between from (inside span) and span's end. */
-static ByteSpan
-span_from(ByteSpan span, const char *from)
-{
-	return (ByteSpan){from, span.length - (size_t) (from - span.data)};
-}
+	ByteSpan answer;
+	bool is_ended;
+	Arena *lasting; /* tools and tags */
+	Arena *scratch; /* of one block */
+	ToolIndex tools;
+	TagList tags;
+	ByteWriter *content, *calls;
+	uint32_t n_calls;
+	size_t text_from;        /* behind the last removed block */
+	bool after_block;        /* there was one */
+	bool is_block_open;      /* one whose closing tag has not come yet, as text follows its calls */
+	size_t bytes_left, work; /* for attempts at JSON, and at tags */
+	bool out_of_memory;
+} Extraction;
 
 static bool
 is_space(char c)
@@ -39,7 +38,15 @@ is_space(char c)
 	return c == ' ' || c == '\t' || c == '\n' || c == '\r';
 }
 
-/* span without white space at both ends. */
+/* The first place from at on that is no white space. */
+static size_t
+skip_space(ByteSpan text, size_t at)
+{
+	while (at < text.length && is_space(text.data[at]))
+		at++;
+	return at;
+}
+
 static ByteSpan
 span_trim(ByteSpan span)
 {
@@ -48,160 +55,6 @@ span_trim(ByteSpan span)
 	while (span.length && is_space(span.data[span.length - 1]))
 		span.length--;
 	return span;
-}
-
-/* {"type": "function", "function": {"name": name, "arguments": arguments}}; takes over both; NULL without memory. */
-static json_t *
-call_object(json_t *name, json_t *arguments)
-{
-	return json_pack("{s:s, s:{s:o, s:o}}", "type", "function", "function", "name", name, "arguments", arguments);
-}
-
-/* The object that arguments stand for, some models write it as a string; NULL when there is none. A new reference. */
-static json_t *
-arguments_object(json_t *arguments)
-{
-	json_t *inner;
-
-	if (!arguments || json_is_null(arguments))
-		return json_object();
-	if (json_is_object(arguments))
-		return json_incref(arguments);
-	if (!json_is_string(arguments))
-		return NULL;
-	inner = json_loadb(json_string_value(arguments), json_string_length(arguments), JSON_REJECT_DUPLICATES, NULL);
-	if (inner && !json_is_object(inner))
-	{
-		json_decref(inner);
-		inner = NULL;
-	}
-	return inner;
-}
-
-/* A call in the JSON form, or NULL when block is not one. */
-static json_t *
-parse_json_call(ByteSpan block)
-{
-	json_t *root = json_loadb(block.data, block.length, JSON_REJECT_DUPLICATES, NULL);
-	json_t *name = json_object_get(root, "name");
-	json_t *arguments = json_is_string(name) ? arguments_object(json_object_get(root, "arguments")) : NULL;
-	json_t *call = NULL;
-
-	if (arguments)
-		call = call_object(json_incref(name), arguments);
-	json_decref(root);
-	return call;
-}
-
-/* The schema's "type" of a tool's parameter, or NULL when the tools do not say. */
-static const char *
-parameter_type(const json_t *tools, const char *function, const char *parameter)
-{
-	size_t i;
-	json_t *tool;
-
-	json_array_foreach((json_t *) tools, i, tool)
-	{
-		json_t *inner = json_object_get(tool, "function");
-		json_t *described = inner ? inner : tool;
-		const char *name = json_string_value(json_object_get(described, "name"));
-		json_t *properties = json_object_get(json_object_get(described, "parameters"), "properties");
-
-		if (name && strcmp(name, function) == 0)
-			return json_string_value(json_object_get(json_object_get(properties, parameter), "type"));
-	}
-	return NULL;
-}
-
-/* A parameter's value: JSON where the schema says it is no string and the text can be read so, else the text itself. */
-static json_t *
-parameter_value(ByteSpan text, const char *type)
-{
-	json_t *value = NULL;
-
-	if (type && strcmp(type, "string") != 0)
-		value = json_loadb(text.data, text.length, JSON_DECODE_ANY, NULL);
-	return value ? value : json_stringn(text.data, text.length);
-}
-
-/* The part of a tag's text up to '>', e.g. NAME in <function=NAME>; *rest is what follows the '>'. */
-static bool
-tag_name(ByteSpan after_open, ByteSpan *name, ByteSpan *rest)
-{
-	const char *end = span_find(after_open, ">");
-
-	if (!end)
-		return false;
-	*name = span_trim((ByteSpan){after_open.data, (size_t) (end - after_open.data)});
-	*rest = span_from(after_open, end + 1);
-	return name->length > 0;
-}
-
-/* One newline at each end of a Coder parameter belongs to the format, not to the value. */
-static ByteSpan
-strip_format_newlines(ByteSpan value)
-{
-	if (value.length && value.data[0] == '\n')
-		value = (ByteSpan){value.data + 1, value.length - 1};
-	if (value.length && value.data[value.length - 1] == '\n')
-		value.length--;
-	return value;
-}
-
-/* Put all <parameter=KEY>VALUE</parameter> of body into arguments; false when body is malformed. */
-static bool
-parse_parameters(ByteSpan body, const json_t *tools, const char *function, json_t *arguments)
-{
-	const char *open;
-
-	while ((open = span_find(body, parameter_open)) != NULL)
-	{
-		ByteSpan name, rest, value;
-		const char *close;
-		json_t *key;
-		int failed;
-
-		if (!tag_name(span_from(body, open + strlen(parameter_open)), &name, &rest))
-			return false;
-		close = span_find(rest, parameter_close);
-		if (!close || !(key = json_stringn(name.data, name.length)))
-			return false;
-		value = strip_format_newlines((ByteSpan){rest.data, (size_t) (close - rest.data)});
-		failed = json_object_set_new(arguments, json_string_value(key),
-									 parameter_value(value, parameter_type(tools, function, json_string_value(key))));
-		json_decref(key);
-		if (failed)
-			return false;
-		body = span_from(rest, close + strlen(parameter_close));
-	}
-	return true;
-}
-
-/* A call in the Coder form, or NULL when block is not one. */
-static json_t *
-parse_tag_call(ByteSpan block, const json_t *tools)
-{
-	const char *open = span_find(block, function_open);
-	const char *close;
-	ByteSpan name, rest;
-	json_t *arguments;
-	json_t *function = NULL;
-
-	if (open != block.data || !tag_name(span_from(block, open + strlen(function_open)), &name, &rest))
-		return NULL;
-	close = span_find(rest, function_close);
-	if (!close)
-		return NULL;
-	rest.length = (size_t) (close - rest.data);
-	arguments = json_object();
-	function = json_stringn(name.data, name.length);
-	if (!arguments || !function || !parse_parameters(rest, tools, json_string_value(function), arguments))
-	{
-		json_decref(arguments);
-		json_decref(function);
-		return NULL;
-	}
-	return call_object(function, arguments);
 }
 
 /* Append text, without the white space that stood between it and a removed block; a line end joins what two of them
@@ -218,131 +71,443 @@ append_content(ByteWriter *content, ByteSpan text, bool after_block, bool before
 	write_raw(content, text.data, text.length);
 }
 
-/* The shortest digits that read as the same number; Jansson itself would write 0.1 as 0.10000000000000001. */
+/* Take start … end out of the text. */
 static void
-write_real(double value, ByteWriter *out)
+remove_block(Extraction *x, size_t start, size_t end)
 {
-	char text[40];
-
-	for (int digits = 15; digits <= 17; digits++)
-	{
-		snprintf(text, sizeof text, "%.*g", digits, value);
-		if (strtod(text, NULL) == value)
-			break;
-	}
-	if (!strpbrk(text, ".e"))
-		snprintf(text + strlen(text), sizeof text - strlen(text), ".0");
-	write_raw(out, text, strlen(text));
+	append_content(x->content, (ByteSpan){x->answer.data + x->text_from, start - x->text_from}, x->after_block, true);
+	x->text_from = end;
+	x->after_block = true;
 }
 
-static void write_json(json_t *value, ByteWriter *out);
-
-/* Strings, and what has one spelling only. */
-static void
-write_plain(json_t *value, ByteWriter *out)
+static ByteSpan
+string_span(const JsonNode *node)
 {
-	char *text = json_dumps(value, JSON_COMPACT | JSON_ENCODE_ANY);
+	return (ByteSpan){node->text, node->n};
+}
 
-	if (text)
-		write_raw(out, text, strlen(text));
+/* The beginning of a call, up to its arguments. */
+static void
+write_head(Extraction *x, ByteSpan name)
+{
+	static const char head[] = "{\"type\":\"function\",\"function\":{\"name\":", arguments[] = ",\"arguments\":";
+
+	write_raw(x->calls, x->n_calls ? "," : "[", 1);
+	write_raw(x->calls, head, strlen(head));
+	json_write_string(x->calls, name.data, name.length);
+	write_raw(x->calls, arguments, strlen(arguments));
+}
+
+/* Read JSON as models write it from a place on; an attempt that fails is paid for. */
+static const JsonNode *
+read_json(Extraction *x, ByteSpan text, size_t *end)
+{
+	const JsonNode *node = NULL;
+	JsonError error = {.what = NULL};
+
+	if (x->bytes_left > 0)
+		node = json_tree_read(x->scratch, text, JSON_AS_WRITTEN, end, &error);
+	x->out_of_memory |= error.out_of_memory;
+	if (!node)
+		x->bytes_left -= x->bytes_left < *end + 1 ? x->bytes_left : *end + 1;
+	return node;
+}
+
+/* The object that arguments stand for; some models write it as a string. NULL: none. *none: there are none. */
+static const JsonNode *
+arguments_object(Extraction *x, const JsonNode *arguments, bool *none)
+{
+	ByteSpan text;
+	size_t end = 0;
+
+	*none = !arguments || arguments->kind == NODE_IS_NULL;
+	if (*none || arguments->kind != NODE_IS_STRING)
+		return arguments && arguments->kind == NODE_IS_OBJECT ? arguments : NULL;
+	text = span_trim(string_span(arguments));
+	*none = text.length == 0 || (text.length == 4 && memcmp(text.data, "null", 4) == 0);
+	if (*none)
+		return NULL;
+	arguments = read_json(x, text, &end);
+	return arguments && end == text.length && arguments->kind == NODE_IS_OBJECT && !arguments->is_open ? arguments
+																									   : NULL;
+}
+
+/* Members of a call (or of its wrapper) that have no place in ours: behind "function", so that they are not lost. */
+static bool
+write_rest(Extraction *x, const JsonNode *object, const JsonNode *name, const JsonNode *arguments,
+		   const JsonNode *inner)
+{
+	for (const JsonNode *member = object->first; member; member = member->next)
+	{
+		ByteSpan key = {member->key, member->key_bytes};
+		bool is_type = key.length == 4 && memcmp(key.data, "type", 4) == 0;
+
+		if (member == name || member == arguments || member == inner || (is_type && json_string_is(member, "function")))
+			continue;
+		if (is_type || (key.length == 8 && memcmp(key.data, "function", 8) == 0))
+			return false;
+		write_raw(x->calls, ",", 1);
+		json_write_string(x->calls, key.data, key.length);
+		write_raw(x->calls, ":", 1);
+		json_write_node(x->calls, member);
+	}
+	return true;
+}
+
+/* Two members with one name, one of the wrapper and one of what it wraps, would be written twice. */
+static bool
+share_a_key(const JsonNode *wrapper, const JsonNode *inner)
+{
+	for (const JsonNode *member = inner->first; member; member = member->next)
+		if (json_member(wrapper, member->key, member->key_bytes) &&
+			!(json_string_is(member, "function") && member->key_bytes == 4))
+			return true;
+	return false;
+}
+
+/* Write the call that a JSON object is. False: it is none (what was written is to be dropped). */
+static bool
+write_json_call(Extraction *x, const JsonNode *object, bool may_be_open)
+{
+	const JsonNode *inner = json_member_named(object, "function"), *call = object, *name, *arguments, *values;
+	bool none, is_open;
+
+	if (object->kind != NODE_IS_OBJECT)
+		return false;
+	if (inner && inner->kind == NODE_IS_OBJECT && !json_member_named(object, "name") && !share_a_key(object, inner))
+		call = inner;
 	else
-		out->failed = true;
-	free(text);
-}
-
-static void
-write_object(json_t *object, ByteWriter *out)
-{
-	const char *separator = "{";
-	const char *key;
-	json_t *value;
-
-	json_object_foreach(object, key, value)
+		inner = NULL;
+	name = json_member_named(call, "name");
+	if (!name || name->kind != NODE_IS_STRING || name->n == 0)
+		return false;
+	arguments = json_member_named(call, "arguments");
+	if (!arguments)
+		arguments = json_member_named(call, "parameters");
+	values = arguments_object(x, arguments, &none);
+	is_open = call->is_open && (!values || values->is_open);
+	if ((!none && !values) || (is_open && !may_be_open))
+		return false;
+	write_head(x, string_span(name));
+	if (values)
 	{
-		json_t *name = json_string(key);
+		const JsonNode *root = tool_parameters(tool_find(&x->tools, string_span(name)));
+		const ToolSchema schemas = {root, x->scratch, &x->out_of_memory};
 
-		write_raw(out, separator, 1);
-		write_plain(name, out);
-		write_raw(out, ":", 1);
-		write_json(value, out);
-		json_decref(name);
-		separator = ",";
+		schema_write_members(&schemas, root, values, x->calls);
 	}
-	write_raw(out, "{}", json_object_size(object) ? 0 : 1);
-	write_raw(out, "}", 1);
+	else
+		write_raw(x->calls, "{}", 2);
+	write_raw(x->calls, "}", 1);
+	if (!write_rest(x, call, name, arguments, NULL) || (inner && !write_rest(x, object, NULL, NULL, inner)))
+		return false;
+	write_raw(x->calls, "}", 1);
+	x->n_calls++;
+	return true;
 }
 
-/* JSON text without white space. Its depth is bounded by the reader's. */
-static void
-write_json(json_t *value, ByteWriter *out)
+/* All calls of a JSON value: one, or an array of them. */
+static bool
+write_json_calls(Extraction *x, const JsonNode *value, bool may_be_open)
 {
-	size_t i;
-	json_t *item;
+	size_t length = x->calls->length;
+	uint32_t n_calls = x->n_calls;
+	bool ok = value->kind == NODE_IS_ARRAY && value->n > 0 && (!value->is_open || may_be_open);
 
-	if (json_is_object(value))
-		write_object(value, out);
-	else if (json_is_array(value))
+	if (value->kind != NODE_IS_ARRAY)
+		ok = write_json_call(x, value, may_be_open);
+	else
+		for (const JsonNode *one = value->first; ok && one; one = one->next)
+			ok = write_json_call(x, one, may_be_open);
+	if (!ok)
 	{
-		write_raw(out, "[", 1);
-		json_array_foreach(value, i, item)
+		x->calls->length = length;
+		x->n_calls = n_calls;
+	}
+	return ok;
+}
+
+/* Does text at a place begin with a word? */
+static bool
+is_at(ByteSpan text, size_t at, const char *word)
+{
+	return text.length - at >= strlen(word) && memcmp(text.data + at, word, strlen(word)) == 0;
+}
+
+static const char block_close[] = "</tool_call>", function_open[] = "<function=";
+
+/* Calls in JSON at a place; *at moves behind them. */
+static bool
+take_json(Extraction *x, size_t *at)
+{
+	ByteSpan text = {x->answer.data + *at, x->answer.length - *at};
+	size_t end = 0;
+	const JsonNode *value = read_json(x, text, &end);
+
+	/* a block that was closed, or an answer that the model itself ended, lacks nothing but brackets */
+	if (!value || !write_json_calls(x, value, x->is_ended || is_at(x->answer, *at + end, "</")))
+	{
+		x->bytes_left -= value ? (x->bytes_left < end ? x->bytes_left : end) : 0;
+		return false;
+	}
+	*at += end;
+	return true;
+}
+
+/* What tool_tags.c asks about a function. */
+typedef struct KnownFunction
+{
+	ToolSchema schemas;
+	const JsonNode *parameters;
+} KnownFunction;
+
+static bool
+has_parameter(void *context, ByteSpan key)
+{
+	const KnownFunction *known = context;
+
+	return schema_member(&known->schemas, known->parameters, key.data, key.length) != NULL;
+}
+
+static bool
+takes_text(void *context, ByteSpan key)
+{
+	const KnownFunction *known = context;
+
+	return schema_takes_text(&known->schemas, schema_member(&known->schemas, known->parameters, key.data, key.length));
+}
+
+/* The first tag that begins at or behind a place. */
+static size_t
+tag_from(const Extraction *x, size_t at)
+{
+	size_t low = 0, high = x->tags.n;
+
+	while (low < high)
+	{
+		size_t middle = low + (high - low) / 2;
+
+		if (x->tags.tags[middle].start < at)
+			low = middle + 1;
+		else
+			high = middle;
+	}
+	return low;
+}
+
+/* <function=NAME>{…}</function>: JSON between the tags of the Coder form. */
+static bool
+take_function_json(Extraction *x, const Tag *open, const KnownFunction *known, size_t *at)
+{
+	size_t from = skip_space(x->answer, open->end), end = 0, behind;
+	const JsonNode *values;
+
+	if (from == x->answer.length || x->answer.data[from] != '{')
+		return false;
+	values = read_json(x, (ByteSpan){x->answer.data + from, x->answer.length - from}, &end);
+	if (!values)
+		return false;
+	behind = skip_space(x->answer, from + end);
+	if (values->is_open || !is_at(x->answer, behind, "</function>"))
+	{
+		x->bytes_left -= x->bytes_left < end ? x->bytes_left : end;
+		return false;
+	}
+	write_head(x, open->name);
+	schema_write_members(&known->schemas, known->parameters, values, x->calls);
+	*at = behind + strlen("</function>");
+	return true;
+}
+
+/* The Coder form's call that begins with a tag; *at moves behind it. is_bare: without <tool_call>. */
+static bool
+take_function(Extraction *x, size_t tag, bool is_bare, size_t *at)
+{
+	const Tag *open = &x->tags.tags[tag];
+	const JsonNode *tool = tool_find(&x->tools, open->name), *root = tool_parameters(tool);
+	KnownFunction known = {{root, x->scratch, &x->out_of_memory}, root};
+	FunctionView view = {&known, tool != NULL, has_parameter, takes_text};
+	Parameter *parameters = NULL;
+	size_t n = 0, end = 0;
+
+	if (!take_function_json(x, open, &known, at))
+	{
+		if (!tags_read_function(x->scratch, x->answer, &x->tags, tag, &view, x->is_ended, &parameters, &n, &end,
+								&x->work, &x->out_of_memory))
+			return false;
+		/* words about a function are no call of it */
+		if (is_bare && !tool && n == 0)
+			return false;
+		write_head(x, open->name);
+		for (size_t i = 0; i < n; i++)
 		{
-			write_raw(out, ",", i > 0);
-			write_json(item, out);
+			write_raw(x->calls, i ? "," : "{", 1);
+			json_write_string(x->calls, parameters[i].key.data, parameters[i].key.length);
+			write_raw(x->calls, ":", 1);
+			schema_write_text(&known.schemas,
+							  schema_member(&known.schemas, root, parameters[i].key.data, parameters[i].key.length),
+							  parameters[i].value, x->calls);
 		}
-		write_raw(out, "]", 1);
+		write_raw(x->calls, "{}", n ? 0 : 1);
+		write_raw(x->calls, "}", 1);
+		*at = end;
 	}
-	else if (json_is_real(value))
-		write_real(json_real_value(value), out);
-	else
-		write_plain(value, out);
+	write_raw(x->calls, "}}", 2);
+	x->n_calls++;
+	return true;
 }
 
-/* Write the array of calls as JSON text. */
-static Status
-write_calls(json_t *array, ByteWriter *calls)
+/* Is what is left from at on the beginning of a closing tag that the end of the answer cut? */
+static bool
+is_cut_close(const Extraction *x, size_t at)
 {
-	write_json(array, calls);
-	return calls->failed ? status_error(STATUS_UNAVAILABLE, "out of memory for tool calls") : status_ok();
+	size_t left = x->answer.length - at;
+
+	return left > 0 && left < strlen(block_close) && memcmp(x->answer.data + at, block_close, left) == 0;
+}
+
+/* Calls that follow each other from at on; where they end (at itself: there are none). */
+static size_t
+take_calls(Extraction *x, size_t at, bool is_bare)
+{
+	uint32_t n_calls = x->n_calls;
+	size_t end = at;
+
+	while (at < x->answer.length)
+	{
+		bool is_json = !is_bare && (x->answer.data[at] == '{' || x->answer.data[at] == '[');
+		bool is_function = is_at(x->answer, at, function_open);
+		size_t tag = is_function ? tag_from(x, at) : 0;
+
+		arena_reset(x->scratch);
+		if (is_json ? !take_json(x, &at)
+					: !is_function || x->tags.tags[tag].start != at || !take_function(x, tag, is_bare, &at))
+			break;
+		end = at;
+		at = skip_space(x->answer, at);
+		if (at < x->answer.length && x->answer.data[at] == ',' && !is_bare)
+			at = skip_space(x->answer, at + 1);
+	}
+	return x->n_calls > n_calls ? end : at;
+}
+
+/* A tag that may begin calls: take them out. Where the walk goes on. */
+static size_t
+take_block(Extraction *x, const Tag *tag)
+{
+	bool is_bare = tag->kind == TAG_FUNCTION_OPEN;
+	size_t begin = is_bare ? tag->start : skip_space(x->answer, tag->end);
+	uint32_t n_calls = x->n_calls;
+	size_t end = take_calls(x, begin, is_bare), behind;
+
+	if (x->n_calls == n_calls)
+		return tag->end;
+	behind = skip_space(x->answer, end);
+	if (is_at(x->answer, behind, block_close))
+		end = behind + strlen(block_close);
+	else if (is_cut_close(x, behind))
+		end = x->answer.length;
+	else
+		x->is_block_open = !is_bare && behind < x->answer.length;
+	remove_block(x, tag->start, end);
+	return end;
+}
+
+/* The walk. */
+static void
+extract(Extraction *x)
+{
+	size_t at = 0;
+
+	for (size_t i = 0; i < x->tags.n && !x->out_of_memory; i++)
+	{
+		const Tag *tag = &x->tags.tags[i];
+
+		if (tag->start < at)
+			continue;
+		if (tag->kind == TAG_BLOCK_CLOSE && x->is_block_open)
+		{
+			/* what stood between the calls and their closing tag is text */
+			remove_block(x, tag->start, tag->end);
+			x->is_block_open = false;
+		}
+		if (tag->kind != TAG_BLOCK_OPEN && tag->kind != TAG_FUNCTION_OPEN)
+			continue;
+		if (tag->kind == TAG_BLOCK_OPEN)
+			x->is_block_open = false;
+		at = take_block(x, tag);
+	}
+	append_content(x->content, (ByteSpan){x->answer.data + x->text_from, x->answer.length - x->text_from},
+				   x->after_block, false);
+}
+
+/* The request's tools, for their schemas. */
+static void
+read_tools(Extraction *x, ByteSpan text)
+{
+	JsonError error = {.what = NULL};
+	const JsonNode *array = text.data ? json_tree_read(x->lasting, text, JSON_STRICT, NULL, &error) : NULL;
+
+	x->out_of_memory |= error.out_of_memory || !tool_index_create(x->lasting, array, &x->tools);
 }
 
 Status
-tool_calls_extract(ByteSpan answer, ByteSpan tools_text, ByteWriter *content, ByteWriter *calls, uint32_t *n_calls)
+tool_calls_extract(ByteSpan answer, bool is_ended, ByteSpan tools, ByteWriter *content, ByteWriter *calls,
+				   uint32_t *n_calls)
 {
-	uint64_t failures = json_memory_failures();
-	json_t *tools = tools_text.data ? json_loadb(tools_text.data, tools_text.length, 0, NULL) : NULL;
-	json_t *array = json_array();
-	ByteSpan left = answer;
-	ByteSpan text = answer; /* begins after the last removed block, up to left's begin */
-	Status status = status_ok();
-	bool after_block = false;
-	const char *open;
+	Extraction x = {.answer = answer, .is_ended = is_ended, .content = content, .calls = calls};
 
-	while (array && (open = span_find(left, block_open)) != NULL)
-	{
-		ByteSpan body = span_from(left, open + strlen(block_open));
-		const char *close = span_find(body, block_close);
-		/* models sometimes stop without closing the last block */
-		ByteSpan block = span_trim(close ? (ByteSpan){body.data, (size_t) (close - body.data)} : body);
-		json_t *call = parse_json_call(block);
-
-		if (!call)
-			call = parse_tag_call(block, tools);
-		left = close ? span_from(body, close + strlen(block_close)) : (ByteSpan){body.data + body.length, 0};
-		if (!call)
-			continue;
-		json_array_append_new(array, call);
-		append_content(content, (ByteSpan){text.data, (size_t) (open - text.data)}, after_block, true);
-		text = span_from(answer, left.data);
-		after_block = true;
-	}
-	append_content(content, text, after_block, false);
-	*n_calls = (uint32_t) json_array_size(array);
-	if (array && *n_calls)
-		status = write_calls(array, calls);
+	x.lasting = arena_create(MAX_TOOLS_MEMORY);
+	x.scratch = arena_create(0);
+	x.out_of_memory = !x.lasting || !x.scratch || !tags_find(x.lasting, answer, &x.tags);
+	x.bytes_left = 16 * answer.length + 65536;
+	x.work = 64 * x.tags.n + 65536;
+	if (!x.out_of_memory && x.tags.n > 0)
+		read_tools(&x, tools);
+	if (!x.out_of_memory)
+		extract(&x);
+	write_raw(calls, "]", x.n_calls > 0);
+	arena_destroy(x.lasting);
+	arena_destroy(x.scratch);
+	*n_calls = x.n_calls;
 	/* a call that there was no memory for would stand in the content as if it were none */
-	if (!array || content->failed || json_memory_failures() != failures)
-		status = status_error(STATUS_UNAVAILABLE, "out of memory for tool calls");
-	json_decref(array);
-	json_decref(tools);
-	return status;
+	if (x.out_of_memory || content->failed || calls->failed)
+		return status_error(STATUS_UNAVAILABLE, "out of memory for tool calls");
+	return status_ok();
+}
+
+size_t
+tool_calls_plain_bytes(ByteSpan answer, bool *found)
+{
+	static const char *const words[] = {"<tool_call>", "<function="};
+	size_t end = answer.length;
+
+	*found = false;
+	for (size_t at = 0; at < answer.length; at++)
+	{
+		const char *open = memchr(answer.data + at, '<', answer.length - at);
+		bool is_part = false;
+
+		if (!open)
+			break;
+		at = (size_t) (open - answer.data);
+		for (size_t i = 0; i < sizeof words / sizeof words[0]; i++)
+		{
+			size_t length = strlen(words[i]), left = answer.length - at;
+
+			if (memcmp(open, words[i], left < length ? left : length) == 0)
+			{
+				is_part = true;
+				*found |= left >= length;
+			}
+		}
+		if (is_part)
+		{
+			end = at;
+			break;
+		}
+	}
+	while (end > 0 && is_space(answer.data[end - 1]))
+		end--;
+	return end;
 }

@@ -3,8 +3,13 @@
  *
  * Qwen models write <tool_call>{"name": …, "arguments": {…}}</tool_call>; the Coder ones
  * <tool_call><function=NAME><parameter=KEY>VALUE</parameter>…</function></tool_call>. Both become one JSON form, the
- * one that chat templates take back in a message's "tool_calls". A block that is neither stays in the text: nothing is
- * lost.
+ * one that chat templates take back in a message's "tool_calls". Read too is what models make of these forms: several
+ * calls in a block, "parameters" for "arguments", a Coder call without <tool_call>, tags that are not closed, brackets
+ * that are missing at the end, Python's spellings (json_tree.h). Values are typed by the tools' schemas
+ * (tool_schema.h).
+ *
+ * Nothing that the model wrote is lost: all but tags and white space stands in the calls or in the content. What is no
+ * call stays in the content as it is.
  */
 #ifndef QWEN_TOOL_CALLS_H
 #define QWEN_TOOL_CALLS_H
@@ -15,10 +20,16 @@
 /*
  * Split answer (valid UTF-8) into the text outside of calls (appended to content, with the white space around removed
  * blocks trimmed) and a JSON array [{"type": "function", "function": {"name": …, "arguments": {…}}}, …] (appended to
- * calls only when *n_calls > 0). tools: the request's tools as JSON (or not given): parameters of the Coder form whose
- * schema says that they are no strings are read as JSON.
+ * calls only when *n_calls > 0); members of a call that are none of these stand behind "function". is_ended: the model
+ * itself ended the answer. When it was cut, what is open at its end may lack something, and is no call. tools: the
+ * request's, as JSON (or not given). Time and memory grow with the length of the answer.
  */
-extern Status tool_calls_extract(ByteSpan answer, ByteSpan tools, ByteWriter *content, ByteWriter *calls,
+extern Status tool_calls_extract(ByteSpan answer, bool is_ended, ByteSpan tools, ByteWriter *content, ByteWriter *calls,
 								 uint32_t *n_calls);
+
+/* Bytes at the beginning of an answer that can be no part of a call, nor of the white space before one, however the
+ * answer goes on: before the first tag, or what may become one. *found: there is a tag; what follows it, only the end
+ * of the answer tells. */
+extern size_t tool_calls_plain_bytes(ByteSpan answer, bool *found);
 
 #endif

@@ -1,39 +1,42 @@
 /*
  * fuzz_tool_calls.c - calls of tools in what a model wrote.
  *
- * Input: tools, up to a NUL, then the answer. Calls come out as JSON of the promised form; an answer without any comes
- * out as it is.
+ * Input: tools, up to a NUL, then the answer, read as ended where the size is odd, else as cut. Calls come out as JSON
+ * of the promised form; an answer without any comes out as it is.
  */
-#include <jansson.h>
-
 #include "../../src/engine/tool_calls.h"
+#include "../../src/model/json_tree.h"
 #include "fuzz.h"
 
-/* [{"type": "function", "function": {"name": text, "arguments": {…}}}, …] */
+/* [{"type": "function", "function": {"name": text, "arguments": {…}}, …}, …], which SQL can hold */
 static void
 check_calls(const ByteWriter *calls, uint32_t n_calls)
 {
-	json_t *array = json_loadb((char *) calls->data, calls->length, JSON_REJECT_DUPLICATES, NULL);
-	json_t *call;
-	size_t i;
+	Arena *arena = arena_create(0);
+	JsonError error;
+	size_t end = 0;
+	const JsonNode *array =
+		json_tree_read(arena, (ByteSpan){(char *) calls->data, calls->length}, JSON_AS_WRITTEN, &end, &error);
 
-	PROMISE(json_is_array(array) && json_array_size(array) == n_calls);
-	json_array_foreach(array, i, call)
+	PROMISE(array && end == calls->length && !array->is_open && array->kind == NODE_IS_ARRAY && array->n == n_calls);
+	for (const JsonNode *call = array->first; call; call = call->next)
 	{
-		json_t *function = json_object_get(call, "function");
+		const JsonNode *function = json_member_named(call, "function");
+		const JsonNode *name = json_member_named(function, "name"),
+					   *arguments = json_member_named(function, "arguments");
 
-		PROMISE(json_object_size(call) == 2 && json_object_size(function) == 2);
-		PROMISE(strcmp(json_string_value(json_object_get(call, "type")), "function") == 0);
-		PROMISE(json_is_string(json_object_get(function, "name")));
-		PROMISE(json_is_object(json_object_get(function, "arguments")));
+		PROMISE(json_string_is(json_member_named(call, "type"), "function") && function && function->n == 2);
+		PROMISE(name && name->kind == NODE_IS_STRING && name->n > 0);
+		PROMISE(arguments && arguments->kind == NODE_IS_OBJECT);
 	}
-	json_decref(array);
+	arena_destroy(arena);
 }
 
 int
 LLVMFuzzerTestOneInput(const uint8_t *data, size_t size)
 {
 	ByteSpan tools, answer;
+	bool is_ended = size % 2;
 	ByteWriter content, calls;
 	ByteReader input;
 	uint32_t n_calls = 0;
@@ -43,8 +46,8 @@ LLVMFuzzerTestOneInput(const uint8_t *data, size_t size)
 	answer = fuzz_valid_text(fuzz_rest(&input));
 	byte_writer_init(&content);
 	byte_writer_init(&calls);
-	PROMISE(tool_calls_extract(answer, tools.length ? tools : (ByteSpan){NULL, 0}, &content, &calls, &n_calls).code ==
-			STATUS_OK);
+	PROMISE(tool_calls_extract(answer, is_ended, tools.length ? tools : (ByteSpan){NULL, 0}, &content, &calls, &n_calls)
+				.code == STATUS_OK);
 	PROMISE(utf8_is_valid((char *) content.data, content.length) && utf8_is_valid((char *) calls.data, calls.length));
 	if (n_calls)
 		check_calls(&calls, n_calls);

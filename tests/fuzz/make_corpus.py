@@ -75,9 +75,18 @@ def small_texts():
     call = '<tool_call>\n{"name": "f", "arguments": {"a": 0.1, "b": [1, "x"]}}\n</tool_call>'
     coder = "<tool_call><function=f><parameter=n>\n12\n</parameter><parameter=s>x</parameter></function></tool_call>"
     schema = '[{"type":"function","function":{"name":"f","parameters":{"properties":{"n":{"type":"integer"}}}}}]'
+    typed = ('[{"name":"f","parameters":{"$defs":{"D":{"enum":[1,2]}},"properties":{"n":{"type":"integer"},"s":{"type":"string"},'
+             '"u":{"anyOf":[{"type":"integer"},{"type":"null"}]},"a":{"items":{"type":"number"}},"r":{"$ref":"#/$defs/D"}}}}]')  # fmt: skip
     save("tool_calls", "json", f"\0so {call}{call} and")
     save("tool_calls", "coder", f"{schema}\0{coder} then <tool_call>no</tool_call>")
     save("tool_calls", "text_arguments", '\0<tool_call>{"name":"f","arguments":"{\\"a\\":null}"}')
+    broken = """<tool_call>{'name': 'f', 'parameters': {"n": "5", 's': "a </tool_call> b", "u": None, "a": ["1", 2.50,],}\n{"name":"f","arguments":{"n":[1"""
+    save("tool_calls", "broken_json", f"{typed}\0{broken}")
+    inner = "<tool_call>\n<function=g>\n<parameter=x>\n1\n</parameter>\n</function>\n</tool_call>"
+    last = "<function=f>{\"r\": \"2\"}</function></tool_call> "
+    save("tool_calls", "broken_tags", f"{typed}\0<function=f>\n<parameter=n>\n5\n<parameter=s>\n{inner}\n</parameter>\n<parameter=a>\n['1']\n</function>\n{last}")
+    cut = "<function=f>\n<parameter=n>\n5\n</parameter>\n</function>\n<function=f>\n<parameter=s>\nhi\n</para"
+    save("tool_calls", "cut", f"{typed}\0so <tool_call>\n{cut} ")
 
 
 # ---- templates ---------------------------------------------------------------------------------------------------------

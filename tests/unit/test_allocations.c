@@ -340,7 +340,7 @@ calls_of_tools_are_read_whole_or_not_at_all(void **state)
 	byte_writer_init(&expected_content);
 	byte_writer_init(&expected_calls);
 	assert_string_equal(
-		tool_calls_extract(tiny_span(answer), tiny_span(tools), &expected_content, &expected_calls, &n_expected)
+		tool_calls_extract(tiny_span(answer), true, tiny_span(tools), &expected_content, &expected_calls, &n_expected)
 			.message,
 		"");
 	assert_int_equal(n_expected, 3);
@@ -356,7 +356,7 @@ calls_of_tools_are_read_whole_or_not_at_all(void **state)
 			byte_writer_init(&content);
 			byte_writer_init(&calls);
 			allocations_arm(n, stay);
-			status = tool_calls_extract(tiny_span(answer), tiny_span(tools), &content, &calls, &n_calls);
+			status = tool_calls_extract(tiny_span(answer), true, tiny_span(tools), &content, &calls, &n_calls);
 			came = allocations_disarm();
 			check_status(&status, n, "reading calls");
 			if (status.code == STATUS_OK)
@@ -374,7 +374,7 @@ calls_of_tools_are_read_whole_or_not_at_all(void **state)
 			if (!came)
 				break;
 		}
-	assert_true(n_failed > 50);
+	assert_true(n_failed >= 10); /* arenas take chunks: there are no more */
 	byte_writer_free(&expected_content);
 	byte_writer_free(&expected_calls);
 }

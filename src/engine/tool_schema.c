@@ -1,0 +1,503 @@
+/*
+ * tool_schema.c - see tool_schema.h.
+ */
+#include "tool_schema.h"
+
+#include <stdlib.h>
+#include <string.h>
+
+/* Schemas looked at to answer one question: "$ref" may lead in circles, alternatives may have alternatives. */
+#define MAX_SCHEMAS_VISITED 200
+
+typedef enum TypeBit
+{
+	TYPE_NULL = 1,
+	TYPE_BOOL = 2,
+	TYPE_INTEGER = 4,
+	TYPE_NUMBER = 8,
+	TYPE_STRING = 16,
+	TYPE_ARRAY = 32,
+	TYPE_OBJECT = 64,
+} TypeBit;
+
+/* The types that a schema allows. 0: nothing is said. */
+typedef struct Types
+{
+	unsigned bits;
+	bool is_listed; /* the text asked about is one of an enum's strings */
+} Types;
+
+/* How a walk over a schema and all that it refers to comes back. */
+typedef struct Walk
+{
+	const ToolSchema *schemas;
+	unsigned n_visited;
+} Walk;
+
+static ByteSpan
+trim(ByteSpan text)
+{
+	while (text.length && memchr(" \t\r\n", text.data[0], 4))
+		text = (ByteSpan){text.data + 1, text.length - 1};
+	while (text.length && memchr(" \t\r\n", text.data[text.length - 1], 4))
+		text.length--;
+	return text;
+}
+
+/* For qsort: by name, then by place. */
+static int
+compare_tools(const void *left, const void *right)
+{
+	const JsonNode *a = *(const JsonNode *const *) left, *b = *(const JsonNode *const *) right;
+	const JsonNode *a_name = json_member_named(a, "name"), *b_name = json_member_named(b, "name");
+	int order = json_compare(a_name->text, a_name->n, b_name->text, b_name->n);
+
+	return order ? order : a->source < b->source ? -1 : a->source > b->source;
+}
+
+bool
+tool_index_create(Arena *arena, const JsonNode *array, ToolIndex *index)
+{
+	*index = (ToolIndex){NULL, 0};
+	if (!array || array->kind != NODE_IS_ARRAY || array->n == 0)
+		return true;
+	index->tools = arena_alloc_array(arena, array->n, sizeof *index->tools);
+	if (!index->tools)
+		return false;
+	for (const JsonNode *tool = array->first; tool; tool = tool->next)
+	{
+		const JsonNode *inner = json_member_named(tool, "function");
+		const JsonNode *name = json_member_named(inner ? inner : tool, "name");
+
+		if (name && name->kind == NODE_IS_STRING)
+			index->tools[index->n++] = inner ? inner : tool;
+	}
+	qsort(index->tools, index->n, sizeof *index->tools, compare_tools);
+	return true;
+}
+
+const JsonNode *
+tool_find(const ToolIndex *index, ByteSpan name)
+{
+	size_t low = 0, high = index->n;
+
+	while (low < high)
+	{
+		size_t middle = low + (high - low) / 2;
+		const JsonNode *its = json_member_named(index->tools[middle], "name");
+
+		if (json_compare(its->text, its->n, name.data, name.length) < 0)
+			low = middle + 1;
+		else
+			high = middle;
+	}
+	if (low < index->n)
+	{
+		const JsonNode *its = json_member_named(index->tools[low], "name");
+
+		if (its->n == name.length && memcmp(its->text, name.data, name.length) == 0)
+			return index->tools[low];
+	}
+	return NULL;
+}
+
+const JsonNode *
+tool_parameters(const JsonNode *tool)
+{
+	const JsonNode *parameters = json_member_named(tool, "parameters");
+
+	return parameters ? parameters : json_member_named(tool, "input_schema");
+}
+
+/* The child of node that a step of a JSON pointer names, with ~0 and ~1 for ~ and /. */
+static const JsonNode *
+pointer_step(const JsonNode *node, const char *step, size_t length)
+{
+	char key[256];
+	size_t n = 0;
+
+	if (length >= sizeof key)
+		return NULL;
+	for (size_t i = 0; i < length; i++)
+	{
+		bool is_escape = step[i] == '~' && i + 1 < length;
+
+		key[n++] = (char) (!is_escape ? step[i] : step[i + 1] == '1' ? '/' : '~');
+		i += is_escape;
+	}
+	return json_member(node, key, n);
+}
+
+/* What "$ref" leads to: "#/$defs/Name"; NULL when it leads nowhere. */
+static const JsonNode *
+follow_reference(const ToolSchema *schemas, const JsonNode *reference)
+{
+	const JsonNode *node = schemas->root;
+	const char *at, *end;
+
+	if (reference->kind != NODE_IS_STRING || reference->n == 0 || reference->text[0] != '#')
+		return NULL;
+	at = reference->text + 1;
+	end = reference->text + reference->n;
+	while (node && at < end)
+	{
+		const char *slash;
+
+		if (*at++ != '/')
+			return NULL;
+		slash = memchr(at, '/', (size_t) (end - at));
+		node = pointer_step(node, at, (size_t) ((slash ? slash : end) - at));
+		at = slash ? slash : end;
+	}
+	return node;
+}
+
+/* The schema behind its references, or NULL. */
+static const JsonNode *
+resolve(Walk *walk, const JsonNode *schema)
+{
+	while (schema && schema->kind == NODE_IS_OBJECT)
+	{
+		const JsonNode *reference = json_member_named(schema, "$ref");
+
+		if (++walk->n_visited > MAX_SCHEMAS_VISITED)
+			return NULL;
+		if (!reference)
+			return schema;
+		schema = follow_reference(walk->schemas, reference);
+	}
+	return NULL;
+}
+
+static unsigned
+type_bit(const JsonNode *name)
+{
+	static const struct
+	{
+		const char *name;
+		unsigned bits;
+	} types[] = {
+		{"string", TYPE_STRING},
+		{"integer", TYPE_INTEGER},
+		{"number", TYPE_NUMBER | TYPE_INTEGER},
+		{"boolean", TYPE_BOOL},
+		{"array", TYPE_ARRAY},
+		{"object", TYPE_OBJECT},
+		{"null", TYPE_NULL}, /* what tools made of Python's and Java's types say */
+		{"str", TYPE_STRING},
+		{"text", TYPE_STRING},
+		{"int", TYPE_INTEGER},
+		{"float", TYPE_NUMBER | TYPE_INTEGER},
+		{"double", TYPE_NUMBER | TYPE_INTEGER},
+		{"bool", TYPE_BOOL},
+		{"list", TYPE_ARRAY},
+		{"dict", TYPE_OBJECT},
+	};
+
+	for (size_t i = 0; i < sizeof types / sizeof types[0]; i++)
+		if (json_string_is(name, types[i].name))
+			return types[i].bits;
+	return 0;
+}
+
+/* The bit of what a value is. */
+static unsigned
+value_bit(const JsonNode *value)
+{
+	bool is_whole = false;
+
+	switch (value->kind)
+	{
+		case NODE_IS_NULL:
+			return TYPE_NULL;
+		case NODE_IS_BOOL:
+			return TYPE_BOOL;
+		case NODE_IS_NUMBER:
+			(void) json_is_number((ByteSpan){value->source, value->source_bytes}, &is_whole);
+			return is_whole ? TYPE_INTEGER : TYPE_NUMBER;
+		case NODE_IS_STRING:
+			return TYPE_STRING;
+		case NODE_IS_ARRAY:
+			return TYPE_ARRAY;
+		default:
+			return TYPE_OBJECT;
+	}
+}
+
+/* The types of an enum's value, or of a const. */
+static void
+add_listed(Types *types, const JsonNode *value, ByteSpan text)
+{
+	unsigned bit = value_bit(value);
+
+	types->bits |= bit == TYPE_NUMBER ? TYPE_NUMBER | TYPE_INTEGER : bit;
+	if (bit == TYPE_STRING && value->n == text.length && text.data && memcmp(value->text, text.data, value->n) == 0)
+		types->is_listed = true;
+}
+
+static Types types_of(Walk *walk, const JsonNode *schema, ByteSpan text);
+
+/* The types of all alternatives together; all of them may be what one that says nothing allows. */
+static void
+add_alternatives(Walk *walk, const JsonNode *list, ByteSpan text, Types *types)
+{
+	for (const JsonNode *one = list->kind == NODE_IS_ARRAY ? list->first : NULL; one; one = one->next)
+	{
+		Types found = types_of(walk, one, text);
+
+		types->bits |= found.bits;
+		types->is_listed |= found.is_listed;
+	}
+}
+
+/* What "type" itself says. */
+static unsigned
+types_named(const JsonNode *type)
+{
+	unsigned bits = 0;
+
+	if (!type || type->kind != NODE_IS_ARRAY)
+		return type ? type_bit(type) : 0;
+	for (const JsonNode *one = type->first; one; one = one->next)
+		bits |= type_bit(one);
+	return bits;
+}
+
+/* The types that a schema allows; text: what is to be one of them. */
+static Types
+types_of(Walk *walk, const JsonNode *schema, ByteSpan text)
+{
+	static const char *const lists[] = {"anyOf", "oneOf", "allOf"};
+	Types types = {0, false};
+	const JsonNode *member;
+
+	schema = resolve(walk, schema);
+	if (!schema)
+		return types;
+	types.bits = types_named(json_member_named(schema, "type"));
+	member = json_member_named(schema, "enum");
+	if (member && member->kind == NODE_IS_ARRAY)
+	{
+		Types listed = {0, false};
+
+		for (const JsonNode *one = member->first; one; one = one->next)
+			add_listed(&listed, one, text);
+		types.bits = types.bits ? types.bits : listed.bits;
+		types.is_listed = listed.is_listed;
+	}
+	member = json_member_named(schema, "const");
+	if (member && !types.bits)
+		add_listed(&types, member, text);
+	for (size_t i = 0; i < sizeof lists / sizeof lists[0] && !types.bits; i++)
+		if ((member = json_member_named(schema, lists[i])) != NULL)
+			add_alternatives(walk, member, text, &types);
+	if (!types.bits && json_member_named(schema, "properties"))
+		types.bits = TYPE_OBJECT;
+	if (!types.bits && json_member_named(schema, "items"))
+		types.bits = TYPE_ARRAY;
+	member = json_member_named(schema, "nullable");
+	if (types.bits && member && member->kind == NODE_IS_BOOL && member->boolean)
+		types.bits |= TYPE_NULL;
+	return types;
+}
+
+static Types
+ask_types(const ToolSchema *schemas, const JsonNode *schema, ByteSpan text)
+{
+	Walk walk = {schemas, 0};
+
+	return types_of(&walk, schema, text);
+}
+
+bool
+schema_takes_text(const ToolSchema *schemas, const JsonNode *schema)
+{
+	unsigned bits = ask_types(schemas, schema, (ByteSpan){NULL, 0}).bits;
+
+	return bits == 0 || (bits & TYPE_STRING) != 0;
+}
+
+/* The schema of a member, looked for in the schema itself and in all of its alternatives. */
+static const JsonNode *
+find_member(Walk *walk, const JsonNode *schema, const char *key, size_t key_bytes)
+{
+	static const char *const lists[] = {"allOf", "anyOf", "oneOf"};
+	const JsonNode *found, *list;
+
+	schema = resolve(walk, schema);
+	if (!schema)
+		return NULL;
+	found = json_member(json_member_named(schema, "properties"), key, key_bytes);
+	for (size_t i = 0; !found && i < sizeof lists / sizeof lists[0]; i++)
+	{
+		list = json_member_named(schema, lists[i]);
+		for (const JsonNode *one = list && list->kind == NODE_IS_ARRAY ? list->first : NULL; one && !found;
+			 one = one->next)
+			found = find_member(walk, one, key, key_bytes);
+	}
+	if (!found)
+	{
+		found = json_member_named(schema, "additionalProperties");
+		if (found && found->kind != NODE_IS_OBJECT)
+			found = NULL;
+	}
+	return found;
+}
+
+const JsonNode *
+schema_member(const ToolSchema *schemas, const JsonNode *schema, const char *key, size_t key_bytes)
+{
+	Walk walk = {schemas, 0};
+
+	return schema ? find_member(&walk, schema, key, key_bytes) : NULL;
+}
+
+/* The schema of an array's element. */
+static const JsonNode *
+find_element(Walk *walk, const JsonNode *schema, size_t index)
+{
+	static const char *const lists[] = {"allOf", "anyOf", "oneOf"};
+	const JsonNode *found, *list;
+
+	schema = resolve(walk, schema);
+	if (!schema)
+		return NULL;
+	list = json_member_named(schema, "prefixItems");
+	found = list && list->kind == NODE_IS_ARRAY && index < list->n ? list->first : NULL;
+	for (size_t i = 0; found && i < index; i++)
+		found = found->next;
+	if (!found)
+		found = json_member_named(schema, "items");
+	for (size_t i = 0; !found && i < sizeof lists / sizeof lists[0]; i++)
+	{
+		list = json_member_named(schema, lists[i]);
+		for (const JsonNode *one = list && list->kind == NODE_IS_ARRAY ? list->first : NULL; one && !found;
+			 one = one->next)
+			found = find_element(walk, one, index);
+	}
+	return found;
+}
+
+static bool
+span_is(ByteSpan text, const char *word)
+{
+	return text.length == strlen(word) && memcmp(text.data, word, text.length) == 0;
+}
+
+/* Letters of either case. */
+static bool
+is_word(ByteSpan text, const char *word)
+{
+	if (text.length != strlen(word))
+		return false;
+	for (size_t i = 0; i < text.length; i++)
+		if ((text.data[i] | 32) != word[i])
+			return false;
+	return true;
+}
+
+/* Read text as an array or object of which nothing is missing, or NULL. */
+static const JsonNode *
+read_whole(const ToolSchema *schemas, ByteSpan text)
+{
+	JsonError error;
+	size_t end;
+	const JsonNode *node;
+
+	if (!text.length || (text.data[0] != '{' && text.data[0] != '['))
+		return NULL;
+	node = json_tree_read(schemas->arena, text, JSON_AS_WRITTEN, &end, &error);
+	*schemas->out_of_memory |= error.out_of_memory;
+	if (!node || end != text.length || node->is_open)
+		return NULL;
+	/* one that is open inside leaves the outer one open as well */
+	return node;
+}
+
+/* Write text as one of the types other than a string; false: it is none. */
+static bool
+write_as_type(const ToolSchema *schemas, const JsonNode *schema, unsigned bits, ByteSpan text, ByteWriter *out)
+{
+	ByteSpan bare = trim(text);
+	const JsonNode *node;
+	bool is_whole;
+
+	if ((bits & (TYPE_INTEGER | TYPE_NUMBER)) && json_is_number(bare, &is_whole))
+	{
+		/* one with a fraction is no integer, but it is no text either */
+		if ((bits & TYPE_STRING) && !is_whole && !(bits & TYPE_NUMBER))
+			return false;
+		write_raw(out, bare.data, bare.length);
+		return true;
+	}
+	if ((bits & TYPE_BOOL) && (is_word(bare, "true") || is_word(bare, "false")))
+	{
+		write_raw(out, is_word(bare, "true") ? "true" : "false", is_word(bare, "true") ? 4 : 5);
+		return true;
+	}
+	/* where it could be a text, only what JSON and Python write */
+	if (bits & TYPE_STRING ? (bits & TYPE_NULL) && (span_is(bare, "null") || span_is(bare, "None"))
+						   : is_word(bare, "null") || is_word(bare, "none"))
+	{
+		write_raw(out, "null", 4);
+		return true;
+	}
+	if (!(bits & (TYPE_ARRAY | TYPE_OBJECT)) || !(node = read_whole(schemas, bare)) || !(bits & value_bit(node)))
+		return false;
+	schema_write_value(schemas, schema, node, out);
+	return true;
+}
+
+void
+schema_write_text(const ToolSchema *schemas, const JsonNode *schema, ByteSpan text, ByteWriter *out)
+{
+	Types types = ask_types(schemas, schema, text);
+
+	if (types.bits == 0 || types.bits == TYPE_STRING || types.is_listed ||
+		!write_as_type(schemas, schema, types.bits, text, out))
+		json_write_string(out, text.data, text.length);
+}
+
+/* The elements or members of a value, each by its own schema. */
+void
+schema_write_members(const ToolSchema *schemas, const JsonNode *schema, const JsonNode *value, ByteWriter *out)
+{
+	bool is_object = value->kind == NODE_IS_OBJECT;
+	size_t index = 0;
+
+	write_raw(out, is_object ? "{" : "[", 1);
+	for (const JsonNode *child = value->first; child; child = child->next)
+	{
+		Walk walk = {schemas, 0};
+		const JsonNode *its = !schema     ? NULL
+							  : is_object ? find_member(&walk, schema, child->key, child->key_bytes)
+										  : find_element(&walk, schema, index++);
+
+		write_raw(out, ",", child != value->first);
+		if (is_object)
+		{
+			json_write_string(out, child->key, child->key_bytes);
+			write_raw(out, ":", 1);
+		}
+		schema_write_value(schemas, its, child, out);
+	}
+	write_raw(out, is_object ? "}" : "]", 1);
+}
+
+void
+schema_write_value(const ToolSchema *schemas, const JsonNode *schema, const JsonNode *value, ByteWriter *out)
+{
+	ByteSpan text = {value->kind == NODE_IS_STRING ? value->text : value->source,
+					 value->kind == NODE_IS_STRING ? value->n : value->source_bytes};
+	unsigned bits = schema ? ask_types(schemas, schema, text).bits : 0;
+
+	if (value->kind == NODE_IS_STRING && bits && !(bits & TYPE_STRING))
+		schema_write_text(schemas, schema, text, out);
+	else if (value->kind != NODE_IS_STRING && (bits & ~(unsigned) TYPE_NULL) == TYPE_STRING &&
+			 value->kind != NODE_IS_NULL)
+		json_write_string(out, text.data, text.length);
+	else if (value->kind == NODE_IS_OBJECT || value->kind == NODE_IS_ARRAY)
+		schema_write_members(schemas, schema, value, out);
+	else
+		json_write_node(out, value);
+}
