@@ -75,6 +75,8 @@ render(const Model *model, const Request *request, ChatPrompt *prompt)
 		.tools = request->tools,
 		.enable_thinking = options->given & OPTION_THINKING ? options->thinking : -1,
 		.add_generation_prompt = true,
+		.continues = true,
+		.can_think = model->can_think,
 		.bos_token = token_text(model, tokenizer_bos(model->tokenizer), bos),
 		.eos_token = token_text(model, tokenizer_eos(model->tokenizer), eos),
 		.now = (int64_t) time(NULL),
@@ -95,9 +97,16 @@ close_thinking(Model *model, TokenBuffer *tokens)
 	return tokenizer_encode(model->tokenizer, empty_thinking, strlen(empty_thinking), true, tokens);
 }
 
-/* The prompt's tokens of a chat. opened_thinking: the template itself opened the thinking. */
+/* Where a prompt leaves the model. */
+typedef struct PromptEnd
+{
+	bool in_thinking; /* the thinking is open: by the template, or by the answer that has begun */
+	bool has_begun;   /* in an answer that the caller began */
+} PromptEnd;
+
+/* The prompt's tokens of a chat. */
 static Status
-encode_chat(Model *model, const Request *request, TokenBuffer *tokens, bool *opened_thinking)
+encode_chat(Model *model, const Request *request, TokenBuffer *tokens, PromptEnd *end)
 {
 	ChatPrompt prompt = {0};
 	Status status = render(model, request, &prompt);
@@ -106,7 +115,8 @@ encode_chat(Model *model, const Request *request, TokenBuffer *tokens, bool *ope
 		return status;
 	status =
 		tokenizer_encode_runs(model->tokenizer, prompt.text, prompt.length, prompt.trusted, prompt.n_trusted, tokens);
-	*opened_thinking = chat_prompt_opens_thinking(&prompt);
+	end->in_thinking = prompt.is_thinking || chat_prompt_opens_thinking(&prompt);
+	end->has_begun = prompt.has_begun;
 	chat_prompt_free(&prompt);
 	return status;
 }
@@ -318,11 +328,12 @@ answer_chunk(Model *model, const KvPool *pool, const Request *request, uint32_t 
 
 /* What is not given comes from the file, else from the Qwen model cards. */
 static SamplerSettings
-sampling_for(const Model *model, uint8_t kind, const SamplingOptions *options)
+sampling_for(const Model *model, uint8_t kind, const SamplingOptions *options, PromptEnd end)
 {
 	const ModelHyper *hyper = &model->hyper;
 	bool turned_off = (options->given & OPTION_THINKING) && !options->thinking && model->has_thinking_switch;
-	bool thinking = kind == REQUEST_CHAT && model->can_think && !turned_off;
+	bool has_thought = end.has_begun && !end.in_thinking;
+	bool thinking = kind == REQUEST_CHAT && model->can_think && !turned_off && !has_thought;
 	SamplerSettings s = {
 		.temperature = thinking ? 0.6f : 0.7f,
 		.top_p = thinking ? 0.95f : 0.8f,
@@ -424,11 +435,11 @@ count_shared_tokens(Job *job, Model *model, const Request *request)
 {
 	Request shared = *request;
 	TokenBuffer tokens = {NULL, 0, 0};
-	bool opened_thinking;
+	PromptEnd end;
 	Status status;
 
 	shared.messages = request->shared_messages;
-	status = encode_chat(model, &shared, &tokens, &opened_thinking);
+	status = encode_chat(model, &shared, &tokens, &end);
 	while (status.code == STATUS_OK && job->n_shared_tokens < tokens.n && job->n_shared_tokens < job->n_prompt &&
 		   tokens.tokens[job->n_shared_tokens] == job->tokens[job->n_shared_tokens])
 		job->n_shared_tokens++;
@@ -457,16 +468,16 @@ static Status
 prepare_job(Job *job, Model *model, const KvPool *pool, const Request *request)
 {
 	TokenBuffer tokens = {NULL, 0, 0};
-	bool opened_thinking = false;
+	PromptEnd end = {false, false};
 	Status status;
 
 	if (request->kind == REQUEST_CHAT || request->kind == REQUEST_SCORE)
-		status = encode_chat(model, request, &tokens, &opened_thinking);
+		status = encode_chat(model, request, &tokens, &end);
 	else if (request->kind == REQUEST_GENERATE || request->kind == REQUEST_LOGPROBS)
 		status = encode_generate(model, request, &tokens);
 	else
 		status = encode_embed(model, request, &tokens);
-	if (status.code == STATUS_OK && request->kind == REQUEST_SCORE && opened_thinking)
+	if (status.code == STATUS_OK && request->kind == REQUEST_SCORE && end.in_thinking)
 		status = close_thinking(model, &tokens);
 	job->tokens = tokens.tokens;
 	job->n_prompt = job->n_tokens = (uint32_t) tokens.n;
@@ -491,11 +502,13 @@ prepare_job(Job *job, Model *model, const KvPool *pool, const Request *request)
 		return out_of_memory();
 	}
 	job->blocks = malloc(kv_blocks_for(job_positions(job)) * sizeof *job->blocks);
-	job->sampling = sampling_for(model, request->kind, &request->options);
-	job->in_thinking = job->thought = opened_thinking;
+	job->sampling = sampling_for(model, request->kind, &request->options, end);
+	job->in_thinking = job->thought = end.in_thinking;
+	/* white space belongs to what it goes on with */
+	job->thinking_begun = end.in_thinking && end.has_begun;
 	/* whoever knows the token may open with it, whatever its template says */
-	job->beginning =
-		request->kind == REQUEST_CHAT && !opened_thinking && tokenizer_find(model->tokenizer, "<think>", 7) >= 0;
+	job->beginning = request->kind == REQUEST_CHAT && !end.in_thinking && !end.has_begun &&
+					 tokenizer_find(model->tokenizer, "<think>", 7) >= 0;
 	job->thinking_budget =
 		request->options.given & OPTION_THINKING_BUDGET ? (uint32_t) request->options.thinking_budget : UINT32_MAX;
 	job->dimensions = request->dimensions ? request->dimensions : model->hyper.hidden;

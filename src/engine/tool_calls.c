@@ -142,7 +142,9 @@ write_rest(Extraction *x, const JsonNode *object, const JsonNode *name, const Js
 		ByteSpan key = {member->key, member->key_bytes};
 		bool is_type = key.length == 4 && memcmp(key.data, "type", 4) == 0;
 
-		if (member == name || member == arguments || member == inner || (is_type && json_string_is(member, "function")))
+		bool is_ours = member == name || member == arguments || member == inner;
+
+		if (is_ours || (is_type && json_string_is(member, "function")))
 			continue;
 		if (is_type || (key.length == 8 && memcmp(key.data, "function", 8) == 0))
 			return false;

@@ -400,8 +400,8 @@ is_word(ByteSpan text, const char *word)
 static const JsonNode *
 read_whole(const ToolSchema *schemas, ByteSpan text)
 {
-	JsonError error;
-	size_t end;
+	JsonError error = {.what = NULL};
+	size_t end = 0;
 	const JsonNode *node;
 
 	if (!text.length || (text.data[0] != '{' && text.data[0] != '['))

@@ -30,11 +30,15 @@ extern bool chat_template_mentions(const ChatTemplate *chat_template, const char
 
 typedef struct ChatInput
 {
-	ByteSpan messages;   /* JSON array of objects with a string "role" of system, user, assistant or tool, and "content"
-							(string, null or absent only beside "tool_calls", or an array of parts of type "text") */
+	ByteSpan messages;   /* JSON array of objects with a string "role" of system, developer (the same), user, assistant
+							or tool, and "content" (string, or an array of parts of type "text"; null or absent beside
+							"tool_calls", and beside "reasoning_content" where the template knows that) */
 	ByteSpan tools;      /* JSON array, or not given */
 	int enable_thinking; /* 0, 1, or -1: the variable is not defined */
 	bool add_generation_prompt;
+	bool continues; /* with add_generation_prompt: when the last message is the assistant's (and has no calls), the
+					   prompt ends with what it says, for the model to go on with */
+	bool can_think; /* such an answer may have, or be, thinking */
 	const char *bos_token; /* texts, "" where there is none */
 	const char *eos_token;
 	int64_t now; /* seconds since 1970 UTC, for strftime_now (rendered in UTC) */
@@ -47,6 +51,8 @@ typedef struct ChatPrompt
 	size_t length;
 	TextRun *trusted; /* runs that the template wrote */
 	size_t n_trusted;
+	bool has_begun;   /* it ends with the beginning of an answer … */
+	bool is_thinking; /* … in the middle of its thinking */
 } ChatPrompt;
 
 /*

@@ -122,11 +122,7 @@ def test_calls_and_results_go_back_into_a_conversation(tool_server, model, words
         {"role": "assistant", "content": "Yes."},
         {"role": "user", "content": "And in Rome?"},
     ]
-    text = CALL_TEXT
-    if model == "caller" and form == "arguments as text":
-        # Qwen2.5's template writes a text as a JSON string
-        text = text.replace('{"city": "Paris"}', '"{\\"city\\": \\"Paris\\"}"')
-    calls = f"{words}\n{text}\n{text}" if words else f"{text}\n{text}"
+    calls = f"{words}\n{CALL_TEXT}\n{CALL_TEXT}" if words else f"{CALL_TEXT}\n{CALL_TEXT}"
     expected = (
         "<|im_start|>user\nIs it warm in Paris?<|im_end|>\n"
         f"<|im_start|>assistant\n{calls}<|im_end|>\n"
@@ -137,6 +133,45 @@ def test_calls_and_results_go_back_into_a_conversation(tool_server, model, words
     if SYSTEM[model]:
         rendered = rendered.replace("<|im_start|>system\n" + SYSTEM[model].strip() + "<|im_end|>\n", "")
     assert rendered == expected
+
+
+@pytest.mark.parametrize("kind", ["json", "jsonb"])
+def test_numbers_of_any_length_reach_the_prompt(tool_server, kind):
+    number = "123456789012345678901234567890.5"
+    tools = f'[{{"name": "f", "maximum": {number}}}]'
+    call = {"name": "f", "arguments": f'{{"n": {number}}}'}
+    messages = [{"role": "user", "content": "x"}, {"role": "assistant", "content": "", "tool_calls": [call]}, {"role": "tool", "content": "1"}]
+    text = render(tool_server, "caller", messages, tools, kind)
+    assert f'"maximum": {number}}}' in text and f'"arguments": {{"n": {number}}}' in text
+
+
+ASSISTANT = "<|im_start|>assistant\n"
+
+
+@pytest.mark.parametrize("kind", ["json", "jsonb"])
+@pytest.mark.parametrize("model, thoughts", [("caller", ""), ("thinking_caller", "<think>\n\n</think>\n\n")])
+def test_a_last_message_of_the_assistant_is_gone_on_with(tool_server, kind, model, thoughts):
+    """The prompt ends with it; what comes back is what follows."""
+    begun = [{"role": "user", "content": "Is it warm?"}, {"role": "assistant", "content": "\nI will"}]
+    assert render(tool_server, model, begun, kind=kind).endswith(f"<|im_end|>\n{ASSISTANT}{thoughts}\nI will")
+    if model == "caller":
+        answer = tool_server.value(f"SELECT qwen_chat(%s::{kind}, model => %s, temperature => 0, max_tokens => 2)", (json.dumps(begun), model))
+        assert answer == " look."
+    row = tool_server.query(
+        f"SELECT thinking, prompt_tokens = array_length(qwen_tokenize(qwen_render_chat(%s::{kind}, model => %s), special => true, model => %s), 1) "
+        f"FROM qwen_chat_full(%s::{kind}, model => %s, max_tokens => 1)", (json.dumps(begun), model, model, json.dumps(begun), model))[0]  # fmt: skip
+    assert row == (None, True)
+
+
+def test_calls_are_no_beginning(tool_server):
+    messages = [{"role": "user", "content": "x"}, {"role": "assistant", "content": "Look.", "tool_calls": [CALL]}]
+    assert render(tool_server, "caller", messages).endswith(f"{CALL_TEXT}<|im_end|>\n{ASSISTANT}")
+
+
+def test_developer_is_system(tool_server):
+    for model in SYSTEM:
+        texts = [render(tool_server, model, [{"role": role, "content": "Be brief."}, {"role": "user", "content": "x"}]) for role in ("developer", "system")]
+        assert texts[0] == texts[1]
 
 
 def test_a_whole_round_in_sql(tool_server):
@@ -153,7 +188,9 @@ def test_a_whole_round_in_sql(tool_server):
 @pytest.mark.parametrize("messages, tools, words", [
     ('[{"role": "user", "content": "x"}]', '{"name": "f"}', "tools must be a JSON array"),
     ('[{"role": "user", "content": "x"}]', "[1]", "tools[0]"),
-    ('[{"role": "user", "content": "x"}]', '[{"name": "f", "maximum": 18446744073709551615}]', "tools has a number that is too large at line 1, column"),
+    ('[{"role": "user", "content": "x"}, {"role": "assistant", "tool_calls": [{"name": "f", "arguments": "[1]"}]}]', None, "messages[1].tool_calls[0]"),
+    ('[{"role": "user", "content": "x"}, {"role": "assistant", "tool_calls": [{"name": "f", "arguments": "{"}]}]', None, "messages[1].tool_calls[0]"),
+    ('[{"role": "assistant", "reasoning_content": "x"}, {"role": "user", "content": "x"}]', None, "content"),
     ('[{"role": "assistant", "tool_calls": 3}]', None, "tool_calls"),
     ('[{"role": "assistant"}]', None, "content"),
     ('[{"role": "helper", "content": "x"}]', None, "role"),

@@ -14,18 +14,28 @@
 #include <string.h>
 
 #include <cmocka.h>
-#include <jansson.h>
 
 #include "../../src/base/utf8.h"
 #include "../../src/model/chat_template.h"
+#include "../../src/model/json_tree.h"
 
-/* A JSON value as text that the caller frees; an empty span when there is none. */
+/* A JSON value as it stands in the file, or a string's text; an empty span when there is none. */
 static ByteSpan
-dump(json_t *json)
+written(const JsonNode *json)
 {
-	char *text = json ? json_dumps(json, JSON_ENCODE_ANY | JSON_REAL_PRECISION(17)) : NULL;
+	return json ? (ByteSpan){json->source, json->source_bytes} : (ByteSpan){NULL, 0};
+}
 
-	return (ByteSpan){text, text ? strlen(text) : 0};
+static ByteSpan
+text_of(const JsonNode *json)
+{
+	return json && json->kind == NODE_IS_STRING ? (ByteSpan){json->text, json->n} : (ByteSpan){"", 0};
+}
+
+static bool
+is_true(const JsonNode *json)
+{
+	return json && json->kind == NODE_IS_BOOL && json->boolean;
 }
 
 /* The runs are in order, apart from each other, inside the text and at character boundaries. */
@@ -48,22 +58,23 @@ check_runs(const ChatPrompt *prompt)
 
 /* Does one case come out as expected? Prints what is wrong. */
 static bool
-case_holds(json_t *templates, json_t *one, size_t number, int64_t now)
+case_holds(const JsonNode *templates, const JsonNode *one, size_t number, int64_t now)
 {
-	const char *name = json_string_value(json_object_get(one, "template"));
-	json_t *source = name ? json_object_get(templates, name) : json_object_get(one, "source");
-	json_t *expected = json_object_get(one, "prompt");
-	json_t *thinking = json_object_get(one, "enable_thinking");
+	ByteSpan name = text_of(json_member_named(one, "template"));
+	ByteSpan source = name.length ? text_of(json_member(templates, name.data, name.length))
+								  : text_of(json_member_named(one, "source"));
+	const JsonNode *expected = json_member_named(one, "prompt");
+	const JsonNode *thinking = json_member_named(one, "enable_thinking");
 	ChatTemplate *chat_template;
 	ChatPrompt prompt = {0};
-	ChatInput input = {.messages = dump(json_object_get(one, "messages")),
-					   .tools = dump(json_object_get(one, "tools")),
-					   .enable_thinking = thinking ? json_is_true(thinking) : -1,
-					   .add_generation_prompt = json_is_true(json_object_get(one, "add_generation_prompt")),
+	ChatInput input = {.messages = written(json_member_named(one, "messages")),
+					   .tools = written(json_member_named(one, "tools")),
+					   .enable_thinking = thinking ? is_true(thinking) : -1,
+					   .add_generation_prompt = is_true(json_member_named(one, "add_generation_prompt")),
 					   .bos_token = "<|bos|>",
 					   .eos_token = "<|im_end|>",
 					   .now = now};
-	Status status = chat_template_create(json_string_value(source), json_string_length(source), &chat_template);
+	Status status = chat_template_create(source.data, source.length, &chat_template);
 	bool holds;
 
 	if (status_is_ok(&status))
@@ -71,21 +82,34 @@ case_holds(json_t *templates, json_t *one, size_t number, int64_t now)
 	if (status_is_ok(&status))
 	{
 		check_runs(&prompt);
-		holds = json_is_string(expected) && json_string_length(expected) == prompt.length &&
-				memcmp(prompt.text, json_string_value(expected), prompt.length) == 0;
+		holds = expected->kind == NODE_IS_STRING && expected->n == prompt.length &&
+				memcmp(prompt.text, expected->text, prompt.length) == 0;
 	}
 	else
-		holds = json_is_null(expected);
+		holds = expected->kind == NODE_IS_NULL;
 	if (!holds)
-		print_message("case %zu (%s)\n%s\n--- messages: %s\n--- expected: %s\n--- got: %s\n\n", number,
-					  name ? name : "random", name ? "" : json_string_value(source), input.messages.data,
-					  json_is_string(expected) ? json_string_value(expected) : "an error",
+		print_message("case %zu (%.*s)\n%.*s\n--- messages: %.*s\n--- expected: %.*s\n--- got: %s\n\n", number,
+					  (int) name.length, name.data, name.length ? 0 : (int) source.length, source.data,
+					  (int) input.messages.length, input.messages.data, (int) expected->source_bytes, expected->source,
 					  status_is_ok(&status) ? prompt.text : status.message);
 	chat_prompt_free(&prompt);
 	chat_template_destroy(chat_template);
-	free((void *) input.messages.data);
-	free((void *) input.tools.data);
 	return holds;
+}
+
+/* The whole file; the caller frees it. */
+static ByteSpan
+read_file(const char *path)
+{
+	FILE *file = fopen(path, "rb");
+	char *text = NULL;
+	long length = 0;
+
+	if (!file || fseek(file, 0, SEEK_END) != 0 || (length = ftell(file)) <= 0 || fseek(file, 0, SEEK_SET) != 0 ||
+		!(text = malloc((size_t) length)) || fread(text, 1, (size_t) length, file) != (size_t) length)
+		fail_msg("%s cannot be read", path);
+	fclose(file);
+	return (ByteSpan){text, (size_t) length};
 }
 
 static void
@@ -93,22 +117,25 @@ renders_what_jinja_renders(void **state)
 {
 	const char *folder = getenv("QWEN_TEST_SOURCE_DIR");
 	char path[4096];
-	json_error_t error;
-	json_t *root, *templates, *cases;
-	size_t n_wrong = 0;
+	JsonError error;
+	Arena *arena = arena_create(0);
+	const JsonNode *root, *templates, *cases;
+	ByteSpan text;
+	size_t n_wrong = 0, number = 0;
 
 	(void) state;
 	snprintf(path, sizeof path, "%s/tests/golden/template/cases.json", folder ? folder : ".");
-	root = json_load_file(path, 0, &error);
+	text = read_file(path);
+	root = json_tree_read(arena, text, JSON_STRICT, NULL, &error);
 	if (!root)
-		fail_msg("%s: %s", path, error.text);
-	templates = json_object_get(root, "templates");
-	cases = json_object_get(root, "cases");
-	assert_true(json_array_size(cases) > 1000);
-	for (size_t i = 0; i < json_array_size(cases); i++)
-		n_wrong +=
-			!case_holds(templates, json_array_get(cases, i), i, json_integer_value(json_object_get(root, "now")));
-	json_decref(root);
+		fail_msg("%s: %s at byte %zu", path, error.what, error.offset);
+	templates = json_member_named(root, "templates");
+	cases = json_member_named(root, "cases");
+	assert_true(cases->n > 1000);
+	for (const JsonNode *one = cases->first; one; one = one->next)
+		n_wrong += !case_holds(templates, one, number++, atoll(json_member_named(root, "now")->source));
+	arena_destroy(arena);
+	free((void *) text.data);
 	assert_int_equal(n_wrong, 0);
 }
 

@@ -97,6 +97,7 @@ struct ChatTemplate
 	bool is_asked[TEMPLATE_MAX_NAMES]; /* the name is used as a variable somewhere */
 	uint32_t n_names;
 	bool asks_content_none; /* some test looks whether a message's content is none */
+	bool takes_reasoning;   /* it speaks of reasoning_content */
 };
 
 /* Build the tree of source (valid UTF-8 without NUL) in chat_template, whose workspace is ready. */

@@ -4,8 +4,12 @@
 #include "json_input.h"
 
 #include "../../base/utf8.h"
-#include "../json_memory.h"
+#include "../json_tree.h"
+#include "interpreter.h"
 
+#include <errno.h>
+#include <math.h>
+#include <stdlib.h>
 #include <string.h>
 
 /* Where in the input a value stands, for sentences: name[index]. */
@@ -15,29 +19,39 @@ typedef struct Place
 	size_t index;
 } Place;
 
-static bool convert(Workspace *work, const Place *place, json_t *json, Value *out);
+static bool convert(Workspace *work, const Place *place, const JsonNode *json, Value *out);
+
+/* The failure of a reader that got no memory. */
+static bool
+fail_memory(Workspace *work, const char *name, size_t length)
+{
+	size_t left = work->memory_limit - arena_used(work->arena);
+
+	if (length + 1024 > left / 4)
+		return workspace_fail(work, STATUS_TOO_LONG, "%s needs more than %zu MiB of memory", name,
+							  work->memory_limit >> 20);
+	return workspace_fail(work, STATUS_UNAVAILABLE, "out of memory for %s", name);
+}
 
 /* Parse the text and make sure that it is an array. */
 static bool
-parse_array(Workspace *work, const char *name, const char *text, size_t length, json_t **root)
+parse_array(Workspace *work, const char *name, const char *text, size_t length, const JsonNode **root)
 {
-	json_error_t error;
-	bool out_of_memory;
+	JsonError error = {.what = NULL};
+	unsigned line, column;
 
-	*root = NULL;
 	if (!utf8_is_valid(text, length))
 		return workspace_fail(work, STATUS_INVALID_ARGUMENT, "%s is not valid UTF-8", name);
-	*root = json_memory_load(text, length, JSON_DECODE_ANY | JSON_ALLOW_NUL, &error, &out_of_memory);
-	if (out_of_memory)
-		return workspace_fail(work, STATUS_UNAVAILABLE, "out of memory for %s", name);
-	if (!*root && json_error_code(&error) == json_error_numeric_overflow)
-		return workspace_fail(work, STATUS_INVALID_ARGUMENT,
-							  "%s has a number that is too large at line %d, column %d; whole numbers have 64 bits", name,
-							  error.line, error.column);
+	*root = json_tree_read(work->arena, (ByteSpan){text, length}, JSON_STRICT, NULL, &error);
+	if (error.out_of_memory)
+		return fail_memory(work, name, length);
 	if (!*root)
-		return workspace_fail(work, STATUS_INVALID_ARGUMENT, "%s is not valid JSON: %s at line %d, column %d", name,
-							  error.text, error.line, error.column);
-	if (!json_is_array(*root))
+	{
+		json_place((ByteSpan){text, length}, error.offset, &line, &column);
+		return workspace_fail(work, STATUS_INVALID_ARGUMENT, "%s is not valid JSON: %s at line %u, column %u", name,
+							  error.what, line, column);
+	}
+	if ((*root)->kind != NODE_IS_ARRAY)
 		return workspace_fail(work, STATUS_INVALID_ARGUMENT, "%s must be a JSON array", name);
 	return true;
 }
@@ -56,17 +70,92 @@ convert_string(Workspace *work, const Place *place, const char *bytes, size_t le
 	return text != NULL;
 }
 
+/* The significant digits of a number and the place of its point: 0.DIGITS * 10^exponent. False: more digits than room.
+ */
+static bool
+split_number(const char *number, char *digits, size_t room, long *exponent)
+{
+	long point = 0, written = 0;
+	size_t n = 0;
+	bool has_point = false;
+
+	for (; *number && *number != 'e' && *number != 'E'; number++)
+	{
+		has_point |= *number == '.';
+		if (*number < '0' || *number > '9')
+			continue;
+		if (n > 0 || *number != '0')
+		{
+			if (n < room)
+				digits[n] = *number;
+			else if (*number != '0')
+				return false;
+			n++;
+			point += !has_point;
+		}
+		else
+			point -= has_point;
+	}
+	if (*number)
+		written = strtol(number + 1, NULL, 10);
+	n = n < room ? n : room;
+	while (n > 0 && digits[n - 1] == '0')
+		n--;
+	digits[n] = '\0';
+	*exponent = n ? point + (written > 1000000 ? 1000000 : written < -1000000 ? -1000000 : written) : 0;
+	return true;
+}
+
+/* Is a number what a double's own digits say? */
+static bool
+is_held(const char *written, double number)
+{
+	char own[FLOAT_TEXT_BYTES], left[20], right[20];
+	long left_exponent, right_exponent;
+
+	if (!isfinite(number))
+		return false;
+	format_float(number, own);
+	return split_number(written, left, sizeof left - 1, &left_exponent) &&
+		   split_number(own, right, sizeof right - 1, &right_exponent) && strcmp(left, right) == 0 &&
+		   left_exponent == right_exponent;
+}
+
+/* A number: Python's int where 64 bits hold it, its float, or else both its value and its digits. */
+static bool
+convert_number(Workspace *work, const JsonNode *json, Value *out)
+{
+	char *written = arena_copy(work->arena, json->source, json->source_bytes);
+	long long integer;
+
+	if (!written)
+		return fail_memory(work, "a number", json->source_bytes);
+	errno = 0;
+	if (!strpbrk(written, ".eE"))
+	{
+		integer = strtoll(written, NULL, 10);
+		*out = value_int(integer);
+		if (errno == 0)
+			return true;
+	}
+	*out = value_float(strtod(written, NULL));
+	if (strpbrk(written, ".eE") && is_held(written, out->as.number))
+		return true;
+	out->digits = text_from_bytes(work, written, json->source_bytes, false);
+	return out->digits != NULL;
+}
+
 /* A list of an array's elements. */
 static bool
-convert_array(Workspace *work, const Place *place, json_t *json, Value *out)
+convert_array(Workspace *work, const Place *place, const JsonNode *json, Value *out)
 {
-	List *list = list_create(work, LIST_PLAIN, json_array_size(json));
+	List *list = list_create(work, LIST_PLAIN, json->n);
 
 	if (!list)
 		return false;
-	for (size_t i = 0; i < json_array_size(json); i++)
+	for (const JsonNode *item = json->first; item; item = item->next)
 	{
-		if (!convert(work, place, json_array_get(json, i), &list->items[i]))
+		if (!convert(work, place, item, &list->items[list->n]))
 			return false;
 		list->n++;
 	}
@@ -76,19 +165,18 @@ convert_array(Workspace *work, const Place *place, json_t *json, Value *out)
 
 /* A dictionary of an object's members, in their order. */
 static bool
-convert_object(Workspace *work, const Place *place, json_t *json, Value *out)
+convert_object(Workspace *work, const Place *place, const JsonNode *json, Value *out)
 {
-	Dict *dict = dict_create(work, json_object_size(json));
+	Dict *dict = dict_create(work, json->n);
 
 	if (!dict)
 		return false;
-	for (void *iter = json_object_iter(json); iter; iter = json_object_iter_next(json, iter))
+	for (const JsonNode *member = json->first; member; member = member->next)
 	{
-		const char *key = json_object_iter_key(iter);
-		Value key_value, value;
+		Value key, value;
 
-		if (!convert_string(work, place, key, strlen(key), &key_value) ||
-			!convert(work, place, json_object_iter_value(iter), &value) || !dict_append(work, dict, key_value, value))
+		if (!convert_string(work, place, member->key, member->key_bytes, &key) ||
+			!convert(work, place, member, &value) || !dict_append(work, dict, key, value))
 			return false;
 	}
 	*out = (Value){.kind = VALUE_DICT, .as.dict = dict};
@@ -97,7 +185,7 @@ convert_object(Workspace *work, const Place *place, json_t *json, Value *out)
 
 /* Any JSON value. */
 static bool
-convert(Workspace *work, const Place *place, json_t *json, Value *out)
+convert(Workspace *work, const Place *place, const JsonNode *json, Value *out)
 {
 	bool ok = true;
 
@@ -105,28 +193,24 @@ convert(Workspace *work, const Place *place, json_t *json, Value *out)
 		return workspace_fail(work, STATUS_INVALID_ARGUMENT, "%s[%zu] is nested deeper than %d levels", place->name,
 							  place->index, TEMPLATE_MAX_JSON_DEPTH);
 	work->depth++;
-	switch (json_typeof(json))
+	switch (json->kind)
 	{
-		case JSON_OBJECT:
+		case NODE_IS_OBJECT:
 			ok = convert_object(work, place, json, out);
 			break;
-		case JSON_ARRAY:
+		case NODE_IS_ARRAY:
 			ok = convert_array(work, place, json, out);
 			break;
-		case JSON_STRING:
-			ok = convert_string(work, place, json_string_value(json), json_string_length(json), out);
+		case NODE_IS_STRING:
+			ok = convert_string(work, place, json->text, json->n, out);
 			break;
-		case JSON_INTEGER:
-			*out = value_int(json_integer_value(json));
+		case NODE_IS_NUMBER:
+			ok = convert_number(work, json, out);
 			break;
-		case JSON_REAL:
-			*out = value_float(json_real_value(json));
+		case NODE_IS_BOOL:
+			*out = value_bool(json->boolean);
 			break;
-		case JSON_TRUE:
-		case JSON_FALSE:
-			*out = value_bool(json_is_true(json));
-			break;
-		case JSON_NULL:
+		default:
 			*out = value_none();
 			break;
 	}
@@ -134,172 +218,383 @@ convert(Workspace *work, const Place *place, json_t *json, Value *out)
 	return ok;
 }
 
-/* The role must be one that templates know. */
 static bool
-check_role(Workspace *work, const Place *place, json_t *message)
+is_absent(const JsonNode *json)
+{
+	return !json || json->kind == NODE_IS_NULL;
+}
+
+static bool
+is_string(const JsonNode *json)
+{
+	return json && json->kind == NODE_IS_STRING;
+}
+
+static bool
+key_is(const JsonNode *member, const char *key)
+{
+	return json_compare(member->key, member->key_bytes, key, strlen(key)) == 0;
+}
+
+/* A text of our own as a key or a value. */
+static bool
+own_text(Workspace *work, const char *word, Value *out)
+{
+	Text *text = text_from_bytes(work, word, strlen(word), false);
+
+	*out = value_text(text);
+	return text != NULL;
+}
+
+/* Append key (of our own) with a value. */
+static bool
+append(Workspace *work, Dict *dict, const char *key, Value value)
+{
+	Value name;
+
+	return own_text(work, key, &name) && dict_append(work, dict, name, value);
+}
+
+/* The role must be one that templates know; developer is what newer interfaces call system. */
+static bool
+read_role(Workspace *work, const Place *place, const JsonNode *message, Value *out)
 {
 	static const char *const roles[] = {"system", "user", "assistant", "tool"};
-	json_t *role = json_object_get(message, "role");
+	const JsonNode *role = json_member_named(message, "role");
 
 	if (!role)
 		return workspace_fail(work, STATUS_INVALID_ARGUMENT, "messages[%zu] has no \"role\"", place->index);
-	if (!json_is_string(role))
+	if (!is_string(role))
 		return workspace_fail(work, STATUS_INVALID_ARGUMENT, "messages[%zu].role must be a string", place->index);
+	if (json_string_is(role, "developer"))
+		return own_text(work, "system", out);
 	for (size_t i = 0; i < sizeof roles / sizeof roles[0]; i++)
-		if (strcmp(json_string_value(role), roles[i]) == 0 && json_string_length(role) == strlen(roles[i]))
-			return true;
+		if (json_string_is(role, roles[i]))
+			return own_text(work, roles[i], out);
 	return workspace_fail(work, STATUS_INVALID_ARGUMENT, "messages[%zu] has the unknown role \"%.*s\"", place->index,
-						  (int) (json_string_length(role) < 60 ? json_string_length(role) : 60),
-						  json_string_value(role));
+						  (int) (role->n < 60 ? role->n : 60), role->text);
 }
 
-/* tool_calls must be an array of objects where they are given at all; *given says whether they are. */
+/* The object that a call's arguments are, or that their text is. */
 static bool
-check_tool_calls(Workspace *work, const Place *place, json_t *message, bool *given)
+read_arguments(Workspace *work, const Place *place, const JsonNode *arguments, size_t call, Value *out)
 {
-	json_t *calls = json_object_get(message, "tool_calls");
+	const JsonNode *object = arguments;
+	JsonError error = {.what = NULL};
+	ByteSpan text = {"", 0};
 
-	*given = false;
-	if (!calls || json_is_null(calls))
+	if (is_string(arguments))
+	{
+		text = (ByteSpan){arguments->text, arguments->n};
+		while (text.length && strchr(" \t\r\n", text.data[0]))
+			text = (ByteSpan){text.data + 1, text.length - 1};
+		object = text.length ? json_tree_read(work->arena, text, JSON_STRICT, NULL, &error) : NULL;
+		if (error.out_of_memory)
+			return fail_memory(work, "arguments", text.length);
+		if (text.length && !object)
+			return workspace_fail(work, STATUS_INVALID_ARGUMENT,
+								  "messages[%zu].tool_calls[%zu] has arguments whose text is not valid JSON: %s at "
+								  "byte %zu",
+								  place->index, call, error.what, error.offset + 1);
+	}
+	if (is_absent(object))
+	{
+		Dict *none = dict_create(work, 0);
+
+		*out = (Value){.kind = VALUE_DICT, .as.dict = none};
+		return none != NULL;
+	}
+	if (object->kind != NODE_IS_OBJECT)
+		return workspace_fail(work, STATUS_INVALID_ARGUMENT,
+							  "messages[%zu].tool_calls[%zu] has arguments that are neither a JSON object nor the text "
+							  "of one",
+							  place->index, call);
+	return convert(work, place, object, out);
+}
+
+/* A call without its wrapper: name and arguments. */
+static bool
+read_function(Workspace *work, const Place *place, const JsonNode *function, size_t call, Value *out)
+{
+	const JsonNode *name = json_member_named(function, "name"), *arguments = json_member_named(function, "arguments");
+	Dict *dict = dict_create(work, function->n + 1u);
+	Value object;
+
+	if (!is_string(name) || name->n == 0)
+		return workspace_fail(work, STATUS_INVALID_ARGUMENT,
+							  "messages[%zu].tool_calls[%zu] must have a \"name\" that is a string", place->index,
+							  call);
+	if (!dict || !read_arguments(work, place, arguments, call, &object))
+		return false;
+	for (const JsonNode *member = function->first; member; member = member->next)
+	{
+		Value key, value = object;
+
+		if (!convert_string(work, place, member->key, member->key_bytes, &key) ||
+			(member != arguments && !convert(work, place, member, &value)) || !dict_append(work, dict, key, value))
+			return false;
+	}
+	*out = (Value){.kind = VALUE_DICT, .as.dict = dict};
+	return arguments || append(work, dict, "arguments", object);
+}
+
+/* A call, with or without the wrapper {"type": "function", "function": {…}}. */
+static bool
+read_call(Workspace *work, const Place *place, const JsonNode *json, size_t call, Value *out)
+{
+	const JsonNode *function = json_member_named(json, "function");
+	Value inner;
+	Dict *dict;
+
+	if (json->kind != NODE_IS_OBJECT)
+		return workspace_fail(work, STATUS_INVALID_ARGUMENT, "messages[%zu].tool_calls[%zu] must be an object",
+							  place->index, call);
+	if (is_absent(function))
+		return read_function(work, place, json, call, out);
+	if (function->kind != NODE_IS_OBJECT)
+		return workspace_fail(work, STATUS_INVALID_ARGUMENT, "messages[%zu].tool_calls[%zu].function must be an object",
+							  place->index, call);
+	dict = dict_create(work, json->n);
+	if (!dict || !read_function(work, place, function, call, &inner))
+		return false;
+	for (const JsonNode *member = json->first; member; member = member->next)
+	{
+		Value key, value = inner;
+
+		if (!convert_string(work, place, member->key, member->key_bytes, &key) ||
+			(member != function && !convert(work, place, member, &value)) || !dict_append(work, dict, key, value))
+			return false;
+	}
+	*out = (Value){.kind = VALUE_DICT, .as.dict = dict};
+	return true;
+}
+
+/* The calls of a message; *n: how many. */
+static bool
+read_calls(Workspace *work, const Place *place, const JsonNode *message, Value *out, size_t *n)
+{
+	const JsonNode *calls = json_member_named(message, "tool_calls");
+	List *list;
+
+	*n = 0;
+	*out = value_none();
+	if (is_absent(calls))
 		return true;
-	if (!json_is_array(calls))
+	if (calls->kind != NODE_IS_ARRAY)
 		return workspace_fail(work, STATUS_INVALID_ARGUMENT, "messages[%zu].tool_calls must be an array", place->index);
-	for (size_t i = 0; i < json_array_size(calls); i++)
-		if (!json_is_object(json_array_get(calls, i)))
-			return workspace_fail(work, STATUS_INVALID_ARGUMENT, "messages[%zu].tool_calls[%zu] must be an object",
-								  place->index, i);
-	*given = json_array_size(calls) > 0;
+	list = list_create(work, LIST_PLAIN, calls->n);
+	if (!list)
+		return false;
+	for (const JsonNode *call = calls->first; call; call = call->next)
+	{
+		if (!read_call(work, place, call, list->n, &list->items[list->n]))
+			return false;
+		list->n++;
+	}
+	*n = list->n;
+	*out = value_list(list);
 	return true;
 }
 
 /* The text of one part of a content. */
 static bool
-read_part(Workspace *work, const Place *place, json_t *part, size_t index, TextBuilder *builder)
+read_part(Workspace *work, const Place *place, const JsonNode *part, size_t index, TextBuilder *builder)
 {
-	json_t *type = json_object_get(part, "type");
-	json_t *text = json_object_get(part, "text");
+	const JsonNode *type = json_member_named(part, "type");
+	const JsonNode *text = json_member_named(part, "text");
 	Value value;
 
-	if (!json_is_object(part) || !json_is_string(type))
+	if (!is_string(type))
 		return workspace_fail(work, STATUS_INVALID_ARGUMENT,
 							  "messages[%zu].content[%zu] must be an object with a \"type\"", place->index, index);
-	if (strcmp(json_string_value(type), "text") != 0)
+	if (!json_string_is(type, "text"))
 		return workspace_fail(work, STATUS_INVALID_ARGUMENT,
-							  "messages[%zu].content[%zu] has the type \"%.60s\", only \"text\" is known", place->index,
-							  index, json_string_value(type));
-	if (!json_is_string(text))
+							  "messages[%zu].content[%zu] has the type \"%.*s\", only \"text\" is known", place->index,
+							  index, (int) (type->n < 60 ? type->n : 60), type->text);
+	if (!is_string(text))
 		return workspace_fail(work, STATUS_INVALID_ARGUMENT, "messages[%zu].content[%zu].text must be a string",
 							  place->index, index);
-	return convert_string(work, place, json_string_value(text), json_string_length(text), &value) &&
-		   builder_add_text(work, builder, value.as.text);
+	return convert_string(work, place, text->text, text->n, &value) && builder_add_text(work, builder, value.as.text);
 }
 
-/* The content of a message as the template is to see it. */
+/* The content of a message as the template is to see it. spared: something else makes up for one that is missing. */
 static bool
-read_content(Workspace *work, const Place *place, json_t *message, bool keep_none, Value *out)
+read_content(Workspace *work, const Place *place, const JsonNode *message, bool has_calls, bool spared, bool keep_none,
+			 Value *out)
 {
-	json_t *content = json_object_get(message, "content");
+	const JsonNode *content = json_member_named(message, "content");
 	TextBuilder builder = {0};
-	bool has_calls;
+	size_t index = 0;
 
-	if (!check_tool_calls(work, place, message, &has_calls))
-		return false;
-	if (json_is_string(content))
-		return convert_string(work, place, json_string_value(content), json_string_length(content), out);
-	if (!content && !has_calls)
-		return workspace_fail(work, STATUS_INVALID_ARGUMENT, "messages[%zu] has no \"content\"", place->index);
-	if ((!content || json_is_null(content)) && has_calls && keep_none)
+	if (is_string(content))
+		return convert_string(work, place, content->text, content->n, out);
+	if (is_absent(content) && has_calls && keep_none)
 	{
 		*out = value_none();
 		return true;
 	}
-	if (json_is_null(content) && !has_calls)
-		return workspace_fail(work, STATUS_INVALID_ARGUMENT,
-							  "messages[%zu].content is null, which only \"tool_calls\" make up for", place->index);
-	if (content && !json_is_null(content) && !json_is_array(content))
+	if (is_absent(content) && !has_calls && !spared)
+		return content
+				   ? workspace_fail(work, STATUS_INVALID_ARGUMENT,
+									"messages[%zu].content is null, which only \"tool_calls\" make up for",
+									place->index)
+				   : workspace_fail(work, STATUS_INVALID_ARGUMENT, "messages[%zu] has no \"content\"", place->index);
+	if (!is_absent(content) && content->kind != NODE_IS_ARRAY)
 		return workspace_fail(work, STATUS_INVALID_ARGUMENT,
 							  "messages[%zu].content must be a string or an array of text parts", place->index);
-	for (size_t i = 0; i < json_array_size(content); i++)
-		if (!read_part(work, place, json_array_get(content, i), i, &builder))
+	for (const JsonNode *part = is_absent(content) ? NULL : content->first; part; part = part->next)
+		if (!read_part(work, place, part, index++, &builder))
 			return false;
 	*out = value_text(builder_finish(work, &builder));
 	return out->as.text != NULL;
 }
 
+/* What an assistant thought, by whatever name it is sent; NULL: nothing. */
+static const JsonNode *
+find_reasoning(const JsonNode *message)
+{
+	static const char *const names[] = {"reasoning_content", "reasoning", "thinking"};
+
+	if (!json_string_is(json_member_named(message, "role"), "assistant"))
+		return NULL;
+	for (size_t i = 0; i < sizeof names / sizeof names[0]; i++)
+		if (is_string(json_member_named(message, names[i])))
+			return json_member_named(message, names[i]);
+	return NULL;
+}
+
+/* A flat text's part. */
+static Text *
+part_of(Workspace *work, const Text *text, size_t start, size_t end)
+{
+	return text_from_bytes(work, text->bytes + start, end - start, false);
+}
+
+/*
+ * The parts of an answer that has begun. Thinking stands in reasoning_content or, as the model wrote it, in front of
+ * </think> in the content.
+ */
+static bool
+split_answer(Workspace *work, Text *content, Text *reasoning, bool can_think, BegunAnswer *begun)
+{
+	static const char open_tag[] = "<think>", close_tag[] = "</think>";
+	const size_t open_bytes = sizeof open_tag - 1, close_bytes = sizeof close_tag - 1;
+	const char *close = content->length ? memmem(content->bytes, content->length, close_tag, close_bytes) : NULL;
+	size_t start = 0, end;
+
+	begun->content = content;
+	begun->is_closed = content->length > 0;
+	begun->thinking = can_think && reasoning && reasoning->length > 0 ? reasoning : NULL;
+	if (!can_think || begun->thinking)
+		return true;
+	while (start < content->length && (content->bytes[start] == ' ' || content->bytes[start] == '\n'))
+		start++;
+	if (content->length - start >= open_bytes && memcmp(content->bytes + start, open_tag, open_bytes) == 0)
+		start += open_bytes;
+	else if (!close)
+		return true;
+	end = close ? (size_t) (close - content->bytes) : content->length;
+	begun->thinking = part_of(work, content, start < end ? start : end, end);
+	begun->content = part_of(work, content, close ? end + close_bytes : content->length, content->length);
+	begun->is_closed = close != NULL;
+	return begun->thinking && begun->content;
+}
+
 /* One message. */
 static bool
-read_message(Workspace *work, const Place *place, json_t *message, bool keep_none, Value *out)
+read_message(Workspace *work, const Place *place, const JsonNode *message, const MessageRules *rules, bool is_last,
+			 Value *out, BegunAnswer *begun)
 {
-	Text *name = text_from_bytes(work, "content", 7, false);
-	Value content;
+	const JsonNode *reasoning = find_reasoning(message);
+	bool splits = is_last && rules->splits_last && json_string_is(json_member_named(message, "role"), "assistant");
+	bool spared = reasoning && reasoning->n > 0 && (rules->takes_reasoning || (splits && rules->can_think));
+	Value role, content, calls, thoughts = value_none();
+	size_t n_calls;
 	Dict *dict;
 
-	if (!name)
-		return false;
-	if (!json_is_object(message))
+	if (message->kind != NODE_IS_OBJECT)
 		return workspace_fail(work, STATUS_INVALID_ARGUMENT, "messages[%zu] must be an object", place->index);
-	if (!check_role(work, place, message) || !read_content(work, place, message, keep_none, &content))
+	if (!read_role(work, place, message, &role) || !read_calls(work, place, message, &calls, &n_calls) ||
+		!read_content(work, place, message, n_calls > 0, spared, rules->keep_none, &content) ||
+		(reasoning && !convert_string(work, place, reasoning->text, reasoning->n, &thoughts)))
 		return false;
-	dict = dict_create(work, json_object_size(message) + 1);
+	dict = dict_create(work, message->n + 2u);
 	if (!dict)
 		return false;
-	for (void *iter = json_object_iter(message); iter; iter = json_object_iter_next(message, iter))
+	for (const JsonNode *member = message->first; member; member = member->next)
 	{
-		const char *key = json_object_iter_key(iter);
-		Value key_value, value = content;
+		Value key, value = key_is(member, "role") ? role : key_is(member, "content") ? content : calls;
 
-		if (!convert_string(work, place, key, strlen(key), &key_value))
+		if (!convert_string(work, place, member->key, member->key_bytes, &key))
 			return false;
-		if (strcmp(key, "content") != 0 && !convert(work, place, json_object_iter_value(iter), &value))
+		/* a reasoning_content that is null gives way to what is sent by another name */
+		if (key_is(member, "reasoning_content") && reasoning)
+			value = thoughts;
+		else if (!key_is(member, "role") && !key_is(member, "content") && !key_is(member, "tool_calls") &&
+				 !convert(work, place, member, &value))
 			return false;
-		if (!dict_append(work, dict, key_value, value))
+		if (!dict_append(work, dict, key, value))
 			return false;
 	}
+	if ((reasoning && !json_member_named(message, "reasoning_content") &&
+		 !append(work, dict, "reasoning_content", thoughts)) ||
+		(!json_member_named(message, "content") && !append(work, dict, "content", content)))
+		return false;
 	*out = (Value){.kind = VALUE_DICT, .as.dict = dict};
-	return json_object_get(message, "content") || dict_append(work, dict, value_text(name), content);
+	if (!splits || n_calls > 0)
+		return true;
+	begun->given = true;
+	return text_flatten(work, content.as.text) &&
+		   split_answer(work, content.as.text, reasoning ? thoughts.as.text : NULL, rules->can_think, begun);
 }
 
 bool
-read_messages(Workspace *work, const char *text, size_t length, bool keep_none, json_t **root, Value *out)
+read_messages(Workspace *work, const char *text, size_t length, const MessageRules *rules, Value *out,
+			  BegunAnswer *begun)
 {
+	const JsonNode *root;
 	List *list;
 
-	if (!parse_array(work, "messages", text, length, root))
+	*begun = (BegunAnswer){.given = false};
+	if (!parse_array(work, "messages", text, length, &root))
 		return false;
-	if (json_array_size(*root) == 0)
+	if (root->n == 0)
 		return workspace_fail(work, STATUS_INVALID_ARGUMENT, "messages must not be empty");
-	list = list_create(work, LIST_PLAIN, json_array_size(*root));
+	list = list_create(work, LIST_PLAIN, root->n);
 	if (!list)
 		return false;
-	for (size_t i = 0; i < json_array_size(*root); i++)
+	for (const JsonNode *message = root->first; message; message = message->next)
 	{
-		Place place = {"messages", i};
+		Place place = {"messages", list->n};
 
-		if (!read_message(work, &place, json_array_get(*root, i), keep_none, &list->items[i]))
+		if (!read_message(work, &place, message, rules, !message->next, &list->items[list->n], begun))
 			return false;
 		list->n++;
 	}
+	if (begun->given)
+		list->n--;
 	*out = value_list(list);
 	return true;
 }
 
 bool
-read_tools(Workspace *work, const char *text, size_t length, json_t **root, Value *out)
+read_tools(Workspace *work, const char *text, size_t length, Value *out)
 {
+	const JsonNode *root;
 	List *list;
 
-	if (!parse_array(work, "tools", text, length, root))
+	if (!parse_array(work, "tools", text, length, &root))
 		return false;
-	list = list_create(work, LIST_PLAIN, json_array_size(*root));
+	list = list_create(work, LIST_PLAIN, root->n);
 	if (!list)
 		return false;
-	for (size_t i = 0; i < json_array_size(*root); i++)
+	for (const JsonNode *tool = root->first; tool; tool = tool->next)
 	{
-		Place place = {"tools", i};
+		Place place = {"tools", list->n};
 
-		if (!json_is_object(json_array_get(*root, i)))
-			return workspace_fail(work, STATUS_INVALID_ARGUMENT, "tools[%zu] must be an object", i);
-		if (!convert(work, &place, json_array_get(*root, i), &list->items[i]))
+		if (tool->kind != NODE_IS_OBJECT)
+			return workspace_fail(work, STATUS_INVALID_ARGUMENT, "tools[%zu] must be an object", list->n);
+		if (!convert(work, &place, tool, &list->items[list->n]))
 			return false;
 		list->n++;
 	}

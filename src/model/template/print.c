@@ -207,6 +207,8 @@ value_print(Workspace *work, TextBuilder *builder, Value value)
 			snprintf(digits, sizeof digits, "%lld", (long long) value.as.integer);
 			return builder_add_ascii(work, builder, digits);
 		case VALUE_FLOAT:
+			if (value.digits)
+				return builder_add_text(work, builder, value.digits);
 			format_float(value.as.number, digits);
 			return builder_add_ascii(work, builder, digits);
 		case VALUE_TEXT:
@@ -395,7 +397,9 @@ value_write_json(Workspace *work, TextBuilder *builder, Value value, const JsonS
 			ok = builder_add_ascii(work, builder, value.as.boolean ? "true" : "false");
 			break;
 		case VALUE_FLOAT:
-			if (isnan(value.as.number))
+			if (value.digits)
+				ok = value_print(work, builder, value);
+			else if (isnan(value.as.number))
 				ok = builder_add_ascii(work, builder, "NaN");
 			else if (isinf(value.as.number))
 				ok = builder_add_ascii(work, builder, value.as.number < 0 ? "-Infinity" : "Infinity");

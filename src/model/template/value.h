@@ -60,6 +60,7 @@ typedef struct Value
 		int function;        /* FunctionId */
 		const Text *missing; /* of UNDEFINED: the name that was asked for, or NULL */
 	} as;
+	const Text *digits; /* of a FLOAT from JSON that neither a double nor 64 bits hold: as it was written; else NULL */
 } Value;
 
 typedef struct List

@@ -71,8 +71,16 @@ def compiled(source):
     return ENVIRONMENT.from_string(source)
 
 
+def with_object(call):
+    """The call with arguments that are an object: in the OpenAI interface they are its text."""
+    if call.get("function"):
+        return {**call, "function": with_object(call["function"])}
+    arguments = call.get("arguments") or {}
+    return {**call, "arguments": json.loads(arguments) if isinstance(arguments, str) else arguments}
+
+
 def prepare(messages, source):
-    """Contents as the engine gives them to templates: parts joined; nothing beside tool calls is none or ""."""
+    """Messages as the engine gives them to templates: parts joined; nothing beside tool calls is none or ""; arguments as objects."""
     asks_none = re.search(r"""(?<!\w)content['"\]]*\s+is\s+(not\s+)?none""", source)
     prepared = []
     for message in messages:
@@ -82,6 +90,8 @@ def prepare(messages, source):
             message["content"] = "".join(part["text"] for part in content)
         elif content is None:
             message["content"] = None if asks_none else ""
+        if message.get("tool_calls"):
+            message["tool_calls"] = [with_object(call) for call in message["tool_calls"]]
         prepared.append(message)
     return prepared
 
