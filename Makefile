@@ -96,11 +96,11 @@ PG_BINDIR = $(shell $(PG_CONFIG) --bindir)
 install: engine extension
 	install -d $(DESTDIR)$(PG_LIBDIR) $(DESTDIR)$(PG_EXTDIR) $(DESTDIR)$(PG_BINDIR)
 	install -m 755 $(EXTENSION) $(DESTDIR)$(PG_LIBDIR)/qwen_pg.so
-	install -m 644 qwen_pg.control sql/qwen_pg--*.sql $(DESTDIR)$(PG_EXTDIR)/
+	install -m 644 qwen_pg.control sql/qwen_pg--*.control sql/qwen_pg--*.sql $(DESTDIR)$(PG_EXTDIR)/
 	install -m 755 $(ENGINE) $(DESTDIR)$(PG_BINDIR)/qwen_engine
 
 uninstall:
-	rm -f $(DESTDIR)$(PG_LIBDIR)/qwen_pg.so $(DESTDIR)$(PG_EXTDIR)/qwen_pg.control $(DESTDIR)$(PG_EXTDIR)/qwen_pg--*.sql \
+	rm -f $(DESTDIR)$(PG_LIBDIR)/qwen_pg.so $(DESTDIR)$(PG_EXTDIR)/qwen_pg.control $(DESTDIR)$(PG_EXTDIR)/qwen_pg--*.control $(DESTDIR)$(PG_EXTDIR)/qwen_pg--*.sql \
 		$(DESTDIR)$(PG_BINDIR)/qwen_engine
 
 # ---- test programs --------------------------------------------------------------------------------------------------
@@ -142,7 +142,7 @@ deps:
 	@tests/tools/install_packages.sh
 
 # built and installed only when something changed since, so that a check does not ask for a password again
-$(B)/installed: $(ENGINE) $(EXTENSION) qwen_pg.control $(wildcard sql/*.sql)
+$(B)/installed: $(ENGINE) $(EXTENSION) qwen_pg.control $(wildcard sql/*.sql sql/*.control)
 	@echo "installing into PostgreSQL's folders"
 	@$(AS_ROOT) $(MAKE) --no-print-directory -s install PG_CONFIG=$(PG_CONFIG)
 	@touch $@

@@ -10,7 +10,10 @@
 -- complain if script is sourced in psql, rather than via ALTER EXTENSION
 \echo Use "ALTER EXTENSION qwen_pg UPDATE TO '0.2.0'" to load this file. \quit
 
--- dropped at the end
+-- functions, views and types that there were before, so that grants on them stay (nobody's on tables do); dropped at the end, as all helpers are
+CREATE TABLE qwen_before AS SELECT pg_catalog.array_agg(oid) AS objects FROM (SELECT oid FROM pg_catalog.pg_proc UNION ALL SELECT oid FROM pg_catalog.pg_type UNION ALL
+	SELECT oid FROM pg_catalog.pg_class WHERE relkind NOT IN ('r', 'S')) AS o;
+
 CREATE FUNCTION qwen_take_over()
 RETURNS void LANGUAGE plpgsql SET search_path = pg_catalog, pg_temp AS
 $$
@@ -262,6 +265,194 @@ CREATE OR REPLACE VIEW qwen_models AS SELECT * FROM qwen_models_status();
 
 -- ---- tables: new columns stand at the end --------------------------------------------------------------------------------
 ALTER TABLE qwen_job_table ADD COLUMN options json;
+
+CREATE OR REPLACE VIEW qwen_jobs WITH (security_barrier) AS
+SELECT j.id,
+	CASE WHEN j.state IN ('queued', 'running') AND w.state IN ('no slot', 'limited', 'failed') THEN 'no worker'
+		ELSE j.state END AS state,
+	j.total, j.done, j.failed,
+	-- with casts, so that each operator is PostgreSQL's own, whatever stands in the schema
+	CASE WHEN j.busy_ms > 0::float8 THEN (j.completion_tokens + CASE WHEN j.function = 'embed' THEN j.prompt_tokens ELSE 0 END)::float8 * 1000::float8 / j.busy_ms END AS tokens_per_s,
+	CASE WHEN j.state IN ('queued', 'running') AND j.done + j.failed > 0
+		THEN greatest(j.total - j.done - j.failed, 0)::float8 * (j.busy_ms / (j.done + j.failed)::float8) * interval '1 millisecond' END AS eta,
+	pg_get_userbyid(j.owner) AS owner,
+	coalesce(CASE WHEN j.state IN ('queued', 'running') THEN w.trouble END, j.error) AS error,
+	j.function, coalesce(j.source, j.source_relation::regclass::text) AS source, j.target::regclass AS target,
+	j.target_column, j.prompt, j.priority, j.prompt_tokens, j.completion_tokens, j.submitted, j.started, j.ended,
+	w.pid AS worker_pid
+FROM qwen_job_table j LEFT JOIN qwen_job_workers() w ON w.role = j.owner
+WHERE pg_has_role(j.owner, 'USAGE');
+COMMENT ON VIEW qwen_jobs IS 'your jobs, with their progress';
+
+-- ---- the extension's own tables: nobody but its functions writes them ----------------------------------------------------
+CREATE FUNCTION qwen_guard_rows()
+RETURNS trigger AS 'MODULE_PATHNAME', 'qwen_guard_rows' LANGUAGE C;
+COMMENT ON FUNCTION qwen_guard_rows() IS 'lets nobody but functions of qwen_pg and superusers write its tables';
+
+-- A job that somebody else may have put there waits for its owner's word. Others are those who have rights now, by whatever way.
+CREATE FUNCTION qwen_settle_jobs()
+RETURNS void LANGUAGE plpgsql SET search_path = pg_catalog, pg_temp AS
+$$
+DECLARE
+	owned pg_class;
+	doubtful bigint;
+BEGIN
+	SELECT c.* INTO owned FROM pg_class c JOIN pg_extension e ON e.extname = 'qwen_pg' AND e.extnamespace = c.relnamespace WHERE c.relname = 'qwen_job_table';
+	IF NOT EXISTS (SELECT FROM pg_roles r WHERE NOT r.rolsuper AND r.oid <> owned.relowner AND r.oid >= 16384 AND
+		(has_table_privilege(r.oid, owned.oid, 'INSERT') OR has_table_privilege(r.oid, owned.oid, 'UPDATE'))) THEN
+		RETURN;
+	END IF;
+	EXECUTE format('UPDATE %s SET state = $1, ended = now(), error = $2 WHERE state IN ($3, $4)', owned.oid::regclass)
+		USING 'failed', 'submitted while other roles had rights on the table of jobs: qwen_retry(id) goes on with it', 'queued', 'running';
+	GET DIAGNOSTICS doubtful = ROW_COUNT;
+	IF doubtful > 0 THEN
+		RAISE WARNING '% jobs have been stopped, because other roles had rights on the table of jobs', doubtful
+			USING HINT = 'Their owners can go on with them by qwen_retry(id), after a look at qwen_jobs.';
+	END IF;
+END
+$$;
+SELECT qwen_settle_jobs();
+DROP FUNCTION qwen_settle_jobs();
+ALTER TABLE qwen_job_table ENABLE ROW LEVEL SECURITY;
+CREATE TRIGGER qwen_guard BEFORE INSERT OR UPDATE OR DELETE ON qwen_job_table FOR EACH ROW EXECUTE FUNCTION qwen_guard_rows('local');
+CREATE TRIGGER qwen_guard_truncate BEFORE TRUNCATE ON qwen_job_table FOR EACH STATEMENT EXECUTE FUNCTION qwen_guard_rows('local');
+ALTER TABLE qwen_job_table ENABLE ALWAYS TRIGGER qwen_guard;
+ALTER TABLE qwen_job_table ENABLE ALWAYS TRIGGER qwen_guard_truncate;
+
+ALTER TABLE qwen_job_row ENABLE ROW LEVEL SECURITY;
+CREATE TRIGGER qwen_guard BEFORE INSERT OR UPDATE OR DELETE ON qwen_job_row FOR EACH ROW EXECUTE FUNCTION qwen_guard_rows('local');
+CREATE TRIGGER qwen_guard_truncate BEFORE TRUNCATE ON qwen_job_row FOR EACH STATEMENT EXECUTE FUNCTION qwen_guard_rows('local');
+ALTER TABLE qwen_job_row ENABLE ALWAYS TRIGGER qwen_guard;
+ALTER TABLE qwen_job_row ENABLE ALWAYS TRIGGER qwen_guard_truncate;
+
+ALTER TABLE qwen_role_limit ENABLE ROW LEVEL SECURITY;
+CREATE TRIGGER qwen_guard BEFORE INSERT OR UPDATE OR DELETE ON qwen_role_limit FOR EACH ROW EXECUTE FUNCTION qwen_guard_rows('shared');
+CREATE TRIGGER qwen_guard_truncate BEFORE TRUNCATE ON qwen_role_limit FOR EACH STATEMENT EXECUTE FUNCTION qwen_guard_rows('shared');
+ALTER TABLE qwen_role_limit ENABLE ALWAYS TRIGGER qwen_guard;
+ALTER TABLE qwen_role_limit ENABLE ALWAYS TRIGGER qwen_guard_truncate;
+
+ALTER TABLE qwen_role_models ENABLE ROW LEVEL SECURITY;
+CREATE TRIGGER qwen_guard BEFORE INSERT OR UPDATE OR DELETE ON qwen_role_models FOR EACH ROW EXECUTE FUNCTION qwen_guard_rows('shared');
+CREATE TRIGGER qwen_guard_truncate BEFORE TRUNCATE ON qwen_role_models FOR EACH STATEMENT EXECUTE FUNCTION qwen_guard_rows('shared');
+ALTER TABLE qwen_role_models ENABLE ALWAYS TRIGGER qwen_guard;
+ALTER TABLE qwen_role_models ENABLE ALWAYS TRIGGER qwen_guard_truncate;
+
+-- ---- privileges ------------------------------------------------------------------------------------------------------------
+CREATE OR REPLACE FUNCTION qwen_privilege_of(function_name name)
+RETURNS text LANGUAGE sql IMMUTABLE PARALLEL SAFE AS
+$$
+	SELECT CASE
+		WHEN function_name IN ('qwen_models_status', 'qwen_engine_status', 'qwen_engine_memory', 'qwen_health', 'qwen_activity', 'qwen_request_totals',
+			'qwen_role_totals', 'qwen_job_workers',
+			'qwen_usage_rows', 'qwen_may_see_role')
+			THEN 'everybody'
+		WHEN function_name IN ('qwen_grant', 'qwen_revoke', 'qwen_privilege_of', 'qwen_change_privilege', 'qwen_limits_changed', 'qwen_guard_rows')
+			THEN 'owner'
+		WHEN function_name IN ('qwen_load_model', 'qwen_unload_model', 'qwen_load_adapter', 'qwen_unload_adapter',
+			'qwen_set_limit', 'qwen_clear_limit', 'qwen_allow_models', 'qwen_stat_reset')
+			THEN 'admin'
+		WHEN function_name = 'qwen_monitor'
+			THEN 'monitor'
+		ELSE 'use'
+	END
+$$;
+COMMENT ON FUNCTION qwen_privilege_of(name) IS 'which of use, monitor, admin a function of qwen_pg belongs to; everybody: PUBLIC may call it; owner: nobody else';
+
+-- these three look for the extension's schema each time: it may be renamed, and the extension may move to another
+CREATE OR REPLACE FUNCTION qwen_change_privilege(role regrole, privilege text, statement text)
+RETURNS void LANGUAGE plpgsql VOLATILE PARALLEL UNSAFE SET search_path = pg_catalog, pg_temp AS
+$$
+DECLARE
+	called regprocedure;
+BEGIN
+	IF role IS NULL OR privilege IS NULL OR privilege NOT IN ('use', 'monitor', 'admin') THEN
+		RAISE EXCEPTION USING ERRCODE = '22023',
+			MESSAGE = format('privilege must be use, monitor or admin, not %s', coalesce(quote_literal(privilege), 'null'));
+	END IF;
+	FOR called IN EXECUTE format(
+		-- who administers sees everything too
+		'SELECT p.oid FROM pg_proc p
+			JOIN pg_depend d ON d.classid = ''pg_proc''::regclass AND d.objid = p.oid AND d.deptype = ''e''
+			JOIN pg_extension e ON d.refclassid = ''pg_extension''::regclass AND d.refobjid = e.oid AND e.extname = ''qwen_pg''
+		WHERE %s.qwen_privilege_of(p.proname) IN ($1, CASE $1 WHEN ''admin'' THEN ''monitor'' END)',
+		(SELECT e.extnamespace::regnamespace FROM pg_extension e WHERE e.extname = 'qwen_pg')) USING privilege
+	LOOP
+		EXECUTE format(statement, called, role);
+	END LOOP;
+END
+$$;
+COMMENT ON FUNCTION qwen_change_privilege(regrole, text, text) IS 'runs a GRANT or REVOKE over the functions of a privilege; for qwen_grant and qwen_revoke';
+
+CREATE OR REPLACE FUNCTION qwen_grant(role regrole, privilege text)
+RETURNS void LANGUAGE plpgsql VOLATILE PARALLEL UNSAFE SET search_path = pg_catalog, pg_temp AS
+$$
+BEGIN
+	EXECUTE format('SELECT %s.qwen_change_privilege($1, $2, $3)', (SELECT e.extnamespace::regnamespace FROM pg_extension e WHERE e.extname = 'qwen_pg'))
+		USING role, privilege, 'GRANT EXECUTE ON ROUTINE %s TO %s';
+END
+$$;
+COMMENT ON FUNCTION qwen_grant(regrole, text) IS 'let a role use the models, monitor all roles or admin(istrate) models and limits';
+
+CREATE OR REPLACE FUNCTION qwen_revoke(role regrole, privilege text)
+RETURNS void LANGUAGE plpgsql VOLATILE PARALLEL UNSAFE SET search_path = pg_catalog, pg_temp AS
+$$
+BEGIN
+	EXECUTE format('SELECT %s.qwen_change_privilege($1, $2, $3)', (SELECT e.extnamespace::regnamespace FROM pg_extension e WHERE e.extname = 'qwen_pg'))
+		USING role, privilege, 'REVOKE EXECUTE ON ROUTINE %s FROM %s';
+END
+$$;
+COMMENT ON FUNCTION qwen_revoke(regrole, text) IS 'take back what qwen_grant gave';
+
+-- What default privileges gave is taken back, what they took is given; this goes over everything that this script has made, and ends with it
+CREATE FUNCTION qwen_settle_privileges(kept oid[])
+RETURNS void LANGUAGE plpgsql SET search_path = pg_catalog, pg_temp AS
+$$
+DECLARE
+	extension pg_extension;
+	given record;
+	name text;
+	is_view boolean;
+BEGIN
+	SELECT * INTO extension FROM pg_extension WHERE extname = 'qwen_pg';
+	FOR given IN
+		WITH member AS (SELECT d.classid, d.objid FROM pg_depend d WHERE d.refclassid = 'pg_extension'::regclass AND d.refobjid = extension.oid AND d.deptype = 'e'),
+		-- with the sequences of identity columns, which belong to their tables
+		relation AS (SELECT m.objid FROM member m WHERE m.classid = 'pg_class'::regclass UNION
+			SELECT i.objid FROM member m JOIN pg_depend i ON i.refclassid = m.classid AND i.refobjid = m.objid AND i.deptype = 'i' AND i.classid = 'pg_class'::regclass
+			WHERE m.classid = 'pg_class'::regclass)
+		SELECT CASE c.relkind WHEN 'S' THEN 'SEQUENCE' ELSE 'TABLE' END AS kind, c.oid::regclass::text AS object, a.grantee
+		FROM relation r JOIN pg_class c ON c.oid = r.objid, LATERAL aclexplode(c.relacl) a
+		WHERE c.relkind IN ('r', 'v', 'S') AND c.oid <> ALL (kept) AND a.grantee <> c.relowner
+		UNION
+		SELECT 'ROUTINE', p.oid::regprocedure::text, a.grantee
+		FROM member m JOIN pg_proc p ON m.classid = 'pg_proc'::regclass AND p.oid = m.objid, LATERAL aclexplode(coalesce(p.proacl, acldefault('f', p.proowner))) a
+		WHERE p.oid <> ALL (kept) AND a.grantee <> p.proowner
+		UNION
+		SELECT 'TYPE', t.oid::regtype::text, a.grantee
+		FROM member m JOIN pg_type t ON m.classid = 'pg_type'::regclass AND t.oid = m.objid, LATERAL aclexplode(t.typacl) a
+		WHERE t.oid <> ALL (kept) AND t.typrelid <> ALL (SELECT v.objid FROM member v WHERE v.classid = 'pg_class'::regclass) AND a.grantee <> t.typowner
+	LOOP
+		EXECUTE format('REVOKE ALL ON %s %s FROM %s CASCADE', given.kind, given.object,
+			CASE WHEN given.grantee = 0 THEN 'PUBLIC' ELSE quote_ident(pg_get_userbyid(given.grantee)) END);
+	END LOOP;
+	FOR name IN EXECUTE format('SELECT p.oid::regprocedure::text FROM pg_proc p
+		JOIN pg_depend d ON d.classid = ''pg_proc''::regclass AND d.objid = p.oid AND d.refclassid = ''pg_extension''::regclass AND d.refobjid = $1 AND d.deptype = ''e''
+		WHERE %s.qwen_privilege_of(p.proname) = ''everybody'' ORDER BY p.oid', extension.extnamespace::regnamespace) USING extension.oid
+	LOOP
+		EXECUTE format('GRANT EXECUTE ON ROUTINE %s TO PUBLIC', name);
+	END LOOP;
+	FOR name, is_view IN SELECT c.oid::regclass::text, c.relkind = 'v' FROM pg_class c
+		JOIN pg_depend d ON d.classid = 'pg_class'::regclass AND d.objid = c.oid AND d.refclassid = 'pg_extension'::regclass AND d.refobjid = extension.oid AND d.deptype = 'e'
+		WHERE c.relkind IN ('r', 'v') ORDER BY c.oid
+	LOOP
+		EXECUTE format(CASE WHEN is_view THEN 'GRANT SELECT ON TABLE %s TO PUBLIC' ELSE 'REVOKE ALL ON TABLE %s FROM PUBLIC' END, name);
+	END LOOP;
+	EXECUTE format('GRANT USAGE ON TYPE %s.qwen_response TO PUBLIC', extension.extnamespace::regnamespace);
+END
+$$;
+SELECT qwen_settle_privileges(objects) FROM qwen_before;
+DROP FUNCTION qwen_settle_privileges(oid[]);
+DROP TABLE qwen_before;
 
 -- ---- what was queued before goes on --------------------------------------------------------------------------------------
 CREATE FUNCTION qwen_look_for_work()

@@ -252,8 +252,14 @@ CREATE FUNCTION qwen_enqueue_embed_trigger()
 RETURNS trigger AS 'MODULE_PATHNAME', 'qwen_enqueue_embed_trigger' LANGUAGE C;
 COMMENT ON FUNCTION qwen_enqueue_embed_trigger() IS 'AFTER INSERT OR UPDATE trigger: qwen_enqueue_embed_trigger(''target column'', ''template with {column}'' [, ''name=value'' …])';
 
+-- ---- the extension's own tables ---------------------------------------------------------------------------------------
+-- Users see them through views. What stands in them is believed: nobody but the extension's functions writes them, whatever privileges a role has
+CREATE FUNCTION qwen_guard_rows()
+RETURNS trigger AS 'MODULE_PATHNAME', 'qwen_guard_rows' LANGUAGE C;
+COMMENT ON FUNCTION qwen_guard_rows() IS 'lets nobody but functions of qwen_pg and superusers write its tables';
+
 -- ---- jobs -----------------------------------------------------------------------------------------------------------
--- The two tables are the extension's own: users see them through the views below. pg_dump leaves their rows out.
+-- pg_dump leaves the rows of these two tables out, and logical replication brings none
 CREATE TABLE qwen_job_table (
 	id bigint GENERATED ALWAYS AS IDENTITY PRIMARY KEY,
 	owner oid NOT NULL,
@@ -294,6 +300,11 @@ CREATE TABLE qwen_job_table (
 ) WITH (fillfactor = 50);
 CREATE INDEX qwen_job_table_active ON qwen_job_table (owner) WHERE state IN ('queued', 'running');
 COMMENT ON TABLE qwen_job_table IS 'jobs of qwen_submit; the view qwen_jobs shows them';
+ALTER TABLE qwen_job_table ENABLE ROW LEVEL SECURITY;
+CREATE TRIGGER qwen_guard BEFORE INSERT OR UPDATE OR DELETE ON qwen_job_table FOR EACH ROW EXECUTE FUNCTION qwen_guard_rows('local');
+CREATE TRIGGER qwen_guard_truncate BEFORE TRUNCATE ON qwen_job_table FOR EACH STATEMENT EXECUTE FUNCTION qwen_guard_rows('local');
+ALTER TABLE qwen_job_table ENABLE ALWAYS TRIGGER qwen_guard;
+ALTER TABLE qwen_job_table ENABLE ALWAYS TRIGGER qwen_guard_truncate;
 
 CREATE TABLE qwen_job_row (
 	id bigint GENERATED ALWAYS AS IDENTITY PRIMARY KEY,
@@ -315,6 +326,11 @@ CREATE INDEX qwen_job_row_job ON qwen_job_row (job) WHERE job IS NOT NULL;
 CREATE INDEX qwen_job_row_dead ON qwen_job_row (relation, key) WHERE dead;
 CREATE INDEX qwen_job_row_failed ON qwen_job_row (relation, trigger, failed_at) WHERE failed_at IS NOT NULL;
 COMMENT ON TABLE qwen_job_row IS 'rows that job workers work on, and those that failed for good';
+ALTER TABLE qwen_job_row ENABLE ROW LEVEL SECURITY;
+CREATE TRIGGER qwen_guard BEFORE INSERT OR UPDATE OR DELETE ON qwen_job_row FOR EACH ROW EXECUTE FUNCTION qwen_guard_rows('local');
+CREATE TRIGGER qwen_guard_truncate BEFORE TRUNCATE ON qwen_job_row FOR EACH STATEMENT EXECUTE FUNCTION qwen_guard_rows('local');
+ALTER TABLE qwen_job_row ENABLE ALWAYS TRIGGER qwen_guard;
+ALTER TABLE qwen_job_row ENABLE ALWAYS TRIGGER qwen_guard_truncate;
 
 CREATE FUNCTION qwen_submit(source text, prompt text, target regclass, target_column name,
 	key_columns name[] DEFAULT NULL, function text DEFAULT 'chat', system text DEFAULT NULL, max_words int DEFAULT NULL,
@@ -352,9 +368,10 @@ SELECT j.id,
 	CASE WHEN j.state IN ('queued', 'running') AND w.state IN ('no slot', 'limited', 'failed') THEN 'no worker'
 		ELSE j.state END AS state,
 	j.total, j.done, j.failed,
-	CASE WHEN j.busy_ms > 0 THEN (j.completion_tokens + CASE WHEN j.function = 'embed' THEN j.prompt_tokens ELSE 0 END) * 1000 / j.busy_ms END AS tokens_per_s,
+	-- with casts, so that each operator is PostgreSQL's own, whatever stands in the schema
+	CASE WHEN j.busy_ms > 0::float8 THEN (j.completion_tokens + CASE WHEN j.function = 'embed' THEN j.prompt_tokens ELSE 0 END)::float8 * 1000::float8 / j.busy_ms END AS tokens_per_s,
 	CASE WHEN j.state IN ('queued', 'running') AND j.done + j.failed > 0
-		THEN greatest(j.total - j.done - j.failed, 0) * (j.busy_ms / (j.done + j.failed)) * interval '1 millisecond' END AS eta,
+		THEN greatest(j.total - j.done - j.failed, 0)::float8 * (j.busy_ms / (j.done + j.failed)::float8) * interval '1 millisecond' END AS eta,
 	pg_get_userbyid(j.owner) AS owner,
 	coalesce(CASE WHEN j.state IN ('queued', 'running') THEN w.trouble END, j.error) AS error,
 	j.function, coalesce(j.source, j.source_relation::regclass::text) AS source, j.target::regclass AS target,
@@ -482,7 +499,11 @@ CREATE TABLE qwen_role_limit (
 	priority int
 );
 COMMENT ON TABLE qwen_role_limit IS 'limits per role; change it by qwen_set_limit and qwen_clear_limit, read it through qwen_limits';
-REVOKE ALL ON qwen_role_limit FROM PUBLIC;
+ALTER TABLE qwen_role_limit ENABLE ROW LEVEL SECURITY;
+CREATE TRIGGER qwen_guard BEFORE INSERT OR UPDATE OR DELETE ON qwen_role_limit FOR EACH ROW EXECUTE FUNCTION qwen_guard_rows('shared');
+CREATE TRIGGER qwen_guard_truncate BEFORE TRUNCATE ON qwen_role_limit FOR EACH STATEMENT EXECUTE FUNCTION qwen_guard_rows('shared');
+ALTER TABLE qwen_role_limit ENABLE ALWAYS TRIGGER qwen_guard;
+ALTER TABLE qwen_role_limit ENABLE ALWAYS TRIGGER qwen_guard_truncate;
 SELECT pg_catalog.pg_extension_config_dump('qwen_role_limit', '');
 
 CREATE FUNCTION qwen_limits_changed()
@@ -517,7 +538,11 @@ CREATE TABLE qwen_role_models (
 	models text[] NOT NULL
 );
 COMMENT ON TABLE qwen_role_models IS 'models that roles may ask; change it by qwen_allow_models, read it through qwen_allowed_models';
-REVOKE ALL ON qwen_role_models FROM PUBLIC;
+ALTER TABLE qwen_role_models ENABLE ROW LEVEL SECURITY;
+CREATE TRIGGER qwen_guard BEFORE INSERT OR UPDATE OR DELETE ON qwen_role_models FOR EACH ROW EXECUTE FUNCTION qwen_guard_rows('shared');
+CREATE TRIGGER qwen_guard_truncate BEFORE TRUNCATE ON qwen_role_models FOR EACH STATEMENT EXECUTE FUNCTION qwen_guard_rows('shared');
+ALTER TABLE qwen_role_models ENABLE ALWAYS TRIGGER qwen_guard;
+ALTER TABLE qwen_role_models ENABLE ALWAYS TRIGGER qwen_guard_truncate;
 SELECT pg_catalog.pg_extension_config_dump('qwen_role_models', '');
 CREATE TRIGGER qwen_limits_changed AFTER INSERT OR UPDATE OR DELETE OR TRUNCATE ON qwen_role_models
 	FOR EACH STATEMENT EXECUTE FUNCTION qwen_limits_changed();
@@ -550,7 +575,7 @@ $$
 			'qwen_role_totals', 'qwen_job_workers',
 			'qwen_usage_rows', 'qwen_may_see_role')
 			THEN 'everybody'
-		WHEN function_name IN ('qwen_grant', 'qwen_revoke', 'qwen_privilege_of', 'qwen_change_privilege', 'qwen_limits_changed')
+		WHEN function_name IN ('qwen_grant', 'qwen_revoke', 'qwen_privilege_of', 'qwen_change_privilege', 'qwen_limits_changed', 'qwen_guard_rows')
 			THEN 'owner'
 		WHEN function_name IN ('qwen_load_model', 'qwen_unload_model', 'qwen_load_adapter', 'qwen_unload_adapter',
 			'qwen_set_limit', 'qwen_clear_limit', 'qwen_allow_models', 'qwen_stat_reset')
@@ -562,6 +587,7 @@ $$
 $$;
 COMMENT ON FUNCTION qwen_privilege_of(name) IS 'which of use, monitor, admin a function of qwen_pg belongs to; everybody: PUBLIC may call it; owner: nobody else';
 
+-- these three look for the extension's schema each time: it may be renamed, and the extension may move to another
 CREATE FUNCTION qwen_change_privilege(role regrole, privilege text, statement text)
 RETURNS void LANGUAGE plpgsql VOLATILE PARALLEL UNSAFE SET search_path = pg_catalog, pg_temp AS
 $$
@@ -572,12 +598,13 @@ BEGIN
 		RAISE EXCEPTION USING ERRCODE = '22023',
 			MESSAGE = format('privilege must be use, monitor or admin, not %s', coalesce(quote_literal(privilege), 'null'));
 	END IF;
-	FOR called IN
-		SELECT p.oid FROM pg_proc p
-			JOIN pg_depend d ON d.classid = 'pg_proc'::regclass AND d.objid = p.oid AND d.deptype = 'e'
-			JOIN pg_extension e ON d.refclassid = 'pg_extension'::regclass AND d.refobjid = e.oid AND e.extname = 'qwen_pg'
+	FOR called IN EXECUTE format(
 		-- who administers sees everything too
-		WHERE @extschema@.qwen_privilege_of(p.proname) IN (privilege, CASE privilege WHEN 'admin' THEN 'monitor' END)
+		'SELECT p.oid FROM pg_proc p
+			JOIN pg_depend d ON d.classid = ''pg_proc''::regclass AND d.objid = p.oid AND d.deptype = ''e''
+			JOIN pg_extension e ON d.refclassid = ''pg_extension''::regclass AND d.refobjid = e.oid AND e.extname = ''qwen_pg''
+		WHERE %s.qwen_privilege_of(p.proname) IN ($1, CASE $1 WHEN ''admin'' THEN ''monitor'' END)',
+		(SELECT e.extnamespace::regnamespace FROM pg_extension e WHERE e.extname = 'qwen_pg')) USING privilege
 	LOOP
 		EXECUTE format(statement, called, role);
 	END LOOP;
@@ -586,27 +613,71 @@ $$;
 COMMENT ON FUNCTION qwen_change_privilege(regrole, text, text) IS 'runs a GRANT or REVOKE over the functions of a privilege; for qwen_grant and qwen_revoke';
 
 CREATE FUNCTION qwen_grant(role regrole, privilege text)
-RETURNS void LANGUAGE sql VOLATILE PARALLEL UNSAFE AS
-$$ SELECT @extschema@.qwen_change_privilege(role, privilege, 'GRANT EXECUTE ON ROUTINE %s TO %s') $$;
+RETURNS void LANGUAGE plpgsql VOLATILE PARALLEL UNSAFE SET search_path = pg_catalog, pg_temp AS
+$$
+BEGIN
+	EXECUTE format('SELECT %s.qwen_change_privilege($1, $2, $3)', (SELECT e.extnamespace::regnamespace FROM pg_extension e WHERE e.extname = 'qwen_pg'))
+		USING role, privilege, 'GRANT EXECUTE ON ROUTINE %s TO %s';
+END
+$$;
 COMMENT ON FUNCTION qwen_grant(regrole, text) IS 'let a role use the models, monitor all roles or admin(istrate) models and limits';
 
 CREATE FUNCTION qwen_revoke(role regrole, privilege text)
-RETURNS void LANGUAGE sql VOLATILE PARALLEL UNSAFE AS
-$$ SELECT @extschema@.qwen_change_privilege(role, privilege, 'REVOKE EXECUTE ON ROUTINE %s FROM %s') $$;
+RETURNS void LANGUAGE plpgsql VOLATILE PARALLEL UNSAFE SET search_path = pg_catalog, pg_temp AS
+$$
+BEGIN
+	EXECUTE format('SELECT %s.qwen_change_privilege($1, $2, $3)', (SELECT e.extnamespace::regnamespace FROM pg_extension e WHERE e.extname = 'qwen_pg'))
+		USING role, privilege, 'REVOKE EXECUTE ON ROUTINE %s FROM %s';
+END
+$$;
 COMMENT ON FUNCTION qwen_revoke(regrole, text) IS 'take back what qwen_grant gave';
 
-DO $privileges$
+-- What default privileges gave is taken back, what they took is given; this goes over everything that this script has made, and ends with it
+CREATE FUNCTION qwen_settle_privileges(kept oid[])
+RETURNS void LANGUAGE plpgsql SET search_path = pg_catalog, pg_temp AS
+$$
 DECLARE
-	called regprocedure;
+	extension pg_extension;
+	given record;
+	name text;
+	is_view boolean;
 BEGIN
-	FOR called IN
-		SELECT p.oid FROM pg_catalog.pg_proc p
-			JOIN pg_catalog.pg_depend d ON d.classid = 'pg_catalog.pg_proc'::regclass AND d.objid = p.oid AND d.deptype = 'e'
-			JOIN pg_catalog.pg_extension e ON d.refclassid = 'pg_catalog.pg_extension'::regclass AND d.refobjid = e.oid AND e.extname = 'qwen_pg'
-		WHERE @extschema@.qwen_privilege_of(p.proname) <> 'everybody'
+	SELECT * INTO extension FROM pg_extension WHERE extname = 'qwen_pg';
+	FOR given IN
+		WITH member AS (SELECT d.classid, d.objid FROM pg_depend d WHERE d.refclassid = 'pg_extension'::regclass AND d.refobjid = extension.oid AND d.deptype = 'e'),
+		-- with the sequences of identity columns, which belong to their tables
+		relation AS (SELECT m.objid FROM member m WHERE m.classid = 'pg_class'::regclass UNION
+			SELECT i.objid FROM member m JOIN pg_depend i ON i.refclassid = m.classid AND i.refobjid = m.objid AND i.deptype = 'i' AND i.classid = 'pg_class'::regclass
+			WHERE m.classid = 'pg_class'::regclass)
+		SELECT CASE c.relkind WHEN 'S' THEN 'SEQUENCE' ELSE 'TABLE' END AS kind, c.oid::regclass::text AS object, a.grantee
+		FROM relation r JOIN pg_class c ON c.oid = r.objid, LATERAL aclexplode(c.relacl) a
+		WHERE c.relkind IN ('r', 'v', 'S') AND c.oid <> ALL (kept) AND a.grantee <> c.relowner
+		UNION
+		SELECT 'ROUTINE', p.oid::regprocedure::text, a.grantee
+		FROM member m JOIN pg_proc p ON m.classid = 'pg_proc'::regclass AND p.oid = m.objid, LATERAL aclexplode(coalesce(p.proacl, acldefault('f', p.proowner))) a
+		WHERE p.oid <> ALL (kept) AND a.grantee <> p.proowner
+		UNION
+		SELECT 'TYPE', t.oid::regtype::text, a.grantee
+		FROM member m JOIN pg_type t ON m.classid = 'pg_type'::regclass AND t.oid = m.objid, LATERAL aclexplode(t.typacl) a
+		WHERE t.oid <> ALL (kept) AND t.typrelid <> ALL (SELECT v.objid FROM member v WHERE v.classid = 'pg_class'::regclass) AND a.grantee <> t.typowner
 	LOOP
-		EXECUTE format('REVOKE ALL ON FUNCTION %s FROM PUBLIC', called);
+		EXECUTE format('REVOKE ALL ON %s %s FROM %s CASCADE', given.kind, given.object,
+			CASE WHEN given.grantee = 0 THEN 'PUBLIC' ELSE quote_ident(pg_get_userbyid(given.grantee)) END);
 	END LOOP;
+	FOR name IN EXECUTE format('SELECT p.oid::regprocedure::text FROM pg_proc p
+		JOIN pg_depend d ON d.classid = ''pg_proc''::regclass AND d.objid = p.oid AND d.refclassid = ''pg_extension''::regclass AND d.refobjid = $1 AND d.deptype = ''e''
+		WHERE %s.qwen_privilege_of(p.proname) = ''everybody'' ORDER BY p.oid', extension.extnamespace::regnamespace) USING extension.oid
+	LOOP
+		EXECUTE format('GRANT EXECUTE ON ROUTINE %s TO PUBLIC', name);
+	END LOOP;
+	FOR name, is_view IN SELECT c.oid::regclass::text, c.relkind = 'v' FROM pg_class c
+		JOIN pg_depend d ON d.classid = 'pg_class'::regclass AND d.objid = c.oid AND d.refclassid = 'pg_extension'::regclass AND d.refobjid = extension.oid AND d.deptype = 'e'
+		WHERE c.relkind IN ('r', 'v') ORDER BY c.oid
+	LOOP
+		EXECUTE format(CASE WHEN is_view THEN 'GRANT SELECT ON TABLE %s TO PUBLIC' ELSE 'REVOKE ALL ON TABLE %s FROM PUBLIC' END, name);
+	END LOOP;
+	EXECUTE format('GRANT USAGE ON TYPE %s.qwen_response TO PUBLIC', extension.extnamespace::regnamespace);
 END
-$privileges$;
-GRANT SELECT ON qwen_models, qwen_stat_engine, qwen_stat_activity, qwen_stat_requests, qwen_stat_roles, qwen_jobs, qwen_dead_letters, qwen_trigger_backlog, qwen_limits, qwen_allowed_models, qwen_usage TO PUBLIC;
+$$;
+SELECT qwen_settle_privileges('{}');
+DROP FUNCTION qwen_settle_privileges(oid[]);

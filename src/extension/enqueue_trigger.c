@@ -14,6 +14,7 @@
 #include "catalog/pg_type.h"
 #include "commands/trigger.h"
 #include "executor/spi.h"
+#include "guard.h"
 #include "miscadmin.h"
 #include "utils/builtins.h"
 #include "utils/datum.h"
@@ -63,6 +64,7 @@ prepare(FunctionCallInfo fcinfo, const TriggerData *data, const char *function)
 	enqueue->memory = memory;
 	enqueue->relation = RelationGetRelid(relation);
 	job_store_require(&enqueue->store);
+	guard_take(enqueue->store.row_table);
 	job_check_owner(relation->rd_rel->relowner, function);
 	(void) prompt_expression(spec->prompt, columns, function, &used);
 	foreach (cell, used)
@@ -138,12 +140,12 @@ static SPIPlanPtr
 queue_plan(const JobStore *store)
 {
 	static SPIPlanPtr plan;
-	static Oid plan_table;
+	static char *plan_table; /* by name, as the statement has it: the schema may be renamed */
 	Oid types[4] = {OIDOID, OIDOID, TEXTOID, TEXTARRAYOID};
 	SPIPlanPtr made;
 	JobIdentity identity;
 
-	if (plan && plan_table == store->row_table)
+	if (plan && strcmp(plan_table, store->row) == 0)
 		return plan;
 	if (plan)
 		SPI_freeplan(plan);
@@ -155,8 +157,11 @@ queue_plan(const JobStore *store)
 		ereport(ERROR, (errcode(ERRCODE_SYSTEM_ERROR),
 						errmsg("rows cannot be queued: %s", SPI_result_code_string(SPI_result))));
 	job_identity_end(&identity);
+	if (plan_table)
+		pfree(plan_table);
+	plan_table = NULL;
+	plan_table = MemoryContextStrdup(TopMemoryContext, store->row);
 	plan = made;
-	plan_table = store->row_table;
 	return plan;
 }
 

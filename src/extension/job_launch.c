@@ -540,7 +540,7 @@ scout_database(Oid database)
 	SPI_connect();
 	PushActiveSnapshot(GetTransactionSnapshot());
 	give_up_places(NIL);
-	if (job_store_find(&store) && !store.is_old)
+	if (job_store_find(&store) && job_store_is_workable(&store))
 	{
 		job_identity_begin(&store, &identity);
 		ask_for_owners(&store);

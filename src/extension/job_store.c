@@ -15,8 +15,10 @@
 #include "catalog/pg_authid.h"
 #include "catalog/pg_extension.h"
 #include "catalog/pg_type.h"
+#include "commands/dbcommands.h"
 #include "commands/extension.h"
 #include "executor/spi.h"
+#include "guard.h"
 #include "miscadmin.h"
 #include "utils/array.h"
 #include "utils/builtins.h"
@@ -51,6 +53,37 @@ read_extension(Oid extension, JobStore *store)
 	return found;
 }
 
+/* Is a table the extension's owner's, or a superuser's? Nobody else's rows are read. */
+static bool
+is_owners(Oid table, Oid owner)
+{
+	HeapTuple tuple = SearchSysCache1(RELOID, ObjectIdGetDatum(table));
+	Oid found;
+
+	if (!HeapTupleIsValid(tuple))
+		return false;
+	found = ((Form_pg_class) GETSTRUCT(tuple))->relowner;
+	ReleaseSysCache(tuple);
+	return found == owner || superuser_arg(found);
+}
+
+bool
+job_store_is_workable(const JobStore *store)
+{
+	static bool told = false;
+	bool workable = !store->is_old && guard_is_on(store->job_table) && guard_is_on(store->row_table);
+
+	if (!workable && !told)
+		ereport(LOG, (errmsg("qwen_pg: jobs and queued rows of database \"%s\" are not worked on",
+							 get_database_name(MyDatabaseId)),
+					  errdetail("Their tables are those of an older version, or their trigger qwen_guard has been "
+								"taken away, or they have triggers of others, so that others may have a hand in them."),
+					  errhint("ALTER EXTENSION qwen_pg UPDATE makes the one, ALTER TABLE ... ENABLE ALWAYS TRIGGER "
+							  "qwen_guard the other.")));
+	told = !workable;
+	return workable;
+}
+
 bool
 job_store_find(JobStore *store)
 {
@@ -66,6 +99,8 @@ job_store_find(JobStore *store)
 		return false;
 	/* a column that 0.1.0 does not have */
 	store->is_old = get_attnum(store->job_table, "options") == InvalidAttrNumber;
+	if (!is_owners(store->job_table, store->owner) || !is_owners(store->row_table, store->owner))
+		return false;
 	store->job = quote_qualified_identifier(schema, "qwen_job_table");
 	store->row = quote_qualified_identifier(schema, "qwen_job_row");
 	return true;
@@ -119,6 +154,8 @@ job_check_owner(Oid role, const char *what)
 void
 job_identity_begin(const JobStore *store, JobIdentity *saved)
 {
+	guard_take(store->job_table);
+	guard_take(store->row_table);
 	GetUserIdAndSecContext(&saved->user, &saved->security);
 	SetUserIdAndSecContext(store->owner, saved->security | SECURITY_LOCAL_USERID_CHANGE);
 	saved->guc_level = NewGUCNestLevel();

@@ -43,7 +43,7 @@ job_transaction(JobWorker *worker, JobBody body, void *argument, ErrorData **err
 		SPI_connect();
 		PushActiveSnapshot(GetTransactionSnapshot());
 		pgstat_report_activity(STATE_RUNNING, "qwen_pg job worker: reading or writing rows");
-		worker->is_gone = !job_store_find(&store) || store.is_old;
+		worker->is_gone = !job_store_find(&store) || !job_store_is_workable(&store);
 		worker->is_orphan = !SearchSysCacheExists1(AUTHOID, ObjectIdGetDatum(worker->place.role));
 		if (!worker->is_gone)
 			body(worker, &store, argument);

@@ -140,6 +140,9 @@ typedef struct JobStore
 
 extern bool job_store_find(JobStore *store);
 
+/* Are the tables of this version, and nobody's but the extension's own rows in them? The server log says when not. */
+extern bool job_store_is_workable(const JobStore *store);
+
 /* Raise unless the extension is there. */
 extern void job_store_require(JobStore *store);
 

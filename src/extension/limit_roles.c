@@ -23,6 +23,7 @@
 #include "catalog/pg_type.h"
 #include "commands/trigger.h"
 #include "executor/spi.h"
+#include "guard.h"
 #include "miscadmin.h"
 #include "utils/acl.h"
 #include "utils/builtins.h"
@@ -382,6 +383,7 @@ limit_change_table(LimitTable which, const char *format, int n, Oid *types, Datu
 	if (!limit_find_table(which, &table, &index))
 		ereport(ERROR, (errcode(ERRCODE_OBJECT_NOT_IN_PREREQUISITE_STATE),
 						errmsg("the extension qwen_pg is not in this database")));
+	guard_take(table);
 	initStringInfo(&statement);
 	appendStringInfo(&statement, format,
 					 quote_qualified_identifier(get_namespace_name(get_rel_namespace(table)), table_names[which]));
@@ -429,8 +431,8 @@ QWEN_FUNCTION(qwen_set_limit, 1, 7)
 	check_limits(fcinfo);
 	for (int i = 1; i < N_LIMIT_COLUMNS; i++)
 	{
-		values[i] = PG_GETARG_DATUM(i);
 		nulls[i] = PG_ARGISNULL(i) ? 'n' : ' ';
+		values[i] = PG_ARGISNULL(i) ? (Datum) 0 : PG_GETARG_DATUM(i);
 	}
 	SPI_connect();
 	limit_delete_orphans(LIMIT_TABLE_LIMITS);

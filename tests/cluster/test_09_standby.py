@@ -71,10 +71,17 @@ def test_faults_on_a_standby_and_its_promotion(pair):
     # promotion touches neither the engine nor a running call
     engine, call = standby.engine_pid(), Background(standby, "SELECT qwen_generate('Once', temperature => 0, max_tokens => 300)")
     wait_running(standby, 1)
+    # what is queued at that moment goes on
+    primary.query("CREATE TABLE rows AS SELECT g AS id, 'row ' || g AS body, NULL::text AS answer FROM generate_series(1, 100) g; ALTER TABLE rows ADD PRIMARY KEY (id)")
+    job = primary.value("SELECT qwen_submit('rows', 'Say {body}', 'rows', 'answer', max_tokens => 20)")
+    wait_until(lambda: standby.query("SELECT state FROM qwen_jobs") == [("running",)], 20, "the job")
     primary.stop("fast")
+    assert standby.value("SELECT count(answer) FROM rows") < 100
     assert standby.value("SELECT pg_promote()")
     assert call.join(60).error is None
     assert standby.engine_pid() == engine
+    assert standby.value("SELECT qwen_wait(%s, '60 s')", (job,)) == "done"
+    assert standby.value("SELECT count(answer) FROM rows") == 100
     standby.query("CREATE TABLE answers AS SELECT qwen_chat('Hi', max_tokens => 2) AS answer")
     assert standby.read_log().count("read and packed") == 2
 

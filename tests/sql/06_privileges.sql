@@ -3,14 +3,14 @@
 SET client_min_messages = warning;
 CREATE EXTENSION IF NOT EXISTS pgtap;
 CREATE EXTENSION IF NOT EXISTS qwen_pg;
-SELECT plan(10);
+SELECT plan(14);
 CREATE ROLE qwen_test_user;
 
 SELECT is((SELECT array_agg(DISTINCT proname::text ORDER BY proname::text) FROM pg_proc p
 	WHERE proname LIKE 'qwen\_%' AND has_function_privilege('qwen_test_user', p.oid, 'EXECUTE')),
 	ARRAY['qwen_activity', 'qwen_engine_memory', 'qwen_engine_status', 'qwen_health', 'qwen_job_workers', 'qwen_may_see_role', 'qwen_models_status', 'qwen_request_totals', 'qwen_role_totals', 'qwen_usage_rows'], 'PUBLIC may call what shows the state, nothing else');
 SELECT is((SELECT array_agg(DISTINCT proname::text ORDER BY proname::text) FROM pg_proc WHERE proname LIKE 'qwen\_%' AND qwen_privilege_of(proname) NOT IN ('use', 'everybody')),
-	ARRAY['qwen_allow_models', 'qwen_change_privilege', 'qwen_clear_limit', 'qwen_grant', 'qwen_limits_changed', 'qwen_load_model', 'qwen_monitor', 'qwen_privilege_of', 'qwen_revoke',
+	ARRAY['qwen_allow_models', 'qwen_change_privilege', 'qwen_clear_limit', 'qwen_grant', 'qwen_guard_rows', 'qwen_limits_changed', 'qwen_load_model', 'qwen_monitor', 'qwen_privilege_of', 'qwen_revoke',
 	'qwen_set_limit', 'qwen_stat_reset', 'qwen_unload_model'], 'what ''use'' does not give');
 SET ROLE qwen_test_user;
 SELECT throws_ok($$SELECT qwen_chat('x')$$, '42501', NULL, 'chat is not for everybody');
@@ -18,7 +18,9 @@ SELECT throws_ok($$SELECT qwen_embed('x')$$, '42501', NULL, 'embedding neither')
 SELECT throws_ok($$SELECT qwen_load_model('a', 'b')$$, '42501', NULL, 'nor loading');
 SELECT lives_ok($$SELECT * FROM qwen_models, qwen_stat_engine, qwen_stat_activity, qwen_stat_requests, qwen_stat_roles$$, 'the views are');
 SELECT lives_ok($$SELECT qwen_health()$$, 'and the health');
-SELECT throws_ok($$SHOW qwen.engine_path$$, '42501', NULL, 'paths are not shown');
+SELECT throws_ok(format('SHOW %s', name), '42501', NULL, name || ' has paths and is not shown') FROM unnest(ARRAY['qwen.engine_path', 'qwen.models', 'qwen.model_directory']) AS name;
+SELECT is((SELECT count(*)::int FROM pg_settings WHERE name LIKE 'qwen.%' AND (setting LIKE '%.gguf%' OR setting LIKE '%/%')), 0, 'nor in pg_settings');
+SELECT is((SELECT count(*)::int FROM qwen_models WHERE file LIKE '%/%' OR error LIKE '%/%'), 0, 'nor in the view of models');
 RESET ROLE;
 GRANT EXECUTE ON FUNCTION qwen_count_tokens(text, text, json) TO qwen_test_user;
 SET ROLE qwen_test_user;
