@@ -283,7 +283,7 @@ advance_row(JobWorker *worker, JobRow *row, bool may_send, int *n_in_flight)
 	return moved;
 }
 
-/* Take in what the engine has sent, and find out how many requests may be in flight; 0: not now. */
+/* Take in what the engine has sent, and find out how many requests may be in flight; 0: none more now. */
 static int
 receive_all(JobWorker *worker)
 {
@@ -293,7 +293,7 @@ receive_all(JobWorker *worker)
 	PG_TRY();
 	{
 		engine_receive();
-		window = Min(qwen_job_window, limits_window());
+		window = job_turn_is_over() ? 0 : Min(qwen_job_window, limits_window());
 	}
 	PG_CATCH();
 	{

@@ -4,7 +4,8 @@
  * A worker serves one role in one database: it connects as that role, so all it does is bound by the role's privileges
  * and row-level security. Each pair that has work has a place in shared memory. A commit that queued work asks for
  * a worker there and wakes the supervisor, which starts it; a worker that finds nothing left gives its place back
- * and is gone. Nobody polls. One place means one worker, so no row is worked on twice at a time.
+ * and is gone. Nobody polls. One place means one worker, so no row is worked on twice at a time. Where there are more
+ * places than workers may run, they take turns.
  *
  * After a start of the server, a reset or a promotion somebody must find the work that is left: a scout goes through
  * the databases, one after the other, and reads the extension's tables. No file says where work is, so none can be
@@ -41,6 +42,8 @@
 #define FIRST_RETRY_MS 200
 #define LAST_RETRY_MS 30000
 #define FAILURES_TO_SCOUT 3
+#define SCOUT_PAUSE_MS 5000 /* between two scouts: each is a process a database */
+#define TURN_MS 5000        /* a worker that has worked this long goes behind those that wait for one */
 
 typedef enum PlaceState
 {
@@ -65,6 +68,8 @@ typedef struct Place
 	TimestampTz next_try;
 	int n_failures;
 	bool connected; /* the worker got as far as that */
+	uint64 turn;    /* who has waited longest for a worker has the lowest */
+	uint64 started_us;
 } Place;
 
 /* In PostgreSQL's shared memory; guarded by qwen_shared->lock. */
@@ -72,6 +77,8 @@ typedef struct JobShared
 {
 	Place places[N_PLACES];
 	bool scout_wanted;
+	bool is_full; /* somebody found no place: a scout is to look when one is free */
+	uint64 next_turn;
 	ConditionVariable ended; /* a job has */
 } JobShared;
 
@@ -80,6 +87,10 @@ static JobShared *shared;
 /* The supervisor's. */
 static BackgroundWorkerHandle *handles[N_PLACES];
 static BackgroundWorkerHandle *scout;
+static uint64 next_scout_us;
+
+/* A worker's. */
+static Place *my_place;
 
 /* This transaction's. */
 static Oid requested[N_REQUESTS];
@@ -105,6 +116,22 @@ job_shared_start(void)
 	}
 }
 
+/* Nobody wants a place any more: there is room for those that found none. The lock is held. */
+static void
+free_place(Place *place)
+{
+	memset(place, 0, sizeof *place);
+	shared->scout_wanted |= shared->is_full;
+	shared->is_full = false;
+}
+
+/* A place stands behind all others that wait for a worker. The lock is held. */
+static void
+go_behind(Place *place)
+{
+	place->turn = ++shared->next_turn;
+}
+
 /* Ask for a worker at a place of (database, role). Never raises. */
 static void
 request(Oid database, Oid role)
@@ -125,7 +152,7 @@ request(Oid database, Oid role)
 			place = at;
 	}
 	if (!place)
-		shared->scout_wanted = true; /* a scout finds it when there is room again */
+		shared->is_full = true; /* a scout finds it when there is room again */
 	else
 	{
 		if (place->state == PLACE_FREE)
@@ -134,6 +161,7 @@ request(Oid database, Oid role)
 			place->database = database;
 			place->role = role;
 			place->state = PLACE_WANTED;
+			go_behind(place);
 		}
 		place->requests++;
 		if (place->latch)
@@ -274,6 +302,7 @@ plan_retry(Place *place)
 	int64 wait_ms = (int64) FIRST_RETRY_MS << Min(place->n_failures, 10);
 
 	place->state = PLACE_FAILED;
+	go_behind(place);
 	place->n_failures++;
 	shared->scout_wanted |= place->n_failures >= FAILURES_TO_SCOUT;
 	place->pid = 0;
@@ -281,41 +310,42 @@ plan_retry(Place *place)
 	place->next_try = TimestampTzPlusMilliseconds(GetCurrentTimestamp(), Min(wait_ms, LAST_RETRY_MS));
 }
 
-/* Is a place to get a worker now? Then it is marked as starting. */
+/* Does a place wait for a worker? */
 static bool
-take_for_start(int i, int *n_workers)
+waits_for_worker(const Place *place)
 {
-	Place *place = &shared->places[i];
-	bool start = false;
-
-	LWLockAcquire(qwen_shared->lock, LW_EXCLUSIVE);
-	if (place->state == PLACE_STARTING && has_ended(handles[i]))
-		plan_retry(place);
-	if (place->state == PLACE_WANTED || place->state == PLACE_NO_SLOT || place->state == PLACE_LIMITED ||
-		(place->state == PLACE_FAILED && !still_pauses(place->next_try, LAST_RETRY_MS)))
-	{
-		start = *n_workers < qwen_max_job_workers;
-		if (!start)
-			place->state = PLACE_LIMITED;
-	}
-	if (start)
-		place->state = PLACE_STARTING;
-	*n_workers += place->state == PLACE_STARTING || place->state == PLACE_RUNNING;
-	LWLockRelease(qwen_shared->lock);
-	return start;
+	return place->state == PLACE_WANTED || place->state == PLACE_NO_SLOT || place->state == PLACE_LIMITED ||
+		   (place->state == PLACE_FAILED && !still_pauses(place->next_try, LAST_RETRY_MS));
 }
 
-/* Workers that are there or on their way. */
+/* The place that has waited longest and is to get a worker now; it is marked as starting. -1: there is none. */
 static int
-count_workers(void)
+take_for_start(void)
 {
-	int n = 0;
+	int n_workers = 0, first = -1;
 
-	LWLockAcquire(qwen_shared->lock, LW_SHARED);
+	LWLockAcquire(qwen_shared->lock, LW_EXCLUSIVE);
 	for (int i = 0; i < N_PLACES; i++)
-		n += shared->places[i].state == PLACE_RUNNING;
+	{
+		Place *place = &shared->places[i];
+
+		if (place->state == PLACE_STARTING && has_ended(handles[i]))
+			plan_retry(place);
+		n_workers += place->state == PLACE_STARTING || place->state == PLACE_RUNNING;
+		if (waits_for_worker(place) && (first < 0 || place->turn < shared->places[first].turn))
+			first = i;
+	}
+	if (n_workers >= qwen_max_job_workers)
+	{
+		for (int i = 0; i < N_PLACES; i++)
+			if (waits_for_worker(&shared->places[i]))
+				shared->places[i].state = PLACE_LIMITED;
+		first = -1;
+	}
+	if (first >= 0)
+		shared->places[first].state = PLACE_STARTING;
 	LWLockRelease(qwen_shared->lock);
-	return n;
+	return first;
 }
 
 static void
@@ -324,9 +354,12 @@ launch_scout(void)
 	bool wanted;
 
 	LWLockAcquire(qwen_shared->lock, LW_EXCLUSIVE);
-	wanted = shared->scout_wanted && (!scout || has_ended(scout));
+	wanted = shared->scout_wanted && clock_now_us() >= next_scout_us && (!scout || has_ended(scout));
 	if (wanted)
+	{
 		shared->scout_wanted = false;
+		next_scout_us = clock_now_us() + (uint64) SCOUT_PAUSE_MS * 1000;
+	}
 	LWLockRelease(qwen_shared->lock);
 	if (!wanted || start_worker("qwen_job_scout_main", "qwen_pg job scout", ObjectIdGetDatum(InvalidOid), &scout))
 		return;
@@ -338,18 +371,17 @@ launch_scout(void)
 void
 job_launch(void)
 {
-	int n_workers = count_workers();
+	int i;
 
 	launch_scout();
-	for (int i = 0; i < N_PLACES; i++)
-	{
-		if (!take_for_start(i, &n_workers) ||
-			start_worker("qwen_job_worker_main", "qwen_pg job worker", Int32GetDatum(i), &handles[i]))
-			continue;
-		LWLockAcquire(qwen_shared->lock, LW_EXCLUSIVE);
-		shared->places[i].state = PLACE_NO_SLOT;
-		LWLockRelease(qwen_shared->lock);
-	}
+	while ((i = take_for_start()) >= 0)
+		if (!start_worker("qwen_job_worker_main", "qwen_pg job worker", Int32GetDatum(i), &handles[i]))
+		{
+			LWLockAcquire(qwen_shared->lock, LW_EXCLUSIVE);
+			shared->places[i].state = PLACE_NO_SLOT;
+			LWLockRelease(qwen_shared->lock);
+			break;
+		}
 }
 
 /* ---- a worker's part ---- */
@@ -385,6 +417,8 @@ job_worker_arrive(Datum argument, JobWorkerPlace *arrived)
 		place->pid = MyProcPid;
 		place->latch = MyLatch;
 		place->connected = false;
+		place->started_us = clock_now_us();
+		my_place = place;
 		arrived->place = DatumGetInt32(argument);
 		arrived->database = place->database;
 		arrived->role = place->role;
@@ -423,11 +457,39 @@ job_worker_leave(const JobWorkerPlace *at, uint64 requests_seen)
 	LWLockAcquire(qwen_shared->lock, LW_EXCLUSIVE);
 	leave = place->requests == requests_seen;
 	if (leave)
-		memset(place, 0, sizeof *place);
+		free_place(place);
 	LWLockRelease(qwen_shared->lock);
 	if (leave)
 		wake_supervisor();
 	return leave;
+}
+
+bool
+job_turn_is_over(void)
+{
+	bool others_wait = false;
+
+	if (!my_place || clock_now_us() < my_place->started_us + (uint64) TURN_MS * 1000)
+		return false;
+	LWLockAcquire(qwen_shared->lock, LW_SHARED);
+	for (int i = 0; i < N_PLACES; i++)
+		others_wait |= shared->places[i].state == PLACE_LIMITED;
+	LWLockRelease(qwen_shared->lock);
+	return others_wait;
+}
+
+void
+job_give_turn(void)
+{
+	LWLockAcquire(qwen_shared->lock, LW_EXCLUSIVE);
+	my_place->state = PLACE_WANTED;
+	go_behind(my_place);
+	my_place->pid = 0;
+	my_place->latch = NULL;
+	my_place->n_failures = 0;
+	my_place = NULL;
+	LWLockRelease(qwen_shared->lock);
+	wake_supervisor();
 }
 
 /* ---- scouts ---- */
@@ -451,7 +513,7 @@ give_up_places(const List *databases)
 			continue;
 		LWLockAcquire(qwen_shared->lock, LW_EXCLUSIVE);
 		if (place->state == PLACE_FAILED && place->database == copy[i].database && place->role == copy[i].role)
-			memset(place, 0, sizeof *place);
+			free_place(place);
 		LWLockRelease(qwen_shared->lock);
 	}
 }

@@ -25,6 +25,9 @@ job_take_error(JobWorker *worker)
 
 	FlushErrorState();
 	MemoryContextSwitchTo(old);
+	/* where no transaction is open, no rollback lets go of them */
+	LWLockReleaseAll();
+	pgstat_report_wait_end();
 	return error;
 }
 

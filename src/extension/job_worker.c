@@ -97,7 +97,8 @@ fetch(JobWorker *worker)
 {
 	int room = 2 * qwen_job_window - worker->n_rows;
 
-	if (worker->is_orphan || room < Max(qwen_job_window / 2, 1) || job_clock() < worker->pause_until)
+	if (worker->is_orphan || job_turn_is_over() || room < Max(qwen_job_window / 2, 1) ||
+		job_clock() < worker->pause_until)
 		return 0;
 	return job_rows_fetch(worker, room);
 }
@@ -171,6 +172,11 @@ work(JobWorker *worker)
 		job_rows_finish(worker);
 		if (worker->is_gone && job_worker_leave(&worker->place, requests_seen))
 			return;
+		if (worker->n_in_flight == 0 && count_writable(worker) == 0 && job_turn_is_over())
+		{
+			job_give_turn();
+			return;
+		}
 		if (worker->is_orphan)
 			worker->look_for_rows = false;
 		if (moved)

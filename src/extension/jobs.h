@@ -213,6 +213,13 @@ extern void job_worker_connected(const JobWorkerPlace *place);
 extern uint64 job_worker_requests(const JobWorkerPlace *place);
 extern bool job_worker_leave(const JobWorkerPlace *place, uint64 requests_seen);
 
+/*
+ * Has this worker worked for long enough, while others' places wait for one? Then it begins nothing more and leaves,
+ * and its place stands behind them.
+ */
+extern bool job_turn_is_over(void);
+extern void job_give_turn(void);
+
 /* ---- job_worker.c ---- */
 /* Time for the pauses of a worker, in microseconds: the machine's, which a step of the wall clock does not touch. */
 static inline TimestampTz

@@ -12,6 +12,7 @@
 
 #include "../base/clock.h"
 #include "access/parallel.h"
+#include "jobs.h"
 #include "miscadmin.h"
 #include "postmaster/bgworker.h"
 #include "utils/acl.h"
@@ -102,7 +103,7 @@ raise_others_first(const LimitSubject *subject)
 					errhint("Try again later, or SET qwen.limit_action = 'wait' to wait after them.")));
 }
 
-/* A session may outlive its role. A job does not: it must not wait for what nobody may use any more. */
+/* Raise unless the roles that a job's requests are made for are there. */
 static void
 check_roles(void *argument)
 {
@@ -112,6 +113,19 @@ check_roles(void *argument)
 	for (int i = 0; i < MAX_LIMITED_ROLES_OF_CALL; i++)
 		if (OidIsValid(roles[i]) && !SearchSysCacheExists1(AUTHOID, ObjectIdGetDatum(roles[i])))
 			ereport(ERROR, (errcode(ERRCODE_UNDEFINED_OBJECT), errmsg("role %u was dropped", roles[i])));
+}
+
+/* A job waits as long as it takes, but not for a role that is gone, nor while others' jobs wait for its worker. */
+static void
+check_job(const LimitRefusal *refusal)
+{
+	char *role;
+
+	own_transaction(check_roles, NULL);
+	if (!job_turn_is_over())
+		return;
+	role = role_name(refusal->role);
+	ereport(ERROR, (errcode(ERRCODE_QUERY_CANCELED), errmsg("the job waits for a limit of role \"%s\"", role)));
 }
 
 /* Until something may have changed: a wake-up, an answer to one of this session's requests, or the time. */
@@ -124,9 +138,9 @@ pause_before_next_try(const LimitRefusal *refusal, bool has_company)
 		pause_ms = Max(SHORTEST_PAUSE_MS, Min(refusal->frees_in_us / 1000 + 1, LONGEST_PAUSE_MS));
 	engine_pause(pause_ms);
 	limits_refresh();
-	if (is_job())
-		own_transaction(check_roles, NULL);
 	usage_sweep();
+	if (is_job())
+		check_job(refusal);
 }
 
 /* Try until it is admitted or refused for good. */
@@ -143,8 +157,9 @@ try_to_enter(LimitPass *pass, const LimitDemand *demand, int (*n_own)(void))
 	{
 		bool has_company = false;
 
-		refusal.frees_in_us = FREES_WITH_A_REQUEST;
 		limits_subject(&subject);
+		refusal.frees_in_us = FREES_WITH_A_REQUEST;
+		refusal.role = subject.roles[subject.n - 1];
 		admission = usage_admit(&subject, demand, ticket, &pass->meter, &refusal);
 		if (admission == ADMITTED)
 			return;

@@ -30,7 +30,38 @@ next_generation(void)
 	return last;
 }
 
-/* Let go of an image's memory. The engine does not have it. */
+/* What the log is to hear of a slot. */
+typedef enum SlotNews
+{
+	NEWS_NONE = 0,
+	NEWS_STILL_THERE,
+	NEWS_FAILED,
+	NEWS_REFUSED,
+	NEWS_MEMORY_RAN_OUT,
+} SlotNews;
+
+/*
+ * Calls of all sessions take the slots' lock, so under it nothing is done that takes long: to give back an image's
+ * memory takes 0.2 s a GB, and a log may be slow. Both are noted here, and done once the lock is released. Nobody but
+ * the supervisor has an image loaded, opened or dropped, so nothing comes between.
+ */
+typedef struct Afterwards
+{
+	bool drop;
+	SlotNews news;
+	SharedSlot slot; /* of news, as it was then */
+} Afterwards;
+
+static Afterwards afterwards[STATUS_PAGE_MAX_SLOTS];
+
+static void
+note_news(int i, SlotNews news)
+{
+	afterwards[i].news = news;
+	afterwards[i].slot = qwen_shared->slots[i];
+}
+
+/* Let go of an image. The engine does not have it. Its memory is given back after the lock. */
 static void
 drop_image(int i)
 {
@@ -40,16 +71,61 @@ drop_image(int i)
 	atomic_store(&status->image_generation, 0);
 	memset(status->name, 0, sizeof status->name);
 	memset(status->file, 0, sizeof status->file);
-	if (ftruncate(qwen_slot_fds[i], 0) != 0)
-		ereport(LOG, (errmsg("qwen_pg: could not give back the memory of slot %d: %m", i)));
+	afterwards[i].drop = true;
 }
 
-/* Make a slot free for another model. */
+/* Give back the memory of images that were let go of; the lock is not held. */
 static void
-empty_slot(int i)
+give_memory_back(void)
 {
-	drop_image(i);
-	memset(&qwen_shared->slots[i], 0, sizeof qwen_shared->slots[i]);
+	for (int i = 0; i < qwen_max_models; i++)
+		if (afterwards[i].drop)
+		{
+			afterwards[i].drop = false;
+			if (ftruncate(qwen_slot_fds[i], 0) != 0)
+				ereport(LOG, (errmsg("qwen_pg: could not give back the memory of slot %d: %m", i)));
+		}
+}
+
+static void
+tell_news(SlotNews news, const SharedSlot *slot)
+{
+	switch (news)
+	{
+		case NEWS_STILL_THERE:
+			ereport(LOG, (errmsg("qwen_pg: model \"%s\" is still in memory", slot->name)));
+			break;
+		case NEWS_FAILED:
+			/* the directory stands nowhere but here: slot->error is shown to everybody */
+			ereport(LOG, (errmsg("qwen_pg: model \"%s\" could not be loaded: %s", slot->name, slot->error),
+						  errdetail("The file is \"%s\" in the directory \"%s\".", slot->file, qwen_model_directory),
+						  slot->retry_ms > 0 ? errhint("It is tried again in %d ms.", slot->retry_ms) : 0));
+			break;
+		case NEWS_REFUSED:
+			ereport(LOG, (errmsg("qwen_pg: the memory of model \"%s\" cannot be used any more and is loaded again: %s",
+								 slot->name, slot->error)));
+			break;
+		case NEWS_MEMORY_RAN_OUT:
+			ereport(LOG, (errmsg("qwen_pg: memory ran out: that of model \"%s\" is given back, and it is loaded again",
+								 slot->name)));
+			break;
+		case NEWS_NONE:
+			break;
+	}
+}
+
+/* What was noted under the lock; it is not held. */
+static void
+do_afterwards(void)
+{
+	give_memory_back();
+	for (int i = 0; i < qwen_max_models; i++)
+	{
+		SlotNews news = afterwards[i].news;
+
+		afterwards[i].news = NEWS_NONE;
+		tell_news(news, &afterwards[i].slot);
+	}
 }
 
 /* A model that cannot be used: say why, keep no memory. */
@@ -66,10 +142,7 @@ fail_slot(int i, int error_code, const char *error)
 	if (error_code != STATUS_TOO_LONG && error_code != STATUS_UNAVAILABLE)
 		slot->retry_ms = 0;
 	slot->retry_at = TimestampTzPlusMilliseconds(GetCurrentTimestamp(), slot->retry_ms);
-	/* the directory stands nowhere but here: slot->error is shown to everybody */
-	ereport(LOG, (errmsg("qwen_pg: model \"%s\" could not be loaded: %s", slot->name, slot->error),
-				  errdetail("The file is \"%s\" in the directory \"%s\".", slot->file, qwen_model_directory),
-				  slot->retry_ms > 0 ? errhint("It is tried again in %d ms.", slot->retry_ms) : 0));
+	note_news(i, NEWS_FAILED);
 	slot->retry_ms = Min(slot->retry_ms * 2, LAST_RETRY_MS);
 }
 
@@ -98,9 +171,10 @@ slots_recover(void)
 		slot->generation = generation;
 		strlcpy(slot->name, status->name, sizeof slot->name);
 		strlcpy(slot->file, status->file, sizeof slot->file);
-		ereport(LOG, (errmsg("qwen_pg: model \"%s\" is still in memory", slot->name)));
+		note_news(i, NEWS_STILL_THERE);
 	}
 	LWLockRelease(qwen_shared->lock);
+	do_afterwards();
 }
 
 /* Is a slot's model in the list, with this file? */
@@ -233,7 +307,11 @@ slots_load_ended(int i, bool ok, const char *why)
 	SlotStatus *status = &qwen_page->slots[i];
 	uint32 io = atomic_load(&status->load_io);
 	ConfiguredModels models;
+	bool has_list = configured_models_parse(qwen_models, &models).code == STATUS_OK;
 
+	/* a model that has failed keeps no memory: nobody else has the image of a slot that is being loaded */
+	afterwards[i].drop = !ok;
+	give_memory_back();
 	LWLockAcquire(qwen_shared->lock, LW_EXCLUSIVE);
 	if (ok)
 	{
@@ -248,8 +326,7 @@ slots_load_ended(int i, bool ok, const char *why)
 	else
 		fail_slot(i, atomic_load(&status->load_error_code), status->load_error);
 	/* qwen.models may have changed while it was being loaded, perhaps only the name's file */
-	if (slot->configured && configured_models_parse(qwen_models, &models).code == STATUS_OK &&
-		!is_configured(&models, slot))
+	if (slot->configured && has_list && !is_configured(&models, slot))
 	{
 		start_unloading(i);
 		for (int m = 0; m < models.n; m++)
@@ -257,6 +334,7 @@ slots_load_ended(int i, bool ok, const char *why)
 				unplaced.models[unplaced.n++] = models.models[m];
 	}
 	LWLockRelease(qwen_shared->lock);
+	do_afterwards();
 	if (ok)
 	{
 		char note[sizeof status->load_io_note], notices[sizeof status->notices];
@@ -275,7 +353,7 @@ slots_load_ended(int i, bool ok, const char *why)
 
 /*
  * The engine does not take an image. One from before may be of another version or damaged: the file is read again, and
- * only an image that has just been made is given up. true: it is to be loaded.
+ * only an image that has just been made is given up. true: it is to be loaded. Its memory has been given back.
  */
 static bool
 refuse_image(int i)
@@ -287,75 +365,149 @@ refuse_image(int i)
 		fail_slot(i, STATUS_UNAVAILABLE, qwen_page->slots[i].serve_error);
 		return false;
 	}
-	ereport(LOG, (errmsg("qwen_pg: the memory of model \"%s\" cannot be used any more and is loaded again: %s",
-						 slot->name, qwen_page->slots[i].serve_error)));
-	drop_image(i);
+	note_news(i, NEWS_REFUSED);
+	utf8_copy(afterwards[i].slot.error, sizeof afterwards[i].slot.error, qwen_page->slots[i].serve_error);
 	slot->state = SLOT_WAITING;
 	return true;
+}
+
+/* What becomes of a slot whose image is let go of: it takes effect when the memory is given back. */
+typedef struct Change
+{
+	bool refused, emptied;
+	uint64 generation;
+} Change;
+
+/* One round over the slots. */
+typedef struct Round
+{
+	pid_t engine_pid;
+	bool pending, emptied, signal_engine, has_changes;
+	Change changes[STATUS_PAGE_MAX_SLOTS];
+} Round;
+
+static void
+open_slot(Round *round, int i)
+{
+	SharedSlot *slot = &qwen_shared->slots[i];
+	SlotStatus *status = &qwen_page->slots[i];
+
+	if (atomic_load(&status->error_generation) == slot->generation &&
+		atomic_load(&status->serving_generation) != slot->generation)
+	{
+		drop_image(i);
+		round->changes[i] = (Change){.refused = true, .generation = slot->generation};
+		round->has_changes = true;
+		return;
+	}
+	atomic_store(&status->wanted_generation, slot->generation);
+	if (atomic_load(&status->serving_generation) == slot->generation)
+	{
+		slot->state = SLOT_SERVING;
+		slot->fresh = false;
+		slot->retry_ms = 0;
+	}
+	else
+		round->signal_engine = round->pending = true;
+}
+
+static void
+unload_slot(Round *round, int i)
+{
+	SharedSlot *slot = &qwen_shared->slots[i];
+	SlotStatus *status = &qwen_page->slots[i];
+	uint64 serving = atomic_load(&status->serving_generation);
+
+	/* an engine that is just opening the image must not lose it meanwhile */
+	if (round->engine_pid <= 0 || atomic_load(&status->wanted_generation) != slot->generation ||
+		serving == slot->generation || atomic_load(&status->error_generation) == slot->generation)
+		atomic_store(&status->wanted_generation, 0);
+	if (round->engine_pid > 0 && (serving != 0 || atomic_load(&status->wanted_generation) != 0))
+	{
+		round->signal_engine = round->pending = true;
+		return;
+	}
+	drop_image(i);
+	round->changes[i] = (Change){.emptied = true, .generation = slot->generation};
+	round->has_changes = true;
+}
+
+/* Move a slot on as far as it can; the lock is held. */
+static void
+advance_slot(Round *round, int i)
+{
+	SharedSlot *slot = &qwen_shared->slots[i];
+
+	switch (slot->state)
+	{
+		case SLOT_OPENING:
+			open_slot(round, i);
+			break;
+		case SLOT_UNLOADING:
+			unload_slot(round, i);
+			break;
+		case SLOT_FAILED:
+			if (slot->retry_ms == 0 || still_pauses(slot->retry_at, LAST_RETRY_MS))
+				break;
+			slot->state = SLOT_WAITING;
+			round->pending = true;
+			break;
+		case SLOT_WAITING:
+			round->pending = true;
+			break;
+		default:
+			break;
+	}
+}
+
+/* The memory of a slot's image is given back; the lock is held again. One that was to be loaded again may be unwanted
+ * by now. */
+static void
+settle_slot(Round *round, int i)
+{
+	SharedSlot *slot = &qwen_shared->slots[i];
+	const Change *change = &round->changes[i];
+
+	if (slot->generation != change->generation)
+		return;
+	if (change->emptied && slot->state == SLOT_UNLOADING)
+	{
+		memset(slot, 0, sizeof *slot);
+		round->emptied = true;
+	}
+	else if (change->refused && slot->state == SLOT_OPENING)
+		round->pending |= refuse_image(i);
+	else if (change->refused)
+		round->pending = true;
 }
 
 /* Move slots on as far as they can. */
 bool
 slots_advance(pid_t engine_pid)
 {
-	bool pending = false, emptied = false, signal_engine = false;
+	Round round = {.engine_pid = engine_pid};
 
 	LWLockAcquire(qwen_shared->lock, LW_EXCLUSIVE);
 	for (int i = 0; i < qwen_max_models; i++)
+		advance_slot(&round, i);
+	if (round.has_changes)
 	{
-		SharedSlot *slot = &qwen_shared->slots[i];
-		SlotStatus *status = &qwen_page->slots[i];
-		uint64 serving = atomic_load(&status->serving_generation);
-
-		switch (slot->state)
-		{
-			case SLOT_OPENING:
-				atomic_store(&status->wanted_generation, slot->generation);
-				if (serving == slot->generation)
-				{
-					slot->state = SLOT_SERVING;
-					slot->fresh = false;
-					slot->retry_ms = 0;
-				}
-				else if (atomic_load(&status->error_generation) == slot->generation)
-					pending |= refuse_image(i);
-				else
-					signal_engine = pending = true;
-				break;
-			case SLOT_UNLOADING:
-				/* an engine that is just opening the image must not lose it meanwhile */
-				if (engine_pid <= 0 || atomic_load(&status->wanted_generation) != slot->generation ||
-					serving == slot->generation || atomic_load(&status->error_generation) == slot->generation)
-					atomic_store(&status->wanted_generation, 0);
-				if (engine_pid > 0 && (serving != 0 || atomic_load(&status->wanted_generation) != 0))
-					signal_engine = pending = true;
-				else
-				{
-					empty_slot(i);
-					emptied = true;
-				}
-				break;
-			case SLOT_FAILED:
-				if (slot->retry_ms == 0 || still_pauses(slot->retry_at, LAST_RETRY_MS))
-					break;
-				slot->state = SLOT_WAITING;
-				pending = true;
-				break;
-			case SLOT_WAITING:
-				pending = true;
-				break;
-			default:
-				break;
-		}
+		LWLockRelease(qwen_shared->lock);
+		give_memory_back();
+		LWLockAcquire(qwen_shared->lock, LW_EXCLUSIVE);
+		for (int i = 0; i < qwen_max_models; i++)
+			if (round.changes[i].emptied || round.changes[i].refused)
+				settle_slot(&round, i);
 	}
 	/* before anybody can see the empty slot and believe that nothing will come */
 	if (unplaced.n > 0)
 		place_models();
 	LWLockRelease(qwen_shared->lock);
+	do_afterwards();
 	/* again and again as long as something is pending: an engine that does not listen yet would die of the signal */
-	if (signal_engine && engine_pid > 0 && atomic_load(&qwen_page->ready))
+	if (round.signal_engine && engine_pid > 0 && atomic_load(&qwen_page->ready))
 		kill(engine_pid, SIGUSR1);
-	return pending || emptied;
+	return round.pending || round.emptied;
 }
 
 /* Nothing is served any more; a new engine opens what is wanted. */
@@ -387,11 +539,11 @@ slots_memory_ran_out(void)
 
 		if (slot->state != SLOT_OPENING)
 			continue;
-		ereport(LOG, (errmsg("qwen_pg: memory ran out: that of model \"%s\" is given back, and it is loaded again",
-							 slot->name)));
+		note_news(i, NEWS_MEMORY_RAN_OUT);
 		drop_image(i);
 		slot->state = SLOT_WAITING;
 		slot->retry_ms = FIRST_RETRY_MS;
 	}
 	LWLockRelease(qwen_shared->lock);
+	do_afterwards();
 }

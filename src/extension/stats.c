@@ -181,19 +181,28 @@ stats_error_class(int sqlstate)
 	return i;
 }
 
-/* Copies of all entries, palloc'd. */
+/* Copies of all entries, palloc'd before the lock is taken: those that come meanwhile are seen the next time. */
 static StatEntry *
 copy_entries(int *n)
 {
 	HASH_SEQ_STATUS scan;
 	StatEntry *entry, *copies;
+	long room;
 
 	*n = 0;
 	LWLockAcquire(table_lock, LW_SHARED);
-	copies = palloc(sizeof *copies * (hash_get_num_entries(table) + 1));
+	room = (long) hash_get_num_entries(table) + 1;
+	LWLockRelease(table_lock);
+	copies = MemoryContextAllocHuge(CurrentMemoryContext, sizeof *copies * room);
+	LWLockAcquire(table_lock, LW_SHARED);
 	hash_seq_init(&scan, table);
 	while ((entry = hash_seq_search(&scan)) != NULL)
 	{
+		if (*n == room)
+		{
+			hash_seq_term(&scan);
+			break;
+		}
 		SpinLockAcquire(&entry->lock);
 		copies[*n] = *entry;
 		SpinLockRelease(&entry->lock);

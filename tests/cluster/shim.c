@@ -1,6 +1,6 @@
 /*
  * shim.c - what a test puts between the server's programs and the C library (LD_PRELOAD): a wall clock that can be set,
- * and calls that are refused. The monotonic clock is left alone, as it is when the clock of a machine is set. Compiled by
+ * and calls that are refused or slow. The monotonic clock is left alone, as it is when the clock of a machine is set. Compiled by
  * shim.py.
  *
  * QWEN_SHIM names a file of struct Orders, mapped when a program starts, so that a test changes it while programs run,
@@ -22,6 +22,7 @@ struct Orders
 	int64_t clock_offset; /* seconds that the wall clock is ahead */
 	int64_t no_fork;      /* the process that cannot fork; 0: all can */
 	int64_t no_memfd;     /* errno of memfd_create; 0: it works */
+	int64_t slow_truncate_ms; /* how long it takes to give the memory of a file back */
 };
 
 static const struct Orders none;
@@ -88,6 +89,16 @@ fork(void)
 		return -1;
 	}
 	return real();
+}
+
+int
+ftruncate(int fd, off_t length)
+{
+	int (*real)(int, off_t) = (int (*)(int, off_t)) dlsym(RTLD_NEXT, "ftruncate");
+
+	if (length == 0 && orders->slow_truncate_ms)
+		usleep((useconds_t) orders->slow_truncate_ms * 1000);
+	return real(fd, length);
 }
 
 int

@@ -118,3 +118,31 @@ def test_termination_in_the_middle_of_a_send_leaves_nothing(big):
         big.signal(engine, signal.SIGCONT)
     assert big.value(SHORT) > 0 and big.engine_pid() == engine
     wait_idle(big)
+
+
+FAIL_IN_A_BLOCK = """DO $$ BEGIN
+    PERFORM length(qwen_generate('Once upon a time ' || i, temperature => 0, max_tokens => CASE i WHEN 1 THEN 1 ELSE 3000 END, stop => ARRAY['never-said'])) / (i - 1)
+        FROM generate_series(1, 16) i;
+    EXCEPTION WHEN division_by_zero THEN NULL; END $$"""
+
+
+@pytest.mark.parametrize(
+    "give_up",
+    [
+        "SAVEPOINT s; DECLARE c CURSOR FOR SELECT qwen_chat_stream('Tell a long story', max_tokens => 3000, temperature => 0); FETCH 1 FROM c; ROLLBACK TO s",
+        "DECLARE c CURSOR FOR SELECT qwen_generate('Once ' || i, max_tokens => CASE WHEN i < 3 THEN 1 ELSE 3000 END, stop => ARRAY['never-said']) FROM generate_series(1, 9) i; MOVE 2 FROM c; CLOSE c",
+        FAIL_IN_A_BLOCK,
+    ],
+    ids=["savepoint", "closed cursor", "exception block"],
+)
+def test_what_was_under_way_ends_with_its_subtransaction(server, give_up):
+    """While the transaction around it goes on."""
+    connection = server.connect()
+    cursor = connection.cursor()
+    cursor.execute("BEGIN")
+    cursor.execute(give_up)
+    wait_idle(server, 3)
+    cursor.execute(SHORT)
+    assert cursor.fetchone()[0] > 0
+    cursor.execute("COMMIT")
+    connection.close()
