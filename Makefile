@@ -220,14 +220,17 @@ check-golden-template: $(RENDER_STDIN)
 check-golden-greedy: $(B)/installed
 	@$(CLUSTER) run $(PYTHON) tests/golden/greedy/check_greedy.py
 
-# the same on a large scale, not part of check: N random strings, N random templates (and CONVERSATIONS of each published one), N requests.
+# the same on a large scale, not part of check: N random strings, N random templates (and CONVERSATIONS of each published one), N answers with
+# calls, N requests.
 # SEED=… makes other ones
 GOLDEN_DIR := $(CACHE_DIR)/golden
-.PHONY: check-tokenizer check-templates check-invariance golden
+.PHONY: check-tokenizer check-templates check-tool-calls check-invariance golden
 check-tokenizer: $(ENCODE_STDIN)
 	@tests/golden/setup.sh $(GOLDEN_DIR) venv
 	@$(GOLDEN_DIR)/venv/bin/python tests/golden/tokenizer/check_live.py --encode $(ENCODE_STDIN) --cache $(CACHE_DIR)/npm --n $(or $(N),1000000) \
 		--seed $(or $(SEED),1)
+check-tool-calls: $(B)/tests/unit/test_tool_calls_random
+	@QWEN_TEST_ANSWERS=$(or $(N),10000000) ./$<
 check-templates: $(RENDER_STDIN)
 	@$(PYTHON) tests/golden/template/check_jinja.py --render $(RENDER_STDIN) --cache $(CACHE_DIR)/npm --demo-model $(MODEL) \
 		--conversations $(or $(CONVERSATIONS),1000) --random $(or $(N),100000) --seed $(or $(SEED),3)

@@ -84,6 +84,8 @@ typedef struct Job
 	size_t n_forced;
 	char *tools; /* as given, for reading calls */
 	size_t tools_bytes;
+	size_t n_looked, n_streamed; /* of the content of a stream with tools: searched for calls; sent */
+	bool has_tag;                /* there may be calls in it: the rest is sent at the end */
 
 	/* embeddings */
 	double *pooled; /* [hidden] */

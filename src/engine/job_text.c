@@ -26,6 +26,27 @@ is_blank(char c)
 	return c == '\n' || c == ' ';
 }
 
+/* Send what was said before the first tag of a call; the content is kept whole, for calls to be read from it. */
+static void
+stream_before_calls(Job *job, ByteWriter *out)
+{
+	ByteSpan fresh = {(char *) job->content.data + job->n_looked, job->content.length - job->n_looked};
+	size_t n_looked = 0, plain;
+
+	if (job->has_tag || job->content.failed)
+		return;
+	plain = tool_calls_plain_bytes(fresh, &n_looked, &job->has_tag);
+	if (plain > 0)
+	{
+		size_t end = job->n_looked + plain;
+		Piece piece = {PIECE_CONTENT, {(char *) job->content.data + job->n_streamed, end - job->n_streamed}};
+
+		(void) encode_piece(out, job->request_id, &piece);
+		job->n_streamed = end;
+	}
+	job->n_looked += n_looked;
+}
+
 /* Deliver clear text of one kind: at once or with DONE. */
 static void
 deliver(Job *job, PieceKind kind, const char *text, size_t length, ByteWriter *out)
@@ -50,6 +71,8 @@ deliver(Job *job, PieceKind kind, const char *text, size_t length, ByteWriter *o
 	}
 	else
 		write_raw(buffer, text, length);
+	if (job->stream && kind == PIECE_CONTENT && job->tools)
+		stream_before_calls(job, out);
 }
 
 /* Content through the stop strings. True when one was found. */
@@ -165,12 +188,27 @@ push_text(Job *job, const char *text, size_t length, bool is_last, ByteWriter *o
 	return job->in_thinking && job->pending.length > 0 && push_thinking(job, is_last, out);
 }
 
+/* Is a token one of the tags that divide an answer? They count as text, also in files that type them as control tokens.
+ */
+static bool
+is_tag(ByteSpan bytes)
+{
+	static const char *const tags[] = {think_open, think_close, "<tool_call>", "</tool_call>"};
+
+	for (size_t i = 0; i < sizeof tags / sizeof tags[0]; i++)
+		if (bytes.length == strlen(tags[i]) && memcmp(bytes.data, tags[i], bytes.length) == 0)
+			return true;
+	return false;
+}
+
 /* The bytes of a token (none at the end) into the answer. */
 static bool
 push_token(Job *job, int32_t token, bool is_last, ByteWriter *out)
 {
-	bool visible = token >= 0 && tokenizer_token_type(job->model->tokenizer, token) != TOKEN_CONTROL;
-	ByteSpan bytes = visible ? tokenizer_token_bytes(job->model->tokenizer, token) : (ByteSpan){"", 0};
+	ByteSpan bytes = token >= 0 ? tokenizer_token_bytes(job->model->tokenizer, token) : (ByteSpan){"", 0};
+
+	if (token >= 0 && tokenizer_token_type(job->model->tokenizer, token) == TOKEN_CONTROL && !is_tag(bytes))
+		bytes.length = 0;
 
 	job->raw.length = job->whole.length = 0;
 	detokenizer_push(&job->detokenizer, bytes, is_last, &job->raw);
@@ -235,14 +273,16 @@ finish(Job *job, FinishReason reason, bool is_ended, ByteWriter *out)
 		status = status_error(STATUS_UNAVAILABLE, "out of memory for the answer");
 	if (status.code == STATUS_OK && job->tools)
 		status = take_tool_calls(job, is_ended, &calls, &reason);
-	if (status.code == STATUS_OK && job->stream && job->content.length > 0)
+	if (status.code == STATUS_OK && job->stream && job->content.length > job->n_streamed)
 	{
-		/* with tools the content could not be streamed before its calls were known */
-		Piece piece = {PIECE_CONTENT, span_of(&job->content)};
+		/* with tools what follows a tag could not be streamed before its calls were known */
+		Piece piece = {PIECE_CONTENT,
+					   {(char *) job->content.data + job->n_streamed, job->content.length - job->n_streamed}};
 
 		status = encode_piece(out, job->request_id, &piece);
-		job->content.length = 0;
 	}
+	if (job->stream)
+		job->content.length = 0;
 	done = (Done){
 		.finish_reason = (uint8_t) reason,
 		.prompt_tokens = job->n_prompt,

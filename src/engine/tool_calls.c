@@ -479,37 +479,31 @@ tool_calls_extract(ByteSpan answer, bool is_ended, ByteSpan tools, ByteWriter *c
 }
 
 size_t
-tool_calls_plain_bytes(ByteSpan answer, bool *found)
+tool_calls_plain_bytes(ByteSpan text, size_t *n_looked, bool *found)
 {
 	static const char *const words[] = {"<tool_call>", "<function="};
-	size_t end = answer.length;
+	size_t end;
 
+	*n_looked = text.length;
 	*found = false;
-	for (size_t at = 0; at < answer.length; at++)
+	for (size_t at = 0; at < text.length && *n_looked == text.length; at++)
 	{
-		const char *open = memchr(answer.data + at, '<', answer.length - at);
-		bool is_part = false;
+		const char *open = memchr(text.data + at, '<', text.length - at);
 
 		if (!open)
 			break;
-		at = (size_t) (open - answer.data);
+		at = (size_t) (open - text.data);
 		for (size_t i = 0; i < sizeof words / sizeof words[0]; i++)
 		{
-			size_t length = strlen(words[i]), left = answer.length - at;
+			size_t length = strlen(words[i]), left = text.length - at;
 
-			if (memcmp(open, words[i], left < length ? left : length) == 0)
-			{
-				is_part = true;
-				*found |= left >= length;
-			}
-		}
-		if (is_part)
-		{
-			end = at;
-			break;
+			if (memcmp(open, words[i], left < length ? left : length) != 0)
+				continue;
+			*n_looked = at;
+			*found |= left >= length;
 		}
 	}
-	while (end > 0 && is_space(answer.data[end - 1]))
-		end--;
+	for (end = *n_looked; end > 0 && is_space(text.data[end - 1]); end--)
+		;
 	return end;
 }

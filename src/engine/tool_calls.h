@@ -27,9 +27,11 @@
 extern Status tool_calls_extract(ByteSpan answer, bool is_ended, ByteSpan tools, ByteWriter *content, ByteWriter *calls,
 								 uint32_t *n_calls);
 
-/* Bytes at the beginning of an answer that can be no part of a call, nor of the white space before one, however the
- * answer goes on: before the first tag, or what may become one. *found: there is a tag; what follows it, only the end
- * of the answer tells. */
-extern size_t tool_calls_plain_bytes(ByteSpan answer, bool *found);
+/*
+ * Bytes at the beginning of text, a part of an answer, that are no part of a call, nor of the white space before one,
+ * however it goes on. *n_looked: what is before need not be looked at again. *found: there is a tag; what stands from
+ * there on only the whole answer tells.
+ */
+extern size_t tool_calls_plain_bytes(ByteSpan text, size_t *n_looked, bool *found);
 
 #endif

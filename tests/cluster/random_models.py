@@ -57,6 +57,9 @@ MODELS = {
     # thinks, then calls a tool
     "thinking_caller": dict(architecture="qwen3", script=[
         "\n", "<think>", " \n", "I", " will", " look", ".\n", "</think>", "\n\n"] + CALL_SCRIPT),
+    # the same from a file whose tags are control tokens
+    "control_caller": dict(architecture="qwen3", control=["<think>", "</think>", "<tool_call>", "</tool_call>"], script=[
+        "\n", "<think>", " \n", "I", " will", " look", ".\n", "</think>", "\n\n"] + CALL_SCRIPT),
 }  # fmt: skip
 
 

