@@ -75,6 +75,7 @@ typedef struct BatchState
 	LimitState *limit;        /* that all our rows go to, or NULL */
 	bool may_stop_early;      /* who reads from us may not want all rows */
 	struct BatchState *above; /* a node between us and limit that holds rows */
+	bool passes_bound;        /* limit's count bounds the rows of our child too */
 	/* since the last rescan */
 	int64 n_taken; /* rows taken off the window */
 	/* for EXPLAIN ANALYZE */
@@ -88,7 +89,8 @@ extern bool is_batch_plan(const Plan *plan);
 /* Rows that may be in the window now. */
 extern int64 batch_row_limit(const BatchState *state);
 
-/* Pass a LIMIT above on to the child, which may then sort no more than that. */
+/* Tell the child how many rows a LIMIT above takes, or that it takes all: it may sort no more than that. Before the
+ * child is read or rescanned. */
 extern void batch_pass_bound(BatchState *state);
 
 extern void batch_limit_init(void);

@@ -303,6 +303,8 @@ rescan_batch(CustomScanState *node)
 	clear_slots(state);
 	state->child_done = state->started = false;
 	state->n_taken = 0;
+	/* a sort that keeps its rows for a rescan must hear of a bound that has changed first */
+	batch_pass_bound(state);
 	/* with changed parameters the first read of the child does it */
 	if (outerPlanState(node)->chgParam == NULL)
 		ExecReScan(outerPlanState(node));

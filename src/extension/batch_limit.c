@@ -20,21 +20,32 @@ typedef struct Above
 	LimitState *limit; /* all rows go there, or NULL */
 	bool may_stop;     /* somebody may not want all rows */
 	BatchState *node;  /* of ours, between here and limit */
+	bool hides_bound;  /* somebody between here and limit drops or keeps rows: others may be wanted than limit counts */
 } Above;
 
 static ExecutorStart_hook_type previous_start;
 static ExecutorRun_hook_type previous_run;
 static uint64 run_count; /* rows that the running portal wants now; 0: all */
 
+/* The rows that a LIMIT takes before it ends; -1: it does not end by counting. */
+static int64
+rows_of_limit(const LimitState *limit)
+{
+	if (!limit || limit->noCount || limit->limitOption == LIMIT_OPTION_WITH_TIES ||
+		limit->count > PG_INT64_MAX - limit->offset)
+		return -1;
+	return limit->offset + limit->count;
+}
+
 int64
 batch_row_limit(const BatchState *state)
 {
 	const LimitState *limit = state->limit;
-	int64 wanted;
+	int64 wanted = rows_of_limit(limit);
 
-	if (limit && !limit->noCount && limit->limitOption != LIMIT_OPTION_WITH_TIES)
+	if (wanted >= 0)
 	{
-		wanted = limit->offset + limit->count - limit->position;
+		wanted -= limit->position;
 		for (const BatchState *above = state->above; above; above = above->above)
 			wanted -= above->window->n;
 		return Max(wanted, 1);
@@ -47,11 +58,9 @@ batch_row_limit(const BatchState *state)
 void
 batch_pass_bound(BatchState *state)
 {
-	const LimitState *limit = state->limit;
-
-	if (limit && !limit->noCount && limit->limitOption != LIMIT_OPTION_WITH_TIES && !state->custom.ss.ps.qual &&
-		!state->above)
-		ExecSetTupleBound(limit->offset + limit->count, outerPlanState(state));
+	/* also when there is no bound any more: a sort keeps the last one that it was told */
+	if (state->passes_bound)
+		ExecSetTupleBound(rows_of_limit(state->limit), outerPlanState(state));
 }
 
 static void link_state(PlanState *state, Above above);
@@ -60,15 +69,15 @@ static void link_state(PlanState *state, Above above);
 static void
 link_reader_of_all(PlanState *state)
 {
-	link_state(outerPlanState(state), (Above){NULL, false, NULL});
+	link_state(outerPlanState(state), (Above){.may_stop = false});
 }
 
 /* Children of a node that may stop when its parent does. */
 static void
 link_joined(PlanState *state, bool may_stop)
 {
-	link_state(outerPlanState(state), (Above){NULL, may_stop, NULL});
-	link_state(innerPlanState(state), (Above){NULL, may_stop, NULL});
+	link_state(outerPlanState(state), (Above){.may_stop = may_stop});
+	link_state(innerPlanState(state), (Above){.may_stop = may_stop});
 }
 
 static void
@@ -76,6 +85,21 @@ link_list(PlanState **states, int n, Above above)
 {
 	for (int i = 0; i < n; i++)
 		link_state(states[i], above);
+}
+
+/* Does a join's inner side have one row at most for each of the outer side, as a function in FROM that gives no set? */
+static bool
+gives_one_row(const PlanState *inner)
+{
+	const FunctionScan *scan = (const FunctionScan *) inner->plan;
+	const Node *expression;
+
+	if (IsA(scan, Result))
+		return !inner->lefttree;
+	if (!IsA(scan, FunctionScan) || list_length(scan->functions) != 1)
+		return false;
+	expression = ((const RangeTblFunction *) linitial(scan->functions))->funcexpr;
+	return !IsA(expression, FuncExpr) || !((const FuncExpr *) expression)->funcretset;
 }
 
 static void
@@ -95,20 +119,26 @@ link_state(PlanState *state, Above above)
 				node->limit = above.limit;
 				node->may_stop_early = above.may_stop;
 				node->above = above.node;
-				link_state(outerPlanState(state), (Above){above.limit, above.may_stop, node});
+				node->passes_bound = above.limit && !above.hides_bound && !state->qual;
+				link_state(outerPlanState(state),
+						   (Above){above.limit, above.may_stop, node, above.hides_bound || state->qual != NULL});
 			}
 			break;
 		case T_LimitState:
-			link_state(outerPlanState(state), (Above){(LimitState *) state, above.may_stop, NULL});
+			link_state(outerPlanState(state), (Above){.limit = (LimitState *) state, .may_stop = above.may_stop});
 			break;
 		case T_ResultState:
+			link_state(outerPlanState(state), above);
+			break;
 		case T_LockRowsState:
-		case T_MaterialState:
 		case T_UniqueState:
+		case T_MaterialState:
 			/* not more rows than from below */
+			above.hides_bound = true;
 			link_state(outerPlanState(state), above);
 			break;
 		case T_SubqueryScanState:
+			above.hides_bound |= state->qual != NULL;
 			link_state(((SubqueryScanState *) state)->subplan, above);
 			break;
 		case T_AppendState:
@@ -116,7 +146,7 @@ link_state(PlanState *state, Above above)
 			break;
 		case T_MergeAppendState:
 			link_list(((MergeAppendState *) state)->mergeplans, ((MergeAppendState *) state)->ms_nplans,
-					  (Above){NULL, may_stop, NULL});
+					  (Above){.may_stop = may_stop});
 			break;
 		case T_SortState:
 		case T_HashState:
@@ -125,7 +155,7 @@ link_state(PlanState *state, Above above)
 		case T_ModifyTableState:
 #if PG_VERSION_NUM < 140000
 			link_list(((ModifyTableState *) state)->mt_plans, ((ModifyTableState *) state)->mt_nplans,
-					  (Above){NULL, false, NULL});
+					  (Above){.may_stop = false});
 #else
 			link_reader_of_all(state);
 #endif
@@ -135,16 +165,18 @@ link_state(PlanState *state, Above above)
 			link_joined(state, ((Agg *) state->plan)->aggstrategy == AGG_SORTED && may_stop);
 			break;
 		case T_HashJoinState:
-			link_state(outerPlanState(state), (Above){NULL, may_stop, NULL});
-			link_state(innerPlanState(state), (Above){NULL, false, NULL});
+			link_state(outerPlanState(state), (Above){.may_stop = may_stop});
+			link_state(innerPlanState(state), (Above){.may_stop = false});
 			break;
 		case T_NestLoopState:
 		{
 			const JoinState *join = &((NestLoopState *) state)->js;
 			bool one_match = join->single_match || join->jointype == JOIN_SEMI || join->jointype == JOIN_ANTI;
 
-			link_state(outerPlanState(state), (Above){NULL, may_stop, NULL});
-			link_state(innerPlanState(state), (Above){NULL, may_stop || one_match, NULL});
+			above.hides_bound = true;
+			link_state(outerPlanState(state),
+					   gives_one_row(innerPlanState(state)) ? above : (Above){.may_stop = may_stop});
+			link_state(innerPlanState(state), (Above){.may_stop = may_stop || one_match});
 			break;
 		}
 		case T_MergeJoinState:
@@ -167,8 +199,8 @@ start_hook(QueryDesc *query, int eflags)
 	else
 		standard_ExecutorStart(query, eflags);
 	foreach (cell, query->estate->es_subplanstates)
-		link_state(lfirst(cell), (Above){NULL, true, NULL});
-	link_state(query->planstate, (Above){NULL, false, NULL});
+		link_state(lfirst(cell), (Above){.may_stop = true});
+	link_state(query->planstate, (Above){.may_stop = false});
 }
 
 static void run_hook EXECUTOR_RUN_PARAMETERS

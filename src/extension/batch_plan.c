@@ -26,6 +26,7 @@
 /* A statement that is rewritten. */
 typedef struct Rewrite
 {
+	PlannedStmt *statement;
 	int next_node_id; /* they are keys in shared memory of parallel queries */
 	int n_nodes;      /* of ours */
 } Rewrite;
@@ -195,6 +196,34 @@ bool
 is_batch_plan(const Plan *plan)
 {
 	return IsA(plan, CustomScan) && ((const CustomScan *) plan)->methods == &batch_scan_methods;
+}
+
+/* Is it a plan of one row at most, without a table? */
+static bool
+is_single_row(const Plan *plan)
+{
+	return IsA(plan, Result) && !plan->lefttree;
+}
+
+/* Can a plan go back to a row that was marked? As ExecMarkPos does it. */
+static bool
+supports_mark(const Plan *plan)
+{
+	switch (nodeTag(plan))
+	{
+		case T_IndexScan:
+		case T_IndexOnlyScan:
+		case T_Material:
+		case T_Sort:
+			return true;
+		case T_Result:
+			return plan->lefttree && supports_mark(plan->lefttree);
+		case T_CustomScan:
+			/* another extension's: the planner has asked it */
+			return !is_batch_plan(plan);
+		default:
+			return false;
+	}
 }
 
 static CustomScan *
@@ -435,7 +464,39 @@ calls_over_input(Plan *plan)
 	return calls;
 }
 
-/* Put nodes below plan that make the calls of its arguments and pass their values on as further columns. */
+/* A node above child that makes calls over its rows and passes their values on as further columns, the first of which
+ * is split->first_place + 1. */
+static Plan *
+append_calls(Plan *child, List *calls, Split *split, Rewrite *rewrite)
+{
+	CustomScan *node = make_batch_node(calls, rewrite);
+	ListCell *cell;
+	int place = 0;
+
+	*split = (Split){.calls = calls, .first_place = list_length(child->targetlist)};
+	node->scan.plan.targetlist = pass_columns(child, INDEX_VAR, list_length(calls));
+	foreach (cell, calls)
+	{
+		FoundCall *found = lfirst(cell);
+
+		node->custom_scan_tlist =
+			lappend(node->custom_scan_tlist, makeTargetEntry(copyObject((Expr *) found->call), ++place, NULL, false));
+		node->custom_exprs = lappend(node->custom_exprs, copyObject(guard_of(found)));
+		node->scan.plan.targetlist = lappend(
+			node->scan.plan.targetlist, makeTargetEntry((Expr *) column_var(INDEX_VAR, place, (Node *) found->call),
+														split->first_place + place, NULL, false));
+	}
+	foreach (cell, pass_columns(child, OUTER_VAR, 0))
+	{
+		TargetEntry *target = lfirst_node(TargetEntry, cell);
+
+		node->custom_scan_tlist = lappend(node->custom_scan_tlist, makeTargetEntry(target->expr, ++place, NULL, false));
+	}
+	inherit_plan(&node->scan.plan, child, rewrite);
+	return &node->scan.plan;
+}
+
+/* Put nodes below plan that make the calls of its arguments. */
 static void
 wrap_input(Plan *plan, Rewrite *rewrite)
 {
@@ -443,36 +504,157 @@ wrap_input(Plan *plan, Rewrite *rewrite)
 
 	while (plan->lefttree && (calls = calls_over_input(plan)) != NIL)
 	{
-		Plan *child = plan->lefttree;
-		CustomScan *node = make_batch_node(calls, rewrite);
-		Split split = {.calls = calls, .first_place = list_length(child->targetlist)};
-		ListCell *cell;
-		int place = 0;
+		Split split;
 
-		node->scan.plan.targetlist = pass_columns(child, INDEX_VAR, list_length(calls));
-		foreach (cell, calls)
-		{
-			FoundCall *found = lfirst(cell);
-
-			node->custom_scan_tlist = lappend(node->custom_scan_tlist,
-											  makeTargetEntry(copyObject((Expr *) found->call), ++place, NULL, false));
-			node->custom_exprs = lappend(node->custom_exprs, copyObject(guard_of(found)));
-			node->scan.plan.targetlist = lappend(
-				node->scan.plan.targetlist, makeTargetEntry((Expr *) column_var(INDEX_VAR, place, (Node *) found->call),
-															split.first_place + place, NULL, false));
-		}
-		foreach (cell, pass_columns(child, OUTER_VAR, 0))
-		{
-			TargetEntry *target = lfirst_node(TargetEntry, cell);
-
-			node->custom_scan_tlist =
-				lappend(node->custom_scan_tlist, makeTargetEntry(target->expr, ++place, NULL, false));
-		}
-		inherit_plan(&node->scan.plan, child, rewrite);
-		plan->lefttree = &node->scan.plan;
+		plan->lefttree = append_calls(plan->lefttree, calls, &split, rewrite);
 		plan->targetlist = (List *) replace_calls((Node *) plan->targetlist, &split);
 		plan->qual = (List *) replace_calls((Node *) plan->qual, &split);
 	}
+}
+
+/* ---- calls in functions of FROM, and in subqueries without FROM, over the row beside them
+ * ----------------------------- */
+
+typedef struct Lateral
+{
+	NestLoop *join;
+	Rewrite *rewrite;
+	Bitmapset *added; /* parameters that the join has got to set */
+} Lateral;
+
+/* The expression with the parameters that the join sets as the columns they are set from. */
+static Node *
+parameters_to_columns(Node *node, Lateral *lateral)
+{
+	ListCell *cell;
+
+	if (!node)
+		return NULL;
+	if (IsA(node, Param) && ((Param *) node)->paramkind == PARAM_EXEC)
+		foreach (cell, lateral->join->nestParams)
+		{
+			NestLoopParam *parameter = lfirst(cell);
+
+			if (parameter->paramno == ((Param *) node)->paramid)
+				return copyObject((Node *) parameter->paramval);
+		}
+	return expression_tree_mutator(node, parameters_to_columns, lateral);
+}
+
+/* The parameter that the join sets from a column, a new one if there is none. */
+static Node *
+parameter_of(Var *column, Lateral *lateral)
+{
+	NestLoopParam *found = NULL;
+	PlannedStmt *statement = lateral->rewrite->statement;
+	Param *parameter = makeNode(Param);
+	ListCell *cell;
+
+	foreach (cell, lateral->join->nestParams)
+		if (equal(((NestLoopParam *) lfirst(cell))->paramval, column))
+			found = lfirst(cell);
+	if (!found)
+	{
+		found = makeNode(NestLoopParam);
+		found->paramno = list_length(statement->paramExecTypes);
+		found->paramval = copyObject(column);
+		statement->paramExecTypes = lappend_oid(statement->paramExecTypes, column->vartype);
+		lateral->join->nestParams = lappend(lateral->join->nestParams, found);
+		lateral->added = bms_add_member(lateral->added, found->paramno);
+	}
+	parameter->paramkind = PARAM_EXEC;
+	parameter->paramid = found->paramno;
+	parameter->paramtype = column->vartype;
+	parameter->paramtypmod = column->vartypmod;
+	parameter->paramcollid = column->varcollid;
+	parameter->location = -1;
+	return (Node *) parameter;
+}
+
+static Node *
+columns_to_parameters(Node *node, Lateral *lateral)
+{
+	if (!node)
+		return NULL;
+	if (IsA(node, Var) && ((Var *) node)->varno == OUTER_VAR)
+		return parameter_of((Var *) node, lateral);
+	return expression_tree_mutator(node, columns_to_parameters, lateral);
+}
+
+static bool
+contains_column(Node *node, void *context)
+{
+	if (!node)
+		return false;
+	return IsA(node, Var) || expression_tree_walker(node, contains_column, context);
+}
+
+/* An expression of the inner side with the values of its calls as parameters; the same when it has no calls that depend
+ * on the outer side's row, or none that can be taken out. */
+static Node *
+calls_to_parameters(Node *expression, Node *guard, Lateral *lateral)
+{
+	Plan *join = &lateral->join->join.plan;
+	Node *rest = parameters_to_columns(expression, lateral);
+	bool found = false;
+
+	guard = parameters_to_columns(guard, lateral);
+	/* what does not depend on the row is evaluated once */
+	while (contains_call(rest) && contains_column(rest, NULL))
+	{
+		List *calls = NIL;
+		Split split;
+
+		find_guarded_calls(rest, guard, &calls);
+		if (calls == NIL)
+			break;
+		join->lefttree = append_calls(join->lefttree, calls, &split, lateral->rewrite);
+		rest = replace_calls(rest, &split);
+		found = true;
+	}
+	return found ? columns_to_parameters(rest, lateral) : expression;
+}
+
+/*
+ * FROM t, LATERAL qwen_chat(t.body): the calls are made over the rows of the outer side, where many can be in flight,
+ * and the inner side, which evaluates its expressions once for each of them whatever the kind of the join, gets their
+ * values as parameters. The join stays as it is.
+ */
+static void
+wrap_lateral(NestLoop *join, Rewrite *rewrite)
+{
+	Lateral lateral = {join, rewrite, NULL};
+	Plan *inner = join->join.plan.righttree;
+	ListCell *cell;
+
+#if PG_VERSION_NUM >= 140000
+	/* what it keeps by arguments would not know of the new parameters */
+	if (IsA(inner, Memoize))
+		inner = inner->lefttree;
+#endif
+	if (IsA(inner, FunctionScan) && inner->initPlan == NIL)
+	{
+		foreach (cell, ((FunctionScan *) inner)->functions)
+		{
+			RangeTblFunction *function = lfirst(cell);
+
+			function->funcexpr = calls_to_parameters(function->funcexpr, NULL, &lateral);
+			/* it is called again when one of these has changed */
+			function->funcparams = bms_add_members(bms_copy(function->funcparams), lateral.added);
+		}
+	}
+	else if (is_single_row(inner) && inner->initPlan == NIL)
+	{
+		List *condition = (List *) ((Result *) inner)->resconstantqual;
+
+		inner->targetlist = (List *) calls_to_parameters(
+			(Node *) inner->targetlist, condition ? (Node *) make_ands_explicit(list_copy(condition)) : NULL, &lateral);
+	}
+	if (!lateral.added)
+		return;
+	inner->extParam = bms_add_members(bms_copy(inner->extParam), lateral.added);
+	inner->allParam = bms_add_members(bms_copy(inner->allParam), lateral.added);
+	join->join.plan.righttree = inner;
 }
 
 /* ---- the whole plan
@@ -516,8 +698,10 @@ rewrite_plan(Plan *plan, Rewrite *rewrite)
 	if (IsA(plan, CustomScan) || (IsA(plan, ForeignScan) && ((ForeignScan *) plan)->operation != CMD_SELECT))
 		return plan;
 	plan->lefttree = rewrite_plan(plan->lefttree, rewrite);
+	if (IsA(plan, NestLoop))
+		wrap_lateral((NestLoop *) plan, rewrite);
 	inner = rewrite_plan(plan->righttree, rewrite);
-	if (IsA(plan, MergeJoin) && inner != plan->righttree && !((MergeJoin *) plan)->skip_mark_restore)
+	if (IsA(plan, MergeJoin) && !((MergeJoin *) plan)->skip_mark_restore && !supports_mark(inner))
 		inner = add_material(inner, rewrite);
 	plan->righttree = inner;
 	foreach (cell, further_children(plan))
@@ -551,9 +735,10 @@ highest_node_id(Plan *plan)
 static void
 rewrite_statement(PlannedStmt *statement, int cursor_options)
 {
-	Rewrite rewrite = {.next_node_id = highest_node_id(statement->planTree) + 1};
-	bool may_go_back = (cursor_options & CURSOR_OPT_FAST_PLAN) && !(cursor_options & CURSOR_OPT_NO_SCROLL) &&
-					   statement->commandType == CMD_SELECT && ExecSupportsBackwardScan(statement->planTree);
+	Rewrite rewrite = {.statement = statement, .next_node_id = highest_node_id(statement->planTree) + 1};
+	bool is_cursor = (cursor_options & (CURSOR_OPT_FAST_PLAN | CURSOR_OPT_SCROLL)) != 0;
+	bool may_go_back = is_cursor && !(cursor_options & CURSOR_OPT_NO_SCROLL) && statement->commandType == CMD_SELECT &&
+					   ExecSupportsBackwardScan(statement->planTree);
 	ListCell *cell;
 
 	foreach (cell, statement->subplans)
