@@ -14,6 +14,8 @@
 #include "../model/json_memory.h"
 #include "job.h"
 
+_Static_assert(TOKENIZER_MAX_ENDS <= SCORER_MAX_END_TOKENS, "the scorer takes all tokens that end answers");
+
 static Status
 out_of_memory(void)
 {
@@ -43,11 +45,13 @@ create_scorer(Model *model, const json_t *answers, Scorer **scorer)
 	uint32_t *offsets = calloc((size_t) n + 1, sizeof *offsets);
 	TokenBuffer tokens = {NULL, 0, 0};
 	Status status = offsets ? status_ok() : out_of_memory();
+	int32_t ends[TOKENIZER_MAX_ENDS];
+	uint32_t n_ends = tokenizer_ends(model->tokenizer, ends);
 
 	for (uint32_t i = 0; i < n && status.code == STATUS_OK; i++)
 		status = encode_answer(model, json_array_get(answers, i), i, &tokens, &offsets[i + 1]);
 	if (status.code == STATUS_OK)
-		status = scorer_create(tokens.tokens, offsets, n, tokenizer_eos(model->tokenizer), scorer);
+		status = scorer_create(tokens.tokens, offsets, n, ends, n_ends, scorer);
 	token_buffer_free(&tokens);
 	free(offsets);
 	return status;
@@ -64,7 +68,7 @@ job_prepare_score(Job *job, Model *model, const Request *request)
 		status = out_of_memory();
 	else if (!json_is_array(answers) || json_array_size(answers) == 0)
 		status = status_error(STATUS_INVALID_ARGUMENT, "the answers to choose from must be an array that is not empty");
-	else if (tokenizer_eos(model->tokenizer) < 0)
+	else if (tokenizer_ends(model->tokenizer, (int32_t[TOKENIZER_MAX_ENDS]){0}) == 0)
 		status = status_error(STATUS_UNSUPPORTED, "model \"%s\" has no token that ends an answer", model->name);
 	else
 	{

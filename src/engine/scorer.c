@@ -7,10 +7,12 @@
 #include <stdlib.h>
 #include <string.h>
 
+#define END_OF_ANSWER (-1) /* in the place of a token: any of those that end answers */
+
 /* One of the answers. */
 typedef struct Answer
 {
-	const int32_t *tokens; /* [n_tokens], then the end token */
+	const int32_t *tokens; /* [n_tokens], then END_OF_ANSWER */
 	uint32_t n_tokens;
 	uint32_t index; /* in the order of creation */
 	double log_probability;
@@ -29,9 +31,11 @@ struct Scorer
 	uint32_t n, longest_path;
 	Node *nodes; /* that are still to be asked for; there are fewer than answers */
 	uint32_t n_nodes;
+	int32_t end_tokens[SCORER_MAX_END_TOKENS];
+	uint32_t n_end_tokens;
 };
 
-/* Token at depth; behind an answer's own stands the end token, so a beginning differs from what it begins. */
+/* A beginning comes before what it begins. */
 static int
 compare_answers(const void *a, const void *b)
 {
@@ -58,9 +62,9 @@ add_node(Scorer *scorer, uint32_t first, uint32_t end, uint32_t depth)
 	scorer->nodes[scorer->n_nodes++] = (Node){first, end, depth};
 }
 
-/* Copy the answers' tokens, each with the end token behind. */
+/* Copy the answers' tokens, each with its end behind. */
 static void
-copy_answers(Scorer *scorer, const int32_t *tokens, const uint32_t *offsets, int32_t end_token)
+copy_answers(Scorer *scorer, const int32_t *tokens, const uint32_t *offsets)
 {
 	int32_t *to = scorer->tokens;
 
@@ -69,7 +73,7 @@ copy_answers(Scorer *scorer, const int32_t *tokens, const uint32_t *offsets, int
 		uint32_t length = offsets[i + 1] - offsets[i];
 
 		memcpy(to, tokens + offsets[i], length * sizeof *to);
-		to[length] = end_token;
+		to[length] = END_OF_ANSWER;
 		scorer->answers[i] = (Answer){to, length, i, 0};
 		scorer->longest_path = length > scorer->longest_path ? length : scorer->longest_path;
 		to += length + 1;
@@ -77,7 +81,8 @@ copy_answers(Scorer *scorer, const int32_t *tokens, const uint32_t *offsets, int
 }
 
 Status
-scorer_create(const int32_t *tokens, const uint32_t *offsets, uint32_t n, int32_t end_token, Scorer **out)
+scorer_create(const int32_t *tokens, const uint32_t *offsets, uint32_t n, const int32_t *end_tokens,
+			  uint32_t n_end_tokens, Scorer **out)
 {
 	Scorer *scorer = calloc(1, sizeof *scorer);
 
@@ -93,7 +98,9 @@ scorer_create(const int32_t *tokens, const uint32_t *offsets, uint32_t n, int32_
 		scorer_destroy(scorer);
 		return status_error(STATUS_UNAVAILABLE, "out of memory in the engine");
 	}
-	copy_answers(scorer, tokens, offsets, end_token);
+	copy_answers(scorer, tokens, offsets);
+	memcpy(scorer->end_tokens, end_tokens, n_end_tokens * sizeof *end_tokens);
+	scorer->n_end_tokens = n_end_tokens;
 	qsort(scorer->answers, n, sizeof *scorer->answers, compare_answers);
 	for (uint32_t i = 1; i < n; i++)
 		if (compare_answers(&scorer->answers[i - 1], &scorer->answers[i]) == 0)
@@ -139,10 +146,25 @@ run_end(const Scorer *scorer, const Node *node, uint32_t first)
 {
 	uint32_t end = first + 1;
 
-	while (end < node->end &&
-		   scorer->answers[end].tokens[node->depth] == scorer->answers[first].tokens[node->depth])
+	while (end < node->end && scorer->answers[end].tokens[node->depth] == scorer->answers[first].tokens[node->depth])
 		end++;
 	return end;
+}
+
+/* The logit of going on with a token, or with any of those that end answers: then their probabilities add up. */
+static double
+logit_of(const Scorer *scorer, int32_t token, const float *logits)
+{
+	double highest, sum = 0;
+
+	if (token != END_OF_ANSWER)
+		return logits[token];
+	highest = logits[scorer->end_tokens[0]];
+	for (uint32_t i = 1; i < scorer->n_end_tokens; i++)
+		highest = fmax(highest, logits[scorer->end_tokens[i]]);
+	for (uint32_t i = 0; i < scorer->n_end_tokens; i++)
+		sum += exp(logits[scorer->end_tokens[i]] - highest);
+	return highest + log(sum);
 }
 
 void
@@ -152,12 +174,12 @@ scorer_answer(Scorer *scorer, const float *logits)
 	double highest = -INFINITY, sum = 0;
 
 	for (uint32_t i = node.first; i < node.end; i = run_end(scorer, &node, i))
-		highest = fmax(highest, logits[scorer->answers[i].tokens[node.depth]]);
+		highest = fmax(highest, logit_of(scorer, scorer->answers[i].tokens[node.depth], logits));
 	for (uint32_t i = node.first; i < node.end; i = run_end(scorer, &node, i))
-		sum += exp(logits[scorer->answers[i].tokens[node.depth]] - highest);
+		sum += exp(logit_of(scorer, scorer->answers[i].tokens[node.depth], logits) - highest);
 	for (uint32_t i = node.first, end; i < node.end; i = end)
 	{
-		double log_probability = logits[scorer->answers[i].tokens[node.depth]] - highest - log(sum);
+		double log_probability = logit_of(scorer, scorer->answers[i].tokens[node.depth], logits) - highest - log(sum);
 
 		end = run_end(scorer, &node, i);
 		for (uint32_t j = i; j < end; j++)

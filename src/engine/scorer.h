@@ -4,8 +4,8 @@
  * The answers, as tokens, form a tree. At a node where they part, the model's logits of the tokens that lead on are
  * compared with each other alone, as in decoding that is constrained to the answers; an answer's probability is the
  * product over the nodes on its way. So the probabilities add up to 1, an answer that is the beginning of another one
- * competes by the token that ends answers, and answers that part at their first token need the logits after the prompt
- * and nothing more.
+ * competes by the tokens that end answers, all of them, and answers that part at their first token need the logits
+ * after the prompt and nothing more.
  */
 #ifndef QWEN_SCORER_H
 #define QWEN_SCORER_H
@@ -15,14 +15,17 @@
 
 #include "../base/status.h"
 
+#define SCORER_MAX_END_TOKENS 4
+
 typedef struct Scorer Scorer;
 
 /*
- * n answers; answer i is tokens[offsets[i] … offsets[i + 1]), at least one token; all of it is copied. end_token ends
- * answers. INVALID_ARGUMENT when two of them are the same tokens.
+ * n answers; answer i is tokens[offsets[i] … offsets[i + 1]), at least one token; all of it is copied. end_tokens
+ * [n_end_tokens], 1 to SCORER_MAX_END_TOKENS different ones, end answers. INVALID_ARGUMENT when two answers are the
+ * same tokens.
  */
-extern Status scorer_create(const int32_t *tokens, const uint32_t *offsets, uint32_t n, int32_t end_token,
-							Scorer **scorer);
+extern Status scorer_create(const int32_t *tokens, const uint32_t *offsets, uint32_t n, const int32_t *end_tokens,
+							uint32_t n_end_tokens, Scorer **scorer);
 extern void scorer_destroy(Scorer *scorer);
 
 /*

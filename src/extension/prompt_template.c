@@ -7,6 +7,7 @@
 #include "jobs.h"
 
 #include "mb/pg_wchar.h"
+#include "miscadmin.h"
 #include "utils/builtins.h"
 
 /* Is there a column of this name? */
@@ -99,6 +100,7 @@ prompt_expression(const char *prompt, TupleDesc columns, const char *what, List 
 	initStringInfo(&nulls);
 	while (*at)
 	{
+		CHECK_FOR_INTERRUPTS();
 		if ((at[0] == '{' || at[0] == '}') && at[0] == at[1])
 		{
 			appendStringInfoChar(&literal, at[0]);

@@ -9,6 +9,7 @@
 
 #include "catalog/pg_type.h"
 #include "funcapi.h"
+#include "miscadmin.h"
 #include "model_call.h"
 #include "task_prompts.h"
 #include "utils/array.h"
@@ -23,14 +24,56 @@ typedef struct Labels
 	Datum *labels; /* text */
 } Labels;
 
-/* Are two labels the same text? */
-static bool
-same_text(Datum a, Datum b)
+/* A label and its place in the array. */
+typedef struct PlacedLabel
 {
-	text *left = DatumGetTextPP(a), *right = DatumGetTextPP(b);
+	const char *data;
+	int length, place;
+} PlacedLabel;
 
-	return VARSIZE_ANY_EXHDR(left) == VARSIZE_ANY_EXHDR(right) &&
-		   memcmp(VARDATA_ANY(left), VARDATA_ANY(right), VARSIZE_ANY_EXHDR(left)) == 0;
+/* By text, then by place. */
+static int
+compare_labels(const void *a, const void *b)
+{
+	const PlacedLabel *left = a, *right = b;
+	int order = memcmp(left->data, right->data, Min(left->length, right->length));
+
+	if (order == 0)
+		order = left->length - right->length;
+	return order != 0 ? order : left->place - right->place;
+}
+
+/* Raise that two labels are the same, if any are: the first that repeats one. */
+static void
+refuse_repetition(const Labels *labels)
+{
+	PlacedLabel *sorted = palloc_extended(sizeof *sorted * labels->n, MCXT_ALLOC_HUGE);
+	int repeated = labels->n, original = 0, first = 0;
+
+	for (int i = 0; i < labels->n; i++)
+	{
+		text *label = DatumGetTextPP(labels->labels[i]);
+
+		CHECK_FOR_INTERRUPTS();
+		sorted[i] = (PlacedLabel){VARDATA_ANY(label), VARSIZE_ANY_EXHDR(label), i};
+	}
+	qsort(sorted, labels->n, sizeof *sorted, compare_labels);
+	for (int i = 1; i < labels->n; i++)
+	{
+		CHECK_FOR_INTERRUPTS();
+		if (sorted[i].length != sorted[first].length ||
+			memcmp(sorted[i].data, sorted[first].data, sorted[i].length) != 0)
+			first = i;
+		else if (sorted[i].place < repeated)
+		{
+			repeated = sorted[i].place;
+			original = sorted[first].place;
+		}
+	}
+	pfree(sorted);
+	if (repeated < labels->n)
+		ereport(ERROR, (errcode(ERRCODE_INVALID_PARAMETER_VALUE),
+						errmsg("labels[%d] must not be the same as labels[%d]", repeated + 1, original + 1)));
 }
 
 /* Take the array of labels apart: at least one, none null, empty or twice. */
@@ -45,15 +88,13 @@ read_labels(ArrayType *array)
 		ereport(ERROR, (errcode(ERRCODE_INVALID_PARAMETER_VALUE), errmsg("labels must not be empty")));
 	for (int i = 0; i < labels.n; i++)
 	{
+		CHECK_FOR_INTERRUPTS();
 		if (nulls[i])
 			ereport(ERROR, (errcode(ERRCODE_INVALID_PARAMETER_VALUE), errmsg("labels[%d] must not be null", i + 1)));
 		if (VARSIZE_ANY_EXHDR(DatumGetTextPP(labels.labels[i])) == 0)
 			ereport(ERROR, (errcode(ERRCODE_INVALID_PARAMETER_VALUE), errmsg("labels[%d] must not be empty", i + 1)));
-		for (int j = 0; j < i; j++)
-			if (same_text(labels.labels[i], labels.labels[j]))
-				ereport(ERROR, (errcode(ERRCODE_INVALID_PARAMETER_VALUE),
-								errmsg("labels[%d] must not be the same as labels[%d]", i + 1, j + 1)));
 	}
+	refuse_repetition(&labels);
 	return labels;
 }
 
@@ -65,7 +106,10 @@ list_labels(const Labels *labels)
 
 	initStringInfo(&list);
 	for (int i = 0; i < labels->n; i++)
+	{
+		CHECK_FOR_INTERRUPTS();
 		appendStringInfo(&list, "%s%s", i > 0 ? ", " : "", TextDatumGetCString(labels->labels[i]));
+	}
 	return list.data;
 }
 
@@ -78,6 +122,7 @@ json_labels(const Labels *labels)
 	initStringInfo(&json);
 	for (int i = 0; i < labels->n; i++)
 	{
+		CHECK_FOR_INTERRUPTS();
 		appendStringInfoChar(&json, i > 0 ? ',' : '[');
 		escape_json(&json, TextDatumGetCString(labels->labels[i]));
 	}

@@ -175,6 +175,23 @@ tokenizer_is_end(const Tokenizer *tokenizer, int32_t token)
 	return false;
 }
 
+uint32_t
+tokenizer_ends(const Tokenizer *tokenizer, int32_t ends[TOKENIZER_MAX_ENDS])
+{
+	uint32_t n = 0;
+
+	for (int i = 0; i < TOKENIZER_MAX_ENDS; i++)
+	{
+		bool is_known = tokenizer->end_tokens[i] < 0;
+
+		for (uint32_t j = 0; j < n; j++)
+			is_known |= ends[j] == tokenizer->end_tokens[i];
+		if (!is_known)
+			ends[n++] = tokenizer->end_tokens[i];
+	}
+	return n;
+}
+
 int32_t
 tokenizer_bos(const Tokenizer *tokenizer)
 {

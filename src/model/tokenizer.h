@@ -102,6 +102,10 @@ extern int32_t tokenizer_find(const Tokenizer *tokenizer, const char *text, size
 /* True for tokens that end an answer: eos, eot, <|im_end|>, <|endoftext|>, where the vocabulary has them. */
 extern bool tokenizer_is_end(const Tokenizer *tokenizer, int32_t token);
 
+/* These, each once: how many there are. */
+#define TOKENIZER_MAX_ENDS 4
+extern uint32_t tokenizer_ends(const Tokenizer *tokenizer, int32_t ends[TOKENIZER_MAX_ENDS]);
+
 /* The bos / eos / padding id or -1, and whether the file says that texts get them. */
 extern int32_t tokenizer_bos(const Tokenizer *tokenizer);
 extern int32_t tokenizer_eos(const Tokenizer *tokenizer);

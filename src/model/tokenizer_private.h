@@ -88,7 +88,7 @@ struct Tokenizer
 
 	int32_t bos, eos;
 	bool add_bos, add_eos;
-	int32_t end_tokens[4]; /* eos, eot, <|im_end|>, <|endoftext|>; NO_TOKEN where there is none */
+	int32_t end_tokens[TOKENIZER_MAX_ENDS]; /* eos, eot, <|im_end|>, <|endoftext|>; NO_TOKEN where there is none */
 
 	Notices notices;
 

@@ -54,6 +54,8 @@ MODELS = {
     "bare": dict(architecture="qwen3", changes={"tokenizer.chat_template": None}),
     # cannot think; calls a tool
     "caller": dict(architecture="qwen2", script=["\n", "I", " will", " look", ".", "\n\n"] + CALL_SCRIPT),
+    # says "1" and ends its turn by a token that is not the file's end of text
+    "other_end": dict(architecture="qwen2", changes={"tokenizer.ggml.eos_token_id": 151643}, script=["\n", "1", "<|im_end|>"]),
     # thinks, then calls a tool
     "thinking_caller": dict(architecture="qwen3", script=[
         "\n", "<think>", " \n", "I", " will", " look", ".\n", "</think>", "\n\n"] + CALL_SCRIPT),

@@ -17,6 +17,7 @@
 
 #define VOCAB 12
 #define END_TOKEN 11
+#define OTHER_END 7
 #define MAX_TOKENS 4
 #define MAX_ANSWERS 8
 
@@ -81,9 +82,11 @@ expected_probability(const Answers *answers, uint32_t i)
 		for (uint32_t j = 0; j < answers->n; j++)
 			if (shares(answers, i, j, depth))
 				allowed[token_at(answers, j, depth)] = true;
+		allowed[OTHER_END] = allowed[END_TOKEN];
 		for (uint32_t t = 0; t < VOCAB; t++)
 			sum += allowed[t] ? exp(logits[t]) : 0;
-		probability *= exp(logits[token_at(answers, i, depth)]) / sum;
+		probability *= exp(logits[token_at(answers, i, depth)]) / sum +
+					   (token_at(answers, i, depth) == END_TOKEN ? exp(logits[OTHER_END]) / sum : 0);
 	}
 	return probability;
 }
@@ -106,7 +109,10 @@ check(const Answers *answers)
 	uint32_t n_path, n_questions = 0;
 	double sum = 0;
 
-	assert_int_equal(scorer_create(answers->tokens, answers->offsets, answers->n, END_TOKEN, &scorer).code, STATUS_OK);
+	assert_int_equal(
+		scorer_create(answers->tokens, answers->offsets, answers->n, (int32_t[]){END_TOKEN, OTHER_END}, 2, &scorer)
+			.code,
+		STATUS_OK);
 	for (; scorer_question(scorer, &path, &n_path); n_questions++)
 	{
 		assert_true(n_path <= scorer_longest_path(scorer));
@@ -173,7 +179,7 @@ the_same_answer_twice_is_refused(void **state)
 	add_answer(&answers, (int32_t[]){3, 4}, 2);
 	add_answer(&answers, (int32_t[]){5}, 1);
 	add_answer(&answers, (int32_t[]){3, 4}, 2);
-	status = scorer_create(answers.tokens, answers.offsets, answers.n, END_TOKEN, &scorer);
+	status = scorer_create(answers.tokens, answers.offsets, answers.n, (int32_t[]){END_TOKEN, OTHER_END}, 2, &scorer);
 	assert_int_equal(status.code, STATUS_INVALID_ARGUMENT);
 	assert_non_null(strstr(status.message, "1"));
 	assert_non_null(strstr(status.message, "3"));
@@ -185,7 +191,8 @@ static bool
 has_answer(const Answers *answers, const int32_t *tokens, uint32_t n)
 {
 	for (uint32_t i = 0; i < answers->n; i++)
-		if (length_of(answers, i) == n && memcmp(answers->tokens + answers->offsets[i], tokens, n * sizeof *tokens) == 0)
+		if (length_of(answers, i) == n &&
+			memcmp(answers->tokens + answers->offsets[i], tokens, n * sizeof *tokens) == 0)
 			return true;
 	return false;
 }
