@@ -134,9 +134,9 @@ CREATE FUNCTION qwen_generate(prompt text,
 	min_p float8 DEFAULT NULL, top_k int DEFAULT NULL, repetition_penalty float8 DEFAULT NULL,
 	presence_penalty float8 DEFAULT NULL, frequency_penalty float8 DEFAULT NULL, seed bigint DEFAULT NULL,
 	stop text[] DEFAULT NULL, thinking boolean DEFAULT NULL, thinking_budget int DEFAULT NULL,
-	response_format json DEFAULT NULL, adapter text DEFAULT NULL, options json DEFAULT NULL)
+	response_format json DEFAULT NULL, adapter text DEFAULT NULL, special boolean DEFAULT NULL, options json DEFAULT NULL)
 RETURNS text AS 'MODULE_PATHNAME', 'qwen_generate' LANGUAGE C VOLATILE PARALLEL SAFE COST 10000;
-COMMENT ON FUNCTION qwen_generate(text, text, int, float8, float8, float8, int, float8, float8, float8, bigint, text[], boolean, int, json, text, json) IS 'what the model writes after the prompt, without a chat template';
+COMMENT ON FUNCTION qwen_generate(text, text, int, float8, float8, float8, int, float8, float8, float8, bigint, text[], boolean, int, json, text, boolean, json) IS 'what the model writes after the prompt, without a chat template';
 
 CREATE FUNCTION qwen_generate_batch(prompts text[], system text DEFAULT NULL,
 	model text DEFAULT NULL, max_tokens int DEFAULT NULL, temperature float8 DEFAULT NULL, top_p float8 DEFAULT NULL,
@@ -202,9 +202,9 @@ RETURNS TABLE (ordinality bigint, embedding real[])
 AS 'MODULE_PATHNAME', 'qwen_embed_batch' LANGUAGE C STABLE PARALLEL SAFE COST 10000 ROWS 32;
 COMMENT ON FUNCTION qwen_embed_batch(text[], text, text, int, json) IS 'the embedding of each input, many at a time; an element that fails is NULL, and a WARNING counts them';
 
-CREATE FUNCTION qwen_similarity(a text, b text, model text DEFAULT NULL, options json DEFAULT NULL)
+CREATE FUNCTION qwen_similarity(a text, b text, model text DEFAULT NULL, instruction text DEFAULT NULL, options json DEFAULT NULL)
 RETURNS float8 AS 'MODULE_PATHNAME', 'qwen_similarity' LANGUAGE C STABLE PARALLEL SAFE COST 10000;
-COMMENT ON FUNCTION qwen_similarity(text, text, text, json) IS 'the cosine of the embeddings of two texts';
+COMMENT ON FUNCTION qwen_similarity(text, text, text, text, json) IS 'the cosine of the embeddings of two texts';
 
 CREATE FUNCTION qwen_chunk(input text, max_tokens int DEFAULT 512, overlap int DEFAULT 0, model text DEFAULT NULL, options json DEFAULT NULL)
 RETURNS TABLE (ordinality bigint, chunk text) AS 'MODULE_PATHNAME', 'qwen_chunk' LANGUAGE C STABLE PARALLEL SAFE COST 1000 ROWS 10;
@@ -262,6 +262,40 @@ DROP FUNCTION qwen_take_over();
 
 -- ---- views: new columns stand at the end -------------------------------------------------------------------------------------
 CREATE OR REPLACE VIEW qwen_models AS SELECT * FROM qwen_models_status();
+
+-- ---- functions that are new -----------------------------------------------------------------------------------------------
+CREATE FUNCTION qwen_similarity_to(input text, embedding real[], model text DEFAULT NULL, instruction text DEFAULT NULL, options json DEFAULT NULL)
+RETURNS float8 AS 'MODULE_PATHNAME', 'qwen_similarity_to' LANGUAGE C STABLE PARALLEL SAFE COST 10000;
+COMMENT ON FUNCTION qwen_similarity_to(text, real[], text, text, json) IS 'the cosine of the embedding of a text and an embedding of unit length';
+
+CREATE FUNCTION qwen_planner_support(internal)
+RETURNS internal AS 'MODULE_PATHNAME', 'qwen_planner_support' LANGUAGE C IMMUTABLE PARALLEL SAFE;
+COMMENT ON FUNCTION qwen_planner_support(internal) IS 'for the planner: a call that is the same for all rows is made once';
+ALTER FUNCTION qwen_embed(text, text, text, int, json) SUPPORT qwen_planner_support;
+ALTER FUNCTION qwen_similarity(text, text, text, text, json) SUPPORT qwen_planner_support;
+ALTER FUNCTION qwen_similarity_to(text, real[], text, text, json) SUPPORT qwen_planner_support;
+ALTER FUNCTION qwen_tokenize(text, text, boolean, json) SUPPORT qwen_planner_support;
+ALTER FUNCTION qwen_detokenize(int[], text, json) SUPPORT qwen_planner_support;
+ALTER FUNCTION qwen_count_tokens(text, text, json) SUPPORT qwen_planner_support;
+ALTER FUNCTION qwen_render_chat(text, text, boolean, text, json) SUPPORT qwen_planner_support;
+ALTER FUNCTION qwen_render_chat(json, json, boolean, text, json) SUPPORT qwen_planner_support;
+ALTER FUNCTION qwen_render_chat(jsonb, jsonb, boolean, text, json) SUPPORT qwen_planner_support;
+
+CREATE FUNCTION qwen_agg_add(internal, text, json)
+RETURNS internal AS 'MODULE_PATHNAME', 'qwen_agg_add_with_options' LANGUAGE C IMMUTABLE PARALLEL SAFE;
+COMMENT ON FUNCTION qwen_agg_add(internal, text, json) IS 'part of qwen_summarize_agg';
+
+CREATE FUNCTION qwen_agg_add(internal, text, text, json)
+RETURNS internal AS 'MODULE_PATHNAME', 'qwen_agg_add_with_both' LANGUAGE C IMMUTABLE PARALLEL SAFE;
+COMMENT ON FUNCTION qwen_agg_add(internal, text, text, json) IS 'part of qwen_chat_agg';
+
+CREATE AGGREGATE qwen_summarize_agg(input text, options json) (
+	SFUNC = qwen_agg_add, STYPE = internal, FINALFUNC = qwen_summarize_agg_final, FINALFUNC_MODIFY = READ_ONLY, PARALLEL = SAFE);
+COMMENT ON AGGREGATE qwen_summarize_agg(text, json) IS 'one summary of the texts of all rows; options: max_words and the common arguments';
+
+CREATE AGGREGATE qwen_chat_agg(input text, instruction text, options json) (
+	SFUNC = qwen_agg_add, STYPE = internal, FINALFUNC = qwen_chat_agg_final, FINALFUNC_MODIFY = READ_ONLY, PARALLEL = SAFE);
+COMMENT ON AGGREGATE qwen_chat_agg(text, text, json) IS 'one answer to the instruction about the texts of all rows; options: the common arguments';
 
 -- ---- tables: new columns stand at the end --------------------------------------------------------------------------------
 ALTER TABLE qwen_job_table ADD COLUMN options json;
@@ -346,7 +380,7 @@ $$
 			'qwen_role_totals', 'qwen_job_workers',
 			'qwen_usage_rows', 'qwen_may_see_role')
 			THEN 'everybody'
-		WHEN function_name IN ('qwen_grant', 'qwen_revoke', 'qwen_privilege_of', 'qwen_change_privilege', 'qwen_limits_changed', 'qwen_guard_rows')
+		WHEN function_name IN ('qwen_grant', 'qwen_revoke', 'qwen_privilege_of', 'qwen_change_privilege', 'qwen_limits_changed', 'qwen_guard_rows', 'qwen_planner_support')
 			THEN 'owner'
 		WHEN function_name IN ('qwen_load_model', 'qwen_unload_model', 'qwen_load_adapter', 'qwen_unload_adapter',
 			'qwen_set_limit', 'qwen_clear_limit', 'qwen_allow_models', 'qwen_stat_reset')
@@ -453,6 +487,32 @@ $$;
 SELECT qwen_settle_privileges(objects) FROM qwen_before;
 DROP FUNCTION qwen_settle_privileges(oid[]);
 DROP TABLE qwen_before;
+
+-- whoever may use what a new function belongs to may use that
+CREATE FUNCTION qwen_grant_beside()
+RETURNS void LANGUAGE plpgsql SET search_path = pg_catalog, pg_temp AS
+$$
+DECLARE
+	schema text := (SELECT e.extnamespace::regnamespace::text FROM pg_extension e WHERE e.extname = 'qwen_pg');
+	pair record;
+BEGIN
+	FOR pair IN
+		SELECT format('%s.%s', schema, made.f)::regprocedure AS made, a.grantee, a.is_grantable
+		FROM (VALUES ('qwen_similarity_to(text, real[], text, text, json)', 'qwen_similarity(text, text, text, text, json)'),
+			('qwen_agg_add(internal, text, json)', 'qwen_agg_add(internal, text)'),
+			('qwen_agg_add(internal, text, text, json)', 'qwen_agg_add(internal, text, text)'),
+			('qwen_summarize_agg(text, json)', 'qwen_summarize_agg(text)'),
+			('qwen_chat_agg(text, text, json)', 'qwen_chat_agg(text, text)')) made (f, beside)
+			JOIN pg_proc p ON p.oid = format('%s.%s', schema, made.beside)::regprocedure, LATERAL aclexplode(p.proacl) a
+		WHERE a.grantee <> p.proowner
+	LOOP
+		EXECUTE format('GRANT EXECUTE ON ROUTINE %s TO %s%s', pair.made, CASE WHEN pair.grantee = 0 THEN 'PUBLIC' ELSE quote_ident(pg_get_userbyid(pair.grantee)) END,
+			CASE WHEN pair.is_grantable THEN ' WITH GRANT OPTION' ELSE '' END);
+	END LOOP;
+END
+$$;
+SELECT qwen_grant_beside();
+DROP FUNCTION qwen_grant_beside();
 
 -- ---- what was queued before goes on --------------------------------------------------------------------------------------
 CREATE FUNCTION qwen_look_for_work()

@@ -104,9 +104,9 @@ CREATE FUNCTION qwen_generate(prompt text,
 	min_p float8 DEFAULT NULL, top_k int DEFAULT NULL, repetition_penalty float8 DEFAULT NULL,
 	presence_penalty float8 DEFAULT NULL, frequency_penalty float8 DEFAULT NULL, seed bigint DEFAULT NULL,
 	stop text[] DEFAULT NULL, thinking boolean DEFAULT NULL, thinking_budget int DEFAULT NULL,
-	response_format json DEFAULT NULL, adapter text DEFAULT NULL, options json DEFAULT NULL)
+	response_format json DEFAULT NULL, adapter text DEFAULT NULL, special boolean DEFAULT NULL, options json DEFAULT NULL)
 RETURNS text AS 'MODULE_PATHNAME', 'qwen_generate' LANGUAGE C VOLATILE PARALLEL SAFE COST 10000;
-COMMENT ON FUNCTION qwen_generate(text, text, int, float8, float8, float8, int, float8, float8, float8, bigint, text[], boolean, int, json, text, json) IS 'what the model writes after the prompt, without a chat template';
+COMMENT ON FUNCTION qwen_generate(text, text, int, float8, float8, float8, int, float8, float8, float8, bigint, text[], boolean, int, json, text, boolean, json) IS 'what the model writes after the prompt, without a chat template';
 
 CREATE FUNCTION qwen_generate_batch(prompts text[], system text DEFAULT NULL,
 	model text DEFAULT NULL, max_tokens int DEFAULT NULL, temperature float8 DEFAULT NULL, top_p float8 DEFAULT NULL,
@@ -172,6 +172,14 @@ CREATE FUNCTION qwen_agg_add(internal, text, text)
 RETURNS internal AS 'MODULE_PATHNAME', 'qwen_agg_add_with_instruction' LANGUAGE C IMMUTABLE PARALLEL SAFE;
 COMMENT ON FUNCTION qwen_agg_add(internal, text, text) IS 'part of qwen_chat_agg';
 
+CREATE FUNCTION qwen_agg_add(internal, text, json)
+RETURNS internal AS 'MODULE_PATHNAME', 'qwen_agg_add_with_options' LANGUAGE C IMMUTABLE PARALLEL SAFE;
+COMMENT ON FUNCTION qwen_agg_add(internal, text, json) IS 'part of qwen_summarize_agg';
+
+CREATE FUNCTION qwen_agg_add(internal, text, text, json)
+RETURNS internal AS 'MODULE_PATHNAME', 'qwen_agg_add_with_both' LANGUAGE C IMMUTABLE PARALLEL SAFE;
+COMMENT ON FUNCTION qwen_agg_add(internal, text, text, json) IS 'part of qwen_chat_agg';
+
 CREATE FUNCTION qwen_summarize_agg_final(internal)
 RETURNS text AS 'MODULE_PATHNAME', 'qwen_summarize_agg_final' LANGUAGE C VOLATILE PARALLEL SAFE COST 10000;
 COMMENT ON FUNCTION qwen_summarize_agg_final(internal) IS 'part of qwen_summarize_agg';
@@ -188,6 +196,14 @@ CREATE AGGREGATE qwen_chat_agg(input text, instruction text) (
 	SFUNC = qwen_agg_add, STYPE = internal, FINALFUNC = qwen_chat_agg_final, FINALFUNC_MODIFY = READ_ONLY, PARALLEL = SAFE);
 COMMENT ON AGGREGATE qwen_chat_agg(text, text) IS 'one answer to the instruction about the texts of all rows';
 
+CREATE AGGREGATE qwen_summarize_agg(input text, options json) (
+	SFUNC = qwen_agg_add, STYPE = internal, FINALFUNC = qwen_summarize_agg_final, FINALFUNC_MODIFY = READ_ONLY, PARALLEL = SAFE);
+COMMENT ON AGGREGATE qwen_summarize_agg(text, json) IS 'one summary of the texts of all rows; options: max_words and the common arguments';
+
+CREATE AGGREGATE qwen_chat_agg(input text, instruction text, options json) (
+	SFUNC = qwen_agg_add, STYPE = internal, FINALFUNC = qwen_chat_agg_final, FINALFUNC_MODIFY = READ_ONLY, PARALLEL = SAFE);
+COMMENT ON AGGREGATE qwen_chat_agg(text, text, json) IS 'one answer to the instruction about the texts of all rows; options: the common arguments';
+
 -- ---- embed ----------------------------------------------------------------------------------------------------------
 CREATE FUNCTION qwen_embed(input text, model text DEFAULT NULL, instruction text DEFAULT NULL, dimensions int DEFAULT NULL, options json DEFAULT NULL)
 RETURNS real[] AS 'MODULE_PATHNAME', 'qwen_embed' LANGUAGE C STABLE PARALLEL SAFE COST 10000;
@@ -198,9 +214,13 @@ RETURNS TABLE (ordinality bigint, embedding real[])
 AS 'MODULE_PATHNAME', 'qwen_embed_batch' LANGUAGE C STABLE PARALLEL SAFE COST 10000 ROWS 32;
 COMMENT ON FUNCTION qwen_embed_batch(text[], text, text, int, json) IS 'the embedding of each input, many at a time; an element that fails is NULL, and a WARNING counts them';
 
-CREATE FUNCTION qwen_similarity(a text, b text, model text DEFAULT NULL, options json DEFAULT NULL)
+CREATE FUNCTION qwen_similarity(a text, b text, model text DEFAULT NULL, instruction text DEFAULT NULL, options json DEFAULT NULL)
 RETURNS float8 AS 'MODULE_PATHNAME', 'qwen_similarity' LANGUAGE C STABLE PARALLEL SAFE COST 10000;
-COMMENT ON FUNCTION qwen_similarity(text, text, text, json) IS 'the cosine of the embeddings of two texts';
+COMMENT ON FUNCTION qwen_similarity(text, text, text, text, json) IS 'the cosine of the embeddings of two texts';
+
+CREATE FUNCTION qwen_similarity_to(input text, embedding real[], model text DEFAULT NULL, instruction text DEFAULT NULL, options json DEFAULT NULL)
+RETURNS float8 AS 'MODULE_PATHNAME', 'qwen_similarity_to' LANGUAGE C STABLE PARALLEL SAFE COST 10000;
+COMMENT ON FUNCTION qwen_similarity_to(text, real[], text, text, json) IS 'the cosine of the embedding of a text and an embedding of unit length';
 
 CREATE FUNCTION qwen_chunk(input text, max_tokens int DEFAULT 512, overlap int DEFAULT 0, model text DEFAULT NULL, options json DEFAULT NULL)
 RETURNS TABLE (ordinality bigint, chunk text) AS 'MODULE_PATHNAME', 'qwen_chunk' LANGUAGE C STABLE PARALLEL SAFE COST 1000 ROWS 10;
@@ -234,6 +254,19 @@ COMMENT ON FUNCTION qwen_render_chat(jsonb, jsonb, boolean, text, json) IS 'the 
 CREATE FUNCTION qwen_logprobs(input text, model text DEFAULT NULL, options json DEFAULT NULL)
 RETURNS TABLE (ordinality int, token int, piece text, logprob float8, rank int) AS 'MODULE_PATHNAME', 'qwen_logprobs' LANGUAGE C STABLE PARALLEL SAFE COST 10000 ROWS 100;
 COMMENT ON FUNCTION qwen_logprobs(text, text, json) IS 'how likely the model finds each token of the input after those before it';
+
+CREATE FUNCTION qwen_planner_support(internal)
+RETURNS internal AS 'MODULE_PATHNAME', 'qwen_planner_support' LANGUAGE C IMMUTABLE PARALLEL SAFE;
+COMMENT ON FUNCTION qwen_planner_support(internal) IS 'for the planner: a call that is the same for all rows is made once';
+ALTER FUNCTION qwen_embed(text, text, text, int, json) SUPPORT qwen_planner_support;
+ALTER FUNCTION qwen_similarity(text, text, text, text, json) SUPPORT qwen_planner_support;
+ALTER FUNCTION qwen_similarity_to(text, real[], text, text, json) SUPPORT qwen_planner_support;
+ALTER FUNCTION qwen_tokenize(text, text, boolean, json) SUPPORT qwen_planner_support;
+ALTER FUNCTION qwen_detokenize(int[], text, json) SUPPORT qwen_planner_support;
+ALTER FUNCTION qwen_count_tokens(text, text, json) SUPPORT qwen_planner_support;
+ALTER FUNCTION qwen_render_chat(text, text, boolean, text, json) SUPPORT qwen_planner_support;
+ALTER FUNCTION qwen_render_chat(json, json, boolean, text, json) SUPPORT qwen_planner_support;
+ALTER FUNCTION qwen_render_chat(jsonb, jsonb, boolean, text, json) SUPPORT qwen_planner_support;
 
 -- ---- triggers -------------------------------------------------------------------------------------------------------
 CREATE FUNCTION qwen_summarize_trigger()
@@ -575,7 +608,7 @@ $$
 			'qwen_role_totals', 'qwen_job_workers',
 			'qwen_usage_rows', 'qwen_may_see_role')
 			THEN 'everybody'
-		WHEN function_name IN ('qwen_grant', 'qwen_revoke', 'qwen_privilege_of', 'qwen_change_privilege', 'qwen_limits_changed', 'qwen_guard_rows')
+		WHEN function_name IN ('qwen_grant', 'qwen_revoke', 'qwen_privilege_of', 'qwen_change_privilege', 'qwen_limits_changed', 'qwen_guard_rows', 'qwen_planner_support')
 			THEN 'owner'
 		WHEN function_name IN ('qwen_load_model', 'qwen_unload_model', 'qwen_load_adapter', 'qwen_unload_adapter',
 			'qwen_set_limit', 'qwen_clear_limit', 'qwen_allow_models', 'qwen_stat_reset')

@@ -145,13 +145,17 @@ encode_generate(Model *model, const Request *request, TokenBuffer *tokens)
 {
 	int32_t bos = tokenizer_bos(model->tokenizer);
 	int32_t first = bos >= 0 ? bos : tokenizer_eos(model->tokenizer);
+	bool parses_special = (request->flags & REQUEST_FLAG_PARSE_SPECIAL) != 0;
 
 	STATUS_TRY(check_thinking(model, &request->options));
 	if (first >= 0 && ((tokenizer_add_bos(model->tokenizer) && bos >= 0) || request->text.length == 0))
 		STATUS_TRY(append_token(tokens, first));
-	STATUS_TRY(tokenizer_encode(model->tokenizer, request->text.data, request->text.length, false, tokens));
+	STATUS_TRY(tokenizer_encode(model->tokenizer, request->text.data, request->text.length, parses_special, tokens));
 	if (tokens->n == 0)
 		return status_error(STATUS_INVALID_ARGUMENT, "the prompt is empty");
+	/* a rendered chat has it already */
+	if (parses_special && bos >= 0 && tokens->n > 1 && tokens->tokens[0] == bos && tokens->tokens[1] == bos)
+		memmove(tokens->tokens, tokens->tokens + 1, --tokens->n * sizeof *tokens->tokens);
 	return status_ok();
 }
 

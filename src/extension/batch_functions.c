@@ -20,7 +20,7 @@ static const ModelFunction *const functions[] = {
 	&chat_text_function,      &chat_json_function,       &chat_jsonb_function, &chat_full_text_function,
 	&chat_full_json_function, &chat_full_jsonb_function, &generate_function,   &summarize_function,
 	&translate_function,      &embed_function,           &similarity_function, &classify_function,
-	&filter_function,
+	&filter_function,         &similarity_to_function,
 };
 
 typedef struct KnownFunction

@@ -64,18 +64,25 @@ finish_embed(FunctionCallInfo fcinfo, const EngineReply *replies)
 	return PointerGetDatum(construct_array(elements, result->count, FLOAT4OID, sizeof(float4), true, TYPALIGN_INT));
 }
 
+/* A request for the embedding of one side of a similarity; its model, instruction and options are the arguments from
+ * first on. takes_instruction: the instruction is this side's. */
+static void
+build_side(FunctionCallInfo fcinfo, int first, bool takes_instruction, text *input, Request *request)
+{
+	options_read_object(fcinfo, first + 2, request);
+	if (takes_instruction && !PG_ARGISNULL(first + 1))
+		request->instruction = span_from_text(PG_GETARG_TEXT_PP(first + 1));
+	build_embedding(request, input, PG_ARGISNULL(first) ? NULL : PG_GETARG_TEXT_PP(first));
+}
+
+/* The instruction is b's: the question. */
 static int
 build_similarity(FunctionCallInfo fcinfo, Request *requests)
 {
-	text *model;
-
 	if (PG_ARGISNULL(0) || PG_ARGISNULL(1))
 		return 0;
-	model = PG_ARGISNULL(2) ? NULL : PG_GETARG_TEXT_PP(2);
-	options_read_object(fcinfo, 3, &requests[0]);
-	options_read_object(fcinfo, 3, &requests[1]);
-	build_embedding(&requests[0], PG_GETARG_TEXT_PP(0), model);
-	build_embedding(&requests[1], PG_GETARG_TEXT_PP(1), model);
+	build_side(fcinfo, 2, false, PG_GETARG_TEXT_PP(0), &requests[0]);
+	build_side(fcinfo, 2, true, PG_GETARG_TEXT_PP(1), &requests[1]);
 	return 2;
 }
 
@@ -94,9 +101,55 @@ finish_similarity(FunctionCallInfo fcinfo, const EngineReply *replies)
 	return Float8GetDatum(product);
 }
 
+/* The embedding argument's numbers. */
+static const float4 *
+embedding_argument(FunctionCallInfo fcinfo, int argument, int *n)
+{
+	ArrayType *array = PG_GETARG_ARRAYTYPE_P(argument);
+
+	if (ARR_NDIM(array) > 1 || array_contains_nulls(array))
+		ereport(ERROR, (errcode(ERRCODE_INVALID_PARAMETER_VALUE),
+						errmsg("embedding must be an array of one dimension without nulls")));
+	*n = ArrayGetNItems(ARR_NDIM(array), ARR_DIMS(array));
+	return (const float4 *) ARR_DATA_PTR(array);
+}
+
+static int
+build_similarity_to(FunctionCallInfo fcinfo, Request *requests)
+{
+	int n;
+
+	if (PG_ARGISNULL(0) || PG_ARGISNULL(1))
+		return 0;
+	(void) embedding_argument(fcinfo, 1, &n);
+	build_side(fcinfo, 2, true, PG_GETARG_TEXT_PP(0), requests);
+	return 1;
+}
+
+/* The numbers that qwen_similarity multiplies, in its order. */
+static Datum
+finish_similarity_to(FunctionCallInfo fcinfo, const EngineReply *replies)
+{
+	const RequestResult *result = floats_of(replies);
+	double product = 0;
+	int n;
+	const float4 *embedding = embedding_argument(fcinfo, 1, &n);
+
+	if (result->count != (uint32) n)
+		ereport(ERROR, (errcode(ERRCODE_INVALID_PARAMETER_VALUE),
+						errmsg("embedding has %d numbers, and those of the model have %u", n, result->count)));
+	for (int i = 0; i < n; i++)
+		product += (double) protocol_float(result->values, i) * embedding[i];
+	return Float8GetDatum(product);
+}
+
 const ModelFunction embed_function = {"qwen_embed", build_embed, finish_embed, NULL, 1, 5};
-const ModelFunction similarity_function = {"qwen_similarity", build_similarity, finish_similarity, NULL, 2, 4};
+const ModelFunction similarity_function = {"qwen_similarity", build_similarity, finish_similarity, NULL, 2, 5};
+const ModelFunction similarity_to_function = {
+	"qwen_similarity_to", build_similarity_to, finish_similarity_to, NULL, 2, 5};
 
 QWEN_MODEL_FUNCTION(qwen_embed, embed_function)
 
 QWEN_MODEL_FUNCTION(qwen_similarity, similarity_function)
+
+QWEN_MODEL_FUNCTION(qwen_similarity_to, similarity_to_function)

@@ -121,6 +121,9 @@ build_generate(FunctionCallInfo fcinfo, Request *requests)
 	requests->kind = REQUEST_GENERATE;
 	requests->text = span_from_text(PG_GETARG_TEXT_PP(0));
 	options_read(fcinfo, 1, requests);
+	/* behind the common ones, before options */
+	if (!PG_ARGISNULL(N_TAIL_ARGUMENTS) && PG_GETARG_BOOL(N_TAIL_ARGUMENTS))
+		requests->flags |= REQUEST_FLAG_PARSE_SPECIAL;
 	return 1;
 }
 
@@ -141,7 +144,7 @@ finish_answer(FunctionCallInfo fcinfo, const EngineReply *replies)
 const ModelFunction chat_text_function = {"qwen_chat_text", build_chat_text, finish_answer, NULL, 1, 18};
 const ModelFunction chat_json_function = {"qwen_chat_json", build_chat_json, finish_answer, NULL, 1, 18};
 const ModelFunction chat_jsonb_function = {"qwen_chat_jsonb", build_chat_jsonb, finish_answer, NULL, 1, 18};
-const ModelFunction generate_function = {"qwen_generate", build_generate, finish_answer, NULL, 1, 17};
+const ModelFunction generate_function = {"qwen_generate", build_generate, finish_answer, NULL, 1, 18};
 
 QWEN_MODEL_FUNCTION(qwen_chat_text, chat_text_function)
 

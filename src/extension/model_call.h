@@ -120,6 +120,6 @@ extern Datum finish_answer(FunctionCallInfo fcinfo, const EngineReply *replies);
 
 extern const ModelFunction chat_text_function, chat_json_function, chat_jsonb_function, chat_full_text_function,
 	chat_full_json_function, chat_full_jsonb_function, generate_function, summarize_function, embed_function,
-	translate_function, similarity_function, classify_function, filter_function;
+	translate_function, similarity_function, similarity_to_function, classify_function, filter_function;
 
 #endif

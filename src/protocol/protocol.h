@@ -66,7 +66,7 @@ typedef struct FrameHeader
 typedef enum RequestKind
 {
 	REQUEST_CHAT = 1,         /* messages (JSON) through the chat template, then generate */
-	REQUEST_GENERATE = 2,     /* text as it is (no template, no special tokens parsed), then generate */
+	REQUEST_GENERATE = 2,     /* text as it is (no template), then generate */
 	REQUEST_EMBED = 3,        /* text -> RESULT_FLOATS */
 	REQUEST_TOKENIZE = 4,     /* text -> RESULT_TOKENS; parse_special as given */
 	REQUEST_DETOKENIZE = 5,   /* tokens -> RESULT_TEXT */
@@ -78,7 +78,7 @@ typedef enum RequestKind
 } RequestKind;
 
 #define REQUEST_FLAG_STREAM 1u        /* send PIECE frames as text is sampled; else all content comes in DONE */
-#define REQUEST_FLAG_PARSE_SPECIAL 2u /* TOKENIZE only: added tokens in the text are recognised */
+#define REQUEST_FLAG_PARSE_SPECIAL 2u /* TOKENIZE, GENERATE: added tokens in the text are recognised */
 #define REQUEST_FLAGS_KNOWN 3u
 
 /* Which members of SamplingOptions the caller gave; the others take the model's defaults. */

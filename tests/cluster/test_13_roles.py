@@ -118,6 +118,7 @@ def test_every_way_to_the_engine_passes_the_door(shared, role):
     shared.query(f"CREATE TABLE {role}_door (id int PRIMARY KEY, body text, answer text, e real[]); ALTER TABLE {role}_door OWNER TO {role}")
     shared.query(f"CREATE TRIGGER s BEFORE INSERT ON {role}_door FOR EACH ROW WHEN (NEW.id = 1) EXECUTE FUNCTION qwen_summarize_trigger('body', 'answer', '3');"
                  f"CREATE TRIGGER e BEFORE INSERT ON {role}_door FOR EACH ROW WHEN (NEW.id = 2) EXECUTE FUNCTION qwen_embed_trigger('body', 'e')")
+    length = shared.value("SELECT cardinality(qwen_embed('x'))")
     ways = {
         "SELECT qwen_chat('x', max_tokens => 1)": 1,
         "SELECT qwen_chat('[{\"role\": \"user\", \"content\": \"x\"}]'::json, max_tokens => 1)": 1,
@@ -133,6 +134,7 @@ def test_every_way_to_the_engine_passes_the_door(shared, role):
         "SELECT * FROM qwen_logprobs('x y')": 1,
         "SELECT qwen_embed('x')": 1,
         "SELECT qwen_similarity('x', 'y')": 2,
+        f"SELECT qwen_similarity_to('x', array_fill(0.5::real, ARRAY[{length}]))": 1,
         "SELECT qwen_summarize_agg(b) FROM (VALUES ('a'), ('b')) t(b)": 1,
         "SELECT qwen_chat_agg(b, 'say one word') FROM (VALUES ('a'), ('b')) t(b)": 1,
         "SELECT * FROM qwen_generate_batch(ARRAY['a', 'b', 'c'], max_tokens => 1)": 3,

@@ -43,7 +43,7 @@ def connect(server, database, user=None):
 MESSAGES = """'[{"role": "user", "content": "Hi"}]'"""
 SAMPLES = {
     "text": "'two words'", "text[]": "ARRAY['two', 'words']", "json": f"{MESSAGES}::json", "jsonb": f"{MESSAGES}::jsonb", "integer": "5", "integer[]": "ARRAY[5, 6]",
-    "bigint": "5", "real": "1", "double precision": "1", "boolean": "false", "regrole": "'pg_signal_backend'::regrole", "regclass": "'pg_class'::regclass", "name": "'x'",
+    "bigint": "5", "real": "1", "real[]": "qwen_embed('two words')", "double precision": "1", "boolean": "false", "regrole": "'pg_signal_backend'::regrole", "regclass": "'pg_class'::regclass", "name": "'x'",
     "name[]": "ARRAY['x']::name[]", "interval": "'0 s'::interval",
 }
 TAIL = {"max_tokens": "2", "temperature": "0", "stop": "ARRAY['never-said']", "seed": "1", "tools": "NULL", "tools_jsonb": "NULL", "response_format": "NULL", "adapter": "NULL", "model": "'chat'", "options": "NULL",
@@ -126,7 +126,7 @@ def test_functions_declared_with_other_arguments_are_refused(house):
 
 
 WITH_OPTIONS = """SELECT p.proname, p.pronargs - p.pronargdefaults, ARRAY(SELECT format_type(t, NULL) FROM unnest(p.proargtypes) WITH ORDINALITY a(t, n) ORDER BY n), p.proargnames
-    FROM pg_proc p WHERE p.proname LIKE 'qwen\\_%' AND 'options' = ANY (p.proargnames)"""
+    FROM pg_proc p WHERE p.proname LIKE 'qwen\\_%' AND p.prokind = 'f' AND 'options' = ANY (p.proargnames)"""
 
 
 def test_options_are_an_object_of_known_keys(house):
@@ -135,7 +135,7 @@ def test_options_are_an_object_of_known_keys(house):
     functions = cursor.fetchall()
     assert {name for name, _, _, _ in functions} == {
         "qwen_chat", "qwen_chat_full", "qwen_chat_stream", "qwen_generate", "qwen_generate_batch", "qwen_summarize", "qwen_translate", "qwen_classify", "qwen_classify_scores", "qwen_filter", "qwen_embed",
-        "qwen_embed_batch", "qwen_similarity", "qwen_chunk", "qwen_tokenize", "qwen_detokenize", "qwen_count_tokens", "qwen_render_chat", "qwen_logprobs", "qwen_submit"}
+        "qwen_embed_batch", "qwen_similarity", "qwen_similarity_to", "qwen_chunk", "qwen_tokenize", "qwen_detokenize", "qwen_count_tokens", "qwen_render_chat", "qwen_logprobs", "qwen_submit"}
     cursor.execute("CREATE TABLE optional (id int PRIMARY KEY, body text, answer text, e real[])")
     for name, n, types, names in functions:
         given = ["'optional'", "'Say {body}'", "'optional'::regclass", "'answer'"] if name == "qwen_submit" else [SAMPLES[kind] for kind in types[:n]]

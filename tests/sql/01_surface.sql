@@ -13,7 +13,7 @@ SELECT is((SELECT array_agg(DISTINCT proname::text ORDER BY proname::text) FROM 
 	'what generates is volatile and costs 10000');
 SELECT is((SELECT array_agg(DISTINCT proname::text ORDER BY proname::text) FROM pg_proc WHERE proname LIKE 'qwen\_%' AND provolatile = 's' AND procost >= 100),
 	ARRAY['qwen_chunk', 'qwen_classify_scores', 'qwen_count_tokens', 'qwen_detokenize', 'qwen_embed', 'qwen_embed_batch', 'qwen_logprobs', 'qwen_render_chat', 'qwen_similarity',
-	'qwen_tokenize'], 'embeddings, tokens and scores are stable');
+	'qwen_similarity_to', 'qwen_tokenize'], 'embeddings, tokens and scores are stable');
 SELECT is((SELECT count(*)::int FROM pg_proc WHERE proname LIKE 'qwen\_%' AND proisstrict), 0, 'nothing is strict');
 SELECT is((SELECT count(*)::int FROM pg_proc WHERE proname LIKE 'qwen\_%' AND proparallel = 'u' AND prorettype <> 'trigger'::regtype AND
 	proname NOT IN ('qwen_submit', 'qwen_cancel', 'qwen_wait', 'qwen_retry', 'qwen_retry_table')

@@ -3,7 +3,7 @@
 SET client_min_messages = warning;
 CREATE EXTENSION IF NOT EXISTS pgtap;
 CREATE EXTENSION IF NOT EXISTS qwen_pg;
-SELECT plan(27);
+SELECT plan(30);
 
 SELECT matches(qwen_chat('What is the capital of France? Answer in one sentence.', temperature => 0), 'Paris', 'the capital of France is Paris');
 SELECT matches(qwen_chat('[{"role": "user", "content": "What is the capital of France? Answer in one sentence."}]'::json, temperature => 0), 'Paris',
@@ -41,6 +41,11 @@ SELECT is((SELECT rtrim(left(full_answer, position('thriving metropolis' IN full
 	rtrim(qwen_generate('Once upon a time', temperature => 0, max_tokens => 40, stop => ARRAY['thriving metropolis'])),
 	'a stop string over token boundaries is found, and what is before it is whole');
 SELECT cmp_ok(length(qwen_generate('Once upon a time', temperature => 0, max_tokens => 40)), '>', 40, 'generation without a template');
+SELECT is(qwen_generate(qwen_render_chat('Why is the sky blue?'), special => true, temperature => 0, max_tokens => 12), qwen_chat('Why is the sky blue?', temperature => 0, max_tokens => 12),
+	'special tokens of a rendered chat are tokens');
+SELECT is((SELECT array_agg(qwen_generate(p, special => s, temperature => 0, max_tokens => 3) = qwen_generate(p, temperature => 0, max_tokens => 3) ORDER BY s) FROM (VALUES ('plain text', true), ('<|im_start|>', false)) v(p, s)),
+	ARRAY[true, true], 'without special tokens, or without special, nothing changes');
+SELECT is((SELECT sum(prompt_tokens) FROM qwen_chat_full('<|im_start|>', max_tokens => 1)) - (SELECT sum(prompt_tokens) FROM qwen_chat_full('', max_tokens => 1)), qwen_count_tokens('<|im_start|>')::bigint, 'a chat''s text has none');
 SELECT isnt(qwen_generate('', temperature => 0, max_tokens => 5), NULL, 'an empty prompt begins with the file''s first token');
 SELECT isnt(qwen_chat('', temperature => 0, max_tokens => 5), NULL, 'an empty question is a question');
 SELECT matches(qwen_summarize('The city council met on Tuesday evening and decided to close the old bridge for repairs until spring. Drivers will have to take the northern route.'),

@@ -4,7 +4,7 @@
 SET client_min_messages = warning;
 CREATE EXTENSION IF NOT EXISTS pgtap;
 CREATE EXTENSION IF NOT EXISTS qwen_pg;
-SELECT plan(49);
+SELECT plan(57);
 
 -- log-probabilities
 CREATE TEMP TABLE scored AS SELECT * FROM qwen_logprobs('The capital of France is Paris, and the sea is blue.');
@@ -62,6 +62,16 @@ SELECT ok(length(qwen_summarize_agg(b)) > 0, 'one summary of many rows') FROM (V
 SELECT is(qwen_summarize_agg(b), NULL, 'no rows, no summary') FROM (SELECT 'x'::text WHERE false) v(b);
 SELECT is(qwen_summarize_agg(b), qwen_summarize(E'The home team won.\n\nThe crowd cheered.'), 'the rows stand one after the other')
 	FROM (VALUES ('The home team won.'), ('The crowd cheered.')) v(b);
+SELECT throws_ok($$SELECT qwen_chat_agg(b, 'Say ' || b) FROM (VALUES ('a'), ('b')) v(b)$$, '22023', 'instruction must be the same for all rows of a group', 'one instruction a group');
+SELECT is((SELECT count(DISTINCT i) FROM (SELECT i, qwen_chat_agg(b, i) FROM (VALUES ('a', 'Say a'), ('b', 'Say b'), ('c', 'Say b')) v(b, i) GROUP BY i) z), 2::bigint, 'groups have their own');
+SELECT is(qwen_summarize_agg(b, '{"max_words": 5, "max_tokens": 4, "stop": ["never-said"], "temperature": 0}'), qwen_summarize(E'The home team won.\n\nThe crowd cheered.', 5, max_tokens => 4, stop => ARRAY['never-said']),
+	'a summary of rows takes the arguments of a summary') FROM (VALUES ('The home team won.'), ('The crowd cheered.')) v(b);
+SELECT is(qwen_chat_agg(b, 'Which animals are there?', '{"max_tokens": 3, "seed": 5, "temperature": 1}'), qwen_chat(E'Which animals are there?\n\nA dog ran.\n\nA cat slept.', max_tokens => 3, seed => 5, temperature => 1, thinking => false),
+	'an answer about rows takes those of a chat') FROM (VALUES ('A dog ran.'), ('A cat slept.')) v(b);
+SELECT throws_ok($$SELECT qwen_chat_agg(b, 'x', '{"max_words": 3}') FROM (VALUES ('a')) v(b)$$, '22023', 'options: the key "max_words" is not known', 'an unknown key');
+SELECT throws_ok($$SELECT qwen_summarize_agg(b, '{"stop": [1]}') FROM (VALUES ('a')) v(b)$$, '22023', 'options: "stop" must be an array of texts', 'stop strings are texts');
+SELECT throws_ok($$SELECT qwen_summarize_agg(b, json_build_object('max_tokens', n)) FROM (VALUES ('a', 1), ('b', 2)) v(b, n)$$, '22023', 'options must be the same for all rows of a group', 'one set of options a group');
+SELECT throws_ok($$SELECT qwen_summarize_agg(b, '{"temperature": 9}') FROM (VALUES ('a')) v(b)$$, '22023', NULL, 'ranges hold');
 SELECT ok(length(qwen_chat_agg(b, 'Which animals are there?')) > 0, 'one answer about many rows') FROM (VALUES ('A dog ran.'), ('A cat slept.')) v(b);
 SELECT is((SELECT count(*) FROM (SELECT g, qwen_summarize_agg(b) s FROM (VALUES (1, 'A dog ran.'), (2, 'A cat slept.'), (2, 'It rained.')) v(g, b) GROUP BY g) x WHERE s IS NOT NULL),
 	2::bigint, 'by group');
