@@ -300,6 +300,11 @@ COMMENT ON AGGREGATE qwen_chat_agg(text, text, json) IS 'one answer to the instr
 -- ---- tables: new columns stand at the end --------------------------------------------------------------------------------
 ALTER TABLE qwen_job_table ADD COLUMN options json;
 
+-- what was queued follows its trigger and its key columns, and knows through which answers it came; a job says what it left out
+ALTER TABLE qwen_job_table ADD COLUMN note text;
+ALTER TABLE qwen_job_row ADD COLUMN trigger_oid oid, ADD COLUMN key_numbers smallint[], ADD COLUMN via bigint[];
+DROP INDEX qwen_job_row_failed;
+CREATE INDEX qwen_job_row_failed ON qwen_job_row (relation, failed_at) WHERE failed_at IS NOT NULL;
 CREATE OR REPLACE VIEW qwen_jobs WITH (security_barrier) AS
 SELECT j.id,
 	CASE WHEN j.state IN ('queued', 'running') AND w.state IN ('no slot', 'limited', 'failed') THEN 'no worker'
@@ -310,13 +315,32 @@ SELECT j.id,
 	CASE WHEN j.state IN ('queued', 'running') AND j.done + j.failed > 0
 		THEN greatest(j.total - j.done - j.failed, 0)::float8 * (j.busy_ms / (j.done + j.failed)::float8) * interval '1 millisecond' END AS eta,
 	pg_get_userbyid(j.owner) AS owner,
-	coalesce(CASE WHEN j.state IN ('queued', 'running') THEN w.trouble END, j.error) AS error,
+	coalesce(CASE WHEN j.state IN ('queued', 'running') THEN w.trouble END, nullif(pg_catalog.concat_ws('; ', j.error, j.note), '')) AS error,
 	j.function, coalesce(j.source, j.source_relation::regclass::text) AS source, j.target::regclass AS target,
 	j.target_column, j.prompt, j.priority, j.prompt_tokens, j.completion_tokens, j.submitted, j.started, j.ended,
 	w.pid AS worker_pid
 FROM qwen_job_table j LEFT JOIN qwen_job_workers() w ON w.role = j.owner
 WHERE pg_has_role(j.owner, 'USAGE');
 COMMENT ON VIEW qwen_jobs IS 'your jobs, with their progress';
+CREATE OR REPLACE VIEW qwen_dead_letters WITH (security_barrier) AS
+SELECT r.id, r.job, coalesce(r.relation, j.target)::regclass AS relation,
+	coalesce(t.tgname::text COLLATE "default", r.trigger) AS trigger, r.key, r.attempts, r.sqlstate, r.error, r.queued, r.failed_at
+FROM qwen_job_row r LEFT JOIN qwen_job_table j ON j.id = r.job LEFT JOIN pg_trigger t ON t.oid = r.trigger_oid
+-- with a table go its rows; those of a trigger that was dropped stay, with that as the reason of what was not filled in
+WHERE r.dead AND pg_has_role(r.owner, 'USAGE') AND EXISTS (SELECT FROM pg_class c WHERE c.oid = coalesce(r.relation, j.target));
+CREATE OR REPLACE VIEW qwen_trigger_backlog WITH (security_barrier) AS
+SELECT b.relation::regclass AS relation, b.trigger, b.waiting, b.retrying, b.dead, now() - b.first_queued AS oldest,
+	(SELECT e.error FROM qwen_job_row e LEFT JOIN pg_trigger et ON et.oid = e.trigger_oid
+		WHERE e.relation = b.relation AND coalesce(et.tgname::text COLLATE "default", e.trigger) = b.trigger AND e.failed_at IS NOT NULL
+		ORDER BY e.failed_at DESC LIMIT 1) AS last_error,
+	(SELECT coalesce(w.trouble, w.state) FROM qwen_job_workers() w WHERE w.role = b.owner LIMIT 1) AS worker
+FROM (SELECT r.owner, r.relation, coalesce(t.tgname::text COLLATE "default", r.trigger) AS trigger,
+		count(*) FILTER (WHERE NOT r.dead) AS waiting,
+		count(*) FILTER (WHERE NOT r.dead AND r.attempts > 0) AS retrying, count(*) FILTER (WHERE r.dead) AS dead,
+		min(r.queued) FILTER (WHERE NOT r.dead) AS first_queued
+	FROM qwen_job_row r LEFT JOIN pg_trigger t ON t.oid = r.trigger_oid
+	WHERE r.job IS NULL AND EXISTS (SELECT FROM pg_class c WHERE c.oid = r.relation) GROUP BY 1, 2, 3) b
+WHERE pg_has_role(b.owner, 'USAGE');
 
 -- ---- the extension's own tables: nobody but its functions writes them ----------------------------------------------------
 CREATE FUNCTION qwen_guard_rows()

@@ -329,7 +329,8 @@ CREATE TABLE qwen_job_table (
 	started timestamptz,
 	ended timestamptz,
 	error text,
-	options json
+	options json,
+	note text
 ) WITH (fillfactor = 50);
 CREATE INDEX qwen_job_table_active ON qwen_job_table (owner) WHERE state IN ('queued', 'running');
 COMMENT ON TABLE qwen_job_table IS 'jobs of qwen_submit; the view qwen_jobs shows them';
@@ -352,12 +353,15 @@ CREATE TABLE qwen_job_row (
 	dead boolean NOT NULL DEFAULT false,
 	failed_at timestamptz,
 	sqlstate text,
-	error text
+	error text,
+	trigger_oid oid,
+	key_numbers smallint[],
+	via bigint[]
 );
 CREATE INDEX qwen_job_row_waiting ON qwen_job_row (owner, id) WHERE NOT dead;
 CREATE INDEX qwen_job_row_job ON qwen_job_row (job) WHERE job IS NOT NULL;
 CREATE INDEX qwen_job_row_dead ON qwen_job_row (relation, key) WHERE dead;
-CREATE INDEX qwen_job_row_failed ON qwen_job_row (relation, trigger, failed_at) WHERE failed_at IS NOT NULL;
+CREATE INDEX qwen_job_row_failed ON qwen_job_row (relation, failed_at) WHERE failed_at IS NOT NULL;
 COMMENT ON TABLE qwen_job_row IS 'rows that job workers work on, and those that failed for good';
 ALTER TABLE qwen_job_row ENABLE ROW LEVEL SECURITY;
 CREATE TRIGGER qwen_guard BEFORE INSERT OR UPDATE OR DELETE ON qwen_job_row FOR EACH ROW EXECUTE FUNCTION qwen_guard_rows('local');
@@ -406,7 +410,7 @@ SELECT j.id,
 	CASE WHEN j.state IN ('queued', 'running') AND j.done + j.failed > 0
 		THEN greatest(j.total - j.done - j.failed, 0)::float8 * (j.busy_ms / (j.done + j.failed)::float8) * interval '1 millisecond' END AS eta,
 	pg_get_userbyid(j.owner) AS owner,
-	coalesce(CASE WHEN j.state IN ('queued', 'running') THEN w.trouble END, j.error) AS error,
+	coalesce(CASE WHEN j.state IN ('queued', 'running') THEN w.trouble END, nullif(pg_catalog.concat_ws('; ', j.error, j.note), '')) AS error,
 	j.function, coalesce(j.source, j.source_relation::regclass::text) AS source, j.target::regclass AS target,
 	j.target_column, j.prompt, j.priority, j.prompt_tokens, j.completion_tokens, j.submitted, j.started, j.ended,
 	w.pid AS worker_pid
@@ -415,21 +419,25 @@ WHERE pg_has_role(j.owner, 'USAGE');
 COMMENT ON VIEW qwen_jobs IS 'your jobs, with their progress';
 
 CREATE VIEW qwen_dead_letters WITH (security_barrier) AS
-SELECT r.id, r.job, coalesce(r.relation, j.target)::regclass AS relation, r.trigger, r.key, r.attempts, r.sqlstate, r.error,
-	r.queued, r.failed_at
-FROM qwen_job_row r LEFT JOIN qwen_job_table j ON j.id = r.job
-WHERE r.dead AND pg_has_role(r.owner, 'USAGE');
+SELECT r.id, r.job, coalesce(r.relation, j.target)::regclass AS relation,
+	coalesce(t.tgname::text COLLATE "default", r.trigger) AS trigger, r.key, r.attempts, r.sqlstate, r.error, r.queued, r.failed_at
+FROM qwen_job_row r LEFT JOIN qwen_job_table j ON j.id = r.job LEFT JOIN pg_trigger t ON t.oid = r.trigger_oid
+-- with a table go its rows; those of a trigger that was dropped stay, with that as the reason of what was not filled in
+WHERE r.dead AND pg_has_role(r.owner, 'USAGE') AND EXISTS (SELECT FROM pg_class c WHERE c.oid = coalesce(r.relation, j.target));
 COMMENT ON VIEW qwen_dead_letters IS 'rows of your jobs and of your tables'' triggers that failed for good';
 
 CREATE VIEW qwen_trigger_backlog WITH (security_barrier) AS
 SELECT b.relation::regclass AS relation, b.trigger, b.waiting, b.retrying, b.dead, now() - b.first_queued AS oldest,
-	(SELECT e.error FROM qwen_job_row e WHERE e.relation = b.relation AND e.trigger = b.trigger AND e.failed_at IS NOT NULL
+	(SELECT e.error FROM qwen_job_row e LEFT JOIN pg_trigger et ON et.oid = e.trigger_oid
+		WHERE e.relation = b.relation AND coalesce(et.tgname::text COLLATE "default", e.trigger) = b.trigger AND e.failed_at IS NOT NULL
 		ORDER BY e.failed_at DESC LIMIT 1) AS last_error,
 	(SELECT coalesce(w.trouble, w.state) FROM qwen_job_workers() w WHERE w.role = b.owner LIMIT 1) AS worker
-FROM (SELECT r.owner, r.relation, r.trigger, count(*) FILTER (WHERE NOT r.dead) AS waiting,
+FROM (SELECT r.owner, r.relation, coalesce(t.tgname::text COLLATE "default", r.trigger) AS trigger,
+		count(*) FILTER (WHERE NOT r.dead) AS waiting,
 		count(*) FILTER (WHERE NOT r.dead AND r.attempts > 0) AS retrying, count(*) FILTER (WHERE r.dead) AS dead,
 		min(r.queued) FILTER (WHERE NOT r.dead) AS first_queued
-	FROM qwen_job_row r WHERE r.job IS NULL GROUP BY r.owner, r.relation, r.trigger) b
+	FROM qwen_job_row r LEFT JOIN pg_trigger t ON t.oid = r.trigger_oid
+	WHERE r.job IS NULL AND EXISTS (SELECT FROM pg_class c WHERE c.oid = r.relation) GROUP BY 1, 2, 3) b
 WHERE pg_has_role(b.owner, 'USAGE');
 COMMENT ON VIEW qwen_trigger_backlog IS 'what your tables'' triggers have queued and is not filled in yet';
 

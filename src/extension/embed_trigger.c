@@ -3,15 +3,14 @@
  * inserted or changed, in the same transaction, into real[] or pgvector's vector.
  */
 #include "jobs.h"
+#include "trigger_values.h"
 
 #include "access/htup_details.h"
 #include "catalog/pg_type.h"
 #include "commands/trigger.h"
 #include "executor/spi.h"
 #include "model_call.h"
-#include "parser/parse_coerce.h"
 #include "utils/builtins.h"
-#include "utils/datum.h"
 #include "utils/rel.h"
 
 #define NAME "qwen_embed_trigger"
@@ -45,7 +44,7 @@ source_column(Relation relation, const char *name)
 	if (column <= 0)
 		ereport(ERROR, (errcode(ERRCODE_INVALID_PARAMETER_VALUE),
 						errmsg(NAME ": table \"%s\" has no column \"%s\"", RelationGetRelationName(relation), name)));
-	if (type != TEXTOID && type != VARCHAROID)
+	if (!is_text_type(type))
 		ereport(ERROR, (errcode(ERRCODE_INVALID_PARAMETER_VALUE),
 						errmsg(NAME ": column \"%s\" of table \"%s\" is not of type text or varchar", name,
 							   RelationGetRelationName(relation))));
@@ -74,41 +73,6 @@ read_options(const Trigger *trigger, FunctionCallInfo call)
 	}
 }
 
-/* Does the target stay as it is? Only if the source is the same and, where there is one, an embedding is there. */
-static bool
-is_up_to_date(const TriggerData *data, TupleDesc columns, int source, int target)
-{
-	bool old_null, new_null, target_null;
-	Datum old_value, new_value;
-
-	if (!TRIGGER_FIRED_BY_UPDATE(data->tg_event))
-		return false;
-	old_value = heap_getattr(data->tg_trigtuple, source, columns, &old_null);
-	new_value = heap_getattr(data->tg_newtuple, source, columns, &new_null);
-	(void) heap_getattr(data->tg_newtuple, target, columns, &target_null);
-	if (old_null || new_null)
-		return old_null && new_null;
-	return !target_null && datum_image_eq(old_value, new_value, false, -1);
-}
-
-/* A real[] as a value of the target's type, as an assignment would make it. */
-static Datum
-assign(TupleDesc columns, int target, Datum embedding)
-{
-	Form_pg_attribute attribute = TupleDescAttr(columns, target - 1);
-	Oid function;
-
-	if (attribute->atttypid == FLOAT4ARRAYOID)
-		return embedding;
-	if (find_coercion_pathway(attribute->atttypid, FLOAT4ARRAYOID, COERCION_ASSIGNMENT, &function) !=
-		COERCION_PATH_FUNC)
-		ereport(ERROR, (errcode(ERRCODE_FEATURE_NOT_SUPPORTED),
-						errmsg(NAME ": column \"%s\" is of a type that an embedding cannot be made into here",
-							   NameStr(attribute->attname)),
-						errhint("Use real[] or pgvector's vector.")));
-	return OidFunctionCall3(function, embedding, Int32GetDatum(attribute->atttypmod), BoolGetDatum(false));
-}
-
 QWEN_FUNCTION(qwen_embed_trigger, 0, 0)
 {
 	TriggerData *data = (TriggerData *) fcinfo->context;
@@ -128,13 +92,18 @@ QWEN_FUNCTION(qwen_embed_trigger, 0, 0)
 	for (int i = 0; i < 4; i++)
 		call->args[i] = (NullableDatum){(Datum) 0, true};
 	read_options(data->tg_trigger, call);
+	check_trigger_source(data->tg_relation, source, NAME);
 	row = TRIGGER_FIRED_BY_UPDATE(data->tg_event) ? data->tg_newtuple : data->tg_trigtuple;
-	if (is_up_to_date(data, columns, source, target))
+	if (trigger_work(data, &source, 1, target) != ROW_WANTS_ANSWER)
 		return PointerGetDatum(row);
-	call->args[0].value = heap_getattr(row, source, columns, &call->args[0].isnull);
+	value = heap_getattr(row, source, columns, &is_null);
+	if (!is_null)
+	{
+		call->args[0].value = PointerGetDatum(value_as_text(TupleDescAttr(columns, source - 1)->atttypid, value));
+		call->args[0].isnull = false;
+	}
 	value = model_call_run(call, &embed_function);
 	is_null = call->isnull;
-	if (!is_null)
-		value = assign(columns, target, value);
+	value = assign_value(TupleDescAttr(columns, target - 1), FLOAT4ARRAYOID, value, &is_null);
 	return PointerGetDatum(heap_modify_tuple_by_cols(row, columns, 1, &target, &value, &is_null));
 }

@@ -2,13 +2,15 @@
  * enqueue_trigger.c - qwen_enqueue_trigger and qwen_enqueue_embed_trigger('target column', 'template' [, 'name=value'
  * …]).
  *
- * A row that was inserted or whose source columns changed is queued by its primary key, in the same transaction: rolled
- * back, it was never queued. A worker of the table's owner reads the row as it is then, asks the model, and writes the
- * target column alone (job_write.c). That write changes no source column, so it queues nothing.
+ * A row that wants an answer (trigger_values.c) is queued by its primary key, in the same transaction: rolled back, it
+ * was never queued. A worker of the table's owner reads the row as it is then, asks the model, and writes the target
+ * column alone (job_write.c). That write does not queue the row again (job_chain.c). What is queued knows the trigger
+ * and the key columns by number, so that both can be renamed.
  *
  * What a trigger needs is worked out for its first row in a statement and kept with the call's FmgrInfo.
  */
 #include "jobs.h"
+#include "trigger_values.h"
 
 #include "access/htup_details.h"
 #include "catalog/pg_type.h"
@@ -16,10 +18,11 @@
 #include "executor/spi.h"
 #include "guard.h"
 #include "miscadmin.h"
+#include "parser/parse_coerce.h"
+#include "utils/array.h"
 #include "utils/builtins.h"
-#include "utils/datum.h"
-#include "utils/float.h"
 #include "utils/guc.h"
+#include "utils/lsyscache.h"
 #include "utils/memutils.h"
 #include "utils/rel.h"
 
@@ -31,6 +34,9 @@ typedef struct Enqueue
 	JobStore store;
 	int n_sources, sources[MaxHeapAttributeNumber];
 	int n_keys, keys[JOB_MAX_KEYS];
+	Oid key_types[JOB_MAX_KEYS]; /* as which they are kept */
+	Datum key_numbers;           /* smallint[] */
+	bool needs_formats;          /* a key's text depends on settings */
 	int target;
 } Enqueue;
 
@@ -48,6 +54,44 @@ check_use(FunctionCallInfo fcinfo, const char *function)
 						errmsg("%s must be an AFTER INSERT OR UPDATE trigger FOR EACH ROW", function)));
 }
 
+/* Does a type's text depend on settings? Of those not named here it may. */
+static bool
+needs_formats(Oid type)
+{
+	switch (TypeCategory(type))
+	{
+		case TYPCATEGORY_STRING:
+		case TYPCATEGORY_BOOLEAN:
+		case TYPCATEGORY_ENUM:
+		case TYPCATEGORY_BITSTRING:
+			return false;
+		case TYPCATEGORY_NUMERIC:
+			return type == FLOAT4OID || type == FLOAT8OID || type == CASHOID;
+		default:
+			return type != UUIDOID;
+	}
+}
+
+/* The columns of the key. */
+static void
+keep_keys(Enqueue *enqueue, const JobSpec *spec, TupleDesc columns)
+{
+	Datum numbers[JOB_MAX_KEYS];
+
+	for (int i = 0; i < spec->n_keys; i++)
+	{
+		Form_pg_attribute attribute = TupleDescAttr(columns, spec->key_numbers[i] - 1);
+
+		numbers[i] = Int16GetDatum(spec->key_numbers[i]);
+		enqueue->keys[i] = spec->key_numbers[i];
+		enqueue->key_types[i] = job_key_type(attribute->atttypid);
+		enqueue->needs_formats |= needs_formats(enqueue->key_types[i]);
+	}
+	enqueue->n_keys = spec->n_keys;
+	enqueue->key_numbers =
+		PointerGetDatum(construct_array(numbers, spec->n_keys, INT2OID, sizeof(int16), true, TYPALIGN_SHORT));
+}
+
 /* Check everything about the trigger, and keep what its rows need. */
 static Enqueue *
 prepare(FunctionCallInfo fcinfo, const TriggerData *data, const char *function)
@@ -57,7 +101,7 @@ prepare(FunctionCallInfo fcinfo, const TriggerData *data, const char *function)
 	MemoryContext memory = AllocSetContextCreate(fcinfo->flinfo->fn_mcxt, "qwen_pg enqueue", ALLOCSET_SMALL_SIZES);
 	Enqueue *enqueue = MemoryContextAllocZero(memory, sizeof *enqueue);
 	MemoryContext old = MemoryContextSwitchTo(memory);
-	JobSpec *spec = job_spec_of_trigger(relation, data->tg_trigger, memory);
+	JobSpec *spec = job_spec_of_trigger(relation, data->tg_trigger, NULL, 0, memory);
 	List *used;
 	ListCell *cell;
 
@@ -68,71 +112,54 @@ prepare(FunctionCallInfo fcinfo, const TriggerData *data, const char *function)
 	job_check_owner(relation->rd_rel->relowner, function);
 	(void) prompt_expression(spec->prompt, columns, function, &used);
 	foreach (cell, used)
-		enqueue->sources[enqueue->n_sources++] = SPI_fnumber(columns, lfirst(cell));
-	for (int i = 0; i < spec->n_keys; i++)
-		enqueue->keys[enqueue->n_keys++] = SPI_fnumber(columns, spec->keys[i]);
+		enqueue->n_sources =
+			add_sources(columns, SPI_fnumber(columns, lfirst(cell)), enqueue->sources, enqueue->n_sources);
+	keep_keys(enqueue, spec, columns);
 	enqueue->target = SPI_fnumber(columns, spec->target_column);
 	MemoryContextSwitchTo(old);
 	return enqueue;
-}
-
-/* Is a column the same in both versions of a row? */
-static bool
-is_same(TupleDesc columns, int column, HeapTuple old_row, HeapTuple new_row)
-{
-	Form_pg_attribute attribute = TupleDescAttr(columns, column - 1);
-	bool old_null, new_null;
-	Datum old_value = heap_getattr(old_row, column, columns, &old_null);
-	Datum new_value = heap_getattr(new_row, column, columns, &new_null);
-
-	if (old_null || new_null)
-		return old_null && new_null;
-	return datum_image_eq(old_value, new_value, attribute->attbyval, attribute->attlen);
 }
 
 /* Does the row need another answer? */
 static bool
 has_work(const Enqueue *enqueue, const TriggerData *data, TupleDesc columns)
 {
-	bool is_null;
-
-	if (TRIGGER_FIRED_BY_UPDATE(data->tg_event))
+	switch (trigger_work(data, enqueue->sources, enqueue->n_sources, enqueue->target))
 	{
-		for (int i = 0; i < enqueue->n_sources; i++)
-			if (!is_same(columns, enqueue->sources[i], data->tg_trigtuple, data->tg_newtuple))
-				return true;
-		/* a row under a new key is another row */
-		for (int i = 0; i < enqueue->n_keys; i++)
-			if (!is_same(columns, enqueue->keys[i], data->tg_trigtuple, data->tg_newtuple))
-				return true;
-		return false;
-	}
-	/* without any source there is no answer, and none is there already */
-	for (int i = 0; i < enqueue->n_sources; i++)
-	{
-		(void) heap_getattr(data->tg_trigtuple, enqueue->sources[i], columns, &is_null);
-		if (!is_null)
+		case ROW_WANTS_ANSWER:
 			return true;
+		case ROW_KEEPS_VALUE:
+			return false;
+		default:
+			break;
 	}
-	(void) heap_getattr(data->tg_trigtuple, enqueue->target, columns, &is_null);
-	return !is_null;
+	/* a row under a new key is another row */
+	if (TRIGGER_FIRED_BY_UPDATE(data->tg_event))
+		for (int i = 0; i < enqueue->n_keys; i++)
+			if (!row_value_is_same(columns, enqueue->keys[i], data->tg_trigtuple, data->tg_newtuple))
+				return true;
+	return false;
 }
 
-/* The row's key as text, written as workers read it. Most sessions write it so anyway, and settings take their time. */
-static Datum
-key_of(const Enqueue *enqueue, HeapTuple row, TupleDesc columns)
+/* The row's key as text, written as workers read it, and the same whatever the session's settings: [n_keys]. */
+static void
+read_key(const Enqueue *enqueue, HeapTuple row, TupleDesc columns, char **key)
 {
-	bool is_usual = DateStyle == USE_ISO_DATES && IntervalStyle == INTSTYLE_POSTGRES && extra_float_digits > 0;
-	char *key[JOB_MAX_KEYS];
-	int level = is_usual ? 0 : NewGUCNestLevel();
+	int level = enqueue->needs_formats ? NewGUCNestLevel() : 0;
 
-	if (!is_usual)
-		job_set_formats(GUC_ACTION_SAVE);
+	if (enqueue->needs_formats)
+		job_set_key_formats();
 	for (int i = 0; i < enqueue->n_keys; i++)
-		key[i] = SPI_getvalue(row, columns, enqueue->keys[i]);
-	if (!is_usual)
+	{
+		Oid output;
+		bool is_varlena, is_null;
+		Datum value = heap_getattr(row, enqueue->keys[i], columns, &is_null);
+
+		getTypeOutputInfo(enqueue->key_types[i], &output, &is_varlena);
+		key[i] = is_null ? pstrdup("") : OidOutputFunctionCall(output, value);
+	}
+	if (enqueue->needs_formats)
 		AtEOXact_GUC(false, level);
-	return job_text_array(key, enqueue->n_keys);
 }
 
 /* The statement that queues a row, made once in a session. In SPI. */
@@ -141,18 +168,25 @@ queue_plan(const JobStore *store)
 {
 	static SPIPlanPtr plan;
 	static char *plan_table; /* by name, as the statement has it: the schema may be renamed */
-	Oid types[4] = {OIDOID, OIDOID, TEXTOID, TEXTARRAYOID};
+	static bool plan_is_old;
+	Oid types[7] = {OIDOID, OIDOID, TEXTOID, TEXTARRAYOID, OIDOID, INT2ARRAYOID, INT8ARRAYOID};
+	bool is_old = store->is_old;
 	SPIPlanPtr made;
 	JobIdentity identity;
 
-	if (plan && strcmp(plan_table, store->row) == 0)
+	if (plan && strcmp(plan_table, store->row) == 0 && plan_is_old == is_old)
 		return plan;
 	if (plan)
 		SPI_freeplan(plan);
 	plan = NULL;
 	job_identity_begin(store, &identity);
-	made = SPI_prepare(psprintf("INSERT INTO %s (owner, relation, trigger, key) VALUES ($1, $2, $3, $4)", store->row),
-					   4, types);
+	/* until the extension is updated its table is an older version's, which the rows do well enough with */
+	made =
+		SPI_prepare(psprintf(is_old ? "INSERT INTO %s (owner, relation, trigger, key) VALUES ($1, $2, $3, $4)"
+									: "INSERT INTO %s (owner, relation, trigger, key, trigger_oid, key_numbers, via) "
+									  "VALUES ($1, $2, $3, $4, $5, $6, $7)",
+							 store->row),
+					is_old ? 4 : 7, types);
 	if (!made || SPI_keepplan(made) != 0)
 		ereport(ERROR, (errcode(ERRCODE_SYSTEM_ERROR),
 						errmsg("rows cannot be queued: %s", SPI_result_code_string(SPI_result))));
@@ -162,6 +196,7 @@ queue_plan(const JobStore *store)
 	plan_table = NULL;
 	plan_table = MemoryContextStrdup(TopMemoryContext, store->row);
 	plan = made;
+	plan_is_old = is_old;
 	return plan;
 }
 
@@ -170,17 +205,22 @@ queue_plan(const JobStore *store)
  * name that would be looked up in it, and to set another one for each row would take longer than the rest.
  */
 static void
-insert_row(const Enqueue *enqueue, const TriggerData *data, Oid owner, Datum key)
+insert_row(const Enqueue *enqueue, const TriggerData *data, Oid owner, Datum key, bool has_via, Datum via)
 {
-	Datum values[4] = {ObjectIdGetDatum(owner), ObjectIdGetDatum(enqueue->relation),
-					   CStringGetTextDatum(data->tg_trigger->tgname), key};
+	Datum values[7] = {ObjectIdGetDatum(owner),
+					   ObjectIdGetDatum(enqueue->relation),
+					   CStringGetTextDatum(data->tg_trigger->tgname),
+					   key,
+					   ObjectIdGetDatum(data->tg_trigger->tgoid),
+					   enqueue->key_numbers,
+					   via};
 	SPIPlanPtr plan = queue_plan(&enqueue->store);
 	Oid user;
 	int security;
 
 	GetUserIdAndSecContext(&user, &security);
 	SetUserIdAndSecContext(enqueue->store.owner, security | SECURITY_LOCAL_USERID_CHANGE);
-	if (SPI_execute_plan(plan, values, NULL, false, 0) != SPI_OK_INSERT)
+	if (SPI_execute_plan(plan, values, has_via ? NULL : "      n", false, 0) != SPI_OK_INSERT)
 		ereport(ERROR, (errcode(ERRCODE_SYSTEM_ERROR), errmsg("a row could not be queued")));
 	SetUserIdAndSecContext(user, security);
 }
@@ -193,6 +233,9 @@ enqueue_row(FunctionCallInfo fcinfo, const char *function)
 	TupleDesc columns;
 	HeapTuple row;
 	Oid owner;
+	char *key[JOB_MAX_KEYS];
+	Datum via = (Datum) 0;
+	bool is_answer = job_chain_runs();
 
 	check_use(fcinfo, function);
 	enqueue = fcinfo->flinfo->fn_extra;
@@ -209,8 +252,12 @@ enqueue_row(FunctionCallInfo fcinfo, const char *function)
 		return PointerGetDatum(NULL);
 	row = TRIGGER_FIRED_BY_UPDATE(data->tg_event) ? data->tg_newtuple : data->tg_trigtuple;
 	owner = data->tg_relation->rd_rel->relowner;
+	read_key(enqueue, row, columns, key);
+	if (is_answer && !job_chain_extend(enqueue->relation, data->tg_trigger->tgoid, data->tg_trigger->tgname, key,
+									   enqueue->n_keys, &via))
+		return PointerGetDatum(NULL);
 	SPI_connect();
-	insert_row(enqueue, data, owner, key_of(enqueue, row, columns));
+	insert_row(enqueue, data, owner, job_text_array(key, enqueue->n_keys), is_answer, via);
 	SPI_finish();
 	job_request_worker(owner);
 	return PointerGetDatum(NULL);

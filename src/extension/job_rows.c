@@ -15,6 +15,7 @@
 #include "miscadmin.h"
 #include "utils/array.h"
 #include "utils/builtins.h"
+#include "utils/lsyscache.h"
 #include "utils/memutils.h"
 #include "utils/rel.h"
 #include "utils/timestamp.h"
@@ -135,8 +136,7 @@ drop_done_specs(JobWorker *worker)
 		{
 			JobSpec *spec = lfirst(cell);
 
-			if (spec->is_done ||
-				(spec->trigger && spec->n_rows == 0 && spec->looked_at + 1 < worker->n_fetches))
+			if (spec->is_done || (spec->trigger && spec->n_rows == 0 && spec->looked_at + 1 < worker->n_fetches))
 			{
 				drop_spec(worker, spec);
 				again = true;
@@ -175,23 +175,6 @@ text_at(int row, int column)
 	char *value = string_at(row, column);
 
 	return value ? cstring_to_text(value) : NULL;
-}
-
-/* A text[] of exactly n elements into strings; false: it is something else. */
-static bool
-strings_at(int row, int column, char **strings, int n)
-{
-	bool is_null;
-	Datum array = SPI_getbinval(SPI_tuptable->vals[row], SPI_tuptable->tupdesc, column, &is_null), *elements;
-	bool *nulls;
-	int n_elements;
-
-	if (is_null)
-		return false;
-	deconstruct_array(DatumGetArrayTypeP(array), TEXTOID, -1, false, TYPALIGN_INT, &elements, &nulls, &n_elements);
-	for (int i = 0; i < n_elements && i < n; i++)
-		strings[i] = nulls[i] ? pstrdup("") : TextDatumGetCString(elements[i]);
-	return n_elements == n;
 }
 
 /* ---- jobs there are ---- */
@@ -278,9 +261,30 @@ typedef struct Fetch
 	bool *found;          /* [n_rows] */
 	char **next_position; /* of spec, or NULL */
 	bool next_exhausted;
-	const char *trigger; /* the name that is looked up in relation */
-	Oid relation;
 } Fetch;
+
+/* A row of qwen_job_row that waits. */
+typedef struct Queued
+{
+	int64 id, job;       /* job: 0 of a trigger's */
+	Oid relation;        /* the trigger's table */
+	const char *trigger; /* the trigger's name when it was queued; NULL: a job's */
+	Oid trigger_number;
+	int n_key_numbers; /* 0: not known, as of an older version's */
+	AttrNumber key_numbers[JOB_MAX_KEYS];
+	Datum key; /* text[] */
+	int attempts;
+	int64 *via; /* [n_via] */
+	int n_via;
+} Queued;
+
+/* The trigger of a queued row that is looked for. */
+typedef struct LookUp
+{
+	const Queued *queued;
+	JobSpec *spec; /* NULL: there is none */
+	bool is_gone;  /* the table is */
+} LookUp;
 
 static void
 remember(Fetch *fetch, JobRow *row)
@@ -370,6 +374,46 @@ claim_rows(JobWorker *worker, const JobStore *store, Fetch *fetch, char **const 
 	job_identity_end(&identity);
 }
 
+/* How many rows a job had when it was submitted. */
+static int64
+counted_at_submit(const JobStore *store, const JobSpec *spec)
+{
+	Oid type = INT8OID;
+	Datum value = Int64GetDatum(spec->job);
+	JobIdentity identity;
+	bool is_null;
+
+	job_identity_begin(store, &identity);
+	job_execute(psprintf("SELECT total FROM %s WHERE id = $1", store->job), 1, &type, &value, NULL, SPI_OK_SELECT, 0);
+	job_identity_end(&identity);
+	return int8_at(0, 1, &is_null);
+}
+
+/*
+ * A job whose rows depend on the session: does the worker see those that were counted? Row-level security by a setting
+ * that the submitting session had would otherwise make a job that is done with nothing. As the spec's owner.
+ */
+static void
+check_visible(const JobStore *store, const JobSpec *spec, const JobSql *sql)
+{
+	int64 n, total;
+	bool is_null;
+
+	if (!job_sql_depends_on_session(spec))
+		return;
+	job_execute(sql->count, 0, NULL, NULL, NULL, SPI_OK_SELECT, 1);
+	n = int8_at(0, 1, &is_null);
+	total = counted_at_submit(store, spec);
+	if (n < total)
+		ereport(
+			ERROR,
+			(errcode(ERRCODE_INSUFFICIENT_PRIVILEGE),
+			 errmsg(
+				 "role \"%s\" sees %lld of the %lld rows that were counted at submit: the source depends on row-level "
+				 "security or a setting, and the worker's session has those of ALTER ROLE and ALTER DATABASE only",
+				 GetUserNameFromId(GetUserId(), false), (long long) n, (long long) total)));
+}
+
 /* One page of a job's query, claimed. */
 static void
 page_body(JobWorker *worker, const JobStore *store, void *argument)
@@ -378,7 +422,7 @@ page_body(JobWorker *worker, const JobStore *store, void *argument)
 	JobSpec *spec = fetch->spec;
 	Oid types[JOB_MAX_KEYS + 1];
 	Datum values[JOB_MAX_KEYS + 1];
-	int n_parameters = 0, n, n_claimed = 0, room = fetch->n - fetch->n_added;
+	int n_parameters = 0, n, room = fetch->n - fetch->n_added;
 	JobIdentity identity;
 	JobSql sql;
 	char ***keys;
@@ -390,6 +434,8 @@ page_body(JobWorker *worker, const JobStore *store, void *argument)
 	job_check_privilege(store, spec->function);
 	job_identity_of_spec(spec, &identity);
 	job_sql_make(spec, &sql);
+	if (!spec->position)
+		check_visible(store, spec, &sql);
 	for (int i = 0; spec->position && i < spec->n_keys; i++, n_parameters++)
 	{
 		types[i] = TEXTOID;
@@ -398,7 +444,6 @@ page_body(JobWorker *worker, const JobStore *store, void *argument)
 	types[n_parameters] = INT8OID;
 	values[n_parameters++] = Int64GetDatum(room);
 	n = job_execute(sql.page, n_parameters, types, values, NULL, SPI_OK_SELECT, 0);
-	job_identity_end(&identity);
 
 	keys = palloc(sizeof *keys * Max(n, 1));
 	prompts = palloc(sizeof *prompts * Max(n, 1));
@@ -407,24 +452,24 @@ page_body(JobWorker *worker, const JobStore *store, void *argument)
 	for (int i = 0; i < n; i++)
 	{
 		bool is_null;
-		char **key = palloc(sizeof *key * spec->n_keys);
 
-		if (!strings_at(i, 1, key, spec->n_keys))
-			ereport(ERROR, (errcode(ERRCODE_SYSTEM_ERROR), errmsg("a key of the job's rows could not be read")));
-		keys[n_claimed] = key;
-		prompts[n_claimed] = text_at(i, 2);
-		hashes[n_claimed++] = int8_at(i, 3, &is_null);
+		keys[i] = palloc(sizeof **keys * spec->n_keys);
+		for (int k = 0; k < spec->n_keys; k++)
+			keys[i][k] = string_at(i, k + 1);
+		prompts[i] = text_at(i, spec->n_keys + 1);
+		hashes[i] = int8_at(i, spec->n_keys + 2, &is_null);
 	}
+	job_identity_end(&identity);
 	fetch->next_exhausted = n < room;
-	if (n_claimed > 0)
+	if (n > 0)
 	{
 		/* outlives the transaction */
 		fetch->next_position = MemoryContextAlloc(worker->scratch, sizeof(char *) * spec->n_keys);
 		for (int i = 0; i < spec->n_keys; i++)
-			fetch->next_position[i] = MemoryContextStrdup(worker->scratch, keys[n_claimed - 1][i]);
+			fetch->next_position[i] = MemoryContextStrdup(worker->scratch, keys[n - 1][i]);
 	}
-	claim_rows(worker, store, fetch, keys, n_claimed, ids);
-	for (int i = 0; i < n_claimed; i++)
+	claim_rows(worker, store, fetch, keys, n, ids);
+	for (int i = 0; i < n; i++)
 	{
 		JobRow *row = job_row_add(worker, spec, ids[i], keys[i], 0);
 
@@ -433,49 +478,107 @@ page_body(JobWorker *worker, const JobStore *store, void *argument)
 	}
 }
 
-/* Find a trigger of a table and make its spec; none where table or trigger is gone. */
+/* Is it one of the two functions of ours that queue? */
+static bool
+is_queueing(const JobStore *store, Oid function)
+{
+	const char *name = get_func_name(function);
+
+	return name && get_func_namespace(function) == store->schema &&
+		   (strcmp(name, "qwen_enqueue_trigger") == 0 || strcmp(name, "qwen_enqueue_embed_trigger") == 0);
+}
+
+/* A table's trigger by its number, or one that was made anew under the name; a copy, as relations may be built again.
+ */
+static Trigger *
+find_in_table(const JobStore *store, Relation relation, const Queued *queued)
+{
+	TriggerDesc *triggers = relation->trigdesc ? CopyTriggerDesc(relation->trigdesc) : NULL;
+	Trigger *named = NULL;
+
+	for (int i = 0; triggers && i < triggers->numtriggers; i++)
+	{
+		Trigger *trigger = &triggers->triggers[i];
+
+		if (!is_queueing(store, trigger->tgfoid))
+			continue;
+		if (trigger->tgoid == queued->trigger_number)
+			return trigger;
+		if (strcmp(trigger->tgname, queued->trigger) == 0)
+			named = trigger;
+	}
+	return named;
+}
+
+/* Find a trigger of a table and make its spec; none where the trigger is gone, is_gone where the table is. */
 static void
 look_up_trigger_body(JobWorker *worker, const JobStore *store, void *argument)
 {
-	Fetch *fetch = argument;
-	Relation relation = try_relation_open(fetch->relation, AccessShareLock);
-	TriggerDesc *triggers;
+	LookUp *look = argument;
+	const Queued *queued = look->queued;
+	Relation relation = try_relation_open(queued->relation, AccessShareLock);
+	Trigger *trigger;
 
-	fetch->spec = NULL;
+	look->spec = NULL;
+	look->is_gone = !relation;
 	if (!relation)
 		return;
-	/* a copy: the table's own are made anew when news of it come while catalogs are read */
-	triggers = CopyTriggerDesc(relation->trigdesc);
-	for (int i = 0; triggers && i < triggers->numtriggers && !fetch->spec; i++)
-		if (strcmp(triggers->triggers[i].tgname, fetch->trigger) == 0)
-			fetch->spec = job_spec_of_trigger(relation, &triggers->triggers[i], worker->memory);
+	trigger = find_in_table(store, relation, queued);
+	if (trigger)
+		look->spec = job_spec_of_trigger(relation, trigger, queued->n_key_numbers > 0 ? queued->key_numbers : NULL,
+										 queued->n_key_numbers, worker->memory);
 	relation_close(relation, NoLock);
 }
 
-/* The spec of a queued row's trigger: one that is here, or a new one. NULL: the table or the trigger is gone. */
-static JobSpec *
-find_trigger(JobWorker *worker, const JobStore *store, Oid relation, const char *trigger, ErrorData **error)
+/* Would two specs of triggers do the same? */
+static bool
+is_same_spec(const JobSpec *a, const JobSpec *b)
 {
-	Fetch look = {.relation = relation, .trigger = trigger};
+	if (!a->trigger || a->relation != b->relation || a->trigger_number != b->trigger_number ||
+		strcmp(a->trigger_arguments, b->trigger_arguments) != 0 || a->n_keys != b->n_keys)
+		return false;
+	for (int i = 0; i < a->n_keys; i++)
+		if (a->key_numbers[i] != b->key_numbers[i])
+			return false;
+	return true;
+}
+
+/* Was a spec found for such a row in this fetch already? */
+static bool
+is_spec_of(const JobWorker *worker, const JobSpec *spec, const Queued *queued)
+{
+	if (!spec->trigger || spec->looked_at != worker->n_fetches || spec->relation != queued->relation ||
+		spec->trigger_number != queued->trigger_number || spec->n_keys != queued->n_key_numbers)
+		return false;
+	for (int i = 0; i < spec->n_keys; i++)
+		if (spec->key_numbers[i] != queued->key_numbers[i])
+			return false;
+	return true;
+}
+
+/* The spec of a queued row's trigger: one that is here, or a new one. NULL: the trigger is gone, or as *is_gone says
+ * the table. */
+static JobSpec *
+find_trigger(JobWorker *worker, const JobStore *store, const Queued *queued, bool *is_gone, ErrorData **error)
+{
+	LookUp look = {.queued = queued};
 	ListCell *cell;
 
 	*error = NULL;
+	*is_gone = false;
 	foreach (cell, worker->specs)
-	{
-		JobSpec *spec = lfirst(cell);
-
-		if (spec->looked_at == worker->n_fetches && spec->trigger && spec->relation == relation &&
-			strcmp(spec->trigger, trigger) == 0)
-			return spec;
-	}
-	if (!job_subtransaction(worker, store, look_up_trigger_body, &look, error) || !look.spec)
+		if (is_spec_of(worker, lfirst(cell), queued))
+			return lfirst(cell);
+	if (!job_subtransaction(worker, store, look_up_trigger_body, &look, error))
+		return NULL;
+	*is_gone = look.is_gone;
+	if (!look.spec)
 		return NULL;
 	foreach (cell, worker->specs)
 	{
 		JobSpec *spec = lfirst(cell);
 
-		if (spec->trigger && spec->relation == relation && strcmp(spec->trigger, trigger) == 0 &&
-			strcmp(spec->trigger_arguments, look.spec->trigger_arguments) == 0 && spec->n_keys == look.spec->n_keys)
+		if (is_same_spec(spec, look.spec))
 		{
 			MemoryContextDelete(look.spec->memory);
 			spec->looked_at = worker->n_fetches;
@@ -487,7 +590,8 @@ find_trigger(JobWorker *worker, const JobStore *store, Oid relation, const char 
 	return look.spec;
 }
 
-/* What becomes of a queued row that cannot be worked on: an assignment with $2 and $3 for the error, or NULL to delete. */
+/* What becomes of a queued row that cannot be worked on: an assignment, with $2 and $3 for the error if there is one.
+ */
 static void
 settle_queued(const JobStore *store, int64 id, const char *change, const char *error, int sqlstate)
 {
@@ -501,11 +605,8 @@ settle_queued(const JobStore *store, int64 id, const char *change, const char *e
 		values[2] = CStringGetTextDatum(unpack_sql_state(sqlstate));
 	}
 	job_identity_begin(store, &identity);
-	if (!change)
-		job_execute(psprintf("DELETE FROM %s WHERE id = $1", store->row), 1, types, values, NULL, SPI_OK_DELETE, 0);
-	else
-		job_execute(psprintf("UPDATE %s SET %s WHERE id = $1", store->row, change), error ? 3 : 1, types, values, NULL,
-					SPI_OK_UPDATE, 0);
+	job_execute(psprintf("UPDATE %s SET %s WHERE id = $1", store->row, change), error ? 3 : 1, types, values, NULL,
+				SPI_OK_UPDATE, 0);
 	job_identity_end(&identity);
 }
 
@@ -524,50 +625,90 @@ is_ours(JobWorker *worker, const JobStore *store, const JobSpec *spec, int64 id)
 	return false;
 }
 
-/* One row of qwen_job_row: to which spec it belongs, and whether it is here already. */
+/* With a table go all its rows, those that failed too. */
 static void
-take_queued(JobWorker *worker, const JobStore *store, Fetch *fetch, int64 id, int64 job, Oid relation,
-			const char *trigger, Datum key, int attempts)
+forget_table(const JobStore *store, Oid relation)
+{
+	Oid type = OIDOID;
+	Datum value = ObjectIdGetDatum(relation);
+	JobIdentity identity;
+
+	job_identity_begin(store, &identity);
+	job_execute(psprintf("DELETE FROM %s WHERE relation = $1 AND job IS NULL", store->row), 1, &type, &value, NULL,
+				SPI_OK_DELETE, 0);
+	job_identity_end(&identity);
+}
+
+/* Put a queued row aside that its trigger cannot fill in. */
+static void
+bury_queued(const JobStore *store, int64 id, const char *error, int sqlstate)
+{
+	settle_queued(store, id, "dead = true, attempts = attempts + 1, failed_at = now(), error = $2, sqlstate = $3",
+				  error, sqlstate);
+}
+
+/* The spec that a row of qwen_job_row belongs to; NULL: it is not worked on now, or never. */
+static JobSpec *
+spec_of_queued(JobWorker *worker, const JobStore *store, const Queued *queued)
 {
 	ErrorData *error = NULL;
-	JobSpec *spec = trigger ? find_trigger(worker, store, relation, trigger, &error) : find_job(worker, job);
+	bool is_gone;
+	JobSpec *spec;
+
+	if (!queued->trigger)
+		return find_job(worker, queued->job);
+	spec = find_trigger(worker, store, queued, &is_gone, &error);
+	if (error && job_error_passes(error))
+		return NULL;
+	if (error)
+		bury_queued(store, queued->id, error->message, error->sqlerrcode);
+	else if (is_gone)
+		forget_table(store, queued->relation);
+	else if (!spec)
+		bury_queued(store, queued->id,
+					psprintf("the trigger \"%s\" was dropped before the row was filled in", queued->trigger),
+					ERRCODE_UNDEFINED_OBJECT);
+	return spec && is_ours(worker, store, spec, queued->id) ? spec : NULL;
+}
+
+/* One row of qwen_job_row: to which spec it belongs, and whether it is here already. */
+static void
+take_queued(JobWorker *worker, const JobStore *store, Fetch *fetch, const Queued *queued)
+{
+	JobSpec *spec = spec_of_queued(worker, store, queued);
 	char *strings[JOB_MAX_KEYS];
 	Datum *elements;
 	bool *nulls;
 	int n;
-	JobRow *here;
+	JobRow *row;
 
-	if (error && job_error_passes(error))
+	if (!spec)
 		return;
-	if (error)
-	{
-		settle_queued(store, id, "dead = true, attempts = attempts + 1, failed_at = now(), error = $2, sqlstate = $3",
-					  error->message, error->sqlerrcode);
-		return;
-	}
-	if (!spec && trigger)
-		settle_queued(store, id, NULL, NULL, 0);
-	if (!spec || (trigger && !is_ours(worker, store, spec, id)))
-		return;
-	deconstruct_array(DatumGetArrayTypeP(key), TEXTOID, -1, false, TYPALIGN_INT, &elements, &nulls, &n);
+	deconstruct_array(DatumGetArrayTypeP(queued->key), TEXTOID, -1, false, TYPALIGN_INT, &elements, &nulls, &n);
 	if (n != spec->n_keys)
 	{
 		/* the primary key is another one now: the row cannot be found any more */
-		settle_queued(store, id, "dead = true, failed_at = now(), error = $2, sqlstate = $3",
-					  "the primary key of the table has changed since", ERRCODE_OBJECT_NOT_IN_PREREQUISITE_STATE);
+		bury_queued(store, queued->id, "the primary key of the table has changed since",
+					ERRCODE_OBJECT_NOT_IN_PREREQUISITE_STATE);
 		return;
 	}
 	for (int i = 0; i < n; i++)
 		strings[i] = nulls[i] ? pstrdup("") : TextDatumGetCString(elements[i]);
-	here = find_row(worker, spec, strings);
-	if (here)
+	row = find_row(worker, spec, strings);
+	if (row)
 	{
 		/* queued again: what is written in the end is checked against what the row holds then, so one answer serves */
-		here->ids = repalloc(here->ids, sizeof *here->ids * (here->n_ids + 1));
-		here->ids[here->n_ids++] = id;
+		row->ids = repalloc(row->ids, sizeof *row->ids * (row->n_ids + 1));
+		row->ids[row->n_ids++] = queued->id;
+		job_chain_merge(row, queued->via, queued->n_via);
 		return;
 	}
-	remember(fetch, job_row_add(worker, spec, id, strings, attempts));
+	row = job_row_add(worker, spec, queued->id, strings, queued->attempts);
+	row->via = MemoryContextAlloc(row->memory, sizeof *row->via * Max(queued->n_via, 1));
+	if (queued->n_via > 0)
+		memcpy(row->via, queued->via, sizeof *row->via * queued->n_via);
+	row->n_via = queued->n_via;
+	remember(fetch, row);
 }
 
 /* The ids of jobs that are at work, and of the rows that are here. */
@@ -604,6 +745,48 @@ row_ids(const JobWorker *worker)
 	return job_int8_array(ids, n);
 }
 
+/* The elements of an array of numbers; how many, none of NULL. */
+static int
+numbers_of(Datum array, bool is_null, Oid type, Datum **elements)
+{
+	bool *nulls;
+	int n;
+
+	if (is_null)
+		return 0;
+	deconstruct_array(DatumGetArrayTypeP(array), type, get_typlen(type), get_typbyval(type),
+					  type == INT2OID ? TYPALIGN_SHORT : TYPALIGN_DOUBLE, elements, &nulls, &n);
+	return n;
+}
+
+/* The columns of a row of qwen_job_row, as queued_body asks for them. */
+static void
+read_queued(HeapTuple tuple, TupleDesc columns, Queued *queued)
+{
+	bool no_job, no_relation, is_null;
+	Datum *elements, array;
+
+	memset(queued, 0, sizeof *queued);
+	queued->id = DatumGetInt64(SPI_getbinval(tuple, columns, 1, &is_null));
+	queued->job = DatumGetInt64(SPI_getbinval(tuple, columns, 2, &no_job));
+	queued->relation = DatumGetObjectId(SPI_getbinval(tuple, columns, 3, &no_relation));
+	queued->trigger = no_job && !no_relation ? SPI_getvalue(tuple, columns, 4) : NULL;
+	queued->key = SPI_getbinval(tuple, columns, 5, &is_null);
+	queued->attempts = DatumGetInt32(SPI_getbinval(tuple, columns, 6, &is_null));
+	queued->trigger_number = DatumGetObjectId(SPI_getbinval(tuple, columns, 7, &is_null));
+	if (is_null)
+		queued->trigger_number = InvalidOid;
+	array = SPI_getbinval(tuple, columns, 8, &is_null);
+	queued->n_key_numbers = Min(numbers_of(array, is_null, INT2OID, &elements), JOB_MAX_KEYS);
+	for (int i = 0; i < queued->n_key_numbers; i++)
+		queued->key_numbers[i] = DatumGetInt16(elements[i]);
+	array = SPI_getbinval(tuple, columns, 9, &is_null);
+	queued->n_via = numbers_of(array, is_null, INT8OID, &elements);
+	queued->via = palloc(sizeof *queued->via * Max(queued->n_via, 1));
+	for (int i = 0; i < queued->n_via; i++)
+		queued->via[i] = DatumGetInt64(elements[i]);
+}
+
 /* Rows of qwen_job_row that wait and are not here. */
 static void
 queued_body(JobWorker *worker, const JobStore *store, void *argument)
@@ -616,29 +799,24 @@ queued_body(JobWorker *worker, const JobStore *store, void *argument)
 	SPITupleTable *table;
 
 	job_identity_begin(store, &identity);
-	fetch->n_seen = job_execute(
-		psprintf("SELECT id, job, relation, trigger, key, attempts FROM %s WHERE owner = $1 AND NOT dead AND id > $2 "
-				 "AND (next_try IS NULL OR next_try <= now() OR next_try > now() + interval '1 hour') "
-				 "AND (job IS NULL OR job = ANY ($3)) "
-				 "AND id <> ALL ($4) ORDER BY id LIMIT $5",
-				 store->row),
-		5, types, values, NULL, SPI_OK_SELECT, 0);
+	fetch->n_seen =
+		job_execute(psprintf("SELECT id, job, relation, trigger, key, attempts, trigger_oid, key_numbers, via FROM %s "
+							 "WHERE owner = $1 AND NOT dead AND id > $2 "
+							 "AND (next_try IS NULL OR next_try <= now() OR next_try > now() + interval '1 hour') "
+							 "AND (job IS NULL OR job = ANY ($3)) "
+							 "AND id <> ALL ($4) ORDER BY id LIMIT $5",
+							 store->row),
+					5, types, values, NULL, SPI_OK_SELECT, 0);
 	job_identity_end(&identity);
 	table = SPI_tuptable;
 	fetch->last_id = worker->last_id;
 	for (int i = 0; i < fetch->n_seen; i++)
 	{
-		HeapTuple tuple = table->vals[i];
-		bool no_job, no_relation, is_null;
-		int64 id = DatumGetInt64(SPI_getbinval(tuple, table->tupdesc, 1, &is_null));
-		int64 job = DatumGetInt64(SPI_getbinval(tuple, table->tupdesc, 2, &no_job));
-		Oid relation = DatumGetObjectId(SPI_getbinval(tuple, table->tupdesc, 3, &no_relation));
-		Datum key = SPI_getbinval(tuple, table->tupdesc, 5, &is_null);
-		int attempts = DatumGetInt32(SPI_getbinval(tuple, table->tupdesc, 6, &is_null));
+		Queued queued;
 
-		fetch->last_id = id;
-		take_queued(worker, store, fetch, id, job, relation,
-					no_job && !no_relation ? SPI_getvalue(tuple, table->tupdesc, 4) : NULL, key, attempts);
+		read_queued(table->vals[i], table->tupdesc, &queued);
+		fetch->last_id = queued.id;
+		take_queued(worker, store, fetch, &queued);
 	}
 }
 
@@ -652,47 +830,60 @@ fail_fetched(JobRow *row, const ErrorData *error)
 	row->is_permanent = true;
 }
 
-/* The prompts of the rows that one spec has among those that were fetched. */
+/* A row of a fetch is looked for again. */
 static void
-read_prompts(JobWorker *worker, const JobStore *store, Fetch *fetch, JobSpec *spec)
+put_back(JobWorker *worker, Fetch *fetch, JobRow *row)
 {
-	Fetch read = {.spec = spec, .rows = palloc(sizeof(JobRow *) * fetch->n_added)};
+	for (int i = 0; i < fetch->n_added; i++)
+		if (fetch->added[i] == row)
+			fetch->added[i] = NULL;
+	job_row_free(worker, row);
+	worker->look_for_rows = true;
+}
+
+/* The prompts of some rows of a spec; where they cannot be had all at once, of each alone: one that has a key or a
+ * value that cannot be read must not take others along. */
+static void
+read_some_prompts(JobWorker *worker, const JobStore *store, Fetch *fetch, JobSpec *spec, JobRow **rows, int n)
+{
+	Fetch read = {.spec = spec, .rows = rows, .n_rows = n, .found = palloc0(sizeof(bool) * n)};
 	ErrorData *error;
 
-	for (int i = 0; i < fetch->n_added; i++)
-		if (fetch->added[i] && fetch->added[i]->spec == spec)
-			read.rows[read.n_rows++] = fetch->added[i];
-	read.found = palloc0(sizeof *read.found * read.n_rows);
 	if (job_subtransaction(worker, store, read_prompts_body, &read, &error))
 	{
 		/* a row that is not in the source any more needs no answer: what is written says so again and finds nothing */
-		for (int i = 0; i < read.n_rows; i++)
+		for (int i = 0; i < n; i++)
 			if (!read.found[i])
 			{
-				job_row_set_prompt(read.rows[i], NULL, 0);
-				read.rows[i]->state = ROW_ANSWERED;
+				job_row_set_prompt(rows[i], NULL, 0);
+				rows[i]->state = ROW_ANSWERED;
 			}
 		return;
 	}
 	if (job_error_passes(error))
 		pause_spec(spec);
-	for (int i = 0; i < fetch->n_added; i++)
-	{
-		JobRow *row = fetch->added[i];
-
-		if (!row || row->spec != spec)
-			continue;
-		if (spec->trigger && !job_error_passes(error))
-			fail_fetched(row, error);
-		else
-		{
-			fetch->added[i] = NULL;
-			job_row_free(worker, row);
-			worker->look_for_rows = true;
-		}
-	}
-	if (!spec->trigger && !job_error_passes(error))
+	else if (!spec->trigger)
 		job_rows_fail(worker, spec, error->message);
+	for (int i = 0; i < n; i++)
+		if (!spec->trigger || job_error_passes(error))
+			put_back(worker, fetch, rows[i]);
+		else if (n == 1)
+			fail_fetched(rows[i], error);
+		else
+			read_some_prompts(worker, store, fetch, spec, &rows[i], 1);
+}
+
+/* The prompts of the rows that one spec has among those that were fetched. */
+static void
+read_prompts(JobWorker *worker, const JobStore *store, Fetch *fetch, JobSpec *spec)
+{
+	JobRow **rows = palloc(sizeof *rows * fetch->n_added);
+	int n = 0;
+
+	for (int i = 0; i < fetch->n_added; i++)
+		if (fetch->added[i] && fetch->added[i]->spec == spec)
+			rows[n++] = fetch->added[i];
+	read_some_prompts(worker, store, fetch, spec, rows, n);
 }
 
 /* Rows that wait, and their prompts. */
@@ -804,8 +995,7 @@ job_rows_fetch(JobWorker *worker, int n)
 		ErrorData *error;
 
 		/* a job that fails meanwhile is marked, not freed, so that the list stays good */
-		if (fetch.n <= 0 || spec->trigger || spec->is_done || spec->exhausted ||
-			job_clock() < spec->pause_until)
+		if (fetch.n <= 0 || spec->trigger || spec->is_done || spec->exhausted || job_clock() < spec->pause_until)
 			continue;
 		fetch.added = palloc0(sizeof(JobRow *) * fetch.n);
 		if (job_transaction(worker, fetch_page_body, &fetch, &error))
@@ -886,11 +1076,16 @@ end_body(JobWorker *worker, const JobStore *store, void *argument)
 							  values, NULL, SPI_OK_SELECT, 0) > 0;
 	if (!is_left)
 	{
-		job_execute(psprintf("UPDATE %s SET state = CASE WHEN $2 IS NULL THEN 'done' ELSE 'failed' END, "
-							 "total = CASE WHEN $2 IS NULL THEN done + failed ELSE total END, "
-							 "started = coalesce(started, now()), ended = now(), error = $2 WHERE id = $1",
-							 store->job),
-					2, types, values, ending->error ? NULL : " n", SPI_OK_UPDATE, 0);
+		/* fewer than were counted: the row says so */
+		job_execute(
+			psprintf("UPDATE %s SET state = CASE WHEN $2 IS NULL THEN 'done' ELSE 'failed' END, "
+					 "total = CASE WHEN $2 IS NULL THEN done + failed ELSE total END, "
+					 "started = coalesce(started, now()), ended = now(), error = coalesce($2, CASE WHEN "
+					 "done + failed < total THEN format('%%s of the %%s rows that were counted at submit were not "
+					 "there any more when the job came to them', total - done - failed, total) END) "
+					 "WHERE id = $1",
+					 store->job),
+			2, types, values, ending->error ? NULL : " n", SPI_OK_UPDATE, 0);
 		job_notify_end(ending->spec->job, ending->error ? "failed" : "done");
 		ending->has_ended = true;
 	}
@@ -960,11 +1155,12 @@ job_rows_finish(JobWorker *worker)
 	foreach (cell, worker->specs)
 	{
 		JobSpec *spec = lfirst(cell);
-		bool is_over = worker->is_orphan || spec->failure[0] || (spec->exhausted && spec->n_rows == 0 && !worker->look_for_rows);
+		bool is_over =
+			worker->is_orphan || spec->failure[0] || (spec->exhausted && spec->n_rows == 0 && !worker->look_for_rows);
 
 		if (!spec->trigger && !spec->is_done && is_over && job_clock() >= spec->pause_until)
 			end_job(worker, spec,
-					worker->is_orphan ? "the role that owns the job was dropped"
+					worker->is_orphan  ? "the role that owns the job was dropped"
 					: spec->failure[0] ? spec->failure
 									   : NULL);
 	}

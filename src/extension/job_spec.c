@@ -102,36 +102,62 @@ job_check_relation(Relation relation, const char *what)
 						errmsg("%s: \"%s\" is a temporary table, which background workers cannot see", what, name)));
 }
 
-/* The name and SQL type of a table's column as the next key. */
+/* A table's column as the next key. */
 static void
 add_key(JobSpec *spec, Relation relation, AttrNumber column)
 {
 	Form_pg_attribute attribute = TupleDescAttr(RelationGetDescr(relation), column - 1);
 
 	spec->keys[spec->n_keys] = pstrdup(NameStr(attribute->attname));
-	spec->key_types[spec->n_keys++] = format_type_extended(attribute->atttypid, -1, FORMAT_TYPE_FORCE_QUALIFY);
+	spec->key_numbers[spec->n_keys] = column;
+	spec->key_types[spec->n_keys++] = job_key_type_name(attribute->atttypid);
+}
+
+/* Add the columns of an index if it is a primary key's, of few enough columns. */
+static void
+add_primary_key(JobSpec *spec, Relation relation, Oid index_number)
+{
+	HeapTuple tuple = SearchSysCache1(INDEXRELID, ObjectIdGetDatum(index_number));
+	Form_pg_index index;
+
+	if (!HeapTupleIsValid(tuple))
+		return;
+	index = (Form_pg_index) GETSTRUCT(tuple);
+	for (int i = 0;
+		 index->indisprimary && index->indisvalid && index->indnkeyatts <= JOB_MAX_KEYS && i < index->indnkeyatts; i++)
+		add_key(spec, relation, index->indkey.values[i]);
+	ReleaseSysCache(tuple);
 }
 
 bool
 job_spec_keys_of(JobSpec *spec, Relation relation)
 {
-	HeapTuple tuple;
-	Form_pg_index index;
+	List *indexes = RelationGetIndexList(relation);
+	ListCell *cell;
 
 	spec->n_keys = 0;
-	list_free(RelationGetIndexList(relation));
-	if (!OidIsValid(relation->rd_pkindex))
-		return false;
-	tuple = SearchSysCache1(INDEXRELID, ObjectIdGetDatum(relation->rd_pkindex));
-	if (!HeapTupleIsValid(tuple))
-		return false;
-	index = (Form_pg_index) GETSTRUCT(tuple);
-	for (int i = 0; i < index->indnkeyatts && i < JOB_MAX_KEYS; i++)
-		add_key(spec, relation, index->indkey.values[i]);
-	if (index->indnkeyatts > JOB_MAX_KEYS)
-		spec->n_keys = 0;
-	ReleaseSysCache(tuple);
+	/* one that is deferrable is not in rd_pkindex, and tells committed rows apart as well */
+	foreach (cell, indexes)
+		if (spec->n_keys == 0)
+			add_primary_key(spec, relation, lfirst_oid(cell));
+	list_free(indexes);
 	return spec->n_keys > 0;
+}
+
+/* The columns by which rows were queued. */
+static void
+take_keys(JobSpec *spec, Relation relation, const AttrNumber *numbers, int n)
+{
+	spec->n_keys = 0;
+	for (int i = 0; i < n && i < JOB_MAX_KEYS; i++)
+	{
+		if (numbers[i] < 1 || numbers[i] > RelationGetNumberOfAttributes(relation) ||
+			TupleDescAttr(RelationGetDescr(relation), numbers[i] - 1)->attisdropped)
+			ereport(ERROR, (errcode(ERRCODE_UNDEFINED_COLUMN),
+							errmsg("a key column of table \"%s\" was dropped that the row was queued by",
+								   RelationGetRelationName(relation))));
+		add_key(spec, relation, numbers[i]);
+	}
 }
 
 void
@@ -274,7 +300,8 @@ check_prompt(const JobSpec *spec, Relation relation, const char *function)
 }
 
 JobSpec *
-job_spec_of_trigger(Relation relation, const Trigger *trigger, MemoryContext parent)
+job_spec_of_trigger(Relation relation, const Trigger *trigger, const AttrNumber *key_numbers, int n_keys,
+					MemoryContext parent)
 {
 	const char *function = get_func_name(trigger->tgfoid);
 	/* goes with the current context should an error be raised */
@@ -286,8 +313,8 @@ job_spec_of_trigger(Relation relation, const Trigger *trigger, MemoryContext par
 	spec->function = strcmp(function, "qwen_enqueue_embed_trigger") == 0 ? JOB_EMBED : JOB_CHAT;
 	spec->relation = spec->target = RelationGetRelid(relation);
 	spec->trigger = pstrdup(trigger->tgname);
+	spec->trigger_number = trigger->tgoid;
 	spec->trigger_arguments = join_arguments(trigger);
-	spec->search_path = "pg_catalog, pg_temp";
 	spec->max_attempts = JOB_DEFAULT_ATTEMPTS;
 	if (trigger->tgnargs < 2)
 		ereport(ERROR,
@@ -300,7 +327,9 @@ job_spec_of_trigger(Relation relation, const Trigger *trigger, MemoryContext par
 	job_check_relation(relation, "target");
 	job_check_target(relation, spec->target_column, spec->function);
 	check_prompt(spec, relation, function);
-	if (!job_spec_keys_of(spec, relation))
+	if (key_numbers)
+		take_keys(spec, relation, key_numbers, n_keys);
+	else if (!job_spec_keys_of(spec, relation))
 		ereport(ERROR,
 				(errcode(ERRCODE_INVALID_PARAMETER_VALUE),
 				 errmsg("%s: table \"%s\" has no primary key", function, RelationGetRelationName(relation)),

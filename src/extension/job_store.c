@@ -125,10 +125,19 @@ void
 job_set_formats(int action)
 {
 	static const char *const formats[][2] = {
-		{"datestyle", "ISO, YMD"}, {"intervalstyle", "postgres"}, {"extra_float_digits", "1"}};
+		{"datestyle", "ISO, YMD"}, {"intervalstyle", "postgres"}, {"extra_float_digits", "1"}, {"array_nulls", "on"}};
 
 	for (int i = 0; i < (int) lengthof(formats); i++)
 		(void) set_config_option(formats[i][0], formats[i][1], PGC_USERSET, PGC_S_SESSION, action, true, 0, false);
+}
+
+void
+job_set_key_formats(void)
+{
+	job_set_formats(GUC_ACTION_SAVE);
+	set_local("timezone", "UTC");
+	set_local("bytea_output", "hex");
+	set_local("search_path", "pg_catalog");
 }
 
 /* Before 17 a background worker can only connect as a role that may log in. */
@@ -162,15 +171,29 @@ job_identity_begin(const JobStore *store, JobIdentity *saved)
 	set_local("search_path", "pg_catalog, pg_temp");
 }
 
+/*
+ * A trigger's table is written in the owner's own session with the search path that this has, so that other triggers of
+ * the table find what they find when the owner writes. They may not become somebody else, and settings that they leave
+ * behind end with the identity. It is no security-restricted operation: nobody but the owner is here to be protected
+ * from them, and there no trigger may be deferred.
+ */
 void
 job_identity_of_spec(const JobSpec *spec, JobIdentity *saved)
 {
 	GetUserIdAndSecContext(&saved->user, &saved->security);
 	if (spec->trigger)
-		SetUserIdAndSecContext(saved->user,
-							   saved->security | SECURITY_LOCAL_USERID_CHANGE | SECURITY_RESTRICTED_OPERATION);
+		SetUserIdAndSecContext(saved->user, saved->security | SECURITY_LOCAL_USERID_CHANGE);
 	saved->guc_level = NewGUCNestLevel();
-	set_local("search_path", spec->search_path);
+	if (spec->search_path)
+		set_local("search_path", spec->search_path);
+}
+
+void
+job_identity_of_owner(JobIdentity *saved)
+{
+	GetUserIdAndSecContext(&saved->user, &saved->security);
+	SetUserIdAndSecContext(saved->user, saved->security | SECURITY_LOCAL_USERID_CHANGE | SECURITY_NOFORCE_RLS);
+	saved->guc_level = NewGUCNestLevel();
 }
 
 void

@@ -11,8 +11,12 @@
 
 #include "catalog/pg_type.h"
 #include "executor/spi.h"
+#include "miscadmin.h"
 #include "utils/array.h"
 #include "utils/builtins.h"
+#include "utils/lsyscache.h"
+#include "utils/rls.h"
+#include "utils/syscache.h"
 #include "utils/timestamp.h"
 
 #define LOCKED_WAIT_MS 100
@@ -37,8 +41,8 @@ typedef struct Write
 	JobRow **rows; /* [n] */
 	int n;
 	Outcome *outcomes; /* [n] */
-	int only;     /* this row alone, or -1: all */
-	bool dropped; /* the job has ended: nothing is written */
+	int only;          /* this row alone, or -1: all */
+	bool dropped;      /* the job has ended: nothing is written */
 	double elapsed_ms;
 } Write;
 
@@ -97,9 +101,21 @@ number_at(int row)
 	return DatumGetInt32(SPI_getbinval(SPI_tuptable->vals[row], SPI_tuptable->tupdesc, 1, &is_null));
 }
 
-/* Put the answers of locked rows in. */
+/* Fail a row whose answer cannot be written for a reason that no statement raises. */
 static void
-update_rows(Write *write, const JobSql *sql)
+refuse(Write *write, int i, int sqlstate, bool is_permanent, const char *error)
+{
+	JobRow *row = write->rows[i];
+
+	write->outcomes[i] = OUTCOME_FAILED;
+	row->sqlstate = sqlstate;
+	row->error = MemoryContextStrdup(row->memory, error);
+	row->is_permanent = is_permanent;
+}
+
+/* Put the answers of locked rows in; was_locked: which could be locked. */
+static void
+update_rows(Write *write, const JobSql *sql, bool *was_locked)
 {
 	Oid types[JOB_MAX_KEYS + 3];
 	Datum values[JOB_MAX_KEYS + 3];
@@ -109,7 +125,10 @@ update_rows(Write *write, const JobSql *sql)
 	n_parameters = bind_rows(write, numbers, n, false, types, values);
 	n_locked = job_execute(sql->lock, n_parameters, types, values, NULL, SPI_OK_SELECT, 0);
 	for (int i = 0; i < n_locked; i++)
+	{
 		locked[i] = numbers[number_at(i)];
+		was_locked[locked[i]] = true;
+	}
 	if (n_locked == 0)
 		return;
 	n_parameters = bind_rows(write, locked, n_locked, true, types, values);
@@ -180,21 +199,118 @@ insert_rows(Write *write, const JobSql *sql, const bool *missing)
 		write->outcomes[numbers[i]] = OUTCOME_WRITTEN;
 }
 
+/* Is row-level security in force for us on a table? */
+static bool
+hides_rows(Oid relation)
+{
+	return check_enable_rls(relation, InvalidOid, true) == RLS_ENABLED;
+}
+
+/* Rows of a trigger's table that seem to be gone: those that are only hidden from the table's owner are errors. */
+static void
+find_hidden(Write *write, const JobSql *sql)
+{
+	Oid types[JOB_MAX_KEYS + 1];
+	Datum values[JOB_MAX_KEYS + 1];
+	int *numbers = palloc(sizeof *numbers * write->n);
+	int n = collect(write, OUTCOME_GONE, numbers), n_there;
+	JobIdentity identity;
+
+	if (n == 0 || !write->spec->trigger || !hides_rows(write->spec->relation))
+		return;
+	job_identity_of_owner(&identity);
+	n_there = job_execute(sql->there, bind_rows(write, numbers, n, false, types, values), types, values, NULL,
+						  SPI_OK_SELECT, 0);
+	job_identity_end(&identity);
+	for (int i = 0; i < n_there; i++)
+		refuse(
+			write, numbers[number_at(i)], ERRCODE_INSUFFICIENT_PRIVILEGE, true,
+			psprintf("row-level security of table \"%s\" hides the row from role \"%s\", as whom the worker reads it",
+					 get_rel_name(write->spec->relation), GetUserNameFromId(GetUserId(), false)));
+}
+
+typedef struct Probe
+{
+	Write *write;
+	const JobSql *sql;
+	int number;
+	bool is_there;
+} Probe;
+
+/* Raises where somebody else has the row locked. */
+static void
+probe_body(JobWorker *worker, const JobStore *store, void *argument)
+{
+	Probe *probe = argument;
+	Oid types[JOB_MAX_KEYS + 1];
+	Datum values[JOB_MAX_KEYS + 1];
+
+	probe->is_there = job_execute(probe->sql->probe, bind_rows(probe->write, &probe->number, 1, false, types, values),
+								  types, values, NULL, SPI_OK_SELECT, 0) > 0;
+}
+
+/*
+ * Rows that are there with the prompt they had, and were not written. Locked by others: they wait. Not to be locked
+ * although nobody has them: policies let us read them and not write. Locked by us: a trigger or a rule kept the answer
+ * back, which is fine where the target has it already (as suppress_redundant_updates_trigger sees to).
+ */
+static void
+settle_unwritten(JobWorker *worker, const JobStore *store, Write *write, const JobSql *sql, const bool *was_locked,
+				 const bool *missing)
+{
+	Oid types[JOB_MAX_KEYS + 3];
+	Datum values[JOB_MAX_KEYS + 3];
+	int *numbers = palloc(sizeof *numbers * write->n), *kept_back = palloc(sizeof *kept_back * write->n);
+	int n = collect(write, OUTCOME_LATER, numbers), n_kept_back = 0, n_held;
+	bool is_guarded = n > 0 && hides_rows(write->spec->target);
+
+	for (int i = 0; i < n; i++)
+	{
+		Probe probe = {.write = write, .sql = sql, .number = numbers[i]};
+		ErrorData *error;
+
+		if (missing[numbers[i]])
+			continue;
+		if (was_locked[numbers[i]])
+			kept_back[n_kept_back++] = numbers[i];
+		else if (is_guarded && job_subtransaction(worker, store, probe_body, &probe, &error) && !probe.is_there)
+			refuse(write, numbers[i], ERRCODE_INSUFFICIENT_PRIVILEGE, true,
+				   psprintf("row-level security of table \"%s\" keeps role \"%s\" from updating the row",
+							get_rel_name(write->spec->target), GetUserNameFromId(GetUserId(), false)));
+	}
+	if (n_kept_back == 0)
+		return;
+	n_held = job_execute(sql->holds, bind_rows(write, kept_back, n_kept_back, true, types, values), types, values, NULL,
+						 SPI_OK_SELECT, 0);
+	for (int i = 0; i < n_held; i++)
+		write->outcomes[kept_back[number_at(i)]] = OUTCOME_WRITTEN;
+	for (int i = 0; i < n_kept_back; i++)
+		if (write->outcomes[kept_back[i]] == OUTCOME_LATER)
+			refuse(
+				write, kept_back[i], ERRCODE_TRIGGERED_ACTION_EXCEPTION, false,
+				psprintf("the answer was not written: a BEFORE trigger or a rule of table \"%s\" keeps the UPDATE back",
+						 get_rel_name(write->spec->target)));
+}
+
 /* The answers of a spec's rows, or of one of them, into the target; as the spec's owner. */
 static void
 write_answers_body(JobWorker *worker, const JobStore *store, void *argument)
 {
 	Write *write = argument;
-	bool *missing = palloc0(sizeof *missing * write->n);
+	bool *missing = palloc0(sizeof *missing * write->n), *was_locked = palloc0(sizeof *was_locked * write->n);
 	JobIdentity identity;
 	JobSql sql;
 
 	job_identity_of_spec(write->spec, &identity);
 	job_sql_make(write->spec, &sql);
-	update_rows(write, &sql);
+	update_rows(write, &sql, was_locked);
 	recheck_rows(write, &sql, missing);
+	find_hidden(write, &sql);
+	settle_unwritten(worker, store, write, &sql, was_locked, missing);
 	if (!write->spec->trigger)
 		insert_rows(write, &sql, missing);
+	/* what is deferred to the commit would be an error of all rows there, and is one of its row here */
+	job_execute("SET CONSTRAINTS ALL IMMEDIATE", 0, NULL, NULL, NULL, SPI_OK_UTILITY, 0);
 	job_identity_end(&identity);
 }
 
@@ -212,8 +328,8 @@ note_error(JobWorker *worker, Write *write, int i, const ErrorData *error)
 	write->outcomes[i] = OUTCOME_FAILED;
 	row->sqlstate = error->sqlerrcode;
 	row->error = MemoryContextStrdup(row->memory, error->message);
-	row->is_permanent = ERRCODE_TO_CATEGORY(error->sqlerrcode) ==
-						ERRCODE_TO_CATEGORY(ERRCODE_SYNTAX_ERROR_OR_ACCESS_RULE_VIOLATION);
+	row->is_permanent =
+		ERRCODE_TO_CATEGORY(error->sqlerrcode) == ERRCODE_TO_CATEGORY(ERRCODE_SYNTAX_ERROR_OR_ACCESS_RULE_VIOLATION);
 }
 
 /* Is an error the job's, and not a row's? */
@@ -238,6 +354,13 @@ write_answers(JobWorker *worker, const JobStore *store, Write *write)
 		return;
 	for (int i = 0; i < n; i++)
 		write->outcomes[numbers[i]] = OUTCOME_NONE;
+	if (write->spec->trigger && !SearchSysCacheExists1(RELOID, ObjectIdGetDatum(write->spec->relation)))
+	{
+		/* with the table its rows are gone */
+		for (int i = 0; i < n; i++)
+			write->outcomes[numbers[i]] = OUTCOME_GONE;
+		return;
+	}
 	if (is_of_job(write->spec, error))
 		job_rows_fail(worker, write->spec, error->message);
 	if (write->spec->failure[0] || error->sqlerrcode == ERRCODE_LOCK_NOT_AVAILABLE)
@@ -299,7 +422,8 @@ settle_claims(JobWorker *worker, const JobStore *store, Write *write)
 			settle_failure(store, write, row);
 			n_failed += row->is_permanent || row->attempts + 1 >= write->spec->max_attempts;
 		}
-		for (int j = outcome == OUTCOME_FAILED ? 1 : 0; (is_finished || outcome == OUTCOME_FAILED) && j < row->n_ids; j++)
+		for (int j = outcome == OUTCOME_FAILED ? 1 : 0; (is_finished || outcome == OUTCOME_FAILED) && j < row->n_ids;
+			 j++)
 			finished[n_finished++] = row->ids[j];
 		if (outcome != OUTCOME_WRITTEN)
 			continue;
@@ -309,16 +433,18 @@ settle_claims(JobWorker *worker, const JobStore *store, Write *write)
 	}
 	values[0] = job_int8_array(finished, n_finished);
 	if (n_finished > 0)
-		job_execute(psprintf("DELETE FROM %s WHERE id = ANY ($1)", store->row), 1, types, values, NULL, SPI_OK_DELETE, 0);
+		job_execute(psprintf("DELETE FROM %s WHERE id = ANY ($1)", store->row), 1, types, values, NULL, SPI_OK_DELETE,
+					0);
 	if (!write->spec->trigger)
-		job_execute(psprintf("UPDATE %s SET done = done + $2, failed = failed + $3, prompt_tokens = prompt_tokens + $4, "
-							 "completion_tokens = completion_tokens + $5, busy_ms = busy_ms + $6 WHERE id = $1",
-							 store->job),
-					6, (Oid[]){INT8OID, INT8OID, INT8OID, INT8OID, INT8OID, FLOAT8OID},
-					(Datum[]){Int64GetDatum(write->spec->job), Int64GetDatum(n_done), Int64GetDatum(n_failed),
-							  Int64GetDatum(prompt_tokens), Int64GetDatum(completion_tokens),
-							  Float8GetDatum(write->elapsed_ms)},
-					NULL, SPI_OK_UPDATE, 0);
+		job_execute(
+			psprintf("UPDATE %s SET done = done + $2, failed = failed + $3, prompt_tokens = prompt_tokens + $4, "
+					 "completion_tokens = completion_tokens + $5, busy_ms = busy_ms + $6 WHERE id = $1",
+					 store->job),
+			6, (Oid[]){INT8OID, INT8OID, INT8OID, INT8OID, INT8OID, FLOAT8OID},
+			(Datum[]){Int64GetDatum(write->spec->job), Int64GetDatum(n_done), Int64GetDatum(n_failed),
+					  Int64GetDatum(prompt_tokens), Int64GetDatum(completion_tokens),
+					  Float8GetDatum(write->elapsed_ms)},
+			NULL, SPI_OK_UPDATE, 0);
 }
 
 /* A row that a trigger queued is filled in: earlier failures of it are of no interest any more. */
@@ -327,16 +453,19 @@ forget_dead_letters(const JobStore *store, const Write *write)
 {
 	for (int i = 0; i < write->n; i++)
 	{
-		Oid types[3] = {OIDOID, TEXTOID, TEXTARRAYOID};
-		Datum values[3];
+		Oid types[4] = {OIDOID, TEXTOID, TEXTARRAYOID, OIDOID};
+		Datum values[4];
 
 		if (write->outcomes[i] != OUTCOME_WRITTEN)
 			continue;
 		values[0] = ObjectIdGetDatum(write->spec->relation);
 		values[1] = CStringGetTextDatum(write->spec->trigger);
 		values[2] = job_text_array(write->rows[i]->key, write->spec->n_keys);
-		job_execute(psprintf("DELETE FROM %s WHERE dead AND relation = $1 AND trigger = $2 AND key = $3", store->row), 3,
-					types, values, NULL, SPI_OK_DELETE, 0);
+		values[3] = ObjectIdGetDatum(write->spec->trigger_number);
+		job_execute(psprintf("DELETE FROM %s WHERE dead AND relation = $1 AND key = $3 AND "
+							 "(trigger_oid = $4 OR trigger = $2)",
+							 store->row),
+					4, types, values, NULL, SPI_OK_DELETE, 0);
 	}
 }
 
@@ -356,7 +485,9 @@ write_body(JobWorker *worker, const JobStore *store, void *argument)
 	}
 	for (int i = 0; i < write->n; i++)
 		write->outcomes[i] = write->rows[i]->state == ROW_FAILED ? OUTCOME_FAILED : OUTCOME_NONE;
+	job_chain_begin(write->spec, write->rows, write->n);
 	write_answers(worker, store, write);
+	job_chain_end();
 	job_identity_begin(store, &identity);
 	settle_claims(worker, store, write);
 	if (write->spec->trigger)
@@ -389,7 +520,8 @@ settle_rows(JobWorker *worker, Write *write)
 				break;
 			case OUTCOME_LATER:
 			case OUTCOME_NONE:
-				row->not_before = TimestampTzPlusMilliseconds(job_clock(), LOCKED_WAIT_MS * (1 + Min(row->n_conflicts, 9)));
+				row->not_before =
+					TimestampTzPlusMilliseconds(job_clock(), LOCKED_WAIT_MS * (1 + Min(row->n_conflicts, 9)));
 				break;
 		}
 	}

@@ -215,7 +215,7 @@ settle_key_types(JobSpec *spec, TupleDesc columns)
 
 			if (attribute->attisdropped || strcmp(NameStr(attribute->attname), spec->keys[i]) != 0)
 				continue;
-			spec->key_types[i] = format_type_extended(attribute->atttypid, -1, FORMAT_TYPE_FORCE_QUALIFY);
+			spec->key_types[i] = job_key_type_name(attribute->atttypid);
 			found = true;
 		}
 		if (!found)
@@ -225,29 +225,31 @@ settle_key_types(JobSpec *spec, TupleDesc columns)
 	}
 }
 
-/* Is an index unique over exactly the key columns? */
-static bool
-index_has_keys(const JobSpec *spec, Oid index_oid)
+/* The target must keep rows apart by exactly the key columns. */
+static void
+check_unique(const JobSpec *spec, Relation target)
 {
-	HeapTuple tuple = SearchSysCache1(INDEXRELID, ObjectIdGetDatum(index_oid));
-	Form_pg_index index;
-	bool has;
+	AttrNumber columns[JOB_MAX_KEYS];
+	List *indexes = RelationGetIndexList(target);
+	char *refused = NULL;
+	ListCell *cell;
 
-	if (!HeapTupleIsValid(tuple))
-		return false;
-	index = (Form_pg_index) GETSTRUCT(tuple);
-	has = index->indisunique && index->indimmediate && index->indisvalid && index->indnkeyatts == spec->n_keys &&
-		  heap_attisnull(tuple, Anum_pg_index_indpred, NULL) && heap_attisnull(tuple, Anum_pg_index_indexprs, NULL);
-	for (int i = 0; has && i < spec->n_keys; i++)
+	for (int i = 0; i < spec->n_keys; i++)
+		columns[i] = get_attnum(spec->target, spec->keys[i]);
+	foreach (cell, indexes)
 	{
-		bool found = false;
+		const char *refusal = job_key_index_refusal(lfirst_oid(cell), columns, spec->n_keys);
 
-		for (int k = 0; k < spec->n_keys; k++)
-			found |= get_attnum(spec->target, spec->keys[i]) == index->indkey.values[k];
-		has = found;
+		if (!refusal)
+			return;
+		if (*refusal && !refused)
+			refused = psprintf("Index \"%s\" %s.", get_rel_name(lfirst_oid(cell)), refusal);
 	}
-	ReleaseSysCache(tuple);
-	return has;
+	ereport(ERROR,
+			(errcode(ERRCODE_INVALID_PARAMETER_VALUE),
+			 errmsg("target: table \"%s\" has no unique index on the key columns", RelationGetRelationName(target)),
+			 refused ? errdetail_internal("%s", refused) : 0,
+			 errhint("Each row of the source gets one row of the target, found by its key.")));
 }
 
 /* The target must be writable for the caller and have one row a key. */
@@ -257,9 +259,6 @@ check_target(const JobSpec *spec)
 	Relation target = relation_open(spec->target, AccessShareLock);
 	const char *table = RelationGetRelationName(target);
 	AttrNumber column;
-	bool is_unique = false;
-	List *indexes;
-	ListCell *cell;
 
 	job_check_relation(target, "target");
 	job_check_target(target, spec->target_column, spec->function);
@@ -273,13 +272,7 @@ check_target(const JobSpec *spec)
 			ereport(ERROR, (errcode(ERRCODE_INVALID_PARAMETER_VALUE),
 							errmsg("target: column \"%s\" cannot be key and target", spec->target_column)));
 	}
-	indexes = RelationGetIndexList(target);
-	foreach (cell, indexes)
-		is_unique |= index_has_keys(spec, lfirst_oid(cell));
-	if (!is_unique)
-		ereport(ERROR, (errcode(ERRCODE_INVALID_PARAMETER_VALUE),
-						errmsg("target: table \"%s\" has no unique index on the key columns", table),
-						errhint("Each row of the source gets one row of the target, found by its key.")));
+	check_unique(spec, target);
 	if (pg_class_aclcheck(spec->target, GetUserId(), ACL_UPDATE) != ACLCHECK_OK &&
 		pg_attribute_aclcheck(spec->target, column, GetUserId(), ACL_UPDATE) != ACLCHECK_OK)
 		ereport(ERROR, (errcode(ERRCODE_INSUFFICIENT_PRIVILEGE), errmsg("permission denied for table %s", table),
@@ -327,10 +320,24 @@ check_statement(const JobSpec *spec, const char *sql, bool with_answers)
 	SPI_freeplan(plan);
 }
 
+/* Say what the job will not do; NULL: nothing. */
+static char *
+note_left_out(int64 n)
+{
+	char *note;
+
+	if (n == 0)
+		return NULL;
+	note = psprintf("%lld rows of the source are left out because a key column is NULL", (long long) n);
+	ereport(NOTICE, (errmsg("%s", note)));
+	return note;
+}
+
 /* Everything that the worker will ask of the source can be asked; how many rows there are. */
 static int64
-check_statements(JobSpec *spec)
+check_statements(JobSpec *spec, char **note)
 {
+	int64 n;
 	TupleDesc columns = job_sql_columns(spec);
 	JobSql sql;
 	bool is_null;
@@ -344,7 +351,9 @@ check_statements(JobSpec *spec)
 	check_statement(spec, sql.update, true);
 	job_execute(sql.page, 1, (Oid[]){INT8OID}, (Datum[]){Int64GetDatum(0)}, NULL, SPI_OK_SELECT, 0);
 	job_execute(sql.count, 0, NULL, NULL, NULL, SPI_OK_SELECT, 1);
-	return DatumGetInt64(SPI_getbinval(SPI_tuptable->vals[0], SPI_tuptable->tupdesc, 1, &is_null));
+	n = DatumGetInt64(SPI_getbinval(SPI_tuptable->vals[0], SPI_tuptable->tupdesc, 1, &is_null));
+	*note = note_left_out(DatumGetInt64(SPI_getbinval(SPI_tuptable->vals[0], SPI_tuptable->tupdesc, 2, &is_null)) - n);
+	return n;
 }
 
 /* Columns and values of a statement that is being put together. */
@@ -377,7 +386,7 @@ add_text(Columns *columns, const char *name, const char *value)
 
 /* Put the job into the table, with model and max_tokens as they are settled now. */
 static int64
-insert_job(FunctionCallInfo fcinfo, const JobStore *store, const JobSpec *spec, int64 total)
+insert_job(FunctionCallInfo fcinfo, const JobStore *store, const JobSpec *spec, int64 total, const char *note)
 {
 	Columns columns = {.n = 0};
 	const Request *request = &spec->request;
@@ -407,6 +416,8 @@ insert_job(FunctionCallInfo fcinfo, const JobStore *store, const JobSpec *spec, 
 	add_column(&columns, "priority", INT4OID, Int32GetDatum(spec->priority), false);
 	add_column(&columns, "max_attempts", INT4OID, Int32GetDatum(spec->max_attempts), false);
 	add_column(&columns, "total", INT8OID, Int64GetDatum(total), false);
+	if (note && !store->is_old)
+		add_text(&columns, "note", note);
 	/* the last one, options, has no column in an older version's table, and no argument in its function */
 	for (int i = 0; i < N_TAIL_ARGUMENTS - (store->is_old ? 1 : 0); i++)
 	{
@@ -440,6 +451,7 @@ QWEN_FUNCTION(qwen_submit, 4, 28)
 	Datum tail[N_TAIL_ARGUMENTS];
 	bool tail_nulls[N_TAIL_ARGUMENTS];
 	int64 total, job;
+	char *note;
 
 	require_preloaded();
 	job_store_require(&store);
@@ -464,8 +476,8 @@ QWEN_FUNCTION(qwen_submit, 4, 28)
 	read_keys(fcinfo, &spec);
 	SPI_connect();
 	job_check_privilege(&store, spec.function);
-	total = check_statements(&spec);
-	job = insert_job(fcinfo, &store, &spec, total);
+	total = check_statements(&spec, &note);
+	job = insert_job(fcinfo, &store, &spec, total, note);
 	SPI_finish();
 	job_request_worker(GetUserId());
 	if (store.is_old)

@@ -7,9 +7,9 @@
  * of a job the few that were taken from its query and are not finished.
  *
  * Who does what: prompt_template.c makes SQL of a prompt's template; job_spec.c makes specs; job_sql.c the statements
- * over the user's tables; job_store.c has our own tables; jobs.c the SQL functions; enqueue_trigger.c the triggers;
- * job_launch.c says when and where workers run; job_worker.c is one; job_rows.c are its transactions; job_calls.c its
- * requests to the engine.
+ * over the user's tables, job_keys.c the comparisons of keys in them; job_chain.c keeps answers from going round;
+ * job_store.c has our own tables; jobs.c the SQL functions; enqueue_trigger.c the triggers; job_launch.c says when and
+ * where workers run; job_worker.c is one; job_rows.c are its transactions; job_calls.c its requests to the engine.
  */
 #ifndef QWEN_JOBS_H
 #define QWEN_JOBS_H
@@ -48,16 +48,18 @@ typedef struct JobSpec
 	MemoryContext memory; /* all of it */
 	int64 job;            /* 0: a trigger's */
 	Oid relation;         /* the trigger's table, or the table that is a job's source; invalid: a query */
-	char *trigger;        /* its name, and with its arguments what makes it another one */
+	char *trigger;        /* its name when it was looked up */
+	Oid trigger_number;   /* its oid, and with its arguments what makes it another one */
 	char *trigger_arguments;
 	char *source;      /* the query; NULL: relation */
-	char *search_path; /* that the query was written with */
+	char *search_path; /* that the query was written with; NULL: the session's, as a trigger's table has it */
 	Oid target;
 	char *target_column;
 	int n_keys;
 	char *keys[JOB_MAX_KEYS];
-	char *key_types[JOB_MAX_KEYS]; /* as SQL writes them */
-	char *prompt;                  /* as given: a column or a template */
+	char *key_types[JOB_MAX_KEYS];        /* as SQL writes them */
+	AttrNumber key_numbers[JOB_MAX_KEYS]; /* a trigger's, which may be renamed */
+	char *prompt;                         /* as given: a column or a template */
 	JobFunction function;
 	text *system, *instruction; /* or NULL */
 	int max_words, dimensions;
@@ -104,10 +106,37 @@ extern bool job_spec_keys_of(JobSpec *spec, Relation relation);
 /* The target column must be there and take what the function gives. */
 extern void job_check_target(Relation target, const char *column, JobFunction function);
 
-/* The spec of a trigger of a table in a context of its own below parent; raises what is wrong with its arguments. Not one
- * that stands in the relation cache: catalogs are read. */
+/*
+ * The spec of a trigger of a table in a context of its own below parent; raises what is wrong with its arguments.
+ * key_numbers: the columns by which rows were queued, or NULL for the primary key as it is now. The trigger is not one
+ * that stands in the relation cache: catalogs are read.
+ */
 struct Trigger;
-extern JobSpec *job_spec_of_trigger(Relation relation, const struct Trigger *trigger, MemoryContext parent);
+extern JobSpec *job_spec_of_trigger(Relation relation, const struct Trigger *trigger, const AttrNumber *key_numbers,
+									int n_keys, MemoryContext parent);
+
+/* ---- job_keys.c ---- */
+typedef struct JobKeyOperators
+{
+	Oid family, input;                       /* the operator family, and the type it takes */
+	char *equal, *less, *greater, *at_least; /* "OPERATOR(schema.name)" */
+} JobKeyOperators;
+
+/* The type that values of a key's type are kept as and compared by, and how SQL writes it, of any length. */
+extern Oid job_key_type(Oid type);
+extern char *job_key_type_name(Oid type);
+
+/* The operators of a key column, of an index over it or else of its type; raises where it has no order. */
+extern void job_key_operators(Oid index, AttrNumber column, Oid type, const char *name, JobKeyOperators *operators);
+
+/* "OPERATOR(schema.=) value::type": how a column of a type is compared with the text of a key of source_type. */
+extern char *job_key_match(const JobKeyOperators *operators, Oid type, Oid source_type, const char *value);
+
+/* A table's index that keeps rows apart by exactly these columns; invalid: there is none. */
+extern Oid job_key_index(Relation relation, const AttrNumber *columns, int n);
+
+/* Why an index cannot serve for that; NULL: it does; empty: it has nothing to do with the columns. */
+extern const char *job_key_index_refusal(Oid index, const AttrNumber *columns, int n);
 
 /* ---- job_sql.c ---- */
 /* Statements over the user's tables, made anew in every transaction from the names that hold then. All palloc'd. */
@@ -116,10 +145,13 @@ typedef struct JobSql
 	char *page;    /* rows after a position: ($1 … $n: the position, unless at the start), LIMIT $last */
 	char *by_key;  /* rows of given keys: $1 int[] numbers, $2 … text[] keys */
 	char *lock;    /* lock target rows that nobody else has locked: the same arguments; gives numbers */
+	char *probe;   /* the same, raising where somebody has: a row that is there and is not given cannot be written */
+	char *there;   /* as lock: is there such a row of the target */
 	char *update;  /* put answers in: the same and $n+2 text[] answers, $n+3 bigint[] hashes; gives numbers */
 	char *recheck; /* as update: is there such a row, its prompt and hash, and does the target have it */
+	char *holds;   /* as update: does the target have the answer already */
 	char *insert;  /* as update, for rows that the target does not have */
-	char *count;   /* how many rows there are */
+	char *count;   /* how many rows have a key, and how many there are */
 } JobSql;
 
 /* The columns of a spec's source. In SPI. Raises what is wrong with a query. */
@@ -127,6 +159,9 @@ extern TupleDesc job_sql_columns(const JobSpec *spec);
 
 /* In SPI. Raises when a table or column is gone. */
 extern void job_sql_make(const JobSpec *spec, JobSql *sql);
+
+/* Do rows of the source depend on the session that reads them: on row-level security, or on a setting? In SPI. */
+extern bool job_sql_depends_on_session(const JobSpec *spec);
 
 /* ---- job_store.c ---- */
 /* The extension's schema and tables; false: the extension is not there (any more). */
@@ -157,12 +192,20 @@ typedef struct JobIdentity
 /* Statements from here on to job_identity_end run as the tables' owner with nothing but pg_catalog in the path. */
 extern void job_identity_begin(const JobStore *store, JobIdentity *saved);
 
-/* Statements from here on run with a spec's search path; restricted for a trigger's. */
+/* Statements from here on run with a spec's search path; for a trigger's with the session's, and nobody becomes else.
+ */
 extern void job_identity_of_spec(const JobSpec *spec, JobIdentity *saved);
+
+/* Statements from here on see what a table's owner sees although FORCE ROW LEVEL SECURITY hides it. Ours alone: they
+ * must call nothing of users'. */
+extern void job_identity_of_owner(JobIdentity *saved);
 extern void job_identity_end(const JobIdentity *saved);
 
 /* Dates, intervals and numbers as text that means the same to every session. action: a GucAction. */
 extern void job_set_formats(int action);
+
+/* The same and more for a key of any type, saved: to be undone by AtEOXact_GUC. */
+extern void job_set_key_formats(void);
 
 /* Raise unless a background worker can connect as role. what: who speaks. */
 extern void job_check_owner(Oid role, const char *what);
@@ -245,7 +288,9 @@ typedef struct JobRow
 	JobSpec *spec;
 	int64 *ids; /* of qwen_job_row; more than one where a trigger queued a row again */
 	int n_ids;
-	char **key;      /* [n_keys] */
+	char **key; /* [n_keys] */
+	int64 *via; /* [n_via] the answers by which it was queued (job_chain.c) */
+	int n_via;
 	int attempts;    /* before this one */
 	int n_conflicts; /* how often its answer could not be written */
 	RowState state;
@@ -321,7 +366,8 @@ extern bool job_transaction(JobWorker *worker, JobBody body, void *argument, Err
 extern bool job_subtransaction(JobWorker *worker, const JobStore *store, JobBody body, void *argument,
 							   ErrorData **error);
 
-/* The error that was just caught, in worker->scratch; it is handled. The current memory context must be restored before. */
+/* The error that was just caught, in worker->scratch; it is handled. The current memory context must be restored
+ * before. */
 extern ErrorData *job_take_error(JobWorker *worker);
 
 /* Does it pass by itself: a lock, a deadlock, a serialization failure, a shortage? */
@@ -333,6 +379,23 @@ extern Datum job_int8_array(const int64 *values, int n);
 
 /* Lock an active job's row unless somebody else has it locked; false: not now, and *ended says whether ever. */
 extern bool job_lock(const JobStore *store, int64 job, bool *ended);
+
+/* ---- job_chain.c ---- */
+/* From here on to job_chain_end the answers of these rows are written; of a job: nothing is remembered. */
+extern void job_chain_begin(const JobSpec *spec, JobRow *const *rows, int n);
+extern void job_chain_end(void);
+
+/* Does this process write answers of a trigger's rows? */
+extern bool job_chain_runs(void);
+
+/*
+ * A trigger wants to queue a row because of that. false: it is the very row that is answered for the trigger, or was on
+ * the way here. *via: the chain it has, a bigint[]. Raises where that is too long.
+ */
+extern bool job_chain_extend(Oid relation, Oid trigger, const char *name, char *const *key, int n, Datum *via);
+
+/* A row that is here was queued again, on another way: what both have in common is left. */
+extern void job_chain_merge(JobRow *row, const int64 *via, int n);
 
 /* ---- job_write.c ---- */
 /* Write what is answered or failed; false: there was nothing. */

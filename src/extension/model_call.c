@@ -7,15 +7,17 @@
  * are raised at once.
  */
 #include "model_call.h"
+#include "trigger_values.h"
 
 #include "access/xact.h"
 #include "compat.h"
 #include "executor/executor.h"
 #include "utils/memutils.h"
 
-static int64 nulls_made;        /* values that became NULL and have not been told of */
-static int executor_depth;      /* how many executors run inside of each other */
-static char first_message[256]; /* of the first of them */
+static int64 nulls_made;         /* values that became NULL and have not been told of */
+static int executor_depth;       /* how many executors run inside of each other */
+static bool executor_may_update; /* the innermost of them may change rows that were there */
+static char first_message[256];  /* of the first of them */
 static ExecutorRun_hook_type previous_run;
 static ExecutorFinish_hook_type previous_finish;
 static ExecutorEnd_hook_type previous_end;
@@ -376,9 +378,35 @@ warn_of_nulls(void)
 						  errhint("With qwen.on_error = error the statement stops at the first one.")));
 }
 
+bool
+executor_updates(void)
+{
+	return executor_depth > 0 && executor_may_update;
+}
+
+/* One more executor runs; what held for the one around it is given back. */
+static bool
+enter_executor(const QueryDesc *query)
+{
+	bool outer = executor_may_update;
+
+	executor_depth++;
+	executor_may_update = query->operation != CMD_SELECT && query->operation != CMD_INSERT;
+	executor_may_update |= query->plannedstmt->hasModifyingCTE;
+	return outer;
+}
+
+static void
+leave_executor(bool outer)
+{
+	executor_depth--;
+	executor_may_update = outer;
+}
+
 static void run_hook EXECUTOR_RUN_PARAMETERS
 {
-	executor_depth++;
+	bool outer = enter_executor(query);
+
 	PG_TRY();
 	{
 		if (previous_run)
@@ -388,7 +416,7 @@ static void run_hook EXECUTOR_RUN_PARAMETERS
 	}
 	PG_FINALLY();
 	{
-		executor_depth--;
+		leave_executor(outer);
 	}
 	PG_END_TRY();
 }
@@ -396,7 +424,8 @@ static void run_hook EXECUTOR_RUN_PARAMETERS
 static void
 finish_hook(QueryDesc *query)
 {
-	executor_depth++;
+	bool outer = enter_executor(query);
+
 	PG_TRY();
 	{
 		if (previous_finish)
@@ -406,7 +435,7 @@ finish_hook(QueryDesc *query)
 	}
 	PG_FINALLY();
 	{
-		executor_depth--;
+		leave_executor(outer);
 	}
 	PG_END_TRY();
 }

@@ -127,6 +127,8 @@ prompt_expression(const char *prompt, TupleDesc columns, const char *what, List 
 						errmsg("%s: \"%s\" is neither a column nor a template with a {column}", what, prompt),
 						errdetail("The columns are %s.", list_columns(columns))));
 	foreach (cell, *used)
-		appendStringInfo(&nulls, "%sq.%s IS NULL", nulls.len ? " AND " : "", quote_identifier(lfirst(cell)));
+		/* a composite value of NULLs is a value: IS NULL would say otherwise */
+		appendStringInfo(&nulls, "%sq.%s IS NOT DISTINCT FROM NULL", nulls.len ? " AND " : "",
+						 quote_identifier(lfirst(cell)));
 	return psprintf("CASE WHEN %s THEN NULL ELSE %s END", nulls.data, sql.data);
 }

@@ -1,10 +1,9 @@
 /*
  * triggers.c - qwen_summarize_trigger('source column', 'target column' [, max_words]).
  */
-#include "qwen_pg.h"
+#include "trigger_values.h"
 
 #include "access/htup_details.h"
-#include "catalog/pg_collation.h"
 #include "catalog/pg_type.h"
 #include "commands/trigger.h"
 #include "executor/spi.h"
@@ -23,7 +22,7 @@ text_column(TupleDesc descriptor, const char *name, const char *table)
 		ereport(ERROR, (errcode(ERRCODE_INVALID_PARAMETER_VALUE),
 						errmsg("qwen_summarize_trigger: table \"%s\" has no column \"%s\"", table, name)));
 	type = TupleDescAttr(descriptor, column - 1)->atttypid;
-	if (type != TEXTOID && type != VARCHAROID)
+	if (!is_text_type(type))
 		ereport(ERROR, (errcode(ERRCODE_INVALID_PARAMETER_VALUE),
 						errmsg("qwen_summarize_trigger: column \"%s\" of table \"%s\" is not of type text or varchar",
 							   name, table)));
@@ -49,24 +48,6 @@ check_use(FunctionCallInfo fcinfo)
 				 errhint("EXECUTE FUNCTION qwen_summarize_trigger('source column', 'target column', 'max words')")));
 }
 
-/* On UPDATE: does the target stay as it is? Only if the source is the same and, where there is one, a summary is there.
- */
-static bool
-is_up_to_date(TriggerData *data, TupleDesc descriptor, int source, int target)
-{
-	bool old_null, new_null, target_null;
-	Datum old_value, new_value;
-
-	if (!TRIGGER_FIRED_BY_UPDATE(data->tg_event))
-		return false;
-	old_value = heap_getattr(data->tg_trigtuple, source, descriptor, &old_null);
-	new_value = heap_getattr(data->tg_newtuple, source, descriptor, &new_null);
-	(void) heap_getattr(data->tg_newtuple, target, descriptor, &target_null);
-	if (old_null || new_null)
-		return old_null && new_null;
-	return !target_null && DatumGetBool(DirectFunctionCall2Coll(texteq, C_COLLATION_OID, old_value, new_value));
-}
-
 /* The third argument, a number in words. */
 static int
 max_words_argument(const Trigger *trigger)
@@ -85,16 +66,23 @@ max_words_argument(const Trigger *trigger)
 	return (int) words;
 }
 
-/* What is put into a varchar(n) column must fit, as in any assignment. */
-static Datum
-fit_column(TupleDesc descriptor, int column, text *value)
+/* Source and target must be two columns, neither of which is computed by the table. */
+static void
+check_columns(Relation relation, int source, int target)
 {
-	Form_pg_attribute attribute = TupleDescAttr(descriptor, column - 1);
+	const char *name = NameStr(TupleDescAttr(RelationGetDescr(relation), target - 1)->attname);
 
-	if (attribute->atttypid != VARCHAROID || attribute->atttypmod < 0)
-		return PointerGetDatum(value);
-	return DirectFunctionCall3(varchar, PointerGetDatum(value), Int32GetDatum(attribute->atttypmod),
-							   BoolGetDatum(false));
+	if (source == target)
+		ereport(ERROR,
+				(errcode(ERRCODE_INVALID_PARAMETER_VALUE),
+				 errmsg("qwen_summarize_trigger: the answer of column \"%s\" cannot be made from the column itself",
+						name)));
+	check_trigger_source(relation, source, "qwen_summarize_trigger");
+	if (TupleDescAttr(RelationGetDescr(relation), target - 1)->attgenerated)
+		ereport(ERROR, (errcode(ERRCODE_INVALID_PARAMETER_VALUE),
+						errmsg("qwen_summarize_trigger: column \"%s\" of table \"%s\" is a generated column", name,
+							   RelationGetRelationName(relation)),
+						errhint("Write the summary into a column of its own.")));
 }
 
 /* A summary that is to be made. */
@@ -119,6 +107,7 @@ QWEN_FUNCTION(qwen_summarize_trigger, 0, 0)
 	TupleDesc descriptor;
 	HeapTuple row;
 	const char *table;
+	Form_pg_attribute column;
 	Datum value;
 	bool is_null;
 
@@ -129,16 +118,19 @@ QWEN_FUNCTION(qwen_summarize_trigger, 0, 0)
 	source = text_column(descriptor, data->tg_trigger->tgargs[0], table);
 	target = text_column(descriptor, data->tg_trigger->tgargs[1], table);
 	max_words = max_words_argument(data->tg_trigger);
+	check_columns(data->tg_relation, source, target);
 	row = TRIGGER_FIRED_BY_UPDATE(data->tg_event) ? data->tg_newtuple : data->tg_trigtuple;
-	if (is_up_to_date(data, descriptor, source, target))
+	if (trigger_work(data, &source, 1, target) != ROW_WANTS_ANSWER)
 		return PointerGetDatum(row);
+	column = TupleDescAttr(descriptor, target - 1);
 	value = heap_getattr(row, source, descriptor, &is_null);
 	if (!is_null)
 	{
-		Summary wanted = {DatumGetTextPP(value), NULL, max_words};
+		Summary wanted = {value_as_text(TupleDescAttr(descriptor, source - 1)->atttypid, value), NULL, max_words};
 
 		is_null = !value_or_null(make_summary, &wanted);
-		value = is_null ? (Datum) 0 : fit_column(descriptor, target, wanted.summary);
+		value = PointerGetDatum(wanted.summary);
 	}
+	value = assign_value(column, TEXTOID, value, &is_null);
 	return PointerGetDatum(heap_modify_tuple_by_cols(row, descriptor, 1, &target, &value, &is_null));
 }

@@ -1,0 +1,187 @@
+/*
+ * trigger_values.c - what all four triggers share: when a row gets an answer, and values of any type as text and back.
+ *
+ * The rule: a row is answered when it is inserted, when a source changes, and when an UPDATE sets the target to NULL;
+ * never where the statement itself gives the target a value. The column's default is as good as NULL.
+ */
+#include "trigger_values.h"
+
+#include "access/htup_details.h"
+#include "access/sysattr.h"
+#include "catalog/pg_type.h"
+#include "executor/executor.h"
+#include "nodes/makefuncs.h"
+#include "optimizer/optimizer.h"
+#include "parser/parse_coerce.h"
+#include "rewrite/rewriteHandler.h"
+#include "utils/builtins.h"
+#include "utils/datum.h"
+#include "utils/lsyscache.h"
+#include "utils/rel.h"
+#include "utils/typcache.h"
+
+#define GENERATED_VIRTUAL 'v' /* ATTRIBUTE_GENERATED_VIRTUAL, which older versions do not have */
+
+bool
+row_value_is_same(TupleDesc columns, int column, HeapTuple old_row, HeapTuple new_row)
+{
+	Form_pg_attribute attribute = TupleDescAttr(columns, column - 1);
+	bool old_null, new_null;
+	Datum old_value = heap_getattr(old_row, column, columns, &old_null);
+	Datum new_value = heap_getattr(new_row, column, columns, &new_null);
+
+	if (old_null || new_null)
+		return old_null && new_null;
+	return datum_image_eq(old_value, new_value, attribute->attbyval, attribute->attlen);
+}
+
+/* An expression without a row, evaluated; a value of a column's type. */
+static Datum
+evaluate(Expr *expression, Form_pg_attribute column, bool *is_null)
+{
+	EState *state = CreateExecutorState();
+	ExprState *prepared = ExecPrepareExpr(expression, state);
+	Datum value = ExecEvalExprSwitchContext(prepared, GetPerTupleExprContext(state), is_null);
+
+	if (!*is_null)
+		value = datumCopy(value, column->attbyval, column->attlen);
+	FreeExecutorState(state);
+	return value;
+}
+
+/* Is a value the one that a column has when nothing is given? A default that is another one each time never is. */
+static bool
+is_default(Relation relation, int column, Datum value)
+{
+	Form_pg_attribute attribute = TupleDescAttr(RelationGetDescr(relation), column - 1);
+	Node *expression = attribute->atthasdef ? build_column_default(relation, column) : NULL;
+	Datum usual;
+	bool is_null;
+
+	if (!expression || contain_volatile_functions(expression))
+		return false;
+	usual = evaluate((Expr *) expression, attribute, &is_null);
+	return !is_null && datum_image_eq(usual, value, attribute->attbyval, attribute->attlen);
+}
+
+/* Is a row that is inserted into a partition one that an UPDATE moved there? It brings its old answer along. */
+static bool
+has_moved(const TriggerData *data)
+{
+	return data->tg_relation->rd_rel->relispartition && executor_updates();
+}
+
+RowWork
+trigger_work(const TriggerData *data, const int *sources, int n_sources, int target)
+{
+	TupleDesc columns = RelationGetDescr(data->tg_relation);
+	bool is_update = TRIGGER_FIRED_BY_UPDATE(data->tg_event), has_source = false, is_empty;
+	HeapTuple row = is_update ? data->tg_newtuple : data->tg_trigtuple;
+	Datum value = heap_getattr(row, target, columns, &is_empty);
+	bool is_same = is_update && row_value_is_same(columns, target, data->tg_trigtuple, row);
+
+	if (!is_empty && !is_same)
+	{
+		is_empty = is_default(data->tg_relation, target, value);
+		if (!is_empty && !has_moved(data))
+			return ROW_KEEPS_VALUE;
+	}
+	for (int i = 0; is_update && i < n_sources; i++)
+		if (!row_value_is_same(columns, sources[i], data->tg_trigtuple, row))
+			return ROW_WANTS_ANSWER;
+	/* set to what it was is set as well, where that is NULL */
+	if (is_update &&
+		(!is_empty || (is_same && !bms_is_member(target - FirstLowInvalidHeapAttributeNumber, data->tg_updatedcols))))
+		return ROW_IS_UNCHANGED;
+	/* a row that moved is answered again, or loses its answer */
+	has_source = !is_empty;
+	for (int i = 0; i < n_sources && !has_source; i++)
+	{
+		bool is_null;
+
+		(void) heap_getattr(row, sources[i], columns, &is_null);
+		has_source = !is_null;
+	}
+	return has_source ? ROW_WANTS_ANSWER : ROW_HAS_NO_SOURCE;
+}
+
+Datum
+assign_value(Form_pg_attribute column, Oid type, Datum value, bool *is_null)
+{
+	Const *given = makeConst(type, -1, get_typcollation(type), get_typlen(type), *is_null ? (Datum) 0 : value, *is_null,
+							 get_typbyval(type));
+	Node *expression = coerce_to_target_type(NULL, (Node *) given, type, column->atttypid, column->atttypmod,
+											 COERCION_ASSIGNMENT, COERCE_IMPLICIT_CAST, -1);
+
+	if (!expression)
+		ereport(ERROR, (errcode(ERRCODE_DATATYPE_MISMATCH),
+						errmsg("column \"%s\" is of type %s, which does not take %s", NameStr(column->attname),
+							   format_type_be(column->atttypid), format_type_be(type))));
+	return evaluate((Expr *) expression, column, is_null);
+}
+
+bool
+is_text_type(Oid type)
+{
+	return TypeCategory(getBaseType(type)) == TYPCATEGORY_STRING;
+}
+
+text *
+value_as_text(Oid type, Datum value)
+{
+	Oid base = getBaseType(type), function;
+	bool is_varlena;
+
+	switch (find_coercion_pathway(TEXTOID, base, COERCION_EXPLICIT, &function))
+	{
+		case COERCION_PATH_RELABELTYPE:
+			return DatumGetTextPP(value);
+		case COERCION_PATH_FUNC:
+			return DatumGetTextPP(OidFunctionCall1(function, value));
+		default:
+			getTypeOutputInfo(base, &function, &is_varlena);
+			return cstring_to_text(OidOutputFunctionCall(function, value));
+	}
+}
+
+void
+check_trigger_source(Relation relation, int column, const char *function)
+{
+	Form_pg_attribute attribute = TupleDescAttr(RelationGetDescr(relation), column - 1);
+
+	if (attribute->attgenerated)
+		ereport(ERROR, (errcode(ERRCODE_INVALID_PARAMETER_VALUE),
+						errmsg("%s: column \"%s\" of table \"%s\" is a generated column", function,
+							   NameStr(attribute->attname), RelationGetRelationName(relation)),
+						errdetail("It is computed after BEFORE triggers have run: they see no value, or the old one."),
+						errhint("Name a column that it is made of, or use %s, an AFTER trigger.",
+								strcmp(function, "qwen_embed_trigger") == 0 ? "qwen_enqueue_embed_trigger"
+																			: "qwen_enqueue_trigger")));
+}
+
+int
+add_sources(TupleDesc columns, int column, int *sources, int n)
+{
+	TupleConstr *constraints = columns->constr;
+	Bitmapset *used = NULL;
+	int at = -1;
+
+	if (n == MaxHeapAttributeNumber)
+		return n;
+	if (TupleDescAttr(columns, column - 1)->attgenerated != GENERATED_VIRTUAL)
+	{
+		sources[n] = column;
+		return n + 1;
+	}
+	for (int i = 0; constraints && i < constraints->num_defval; i++)
+		if (constraints->defval[i].adnum == column)
+			pull_varattnos(stringToNode(constraints->defval[i].adbin), 1, &used);
+	while ((at = bms_next_member(used, at)) >= 0)
+	{
+		int base = at + FirstLowInvalidHeapAttributeNumber;
+
+		if (base > 0)
+			n = add_sources(columns, base, sources, n);
+	}
+	return n;
+}
