@@ -453,7 +453,7 @@ COMMENT ON FUNCTION qwen_unload_model(text) IS 'unload a model; running requests
 CREATE FUNCTION qwen_models_status(
 	OUT name text, OUT file text, OUT architecture text, OUT parameters bigint, OUT quantization text,
 	OUT context_length int, OUT embedding_size int, OUT file_bytes bigint, OUT shared_memory_bytes bigint, OUT state text,
-	OUT progress float8, OUT load_ms float8, OUT load_method text, OUT error text, OUT notices text)
+	OUT progress float8, OUT load_ms float8, OUT load_method text, OUT error text, OUT notices text, OUT huge_page_bytes bigint)
 RETURNS SETOF record AS 'MODULE_PATHNAME', 'qwen_models_status' LANGUAGE C VOLATILE PARALLEL RESTRICTED;
 COMMENT ON FUNCTION qwen_models_status() IS 'the rows of the view qwen_models';
 

@@ -3,13 +3,18 @@
  */
 #include "pages.h"
 
+#include <errno.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
+#include <sys/mman.h>
 #include <sys/syscall.h>
 #include <unistd.h>
 
 #define MPOL_INTERLEAVE_MODE 3 /* of linux/mempolicy.h, which not every system has */
+#ifndef MADV_COLLAPSE
+#define MADV_COLLAPSE 25 /* headers of an older C library do not know it, a running kernel may */
+#endif
 #define BITS_OF_LONG (8 * sizeof(unsigned long))
 
 /* One number of a list; false: there is none, or it is too large. */
@@ -80,6 +85,39 @@ allowed_nodes(void)
 		fclose(file);
 	nodes.n = nodes.n > 0 ? nodes.n : 1;
 	return &nodes;
+}
+
+void *
+pages_map_shared(int fd, size_t bytes)
+{
+	size_t room = bytes + HUGE_PAGE_BYTES;
+	uint8_t *place = mmap(NULL, room, PROT_NONE, MAP_PRIVATE | MAP_ANONYMOUS | MAP_NORESERVE, -1, 0), *start, *end;
+	size_t page = (size_t) sysconf(_SC_PAGESIZE);
+
+	if (place == MAP_FAILED)
+		return NULL;
+	start = (uint8_t *) (((uintptr_t) place + HUGE_PAGE_BYTES - 1) / HUGE_PAGE_BYTES * HUGE_PAGE_BYTES);
+	if (mmap(start, bytes, PROT_READ, MAP_SHARED | MAP_FIXED, fd, 0) == MAP_FAILED)
+	{
+		int error = errno;
+
+		munmap(place, room);
+		errno = error;
+		return NULL;
+	}
+	end = start + (bytes + page - 1) / page * page;
+	if (start > place)
+		munmap(place, (size_t) (start - place));
+	if (end < place + room)
+		munmap(end, (size_t) (place + room - end));
+	return start;
+}
+
+bool
+pages_collapse(void *start, size_t bytes)
+{
+	bytes = bytes / HUGE_PAGE_BYTES * HUGE_PAGE_BYTES;
+	return bytes == 0 || madvise(start, bytes, MADV_COLLAPSE) == 0;
 }
 
 void

@@ -24,6 +24,19 @@ typedef struct NodeSet
 /* Read a list like "0-3,8" (Documentation/admin-guide/cgroup-v2.rst, cpuset.mems). false: it is none. */
 extern bool pages_parse_nodes(const char *list, NodeSet *nodes);
 
+/*
+ * Map a file of shared memory, read-only, at a multiple of HUGE_PAGE_BYTES, so that huge pages can form in it. NULL
+ * (and errno): it cannot be mapped. Give it back with munmap(start, bytes).
+ */
+extern void *pages_map_shared(int fd, size_t bytes);
+
+/*
+ * Put what is there on huge pages now, whatever the system's setting for shared memory says (madvise(2), MADV_COLLAPSE,
+ * Linux 6.1): some milliseconds for 10 MB. Start at a multiple of HUGE_PAGE_BYTES; what is no whole huge page at the
+ * end stays as it is. false (and errno): not all of it could be.
+ */
+extern bool pages_collapse(void *start, size_t bytes);
+
 /* Find out what nodes there are, where no sandbox is yet. */
 extern void pages_look(void);
 

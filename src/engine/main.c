@@ -3,7 +3,7 @@
  *
  *   qwen_engine serve --slots=N --threads=N --kv-cache-bytes=N --kv-cache-type=f16|f32 --prefill-chunk=N
  * --max-running=N
- *                     --queue-size=N --sandbox=0|1 --lock-memory=0|1
+ *                     --queue-size=N --sandbox=0|1 --lock-memory=0|1 --huge-pages=0|1
  *   qwen_engine load  --slot=K --generation=G --directory=D --file=F --name=N --io=auto|pread --threads=N
  *                     --kv-cache-bytes=N (that keys and values may still take)
  *   qwen_engine --version
@@ -34,6 +34,7 @@ typedef enum Option
 	OPTION_QUEUE_SIZE,
 	OPTION_SANDBOX,
 	OPTION_LOCK_MEMORY,
+	OPTION_HUGE_PAGES,
 	OPTION_SLOT,
 	OPTION_GENERATION,
 	OPTION_DIRECTORY,
@@ -54,6 +55,7 @@ static const struct option long_options[] = {
 	{"queue-size", required_argument, NULL, OPTION_QUEUE_SIZE},
 	{"sandbox", required_argument, NULL, OPTION_SANDBOX},
 	{"lock-memory", required_argument, NULL, OPTION_LOCK_MEMORY},
+	{"huge-pages", required_argument, NULL, OPTION_HUGE_PAGES},
 	{"slot", required_argument, NULL, OPTION_SLOT},
 	{"generation", required_argument, NULL, OPTION_GENERATION},
 	{"directory", required_argument, NULL, OPTION_DIRECTORY},
@@ -109,7 +111,8 @@ map_status_page(void)
 static int
 run_serve(const Arguments *arguments)
 {
-	uint64_t slots, threads, kv_cache_bytes, prefill_chunk, max_running, queue_size, speculation, sandbox, lock_memory;
+	uint64_t slots, threads, kv_cache_bytes, prefill_chunk, max_running, queue_size, speculation, sandbox, lock_memory,
+		huge_pages;
 	const char *kv_type_name = arguments->values[OPTION_KV_CACHE_TYPE];
 	KvType kv_type;
 	ServerSettings settings;
@@ -123,7 +126,8 @@ run_serve(const Arguments *arguments)
 		!number(arguments, OPTION_MAX_RUNNING, 1, 65536, &max_running) ||
 		!number(arguments, OPTION_QUEUE_SIZE, 1, 1 << 30, &queue_size) ||
 		!number(arguments, OPTION_SANDBOX, 0, 1, &sandbox) ||
-		!number(arguments, OPTION_LOCK_MEMORY, 0, 1, &lock_memory))
+		!number(arguments, OPTION_LOCK_MEMORY, 0, 1, &lock_memory) ||
+		!number(arguments, OPTION_HUGE_PAGES, 0, 1, &huge_pages))
 		return 2;
 	if (!kv_type_name || !kv_type_by_name(kv_type_name, &kv_type))
 	{
@@ -141,6 +145,7 @@ run_serve(const Arguments *arguments)
 		.queue_size = (uint32_t) queue_size,
 		.sandbox = sandbox != 0,
 		.lock_memory = lock_memory != 0,
+		.huge_pages = huge_pages != 0,
 		.listener_fd = ENGINE_FD_LISTENER,
 		.death_fd = ENGINE_FD_DEATH,
 		.first_slot_fd = ENGINE_FD_SLOT_0,

@@ -686,6 +686,7 @@ set_up_engine(Server *server)
 		.max_rows = settings->max_running + settings->prefill_chunk + DRAFT_ROWS,
 		.max_running = settings->max_running,
 		.cache_follows_memory = settings->kv_cache_bytes == 0,
+		.huge_pages = settings->huge_pages,
 		.lock_memory = settings->lock_memory,
 	};
 

@@ -16,6 +16,7 @@ typedef struct ServerSettings
 	KvType kv_type;
 	uint32_t prefill_chunk, max_running, queue_size;
 	bool speculation;
+	bool huge_pages;  /* weights are put on huge pages where the system can */
 	bool lock_memory; /* weights are never swapped out */
 	bool sandbox; /* give up what serving does not need (sandbox.h) */
 	/* descriptors, see status_page.h; death_fd may be -1 */

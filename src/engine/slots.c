@@ -24,6 +24,7 @@ slots_init(Slots *slots, const SlotSettings *settings, StatusPage *page, uint32_
 		slots->slots[i].status = &page->slots[i];
 		atomic_store(&page->slots[i].serving_generation, 0);
 		atomic_store(&page->slots[i].n_requests, 0);
+		atomic_store(&page->slots[i].huge_bytes, 0);
 	}
 }
 
@@ -31,6 +32,8 @@ slots_init(Slots *slots, const SlotSettings *settings, StatusPage *page, uint32_
 static void
 close_slot(Slot *slot)
 {
+	page_worker_end(slot->page_worker);
+	slot->page_worker = NULL;
 	forward_destroy(slot->forward);
 	prefix_cache_destroy(slot->cache);
 	kv_pool_destroy(slot->pool);
@@ -119,6 +122,9 @@ look_at_slot(Slots *slots, Slot *slot)
 	status = open_slot(slots, slot, wanted);
 	if (status.code == STATUS_OK)
 	{
+		if (slots->settings.huge_pages)
+			slot->page_worker =
+				page_worker_begin((void *) slot->model->image, slot->model->image_bytes, &slot->status->huge_bytes);
 		atomic_store(&slot->status->serving_generation, wanted);
 		return;
 	}

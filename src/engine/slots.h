@@ -6,6 +6,7 @@
 
 #include "../protocol/status_page.h"
 #include "forward.h"
+#include "page_worker.h"
 #include "prefix_cache.h"
 
 #define DRAFT_ROWS 8    /* rows that guesses may bring a step to, and so many with logits more */
@@ -27,9 +28,10 @@ typedef struct Slot
 	KvPool *pool;
 	PrefixCache *cache; /* of the pool's blocks */
 	Forward *forward;
-	uint32_t n_jobs; /* that use the model; kept by the scheduler's caller */
-	StepTurn turn;   /* of the last step; kept by the scheduler */
-	bool draining;   /* no new jobs: closed once n_jobs is 0 */
+	PageWorker *page_worker; /* NULL: none is wanted, or to be had */
+	uint32_t n_jobs;         /* that use the model; kept by the scheduler's caller */
+	StepTurn turn;           /* of the last step; kept by the scheduler */
+	bool draining;           /* no new jobs: closed once n_jobs is 0 */
 } Slot;
 
 typedef struct SlotSettings
@@ -39,6 +41,7 @@ typedef struct SlotSettings
 	KvType kv_type;
 	uint32_t max_rows, max_running;
 	bool cache_follows_memory; /* the budget is what models leave (memory.h), looked at when one is opened */
+	bool huge_pages;           /* weights are put on huge pages where the system can */
 	bool lock_memory;          /* weights are never swapped out */
 } SlotSettings;
 

@@ -133,7 +133,8 @@ check_cache(StringInfo checks, Health *worst)
 
 	add_check(checks, worst, "kv_cache", full ? DEGRADED : HEALTHY,
 			  psprintf("%llu of %llu MB%s in use, %llu preemptions", (unsigned long long) (used >> 20),
-					   (unsigned long long) (total >> 20), kv_cache_bytes() > 0 ? "" : " (auto)", (unsigned long long) atomic_load(&qwen_page->n_preemptions)),
+					   (unsigned long long) (total >> 20), kv_cache_bytes() > 0 ? "" : " (auto)",
+					   (unsigned long long) atomic_load(&qwen_page->n_preemptions)),
 			  full ? "Requests wait for room: raise qwen.kv_cache_size, or ask for fewer max_tokens." : NULL);
 }
 
@@ -145,11 +146,34 @@ check_memory(StringInfo checks, Health *worst)
 	uint64 wanted = total > resident ? total - resident : 0, left = memory_available();
 	bool short_of_it = left != UINT64_MAX && wanted > left;
 
-	add_check(checks, worst, "memory", short_of_it ? DEGRADED : HEALTHY,
-			  psprintf("keys and values may take %llu MB more%s",
-					   (unsigned long long) (wanted >> 20),
-					   left == UINT64_MAX ? "" : psprintf(", %llu MB are available", (unsigned long long) (left >> 20))),
-			  short_of_it ? "Lower qwen.kv_cache_size, or give the server more memory: it may run out of it." : NULL);
+	add_check(
+		checks, worst, "memory", short_of_it ? DEGRADED : HEALTHY,
+		psprintf("keys and values may take %llu MB more%s", (unsigned long long) (wanted >> 20),
+				 left == UINT64_MAX ? "" : psprintf(", %llu MB are available", (unsigned long long) (left >> 20))),
+		short_of_it ? "Lower qwen.kv_cache_size, or give the server more memory: it may run out of it." : NULL);
+}
+
+/* Huge pages that were asked for and did not come, some time after a model is served. */
+static void
+check_huge_pages(const QwenShared *shared, StringInfo checks, Health *worst)
+{
+	uint64 wanted = 0, huge = 0;
+	bool missing;
+
+	for (int i = 0; i < qwen_max_models; i++)
+		if (shared->slots[i].state == SLOT_SERVING)
+		{
+			wanted += qwen_page->slots[i].image_bytes;
+			huge += atomic_load(&qwen_page->slots[i].huge_bytes);
+		}
+	/* the last bytes of an image are no whole page */
+	missing = qwen_huge_pages == QWEN_HUGE_PAGES_ON && huge < wanted / 10 * 9;
+	add_check(checks, worst, "huge_pages", missing ? DEGRADED : HEALTHY,
+			  psprintf("%llu of %llu MB of weights are on huge pages", (unsigned long long) (huge >> 20),
+					   (unsigned long long) (wanted >> 20)),
+			  missing ? "It takes some seconds a gigabyte after a start, Linux 6.1 or later, and memory that is not in "
+						"small pieces; docs/operations.md has the lines for the administrator."
+					  : NULL);
 }
 
 QWEN_FUNCTION(qwen_health, 0, 0)
@@ -173,6 +197,7 @@ QWEN_FUNCTION(qwen_health, 0, 0)
 		check_queue(&checks, &worst);
 		check_cache(&checks, &worst);
 		check_memory(&checks, &worst);
+		check_huge_pages(&shared, &checks, &worst);
 	}
 	initStringInfo(&json);
 	appendStringInfo(&json, "{\"status\": \"%s\", \"version\": \"%s\", \"checks\": [%s]}", health_names[worst],

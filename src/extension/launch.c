@@ -170,6 +170,7 @@ launch_engine(int listener, int death_pipe[2], int *pidfd)
 		psprintf("--queue-size=%d", qwen_queue_size),
 		psprintf("--sandbox=%d", qwen_engine_sandbox),
 		psprintf("--lock-memory=%d", qwen_lock_memory),
+		psprintf("--huge-pages=%d", qwen_huge_pages != QWEN_HUGE_PAGES_OFF),
 		NULL,
 	};
 	int fds[STATUS_PAGE_MAX_SLOTS + 3], targets[STATUS_PAGE_MAX_SLOTS + 3];

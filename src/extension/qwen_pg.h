@@ -37,11 +37,21 @@ extern bool qwen_speculation, qwen_engine_sandbox, qwen_lock_memory;
 
 /* qwen.kv_cache_size in bytes; 0: auto. */
 extern uint64 kv_cache_bytes(void);
-extern int qwen_max_models, qwen_threads, qwen_kv_cache_type, qwen_prefill_chunk, qwen_max_running,
-	qwen_queue_size, qwen_max_tokens, qwen_prefix_cache, qwen_io_method, qwen_watchdog_timeout;
+extern int qwen_max_models, qwen_threads, qwen_kv_cache_type, qwen_prefill_chunk, qwen_max_running, qwen_queue_size,
+	qwen_max_tokens, qwen_prefix_cache, qwen_io_method, qwen_watchdog_timeout;
 extern int qwen_job_window, qwen_max_job_workers;
 
 extern int qwen_engine_priority;
+
+/* qwen.huge_pages */
+enum
+{
+	QWEN_HUGE_PAGES_TRY,
+	QWEN_HUGE_PAGES_ON, /* qwen_health() complains where it does not come true */
+	QWEN_HUGE_PAGES_OFF
+};
+
+extern int qwen_huge_pages;
 
 #define QWEN_PRIORITY_LOW 0
 #define QWEN_PRIORITY_NORMAL 1

@@ -15,6 +15,7 @@ int qwen_max_models = 4;
 int qwen_threads = 0;
 char *qwen_kv_cache_size;
 bool qwen_lock_memory = false;
+int qwen_huge_pages = QWEN_HUGE_PAGES_TRY;
 int qwen_kv_cache_type = 0;
 int qwen_prefill_chunk = 256;
 bool qwen_speculation = true;
@@ -35,6 +36,10 @@ bool qwen_batch_plans = true;
 
 static const struct config_enum_entry kv_cache_types[] = {
 	{"f16", 0, false}, {"q8_0", 2, false}, {"f32", 1, false}, {NULL, 0, false}};
+static const struct config_enum_entry huge_pages[] = {{"try", QWEN_HUGE_PAGES_TRY, false},
+													  {"on", QWEN_HUGE_PAGES_ON, false},
+													  {"off", QWEN_HUGE_PAGES_OFF, false},
+													  {NULL, 0, false}};
 static const struct config_enum_entry prefix_sharings[] = {
 	{"role", PREFIX_ROLE, false}, {"shared", PREFIX_SHARED, false}, {"off", PREFIX_OFF, false}, {NULL, 0, false}};
 static const struct config_enum_entry io_methods[] = {
@@ -109,6 +114,8 @@ define_server_settings(void)
 	DefineCustomStringVariable("qwen.kv_cache_size",
 							   "Memory for keys and values of running requests; auto: by what memory there is.", NULL,
 							   &qwen_kv_cache_size, "auto", PGC_POSTMASTER, 0, check_cache_size, NULL, NULL);
+	DefineCustomEnumVariable("qwen.huge_pages", "Whether weights are put on huge pages once they are served.", NULL,
+							 &qwen_huge_pages, QWEN_HUGE_PAGES_TRY, huge_pages, PGC_POSTMASTER, 0, NULL, NULL, NULL);
 	DefineCustomBoolVariable("qwen.lock_memory", "Weights are locked into memory, so that they are never swapped out.",
 							 NULL, &qwen_lock_memory, false, PGC_POSTMASTER, 0, NULL, NULL, NULL);
 	DefineCustomEnumVariable("qwen.kv_cache_type", "Number type of keys and values.", NULL, &qwen_kv_cache_type, 0,

@@ -14,7 +14,7 @@
 
 #include "../base/clock.h"
 
-#define N_MODEL_COLUMNS 15
+#define N_MODEL_COLUMNS 16
 #define N_MODEL_COLUMNS_0_1 14 /* of the script of version 0.1 */
 #define N_ENGINE_COLUMNS 30
 
@@ -91,6 +91,8 @@ model_row(const SharedSlot *slot, SlotStatus *status, Datum *values, bool *nulls
 	values[13] = nulls[13] ? (Datum) 0 : page_text(slot->error, sizeof slot->error - 1);
 	values[14] = model_notices(status);
 	nulls[14] = !described || values[14] == (Datum) 0;
+	nulls[15] = slot->state != SLOT_SERVING;
+	values[15] = Int64GetDatum(atomic_load(&status->huge_bytes));
 }
 
 QWEN_FUNCTION(qwen_models_status, 0, 0)

@@ -11,6 +11,7 @@
 #include <sys/stat.h>
 #include <unistd.h>
 
+#include "../base/pages.h"
 #include "hyper.h"
 #include "image.h"
 #include "key_outliers.h"
@@ -281,8 +282,8 @@ model_open(int image_fd, Model **model_out)
 		free(model);
 		return damaged("it is too short");
 	}
-	image = mmap(NULL, (size_t) info.st_size, PROT_READ, MAP_SHARED, image_fd, 0);
-	if (image == MAP_FAILED)
+	image = pages_map_shared(image_fd, (size_t) info.st_size);
+	if (!image)
 	{
 		free(model);
 		return status_error(STATUS_UNAVAILABLE, "cannot map the model: %s", strerror(errno));

@@ -46,6 +46,7 @@ typedef struct SlotStatus
 	_Atomic uint64_t serving_generation;
 	/* engine: requests on this model that have not ended */
 	_Atomic uint32_t n_requests;
+	_Atomic uint64_t huge_bytes; /* engine: of the image, on huge pages */
 	/* engine: why a wanted generation is not served, written before error_generation */
 	char serve_error[512];
 	/* engine: what is odd in the model that it serves, or could not be done for it; "" otherwise */

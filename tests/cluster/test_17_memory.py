@@ -1,4 +1,5 @@
 """Odd but usable files, and memory that is promised only when it is used: what a strict machine and other people's tools bring."""
+import ctypes
 import os
 import re
 import shutil
@@ -6,7 +7,7 @@ import struct
 
 import psycopg2
 import pytest
-from cluster import MODEL_FILE, model_directory
+from cluster import MODEL_FILE, model_directory, wait_until
 from sessions import wait_idle
 
 CAPITAL = "SELECT qwen_chat('What is the capital of France? Answer in one sentence.', temperature => 0, model => %s)"
@@ -170,3 +171,50 @@ def test_weights_are_locked_or_it_is_said_why_not(make_server):
         locked = int(re.search(r"VmLck:\s+(\d+) kB", file.read()).group(1)) * 1024
     notices, image = server.query("SELECT notices, shared_memory_bytes FROM qwen_models")[0]
     assert locked >= image if notices is None else "cannot be locked into memory" in notices
+
+
+def test_weights_come_onto_huge_pages_and_stay_there(make_server):
+    server = make_server()
+    image = server.value("SELECT shared_memory_bytes FROM qwen_models")
+
+    def huge_bytes():
+        return server.value("SELECT huge_page_bytes FROM qwen_models")
+
+    def mapped_huge():
+        with open(f"/proc/{server.engine_pid()}/smaps_rollup") as file:
+            return int(re.search(r"ShmemPmdMapped:\s+(\d+) kB", file.read()).group(1)) * 1024
+
+    if not collapse_works():
+        assert huge_bytes() == 0
+        return
+    # the last bytes of an image are no whole page
+    wait_until(lambda: huge_bytes() > image - 2**21, 60, "huge pages")
+    assert mapped_huge() > image * 0.9
+    assert "Paris" in server.value(CAPITAL, ("chat",))
+    pid = server.engine_pid()
+    os.kill(pid, 9)
+    wait_until(lambda: server.engine_pid() not in (None, pid) and server.value("SELECT state FROM qwen_models") == "serving", 30, "another engine")
+    assert "Paris" in server.value(CAPITAL, ("chat",))
+    wait_until(lambda: huge_bytes() > image - 2**21, 10, "the same pages")
+
+
+def test_no_huge_pages_where_none_are_wanted(make_server):
+    server = make_server({"qwen.huge_pages": "off"})
+    assert "Paris" in server.value(CAPITAL, ("chat",))
+    assert server.value("SELECT huge_page_bytes FROM qwen_models") == 0
+
+
+def collapse_works():
+    """Linux 6.1 and later put shared memory on huge pages when they are asked to."""
+    import mmap
+
+    descriptor = os.memfd_create("qwen_test")
+    os.ftruncate(descriptor, 2**21)
+    os.pwrite(descriptor, b"x" * 2**21, 0)
+    place = mmap.mmap(-1, 4 * 2**20)
+    address = ctypes.addressof(ctypes.c_char.from_buffer(place))
+    start = (address + 2**21 - 1) // 2**21 * 2**21
+    libc = ctypes.CDLL(None, use_errno=True)
+    libc.mmap.restype = ctypes.c_void_p
+    mapped = libc.mmap(ctypes.c_void_p(start), ctypes.c_size_t(2**21), 1, mmap.MAP_SHARED | 0x10, descriptor, ctypes.c_long(0))
+    return mapped == start and libc.madvise(ctypes.c_void_p(start), ctypes.c_size_t(2**21), 25) == 0

@@ -169,6 +169,8 @@ ENGINE = [
           "outliers of keys stand in the tile too and set its scales", "unit:forward"),
     fault("auto-cache-takes-all", "src/base/memory.c", "share = share < left / 4 * 3 ? share : left / 4 * 3;", "",
           "keys and values take what the models need", "unit:memory"),
+    fault("pages-collapse-nothing", "src/base/pages.c", "return bytes == 0 || madvise(start, bytes, MADV_COLLAPSE) == 0;", "return true;",
+          "weights are said to be on huge pages and are not", "cluster:test_17_memory.py"),
     fault("kv-blocks-for", "src/engine/kv_cache.c", "(n_positions % KV_BLOCK_POSITIONS != 0);", "(n_positions % KV_BLOCK_POSITIONS > 1);",
           "one position too few has a block", "unit:kv_cache unit:scheduler"),
     fault("seniority", "src/engine/scheduler.c", "a->priority > b->priority : a->arrival < b->arrival;", "a->priority > b->priority : a->arrival > b->arrival;",
