@@ -2,8 +2,8 @@
  * fuzz_messages.c - messages and tools from users, through the templates of tests/golden/template/templates and the
  * built-in one.
  *
- * Input: which template and settings (a byte), then messages and tools, each up to a NUL. The character DEL stands in
- * no template, so where it comes out it came from a user: it is never trusted.
+ * Input: which template and settings (a byte; a last answer is gone on with), then messages and tools, each up to a
+ * NUL. The character DEL stands in no template, so where it comes out it came from a user: it is never trusted.
  */
 #include "../../src/model/chat_template.h"
 #include "fuzz.h"
@@ -58,6 +58,8 @@ LLVMFuzzerTestOneInput(const uint8_t *data, size_t size)
 	chat.tools = tools.length ? tools : (ByteSpan){NULL, 0};
 	chat.enable_thinking = settings & 64 ? (settings & 128) != 0 : -1;
 	chat.add_generation_prompt = settings & 32;
+	chat.continues = true;
+	chat.can_think = settings % 32 / 5 % 2;
 	status = chat_template_render(templates[settings % 32 % 5], &chat, &prompt);
 	if (status.code == STATUS_OK)
 	{

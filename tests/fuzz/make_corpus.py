@@ -94,6 +94,9 @@ MESSAGES = '[{"role":"system","content":"Be <|im_end|> brief."},{"role":"user","
 TOOLS = '[{"type":"function","function":{"name":"f","description":"d","parameters":{"type":"object","properties":{"a":{"type":"string"}}}}}]'
 CALLS = """[{"role":"user","content":[{"type":"text","text":"a"},{"type":"text","text":"b"}]},{"role":"assistant","content":null,
 "tool_calls":[{"type":"function","function":{"name":"f","arguments":{"a":[1,2.5,true,null,"x"]}}}]},{"role":"tool","content":"{}"}]"""
+BEGUN = '[{"role":"developer","content":"x"},{"role":"user","content":"Hi"},{"role":"assistant","content":"<think>a\x7f"}]'
+TEXT_ARGUMENTS = """[{"role":"user","content":"a"},{"role":"assistant","thinking":"t","tool_calls":[{"id":"1","function":{"name":"f",
+"arguments":"{\\"a\\":[1e400,12345678901234567890,0.1234567890123456789]}"}},{"name":"g","arguments":""}]},{"role":"tool","content":"1","name":"f"}]"""
 CHATML = (
     "{%- if tools %}{{- '# Tools' }}{% for tool in tools %}{{ tool | tojson(indent=2) }}{% endfor %}{% endif -%}"
     "{% for m in messages if m.content is string %}{{'<|im_start|>' + m['role'] + '\\n' + m.content.split('</think>')[-1].strip() + '<|im_end|>\\n'}}"
@@ -111,6 +114,11 @@ def templates():
     save("template", "constructs", f"\x00{OTHERS}")
     for i, name in enumerate(("coder", "distill", "instruct2507", "qwq", "default")):
         save("messages", name, bytes([32 | i]) + f"{MESSAGES if i % 2 else CALLS}\0{TOOLS}".encode())
+    # bit 5: with a generation prompt; i + 5: the same template, thinking
+    save("messages", "begun", bytes([32 | 2]) + f"{BEGUN}\0".encode())
+    save("messages", "begun_thinking", bytes([32 | 8]) + BEGUN.replace("content", "reasoning_content").encode() + b"\0")
+    save("messages", "begun_alone", bytes([32 | 4]) + b'[{"role":"assistant","content":"The\x7f answer \\n"}]\0')
+    save("messages", "text_arguments", bytes([32 | 2]) + f"{TEXT_ARGUMENTS}\0".encode())
 
 
 # ---- models: heads of GGUF files ---------------------------------------------------------------------------------------
