@@ -15,12 +15,16 @@
 #include "access/htup_details.h"
 #include "access/relation.h"
 #include "access/xlog.h"
+#include "catalog/pg_language.h"
+#include "catalog/pg_proc.h"
 #include "catalog/pg_trigger.h"
 #include "commands/trigger.h"
 #include "guard.h"
 #include "miscadmin.h"
 #include "replication/logicalworker.h"
+#include "utils/builtins.h"
 #include "utils/rel.h"
+#include "utils/syscache.h"
 
 /* Does the statement come from another server's log? */
 static bool
@@ -52,21 +56,38 @@ QWEN_FUNCTION(qwen_guard_rows, 0, 0)
 	return PointerGetDatum(TRIGGER_FIRED_BY_UPDATE(data->tg_event) ? data->tg_newtuple : data->tg_trigtuple);
 }
 
+/* Does a trigger run code of ours? Names say nothing: whoever may make triggers chooses them. Functions in C are made
+ * by superusers alone, so one of that symbol is this library's, or a superuser's affair. */
+static bool
+runs_our_code(const Trigger *trigger)
+{
+	static const char *const ours[] = {"qwen_guard_rows", "qwen_limits_changed"};
+	HeapTuple function = SearchSysCache1(PROCOID, ObjectIdGetDatum(trigger->tgfoid));
+	bool found = false, is_null;
+
+	if (!HeapTupleIsValid(function))
+		return false;
+	if (((Form_pg_proc) GETSTRUCT(function))->prolang == ClanguageId)
+	{
+		Datum symbol = SysCacheGetAttr(PROCOID, function, Anum_pg_proc_prosrc, &is_null);
+		char *name = is_null ? NULL : TextDatumGetCString(symbol);
+
+		for (int i = 0; name && i < (int) lengthof(ours); i++)
+			found |= strcmp(name, ours[i]) == 0;
+		if (name)
+			pfree(name);
+	}
+	ReleaseSysCache(function);
+	return found;
+}
+
 /* The first trigger of a table that is none of ours, which includes those of foreign keys; NULL: there is none. */
 static const Trigger *
 foreign_trigger(const TriggerDesc *triggers)
 {
-	static const char *const ours[] = {"qwen_guard", "qwen_guard_truncate", "qwen_limits_changed"};
-
 	for (int i = 0; triggers && i < triggers->numtriggers; i++)
-	{
-		bool found = false;
-
-		for (int k = 0; k < (int) lengthof(ours); k++)
-			found |= strcmp(triggers->triggers[i].tgname, ours[k]) == 0;
-		if (!found)
+		if (!runs_our_code(&triggers->triggers[i]))
 			return &triggers->triggers[i];
-	}
 	return NULL;
 }
 
@@ -74,19 +95,23 @@ void
 guard_take(Oid table)
 {
 	Relation relation;
+	TriggerDesc *triggers;
 	const Trigger *foreign;
 
 	/* nobody writes, and no lock of that kind can be had */
 	if (RecoveryInProgress())
 		return;
 	relation = relation_open(table, RowExclusiveLock);
-	foreign = foreign_trigger(relation->trigdesc);
+	/* a copy: looking at their functions may bring news that build the relation's own anew */
+	triggers = CopyTriggerDesc(relation->trigdesc);
+	foreign = foreign_trigger(triggers);
 	if (foreign)
 		ereport(ERROR, (errcode(ERRCODE_INSUFFICIENT_PRIVILEGE),
 						errmsg("table \"%s\" has the trigger \"%s\", which is not one of qwen_pg's",
 							   RelationGetRelationName(relation), foreign->tgname),
 						errdetail("It would run with the rights of the table's owner."),
 						errhint("Drop the trigger, and revoke all rights on the table.")));
+	FreeTriggerDesc(triggers);
 	relation_close(relation, NoLock);
 }
 
@@ -94,18 +119,22 @@ bool
 guard_is_on(Oid table)
 {
 	Relation relation = try_relation_open(table, AccessShareLock);
+	TriggerDesc *triggers;
 	bool is_on = false;
 
 	if (!relation)
 		return false;
-	for (int i = 0; relation->trigdesc && i < relation->trigdesc->numtriggers; i++)
+	triggers = CopyTriggerDesc(relation->trigdesc);
+	for (int i = 0; triggers && i < triggers->numtriggers; i++)
 	{
-		const Trigger *trigger = &relation->trigdesc->triggers[i];
+		const Trigger *trigger = &triggers->triggers[i];
 
-		is_on |= strcmp(trigger->tgname, "qwen_guard") == 0 && trigger->tgenabled == TRIGGER_FIRES_ALWAYS &&
-				 TRIGGER_FOR_INSERT(trigger->tgtype) && TRIGGER_FOR_UPDATE(trigger->tgtype);
+		is_on |= strcmp(trigger->tgname, "qwen_guard") == 0 && runs_our_code(trigger) &&
+				 trigger->tgenabled == TRIGGER_FIRES_ALWAYS && TRIGGER_FOR_INSERT(trigger->tgtype) &&
+				 TRIGGER_FOR_UPDATE(trigger->tgtype);
 	}
-	is_on &= foreign_trigger(relation->trigdesc) == NULL;
+	is_on &= foreign_trigger(triggers) == NULL;
+	FreeTriggerDesc(triggers);
 	relation_close(relation, AccessShareLock);
 	return is_on;
 }

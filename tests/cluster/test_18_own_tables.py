@@ -132,6 +132,15 @@ def test_a_trigger_on_the_tables_does_not_run_as_their_owner(house, table):
                 house.query(sql)
             assert failure.value.pgcode == "42501" and 'trigger " a"' in failure.value.diag.message_primary, (sql, failure.value)
         house.query(f'DROP TRIGGER " a" ON {table}')
+    # its name makes no trigger one of ours
+    taken = house.value(f"SELECT string_agg(tgname, ' ') FROM pg_trigger WHERE tgrelid = '{table}'::regclass").split()
+    for name in {"qwen_guard", "qwen_guard_truncate", "qwen_limits_changed"} - set(taken):
+        house.query(f'CREATE TRIGGER {name} BEFORE INSERT OR UPDATE OR DELETE ON {table} FOR EACH ROW EXECUTE FUNCTION hostile.spring()', user="heir")
+        for sql in writes:
+            with pytest.raises(psycopg2.Error) as failure:
+                house.query(sql)
+            assert failure.value.pgcode == "42501" and name in failure.value.diag.message_primary, (sql, failure.value)
+        house.query(f"DROP TRIGGER {name} ON {table}")
     # it cannot come in between either
     writing = house.connect()
     writing.autocommit = False
