@@ -14,8 +14,8 @@ VERSION := 0.2.0
 WARNINGS := -Wall -Wextra -Werror -Wmissing-prototypes -Wstrict-prototypes -Wshadow
 OPTIMIZE ?= -O2
 HARDENING ?= -fstack-protector-strong -D_FORTIFY_SOURCE=2
-CFLAGS_OWN := -std=gnu11 -g -D_GNU_SOURCE= $(WARNINGS) -ffp-contract=off -fopenmp -fPIE $(HARDENING) -DQWEN_VERSION='"$(VERSION)"'
-LDFLAGS_OWN := -fopenmp -pie -Wl,-z,relro,-z,now
+CFLAGS_OWN := -std=gnu11 -g -D_GNU_SOURCE= $(WARNINGS) -ffp-contract=off -fPIE $(HARDENING) -DQWEN_VERSION='"$(VERSION)"'
+LDFLAGS_OWN := -pie -Wl,-z,relro,-z,now
 LIBRARIES := -luring -lpcre2-8 -lutf8proc -licuuc -ljansson -lm -lpthread
 
 ENGINE_SOURCES := $(wildcard src/base/*.c src/protocol/*.c src/model/*.c src/model/template/*.c kernels/*.c) \
@@ -123,7 +123,7 @@ $(B)/tests/fuzz/fuzz_%: $(B)/tests/fuzz/fuzz_%.o $(ENGINE_LIBRARY)
 	$(CC) $(LDFLAGS_OWN) -fsanitize=fuzzer $^ $(LIBRARIES) -o $@
 
 # it looks at logits on their way to the sampler
-$(SCHEDULED_LOGITS): override LDFLAGS_OWN += -Wl,--wrap=job_take_logits
+$(SCHEDULED_LOGITS): override LDFLAGS_OWN += -Wl,--wrap=job_pick
 
 clean:
 	rm -rf $(B)
@@ -271,12 +271,12 @@ check-sanitize: deps model
 	@UBSAN_OPTIONS=print_stacktrace=1 $(MAKE) --no-print-directory $(SANITIZE_BUILD) $(SANITIZED)
 	@$(MAKE) --no-print-directory check-threads
 
-# clang with its own OpenMP, whose archer tells ThreadSanitizer what a region's begin and end mean
+# clang, whose ThreadSanitizer knows every synchronization that is used here
 THREADED := forward scheduler scheduler_random loader
 THREADS_BUILD := B=build/threads SANITIZE=1 CC=clang CC_LOOPS=gcc WARNINGS= OPTIMIZE=-O1 HARDENING= \
 	INSTRUMENT='-fsanitize=thread -fno-omit-frame-pointer' UNIT_TESTS='$(THREADED:%=build/threads/tests/unit/test_%)'
 check-threads: deps
-	@tests/tools/install_packages.sh clang libomp-dev
+	@tests/tools/install_packages.sh clang
 	@$(MAKE) --no-print-directory -j$(JOBS) $(THREADS_BUILD) $(THREADED:%=build/threads/tests/unit/test_%) build/threads/tests/kernels/check_kernels
 	@TSAN_OPTIONS='halt_on_error=1 ignore_noninstrumented_modules=1' $(MAKE) --no-print-directory $(THREADS_BUILD) check-unit check-kernels
 
@@ -334,7 +334,7 @@ fuzz-programs: $(FUZZ:%=$(B)/tests/fuzz/fuzz_%)
 fuzz:
 	@tests/fuzz/setup.sh
 	@$(MAKE) --no-print-directory -j$(JOBS) B=build/fuzz SANITIZE=1 CC=clang CC_LOOPS=gcc NOT_IN_LOOPS=-fsanitize=% WARNINGS=-Wall OPTIMIZE=-O1 HARDENING= \
-		INSTRUMENT='-fsanitize=fuzzer-no-link,$(FUZZ_SANITIZE) -fno-sanitize-recover=all -fno-omit-frame-pointer' LDFLAGS_OWN='-fopenmp -fsanitize=$(FUZZ_SANITIZE)' fuzz-programs
+		INSTRUMENT='-fsanitize=fuzzer-no-link,$(FUZZ_SANITIZE) -fno-sanitize-recover=all -fno-omit-frame-pointer' LDFLAGS_OWN='-fsanitize=$(FUZZ_SANITIZE)' fuzz-programs
 	@QWEN_TEST_SOURCE_DIR=$(CURDIR) $(PYTHON) tests/fuzz/run.py --programs build/fuzz/tests/fuzz --work build/fuzz --seconds $(SECONDS) $(FUZZ)
 
 # not part of check: it fetches a small system for each version
@@ -455,7 +455,7 @@ format:
 TIDY_CHECKS := -*,clang-analyzer-*,bugprone-*,-bugprone-easily-swappable-parameters,-bugprone-narrowing-conversions,-clang-analyzer-security.insecureAPI.DeprecatedOrUnsafeBufferHandling,-clang-analyzer-valist.Uninitialized,-bugprone-sizeof-expression,-bugprone-implicit-widening-of-multiplication-result
 POSTGRES_WAYS := -bugprone-reserved-identifier,-bugprone-macro-parentheses,-bugprone-branch-clone,-bugprone-suspicious-missing-comma,-clang-analyzer-core.NullDereference
 TIDY := clang-tidy --quiet --warnings-as-errors='*'
-TIDY_FLAGS := -- -std=gnu11 -D_GNU_SOURCE= -fopenmp -DQWEN_VERSION='"x"'
+TIDY_FLAGS := -- -std=gnu11 -D_GNU_SOURCE= -DQWEN_VERSION='"x"'
 ANALYZED := $(wildcard src/base/*.c src/protocol/*.c src/model/*.c src/model/template/*.c)
 LINT_PARTS := cppcheck tidy analyzer
 .PHONY: $(LINT_PARTS:%=lint-%)
@@ -466,7 +466,7 @@ lint-cppcheck:
 		--suppress=invalidPointerCast --suppress=incorrectLogicOperator:kernels/lanes_portable.h --suppress=arrayIndexOutOfBoundsCond:kernels/types.c \
 		--error-exitcode=1 -DQWEN_VERSION='"x"' src/base src/protocol src/model src/engine kernels
 lint-tidy:
-	@tests/tools/install_packages.sh clang-tidy libomp-dev
+	@tests/tools/install_packages.sh clang-tidy
 	$(TIDY) --checks='$(TIDY_CHECKS)' $(filter src/base/%.c src/protocol/%.c src/model/%.c src/engine/%.c,$(OWN_C)) $(TIDY_FLAGS) 2>/dev/null
 	$(TIDY) --checks='$(TIDY_CHECKS)' $(filter-out kernels/kernels_%,$(filter kernels/%.c,$(OWN_C))) $(TIDY_FLAGS) 2>/dev/null
 	$(TIDY) --checks='$(TIDY_CHECKS),$(POSTGRES_WAYS)' $(filter src/extension/%.c,$(OWN_C)) $(TIDY_FLAGS) -isystem $(shell $(PG_CONFIG) --includedir-server) 2>/dev/null

@@ -22,6 +22,7 @@ typedef enum StatusCode
 	STATUS_NOT_ALLOWED = 6,      /* 42501: outside the model directory */
 	STATUS_CANCELLED = 7,        /* 57014: the request was cancelled */
 	STATUS_INTERNAL = 8,         /* 58000: a broken promise inside; always a bug */
+	STATUS_NOT_FINITE = 9,       /* 22003: a model's numbers overflow */
 } StatusCode;
 
 #define STATUS_MESSAGE_BYTES 480

@@ -165,6 +165,50 @@ fair_queue_next(const FairQueue *queue)
 	return best ? best->first : NULL;
 }
 
+/* Into the list of the n best, in order; returns how many there are then. */
+static uint32_t
+keep_best(Job **best, uint32_t n, uint32_t n_max, Job *job)
+{
+	uint32_t at = n < n_max ? n : n_max - 1;
+
+	if (n == n_max && !is_turn_of(job->account, best[at]->account))
+		return n;
+	for (; at > 0 && is_turn_of(job->account, best[at - 1]->account); at--)
+		best[at] = best[at - 1];
+	best[at] = job;
+	return n < n_max ? n + 1 : n;
+}
+
+uint32_t
+fair_queue_behind(const FairQueue *queue, const Job *job, Job **out, uint32_t n)
+{
+	Job *own = job->next;
+	uint32_t n_out = 0;
+
+	for (uint32_t i = 0; i < queue->n_accounts; i++)
+	{
+		const RoleAccount *account = &queue->accounts[i];
+
+		if (account != job->account && account->first && account->first->priority == job->priority)
+			n_out = keep_best(out, n_out, n, account->first);
+	}
+	for (; own && own->priority == job->priority && n_out < n; own = own->next)
+		out[n_out++] = own;
+	return n_out;
+}
+
+Job *
+fair_queue_oldest_below(const FairQueue *queue, int32_t priority)
+{
+	Job *oldest = NULL;
+
+	for (uint32_t i = 0; i < queue->n_accounts; i++)
+		for (Job *job = queue->accounts[i].last; job && job->priority < priority; job = job->previous)
+			if (!oldest || job->arrival < oldest->arrival)
+				oldest = job;
+	return oldest;
+}
+
 void
 fair_queue_take_turn(FairQueue *queue, const Job *job)
 {

@@ -29,6 +29,13 @@ extern void fair_queue_remove(FairQueue *queue, Job *job);
 /* Whose turn it is, or NULL. It stays in the queue. */
 extern Job *fair_queue_next(const FairQueue *queue);
 
+/* Others of the same priority that may be taken in its place, those whose turn is next first: some of its own role
+ * behind it, the first of each other role. Returns how many were put into out [n]. */
+extern uint32_t fair_queue_behind(const FairQueue *queue, const Job *job, Job **out, uint32_t n);
+
+/* Of all that wait with less than a priority the one that said GO first, or NULL. */
+extern Job *fair_queue_oldest_below(const FairQueue *queue, int32_t priority);
+
 /* The turn is taken: roles that come back from now on begin where this one stands. */
 extern void fair_queue_take_turn(FairQueue *queue, const Job *job);
 

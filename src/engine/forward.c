@@ -9,6 +9,8 @@
 #include <stdlib.h>
 #include <string.h>
 
+#include "../base/clock.h"
+
 /* Memory of n floats at a multiple of 64 bytes, or NULL: zeros, so that no run depends on what was there. Large parts
  * become real as they are used, which most rows of logits never are. Freed by free_floats. */
 static float *
@@ -97,13 +99,14 @@ create_buffers(Forward *f)
 	f->logit_rows = calloc(f->max_logits ? f->max_logits : 1, sizeof *f->logit_rows);
 	f->first_logits = calloc(f->max_sequences, sizeof *f->first_logits);
 	f->first_rows = calloc(f->max_sequences, sizeof *f->first_rows);
+	f->row_is_finite = calloc(rows, sizeof *f->row_is_finite);
 	f->split_states = calloc(n_split, sizeof *f->split_states);
 	f->split_outs = allocate_floats(n_split * f->head_dim);
 	f->scratch = calloc((size_t) f->n_threads, sizeof *f->scratch);
 	f->phases = (Phase *) allocate_floats(f->n_phases * sizeof(Phase) / sizeof(float));
 	ok = f->x && f->normed && f->q && f->k && f->v && f->attended && f->gate && f->up && f->cosines && f->sines &&
 		 f->panels && f->logits && f->row_positions && f->row_sequences && f->logit_rows && f->first_logits &&
-		 f->first_rows && f->split_states && f->split_outs && f->scratch && f->phases;
+		 f->first_rows && f->row_is_finite && f->split_states && f->split_outs && f->scratch && f->phases;
 	for (int t = 0; ok && t < f->n_threads; t++)
 		ok = create_scratch(f, &f->scratch[t]);
 	return ok;
@@ -122,6 +125,7 @@ forward_create(const Model *model, KvPool *pool, Team *team, uint32_t max_rows, 
 	f->pool = pool;
 	f->team = team;
 	f->n_threads = team_size(team);
+	active_members_init(&f->members, (uint32_t) f->n_threads);
 	f->kernels = kernels_select();
 	f->max_rows = max_rows;
 	f->max_sequences = max_sequences;
@@ -133,7 +137,7 @@ forward_create(const Model *model, KvPool *pool, Team *team, uint32_t max_rows, 
 	f->ffn_stride = row_stride(hyper->ffn);
 	f->logits_stride = row_stride(hyper->vocab);
 	f->widest = largest(largest(hyper->hidden, hyper->ffn), hyper->n_heads * hyper->head_dim);
-	f->n_split_slots = largest(SPLIT_SLOTS, longest_row_pieces(f));
+	f->n_split_slots = largest(largest(SPLIT_SLOTS, ITEMS_PER_MEMBER * (uint32_t) f->n_threads), longest_row_pieces(f));
 	f->n_phases = hyper->n_layers * PHASES_OF_LAYER + PHASES_BESIDE_LAYERS;
 	rope_init(&f->rope, hyper);
 	if (!create_buffers(f))
@@ -177,6 +181,7 @@ forward_destroy(Forward *f)
 	free(f->logit_rows);
 	free(f->first_logits);
 	free(f->first_rows);
+	free(f->row_is_finite);
 	free(f->split_states);
 	free_floats(f->split_outs);
 	free(f);
@@ -187,9 +192,27 @@ static void
 step_work(void *argument, int thread)
 {
 	Forward *f = argument;
-	Member member = {f, &f->scratch[thread], thread == 0 ? f->times : NULL, 0, UINT32_MAX};
+	Member member = {f, &f->scratch[thread], thread == 0 ? f->times : NULL, 0, UINT32_MAX, 0, 0};
 
 	layers_run(&member);
+	member.scratch->waited_ns = member.waited_ns;
+	if (thread == 0)
+		f->first_ended_ns = clock_now_ns();
+}
+
+/* Send the members through the step, and learn from how long they waited for each other. */
+static void
+run_members(Forward *f)
+{
+	uint64_t started = clock_now_ns(), waited_ns = 0, ended;
+
+	team_run_some(f->team, (int) f->members.n, step_work, f);
+	ended = clock_now_ns();
+	/* who was away at the end has to catch up with phases that are over, and is waited for */
+	f->scratch[0].waited_ns += ended - f->first_ended_ns;
+	for (uint32_t t = 0; t < f->members.n; t++)
+		waited_ns = f->scratch[t].waited_ns > waited_ns ? f->scratch[t].waited_ns : waited_ns;
+	active_members_learn(&f->members, f->n_rows, ended - started, waited_ns);
 }
 
 /* Nothing of the phases of a step is taken or done. */
@@ -229,7 +252,20 @@ forward_step(Forward *f, const StepSequence *sequences, uint32_t n_sequences)
 	}
 	attention_plan(f);
 	reset_phases(f);
-	team_run(f->team, step_work, f);
+	run_members(f);
+}
+
+void
+forward_set_heartbeat(Forward *f, _Atomic uint64_t *heartbeat_us)
+{
+	f->heartbeat_us = heartbeat_us;
+}
+
+void
+forward_set_logits_work(Forward *f, LogitsWork work, void *argument)
+{
+	f->logits_work = work;
+	f->logits_argument = argument;
 }
 
 void
@@ -242,6 +278,12 @@ float *
 forward_logits(Forward *f, uint32_t s, uint32_t i)
 {
 	return f->logits + (f->first_logits[s] + i) * f->logits_stride;
+}
+
+bool
+forward_is_finite(const Forward *f, uint32_t s, uint32_t i)
+{
+	return f->row_is_finite[f->first_rows[s] + i];
 }
 
 const float *

@@ -3,7 +3,8 @@
  *
  * A row is one token of one sequence at one position. Decode rows and slices of prompts are the same thing here. One
  * parallel region a step; nothing is allocated in it. What a row computes depends on its own sequence alone, bit for
- * bit: not on other rows, on how a prompt is cut into steps, or on the number of threads.
+ * bit: not on other rows, on how a prompt is cut into steps, or on the number of threads. What is done with logits
+ * (drawing a token, looking for the rank of one) is a phase of the step too, so that it takes all processors.
  */
 #ifndef QWEN_FORWARD_H
 #define QWEN_FORWARD_H
@@ -21,6 +22,7 @@ typedef enum StepPart
 	STEP_PRODUCTS,  /* the layers' matrix products */
 	STEP_ATTENTION, /* keys and values into the cache, attention, merging */
 	STEP_OUTPUT,    /* the output matrix */
+	STEP_LOGITS,    /* what is done with logits */
 	N_STEP_PARTS
 } StepPart;
 
@@ -48,6 +50,19 @@ extern Status forward_create(const Model *model, KvPool *pool, Team *team, uint3
 							 uint32_t max_logits, Forward **forward);
 extern void forward_destroy(Forward *forward);
 
+/*
+ * Where members say that work goes on: clock_now_us() is stored there again and again while a step gets on, however
+ * long it takes, and not while it hangs. NULL: nowhere.
+ */
+extern void forward_set_heartbeat(Forward *forward, _Atomic uint64_t *heartbeat_us);
+
+/* Work on the logits of row i (0 … n_logits-1) of sequences[s]; may be written to. */
+typedef void (*LogitsWork)(void *argument, uint32_t s, uint32_t i, float *logits);
+
+/* At the end of each step: do this for each row of logits, on any member, several rows at the same time. NULL: nothing.
+ */
+extern void forward_set_logits_work(Forward *forward, LogitsWork work, void *argument);
+
 /* Run one step. The caller keeps within the maxima and has taken the blocks. */
 extern void forward_step(Forward *forward, const StepSequence *sequences, uint32_t n_sequences);
 
@@ -57,6 +72,10 @@ extern void forward_measure(Forward *forward, StepTimes *times);
 /* After a step: logits [vocab] of row i (0 … n_logits-1) of sequences[s]; valid until the next step. May be written to
  * (the sampler works in place). */
 extern float *forward_logits(Forward *forward, uint32_t s, uint32_t i);
+
+/* After a step: is all that came out of the layers for row i of sequences[s] finite? If not, then its weights overflow,
+ * and nothing that was computed for it is of any use: neither logits, nor hidden states, nor keys and values. */
+extern bool forward_is_finite(const Forward *forward, uint32_t s, uint32_t i);
 
 /* After a step: hidden state [hidden] of row i of sequences[s] that wanted them. */
 extern const float *forward_hidden(const Forward *forward, uint32_t s, uint32_t i);

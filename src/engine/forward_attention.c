@@ -4,7 +4,7 @@
  * A work item is a group of neighbouring tokens of one sequence with all query heads of one KV head, so that K and V
  * are read once for all of them. A row's positions are cut into pieces at fixed absolute positions, each piece is one
  * running softmax over its blocks, and pieces are merged in order: whether one member does all of a row or its pieces
- * are items of their own (few rows over a long sequence), the arithmetic is the same. Keys and values enter the cache
+ * are items of their own (few rows, many members), the arithmetic is the same. Keys and values enter the cache
  * in a phase before, or, when no row sees another one of the step (decode), in the item that needs them.
  */
 #include <math.h>
@@ -25,10 +25,33 @@ groups_of(const Forward *f, const StepSequence *sequence)
 	return (sequence->n_tokens + f->group_tokens - 1) / f->group_tokens;
 }
 
+/* How many items as long as the longest one the step's attention is worth. */
+static uint64_t
+items_worth(const Forward *f, uint32_t longest)
+{
+	uint64_t positions = 0;
+
+	for (uint32_t s = 0; s < f->n_sequences; s++)
+	{
+		const StepSequence *sequence = &f->sequences[s];
+
+		positions += (uint64_t) groups_of(f, sequence) * (sequence->first_position + sequence->n_tokens);
+	}
+	return positions * f->model->hyper.n_kv_heads / longest;
+}
+
+/* Query heads of one KV head go in so many items. */
+static uint32_t
+parts_of_heads(const Forward *f)
+{
+	return (f->group_heads + f->item_heads - 1) / f->item_heads;
+}
+
 void
 attention_plan(Forward *f)
 {
 	const ModelHyper *hyper = &f->model->hyper;
+	uint64_t n_members = (uint64_t) f->n_threads, wanted = ITEMS_PER_MEMBER * n_members;
 	uint32_t n_groups = 0, longest = 0;
 
 	for (uint32_t s = 0; s < f->n_sequences; s++)
@@ -39,11 +62,21 @@ attention_plan(Forward *f)
 	}
 	f->n_pieces = attention_pieces_for(longest);
 	f->group_heads = hyper->n_heads / hyper->n_kv_heads;
-	f->split = f->n_pieces > 1 && f->n_rows <= SPLIT_ROWS && f->n_rows * f->n_pieces <= f->n_split_slots;
-	f->group_tokens = f->split || f->group_heads >= ATTENTION_ROWS ? 1 : ATTENTION_ROWS / f->group_heads;
+	f->group_tokens = f->group_heads >= ATTENTION_ROWS ? 1 : ATTENTION_ROWS / f->group_heads;
+	f->item_heads = f->group_heads;
+	/* too few items for the members: smaller ones, which read keys and values more often, so no smaller than needed */
+	while (f->group_tokens > 1 && items_worth(f, longest) < wanted)
+		f->group_tokens /= 2;
+	f->split = f->n_pieces > 1 && f->n_rows * f->n_pieces <= f->n_split_slots && items_worth(f, longest) < wanted;
+	if (f->split)
+		f->group_tokens = 1;
+	while (f->item_heads > 1 && items_worth(f, longest) * (f->split ? f->n_pieces : 1) * parts_of_heads(f) < n_members)
+		f->item_heads = (f->item_heads + 1) / 2;
+	/* who stores a row's key and value is one item, and here several need them */
+	f->rows_alone &= f->item_heads == f->group_heads;
 	for (uint32_t s = 0; s < f->n_sequences; s++)
 		n_groups += groups_of(f, &f->sequences[s]);
-	f->n_items = n_groups * hyper->n_kv_heads * (f->split ? f->n_pieces : 1);
+	f->n_items = n_groups * hyper->n_kv_heads * parts_of_heads(f) * (f->split ? f->n_pieces : 1);
 }
 
 /* The query rows of an item: n_tokens tokens from row first_row on, heads first_head … of all, at most ATTENTION_ROWS.
@@ -280,24 +313,26 @@ merge_split(Member *member, const void *argument, uint32_t first, uint32_t end)
 	}
 }
 
-/* Run one item; more heads than an item holds go in turns. */
+/* Run one item; more heads than the scratch holds go in turns. */
 static void
 attend_item(const Forward *f, uint32_t layer, uint32_t item, ThreadScratch *scratch)
 {
-	uint32_t per_group = f->model->hyper.n_kv_heads * (f->split ? f->n_pieces : 1);
+	uint32_t n_parts = parts_of_heads(f), per_piece = f->model->hyper.n_kv_heads * n_parts;
+	uint32_t per_group = per_piece * (f->split ? f->n_pieces : 1);
 	QueryRows rows = find_group(f, item / per_group);
-	uint32_t piece = item % per_group / f->model->hyper.n_kv_heads;
+	uint32_t piece = item % per_group / per_piece, part = item % n_parts;
 	uint32_t last_piece = f->row_positions[rows.first_row] / PIECE_POSITIONS;
+	uint32_t end = (part + 1) * f->item_heads < f->group_heads ? (part + 1) * f->item_heads : f->group_heads;
 
 	if (f->split && piece > last_piece)
 		return;
-	rows.kv_head = item % per_group % f->model->hyper.n_kv_heads;
+	rows.kv_head = item % per_piece / n_parts;
 	if (f->rows_alone && (!f->split || piece == last_piece))
 		store_row(f, layer, rows.first_row, rows.kv_head);
-	for (uint32_t h = 0; h < f->group_heads; h += ATTENTION_ROWS)
+	for (uint32_t h = part * f->item_heads; h < end; h += ATTENTION_ROWS)
 	{
 		rows.first_head = rows.kv_head * f->group_heads + h;
-		rows.n_heads = f->group_heads - h < ATTENTION_ROWS ? f->group_heads - h : ATTENTION_ROWS;
+		rows.n_heads = end - h < ATTENTION_ROWS ? end - h : ATTENTION_ROWS;
 		if (f->split)
 			attend_split(f, &rows, layer, piece, scratch);
 		else
@@ -312,7 +347,10 @@ attend_items(Member *member, const void *argument, uint32_t first, uint32_t end)
 	const uint32_t *layer = argument;
 
 	for (uint32_t item = first; item < end; item++)
+	{
 		attend_item(member->forward, *layer, item, member->scratch);
+		member_beat(member, member->forward->n_pieces * ATTENTION_ROWS);
+	}
 }
 
 /* Phase: keys and values of KV heads first … end-1, counted through all rows. */

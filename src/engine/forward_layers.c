@@ -5,6 +5,8 @@
  * which is cheaper than a phase; many rows are prepared in a phase of their own, by panels, and shared. Attention is in
  * forward_attention.c.
  */
+#include <math.h>
+
 #include "forward_private.h"
 
 /* What rows become on their way into a matrix product. */
@@ -240,6 +242,40 @@ feed_forward_part(Member *member, uint32_t layer_index)
 	product_run(member, &down);
 }
 
+/* Phase: has anything overflowed on the way of rows first … end-1? It would still be there: an infinity or NaN in the
+ * residual stream, or in a key or value, never goes away. */
+static void
+check_rows(Member *member, const void *argument, uint32_t first, uint32_t end)
+{
+	Forward *f = member->forward;
+
+	(void) argument;
+	for (uint32_t r = first; r < end; r++)
+	{
+		const float *x = f->x + r * f->hidden_stride;
+		uint32_t n_not_finite = 0;
+
+		for (uint32_t i = 0; i < f->model->hyper.hidden; i++)
+			n_not_finite += !isfinite(x[i]);
+		f->row_is_finite[r] = n_not_finite == 0;
+	}
+}
+
+/* Phase: what is to be done with rows first … end-1 of the logits. */
+static void
+work_on_logits(Member *member, const void *argument, uint32_t first, uint32_t end)
+{
+	Forward *f = member->forward;
+
+	(void) argument;
+	for (uint32_t i = first; i < end; i++)
+	{
+		uint32_t s = f->row_sequences[f->logit_rows[i]];
+
+		f->logits_work(f->logits_argument, s, i - f->first_logits[s], f->logits + i * f->logits_stride);
+	}
+}
+
 /* Phase: the rows that want logits, normalized, one after the other. */
 static void
 gather_logit_rows(Member *member, const void *argument, uint32_t first, uint32_t end)
@@ -279,12 +315,15 @@ output_part(Member *member)
 		.strides = {f->logits_stride},
 	};
 
+	phase_run(member, STEP_OUTPUT, f->n_rows, check_rows, NULL);
 	if (f->n_logits > 0)
 		phase_run(member, STEP_OUTPUT, f->n_logits, gather_logit_rows, NULL);
 	if (f->any_hidden)
 		phase_run(member, STEP_OUTPUT, f->n_rows, norm_hidden_rows, NULL);
 	if (f->n_logits > 0)
 		product_run(member, &output);
+	if (f->n_logits > 0 && f->logits_work)
+		phase_run(member, STEP_LOGITS, f->n_logits, work_on_logits, NULL);
 }
 
 void

@@ -41,12 +41,16 @@ take_items(Phase *phase, uint32_t n_items, uint32_t n_members, uint32_t *first, 
 	return true;
 }
 
-/* Wait until all items are done. */
-static void
+/* Wait until all items are done; returns for how long. */
+static uint64_t
 wait_for_items(Phase *phase, uint32_t n_items)
 {
+	uint64_t started;
 	int spins = 0;
 
+	if (atomic_load_explicit(&phase->n_done, memory_order_acquire) >= n_items)
+		return 0;
+	started = clock_now_ns();
 	while (atomic_load_explicit(&phase->n_done, memory_order_acquire) < n_items)
 	{
 		if (++spins < SPINS_BEFORE_YIELD)
@@ -54,29 +58,52 @@ wait_for_items(Phase *phase, uint32_t n_items)
 		else
 			sched_yield();
 	}
+	return clock_now_ns() - started;
+}
+
+void
+member_beat(Member *member, uint32_t work)
+{
+	member->unsaid += work;
+	if (member->unsaid < BEAT_ROWS || !member->forward->heartbeat_us)
+		return;
+	member->unsaid = 0;
+	atomic_store_explicit(member->forward->heartbeat_us, clock_now_us(), memory_order_relaxed);
+}
+
+/* Items first … end-1, no more at once than can be done without a sign of life. */
+static void
+do_items(Member *member, PhaseWork work, const void *argument, uint32_t first, uint32_t end)
+{
+	uint32_t n_rows = member->forward->n_rows, n;
+
+	for (uint32_t at = first; at < end; at += n)
+	{
+		n = n_rows < BEAT_ROWS ? BEAT_ROWS / n_rows : 1;
+		n = n < end - at ? n : end - at;
+		work(member, argument, at, at + n);
+		member_beat(member, n * n_rows);
+	}
 }
 
 void
 phase_run(Member *member, StepPart part, uint32_t n_items, PhaseWork work, const void *argument)
 {
 	Phase *phase = &member->forward->phases[member->phase];
-	uint64_t started = member->times ? clock_now_ns() : 0, worked = 0;
+	uint64_t started = member->times ? clock_now_ns() : 0, waited;
 	uint32_t first, end;
 
-	while (take_items(phase, n_items, (uint32_t) member->forward->n_threads, &first, &end))
+	while (take_items(phase, n_items, member->forward->members.n, &first, &end))
 	{
-		work(member, argument, first, end);
+		do_items(member, work, argument, first, end);
 		atomic_fetch_add_explicit(&phase->n_done, end - first, memory_order_release);
 	}
-	if (member->times)
-		worked = clock_now_ns();
-	wait_for_items(phase, n_items);
+	waited = wait_for_items(phase, n_items);
+	member->waited_ns += waited;
 	if (member->times)
 	{
-		uint64_t ended = clock_now_ns();
-
-		member->times->part_ns[part] += ended - started;
-		member->times->waited_ns += ended - worked;
+		member->times->part_ns[part] += clock_now_ns() - started;
+		member->times->waited_ns += waited;
 	}
 	member->phase++;
 }

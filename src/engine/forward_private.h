@@ -11,24 +11,27 @@
 
 #include <stdatomic.h>
 
+#include "active_members.h"
 #include "forward.h"
 #include "rope.h"
 
 #define FEW_ROWS 4        /* up to here every member prepares its input for itself */
 #define ATTENTION_ROWS 32 /* query rows (tokens x heads of a group) of one work item */
 #define PIECE_POSITIONS                                                                                                \
-	512              /* attention over a sequence is computed in pieces of these absolute positions, merged in order */
-#define SPLIT_ROWS 8 /* up to here the pieces of a row are work items of their own … */
-#define SPLIT_SLOTS 64 /* … if there are no more (row, piece) pairs than this, or than one longest row has */
+	512 /* attention over a sequence is computed in pieces of these absolute positions, merged in order */
+#define ITEMS_PER_MEMBER 4 /* where attention has fewer items than this, they are made smaller … */
+#define SPLIT_SLOTS 64     /* … down to the pieces of a row, for so many (row, piece) pairs, or one longest row's */
+#define BEAT_ROWS 2048     /* a member says that it works once it has done items times rows of this much */
 
 /* A member's private buffers. */
 typedef struct ThreadScratch
 {
-	float *rows;     /* [FEW_ROWS][widest] normalized rows */
-	uint8_t *panels; /* of FEW_ROWS rows */
-	float *q;        /* [ATTENTION_ROWS][head_dim] */
-	float *piece;    /* the same, of the piece at hand */
-	float *total;    /* the same, of all pieces so far */
+	uint64_t waited_ns; /* in the last step */
+	float *rows;        /* [FEW_ROWS][widest] normalized rows */
+	uint8_t *panels;    /* of FEW_ROWS rows */
+	float *q;           /* [ATTENTION_ROWS][head_dim] */
+	float *piece;       /* the same, of the piece at hand */
+	float *total;       /* the same, of all pieces so far */
 } ThreadScratch;
 
 /* Written by all members: items handed out and items done. */
@@ -40,7 +43,7 @@ typedef struct Phase
 
 /* Phases of one layer at most, and those before and after the layers. */
 #define PHASES_OF_LAYER 11
-#define PHASES_BESIDE_LAYERS 5
+#define PHASES_BESIDE_LAYERS 7
 
 struct Forward
 {
@@ -50,6 +53,10 @@ struct Forward
 	const Kernels *kernels;
 	Rope rope;
 	int n_threads;
+	ActiveMembers members; /* how many of them are in a step */
+	_Atomic uint64_t *heartbeat_us;
+	LogitsWork logits_work;
+	void *logits_argument;
 	uint32_t max_rows, max_sequences, max_logits;
 	uint32_t head_dim;
 	uint32_t widest; /* the longest row that is ever an input */
@@ -63,7 +70,9 @@ struct Forward
 	ThreadScratch *scratch;
 	Phase *phases;
 	uint32_t n_phases;
-	StepTimes *times; /* or NULL: nobody wants to know */
+	bool *row_is_finite;     /* [max_rows] */
+	StepTimes *times;        /* or NULL: nobody wants to know */
+	uint64_t first_ended_ns; /* when the first member had done its part of the step */
 
 	/* the step at hand */
 	const StepSequence *sequences;
@@ -73,9 +82,10 @@ struct Forward
 	uint32_t *row_positions, *row_sequences, *logit_rows;
 	uint32_t *first_rows, *first_logits; /* per sequence */
 
-	/* attention: items are (token group, KV head[, piece]) */
+	/* attention: items are (token group, KV head, some of its query heads[, piece]) */
 	uint32_t group_heads;  /* query heads that share a KV head */
 	uint32_t group_tokens; /* tokens of one item */
+	uint32_t item_heads;   /* query heads of one item: all of a KV head, or some */
 	bool split;            /* pieces are items */
 	uint32_t n_items;
 	uint32_t n_pieces;            /* of the longest row */
@@ -89,9 +99,11 @@ typedef struct Member
 {
 	Forward *forward;
 	ThreadScratch *scratch;
-	StepTimes *times;  /* the first member's: the step's, or NULL */
-	uint32_t phase;    /* the one that comes next */
-	uint32_t prepared; /* the phase that the private rows and panels were prepared for */
+	StepTimes *times;   /* the first member's: the step's, or NULL */
+	uint32_t phase;     /* the one that comes next */
+	uint32_t prepared;  /* the phase that the private rows and panels were prepared for */
+	uint32_t unsaid;    /* work done since it said so last: items times rows */
+	uint64_t waited_ns; /* for the others, in this step */
 } Member;
 
 /* Do items first … end-1 of a phase. argument: what the phase is about, the same for all members. */
@@ -100,6 +112,9 @@ typedef void (*PhaseWork)(Member *member, const void *argument, uint32_t first, 
 /* Take part in the next phase, which belongs to part, until all its items are done; then everything written in it can
  * be read. */
 extern void phase_run(Member *member, StepPart part, uint32_t n_items, PhaseWork work, const void *argument);
+
+/* Say that work gets on, once a good part of it is done. work: about as much as so many rows of one tile. */
+extern void member_beat(Member *member, uint32_t work);
 
 /* Pieces of a sequence of n_positions. */
 extern uint32_t attention_pieces_for(uint32_t n_positions);

@@ -59,16 +59,20 @@ typedef struct Job
 	uint32_t role;
 	struct RoleAccount *account; /* of the role, from GO to the end */
 	int32_t priority;
-	bool alone;         /* its client asked for nothing else at the time: somebody waits for this one */
-	uint64_t arrival;   /* the how manieth that said GO */
-	uint64_t round;     /* of the server, in which it was accepted */
-	uint32_t n_slice;   /* rows in the step that is being put together */
-	bool was_preempted; /* waits for the second time */
+	bool alone;          /* its client asked for nothing else at the time: somebody waits for this one */
+	uint64_t arrival;    /* the how manieth that said GO */
+	uint64_t round;      /* of the server, in which it was accepted */
+	uint32_t n_slice;    /* rows in the step that is being put together */
+	bool was_preempted;  /* waits for the second time */
+	uint32_t n_gave_way; /* times that it went back into the queue for one of higher priority */
+	uint32_t n_passed;   /* small ones that were started although it was its turn */
 
 	SamplerSettings sampling;
 	Sampler *sampler;
 	DraftHistory drafts;
-	uint32_t n_drafted; /* guesses in the step at hand: they stand behind the n_tokens tokens */
+	uint32_t n_drafted;           /* guesses in the step at hand: they stand behind the n_tokens tokens */
+	int32_t picks[DRAFT_MAX + 1]; /* what the sampler has picked in the step at hand, row by row … */
+	uint32_t n_picks, n_picks_taken;
 
 	/* the answer's text */
 	Detokenizer detokenizer;
@@ -95,8 +99,10 @@ typedef struct Job
 	/* scores */
 	Scorer *scorer;
 	uint32_t n_answers;
-	ByteWriter logprobs; /* values of the RESULT; the pieces stand in content */
-	uint32_t n_scored;   /* tokens that stand in it */
+	ByteWriter logprobs;             /* values of the RESULT; the pieces stand in content */
+	uint32_t n_scored;               /* tokens that stand in it */
+	TokenScore scores[LOGPROB_ROWS]; /* of the step's rows */
+	uint32_t n_scores_taken;
 
 	RequestMeter *meter; /* NULL: nobody wants to know */
 	uint64_t go_us, started_us, first_token_us;
@@ -128,6 +134,18 @@ extern uint32_t job_positions(const Job *job);
 extern uint32_t job_rows_left(const Job *job);
 
 /*
+ * The part of a step that needs a row's logits and nothing else, on any member of the team: draws the next token, or
+ * looks for a token's rank. Called for the rows of a job in order, by one member at a time; row: which of the step's.
+ * True: the row after this one counts too, because the guess that it stands behind was right.
+ */
+extern void job_begin_step(Job *job, uint32_t n_rows);
+extern bool job_pick(Job *job, const Kernels *kernels, float *logits, uint32_t row);
+extern void job_score_row(Job *job, const float *logits, uint32_t row);
+
+/* The numbers that a model gave at a position are not finite: says so, and what to do. */
+extern Status job_not_finite(const Job *job, uint32_t position);
+
+/*
  * After a step: logits of a row that wanted them, in order of the rows. Samples, extends the text, writes PIECE frames;
  * at the end DONE and state JOB_ENDED. Unavailable when memory ran out.
  */
@@ -142,7 +160,7 @@ extern void job_start_score(Job *job);
 
 /* Logits of a row, in order, for the kinds that want probabilities; called by job_take_logits. */
 extern Status job_take_score(Job *job, const float *logits, ByteWriter *out);
-extern Status job_take_logprobs(Job *job, const float *logits, ByteWriter *out);
+extern Status job_take_logprobs(Job *job, ByteWriter *out);
 
 /* Embedding: hidden states of rows first … first+n-1 (their positions); writes RESULT and ends after the last. */
 extern Status job_take_hidden(Job *job, const float *hidden, uint32_t position, ByteWriter *out);

@@ -106,6 +106,21 @@ job_bytes_wanted(const Job *job)
 	return n > job->n_blocks ? (n - job->n_blocks) * kv_pool_block_bytes(job->slot->pool) : 0;
 }
 
+uint64_t
+job_bytes(const Job *job)
+{
+	return kv_blocks_for(job_positions(job)) * kv_pool_block_bytes(job->slot->pool);
+}
+
+uint64_t
+job_bytes_freed(const Job *job)
+{
+	uint32_t n = job->n_blocks - job->n_cached_blocks;
+
+	n += prefix_cache_n_own(job->slot->cache, job->n_cached_blocks, job->blocks);
+	return n * kv_pool_block_bytes(job->slot->pool) + job_bytes_wanted(job);
+}
+
 bool
 job_is_prefilling(const Job *job)
 {

@@ -28,6 +28,12 @@ extern void job_give_blocks(Job *job);
 /* Bytes of blocks that it will soon need beyond those it holds: for all its tokens and a little more. */
 extern uint64_t job_bytes_wanted(const Job *job);
 
+/* Bytes of blocks for all of its prompt and answer. */
+extern uint64_t job_bytes(const Job *job);
+
+/* Bytes that others can have when it runs no more: its blocks that nobody else uses, and what it would soon need. */
+extern uint64_t job_bytes_freed(const Job *job);
+
 /* Does it still compute its prompt (or, after preemption, all of its tokens again)? */
 extern bool job_is_prefilling(const Job *job);
 

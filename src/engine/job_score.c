@@ -5,7 +5,6 @@
  * for answers that begin alike, those after what they have in common: these few tokens take the place behind the prompt
  * in turn.
  */
-#include <float.h>
 #include <jansson.h>
 #include <math.h>
 #include <stdlib.h>
@@ -112,6 +111,12 @@ finish_score(Job *job, ByteWriter *out)
 	if (!probabilities)
 		return out_of_memory();
 	scorer_probabilities(job->scorer, probabilities);
+	for (uint32_t i = 0; i < job->n_answers; i++)
+		if (!isfinite(probabilities[i]))
+		{
+			free(probabilities);
+			return job_not_finite(job, job->n_prompt - 1);
+		}
 	result.values = (const unsigned char *) probabilities;
 	status = encode_result(out, job->request_id, &result);
 	free(probabilities);
@@ -149,29 +154,17 @@ write_logprob(Job *job, int32_t token, float logprob, uint32_t rank)
 	byte_writer_free(&piece);
 }
 
-/* What the logits say about the token that came next. */
-static void
-take_logprob(Job *job, const float *logits, int32_t token)
+void
+job_score_row(Job *job, const float *logits, uint32_t row)
 {
-	uint32_t n_vocab = job->model->hyper.vocab, rank = 1;
-	float highest = logits[0];
-	double sum = DBL_MIN;
+	uint32_t next = job->n_done + row + 1;
 
-	for (uint32_t i = 1; i < n_vocab; i++)
-		highest = logits[i] > highest ? logits[i] : highest;
-	for (uint32_t i = 0; i < n_vocab; i++)
-	{
-		/* of equal ones, the first in the vocabulary ranks first, as in greedy decoding */
-		bool is_first = i < (uint32_t) token;
-
-		sum += exp((double) logits[i] - highest);
-		rank += logits[i] > logits[token] || (is_first && logits[i] == logits[token]);
-	}
-	write_logprob(job, token, (float) ((double) logits[token] - highest - log(sum)), rank);
+	if (next < job->n_prompt)
+		job->scores[row] = score_token(logits, job->model->hyper.vocab, (uint32_t) job->tokens[next]);
 }
 
 Status
-job_take_logprobs(Job *job, const float *logits, ByteWriter *out)
+job_take_logprobs(Job *job, ByteWriter *out)
 {
 	RequestResult result = {.kind = RESULT_LOGPROBS, .count = job->n_prompt, .prompt_tokens = job->n_prompt};
 	Status status;
@@ -180,7 +173,13 @@ job_take_logprobs(Job *job, const float *logits, ByteWriter *out)
 		write_logprob(job, job->tokens[0], 0, 0);
 	job->n_scored++;
 	if (job->n_scored < job->n_prompt)
-		take_logprob(job, logits, job->tokens[job->n_scored]);
+	{
+		TokenScore score = job->scores[job->n_scores_taken++];
+
+		if (!isfinite(score.log_probability))
+			return job_not_finite(job, job->n_scored - 1);
+		write_logprob(job, job->tokens[job->n_scored], score.log_probability, score.rank);
+	}
 	if (job->logprobs.failed || job->content.failed)
 		return out_of_memory();
 	if (job->n_scored < job->n_prompt)

@@ -314,7 +314,37 @@ next_token(Job *job, const Kernels *kernels, float *logits)
 		sampler_note(job->sampler, job->forced.tokens[job->n_forced]);
 		return job->forced.tokens[job->n_forced++];
 	}
+	if (job->n_picks_taken < job->n_picks)
+		return job->picks[job->n_picks_taken++];
 	return sampler_pick(job->sampler, kernels, logits, job->n_generated);
+}
+
+void
+job_begin_step(Job *job, uint32_t n_rows)
+{
+	job->n_picks = job->n_picks_taken = job->n_scores_taken = 0;
+	if (job->sampler)
+		sampler_reserve(job->sampler, n_rows);
+}
+
+bool
+job_pick(Job *job, const Kernels *kernels, float *logits, uint32_t row)
+{
+	/* what the text says may force the next token: then it has to be looked at first */
+	bool may_be_forced = job->thinking_budget != UINT32_MAX;
+
+	if (job->n_forced < job->forced.n)
+		return false;
+	job->picks[job->n_picks++] = sampler_pick(job->sampler, kernels, logits, job->n_generated + row);
+	return row < job->n_drafted && !may_be_forced && job->picks[row] == job->tokens[job->n_tokens + row];
+}
+
+Status
+job_not_finite(const Job *job, uint32_t position)
+{
+	return status_error(STATUS_NOT_FINITE,
+						"model \"%s\" gives numbers that are not finite at position %u: its weights overflow",
+						job->model->name, position + 1);
 }
 
 /* Inside the thinking, with its budget used up: the closing words come next, once. */
@@ -341,8 +371,10 @@ job_take_logits(Job *job, const Kernels *kernels, float *logits, ByteWriter *out
 	if (job->kind == REQUEST_SCORE)
 		return job_take_score(job, logits, out);
 	if (job->kind == REQUEST_LOGPROBS)
-		return job_take_logprobs(job, logits, out);
+		return job_take_logprobs(job, out);
 	token = next_token(job, kernels, logits);
+	if (token < 0)
+		return job_not_finite(job, job->n_tokens - 1);
 	if (job->n_generated == 0)
 		job->first_token_us = clock_now_us();
 	job->n_generated++;
@@ -375,6 +407,17 @@ normalize(const double *pooled, uint32_t n, float *out)
 		out[i] = (float) (pooled[i] * scale);
 }
 
+/* Not finite where one of them is not. */
+static double
+sum_of(const float *values, uint32_t n)
+{
+	double sum = 0;
+
+	for (uint32_t i = 0; i < n; i++)
+		sum += values[i];
+	return sum;
+}
+
 Status
 job_take_hidden(Job *job, const float *hidden, uint32_t position, ByteWriter *out)
 {
@@ -396,7 +439,8 @@ job_take_hidden(Job *job, const float *hidden, uint32_t position, ByteWriter *ou
 		return status_error(STATUS_UNAVAILABLE, "out of memory for an embedding");
 	normalize(job->pooled, job->dimensions, values);
 	result.values = (const unsigned char *) values;
-	status = encode_result(out, job->request_id, &result);
+	status = isfinite(sum_of(values, job->dimensions)) ? encode_result(out, job->request_id, &result)
+													   : job_not_finite(job, position);
 	free(values);
 	job->state = JOB_ENDED;
 	return status;

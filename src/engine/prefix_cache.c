@@ -199,6 +199,16 @@ prefix_cache_release(PrefixCache *cache, uint32_t n, const uint32_t *blocks)
 			link_idle(cache, blocks[n]);
 }
 
+uint32_t
+prefix_cache_n_own(const PrefixCache *cache, uint32_t n, const uint32_t *blocks)
+{
+	uint32_t n_own = 0;
+
+	for (uint32_t i = 0; i < n; i++)
+		n_own += cache->entries[blocks[i]].n_references == 1;
+	return n_own;
+}
+
 bool
 prefix_cache_evict(PrefixCache *cache)
 {

@@ -39,6 +39,9 @@ extern uint32_t prefix_cache_add(PrefixCache *cache, uint32_t parent, uint32_t s
 /* Give back the references of a chain of blocks: each one's parent stands before it. */
 extern void prefix_cache_release(PrefixCache *cache, uint32_t n, const uint32_t *blocks);
 
+/* How many of a chain of blocks nobody else holds a reference of. */
+extern uint32_t prefix_cache_n_own(const PrefixCache *cache, uint32_t n, const uint32_t *blocks);
+
 /* Give the memory of the least recently used block without references back to the pool. false: there is none. */
 extern bool prefix_cache_evict(PrefixCache *cache);
 

@@ -25,6 +25,25 @@ struct Sampler
 
 #define SEEN 0x80000000u
 
+/* Room for n more tokens that were not seen before; false without memory. */
+static bool
+reserve_seen(Sampler *sampler, uint32_t n)
+{
+	uint32_t capacity = sampler->seen_capacity ? sampler->seen_capacity : 256;
+	uint32_t *grown;
+
+	if (sampler->n_seen + n <= sampler->seen_capacity)
+		return true;
+	while (capacity < sampler->n_seen + n)
+		capacity *= 2;
+	grown = realloc(sampler->seen, capacity * sizeof *grown);
+	if (!grown)
+		return false;
+	sampler->seen = grown;
+	sampler->seen_capacity = capacity;
+	return true;
+}
+
 /* Note that a token has appeared; false without memory. */
 static bool
 note_token(Sampler *sampler, int32_t token, uint32_t times)
@@ -33,16 +52,8 @@ note_token(Sampler *sampler, int32_t token, uint32_t times)
 		return true;
 	if (sampler->counts[token] == 0)
 	{
-		if (sampler->n_seen == sampler->seen_capacity)
-		{
-			uint32_t capacity = sampler->seen_capacity ? sampler->seen_capacity * 2 : 256;
-			uint32_t *grown = realloc(sampler->seen, capacity * sizeof *grown);
-
-			if (!grown)
-				return false;
-			sampler->seen = grown;
-			sampler->seen_capacity = capacity;
-		}
+		if (!reserve_seen(sampler, 1))
+			return false;
 		sampler->seen[sampler->n_seen++] = (uint32_t) token;
 	}
 	sampler->counts[token] = (sampler->counts[token] | SEEN) + times;
@@ -153,12 +164,21 @@ sampler_pick(Sampler *sampler, const Kernels *kernels, float *logits, uint32_t i
 				logits[j] = NAN;
 		best = kernels->argmax(logits, sampler->n_vocab);
 	}
-	if (s->temperature > 0 && isfinite(logits[best]))
+	if (!isfinite(logits[best]))
+		return -1;
+	if (s->temperature > 0)
 		token = candidates_draw(sampler->candidates, logits, logits[best], &filters, uniform(s->seed, i));
 	else
 		token = (int32_t) best;
 	sampler_note(sampler, token);
 	return token;
+}
+
+void
+sampler_reserve(Sampler *sampler, uint32_t n_tokens)
+{
+	if (sampler->has_penalties)
+		(void) reserve_seen(sampler, n_tokens);
 }
 
 void

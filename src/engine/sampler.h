@@ -34,9 +34,12 @@ extern void sampler_destroy(Sampler *sampler);
 
 /*
  * Pick the token at index i of the answer and note it for the penalties. logits: [n_vocab], changed. Tokens that
- * are not finite are never picked unless all are (then token 0).
+ * are not finite are never picked; -1: none is.
  */
 extern int32_t sampler_pick(Sampler *sampler, const Kernels *kernels, float *logits, uint32_t i);
+
+/* Make room for so many tokens more, so that picking and noting them allocates nothing. */
+extern void sampler_reserve(Sampler *sampler, uint32_t n_tokens);
 
 /* Note for the penalties a token of the answer that was not picked but forced. */
 extern void sampler_note(Sampler *sampler, int32_t token);

@@ -1,10 +1,13 @@
 /*
  * scheduler.c - see scheduler.h.
  *
- * Who waits stands in a fair queue: whoever's turn it is comes next, and is not passed by smaller ones, so a large job
- * cannot starve. Who runs stands in a list, the most senior first: by priority, then by arrival. Whoever needs a block
- * takes it from cached ones first, then from the most junior job; so the most senior one always gets on, and everybody
- * is that one day. The arrays of a step are allocated once.
+ * Who waits stands in a fair queue: whoever's turn it is comes next. Where it is a large job that has to wait for
+ * memory, a few small ones may pass it, so many and no more: it cannot starve. A job of a higher priority than others
+ * that run does not wait for them: they give way, which costs them only time, and each of them so many times and no
+ * more. And where some wait for a minute behind ones of higher priority, one place of some goes to the oldest of them.
+ * Who runs stands in a list, the most senior first: by priority, then by arrival. Whoever needs a block takes it from
+ * cached ones first, then from the most junior job; so the most senior one always gets on, and everybody is that one
+ * day. The arrays of a step are allocated once.
  */
 #include "scheduler.h"
 
@@ -15,6 +18,16 @@
 #include "fair_queue.h"
 #include "job_blocks.h"
 
+#define NOT_FINITE_HINT                                                                                                \
+	"Use another file of the model: another quantization, or one that was downloaded again. Text that differs may "    \
+	"work."
+#define MAX_GIVING_WAY 4 /* so many times a job gives its place to one of higher priority; then it runs to its end */
+#define MAX_PASSED 16    /* so many small jobs pass a large one whose turn it is */
+#define SMALL_SHARE 4    /* small: with a prompt and answer that need a fourth of the memory, or less */
+#define N_SMALL 8        /* jobs that are looked at for a small one */
+#define AGED_US ((uint64_t) 60 * 1000 * 1000) /* so long a job waits behind ones of higher priority … */
+#define AGED_SHARE 8                          /* … until one of so many places that become free may be its own */
+#define AGED_LOOK_US ((uint64_t) 1000 * 1000) /* where nobody has waited so long, this is looked at again then */
 #define ANSWERS_THAT_WAIT 16 /* from so many on a step of theirs is bound by what it computes, not by what it reads */
 
 struct Scheduler
@@ -27,9 +40,11 @@ struct Scheduler
 	Job **running; /* [max_running], the most senior first */
 	uint32_t n_running;
 	uint64_t n_arrivals;
-	uint32_t next_slot; /* whose turn it is */
-	Job **prefilling;   /* [max_running] prompts that want rows of the step */
-	Job **batch;        /* [max_running] of the step */
+	uint32_t n_since_aged;  /* jobs admitted since one that had waited so long */
+	uint64_t aged_looks_us; /* when to look for such a one again */
+	uint32_t next_slot;     /* whose turn it is */
+	Job **prefilling;       /* [max_running] prompts that want rows of the step */
+	Job **batch;            /* [max_running] of the step */
 	StepSequence *sequences;
 	uint32_t n_batch;
 };
@@ -153,16 +168,156 @@ count_prompt(Scheduler *scheduler, Job *job, bool cached)
 	atomic_fetch_add(&scheduler->page->n_cached_tokens, n);
 }
 
-/* Is there memory for all that the running jobs will soon need, and for this one? */
-static bool
-fits(const Scheduler *scheduler, const Job *job)
+/* How much memory is missing for all that the running jobs will soon need, and this one. */
+static uint64_t
+bytes_missing(const Scheduler *scheduler, const Job *job)
 {
 	const KvBudget *budget = scheduler->slots->settings.budget;
-	uint64_t wanted = job_bytes_wanted(job);
+	uint64_t wanted = job_bytes_wanted(job), there;
 
 	for (uint32_t i = 0; i < scheduler->n_running; i++)
 		wanted += job_bytes_wanted(scheduler->running[i]);
-	return wanted <= kv_budget_limit(budget) - kv_budget_in_use(budget) + slots_idle_bytes(scheduler->slots);
+	there = kv_budget_limit(budget) - kv_budget_in_use(budget) + slots_idle_bytes(scheduler->slots);
+	return wanted > there ? wanted - there : 0;
+}
+
+static bool
+fits(const Scheduler *scheduler, const Job *job)
+{
+	return bytes_missing(scheduler, job) == 0;
+}
+
+/* Back into the queue with a job; its tokens so far stay. */
+static void
+preempt(Scheduler *scheduler, Job *job)
+{
+	remove_running(scheduler, job);
+	job->state = JOB_QUEUED;
+	job->was_preempted = true;
+	fair_queue_add(scheduler->waiting, job);
+	atomic_fetch_add(&scheduler->page->n_preemptions, 1);
+}
+
+static bool
+has_place(const Scheduler *scheduler)
+{
+	return scheduler->n_running < scheduler->settings.max_running;
+}
+
+/* Is there a place and memory for it? Alone it fits: what could never fit was refused. */
+static bool
+can_run(const Scheduler *scheduler, const Job *job)
+{
+	return has_place(scheduler) && (scheduler->n_running == 0 || fits(scheduler, job));
+}
+
+/* Would a running job give way to another one? */
+static bool
+gives_way(const Job *running, const Job *job)
+{
+	return running->priority < job->priority && running->n_gave_way < MAX_GIVING_WAY;
+}
+
+/*
+ * Have the most junior running jobs of lower priority give way to a job, as many as it takes; none, where all of them
+ * together would not be enough. false: it has to wait.
+ */
+static bool
+make_way(Scheduler *scheduler, const Job *job)
+{
+	uint64_t missing = bytes_missing(scheduler, job), freed = 0;
+	uint32_t n = 0, first = scheduler->n_running;
+
+	while (first > 0 && (freed < missing || (n == 0 && !has_place(scheduler))) &&
+		   scheduler->running[first - 1]->priority < job->priority)
+	{
+		first--;
+		if (!gives_way(scheduler->running[first], job))
+			continue;
+		freed += job_bytes_freed(scheduler->running[first]);
+		n++;
+	}
+	if (freed < missing || (n == 0 && !has_place(scheduler)))
+		return false;
+	for (uint32_t i = scheduler->n_running; i-- > first;)
+		if (gives_way(scheduler->running[i], job))
+		{
+			scheduler->running[i]->n_gave_way++;
+			preempt(scheduler, scheduler->running[i]);
+		}
+	return can_run(scheduler, job);
+}
+
+/* Into the batch with a job that waits. */
+static void
+start(Scheduler *scheduler, Job *job)
+{
+	if (job == fair_queue_next(scheduler->waiting))
+		fair_queue_take_turn(scheduler->waiting, job);
+	fair_queue_remove(scheduler->waiting, job);
+	add_running(scheduler, job);
+	count_prompt(scheduler, job, true);
+	if (!job->was_preempted)
+		fair_queue_charge(scheduler->waiting, job, job->n_prompt - job->n_cached_tokens);
+	scheduler->n_since_aged++;
+}
+
+/* Start a job if it can run now, by itself or because others give way. What it finds in the cache it takes first, so
+ * that it is neither counted as wanted nor given up for others. */
+static bool
+try_start(Scheduler *scheduler, Job *job, bool others_give_way)
+{
+	job_use_cached(job);
+	if (can_run(scheduler, job) || (others_give_way && make_way(scheduler, job)))
+	{
+		start(scheduler, job);
+		return true;
+	}
+	job_give_blocks(job);
+	return false;
+}
+
+/* Start the oldest of those that have waited long behind ones of higher priority than they have, when it is time. It
+ * runs to its end. */
+static bool
+start_aged(Scheduler *scheduler, const Job *next)
+{
+	uint64_t now;
+	Job *job;
+
+	if (scheduler->n_since_aged < AGED_SHARE - 1 || !has_place(scheduler) ||
+		(now = clock_now_us()) < scheduler->aged_looks_us)
+		return false;
+	job = fair_queue_oldest_below(scheduler->waiting, next->priority);
+	if (!job || now - job->go_us < AGED_US)
+	{
+		scheduler->aged_looks_us = now + AGED_LOOK_US;
+		return false;
+	}
+	if (!try_start(scheduler, job, false))
+		return false;
+	job->n_gave_way = MAX_GIVING_WAY;
+	scheduler->n_since_aged = 0;
+	return true;
+}
+
+/* Start a small job in the place of a large one that has to wait for memory. */
+static bool
+start_small(Scheduler *scheduler, Job *large)
+{
+	Job *others[N_SMALL];
+	uint32_t n;
+
+	if (!has_place(scheduler) || large->n_passed >= MAX_PASSED)
+		return false;
+	n = fair_queue_behind(scheduler->waiting, large, others, N_SMALL);
+	for (uint32_t i = 0; i < n; i++)
+		if (job_bytes(others[i]) <= job_bytes(large) / SMALL_SHARE && try_start(scheduler, others[i], false))
+		{
+			large->n_passed++;
+			return true;
+		}
+	return false;
 }
 
 /* Move jobs whose turn it is into the batch as long as there is a place and memory. */
@@ -171,23 +326,13 @@ admit(Scheduler *scheduler)
 {
 	Job *job;
 
-	while (scheduler->n_running < scheduler->settings.max_running &&
-		   (job = fair_queue_next(scheduler->waiting)) != NULL)
+	while ((job = fair_queue_next(scheduler->waiting)) != NULL)
 	{
-		/* first, so that what it finds is neither counted as wanted nor given up for others */
-		job_use_cached(job);
-		/* alone it fits: what could never fit was refused */
-		if (scheduler->n_running > 0 && !fits(scheduler, job))
-		{
-			job_give_blocks(job);
+		/* the usual thing: there is no place, and nobody who could give way */
+		if (!has_place(scheduler) && scheduler->running[scheduler->n_running - 1]->priority >= job->priority)
 			return;
-		}
-		fair_queue_take_turn(scheduler->waiting, job);
-		fair_queue_remove(scheduler->waiting, job);
-		add_running(scheduler, job);
-		count_prompt(scheduler, job, true);
-		if (!job->was_preempted)
-			fair_queue_charge(scheduler->waiting, job, job->n_prompt - job->n_cached_tokens);
+		if (!start_aged(scheduler, job) && !try_start(scheduler, job, true) && !start_small(scheduler, job))
+			return;
 	}
 }
 
@@ -206,17 +351,6 @@ scheduler_go(Scheduler *scheduler, Job *job)
 	fair_queue_add(scheduler->waiting, job);
 	publish(scheduler);
 	return status_ok();
-}
-
-/* Back into the queue with a job; its tokens so far stay. */
-static void
-preempt(Scheduler *scheduler, Job *job)
-{
-	remove_running(scheduler, job);
-	job->state = JOB_QUEUED;
-	job->was_preempted = true;
-	fair_queue_add(scheduler->waiting, job);
-	atomic_fetch_add(&scheduler->page->n_preemptions, 1);
 }
 
 /* The most junior job that holds blocks, or the given one. */
@@ -241,7 +375,7 @@ end_job(Scheduler *scheduler, Job *job, const Status *status)
 	if (status->code != STATUS_OK)
 	{
 		job_reply_error(scheduler->callbacks.output(scheduler->callbacks.argument, job), job->request_id, status, NULL,
-						NULL);
+						status->code == STATUS_NOT_FINITE ? NOT_FINITE_HINT : NULL);
 		atomic_fetch_add(&scheduler->page->n_requests_failed, 1);
 	}
 	else
@@ -318,6 +452,7 @@ add_rows(Scheduler *scheduler, Job *job, uint32_t n)
 {
 	if (job->started_us == 0)
 		job->started_us = clock_now_us();
+	job_begin_step(job, n);
 	scheduler->batch[scheduler->n_batch] = job;
 	scheduler->sequences[scheduler->n_batch++] = (StepSequence){
 		.tokens = job->tokens + job->n_done,
@@ -511,14 +646,27 @@ build_batch(Scheduler *scheduler, Slot *slot)
 	return rows;
 }
 
+/* Has the model overflowed in the first n_rows rows of a sequence? Then what was computed is neither used nor kept for
+ * others. */
+static Status
+check_finite(const Scheduler *scheduler, const Slot *slot, uint32_t index, uint32_t n_rows)
+{
+	for (uint32_t r = 0; r < n_rows; r++)
+		if (!forward_is_finite(slot->forward, index, r))
+			return job_not_finite(scheduler->batch[index], scheduler->sequences[index].first_position + r);
+	return status_ok();
+}
+
 /* Rows of a prompt, or the one of the last token. */
 static Status
 take_rows(Scheduler *scheduler, Slot *slot, uint32_t index, ByteWriter *out)
 {
 	Job *job = scheduler->batch[index];
 	const StepSequence *sequence = &scheduler->sequences[index];
-	Status status = status_ok();
+	Status status = check_finite(scheduler, slot, index, sequence->n_tokens);
 
+	if (status.code != STATUS_OK)
+		return status;
 	job->n_done += sequence->n_tokens;
 	count_prompt(scheduler, job, false);
 	job_share_blocks(job);
@@ -550,6 +698,8 @@ take_guessed(Scheduler *scheduler, Slot *slot, uint32_t index, ByteWriter *out)
 		uint32_t at = job->n_tokens;
 		int32_t guessed = job->tokens[at];
 
+		if (!forward_is_finite(slot->forward, index, r))
+			return job_not_finite(job, job->n_done);
 		job->n_done++;
 		atomic_fetch_add(&scheduler->page->n_generated_tokens, 1);
 		fair_queue_charge(scheduler->waiting, job, 1);
@@ -566,6 +716,13 @@ take_guessed(Scheduler *scheduler, Slot *slot, uint32_t index, ByteWriter *out)
 	return status;
 }
 
+/* Work gets on. */
+static void
+beat(const Scheduler *scheduler)
+{
+	atomic_store_explicit(&scheduler->page->heartbeat_us, clock_now_us(), memory_order_relaxed);
+}
+
 /* Hand a job what the step computed for it. */
 static void
 take_results(Scheduler *scheduler, Slot *slot, uint32_t index)
@@ -578,6 +735,21 @@ take_results(Scheduler *scheduler, Slot *slot, uint32_t index)
 	job_write_meter(job);
 	if (status.code != STATUS_OK || job->state == JOB_ENDED)
 		end_job(scheduler, job, &status);
+}
+
+/* What is done with a row's logits while the team is still at the step. A sampled answer's rows are done in order, one
+ * of them as long as the guesses before it are right. */
+static void
+work_on_logits(void *argument, uint32_t index, uint32_t row, float *logits)
+{
+	const Scheduler *scheduler = argument;
+	Job *job = scheduler->batch[index];
+
+	if (job->kind == REQUEST_LOGPROBS)
+		job_score_row(job, logits, row);
+	else if (job->sampler && row == 0)
+		for (uint32_t r = 0; job_pick(job, kernels_select(), forward_logits(job->slot->forward, index, r), r);)
+			r++;
 }
 
 void
@@ -600,9 +772,14 @@ scheduler_step(Scheduler *scheduler)
 		return;
 	atomic_store(&scheduler->page->batch_tokens, rows);
 	atomic_store(&scheduler->page->step_running, 1);
+	forward_set_heartbeat(slot->forward, &scheduler->page->heartbeat_us);
+	forward_set_logits_work(slot->forward, work_on_logits, scheduler);
 	forward_step(slot->forward, scheduler->sequences, scheduler->n_batch);
 	for (uint32_t i = 0; i < scheduler->n_batch; i++)
+	{
 		take_results(scheduler, slot, i);
+		beat(scheduler);
+	}
 	atomic_store(&scheduler->page->step_running, 0);
 	atomic_fetch_add(&scheduler->page->n_steps, 1);
 	atomic_fetch_add(&scheduler->page->step_us_total, clock_now_us() - start);

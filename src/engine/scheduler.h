@@ -2,7 +2,8 @@
  * scheduler.h - which rows go into the next step.
  *
  * Jobs wait, fairly between roles (fair_queue.h), for a place in the batch and for KV blocks. A job is admitted when
- * its prompt and a little more fit; blocks are taken as they are needed. When there are none left, cached ones are
+ * its prompt and a little more fit, and where there is no place or no room running ones of lower priority go back into
+ * the queue for it; blocks are taken as they are needed. When there are none left, cached ones are
  * given up, then the most junior running job goes back into the queue and computes its tokens again later, with the
  * same result. A step takes one row of every job that decodes and slices of the prompts that are not done, short ones
  * first, so a long prompt stalls neither running answers nor short prompts; beside many answers the end of a prompt

@@ -3,6 +3,7 @@
  */
 #include "scorer.h"
 
+#include <float.h>
 #include <math.h>
 #include <stdlib.h>
 #include <string.h>
@@ -125,6 +126,24 @@ scorer_destroy(Scorer *scorer)
 	free(scorer->answers);
 	free(scorer->nodes);
 	free(scorer);
+}
+
+TokenScore
+score_token(const float *logits, uint32_t n_vocab, uint32_t token)
+{
+	TokenScore score = {0, 1};
+	float highest = logits[0];
+	double sum = DBL_MIN;
+
+	for (uint32_t i = 1; i < n_vocab; i++)
+		highest = logits[i] > highest ? logits[i] : highest;
+	for (uint32_t i = 0; i < n_vocab; i++)
+	{
+		sum += exp((double) logits[i] - highest);
+		score.rank += logits[i] > logits[token] || (i < token && logits[i] == logits[token]);
+	}
+	score.log_probability = (float) ((double) logits[token] - highest - log(sum));
+	return score;
 }
 
 bool

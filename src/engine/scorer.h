@@ -17,6 +17,18 @@
 
 #define SCORER_MAX_END_TOKENS 4
 
+#define LOGPROB_ROWS 16 /* rows of a step, beyond one for each job, that can have logits: for LOGPROBS */
+
+/* What a row of logits says about a token: its log-probability (natural) and its rank, 1 for the most likely; of equal
+ * ones the first in the vocabulary ranks first, as in greedy decoding. NaN where the logits are not finite. */
+typedef struct TokenScore
+{
+	float log_probability;
+	uint32_t rank;
+} TokenScore;
+
+extern TokenScore score_token(const float *logits, uint32_t n_vocab, uint32_t token);
+
 typedef struct Scorer Scorer;
 
 /*

@@ -71,6 +71,13 @@ typedef struct Server
 	bool stop;
 } Server;
 
+/* Work gets on: what there is to do between two steps may be much. */
+static void
+beat(Server *server)
+{
+	atomic_store_explicit(&server->page->heartbeat_us, clock_now_us(), memory_order_relaxed);
+}
+
 /* Link a job to its client. */
 static void
 attach_job(Client *client, Job *job)
@@ -300,6 +307,7 @@ handle_input(Server *server, Client *client)
 		status = decode_header(client->input.data + at, true, &header);
 		if (status.code != STATUS_OK || client->input.length - at - PROTOCOL_HEADER_BYTES < header.body_bytes)
 			break;
+		beat(server);
 		status = handle_frame(server, client, &header, client->input.data + at + PROTOCOL_HEADER_BYTES);
 		at += PROTOCOL_HEADER_BYTES + header.body_bytes;
 	}
@@ -543,6 +551,7 @@ handle_events(Server *server, int timeout_ms, int *n)
 	{
 		void *source = events[i].data.ptr;
 
+		beat(server);
 		if (source == &server->settings.listener_fd)
 			accept_clients(server);
 		else if (source == &server->signal_fd)
@@ -739,7 +748,7 @@ server_run(const ServerSettings *settings)
 		take_step(&server);
 		if (server.listener_paused_us && clock_now_us() - server.listener_paused_us > LISTENER_PAUSE_US)
 			watch_listener(&server, true);
-		atomic_store(&server.page->heartbeat_us, clock_now_us());
+		beat(&server);
 	}
 	atomic_store(&server.page->ready, 0);
 	while (server.clients)

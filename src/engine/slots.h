@@ -8,9 +8,9 @@
 #include "forward.h"
 #include "page_worker.h"
 #include "prefix_cache.h"
+#include "scorer.h"
 
-#define DRAFT_ROWS 8    /* rows that guesses may bring a step to, and so many with logits more */
-#define LOGPROB_ROWS 16 /* rows of a step, beyond one for each job, that can have logits: for LOGPROBS */
+#define DRAFT_ROWS 8 /* rows that guesses may bring a step to, and so many with logits more */
 
 /* Whose rows are in a step. */
 typedef enum StepTurn

@@ -20,6 +20,8 @@ sqlstate_of(int status_code)
 			return ERRCODE_INSUFFICIENT_PRIVILEGE;
 		case STATUS_CANCELLED:
 			return ERRCODE_QUERY_CANCELED;
+		case STATUS_NOT_FINITE:
+			return ERRCODE_NUMERIC_VALUE_OUT_OF_RANGE;
 		default:
 			return ERRCODE_SYSTEM_ERROR;
 	}

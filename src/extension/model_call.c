@@ -27,7 +27,7 @@ is_row_error(int sqlstate)
 {
 	return sqlstate == ERRCODE_INVALID_PARAMETER_VALUE || sqlstate == ERRCODE_PROGRAM_LIMIT_EXCEEDED ||
 		   sqlstate == ERRCODE_FEATURE_NOT_SUPPORTED || sqlstate == ERRCODE_UNTRANSLATABLE_CHARACTER ||
-		   sqlstate == ERRCODE_CHARACTER_NOT_IN_REPERTOIRE;
+		   sqlstate == ERRCODE_CHARACTER_NOT_IN_REPERTOIRE || sqlstate == ERRCODE_NUMERIC_VALUE_OUT_OF_RANGE;
 }
 
 /* Build and send; raises. */

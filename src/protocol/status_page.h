@@ -106,8 +106,8 @@ typedef struct StatusPage
 	uint32_t unused;
 
 	/* engine, from here to the slots; all set to zero when it starts */
-	_Atomic uint64_t heartbeat_us; /* clock_now_us(), at least every 250 ms while idle and once a step */
-	_Atomic uint64_t n_steps;      /* steps finished; with step_running the watchdog sees a hang */
+	_Atomic uint64_t heartbeat_us; /* clock_now_us(), at least every 250 ms while idle, and as a step gets on */
+	_Atomic uint64_t n_steps;      /* steps finished */
 	_Atomic uint32_t step_running; /* 1 inside a step */
 	_Atomic uint32_t ready;        /* 1: it listens */
 	_Atomic uint64_t started_us;   /* clock_now_us() at its start */

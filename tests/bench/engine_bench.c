@@ -244,7 +244,7 @@ sample_median(const Sample *samples, int n, SampleValue value)
 static void
 print_samples(const Sample *samples, int n, const char *roof_name)
 {
-	static const char *const names[N_STEP_PARTS] = {"embed", "prepare", "products", "attention", "output"};
+	static const char *const names[N_STEP_PARTS] = {"embed", "prepare", "products", "attention", "output", "logits"};
 	double total = 0, waited = 0, parts[N_STEP_PARTS] = {0};
 	int n_settled = 0;
 

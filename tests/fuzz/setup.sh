@@ -1,6 +1,6 @@
 #!/bin/bash
-# Install what make fuzz needs beyond packages.txt: Debian's clang with OpenMP, and its sanitizers and libFuzzer.
+# Install what make fuzz needs beyond packages.txt: Debian's clang, and its sanitizers and libFuzzer.
 set -euo pipefail
 install=$(dirname "$0")/../tools/install_packages.sh
-"$install" clang libomp-dev
+"$install" clang
 "$install" "libclang-rt-$(clang -dumpversion | cut -d. -f1)-dev"

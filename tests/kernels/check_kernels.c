@@ -10,6 +10,7 @@
 #include <math.h>
 #include <setjmp.h>
 #include <stdarg.h>
+#include <stdatomic.h>
 #include <stddef.h>
 #include <stdint.h>
 #include <stdio.h>
@@ -782,6 +783,36 @@ barriers_hold_every_thread(void **state)
 	assert_null(team_create(0));
 }
 
+/* Which members have come by. */
+static void
+note_member(void *argument, int thread)
+{
+	atomic_int *visits = argument;
+
+	atomic_fetch_add(&visits[thread], 1);
+}
+
+static void
+a_region_may_be_given_to_some_members(void **state)
+{
+	Team *team = team_create(4);
+	atomic_int visits[4] = {0};
+
+	(void) state;
+	for (int round = 0; round < 1000; round++)
+		team_run_some(team, 1 + round % 4, note_member, visits);
+	for (int i = 0; i < 4; i++)
+		assert_int_equal(visits[i], 250 * (4 - i));
+	/* who was left out long enough to be asleep comes again */
+	for (int round = 0; round < 20000; round++)
+		team_run_some(team, 1, note_member, visits);
+	visits[0] -= 20000;
+	team_run(team, note_member, visits);
+	for (int i = 0; i < 4; i++)
+		assert_int_equal(visits[i], 250 * (4 - i) + 1);
+	team_destroy(team);
+}
+
 static void
 shares_cover_everything_once(void **state)
 {
@@ -835,7 +866,7 @@ main(int argc, char **argv)
 		cmocka_unit_test(pieces_merge_to_the_whole),
 		cmocka_unit_test(barriers_hold_every_thread),
 		cmocka_unit_test(shares_cover_everything_once),
-		cmocka_unit_test(a_team_knows_how_many_it_really_has),
+		cmocka_unit_test(a_region_may_be_given_to_some_members),
 		cmocka_unit_test(quotas_of_all_groups_above_count),
 	};
 

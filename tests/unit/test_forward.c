@@ -7,11 +7,13 @@
 #include <math.h>
 #include <setjmp.h>
 #include <stdarg.h>
+#include <stdatomic.h>
 #include <stddef.h>
 #include <stdint.h>
 
 #include <cmocka.h>
 
+#include "../../src/base/clock.h"
 #include "../../src/engine/forward.h"
 #include "../../src/model/key_outliers.h"
 #include "tiny_model.h"
@@ -480,6 +482,116 @@ logits_do_not_depend_on_chunks_threads_or_instructions(void **state)
 	check_same_logits(TENSOR_Q4_0, KV_F32, false, false);
 }
 
+/* Logits of one step that has the last tokens of some sequences: rows of each, whose places before are filled. */
+static float *
+last_rows(Model *model, int threads, uint32_t n_sequences, const uint32_t *lengths, uint32_t n_rows)
+{
+	Engine engine = make_engine(model, threads, KV_F16);
+	float *logits = calloc((size_t) n_sequences * n_rows * TINY_VOCAB, sizeof *logits);
+	StepSequence sequences[16];
+	uint32_t blocks[16][64];
+	int32_t *tokens[16];
+
+	for (uint32_t s = 0; s < n_sequences; s++)
+	{
+		tokens[s] = make_tokens(lengths[s], s);
+		assert_true(kv_pool_take(engine.pool, kv_blocks_for(lengths[s]), blocks[s]));
+		sequences[s] = (StepSequence){tokens[s], lengths[s] - n_rows, 0, blocks[s], 0, false};
+		if (lengths[s] > n_rows)
+			forward_step(engine.forward, &sequences[s], 1);
+		sequences[s] =
+			(StepSequence){tokens[s] + lengths[s] - n_rows, n_rows, lengths[s] - n_rows, blocks[s], n_rows, false};
+	}
+	forward_step(engine.forward, sequences, n_sequences);
+	for (uint32_t s = 0; s < n_sequences; s++)
+		for (uint32_t r = 0; r < n_rows; r++)
+			memcpy(logits + (size_t) (s * n_rows + r) * TINY_VOCAB, forward_logits(engine.forward, s, r),
+				   TINY_VOCAB * sizeof *logits);
+	for (uint32_t s = 0; s < n_sequences; s++)
+		free(tokens[s]);
+	free_engine(&engine);
+	return logits;
+}
+
+/* Attention is cut by tokens, pieces and heads, the finer the more members there are. */
+static void
+few_rows_are_the_same_on_many_members(void **state)
+{
+	static const uint32_t lengths[][3] = {{690, 0, 0}, {40, 0, 0}, {690, 9, 530}, {8, 513, 100}};
+	static const int n_threads[] = {2, 3, 4, 7, 8, 16, 24};
+	TinyModel shape = {true, 2, 64, 96, 14, 2, 16, 1024, false, TENSOR_Q8_0, 11, -1};
+	Model *model = tiny_model(&shape);
+
+	(void) state;
+	for (size_t l = 0; l < sizeof lengths / sizeof lengths[0]; l++)
+		for (uint32_t n_rows = 1; n_rows <= 8; n_rows += n_rows == 1 ? 2 : 5)
+		{
+			uint32_t n = lengths[l][1] ? 3 : 1;
+			float *expected = last_rows(model, 1, n, lengths[l], n_rows);
+
+			for (size_t t = 0; t < sizeof n_threads / sizeof n_threads[0]; t++)
+			{
+				float *found = last_rows(model, n_threads[t], n, lengths[l], n_rows);
+
+				if (memcmp(expected, found, (size_t) n * n_rows * TINY_VOCAB * sizeof *found) != 0)
+					fail_msg("%d threads, lengths %zu, %u rows: differs", n_threads[t], l, n_rows);
+				free(found);
+			}
+			free(expected);
+		}
+	model_close(model);
+}
+
+/* The heartbeat as the last phase of a step finds it, and whether it moves while that phase hangs. */
+typedef struct Watched
+{
+	_Atomic uint64_t heartbeat;
+	uint64_t before, while_hanging;
+} Watched;
+
+static void
+hang(void *argument, uint32_t s, uint32_t i, float *logits)
+{
+	Watched *watched = argument;
+	uint64_t started = clock_now_us();
+
+	(void) s;
+	(void) i;
+	(void) logits;
+	watched->before = atomic_load(&watched->heartbeat);
+	while (clock_now_us() - started < 100000)
+		;
+	watched->while_hanging = atomic_load(&watched->heartbeat);
+}
+
+static void
+members_beat_as_a_step_gets_on_and_not_while_it_hangs(void **state)
+{
+	TinyModel shape = {false, 3, 256, 256, 16, 4, 16, 1024, false, TENSOR_F32, 6, -1};
+	Model *model = tiny_model(&shape);
+	int32_t *tokens = make_tokens(600, 1);
+
+	(void) state;
+	for (int threads = 1; threads <= 2; threads++)
+	{
+		Engine engine = make_engine(model, threads, KV_F16);
+		uint32_t blocks[64];
+		StepSequence sequence = {tokens, 600, 0, blocks, 1, false};
+		Watched watched = {0};
+
+		assert_true(kv_pool_take(engine.pool, kv_blocks_for(600), blocks));
+		forward_set_heartbeat(engine.forward, &watched.heartbeat);
+		forward_set_logits_work(engine.forward, hang, &watched);
+		forward_step(engine.forward, &sequence, 1);
+		assert_true(watched.before > 0);
+		/* members that have nothing to do but wait do not say that work gets on */
+		assert_int_equal(watched.while_hanging, watched.before);
+		free_engine(&engine);
+	}
+	free(tokens);
+	model_close(model);
+}
+
 /* The largest |a - b|. No fmax(): gcc 12 fails over its reduction on ARM. */
 static double
 largest_difference(const float *a, const float *b, size_t n)
@@ -607,6 +719,8 @@ main(void)
 		cmocka_unit_test(logits_agree_with_a_plain_transformer),
 		cmocka_unit_test(quantized_logits_are_near_the_reference),
 		cmocka_unit_test(logits_do_not_depend_on_chunks_threads_or_instructions),
+		cmocka_unit_test(few_rows_are_the_same_on_many_members),
+		cmocka_unit_test(members_beat_as_a_step_gets_on_and_not_while_it_hangs),
 		cmocka_unit_test(cache_types_stay_near_f32),
 		cmocka_unit_test(outliers_of_keys_do_not_spoil_eight_bits),
 		cmocka_unit_test(outliers_are_told_by_biases_alone),

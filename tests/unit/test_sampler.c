@@ -47,8 +47,9 @@ greedy_takes_the_first_of_the_best(void **state)
 	assert_int_equal(pick(greedy, logits, 0), 1);
 	for (int i = 0; i < N; i++)
 		logits[i] = NAN;
-	assert_int_equal(pick(greedy, logits, 0), 0);
-	assert_int_equal(pick(plain, logits, 0), 0);
+	/* none is: that is no token */
+	assert_int_equal(pick(greedy, logits, 0), -1);
+	assert_int_equal(pick(plain, logits, 0), -1);
 }
 
 static void
@@ -277,12 +278,29 @@ draws_agree_with_a_plain_sampler(void **state)
 {
 	static const uint32_t sizes[] = {1, 2, 13, 300, 5000, 151936};
 	static const CandidateFilters all_filters[] = {
-		{1, 0, 1, 0},          {0.7f, 20, 0.8f, 0},      {0.6f, 20, 0.95f, 0},     {2, 0, 1, 0},
-		{1, 0, 0.95f, 0},      {1, 0, 0.3f, 0},          {1, 0, 0, 0},             {1, 0, 1, 0.05f},
-		{1, 0, 1, 1},          {1, 256, 1, 0},           {100, 257, 1, 0},         {1, 1000, 0.9f, 0},
-		{200, 4000, 1, 0},     {1.3f, 0, 0.99f, 0.01f},  {0.01f, 0, 1, 0},         {1e-30f, 0, 0.9f, 0.1f},
-		{1e-42f, 0, 1, 0},     {1, 1, 1, 0},             {1.1f, 300, 0.97f, 0.02f}, {1, 257, 1, 0},
-		{1, 280, 1, 0},        {1, 290, 1, 0},           {1, 295, 1, 0},
+		{1, 0, 1, 0},
+		{0.7f, 20, 0.8f, 0},
+		{0.6f, 20, 0.95f, 0},
+		{2, 0, 1, 0},
+		{1, 0, 0.95f, 0},
+		{1, 0, 0.3f, 0},
+		{1, 0, 0, 0},
+		{1, 0, 1, 0.05f},
+		{1, 0, 1, 1},
+		{1, 256, 1, 0},
+		{100, 257, 1, 0},
+		{1, 1000, 0.9f, 0},
+		{200, 4000, 1, 0},
+		{1.3f, 0, 0.99f, 0.01f},
+		{0.01f, 0, 1, 0},
+		{1e-30f, 0, 0.9f, 0.1f},
+		{1e-42f, 0, 1, 0},
+		{1, 1, 1, 0},
+		{1.1f, 300, 0.97f, 0.02f},
+		{1, 257, 1, 0},
+		{1, 280, 1, 0},
+		{1, 290, 1, 0},
+		{1, 295, 1, 0},
 	};
 
 	(void) state;

@@ -8,6 +8,7 @@
 #include <stdint.h>
 
 #include <cmocka.h>
+#include <math.h>
 
 #include "tiny_engine.h"
 
@@ -641,7 +642,7 @@ priority_goes_first(void **state)
 	TinyEngine *engine = make_engine(100, single);
 	/* which one comes at which turn */
 	static const int32_t priorities[6] = {0, 0, -1, 5, 0, 5};
-	static const uint32_t turns[6] = {0, 3, 5, 1, 4, 2};
+	static const uint32_t turns[6] = {2, 3, 5, 0, 4, 1};
 	TinyCall calls[6];
 
 	(void) state;
@@ -662,6 +663,327 @@ priority_goes_first(void **state)
 		tiny_call_free(&calls[i]);
 	}
 	tiny_engine_free(engine);
+}
+
+/* Run until a call has its first token; how many steps that took. */
+static uint32_t
+steps_to_first_token(TinyEngine *engine, const TinyCall *call)
+{
+	uint32_t n = 0;
+
+	for (; call->job && call->job->n_generated == 0; n++)
+		tiny_step(engine);
+	return n;
+}
+
+/* Running answers of low priority, as many as there are places (or blocks), and then one of high priority. */
+static void
+run_against_priority(uint32_t max_running, uint32_t n_blocks, uint32_t n_running)
+{
+	SchedulerSettings settings = {.max_running = max_running, .prefill_chunk = 64, .queue_size = 1000};
+	TinyEngine *engine = make_engine(n_blocks, settings);
+	TinyCall low[64], high;
+	char texts[64][31], *expected[64];
+	Request urgent = tiny_request("somebody is waiting for this one", 20, 20);
+
+	for (uint32_t i = 0; i < n_running; i++)
+	{
+		Request request = tiny_request(make_text(texts[i], 30, i), 100, 10);
+
+		expected[i] = answer_alone(&request);
+		request.priority = -1000;
+		tiny_submit(engine, &request, &low[i]);
+	}
+	for (uint32_t i = 0; i < n_running; i++)
+		while (low[i].job->n_generated < 20)
+			tiny_step(engine);
+	assert_int_equal(atomic_load(&engine->page->n_running), n_running);
+	urgent.priority = 1000;
+	tiny_submit(engine, &urgent, &high);
+	assert_true(steps_to_first_token(engine, &high) <= 2);
+	/* where memory was missing, the others run into that later among themselves */
+	assert_true(max_running > n_running || atomic_load(&engine->page->n_preemptions) == 1);
+	assert_true(atomic_load(&engine->page->n_preemptions) >= 1);
+	tiny_run(engine);
+	assert_int_equal(tiny_done(&high).completion_tokens, 20);
+	tiny_call_free(&high);
+	/* who gave way has the answer that it always has */
+	for (uint32_t i = 0; i < n_running; i++)
+	{
+		assert_answer(&low[i], expected[i]);
+		tiny_call_free(&low[i]);
+		free(expected[i]);
+	}
+	assert_idle(engine);
+	tiny_engine_free(engine);
+}
+
+static void
+who_has_a_higher_priority_does_not_wait_for_running_answers(void **state)
+{
+	(void) state;
+	run_against_priority(16, 1000, 16);
+	/* places enough, but no blocks: 16 answers of 30 + 100 tokens are 5 blocks each, and 2 are enough by then */
+	run_against_priority(64, 33, 16);
+}
+
+static void
+equal_priority_gives_no_way(void **state)
+{
+	SchedulerSettings single = {.max_running = 1, .prefill_chunk = 64, .queue_size = 1000};
+	TinyEngine *engine = make_engine(100, single);
+	TinyCall first, second;
+	Request request = tiny_request("once upon a time", 50, 10);
+
+	(void) state;
+	request.priority = 7;
+	tiny_submit(engine, &request, &first);
+	tiny_step(engine);
+	request.role = 20;
+	tiny_submit(engine, &request, &second);
+	tiny_run(engine);
+	assert_int_equal(atomic_load(&engine->page->n_preemptions), 0);
+	assert_true(first.ended_at < second.ended_at);
+	tiny_call_free(&first);
+	tiny_call_free(&second);
+	tiny_engine_free(engine);
+}
+
+static void
+nobody_gives_way_for_ever(void **state)
+{
+	SchedulerSettings single = {.max_running = 1, .prefill_chunk = 64, .queue_size = 1000};
+	TinyEngine *engine = make_engine(100, single);
+	TinyCall low, high;
+	Request request = tiny_request("once upon a time", 100, 10), urgent = tiny_request("now", 3, 20);
+	uint32_t n = 0;
+
+	(void) state;
+	tiny_submit(engine, &request, &low);
+	urgent.priority = 5;
+	/* urgent ones without end: each of them has the place at once, until the first one has given way so many times */
+	for (; low.job && n < 1000; n++)
+	{
+		while (low.job && low.job->state != JOB_RUNNING)
+			tiny_step(engine);
+		tiny_step(engine);
+		if (!low.job)
+			break;
+		tiny_submit(engine, &urgent, &high);
+		while (high.job)
+			tiny_step(engine);
+		tiny_call_free(&high);
+	}
+	assert_int_equal(atomic_load(&engine->page->n_preemptions), 4);
+	assert_int_equal(tiny_done(&low).completion_tokens, 100);
+	tiny_call_free(&low);
+	tiny_engine_free(engine);
+}
+
+static void
+who_has_waited_long_has_a_place_in_spite_of_priority(void **state)
+{
+	SchedulerSettings single = {.max_running = 1, .prefill_chunk = 64, .queue_size = 1000};
+	TinyEngine *engine = make_engine(100, single);
+	TinyCall low, urgent[20];
+	Request request = tiny_request("once upon a time", 10, 10);
+
+	(void) state;
+	request.priority = 5;
+	tiny_n_ended = 0;
+	for (int i = 0; i < 20; i++)
+		tiny_submit(engine, &request, &urgent[i]);
+	request.priority = -5;
+	request.role = 20;
+	tiny_submit(engine, &request, &low);
+	low.job->go_us -= (uint64_t) 61 * 1000 * 1000;
+	tiny_run(engine);
+	/* one place of eight, and nobody takes it away again */
+	assert_true(low.number >= 6 && low.number <= 8);
+	assert_int_equal(atomic_load(&engine->page->n_preemptions), 0);
+	for (int i = 0; i < 20; i++)
+		tiny_call_free(&urgent[i]);
+	tiny_call_free(&low);
+	tiny_engine_free(engine);
+}
+
+static void
+small_ones_pass_a_large_one_so_many_times(void **state)
+{
+	SchedulerSettings settings = {.max_running = 16, .prefill_chunk = 64, .queue_size = 1000};
+	TinyEngine *engine = make_engine(20, settings);
+	TinyCall first, large, small[40];
+	char texts[2][401];
+	Request request = tiny_request(make_text(texts[0], 200, 1), 200, 10);
+	Request large_request = tiny_request(make_text(texts[1], 400, 2), 100, 20);
+	uint32_t n_before = 0;
+
+	(void) state;
+	/* 13 blocks of 20, and then one that wants 13 at once */
+	tiny_submit(engine, &request, &first);
+	while (first.job->n_generated < 50)
+		tiny_step(engine);
+	tiny_submit(engine, &large_request, &large);
+	for (int i = 0; i < 40; i++)
+	{
+		Request one = tiny_request("a", 1, 30 + (uint32_t) i % 3);
+
+		tiny_submit(engine, &one, &small[i]);
+	}
+	tiny_run(engine);
+	for (int i = 0; i < 40; i++)
+		n_before += small[i].ended_at < first.ended_at;
+	assert_int_equal(n_before, 16);
+	assert_int_equal(atomic_load(&engine->page->n_preemptions), 0);
+	for (int i = 0; i < 40; i++)
+		tiny_call_free(&small[i]);
+	tiny_call_free(&first);
+	tiny_call_free(&large);
+	assert_idle(engine);
+	tiny_engine_free(engine);
+}
+
+/* A model in which everything overflows at the characters from space to ?: their embeddings are infinite, in a copy
+ * that the caller frees. */
+static Model *
+overflowing_model(uint8_t **copy)
+{
+	Model *model = tiny_model(&shape);
+	PackedMatrix *embedding = &model->token_embedding;
+	size_t bytes = packed_n_tiles(embedding->n_rows) * embedding->tile_bytes;
+	float infinity = INFINITY;
+
+	*copy = aligned_alloc(64, (bytes + 63) / 64 * 64);
+	memcpy(*copy, embedding->tiles, bytes);
+	/* the tile of rows 32 … 63 */
+	for (size_t i = 0; i < embedding->tile_bytes; i += sizeof infinity)
+		memcpy(*copy + embedding->tile_bytes + i, &infinity, sizeof infinity);
+	embedding->tiles = *copy;
+	return model;
+}
+
+/* What became of a call. */
+static ProtocolError
+error_of(const TinyCall *call)
+{
+	ProtocolError error = {0};
+	FrameHeader header;
+
+	if (call->job || decode_header(call->out.data, false, &header).code != STATUS_OK || header.type != FRAME_ERROR ||
+		decode_error(call->out.data + PROTOCOL_HEADER_BYTES, header.body_bytes, &error).code != STATUS_OK)
+		abort();
+	return error;
+}
+
+static void
+numbers_that_are_not_finite_are_an_error_of_every_kind_of_request(void **state)
+{
+	static const uint8_t kinds[] = {REQUEST_GENERATE, REQUEST_EMBED, REQUEST_LOGPROBS};
+	uint8_t *copy;
+	Model *model = overflowing_model(&copy);
+	TinyEngine *engine = tiny_engine_of(&model, 1, KV_F16, 2, 100, usual);
+	char text[101], bad_text[101];
+	Request good = tiny_request(make_text(text, 100, 1), 20, 10);
+
+	(void) state;
+	memcpy(bad_text, text, sizeof text);
+	bad_text[70] = '!';
+	for (size_t k = 0; k < 3; k++)
+	{
+		Request request = tiny_request(bad_text, 20, 10);
+		TinyCall call, beside;
+		uint32_t cached;
+
+		request.kind = kinds[k];
+		tiny_submit(engine, &request, &call);
+		assert_string_equal(call.status.message, "");
+		/* what runs in the same steps has its answer */
+		tiny_submit(engine, &good, &beside);
+		tiny_run(engine);
+		assert_int_equal(error_of(&call).code, STATUS_NOT_FINITE);
+		assert_non_null(memmem(error_of(&call).message.data, error_of(&call).message.length, "at position 71", 14));
+		assert_non_null(memmem(error_of(&call).message.data, error_of(&call).message.length, "\"m\"", 3));
+		assert_true(error_of(&call).hint.length > 0);
+		assert_int_equal(tiny_done(&beside).completion_tokens, 20);
+		tiny_call_free(&call);
+		tiny_call_free(&beside);
+		/* blocks before the overflow may stay, that of it and what comes after may not */
+		request.kind = REQUEST_GENERATE;
+		tiny_submit(engine, &request, &call);
+		tiny_step(engine);
+		cached = call.job ? call.job->n_cached_tokens : 64;
+		assert_true(cached <= 64);
+		tiny_run(engine);
+		assert_int_equal(error_of(&call).code, STATUS_NOT_FINITE);
+		tiny_call_free(&call);
+	}
+	assert_idle(engine);
+	tiny_engine_free(engine);
+	free(copy);
+}
+
+/* What a request gets of an engine with so many threads, beside others that sample in other ways. */
+static void
+collect_answers(int n_threads, TinyCall calls[12])
+{
+	Model *model = tiny_model(&shape);
+	TinyEngine *engine = tiny_engine_of(&model, 1, KV_F16, n_threads, 400, usual);
+	char texts[12][101];
+
+	for (uint32_t i = 0; i < 12; i++)
+	{
+		Request request = tiny_request(make_text(texts[i], 40 + 5 * i, i), 60, 10);
+
+		request.kind = i % 4 == 3 ? REQUEST_LOGPROBS : REQUEST_GENERATE;
+		request.options.given |= OPTION_SEED | OPTION_TOP_K | OPTION_TOP_P |
+								 (i % 2 ? OPTION_REPETITION_PENALTY | OPTION_FREQUENCY_PENALTY : 0);
+		request.options.temperature = i % 3 ? 0.9f : 0;
+		request.options.seed = (int64_t) i;
+		request.options.top_k = i % 5 ? 0 : 20;
+		request.options.top_p = 0.95f;
+		request.options.repetition_penalty = 1.1f;
+		request.options.frequency_penalty = 0.2f;
+		if (i == 4)
+		{
+			request.options.given |= OPTION_THINKING_BUDGET;
+			request.options.thinking_budget = 3;
+		}
+		tiny_submit(engine, &request, &calls[i]);
+		assert_string_equal(calls[i].status.message, "");
+	}
+	tiny_run(engine);
+	tiny_engine_free(engine);
+}
+
+static void
+draws_do_not_depend_on_who_draws(void **state)
+{
+	static const int n_threads[] = {2, 3, 8};
+	TinyCall one[12], more[12];
+
+	(void) state;
+	collect_answers(1, one);
+	for (size_t k = 0; k < 3; k++)
+	{
+		collect_answers(n_threads[k], more);
+		for (int i = 0; i < 12; i++)
+		{
+			if (i % 4 == 3)
+			{
+				assert_int_equal(one[i].out.length, more[i].out.length);
+				assert_memory_equal(one[i].out.data, more[i].out.data, one[i].out.length);
+			}
+			else
+			{
+				assert_int_equal(tiny_done(&one[i]).content.length, tiny_done(&more[i]).content.length);
+				assert_memory_equal(tiny_done(&one[i]).content.data, tiny_done(&more[i]).content.data,
+									tiny_done(&one[i]).content.length);
+			}
+			tiny_call_free(&more[i]);
+		}
+	}
+	for (int i = 0; i < 12; i++)
+		tiny_call_free(&one[i]);
 }
 
 /* Answers and short prompts beside long ones; alone: somebody waits for each of the short ones. */
@@ -837,6 +1159,13 @@ main(void)
 		cmocka_unit_test(who_was_preempted_pays_for_the_prompt_once),
 		cmocka_unit_test(a_role_s_rest_is_no_credit),
 		cmocka_unit_test(priority_goes_first),
+		cmocka_unit_test(who_has_a_higher_priority_does_not_wait_for_running_answers),
+		cmocka_unit_test(equal_priority_gives_no_way),
+		cmocka_unit_test(nobody_gives_way_for_ever),
+		cmocka_unit_test(who_has_waited_long_has_a_place_in_spite_of_priority),
+		cmocka_unit_test(small_ones_pass_a_large_one_so_many_times),
+		cmocka_unit_test(draws_do_not_depend_on_who_draws),
+		cmocka_unit_test(numbers_that_are_not_finite_are_an_error_of_every_kind_of_request),
 		cmocka_unit_test(long_prompts_stall_neither_answers_nor_short_prompts),
 		cmocka_unit_test(beside_many_answers_a_prompt_s_end_goes_first),
 	};

@@ -5,12 +5,13 @@
  *   scheduled_logits --model FILE --text TEXT --first N --out FILE [--chunk N] [--jobs N] [--blocks N] [--warm N]
  *                    [--threads N] [--speculate]
  *
- * FILE is one of models.py, whose first 256 tokens are the bytes. Each job's prompt is the first N bytes of the text, and its answer is made to be the rest of the text:
- * job_take_logits is wrapped by the linker (--wrap), keeps the logits, and gives the next token of the text an infinite
- * lead. So logits of every position from N - 1 on can be compared with those of the whole text. --warm: a job with a
- * prompt of so many bytes runs before, and may leave its blocks in the cache; without it nothing is cached. --blocks:
- * of KV cache (F32). OUT has for each job, one after the other, the logits [positions][vocab] (float32), NaN for those
- * that came from nowhere; a JSON object on standard output says what happened on the way.
+ * FILE is one of models.py, whose first 256 tokens are the bytes. Each job's prompt is the first N bytes of the text,
+ * and its answer is made to be the rest of the text: job_pick is wrapped by the linker (--wrap), keeps the logits, and
+ * gives the next token of the text an infinite lead. So logits of every position from N - 1 on can be compared with
+ * those of the whole text. --warm: a job with a prompt of so many bytes runs before, and may leave its blocks in the
+ * cache; without it nothing is cached. --blocks: of KV cache (F32). OUT has for each job, one after the other, the
+ * logits [positions][vocab] (float32), NaN for those that came from nowhere; a JSON object on standard output says what
+ * happened on the way.
  */
 #include <getopt.h>
 #include <math.h>
@@ -36,8 +37,8 @@ static struct
 	uint32_t n_jobs;
 } run;
 
-extern Status __real_job_take_logits(Job *job, const Kernels *kernels, float *logits, ByteWriter *out);
-extern Status __wrap_job_take_logits(Job *job, const Kernels *kernels, float *logits, ByteWriter *out);
+extern bool __real_job_pick(Job *job, const Kernels *kernels, float *logits, uint32_t row);
+extern bool __wrap_job_pick(Job *job, const Kernels *kernels, float *logits, uint32_t row);
 
 static void
 die(const char *what, const char *why)
@@ -47,10 +48,10 @@ die(const char *what, const char *why)
 }
 
 /* Keep the logits of a recorded job's row, and let the text's next byte win. */
-Status
-__wrap_job_take_logits(Job *job, const Kernels *kernels, float *logits, ByteWriter *out)
+bool
+__wrap_job_pick(Job *job, const Kernels *kernels, float *logits, uint32_t row)
 {
-	uint32_t position = job->n_tokens - 1;
+	uint32_t position = job->n_tokens - 1 + row;
 
 	for (uint32_t i = 0; i < run.n_jobs; i++)
 		if (job->client == &run.jobs[i].call && run.jobs[i].logits)
@@ -58,7 +59,7 @@ __wrap_job_take_logits(Job *job, const Kernels *kernels, float *logits, ByteWrit
 				   run.vocab * sizeof *logits);
 	if (position + 1 < run.n_text)
 		logits[(unsigned char) run.text[position + 1]] = 1e30f;
-	return __real_job_take_logits(job, kernels, logits, out);
+	return __real_job_pick(job, kernels, logits, row);
 }
 
 /* Submit a job whose prompt is the first n_prompt bytes of the text. */
