@@ -30,6 +30,7 @@
 #define LISTEN_BACKLOG 1024
 #define PENDING_WAIT_MS 20 /* while a slot is on its way */
 #define IDLE_WAIT_MS 1000
+#define LONGEST_LOOK_MS 2000 /* the time between two looks at the engine counts as so much at most */
 #define FIRST_BACKOFF_MS 100
 #define LAST_BACKOFF_MS 30000
 #define HEALTHY_AFTER_MS 10000 /* an engine that ran this long starts again at once */
@@ -227,17 +228,33 @@ look_after_engine(void)
 		start_engine();
 }
 
+/*
+ * For how long the engine's heartbeat has stood still while we looked: its members write it as they get on, so a step
+ * may take as long as it takes. Time in which we did not run either (a machine that was stopped, or has no processor
+ * for anybody) says nothing about it.
+ */
+static uint64
+silent_us(void)
+{
+	static uint64 last_beat, last_look, silent;
+	uint64 beat = atomic_load(&qwen_page->heartbeat_us), now = clock_now_us();
+
+	silent = beat != last_beat ? 0 : silent + Min(now - last_look, (uint64) LONGEST_LOOK_MS * 1000);
+	last_beat = beat;
+	last_look = now;
+	return silent;
+}
+
 /* An engine that shows no sign of life is killed; look_after_engine starts it again. */
 static void
 watch_engine(void)
 {
-	uint64 silent_us = clock_now_us() - atomic_load(&qwen_page->heartbeat_us);
+	uint64 silent = silent_us();
 
-	if (engine.pid <= 0 || qwen_watchdog_timeout == 0 || silent_us < (uint64) qwen_watchdog_timeout * 1000 ||
-		silent_us > UINT64_MAX / 2)
+	if (engine.pid <= 0 || qwen_watchdog_timeout == 0 || silent < (uint64) qwen_watchdog_timeout * 1000)
 		return;
 	ereport(LOG, (errmsg("qwen_pg: the engine has shown no sign of life for %llu ms and is restarted",
-						 (unsigned long long) (silent_us / 1000))));
+						 (unsigned long long) (silent / 1000))));
 	killed_as_silent = true;
 	kill(engine.pid, SIGKILL);
 	atomic_store(&qwen_page->heartbeat_us, clock_now_us());

@@ -50,6 +50,8 @@ MODELS = {
         "{{- '<|im_start|>assistant\n' }}"}, script=["\n", "<think>", " \n", "Let", " me", "</think>", "\n\n", "The", "<|im_end|>"]),
     # its template knows both tags from old answers, but does not open any thinking
     "instruct": dict(architecture="qwen3", changes={"tokenizer.chat_template": template("instruct2507")}),
+    # everything overflows at "!" and behind it
+    "overflowing": dict(architecture="qwen3", kind="f16", overflow=["!", " !"]),
     # no template
     "bare": dict(architecture="qwen3", changes={"tokenizer.chat_template": None}),
     # cannot think; calls a tool
