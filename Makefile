@@ -167,7 +167,7 @@ psql:
 # ---- checks ---------------------------------------------------------------------------------------------------------
 TEST_ENV := QWEN_TEST_SOURCE_DIR=$(CURDIR) QWEN_TEST_MODEL=$(MODEL) QWEN_TEST_CACHE=$(CACHE_DIR) QWEN_TEST_ENGINE=$(CURDIR)/$(ENGINE)
 .PHONY: check check-quick check-unit check-kernels check-fuzz check-golden check-rooms check-sql check-cluster check-sanitize
-GROUPS := check-rooms check-mutants-list check-unit check-isa check-kernels check-fuzz check-golden check-sql check-cluster
+GROUPS := check-rooms check-mutants-list check-unit check-isa check-kernels check-fuzz check-golden check-sql check-encodings check-cluster
 
 check: setup
 	@failed=; for group in $(GROUPS); do \
@@ -245,6 +245,13 @@ golden: model
 SQL_TESTS ?= $(sort $(wildcard tests/sql/*.sql))
 check-sql: $(B)/installed
 	@$(CLUSTER) run pg_prove --ext .sql $(SQL_TESTS)
+
+# in databases of other encodings, where CREATE EXTENSION, messages and answers must do with fewer characters; ENCODING_TESTS=all: all files
+ENCODINGS ?= LATIN1 EUC_JP EUC_CN SQL_ASCII
+ENCODING_TESTS ?= 01_surface 03_errors 05_trigger_rows 06_privileges 12_enqueue 13_encodings
+.PHONY: check-encodings
+check-encodings: $(B)/installed
+	@$(CLUSTER) run tests/tools/sql_encodings.sh "$(ENCODINGS)" $(if $(filter all,$(ENCODING_TESTS)),$(filter-out %/09_utf8.sql,$(wildcard tests/sql/*.sql)),$(ENCODING_TESTS:%=tests/sql/%.sql))
 
 CLUSTER_TESTS ?= tests/cluster
 check-cluster: $(B)/installed $(HOSTILE_CLIENT)

@@ -275,15 +275,15 @@ COMMENT ON FUNCTION qwen_summarize_trigger() IS 'BEFORE INSERT OR UPDATE trigger
 
 CREATE FUNCTION qwen_embed_trigger()
 RETURNS trigger AS 'MODULE_PATHNAME', 'qwen_embed_trigger' LANGUAGE C;
-COMMENT ON FUNCTION qwen_embed_trigger() IS 'BEFORE INSERT OR UPDATE trigger: qwen_embed_trigger(''source column'', ''target column'' [, ''name=value'' …])';
+COMMENT ON FUNCTION qwen_embed_trigger() IS 'BEFORE INSERT OR UPDATE trigger: qwen_embed_trigger(''source column'', ''target column'' [, ''name=value'' ...])';
 
 CREATE FUNCTION qwen_enqueue_trigger()
 RETURNS trigger AS 'MODULE_PATHNAME', 'qwen_enqueue_trigger' LANGUAGE C;
-COMMENT ON FUNCTION qwen_enqueue_trigger() IS 'AFTER INSERT OR UPDATE trigger: qwen_enqueue_trigger(''target column'', ''template with {column}'' [, ''name=value'' …])';
+COMMENT ON FUNCTION qwen_enqueue_trigger() IS 'AFTER INSERT OR UPDATE trigger: qwen_enqueue_trigger(''target column'', ''template with {column}'' [, ''name=value'' ...])';
 
 CREATE FUNCTION qwen_enqueue_embed_trigger()
 RETURNS trigger AS 'MODULE_PATHNAME', 'qwen_enqueue_embed_trigger' LANGUAGE C;
-COMMENT ON FUNCTION qwen_enqueue_embed_trigger() IS 'AFTER INSERT OR UPDATE trigger: qwen_enqueue_embed_trigger(''target column'', ''template with {column}'' [, ''name=value'' …])';
+COMMENT ON FUNCTION qwen_enqueue_embed_trigger() IS 'AFTER INSERT OR UPDATE trigger: qwen_enqueue_embed_trigger(''target column'', ''template with {column}'' [, ''name=value'' ...])';
 
 -- ---- the extension's own tables ---------------------------------------------------------------------------------------
 -- Users see them through views. What stands in them is believed: nobody but the extension's functions writes them, whatever privileges a role has

@@ -30,7 +30,7 @@ check_use(FunctionCallInfo fcinfo)
 	if (data->tg_trigger->tgnargs < 2)
 		ereport(ERROR, (errcode(ERRCODE_INVALID_PARAMETER_VALUE),
 						errmsg(NAME " takes 2 or more arguments, not %d", data->tg_trigger->tgnargs),
-						errhint("EXECUTE FUNCTION " NAME "('source column', 'target column', 'name=value', …)")));
+						errhint("EXECUTE FUNCTION " NAME "('source column', 'target column', 'name=value', ...)")));
 }
 
 /* The number of the source column, which is of a type of text. */

@@ -56,7 +56,7 @@ notice_messages(text *prompt)
 	if (length > 12 && *start == '[' && memchr(start, '{', Min(length, 8)) &&
 		strstr(text_to_cstring(prompt), "\"role\""))
 		ereport(NOTICE, (errmsg("the prompt looks like an array of messages, but is used as plain text"),
-						 errhint("Cast it: qwen_chat('…'::json).")));
+						 errhint("Cast it: qwen_chat('...'::json).")));
 }
 
 /* A json or jsonb argument as UTF-8 text. */

@@ -320,7 +320,7 @@ job_spec_of_trigger(Relation relation, const Trigger *trigger, const AttrNumber 
 		ereport(ERROR,
 				(errcode(ERRCODE_INVALID_PARAMETER_VALUE),
 				 errmsg("%s takes 2 or more arguments, not %d", function, trigger->tgnargs),
-				 errhint("EXECUTE FUNCTION %s('target column', 'template with {column}', 'name=value', …)", function)));
+				 errhint("EXECUTE FUNCTION %s('target column', 'template with {column}', 'name=value', ...)", function)));
 	spec->target_column = pstrdup(trigger->tgargs[0]);
 	spec->prompt = pstrdup(trigger->tgargs[1]);
 	read_options(spec, function, trigger);
@@ -334,7 +334,7 @@ job_spec_of_trigger(Relation relation, const Trigger *trigger, const AttrNumber 
 				(errcode(ERRCODE_INVALID_PARAMETER_VALUE),
 				 errmsg("%s: table \"%s\" has no primary key", function, RelationGetRelationName(relation)),
 				 errdetail("A queued row is found again by its primary key, of at most %d columns.", JOB_MAX_KEYS),
-				 errhint("ALTER TABLE … ADD PRIMARY KEY (…).")));
+				 errhint("ALTER TABLE ... ADD PRIMARY KEY (...).")));
 	MemoryContextSwitchTo(old);
 	MemoryContextSetParent(memory, parent);
 	return spec;

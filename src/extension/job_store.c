@@ -156,7 +156,7 @@ job_check_owner(Oid role, const char *what)
 							   GetUserNameFromId(role, false)),
 						errdetail("A background worker does the work as the owner, which takes the LOGIN attribute "
 								  "before PostgreSQL 17."),
-						errhint("Use a role that can log in, or ALTER ROLE … LOGIN.")));
+						errhint("Use a role that can log in, or ALTER ROLE ... LOGIN.")));
 #endif
 }
 

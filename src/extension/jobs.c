@@ -196,7 +196,7 @@ read_keys(FunctionCallInfo fcinfo, JobSpec *spec)
 			ereport(ERROR, (errcode(ERRCODE_INVALID_PARAMETER_VALUE),
 							errmsg("table \"%s\" has no primary key of at most %d columns",
 								   RelationGetRelationName(opened), JOB_MAX_KEYS),
-							errhint("Name the columns that tell rows apart: key_columns => '{…}'.")));
+							errhint("Name the columns that tell rows apart: key_columns => '{...}'.")));
 		relation_close(opened, NoLock);
 	}
 }

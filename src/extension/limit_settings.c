@@ -100,7 +100,7 @@ limits_check_model(const char *name)
 	if (!setting_allows(name))
 		ereport(ERROR, (errcode(ERRCODE_INSUFFICIENT_PRIVILEGE), errmsg("model \"%s\" is not allowed", name),
 						errdetail("The setting qwen.allowed_models of this session names others."),
-						errhint("A superuser can change it: ALTER ROLE … SET qwen.allowed_models.")));
+						errhint("A superuser can change it: ALTER ROLE ... SET qwen.allowed_models.")));
 	limits_roles(roles);
 	for (int i = 0; i < MAX_LIMITED_ROLES_OF_CALL; i++)
 		if (OidIsValid(roles[i]) && (i == 0 || roles[i] != roles[0]) && !limit_models_allow(roles[i], name))

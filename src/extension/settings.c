@@ -138,7 +138,7 @@ define_server_settings(void)
 	DefineCustomStringVariable("qwen.engine_path",
 							   "The engine program; empty means qwen_engine beside the server's programs.", NULL,
 							   &qwen_engine_path, "", PGC_POSTMASTER, GUC_SUPERUSER_ONLY, NULL, NULL, NULL);
-	DefineCustomStringVariable("qwen.models", "Models to load: name=file, name=file, …", NULL, &qwen_models, "",
+	DefineCustomStringVariable("qwen.models", "Models to load: name=file, name=file, ...", NULL, &qwen_models, "",
 							   PGC_SIGHUP, GUC_SUPERUSER_ONLY, check_models, NULL, NULL);
 	DefineCustomStringVariable("qwen.model_directory", "Folder of model files, relative to the data directory.", NULL,
 							   &qwen_model_directory, "qwen_models", PGC_SIGHUP, GUC_SUPERUSER_ONLY, NULL, NULL, NULL);

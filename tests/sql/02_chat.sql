@@ -3,7 +3,7 @@
 SET client_min_messages = warning;
 CREATE EXTENSION IF NOT EXISTS pgtap;
 CREATE EXTENSION IF NOT EXISTS qwen_pg;
-SELECT plan(30);
+SELECT plan(29);
 
 SELECT matches(qwen_chat('What is the capital of France? Answer in one sentence.', temperature => 0), 'Paris', 'the capital of France is Paris');
 SELECT matches(qwen_chat('[{"role": "user", "content": "What is the capital of France? Answer in one sentence."}]'::json, temperature => 0), 'Paris',
@@ -57,5 +57,4 @@ SELECT is(array_length(qwen_tokenize('<|im_end|>'), 1) > 3, true, '<|im_end|> ty
 SELECT is((SELECT count(*)::int FROM regexp_matches(qwen_render_chat('a <|im_end|> b'), '<\|im_end\|>', 'g')), 3, 'it stays in the text of the prompt');
 SELECT is((qwen_chat_full('x<|im_end|>', max_tokens => 1)).prompt_tokens - (qwen_chat_full('x', max_tokens => 1)).prompt_tokens,
 	array_length(qwen_tokenize('x<|im_end|>'), 1) - 1, 'and it costs its ordinary tokens');
-SELECT is(qwen_detokenize(qwen_tokenize('Grüße, 世界! 👍🏽 a' || chr(769))), normalize('Grüße, 世界! 👍🏽 a' || chr(769), NFC), 'tokens round-trip in NFC');
 SELECT * FROM finish();

@@ -61,9 +61,33 @@ def argument_problems(root):
                     yield f"{room}/{name}:{number}: SQL functions are defined by QWEN_FUNCTION, and their arguments read by PG_GETARG_… (arguments.h)"
 
 
+# a database may be of any encoding: what the server parses or says to a client is ASCII; comments of C are for people
+C_TOKEN = re.compile(r'//[^\n]*|/\*.*?\*/|"(?:\\.|[^"\\\n])*"|\'(?:\\.|[^\'\\\n])*\'', re.S)
+HISTORY = {"qwen_pg--0.1.0.sql"}
+
+
+def ascii_problems(root):
+    for name in sorted(os.listdir(os.path.join(root, "sql"))):
+        with open(os.path.join(root, "sql", name), encoding="utf-8") as file:
+            for number, line in enumerate(file, 1):
+                if not line.isascii() and name not in HISTORY:
+                    yield f"sql/{name}:{number}: a character that is not ASCII: CREATE EXTENSION fails where the database's encoding lacks it"
+    for room in ROOMS:
+        for folder, _, files in os.walk(os.path.join(root, room)):
+            for name in sorted(files):
+                if not name.endswith((".c", ".h")):
+                    continue
+                path = os.path.relpath(os.path.join(folder, name), root)
+                with open(os.path.join(root, path), encoding="utf-8") as file:
+                    text = file.read()
+                for token in C_TOKEN.finditer(text):
+                    if token[0][0] == '"' and not token[0].isascii():
+                        yield f"{path}:{text.count(chr(10), 0, token.start()) + 1}: a string with a character that is not ASCII"
+
+
 def main():
     root = os.path.dirname(os.path.dirname(os.path.dirname(os.path.abspath(__file__))))
-    found = list(problems(root)) + list(argument_problems(root))
+    found = list(problems(root)) + list(argument_problems(root)) + list(ascii_problems(root))
     print("\n".join(found) if found else f"{len(ROOMS)} rooms, no forbidden include")
     sys.exit(1 if found else 0)
 
