@@ -23,6 +23,7 @@ struct Arena
 	ArenaChunk *chunks; /* newest first */
 	size_t used;
 	size_t limit; /* SIZE_MAX: none */
+	const CancelFlag *cancelled;
 };
 
 Arena *
@@ -33,6 +34,12 @@ arena_create(size_t limit_bytes)
 	if (arena)
 		arena->limit = limit_bytes ? limit_bytes : SIZE_MAX;
 	return arena;
+}
+
+void
+arena_set_cancel(Arena *arena, const CancelFlag *cancelled)
+{
+	arena->cancelled = cancelled;
 }
 
 /* Put a chunk with room for bytes in front of the list. */
@@ -60,7 +67,7 @@ arena_alloc(Arena *arena, size_t bytes)
 	ArenaChunk *chunk = arena->chunks;
 	void *piece;
 
-	if (bytes > SIZE_MAX - ARENA_ALIGNMENT)
+	if (bytes > SIZE_MAX - ARENA_ALIGNMENT || cancel_is_wanted(arena->cancelled))
 		return NULL;
 	bytes = (bytes + ARENA_ALIGNMENT - 1) / ARENA_ALIGNMENT * ARENA_ALIGNMENT;
 	if (bytes == 0)

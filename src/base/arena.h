@@ -9,10 +9,15 @@
 
 #include <stddef.h>
 
+#include "cancel.h"
+
 typedef struct Arena Arena;
 
 /* A new arena that may hold at most limit_bytes (0: no limit), or NULL. Freed by arena_destroy. */
 extern Arena *arena_create(size_t limit_bytes);
+
+/* From here on nothing is to be had once the flag is set, so that whoever fills the arena ends soon. NULL: no flag. */
+extern void arena_set_cancel(Arena *arena, const CancelFlag *cancelled);
 
 /* bytes of memory set to zero, aligned to 16 bytes, valid until reset or destroy; NULL when over the limit. */
 extern void *arena_alloc(Arena *arena, size_t bytes);

@@ -16,6 +16,13 @@
 #include "../model/chunker.h"
 
 #define DEFAULT_MAX_TOKENS 512
+#define CANCEL_LOOK_TOKENS 4096 /* detokenized between two looks at whether anybody still wants them */
+
+/*
+ * Tokens of a prompt beyond which it is not even counted: so many contexts of the model. What is far too long is
+ * refused quickly, and what is a little too long with the number.
+ */
+#define COUNTED_CONTEXTS 4
 
 void
 job_reply_error(ByteWriter *out, uint32_t request_id, const Status *status, const char *detail, const char *hint)
@@ -66,8 +73,9 @@ check_thinking(const Model *model, const SamplingOptions *options)
 
 /* Messages through the model's template. */
 static Status
-render(const Model *model, const Request *request, ChatPrompt *prompt)
+render(const Workplace *place, const Request *request, ChatPrompt *prompt)
 {
+	const Model *model = place->model;
 	char bos[64], eos[64];
 	const SamplingOptions *options = &request->options;
 	ChatInput input = {
@@ -80,6 +88,7 @@ render(const Model *model, const Request *request, ChatPrompt *prompt)
 		.bos_token = token_text(model, tokenizer_bos(model->tokenizer), bos),
 		.eos_token = token_text(model, tokenizer_eos(model->tokenizer), eos),
 		.now = (int64_t) time(NULL),
+		.cancelled = place->cancelled,
 	};
 
 	STATUS_TRY(check_thinking(model, options));
@@ -90,11 +99,11 @@ render(const Model *model, const Request *request, ChatPrompt *prompt)
 
 /* An answer that is to be scored comes after the thinking that the template opened. */
 static Status
-close_thinking(Model *model, TokenBuffer *tokens)
+close_thinking(const Workplace *place, TokenBuffer *tokens)
 {
 	static const char empty_thinking[] = "\n</think>\n\n";
 
-	return tokenizer_encode(model->tokenizer, empty_thinking, strlen(empty_thinking), true, tokens);
+	return tokenizer_encode(place->tokenizer, empty_thinking, strlen(empty_thinking), true, tokens);
 }
 
 /* Where a prompt leaves the model. */
@@ -106,15 +115,15 @@ typedef struct PromptEnd
 
 /* The prompt's tokens of a chat. */
 static Status
-encode_chat(Model *model, const Request *request, TokenBuffer *tokens, PromptEnd *end)
+encode_chat(const Workplace *place, const Request *request, TokenBuffer *tokens, PromptEnd *end)
 {
 	ChatPrompt prompt = {0};
-	Status status = render(model, request, &prompt);
+	Status status = render(place, request, &prompt);
 
 	if (status.code != STATUS_OK)
 		return status;
 	status =
-		tokenizer_encode_runs(model->tokenizer, prompt.text, prompt.length, prompt.trusted, prompt.n_trusted, tokens);
+		tokenizer_encode_runs(place->tokenizer, prompt.text, prompt.length, prompt.trusted, prompt.n_trusted, tokens);
 	end->in_thinking = prompt.is_thinking || chat_prompt_opens_thinking(&prompt);
 	end->has_begun = prompt.has_begun;
 	chat_prompt_free(&prompt);
@@ -141,8 +150,9 @@ append_token(TokenBuffer *buffer, int32_t token)
 
 /* A raw prompt: the text alone, with the beginning token where the file asks for one; never empty. */
 static Status
-encode_generate(Model *model, const Request *request, TokenBuffer *tokens)
+encode_generate(const Workplace *place, const Request *request, TokenBuffer *tokens)
 {
+	const Model *model = place->model;
 	int32_t bos = tokenizer_bos(model->tokenizer);
 	int32_t first = bos >= 0 ? bos : tokenizer_eos(model->tokenizer);
 	bool parses_special = (request->flags & REQUEST_FLAG_PARSE_SPECIAL) != 0;
@@ -150,7 +160,7 @@ encode_generate(Model *model, const Request *request, TokenBuffer *tokens)
 	STATUS_TRY(check_thinking(model, &request->options));
 	if (first >= 0 && ((tokenizer_add_bos(model->tokenizer) && bos >= 0) || request->text.length == 0))
 		STATUS_TRY(append_token(tokens, first));
-	STATUS_TRY(tokenizer_encode(model->tokenizer, request->text.data, request->text.length, parses_special, tokens));
+	STATUS_TRY(tokenizer_encode(place->tokenizer, request->text.data, request->text.length, parses_special, tokens));
 	if (tokens->n == 0)
 		return status_error(STATUS_INVALID_ARGUMENT, "the prompt is empty");
 	/* a rendered chat has it already */
@@ -161,10 +171,11 @@ encode_generate(Model *model, const Request *request, TokenBuffer *tokens)
 
 /* A text to embed, with what Qwen's embedding models expect around it. */
 static Status
-encode_embed(Model *model, const Request *request, TokenBuffer *tokens)
+encode_embed(const Workplace *place, const Request *request, TokenBuffer *tokens)
 {
+	const Model *model = place->model;
 	static const char first[] = "Instruct: ", second[] = "\nQuery:";
-	Tokenizer *tokenizer = model->tokenizer;
+	Tokenizer *tokenizer = place->tokenizer;
 	int32_t end = tokenizer_find(tokenizer, "<|endoftext|>", 13);
 	/* what Qwen's embedding models were trained to gather a text in, whatever the file calls its end */
 	bool gathers = model->hyper.pooling == POOLING_LAST && end >= 0;
@@ -219,10 +230,10 @@ reply_text(ByteSpan text, uint32_t request_id, ByteWriter *out)
 
 /* TOKENIZE and COUNT_TOKENS. */
 static Status
-answer_tokenize(Model *model, const Request *request, uint32_t request_id, ByteWriter *out)
+answer_tokenize(const Workplace *place, const Request *request, uint32_t request_id, ByteWriter *out)
 {
-	TokenBuffer tokens = {NULL, 0, 0};
-	Status status = tokenizer_encode(model->tokenizer, request->text.data, request->text.length,
+	TokenBuffer tokens = {0};
+	Status status = tokenizer_encode(place->tokenizer, request->text.data, request->text.length,
 									 (request->flags & REQUEST_FLAG_PARSE_SPECIAL) != 0, &tokens);
 
 	if (status.code == STATUS_OK && request->kind == REQUEST_TOKENIZE)
@@ -246,8 +257,9 @@ job_write_without_nul(ByteWriter *out, const char *text, size_t length)
 }
 
 static Status
-answer_detokenize(const Model *model, const Request *request, uint32_t request_id, ByteWriter *out)
+answer_detokenize(const Workplace *place, const Request *request, uint32_t request_id, ByteWriter *out)
 {
+	const Model *model = place->model;
 	uint32_t n_vocab = tokenizer_n_tokens(model->tokenizer);
 	Detokenizer detokenizer = {{0}, 0};
 	ByteWriter raw, text;
@@ -259,7 +271,9 @@ answer_detokenize(const Model *model, const Request *request, uint32_t request_i
 	{
 		int32_t token = protocol_token(request->tokens, i);
 
-		if (token < 0 || (uint32_t) token >= n_vocab)
+		if (i % CANCEL_LOOK_TOKENS == 0 && cancel_is_wanted(place->cancelled))
+			status = status_error(STATUS_CANCELLED, "the request was cancelled");
+		else if (token < 0 || (uint32_t) token >= n_vocab)
 			status = status_error(STATUS_INVALID_ARGUMENT, "tokens[%u] must be between 0 and %u, not %d", i + 1,
 								  n_vocab - 1, token);
 		else
@@ -277,10 +291,10 @@ answer_detokenize(const Model *model, const Request *request, uint32_t request_i
 }
 
 static Status
-answer_render(const Model *model, const Request *request, uint32_t request_id, ByteWriter *out)
+answer_render(const Workplace *place, const Request *request, uint32_t request_id, ByteWriter *out)
 {
 	ChatPrompt prompt = {0};
-	Status status = render(model, request, &prompt);
+	Status status = render(place, request, &prompt);
 
 	if (status.code == STATUS_OK)
 		status = reply_text((ByteSpan){prompt.text, prompt.length}, request_id, out);
@@ -311,23 +325,46 @@ default_chunk_tokens(const Model *model, const KvPool *pool, const SamplingOptio
 	return room > CHUNK_MIN_TOKENS ? room : CHUNK_MIN_TOKENS;
 }
 
+/* The pieces of a text, for when the client says GO: until then the job holds them. */
 static Status
-answer_chunk(Model *model, const KvPool *pool, const Request *request, uint32_t request_id, ByteWriter *out)
+prepare_chunks(Job *job, const Workplace *place, const Request *request)
 {
-	uint32_t max_tokens =
-		request->chunk_tokens ? request->chunk_tokens : default_chunk_tokens(model, pool, &request->options);
-	RequestResult result = {.kind = RESULT_OFFSETS};
-	ByteWriter offsets;
-	Status status;
+	uint32_t max_tokens = request->chunk_tokens ? request->chunk_tokens
+												: default_chunk_tokens(place->model, place->pool, &request->options);
+	uint64_t n_tokens;
 
-	byte_writer_init(&offsets);
-	status = chunk_text(model->tokenizer, request->text, max_tokens, request->chunk_overlap, &offsets);
-	result.count = (uint32_t) (offsets.length / 8);
-	result.values = offsets.data;
-	if (status.code == STATUS_OK)
-		status = encode_result(out, request_id, &result);
-	byte_writer_free(&offsets);
-	return status;
+	STATUS_TRY(
+		chunk_text(place->tokenizer, request->text, max_tokens, request->chunk_overlap, &job->content, &n_tokens));
+	job->n_prompt = n_tokens < UINT32_MAX ? (uint32_t) n_tokens : UINT32_MAX;
+	return status_ok();
+}
+
+/* The client said GO for something that is ready: its RESULT, and its end. */
+static Status
+give_chunks(Job *job, ByteWriter *out)
+{
+	RequestResult result = {
+		.kind = RESULT_OFFSETS,
+		.count = (uint32_t) (job->content.length / 8),
+		.values = job->content.data,
+		.prompt_tokens = job->n_prompt,
+	};
+
+	job->n_counted = job->n_prompt;
+	job->state = JOB_ENDED;
+	return encode_result(out, job->request_id, &result);
+}
+
+bool
+job_is_ready(const Job *job)
+{
+	return job->kind == REQUEST_CHUNK;
+}
+
+Status
+job_give_ready(Job *job, ByteWriter *out)
+{
+	return give_chunks(job, out);
 }
 
 /* What is not given comes from the file, else from the Qwen model cards. */
@@ -435,15 +472,15 @@ check_lengths(Job *job, const Model *model, const KvPool *pool, const Request *r
 
 /* How many of its first tokens are those of messages that are nobody's secret. */
 static Status
-count_shared_tokens(Job *job, Model *model, const Request *request)
+count_shared_tokens(Job *job, const Workplace *place, const Request *request)
 {
 	Request shared = *request;
-	TokenBuffer tokens = {NULL, 0, 0};
+	TokenBuffer tokens = {0};
 	PromptEnd end;
 	Status status;
 
 	shared.messages = request->shared_messages;
-	status = encode_chat(model, &shared, &tokens, &end);
+	status = encode_chat(place, &shared, &tokens, &end);
 	while (status.code == STATUS_OK && job->n_shared_tokens < tokens.n && job->n_shared_tokens < job->n_prompt &&
 		   tokens.tokens[job->n_shared_tokens] == job->tokens[job->n_shared_tokens])
 		job->n_shared_tokens++;
@@ -453,7 +490,7 @@ count_shared_tokens(Job *job, Model *model, const Request *request)
 
 /* Whose cached blocks it may use, and who may use its. */
 static Status
-set_sharing(Job *job, Model *model, const Request *request)
+set_sharing(Job *job, const Workplace *place, const Request *request)
 {
 	/* these need the output of every row, so blocks that need no computing are of no use to them */
 	bool needs_all_rows = job->kind == REQUEST_LOGPROBS || (job->kind == REQUEST_EMBED && job->pooling != POOLING_LAST);
@@ -463,26 +500,32 @@ set_sharing(Job *job, Model *model, const Request *request)
 	job->uses_cache = request->prefix_sharing != PREFIX_OFF && !needs_all_rows;
 	job->scope = request->prefix_sharing == PREFIX_ROLE ? request->role : PREFIX_SCOPE_SHARED;
 	if (job->uses_cache && job->scope != PREFIX_SCOPE_SHARED && request->shared_messages.data)
-		return count_shared_tokens(job, model, request);
+		return count_shared_tokens(job, place, request);
 	return status_ok();
 }
 
 /* Fill in everything of a generating or embedding job. */
 static Status
-prepare_job(Job *job, Model *model, const KvPool *pool, const Request *request)
+prepare_job(Job *job, const Workplace *place, const Request *request)
 {
-	TokenBuffer tokens = {NULL, 0, 0};
+	Model *model = place->model;
+	TokenBuffer tokens = {.limit = (size_t) model->hyper.context_length * COUNTED_CONTEXTS};
 	PromptEnd end = {false, false};
 	Status status;
 
 	if (request->kind == REQUEST_CHAT || request->kind == REQUEST_SCORE)
-		status = encode_chat(model, request, &tokens, &end);
+		status = encode_chat(place, request, &tokens, &end);
 	else if (request->kind == REQUEST_GENERATE || request->kind == REQUEST_LOGPROBS)
-		status = encode_generate(model, request, &tokens);
+		status = encode_generate(place, request, &tokens);
 	else
-		status = encode_embed(model, request, &tokens);
+		status = encode_embed(place, request, &tokens);
 	if (status.code == STATUS_OK && request->kind == REQUEST_SCORE && end.in_thinking)
-		status = close_thinking(model, &tokens);
+		status = close_thinking(place, &tokens);
+	if (tokens.is_over)
+		status =
+			status_error(STATUS_TOO_LONG, "the %s has more than %zu tokens, but the context of model \"%s\" holds %u",
+						 request->kind == REQUEST_EMBED || request->kind == REQUEST_LOGPROBS ? "input" : "prompt",
+						 tokens.limit, model->name, model->hyper.context_length);
 	job->tokens = tokens.tokens;
 	job->n_prompt = job->n_tokens = (uint32_t) tokens.n;
 	if (status.code == STATUS_OK && tokens.n > (1u << 28))
@@ -491,9 +534,9 @@ prepare_job(Job *job, Model *model, const KvPool *pool, const Request *request)
 	if (status.code == STATUS_OK && tokens.n == 0)
 		status = status_error(STATUS_INVALID_ARGUMENT, "the prompt is empty");
 	if (status.code == STATUS_OK && request->kind == REQUEST_SCORE)
-		status = job_prepare_score(job, model, request);
+		status = job_prepare_score(job, place, request);
 	if (status.code == STATUS_OK)
-		status = check_lengths(job, model, pool, request);
+		status = check_lengths(job, model, place->pool, request);
 	if (status.code == STATUS_OK)
 		status = keep_texts(job, request);
 	if (status.code != STATUS_OK)
@@ -523,44 +566,28 @@ prepare_job(Job *job, Model *model, const KvPool *pool, const Request *request)
 		job->pooled = calloc(model->hyper.hidden, sizeof *job->pooled);
 	if (job_generates(job))
 		job->sampler = sampler_create(&job->sampling, model->hyper.vocab, job->tokens, job->n_prompt);
-	STATUS_TRY(set_sharing(job, model, request));
+	STATUS_TRY(set_sharing(job, place, request));
 	if (!job->blocks || (job->kind == REQUEST_EMBED && !job->pooled) || (job_generates(job) && !job->sampler))
 		return out_of_memory();
-	return job_open_thinking(job);
+	return job_open_thinking(job, place->tokenizer);
 }
 
-Status
-job_create(Model *model, const KvPool *pool, const Request *request, uint32_t request_id, ByteWriter *out,
-		   Job **job_out)
+/* A job that waits for GO. */
+static Status
+create_job(const Workplace *place, const Request *request, uint32_t request_id, ByteWriter *out, Job **job_out)
 {
 	Accepted accepted;
 	Status status;
-	Job *job;
+	Job *job = calloc(1, sizeof *job);
 
-	*job_out = NULL;
-	switch (request->kind)
-	{
-		case REQUEST_TOKENIZE:
-		case REQUEST_COUNT_TOKENS:
-			return answer_tokenize(model, request, request_id, out);
-		case REQUEST_DETOKENIZE:
-			return answer_detokenize(model, request, request_id, out);
-		case REQUEST_RENDER_CHAT:
-			return answer_render(model, request, request_id, out);
-		case REQUEST_CHUNK:
-			return answer_chunk(model, pool, request, request_id, out);
-		default:
-			break;
-	}
-	job = calloc(1, sizeof *job);
 	if (!job)
 		return out_of_memory();
 	job->request_id = request_id;
 	job->kind = request->kind;
 	job->stream = (request->flags & REQUEST_FLAG_STREAM) != 0;
-	job->model = model;
+	job->model = place->model;
 	job->state = JOB_ACCEPTED;
-	status = prepare_job(job, model, pool, request);
+	status = request->kind == REQUEST_CHUNK ? prepare_chunks(job, place, request) : prepare_job(job, place, request);
 	if (status.code == STATUS_OK)
 	{
 		accepted = (Accepted){job->n_prompt, job_generates(job) ? job->max_tokens : 0};
@@ -573,6 +600,33 @@ job_create(Model *model, const KvPool *pool, const Request *request, uint32_t re
 	}
 	*job_out = job;
 	return status_ok();
+}
+
+Status
+job_prepare(const Workplace *place, const Request *request, uint32_t request_id, ByteWriter *out, Job **job)
+{
+	*job = NULL;
+	tokenizer_set_cancel(place->tokenizer, place->cancelled);
+	switch (request->kind)
+	{
+		case REQUEST_TOKENIZE:
+		case REQUEST_COUNT_TOKENS:
+			return answer_tokenize(place, request, request_id, out);
+		case REQUEST_DETOKENIZE:
+			return answer_detokenize(place, request, request_id, out);
+		case REQUEST_RENDER_CHAT:
+			return answer_render(place, request, request_id, out);
+		default:
+			return create_job(place, request, request_id, out, job);
+	}
+}
+
+Status
+job_create(Model *model, const KvPool *pool, const Request *request, uint32_t request_id, ByteWriter *out, Job **job)
+{
+	Workplace place = {.model = model, .tokenizer = model->tokenizer, .pool = pool};
+
+	return job_prepare(&place, request, request_id, out, job);
 }
 
 void

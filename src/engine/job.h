@@ -112,12 +112,31 @@ typedef struct Job
 extern void job_reply_error(ByteWriter *out, uint32_t request_id, const Status *status, const char *detail,
 							const char *hint);
 
+/* What a request is worked on with: in the event loop, or at the desk (desk.h), which has a handle of its own on the
+ * tokenizer. Model and pool are only read. */
+typedef struct Workplace
+{
+	Model *model;
+	Tokenizer *tokenizer; /* the model's, or another handle on it */
+	const KvPool *pool;
+	const CancelFlag *cancelled; /* the work ends soon after it is set; NULL: nobody does */
+} Workplace;
+
 /*
- * Answer an immediate request into out, or make a Job of a generating one and write ACCEPTED. *job stays NULL when it
- * was answered. kv_pool: of the model. An error is for the caller to reply with.
+ * Answer an immediate request into out, or make a Job of another one and write ACCEPTED. *job stays NULL when it was
+ * answered. An error is for the caller to reply with.
  */
+extern Status job_prepare(const Workplace *place, const Request *request, uint32_t request_id, ByteWriter *out,
+						  Job **job);
+
+/* The same with the model's own tokenizer, to the end. */
 extern Status job_create(Model *model, const KvPool *pool, const Request *request, uint32_t request_id, ByteWriter *out,
 						 Job **job);
+
+/* Is there nothing left to compute for an accepted job? Then GO brings its RESULT at once, after which it is to be
+ * destroyed. */
+extern bool job_is_ready(const Job *job);
+extern Status job_give_ready(Job *job, ByteWriter *out);
 
 extern void job_destroy(Job *job);
 
@@ -155,7 +174,7 @@ extern Status job_take_logits(Job *job, const Kernels *kernels, float *logits, B
 extern uint32_t job_logits_wanted(const Job *job, uint32_t n);
 
 /* job_score.c: SCORE's answers, read before the prompt's lengths are checked; and their first question. */
-extern Status job_prepare_score(Job *job, Model *model, const Request *request);
+extern Status job_prepare_score(Job *job, const Workplace *place, const Request *request);
 extern void job_start_score(Job *job);
 
 /* Logits of a row, in order, for the kinds that want probabilities; called by job_take_logits. */
@@ -166,6 +185,6 @@ extern Status job_take_logprobs(Job *job, ByteWriter *out);
 extern Status job_take_hidden(Job *job, const float *hidden, uint32_t position, ByteWriter *out);
 
 /* Once, before the first token of an answer that begins inside the thinking: a budget of 0 closes it at once. */
-extern Status job_open_thinking(Job *job);
+extern Status job_open_thinking(Job *job, Tokenizer *tokenizer);
 
 #endif

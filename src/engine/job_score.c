@@ -23,13 +23,13 @@ out_of_memory(void)
 
 /* Tokens of one answer behind those of the answers before it. */
 static Status
-encode_answer(Model *model, const json_t *value, uint32_t index, TokenBuffer *tokens, uint32_t *end)
+encode_answer(Tokenizer *tokenizer, const json_t *value, uint32_t index, TokenBuffer *tokens, uint32_t *end)
 {
 	size_t before = tokens->n;
 
 	if (!json_is_string(value) || json_string_length(value) == 0)
 		return status_error(STATUS_INVALID_ARGUMENT, "answer %u must be a text that is not empty", index + 1);
-	STATUS_TRY(tokenizer_encode(model->tokenizer, json_string_value(value), json_string_length(value), false, tokens));
+	STATUS_TRY(tokenizer_encode(tokenizer, json_string_value(value), json_string_length(value), false, tokens));
 	if (tokens->n == before)
 		return status_error(STATUS_INVALID_ARGUMENT, "answer %u has no tokens", index + 1);
 	*end = (uint32_t) tokens->n;
@@ -38,17 +38,17 @@ encode_answer(Model *model, const json_t *value, uint32_t index, TokenBuffer *to
 
 /* The scorer of an array of answers. */
 static Status
-create_scorer(Model *model, const json_t *answers, Scorer **scorer)
+create_scorer(Tokenizer *tokenizer, const json_t *answers, Scorer **scorer)
 {
 	uint32_t n = (uint32_t) json_array_size(answers);
 	uint32_t *offsets = calloc((size_t) n + 1, sizeof *offsets);
-	TokenBuffer tokens = {NULL, 0, 0};
+	TokenBuffer tokens = {0};
 	Status status = offsets ? status_ok() : out_of_memory();
 	int32_t ends[TOKENIZER_MAX_ENDS];
-	uint32_t n_ends = tokenizer_ends(model->tokenizer, ends);
+	uint32_t n_ends = tokenizer_ends(tokenizer, ends);
 
 	for (uint32_t i = 0; i < n && status.code == STATUS_OK; i++)
-		status = encode_answer(model, json_array_get(answers, i), i, &tokens, &offsets[i + 1]);
+		status = encode_answer(tokenizer, json_array_get(answers, i), i, &tokens, &offsets[i + 1]);
 	if (status.code == STATUS_OK)
 		status = scorer_create(tokens.tokens, offsets, n, ends, n_ends, scorer);
 	token_buffer_free(&tokens);
@@ -57,14 +57,16 @@ create_scorer(Model *model, const json_t *answers, Scorer **scorer)
 }
 
 Status
-job_prepare_score(Job *job, Model *model, const Request *request)
+job_prepare_score(Job *job, const Workplace *place, const Request *request)
 {
-	bool ran_out;
-	json_t *answers = json_memory_load(request->candidates.data, request->candidates.length, 0, NULL, &ran_out);
+	const Model *model = place->model;
+	JsonFailure failure;
+	json_t *answers =
+		json_memory_load(request->candidates.data, request->candidates.length, 0, place->cancelled, NULL, &failure);
 	Status status;
 
-	if (ran_out)
-		status = out_of_memory();
+	if (failure != JSON_READ)
+		status = json_memory_status(failure, "the answers to choose from", request->candidates.length);
 	else if (!json_is_array(answers) || json_array_size(answers) == 0)
 		status = status_error(STATUS_INVALID_ARGUMENT, "the answers to choose from must be an array that is not empty");
 	else if (tokenizer_ends(model->tokenizer, (int32_t[TOKENIZER_MAX_ENDS]){0}) == 0)
@@ -72,7 +74,7 @@ job_prepare_score(Job *job, Model *model, const Request *request)
 	else
 	{
 		job->n_answers = (uint32_t) json_array_size(answers);
-		status = create_scorer(model, answers, &job->scorer);
+		status = create_scorer(place->tokenizer, answers, &job->scorer);
 	}
 	json_decref(answers);
 	return status;

@@ -349,17 +349,17 @@ job_not_finite(const Job *job, uint32_t position)
 
 /* Inside the thinking, with its budget used up: the closing words come next, once. */
 static Status
-close_used_up(Job *job)
+close_used_up(Job *job, Tokenizer *tokenizer)
 {
 	if (!job->in_thinking || job->n_thinking < job->thinking_budget || job->forced.n > 0)
 		return status_ok();
-	return tokenizer_encode(job->model->tokenizer, budget_words, strlen(budget_words), true, &job->forced);
+	return tokenizer_encode(tokenizer, budget_words, strlen(budget_words), true, &job->forced);
 }
 
 Status
-job_open_thinking(Job *job)
+job_open_thinking(Job *job, Tokenizer *tokenizer)
 {
-	return close_used_up(job);
+	return close_used_up(job, tokenizer);
 }
 
 Status
@@ -388,7 +388,7 @@ job_take_logits(Job *job, const Kernels *kernels, float *logits, ByteWriter *out
 	/* the tokens between the tags count, not the tags */
 	if (was_thinking && job->in_thinking)
 		job->n_thinking++;
-	STATUS_TRY(close_used_up(job));
+	STATUS_TRY(close_used_up(job, job->model->tokenizer));
 	if (text_is_lost(job, out))
 		return status_error(STATUS_UNAVAILABLE, "out of memory for the answer");
 	return status_ok();

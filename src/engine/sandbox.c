@@ -54,6 +54,7 @@ static const uint16_t allowed_calls[] = {
 	/* the event loop and its sockets, and whose they are */
 	SYS_epoll_pwait,
 	SYS_epoll_ctl,
+	SYS_ppoll,
 	SYS_accept4,
 	SYS_getsockopt,
 	SYS_geteuid,

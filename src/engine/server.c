@@ -3,11 +3,13 @@
  *
  * Nothing here blocks: sockets are non-blocking, every client has an input buffer (grown as bytes arrive, up to one
  * frame) and an output buffer (bounded; a client that reads nothing is closed). A client that breaks the protocol loses
- * its own connection.
+ * its own connection. Only short requests are prepared here, and no more of them between two steps than take a moment;
+ * all others go to the desk (desk.h). A client that has much lying there is not read from until less does.
  */
 #include "server.h"
 
 #include <errno.h>
+#include <malloc.h>
 #include <poll.h>
 #include <signal.h>
 #include <stdio.h>
@@ -23,6 +25,7 @@
 #include "../base/memory.h"
 #include "../base/pages.h"
 #include "../protocol/protocol.h"
+#include "desk.h"
 #include "sandbox.h"
 #include "scheduler.h"
 
@@ -35,22 +38,33 @@
 #define LISTENER_PAUSE_US ((uint64_t) 250 * 1000) /* without a free descriptor nobody is accepted for so long */
 #define NAMES_BYTES (STATUS_PAGE_MAX_SLOTS * (PROTOCOL_MAX_NAME_BYTES + 3)) /* the names of all slots, never cut */
 #define READ_BYTES ((size_t) 64 * 1024)
+#define MAX_READS 16     /* of a client in a round */
 #define GO_WAIT_US 2000  /* a request that was accepted has its GO waited for so long at most */
 #define GO_WAIT_SHARE 16 /* and for this part of a step */
 #define MAX_OUTPUT_BYTES ((size_t) 256 * 1024 * 1024)
+#define AT_ONCE_BYTES ((size_t) 16 * 1024) /* a request of so many bytes at most is prepared in the loop … */
+#define AT_ONCE_US 2000                    /* … as long as those between two steps have taken less than this */
+#define CLIENT_DESK_BYTES ((size_t) 32 * 1024 * 1024) /* of a client's requests at the desk, unless it is one */
+#define DESK_BYTES ((size_t) 256 * 1024 * 1024)       /* of all clients' */
 #define KEPT_BUFFER_BYTES ((size_t) 1024 * 1024) /* a buffer that a giant made larger than this is freed after use */
 
-typedef struct Client
+struct Client
 {
 	struct Client *next;
 	int fd;
-	bool dead;         /* to be closed at the end of this round */
-	bool wants_output; /* EPOLLOUT is set */
+	bool dead;        /* to be closed at the end of this round */
+	bool blocked;     /* the socket takes no more for now */
+	uint32_t watched; /* the events that are asked for */
 	ByteWriter input, output;
-	size_t n_sent; /* of output */
-	Job *jobs;     /* linked by next_of_client */
-	uint32_t n_jobs;
-} Client;
+	size_t n_sent;     /* of output */
+	Job *jobs;         /* linked by next_of_client */
+	DeskPaper *papers; /* of it that are at the desk, linked by next_of_client */
+	size_t desk_bytes; /* of these */
+	uint32_t n_jobs;   /* of both kinds */
+	bool paused;       /* not read from before a paper comes back */
+};
+
+typedef struct Client Client;
 
 typedef struct Server
 {
@@ -64,10 +78,13 @@ typedef struct Server
 	uint32_t n_clients;
 	Slots slots;
 	Scheduler *scheduler;
-	ByteWriter nowhere; /* output of jobs whose client is gone */
-	uint64_t round;     /* counts the steps */
-	uint32_t n_new;     /* jobs that were accepted in this round and wait for GO */
-	uint64_t step_us;   /* how long the last step took */
+	Desk *desk;
+	size_t desk_bytes;
+	ByteWriter nowhere;  /* output of jobs whose client is gone */
+	uint64_t round;      /* counts the steps */
+	uint32_t n_new;      /* jobs that were accepted in this round and wait for GO */
+	uint64_t step_us;    /* how long the last step took */
+	uint64_t at_once_us; /* that were spent since on preparing requests */
 	bool stop;
 } Server;
 
@@ -111,6 +128,16 @@ find_job(const Client *client, uint32_t request_id)
 	return job;
 }
 
+static DeskPaper *
+find_paper(const Client *client, uint32_t request_id)
+{
+	DeskPaper *paper = client->papers;
+
+	while (paper && paper->request_id != request_id)
+		paper = paper->next_of_client;
+	return paper;
+}
+
 /* Does a job wait for a GO that may come at any moment? */
 static bool
 is_new(const Server *server, const Job *job)
@@ -118,18 +145,69 @@ is_new(const Server *server, const Job *job)
 	return job->state == JOB_ACCEPTED && job->round == server->round;
 }
 
-/* The end of a job: out of the client's list and freed; a slot that was waiting for it may close. */
+/* Keep a slot's model open for one more job or paper. */
+static void
+hold_slot(Slot *slot)
+{
+	slot->n_jobs++;
+	atomic_store(&slot->status->n_requests, slot->n_jobs);
+}
+
+/* Or one less; a slot that was waiting for it may close. */
+static void
+release_slot(Server *server, Slot *slot)
+{
+	slot->n_jobs--;
+	atomic_store(&slot->status->n_requests, slot->n_jobs);
+	if (slot->draining && slot->n_jobs == 0)
+		slots_look(&server->slots);
+}
+
+/* The end of a job: out of the client's list and freed. */
 static void
 drop_job(Server *server, Job *job)
 {
 	Slot *slot = job->slot;
 
 	detach_job(job);
-	slot->n_jobs--;
-	atomic_store(&slot->status->n_requests, slot->n_jobs);
 	job_destroy(job);
-	if (slot->draining && slot->n_jobs == 0)
-		slots_look(&server->slots);
+	release_slot(server, slot);
+}
+
+/* Out of the client's list, which it is not in any more when nobody wants it. */
+static void
+detach_paper(Server *server, DeskPaper *paper)
+{
+	Client *client = paper->client;
+	DeskPaper **link = &client->papers;
+
+	while (*link != paper)
+		link = &(*link)->next_of_client;
+	*link = paper->next_of_client;
+	client->n_jobs--;
+	client->desk_bytes -= paper->body.length;
+	server->desk_bytes -= paper->body.length;
+	paper->client = NULL;
+}
+
+/* The end of a paper that is not at the desk. */
+static void
+drop_paper(Server *server, DeskPaper *paper)
+{
+	Slot *slot = paper->slot;
+
+	desk_paper_free(paper);
+	release_slot(server, slot);
+}
+
+/* A paper that nobody wants any more. */
+static void
+cancel_paper(Server *server, DeskPaper *paper)
+{
+	detach_paper(server, paper);
+	atomic_fetch_add(&server->page->n_requests_cancelled, 1);
+	if (desk_withdraw(server->desk, paper))
+		drop_paper(server, paper);
 }
 
 static ByteWriter *
@@ -177,52 +255,173 @@ reply_unknown_model(Server *server, Client *client, uint32_t request_id, const R
 	atomic_fetch_add(&server->page->n_requests_failed, 1);
 }
 
-/* REQUEST: answer it, refuse it, or make a job that waits for GO. */
-static Status
-handle_request(Server *server, Client *client, uint32_t request_id, const unsigned char *body, size_t length)
+/* A request that cannot be done. */
+static void
+refuse(Server *server, Client *client, uint32_t request_id, const Status *status)
 {
-	Request request;
-	Slot *slot;
-	Job *job;
-	Status status;
+	job_reply_error(&client->output, request_id, status, NULL, status->code == STATUS_TOO_LONG ? TOO_LONG_HINT : NULL);
+	atomic_fetch_add(&server->page->n_requests_failed, 1);
+}
 
-	STATUS_TRY(decode_request(body, length, &request));
-	if (find_job(client, request_id))
-		return status_error(STATUS_INVALID_ARGUMENT, "request id %u is in use", request_id);
+/* A request was prepared: it is refused, has been answered, or is a job that waits for GO. */
+static void
+take_prepared(Server *server, Client *client, Slot *slot, uint32_t request_id, const Status *status, Job *job)
+{
+	if (status->code != STATUS_OK)
+		refuse(server, client, request_id, status);
+	else if (!job)
+		atomic_fetch_add(&server->page->n_requests_done, 1);
+	else
+	{
+		job->slot = slot;
+		job->round = server->round;
+		server->n_new++;
+		hold_slot(slot);
+		attach_job(client, job);
+	}
+}
+
+/* The slot of a request, or NULL: it has been refused. The request's id is a new one. */
+static Slot *
+choose_slot(Server *server, Client *client, uint32_t request_id, const Request *request)
+{
+	Status status;
+	Slot *slot;
+
 	if (client->n_jobs >= PROTOCOL_MAX_REQUESTS_PER_CLIENT)
 	{
 		status = status_error(STATUS_TOO_LONG, "%u requests are in flight on this connection, at most %d are possible",
 							  client->n_jobs, PROTOCOL_MAX_REQUESTS_PER_CLIENT);
 		job_reply_error(&client->output, request_id, &status, NULL, NULL);
 		atomic_fetch_add(&server->page->n_requests_failed, 1);
-		return status_ok();
+		return NULL;
 	}
-	slot = slots_find(&server->slots, request.model);
+	slot = slots_find(&server->slots, request->model);
 	if (!slot)
-	{
-		reply_unknown_model(server, client, request_id, &request);
+		reply_unknown_model(server, client, request_id, request);
+	return slot;
+}
+
+static Status
+id_in_use(uint32_t request_id)
+{
+	return status_error(STATUS_INVALID_ARGUMENT, "request id %u is in use", request_id);
+}
+
+/* A short REQUEST: answer it, refuse it, or make a job that waits for GO. */
+static Status
+handle_at_once(Server *server, Client *client, uint32_t request_id, const unsigned char *body, size_t length)
+{
+	uint64_t start = clock_now_us();
+	Request request;
+	Slot *slot;
+	Job *job = NULL;
+	Status status;
+
+	STATUS_TRY(decode_request(body, length, &request));
+	if (find_job(client, request_id) || find_paper(client, request_id))
+		return id_in_use(request_id);
+	slot = choose_slot(server, client, request_id, &request);
+	if (!slot)
 		return status_ok();
-	}
 	status = job_create(slot->model, slot->pool, &request, request_id, &client->output, &job);
-	if (status.code != STATUS_OK)
+	take_prepared(server, client, slot, request_id, &status, job);
+	server->at_once_us += clock_now_us() - start;
+	return status_ok();
+}
+
+/* A paper of the bytes at the input buffer's offset, which are the buffer's only ones (then it is taken as it is) or
+ * copied. NULL without memory. */
+static DeskPaper *
+make_paper(Client *client, size_t offset, size_t length, const unsigned char **body)
+{
+	DeskPaper *paper = calloc(1, sizeof *paper);
+
+	if (!paper)
+		return NULL;
+	if (client->input.length == offset + length && length > KEPT_BUFFER_BYTES)
 	{
-		job_reply_error(&client->output, request_id, &status, NULL,
-						status.code == STATUS_TOO_LONG ? TOO_LONG_HINT : NULL);
-		atomic_fetch_add(&server->page->n_requests_failed, 1);
+		paper->body = client->input;
+		byte_writer_init(&client->input);
+		*body = paper->body.data + offset;
+		return paper;
+	}
+	write_raw(&paper->body, client->input.data + offset, length);
+	*body = paper->body.data;
+	if (!paper->body.failed)
+		return paper;
+	desk_paper_free(paper);
+	return NULL;
+}
+
+/* Lay a paper on the desk. */
+static bool
+give_paper(Server *server, Client *client, Slot *slot, DeskPaper *paper)
+{
+	paper->client = client;
+	paper->slot = slot;
+	paper->line = client;
+	paper->lane = paper->body.length > DESK_LONG_BYTES ? DESK_LANE_LONG : DESK_LANE_SHORT;
+	paper->place =
+		(Workplace){.model = slot->model, .tokenizer = slot->desk_tokenizers[paper->lane], .pool = slot->pool};
+	if (!desk_give(server->desk, paper))
+		return false;
+	hold_slot(slot);
+	paper->next_of_client = client->papers;
+	client->papers = paper;
+	client->n_jobs++;
+	client->desk_bytes += paper->body.length;
+	server->desk_bytes += paper->body.length;
+	return true;
+}
+
+/* A REQUEST that the desk is for; offset: where its body begins in the input buffer, which may be gone afterwards. */
+static Status
+handle_at_desk(Server *server, Client *client, uint32_t request_id, size_t offset, size_t length)
+{
+	Status no_memory = status_error(STATUS_UNAVAILABLE, "out of memory in the engine");
+	const unsigned char *body;
+	DeskPaper *paper;
+	Request name = {0};
+	Slot *slot;
+	Status status;
+
+	if (find_job(client, request_id) || find_paper(client, request_id))
+		return id_in_use(request_id);
+	paper = make_paper(client, offset, length, &body);
+	if (!paper)
+	{
+		refuse(server, client, request_id, &no_memory);
 		return status_ok();
 	}
-	if (job)
-	{
-		job->slot = slot;
-		job->round = server->round;
-		server->n_new++;
-		slot->n_jobs++;
-		atomic_store(&slot->status->n_requests, slot->n_jobs);
-		attach_job(client, job);
-	}
-	else
-		atomic_fetch_add(&server->page->n_requests_done, 1);
-	return status_ok();
+	paper->request_id = request_id;
+	status = decode_request_unchecked(body, length, &paper->request);
+	/* the name is looked at here, the texts at the desk */
+	name.model = paper->request.model;
+	if (status.code == STATUS_OK)
+		status = request_check_texts(&name);
+	slot = status.code == STATUS_OK ? choose_slot(server, client, request_id, &paper->request) : NULL;
+	if (slot && give_paper(server, client, slot, paper))
+		return status;
+	if (slot)
+		refuse(server, client, request_id, &no_memory);
+	desk_paper_free(paper);
+	return status;
+}
+
+/* Can a request be prepared in the loop? Cutting a text asks ICU, whose first look at a language is a long one. */
+static bool
+is_for_loop(const Server *server, const unsigned char *body, size_t length)
+{
+	return length <= AT_ONCE_BYTES && (length == 0 || body[0] != REQUEST_CHUNK) && server->at_once_us < AT_ONCE_US;
+}
+
+/* Does so much lie at the desk already that a request of so many bytes has to wait where it is? */
+static bool
+must_wait(const Server *server, const Client *client, size_t length)
+{
+	return client->papers &&
+		   (client->desk_bytes + length > CLIENT_DESK_BYTES || server->desk_bytes + length > DESK_BYTES);
 }
 
 /* The meter that came with GO. Only one that was given and has not been taken: it is written to from here on. */
@@ -245,6 +444,20 @@ end_meter(RequestMeter *meter)
 		atomic_store(&meter->state, METER_ENDED);
 }
 
+/* GO for what is ready. */
+static Status
+finish_ready(Server *server, Client *client, Job *job)
+{
+	Status status = job_give_ready(job, &client->output);
+
+	if (status.code == STATUS_OK)
+		atomic_fetch_add(&server->page->n_requests_done, 1);
+	else
+		refuse(server, client, job->request_id, &status);
+	drop_job(server, job);
+	return status_ok();
+}
+
 /* GO for a job that waits for it; for one that is gone or on its way it means nothing. */
 static Status
 handle_go(Server *server, Client *client, uint32_t request_id, const unsigned char *body, size_t length)
@@ -264,6 +477,8 @@ handle_go(Server *server, Client *client, uint32_t request_id, const unsigned ch
 	job->meter = meter;
 	job->alone = client->n_jobs == 1;
 	server->n_new -= is_new(server, job);
+	if (job_is_ready(job))
+		return finish_ready(server, client, job);
 	status = scheduler_go(server->scheduler, job);
 	if (status.code == STATUS_OK)
 		return status;
@@ -273,43 +488,64 @@ handle_go(Server *server, Client *client, uint32_t request_id, const unsigned ch
 	return status_ok();
 }
 
-/* One whole frame. */
-static Status
-handle_frame(Server *server, Client *client, const FrameHeader *header, const unsigned char *body)
+/* Nobody wants a request any more, wherever it is. */
+static void
+handle_cancel(Server *server, Client *client, uint32_t request_id)
 {
-	Job *job;
+	DeskPaper *paper = find_paper(client, request_id);
+	Job *job = find_job(client, request_id);
+
+	if (paper)
+		cancel_paper(server, paper);
+	if (job)
+		cancel_job(server, job);
+}
+
+/* One whole frame, whose body is at offset in the input buffer. */
+static Status
+handle_frame(Server *server, Client *client, const FrameHeader *header, size_t offset)
+{
+	const unsigned char *body = client->input.data + offset;
 
 	switch (header->type)
 	{
 		case FRAME_REQUEST:
-			return handle_request(server, client, header->request_id, body, header->body_bytes);
+			if (is_for_loop(server, body, header->body_bytes))
+				return handle_at_once(server, client, header->request_id, body, header->body_bytes);
+			return handle_at_desk(server, client, header->request_id, offset, header->body_bytes);
 		case FRAME_GO:
 			return handle_go(server, client, header->request_id, body, header->body_bytes);
 		default:
-			job = find_job(client, header->request_id);
-			if (job)
-				cancel_job(server, job);
+			handle_cancel(server, client, header->request_id);
 			return status_ok();
 	}
 }
 
-/* All whole frames of the input buffer. An error closes the connection. */
+/* All whole frames of the input buffer, until the desk is full of them. An error closes the connection. */
 static Status
 handle_input(Server *server, Client *client)
 {
 	size_t at = 0;
 	Status status = status_ok();
 
+	client->paused = false;
 	while (status.code == STATUS_OK && client->input.length - at >= PROTOCOL_HEADER_BYTES)
 	{
+		size_t body = at + PROTOCOL_HEADER_BYTES;
 		FrameHeader header;
 
 		status = decode_header(client->input.data + at, true, &header);
-		if (status.code != STATUS_OK || client->input.length - at - PROTOCOL_HEADER_BYTES < header.body_bytes)
+		if (status.code != STATUS_OK || client->input.length - body < header.body_bytes)
+			break;
+		client->paused = header.type == FRAME_REQUEST &&
+						 !is_for_loop(server, client->input.data + body, header.body_bytes) &&
+						 must_wait(server, client, header.body_bytes);
+		if (client->paused)
 			break;
 		beat(server);
-		status = handle_frame(server, client, &header, client->input.data + at + PROTOCOL_HEADER_BYTES);
-		at += PROTOCOL_HEADER_BYTES + header.body_bytes;
+		status = handle_frame(server, client, &header, body);
+		/* the buffer went with its last frame */
+		at = client->input.length > 0 ? body + header.body_bytes : 0;
 	}
 	if (at == client->input.length && client->input.capacity > KEPT_BUFFER_BYTES)
 		byte_writer_free(&client->input);
@@ -339,41 +575,63 @@ log_closing(Server *server, const char *why)
 		fprintf(stderr, "qwen_engine: closing a connection: %s\n", why);
 }
 
-/* Take what has arrived. */
+/* Ask for input unless it is paused, and for EPOLLOUT exactly while there is something to send. */
+static void
+watch_client(Server *server, Client *client)
+{
+	uint32_t events = (client->paused ? 0 : EPOLLIN) | (client->blocked ? EPOLLOUT : 0);
+	struct epoll_event event = {.events = events, .data.ptr = client};
+
+	if (client->watched == events)
+		return;
+	client->watched = events;
+	if (epoll_ctl(server->epoll_fd, EPOLL_CTL_MOD, client->fd, &event) != 0)
+		client->dead = true;
+}
+
+/* Work on the input buffer, or close the connection. */
+static void
+use_input(Server *server, Client *client)
+{
+	Status status = client->input.failed ? status_error(STATUS_UNAVAILABLE, "out of memory for a message")
+										 : handle_input(server, client);
+
+	if (status.code != STATUS_OK)
+	{
+		log_closing(server, status.message);
+		client->dead = true;
+	}
+	else
+		watch_client(server, client);
+}
+
+/* Is the input buffer in the middle of a long frame? */
+static bool
+in_long_frame(const Client *client)
+{
+	return !client->dead && !client->paused && client->input.length > READ_BYTES;
+}
+
+/* Take what has arrived; of a long frame more at once, which is to have its turns between steps. */
 static void
 read_client(Server *server, Client *client)
 {
 	static unsigned char buffer[READ_BYTES];
-	ssize_t n = recv(client->fd, buffer, sizeof buffer, MSG_DONTWAIT);
-	Status status;
 
-	if (n < 0 && (errno == EAGAIN || errno == EINTR))
-		return;
-	if (n <= 0)
+	for (int i = 0; i == 0 || (i < MAX_READS && in_long_frame(client)); i++)
 	{
-		client->dead = true;
-		return;
+		ssize_t n = recv(client->fd, buffer, sizeof buffer, MSG_DONTWAIT);
+
+		if (n < 0 && (errno == EAGAIN || errno == EINTR))
+			return;
+		if (n <= 0)
+		{
+			client->dead = true;
+			return;
+		}
+		write_raw(&client->input, buffer, (size_t) n);
+		use_input(server, client);
 	}
-	write_raw(&client->input, buffer, (size_t) n);
-	status = client->input.failed ? status_error(STATUS_UNAVAILABLE, "out of memory for a message")
-								  : handle_input(server, client);
-	if (status.code == STATUS_OK)
-		return;
-	log_closing(server, status.message);
-	client->dead = true;
-}
-
-/* Ask for EPOLLOUT exactly while there is something to send. */
-static void
-watch_output(Server *server, Client *client, bool wants_output)
-{
-	struct epoll_event event = {.events = EPOLLIN | (wants_output ? EPOLLOUT : 0), .data.ptr = client};
-
-	if (client->wants_output == wants_output)
-		return;
-	client->wants_output = wants_output;
-	if (epoll_ctl(server->epoll_fd, EPOLL_CTL_MOD, client->fd, &event) != 0)
-		client->dead = true;
 }
 
 /* Forget what has been sent: all of it at once, or the first half of a buffer that never gets empty. */
@@ -421,7 +679,8 @@ write_client(Server *server, Client *client)
 		}
 		client->n_sent += (size_t) n;
 	}
-	watch_output(server, client, client->n_sent < output->length);
+	client->blocked = client->n_sent < output->length;
+	watch_client(server, client);
 	if (client->n_sent > 0)
 		drop_sent(client);
 }
@@ -432,6 +691,8 @@ close_client(Server *server, Client *client)
 {
 	while (client->jobs)
 		cancel_job(server, client->jobs);
+	while (client->papers)
+		cancel_paper(server, client->papers);
 	close(client->fd);
 	byte_writer_free(&client->input);
 	byte_writer_free(&client->output);
@@ -498,6 +759,7 @@ take_connection(Server *server, int fd)
 		return;
 	}
 	client->fd = fd;
+	client->watched = EPOLLIN;
 	client->next = server->clients;
 	server->clients = client;
 	server->n_clients++;
@@ -520,6 +782,55 @@ accept_clients(Server *server)
 		if (errno == EMFILE || errno == ENFILE || errno == ENOBUFS || errno == ENOMEM)
 			watch_listener(server, false);
 		return;
+	}
+}
+
+/* Hand over what the desk has written for a client. */
+static void
+append_output(Client *client, ByteWriter *out)
+{
+	if (client->output.length > 0 || client->output.failed)
+	{
+		write_raw(&client->output, out->data, out->length);
+		return;
+	}
+	byte_writer_free(&client->output);
+	client->output = *out;
+	byte_writer_init(out);
+}
+
+/* A paper that comes back and is still wanted. */
+static void
+take_paper(Server *server, DeskPaper *paper)
+{
+	Client *client = paper->client;
+
+	detach_paper(server, paper);
+	if (paper->is_broken)
+	{
+		log_closing(server, paper->status.message);
+		client->dead = true;
+		return;
+	}
+	if (paper->status.code == STATUS_OK)
+		append_output(client, &paper->out);
+	take_prepared(server, client, paper->slot, paper->request_id, &paper->status, paper->job);
+	paper->job = NULL;
+	if (client->paused && !client->dead)
+		use_input(server, client);
+}
+
+/* All that the desk is done with. */
+static void
+take_papers(Server *server)
+{
+	DeskPaper *paper;
+
+	while ((paper = desk_take(server->desk)) != NULL)
+	{
+		if (paper->client)
+			take_paper(server, paper);
+		drop_paper(server, paper);
 	}
 }
 
@@ -558,11 +869,15 @@ handle_events(Server *server, int timeout_ms, int *n)
 			read_signals(server);
 		else if (source == &server->settings.death_fd)
 			server->stop = true; /* nothing is ever written there: it can only be its end */
+		else if (source == server->desk)
+			take_papers(server);
 		else
 		{
 			Client *client = source;
 
-			if (events[i].events & (EPOLLIN | EPOLLHUP | EPOLLERR))
+			if (client->paused)
+				client->dead |= (events[i].events & (EPOLLHUP | EPOLLERR)) != 0;
+			else if (events[i].events & (EPOLLIN | EPOLLHUP | EPOLLERR))
 				read_client(server, client);
 			if (!client->dead && (events[i].events & EPOLLOUT))
 				write_client(server, client);
@@ -614,11 +929,15 @@ take_step(Server *server)
 	uint64_t start = clock_now_us();
 
 	if (server->stop || !scheduler_has_work(server->scheduler))
+	{
+		server->at_once_us = 0;
 		return;
+	}
 	scheduler_step(server->scheduler);
 	server->step_us = clock_now_us() - start;
 	server->round++;
 	server->n_new = 0;
+	server->at_once_us = 0;
 	finish_round(server);
 }
 
@@ -651,6 +970,14 @@ set_up_events(Server *server)
 	STATUS_TRY(watch(server, server->signal_fd, &server->signal_fd));
 	STATUS_TRY(watch(server, server->settings.death_fd, &server->settings.death_fd));
 	return watch(server, server->settings.listener_fd, &server->settings.listener_fd);
+}
+
+/* What is large is mapped for itself and given back when it is freed, however often such are used. */
+static void
+keep_little_memory(void)
+{
+	(void) mallopt(M_MMAP_THRESHOLD, 256 * 1024);
+	(void) mallopt(M_TRIM_THRESHOLD, 1024 * 1024);
 }
 
 /* A descriptor a client: as many as the system lets us have. */
@@ -688,9 +1015,9 @@ set_up_engine(Server *server)
 	SchedulerCallbacks callbacks = {job_output, job_ended, server};
 	SlotSettings slots = {
 		.team = team_create(settings->n_threads > 0 ? settings->n_threads : team_default_threads()),
-		.budget = kv_budget_create(settings->kv_cache_bytes > 0
-									   ? settings->kv_cache_bytes
-									   : memory_cache_share(memory_total(), memory_available(), 0)),
+		.budget =
+			kv_budget_create(settings->kv_cache_bytes > 0 ? settings->kv_cache_bytes
+														  : memory_cache_share(memory_total(), memory_available(), 0)),
 		.kv_type = settings->kv_type,
 		.max_rows = settings->max_running + settings->prefill_chunk + DRAFT_ROWS,
 		.max_running = settings->max_running,
@@ -701,6 +1028,10 @@ set_up_engine(Server *server)
 
 	if (!slots.team || !slots.budget)
 		return status_error(STATUS_UNAVAILABLE, "out of memory at start");
+	server->desk = desk_create();
+	if (!server->desk)
+		return status_error(STATUS_UNAVAILABLE, "the threads of the desk cannot be started");
+	STATUS_TRY(watch(server, desk_descriptor(server->desk), server->desk));
 	reset_page(server->page, slots.team, slots.budget);
 	if (slots.cache_follows_memory)
 		fprintf(stderr, "qwen_engine: keys and values may take %llu MB, by what memory there is\n",
@@ -732,6 +1063,7 @@ server_run(const ServerSettings *settings)
 	server.page = settings->page;
 	raise_descriptor_limit();
 	pages_look();
+	keep_little_memory();
 	/* before there are threads, each of which would have to do it for itself */
 	if (settings->sandbox)
 		say_refused(sandbox_give_up_privileges());
@@ -758,6 +1090,7 @@ server_run(const ServerSettings *settings)
 		server.clients = client->next;
 		close_client(&server, client);
 	}
+	desk_destroy(server.desk);
 	slots_close(&server.slots);
 	scheduler_destroy(server.scheduler);
 	kv_budget_destroy(server.slots.settings.budget);

@@ -37,6 +37,11 @@ close_slot(Slot *slot)
 	forward_destroy(slot->forward);
 	prefix_cache_destroy(slot->cache);
 	kv_pool_destroy(slot->pool);
+	for (int i = 0; i < N_DESK_LANES; i++)
+	{
+		tokenizer_destroy(slot->desk_tokenizers[i]);
+		slot->desk_tokenizers[i] = NULL;
+	}
 	model_close(slot->model);
 	slot->forward = NULL;
 	slot->cache = NULL;
@@ -94,6 +99,8 @@ open_slot(Slots *slots, Slot *slot, uint64_t wanted)
 	if (!model_image_is_complete(slot->fd, &generation) || generation != wanted)
 		return status_error(STATUS_INTERNAL, "the image is not complete or not the wanted one");
 	STATUS_TRY(model_open(slot->fd, &slot->model));
+	for (int i = 0; i < N_DESK_LANES; i++)
+		STATUS_TRY(tokenizer_share(slot->model->tokenizer, &slot->desk_tokenizers[i]));
 	notices = *tokenizer_notices(slot->model->tokenizer);
 	if (settings->lock_memory)
 		lock_weights(slot, &notices);

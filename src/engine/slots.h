@@ -5,6 +5,7 @@
 #define QWEN_SLOTS_H
 
 #include "../protocol/status_page.h"
+#include "desk.h"
 #include "forward.h"
 #include "page_worker.h"
 #include "prefix_cache.h"
@@ -24,12 +25,13 @@ typedef struct Slot
 {
 	int fd; /* of the image, read-only */
 	SlotStatus *status;
-	Model *model; /* NULL: nothing is served */
+	Model *model;                             /* NULL: nothing is served */
+	Tokenizer *desk_tokenizers[N_DESK_LANES]; /* handles on the model's, one for each thread of the desk */
 	KvPool *pool;
 	PrefixCache *cache; /* of the pool's blocks */
 	Forward *forward;
 	PageWorker *page_worker; /* NULL: none is wanted, or to be had */
-	uint32_t n_jobs;         /* that use the model; kept by the scheduler's caller */
+	uint32_t n_jobs;         /* that use the model, here and at the desk; kept by the scheduler's caller */
 	StepTurn turn;           /* of the last step; kept by the scheduler */
 	bool draining;           /* no new jobs: closed once n_jobs is 0 */
 } Slot;

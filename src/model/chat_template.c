@@ -284,6 +284,8 @@ chat_template_render(const ChatTemplate *chat_template, const ChatInput *input, 
 	memset(prompt, 0, sizeof *prompt);
 	if (!workspace_init(&work, TEMPLATE_MAX_RUN_MEMORY, TEMPLATE_MAX_RUN_DEPTH))
 		return status_error(STATUS_UNAVAILABLE, "out of memory");
+	work.cancelled = input->cancelled;
+	arena_set_cancel(work.arena, input->cancelled);
 	scope = scope_create(&interpreter, NULL);
 	if (scope && read_input(&interpreter, input, &wish) && (!wish.begun.given || wish_for_begun(&work, input, &wish)) &&
 		set_variables(&interpreter, scope, input, &wish) && template_run(&interpreter, scope))

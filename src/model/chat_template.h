@@ -10,6 +10,7 @@
 #define QWEN_CHAT_TEMPLATE_H
 
 #include "../base/bytes.h"
+#include "../base/cancel.h"
 #include "../base/status.h"
 #include "tokenizer.h"
 
@@ -41,7 +42,8 @@ typedef struct ChatInput
 	bool can_think; /* such an answer may have, or be, thinking */
 	const char *bos_token; /* texts, "" where there is none */
 	const char *eos_token;
-	int64_t now; /* seconds since 1970 UTC, for strftime_now (rendered in UTC) */
+	int64_t now;                 /* seconds since 1970 UTC, for strftime_now (rendered in UTC) */
+	const CancelFlag *cancelled; /* rendering ends soon after it is set; NULL: nobody does */
 } ChatInput;
 
 /* The rendered prompt; free with chat_prompt_free. */
@@ -57,8 +59,8 @@ typedef struct ChatPrompt
 
 /*
  * Render. INVALID_ARGUMENT: messages or tools are not what ChatInput says ("messages[2] has no \"role\""), or the
- * template called raise_exception (its text is the sentence); TOO_LONG: more steps, depth or output than the bounds;
- * UNSUPPORTED: met something at run time that is not supported. Errors inside the template name the line.
+ * template called raise_exception (its text is the sentence); TOO_LONG: more steps, depth, memory or output than the
+ * bounds; UNSUPPORTED: met something at run time that is not supported. Errors inside the template name the line.
  */
 extern Status chat_template_render(const ChatTemplate *chat_template, const ChatInput *input, ChatPrompt *prompt);
 extern void chat_prompt_free(ChatPrompt *prompt);

@@ -1,6 +1,12 @@
 /*
- * chunker.c - see chunker.h. First the text is cut into units that fit (sentences; of longer ones words; of longer ones
- * characters), then units are put together as long as the tokens allow.
+ * chunker.c - see chunker.h. The text is cut into units that fit (sentences; of longer ones words; of longer ones
+ * characters), and units are put together as long as the tokens allow.
+ *
+ * No text makes this more than n log n. Units go into pieces as they come, so that only those of one piece and a little
+ * more are in memory. Where a piece ends is found from counts that every unit has had made once, of itself and of the
+ * white space before it, and checked by counting the piece: once in nearly all texts, a few times more (log of its
+ * units) where the units' counts say too little or too much of what stands side by side. No count goes on beyond what
+ * fits.
  */
 #include "chunker.h"
 
@@ -14,6 +20,7 @@ typedef struct Unit
 {
 	uint32_t start, end;
 	uint32_t n_tokens; /* of it alone */
+	uint32_t n_gap;    /* that the white space before it adds behind another unit */
 	bool ends_paragraph;
 } Unit;
 
@@ -21,10 +28,16 @@ typedef struct Chunker
 {
 	Tokenizer *tokenizer;
 	const char *text;
-	uint32_t max_tokens;
-	Unit *units;
+	uint32_t max_tokens, overlap;
+	Unit *units; /* from the one on that the next piece may begin with */
 	size_t n_units, capacity;
-	TokenBuffer tokens; /* for counting */
+	size_t first, furthest; /* the next piece begins with units[first]; those before units[furthest] are in pieces */
+	uint32_t n_pending;     /* tokens of the units from first on, without gaps */
+	uint32_t content_end;   /* of the last unit, without the white space at its end */
+	uint32_t n_lines;       /* that end in that white space; 2: or more */
+	uint64_t n_tokens;      /* of all units and gaps so far */
+	TokenBuffer tokens;     /* for counting */
+	ByteWriter *offsets;
 } Chunker;
 
 static const UBreakIteratorType levels[] = {UBRK_SENTENCE, UBRK_WORD, UBRK_CHARACTER};
@@ -53,42 +66,102 @@ trim(const char *text, uint32_t *start, uint32_t *end)
 		--*end;
 }
 
-/* How many tokens the text from start to end has, without white space around it. */
+/* How many tokens the text from start to end has, without white space around it; max_tokens + 1: more than fit. */
 static Status
 count_tokens(Chunker *chunker, uint32_t start, uint32_t end, uint32_t *n_tokens)
 {
+	Status status;
+
 	trim(chunker->text, &start, &end);
+	*n_tokens = 0;
+	if (start == end)
+		return status_ok();
 	chunker->tokens.n = 0;
-	STATUS_TRY(tokenizer_encode(chunker->tokenizer, chunker->text + start, end - start, false, &chunker->tokens));
-	*n_tokens = (uint32_t) chunker->tokens.n;
+	status = tokenizer_encode(chunker->tokenizer, chunker->text + start, end - start, false, &chunker->tokens);
+	*n_tokens = status.code == STATUS_TOO_LONG ? chunker->max_tokens + 1 : (uint32_t) chunker->tokens.n;
+	return status.code == STATUS_TOO_LONG ? status_ok() : status;
+}
+
+/* How many tokens white space takes between two units: the last character of it is most often part of a word. */
+static Status
+count_gap(Chunker *chunker, uint32_t start, uint32_t end, uint32_t *n_tokens)
+{
+	Status status;
+
+	*n_tokens = 0;
+	if (end - start < 2)
+		return status_ok();
+	chunker->tokens.n = 0;
+	status = tokenizer_encode(chunker->tokenizer, chunker->text + start, end - start, false, &chunker->tokens);
+	if (status.code == STATUS_TOO_LONG)
+		*n_tokens = chunker->max_tokens;
+	else if (status.code != STATUS_OK)
+		return status;
+	else if (chunker->tokens.n > 1)
+		*n_tokens = (uint32_t) chunker->tokens.n - 1;
 	return status_ok();
 }
 
-/* Does a line that holds nothing stand in the white space before end? */
-static bool
-ends_paragraph(const char *text, uint32_t end)
+/* Count the lines that end in white space, as far as two. */
+static uint32_t
+count_lines(const char *text, uint32_t start, uint32_t end)
 {
-	int n_lines = 0;
+	uint32_t n = 0;
 
-	while (n_lines < 2 && end > 0 && is_space(text[end - 1]))
-		n_lines += text[--end] == '\n';
-	return n_lines > 1;
+	while (n < 2 && start < end)
+		n += text[start++] == '\n';
+	return n;
 }
 
 static Status
+reserve_unit(Chunker *chunker)
+{
+	size_t capacity = chunker->capacity ? chunker->capacity * 2 : 256;
+	Unit *grown;
+
+	if (chunker->n_units < chunker->capacity)
+		return status_ok();
+	grown = realloc(chunker->units, capacity * sizeof *grown);
+	if (!grown)
+		return out_of_memory();
+	chunker->units = grown;
+	chunker->capacity = capacity;
+	return status_ok();
+}
+
+static Status pack(Chunker *chunker, bool all);
+
+/* The next unit; white space alone belongs to the one before it. Pieces are made of the units before it where there are
+ * enough. */
+static Status
 add_unit(Chunker *chunker, uint32_t start, uint32_t end, uint32_t n_tokens)
 {
-	if (chunker->n_units == chunker->capacity)
-	{
-		size_t capacity = chunker->capacity ? chunker->capacity * 2 : 256;
-		Unit *grown = realloc(chunker->units, capacity * sizeof *grown);
+	uint32_t content_start = start, content_end = end, n_gap = 0;
+	bool is_blank;
 
-		if (!grown)
-			return out_of_memory();
-		chunker->units = grown;
-		chunker->capacity = capacity;
+	trim(chunker->text, &content_start, &content_end);
+	is_blank = content_start == content_end;
+	if (is_blank)
+		chunker->n_lines += count_lines(chunker->text, start, end);
+	else
+		chunker->n_lines = count_lines(chunker->text, content_end, end);
+	chunker->n_lines = chunker->n_lines < 2 ? chunker->n_lines : 2;
+	if (is_blank && chunker->n_units > 0)
+	{
+		chunker->units[chunker->n_units - 1].end = end;
+		chunker->units[chunker->n_units - 1].ends_paragraph |= chunker->n_lines > 1;
+		return status_ok();
 	}
-	chunker->units[chunker->n_units++] = (Unit){start, end, n_tokens, ends_paragraph(chunker->text, end)};
+	if (!is_blank && chunker->n_units > 0)
+		STATUS_TRY(count_gap(chunker, chunker->content_end, content_start, &n_gap));
+	if (!is_blank)
+		chunker->content_end = content_end;
+	if (chunker->n_pending > chunker->max_tokens)
+		STATUS_TRY(pack(chunker, false));
+	STATUS_TRY(reserve_unit(chunker));
+	chunker->units[chunker->n_units++] = (Unit){start, end, n_tokens, n_gap, chunker->n_lines > 1};
+	chunker->n_pending += n_tokens;
+	chunker->n_tokens += (uint64_t) n_tokens + n_gap;
 	return status_ok();
 }
 
@@ -163,100 +236,224 @@ cut(Chunker *chunker, uint32_t start, uint32_t end, int level)
 }
 
 /*
+ * How many of the units from first on fit (one past the last of them), by their own counts; at least one. gaps: those
+ * of the white space between them too. paragraph: after the last that ends a paragraph, where these fill half a piece
+ * and more units follow; else 0.
+ */
+static size_t
+estimate_end(const Chunker *chunker, size_t first, bool gaps, size_t *paragraph)
+{
+	const Unit *units = chunker->units;
+	uint64_t n_tokens = 0, n_paragraph = 0;
+	size_t end = first;
+
+	*paragraph = 0;
+	for (; end < chunker->n_units; end++)
+	{
+		uint64_t n = units[end].n_tokens + (gaps && end > first ? units[end].n_gap : 0);
+
+		if (end > first && n_tokens + n > chunker->max_tokens)
+			break;
+		n_tokens += n;
+		if (units[end].ends_paragraph)
+		{
+			*paragraph = end + 1;
+			n_paragraph = n_tokens;
+		}
+	}
+	if (end == chunker->n_units || n_paragraph < chunker->max_tokens / 2)
+		*paragraph = 0;
+	return end;
+}
+
+/* Do the units first … end-1 fit? One always does. */
+static Status
+check_fit(Chunker *chunker, size_t first, size_t end, bool *fits)
+{
+	uint32_t n_tokens;
+
+	*fits = true;
+	if (end <= first + 1)
+		return status_ok();
+	STATUS_TRY(count_tokens(chunker, chunker->units[first].start, chunker->units[end - 1].end, &n_tokens));
+	*fits = n_tokens <= chunker->max_tokens;
+	return status_ok();
+}
+
+/* The last end that fits, between one that does and one that does not. */
+static Status
+halve(Chunker *chunker, size_t first, size_t fitting, size_t too_long, size_t *end)
+{
+	while (too_long - fitting > 1)
+	{
+		size_t middle = fitting + (too_long - fitting) / 2;
+		bool fits;
+
+		STATUS_TRY(check_fit(chunker, first, middle, &fits));
+		if (fits)
+			fitting = middle;
+		else
+			too_long = middle;
+	}
+	*end = fitting;
+	return status_ok();
+}
+
+/* The same, from one that does not fit down, in growing steps: most often the next one does. */
+static Status
+search_down(Chunker *chunker, size_t first, size_t too_long, size_t *end)
+{
+	size_t candidate = too_long;
+
+	for (size_t step = 1;; step *= 2)
+	{
+		bool fits;
+
+		candidate = candidate - first > step + 1 ? candidate - step : first + 1;
+		STATUS_TRY(check_fit(chunker, first, candidate, &fits));
+		if (fits)
+			return halve(chunker, first, candidate, too_long, end);
+		too_long = candidate;
+	}
+}
+
+/* And from one that fits up, to highest at most. */
+static Status
+search_up(Chunker *chunker, size_t first, size_t fitting, size_t highest, size_t *end)
+{
+	for (size_t step = 1; fitting < highest; step *= 2)
+	{
+		size_t candidate = highest - fitting > step ? fitting + step : highest;
+		bool fits;
+
+		STATUS_TRY(check_fit(chunker, first, candidate, &fits));
+		if (!fits)
+			return halve(chunker, first, fitting, candidate, end);
+		fitting = candidate;
+	}
+	*end = fitting;
+	return status_ok();
+}
+
+/*
  * The end (one past the last) of the units that go into a piece that begins with unit first: as many as fit; but where
  * that would cut a paragraph and the ones before it fill half a piece, those alone.
  */
 static Status
 find_end(Chunker *chunker, size_t first, size_t *end_out)
 {
-	const Unit *units = chunker->units;
-	size_t end = first, paragraph = 0;
-	uint32_t n_tokens = 0, n_paragraph = 0;
+	size_t paragraph, none, highest;
+	size_t end = estimate_end(chunker, first, true, &paragraph);
+	bool fits;
 
-	while (end < chunker->n_units && (end == first || n_tokens + units[end].n_tokens <= chunker->max_tokens))
-	{
-		n_tokens += units[end].n_tokens;
-		if (units[end++].ends_paragraph)
-		{
-			paragraph = end;
-			n_paragraph = n_tokens;
-		}
-	}
-	if (end < chunker->n_units && paragraph > 0 && n_paragraph >= chunker->max_tokens / 2)
-		end = paragraph;
-	/* what stands side by side may have more tokens together than one by one: rarely, and a few */
-	for (; end > first + 1; end--)
-	{
-		STATUS_TRY(count_tokens(chunker, units[first].start, units[end - 1].end, &n_tokens));
-		if (n_tokens <= chunker->max_tokens)
-			break;
-	}
+	end = paragraph > 0 ? paragraph : end;
+	STATUS_TRY(check_fit(chunker, first, end, &fits));
+	if (!fits)
+		return search_down(chunker, first, end, end_out);
 	*end_out = end;
-	return status_ok();
+	if (paragraph > 0)
+		return status_ok();
+	highest = estimate_end(chunker, first, false, &none);
+	return search_up(chunker, first, end, highest, end_out);
+}
+
+/* What a unit adds to those before it. */
+static uint64_t
+cost_of(const Chunker *chunker, size_t unit)
+{
+	return (uint64_t) chunker->units[unit].n_tokens + chunker->units[unit].n_gap;
 }
 
 /* Where the piece after units first … end-1 begins: up to overlap tokens before its end, but with room for more. */
 static size_t
-next_first(const Chunker *chunker, size_t first, size_t end, uint32_t overlap)
+next_first(const Chunker *chunker, size_t first, size_t end)
 {
 	size_t next = end;
-	uint32_t n_tokens = 0;
+	uint64_t n_tokens = 0;
 
-	while (next > first + 1 && n_tokens + chunker->units[next - 1].n_tokens <= overlap)
-		n_tokens += chunker->units[--next].n_tokens;
+	while (next > first + 1 && n_tokens + cost_of(chunker, next - 1) <= chunker->overlap)
+		n_tokens += cost_of(chunker, --next);
 	/* the piece must get further than this one did */
-	while (next < end && end < chunker->n_units && n_tokens + chunker->units[end].n_tokens > chunker->max_tokens)
-		n_tokens -= chunker->units[next++].n_tokens;
+	while (next < end && end < chunker->n_units && n_tokens + cost_of(chunker, end) > chunker->max_tokens)
+		n_tokens -= cost_of(chunker, next++);
 	return next;
 }
 
-/* Put units together to pieces. */
-static Status
-pack(Chunker *chunker, uint32_t overlap, ByteWriter *offsets)
+/* Write down a piece. */
+static void
+write_piece(Chunker *chunker, uint32_t start, uint32_t end)
 {
-	size_t first = 0, furthest = 0;
+	trim(chunker->text, &start, &end);
+	if (end == start)
+		return;
+	write_u32(chunker->offsets, start);
+	write_u32(chunker->offsets, end - start);
+}
 
-	while (furthest < chunker->n_units)
+/* Forget the units that no piece needs any more, when they are the half of all. */
+static void
+drop_units(Chunker *chunker)
+{
+	if (chunker->first < chunker->n_units / 2)
+		return;
+	chunker->n_units -= chunker->first;
+	memmove(chunker->units, chunker->units + chunker->first, chunker->n_units * sizeof *chunker->units);
+	chunker->furthest -= chunker->first;
+	chunker->first = 0;
+}
+
+/* Put units together to pieces: all, or as long as there are more than one piece can hold. */
+static Status
+pack(Chunker *chunker, bool all)
+{
+	while (chunker->furthest < chunker->n_units && (all || chunker->n_pending > chunker->max_tokens))
 	{
-		uint32_t start = chunker->units[first].start, stop;
-		size_t end;
+		size_t first = chunker->first, end;
 
 		STATUS_TRY(find_end(chunker, first, &end));
-		if (end <= furthest)
-		{
+		if (end <= chunker->furthest)
 			/* the overlap left no room after all */
-			first = furthest;
-			continue;
-		}
-		stop = chunker->units[end - 1].end;
-		trim(chunker->text, &start, &stop);
-		if (stop > start)
+			chunker->first = chunker->furthest;
+		else
 		{
-			write_u32(offsets, start);
-			write_u32(offsets, stop - start);
+			write_piece(chunker, chunker->units[first].start, chunker->units[end - 1].end);
+			chunker->furthest = end;
+			chunker->first = next_first(chunker, first, end);
 		}
-		furthest = end;
-		first = next_first(chunker, first, end, overlap);
+		for (; first < chunker->first; first++)
+			chunker->n_pending -= chunker->units[first].n_tokens;
 	}
-	return offsets->failed ? out_of_memory() : status_ok();
+	drop_units(chunker);
+	return chunker->offsets->failed ? out_of_memory() : status_ok();
 }
 
 Status
-chunk_text(Tokenizer *tokenizer, ByteSpan text, uint32_t max_tokens, uint32_t overlap, ByteWriter *offsets)
+chunk_text(Tokenizer *tokenizer, ByteSpan text, uint32_t max_tokens, uint32_t overlap, ByteWriter *offsets,
+		   uint64_t *n_tokens)
 {
-	Chunker chunker = {.tokenizer = tokenizer, .text = text.data, .max_tokens = max_tokens};
+	Chunker chunker = {
+		.tokenizer = tokenizer,
+		.text = text.data,
+		.max_tokens = max_tokens,
+		.overlap = overlap,
+		.tokens = {.limit = max_tokens},
+		.offsets = offsets,
+	};
 	Status status;
 
+	*n_tokens = 0;
 	if (max_tokens < CHUNK_MIN_TOKENS)
 		return status_error(STATUS_INVALID_ARGUMENT, "max_tokens must be at least %d, not %u", CHUNK_MIN_TOKENS,
 							max_tokens);
 	if (overlap >= (max_tokens + 1) / 2)
-		return status_error(STATUS_INVALID_ARGUMENT, "overlap must be between 0 and %u, less than half of max_tokens, "
-													 "not %u",
+		return status_error(STATUS_INVALID_ARGUMENT,
+							"overlap must be between 0 and %u, less than half of max_tokens, "
+							"not %u",
 							(max_tokens + 1) / 2 - 1, overlap);
 	status = cut(&chunker, 0, (uint32_t) text.length, 0);
 	if (status.code == STATUS_OK)
-		status = pack(&chunker, overlap, offsets);
+		status = pack(&chunker, true);
+	*n_tokens = chunker.n_tokens;
 	free(chunker.units);
 	token_buffer_free(&chunker.tokens);
 	return status;

@@ -62,6 +62,7 @@ tokenizer_fill(Tokenizer *tokenizer, const TokenizerSource *source)
 			"the pre-tokenizer \"%.64s\" is not supported; \"qwen2\", \"qwen35\" and \"deepseek-r1-qwen\" are",
 			source->pre ? source->pre : "");
 
+	tokenizer->window_bytes = TOKENIZER_WINDOW_BYTES;
 	tokenizer->arena = arena_create(0);
 	tokenizer->cache = calloc(N_CACHED_WORDS, sizeof *tokenizer->cache);
 	if (!tokenizer->arena || !tokenizer->cache)
@@ -101,13 +102,52 @@ tokenizer_create(const TokenizerSource *source, Tokenizer **tokenizer)
 	return status;
 }
 
+Status
+tokenizer_share(const Tokenizer *tokenizer, Tokenizer **shared)
+{
+	Tokenizer *created = malloc(sizeof *created);
+	Status status;
+
+	*shared = NULL;
+	if (!created)
+		return status_error(STATUS_UNAVAILABLE, "out of memory for a tokenizer");
+	*created = *tokenizer;
+	created->is_shared = true;
+	created->cancelled = NULL;
+	created->match_data = NULL;
+	created->match_context = NULL;
+	created->jit_stack = NULL;
+	created->normalized = NULL;
+	created->code_points = NULL;
+	created->symbols = NULL;
+	created->heap = NULL;
+	created->normalized_capacity = created->code_points_capacity = created->symbols_capacity = 0;
+	created->cache = calloc(N_CACHED_WORDS, sizeof *created->cache);
+	status = created->cache ? tokenizer_prepare_matching(created)
+							: status_error(STATUS_UNAVAILABLE, "out of memory for a tokenizer");
+	if (!status_is_ok(&status))
+	{
+		tokenizer_destroy(created);
+		return status;
+	}
+	*shared = created;
+	return status;
+}
+
+void
+tokenizer_set_cancel(Tokenizer *tokenizer, const CancelFlag *cancelled)
+{
+	tokenizer->cancelled = cancelled;
+}
+
 void
 tokenizer_destroy(Tokenizer *tokenizer)
 {
 	if (!tokenizer)
 		return;
 	tokenizer_free_pattern(tokenizer);
-	arena_destroy(tokenizer->arena);
+	if (!tokenizer->is_shared)
+		arena_destroy(tokenizer->arena);
 	free(tokenizer->cache);
 	free(tokenizer->normalized);
 	free(tokenizer->code_points);

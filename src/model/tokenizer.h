@@ -3,12 +3,14 @@
  *
  * Text is NFC-normalized (utf8proc) where the file's pre-tokenizer says so, cut by added tokens (only where
  * the caller allows it), split by the Qwen pattern (PCRE2, JIT), mapped to bytes and merged by rank.
- * A Tokenizer is immutable after creation and used by one thread at a time.
+ * A Tokenizer's tables are immutable after creation. Encoding has scratch in it, so one thread at a time may encode
+ * with it; another one takes a handle of its own (tokenizer_share). Working memory does not grow with a word's length.
  */
 #ifndef QWEN_TOKENIZER_H
 #define QWEN_TOKENIZER_H
 
 #include "../base/bytes.h"
+#include "../base/cancel.h"
 #include "../base/notices.h"
 #include "../base/status.h"
 
@@ -57,6 +59,11 @@ extern void tokenizer_destroy(Tokenizer *tokenizer);
 
 /* What was odd in the source and passed over. */
 extern const Notices *tokenizer_notices(const Tokenizer *tokenizer);
+/* Another handle on the same tables, with scratch of its own, for another thread. Destroy it before the first one. */
+extern Status tokenizer_share(const Tokenizer *tokenizer, Tokenizer **shared);
+
+/* Encoding with this handle ends with CANCELLED within milliseconds of the flag's being set. NULL: nothing ends it. */
+extern void tokenizer_set_cancel(Tokenizer *tokenizer, const CancelFlag *cancelled);
 
 /* Tokens in a growing array. Zero-initialize; free with token_buffer_free. */
 typedef struct TokenBuffer
@@ -64,6 +71,8 @@ typedef struct TokenBuffer
 	int32_t *tokens;
 	size_t n;
 	size_t capacity;
+	size_t limit; /* encoding ends with TOO_LONG once there are more; 0: no limit */
+	bool is_over; /* and then this is set */
 } TokenBuffer;
 
 extern void token_buffer_free(TokenBuffer *buffer);

@@ -42,6 +42,15 @@ token_buffer_free(TokenBuffer *buffer)
 	memset(buffer, 0, sizeof *buffer);
 }
 
+Status
+token_buffer_check_limit(TokenBuffer *out)
+{
+	out->is_over = out->limit > 0 && out->n > out->limit;
+	if (out->is_over)
+		return status_error(STATUS_TOO_LONG, "the text has more than %zu tokens", out->limit);
+	return status_ok();
+}
+
 /* Append the tokens of a segment: text without added tokens. */
 static Status
 encode_segment(Tokenizer *tokenizer, const char *text, size_t length, TokenBuffer *out)
@@ -55,8 +64,10 @@ encode_segment(Tokenizer *tokenizer, const char *text, size_t length, TokenBuffe
 	{
 		size_t end;
 
+		STATUS_TRY(tokenizer_check_cancel(tokenizer));
 		STATUS_TRY(tokenizer_find_word_end(tokenizer, text, length, offset, &end));
 		STATUS_TRY(tokenizer_merge_word(tokenizer, text + offset, end - offset, out));
+		STATUS_TRY(token_buffer_check_limit(out));
 		offset = end;
 	}
 	return status_ok();
@@ -134,6 +145,7 @@ tokenizer_encode_runs(Tokenizer *tokenizer, const char *text, size_t length, con
 
 	STATUS_TRY(check_input(text, length, trusted, n_trusted));
 	status = encode_segments(tokenizer, text, length, trusted, n_trusted, out);
+	tokenizer_release_normalized(tokenizer);
 	if (!status_is_ok(&status))
 		out->n = n_before;
 	return status;

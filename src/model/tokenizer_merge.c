@@ -5,6 +5,16 @@
  * of equals) is done (Sennrich et al. 2016; the order is that of Hugging Face's tokenizers). Short words, which are
  * nearly all, search their few pairs anew each time; long ones keep the pairs in a heap, so that a word of n bytes
  * costs n log n. Short results are kept in a small cache, since text repeats its words.
+ *
+ * A giant word (anybody can write a megabyte of letters) is merged window by window, so that the working memory does
+ * not grow with it, and with the very tokens that the whole would have. Why: call two tokens compatible when their
+ * bytes alone are merged to just these two. A row of tokens in which all neighbours are compatible is what merging all
+ * its bytes gives. (The order of merges inside a stretch is the same alone and in a longer text as long as no merge
+ * crosses the stretch's ends; so the first merge to cross an end of a token in the whole would have crossed it in
+ * merging the two tokens beside it alone.) For the same reason all neighbours that a window's merging leaves are
+ * compatible. So two windows may be put together where they share a token: the next window begins with the last token
+ * that is kept of the one before and must begin with the same token. What is right of it decides that within a few
+ * bytes in practice; where it does not, the word is begun again with windows of twice the size.
  */
 #include <stdlib.h>
 #include <string.h>
@@ -16,6 +26,8 @@
 
 /* Scratch for long words that is kept for the next call; larger is freed after use. */
 #define KEPT_SYMBOLS ((size_t) 1 << 16)
+
+#define WINDOW_SHARE 8 /* such a part at the end of a window is merged again with the next one */
 
 /* Merge a word of at most SHORT_WORD_BYTES into tokens (room for length); returns how many. */
 static size_t
@@ -173,9 +185,10 @@ heap_entry(const LongSymbol *symbols, uint32_t i)
 	return (uint64_t) symbols[i].rank << 32 | i;
 }
 
-/* Merge a word of any length; symbols and heap of the tokenizer have room for it. Returns nothing that can fail. */
-static void
-merge_long_word(Tokenizer *tokenizer, const char *word, size_t length, TokenBuffer *out)
+/* Merge bytes that stand in a long word; symbols and heap of the tokenizer have room for them. Returns how many symbols
+ * there are: those with a token are 0, symbols[0].next and so on. */
+static size_t
+merge_window(Tokenizer *tokenizer, const char *word, size_t length)
 {
 	LongSymbol *symbols = tokenizer->symbols;
 	uint64_t *heap = tokenizer->heap;
@@ -223,8 +236,93 @@ merge_long_word(Tokenizer *tokenizer, const char *word, size_t length, TokenBuff
 		if (i > 0 && update_symbol(tokenizer, symbols, n, symbols[i].previous))
 			heap_push(heap, n_heap++, heap_entry(symbols, symbols[i].previous));
 	}
-	for (uint32_t i = 0; i < n; i = symbols[i].next)
+	return n;
+}
+
+/* The bytes that the first n symbols stand for: bytes that the vocabulary lacks have none. */
+static size_t
+bytes_of_symbols(const Tokenizer *tokenizer, const char *word, size_t n)
+{
+	size_t bytes = 0;
+
+	for (size_t seen = 0; seen < n; bytes++)
+		seen += tokenizer->byte_tokens[(unsigned char) word[bytes]] != NO_TOKEN;
+	return bytes;
+}
+
+/* Append the tokens of a window of n symbols: all, or those before the first that begins in its last part. *kept: the
+ * symbols that they stand for, less than n where not all is kept. */
+static void
+take_window(const LongSymbol *symbols, size_t n, bool all, TokenBuffer *out, size_t *kept)
+{
+	size_t end = all ? n : n - n / WINDOW_SHARE;
+	uint32_t i = 0;
+
+	while (i < end && (all || symbols[i].next < n))
+	{
 		out->tokens[out->n++] = symbols[i].token;
+		i = symbols[i].next;
+	}
+	*kept = i;
+}
+
+/*
+ * Merge a long word in windows of so many bytes. *done stays false where two windows have no token in common: then
+ * nothing is appended.
+ */
+static Status
+merge_in_windows(Tokenizer *tokenizer, const char *word, size_t length, size_t window, TokenBuffer *out, bool *done)
+{
+	size_t n_before = out->n;
+	int32_t expected = NO_TOKEN; /* of the window before, which this one has to begin with */
+
+	*done = false;
+	for (size_t start = 0; start < length;)
+	{
+		size_t bytes = length - start < window ? length - start : window, n, kept;
+		bool is_last = start + bytes == length;
+
+		STATUS_TRY(tokenizer_check_cancel(tokenizer));
+		STATUS_TRY(token_buffer_reserve(out, bytes));
+		n = merge_window(tokenizer, word + start, bytes);
+		if (n > 0 && expected != NO_TOKEN && tokenizer->symbols[0].token != expected)
+		{
+			out->n = n_before;
+			return status_ok();
+		}
+		take_window(tokenizer->symbols, n, is_last, out, &kept);
+		if (is_last)
+			break;
+		if (n > 0 && kept == 0)
+		{
+			out->n = n_before;
+			return status_ok();
+		}
+		expected = n > 0 ? tokenizer->symbols[kept].token : expected;
+		start += n > 0 ? bytes_of_symbols(tokenizer, word + start, kept) : bytes;
+		STATUS_TRY(token_buffer_check_limit(out));
+	}
+	*done = true;
+	return status_ok();
+}
+
+/* Merge a word of any length. */
+static Status
+merge_long_word(Tokenizer *tokenizer, const char *word, size_t length, TokenBuffer *out)
+{
+	size_t window = tokenizer->window_bytes;
+	Status status = status_ok();
+	bool done = false;
+
+	while (!done && status.code == STATUS_OK)
+	{
+		status = reserve_symbols(tokenizer, length < window ? length : window);
+		if (status.code == STATUS_OK)
+			status = merge_in_windows(tokenizer, word, length, window, out, &done);
+		window *= 2;
+	}
+	release_symbols(tokenizer);
+	return status;
 }
 
 Status
@@ -234,15 +332,10 @@ tokenizer_merge_word(Tokenizer *tokenizer, const char *word, size_t length, Toke
 	int32_t *tokens;
 	size_t n;
 
+	if (length > SHORT_WORD_BYTES)
+		return merge_long_word(tokenizer, word, length, out);
 	if (out->capacity - out->n < length)
 		STATUS_TRY(token_buffer_reserve(out, length));
-	if (length > SHORT_WORD_BYTES)
-	{
-		STATUS_TRY(reserve_symbols(tokenizer, length));
-		merge_long_word(tokenizer, word, length, out);
-		release_symbols(tokenizer);
-		return status_ok();
-	}
 
 	tokens = out->tokens + out->n;
 	if (length <= CACHED_WORD_BYTES)

@@ -192,6 +192,7 @@ reserve_code_points(Tokenizer *tokenizer, size_t n)
 	if (n <= tokenizer->code_points_capacity)
 		return status_ok();
 	n = n < 1024 ? 1024 : n;
+	/* pages that nothing is written to take no memory: most characters have one code point, most rows are sorted */
 	code_points = calloc(n, 2 * sizeof *code_points);
 	if (!code_points)
 		return out_of_memory(n);
@@ -333,9 +334,8 @@ copy_unchanged(Tokenizer *tokenizer, const char *text, size_t length, size_t *n_
 	return status_ok();
 }
 
-/* Free what a giant text made large; called before the next text. */
-static void
-release_scratch(Tokenizer *tokenizer)
+void
+tokenizer_release_normalized(Tokenizer *tokenizer)
 {
 	if (tokenizer->code_points_capacity > KEPT_CODE_POINTS)
 	{
@@ -363,9 +363,9 @@ tokenizer_normalize(Tokenizer *tokenizer, const char *text, size_t length, const
 	if (!tokenizer->normalizes || !find_stretch(text, length, 0, &stretch, &stretch_end))
 		return status_ok();
 
-	release_scratch(tokenizer);
 	do
 	{
+		STATUS_TRY(tokenizer_check_cancel(tokenizer));
 		STATUS_TRY(copy_unchanged(tokenizer, text + copied, stretch - copied, &n_out));
 		STATUS_TRY(normalize_stretch(tokenizer, text + stretch, stretch_end - stretch, &n_out));
 		copied = stretch_end;

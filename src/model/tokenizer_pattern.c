@@ -64,6 +64,14 @@ tokenizer_compile_pattern(Tokenizer *tokenizer, bool words_have_marks)
 	if (!tokenizer->pattern)
 		return status_error(STATUS_INTERNAL, "PCRE2 refuses the split pattern at byte %zu with error %d",
 							(size_t) error_offset, error_code);
+	/* where the system forbids it or has no such stack, the interpreter does the same, slower */
+	tokenizer->pattern_has_jit = pcre2_jit_compile(tokenizer->pattern, PCRE2_JIT_COMPLETE) == 0;
+	return tokenizer_prepare_matching(tokenizer);
+}
+
+Status
+tokenizer_prepare_matching(Tokenizer *tokenizer)
+{
 	tokenizer->match_data = pcre2_match_data_create_from_pattern(tokenizer->pattern, NULL);
 	tokenizer->match_context = pcre2_match_context_create(NULL);
 	if (!tokenizer->match_data || !tokenizer->match_context)
@@ -73,8 +81,6 @@ tokenizer_compile_pattern(Tokenizer *tokenizer, bool words_have_marks)
 	pcre2_set_match_limit(tokenizer->match_context, UINT32_MAX);
 	pcre2_set_depth_limit(tokenizer->match_context, UINT32_MAX);
 
-	/* where the system forbids it or has no such stack, the interpreter does the same, slower */
-	tokenizer->pattern_has_jit = pcre2_jit_compile(tokenizer->pattern, PCRE2_JIT_COMPLETE) == 0;
 	if (tokenizer->pattern_has_jit)
 		tokenizer->jit_stack = pcre2_jit_stack_create(JIT_STACK_FIRST_BYTES, JIT_STACK_MOST_BYTES, NULL);
 	if (tokenizer->jit_stack)
@@ -88,7 +94,8 @@ tokenizer_free_pattern(Tokenizer *tokenizer)
 	pcre2_jit_stack_free(tokenizer->jit_stack);
 	pcre2_match_context_free(tokenizer->match_context);
 	pcre2_match_data_free(tokenizer->match_data);
-	pcre2_code_free(tokenizer->pattern);
+	if (!tokenizer->is_shared)
+		pcre2_code_free(tokenizer->pattern);
 }
 
 Status

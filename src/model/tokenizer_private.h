@@ -48,6 +48,8 @@ typedef struct AddedNode
 #define CACHED_WORD_TOKENS 10
 #define N_CACHED_WORDS 16384
 
+#define TOKENIZER_WINDOW_BYTES ((size_t) 1 << 15)
+
 typedef struct CachedWord
 {
 	uint8_t length;
@@ -99,12 +101,16 @@ struct Tokenizer
 	pcre2_match_context *match_context;
 	pcre2_jit_stack *jit_stack;
 
+	bool is_shared; /* the tables are another handle's */
+	const CancelFlag *cancelled;
+
 	/* scratch, used inside one call only, and the cache of words */
 	CachedWord *cache; /* [N_CACHED_WORDS] */
 	char *normalized;
 	size_t normalized_capacity;
 	int32_t *code_points;
 	size_t code_points_capacity;
+	size_t window_bytes; /* of a giant word that are merged at a time */
 	LongSymbol *symbols;
 	size_t symbols_capacity;
 	uint64_t *heap; /* twice as many entries as symbols_capacity */
@@ -171,8 +177,10 @@ extern int32_t tokenizer_match_added(const Tokenizer *tokenizer, const char *tex
 /* tokenizer_tables.c: the added token whose whole text this is, or NO_TOKEN. */
 extern int32_t tokenizer_find_added(const Tokenizer *tokenizer, const char *text, size_t length);
 
-/* tokenizer_pattern.c: compile the split pattern (words_have_marks: Qwen3.5's), and free it with its scratch. */
+/* tokenizer_pattern.c: compile the split pattern (words_have_marks: Qwen3.5's); make a handle's scratch for matching
+ * with it; free both, the pattern where it is the handle's own. */
 extern Status tokenizer_compile_pattern(Tokenizer *tokenizer, bool words_have_marks);
+extern Status tokenizer_prepare_matching(Tokenizer *tokenizer);
 extern void tokenizer_free_pattern(Tokenizer *tokenizer);
 
 /* tokenizer_pattern.c: the end of the word that begins at offset, which is a character's first byte. */
@@ -186,8 +194,23 @@ extern Status tokenizer_find_word_end(Tokenizer *tokenizer, const char *text, si
 extern Status tokenizer_normalize(Tokenizer *tokenizer, const char *text, size_t length, const char **normalized,
 								  size_t *normalized_length);
 
+/* tokenizer_normalize.c: free what a giant text made large. */
+extern void tokenizer_release_normalized(Tokenizer *tokenizer);
+
+/* CANCELLED when the handle's flag says so. */
+static inline Status
+tokenizer_check_cancel(const Tokenizer *tokenizer)
+{
+	if (cancel_is_wanted(tokenizer->cancelled))
+		return status_error(STATUS_CANCELLED, "the request was cancelled");
+	return status_ok();
+}
+
 /* tokenizer_merge.c: append the tokens of one word of the split pattern. */
 extern Status tokenizer_merge_word(Tokenizer *tokenizer, const char *word, size_t length, TokenBuffer *out);
+
+/* tokenizer_encode.c: TOO_LONG when there are more tokens than the caller has a use for. */
+extern Status token_buffer_check_limit(TokenBuffer *buffer);
 
 /* tokenizer_encode.c: make room for n_more tokens. */
 extern Status token_buffer_reserve(TokenBuffer *buffer, size_t n_more);

@@ -19,7 +19,7 @@ bool
 request_kind_is_immediate(uint8_t kind)
 {
 	return kind == REQUEST_TOKENIZE || kind == REQUEST_DETOKENIZE || kind == REQUEST_COUNT_TOKENS ||
-		   kind == REQUEST_RENDER_CHAT || kind == REQUEST_CHUNK;
+		   kind == REQUEST_RENDER_CHAT;
 }
 
 uint32_t
@@ -95,9 +95,9 @@ decode_header(const unsigned char *bytes, bool from_client, FrameHeader *header)
 	return status_ok();
 }
 
-/* A span of valid text; fails the reader when it is not. */
+/* A span of bytes that are to be text (request_check_texts, or read_text). */
 static ByteSpan
-read_text(ByteReader *reader)
+read_span(ByteReader *reader)
 {
 	ByteSpan span = {NULL, 0};
 	uint32_t length = read_u32(reader);
@@ -106,7 +106,23 @@ read_text(ByteReader *reader)
 		return span;
 	span.data = read_raw(reader, length);
 	span.length = span.data ? length : 0;
-	if (span.data && (memchr(span.data, 0, length) || !utf8_is_valid(span.data, length)))
+	return span;
+}
+
+/* Is it text that SQL can hold, or not given? */
+static bool
+is_text(ByteSpan span)
+{
+	return !span.data || (!memchr(span.data, 0, span.length) && utf8_is_valid(span.data, span.length));
+}
+
+/* A span of valid text; fails the reader when it is not. */
+static ByteSpan
+read_text(ByteReader *reader)
+{
+	ByteSpan span = read_span(reader);
+
+	if (!is_text(span))
 		reader->failed = true;
 	return span;
 }
@@ -211,7 +227,7 @@ request_check(const Request *request)
 }
 
 Status
-decode_request(const unsigned char *body, size_t length, Request *request)
+decode_request_unchecked(const unsigned char *body, size_t length, Request *request)
 {
 	ByteReader reader;
 
@@ -219,12 +235,12 @@ decode_request(const unsigned char *body, size_t length, Request *request)
 	byte_reader_init(&reader, body, length);
 	request->kind = read_u8(&reader);
 	request->flags = read_u32(&reader);
-	request->model = read_text(&reader);
-	request->text = read_text(&reader);
-	request->messages = read_text(&reader);
-	request->tools = read_text(&reader);
-	request->instruction = read_text(&reader);
-	request->candidates = read_text(&reader);
+	request->model = read_span(&reader);
+	request->text = read_span(&reader);
+	request->messages = read_span(&reader);
+	request->tools = read_span(&reader);
+	request->instruction = read_span(&reader);
+	request->candidates = read_span(&reader);
 	request->n_tokens = read_u32(&reader);
 	request->tokens = read_raw(&reader, (size_t) request->n_tokens * 4);
 	request->dimensions = read_u32(&reader);
@@ -235,14 +251,37 @@ decode_request(const unsigned char *body, size_t length, Request *request)
 		return status_error(STATUS_INVALID_ARGUMENT, "request with %u stops, at most %d", request->n_stops,
 							PROTOCOL_MAX_STOPS);
 	for (uint32_t i = 0; i < request->n_stops; i++)
-		request->stops[i] = read_text(&reader);
+		request->stops[i] = read_span(&reader);
 	read_options(&reader, &request->options);
 	request->role = read_u32(&reader);
 	request->priority = (int32_t) read_u32(&reader);
 	request->prefix_sharing = read_u8(&reader);
-	request->shared_messages = read_text(&reader);
+	request->shared_messages = read_span(&reader);
 	STATUS_TRY(finish_body(&reader, "request"));
 	return request_check(request);
+}
+
+Status
+request_check_texts(const Request *request)
+{
+	const ByteSpan texts[] = {request->model,       request->text,       request->messages,       request->tools,
+							  request->instruction, request->candidates, request->shared_messages};
+
+	for (size_t i = 0; i < sizeof texts / sizeof texts[0]; i++)
+		if (!is_text(texts[i]))
+			return status_error(STATUS_INVALID_ARGUMENT, "malformed REQUEST: a text is not valid UTF-8 without NUL");
+	for (uint32_t i = 0; i < request->n_stops; i++)
+		if (!is_text(request->stops[i]))
+			return status_error(STATUS_INVALID_ARGUMENT, "malformed REQUEST: stop[%u] is not valid UTF-8 without NUL",
+								i + 1);
+	return status_ok();
+}
+
+Status
+decode_request(const unsigned char *body, size_t length, Request *request)
+{
+	STATUS_TRY(decode_request_unchecked(body, length, request));
+	return request_check_texts(request);
 }
 
 Status

@@ -74,7 +74,7 @@ typedef enum RequestKind
 	REQUEST_RENDER_CHAT = 7,  /* messages -> RESULT_TEXT, the exact prompt */
 	REQUEST_LOGPROBS = 8,     /* text as it is -> RESULT_LOGPROBS of its tokens */
 	REQUEST_SCORE = 9,        /* messages through the template; how likely each of candidates is -> RESULT_FLOATS */
-	REQUEST_CHUNK = 10,       /* text -> RESULT_OFFSETS of pieces of at most chunk_tokens */
+	REQUEST_CHUNK = 10,       /* text -> RESULT_OFFSETS of pieces of at most chunk_tokens; ready before GO */
 } RequestKind;
 
 #define REQUEST_FLAG_STREAM 1u        /* send PIECE frames as text is sampled; else all content comes in DONE */
@@ -127,7 +127,7 @@ typedef struct SamplingOptions
  */
 typedef struct Request
 {
-	uint8_t kind; /* RequestKind */
+	uint8_t kind;         /* RequestKind */
 	const char *function; /* the client's own note of who asks; not part of the message */
 	uint32_t flags;
 	ByteSpan model;              /* name; not given: the model in the lowest serving slot */
@@ -269,6 +269,12 @@ extern Status decode_go(const unsigned char *body, size_t length, uint32_t *mete
 
 /* Read a body of exactly length bytes; every length, enum, flag and UTF-8 text is checked. Spans point into body. */
 extern Status decode_request(const unsigned char *body, size_t length, Request *request);
+
+/* The same in two parts: all but what takes longer the longer the texts are, and whether these are valid UTF-8 without
+ * NUL. */
+extern Status decode_request_unchecked(const unsigned char *body, size_t length, Request *request);
+extern Status request_check_texts(const Request *request);
+
 extern Status decode_accepted(const unsigned char *body, size_t length, Accepted *accepted);
 extern Status decode_piece(const unsigned char *body, size_t length, Piece *piece);
 extern Status decode_done(const unsigned char *body, size_t length, Done *done);

@@ -453,7 +453,7 @@ print_roofs(int threads, const char *disk)
 static TokenBuffer
 encode(const Bench *bench, const char *text)
 {
-	TokenBuffer buffer = {NULL, 0, 0};
+	TokenBuffer buffer = {0};
 
 	check(tokenizer_encode(bench->model->tokenizer, text, strlen(text), true, &buffer), "tokenize");
 	if (buffer.n == 0)

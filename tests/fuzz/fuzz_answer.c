@@ -94,7 +94,7 @@ say(ByteSpan answer, ByteSpan stop, uint8_t settings, uint32_t budget, bool stre
 	job->in_thinking = job->thought = settings & 1;
 	job->beginning = (settings & 2) && !job->in_thinking;
 	job->thinking_budget = budget;
-	PROMISE(job_open_thinking(job).code == STATUS_OK);
+	PROMISE(job_open_thinking(job, model->tokenizer).code == STATUS_OK);
 	frames.length = 0;
 	while (job->state != JOB_ENDED)
 	{

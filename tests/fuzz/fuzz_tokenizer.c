@@ -150,12 +150,13 @@ check_trusted(Tokenizer *tokenizer, ByteSpan text, size_t first, size_t last)
 static void
 check_chunks(Tokenizer *tokenizer, ByteSpan text, uint32_t max_tokens, uint32_t overlap)
 {
+	uint64_t n_tokens;
 	size_t covered = 0;
 	ByteWriter offsets;
 	Status status;
 
 	byte_writer_init(&offsets);
-	status = chunk_text(tokenizer, text, max_tokens, overlap, &offsets);
+	status = chunk_text(tokenizer, text, max_tokens, overlap, &offsets, &n_tokens);
 	PROMISE(status.code ==
 			(max_tokens < CHUNK_MIN_TOKENS || overlap * 2 >= max_tokens ? STATUS_INVALID_ARGUMENT : STATUS_OK));
 	for (size_t at = 0; at < offsets.length; at += 8)

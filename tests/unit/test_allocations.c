@@ -182,7 +182,12 @@ ask(TinyEngine *engine, const Request *request, long n, bool stay, bool *came)
 	byte_writer_init(&call.out);
 	allocations_arm(n, stay);
 	answer.status = job_create(slot->model, slot->pool, request, 1, &call.out, &call.job);
-	if (answer.status.code == STATUS_OK && call.job)
+	if (answer.status.code == STATUS_OK && call.job && job_is_ready(call.job))
+	{
+		answer.status = job_give_ready(call.job, &call.out);
+		job_destroy(call.job);
+	}
+	else if (answer.status.code == STATUS_OK && call.job)
 	{
 		call.job->slot = slot;
 		call.job->client = &call;

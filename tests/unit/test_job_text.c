@@ -143,7 +143,7 @@ say_with(const char *tools, const Fixture *fixture, const char *text, bool strea
 	job->in_thinking = job->thought = opened;
 	job->beginning = may_open && !opened;
 	job->thinking_budget = budget;
-	assert_string_equal(job_open_thinking(job).message, "");
+	assert_string_equal(job_open_thinking(job, fixture->model->tokenizer).message, "");
 	frames.length = 0;
 	while (job->state != JOB_ENDED)
 	{

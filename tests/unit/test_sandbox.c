@@ -14,12 +14,16 @@
 #include <fcntl.h>
 #include <linux/io_uring.h>
 #include <linux/seccomp.h>
+#include <malloc.h>
+#include <poll.h>
 #include <pthread.h>
+#include <sched.h>
 #include <signal.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
 #include <sys/epoll.h>
+#include <sys/eventfd.h>
 #include <sys/mman.h>
 #include <sys/prctl.h>
 #include <sys/ptrace.h>
@@ -226,7 +230,7 @@ new_threads_can_be_made_and_are_in_it(void **state)
 			say("%s: %s; ", #condition, strerror(errno));                                                              \
 	} while (0)
 
-static int listener, image_fd, epoll_fd;
+static int listener, image_fd, epoll_fd, desk_fd;
 
 /* The descriptors of an engine: a listener, an image to read, an event loop. */
 static void
@@ -246,6 +250,7 @@ make_descriptors(void)
 	assert_int_equal(bind(listener, (struct sockaddr *) &address, sizeof(sa_family_t)), 0);
 	assert_int_equal(listen(listener, 5), 0);
 	epoll_fd = epoll_create1(0);
+	desk_fd = eventfd(0, EFD_NONBLOCK);
 }
 
 /* A client that is accepted, heard and answered. */
@@ -283,6 +288,7 @@ try_to_write(const Model *model)
 static void
 use_model(void)
 {
+	uint64_t n_tokens;
 	static const char messages[] = "[{\"role\":\"user\",\"content\":\"Hi\"}]";
 	ChatInput input = {
 		.messages = {messages, sizeof messages - 1}, .bos_token = "", .eos_token = "", .now = 1754000000};
@@ -295,12 +301,36 @@ use_model(void)
 	if (!model)
 		return;
 	byte_writer_init(&offsets);
-	EXPECT(chunk_text(model->tokenizer, text, 20, 0, &offsets).code == STATUS_OK && offsets.length > 8);
+	EXPECT(chunk_text(model->tokenizer, text, 20, 0, &offsets, &n_tokens).code == STATUS_OK && offsets.length > 8);
 	EXPECT(chat_template_render(model->chat_template, &input, &prompt).code == STATUS_OK);
 	try_to_write(model);
 	chat_prompt_free(&prompt);
 	byte_writer_free(&offsets);
 	model_close(model);
+}
+
+/* The waits of the event loop, the desk and the team, as calls: each waits and is not refused. */
+static void
+wait_as_the_loop_does(void)
+{
+	struct pollfd events = {.fd = epoll_fd, .events = POLLIN};
+	struct timespec time = {.tv_nsec = 1000000}, before, after;
+	struct epoll_event event;
+	uint32_t word = 0;
+	void *page = mmap(NULL, 1 << 16, PROT_READ | PROT_WRITE, MAP_PRIVATE | MAP_ANONYMOUS, -1, 0);
+
+	(void) clock_gettime(CLOCK_MONOTONIC, &before);
+	EXPECT(ppoll(&events, 1, &time, NULL) == 0);
+	(void) clock_gettime(CLOCK_MONOTONIC, &after);
+	EXPECT((after.tv_sec - before.tv_sec) * 1000000000 + after.tv_nsec - before.tv_nsec >= time.tv_nsec);
+	EXPECT(epoll_wait(epoll_fd, &event, 1, 1) == 0);
+	EXPECT(nanosleep(&time, NULL) == 0 && clock_nanosleep(CLOCK_MONOTONIC, 0, &time, NULL) == 0);
+	EXPECT(syscall(SYS_futex, &word, 128 /* FUTEX_WAIT_PRIVATE */, 0, &time) == -1 && errno == ETIMEDOUT);
+	EXPECT(sched_yield() == 0);
+	EXPECT(page != MAP_FAILED && madvise(page, 1 << 16, MADV_DONTNEED) == 0);
+	EXPECT((page = mremap(page, 1 << 16, 1 << 17, MREMAP_MAYMOVE)) != MAP_FAILED && munmap(page, 1 << 17) == 0);
+	EXPECT(write(desk_fd, &(uint64_t){1}, 8) == 8 && read(desk_fd, &(uint64_t){0}, 8) == 8);
+	(void) malloc_trim(0);
 }
 
 static void
@@ -323,6 +353,7 @@ child_serves(void)
 	if (large)
 		memset(large, 1, 128 << 20);
 	free(large);
+	wait_as_the_loop_does();
 	EXPECT(clock_gettime(CLOCK_MONOTONIC, &now) == 0 && time(NULL) > 0);
 	EXPECT(getrandom(&number, sizeof number, GRND_NONBLOCK) == sizeof number);
 	EXPECT(write(2, "", 0) == 0);

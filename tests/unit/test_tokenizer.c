@@ -811,6 +811,89 @@ long_words_merge_as_short_ones(void **state)
 	}
 }
 
+/* Merge a word in windows of so many bytes. */
+static TokenBuffer
+merge_with_window(Tokenizer *tokenizer, size_t window, const char *word, size_t length)
+{
+	TokenBuffer tokens = {0};
+
+	tokenizer->window_bytes = window;
+	assert_string_equal(tokenizer_merge_word(tokenizer, word, length, &tokens).message, "");
+	return tokens;
+}
+
+/* Windows so small that ends of them fall everywhere, and have to grow: the tokens are those of the whole. */
+static void
+windows_merge_as_the_whole(void **state)
+{
+	static const char *const alphabets[] = {"helowrd", "abc", "jktmn", "a", "ab", "hel", "aq"};
+	Tokenizer *tokenizer = tokenizer_of(state);
+	char word[2000];
+
+	srand(11);
+	for (int round = 0; round < 3000; round++)
+	{
+		const char *letters = alphabets[round % 7];
+		size_t length = 41 + (size_t) rand() % (sizeof word - 41), window = 2 + (size_t) rand() % 60;
+		TokenBuffer whole, parts;
+
+		for (size_t i = 0; i < length; i++)
+			word[i] = letters[(size_t) rand() % strlen(letters)];
+		whole = merge_with_window(tokenizer, sizeof word, word, length);
+		parts = merge_with_window(tokenizer, window, word, length);
+		assert_int_equal(parts.n, whole.n);
+		assert_memory_equal(parts.tokens, whole.tokens, whole.n * sizeof *whole.tokens);
+		token_buffer_free(&whole);
+		token_buffer_free(&parts);
+	}
+}
+
+/* A second handle gives the same tokens, and outlives nothing of the first but its own. */
+static void
+handles_share_the_tables(void **state)
+{
+	Tokenizer *tokenizer = tokenizer_of(state), *shared;
+	TokenBuffer tokens = {0};
+
+	assert_string_equal(tokenizer_share(tokenizer, &shared).message, "");
+	check_encode(shared, false, "hello world", "hello", " world", NULL);
+	check_encode(tokenizer, false, "hello world", "hello", " world", NULL);
+	assert_int_equal(tokenizer_find(shared, "hello", 5), tokenizer_find(tokenizer, "hello", 5));
+	assert_string_equal(tokenizer_encode(shared, "hello hello hello", 17, false, &tokens).message, "");
+	tokenizer_destroy(shared);
+	token_buffer_free(&tokens);
+	check_encode(tokenizer, false, "hello", "hello", NULL);
+}
+
+/* What nobody wants, or has a use for, is not encoded to its end. */
+static void
+encoding_ends_early(void **state)
+{
+	Tokenizer *tokenizer = tokenizer_of(state);
+	TokenBuffer tokens = {.limit = 100};
+	size_t length = 1 << 20;
+	char *text = malloc(length);
+	CancelFlag cancelled = true;
+	Status status;
+
+	assert_non_null(text);
+	for (int kind = 0; kind < 2; kind++)
+	{
+		for (size_t i = 0; i < length; i++)
+			text[i] = kind == 0 ? "q."[i % 2] : "qx"[rand() % 2];
+		status = tokenizer_encode(tokenizer, text, length, false, &tokens);
+		assert_int_equal(status.code, STATUS_TOO_LONG);
+		assert_true(tokens.is_over);
+		assert_true(tokens.capacity < 1 << 17);
+		tokenizer_set_cancel(tokenizer, &cancelled);
+		status = tokenizer_encode(tokenizer, text, length, false, &tokens);
+		assert_int_equal(status.code, STATUS_CANCELLED);
+		tokenizer_set_cancel(tokenizer, NULL);
+	}
+	token_buffer_free(&tokens);
+	free(text);
+}
+
 int
 main(void)
 {
@@ -844,6 +927,9 @@ main(void)
 		TEST(giants_take_no_quadratic_time),
 		TEST(the_interpreter_does_what_the_jit_does),
 		TEST(long_words_merge_as_short_ones),
+		TEST(windows_merge_as_the_whole),
+		TEST(handles_share_the_tables),
+		TEST(encoding_ends_early),
 	};
 
 	return cmocka_run_group_tests_name("tokenizer", tests, NULL, NULL);

@@ -28,8 +28,8 @@ fail_memory(Workspace *work, const char *name, size_t length)
 	size_t left = work->memory_limit - arena_used(work->arena);
 
 	if (length + 1024 > left / 4)
-		return workspace_fail(work, STATUS_TOO_LONG, "%s needs more than %zu MiB of memory", name,
-							  work->memory_limit >> 20);
+		return workspace_fail(work, STATUS_TOO_LONG, "%s of %zu bytes: their values need more than %zu MiB of memory",
+							  name, length, work->memory_limit >> 20);
 	return workspace_fail(work, STATUS_UNAVAILABLE, "out of memory for %s", name);
 }
 

@@ -27,11 +27,21 @@ workspace_free(Workspace *work)
 	work->arena = NULL;
 }
 
+/* A failure when nobody wants the result any more. */
+static bool
+is_cancelled(Workspace *work)
+{
+	return cancel_is_wanted(work->cancelled) && !workspace_fail(work, STATUS_CANCELLED, "the request was cancelled");
+}
+
 void *
 workspace_alloc(Workspace *work, size_t n, size_t size)
 {
-	void *piece = arena_alloc_array(work->arena, n, size);
+	void *piece;
 
+	if (is_cancelled(work))
+		return NULL;
+	piece = arena_alloc_array(work->arena, n, size);
 	if (piece)
 		return piece;
 	if (n > work->memory_limit / (size ? size : 1) || n * size + 16 > work->memory_limit - arena_used(work->arena))
@@ -73,6 +83,8 @@ bool
 workspace_step(Workspace *work, size_t n)
 {
 	work->steps += n;
+	if (is_cancelled(work))
+		return false;
 	if (work->steps <= TEMPLATE_MAX_STEPS)
 		return true;
 	return workspace_fail(work, STATUS_TOO_LONG, "the template takes more than %d steps", TEMPLATE_MAX_STEPS);

@@ -9,6 +9,7 @@
 #define QWEN_TEMPLATE_WORKSPACE_H
 
 #include "../../base/arena.h"
+#include "../../base/cancel.h"
 #include "../../base/status.h"
 
 #include <stddef.h>
@@ -27,8 +28,9 @@
 typedef struct Workspace
 {
 	Arena *arena;
-	size_t memory_limit; /* of the arena, for the sentence */
-	Status status;       /* the first failure */
+	size_t memory_limit;         /* of the arena, for the sentence */
+	Status status;               /* the first failure */
+	const CancelFlag *cancelled; /* looked at with every step and allocation; NULL: nobody cancels */
 	uint64_t steps;
 	uint32_t depth;
 	uint32_t max_depth;
@@ -50,7 +52,7 @@ extern bool workspace_fail(Workspace *work, StatusCode code, const char *format,
 #define workspace_fail(work_, code_, ...) ((void) (work_), (void) (code_), status_seen(__VA_ARGS__), false)
 #endif
 
-/* Count n steps of work; false when there were too many. */
+/* Count n steps of work; false when there were too many, or when the work is not wanted any more. */
 extern bool workspace_step(Workspace *work, size_t n);
 
 /* One level deeper; false when too deep. Each success is paired with workspace_leave. */
