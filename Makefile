@@ -257,6 +257,11 @@ CLUSTER_TESTS ?= tests/cluster
 check-cluster: $(B)/installed $(HOSTILE_CLIENT)
 	@$(PYTHON) -m pytest -q -p no:cacheprovider $(CLUSTER_TESTS)
 
+# time and memory of every function by the size of its text, up to 16 MB; not part of check, which has some of it in small sizes
+.PHONY: check-growth
+check-growth: $(B)/installed model
+	@QWEN_GROWTH=full $(PYTHON) -m pytest -q -s -p no:cacheprovider tests/cluster/test_17_growth.py
+
 # ---- checks with a build of their own, not part of check ------------------------------------------------------------------
 .PHONY: check-mutants check-mutants-list check-threads check-valgrind coverage coverage-run coverage-report
 # every planted fault's snippet stands where the list says

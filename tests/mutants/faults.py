@@ -79,8 +79,8 @@ BASE = [
 PROTOCOL = [
     fault("body-limit", "src/protocol/decode.c", "if (header->body_bytes > PROTOCOL_MAX_BODY_BYTES)",
           "if (header->body_bytes > PROTOCOL_MAX_BODY_BYTES + 1)", "a frame one byte too long is taken", "unit:protocol"),
-    fault("nul-in-text", "src/protocol/decode.c", "if (span.data && (memchr(span.data, 0, length) || !utf8_is_valid(span.data, length)))",
-          "if (span.data && !utf8_is_valid(span.data, length))", "text with NUL reaches PostgreSQL", "unit:protocol"),
+    fault("nul-in-text", "src/protocol/decode.c", "(!memchr(span.data, 0, span.length) && utf8_is_valid(span.data, span.length))",
+          "utf8_is_valid(span.data, span.length)", "text with NUL reaches PostgreSQL", "unit:protocol"),
     fault("byte-left-over", "src/protocol/decode.c", "if (byte_reader_left(reader) != 0)", "if (byte_reader_left(reader) > 1)",
           "a byte behind a message is passed over", "unit:protocol"),
     fault("penalties-swapped", "src/protocol/decode.c",
@@ -131,8 +131,8 @@ MODEL = [
           "is_sorted = is_sorted && last_class <= combining_class(code_points[i]) + 10;", "accents in the wrong order stay so", "unit:tokenizer golden:tokenizer"),
     fault("replacement-of-each-byte", "src/model/detokenizer.c", "while (n < length && utf8_character_bytes(bytes, n + 1) == 0)",
           "while (n > length && utf8_character_bytes(bytes, n + 1) == 0)", "a broken character gives a U+FFFD for each of its bytes", "unit:detokenizer"),
-    fault("chunk-overlap", "src/model/chunker.c", "n_tokens + chunker->units[next - 1].n_tokens <= overlap)",
-          "n_tokens + chunker->units[next - 1].n_tokens <= overlap + 4)", "chunks overlap by more than was asked for", "sql:10_tasks"),
+    fault("chunk-overlap", "src/model/chunker.c", "n_tokens + cost_of(chunker, next - 1) <= chunker->overlap)",
+          "n_tokens + cost_of(chunker, next - 1) <= chunker->overlap + 4)", "chunks overlap by more than was asked for", "sql:10_tasks"),
     fault("data-becomes-template", "src/model/template/text.c",
           "!builder_add(work, builder, flat->bytes + position, run_start - position, false)",
           "!builder_add(work, builder, flat->bytes + position, run_start - position, true)", "what a user wrote counts as the template's own text",
@@ -144,6 +144,12 @@ MODEL = [
 ]
 
 ENGINE = [
+    fault("withdrawn-works-on", "src/engine/desk.c", "if (!was_waiting)\n\t\tatomic_store(&paper->cancelled, true);", "if (was_waiting)\n\t\tatomic_store(&paper->cancelled, true);",
+          "what nobody wants any more is worked on to its end", "unit:desk"),
+    fault("roles-take-no-turns", "src/engine/desk.c", "turn_line(lane->roles);\n\tturn_role(lane);", "turn_line(lane->roles);\n\tif (!lane->roles->lines)\n\t\tturn_role(lane);",
+          "a role's papers go before all others' until it has none", "unit:desk"),
+    fault("windows-joined-blindly", "src/model/tokenizer_merge.c", "expected != NO_TOKEN && tokenizer->symbols[0].token != expected", "expected != NO_TOKEN && n == 0",
+          "windows of a giant word are put together where they differ", "unit:tokenizer"),
     fault("rope-sign", "src/engine/rope.c", "sines[i] = (float) (sin(angle) * rope->magnitude);", "sines[i] = (float) (-sin(angle) * rope->magnitude);",
           "heads are rotated backwards", "unit:forward"),
     fault("yarn-mix", "src/engine/rope.c", "frequency = frequency / factor * (1 - kept) + frequency * kept;",
