@@ -59,7 +59,7 @@ def test_json_of_too_many_values_says_so(server):
     with pytest.raises(psycopg2.Error) as failure:
         server.query("""SELECT qwen_render_chat(('[{"role":"user","content":"Hi","x":[' || repeat('{},', 5000000) || '{}]}]')::json)""")
     assert failure.value.pgcode == "54000"
-    assert "of 15000041 bytes" in str(failure.value) and "160 MB" in str(failure.value)
+    assert "of 15000041 bytes" in str(failure.value) and "256 MiB" in str(failure.value)
 
 
 def test_a_prompt_that_is_far_too_long_is_refused_before_it_is_counted(server):
