@@ -361,10 +361,14 @@ check-matrix: model
 
 # everything at once with things breaking, for MINUTES or SOAK_SECONDS; not part of check
 SOAK_SECONDS ?= $(if $(MINUTES),$(shell echo $$(($(MINUTES) * 60))),600)
-.PHONY: soak soak-limits
+.PHONY: soak soak-limits soak-hostile
 soak: setup
 	@$(PYTHON) tests/soak/soak.py --seconds $(SOAK_SECONDS)
 	@$(PYTHON) tests/soak/limits.py
+
+# a role that may only use the functions does its worst beside one that chats, for MINUTES (10)
+soak-hostile: $(B)/installed model
+	@$(PYTHON) tests/soak/hostile.py --seconds $(SOAK_SECONDS)
 
 # its part of a minute and a half: 64 sessions of 20 roles against their limits
 soak-limits: $(B)/installed model

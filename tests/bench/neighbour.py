@@ -4,6 +4,9 @@
 pgbench -S with 4 clients runs alone, then while 32 answers are generated all the time, in turns; then the speed of 32 answers alone with
 qwen.engine_priority = low and = normal: one JSON object ("ours": the transactions beside the answers). Exit code 1 when less than 80% of the transactions per second are left.
 
+Then one answer beside a process that keeps one processor busy all the time, with one thread and with all: the waits for the thread whose processor
+is taken must not make two threads slower than one ("busy_one_thread", "busy_all_threads": tokens per second).
+
   neighbour.py [SECONDS of each run] [ROUNDS]
 """
 import json
@@ -64,6 +67,28 @@ def beside_answers(cluster, seconds):
         thread.join(120)
 
 
+def beside_a_busy_processor(threads, seconds):
+    """Tokens per second of one answer while another process, of usual priority, never stops."""
+    cluster = Cluster(settings={"qwen.engine_priority": "low", "qwen.threads": threads, "qwen.speculation": "off"})
+    busy = None
+    try:
+        cluster.start()
+        cluster.query("CREATE EXTENSION qwen_pg")
+        answer = "SELECT qwen_generate('Once upon a time', temperature => 0, max_tokens => 100, stop => ARRAY['never-said'])"
+        cluster.query(answer)
+        busy = subprocess.Popen([sys.executable, "-c", "while True: pass"])
+        tokens = lambda: cluster.value("SELECT generated_tokens FROM qwen_stat_engine")  # noqa: E731
+        before, start = tokens(), time.monotonic()
+        while time.monotonic() - start < seconds:
+            cluster.query(answer)
+        return (tokens() - before) / (time.monotonic() - start)
+    finally:
+        if busy:
+            busy.kill()
+            busy.wait()
+        cluster.remove()
+
+
 def main():
     seconds = int(sys.argv[1]) if len(sys.argv) > 1 else 10
     rounds = int(sys.argv[2]) if len(sys.argv) > 2 else 3
@@ -85,6 +110,7 @@ def main():
         tokens_normal = [tokens_per_second(normal, seconds) for _ in range(rounds)]
     finally:
         normal.remove()
+    busy = {threads: [beside_a_busy_processor(threads, seconds) for _ in range(rounds)] for threads in (1, 0)}
     share = statistics.median(beside) / statistics.median(alone)
     print(json.dumps({
         "bench": "neighbour",
@@ -97,6 +123,8 @@ def main():
         "tokens_beside": round(statistics.median(tokens_beside)),
         "tokens_low": round(statistics.median(tokens_low)),
         "tokens_normal": round(statistics.median(tokens_normal)),
+        "busy_one_thread": round(statistics.median(busy[1]), 1),
+        "busy_all_threads": round(statistics.median(busy[0]), 1),
         "rounds": rounds,
     }), flush=True)
     return 0 if share >= LEAST_SHARE else 1

@@ -1,6 +1,7 @@
 """What works is left to work, whoever has the higher priority does not wait, and numbers that overflow are an error."""
 import os
 import signal
+import sys
 
 import psycopg2
 import pytest
@@ -9,6 +10,9 @@ from conftest import ready
 from random_models import serving
 from roles import ENDLESS, as_role, make_role, set_limit
 from sessions import Background, is_gone, wait_idle, wait_running
+
+sys.path.insert(0, os.path.join(os.path.dirname(os.path.abspath(__file__)), "..", "soak"))
+import hostile  # noqa: E402
 
 WORDS = "the quick brown fox jumps over the lazy dog and runs far away "
 
@@ -98,3 +102,11 @@ def test_numbers_that_are_not_finite_are_an_error(overflowing, call):
 def test_rows_that_overflow_are_null_where_that_is_asked_for(overflowing):
     rows = overflowing.query("SET qwen.on_error = 'null'; SELECT i, qwen_embed(CASE WHEN i = 2 THEN 'no!' ELSE 'yes' END) IS NULL FROM generate_series(1, 3) i")
     assert rows == [(1, False), (2, True), (3, False)]
+
+
+# ---- a role that does its worst; make soak-hostile is the long version, which holds the times ------------------------------
+def test_a_hostile_role_ends_neither_the_engine_nor_a_session(make_server):
+    figures = hostile.run(make_server(), 10)
+    assert figures["same_engine"] and figures["restarts"] == 0, figures
+    assert figures["sessions_lost"] == 0 and figures["unexpected"] == [], figures
+    assert figures["chats_beside"] >= 2, figures

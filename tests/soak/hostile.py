@@ -1,0 +1,186 @@
+#!/usr/bin/env python3
+"""A role that may only use the functions does its worst beside one that chats.
+
+  hostile.py [--seconds 600]
+
+First the well-behaved session chats alone for a tenth of the time, then beside the other role's attacks: chunks of white space, words of
+megabytes, JSON of empty objects, draws from the whole vocabulary, many labels, many stop strings, cancels in the middle of sending, answers
+without end, floods of connections, priorities it may not set. Prints one JSON object. Exit code 1 where the engine was restarted, a well-behaved
+statement failed or answered otherwise than alone, or its 95th percentile was more than three times that of the quiet time.
+"""
+import argparse
+import json
+import os
+import random
+import statistics
+import sys
+import threading
+import time
+
+sys.path.insert(0, os.path.join(os.path.dirname(os.path.abspath(__file__)), "..", "tools"))
+from cluster import Cluster, wait_until  # noqa: E402
+
+CHAT = "SELECT qwen_chat('What is the capital of France? Answer in one sentence.', temperature => 0, max_tokens => 12)"
+MOST_TIMES = 3  # the quiet 95th percentile
+EXPECTED = {
+    "22023", "22003", "54000", "53200", "53400", "57014", "58000", "0A000", "42501", "22P02", "53300",
+}  # fmt: skip
+
+# name: (statement, milliseconds of statement_timeout: from, to)
+ATTACKS = {
+    "chunks of white space": ("SELECT count(*) FROM qwen_chunk(repeat('Aa.' || repeat(E' \\t', 100), 800), 64)", (5000, 5000)),
+    "a word of megabytes": ("SELECT qwen_count_tokens(repeat('a', 8000000))", (8000, 8000)),
+    "empty objects": ("SELECT length(qwen_render_chat(('[{\"role\": \"user\", \"content\": \"x\", \"more\": [{}' || repeat(',{}', 2000000) || ']}]')::json))", (8000, 8000)),
+    "deep json": ("SELECT length(qwen_render_chat(('[{\"role\": \"user\", \"content\": \"x\", \"more\": ' || repeat('[', 5000) || repeat(']', 5000) || '}]')::json))", (8000, 8000)),
+    "the whole vocabulary": ("SELECT qwen_generate('Once upon a time', temperature => 2, top_k => 0, top_p => 1, max_tokens => 200, stop => ARRAY['never-said'])", (20000, 20000)),
+    "many labels": ("SELECT qwen_classify('a text about nothing', ARRAY(SELECT 'label ' || i || repeat(' and so on', 5) FROM generate_series(1, 300) i))", (10000, 10000)),
+    "many stops": ("SELECT qwen_generate('aaaa', temperature => 1, max_tokens => 100, stop => ARRAY(SELECT repeat('a', 250) || i FROM generate_series(1, 4) i))", (10000, 10000)),
+    "cancels while sending": ("SELECT qwen_count_tokens(repeat('words and more ', 1500000))", (10, 150)),
+    "no end": ("SELECT qwen_generate('Tell me everything:', temperature => 1, max_tokens => 1000000)", (3000, 3000)),
+    "no end in batch": ("SELECT count(*) FROM qwen_generate_batch(array_fill('Go on'::text, ARRAY[8]), max_tokens => 500)", (3000, 6000)),
+    "a priority of its own": ("SELECT set_config('qwen.default_priority', '1000', false)", (1000, 1000)),
+    "messages without number": ("SELECT qwen_chat(('[' || repeat('{\"role\":\"user\",\"content\":\"x\"},', 3000) || '{\"role\":\"user\",\"content\":\"x\"}]')::json, max_tokens => 4)", (3000, 3000)),
+}
+FLOOD = 30  # connections at once, each for one small request
+
+
+class Counts:
+    """What became of statements, by name and SQLSTATE."""
+
+    def __init__(self):
+        self.lock = threading.Lock()
+        self.counts = {}
+
+    def add(self, name, outcome):
+        with self.lock:
+            of_name = self.counts.setdefault(name, {})
+            of_name[outcome] = of_name.get(outcome, 0) + 1
+
+
+def attempt(cursor, sql):
+    """'done' or the SQLSTATE; None: the session is lost."""
+    import psycopg2
+
+    try:
+        cursor.execute(sql)
+        cursor.fetchall()
+        return "done"
+    except psycopg2.Error as error:
+        return error.pgcode
+
+
+def attack(cluster, role, names, counts, done, seed):
+    """One session after the other, some statements each, as the hostile role."""
+    chance = random.Random(seed)
+    while not done.is_set():
+        try:
+            connection = cluster.connect(role)
+        except Exception:  # the flood has all connections
+            counts.add("connect", "refused")
+            time.sleep(0.05)
+            continue
+        cursor = connection.cursor()
+        for _ in range(chance.randint(1, 4)):
+            name = chance.choice(names)
+            sql, (shortest, longest) = ATTACKS[name]
+            cursor.execute(f"SET statement_timeout = {chance.randint(shortest, longest)}")
+            counts.add(name, attempt(cursor, sql))
+            if done.is_set():
+                break
+        connection.close()
+
+
+def flood(cluster, role, counts, done):
+    """Many connections at once, each of which asks for something small."""
+    while not done.is_set():
+        open_ones = []
+        for _ in range(FLOOD):
+            try:
+                open_ones.append(cluster.connect(role))
+            except Exception:
+                counts.add("flood", "refused")
+        for connection in open_ones:
+            counts.add("flood", attempt(connection.cursor(), "SELECT qwen_count_tokens('one')"))
+            connection.close()
+        done.wait(0.5)
+
+
+def chat(cluster, role, seconds, expected):
+    """How long each chat took, in one session that stays."""
+    connection = cluster.connect(role)
+    cursor = connection.cursor()
+    times, end = [], time.monotonic() + seconds
+    while time.monotonic() < end:
+        start = time.monotonic()
+        cursor.execute(CHAT)
+        answer = cursor.fetchall()[0][0]
+        times.append(time.monotonic() - start)
+        if answer != expected:
+            raise AssertionError(f"an answer beside the attacks differs: {answer!r}, not {expected!r}")
+    connection.close()
+    return times
+
+
+def p95(times):
+    return statistics.quantiles(times, n=20)[-1] if len(times) > 1 else times[0]
+
+
+def run(cluster, seconds, n_attackers=4):
+    """The figures of such a time; raises what a well-behaved statement raised."""
+    cluster.query("CREATE ROLE hostile LOGIN; CREATE ROLE decent LOGIN; SELECT qwen_grant('hostile', 'use'), qwen_grant('decent', 'use')")
+    expected = cluster.value(CHAT)
+    before = cluster.query("SELECT pid, restarts FROM qwen_stat_engine")
+    quiet = chat(cluster, "decent", max(seconds / 10, 3), expected)
+    counts, done = Counts(), threading.Event()
+    threads = [threading.Thread(target=flood, args=(cluster, "hostile", counts, done), daemon=True)]
+    for i in range(n_attackers):
+        threads.append(threading.Thread(target=attack, args=(cluster, "hostile", list(ATTACKS), counts, done, i), daemon=True))
+    for thread in threads:
+        thread.start()
+    try:
+        beside = chat(cluster, "decent", seconds, expected)
+    finally:
+        done.set()
+        for thread in threads:
+            thread.join(60)
+    wait_until(lambda: cluster.query("SELECT running, waiting, kv_bytes_used FROM qwen_stat_engine") == [(0, 0, 0)], 60, "an engine that has freed everything")
+    after = cluster.query("SELECT pid, restarts FROM qwen_stat_engine")
+    with open(f"/proc/{after[0][0]}/status") as file:
+        anonymous = [int(line.split()[1]) // 1024 for line in file if line.startswith("RssAnon")][0]
+    lost = sum(n for outcomes in counts.counts.values() for outcome, n in outcomes.items() if outcome is None)
+    return {
+        "soak": "hostile",
+        "seconds": round(seconds),
+        "chats_quiet": len(quiet),
+        "chats_beside": len(beside),
+        "p95_quiet_ms": round(p95(quiet) * 1000),
+        "p95_beside_ms": round(p95(beside) * 1000),
+        "longest_ms": round(max(beside) * 1000),
+        "times": round(p95(beside) / p95(quiet), 1),
+        "restarts": after[0][1] - before[0][1],
+        "same_engine": after[0][0] == before[0][0],
+        "sessions_lost": lost,
+        "engine_mb_afterwards": anonymous,
+        "unexpected": sorted({str(o) for outcomes in counts.counts.values() for o in outcomes if o not in EXPECTED | {"done", "refused"}}),
+        "attacks": {name: {str(key): n for key, n in sorted(outcomes.items(), key=str)} for name, outcomes in sorted(counts.counts.items())},
+    }
+
+
+def main():
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("--seconds", type=float, default=600)
+    seconds = parser.parse_args().seconds
+    cluster = Cluster()
+    try:
+        cluster.start()
+        cluster.query("CREATE EXTENSION qwen_pg")
+        figures = run(cluster, seconds)
+    finally:
+        cluster.remove()
+    print(json.dumps(figures), flush=True)
+    well = figures["same_engine"] and figures["restarts"] == 0 and figures["sessions_lost"] == 0 and not figures["unexpected"] and figures["times"] <= MOST_TIMES
+    return 0 if well else 1
+
+
+if __name__ == "__main__":
+    sys.exit(main())
