@@ -253,6 +253,11 @@ ENCODING_TESTS ?= 01_surface 03_errors 05_trigger_rows 06_privileges 12_enqueue 
 check-encodings: $(B)/installed
 	@$(CLUSTER) run tests/tools/sql_encodings.sh "$(ENCODINGS)" $(if $(filter all,$(ENCODING_TESTS)),$(filter-out %/09_utf8.sql,$(wildcard tests/sql/*.sql)),$(ENCODING_TESTS:%=tests/sql/%.sql))
 
+# the worlds of test_18_filled_or_said.py on a large scale, not part of check: WORLDS of them from SEED on
+.PHONY: check-filled-or-said
+check-filled-or-said: $(B)/installed model
+	@$(PYTHON) tests/cluster/random_tables.py $(or $(SEED),1) $(or $(WORLDS),500)
+
 CLUSTER_TESTS ?= tests/cluster
 check-cluster: $(B)/installed $(HOSTILE_CLIENT)
 	@$(PYTHON) -m pytest -q -p no:cacheprovider $(CLUSTER_TESTS)

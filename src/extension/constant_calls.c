@@ -156,12 +156,14 @@ similarity_to_constant(PlannerInfo *root, FuncExpr *call)
 		return NULL;
 	/* the instruction is b's */
 	embedding = makeFuncExpr(embed, FLOAT4ARRAYOID,
-							 list_make5(constant_b ? b : a, model, constant_b ? instruction : none,
-										makeNullConst(INT4OID, -1, InvalidOid), options),
+							 lappend(list_make4(constant_b ? b : a, model, constant_b ? instruction : none,
+												makeNullConst(INT4OID, -1, InvalidOid)),
+									 options),
 							 InvalidOid, call->inputcollid, COERCE_EXPLICIT_CALL);
 	return (Node *) makeFuncExpr(similarity, FLOAT8OID,
-								 list_make5(constant_b ? a : b, make_subselect(root, embedding), model,
-											constant_b ? none : instruction, options),
+								 lappend(list_make4(constant_b ? a : b, make_subselect(root, embedding), model,
+													constant_b ? none : instruction),
+										 options),
 								 InvalidOid, call->inputcollid, COERCE_EXPLICIT_CALL);
 }
 

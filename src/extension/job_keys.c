@@ -41,9 +41,7 @@ job_key_type(Oid type)
 		case REGNAMESPACEOID:
 		case REGCONFIGOID:
 		case REGDICTIONARYOID:
-#if PG_VERSION_NUM >= 130000
 		case REGCOLLATIONOID:
-#endif
 			return OIDOID;
 		default:
 			return type;
