@@ -47,6 +47,8 @@ BEGIN
 END
 $$;
 
+ALTER TYPE qwen_response ADD ATTRIBUTE logprobs jsonb;
+
 -- ---- functions that have got arguments, as in the script of 0.2.0 -------------------------------------------------------
 CREATE FUNCTION qwen_chat(prompt text, system text DEFAULT NULL,
 	model text DEFAULT NULL, max_tokens int DEFAULT NULL, temperature float8 DEFAULT NULL, top_p float8 DEFAULT NULL,
@@ -80,27 +82,27 @@ CREATE FUNCTION qwen_chat_full(prompt text, system text DEFAULT NULL,
 	min_p float8 DEFAULT NULL, top_k int DEFAULT NULL, repetition_penalty float8 DEFAULT NULL,
 	presence_penalty float8 DEFAULT NULL, frequency_penalty float8 DEFAULT NULL, seed bigint DEFAULT NULL,
 	stop text[] DEFAULT NULL, thinking boolean DEFAULT NULL, thinking_budget int DEFAULT NULL,
-	response_format json DEFAULT NULL, adapter text DEFAULT NULL, options json DEFAULT NULL)
+	response_format json DEFAULT NULL, adapter text DEFAULT NULL, logprobs int DEFAULT NULL, options json DEFAULT NULL)
 RETURNS qwen_response AS 'MODULE_PATHNAME', 'qwen_chat_full_text' LANGUAGE C VOLATILE PARALLEL SAFE COST 10000;
-COMMENT ON FUNCTION qwen_chat_full(text, text, text, int, float8, float8, float8, int, float8, float8, float8, bigint, text[], boolean, int, json, text, json) IS 'the answer with its thinking, tool calls, token counts and times';
+COMMENT ON FUNCTION qwen_chat_full(text, text, text, int, float8, float8, float8, int, float8, float8, float8, bigint, text[], boolean, int, json, text, int, json) IS 'the answer with its thinking, tool calls, token counts and times';
 
 CREATE FUNCTION qwen_chat_full(messages json, tools json DEFAULT NULL,
 	model text DEFAULT NULL, max_tokens int DEFAULT NULL, temperature float8 DEFAULT NULL, top_p float8 DEFAULT NULL,
 	min_p float8 DEFAULT NULL, top_k int DEFAULT NULL, repetition_penalty float8 DEFAULT NULL,
 	presence_penalty float8 DEFAULT NULL, frequency_penalty float8 DEFAULT NULL, seed bigint DEFAULT NULL,
 	stop text[] DEFAULT NULL, thinking boolean DEFAULT NULL, thinking_budget int DEFAULT NULL,
-	response_format json DEFAULT NULL, adapter text DEFAULT NULL, options json DEFAULT NULL)
+	response_format json DEFAULT NULL, adapter text DEFAULT NULL, logprobs int DEFAULT NULL, options json DEFAULT NULL)
 RETURNS qwen_response AS 'MODULE_PATHNAME', 'qwen_chat_full_json' LANGUAGE C VOLATILE PARALLEL SAFE COST 10000;
-COMMENT ON FUNCTION qwen_chat_full(json, json, text, int, float8, float8, float8, int, float8, float8, float8, bigint, text[], boolean, int, json, text, json) IS 'the answer with its thinking, tool calls, token counts and times';
+COMMENT ON FUNCTION qwen_chat_full(json, json, text, int, float8, float8, float8, int, float8, float8, float8, bigint, text[], boolean, int, json, text, int, json) IS 'the answer with its thinking, tool calls, token counts and times';
 
 CREATE FUNCTION qwen_chat_full(messages_jsonb jsonb, tools_jsonb jsonb DEFAULT NULL,
 	model text DEFAULT NULL, max_tokens int DEFAULT NULL, temperature float8 DEFAULT NULL, top_p float8 DEFAULT NULL,
 	min_p float8 DEFAULT NULL, top_k int DEFAULT NULL, repetition_penalty float8 DEFAULT NULL,
 	presence_penalty float8 DEFAULT NULL, frequency_penalty float8 DEFAULT NULL, seed bigint DEFAULT NULL,
 	stop text[] DEFAULT NULL, thinking boolean DEFAULT NULL, thinking_budget int DEFAULT NULL,
-	response_format json DEFAULT NULL, adapter text DEFAULT NULL, options json DEFAULT NULL)
+	response_format json DEFAULT NULL, adapter text DEFAULT NULL, logprobs int DEFAULT NULL, options json DEFAULT NULL)
 RETURNS qwen_response AS 'MODULE_PATHNAME', 'qwen_chat_full_jsonb' LANGUAGE C VOLATILE PARALLEL SAFE COST 10000;
-COMMENT ON FUNCTION qwen_chat_full(jsonb, jsonb, text, int, float8, float8, float8, int, float8, float8, float8, bigint, text[], boolean, int, json, text, json) IS 'the answer with its thinking, tool calls, token counts and times';
+COMMENT ON FUNCTION qwen_chat_full(jsonb, jsonb, text, int, float8, float8, float8, int, float8, float8, float8, bigint, text[], boolean, int, json, text, int, json) IS 'the answer with its thinking, tool calls, token counts and times';
 
 CREATE FUNCTION qwen_chat_stream(prompt text, system text DEFAULT NULL,
 	model text DEFAULT NULL, max_tokens int DEFAULT NULL, temperature float8 DEFAULT NULL, top_p float8 DEFAULT NULL,

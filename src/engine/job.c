@@ -566,8 +566,15 @@ prepare_job(Job *job, const Workplace *place, const Request *request)
 		job->pooled = calloc(model->hyper.hidden, sizeof *job->pooled);
 	if (job_generates(job))
 		job->sampler = sampler_create(&job->sampling, model->hyper.vocab, job->tokens, job->n_prompt);
+	job->wants_logprobs = (request->flags & REQUEST_LOGPROBS_MASK) != 0;
+	if (job->wants_logprobs)
+	{
+		job->n_likeliest = REQUEST_N_LOGPROBS(request->flags);
+		job->model_logits = malloc(model->hyper.vocab * sizeof *job->model_logits);
+	}
 	STATUS_TRY(set_sharing(job, place, request));
-	if (!job->blocks || (job->kind == REQUEST_EMBED && !job->pooled) || (job_generates(job) && !job->sampler))
+	if (!job->blocks || (job->kind == REQUEST_EMBED && !job->pooled) || (job_generates(job) && !job->sampler) ||
+		(job->wants_logprobs && !job->model_logits))
 		return out_of_memory();
 	return job_open_thinking(job, place->tokenizer);
 }
@@ -650,6 +657,8 @@ job_destroy(Job *job)
 	}
 	free(job->tokens);
 	free(job->blocks);
+	free(job->model_logits);
+	byte_writer_free(&job->token_scores);
 	sampler_destroy(job->sampler);
 	scorer_destroy(job->scorer);
 	byte_writer_free(&job->logprobs);

@@ -104,6 +104,12 @@ typedef struct Job
 	TokenScore scores[LOGPROB_ROWS]; /* of the step's rows */
 	uint32_t n_scores_taken;
 
+	/* log-probabilities of the answer's tokens */
+	bool wants_logprobs;
+	uint32_t n_likeliest;    /* that are written beside each token */
+	float *model_logits;     /* [vocab]: as the model gave them; the sampler changes its own. NULL: not wanted */
+	ByteWriter token_scores; /* JSON, without the closing bracket */
+
 	RequestMeter *meter; /* NULL: nobody wants to know */
 	uint64_t go_us, started_us, first_token_us;
 } Job;
@@ -176,6 +182,10 @@ extern uint32_t job_logits_wanted(const Job *job, uint32_t n);
 /* job_score.c: SCORE's answers, read before the prompt's lengths are checked; and their first question. */
 extern Status job_prepare_score(Job *job, const Workplace *place, const Request *request);
 extern void job_start_score(Job *job);
+
+/* Note what the model says before a token is picked, and write it down with the token that was. */
+extern void job_keep_logits(Job *job, const float *logits);
+extern void job_write_token_score(Job *job, int32_t token);
 
 /* Logits of a row, in order, for the kinds that want probabilities; called by job_take_logits. */
 extern Status job_take_score(Job *job, const float *logits, ByteWriter *out);

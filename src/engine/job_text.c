@@ -248,8 +248,8 @@ span_of(const ByteWriter *writer)
 static bool
 text_is_lost(const Job *job, const ByteWriter *out)
 {
-	const ByteWriter *const parts[] = {out,         &job->content, &job->thinking, &job->pending, &job->stops.held,
-									   &job->clear, &job->raw,     &job->whole};
+	const ByteWriter *const parts[] = {out,         &job->content, &job->thinking, &job->pending,     &job->stops.held,
+									   &job->clear, &job->raw,     &job->whole,    &job->token_scores};
 
 	for (size_t i = 0; i < sizeof parts / sizeof parts[0]; i++)
 		if (parts[i]->failed)
@@ -298,11 +298,30 @@ finish(Job *job, FinishReason reason, bool is_ended, ByteWriter *out)
 		done.thinking = span_of(&job->thinking);
 	if (calls.length)
 		done.tool_calls = span_of(&calls);
+	if (job->wants_logprobs)
+	{
+		write_raw(&job->token_scores, job->token_scores.length ? "]" : "[]", job->token_scores.length ? 1 : 2);
+		done.logprobs = span_of(&job->token_scores);
+		if (job->token_scores.failed && status.code == STATUS_OK)
+			status = status_error(STATUS_UNAVAILABLE, "out of memory for the answer");
+	}
 	if (status.code == STATUS_OK)
 		status = encode_done(out, job->request_id, &done);
 	byte_writer_free(&calls);
 	job->state = JOB_ENDED;
 	return status;
+}
+
+/* The sampler's token i of the answer, with what the model says of it where that is wanted. */
+static int32_t
+pick_token(Job *job, const Kernels *kernels, float *logits, uint32_t i)
+{
+	int32_t token;
+
+	job_keep_logits(job, logits);
+	token = sampler_pick(job->sampler, kernels, logits, i);
+	job_write_token_score(job, token);
+	return token;
 }
 
 /* The next token: forced by a used-up thinking budget, or the sampler's. */
@@ -311,12 +330,14 @@ next_token(Job *job, const Kernels *kernels, float *logits)
 {
 	if (job->n_forced < job->forced.n)
 	{
+		job_keep_logits(job, logits);
 		sampler_note(job->sampler, job->forced.tokens[job->n_forced]);
+		job_write_token_score(job, job->forced.tokens[job->n_forced]);
 		return job->forced.tokens[job->n_forced++];
 	}
 	if (job->n_picks_taken < job->n_picks)
 		return job->picks[job->n_picks_taken++];
-	return sampler_pick(job->sampler, kernels, logits, job->n_generated);
+	return pick_token(job, kernels, logits, job->n_generated);
 }
 
 void
@@ -330,12 +351,13 @@ job_begin_step(Job *job, uint32_t n_rows)
 bool
 job_pick(Job *job, const Kernels *kernels, float *logits, uint32_t row)
 {
-	/* what the text says may force the next token: then it has to be looked at first */
-	bool may_be_forced = job->thinking_budget != UINT32_MAX;
+	/* what the text says may force the next token, or end the answer before its log-probability: then it has to be
+	 * looked at first */
+	bool may_be_forced = job->thinking_budget != UINT32_MAX || job->wants_logprobs;
 
 	if (job->n_forced < job->forced.n)
 		return false;
-	job->picks[job->n_picks++] = sampler_pick(job->sampler, kernels, logits, job->n_generated + row);
+	job->picks[job->n_picks++] = pick_token(job, kernels, logits, job->n_generated + row);
 	return row < job->n_drafted && !may_be_forced && job->picks[row] == job->tokens[job->n_tokens + row];
 }
 

@@ -154,7 +154,8 @@ QWEN_MODEL_FUNCTION(qwen_chat_jsonb, chat_jsonb_function)
 
 QWEN_MODEL_FUNCTION(qwen_generate, generate_function)
 
-#define N_RESPONSE_COLUMNS 11
+#define ARG_LOGPROBS (2 + N_TAIL_ARGUMENTS - 1)
+#define N_RESPONSE_COLUMNS 12
 
 static const char *
 finish_reason_name(uint8 reason)
@@ -170,8 +171,9 @@ response_tuple(FunctionCallInfo fcinfo, const Done *done)
 	Datum values[N_RESPONSE_COLUMNS];
 	bool nulls[N_RESPONSE_COLUMNS] = {false};
 
+	/* an older script's has no logprobs */
 	if (get_call_result_type(fcinfo, NULL, &descriptor) != TYPEFUNC_COMPOSITE ||
-		descriptor->natts != N_RESPONSE_COLUMNS)
+		descriptor->natts < N_RESPONSE_COLUMNS - 1 || descriptor->natts > N_RESPONSE_COLUMNS)
 		elog(ERROR, "qwen_response has an unexpected shape");
 	values[0] = PointerGetDatum(text_from_span(done->content));
 	nulls[1] = done->thinking.data == NULL;
@@ -186,6 +188,8 @@ response_tuple(FunctionCallInfo fcinfo, const Done *done)
 	values[8] = Float8GetDatum(done->queue_us / 1000.0);
 	values[9] = Float8GetDatum(done->ttft_us / 1000.0);
 	values[10] = Float8GetDatum(done->total_us / 1000.0);
+	nulls[11] = done->logprobs.data == NULL;
+	values[11] = nulls[11] ? (Datum) 0 : DirectFunctionCall1(jsonb_in, CStringGetDatum(server_text(done->logprobs)));
 	return HeapTupleGetDatum(heap_form_tuple(BlessTupleDesc(descriptor), values, nulls));
 }
 
@@ -195,9 +199,46 @@ finish_response(FunctionCallInfo fcinfo, const EngineReply *replies)
 	return response_tuple(fcinfo, done_of(replies));
 }
 
-const ModelFunction chat_full_text_function = {"qwen_chat_full_text", build_chat_text, finish_response, NULL, 1, 18};
-const ModelFunction chat_full_json_function = {"qwen_chat_full_json", build_chat_json, finish_response, NULL, 1, 18};
-const ModelFunction chat_full_jsonb_function = {"qwen_chat_full_jsonb", build_chat_jsonb, finish_response, NULL, 1, 18};
+/* The request of a chat, with log-probabilities where they are wanted. */
+static int
+build_full(FunctionCallInfo fcinfo, InputForm form, Request *request)
+{
+	if (!read_chat(fcinfo, form, request))
+		return 0;
+	/* behind the common arguments, before options */
+	if (PG_NARGS() > ARG_LOGPROBS + 1 && !PG_ARGISNULL(ARG_LOGPROBS))
+	{
+		int32 n = PG_GETARG_INT32(ARG_LOGPROBS);
+
+		if (n < 0 || n > REQUEST_MAX_LOGPROBS)
+			ereport(ERROR, (errcode(ERRCODE_INVALID_PARAMETER_VALUE),
+							errmsg("logprobs must be between 0 and %d, not %d", REQUEST_MAX_LOGPROBS, n)));
+		request->flags |= REQUEST_FLAG_LOGPROBS(n);
+	}
+	return 1;
+}
+
+static int
+build_full_text(FunctionCallInfo fcinfo, Request *requests)
+{
+	return build_full(fcinfo, INPUT_TEXT, requests);
+}
+
+static int
+build_full_json(FunctionCallInfo fcinfo, Request *requests)
+{
+	return build_full(fcinfo, INPUT_JSON, requests);
+}
+
+static int
+build_full_jsonb(FunctionCallInfo fcinfo, Request *requests)
+{
+	return build_full(fcinfo, INPUT_JSONB, requests);
+}
+
+const ModelFunction chat_full_text_function = {"qwen_chat_full_text", build_full_text, finish_response, NULL, 1, 19};
+const ModelFunction chat_full_json_function = {"qwen_chat_full_json", build_full_json, finish_response, NULL, 1, 19};
+const ModelFunction chat_full_jsonb_function = {"qwen_chat_full_jsonb", build_full_jsonb, finish_response, NULL, 1, 19};
 
 QWEN_MODEL_FUNCTION(qwen_chat_full_text, chat_full_text_function)
 

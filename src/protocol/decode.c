@@ -199,6 +199,10 @@ check_members(const Request *request)
 							score ? "out" : "");
 	if (request->kind != REQUEST_CHUNK && (request->chunk_tokens || request->chunk_overlap))
 		return status_error(STATUS_INVALID_ARGUMENT, "request kind %u with sizes of chunks", request->kind);
+	if ((request->flags & REQUEST_LOGPROBS_MASK) &&
+		((request->kind != REQUEST_CHAT && request->kind != REQUEST_GENERATE) ||
+		 REQUEST_N_LOGPROBS(request->flags) > REQUEST_MAX_LOGPROBS))
+		return status_error(STATUS_INVALID_ARGUMENT, "request kind %u with log-probabilities", request->kind);
 	if (request->kind != REQUEST_DETOKENIZE && request->n_tokens)
 		return status_error(STATUS_INVALID_ARGUMENT, "request kind %u with tokens", request->kind);
 	return status_ok();
@@ -325,6 +329,7 @@ decode_done(const unsigned char *body, size_t length, Done *done)
 	done->content = read_text(&reader);
 	done->thinking = read_text(&reader);
 	done->tool_calls = read_text(&reader);
+	done->logprobs = read_text(&reader);
 	if (done->finish_reason > FINISH_TOOL_CALLS)
 		reader.failed = true;
 	return finish_body(&reader, "done");

@@ -173,6 +173,7 @@ encode_done(ByteWriter *writer, uint32_t request_id, const Done *done)
 	write_span(writer, done->content);
 	write_span(writer, done->thinking);
 	write_span(writer, done->tool_calls);
+	write_span(writer, done->logprobs);
 	return end_frame(writer, start);
 }
 

@@ -79,7 +79,13 @@ typedef enum RequestKind
 
 #define REQUEST_FLAG_STREAM 1u        /* send PIECE frames as text is sampled; else all content comes in DONE */
 #define REQUEST_FLAG_PARSE_SPECIAL 2u /* TOKENIZE, GENERATE: added tokens in the text are recognised */
-#define REQUEST_FLAGS_KNOWN 3u
+#define REQUEST_FLAGS_KNOWN (3u | REQUEST_LOGPROBS_MASK)
+/* CHAT, GENERATE: the answer's tokens come with their log-probabilities, and with those of the n likeliest beside each.
+ */
+#define REQUEST_LOGPROBS_MASK 0xff00u
+#define REQUEST_FLAG_LOGPROBS(n) (((uint32_t) (n) + 1) << 8)
+#define REQUEST_N_LOGPROBS(flags) ((((flags) &REQUEST_LOGPROBS_MASK) >> 8) - 1)
+#define REQUEST_MAX_LOGPROBS 20
 
 /* Which members of SamplingOptions the caller gave; the others take the model's defaults. */
 typedef enum SamplingOptionBit
@@ -193,6 +199,7 @@ typedef struct Done
 	ByteSpan content;
 	ByteSpan thinking;   /* not given where the model did not think */
 	ByteSpan tool_calls; /* JSON array, or not given */
+	ByteSpan logprobs;   /* JSON array of {"token", "logprob", "top": [{"token", "logprob"}, …]}, or not given */
 } Done;
 
 typedef enum ResultKind

@@ -233,7 +233,7 @@ def test_sampling_defaults_follow_the_thinking(thinking_server):
         ("qwen_generate('x', model => 'endless'", plain, thinks),
     ):
         # without the times
-        found, same, other = ([re.sub(r"(,[0-9.e-]+){3}\)$", "", text) for text in answers(call, sampling)] for sampling in ("", right, wrong))
+        found, same, other = ([re.sub(r"(,[0-9.e-]+){3},\)$", "", text) for text in answers(call, sampling)] for sampling in ("", right, wrong))
         assert found == same and found != other, call
 
 

@@ -342,6 +342,8 @@ EXTENSION = [
           "a summary stays when its text changes", "sql:05_trigger_rows"),
     fault("worst-label", "src/extension/scores.c", "if (protocol_float(scores->values, i) > protocol_float(scores->values, best))",
           "if (protocol_float(scores->values, i) < protocol_float(scores->values, best))", "the least likely label is given", "sql:10_tasks"),
+    fault("logprobs-after-the-sampler", "src/engine/job_text.c", "job_keep_logits(job, logits);\n\ttoken = sampler_pick(job->sampler, kernels, logits, i);", "token = sampler_pick(job->sampler, kernels, logits, i);\n\tjob_keep_logits(job, logits);",
+          "log-probabilities of an answer are those of another step", "sql:02_chat"),
     fault("one-end-of-answers", "src/engine/scorer.c", "for (uint32_t i = 0; i < scorer->n_end_tokens; i++)", "for (uint32_t i = 0; i < 1; i++)",
           "only the first token that ends answers counts", "unit:scorer cluster:test_10_labels.py"),
     fault("instruction-of-the-first", "src/extension/aggregates.c", "\telse if ((value == NULL) != (*kept == NULL) ||", "\telse if ((value == NULL) && (*kept == NULL) &&",

@@ -3,7 +3,7 @@
 SET client_min_messages = warning;
 CREATE EXTENSION IF NOT EXISTS pgtap;
 CREATE EXTENSION IF NOT EXISTS qwen_pg;
-SELECT plan(29);
+SELECT plan(37);
 
 SELECT matches(qwen_chat('What is the capital of France? Answer in one sentence.', temperature => 0), 'Paris', 'the capital of France is Paris');
 SELECT matches(qwen_chat('[{"role": "user", "content": "What is the capital of France? Answer in one sentence."}]'::json, temperature => 0), 'Paris',
@@ -41,6 +41,18 @@ SELECT is((SELECT rtrim(left(full_answer, position('thriving metropolis' IN full
 	rtrim(qwen_generate('Once upon a time', temperature => 0, max_tokens => 40, stop => ARRAY['thriving metropolis'])),
 	'a stop string over token boundaries is found, and what is before it is whole');
 SELECT cmp_ok(length(qwen_generate('Once upon a time', temperature => 0, max_tokens => 40)), '>', 40, 'generation without a template');
+CREATE TEMP TABLE scored AS SELECT * FROM qwen_chat_full('Why is the sky blue?', temperature => 0, max_tokens => 8, logprobs => 3);
+SELECT is((SELECT jsonb_array_length(logprobs) FROM scored), (SELECT completion_tokens FROM scored), 'a log-probability for each token of the answer');
+SELECT is((SELECT string_agg(token->>'token', '' ORDER BY n) FROM scored, jsonb_array_elements(logprobs) WITH ORDINALITY t(token, n) WHERE token->>'token' !~ '^<.*>$'), (SELECT content FROM scored), 'their texts are the answer');
+SELECT ok((SELECT bool_and((token->>'logprob')::float8 <= 0 AND jsonb_array_length(token->'top') = 3 AND token->'top'->0->>'token' = token->>'token' AND token->'top'->0->'logprob' = token->'logprob'
+	AND (token->'top'->0->>'logprob')::float8 >= (token->'top'->1->>'logprob')::float8 AND (token->'top'->1->>'logprob')::float8 >= (token->'top'->2->>'logprob')::float8)
+	FROM scored, jsonb_array_elements(logprobs) token), 'a greedy token is the likeliest, and the others follow in order');
+SELECT is((SELECT content FROM scored), qwen_chat('Why is the sky blue?', temperature => 0, max_tokens => 8), 'the answer is the same without');
+SELECT ok((SELECT abs((r.logprobs->0->>'logprob')::float8 - (scored.logprobs->0->>'logprob')::float8) < 1e-6 AND NOT r.logprobs->0 ? 'top' FROM scored,
+	qwen_chat_full('Why is the sky blue?', temperature => 0, repetition_penalty => 1, max_tokens => 1, logprobs => 0) r), 'without alternatives');
+SELECT is((SELECT logprobs FROM qwen_chat_full('x', max_tokens => 1)), NULL, 'not asked for, not given');
+SELECT throws_ok($$SELECT qwen_chat_full('x', logprobs => 21)$$, '22023', 'logprobs must be between 0 and 20, not 21', 'at most 20 alternatives');
+SELECT throws_ok($$SELECT qwen_chat_full('x', logprobs => -1)$$, '22023', NULL, 'no negative number of them');
 SELECT is(qwen_generate(qwen_render_chat('Why is the sky blue?'), special => true, temperature => 0, max_tokens => 12), qwen_chat('Why is the sky blue?', temperature => 0, max_tokens => 12),
 	'special tokens of a rendered chat are tokens');
 SELECT is((SELECT array_agg(qwen_generate(p, special => s, temperature => 0, max_tokens => 3) = qwen_generate(p, temperature => 0, max_tokens => 3) ORDER BY s) FROM (VALUES ('plain text', true), ('<|im_start|>', false)) v(p, s)),

@@ -137,8 +137,8 @@ survives(const Request *sent, Request *received, ByteWriter *writer)
 	byte_writer_init(writer);
 	if (encode_request(writer, 1, sent).code != STATUS_OK)
 		return false;
-	return decode_request(writer->data + PROTOCOL_HEADER_BYTES, writer->length - PROTOCOL_HEADER_BYTES, received).code ==
-		   STATUS_OK;
+	return decode_request(writer->data + PROTOCOL_HEADER_BYTES, writer->length - PROTOCOL_HEADER_BYTES, received)
+			   .code == STATUS_OK;
 }
 
 static void
@@ -154,6 +154,14 @@ candidates_and_chunk_sizes_stand_where_they_belong(void **state)
 	sent.kind = REQUEST_CHAT;
 	assert_false(survives(&sent, &received, &writer));
 	sent = (Request){.kind = REQUEST_SCORE, .messages = span("[]")};
+	assert_false(survives(&sent, &received, &writer));
+	sent = (Request){.kind = REQUEST_GENERATE, .text = span("text"), .flags = REQUEST_FLAG_LOGPROBS(20)};
+	assert_true(survives(&sent, &received, &writer));
+	assert_int_equal(REQUEST_N_LOGPROBS(received.flags), 20);
+	byte_writer_free(&writer);
+	sent.flags = REQUEST_FLAG_LOGPROBS(21);
+	assert_false(survives(&sent, &received, &writer));
+	sent = (Request){.kind = REQUEST_EMBED, .text = span("text"), .flags = REQUEST_FLAG_LOGPROBS(0)};
 	assert_false(survives(&sent, &received, &writer));
 	sent = (Request){.kind = REQUEST_CHUNK, .text = span("text"), .chunk_tokens = 100, .chunk_overlap = 7};
 	assert_true(survives(&sent, &received, &writer));
@@ -189,7 +197,7 @@ answers_round_trip(void **state)
 	ByteWriter writer;
 	Accepted accepted = {12, 500};
 	Piece piece = {PIECE_THINKING, span("hm")};
-	Done done = {FINISH_LENGTH, 1, 2, 3, 4, 5, 6, span("m"), span("text"), {NULL, 0}, span("[]")};
+	Done done = {FINISH_LENGTH, 1, 2, 3, 4, 5, 6, span("m"), span("text"), {NULL, 0}, span("[]"), span("[1]")};
 	float values[2] = {0.5f, -3.25f};
 	RequestResult result = {RESULT_FLOATS, 2, (const unsigned char *) values, {NULL, 0}, 9};
 	ProtocolError error = {STATUS_TOO_LONG, span("too long"), {NULL, 0}, span("shorten it")};
