@@ -49,7 +49,7 @@ def place(house):
     )
     yield house
     house.query("DROP TABLE texts, answers, writes; DELETE FROM qwen_job_table; DELETE FROM qwen_job_row; DELETE FROM qwen_role_limit")
-    house.query("DROP TRIGGER IF EXISTS gate ON qwen_job_row; DROP TRIGGER IF EXISTS gate ON qwen_job_table")
+    house.query("ALTER TABLE qwen_job_row DROP CONSTRAINT IF EXISTS gate; ALTER TABLE qwen_job_table DROP CONSTRAINT IF EXISTS gate")
     house.query(f"DROP ROLE IF EXISTS {OWNER}")
     assert_no_reset(house)
 
@@ -87,10 +87,16 @@ class Step:
     def __init__(self, server):
         self.server = server
         self.owner, self.locker = server.connect(OWNER), server.connect()
-        server.query(self.set_up)
-        self.look_at_limits()
-        self.job = self.start()
-        wait_until(lambda: waiting_worker(server), what="a worker that waits for the lock")
+        try:
+            for connection in (self.owner, self.locker):
+                connection.cursor().execute("SET lock_timeout = '20s'")
+            server.query(self.set_up)
+            self.look_at_limits()
+            self.job = self.start()
+            wait_until(lambda: waiting_worker(server), what="a worker that waits for the lock")
+        except BaseException:
+            self.close()
+            raise
 
     def look_at_limits(self):
         """What the session needs to know of its limits is known before somebody locks it."""
@@ -125,7 +131,7 @@ class Reading(Step):
 
 
 class Claiming(Step):
-    set_up = "CREATE TRIGGER gate BEFORE INSERT ON qwen_job_row FOR EACH ROW EXECUTE FUNCTION gate_row()"
+    set_up = "ALTER TABLE qwen_job_row ADD CONSTRAINT gate CHECK (public.pass_gate()) NOT VALID"
 
 
 class Sending(Step):
@@ -158,7 +164,7 @@ class Writing(Step):
 
 
 class Ending(Step):
-    set_up = "CREATE TRIGGER gate BEFORE UPDATE ON qwen_job_table FOR EACH ROW WHEN (NEW.state IN ('done', 'failed')) EXECUTE FUNCTION gate_row()"
+    set_up = "ALTER TABLE qwen_job_table ADD CONSTRAINT gate CHECK (state NOT IN ('done', 'failed') OR public.pass_gate()) NOT VALID"
 
 
 STEPS = (Reading, Claiming, Sending, Receiving, Writing, Ending)
