@@ -82,7 +82,7 @@ OF_JSON = {
 MANY = {
     "labels": "qwen_classify('Hi', (SELECT array_agg('label ' || i) FROM generate_series(1, n / 12) i))",
     "stop strings": "qwen_chat('Hi', max_tokens => 1, stop => (SELECT array_agg('stop ' || i) FROM generate_series(1, n / 12) i))",
-    "tokens": "length(qwen_detokenize((SELECT array_agg(i % 1000) FROM generate_series(1, n / 4) i)))",
+    "tokens": "length(qwen_detokenize((SELECT array_agg(mod(i, 1000)) FROM generate_series(1, n / 4) i)))",
 }
 
 SLACK_S = 0.5  # noise of a busy machine, and what does not grow
