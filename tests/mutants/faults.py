@@ -292,7 +292,7 @@ EXTENSION = [
           "function->funcparams = bms_copy(function->funcparams);", "a function beside a row keeps the first row's value", "cluster:test_08_batch_bounds.py::test_same_rows_below_bounds_and_marks"),
     fault("constants-of-rows", "src/extension/constant_calls.c", "return ((Var *) node)->varlevelsup == 0;", "return ((Var *) node)->varlevelsup > 1;",
           "a column counts as a constant", "cluster:test_08_constant_calls.py"),
-    fault("instruction-of-the-other", "src/extension/constant_calls.c", "constant_b ? none : instruction),", "none, options)",
+    fault("instruction-of-the-other", "src/extension/constant_calls.c", "constant_b ? none : instruction),", "none),",
           "the instruction is lost where the other side is constant", "cluster:test_08_constant_calls.py::test_similarity_is_the_same_whichever_way"),
     fault("execute-not-checked", "src/extension/batch_exec.c", "if (result != ACLCHECK_OK)", "if (result == ACLCHECK_NOT_OWNER)",
           "a batched plan runs functions without the privilege", "sql:06_privileges cluster:test_08_batch_plans.py::test_privilege_is_checked"),
