@@ -109,7 +109,7 @@ check_stability(const QwenShared *shared, StringInfo checks, Health *worst)
 	if (silent_ms > SILENT_MS)
 		add_check(checks, worst, "stability", DEGRADED,
 				  psprintf("no sign of life from the engine for %lld ms", (long long) silent_ms),
-				  "A step takes very long, or the processor is busy: look at qwen_stat_engine and at what else runs. "
+				  "Nothing moves in it: other processes have the processor, or it hangs. Look at what else runs. "
 				  "After qwen.watchdog_timeout it is restarted.");
 	else if (shared->n_restarts > 0 && age_ms < YOUNG_MS)
 		add_check(
