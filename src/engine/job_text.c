@@ -320,7 +320,9 @@ pick_token(Job *job, const Kernels *kernels, float *logits, uint32_t i)
 
 	job_keep_logits(job, logits);
 	token = sampler_pick(job->sampler, kernels, logits, i);
-	job_write_token_score(job, token);
+	/* where no logit is finite there is no token, and the request ends with an error */
+	if (token >= 0)
+		job_write_token_score(job, token);
 	return token;
 }
 

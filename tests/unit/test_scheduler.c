@@ -878,7 +878,7 @@ error_of(const TinyCall *call)
 static void
 numbers_that_are_not_finite_are_an_error_of_every_kind_of_request(void **state)
 {
-	static const uint8_t kinds[] = {REQUEST_GENERATE, REQUEST_EMBED, REQUEST_LOGPROBS};
+	static const uint8_t kinds[] = {REQUEST_GENERATE, REQUEST_EMBED, REQUEST_LOGPROBS, REQUEST_GENERATE};
 	uint8_t *copy;
 	Model *model = overflowing_model(&copy);
 	TinyEngine *engine = tiny_engine_of(&model, 1, KV_F16, 2, 100, usual);
@@ -888,13 +888,15 @@ numbers_that_are_not_finite_are_an_error_of_every_kind_of_request(void **state)
 	(void) state;
 	memcpy(bad_text, text, sizeof text);
 	bad_text[70] = '!';
-	for (size_t k = 0; k < 3; k++)
+	for (size_t k = 0; k < sizeof kinds; k++)
 	{
 		Request request = tiny_request(bad_text, 20, 10);
 		TinyCall call, beside;
 		uint32_t cached;
 
 		request.kind = kinds[k];
+		/* once with the log-probabilities of the answer's tokens, of which there is none */
+		request.flags = k == 3 ? REQUEST_FLAG_LOGPROBS(5) : 0;
 		tiny_submit(engine, &request, &call);
 		assert_string_equal(call.status.message, "");
 		/* what runs in the same steps has its answer */
