@@ -15,6 +15,8 @@
 
 #include "../model/chunker.h"
 
+_Static_assert(CHUNK_MIN_TOKENS == REQUEST_MIN_CHUNK_TOKENS, "clients know the smallest size of a chunk");
+
 #define DEFAULT_MAX_TOKENS 512
 #define CANCEL_LOOK_TOKENS 4096 /* detokenized between two looks at whether anybody still wants them */
 

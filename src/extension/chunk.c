@@ -34,7 +34,7 @@ QWEN_FUNCTION(qwen_chunk, 1, 5)
 	init_materialized_set(fcinfo);
 	if (PG_ARGISNULL(0))
 		return (Datum) 0;
-	max_tokens = size_argument(fcinfo, 1, "max_tokens", 1);
+	max_tokens = size_argument(fcinfo, 1, "max_tokens", REQUEST_MIN_CHUNK_TOKENS);
 	overlap = size_argument(fcinfo, 2, "overlap", 0);
 	memset(&options, 0, sizeof options);
 	options_read_object(fcinfo, 4, &options);

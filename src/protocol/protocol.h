@@ -86,6 +86,7 @@ typedef enum RequestKind
 #define REQUEST_FLAG_LOGPROBS(n) (((uint32_t) (n) + 1) << 8)
 #define REQUEST_N_LOGPROBS(flags) ((((flags) &REQUEST_LOGPROBS_MASK) >> 8) - 1)
 #define REQUEST_MAX_LOGPROBS 20
+#define REQUEST_MIN_CHUNK_TOKENS 16 /* the smallest chunk_tokens but 0 */
 
 /* Which members of SamplingOptions the caller gave; the others take the model's defaults. */
 typedef enum SamplingOptionBit

@@ -4,7 +4,7 @@
 SET client_min_messages = warning;
 CREATE EXTENSION IF NOT EXISTS pgtap;
 CREATE EXTENSION IF NOT EXISTS qwen_pg;
-SELECT plan(55);
+SELECT plan(58);
 
 -- log-probabilities
 CREATE TEMP TABLE scored AS SELECT * FROM qwen_logprobs('The capital of France is Paris, and the sea is blue.');
@@ -60,6 +60,7 @@ SELECT ok(length(qwen_summarize_agg(b)) > 0, 'one summary of many rows') FROM (V
 SELECT is(qwen_summarize_agg(b), NULL, 'no rows, no summary') FROM (SELECT 'x'::text WHERE false) v(b);
 SELECT is(qwen_summarize_agg(b), qwen_summarize(E'The home team won.\n\nThe crowd cheered.'), 'the rows stand one after the other')
 	FROM (VALUES ('The home team won.'), ('The crowd cheered.')) v(b);
+SELECT throws_ok(format('SELECT qwen_chunk(''x'', %s)', n), '22023', format('max_tokens must be at least 16, not %s', n), 'the smallest size of a chunk is said as it is') FROM (VALUES (-1), (0), (15)) v(n);
 SELECT throws_ok($$SELECT qwen_chat_agg(b, 'Say ' || b) FROM (VALUES ('a'), ('b')) v(b)$$, '22023', 'instruction must be the same for all rows of a group', 'one instruction a group');
 SELECT is((SELECT count(DISTINCT i) FROM (SELECT i, qwen_chat_agg(b, i) FROM (VALUES ('a', 'Say a'), ('b', 'Say b'), ('c', 'Say b')) v(b, i) GROUP BY i) z), 2::bigint, 'groups have their own');
 SELECT is(qwen_summarize_agg(b, '{"max_words": 5, "max_tokens": 4, "stop": ["never-said"], "temperature": 0}'), qwen_summarize(E'The home team won.\n\nThe crowd cheered.', 5, max_tokens => 4, stop => ARRAY['never-said']),
