@@ -364,6 +364,11 @@ check-versions:
 check-matrix: model
 	@tests/tools/check_matrix.sh $(CACHE_DIR) $(MATRIX)
 
+# a real pg_upgrade from 15 to 17 with work waiting; not part of check: it fetches a small system
+.PHONY: check-upgrade
+check-upgrade: model
+	@tests/tools/check_upgrade.sh $(CACHE_DIR)
+
 # everything at once with things breaking, for MINUTES or SOAK_SECONDS; not part of check
 SOAK_SECONDS ?= $(if $(MINUTES),$(shell echo $$(($(MINUTES) * 60))),600)
 .PHONY: soak soak-limits soak-hostile

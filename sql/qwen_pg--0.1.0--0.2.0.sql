@@ -312,6 +312,17 @@ ALTER TABLE qwen_job_table ADD COLUMN note text;
 ALTER TABLE qwen_job_row ADD COLUMN trigger_oid oid, ADD COLUMN key_numbers smallint[], ADD COLUMN via bigint[];
 DROP INDEX qwen_job_row_failed;
 CREATE INDEX qwen_job_row_failed ON qwen_job_row (relation, failed_at) WHERE failed_at IS NOT NULL;
+-- ---- jobs ----------------------------------------------------------------------------------------------------------------
+CREATE FUNCTION qwen_forget(id bigint)
+RETURNS void AS 'MODULE_PATHNAME', 'qwen_forget' LANGUAGE C VOLATILE;
+COMMENT ON FUNCTION qwen_forget(bigint) IS 'remove a job that has ended, with its dead letters';
+
+CREATE FUNCTION qwen_forget_table(relation regclass)
+RETURNS bigint AS 'MODULE_PATHNAME', 'qwen_forget_table' LANGUAGE C VOLATILE;
+COMMENT ON FUNCTION qwen_forget_table(regclass) IS 'remove the dead letters of a table''s triggers: how many';
+
+REVOKE ALL ON FUNCTION qwen_forget(bigint), qwen_forget_table(regclass) FROM PUBLIC;
+
 CREATE OR REPLACE VIEW qwen_jobs WITH (security_barrier) AS
 SELECT j.id,
 	CASE WHEN j.state IN ('queued', 'running') AND w.state IN ('no slot', 'limited', 'failed') THEN 'no worker'
@@ -322,25 +333,33 @@ SELECT j.id,
 	CASE WHEN j.state IN ('queued', 'running') AND j.done + j.failed > 0
 		THEN greatest(j.total - j.done - j.failed, 0)::float8 * (j.busy_ms / (j.done + j.failed)::float8) * interval '1 millisecond' END AS eta,
 	pg_get_userbyid(j.owner) AS owner,
-	coalesce(CASE WHEN j.state IN ('queued', 'running') THEN w.trouble END, nullif(pg_catalog.concat_ws('; ', j.error, j.note), '')) AS error,
+	coalesce(CASE WHEN j.state NOT IN ('queued', 'running') THEN NULL
+		WHEN pg_is_in_recovery() THEN 'this server is a standby: jobs run on the primary'
+		WHEN w.role IS NULL THEN 'no worker serves the role yet: the server is looking for work that was left, or 64 roles have workers'
+		ELSE coalesce(w.trouble, (SELECT 'rows are tried again: '::text || r.error FROM qwen_job_row r
+			WHERE r.job = j.id AND NOT r.dead AND r.next_try IS NOT NULL ORDER BY r.failed_at DESC LIMIT 1)) END, nullif(pg_catalog.concat_ws('; ', j.error, j.note), '')) AS error,
 	j.function, coalesce(j.source, j.source_relation::regclass::text) AS source, j.target::regclass AS target,
 	j.target_column, j.prompt, j.priority, j.prompt_tokens, j.completion_tokens, j.submitted, j.started, j.ended,
 	w.pid AS worker_pid
 FROM qwen_job_table j LEFT JOIN qwen_job_workers() w ON w.role = j.owner
 WHERE pg_has_role(j.owner, 'USAGE');
 COMMENT ON VIEW qwen_jobs IS 'your jobs, with their progress';
+
 CREATE OR REPLACE VIEW qwen_dead_letters WITH (security_barrier) AS
 SELECT r.id, r.job, coalesce(r.relation, j.target)::regclass AS relation,
 	coalesce(t.tgname::text COLLATE "default", r.trigger) AS trigger, r.key, r.attempts, r.sqlstate, r.error, r.queued, r.failed_at
 FROM qwen_job_row r LEFT JOIN qwen_job_table j ON j.id = r.job LEFT JOIN pg_trigger t ON t.oid = r.trigger_oid
 -- with a table go its rows; those of a trigger that was dropped stay, with that as the reason of what was not filled in
 WHERE r.dead AND pg_has_role(r.owner, 'USAGE') AND EXISTS (SELECT FROM pg_class c WHERE c.oid = coalesce(r.relation, j.target));
+
 CREATE OR REPLACE VIEW qwen_trigger_backlog WITH (security_barrier) AS
 SELECT b.relation::regclass AS relation, b.trigger, b.waiting, b.retrying, b.dead, now() - b.first_queued AS oldest,
 	(SELECT e.error FROM qwen_job_row e LEFT JOIN pg_trigger et ON et.oid = e.trigger_oid
 		WHERE e.relation = b.relation AND coalesce(et.tgname::text COLLATE "default", e.trigger) = b.trigger AND e.failed_at IS NOT NULL
 		ORDER BY e.failed_at DESC LIMIT 1) AS last_error,
-	(SELECT coalesce(w.trouble, w.state) FROM qwen_job_workers() w WHERE w.role = b.owner LIMIT 1) AS worker
+	CASE WHEN b.waiting = 0 THEN NULL WHEN pg_is_in_recovery() THEN 'this server is a standby: rows are filled in on the primary'
+		ELSE coalesce((SELECT coalesce(w.trouble, w.state) FROM qwen_job_workers() w WHERE w.role = b.owner LIMIT 1),
+			'no worker serves the role yet: the server is looking for work that was left, or 64 roles have workers') END AS worker
 FROM (SELECT r.owner, r.relation, coalesce(t.tgname::text COLLATE "default", r.trigger) AS trigger,
 		count(*) FILTER (WHERE NOT r.dead) AS waiting,
 		count(*) FILTER (WHERE NOT r.dead AND r.attempts > 0) AS retrying, count(*) FILTER (WHERE r.dead) AS dead,

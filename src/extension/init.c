@@ -3,7 +3,7 @@
  *
  * Preloaded (shared_preload_libraries): settings, shared memory, memory files for the models, the supervisor. Loaded by
  * a function call: only the settings that a session may change; every function then says what to add to the
- * configuration.
+ * configuration. While pg_upgrade runs a server there is no supervisor, and so no engine, scout or worker.
  */
 #include "qwen_pg.h"
 
@@ -24,5 +24,7 @@ _PG_init(void)
 	model_call_init();
 	batch_plan_init();
 	batch_limit_init();
-	supervisor_register();
+	/* pg_upgrade counts on a server in which nothing happens by itself */
+	if (!IsBinaryUpgrade)
+		supervisor_register();
 }

@@ -16,7 +16,7 @@
 #include "utils/timestamp.h"
 
 #define FIRST_PAUSE_MS 100
-#define LAST_PAUSE_MS 5000
+#define LAST_PAUSE_MS 3000 /* shorter than a trouble is shown (job_rows.c) */
 
 void
 job_row_set_prompt(JobRow *row, text *prompt, int64 hash)
@@ -62,7 +62,8 @@ pause_worker(JobWorker *worker, const char *why)
 
 	worker->n_pauses++;
 	worker->pause_until = TimestampTzPlusMilliseconds(job_clock(), wait_ms);
-	copy_server_text(worker->trouble, why, sizeof worker->trouble);
+	job_rows_trouble(worker, NULL, why);
+	worker->trouble_is_engines = true;
 }
 
 static void
@@ -167,7 +168,8 @@ take_answer(JobWorker *worker, JobRow *row, const EngineReply *reply)
 	MemoryContextSwitchTo(old);
 	end_call(row);
 	worker->n_pauses = 0;
-	worker->trouble[0] = '\0';
+	if (worker->trouble_is_engines)
+		worker->trouble[0] = '\0';
 }
 
 /* Is there no room for a text and its whole summary? Then it is made in parts, except where texts would have to be

@@ -25,12 +25,15 @@
 #include "executor/spi.h"
 #include "funcapi.h"
 #include "miscadmin.h"
+#include "parser/parsetree.h"
 #include "pgstat.h"
 #include "postmaster/bgworker.h"
 #include "storage/condition_variable.h"
 #include "storage/ipc.h"
 #include "storage/proc.h"
+#include "storage/procarray.h"
 #include "storage/shmem.h"
+#include "utils/acl.h"
 #include "utils/builtins.h"
 #include "utils/memutils.h"
 #include "utils/snapmgr.h"
@@ -38,7 +41,9 @@
 #include "utils/timestamp.h"
 
 #define N_PLACES 64
-#define N_REQUESTS 16 /* roles that one transaction can ask for; with more, a scout looks */
+#define N_LETTERED 256
+#define ASKED_SWEEP_US USECS_PER_SEC /* between two that deletes ask for */
+#define N_REQUESTS 16                /* roles that one transaction can ask for; with more, a scout looks */
 #define FIRST_RETRY_MS 200
 #define LAST_RETRY_MS 30000
 #define FAILURES_TO_SCOUT 3
@@ -63,13 +68,17 @@ typedef struct Place
 	Oid database, role;
 	PlaceState state;
 	pid_t pid;
-	uint64 requests; /* how often work was asked for */
 	Latch *latch;
 	TimestampTz next_try;
 	int n_failures;
 	bool connected; /* the worker got as far as that */
 	uint64 turn;    /* who has waited longest for a worker has the lowest */
 	uint64 started_us;
+	char trouble[JOB_TROUBLE_BYTES]; /* of one that runs: why nothing moves; of one that failed: its last words */
+	/* changed under the shared lock */
+	pg_atomic_uint64 requests; /* how often work was asked for */
+	pg_atomic_uint64 calls;    /* how often for more than rows that were queued just now */
+	pg_atomic_uint32 listens;  /* it waits, and has room for rows */
 } Place;
 
 /* In PostgreSQL's shared memory; guarded by qwen_shared->lock. */
@@ -79,6 +88,21 @@ typedef struct JobShared
 	bool scout_wanted;
 	bool is_full; /* somebody found no place: a scout is to look when one is free */
 	uint64 next_turn;
+	uint64 sweep_scout_us;        /* when one looks for what is to be swept away */
+	struct
+	{
+		Oid database;
+		uint64 next_us; /* when it is swept again */
+		bool asked;     /* somebody has deleted rows of a table with dead letters */
+	} sweeps[N_PLACES];
+	int next_sweep; /* place for another database */
+
+	/* tables with dead letters of their triggers, as far as there is room; their number is read without the lock */
+	struct
+	{
+		Oid database, role, relation;
+	} lettered[N_LETTERED];
+	pg_atomic_uint32 n_lettered;
 	ConditionVariable ended; /* a job has */
 } JobShared;
 
@@ -93,8 +117,18 @@ static uint64 next_scout_us;
 static Place *my_place;
 
 /* This transaction's. */
-static Oid requested[N_REQUESTS];
+static struct
+{
+	Oid role;
+	bool calls;
+	bool queued; /* work of this transaction's, not only rows that were deleted */
+} requested[N_REQUESTS];
 static int n_requested;
+static bool asked_for_sweep;
+
+/* A worker's. */
+static char last_words[JOB_TROUBLE_BYTES];
+static emit_log_hook_type previous_log_hook;
 
 size_t
 job_shared_bytes(void)
@@ -113,6 +147,7 @@ job_shared_start(void)
 		memset(shared, 0, sizeof *shared);
 		shared->scout_wanted = true;
 		ConditionVariableInit(&shared->ended);
+		pg_atomic_init_u32(&shared->n_lettered, 0);
 	}
 }
 
@@ -132,43 +167,147 @@ go_behind(Place *place)
 	place->turn = ++shared->next_turn;
 }
 
-/* Ask for a worker at a place of (database, role). Never raises. */
+/* An empty place of (database, role). The lock is held exclusively. */
 static void
-request(Oid database, Oid role)
+take_place(Place *place, Oid database, Oid role)
 {
-	Place *place = NULL;
+	memset(place, 0, sizeof *place);
+	pg_atomic_init_u64(&place->requests, 0);
+	pg_atomic_init_u64(&place->calls, 0);
+	pg_atomic_init_u32(&place->listens, 0);
+	place->database = database;
+	place->role = role;
+	place->state = PLACE_WANTED;
+	go_behind(place);
+}
 
-	LWLockAcquire(qwen_shared->lock, LW_EXCLUSIVE);
+/* The place of (database, role), or NULL. The lock is held. */
+static Place *
+find_place(Oid database, Oid role)
+{
 	for (int i = 0; i < N_PLACES; i++)
 	{
-		Place *at = &shared->places[i];
+		Place *place = &shared->places[i];
 
-		if (at->state != PLACE_FREE && at->database == database && at->role == role)
-		{
-			place = at;
-			break;
-		}
-		if (!place && at->state == PLACE_FREE)
-			place = at;
+		if (place->state != PLACE_FREE && place->database == database && place->role == role)
+			return place;
 	}
-	if (!place)
-		shared->is_full = true; /* a scout finds it when there is room again */
-	else
-	{
-		if (place->state == PLACE_FREE)
+	return NULL;
+}
+
+/* Leave word at a place; its worker is woken when it waits for that, or when it is called. The lock is held. */
+static void
+leave_word(Place *place, bool calls)
+{
+	pg_atomic_fetch_add_u64(&place->requests, 1);
+	if (calls)
+		pg_atomic_fetch_add_u64(&place->calls, 1);
+	if ((pg_atomic_exchange_u32(&place->listens, 0) != 0 || calls) && place->latch)
+		SetLatch(place->latch);
+}
+
+/*
+ * Ask for a worker of (database, role). Never raises. Many a second come here, so a worker that is at work is left
+ * alone: it looks by itself before it rests. The supervisor is only woken to start one.
+ */
+static void
+request(Oid database, Oid role, bool calls)
+{
+	Place *place;
+	bool is_new = false;
+
+	LWLockAcquire(qwen_shared->lock, LW_SHARED);
+	place = find_place(database, role);
+	if (place)
+		leave_word(place, calls);
+	LWLockRelease(qwen_shared->lock);
+	if (place)
+		return;
+	LWLockAcquire(qwen_shared->lock, LW_EXCLUSIVE);
+	place = find_place(database, role);
+	for (int i = 0; !place && i < N_PLACES; i++)
+		if (shared->places[i].state == PLACE_FREE)
 		{
-			memset(place, 0, sizeof *place);
-			place->database = database;
-			place->role = role;
-			place->state = PLACE_WANTED;
-			go_behind(place);
+			place = &shared->places[i];
+			take_place(place, database, role);
+			is_new = true;
 		}
-		place->requests++;
-		if (place->latch)
-			SetLatch(place->latch);
+	if (place)
+		leave_word(place, calls);
+	else
+		shared->is_full = true; /* a scout finds it when there is room again */
+	LWLockRelease(qwen_shared->lock);
+	if (is_new)
+		wake_supervisor();
+}
+
+/* How often ended jobs are looked at: soon enough for how long they are kept. */
+static uint64
+sweep_pause_us(uint64 least, uint64 most)
+{
+	uint64 seconds = qwen_job_retention > 0 ? (uint64) qwen_job_retention / 10 : most;
+
+	return Max(least, Min(seconds, most)) * USECS_PER_SEC;
+}
+
+/* Where the next sweep of this database is noted. The lock is held. */
+static int
+find_sweep(void)
+{
+	int at;
+
+	for (int i = 0; i < N_PLACES; i++)
+		if (shared->sweeps[i].database == MyDatabaseId)
+			return i;
+	at = shared->next_sweep++ % N_PLACES;
+	memset(&shared->sweeps[at], 0, sizeof shared->sweeps[at]);
+	shared->sweeps[at].database = MyDatabaseId;
+	return at;
+}
+
+long
+job_sweep_wait_ms(void)
+{
+	uint64 now = clock_now_us(), next;
+	bool asked;
+	int at;
+
+	LWLockAcquire(qwen_shared->lock, LW_EXCLUSIVE);
+	at = find_sweep();
+	next = shared->sweeps[at].next_us;
+	asked = shared->sweeps[at].asked;
+	if (now >= next)
+	{
+		shared->sweeps[at].next_us = now + sweep_pause_us(1, SECS_PER_MINUTE);
+		shared->sweeps[at].asked = false;
 	}
 	LWLockRelease(qwen_shared->lock);
-	wake_supervisor();
+	return now >= next ? 0 : asked ? (long) ((next - now) / 1000 + 1) : -1;
+}
+
+/* Soon, but not for each delete. */
+static void
+ask_for_sweep(void)
+{
+	uint64 soon = clock_now_us() + ASKED_SWEEP_US;
+	int at;
+
+	LWLockAcquire(qwen_shared->lock, LW_EXCLUSIVE);
+	at = find_sweep();
+	shared->sweeps[at].next_us = Min(shared->sweeps[at].next_us, soon);
+	shared->sweeps[at].asked = true;
+	LWLockRelease(qwen_shared->lock);
+}
+
+/* Has this transaction queued work? */
+static bool
+has_queued(void)
+{
+	bool queued = n_requested > N_REQUESTS;
+
+	for (int i = 0; i < Min(n_requested, N_REQUESTS); i++)
+		queued |= requested[i].queued;
+	return queued;
 }
 
 /* What was queued is there for others: now a worker can see it. */
@@ -176,17 +315,22 @@ static void
 at_transaction_end(XactEvent event, void *argument)
 {
 	int n = n_requested;
+	bool sweep;
 
-	if (event == XACT_EVENT_PRE_PREPARE && n > 0)
+	if (event == XACT_EVENT_PRE_PREPARE && has_queued())
 		ereport(ERROR, (errcode(ERRCODE_FEATURE_NOT_SUPPORTED),
 						errmsg("cannot PREPARE a transaction that has queued work for the model")));
 	if (event != XACT_EVENT_COMMIT && event != XACT_EVENT_ABORT)
 		return;
+	sweep = asked_for_sweep;
 	n_requested = 0;
+	asked_for_sweep = false;
 	if (event == XACT_EVENT_ABORT || !shared)
 		return;
+	if (sweep)
+		ask_for_sweep();
 	for (int i = 0; i < Min(n, N_REQUESTS); i++)
-		request(MyDatabaseId, requested[i]);
+		request(MyDatabaseId, requested[i].role, requested[i].calls);
 	if (n > N_REQUESTS)
 	{
 		LWLockAcquire(qwen_shared->lock, LW_EXCLUSIVE);
@@ -215,16 +359,37 @@ QWEN_FUNCTION(qwen_look_for_work, 0, 0)
 	PG_RETURN_VOID();
 }
 
-void
-job_request_worker(Oid role)
+/* Note a role for the commit. */
+static void
+note_request(Oid role, bool calls, bool queued)
 {
 	ask_at_commit();
 	for (int i = 0; i < Min(n_requested, N_REQUESTS); i++)
-		if (requested[i] == role)
+		if (requested[i].role == role)
+		{
+			requested[i].calls |= calls;
+			requested[i].queued |= queued;
 			return;
+		}
 	if (n_requested < N_REQUESTS)
-		requested[n_requested] = role;
+	{
+		requested[n_requested].role = role;
+		requested[n_requested].calls = calls;
+		requested[n_requested].queued = queued;
+	}
 	n_requested = Min(n_requested + 1, N_REQUESTS + 1);
+}
+
+void
+job_request_worker(Oid role)
+{
+	note_request(role, false, true);
+}
+
+void
+job_call_worker(Oid role)
+{
+	note_request(role, true, true);
 }
 
 /* ---- waiting for the end of a job ---- */
@@ -307,6 +472,7 @@ plan_retry(Place *place)
 	shared->scout_wanted |= place->n_failures >= FAILURES_TO_SCOUT;
 	place->pid = 0;
 	place->latch = NULL;
+	pg_atomic_write_u32(&place->listens, 0);
 	place->next_try = TimestampTzPlusMilliseconds(GetCurrentTimestamp(), Min(wait_ms, LAST_RETRY_MS));
 }
 
@@ -348,12 +514,93 @@ take_for_start(void)
 	return first;
 }
 
+/* The owner of a table of this database that is among those with dead letters. The lock is held. */
+static Oid
+lettered_role(Oid relation)
+{
+	uint32 n = pg_atomic_read_u32(&shared->n_lettered);
+
+	for (uint32 i = 0; i < n; i++)
+		if (shared->lettered[i].relation == relation && shared->lettered[i].database == MyDatabaseId)
+			return shared->lettered[i].role;
+	return InvalidOid;
+}
+
+void
+job_letters_add(Oid role, Oid relation)
+{
+	uint32 n;
+
+	LWLockAcquire(qwen_shared->lock, LW_EXCLUSIVE);
+	n = pg_atomic_read_u32(&shared->n_lettered);
+	if (n < N_LETTERED && !OidIsValid(lettered_role(relation)))
+	{
+		shared->lettered[n].database = MyDatabaseId;
+		shared->lettered[n].role = role;
+		shared->lettered[n].relation = relation;
+		pg_atomic_write_u32(&shared->n_lettered, n + 1);
+	}
+	LWLockRelease(qwen_shared->lock);
+}
+
+void
+job_letters_clear(Oid role)
+{
+	uint32 n, kept = 0;
+
+	LWLockAcquire(qwen_shared->lock, LW_EXCLUSIVE);
+	n = pg_atomic_read_u32(&shared->n_lettered);
+	for (uint32 i = 0; i < n; i++)
+		if (shared->lettered[i].database != MyDatabaseId || shared->lettered[i].role != role)
+			shared->lettered[kept++] = shared->lettered[i];
+	pg_atomic_write_u32(&shared->n_lettered, kept);
+	LWLockRelease(qwen_shared->lock);
+}
+
+/* May a statement take rows away? */
+static bool
+may_delete(const PlannedStmt *plan)
+{
+#if PG_VERSION_NUM >= 150000
+	if (plan->commandType == CMD_MERGE)
+		return true;
+#endif
+	return plan->commandType == CMD_DELETE || plan->hasModifyingCTE;
+}
+
+void
+job_rows_deleted(const PlannedStmt *plan)
+{
+	ListCell *cell;
+
+	if (!shared || pg_atomic_read_u32(&shared->n_lettered) == 0 || !plan || !may_delete(plan))
+		return;
+	foreach (cell, plan->resultRelations)
+	{
+		Oid role;
+
+		LWLockAcquire(qwen_shared->lock, LW_SHARED);
+		role = lettered_role(rt_fetch(lfirst_int(cell), plan->rtable)->relid);
+		LWLockRelease(qwen_shared->lock);
+		if (OidIsValid(role))
+		{
+			note_request(role, true, false);
+			asked_for_sweep = true;
+		}
+	}
+}
+
 static void
 launch_scout(void)
 {
 	bool wanted;
 
 	LWLockAcquire(qwen_shared->lock, LW_EXCLUSIVE);
+	if (clock_now_us() >= shared->sweep_scout_us)
+	{
+		shared->scout_wanted = true;
+		shared->sweep_scout_us = clock_now_us() + sweep_pause_us(5, SECS_PER_DAY);
+	}
 	wanted = shared->scout_wanted && clock_now_us() >= next_scout_us && (!scout || has_ended(scout));
 	if (wanted)
 	{
@@ -385,6 +632,50 @@ job_launch(void)
 }
 
 /* ---- a worker's part ---- */
+/* What a worker dies of is shown to those whose work waits for the next one. */
+static void
+remember_last_words(ErrorData *error)
+{
+	if (error->elevel >= ERROR && error->message)
+		copy_server_text(last_words, error->message, sizeof last_words);
+	if (previous_log_hook)
+		previous_log_hook(error);
+}
+
+void
+job_worker_tell(const char *trouble)
+{
+	static char told[JOB_TROUBLE_BYTES];
+	Place *place;
+
+	if (!my_place || strcmp(told, trouble) == 0)
+		return;
+	copy_server_text(told, trouble, sizeof told);
+	place = my_place;
+	LWLockAcquire(qwen_shared->lock, LW_EXCLUSIVE);
+	memcpy(place->trouble, told, sizeof place->trouble);
+	LWLockRelease(qwen_shared->lock);
+}
+
+bool
+job_worker_listen(const JobWorkerPlace *at, uint64 requests_seen)
+{
+	Place *place = &shared->places[at->place];
+
+	/* whoever leaves word looks at this after it has counted, and we count after we have set it */
+	pg_atomic_exchange_u32(&place->listens, 1);
+	if (pg_atomic_fetch_add_u64(&place->requests, 0) == requests_seen)
+		return true;
+	pg_atomic_write_u32(&place->listens, 0);
+	return false;
+}
+
+void
+job_worker_stop_listening(const JobWorkerPlace *at)
+{
+	pg_atomic_write_u32(&shared->places[at->place].listens, 0);
+}
+
 /* A worker ends before its work does, for whatever reason: another one will be started. */
 static void
 leave_place(int code, Datum argument)
@@ -398,6 +689,7 @@ leave_place(int code, Datum argument)
 		if (place->connected)
 			place->n_failures = 0;
 		plan_retry(place);
+		memcpy(place->trouble, last_words, sizeof place->trouble);
 	}
 	LWLockRelease(qwen_shared->lock);
 	wake_supervisor();
@@ -419,13 +711,18 @@ job_worker_arrive(Datum argument, JobWorkerPlace *arrived)
 		place->connected = false;
 		place->started_us = clock_now_us();
 		my_place = place;
+		place->trouble[0] = '\0';
 		arrived->place = DatumGetInt32(argument);
 		arrived->database = place->database;
 		arrived->role = place->role;
 	}
 	LWLockRelease(qwen_shared->lock);
 	if (taken)
+	{
 		before_shmem_exit(leave_place, argument);
+		previous_log_hook = emit_log_hook;
+		emit_log_hook = remember_last_words;
+	}
 	return taken;
 }
 
@@ -438,14 +735,12 @@ job_worker_connected(const JobWorkerPlace *at)
 }
 
 uint64
-job_worker_requests(const JobWorkerPlace *at)
+job_worker_requests(const JobWorkerPlace *at, uint64 *calls)
 {
-	uint64 requests;
+	Place *place = &shared->places[at->place];
 
-	LWLockAcquire(qwen_shared->lock, LW_SHARED);
-	requests = shared->places[at->place].requests;
-	LWLockRelease(qwen_shared->lock);
-	return requests;
+	*calls = pg_atomic_read_u64(&place->calls);
+	return pg_atomic_read_u64(&place->requests);
 }
 
 bool
@@ -455,12 +750,15 @@ job_worker_leave(const JobWorkerPlace *at, uint64 requests_seen)
 	bool leave;
 
 	LWLockAcquire(qwen_shared->lock, LW_EXCLUSIVE);
-	leave = place->requests == requests_seen;
+	leave = pg_atomic_read_u64(&place->requests) == requests_seen;
 	if (leave)
 		free_place(place);
 	LWLockRelease(qwen_shared->lock);
 	if (leave)
+	{
+		my_place = NULL;
 		wake_supervisor();
+	}
 	return leave;
 }
 
@@ -579,15 +877,46 @@ ask_for_owners(const JobStore *store)
 					   "failed");
 	}
 	n = job_execute(psprintf("SELECT DISTINCT owner FROM %s WHERE state IN ('queued', 'running') UNION "
-							 "SELECT DISTINCT owner FROM %s WHERE job IS NULL AND NOT dead",
+							 "SELECT DISTINCT owner FROM %s WHERE job IS NULL",
 							 store->job, store->row),
 					0, NULL, NULL, NULL, SPI_OK_SELECT, 0);
 	for (int i = 0; i < n; i++)
 	{
 		bool is_null;
 
-		job_request_worker(DatumGetObjectId(SPI_getbinval(SPI_tuptable->vals[i], SPI_tuptable->tupdesc, 1, &is_null)));
+		job_call_worker(DatumGetObjectId(SPI_getbinval(SPI_tuptable->vals[i], SPI_tuptable->tupdesc, 1, &is_null)));
 	}
+}
+
+/* What is over in the scout's database goes, in small transactions. */
+static void
+sweep_database(void)
+{
+	int64 n = 1;
+
+	while (n > 0)
+	{
+		JobStore store;
+
+		CHECK_FOR_INTERRUPTS();
+		StartTransactionCommand();
+		SPI_connect();
+		PushActiveSnapshot(GetTransactionSnapshot());
+		n = job_store_find(&store) && job_store_is_workable(&store) ? job_sweep(&store) : 0;
+		SPI_finish();
+		PopActiveSnapshot();
+		CommitTransactionCommand();
+	}
+}
+
+/* A scout that could not look into its database is followed by another, after a while. */
+static void
+scout_again(int code, Datum argument)
+{
+	LWLockReleaseAll();
+	LWLockAcquire(qwen_shared->lock, LW_EXCLUSIVE);
+	shared->scout_wanted = true;
+	LWLockRelease(qwen_shared->lock);
 }
 
 /* In one database: whose work is left? */
@@ -597,7 +926,9 @@ scout_database(Oid database)
 	JobStore store;
 	JobIdentity identity;
 
+	before_shmem_exit(scout_again, 0);
 	BackgroundWorkerInitializeConnectionByOid(database, InvalidOid, 0);
+	job_settle_session();
 	StartTransactionCommand();
 	SPI_connect();
 	PushActiveSnapshot(GetTransactionSnapshot());
@@ -611,6 +942,8 @@ scout_database(Oid database)
 	SPI_finish();
 	PopActiveSnapshot();
 	CommitTransactionCommand();
+	sweep_database();
+	cancel_before_shmem_exit(scout_again, 0);
 }
 
 void
@@ -645,10 +978,22 @@ qwen_job_scout_main(Datum argument)
 }
 
 /* ---- what the views show ---- */
-/* What is to be done about a place's state, or NULL. */
+/* Does a worker wait for a standby to confirm its commit? */
+static bool
+waits_for_standby(pid_t pid)
+{
+	PGPROC *process = pid ? BackendPidGetProc(pid) : NULL;
+
+	return process && process->wait_event_info == WAIT_EVENT_SYNC_REP;
+}
+
+/* What is to be done about a place's state, or NULL. Words of errors are for those who have the role's privileges. */
 static char *
 place_trouble(const Place *place)
 {
+	bool may_read = superuser() || has_privs_of_role(GetUserId(), place->role);
+	const char *words = may_read && place->trouble[0] ? place->trouble : NULL;
+
 	switch (place->state)
 	{
 		case PLACE_NO_SLOT:
@@ -657,8 +1002,12 @@ place_trouble(const Place *place)
 		case PLACE_LIMITED:
 			return psprintf("other job workers are at work: raise qwen.max_job_workers (%d)", qwen_max_job_workers);
 		case PLACE_FAILED:
-			return psprintf("the worker ended too early; the next one starts at %s; the server log says more",
-							timestamptz_to_str(place->next_try));
+			return psprintf("the worker ended too early%s%s; the next one starts at %s; the server log says more",
+							words ? ": " : "", words ? words : "", timestamptz_to_str(place->next_try));
+		case PLACE_RUNNING:
+			if (waits_for_standby(place->pid))
+				return pstrdup("the worker's commit waits for a synchronous standby");
+			return words ? pstrdup(words) : NULL;
 		default:
 			return NULL;
 	}

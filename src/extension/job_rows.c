@@ -22,6 +22,7 @@
 
 #define FIRST_PAUSE_MS 50
 #define LAST_PAUSE_MS 2000
+#define TROUBLE_LASTS_MS 5000 /* longer than any pause between two looks */
 
 /* ---- rows and specs in memory ---- */
 JobRow *
@@ -146,13 +147,28 @@ drop_done_specs(JobWorker *worker)
 	}
 }
 
-/* Something that passes keeps a spec from being read now. */
+void
+job_rows_trouble(JobWorker *worker, const JobSpec *spec, const char *why)
+{
+	char *text = pstrdup(why);
+
+	if (spec && spec->trigger)
+		text = psprintf("trigger %s: %s", spec->trigger, why);
+	else if (spec)
+		text = psprintf("job " INT64_FORMAT ": %s", spec->job, why);
+	copy_server_text(worker->trouble, text, sizeof worker->trouble);
+	worker->trouble_is_engines = false;
+	worker->trouble_until = TimestampTzPlusMilliseconds(job_clock(), TROUBLE_LASTS_MS);
+}
+
+/* Something that passes keeps a spec from being read now; it is told of unless it passes at once. */
 static void
-pause_spec(JobSpec *spec)
+pause_spec(JobWorker *worker, JobSpec *spec, const char *why)
 {
 	int64 wait_ms = Min((int64) FIRST_PAUSE_MS << Min(spec->n_pauses, 8), LAST_PAUSE_MS);
 
-	spec->n_pauses++;
+	if (spec->n_pauses++ > 0)
+		job_rows_trouble(worker, spec, why);
 	spec->pause_until = TimestampTzPlusMilliseconds(job_clock(), wait_ms);
 }
 
@@ -238,7 +254,10 @@ job_rows_refresh(JobWorker *worker)
 	bool done = job_transaction(worker, refresh_body, NULL, &error);
 
 	if (!done)
+	{
+		job_rows_trouble(worker, NULL, psprintf("the jobs could not be read: %s", error->message));
 		ereport(LOG, (errmsg("qwen_pg: the jobs could not be read: %s", error->message)));
+	}
 	/* some may have been cancelled */
 	job_announce_end();
 	drop_done_specs(worker);
@@ -621,7 +640,7 @@ is_ours(JobWorker *worker, const JobStore *store, const JobSpec *spec, int64 id)
 	if (owner == worker->place.role)
 		return true;
 	settle_queued(store, id, psprintf("owner = %u", owner), NULL, 0);
-	job_request_worker(owner);
+	job_call_worker(owner);
 	return false;
 }
 
@@ -661,7 +680,10 @@ spec_of_queued(JobWorker *worker, const JobStore *store, const Queued *queued)
 	if (error && job_error_passes(error))
 		return NULL;
 	if (error)
+	{
+		job_letters_add(worker->place.role, queued->relation);
 		bury_queued(store, queued->id, error->message, error->sqlerrcode);
+	}
 	else if (is_gone)
 		forget_table(store, queued->relation);
 	else if (!spec)
@@ -787,14 +809,38 @@ read_queued(HeapTuple tuple, TupleDesc columns, Queued *queued)
 		queued->via[i] = DatumGetInt64(elements[i]);
 }
 
+JobSpec *
+job_rows_letter(JobWorker *worker, const JobStore *store, HeapTuple tuple, TupleDesc columns, int64 *id, char ***key)
+{
+	Queued queued;
+	ErrorData *error;
+	bool is_gone, *nulls;
+	JobSpec *spec;
+	Datum *elements;
+	int n;
+
+	read_queued(tuple, columns, &queued);
+	*id = queued.id;
+	spec = find_trigger(worker, store, &queued, &is_gone, &error);
+	if (!spec)
+		return NULL;
+	deconstruct_array(DatumGetArrayTypeP(queued.key), TEXTOID, -1, false, TYPALIGN_INT, &elements, &nulls, &n);
+	if (n != spec->n_keys)
+		return NULL;
+	*key = palloc(sizeof **key * n);
+	for (int i = 0; i < n; i++)
+		(*key)[i] = nulls[i] ? pstrdup("") : TextDatumGetCString(elements[i]);
+	return spec;
+}
+
 /* Rows of qwen_job_row that wait and are not here. */
 static void
 queued_body(JobWorker *worker, const JobStore *store, void *argument)
 {
 	Fetch *fetch = argument;
 	Oid types[5] = {OIDOID, INT8OID, INT8ARRAYOID, INT8ARRAYOID, INT8OID};
-	Datum values[5] = {ObjectIdGetDatum(worker->place.role), Int64GetDatum(worker->last_id), job_ids(worker),
-					   row_ids(worker), Int64GetDatum(fetch->n)};
+	Datum values[5] = {ObjectIdGetDatum(worker->place.role), Int64GetDatum(Max(worker->last_id, worker->floor.id)),
+					   job_ids(worker), row_ids(worker), Int64GetDatum(fetch->n)};
 	JobIdentity identity;
 	SPITupleTable *table;
 
@@ -816,6 +862,7 @@ queued_body(JobWorker *worker, const JobStore *store, void *argument)
 
 		read_queued(table->vals[i], table->tupdesc, &queued);
 		fetch->last_id = queued.id;
+		worker->floor.seen = Max(worker->floor.seen, queued.id);
 		take_queued(worker, store, fetch, &queued);
 	}
 }
@@ -861,7 +908,7 @@ read_some_prompts(JobWorker *worker, const JobStore *store, Fetch *fetch, JobSpe
 		return;
 	}
 	if (job_error_passes(error))
-		pause_spec(spec);
+		pause_spec(worker, spec, error->message);
 	else if (!spec->trigger)
 		job_rows_fail(worker, spec, error->message);
 	for (int i = 0; i < n; i++)
@@ -892,6 +939,7 @@ fetch_queued_body(JobWorker *worker, const JobStore *store, void *argument)
 {
 	Fetch *fetch = argument;
 
+	job_floor_raise(worker, store);
 	queued_body(worker, store, fetch);
 	for (int i = 0; i < fetch->n_added; i++)
 	{
@@ -916,7 +964,7 @@ fetch_page_body(JobWorker *worker, const JobStore *store, void *argument)
 	else if (ended)
 		fetch->spec->is_done = true;
 	else
-		pause_spec(fetch->spec);
+		pause_spec(worker, fetch->spec, JOB_ROW_IS_LOCKED);
 }
 
 /* Undo in memory what was taken in by a transaction that did not commit. */
@@ -963,7 +1011,7 @@ fetch_queued(JobWorker *worker, int n)
 		forget_fetched(worker, &fetch);
 		worker->look_for_rows = true;
 		worker->pause_until = TimestampTzPlusMilliseconds(job_clock(), LAST_PAUSE_MS);
-		copy_server_text(worker->trouble, error->message, sizeof worker->trouble);
+		job_rows_trouble(worker, NULL, error->message);
 		ereport(LOG, (errmsg("qwen_pg: queued rows could not be read: %s", error->message)));
 		return 0;
 	}
@@ -1007,7 +1055,7 @@ job_rows_fetch(JobWorker *worker, int n)
 		}
 		forget_fetched(worker, &fetch);
 		if (job_error_passes(error))
-			pause_spec(spec);
+			pause_spec(worker, spec, error->message);
 		else
 			job_rows_fail(worker, spec, error->message);
 	}
@@ -1019,17 +1067,17 @@ static void
 next_try_body(JobWorker *worker, const JobStore *store, void *argument)
 {
 	TimestampTz *next_try = argument;
-	Oid types[2] = {OIDOID, INT8ARRAYOID};
-	Datum values[2] = {ObjectIdGetDatum(worker->place.role), job_ids(worker)};
+	Oid types[3] = {OIDOID, INT8ARRAYOID, INT8OID};
+	Datum values[3] = {ObjectIdGetDatum(worker->place.role), job_ids(worker), Int64GetDatum(worker->floor.id)};
 	JobIdentity identity;
 	bool is_null;
 
 	job_identity_begin(store, &identity);
 	/* further away than any backoff is what was written before the wall clock was put back */
 	job_execute(psprintf("SELECT min(CASE WHEN next_try <= now() + interval '1 hour' THEN next_try ELSE now() END) "
-						 "FROM %s WHERE owner = $1 AND NOT dead AND (job IS NULL OR job = ANY ($2))",
+						 "FROM %s WHERE owner = $1 AND NOT dead AND id > $3 AND (job IS NULL OR job = ANY ($2))",
 						 store->row),
-				2, types, values, NULL, SPI_OK_SELECT, 0);
+				3, types, values, NULL, SPI_OK_SELECT, 0);
 	job_identity_end(&identity);
 	*next_try = DatumGetTimestampTz(SPI_getbinval(SPI_tuptable->vals[0], SPI_tuptable->tupdesc, 1, &is_null));
 	if (is_null)
@@ -1103,13 +1151,13 @@ end_job(JobWorker *worker, JobSpec *spec, const char *error)
 
 	if (!job_transaction(worker, end_body, &ending, &failure))
 	{
-		pause_spec(spec);
+		pause_spec(worker, spec, failure->message);
 		ereport(LOG, (errmsg("qwen_pg: job " INT64_FORMAT " could not be ended: %s", spec->job, failure->message)));
 		return;
 	}
 	if (!ending.has_ended)
 	{
-		pause_spec(spec);
+		pause_spec(worker, spec, JOB_ROW_IS_LOCKED);
 		return;
 	}
 	spec->is_done = true;
@@ -1123,34 +1171,10 @@ job_rows_fail(JobWorker *worker, JobSpec *spec, const char *error)
 	spec->exhausted = true;
 }
 
-/* Say in qwen_jobs why nothing moves, or that it does again. */
-static void
-show_trouble_body(JobWorker *worker, const JobStore *store, void *argument)
-{
-	ListCell *cell;
-
-	foreach (cell, worker->specs)
-	{
-		const JobSpec *spec = lfirst(cell);
-		Oid types[2] = {INT8OID, TEXTOID};
-		Datum values[2] = {Int64GetDatum(spec->job), CStringGetTextDatum(worker->trouble)};
-		JobIdentity identity;
-		bool ended;
-
-		if (spec->trigger || spec->is_done || !job_lock(store, spec->job, &ended))
-			continue;
-		job_identity_begin(store, &identity);
-		job_execute(psprintf("UPDATE %s SET error = nullif($2, '') WHERE id = $1", store->job), 2, types, values, NULL,
-					SPI_OK_UPDATE, 0);
-		job_identity_end(&identity);
-	}
-}
-
 void
 job_rows_finish(JobWorker *worker)
 {
 	ListCell *cell;
-	ErrorData *error;
 
 	foreach (cell, worker->specs)
 	{
@@ -1165,9 +1189,7 @@ job_rows_finish(JobWorker *worker)
 									   : NULL);
 	}
 	drop_done_specs(worker);
-	if (strcmp(worker->trouble, worker->shown_trouble) != 0)
-	{
-		if (job_transaction(worker, show_trouble_body, NULL, &error))
-			strlcpy(worker->shown_trouble, worker->trouble, sizeof worker->shown_trouble);
-	}
+	if (job_clock() > worker->trouble_until)
+		worker->trouble[0] = '\0';
+	job_worker_tell(worker->trouble);
 }

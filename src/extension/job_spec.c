@@ -9,7 +9,9 @@
 #include "catalog/pg_index.h"
 #include "catalog/pg_type.h"
 #include "commands/trigger.h"
+#include "miscadmin.h"
 #include "parser/parse_coerce.h"
+#include "utils/acl.h"
 #include "utils/builtins.h"
 #include "utils/lsyscache.h"
 #include "utils/memutils.h"
@@ -174,6 +176,9 @@ job_check_target(Relation target, const char *column, JobFunction function)
 	if (TupleDescAttr(RelationGetDescr(target), number - 1)->attgenerated)
 		ereport(ERROR, (errcode(ERRCODE_INVALID_PARAMETER_VALUE),
 						errmsg("target: column \"%s\" of table \"%s\" is a generated column", column, table)));
+	if (TupleDescAttr(RelationGetDescr(target), number - 1)->attidentity == ATTRIBUTE_IDENTITY_ALWAYS)
+		ereport(ERROR, (errcode(ERRCODE_INVALID_PARAMETER_VALUE),
+						errmsg("target: column \"%s\" of table \"%s\" is an identity column", column, table)));
 	/* any type can be assigned to text: an embedding as text would be a mistake */
 	if (!can_coerce_type(1, &given, &type, COERCION_ASSIGNMENT) ||
 		(function == JOB_EMBED && TypeCategory(type) == TYPCATEGORY_STRING))
@@ -299,6 +304,24 @@ check_prompt(const JobSpec *spec, Relation relation, const char *function)
 								   spec->target_column)));
 }
 
+/* The worker writes as the table's owner, who may have taken privileges from itself. */
+static void
+check_owner(const JobSpec *spec, Relation relation, const char *function)
+{
+	Oid owner = relation->rd_rel->relowner;
+	AttrNumber column = get_attnum(RelationGetRelid(relation), spec->target_column);
+
+	if (pg_class_aclcheck(RelationGetRelid(relation), owner, ACL_SELECT) == ACLCHECK_OK &&
+		(pg_class_aclcheck(RelationGetRelid(relation), owner, ACL_UPDATE) == ACLCHECK_OK ||
+		 pg_attribute_aclcheck(RelationGetRelid(relation), column, owner, ACL_UPDATE) == ACLCHECK_OK))
+		return;
+	ereport(ERROR, (errcode(ERRCODE_INSUFFICIENT_PRIVILEGE),
+					errmsg("%s: the owner of table \"%s\" may not read it and write its column \"%s\"", function,
+						   RelationGetRelationName(relation), spec->target_column),
+					errdetail("A background worker fills the column in as the table's owner, \"%s\".",
+							  GetUserNameFromId(owner, false))));
+}
+
 JobSpec *
 job_spec_of_trigger(Relation relation, const Trigger *trigger, const AttrNumber *key_numbers, int n_keys,
 					MemoryContext parent)
@@ -335,6 +358,7 @@ job_spec_of_trigger(Relation relation, const Trigger *trigger, const AttrNumber 
 				 errmsg("%s: table \"%s\" has no primary key", function, RelationGetRelationName(relation)),
 				 errdetail("A queued row is found again by its primary key, of at most %d columns.", JOB_MAX_KEYS),
 				 errhint("ALTER TABLE ... ADD PRIMARY KEY (...).")));
+	check_owner(spec, relation, function);
 	MemoryContextSwitchTo(old);
 	MemoryContextSetParent(memory, parent);
 	return spec;

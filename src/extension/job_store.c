@@ -125,7 +125,8 @@ void
 job_set_formats(int action)
 {
 	static const char *const formats[][2] = {
-		{"datestyle", "ISO, YMD"}, {"intervalstyle", "postgres"}, {"extra_float_digits", "1"}, {"array_nulls", "on"}};
+		{"datestyle", "ISO, YMD"}, {"intervalstyle", "postgres"}, {"extra_float_digits", "1"}, {"array_nulls", "on"},
+		{"bytea_output", "hex"}};
 
 	for (int i = 0; i < (int) lengthof(formats); i++)
 		(void) set_config_option(formats[i][0], formats[i][1], PGC_USERSET, PGC_S_SESSION, action, true, 0, false);
@@ -138,6 +139,35 @@ job_set_key_formats(void)
 	set_local("timezone", "UTC");
 	set_local("bytea_output", "hex");
 	set_local("search_path", "pg_catalog");
+}
+
+/*
+ * Roles and databases have settings of their own, and triggers change some: none may keep a worker from its work or
+ * change what it means. Locks that somebody has for long are not waited for.
+ */
+void
+job_settle_session(void)
+{
+	static const char *const settings[][2] = {
+		{"role", "none"},
+		{"default_transaction_read_only", "off"},
+		{"default_transaction_isolation", "read committed"},
+		{"default_transaction_deferrable", "off"},
+		{"session_replication_role", "origin"},
+		{"row_security", "on"},
+		{"statement_timeout", "0"},
+		{"idle_in_transaction_session_timeout", "0"},
+#if PG_VERSION_NUM >= 170000
+		{"transaction_timeout", "0"},
+#endif
+		{"lock_timeout", "500ms"},
+		{"xmloption", "content"},
+		{"array_nulls", "on"},
+	};
+
+	for (int i = 0; i < (int) lengthof(settings); i++)
+		SetConfigOption(settings[i][0], settings[i][1], PGC_SUSET, PGC_S_SESSION);
+	job_set_formats(GUC_ACTION_SET);
 }
 
 /* Before 17 a background worker can only connect as a role that may log in. */
@@ -169,6 +199,10 @@ job_identity_begin(const JobStore *store, JobIdentity *saved)
 	SetUserIdAndSecContext(store->owner, saved->security | SECURITY_LOCAL_USERID_CHANGE);
 	saved->guc_level = NewGUCNestLevel();
 	set_local("search_path", "pg_catalog, pg_temp");
+	/* all is found by its index; statistics lag behind a queue that fills and empties, and mislead the planner */
+	set_local("enable_indexscan", "on");
+	set_local("enable_seqscan", "off");
+	set_local("enable_bitmapscan", "off");
 }
 
 /*

@@ -41,6 +41,7 @@ job_transaction(JobWorker *worker, JobBody body, void *argument, ErrorData **err
 	{
 		JobStore store;
 
+		job_settle_session();
 		SetCurrentStatementStartTimestamp();
 		StartTransactionCommand();
 		SPI_connect();

@@ -26,14 +26,6 @@
 #define BGWORKER_BYPASS_ROLELOGINCHECK 0
 #endif
 
-/* Keys are kept as text: it must be read as it was written. Locks that somebody has for long are not waited for. */
-static void
-settle_session(void)
-{
-	job_set_formats(GUC_ACTION_SET);
-	SetConfigOption("lock_timeout", "500ms", PGC_USERSET, PGC_S_SESSION);
-}
-
 /* How many rows are answered or failed and can be written. */
 static int
 count_writable(const JobWorker *worker)
@@ -52,8 +44,7 @@ is_time_to_write(const JobWorker *worker, int n_writable)
 {
 	TimestampTz next = TimestampTzPlusMilliseconds(worker->last_write, WRITE_EVERY_MS);
 
-	return n_writable > 0 &&
-		   (n_writable >= qwen_job_window / 2 || worker->n_in_flight == 0 || job_clock() >= next);
+	return n_writable > 0 && (n_writable >= qwen_job_window / 2 || worker->n_in_flight == 0 || job_clock() >= next);
 }
 
 /* Is there a job that is not over? */
@@ -91,16 +82,35 @@ time_to_wait(const JobWorker *worker)
 	return Max(wait, 0) + 1;
 }
 
-/* Fetch rows when there is room for a good part of a window. */
+/* Is there room for a good part of a window? */
+static bool
+has_room(const JobWorker *worker)
+{
+	return 2 * qwen_job_window - worker->n_rows >= Max(qwen_job_window / 2, 1);
+}
+
+/* Fetch rows when there is room for them. */
 static int
 fetch(JobWorker *worker)
 {
-	int room = 2 * qwen_job_window - worker->n_rows;
-
-	if (worker->is_orphan || job_turn_is_over() || room < Max(qwen_job_window / 2, 1) ||
-		job_clock() < worker->pause_until)
+	if (worker->is_orphan || job_turn_is_over() || !has_room(worker) || job_clock() < worker->pause_until)
 		return 0;
-	return job_rows_fetch(worker, room);
+	return job_rows_fetch(worker, 2 * qwen_job_window - worker->n_rows);
+}
+
+/* Wait for the engine, the time, a call, or, with room for them, rows that somebody queues. false: for the time alone.
+ */
+static bool
+wait_for(JobWorker *worker, uint64 requests_seen, long timeout_ms)
+{
+	bool woken;
+
+	if (has_room(worker) && job_clock() >= worker->pause_until && !job_turn_is_over() &&
+		!job_worker_listen(&worker->place, requests_seen))
+		return true;
+	woken = engine_wait_for(timeout_ms);
+	job_worker_stop_listening(&worker->place);
+	return woken;
 }
 
 /* Nothing is at hand: wait for the next attempt of a row, or leave. true: the worker has left its place. */
@@ -110,15 +120,26 @@ rest(JobWorker *worker, uint64 requests_seen)
 	TimestampTz next_try = job_rows_next_try(worker), now = GetCurrentTimestamp();
 
 	if (worker->is_gone || ((next_try == 0 || worker->is_orphan) && !has_jobs(worker)))
+	{
+		long sweep_ms = worker->is_gone || worker->is_orphan ? -1 : job_sweep_wait_ms();
+
+		if (sweep_ms > 0)
+		{
+			(void) wait_for(worker, requests_seen, sweep_ms);
+			return false;
+		}
+		if (sweep_ms == 0)
+			job_sweep_as_worker(worker);
 		return job_worker_leave(&worker->place, requests_seen);
+	}
 	if (next_try == 0 || next_try <= now)
 	{
 		/* something is there that could not be had just now */
-		(void) engine_wait_for(AGAIN_MS);
+		(void) wait_for(worker, requests_seen, AGAIN_MS);
 		worker->look_for_rows = true;
 		return false;
 	}
-	(void) engine_wait_for(Min((next_try - now) / 1000 + 1, (long) INT_MAX / 2));
+	(void) wait_for(worker, requests_seen, Min((next_try - now) / 1000 + 1, (long) INT_MAX / 2));
 	if (GetCurrentTimestamp() >= next_try)
 		worker->look_for_rows = true;
 	return false;
@@ -128,7 +149,7 @@ rest(JobWorker *worker, uint64 requests_seen)
 static void
 look_around(JobWorker *worker, uint64 *requests_seen)
 {
-	uint64 requests = job_worker_requests(&worker->place);
+	uint64 calls, requests = job_worker_requests(&worker->place, &calls);
 
 	CHECK_FOR_INTERRUPTS();
 	if (ConfigReloadPending)
@@ -138,12 +159,19 @@ look_around(JobWorker *worker, uint64 *requests_seen)
 	}
 	if (requests != *requests_seen)
 	{
-		/* a worker that could not read them, as when its statement was cancelled, must not leave as if it had */
-		if (job_rows_refresh(worker))
+		worker->look_for_rows = true;
+		if (calls == worker->calls_seen)
 			*requests_seen = requests;
+		/* a worker that could not read them, as when its statement was cancelled, must not leave as if it had */
+		else if (job_rows_refresh(worker))
+		{
+			*requests_seen = requests;
+			worker->calls_seen = calls;
+			worker->last_id = 0;
+			job_floor_reset(worker);
+		}
 		else
 			(void) engine_wait_for(AGAIN_MS);
-		worker->look_for_rows = true;
 	}
 	if (worker->next_try != 0 && GetCurrentTimestamp() >= worker->next_try)
 	{
@@ -183,20 +211,20 @@ work(JobWorker *worker)
 			continue;
 		if (worker->n_rows > 0)
 		{
-			if (!engine_wait_for(time_to_wait(worker)) && worker->n_in_flight > 0)
+			if (!wait_for(worker, requests_seen, time_to_wait(worker)) && worker->n_in_flight > 0)
 				job_calls_check(worker);
 		}
 		else if (!worker->look_for_rows && rest(worker, requests_seen))
 			return;
 		else if (worker->look_for_rows && job_clock() < worker->pause_until)
-			(void) engine_wait_for(time_to_wait(worker));
+			(void) wait_for(worker, requests_seen, time_to_wait(worker));
 	}
 }
 
 void
 qwen_job_worker_main(Datum argument)
 {
-	JobWorker worker = {.look_for_rows = true};
+	JobWorker worker = {.look_for_rows = true, .calls_seen = UINT64_MAX};
 
 	pqsignal(SIGTERM, die);
 	pqsignal(SIGHUP, SignalHandlerForConfigReload);
@@ -205,7 +233,7 @@ qwen_job_worker_main(Datum argument)
 		proc_exit(0);
 	BackgroundWorkerInitializeConnectionByOid(worker.place.database, worker.place.role, BGWORKER_BYPASS_ROLELOGINCHECK);
 	job_worker_connected(&worker.place);
-	settle_session();
+	job_settle_session();
 	worker.memory = AllocSetContextCreate(TopMemoryContext, "qwen_pg job worker", ALLOCSET_DEFAULT_SIZES);
 	worker.scratch = AllocSetContextCreate(TopMemoryContext, "qwen_pg job worker's round", ALLOCSET_DEFAULT_SIZES);
 	worker.last_write = job_clock();

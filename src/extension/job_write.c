@@ -20,6 +20,7 @@
 #include "utils/timestamp.h"
 
 #define LOCKED_WAIT_MS 100
+#define WAITS_TO_TELL 4   /* times that a row could not be written, before that is told of */
 #define MAX_CONFLICTS 100 /* passing errors of one write, before they count as the row's */
 #define FIRST_BACKOFF_MS 1000
 #define LAST_BACKOFF_MS 300000
@@ -44,6 +45,7 @@ typedef struct Write
 	int only;          /* this row alone, or -1: all */
 	bool dropped;      /* the job has ended: nothing is written */
 	double elapsed_ms;
+	const char *trouble; /* a passing error, or NULL */
 } Write;
 
 /* The numbers of answered rows with an outcome, among those that are to be written now. */
@@ -322,6 +324,7 @@ note_error(JobWorker *worker, Write *write, int i, const ErrorData *error)
 
 	if (job_error_passes(error) && ++row->n_conflicts < MAX_CONFLICTS)
 	{
+		write->trouble = error->message;
 		write->outcomes[i] = OUTCOME_LATER;
 		return;
 	}
@@ -363,6 +366,8 @@ write_answers(JobWorker *worker, const JobStore *store, Write *write)
 	}
 	if (is_of_job(write->spec, error))
 		job_rows_fail(worker, write->spec, error->message);
+	if (error->sqlerrcode == ERRCODE_LOCK_NOT_AVAILABLE)
+		write->trouble = error->message;
 	if (write->spec->failure[0] || error->sqlerrcode == ERRCODE_LOCK_NOT_AVAILABLE)
 		return;
 	for (int i = 0; i < n; i++)
@@ -392,6 +397,8 @@ settle_failure(const JobStore *store, const Write *write, const JobRow *row)
 					   CStringGetTextDatum(unpack_sql_state(row->sqlstate)), BoolGetDatum(is_dead),
 					   Int64GetDatum(backoff_ms(row->attempts))};
 
+	if (is_dead && write->spec->trigger)
+		job_letters_add(GetSessionUserId(), write->spec->relation);
 	job_execute(psprintf("UPDATE %s SET attempts = attempts + 1, error = $2, sqlstate = $3, dead = $4, "
 						 "failed_at = now(), next_try = CASE WHEN $4 THEN NULL ELSE "
 						 "now() + $5 * interval '1 millisecond' END WHERE id = $1",
@@ -479,6 +486,7 @@ write_body(JobWorker *worker, const JobStore *store, void *argument)
 	if (!write->spec->trigger && !job_lock(store, write->spec->job, &ended))
 	{
 		write->dropped = ended;
+		write->trouble = JOB_ROW_IS_LOCKED;
 		for (int i = 0; i < write->n; i++)
 			write->outcomes[i] = OUTCOME_LATER;
 		return;
@@ -499,6 +507,8 @@ write_body(JobWorker *worker, const JobStore *store, void *argument)
 static void
 settle_rows(JobWorker *worker, Write *write)
 {
+	int n_late = 0;
+
 	for (int i = 0; i < write->n; i++)
 	{
 		JobRow *row = write->rows[i];
@@ -522,9 +532,14 @@ settle_rows(JobWorker *worker, Write *write)
 			case OUTCOME_NONE:
 				row->not_before =
 					TimestampTzPlusMilliseconds(job_clock(), LOCKED_WAIT_MS * (1 + Min(row->n_conflicts, 9)));
+				n_late += ++row->n_waits >= WAITS_TO_TELL;
 				break;
 		}
 	}
+	if (n_late > 0)
+		job_rows_trouble(worker, write->spec,
+						 write->trouble ? write->trouble
+										: psprintf("%d answered rows wait for locks that other sessions hold", n_late));
 }
 
 /* The rows of a spec that are ready to be written or put aside; false: there are none. */
@@ -549,6 +564,7 @@ write_spec(JobWorker *worker, JobSpec *spec, double elapsed_ms)
 			write.outcomes[i] = OUTCOME_LATER;
 		for (int i = 0; i < write.n; i++)
 			write.rows[i]->n_conflicts++;
+		write.trouble = error->message;
 	}
 	if (write.dropped)
 		spec->is_done = true;

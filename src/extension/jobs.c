@@ -16,9 +16,12 @@
 #include "catalog/pg_type.h"
 #include "executor/spi.h"
 #include "miscadmin.h"
+#include "nodes/parsenodes.h"
+#include "tcop/tcopprot.h"
 #include "utils/acl.h"
 #include "utils/array.h"
 #include "utils/builtins.h"
+#include "utils/formatting.h"
 #include "utils/guc.h"
 #include "utils/lsyscache.h"
 #include "utils/rel.h"
@@ -59,6 +62,9 @@ is_query(const char *source)
 
 	while (*source == ' ' || *source == '\t' || *source == '\n' || *source == '\r')
 		source++;
+	/* no name begins as a comment does */
+	if (strncmp(source, "--", 2) == 0 || strncmp(source, "/*", 2) == 0)
+		return true;
 	for (int i = 0; i < (int) lengthof(starts); i++)
 	{
 		size_t length = strlen(starts[i]);
@@ -68,6 +74,69 @@ is_query(const char *source)
 			return true;
 	}
 	return false;
+}
+
+/* The first word of a source that is a statement, but none that can be asked again and again; NULL: it may be a name.
+ */
+static char *
+other_statement(const char *source)
+{
+	static const char *const words[] = {"insert",  "update", "delete", "merge",   "truncate", "create",
+										"alter",   "drop",   "copy",   "call",    "do",       "execute",
+										"explain", "show",   "fetch",  "declare", "grant",    "revoke",
+										"begin",   "set",    "vacuum", "analyze", "refresh",  "lock"};
+	size_t length;
+
+	source += strspn(source, " \t\r\n");
+	length = strspn(source, "ABCDEFGHIJKLMNOPQRSTUVWXYZabcdefghijklmnopqrstuvwxyz_");
+	/* a table may have such a name, but more follows a statement's word */
+	if (length == 0 || strspn(source + length, " \t\r\n") == 0 ||
+		source[length + strspn(source + length, " \t\r\n")] == '\0')
+		return NULL;
+	for (int i = 0; i < (int) lengthof(words); i++)
+		if (strlen(words[i]) == length && pg_strncasecmp(source, words[i], length) == 0)
+			return asc_toupper(source, length);
+	return NULL;
+}
+
+/* A source must be one statement, which reads and neither writes nor locks: it is run for each page and each answer. */
+static void
+check_reads(const char *query)
+{
+	List *statements = pg_parse_query(query);
+	SelectStmt *select = NULL;
+
+	if (list_length(statements) == 1)
+	{
+		Node *statement = ((RawStmt *) linitial(statements))->stmt;
+
+		if (IsA(statement, SelectStmt))
+			select = (SelectStmt *) statement;
+	}
+	if (list_length(statements) != 1)
+		ereport(ERROR, (errcode(ERRCODE_INVALID_PARAMETER_VALUE),
+						errmsg("source must be one query, not %d statements", list_length(statements))));
+	if (!select)
+		ereport(ERROR, (errcode(ERRCODE_INVALID_PARAMETER_VALUE), errmsg("source must be a query that reads"),
+						errdetail("It is run again for each page of rows and each answer.")));
+	if (select->intoClause)
+		ereport(ERROR, (errcode(ERRCODE_INVALID_PARAMETER_VALUE),
+						errmsg("source must be a query that reads, not SELECT INTO")));
+	if (select->lockingClause)
+		ereport(ERROR, (errcode(ERRCODE_INVALID_PARAMETER_VALUE),
+						errmsg("source must be a query that reads: it must not lock rows (FOR UPDATE, FOR SHARE)"),
+						errdetail("It is run again for each page of rows and each answer.")));
+	if (select->withClause)
+	{
+		ListCell *cell;
+
+		foreach (cell, select->withClause->ctes)
+			if (!IsA(lfirst_node(CommonTableExpr, cell)->ctequery, SelectStmt))
+				ereport(ERROR, (errcode(ERRCODE_INVALID_PARAMETER_VALUE),
+								errmsg("source must be a query that reads: \"%s\" of its WITH list writes",
+									   lfirst_node(CommonTableExpr, cell)->ctename),
+								errdetail("It is run again for each page of rows and each answer.")));
+	}
 }
 
 /* A query without the semicolon at its end. */
@@ -90,8 +159,14 @@ read_source(JobSpec *spec, char *source)
 	if (is_query(source))
 	{
 		spec->source = trim_query(source);
+		check_reads(spec->source);
 		return;
 	}
+	if (other_statement(source))
+		ereport(ERROR, (errcode(ERRCODE_INVALID_PARAMETER_VALUE),
+						errmsg("source must be a table or a query that reads, not %s", other_statement(source)),
+						errdetail("A query is run again for each page of rows and each answer."),
+						errhint("Use SELECT, WITH, VALUES or TABLE, or the name of a table.")));
 	spec->relation = DatumGetObjectId(DirectFunctionCall1(regclassin, CStringGetDatum(source)));
 	if (!OidIsValid(spec->relation))
 		ereport(ERROR, (errcode(ERRCODE_INVALID_PARAMETER_VALUE), errmsg("source must be a table or a query")));
@@ -297,13 +372,16 @@ check_prompt_columns(const JobSpec *spec, TupleDesc columns)
 								   spec->target_column)));
 }
 
-/* Parse and check a statement without running it. */
+/*
+ * Plan a statement of the worker and start it without running it, as EXPLAIN does: so all that it names must be there,
+ * of types that fit, and the caller must have the privileges.
+ */
 static void
 check_statement(const JobSpec *spec, const char *sql, bool with_answers)
 {
 	Oid types[JOB_MAX_KEYS + 3];
+	Datum values[JOB_MAX_KEYS + 3];
 	int n = spec->n_keys + 1;
-	SPIPlanPtr plan;
 
 	types[0] = INT4ARRAYOID;
 	for (int i = 1; i < n; i++)
@@ -313,11 +391,11 @@ check_statement(const JobSpec *spec, const char *sql, bool with_answers)
 		types[n++] = TEXTARRAYOID;
 		types[n++] = INT8ARRAYOID;
 	}
-	plan = SPI_prepare(sql, n, types);
-	if (!plan)
-		ereport(ERROR, (errcode(ERRCODE_INVALID_PARAMETER_VALUE), errmsg("source must be one query"),
-						errdetail("%s", SPI_result_code_string(SPI_result))));
-	SPI_freeplan(plan);
+	for (int i = 0; i < n; i++)
+		values[i] = PointerGetDatum(construct_empty_array(types[i] == INT4ARRAYOID   ? INT4OID
+														  : types[i] == INT8ARRAYOID ? INT8OID
+																					 : TEXTOID));
+	job_execute(psprintf("EXPLAIN %s", sql), n, types, values, NULL, SPI_OK_UTILITY, 0);
 }
 
 /* Say what the job will not do; NULL: nothing. */
@@ -333,24 +411,62 @@ note_left_out(int64 n)
 	return note;
 }
 
-/* Everything that the worker will ask of the source can be asked; how many rows there are. */
+/* Rows are inserted into the target: its other columns must do without a value. */
+static void
+check_insert(const JobSpec *spec)
+{
+	Relation target = relation_open(spec->target, AccessShareLock);
+	TupleDesc columns = RelationGetDescr(target);
+
+	for (int i = 0; i < columns->natts; i++)
+	{
+		Form_pg_attribute column = TupleDescAttr(columns, i);
+		bool is_given = strcmp(NameStr(column->attname), spec->target_column) == 0;
+
+		for (int k = 0; k < spec->n_keys; k++)
+			is_given |= strcmp(NameStr(column->attname), spec->keys[k]) == 0;
+		if (!column->attisdropped && column->attnotnull && !is_given && !column->atthasdef && !column->attidentity)
+			ereport(ERROR, (errcode(ERRCODE_INVALID_PARAMETER_VALUE),
+							errmsg("target: column \"%s\" of table \"%s\" is NOT NULL and has no default",
+								   NameStr(column->attname), RelationGetRelationName(target)),
+							errdetail("The job inserts rows that the target does not have, with the key columns and "
+									  "column \"%s\" alone.",
+									  spec->target_column),
+							errhint("Give the column a default, or fill the rows in first and make the target the "
+									"source, too.")));
+	}
+	relation_close(target, NoLock);
+}
+
+/* Everything that the worker will ask of source and target can be asked, under its settings; how many rows there are.
+ */
 static int64
 check_statements(JobSpec *spec, char **note)
 {
 	int64 n;
-	TupleDesc columns = job_sql_columns(spec);
+	TupleDesc columns;
 	JobSql sql;
 	bool is_null;
+	int level = NewGUCNestLevel();
 
+	job_set_formats(GUC_ACTION_SAVE);
+	columns = job_sql_columns(spec);
 	settle_key_types(spec, columns);
 	check_prompt_columns(spec, columns);
 	check_target(spec);
 	job_sql_make(spec, &sql);
 	check_statement(spec, sql.by_key, false);
 	check_statement(spec, sql.recheck, true);
+	check_statement(spec, sql.lock, false);
 	check_statement(spec, sql.update, true);
+	if (spec->source || spec->relation != spec->target)
+	{
+		check_insert(spec);
+		check_statement(spec, sql.insert, true);
+	}
 	job_execute(sql.page, 1, (Oid[]){INT8OID}, (Datum[]){Int64GetDatum(0)}, NULL, SPI_OK_SELECT, 0);
 	job_execute(sql.count, 0, NULL, NULL, NULL, SPI_OK_SELECT, 1);
+	AtEOXact_GUC(false, level);
 	n = DatumGetInt64(SPI_getbinval(SPI_tuptable->vals[0], SPI_tuptable->tupdesc, 1, &is_null));
 	*note = note_left_out(DatumGetInt64(SPI_getbinval(SPI_tuptable->vals[0], SPI_tuptable->tupdesc, 2, &is_null)) - n);
 	return n;
@@ -479,7 +595,7 @@ QWEN_FUNCTION(qwen_submit, 4, 28)
 	total = check_statements(&spec, &note);
 	job = insert_job(fcinfo, &store, &spec, total, note);
 	SPI_finish();
-	job_request_worker(GetUserId());
+	job_call_worker(GetUserId());
 	if (store.is_old)
 		ereport(WARNING, (errmsg("job " INT64_FORMAT " waits for an update of the extension", job),
 						  errdetail("The tables of jobs in this database are those of an older version."),
@@ -487,9 +603,8 @@ QWEN_FUNCTION(qwen_submit, 4, 28)
 	PG_RETURN_INT64(job);
 }
 
-/* Owner and state of a job that the caller may touch. In SPI. A name in *state. */
-static Oid
-find_own_job(const JobStore *store, int64 job, char **state, bool latest)
+Oid
+job_find_own(const JobStore *store, int64 job, char **state, bool latest)
 {
 	Oid type = INT8OID, owner;
 	Datum value = Int64GetDatum(job);
@@ -531,7 +646,7 @@ QWEN_FUNCTION(qwen_cancel, 1, 1)
 	require_preloaded();
 	job_store_require(&store);
 	SPI_connect();
-	owner = find_own_job(&store, job, &state, true);
+	owner = job_find_own(&store, job, &state, true);
 	ended = strcmp(state, "queued") != 0 && strcmp(state, "running") != 0;
 	if (!ended)
 	{
@@ -540,7 +655,7 @@ QWEN_FUNCTION(qwen_cancel, 1, 1)
 					1, &type, &value, NULL, SPI_OK_UPDATE, 0);
 		job_identity_end(&identity);
 		job_notify_end(job, "cancelled");
-		job_request_worker(owner);
+		job_call_worker(owner);
 	}
 	SPI_finish();
 	PG_RETURN_BOOL(!ended);
@@ -558,7 +673,7 @@ QWEN_FUNCTION(qwen_retry, 1, 1)
 	require_preloaded();
 	job_store_require(&store);
 	SPI_connect();
-	owner = find_own_job(&store, job, &state, true);
+	owner = job_find_own(&store, job, &state, true);
 	job_identity_begin(&store, &identity);
 	n = job_execute(
 		psprintf("UPDATE %s SET dead = false, attempts = 0, next_try = NULL WHERE job = $1 AND dead", store.row), 1,
@@ -569,14 +684,13 @@ QWEN_FUNCTION(qwen_retry, 1, 1)
 				2, (Oid[]){INT8OID, INT8OID}, (Datum[]){value, Int64GetDatum(n)}, NULL, SPI_OK_UPDATE, 0);
 	job_identity_end(&identity);
 	SPI_finish();
-	job_request_worker(owner);
+	job_call_worker(owner);
 	PG_RETURN_INT64(n);
 }
 
 QWEN_FUNCTION(qwen_retry_table, 1, 1)
 {
 	Oid relation, owner;
-	HeapTuple tuple;
 	JobStore store;
 	JobIdentity identity;
 	int64 n;
@@ -586,14 +700,7 @@ QWEN_FUNCTION(qwen_retry_table, 1, 1)
 	if (PG_ARGISNULL(0))
 		ereport(ERROR, (errcode(ERRCODE_INVALID_PARAMETER_VALUE), errmsg("relation must not be null")));
 	relation = PG_GETARG_OID(0);
-	tuple = SearchSysCache1(RELOID, ObjectIdGetDatum(relation));
-	if (!HeapTupleIsValid(tuple))
-		ereport(ERROR, (errcode(ERRCODE_UNDEFINED_TABLE), errmsg("the table does not exist")));
-	owner = ((Form_pg_class) GETSTRUCT(tuple))->relowner;
-	ReleaseSysCache(tuple);
-	if (!superuser() && !has_privs_of_role(GetUserId(), owner))
-		ereport(ERROR,
-				(errcode(ERRCODE_INSUFFICIENT_PRIVILEGE), errmsg("must be owner of table %s", get_rel_name(relation))));
+	owner = job_own_relation(relation);
 	SPI_connect();
 	job_identity_begin(&store, &identity);
 	n = job_execute(
@@ -601,7 +708,7 @@ QWEN_FUNCTION(qwen_retry_table, 1, 1)
 		1, (Oid[]){OIDOID}, (Datum[]){ObjectIdGetDatum(relation)}, NULL, SPI_OK_UPDATE, 0);
 	job_identity_end(&identity);
 	SPI_finish();
-	job_request_worker(owner);
+	job_call_worker(owner);
 	PG_RETURN_INT64(n);
 }
 
@@ -678,7 +785,7 @@ QWEN_FUNCTION(qwen_wait, 1, 2)
 		timeout_ms = Min(timeout_ms, LONGEST_WAIT_MS);
 	}
 	SPI_connect();
-	(void) find_own_job(&store, job, &state, false);
+	(void) job_find_own(&store, job, &state, false);
 	job_wait_begin();
 	state = wait_for_end(&store, job, timeout_ms);
 	job_wait_end();

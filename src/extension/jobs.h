@@ -9,7 +9,8 @@
  * Who does what: prompt_template.c makes SQL of a prompt's template; job_spec.c makes specs; job_sql.c the statements
  * over the user's tables, job_keys.c the comparisons of keys in them; job_chain.c keeps answers from going round;
  * job_store.c has our own tables; jobs.c the SQL functions; enqueue_trigger.c the triggers; job_launch.c says when and
- * where workers run; job_worker.c is one; job_rows.c are its transactions; job_calls.c its requests to the engine.
+ * where workers run; job_worker.c is one; job_rows.c are its transactions; job_calls.c its requests to the engine;
+ * job_write.c writes answers; job_floor.c says from where a queue is read; job_forget.c sweeps away what is over.
  */
 #ifndef QWEN_JOBS_H
 #define QWEN_JOBS_H
@@ -17,8 +18,10 @@
 #include "limits.h"
 
 #include "../base/clock.h"
+#include "access/htup.h"
 #include "access/tupdesc.h"
 #include "nodes/pg_list.h"
+#include "nodes/plannodes.h"
 #include "utils/relcache.h"
 
 /* ---- prompt_template.c ---- */
@@ -201,11 +204,14 @@ extern void job_identity_of_spec(const JobSpec *spec, JobIdentity *saved);
 extern void job_identity_of_owner(JobIdentity *saved);
 extern void job_identity_end(const JobIdentity *saved);
 
-/* Dates, intervals and numbers as text that means the same to every session. action: a GucAction. */
+/* Dates, intervals, numbers and bytes as text that means the same to every session. action: a GucAction. */
 extern void job_set_formats(int action);
 
 /* The same and more for a key of any type, saved: to be undone by AtEOXact_GUC. */
 extern void job_set_key_formats(void);
+
+/* Whatever role and database are set to: what workers' own transactions need. Outside of a transaction. */
+extern void job_settle_session(void);
 
 /* Raise unless a background worker can connect as role. what: who speaks. */
 extern void job_check_owner(Oid role, const char *what);
@@ -220,9 +226,36 @@ extern JobSpec *job_store_load(const JobStore *store, int64 job, MemoryContext p
 /* Raise 42501 unless the current user may call the function that a job uses. In SPI. */
 extern void job_check_privilege(const JobStore *store, JobFunction function);
 
+/* Owner and state of a job that the caller may touch, as the statement sees it, or locked as it is now. In SPI. */
+extern Oid job_find_own(const JobStore *store, int64 job, char **state, bool latest);
+
+/* ---- job_forget.c ---- */
+/* The owner of a table, as whom the caller may act; else 42501. */
+extern Oid job_own_relation(Oid relation);
+
+/* In SPI: some of the jobs and rows that have had their time; how many rows. Again while it is a thousand or more. */
+extern int64 job_sweep(const JobStore *store);
+
+/* The same until nothing is left, and dead letters of rows that are gone. Runs transactions of its own. */
+struct JobWorker;
+extern void job_sweep_as_worker(struct JobWorker *worker);
+
 /* ---- job_launch.c ---- */
-/* In this transaction work was queued for a role of this database: at its commit a worker is asked for. */
+/* When this database is to be swept: 0: now, and nobody else does for a while; -1: not before others come by. */
+extern long job_sweep_wait_ms(void);
+
+/* Tables of a role of this database whose triggers have dead letters, so that deletes from them ask for a sweep. */
+extern void job_letters_add(Oid role, Oid relation);
+extern void job_letters_clear(Oid role);
+
+/* A statement has ended that may have deleted rows with dead letters. */
+extern void job_rows_deleted(const PlannedStmt *plan);
+
+/* In this transaction rows were queued for a role of this database: at its commit a worker is asked for. */
 extern void job_request_worker(Oid role);
+
+/* The same for all else: a worker that runs looks at once at its jobs, and for rows from the beginning of the queue. */
+extern void job_call_worker(Oid role);
 
 /* For shared.c, and the supervisor's turn to start what is wanted. */
 extern size_t job_shared_bytes(void);
@@ -252,8 +285,8 @@ extern bool job_worker_arrive(Datum argument, JobWorkerPlace *place);
 /* The connection stands: what goes wrong from here on is not the login's fault. */
 extern void job_worker_connected(const JobWorkerPlace *place);
 
-/* How often work was asked for until now; leaving works only when nobody asked since. */
-extern uint64 job_worker_requests(const JobWorkerPlace *place);
+/* How often work was asked for until now, and by job_call_worker; leaving works only when nobody asked since. */
+extern uint64 job_worker_requests(const JobWorkerPlace *place, uint64 *calls);
 extern bool job_worker_leave(const JobWorkerPlace *place, uint64 requests_seen);
 
 /*
@@ -262,6 +295,15 @@ extern bool job_worker_leave(const JobWorkerPlace *place, uint64 requests_seen);
  */
 extern bool job_turn_is_over(void);
 extern void job_give_turn(void);
+
+/* From here on whoever queues rows wakes the worker. false: somebody has meanwhile. */
+extern bool job_worker_listen(const JobWorkerPlace *place, uint64 requests_seen);
+extern void job_worker_stop_listening(const JobWorkerPlace *place);
+
+#define JOB_TROUBLE_BYTES 256
+
+/* What the views show of this worker: why nothing moves, or "". Nothing in processes that are no workers. */
+extern void job_worker_tell(const char *trouble);
 
 /* ---- job_worker.c ---- */
 /* Time for the pauses of a worker, in microseconds: the machine's, which a step of the wall clock does not touch. */
@@ -293,6 +335,7 @@ typedef struct JobRow
 	int n_via;
 	int attempts;    /* before this one */
 	int n_conflicts; /* how often its answer could not be written */
+	int n_waits;     /* the same, counting locks that somebody else has */
 	RowState state;
 	bool has_prompt; /* else the prompt is NULL, and so is the answer */
 	Request request;
@@ -307,6 +350,24 @@ typedef struct JobRow
 	bool is_permanent; /* trying again is pointless */
 } JobRow;
 
+/* ---- job_floor.c ---- */
+typedef struct JobFloor
+{
+	int64 id;        /* rows of qwen_job_row up to this one are none of ours any more, and none will appear */
+	int64 seen;      /* the highest id that was read */
+	int64 candidate; /* rows up to this one have all been put down by transactions that are over, or are in writers */
+	void *writers;   /* VirtualTransactionId[n_writers] */
+	int n_writers;
+} JobFloor;
+
+struct JobWorker;
+
+/* In a transaction: raise the floor where that is worth a look. */
+extern void job_floor_raise(struct JobWorker *worker, const struct JobStore *store);
+
+/* Rows may have come back that were passed. */
+extern void job_floor_reset(struct JobWorker *worker);
+
 typedef struct JobWorker
 {
 	JobWorkerPlace place;
@@ -315,7 +376,9 @@ typedef struct JobWorker
 	List *specs;
 	JobRow *rows; /* in the order they came */
 	int n_rows;
-	int64 last_id;      /* of qwen_job_row, up to where it was read */
+	uint64 calls_seen; /* of job_call_worker */
+	int64 last_id;     /* of qwen_job_row, up to where it was read */
+	JobFloor floor;
 	bool look_for_rows; /* there may be rows in qwen_job_row that are not here */
 	bool is_gone;       /* the extension is not there any more */
 	bool is_orphan;     /* the role is not there any more */
@@ -325,23 +388,36 @@ typedef struct JobWorker
 	TimestampTz pause_until; /* the engine cannot be asked now */
 	int n_pauses;
 	int n_in_flight;
-	char trouble[256];       /* why nothing moves, or empty */
-	char shown_trouble[256]; /* the same as qwen_jobs has it */
+	char trouble[JOB_TROUBLE_BYTES]; /* why something does not move, or empty */
+	bool trouble_is_engines;         /* over with the next answer */
+	TimestampTz trouble_until;
 } JobWorker;
 
 extern PGDLLEXPORT void qwen_job_worker_main(Datum argument);
 
 /* ---- job_rows.c: each runs short transactions of its own ---- */
+#define JOB_ROW_IS_LOCKED "another session has its row of qwen_job_table locked"
+
+/* Note why something does not move; shown until it is over, or was not heard of for a while. */
+extern void job_rows_trouble(JobWorker *worker, const JobSpec *spec, const char *why);
+
 /* Learn which jobs there are, and which have ended; false: they could not be read. */
 extern bool job_rows_refresh(JobWorker *worker);
 
 /* Take up to n more rows; the number that came. */
 extern int job_rows_fetch(JobWorker *worker, int n);
 
+/* The columns of qwen_job_row that a queued row is read from, in order. */
+#define QUEUED_COLUMNS "id, job, relation, trigger, key, attempts, trigger_oid, key_numbers, via"
+
+/* Id, trigger and key of a row of these that a trigger queued; NULL: its trigger cannot be had. Palloc'd. */
+extern JobSpec *job_rows_letter(JobWorker *worker, const JobStore *store, HeapTuple tuple, TupleDesc columns, int64 *id,
+								char ***key);
+
 /* When the next row that waits for another attempt is to be tried; 0: there is none. */
 extern TimestampTz job_rows_next_try(JobWorker *worker);
 
-/* Give jobs that have no rows left their end; say in qwen_jobs why nothing moves. */
+/* Give jobs that have no rows left their end; tell why nothing moves. */
 extern void job_rows_finish(JobWorker *worker);
 
 /* A job cannot go on. */

@@ -7,6 +7,7 @@
  * tokens, rendering a prompt) needs no GO and is not limited.
  */
 #include "limits.h"
+#include "jobs.h"
 
 #include <math.h>
 
@@ -176,6 +177,9 @@ try_to_enter(LimitPass *pass, const LimitDemand *demand, int (*n_own)(void))
 		{
 			if (ticket == 0)
 				ticket = usage_queue_enter(&subject);
+			job_worker_tell(admission == OTHERS_FIRST ? "other requests of the role wait for its limits already"
+													  : psprintf("role \"%s\" has reached its limit of %s",
+																 role_name(refusal.role), limit_names[refusal.kind]));
 		}
 		else if (n_own() == 0 && !(has_company = usage_has_company()))
 		{

@@ -8,6 +8,7 @@
  */
 #include "model_call.h"
 #include "trigger_values.h"
+#include "jobs.h"
 
 #include "access/xact.h"
 #include "compat.h"
@@ -444,6 +445,7 @@ finish_hook(QueryDesc *query)
 static void
 end_hook(QueryDesc *query)
 {
+	job_rows_deleted(query->plannedstmt);
 	if (previous_end)
 		previous_end(query);
 	else

@@ -30,6 +30,7 @@ int qwen_io_method = QWEN_IO_AUTO;
 int qwen_watchdog_timeout = 30000;
 int qwen_job_window = 32;
 int qwen_max_job_workers = 4;
+int qwen_job_retention = 30 * SECS_PER_DAY;
 int qwen_batch_window = 32;
 int qwen_on_error = QWEN_ON_ERROR_RAISE;
 bool qwen_batch_plans = true;
@@ -149,6 +150,9 @@ define_server_settings(void)
 							&qwen_watchdog_timeout, 30000, 0, INT_MAX, PGC_SIGHUP, GUC_UNIT_MS, NULL, NULL, NULL);
 	DefineCustomIntVariable("qwen.max_job_workers", "Workers of jobs and triggers that run at the same time.", NULL,
 							&qwen_max_job_workers, 4, 1, 64, PGC_SIGHUP, 0, NULL, NULL, NULL);
+	DefineCustomIntVariable("qwen.job_retention", "How long jobs that have ended are kept; 0: for ever.", NULL,
+							&qwen_job_retention, 30 * SECS_PER_DAY, 0, INT_MAX, PGC_SIGHUP, GUC_UNIT_S, NULL, NULL,
+							NULL);
 }
 
 void

@@ -28,7 +28,8 @@
 #include "utils/timestamp.h"
 
 #define LISTEN_BACKLOG 1024
-#define PENDING_WAIT_MS 20 /* while a slot is on its way */
+#define SOCKET_OF_0_1_0 "qwen_pg.sock" /* may have been left by a crash */
+#define PENDING_WAIT_MS 20             /* while a slot is on its way */
 #define IDLE_WAIT_MS 1000
 #define LONGEST_LOOK_MS 2000 /* the time between two looks at the engine counts as so much at most */
 #define FIRST_BACKOFF_MS 100
@@ -103,6 +104,7 @@ make_listener(void)
 	mode_t mask;
 
 	strlcpy(address.sun_path, PROTOCOL_SOCKET_NAME, sizeof address.sun_path);
+	(void) unlink(SOCKET_OF_0_1_0);
 	if (unlink(address.sun_path) != 0 && errno != ENOENT)
 		leave_without_socket("remove");
 	listener = socket(AF_UNIX, SOCK_STREAM | SOCK_CLOEXEC | SOCK_NONBLOCK, 0);

@@ -1,5 +1,8 @@
 /*
- * usage_file.c - what roles have used, on disk: qwen_pg_usage in the data directory.
+ * usage_file.c - what roles have used, on disk: pgsql_tmp_qwen_pg_usage in the data directory.
+ *
+ * What a server has used is no business of its standbys and of those that are restored from its backups, so the file
+ * has a name that pg_basebackup passes over; nothing at the start of a server removes it there.
  *
  * The supervisor writes it every 10 s and at its end, under another name first, so that the file is whole at any time;
  * the postmaster reads it once, when the server starts. What was used in the last 10 s before a crash of the whole
@@ -21,8 +24,9 @@
 #include "storage/fd.h"
 #include "utils/timestamp.h"
 
-#define USAGE_FILE "qwen_pg_usage"
-#define NEW_USAGE_FILE "qwen_pg_usage.new"
+#define USAGE_FILE_OF_0_1_0 "qwen_pg_usage"
+#define USAGE_FILE "pgsql_tmp_qwen_pg_usage"
+#define NEW_USAGE_FILE "pgsql_tmp_qwen_pg_usage.new"
 #define WRITE_EVERY_US ((uint64) 10 * 1000000)
 #define FILE_MAGIC 0x51504755u
 #define FILE_VERSION 1
@@ -113,11 +117,13 @@ read_file(int fd, const char **why)
 void
 usage_file_load(void)
 {
-	int fd = open(USAGE_FILE, O_RDONLY | O_CLOEXEC);
 	FileHeader *header;
 	const char *why;
 	uint64 age_seconds;
+	int fd;
 
+	(void) rename(USAGE_FILE_OF_0_1_0, USAGE_FILE);
+	fd = open(USAGE_FILE, O_RDONLY | O_CLOEXEC);
 	if (fd < 0)
 	{
 		if (errno != ENOENT)

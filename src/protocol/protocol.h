@@ -1,9 +1,9 @@
 /*
  * protocol.h - everything that is said between a PostgreSQL backend (client) and qwen_engine.
  *
- * Transport: a SOCK_STREAM Unix socket "qwen_pg.sock" in the data directory, mode 0600; the engine also checks
- * that the peer has its own user id. A connection carries any number of requests at once, told apart by
- * the request id that the client chose; answers of different requests come in any order, those of one in order.
+ * Transport: a SOCK_STREAM Unix socket "pgsql_tmp_qwen_pg.sock" in the data directory, mode 0600; the engine also
+ * checks that the peer has its own user id. A connection carries any number of requests at once, told apart by the
+ * request id that the client chose; answers of different requests come in any order, those of one in order.
  *
  * Frame: a header of 16 bytes (FrameHeader, little-endian), then body_bytes of body. A frame that
  * breaks a rule of this file (unknown type, too long, fields missing or left over) closes the connection it came on.
@@ -29,7 +29,8 @@
 #include "../base/status.h"
 
 #define PROTOCOL_VERSION 1
-#define PROTOCOL_SOCKET_NAME "qwen_pg.sock"
+/* pg_basebackup and pg_rewind pass over whatever begins with pgsql_tmp */
+#define PROTOCOL_SOCKET_NAME "pgsql_tmp_qwen_pg.sock"
 
 #define PROTOCOL_HEADER_BYTES 16
 #define PROTOCOL_MAX_BODY_BYTES                                                                                        \

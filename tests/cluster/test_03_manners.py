@@ -48,7 +48,7 @@ def test_seeds_do_not_depend_on_neighbours(server):
 
 
 def socket_path(server):
-    return os.path.join(server.data, "qwen_pg.sock")
+    return os.path.join(server.data, "pgsql_tmp_qwen_pg.sock")
 
 
 def speak(server, data):

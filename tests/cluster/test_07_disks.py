@@ -206,7 +206,7 @@ def leave_link(path):
 def test_what_lies_in_the_sockets_place_is_removed(make_server, leave):
     server = make_server()
     server.stop()
-    path = os.path.join(server.data, "qwen_pg.sock")
+    path = os.path.join(server.data, "pgsql_tmp_qwen_pg.sock")
     assert not os.path.lexists(path)
     leave(path)
     server.start()
@@ -218,14 +218,14 @@ def test_what_lies_in_the_sockets_place_is_removed(make_server, leave):
 def test_socket_that_cannot_be_made_is_said(make_server):
     server = make_server()
     server.stop()
-    path = os.path.join(server.data, "qwen_pg.sock")
+    path = os.path.join(server.data, "pgsql_tmp_qwen_pg.sock")
     os.mkdir(path)
     server.start()
     with pytest.raises(psycopg2.Error) as failure:
         server.query(COUNT)
     assert failure.value.pgcode == "58000"
     assert "supervisor of the qwen engine is not running" in str(failure.value)
-    assert 'could not remove "qwen_pg.sock": Is a directory' in str(failure.value)
+    assert 'could not remove "pgsql_tmp_qwen_pg.sock": Is a directory' in str(failure.value)
     assert server.value("SELECT qwen_health() ->> 'status'") == "unhealthy"
     os.rmdir(path)
     assert "Paris" in wait_until(lambda: answers(server), 10)

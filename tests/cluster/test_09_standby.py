@@ -26,7 +26,7 @@ def pair(make_server):
         line = [line for line in file if line.startswith("primary_conninfo")][0]
     standby.settings["primary_conninfo"] = line.split("=", 1)[1].strip()[1:-1].replace("''", "'")
     # the socket of the primary must not come with the copy
-    assert not os.path.lexists(os.path.join(standby.data, "qwen_pg.sock"))
+    assert not os.path.lexists(os.path.join(standby.data, "pgsql_tmp_qwen_pg.sock"))
     try:
         yield primary, standby.start()
     finally:

@@ -235,7 +235,7 @@ def crc32c(data):
 
 
 def usage_path(server):
-    return os.path.join(server.data, "qwen_pg_usage")
+    return os.path.join(server.data, "pgsql_tmp_qwen_pg_usage")
 
 
 def age_usage_file(server, seconds):

@@ -111,9 +111,9 @@ def test_a_session_that_asks_nothing_has_nothing(server):
 
 def test_files_ports_and_catalog(server):
     """Nothing but the socket and the usage in the data directory, no port, and only our own names in the catalog."""
-    wait_until(lambda: os.path.exists(os.path.join(server.data, "qwen_pg_usage")), 20, "the file of usage")
-    assert sorted(name for name in os.listdir(server.data) if "qwen" in name) == ["qwen_pg.sock", "qwen_pg_usage"]
-    assert {os.stat(os.path.join(server.data, name)).st_mode & 0o777 for name in ("qwen_pg.sock", "qwen_pg_usage")} == {0o600}
+    wait_until(lambda: os.path.exists(os.path.join(server.data, "pgsql_tmp_qwen_pg_usage")), 20, "the file of usage")
+    assert sorted(name for name in os.listdir(server.data) if "qwen" in name) == ["pgsql_tmp_qwen_pg.sock", "pgsql_tmp_qwen_pg_usage"]
+    assert {os.stat(os.path.join(server.data, name)).st_mode & 0o777 for name in ("pgsql_tmp_qwen_pg.sock", "pgsql_tmp_qwen_pg_usage")} == {0o600}
     inodes = set()
     for name in os.listdir(f"/proc/{server.engine_pid()}/fd"):
         # a client's connection may be gone meanwhile

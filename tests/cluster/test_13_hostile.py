@@ -34,7 +34,7 @@ class Hostile:
     """The program in one of its ways, until the end of the block."""
 
     def __init__(self, cluster, way, number, said="ready"):
-        self.command = as_server_user([os.path.join(cluster.folder, "hostile_client"), os.path.join(cluster.data, "qwen_pg.sock"), way, str(number)])
+        self.command = as_server_user([os.path.join(cluster.folder, "hostile_client"), os.path.join(cluster.data, "pgsql_tmp_qwen_pg.sock"), way, str(number)])
         self.said = said
 
     def __enter__(self):

@@ -114,8 +114,8 @@ def test_data_directory_that_cannot_be_written_to(make_server):
         assert "Paris" in server.value(CAPITAL)
         os.kill(supervisor_pid(server), signal.SIGTERM)
         wait_until(lambda: is_gone(engine), 5)
-        message = wait_until(lambda: 'could not remove "qwen_pg.sock": Permission denied' in server.read_log() and failure(server), 10)
-        assert 'could not remove "qwen_pg.sock": Permission denied' in message
+        message = wait_until(lambda: 'could not remove "pgsql_tmp_qwen_pg.sock": Permission denied' in server.read_log() and failure(server), 10)
+        assert 'could not remove "pgsql_tmp_qwen_pg.sock": Permission denied' in message
     finally:
         os.chmod(server.data, 0o700)
     assert "Paris" in wait_until(lambda: answers(server), 10)

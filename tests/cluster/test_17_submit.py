@@ -1,0 +1,166 @@
+"""What a job or a trigger can never do is refused before the model is asked, and what is over can be taken away."""
+import psycopg2
+import pytest
+from cluster import wait_until
+
+SCHEMA = """
+    CREATE ROLE submitter LOGIN; SELECT qwen_grant('submitter', 'use'); GRANT CREATE ON SCHEMA public TO submitter;
+    CREATE TABLE texts (id int PRIMARY KEY, body text, answer text, numbered int GENERATED ALWAYS AS IDENTITY, made text GENERATED ALWAYS AS (body) STORED, n int);
+    INSERT INTO texts SELECT i, 'word ' || i FROM generate_series(1, 3) i;
+    CREATE TABLE answers (id int PRIMARY KEY, answer text);
+    CREATE TABLE numbered (id int GENERATED ALWAYS AS IDENTITY PRIMARY KEY, answer text);
+    CREATE TABLE strict (id int PRIMARY KEY, answer text, who text NOT NULL);
+    CREATE TABLE loose (id int PRIMARY KEY, answer text, who text NOT NULL DEFAULT 'nobody');
+    CREATE TABLE keyless (id int, answer text);
+    CREATE TABLE named (id text PRIMARY KEY, answer text);
+    CREATE TABLE ruled (id int PRIMARY KEY, answer text);
+    CREATE RULE r AS ON UPDATE TO ruled DO INSTEAD NOTHING;
+    CREATE VIEW seen AS SELECT * FROM answers;
+    GRANT SELECT ON texts TO submitter;
+    GRANT UPDATE (answer), INSERT (answer), SELECT ON answers TO submitter;
+    GRANT SELECT, INSERT ON loose TO submitter;
+"""
+
+
+@pytest.fixture(scope="module")
+def tables(server):
+    server.query(SCHEMA)
+    yield server
+    server.query("DROP VIEW seen; DROP TABLE texts, answers, numbered, strict, loose, keyless, named, ruled; DROP OWNED BY submitter; DROP ROLE submitter")
+
+
+REFUSED = [
+    # source, target, column, role, SQLSTATE, what the message says
+    ("texts", "texts", "numbered", None, "22023", "identity column"),
+    ("texts", "texts", "made", None, "22023", "generated column"),
+    ("texts", "texts", "n", None, "22023", "does not take text"),
+    ("SELECT id, body FROM texts", "numbered", "answer", None, "428C9", "GENERATED ALWAYS"),
+    ("SELECT id, body FROM texts", "strict", "answer", None, "22023", 'column "who" of table "strict" is NOT NULL'),
+    ("SELECT id, body FROM texts", "keyless", "answer", None, "22023", "no primary key"),
+    ("SELECT id, body FROM texts", "seen", "answer", None, "22023", "not a table"),
+    ("SELECT id, body FROM texts", "ruled", "answer", None, "0A000", "UPDATE RETURNING"),
+    ("SELECT id, body FROM texts", "answers", "answer", "submitter", "42501", "permission denied for table answers"),
+    ("SELECT id, body FROM texts", "loose", "answer", "submitter", "42501", "permission denied for table loose"),
+    ("texts", "texts", "answer", "submitter", "42501", "permission denied for table texts"),
+    ("DELETE FROM texts RETURNING id, body", "answers", "answer", None, "22023", "not DELETE"),
+    ("  update texts SET body = body RETURNING id, body", "answers", "answer", None, "22023", "not UPDATE"),
+    ("INSERT INTO texts VALUES (9) RETURNING id, body", "answers", "answer", None, "22023", "not INSERT"),
+    ("DROP TABLE texts", "answers", "answer", None, "22023", "not DROP"),
+    ("SELECT id, body FROM texts; DELETE FROM texts", "answers", "answer", None, "22023", "2 statements"),
+    ("SELECT id, body FROM texts FOR UPDATE", "answers", "answer", None, "22023", "must not lock rows"),
+    ("WITH d AS (DELETE FROM texts RETURNING id, body) SELECT * FROM d", "answers", "answer", None, "22023", '"d" of its WITH list writes'),
+    ("SELECT id, body INTO other FROM texts", "answers", "answer", None, "22023", "not SELECT INTO"),
+    ("/* all */ DELETE FROM texts RETURNING id, body", "answers", "answer", None, "22023", "query that reads"),
+]
+
+
+@pytest.mark.parametrize("source, target, column, role, code, said", REFUSED)
+def test_what_a_job_can_never_write_is_refused_at_once(tables, source, target, column, role, code, said):
+    keys = ", key_columns => '{id}'" if target == "seen" else ""
+    with pytest.raises(psycopg2.Error) as failure:
+        tables.query(f"SELECT qwen_submit(%s, 'body', %s, %s{keys})", (source, target, column), user=role)
+    assert failure.value.pgcode == code and said in str(failure.value)
+    assert tables.value("SELECT count(*) FROM texts") == 3
+
+
+def test_a_source_may_begin_with_a_comment(tables):
+    job = tables.value("SELECT qwen_submit('-- all' || chr(10) || 'SELECT id, body FROM texts;', 'body', 'loose', 'answer', max_tokens => 1)")
+    wait_until(lambda: tables.value("SELECT state = 'done' FROM qwen_jobs WHERE id = %s", (job,)), 30, "the end")
+    assert tables.value("SELECT count(*) FROM loose WHERE answer IS NOT NULL") == 3
+
+
+def test_a_trigger_whose_owner_may_not_write_is_refused_at_its_first_row(tables):
+    tables.query("CREATE TABLE locked_out (id int PRIMARY KEY, body text, answer text)", user="submitter")
+    tables.query("CREATE TRIGGER t AFTER INSERT ON locked_out FOR EACH ROW EXECUTE FUNCTION qwen_enqueue_trigger('answer', 'body')")
+    tables.query("REVOKE UPDATE ON locked_out FROM submitter")
+    with pytest.raises(psycopg2.Error) as failure:
+        tables.query("INSERT INTO locked_out VALUES (1, 'word')")
+    assert failure.value.pgcode == "42501" and 'write its column "answer"' in str(failure.value)
+
+
+# ---- what is over ----
+def letters(server, table):
+    return server.value("SELECT count(*) FROM qwen_job_row r WHERE dead AND relation = to_regclass(%s)", (table,))
+
+
+@pytest.fixture
+def lettered(server):
+    """A table with three dead letters."""
+    server.query(
+        """
+        CREATE TABLE lettered (id int PRIMARY KEY, body text, answer text CHECK (id > 3 OR answer IS NULL));
+        CREATE TRIGGER t AFTER INSERT OR UPDATE ON lettered FOR EACH ROW EXECUTE FUNCTION qwen_enqueue_trigger('answer', 'body', 'max_tokens=1', 'max_attempts=1');
+        INSERT INTO lettered SELECT i, 'word' FROM generate_series(1, 5) i;
+        """
+    )
+    wait_until(lambda: letters(server, "lettered") == 3, 30, "dead letters")
+    wait_until(lambda: server.query("SELECT * FROM qwen_job_workers()") == [], 30, "no worker")
+    yield server
+    server.query("DROP TABLE IF EXISTS lettered")
+
+
+def test_dead_letters_go_with_their_row(lettered):
+    lettered.query("DELETE FROM lettered WHERE id = 2")
+    wait_until(lambda: letters(lettered, "lettered") == 2, 20, "one letter less")
+    lettered.query("WITH gone AS (DELETE FROM lettered WHERE id <> 3 RETURNING id) SELECT * FROM gone")
+    wait_until(lambda: letters(lettered, "lettered") == 1, 20, "one letter")
+    assert lettered.query("SELECT key FROM qwen_dead_letters WHERE relation = 'lettered'::regclass") == [(["3"],)]
+
+
+@pytest.mark.parametrize("drop", ["DROP TABLE lettered", "DROP TRIGGER t ON lettered"])
+def test_dead_letters_go_with_their_table_and_trigger(lettered, drop):
+    relation = lettered.value("SELECT 'lettered'::regclass::oid")
+    lettered.query(drop)
+    assert lettered.query("SELECT * FROM qwen_dead_letters WHERE relation = %s", (relation,)) == []
+    assert lettered.query("SELECT * FROM qwen_trigger_backlog WHERE relation = %s", (relation,)) == []
+    lettered.restart()
+    wait_until(lambda: lettered.value("SELECT count(*) FROM qwen_job_row WHERE relation = %s", (relation,)) == 0, 20, "nothing left")
+
+
+def test_owners_remove_dead_letters(lettered):
+    lettered.query("CREATE ROLE stranger; SELECT qwen_grant('stranger', 'use')")
+    try:
+        with pytest.raises(psycopg2.Error) as failure:
+            lettered.query("SET ROLE stranger; SELECT qwen_forget_table('lettered')")
+        assert failure.value.pgcode == "42501"
+    finally:
+        lettered.query("DROP OWNED BY stranger; DROP ROLE stranger")
+    assert lettered.value("SELECT qwen_forget_table('lettered')") == 3
+    assert letters(lettered, "lettered") == 0
+
+
+def test_owners_forget_ended_jobs(tables):
+    tables.query("CREATE TABLE long_job (id int PRIMARY KEY, body text, answer text); INSERT INTO long_job SELECT i, 'word' FROM generate_series(1, 300) i")
+    job = tables.value("SELECT qwen_submit('long_job', 'body', 'long_job', 'answer', max_tokens => 8)")
+    wait_until(lambda: tables.value("SELECT count(*) > 0 FROM qwen_job_row WHERE job = %s", (job,)), 20, "claims")
+    with pytest.raises(psycopg2.Error) as failure:
+        tables.query("SELECT qwen_forget(%s)", (job,))
+    assert failure.value.pgcode == "55000" and "has not ended" in str(failure.value)
+    with pytest.raises(psycopg2.Error) as failure:
+        tables.query("SELECT qwen_forget(%s)", (job,), user="submitter")
+    assert failure.value.pgcode == "42501"
+    tables.query("SELECT qwen_cancel(%s)", (job,))
+    assert tables.value("SELECT count(*) > 0 FROM qwen_job_row WHERE job = %s", (job,)), "what was under way waits for qwen_retry"
+    tables.query("SELECT qwen_forget(%s)", (job,))
+    assert tables.query("SELECT 1 FROM qwen_jobs WHERE id = %s", (job,)) == []
+    assert tables.value("SELECT count(*) FROM qwen_job_row WHERE job = %s", (job,)) == 0
+    with pytest.raises(psycopg2.Error) as failure:
+        tables.query("SELECT qwen_forget(%s)", (job,))
+    assert failure.value.pgcode == "42704"
+    tables.query("DROP TABLE long_job")
+
+
+def test_ended_jobs_are_kept_for_so_long(make_server):
+    server = make_server({"qwen.job_retention": "1s"})
+    server.query("CREATE TABLE kept (id int PRIMARY KEY, body text, answer text CHECK (answer IS NULL)); INSERT INTO kept SELECT i, 'word' FROM generate_series(1, 30) i")
+    jobs = [server.value("SELECT qwen_submit('kept', 'body', 'kept', 'answer', max_tokens => 1, max_attempts => 1)") for _ in range(3)]
+    server.query("SELECT qwen_cancel(%s)", (jobs[2],))
+    # no work comes after them: they go by themselves
+    wait_until(lambda: server.value("SELECT count(*) FROM qwen_job_table") == 0, 40, "no job")
+    assert server.value("SELECT count(*) FROM qwen_job_row") == 0
+    server.reload(qwen__job_retention="1d")
+    wait_until(lambda: server.value("SHOW qwen.job_retention") == "1d", 10, "the setting")
+    job = server.value("SELECT qwen_submit('kept', 'body', 'kept', 'answer', max_tokens => 1, max_attempts => 1)")
+    assert server.value("SELECT qwen_wait(%s)", (job,)) == "done"
+    wait_until(lambda: server.query("SELECT * FROM qwen_job_workers()") == [], 20, "no worker")
+    assert server.value("SELECT failed FROM qwen_jobs WHERE id = %s", (job,)) == 30
