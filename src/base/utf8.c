@@ -119,6 +119,39 @@ utf8_code_point(const char *text, int n_bytes)
 	}
 }
 
+/* First and last of what is blank: Unicode's White_Space, controls, and what is invisible by default. */
+static const uint32_t blanks[][2] = {
+	{0x00, 0x20},     {0x7F, 0xA0},     {0xAD, 0xAD},     {0x34F, 0x34F},   {0x61C, 0x61C},
+	{0x115F, 0x1160}, {0x1680, 0x1680}, {0x17B4, 0x17B5}, {0x180B, 0x180F}, {0x2000, 0x200F},
+	{0x2028, 0x202F}, {0x205F, 0x206F}, {0x2800, 0x2800}, {0x3000, 0x3000}, {0x3164, 0x3164},
+	{0xFE00, 0xFE0F}, {0xFEFF, 0xFEFF}, {0xFFA0, 0xFFA0}, {0xFFF9, 0xFFFB},
+};
+
+bool
+utf8_code_point_is_blank(uint32_t code_point)
+{
+	for (size_t i = 0; i < sizeof blanks / sizeof blanks[0]; i++)
+		if (code_point <= blanks[i][1])
+			return code_point >= blanks[i][0];
+	return false;
+}
+
+bool
+utf8_is_blank(const char *text, size_t length)
+{
+	size_t offset = 0;
+
+	while (offset < length)
+	{
+		int n_bytes = utf8_character_bytes(text + offset, length - offset);
+
+		if (n_bytes <= 0 || !utf8_code_point_is_blank(utf8_code_point(text + offset, n_bytes)))
+			return false;
+		offset += (size_t) n_bytes;
+	}
+	return true;
+}
+
 int
 utf8_write(uint32_t code_point, char *out)
 {

@@ -33,6 +33,12 @@ extern void utf8_clean(char *text);
 /* The code point of the well-formed character of n_bytes at text. */
 extern uint32_t utf8_code_point(const char *text, int n_bytes);
 
+/* Is there nothing to see of a character: white space of any width, or none, and controls? */
+extern bool utf8_code_point_is_blank(uint32_t code_point);
+
+/* True when text, well-formed, has only such characters, or none. */
+extern bool utf8_is_blank(const char *text, size_t length);
+
 /* Write code_point (a scalar value) to out[4]; returns the bytes written. */
 extern int utf8_write(uint32_t code_point, char *out);
 

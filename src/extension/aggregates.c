@@ -1,6 +1,7 @@
 /*
  * aggregates.c - qwen_summarize_agg and qwen_chat_agg: one answer about the texts of many rows. Rows that are more than
- * the context holds are worked on in parts (task_map_reduce). Rows that are NULL are passed over; no rows give NULL.
+ * the context holds are worked on in parts (task_map_reduce). Rows that are NULL or blank are passed over; no rows
+ * give NULL.
  *
  * An aggregate's arguments have no defaults, so the common ones come in an object, {"max_tokens": 20}. Instruction and
  * options are those of the whole group: rows that differ in them are an error.
@@ -165,6 +166,8 @@ gather(FunctionCallInfo fcinfo, Gathered *gathered)
 	if (PG_ARGISNULL(1))
 		return;
 	value = PG_GETARG_TEXT_PP(1);
+	if (text_is_blank(value))
+		return;
 	if (gathered->texts.len > 0)
 		appendStringInfoString(&gathered->texts, "\n\n");
 	appendBinaryStringInfo(&gathered->texts, VARDATA_ANY(value), VARSIZE_ANY_EXHDR(value));
@@ -202,6 +205,8 @@ add_row(FunctionCallInfo fcinfo, int instruction, int options)
 
 	if (instruction && PG_ARGISNULL(instruction))
 		ereport(ERROR, (errcode(ERRCODE_NULL_VALUE_NOT_ALLOWED), errmsg("instruction must not be null")));
+	if (instruction && !gathered->has_rows)
+		require_text(PG_GETARG_TEXT_PP(instruction), "instruction");
 	if (instruction)
 		keep_common(fcinfo, instruction, "instruction", gathered, &gathered->instruction, context);
 	if (options)

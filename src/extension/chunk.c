@@ -32,7 +32,7 @@ QWEN_FUNCTION(qwen_chunk, 1, 5)
 
 	require_preloaded();
 	init_materialized_set(fcinfo);
-	if (PG_ARGISNULL(0))
+	if (PG_ARGISNULL(0) || text_is_blank(PG_GETARG_TEXT_PP(0)))
 		return (Datum) 0;
 	max_tokens = size_argument(fcinfo, 1, "max_tokens", REQUEST_MIN_CHUNK_TOKENS);
 	overlap = size_argument(fcinfo, 2, "overlap", 0);

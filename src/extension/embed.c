@@ -35,7 +35,7 @@ floats_of(const EngineReply *reply)
 static int
 build_embed(FunctionCallInfo fcinfo, Request *requests)
 {
-	if (PG_ARGISNULL(0))
+	if (PG_ARGISNULL(0) || text_is_blank(PG_GETARG_TEXT_PP(0)))
 		return 0;
 	options_read_object(fcinfo, 4, requests);
 	if (!PG_ARGISNULL(3))
@@ -79,7 +79,8 @@ build_side(FunctionCallInfo fcinfo, int first, bool takes_instruction, text *inp
 static int
 build_similarity(FunctionCallInfo fcinfo, Request *requests)
 {
-	if (PG_ARGISNULL(0) || PG_ARGISNULL(1))
+	if (PG_ARGISNULL(0) || PG_ARGISNULL(1) || text_is_blank(PG_GETARG_TEXT_PP(0)) ||
+		text_is_blank(PG_GETARG_TEXT_PP(1)))
 		return 0;
 	build_side(fcinfo, 2, false, PG_GETARG_TEXT_PP(0), &requests[0]);
 	build_side(fcinfo, 2, true, PG_GETARG_TEXT_PP(1), &requests[1]);

@@ -72,11 +72,11 @@ json_argument(FunctionCallInfo fcinfo, int argument, InputForm form)
 	}
 }
 
-/* The request of a chat function, or false when its main argument is NULL. */
+/* The request of a chat function, or false when its main argument is NULL or blank. */
 static bool
 read_chat(FunctionCallInfo fcinfo, InputForm form, Request *request)
 {
-	if (PG_ARGISNULL(0))
+	if (PG_ARGISNULL(0) || (form == INPUT_TEXT && text_is_blank(PG_GETARG_TEXT_PP(0))))
 		return false;
 	memset(request, 0, sizeof *request);
 	request->kind = REQUEST_CHAT;
@@ -116,7 +116,7 @@ build_chat_jsonb(FunctionCallInfo fcinfo, Request *requests)
 static int
 build_generate(FunctionCallInfo fcinfo, Request *requests)
 {
-	if (PG_ARGISNULL(0))
+	if (PG_ARGISNULL(0) || text_is_blank(PG_GETARG_TEXT_PP(0)))
 		return 0;
 	requests->kind = REQUEST_GENERATE;
 	requests->text = span_from_text(PG_GETARG_TEXT_PP(0));

@@ -6,9 +6,12 @@
  */
 #include "jobs.h"
 
+#include "../base/utf8.h"
+#include "catalog/namespace.h"
 #include "mb/pg_wchar.h"
 #include "miscadmin.h"
 #include "utils/builtins.h"
+#include "utils/memutils.h"
 
 /* Is there a column of this name? */
 static bool
@@ -82,6 +85,61 @@ read_placeholder(const char *template, const char **at, TupleDesc columns, const
 	return name;
 }
 
+/* A character in the database's encoding, appended to out; nothing where the encoding has none. */
+static void
+append_character(StringInfo out, uint32 code_point)
+{
+	char utf8[8];
+	int n = utf8_write(code_point, utf8);
+#if PG_VERSION_NUM >= 140000
+	Oid conversion;
+	unsigned char converted[32];
+#endif
+
+	if (n == 1 || GetDatabaseEncoding() == PG_UTF8)
+	{
+		appendBinaryStringInfo(out, utf8, n);
+		return;
+	}
+#if PG_VERSION_NUM >= 140000
+	conversion = FindDefaultConversionProc(PG_UTF8, GetDatabaseEncoding());
+	if (OidIsValid(conversion) &&
+		pg_do_encoding_conversion_buf(conversion, PG_UTF8, GetDatabaseEncoding(), (unsigned char *) utf8, n, converted,
+									  sizeof converted, true) == n)
+		appendStringInfoString(out, (char *) converted);
+#endif
+}
+
+/* All characters that cannot be seen, as a literal; made once. */
+static const char *
+blank_characters(void)
+{
+	static char *literal;
+	StringInfoData all;
+
+	if (literal)
+		return literal;
+	initStringInfo(&all);
+	for (uint32 code_point = 1; code_point <= 0xFFFF; code_point++)
+		if (utf8_code_point_is_blank(code_point))
+			append_character(&all, code_point);
+	literal = MemoryContextStrdup(TopMemoryContext, quote_literal_cstr(all.data));
+	return literal;
+}
+
+/* Is a column NULL, or a text in which there is nothing to see? A long one is told by its beginning. */
+static char *
+is_blank(const char *column)
+{
+	const char *blank = blank_characters();
+	char *value = psprintf("COALESCE(q.%s::pg_catalog.text, '')", quote_identifier(column));
+
+	return psprintf(
+		"(pg_catalog.btrim(pg_catalog.left(%s, 64), %s) COLLATE pg_catalog.\"C\" OPERATOR(pg_catalog.=) '' AND "
+		"pg_catalog.btrim(%s, %s) COLLATE pg_catalog.\"C\" OPERATOR(pg_catalog.=) '')",
+		value, blank, value, blank);
+}
+
 char *
 prompt_expression(const char *prompt, TupleDesc columns, const char *what, List **used)
 {
@@ -93,7 +151,8 @@ prompt_expression(const char *prompt, TupleDesc columns, const char *what, List 
 	if (has_column(columns, prompt))
 	{
 		*used = list_make1(pstrdup(prompt));
-		return psprintf("q.%s::pg_catalog.text", quote_identifier(prompt));
+		return psprintf("CASE WHEN %s THEN NULL ELSE q.%s::pg_catalog.text END", is_blank(prompt),
+						quote_identifier(prompt));
 	}
 	initStringInfo(&sql);
 	initStringInfo(&literal);
@@ -127,8 +186,6 @@ prompt_expression(const char *prompt, TupleDesc columns, const char *what, List 
 						errmsg("%s: \"%s\" is neither a column nor a template with a {column}", what, prompt),
 						errdetail("The columns are %s.", list_columns(columns))));
 	foreach (cell, *used)
-		/* a composite value of NULLs is a value: IS NULL would say otherwise */
-		appendStringInfo(&nulls, "%sq.%s IS NOT DISTINCT FROM NULL", nulls.len ? " AND " : "",
-						 quote_identifier(lfirst(cell)));
+		appendStringInfo(&nulls, "%s%s", nulls.len ? " AND " : "", is_blank(lfirst(cell)));
 	return psprintf("CASE WHEN %s THEN NULL ELSE %s END", nulls.data, sql.data);
 }

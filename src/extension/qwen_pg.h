@@ -240,6 +240,12 @@ extern text *text_from_span(ByteSpan span);
 extern char *server_string(const char *utf8);
 extern text *escaped_text_from_span(ByteSpan span);
 
+/* Is there nothing to see in a text? Nobody asks the model about such a one: the value is NULL. */
+extern bool text_is_blank(text *value);
+
+/* Raise 22023 for an argument that must say something. */
+extern void require_text(text *value, const char *name);
+
 /* Copy text in the server's encoding into to[bytes], cut at the end of a character where it is too long. */
 extern void copy_server_text(char *to, const char *from, size_t bytes);
 

@@ -156,7 +156,7 @@ build_classify(FunctionCallInfo fcinfo, Request *requests)
 {
 	Labels labels;
 
-	if (PG_ARGISNULL(0) || PG_ARGISNULL(1))
+	if (PG_ARGISNULL(0) || PG_ARGISNULL(1) || text_is_blank(PG_GETARG_TEXT_PP(0)))
 		return 0;
 	labels = read_labels(PG_GETARG_ARRAYTYPE_P(1));
 	build_score(fcinfo, 2, psprintf(PROMPT_CLASSIFY, list_labels(&labels)), PG_GETARG_TEXT_PP(0), json_labels(&labels),
@@ -183,8 +183,9 @@ build_filter(FunctionCallInfo fcinfo, Request *requests)
 {
 	char *prompt;
 
-	if (PG_ARGISNULL(0) || PG_ARGISNULL(1))
+	if (PG_ARGISNULL(0) || PG_ARGISNULL(1) || text_is_blank(PG_GETARG_TEXT_PP(0)))
 		return 0;
+	require_text(PG_GETARG_TEXT_PP(1), "condition");
 	prompt = psprintf(PROMPT_FILTER, text_to_cstring(PG_GETARG_TEXT_PP(1)));
 	build_score(fcinfo, 2, prompt, PG_GETARG_TEXT_PP(0), span_from_cstring("[\"Yes\",\"No\"]"), requests);
 	return 1;

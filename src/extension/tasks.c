@@ -254,7 +254,7 @@ max_words_of(FunctionCallInfo fcinfo)
 static int
 build_summarize(FunctionCallInfo fcinfo, Request *requests)
 {
-	if (PG_ARGISNULL(0))
+	if (PG_ARGISNULL(0) || text_is_blank(PG_GETARG_TEXT_PP(0)))
 		return 0;
 	check_max_words(max_words_of(fcinfo));
 	requests->kind = REQUEST_CHAT;
@@ -276,11 +276,10 @@ build_translate(FunctionCallInfo fcinfo, Request *requests)
 {
 	char *language;
 
-	if (PG_ARGISNULL(0) || PG_ARGISNULL(1))
+	if (PG_ARGISNULL(0) || PG_ARGISNULL(1) || text_is_blank(PG_GETARG_TEXT_PP(0)))
 		return 0;
+	require_text(PG_GETARG_TEXT_PP(1), "target_language");
 	language = text_to_cstring(PG_GETARG_TEXT_PP(1));
-	if (*language == '\0')
-		ereport(ERROR, (errcode(ERRCODE_INVALID_PARAMETER_VALUE), errmsg("target_language must not be empty")));
 	requests->kind = REQUEST_CHAT;
 	task_messages(requests, psprintf(PROMPT_TRANSLATE, language), PG_GETARG_TEXT_PP(0));
 	options_read(fcinfo, 2, requests);

@@ -206,6 +206,29 @@ escaped_text_from_span(ByteSpan span)
 	return cstring_to_text(server_string(pnstrdup(span.data, span.length)));
 }
 
+bool
+text_is_blank(text *value)
+{
+	const char *bytes = VARDATA_ANY(value);
+	size_t length = VARSIZE_ANY_EXHDR(value), start = 0;
+	ByteSpan span;
+
+	/* nearly always the first character, or the first after spaces, can be seen */
+	while (start < length && (unsigned char) bytes[start] <= ' ')
+		start++;
+	if (start == length || (bytes[start] > ' ' && bytes[start] < 0x7F))
+		return start == length;
+	span = span_from_text(value);
+	return utf8_is_blank(span.data, span.length);
+}
+
+void
+require_text(text *value, const char *name)
+{
+	if (text_is_blank(value))
+		ereport(ERROR, (errcode(ERRCODE_INVALID_PARAMETER_VALUE), errmsg("%s must not be blank", name)));
+}
+
 void
 copy_server_text(char *to, const char *from, size_t bytes)
 {

@@ -124,6 +124,7 @@ QWEN_FUNCTION(qwen_summarize_trigger, 0, 0)
 		return PointerGetDatum(row);
 	column = TupleDescAttr(descriptor, target - 1);
 	value = heap_getattr(row, source, descriptor, &is_null);
+	is_null = is_null || text_is_blank(DatumGetTextPP(value));
 	if (!is_null)
 	{
 		Summary wanted = {value_as_text(TupleDescAttr(descriptor, source - 1)->atttypid, value), NULL, max_words};

@@ -53,7 +53,7 @@ SELECT is(qwen_filter('x', NULL), NULL, 'NULL condition');
 -- translation
 SELECT matches(qwen_translate('Good morning!', 'French', max_tokens => 20), 'Bonjour', 'a translation');
 SELECT is(qwen_translate(NULL, 'French'), NULL, 'NULL input');
-SELECT throws_ok($$SELECT qwen_translate('x', '')$$, '22023', 'target_language must not be empty');
+SELECT throws_ok($$SELECT qwen_translate('x', ' ')$$, '22023', 'target_language must not be blank');
 
 -- aggregates
 SELECT ok(length(qwen_summarize_agg(b)) > 0, 'one summary of many rows') FROM (VALUES ('The home team won.'), (NULL), ('The crowd cheered.')) v(b);

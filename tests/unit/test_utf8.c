@@ -160,6 +160,21 @@ whole_texts_are_valid_or_not(void **state)
 	assert_false(utf8_is_valid("a\x80z", 3));
 }
 
+/* By hand from Unicode's lists, not from the table that is tested. */
+static void
+blank_is_what_cannot_be_seen(void **state)
+{
+	static const char *const blank[] = {"", " ", "\t\n\r\v\f", "\x01\x1F\x7F", "\xC2\x85", "\xC2\xA0", "\xE1\x9A\x80",
+										"\xE2\x80\x8B", "\xE2\x80\xA8 \xE2\x80\xAF", "\xE3\x80\x80", "\xEF\xBB\xBF"};
+	static const char *const seen[] = {"a", " .", "\xC2\xA1", "\xC2\xA0\xC3\xA9", "\xE2\x80\x90", "\xE3\x80\x81", "\xF0\x9F\x98\x80", "\x80", " \xE2\x80"};
+
+	(void) state;
+	for (size_t i = 0; i < sizeof blank / sizeof blank[0]; i++)
+		assert_true(utf8_is_blank(blank[i], strlen(blank[i])));
+	for (size_t i = 0; i < sizeof seen / sizeof seen[0]; i++)
+		assert_false(utf8_is_blank(seen[i], strlen(seen[i])));
+}
+
 int
 main(void)
 {
@@ -169,6 +184,7 @@ main(void)
 		cmocka_unit_test(a_fourth_byte_must_continue),
 		cmocka_unit_test(bytes_behind_the_character_do_not_matter),
 		cmocka_unit_test(whole_texts_are_valid_or_not),
+		cmocka_unit_test(blank_is_what_cannot_be_seen),
 	};
 
 	return cmocka_run_group_tests_name("utf8", tests, build_kinds, free_kinds);
