@@ -305,7 +305,7 @@ COMMENT ON FUNCTION qwen_enqueue_trigger() IS 'AFTER INSERT OR UPDATE trigger: q
 COMMENT ON FUNCTION qwen_enqueue_embed_trigger() IS 'AFTER INSERT OR UPDATE trigger: qwen_enqueue_embed_trigger(''target column'', ''template with {column}'' [, ''name=value'' ...])';
 
 -- ---- tables: new columns stand at the end --------------------------------------------------------------------------------
-ALTER TABLE qwen_job_table ADD COLUMN options json;
+ALTER TABLE qwen_job_table ADD COLUMN options json, ADD COLUMN truncated bigint NOT NULL DEFAULT 0;
 
 -- what was queued follows its trigger and its key columns, and knows through which answers it came; a job says what it left out
 ALTER TABLE qwen_job_table ADD COLUMN note text;
@@ -340,7 +340,7 @@ SELECT j.id,
 			WHERE r.job = j.id AND NOT r.dead AND r.next_try IS NOT NULL ORDER BY r.failed_at DESC LIMIT 1)) END, nullif(pg_catalog.concat_ws('; ', j.error, j.note), '')) AS error,
 	j.function, coalesce(j.source, j.source_relation::regclass::text) AS source, j.target::regclass AS target,
 	j.target_column, j.prompt, j.priority, j.prompt_tokens, j.completion_tokens, j.submitted, j.started, j.ended,
-	w.pid AS worker_pid
+	w.pid AS worker_pid, j.truncated
 FROM qwen_job_table j LEFT JOIN qwen_job_workers() w ON w.role = j.owner
 WHERE pg_has_role(j.owner, 'USAGE');
 COMMENT ON VIEW qwen_jobs IS 'your jobs, with their progress';

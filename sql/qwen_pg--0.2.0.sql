@@ -331,6 +331,7 @@ CREATE TABLE qwen_job_table (
 	ended timestamptz,
 	error text,
 	options json,
+	truncated bigint NOT NULL DEFAULT 0,
 	note text
 ) WITH (fillfactor = 50);
 CREATE INDEX qwen_job_table_active ON qwen_job_table (owner) WHERE state IN ('queued', 'running');
@@ -426,7 +427,7 @@ SELECT j.id,
 			WHERE r.job = j.id AND NOT r.dead AND r.next_try IS NOT NULL ORDER BY r.failed_at DESC LIMIT 1)) END, nullif(pg_catalog.concat_ws('; ', j.error, j.note), '')) AS error,
 	j.function, coalesce(j.source, j.source_relation::regclass::text) AS source, j.target::regclass AS target,
 	j.target_column, j.prompt, j.priority, j.prompt_tokens, j.completion_tokens, j.submitted, j.started, j.ended,
-	w.pid AS worker_pid
+	w.pid AS worker_pid, j.truncated
 FROM qwen_job_table j LEFT JOIN qwen_job_workers() w ON w.role = j.owner
 WHERE pg_has_role(j.owner, 'USAGE');
 COMMENT ON VIEW qwen_jobs IS 'your jobs, with their progress';

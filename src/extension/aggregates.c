@@ -17,6 +17,10 @@
 #include "utils/jsonb.h"
 #include "utils/lsyscache.h"
 
+/* An answer about rows may need as many tokens as they have themselves, about a quarter of their bytes, within reason.
+ */
+#define LONGEST_ANSWER 4096
+
 /* Lives in the aggregate's memory. */
 typedef struct Gathered
 {
@@ -274,7 +278,8 @@ answer_about_rows(void *argument)
 	task_options(&options);
 	instruction = text_to_cstring(gathered->instruction);
 	gathered->answer = task_map_reduce(&options, cstring_to_text_with_len(gathered->texts.data, gathered->texts.len),
-									   instruction, instruction, psprintf(PROMPT_COMBINE, instruction));
+									   instruction, instruction, psprintf(PROMPT_COMBINE, instruction),
+									   Min(gathered->texts.len / 4, LONGEST_ANSWER));
 }
 
 /* The answer about all rows, as body makes it; NULL without any, and where it fails by itself and may. */

@@ -308,7 +308,10 @@ chat_stream(FunctionCallInfo fcinfo, InputForm form)
 			SRF_RETURN_NEXT(context, PointerGetDatum(piece.value));
 		}
 		if (reply.type == FRAME_DONE)
+		{
+			count_if_cut(&reply.done);
 			break;
+		}
 	}
 	engine_end(context->user_fctx);
 	SRF_RETURN_DONE(context);

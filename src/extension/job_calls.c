@@ -28,6 +28,7 @@ job_row_set_prompt(JobRow *row, text *prompt, int64 hash)
 	old = MemoryContextSwitchTo(row->content);
 	row->call = NULL;
 	row->answer = NULL;
+	row->is_cut = false;
 	row->input = NULL;
 	row->state = ROW_READY;
 	row->has_prompt = prompt != NULL;
@@ -154,7 +155,13 @@ take_answer(JobWorker *worker, JobRow *row, const EngineReply *reply)
 		row->answer = pnstrdup(reply->done.content.data, reply->done.content.length);
 		row->prompt_tokens = reply->done.prompt_tokens;
 		row->completion_tokens = reply->done.completion_tokens;
+		row->is_cut = reply->done.finish_reason == FINISH_LENGTH;
 		row->state = ROW_ANSWERED;
+		if (row->is_cut && reply->done.content.length == 0)
+			fail_row(row, ERRCODE_PROGRAM_LIMIT_EXCEEDED,
+					 psprintf("the answer is empty: thinking has taken all of its %u tokens (raise max_tokens, or give "
+							  "thinking => false or a thinking_budget)",
+							  reply->done.completion_tokens));
 	}
 	else if (reply->type == FRAME_RESULT && reply->result.kind == RESULT_FLOATS && row->spec->function == JOB_EMBED)
 	{
@@ -201,7 +208,9 @@ answer_in_parts(JobWorker *worker, JobRow *row)
 	options.function = row->request.function;
 	PG_TRY();
 	{
+		(void) take_cut();
 		summary = summarize_with(&options, row->input, max_words);
+		row->is_cut = take_cut();
 		row->answer = MemoryContextStrdup(row->content, text_to_cstring(summary));
 		row->state = ROW_ANSWERED;
 	}

@@ -18,6 +18,8 @@
 #include "utils/rel.h"
 #include "utils/syscache.h"
 
+#define LONGEST_SUMMARY 1024 /* tokens of a job's summary unless more is asked for, so that it fits beside its text */
+
 static const char *const function_names[] = {"chat", "generate", "summarize", "embed"};
 
 const TailArgument job_tail[N_TAIL_ARGUMENTS] = {
@@ -85,7 +87,10 @@ job_spec_read_tail(JobSpec *spec, const Datum *values, const bool *nulls)
 	else
 		options_read(call, 0, request);
 	if (spec->function == JOB_SUMMARIZE)
+	{
 		task_options(request);
+		task_max_tokens(request, Min(spec->max_words * 4, LONGEST_SUMMARY));
+	}
 	MemoryContextSwitchTo(old);
 }
 
@@ -304,22 +309,42 @@ check_prompt(const JobSpec *spec, Relation relation, const char *function)
 								   spec->target_column)));
 }
 
-/* The worker writes as the table's owner, who may have taken privileges from itself. */
+/* May the owner read a column? */
+static bool
+may_read(Relation relation, const char *column)
+{
+	Oid owner = relation->rd_rel->relowner;
+
+	return pg_attribute_aclcheck(RelationGetRelid(relation), get_attnum(RelationGetRelid(relation), column), owner,
+								 ACL_SELECT) == ACLCHECK_OK;
+}
+
+/* The worker reads and writes as the table's owner, who may have taken privileges from itself. */
 static void
 check_owner(const JobSpec *spec, Relation relation, const char *function)
 {
-	Oid owner = relation->rd_rel->relowner;
-	AttrNumber column = get_attnum(RelationGetRelid(relation), spec->target_column);
+	Oid table = RelationGetRelid(relation), owner = relation->rd_rel->relowner;
+	AttrNumber column = get_attnum(table, spec->target_column);
+	bool may = pg_class_aclcheck(table, owner, ACL_UPDATE) == ACLCHECK_OK ||
+			   pg_attribute_aclcheck(table, column, owner, ACL_UPDATE) == ACLCHECK_OK;
 
-	if (pg_class_aclcheck(RelationGetRelid(relation), owner, ACL_SELECT) == ACLCHECK_OK &&
-		(pg_class_aclcheck(RelationGetRelid(relation), owner, ACL_UPDATE) == ACLCHECK_OK ||
-		 pg_attribute_aclcheck(RelationGetRelid(relation), column, owner, ACL_UPDATE) == ACLCHECK_OK))
-		return;
-	ereport(ERROR, (errcode(ERRCODE_INSUFFICIENT_PRIVILEGE),
-					errmsg("%s: the owner of table \"%s\" may not read it and write its column \"%s\"", function,
-						   RelationGetRelationName(relation), spec->target_column),
-					errdetail("A background worker fills the column in as the table's owner, \"%s\".",
-							  GetUserNameFromId(owner, false))));
+	if (may && pg_class_aclcheck(table, owner, ACL_SELECT) != ACLCHECK_OK)
+	{
+		List *used;
+		ListCell *cell;
+
+		(void) prompt_expression(spec->prompt, RelationGetDescr(relation), function, &used);
+		foreach (cell, used)
+			may &= may_read(relation, lfirst(cell));
+		for (int i = 0; i < spec->n_keys; i++)
+			may &= may_read(relation, spec->keys[i]);
+	}
+	if (!may)
+		ereport(ERROR, (errcode(ERRCODE_INSUFFICIENT_PRIVILEGE),
+						errmsg("%s: permission denied for table %s", function, RelationGetRelationName(relation)),
+						errdetail("A background worker reads rows and fills in column \"%s\" as the table's owner, "
+								  "\"%s\".",
+								  spec->target_column, GetUserNameFromId(owner, false))));
 }
 
 JobSpec *

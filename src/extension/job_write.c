@@ -410,7 +410,7 @@ settle_failure(const JobStore *store, const Write *write, const JobRow *row)
 static void
 settle_claims(JobWorker *worker, const JobStore *store, Write *write)
 {
-	int64 *finished, n_done = 0, n_failed = 0, prompt_tokens = 0, completion_tokens = 0;
+	int64 *finished, n_done = 0, n_failed = 0, n_truncated = 0, prompt_tokens = 0, completion_tokens = 0;
 	int n_finished = 0, n_ids = 0;
 	Oid types[1] = {INT8ARRAYOID};
 	Datum values[1];
@@ -432,6 +432,7 @@ settle_claims(JobWorker *worker, const JobStore *store, Write *write)
 		for (int j = outcome == OUTCOME_FAILED ? 1 : 0; (is_finished || outcome == OUTCOME_FAILED) && j < row->n_ids;
 			 j++)
 			finished[n_finished++] = row->ids[j];
+		n_truncated += row->is_cut && (outcome == OUTCOME_WRITTEN || outcome == OUTCOME_FAILED);
 		if (outcome != OUTCOME_WRITTEN)
 			continue;
 		n_done++;
@@ -445,12 +446,13 @@ settle_claims(JobWorker *worker, const JobStore *store, Write *write)
 	if (!write->spec->trigger)
 		job_execute(
 			psprintf("UPDATE %s SET done = done + $2, failed = failed + $3, prompt_tokens = prompt_tokens + $4, "
-					 "completion_tokens = completion_tokens + $5, busy_ms = busy_ms + $6 WHERE id = $1",
+					 "completion_tokens = completion_tokens + $5, busy_ms = busy_ms + $6, "
+					 "truncated = truncated + $7 WHERE id = $1",
 					 store->job),
-			6, (Oid[]){INT8OID, INT8OID, INT8OID, INT8OID, INT8OID, FLOAT8OID},
+			7, (Oid[]){INT8OID, INT8OID, INT8OID, INT8OID, INT8OID, FLOAT8OID, INT8OID},
 			(Datum[]){Int64GetDatum(write->spec->job), Int64GetDatum(n_done), Int64GetDatum(n_failed),
-					  Int64GetDatum(prompt_tokens), Int64GetDatum(completion_tokens),
-					  Float8GetDatum(write->elapsed_ms)},
+					  Int64GetDatum(prompt_tokens), Int64GetDatum(completion_tokens), Float8GetDatum(write->elapsed_ms),
+					  Int64GetDatum(n_truncated)},
 			NULL, SPI_OK_UPDATE, 0);
 }
 

@@ -343,6 +343,7 @@ typedef struct JobRow
 	int64 hash;  /* of the prompt; counts only with one */
 	EngineCall *call;
 	char *answer; /* UTF-8, or NULL */
+	bool is_cut;  /* off at max_tokens */
 	uint32 prompt_tokens, completion_tokens;
 	TimestampTz not_before; /* its target is locked by others, or could not be written for another passing reason */
 	int sqlstate;

@@ -254,6 +254,15 @@ limits_default_max_tokens(int wanted)
 	return (int) Max(tightest(LIMIT_MAX_TOKENS, wanted), 1);
 }
 
+int
+limits_roomy_max_tokens(int wanted)
+{
+	/* what is reserved for an answer must leave room for its prompt and others */
+	int64 room = Min(tightest(LIMIT_TOKENS_PER_MINUTE, INT_MAX), tightest(LIMIT_TOKENS_PER_DAY, INT_MAX)) / 4;
+
+	return limits_default_max_tokens((int) Max(Min(wanted, room), 1));
+}
+
 int32
 limits_priority(void)
 {

@@ -245,6 +245,10 @@ extern int limits_window(void);
 /* The answer's length where the caller names none: at most what the roles may ask for. */
 extern int limits_default_max_tokens(int wanted);
 
+/* The same for an answer that is given more than the setting says, which no limit of tokens in a window is to refuse.
+ */
+extern int limits_roomy_max_tokens(int wanted);
+
 /* The priority of this session's requests: the lower one of its roles. */
 extern int32 limits_priority(void);
 

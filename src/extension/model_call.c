@@ -16,6 +16,8 @@
 #include "utils/memutils.h"
 
 static int64 nulls_made;         /* values that became NULL and have not been told of */
+static int64 answers_cut;        /* off at max_tokens, and not told of yet */
+static int64 answers_empty;      /* those of them of which nothing is left */
 static int executor_depth;       /* how many executors run inside of each other */
 static bool executor_may_update; /* the innermost of them may change rows that were there */
 static char first_message[256];  /* of the first of them */
@@ -190,6 +192,9 @@ take_value(ModelCall *call, bool *is_null)
 		call->fcinfo->isnull = false;
 		value = call->function->finish(call->fcinfo, call->replies);
 		*is_null = call->fcinfo->isnull;
+		for (int i = 0; i < call->n_requests; i++)
+			if (call->replies[i].type == FRAME_DONE)
+				count_if_cut(&call->replies[i].done);
 	}
 	return value;
 }
@@ -379,6 +384,49 @@ warn_of_nulls(void)
 						  errhint("With qwen.on_error = error the statement stops at the first one.")));
 }
 
+void
+count_cut(bool is_empty)
+{
+	answers_cut++;
+	answers_empty += is_empty;
+}
+
+void
+count_if_cut(const Done *done)
+{
+	if (done->finish_reason == FINISH_LENGTH)
+		count_cut(done->content.length == 0);
+}
+
+bool
+take_cut(void)
+{
+	bool any = answers_cut > 0;
+
+	answers_cut = answers_empty = 0;
+	return any;
+}
+
+/* The NOTICE that counts answers that were cut off since the last one; nothing when there are none. */
+static void
+tell_of_cut_answers(void)
+{
+	int64 n = answers_cut, n_empty = answers_empty;
+
+	answers_cut = answers_empty = 0;
+	if (n > 0)
+		ereport(NOTICE,
+				(errmsg_plural("%lld answer was cut off at max_tokens", "%lld answers were cut off at max_tokens", n,
+							   (long long) n),
+				 n_empty > 0 ? errdetail_plural("%lld is empty: thinking has taken all of its tokens.",
+												"%lld are empty: thinking has taken all of their tokens.", n_empty,
+												(long long) n_empty)
+							 : 0,
+				 n_empty > 0 ? errhint("Raise the argument max_tokens or qwen.max_tokens, or give thinking => false or "
+									   "a thinking_budget.")
+							 : errhint("Raise the argument max_tokens or qwen.max_tokens.")));
+}
+
 bool
 executor_updates(void)
 {
@@ -451,7 +499,10 @@ end_hook(QueryDesc *query)
 	else
 		standard_ExecutorEnd(query);
 	if (executor_depth == 0)
+	{
 		warn_of_nulls();
+		tell_of_cut_answers();
+	}
 }
 
 /* What ran outside of an executor (DO, CALL) is told of at the transaction's end; after an error nothing is left to
@@ -460,9 +511,12 @@ static void
 end_transaction(XactEvent event, void *argument)
 {
 	if (event == XACT_EVENT_PRE_COMMIT || event == XACT_EVENT_PRE_PREPARE)
+	{
 		warn_of_nulls();
+		tell_of_cut_answers();
+	}
 	else if (event == XACT_EVENT_ABORT)
-		nulls_made = 0;
+		nulls_made = answers_cut = answers_empty = 0;
 }
 
 void

@@ -105,6 +105,15 @@ extern bool is_row_error(int sqlstate);
  */
 extern bool value_or_null(void (*body)(void *argument), void *argument);
 
+/* An answer was cut off at its max_tokens. is_empty: thinking has taken all of them. Told of at the statement's end. */
+extern void count_cut(bool is_empty);
+
+/* The same for DONE, where it was. */
+extern void count_if_cut(const Done *done);
+
+/* Was any, since the last time? For those who tell of it themselves. */
+extern bool take_cut(void);
+
 /* The WARNING that counts values that became NULL since the last one; nothing when there are none. */
 extern void warn_of_nulls(void);
 

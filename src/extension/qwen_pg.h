@@ -302,15 +302,17 @@ extern void task_messages(Request *request, const char *prompt, text *input);
 /* Greedy and without thinking, where the caller did not say otherwise. */
 extern void task_options(Request *request);
 
-/* The answer to a prompt over an input. options: a request with model and options alone. */
-extern text *task_run(const Request *options, const char *prompt, text *input);
+/* At least so many tokens for the answer, where the caller did not say how many and the role's limits allow it. */
+extern void task_max_tokens(Request *request, int wanted);
 
 /*
- * The same, for an input of any length: one that is longer than the context is cut into parts, part_prompt is asked
- * about each, and combine_prompt about what comes out, again in parts if need be.
+ * The answer to a prompt over an input of any length. options: a request with model and options alone; max_tokens: for
+ * the whole answer, as task_max_tokens takes it. An input that is longer than the context is cut into parts,
+ * part_prompt is asked about each, and combine_prompt about what comes out, again in parts if need be. An answer that
+ * was cut off is counted.
  */
 extern text *task_map_reduce(const Request *options, text *input, const char *whole_prompt, const char *part_prompt,
-							 const char *combine_prompt);
+							 const char *combine_prompt, int max_tokens);
 
 /* Pieces (text) of at most max_tokens; 0: as large as leaves room for a prompt and an answer. */
 extern List *chunk_text(text *input, const Request *options, uint32 max_tokens, uint32 overlap);

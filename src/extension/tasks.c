@@ -4,7 +4,7 @@
  * Tasks are greedy and without thinking unless told otherwise. A text that is longer than the context is summarised in
  * parts, and then the summaries are, as often as it takes.
  */
-#include "qwen_pg.h"
+#include "limits.h"
 
 #include "miscadmin.h"
 #include "model_call.h"
@@ -13,6 +13,7 @@
 
 #define WHOLE_BYTES 256 /* a text no longer than this fits in any context */
 #define PART_MAX_WORDS 100
+#define LONGEST_TASK 1000000 /* tokens, as the argument max_tokens */
 
 /* The words of a prompt that are ours and everybody's: its beginning, up to what the caller filled in. */
 static int
@@ -43,6 +44,13 @@ task_messages(Request *request, const char *prompt, text *input)
 	request->messages = messages_from_texts(cstring_to_text_with_len(content.data, content.len), NULL);
 	if (n_builtin > 0)
 		request->shared_messages = messages_from_texts(cstring_to_text_with_len(prompt, n_builtin), NULL);
+}
+
+void
+task_max_tokens(Request *request, int wanted)
+{
+	if (!(request->options.given & OPTION_MAX_TOKENS))
+		request->options.max_tokens = Max(request->options.max_tokens, limits_roomy_max_tokens(wanted));
 }
 
 void
@@ -78,6 +86,9 @@ accept_call(EngineCall *call)
 	engine_go(call);
 }
 
+/* Was an answer of the task that runs cut off? A task counts as one answer, in how many parts it may have been made. */
+static bool was_cut;
+
 /* The answer of a call that has its GO. */
 static text *
 finish_call(EngineCall *call)
@@ -89,11 +100,13 @@ finish_call(EngineCall *call)
 	if (reply.type != FRAME_DONE)
 		ereport(ERROR, (errcode(ERRCODE_SYSTEM_ERROR), errmsg("the qwen engine gave no answer")));
 	answer = text_from_span(reply.done.content);
+	was_cut |= reply.done.finish_reason == FINISH_LENGTH;
 	engine_end(call);
 	return answer;
 }
 
-text *
+/* The answer to a prompt over an input. options: a request with model and options alone. */
+static text *
 task_run(const Request *options, const char *prompt, text *input)
 {
 	EngineCall *call = start_call(options, prompt, input);
@@ -188,10 +201,15 @@ run_all_parts(const Request *options, const char *prompt, List *parts)
 
 text *
 task_map_reduce(const Request *options, text *input, const char *whole_prompt, const char *part_prompt,
-				const char *combine_prompt)
+				const char *combine_prompt, int max_tokens)
 {
 	const char *prompt = whole_prompt;
+	Request whole = *options;
+	text *answer;
 
+	was_cut = false;
+	if (max_tokens > 0)
+		task_max_tokens(&whole, max_tokens);
 	while (VARSIZE_ANY_EXHDR(input) > WHOLE_BYTES)
 	{
 		List *parts = chunk_text(input, options, 0, 0);
@@ -209,7 +227,10 @@ task_map_reduce(const Request *options, text *input, const char *whole_prompt, c
 		input = shorter;
 		prompt = combine_prompt;
 	}
-	return task_run(options, prompt, input);
+	answer = task_run(&whole, prompt, input);
+	if (was_cut)
+		count_cut(VARSIZE_ANY_EXHDR(answer) == 0);
+	return answer;
 }
 
 static void
@@ -220,12 +241,20 @@ check_max_words(int max_words)
 						errmsg("max_words must be between 1 and %d, not %d", SUMMARY_WORDS_LIMIT, max_words)));
 }
 
+/* Four tokens a word are enough in any language, and a summary is no longer than its text. */
+static int
+summary_max_tokens(text *input, int max_words)
+{
+	return (int) Min((int64) max_words * 4, (int64) VARSIZE_ANY_EXHDR(input));
+}
+
 text *
 summarize_with(const Request *options, text *input, int max_words)
 {
 	char *prompt = psprintf(PROMPT_SUMMARIZE, max_words);
 
-	return task_map_reduce(options, input, prompt, psprintf(PROMPT_SUMMARIZE_PART, PART_MAX_WORDS), prompt);
+	return task_map_reduce(options, input, prompt, psprintf(PROMPT_SUMMARIZE_PART, PART_MAX_WORDS), prompt,
+						   summary_max_tokens(input, max_words));
 }
 
 text *
@@ -261,6 +290,7 @@ build_summarize(FunctionCallInfo fcinfo, Request *requests)
 	task_messages(requests, psprintf(PROMPT_SUMMARIZE, max_words_of(fcinfo)), PG_GETARG_TEXT_PP(0));
 	options_read(fcinfo, 2, requests);
 	task_options(requests);
+	task_max_tokens(requests, summary_max_tokens(PG_GETARG_TEXT_PP(0), max_words_of(fcinfo)));
 	return 1;
 }
 
@@ -284,6 +314,8 @@ build_translate(FunctionCallInfo fcinfo, Request *requests)
 	task_messages(requests, psprintf(PROMPT_TRANSLATE, language), PG_GETARG_TEXT_PP(0));
 	options_read(fcinfo, 2, requests);
 	task_options(requests);
+	/* three tokens for four bytes are about three times what an English text has itself */
+	task_max_tokens(requests, (int) Min((int64) VARSIZE_ANY_EXHDR(PG_GETARG_TEXT_PP(0)) * 3 / 4, LONGEST_TASK));
 	return 1;
 }
 

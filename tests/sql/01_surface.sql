@@ -16,7 +16,7 @@ SELECT is((SELECT array_agg(DISTINCT proname::text ORDER BY proname::text) FROM 
 	'qwen_similarity_to', 'qwen_tokenize'], 'embeddings, tokens and scores are stable');
 SELECT is((SELECT count(*)::int FROM pg_proc WHERE proname LIKE 'qwen\_%' AND proisstrict), 0, 'nothing is strict');
 SELECT is((SELECT count(*)::int FROM pg_proc WHERE proname LIKE 'qwen\_%' AND proparallel = 'u' AND prorettype <> 'trigger'::regtype AND
-	proname NOT IN ('qwen_submit', 'qwen_cancel', 'qwen_wait', 'qwen_retry', 'qwen_retry_table')
+	proname NOT IN ('qwen_submit', 'qwen_cancel', 'qwen_wait', 'qwen_retry', 'qwen_retry_table', 'qwen_forget', 'qwen_forget_table')
 	AND qwen_privilege_of(proname) NOT IN ('owner', 'admin')), 0, 'nothing but triggers and what changes tables is parallel unsafe');
 SELECT is((SELECT count(*)::int FROM pg_proc p WHERE proname LIKE 'qwen\_%' AND obj_description(p.oid, 'pg_proc') IS NULL), 0,
 	'every function has a comment');
@@ -40,7 +40,7 @@ SELECT is((SELECT array_agg(name ORDER BY name) FROM pg_settings WHERE name LIKE
 	'qwen.engine_sandbox',
 	'qwen.huge_pages',
 	'qwen.io_method',
-	'qwen.job_window',
+	'qwen.job_retention', 'qwen.job_window',
 	'qwen.kv_cache_size',
 	'qwen.kv_cache_type',
 	'qwen.limit_action',

@@ -18,7 +18,7 @@ SELECT throws_ok($$SELECT qwen_submit('job_rows', NULL, 'job_rows', 'summary')$$
 SELECT throws_ok($$SELECT qwen_submit('job_rows', 'body', NULL, 'summary')$$, '22023', 'target must not be null');
 SELECT throws_ok($$SELECT qwen_submit('job_rows', 'body', 'job_rows', NULL)$$, '22023', 'target_column must not be null');
 SELECT throws_ok($$SELECT qwen_submit('nothing', 'body', 'job_rows', 'summary')$$, '42P01', 'relation "nothing" does not exist');
-SELECT throws_ok($$SELECT qwen_submit('SELECT 1 AS id; DROP TABLE job_rows', 'id', 'job_rows', 'summary')$$, '42601', NULL, 'one query, not two');
+SELECT throws_ok($$SELECT qwen_submit('SELECT 1 AS id; DROP TABLE job_rows', 'id', 'job_rows', 'summary')$$, '22023', 'source must be one query, not 2 statements', 'one query, not two');
 SELECT throws_ok($$SELECT qwen_submit('SELECT * FROM job_rows) q; DELETE FROM (job_rows', 'body', 'job_rows', 'summary')$$, '42601', NULL, 'nor two in disguise');
 SELECT throws_ok($$SELECT qwen_submit('SELECT nobody FROM job_rows', 'nobody', 'job_rows', 'summary')$$, '42703', NULL, 'a query must be right');
 SELECT throws_ok($$SELECT qwen_submit('job_rows', 'body', 'job_rows', 'summary', function => 'sing')$$, '22023',

@@ -4,6 +4,7 @@ SET client_min_messages = warning;
 CREATE EXTENSION IF NOT EXISTS pgtap;
 CREATE EXTENSION IF NOT EXISTS qwen_pg;
 SELECT no_plan();
+SELECT lives_ok('SELECT qwen_stat_reset()');
 
 CREATE TEMP TABLE blanks (id int PRIMARY KEY, what text, body text);
 INSERT INTO blanks VALUES (1, 'NULL', NULL), (2, 'nothing', ''), (3, 'a space', ' '), (4, 'line ends and tabs', E'\n\t\r\n  \t'), (5, 'U+00A0', U&'\00A0'), (6, 'U+3000', U&'\3000\3000'),
