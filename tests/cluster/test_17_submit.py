@@ -107,14 +107,24 @@ def test_dead_letters_go_with_their_row(lettered):
     assert lettered.query("SELECT key FROM qwen_dead_letters WHERE relation = 'lettered'::regclass") == [(["3"],)]
 
 
-@pytest.mark.parametrize("drop", ["DROP TABLE lettered", "DROP TRIGGER t ON lettered"])
-def test_dead_letters_go_with_their_table_and_trigger(lettered, drop):
+def test_dead_letters_go_with_their_table(lettered):
     relation = lettered.value("SELECT 'lettered'::regclass::oid")
-    lettered.query(drop)
+    lettered.query("DROP TABLE lettered")
     assert lettered.query("SELECT * FROM qwen_dead_letters WHERE relation = %s", (relation,)) == []
     assert lettered.query("SELECT * FROM qwen_trigger_backlog WHERE relation = %s", (relation,)) == []
     lettered.restart()
     wait_until(lambda: lettered.value("SELECT count(*) FROM qwen_job_row WHERE relation = %s", (relation,)) == 0, 20, "nothing left")
+
+
+def test_dead_letters_of_a_dropped_trigger_are_kept_for_so_long(lettered):
+    """They say why rows are not filled in; then they go."""
+    lettered.query("DROP TRIGGER t ON lettered")
+    assert letters(lettered, "lettered") == 3
+    lettered.reload(qwen__job_retention="1s")
+    try:
+        wait_until(lambda: letters(lettered, "lettered") == 0, 40, "nothing left")
+    finally:
+        lettered.reload(qwen__job_retention="30d")
 
 
 def test_owners_remove_dead_letters(lettered):

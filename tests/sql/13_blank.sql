@@ -49,18 +49,25 @@ CREATE TEMP TABLE summarized (id int, body text, answer text);
 CREATE TRIGGER t BEFORE INSERT OR UPDATE ON summarized FOR EACH ROW EXECUTE FUNCTION qwen_summarize_trigger('body', 'answer');
 CREATE TEMP TABLE embedded (id int, body text, answer real[]);
 CREATE TRIGGER t BEFORE INSERT OR UPDATE ON embedded FOR EACH ROW EXECUTE FUNCTION qwen_embed_trigger('body', 'answer');
-SELECT lives_ok($$INSERT INTO summarized SELECT id, body, 'old' FROM blanks$$, 'summarize trigger');
-SELECT lives_ok($$INSERT INTO embedded SELECT id, body, '{1}' FROM blanks$$, 'embed trigger');
+SELECT lives_ok($$INSERT INTO summarized SELECT -id, body FROM blanks$$, 'summarize trigger');
+SELECT lives_ok($$INSERT INTO embedded SELECT -id, body FROM blanks$$, 'embed trigger');
+-- a value that is given is kept, until the source changes
+INSERT INTO summarized SELECT id, 'A dog barked.', 'old' FROM blanks;
+INSERT INTO embedded SELECT id, 'A dog barked.', '{1}' FROM blanks;
+SELECT lives_ok($$UPDATE summarized s SET body = b.body FROM blanks b WHERE s.id = b.id$$, 'summarize trigger');
+SELECT lives_ok($$UPDATE embedded s SET body = b.body FROM blanks b WHERE s.id = b.id$$, 'embed trigger');
 SELECT is((SELECT count(answer) FROM summarized), 0::bigint, 'nothing is invented');
 SELECT is((SELECT count(answer) FROM embedded), 0::bigint, 'nothing is embedded');
 
 -- jobs and queues
 BEGIN;
 CREATE TABLE blank_rows (id int PRIMARY KEY, body text, title text, answer text, embedding real[]);
-CREATE TRIGGER a AFTER INSERT ON blank_rows FOR EACH ROW EXECUTE FUNCTION qwen_enqueue_trigger('answer', 'Summarise: {title} {body}', 'max_tokens=2');
-CREATE TRIGGER b AFTER INSERT ON blank_rows FOR EACH ROW EXECUTE FUNCTION qwen_enqueue_embed_trigger('embedding', 'body');
+CREATE TRIGGER a AFTER INSERT OR UPDATE ON blank_rows FOR EACH ROW EXECUTE FUNCTION qwen_enqueue_trigger('answer', 'Summarise: {title} {body}', 'max_tokens=2');
+CREATE TRIGGER b AFTER INSERT OR UPDATE ON blank_rows FOR EACH ROW EXECUTE FUNCTION qwen_enqueue_embed_trigger('embedding', 'body');
 CREATE TABLE blank_jobs (id int PRIMARY KEY, body text, answer text, summary text, embedding real[]);
-INSERT INTO blank_rows VALUES (1, '', ' ', 'old', '{1}'), (2, E'\n', NULL, 'old', '{1}'), (3, U&'\3000\00A0', U&'\200B', 'old', '{1}'), (4, repeat(' ', 3000), '', 'old', '{1}'), (5, '', 'A title', 'old', '{1}');
+INSERT INTO blank_rows SELECT i, 'A dog', 'barked', 'old', '{1}' FROM generate_series(1, 5) i;
+UPDATE blank_rows r SET body = v.body, title = v.title FROM (VALUES (1, '', ' '), (2, E'\n', NULL), (3, U&'\3000\00A0', U&'\200B'), (4, repeat(' ', 3000), ''), (5, '', 'A title')) v (id, body, title)
+	WHERE r.id = v.id;
 INSERT INTO blank_jobs SELECT id, body, 'old', 'old', '{1}' FROM blank_rows;
 SELECT qwen_submit('blank_jobs', 'Say {body}', 'blank_jobs', 'answer', max_tokens => 2) AS job1 \gset
 SELECT qwen_submit('blank_jobs', 'body', 'blank_jobs', 'summary', function => 'summarize') AS job2 \gset
