@@ -188,7 +188,7 @@ withdrawn_papers_end_within_milliseconds(void **state)
 	{
 		const char *unit = units[i / 2];
 		RequestKind kind = i % 2 ? REQUEST_CHUNK : REQUEST_COUNT_TOKENS;
-		size_t bytes = kind == REQUEST_CHUNK ? 4 << 20 : 32 << 20;
+		size_t bytes = kind == REQUEST_CHUNK ? 4 << 20 : 8 << 20;
 		DeskPaper *paper = make_paper(fixture, kind, 1, fixture, unit, bytes / strlen(unit));
 		uint64_t start;
 
