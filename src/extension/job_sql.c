@@ -40,6 +40,17 @@ source_item(const JobSpec *spec)
 	return psprintf("%s%s q", spec->trigger ? "ONLY " : "", table_name(spec->relation, "source"));
 }
 
+/* A table of a spec; raises when it is gone, even while its lock is waited for. */
+static Relation
+open_table(Oid relation, const char *what)
+{
+	Relation opened = try_relation_open(relation, AccessShareLock);
+
+	if (!opened)
+		ereport(ERROR, (errcode(ERRCODE_UNDEFINED_TABLE), errmsg("the %s table was dropped", what)));
+	return opened;
+}
+
 TupleDesc
 job_sql_columns(const JobSpec *spec)
 {
@@ -53,7 +64,7 @@ job_sql_columns(const JobSpec *spec)
 		return ((CachedPlanSource *) linitial(sources))->resultDesc;
 	}
 	{
-		Relation relation = relation_open(spec->relation, AccessShareLock);
+		Relation relation = open_table(spec->relation, "source");
 		TupleDesc columns = CreateTupleDescCopy(RelationGetDescr(relation));
 
 		relation_close(relation, AccessShareLock);
@@ -113,14 +124,14 @@ number_keys(const JobSpec *spec, TupleDesc columns, const char *what, AttrNumber
 
 /* The index of a table over some of its columns; none where it has none, as for a query. */
 static Oid
-index_over(Oid relation, const AttrNumber *numbers, int n)
+index_over(Oid relation, const char *what, const AttrNumber *numbers, int n)
 {
 	Relation opened;
 	Oid index;
 
 	if (!OidIsValid(relation))
 		return InvalidOid;
-	opened = relation_open(relation, AccessShareLock);
+	opened = open_table(relation, what);
 	index = job_key_index(opened, numbers, n);
 	relation_close(opened, NoLock);
 	return index;
@@ -131,14 +142,14 @@ static void
 make_keys(const JobSpec *spec, TupleDesc source, Key *keys)
 {
 	AttrNumber in_source[JOB_MAX_KEYS], in_target[JOB_MAX_KEYS];
-	Relation target = relation_open(spec->target, AccessShareLock);
+	Relation target = open_table(spec->target, "target");
 	TupleDesc columns = RelationGetDescr(target);
 	Oid source_index, target_index;
 
 	number_keys(spec, source, "source", in_source);
 	number_keys(spec, columns, "target", in_target);
-	source_index = index_over(spec->relation, in_source, spec->n_keys);
-	target_index = index_over(spec->target, in_target, spec->n_keys);
+	source_index = index_over(spec->relation, "source", in_source, spec->n_keys);
+	target_index = index_over(spec->target, "target", in_target, spec->n_keys);
 	for (int i = 0; i < spec->n_keys; i++)
 	{
 		Form_pg_attribute from = TupleDescAttr(source, in_source[i] - 1), to = TupleDescAttr(columns, in_target[i] - 1);
