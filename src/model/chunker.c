@@ -15,7 +15,7 @@
 #include <unicode/ubrk.h>
 #include <unicode/utext.h>
 
-/* A stretch of the text that is not cut any further. White space at its end belongs to it. */
+/* A stretch of the text that is not cut any further, but for an overlap. White space at its end belongs to it. */
 typedef struct Unit
 {
 	uint32_t start, end;
@@ -32,6 +32,7 @@ typedef struct Chunker
 	Unit *units; /* from the one on that the next piece may begin with */
 	size_t n_units, capacity;
 	size_t first, furthest; /* the next piece begins with units[first]; those before units[furthest] are in pieces */
+	bool first_is_tail;     /* units[first] is the end of a unit, for the overlap alone */
 	uint32_t n_pending;     /* tokens of the units from first on, without gaps */
 	uint32_t content_end;   /* of the last unit, without the white space at its end */
 	uint32_t n_lines;       /* that end in that white space; 2: or more */
@@ -207,38 +208,60 @@ take_part(Chunker *chunker, uint32_t start, uint32_t end, int level)
 	return cut_code_points(chunker, start, end);
 }
 
+/* The boundaries of a level in a text. */
+typedef struct Boundaries
+{
+	UText *source;
+	UBreakIterator *breaks;
+} Boundaries;
+
+/* To be closed in any case. */
+static Status
+open_boundaries(const Chunker *chunker, uint32_t start, uint32_t end, int level, Boundaries *boundaries)
+{
+	UErrorCode error = U_ZERO_ERROR;
+
+	boundaries->source = utext_openUTF8(NULL, chunker->text + start, end - start, &error);
+	boundaries->breaks = ubrk_open(levels[level], "", NULL, 0, &error);
+	if (U_SUCCESS(error))
+		ubrk_setUText(boundaries->breaks, boundaries->source, &error);
+	if (U_FAILURE(error))
+		return status_error(STATUS_UNAVAILABLE, "ICU cannot cut the text: %s", u_errorName(error));
+	return status_ok();
+}
+
+static void
+close_boundaries(Boundaries *boundaries)
+{
+	if (boundaries->breaks)
+		ubrk_close(boundaries->breaks);
+	utext_close(boundaries->source);
+}
+
 /* Cut the text from start to end at the boundaries of a level. Recursion is as deep as there are levels. */
 static Status
 cut(Chunker *chunker, uint32_t start, uint32_t end, int level)
 {
-	UErrorCode error = U_ZERO_ERROR;
-	UText *source = utext_openUTF8(NULL, chunker->text + start, end - start, &error);
-	UBreakIterator *breaks = ubrk_open(levels[level], "", NULL, 0, &error);
-	Status status = status_ok();
+	Boundaries boundaries;
+	Status status = open_boundaries(chunker, start, end, level, &boundaries);
 
-	if (U_SUCCESS(error))
-		ubrk_setUText(breaks, source, &error);
-	if (U_FAILURE(error))
-		status = status_error(STATUS_UNAVAILABLE, "ICU cannot cut the text: %s", u_errorName(error));
 	for (uint32_t at = 0; status.code == STATUS_OK;)
 	{
-		int32_t next = ubrk_next(breaks);
+		int32_t next = ubrk_next(boundaries.breaks);
 
 		if (next == UBRK_DONE)
 			break;
 		status = take_part(chunker, start + at, start + (uint32_t) next, level);
 		at = (uint32_t) next;
 	}
-	if (breaks)
-		ubrk_close(breaks);
-	utext_close(source);
+	close_boundaries(&boundaries);
 	return status;
 }
 
 /*
  * How many of the units from first on fit (one past the last of them), by their own counts; at least one. gaps: those
- * of the white space between them too. paragraph: after the last that ends a paragraph, where these fill half a piece
- * and more units follow; else 0.
+ * of the white space between them too. paragraph: after the last that ends a paragraph (and is in no piece yet), where
+ * these fill half a piece and more units follow; else 0.
  */
 static size_t
 estimate_end(const Chunker *chunker, size_t first, bool gaps, size_t *paragraph)
@@ -255,7 +278,7 @@ estimate_end(const Chunker *chunker, size_t first, bool gaps, size_t *paragraph)
 		if (end > first && n_tokens + n > chunker->max_tokens)
 			break;
 		n_tokens += n;
-		if (units[end].ends_paragraph)
+		if (units[end].ends_paragraph && end >= chunker->furthest)
 		{
 			*paragraph = end + 1;
 			n_paragraph = n_tokens;
@@ -364,19 +387,184 @@ cost_of(const Chunker *chunker, size_t unit)
 	return (uint64_t) chunker->units[unit].n_tokens + chunker->units[unit].n_gap;
 }
 
-/* Where the piece after units first … end-1 begins: up to overlap tokens before its end, but with room for more. */
-static size_t
-next_first(const Chunker *chunker, size_t first, size_t end)
+/* May the piece after units first … end-1 begin with unit next? Counted, not by the units' counts. */
+static Status
+check_overlap(Chunker *chunker, size_t next, size_t end, bool *fits)
 {
-	size_t next = end;
+	const Unit *units = chunker->units;
+	uint32_t n_tokens;
+
+	STATUS_TRY(count_tokens(chunker, units[next].start, units[end - 1].end, &n_tokens));
+	*fits = n_tokens <= chunker->overlap;
+	if (!*fits || end == chunker->n_units)
+		return status_ok();
+	/* the piece must get further than this one did */
+	STATUS_TRY(count_tokens(chunker, units[next].start, units[end].end, &n_tokens));
+	*fits = n_tokens <= chunker->max_tokens;
+	return status_ok();
+}
+
+/* Where that piece begins: up to overlap tokens before the end of this one; end: nothing fits. */
+static Status
+find_next_first(Chunker *chunker, size_t first, size_t end, size_t *next_out)
+{
+	size_t next = end, too_early;
 	uint64_t n_tokens = 0;
+	bool fits = true;
 
 	while (next > first + 1 && n_tokens + cost_of(chunker, next - 1) <= chunker->overlap)
 		n_tokens += cost_of(chunker, --next);
-	/* the piece must get further than this one did */
 	while (next < end && end < chunker->n_units && n_tokens + cost_of(chunker, end) > chunker->max_tokens)
 		n_tokens -= cost_of(chunker, next++);
-	return next;
+	if (next < end)
+		STATUS_TRY(check_overlap(chunker, next, end, &fits));
+	*next_out = fits ? next : end;
+	for (too_early = next; !fits && *next_out - too_early > 1;)
+	{
+		size_t middle = too_early + (*next_out - too_early) / 2;
+		bool middle_fits;
+
+		STATUS_TRY(check_overlap(chunker, middle, end, &middle_fits));
+		if (middle_fits)
+			*next_out = middle;
+		else
+			too_early = middle;
+	}
+	return status_ok();
+}
+
+/*
+ * The longest end of a text that begins at a boundary behind its start, with a character that is no white space, and
+ * has budget tokens at most: where it begins and how many it has; end: none. Looked for from the end of the text, in
+ * growing steps, so that it costs what the overlap is long.
+ */
+static Status
+find_tail(Chunker *chunker, uint32_t start, uint32_t end, UBreakIterator *breaks, uint32_t budget, uint32_t *tail,
+		  uint32_t *n_tail_tokens)
+{
+	/* the boundary behind low, if any, gives too many tokens; that behind high is tail */
+	uint32_t low = start, high = end, step = 8;
+
+	*tail = end;
+	while (low < high)
+	{
+		bool is_step = low == start && high - start > step;
+		uint32_t middle = is_step ? high - step : low + (high - low) / 2, next = middle, n_tokens;
+
+		if (is_step)
+			step *= 2;
+		do
+			next = start + (uint32_t) ubrk_following(breaks, (int32_t) (next - start));
+		while (next < *tail && is_space(chunker->text[next]));
+		if (next >= *tail)
+		{
+			high = middle;
+			continue;
+		}
+		STATUS_TRY(count_tokens(chunker, next, end, &n_tokens));
+		if (n_tokens > budget)
+			low = next;
+		else
+		{
+			high = middle;
+			*tail = next;
+			*n_tail_tokens = n_tokens;
+		}
+	}
+	return status_ok();
+}
+
+/* Is there more in a text than white space and punctuation of ASCII? */
+static bool
+has_word(const char *text, uint32_t start, uint32_t end)
+{
+	for (; start < end; start++)
+	{
+		unsigned char c = (unsigned char) text[start];
+
+		if (c >= 0x80 || (c >= '0' && c <= '9') || ((c | 32) >= 'a' && (c | 32) <= 'z'))
+			return true;
+	}
+	return false;
+}
+
+/* The same at word boundaries, or, where no word fits, at those of characters; not punctuation alone. */
+static Status
+find_tail_with_word(Chunker *chunker, uint32_t start, uint32_t end, uint32_t budget, uint32_t *tail, uint32_t *n_tokens)
+{
+	*tail = end;
+	for (int level = 1; level < N_LEVELS && !has_word(chunker->text, *tail, end); level++)
+	{
+		Boundaries boundaries;
+		Status status = open_boundaries(chunker, start, end, level, &boundaries);
+
+		if (status.code == STATUS_OK)
+			status = find_tail(chunker, start, end, boundaries.breaks, budget, tail, n_tokens);
+		close_boundaries(&boundaries);
+		STATUS_TRY(status);
+	}
+	if (!has_word(chunker->text, *tail, end))
+		*tail = end;
+	return status_ok();
+}
+
+/*
+ * Where no whole unit with a word is repeated: begin the next piece with the end of one of the units from earliest on,
+ * as much as the overlap and the unit that follows leave room for. It takes the place of the last unit before that,
+ * which is in a piece already.
+ */
+static Status
+begin_with_tail(Chunker *chunker, size_t earliest)
+{
+	Unit *units = chunker->units, *last = &units[chunker->furthest - 1];
+	uint64_t cost = cost_of(chunker, chunker->furthest);
+	uint32_t budget = cost < chunker->max_tokens ? chunker->max_tokens - (uint32_t) cost : 0;
+	size_t from = chunker->furthest - 1;
+	uint32_t start, end = last->end;
+
+	while (from > earliest && !has_word(chunker->text, units[from].start, units[from].end))
+		from--;
+	start = units[from].start;
+	trim(chunker->text, &start, &end);
+	/* the count of the end and of what follows may be above the sum of their counts */
+	for (budget = budget < chunker->overlap ? budget : chunker->overlap; budget > 0; budget /= 2)
+	{
+		uint32_t tail, n_tokens = 0, n_both;
+
+		STATUS_TRY(find_tail_with_word(chunker, start, end, budget, &tail, &n_tokens));
+		if (tail == end)
+			return status_ok();
+		STATUS_TRY(count_tokens(chunker, tail, units[chunker->furthest].end, &n_both));
+		if (n_both > chunker->max_tokens)
+			continue;
+		for (; chunker->first < chunker->furthest; chunker->first++)
+			chunker->n_pending -= units[chunker->first].n_tokens;
+		*last = (Unit){tail, last->end, n_tokens, 0, last->ends_paragraph};
+		chunker->n_pending += n_tokens;
+		chunker->first--;
+		chunker->first_is_tail = true;
+		return status_ok();
+	}
+	return status_ok();
+}
+
+/* Let the next piece begin with unit first, or with the end of one of those of the piece before it. */
+static Status
+begin_piece(Chunker *chunker, size_t first)
+{
+	size_t earliest = chunker->first, furthest = chunker->furthest;
+	bool may_have_tail = chunker->overlap > 0 && furthest < chunker->n_units;
+
+	/* where an end of a unit left no room, there is none */
+	if (chunker->first_is_tail && furthest == earliest + 1)
+		may_have_tail = false;
+	for (; chunker->first < first; chunker->first++)
+		chunker->n_pending -= chunker->units[chunker->first].n_tokens;
+	chunker->first_is_tail = false;
+	if (may_have_tail &&
+		(first == furthest || !has_word(chunker->text, chunker->units[first].start, chunker->units[furthest - 1].end)))
+		return begin_with_tail(chunker, earliest);
+	return status_ok();
 }
 
 /* Write down a piece. */
@@ -413,15 +601,14 @@ pack(Chunker *chunker, bool all)
 		STATUS_TRY(find_end(chunker, first, &end));
 		if (end <= chunker->furthest)
 			/* the overlap left no room after all */
-			chunker->first = chunker->furthest;
+			STATUS_TRY(begin_piece(chunker, chunker->furthest));
 		else
 		{
 			write_piece(chunker, chunker->units[first].start, chunker->units[end - 1].end);
 			chunker->furthest = end;
-			chunker->first = next_first(chunker, first, end);
+			STATUS_TRY(find_next_first(chunker, first, end, &first));
+			STATUS_TRY(begin_piece(chunker, first));
 		}
-		for (; first < chunker->first; first++)
-			chunker->n_pending -= chunker->units[first].n_tokens;
 	}
 	drop_units(chunker);
 	return chunker->offsets->failed ? out_of_memory() : status_ok();
