@@ -63,6 +63,7 @@ typedef struct Job
 	uint64_t arrival;    /* the how manieth that said GO */
 	uint64_t round;      /* of the server, in which it was accepted */
 	uint32_t n_slice;    /* rows in the step that is being put together */
+	uint32_t n_stood;    /* steps since it had some, while roles share them */
 	bool was_preempted;  /* waits for the second time */
 	uint32_t n_gave_way; /* times that it went back into the queue for one of higher priority */
 	uint32_t n_passed;   /* small ones that were started although it was its turn */
@@ -83,6 +84,7 @@ typedef struct Job
 	bool in_thinking, thinking_begun, after_thinking, thought;
 	uint32_t thinking_budget, n_thinking; /* tokens; UINT32_MAX: no budget */
 	ByteWriter pending;                   /* text that may become <think> or </think>, and white space before it */
+	size_t n_pending_blanks;              /* at its beginning, which are known to be white space */
 	bool beginning;                       /* still at the beginning */
 	TokenBuffer forced;                   /* tokens that come next whatever the model says */
 	size_t n_forced;

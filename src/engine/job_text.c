@@ -109,7 +109,7 @@ static bool
 push_beginning(Job *job, bool is_last, ByteWriter *out)
 {
 	ByteWriter *pending = &job->pending;
-	size_t start = 0;
+	size_t start = job->n_pending_blanks;
 	bool matched;
 
 	while (start < pending->length && is_blank((char) pending->data[start]))
@@ -121,10 +121,12 @@ push_beginning(Job *job, bool is_last, ByteWriter *out)
 
 		memmove(pending->data, pending->data + rest, pending->length - rest);
 		pending->length -= rest;
+		job->n_pending_blanks = 0;
 		job->beginning = false;
 		job->in_thinking = job->thought = true;
 		return false;
 	}
+	job->n_pending_blanks = start;
 	if (!is_last && could_become(pending, start, think_open))
 		return false;
 	job->beginning = false;
@@ -133,44 +135,51 @@ push_beginning(Job *job, bool is_last, ByteWriter *out)
 	return matched;
 }
 
-/* Without the white space at the end, which may turn out to be the thinking's last. */
+/* Without the white space at the end, which may turn out to be the thinking's last; the first n_blanks bytes are known
+ * to be some. */
 static size_t
-length_without_blanks(const char *text, size_t length)
+length_without_blanks(const char *text, size_t length, size_t n_blanks)
 {
-	while (length > 0 && is_blank(text[length - 1]))
+	while (length > n_blanks && is_blank(text[length - 1]))
 		length--;
-	return length;
+	return length > n_blanks ? length : 0;
 }
 
-/* Inside the thinking: deliver it up to </think>, which ends it. */
+/* Inside the thinking: deliver it up to </think>, which ends it. What is held of it is white space and after that the
+ * beginning of a tag; the white space is looked at once, however long it becomes. */
 static bool
 push_thinking(Job *job, bool is_last, ByteWriter *out)
 {
 	ByteWriter *pending = &job->pending;
-	char *close = memmem(pending->data, pending->length, think_close, strlen(think_close));
-	size_t clear = pending->length;
-	bool matched = false;
+	const char *text = (const char *) pending->data;
+	size_t n_blanks = job->n_pending_blanks, clear = pending->length, end;
+	const char *close = memmem(text + n_blanks, pending->length - n_blanks, think_close, strlen(think_close));
 
+	job->n_pending_blanks = 0;
 	if (close)
 	{
-		size_t rest = (size_t) (close - (char *) pending->data) + strlen(think_close);
+		const char *rest = close + strlen(think_close);
+		bool matched;
 
-		deliver(job, PIECE_THINKING, (char *) pending->data,
-				length_without_blanks((char *) pending->data, (size_t) (close - (char *) pending->data)), out);
+		deliver(job, PIECE_THINKING, text, length_without_blanks(text, (size_t) (close - text), n_blanks), out);
 		job->in_thinking = false;
 		job->after_thinking = true;
-		matched = push_content(job, (char *) pending->data + rest, pending->length - rest, is_last, out);
+		matched = push_content(job, rest, pending->length - (size_t) (rest - text), is_last, out);
 		pending->length = 0;
 		return matched;
 	}
 	if (!is_last)
-		for (clear = pending->length >= strlen(think_close) ? pending->length - strlen(think_close) + 1 : 0;
+		for (clear = n_blanks + strlen(think_close) <= pending->length ? pending->length - strlen(think_close) + 1
+																	   : n_blanks;
 			 clear < pending->length && !could_become(pending, clear, think_close); clear++)
 			;
-	clear = length_without_blanks((char *) pending->data, clear);
-	deliver(job, PIECE_THINKING, (char *) pending->data, clear, out);
-	memmove(pending->data, pending->data + clear, pending->length - clear);
-	pending->length -= clear;
+	end = length_without_blanks(text, clear, n_blanks);
+	deliver(job, PIECE_THINKING, text, end, out);
+	job->n_pending_blanks = clear - end;
+	if (end == 0)
+		return false;
+	memmove(pending->data, pending->data + end, pending->length - end);
+	pending->length -= end;
 	return false;
 }
 

@@ -10,6 +10,7 @@
 #include <stdint.h>
 
 #include <cmocka.h>
+#include <time.h>
 
 #include "../../src/engine/job.h"
 #include "call_grammar.h"
@@ -406,6 +407,54 @@ words_before_calls_are_streamed(void **state)
 	assert_true(found.n_pieces > 10);
 }
 
+/* Processor time for an answer that is white space all along, inside its thinking or before it is clear whether there
+ * is any. */
+static double
+seconds_of_blanks(const Fixture *fixture, uint32_t n_tokens, bool in_thinking)
+{
+	static const char messages[] = "[{\"role\": \"user\", \"content\": \"x\"}]";
+	Request request = {.kind = REQUEST_CHAT, .messages = {messages, sizeof messages - 1}};
+	float logits[TINY_VOCAB];
+	ByteWriter frames;
+	clock_t start;
+	Job *job;
+
+	request.options.given = OPTION_TEMPERATURE | OPTION_MAX_TOKENS;
+	request.options.max_tokens = (int32_t) n_tokens;
+	byte_writer_init(&frames);
+	assert_string_equal(job_create(fixture->model, fixture->pool, &request, 1, &frames, &job).message, "");
+	job->in_thinking = in_thinking;
+	job->beginning = !in_thinking;
+	start = clock();
+	while (job->state != JOB_ENDED)
+	{
+		memset(logits, 0, sizeof logits);
+		logits[fixture->token_of[job->n_generated % 2 ? ' ' : '\n']] = 1;
+		assert_string_equal(job_take_logits(job, kernels_select(), logits, &frames).message, "");
+	}
+	assert_int_equal(job->n_generated, n_tokens);
+	job_destroy(job);
+	byte_writer_free(&frames);
+	return (double) (clock() - start) / CLOCKS_PER_SEC;
+}
+
+static void
+endless_blanks_are_looked_at_once(void **state)
+{
+	Fixture *fixture = *state;
+	uint32_t context = fixture->model->hyper.context_length;
+
+	fixture->model->hyper.context_length = 200000;
+	for (int in_thinking = 0; in_thinking < 2; in_thinking++)
+	{
+		double few = seconds_of_blanks(fixture, 10000, in_thinking);
+
+		/* sixteen times as many take sixteen times as long; where all were looked at again with each, 256 times */
+		assert_true(seconds_of_blanks(fixture, 160000, in_thinking) < 48 * few + 0.2);
+	}
+	fixture->model->hyper.context_length = context;
+}
+
 int
 main(void)
 {
@@ -417,6 +466,7 @@ main(void)
 		cmocka_unit_test(stop_strings_look_at_the_content_only),
 		cmocka_unit_test(nothing_of_calls_disappears),
 		cmocka_unit_test(words_before_calls_are_streamed),
+		cmocka_unit_test(endless_blanks_are_looked_at_once),
 	};
 
 	return cmocka_run_group_tests_name("job_text", tests, make_fixture, free_fixture);
