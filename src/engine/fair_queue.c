@@ -8,12 +8,15 @@
 
 #include <stdlib.h>
 
+#include "../base/clock.h"
+
 #define RESTING_ACCOUNTS 1024 /* of roles without a job, remembered for what they have taken */
 
 typedef struct RoleAccount
 {
 	uint32_t role;
 	uint32_t n_jobs, n_waiting; /* running ones are in n_jobs alone */
+	uint64_t left_us;           /* when it last had none any more; 0: it never did */
 	uint64_t served;            /* tokens, and what was made up for at each return */
 	Job *first, *last;
 } RoleAccount;
@@ -89,8 +92,24 @@ void
 fair_queue_leave(FairQueue *queue, Job *job)
 {
 	(void) queue;
-	job->account->n_jobs--;
+	if (--job->account->n_jobs == 0)
+		job->account->left_us = clock_now_us();
 	job->account = NULL;
+}
+
+bool
+fair_queue_others_lately(const FairQueue *queue, const Job *job, uint64_t us)
+{
+	uint64_t now = clock_now_us();
+
+	for (uint32_t i = 0; i < queue->n_accounts; i++)
+	{
+		const RoleAccount *account = &queue->accounts[i];
+
+		if (account != job->account && (account->n_jobs > 0 || (account->left_us > 0 && now - account->left_us < us)))
+			return true;
+	}
+	return false;
 }
 
 /* Of two jobs of one role: does a come first? */

@@ -22,6 +22,9 @@ extern void fair_queue_destroy(FairQueue *queue);
 extern void fair_queue_enter(FairQueue *queue, Job *job);
 extern void fair_queue_leave(FairQueue *queue, Job *job);
 
+/* Has another role than a job's some, or had its last one end within the last us microseconds? */
+extern bool fair_queue_others_lately(const FairQueue *queue, const Job *job, uint64_t us);
+
 /* It waits; it waits no more. */
 extern void fair_queue_add(FairQueue *queue, Job *job);
 extern void fair_queue_remove(FairQueue *queue, Job *job);

@@ -17,6 +17,7 @@
 #include "../base/clock.h"
 #include "fair_queue.h"
 #include "job_blocks.h"
+#include "step_shares.h"
 
 #define NOT_FINITE_HINT                                                                                                \
 	"Use another file of the model: another quantization, or one that was downloaded again. Text that differs may "    \
@@ -28,6 +29,10 @@
 #define AGED_US ((uint64_t) 60 * 1000 * 1000) /* so long a job waits behind ones of higher priority … */
 #define AGED_SHARE 8                          /* … until one of so many places that become free may be its own */
 #define AGED_LOOK_US ((uint64_t) 1000 * 1000) /* where nobody has waited so long, this is looked at again then */
+#define RETURN_US ((uint64_t) 500 * 1000)     /* a role that had its answer comes again within so long, or is gone */
+#define RETURN_CHUNKS                                                                                                  \
+	4 /* until then a step has so many free rows of prompts (step_shares.h): it takes three times as long as one of    \
+		 few */
 #define ANSWERS_THAT_WAIT 16 /* from so many on a step of theirs is bound by what it computes, not by what it reads */
 
 struct Scheduler
@@ -44,6 +49,8 @@ struct Scheduler
 	uint64_t aged_looks_us; /* when to look for such a one again */
 	uint32_t next_slot;     /* whose turn it is */
 	Job **prefilling;       /* [max_running] prompts that want rows of the step */
+	Job **in_turn;          /* [max_running] whoever wants rows of a step that roles share */
+	RoleShare *shares;      /* [max_running] */
 	Job **batch;            /* [max_running] of the step */
 	StepSequence *sequences;
 	uint32_t n_batch;
@@ -63,10 +70,12 @@ scheduler_create(const SchedulerSettings *settings, const SchedulerCallbacks *ca
 	scheduler->waiting = fair_queue_create(settings->max_running + settings->queue_size);
 	scheduler->running = calloc(settings->max_running, sizeof *scheduler->running);
 	scheduler->prefilling = calloc(settings->max_running, sizeof *scheduler->prefilling);
+	scheduler->in_turn = calloc(settings->max_running, sizeof *scheduler->in_turn);
+	scheduler->shares = calloc(settings->max_running, sizeof *scheduler->shares);
 	scheduler->batch = calloc(settings->max_running, sizeof *scheduler->batch);
 	scheduler->sequences = calloc(settings->max_running, sizeof *scheduler->sequences);
-	if (!scheduler->waiting || !scheduler->running || !scheduler->prefilling || !scheduler->batch ||
-		!scheduler->sequences)
+	if (!scheduler->waiting || !scheduler->running || !scheduler->prefilling || !scheduler->in_turn ||
+		!scheduler->shares || !scheduler->batch || !scheduler->sequences)
 	{
 		scheduler_destroy(scheduler);
 		return NULL;
@@ -82,6 +91,8 @@ scheduler_destroy(Scheduler *scheduler)
 	fair_queue_destroy(scheduler->waiting);
 	free(scheduler->running);
 	free(scheduler->prefilling);
+	free(scheduler->in_turn);
+	free(scheduler->shares);
 	free(scheduler->batch);
 	free(scheduler->sequences);
 	free(scheduler);
@@ -387,10 +398,11 @@ end_job(Scheduler *scheduler, Job *job, const Status *status)
 static Status
 no_memory_for_blocks(const Job *job)
 {
-	return status_error(STATUS_UNAVAILABLE,
-						"the system has no memory for the keys and values of position %u: a smaller qwen.kv_cache_size, "
-						"or more memory",
-						job->n_blocks * KV_BLOCK_POSITIONS + 1);
+	return status_error(
+		STATUS_UNAVAILABLE,
+		"the system has no memory for the keys and values of position %u: a smaller qwen.kv_cache_size, "
+		"or more memory",
+		job->n_blocks * KV_BLOCK_POSITIONS + 1);
 }
 
 /* Blocks for all positions before end of a job. false: it had to make room itself, or got none and has ended; it is not
@@ -527,14 +539,25 @@ sort_by_length(Job **jobs, uint32_t n)
 	}
 }
 
+/* Prompt rows of a step whose jobs are all of one role: fewer while another is expected back, which would have to wait
+ * for a step that has begun. */
+static uint32_t
+chunk_of(const Scheduler *scheduler, const Slot *slot)
+{
+	uint32_t chunk = scheduler->settings.prefill_chunk, shorter = RETURN_CHUNKS * step_cost_free_rows(&slot->cost);
+
+	return shorter < chunk && fair_queue_others_lately(scheduler->waiting, scheduler->running[0], RETURN_US) ? shorter
+																											 : chunk;
+}
+
 /*
- * Share the chunk among the prompts. Half of it goes to the most senior, so that every prompt gets on; the other half
- * to the shortest, so that short ones do not wait behind long ones. Returns the rows.
+ * Share the chunk among the prompts of one role. Half of it goes to the most senior, so that every prompt gets on; the
+ * other half to the shortest, so that short ones do not wait behind long ones. Returns the rows.
  */
 static uint32_t
 share_chunk(Scheduler *scheduler, const Slot *slot)
 {
-	uint32_t n = collect_prefilling(scheduler, slot), chunk = scheduler->settings.prefill_chunk;
+	uint32_t n = collect_prefilling(scheduler, slot), chunk = chunk_of(scheduler, slot);
 	uint32_t senior = chunk / 2, given = 0, left_logprobs = LOGPROB_ROWS;
 
 	for (uint32_t i = 0; i < n; i++)
@@ -542,6 +565,63 @@ share_chunk(Scheduler *scheduler, const Slot *slot)
 	sort_by_length(scheduler->prefilling, n);
 	for (uint32_t i = 0; i < n; i++)
 		given += give_rows(scheduler->prefilling[i], chunk - given, &left_logprobs);
+	return given;
+}
+
+/* All of a model's jobs that want rows, n_prefilling prompts and answers: who has waited longest first, then the more
+ * senior. Returns how many. */
+static uint32_t
+collect_in_turn(Scheduler *scheduler, const Slot *slot, uint32_t n_prefilling)
+{
+	uint32_t n = 0, n_prompts = 0;
+
+	for (uint32_t i = 0; i < scheduler->n_running; i++)
+	{
+		Job *job = scheduler->running[i];
+		uint32_t at = n;
+
+		if (job->slot != slot)
+			continue;
+		/* both lists are in order of seniority */
+		if (n_prompts < n_prefilling && scheduler->prefilling[n_prompts] == job)
+			n_prompts++;
+		else if (job_is_prefilling(job))
+			continue;
+		job->n_slice = 0;
+		for (; at > 0 && scheduler->in_turn[at - 1]->n_stood < job->n_stood; at--)
+			scheduler->in_turn[at] = scheduler->in_turn[at - 1];
+		scheduler->in_turn[at] = job;
+		n++;
+	}
+	return n;
+}
+
+/*
+ * Share a step among roles. Within a role who has waited longest comes first; a prompt takes at most half of what is
+ * left then, so that answers and other prompts get on beside it, and what is over in the end. Returns rows of prompts.
+ */
+static uint32_t
+share_among_roles(Scheduler *scheduler, const Slot *slot, uint32_t n_roles)
+{
+	uint32_t n = collect_in_turn(scheduler, slot, collect_prefilling(scheduler, slot));
+	uint32_t chunk = scheduler->settings.prefill_chunk, given = 0, left_logprobs = LOGPROB_ROWS;
+
+	shares_fill(scheduler->shares, n_roles, step_cost_free_rows(&slot->cost));
+	for (uint32_t i = 0; i < 2 * n; i++)
+	{
+		Job *job = scheduler->in_turn[i % n];
+		RoleShare *share = shares_find(scheduler->shares, job);
+		bool is_prompt = job_is_prefilling(job);
+		uint32_t rows = i < n && is_prompt ? (share->left + 1) / 2 : share->left;
+
+		if (is_prompt)
+			rows = rows < chunk - given ? rows : chunk - given;
+		rows = give_rows(job, rows, &left_logprobs);
+		share->left -= rows;
+		given += is_prompt ? rows : 0;
+	}
+	for (uint32_t i = 0; i < n; i++)
+		scheduler->in_turn[i]->n_stood = scheduler->in_turn[i]->n_slice > 0 ? 0 : scheduler->in_turn[i]->n_stood + 1;
 	return given;
 }
 
@@ -605,21 +685,39 @@ rows_of(const Job *job, const Slot *slot, StepTurn turn)
 		return 0;
 	if (job_is_prefilling(job))
 		return turn == TURN_ANSWERS ? 0 : job->n_slice;
-	return turn == TURN_PROMPTS ? 0 : 1;
+	return turn == TURN_PROMPTS ? 0 : job->n_slice;
+}
+
+/* An answer takes its row, where no other role asks for some. Returns the rows of prompts. */
+static uint32_t
+share_in_role(Scheduler *scheduler, const Slot *slot, bool answers_follow)
+{
+	uint32_t given = answers_follow ? 0 : share_chunk(scheduler, slot);
+
+	for (uint32_t i = 0; i < scheduler->n_running; i++)
+		if (scheduler->running[i]->slot == slot && !job_is_prefilling(scheduler->running[i]))
+		{
+			scheduler->running[i]->n_slice = 1;
+			scheduler->running[i]->n_stood = 0;
+		}
+	return given;
 }
 
 /* All that decode, and slices of prompts, or one of both. Returns the rows. */
 static uint32_t
 build_batch(Scheduler *scheduler, Slot *slot)
 {
-	bool answers_follow = slot->turn == TURN_PROMPTS && count_decoding(scheduler, slot) > 0;
-	uint32_t rows = 0, n_prompt_rows = answers_follow ? 0 : share_chunk(scheduler, slot), n_guesses = 0;
+	uint32_t n_roles = shares_collect(scheduler->shares, scheduler->running, scheduler->n_running);
+	bool answers_follow = slot->turn == TURN_PROMPTS && n_roles == 1 && count_decoding(scheduler, slot) > 0;
+	uint32_t rows = 0, n_guesses = 0;
+	uint32_t n_prompt_rows =
+		n_roles > 1 ? share_among_roles(scheduler, slot, n_roles) : share_in_role(scheduler, slot, answers_follow);
 	/* counted now: a prompt whose last block was cached may just have come to its last row */
 	uint32_t n_decoding = count_decoding(scheduler, slot);
 
-	slot->turn = answers_follow                                                       ? TURN_ANSWERS
-				 : n_prompt_rows > 0 && prompts_go_first(scheduler, slot, n_decoding) ? TURN_PROMPTS
-																					  : TURN_BOTH;
+	slot->turn = answers_follow                                                                       ? TURN_ANSWERS
+				 : n_prompt_rows > 0 && n_roles == 1 && prompts_go_first(scheduler, slot, n_decoding) ? TURN_PROMPTS
+																									  : TURN_BOTH;
 	/* beside prompts, or many answers, a step computes more than it reads: then guesses are not free */
 	if (n_prompt_rows == 0 && n_decoding > 0 && n_decoding <= DRAFT_ROWS / 2 && scheduler->settings.speculation)
 		n_guesses = (DRAFT_ROWS - n_decoding) / n_decoding;
@@ -755,7 +853,7 @@ work_on_logits(void *argument, uint32_t index, uint32_t row, float *logits)
 void
 scheduler_step(Scheduler *scheduler)
 {
-	uint64_t start = clock_now_us();
+	uint64_t start = clock_now_us(), forward_us;
 	Slot *slot;
 	uint32_t rows;
 
@@ -774,7 +872,9 @@ scheduler_step(Scheduler *scheduler)
 	atomic_store(&scheduler->page->step_running, 1);
 	forward_set_heartbeat(slot->forward, &scheduler->page->heartbeat_us);
 	forward_set_logits_work(slot->forward, work_on_logits, scheduler);
+	forward_us = clock_now_us();
 	forward_step(slot->forward, scheduler->sequences, scheduler->n_batch);
+	step_cost_learn(&slot->cost, rows, clock_now_us() - forward_us);
 	for (uint32_t i = 0; i < scheduler->n_batch; i++)
 	{
 		take_results(scheduler, slot, i);

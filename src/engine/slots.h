@@ -10,6 +10,7 @@
 #include "page_worker.h"
 #include "prefix_cache.h"
 #include "scorer.h"
+#include "step_shares.h"
 
 #define DRAFT_ROWS 8 /* rows that guesses may bring a step to, and so many with logits more */
 
@@ -32,7 +33,8 @@ typedef struct Slot
 	Forward *forward;
 	PageWorker *page_worker; /* NULL: none is wanted, or to be had */
 	uint32_t n_jobs;         /* that use the model, here and at the desk; kept by the scheduler's caller */
-	StepTurn turn;           /* of the last step; kept by the scheduler */
+	StepTurn turn;           /* of the last step; kept by the scheduler, as … */
+	StepCost cost;           /* … what its steps take */
 	bool draining;           /* no new jobs: closed once n_jobs is 0 */
 } Slot;
 

@@ -1,12 +1,15 @@
 #!/usr/bin/env python3
 """A role that may only use the functions does its worst beside one that chats.
 
-  hostile.py [--seconds 600]
+  hostile.py [--seconds 600] [--one-at-a-time 15]
 
 First the well-behaved session chats alone for a tenth of the time, then beside the other role's attacks: chunks of white space, words of
 megabytes, JSON of empty objects, draws from the whole vocabulary, many labels, many stop strings, cancels in the middle of sending, answers
 without end, floods of connections, priorities it may not set. Prints one JSON object. Exit code 1 where the engine was restarted, a well-behaved
 statement failed or answered otherwise than alone, or its 95th percentile was more than three times that of the quiet time.
+
+--one-at-a-time: each attack alone for so many seconds, and last sessions that keep the processors busy without asking the engine for anything: what
+each does to the chats, and who had the processors. One line each; judges nothing.
 """
 import argparse
 import json
@@ -41,6 +44,7 @@ ATTACKS = {
     "a priority of its own": ("SELECT set_config('qwen.default_priority', '1000', false)", (1000, 1000)),
     "messages without number": ("SELECT qwen_chat(('[' || repeat('{\"role\":\"user\",\"content\":\"x\"},', 3000) || '{\"role\":\"user\",\"content\":\"x\"}]')::json, max_tokens => 4)", (3000, 3000)),
 }
+ONLY_PROCESSORS = {"processors alone": ("SELECT count(*) FROM generate_series(1, 1000000000) i WHERE i % 7 = i % 5", (3000, 5000))}
 FLOOD = 30  # connections at once, each for one small request
 
 
@@ -82,7 +86,7 @@ def attack(cluster, role, names, counts, done, seed):
         cursor = connection.cursor()
         for _ in range(chance.randint(1, 4)):
             name = chance.choice(names)
-            sql, (shortest, longest) = ATTACKS[name]
+            sql, (shortest, longest) = (ATTACKS | ONLY_PROCESSORS)[name]
             cursor.execute(f"SET statement_timeout = {chance.randint(shortest, longest)}")
             counts.add(name, attempt(cursor, sql))
             if done.is_set():
@@ -166,14 +170,68 @@ def run(cluster, seconds, n_attackers=4):
     }
 
 
+def processor_seconds(stat):
+    """Of a process or a thread, by its file: seconds of a processor, and its nice value."""
+    try:
+        with open(stat) as file:
+            fields = file.read().rsplit(")", 1)[1].split()
+    except OSError:
+        return 0, 0
+    return (int(fields[11]) + int(fields[12])) / os.sysconf("SC_CLK_TCK"), int(fields[16])
+
+
+def usage(cluster, engine):
+    """Seconds of processors that the engine's computing threads, its desk and all of the machine have had, and its steps."""
+    threads = [processor_seconds(f"/proc/{engine}/task/{thread}/stat") for thread in os.listdir(f"/proc/{engine}/task")]
+    lowest = min(nice for _, nice in threads)
+    with open("/proc/stat") as file:
+        fields = [int(value) for value in file.readline().split()[1:]]
+    machine = (sum(fields[:8]) - fields[3] - fields[4]) / os.sysconf("SC_CLK_TCK")
+    steps, step_ms = cluster.query("SELECT steps, coalesce(generated_tokens * 1000 / nullif(tokens_per_second, 0), 0) FROM qwen_stat_engine")[0]
+    return sum(seconds for seconds, nice in threads if nice == lowest), sum(seconds for seconds, nice in threads if nice > lowest), machine, steps, step_ms
+
+
+def run_one_at_a_time(cluster, seconds, only=None, n_attackers=4):
+    """Prints what each attack does."""
+    cluster.query("CREATE ROLE hostile LOGIN; CREATE ROLE decent LOGIN; SELECT qwen_grant('hostile', 'use'), qwen_grant('decent', 'use')")
+    expected = cluster.value(CHAT)
+    engine = cluster.value("SELECT pid FROM qwen_stat_engine")
+    for name in ["nothing", *ATTACKS, "flood", *ONLY_PROCESSORS]:
+        if only and name not in only:
+            continue
+        counts, done = Counts(), threading.Event()
+        threads = []
+        if name == "flood":
+            threads = [threading.Thread(target=flood, args=(cluster, "hostile", counts, done), daemon=True)]
+        elif name != "nothing":
+            threads = [threading.Thread(target=attack, args=(cluster, "hostile", [name], counts, done, i), daemon=True) for i in range(n_attackers)]
+        for thread in threads:
+            thread.start()
+        before = usage(cluster, engine)
+        times = chat(cluster, "decent", seconds, expected)
+        team, desk, machine, steps, step_ms = (now - then for now, then in zip(usage(cluster, engine), before))
+        done.set()
+        for thread in threads:
+            thread.join(60)
+        figures = {"attack": name, "chats": len(times), "p50_ms": round(statistics.median(times) * 1000), "p95_ms": round(p95(times) * 1000), "longest_ms": round(max(times) * 1000), "steps": steps}
+        figures |= {"step_ms": round(step_ms / max(steps, 1), 1), "cpu_team": round(team, 1), "cpu_desk": round(desk, 1), "cpu_others": round(machine - team - desk, 1), "outcomes": counts.counts.get(name)}
+        print(json.dumps(figures), flush=True)
+
+
 def main():
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--seconds", type=float, default=600)
-    seconds = parser.parse_args().seconds
+    parser.add_argument("--one-at-a-time", type=float, default=0, metavar="SECONDS")
+    parser.add_argument("--only", action="append", help="with --one-at-a-time: this attack (may be repeated)")
+    arguments = parser.parse_args()
+    seconds = arguments.seconds
     cluster = Cluster()
     try:
         cluster.start()
         cluster.query("CREATE EXTENSION qwen_pg")
+        if arguments.one_at_a_time:
+            run_one_at_a_time(cluster, arguments.one_at_a_time, arguments.only)
+            return 0
         figures = run(cluster, seconds)
     finally:
         cluster.remove()

@@ -1140,6 +1140,130 @@ beside_many_answers_a_prompt_s_end_goes_first(void **state)
 	tiny_engine_free(engine);
 }
 
+/* Rows of prompts that were computed since the last call. */
+static uint32_t
+prompt_rows(const TinyCall *prompts, uint32_t n, uint32_t *before)
+{
+	uint32_t now = 0, new;
+
+	for (uint32_t i = 0; i < n; i++)
+		now += prompts[i].job ? prompts[i].job->n_done : 0;
+	new = now - *before;
+	*before = now;
+	return new;
+}
+
+static void
+a_role_s_prompts_do_not_slow_down_another_s_answer(void **state)
+{
+	SchedulerSettings chunk = {.max_running = 16, .prefill_chunk = 256, .queue_size = 100, .speculation = true};
+	TinyEngine *engine = make_engine(2000, chunk);
+	TinyCall prompts[4], answer;
+	char texts[4][2001], text[31];
+	uint64_t deadline;
+	uint32_t done = 0;
+
+	(void) state;
+	for (int i = 0; i < 4; i++)
+	{
+		Request request = tiny_request(make_text(texts[i], 2000, 100 + (uint64_t) i), 5, 10);
+
+		tiny_submit(engine, &request, &prompts[i]);
+	}
+	/* alone they have the whole chunk */
+	for (int i = 0; i < 4; i++)
+		assert_int_equal(step_rows(engine), 256);
+	(void) prompt_rows(prompts, 4, &done);
+	{
+		Request request = tiny_request(make_text(text, 30, 1), 40, 11);
+
+		tiny_submit(engine, &request, &answer);
+	}
+	/* the other role's prompt is read at once, and then it gets a token a step; the rows beside it are bounded by its
+	 * own ones, and there are some */
+	assert_true(step_rows(engine) <= 2 * 30 + FREE_ROWS_MAX);
+	assert_int_equal(answer.job->n_generated, 1);
+	assert_true(prompt_rows(prompts, 4, &done) >= 30);
+	for (uint32_t n = 1; answer.job; n++)
+	{
+		assert_int_equal(answer.job->n_generated, n);
+		assert_true(step_rows(engine) <= 2 + FREE_ROWS_MAX);
+		assert_in_range(prompt_rows(prompts, 4, &done), FREE_ROWS_MIN, 1 + FREE_ROWS_MAX);
+	}
+	assert_int_equal(tiny_done(&answer).completion_tokens, 40);
+	/* it may come again at once: until it is gone a step is no long one, and then the chunk is whole again */
+	assert_true(step_rows(engine) <= 4 * FREE_ROWS_MAX);
+	for (int i = 0; i < 4; i++)
+		tiny_cancel(engine, &prompts[i]);
+	deadline = clock_now_us() + 20 * 1000 * 1000;
+	do
+	{
+		Request request = tiny_request(make_text(texts[0], 300, clock_now_us()), 1, 10);
+
+		tiny_call_free(&prompts[0]);
+		tiny_submit(engine, &request, &prompts[0]);
+		done = step_rows(engine);
+		tiny_run(engine);
+	} while (done < 256 && clock_now_us() < deadline);
+	assert_int_equal(done, 256);
+	for (int i = 0; i < 4; i++)
+		tiny_call_free(&prompts[i]);
+	tiny_call_free(&answer);
+	assert_idle(engine);
+	tiny_engine_free(engine);
+}
+
+static void
+a_role_s_answers_take_turns_beside_another_s(void **state)
+{
+	SchedulerSettings wide = {.max_running = 200, .prefill_chunk = 256, .queue_size = 100};
+	TinyEngine *engine = make_engine(2000, wide);
+	TinyCall answers[150], one;
+	char texts[150][21], text[21];
+	uint32_t before[150], least = UINT32_MAX, most = 0;
+	Request request;
+
+	(void) state;
+	for (int i = 0; i < 150; i++)
+	{
+		request = tiny_request(make_text(texts[i], 20, (uint64_t) i), 400, 10);
+		tiny_submit(engine, &request, &answers[i]);
+	}
+	for (int i = 0; i < 40; i++)
+		tiny_step(engine);
+	assert_int_equal(step_rows(engine), 150);
+	request = tiny_request(make_text(text, 20, 500), 300, 11);
+	tiny_submit(engine, &request, &one);
+	tiny_step(engine);
+	for (int i = 0; i < 150; i++)
+		before[i] = answers[i].job->n_generated;
+	for (uint32_t n = 1; n <= 150; n++)
+	{
+		assert_int_equal(one.job->n_generated, n);
+		assert_true(step_rows(engine) <= 2 + FREE_ROWS_MAX);
+	}
+	/* each had its turns, as often as every other one */
+	for (int i = 0; i < 150; i++)
+	{
+		uint32_t n = answers[i].job->n_generated - before[i];
+
+		assert_in_range(n, 1, 150);
+		least = n < least ? n : least;
+		most = n > most ? n : most;
+	}
+	assert_true(most - least <= 2);
+	tiny_cancel(engine, &one);
+	/* nobody of another role: all have theirs again */
+	assert_int_equal(step_rows(engine), 150);
+	for (int i = 0; i < 150; i++)
+		tiny_cancel(engine, &answers[i]);
+	for (int i = 0; i < 150; i++)
+		tiny_call_free(&answers[i]);
+	tiny_call_free(&one);
+	assert_idle(engine);
+	tiny_engine_free(engine);
+}
+
 int
 main(void)
 {
@@ -1170,6 +1294,8 @@ main(void)
 		cmocka_unit_test(numbers_that_are_not_finite_are_an_error_of_every_kind_of_request),
 		cmocka_unit_test(long_prompts_stall_neither_answers_nor_short_prompts),
 		cmocka_unit_test(beside_many_answers_a_prompt_s_end_goes_first),
+		cmocka_unit_test(a_role_s_prompts_do_not_slow_down_another_s_answer),
+		cmocka_unit_test(a_role_s_answers_take_turns_beside_another_s),
 	};
 
 	return cmocka_run_group_tests_name("scheduler", tests, NULL, NULL);
