@@ -506,6 +506,19 @@ set_sharing(Job *job, const Workplace *place, const Request *request)
 	return status_ok();
 }
 
+#define MAX_TOOLS_BYTES (1024 * 1024)
+
+/* Tools are read again where an answer's calls are typed by them, between two steps: so large that everybody would wait
+ * for that they may not be, whatever the template makes of them. */
+static Status
+check_tools(const Request *request)
+{
+	if (request->tools.length <= MAX_TOOLS_BYTES)
+		return status_ok();
+	return status_error(STATUS_TOO_LONG, "tools has %zu bytes, the limit is %d", request->tools.length,
+						MAX_TOOLS_BYTES);
+}
+
 /* Fill in everything of a generating or embedding job. */
 static Status
 prepare_job(Job *job, const Workplace *place, const Request *request)
@@ -515,6 +528,7 @@ prepare_job(Job *job, const Workplace *place, const Request *request)
 	PromptEnd end = {false, false};
 	Status status;
 
+	STATUS_TRY(check_tools(request));
 	if (request->kind == REQUEST_CHAT || request->kind == REQUEST_SCORE)
 		status = encode_chat(place, request, &tokens, &end);
 	else if (request->kind == REQUEST_GENERATE || request->kind == REQUEST_LOGPROBS)

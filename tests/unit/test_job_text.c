@@ -455,6 +455,39 @@ endless_blanks_are_looked_at_once(void **state)
 	fixture->model->hyper.context_length = context;
 }
 
+static void
+tools_are_bounded(void **state)
+{
+	enum
+	{
+		LIMIT = 1024 * 1024
+	};
+	static const char messages[] = "[{\"role\": \"user\", \"content\": \"x\"}]";
+	const Fixture *fixture = *state;
+	Request request = {.kind = REQUEST_CHAT, .messages = {messages, sizeof messages - 1}};
+	char *tools = malloc(LIMIT + 1);
+	ByteWriter frames;
+	Job *job;
+
+	/* white space, of which the prompt has nothing */
+	memset(tools, ' ', LIMIT + 1);
+	tools[0] = '[';
+	tools[LIMIT - 1] = ']';
+	byte_writer_init(&frames);
+	for (size_t length = LIMIT; length <= LIMIT + 1; length++)
+	{
+		Status status;
+
+		request.tools = (ByteSpan){tools, length};
+		status = job_create(fixture->model, fixture->pool, &request, 1, &frames, &job);
+		assert_int_equal(status.code, length > LIMIT ? STATUS_TOO_LONG : STATUS_OK);
+		assert_true(length <= LIMIT || strstr(status.message, "tools has 1048577 bytes, the limit is 1048576"));
+		job_destroy(job);
+	}
+	byte_writer_free(&frames);
+	free(tools);
+}
+
 int
 main(void)
 {
@@ -467,6 +500,7 @@ main(void)
 		cmocka_unit_test(nothing_of_calls_disappears),
 		cmocka_unit_test(words_before_calls_are_streamed),
 		cmocka_unit_test(endless_blanks_are_looked_at_once),
+		cmocka_unit_test(tools_are_bounded),
 	};
 
 	return cmocka_run_group_tests_name("job_text", tests, make_fixture, free_fixture);
