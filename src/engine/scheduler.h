@@ -7,8 +7,8 @@
  * given up, then the most junior running job goes back into the queue and computes its tokens again later, with the
  * same result. A step takes one row of every job that decodes and slices of the prompts that are not done, short ones
  * first, so a long prompt stalls neither running answers nor short prompts; beside many answers the end of a prompt
- * that somebody waits for goes in a step before theirs. Where several roles ask they share each step (step_shares.h), and
- * for a while after that a role's prompts come in short slices. Several models take turns. Knows no sockets.
+ * that somebody waits for goes in a step before theirs. Where several roles ask they share each step (step_shares.h),
+ * and for a while after that a role's prompts come in short slices. Several models take turns. Knows no sockets.
  */
 #ifndef QWEN_SCHEDULER_H
 #define QWEN_SCHEDULER_H
