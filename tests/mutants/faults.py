@@ -133,6 +133,7 @@ MODEL = [
           "while (n > length && utf8_character_bytes(bytes, n + 1) == 0)", "a broken character gives a U+FFFD for each of its bytes", "unit:detokenizer"),
     fault("chunk-overlap", "src/model/chunker.c", "*fits = n_tokens <= chunker->overlap;", "*fits = n_tokens <= chunker->overlap + 4;",
           "chunks overlap by more than was asked for", "unit:chunker"),
+    fault("sandbox-refuses-the-desks-wait", "src/engine/sandbox.c", "	SYS_ppoll,\n", "", "a wait of the engine is refused and spins", "cluster:test_18_refused_calls.py"),
     fault("chunk-overlap-of-sentences", "src/model/chunker.c", "bool may_have_tail = chunker->overlap > 0 && furthest < chunker->n_units;",
           "bool may_have_tail = chunker->overlap > 100000 && furthest < chunker->n_units;", "chunks overlap only where a whole sentence fits", "unit:chunker"),
     fault("chunk-tail-too-long", "src/model/chunker.c", "		if (n_tokens > budget)\n			low = next;",
