@@ -4,7 +4,7 @@ import shutil
 import subprocess
 import time
 
-from cluster import Cluster, as_server_user, wait_until
+from cluster import Cluster, as_server_user, server_user, wait_until
 
 
 def ours(folder):
@@ -64,3 +64,36 @@ def test_nothing_of_ours_runs_while_pg_upgrade_works(make_server):
     server.stop()
     server.start()
     wait_until(lambda: server.value("SELECT count(*) FROM waiting WHERE answer IS NULL") == 0, 60, "the rows")
+
+
+def test_dumps_of_both_versions_are_restored_with_limits_and_grants(server):
+    """As docs/operations.md says: a dump of 0.1.0 into that version, which is updated then; one of 0.2.0 as it is; by whom row-level security lets."""
+    run = lambda program, *options, user=server_user(), given=None: subprocess.run(  # noqa: E731
+        [os.path.join(server.programs, program), "-h", server.folder, "-p", str(server.port), "-U", user, *options], input=given, capture_output=True, text=True, check=False)
+    roles, databases = ("dumper", "reader"), ("dumped", "updated", "restored")
+    try:
+        for name in roles:
+            server.query(f"CREATE ROLE {name} LOGIN")
+        server.query("ALTER ROLE dumper BYPASSRLS")
+        for name in databases:
+            server.query(f"CREATE DATABASE {name}")
+        made = run("psql", "-qv", "ON_ERROR_STOP=1", "dumped", given="CREATE EXTENSION qwen_pg VERSION '0.1.0'; GRANT EXECUTE ON FUNCTION qwen_chunk(text, int, int, text) TO reader; SELECT qwen_set_limit('reader', 7);")
+        assert made.stderr == "", made.stderr
+        old = run("pg_dump", "dumped").stdout
+        updated = run("psql", "-qv", "ON_ERROR_STOP=1", "updated", given=f"CREATE EXTENSION qwen_pg VERSION '0.1.0';\n{old}\nALTER EXTENSION qwen_pg UPDATE;")
+        assert updated.stderr == "", updated.stderr
+        run("psql", "updated", given="GRANT SELECT ON ALL TABLES IN SCHEMA public TO dumper, reader; GRANT SELECT ON ALL SEQUENCES IN SCHEMA public TO dumper, reader")
+        assert "row-level security" in run("pg_dump", "updated", user="reader").stderr
+        new = run("pg_dump", "updated", user="dumper")
+        assert new.returncode == 0, new.stderr
+        restored = run("psql", "-qv", "ON_ERROR_STOP=1", "restored", given=new.stdout)
+        assert restored.stderr == "", restored.stderr
+        for name in databases[1:]:
+            kept = run("psql", "-At", name, given="SELECT role, requests_per_minute FROM qwen_limits; SELECT proacl::text LIKE '%reader=X%' FROM pg_proc WHERE proname = 'qwen_chunk'; SELECT extversion FROM pg_extension WHERE extname = 'qwen_pg'")
+            assert kept.stdout.split() == ["reader|7", "t", "0.2.0"], (name, kept)
+    finally:
+        for name in databases:
+            wait_until(lambda name=name: server.value("SELECT count(*) FROM pg_stat_activity WHERE datname = %s", (name,)) == 0, 20, "nobody in the database")
+            server.query(f"DROP DATABASE IF EXISTS {name}")
+        for name in roles:
+            server.query(f"DROP ROLE IF EXISTS {name}")
