@@ -6,8 +6,7 @@
 #include <string.h>
 
 #define MILLISECOND_NS ((uint64_t) 1000 * 1000)
-#define WINDOW_NS (60 * MILLISECOND_NS) /* of steps that are looked at together; longer than other work's time slices  \
-										 */
+#define WINDOW_NS (60 * MILLISECOND_NS) /* steps looked at together; longer than time slices of other work */
 #define WINDOW_STEPS 3
 #define TRIAL_NS (2000 * MILLISECOND_NS) /* a trial that sees no steps of the size before it ends then */
 #define FIRST_REST_NS (1000 * MILLISECOND_NS)

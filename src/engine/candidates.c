@@ -2,8 +2,9 @@
  * candidates.c - see candidates.h.
  *
  * Range r holds the candidates whose logit is between r and r + 1 parts of SPAN below the best, where a part is
- * temperature * SPAN / N_RANGES. The range of a logit never decreases with it, whatever is rounded, so ranges in order are
- * candidates in order. A small top_k takes another way to the same state: a heap of the k best, sorted, as one range.
+ * temperature * SPAN / N_RANGES. The range of a logit never decreases with it, whatever is rounded, so ranges in order
+ * are candidates in order. A small top_k takes another way to the same state: a heap of the k best, sorted, as one
+ * range.
  */
 #include "candidates.h"
 

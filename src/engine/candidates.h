@@ -5,8 +5,8 @@
  * that is asked is how many candidates reach a weight, and which is the last of them: candidates are put into ranges of
  * logits, whole ranges are added up, and only the ranges in which an answer lies are sorted.
  *
- * A weight is exp((logit - best) / temperature) as a whole number of 2^-44: sums are exact in any order, and what is less
- * likely than 2^-44 times the best is never drawn.
+ * A weight is exp((logit - best) / temperature) as a whole number of 2^-44: sums are exact in any order, and what is
+ * less likely than 2^-44 times the best is never drawn.
  */
 #ifndef QWEN_CANDIDATES_H
 #define QWEN_CANDIDATES_H
@@ -28,9 +28,9 @@ extern Candidates *candidates_create(uint32_t n_vocab);
 extern void candidates_destroy(Candidates *candidates);
 
 /*
- * Filter by top_k, then top_p, then min_p, and take the candidate at the place uniform (0 <= uniform < 1) of what is left
- * in order of probability, equals in order of token. logits: [n_vocab]; best: the largest finite one; logits that are
- * not finite are passed over.
+ * Filter by top_k, then top_p, then min_p, and take the candidate at the place uniform (0 <= uniform < 1) of what is
+ * left in order of probability, equals in order of token. logits: [n_vocab]; best: the largest finite one; logits that
+ * are not finite are passed over.
  */
 extern int32_t candidates_draw(Candidates *candidates, const float *logits, float best, const CandidateFilters *filters,
 							   double uniform);

@@ -7,12 +7,12 @@
 #include <stdbool.h>
 #include <string.h>
 
-#define FIRST_TRY 3     /* with the row of the last token, what the kernels stream without more work */
-#define LONGEST_KEY 3   /* tokens that must be the same … */
-#define SHORTEST_KEY 2  /* … at least */
-#define ENOUGH 16       /* guesses that tell whether it pays */
-#define LEAST_RIGHT 4   /* one guess in so many must be right */
-#define REST_TOKENS 64  /* how long to leave it alone when it does not pay */
+#define FIRST_TRY 3       /* with the row of the last token, what the kernels stream without more work */
+#define LONGEST_KEY 3     /* tokens that must be the same … */
+#define SHORTEST_KEY 2    /* … at least */
+#define ENOUGH 16         /* guesses that tell whether it pays */
+#define LEAST_RIGHT 4     /* one guess in so many must be right */
+#define REST_TOKENS 64    /* how long to leave it alone when it does not pay */
 #define MEMORY_GUESSES 64 /* what was longer ago counts half */
 
 /* The latest place before the end where the last key_length tokens stand too: the position after them. 0: none. */

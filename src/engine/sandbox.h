@@ -13,7 +13,8 @@ extern Status sandbox_give_up_privileges(void);
  * From here on the process and all its threads can make only the system calls of a serving engine: memory, threads of
  * its own, its sockets and the descriptors it has. It cannot open a file, make a socket, start a program, or send a
  * signal to another process; such a call fails with EPERM. Cannot be undone. After sandbox_give_up_privileges().
- * UNSUPPORTED on a processor that the filter is not written for; UNAVAILABLE where the system refuses (some containers).
+ * UNSUPPORTED on a processor that the filter is not written for; UNAVAILABLE where the system refuses (some
+ * containers).
  */
 extern Status sandbox_enter(void);
 

@@ -11,14 +11,14 @@
 typedef struct ServerSettings
 {
 	uint32_t n_slots;
-	int n_threads; /* 0: the default */
+	int n_threads;           /* 0: the default */
 	uint64_t kv_cache_bytes; /* 0: a share of memory, by what models leave (memory.h) */
 	KvType kv_type;
 	uint32_t prefill_chunk, max_running, queue_size;
 	bool speculation;
 	bool huge_pages;  /* weights are put on huge pages where the system can */
 	bool lock_memory; /* weights are never swapped out */
-	bool sandbox; /* give up what serving does not need (sandbox.h) */
+	bool sandbox;     /* give up what serving does not need (sandbox.h) */
 	/* descriptors, see status_page.h; death_fd may be -1 */
 	int listener_fd, death_fd, first_slot_fd;
 	StatusPage *page;

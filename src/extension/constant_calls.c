@@ -160,11 +160,11 @@ similarity_to_constant(PlannerInfo *root, FuncExpr *call)
 												makeNullConst(INT4OID, -1, InvalidOid)),
 									 options),
 							 InvalidOid, call->inputcollid, COERCE_EXPLICIT_CALL);
-	return (Node *) makeFuncExpr(similarity, FLOAT8OID,
-								 lappend(list_make4(constant_b ? a : b, make_subselect(root, embedding), model,
-													constant_b ? none : instruction),
-										 options),
-								 InvalidOid, call->inputcollid, COERCE_EXPLICIT_CALL);
+	return (Node *) makeFuncExpr(
+		similarity, FLOAT8OID,
+		lappend(list_make4(constant_b ? a : b, make_subselect(root, embedding), model, constant_b ? none : instruction),
+				options),
+		InvalidOid, call->inputcollid, COERCE_EXPLICIT_CALL);
 }
 
 static bool

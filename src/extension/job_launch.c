@@ -88,7 +88,7 @@ typedef struct JobShared
 	bool scout_wanted;
 	bool is_full; /* somebody found no place: a scout is to look when one is free */
 	uint64 next_turn;
-	uint64 sweep_scout_us;        /* when one looks for what is to be swept away */
+	uint64 sweep_scout_us; /* when one looks for what is to be swept away */
 	struct
 	{
 		Oid database;

@@ -365,10 +365,10 @@ job_spec_of_trigger(Relation relation, const Trigger *trigger, const AttrNumber 
 	spec->trigger_arguments = join_arguments(trigger);
 	spec->max_attempts = JOB_DEFAULT_ATTEMPTS;
 	if (trigger->tgnargs < 2)
-		ereport(ERROR,
-				(errcode(ERRCODE_INVALID_PARAMETER_VALUE),
-				 errmsg("%s takes 2 or more arguments, not %d", function, trigger->tgnargs),
-				 errhint("EXECUTE FUNCTION %s('target column', 'template with {column}', 'name=value', ...)", function)));
+		ereport(ERROR, (errcode(ERRCODE_INVALID_PARAMETER_VALUE),
+						errmsg("%s takes 2 or more arguments, not %d", function, trigger->tgnargs),
+						errhint("EXECUTE FUNCTION %s('target column', 'template with {column}', 'name=value', ...)",
+								function)));
 	spec->target_column = pstrdup(trigger->tgargs[0]);
 	spec->prompt = pstrdup(trigger->tgargs[1]);
 	read_options(spec, function, trigger);

@@ -124,9 +124,11 @@ set_local(const char *name, const char *value)
 void
 job_set_formats(int action)
 {
-	static const char *const formats[][2] = {
-		{"datestyle", "ISO, YMD"}, {"intervalstyle", "postgres"}, {"extra_float_digits", "1"}, {"array_nulls", "on"},
-		{"bytea_output", "hex"}};
+	static const char *const formats[][2] = {{"datestyle", "ISO, YMD"},
+											 {"intervalstyle", "postgres"},
+											 {"extra_float_digits", "1"},
+											 {"array_nulls", "on"},
+											 {"bytea_output", "hex"}};
 
 	for (int i = 0; i < (int) lengthof(formats); i++)
 		(void) set_config_option(formats[i][0], formats[i][1], PGC_USERSET, PGC_S_SESSION, action, true, 0, false);

@@ -226,14 +226,15 @@ job_check_privilege(const JobStore *store, JobFunction function)
 	bool is_null;
 
 	/* the extension's own function of that name: anybody may have others in the same schema */
-	job_execute("SELECT pg_catalog.bool_or(pg_catalog.has_function_privilege(p.oid, 'EXECUTE')) "
-				"FROM pg_catalog.pg_proc p JOIN pg_catalog.pg_depend d "
-				"ON d.classid OPERATOR(pg_catalog.=) 'pg_catalog.pg_proc'::pg_catalog.regclass::pg_catalog.oid "
-				"AND d.objid OPERATOR(pg_catalog.=) p.oid "
-				"AND d.refclassid OPERATOR(pg_catalog.=) 'pg_catalog.pg_extension'::pg_catalog.regclass::pg_catalog.oid "
-				"AND d.refobjid OPERATOR(pg_catalog.=) $1 AND d.deptype OPERATOR(pg_catalog.=) 'e'::\"char\" "
-				"WHERE p.proname::pg_catalog.text OPERATOR(pg_catalog.=) $2",
-				2, types, values, NULL, SPI_OK_SELECT, 1);
+	job_execute(
+		"SELECT pg_catalog.bool_or(pg_catalog.has_function_privilege(p.oid, 'EXECUTE')) "
+		"FROM pg_catalog.pg_proc p JOIN pg_catalog.pg_depend d "
+		"ON d.classid OPERATOR(pg_catalog.=) 'pg_catalog.pg_proc'::pg_catalog.regclass::pg_catalog.oid "
+		"AND d.objid OPERATOR(pg_catalog.=) p.oid "
+		"AND d.refclassid OPERATOR(pg_catalog.=) 'pg_catalog.pg_extension'::pg_catalog.regclass::pg_catalog.oid "
+		"AND d.refobjid OPERATOR(pg_catalog.=) $1 AND d.deptype OPERATOR(pg_catalog.=) 'e'::\"char\" "
+		"WHERE p.proname::pg_catalog.text OPERATOR(pg_catalog.=) $2",
+		2, types, values, NULL, SPI_OK_SELECT, 1);
 	if (!DatumGetBool(SPI_getbinval(SPI_tuptable->vals[0], SPI_tuptable->tupdesc, 1, &is_null)) || is_null)
 		ereport(ERROR, (errcode(ERRCODE_INSUFFICIENT_PRIVILEGE), errmsg("permission denied for function %s", name)));
 }

@@ -7,8 +7,8 @@
  * are raised at once.
  */
 #include "model_call.h"
-#include "trigger_values.h"
 #include "jobs.h"
+#include "trigger_values.h"
 
 #include "access/xact.h"
 #include "compat.h"

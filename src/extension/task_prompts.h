@@ -15,8 +15,7 @@
 
 #define PROMPT_CLASSIFY "Classify the following text. Answer with exactly one of these labels and nothing else: %s."
 
-#define PROMPT_FILTER                                                                                                  \
-	"Does this statement hold for the following text? Answer with Yes or No alone.\nStatement: %s"
+#define PROMPT_FILTER "Does this statement hold for the following text? Answer with Yes or No alone.\nStatement: %s"
 
 /* qwen_chat_agg: when the rows are more than the context holds, the instruction is followed for each part of them, and
  * then this is asked about the answers */

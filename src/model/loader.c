@@ -25,8 +25,7 @@
 #include "roles.h"
 
 #define JOB_BYTES ((uint64_t) 1 << 20)      /* about this much of the file a job */
-#define WRITE_BYTES ((uint64_t) 256 * 1024) /* of packed tiles that are written at once: they are still in the cache   \
-											 */
+#define WRITE_BYTES ((uint64_t) 256 * 1024) /* of packed tiles written at once: they are still in the cache */
 
 typedef struct Loader
 {
@@ -153,9 +152,8 @@ place_tokenizer(Loader *loader, uint64_t *end)
 	ImageTokenizer *tokenizer = &loader->header.tokenizer;
 	const GgufValue *tokens, *types, *merges;
 
-	STATUS_TRY(
-		hyper_read_tokenizer(&loader->files.gguf, &loader->names, loader->tokenizer_model, loader->tokenizer_pre,
-							 &loader->report->notices));
+	STATUS_TRY(hyper_read_tokenizer(&loader->files.gguf, &loader->names, loader->tokenizer_model, loader->tokenizer_pre,
+									&loader->report->notices));
 	STATUS_TRY(find_array(&loader->files.gguf, "tokenizer.ggml.tokens", GGUF_STRING, 0, &tokens));
 	STATUS_TRY(find_array(&loader->files.gguf, "tokenizer.ggml.token_type", GGUF_I32, tokens->n_elements, &types));
 	STATUS_TRY(find_array(&loader->files.gguf, "tokenizer.ggml.merges", GGUF_STRING, 0, &merges));
@@ -226,8 +224,8 @@ check_memory(const Loader *loader)
 		return status_error(STATUS_TOO_LONG,
 							"the model needs %llu MB of memory and keys and values up to %llu MB more "
 							"(qwen.kv_cache_size), but only %llu MB are available",
-							(unsigned long long) (loader->header.image_bytes >> 20),
-							(unsigned long long) (cache >> 20), (unsigned long long) (limit >> 20));
+							(unsigned long long) (loader->header.image_bytes >> 20), (unsigned long long) (cache >> 20),
+							(unsigned long long) (limit >> 20));
 	if (loader->header.image_bytes > limit)
 		return status_error(STATUS_TOO_LONG, "the model needs %llu MB of memory, but only %llu MB are available",
 							(unsigned long long) (loader->header.image_bytes >> 20),

@@ -3,10 +3,10 @@
  *
  * Nothing of the source is trusted except that its offsets rise and stay inside. A token or merge that makes no sense
  * is refused by number; what a few tools leave behind (duplicates, merges of tokens that were pruned) is passed over
- * and noted, unless it is most of the entries. What real files contain is accepted: padding tokens of type UNUSED (any text, any number of
- * times), vocabularies without some of the 256 bytes (Hugging Face's tokenizers leave such bytes out of the tokens,
- * and so do we), ordinary tokens that are not written in GPT-2's alphabet (they stand for their text, as there, and
- * are never made by encoding).
+ * and noted, unless it is most of the entries. What real files contain is accepted: padding tokens of type UNUSED (any
+ * text, any number of times), vocabularies without some of the 256 bytes (Hugging Face's tokenizers leave such bytes
+ * out of the tokens, and so do we), ordinary tokens that are not written in GPT-2's alphabet (they stand for their
+ * text, as there, and are never made by encoding).
  */
 #include <string.h>
 
@@ -325,9 +325,9 @@ add_token(Tokenizer *tokenizer, const TokenizerSource *source, const int16_t *by
 	memcpy(bytes, text, length);
 	tokenizer->text_offsets[i + 1] = start + length;
 	if (is_added && !added_insert(tokenizer, (int32_t) i, text, length))
-		return pass_over(odd, status_error(STATUS_INVALID_ARGUMENT, "added token %u (\"%s\") is the same as token %d", i,
-										   excerpt_of(text, length).text,
-										   tokenizer_find_added(tokenizer, text, length)));
+		return pass_over(odd,
+						 status_error(STATUS_INVALID_ARGUMENT, "added token %u (\"%s\") is the same as token %d", i,
+									  excerpt_of(text, length).text, tokenizer_find_added(tokenizer, text, length)));
 	return status_ok();
 }
 

@@ -1,7 +1,7 @@
 /*
  * shim.c - what a test puts between the server's programs and the C library (LD_PRELOAD): a wall clock that can be set,
- * and calls that are refused or slow. The monotonic clock is left alone, as it is when the clock of a machine is set. Compiled by
- * shim.py.
+ * and calls that are refused or slow. The monotonic clock is left alone, as it is when the clock of a machine is set.
+ * Compiled by shim.py.
  *
  * QWEN_SHIM names a file of struct Orders, mapped when a program starts, so that a test changes it while programs run,
  * also those that can open files no more.
@@ -19,17 +19,16 @@
 
 struct Orders
 {
-	int64_t clock_offset; /* seconds that the wall clock is ahead */
-	int64_t no_fork;      /* the process that cannot fork; 0: all can */
-	int64_t no_memfd;     /* errno of memfd_create; 0: it works */
+	int64_t clock_offset;     /* seconds that the wall clock is ahead */
+	int64_t no_fork;          /* the process that cannot fork; 0: all can */
+	int64_t no_memfd;         /* errno of memfd_create; 0: it works */
 	int64_t slow_truncate_ms; /* how long it takes to give the memory of a file back */
 };
 
 static const struct Orders none;
 static volatile const struct Orders *orders = &none;
 
-static void __attribute__((constructor))
-map_orders(void)
+static void __attribute__((constructor)) map_orders(void)
 {
 	const char *path = getenv("QWEN_SHIM");
 	int fd = path ? open(path, O_RDONLY | O_CLOEXEC) : -1;

@@ -108,7 +108,8 @@ version_1_has_a_folder_of_its_own(void **state)
 	assert_true(cgroup_memory_left(root) == UINT64_MAX);
 	put("/sys/fs/cgroup/memory/docker/abc/memory.limit_in_bytes", "500\n");
 	put("/sys/fs/cgroup/memory/docker/abc/memory.usage_in_bytes", "400\n");
-	put("/sys/fs/cgroup/memory/docker/abc/memory.stat", "inactive_file 1\ntotal_inactive_file 30\ntotal_active_file 7\n");
+	put("/sys/fs/cgroup/memory/docker/abc/memory.stat",
+		"inactive_file 1\ntotal_inactive_file 30\ntotal_active_file 7\n");
 	assert_int_equal(cgroup_memory_left(root), 137);
 }
 

@@ -1,6 +1,6 @@
 /*
- * test_drafts.c - guesses are what followed the same tokens before, guessing stops where it does not pay, and answers are
- * the same with it, greedy and drawn.
+ * test_drafts.c - guesses are what followed the same tokens before, guessing stops where it does not pay, and answers
+ * are the same with it, greedy and drawn.
  */
 #include <setjmp.h>
 #include <stdarg.h>

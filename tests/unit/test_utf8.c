@@ -164,9 +164,20 @@ whole_texts_are_valid_or_not(void **state)
 static void
 blank_is_what_cannot_be_seen(void **state)
 {
-	static const char *const blank[] = {"", " ", "\t\n\r\v\f", "\x01\x1F\x7F", "\xC2\x85", "\xC2\xA0", "\xE1\x9A\x80",
-										"\xE2\x80\x8B", "\xE2\x80\xA8 \xE2\x80\xAF", "\xE3\x80\x80", "\xEF\xBB\xBF"};
-	static const char *const seen[] = {"a", " .", "\xC2\xA1", "\xC2\xA0\xC3\xA9", "\xE2\x80\x90", "\xE3\x80\x81", "\xF0\x9F\x98\x80", "\x80", " \xE2\x80"};
+	static const char *const blank[] = {"",
+										" ",
+										"\t\n\r\v\f",
+										"\x01\x1F\x7F",
+										"\xC2\x85",
+										"\xC2\xA0",
+										"\xE1\x9A\x80",
+										"\xE2\x80\x8B",
+										"\xE2\x80\xA8 \xE2\x80\xAF",
+										"\xE3\x80\x80",
+										"\xEF\xBB\xBF"};
+	static const char *const seen[] = {
+		"a",    " .",       "\xC2\xA1", "\xC2\xA0\xC3\xA9", "\xE2\x80\x90", "\xE3\x80\x81", "\xF0\x9F\x98\x80",
+		"\x80", " \xE2\x80"};
 
 	(void) state;
 	for (size_t i = 0; i < sizeof blank / sizeof blank[0]; i++)
