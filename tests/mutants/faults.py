@@ -351,6 +351,8 @@ EXTENSION = [
           "cluster:test_17_others.py::test_answers_do_not_go_round"),
     fault("hidden-row-gone", "src/extension/job_write.c", "if (n == 0 || !write->spec->trigger || !hides_rows", "if (n == 0 || write->spec->trigger || !hides_rows",
           "a queued row that a policy hides is taken for deleted", "cluster:test_17_others.py::test_rows_hidden_by_policies_are_said"),
+    fault("hidden-letters-swept", "src/extension/job_forget.c", "job_identity_of_owner(&unhidden);", "job_identity_of_spec(letters->spec, &unhidden);",
+          "dead letters of rows that a policy hides are swept away", "cluster:test_17_others.py::test_rows_hidden_by_policies_are_said"),
     fault("trigger-by-name", "src/extension/job_rows.c", "if (trigger->tgoid == queued->trigger_number)", "if (trigger->tgoid == InvalidOid)", "a renamed trigger's rows are not its own any more",
           "cluster:test_17_others.py::test_queued_rows_follow_what_is_renamed"),
     fault("given-value-lost", "src/extension/trigger_values.c", "if (!is_empty && !has_moved(data))", "if (!is_empty && is_update && !has_moved(data))", "an INSERT that gives the target a value loses it",
