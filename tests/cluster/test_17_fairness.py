@@ -6,7 +6,6 @@ import sys
 import psycopg2
 import pytest
 from cluster import Cluster, wait_until
-from conftest import ready
 from random_models import serving
 from roles import ENDLESS, as_role, make_role, set_limit
 from sessions import Background, is_gone, wait_idle, wait_running
@@ -24,7 +23,11 @@ def slow_server():
     cluster = Cluster(settings={"qwen.watchdog_timeout": "1s", "qwen.prefill_chunk": 4096, "qwen.threads": 1})
     cluster.starter = ["env", "QWEN_ISA=portable"]
     try:
-        yield ready(cluster)
+        cluster.start()
+        cluster.query("CREATE EXTENSION qwen_pg")
+        # the model is there; an answer by these kernels would take seconds
+        assert cluster.value("SELECT qwen_count_tokens('Hi')") > 0
+        yield cluster
     finally:
         cluster.remove()
 
