@@ -37,7 +37,7 @@ items_worth(const Forward *f, uint32_t longest)
 
 		positions += (uint64_t) groups_of(f, sequence) * (sequence->first_position + sequence->n_tokens);
 	}
-	return positions * f->model->hyper.n_kv_heads / longest;
+	return longest == 0 ? 0 : positions * f->model->hyper.n_kv_heads / longest;
 }
 
 /* Query heads of one KV head go in so many items. */

@@ -246,11 +246,12 @@ job_write_token_score(Job *job, int32_t token)
 	uint32_t n_vocab = job->model->hyper.vocab, n;
 	ByteWriter *out = &job->token_scores;
 	int32_t likeliest[REQUEST_MAX_LOGPROBS];
-	float highest = logits ? logits[0] : 0;
+	float highest;
 	double sum = 0;
 
-	if (!job->wants_logprobs)
+	if (!job->wants_logprobs || !logits)
 		return;
+	highest = logits[0];
 	for (uint32_t i = 1; i < n_vocab; i++)
 		highest = logits[i] > highest ? logits[i] : highest;
 	for (uint32_t i = 0; i < n_vocab; i++)

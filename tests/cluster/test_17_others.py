@@ -187,6 +187,7 @@ LOOPS = {
     "moddatetime": ("CREATE EXTENSION IF NOT EXISTS moddatetime; CREATE TRIGGER touch BEFORE UPDATE ON looping FOR EACH ROW EXECUTE FUNCTION moddatetime(updated_at);" + queue("looping", template="{body} {updated_at}"), 3),
     "generated over the target": ("ALTER TABLE looping ADD COLUMN made text GENERATED ALWAYS AS (body || coalesce(e, '')) STORED;" + queue("looping", template="{made}"), 3),
     "feeding each other": (queue("looping", "e", "{f}", "a") + queue("looping", "f", "{e}", "b"), 9),
+    "feeding each other and touched": (TOUCH + queue("looping", "e", "{f} {updated_at}", "a") + queue("looping", "f", "{e} {updated_at}", "b"), 9),
     "three in a ring": (queue("looping", "e", "{f}", "a") + queue("looping", "g", "{e}", "b") + queue("looping", "f", "{g}", "c"), 12),
     "an AFTER trigger that updates the row": (
         "CREATE OR REPLACE FUNCTION later() RETURNS trigger LANGUAGE plpgsql AS $$ BEGIN UPDATE public.looping SET updated_at = clock_timestamp() WHERE id = NEW.id; RETURN NULL; END $$;"
