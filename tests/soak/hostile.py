@@ -3,7 +3,8 @@
 
   hostile.py [--seconds 600] [--one-at-a-time 15]
 
-First the well-behaved session chats alone for a tenth of the time, then beside the other role's attacks: chunks of white space, words of
+First the well-behaved session chats alone for a tenth of the time, as long beside sessions that keep the processors busy and ask the engine for
+nothing (p95_busy_ms: what no engine can help), then beside the other role's attacks: chunks of white space, words of
 megabytes, JSON of empty objects, draws from the whole vocabulary, many labels, many stop strings, cancels in the middle of sending, answers
 without end, floods of connections, priorities it may not set. Prints one JSON object. Exit code 1 where the engine was restarted, a well-behaved
 statement failed or answered otherwise than alone, or its 95th percentile was more than three times that of the quiet time.
@@ -125,6 +126,20 @@ def chat(cluster, role, seconds, expected):
     return times
 
 
+def chat_beside(cluster, others, seconds, expected):
+    """The same beside others: functions with the arguments before and after the event that ends them."""
+    done = threading.Event()
+    threads = [threading.Thread(target=function, args=(*first, done, *last), daemon=True) for function, first, last in others]
+    for thread in threads:
+        thread.start()
+    try:
+        return chat(cluster, "decent", seconds, expected)
+    finally:
+        done.set()
+        for thread in threads:
+            thread.join(60)
+
+
 def p95(times):
     return statistics.quantiles(times, n=20)[-1] if len(times) > 1 else times[0]
 
@@ -135,18 +150,10 @@ def run(cluster, seconds, n_attackers=4):
     expected = cluster.value(CHAT)
     before = cluster.query("SELECT pid, restarts FROM qwen_stat_engine")
     quiet = chat(cluster, "decent", max(seconds / 10, 3), expected)
-    counts, done = Counts(), threading.Event()
-    threads = [threading.Thread(target=flood, args=(cluster, "hostile", counts, done), daemon=True)]
-    for i in range(n_attackers):
-        threads.append(threading.Thread(target=attack, args=(cluster, "hostile", list(ATTACKS), counts, done, i), daemon=True))
-    for thread in threads:
-        thread.start()
-    try:
-        beside = chat(cluster, "decent", seconds, expected)
-    finally:
-        done.set()
-        for thread in threads:
-            thread.join(60)
+    counts = Counts()
+    busy = chat_beside(cluster, [(attack, (cluster, "hostile", list(ONLY_PROCESSORS), Counts()), (i,)) for i in range(n_attackers)], max(seconds / 10, 3), expected)
+    attacks = [(attack, (cluster, "hostile", list(ATTACKS), counts), (i,)) for i in range(n_attackers)]
+    beside = chat_beside(cluster, [(flood, (cluster, "hostile", counts), ()), *attacks], seconds, expected)
     wait_until(lambda: cluster.query("SELECT running, waiting, kv_bytes_used FROM qwen_stat_engine") == [(0, 0, 0)], 60, "an engine that has freed everything")
     after = cluster.query("SELECT pid, restarts FROM qwen_stat_engine")
     with open(f"/proc/{after[0][0]}/status") as file:
@@ -158,6 +165,7 @@ def run(cluster, seconds, n_attackers=4):
         "chats_quiet": len(quiet),
         "chats_beside": len(beside),
         "p95_quiet_ms": round(p95(quiet) * 1000),
+        "p95_busy_ms": round(p95(busy) * 1000),
         "p95_beside_ms": round(p95(beside) * 1000),
         "longest_ms": round(max(beside) * 1000),
         "times": round(p95(beside) / p95(quiet), 1),
