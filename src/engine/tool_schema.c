@@ -34,12 +34,18 @@ typedef struct Walk
 	unsigned n_visited;
 } Walk;
 
+static bool
+is_json_space(char c)
+{
+	return c == ' ' || c == '\t' || c == '\r' || c == '\n';
+}
+
 static ByteSpan
 trim(ByteSpan text)
 {
-	while (text.length && memchr(" \t\r\n", text.data[0], 4))
+	while (text.length && is_json_space(text.data[0]))
 		text = (ByteSpan){text.data + 1, text.length - 1};
-	while (text.length && memchr(" \t\r\n", text.data[text.length - 1], 4))
+	while (text.length && is_json_space(text.data[text.length - 1]))
 		text.length--;
 	return text;
 }
