@@ -10,6 +10,42 @@
 -- complain if script is sourced in psql, rather than via ALTER EXTENSION
 \echo Use "ALTER EXTENSION qwen_pg UPDATE TO '0.2.0'" to load this file. \quit
 
+-- What somebody else has put on the tables would run with the rights of who updates: nothing is written before a look at that, and nothing comes
+-- in between. Of triggers the old script had only those of qwen_limits_changed.
+LOCK TABLE qwen_job_table, qwen_job_row IN ACCESS EXCLUSIVE MODE;
+LOCK TABLE qwen_role_limit, qwen_role_models IN SHARE ROW EXCLUSIVE MODE;
+
+CREATE FUNCTION qwen_look_at_tables()
+RETURNS void LANGUAGE plpgsql SET search_path = pg_catalog, pg_temp AS
+$$
+DECLARE
+	other record;
+BEGIN
+	SELECT c.oid::regclass AS relation, o.what, o.way_out INTO other FROM pg_extension x
+		JOIN pg_depend d ON d.refclassid = 'pg_extension'::regclass AND d.refobjid = x.oid AND d.deptype = 'e' AND d.classid = 'pg_class'::regclass
+		JOIN pg_class c ON c.oid = d.objid AND c.relkind = 'r',
+		LATERAL (
+			SELECT CASE k.contype WHEN 'f' THEN format('is part of the foreign key %I of %s', k.conname, k.conrelid::regclass) ELSE format('has the trigger %I', t.tgname) END,
+				CASE k.contype WHEN 'f' THEN format('ALTER TABLE %s DROP CONSTRAINT %I', k.conrelid::regclass, k.conname) ELSE format('DROP TRIGGER %I ON %s', t.tgname, c.oid::regclass) END
+			FROM pg_trigger t LEFT JOIN pg_constraint k ON k.oid = t.tgconstraint
+			WHERE t.tgrelid = c.oid AND NOT EXISTS (SELECT FROM pg_proc p JOIN pg_depend m ON m.classid = 'pg_proc'::regclass AND m.objid = p.oid AND m.deptype = 'e' AND
+				m.refclassid = 'pg_extension'::regclass AND m.refobjid = x.oid WHERE p.oid = t.tgfoid AND p.proname = 'qwen_limits_changed')
+			UNION ALL
+			SELECT format('has the rule %I', r.rulename), format('DROP RULE %I ON %s', r.rulename, c.oid::regclass) FROM pg_rewrite r WHERE r.ev_class = c.oid
+			UNION ALL
+			SELECT format('has the policy %I', p.polname), format('DROP POLICY %I ON %s', p.polname, c.oid::regclass) FROM pg_policy p WHERE p.polrelid = c.oid
+		) o (what, way_out)
+		WHERE x.extname = 'qwen_pg' LIMIT 1;
+	IF FOUND THEN
+		RAISE EXCEPTION USING ERRCODE = '55000', MESSAGE = format('table %s %s, which is not one of qwen_pg''s', other.relation, other.what),
+			DETAIL = 'It would run with the rights of who updates the extension.',
+			HINT = format('%s, revoke all rights on the table, and update again.', other.way_out);
+	END IF;
+END
+$$;
+SELECT qwen_look_at_tables();
+DROP FUNCTION qwen_look_at_tables();
+
 -- functions, views and types that there were before, so that grants on them stay (nobody's on tables do); dropped at the end, as all helpers are
 CREATE TABLE qwen_before AS SELECT pg_catalog.array_agg(oid) AS objects FROM (SELECT oid FROM pg_catalog.pg_proc UNION ALL SELECT oid FROM pg_catalog.pg_type UNION ALL
 	SELECT oid FROM pg_catalog.pg_class WHERE relkind NOT IN ('r', 'S')) AS o;
@@ -47,7 +83,8 @@ BEGIN
 END
 $$;
 
-ALTER TYPE qwen_response ADD ATTRIBUTE logprobs jsonb;
+-- with tables of that type
+ALTER TYPE qwen_response ADD ATTRIBUTE logprobs jsonb CASCADE;
 
 -- ---- functions that have got arguments, as in the script of 0.2.0 -------------------------------------------------------
 CREATE FUNCTION qwen_chat(prompt text, system text DEFAULT NULL,
@@ -382,8 +419,19 @@ DECLARE
 	doubtful bigint;
 BEGIN
 	SELECT c.* INTO owned FROM pg_class c JOIN pg_extension e ON e.extname = 'qwen_pg' AND e.extnamespace = c.relnamespace WHERE c.relname = 'qwen_job_table';
-	IF NOT EXISTS (SELECT FROM pg_roles r WHERE NOT r.rolsuper AND r.oid <> owned.relowner AND r.oid >= 16384 AND
-		(has_table_privilege(r.oid, owned.oid, 'INSERT') OR has_table_privilege(r.oid, owned.oid, 'UPDATE'))) THEN
+	-- rights on the table, on columns of it, on what stands over it (but views of the extension cannot be written through), also by way of a role that one is a member of
+	IF NOT EXISTS (
+		WITH RECURSIVE reached (relation) AS (
+			SELECT owned.oid
+			UNION
+			SELECT w.ev_class FROM reached r JOIN pg_depend d ON d.refclassid = 'pg_class'::regclass AND d.refobjid = r.relation AND d.classid = 'pg_rewrite'::regclass
+				JOIN pg_rewrite w ON w.oid = d.objid
+			WHERE NOT EXISTS (SELECT FROM pg_depend m JOIN pg_extension e ON m.refclassid = 'pg_extension'::regclass AND m.refobjid = e.oid AND e.extname = 'qwen_pg'
+				WHERE m.classid = 'pg_class'::regclass AND m.objid = w.ev_class AND m.deptype = 'e'))
+		SELECT FROM reached r, pg_roles p
+		WHERE NOT p.rolsuper AND p.oid <> owned.relowner AND
+			(has_table_privilege(p.oid, r.relation, 'INSERT, UPDATE, DELETE, TRUNCATE, TRIGGER') OR has_any_column_privilege(p.oid, r.relation, 'INSERT, UPDATE')) AND
+			EXISTS (SELECT FROM pg_roles m WHERE NOT m.rolsuper AND m.oid <> owned.relowner AND m.oid >= 16384 AND pg_has_role(m.oid, p.oid, 'MEMBER'))) THEN
 		RETURN;
 	END IF;
 	EXECUTE format('UPDATE %s SET state = $1, ended = now(), error = $2 WHERE state IN ($3, $4)', owned.oid::regclass)
@@ -409,13 +457,11 @@ CREATE TRIGGER qwen_guard_truncate BEFORE TRUNCATE ON qwen_job_row FOR EACH STAT
 ALTER TABLE qwen_job_row ENABLE ALWAYS TRIGGER qwen_guard;
 ALTER TABLE qwen_job_row ENABLE ALWAYS TRIGGER qwen_guard_truncate;
 
-ALTER TABLE qwen_role_limit ENABLE ROW LEVEL SECURITY;
 CREATE TRIGGER qwen_guard BEFORE INSERT OR UPDATE OR DELETE ON qwen_role_limit FOR EACH ROW EXECUTE FUNCTION qwen_guard_rows('shared');
 CREATE TRIGGER qwen_guard_truncate BEFORE TRUNCATE ON qwen_role_limit FOR EACH STATEMENT EXECUTE FUNCTION qwen_guard_rows('shared');
 ALTER TABLE qwen_role_limit ENABLE ALWAYS TRIGGER qwen_guard;
 ALTER TABLE qwen_role_limit ENABLE ALWAYS TRIGGER qwen_guard_truncate;
 
-ALTER TABLE qwen_role_models ENABLE ROW LEVEL SECURITY;
 CREATE TRIGGER qwen_guard BEFORE INSERT OR UPDATE OR DELETE ON qwen_role_models FOR EACH ROW EXECUTE FUNCTION qwen_guard_rows('shared');
 CREATE TRIGGER qwen_guard_truncate BEFORE TRUNCATE ON qwen_role_models FOR EACH STATEMENT EXECUTE FUNCTION qwen_guard_rows('shared');
 ALTER TABLE qwen_role_models ENABLE ALWAYS TRIGGER qwen_guard;

@@ -556,7 +556,6 @@ CREATE TABLE qwen_role_limit (
 	priority int
 );
 COMMENT ON TABLE qwen_role_limit IS 'limits per role; change it by qwen_set_limit and qwen_clear_limit, read it through qwen_limits';
-ALTER TABLE qwen_role_limit ENABLE ROW LEVEL SECURITY;
 CREATE TRIGGER qwen_guard BEFORE INSERT OR UPDATE OR DELETE ON qwen_role_limit FOR EACH ROW EXECUTE FUNCTION qwen_guard_rows('shared');
 CREATE TRIGGER qwen_guard_truncate BEFORE TRUNCATE ON qwen_role_limit FOR EACH STATEMENT EXECUTE FUNCTION qwen_guard_rows('shared');
 ALTER TABLE qwen_role_limit ENABLE ALWAYS TRIGGER qwen_guard;
@@ -595,7 +594,6 @@ CREATE TABLE qwen_role_models (
 	models text[] NOT NULL
 );
 COMMENT ON TABLE qwen_role_models IS 'models that roles may ask; change it by qwen_allow_models, read it through qwen_allowed_models';
-ALTER TABLE qwen_role_models ENABLE ROW LEVEL SECURITY;
 CREATE TRIGGER qwen_guard BEFORE INSERT OR UPDATE OR DELETE ON qwen_role_models FOR EACH ROW EXECUTE FUNCTION qwen_guard_rows('shared');
 CREATE TRIGGER qwen_guard_truncate BEFORE TRUNCATE ON qwen_role_models FOR EACH STATEMENT EXECUTE FUNCTION qwen_guard_rows('shared');
 ALTER TABLE qwen_role_models ENABLE ALWAYS TRIGGER qwen_guard;
@@ -736,5 +734,6 @@ BEGIN
 	EXECUTE format('GRANT USAGE ON TYPE %s.qwen_response TO PUBLIC', extension.extnamespace::regnamespace);
 END
 $$;
-SELECT qwen_settle_privileges('{}');
+-- with a type: a literal without one would prefer a function of another's with an argument of type text
+SELECT qwen_settle_privileges('{}'::pg_catalog.oid[]);
 DROP FUNCTION qwen_settle_privileges(oid[]);

@@ -237,6 +237,150 @@ def test_operators_and_functions_in_the_schema_are_not_taken(house, way):
         house.query("DROP DATABASE poison")
 
 
+OVERLOADS = """CREATE SCHEMA overloaded AUTHORIZATION heir; CREATE TABLE public.sprung (what text); GRANT ALL ON public.sprung TO PUBLIC; SET ROLE heir; SET search_path = overloaded;
+DO $$
+DECLARE
+	f text; a text;
+BEGIN
+	FOREACH f IN ARRAY ARRAY['qwen_settle_privileges', 'qwen_settle_jobs', 'qwen_look_at_tables', 'qwen_take_over', 'qwen_grant_beside', 'qwen_look_for_work', 'qwen_privilege_of', 'qwen_change_privilege',
+		'qwen_limits_changed', 'qwen_guard_rows', 'qwen_engine_status', 'qwen_engine_memory', 'qwen_models_status', 'qwen_job_workers', 'qwen_may_see_role', 'qwen_activity'] LOOP
+		FOREACH a IN ARRAY ARRAY['text', 'text[]', 'VARIADIC int[]', 'regtype, VARIADIC text[]', 'anyarray', 'bigint'] LOOP
+			EXECUTE format('CREATE FUNCTION %s(%s) RETURNS int LANGUAGE plpgsql AS %L', f, a, 'BEGIN INSERT INTO public.sprung VALUES (current_user); RETURN 1; END');
+		END LOOP;
+	END LOOP;
+END
+$$;
+RESET ROLE; RESET search_path;"""
+
+
+@pytest.mark.parametrize("way", ["fresh", "updated"])
+def test_overloads_of_its_own_functions_are_not_called(house, way):
+    """A role that may create in the schema has made functions of the names that the scripts call, with arguments that a literal without a type prefers."""
+    house.query("CREATE DATABASE overloads")
+    try:
+        if way == "fresh":
+            sql_in(house, "overloads", OVERLOADS + "CREATE EXTENSION qwen_pg SCHEMA overloaded")
+        else:
+            sql_in(house, "overloads", f"CREATE SCHEMA overloaded; CREATE EXTENSION qwen_pg VERSION '{OLD}' SCHEMA overloaded; GRANT ALL ON SCHEMA overloaded TO heir;" +
+                   OVERLOADS.replace("CREATE SCHEMA overloaded AUTHORIZATION heir;", "") + "ALTER EXTENSION qwen_pg UPDATE")
+        assert sql_in(house, "overloads", FOREIGN) == ""
+        sql_in(house, "overloads", "SET search_path = overloaded, public; SELECT * FROM qwen_jobs; SELECT * FROM qwen_stat_engine; SELECT * FROM qwen_limits; SELECT qwen_grant('victim'::regrole, 'use'); SELECT qwen_revoke('victim'::regrole, 'use')")
+        assert sql_in(house, "overloads", "SELECT * FROM sprung") == ""
+    finally:
+        wait_until(lambda: house.value("SELECT count(*) FROM pg_stat_activity WHERE datname = 'overloads'") == 0, 20, "nobody in the database")
+        house.query("DROP DATABASE overloads")
+
+
+# ---- what was done to the tables of the old script ----
+
+
+@pytest.fixture
+def old_database(house):
+    """A database with the old script, where roles have rights that were given by hand."""
+    house.query("CREATE DATABASE unlooked")
+    sql_in(house, "unlooked", f"CREATE EXTENSION qwen_pg VERSION '{OLD}'; {TRAP} REVOKE ALL ON ALL TABLES IN SCHEMA public FROM heir; GRANT ALL ON sprung TO PUBLIC")
+    # the role that has rights on all tables would be a reason by itself
+    members = [row[0] for row in house.query("SELECT m.member::regrole::text FROM pg_auth_members m JOIN pg_roles r ON r.oid = m.roleid WHERE r.rolname = 'pg_write_all_data'")]
+    for member in members:
+        house.query(f"REVOKE pg_write_all_data FROM {member}")
+    yield "unlooked"
+    for member in members:
+        house.query(f"GRANT pg_write_all_data TO {member}")
+    wait_until(lambda: house.value("SELECT count(*) FROM pg_stat_activity WHERE datname = 'unlooked'") == 0, 20, "nobody in the database")
+    house.query("DROP DATABASE unlooked")
+
+
+def update_refused(server, database):
+    connection = connect(server, database)
+    with pytest.raises(psycopg2.Error) as failure:
+        connection.cursor().execute("ALTER EXTENSION qwen_pg UPDATE")
+    connection.close()
+    assert failure.value.pgcode == "55000", failure.value
+    return failure.value.diag
+
+
+def test_an_update_runs_nobodys_trigger(house, old_database):
+    """A trigger that a role with TRIGGER left on a table waits for a superuser's statement, and the update is one."""
+    for table in TABLES:
+        sql_in(house, old_database, f"GRANT ALL ON {table} TO heir; SELECT qwen_submit('hostile.bait', 'Say {{body}}', 'hostile.bait', 'answer', max_tokens => 1)")
+        sql_in(house, old_database, "CREATE OR REPLACE FUNCTION hostile.spring() RETURNS trigger LANGUAGE plpgsql AS $$ BEGIN INSERT INTO public.sprung VALUES (current_user); RETURN NEW; END $$;"
+               f"CREATE TRIGGER evil BEFORE INSERT OR UPDATE ON {table} FOR EACH STATEMENT EXECUTE FUNCTION hostile.spring()", "heir")
+        diag = update_refused(house, old_database)
+        assert f"{table} has the trigger evil" in diag.message_primary and f"DROP TRIGGER evil ON public.{table}" in diag.message_hint
+        sql_in(house, old_database, f"DROP TRIGGER evil ON {table}")
+        sql_in(house, old_database, f"CREATE TABLE hostile.child (k {'regrole' if 'role' in table else 'bigint'} CONSTRAINT held REFERENCES public.{table})", "heir")
+        diag = update_refused(house, old_database)
+        assert "foreign key held of hostile.child" in diag.message_primary and "ALTER TABLE hostile.child DROP CONSTRAINT held" in diag.message_hint
+        sql_in(house, old_database, "DROP TABLE hostile.child")
+    sql_in(house, old_database, "CREATE POLICY p ON qwen_job_table")
+    assert "DROP POLICY p ON public.qwen_job_table" in update_refused(house, old_database).message_hint
+    sql_in(house, old_database, "DROP POLICY p ON qwen_job_table; CREATE RULE r AS ON INSERT TO qwen_role_limit DO ALSO SELECT 1")
+    assert "DROP RULE r ON public.qwen_role_limit" in update_refused(house, old_database).message_hint
+    sql_in(house, old_database, "DROP RULE r ON qwen_role_limit; ALTER EXTENSION qwen_pg UPDATE")
+    assert sql_in(house, old_database, "SELECT count(*) FROM sprung") == "0"
+
+
+COLUMNS = "owner, session_role, outer_role, source, search_path, target, target_column, key_columns, key_types, prompt, function, max_words, dimensions, priority, max_attempts, total"
+
+
+@pytest.mark.parametrize("way", ["columns", "view", "view over a view", "rule", "member", "trigger", "nobody"])
+def test_a_job_that_others_may_have_put_there_is_stopped(house, old_database, way):
+    """Rights on columns, through views and rules, by way of a role; without any, what waited goes on."""
+    table = {"view": "jv", "view over a view": "jw", "rule": "jr"}.get(way, "qwen_job_table")
+    prepared = {"columns": f"GRANT INSERT ({COLUMNS}) ON qwen_job_table TO heir", "view": "CREATE VIEW jv AS SELECT * FROM qwen_job_table; REVOKE ALL ON jv FROM heir; GRANT INSERT ON jv TO heir",
+                "view over a view": "CREATE VIEW jv AS SELECT * FROM qwen_job_table; REVOKE ALL ON jv FROM heir; CREATE VIEW jw AS SELECT * FROM jv; GRANT INSERT ON jw TO heir",
+                "rule": f"CREATE TABLE jr AS SELECT {COLUMNS} FROM qwen_job_table; CREATE RULE r AS ON INSERT TO jr DO INSTEAD INSERT INTO qwen_job_table ({COLUMNS}) SELECT NEW.*; GRANT INSERT ON jr TO heir",
+                "member": "GRANT pg_write_all_data TO heir; ALTER ROLE heir NOINHERIT", "trigger": "GRANT TRIGGER ON qwen_job_table TO heir", "nobody": "SELECT 1"}[way]
+    if way == "member" and not house.value("SELECT count(*) FROM pg_roles WHERE rolname = 'pg_write_all_data'"):
+        prepared, way = "SELECT 1", "nobody"
+    try:
+        sql_in(house, old_database, prepared)
+        if way in ("trigger", "nobody", "member"):
+            sql_in(house, old_database, "SELECT qwen_submit('hostile.bait', 'Say {body}', 'hostile.bait', 'answer', max_tokens => 1)")
+        else:
+            sql_in(house, old_database, JOB.format(table=table, owner=10), "heir")
+        sql_in(house, old_database, "ALTER EXTENSION qwen_pg UPDATE")
+        if way == "nobody":
+            assert sql_in(house, old_database, "SELECT qwen_wait(1, '30 s')") == "done"
+        else:
+            assert sql_in(house, old_database, "SELECT state, error FROM qwen_jobs") == "failed|submitted while other roles had rights on the table of jobs: qwen_retry(id) goes on with it"
+        assert sql_in(house, old_database, "SELECT count(*) FROM sprung") == "0"
+    finally:
+        house.query("ALTER ROLE heir INHERIT" + ("; REVOKE pg_write_all_data FROM heir" if way == "member" else ""))
+
+
+def test_tables_of_its_types_live_through_an_update(house, old_database):
+    sql_in(house, old_database, "CREATE TABLE typed OF qwen_response; CREATE TABLE held (r qwen_response); INSERT INTO typed (content) VALUES ('kept'); INSERT INTO held VALUES (ROW('kept', NULL, NULL, NULL, NULL, 1, 2, 3, 4, 5, 6))")
+    sql_in(house, old_database, "ALTER EXTENSION qwen_pg UPDATE")
+    assert sql_in(house, old_database, "SELECT content, logprobs IS NULL FROM typed; SELECT (r).content, (r).total_ms, (r).logprobs IS NULL FROM held") == "kept|t\nkept|6|t"
+
+
+@pytest.mark.parametrize("way", ["fresh", "updated"])
+def test_who_may_read_all_data_dumps_a_database(house, way):
+    """pg_dump turns row-level security off, so no table whose rows it saves has any; with limits and without."""
+    if not house.value("SELECT count(*) FROM pg_roles WHERE rolname = 'pg_read_all_data'"):
+        house.query("CREATE ROLE dumper LOGIN SUPERUSER" if way == "fresh" else "SELECT 1")
+    elif way == "fresh":
+        house.query("CREATE ROLE dumper LOGIN; GRANT pg_read_all_data TO dumper")
+    house.query("CREATE DATABASE dumped")
+    try:
+        sql_in(house, "dumped", "CREATE EXTENSION qwen_pg" + (f" VERSION '{OLD}'; ALTER EXTENSION qwen_pg UPDATE" if way == "updated" else ""))
+        command = [f"{house.programs}/pg_dump", "-h", house.folder, "-p", str(house.port), "-U", "dumper", "dumped"]
+        assert "CREATE EXTENSION" in house.run(command).stdout
+        sql_in(house, "dumped", "SELECT qwen_set_limit('victim', priority => 7), qwen_allow_models('victim', ARRAY['chat'])")
+        dump = house.run(command).stdout
+        assert "COPY public.qwen_role_limit" in dump and "victim\t\\N" in dump and "victim\t{chat}" in dump
+        for sql in ("UPDATE qwen_role_limit SET priority = 8", "DELETE FROM qwen_role_models"):
+            session = connect(house, "dumped", "writer")
+            with pytest.raises(psycopg2.Error) as failure:
+                session.cursor().execute(sql)
+            session.close()
+            assert failure.value.pgcode == "42501"
+    finally:
+        wait_until(lambda: house.value("SELECT count(*) FROM pg_stat_activity WHERE datname = 'dumped'") == 0, 20, "nobody in the database")
+        house.query("DROP DATABASE dumped")
+
+
 # ---- schemas that change ----
 
 
