@@ -43,12 +43,13 @@ memory_total(void)
 }
 
 uint64_t
-memory_cache_share(uint64_t total, uint64_t available, uint64_t resident)
+memory_cache_limit(uint64_t wanted, uint64_t total, uint64_t available, uint64_t resident)
 {
 	uint64_t share = total == UINT64_MAX ? MEMORY_CACHE_ENOUGH : total / MEMORY_CACHE_SHARE;
 	uint64_t left = available > UINT64_MAX / 8 ? UINT64_MAX / 8 : available + resident;
 
 	share = share > MEMORY_CACHE_ENOUGH ? share : MEMORY_CACHE_ENOUGH;
+	share = wanted > 0 ? wanted : share;
 	share = share < left / 4 * 3 ? share : left / 4 * 3;
 	return share > MEMORY_CACHE_LEAST ? share : MEMORY_CACHE_LEAST;
 }

@@ -16,14 +16,14 @@ extern uint64_t memory_available(void);
 extern uint64_t memory_total(void);
 
 #define MEMORY_CACHE_SHARE 8                       /* qwen.kv_cache_size = auto: this part of all memory ... */
-#define MEMORY_CACHE_LEAST ((uint64_t) 64 << 20)   /* ... at least so much ... */
-#define MEMORY_CACHE_ENOUGH ((uint64_t) 256 << 20) /* ... and so much where an eighth is less, if it is there */
+#define MEMORY_CACHE_ENOUGH ((uint64_t) 256 << 20) /* ... and so much where that is less */
+#define MEMORY_CACHE_LEAST ((uint64_t) 16 << 20)   /* as the setting's own bound */
 
 /*
- * Bytes for keys and values where nobody has said how many: a share of all memory, and never more than three quarters
- * of what is left beside the models (available, and resident that they have already). total, available: UINT64_MAX
- * where nobody says.
+ * Bytes for keys and values: what is wanted (0: a share of all memory), but never more than three quarters of what is
+ * left beside the models (available, and resident that they have already), so that they do not run out of memory one
+ * day. total, available: UINT64_MAX where nobody says.
  */
-extern uint64_t memory_cache_share(uint64_t total, uint64_t available, uint64_t resident);
+extern uint64_t memory_cache_limit(uint64_t wanted, uint64_t total, uint64_t available, uint64_t resident);
 
 #endif

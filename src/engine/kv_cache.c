@@ -9,6 +9,7 @@
  */
 #include "kv_cache.h"
 
+#include <stdatomic.h>
 #include <stdlib.h>
 #include <string.h>
 #include <sys/mman.h>
@@ -17,9 +18,9 @@
 
 struct KvBudget
 {
-	uint64_t limit;
-	uint64_t resident; /* bytes of all blocks that have memory: never over limit */
-	uint64_t in_use;   /* bytes of taken blocks */
+	_Atomic uint64_t limit; /* the desk reads it */
+	uint64_t resident;      /* bytes of all blocks that have memory: never over limit */
+	uint64_t in_use;        /* bytes of taken blocks */
 	KvPool *pools;
 };
 

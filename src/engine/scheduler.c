@@ -394,15 +394,20 @@ end_job(Scheduler *scheduler, Job *job, const Status *status)
 	scheduler->callbacks.ended(scheduler->callbacks.argument, job);
 }
 
-/* The system has no memory for keys and values although the budget has room, and there is nobody to take some from. */
+/* There is no room for a job's next position, and there is nobody to take some from: the system has no memory although
+ * the budget has room, or the budget became smaller since the job was accepted. */
 static Status
-no_memory_for_blocks(const Job *job)
+no_room_for_blocks(const Job *job)
 {
+	if (kv_pool_was_refused(job->slot->pool))
+		return status_error(STATUS_UNAVAILABLE,
+							"the system has no memory for the keys and values of position %u: a smaller "
+							"qwen.kv_cache_size, or more memory",
+							job->n_blocks * KV_BLOCK_POSITIONS + 1);
 	return status_error(
-		STATUS_UNAVAILABLE,
-		"the system has no memory for the keys and values of position %u: a smaller qwen.kv_cache_size, "
-		"or more memory",
-		job->n_blocks * KV_BLOCK_POSITIONS + 1);
+		STATUS_TOO_LONG,
+		"the request needs room for %u tokens, but the KV cache holds %u since another model was loaded",
+		job_positions(job), kv_pool_max_blocks(job->slot->pool) * KV_BLOCK_POSITIONS);
 }
 
 /* Blocks for all positions before end of a job. false: it had to make room itself, or got none and has ended; it is not
@@ -426,9 +431,10 @@ take_blocks(Scheduler *scheduler, Job *job, uint32_t end)
 		}
 		victim = choose_victim(scheduler, job);
 		/* it would wait for its own blocks for ever */
-		if (victim == job && kv_pool_was_refused(job->slot->pool))
+		if (victim == job &&
+			(kv_pool_was_refused(job->slot->pool) || kv_blocks_for(end) > kv_pool_max_blocks(job->slot->pool)))
 		{
-			Status status = no_memory_for_blocks(job);
+			Status status = no_room_for_blocks(job);
 
 			end_job(scheduler, job, &status);
 			return false;

@@ -1015,13 +1015,11 @@ set_up_engine(Server *server)
 	SchedulerCallbacks callbacks = {job_output, job_ended, server};
 	SlotSettings slots = {
 		.team = team_create(settings->n_threads > 0 ? settings->n_threads : team_default_threads()),
-		.budget =
-			kv_budget_create(settings->kv_cache_bytes > 0 ? settings->kv_cache_bytes
-														  : memory_cache_share(memory_total(), memory_available(), 0)),
+		.budget = kv_budget_create(memory_cache_limit(settings->kv_cache_bytes, memory_total(), memory_available(), 0)),
 		.kv_type = settings->kv_type,
 		.max_rows = settings->max_running + settings->prefill_chunk + DRAFT_ROWS,
 		.max_running = settings->max_running,
-		.cache_follows_memory = settings->kv_cache_bytes == 0,
+		.cache_bytes = settings->kv_cache_bytes,
 		.huge_pages = settings->huge_pages,
 		.lock_memory = settings->lock_memory,
 	};
@@ -1033,7 +1031,7 @@ set_up_engine(Server *server)
 		return status_error(STATUS_UNAVAILABLE, "the threads of the desk cannot be started");
 	STATUS_TRY(watch(server, desk_descriptor(server->desk), server->desk));
 	reset_page(server->page, slots.team, slots.budget);
-	if (slots.cache_follows_memory)
+	if (kv_budget_limit(slots.budget) != settings->kv_cache_bytes)
 		fprintf(stderr, "qwen_engine: keys and values may take %llu MB, by what memory there is\n",
 				(unsigned long long) (kv_budget_limit(slots.budget) >> 20));
 	slots_init(&server->slots, &slots, server->page, settings->n_slots, settings->first_slot_fd);

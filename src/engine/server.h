@@ -12,7 +12,7 @@ typedef struct ServerSettings
 {
 	uint32_t n_slots;
 	int n_threads;           /* 0: the default */
-	uint64_t kv_cache_bytes; /* 0: a share of memory, by what models leave (memory.h) */
+	uint64_t kv_cache_bytes; /* as far as models leave them; 0: a share of memory (memory.h) */
 	KvType kv_type;
 	uint32_t prefill_chunk, max_running, queue_size;
 	bool speculation;

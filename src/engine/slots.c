@@ -51,8 +51,8 @@ close_slot(Slot *slot)
 	atomic_store(&slot->status->serving_generation, 0);
 }
 
-/* Where nobody has said how much keys and values may take: what models leave, this one among them. Inside the sandbox
- * the loader's word is what there is. */
+/* Keys and values have what is wanted, as far as models leave it, this one among them. Inside the sandbox the loader's
+ * word is what there is. */
 static void
 fit_budget(Slots *slots, const Slot *slot)
 {
@@ -61,7 +61,8 @@ fit_budget(Slots *slots, const Slot *slot)
 
 	if (left == UINT64_MAX && slot->status->memory_left > 0)
 		left = slot->status->memory_left;
-	kv_budget_set_limit(budget, memory_cache_share(slots->memory_total, left, kv_budget_resident(budget)));
+	kv_budget_set_limit(
+		budget, memory_cache_limit(slots->settings.cache_bytes, slots->memory_total, left, kv_budget_resident(budget)));
 	atomic_store(&slots->page->kv_bytes_total, kv_budget_limit(budget));
 	if (kv_budget_limit(budget) != before)
 		fprintf(stderr, "qwen_engine: keys and values may take %llu MB beside the models\n",
@@ -105,8 +106,7 @@ open_slot(Slots *slots, Slot *slot, uint64_t wanted)
 	if (settings->lock_memory)
 		lock_weights(slot, &notices);
 	tell_notices(slot, &notices);
-	if (settings->cache_follows_memory)
-		fit_budget(slots, slot);
+	fit_budget(slots, slot);
 	STATUS_TRY(kv_pool_create(settings->budget, &slot->model->hyper, settings->kv_type,
 							  slot->model->key_outliers != NULL, &slot->pool));
 	STATUS_TRY(prefix_cache_create(slot->pool, &slot->cache));

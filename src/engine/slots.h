@@ -44,9 +44,9 @@ typedef struct SlotSettings
 	KvBudget *budget;
 	KvType kv_type;
 	uint32_t max_rows, max_running;
-	bool cache_follows_memory; /* the budget is what models leave (memory.h), looked at when one is opened */
-	bool huge_pages;           /* weights are put on huge pages where the system can */
-	bool lock_memory;          /* weights are never swapped out */
+	uint64_t cache_bytes; /* for keys and values, as far as models leave them (memory.h); 0: a share of memory */
+	bool huge_pages;      /* weights are put on huge pages where the system can */
+	bool lock_memory;     /* weights are never swapped out */
 } SlotSettings;
 
 typedef struct Slots

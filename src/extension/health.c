@@ -138,19 +138,24 @@ check_cache(StringInfo checks, Health *worst)
 			  full ? "Requests wait for room: raise qwen.kv_cache_size, or ask for fewer max_tokens." : NULL);
 }
 
-/* Will keys and values find the memory that they may take? Better known now than on the day when they want it. */
+/* Do keys and values have what they may take, and will they find it? Better known now than on the day when they want
+ * it.
+ */
 static void
 check_memory(StringInfo checks, Health *worst)
 {
 	uint64 total = atomic_load(&qwen_page->kv_bytes_total), resident = atomic_load(&qwen_page->kv_bytes_resident);
 	uint64 wanted = total > resident ? total - resident : 0, left = memory_available();
-	bool short_of_it = left != UINT64_MAX && wanted > left;
+	bool cut = kv_cache_bytes() > total && total > 0, short_of_it = left != UINT64_MAX && wanted > left;
+	char *message = psprintf("keys and values may take %llu MB more", (unsigned long long) (wanted >> 20));
 
-	add_check(
-		checks, worst, "memory", short_of_it ? DEGRADED : HEALTHY,
-		psprintf("keys and values may take %llu MB more%s", (unsigned long long) (wanted >> 20),
-				 left == UINT64_MAX ? "" : psprintf(", %llu MB are available", (unsigned long long) (left >> 20))),
-		short_of_it ? "Lower qwen.kv_cache_size, or give the server more memory: it may run out of it." : NULL);
+	if (left != UINT64_MAX)
+		message = psprintf("%s, %llu MB are available", message, (unsigned long long) (left >> 20));
+	if (cut)
+		message = psprintf("of the %llu MB of qwen.kv_cache_size there is room for %llu beside the models; %s",
+						   (unsigned long long) (kv_cache_bytes() >> 20), (unsigned long long) (total >> 20), message);
+	add_check(checks, worst, "memory", cut || short_of_it ? DEGRADED : HEALTHY, message,
+			  cut || short_of_it ? "Lower qwen.kv_cache_size, or give the server more memory." : NULL);
 }
 
 /* Huge pages that were asked for and did not come, some time after a model is served. */

@@ -200,14 +200,13 @@ launch_engine(int listener, int death_pipe[2], int *pidfd)
 	return pid;
 }
 
-/* What keys and values may still take beside a new model; those that follow memory make room. */
+/* What must be left for keys and values beside a new model; what they have already counts. */
 static uint64
 cache_bytes_to_come(void)
 {
-	uint64 wanted = kv_cache_bytes() > 0 ? kv_cache_bytes() : MEMORY_CACHE_LEAST;
 	uint64 resident = atomic_load(&qwen_page->kv_bytes_resident);
 
-	return wanted > resident ? wanted - resident : 0;
+	return MEMORY_CACHE_LEAST > resident ? MEMORY_CACHE_LEAST - resident : 0;
 }
 
 pid_t

@@ -4,7 +4,7 @@ import re
 
 PAGE = os.path.join(os.path.dirname(os.path.abspath(__file__)), "..", "..", "docs", "settings.md")
 CONTEXTS = {"start": "postmaster", "reload": "sighup", "session": "user", "superuser": "superuser"}
-UNITS = {"": 1, "MB": 1, "ms": 1, "s": 1000}
+UNITS = {"": 1, "MB": 1, "ms": 1, "s": 1000, "d": 86400}
 
 
 def number(text):

@@ -20,18 +20,22 @@ a_share_of_memory_that_leaves_room(void **state)
 {
 	(void) state;
 	/* an eighth of a machine with enough */
-	assert_int_equal(memory_cache_share(24576 * MB, 20000 * MB, 0), 3072 * MB);
+	assert_int_equal(memory_cache_limit(0, 24576 * MB, 20000 * MB, 0), 3072 * MB);
 	/* of a small one 256 MB, if they are there */
-	assert_int_equal(memory_cache_share(1024 * MB, 800 * MB, 0), 256 * MB);
+	assert_int_equal(memory_cache_limit(0, 1024 * MB, 800 * MB, 0), 256 * MB);
 	/* never more than three quarters of what models leave; what is resident already counts as left */
-	assert_int_equal(memory_cache_share(24576 * MB, 1000 * MB, 0), 750 * MB);
-	assert_int_equal(memory_cache_share(24576 * MB, 1000 * MB, 600 * MB), 1200 * MB);
-	assert_int_equal(memory_cache_share(1024 * MB, 200 * MB, 0), 150 * MB);
+	assert_int_equal(memory_cache_limit(0, 24576 * MB, 1000 * MB, 0), 750 * MB);
+	assert_int_equal(memory_cache_limit(0, 24576 * MB, 1000 * MB, 600 * MB), 1200 * MB);
+	assert_int_equal(memory_cache_limit(0, 1024 * MB, 200 * MB, 0), 150 * MB);
 	/* and never nothing */
-	assert_int_equal(memory_cache_share(1024 * MB, 0, 0), 64 * MB);
+	assert_int_equal(memory_cache_limit(0, 1024 * MB, 0, 0), 16 * MB);
+	/* what is wanted, but no more than there is */
+	assert_int_equal(memory_cache_limit(512 * MB, 24576 * MB, 20000 * MB, 0), 512 * MB);
+	assert_int_equal(memory_cache_limit(16000 * MB, 24576 * MB, 20000 * MB, 0), 15000 * MB);
+	assert_int_equal(memory_cache_limit(512 * MB, UINT64_MAX, UINT64_MAX, 0), 512 * MB);
 	/* where nobody says what there is */
-	assert_int_equal(memory_cache_share(UINT64_MAX, UINT64_MAX, 0), 256 * MB);
-	assert_int_equal(memory_cache_share(24576 * MB, UINT64_MAX, 0), 3072 * MB);
+	assert_int_equal(memory_cache_limit(0, UINT64_MAX, UINT64_MAX, 0), 256 * MB);
+	assert_int_equal(memory_cache_limit(0, 24576 * MB, UINT64_MAX, 0), 3072 * MB);
 }
 
 static void

@@ -1264,6 +1264,37 @@ a_role_s_answers_take_turns_beside_another_s(void **state)
 	tiny_engine_free(engine);
 }
 
+/* Another model was loaded meanwhile and takes memory that keys and values had. */
+static void
+who_does_not_fit_a_smaller_cache_ends_with_an_error(void **state)
+{
+	static const TinyModel small_cache = {false, 2, 64, 96, 4, 2, 16, 2048, false, TENSOR_F32, 21, POOLING_LAST};
+	static const SchedulerSettings plain = {.max_running = 4, .prefill_chunk = 64, .queue_size = 100};
+	TinyEngine *engine = tiny_engine(&small_cache, 1, 20, plain);
+	static char text[401];
+	Request large, small;
+	TinyCall first, second;
+
+	(void) state;
+	for (int i = 0; i < 400; i++)
+		text[i] = (char) ('a' + i % 26);
+	large = tiny_request(text, 200, 10);
+	small = tiny_request("short text", 20, 11);
+	tiny_submit(engine, &large, &first);
+	for (int i = 0; i < 20; i++)
+		tiny_step(engine);
+	assert_non_null(first.job);
+	kv_budget_set_limit(engine->slots.settings.budget, kv_budget_limit(engine->slots.settings.budget) / 4 * 3);
+	tiny_submit(engine, &small, &second);
+	for (int i = 0; i < 1000 && (first.job || second.job); i++)
+		tiny_step(engine);
+	assert_null(first.job);
+	assert_null(second.job);
+	assert_true(atomic_load(&engine->page->n_requests_failed) == 1);
+	assert_true(atomic_load(&engine->page->n_requests_done) == 1);
+	tiny_engine_free(engine);
+}
+
 int
 main(void)
 {
@@ -1287,6 +1318,7 @@ main(void)
 		cmocka_unit_test(priority_goes_first),
 		cmocka_unit_test(who_has_a_higher_priority_does_not_wait_for_running_answers),
 		cmocka_unit_test(equal_priority_gives_no_way),
+		cmocka_unit_test(who_does_not_fit_a_smaller_cache_ends_with_an_error),
 		cmocka_unit_test(nobody_gives_way_for_ever),
 		cmocka_unit_test(who_has_waited_long_has_a_place_in_spite_of_priority),
 		cmocka_unit_test(small_ones_pass_a_large_one_so_many_times),
