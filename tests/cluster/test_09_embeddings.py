@@ -45,12 +45,19 @@ def test_the_end_is_appended_where_the_file_forgot_it(embedding_server):
     """Old and new files of Qwen3-Embedding, whose weights are the same, give the same."""
     now, early = (embedding_server.value("SELECT qwen_embed('Hello', model => %s)", (model,)) for model in ("embed_last", "embed_last_early"))
     assert now == early
-    # even of an empty text there is the end to pool
-    empty = embedding_server.value("SELECT qwen_embed('', model => 'embed_last')")
-    assert abs(sum(x * x for x in empty) - 1) < 1e-6 and empty != now
-    with pytest.raises(psycopg2.Error) as failure:
-        embedding_server.value("SELECT qwen_embed('', model => 'embed_mean')")
-    assert failure.value.pgcode == "22023" and "the input is empty" in str(failure.value)
+    # the end is one token more than the text has, also of the shortest text
+    assert embedding_server.value("SELECT qwen_count_tokens('a', model => 'embed_last')") == 1
+    assert {model: prompt_tokens(embedding_server, "a", model) for model in ("embed_last", "embed_last_early", "embed_mean")} == {"embed_last": 2, "embed_last_early": 2, "embed_mean": 1}
+    # a text of nothing has no embedding, with an end or without
+    assert [embedding_server.value("SELECT qwen_embed('', model => %s)", (model,)) for model in ("embed_last", "embed_mean")] == [None, None]
+
+
+def prompt_tokens(server, text, model):
+    """What one embedding of a text has cost."""
+    counted = "SELECT coalesce(sum(prompt_tokens), 0) FROM qwen_stat_requests WHERE model = %s AND function = 'qwen_embed'"
+    before = server.value(counted, (model,))
+    assert abs(sum(x * x for x in server.value("SELECT qwen_embed(%s, model => %s)", (text, model))) - 1) < 1e-6
+    return int(server.value(counted, (model,)) - before)
 
 
 def test_special_tokens_typed_by_a_user_are_text(embedding_server):
