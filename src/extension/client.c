@@ -32,6 +32,7 @@
 #define SUPERVISOR_WAIT_MS 5000 /* the postmaster starts it again after 1 s */
 #define READ_BYTES (64 * 1024)
 #define KEPT_INPUT_BYTES (1024 * 1024)
+#define MAX_LATE_CANCELS 2048 /* more than a window of rows has requests */
 
 /* A frame that waits to be taken. */
 typedef struct Frame
@@ -64,6 +65,9 @@ static EngineCall *calls;
 static StringInfoData input;
 static int input_taken; /* bytes at the beginning of input whose frames have been taken off it */
 static size_t unsent;   /* bytes that are missing of a frame whose beginning is sent: nothing else may follow it */
+static unsigned char
+	late[MAX_LATE_CANCELS * PROTOCOL_HEADER_BYTES]; /* CANCELs a full socket did not take: sent first */
+static size_t late_bytes;
 static WaitEventSet *wait_set;
 static MemoryContext client_context;
 
@@ -101,6 +105,7 @@ disconnect(bool engine_ended)
 	}
 	connection_number++;
 	unsent = 0;
+	late_bytes = 0;
 	input_taken = 0;
 	if (input.data)
 		resetStringInfo(&input);
@@ -232,9 +237,35 @@ connect_engine(void)
 	PG_END_TRY();
 }
 
+/* Send the CANCELs that a full socket did not take before, as far as it does now; never waits or raises. */
+static void
+send_late_cancels(void)
+{
+	ssize_t n;
+
+	if (late_bytes == 0 || engine_socket == PGINVALID_SOCKET)
+		return;
+	n = send(engine_socket, late, late_bytes, MSG_NOSIGNAL | MSG_DONTWAIT);
+	if (n > 0)
+	{
+		late_bytes -= n;
+		memmove(late, late + n, late_bytes);
+	}
+	else if (n < 0 && errno != EAGAIN && errno != EWOULDBLOCK && errno != EINTR)
+		disconnect(true);
+}
+
+/* What a wait for the engine's frames has to look at. */
+static uint32
+reading_events(void)
+{
+	return late_bytes > 0 ? WL_SOCKET_READABLE | WL_SOCKET_WRITEABLE : WL_SOCKET_READABLE;
+}
+
 /*
  * Wait for the latch or the socket (events: readable, and writeable while sending), interruptibly. A connection that
- * still stands in the backlog of an engine that does not start is given up.
+ * still stands in the backlog of an engine that does not start is given up. One that is gone has nothing to wait for:
+ * its calls find out when they are polled.
  */
 static void
 wait_for_engine(uint32 events, long timeout_ms)
@@ -242,6 +273,8 @@ wait_for_engine(uint32 events, long timeout_ms)
 	WaitEvent event;
 	int n;
 
+	if (engine_socket == PGINVALID_SOCKET)
+		return;
 	ModifyWaitEvent(wait_set, 1, events, NULL);
 	n = WaitEventSetWait(wait_set, timeout_ms, &event, 1, qwen_wait_event());
 	if (n == 0)
@@ -390,6 +423,7 @@ read_available(void)
 void
 engine_receive(void)
 {
+	send_late_cancels();
 	while (engine_socket != PGINVALID_SOCKET && read_available())
 		;
 }
@@ -406,12 +440,25 @@ raise_lost(const EngineCall *call)
 			 errhint("The request can be sent again.")));
 }
 
+/* Wait until the socket may take more, reading meanwhile; raises when the call's connection is gone. */
+static void
+wait_to_send(const EngineCall *call)
+{
+	wait_for_engine(WL_SOCKET_READABLE | WL_SOCKET_WRITEABLE, CLIENT_CHECK_MS);
+	if (engine_socket != PGINVALID_SOCKET)
+		(void) read_available();
+	if (call->connection != connection_number)
+		raise_lost(call);
+}
+
 /* Send all of a frame of a call, reading meanwhile. */
 static void
 send_all(const EngineCall *call, const unsigned char *data, size_t length)
 {
 	size_t sent = 0;
 
+	for (send_late_cancels(); late_bytes > 0; send_late_cancels())
+		wait_to_send(call);
 	while (sent < length)
 	{
 		ssize_t n = send(engine_socket, data + sent, length - sent, MSG_NOSIGNAL | MSG_DONTWAIT);
@@ -422,12 +469,7 @@ send_all(const EngineCall *call, const unsigned char *data, size_t length)
 			unsent = length - sent;
 		}
 		else if (n < 0 && (errno == EAGAIN || errno == EWOULDBLOCK))
-		{
-			wait_for_engine(WL_SOCKET_READABLE | WL_SOCKET_WRITEABLE, CLIENT_CHECK_MS);
-			(void) read_available();
-			if (call->connection != connection_number)
-				raise_lost(call);
-		}
+			wait_to_send(call);
 		else if (n < 0 && errno != EINTR)
 		{
 			disconnect(true);
@@ -451,9 +493,12 @@ send_frame(const EngineCall *call, const unsigned char *data, size_t length)
 	{
 		if (unsent > 0)
 		{
-			ereport(DEBUG1,
-					(errmsg_internal("qwen_pg: a request was cut after %zu of %zu bytes", length - unsent, length)));
+			size_t missing = unsent;
+
+			/* before the message, which may fail */
 			disconnect(false);
+			ereport(DEBUG1,
+					(errmsg_internal("qwen_pg: a request was cut after %zu of %zu bytes", length - missing, length)));
 		}
 		PG_RE_THROW();
 	}
@@ -627,17 +672,35 @@ free_frames(EngineCall *call)
 	call->last_frame = NULL;
 }
 
-/* Tell the engine that nobody wants the answer, without waiting and without raising anything. */
+/* Is any call but this one under way on the connection? */
+static bool
+others_are_under_way(const EngineCall *call)
+{
+	for (const EngineCall *other = calls; other; other = other->next)
+		if (other != call && !other->ended && other->connection == connection_number)
+			return true;
+	return false;
+}
+
+/*
+ * Tell the engine that nobody wants the answer, without waiting and without raising anything. What a full socket does
+ * not take is sent later.
+ */
 static void
 send_cancel(const EngineCall *call)
 {
 	ByteWriter writer;
 
 	byte_writer_init(&writer);
-	/* one that cannot be sent whole and at once cancels by closing the connection */
+	/* one that cannot be written down cancels by closing the connection */
 	if (unsent > 0 || encode_empty(&writer, call->id, FRAME_CANCEL).code != STATUS_OK ||
-		send(engine_socket, writer.data, writer.length, MSG_NOSIGNAL | MSG_DONTWAIT) != (ssize_t) writer.length)
+		late_bytes + writer.length > sizeof late)
 		disconnect(false);
+	else
+	{
+		memcpy(late + late_bytes, writer.data, writer.length);
+		late_bytes += writer.length;
+	}
 	byte_writer_free(&writer);
 }
 
@@ -646,6 +709,10 @@ engine_end(EngineCall *call)
 {
 	if (!call->ended && call->connection == connection_number && engine_socket != PGINVALID_SOCKET)
 		send_cancel(call);
+	send_late_cancels();
+	/* nobody is left to send them later, or to be hurt */
+	if (late_bytes > 0 && !others_are_under_way(call))
+		disconnect(false);
 	if (!call->ended && call->connection != connection_number)
 		watch_failed(&call->watched, ERRCODE_SYSTEM_ERROR);
 	watch_given_up(&call->watched);
@@ -773,7 +840,7 @@ engine_pause(long timeout_ms)
 {
 	if (engine_socket != PGINVALID_SOCKET)
 	{
-		wait_for_engine(WL_SOCKET_READABLE, Min(timeout_ms, CLIENT_CHECK_MS));
+		wait_for_engine(reading_events(), Min(timeout_ms, CLIENT_CHECK_MS));
 		engine_receive();
 		return;
 	}
@@ -877,7 +944,7 @@ engine_wait(bool flush)
 	/* rows that the client waits for must not sit in our buffer while we wait for the next one */
 	if (flush && whereToSendOutput == DestRemote)
 		pq_flush();
-	wait_for_engine(WL_SOCKET_READABLE, CLIENT_CHECK_MS);
+	wait_for_engine(reading_events(), CLIENT_CHECK_MS);
 }
 
 bool
@@ -898,7 +965,7 @@ engine_wait_for(long timeout_ms)
 			 WL_LATCH_SET) != 0;
 	else
 	{
-		ModifyWaitEvent(wait_set, 1, WL_SOCKET_READABLE, NULL);
+		ModifyWaitEvent(wait_set, 1, reading_events(), NULL);
 		latch_was_set = WaitEventSetWait(wait_set, timeout_ms, &event, 1, qwen_wait_event()) > 0 &&
 						(event.events & WL_LATCH_SET) != 0;
 	}

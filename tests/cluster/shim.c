@@ -12,7 +12,9 @@
 #include <fcntl.h>
 #include <stdint.h>
 #include <stdlib.h>
+#include <string.h>
 #include <sys/mman.h>
+#include <sys/socket.h>
 #include <sys/time.h>
 #include <time.h>
 #include <unistd.h>
@@ -23,6 +25,7 @@ struct Orders
 	int64_t no_fork;          /* the process that cannot fork; 0: all can */
 	int64_t no_memfd;         /* errno of memfd_create; 0: it works */
 	int64_t slow_truncate_ms; /* how long it takes to give the memory of a file back */
+	int64_t no_cancel;        /* errno of a send that begins with a frame CANCEL; 0: it works */
 };
 
 static const struct Orders none;
@@ -98,6 +101,28 @@ ftruncate(int fd, off_t length)
 	if (length == 0 && orders->slow_truncate_ms)
 		usleep((useconds_t) orders->slow_truncate_ms * 1000);
 	return real(fd, length);
+}
+
+ssize_t
+send(int fd, const void *data, size_t length, int flags)
+{
+	ssize_t (*real)(int, const void *, size_t, int) =
+		(ssize_t(*)(int, const void *, size_t, int)) dlsym(RTLD_NEXT, "send");
+	/* a header of protocol.h: body_bytes 0, an id, the type */
+	uint32_t body_bytes = 1;
+	uint16_t type = 0;
+
+	if (orders->no_cancel && length >= 16)
+	{
+		memcpy(&body_bytes, data, sizeof body_bytes);
+		memcpy(&type, (const char *) data + 8, sizeof type);
+	}
+	if (body_bytes == 0 && type == 3)
+	{
+		errno = (int) orders->no_cancel;
+		return -1;
+	}
+	return real(fd, data, length, flags);
 }
 
 int

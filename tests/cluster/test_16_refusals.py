@@ -7,7 +7,7 @@ import psycopg2
 import pytest
 from cluster import MODEL_FILE, Cluster, wait_until
 from conftest import ready
-from sessions import is_gone
+from sessions import is_gone, wait_idle
 from shim import Shim
 
 CAPITAL = "SELECT qwen_chat('What is the capital of France? Answer in one sentence.', temperature => 0)"
@@ -86,6 +86,31 @@ def test_engine_and_loader_that_cannot_be_forked(shim, shimmed):
     assert "Paris" in wait_until(lambda: answers(shimmed), 20)
     assert shimmed.read_log().count("read and packed") == 1
     shimmed.query("SELECT qwen_load_model('second', %s)", (MODEL_FILE,))
+
+
+LONG_ROW = "qwen_generate('Row ' || i, temperature => 0, max_tokens => CASE WHEN i < 3 THEN 1 ELSE 100 END, stop => ARRAY['never-said'])"
+
+
+def test_a_cancel_that_a_full_socket_refuses_hurts_no_other_row(shim, shimmed):
+    """It is sent later, while others wait; and where there are none, the connection is closed."""
+    connection = shimmed.connect()
+    cursor = connection.cursor()
+    cursor.execute("BEGIN")
+    for name in ("a", "b"):
+        cursor.execute(f"DECLARE {name} CURSOR FOR SELECT i, {LONG_ROW} FROM generate_series(1, 4) i; FETCH 2 {name}")
+    shim.order(no_cancel=errno.EAGAIN)
+    cursor.execute("CLOSE a")
+    shim.order()
+    cursor.execute("FETCH 1 b")
+    assert [row[0] for row in cursor.fetchall()] == [3], "what is under way on the connection goes on"
+    shim.order(no_cancel=errno.EAGAIN)
+    cursor.execute("CLOSE b")
+    wait_idle(shimmed)
+    cursor.execute("ROLLBACK")
+    shim.order()
+    cursor.execute(CAPITAL)
+    assert "Paris" in cursor.fetchone()[0]
+    connection.close()
 
 
 def test_engine_that_may_not_be_executed(make_server, tmp_path):
