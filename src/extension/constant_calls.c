@@ -20,6 +20,7 @@
 #include "nodes/pathnodes.h"
 #include "nodes/supportnodes.h"
 #include "optimizer/optimizer.h"
+#include "optimizer/planmain.h"
 #include "optimizer/subselect.h"
 #include "parser/parsetree.h"
 #include "rewrite/rewriteManip.h"
@@ -152,8 +153,15 @@ similarity_to_constant(PlannerInfo *root, FuncExpr *call)
 		return NULL;
 	embed = find_function_beside(call->funcid, "qwen_embed", lengthof(embed_types), embed_types);
 	similarity = find_function_beside(call->funcid, "qwen_similarity_to", lengthof(similarity_types), similarity_types);
-	if (!OidIsValid(embed) || !OidIsValid(similarity))
+	/* who may not call what is written is to be told so */
+	if (!OidIsValid(embed) || !OidIsValid(similarity) ||
+		function_aclcheck(call->funcid, GetUserId(), ACL_EXECUTE) != ACLCHECK_OK)
 		return NULL;
+	/* the plan is this role's, and made again when one of these privileges changes */
+	root->glob->dependsOnRole = true;
+	record_plan_function_dependency(root, call->funcid);
+	record_plan_function_dependency(root, embed);
+	record_plan_function_dependency(root, similarity);
 	/* the instruction is b's */
 	embedding = makeFuncExpr(embed, FLOAT4ARRAYOID,
 							 lappend(list_make4(constant_b ? b : a, model, constant_b ? instruction : none,

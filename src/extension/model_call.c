@@ -13,17 +13,27 @@
 #include "access/xact.h"
 #include "compat.h"
 #include "executor/executor.h"
+#include "parser/parsetree.h"
 #include "utils/memutils.h"
 
-static int64 nulls_made;         /* values that became NULL and have not been told of */
-static int64 answers_cut;        /* off at max_tokens, and not told of yet */
-static int64 answers_empty;      /* those of them of which nothing is left */
-static int executor_depth;       /* how many executors run inside of each other */
-static bool executor_may_update; /* the innermost of them may change rows that were there */
-static char first_message[256];  /* of the first of them */
+static int64 nulls_made;                 /* values that became NULL and have not been told of */
+static int64 answers_cut;                /* off at max_tokens, and not told of yet */
+static int64 answers_empty;              /* those of them of which nothing is left */
+static int executor_depth;               /* how many executors run inside of each other */
+static const PlannedStmt *executor_plan; /* of the innermost of them */
+static char first_message[256];          /* of the first of them */
 static ExecutorRun_hook_type previous_run;
 static ExecutorFinish_hook_type previous_finish;
 static ExecutorEnd_hook_type previous_end;
+
+/* What there was to tell of when a subtransaction began. */
+typedef struct Untold
+{
+	struct Untold *outer;
+	int64 nulls_made, answers_cut, answers_empty;
+} Untold;
+
+static Untold *subtransactions; /* the innermost first; in the transaction's memory */
 
 bool
 is_row_error(int sqlstate)
@@ -427,34 +437,66 @@ tell_of_cut_answers(void)
 							 : errhint("Raise the argument max_tokens or qwen.max_tokens.")));
 }
 
-bool
-executor_updates(void)
+/* May a node of a plan be an UPDATE, or a MERGE with one, of a table or its partitions? */
+static bool
+plan_updates(const Plan *plan, List *tables, Oid table)
 {
-	return executor_depth > 0 && executor_may_update;
+	const ModifyTable *change = (const ModifyTable *) plan;
+	bool updates;
+
+	if (!plan || !IsA(plan, ModifyTable))
+		return false;
+	updates = change->operation == CMD_UPDATE;
+#if PG_VERSION_NUM >= 150000
+	if (change->operation == CMD_MERGE)
+	{
+		ListCell *actions, *action;
+
+		foreach (actions, change->mergeActionLists)
+			foreach (action, lfirst_node(List, actions))
+				updates |= lfirst_node(MergeAction, action)->commandType == CMD_UPDATE;
+	}
+#endif
+	return updates && rt_fetch(change->nominalRelation, tables)->relid == table;
+}
+
+bool
+executor_updates(Oid table)
+{
+	ListCell *cell;
+
+	if (executor_depth == 0 || !executor_plan)
+		return false;
+	if (plan_updates(executor_plan->planTree, executor_plan->rtable, table))
+		return true;
+	/* those of WITH */
+	foreach (cell, executor_plan->subplans)
+		if (plan_updates(lfirst(cell), executor_plan->rtable, table))
+			return true;
+	return false;
 }
 
 /* One more executor runs; what held for the one around it is given back. */
-static bool
+static const PlannedStmt *
 enter_executor(const QueryDesc *query)
 {
-	bool outer = executor_may_update;
+	const PlannedStmt *outer = executor_plan;
 
 	executor_depth++;
-	executor_may_update = query->operation != CMD_SELECT && query->operation != CMD_INSERT;
-	executor_may_update |= query->plannedstmt->hasModifyingCTE;
+	executor_plan = query->plannedstmt;
 	return outer;
 }
 
 static void
-leave_executor(bool outer)
+leave_executor(const PlannedStmt *outer)
 {
 	executor_depth--;
-	executor_may_update = outer;
+	executor_plan = outer;
 }
 
 static void run_hook EXECUTOR_RUN_PARAMETERS
 {
-	bool outer = enter_executor(query);
+	const PlannedStmt *outer = enter_executor(query);
 
 	PG_TRY();
 	{
@@ -473,7 +515,7 @@ static void run_hook EXECUTOR_RUN_PARAMETERS
 static void
 finish_hook(QueryDesc *query)
 {
-	bool outer = enter_executor(query);
+	const PlannedStmt *outer = enter_executor(query);
 
 	PG_TRY();
 	{
@@ -517,6 +559,33 @@ end_transaction(XactEvent event, void *argument)
 	}
 	else if (event == XACT_EVENT_ABORT)
 		nulls_made = answers_cut = answers_empty = 0;
+	if (event == XACT_EVENT_COMMIT || event == XACT_EVENT_PREPARE || event == XACT_EVENT_ABORT)
+		subtransactions = NULL;
+}
+
+/* What was counted in a subtransaction that is rolled back failed with it; what was told of meanwhile stays told. */
+static void
+end_subtransaction(SubXactEvent event, SubTransactionId id, SubTransactionId parent, void *argument)
+{
+	Untold *before = subtransactions;
+
+	if (event == SUBXACT_EVENT_START_SUB)
+	{
+		before = MemoryContextAlloc(TopTransactionContext, sizeof *before);
+		*before = (Untold){subtransactions, nulls_made, answers_cut, answers_empty};
+		subtransactions = before;
+	}
+	else if (before && (event == SUBXACT_EVENT_COMMIT_SUB || event == SUBXACT_EVENT_ABORT_SUB))
+	{
+		if (event == SUBXACT_EVENT_ABORT_SUB)
+		{
+			nulls_made = Min(nulls_made, before->nulls_made);
+			answers_cut = Min(answers_cut, before->answers_cut);
+			answers_empty = Min(answers_empty, before->answers_empty);
+		}
+		subtransactions = before->outer;
+		pfree(before);
+	}
 }
 
 void
@@ -529,4 +598,5 @@ model_call_init(void)
 	previous_end = ExecutorEnd_hook;
 	ExecutorEnd_hook = end_hook;
 	RegisterXactCallback(end_transaction, NULL);
+	RegisterSubXactCallback(end_subtransaction, NULL);
 }

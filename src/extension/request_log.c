@@ -14,11 +14,11 @@
 #endif
 #include "common/sha2.h"
 
-static const char *const kind_names[] = {[REQUEST_CHAT] = "chat",
-										 [REQUEST_GENERATE] = "generate",
-										 [REQUEST_EMBED] = "embed",
-										 [REQUEST_LOGPROBS] = "logprobs",
-										 [REQUEST_SCORE] = "score"};
+static const char *const kind_names[] = {
+	[REQUEST_CHAT] = "chat",         [REQUEST_GENERATE] = "generate", [REQUEST_EMBED] = "embed",
+	[REQUEST_LOGPROBS] = "logprobs", [REQUEST_SCORE] = "score",       [REQUEST_CHUNK] = "chunk"};
+
+StaticAssertDecl(lengthof(kind_names) == REQUEST_CHUNK + 1, "every kind of request has a name in the log");
 
 /* What was asked, as it was sent: the text, or the messages as JSON. */
 static ByteSpan

@@ -8,6 +8,7 @@
 
 #include "access/htup_details.h"
 #include "access/sysattr.h"
+#include "catalog/partition.h"
 #include "catalog/pg_type.h"
 #include "executor/executor.h"
 #include "nodes/makefuncs.h"
@@ -64,11 +65,25 @@ is_default(Relation relation, int column, Datum value)
 	return !is_null && datum_image_eq(usual, value, attribute->attbyval, attribute->attlen);
 }
 
-/* Is a row that is inserted into a partition one that an UPDATE moved there? It brings its old answer along. */
+/*
+ * May a row that is inserted into a partition be one that an UPDATE moved there, with its old answer? For a BEFORE
+ * trigger it makes no difference: it has been called for the UPDATE already, if it is to answer that at all. An AFTER
+ * trigger is called for the INSERT alone, so it looks whether the statement updates one of the partition's parents.
+ */
 static bool
-has_moved(const TriggerData *data)
+may_have_moved(const TriggerData *data)
 {
-	return data->tg_relation->rd_rel->relispartition && executor_updates();
+	List *parents;
+	ListCell *cell;
+	bool updated = false;
+
+	if (TRIGGER_FIRED_BEFORE(data->tg_event) || !data->tg_relation->rd_rel->relispartition)
+		return false;
+	parents = get_partition_ancestors(RelationGetRelid(data->tg_relation));
+	foreach (cell, parents)
+		updated |= executor_updates(lfirst_oid(cell));
+	list_free(parents);
+	return updated;
 }
 
 RowWork
@@ -83,7 +98,7 @@ trigger_work(const TriggerData *data, const int *sources, int n_sources, int tar
 	if (!is_empty && !is_same)
 	{
 		is_empty = is_default(data->tg_relation, target, value);
-		if (!is_empty && !has_moved(data))
+		if (!is_empty && !may_have_moved(data))
 			return ROW_KEEPS_VALUE;
 	}
 	for (int i = 0; is_update && i < n_sources; i++)

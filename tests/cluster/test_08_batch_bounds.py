@@ -3,7 +3,7 @@ import psycopg2
 import pytest
 from random_bounds import BoundsWriter
 from sessions import wait_idle
-from test_08_batch_plans import BackgroundOn, connect, cursor, database, nodes, plan, psql, requests_of  # noqa: F401
+from test_08_batch_plans import BackgroundOn, as_compared, connect, cursor, database, nodes, plan, psql, requests_of  # noqa: F401
 from cluster import wait_until
 
 BOUNDS = {
@@ -24,10 +24,10 @@ BOUNDS = {
 
 @pytest.mark.parametrize("name", list(BOUNDS))
 def test_same_rows_below_bounds_and_marks(database, name):  # noqa: F811
-    plain = psql(database, "SET qwen.batch_plans = off;" + BOUNDS[name])
+    plain = as_compared(name, psql(database, "SET qwen.batch_plans = off;" + BOUNDS[name]))
     assert "ERROR" not in plain[1]
-    assert psql(database, "SET qwen.batch_plans = on;" + BOUNDS[name]) == plain
-    assert psql(database, "SET qwen.batch_plans = on; SET qwen.batch_window = 3;" + BOUNDS[name]) == plain
+    assert as_compared(name, psql(database, "SET qwen.batch_plans = on;" + BOUNDS[name])) == plain
+    assert as_compared(name, psql(database, "SET qwen.batch_plans = on; SET qwen.batch_window = 3;" + BOUNDS[name])) == plain
     wait_idle(database)
 
 

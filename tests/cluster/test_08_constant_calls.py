@@ -1,4 +1,5 @@
 """STABLE calls that are the same for all rows: never made while a statement is planned, and once for each execution."""
+import psycopg2
 import pytest
 from test_08_batch_plans import connect, cursor, database, psql  # noqa: F401
 
@@ -117,3 +118,27 @@ def test_who_may_only_compare_texts_may(constants, cursor):  # noqa: F811
     cursor.execute("SELECT count(qwen_similarity(body, 'b')) FROM k")
     assert cursor.fetchone() == (12,)
     cursor.execute("RESET ROLE; DROP OWNED BY comparer; DROP ROLE comparer")
+
+
+def test_a_prepared_comparison_asks_for_the_privilege_of_who_executes_it(constants, cursor):  # noqa: F811
+    """Also where it was planned for somebody else, or before privileges changed."""
+    compare = "SELECT count(qwen_similarity(body, 'b')) FROM k"
+    signature = "qwen_similarity(text, text, text, text, json)"
+    cursor.execute("CREATE ROLE comparer; GRANT SELECT ON k TO comparer; SET plan_cache_mode = force_generic_plan")
+    try:
+        cursor.execute(f"GRANT EXECUTE ON FUNCTION {signature} TO comparer; PREPARE compared AS {compare}; EXECUTE compared")
+        assert cursor.fetchone() == (12,)
+        cursor.execute("SET ROLE comparer; EXECUTE compared")
+        assert cursor.fetchone() == (12,), "planned by one who may embed too"
+        cursor.execute("RESET ROLE; GRANT EXECUTE ON ALL FUNCTIONS IN SCHEMA public TO comparer; SET ROLE comparer; EXECUTE compared")
+        assert cursor.fetchone() == (12,)
+        cursor.execute(f"RESET ROLE; REVOKE EXECUTE ON FUNCTION {signature} FROM comparer; SET ROLE comparer")
+        for again in ("EXECUTE compared", compare):
+            with pytest.raises(psycopg2.errors.InsufficientPrivilege, match="permission denied for function qwen_similarity"):
+                cursor.execute(again)
+        cursor.execute(f"RESET ROLE; GRANT EXECUTE ON FUNCTION {signature} TO comparer; SET ROLE comparer; EXECUTE compared")
+        cursor.execute("RESET ROLE; REVOKE EXECUTE ON FUNCTION qwen_embed(text, text, text, int, json) FROM comparer; SET ROLE comparer; EXECUTE compared")
+        assert cursor.fetchone() == (12,), "planned while it might embed"
+    finally:
+        cursor.execute("RESET ROLE; DROP OWNED BY comparer; DROP ROLE comparer; RESET plan_cache_mode")
+

@@ -344,6 +344,8 @@ def test_the_log_has_hashes_and_no_text(limited, role):
     line = [line for line in limited.read_log().splitlines() if f"role={role} " in line][-1]
     assert re.search(r"kind=generate model=chat sha256=[0-9a-f]{64} prompt_tokens=\d+ completion_tokens=1 ms=", line)
     assert "sha256=" + __import__("hashlib").sha256(b"a secret of mine").hexdigest() in line
+    limited.query("SELECT qwen_chunk('one two three. four five six.', 16)", user=role)
+    assert [line for line in limited.read_log().splitlines() if f"role={role} " in line and " kind=chunk model=chat " in line]
     limited.query("SET qwen.log_requests = off; SELECT qwen_generate('not logged', max_tokens => 1)")
     limited.query("SET qwen.log_requests = text; SELECT qwen_generate('logged in full', max_tokens => 1)")
     log = limited.read_log()

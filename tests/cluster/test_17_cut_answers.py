@@ -56,6 +56,17 @@ def test_whole_answers_and_failed_statements_are_not_told_of(session):
     assert notices_of(session, "SELECT 1") == [], "nothing is left over for the next statement"
 
 
+@pytest.mark.parametrize("batch", ["on", "off"])
+def test_what_a_rolled_back_subtransaction_wrote_is_not_told_of(session, batch):
+    cursor = session.cursor()
+    cursor.execute(f"SET qwen.batch_plans = {batch}; BEGIN; SAVEPOINT a")
+    with pytest.raises(Exception, match="division by zero"):
+        cursor.execute(f"SELECT qwen_chat('Tell a story about ' || body, {CUT}), 1 / (5 - length(body)) FROM {ROWS}")
+    assert len(notices_of(session, "ROLLBACK TO a; SELECT 1")) == 0
+    assert ONE in "".join(notices_of(session, f"SELECT qwen_chat('Tell me a story.', {CUT})"))
+    assert notices_of(session, "COMMIT") == []
+
+
 def test_tasks_have_room_for_what_they_are_asked(server):
     text = "The quick brown fox jumps over the lazy dog, and the dog sleeps through all of it."
     value = "SELECT qwen_count_tokens({})"

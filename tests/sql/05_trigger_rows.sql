@@ -3,7 +3,7 @@
 SET client_min_messages = warning;
 CREATE EXTENSION IF NOT EXISTS pgtap;
 CREATE EXTENSION IF NOT EXISTS qwen_pg;
-SELECT plan(14);
+SELECT plan(18);
 
 CREATE TABLE articles (id int PRIMARY KEY, body text, summary text);
 CREATE TRIGGER summarise BEFORE INSERT OR UPDATE ON articles FOR EACH ROW EXECUTE FUNCTION qwen_summarize_trigger('body', 'summary', '20');
@@ -52,4 +52,27 @@ BEGIN
 END $$;
 SELECT ok(engine_is_idle(), 'a closed cursor frees its stream');
 SELECT cmp_ok((SELECT requests_cancelled FROM qwen_stat_engine), '>', 0::bigint, 'because the engine was told');
+-- Partitions: a statement's own values stay, whatever else it does; a row that moves has the answer of its UPDATE.
+CREATE TABLE tow (b text);
+CREATE TABLE pt (id int, b text, a text) PARTITION BY RANGE (id);
+CREATE TABLE pt_low PARTITION OF pt FOR VALUES FROM (0) TO (10);
+CREATE TABLE pt_high PARTITION OF pt FOR VALUES FROM (10) TO (20);
+CREATE TRIGGER summarise BEFORE INSERT OR UPDATE ON pt FOR EACH ROW EXECUTE FUNCTION qwen_summarize_trigger('b', 'a');
+INSERT INTO pt VALUES (1, 'A storm has closed the harbour.', 'first');
+WITH x AS (UPDATE tow SET b = b WHERE false RETURNING 1) INSERT INTO pt VALUES (2, 'text', 'mine');
+WITH x AS (UPDATE pt SET b = b WHERE false RETURNING 1) INSERT INTO pt VALUES (3, 'text', 'mine');
+SELECT is((SELECT array_agg(a ORDER BY id) FROM pt), '{first,mine,mine}', 'an INSERT beside a WITH that changes keeps what is given');
+SELECT current_setting('server_version_num')::int >= 150000 AS has_merge \gset
+\if :has_merge
+MERGE INTO pt USING (VALUES (1), (4), (14)) v (id) ON v.id = pt.id WHEN MATCHED THEN UPDATE SET id = 11 WHEN NOT MATCHED THEN INSERT VALUES (v.id, 'text', 'mine');
+\else
+UPDATE pt SET id = 11 WHERE id = 1;
+INSERT INTO pt VALUES (4, 'text', 'mine'), (14, 'text', 'mine');
+\endif
+SELECT is((SELECT array_agg(a ORDER BY id) FROM pt WHERE id IN (4, 14)), '{mine,mine}', 'a MERGE keeps what it gives, beside rows that move too');
+SELECT is((SELECT a FROM pt_high WHERE id = 11), 'first', 'a row that moves with its text keeps its answer');
+UPDATE pt SET id = 2, b = 'The bakery on Main Street has won the prize for the best bread of the county.' WHERE id = 11;
+SELECT matches((SELECT a FROM pt_low WHERE b LIKE 'The bakery%'), '[Bb]ak|bread', 'a row that moves with another text is answered');
+DROP TABLE tow, pt;
+
 SELECT * FROM finish();
