@@ -909,10 +909,15 @@ sweep_database(void)
 	}
 }
 
-/* A scout that could not look into its database is followed by another, after a while. */
+/* A scout that could not look into its database is followed by another, after a while. It stays registered to the end:
+ * what PostgreSQL registers after it keeps it from being taken back. */
+static bool scout_is_done;
+
 static void
 scout_again(int code, Datum argument)
 {
+	if (scout_is_done)
+		return;
 	LWLockReleaseAll();
 	LWLockAcquire(qwen_shared->lock, LW_EXCLUSIVE);
 	shared->scout_wanted = true;
@@ -943,7 +948,7 @@ scout_database(Oid database)
 	PopActiveSnapshot();
 	CommitTransactionCommand();
 	sweep_database();
-	cancel_before_shmem_exit(scout_again, 0);
+	scout_is_done = true;
 }
 
 void
