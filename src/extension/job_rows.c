@@ -13,6 +13,7 @@
 #include "commands/trigger.h"
 #include "executor/spi.h"
 #include "miscadmin.h"
+#include "storage/lmgr.h"
 #include "utils/array.h"
 #include "utils/builtins.h"
 #include "utils/lsyscache.h"
@@ -22,6 +23,7 @@
 
 #define FIRST_PAUSE_MS 50
 #define LAST_PAUSE_MS 2000
+#define LOCKED_TABLE_MS 1000  /* how long rows of a table that is locked are left alone */
 #define TROUBLE_LASTS_MS 5000 /* longer than any pause between two looks */
 
 /* ---- rows and specs in memory ---- */
@@ -120,6 +122,22 @@ drop_spec(JobWorker *worker, JobSpec *spec)
 	}
 	worker->specs = list_delete_ptr(worker->specs, spec);
 	MemoryContextDelete(spec->memory);
+}
+
+void
+job_rows_start_anew(JobWorker *worker)
+{
+	while (worker->specs != NIL)
+		drop_spec(worker, linitial(worker->specs));
+	job_floor_reset(worker);
+	list_free(worker->locked);
+	worker->locked = NIL;
+	worker->last_id = 0;
+	worker->calls_seen = UINT64_MAX;
+	worker->look_for_rows = true;
+	worker->next_try = 0;
+	worker->extension = worker->job_table = worker->row_table = InvalidOid;
+	worker->is_replaced = worker->is_gone = false;
 }
 
 /* Forget specs that are over, and triggers without rows that were not looked up lately. */
@@ -535,10 +553,15 @@ look_up_trigger_body(JobWorker *worker, const JobStore *store, void *argument)
 {
 	LookUp *look = argument;
 	const Queued *queued = look->queued;
-	Relation relation = try_relation_open(queued->relation, AccessShareLock);
+	Relation relation;
 	Trigger *trigger;
 
 	look->spec = NULL;
+	/* one that is locked is not waited for, as other tables' rows would wait with it */
+	if (!ConditionalLockRelationOid(queued->relation, AccessShareLock))
+		ereport(ERROR, (errcode(ERRCODE_LOCK_NOT_AVAILABLE),
+						errmsg("another session has table \"%s\" locked", get_rel_name(queued->relation))));
+	relation = try_relation_open(queued->relation, NoLock);
 	look->is_gone = !relation;
 	if (!relation)
 		return;
@@ -666,6 +689,19 @@ bury_queued(const JobStore *store, int64 id, const char *error, int sqlstate)
 				  error, sqlstate);
 }
 
+/* A table cannot be looked at now: its rows are left alone for a while. */
+static void
+pause_table(JobWorker *worker, Oid relation, const char *why)
+{
+	MemoryContext old = MemoryContextSwitchTo(worker->memory);
+
+	if (worker->locked == NIL)
+		worker->locked_until = TimestampTzPlusMilliseconds(job_clock(), LOCKED_TABLE_MS);
+	worker->locked = list_append_unique_oid(worker->locked, relation);
+	MemoryContextSwitchTo(old);
+	job_rows_trouble(worker, NULL, why);
+}
+
 /* The spec that a row of qwen_job_row belongs to; NULL: it is not worked on now, or never. */
 static JobSpec *
 spec_of_queued(JobWorker *worker, const JobStore *store, const Queued *queued)
@@ -676,9 +712,14 @@ spec_of_queued(JobWorker *worker, const JobStore *store, const Queued *queued)
 
 	if (!queued->trigger)
 		return find_job(worker, queued->job);
+	if (list_member_oid(worker->locked, queued->relation))
+		return NULL;
 	spec = find_trigger(worker, store, queued, &is_gone, &error);
 	if (error && job_error_passes(error))
+	{
+		pause_table(worker, queued->relation, error->message);
 		return NULL;
+	}
 	if (error)
 	{
 		job_letters_add(worker->place.role, queued->relation);
@@ -767,6 +808,25 @@ row_ids(const JobWorker *worker)
 	return job_int8_array(ids, n);
 }
 
+/* The tables whose rows are left alone now. */
+static Datum
+locked_tables(JobWorker *worker)
+{
+	Datum *elements;
+	ListCell *cell;
+	int n = 0;
+
+	if (job_clock() >= worker->locked_until)
+	{
+		list_free(worker->locked);
+		worker->locked = NIL;
+	}
+	elements = palloc(sizeof *elements * (list_length(worker->locked) + 1));
+	foreach (cell, worker->locked)
+		elements[n++] = ObjectIdGetDatum(lfirst_oid(cell));
+	return PointerGetDatum(construct_array(elements, n, OIDOID, sizeof(Oid), true, TYPALIGN_INT));
+}
+
 /* The elements of an array of numbers; how many, none of NULL. */
 static int
 numbers_of(Datum array, bool is_null, Oid type, Datum **elements)
@@ -838,9 +898,13 @@ static void
 queued_body(JobWorker *worker, const JobStore *store, void *argument)
 {
 	Fetch *fetch = argument;
-	Oid types[5] = {OIDOID, INT8OID, INT8ARRAYOID, INT8ARRAYOID, INT8OID};
-	Datum values[5] = {ObjectIdGetDatum(worker->place.role), Int64GetDatum(Max(worker->last_id, worker->floor.id)),
-					   job_ids(worker), row_ids(worker), Int64GetDatum(fetch->n)};
+	Oid types[6] = {OIDOID, INT8OID, INT8ARRAYOID, INT8ARRAYOID, INT8OID, OIDARRAYOID};
+	Datum values[6] = {ObjectIdGetDatum(worker->place.role),
+					   Int64GetDatum(Max(worker->last_id, worker->floor.id)),
+					   job_ids(worker),
+					   row_ids(worker),
+					   Int64GetDatum(fetch->n),
+					   locked_tables(worker)};
 	JobIdentity identity;
 	SPITupleTable *table;
 
@@ -850,9 +914,10 @@ queued_body(JobWorker *worker, const JobStore *store, void *argument)
 							 "WHERE owner = $1 AND NOT dead AND id > $2 "
 							 "AND (next_try IS NULL OR next_try <= now() OR next_try > now() + interval '1 hour') "
 							 "AND (job IS NULL OR job = ANY ($3)) "
-							 "AND id <> ALL ($4) ORDER BY id LIMIT $5",
+							 "AND id <> ALL ($4) AND (relation IS NULL OR relation <> ALL ($6)) "
+							 "ORDER BY id LIMIT $5",
 							 store->row),
-					5, types, values, NULL, SPI_OK_SELECT, 0);
+					6, types, values, NULL, SPI_OK_SELECT, 0);
 	job_identity_end(&identity);
 	table = SPI_tuptable;
 	fetch->last_id = worker->last_id;

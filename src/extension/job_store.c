@@ -195,8 +195,15 @@ job_check_owner(Oid role, const char *what)
 void
 job_identity_begin(const JobStore *store, JobIdentity *saved)
 {
-	guard_take(store->job_table);
+	/* in the order in which a trigger that queues takes them */
 	guard_take(store->row_table);
+	guard_take(store->job_table);
+	job_identity_to_read(store, saved);
+}
+
+void
+job_identity_to_read(const JobStore *store, JobIdentity *saved)
+{
 	GetUserIdAndSecContext(&saved->user, &saved->security);
 	SetUserIdAndSecContext(store->owner, saved->security | SECURITY_LOCAL_USERID_CHANGE);
 	saved->guc_level = NewGUCNestLevel();

@@ -31,6 +31,20 @@ job_take_error(JobWorker *worker)
 	return error;
 }
 
+/* Are the extension's tables others than before? Their jobs and rows have nothing to do with those of the same ids. */
+static bool
+is_replaced(JobWorker *worker, const JobStore *store)
+{
+	if (!OidIsValid(worker->extension))
+	{
+		worker->extension = store->extension;
+		worker->job_table = store->job_table;
+		worker->row_table = store->row_table;
+	}
+	return worker->extension != store->extension || worker->job_table != store->job_table ||
+		   worker->row_table != store->row_table;
+}
+
 bool
 job_transaction(JobWorker *worker, JobBody body, void *argument, ErrorData **error)
 {
@@ -48,6 +62,8 @@ job_transaction(JobWorker *worker, JobBody body, void *argument, ErrorData **err
 		PushActiveSnapshot(GetTransactionSnapshot());
 		pgstat_report_activity(STATE_RUNNING, "qwen_pg job worker: reading or writing rows");
 		worker->is_gone = !job_store_find(&store) || !job_store_is_workable(&store);
+		if (!worker->is_gone && is_replaced(worker, &store))
+			worker->is_replaced = worker->is_gone = true;
 		worker->is_orphan = !SearchSysCacheExists1(AUTHOID, ObjectIdGetDatum(worker->place.role));
 		if (!worker->is_gone)
 			body(worker, &store, argument);
@@ -60,6 +76,7 @@ job_transaction(JobWorker *worker, JobBody body, void *argument, ErrorData **err
 	{
 		MemoryContextSwitchTo(worker->scratch);
 		*error = job_take_error(worker);
+		job_chain_end();
 		AbortCurrentTransaction();
 	}
 	PG_END_TRY();

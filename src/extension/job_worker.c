@@ -119,6 +119,8 @@ rest(JobWorker *worker, uint64 requests_seen)
 {
 	TimestampTz next_try = job_rows_next_try(worker), now = GetCurrentTimestamp();
 
+	if (worker->is_replaced)
+		return false;
 	if (worker->is_gone || ((next_try == 0 || worker->is_orphan) && !has_jobs(worker)))
 	{
 		long sweep_ms = worker->is_gone || worker->is_orphan ? -1 : job_sweep_wait_ms();
@@ -192,12 +194,19 @@ work(JobWorker *worker)
 
 		MemoryContextReset(worker->scratch);
 		MemoryContextSwitchTo(worker->scratch);
+		if (worker->is_replaced)
+		{
+			job_rows_start_anew(worker);
+			requests_seen = 0;
+		}
 		look_around(worker, &requests_seen);
 		moved = fetch(worker) > 0;
 		moved |= job_calls_advance(worker);
 		if (is_time_to_write(worker, count_writable(worker)))
 			moved |= job_rows_write(worker);
 		job_rows_finish(worker);
+		if (worker->is_replaced)
+			continue;
 		if (worker->is_gone && job_worker_leave(&worker->place, requests_seen))
 			return;
 		if (worker->n_in_flight == 0 && count_writable(worker) == 0 && job_turn_is_over())

@@ -25,6 +25,7 @@
 #include "utils/guc.h"
 #include "utils/lsyscache.h"
 #include "utils/rel.h"
+#include "utils/resowner.h"
 #include "utils/snapmgr.h"
 #include "utils/syscache.h"
 #include "utils/timestamp.h"
@@ -612,7 +613,10 @@ job_find_own(const JobStore *store, int64 job, char **state, bool latest)
 	JobIdentity identity;
 	bool is_null;
 
-	job_identity_begin(store, &identity);
+	if (latest)
+		job_identity_begin(store, &identity);
+	else
+		job_identity_to_read(store, &identity);
 	job_execute(psprintf("SELECT owner, state FROM %s WHERE id = $1%s", store->job, latest ? " FOR UPDATE" : ""), 1,
 				&type, &value, NULL, SPI_OK_SELECT, 1);
 	job_identity_end(&identity);
@@ -725,7 +729,7 @@ committed_state(const JobStore *store, int64 job)
 	bool is_null;
 	char *state;
 
-	job_identity_begin(store, &identity);
+	job_identity_to_read(store, &identity);
 	plan = SPI_prepare(psprintf("SELECT state, xmin FROM %s WHERE id = $1", store->job), 1, &type);
 	if (!plan ||
 		SPI_execute_snapshot(plan, &value, NULL, GetLatestSnapshot(), InvalidSnapshot, true, false, 1) != SPI_OK_SELECT)
@@ -743,6 +747,33 @@ committed_state(const JobStore *store, int64 job)
 	return state;
 }
 
+/*
+ * Locks that a look at a job takes are let go of after it: who waits holds none. Whoever wants the tables for itself
+ * would wait for us, the job's worker for that, and we for the worker, and nobody would see that it goes round.
+ */
+typedef struct Look
+{
+	ResourceOwner before, own;
+} Look;
+
+static void
+look_begin(Look *look)
+{
+	look->before = CurrentResourceOwner;
+	look->own = ResourceOwnerCreate(look->before, "qwen_pg look at a job");
+	CurrentResourceOwner = look->own;
+}
+
+static void
+look_end(const Look *look)
+{
+	CurrentResourceOwner = look->before;
+	ResourceOwnerRelease(look->own, RESOURCE_RELEASE_BEFORE_LOCKS, false, false);
+	ResourceOwnerRelease(look->own, RESOURCE_RELEASE_LOCKS, false, false);
+	ResourceOwnerRelease(look->own, RESOURCE_RELEASE_AFTER_LOCKS, false, false);
+	ResourceOwnerDelete(look->own);
+}
+
 /* The state of a job, waiting for its end or until the time is over. */
 static char *
 wait_for_end(const JobStore *store, int64 job, int64 timeout_ms)
@@ -751,9 +782,13 @@ wait_for_end(const JobStore *store, int64 job, int64 timeout_ms)
 
 	for (;;)
 	{
-		char *state = committed_state(store, job);
 		long left = WAIT_LOOK_MS;
+		char *state;
+		Look look;
 
+		look_begin(&look);
+		state = committed_state(store, job);
+		look_end(&look);
 		if (strcmp(state, "queued") != 0 && strcmp(state, "running") != 0)
 			return state;
 		if (deadline)
@@ -771,6 +806,7 @@ QWEN_FUNCTION(qwen_wait, 1, 2)
 	MemoryContext caller = CurrentMemoryContext;
 	JobStore store;
 	char *state;
+	Look look;
 	text *result;
 
 	require_preloaded();
@@ -786,7 +822,9 @@ QWEN_FUNCTION(qwen_wait, 1, 2)
 		timeout_ms = Min(timeout_ms, LONGEST_WAIT_MS);
 	}
 	SPI_connect();
+	look_begin(&look);
 	(void) job_find_own(&store, job, &state, false);
+	look_end(&look);
 	job_wait_begin();
 	state = wait_for_end(&store, job, timeout_ms);
 	job_wait_end();

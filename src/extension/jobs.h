@@ -195,6 +195,9 @@ typedef struct JobIdentity
 /* Statements from here on to job_identity_end run as the tables' owner with nothing but pg_catalog in the path. */
 extern void job_identity_begin(const JobStore *store, JobIdentity *saved);
 
+/* The same for statements that only read: no lock that a writer needs is taken. */
+extern void job_identity_to_read(const JobStore *store, JobIdentity *saved);
+
 /* Statements from here on run with a spec's search path; for a trigger's with the session's, and nobody becomes else.
  */
 extern void job_identity_of_spec(const JobSpec *spec, JobIdentity *saved);
@@ -380,9 +383,13 @@ typedef struct JobWorker
 	uint64 calls_seen; /* of job_call_worker */
 	int64 last_id;     /* of qwen_job_row, up to where it was read */
 	JobFloor floor;
-	bool look_for_rows; /* there may be rows in qwen_job_row that are not here */
-	bool is_gone;       /* the extension is not there any more */
-	bool is_orphan;     /* the role is not there any more */
+	bool look_for_rows;                  /* there may be rows in qwen_job_row that are not here */
+	bool is_gone;                        /* the extension is not there any more */
+	bool is_replaced;                    /* it was dropped and made anew: what is here is of tables that are gone */
+	Oid extension, job_table, row_table; /* that specs, rows and the floor are of */
+	List *locked;                        /* Oid: tables that could not be looked at */
+	TimestampTz locked_until;            /* until then they are not tried again */
+	bool is_orphan;                      /* the role is not there any more */
 	uint64 n_fetches;
 	TimestampTz next_try; /* of a row that waits for another attempt; 0: none */
 	TimestampTz last_write;
@@ -401,6 +408,9 @@ extern PGDLLEXPORT void qwen_job_worker_main(Datum argument);
 
 /* Note why something does not move; shown until it is over, or was not heard of for a while. */
 extern void job_rows_trouble(JobWorker *worker, const JobSpec *spec, const char *why);
+
+/* Forget all jobs and rows: they are of tables that are gone. */
+extern void job_rows_start_anew(JobWorker *worker);
 
 /* Learn which jobs there are, and which have ended; false: they could not be read. */
 extern bool job_rows_refresh(JobWorker *worker);
