@@ -88,7 +88,7 @@ typedef struct JobShared
 	bool scout_wanted;
 	bool is_full; /* somebody found no place: a scout is to look when one is free */
 	uint64 next_turn;
-	uint64 sweep_scout_us; /* when one looks for what is to be swept away */
+	uint64 swept_us; /* when a scout was last sent to look for what is to be swept away */
 	struct
 	{
 		Oid database;
@@ -121,7 +121,8 @@ static struct
 {
 	Oid role;
 	bool calls;
-	bool queued; /* work of this transaction's, not only rows that were deleted */
+	bool queued;          /* work of this transaction's, not only rows that were deleted */
+	SubTransactionId sub; /* the outermost that queued: with it this is undone */
 } requested[N_REQUESTS];
 static int n_requested;
 static bool asked_for_sweep;
@@ -340,13 +341,30 @@ at_transaction_end(XactEvent event, void *argument)
 	}
 }
 
+/* What a subtransaction queued is its parent's when it ends, and nobody's when it is undone. */
+static void
+at_subtransaction_end(SubXactEvent event, SubTransactionId sub, SubTransactionId parent, void *argument)
+{
+	if (event != SUBXACT_EVENT_COMMIT_SUB && event != SUBXACT_EVENT_ABORT_SUB)
+		return;
+	for (int i = 0; i < Min(n_requested, N_REQUESTS); i++)
+		if (requested[i].queued && requested[i].sub == sub)
+		{
+			requested[i].queued = event == SUBXACT_EVENT_COMMIT_SUB;
+			requested[i].sub = parent;
+		}
+}
+
 static void
 ask_at_commit(void)
 {
 	static bool registered = false;
 
 	if (!registered)
+	{
 		RegisterXactCallback(at_transaction_end, NULL);
+		RegisterSubXactCallback(at_subtransaction_end, NULL);
+	}
 	registered = true;
 }
 
@@ -368,6 +386,8 @@ note_request(Oid role, bool calls, bool queued)
 		if (requested[i].role == role)
 		{
 			requested[i].calls |= calls;
+			if (queued && !requested[i].queued)
+				requested[i].sub = GetCurrentSubTransactionId();
 			requested[i].queued |= queued;
 			return;
 		}
@@ -376,6 +396,7 @@ note_request(Oid role, bool calls, bool queued)
 		requested[n_requested].role = role;
 		requested[n_requested].calls = calls;
 		requested[n_requested].queued = queued;
+		requested[n_requested].sub = GetCurrentSubTransactionId();
 	}
 	n_requested = Min(n_requested + 1, N_REQUESTS + 1);
 }
@@ -596,10 +617,11 @@ launch_scout(void)
 	bool wanted;
 
 	LWLockAcquire(qwen_shared->lock, LW_EXCLUSIVE);
-	if (clock_now_us() >= shared->sweep_scout_us)
+	/* the setting counts as it is now: who lowers it does not wait for as long as it was */
+	if (shared->swept_us == 0 || clock_now_us() >= shared->swept_us + sweep_pause_us(5, SECS_PER_DAY))
 	{
 		shared->scout_wanted = true;
-		shared->sweep_scout_us = clock_now_us() + sweep_pause_us(5, SECS_PER_DAY);
+		shared->swept_us = clock_now_us();
 	}
 	wanted = shared->scout_wanted && clock_now_us() >= next_scout_us && (!scout || has_ended(scout));
 	if (wanted)
@@ -866,7 +888,7 @@ ask_for_owners(const JobStore *store)
 	n = job_execute(
 		psprintf("UPDATE %s j SET state = 'failed', ended = now(), error = 'the owner of the job was dropped' "
 				 "WHERE state IN ('queued', 'running') AND NOT EXISTS "
-				 "(SELECT 1 FROM pg_authid a WHERE a.oid = j.owner) RETURNING id",
+				 "(SELECT 1 FROM pg_catalog.pg_roles a WHERE a.oid = j.owner) RETURNING id",
 				 store->job),
 		0, NULL, NULL, NULL, SPI_OK_UPDATE_RETURNING, 0);
 	for (int i = 0; i < n; i++)

@@ -9,9 +9,12 @@
  */
 #include "jobs.h"
 
+#include "access/htup_details.h"
+#include "catalog/pg_class.h"
 #include "catalog/pg_type.h"
 #include "executor/spi.h"
 #include "miscadmin.h"
+#include "storage/lmgr.h"
 #include "utils/array.h"
 #include "utils/builtins.h"
 #include "utils/lsyscache.h"
@@ -33,6 +36,7 @@ typedef enum Outcome
 	OUTCOME_CHANGED, /* it has another prompt now */
 	OUTCOME_LATER,   /* somebody has it locked, or another passing reason */
 	OUTCOME_FAILED,  /* error says why */
+	OUTCOME_MOVED,   /* the table has another owner, whose worker has the row now */
 } Outcome;
 
 /* What one transaction writes: rows of one spec. */
@@ -478,6 +482,58 @@ forget_dead_letters(const JobStore *store, const Write *write)
 	}
 }
 
+/* All rows of a write have one outcome. */
+static void
+settle_all(Write *write, Outcome outcome)
+{
+	for (int i = 0; i < write->n; i++)
+		write->outcomes[i] = outcome;
+}
+
+/* Rows whose table has another owner now are that role's: its worker answers them, and it sees what becomes of them. */
+static void
+hand_over(const JobStore *store, Write *write, Oid owner)
+{
+	Oid types[2] = {INT8ARRAYOID, OIDOID};
+	Datum values[2];
+	JobIdentity identity;
+
+	values[1] = ObjectIdGetDatum(owner);
+	job_identity_begin(store, &identity);
+	for (int i = 0; i < write->n; i++)
+	{
+		values[0] = job_int8_array(write->rows[i]->ids, write->rows[i]->n_ids);
+		job_execute(psprintf("UPDATE %s SET owner = $2 WHERE id = ANY ($1)", store->row), 2, types, values, NULL,
+					SPI_OK_UPDATE, 0);
+	}
+	job_identity_end(&identity);
+	settle_all(write, OUTCOME_MOVED);
+	job_call_worker(owner);
+}
+
+/* May a trigger's rows be written, or put aside, by this worker now? The lock keeps the answer true. */
+static bool
+is_table_ours(JobWorker *worker, const JobStore *store, Write *write)
+{
+	Oid table = write->spec->relation, owner;
+	HeapTuple tuple;
+
+	if (!ConditionalLockRelationOid(table, AccessShareLock))
+	{
+		write->trouble = "another session has the table locked";
+		settle_all(write, OUTCOME_LATER);
+		return false;
+	}
+	tuple = SearchSysCache1(RELOID, ObjectIdGetDatum(table));
+	if (!HeapTupleIsValid(tuple))
+		return true; /* with the table its rows are gone, as will be found */
+	owner = ((Form_pg_class) GETSTRUCT(tuple))->relowner;
+	ReleaseSysCache(tuple);
+	if (owner != worker->place.role)
+		hand_over(store, write, owner);
+	return owner == worker->place.role;
+}
+
 static void
 write_body(JobWorker *worker, const JobStore *store, void *argument)
 {
@@ -489,12 +545,13 @@ write_body(JobWorker *worker, const JobStore *store, void *argument)
 	{
 		write->dropped = ended;
 		write->trouble = JOB_ROW_IS_LOCKED;
-		for (int i = 0; i < write->n; i++)
-			write->outcomes[i] = OUTCOME_LATER;
+		settle_all(write, OUTCOME_LATER);
 		return;
 	}
 	for (int i = 0; i < write->n; i++)
 		write->outcomes[i] = write->rows[i]->state == ROW_FAILED ? OUTCOME_FAILED : OUTCOME_NONE;
+	if (write->spec->trigger && !is_table_ours(worker, store, write))
+		return;
 	job_chain_begin(write->spec, write->rows, write->n);
 	write_answers(worker, store, write);
 	job_chain_end();
@@ -526,6 +583,7 @@ settle_rows(JobWorker *worker, Write *write)
 				break;
 			case OUTCOME_WRITTEN:
 			case OUTCOME_GONE:
+			case OUTCOME_MOVED:
 				job_row_free(worker, row);
 				break;
 			case OUTCOME_CHANGED:

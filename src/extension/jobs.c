@@ -55,6 +55,13 @@ static const char *const argument_names[] = {"source",      "prompt",     "targe
 											 "key_columns", "function",   "system",   "max_words",
 											 "instruction", "dimensions", "priority", "max_attempts"};
 
+/* Does a byte go on with a word, as SQL reads them? */
+static bool
+is_in_word(unsigned char c)
+{
+	return isalnum(c) || c == '_' || c == '$' || c >= 0x80;
+}
+
 /* Does a source look like a query, or like a table's name? */
 static bool
 is_query(const char *source)
@@ -71,7 +78,7 @@ is_query(const char *source)
 		size_t length = strlen(starts[i]);
 
 		if (pg_strncasecmp(source, starts[i], length) == 0 &&
-			(starts[i][0] == '(' || !(isalnum((unsigned char) source[length]) || source[length] == '_')))
+			(starts[i][0] == '(' || !is_in_word((unsigned char) source[length])))
 			return true;
 	}
 	return false;

@@ -397,7 +397,7 @@ void
 limit_delete_orphans(LimitTable which)
 {
 	limit_change_table(which,
-					   "DELETE FROM %s l WHERE NOT EXISTS (SELECT FROM pg_catalog.pg_authid a WHERE a.oid = l.role)", 0,
+					   "DELETE FROM %s l WHERE NOT EXISTS (SELECT FROM pg_catalog.pg_roles a WHERE a.oid = l.role)", 0,
 					   NULL, NULL, NULL, SPI_OK_DELETE);
 }
 

@@ -3,6 +3,8 @@ begins with nothing of the old one's, and scouts end well."""
 import threading
 import time
 
+import psycopg2
+import pytest
 from cluster import wait_until
 
 QUEUE = """CREATE TABLE {0} (id int PRIMARY KEY, body text, answer text);
@@ -107,3 +109,62 @@ def test_a_locked_table_stops_no_other_of_its_owner(server):
     finally:
         session.close()
         server.query("DROP TABLE l1, l2")
+
+
+def test_a_table_given_to_another_takes_its_rows_along(server):
+    """Answers are in flight when the table gets another owner: that role's worker fills the rows in, and no dead letter is left."""
+    server.query("DROP ROLE IF EXISTS giver; DROP ROLE IF EXISTS taker; CREATE ROLE giver LOGIN; CREATE ROLE taker LOGIN; GRANT CREATE ON SCHEMA public TO giver, taker")
+    server.query("GRANT EXECUTE ON ALL FUNCTIONS IN SCHEMA public TO giver, taker")
+    server.query(QUEUE.format("given"))
+    server.query("ALTER TABLE given OWNER TO giver")
+    try:
+        server.query("INSERT INTO given SELECT i, 'word ' || i FROM generate_series(1, 120) i")
+        wait_until(lambda: server.value("SELECT count(answer) FROM given") > 0, 60, "the first answers")
+        server.query("ALTER TABLE given OWNER TO taker")
+        wait_until(lambda: server.value("SELECT count(*) FROM given WHERE answer IS NULL") == 0 or server.value("SELECT count(*) FROM qwen_job_row WHERE dead AND relation = 'given'::regclass") > 0,
+                   90, "the rows")
+        assert server.query("SELECT error, count(*) FROM qwen_job_row WHERE dead AND relation = 'given'::regclass GROUP BY 1") == []
+        wait_until(lambda: server.value("SELECT count(*) FROM qwen_job_row WHERE relation = 'given'::regclass") == 0, 20, "an empty queue")
+    finally:
+        server.query("DROP TABLE given; REVOKE ALL ON SCHEMA public FROM giver, taker; REVOKE ALL ON ALL FUNCTIONS IN SCHEMA public FROM giver, taker; DROP ROLE giver, taker")
+
+
+def test_work_that_was_undone_keeps_nobody_from_preparing(make_server):
+    server = make_server({"max_prepared_transactions": 4})
+    server.query(QUEUE.format("undone"))
+    session = server.connect()
+    cursor = session.cursor()
+    row = "INSERT INTO undone VALUES (1, 'a word')"
+    for number, sql in enumerate((f"SAVEPOINT s; {row}; ROLLBACK TO s", f"SAVEPOINT s; SAVEPOINT t; {row}; RELEASE t; ROLLBACK TO s")):
+        cursor.execute(f"BEGIN; {sql}")
+        cursor.execute(f"PREPARE TRANSACTION 'undone {number}'")
+        cursor.execute(f"COMMIT PREPARED 'undone {number}'")
+    for sql in (f"SAVEPOINT s; {row}; RELEASE s", f"{row}; SAVEPOINT s; INSERT INTO undone VALUES (2, 'word'); ROLLBACK TO s"):
+        cursor.execute(f"BEGIN; {sql}")
+        with pytest.raises(psycopg2.Error, match="cannot PREPARE a transaction that has queued work"):
+            cursor.execute("PREPARE TRANSACTION 'kept'")
+        cursor.execute("ROLLBACK")
+    session.close()
+
+
+def test_an_owner_who_is_no_superuser_any_more_looks_for_work(make_server):
+    server = make_server()
+    server.query("CREATE ROLE keeper SUPERUSER LOGIN; DROP EXTENSION qwen_pg")
+    server.query("CREATE EXTENSION qwen_pg", user="keeper")
+    server.query("CREATE TABLE kept (id int PRIMARY KEY, body text, answer text); INSERT INTO kept VALUES (1, 'a word')")
+    server.query("ALTER ROLE keeper NOSUPERUSER")
+    job = server.value("SELECT qwen_submit('kept', 'body', 'kept', 'answer', max_tokens => 1)")
+    assert server.value(f"SELECT qwen_wait({job}, '30 s')") == "done"
+    server.restart()
+    wait_until(lambda: server.value("SELECT count(*) FROM pg_stat_activity WHERE backend_type = 'qwen_pg job scout'") > 0, 20, "a scout")
+    wait_until(lambda: server.value("SELECT count(*) FROM pg_stat_activity WHERE backend_type = 'qwen_pg job scout'") == 0, 20, "no scout")
+    server.query("SELECT qwen_set_limit('keeper', requests_per_minute => 5)")
+    assert "permission denied for table pg_authid" not in server.read_log()
+
+
+def test_a_table_whose_name_begins_as_a_query_does_is_a_source(server):
+    for name in ("selecté", "with$old", "table_of"):
+        server.query(f"CREATE TABLE {name} (id int PRIMARY KEY, body text, answer text); INSERT INTO {name} VALUES (1, 'a word')")
+        job = server.value("SELECT qwen_submit(%s, 'body', %s::regclass, 'answer', max_tokens => 1)", (name, name))
+        assert server.value(f"SELECT qwen_wait({job}, '30 s')") == "done"
+        server.query(f"DROP TABLE {name}")
