@@ -23,6 +23,7 @@
 #include "miscadmin.h"
 #include "replication/logicalworker.h"
 #include "utils/builtins.h"
+#include "utils/lsyscache.h"
 #include "utils/rel.h"
 #include "utils/syscache.h"
 
@@ -38,21 +39,27 @@ QWEN_FUNCTION(qwen_guard_rows, 0, 0)
 {
 	const TriggerData *data = (TriggerData *) fcinfo->context;
 	Relation relation;
-	bool may_write;
+	bool may_write, is_local;
 
 	if (!CALLED_AS_TRIGGER(fcinfo) || !TRIGGER_FIRED_BEFORE(data->tg_event) || data->tg_trigger->tgnargs != 1)
 		ereport(ERROR, (errcode(ERRCODE_INVALID_PARAMETER_VALUE),
 						errmsg("qwen_guard_rows must be called as a trigger of qwen_pg's tables")));
 	relation = data->tg_relation;
+	is_local = strcmp(data->tg_trigger->tgargs[0], "local") == 0;
 	may_write = GetUserId() == relation->rd_rel->relowner || superuser();
-	if (is_replicated() && !(may_write && InLocalUserIdChange()) && strcmp(data->tg_trigger->tgargs[0], "local") == 0 &&
-		TRIGGER_FIRED_FOR_ROW(data->tg_event))
+	if (is_replicated() && !(may_write && InLocalUserIdChange()) && is_local && TRIGGER_FIRED_FOR_ROW(data->tg_event))
 		return PointerGetDatum(NULL);
 	if (!may_write)
 		ereport(ERROR,
 				(errcode(ERRCODE_INSUFFICIENT_PRIVILEGE),
 				 errmsg("the rows of %s are written by functions of qwen_pg alone", RelationGetRelationName(relation)),
 				 errdetail("Privileges on the table do not change that.")));
+	/* a trigger cannot leave a TRUNCATE out, as it does rows: so none begins that would be replicated */
+	if (TRIGGER_FIRED_BY_TRUNCATE(data->tg_event) && !is_replicated() && is_local)
+		ereport(ERROR, (errcode(ERRCODE_FEATURE_NOT_SUPPORTED),
+						errmsg("table \"%s\" cannot be truncated", RelationGetRelationName(relation)),
+						errdetail("Logical replication would empty it on other servers too, whose jobs are their own."),
+						errhint("DELETE its rows, or use qwen_forget and qwen_forget_table.")));
 	return PointerGetDatum(TRIGGER_FIRED_BY_UPDATE(data->tg_event) ? data->tg_newtuple : data->tg_trigtuple);
 }
 
@@ -91,6 +98,32 @@ foreign_trigger(const TriggerDesc *triggers)
 	return NULL;
 }
 
+/* Says whose trigger it is: of a foreign key users know the constraint, not the triggers that make it up. */
+static void
+refuse_foreign(Relation relation, const Trigger *trigger)
+{
+	char *constraint = trigger->tgisinternal && OidIsValid(trigger->tgconstraint) && OidIsValid(trigger->tgconstrrelid)
+						   ? get_constraint_name(trigger->tgconstraint)
+						   : NULL;
+	char *child = constraint ? get_rel_name(trigger->tgconstrrelid) : NULL;
+
+	if (child)
+		ereport(
+			ERROR,
+			(errcode(ERRCODE_INSUFFICIENT_PRIVILEGE),
+			 errmsg("table \"%s\" is part of the foreign key \"%s\" of table \"%s\"", RelationGetRelationName(relation),
+					constraint, child),
+			 errdetail("It would run with the rights of the table's owner."),
+			 errhint("ALTER TABLE %s DROP CONSTRAINT %s, and revoke all rights on the table.",
+					 quote_qualified_identifier(get_namespace_name(get_rel_namespace(trigger->tgconstrrelid)), child),
+					 quote_identifier(constraint))));
+	ereport(ERROR, (errcode(ERRCODE_INSUFFICIENT_PRIVILEGE),
+					errmsg("table \"%s\" has the trigger \"%s\", which is not one of qwen_pg's",
+						   RelationGetRelationName(relation), trigger->tgname),
+					errdetail("It would run with the rights of the table's owner."),
+					errhint("Drop the trigger, and revoke all rights on the table.")));
+}
+
 void
 guard_take(Oid table)
 {
@@ -106,11 +139,7 @@ guard_take(Oid table)
 	triggers = CopyTriggerDesc(relation->trigdesc);
 	foreign = foreign_trigger(triggers);
 	if (foreign)
-		ereport(ERROR, (errcode(ERRCODE_INSUFFICIENT_PRIVILEGE),
-						errmsg("table \"%s\" has the trigger \"%s\", which is not one of qwen_pg's",
-							   RelationGetRelationName(relation), foreign->tgname),
-						errdetail("It would run with the rights of the table's owner."),
-						errhint("Drop the trigger, and revoke all rights on the table.")));
+		refuse_foreign(relation, foreign);
 	FreeTriggerDesc(triggers);
 	relation_close(relation, NoLock);
 }

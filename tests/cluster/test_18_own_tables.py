@@ -154,7 +154,8 @@ def test_a_trigger_on_the_tables_does_not_run_as_their_owner(house, table):
     house.query(f"SET search_path = public; CREATE TABLE hostile.child (k {'regrole' if 'role' in table else 'bigint'} REFERENCES {table})", user="heir")
     with pytest.raises(psycopg2.Error) as failure:
         house.query(writes[0])
-    assert failure.value.pgcode == "42501"
+    assert failure.value.pgcode == "42501" and 'foreign key "child_k_fkey"' in failure.value.diag.message_primary
+    assert "ALTER TABLE hostile.child DROP CONSTRAINT child_k_fkey" in failure.value.diag.message_hint
     house.query(f"DROP TABLE hostile.child; REVOKE ALL ON {table} FROM heir; DROP FUNCTION hostile.spring()")
     house.query(writes[0])
     wait_until(lambda: house.value("SELECT count(*) FROM qwen_jobs WHERE state IN ('queued', 'running')") == 0, 30, "the jobs' end")
@@ -455,6 +456,10 @@ def test_a_subscriber_does_not_run_the_publishers_jobs(house):
         wait_until(lambda: sql_in(house, "copy", "SELECT count(*) FILTER (WHERE srsubstate = 'r') = count(*) AND count(*) > 0 FROM pg_subscription_rel") == "t", 60, "the initial copy")
         assert sql_in(house, "copy", "SELECT count(*) FROM qwen_job_table") == "1"
         assert sql_in(house, "copy", "SELECT priority FROM qwen_role_limit WHERE role = 'victim'::regrole") == "5"
+        # a TRUNCATE would come as one: none begins
+        for table in ("qwen_job_table", "qwen_job_row"):
+            with pytest.raises(AssertionError, match="cannot be truncated"):
+                sql_in(house, "source", f"TRUNCATE {table}")
         # the publisher's job 1 is changed and ended there, a new one comes, one goes
         sql_in(house, "source", "SELECT qwen_submit('t', 'Say {body}', 't', 'answer', max_tokens => 1); UPDATE qwen_job_table SET prompt = 'changed' WHERE id = 1; DELETE FROM qwen_job_table WHERE id = 2; INSERT INTO t (id, body) VALUES (2, 'last')")
         wait_until(lambda: sql_in(house, "copy", "SELECT count(*) FROM t WHERE id = 2 AND e IS NOT NULL") == "1", 60, "the last row and its embedding, which the subscriber's own trigger queued")
