@@ -14,6 +14,7 @@
 #include <time.h>
 
 #include "../model/chunker.h"
+#include "tool_schema.h"
 
 _Static_assert(CHUNK_MIN_TOKENS == REQUEST_MIN_CHUNK_TOKENS, "clients know the smallest size of a chunk");
 
@@ -414,7 +415,7 @@ sampling_for(const Model *model, uint8_t kind, const SamplingOptions *options, P
 
 /* Copies of what lives in the request's frame, which is gone after this call. */
 static Status
-keep_texts(Job *job, const Request *request)
+keep_texts(Job *job, const Workplace *place, const Request *request)
 {
 	size_t bytes = 1, at = 0;
 	ByteSpan stops[PROTOCOL_MAX_STOPS];
@@ -432,12 +433,7 @@ keep_texts(Job *job, const Request *request)
 	}
 	stop_matcher_init(&job->stops, request->n_stops, stops);
 	if (request->tools.data)
-	{
-		job->tools = strndup(request->tools.data, request->tools.length);
-		job->tools_bytes = request->tools.length;
-		if (!job->tools)
-			return out_of_memory();
-	}
+		return tool_set_create(request->tools, place->cancelled, &job->tools);
 	return status_ok();
 }
 
@@ -508,8 +504,8 @@ set_sharing(Job *job, const Workplace *place, const Request *request)
 
 #define MAX_TOOLS_BYTES (1024 * 1024)
 
-/* Tools are read again where an answer's calls are typed by them, between two steps: so large that everybody would wait
- * for that they may not be, whatever the template makes of them. */
+/* Tools stay with the job, read, until its answer's calls are typed by them: they may not be so large that this costs
+ * others memory, whatever the template makes of them. */
 static Status
 check_tools(const Request *request)
 {
@@ -554,7 +550,7 @@ prepare_job(Job *job, const Workplace *place, const Request *request)
 	if (status.code == STATUS_OK)
 		status = check_lengths(job, model, place->pool, request);
 	if (status.code == STATUS_OK)
-		status = keep_texts(job, request);
+		status = keep_texts(job, place, request);
 	if (status.code != STATUS_OK)
 		return status;
 
@@ -687,7 +683,7 @@ job_destroy(Job *job)
 	byte_writer_free(&job->whole);
 	byte_writer_free(&job->clear);
 	token_buffer_free(&job->forced);
-	free(job->tools);
+	tool_set_destroy(job->tools);
 	free(job->pooled);
 	free(job);
 }

@@ -88,8 +88,7 @@ typedef struct Job
 	bool beginning;                       /* still at the beginning */
 	TokenBuffer forced;                   /* tokens that come next whatever the model says */
 	size_t n_forced;
-	char *tools; /* as given, for reading calls */
-	size_t tools_bytes;
+	struct ToolSet *tools;       /* for reading calls; see tool_schema.h */
 	size_t n_looked, n_streamed; /* of the content of a stream with tools: searched for calls; sent */
 	bool has_tag;                /* there may be calls in it: the rest is sent at the end */
 

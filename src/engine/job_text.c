@@ -235,7 +235,7 @@ take_tool_calls(Job *job, bool is_ended, ByteWriter *calls, FinishReason *reason
 
 	byte_writer_init(&content);
 	status = tool_calls_extract((ByteSpan){job->content.data ? (char *) job->content.data : "", job->content.length},
-								is_ended, (ByteSpan){job->tools, job->tools_bytes}, &content, calls, &n_calls);
+								is_ended, job->tools, &content, calls, &n_calls);
 	if (status.code == STATUS_OK && n_calls > 0)
 	{
 		byte_writer_free(&job->content);

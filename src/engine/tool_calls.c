@@ -13,15 +13,16 @@
 #include <stdlib.h>
 #include <string.h>
 
-#define MAX_TOOLS_MEMORY ((size_t) 256 << 20)
+#define MAX_TAGS_MEMORY ((size_t) 256 << 20)
 
 typedef struct Extraction
 {
 	ByteSpan answer;
 	bool is_ended;
-	Arena *lasting; /* tools and tags */
+	Arena *lasting; /* tags */
 	Arena *scratch; /* of one block */
-	ToolIndex tools;
+	const ToolSet *tools;
+	SchemaWork *schema_work;
 	TagList tags;
 	ByteWriter *content, *calls;
 	uint32_t n_calls;
@@ -193,8 +194,8 @@ write_json_call(Extraction *x, const JsonNode *object, bool may_be_open)
 	write_head(x, string_span(name));
 	if (values)
 	{
-		const JsonNode *root = tool_parameters(tool_find(&x->tools, string_span(name)));
-		const ToolSchema schemas = {root, x->scratch, &x->out_of_memory};
+		const JsonNode *root = tool_parameters(tool_find(x->tools, string_span(name)));
+		const ToolSchema schemas = {root, x->scratch, &x->out_of_memory, x->schema_work};
 
 		schema_write_members(&schemas, root, values, x->calls);
 	}
@@ -326,8 +327,8 @@ static bool
 take_function(Extraction *x, size_t tag, bool is_bare, size_t *at)
 {
 	const Tag *open = &x->tags.tags[tag];
-	const JsonNode *tool = tool_find(&x->tools, open->name), *root = tool_parameters(tool);
-	KnownFunction known = {{root, x->scratch, &x->out_of_memory}, root};
+	const JsonNode *tool = tool_find(x->tools, open->name), *root = tool_parameters(tool);
+	KnownFunction known = {{root, x->scratch, &x->out_of_memory, x->schema_work}, root};
 	FunctionView view = {&known, tool != NULL, has_parameter, takes_text};
 	Parameter *parameters = NULL;
 	size_t n = 0, end = 0;
@@ -443,29 +444,21 @@ extract(Extraction *x)
 				   x->after_block, false);
 }
 
-/* The request's tools, for their schemas. */
-static void
-read_tools(Extraction *x, ByteSpan text)
-{
-	JsonError error = {.what = NULL};
-	const JsonNode *array = text.data ? json_tree_read(x->lasting, text, JSON_STRICT, NULL, &error) : NULL;
-
-	x->out_of_memory |= error.out_of_memory || !tool_index_create(x->lasting, array, &x->tools);
-}
-
 Status
-tool_calls_extract(ByteSpan answer, bool is_ended, ByteSpan tools, ByteWriter *content, ByteWriter *calls,
+tool_calls_extract(ByteSpan answer, bool is_ended, const ToolSet *tools, ByteWriter *content, ByteWriter *calls,
 				   uint32_t *n_calls)
 {
+	SchemaWork work;
 	Extraction x = {.answer = answer, .is_ended = is_ended, .content = content, .calls = calls};
 
-	x.lasting = arena_create(MAX_TOOLS_MEMORY);
+	x.tools = tools;
+	x.schema_work = &work;
+	schema_work_init(&work, tools, answer.length);
+	x.lasting = arena_create(MAX_TAGS_MEMORY);
 	x.scratch = arena_create(0);
 	x.out_of_memory = !x.lasting || !x.scratch || !tags_find(x.lasting, answer, &x.tags);
 	x.bytes_left = 16 * answer.length + 65536;
 	x.work = 64 * x.tags.n + 65536;
-	if (!x.out_of_memory && x.tags.n > 0)
-		read_tools(&x, tools);
 	if (!x.out_of_memory)
 		extract(&x);
 	write_raw(calls, "]", x.n_calls > 0);

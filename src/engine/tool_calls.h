@@ -16,16 +16,17 @@
 
 #include "../base/bytes.h"
 #include "../base/status.h"
+#include "tool_schema.h"
 
 /*
  * Split answer (valid UTF-8) into the text outside of calls (appended to content, with the white space around removed
  * blocks trimmed) and a JSON array [{"type": "function", "function": {"name": …, "arguments": {…}}}, …] (appended to
  * calls only when *n_calls > 0); members of a call that are none of these stand behind "function". is_ended: the model
  * itself ended the answer. When it was cut, what is open at its end may lack something, and is no call. tools: the
- * request's, as JSON (or not given). Time and memory grow with the length of the answer.
+ * request's, or NULL. Time grows with the length of the answer and the size of the tools, memory with the answer.
  */
-extern Status tool_calls_extract(ByteSpan answer, bool is_ended, ByteSpan tools, ByteWriter *content, ByteWriter *calls,
-								 uint32_t *n_calls);
+extern Status tool_calls_extract(ByteSpan answer, bool is_ended, const ToolSet *tools, ByteWriter *content,
+								 ByteWriter *calls, uint32_t *n_calls);
 
 /*
  * Bytes at the beginning of text, a part of an answer, that are no part of a call, nor of the white space before one,

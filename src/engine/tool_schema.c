@@ -3,11 +3,23 @@
  */
 #include "tool_schema.h"
 
+#include <stdint.h>
 #include <stdlib.h>
 #include <string.h>
 
 /* Schemas looked at to answer one question: "$ref" may lead in circles, alternatives may have alternatives. */
 #define MAX_SCHEMAS_VISITED 200
+
+/* Of a set of tools: its text, and about 240000 values. */
+#define MAX_TOOL_SET_BYTES ((size_t) 16 << 20)
+
+/* What looking at a schema costs, measured in elements of an enum: a dozen members are asked for by name. */
+#define SCHEMA_COST 16
+
+/* Work for each byte of an answer, for each value of the tools, and for any answer. */
+#define WORK_PER_ANSWER_BYTE 32
+#define WORK_PER_TOOL_VALUE 4
+#define WORK_ALWAYS 262144
 
 typedef enum TypeBit
 {
@@ -20,12 +32,12 @@ typedef enum TypeBit
 	TYPE_OBJECT = 64,
 } TypeBit;
 
-/* The types that a schema allows. 0: nothing is said. */
-typedef struct Types
+struct ToolSet
 {
-	unsigned bits;
-	bool is_listed; /* the text asked about is one of an enum's strings */
-} Types;
+	Arena *arena;           /* this, the text and its tree */
+	const JsonNode **tools; /* without their wrappers, in order of their names */
+	size_t n;
+};
 
 /* How a walk over a schema and all that it refers to comes back. */
 typedef struct Walk
@@ -61,14 +73,14 @@ compare_tools(const void *left, const void *right)
 	return order ? order : a->source < b->source ? -1 : a->source > b->source;
 }
 
-bool
-tool_index_create(Arena *arena, const JsonNode *array, ToolIndex *index)
+/* Put the tools of an array in order; false: no memory. */
+static bool
+index_tools(ToolSet *set, const JsonNode *array)
 {
-	*index = (ToolIndex){NULL, 0};
 	if (!array || array->kind != NODE_IS_ARRAY || array->n == 0)
 		return true;
-	index->tools = arena_alloc_array(arena, array->n, sizeof *index->tools);
-	if (!index->tools)
+	set->tools = arena_alloc_array(set->arena, array->n, sizeof *set->tools);
+	if (!set->tools)
 		return false;
 	for (const JsonNode *tool = array->first; tool; tool = tool->next)
 	{
@@ -76,33 +88,113 @@ tool_index_create(Arena *arena, const JsonNode *array, ToolIndex *index)
 		const JsonNode *name = json_member_named(inner ? inner : tool, "name");
 
 		if (name && name->kind == NODE_IS_STRING)
-			index->tools[index->n++] = inner ? inner : tool;
+			set->tools[set->n++] = inner ? inner : tool;
 	}
-	qsort(index->tools, index->n, sizeof *index->tools, compare_tools);
+	qsort(set->tools, set->n, sizeof *set->tools, compare_tools);
 	return true;
 }
 
-const JsonNode *
-tool_find(const ToolIndex *index, ByteSpan name)
+/* Why an arena had no room: no piece of a set is as large as an eighth of what it may have. */
+static Status
+no_room(const Arena *arena)
 {
-	size_t low = 0, high = index->n;
+	if (arena && arena_used(arena) > MAX_TOOL_SET_BYTES - MAX_TOOL_SET_BYTES / 8)
+		return status_error(STATUS_TOO_LONG,
+							"tools holds too many values: they take more than %zu bytes of memory (the limit); give "
+							"fewer tools, or shorter lists in their schemas",
+							MAX_TOOL_SET_BYTES);
+	return status_error(STATUS_UNAVAILABLE, "out of memory for tools");
+}
+
+Status
+tool_set_create(ByteSpan text, const CancelFlag *cancelled, ToolSet **set)
+{
+	Arena *arena = arena_create(MAX_TOOL_SET_BYTES);
+	JsonError error = {.what = NULL};
+	ToolSet *made = NULL;
+	const JsonNode *array;
+	char *copy = NULL;
+	Status status;
+
+	*set = NULL;
+	if (arena)
+	{
+		arena_set_cancel(arena, cancelled);
+		made = arena_alloc(arena, sizeof *made);
+		copy = arena_copy(arena, text.data, text.length);
+	}
+	if (made && copy)
+	{
+		made->arena = arena;
+		array = json_tree_read(arena, (ByteSpan){copy, text.length}, JSON_STRICT, NULL, &error);
+		if (!error.out_of_memory && index_tools(made, array))
+		{
+			arena_set_cancel(arena, NULL);
+			*set = made;
+			return status_ok();
+		}
+	}
+	status = text.length > MAX_TOOL_SET_BYTES
+				 ? status_error(STATUS_TOO_LONG, "tools has %zu bytes, more than the %zu of memory it may take",
+								text.length, MAX_TOOL_SET_BYTES)
+				 : no_room(arena);
+	arena_destroy(arena);
+	return status;
+}
+
+size_t
+tool_set_bytes(const ToolSet *set)
+{
+	return set ? arena_used(set->arena) : 0;
+}
+
+void
+tool_set_destroy(ToolSet *set)
+{
+	if (set)
+		arena_destroy(set->arena);
+}
+
+void
+schema_work_init(SchemaWork *work, const ToolSet *set, size_t answer_bytes)
+{
+	memset(work, 0, sizeof *work);
+	work->left = WORK_ALWAYS + WORK_PER_ANSWER_BYTE * answer_bytes +
+				 WORK_PER_TOOL_VALUE * (tool_set_bytes(set) / sizeof(JsonNode));
+}
+
+/* Pay for work; false: there is not enough left, and nothing from here on. */
+static bool
+pay(const Walk *walk, size_t cost)
+{
+	SchemaWork *work = walk->schemas->work;
+	bool is_enough = work->left >= cost;
+
+	work->left = is_enough ? work->left - cost : 0;
+	return is_enough && work->left > 0;
+}
+
+const JsonNode *
+tool_find(const ToolSet *set, ByteSpan name)
+{
+	size_t low = 0, high = set ? set->n : 0;
 
 	while (low < high)
 	{
 		size_t middle = low + (high - low) / 2;
-		const JsonNode *its = json_member_named(index->tools[middle], "name");
+		const JsonNode *its = json_member_named(set->tools[middle], "name");
 
 		if (json_compare(its->text, its->n, name.data, name.length) < 0)
 			low = middle + 1;
 		else
 			high = middle;
 	}
-	if (low < index->n)
+	if (set && low < set->n)
 	{
-		const JsonNode *its = json_member_named(index->tools[low], "name");
+		const JsonNode *its = json_member_named(set->tools[low], "name");
 
 		if (its->n == name.length && memcmp(its->text, name.data, name.length) == 0)
-			return index->tools[low];
+			return set->tools[low];
 	}
 	return NULL;
 }
@@ -166,7 +258,9 @@ resolve(Walk *walk, const JsonNode *schema)
 	{
 		const JsonNode *reference = json_member_named(schema, "$ref");
 
-		if (++walk->n_visited > MAX_SCHEMAS_VISITED)
+		/* a reference is walked along step by step */
+		if (++walk->n_visited > MAX_SCHEMAS_VISITED ||
+			!pay(walk, SCHEMA_COST + (reference && reference->kind == NODE_IS_STRING ? reference->n / 4 : 0)))
 			return NULL;
 		if (!reference)
 			return schema;
@@ -210,8 +304,6 @@ type_bit(const JsonNode *name)
 static unsigned
 value_bit(const JsonNode *value)
 {
-	bool is_whole = false;
-
 	switch (value->kind)
 	{
 		case NODE_IS_NULL:
@@ -219,8 +311,7 @@ value_bit(const JsonNode *value)
 		case NODE_IS_BOOL:
 			return TYPE_BOOL;
 		case NODE_IS_NUMBER:
-			(void) json_is_number((ByteSpan){value->source, value->source_bytes}, &is_whole);
-			return is_whole ? TYPE_INTEGER : TYPE_NUMBER;
+			return value->is_whole ? TYPE_INTEGER : TYPE_NUMBER;
 		case NODE_IS_STRING:
 			return TYPE_STRING;
 		case NODE_IS_ARRAY:
@@ -231,94 +322,140 @@ value_bit(const JsonNode *value)
 }
 
 /* The types of an enum's value, or of a const. */
-static void
-add_listed(Types *types, const JsonNode *value, ByteSpan text)
+static unsigned
+listed_bits(const JsonNode *value)
 {
 	unsigned bit = value_bit(value);
 
-	types->bits |= bit == TYPE_NUMBER ? TYPE_NUMBER | TYPE_INTEGER : bit;
-	if (bit == TYPE_STRING && value->n == text.length && text.data && memcmp(value->text, text.data, value->n) == 0)
-		types->is_listed = true;
+	return bit == TYPE_NUMBER ? TYPE_NUMBER | TYPE_INTEGER : bit;
 }
 
-static Types types_of(Walk *walk, const JsonNode *schema, ByteSpan text);
+static unsigned types_of(Walk *walk, const JsonNode *schema);
 
 /* The types of all alternatives together; all of them may be what one that says nothing allows. */
-static void
-add_alternatives(Walk *walk, const JsonNode *list, ByteSpan text, Types *types)
+static unsigned
+alternative_bits(Walk *walk, const JsonNode *list)
 {
-	for (const JsonNode *one = list->kind == NODE_IS_ARRAY ? list->first : NULL; one; one = one->next)
-	{
-		Types found = types_of(walk, one, text);
+	unsigned bits = 0;
 
-		types->bits |= found.bits;
-		types->is_listed |= found.is_listed;
-	}
+	for (const JsonNode *one = list->kind == NODE_IS_ARRAY ? list->first : NULL; one && pay(walk, 1); one = one->next)
+		bits |= types_of(walk, one);
+	return bits;
 }
 
 /* What "type" itself says. */
 static unsigned
-types_named(const JsonNode *type)
+types_named(const Walk *walk, const JsonNode *type)
 {
 	unsigned bits = 0;
 
 	if (!type || type->kind != NODE_IS_ARRAY)
 		return type ? type_bit(type) : 0;
-	for (const JsonNode *one = type->first; one; one = one->next)
+	for (const JsonNode *one = type->first; one && pay(walk, SCHEMA_COST); one = one->next)
 		bits |= type_bit(one);
 	return bits;
 }
 
-/* The types that a schema allows; text: what is to be one of them. */
-static Types
-types_of(Walk *walk, const JsonNode *schema, ByteSpan text)
+static const char *const alternative_lists[] = {"anyOf", "oneOf", "allOf"};
+
+#define N_ALTERNATIVE_LISTS (sizeof alternative_lists / sizeof alternative_lists[0])
+
+/* The types that a schema without "$ref" allows. 0: nothing is said. */
+static unsigned
+find_types(Walk *walk, const JsonNode *schema)
 {
-	static const char *const lists[] = {"anyOf", "oneOf", "allOf"};
-	Types types = {0, false};
-	const JsonNode *member;
+	unsigned bits = types_named(walk, json_member_named(schema, "type"));
+	const JsonNode *member = json_member_named(schema, "enum");
+
+	if (!bits && member && member->kind == NODE_IS_ARRAY)
+		for (const JsonNode *one = member->first; one && pay(walk, 1); one = one->next)
+			bits |= listed_bits(one);
+	member = json_member_named(schema, "const");
+	if (member && !bits)
+		bits = listed_bits(member);
+	for (size_t i = 0; i < N_ALTERNATIVE_LISTS && !bits; i++)
+		if ((member = json_member_named(schema, alternative_lists[i])) != NULL)
+			bits |= alternative_bits(walk, member);
+	if (!bits && json_member_named(schema, "properties"))
+		bits = TYPE_OBJECT;
+	if (!bits && json_member_named(schema, "items"))
+		bits = TYPE_ARRAY;
+	member = json_member_named(schema, "nullable");
+	if (bits && member && member->kind == NODE_IS_BOOL && member->boolean)
+		bits |= TYPE_NULL;
+	return bits;
+}
+
+/* The types that a schema allows, found once for each. */
+static unsigned
+types_of(Walk *walk, const JsonNode *schema)
+{
+	SchemaWork *work = walk->schemas->work;
+	size_t place;
+	unsigned bits;
 
 	schema = resolve(walk, schema);
 	if (!schema)
-		return types;
-	types.bits = types_named(json_member_named(schema, "type"));
-	member = json_member_named(schema, "enum");
-	if (member && member->kind == NODE_IS_ARRAY)
+		return 0;
+	place = (size_t) ((uintptr_t) schema / sizeof *schema) % SCHEMA_MEMO;
+	if (work->memo[place].schema == schema)
+		return work->memo[place].bits;
+	bits = find_types(walk, schema);
+	/* a walk that was broken off does not know all of them */
+	if (work->left > 0 && walk->n_visited <= MAX_SCHEMAS_VISITED)
 	{
-		Types listed = {0, false};
-
-		for (const JsonNode *one = member->first; one; one = one->next)
-			add_listed(&listed, one, text);
-		types.bits = types.bits ? types.bits : listed.bits;
-		types.is_listed = listed.is_listed;
+		work->memo[place].schema = schema;
+		work->memo[place].bits = bits;
 	}
-	member = json_member_named(schema, "const");
-	if (member && !types.bits)
-		add_listed(&types, member, text);
-	for (size_t i = 0; i < sizeof lists / sizeof lists[0] && !types.bits; i++)
-		if ((member = json_member_named(schema, lists[i])) != NULL)
-			add_alternatives(walk, member, text, &types);
-	if (!types.bits && json_member_named(schema, "properties"))
-		types.bits = TYPE_OBJECT;
-	if (!types.bits && json_member_named(schema, "items"))
-		types.bits = TYPE_ARRAY;
-	member = json_member_named(schema, "nullable");
-	if (types.bits && member && member->kind == NODE_IS_BOOL && member->boolean)
-		types.bits |= TYPE_NULL;
-	return types;
+	return bits;
 }
 
-static Types
-ask_types(const ToolSchema *schemas, const JsonNode *schema, ByteSpan text)
+/* Is text a string that decides: const, or one of an enum? True when there is no work left to find out. */
+static bool
+lists_text(Walk *walk, const JsonNode *schema, ByteSpan text)
+{
+	const JsonNode *list, *one;
+	bool is_listed = false;
+
+	schema = resolve(walk, schema);
+	if (!schema)
+		return walk->schemas->work->left == 0;
+	list = json_member_named(schema, "enum");
+	one = list && list->kind == NODE_IS_ARRAY ? list->first : NULL;
+	for (; one && !is_listed && pay(walk, 1); one = one->next)
+		is_listed = one->kind == NODE_IS_STRING && one->n == text.length && pay(walk, text.length / 16) &&
+					memcmp(one->text, text.data, one->n) == 0;
+	if (is_listed || walk->schemas->work->left == 0)
+		return true;
+	if ((list && list->first) || json_member_named(schema, "type"))
+		return false;
+	one = json_member_named(schema, "const");
+	if (one)
+		return one->kind == NODE_IS_STRING && one->n == text.length && memcmp(one->text, text.data, one->n) == 0;
+	for (size_t i = 0; i < N_ALTERNATIVE_LISTS && !is_listed; i++)
+	{
+		list = json_member_named(schema, alternative_lists[i]);
+		for (one = list && list->kind == NODE_IS_ARRAY ? list->first : NULL; one && !is_listed && pay(walk, 1);
+			 one = one->next)
+			is_listed = lists_text(walk, one, text);
+	}
+	return is_listed;
+}
+
+/* What a schema allows; nothing is said where the work is used up. */
+static unsigned
+ask_types(const ToolSchema *schemas, const JsonNode *schema)
 {
 	Walk walk = {schemas, 0};
+	unsigned bits = types_of(&walk, schema);
 
-	return types_of(&walk, schema, text);
+	return schemas->work->left > 0 ? bits : 0;
 }
 
 bool
 schema_takes_text(const ToolSchema *schemas, const JsonNode *schema)
 {
-	unsigned bits = ask_types(schemas, schema, (ByteSpan){NULL, 0}).bits;
+	unsigned bits = ask_types(schemas, schema);
 
 	return bits == 0 || (bits & TYPE_STRING) != 0;
 }
@@ -331,14 +468,14 @@ find_member(Walk *walk, const JsonNode *schema, const char *key, size_t key_byte
 	const JsonNode *found, *list;
 
 	schema = resolve(walk, schema);
-	if (!schema)
+	if (!schema || !pay(walk, key_bytes / 16))
 		return NULL;
 	found = json_member(json_member_named(schema, "properties"), key, key_bytes);
 	for (size_t i = 0; !found && i < sizeof lists / sizeof lists[0]; i++)
 	{
 		list = json_member_named(schema, lists[i]);
-		for (const JsonNode *one = list && list->kind == NODE_IS_ARRAY ? list->first : NULL; one && !found;
-			 one = one->next)
+		for (const JsonNode *one = list && list->kind == NODE_IS_ARRAY ? list->first : NULL;
+			 one && !found && pay(walk, 1); one = one->next)
 			found = find_member(walk, one, key, key_bytes);
 	}
 	if (!found)
@@ -371,14 +508,14 @@ find_element(Walk *walk, const JsonNode *schema, size_t index)
 	list = json_member_named(schema, "prefixItems");
 	found = list && list->kind == NODE_IS_ARRAY && index < list->n ? list->first : NULL;
 	for (size_t i = 0; found && i < index; i++)
-		found = found->next;
+		found = pay(walk, 1) ? found->next : NULL;
 	if (!found)
 		found = json_member_named(schema, "items");
 	for (size_t i = 0; !found && i < sizeof lists / sizeof lists[0]; i++)
 	{
 		list = json_member_named(schema, lists[i]);
-		for (const JsonNode *one = list && list->kind == NODE_IS_ARRAY ? list->first : NULL; one && !found;
-			 one = one->next)
+		for (const JsonNode *one = list && list->kind == NODE_IS_ARRAY ? list->first : NULL;
+			 one && !found && pay(walk, 1); one = one->next)
 			found = find_element(walk, one, index);
 	}
 	return found;
@@ -457,10 +594,11 @@ write_as_type(const ToolSchema *schemas, const JsonNode *schema, unsigned bits, 
 void
 schema_write_text(const ToolSchema *schemas, const JsonNode *schema, ByteSpan text, ByteWriter *out)
 {
-	Types types = ask_types(schemas, schema, text);
+	Walk walk = {schemas, 0};
+	unsigned bits = ask_types(schemas, schema);
 
-	if (types.bits == 0 || types.bits == TYPE_STRING || types.is_listed ||
-		!write_as_type(schemas, schema, types.bits, text, out))
+	if (bits == 0 || bits == TYPE_STRING || lists_text(&walk, schema, text) ||
+		!write_as_type(schemas, schema, bits, text, out))
 		json_write_string(out, text.data, text.length);
 }
 
@@ -495,7 +633,7 @@ schema_write_value(const ToolSchema *schemas, const JsonNode *schema, const Json
 {
 	ByteSpan text = {value->kind == NODE_IS_STRING ? value->text : value->source,
 					 value->kind == NODE_IS_STRING ? value->n : value->source_bytes};
-	unsigned bits = schema ? ask_types(schemas, schema, text).bits : 0;
+	unsigned bits = schema ? ask_types(schemas, schema) : 0;
 
 	if (value->kind == NODE_IS_STRING && bits && !(bits & TYPE_STRING))
 		schema_write_text(schemas, schema, text, out);

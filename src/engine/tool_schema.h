@@ -9,7 +9,25 @@
 #ifndef QWEN_TOOL_SCHEMA_H
 #define QWEN_TOOL_SCHEMA_H
 
+#include "../base/cancel.h"
+#include "../base/status.h"
 #include "../model/json_tree.h"
+
+#define SCHEMA_MEMO 512 /* schemas whose types are remembered */
+
+/*
+ * What reading one answer's values may cost, however schemas refer to each other. When nothing is left, nothing is said
+ * of any value any more, and all stay as the model wrote them.
+ */
+typedef struct SchemaWork
+{
+	size_t left;
+	struct
+	{
+		const JsonNode *schema;
+		unsigned bits;
+	} memo[SCHEMA_MEMO]; /* each schema has one place, the last one is remembered */
+} SchemaWork;
 
 /* Where schemas are looked up. root: the tool's "parameters", which "$ref" begins at. */
 typedef struct ToolSchema
@@ -17,20 +35,30 @@ typedef struct ToolSchema
 	const JsonNode *root;
 	Arena *arena; /* for values read from text */
 	bool *out_of_memory;
+	SchemaWork *work;
 } ToolSchema;
 
-/* The tools (without their wrappers) in order of their names. */
-typedef struct ToolIndex
-{
-	const JsonNode **tools;
-	size_t n;
-} ToolIndex;
+/* A request's tools, read once. */
+typedef struct ToolSet ToolSet;
 
-/* Make the index of a request's array of tools (NULL: none) in arena; false: no memory. */
-extern bool tool_index_create(Arena *arena, const JsonNode *array, ToolIndex *index);
+/*
+ * Read a request's tools (less than 4 GB; what is no JSON array says nothing of any tool). Freed by tool_set_destroy.
+ * Refuses what would take more memory than a set may have. cancelled: the work ends soon after it is set (NULL: nobody
+ * does).
+ */
+extern Status tool_set_create(ByteSpan text, const CancelFlag *cancelled, ToolSet **set);
 
-/* The tool of this name (of several the first), or NULL. */
-extern const JsonNode *tool_find(const ToolIndex *index, ByteSpan name);
+/* Bytes of memory that a set (NULL: none) holds. */
+extern size_t tool_set_bytes(const ToolSet *set);
+
+/* NULL is fine. */
+extern void tool_set_destroy(ToolSet *set);
+
+/* The tool of this name (of several the first), or NULL; set may be NULL. */
+extern const JsonNode *tool_find(const ToolSet *set, ByteSpan name);
+
+/* The work for an answer of so many bytes: it grows with the answer and with what the tools hold, not with both. */
+extern void schema_work_init(SchemaWork *work, const ToolSet *set, size_t answer_bytes);
 
 /* Its parameters, or NULL. */
 extern const JsonNode *tool_parameters(const JsonNode *tool);

@@ -120,7 +120,9 @@ number_is_modest(const char *text, size_t length)
 bool
 json_is_number(ByteSpan text, bool *is_whole)
 {
-	return text.length > 0 && number_end(text.data, text.data + text.length, is_whole) == text.data + text.length &&
+	*is_whole = false;
+	return text.length > 0 && text.length <= JSON_NUMBER_MAX_BYTES &&
+		   number_end(text.data, text.data + text.length, is_whole) == text.data + text.length &&
 		   number_is_modest(text.data, text.length);
 }
 
@@ -457,8 +459,10 @@ take_word(Reader *reader, const char *word)
 static bool
 read_plain(Reader *reader, JsonNode *node)
 {
-	bool is_whole;
-	const char *end = number_end(reader->at, reader->end, &is_whole);
+	bool is_cut = reader->as_written && reader->end - reader->at > JSON_NUMBER_MAX_BYTES + 1;
+	/* no more of a number is looked at than one may have */
+	const char *last = is_cut ? reader->at + JSON_NUMBER_MAX_BYTES + 1 : reader->end;
+	const char *end = number_end(reader->at, last, &node->is_whole);
 
 	if (end > reader->at)
 	{

@@ -39,6 +39,7 @@ typedef struct JsonNode
 	uint8_t kind; /* JsonNodeKind */
 	bool boolean;
 	bool is_open;       /* its closing bracket is missing (JSON_AS_WRITTEN) */
+	bool is_whole;      /* a number with neither fraction nor exponent */
 	uint32_t n;         /* elements, members; bytes of a string */
 	const char *source; /* the value as it was written */
 	uint32_t source_bytes;
@@ -79,7 +80,7 @@ extern bool json_string_is(const JsonNode *node, const char *text);
 extern void json_write_string(ByteWriter *out, const char *text, size_t length);
 extern void json_write_node(ByteWriter *out, const JsonNode *node);
 
-/* Is text, as a whole, a number of RFC 8259? *is_whole: it has neither fraction nor exponent. */
+/* Is text, as a whole, a number of RFC 8259, and one that SQL can hold? *is_whole: neither fraction nor exponent. */
 extern bool json_is_number(ByteSpan text, bool *is_whole);
 
 /* Line and column (in characters), from 1, of a place in a text. */

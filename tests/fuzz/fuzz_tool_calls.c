@@ -4,8 +4,8 @@
  * Input: tools, up to a NUL, then the answer, read as ended where the size is odd, else as cut. Calls come out as JSON
  * of the promised form; an answer without any comes out as it is.
  */
-#include "../../src/engine/tool_calls.h"
 #include "../../src/model/json_tree.h"
+#include "../unit/extract_calls.h"
 #include "fuzz.h"
 
 /* [{"type": "function", "function": {"name": text, "arguments": {…}}, …}, …], which SQL can hold */
@@ -46,8 +46,9 @@ LLVMFuzzerTestOneInput(const uint8_t *data, size_t size)
 	answer = fuzz_valid_text(fuzz_rest(&input));
 	byte_writer_init(&content);
 	byte_writer_init(&calls);
-	PROMISE(tool_calls_extract(answer, is_ended, tools.length ? tools : (ByteSpan){NULL, 0}, &content, &calls, &n_calls)
-				.code == STATUS_OK);
+	PROMISE(
+		extract_calls(answer, is_ended, tools.length ? tools : (ByteSpan){NULL, 0}, &content, &calls, &n_calls).code ==
+		STATUS_OK);
 	PROMISE(utf8_is_valid((char *) content.data, content.length) && utf8_is_valid((char *) calls.data, calls.length));
 	if (n_calls)
 		check_calls(&calls, n_calls);

@@ -204,6 +204,8 @@ ENGINE = [
           "a role's older answers get every row that it has, its younger ones none", "unit:scheduler"),
     fault("most-is-the-measure", "src/engine/step_shares.c", "shares[i].wanted < least)", "(least == UINT32_MAX || shares[i].wanted > least))",
           "the role that wants most says how long a step is", "unit:step_shares"),
+    fault("schemas-without-end", "src/engine/tool_schema.c", "return is_enough && work->left > 0;", "return (work->left = SIZE_MAX / 2) > 0;",
+          "tools may cost an answer's end as much as they like", "unit:tool_calls"),
     fault("tools-without-end", "src/engine/job.c", "request->tools.length <= MAX_TOOLS_BYTES)", "request->tools.length <= 16 * MAX_TOOLS_BYTES)",
           "megabytes of tools are read between two steps", "unit:job_text"),
     fault("blanks-again", "src/engine/job_text.c", "job->n_pending_blanks = clear - end;", "job->n_pending_blanks = 0;",

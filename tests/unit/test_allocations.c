@@ -12,7 +12,7 @@
 
 #include <cmocka.h>
 
-#include "../../src/engine/tool_calls.h"
+#include "extract_calls.h"
 #include "failing_allocations.h"
 #include "tiny_engine.h"
 
@@ -345,7 +345,7 @@ calls_of_tools_are_read_whole_or_not_at_all(void **state)
 	byte_writer_init(&expected_content);
 	byte_writer_init(&expected_calls);
 	assert_string_equal(
-		tool_calls_extract(tiny_span(answer), true, tiny_span(tools), &expected_content, &expected_calls, &n_expected)
+		extract_calls(tiny_span(answer), true, tiny_span(tools), &expected_content, &expected_calls, &n_expected)
 			.message,
 		"");
 	assert_int_equal(n_expected, 3);
@@ -361,7 +361,7 @@ calls_of_tools_are_read_whole_or_not_at_all(void **state)
 			byte_writer_init(&content);
 			byte_writer_init(&calls);
 			allocations_arm(n, stay);
-			status = tool_calls_extract(tiny_span(answer), true, tiny_span(tools), &content, &calls, &n_calls);
+			status = extract_calls(tiny_span(answer), true, tiny_span(tools), &content, &calls, &n_calls);
 			came = allocations_disarm();
 			check_status(&status, n, "reading calls");
 			if (status.code == STATUS_OK)

@@ -12,7 +12,7 @@
 
 #include <cmocka.h>
 
-#include "../../src/engine/tool_calls.h"
+#include "extract_calls.h"
 
 /* Extract from answer and compare both parts. calls NULL: none expected. */
 static void
@@ -24,10 +24,10 @@ check_way(const char *answer, bool is_ended, const char *tools, const char *cont
 
 	byte_writer_init(&found_content);
 	byte_writer_init(&found_calls);
-	assert_int_equal(tool_calls_extract((ByteSpan){answer, strlen(answer)}, is_ended, tools_span, &found_content,
-										&found_calls, &n_calls)
-						 .code,
-					 STATUS_OK);
+	assert_int_equal(
+		extract_calls((ByteSpan){answer, strlen(answer)}, is_ended, tools_span, &found_content, &found_calls, &n_calls)
+			.code,
+		STATUS_OK);
 	write_u8(&found_content, 0);
 	write_u8(&found_calls, 0);
 	assert_string_equal((char *) found_content.data, content);
@@ -500,9 +500,8 @@ hostile_answers_take_linear_time(void **state)
 				memcpy(answer + length, units[i], strlen(units[i]));
 			byte_writer_init(&content);
 			byte_writer_init(&calls);
-			assert_int_equal(tool_calls_extract((ByteSpan){answer, length}, true,
-												(ByteSpan){typed_tools, strlen(typed_tools)}, &content, &calls,
-												&n_calls)
+			assert_int_equal(extract_calls((ByteSpan){answer, length}, true,
+										   (ByteSpan){typed_tools, strlen(typed_tools)}, &content, &calls, &n_calls)
 								 .code,
 							 STATUS_OK);
 			/* processor time, 4 MB: 100 times what it takes; reading it again at each tag would be hours */
@@ -511,6 +510,145 @@ hostile_answers_take_linear_time(void **state)
 			byte_writer_free(&calls);
 		}
 	free(answer);
+}
+
+/* Tools whose one parameter may be what each of so many references to one enum says. */
+static void
+write_enum_tools(ByteWriter *tools, const char *element, size_t n_elements, size_t n_references)
+{
+	static const char head[] = "[{\"function\":{\"name\":\"f\",\"parameters\":{\"$defs\":{\"e\":{\"enum\":[",
+					  middle[] = "]}},\"properties\":{\"v\":{\"type\":\"array\",\"items\":{\"anyOf\":[{}",
+					  reference[] = ",{\"$ref\":\"#/$defs/e\"}", tail[] = "]}}}}}}]";
+
+	write_raw(tools, head, strlen(head));
+	for (size_t i = 0; i < n_elements; i++)
+	{
+		write_raw(tools, ",", i > 0);
+		write_raw(tools, element, strlen(element));
+	}
+	write_raw(tools, middle, strlen(middle));
+	for (size_t i = 0; i < n_references; i++)
+		write_raw(tools, reference, strlen(reference));
+	write_raw(tools, tail, strlen(tail));
+}
+
+/* Milliseconds of processor time to read one call with n values typed by these tools (where only_text: as text). */
+static double
+time_typed_values(const ByteWriter *tools, bool only_text, const char *value, size_t n)
+{
+	static const char head[] = "<tool_call>{\"name\":\"f\",\"arguments\":{\"v\":[1", tail[] = "]}}</tool_call>";
+	ByteWriter answer, content, calls;
+	uint32_t n_calls;
+	ToolSet *set;
+	clock_t begin;
+
+	byte_writer_init(&answer);
+	byte_writer_init(&content);
+	byte_writer_init(&calls);
+	write_raw(&answer, head, strlen(head));
+	for (size_t i = 0; i < n; i++)
+	{
+		write_raw(&answer, ",", 1);
+		write_raw(&answer, value, strlen(value));
+	}
+	write_raw(&answer, tail, strlen(tail));
+	assert_int_equal(tool_set_create((ByteSpan){(char *) tools->data, tools->length}, NULL, &set).code, STATUS_OK);
+	begin = clock();
+	assert_int_equal(
+		tool_calls_extract((ByteSpan){(char *) answer.data, answer.length}, true, set, &content, &calls, &n_calls).code,
+		STATUS_OK);
+	begin = clock() - begin;
+	assert_int_equal(n_calls, 1);
+	assert_int_equal(content.length, 0);
+	write_u8(&calls, 0);
+	assert_non_null(strstr((char *) calls.data, only_text ? "[\"1\"," : "[1,"));
+	/* all values are still there */
+	assert_true(calls.length > 2 * n);
+	tool_set_destroy(set);
+	byte_writer_free(&answer);
+	byte_writer_free(&content);
+	byte_writer_free(&calls);
+	return (double) begin * 1000 / CLOCKS_PER_SEC;
+}
+
+/* However the schemas refer to each other: hours (and an engine that gives no sign of life) where each value of the
+ * answer walked all of them. */
+static void
+hostile_tools_take_linear_time(void **state)
+{
+	static const char *const elements[] = {"\"\"", "\"5\""}, *const values[] = {"1", "\"5\"", "\"6\"", "{\"a\":\"7\"}"};
+	char *number = malloc(500001);
+	ByteWriter tools;
+
+	(void) state;
+	for (size_t i = 0; i < sizeof elements / sizeof elements[0]; i++)
+		for (size_t j = 0; j < sizeof values / sizeof values[0]; j++)
+		{
+			byte_writer_init(&tools);
+			write_enum_tools(&tools, elements[i], 150000, 99);
+			assert_true(time_typed_values(&tools, true, values[j], 20000) < 500);
+			byte_writer_free(&tools);
+		}
+	/* texts where integers are wanted are looked for in every list */
+	byte_writer_init(&tools);
+	write_enum_tools(&tools, "1", 20000, 99);
+	assert_true(time_typed_values(&tools, false, "\"5\"", 1000) < 500);
+	byte_writer_free(&tools);
+	/* a number of half a million digits costs a value what any other does */
+	assert_non_null(number);
+	memset(number, '0', 500000);
+	memcpy(number, "1.", 2);
+	number[500000] = '\0';
+	byte_writer_init(&tools);
+	write_enum_tools(&tools, number, 2, 99);
+	assert_true(time_typed_values(&tools, false, "1", 20000) < 500);
+	byte_writer_free(&tools);
+	free(number);
+}
+
+/* An enum of many strings beside another type still decides for every value. */
+static void
+long_lists_still_type_values(void **state)
+{
+	static const char head[] = "[{\"name\":\"f\",\"parameters\":{\"properties\":{\"v\":{\"enum\":[1",
+					  tail[] = ",\"5\"]}}}}]";
+	ByteWriter tools;
+
+	(void) state;
+	byte_writer_init(&tools);
+	write_raw(&tools, head, strlen(head));
+	for (int i = 0; i < 1000; i++)
+		write_raw(&tools, ",\"x\"", 4);
+	write_raw(&tools, tail, strlen(tail));
+	write_u8(&tools, 0);
+	check("<function=f><parameter=v>5</parameter></function>", (char *) tools.data, "",
+		  "[{\"type\":\"function\",\"function\":{\"name\":\"f\",\"arguments\":{\"v\":\"5\"}}}]");
+	check("<function=f><parameter=v>6</parameter></function>", (char *) tools.data, "",
+		  "[{\"type\":\"function\",\"function\":{\"name\":\"f\",\"arguments\":{\"v\":6}}}]");
+	byte_writer_free(&tools);
+}
+
+/* A megabyte of the smallest values would be thirty of memory. */
+static void
+tools_of_too_many_values_are_refused(void **state)
+{
+	const size_t bytes = 1 << 20;
+	char *text = malloc(bytes);
+	ToolSet *set;
+	Status status;
+
+	(void) state;
+	assert_non_null(text);
+	for (size_t i = 0; i < bytes; i++)
+		text[i] = i == 0 ? '[' : i == bytes - 1 ? ']' : i % 2 ? '1' : ',';
+	text[bytes - 2] = '1';
+	text[bytes - 3] = ',';
+	text[bytes - 4] = '1';
+	status = tool_set_create((ByteSpan){text, bytes}, NULL, &set);
+	assert_int_equal(status.code, STATUS_TOO_LONG);
+	assert_non_null(strstr(status.message, "16777216"));
+	assert_null(set);
+	free(text);
 }
 
 int
@@ -532,6 +670,9 @@ main(void)
 		cmocka_unit_test(words_about_tags_are_words),
 		cmocka_unit_test(monstrous_numbers_stay_text),
 		cmocka_unit_test(hostile_answers_take_linear_time),
+		cmocka_unit_test(hostile_tools_take_linear_time),
+		cmocka_unit_test(long_lists_still_type_values),
+		cmocka_unit_test(tools_of_too_many_values_are_refused),
 	};
 
 	return cmocka_run_group_tests_name("tool_calls", tests, NULL, NULL);

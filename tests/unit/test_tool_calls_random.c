@@ -9,9 +9,9 @@
 
 #include <cmocka.h>
 
-#include "../../src/engine/tool_calls.h"
 #include "../../src/model/json_tree.h"
 #include "call_grammar.h"
+#include "extract_calls.h"
 
 static long
 n_answers(void)
@@ -68,9 +68,9 @@ nothing_disappears(void **state)
 		byte_writer_init(&content);
 		byte_writer_init(&calls);
 		assert_int_equal(
-			tool_calls_extract(answer, is_ended,
-							   has_tools ? (ByteSpan){grammar_tools, strlen(grammar_tools)} : (ByteSpan){NULL, 0},
-							   &content, &calls, &n_calls)
+			extract_calls(answer, is_ended,
+						  has_tools ? (ByteSpan){grammar_tools, strlen(grammar_tools)} : (ByteSpan){NULL, 0}, &content,
+						  &calls, &n_calls)
 				.code,
 			STATUS_OK);
 		all_there = grammar_all_there(answer.data, answer.length, (char *) content.data, content.length,
