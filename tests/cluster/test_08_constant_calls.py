@@ -126,7 +126,9 @@ def test_a_prepared_comparison_asks_for_the_privilege_of_who_executes_it(constan
     signature = "qwen_similarity(text, text, text, text, json)"
     cursor.execute("CREATE ROLE comparer; GRANT SELECT ON k TO comparer; SET plan_cache_mode = force_generic_plan")
     try:
-        cursor.execute(f"GRANT EXECUTE ON FUNCTION {signature} TO comparer; PREPARE compared AS {compare}; EXECUTE compared")
+        cursor.execute(f"GRANT EXECUTE ON FUNCTION {signature} TO comparer")
+        cursor.execute(f"PREPARE compared AS {compare}")
+        cursor.execute("EXECUTE compared")
         assert cursor.fetchone() == (12,)
         cursor.execute("SET ROLE comparer; EXECUTE compared")
         assert cursor.fetchone() == (12,), "planned by one who may embed too"
