@@ -349,6 +349,7 @@ ALTER TABLE qwen_job_table ADD COLUMN note text;
 ALTER TABLE qwen_job_row ADD COLUMN trigger_oid oid, ADD COLUMN key_numbers smallint[], ADD COLUMN via bigint[];
 DROP INDEX qwen_job_row_failed;
 CREATE INDEX qwen_job_row_failed ON qwen_job_row (relation, failed_at) WHERE failed_at IS NOT NULL;
+CREATE INDEX qwen_job_row_key ON qwen_job_row (relation, hash_array(key)) WHERE relation IS NOT NULL;
 -- ---- jobs ----------------------------------------------------------------------------------------------------------------
 CREATE FUNCTION qwen_forget(id bigint)
 RETURNS void AS 'MODULE_PATHNAME', 'qwen_forget' LANGUAGE C VOLATILE;
@@ -373,8 +374,8 @@ SELECT j.id,
 	coalesce(CASE WHEN j.state NOT IN ('queued', 'running') THEN NULL
 		WHEN pg_is_in_recovery() THEN 'this server is a standby: jobs run on the primary'
 		WHEN w.role IS NULL THEN 'no worker serves the role yet: the server is looking for work that was left, or 64 roles have workers'
-		ELSE coalesce(w.trouble, (SELECT 'rows are tried again: '::text || r.error FROM qwen_job_row r
-			WHERE r.job = j.id AND NOT r.dead AND r.next_try IS NOT NULL ORDER BY r.failed_at DESC LIMIT 1)) END, nullif(pg_catalog.concat_ws('; ', j.error, j.note), '')) AS error,
+		ELSE coalesce((SELECT 'rows are tried again: '::text || r.error FROM qwen_job_row r
+			WHERE r.job = j.id AND NOT r.dead AND r.next_try IS NOT NULL ORDER BY r.failed_at DESC LIMIT 1), w.trouble) END, nullif(pg_catalog.concat_ws('; ', j.error, j.note), '')) AS error,
 	j.function, coalesce(j.source, j.source_relation::regclass::text) AS source, j.target::regclass AS target,
 	j.target_column, j.prompt, j.priority, j.prompt_tokens, j.completion_tokens, j.submitted, j.started, j.ended,
 	w.pid AS worker_pid, j.truncated

@@ -364,6 +364,7 @@ CREATE INDEX qwen_job_row_waiting ON qwen_job_row (owner, id) WHERE NOT dead;
 CREATE INDEX qwen_job_row_job ON qwen_job_row (job) WHERE job IS NOT NULL;
 CREATE INDEX qwen_job_row_dead ON qwen_job_row (relation, key) WHERE dead;
 CREATE INDEX qwen_job_row_failed ON qwen_job_row (relation, failed_at) WHERE failed_at IS NOT NULL;
+CREATE INDEX qwen_job_row_key ON qwen_job_row (relation, hash_array(key)) WHERE relation IS NOT NULL;
 COMMENT ON TABLE qwen_job_row IS 'rows that job workers work on, and those that failed for good';
 ALTER TABLE qwen_job_row ENABLE ROW LEVEL SECURITY;
 CREATE TRIGGER qwen_guard BEFORE INSERT OR UPDATE OR DELETE ON qwen_job_row FOR EACH ROW EXECUTE FUNCTION qwen_guard_rows('local');
@@ -423,8 +424,8 @@ SELECT j.id,
 	coalesce(CASE WHEN j.state NOT IN ('queued', 'running') THEN NULL
 		WHEN pg_is_in_recovery() THEN 'this server is a standby: jobs run on the primary'
 		WHEN w.role IS NULL THEN 'no worker serves the role yet: the server is looking for work that was left, or 64 roles have workers'
-		ELSE coalesce(w.trouble, (SELECT 'rows are tried again: '::text || r.error FROM qwen_job_row r
-			WHERE r.job = j.id AND NOT r.dead AND r.next_try IS NOT NULL ORDER BY r.failed_at DESC LIMIT 1)) END, nullif(pg_catalog.concat_ws('; ', j.error, j.note), '')) AS error,
+		ELSE coalesce((SELECT 'rows are tried again: '::text || r.error FROM qwen_job_row r
+			WHERE r.job = j.id AND NOT r.dead AND r.next_try IS NOT NULL ORDER BY r.failed_at DESC LIMIT 1), w.trouble) END, nullif(pg_catalog.concat_ws('; ', j.error, j.note), '')) AS error,
 	j.function, coalesce(j.source, j.source_relation::regclass::text) AS source, j.target::regclass AS target,
 	j.target_column, j.prompt, j.priority, j.prompt_tokens, j.completion_tokens, j.submitted, j.started, j.ended,
 	w.pid AS worker_pid, j.truncated

@@ -120,7 +120,7 @@ build_similarity_to(FunctionCallInfo fcinfo, Request *requests)
 {
 	int n;
 
-	if (PG_ARGISNULL(0) || PG_ARGISNULL(1))
+	if (PG_ARGISNULL(0) || PG_ARGISNULL(1) || text_is_blank(PG_GETARG_TEXT_PP(0)))
 		return 0;
 	(void) embedding_argument(fcinfo, 1, &n);
 	build_side(fcinfo, 2, true, PG_GETARG_TEXT_PP(0), requests);

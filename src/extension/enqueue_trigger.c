@@ -3,9 +3,10 @@
  * …]).
  *
  * A row that wants an answer (trigger_values.c) is queued by its primary key, in the same transaction: rolled back, it
- * was never queued. A worker of the table's owner reads the row as it is then, asks the model, and writes the target
- * column alone (job_write.c). That write does not queue the row again (job_chain.c). What is queued knows the trigger
- * and the key columns by number, so that both can be renamed.
+ * was never queued. A statement that gives the target a value takes back what is queued of the row. A worker of the
+ * table's owner reads the row as it is then, asks the model, and writes the target column alone (job_write.c). That
+ * write does not queue the row again (job_chain.c). What is queued knows the trigger and the key columns by number, so
+ * that both can be renamed.
  *
  * What a trigger needs is worked out for its first row in a statement and kept with the call's FmgrInfo.
  */
@@ -38,6 +39,7 @@ typedef struct Enqueue
 	Datum key_numbers;           /* smallint[] */
 	bool needs_formats;          /* a key's text depends on settings */
 	int target;
+	int64 first_moved; /* the first row that this statement queued again under a new key; 0: none */
 } Enqueue;
 
 static void
@@ -120,20 +122,10 @@ prepare(FunctionCallInfo fcinfo, const TriggerData *data, const char *function)
 	return enqueue;
 }
 
-/* Does the row need another answer? */
+/* Has an UPDATE given the row another key? */
 static bool
-has_work(const Enqueue *enqueue, const TriggerData *data, TupleDesc columns)
+has_new_key(const Enqueue *enqueue, const TriggerData *data, TupleDesc columns)
 {
-	switch (trigger_work(data, enqueue->sources, enqueue->n_sources, enqueue->target))
-	{
-		case ROW_WANTS_ANSWER:
-			return true;
-		case ROW_KEEPS_VALUE:
-			return false;
-		default:
-			break;
-	}
-	/* a row under a new key is another row */
 	if (TRIGGER_FIRED_BY_UPDATE(data->tg_event))
 		for (int i = 0; i < enqueue->n_keys; i++)
 			if (!row_value_is_same(columns, enqueue->keys[i], data->tg_trigtuple, data->tg_newtuple))
@@ -184,7 +176,7 @@ queue_plan(const JobStore *store)
 	made =
 		SPI_prepare(psprintf(is_old ? "INSERT INTO %s (owner, relation, trigger, key) VALUES ($1, $2, $3, $4)"
 									: "INSERT INTO %s (owner, relation, trigger, key, trigger_oid, key_numbers, via) "
-									  "VALUES ($1, $2, $3, $4, $5, $6, $7)",
+									  "VALUES ($1, $2, $3, $4, $5, $6, $7) RETURNING id",
 							 store->row),
 					is_old ? 4 : 7, types);
 	if (!made || SPI_keepplan(made) != 0)
@@ -202,9 +194,10 @@ queue_plan(const JobStore *store)
 
 /*
  * Put a row into the queue; in SPI, as the owner of the queue. The session's search path holds: the statement has no
- * name that would be looked up in it, and to set another one for each row would take longer than the rest.
+ * name that would be looked up in it, and to set another one for each row would take longer than the rest. Its id, or 0
+ * in an older version's table.
  */
-static void
+static int64
 insert_row(const Enqueue *enqueue, const TriggerData *data, Oid owner, Datum key, bool has_via, Datum via)
 {
 	Datum values[7] = {ObjectIdGetDatum(owner),
@@ -215,14 +208,98 @@ insert_row(const Enqueue *enqueue, const TriggerData *data, Oid owner, Datum key
 					   enqueue->key_numbers,
 					   via};
 	SPIPlanPtr plan = queue_plan(&enqueue->store);
+	bool is_old = enqueue->store.is_old, is_null;
 	Oid user;
 	int security;
 
 	GetUserIdAndSecContext(&user, &security);
 	SetUserIdAndSecContext(enqueue->store.owner, security | SECURITY_LOCAL_USERID_CHANGE);
-	if (SPI_execute_plan(plan, values, has_via ? NULL : "      n", false, 0) != SPI_OK_INSERT)
+	if (SPI_execute_plan(plan, values, has_via ? NULL : "      n", false, 0) !=
+		(is_old ? SPI_OK_INSERT : SPI_OK_INSERT_RETURNING))
 		ereport(ERROR, (errcode(ERRCODE_SYSTEM_ERROR), errmsg("a row could not be queued")));
 	SetUserIdAndSecContext(user, security);
+	if (is_old)
+		return 0;
+	return DatumGetInt64(SPI_getbinval(SPI_tuptable->vals[0], SPI_tuptable->tupdesc, 1, &is_null));
+}
+
+/* The statement that takes rows back, made once in a session. In SPI. */
+static SPIPlanPtr
+take_back_plan(const JobStore *store)
+{
+	static SPIPlanPtr plan;
+	static char *plan_table;
+	Oid types[6] = {OIDOID, TEXTARRAYOID, OIDOID, TEXTOID, INT8OID, BOOLOID};
+	SPIPlanPtr made;
+	JobIdentity identity;
+
+	if (plan && strcmp(plan_table, store->row) == 0)
+		return plan;
+	if (plan)
+		SPI_freeplan(plan);
+	plan = NULL;
+	job_identity_begin(store, &identity);
+	made = SPI_prepare(psprintf("DELETE FROM %s WHERE relation OPERATOR(pg_catalog.=) $1 "
+								"AND pg_catalog.hash_array(key) OPERATOR(pg_catalog.=) pg_catalog.hash_array($2) "
+								"AND key OPERATOR(pg_catalog.=) $2 "
+								"AND (trigger_oid OPERATOR(pg_catalog.=) $3 OR trigger OPERATOR(pg_catalog.=) $4) "
+								"AND id OPERATOR(pg_catalog.<) $5 AND ($6 OR NOT dead)",
+								store->row),
+					   6, types);
+	if (!made || SPI_keepplan(made) != 0)
+		ereport(ERROR, (errcode(ERRCODE_SYSTEM_ERROR),
+						errmsg("rows cannot be taken back: %s", SPI_result_code_string(SPI_result))));
+	job_identity_end(&identity);
+	if (plan_table)
+		pfree(plan_table);
+	plan_table = NULL;
+	plan_table = MemoryContextStrdup(TopMemoryContext, store->row);
+	plan = made;
+	return plan;
+}
+
+/*
+ * Take back what is queued under a key, of before a row of the queue: the row has a value of its own now, or goes by
+ * another key. A worker that writes the answer at this moment is waited for. dead: letters as well. Was there anything?
+ * In SPI.
+ */
+static bool
+take_back(const Enqueue *enqueue, const TriggerData *data, Datum key, int64 before, bool dead)
+{
+	Datum values[6] = {ObjectIdGetDatum(enqueue->relation),
+					   key,
+					   ObjectIdGetDatum(data->tg_trigger->tgoid),
+					   CStringGetTextDatum(data->tg_trigger->tgname),
+					   Int64GetDatum(before),
+					   BoolGetDatum(dead)};
+	SPIPlanPtr plan;
+	Oid user;
+	int security;
+
+	/* an older version's table has no such columns, and no worker until it is updated */
+	if (enqueue->store.is_old)
+		return false;
+	plan = take_back_plan(&enqueue->store);
+	GetUserIdAndSecContext(&user, &security);
+	SetUserIdAndSecContext(enqueue->store.owner, security | SECURITY_LOCAL_USERID_CHANGE);
+	if (SPI_execute_plan(plan, values, NULL, false, 0) != SPI_OK_DELETE)
+		ereport(ERROR, (errcode(ERRCODE_SYSTEM_ERROR), errmsg("a queued row could not be taken back")));
+	SetUserIdAndSecContext(user, security);
+	return SPI_processed > 0;
+}
+
+/*
+ * What is queued under the row's old key. Only what was there before this statement: what it queued itself under that
+ * key is another row's, which has moved there.
+ */
+static bool
+take_back_old_key(const Enqueue *enqueue, const TriggerData *data, TupleDesc columns)
+{
+	char *key[JOB_MAX_KEYS];
+
+	read_key(enqueue, data->tg_trigtuple, columns, key);
+	return take_back(enqueue, data, job_text_array(key, enqueue->n_keys),
+					 enqueue->first_moved > 0 ? enqueue->first_moved : PG_INT64_MAX, false);
 }
 
 static Datum
@@ -235,7 +312,9 @@ enqueue_row(FunctionCallInfo fcinfo, const char *function)
 	Oid owner;
 	char *key[JOB_MAX_KEYS];
 	Datum via = (Datum) 0;
-	bool is_answer = job_chain_runs();
+	bool is_answer = job_chain_runs(), moved, wanted, kept;
+	RowWork work;
+	int64 id;
 
 	check_use(fcinfo, function);
 	enqueue = fcinfo->flinfo->fn_extra;
@@ -248,16 +327,31 @@ enqueue_row(FunctionCallInfo fcinfo, const char *function)
 		fcinfo->flinfo->fn_extra = enqueue;
 	}
 	columns = RelationGetDescr(data->tg_relation);
-	if (!has_work(enqueue, data, columns))
+	work = trigger_work(data, enqueue->sources, enqueue->n_sources, enqueue->target);
+	moved = has_new_key(enqueue, data, columns);
+	wanted = work == ROW_WANTS_ANSWER;
+	/* an answer that comes in is no value that somebody gives */
+	kept = work == ROW_KEEPS_VALUE && !is_answer;
+	if (!moved && !wanted && !kept)
 		return PointerGetDatum(NULL);
 	row = TRIGGER_FIRED_BY_UPDATE(data->tg_event) ? data->tg_newtuple : data->tg_trigtuple;
 	owner = data->tg_relation->rd_rel->relowner;
 	read_key(enqueue, row, columns, key);
-	if (is_answer && !job_chain_extend(enqueue->relation, data->tg_trigger->tgoid, data->tg_trigger->tgname, key,
-									   enqueue->n_keys, &via))
-		return PointerGetDatum(NULL);
 	SPI_connect();
-	insert_row(enqueue, data, owner, job_text_array(key, enqueue->n_keys), is_answer, via);
+	/* a row that waits goes on waiting under its new key; one that is filled in has nothing to wait for */
+	if (moved && take_back_old_key(enqueue, data, columns))
+		wanted = wanted || work != ROW_KEEPS_VALUE;
+	if (kept)
+		(void) take_back(enqueue, data, job_text_array(key, enqueue->n_keys), PG_INT64_MAX, true);
+	if (!wanted || (is_answer && !job_chain_extend(enqueue->relation, data->tg_trigger->tgoid, data->tg_trigger->tgname,
+												   key, enqueue->n_keys, &via)))
+	{
+		SPI_finish();
+		return PointerGetDatum(NULL);
+	}
+	id = insert_row(enqueue, data, owner, job_text_array(key, enqueue->n_keys), is_answer, via);
+	if (moved && enqueue->first_moved == 0)
+		enqueue->first_moved = id;
 	SPI_finish();
 	job_request_worker(owner);
 	return PointerGetDatum(NULL);

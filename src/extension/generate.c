@@ -246,21 +246,28 @@ QWEN_MODEL_FUNCTION(qwen_chat_full_json, chat_full_json_function)
 
 QWEN_MODEL_FUNCTION(qwen_chat_full_jsonb, chat_full_jsonb_function)
 
-/* Start a stream: the call lives in the function's multi-call memory and is cancelled with it. */
-static EngineCall *
-start_stream(FuncCallContext *context, Request *request)
+/* A stream that runs. */
+typedef struct Stream
 {
 	EngineCall *call;
+	bool has_pieces; /* of the answer, which its end does not have whole */
+} Stream;
+
+/* Start a stream: the call lives in the function's multi-call memory and is cancelled with it. */
+static Stream *
+start_stream(FuncCallContext *context, Request *request)
+{
+	Stream *stream = MemoryContextAllocZero(context->multi_call_memory_ctx, sizeof *stream);
 	EngineReply reply;
 
 	request->flags |= REQUEST_FLAG_STREAM;
 	request->function = "qwen_chat_stream";
-	call = engine_submit(request, context->multi_call_memory_ctx);
-	engine_next(call, &reply, true);
+	stream->call = engine_submit(request, context->multi_call_memory_ctx);
+	engine_next(stream->call, &reply, true);
 	if (reply.type != FRAME_ACCEPTED)
 		ereport(ERROR, (errcode(ERRCODE_SYSTEM_ERROR), errmsg("the qwen engine did not accept the request")));
-	engine_go(call);
-	return call;
+	engine_go(stream->call);
+	return stream;
 }
 
 /* A piece of an answer, and the text that is made of it. */
@@ -284,6 +291,7 @@ chat_stream(FunctionCallInfo fcinfo, InputForm form)
 {
 	FuncCallContext *context;
 	EngineReply reply;
+	Stream *stream;
 
 	if (SRF_IS_FIRSTCALL())
 	{
@@ -296,24 +304,27 @@ chat_stream(FunctionCallInfo fcinfo, InputForm form)
 	context = SRF_PERCALL_SETUP();
 	if (!context->user_fctx)
 		SRF_RETURN_DONE(context);
+	stream = context->user_fctx;
 	for (;;)
 	{
-		engine_next(context->user_fctx, &reply, true);
+		engine_next(stream->call, &reply, true);
 		if (reply.type == FRAME_PIECE && reply.piece.kind == PIECE_CONTENT)
 		{
 			StreamPiece piece = {reply.piece.text, NULL};
 
+			stream->has_pieces |= piece.span.length > 0;
 			if (!value_or_null(make_piece, &piece))
 				SRF_RETURN_NEXT_NULL(context);
 			SRF_RETURN_NEXT(context, PointerGetDatum(piece.value));
 		}
 		if (reply.type == FRAME_DONE)
 		{
-			count_if_cut(&reply.done);
+			if (reply.done.finish_reason == FINISH_LENGTH)
+				count_cut(!stream->has_pieces);
 			break;
 		}
 	}
-	engine_end(context->user_fctx);
+	engine_end(stream->call);
 	SRF_RETURN_DONE(context);
 }
 

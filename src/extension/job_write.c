@@ -534,6 +534,76 @@ is_table_ours(JobWorker *worker, const JobStore *store, Write *write)
 	return owner == worker->place.role;
 }
 
+/* Which entries of the rows that are written are in the queue, or could be locked; in SPI. */
+static void
+keep_found(const JobStore *store, const Write *write, Datum ids, const char *lock, bool **found)
+{
+	Oid type = INT8ARRAYOID;
+	int n = job_execute(psprintf("SELECT id FROM %s WHERE id = ANY ($1)%s", store->row, lock), 1, &type, &ids, NULL,
+						SPI_OK_SELECT, 0);
+
+	for (int k = 0; k < n; k++)
+	{
+		bool is_null;
+		int64 id = DatumGetInt64(SPI_getbinval(SPI_tuptable->vals[k], SPI_tuptable->tupdesc, 1, &is_null));
+
+		for (int i = 0; i < write->n; i++)
+			for (int j = 0; j < write->rows[i]->n_ids; j++)
+				found[i][j] |= write->rows[i]->ids[j] == id;
+	}
+}
+
+/*
+ * Rows that triggers queued and that were taken back since, as somebody gave the target a value, end without being
+ * written. The others' entries are locked: who gives a value from here on waits until the answer is there. Entries that
+ * somebody is just taking back wait for what becomes of that.
+ */
+static void
+leave_taken_back(const JobStore *store, Write *write)
+{
+	bool **locked = palloc(sizeof *locked * write->n), **there = palloc(sizeof *there * write->n);
+	int64 *ids;
+	int n_ids = 0;
+	JobIdentity identity;
+	Datum all;
+
+	for (int i = 0; i < write->n; i++)
+		n_ids += write->rows[i]->n_ids;
+	ids = palloc(sizeof *ids * n_ids);
+	n_ids = 0;
+	for (int i = 0; i < write->n; i++)
+	{
+		locked[i] = palloc0(sizeof **locked * write->rows[i]->n_ids);
+		there[i] = palloc0(sizeof **there * write->rows[i]->n_ids);
+		for (int j = 0; j < write->rows[i]->n_ids; j++)
+			ids[n_ids++] = write->rows[i]->ids[j];
+	}
+	all = job_int8_array(ids, n_ids);
+	job_identity_begin(store, &identity);
+	keep_found(store, write, all, " ORDER BY id FOR UPDATE SKIP LOCKED", locked);
+	keep_found(store, write, all, "", there);
+	job_identity_end(&identity);
+	for (int i = 0; i < write->n; i++)
+	{
+		JobRow *row = write->rows[i];
+		int n_kept = 0, n_locked = 0;
+
+		for (int j = 0; j < row->n_ids; j++)
+		{
+			if (!there[i][j])
+				continue;
+			row->ids[n_kept++] = row->ids[j];
+			n_locked += locked[i][j];
+		}
+		if (n_kept == 0)
+			write->outcomes[i] = OUTCOME_GONE;
+		else if (n_locked < n_kept)
+			write->outcomes[i] = OUTCOME_LATER;
+		if (n_kept > 0)
+			row->n_ids = n_kept;
+	}
+}
+
 static void
 write_body(JobWorker *worker, const JobStore *store, void *argument)
 {
@@ -552,6 +622,8 @@ write_body(JobWorker *worker, const JobStore *store, void *argument)
 		write->outcomes[i] = write->rows[i]->state == ROW_FAILED ? OUTCOME_FAILED : OUTCOME_NONE;
 	if (write->spec->trigger && !is_table_ours(worker, store, write))
 		return;
+	if (write->spec->trigger)
+		leave_taken_back(store, write);
 	job_chain_begin(write->spec, write->rows, write->n);
 	write_answers(worker, store, write);
 	job_chain_end();

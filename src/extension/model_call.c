@@ -13,6 +13,7 @@
 #include "access/xact.h"
 #include "compat.h"
 #include "executor/executor.h"
+#include "parser/parse_relation.h"
 #include "parser/parsetree.h"
 #include "utils/memutils.h"
 
@@ -437,10 +438,23 @@ tell_of_cut_answers(void)
 							 : errhint("Raise the argument max_tokens or qwen.max_tokens.")));
 }
 
-/* May a node of a plan be an UPDATE, or a MERGE with one, of a table or its partitions? */
-static bool
-plan_updates(const Plan *plan, List *tables, Oid table)
+/* The columns that a statement may set in a table that it names, by attribute number less the lowest. */
+static Bitmapset *
+updated_columns(const PlannedStmt *statement, RangeTblEntry *table)
 {
+#if PG_VERSION_NUM >= 160000
+	return table->perminfoindex ? getRTEPermissionInfo(statement->permInfos, table)->updatedCols : NULL;
+#else
+	return table->updatedCols;
+#endif
+}
+
+/* May a node of a statement's plan be an UPDATE, or a MERGE with one, of a table or its partitions? Adds its columns.
+ */
+static bool
+plan_updates(const PlannedStmt *statement, const Plan *plan, Oid table, Bitmapset **columns)
+{
+	RangeTblEntry *named;
 	const ModifyTable *change = (const ModifyTable *) plan;
 	bool updates;
 
@@ -457,23 +471,26 @@ plan_updates(const Plan *plan, List *tables, Oid table)
 				updates |= lfirst_node(MergeAction, action)->commandType == CMD_UPDATE;
 	}
 #endif
-	return updates && rt_fetch(change->nominalRelation, tables)->relid == table;
+	named = rt_fetch(change->nominalRelation, statement->rtable);
+	if (!updates || named->relid != table)
+		return false;
+	*columns = bms_add_members(*columns, updated_columns(statement, named));
+	return true;
 }
 
 bool
-executor_updates(Oid table)
+executor_updates(Oid table, Bitmapset **columns)
 {
 	ListCell *cell;
+	bool updates;
 
 	if (executor_depth == 0 || !executor_plan)
 		return false;
-	if (plan_updates(executor_plan->planTree, executor_plan->rtable, table))
-		return true;
+	updates = plan_updates(executor_plan, executor_plan->planTree, table, columns);
 	/* those of WITH */
 	foreach (cell, executor_plan->subplans)
-		if (plan_updates(lfirst(cell), executor_plan->rtable, table))
-			return true;
-	return false;
+		updates |= plan_updates(executor_plan, lfirst(cell), table, columns);
+	return updates;
 }
 
 /* One more executor runs; what held for the one around it is given back. */

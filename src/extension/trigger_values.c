@@ -68,11 +68,13 @@ is_default(Relation relation, int column, Datum value)
 /*
  * May a row that is inserted into a partition be one that an UPDATE moved there, with its old answer? For a BEFORE
  * trigger it makes no difference: it has been called for the UPDATE already, if it is to answer that at all. An AFTER
- * trigger is called for the INSERT alone, so it looks whether the statement updates one of the partition's parents.
+ * trigger is called for the INSERT alone, so it looks whether the statement updates one of the partition's parents, and
+ * which of the partition's columns (by number) it sets there.
  */
 static bool
-may_have_moved(const TriggerData *data)
+may_have_moved(const TriggerData *data, Bitmapset **set)
 {
+	TupleDesc columns = RelationGetDescr(data->tg_relation);
 	List *parents;
 	ListCell *cell;
 	bool updated = false;
@@ -81,9 +83,36 @@ may_have_moved(const TriggerData *data)
 		return false;
 	parents = get_partition_ancestors(RelationGetRelid(data->tg_relation));
 	foreach (cell, parents)
-		updated |= executor_updates(lfirst_oid(cell));
+	{
+		Oid parent = lfirst_oid(cell);
+		Bitmapset *found = NULL;
+
+		updated |= executor_updates(parent, &found);
+		/* a partition may have its columns in another order */
+		for (int i = 0; found && i < columns->natts; i++)
+		{
+			Form_pg_attribute column = TupleDescAttr(columns, i);
+			AttrNumber number = column->attisdropped ? 0 : get_attnum(parent, NameStr(column->attname));
+
+			if (number > 0 && bms_is_member(number - FirstLowInvalidHeapAttributeNumber, found))
+				*set = bms_add_member(*set, i + 1);
+		}
+	}
 	list_free(parents);
 	return updated;
+}
+
+/* What a row that has a value and may have moved needs: what it was before is not known, but what the statement sets.
+ */
+static RowWork
+work_of_moved(Bitmapset *set, const int *sources, int n_sources, int target)
+{
+	if (bms_is_member(target, set))
+		return ROW_KEEPS_VALUE;
+	for (int i = 0; i < n_sources; i++)
+		if (bms_is_member(sources[i], set))
+			return ROW_WANTS_ANSWER;
+	return ROW_IS_UNCHANGED;
 }
 
 RowWork
@@ -94,12 +123,13 @@ trigger_work(const TriggerData *data, const int *sources, int n_sources, int tar
 	HeapTuple row = is_update ? data->tg_newtuple : data->tg_trigtuple;
 	Datum value = heap_getattr(row, target, columns, &is_empty);
 	bool is_same = is_update && row_value_is_same(columns, target, data->tg_trigtuple, row);
+	Bitmapset *set = NULL;
 
 	if (!is_empty && !is_same)
 	{
 		is_empty = is_default(data->tg_relation, target, value);
-		if (!is_empty && !may_have_moved(data))
-			return ROW_KEEPS_VALUE;
+		if (!is_empty)
+			return may_have_moved(data, &set) ? work_of_moved(set, sources, n_sources, target) : ROW_KEEPS_VALUE;
 	}
 	for (int i = 0; is_update && i < n_sources; i++)
 		if (!row_value_is_same(columns, sources[i], data->tg_trigtuple, row))
@@ -108,8 +138,6 @@ trigger_work(const TriggerData *data, const int *sources, int n_sources, int tar
 	if (is_update &&
 		(!is_empty || (is_same && !bms_is_member(target - FirstLowInvalidHeapAttributeNumber, data->tg_updatedcols))))
 		return ROW_IS_UNCHANGED;
-	/* a row that moved is answered again, or loses its answer */
-	has_source = !is_empty;
 	for (int i = 0; i < n_sources && !has_source; i++)
 	{
 		bool is_null;

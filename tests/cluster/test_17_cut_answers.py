@@ -104,6 +104,13 @@ def test_jobs_count_their_cut_answers(server):
     server.query("DROP TABLE cut")
 
 
+def test_a_stream_that_was_cut_is_not_called_empty(server):
+    connection = server.connect()
+    notices = notices_of(connection, "SELECT * FROM qwen_chat_stream('Tell me a story', max_tokens => 3)")
+    assert len(notices) == 1 and "1 answer was cut off" in notices[0] and "is empty" not in notices[0]
+    connection.close()
+
+
 def test_an_answer_of_which_thinking_left_nothing_is_a_failure_of_its_row():
     server = serving("endless")
     try:

@@ -31,6 +31,13 @@ SELECT results_eq($$SELECT id, qwen_summarize(body), qwen_embed(body), qwen_clas
 	$$SELECT i, NULL::text, NULL::real[], NULL::text FROM generate_series(1, 10) i$$, 'rows of a query');
 SELECT is((SELECT coalesce(sum(calls), 0) FROM qwen_stat_requests), 0::numeric, 'the model was asked nothing');
 
+-- beside a constant, whose embedding is made once
+SELECT is((SELECT count(qwen_similarity(body, 'word')) FROM blanks), 0::bigint, 'similarity to a constant');
+SELECT is((SELECT count(qwen_similarity('word', body)) FROM blanks), 0::bigint, 'similarity of a constant');
+SELECT is((SELECT count(qwen_similarity(what, E' \n')) FROM blanks), 0::bigint, 'similarity to a blank constant');
+SELECT is((SELECT count(qwen_similarity_to(body, qwen_embed('word'))) FROM blanks), 0::bigint, 'similarity to an embedding');
+SELECT is(qwen_similarity_to(U&'\3000', qwen_embed('word')), NULL, 'without a table');
+
 -- others are passed over, too
 SELECT is((SELECT qwen_summarize_agg(x) FROM (VALUES ('A dog barked.'), (' '), (NULL)) v (x)), (SELECT qwen_summarize_agg(x) FROM (VALUES ('A dog barked.')) v (x)), 'aggregates pass over blank rows');
 SELECT is((SELECT qwen_summarize_agg(x) FROM (VALUES (U&'\3000'), ('A dog barked.')) v (x)), qwen_summarize('A dog barked.'), 'in any order');

@@ -1,0 +1,80 @@
+"""Values that people give a target while its row waits for an answer: they are kept, whatever the worker has under way."""
+import pytest
+from cluster import wait_until
+
+MAKE = """DROP TABLE IF EXISTS given; CREATE TABLE given (id int PRIMARY KEY, b text, s text);
+    CREATE TRIGGER q AFTER INSERT OR UPDATE ON given FOR EACH ROW EXECUTE FUNCTION qwen_enqueue_trigger('s', 'Write a long story about {b}', 'max_tokens=40');"""
+ROWS = "INSERT INTO given SELECT i, 'thing ' || i FROM generate_series(1, 4) i; "
+
+# what happens while rows wait -> the rows whose values were given
+CASES = {
+    "an update": ("UPDATE given SET s = 'hand' WHERE id = 2", [2]),
+    "with another source": ("UPDATE given SET b = 'changed', s = 'hand' WHERE id = 2", [2]),
+    "after another source": ("BEGIN; UPDATE given SET b = 'changed' WHERE id = 2; UPDATE given SET s = 'hand' WHERE id = 2; COMMIT", [2]),
+    "after nothing": ("UPDATE given SET s = NULL WHERE id = 2; UPDATE given SET s = 'hand' WHERE id = 2", [2]),
+    "another row under the key": ("DELETE FROM given WHERE id = 2; INSERT INTO given VALUES (2, 'x', 'hand')", [2]),
+    "another table under the name": ("TRUNCATE given; INSERT INTO given VALUES (1, 'new', 'hand')", [1]),
+    "another key": ("UPDATE given SET id = 20, s = 'hand' WHERE id = 2", [20]),
+    "all": ("UPDATE given SET s = 'hand'", [1, 2, 3, 4]),
+    "keys that shift": ("INSERT INTO given VALUES (-1, 'x', 'hand'); UPDATE given SET id = id + 100 WHERE id IN (-1, 1)", [99]),
+}
+
+
+def wait_empty(server):
+    wait_until(lambda: server.value("SELECT coalesce(sum(waiting), 0) FROM qwen_trigger_backlog") == 0, 60, "an empty queue")
+
+
+@pytest.mark.parametrize("together", [True, False])
+@pytest.mark.parametrize("case", CASES)
+def test_given_values_are_kept(server, case, together):
+    change, given = CASES[case]
+    server.query(MAKE)
+    if together:
+        server.query("BEGIN; " + ROWS + change.replace("BEGIN; ", "").replace("; COMMIT", "") + "; COMMIT")
+    else:
+        server.query(ROWS)
+        server.query(change)
+    wait_empty(server)
+    assert server.query("SELECT id FROM given WHERE s = 'hand' ORDER BY id") == [(i,) for i in given]
+    assert server.value("SELECT count(*) FROM given WHERE s IS NULL") == 0
+    assert server.value("SELECT count(*) FROM qwen_dead_letters WHERE relation = 'given'::regclass") == 0
+
+
+def test_a_value_given_to_a_dead_letter_is_kept(server):
+    server.query(MAKE + "ALTER TABLE given ADD CHECK (s IS NULL OR s = 'hand')")
+    server.query("DROP TRIGGER q ON given; CREATE TRIGGER q AFTER INSERT OR UPDATE ON given FOR EACH ROW "
+                 "EXECUTE FUNCTION qwen_enqueue_trigger('s', 'b', 'max_tokens=2', 'max_attempts=1'); INSERT INTO given VALUES (1, 'x'), (2, 'y')")
+    wait_empty(server)
+    assert server.value("SELECT count(*) FROM qwen_dead_letters WHERE relation = 'given'::regclass") == 2
+    server.query("UPDATE given SET s = 'hand' WHERE id = 1; ALTER TABLE given DROP CONSTRAINT given_s_check")
+    server.query("SELECT qwen_retry_table('given')")
+    wait_empty(server)
+    assert server.query("SELECT id, s = 'hand' FROM given ORDER BY id") == [(1, True), (2, False)]
+
+
+def test_a_new_key_alone_changes_nothing(server):
+    server.query(MAKE + """DROP TABLE IF EXISTS parent CASCADE; CREATE TABLE parent (id int PRIMARY KEY); INSERT INTO parent VALUES (1), (2);
+        ALTER TABLE given ADD FOREIGN KEY (id) REFERENCES parent ON UPDATE CASCADE; INSERT INTO given VALUES (1, 'x', 'hand'), (2, 'y', 'mine');""")
+    server.query("UPDATE parent SET id = id + 10; ALTER TABLE given DROP CONSTRAINT given_id_fkey; UPDATE given SET id = id + 10")
+    wait_empty(server)
+    assert server.query("SELECT id, s FROM given ORDER BY id") == [(21, "hand"), (22, "mine")]
+    # those that wait go on waiting under the new one, and neighbours of whom a key is taken over are left alone
+    server.query("BEGIN; TRUNCATE given; INSERT INTO given VALUES (1, 'x', NULL), (3, 'y', 'mine'); UPDATE given SET id = id + 2 WHERE id = 3; UPDATE given SET id = 3 WHERE id = 1; COMMIT")
+    wait_empty(server)
+    assert server.query("SELECT id, s = 'mine' FROM given ORDER BY id") == [(3, False), (5, True)]
+    server.query("DROP TABLE given, parent")
+
+
+def test_a_move_to_another_partition_keeps_the_target(server):
+    server.query("""CREATE TABLE moved (p int, id int, b text, s text, PRIMARY KEY (p, id)) PARTITION BY LIST (p); CREATE TABLE moved_1 PARTITION OF moved FOR VALUES IN (1);
+        CREATE TABLE moved_2 (s text, b text, id int NOT NULL, p int NOT NULL); ALTER TABLE moved ATTACH PARTITION moved_2 FOR VALUES IN (2);
+        CREATE TRIGGER q AFTER INSERT OR UPDATE ON moved FOR EACH ROW EXECUTE FUNCTION qwen_enqueue_trigger('s', 'b', 'max_tokens=2');
+        INSERT INTO moved SELECT 1, i, 'x', 'mine' FROM generate_series(1, 4) i;""")
+    server.query("UPDATE moved SET p = 2 WHERE id = 1")
+    server.query("UPDATE moved SET p = 2, s = 'hand' WHERE id = 2")
+    server.query("UPDATE moved SET p = 2, b = 'y', s = 'hand' WHERE id = 3")
+    server.query("UPDATE moved SET p = 2, b = 'y' WHERE id = 4")
+    wait_empty(server)
+    assert server.query("SELECT id, s FROM moved WHERE id < 4 ORDER BY id") == [(1, "mine"), (2, "hand"), (3, "hand")]
+    assert server.value("SELECT s <> 'mine' FROM moved WHERE id = 4")
+    server.query("DROP TABLE moved")
