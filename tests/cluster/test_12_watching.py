@@ -154,7 +154,7 @@ def test_totals_are_what_the_engine_counted(watched):
     watched.query("SELECT qwen_stat_reset()")
     before = watched.query("SELECT requests_done, prompt_tokens, generated_tokens FROM qwen_stat_engine")[0]
     calls = [
-        Background(watched, f"SELECT qwen_generate('Number {i}', max_tokens => 1 + {i}), qwen_embed('some words') FROM generate_series(1, 5) g", setup="SET qwen.batch_window = 1")
+        Background(watched, f"SELECT qwen_generate('Number {i}', max_tokens => 1 + {i}), qwen_embed('some words ' || g) FROM generate_series(1, 5) g", setup="SET qwen.batch_window = 1")
         for i in range(8)
     ]
     for call in calls:
@@ -253,7 +253,7 @@ def test_health_says_what_is_wrong(make_server):
     server = make_server()
     health = server.value("SELECT qwen_health()")
     assert health["status"] == "healthy"
-    assert [check["check"] for check in health["checks"]] == ["engine", "models", "stability", "queue", "kv_cache"]
+    assert [check["check"] for check in health["checks"]] == ["engine", "models", "stability", "queue", "kv_cache", "memory", "huge_pages"]
     server.signal(server.engine_pid(), signal.SIGKILL)
     assert server.value("SELECT qwen_count_tokens('one')") == 1
     health = server.value("SELECT qwen_health()")
