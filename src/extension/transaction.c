@@ -8,6 +8,7 @@
 #include "qwen_pg.h"
 
 #include "access/xact.h"
+#include "miscadmin.h"
 #include "utils/memutils.h"
 #include "utils/resowner.h"
 
@@ -22,6 +23,9 @@ own_transaction(void (*body)(void *argument), void *argument)
 		body(argument);
 		return;
 	}
+	/* who looks at a worker sees when this one began, and not the one before it */
+	if (MyBackendType == B_BG_WORKER)
+		SetCurrentStatementStartTimestamp();
 	PG_TRY();
 	{
 		StartTransactionCommand();

@@ -100,7 +100,7 @@ def test_engine_has_no_descriptor_that_it_does_not_need(server):
     pid = server.engine_pid()
     kinds = [os.readlink(f"/proc/{pid}/fd/{fd}") for fd in os.listdir(f"/proc/{pid}/fd") if int(fd) > 2]
     for kind in kinds:
-        assert re.match(r"socket:|pipe:|/memfd:|anon_inode:\[?(eventpoll|signalfd)", kind), kinds
+        assert re.match(r"socket:|pipe:|/memfd:|anon_inode:\[?(eventpoll|signalfd|eventfd)", kind), kinds
 
 
 def elf(*arguments):

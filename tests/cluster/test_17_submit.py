@@ -4,6 +4,7 @@ import pytest
 from cluster import wait_until
 
 SCHEMA = """
+    DROP TABLE IF EXISTS texts, answers, numbered, strict, loose, keyless, named, ruled CASCADE;
     CREATE ROLE submitter LOGIN; SELECT qwen_grant('submitter', 'use'); GRANT CREATE ON SCHEMA public TO submitter;
     CREATE TABLE texts (id int PRIMARY KEY, body text, answer text, numbered int GENERATED ALWAYS AS IDENTITY, made text GENERATED ALWAYS AS (body) STORED, n int);
     INSERT INTO texts SELECT i, 'word ' || i FROM generate_series(1, 3) i;
