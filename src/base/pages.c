@@ -134,3 +134,17 @@ pages_interleave(void *start, size_t bytes)
 	if (nodes->n > 1)
 		(void) syscall(SYS_mbind, start, bytes, MPOL_INTERLEAVE_MODE, nodes->bits, (unsigned long) PAGES_MAX_NODES, 0u);
 }
+
+void
+pages_interleave_file(int fd, size_t bytes)
+{
+	void *start;
+
+	if (allowed_nodes()->n <= 1)
+		return;
+	start = pages_map_shared(fd, bytes);
+	if (!start)
+		return;
+	pages_interleave(start, bytes);
+	munmap(start, bytes);
+}

@@ -47,4 +47,7 @@ extern void pages_look(void);
  */
 extern void pages_interleave(void *start, size_t bytes);
 
+/* The same for the pages of a file of shared memory that have not been written yet, whoever writes them. */
+extern void pages_interleave_file(int fd, size_t bytes);
+
 #endif

@@ -16,6 +16,7 @@
 
 #include "../../kernels/team.h"
 #include "../base/memory.h"
+#include "../base/pages.h"
 #include "gguf.h"
 #include "hyper.h"
 #include "image.h"
@@ -474,6 +475,7 @@ fill_image(Loader *loader)
 
 	if (ftruncate(fd, (off_t) loader->header.image_bytes) != 0)
 		return status_error(STATUS_UNAVAILABLE, "cannot size the model's memory: %s", strerror(errno));
+	pages_interleave_file(fd, loader->header.image_bytes);
 	while (fallocate(fd, 0, 0, (off_t) meta_bytes) != 0)
 		if (errno != EINTR)
 			return no_memory(loader, 0);
