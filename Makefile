@@ -20,7 +20,7 @@ CFLAGS_OWN := -std=gnu11 -g -D_GNU_SOURCE= $(WARNINGS) -ffp-contract=off -fPIE $
 LDFLAGS_OWN := -pie -Wl,-z,relro,-z,now
 LIBRARIES := -luring -lpcre2-8 -lutf8proc -licuuc -ljansson -lm -lpthread
 
-ENGINE_SOURCES := $(wildcard src/base/*.c src/protocol/*.c src/model/*.c src/model/template/*.c kernels/*.c) \
+ENGINE_SOURCES := $(wildcard src/base/*.c src/protocol/*.c src/template/*.c src/model/*.c kernels/*.c) \
 	$(filter-out src/engine/main.c,$(wildcard src/engine/*.c))
 # the kernels of other architectures' instruction sets are left out where they mean nothing
 MACHINE := $(firstword $(subst -, ,$(shell $(CC) -dumpmachine)))
@@ -484,7 +484,7 @@ TIDY_CHECKS := -*,clang-analyzer-*,bugprone-*,-bugprone-easily-swappable-paramet
 POSTGRES_WAYS := -bugprone-reserved-identifier,-bugprone-macro-parentheses,-bugprone-branch-clone,-bugprone-suspicious-missing-comma,-clang-analyzer-core.NullDereference
 TIDY := clang-tidy --quiet --warnings-as-errors='*'
 TIDY_FLAGS := -- -std=gnu11 -D_GNU_SOURCE= -DQWEN_VERSION='"x"'
-ANALYZED := $(wildcard src/base/*.c src/protocol/*.c src/model/*.c src/model/template/*.c)
+ANALYZED := $(wildcard src/base/*.c src/protocol/*.c src/template/*.c src/model/*.c)
 LINT_PARTS := cppcheck tidy analyzer
 .PHONY: $(LINT_PARTS:%=lint-%)
 lint: $(LINT_PARTS:%=lint-%)
@@ -492,10 +492,10 @@ lint-cppcheck:
 	@tests/tools/install_packages.sh cppcheck
 	cppcheck --quiet --std=c11 --enable=warning,portability --inline-suppr --suppress=missingIncludeSystem \
 		--suppress=invalidPointerCast --suppress=incorrectLogicOperator:kernels/lanes_portable.h --suppress=arrayIndexOutOfBoundsCond:kernels/types.c \
-		--error-exitcode=1 -DQWEN_VERSION='"x"' src/base src/protocol src/model src/engine kernels
+		--error-exitcode=1 -DQWEN_VERSION='"x"' src/base src/protocol src/template src/model src/engine kernels
 lint-tidy:
 	@tests/tools/install_packages.sh clang-tidy
-	$(TIDY) --checks='$(TIDY_CHECKS)' $(filter src/base/%.c src/protocol/%.c src/model/%.c src/engine/%.c,$(OWN_C)) $(TIDY_FLAGS) 2>/dev/null
+	$(TIDY) --checks='$(TIDY_CHECKS)' $(filter src/base/%.c src/protocol/%.c src/template/%.c src/model/%.c src/engine/%.c,$(OWN_C)) $(TIDY_FLAGS) 2>/dev/null
 	$(TIDY) --checks='$(TIDY_CHECKS)' $(filter-out kernels/kernels_%,$(filter kernels/%.c,$(OWN_C))) $(TIDY_FLAGS) 2>/dev/null
 	$(TIDY) --checks='$(TIDY_CHECKS),$(POSTGRES_WAYS)' $(filter src/extension/%.c,$(OWN_C)) $(TIDY_FLAGS) -isystem $(shell $(PG_CONFIG) --includedir-server) 2>/dev/null
 lint-analyzer:

@@ -19,6 +19,13 @@ typedef struct ByteSpan
 	size_t length;
 } ByteSpan;
 
+/* A part of a text, in bytes: of a rendered prompt, what the template (and not data) wrote. */
+typedef struct TextRun
+{
+	size_t start;
+	size_t length;
+} TextRun;
+
 typedef struct ByteReader
 {
 	const unsigned char *data;

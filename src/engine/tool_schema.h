@@ -10,8 +10,8 @@
 #define QWEN_TOOL_SCHEMA_H
 
 #include "../base/cancel.h"
+#include "../base/json_tree.h"
 #include "../base/status.h"
-#include "../model/json_tree.h"
 
 #define SCHEMA_MEMO 512 /* schemas whose types are remembered */
 

@@ -12,7 +12,7 @@
 #include "../../kernels/kernels.h"
 #include "../base/notices.h"
 #include "../base/status.h"
-#include "chat_template.h"
+#include "../template/chat_template.h"
 #include "tokenizer.h"
 
 typedef enum Architecture

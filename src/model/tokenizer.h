@@ -84,15 +84,8 @@ extern void token_buffer_free(TokenBuffer *buffer);
 extern Status tokenizer_encode(Tokenizer *tokenizer, const char *text, size_t length, bool parse_added,
 							   TokenBuffer *out);
 
-/* A rendered prompt: text with the runs of it that the template (and not data) wrote. Runs are in order and do not
- * overlap. */
-typedef struct TextRun
-{
-	size_t start;
-	size_t length;
-} TextRun;
-
-/* As tokenizer_encode, with added tokens recognised only where they lie wholly inside one of the trusted runs. */
+/* As tokenizer_encode, with added tokens recognised only where they lie wholly inside one of the trusted runs, which
+ * are in order and do not overlap. */
 extern Status tokenizer_encode_runs(Tokenizer *tokenizer, const char *text, size_t length, const TextRun *trusted,
 									size_t n_trusted, TokenBuffer *out);
 

@@ -5,7 +5,7 @@
  * Input: which template and settings (a byte; a last answer is gone on with), then messages and tools, each up to a
  * NUL. The character DEL stands in no template, so where it comes out it came from a user: it is never trusted.
  */
-#include "../../src/model/chat_template.h"
+#include "../../src/template/chat_template.h"
 #include "fuzz.h"
 
 #define MAX_SOURCE_BYTES 65536

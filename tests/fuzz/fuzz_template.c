@@ -4,7 +4,7 @@
  * Input: settings (a byte), then template, messages and tools, each up to a NUL. Whatever comes of it is valid text
  * with runs in order, and the same the second time.
  */
-#include "../../src/model/chat_template.h"
+#include "../../src/template/chat_template.h"
 #include "fuzz.h"
 
 static void

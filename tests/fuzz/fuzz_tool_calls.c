@@ -4,7 +4,7 @@
  * Input: tools, up to a NUL, then the answer, read as ended where the size is odd, else as cut. Calls come out as JSON
  * of the promised form; an answer without any comes out as it is.
  */
-#include "../../src/model/json_tree.h"
+#include "../../src/base/json_tree.h"
 #include "../unit/extract_calls.h"
 #include "fuzz.h"
 

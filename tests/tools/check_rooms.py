@@ -9,8 +9,9 @@ ROOMS = {
     "src/base": set(),
     "src/protocol": {"src/base"},
     "kernels": {"src/base"},
-    "src/model": {"kernels", "src/base"},
-    "src/engine": {"src/protocol", "src/model", "kernels", "src/base"},
+    "src/template": {"src/base"},
+    "src/model": {"src/template", "kernels", "src/base"},
+    "src/engine": {"src/protocol", "src/model", "src/template", "kernels", "src/base"},
     "src/extension": {"src/protocol", "src/base"},
 }
 POSTGRES = re.compile(r'#include "(postgres\.h|fmgr\.h|miscadmin\.h|c\.h|pgstat\.h|funcapi\.h|utils/|storage/|libpq/|catalog/|executor/|access/)')

@@ -24,6 +24,7 @@ ROOT = os.path.dirname(os.path.dirname(os.path.dirname(os.path.abspath(__file__)
 ROOMS = (
     ("src/base", 90, lambda path: path.startswith("src/base/")),
     ("src/protocol", 90, lambda path: path.startswith("src/protocol/")),
+    ("src/template", 90, lambda path: path.startswith("src/template/")),
     ("src/model", 90, lambda path: path.startswith("src/model/")),
     ("src/engine", 90, lambda path: path.startswith("src/engine/")),
     # which kernel on which data; the kernels themselves are compared with each other in full by check-kernels

@@ -13,7 +13,7 @@
 #include <cmocka.h>
 #include <jansson.h>
 
-#include "../../src/model/chat_template.h"
+#include "../../src/template/chat_template.h"
 
 #define USER "{\"role\":\"user\",\"content\":\"Hi\"}"
 

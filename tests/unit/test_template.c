@@ -14,7 +14,7 @@
 
 #include <cmocka.h>
 
-#include "../../src/model/chat_template.h"
+#include "../../src/template/chat_template.h"
 
 #define HELLO "[{\"role\":\"user\",\"content\":\"Hi\"}]"
 

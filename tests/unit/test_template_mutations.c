@@ -17,7 +17,7 @@
 #include <jansson.h>
 
 #include "../../src/base/utf8.h"
-#include "../../src/model/chat_template.h"
+#include "../../src/template/chat_template.h"
 
 #define N_ROUNDS 6000
 #define MAX_BYTES 60000

@@ -9,7 +9,7 @@
 
 #include <cmocka.h>
 
-#include "../../src/model/json_tree.h"
+#include "../../src/base/json_tree.h"
 #include "call_grammar.h"
 #include "extract_calls.h"
 

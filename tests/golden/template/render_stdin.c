@@ -13,7 +13,7 @@
 #include <stdlib.h>
 #include <string.h>
 
-#include "../../../src/model/chat_template.h"
+#include "../../../src/template/chat_template.h"
 
 static ByteSpan
 text_member(json_t *request, const char *name)

@@ -1,6 +1,6 @@
 /*
  * chat_template.h - the file's own chat template, rendered by a bounded interpreter of the Jinja subset that
- * Qwen-family templates use (src/model/template/).
+ * Qwen-family templates use (src/template/).
  *
  * Strings carry, byte by byte through every operation, whether the template wrote them or they came as data. So the
  * prompt comes with the runs that the template wrote, and only in those does the tokenizer see special tokens:
@@ -12,7 +12,6 @@
 #include "../base/bytes.h"
 #include "../base/cancel.h"
 #include "../base/status.h"
-#include "tokenizer.h"
 
 typedef struct ChatTemplate ChatTemplate;
 

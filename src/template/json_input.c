@@ -3,8 +3,8 @@
  */
 #include "json_input.h"
 
-#include "../../base/utf8.h"
-#include "../json_tree.h"
+#include "../base/json_tree.h"
+#include "../base/utf8.h"
 #include "interpreter.h"
 
 #include <errno.h>

@@ -7,7 +7,7 @@
  */
 #include "lexer.h"
 
-#include "../../base/utf8.h"
+#include "../base/utf8.h"
 
 #include <stdlib.h>
 #include <string.h>

@@ -4,7 +4,7 @@
 #ifndef QWEN_TEMPLATE_AST_H
 #define QWEN_TEMPLATE_AST_H
 
-#include "../chat_template.h"
+#include "chat_template.h"
 #include "value.h"
 
 /* Behind each kind, the fields of Node that it uses. Lists are linked by next. */

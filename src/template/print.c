@@ -12,7 +12,7 @@
 #include <string.h>
 #include <utf8proc.h>
 
-#include "../../base/utf8.h"
+#include "../base/utf8.h"
 
 static bool print_repr(Workspace *work, TextBuilder *builder, Value value);
 

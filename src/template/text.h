@@ -9,7 +9,7 @@
 #ifndef QWEN_TEMPLATE_TEXT_H
 #define QWEN_TEMPLATE_TEXT_H
 
-#include "../tokenizer.h"
+#include "../base/bytes.h"
 #include "workspace.h"
 
 typedef struct Text

@@ -4,7 +4,7 @@
 #include "workspace.h"
 #undef workspace_fail
 
-#include "../../base/utf8.h"
+#include "../base/utf8.h"
 
 #include <stdarg.h>
 #include <stdio.h>

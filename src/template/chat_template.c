@@ -9,8 +9,8 @@
 #include "chat_template.h"
 
 #include "../base/utf8.h"
-#include "template/interpreter.h"
-#include "template/json_input.h"
+#include "interpreter.h"
+#include "json_input.h"
 
 #include <stdlib.h>
 #include <string.h>

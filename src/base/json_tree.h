@@ -10,8 +10,8 @@
 #ifndef QWEN_JSON_TREE_H
 #define QWEN_JSON_TREE_H
 
-#include "../base/arena.h"
-#include "../base/bytes.h"
+#include "arena.h"
+#include "bytes.h"
 
 #define JSON_TREE_MAX_DEPTH 2000      /* nested arrays and objects, JSON_STRICT */
 #define JSON_WRITTEN_MAX_DEPTH 200    /* the same, JSON_AS_WRITTEN */

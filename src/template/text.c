@@ -7,7 +7,7 @@
 
 #include "text.h"
 
-#include "../../base/utf8.h"
+#include "../base/utf8.h"
 
 #include <string.h>
 #include <unicode/uchar.h>

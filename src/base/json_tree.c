@@ -3,7 +3,7 @@
  */
 #include "json_tree.h"
 
-#include "../base/utf8.h"
+#include "utf8.h"
 
 #include <stdio.h>
 #include <stdlib.h>

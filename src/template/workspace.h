@@ -8,9 +8,9 @@
 #ifndef QWEN_TEMPLATE_WORKSPACE_H
 #define QWEN_TEMPLATE_WORKSPACE_H
 
-#include "../../base/arena.h"
-#include "../../base/cancel.h"
-#include "../../base/status.h"
+#include "../base/arena.h"
+#include "../base/cancel.h"
+#include "../base/status.h"
 
 #include <stddef.h>
 
