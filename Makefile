@@ -30,7 +30,7 @@ ENGINE_OBJECTS := $(ENGINE_SOURCES:%.c=$(B)/%.o)
 ENGINE_LIBRARY := $(B)/libqwen_engine.a
 ENGINE := $(B)/qwen_engine
 
-EXTENSION_SOURCES := $(wildcard src/extension/*.c src/protocol/*.c src/base/*.c)
+EXTENSION_SOURCES := $(wildcard src/extension/*.c src/extension/*/*.c src/protocol/*.c src/base/*.c)
 EXTENSION_OBJECTS := $(EXTENSION_SOURCES:%.c=$(B)/extension/%.o)
 EXTENSION := $(B)/qwen_pg.so
 

@@ -7,8 +7,8 @@
  */
 #include "qwen_pg.h"
 
-#include "batch.h"
 #include "miscadmin.h"
+#include "planner/batch.h"
 
 PG_MODULE_MAGIC;
 

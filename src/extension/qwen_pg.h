@@ -1,19 +1,19 @@
 /*
  * qwen_pg.h - the extension's own door: settings, shared memory, and what its files ask of each other.
  *
- * Who does what: init.c sets up; settings.c has the GUCs; shared.c the memory; supervisor.c runs the engine with
- * launch.c and slots.c; client.c talks to it; model_call.c is what functions that ask the model share, call_window.c
- * keeps many calls in flight; generate.c, embed.c, tokens.c, tasks.c, scores.c, chunk.c, aggregates.c, array_batch.c,
- * triggers.c, views.c, health.c are SQL functions; jobs.h tells of jobs; options.c reads their common arguments,
- * results.c prepares their rows; errors.c raises what the engine says; texts.c converts and cuts texts, transaction.c
- * runs what needs a transaction where there is none.
+ * Who does what: init.c sets up; settings.c has the GUCs; shared_memory.c the memory; supervisor.c runs the engine with
+ * launch.c and model_slots.c; client.c talks to it; model_call.c is what functions that ask the model share,
+ * call_window.c keeps many calls in flight; chat.c, embed.c, tokens.c, tasks.c, scores.c, chunk.c, aggregates.c,
+ * arrays.c, summarize_trigger.c, models.c, health.c are SQL functions; jobs.h tells of jobs; call_options.c reads their
+ * common arguments, results.c prepares their rows; errors.c raises what the engine says; texts.c converts and cuts
+ * texts, own_transaction.c runs what needs a transaction where there is none.
  */
 #ifndef QWEN_PG_H
 #define QWEN_PG_H
 
 #include "postgres.h"
 
-#include "arguments.h"
+#include "core/arguments.h"
 #include "datatype/timestamp.h"
 #include "lib/stringinfo.h"
 #include "nodes/pg_list.h"
@@ -73,7 +73,7 @@ still_pauses(TimestampTz until, int64 longest_ms)
 	return now < until && until - now <= longest_ms * 1000;
 }
 
-/* ---- shared.c ---- */
+/* ---- shared_memory.c ---- */
 typedef enum EngineState
 {
 	ENGINE_STOPPED = 0, /* not started yet */
@@ -132,7 +132,7 @@ extern void require_preloaded(void);
 
 extern void wake_supervisor(void);
 
-/* ---- supervisor.c, launch.c, slots.c ---- */
+/* ---- supervisor.c, launch.c, model_slots.c ---- */
 extern PGDLLEXPORT void qwen_supervisor_main(Datum argument);
 extern void supervisor_register(void);
 
@@ -200,7 +200,7 @@ extern bool engine_wait_for(long timeout_ms);
 /* Did the engine end while it had the call? Not so where this session has given up its connection. */
 extern bool engine_ended_with(const EngineCall *call);
 
-/* Say GO after ACCEPTED, when the limits of the session's roles allow it: raises 53400, or waits (limits.c). */
+/* Say GO after ACCEPTED, when the limits of the session's roles allow it: raises 53400, or waits (admission.c). */
 extern void engine_go(EngineCall *call);
 
 /* Wait, interruptibly, for the latch, the engine or at most this long, and take in what has come. */
@@ -249,7 +249,7 @@ extern void require_text(text *value, const char *name);
 /* Copy text in the server's encoding into to[bytes], cut at the end of a character where it is too long. */
 extern void copy_server_text(char *to, const char *from, size_t bytes);
 
-/* ---- transaction.c ---- */
+/* ---- own_transaction.c ---- */
 /*
  * Run body in the transaction that is open, or, where there is none (job workers between theirs), in one of its own,
  * which is rolled back when body raises. What body makes for the caller belongs into a context that the caller names;
@@ -257,7 +257,7 @@ extern void copy_server_text(char *to, const char *from, size_t bytes);
  */
 extern void own_transaction(void (*body)(void *argument), void *argument);
 
-/* ---- options.c ---- */
+/* ---- call_options.c ---- */
 #define N_TAIL_ARGUMENTS 16
 
 /*
@@ -275,7 +275,7 @@ extern void options_default(Request *request);
 /* A model's name argument (or NULL) into request->model; fallback: the setting that holds when it is NULL. */
 extern void options_set_model(Request *request, text *name, const char *fallback);
 
-/* ---- generate.c ---- */
+/* ---- chat.c ---- */
 /* [{"role": "system", …}, {"role": "user", …}] in UTF-8 */
 extern ByteSpan messages_from_texts(text *prompt, text *system_prompt);
 

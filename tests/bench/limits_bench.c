@@ -5,8 +5,8 @@
  * It calls what client.c calls for a request (limits_enter and limits_leave; watch_begin to watch_answered), which the
  * server has loaded with qwen_pg.so, so nothing else is measured.
  */
-#include "../../src/extension/limits.h"
-#include "../../src/extension/watch.h"
+#include "../../src/extension/limits/limits.h"
+#include "../../src/extension/watch/watch.h"
 
 #include <time.h>
 

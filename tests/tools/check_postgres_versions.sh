@@ -47,7 +47,7 @@ check_wheel() {
 			as_root python3 -m zipfile -e pgserver-*.whl "$root") >&2
 	fi
 	grep -q "PG_MAJORVERSION_NUM $version" "$headers/postgresql/server/pg_config.h"
-	files=$(cd "$source_dir" && ls src/extension/*.c)
+	files=$(cd "$source_dir" && ls src/extension/*.c src/extension/*/*.c)
 	(cd "$source_dir" && for file in $files; do
 		gcc -fsyntax-only -O2 -fPIC -Wall -Werror -fno-strict-aliasing -fwrapv -D_GNU_SOURCE '-DQWEN_VERSION="x"' -I"$headers/postgresql/server" -I"$headers" "$file" || exit 1
 	done) >"/tmp/check_postgres_$version.log" 2>&1

@@ -48,18 +48,20 @@ def problems(root):
 
 # what looks at a function's arguments without regard to how many were passed; where it may
 BARE_ARGUMENTS = re.compile(r"PG_FUNCTION_INFO_V1|\bfcinfo->args\b")
-BARE_ARGUMENTS_IN = {"arguments.h", "model_call.h", "array_batch.c", "batch_exec.c"}
+BARE_ARGUMENTS_IN = {"arguments.h", "model_call.h", "arrays.c", "batch_node.c"}
 
 
 def argument_problems(root):
     room = "src/extension"
-    for name in sorted(os.listdir(os.path.join(root, room))):
-        if name in BARE_ARGUMENTS_IN:
-            continue
-        with open(os.path.join(root, room, name), encoding="utf-8") as file:
-            for number, line in enumerate(file, 1):
-                if BARE_ARGUMENTS.search(line):
-                    yield f"{room}/{name}:{number}: SQL functions are defined by QWEN_FUNCTION, and their arguments read by PG_GETARG_… (arguments.h)"
+    for folder, _, files in os.walk(os.path.join(root, room)):
+        for name in sorted(files):
+            if name in BARE_ARGUMENTS_IN:
+                continue
+            path = os.path.relpath(os.path.join(folder, name), root)
+            with open(os.path.join(root, path), encoding="utf-8") as file:
+                for number, line in enumerate(file, 1):
+                    if BARE_ARGUMENTS.search(line):
+                        yield f"{path}:{number}: SQL functions are defined by QWEN_FUNCTION, and their arguments read by PG_GETARG_… (arguments.h)"
 
 
 # a database may be of any encoding: what the server parses or says to a client is ASCII; comments of C are for people

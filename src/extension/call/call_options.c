@@ -1,0 +1,168 @@
+/*
+ * call_options.c - the arguments that all text-producing functions end with.
+ */
+#include "../limits/limits.h"
+
+#include "catalog/pg_type.h"
+#include "utils/array.h"
+#include "utils/builtins.h"
+#include "utils/jsonb.h"
+
+void
+options_set_model(Request *request, text *name, const char *fallback)
+{
+	if (name)
+	{
+		request->model = span_from_text(name);
+		if (request->model.length == 0 || request->model.length > PROTOCOL_MAX_NAME_BYTES)
+			ereport(ERROR,
+					(errcode(ERRCODE_UNDEFINED_OBJECT), errmsg("model \"%s\" is not loaded", text_to_cstring(name))));
+	}
+	else if (fallback && *fallback)
+		request->model = span_from_cstring(fallback);
+}
+
+/* The array of stop strings. */
+static void
+read_stops(ArrayType *array, Request *request)
+{
+	Datum *elements;
+	bool *nulls;
+	int n;
+
+	deconstruct_array(array, TEXTOID, -1, false, TYPALIGN_INT, &elements, &nulls, &n);
+	if (n > PROTOCOL_MAX_STOPS)
+		ereport(ERROR, (errcode(ERRCODE_INVALID_PARAMETER_VALUE),
+						errmsg("stop must have at most %d elements, not %d", PROTOCOL_MAX_STOPS, n)));
+	for (int i = 0; i < n; i++)
+	{
+		if (nulls[i])
+			ereport(ERROR, (errcode(ERRCODE_INVALID_PARAMETER_VALUE), errmsg("stop[%d] must not be null", i + 1)));
+		request->stops[i] = span_from_text(DatumGetTextPP(elements[i]));
+	}
+	request->n_stops = n;
+}
+
+void
+options_default(Request *request)
+{
+	options_set_model(request, NULL, qwen_default_model);
+	request->options.given = 0;
+	request->options.max_tokens = limits_default_max_tokens(qwen_max_tokens);
+}
+
+static bool
+given(FunctionCallInfo fcinfo, int argument)
+{
+	return !PG_ARGISNULL(argument);
+}
+
+/* A key of the argument options, and what it changes in a request; read raises what is wrong with the value. */
+typedef struct NamedOption
+{
+	const char *name;
+	void (*read)(const JsonbValue *value, Request *request);
+} NamedOption;
+
+/* The keys there are: a row each, in the order of docs/sql.md. */
+static const NamedOption named_options[] = {
+	{NULL, NULL},
+};
+
+/* An unknown key, with those that there are. */
+static void
+refuse_key(const char *key)
+{
+	StringInfoData known;
+
+	initStringInfo(&known);
+	for (const NamedOption *option = named_options; option->name; option++)
+		appendStringInfo(&known, "%s%s", known.len > 0 ? ", " : "", option->name);
+	ereport(ERROR, (errcode(ERRCODE_INVALID_PARAMETER_VALUE), errmsg("options: the key \"%s\" is not known", key),
+					known.len > 0 ? errdetail("The known keys are: %s.", known.data)
+								  : errdetail("This version knows no keys: all options have arguments of their own.")));
+}
+
+static void
+read_option(const char *key, const JsonbValue *value, Request *request)
+{
+	const NamedOption *option = named_options;
+
+	while (option->name && strcmp(option->name, key) != 0)
+		option++;
+	if (!option->name)
+		refuse_key(key);
+	else
+		option->read(value, request);
+}
+
+void
+options_read_object(FunctionCallInfo fcinfo, int argument, Request *request)
+{
+	Jsonb *object;
+	JsonbIterator *iterator;
+	JsonbIteratorToken token;
+	JsonbValue key, value;
+
+	if (!given(fcinfo, argument))
+		return;
+	object =
+		DatumGetJsonbP(DirectFunctionCall1(jsonb_in, CStringGetDatum(text_to_cstring(PG_GETARG_TEXT_PP(argument)))));
+	if (!JB_ROOT_IS_OBJECT(object))
+		ereport(ERROR, (errcode(ERRCODE_INVALID_PARAMETER_VALUE), errmsg("options must be a JSON object"),
+						errhint("options => '{\"name\": value}'")));
+	iterator = JsonbIteratorInit(&object->root);
+	token = JsonbIteratorNext(&iterator, &key, true);
+	while ((token = JsonbIteratorNext(&iterator, &key, true)) == WJB_KEY)
+	{
+		(void) JsonbIteratorNext(&iterator, &value, true);
+		read_option(pnstrdup(key.val.string.val, key.val.string.len), &value, request);
+	}
+}
+
+static void
+refuse(FunctionCallInfo fcinfo, int argument, const char *name)
+{
+	if (given(fcinfo, argument))
+		ereport(ERROR, (errcode(ERRCODE_FEATURE_NOT_SUPPORTED), errmsg("the argument %s is not supported yet", name)));
+}
+
+void
+options_read(FunctionCallInfo fcinfo, int first, Request *request)
+{
+	SamplingOptions *options = &request->options;
+	Status status;
+
+	options_set_model(request, given(fcinfo, first) ? PG_GETARG_TEXT_PP(first) : NULL, qwen_default_model);
+	/* the setting is a default that fits any model; the argument is taken at its word */
+	options->given = 0;
+	options->max_tokens = limits_default_max_tokens(qwen_max_tokens);
+#define READ(offset, bit, member, get)                                                                                 \
+	if (given(fcinfo, first + (offset)))                                                                               \
+	{                                                                                                                  \
+		options->given |= (bit);                                                                                       \
+		options->member = get(first + offset);                                                                         \
+	}
+	READ(1, OPTION_MAX_TOKENS, max_tokens, PG_GETARG_INT32)
+	READ(2, OPTION_TEMPERATURE, temperature, PG_GETARG_FLOAT8)
+	READ(3, OPTION_TOP_P, top_p, PG_GETARG_FLOAT8)
+	READ(4, OPTION_MIN_P, min_p, PG_GETARG_FLOAT8)
+	READ(5, OPTION_TOP_K, top_k, PG_GETARG_INT32)
+	READ(6, OPTION_REPETITION_PENALTY, repetition_penalty, PG_GETARG_FLOAT8)
+	READ(7, OPTION_PRESENCE_PENALTY, presence_penalty, PG_GETARG_FLOAT8)
+	READ(8, OPTION_FREQUENCY_PENALTY, frequency_penalty, PG_GETARG_FLOAT8)
+	READ(9, OPTION_SEED, seed, PG_GETARG_INT64)
+	if (given(fcinfo, first + 10))
+		read_stops(PG_GETARG_ARRAYTYPE_P(first + 10), request);
+	READ(11, OPTION_THINKING, thinking, PG_GETARG_BOOL)
+	READ(12, OPTION_THINKING_BUDGET, thinking_budget, PG_GETARG_INT32)
+#undef READ
+	refuse(fcinfo, first + 13, "response_format");
+	refuse(fcinfo, first + 14, "adapter");
+	/* an older script's functions end with adapter */
+	if (PG_NARGS() > first + N_TAIL_ARGUMENTS - 1)
+		options_read_object(fcinfo, PG_NARGS() - 1, request);
+	status = sampling_options_check(options);
+	if (status.code != STATUS_OK)
+		raise_status(&status);
+}

@@ -1,0 +1,1014 @@
+/*
+ * client.c - this session's connection to the engine.
+ *
+ * One connection a backend, made when it is first needed; any number of calls on it. Every wait looks at the latch, the
+ * socket, the postmaster and, now and then, at the client, so that cancel, timeout, termination and a lost client end
+ * it at once. What has been sent is never sent again behind the user's back: a connection that breaks is an error of
+ * the calls that were on it.
+ */
+#include "../qwen_pg.h"
+
+#include <sys/socket.h>
+#include <sys/un.h>
+#include <unistd.h>
+
+#include "../../base/clock.h"
+#include "../core/compat.h"
+#include "../limits/limits.h"
+#include "../watch/watch.h"
+#include "libpq/libpq-be.h"
+#include "libpq/libpq.h"
+#include "miscadmin.h"
+#include "pgstat.h"
+#include "storage/fd.h"
+#include "storage/ipc.h"
+#include "tcop/dest.h"
+#include "tcop/tcopprot.h"
+#include "utils/memutils.h"
+#include "utils/timestamp.h"
+
+#define CLIENT_CHECK_MS 250     /* how often a waiting backend looks whether client and engine are still there */
+#define POLL_MS 20              /* how often it looks whether a model has been loaded, or the supervisor has come */
+#define SUPERVISOR_WAIT_MS 5000 /* the postmaster starts it again after 1 s */
+#define READ_BYTES (64 * 1024)
+#define KEPT_INPUT_BYTES (1024 * 1024)
+#define MAX_LATE_CANCELS 2048 /* more than a window of rows has requests */
+
+/* A frame that waits to be taken. */
+typedef struct Frame
+{
+	struct Frame *next;
+	FrameHeader header;
+	unsigned char body[FLEXIBLE_ARRAY_MEMBER];
+} Frame;
+
+struct EngineCall
+{
+	struct EngineCall *next;
+	uint32 id;
+	uint64 connection; /* which one it was sent on */
+	bool ended;        /* its last frame has come, or it was given up */
+	bool engine_ended; /* the connection did, while it was under way, and not by our doing */
+	Accepted accepted; /* what it asks for; of the frame ACCEPTED */
+	LimitPass pass;
+	RequestLog log;
+	Frame *frames, *last_frame;
+	Frame *current;                 /* the one that the last reply points into */
+	MemoryContextCallback callback; /* frees it */
+	WatchedRequest watched;
+};
+
+static pgsocket engine_socket = PGINVALID_SOCKET;
+static uint64 connection_number;
+static uint32 next_id = 1;
+static EngineCall *calls;
+static StringInfoData input;
+static int input_taken; /* bytes at the beginning of input whose frames have been taken off it */
+static size_t unsent;   /* bytes that are missing of a frame whose beginning is sent: nothing else may follow it */
+static unsigned char
+	late[MAX_LATE_CANCELS * PROTOCOL_HEADER_BYTES]; /* CANCELs a full socket did not take: sent first */
+static size_t late_bytes;
+static WaitEventSet *wait_set;
+static MemoryContext client_context;
+
+uint32
+qwen_wait_event(void)
+{
+#if PG_VERSION_NUM >= 170000
+	static uint32 event = 0;
+
+	if (event == 0)
+		event = WaitEventExtensionNew("QwenEngine");
+	return event;
+#else
+	return PG_WAIT_EXTENSION;
+#endif
+}
+
+/* Forget the connection; calls on it find out by its number. engine_ended: it was not our doing. */
+static void
+disconnect(bool engine_ended)
+{
+	for (EngineCall *call = calls; call; call = call->next)
+		if (call->connection == connection_number)
+			call->engine_ended = engine_ended;
+	if (wait_set)
+	{
+		FreeWaitEventSet(wait_set);
+		wait_set = NULL;
+	}
+	if (engine_socket != PGINVALID_SOCKET)
+	{
+		close(engine_socket);
+		ReleaseExternalFD();
+		engine_socket = PGINVALID_SOCKET;
+	}
+	connection_number++;
+	unsent = 0;
+	late_bytes = 0;
+	input_taken = 0;
+	if (input.data)
+		resetStringInfo(&input);
+}
+
+/* What is known of an engine that cannot be reached. */
+static void
+raise_unavailable(const char *message)
+{
+	char last_error[sizeof qwen_shared->last_error], *why;
+	EngineState state;
+	TimestampTz next_try;
+
+	LWLockAcquire(qwen_shared->lock, LW_SHARED);
+	state = qwen_shared->engine_state;
+	next_try = qwen_shared->next_try;
+	memcpy(last_error, qwen_shared->last_error, sizeof last_error);
+	LWLockRelease(qwen_shared->lock);
+	why = server_string(last_error);
+	ereport(ERROR,
+			(errcode(ERRCODE_SYSTEM_ERROR), errmsg("%s", message), why[0] ? errdetail("Last event: %s.", why) : 0,
+			 state == ENGINE_BACKING_OFF
+				 ? errhint("Try again after %s, when it is started again; the server log says more.",
+						   timestamptz_to_str(next_try))
+				 : errhint("Try again: the engine is started again by itself.")));
+}
+
+/* An engine that does not start would keep us waiting in the socket's backlog: say so at once instead. */
+void
+check_engine_state(void)
+{
+	bool give_up;
+
+	LWLockAcquire(qwen_shared->lock, LW_SHARED);
+	give_up = qwen_shared->engine_state == ENGINE_BACKING_OFF && qwen_shared->give_up;
+	LWLockRelease(qwen_shared->lock);
+	if (give_up)
+		raise_unavailable("the qwen engine is not running");
+}
+
+/* A client that has gone away ends us as PostgreSQL itself would, were client_connection_check_interval set. */
+static void
+check_client(void)
+{
+#if HAVE_CHECK_CONNECTION
+	if (MyProcPort && whereToSendOutput == DestRemote && !pq_check_connection())
+	{
+		ClientConnectionLost = true;
+		InterruptPending = true;
+	}
+#endif
+	CHECK_FOR_INTERRUPTS();
+}
+
+void
+wait_a_moment(void)
+{
+	(void) WaitLatch(MyLatch, WL_LATCH_SET | WL_TIMEOUT | WL_EXIT_ON_PM_DEATH, POLL_MS, qwen_wait_event());
+	ResetLatch(MyLatch);
+	check_client();
+}
+
+void
+wait_for_supervisor(void)
+{
+	uint64 deadline_us = clock_now_us() + (uint64) SUPERVISOR_WAIT_MS * 1000;
+
+	for (;;)
+	{
+		bool present;
+
+		LWLockAcquire(qwen_shared->lock, LW_SHARED);
+		present = qwen_shared->supervisor_latch != NULL;
+		LWLockRelease(qwen_shared->lock);
+		if (present)
+			return;
+		if (clock_now_us() > deadline_us)
+			raise_unavailable("the supervisor of the qwen engine is not running");
+		wait_a_moment();
+	}
+}
+
+/* Make the socket and connect it; the caller cleans up after an error. */
+static void
+open_connection(void)
+{
+	struct sockaddr_un address = {.sun_family = AF_UNIX};
+
+	strlcpy(address.sun_path, PROTOCOL_SOCKET_NAME, sizeof address.sun_path);
+	while (connect(engine_socket, (struct sockaddr *) &address, sizeof address) != 0)
+	{
+		/* a full backlog is the one thing that passes by itself */
+		if (errno != EAGAIN && errno != EINTR)
+			raise_unavailable("the qwen engine cannot be reached");
+		check_engine_state();
+		wait_a_moment();
+	}
+	wait_set = create_wait_event_set(3);
+	AddWaitEventToSet(wait_set, WL_LATCH_SET, PGINVALID_SOCKET, MyLatch, NULL);
+	AddWaitEventToSet(wait_set, WL_SOCKET_READABLE, engine_socket, NULL, NULL);
+	AddWaitEventToSet(wait_set, WL_EXIT_ON_PM_DEATH, PGINVALID_SOCKET, NULL, NULL);
+}
+
+/* Connect if we are not. */
+static void
+connect_engine(void)
+{
+	if (engine_socket != PGINVALID_SOCKET)
+		return;
+	if (!AcquireExternalFD())
+		ereport(ERROR,
+				(errcode(ERRCODE_SYSTEM_ERROR), errmsg("no file descriptor is left for a connection to the engine")));
+	engine_socket = socket(AF_UNIX, SOCK_STREAM | SOCK_CLOEXEC | SOCK_NONBLOCK, 0);
+	if (engine_socket < 0)
+	{
+		engine_socket = PGINVALID_SOCKET;
+		ReleaseExternalFD();
+		ereport(ERROR, (errcode(ERRCODE_SYSTEM_ERROR), errmsg("could not make a socket for the engine: %m")));
+	}
+	PG_TRY();
+	{
+		open_connection();
+	}
+	PG_CATCH();
+	{
+		disconnect(false);
+		PG_RE_THROW();
+	}
+	PG_END_TRY();
+}
+
+/* Send the CANCELs that a full socket did not take before, as far as it does now; never waits or raises. */
+static void
+send_late_cancels(void)
+{
+	ssize_t n;
+
+	if (late_bytes == 0 || engine_socket == PGINVALID_SOCKET)
+		return;
+	n = send(engine_socket, late, late_bytes, MSG_NOSIGNAL | MSG_DONTWAIT);
+	if (n > 0)
+	{
+		late_bytes -= n;
+		memmove(late, late + n, late_bytes);
+	}
+	else if (n < 0 && errno != EAGAIN && errno != EWOULDBLOCK && errno != EINTR)
+		disconnect(true);
+}
+
+/* What a wait for the engine's frames has to look at. */
+static uint32
+reading_events(void)
+{
+	return late_bytes > 0 ? WL_SOCKET_READABLE | WL_SOCKET_WRITEABLE : WL_SOCKET_READABLE;
+}
+
+/*
+ * Wait for the latch or the socket (events: readable, and writeable while sending), interruptibly. A connection that
+ * still stands in the backlog of an engine that does not start is given up. One that is gone has nothing to wait for:
+ * its calls find out when they are polled.
+ */
+static void
+wait_for_engine(uint32 events, long timeout_ms)
+{
+	WaitEvent event;
+	int n;
+
+	if (engine_socket == PGINVALID_SOCKET)
+		return;
+	ModifyWaitEvent(wait_set, 1, events, NULL);
+	n = WaitEventSetWait(wait_set, timeout_ms, &event, 1, qwen_wait_event());
+	if (n == 0)
+	{
+		check_client();
+		check_engine_state();
+	}
+	else if (event.events & WL_LATCH_SET)
+	{
+		ResetLatch(MyLatch);
+		CHECK_FOR_INTERRUPTS();
+	}
+}
+
+static EngineCall *
+find_call(uint32 id)
+{
+	EngineCall *call = calls;
+
+	while (call && call->id != id)
+		call = call->next;
+	return call;
+}
+
+static bool
+is_last_frame(uint16 type)
+{
+	return type == FRAME_DONE || type == FRAME_RESULT || type == FRAME_ERROR;
+}
+
+/* A call leaves the door of limits: ended by the engine, or given up. */
+static void
+leave_limits(EngineCall *call, bool ended, const char *how)
+{
+	LimitDemand used;
+
+	if (limits_leave(&call->pass, ended, &used))
+		request_log_end(&call->log, &used, call->pass.admitted_us, how);
+}
+
+/* Give a whole frame to its call. */
+static void
+deliver_frame(EngineCall *call, Frame *frame)
+{
+	if (call->last_frame)
+		call->last_frame->next = frame;
+	else
+		call->frames = frame;
+	call->last_frame = frame;
+	call->ended = is_last_frame(frame->header.type);
+	if (call->ended)
+	{
+		watch_end(&call->watched);
+		/* the last thing: the request's line in the log may fail */
+		leave_limits(call, true, frame->header.type == FRAME_ERROR ? "failed" : "done");
+	}
+}
+
+/* The stream cannot be trusted any more. */
+static void
+raise_broken(const Status *status)
+{
+	disconnect(true);
+	ereport(ERROR, (errcode(ERRCODE_SYSTEM_ERROR), errmsg("the qwen engine sent something that cannot be understood"),
+					errdetail("%s", status->message)));
+}
+
+/* A copy of the frame that begins at body. */
+static Frame *
+copy_frame(const FrameHeader *header, const char *body)
+{
+	Frame *frame = MemoryContextAllocHuge(client_context, offsetof(Frame, body) + header->body_bytes);
+
+	frame->next = NULL;
+	frame->header = *header;
+	memcpy(frame->body, body, header->body_bytes);
+	return frame;
+}
+
+/*
+ * Take the first whole frame off the input buffer; false: it has not come yet. One for a call that was given up is
+ * dropped. When an error is raised, either nothing has happened, or the frame is off the buffer and has its place.
+ */
+static bool
+take_frame(void)
+{
+	const char *start = input.data + input_taken;
+	int available = input.len - input_taken;
+	FrameHeader header;
+	EngineCall *call;
+	Frame *frame = NULL;
+	Status status;
+
+	if (available < PROTOCOL_HEADER_BYTES)
+		return false;
+	status = decode_header((const unsigned char *) start, false, &header);
+	if (status.code != STATUS_OK)
+		raise_broken(&status);
+	if ((uint32) (available - PROTOCOL_HEADER_BYTES) < header.body_bytes)
+		return false;
+	call = find_call(header.request_id);
+	if (call && !call->ended)
+		frame = copy_frame(&header, start + PROTOCOL_HEADER_BYTES);
+	input_taken += PROTOCOL_HEADER_BYTES + (int) header.body_bytes;
+	if (frame)
+		deliver_frame(call, frame);
+	return true;
+}
+
+/* Move what is left of the input buffer to its beginning. */
+static void
+compact_input(void)
+{
+	memmove(input.data, input.data + input_taken, input.len - input_taken);
+	input.len -= input_taken;
+	input_taken = 0;
+	if (input.len == 0 && input.maxlen > KEPT_INPUT_BYTES)
+	{
+		input.data = repalloc(input.data, READ_BYTES);
+		input.maxlen = READ_BYTES;
+	}
+}
+
+/* Read what is there. false: nothing was; the connection may have ended, then it is closed. */
+static bool
+read_available(void)
+{
+	ssize_t n;
+
+	compact_input();
+	enlargeStringInfo(&input, READ_BYTES);
+	n = recv(engine_socket, input.data + input.len, READ_BYTES, MSG_DONTWAIT);
+	if (n < 0 && (errno == EAGAIN || errno == EWOULDBLOCK || errno == EINTR))
+		return false;
+	if (n <= 0)
+	{
+		disconnect(true);
+		return false;
+	}
+	input.len += n;
+	while (take_frame())
+		;
+	return true;
+}
+
+void
+engine_receive(void)
+{
+	send_late_cancels();
+	while (engine_socket != PGINVALID_SOCKET && read_available())
+		;
+}
+
+/* The error of a call whose connection is gone. */
+static void
+raise_lost(const EngineCall *call)
+{
+	if (call->engine_ended)
+		raise_unavailable("the qwen engine stopped while it worked on this request");
+	ereport(ERROR,
+			(errcode(ERRCODE_SYSTEM_ERROR), errmsg("the connection to the qwen engine was given up with this request"),
+			 errdetail("Another request of this session was cancelled in the middle of being sent."),
+			 errhint("The request can be sent again.")));
+}
+
+/* Wait until the socket may take more, reading meanwhile; raises when the call's connection is gone. */
+static void
+wait_to_send(const EngineCall *call)
+{
+	wait_for_engine(WL_SOCKET_READABLE | WL_SOCKET_WRITEABLE, CLIENT_CHECK_MS);
+	if (engine_socket != PGINVALID_SOCKET)
+		(void) read_available();
+	if (call->connection != connection_number)
+		raise_lost(call);
+}
+
+/* Send all of a frame of a call, reading meanwhile. */
+static void
+send_all(const EngineCall *call, const unsigned char *data, size_t length)
+{
+	size_t sent = 0;
+
+	for (send_late_cancels(); late_bytes > 0; send_late_cancels())
+		wait_to_send(call);
+	while (sent < length)
+	{
+		ssize_t n = send(engine_socket, data + sent, length - sent, MSG_NOSIGNAL | MSG_DONTWAIT);
+
+		if (n > 0)
+		{
+			sent += n;
+			unsent = length - sent;
+		}
+		else if (n < 0 && (errno == EAGAIN || errno == EWOULDBLOCK))
+			wait_to_send(call);
+		else if (n < 0 && errno != EINTR)
+		{
+			disconnect(true);
+			raise_lost(call);
+		}
+	}
+}
+
+/*
+ * Send a frame of a call. Interrupted in the middle, the stream's framing is lost, so the connection goes. How much is
+ * missing stands in no local variable: what PG_CATCH needs must not be in a register.
+ */
+static void
+send_frame(const EngineCall *call, const unsigned char *data, size_t length)
+{
+	PG_TRY();
+	{
+		send_all(call, data, length);
+	}
+	PG_CATCH();
+	{
+		if (unsent > 0)
+		{
+			size_t missing = unsent;
+
+			/* before the message, which may fail */
+			disconnect(false);
+			ereport(DEBUG1,
+					(errmsg_internal("qwen_pg: a request was cut after %zu of %zu bytes", length - missing, length)));
+		}
+		PG_RE_THROW();
+	}
+	PG_END_TRY();
+}
+
+/* An idle connection may have ended with an engine that died: look before sending, and connect anew. */
+static void
+refresh_connection(void)
+{
+	engine_receive();
+	connect_engine();
+}
+
+/* Is a slot's model, or will it be, of use? */
+static bool
+slot_counts(const SharedSlot *slot)
+{
+	return slot->state != SLOT_EMPTY && slot->state != SLOT_UNLOADING;
+}
+
+/*
+ * The model of a call for which neither argument nor setting names one: the first of qwen.models, else the first that
+ * qwen_models lists, whether it is loaded already or not, so that the choice does not depend on what loads faster.
+ * false: there is none.
+ */
+static bool
+first_model(char name[PROTOCOL_MAX_NAME_BYTES + 1])
+{
+	ConfiguredModels configured;
+	bool found = false;
+
+	if (configured_models_parse(qwen_models, &configured).code != STATUS_OK)
+		configured.n = 0;
+	LWLockAcquire(qwen_shared->lock, LW_SHARED);
+	for (int i = 0; i < qwen_max_models; i++)
+	{
+		const SharedSlot *slot = &qwen_shared->slots[i];
+		bool is_first = configured.n > 0 && strcmp(slot->name, configured.models[0].name) == 0;
+
+		if (slot_counts(slot) && (is_first || !found))
+		{
+			strlcpy(name, slot->name, PROTOCOL_MAX_NAME_BYTES + 1);
+			found = true;
+		}
+	}
+	LWLockRelease(qwen_shared->lock);
+	return found;
+}
+
+/* The most promising slot of a model's name, copied into *found; SLOT_EMPTY when there is none. */
+static SlotState
+model_state(const char *name, SharedSlot *found)
+{
+	found->state = SLOT_EMPTY;
+	LWLockAcquire(qwen_shared->lock, LW_SHARED);
+	for (int i = 0; i < qwen_max_models; i++)
+	{
+		const SharedSlot *slot = &qwen_shared->slots[i];
+
+		if (!slot_counts(slot) || strcmp(slot->name, name) != 0 || found->state == SLOT_SERVING)
+			continue;
+		if (slot->state != SLOT_FAILED || found->state == SLOT_EMPTY)
+			*found = *slot;
+	}
+	LWLockRelease(qwen_shared->lock);
+	return found->state;
+}
+
+/* Is a model in qwen.models? */
+static bool
+is_configured(const char *name)
+{
+	ConfiguredModels configured;
+
+	if (configured_models_parse(qwen_models, &configured).code != STATUS_OK)
+		return false;
+	for (int i = 0; i < configured.n; i++)
+		if (strcmp(configured.models[i].name, name) == 0)
+			return true;
+	return false;
+}
+
+void
+engine_require_model(const Request *request)
+{
+	SharedSlot slot;
+	char name[PROTOCOL_MAX_NAME_BYTES + 1];
+
+	if (request->model.length == 0)
+		return;
+	strlcpy(name, server_text(request->model), sizeof name);
+	if (model_state(name, &slot) == SLOT_EMPTY && !is_configured(name))
+		ereport(ERROR, (errcode(ERRCODE_UNDEFINED_OBJECT), errmsg("model \"%s\" is not loaded", name),
+						errhint("qwen_models lists the models that there are.")));
+}
+
+/*
+ * A model of qwen.models that has no slot: one that is being emptied may be for it (true: look again), and when all are
+ * taken by others, that is what the user has to know. Any other name is the engine's to refuse.
+ */
+static bool
+may_get_slot(const char *name)
+{
+	int n_unloading = 0, n_empty = 0;
+
+	if (!is_configured(name))
+		return false;
+	LWLockAcquire(qwen_shared->lock, LW_SHARED);
+	for (int i = 0; i < qwen_max_models; i++)
+	{
+		n_unloading += qwen_shared->slots[i].state == SLOT_UNLOADING;
+		n_empty += qwen_shared->slots[i].state == SLOT_EMPTY;
+	}
+	LWLockRelease(qwen_shared->lock);
+	if (n_unloading == 0 && n_empty == 0)
+		ereport(ERROR, (errcode(ERRCODE_PROGRAM_LIMIT_EXCEEDED),
+						errmsg("model \"%s\" is not loaded: %d other models take all places", name, qwen_max_models),
+						errhint("Raise qwen.max_models and restart the server, or unload a model.")));
+	return n_unloading > 0;
+}
+
+/* A call waits for a model that is still being loaded instead of failing. */
+static void
+wait_for_model(const char *name)
+{
+	SharedSlot slot;
+	SlotState state;
+	char *why;
+
+	while ((state = model_state(name, &slot)) == SLOT_WAITING || state == SLOT_LOADING || state == SLOT_OPENING ||
+		   (state == SLOT_EMPTY && may_get_slot(name)))
+	{
+		check_engine_state();
+		wait_a_moment();
+	}
+	if (state != SLOT_FAILED)
+		return;
+	why = server_string(slot.error);
+	ereport(ERROR,
+			(errcode(ERRCODE_SYSTEM_ERROR), errmsg("model \"%s\" could not be loaded", name), errdetail("%s", why),
+			 slot.retry_ms > 0
+				 ? errhint("Try again after %s, when it is loaded again.", timestamptz_to_str(slot.retry_at))
+				 : errhint("Correct qwen.models and reload the configuration, or use qwen_load_model.")));
+}
+
+static void
+unlink_call(EngineCall *call)
+{
+	EngineCall **link = &calls;
+
+	while (*link && *link != call)
+		link = &(*link)->next;
+	if (*link)
+		*link = call->next;
+}
+
+static void
+free_frames(EngineCall *call)
+{
+	while (call->frames)
+	{
+		Frame *frame = call->frames;
+
+		call->frames = frame->next;
+		pfree(frame);
+	}
+	if (call->current)
+		pfree(call->current);
+	call->current = NULL;
+	call->last_frame = NULL;
+}
+
+/* Is any call but this one under way on the connection? */
+static bool
+others_are_under_way(const EngineCall *call)
+{
+	for (const EngineCall *other = calls; other; other = other->next)
+		if (other != call && !other->ended && other->connection == connection_number)
+			return true;
+	return false;
+}
+
+/*
+ * Tell the engine that nobody wants the answer, without waiting and without raising anything. What a full socket does
+ * not take is sent later.
+ */
+static void
+send_cancel(const EngineCall *call)
+{
+	ByteWriter writer;
+
+	byte_writer_init(&writer);
+	/* one that cannot be written down cancels by closing the connection */
+	if (unsent > 0 || encode_empty(&writer, call->id, FRAME_CANCEL).code != STATUS_OK ||
+		late_bytes + writer.length > sizeof late)
+		disconnect(false);
+	else
+	{
+		memcpy(late + late_bytes, writer.data, writer.length);
+		late_bytes += writer.length;
+	}
+	byte_writer_free(&writer);
+}
+
+void
+engine_end(EngineCall *call)
+{
+	if (!call->ended && call->connection == connection_number && engine_socket != PGINVALID_SOCKET)
+		send_cancel(call);
+	send_late_cancels();
+	/* nobody is left to send them later, or to be hurt */
+	if (late_bytes > 0 && !others_are_under_way(call))
+		disconnect(false);
+	if (!call->ended && call->connection != connection_number)
+		watch_failed(&call->watched, ERRCODE_SYSTEM_ERROR);
+	watch_given_up(&call->watched);
+	call->ended = true;
+	unlink_call(call);
+	free_frames(call);
+	/* the last thing: the request's line in the log may fail */
+	leave_limits(call, false, "cancelled");
+	request_log_free(&call->log);
+}
+
+/* The memory context that the call belongs to goes, for whatever reason. */
+static void
+call_context_reset(void *argument)
+{
+	engine_end(argument);
+	pfree(argument);
+}
+
+/* At the backend's end, however it comes: what is under way is given up. */
+static void
+end_all_calls(int code, Datum argument)
+{
+	usage_queue_leave();
+	while (calls)
+		engine_end(calls);
+}
+
+/* The connection's own memory, made once: all of it or nothing. */
+static void
+make_client_context(void)
+{
+	MemoryContext made, old;
+
+	if (client_context)
+		return;
+	made = AllocSetContextCreate(TopMemoryContext, "qwen_pg client", ALLOCSET_DEFAULT_SIZES);
+	old = MemoryContextSwitchTo(made);
+	initStringInfo(&input);
+	MemoryContextSwitchTo(old);
+	before_shmem_exit(end_all_calls, (Datum) 0);
+	client_context = made;
+}
+
+/* Wait until the request's model can be asked; a request without a name gets that of the first model. */
+static void
+choose_model(Request *request, char name[PROTOCOL_MAX_NAME_BYTES + 1])
+{
+	check_engine_state();
+	wait_for_supervisor();
+	if (request->model.data)
+		snprintf(name, PROTOCOL_MAX_NAME_BYTES + 1, "%.*s", (int) request->model.length, request->model.data);
+	else if (!first_model(name))
+	{
+		name[0] = '\0';
+		return;
+	}
+	request->model = (ByteSpan){name, strlen(name)};
+	limits_check_model(name);
+	wait_for_model(name);
+}
+
+EngineCall *
+engine_submit(const Request *asked, MemoryContext context)
+{
+	char name[PROTOCOL_MAX_NAME_BYTES + 1];
+	Request request = *asked;
+	EngineCall *call;
+	ByteWriter writer;
+	Status status;
+
+	require_preloaded();
+	make_client_context();
+	request.role = GetOuterUserId();
+	request.priority = limits_priority();
+	request.prefix_sharing = qwen_prefix_cache;
+	call = MemoryContextAllocZero(client_context, sizeof *call);
+	call->id = next_id++;
+	call->ended = true; /* nothing to cancel as long as nothing is sent */
+	call->callback.func = call_context_reset;
+	call->callback.arg = call;
+	MemoryContextRegisterResetCallback(context, &call->callback);
+	watch_begin(&call->watched, &request);
+	byte_writer_init(&writer);
+	PG_TRY();
+	{
+		choose_model(&request, name);
+		watch_model(&call->watched, name);
+		request_log_begin(&call->log, &request, client_context);
+		status = encode_request(&writer, call->id, &request);
+		if (status.code != STATUS_OK)
+			raise_status(&status);
+		refresh_connection();
+		call->connection = connection_number;
+		call->ended = false;
+		call->next = calls;
+		calls = call;
+		send_frame(call, writer.data, writer.length);
+	}
+	PG_CATCH();
+	{
+		byte_writer_free(&writer);
+		watch_failed(&call->watched, geterrcode());
+		engine_end(call);
+		PG_RE_THROW();
+	}
+	PG_END_TRY();
+	byte_writer_free(&writer);
+	return call;
+}
+
+/* Calls of this session that the engine works on. */
+static int
+count_running(void)
+{
+	int n = 0;
+
+	for (EngineCall *call = calls; call; call = call->next)
+		n += call->pass.held;
+	return n;
+}
+
+void
+engine_pause(long timeout_ms)
+{
+	if (engine_socket != PGINVALID_SOCKET)
+	{
+		wait_for_engine(reading_events(), Min(timeout_ms, CLIENT_CHECK_MS));
+		engine_receive();
+		return;
+	}
+	(void) WaitLatch(MyLatch, WL_LATCH_SET | WL_TIMEOUT | WL_EXIT_ON_PM_DEATH, timeout_ms, qwen_wait_event());
+	ResetLatch(MyLatch);
+	check_client();
+}
+
+void
+engine_go(EngineCall *call)
+{
+	LimitDemand demand = {call->accepted.prompt_tokens, call->accepted.max_tokens};
+	ByteWriter writer;
+
+	byte_writer_init(&writer);
+	PG_TRY();
+	{
+		if (call->connection != connection_number)
+			raise_lost(call);
+		limits_enter(&call->pass, &demand, count_running);
+		watch_go(&call->watched, call->pass.meter);
+		if (call->connection != connection_number)
+			raise_lost(call);
+		if (encode_go(&writer, call->id, call->pass.meter).code == STATUS_OK)
+			send_frame(call, writer.data, writer.length);
+	}
+	PG_CATCH();
+	{
+		watch_failed(&call->watched, geterrcode());
+		limits_take_back(&call->pass);
+		byte_writer_free(&writer);
+		PG_RE_THROW();
+	}
+	PG_END_TRY();
+	byte_writer_free(&writer);
+}
+
+/* Read a frame's body. */
+static void
+read_reply(const Frame *frame, EngineReply *reply)
+{
+	const unsigned char *body = frame->body;
+	size_t length = frame->header.body_bytes;
+	Status status;
+
+	reply->type = frame->header.type;
+	switch (frame->header.type)
+	{
+		case FRAME_ACCEPTED:
+			status = decode_accepted(body, length, &reply->accepted);
+			break;
+		case FRAME_PIECE:
+			status = decode_piece(body, length, &reply->piece);
+			break;
+		case FRAME_DONE:
+			status = decode_done(body, length, &reply->done);
+			break;
+		case FRAME_RESULT:
+			status = decode_result(body, length, &reply->result);
+			break;
+		default:
+			status = decode_error(body, length, &reply->error);
+			break;
+	}
+	if (status.code != STATUS_OK)
+		raise_broken(&status);
+}
+
+bool
+engine_poll(EngineCall *call, EngineReply *reply)
+{
+	if (!call->frames)
+	{
+		if (call->connection != connection_number)
+		{
+			watch_failed(&call->watched, ERRCODE_SYSTEM_ERROR);
+			raise_lost(call);
+		}
+		return false;
+	}
+	if (call->current)
+		pfree(call->current);
+	call->current = call->frames;
+	call->frames = call->frames->next;
+	if (!call->frames)
+		call->last_frame = NULL;
+	read_reply(call->current, reply);
+	if (reply->type == FRAME_ACCEPTED)
+	{
+		call->accepted = reply->accepted;
+		watch_accepted(&call->watched, &reply->accepted);
+	}
+	else if (is_last_frame(reply->type))
+		watch_answered(&call->watched, reply);
+	return true;
+}
+
+void
+engine_wait(bool flush)
+{
+	/* rows that the client waits for must not sit in our buffer while we wait for the next one */
+	if (flush && whereToSendOutput == DestRemote)
+		pq_flush();
+	wait_for_engine(reading_events(), CLIENT_CHECK_MS);
+}
+
+bool
+engine_ended_with(const EngineCall *call)
+{
+	return call->connection != connection_number && call->engine_ended;
+}
+
+bool
+engine_wait_for(long timeout_ms)
+{
+	WaitEvent event;
+	bool latch_was_set;
+
+	if (engine_socket == PGINVALID_SOCKET)
+		latch_was_set =
+			(WaitLatch(MyLatch, WL_LATCH_SET | WL_TIMEOUT | WL_EXIT_ON_PM_DEATH, timeout_ms, qwen_wait_event()) &
+			 WL_LATCH_SET) != 0;
+	else
+	{
+		ModifyWaitEvent(wait_set, 1, reading_events(), NULL);
+		latch_was_set = WaitEventSetWait(wait_set, timeout_ms, &event, 1, qwen_wait_event()) > 0 &&
+						(event.events & WL_LATCH_SET) != 0;
+	}
+	if (latch_was_set)
+		ResetLatch(MyLatch);
+	CHECK_FOR_INTERRUPTS();
+	return latch_was_set;
+}
+
+void
+engine_next(EngineCall *call, EngineReply *reply, bool flush)
+{
+	while (!engine_poll(call, reply))
+	{
+		engine_receive();
+		if (!call->frames && call->connection == connection_number)
+			engine_wait(flush);
+	}
+	if (reply->type == FRAME_ERROR)
+		raise_engine_error(&reply->error);
+}
+
+EngineCall *
+engine_run(const Request *request, EngineReply *reply)
+{
+	EngineCall *call = engine_submit(request, CurrentMemoryContext);
+
+	PG_TRY();
+	{
+		engine_next(call, reply, false);
+		if (reply->type == FRAME_ACCEPTED)
+		{
+			engine_go(call);
+			do
+				engine_next(call, reply, false);
+			while (reply->type == FRAME_PIECE);
+		}
+	}
+	PG_CATCH();
+	{
+		engine_end(call);
+		PG_RE_THROW();
+	}
+	PG_END_TRY();
+	return call;
+}

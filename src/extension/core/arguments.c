@@ -1,0 +1,47 @@
+/*
+ * arguments.c - the errors of functions that were passed other arguments than this library knows; see arguments.h.
+ */
+#include "../qwen_pg.h"
+
+#include "utils/lsyscache.h"
+
+/* The name that SQL knows a function by, or its symbol where it is not known. */
+static const char *
+name_of(FunctionCallInfo fcinfo, const char *symbol)
+{
+	char *name = fcinfo->flinfo ? get_func_name(fcinfo->flinfo->fn_oid) : NULL;
+
+	return name ? name : symbol;
+}
+
+static int
+hint_update(void)
+{
+	return errhint("ALTER EXTENSION qwen_pg UPDATE brings the functions of this version into a database.");
+}
+
+void
+check_arguments(FunctionCallInfo fcinfo, const char *symbol, int least, int most)
+{
+	if (PG_NARGS() < least)
+		ereport(ERROR, (errcode(ERRCODE_OBJECT_NOT_IN_PREREQUISITE_STATE),
+						errmsg("the function %s was declared with %d arguments, and needs %d in version %s of qwen_pg",
+							   name_of(fcinfo, symbol), PG_NARGS(), least, QWEN_VERSION),
+						hint_update()));
+	if (PG_NARGS() > most)
+		ereport(ERROR, (errcode(ERRCODE_OBJECT_NOT_IN_PREREQUISITE_STATE),
+						errmsg("the function %s was declared with %d arguments, but version %s of qwen_pg, which runs, "
+							   "knows %d",
+							   name_of(fcinfo, symbol), PG_NARGS(), QWEN_VERSION, most),
+						errhint("A restart of the server loads the version that is installed.")));
+}
+
+void
+raise_missing_argument(FunctionCallInfo fcinfo, int argument)
+{
+	ereport(ERROR,
+			(errcode(ERRCODE_OBJECT_NOT_IN_PREREQUISITE_STATE),
+			 errmsg("the function %s was declared with %d arguments, and needs argument %d in version %s of qwen_pg",
+					name_of(fcinfo, "of qwen_pg"), PG_NARGS(), argument + 1, QWEN_VERSION),
+			 hint_update()));
+}

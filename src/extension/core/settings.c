@@ -1,0 +1,188 @@
+/*
+ * settings.c - every setting, as docs/settings.md lists them.
+ */
+#include "../limits/limits.h"
+
+#include "../watch/watch.h"
+#include "utils/guc.h"
+
+char *qwen_models;
+char *qwen_model_directory;
+char *qwen_default_model;
+char *qwen_default_embedding_model;
+char *qwen_engine_path;
+int qwen_max_models = 4;
+int qwen_threads = 0;
+char *qwen_kv_cache_size;
+bool qwen_lock_memory = false;
+int qwen_huge_pages = QWEN_HUGE_PAGES_TRY;
+int qwen_kv_cache_type = 0;
+int qwen_prefill_chunk = 256;
+bool qwen_speculation = true;
+bool qwen_engine_sandbox = true;
+int qwen_max_running = 64;
+int qwen_queue_size = 1000;
+int qwen_max_tokens = 512;
+int qwen_prefix_cache = PREFIX_ROLE;
+int qwen_stat_max = 1000;
+int qwen_engine_priority = QWEN_PRIORITY_LOW;
+int qwen_io_method = QWEN_IO_AUTO;
+int qwen_watchdog_timeout = 30000;
+int qwen_job_window = 32;
+int qwen_max_job_workers = 4;
+int qwen_job_retention = 30 * SECS_PER_DAY;
+int qwen_batch_window = 32;
+int qwen_on_error = QWEN_ON_ERROR_RAISE;
+bool qwen_batch_plans = true;
+
+static const struct config_enum_entry kv_cache_types[] = {
+	{"f16", 0, false}, {"q8_0", 2, false}, {"f32", 1, false}, {NULL, 0, false}};
+static const struct config_enum_entry huge_pages[] = {{"try", QWEN_HUGE_PAGES_TRY, false},
+													  {"on", QWEN_HUGE_PAGES_ON, false},
+													  {"off", QWEN_HUGE_PAGES_OFF, false},
+													  {NULL, 0, false}};
+static const struct config_enum_entry prefix_sharings[] = {
+	{"role", PREFIX_ROLE, false}, {"shared", PREFIX_SHARED, false}, {"off", PREFIX_OFF, false}, {NULL, 0, false}};
+static const struct config_enum_entry io_methods[] = {
+	{"auto", QWEN_IO_AUTO, false}, {"pread", QWEN_IO_PREAD, false}, {NULL, 0, false}};
+
+static const struct config_enum_entry priorities[] = {
+	{"low", QWEN_PRIORITY_LOW, false}, {"normal", QWEN_PRIORITY_NORMAL, false}, {NULL, 0, false}};
+
+static const struct config_enum_entry on_error_values[] = {
+	{"error", QWEN_ON_ERROR_RAISE, false}, {"null", QWEN_ON_ERROR_NULL, false}, {NULL, 0, false}};
+
+/* A list that cannot be read is refused before it takes effect. */
+static bool
+check_models(char **value, void **extra, GucSource source)
+{
+	ConfiguredModels *models = palloc(sizeof *models);
+	Status status = configured_models_parse(*value, models);
+
+	pfree(models);
+	if (status_is_ok(&status))
+		return true;
+	GUC_check_errdetail("%s", status.message);
+	return false;
+}
+
+#define CACHE_LEAST_MB 16
+
+/* "auto" (0), or an amount of memory in MB where it has no unit. */
+static bool
+parse_cache_size(const char *value, int *megabytes, const char **hint)
+{
+	*megabytes = 0;
+	return pg_strcasecmp(value, "auto") == 0 || parse_int(value, megabytes, GUC_UNIT_MB, hint);
+}
+
+static bool
+check_cache_size(char **value, void **extra, GucSource source)
+{
+	const char *hint = NULL;
+	int megabytes;
+
+	if (!parse_cache_size(*value, &megabytes, &hint))
+	{
+		GUC_check_errdetail("It is \"auto\" or an amount of memory.");
+		if (hint)
+			GUC_check_errhint("%s", hint);
+		return false;
+	}
+	if (pg_strcasecmp(*value, "auto") == 0 || (megabytes >= CACHE_LEAST_MB && megabytes <= INT_MAX / 2))
+		return true;
+	GUC_check_errdetail("%d MB is outside of %d MB to %d MB.", megabytes, CACHE_LEAST_MB, INT_MAX / 2);
+	return false;
+}
+
+uint64
+kv_cache_bytes(void)
+{
+	const char *hint;
+	int megabytes;
+
+	return parse_cache_size(qwen_kv_cache_size, &megabytes, &hint) ? (uint64) megabytes << 20 : 0;
+}
+
+/* Settings that only make sense in a server that preloaded us. */
+static void
+define_server_settings(void)
+{
+	DefineCustomIntVariable("qwen.max_models", "Models that can be loaded at the same time.", NULL, &qwen_max_models, 4,
+							1, STATUS_PAGE_MAX_SLOTS, PGC_POSTMASTER, 0, NULL, NULL, NULL);
+	DefineCustomIntVariable("qwen.threads", "Threads of the engine; 0 means one for each physical core.", NULL,
+							&qwen_threads, 0, 0, 256, PGC_POSTMASTER, 0, NULL, NULL, NULL);
+	DefineCustomStringVariable("qwen.kv_cache_size",
+							   "Memory for keys and values of running requests; auto: by what memory there is.", NULL,
+							   &qwen_kv_cache_size, "auto", PGC_POSTMASTER, 0, check_cache_size, NULL, NULL);
+	DefineCustomEnumVariable("qwen.huge_pages", "Whether weights are put on huge pages once they are served.", NULL,
+							 &qwen_huge_pages, QWEN_HUGE_PAGES_TRY, huge_pages, PGC_POSTMASTER, 0, NULL, NULL, NULL);
+	DefineCustomBoolVariable("qwen.lock_memory", "Weights are locked into memory, so that they are never swapped out.",
+							 NULL, &qwen_lock_memory, false, PGC_POSTMASTER, 0, NULL, NULL, NULL);
+	DefineCustomEnumVariable("qwen.kv_cache_type", "Number type of keys and values.", NULL, &qwen_kv_cache_type, 0,
+							 kv_cache_types, PGC_POSTMASTER, 0, NULL, NULL, NULL);
+	DefineCustomBoolVariable("qwen.speculation", "Guess tokens from the text so far and check them in one step.",
+							 "Answers do not change.", &qwen_speculation, true, PGC_POSTMASTER, 0, NULL, NULL, NULL);
+	DefineCustomIntVariable("qwen.prefill_chunk", "Prompt tokens that one step of the engine takes.", NULL,
+							&qwen_prefill_chunk, 256, 16, 4096, PGC_POSTMASTER, 0, NULL, NULL, NULL);
+	DefineCustomIntVariable("qwen.max_running", "Requests that are computed together.", NULL, &qwen_max_running, 64, 1,
+							1024, PGC_POSTMASTER, 0, NULL, NULL, NULL);
+	DefineCustomIntVariable("qwen.queue_size", "Requests that may wait.", NULL, &qwen_queue_size, 1000, 1, 100000,
+							PGC_POSTMASTER, 0, NULL, NULL, NULL);
+	DefineCustomEnumVariable("qwen.engine_priority",
+							 "Whether the engine lets other processes have the processor first.", NULL,
+							 &qwen_engine_priority, QWEN_PRIORITY_LOW, priorities, PGC_POSTMASTER, 0, NULL, NULL, NULL);
+	DefineCustomBoolVariable("qwen.engine_sandbox", "The engine gives up the system calls that serving does not need.",
+							 NULL, &qwen_engine_sandbox, true, PGC_POSTMASTER, 0, NULL, NULL, NULL);
+	DefineCustomIntVariable("qwen.stat_max", "Rows of qwen_stat_requests at most.", NULL, &qwen_stat_max, 1000, 10,
+							100000, PGC_POSTMASTER, 0, NULL, NULL, NULL);
+	DefineCustomStringVariable("qwen.engine_path",
+							   "The engine program; empty means qwen_engine beside the server's programs.", NULL,
+							   &qwen_engine_path, "", PGC_POSTMASTER, GUC_SUPERUSER_ONLY, NULL, NULL, NULL);
+	DefineCustomStringVariable("qwen.models", "Models to load: name=file, name=file, ...", NULL, &qwen_models, "",
+							   PGC_SIGHUP, GUC_SUPERUSER_ONLY, check_models, NULL, NULL);
+	DefineCustomStringVariable("qwen.model_directory", "Folder of model files, relative to the data directory.", NULL,
+							   &qwen_model_directory, "qwen_models", PGC_SIGHUP, GUC_SUPERUSER_ONLY, NULL, NULL, NULL);
+	DefineCustomEnumVariable("qwen.io_method", "How model files are read.", NULL, &qwen_io_method, QWEN_IO_AUTO,
+							 io_methods, PGC_SIGHUP, 0, NULL, NULL, NULL);
+	DefineCustomIntVariable("qwen.watchdog_timeout",
+							"An engine without a sign of life for this long is restarted; 0: never.", NULL,
+							&qwen_watchdog_timeout, 30000, 0, INT_MAX, PGC_SIGHUP, GUC_UNIT_MS, NULL, NULL, NULL);
+	DefineCustomIntVariable("qwen.max_job_workers", "Workers of jobs and triggers that run at the same time.", NULL,
+							&qwen_max_job_workers, 4, 1, 64, PGC_SIGHUP, 0, NULL, NULL, NULL);
+	DefineCustomIntVariable("qwen.job_retention", "How long jobs that have ended are kept; 0: for ever.", NULL,
+							&qwen_job_retention, 30 * SECS_PER_DAY, 0, INT_MAX, PGC_SIGHUP, GUC_UNIT_S, NULL, NULL,
+							NULL);
+}
+
+void
+settings_define(bool preloaded)
+{
+	DefineCustomStringVariable("qwen.default_model", "Model of calls that name none; empty: the first of qwen.models.",
+							   NULL, &qwen_default_model, "", PGC_USERSET, 0, NULL, NULL, NULL);
+	DefineCustomStringVariable("qwen.default_embedding_model",
+							   "Model of embedding calls that name none; empty: qwen.default_model.", NULL,
+							   &qwen_default_embedding_model, "", PGC_USERSET, 0, NULL, NULL, NULL);
+	DefineCustomIntVariable("qwen.max_tokens", "Tokens to generate at most where the argument max_tokens is not given.",
+							NULL, &qwen_max_tokens, 512, 1, 1000000, PGC_USERSET, 0, NULL, NULL, NULL);
+	DefineCustomIntVariable("qwen.batch_window", "Rows of a query, or elements of an array, in flight at once.", NULL,
+							&qwen_batch_window, 32, 1, 1000, PGC_USERSET, 0, NULL, NULL, NULL);
+	DefineCustomBoolVariable("qwen.batch_plans", "Plans keep the model calls of many rows in flight.", NULL,
+							 &qwen_batch_plans, true, PGC_USERSET, 0, NULL, NULL, NULL);
+	DefineCustomEnumVariable("qwen.on_error", "What a row that fails by itself gives: an error, or NULL.", NULL,
+							 &qwen_on_error, QWEN_ON_ERROR_RAISE, on_error_values, PGC_USERSET, 0, NULL, NULL, NULL);
+	DefineCustomEnumVariable("qwen.prefix_cache", "Who may use what was computed for the beginning of a prompt again.",
+							 NULL, &qwen_prefix_cache, PREFIX_ROLE, prefix_sharings, PGC_SUSET, 0, NULL, NULL, NULL);
+	DefineCustomIntVariable("qwen.job_window", "Rows of jobs and triggers that a worker has in flight.", NULL,
+							&qwen_job_window, 32, 1, 1024, PGC_USERSET, 0, NULL, NULL, NULL);
+	limit_settings_define(preloaded);
+	if (preloaded)
+		define_server_settings();
+#if PG_VERSION_NUM >= 150000
+	if (preloaded)
+		MarkGUCPrefixReserved("qwen");
+#else
+	if (preloaded)
+		EmitWarningsOnPlaceholders("qwen");
+#endif
+}

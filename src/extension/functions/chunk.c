@@ -1,0 +1,50 @@
+/*
+ * chunk.c - qwen_chunk: a text in pieces of at most so many tokens, at the ends of paragraphs and sentences.
+ */
+#include "../qwen_pg.h"
+
+#include "funcapi.h"
+#include "utils/builtins.h"
+#include "utils/tuplestore.h"
+
+/* A number that the engine checks further: here only that it can be sent. */
+static uint32
+size_argument(FunctionCallInfo fcinfo, int argument, const char *name, int lowest)
+{
+	int value;
+
+	if (PG_ARGISNULL(argument))
+		ereport(ERROR, (errcode(ERRCODE_NULL_VALUE_NOT_ALLOWED), errmsg("%s must not be null", name)));
+	value = PG_GETARG_INT32(argument);
+	if (value < lowest)
+		ereport(ERROR, (errcode(ERRCODE_INVALID_PARAMETER_VALUE),
+						errmsg("%s must be at least %d, not %d", name, lowest, value)));
+	return value;
+}
+
+QWEN_FUNCTION(qwen_chunk, 1, 5)
+{
+	ReturnSetInfo *set = (ReturnSetInfo *) fcinfo->resultinfo;
+	Request options;
+	uint32 max_tokens, overlap;
+	int64 ordinality = 0;
+	ListCell *cell;
+
+	require_preloaded();
+	init_materialized_set(fcinfo);
+	if (PG_ARGISNULL(0) || text_is_blank(PG_GETARG_TEXT_PP(0)))
+		return (Datum) 0;
+	max_tokens = size_argument(fcinfo, 1, "max_tokens", REQUEST_MIN_CHUNK_TOKENS);
+	overlap = size_argument(fcinfo, 2, "overlap", 0);
+	memset(&options, 0, sizeof options);
+	options_read_object(fcinfo, 4, &options);
+	options_set_model(&options, PG_ARGISNULL(3) ? NULL : PG_GETARG_TEXT_PP(3), default_embedding_model());
+	foreach (cell, chunk_text(PG_GETARG_TEXT_PP(0), &options, max_tokens, overlap))
+	{
+		Datum values[2] = {Int64GetDatum(++ordinality), PointerGetDatum(lfirst(cell))};
+		bool nulls[2] = {false, false};
+
+		tuplestore_putvalues(set->setResult, set->setDesc, values, nulls);
+	}
+	return (Datum) 0;
+}

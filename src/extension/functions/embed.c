@@ -1,0 +1,156 @@
+/*
+ * embed.c - qwen_embed and qwen_similarity.
+ */
+#include "../qwen_pg.h"
+
+#include "../call/model_call.h"
+#include "catalog/pg_type.h"
+#include "utils/array.h"
+#include "utils/builtins.h"
+
+const char *
+default_embedding_model(void)
+{
+	return *qwen_default_embedding_model ? qwen_default_embedding_model : qwen_default_model;
+}
+
+/* The request for one text's embedding. */
+static void
+build_embedding(Request *request, text *input, text *model)
+{
+	request->kind = REQUEST_EMBED;
+	request->text = span_from_text(input);
+	options_set_model(request, model, default_embedding_model());
+}
+
+/* RESULT with floats, or the error that there are none. */
+static const RequestResult *
+floats_of(const EngineReply *reply)
+{
+	if (reply->type != FRAME_RESULT || reply->result.kind != RESULT_FLOATS)
+		ereport(ERROR, (errcode(ERRCODE_SYSTEM_ERROR), errmsg("the qwen engine gave no embedding")));
+	return &reply->result;
+}
+
+static int
+build_embed(FunctionCallInfo fcinfo, Request *requests)
+{
+	if (PG_ARGISNULL(0) || text_is_blank(PG_GETARG_TEXT_PP(0)))
+		return 0;
+	options_read_object(fcinfo, 4, requests);
+	if (!PG_ARGISNULL(3))
+	{
+		int dimensions = PG_GETARG_INT32(3);
+
+		if (dimensions < 1)
+			ereport(ERROR, (errcode(ERRCODE_INVALID_PARAMETER_VALUE),
+							errmsg("dimensions must be at least 1, not %d", dimensions)));
+		requests->dimensions = dimensions;
+	}
+	if (!PG_ARGISNULL(2))
+		requests->instruction = span_from_text(PG_GETARG_TEXT_PP(2));
+	build_embedding(requests, PG_GETARG_TEXT_PP(0), PG_ARGISNULL(1) ? NULL : PG_GETARG_TEXT_PP(1));
+	return 1;
+}
+
+static Datum
+finish_embed(FunctionCallInfo fcinfo, const EngineReply *replies)
+{
+	const RequestResult *result = floats_of(replies);
+	Datum *elements = palloc(sizeof *elements * Max(result->count, 1));
+
+	for (uint32 i = 0; i < result->count; i++)
+		elements[i] = Float4GetDatum(protocol_float(result->values, i));
+	return PointerGetDatum(construct_array(elements, result->count, FLOAT4OID, sizeof(float4), true, TYPALIGN_INT));
+}
+
+/* A request for the embedding of one side of a similarity; its model, instruction and options are the arguments from
+ * first on. takes_instruction: the instruction is this side's. */
+static void
+build_side(FunctionCallInfo fcinfo, int first, bool takes_instruction, text *input, Request *request)
+{
+	options_read_object(fcinfo, first + 2, request);
+	if (takes_instruction && !PG_ARGISNULL(first + 1))
+		request->instruction = span_from_text(PG_GETARG_TEXT_PP(first + 1));
+	build_embedding(request, input, PG_ARGISNULL(first) ? NULL : PG_GETARG_TEXT_PP(first));
+}
+
+/* The instruction is b's: the question. */
+static int
+build_similarity(FunctionCallInfo fcinfo, Request *requests)
+{
+	if (PG_ARGISNULL(0) || PG_ARGISNULL(1) || text_is_blank(PG_GETARG_TEXT_PP(0)) ||
+		text_is_blank(PG_GETARG_TEXT_PP(1)))
+		return 0;
+	build_side(fcinfo, 2, false, PG_GETARG_TEXT_PP(0), &requests[0]);
+	build_side(fcinfo, 2, true, PG_GETARG_TEXT_PP(1), &requests[1]);
+	return 2;
+}
+
+static Datum
+finish_similarity(FunctionCallInfo fcinfo, const EngineReply *replies)
+{
+	const RequestResult *a = floats_of(&replies[0]), *b = floats_of(&replies[1]);
+	double product = 0;
+
+	if (a->count != b->count)
+		ereport(ERROR, (errcode(ERRCODE_SYSTEM_ERROR), errmsg("the model was replaced between two embeddings"),
+						errhint("The request can be sent again.")));
+	/* both have unit length */
+	for (uint32 i = 0; i < a->count; i++)
+		product += (double) protocol_float(a->values, i) * protocol_float(b->values, i);
+	return Float8GetDatum(product);
+}
+
+/* The embedding argument's numbers. */
+static const float4 *
+embedding_argument(FunctionCallInfo fcinfo, int argument, int *n)
+{
+	ArrayType *array = PG_GETARG_ARRAYTYPE_P(argument);
+
+	if (ARR_NDIM(array) > 1 || array_contains_nulls(array))
+		ereport(ERROR, (errcode(ERRCODE_INVALID_PARAMETER_VALUE),
+						errmsg("embedding must be an array of one dimension without nulls")));
+	*n = ArrayGetNItems(ARR_NDIM(array), ARR_DIMS(array));
+	return (const float4 *) ARR_DATA_PTR(array);
+}
+
+static int
+build_similarity_to(FunctionCallInfo fcinfo, Request *requests)
+{
+	int n;
+
+	if (PG_ARGISNULL(0) || PG_ARGISNULL(1) || text_is_blank(PG_GETARG_TEXT_PP(0)))
+		return 0;
+	(void) embedding_argument(fcinfo, 1, &n);
+	build_side(fcinfo, 2, true, PG_GETARG_TEXT_PP(0), requests);
+	return 1;
+}
+
+/* The numbers that qwen_similarity multiplies, in its order. */
+static Datum
+finish_similarity_to(FunctionCallInfo fcinfo, const EngineReply *replies)
+{
+	const RequestResult *result = floats_of(replies);
+	double product = 0;
+	int n;
+	const float4 *embedding = embedding_argument(fcinfo, 1, &n);
+
+	if (result->count != (uint32) n)
+		ereport(ERROR, (errcode(ERRCODE_INVALID_PARAMETER_VALUE),
+						errmsg("embedding has %d numbers, and those of the model have %u", n, result->count)));
+	for (int i = 0; i < n; i++)
+		product += (double) protocol_float(result->values, i) * embedding[i];
+	return Float8GetDatum(product);
+}
+
+const ModelFunction embed_function = {"qwen_embed", build_embed, finish_embed, NULL, 1, 5};
+const ModelFunction similarity_function = {"qwen_similarity", build_similarity, finish_similarity, NULL, 2, 5};
+const ModelFunction similarity_to_function = {
+	"qwen_similarity_to", build_similarity_to, finish_similarity_to, NULL, 2, 5};
+
+QWEN_MODEL_FUNCTION(qwen_embed, embed_function)
+
+QWEN_MODEL_FUNCTION(qwen_similarity, similarity_function)
+
+QWEN_MODEL_FUNCTION(qwen_similarity_to, similarity_to_function)

@@ -1,0 +1,285 @@
+/*
+ * scores.c - functions that read the model's probabilities instead of sampling: qwen_logprobs, qwen_classify,
+ * qwen_classify_scores, qwen_filter.
+ *
+ * The answers of the last three are always among those given: the engine compares them with each other alone
+ * (REQUEST_SCORE).
+ */
+#include "../qwen_pg.h"
+
+#include "../call/model_call.h"
+#include "catalog/pg_type.h"
+#include "funcapi.h"
+#include "miscadmin.h"
+#include "task_prompts.h"
+#include "utils/array.h"
+#include "utils/builtins.h"
+#include "utils/json.h"
+#include "utils/tuplestore.h"
+
+/* The labels of a classification. */
+typedef struct Labels
+{
+	int n;
+	Datum *labels; /* text */
+} Labels;
+
+/* A label and its place in the array. */
+typedef struct PlacedLabel
+{
+	const char *data;
+	int length, place;
+} PlacedLabel;
+
+/* By text, then by place. */
+static int
+compare_labels(const void *a, const void *b)
+{
+	const PlacedLabel *left = a, *right = b;
+	int order = memcmp(left->data, right->data, Min(left->length, right->length));
+
+	if (order == 0)
+		order = left->length - right->length;
+	return order != 0 ? order : left->place - right->place;
+}
+
+/* Raise that two labels are the same, if any are: the first that repeats one. */
+static void
+refuse_repetition(const Labels *labels)
+{
+	PlacedLabel *sorted = palloc_extended(sizeof *sorted * labels->n, MCXT_ALLOC_HUGE);
+	int repeated = labels->n, original = 0, first = 0;
+
+	for (int i = 0; i < labels->n; i++)
+	{
+		text *label = DatumGetTextPP(labels->labels[i]);
+
+		CHECK_FOR_INTERRUPTS();
+		sorted[i] = (PlacedLabel){VARDATA_ANY(label), VARSIZE_ANY_EXHDR(label), i};
+	}
+	qsort(sorted, labels->n, sizeof *sorted, compare_labels);
+	for (int i = 1; i < labels->n; i++)
+	{
+		CHECK_FOR_INTERRUPTS();
+		if (sorted[i].length != sorted[first].length ||
+			memcmp(sorted[i].data, sorted[first].data, sorted[i].length) != 0)
+			first = i;
+		else if (sorted[i].place < repeated)
+		{
+			repeated = sorted[i].place;
+			original = sorted[first].place;
+		}
+	}
+	pfree(sorted);
+	if (repeated < labels->n)
+		ereport(ERROR, (errcode(ERRCODE_INVALID_PARAMETER_VALUE),
+						errmsg("labels[%d] must not be the same as labels[%d]", repeated + 1, original + 1)));
+}
+
+/* Take the array of labels apart: at least one, none null, empty or twice. */
+static Labels
+read_labels(ArrayType *array)
+{
+	Labels labels;
+	bool *nulls;
+
+	deconstruct_array(array, TEXTOID, -1, false, TYPALIGN_INT, &labels.labels, &nulls, &labels.n);
+	if (labels.n == 0)
+		ereport(ERROR, (errcode(ERRCODE_INVALID_PARAMETER_VALUE), errmsg("labels must not be empty")));
+	for (int i = 0; i < labels.n; i++)
+	{
+		CHECK_FOR_INTERRUPTS();
+		if (nulls[i])
+			ereport(ERROR, (errcode(ERRCODE_INVALID_PARAMETER_VALUE), errmsg("labels[%d] must not be null", i + 1)));
+		if (VARSIZE_ANY_EXHDR(DatumGetTextPP(labels.labels[i])) == 0)
+			ereport(ERROR, (errcode(ERRCODE_INVALID_PARAMETER_VALUE), errmsg("labels[%d] must not be empty", i + 1)));
+	}
+	refuse_repetition(&labels);
+	return labels;
+}
+
+/* The labels for the prompt: one after the other. */
+static char *
+list_labels(const Labels *labels)
+{
+	StringInfoData list;
+
+	initStringInfo(&list);
+	for (int i = 0; i < labels->n; i++)
+	{
+		CHECK_FOR_INTERRUPTS();
+		appendStringInfo(&list, "%s%s", i > 0 ? ", " : "", TextDatumGetCString(labels->labels[i]));
+	}
+	return list.data;
+}
+
+/* The labels for the engine: a JSON array. */
+static ByteSpan
+json_labels(const Labels *labels)
+{
+	StringInfoData json;
+
+	initStringInfo(&json);
+	for (int i = 0; i < labels->n; i++)
+	{
+		CHECK_FOR_INTERRUPTS();
+		appendStringInfoChar(&json, i > 0 ? ',' : '[');
+		escape_json(&json, TextDatumGetCString(labels->labels[i]));
+	}
+	appendStringInfoChar(&json, ']');
+	return span_from_cstring(json.data);
+}
+
+/* The request of a score: the tail's model holds, its sampling is checked and has no effect. */
+static void
+build_score(FunctionCallInfo fcinfo, int first, const char *prompt, text *input, ByteSpan candidates, Request *request)
+{
+	request->kind = REQUEST_SCORE;
+	task_messages(request, prompt, input);
+	request->candidates = candidates;
+	options_read(fcinfo, first, request);
+	task_options(request);
+}
+
+/* The scores of n candidates, or the error that there are none. */
+static const RequestResult *
+scores_of(const EngineReply *reply, int n)
+{
+	if (reply->type != FRAME_RESULT || reply->result.kind != RESULT_FLOATS || reply->result.count != (uint32) n)
+		ereport(ERROR, (errcode(ERRCODE_SYSTEM_ERROR), errmsg("the qwen engine gave no scores")));
+	return &reply->result;
+}
+
+/* Score the labels of a call's second argument for its first. */
+static int
+build_classify(FunctionCallInfo fcinfo, Request *requests)
+{
+	Labels labels;
+
+	if (PG_ARGISNULL(0) || PG_ARGISNULL(1) || text_is_blank(PG_GETARG_TEXT_PP(0)))
+		return 0;
+	labels = read_labels(PG_GETARG_ARRAYTYPE_P(1));
+	build_score(fcinfo, 2, psprintf(PROMPT_CLASSIFY, list_labels(&labels)), PG_GETARG_TEXT_PP(0), json_labels(&labels),
+				requests);
+	return 1;
+}
+
+/* The label with the best score. */
+static Datum
+finish_classify(FunctionCallInfo fcinfo, const EngineReply *replies)
+{
+	Labels labels = read_labels(PG_GETARG_ARRAYTYPE_P(1));
+	const RequestResult *scores = scores_of(replies, labels.n);
+	int best = 0;
+
+	for (int i = 1; i < labels.n; i++)
+		if (protocol_float(scores->values, i) > protocol_float(scores->values, best))
+			best = i;
+	return PointerGetDatum(DatumGetTextPCopy(labels.labels[best]));
+}
+
+static int
+build_filter(FunctionCallInfo fcinfo, Request *requests)
+{
+	char *prompt;
+
+	if (PG_ARGISNULL(0) || PG_ARGISNULL(1) || text_is_blank(PG_GETARG_TEXT_PP(0)))
+		return 0;
+	require_text(PG_GETARG_TEXT_PP(1), "condition");
+	prompt = psprintf(PROMPT_FILTER, text_to_cstring(PG_GETARG_TEXT_PP(1)));
+	build_score(fcinfo, 2, prompt, PG_GETARG_TEXT_PP(0), span_from_cstring("[\"Yes\",\"No\"]"), requests);
+	return 1;
+}
+
+static Datum
+finish_filter(FunctionCallInfo fcinfo, const EngineReply *replies)
+{
+	const RequestResult *scores = scores_of(replies, 2);
+
+	return BoolGetDatum(protocol_float(scores->values, 0) > protocol_float(scores->values, 1));
+}
+
+const ModelFunction classify_function = {"qwen_classify", build_classify, finish_classify, NULL, 2, 18};
+const ModelFunction filter_function = {"qwen_filter", build_filter, finish_filter, NULL, 2, 18};
+
+QWEN_MODEL_FUNCTION(qwen_classify, classify_function)
+
+QWEN_MODEL_FUNCTION(qwen_filter, filter_function)
+
+QWEN_FUNCTION(qwen_classify_scores, 2, 18)
+{
+	ReturnSetInfo *set = (ReturnSetInfo *) fcinfo->resultinfo;
+	const RequestResult *scores;
+	Request request;
+	EngineReply reply;
+	EngineCall *call;
+	Labels labels;
+
+	require_preloaded();
+	init_materialized_set(fcinfo);
+	memset(&request, 0, sizeof request);
+	if (build_classify(fcinfo, &request) == 0)
+		return (Datum) 0;
+	call = engine_run(&request, &reply);
+	labels = read_labels(PG_GETARG_ARRAYTYPE_P(1));
+	scores = scores_of(&reply, labels.n);
+	for (int i = 0; i < labels.n; i++)
+	{
+		Datum values[2] = {labels.labels[i], Float8GetDatum(protocol_float(scores->values, i))};
+		bool nulls[2] = {false, false};
+
+		tuplestore_putvalues(set->setResult, set->setDesc, values, nulls);
+	}
+	engine_end(call);
+	return (Datum) 0;
+}
+
+/* Columns of qwen_logprobs. */
+#define N_LOGPROB_COLUMNS 5
+
+/* Row i of a RESULT_LOGPROBS, whose piece stands at *piece. */
+static void
+put_logprob(ReturnSetInfo *set, const RequestResult *result, uint32 i, size_t *piece)
+{
+	uint32 rank = protocol_token(result->values, 4 * i + 2), length = protocol_token(result->values, 4 * i + 3);
+	Datum values[N_LOGPROB_COLUMNS];
+	bool nulls[N_LOGPROB_COLUMNS] = {false, false, false, rank == 0, rank == 0};
+
+	if (length > result->text.length - *piece)
+		ereport(ERROR, (errcode(ERRCODE_SYSTEM_ERROR), errmsg("the qwen engine gave malformed log-probabilities")));
+	values[0] = Int32GetDatum(i + 1);
+	values[1] = Int32GetDatum(protocol_token(result->values, 4 * i));
+	values[2] = PointerGetDatum(escaped_text_from_span((ByteSpan){result->text.data + *piece, length}));
+	values[3] = Float8GetDatum(protocol_float(result->values, 4 * i + 1));
+	values[4] = Int32GetDatum(rank);
+	*piece += length;
+	tuplestore_putvalues(set->setResult, set->setDesc, values, nulls);
+}
+
+QWEN_FUNCTION(qwen_logprobs, 1, 3)
+{
+	ReturnSetInfo *set = (ReturnSetInfo *) fcinfo->resultinfo;
+	Request request;
+	EngineReply reply;
+	EngineCall *call;
+	size_t piece = 0;
+
+	require_preloaded();
+	init_materialized_set(fcinfo);
+	if (PG_ARGISNULL(0))
+		return (Datum) 0;
+	memset(&request, 0, sizeof request);
+	request.kind = REQUEST_LOGPROBS;
+	request.text = span_from_text(PG_GETARG_TEXT_PP(0));
+	options_read_object(fcinfo, 2, &request);
+	options_set_model(&request, PG_ARGISNULL(1) ? NULL : PG_GETARG_TEXT_PP(1), qwen_default_model);
+	if (request.text.length == 0)
+		return (Datum) 0;
+	call = engine_run(&request, &reply);
+	if (reply.type != FRAME_RESULT || reply.result.kind != RESULT_LOGPROBS)
+		ereport(ERROR, (errcode(ERRCODE_SYSTEM_ERROR), errmsg("the qwen engine gave no log-probabilities")));
+	for (uint32 i = 0; i < reply.result.count; i++)
+		put_logprob(set, &reply.result, i, &piece);
+	engine_end(call);
+	return (Datum) 0;
+}

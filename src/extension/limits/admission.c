@@ -1,0 +1,273 @@
+/*
+ * admission.c - the door: every request that the model has to compute passes it between ACCEPTED and GO.
+ *
+ * Tokens are known exactly by then. The prompt is charged, the longest possible answer reserved; what is sampled is
+ * charged as it is, and what is left of the reservation goes back at the end. A request that a limit stands against is
+ * refused, or waits in the order of arrival, holding no lock. What the engine answers without the model (counting
+ * tokens, rendering a prompt) needs no GO and is not limited.
+ */
+#include "../queue/jobs.h"
+#include "limits.h"
+
+#include <math.h>
+
+#include "../../base/clock.h"
+#include "../queue/jobs.h"
+#include "access/parallel.h"
+#include "miscadmin.h"
+#include "postmaster/bgworker.h"
+#include "utils/acl.h"
+#include "utils/syscache.h"
+
+#define LONGEST_PAUSE_MS 250
+#define COMPANY_PAUSE_MS 10 /* other processes of a parallel query end a request without waking us */
+#define SHORTEST_PAUSE_MS 5
+
+/* Is this the worker of a job? */
+static bool
+is_job(void)
+{
+	return MyBackendType == B_BG_WORKER && !IsParallelWorker();
+}
+
+/* Jobs have nobody to tell of an error, and time. */
+static bool
+waits_for_limits(void)
+{
+	return qwen_limit_action == LIMIT_ACTION_WAIT || is_job();
+}
+
+/* A role whose name is looked for, and where it goes. */
+typedef struct NameSearch
+{
+	Oid role;
+	MemoryContext context;
+	char *name; /* NULL: there is none */
+} NameSearch;
+
+static void
+search_name(void *argument)
+{
+	NameSearch *search = argument;
+	char *name = GetUserNameFromId(search->role, true);
+
+	search->name = name ? MemoryContextStrdup(search->context, name) : NULL;
+}
+
+char *
+role_name(Oid role)
+{
+	NameSearch search = {role, CurrentMemoryContext, NULL};
+
+	own_transaction(search_name, &search);
+	return search.name ? search.name : psprintf("%u", role);
+}
+
+/* What to do about it. */
+static char *
+refusal_hint(const LimitRefusal *refusal)
+{
+	if (refusal->kind == LIMIT_MAX_TOKENS)
+		return psprintf("Ask for at most %lld tokens with max_tokens.", (long long) refusal->allowed);
+	if (refusal->frees_in_us == FREES_NEVER)
+		return psprintf("It can never be met: %s", refusal->allowed == 0
+													   ? "the role may use nothing."
+													   : "use a shorter prompt or a lower max_tokens.");
+	if (refusal->frees_in_us == FREES_WITH_A_REQUEST)
+		return pstrdup("Try again when a request that is under way has ended, or SET qwen.limit_action = 'wait'.");
+	return psprintf("Try again in %lld seconds, or SET qwen.limit_action = 'wait'.",
+					(long long) ceil(refusal->frees_in_us / 1e6));
+}
+
+static void
+raise_refusal(const LimitRefusal *refusal)
+{
+	usage_count_rejected(refusal);
+	ereport(ERROR, (errcode(ERRCODE_CONFIGURATION_LIMIT_EXCEEDED),
+					refusal->frees_in_us == FREES_NEVER
+						? errmsg("a request of role \"%s\" asks for more than its limit of %s allows",
+								 role_name(refusal->role), limit_names[refusal->kind])
+						: errmsg("role \"%s\" has reached its limit of %s", role_name(refusal->role),
+								 limit_names[refusal->kind]),
+					errdetail("Limit %s: %lld used, %lld asked for, %lld allowed.", limit_names[refusal->kind],
+							  (long long) refusal->used, (long long) refusal->asked, (long long) refusal->allowed),
+					errhint("%s", refusal_hint(refusal))));
+}
+
+/* Others of this role wait already, so there is no room. */
+static void
+raise_others_first(const LimitSubject *subject)
+{
+	ereport(ERROR, (errcode(ERRCODE_CONFIGURATION_LIMIT_EXCEEDED),
+					errmsg("other requests of role \"%s\" wait for its limits already",
+						   role_name(subject->roles[subject->n - 1])),
+					errhint("Try again later, or SET qwen.limit_action = 'wait' to wait after them.")));
+}
+
+/* Raise unless the roles that a job's requests are made for are there. */
+static void
+check_roles(void *argument)
+{
+	Oid roles[MAX_LIMITED_ROLES_OF_CALL];
+
+	limits_roles(roles);
+	for (int i = 0; i < MAX_LIMITED_ROLES_OF_CALL; i++)
+		if (OidIsValid(roles[i]) && !SearchSysCacheExists1(AUTHOID, ObjectIdGetDatum(roles[i])))
+			ereport(ERROR, (errcode(ERRCODE_UNDEFINED_OBJECT), errmsg("role %u was dropped", roles[i])));
+}
+
+/* A job waits as long as it takes, but not for a role that is gone, nor while others' jobs wait for its worker. */
+static void
+check_job(const LimitRefusal *refusal)
+{
+	char *role;
+
+	own_transaction(check_roles, NULL);
+	if (!job_turn_is_over())
+		return;
+	role = role_name(refusal->role);
+	ereport(ERROR, (errcode(ERRCODE_QUERY_CANCELED), errmsg("the job waits for a limit of role \"%s\"", role)));
+}
+
+/* Until something may have changed: a wake-up, an answer to one of this session's requests, or the time. */
+static void
+pause_before_next_try(const LimitRefusal *refusal, bool has_company)
+{
+	int64 pause_ms = has_company ? COMPANY_PAUSE_MS : LONGEST_PAUSE_MS;
+
+	if (refusal->frees_in_us >= 0)
+		pause_ms = Max(SHORTEST_PAUSE_MS, Min(refusal->frees_in_us / 1000 + 1, LONGEST_PAUSE_MS));
+	engine_pause(pause_ms);
+	limits_refresh();
+	usage_sweep();
+	if (is_job())
+		check_job(refusal);
+}
+
+/* Try until it is admitted or refused for good. */
+static void
+try_to_enter(LimitPass *pass, const LimitDemand *demand, int (*n_own)(void))
+{
+	LimitSubject subject;
+	LimitRefusal refusal;
+	Admission admission;
+	uint64 ticket = 0;
+	bool swept = false;
+
+	for (;;)
+	{
+		bool has_company = false;
+
+		limits_subject(&subject);
+		refusal.frees_in_us = FREES_WITH_A_REQUEST;
+		refusal.role = subject.roles[subject.n - 1];
+		admission = usage_admit(&subject, demand, ticket, &pass->meter, &refusal);
+		if (admission == ADMITTED)
+			return;
+		if (admission == REFUSED && refusal.frees_in_us == FREES_NEVER)
+			raise_refusal(&refusal);
+		if (!swept)
+		{
+			/* what the engine has let go of meanwhile may make room */
+			usage_sweep();
+			swept = true;
+			continue;
+		}
+		if (waits_for_limits())
+		{
+			if (ticket == 0)
+				ticket = usage_queue_enter(&subject);
+			job_worker_tell(admission == OTHERS_FIRST ? "other requests of the role wait for its limits already"
+													  : psprintf("role \"%s\" has reached its limit of %s",
+																 role_name(refusal.role), limit_names[refusal.kind]));
+		}
+		else if (n_own() == 0 && !(has_company = usage_has_company()))
+		{
+			if (admission == OTHERS_FIRST)
+				raise_others_first(&subject);
+			raise_refusal(&refusal);
+		}
+		pause_before_next_try(&refusal, has_company);
+	}
+}
+
+void
+limits_enter(LimitPass *pass, const LimitDemand *demand, int (*n_own)(void))
+{
+	PG_TRY();
+	{
+		try_to_enter(pass, demand, n_own);
+	}
+	PG_CATCH();
+	{
+		usage_queue_leave();
+		PG_RE_THROW();
+	}
+	PG_END_TRY();
+	pass->held = true;
+	pass->admitted_us = clock_now_us();
+	usage_queue_leave();
+}
+
+bool
+limits_leave(LimitPass *pass, bool ended, LimitDemand *used)
+{
+	if (!pass->held)
+		return false;
+	pass->held = false;
+	*used = (LimitDemand){0, 0};
+	usage_release(pass->meter, ended, used);
+	return true;
+}
+
+void
+limits_take_back(LimitPass *pass)
+{
+	if (!pass->held)
+		return;
+	pass->held = false;
+	usage_take_back(pass->meter);
+}
+
+/* The tightest limit of a kind of this session's roles, or otherwise. */
+static int64
+tightest(LimitKind kind, int64 otherwise)
+{
+	LimitSubject subject;
+
+	limits_subject(&subject);
+	for (int i = 0; i < subject.n; i++)
+		if (subject.limits[i].allowed[kind] != NO_LIMIT && subject.limits[i].allowed[kind] < otherwise)
+			otherwise = subject.limits[i].allowed[kind];
+	return otherwise;
+}
+
+int
+limits_window(void)
+{
+	return (int) Max(tightest(LIMIT_MAX_CONCURRENT, INT_MAX), 1);
+}
+
+int
+limits_default_max_tokens(int wanted)
+{
+	return (int) Max(tightest(LIMIT_MAX_TOKENS, wanted), 1);
+}
+
+int
+limits_roomy_max_tokens(int wanted)
+{
+	/* what is reserved for an answer must leave room for its prompt and others */
+	int64 room = Min(tightest(LIMIT_TOKENS_PER_MINUTE, INT_MAX), tightest(LIMIT_TOKENS_PER_DAY, INT_MAX)) / 4;
+
+	return limits_default_max_tokens((int) Max(Min(wanted, room), 1));
+}
+
+int32
+limits_priority(void)
+{
+	LimitSubject subject;
+
+	limits_subject(&subject);
+	return subject.n > 1 ? Min(subject.limits[0].priority, subject.limits[1].priority) : subject.limits[0].priority;
+}

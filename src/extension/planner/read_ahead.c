@@ -1,0 +1,232 @@
+/*
+ * read_ahead.c - how far ahead a batching node may read.
+ *
+ * Nobody above may want all rows: reading ahead costs tokens. Below a LIMIT that gets all of its rows from us, the
+ * window holds as many rows as are still wanted. Where a parent may stop for other reasons (EXISTS, a semi join, a join
+ * below a LIMIT, a cursor that is fetched from in portions), the window begins with one row and grows with the rows
+ * that have been taken. Else it is as large as it can be. So that each node knows, the tree of a query is walked once
+ * when its executor has started: ExecSetTupleBound does not reach other people's nodes.
+ *
+ * Trees that are started otherwise (EvalPlanQual) keep the cautious default.
+ */
+#include "batch.h"
+
+#include "../core/compat.h"
+#include "executor/executor.h"
+
+/* What is above a node. */
+typedef struct Above
+{
+	LimitState *limit; /* all rows go there, or NULL */
+	bool may_stop;     /* somebody may not want all rows */
+	BatchState *node;  /* of ours, between here and limit */
+	bool hides_bound;  /* somebody between here and limit drops or keeps rows: others may be wanted than limit counts */
+} Above;
+
+static ExecutorStart_hook_type previous_start;
+static ExecutorRun_hook_type previous_run;
+static uint64 run_count; /* rows that the running portal wants now; 0: all */
+
+/* The rows that a LIMIT takes before it ends; -1: it does not end by counting. */
+static int64
+rows_of_limit(const LimitState *limit)
+{
+	if (!limit || limit->noCount || limit->limitOption == LIMIT_OPTION_WITH_TIES ||
+		limit->count > PG_INT64_MAX - limit->offset)
+		return -1;
+	return limit->offset + limit->count;
+}
+
+int64
+batch_row_limit(const BatchState *state)
+{
+	const LimitState *limit = state->limit;
+	int64 wanted = rows_of_limit(limit);
+
+	if (wanted >= 0)
+	{
+		wanted -= limit->position;
+		for (const BatchState *above = state->above; above; above = above->above)
+			wanted -= above->window->n;
+		return Max(wanted, 1);
+	}
+	if (state->may_stop_early || limit || run_count > 0)
+		return state->n_taken + 1;
+	return PG_INT64_MAX;
+}
+
+void
+batch_pass_bound(BatchState *state)
+{
+	/* also when there is no bound any more: a sort keeps the last one that it was told */
+	if (state->passes_bound)
+		ExecSetTupleBound(rows_of_limit(state->limit), outerPlanState(state));
+}
+
+static void link_state(PlanState *state, Above above);
+
+/* Children of a node that reads all of their rows, whatever is above. */
+static void
+link_reader_of_all(PlanState *state)
+{
+	link_state(outerPlanState(state), (Above){.may_stop = false});
+}
+
+/* Children of a node that may stop when its parent does. */
+static void
+link_joined(PlanState *state, bool may_stop)
+{
+	link_state(outerPlanState(state), (Above){.may_stop = may_stop});
+	link_state(innerPlanState(state), (Above){.may_stop = may_stop});
+}
+
+static void
+link_list(PlanState **states, int n, Above above)
+{
+	for (int i = 0; i < n; i++)
+		link_state(states[i], above);
+}
+
+/* Does a join's inner side have one row at most for each of the outer side, as a function in FROM that gives no set? */
+static bool
+gives_one_row(const PlanState *inner)
+{
+	const FunctionScan *scan = (const FunctionScan *) inner->plan;
+	const Node *expression;
+
+	if (IsA(scan, Result))
+		return !inner->lefttree;
+	if (!IsA(scan, FunctionScan) || list_length(scan->functions) != 1)
+		return false;
+	expression = ((const RangeTblFunction *) linitial(scan->functions))->funcexpr;
+	return !IsA(expression, FuncExpr) || !((const FuncExpr *) expression)->funcretset;
+}
+
+static void
+link_state(PlanState *state, Above above)
+{
+	bool may_stop = above.may_stop || above.limit;
+
+	if (!state)
+		return;
+	switch (nodeTag(state))
+	{
+		case T_CustomScanState:
+			if (is_batch_state(state))
+			{
+				BatchState *node = (BatchState *) state;
+
+				node->limit = above.limit;
+				node->may_stop_early = above.may_stop;
+				node->above = above.node;
+				node->passes_bound = above.limit && !above.hides_bound && !state->qual;
+				link_state(outerPlanState(state),
+						   (Above){above.limit, above.may_stop, node, above.hides_bound || state->qual != NULL});
+			}
+			break;
+		case T_LimitState:
+			link_state(outerPlanState(state), (Above){.limit = (LimitState *) state, .may_stop = above.may_stop});
+			break;
+		case T_ResultState:
+			link_state(outerPlanState(state), above);
+			break;
+		case T_LockRowsState:
+		case T_UniqueState:
+		case T_MaterialState:
+			/* not more rows than from below */
+			above.hides_bound = true;
+			link_state(outerPlanState(state), above);
+			break;
+		case T_SubqueryScanState:
+			above.hides_bound |= state->qual != NULL;
+			link_state(((SubqueryScanState *) state)->subplan, above);
+			break;
+		case T_AppendState:
+			link_list(((AppendState *) state)->appendplans, ((AppendState *) state)->as_nplans, above);
+			break;
+		case T_MergeAppendState:
+			link_list(((MergeAppendState *) state)->mergeplans, ((MergeAppendState *) state)->ms_nplans,
+					  (Above){.may_stop = may_stop});
+			break;
+		case T_SortState:
+		case T_HashState:
+			link_reader_of_all(state);
+			break;
+		case T_ModifyTableState:
+#if PG_VERSION_NUM < 140000
+			link_list(((ModifyTableState *) state)->mt_plans, ((ModifyTableState *) state)->mt_nplans,
+					  (Above){.may_stop = false});
+#else
+			link_reader_of_all(state);
+#endif
+			break;
+		case T_AggState:
+			/* with groups in order, it stops between two of them */
+			link_joined(state, ((Agg *) state->plan)->aggstrategy == AGG_SORTED && may_stop);
+			break;
+		case T_HashJoinState:
+			link_state(outerPlanState(state), (Above){.may_stop = may_stop});
+			link_state(innerPlanState(state), (Above){.may_stop = false});
+			break;
+		case T_NestLoopState:
+		{
+			const JoinState *join = &((NestLoopState *) state)->js;
+			bool one_match = join->single_match || join->jointype == JOIN_SEMI || join->jointype == JOIN_ANTI;
+
+			above.hides_bound = true;
+			link_state(outerPlanState(state),
+					   gives_one_row(innerPlanState(state)) ? above : (Above){.may_stop = may_stop});
+			link_state(innerPlanState(state), (Above){.may_stop = may_stop || one_match});
+			break;
+		}
+		case T_MergeJoinState:
+			/* it ends when either side does */
+			link_joined(state, true);
+			break;
+		default:
+			link_joined(state, may_stop);
+			break;
+	}
+}
+
+static void
+start_hook(QueryDesc *query, int eflags)
+{
+	ListCell *cell;
+
+	if (previous_start)
+		previous_start(query, eflags);
+	else
+		standard_ExecutorStart(query, eflags);
+	foreach (cell, query->estate->es_subplanstates)
+		link_state(lfirst(cell), (Above){.may_stop = true});
+	link_state(query->planstate, (Above){.may_stop = false});
+}
+
+static void run_hook EXECUTOR_RUN_PARAMETERS
+{
+	uint64 outer_count = run_count;
+
+	run_count = count;
+	PG_TRY();
+	{
+		if (previous_run)
+			previous_run EXECUTOR_RUN_ARGUMENTS;
+		else
+			standard_ExecutorRun EXECUTOR_RUN_ARGUMENTS;
+	}
+	PG_FINALLY();
+	{
+		run_count = outer_count;
+	}
+	PG_END_TRY();
+}
+
+void
+batch_limit_init(void)
+{
+	previous_start = ExecutorStart_hook;
+	ExecutorStart_hook = start_hook;
+	previous_run = ExecutorRun_hook;
+	ExecutorRun_hook = run_hook;
+}

@@ -1,0 +1,398 @@
+/*
+ * row_sql.c - the statements that read and write the user's tables for a spec.
+ *
+ * All of them are over alias q, the source's rows, and d, the rows at hand: arrays given as parameters, one for the
+ * numbers and one for each key column, as text. Names come from the catalog in the transaction that uses them, so a
+ * table that was renamed is found and one that was dropped is an error. They run with a search path that is not ours:
+ * every name and operator is written with its schema (keys.c has those of the keys).
+ */
+#include "jobs.h"
+
+#include "access/relation.h"
+#include "access/table.h"
+#include "catalog/pg_class.h"
+#include "catalog/pg_namespace.h"
+#include "catalog/pg_type.h"
+#include "executor/spi.h"
+#include "nodes/nodeFuncs.h"
+#include "utils/builtins.h"
+#include "utils/lsyscache.h"
+#include "utils/plancache.h"
+#include "utils/rel.h"
+
+/* The current qualified name of a table. */
+static char *
+table_name(Oid relation, const char *what)
+{
+	char *name = get_rel_name(relation);
+
+	if (!name)
+		ereport(ERROR, (errcode(ERRCODE_UNDEFINED_TABLE), errmsg("the %s table was dropped", what)));
+	return quote_qualified_identifier(get_namespace_name(get_rel_namespace(relation)), name);
+}
+
+/* The rows of a spec, to stand in FROM with alias q. A trigger's table without what inherits from it. */
+static char *
+source_item(const JobSpec *spec)
+{
+	if (spec->source)
+		return psprintf("(%s\n) q", spec->source);
+	return psprintf("%s%s q", spec->trigger ? "ONLY " : "", table_name(spec->relation, "source"));
+}
+
+/* A table of a spec; raises when it is gone, even while its lock is waited for. */
+static Relation
+open_table(Oid relation, const char *what)
+{
+	Relation opened = try_relation_open(relation, AccessShareLock);
+
+	if (!opened)
+		ereport(ERROR, (errcode(ERRCODE_UNDEFINED_TABLE), errmsg("the %s table was dropped", what)));
+	return opened;
+}
+
+TupleDesc
+job_sql_columns(const JobSpec *spec)
+{
+	if (spec->source)
+	{
+		SPIPlanPtr plan = SPI_prepare(psprintf("SELECT * FROM (%s\n) q", spec->source), 0, NULL);
+		List *sources = plan ? SPI_plan_get_plan_sources(plan) : NIL;
+
+		if (list_length(sources) != 1)
+			ereport(ERROR, (errcode(ERRCODE_INVALID_PARAMETER_VALUE), errmsg("source must be one query")));
+		return ((CachedPlanSource *) linitial(sources))->resultDesc;
+	}
+	{
+		Relation relation = open_table(spec->relation, "source");
+		TupleDesc columns = CreateTupleDescCopy(RelationGetDescr(relation));
+
+		relation_close(relation, AccessShareLock);
+		return columns;
+	}
+}
+
+/* The type of the target's column, for a cast. */
+static char *
+target_type(const JobSpec *spec)
+{
+	AttrNumber column = get_attnum(spec->target, spec->target_column);
+	Oid type, collation;
+	int32 modifier;
+
+	if (column <= 0)
+		ereport(ERROR, (errcode(ERRCODE_UNDEFINED_COLUMN),
+						errmsg("the target table has no column \"%s\"", spec->target_column)));
+	get_atttypetypmodcoll(spec->target, column, &type, &modifier, &collation);
+	return format_type_extended(type, modifier, FORMAT_TYPE_TYPEMOD_GIVEN | FORMAT_TYPE_FORCE_QUALIFY);
+}
+
+/* A key column in the statements. */
+typedef struct Key
+{
+	const char *name;          /* quoted */
+	const char *type;          /* of the source, as SQL writes it */
+	JobKeyOperators operators; /* of the source */
+	const char *is_q, *is_t;   /* equal to the rows at hand */
+	const char *out;           /* its value, of a type whose text means the same to everybody */
+	const char *position;      /* the parameter that holds where a job has arrived */
+} Key;
+
+/* The number of a column by name; raises when it is gone. */
+static int
+column_number(TupleDesc columns, const char *name, const char *what)
+{
+	for (int i = 0; i < columns->natts; i++)
+		if (!TupleDescAttr(columns, i)->attisdropped && strcmp(NameStr(TupleDescAttr(columns, i)->attname), name) == 0)
+			return i + 1;
+	ereport(ERROR, (errcode(ERRCODE_UNDEFINED_COLUMN), errmsg("the %s has no key column \"%s\"", what, name)));
+	return 0;
+}
+
+/* The numbers of the keys among some columns. A trigger's keys are known by number, whatever they are called now. */
+static void
+number_keys(const JobSpec *spec, TupleDesc columns, const char *what, AttrNumber *numbers)
+{
+	for (int i = 0; i < spec->n_keys; i++)
+	{
+		numbers[i] = spec->trigger ? spec->key_numbers[i] : column_number(columns, spec->keys[i], what);
+		if (numbers[i] > columns->natts || TupleDescAttr(columns, numbers[i] - 1)->attisdropped)
+			ereport(ERROR,
+					(errcode(ERRCODE_UNDEFINED_COLUMN), errmsg("a key column was dropped that the row was queued by")));
+	}
+}
+
+/* The index of a table over some of its columns; none where it has none, as for a query. */
+static Oid
+index_over(Oid relation, const char *what, const AttrNumber *numbers, int n)
+{
+	Relation opened;
+	Oid index;
+
+	if (!OidIsValid(relation))
+		return InvalidOid;
+	opened = open_table(relation, what);
+	index = job_key_index(opened, numbers, n);
+	relation_close(opened, NoLock);
+	return index;
+}
+
+/* All keys, from the catalogs as they are now. */
+static void
+make_keys(const JobSpec *spec, TupleDesc source, Key *keys)
+{
+	AttrNumber in_source[JOB_MAX_KEYS], in_target[JOB_MAX_KEYS];
+	Relation target = open_table(spec->target, "target");
+	TupleDesc columns = RelationGetDescr(target);
+	Oid source_index, target_index;
+
+	number_keys(spec, source, "source", in_source);
+	number_keys(spec, columns, "target", in_target);
+	source_index = index_over(spec->relation, "source", in_source, spec->n_keys);
+	target_index = index_over(spec->target, "target", in_target, spec->n_keys);
+	for (int i = 0; i < spec->n_keys; i++)
+	{
+		Form_pg_attribute from = TupleDescAttr(source, in_source[i] - 1), to = TupleDescAttr(columns, in_target[i] - 1);
+		const char *name = pstrdup(NameStr(from->attname)), *value = psprintf("d.k%d", i + 1);
+		JobKeyOperators operators;
+		Key *key = &keys[i];
+
+		key->name = quote_identifier(name);
+		key->type = job_key_type_name(from->atttypid);
+		job_key_operators(source_index, in_source[i], from->atttypid, name, &key->operators);
+		job_key_operators(target_index, in_target[i], to->atttypid, name, &operators);
+		key->is_q =
+			psprintf("q.%s %s", key->name, job_key_match(&key->operators, from->atttypid, from->atttypid, value));
+		key->is_t = psprintf("t.%s %s", quote_identifier(pstrdup(NameStr(to->attname))),
+							 job_key_match(&operators, to->atttypid, from->atttypid, value));
+		key->out = job_key_type(from->atttypid) == OIDOID ? psprintf("q.%s::pg_catalog.oid", key->name)
+														  : psprintf("q.%s", key->name);
+		key->position = psprintf("$%d::pg_catalog.text::%s", i + 1, key->type);
+	}
+	relation_close(target, NoLock);
+}
+
+typedef const char *(*KeyPart)(const Key *key, int i);
+
+static const char *
+part_name(const Key *key, int i)
+{
+	return key->name;
+}
+
+static const char *
+part_column(const Key *key, int i)
+{
+	return psprintf("q.%s", key->name);
+}
+
+static const char *
+part_out(const Key *key, int i)
+{
+	return key->out;
+}
+
+static const char *
+part_order(const Key *key, int i)
+{
+	/* USING takes the operator without the word for it, in the same brackets */
+	return psprintf("q.%s USING %s", key->name, key->operators.less);
+}
+
+/* Not NULL as such: a composite value that has a NULL in it is one, which IS NOT NULL does not say. */
+static const char *
+part_not_null(const Key *key, int i)
+{
+	return psprintf("q.%s IS DISTINCT FROM NULL", key->name);
+}
+
+static const char *
+part_position(const Key *key, int i)
+{
+	return key->position;
+}
+
+static const char *
+part_parameter(const Key *key, int i)
+{
+	return psprintf("$%d::pg_catalog.text[]", i + 2);
+}
+
+static const char *
+part_number(const Key *key, int i)
+{
+	return psprintf("k%d", i + 1);
+}
+
+static const char *
+part_value(const Key *key, int i)
+{
+	return psprintf("d.k%d::%s", i + 1, key->type);
+}
+
+static const char *
+part_is_q(const Key *key, int i)
+{
+	return key->is_q;
+}
+
+static const char *
+part_is_t(const Key *key, int i)
+{
+	return key->is_t;
+}
+
+/* A part for each key, joined. */
+static char *
+for_keys(const Key *keys, int n, const char *separator, KeyPart part)
+{
+	StringInfoData list;
+
+	initStringInfo(&list);
+	for (int i = 0; i < n; i++)
+		appendStringInfo(&list, "%s%s", i ? separator : "", part(&keys[i], i));
+	return list.data;
+}
+
+/*
+ * The rows behind a position. A comparison of rows is what an index can be read by, and takes one operator for all
+ * columns; where they have different ones it is written out, with the first column's bound for the index.
+ */
+static char *
+behind_position(const Key *keys, int n)
+{
+	bool same = true;
+	char *behind;
+
+	for (int i = 1; i < n; i++)
+		same &= strcmp(keys[0].operators.greater, keys[i].operators.greater) == 0;
+	if (same)
+		return psprintf("(%s) %s (%s)", for_keys(keys, n, ", ", part_column), keys[0].operators.greater,
+						for_keys(keys, n, ", ", part_position));
+	behind = psprintf("q.%s %s %s", keys[n - 1].name, keys[n - 1].operators.greater, keys[n - 1].position);
+	for (int i = n - 2; i >= 0; i--)
+		behind = psprintf("(q.%s %s %s OR q.%s %s %s AND (%s))", keys[i].name, keys[i].operators.greater,
+						  keys[i].position, keys[i].name, keys[i].operators.equal, keys[i].position, behind);
+	return psprintf("q.%s %s %s AND %s", keys[0].name, keys[0].operators.at_least, keys[0].position, behind);
+}
+
+/* unnest($1::int[], $2::text[], …) AS d(n, k1, …), with answers and hashes or without. Of more than one array the
+ * parser makes pg_catalog's unnest whatever the search path. */
+static char *
+rows_at_hand(const Key *keys, int n, bool with_answers)
+{
+	int next = n + 2;
+	char *more = with_answers ? psprintf(", $%d::pg_catalog.text[], $%d::pg_catalog.int8[]", next, next + 1) : "";
+
+	return psprintf("unnest($1::pg_catalog.int4[], %s%s) AS d(n, %s%s)", for_keys(keys, n, ", ", part_parameter), more,
+					for_keys(keys, n, ", ", part_number), with_answers ? ", answer, hash" : "");
+}
+
+/* a IS NOT DISTINCT FROM b, with an operator that is not looked up. */
+static char *
+same_value(const char *a, const char *b, const char *operator)
+{
+	return psprintf(
+		"((%s) OPERATOR(pg_catalog.%s) (%s) OR (%s) IS NOT DISTINCT FROM NULL AND (%s) IS NOT DISTINCT FROM NULL)",
+		a, operator, b, a, b);
+}
+
+void
+job_sql_make(const JobSpec *spec, JobSql *sql)
+{
+	List *used;
+	Key keys[JOB_MAX_KEYS];
+	int n = spec->n_keys;
+	TupleDesc columns = job_sql_columns(spec);
+	char *target = table_name(spec->target, "target");
+	char *source = source_item(spec);
+	const char *prompt = prompt_expression(spec->prompt, columns, spec->trigger ? spec->trigger : "prompt", &used);
+	const char *column = quote_identifier(spec->target_column);
+	const char *answer = spec->function == JOB_EMBED ? "d.answer::pg_catalog.float4[]" : "d.answer";
+	const char *hash = psprintf("pg_catalog.hashtextextended((%s) COLLATE pg_catalog.\"C\", 0)", prompt);
+	const char *only = spec->trigger ? "ONLY " : "";
+	const char *is_q, *is_t, *at_hand, *with_answers, *is_current;
+	char *all_keys;
+	bool in_place = !spec->source && spec->relation == spec->target;
+
+	make_keys(spec, columns, keys);
+	is_q = for_keys(keys, n, " AND ", part_is_q);
+	is_t = for_keys(keys, n, " AND ", part_is_t);
+	at_hand = rows_at_hand(keys, n, false);
+	with_answers = rows_at_hand(keys, n, true);
+	is_current = same_value(hash, "d.hash", "=");
+	all_keys = for_keys(keys, n, " AND ", part_not_null);
+
+	sql->page =
+		psprintf("SELECT %s, %s, %s FROM %s WHERE %s%s ORDER BY %s LIMIT $%d", for_keys(keys, n, ", ", part_out),
+				 prompt, hash, source, all_keys, spec->position ? psprintf(" AND %s", behind_position(keys, n)) : "",
+				 for_keys(keys, n, ", ", part_order), spec->position ? n + 1 : 1);
+	sql->by_key = psprintf("SELECT d.n, %s, %s FROM %s JOIN %s ON %s", prompt, hash, at_hand, source, is_q);
+	sql->lock = psprintf("SELECT d.n FROM %s JOIN %s%s t ON %s ORDER BY d.n FOR NO KEY UPDATE OF t SKIP LOCKED",
+						 at_hand, only, target, is_t);
+	sql->probe =
+		psprintf("SELECT d.n FROM %s JOIN %s%s t ON %s FOR NO KEY UPDATE OF t NOWAIT", at_hand, only, target, is_t);
+	sql->there = psprintf("SELECT d.n FROM %s JOIN %s%s t ON %s", at_hand, only, target, is_t);
+	/* in place there is one row that is read and written: q itself, checked again when it was changed meanwhile */
+	if (in_place)
+		sql->update = psprintf("UPDATE %s%s q SET %s = %s FROM %s WHERE %s AND %s RETURNING d.n", only, target, column,
+							   answer, with_answers, is_q, is_current);
+	else
+		sql->update = psprintf("UPDATE %s t SET %s = %s FROM %s JOIN %s ON %s WHERE %s AND %s RETURNING d.n", target,
+							   column, answer, with_answers, source, is_q, is_t, is_current);
+	/* of rows with the same key, one that gives the same prompt, if there is one */
+	sql->recheck =
+		psprintf("SELECT DISTINCT ON (d.n) d.n, %s, %s, EXISTS (SELECT 1 FROM %s%s t WHERE %s) FROM %s JOIN %s "
+				 "ON %s ORDER BY d.n, CASE WHEN %s THEN 0 ELSE 1 END",
+				 prompt, hash, only, target, is_t, with_answers, source, is_q, is_current);
+	sql->holds = psprintf("SELECT d.n FROM %s JOIN %s%s t ON %s WHERE %s", with_answers, only, target, is_t,
+						  same_value(psprintf("t.%s::pg_catalog.text", column),
+									 psprintf("(%s)::%s::pg_catalog.text", answer, target_type(spec)), "="));
+	/* a source may have a key twice, a row at hand is inserted once */
+	sql->insert =
+		psprintf("INSERT INTO %s (%s, %s) SELECT %s, %s FROM %s WHERE EXISTS (SELECT 1 FROM %s WHERE %s AND "
+				 "%s) ON CONFLICT (%s) DO UPDATE SET %s = EXCLUDED.%s",
+				 target, for_keys(keys, n, ", ", part_name), column, for_keys(keys, n, ", ", part_value), answer,
+				 with_answers, source, is_q, is_current, for_keys(keys, n, ", ", part_name), column, column);
+	sql->count =
+		psprintf("SELECT pg_catalog.count(*) FILTER (WHERE %s), pg_catalog.count(*) FROM %s", all_keys, source);
+}
+
+/* Does a query look at what differs between sessions: a setting, by itself or in a policy or a view? */
+static bool
+reads_setting(Node *node, void *context)
+{
+	if (!node)
+		return false;
+	if (IsA(node, FuncExpr))
+	{
+		Oid function = ((FuncExpr *) node)->funcid;
+		char *name = get_func_name(function);
+
+		if (name && strcmp(name, "current_setting") == 0 && get_func_namespace(function) == PG_CATALOG_NAMESPACE)
+			return true;
+	}
+	if (IsA(node, Query))
+		return query_tree_walker((Query *) node, reads_setting, context, 0);
+	return expression_tree_walker(node, reads_setting, context);
+}
+
+bool
+job_sql_depends_on_session(const JobSpec *spec)
+{
+	SPIPlanPtr plan = SPI_prepare(psprintf("SELECT * FROM %s", source_item(spec)), 0, NULL);
+	ListCell *cell, *query;
+	bool depends = false;
+
+	foreach (cell, plan ? SPI_plan_get_plan_sources(plan) : NIL)
+	{
+		CachedPlanSource *made = lfirst(cell);
+
+		depends |= made->dependsOnRLS;
+		foreach (query, made->query_list)
+			depends |= reads_setting(lfirst(query), NULL);
+	}
+	if (plan)
+		SPI_freeplan(plan);
+	return depends;
+}

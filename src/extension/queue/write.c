@@ -1,0 +1,726 @@
+/*
+ * write.c - answers into the user's tables, in short transactions.
+ *
+ * One transaction for the rows of one spec: lock the target rows that nobody else has locked, put the answers of those
+ * in whose source still gives the same prompt (by its hash, checked by the statement that writes), take away
+ * their claims and count. So a claim is gone exactly when its answer is there. Rows that others have locked wait: the
+ * worker never waits for a row's lock, so it takes part in no deadlock and holds nobody up. An error of the whole is
+ * tried again row by row, each in a subtransaction, to find whose it is.
+ */
+#include "jobs.h"
+
+#include "access/htup_details.h"
+#include "catalog/pg_class.h"
+#include "catalog/pg_type.h"
+#include "executor/spi.h"
+#include "miscadmin.h"
+#include "storage/lmgr.h"
+#include "utils/array.h"
+#include "utils/builtins.h"
+#include "utils/lsyscache.h"
+#include "utils/rls.h"
+#include "utils/syscache.h"
+#include "utils/timestamp.h"
+
+#define LOCKED_WAIT_MS 100
+#define WAITS_TO_TELL 4   /* times that a row could not be written, before that is told of */
+#define MAX_CONFLICTS 100 /* passing errors of one write, before they count as the row's */
+#define FIRST_BACKOFF_MS 1000
+#define LAST_BACKOFF_MS 300000
+
+typedef enum Outcome
+{
+	OUTCOME_NONE,    /* not looked at yet */
+	OUTCOME_WRITTEN, /* in the target */
+	OUTCOME_GONE,    /* the source has no such row any more */
+	OUTCOME_CHANGED, /* it has another prompt now */
+	OUTCOME_LATER,   /* somebody has it locked, or another passing reason */
+	OUTCOME_FAILED,  /* error says why */
+	OUTCOME_MOVED,   /* the table has another owner, whose worker has the row now */
+} Outcome;
+
+/* What one transaction writes: rows of one spec. */
+typedef struct Write
+{
+	JobSpec *spec;
+	JobRow **rows; /* [n] */
+	int n;
+	Outcome *outcomes; /* [n] */
+	int only;          /* this row alone, or -1: all */
+	bool dropped;      /* the job has ended: nothing is written */
+	double elapsed_ms;
+	const char *trouble; /* a passing error, or NULL */
+} Write;
+
+/* The numbers of answered rows with an outcome, among those that are to be written now. */
+static int
+collect(const Write *write, Outcome wanted, int *numbers)
+{
+	int n = 0;
+
+	for (int i = 0; i < write->n; i++)
+		if (write->rows[i]->state == ROW_ANSWERED && write->outcomes[i] == wanted &&
+			(write->only < 0 || write->only == i))
+			numbers[n++] = i;
+	return n;
+}
+
+/* Parameters for some rows; numbers in the statements count these. with_answers: answers and hashes too. */
+static int
+bind_rows(const Write *write, const int *numbers, int n, bool with_answers, Oid *types, Datum *values)
+{
+	JobRow **rows = palloc(sizeof *rows * n);
+	int n_keys = write->spec->n_keys;
+	Datum *answers = palloc(sizeof *answers * n), *hashes = palloc(sizeof *hashes * n);
+	bool *no_answer = palloc(sizeof *no_answer * n), *no_hash = palloc(sizeof *no_hash * n);
+	int dimensions[1] = {n}, bounds[1] = {1};
+
+	for (int i = 0; i < n; i++)
+		rows[i] = write->rows[numbers[i]];
+	job_key_parameters(write->spec, rows, n, types, values);
+	if (!with_answers)
+		return n_keys + 1;
+	for (int i = 0; i < n; i++)
+	{
+		no_answer[i] = rows[i]->answer == NULL;
+		no_hash[i] = !rows[i]->has_prompt;
+		hashes[i] = Int64GetDatum(rows[i]->hash);
+		answers[i] = no_answer[i]
+						 ? (Datum) 0
+						 : PointerGetDatum(text_from_span((ByteSpan){rows[i]->answer, strlen(rows[i]->answer)}));
+	}
+	types[n_keys + 1] = TEXTARRAYOID;
+	values[n_keys + 1] = PointerGetDatum(
+		construct_md_array(answers, no_answer, 1, dimensions, bounds, TEXTOID, -1, false, TYPALIGN_INT));
+	types[n_keys + 2] = INT8ARRAYOID;
+	values[n_keys + 2] = PointerGetDatum(construct_md_array(hashes, no_hash, 1, dimensions, bounds, INT8OID,
+															sizeof(int64), FLOAT8PASSBYVAL, TYPALIGN_DOUBLE));
+	return n_keys + 3;
+}
+
+/* Number (of the bound rows) in a column of a result row. */
+static int
+number_at(int row)
+{
+	bool is_null;
+
+	return DatumGetInt32(SPI_getbinval(SPI_tuptable->vals[row], SPI_tuptable->tupdesc, 1, &is_null));
+}
+
+/* Fail a row whose answer cannot be written for a reason that no statement raises. */
+static void
+refuse(Write *write, int i, int sqlstate, bool is_permanent, const char *error)
+{
+	JobRow *row = write->rows[i];
+
+	write->outcomes[i] = OUTCOME_FAILED;
+	row->sqlstate = sqlstate;
+	row->error = MemoryContextStrdup(row->memory, error);
+	row->is_permanent = is_permanent;
+}
+
+/* Put the answers of locked rows in; was_locked: which could be locked. */
+static void
+update_rows(Write *write, const JobSql *sql, bool *was_locked)
+{
+	Oid types[JOB_MAX_KEYS + 3];
+	Datum values[JOB_MAX_KEYS + 3];
+	int *numbers = palloc(sizeof *numbers * write->n), *locked = palloc(sizeof *locked * write->n);
+	int n = collect(write, OUTCOME_NONE, numbers), n_locked, n_updated, n_parameters;
+
+	n_parameters = bind_rows(write, numbers, n, false, types, values);
+	n_locked = job_execute(sql->lock, n_parameters, types, values, NULL, SPI_OK_SELECT, 0);
+	for (int i = 0; i < n_locked; i++)
+	{
+		locked[i] = numbers[number_at(i)];
+		was_locked[locked[i]] = true;
+	}
+	if (n_locked == 0)
+		return;
+	n_parameters = bind_rows(write, locked, n_locked, true, types, values);
+	n_updated = job_execute(sql->update, n_parameters, types, values, NULL, SPI_OK_UPDATE_RETURNING, 0);
+	for (int i = 0; i < n_updated; i++)
+		write->outcomes[locked[number_at(i)]] = OUTCOME_WRITTEN;
+}
+
+/* Why were the others not written? */
+static void
+recheck_rows(Write *write, const JobSql *sql, bool *missing)
+{
+	Oid types[JOB_MAX_KEYS + 3];
+	Datum values[JOB_MAX_KEYS + 3];
+	int *numbers = palloc(sizeof *numbers * write->n);
+	int n = collect(write, OUTCOME_NONE, numbers), n_found;
+
+	if (n == 0)
+		return;
+	n_found = job_execute(sql->recheck, bind_rows(write, numbers, n, true, types, values), types, values, NULL,
+						  SPI_OK_SELECT, 0);
+	for (int i = 0; i < n; i++)
+		write->outcomes[numbers[i]] = OUTCOME_GONE;
+	for (int i = 0; i < n_found; i++)
+	{
+		HeapTuple tuple = SPI_tuptable->vals[i];
+		TupleDesc descriptor = SPI_tuptable->tupdesc;
+		int number = numbers[number_at(i)];
+		JobRow *row = write->rows[number];
+		bool no_hash, is_null;
+		int64 hash = DatumGetInt64(SPI_getbinval(tuple, descriptor, 3, &no_hash));
+		bool in_target = DatumGetBool(SPI_getbinval(tuple, descriptor, 4, &is_null));
+
+		if (no_hash != !row->has_prompt || (!no_hash && hash != row->hash))
+		{
+			char *prompt = SPI_getvalue(tuple, descriptor, 2);
+
+			/* stays so whether this commits or not: an answer to the old text is of no use */
+			write->outcomes[number] = OUTCOME_CHANGED;
+			job_row_set_prompt(row, prompt ? cstring_to_text(prompt) : NULL, hash);
+		}
+		else
+		{
+			write->outcomes[number] = OUTCOME_LATER;
+			missing[number] = !in_target;
+		}
+	}
+}
+
+/* Rows that the target does not have yet. */
+static void
+insert_rows(Write *write, const JobSql *sql, const bool *missing)
+{
+	Oid types[JOB_MAX_KEYS + 3];
+	Datum values[JOB_MAX_KEYS + 3];
+	int *numbers = palloc(sizeof *numbers * write->n);
+	int n = 0, n_parameters, n_inserted;
+
+	for (int i = 0; i < write->n; i++)
+		if (missing[i])
+			numbers[n++] = i;
+	if (n == 0)
+		return;
+	n_parameters = bind_rows(write, numbers, n, true, types, values);
+	n_inserted = job_execute(sql->insert, n_parameters, types, values, NULL, SPI_OK_INSERT, 0);
+	/* fewer: one of them changed between two statements; all are looked at again */
+	for (int i = 0; i < n && n_inserted == n; i++)
+		write->outcomes[numbers[i]] = OUTCOME_WRITTEN;
+}
+
+/* Is row-level security in force for us on a table? */
+static bool
+hides_rows(Oid relation)
+{
+	return check_enable_rls(relation, InvalidOid, true) == RLS_ENABLED;
+}
+
+/* Rows of a trigger's table that seem to be gone: those that are only hidden from the table's owner are errors. */
+static void
+find_hidden(Write *write, const JobSql *sql)
+{
+	Oid types[JOB_MAX_KEYS + 1];
+	Datum values[JOB_MAX_KEYS + 1];
+	int *numbers = palloc(sizeof *numbers * write->n);
+	int n = collect(write, OUTCOME_GONE, numbers), n_there;
+	JobIdentity identity;
+
+	if (n == 0 || !write->spec->trigger || !hides_rows(write->spec->relation))
+		return;
+	job_identity_of_owner(&identity);
+	n_there = job_execute(sql->there, bind_rows(write, numbers, n, false, types, values), types, values, NULL,
+						  SPI_OK_SELECT, 0);
+	job_identity_end(&identity);
+	for (int i = 0; i < n_there; i++)
+		refuse(
+			write, numbers[number_at(i)], ERRCODE_INSUFFICIENT_PRIVILEGE, true,
+			psprintf("row-level security of table \"%s\" hides the row from role \"%s\", as whom the worker reads it",
+					 get_rel_name(write->spec->relation), GetUserNameFromId(GetUserId(), false)));
+}
+
+typedef struct Probe
+{
+	Write *write;
+	const JobSql *sql;
+	int number;
+	bool is_there;
+} Probe;
+
+/* Raises where somebody else has the row locked. */
+static void
+probe_body(JobWorker *worker, const JobStore *store, void *argument)
+{
+	Probe *probe = argument;
+	Oid types[JOB_MAX_KEYS + 1];
+	Datum values[JOB_MAX_KEYS + 1];
+
+	probe->is_there = job_execute(probe->sql->probe, bind_rows(probe->write, &probe->number, 1, false, types, values),
+								  types, values, NULL, SPI_OK_SELECT, 0) > 0;
+}
+
+/*
+ * Rows that are there with the prompt they had, and were not written. Locked by others: they wait. Not to be locked
+ * although nobody has them: policies let us read them and not write. Locked by us: a trigger or a rule kept the answer
+ * back, which is fine where the target has it already (as suppress_redundant_updates_trigger sees to).
+ */
+static void
+settle_unwritten(JobWorker *worker, const JobStore *store, Write *write, const JobSql *sql, const bool *was_locked,
+				 const bool *missing)
+{
+	Oid types[JOB_MAX_KEYS + 3];
+	Datum values[JOB_MAX_KEYS + 3];
+	int *numbers = palloc(sizeof *numbers * write->n), *kept_back = palloc(sizeof *kept_back * write->n);
+	int n = collect(write, OUTCOME_LATER, numbers), n_kept_back = 0, n_held;
+	bool is_guarded = n > 0 && hides_rows(write->spec->target);
+
+	for (int i = 0; i < n; i++)
+	{
+		Probe probe = {.write = write, .sql = sql, .number = numbers[i]};
+		ErrorData *error;
+
+		if (missing[numbers[i]])
+			continue;
+		if (was_locked[numbers[i]])
+			kept_back[n_kept_back++] = numbers[i];
+		else if (is_guarded && job_subtransaction(worker, store, probe_body, &probe, &error) && !probe.is_there)
+			refuse(write, numbers[i], ERRCODE_INSUFFICIENT_PRIVILEGE, true,
+				   psprintf("row-level security of table \"%s\" keeps role \"%s\" from updating the row",
+							get_rel_name(write->spec->target), GetUserNameFromId(GetUserId(), false)));
+	}
+	if (n_kept_back == 0)
+		return;
+	n_held = job_execute(sql->holds, bind_rows(write, kept_back, n_kept_back, true, types, values), types, values, NULL,
+						 SPI_OK_SELECT, 0);
+	for (int i = 0; i < n_held; i++)
+		write->outcomes[kept_back[number_at(i)]] = OUTCOME_WRITTEN;
+	for (int i = 0; i < n_kept_back; i++)
+		if (write->outcomes[kept_back[i]] == OUTCOME_LATER)
+			refuse(
+				write, kept_back[i], ERRCODE_TRIGGERED_ACTION_EXCEPTION, false,
+				psprintf("the answer was not written: a BEFORE trigger or a rule of table \"%s\" keeps the UPDATE back",
+						 get_rel_name(write->spec->target)));
+}
+
+/* The answers of a spec's rows, or of one of them, into the target; as the spec's owner. */
+static void
+write_answers_body(JobWorker *worker, const JobStore *store, void *argument)
+{
+	Write *write = argument;
+	bool *missing = palloc0(sizeof *missing * write->n), *was_locked = palloc0(sizeof *was_locked * write->n);
+	JobIdentity identity;
+	JobSql sql;
+
+	job_identity_of_spec(write->spec, &identity);
+	job_sql_make(write->spec, &sql);
+	update_rows(write, &sql, was_locked);
+	recheck_rows(write, &sql, missing);
+	find_hidden(write, &sql);
+	settle_unwritten(worker, store, write, &sql, was_locked, missing);
+	if (!write->spec->trigger)
+		insert_rows(write, &sql, missing);
+	/* what is deferred to the commit would be an error of all rows there, and is one of its row here */
+	job_execute("SET CONSTRAINTS ALL IMMEDIATE", 0, NULL, NULL, NULL, SPI_OK_UTILITY, 0);
+	job_identity_end(&identity);
+}
+
+/* An error of one row alone. */
+static void
+note_error(JobWorker *worker, Write *write, int i, const ErrorData *error)
+{
+	JobRow *row = write->rows[i];
+
+	if (job_error_passes(error) && ++row->n_conflicts < MAX_CONFLICTS)
+	{
+		write->trouble = error->message;
+		write->outcomes[i] = OUTCOME_LATER;
+		return;
+	}
+	write->outcomes[i] = OUTCOME_FAILED;
+	row->sqlstate = error->sqlerrcode;
+	row->error = MemoryContextStrdup(row->memory, error->message);
+	row->is_permanent =
+		ERRCODE_TO_CATEGORY(error->sqlerrcode) == ERRCODE_TO_CATEGORY(ERRCODE_SYNTAX_ERROR_OR_ACCESS_RULE_VIOLATION);
+}
+
+/* Is an error the job's, and not a row's? */
+static bool
+is_of_job(const JobSpec *spec, const ErrorData *error)
+{
+	return !spec->trigger &&
+		   (error->sqlerrcode == ERRCODE_UNDEFINED_TABLE || error->sqlerrcode == ERRCODE_UNDEFINED_COLUMN);
+}
+
+/* All at once, and where that fails, one by one. */
+static void
+write_answers(JobWorker *worker, const JobStore *store, Write *write)
+{
+	int *numbers = palloc(sizeof *numbers * write->n);
+	int n;
+	ErrorData *error, *own;
+
+	write->only = -1;
+	n = collect(write, OUTCOME_NONE, numbers);
+	if (n == 0 || job_subtransaction(worker, store, write_answers_body, write, &error))
+		return;
+	for (int i = 0; i < n; i++)
+		write->outcomes[numbers[i]] = OUTCOME_NONE;
+	if (write->spec->trigger && !SearchSysCacheExists1(RELOID, ObjectIdGetDatum(write->spec->relation)))
+	{
+		/* with the table its rows are gone */
+		for (int i = 0; i < n; i++)
+			write->outcomes[numbers[i]] = OUTCOME_GONE;
+		return;
+	}
+	if (is_of_job(write->spec, error))
+		job_rows_fail(worker, write->spec, error->message);
+	if (error->sqlerrcode == ERRCODE_LOCK_NOT_AVAILABLE)
+		write->trouble = error->message;
+	if (write->spec->failure[0] || error->sqlerrcode == ERRCODE_LOCK_NOT_AVAILABLE)
+		return;
+	for (int i = 0; i < n; i++)
+	{
+		write->only = numbers[i];
+		own = error;
+		if (n == 1 || !job_subtransaction(worker, store, write_answers_body, write, &own))
+			note_error(worker, write, numbers[i], own);
+	}
+	write->only = -1;
+}
+
+/* When a row is tried again after so many attempts. */
+static int64
+backoff_ms(int attempts)
+{
+	return Min((int64) FIRST_BACKOFF_MS << Min(attempts, 20), LAST_BACKOFF_MS);
+}
+
+/* A failed row waits for its next attempt, or is put aside. */
+static void
+settle_failure(const JobStore *store, const Write *write, const JobRow *row)
+{
+	bool is_dead = row->is_permanent || row->attempts + 1 >= write->spec->max_attempts;
+	Oid types[5] = {INT8OID, TEXTOID, TEXTOID, BOOLOID, INT8OID};
+	Datum values[5] = {Int64GetDatum(row->ids[0]), CStringGetTextDatum(row->error),
+					   CStringGetTextDatum(unpack_sql_state(row->sqlstate)), BoolGetDatum(is_dead),
+					   Int64GetDatum(backoff_ms(row->attempts))};
+
+	if (is_dead && write->spec->trigger)
+		job_letters_add(GetSessionUserId(), write->spec->relation);
+	job_execute(psprintf("UPDATE %s SET attempts = attempts + 1, error = $2, sqlstate = $3, dead = $4, "
+						 "failed_at = now(), next_try = CASE WHEN $4 THEN NULL ELSE "
+						 "now() + $5 * interval '1 millisecond' END WHERE id = $1",
+						 store->row),
+				5, types, values, NULL, SPI_OK_UPDATE, 0);
+}
+
+/* Take claims away and count; as the owner of our tables. */
+static void
+settle_claims(JobWorker *worker, const JobStore *store, Write *write)
+{
+	int64 *finished, n_done = 0, n_failed = 0, n_truncated = 0, prompt_tokens = 0, completion_tokens = 0;
+	int n_finished = 0, n_ids = 0;
+	Oid types[1] = {INT8ARRAYOID};
+	Datum values[1];
+
+	for (int i = 0; i < write->n; i++)
+		n_ids += write->rows[i]->n_ids;
+	finished = palloc(sizeof *finished * Max(n_ids, 1));
+	for (int i = 0; i < write->n; i++)
+	{
+		const JobRow *row = write->rows[i];
+		Outcome outcome = write->outcomes[i];
+		bool is_finished = outcome == OUTCOME_WRITTEN || outcome == OUTCOME_GONE;
+
+		if (outcome == OUTCOME_FAILED)
+		{
+			settle_failure(store, write, row);
+			n_failed += row->is_permanent || row->attempts + 1 >= write->spec->max_attempts;
+		}
+		for (int j = outcome == OUTCOME_FAILED ? 1 : 0; (is_finished || outcome == OUTCOME_FAILED) && j < row->n_ids;
+			 j++)
+			finished[n_finished++] = row->ids[j];
+		n_truncated += row->is_cut && (outcome == OUTCOME_WRITTEN || outcome == OUTCOME_FAILED);
+		if (outcome != OUTCOME_WRITTEN)
+			continue;
+		n_done++;
+		prompt_tokens += row->answer ? row->prompt_tokens : 0;
+		completion_tokens += row->answer ? row->completion_tokens : 0;
+	}
+	values[0] = job_int8_array(finished, n_finished);
+	if (n_finished > 0)
+		job_execute(psprintf("DELETE FROM %s WHERE id = ANY ($1)", store->row), 1, types, values, NULL, SPI_OK_DELETE,
+					0);
+	if (!write->spec->trigger)
+		job_execute(
+			psprintf("UPDATE %s SET done = done + $2, failed = failed + $3, prompt_tokens = prompt_tokens + $4, "
+					 "completion_tokens = completion_tokens + $5, busy_ms = busy_ms + $6, "
+					 "truncated = truncated + $7 WHERE id = $1",
+					 store->job),
+			7, (Oid[]){INT8OID, INT8OID, INT8OID, INT8OID, INT8OID, FLOAT8OID, INT8OID},
+			(Datum[]){Int64GetDatum(write->spec->job), Int64GetDatum(n_done), Int64GetDatum(n_failed),
+					  Int64GetDatum(prompt_tokens), Int64GetDatum(completion_tokens), Float8GetDatum(write->elapsed_ms),
+					  Int64GetDatum(n_truncated)},
+			NULL, SPI_OK_UPDATE, 0);
+}
+
+/* A row that a trigger queued is filled in: earlier failures of it are of no interest any more. */
+static void
+forget_dead_letters(const JobStore *store, const Write *write)
+{
+	for (int i = 0; i < write->n; i++)
+	{
+		Oid types[4] = {OIDOID, TEXTOID, TEXTARRAYOID, OIDOID};
+		Datum values[4];
+
+		if (write->outcomes[i] != OUTCOME_WRITTEN)
+			continue;
+		values[0] = ObjectIdGetDatum(write->spec->relation);
+		values[1] = CStringGetTextDatum(write->spec->trigger);
+		values[2] = job_text_array(write->rows[i]->key, write->spec->n_keys);
+		values[3] = ObjectIdGetDatum(write->spec->trigger_number);
+		job_execute(psprintf("DELETE FROM %s WHERE dead AND relation = $1 AND key = $3 AND "
+							 "(trigger_oid = $4 OR trigger = $2)",
+							 store->row),
+					4, types, values, NULL, SPI_OK_DELETE, 0);
+	}
+}
+
+/* All rows of a write have one outcome. */
+static void
+settle_all(Write *write, Outcome outcome)
+{
+	for (int i = 0; i < write->n; i++)
+		write->outcomes[i] = outcome;
+}
+
+/* Rows whose table has another owner now are that role's: its worker answers them, and it sees what becomes of them. */
+static void
+hand_over(const JobStore *store, Write *write, Oid owner)
+{
+	Oid types[2] = {INT8ARRAYOID, OIDOID};
+	Datum values[2];
+	JobIdentity identity;
+
+	values[1] = ObjectIdGetDatum(owner);
+	job_identity_begin(store, &identity);
+	for (int i = 0; i < write->n; i++)
+	{
+		values[0] = job_int8_array(write->rows[i]->ids, write->rows[i]->n_ids);
+		job_execute(psprintf("UPDATE %s SET owner = $2 WHERE id = ANY ($1)", store->row), 2, types, values, NULL,
+					SPI_OK_UPDATE, 0);
+	}
+	job_identity_end(&identity);
+	settle_all(write, OUTCOME_MOVED);
+	job_call_worker(owner);
+}
+
+/* May a trigger's rows be written, or put aside, by this worker now? The lock keeps the answer true. */
+static bool
+is_table_ours(JobWorker *worker, const JobStore *store, Write *write)
+{
+	Oid table = write->spec->relation, owner;
+	HeapTuple tuple;
+
+	if (!ConditionalLockRelationOid(table, AccessShareLock))
+	{
+		write->trouble = "another session has the table locked";
+		settle_all(write, OUTCOME_LATER);
+		return false;
+	}
+	tuple = SearchSysCache1(RELOID, ObjectIdGetDatum(table));
+	if (!HeapTupleIsValid(tuple))
+		return true; /* with the table its rows are gone, as will be found */
+	owner = ((Form_pg_class) GETSTRUCT(tuple))->relowner;
+	ReleaseSysCache(tuple);
+	if (owner != worker->place.role)
+		hand_over(store, write, owner);
+	return owner == worker->place.role;
+}
+
+/* Which entries of the rows that are written are in the queue, or could be locked; in SPI. */
+static void
+keep_found(const JobStore *store, const Write *write, Datum ids, const char *lock, bool **found)
+{
+	Oid type = INT8ARRAYOID;
+	int n = job_execute(psprintf("SELECT id FROM %s WHERE id = ANY ($1)%s", store->row, lock), 1, &type, &ids, NULL,
+						SPI_OK_SELECT, 0);
+
+	for (int k = 0; k < n; k++)
+	{
+		bool is_null;
+		int64 id = DatumGetInt64(SPI_getbinval(SPI_tuptable->vals[k], SPI_tuptable->tupdesc, 1, &is_null));
+
+		for (int i = 0; i < write->n; i++)
+			for (int j = 0; j < write->rows[i]->n_ids; j++)
+				found[i][j] |= write->rows[i]->ids[j] == id;
+	}
+}
+
+/*
+ * Rows that triggers queued and that were taken back since, as somebody gave the target a value, end without being
+ * written. The others' entries are locked: who gives a value from here on waits until the answer is there. Entries that
+ * somebody is just taking back wait for what becomes of that.
+ */
+static void
+leave_taken_back(const JobStore *store, Write *write)
+{
+	bool **locked = palloc(sizeof *locked * write->n), **there = palloc(sizeof *there * write->n);
+	int64 *ids;
+	int n_ids = 0;
+	JobIdentity identity;
+	Datum all;
+
+	for (int i = 0; i < write->n; i++)
+		n_ids += write->rows[i]->n_ids;
+	ids = palloc(sizeof *ids * n_ids);
+	n_ids = 0;
+	for (int i = 0; i < write->n; i++)
+	{
+		locked[i] = palloc0(sizeof **locked * write->rows[i]->n_ids);
+		there[i] = palloc0(sizeof **there * write->rows[i]->n_ids);
+		for (int j = 0; j < write->rows[i]->n_ids; j++)
+			ids[n_ids++] = write->rows[i]->ids[j];
+	}
+	all = job_int8_array(ids, n_ids);
+	job_identity_begin(store, &identity);
+	keep_found(store, write, all, " ORDER BY id FOR UPDATE SKIP LOCKED", locked);
+	keep_found(store, write, all, "", there);
+	job_identity_end(&identity);
+	for (int i = 0; i < write->n; i++)
+	{
+		JobRow *row = write->rows[i];
+		int n_kept = 0, n_locked = 0;
+
+		for (int j = 0; j < row->n_ids; j++)
+		{
+			if (!there[i][j])
+				continue;
+			row->ids[n_kept++] = row->ids[j];
+			n_locked += locked[i][j];
+		}
+		if (n_kept == 0)
+			write->outcomes[i] = OUTCOME_GONE;
+		else if (n_locked < n_kept)
+			write->outcomes[i] = OUTCOME_LATER;
+		if (n_kept > 0)
+			row->n_ids = n_kept;
+	}
+}
+
+static void
+write_body(JobWorker *worker, const JobStore *store, void *argument)
+{
+	Write *write = argument;
+	JobIdentity identity;
+	bool ended = false;
+
+	if (!write->spec->trigger && !job_lock(store, write->spec->job, &ended))
+	{
+		write->dropped = ended;
+		write->trouble = JOB_ROW_IS_LOCKED;
+		settle_all(write, OUTCOME_LATER);
+		return;
+	}
+	for (int i = 0; i < write->n; i++)
+		write->outcomes[i] = write->rows[i]->state == ROW_FAILED ? OUTCOME_FAILED : OUTCOME_NONE;
+	if (write->spec->trigger && !is_table_ours(worker, store, write))
+		return;
+	if (write->spec->trigger)
+		leave_taken_back(store, write);
+	job_chain_begin(write->spec, write->rows, write->n);
+	write_answers(worker, store, write);
+	job_chain_end();
+	job_identity_begin(store, &identity);
+	settle_claims(worker, store, write);
+	if (write->spec->trigger)
+		forget_dead_letters(store, write);
+	job_identity_end(&identity);
+}
+
+/* After the commit: what becomes of the rows in memory. */
+static void
+settle_rows(JobWorker *worker, Write *write)
+{
+	int n_late = 0;
+
+	for (int i = 0; i < write->n; i++)
+	{
+		JobRow *row = write->rows[i];
+		TimestampTz next_try;
+
+		switch (write->outcomes[i])
+		{
+			case OUTCOME_FAILED:
+				next_try = TimestampTzPlusMilliseconds(GetCurrentTimestamp(), backoff_ms(row->attempts));
+				if (!row->is_permanent && (worker->next_try == 0 || next_try < worker->next_try))
+					worker->next_try = next_try;
+				job_row_free(worker, row);
+				break;
+			case OUTCOME_WRITTEN:
+			case OUTCOME_GONE:
+			case OUTCOME_MOVED:
+				job_row_free(worker, row);
+				break;
+			case OUTCOME_CHANGED:
+				break;
+			case OUTCOME_LATER:
+			case OUTCOME_NONE:
+				row->not_before =
+					TimestampTzPlusMilliseconds(job_clock(), LOCKED_WAIT_MS * (1 + Min(row->n_conflicts, 9)));
+				n_late += ++row->n_waits >= WAITS_TO_TELL;
+				break;
+		}
+	}
+	if (n_late > 0)
+		job_rows_trouble(worker, write->spec,
+						 write->trouble ? write->trouble
+										: psprintf("%d answered rows wait for locks that other sessions hold", n_late));
+}
+
+/* The rows of a spec that are ready to be written or put aside; false: there are none. */
+static bool
+write_spec(JobWorker *worker, JobSpec *spec, double elapsed_ms)
+{
+	Write write = {.spec = spec, .only = -1, .elapsed_ms = elapsed_ms};
+	TimestampTz now = job_clock();
+	ErrorData *error;
+
+	write.rows = palloc(sizeof *write.rows * Max(spec->n_rows, 1));
+	for (JobRow *row = worker->rows; row; row = row->next)
+		if (row->spec == spec && (row->state == ROW_ANSWERED || row->state == ROW_FAILED) && now >= row->not_before)
+			write.rows[write.n++] = row;
+	if (write.n == 0)
+		return false;
+	write.outcomes = palloc0(sizeof *write.outcomes * write.n);
+	if (!job_transaction(worker, write_body, &write, &error))
+	{
+		ereport(LOG, (errmsg("qwen_pg: answers could not be written and will be again: %s", error->message)));
+		for (int i = 0; i < write.n; i++)
+			write.outcomes[i] = OUTCOME_LATER;
+		for (int i = 0; i < write.n; i++)
+			write.rows[i]->n_conflicts++;
+		write.trouble = error->message;
+	}
+	if (write.dropped)
+		spec->is_done = true;
+	else
+		settle_rows(worker, &write);
+	return true;
+}
+
+bool
+job_rows_write(JobWorker *worker)
+{
+	bool any = false;
+	TimestampTz now = job_clock();
+	double elapsed_ms = (now - worker->last_write) / 1000.0;
+	List *specs = list_copy(worker->specs);
+	ListCell *cell;
+
+	foreach (cell, specs)
+	{
+		JobSpec *spec = lfirst(cell);
+
+		if (!spec->is_done && !spec->failure[0])
+			any |= write_spec(worker, spec, elapsed_ms);
+	}
+	worker->last_write = now;
+	return any;
+}

@@ -1,0 +1,236 @@
+/*
+ * launch.c - starting the engine program from the supervisor, as a server or as a loader.
+ *
+ * The child gets exactly the descriptors of status_page.h, dies with its parent (PDEATHSIG and the death pipe), and
+ * offers itself to the kernel's out-of-memory killer before any PostgreSQL process.
+ */
+#include "../qwen_pg.h"
+
+#include "../../base/memory.h"
+
+#include <fcntl.h>
+#include <sched.h>
+#include <signal.h>
+#include <sys/prctl.h>
+#include <sys/resource.h>
+#include <sys/syscall.h>
+#include <unistd.h>
+
+#include "miscadmin.h"
+#include "utils/guc.h"
+
+/* of Linux 5.9 and 5.3: headers of an older C library do not know them, a running kernel may */
+#ifndef SYS_close_range
+#define SYS_close_range 436
+#endif
+#ifndef SYS_pidfd_open
+#define SYS_pidfd_open 434
+#endif
+
+#define LOW_PRIORITY_NICE 10
+#define LOW_PRIORITY_GROUP "10"
+
+const char *
+engine_program(void)
+{
+	static char path[MAXPGPATH];
+
+	if (qwen_engine_path && *qwen_engine_path)
+		strlcpy(path, qwen_engine_path, sizeof path);
+	else
+	{
+		strlcpy(path, my_exec_path, sizeof path);
+		get_parent_directory(path);
+		strlcat(path, "/qwen_engine", sizeof path);
+	}
+	return path;
+}
+
+/*
+ * Let backends go first. nice counts among the processes of one session where the kernel groups them so (autogroup), so
+ * the engine gets a session of its own, whose weight is lowered too. What is refused leaves the engine as it is.
+ */
+static void
+yield_to_others(void)
+{
+	struct sched_param none = {0};
+	int autogroup;
+
+	(void) setsid();
+	(void) setpriority(PRIO_PROCESS, 0, LOW_PRIORITY_NICE);
+	(void) sched_setscheduler(0, SCHED_BATCH, &none);
+	autogroup = open("/proc/self/autogroup", O_WRONLY);
+	if (autogroup < 0)
+		return;
+	if (write(autogroup, LOW_PRIORITY_GROUP, strlen(LOW_PRIORITY_GROUP)) < 0)
+		errno = 0;
+	close(autogroup);
+}
+
+/* Everything between fork and exec: only calls that are safe there. fds[i] goes to descriptor targets[i]. */
+static void
+become_engine(const char *program, char *const *arguments, pid_t parent, const int *fds, const int *targets, int n)
+{
+	int parked[STATUS_PAGE_MAX_SLOTS + 3];
+	sigset_t none;
+	int last = 2;
+	int oom;
+
+	for (int i = 1; i < NSIG; i++)
+		signal(i, SIG_DFL);
+	prctl(PR_SET_PDEATHSIG, SIGKILL);
+	if (qwen_engine_priority == QWEN_PRIORITY_LOW)
+		yield_to_others();
+	if (getppid() != parent)
+		_exit(1);
+	for (int i = 0; i < n; i++)
+		last = targets[i] > last ? targets[i] : last;
+	/* they wait for their places right behind the last one: there may be few numbers to have */
+	for (int i = 0; i < n; i++)
+		if ((parked[i] = fcntl(fds[i], F_DUPFD, last + 1)) < 0)
+			_exit(126);
+	for (int i = 0; i < n; i++)
+		if (dup2(parked[i], targets[i]) < 0)
+			_exit(126);
+	/* a target that was not given must not be something else */
+	for (int fd = 3; fd < last; fd++)
+	{
+		bool given = false;
+
+		for (int i = 0; i < n; i++)
+			given |= targets[i] == fd;
+		if (!given)
+			close(fd);
+	}
+	if (syscall(SYS_close_range, last + 1, ~0U, 0) != 0)
+		for (int fd = last + 1; fd < 4096; fd++)
+			close(fd);
+	oom = open("/proc/self/oom_score_adj", O_WRONLY);
+	if (oom >= 0)
+	{
+		/* refused where the container gave us a higher value already: that serves as well */
+		if (write(oom, "300", 3) < 0)
+			errno = 0;
+		close(oom);
+	}
+	sigemptyset(&none);
+	sigprocmask(SIG_SETMASK, &none, NULL);
+	execv(program, arguments);
+	_exit(127);
+}
+
+/* Fork with all signals blocked; the parent gets a descriptor that tells of the end. */
+static pid_t
+launch(char *const *arguments, const int *fds, const int *targets, int n, int *pidfd)
+{
+	const char *program = engine_program();
+	pid_t parent = getpid(), pid;
+	sigset_t all, old;
+
+	sigfillset(&all);
+	sigprocmask(SIG_SETMASK, &all, &old);
+	pid = fork();
+	if (pid == 0)
+		become_engine(program, arguments, parent, fds, targets, n);
+	sigprocmask(SIG_SETMASK, &old, NULL);
+	*pidfd = -1;
+	if (pid > 0)
+	{
+		*pidfd = syscall(SYS_pidfd_open, pid, 0);
+		if (*pidfd >= 0)
+			fcntl(*pidfd, F_SETFD, FD_CLOEXEC);
+	}
+	return pid;
+}
+
+/* A new death pipe in place of the old one. */
+static bool
+renew_pipe(int death_pipe[2])
+{
+	for (int i = 0; i < 2; i++)
+		if (death_pipe[i] >= 0)
+			close(death_pipe[i]);
+	death_pipe[0] = death_pipe[1] = -1;
+	return pipe2(death_pipe, O_CLOEXEC) == 0;
+}
+
+pid_t
+launch_engine(int listener, int death_pipe[2], int *pidfd)
+{
+	char *arguments[] = {
+		"qwen_engine",
+		"serve",
+		psprintf("--slots=%d", qwen_max_models),
+		psprintf("--threads=%d", qwen_threads),
+		psprintf("--kv-cache-bytes=" UINT64_FORMAT, kv_cache_bytes()),
+		psprintf("--kv-cache-type=%s", GetConfigOption("qwen.kv_cache_type", false, false)),
+		psprintf("--prefill-chunk=%d", qwen_prefill_chunk),
+		psprintf("--speculation=%d", qwen_speculation),
+		psprintf("--max-running=%d", qwen_max_running),
+		psprintf("--queue-size=%d", qwen_queue_size),
+		psprintf("--sandbox=%d", qwen_engine_sandbox),
+		psprintf("--lock-memory=%d", qwen_lock_memory),
+		psprintf("--huge-pages=%d", qwen_huge_pages != QWEN_HUGE_PAGES_OFF),
+		NULL,
+	};
+	int fds[STATUS_PAGE_MAX_SLOTS + 3], targets[STATUS_PAGE_MAX_SLOTS + 3];
+	int n = 3;
+	pid_t pid;
+
+	if (!renew_pipe(death_pipe))
+		return -1;
+	fds[0] = listener;
+	fds[1] = death_pipe[0];
+	fds[2] = qwen_page_fd;
+	for (int i = 0; i < 3; i++)
+		targets[i] = ENGINE_FD_LISTENER + i;
+	for (int slot = 0; slot < qwen_max_models; slot++)
+	{
+		char path[64];
+
+		/* opened again for reading only, so that the engine cannot change the weights */
+		snprintf(path, sizeof path, "/proc/self/fd/%d", qwen_slot_fds[slot]);
+		fds[n] = open(path, O_RDONLY | O_CLOEXEC);
+		targets[n++] = ENGINE_FD_SLOT_0 + slot;
+	}
+	pid = launch(arguments, fds, targets, n, pidfd);
+	for (int i = 3; i < n; i++)
+		if (fds[i] >= 0)
+			close(fds[i]);
+	return pid;
+}
+
+/* What must be left for keys and values beside a new model; what they have already counts. */
+static uint64
+cache_bytes_to_come(void)
+{
+	uint64 resident = atomic_load(&qwen_page->kv_bytes_resident);
+
+	return MEMORY_CACHE_LEAST > resident ? MEMORY_CACHE_LEAST - resident : 0;
+}
+
+pid_t
+launch_loader(int slot, const SharedSlot *work, int death_pipe[2], int *pidfd)
+{
+	char *arguments[] = {
+		"qwen_engine",
+		"load",
+		psprintf("--slot=%d", slot),
+		psprintf("--generation=" UINT64_FORMAT, work->generation),
+		psprintf("--directory=%s", qwen_model_directory),
+		psprintf("--file=%s", work->file),
+		psprintf("--name=%s", work->name),
+		psprintf("--io=%s", qwen_io_method == QWEN_IO_PREAD ? "pread" : "auto"),
+		psprintf("--threads=%d", qwen_threads),
+		psprintf("--kv-cache-bytes=" UINT64_FORMAT, cache_bytes_to_come()),
+		NULL,
+	};
+	int fds[3], targets[3] = {ENGINE_FD_DEATH, ENGINE_FD_STATUS, ENGINE_FD_SLOT_0};
+
+	if (!renew_pipe(death_pipe))
+		return -1;
+	fds[0] = death_pipe[0];
+	fds[1] = qwen_page_fd;
+	fds[2] = qwen_slot_fds[slot];
+	return launch(arguments, fds, targets, 3, pidfd);
+}

@@ -1,0 +1,366 @@
+/*
+ * models.c - what is seen of models and engine, and loading and unloading by hand.
+ *
+ * Strings of the status page may change while they are read (the engine is another program): they are copied with a
+ * bound first.
+ */
+#include "../qwen_pg.h"
+
+#include "../core/compat.h"
+#include "funcapi.h"
+#include "miscadmin.h"
+#include "utils/builtins.h"
+#include "utils/timestamp.h"
+
+#include "../../base/clock.h"
+
+#define N_MODEL_COLUMNS 16
+#define N_MODEL_COLUMNS_0_1 14 /* of the script of version 0.1 */
+#define N_ENGINE_COLUMNS 30
+
+static const char *const slot_state_names[] = {"empty",   "waiting", "loading",  "opening",
+											   "serving", "failed",  "unloading"};
+static const char *const engine_state_names[] = {"stopped", "running", "backing off"};
+static const char *const load_methods[] = {NULL, "io_uring, O_DIRECT", "io_uring", "pread, O_DIRECT", "pread"};
+
+/* A bounded copy of a string of the status page, made valid. */
+static Datum
+page_text(const char *source, size_t bytes)
+{
+	char *copy = palloc(bytes + 1);
+
+	memcpy(copy, source, bytes);
+	copy[bytes] = '\0';
+	return CStringGetTextDatum(server_string(copy));
+}
+
+/* A file without the folders in front of it: the view is for everybody. */
+static const char *
+file_name(const char *path)
+{
+	const char *slash = strrchr(path, '/');
+
+	return slash ? slash + 1 : path;
+}
+
+/* What is odd in a model's file, as the loader and the engine found it; (Datum) 0: nothing. */
+static Datum
+model_notices(const SlotStatus *status)
+{
+	char loader[sizeof status->notices], engine[sizeof status->serve_notices];
+
+	memcpy(loader, status->notices, sizeof loader);
+	memcpy(engine, status->serve_notices, sizeof engine);
+	loader[sizeof loader - 1] = engine[sizeof engine - 1] = '\0';
+	if (!loader[0] && !engine[0])
+		return (Datum) 0;
+	return CStringGetTextDatum(server_string(psprintf("%s%s%s", loader, loader[0] && engine[0] ? "; " : "", engine)));
+}
+
+/* A slot as a row of qwen_models. */
+static void
+model_row(const SharedSlot *slot, SlotStatus *status, Datum *values, bool *nulls)
+{
+	bool described = slot->state == SLOT_OPENING || slot->state == SLOT_SERVING;
+	uint64 done = atomic_load(&status->load_bytes_done), total = atomic_load(&status->load_bytes_total);
+	uint32 io = atomic_load(&status->load_io);
+
+	memset(nulls, 0, N_MODEL_COLUMNS);
+	for (int i = 2; i < 9; i++)
+		nulls[i] = !described;
+	values[0] = CStringGetTextDatum(slot->name);
+	values[1] = CStringGetTextDatum(file_name(slot->file));
+	if (described)
+	{
+		values[2] = page_text(status->architecture, sizeof status->architecture);
+		values[3] = Int64GetDatum(status->n_parameters);
+		values[4] = page_text(status->quantization, sizeof status->quantization);
+		values[5] = Int32GetDatum(status->context_length);
+		values[6] = Int32GetDatum(status->embedding_size);
+		values[7] = Int64GetDatum(status->file_bytes);
+		values[8] = Int64GetDatum(status->image_bytes);
+	}
+	values[9] = CStringGetTextDatum(slot_state_names[slot->state]);
+	values[10] = Float8GetDatum(described                                  ? 1.0
+								: slot->state == SLOT_LOADING && total > 0 ? (double) done / total
+																		   : 0.0);
+	nulls[11] = nulls[12] = !described || io == 0 || io >= lengthof(load_methods);
+	values[11] = Float8GetDatum(atomic_load(&status->load_us) / 1000.0);
+	values[12] = nulls[12] ? (Datum) 0 : CStringGetTextDatum(load_methods[io]);
+	nulls[13] = slot->state != SLOT_FAILED;
+	values[13] = nulls[13] ? (Datum) 0 : page_text(slot->error, sizeof slot->error - 1);
+	values[14] = model_notices(status);
+	nulls[14] = !described || values[14] == (Datum) 0;
+	nulls[15] = slot->state != SLOT_SERVING;
+	values[15] = Int64GetDatum(atomic_load(&status->huge_bytes));
+}
+
+QWEN_FUNCTION(qwen_models_status, 0, 0)
+{
+	FuncCallContext *context;
+	SharedSlot *slots;
+
+	if (SRF_IS_FIRSTCALL())
+	{
+		MemoryContext old;
+		TupleDesc descriptor;
+
+		require_preloaded();
+		context = SRF_FIRSTCALL_INIT();
+		old = MemoryContextSwitchTo(context->multi_call_memory_ctx);
+		if (get_call_result_type(fcinfo, NULL, &descriptor) != TYPEFUNC_COMPOSITE ||
+			descriptor->natts < N_MODEL_COLUMNS_0_1 || descriptor->natts > N_MODEL_COLUMNS)
+			elog(ERROR, "qwen_models_status has an unexpected shape");
+		context->tuple_desc = BlessTupleDesc(descriptor);
+		slots = palloc(sizeof qwen_shared->slots);
+		LWLockAcquire(qwen_shared->lock, LW_SHARED);
+		memcpy(slots, qwen_shared->slots, sizeof qwen_shared->slots);
+		LWLockRelease(qwen_shared->lock);
+		context->user_fctx = slots;
+		context->max_calls = qwen_max_models;
+		MemoryContextSwitchTo(old);
+	}
+	context = SRF_PERCALL_SETUP();
+	slots = context->user_fctx;
+	while (context->call_cntr < context->max_calls && slots[context->call_cntr].state == SLOT_EMPTY)
+		context->call_cntr++;
+	if (context->call_cntr < context->max_calls)
+	{
+		Datum values[N_MODEL_COLUMNS];
+		bool nulls[N_MODEL_COLUMNS];
+
+		model_row(&slots[context->call_cntr], &qwen_page->slots[context->call_cntr], values, nulls);
+		SRF_RETURN_NEXT(context, HeapTupleGetDatum(heap_form_tuple(context->tuple_desc, values, nulls)));
+	}
+	SRF_RETURN_DONE(context);
+}
+
+/* What the row says of the prefix cache and of preemption: six columns. */
+static void
+prefix_columns(StatusPage *page, Datum *values, bool *nulls)
+{
+	uint64 prompt = atomic_load(&page->n_prompt_tokens), cached = atomic_load(&page->n_cached_tokens);
+
+	values[0] = Int32GetDatum(atomic_load(&page->n_cached_blocks));
+	values[1] = Int64GetDatum(atomic_load(&page->kv_bytes_cached));
+	values[2] = Int64GetDatum(cached);
+	nulls[3] = prompt == 0;
+	values[3] = Float8GetDatum(prompt ? (double) cached / prompt : 0);
+	values[4] = Int64GetDatum(atomic_load(&page->n_evicted_blocks));
+	values[5] = Int64GetDatum(atomic_load(&page->n_preemptions));
+}
+
+QWEN_FUNCTION(qwen_engine_status, 0, 0)
+{
+	StatusPage *page = qwen_page;
+	Datum values[N_ENGINE_COLUMNS];
+	bool nulls[N_ENGINE_COLUMNS] = {false};
+	TupleDesc descriptor;
+	QwenShared shared;
+	bool running;
+	uint64 step_us;
+
+	require_preloaded();
+	if (get_call_result_type(fcinfo, NULL, &descriptor) != TYPEFUNC_COMPOSITE || descriptor->natts != N_ENGINE_COLUMNS)
+		elog(ERROR, "qwen_engine_status has an unexpected shape");
+	LWLockAcquire(qwen_shared->lock, LW_SHARED);
+	memcpy(&shared, qwen_shared, sizeof shared);
+	LWLockRelease(qwen_shared->lock);
+	running = shared.engine_state == ENGINE_RUNNING;
+	step_us = atomic_load(&page->step_us_total);
+
+	values[0] = CStringGetTextDatum(running && !atomic_load(&page->ready) ? "starting"
+																		  : engine_state_names[shared.engine_state]);
+	nulls[1] = !running;
+	values[1] = Int32GetDatum(shared.engine_pid);
+	values[2] = Int64GetDatum(shared.n_restarts);
+	nulls[3] = shared.last_error[0] == '\0';
+	values[3] = CStringGetTextDatum(server_string(shared.last_error));
+	nulls[4] = !running;
+	values[4] = TimestampTzGetDatum(shared.started_at);
+	nulls[5] = shared.engine_state != ENGINE_BACKING_OFF;
+	values[5] = TimestampTzGetDatum(shared.next_try);
+	values[6] = page_text(page->isa, sizeof page->isa);
+	values[7] = Int32GetDatum(atomic_load(&page->n_threads));
+	values[8] = Int32GetDatum(atomic_load(&page->n_clients));
+	values[9] = Int32GetDatum(atomic_load(&page->n_running));
+	values[10] = Int32GetDatum(atomic_load(&page->n_waiting));
+	values[11] = Int32GetDatum(atomic_load(&page->batch_tokens));
+	values[12] = Int64GetDatum(atomic_load(&page->kv_bytes_total));
+	values[13] = Int64GetDatum(atomic_load(&page->kv_bytes_used));
+	values[14] = Int64GetDatum(atomic_load(&page->n_steps));
+	values[15] = Int64GetDatum(atomic_load(&page->n_prompt_tokens));
+	values[16] = Int64GetDatum(atomic_load(&page->n_generated_tokens));
+	values[17] = Int64GetDatum(atomic_load(&page->n_requests_done));
+	values[18] = Int64GetDatum(atomic_load(&page->n_requests_failed));
+	values[19] = Int64GetDatum(atomic_load(&page->n_requests_cancelled));
+	nulls[20] = step_us == 0;
+	values[20] = Float8GetDatum(step_us ? atomic_load(&page->n_generated_tokens) * 1e6 / step_us : 0);
+	nulls[21] = !running;
+	values[21] = Float8GetDatum((double) (int64) (clock_now_us() - atomic_load(&page->heartbeat_us)) / 1000.0);
+	prefix_columns(page, values + 22, nulls + 22);
+	values[28] = Int64GetDatum(atomic_load(&page->n_guessed_tokens));
+	values[29] = Int64GetDatum(atomic_load(&page->n_guessed_right));
+	return HeapTupleGetDatum(heap_form_tuple(BlessTupleDesc(descriptor), values, nulls));
+}
+
+/* Find a model's slot that is in use, or -1. The lock is held. */
+static int
+find_slot(const char *name)
+{
+	for (int i = 0; i < qwen_max_models; i++)
+		if (qwen_shared->slots[i].state != SLOT_EMPTY && qwen_shared->slots[i].state != SLOT_UNLOADING &&
+			strcmp(qwen_shared->slots[i].name, name) == 0)
+			return i;
+	return -1;
+}
+
+/* Put the work into a free slot (or one whose load of that name failed); its number. */
+static int
+claim_slot(const char *name, const char *file)
+{
+	int slot = -1;
+	bool taken = false;
+
+	LWLockAcquire(qwen_shared->lock, LW_EXCLUSIVE);
+	slot = find_slot(name);
+	if (slot >= 0 && qwen_shared->slots[slot].state != SLOT_FAILED)
+	{
+		taken = true;
+		slot = -1;
+	}
+	/* an empty one first: one that failed has something to say */
+	for (int i = 0; i < qwen_max_models && slot < 0 && !taken; i++)
+		if (qwen_shared->slots[i].state == SLOT_EMPTY)
+			slot = i;
+	for (int i = 0; i < qwen_max_models && slot < 0 && !taken; i++)
+		if (qwen_shared->slots[i].state == SLOT_FAILED && qwen_shared->slots[i].retry_ms == 0)
+			slot = i;
+	if (slot >= 0)
+	{
+		SharedSlot *claimed = &qwen_shared->slots[slot];
+
+		memset(claimed, 0, sizeof *claimed);
+		claimed->state = SLOT_WAITING;
+		strlcpy(claimed->name, name, sizeof claimed->name);
+		strlcpy(claimed->file, file, sizeof claimed->file);
+	}
+	LWLockRelease(qwen_shared->lock);
+	if (taken)
+		ereport(ERROR, (errcode(ERRCODE_INVALID_PARAMETER_VALUE), errmsg("model \"%s\" is loaded already", name),
+						errhint("Unload it first: SELECT qwen_unload_model('%s').", name)));
+	if (slot < 0)
+		ereport(ERROR, (errcode(ERRCODE_PROGRAM_LIMIT_EXCEEDED),
+						errmsg("%d models are loaded already, as many as qwen.max_models allows", qwen_max_models),
+						errhint("Raise qwen.max_models and restart the server, or unload a model.")));
+	return slot;
+}
+
+/* A copy of a slot. */
+static SharedSlot
+read_slot(int i)
+{
+	SharedSlot slot;
+
+	LWLockAcquire(qwen_shared->lock, LW_SHARED);
+	slot = qwen_shared->slots[i];
+	LWLockRelease(qwen_shared->lock);
+	return slot;
+}
+
+/* A load by hand that failed leaves no trace but the error. */
+static void
+clear_failed_slot(int i)
+{
+	LWLockAcquire(qwen_shared->lock, LW_EXCLUSIVE);
+	if (qwen_shared->slots[i].state == SLOT_FAILED)
+		memset(&qwen_shared->slots[i], 0, sizeof qwen_shared->slots[i]);
+	LWLockRelease(qwen_shared->lock);
+}
+
+QWEN_FUNCTION(qwen_load_model, 2, 2)
+{
+	char *name, *file;
+	Status status;
+	SharedSlot now;
+	int slot;
+
+	require_preloaded();
+	if (PG_ARGISNULL(0) || PG_ARGISNULL(1))
+		ereport(ERROR, (errcode(ERRCODE_INVALID_PARAMETER_VALUE), errmsg("name and file must not be null")));
+	name = text_to_cstring(PG_GETARG_TEXT_PP(0));
+	file = text_to_cstring(PG_GETARG_TEXT_PP(1));
+	status = model_name_check(name, strlen(name));
+	if (status.code != STATUS_OK)
+		ereport(ERROR, (errcode(ERRCODE_INVALID_PARAMETER_VALUE), errmsg("\"%s\" cannot be a model's name", name),
+						errdetail("%s", status.message)));
+	if (*file == '\0' || strlen(file) >= CONFIGURED_MAX_FILE_BYTES)
+		ereport(ERROR,
+				(errcode(ERRCODE_INVALID_PARAMETER_VALUE), errmsg("file must have between 1 and %d bytes, not %zu",
+																  CONFIGURED_MAX_FILE_BYTES - 1, strlen(file))));
+	wait_for_supervisor();
+	slot = claim_slot(name, file);
+	wake_supervisor();
+	for (;;)
+	{
+		now = read_slot(slot);
+		if (strcmp(now.name, name) != 0 || now.state == SLOT_SERVING || now.state == SLOT_FAILED ||
+			now.state == SLOT_UNLOADING)
+			break;
+		/* loaded, but nobody to serve it for now: it stays, and is served when the engine comes */
+		if (now.state == SLOT_OPENING)
+			check_engine_state();
+		wait_a_moment();
+	}
+	if (strcmp(now.name, name) == 0 && now.state == SLOT_SERVING)
+		PG_RETURN_VOID();
+	if (now.state == SLOT_FAILED)
+	{
+		char *why = server_string(now.error);
+
+		clear_failed_slot(slot);
+		ereport(ERROR, (errcode(sqlstate_of(now.error_code)), errmsg("model \"%s\" could not be loaded", name),
+						errdetail("%s", why)));
+	}
+	ereport(ERROR,
+			(errcode(ERRCODE_SYSTEM_ERROR), errmsg("model \"%s\" was unloaded while it was being loaded", name)));
+}
+
+QWEN_FUNCTION(qwen_unload_model, 1, 1)
+{
+	char *name;
+	int slot;
+	bool busy = false;
+	uint64 generation = 0;
+
+	require_preloaded();
+	if (PG_ARGISNULL(0))
+		ereport(ERROR, (errcode(ERRCODE_INVALID_PARAMETER_VALUE), errmsg("name must not be null")));
+	name = text_to_cstring(PG_GETARG_TEXT_PP(0));
+	wait_for_supervisor();
+	LWLockAcquire(qwen_shared->lock, LW_EXCLUSIVE);
+	slot = find_slot(name);
+	if (slot >= 0)
+	{
+		busy = qwen_shared->slots[slot].state == SLOT_LOADING;
+		generation = qwen_shared->slots[slot].generation;
+		if (!busy)
+			qwen_shared->slots[slot].state = SLOT_UNLOADING;
+	}
+	LWLockRelease(qwen_shared->lock);
+	if (slot < 0)
+		ereport(ERROR, (errcode(ERRCODE_UNDEFINED_OBJECT), errmsg("model \"%s\" is not loaded", name)));
+	if (busy)
+		ereport(ERROR, (errcode(ERRCODE_SYSTEM_ERROR), errmsg("model \"%s\" is being loaded", name),
+						errhint("Try again when it is loaded.")));
+	wake_supervisor();
+	for (;;)
+	{
+		SharedSlot now = read_slot(slot);
+
+		if (now.state != SLOT_UNLOADING || now.generation != generation)
+			break;
+		wait_a_moment();
+	}
+	PG_RETURN_VOID();
+}

@@ -1,0 +1,211 @@
+/*
+ * health.c - qwen_health(): is everything well, and if not, what to do.
+ */
+#include "../qwen_pg.h"
+
+#include "../../base/clock.h"
+#include "../../base/memory.h"
+#include "utils/builtins.h"
+#include "utils/json.h"
+#include "utils/jsonb.h"
+#include "utils/timestamp.h"
+
+#define SILENT_MS 5000
+#define YOUNG_MS 60000
+
+typedef enum Health
+{
+	HEALTHY,
+	DEGRADED,
+	UNHEALTHY,
+} Health;
+
+static const char *const health_names[] = {"healthy", "degraded", "unhealthy"};
+
+/* One check: its name, how it went, what there is to say and to do. */
+static void
+add_check(StringInfo checks, Health *worst, const char *name, Health health, const char *message, const char *action)
+{
+	appendStringInfo(checks, "%s{\"check\": \"%s\", \"status\": \"%s\", \"message\": ", checks->len ? ", " : "", name,
+					 health_names[health]);
+	/* what engine and loader have said is UTF-8 */
+	escape_json(checks, server_string(message));
+	if (action)
+	{
+		appendStringInfoString(checks, ", \"action\": ");
+		escape_json(checks, action);
+	}
+	appendStringInfoChar(checks, '}');
+	*worst = Max(*worst, health);
+}
+
+static void
+check_engine(const QwenShared *shared, StringInfo checks, Health *worst)
+{
+	if (shared->engine_state == ENGINE_RUNNING && atomic_load(&qwen_page->ready))
+		add_check(checks, worst, "engine", HEALTHY, psprintf("running, pid %d", (int) shared->engine_pid), NULL);
+	else if (shared->engine_state == ENGINE_RUNNING)
+		add_check(checks, worst, "engine", DEGRADED, "starting", "Wait a moment.");
+	else
+		add_check(checks, worst, "engine", UNHEALTHY,
+				  psprintf("not running%s%s", shared->last_error[0] ? ": " : "", shared->last_error),
+				  "Look into the server log and qwen_stat_engine.");
+}
+
+static void
+check_models(const QwenShared *shared, StringInfo checks, Health *worst)
+{
+	int n_serving = 0, n_loading = 0, n_failed = 0;
+	const SharedSlot *failed = NULL;
+
+	for (int i = 0; i < qwen_max_models; i++)
+	{
+		SlotState state = shared->slots[i].state;
+
+		n_serving += state == SLOT_SERVING;
+		n_loading += state == SLOT_WAITING || state == SLOT_LOADING || state == SLOT_OPENING;
+		if (state == SLOT_FAILED)
+		{
+			n_failed++;
+			failed = &shared->slots[i];
+		}
+	}
+	if (failed)
+		add_check(checks, worst, "models", n_serving > 0 ? DEGRADED : UNHEALTHY,
+				  psprintf("%d of %d models could not be loaded; \"%s\": %s", n_failed,
+						   n_failed + n_serving + n_loading, failed->name, failed->error),
+				  "Correct qwen.models or the file, then reload the configuration.");
+	else if (n_serving == 0 && n_loading == 0)
+		add_check(checks, worst, "models", UNHEALTHY, "no model is loaded",
+				  "Set qwen.models, or load one with qwen_load_model(name, file).");
+	else if (n_serving == 0)
+		add_check(checks, worst, "models", DEGRADED, psprintf("%d being loaded", n_loading),
+				  "See qwen_models for progress.");
+	else
+		add_check(checks, worst, "models", HEALTHY, psprintf("%d served, %d being loaded", n_serving, n_loading), NULL);
+}
+
+static void
+check_queue(StringInfo checks, Health *worst)
+{
+	uint32 n_waiting = atomic_load(&qwen_page->n_waiting);
+	bool long_queue = n_waiting > (uint32) qwen_queue_size / 2;
+
+	add_check(checks, worst, "queue", long_queue ? DEGRADED : HEALTHY,
+			  psprintf("%u running, %u waiting of at most %d", atomic_load(&qwen_page->n_running), n_waiting,
+					   qwen_queue_size),
+			  long_queue ? "Send fewer requests at once, or raise qwen.kv_cache_size and qwen.max_running." : NULL);
+}
+
+/* An engine that does not last, or does not move. */
+static void
+check_stability(const QwenShared *shared, StringInfo checks, Health *worst)
+{
+	int64 age_ms = (GetCurrentTimestamp() - shared->started_at) / 1000;
+	int64 silent_ms = (int64) (clock_now_us() - atomic_load(&qwen_page->heartbeat_us)) / 1000;
+
+	if (shared->engine_state != ENGINE_RUNNING)
+		return;
+	if (silent_ms > SILENT_MS)
+		add_check(checks, worst, "stability", DEGRADED,
+				  psprintf("no sign of life from the engine for %lld ms", (long long) silent_ms),
+				  "Nothing moves in it: other processes have the processor, or it hangs. Look at what else runs. "
+				  "After qwen.watchdog_timeout it is restarted.");
+	else if (shared->n_restarts > 0 && age_ms < YOUNG_MS)
+		add_check(
+			checks, worst, "stability", DEGRADED,
+			psprintf("restarted %lld s ago%s%s", (long long) age_ms / 1000, shared->last_error[0] ? ": " : "",
+					 shared->last_error),
+			"Calls that were under way failed and can be sent again. If it happens again, look into the server log.");
+	else
+		add_check(checks, worst, "stability", HEALTHY,
+				  psprintf("%llu restarts, the last start %lld s ago", (unsigned long long) shared->n_restarts,
+						   (long long) age_ms / 1000),
+				  NULL);
+}
+
+/* Requests that wait because there is no room for their keys and values. */
+static void
+check_cache(StringInfo checks, Health *worst)
+{
+	uint64 used = atomic_load(&qwen_page->kv_bytes_used), total = atomic_load(&qwen_page->kv_bytes_total);
+	bool full = total > 0 && used > total / 10 * 9 && atomic_load(&qwen_page->n_waiting) > 0;
+
+	add_check(checks, worst, "kv_cache", full ? DEGRADED : HEALTHY,
+			  psprintf("%llu of %llu MB%s in use, %llu preemptions", (unsigned long long) (used >> 20),
+					   (unsigned long long) (total >> 20), kv_cache_bytes() > 0 ? "" : " (auto)",
+					   (unsigned long long) atomic_load(&qwen_page->n_preemptions)),
+			  full ? "Requests wait for room: raise qwen.kv_cache_size, or ask for fewer max_tokens." : NULL);
+}
+
+/* Do keys and values have what they may take, and will they find it? Better known now than on the day when they want
+ * it.
+ */
+static void
+check_memory(StringInfo checks, Health *worst)
+{
+	uint64 total = atomic_load(&qwen_page->kv_bytes_total), resident = atomic_load(&qwen_page->kv_bytes_resident);
+	uint64 wanted = total > resident ? total - resident : 0, left = memory_available();
+	bool cut = kv_cache_bytes() > total && total > 0, short_of_it = left != UINT64_MAX && wanted > left;
+	char *message = psprintf("keys and values may take %llu MB more", (unsigned long long) (wanted >> 20));
+
+	if (left != UINT64_MAX)
+		message = psprintf("%s, %llu MB are available", message, (unsigned long long) (left >> 20));
+	if (cut)
+		message = psprintf("of the %llu MB of qwen.kv_cache_size there is room for %llu beside the models; %s",
+						   (unsigned long long) (kv_cache_bytes() >> 20), (unsigned long long) (total >> 20), message);
+	add_check(checks, worst, "memory", cut || short_of_it ? DEGRADED : HEALTHY, message,
+			  cut || short_of_it ? "Lower qwen.kv_cache_size, or give the server more memory." : NULL);
+}
+
+/* Huge pages that were asked for and did not come, some time after a model is served. */
+static void
+check_huge_pages(const QwenShared *shared, StringInfo checks, Health *worst)
+{
+	uint64 wanted = 0, huge = 0;
+	bool missing;
+
+	for (int i = 0; i < qwen_max_models; i++)
+		if (shared->slots[i].state == SLOT_SERVING)
+		{
+			wanted += qwen_page->slots[i].image_bytes;
+			huge += atomic_load(&qwen_page->slots[i].huge_bytes);
+		}
+	/* the last bytes of an image are no whole page */
+	missing = qwen_huge_pages == QWEN_HUGE_PAGES_ON && huge < wanted / 10 * 9;
+	add_check(checks, worst, "huge_pages", missing ? DEGRADED : HEALTHY,
+			  psprintf("%llu of %llu MB of weights are on huge pages", (unsigned long long) (huge >> 20),
+					   (unsigned long long) (wanted >> 20)),
+			  missing ? "It takes some seconds a gigabyte after a start, Linux 6.1 or later, and memory that is not in "
+						"small pieces; docs/operations.md has the lines for the administrator."
+					  : NULL);
+}
+
+QWEN_FUNCTION(qwen_health, 0, 0)
+{
+	StringInfoData checks, json;
+	Health worst = HEALTHY;
+	QwenShared shared;
+
+	initStringInfo(&checks);
+	if (!qwen_shared)
+		add_check(&checks, &worst, "library", UNHEALTHY, "qwen_pg is not in shared_preload_libraries",
+				  "Add shared_preload_libraries = 'qwen_pg' to postgresql.conf and restart the server.");
+	else
+	{
+		LWLockAcquire(qwen_shared->lock, LW_SHARED);
+		memcpy(&shared, qwen_shared, sizeof shared);
+		LWLockRelease(qwen_shared->lock);
+		check_engine(&shared, &checks, &worst);
+		check_models(&shared, &checks, &worst);
+		check_stability(&shared, &checks, &worst);
+		check_queue(&checks, &worst);
+		check_cache(&checks, &worst);
+		check_memory(&checks, &worst);
+		check_huge_pages(&shared, &checks, &worst);
+	}
+	initStringInfo(&json);
+	appendStringInfo(&json, "{\"status\": \"%s\", \"version\": \"%s\", \"checks\": [%s]}", health_names[worst],
+					 QWEN_VERSION, checks.data);
+	return DirectFunctionCall1(jsonb_in, CStringGetDatum(json.data));
+}

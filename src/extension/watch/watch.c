@@ -1,0 +1,230 @@
+/*
+ * watch.c - a request's life as client.c tells it, for those who watch.
+ */
+#include "watch.h"
+
+#include "../../base/clock.h"
+#include "catalog/pg_authid.h"
+#include "catalog/pg_proc.h"
+#include "miscadmin.h"
+#include "utils/acl.h"
+#include "utils/builtins.h"
+#include "utils/lsyscache.h"
+#include "utils/syscache.h"
+
+/* Functions of requests that do not say whose they are. */
+static const char *const kind_names[] = {
+	[REQUEST_CHAT] = "qwen_chat",
+	[REQUEST_GENERATE] = "qwen_generate",
+	[REQUEST_EMBED] = "qwen_embed",
+	[REQUEST_TOKENIZE] = "qwen_tokenize",
+	[REQUEST_DETOKENIZE] = "qwen_detokenize",
+	[REQUEST_COUNT_TOKENS] = "qwen_count_tokens",
+	[REQUEST_RENDER_CHAT] = "qwen_render_chat",
+	[REQUEST_LOGPROBS] = "qwen_logprobs",
+	[REQUEST_SCORE] = "qwen_classify_scores",
+	[REQUEST_CHUNK] = "qwen_chunk",
+};
+
+/* What tells the C functions of one SQL function apart. */
+static const char *const form_suffixes[] = {"_text", "_json", "_jsonb"};
+
+/* The SQL function of a C symbol. */
+static void
+set_function(WatchedRequest *watched, const Request *request)
+{
+	const char *symbol = request->function;
+	size_t length;
+
+	if (!symbol)
+		symbol = request->kind < lengthof(kind_names) ? kind_names[request->kind] : "";
+	strlcpy(watched->function, symbol, sizeof watched->function);
+	length = strlen(watched->function);
+	for (int i = 0; i < (int) lengthof(form_suffixes); i++)
+	{
+		size_t suffix = strlen(form_suffixes[i]);
+
+		if (length > suffix && strcmp(watched->function + length - suffix, form_suffixes[i]) == 0)
+		{
+			watched->function[length - suffix] = '\0';
+			break;
+		}
+	}
+}
+
+void
+watch_begin(WatchedRequest *watched, const Request *request)
+{
+	memset(watched, 0, sizeof *watched);
+	watched->role = GetOuterUserId();
+	watched->kind = request->kind;
+	watched->submitted_us = clock_now_us();
+	set_function(watched, request);
+	watched->entry = activity_add(watched);
+}
+
+/* Names that users make up would fill the statistics. */
+static bool
+is_model(const char *name)
+{
+	bool found = false;
+
+	LWLockAcquire(qwen_shared->lock, LW_SHARED);
+	for (int i = 0; i < qwen_max_models && !found; i++)
+		found = qwen_shared->slots[i].state != SLOT_EMPTY && strcmp(qwen_shared->slots[i].name, name) == 0;
+	LWLockRelease(qwen_shared->lock);
+	return found;
+}
+
+void
+watch_model(WatchedRequest *watched, const char *model)
+{
+	if (!is_model(model))
+		return;
+	strlcpy(watched->model, model, sizeof watched->model);
+	if (watched->entry >= 0)
+		activity_set_model(watched->entry, model);
+}
+
+void
+watch_accepted(WatchedRequest *watched, const Accepted *accepted)
+{
+	if (watched->entry >= 0)
+		activity_set_prompt_tokens(watched->entry, accepted->prompt_tokens);
+}
+
+void
+watch_go(WatchedRequest *watched, uint32 meter)
+{
+	watched->has_go = true;
+	watched->go_us = clock_now_us();
+	watched->meter = meter;
+	if (watched->entry >= 0)
+		activity_set_meter(watched->entry, meter);
+}
+
+void
+watch_end(WatchedRequest *watched)
+{
+	if (watched->ended_us != 0)
+		return;
+	watched->ended_us = clock_now_us();
+	if (watched->has_go)
+	{
+		watched->used_prompt_tokens = atomic_load(&qwen_page->meters[watched->meter].prompt_tokens);
+		watched->used_completion_tokens = atomic_load(&qwen_page->meters[watched->meter].completion_tokens);
+	}
+	if (watched->entry >= 0)
+		activity_remove(watched->entry);
+	watched->entry = -1;
+}
+
+/* Count a request once. */
+static void
+count(WatchedRequest *watched, RequestOutcome *outcome)
+{
+	if (watched->counted)
+		return;
+	watched->counted = true;
+	stats_count(watched, outcome);
+}
+
+/* From GO, or from the beginning where there was none, to the end. */
+static uint64
+time_taken(const WatchedRequest *watched)
+{
+	return watched->ended_us - (watched->has_go ? watched->go_us : watched->submitted_us);
+}
+
+/* An end that is no answer: what was used until then is used. */
+static void
+count_unanswered(WatchedRequest *watched, RequestEnd end, int sqlstate)
+{
+	RequestOutcome outcome = {.end = end};
+
+	if (watched->counted || watched->submitted_us == 0)
+		return;
+	watch_end(watched);
+	outcome.error_class = stats_error_class(sqlstate);
+	outcome.total_us = time_taken(watched);
+	outcome.prompt_tokens = watched->used_prompt_tokens;
+	outcome.completion_tokens = watched->used_completion_tokens;
+	count(watched, &outcome);
+}
+
+void
+watch_answered(WatchedRequest *watched, const EngineReply *reply)
+{
+	RequestOutcome outcome = {.end = ENDED_WELL};
+
+	if (reply->type == FRAME_ERROR)
+	{
+		watch_failed(watched, sqlstate_of(reply->error.code));
+		return;
+	}
+	outcome.total_us = time_taken(watched);
+	if (reply->type == FRAME_DONE)
+	{
+		outcome.prompt_tokens = reply->done.prompt_tokens;
+		outcome.cached_tokens = reply->done.cached_tokens;
+		outcome.completion_tokens = reply->done.completion_tokens;
+		outcome.has_first_token = reply->done.completion_tokens > 0;
+		outcome.queue_us = reply->done.queue_us;
+		outcome.ttft_us = Min(reply->done.ttft_us, reply->done.total_us);
+		outcome.total_us = reply->done.total_us;
+	}
+	else if (watched->has_go)
+		outcome.prompt_tokens = reply->result.prompt_tokens;
+	count(watched, &outcome);
+}
+
+void
+watch_failed(WatchedRequest *watched, int sqlstate)
+{
+	if (ERRCODE_TO_CATEGORY(sqlstate) == ERRCODE_TO_CATEGORY(ERRCODE_QUERY_CANCELED))
+		watch_given_up(watched);
+	else
+		count_unanswered(watched, sqlstate == ERRCODE_CONFIGURATION_LIMIT_EXCEEDED ? ENDED_BY_LIMIT : ENDED_BY_ERROR,
+						 sqlstate);
+}
+
+void
+watch_given_up(WatchedRequest *watched)
+{
+	count_unanswered(watched, ENDED_BY_CANCEL, ERRCODE_QUERY_CANCELED);
+}
+
+/* Has the current user been granted qwen_monitor()? */
+static bool
+is_granted_monitor(Oid called)
+{
+	oidvector *no_arguments = buildoidvector(NULL, 0);
+	Oid function = GetSysCacheOid3(PROCNAMEARGSNSP, Anum_pg_proc_oid, CStringGetDatum("qwen_monitor"),
+								   PointerGetDatum(no_arguments), ObjectIdGetDatum(get_func_namespace(called)));
+
+	if (!OidIsValid(function))
+		return false;
+#if PG_VERSION_NUM >= 160000
+	return object_aclcheck(ProcedureRelationId, function, GetUserId(), ACL_EXECUTE) == ACLCHECK_OK;
+#else
+	return pg_proc_aclcheck(function, GetUserId(), ACL_EXECUTE) == ACLCHECK_OK;
+#endif
+}
+
+bool
+may_see_others(Oid called)
+{
+#if PG_VERSION_NUM >= 140000
+	Oid reader = ROLE_PG_READ_ALL_STATS;
+#else
+	Oid reader = DEFAULT_ROLE_READ_ALL_STATS;
+#endif
+
+	return has_privs_of_role(GetUserId(), reader) || is_granted_monitor(called);
+}
+
+/* What it answers matters less than who may ask. */
+QWEN_FUNCTION(qwen_monitor, 0, 0)
+{
+	PG_RETURN_BOOL(may_see_others(fcinfo->flinfo->fn_oid));
+}
