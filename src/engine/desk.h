@@ -14,13 +14,6 @@
 
 #include "job.h"
 
-typedef enum DeskLane
-{
-	DESK_LANE_SHORT,
-	DESK_LANE_LONG,
-	N_DESK_LANES,
-} DeskLane;
-
 #define DESK_LONG_BYTES ((size_t) 128 * 1024) /* a request of more bytes is for the lane of the giants */
 
 struct Client;

@@ -1,50 +1,19 @@
 /*
- * job.c - from a REQUEST to a prompt: rendering, tokenizing, checking; and the immediate kinds. See job.h.
+ * job.c - a request that the model is needed for, from REQUEST to its end. See job.h.
  *
  * What happens to an answer's tokens is in job_text.c.
  */
 #include "job.h"
 
-#include "../base/utf8.h"
-
-#include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
 #include <sys/random.h>
 #include <time.h>
 
-#include "../model/chunker.h"
+#include "immediate.h"
+#include "prompt.h"
+#include "replies.h"
 #include "tool_schema.h"
-
-_Static_assert(CHUNK_MIN_TOKENS == REQUEST_MIN_CHUNK_TOKENS, "clients know the smallest size of a chunk");
-
-#define DEFAULT_MAX_TOKENS 512
-#define CANCEL_LOOK_TOKENS 4096 /* detokenized between two looks at whether anybody still wants them */
-
-/*
- * Tokens of a prompt beyond which it is not even counted: so many contexts of the model. What is far too long is
- * refused quickly, and what is a little too long with the number.
- */
-#define COUNTED_CONTEXTS 4
-
-void
-job_reply_error(ByteWriter *out, uint32_t request_id, const Status *status, const char *detail, const char *hint)
-{
-	ProtocolError error = {
-		.code = (uint16_t) status->code,
-		.message = {status->message, strlen(status->message)},
-		.detail = {detail, detail ? strlen(detail) : 0},
-		.hint = {hint, hint ? strlen(hint) : 0},
-	};
-
-	(void) encode_error(out, request_id, &error);
-}
-
-static Status
-out_of_memory(void)
-{
-	return status_error(STATUS_UNAVAILABLE, "out of memory in the engine");
-}
 
 /* Does it sample tokens? */
 static bool
@@ -53,293 +22,18 @@ job_generates(const Job *job)
 	return job->kind == REQUEST_CHAT || job->kind == REQUEST_GENERATE;
 }
 
-/* The text of a token id, "" for none, as a NUL-terminated copy in buffer. */
+/* What its prompt is called in errors. */
 static const char *
-token_text(const Model *model, int32_t token, char buffer[64])
+noun_of(uint8_t kind)
 {
-	ByteSpan bytes = token >= 0 ? tokenizer_token_bytes(model->tokenizer, token) : (ByteSpan){"", 0};
-
-	snprintf(buffer, 64, "%.*s", bytes.length ? (int) utf8_cut(bytes.data, bytes.length, 63) : 0,
-			 bytes.length ? bytes.data : "");
-	return buffer;
-}
-
-/* Thinking cannot be asked of a model that does not. */
-static Status
-check_thinking(const Model *model, const SamplingOptions *options)
-{
-	if ((options->given & OPTION_THINKING) && options->thinking && !model->can_think)
-		return status_error(STATUS_INVALID_ARGUMENT, "thinking must not be true: model \"%s\" cannot think",
-							model->name);
-	return status_ok();
-}
-
-/* Messages through the model's template. */
-static Status
-render(const Workplace *place, const Request *request, ChatPrompt *prompt)
-{
-	const Model *model = place->model;
-	char bos[64], eos[64];
-	const SamplingOptions *options = &request->options;
-	ChatInput input = {
-		.messages = request->messages,
-		.tools = request->tools,
-		.enable_thinking = options->given & OPTION_THINKING ? options->thinking : -1,
-		.add_generation_prompt = true,
-		.continues = true,
-		.can_think = model->can_think,
-		.bos_token = token_text(model, tokenizer_bos(model->tokenizer), bos),
-		.eos_token = token_text(model, tokenizer_eos(model->tokenizer), eos),
-		.now = (int64_t) time(NULL),
-		.cancelled = place->cancelled,
-	};
-
-	STATUS_TRY(check_thinking(model, options));
-	if (!model->chat_template)
-		return status_prefix(model->chat_template_error, "the chat template of model \"%s\"", model->name);
-	return chat_template_render(model->chat_template, &input, prompt);
-}
-
-/* An answer that is to be scored comes after the thinking that the template opened. */
-static Status
-close_thinking(const Workplace *place, TokenBuffer *tokens)
-{
-	static const char empty_thinking[] = "\n</think>\n\n";
-
-	return tokenizer_encode(place->tokenizer, empty_thinking, strlen(empty_thinking), true, tokens);
-}
-
-/* Where a prompt leaves the model. */
-typedef struct PromptEnd
-{
-	bool in_thinking; /* the thinking is open: by the template, or by the answer that has begun */
-	bool has_begun;   /* in an answer that the caller began */
-} PromptEnd;
-
-/* The prompt's tokens of a chat. */
-static Status
-encode_chat(const Workplace *place, const Request *request, TokenBuffer *tokens, PromptEnd *end)
-{
-	ChatPrompt prompt = {0};
-	Status status = render(place, request, &prompt);
-
-	if (status.code != STATUS_OK)
-		return status;
-	status =
-		tokenizer_encode_runs(place->tokenizer, prompt.text, prompt.length, prompt.trusted, prompt.n_trusted, tokens);
-	end->in_thinking = prompt.is_thinking || chat_prompt_opens_thinking(&prompt);
-	end->has_begun = prompt.has_begun;
-	chat_prompt_free(&prompt);
-	return status;
-}
-
-/* One token at the end of a buffer. */
-static Status
-append_token(TokenBuffer *buffer, int32_t token)
-{
-	if (buffer->n == buffer->capacity)
-	{
-		size_t capacity = buffer->capacity ? buffer->capacity * 2 : 64;
-		int32_t *grown = realloc(buffer->tokens, capacity * sizeof *grown);
-
-		if (!grown)
-			return out_of_memory();
-		buffer->tokens = grown;
-		buffer->capacity = capacity;
-	}
-	buffer->tokens[buffer->n++] = token;
-	return status_ok();
-}
-
-/* A raw prompt: the text alone, with the beginning token where the file asks for one; never empty. */
-static Status
-encode_generate(const Workplace *place, const Request *request, TokenBuffer *tokens)
-{
-	const Model *model = place->model;
-	int32_t bos = tokenizer_bos(model->tokenizer);
-	int32_t first = bos >= 0 ? bos : tokenizer_eos(model->tokenizer);
-	bool parses_special = (request->flags & REQUEST_FLAG_PARSE_SPECIAL) != 0;
-
-	STATUS_TRY(check_thinking(model, &request->options));
-	if (first >= 0 && ((tokenizer_add_bos(model->tokenizer) && bos >= 0) || request->text.length == 0))
-		STATUS_TRY(append_token(tokens, first));
-	STATUS_TRY(tokenizer_encode(place->tokenizer, request->text.data, request->text.length, parses_special, tokens));
-	if (tokens->n == 0)
-		return status_error(STATUS_INVALID_ARGUMENT, "the prompt is empty");
-	/* a rendered chat has it already */
-	if (parses_special && bos >= 0 && tokens->n > 1 && tokens->tokens[0] == bos && tokens->tokens[1] == bos)
-		memmove(tokens->tokens, tokens->tokens + 1, --tokens->n * sizeof *tokens->tokens);
-	return status_ok();
-}
-
-/* A text to embed, with what Qwen's embedding models expect around it. */
-static Status
-encode_embed(const Workplace *place, const Request *request, TokenBuffer *tokens)
-{
-	const Model *model = place->model;
-	static const char first[] = "Instruct: ", second[] = "\nQuery:";
-	Tokenizer *tokenizer = place->tokenizer;
-	int32_t end = tokenizer_find(tokenizer, "<|endoftext|>", 13);
-	/* what Qwen's embedding models were trained to gather a text in, whatever the file calls its end */
-	bool gathers = model->hyper.pooling == POOLING_LAST && end >= 0;
-	ByteWriter text;
-	Status status;
-
-	if (request->dimensions > model->hyper.hidden)
-		return status_error(STATUS_INVALID_ARGUMENT, "dimensions must be between 1 and %u, not %u", model->hyper.hidden,
-							request->dimensions);
-	byte_writer_init(&text);
-	if (request->instruction.data)
-	{
-		write_raw(&text, first, strlen(first));
-		write_raw(&text, request->instruction.data, request->instruction.length);
-		write_raw(&text, second, strlen(second));
-	}
-	write_raw(&text, request->text.data, request->text.length);
-	status = text.failed ? out_of_memory() : status_ok();
-	if (status.code == STATUS_OK && tokenizer_add_bos(tokenizer) && tokenizer_bos(tokenizer) >= 0)
-		status = append_token(tokens, tokenizer_bos(tokenizer));
-	if (status.code == STATUS_OK)
-		status = tokenizer_encode(tokenizer, text.data ? (char *) text.data : "", text.length, false, tokens);
-	if (status.code == STATUS_OK && gathers)
-		status = append_token(tokens, end);
-	else if (status.code == STATUS_OK && tokenizer_add_eos(tokenizer) && tokenizer_eos(tokenizer) >= 0)
-		status = append_token(tokens, tokenizer_eos(tokenizer));
-	if (status.code == STATUS_OK && tokens->n == 0)
-		status = status_error(STATUS_INVALID_ARGUMENT, "the input is empty");
-	byte_writer_free(&text);
-	return status;
-}
-
-static Status
-reply_tokens(const TokenBuffer *tokens, uint32_t request_id, ByteWriter *out)
-{
-	RequestResult result = {
-		.kind = RESULT_TOKENS,
-		.count = (uint32_t) tokens->n,
-		.values = (const unsigned char *) tokens->tokens,
-	};
-
-	return encode_result(out, request_id, &result);
-}
-
-static Status
-reply_text(ByteSpan text, uint32_t request_id, ByteWriter *out)
-{
-	RequestResult result = {.kind = RESULT_TEXT, .text = {text.data ? text.data : "", text.length}};
-
-	return encode_result(out, request_id, &result);
-}
-
-/* TOKENIZE and COUNT_TOKENS. */
-static Status
-answer_tokenize(const Workplace *place, const Request *request, uint32_t request_id, ByteWriter *out)
-{
-	TokenBuffer tokens = {0};
-	Status status = tokenizer_encode(place->tokenizer, request->text.data, request->text.length,
-									 (request->flags & REQUEST_FLAG_PARSE_SPECIAL) != 0, &tokens);
-
-	if (status.code == STATUS_OK && request->kind == REQUEST_TOKENIZE)
-		status = reply_tokens(&tokens, request_id, out);
-	else if (status.code == STATUS_OK)
-		status = encode_result(out, request_id, &(RequestResult){.kind = RESULT_COUNT, .count = (uint32_t) tokens.n});
-	token_buffer_free(&tokens);
-	return status;
-}
-
-void
-job_write_without_nul(ByteWriter *out, const char *text, size_t length)
-{
-	for (size_t i = 0; i < length; i++)
-	{
-		if (text[i] == '\0')
-			write_raw(out, "\xEF\xBF\xBD", 3);
-		else
-			write_u8(out, (uint8_t) text[i]);
-	}
-}
-
-static Status
-answer_detokenize(const Workplace *place, const Request *request, uint32_t request_id, ByteWriter *out)
-{
-	const Model *model = place->model;
-	uint32_t n_vocab = tokenizer_n_tokens(model->tokenizer);
-	Detokenizer detokenizer = {{0}, 0};
-	ByteWriter raw, text;
-	Status status = status_ok();
-
-	byte_writer_init(&raw);
-	byte_writer_init(&text);
-	for (uint32_t i = 0; i < request->n_tokens && status.code == STATUS_OK; i++)
-	{
-		int32_t token = protocol_token(request->tokens, i);
-
-		if (i % CANCEL_LOOK_TOKENS == 0 && cancel_is_wanted(place->cancelled))
-			status = status_error(STATUS_CANCELLED, "the request was cancelled");
-		else if (token < 0 || (uint32_t) token >= n_vocab)
-			status = status_error(STATUS_INVALID_ARGUMENT, "tokens[%u] must be between 0 and %u, not %d", i + 1,
-								  n_vocab - 1, token);
-		else
-			detokenizer_push(&detokenizer, tokenizer_token_bytes(model->tokenizer, token), false, &raw);
-	}
-	detokenizer_push(&detokenizer, (ByteSpan){"", 0}, true, &raw);
-	job_write_without_nul(&text, (char *) raw.data, raw.length);
-	if (status.code == STATUS_OK && (raw.failed || text.failed))
-		status = out_of_memory();
-	if (status.code == STATUS_OK)
-		status = reply_text((ByteSpan){(char *) text.data, text.length}, request_id, out);
-	byte_writer_free(&raw);
-	byte_writer_free(&text);
-	return status;
-}
-
-static Status
-answer_render(const Workplace *place, const Request *request, uint32_t request_id, ByteWriter *out)
-{
-	ChatPrompt prompt = {0};
-	Status status = render(place, request, &prompt);
-
-	if (status.code == STATUS_OK)
-		status = reply_text((ByteSpan){prompt.text, prompt.length}, request_id, out);
-	chat_prompt_free(&prompt);
-	return status;
-}
-
-/* Tokens that an answer may have before the context is looked at. */
-static uint32_t
-answer_tokens(const SamplingOptions *options)
-{
-	return options->max_tokens > 0 ? (uint32_t) options->max_tokens : DEFAULT_MAX_TOKENS;
-}
-
-/* Tokens that are kept free for the words around a chunk when CHUNK itself chooses the size. */
-#define CHUNK_PROMPT_TOKENS 192
-
-/* The size of chunks that the caller leaves to us: what the context and the KV cache hold beside prompt and answer. */
-static uint32_t
-default_chunk_tokens(const Model *model, const KvPool *pool, const SamplingOptions *options)
-{
-	uint64_t positions = (uint64_t) kv_pool_max_blocks(pool) * KV_BLOCK_POSITIONS;
-	uint32_t room = positions < model->hyper.context_length ? (uint32_t) positions : model->hyper.context_length;
-	uint32_t answer = answer_tokens(options);
-
-	room = room > 2 * CHUNK_PROMPT_TOKENS ? room - CHUNK_PROMPT_TOKENS : room / 2;
-	room -= answer < room / 2 ? answer : room / 2;
-	return room > CHUNK_MIN_TOKENS ? room : CHUNK_MIN_TOKENS;
+	return kind == REQUEST_EMBED || kind == REQUEST_LOGPROBS ? INPUT_NOUN : PROMPT_NOUN;
 }
 
 /* The pieces of a text, for when the client says GO: until then the job holds them. */
 static Status
 prepare_chunks(Job *job, const Workplace *place, const Request *request)
 {
-	uint32_t max_tokens = request->chunk_tokens ? request->chunk_tokens
-												: default_chunk_tokens(place->model, place->pool, &request->options);
-	uint64_t n_tokens;
-
-	STATUS_TRY(
-		chunk_text(place->tokenizer, request->text, max_tokens, request->chunk_overlap, &job->content, &n_tokens));
-	job->n_prompt = n_tokens < UINT32_MAX ? (uint32_t) n_tokens : UINT32_MAX;
-	return status_ok();
+	return immediate_cut(place, request, &job->content, &job->n_prompt);
 }
 
 /* The client said GO for something that is ready: its RESULT, and its end. */
@@ -424,7 +118,7 @@ keep_texts(Job *job, const Workplace *place, const Request *request)
 		bytes += request->stops[i].length;
 	job->stop_text = malloc(bytes);
 	if (!job->stop_text)
-		return out_of_memory();
+		return no_memory();
 	for (uint32_t i = 0; i < request->n_stops; i++)
 	{
 		memcpy(job->stop_text + at, request->stops[i].data, request->stops[i].length);
@@ -442,48 +136,22 @@ keep_texts(Job *job, const Workplace *place, const Request *request)
  * and, where the caller did not say how many, no more than the KV cache has room for.
  */
 static Status
-check_lengths(Job *job, const Model *model, const KvPool *pool, const Request *request)
+check_lengths(Job *job, const Workplace *place, const Request *request)
 {
-	uint32_t context = model->hyper.context_length, needed;
-	uint64_t cache_positions = (uint64_t) kv_pool_max_blocks(pool) * KV_BLOCK_POSITIONS;
+	uint32_t context = place->model->hyper.context_length;
+	uint64_t cache_positions = prompt_cache_positions(place);
 	bool answers = job_generates(job);
 	uint32_t behind = job->scorer ? scorer_longest_path(job->scorer) : 0; /* positions behind the prompt */
-	uint32_t wanted = answer_tokens(&request->options);
+	uint32_t wanted = prompt_answer_tokens(&request->options);
 	bool explicit = (request->options.given & OPTION_MAX_TOKENS) != 0;
 
-	if ((uint64_t) job->n_prompt + behind > context || (answers && job->n_prompt == context))
-		return status_error(STATUS_TOO_LONG, "the %s has %u tokens, but the context of model \"%s\" holds %u",
-							answers || job->scorer ? "prompt" : "input", job->n_prompt + behind, model->name, context);
+	STATUS_TRY(prompt_check_context(place, noun_of(job->kind), job->n_prompt, behind, answers));
 	if (answers && explicit && wanted > context)
 		return status_error(STATUS_INVALID_ARGUMENT, "max_tokens must be between 1 and %u, not %u", context, wanted);
 	if (!explicit && job->n_prompt < cache_positions && wanted > cache_positions - job->n_prompt)
 		wanted = (uint32_t) (cache_positions - job->n_prompt);
 	job->max_tokens = !answers ? behind : wanted < context - job->n_prompt ? wanted : context - job->n_prompt;
-	needed = job_positions(job);
-	if (needed > cache_positions)
-		return status_error(STATUS_TOO_LONG,
-							"the request needs room for %u tokens (prompt %u, answer %u), but the KV cache holds %llu; "
-							"qwen.kv_cache_size sets it",
-							needed, job->n_prompt, job->max_tokens, (unsigned long long) cache_positions);
-	return status_ok();
-}
-
-/* How many of its first tokens are those of messages that are nobody's secret. */
-static Status
-count_shared_tokens(Job *job, const Workplace *place, const Request *request)
-{
-	Request shared = *request;
-	TokenBuffer tokens = {0};
-	PromptEnd end;
-	Status status;
-
-	shared.messages = request->shared_messages;
-	status = encode_chat(place, &shared, &tokens, &end);
-	while (status.code == STATUS_OK && job->n_shared_tokens < tokens.n && job->n_shared_tokens < job->n_prompt &&
-		   tokens.tokens[job->n_shared_tokens] == job->tokens[job->n_shared_tokens])
-		job->n_shared_tokens++;
-	token_buffer_free(&tokens);
-	return status;
+	return prompt_check_cache(place, job->n_prompt, job->max_tokens);
 }
 
 /* Whose cached blocks it may use, and who may use its. */
@@ -498,7 +166,7 @@ set_sharing(Job *job, const Workplace *place, const Request *request)
 	job->uses_cache = request->prefix_sharing != PREFIX_OFF && !needs_all_rows;
 	job->scope = request->prefix_sharing == PREFIX_ROLE ? request->role : PREFIX_SCOPE_SHARED;
 	if (job->uses_cache && job->scope != PREFIX_SCOPE_SHARED && request->shared_messages.data)
-		return count_shared_tokens(job, place, request);
+		return prompt_count_shared(place, request, job->tokens, job->n_prompt, &job->n_shared_tokens);
 	return status_ok();
 }
 
@@ -520,35 +188,26 @@ static Status
 prepare_job(Job *job, const Workplace *place, const Request *request)
 {
 	Model *model = place->model;
-	TokenBuffer tokens = {.limit = (size_t) model->hyper.context_length * COUNTED_CONTEXTS};
+	TokenBuffer tokens = prompt_buffer(model);
 	PromptEnd end = {false, false};
 	Status status;
 
 	STATUS_TRY(check_tools(request));
 	if (request->kind == REQUEST_CHAT || request->kind == REQUEST_SCORE)
-		status = encode_chat(place, request, &tokens, &end);
+		status = prompt_encode_chat(place, request, &tokens, &end);
 	else if (request->kind == REQUEST_GENERATE || request->kind == REQUEST_LOGPROBS)
-		status = encode_generate(place, request, &tokens);
+		status = prompt_encode_text(place, request, &tokens);
 	else
-		status = encode_embed(place, request, &tokens);
+		status = prompt_encode_embedding(place, request, &tokens);
 	if (status.code == STATUS_OK && request->kind == REQUEST_SCORE && end.in_thinking)
-		status = close_thinking(place, &tokens);
-	if (tokens.is_over)
-		status =
-			status_error(STATUS_TOO_LONG, "the %s has more than %zu tokens, but the context of model \"%s\" holds %u",
-						 request->kind == REQUEST_EMBED || request->kind == REQUEST_LOGPROBS ? "input" : "prompt",
-						 tokens.limit, model->name, model->hyper.context_length);
+		status = prompt_close_thinking(place, &tokens);
+	status = prompt_check(place, &tokens, noun_of(request->kind), status);
 	job->tokens = tokens.tokens;
 	job->n_prompt = job->n_tokens = (uint32_t) tokens.n;
-	if (status.code == STATUS_OK && tokens.n > (1u << 28))
-		status =
-			status_error(STATUS_TOO_LONG, "the prompt has %zu tokens, at most %u are possible", tokens.n, 1u << 28);
-	if (status.code == STATUS_OK && tokens.n == 0)
-		status = status_error(STATUS_INVALID_ARGUMENT, "the prompt is empty");
 	if (status.code == STATUS_OK && request->kind == REQUEST_SCORE)
 		status = job_prepare_score(job, place, request);
 	if (status.code == STATUS_OK)
-		status = check_lengths(job, model, place->pool, request);
+		status = check_lengths(job, place, request);
 	if (status.code == STATUS_OK)
 		status = keep_texts(job, place, request);
 	if (status.code != STATUS_OK)
@@ -558,7 +217,7 @@ prepare_job(Job *job, const Workplace *place, const Request *request)
 	if (!job->tokens)
 	{
 		job->tokens = tokens.tokens;
-		return out_of_memory();
+		return no_memory();
 	}
 	job->blocks = malloc(kv_blocks_for(job_positions(job)) * sizeof *job->blocks);
 	job->sampling = sampling_for(model, request->kind, &request->options, end);
@@ -587,7 +246,7 @@ prepare_job(Job *job, const Workplace *place, const Request *request)
 	STATUS_TRY(set_sharing(job, place, request));
 	if (!job->blocks || (job->kind == REQUEST_EMBED && !job->pooled) || (job_generates(job) && !job->sampler) ||
 		(job->wants_logprobs && !job->model_logits))
-		return out_of_memory();
+		return no_memory();
 	return job_open_thinking(job, place->tokenizer);
 }
 
@@ -600,7 +259,7 @@ create_job(const Workplace *place, const Request *request, uint32_t request_id, 
 	Job *job = calloc(1, sizeof *job);
 
 	if (!job)
-		return out_of_memory();
+		return no_memory();
 	job->request_id = request_id;
 	job->kind = request->kind;
 	job->stream = (request->flags & REQUEST_FLAG_STREAM) != 0;
@@ -626,18 +285,9 @@ job_prepare(const Workplace *place, const Request *request, uint32_t request_id,
 {
 	*job = NULL;
 	tokenizer_set_cancel(place->tokenizer, place->cancelled);
-	switch (request->kind)
-	{
-		case REQUEST_TOKENIZE:
-		case REQUEST_COUNT_TOKENS:
-			return answer_tokenize(place, request, request_id, out);
-		case REQUEST_DETOKENIZE:
-			return answer_detokenize(place, request, request_id, out);
-		case REQUEST_RENDER_CHAT:
-			return answer_render(place, request, request_id, out);
-		default:
-			return create_job(place, request, request_id, out, job);
-	}
+	if (request_kind_is_immediate(request->kind))
+		return immediate_answer(place, request, request_id, out);
+	return create_job(place, request, request_id, out, job);
 }
 
 Status

@@ -16,6 +16,7 @@
 #include "sampler.h"
 #include "scorer.h"
 #include "stop_matcher.h"
+#include "workplace.h"
 
 typedef enum JobState
 {
@@ -115,20 +116,6 @@ typedef struct Job
 	uint64_t go_us, started_us, first_token_us;
 } Job;
 
-/* Reply with ERROR from a Status. */
-extern void job_reply_error(ByteWriter *out, uint32_t request_id, const Status *status, const char *detail,
-							const char *hint);
-
-/* What a request is worked on with: in the event loop, or at the desk (desk.h), which has a handle of its own on the
- * tokenizer. Model and pool are only read. */
-typedef struct Workplace
-{
-	Model *model;
-	Tokenizer *tokenizer; /* the model's, or another handle on it */
-	const KvPool *pool;
-	const CancelFlag *cancelled; /* the work ends soon after it is set; NULL: nobody does */
-} Workplace;
-
 /*
  * Answer an immediate request into out, or make a Job of another one and write ACCEPTED. *job stays NULL when it was
  * answered. An error is for the caller to reply with.
@@ -150,9 +137,6 @@ extern void job_destroy(Job *job);
 /* Write what it has used so far into its meter. */
 extern void job_write_meter(const Job *job);
 
-/* Append text; NUL, which SQL's text cannot hold, becomes the replacement character U+FFFD. */
-extern void job_write_without_nul(ByteWriter *out, const char *text, size_t length);
-
 /* Positions that its KV blocks must hold: prompt and answer. */
 extern uint32_t job_positions(const Job *job);
 
@@ -167,9 +151,6 @@ extern uint32_t job_rows_left(const Job *job);
 extern void job_begin_step(Job *job, uint32_t n_rows);
 extern bool job_pick(Job *job, const Kernels *kernels, float *logits, uint32_t row);
 extern void job_score_row(Job *job, const float *logits, uint32_t row);
-
-/* The numbers that a model gave at a position are not finite: says so, and what to do. */
-extern Status job_not_finite(const Job *job, uint32_t position);
 
 /*
  * After a step: logits of a row that wanted them, in order of the rows. Samples, extends the text, writes PIECE frames;

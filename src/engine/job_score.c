@@ -13,14 +13,9 @@
 
 #include "../model/json_memory.h"
 #include "job.h"
+#include "replies.h"
 
 _Static_assert(TOKENIZER_MAX_ENDS <= SCORER_MAX_END_TOKENS, "the scorer takes all tokens that end answers");
-
-static Status
-out_of_memory(void)
-{
-	return status_error(STATUS_UNAVAILABLE, "out of memory in the engine");
-}
 
 /* Tokens of one answer behind those of the answers before it. */
 static Status
@@ -44,7 +39,7 @@ create_scorer(Tokenizer *tokenizer, const json_t *answers, Scorer **scorer)
 	uint32_t n = (uint32_t) json_array_size(answers);
 	uint32_t *offsets = calloc((size_t) n + 1, sizeof *offsets);
 	TokenBuffer tokens = {0};
-	Status status = offsets ? status_ok() : out_of_memory();
+	Status status = offsets ? status_ok() : no_memory();
 	int32_t ends[TOKENIZER_MAX_ENDS];
 	uint32_t n_ends = tokenizer_ends(tokenizer, ends);
 
@@ -112,13 +107,13 @@ finish_score(Job *job, ByteWriter *out)
 	Status status;
 
 	if (!probabilities)
-		return out_of_memory();
+		return no_memory();
 	scorer_probabilities(job->scorer, probabilities);
 	for (uint32_t i = 0; i < job->n_answers; i++)
 		if (!isfinite(probabilities[i]))
 		{
 			free(probabilities);
-			return job_not_finite(job, job->n_prompt - 1);
+			return not_finite(job->model, job->n_prompt - 1);
 		}
 	result.values = (const unsigned char *) probabilities;
 	status = encode_result(out, job->request_id, &result);
@@ -148,7 +143,7 @@ write_logprob(Job *job, int32_t token, float logprob, uint32_t rank)
 
 	byte_writer_init(&piece);
 	detokenizer_push(&detokenizer, tokenizer_token_bytes(job->model->tokenizer, token), true, &piece);
-	job_write_without_nul(&job->content, (char *) piece.data, piece.length);
+	write_without_nul(&job->content, (char *) piece.data, piece.length);
 	write_u32(&job->logprobs, (uint32_t) token);
 	write_f32(&job->logprobs, logprob);
 	write_u32(&job->logprobs, rank);
@@ -282,11 +277,11 @@ job_take_logprobs(Job *job, ByteWriter *out)
 		TokenScore score = job->scores[job->n_scores_taken++];
 
 		if (!isfinite(score.log_probability))
-			return job_not_finite(job, job->n_scored - 1);
+			return not_finite(job->model, job->n_scored - 1);
 		write_logprob(job, job->tokens[job->n_scored], score.log_probability, score.rank);
 	}
 	if (job->logprobs.failed || job->content.failed)
-		return out_of_memory();
+		return no_memory();
 	if (job->n_scored < job->n_prompt)
 		return status_ok();
 	result.values = job->logprobs.data;

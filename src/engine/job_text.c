@@ -10,6 +10,7 @@
 
 #include "../base/clock.h"
 #include "job.h"
+#include "replies.h"
 #include "tool_calls.h"
 
 static const char think_open[] = "<think>";
@@ -221,7 +222,7 @@ push_token(Job *job, int32_t token, bool is_last, ByteWriter *out)
 
 	job->raw.length = job->whole.length = 0;
 	detokenizer_push(&job->detokenizer, bytes, is_last, &job->raw);
-	job_write_without_nul(&job->whole, (char *) job->raw.data, job->raw.length);
+	write_without_nul(&job->whole, (char *) job->raw.data, job->raw.length);
 	return push_text(job, (char *) job->whole.data, job->whole.length, is_last, out);
 }
 
@@ -245,12 +246,6 @@ take_tool_calls(Job *job, bool is_ended, ByteWriter *calls, FinishReason *reason
 	}
 	byte_writer_free(&content);
 	return status;
-}
-
-static ByteSpan
-span_of(const ByteWriter *writer)
-{
-	return (ByteSpan){writer->data ? (const char *) writer->data : "", writer->length};
 }
 
 /* Has memory run out for any part of the answer? (Writers that have failed once stay so.) */
@@ -279,7 +274,7 @@ finish(Job *job, FinishReason reason, bool is_ended, ByteWriter *out)
 	byte_writer_init(&calls);
 	/* an answer without some of its text must not look like a whole one */
 	if (text_is_lost(job, out))
-		status = status_error(STATUS_UNAVAILABLE, "out of memory for the answer");
+		status = no_memory_for_answer();
 	if (status.code == STATUS_OK && job->tools)
 		status = take_tool_calls(job, is_ended, &calls, &reason);
 	if (status.code == STATUS_OK && job->stream && job->content.length > job->n_streamed)
@@ -312,7 +307,7 @@ finish(Job *job, FinishReason reason, bool is_ended, ByteWriter *out)
 		write_raw(&job->token_scores, job->token_scores.length ? "]" : "[]", job->token_scores.length ? 1 : 2);
 		done.logprobs = span_of(&job->token_scores);
 		if (job->token_scores.failed && status.code == STATUS_OK)
-			status = status_error(STATUS_UNAVAILABLE, "out of memory for the answer");
+			status = no_memory_for_answer();
 	}
 	if (status.code == STATUS_OK)
 		status = encode_done(out, job->request_id, &done);
@@ -372,14 +367,6 @@ job_pick(Job *job, const Kernels *kernels, float *logits, uint32_t row)
 	return row < job->n_drafted && !may_be_forced && job->picks[row] == job->tokens[job->n_tokens + row];
 }
 
-Status
-job_not_finite(const Job *job, uint32_t position)
-{
-	return status_error(STATUS_NOT_FINITE,
-						"model \"%s\" gives numbers that are not finite at position %u: its weights overflow",
-						job->model->name, position + 1);
-}
-
 /* Inside the thinking, with its budget used up: the closing words come next, once. */
 static Status
 close_used_up(Job *job, Tokenizer *tokenizer)
@@ -407,7 +394,7 @@ job_take_logits(Job *job, const Kernels *kernels, float *logits, ByteWriter *out
 		return job_take_logprobs(job, out);
 	token = next_token(job, kernels, logits);
 	if (token < 0)
-		return job_not_finite(job, job->n_tokens - 1);
+		return not_finite(job->model, job->n_tokens - 1);
 	if (job->n_generated == 0)
 		job->first_token_us = clock_now_us();
 	job->n_generated++;
@@ -423,7 +410,7 @@ job_take_logits(Job *job, const Kernels *kernels, float *logits, ByteWriter *out
 		job->n_thinking++;
 	STATUS_TRY(close_used_up(job, job->model->tokenizer));
 	if (text_is_lost(job, out))
-		return status_error(STATUS_UNAVAILABLE, "out of memory for the answer");
+		return no_memory_for_answer();
 	return status_ok();
 }
 
@@ -473,7 +460,7 @@ job_take_hidden(Job *job, const float *hidden, uint32_t position, ByteWriter *ou
 	normalize(job->pooled, job->dimensions, values);
 	result.values = (const unsigned char *) values;
 	status = isfinite(sum_of(values, job->dimensions)) ? encode_result(out, job->request_id, &result)
-													   : job_not_finite(job, position);
+													   : not_finite(job->model, position);
 	free(values);
 	job->state = JOB_ENDED;
 	return status;

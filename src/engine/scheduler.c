@@ -17,6 +17,7 @@
 #include "../base/clock.h"
 #include "fair_queue.h"
 #include "job_blocks.h"
+#include "replies.h"
 #include "step_shares.h"
 
 #define NOT_FINITE_HINT                                                                                                \
@@ -385,8 +386,8 @@ end_job(Scheduler *scheduler, Job *job, const Status *status)
 	job->state = JOB_ENDED;
 	if (status->code != STATUS_OK)
 	{
-		job_reply_error(scheduler->callbacks.output(scheduler->callbacks.argument, job), job->request_id, status, NULL,
-						status->code == STATUS_NOT_FINITE ? NOT_FINITE_HINT : NULL);
+		reply_error(scheduler->callbacks.output(scheduler->callbacks.argument, job), job->request_id, status, NULL,
+					status->code == STATUS_NOT_FINITE ? NOT_FINITE_HINT : NULL);
 		atomic_fetch_add(&scheduler->page->n_requests_failed, 1);
 	}
 	else
@@ -757,7 +758,7 @@ check_finite(const Scheduler *scheduler, const Slot *slot, uint32_t index, uint3
 {
 	for (uint32_t r = 0; r < n_rows; r++)
 		if (!forward_is_finite(slot->forward, index, r))
-			return job_not_finite(scheduler->batch[index], scheduler->sequences[index].first_position + r);
+			return not_finite(scheduler->batch[index]->model, scheduler->sequences[index].first_position + r);
 	return status_ok();
 }
 
@@ -803,7 +804,7 @@ take_guessed(Scheduler *scheduler, Slot *slot, uint32_t index, ByteWriter *out)
 		int32_t guessed = job->tokens[at];
 
 		if (!forward_is_finite(slot->forward, index, r))
-			return job_not_finite(job, job->n_done);
+			return not_finite(job->model, job->n_done);
 		job->n_done++;
 		atomic_fetch_add(&scheduler->page->n_generated_tokens, 1);
 		fair_queue_charge(scheduler->waiting, job, 1);

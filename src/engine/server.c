@@ -26,6 +26,7 @@
 #include "../base/pages.h"
 #include "../protocol/protocol.h"
 #include "desk.h"
+#include "replies.h"
 #include "sandbox.h"
 #include "scheduler.h"
 
@@ -250,8 +251,8 @@ reply_unknown_model(Server *server, Client *client, uint32_t request_id, const R
 	status = request->model.data ? status_error(STATUS_NOT_FOUND, "model \"%.*s\" is not loaded",
 												(int) request->model.length, request->model.data)
 								 : status_error(STATUS_NOT_FOUND, "no model is loaded");
-	job_reply_error(&client->output, request_id, &status, detail,
-					"Set qwen.models, or load one with qwen_load_model(name, file).");
+	reply_error(&client->output, request_id, &status, detail,
+				"Set qwen.models, or load one with qwen_load_model(name, file).");
 	atomic_fetch_add(&server->page->n_requests_failed, 1);
 }
 
@@ -259,7 +260,7 @@ reply_unknown_model(Server *server, Client *client, uint32_t request_id, const R
 static void
 refuse(Server *server, Client *client, uint32_t request_id, const Status *status)
 {
-	job_reply_error(&client->output, request_id, status, NULL, status->code == STATUS_TOO_LONG ? TOO_LONG_HINT : NULL);
+	reply_error(&client->output, request_id, status, NULL, status->code == STATUS_TOO_LONG ? TOO_LONG_HINT : NULL);
 	atomic_fetch_add(&server->page->n_requests_failed, 1);
 }
 
@@ -292,7 +293,7 @@ choose_slot(Server *server, Client *client, uint32_t request_id, const Request *
 	{
 		status = status_error(STATUS_TOO_LONG, "%u requests are in flight on this connection, at most %d are possible",
 							  client->n_jobs, PROTOCOL_MAX_REQUESTS_PER_CLIENT);
-		job_reply_error(&client->output, request_id, &status, NULL, NULL);
+		reply_error(&client->output, request_id, &status, NULL, NULL);
 		atomic_fetch_add(&server->page->n_requests_failed, 1);
 		return NULL;
 	}
@@ -482,7 +483,7 @@ handle_go(Server *server, Client *client, uint32_t request_id, const unsigned ch
 	status = scheduler_go(server->scheduler, job);
 	if (status.code == STATUS_OK)
 		return status;
-	job_reply_error(&client->output, request_id, &status, NULL, "Try again later, or raise qwen.queue_size.");
+	reply_error(&client->output, request_id, &status, NULL, "Try again later, or raise qwen.queue_size.");
 	atomic_fetch_add(&server->page->n_requests_failed, 1);
 	drop_job(server, job);
 	return status_ok();
