@@ -1,7 +1,7 @@
 /*
  * forward.c - the door to the step: its buffers, and what belongs to which row; see forward.h for what it promises.
  *
- * All memory is taken in forward_create. forward_step lays out the rows, sends the team through forward_layers.c and
+ * All memory is taken in forward_create. forward_step lays out the rows, sends the team through the plan and
  * leaves logits and hidden states where forward_logits and forward_hidden find them.
  */
 #include "forward_private.h"
@@ -43,6 +43,17 @@ row_stride(uint32_t n)
 	return (n + 15) / 16 * 16 + 16;
 }
 
+/* Memory for n rows of a buffer that the plan needs. */
+static bool
+create_rows(RowBuffer *buffer, uint32_t n)
+{
+	if (buffer->width == 0)
+		return true;
+	buffer->stride = row_stride(buffer->width);
+	buffer->rows = allocate_floats(n * buffer->stride);
+	return buffer->rows != NULL;
+}
+
 static uint32_t
 largest(uint32_t a, uint32_t b)
 {
@@ -65,35 +76,26 @@ create_scratch(Forward *forward, ThreadScratch *scratch)
 {
 	size_t attention_floats = (size_t) ATTENTION_ROWS * forward->head_dim;
 
-	scratch->rows = allocate_floats((size_t) FEW_ROWS * forward->widest);
-	scratch->panels = (uint8_t *) allocate_floats(activations_bytes(FEW_ROWS, forward->widest) / 4 + 16);
+	scratch->rows = allocate_floats((size_t) FEW_ROWS * forward->plan.widest);
+	scratch->panels = (uint8_t *) allocate_floats(activations_bytes(FEW_ROWS, forward->plan.widest) / 4 + 16);
 	scratch->q = allocate_floats(attention_floats);
 	scratch->piece = allocate_floats(attention_floats);
 	scratch->total = allocate_floats(attention_floats);
 	return scratch->rows && scratch->panels && scratch->q && scratch->piece && scratch->total;
 }
 
-/* Everything whose size follows from the model and the maxima. */
+/* Everything whose size follows from the plan and the maxima. */
 static bool
 create_buffers(Forward *f)
 {
-	const ModelHyper *hyper = &f->model->hyper;
-	size_t rows = f->max_rows;
-	size_t n_split = (size_t) f->n_split_slots * hyper->n_heads;
-	bool ok = true;
+	size_t rows = f->max_rows, n_split = (size_t) f->n_split_slots * f->model->hyper.n_heads;
+	bool ok = create_rows(&f->logits, f->max_logits);
 
-	f->x = allocate_floats(rows * f->hidden_stride);
-	f->normed = allocate_floats(rows * f->hidden_stride);
-	f->q = allocate_floats(rows * f->q_stride);
-	f->k = allocate_floats(rows * f->kv_stride);
-	f->v = allocate_floats(rows * f->kv_stride);
-	f->attended = allocate_floats(rows * f->q_stride);
-	f->gate = allocate_floats(rows * f->ffn_stride);
-	f->up = allocate_floats(rows * f->ffn_stride);
+	for (int i = 0; ok && i < N_ROW_BUFFERS; i++)
+		ok = create_rows(&f->rows[i], f->max_rows);
 	f->cosines = allocate_floats(rows * (f->head_dim / 2));
 	f->sines = allocate_floats(rows * (f->head_dim / 2));
-	f->panels = (uint8_t *) allocate_floats(activations_bytes(f->max_rows, f->widest) / 4 + 16);
-	f->logits = allocate_floats((size_t) f->max_logits * f->logits_stride);
+	f->panels = (uint8_t *) allocate_floats(activations_bytes(f->max_rows, f->plan.widest) / 4 + 16);
 	f->row_positions = calloc(rows, sizeof *f->row_positions);
 	f->row_sequences = calloc(rows, sizeof *f->row_sequences);
 	f->logit_rows = calloc(f->max_logits ? f->max_logits : 1, sizeof *f->logit_rows);
@@ -103,10 +105,11 @@ create_buffers(Forward *f)
 	f->split_states = calloc(n_split, sizeof *f->split_states);
 	f->split_outs = allocate_floats(n_split * f->head_dim);
 	f->scratch = calloc((size_t) f->n_threads, sizeof *f->scratch);
-	f->phases = (Phase *) allocate_floats(f->n_phases * sizeof(Phase) / sizeof(float));
-	ok = f->x && f->normed && f->q && f->k && f->v && f->attended && f->gate && f->up && f->cosines && f->sines &&
-		 f->panels && f->logits && f->row_positions && f->row_sequences && f->logit_rows && f->first_logits &&
-		 f->first_rows && f->row_is_finite && f->split_states && f->split_outs && f->scratch && f->phases;
+	f->n_items = calloc(f->plan.n_phases, sizeof *f->n_items);
+	f->progress = (PhaseProgress *) allocate_floats(f->plan.n_phases * sizeof *f->progress / sizeof(float));
+	ok = ok && f->cosines && f->sines && f->panels && f->row_positions && f->row_sequences && f->logit_rows &&
+		 f->first_logits && f->first_rows && f->row_is_finite && f->split_states && f->split_outs && f->scratch &&
+		 f->n_items && f->progress;
 	for (int t = 0; ok && t < f->n_threads; t++)
 		ok = create_scratch(f, &f->scratch[t]);
 	return ok;
@@ -131,16 +134,10 @@ forward_create(const Model *model, KvPool *pool, Team *team, uint32_t max_rows, 
 	f->max_sequences = max_sequences;
 	f->max_logits = max_logits;
 	f->head_dim = hyper->head_dim;
-	f->hidden_stride = row_stride(hyper->hidden);
-	f->q_stride = row_stride(hyper->n_heads * hyper->head_dim);
-	f->kv_stride = row_stride(hyper->n_kv_heads * hyper->head_dim);
-	f->ffn_stride = row_stride(hyper->ffn);
-	f->logits_stride = row_stride(hyper->vocab);
-	f->widest = largest(largest(hyper->hidden, hyper->ffn), hyper->n_heads * hyper->head_dim);
 	f->n_split_slots = largest(largest(SPLIT_SLOTS, ITEMS_PER_MEMBER * (uint32_t) f->n_threads), longest_row_pieces(f));
-	f->n_phases = hyper->n_layers * PHASES_OF_LAYER + PHASES_BESIDE_LAYERS;
+	f->logits.width = hyper->vocab;
 	rope_init(&f->rope, hyper);
-	if (!create_buffers(f))
+	if (!plan_make(f) || !create_buffers(f))
 	{
 		forward_destroy(f);
 		return status_error(STATUS_UNAVAILABLE, "out of memory for the buffers of steps of %u rows", max_rows);
@@ -163,19 +160,14 @@ forward_destroy(Forward *f)
 		free_floats(f->scratch[t].total);
 	}
 	free(f->scratch);
-	free_floats(f->phases);
-	free_floats(f->x);
-	free_floats(f->normed);
-	free_floats(f->q);
-	free_floats(f->k);
-	free_floats(f->v);
-	free_floats(f->attended);
-	free_floats(f->gate);
-	free_floats(f->up);
+	free_floats(f->progress);
+	free(f->n_items);
+	for (int i = 0; i < N_ROW_BUFFERS; i++)
+		free_floats(f->rows[i].rows);
 	free_floats(f->cosines);
 	free_floats(f->sines);
 	free_floats(f->panels);
-	free_floats(f->logits);
+	free_floats(f->logits.rows);
 	free(f->row_positions);
 	free(f->row_sequences);
 	free(f->logit_rows);
@@ -184,6 +176,7 @@ forward_destroy(Forward *f)
 	free(f->row_is_finite);
 	free(f->split_states);
 	free_floats(f->split_outs);
+	plan_free(&f->plan);
 	free(f);
 }
 
@@ -194,7 +187,7 @@ step_work(void *argument, int thread)
 	Forward *f = argument;
 	Member member = {f, &f->scratch[thread], thread == 0 ? f->times : NULL, 0, UINT32_MAX, 0, 0};
 
-	layers_run(&member);
+	phases_run(&member);
 	member.scratch->waited_ns = member.waited_ns;
 	if (thread == 0)
 		f->first_ended_ns = clock_now_ns();
@@ -215,14 +208,17 @@ run_members(Forward *f)
 	active_members_learn(&f->members, f->n_rows, ended - started, waited_ns);
 }
 
-/* Nothing of the phases of a step is taken or done. */
+/* How much each phase has to do in this step; nothing of it is taken or done. */
 static void
 reset_phases(Forward *f)
 {
-	for (uint32_t i = 0; i < f->n_phases; i++)
+	for (uint32_t i = 0; i < f->plan.n_phases; i++)
 	{
-		atomic_store_explicit(&f->phases[i].n_taken, 0, memory_order_relaxed);
-		atomic_store_explicit(&f->phases[i].n_done, 0, memory_order_relaxed);
+		const PlanPhase *phase = &f->plan.phases[i];
+
+		f->n_items[i] = phase->items(f, phase->argument);
+		atomic_store_explicit(&f->progress[i].n_taken, 0, memory_order_relaxed);
+		atomic_store_explicit(&f->progress[i].n_done, 0, memory_order_relaxed);
 	}
 }
 
@@ -250,7 +246,7 @@ forward_step(Forward *f, const StepSequence *sequences, uint32_t n_sequences)
 		f->any_hidden |= sequences[s].want_hidden;
 		f->rows_alone &= sequences[s].n_tokens == 1;
 	}
-	attention_plan(f);
+	attention_lay_out(f);
 	reset_phases(f);
 	run_members(f);
 }
@@ -277,7 +273,7 @@ forward_measure(Forward *f, StepTimes *times)
 float *
 forward_logits(Forward *f, uint32_t s, uint32_t i)
 {
-	return f->logits + (f->first_logits[s] + i) * f->logits_stride;
+	return row_at(&f->logits, f->first_logits[s] + i);
 }
 
 bool
@@ -289,5 +285,5 @@ forward_is_finite(const Forward *f, uint32_t s, uint32_t i)
 const float *
 forward_hidden(const Forward *f, uint32_t s, uint32_t i)
 {
-	return f->x + (f->first_rows[s] + i) * f->hidden_stride;
+	return row_at(&f->rows[ROWS_HIDDEN], f->first_rows[s] + i);
 }

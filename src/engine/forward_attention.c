@@ -48,7 +48,7 @@ parts_of_heads(const Forward *f)
 }
 
 void
-attention_plan(Forward *f)
+attention_lay_out(Forward *f)
 {
 	const ModelHyper *hyper = &f->model->hyper;
 	uint64_t n_members = (uint64_t) f->n_threads, wanted = ITEMS_PER_MEMBER * n_members;
@@ -76,7 +76,7 @@ attention_plan(Forward *f)
 	f->rows_alone &= f->item_heads == f->group_heads;
 	for (uint32_t s = 0; s < f->n_sequences; s++)
 		n_groups += groups_of(f, &f->sequences[s]);
-	f->n_items = n_groups * hyper->n_kv_heads * parts_of_heads(f) * (f->split ? f->n_pieces : 1);
+	f->n_attention_items = n_groups * hyper->n_kv_heads * parts_of_heads(f) * (f->split ? f->n_pieces : 1);
 }
 
 /* The query rows of an item: n_tokens tokens from row first_row on, heads first_head … of all, at most ATTENTION_ROWS.
@@ -111,13 +111,19 @@ n_query_rows(const QueryRows *rows)
 	return rows->n_tokens * rows->n_heads;
 }
 
+/* What the phases of a layer's attention are about. */
+typedef struct AttentionLayer
+{
+	const ModelLayer *layer;
+	const KeyOutliers *outliers; /* [n_kv_heads], or NULL: no head of the model has any */
+	uint32_t cache_layer;        /* the layer of the cache that keeps its keys and values */
+} AttentionLayer;
+
 /* The outliers of a head's keys, or NULL. */
 static const KeyOutliers *
-outliers_of(const Forward *f, uint32_t layer, uint32_t kv_head)
+outliers_of(const AttentionLayer *attention, uint32_t kv_head)
 {
-	const KeyOutliers *all = f->model->key_outliers;
-
-	return all ? &all[(size_t) layer * f->model->hyper.n_kv_heads + kv_head] : NULL;
+	return attention->outliers ? &attention->outliers[kv_head] : NULL;
 }
 
 static void
@@ -140,28 +146,28 @@ finish_head(const Forward *f, float *values, const float *bias, const float *nor
 
 /* Finish a row's key and value of one KV head and put them into the cache. */
 static void
-store_row(const Forward *f, uint32_t layer_index, uint32_t row, uint32_t kv_head)
+store_row(const Forward *f, const AttentionLayer *attention, uint32_t row, uint32_t kv_head)
 {
-	const ModelLayer *layer = &f->model->layers[layer_index];
+	const ModelLayer *layer = attention->layer;
 	uint32_t position = f->row_positions[row];
 	uint32_t block = f->sequences[f->row_sequences[row]].kv_blocks[position / KV_BLOCK_POSITIONS];
-	float *k = f->k + row * f->kv_stride + (size_t) kv_head * f->head_dim;
-	float *v = f->v + row * f->kv_stride + (size_t) kv_head * f->head_dim;
+	float *k = row_at(&f->rows[ROWS_K], row) + (size_t) kv_head * f->head_dim;
+	float *v = row_at(&f->rows[ROWS_V], row) + (size_t) kv_head * f->head_dim;
 
 	finish_head(f, k, layer->attn_k_bias, layer->attn_k_norm, kv_head, row);
 	add_bias(v, layer->attn_v_bias ? layer->attn_v_bias + (size_t) kv_head * f->head_dim : NULL, f->head_dim);
-	f->kernels->kv_store_k(kv_pool_type(f->pool), kv_pool_k(f->pool, block, layer_index, kv_head),
-						   position % KV_BLOCK_POSITIONS, k, f->head_dim, outliers_of(f, layer_index, kv_head));
-	f->kernels->kv_store_v(kv_pool_type(f->pool), kv_pool_v(f->pool, block, layer_index, kv_head),
+	f->kernels->kv_store_k(kv_pool_type(f->pool), kv_pool_k(f->pool, block, attention->cache_layer, kv_head),
+						   position % KV_BLOCK_POSITIONS, k, f->head_dim, outliers_of(attention, kv_head));
+	f->kernels->kv_store_v(kv_pool_type(f->pool), kv_pool_v(f->pool, block, attention->cache_layer, kv_head),
 						   position % KV_BLOCK_POSITIONS, v, f->head_dim);
 }
 
 /* Gather the queries into scratch, finish them and scale them by 1/sqrt(head_dim), ready for attention_block. Row r is
  * token r / n_heads, head r % n_heads. */
 static void
-gather_queries(const Forward *f, const QueryRows *rows, uint32_t layer_index, float *q)
+gather_queries(const Forward *f, const AttentionLayer *attention, const QueryRows *rows, float *q)
 {
-	const ModelLayer *layer = &f->model->layers[layer_index];
+	const ModelLayer *layer = attention->layer;
 	float scale = 1.0f / sqrtf((float) f->head_dim);
 
 	for (uint32_t t = 0; t < rows->n_tokens; t++)
@@ -170,13 +176,13 @@ gather_queries(const Forward *f, const QueryRows *rows, uint32_t layer_index, fl
 			uint32_t row = rows->first_row + t, head = rows->first_head + h;
 			float *to = q + (size_t) (t * rows->n_heads + h) * f->head_dim;
 
-			memcpy(to, f->q + row * f->q_stride + (size_t) head * f->head_dim, f->head_dim * sizeof *to);
+			memcpy(to, row_at(&f->rows[ROWS_Q], row) + (size_t) head * f->head_dim, f->head_dim * sizeof *to);
 			finish_head(f, to, layer->attn_q_bias, layer->attn_q_norm, head, row);
 			for (uint32_t d = 0; d < f->head_dim; d++)
 				to[d] *= scale;
 		}
 	f->kernels->attention_queries(kv_pool_type(f->pool), q, n_query_rows(rows), f->head_dim,
-								  outliers_of(f, layer_index, rows->kv_head));
+								  outliers_of(attention, rows->kv_head));
 }
 
 static void
@@ -191,10 +197,11 @@ reset_states(AttentionState *states, float *out, uint32_t n, uint32_t head_dim)
  * that ends with last_block: the next one of the same head, or where the next head's item begins. NULL where that is
  * not known. */
 static const void *
-slice_after(const Forward *f, const QueryRows *rows, uint32_t layer, uint32_t first_block, uint32_t b,
+slice_after(const Forward *f, const AttentionLayer *attention, const QueryRows *rows, uint32_t first_block, uint32_t b,
 			uint32_t end_block, uint32_t last_block)
 {
 	const uint32_t *blocks = rows->sequence->kv_blocks;
+	uint32_t layer = attention->cache_layer;
 
 	if (b + 1 < end_block || (!f->split && b < last_block))
 		return kv_pool_k(f->pool, blocks[b + 1], layer, rows->kv_head);
@@ -205,14 +212,15 @@ slice_after(const Forward *f, const QueryRows *rows, uint32_t layer, uint32_t fi
 
 /* One piece for all rows of an item: states and out from nothing. */
 static void
-attend_piece(const Forward *f, const QueryRows *rows, const float *q, uint32_t layer, uint32_t piece,
+attend_piece(const Forward *f, const AttentionLayer *attention, const QueryRows *rows, const float *q, uint32_t piece,
 			 AttentionState *states, float *out)
 {
 	uint32_t n = n_query_rows(rows);
 	uint32_t last_block = f->row_positions[rows->first_row + rows->n_tokens - 1] / KV_BLOCK_POSITIONS;
 	uint32_t first_block = piece * (PIECE_POSITIONS / KV_BLOCK_POSITIONS);
 	uint32_t end_block = first_block + PIECE_POSITIONS / KV_BLOCK_POSITIONS;
-	const KeyOutliers *outliers = outliers_of(f, layer, rows->kv_head);
+	const KeyOutliers *outliers = outliers_of(attention, rows->kv_head);
+	uint32_t layer = attention->cache_layer;
 	uint8_t n_valid[ATTENTION_ROWS];
 
 	reset_states(states, out, n, f->head_dim);
@@ -233,7 +241,7 @@ attend_piece(const Forward *f, const QueryRows *rows, const float *q, uint32_t l
 		}
 		f->kernels->attention_block(kv_pool_type(f->pool), kv_pool_k(f->pool, block, layer, rows->kv_head),
 									kv_pool_v(f->pool, block, layer, rows->kv_head), q, n_valid, n, f->head_dim, states,
-									out, slice_after(f, rows, layer, first_block, b, end_block, last_block),
+									out, slice_after(f, attention, rows, first_block, b, end_block, last_block),
 									outliers ? outliers->n : 0);
 	}
 }
@@ -242,7 +250,7 @@ attend_piece(const Forward *f, const QueryRows *rows, const float *q, uint32_t l
 static void
 write_output(const Forward *f, uint32_t row, uint32_t head, const AttentionState *state, const float *out)
 {
-	float *to = f->attended + row * f->q_stride + (size_t) head * f->head_dim;
+	float *to = row_at(&f->rows[ROWS_ATTENDED], row) + (size_t) head * f->head_dim;
 	float scale = 1.0f / state->sum;
 
 	for (uint32_t d = 0; d < f->head_dim; d++)
@@ -251,17 +259,17 @@ write_output(const Forward *f, uint32_t row, uint32_t head, const AttentionState
 
 /* All pieces of an item, one after the other; the first one is the total so far as it stands. */
 static void
-attend_whole(const Forward *f, const QueryRows *rows, uint32_t layer, ThreadScratch *scratch)
+attend_whole(const Forward *f, const AttentionLayer *attention, const QueryRows *rows, ThreadScratch *scratch)
 {
 	AttentionState states[ATTENTION_ROWS], totals[ATTENTION_ROWS];
 	uint32_t n = n_query_rows(rows);
 	uint32_t last_position = f->row_positions[rows->first_row + rows->n_tokens - 1];
 
-	gather_queries(f, rows, layer, scratch->q);
-	attend_piece(f, rows, scratch->q, layer, 0, totals, scratch->total);
+	gather_queries(f, attention, rows, scratch->q);
+	attend_piece(f, attention, rows, scratch->q, 0, totals, scratch->total);
 	for (uint32_t piece = 1; piece < attention_pieces_for(last_position + 1); piece++)
 	{
-		attend_piece(f, rows, scratch->q, layer, piece, states, scratch->piece);
+		attend_piece(f, attention, rows, scratch->q, piece, states, scratch->piece);
 		for (uint32_t r = 0; r < n; r++)
 			f->kernels->attention_merge(&totals[r], scratch->total + (size_t) r * f->head_dim, &states[r],
 										scratch->piece + (size_t) r * f->head_dim, f->head_dim);
@@ -280,12 +288,13 @@ split_slot(const Forward *f, uint32_t row, uint32_t head, uint32_t piece)
 
 /* One piece of an item of one token, kept for merging. */
 static void
-attend_split(const Forward *f, const QueryRows *rows, uint32_t layer, uint32_t piece, ThreadScratch *scratch)
+attend_split(const Forward *f, const AttentionLayer *attention, const QueryRows *rows, uint32_t piece,
+			 ThreadScratch *scratch)
 {
 	size_t slot = split_slot(f, rows->first_row, rows->first_head, piece);
 
-	gather_queries(f, rows, layer, scratch->q);
-	attend_piece(f, rows, scratch->q, layer, piece, &f->split_states[slot], f->split_outs + slot * f->head_dim);
+	gather_queries(f, attention, rows, scratch->q);
+	attend_piece(f, attention, rows, scratch->q, piece, &f->split_states[slot], f->split_outs + slot * f->head_dim);
 }
 
 /* Phase: merge the pieces of heads first … end-1 (counted through all rows), in order. */
@@ -315,7 +324,7 @@ merge_split(Member *member, const void *argument, uint32_t first, uint32_t end)
 
 /* Run one item; more heads than the scratch holds go in turns. */
 static void
-attend_item(const Forward *f, uint32_t layer, uint32_t item, ThreadScratch *scratch)
+attend_item(const Forward *f, const AttentionLayer *attention, uint32_t item, ThreadScratch *scratch)
 {
 	uint32_t n_parts = parts_of_heads(f), per_piece = f->model->hyper.n_kv_heads * n_parts;
 	uint32_t per_group = per_piece * (f->split ? f->n_pieces : 1);
@@ -328,15 +337,15 @@ attend_item(const Forward *f, uint32_t layer, uint32_t item, ThreadScratch *scra
 		return;
 	rows.kv_head = item % per_piece / n_parts;
 	if (f->rows_alone && (!f->split || piece == last_piece))
-		store_row(f, layer, rows.first_row, rows.kv_head);
+		store_row(f, attention, rows.first_row, rows.kv_head);
 	for (uint32_t h = part * f->item_heads; h < end; h += ATTENTION_ROWS)
 	{
 		rows.first_head = rows.kv_head * f->group_heads + h;
 		rows.n_heads = end - h < ATTENTION_ROWS ? end - h : ATTENTION_ROWS;
 		if (f->split)
-			attend_split(f, &rows, layer, piece, scratch);
+			attend_split(f, attention, &rows, piece, scratch);
 		else
-			attend_whole(f, &rows, layer, scratch);
+			attend_whole(f, attention, &rows, scratch);
 	}
 }
 
@@ -344,11 +353,9 @@ attend_item(const Forward *f, uint32_t layer, uint32_t item, ThreadScratch *scra
 static void
 attend_items(Member *member, const void *argument, uint32_t first, uint32_t end)
 {
-	const uint32_t *layer = argument;
-
 	for (uint32_t item = first; item < end; item++)
 	{
-		attend_item(member->forward, *layer, item, member->scratch);
+		attend_item(member->forward, argument, item, member->scratch);
 		member_beat(member, member->forward->n_pieces * ATTENTION_ROWS);
 	}
 }
@@ -358,20 +365,67 @@ static void
 store_rows(Member *member, const void *argument, uint32_t first, uint32_t end)
 {
 	const Forward *f = member->forward;
-	const uint32_t *layer = argument;
-
 	for (uint32_t i = first; i < end; i++)
-		store_row(f, *layer, i / f->model->hyper.n_kv_heads, i % f->model->hyper.n_kv_heads);
+		store_row(f, argument, i / f->model->hyper.n_kv_heads, i % f->model->hyper.n_kv_heads);
 }
 
-void
-attention_run(Member *member, uint32_t layer)
+/* Keys and values in a phase of their own: where a row needs those of other rows of the step. */
+static uint32_t
+store_items(const Forward *f, const void *argument)
 {
-	const Forward *f = member->forward;
+	(void) argument;
+	return f->rows_alone ? 0 : f->n_rows * f->model->hyper.n_kv_heads;
+}
 
-	if (!f->rows_alone)
-		phase_run(member, STEP_ATTENTION, f->n_rows * f->model->hyper.n_kv_heads, store_rows, &layer);
-	phase_run(member, STEP_ATTENTION, f->n_items, attend_items, &layer);
-	if (f->split)
-		phase_run(member, STEP_ATTENTION, f->n_rows * f->model->hyper.n_heads, merge_split, NULL);
+static uint32_t
+attention_items(const Forward *f, const void *argument)
+{
+	(void) argument;
+	return f->n_attention_items;
+}
+
+static uint32_t
+merge_items(const Forward *f, const void *argument)
+{
+	(void) argument;
+	return f->split ? f->n_rows * f->model->hyper.n_heads : 0;
+}
+
+/* Norm, Q, K, V; attention; output projection onto the residual stream. */
+void
+plan_attention(Forward *f, uint32_t layer_index)
+{
+	const ModelHyper *hyper = &f->model->hyper;
+	const ModelLayer *layer = &f->model->layers[layer_index];
+	const KeyOutliers *outliers = f->model->key_outliers;
+	uint32_t q_width = hyper->n_heads * hyper->head_dim, kv_width = hyper->n_kv_heads * hyper->head_dim;
+	AttentionLayer about = {
+		.layer = layer,
+		.outliers = outliers ? outliers + (size_t) layer_index * hyper->n_kv_heads : NULL,
+		.cache_layer = f->plan.n_cache_layers++,
+	};
+	const void *attention = plan_keep(f, &about, sizeof about);
+	Product inputs = {
+		.source = {plan_rows(f, ROWS_HIDDEN, hyper->hidden), hyper->hidden, layer->attn_norm, NULL},
+		.part = STEP_PRODUCTS,
+		.n_rows = &f->n_rows,
+		.n_matrices = 3,
+		.matrices = {&layer->attn_q, &layer->attn_k, &layer->attn_v},
+		.outputs = {plan_rows(f, ROWS_Q, q_width), plan_rows(f, ROWS_K, kv_width), plan_rows(f, ROWS_V, kv_width)},
+	};
+	Product projection = {
+		.source = {plan_rows(f, ROWS_ATTENDED, q_width), q_width, NULL, NULL},
+		.part = STEP_PRODUCTS,
+		.n_rows = &f->n_rows,
+		.n_matrices = 1,
+		.matrices = {&layer->attn_output},
+		.outputs = {plan_rows(f, ROWS_HIDDEN, hyper->hidden)},
+		.add = true,
+	};
+
+	plan_add_product(f, &inputs);
+	plan_add(f, STEP_ATTENTION, store_items, store_rows, attention);
+	plan_add(f, STEP_ATTENTION, attention_items, attend_items, attention);
+	plan_add(f, STEP_ATTENTION, merge_items, merge_split, NULL);
+	plan_add_product(f, &projection);
 }

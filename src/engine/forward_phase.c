@@ -24,7 +24,7 @@ spin_pause(void)
 
 /* Take some of the items that are left; false when there are none. */
 static bool
-take_items(Phase *phase, uint32_t n_items, uint32_t n_members, uint32_t *first, uint32_t *end)
+take_items(PhaseProgress *phase, uint32_t n_items, uint32_t n_members, uint32_t *first, uint32_t *end)
 {
 	uint32_t taken = atomic_load_explicit(&phase->n_taken, memory_order_relaxed), n;
 
@@ -43,7 +43,7 @@ take_items(Phase *phase, uint32_t n_items, uint32_t n_members, uint32_t *first, 
 
 /* Wait until all items are done; returns for how long. */
 static uint64_t
-wait_for_items(Phase *phase, uint32_t n_items)
+wait_for_items(PhaseProgress *phase, uint32_t n_items)
 {
 	uint64_t started;
 	int spins = 0;
@@ -73,7 +73,7 @@ member_beat(Member *member, uint32_t work)
 
 /* Items first … end-1, no more at once than can be done without a sign of life. */
 static void
-do_items(Member *member, PhaseWork work, const void *argument, uint32_t first, uint32_t end)
+do_items(Member *member, const PlanPhase *phase, uint32_t first, uint32_t end)
 {
 	uint32_t n_rows = member->forward->n_rows, n;
 
@@ -81,29 +81,39 @@ do_items(Member *member, PhaseWork work, const void *argument, uint32_t first, u
 	{
 		n = n_rows < BEAT_ROWS ? BEAT_ROWS / n_rows : 1;
 		n = n < end - at ? n : end - at;
-		work(member, argument, at, at + n);
+		phase->work(member, phase->argument, at, at + n);
 		member_beat(member, n * n_rows);
 	}
 }
 
-void
-phase_run(Member *member, StepPart part, uint32_t n_items, PhaseWork work, const void *argument)
+/* Take part in a phase until all its items are done. */
+static void
+run_phase(Member *member, const PlanPhase *phase, PhaseProgress *progress, uint32_t n_items)
 {
-	Phase *phase = &member->forward->phases[member->phase];
 	uint64_t started = member->times ? clock_now_ns() : 0, waited;
 	uint32_t first, end;
 
-	while (take_items(phase, n_items, member->forward->members.n, &first, &end))
+	while (take_items(progress, n_items, member->forward->members.n, &first, &end))
 	{
-		do_items(member, work, argument, first, end);
-		atomic_fetch_add_explicit(&phase->n_done, end - first, memory_order_release);
+		do_items(member, phase, first, end);
+		atomic_fetch_add_explicit(&progress->n_done, end - first, memory_order_release);
 	}
-	waited = wait_for_items(phase, n_items);
+	waited = wait_for_items(progress, n_items);
 	member->waited_ns += waited;
 	if (member->times)
 	{
-		member->times->part_ns[part] += clock_now_ns() - started;
+		member->times->part_ns[phase->part] += clock_now_ns() - started;
 		member->times->waited_ns += waited;
 	}
-	member->phase++;
+}
+
+void
+phases_run(Member *member)
+{
+	Forward *forward = member->forward;
+
+	for (member->phase = 0; member->phase < forward->plan.n_phases; member->phase++)
+		if (forward->n_items[member->phase] > 0)
+			run_phase(member, &forward->plan.phases[member->phase], &forward->progress[member->phase],
+					  forward->n_items[member->phase]);
 }

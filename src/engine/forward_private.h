@@ -1,16 +1,18 @@
 /*
- * forward_private.h - the step's state and its phases, shared by forward*.c only.
+ * forward_private.h - the plan of a model's layers and the step's state, shared by forward*.c only.
  *
- * A step is a fixed row of phases that every member of the team walks through. The items of a phase are handed out by
- * a counter, and a phase is over when all its items are done: not when all members have come by. So a member that
- * the system has taken off its processor holds up the others only with the items it had in hand; when it is back it
- * finds the phases over and catches up. A member touches data only while it holds an item of the phase at hand.
+ * When a model is opened, its layers become a plan: a list of phases, each with what it works on (forward_plan.c). A
+ * step is that list, which every member of the team walks through. The items of a phase are handed out by a counter,
+ * and a phase is over when all its items are done: not when all members have come by. So a member that the system has
+ * taken off its processor holds up the others only with the items it had in hand; when it is back it finds the phases
+ * over and catches up. A member touches data only while it holds an item of the phase at hand.
  */
 #ifndef QWEN_FORWARD_PRIVATE_H
 #define QWEN_FORWARD_PRIVATE_H
 
 #include <stdatomic.h>
 
+#include "../base/arena.h"
 #include "active_members.h"
 #include "forward.h"
 #include "rope.h"
@@ -34,16 +36,67 @@ typedef struct ThreadScratch
 	float *total;       /* the same, of all pieces so far */
 } ThreadScratch;
 
-/* Written by all members: items handed out and items done. */
-typedef struct Phase
+/* How far a phase is in the step at hand. Written by all members: items handed out and items done. */
+typedef struct PhaseProgress
 {
 	_Alignas(64) atomic_uint n_taken;
 	atomic_uint n_done;
-} Phase;
+} PhaseProgress;
 
-/* Phases of one layer at most, and those before and after the layers. */
-#define PHASES_OF_LAYER 11
-#define PHASES_BESIDE_LAYERS 7
+typedef struct Member Member;
+
+/* How many items a phase has in the step at hand; 0: nothing to do, the phase is left out. */
+typedef uint32_t (*PhaseItems)(const Forward *forward, const void *argument);
+
+/* Do items first … end-1 of a phase. */
+typedef void (*PhaseWork)(Member *member, const void *argument, uint32_t first, uint32_t end);
+
+/* One phase of the plan. */
+typedef struct PlanPhase
+{
+	StepPart part; /* whose time it takes */
+	PhaseItems items;
+	PhaseWork work;
+	const void *argument; /* what the phase is about: part of the plan, never written to */
+} PlanPhase;
+
+/* What a model's layers are for a step. Made once, by forward_create. */
+typedef struct Plan
+{
+	PlanPhase *phases; /* [n_phases] in order */
+	uint32_t n_phases, n_allocated;
+	uint32_t n_cache_layers; /* layers that keep keys and values */
+	uint32_t widest;         /* the longest row that is ever the input of a product */
+	Arena *arena;            /* of the arguments */
+	bool failed;             /* memory ran out while it was made */
+} Plan;
+
+/* Floats of every row of a step. Phases share them: what is in one is good until the next part of the plan. */
+typedef enum RowsName
+{
+	ROWS_HIDDEN, /* the residual stream */
+	ROWS_NORMED,
+	ROWS_Q,
+	ROWS_K,
+	ROWS_V,
+	ROWS_ATTENDED,
+	ROWS_GATE,
+	ROWS_UP,
+	N_ROW_BUFFERS
+} RowsName;
+
+typedef struct RowBuffer
+{
+	float *rows; /* [n_rows][stride]; NULL until the plan is made */
+	size_t stride;
+	uint32_t width; /* the most that a phase of the plan keeps in it; 0: none needs it */
+} RowBuffer;
+
+static inline float *
+row_at(const RowBuffer *buffer, uint32_t row)
+{
+	return buffer->rows + row * buffer->stride;
+}
 
 struct Forward
 {
@@ -59,17 +112,15 @@ struct Forward
 	void *logits_argument;
 	uint32_t max_rows, max_sequences, max_logits;
 	uint32_t head_dim;
-	uint32_t widest; /* the longest row that is ever an input */
-	size_t hidden_stride, q_stride, kv_stride, ffn_stride, logits_stride;
+	Plan plan;
 
-	/* all [max_rows][stride] */
-	float *x, *normed, *q, *k, *v, *attended, *gate, *up;
-	float *cosines, *sines; /* [max_rows][head_dim/2] */
+	RowBuffer rows[N_ROW_BUFFERS]; /* of max_rows rows */
+	RowBuffer logits;              /* of max_logits rows */
+	float *cosines, *sines;        /* [max_rows][head_dim/2] */
 	uint8_t *panels;
-	float *logits; /* [max_logits][logits_stride] */
 	ThreadScratch *scratch;
-	Phase *phases;
-	uint32_t n_phases;
+	PhaseProgress *progress; /* [plan.n_phases] */
+	uint32_t *n_items;       /* [plan.n_phases] in the step at hand; beside each other, as most are only looked at */
 	bool *row_is_finite;     /* [max_rows] */
 	StepTimes *times;        /* or NULL: nobody wants to know */
 	uint64_t first_ended_ns; /* when the first member had done its part of the step */
@@ -87,7 +138,7 @@ struct Forward
 	uint32_t group_tokens; /* tokens of one item */
 	uint32_t item_heads;   /* query heads of one item: all of a KV head, or some */
 	bool split;            /* pieces are items */
-	uint32_t n_items;
+	uint32_t n_attention_items;
 	uint32_t n_pieces;            /* of the longest row */
 	uint32_t n_split_slots;       /* (row, piece) pairs there is room for */
 	AttentionState *split_states; /* [n_split_slots][n_heads] */
@@ -95,38 +146,86 @@ struct Forward
 };
 
 /* One member on its way through a step. */
-typedef struct Member
+struct Member
 {
 	Forward *forward;
 	ThreadScratch *scratch;
 	StepTimes *times;   /* the first member's: the step's, or NULL */
-	uint32_t phase;     /* the one that comes next */
+	uint32_t phase;     /* the one at hand */
 	uint32_t prepared;  /* the phase that the private rows and panels were prepared for */
 	uint32_t unsaid;    /* work done since it said so last: items times rows */
 	uint64_t waited_ns; /* for the others, in this step */
-} Member;
+};
 
-/* Do items first … end-1 of a phase. argument: what the phase is about, the same for all members. */
-typedef void (*PhaseWork)(Member *member, const void *argument, uint32_t first, uint32_t end);
+/* ---- forward_phase.c: the way through a step --------------------------------------------------------------------- */
 
-/* Take part in the next phase, which belongs to part, until all its items are done; then everything written in it can
- * be read. */
-extern void phase_run(Member *member, StepPart part, uint32_t n_items, PhaseWork work, const void *argument);
+/* Take part in all phases of the step, one after the other; when one is over, everything written in it can be read. */
+extern void phases_run(Member *member);
 
 /* Say that work gets on, once a good part of it is done. work: about as much as so many rows of one tile. */
 extern void member_beat(Member *member, uint32_t work);
 
+/* ---- forward_plan.c: the list of phases -------------------------------------------------------------------------- */
+
+/* Make the plan of the model's layers, with the widths of the row buffers that it needs. false: out of memory. */
+extern bool plan_make(Forward *forward);
+extern void plan_free(Plan *plan);
+
+/* Copy what phases are about into the plan; NULL when memory has run out, which plan_make will find. */
+extern const void *plan_keep(Forward *forward, const void *argument, size_t bytes);
+
+/* The next phase. argument: from plan_keep, or NULL. */
+extern void plan_add(Forward *forward, StepPart part, PhaseItems items, PhaseWork work, const void *argument);
+
+/* A row buffer that is at least so wide. */
+extern const RowBuffer *plan_rows(Forward *forward, RowsName name, uint32_t width);
+
+/* PhaseItems: the rows of the step. */
+extern uint32_t all_rows(const Forward *forward, const void *argument);
+
+/* ---- forward_product.c: matrix products -------------------------------------------------------------------------- */
+
+/* What rows become on their way into a matrix product. */
+typedef struct RowSource
+{
+	const RowBuffer *rows;
+	uint32_t n_cols;
+	const float *norm;   /* weight of the RMS norm that comes first, or NULL */
+	const RowBuffer *up; /* rows = silu(rows) * up comes first, after a gated product; or NULL */
+} RowSource;
+
+#define PRODUCT_MATRICES 3
+
+/* Matrices that share an input. */
+typedef struct Product
+{
+	RowSource source;
+	StepPart part;          /* that the product belongs to */
+	const uint32_t *n_rows; /* how many rows it has in the step at hand */
+	uint32_t n_matrices;
+	const PackedMatrix *matrices[PRODUCT_MATRICES];
+	const RowBuffer *outputs[PRODUCT_MATRICES];
+	bool add;       /* to what is in the outputs */
+	bool gated;     /* two matrices, gate and up, whose tiles go in pairs; few rows are activated at once */
+	bool quantized; /* one of the matrices wants panels; found by plan_add_product */
+} Product;
+
+/* The phases of a product: preparing many rows, multiplying. */
+extern void plan_add_product(Forward *forward, const Product *product);
+
+/* ---- the parts of the plan: each adds its phases ----------------------------------------------------------------- */
+
+extern void plan_embedding(Forward *forward);                 /* forward_ends.c */
+extern void plan_attention(Forward *forward, uint32_t layer); /* forward_attention.c */
+extern void plan_dense(Forward *forward, uint32_t layer);     /* forward_dense.c */
+extern void plan_output(Forward *forward);                    /* forward_ends.c: norm, logits, what is done with them */
+
+/* ---- forward_attention.c ----------------------------------------------------------------------------------------- */
+
 /* Pieces of a sequence of n_positions. */
 extern uint32_t attention_pieces_for(uint32_t n_positions);
 
-/* Lay out the items of a step; called once, before the members start. */
-extern void attention_plan(Forward *forward);
-
-/* One layer's attention: from the products q, k, v of all rows (without bias, norm and rotation) to attended; stores k
- * and v into the cache. Up to three phases. */
-extern void attention_run(Member *member, uint32_t layer);
-
-/* The whole step of one member (forward_layers.c). */
-extern void layers_run(Member *member);
+/* Lay out the attention's items of a step; called once, before the members start. */
+extern void attention_lay_out(Forward *forward);
 
 #endif
