@@ -97,6 +97,7 @@ create_buffers(Forward *f)
 	f->sines = allocate_floats(rows * (f->head_dim / 2));
 	f->panels = (uint8_t *) allocate_floats(activations_bytes(f->max_rows, f->plan.widest) / 4 + 16);
 	f->row_positions = calloc(rows, sizeof *f->row_positions);
+	f->row_rotary_positions = calloc(rows, sizeof *f->row_rotary_positions);
 	f->row_sequences = calloc(rows, sizeof *f->row_sequences);
 	f->logit_rows = calloc(f->max_logits ? f->max_logits : 1, sizeof *f->logit_rows);
 	f->first_logits = calloc(f->max_sequences, sizeof *f->first_logits);
@@ -107,9 +108,9 @@ create_buffers(Forward *f)
 	f->scratch = calloc((size_t) f->n_threads, sizeof *f->scratch);
 	f->n_items = calloc(f->plan.n_phases, sizeof *f->n_items);
 	f->progress = (PhaseProgress *) allocate_floats(f->plan.n_phases * sizeof *f->progress / sizeof(float));
-	ok = ok && f->cosines && f->sines && f->panels && f->row_positions && f->row_sequences && f->logit_rows &&
-		 f->first_logits && f->first_rows && f->row_is_finite && f->split_states && f->split_outs && f->scratch &&
-		 f->n_items && f->progress;
+	ok = ok && f->cosines && f->sines && f->panels && f->row_positions && f->row_rotary_positions && f->row_sequences &&
+		 f->logit_rows && f->first_logits && f->first_rows && f->row_is_finite && f->split_states && f->split_outs &&
+		 f->scratch && f->n_items && f->progress;
 	for (int t = 0; ok && t < f->n_threads; t++)
 		ok = create_scratch(f, &f->scratch[t]);
 	return ok;
@@ -169,6 +170,7 @@ forward_destroy(Forward *f)
 	free_floats(f->panels);
 	free_floats(f->logits.rows);
 	free(f->row_positions);
+	free(f->row_rotary_positions);
 	free(f->row_sequences);
 	free(f->logit_rows);
 	free(f->first_logits);
@@ -239,6 +241,7 @@ forward_step(Forward *f, const StepSequence *sequences, uint32_t n_sequences)
 		{
 			f->row_sequences[f->n_rows] = s;
 			f->row_positions[f->n_rows] = sequences[s].first_position + i;
+			f->row_rotary_positions[f->n_rows] = f->row_positions[f->n_rows] + (uint32_t) sequences[s].rotary_shift;
 			if (i + sequences[s].n_logits >= sequences[s].n_tokens)
 				f->logit_rows[f->n_logits++] = f->n_rows;
 			f->n_rows++;

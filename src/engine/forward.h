@@ -38,10 +38,11 @@ typedef struct StepSequence
 {
 	const int32_t *tokens;     /* [n_tokens], each < vocab */
 	uint32_t n_tokens;         /* rows of this sequence in this step, at least 1 */
-	uint32_t first_position;   /* of tokens[0]; the positions before it are in the cache */
+	uint32_t first_position;   /* of tokens[0] in the cache, which has the positions before it */
 	const uint32_t *kv_blocks; /* blocks of positions 0 … first_position + n_tokens - 1 */
 	uint32_t n_logits;         /* logits are wanted of the last n_logits rows (0 … n_tokens) */
 	bool want_hidden;          /* the final hidden states (after the output norm) of all its rows are wanted */
+	int32_t rotary_shift;      /* by how much its rows' rotary positions are beyond their positions in the cache */
 } StepSequence;
 
 /* max_rows: rows of a step; max_logits: rows with logits; max_hidden: rows with hidden states. Memory is all taken

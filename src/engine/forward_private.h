@@ -129,8 +129,10 @@ struct Forward
 	const StepSequence *sequences;
 	uint32_t n_sequences, n_rows, n_logits;
 	bool any_hidden;
-	bool rows_alone; /* every sequence has one row: an attention item needs no key or value of another row */
-	uint32_t *row_positions, *row_sequences, *logit_rows;
+	bool rows_alone;         /* every sequence has one row: an attention item needs no key or value of another row */
+	uint32_t *row_positions; /* in the cache: whom a row sees, and where its key and value go */
+	uint32_t *row_rotary_positions; /* by which its query and key are turned */
+	uint32_t *row_sequences, *logit_rows;
 	uint32_t *first_rows, *first_logits; /* per sequence */
 
 	/* attention: items are (token group, KV head, some of its query heads[, piece]) */

@@ -163,6 +163,8 @@ ENGINE = [
           "YaRN's attention factor by the wrong logarithm", "unit:forward golden:logits"),
     fault("attention-mask", "src/engine/forward_attention.c", "uint32_t visible = f->row_positions[rows->first_row + r / rows->n_heads] + 1;",
           "uint32_t visible = f->row_positions[rows->first_row + r / rows->n_heads] + 2;", "a token sees the one after it", "unit:forward"),
+    fault("rotary-by-cache", "src/engine/forward_ends.c", "rope_angles(&f->rope, f->row_rotary_positions[r],", "rope_angles(&f->rope, f->row_positions[r],",
+          "rows are turned by where they stand in the cache", "unit:forward"),
     fault("last-piece-lost", "src/engine/forward_attention.c", "piece < attention_pieces_for(f->row_positions[i / n_heads] + 1); piece++)",
           "piece < attention_pieces_for(f->row_positions[i / n_heads]); piece++)", "at the first position of a piece that piece is left out",
           "unit:forward"),

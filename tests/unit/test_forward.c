@@ -72,7 +72,7 @@ engine_logits(Engine *engine, const int32_t *tokens, uint32_t n, uint32_t chunk)
 	for (uint32_t i = 0; i < n; i += chunk)
 	{
 		uint32_t rows = n - i < chunk ? n - i : chunk;
-		StepSequence sequence = {tokens + i, rows, i, blocks, rows, false};
+		StepSequence sequence = {tokens + i, rows, i, blocks, rows, false, 0};
 
 		forward_step(engine->forward, &sequence, 1);
 		for (uint32_t r = 0; r < rows; r++)
@@ -142,9 +142,10 @@ reference_heads(const ModelHyper *hyper, double *values, uint32_t n_heads, const
 	}
 }
 
-/* The logits of the last of n tokens, all in double. */
+/* The logits of n tokens, all in double; rotary positions are shifted from a position on. */
 static void
-reference_logits(const Model *model, const int32_t *tokens, uint32_t n, double *all)
+reference_shifted(const Model *model, const int32_t *tokens, uint32_t n, uint32_t shifted_from, int32_t shift,
+				  double *all)
 {
 	const ModelHyper *h = &model->hyper;
 	uint32_t q_size = h->n_heads * h->head_dim, kv_size = h->n_kv_heads * h->head_dim;
@@ -164,13 +165,14 @@ reference_logits(const Model *model, const int32_t *tokens, uint32_t n, double *
 		{
 			const ModelLayer *layer = &model->layers[l];
 			double *k = keys + ((size_t) l * n + t) * kv_size, *v = values + ((size_t) l * n + t) * kv_size;
+			uint32_t turned = t >= shifted_from ? t + (uint32_t) shift : t;
 
 			reference_norm(x, layer->attn_norm, h->hidden, h->rms_epsilon, normed);
 			reference_product(&layer->attn_q, normed, q);
 			reference_product(&layer->attn_k, normed, k);
 			reference_product(&layer->attn_v, normed, v);
-			reference_heads(h, q, h->n_heads, layer->attn_q_bias, layer->attn_q_norm, t);
-			reference_heads(h, k, h->n_kv_heads, layer->attn_k_bias, layer->attn_k_norm, t);
+			reference_heads(h, q, h->n_heads, layer->attn_q_bias, layer->attn_q_norm, turned);
+			reference_heads(h, k, h->n_kv_heads, layer->attn_k_bias, layer->attn_k_norm, turned);
 			for (uint32_t i = 0; layer->attn_v_bias && i < kv_size; i++)
 				v[i] += layer->attn_v_bias[i];
 			for (uint32_t head = 0; head < h->n_heads; head++)
@@ -225,6 +227,12 @@ reference_logits(const Model *model, const int32_t *tokens, uint32_t n, double *
 	free(embedding);
 }
 
+static void
+reference_logits(const Model *model, const int32_t *tokens, uint32_t n, double *all)
+{
+	reference_shifted(model, tokens, n, n, 0, all);
+}
+
 /* max |difference| / RMS over all positions */
 static double
 relative_error(const float *found, const double *expected, size_t n)
@@ -273,6 +281,50 @@ logits_agree_with_a_plain_transformer(void **state)
 			free(expected);
 			free(found);
 		}
+		free_engine(&engine);
+		model_close(model);
+	}
+}
+
+/* Where a row stands in the cache and by what it is turned are two things: after an image they differ. */
+static void
+rows_are_turned_by_their_rotary_position(void **state)
+{
+	enum
+	{
+		N = 70,
+		FROM = 41 /* within a block */
+	};
+	static const int32_t shifts[] = {-23, 300};
+
+	(void) state;
+	for (size_t s = 0; s < sizeof shapes / sizeof shapes[0]; s++)
+	{
+		Model *model = tiny_model(&shapes[s]);
+		Engine engine = make_engine(model, 2, KV_F32);
+		int32_t *tokens = make_tokens(N, s);
+		double *expected = calloc((size_t) N * TINY_VOCAB, sizeof *expected);
+		uint32_t blocks[8];
+
+		assert_true(kv_pool_take(engine.pool, kv_blocks_for(N), blocks));
+		for (size_t i = 0; i < 2; i++)
+		{
+			StepSequence before = {tokens, FROM, 0, blocks, 0, false, 0};
+			StepSequence after = {tokens + FROM, N - FROM, FROM, blocks, 1, false, shifts[i]};
+			const double *last = expected + (size_t) (N - 1) * TINY_VOCAB;
+			double error;
+
+			forward_step(engine.forward, &before, 1);
+			forward_step(engine.forward, &after, 1);
+			reference_shifted(model, tokens, N, FROM, shifts[i], expected);
+			error = relative_error(forward_logits(engine.forward, 0, 0), last, TINY_VOCAB);
+			if (!(error < 1e-4))
+				fail_msg("shape %zu, shifted by %d: max difference / RMS is %g", s, shifts[i], error);
+			reference_logits(model, tokens, N, expected);
+			assert_true(relative_error(forward_logits(engine.forward, 0, 0), last, TINY_VOCAB) > 1e-3);
+		}
+		free(tokens);
+		free(expected);
 		free_engine(&engine);
 		model_close(model);
 	}
@@ -496,11 +548,11 @@ last_rows(Model *model, int threads, uint32_t n_sequences, const uint32_t *lengt
 	{
 		tokens[s] = make_tokens(lengths[s], s);
 		assert_true(kv_pool_take(engine.pool, kv_blocks_for(lengths[s]), blocks[s]));
-		sequences[s] = (StepSequence){tokens[s], lengths[s] - n_rows, 0, blocks[s], 0, false};
+		sequences[s] = (StepSequence){tokens[s], lengths[s] - n_rows, 0, blocks[s], 0, false, 0};
 		if (lengths[s] > n_rows)
 			forward_step(engine.forward, &sequences[s], 1);
 		sequences[s] =
-			(StepSequence){tokens[s] + lengths[s] - n_rows, n_rows, lengths[s] - n_rows, blocks[s], n_rows, false};
+			(StepSequence){tokens[s] + lengths[s] - n_rows, n_rows, lengths[s] - n_rows, blocks[s], n_rows, false, 0};
 	}
 	forward_step(engine.forward, sequences, n_sequences);
 	for (uint32_t s = 0; s < n_sequences; s++)
@@ -576,7 +628,7 @@ members_beat_as_a_step_gets_on_and_not_while_it_hangs(void **state)
 	{
 		Engine engine = make_engine(model, threads, KV_F16);
 		uint32_t blocks[64];
-		StepSequence sequence = {tokens, 600, 0, blocks, 1, false};
+		StepSequence sequence = {tokens, 600, 0, blocks, 1, false, 0};
 		Watched watched = {0};
 
 		assert_true(kv_pool_take(engine.pool, kv_blocks_for(600), blocks));
@@ -666,8 +718,13 @@ logits_do_not_depend_on_neighbours(void **state)
 		StepSequence sequences[8];
 
 		for (int s = 0; s < 8; s++)
-			sequences[s] = (StepSequence){
-				tokens[s] + (step ? lengths[s] : 0), step ? 1 : lengths[s], step ? lengths[s] : 0, blocks[s], 1, false};
+			sequences[s] = (StepSequence){tokens[s] + (step ? lengths[s] : 0),
+										  step ? 1 : lengths[s],
+										  step ? lengths[s] : 0,
+										  blocks[s],
+										  1,
+										  false,
+										  0};
 		forward_step(engine.forward, sequences, 8);
 		for (int s = 0; s < 8; s++)
 			assert_memory_equal(forward_logits(engine.forward, (uint32_t) s, 0),
@@ -690,7 +747,7 @@ hidden_states_are_the_output_norm_s(void **state)
 	Engine engine = make_engine(model, 2, KV_F32);
 	int32_t *tokens = make_tokens(20, 1);
 	uint32_t blocks[1];
-	StepSequence sequence = {tokens, 20, 0, blocks, 20, true};
+	StepSequence sequence = {tokens, 20, 0, blocks, 20, true, 0};
 
 	(void) state;
 	assert_true(kv_pool_take(engine.pool, 1, blocks));
@@ -717,6 +774,7 @@ main(void)
 {
 	const struct CMUnitTest tests[] = {
 		cmocka_unit_test(logits_agree_with_a_plain_transformer),
+		cmocka_unit_test(rows_are_turned_by_their_rotary_position),
 		cmocka_unit_test(quantized_logits_are_near_the_reference),
 		cmocka_unit_test(logits_do_not_depend_on_chunks_threads_or_instructions),
 		cmocka_unit_test(few_rows_are_the_same_on_many_members),
