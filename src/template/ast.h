@@ -18,8 +18,8 @@ typedef enum NodeKind
 	NODE_SUBSCRIPT,   /* left [ right ] */
 	NODE_SLICE,       /* left [ items: start, stop, step ], each a node or NODE_CONSTANT none */
 	NODE_CALL,        /* left ( items, keywords ) */
-	NODE_FILTER,      /* left | operation ( items, keywords ) */
-	NODE_TEST,        /* left is operation ( items, keywords ) */
+	NODE_FILTER,      /* left | operation ( items, keywords ), its place in the table of operations */
+	NODE_TEST,        /* left is operation ( items, keywords ), likewise */
 	NODE_KEYWORD,     /* name = left, among keywords */
 	NODE_NOT,         /* left */
 	NODE_NEGATIVE,    /* left */
@@ -81,11 +81,6 @@ typedef enum KnownName
 	NAME_ENABLE_THINKING,
 	NAME_BOS_TOKEN,
 	NAME_EOS_TOKEN,
-	NAME_RANGE,
-	NAME_DICT,
-	NAME_NAMESPACE,
-	NAME_RAISE_EXCEPTION,
-	NAME_STRFTIME_NOW,
 	N_KNOWN_NAMES,
 } KnownName;
 

@@ -1,8 +1,8 @@
 /*
  * evaluate.c - the values of expressions, scopes, and calls.
  */
-#include "interpreter.h"
 #include "lexer.h"
+#include "operations.h"
 
 #include <stdio.h>
 #include <string.h>
@@ -48,7 +48,9 @@ scope_set(Interpreter *interpreter, Scope *scope, uint32_t name, Value value)
 static bool
 get_variable(Interpreter *interpreter, const Scope *scope, uint32_t name, Value *out)
 {
+	const Text *text;
 	size_t n_seen = 0;
+	int function;
 
 	for (; scope; scope = scope->parent)
 	{
@@ -60,10 +62,12 @@ get_variable(Interpreter *interpreter, const Scope *scope, uint32_t name, Value 
 				return workspace_step(interpreter->work, n_seen / 16);
 			}
 	}
-	if (name >= NAME_RANGE && name < N_KNOWN_NAMES)
-		*out = (Value){.kind = VALUE_FUNCTION, .as.function = (int) name};
+	text = interpreter->chat_template->names[name];
+	function = operation_find(OPERATION_FUNCTION, text->bytes, text->length);
+	if (function >= 0 && !operation_is_unsupported(function))
+		*out = (Value){.kind = VALUE_FUNCTION, .as.function = function};
 	else
-		*out = value_undefined(interpreter->chat_template->names[name]);
+		*out = value_undefined(text);
 	return workspace_step(interpreter->work, n_seen / 16);
 }
 
@@ -170,9 +174,9 @@ call_value(Interpreter *interpreter, Value callee, const Arguments *arguments, V
 		case VALUE_MACRO:
 			return macro_call(interpreter, callee.as.macro, arguments, caller, out);
 		case VALUE_FUNCTION:
-			return function_call(interpreter, callee.as.function, arguments, out);
+			return operation_apply(interpreter, callee.as.function, (Value){.kind = VALUE_MISSING}, arguments, out);
 		case VALUE_METHOD:
-			return method_call(interpreter, callee.as.method, arguments, out);
+			return operation_apply(interpreter, callee.as.method->operation, callee.as.method->self, arguments, out);
 		case VALUE_UNDEFINED:
 			return fail_undefined(interpreter->work, callee);
 		default:
@@ -200,17 +204,11 @@ evaluate_filter_or_test(Interpreter *interpreter, Scope *scope, const Node *node
 {
 	Arguments arguments;
 	Value input;
-	bool holds = false;
 
 	if (!evaluate(interpreter, scope, node->left, &input) || !evaluate_arguments(interpreter, scope, node, &arguments))
 		return false;
 	interpreter->work->line = node->line;
-	if (node->kind == NODE_FILTER)
-		return filter_apply(interpreter, node->operation, input, &arguments, out);
-	if (!test_apply(interpreter, node->operation, input, &arguments, &holds))
-		return false;
-	*out = value_bool(holds);
-	return true;
+	return operation_apply(interpreter, node->operation, input, &arguments, out);
 }
 
 /* One comparison of a chain. */

@@ -106,56 +106,6 @@ loop_find_item(Interpreter *interpreter, Loop *loop, size_t index, bool *found)
 	return true;
 }
 
-/* The attributes of the variable loop that need to know how many items there are. */
-static bool
-loop_length_attribute(Interpreter *interpreter, Loop *loop, const Text *name, Value *out, bool *found)
-{
-	bool is_item;
-
-	*found = text_is(name, "length") || text_is(name, "revindex") || text_is(name, "revindex0");
-	if (!*found)
-		return true;
-	if (!loop_find_item(interpreter, loop, SIZE_MAX, &is_item))
-		return false;
-	if (text_is(name, "length"))
-		*out = value_int((int64_t) loop->items->n);
-	else
-		*out = value_int((int64_t) (loop->items->n - loop->index) - text_is(name, "revindex0"));
-	return true;
-}
-
-bool
-loop_attribute(Interpreter *interpreter, Loop *loop, const Text *name, Value *out, bool *found)
-{
-	bool has_next;
-
-	*found = true;
-	if (text_is(name, "index"))
-		*out = value_int((int64_t) loop->index + 1);
-	else if (text_is(name, "index0"))
-		*out = value_int((int64_t) loop->index);
-	else if (text_is(name, "first"))
-		*out = value_bool(loop->index == 0);
-	else if (text_is(name, "depth") || text_is(name, "depth0"))
-		*out = value_int(text_is(name, "depth"));
-	else if (text_is(name, "previtem"))
-		*out = loop->index > 0 ? loop->items->items[loop->index - 1] : value_undefined(name);
-	else if (text_is(name, "last") || text_is(name, "nextitem"))
-	{
-		if (!loop_find_item(interpreter, loop, loop->index + 1, &has_next))
-			return false;
-		if (text_is(name, "last"))
-			*out = value_bool(!has_next);
-		else
-			*out = has_next ? loop->items->items[loop->index + 1] : value_undefined(name);
-	}
-	else if (text_is(name, "cycle") || text_is(name, "changed"))
-		return method_find(interpreter, (Value){.kind = VALUE_LOOP, .as.loop = loop}, name, out, found);
-	else
-		return loop_length_attribute(interpreter, loop, name, out, found);
-	return true;
-}
-
 /* Begin a loop over what its node names. */
 static Loop *
 loop_create(Interpreter *interpreter, Scope *scope, const Node *node)

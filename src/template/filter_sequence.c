@@ -4,8 +4,8 @@
  * map, select, reject and their relatives, unique, items and reverse give iterators, as Jinja's do: always true,
  * without a length, read once. Here they are computed at once; only the moment of an error can differ.
  */
-#include "filters.h"
 #include "lexer.h"
+#include "operations.h"
 
 #include <string.h>
 
@@ -18,37 +18,33 @@ open_lists(Workspace *work, Value input, ListKind kind, Value **items, size_t *n
 }
 
 bool
-filter_first(Interpreter *interpreter, Value input, const Arguments *arguments, Value *out)
+filter_first(const Call *call, Value *out)
 {
 	Value *items;
 	size_t n;
 
-	if (!arguments_bind(interpreter->work, arguments, "the filter first", NULL, 0, NULL))
-		return false;
-	if (input.kind == VALUE_LIST && input.as.list->kind == LIST_ITERATOR)
+	if (call->self.kind == VALUE_LIST && call->self.as.list->kind == LIST_ITERATOR)
 	{
-		List *list = input.as.list;
+		List *list = call->self.as.list;
 
 		*out = list->position < list->n ? list->items[list->position++] : value_undefined(NULL);
 		return true;
 	}
-	if (!value_iterate(interpreter->work, input, &items, &n))
+	if (!value_iterate(call->work, call->self, &items, &n))
 		return false;
 	*out = n > 0 ? items[0] : value_undefined(NULL);
 	return true;
 }
 
 bool
-filter_last(Interpreter *interpreter, Value input, const Arguments *arguments, Value *out)
+filter_last(const Call *call, Value *out)
 {
 	Value *items;
 	size_t n;
 
-	if (!arguments_bind(interpreter->work, arguments, "the filter last", NULL, 0, NULL))
-		return false;
-	if (input.kind == VALUE_LIST && input.as.list->kind == LIST_ITERATOR)
-		return workspace_fail(interpreter->work, STATUS_INVALID_ARGUMENT, "last does not take an iterator");
-	if (!value_iterate(interpreter->work, input, &items, &n))
+	if (call->self.kind == VALUE_LIST && call->self.as.list->kind == LIST_ITERATOR)
+		return workspace_fail(call->work, STATUS_INVALID_ARGUMENT, "last does not take an iterator");
+	if (!value_iterate(call->work, call->self, &items, &n))
 		return false;
 	*out = n > 0 ? items[n - 1] : value_undefined(NULL);
 	return true;
@@ -106,24 +102,23 @@ follow_path(Interpreter *interpreter, Value value, Value path, Value fallback, V
 }
 
 bool
-filter_join(Interpreter *interpreter, Value input, const Arguments *arguments, Value *out)
+filter_join(const Call *call, Value *out)
 {
-	static const char *const names[] = {"d", "attribute"};
-	Workspace *work = interpreter->work;
+	Workspace *work = call->work;
 	TextBuilder builder = {0};
-	Value values[2], *items, item;
+	const Value *values = call->values;
+	Value *items, item;
 	const Text *separator = NULL;
 	Text *text;
 	size_t n;
 
-	if (!arguments_bind(work, arguments, "the filter join", names, 2, values) ||
-		!value_iterate(work, input, &items, &n))
+	if (!value_iterate(work, call->self, &items, &n))
 		return false;
 	if (values[0].kind != VALUE_MISSING && !(separator = value_to_text(work, values[0])))
 		return false;
 	for (size_t i = 0; i < n; i++)
 		if (!workspace_step(work, 1) || (i > 0 && separator && !builder_add_text(work, &builder, separator)) ||
-			!follow_path(interpreter, items[i], values[1], (Value){.kind = VALUE_MISSING}, &item) ||
+			!follow_path(call->interpreter, items[i], values[1], (Value){.kind = VALUE_MISSING}, &item) ||
 			!value_print(work, &builder, item))
 			return false;
 	text = builder_finish(work, &builder);
@@ -147,31 +142,27 @@ copy_items(Workspace *work, ListKind kind, const Value *items, size_t n, Value *
 }
 
 bool
-filter_list(Interpreter *interpreter, Value input, const Arguments *arguments, Value *out)
+filter_list(const Call *call, Value *out)
 {
 	Value *items;
 	size_t n;
 
-	return arguments_bind(interpreter->work, arguments, "the filter list", NULL, 0, NULL) &&
-		   value_iterate(interpreter->work, input, &items, &n) &&
-		   copy_items(interpreter->work, LIST_PLAIN, items, n, out);
+	return value_iterate(call->work, call->self, &items, &n) && copy_items(call->work, LIST_PLAIN, items, n, out);
 }
 
 bool
-filter_reverse(Interpreter *interpreter, Value input, const Arguments *arguments, Value *out)
+filter_reverse(const Call *call, Value *out)
 {
 	static const Value backwards[3] = {
 		{.kind = VALUE_NONE}, {.kind = VALUE_NONE}, {.kind = VALUE_INT, .as.integer = -1}};
 	Value *items;
 	size_t n;
-	bool was_iterator = input.kind == VALUE_LIST && input.as.list->kind == LIST_ITERATOR;
+	bool was_iterator = call->self.kind == VALUE_LIST && call->self.as.list->kind == LIST_ITERATOR;
 
-	if (!arguments_bind(interpreter->work, arguments, "the filter reverse", NULL, 0, NULL))
-		return false;
-	if (input.kind == VALUE_TEXT)
-		return get_slice(interpreter, input, backwards, out);
-	if (!value_iterate(interpreter->work, input, &items, &n) ||
-		!copy_items(interpreter->work, was_iterator ? LIST_PLAIN : LIST_ITERATOR, items, n, out))
+	if (call->self.kind == VALUE_TEXT)
+		return get_slice(call->interpreter, call->self, backwards, out);
+	if (!value_iterate(call->work, call->self, &items, &n) ||
+		!copy_items(call->work, was_iterator ? LIST_PLAIN : LIST_ITERATOR, items, n, out))
 		return false;
 	for (size_t i = 0; i < n / 2; i++)
 	{
@@ -184,19 +175,17 @@ filter_reverse(Interpreter *interpreter, Value input, const Arguments *arguments
 }
 
 bool
-filter_items(Interpreter *interpreter, Value input, const Arguments *arguments, Value *out)
+filter_items(const Call *call, Value *out)
 {
 	List *list;
 
-	if (!arguments_bind(interpreter->work, arguments, "the filter items", NULL, 0, NULL))
-		return false;
-	if (input.kind == VALUE_DICT)
-		list = dict_view(interpreter->work, input.as.dict, LIST_ITERATOR);
-	else if (input.kind == VALUE_UNDEFINED)
-		list = list_create(interpreter->work, LIST_ITERATOR, 0);
+	if (call->self.kind == VALUE_DICT)
+		list = dict_view(call->work, call->self.as.dict, LIST_ITERATOR);
+	else if (call->self.kind == VALUE_UNDEFINED)
+		list = list_create(call->work, LIST_ITERATOR, 0);
 	else
-		return workspace_fail(interpreter->work, STATUS_INVALID_ARGUMENT, "items needs a dictionary, not %s",
-							  value_kind_name(input));
+		return workspace_fail(call->work, STATUS_INVALID_ARGUMENT, "items needs a dictionary, not %s",
+							  value_kind_name(call->self));
 	*out = value_list(list);
 	return list != NULL;
 }
@@ -250,42 +239,39 @@ make_keys(Interpreter *interpreter, const Value *items, size_t n, Value path, bo
 }
 
 bool
-filter_dictsort(Interpreter *interpreter, Value input, const Arguments *arguments, Value *out)
+filter_dictsort(const Call *call, Value *out)
 {
-	static const char *const names[] = {"case_sensitive", "by", "reverse"};
-	Workspace *work = interpreter->work;
+	Workspace *work = call->work;
 	const Text *by = NULL;
-	Value values[3], *keys;
+	const Value *values = call->values;
+	Value *keys;
 	List *pairs;
 	int64_t place;
 
-	if (!arguments_bind(work, arguments, "the filter dictsort", names, 3, values))
-		return false;
-	if (input.kind != VALUE_DICT)
+	if (call->self.kind != VALUE_DICT)
 		return workspace_fail(work, STATUS_INVALID_ARGUMENT, "dictsort needs a dictionary, not %s",
-							  value_kind_name(input));
+							  value_kind_name(call->self));
 	if (values[1].kind != VALUE_MISSING && !(by = value_to_text(work, values[1])))
 		return false;
 	if (by && !text_is(by, "key") && !text_is(by, "value"))
 		return workspace_fail(work, STATUS_INVALID_ARGUMENT, "dictsort sorts by key or value");
 	place = by && text_is(by, "value");
-	pairs = dict_view(work, input.as.dict, LIST_ITEMS);
+	pairs = dict_view(work, call->self.as.dict, LIST_ITEMS);
 	if (!pairs)
 		return false;
-	keys = make_keys(interpreter, pairs->items, pairs->n, value_int(place), value_is_true(values[0]));
+	keys = make_keys(call->interpreter, pairs->items, pairs->n, value_int(place), value_is_true(values[0]));
 	return keys && sort_items(work, pairs->items, keys, pairs->n, value_is_true(values[2]), out);
 }
 
 bool
-filter_sort(Interpreter *interpreter, Value input, const Arguments *arguments, Value *out)
+filter_sort(const Call *call, Value *out)
 {
-	static const char *const names[] = {"reverse", "case_sensitive", "attribute"};
-	Workspace *work = interpreter->work;
-	Value values[3], *items, *keys;
+	Workspace *work = call->work;
+	const Value *values = call->values;
+	Value *items, *keys;
 	size_t n;
 
-	if (!arguments_bind(work, arguments, "the filter sort", names, 3, values) ||
-		!value_iterate(work, input, &items, &n))
+	if (!value_iterate(work, call->self, &items, &n))
 		return false;
 	if (values[2].kind == VALUE_TEXT)
 	{
@@ -296,7 +282,7 @@ filter_sort(Interpreter *interpreter, Value input, const Arguments *arguments, V
 		if (path->length && memchr(path->bytes, ',', path->length))
 			return workspace_fail(work, STATUS_UNSUPPORTED, "sort by several attributes is not supported");
 	}
-	keys = make_keys(interpreter, items, n, values[2], value_is_true(values[1]));
+	keys = make_keys(call->interpreter, items, n, values[2], value_is_true(values[1]));
 	/* Jinja's key is a list of its attributes' values: items of it that are equal need no order, so {} and {} can be
 	 * sorted */
 	for (size_t i = 0; keys && i < n; i++)
@@ -312,19 +298,18 @@ filter_sort(Interpreter *interpreter, Value input, const Arguments *arguments, V
 }
 
 bool
-filter_unique(Interpreter *interpreter, Value input, const Arguments *arguments, Value *out)
+filter_unique(const Call *call, Value *out)
 {
-	static const char *const names[] = {"case_sensitive", "attribute"};
-	Workspace *work = interpreter->work;
-	Value values[2], *items, *keys, *seen_before;
+	Workspace *work = call->work;
+	const Value *values = call->values;
+	Value *items, *keys, *seen_before;
 	List *result;
 	Dict *seen = dict_create(work, 0);
 	size_t n;
 
-	if (!seen || !arguments_bind(work, arguments, "the filter unique", names, 2, values) ||
-		!open_lists(work, input, LIST_ITERATOR, &items, &n, &result))
+	if (!seen || !open_lists(work, call->self, LIST_ITERATOR, &items, &n, &result))
 		return false;
-	keys = make_keys(interpreter, items, n, values[1], value_is_true(values[0]));
+	keys = make_keys(call->interpreter, items, n, values[1], value_is_true(values[0]));
 	for (size_t i = 0; keys && i < n; i++)
 	{
 		if (!dict_find(work, seen, keys[i], &seen_before))
@@ -337,17 +322,17 @@ filter_unique(Interpreter *interpreter, Value input, const Arguments *arguments,
 }
 
 /* min and max: the first of the smallest (largest) items. */
-static bool
-find_extreme(Interpreter *interpreter, Value input, const Arguments *arguments, int sign, Value *out)
+bool
+filter_extreme(const Call *call, Value *out)
 {
-	static const char *const names[] = {"case_sensitive", "attribute"};
-	Workspace *work = interpreter->work;
-	Value values[2], *items, *keys;
+	Workspace *work = call->work;
+	const Value *values = call->values;
+	Value *items, *keys;
 	size_t n, best = 0;
 
-	if (!arguments_bind(work, arguments, "the filter", names, 2, values) || !value_iterate(work, input, &items, &n))
+	if (!value_iterate(work, call->self, &items, &n))
 		return false;
-	keys = make_keys(interpreter, items, n, values[1], value_is_true(values[0]));
+	keys = make_keys(call->interpreter, items, n, values[1], value_is_true(values[0]));
 	if (!keys)
 		return false;
 	for (size_t i = 1; i < n; i++)
@@ -356,7 +341,7 @@ find_extreme(Interpreter *interpreter, Value input, const Arguments *arguments, 
 
 		if (!value_compare(work, keys[i], keys[best], &order))
 			return false;
-		if (order == sign)
+		if (order == call->operation->variant)
 			best = i;
 	}
 	*out = n > 0 ? items[best] : value_undefined(NULL);
@@ -364,34 +349,22 @@ find_extreme(Interpreter *interpreter, Value input, const Arguments *arguments, 
 }
 
 bool
-filter_min(Interpreter *interpreter, Value input, const Arguments *arguments, Value *out)
+filter_sum(const Call *call, Value *out)
 {
-	return find_extreme(interpreter, input, arguments, -1, out);
-}
-
-bool
-filter_max(Interpreter *interpreter, Value input, const Arguments *arguments, Value *out)
-{
-	return find_extreme(interpreter, input, arguments, 1, out);
-}
-
-bool
-filter_sum(Interpreter *interpreter, Value input, const Arguments *arguments, Value *out)
-{
-	static const char *const names[] = {"attribute", "start"};
-	Workspace *work = interpreter->work;
-	Value values[2], *items, item;
+	Workspace *work = call->work;
+	const Value *values = call->values;
+	Value *items, item;
 	size_t n;
 
-	if (!arguments_bind(work, arguments, "the filter sum", names, 2, values) || !value_iterate(work, input, &items, &n))
+	if (!value_iterate(work, call->self, &items, &n))
 		return false;
 	*out = values[1].kind == VALUE_MISSING ? value_int(0) : values[1];
 	if (out->kind == VALUE_TEXT)
 		return workspace_fail(work, STATUS_INVALID_ARGUMENT, "sum does not add strings");
 	for (size_t i = 0; i < n; i++)
 		if (!workspace_step(work, 1) ||
-			!follow_path(interpreter, items[i], values[0], (Value){.kind = VALUE_MISSING}, &item) ||
-			!compute(interpreter, TOKEN_ADD, *out, item, out))
+			!follow_path(call->interpreter, items[i], values[0], (Value){.kind = VALUE_MISSING}, &item) ||
+			!compute(call->interpreter, TOKEN_ADD, *out, item, out))
 			return false;
 	return true;
 }
@@ -411,7 +384,7 @@ rest_of(const Arguments *arguments, size_t n_taken)
 
 /* The place of the filter or test that an argument names. */
 static bool
-find_by_name(Workspace *work, Value name, const char *what, int (*find)(const char *, size_t), int *place)
+find_by_name(Workspace *work, Value name, const char *what, OperationKind kind, int *place)
 {
 	const Text *text;
 
@@ -421,7 +394,7 @@ find_by_name(Workspace *work, Value name, const char *what, int (*find)(const ch
 	text = value_to_text(work, name);
 	if (!text)
 		return false;
-	*place = find(text->bytes, text->length);
+	*place = operation_find(kind, text->bytes, text->length);
 	if (*place < 0)
 		return workspace_fail(work, STATUS_UNSUPPORTED, "the %s %.*s is not supported", what,
 							  (int) (text->length < 40 ? text->length : 40), text->bytes);
@@ -448,9 +421,9 @@ map_attribute(Interpreter *interpreter, const Value *items, size_t n, const Argu
 }
 
 bool
-filter_map(Interpreter *interpreter, Value input, const Arguments *arguments, Value *out)
+filter_map(const Call *call, Value *out)
 {
-	Workspace *work = interpreter->work;
+	Workspace *work = call->work;
 	List *result = list_create(work, LIST_ITERATOR, 0);
 	Arguments rest;
 	Value *items, value;
@@ -460,27 +433,29 @@ filter_map(Interpreter *interpreter, Value input, const Arguments *arguments, Va
 	if (!result)
 		return false;
 	*out = value_list(result);
-	if (!value_is_true(input))
+	if (!value_is_true(call->self))
 		return true;
-	if (!value_iterate(work, input, &items, &n))
+	if (!value_iterate(work, call->self, &items, &n))
 		return false;
-	if (arguments->n_values == 0)
-		return map_attribute(interpreter, items, n, arguments, result);
-	if (!find_by_name(work, arguments->values[0], "filter", filter_find, &filter))
+	if (call->arguments->n_values == 0)
+		return map_attribute(call->interpreter, items, n, call->arguments, result);
+	if (!find_by_name(work, call->arguments->values[0], "filter", OPERATION_FILTER, &filter))
 		return false;
-	rest = rest_of(arguments, 1);
+	rest = rest_of(call->arguments, 1);
 	for (size_t i = 0; i < n; i++)
-		if (!filter_apply(interpreter, filter, items[i], &rest, &value) || !list_push(work, result, value))
+		if (!operation_apply(call->interpreter, filter, items[i], &rest, &value) || !list_push(work, result, value))
 			return false;
 	return true;
 }
 
 /* The items whose attribute (or self) passes a test, or fails it. */
-static bool
-choose_items(Interpreter *interpreter, Value input, const Arguments *arguments, bool by_attribute, bool wanted,
-			 Value *out)
+bool
+filter_choose(const Call *call, Value *out)
 {
-	Workspace *work = interpreter->work;
+	const Arguments *arguments = call->arguments;
+	bool by_attribute = call->operation->variant & CHOOSE_BY_ATTRIBUTE;
+	bool wanted = !(call->operation->variant & CHOOSE_FAILING);
+	Workspace *work = call->work;
 	List *result = list_create(work, LIST_ITERATOR, 0);
 	size_t n, n_taken = by_attribute ? 1 : 0;
 	Value path = {.kind = VALUE_MISSING};
@@ -491,53 +466,29 @@ choose_items(Interpreter *interpreter, Value input, const Arguments *arguments, 
 	if (!result)
 		return false;
 	*out = value_list(result);
-	if (!value_is_true(input))
+	if (!value_is_true(call->self))
 		return true;
 	if (by_attribute && arguments->n_values == 0)
 		return workspace_fail(work, STATUS_INVALID_ARGUMENT, "selectattr needs the name of an attribute");
 	if (by_attribute)
 		path = arguments->values[0];
-	if (arguments->n_values > n_taken && !find_by_name(work, arguments->values[n_taken], "test", test_find, &test))
+	if (arguments->n_values > n_taken && !find_by_name(work, arguments->values[n_taken], "test", OPERATION_TEST, &test))
 		return false;
 	rest = rest_of(arguments, n_taken + (test >= 0));
-	if (!value_iterate(work, input, &items, &n))
+	if (!value_iterate(work, call->self, &items, &n))
 		return false;
 	for (size_t i = 0; i < n; i++)
 	{
 		bool passes;
 
 		if (!workspace_step(work, 1) ||
-			!follow_path(interpreter, items[i], path, (Value){.kind = VALUE_MISSING}, &value))
+			!follow_path(call->interpreter, items[i], path, (Value){.kind = VALUE_MISSING}, &value))
+			return false;
+		if (test >= 0 && !operation_apply(call->interpreter, test, value, &rest, &value))
 			return false;
 		passes = value_is_true(value);
-		if (test >= 0 && !test_apply(interpreter, test, value, &rest, &passes))
-			return false;
 		if (passes == wanted && !list_push(work, result, items[i]))
 			return false;
 	}
 	return true;
-}
-
-bool
-filter_select(Interpreter *interpreter, Value input, const Arguments *arguments, Value *out)
-{
-	return choose_items(interpreter, input, arguments, false, true, out);
-}
-
-bool
-filter_reject(Interpreter *interpreter, Value input, const Arguments *arguments, Value *out)
-{
-	return choose_items(interpreter, input, arguments, false, false, out);
-}
-
-bool
-filter_selectattr(Interpreter *interpreter, Value input, const Arguments *arguments, Value *out)
-{
-	return choose_items(interpreter, input, arguments, true, true, out);
-}
-
-bool
-filter_rejectattr(Interpreter *interpreter, Value input, const Arguments *arguments, Value *out)
-{
-	return choose_items(interpreter, input, arguments, true, false, out);
 }

@@ -1,10 +1,10 @@
 /*
- * filters.c - the table of filters, and those over strings and numbers; sequences are in filter_sequence.c.
+ * filters.c - filters over strings and numbers; those over sequences are in filter_sequence.c.
  *
  * tojson is the one that transformers sets up: json.dumps with ensure_ascii=False, keys in their order, and the
  * arguments ensure_ascii, indent, separators, sort_keys.
  */
-#include "filters.h"
+#include "operations.h"
 
 #include <errno.h>
 #include <math.h>
@@ -12,32 +12,11 @@
 #include <stdlib.h>
 #include <string.h>
 
-/* The check of filters that take no argument. */
-static bool
-refuse_arguments(Interpreter *interpreter, const Arguments *arguments, const char *what)
-{
-	return arguments_bind(interpreter->work, arguments, what, NULL, 0, NULL);
-}
-
-/* Hand out a text, or the failure that NULL stands for. */
-static bool
-give_text(Text *text, Value *out)
-{
-	*out = value_text(text);
-	return text != NULL;
-}
-
 /* Read the style that tojson's arguments ask for. */
 static bool
-read_json_style(Interpreter *interpreter, const Arguments *arguments, JsonStyle *style)
+read_json_style(Workspace *work, const Value *values, JsonStyle *style)
 {
-	static const char *const names[] = {"ensure_ascii", "indent", "separators", "sort_keys"};
-	Workspace *work = interpreter->work;
-	Value values[4];
-
 	*style = (JsonStyle){.indent = -1};
-	if (!arguments_bind(work, arguments, "the filter tojson", names, 4, values))
-		return false;
 	style->ascii_only = value_is_true(values[0]);
 	style->sort_keys = value_is_true(values[3]);
 	if (value_is_integer(values[1]))
@@ -68,130 +47,87 @@ read_json_style(Interpreter *interpreter, const Arguments *arguments, JsonStyle 
 }
 
 /* value | tojson */
-static bool
-filter_tojson(Interpreter *interpreter, Value input, const Arguments *arguments, Value *out)
+bool
+filter_tojson(const Call *call, Value *out)
 {
 	TextBuilder builder = {0};
 	JsonStyle style;
 
-	if (!read_json_style(interpreter, arguments, &style) ||
-		!value_write_json(interpreter->work, &builder, input, &style, 0))
+	if (!read_json_style(call->work, call->values, &style) ||
+		!value_write_json(call->work, &builder, call->self, &style, 0))
 		return false;
-	return give_text(builder_finish(interpreter->work, &builder), out);
+	return give_text(builder_finish(call->work, &builder), out);
 }
 
 /* value | trim */
-static bool
-filter_trim(Interpreter *interpreter, Value input, const Arguments *arguments, Value *out)
+bool
+filter_trim(const Call *call, Value *out)
 {
-	static const char *const names[] = {"chars"};
 	const Text *characters = NULL;
 	const Text *text;
-	Value value;
+	Value value = call->values[0];
 
-	if (!arguments_bind(interpreter->work, arguments, "the filter trim", names, 1, &value))
-		return false;
 	if (value.kind == VALUE_TEXT)
 	{
-		characters = value_to_text(interpreter->work, value);
+		characters = value_to_text(call->work, value);
 		if (!characters)
 			return false;
 	}
 	else if (value.kind != VALUE_MISSING && value.kind != VALUE_NONE)
-		return workspace_fail(interpreter->work, STATUS_INVALID_ARGUMENT, "trim does not take %s",
-							  value_kind_name(value));
-	text = value_to_text(interpreter->work, input);
-	return text && give_text(text_strip(interpreter->work, text, characters, true, true), out);
+		return workspace_fail(call->work, STATUS_INVALID_ARGUMENT, "trim does not take %s", value_kind_name(value));
+	text = value_to_text(call->work, call->self);
+	return text && give_text(text_strip(call->work, text, characters, true, true), out);
 }
 
 /* value | length */
-static bool
-filter_length(Interpreter *interpreter, Value input, const Arguments *arguments, Value *out)
+bool
+filter_length(const Call *call, Value *out)
 {
 	size_t length = 0;
 
-	if (!refuse_arguments(interpreter, arguments, "the filter length"))
-		return false;
-	if (input.kind == VALUE_LOOP)
-		return get_attribute(interpreter, input, &(Text){.bytes = "length", .length = 6}, out);
-	if (!value_length(interpreter->work, input, &length))
+	if (call->self.kind == VALUE_LOOP)
+		return get_attribute(call->interpreter, call->self, &(Text){.bytes = "length", .length = 6}, out);
+	if (!value_length(call->work, call->self, &length))
 		return false;
 	*out = value_int((int64_t) length);
 	return true;
 }
 
 /* value | default */
-static bool
-filter_default(Interpreter *interpreter, Value input, const Arguments *arguments, Value *out)
+bool
+filter_default(const Call *call, Value *out)
 {
-	static const char *const names[] = {"default_value", "boolean"};
-	Value values[2];
+	const Value *values = call->values;
 
-	if (!arguments_bind(interpreter->work, arguments, "the filter default", names, 2, values))
-		return false;
-	*out = input;
-	if (input.kind != VALUE_UNDEFINED && (!value_is_true(values[1]) || value_is_true(input)))
+	*out = call->self;
+	if (call->self.kind != VALUE_UNDEFINED && (!value_is_true(values[1]) || value_is_true(call->self)))
 		return true;
 	if (values[0].kind != VALUE_MISSING)
 	{
 		*out = values[0];
 		return true;
 	}
-	return give_text(text_from_bytes(interpreter->work, "", 0, false), out);
+	return give_text(text_from_bytes(call->work, "", 0, false), out);
 }
 
-/* upper, lower, capitalize and title. */
-static bool
-change_case(Interpreter *interpreter, Value input, const Arguments *arguments, Value *out, TextCase wanted)
+/* value | upper, lower, capitalize and title */
+bool
+filter_case(const Call *call, Value *out)
 {
-	const Text *text;
+	const Text *text = value_to_text(call->work, call->self);
 
-	if (!refuse_arguments(interpreter, arguments, "the filter"))
-		return false;
-	text = value_to_text(interpreter->work, input);
-	return text && give_text(text_change_case(interpreter->work, text, wanted), out);
-}
-
-/* value | upper */
-static bool
-filter_upper(Interpreter *interpreter, Value input, const Arguments *arguments, Value *out)
-{
-	return change_case(interpreter, input, arguments, out, TEXT_UPPER);
-}
-
-/* value | lower */
-static bool
-filter_lower(Interpreter *interpreter, Value input, const Arguments *arguments, Value *out)
-{
-	return change_case(interpreter, input, arguments, out, TEXT_LOWER);
-}
-
-/* value | capitalize */
-static bool
-filter_capitalize(Interpreter *interpreter, Value input, const Arguments *arguments, Value *out)
-{
-	return change_case(interpreter, input, arguments, out, TEXT_CAPITALIZE);
-}
-
-/* value | title */
-static bool
-filter_title(Interpreter *interpreter, Value input, const Arguments *arguments, Value *out)
-{
-	return change_case(interpreter, input, arguments, out, TEXT_TITLE_WORDS);
+	return text && give_text(text_change_case(call->work, text, (TextCase) call->operation->variant), out);
 }
 
 /* value | replace */
-static bool
-filter_replace(Interpreter *interpreter, Value input, const Arguments *arguments, Value *out)
+bool
+filter_replace(const Call *call, Value *out)
 {
-	static const char *const names[] = {"old", "new", "count"};
-	Workspace *work = interpreter->work;
+	Workspace *work = call->work;
 	const Text *text, *old_part, *new_part;
 	int64_t max_count = -1;
-	Value values[3];
+	const Value *values = call->values;
 
-	if (!arguments_bind(work, arguments, "the filter replace", names, 3, values))
-		return false;
 	if (values[0].kind == VALUE_MISSING || values[1].kind == VALUE_MISSING)
 		return workspace_fail(work, STATUS_INVALID_ARGUMENT, "replace needs two strings");
 	if (value_is_integer(values[2]))
@@ -199,31 +135,30 @@ filter_replace(Interpreter *interpreter, Value input, const Arguments *arguments
 	else if (values[2].kind != VALUE_MISSING && values[2].kind != VALUE_NONE)
 		return workspace_fail(work, STATUS_INVALID_ARGUMENT, "replace does not take %s as count",
 							  value_kind_name(values[2]));
-	text = value_to_text(work, input);
+	text = value_to_text(work, call->self);
 	old_part = value_to_text(work, values[0]);
 	new_part = value_to_text(work, values[1]);
 	return text && old_part && new_part && give_text(text_replace(work, text, old_part, new_part, max_count), out);
 }
 
 /* value | string */
-static bool
-filter_string(Interpreter *interpreter, Value input, const Arguments *arguments, Value *out)
+bool
+filter_string(const Call *call, Value *out)
 {
-	return refuse_arguments(interpreter, arguments, "the filter string") &&
-		   give_text(value_to_text(interpreter->work, input), out);
+	return give_text(value_to_text(call->work, call->self), out);
 }
 
 /* A text that is marked as safe, or escaped first. */
 static bool
-mark_safe(Interpreter *interpreter, Value input, bool escapes, Value *out)
+mark_safe(Workspace *work, Value input, bool escapes, Value *out)
 {
-	Text *text = value_to_text(interpreter->work, input);
+	Text *text = value_to_text(work, input);
 
 	if (!text)
 		return false;
 	if (escapes && !text->safe)
-		return give_text(text_escape(interpreter->work, text), out);
-	text = text_slice(interpreter->work, text, 0, text->length);
+		return give_text(text_escape(work, text), out);
+	text = text_slice(work, text, 0, text->length);
 	if (!text)
 		return false;
 	text->safe = true;
@@ -232,17 +167,17 @@ mark_safe(Interpreter *interpreter, Value input, bool escapes, Value *out)
 }
 
 /* value | safe */
-static bool
-filter_safe(Interpreter *interpreter, Value input, const Arguments *arguments, Value *out)
+bool
+filter_safe(const Call *call, Value *out)
 {
-	return refuse_arguments(interpreter, arguments, "the filter safe") && mark_safe(interpreter, input, false, out);
+	return mark_safe(call->work, call->self, false, out);
 }
 
 /* value | escape */
-static bool
-filter_escape(Interpreter *interpreter, Value input, const Arguments *arguments, Value *out)
+bool
+filter_escape(const Call *call, Value *out)
 {
-	return refuse_arguments(interpreter, arguments, "the filter escape") && mark_safe(interpreter, input, true, out);
+	return mark_safe(call->work, call->self, true, out);
 }
 
 /* Copy a text without its outer white space into buffer; false: nothing is left, or it does not fit. */
@@ -302,32 +237,29 @@ truncate_number(double number, int64_t *integer, bool *overflow)
 }
 
 /* value | int */
-static bool
-filter_int(Interpreter *interpreter, Value input, const Arguments *arguments, Value *out)
+bool
+filter_int(const Call *call, Value *out)
 {
-	static const char *const names[] = {"default", "base"};
-	Workspace *work = interpreter->work;
+	Workspace *work = call->work;
 	int64_t integer = 0, base = 10;
 	bool overflow = false, is_number = false;
 	double number;
-	Value values[2];
+	const Value *values = call->values;
 
-	if (!arguments_bind(work, arguments, "the filter int", names, 2, values))
-		return false;
 	if (value_is_integer(values[1]))
 		base = value_integer(values[1]);
-	if (input.kind == VALUE_UNDEFINED)
-		return fail_undefined(work, input);
-	if (value_is_integer(input))
+	if (call->self.kind == VALUE_UNDEFINED)
+		return fail_undefined(work, call->self);
+	if (value_is_integer(call->self))
 	{
-		integer = value_integer(input);
+		integer = value_integer(call->self);
 		is_number = true;
 	}
-	else if (input.kind == VALUE_FLOAT)
-		is_number = truncate_number(input.as.number, &integer, &overflow);
-	else if (input.kind == VALUE_TEXT)
+	else if (call->self.kind == VALUE_FLOAT)
+		is_number = truncate_number(call->self.as.number, &integer, &overflow);
+	else if (call->self.kind == VALUE_TEXT)
 	{
-		const Text *text = value_to_text(work, input);
+		const Text *text = value_to_text(work, call->self);
 
 		if (!text)
 			return false;
@@ -341,23 +273,20 @@ filter_int(Interpreter *interpreter, Value input, const Arguments *arguments, Va
 }
 
 /* value | float */
-static bool
-filter_float(Interpreter *interpreter, Value input, const Arguments *arguments, Value *out)
+bool
+filter_float(const Call *call, Value *out)
 {
-	static const char *const names[] = {"default"};
 	double number = 0;
-	Value fallback;
+	Value fallback = call->values[0];
 
-	if (!arguments_bind(interpreter->work, arguments, "the filter float", names, 1, &fallback))
-		return false;
-	if (input.kind == VALUE_UNDEFINED)
-		return fail_undefined(interpreter->work, input);
+	if (call->self.kind == VALUE_UNDEFINED)
+		return fail_undefined(call->work, call->self);
 	*out = fallback.kind == VALUE_MISSING ? value_float(0) : fallback;
-	if (value_is_number(input))
-		*out = value_float(value_number(input));
-	else if (input.kind == VALUE_TEXT)
+	if (value_is_number(call->self))
+		*out = value_float(value_number(call->self));
+	else if (call->self.kind == VALUE_TEXT)
 	{
-		const Text *text = value_to_text(interpreter->work, input);
+		const Text *text = value_to_text(call->work, call->self);
 
 		if (!text)
 			return false;
@@ -368,23 +297,21 @@ filter_float(Interpreter *interpreter, Value input, const Arguments *arguments, 
 }
 
 /* value | abs */
-static bool
-filter_abs(Interpreter *interpreter, Value input, const Arguments *arguments, Value *out)
+bool
+filter_abs(const Call *call, Value *out)
 {
-	Workspace *work = interpreter->work;
+	Workspace *work = call->work;
 
-	if (!refuse_arguments(interpreter, arguments, "the filter abs"))
-		return false;
-	if (input.kind == VALUE_UNDEFINED)
-		return fail_undefined(work, input);
-	if (!value_is_number(input))
-		return workspace_fail(work, STATUS_INVALID_ARGUMENT, "%s has no sign", value_kind_name(input));
-	if (input.kind == VALUE_FLOAT)
-		*out = value_float(fabs(input.as.number));
-	else if (value_integer(input) == INT64_MIN)
+	if (call->self.kind == VALUE_UNDEFINED)
+		return fail_undefined(work, call->self);
+	if (!value_is_number(call->self))
+		return workspace_fail(work, STATUS_INVALID_ARGUMENT, "%s has no sign", value_kind_name(call->self));
+	if (call->self.kind == VALUE_FLOAT)
+		*out = value_float(fabs(call->self.as.number));
+	else if (value_integer(call->self) == INT64_MIN)
 		return workspace_fail(work, STATUS_UNSUPPORTED, "an integer of more than 64 bits is not supported");
 	else
-		*out = value_int(value_integer(input) < 0 ? -value_integer(input) : value_integer(input));
+		*out = value_int(value_integer(call->self) < 0 ? -value_integer(call->self) : value_integer(call->self));
 	return true;
 }
 
@@ -401,39 +328,37 @@ round_float(double number, int64_t precision)
 }
 
 /* value | round */
-static bool
-filter_round(Interpreter *interpreter, Value input, const Arguments *arguments, Value *out)
+bool
+filter_round(const Call *call, Value *out)
 {
-	static const char *const names[] = {"precision", "method"};
-	Workspace *work = interpreter->work;
+	Workspace *work = call->work;
 	int64_t precision = 0;
 	const Text *method = NULL;
-	Value values[2];
+	const Value *values = call->values;
 	double scale;
 
-	if (!arguments_bind(work, arguments, "the filter round", names, 2, values))
-		return false;
 	if (values[0].kind != VALUE_MISSING && value_is_integer(values[0]))
 		precision = value_integer(values[0]);
 	if (values[1].kind == VALUE_TEXT && !(method = value_to_text(work, values[1])))
 		return false;
-	if (input.kind == VALUE_UNDEFINED)
-		return fail_undefined(work, input);
-	if (!value_is_number(input) || (values[0].kind != VALUE_MISSING && !value_is_integer(values[0])))
+	if (call->self.kind == VALUE_UNDEFINED)
+		return fail_undefined(work, call->self);
+	if (!value_is_number(call->self) || (values[0].kind != VALUE_MISSING && !value_is_integer(values[0])))
 		return workspace_fail(work, STATUS_INVALID_ARGUMENT, "round needs numbers");
 	if (precision < 0)
 		return workspace_fail(work, STATUS_UNSUPPORTED, "round to a negative precision is not supported");
 	if (!method || text_is(method, "common"))
 	{
-		*out = value_is_integer(input) ? value_int(value_integer(input))
-									   : value_float(round_float(input.as.number, precision));
+		*out = value_is_integer(call->self) ? value_int(value_integer(call->self))
+											: value_float(round_float(call->self.as.number, precision));
 		return true;
 	}
 	if (!text_is(method, "ceil") && !text_is(method, "floor"))
 		return workspace_fail(work, STATUS_INVALID_ARGUMENT, "round knows the methods common, ceil and floor");
 	scale = pow(10.0, (double) precision);
 	*out = value_float(
-		(text_is(method, "ceil") ? ceil(value_number(input) * scale) : floor(value_number(input) * scale)) / scale);
+		(text_is(method, "ceil") ? ceil(value_number(call->self) * scale) : floor(value_number(call->self) * scale)) /
+		scale);
 	return true;
 }
 
@@ -447,20 +372,20 @@ add_line(Workspace *work, TextBuilder *builder, const Text *text, const size_t b
 }
 
 /* value | indent */
-static bool
-filter_indent(Interpreter *interpreter, Value input, const Arguments *arguments, Value *out)
+bool
+filter_indent(const Call *call, Value *out)
 {
-	static const char *const names[] = {"width", "first", "blank"};
-	Workspace *work = interpreter->work;
-	const Text *text = value_to_text(work, input);
+	Workspace *work = call->work;
+	const Text *text = value_to_text(work, call->self);
 	Text *indention;
 	TextBuilder builder = {0};
-	Value values[3];
+	const Value *values = call->values;
 
-	if (!text || !arguments_bind(work, arguments, "the filter indent", names, 3, values))
+	if (!text)
 		return false;
-	if (input.kind != VALUE_TEXT)
-		return workspace_fail(work, STATUS_INVALID_ARGUMENT, "indent needs a string, not %s", value_kind_name(input));
+	if (call->self.kind != VALUE_TEXT)
+		return workspace_fail(work, STATUS_INVALID_ARGUMENT, "indent needs a string, not %s",
+							  value_kind_name(call->self));
 	if (values[0].kind == VALUE_TEXT)
 		indention = value_to_text(work, values[0]);
 	else if (values[0].kind == VALUE_MISSING || value_is_integer(values[0]))
@@ -485,69 +410,4 @@ filter_indent(Interpreter *interpreter, Value input, const Arguments *arguments,
 		start = stop + 1;
 	}
 	return give_text(builder_finish(work, &builder), out);
-}
-
-static const struct
-{
-	const char *name;
-	FilterFunction apply;
-} filters[] = {
-	{"abs", filter_abs},
-	{"capitalize", filter_capitalize},
-	{"count", filter_length},
-	{"d", filter_default},
-	{"default", filter_default},
-	{"dictsort", filter_dictsort},
-	{"e", filter_escape},
-	{"escape", filter_escape},
-	{"first", filter_first},
-	{"float", filter_float},
-	{"indent", filter_indent},
-	{"int", filter_int},
-	{"items", filter_items},
-	{"join", filter_join},
-	{"last", filter_last},
-	{"length", filter_length},
-	{"list", filter_list},
-	{"lower", filter_lower},
-	{"map", filter_map},
-	{"max", filter_max},
-	{"min", filter_min},
-	{"reject", filter_reject},
-	{"rejectattr", filter_rejectattr},
-	{"replace", filter_replace},
-	{"reverse", filter_reverse},
-	{"round", filter_round},
-	{"safe", filter_safe},
-	{"select", filter_select},
-	{"selectattr", filter_selectattr},
-	{"sort", filter_sort},
-	{"string", filter_string},
-	{"sum", filter_sum},
-	{"title", filter_title},
-	{"tojson", filter_tojson},
-	{"trim", filter_trim},
-	{"unique", filter_unique},
-	{"upper", filter_upper},
-};
-
-int
-filter_find(const char *name, size_t length)
-{
-	for (size_t i = 0; i < sizeof filters / sizeof filters[0]; i++)
-		if (strlen(filters[i].name) == length && memcmp(filters[i].name, name, length) == 0)
-			return (int) i;
-	return -1;
-}
-
-bool
-filter_apply(Interpreter *interpreter, int filter, Value input, const Arguments *arguments, Value *out)
-{
-	bool ok;
-
-	if (!workspace_step(interpreter->work, 1) || !workspace_enter(interpreter->work))
-		return false;
-	ok = filters[filter].apply(interpreter, input, arguments, out);
-	workspace_leave(interpreter->work);
-	return ok;
 }

@@ -1,16 +1,17 @@
 /*
  * functions.c - the functions that templates call by name: range, dict, namespace, raise_exception, strftime_now.
  */
-#include "interpreter.h"
+#include "operations.h"
 
 #include <string.h>
 #include <time.h>
 
 /* range([start,] stop[, step]) */
-static bool
-function_range(Interpreter *interpreter, const Arguments *arguments, Value *out)
+bool
+function_range(const Call *call, Value *out)
 {
-	Workspace *work = interpreter->work;
+	const Arguments *arguments = call->arguments;
+	Workspace *work = call->work;
 	int64_t bounds[3] = {0, 0, 1};
 	uint64_t n = 0;
 	List *list;
@@ -75,10 +76,11 @@ fill_dict(Workspace *work, Dict *dict, Value source)
 }
 
 /* dict(…) and namespace(…) */
-static bool
-function_dict(Interpreter *interpreter, const Arguments *arguments, ValueKind kind, Value *out)
+bool
+function_dict(const Call *call, Value *out)
 {
-	Workspace *work = interpreter->work;
+	const Arguments *arguments = call->arguments;
+	Workspace *work = call->work;
 	Dict *dict = dict_create(work, arguments->n_named);
 
 	if (!dict)
@@ -90,17 +92,19 @@ function_dict(Interpreter *interpreter, const Arguments *arguments, ValueKind ki
 	for (size_t i = 0; i < arguments->n_named; i++)
 		if (!dict_set(work, dict, value_text((Text *) arguments->names[i]), arguments->named[i]))
 			return false;
-	*out = (Value){.kind = kind, .as.dict = dict};
+	*out = (Value){.kind = (ValueKind) call->operation->variant, .as.dict = dict};
 	return true;
 }
 
 /* raise_exception(text): the text is the whole sentence. */
-static bool
-function_raise(Interpreter *interpreter, const Arguments *arguments)
+bool
+function_raise(const Call *call, Value *out)
 {
-	Workspace *work = interpreter->work;
+	const Arguments *arguments = call->arguments;
+	Workspace *work = call->work;
 	const Text *text;
 
+	*out = value_undefined(NULL);
 	if (arguments->n_values != 1 || arguments->n_named)
 		return workspace_fail(work, STATUS_INVALID_ARGUMENT, "raise_exception takes one argument");
 	text = value_to_text(work, arguments->values[0]);
@@ -113,11 +117,12 @@ function_raise(Interpreter *interpreter, const Arguments *arguments)
 }
 
 /* strftime_now(format), in UTC. */
-static bool
-function_strftime(Interpreter *interpreter, const Arguments *arguments, Value *out)
+bool
+function_strftime(const Call *call, Value *out)
 {
-	Workspace *work = interpreter->work;
-	time_t now = (time_t) interpreter->now;
+	const Arguments *arguments = call->arguments;
+	Workspace *work = call->work;
+	time_t now = (time_t) call->interpreter->now;
 	struct tm parts;
 	char format[256], rendered[1024];
 	size_t length;
@@ -149,24 +154,4 @@ function_strftime(Interpreter *interpreter, const Arguments *arguments, Value *o
 		text = text_from_bytes(work, "", 0, false);
 	*out = value_text(text);
 	return text != NULL;
-}
-
-bool
-function_call(Interpreter *interpreter, int function, const Arguments *arguments, Value *out)
-{
-	switch (function)
-	{
-		case NAME_RANGE:
-			return function_range(interpreter, arguments, out);
-		case NAME_DICT:
-			return function_dict(interpreter, arguments, VALUE_DICT, out);
-		case NAME_NAMESPACE:
-			return function_dict(interpreter, arguments, VALUE_NAMESPACE, out);
-		case NAME_RAISE_EXCEPTION:
-			return function_raise(interpreter, arguments);
-		case NAME_STRFTIME_NOW:
-			return function_strftime(interpreter, arguments, out);
-		default:
-			return workspace_fail(interpreter->work, STATUS_INTERNAL, "a function that is none is called");
-	}
 }

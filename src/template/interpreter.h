@@ -1,6 +1,6 @@
 /*
- * interpreter.h - one rendering of a parsed template: scopes, loops, macros, and what filters, tests, methods and
- * functions share.
+ * interpreter.h - one rendering of a parsed template: scopes, loops, macros, and what its operations
+ * (operations.h) share.
  */
 #ifndef QWEN_TEMPLATE_INTERPRETER_H
 #define QWEN_TEMPLATE_INTERPRETER_H
@@ -51,7 +51,7 @@ typedef struct Macro
 typedef struct Method
 {
 	Value self;
-	int id;
+	int operation; /* its place in the table */
 } Method;
 
 /* The arguments of a call, a filter or a test, evaluated. */
@@ -71,21 +71,8 @@ typedef struct Arguments
 extern bool arguments_bind(Workspace *work, const Arguments *arguments, const char *what, const char *const *parameters,
 						   size_t n_parameters, Value *out);
 
-/* Filters and tests by name; -1: there is none. */
-extern int filter_find(const char *name, size_t length);
-extern bool filter_apply(Interpreter *interpreter, int filter, Value input, const Arguments *arguments, Value *out);
-extern int test_find(const char *name, size_t length);
-extern bool test_apply(Interpreter *interpreter, int test, Value input, const Arguments *arguments, bool *out);
-
-/* True for the names of methods that Python's strings, lists or dictionaries have and this interpreter has not. */
-extern bool method_is_unsupported(const char *name, size_t length);
-
 /* self.name where name is a method; *found says whether it is. Methods that change their object are undefined. */
 extern bool method_find(Interpreter *interpreter, Value self, const Text *name, Value *out, bool *found);
-extern bool method_call(Interpreter *interpreter, const Method *method, const Arguments *arguments, Value *out);
-
-/* Call one of the functions range, dict, namespace, raise_exception, strftime_now (a KnownName). */
-extern bool function_call(Interpreter *interpreter, int function, const Arguments *arguments, Value *out);
 
 /* value[key], and value.name; what is not there is undefined. */
 extern bool get_item(Interpreter *interpreter, Value value, Value key, Value *out);

@@ -521,7 +521,7 @@ intern_known_names(Parser *parser)
 {
 	static const char *const known[N_KNOWN_NAMES] = {
 		"loop",      "caller",    "messages", "tools", "documents", "add_generation_prompt", "enable_thinking",
-		"bos_token", "eos_token", "range",    "dict",  "namespace", "raise_exception",       "strftime_now",
+		"bos_token", "eos_token",
 	};
 
 	for (uint32_t i = 0; i < N_KNOWN_NAMES; i++)

@@ -4,7 +4,7 @@
  *
  * Filters, tests and methods that the interpreter does not know are refused here, with their line.
  */
-#include "interpreter.h"
+#include "operations.h"
 #include "parser.h"
 
 #include <stdio.h>
@@ -327,19 +327,16 @@ parse_call(Parser *parser, Node *callee)
 {
 	Node *node = make_node(parser, NODE_CALL, callee, NULL);
 	const Text *name = parser->chat_template->names[callee->name];
+	bool is_method = callee->kind == NODE_ATTRIBUTE;
 	char what[80];
 
 	if (!node)
 		return NULL;
-	if (callee->kind == NODE_ATTRIBUTE && method_is_unsupported(name->bytes, name->length))
+	if ((callee->kind == NODE_ATTRIBUTE || callee->kind == NODE_NAME) &&
+		operation_is_unsupported(
+			operation_find(is_method ? OPERATION_METHOD : OPERATION_FUNCTION, name->bytes, name->length)))
 	{
-		snprintf(what, sizeof what, "the method %.*s", (int) (name->length < 40 ? name->length : 40), name->bytes);
-		parser_fail_unsupported(parser, what);
-		return NULL;
-	}
-	if (callee->kind == NODE_NAME && (text_is(name, "cycler") || text_is(name, "joiner") || text_is(name, "lipsum")))
-	{
-		snprintf(what, sizeof what, "the function %.*s", (int) name->length, name->bytes);
+		snprintf(what, sizeof what, "the %s %.*s", is_method ? "method" : "function", (int) name->length, name->bytes);
 		parser_fail_unsupported(parser, what);
 		return NULL;
 	}
@@ -371,14 +368,14 @@ parse_postfix(Parser *parser, Node *node)
 
 /* The place of a filter's or test's name, which is gone past; fails when it is not known. */
 static bool
-find_named(Parser *parser, const char *what, int (*find)(const char *, size_t), int *place)
+find_named(Parser *parser, const char *what, OperationKind kind, int *place)
 {
 	const Token *token = parser_token(parser);
 	char sentence[100];
 
 	if (token->kind != TOKEN_NAME)
 		return parser_fail_expected(parser, "a name");
-	*place = find(token->start, token->length);
+	*place = operation_find(kind, token->start, token->length);
 	if (*place < 0 || parser_next_token(parser)->kind == TOKEN_DOT)
 	{
 		snprintf(sentence, sizeof sentence, "the %s %.*s", what, (int) (token->length < 40 ? token->length : 40),
@@ -396,7 +393,7 @@ parse_filters(Parser *parser, Node *node, bool starts_inline)
 	{
 		Node *filter = parser_node(parser, NODE_FILTER);
 
-		if (!filter || !find_named(parser, "filter", filter_find, &filter->operation))
+		if (!filter || !find_named(parser, "filter", OPERATION_FILTER, &filter->operation))
 			return NULL;
 		filter->left = node;
 		if (parser_token(parser)->kind == TOKEN_LEFT_PARENTHESIS && !parse_arguments(parser, filter))
@@ -454,7 +451,7 @@ parse_test(Parser *parser, Node *object)
 		return NULL;
 	node->left = object;
 	note_content_test(parser, object, parser_token(parser));
-	if (!find_named(parser, "test", test_find, &node->operation))
+	if (!find_named(parser, "test", OPERATION_TEST, &node->operation))
 		return NULL;
 	if (parser_token(parser)->kind == TOKEN_LEFT_PARENTHESIS)
 	{

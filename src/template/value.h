@@ -57,7 +57,7 @@ typedef struct Value
 		struct Loop *loop;
 		const struct Macro *macro;
 		const struct Method *method;
-		int function;        /* FunctionId */
+		int function;        /* its place in the table of operations */
 		const Text *missing; /* of UNDEFINED: the name that was asked for, or NULL */
 	} as;
 	const Text *digits; /* of a FLOAT from JSON that neither a double nor 64 bits hold: as it was written; else NULL */

@@ -142,8 +142,10 @@ MODEL = [
           "!builder_add(work, builder, flat->bytes + position, run_start - position, false)",
           "!builder_add(work, builder, flat->bytes + position, run_start - position, true)", "what a user wrote counts as the template's own text",
           "unit:template golden:template"),
-    fault("loop-index", "src/template/execute.c", '*out = value_int((int64_t) loop->index + 1);', '*out = value_int((int64_t) loop->index);',
+    fault("loop-index", "src/template/loop_members.c", "*out = value_int((int64_t) call->self.as.loop->index + call->operation->variant);", "*out = value_int((int64_t) call->self.as.loop->index);",
           "loop.index counts from 0", "unit:template unit:template_golden"),
+    fault("operation-out-of-order", "src/template/operations.c", 'MEMBER("depth", loop_depth, 1),\n\tMEMBER("depth0", loop_depth, 0),',
+          'MEMBER("depth0", loop_depth, 0),\n\tMEMBER("depth", loop_depth, 1),', "a row of the table is not found by its name", "unit:template"),
     fault("negative-slice", "src/template/operators.c", "end = end < -length ? low : end + length;", "end = end <= -length ? low : end + length - 1;",
           "messages[-1:] takes one more", "unit:template unit:template_golden golden:template"),
 ]

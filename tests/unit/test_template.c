@@ -15,6 +15,7 @@
 #include <cmocka.h>
 
 #include "../../src/template/chat_template.h"
+#include "../../src/template/operations.h"
 
 #define HELLO "[{\"role\":\"user\",\"content\":\"Hi\"}]"
 
@@ -641,6 +642,32 @@ one_template_renders_many_times(void **state)
 	chat_template_destroy(NULL);
 }
 
+/* The table is searched by halving: a row out of order would be a filter that is not there. */
+static void
+every_operation_is_found_by_its_name(void **state)
+{
+	const Operation *operation;
+	int n = 0;
+
+	(void) state;
+	for (; (operation = operation_at(n)); n++)
+	{
+		int place = operation_find(operation->kind, operation->name, strlen(operation->name));
+
+		assert_in_range(place, 0, n);
+		assert_int_equal(operation_at(place)->kind, operation->kind);
+		assert_string_equal(operation_at(place)->name, operation->name);
+		/* only methods may share a name: each for other values */
+		for (int i = place; i < n; i++)
+			assert_true(operation->kind == OPERATION_METHOD && !(operation_at(i)->values & operation->values));
+		assert_true(operation->n_parameters <= OPERATION_MAX_PARAMETERS);
+	}
+	assert_true(n > 100);
+	assert_int_equal(operation_find(OPERATION_FILTER, "uppe", 4), -1);
+	assert_int_equal(operation_find(OPERATION_FILTER, "upperx", 6), -1);
+	assert_int_equal(operation_find(OPERATION_TEST, "zzz", 3), -1);
+}
+
 int
 main(void)
 {
@@ -667,6 +694,7 @@ main(void)
 		cmocka_unit_test(deep_and_large_templates_are_refused),
 		cmocka_unit_test(many_names_are_refused),
 		cmocka_unit_test(one_template_renders_many_times),
+		cmocka_unit_test(every_operation_is_found_by_its_name),
 	};
 
 	return cmocka_run_group_tests(tests, NULL, NULL);
