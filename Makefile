@@ -185,6 +185,12 @@ check-quick: all $(B)/installed model
 
 check-rooms:
 	@$(PYTHON) tests/tools/check_rooms.py
+	@$(PYTHON) sql/make.py --check
+
+# the scripts and signatures in docs/sql.md, of sql/functions.txt and sql/parts. They are committed: building and installing needs no Python
+.PHONY: sql
+sql:
+	@$(PYTHON) sql/make.py
 
 check-unit: $(UNIT_TESTS)
 	@failed=0; for test in $(UNIT_TESTS); do \

@@ -6,6 +6,7 @@
  * beside the old one, exactly as in the script of the new version, and qwen_take_over puts it into the old one's row. What cannot stand beside
  * the old one, because the types of its arguments are the same, is made as NAME__new.
  */
+-- Made by sql/make.py of sql/functions.txt and sql/parts: change those, then `make sql`.
 
 -- complain if script is sourced in psql, rather than via ALTER EXTENSION
 \echo Use "ALTER EXTENSION qwen_pg UPDATE TO '0.2.0'" to load this file. \quit
@@ -86,166 +87,152 @@ $$;
 -- with tables of that type
 ALTER TYPE qwen_response ADD ATTRIBUTE logprobs jsonb CASCADE;
 
--- ---- functions that have got arguments, as in the script of 0.2.0 -------------------------------------------------------
-CREATE FUNCTION qwen_chat(prompt text, system text DEFAULT NULL,
-	model text DEFAULT NULL, max_tokens int DEFAULT NULL, temperature float8 DEFAULT NULL, top_p float8 DEFAULT NULL,
-	min_p float8 DEFAULT NULL, top_k int DEFAULT NULL, repetition_penalty float8 DEFAULT NULL,
-	presence_penalty float8 DEFAULT NULL, frequency_penalty float8 DEFAULT NULL, seed bigint DEFAULT NULL,
-	stop text[] DEFAULT NULL, thinking boolean DEFAULT NULL, thinking_budget int DEFAULT NULL,
+-- ---- functions that have got arguments or columns, as in the script of a fresh install ----------------------------------
+CREATE FUNCTION qwen_chat(prompt text, system text DEFAULT NULL, model text DEFAULT NULL, max_tokens int DEFAULT NULL,
+	temperature float8 DEFAULT NULL, top_p float8 DEFAULT NULL, min_p float8 DEFAULT NULL, top_k int DEFAULT NULL,
+	repetition_penalty float8 DEFAULT NULL, presence_penalty float8 DEFAULT NULL, frequency_penalty float8 DEFAULT NULL,
+	seed bigint DEFAULT NULL, stop text[] DEFAULT NULL, thinking boolean DEFAULT NULL, thinking_budget int DEFAULT NULL,
 	response_format json DEFAULT NULL, adapter text DEFAULT NULL, options json DEFAULT NULL)
 RETURNS text AS 'MODULE_PATHNAME', 'qwen_chat_text' LANGUAGE C VOLATILE PARALLEL SAFE COST 10000;
 COMMENT ON FUNCTION qwen_chat(text, text, text, int, float8, float8, float8, int, float8, float8, float8, bigint, text[], boolean, int, json, text, json) IS 'the answer to a prompt or a conversation';
 
-CREATE FUNCTION qwen_chat(messages json, tools json DEFAULT NULL,
-	model text DEFAULT NULL, max_tokens int DEFAULT NULL, temperature float8 DEFAULT NULL, top_p float8 DEFAULT NULL,
-	min_p float8 DEFAULT NULL, top_k int DEFAULT NULL, repetition_penalty float8 DEFAULT NULL,
-	presence_penalty float8 DEFAULT NULL, frequency_penalty float8 DEFAULT NULL, seed bigint DEFAULT NULL,
-	stop text[] DEFAULT NULL, thinking boolean DEFAULT NULL, thinking_budget int DEFAULT NULL,
+CREATE FUNCTION qwen_chat(messages json, tools json DEFAULT NULL, model text DEFAULT NULL, max_tokens int DEFAULT NULL,
+	temperature float8 DEFAULT NULL, top_p float8 DEFAULT NULL, min_p float8 DEFAULT NULL, top_k int DEFAULT NULL,
+	repetition_penalty float8 DEFAULT NULL, presence_penalty float8 DEFAULT NULL, frequency_penalty float8 DEFAULT NULL,
+	seed bigint DEFAULT NULL, stop text[] DEFAULT NULL, thinking boolean DEFAULT NULL, thinking_budget int DEFAULT NULL,
 	response_format json DEFAULT NULL, adapter text DEFAULT NULL, options json DEFAULT NULL)
 RETURNS text AS 'MODULE_PATHNAME', 'qwen_chat_json' LANGUAGE C VOLATILE PARALLEL SAFE COST 10000;
 COMMENT ON FUNCTION qwen_chat(json, json, text, int, float8, float8, float8, int, float8, float8, float8, bigint, text[], boolean, int, json, text, json) IS 'the answer to a prompt or a conversation';
 
-CREATE FUNCTION qwen_chat(messages_jsonb jsonb, tools_jsonb jsonb DEFAULT NULL,
-	model text DEFAULT NULL, max_tokens int DEFAULT NULL, temperature float8 DEFAULT NULL, top_p float8 DEFAULT NULL,
-	min_p float8 DEFAULT NULL, top_k int DEFAULT NULL, repetition_penalty float8 DEFAULT NULL,
-	presence_penalty float8 DEFAULT NULL, frequency_penalty float8 DEFAULT NULL, seed bigint DEFAULT NULL,
-	stop text[] DEFAULT NULL, thinking boolean DEFAULT NULL, thinking_budget int DEFAULT NULL,
-	response_format json DEFAULT NULL, adapter text DEFAULT NULL, options json DEFAULT NULL)
+CREATE FUNCTION qwen_chat(messages_jsonb jsonb, tools_jsonb jsonb DEFAULT NULL, model text DEFAULT NULL,
+	max_tokens int DEFAULT NULL, temperature float8 DEFAULT NULL, top_p float8 DEFAULT NULL, min_p float8 DEFAULT NULL,
+	top_k int DEFAULT NULL, repetition_penalty float8 DEFAULT NULL, presence_penalty float8 DEFAULT NULL,
+	frequency_penalty float8 DEFAULT NULL, seed bigint DEFAULT NULL, stop text[] DEFAULT NULL, thinking boolean DEFAULT NULL,
+	thinking_budget int DEFAULT NULL, response_format json DEFAULT NULL, adapter text DEFAULT NULL, options json DEFAULT NULL)
 RETURNS text AS 'MODULE_PATHNAME', 'qwen_chat_jsonb' LANGUAGE C VOLATILE PARALLEL SAFE COST 10000;
 COMMENT ON FUNCTION qwen_chat(jsonb, jsonb, text, int, float8, float8, float8, int, float8, float8, float8, bigint, text[], boolean, int, json, text, json) IS 'the answer to a prompt or a conversation';
 
-CREATE FUNCTION qwen_chat_full(prompt text, system text DEFAULT NULL,
-	model text DEFAULT NULL, max_tokens int DEFAULT NULL, temperature float8 DEFAULT NULL, top_p float8 DEFAULT NULL,
-	min_p float8 DEFAULT NULL, top_k int DEFAULT NULL, repetition_penalty float8 DEFAULT NULL,
-	presence_penalty float8 DEFAULT NULL, frequency_penalty float8 DEFAULT NULL, seed bigint DEFAULT NULL,
-	stop text[] DEFAULT NULL, thinking boolean DEFAULT NULL, thinking_budget int DEFAULT NULL,
+CREATE FUNCTION qwen_chat_full(prompt text, system text DEFAULT NULL, model text DEFAULT NULL, max_tokens int DEFAULT NULL,
+	temperature float8 DEFAULT NULL, top_p float8 DEFAULT NULL, min_p float8 DEFAULT NULL, top_k int DEFAULT NULL,
+	repetition_penalty float8 DEFAULT NULL, presence_penalty float8 DEFAULT NULL, frequency_penalty float8 DEFAULT NULL,
+	seed bigint DEFAULT NULL, stop text[] DEFAULT NULL, thinking boolean DEFAULT NULL, thinking_budget int DEFAULT NULL,
 	response_format json DEFAULT NULL, adapter text DEFAULT NULL, logprobs int DEFAULT NULL, options json DEFAULT NULL)
 RETURNS qwen_response AS 'MODULE_PATHNAME', 'qwen_chat_full_text' LANGUAGE C VOLATILE PARALLEL SAFE COST 10000;
 COMMENT ON FUNCTION qwen_chat_full(text, text, text, int, float8, float8, float8, int, float8, float8, float8, bigint, text[], boolean, int, json, text, int, json) IS 'the answer with its thinking, tool calls, token counts and times';
 
-CREATE FUNCTION qwen_chat_full(messages json, tools json DEFAULT NULL,
-	model text DEFAULT NULL, max_tokens int DEFAULT NULL, temperature float8 DEFAULT NULL, top_p float8 DEFAULT NULL,
-	min_p float8 DEFAULT NULL, top_k int DEFAULT NULL, repetition_penalty float8 DEFAULT NULL,
-	presence_penalty float8 DEFAULT NULL, frequency_penalty float8 DEFAULT NULL, seed bigint DEFAULT NULL,
-	stop text[] DEFAULT NULL, thinking boolean DEFAULT NULL, thinking_budget int DEFAULT NULL,
+CREATE FUNCTION qwen_chat_full(messages json, tools json DEFAULT NULL, model text DEFAULT NULL, max_tokens int DEFAULT NULL,
+	temperature float8 DEFAULT NULL, top_p float8 DEFAULT NULL, min_p float8 DEFAULT NULL, top_k int DEFAULT NULL,
+	repetition_penalty float8 DEFAULT NULL, presence_penalty float8 DEFAULT NULL, frequency_penalty float8 DEFAULT NULL,
+	seed bigint DEFAULT NULL, stop text[] DEFAULT NULL, thinking boolean DEFAULT NULL, thinking_budget int DEFAULT NULL,
 	response_format json DEFAULT NULL, adapter text DEFAULT NULL, logprobs int DEFAULT NULL, options json DEFAULT NULL)
 RETURNS qwen_response AS 'MODULE_PATHNAME', 'qwen_chat_full_json' LANGUAGE C VOLATILE PARALLEL SAFE COST 10000;
 COMMENT ON FUNCTION qwen_chat_full(json, json, text, int, float8, float8, float8, int, float8, float8, float8, bigint, text[], boolean, int, json, text, int, json) IS 'the answer with its thinking, tool calls, token counts and times';
 
-CREATE FUNCTION qwen_chat_full(messages_jsonb jsonb, tools_jsonb jsonb DEFAULT NULL,
-	model text DEFAULT NULL, max_tokens int DEFAULT NULL, temperature float8 DEFAULT NULL, top_p float8 DEFAULT NULL,
-	min_p float8 DEFAULT NULL, top_k int DEFAULT NULL, repetition_penalty float8 DEFAULT NULL,
-	presence_penalty float8 DEFAULT NULL, frequency_penalty float8 DEFAULT NULL, seed bigint DEFAULT NULL,
-	stop text[] DEFAULT NULL, thinking boolean DEFAULT NULL, thinking_budget int DEFAULT NULL,
-	response_format json DEFAULT NULL, adapter text DEFAULT NULL, logprobs int DEFAULT NULL, options json DEFAULT NULL)
+CREATE FUNCTION qwen_chat_full(messages_jsonb jsonb, tools_jsonb jsonb DEFAULT NULL, model text DEFAULT NULL,
+	max_tokens int DEFAULT NULL, temperature float8 DEFAULT NULL, top_p float8 DEFAULT NULL, min_p float8 DEFAULT NULL,
+	top_k int DEFAULT NULL, repetition_penalty float8 DEFAULT NULL, presence_penalty float8 DEFAULT NULL,
+	frequency_penalty float8 DEFAULT NULL, seed bigint DEFAULT NULL, stop text[] DEFAULT NULL, thinking boolean DEFAULT NULL,
+	thinking_budget int DEFAULT NULL, response_format json DEFAULT NULL, adapter text DEFAULT NULL, logprobs int DEFAULT NULL,
+	options json DEFAULT NULL)
 RETURNS qwen_response AS 'MODULE_PATHNAME', 'qwen_chat_full_jsonb' LANGUAGE C VOLATILE PARALLEL SAFE COST 10000;
 COMMENT ON FUNCTION qwen_chat_full(jsonb, jsonb, text, int, float8, float8, float8, int, float8, float8, float8, bigint, text[], boolean, int, json, text, int, json) IS 'the answer with its thinking, tool calls, token counts and times';
 
-CREATE FUNCTION qwen_chat_stream(prompt text, system text DEFAULT NULL,
-	model text DEFAULT NULL, max_tokens int DEFAULT NULL, temperature float8 DEFAULT NULL, top_p float8 DEFAULT NULL,
-	min_p float8 DEFAULT NULL, top_k int DEFAULT NULL, repetition_penalty float8 DEFAULT NULL,
-	presence_penalty float8 DEFAULT NULL, frequency_penalty float8 DEFAULT NULL, seed bigint DEFAULT NULL,
-	stop text[] DEFAULT NULL, thinking boolean DEFAULT NULL, thinking_budget int DEFAULT NULL,
+CREATE FUNCTION qwen_chat_stream(prompt text, system text DEFAULT NULL, model text DEFAULT NULL, max_tokens int DEFAULT NULL,
+	temperature float8 DEFAULT NULL, top_p float8 DEFAULT NULL, min_p float8 DEFAULT NULL, top_k int DEFAULT NULL,
+	repetition_penalty float8 DEFAULT NULL, presence_penalty float8 DEFAULT NULL, frequency_penalty float8 DEFAULT NULL,
+	seed bigint DEFAULT NULL, stop text[] DEFAULT NULL, thinking boolean DEFAULT NULL, thinking_budget int DEFAULT NULL,
 	response_format json DEFAULT NULL, adapter text DEFAULT NULL, options json DEFAULT NULL)
 RETURNS SETOF text AS 'MODULE_PATHNAME', 'qwen_chat_stream_text' LANGUAGE C VOLATILE PARALLEL SAFE COST 10000;
 COMMENT ON FUNCTION qwen_chat_stream(text, text, text, int, float8, float8, float8, int, float8, float8, float8, bigint, text[], boolean, int, json, text, json) IS 'the answer in pieces, as they are sampled';
 
-CREATE FUNCTION qwen_chat_stream(messages json, tools json DEFAULT NULL,
-	model text DEFAULT NULL, max_tokens int DEFAULT NULL, temperature float8 DEFAULT NULL, top_p float8 DEFAULT NULL,
-	min_p float8 DEFAULT NULL, top_k int DEFAULT NULL, repetition_penalty float8 DEFAULT NULL,
-	presence_penalty float8 DEFAULT NULL, frequency_penalty float8 DEFAULT NULL, seed bigint DEFAULT NULL,
-	stop text[] DEFAULT NULL, thinking boolean DEFAULT NULL, thinking_budget int DEFAULT NULL,
+CREATE FUNCTION qwen_chat_stream(messages json, tools json DEFAULT NULL, model text DEFAULT NULL, max_tokens int DEFAULT NULL,
+	temperature float8 DEFAULT NULL, top_p float8 DEFAULT NULL, min_p float8 DEFAULT NULL, top_k int DEFAULT NULL,
+	repetition_penalty float8 DEFAULT NULL, presence_penalty float8 DEFAULT NULL, frequency_penalty float8 DEFAULT NULL,
+	seed bigint DEFAULT NULL, stop text[] DEFAULT NULL, thinking boolean DEFAULT NULL, thinking_budget int DEFAULT NULL,
 	response_format json DEFAULT NULL, adapter text DEFAULT NULL, options json DEFAULT NULL)
 RETURNS SETOF text AS 'MODULE_PATHNAME', 'qwen_chat_stream_json' LANGUAGE C VOLATILE PARALLEL SAFE COST 10000;
 COMMENT ON FUNCTION qwen_chat_stream(json, json, text, int, float8, float8, float8, int, float8, float8, float8, bigint, text[], boolean, int, json, text, json) IS 'the answer in pieces, as they are sampled';
 
-CREATE FUNCTION qwen_chat_stream(messages_jsonb jsonb, tools_jsonb jsonb DEFAULT NULL,
-	model text DEFAULT NULL, max_tokens int DEFAULT NULL, temperature float8 DEFAULT NULL, top_p float8 DEFAULT NULL,
-	min_p float8 DEFAULT NULL, top_k int DEFAULT NULL, repetition_penalty float8 DEFAULT NULL,
-	presence_penalty float8 DEFAULT NULL, frequency_penalty float8 DEFAULT NULL, seed bigint DEFAULT NULL,
-	stop text[] DEFAULT NULL, thinking boolean DEFAULT NULL, thinking_budget int DEFAULT NULL,
-	response_format json DEFAULT NULL, adapter text DEFAULT NULL, options json DEFAULT NULL)
+CREATE FUNCTION qwen_chat_stream(messages_jsonb jsonb, tools_jsonb jsonb DEFAULT NULL, model text DEFAULT NULL,
+	max_tokens int DEFAULT NULL, temperature float8 DEFAULT NULL, top_p float8 DEFAULT NULL, min_p float8 DEFAULT NULL,
+	top_k int DEFAULT NULL, repetition_penalty float8 DEFAULT NULL, presence_penalty float8 DEFAULT NULL,
+	frequency_penalty float8 DEFAULT NULL, seed bigint DEFAULT NULL, stop text[] DEFAULT NULL, thinking boolean DEFAULT NULL,
+	thinking_budget int DEFAULT NULL, response_format json DEFAULT NULL, adapter text DEFAULT NULL, options json DEFAULT NULL)
 RETURNS SETOF text AS 'MODULE_PATHNAME', 'qwen_chat_stream_jsonb' LANGUAGE C VOLATILE PARALLEL SAFE COST 10000;
 COMMENT ON FUNCTION qwen_chat_stream(jsonb, jsonb, text, int, float8, float8, float8, int, float8, float8, float8, bigint, text[], boolean, int, json, text, json) IS 'the answer in pieces, as they are sampled';
 
-CREATE FUNCTION qwen_generate(prompt text,
-	model text DEFAULT NULL, max_tokens int DEFAULT NULL, temperature float8 DEFAULT NULL, top_p float8 DEFAULT NULL,
-	min_p float8 DEFAULT NULL, top_k int DEFAULT NULL, repetition_penalty float8 DEFAULT NULL,
+CREATE FUNCTION qwen_generate(prompt text, model text DEFAULT NULL, max_tokens int DEFAULT NULL, temperature float8 DEFAULT NULL,
+	top_p float8 DEFAULT NULL, min_p float8 DEFAULT NULL, top_k int DEFAULT NULL, repetition_penalty float8 DEFAULT NULL,
 	presence_penalty float8 DEFAULT NULL, frequency_penalty float8 DEFAULT NULL, seed bigint DEFAULT NULL,
-	stop text[] DEFAULT NULL, thinking boolean DEFAULT NULL, thinking_budget int DEFAULT NULL,
-	response_format json DEFAULT NULL, adapter text DEFAULT NULL, special boolean DEFAULT NULL, options json DEFAULT NULL)
+	stop text[] DEFAULT NULL, thinking boolean DEFAULT NULL, thinking_budget int DEFAULT NULL, response_format json DEFAULT NULL,
+	adapter text DEFAULT NULL, special boolean DEFAULT NULL, options json DEFAULT NULL)
 RETURNS text AS 'MODULE_PATHNAME', 'qwen_generate' LANGUAGE C VOLATILE PARALLEL SAFE COST 10000;
 COMMENT ON FUNCTION qwen_generate(text, text, int, float8, float8, float8, int, float8, float8, float8, bigint, text[], boolean, int, json, text, boolean, json) IS 'what the model writes after the prompt, without a chat template';
 
-CREATE FUNCTION qwen_generate_batch(prompts text[], system text DEFAULT NULL,
-	model text DEFAULT NULL, max_tokens int DEFAULT NULL, temperature float8 DEFAULT NULL, top_p float8 DEFAULT NULL,
-	min_p float8 DEFAULT NULL, top_k int DEFAULT NULL, repetition_penalty float8 DEFAULT NULL,
-	presence_penalty float8 DEFAULT NULL, frequency_penalty float8 DEFAULT NULL, seed bigint DEFAULT NULL,
-	stop text[] DEFAULT NULL, thinking boolean DEFAULT NULL, thinking_budget int DEFAULT NULL,
-	response_format json DEFAULT NULL, adapter text DEFAULT NULL, options json DEFAULT NULL)
-RETURNS TABLE (ordinality bigint, response text, error text)
-AS 'MODULE_PATHNAME', 'qwen_generate_batch' LANGUAGE C VOLATILE PARALLEL SAFE COST 10000 ROWS 32;
+CREATE FUNCTION qwen_generate_batch(prompts text[], system text DEFAULT NULL, model text DEFAULT NULL,
+	max_tokens int DEFAULT NULL, temperature float8 DEFAULT NULL, top_p float8 DEFAULT NULL, min_p float8 DEFAULT NULL,
+	top_k int DEFAULT NULL, repetition_penalty float8 DEFAULT NULL, presence_penalty float8 DEFAULT NULL,
+	frequency_penalty float8 DEFAULT NULL, seed bigint DEFAULT NULL, stop text[] DEFAULT NULL, thinking boolean DEFAULT NULL,
+	thinking_budget int DEFAULT NULL, response_format json DEFAULT NULL, adapter text DEFAULT NULL, options json DEFAULT NULL)
+RETURNS TABLE (ordinality bigint, response text, error text) AS 'MODULE_PATHNAME', 'qwen_generate_batch' LANGUAGE C VOLATILE PARALLEL SAFE COST 10000 ROWS 32;
 COMMENT ON FUNCTION qwen_generate_batch(text[], text, text, int, float8, float8, float8, int, float8, float8, float8, bigint, text[], boolean, int, json, text, json) IS 'the answer to each prompt, many at a time; an element that fails has its error in its row';
 
-CREATE FUNCTION qwen_summarize(input text, max_words int DEFAULT 60,
-	model text DEFAULT NULL, max_tokens int DEFAULT NULL, temperature float8 DEFAULT NULL, top_p float8 DEFAULT NULL,
-	min_p float8 DEFAULT NULL, top_k int DEFAULT NULL, repetition_penalty float8 DEFAULT NULL,
-	presence_penalty float8 DEFAULT NULL, frequency_penalty float8 DEFAULT NULL, seed bigint DEFAULT NULL,
-	stop text[] DEFAULT NULL, thinking boolean DEFAULT NULL, thinking_budget int DEFAULT NULL,
+CREATE FUNCTION qwen_summarize(input text, max_words int DEFAULT 60, model text DEFAULT NULL, max_tokens int DEFAULT NULL,
+	temperature float8 DEFAULT NULL, top_p float8 DEFAULT NULL, min_p float8 DEFAULT NULL, top_k int DEFAULT NULL,
+	repetition_penalty float8 DEFAULT NULL, presence_penalty float8 DEFAULT NULL, frequency_penalty float8 DEFAULT NULL,
+	seed bigint DEFAULT NULL, stop text[] DEFAULT NULL, thinking boolean DEFAULT NULL, thinking_budget int DEFAULT NULL,
 	response_format json DEFAULT NULL, adapter text DEFAULT NULL, options json DEFAULT NULL)
 RETURNS text AS 'MODULE_PATHNAME', 'qwen_summarize' LANGUAGE C VOLATILE PARALLEL SAFE COST 10000;
 COMMENT ON FUNCTION qwen_summarize(text, int, text, int, float8, float8, float8, int, float8, float8, float8, bigint, text[], boolean, int, json, text, json) IS 'a summary of the input in at most about max_words words';
 
-CREATE FUNCTION qwen_translate(input text, target_language text,
-	model text DEFAULT NULL, max_tokens int DEFAULT NULL, temperature float8 DEFAULT NULL, top_p float8 DEFAULT NULL,
-	min_p float8 DEFAULT NULL, top_k int DEFAULT NULL, repetition_penalty float8 DEFAULT NULL,
-	presence_penalty float8 DEFAULT NULL, frequency_penalty float8 DEFAULT NULL, seed bigint DEFAULT NULL,
-	stop text[] DEFAULT NULL, thinking boolean DEFAULT NULL, thinking_budget int DEFAULT NULL,
+CREATE FUNCTION qwen_translate(input text, target_language text, model text DEFAULT NULL, max_tokens int DEFAULT NULL,
+	temperature float8 DEFAULT NULL, top_p float8 DEFAULT NULL, min_p float8 DEFAULT NULL, top_k int DEFAULT NULL,
+	repetition_penalty float8 DEFAULT NULL, presence_penalty float8 DEFAULT NULL, frequency_penalty float8 DEFAULT NULL,
+	seed bigint DEFAULT NULL, stop text[] DEFAULT NULL, thinking boolean DEFAULT NULL, thinking_budget int DEFAULT NULL,
 	response_format json DEFAULT NULL, adapter text DEFAULT NULL, options json DEFAULT NULL)
 RETURNS text AS 'MODULE_PATHNAME', 'qwen_translate' LANGUAGE C VOLATILE PARALLEL SAFE COST 10000;
 COMMENT ON FUNCTION qwen_translate(text, text, text, int, float8, float8, float8, int, float8, float8, float8, bigint, text[], boolean, int, json, text, json) IS 'the input in another language';
 
-CREATE FUNCTION qwen_classify(input text, labels text[],
-	model text DEFAULT NULL, max_tokens int DEFAULT NULL, temperature float8 DEFAULT NULL, top_p float8 DEFAULT NULL,
-	min_p float8 DEFAULT NULL, top_k int DEFAULT NULL, repetition_penalty float8 DEFAULT NULL,
-	presence_penalty float8 DEFAULT NULL, frequency_penalty float8 DEFAULT NULL, seed bigint DEFAULT NULL,
-	stop text[] DEFAULT NULL, thinking boolean DEFAULT NULL, thinking_budget int DEFAULT NULL,
+CREATE FUNCTION qwen_classify(input text, labels text[], model text DEFAULT NULL, max_tokens int DEFAULT NULL,
+	temperature float8 DEFAULT NULL, top_p float8 DEFAULT NULL, min_p float8 DEFAULT NULL, top_k int DEFAULT NULL,
+	repetition_penalty float8 DEFAULT NULL, presence_penalty float8 DEFAULT NULL, frequency_penalty float8 DEFAULT NULL,
+	seed bigint DEFAULT NULL, stop text[] DEFAULT NULL, thinking boolean DEFAULT NULL, thinking_budget int DEFAULT NULL,
 	response_format json DEFAULT NULL, adapter text DEFAULT NULL, options json DEFAULT NULL)
 RETURNS text AS 'MODULE_PATHNAME', 'qwen_classify' LANGUAGE C VOLATILE PARALLEL SAFE COST 10000;
 COMMENT ON FUNCTION qwen_classify(text, text[], text, int, float8, float8, float8, int, float8, float8, float8, bigint, text[], boolean, int, json, text, json) IS 'the label that fits the input best; always one of those given';
 
-CREATE FUNCTION qwen_classify_scores(input text, labels text[],
-	model text DEFAULT NULL, max_tokens int DEFAULT NULL, temperature float8 DEFAULT NULL, top_p float8 DEFAULT NULL,
-	min_p float8 DEFAULT NULL, top_k int DEFAULT NULL, repetition_penalty float8 DEFAULT NULL,
-	presence_penalty float8 DEFAULT NULL, frequency_penalty float8 DEFAULT NULL, seed bigint DEFAULT NULL,
-	stop text[] DEFAULT NULL, thinking boolean DEFAULT NULL, thinking_budget int DEFAULT NULL,
+CREATE FUNCTION qwen_classify_scores(input text, labels text[], model text DEFAULT NULL, max_tokens int DEFAULT NULL,
+	temperature float8 DEFAULT NULL, top_p float8 DEFAULT NULL, min_p float8 DEFAULT NULL, top_k int DEFAULT NULL,
+	repetition_penalty float8 DEFAULT NULL, presence_penalty float8 DEFAULT NULL, frequency_penalty float8 DEFAULT NULL,
+	seed bigint DEFAULT NULL, stop text[] DEFAULT NULL, thinking boolean DEFAULT NULL, thinking_budget int DEFAULT NULL,
 	response_format json DEFAULT NULL, adapter text DEFAULT NULL, options json DEFAULT NULL)
-RETURNS TABLE (label text, probability float8) AS 'MODULE_PATHNAME', 'qwen_classify_scores' LANGUAGE C STABLE ROWS 10 PARALLEL SAFE COST 10000;
+RETURNS TABLE (label text, probability float8) AS 'MODULE_PATHNAME', 'qwen_classify_scores' LANGUAGE C STABLE PARALLEL SAFE COST 10000 ROWS 10;
 COMMENT ON FUNCTION qwen_classify_scores(text, text[], text, int, float8, float8, float8, int, float8, float8, float8, bigint, text[], boolean, int, json, text, json) IS 'the probability of each label; they add up to 1';
 
-CREATE FUNCTION qwen_filter(input text, condition text,
-	model text DEFAULT NULL, max_tokens int DEFAULT NULL, temperature float8 DEFAULT NULL, top_p float8 DEFAULT NULL,
-	min_p float8 DEFAULT NULL, top_k int DEFAULT NULL, repetition_penalty float8 DEFAULT NULL,
-	presence_penalty float8 DEFAULT NULL, frequency_penalty float8 DEFAULT NULL, seed bigint DEFAULT NULL,
-	stop text[] DEFAULT NULL, thinking boolean DEFAULT NULL, thinking_budget int DEFAULT NULL,
+CREATE FUNCTION qwen_filter(input text, condition text, model text DEFAULT NULL, max_tokens int DEFAULT NULL,
+	temperature float8 DEFAULT NULL, top_p float8 DEFAULT NULL, min_p float8 DEFAULT NULL, top_k int DEFAULT NULL,
+	repetition_penalty float8 DEFAULT NULL, presence_penalty float8 DEFAULT NULL, frequency_penalty float8 DEFAULT NULL,
+	seed bigint DEFAULT NULL, stop text[] DEFAULT NULL, thinking boolean DEFAULT NULL, thinking_budget int DEFAULT NULL,
 	response_format json DEFAULT NULL, adapter text DEFAULT NULL, options json DEFAULT NULL)
 RETURNS boolean AS 'MODULE_PATHNAME', 'qwen_filter' LANGUAGE C VOLATILE PARALLEL SAFE COST 10000;
 COMMENT ON FUNCTION qwen_filter(text, text, text, int, float8, float8, float8, int, float8, float8, float8, bigint, text[], boolean, int, json, text, json) IS 'whether the condition holds for the input';
 
-CREATE FUNCTION qwen_embed(input text, model text DEFAULT NULL, instruction text DEFAULT NULL, dimensions int DEFAULT NULL, options json DEFAULT NULL)
+CREATE FUNCTION qwen_embed(input text, model text DEFAULT NULL, instruction text DEFAULT NULL, dimensions int DEFAULT NULL,
+	options json DEFAULT NULL)
 RETURNS real[] AS 'MODULE_PATHNAME', 'qwen_embed' LANGUAGE C STABLE PARALLEL SAFE COST 10000;
 COMMENT ON FUNCTION qwen_embed(text, text, text, int, json) IS 'the embedding of the input, of unit length';
 
-CREATE FUNCTION qwen_embed_batch(inputs text[], model text DEFAULT NULL, instruction text DEFAULT NULL, dimensions int DEFAULT NULL, options json DEFAULT NULL)
-RETURNS TABLE (ordinality bigint, embedding real[])
-AS 'MODULE_PATHNAME', 'qwen_embed_batch' LANGUAGE C STABLE PARALLEL SAFE COST 10000 ROWS 32;
+CREATE FUNCTION qwen_embed_batch(inputs text[], model text DEFAULT NULL, instruction text DEFAULT NULL,
+	dimensions int DEFAULT NULL, options json DEFAULT NULL)
+RETURNS TABLE (ordinality bigint, embedding real[]) AS 'MODULE_PATHNAME', 'qwen_embed_batch' LANGUAGE C STABLE PARALLEL SAFE COST 10000 ROWS 32;
 COMMENT ON FUNCTION qwen_embed_batch(text[], text, text, int, json) IS 'the embedding of each input, many at a time; an element that fails is NULL, and a WARNING counts them';
 
 CREATE FUNCTION qwen_similarity(a text, b text, model text DEFAULT NULL, instruction text DEFAULT NULL, options json DEFAULT NULL)
 RETURNS float8 AS 'MODULE_PATHNAME', 'qwen_similarity' LANGUAGE C STABLE PARALLEL SAFE COST 10000;
 COMMENT ON FUNCTION qwen_similarity(text, text, text, text, json) IS 'the cosine of the embeddings of two texts';
 
-CREATE FUNCTION qwen_chunk(input text, max_tokens int DEFAULT 512, overlap int DEFAULT 0, model text DEFAULT NULL, options json DEFAULT NULL)
+CREATE FUNCTION qwen_chunk(input text, max_tokens int DEFAULT 512, overlap int DEFAULT 0, model text DEFAULT NULL,
+	options json DEFAULT NULL)
 RETURNS TABLE (ordinality bigint, chunk text) AS 'MODULE_PATHNAME', 'qwen_chunk' LANGUAGE C STABLE PARALLEL SAFE COST 1000 ROWS 10;
 COMMENT ON FUNCTION qwen_chunk(text, int, int, text, json) IS 'the input in pieces of at most max_tokens, at the ends of paragraphs and sentences';
 
@@ -261,15 +248,18 @@ CREATE FUNCTION qwen_count_tokens(input text, model text DEFAULT NULL, options j
 RETURNS int AS 'MODULE_PATHNAME', 'qwen_count_tokens' LANGUAGE C STABLE PARALLEL SAFE COST 100;
 COMMENT ON FUNCTION qwen_count_tokens(text, text, json) IS 'how many tokens a text has';
 
-CREATE FUNCTION qwen_render_chat(prompt text, system text DEFAULT NULL, thinking boolean DEFAULT NULL, model text DEFAULT NULL, options json DEFAULT NULL)
+CREATE FUNCTION qwen_render_chat(prompt text, system text DEFAULT NULL, thinking boolean DEFAULT NULL, model text DEFAULT NULL,
+	options json DEFAULT NULL)
 RETURNS text AS 'MODULE_PATHNAME', 'qwen_render_chat_text' LANGUAGE C STABLE PARALLEL SAFE COST 100;
 COMMENT ON FUNCTION qwen_render_chat(text, text, boolean, text, json) IS 'the exact prompt that the model gets';
 
-CREATE FUNCTION qwen_render_chat(messages json, tools json DEFAULT NULL, thinking boolean DEFAULT NULL, model text DEFAULT NULL, options json DEFAULT NULL)
+CREATE FUNCTION qwen_render_chat(messages json, tools json DEFAULT NULL, thinking boolean DEFAULT NULL, model text DEFAULT NULL,
+	options json DEFAULT NULL)
 RETURNS text AS 'MODULE_PATHNAME', 'qwen_render_chat_json' LANGUAGE C STABLE PARALLEL SAFE COST 100;
 COMMENT ON FUNCTION qwen_render_chat(json, json, boolean, text, json) IS 'the exact prompt that the model gets';
 
-CREATE FUNCTION qwen_render_chat(messages_jsonb jsonb, tools_jsonb jsonb DEFAULT NULL, thinking boolean DEFAULT NULL, model text DEFAULT NULL, options json DEFAULT NULL)
+CREATE FUNCTION qwen_render_chat(messages_jsonb jsonb, tools_jsonb jsonb DEFAULT NULL, thinking boolean DEFAULT NULL,
+	model text DEFAULT NULL, options json DEFAULT NULL)
 RETURNS text AS 'MODULE_PATHNAME', 'qwen_render_chat_jsonb' LANGUAGE C STABLE PARALLEL SAFE COST 100;
 COMMENT ON FUNCTION qwen_render_chat(jsonb, jsonb, boolean, text, json) IS 'the exact prompt that the model gets';
 
@@ -277,49 +267,27 @@ CREATE FUNCTION qwen_logprobs(input text, model text DEFAULT NULL, options json 
 RETURNS TABLE (ordinality int, token int, piece text, logprob float8, rank int) AS 'MODULE_PATHNAME', 'qwen_logprobs' LANGUAGE C STABLE PARALLEL SAFE COST 10000 ROWS 100;
 COMMENT ON FUNCTION qwen_logprobs(text, text, json) IS 'how likely the model finds each token of the input after those before it';
 
-CREATE FUNCTION qwen_submit(source text, prompt text, target regclass, target_column name,
-	key_columns name[] DEFAULT NULL, function text DEFAULT 'chat', system text DEFAULT NULL, max_words int DEFAULT NULL,
-	instruction text DEFAULT NULL, dimensions int DEFAULT NULL, priority int DEFAULT 0, max_attempts int DEFAULT 5,
-	model text DEFAULT NULL, max_tokens int DEFAULT NULL, temperature float8 DEFAULT NULL, top_p float8 DEFAULT NULL,
-	min_p float8 DEFAULT NULL, top_k int DEFAULT NULL, repetition_penalty float8 DEFAULT NULL,
-	presence_penalty float8 DEFAULT NULL, frequency_penalty float8 DEFAULT NULL, seed bigint DEFAULT NULL,
-	stop text[] DEFAULT NULL, thinking boolean DEFAULT NULL, thinking_budget int DEFAULT NULL,
-	response_format json DEFAULT NULL, adapter text DEFAULT NULL, options json DEFAULT NULL)
-RETURNS bigint AS 'MODULE_PATHNAME', 'qwen_submit' LANGUAGE C VOLATILE;
+CREATE FUNCTION qwen_submit(source text, prompt text, target regclass, target_column name, key_columns name[] DEFAULT NULL,
+	function text DEFAULT 'chat', system text DEFAULT NULL, max_words int DEFAULT NULL, instruction text DEFAULT NULL,
+	dimensions int DEFAULT NULL, priority int DEFAULT 0, max_attempts int DEFAULT 5, model text DEFAULT NULL,
+	max_tokens int DEFAULT NULL, temperature float8 DEFAULT NULL, top_p float8 DEFAULT NULL, min_p float8 DEFAULT NULL,
+	top_k int DEFAULT NULL, repetition_penalty float8 DEFAULT NULL, presence_penalty float8 DEFAULT NULL,
+	frequency_penalty float8 DEFAULT NULL, seed bigint DEFAULT NULL, stop text[] DEFAULT NULL, thinking boolean DEFAULT NULL,
+	thinking_budget int DEFAULT NULL, response_format json DEFAULT NULL, adapter text DEFAULT NULL, options json DEFAULT NULL)
+RETURNS bigint AS 'MODULE_PATHNAME', 'qwen_submit' LANGUAGE C VOLATILE PARALLEL UNSAFE;
 COMMENT ON FUNCTION qwen_submit(text, text, regclass, name, name[], text, text, int, text, int, int, int, text, int, float8, float8, float8, int, float8, float8, float8, bigint, text[], boolean, int, json, text, json) IS 'a job over all rows of a table or query, worked on in the background; its id';
 
--- ---- functions that have got columns ---------------------------------------------------------------------------------------
-CREATE FUNCTION qwen_models_status__new(
-	OUT name text, OUT file text, OUT architecture text, OUT parameters bigint, OUT quantization text,
-	OUT context_length int, OUT embedding_size int, OUT file_bytes bigint, OUT shared_memory_bytes bigint, OUT state text,
-	OUT progress float8, OUT load_ms float8, OUT load_method text, OUT error text, OUT notices text, OUT huge_page_bytes bigint)
+CREATE FUNCTION qwen_models_status__new(OUT name text, OUT file text, OUT architecture text, OUT parameters bigint,
+	OUT quantization text, OUT context_length int, OUT embedding_size int, OUT file_bytes bigint, OUT shared_memory_bytes bigint,
+	OUT state text, OUT progress float8, OUT load_ms float8, OUT load_method text, OUT error text, OUT notices text,
+	OUT huge_page_bytes bigint)
 RETURNS SETOF record AS 'MODULE_PATHNAME', 'qwen_models_status' LANGUAGE C VOLATILE PARALLEL RESTRICTED;
 COMMENT ON FUNCTION qwen_models_status__new() IS 'the rows of the view qwen_models';
 
 SELECT qwen_take_over();
 DROP FUNCTION qwen_take_over();
 
--- ---- views: new columns stand at the end -------------------------------------------------------------------------------------
-CREATE OR REPLACE VIEW qwen_models AS SELECT * FROM qwen_models_status();
-
--- ---- functions that are new -----------------------------------------------------------------------------------------------
-CREATE FUNCTION qwen_similarity_to(input text, embedding real[], model text DEFAULT NULL, instruction text DEFAULT NULL, options json DEFAULT NULL)
-RETURNS float8 AS 'MODULE_PATHNAME', 'qwen_similarity_to' LANGUAGE C STABLE PARALLEL SAFE COST 10000;
-COMMENT ON FUNCTION qwen_similarity_to(text, real[], text, text, json) IS 'the cosine of the embedding of a text and an embedding of unit length';
-
-CREATE FUNCTION qwen_planner_support(internal)
-RETURNS internal AS 'MODULE_PATHNAME', 'qwen_planner_support' LANGUAGE C IMMUTABLE PARALLEL SAFE;
-COMMENT ON FUNCTION qwen_planner_support(internal) IS 'for the planner: a call that is the same for all rows is made once';
-ALTER FUNCTION qwen_embed(text, text, text, int, json) SUPPORT qwen_planner_support;
-ALTER FUNCTION qwen_similarity(text, text, text, text, json) SUPPORT qwen_planner_support;
-ALTER FUNCTION qwen_similarity_to(text, real[], text, text, json) SUPPORT qwen_planner_support;
-ALTER FUNCTION qwen_tokenize(text, text, boolean, json) SUPPORT qwen_planner_support;
-ALTER FUNCTION qwen_detokenize(int[], text, json) SUPPORT qwen_planner_support;
-ALTER FUNCTION qwen_count_tokens(text, text, json) SUPPORT qwen_planner_support;
-ALTER FUNCTION qwen_render_chat(text, text, boolean, text, json) SUPPORT qwen_planner_support;
-ALTER FUNCTION qwen_render_chat(json, json, boolean, text, json) SUPPORT qwen_planner_support;
-ALTER FUNCTION qwen_render_chat(jsonb, jsonb, boolean, text, json) SUPPORT qwen_planner_support;
-
+-- ---- functions that are new, and what else of functions is another -------------------------------------------------------
 CREATE FUNCTION qwen_agg_add(internal, text, json)
 RETURNS internal AS 'MODULE_PATHNAME', 'qwen_agg_add_with_options' LANGUAGE C IMMUTABLE PARALLEL SAFE;
 COMMENT ON FUNCTION qwen_agg_add(internal, text, json) IS 'part of qwen_summarize_agg';
@@ -336,160 +304,57 @@ CREATE AGGREGATE qwen_chat_agg(input text, instruction text, options json) (
 	SFUNC = qwen_agg_add, STYPE = internal, FINALFUNC = qwen_chat_agg_final, FINALFUNC_MODIFY = READ_ONLY, PARALLEL = SAFE);
 COMMENT ON AGGREGATE qwen_chat_agg(text, text, json) IS 'one answer to the instruction about the texts of all rows; options: the common arguments';
 
--- ---- comments of which an encoding may lack a character, in ASCII ----------------------------------------------------------
-COMMENT ON FUNCTION qwen_embed_trigger() IS 'BEFORE INSERT OR UPDATE trigger: qwen_embed_trigger(''source column'', ''target column'' [, ''name=value'' ...])';
-COMMENT ON FUNCTION qwen_enqueue_trigger() IS 'AFTER INSERT OR UPDATE trigger: qwen_enqueue_trigger(''target column'', ''template with {column}'' [, ''name=value'' ...])';
-COMMENT ON FUNCTION qwen_enqueue_embed_trigger() IS 'AFTER INSERT OR UPDATE trigger: qwen_enqueue_embed_trigger(''target column'', ''template with {column}'' [, ''name=value'' ...])';
+CREATE FUNCTION qwen_similarity_to(input text, embedding real[], model text DEFAULT NULL, instruction text DEFAULT NULL,
+	options json DEFAULT NULL)
+RETURNS float8 AS 'MODULE_PATHNAME', 'qwen_similarity_to' LANGUAGE C STABLE PARALLEL SAFE COST 10000;
+COMMENT ON FUNCTION qwen_similarity_to(text, real[], text, text, json) IS 'the cosine of the embedding of a text and an embedding of unit length';
 
--- ---- tables: new columns stand at the end --------------------------------------------------------------------------------
-ALTER TABLE qwen_job_table ADD COLUMN options json, ADD COLUMN truncated bigint NOT NULL DEFAULT 0;
+CREATE FUNCTION qwen_planner_support(internal)
+RETURNS internal AS 'MODULE_PATHNAME', 'qwen_planner_support' LANGUAGE C IMMUTABLE PARALLEL SAFE;
+COMMENT ON FUNCTION qwen_planner_support(internal) IS 'for the planner: a call that is the same for all rows is made once';
 
--- what was queued follows its trigger and its key columns, and knows through which answers it came; a job says what it left out
-ALTER TABLE qwen_job_table ADD COLUMN note text;
-ALTER TABLE qwen_job_row ADD COLUMN trigger_oid oid, ADD COLUMN key_numbers smallint[], ADD COLUMN via bigint[];
-DROP INDEX qwen_job_row_failed;
-CREATE INDEX qwen_job_row_failed ON qwen_job_row (relation, failed_at) WHERE failed_at IS NOT NULL;
-CREATE INDEX qwen_job_row_key ON qwen_job_row (relation, hash_array(key)) WHERE relation IS NOT NULL;
--- ---- jobs ----------------------------------------------------------------------------------------------------------------
+CREATE FUNCTION qwen_guard_rows()
+RETURNS trigger AS 'MODULE_PATHNAME', 'qwen_guard_rows' LANGUAGE C VOLATILE PARALLEL UNSAFE;
+COMMENT ON FUNCTION qwen_guard_rows() IS 'lets nobody but functions of qwen_pg and superusers write its tables';
+
 CREATE FUNCTION qwen_forget(id bigint)
-RETURNS void AS 'MODULE_PATHNAME', 'qwen_forget' LANGUAGE C VOLATILE;
+RETURNS void AS 'MODULE_PATHNAME', 'qwen_forget' LANGUAGE C VOLATILE PARALLEL UNSAFE;
 COMMENT ON FUNCTION qwen_forget(bigint) IS 'remove a job that has ended, with its dead letters';
 
 CREATE FUNCTION qwen_forget_table(relation regclass)
-RETURNS bigint AS 'MODULE_PATHNAME', 'qwen_forget_table' LANGUAGE C VOLATILE;
+RETURNS bigint AS 'MODULE_PATHNAME', 'qwen_forget_table' LANGUAGE C VOLATILE PARALLEL UNSAFE;
 COMMENT ON FUNCTION qwen_forget_table(regclass) IS 'remove the dead letters of a table''s triggers: how many';
 
-REVOKE ALL ON FUNCTION qwen_forget(bigint), qwen_forget_table(regclass) FROM PUBLIC;
+ALTER FUNCTION qwen_embed(text, text, text, int, json) SUPPORT qwen_planner_support;
+ALTER FUNCTION qwen_similarity(text, text, text, text, json) SUPPORT qwen_planner_support;
+ALTER FUNCTION qwen_similarity_to(text, real[], text, text, json) SUPPORT qwen_planner_support;
+ALTER FUNCTION qwen_tokenize(text, text, boolean, json) SUPPORT qwen_planner_support;
+ALTER FUNCTION qwen_detokenize(int[], text, json) SUPPORT qwen_planner_support;
+ALTER FUNCTION qwen_count_tokens(text, text, json) SUPPORT qwen_planner_support;
+ALTER FUNCTION qwen_render_chat(text, text, boolean, text, json) SUPPORT qwen_planner_support;
+ALTER FUNCTION qwen_render_chat(json, json, boolean, text, json) SUPPORT qwen_planner_support;
+ALTER FUNCTION qwen_render_chat(jsonb, jsonb, boolean, text, json) SUPPORT qwen_planner_support;
 
-CREATE OR REPLACE VIEW qwen_jobs WITH (security_barrier) AS
-SELECT j.id,
-	CASE WHEN j.state IN ('queued', 'running') AND w.state IN ('no slot', 'limited', 'failed') THEN 'no worker'
-		ELSE j.state END AS state,
-	j.total, j.done, j.failed,
-	-- with casts, so that each operator is PostgreSQL's own, whatever stands in the schema
-	CASE WHEN j.busy_ms > 0::float8 THEN (j.completion_tokens + CASE WHEN j.function = 'embed' THEN j.prompt_tokens ELSE 0 END)::float8 * 1000::float8 / j.busy_ms END AS tokens_per_s,
-	CASE WHEN j.state IN ('queued', 'running') AND j.done + j.failed > 0
-		THEN greatest(j.total - j.done - j.failed, 0)::float8 * (j.busy_ms / (j.done + j.failed)::float8) * interval '1 millisecond' END AS eta,
-	pg_get_userbyid(j.owner) AS owner,
-	coalesce(CASE WHEN j.state NOT IN ('queued', 'running') THEN NULL
-		WHEN pg_is_in_recovery() THEN 'this server is a standby: jobs run on the primary'
-		WHEN w.role IS NULL THEN 'no worker serves the role yet: the server is looking for work that was left, or 64 roles have workers'
-		ELSE coalesce((SELECT 'rows are tried again: '::text || r.error FROM qwen_job_row r
-			WHERE r.job = j.id AND NOT r.dead AND r.next_try IS NOT NULL ORDER BY r.failed_at DESC LIMIT 1), w.trouble) END, nullif(pg_catalog.concat_ws('; ', j.error, j.note), '')) AS error,
-	j.function, coalesce(j.source, j.source_relation::regclass::text) AS source, j.target::regclass AS target,
-	j.target_column, j.prompt, j.priority, j.prompt_tokens, j.completion_tokens, j.submitted, j.started, j.ended,
-	w.pid AS worker_pid, j.truncated
-FROM qwen_job_table j LEFT JOIN qwen_job_workers() w ON w.role = j.owner
-WHERE pg_has_role(j.owner, 'USAGE');
-COMMENT ON VIEW qwen_jobs IS 'your jobs, with their progress';
-
-CREATE OR REPLACE VIEW qwen_dead_letters WITH (security_barrier) AS
-SELECT r.id, r.job, coalesce(r.relation, j.target)::regclass AS relation,
-	coalesce(t.tgname::text COLLATE "default", r.trigger) AS trigger, r.key, r.attempts, r.sqlstate, r.error, r.queued, r.failed_at
-FROM qwen_job_row r LEFT JOIN qwen_job_table j ON j.id = r.job LEFT JOIN pg_trigger t ON t.oid = r.trigger_oid
--- with a table go its rows; those of a trigger that was dropped stay, with that as the reason of what was not filled in
-WHERE r.dead AND pg_has_role(r.owner, 'USAGE') AND EXISTS (SELECT FROM pg_class c WHERE c.oid = coalesce(r.relation, j.target));
-
-CREATE OR REPLACE VIEW qwen_trigger_backlog WITH (security_barrier) AS
-SELECT b.relation::regclass AS relation, b.trigger, b.waiting, b.retrying, b.dead, now() - b.first_queued AS oldest,
-	(SELECT e.error FROM qwen_job_row e LEFT JOIN pg_trigger et ON et.oid = e.trigger_oid
-		WHERE e.relation = b.relation AND coalesce(et.tgname::text COLLATE "default", e.trigger) = b.trigger AND e.failed_at IS NOT NULL
-		ORDER BY e.failed_at DESC LIMIT 1) AS last_error,
-	CASE WHEN b.waiting = 0 THEN NULL WHEN pg_is_in_recovery() THEN 'this server is a standby: rows are filled in on the primary'
-		ELSE coalesce((SELECT coalesce(w.trouble, w.state) FROM qwen_job_workers() w WHERE w.role = b.owner LIMIT 1),
-			'no worker serves the role yet: the server is looking for work that was left, or 64 roles have workers') END AS worker
-FROM (SELECT r.owner, r.relation, coalesce(t.tgname::text COLLATE "default", r.trigger) AS trigger,
-		count(*) FILTER (WHERE NOT r.dead) AS waiting,
-		count(*) FILTER (WHERE NOT r.dead AND r.attempts > 0) AS retrying, count(*) FILTER (WHERE r.dead) AS dead,
-		min(r.queued) FILTER (WHERE NOT r.dead) AS first_queued
-	FROM qwen_job_row r LEFT JOIN pg_trigger t ON t.oid = r.trigger_oid
-	WHERE r.job IS NULL AND EXISTS (SELECT FROM pg_class c WHERE c.oid = r.relation) GROUP BY 1, 2, 3) b
-WHERE pg_has_role(b.owner, 'USAGE');
-
--- ---- the extension's own tables: nobody but its functions writes them ----------------------------------------------------
-CREATE FUNCTION qwen_guard_rows()
-RETURNS trigger AS 'MODULE_PATHNAME', 'qwen_guard_rows' LANGUAGE C;
-COMMENT ON FUNCTION qwen_guard_rows() IS 'lets nobody but functions of qwen_pg and superusers write its tables';
-
--- A job that somebody else may have put there waits for its owner's word. Others are those who have rights now, by whatever way.
-CREATE FUNCTION qwen_settle_jobs()
-RETURNS void LANGUAGE plpgsql SET search_path = pg_catalog, pg_temp AS
-$$
-DECLARE
-	owned pg_class;
-	doubtful bigint;
-BEGIN
-	SELECT c.* INTO owned FROM pg_class c JOIN pg_extension e ON e.extname = 'qwen_pg' AND e.extnamespace = c.relnamespace WHERE c.relname = 'qwen_job_table';
-	-- rights on the table, on columns of it, on what stands over it (but views of the extension cannot be written through), also by way of a role that one is a member of
-	IF NOT EXISTS (
-		WITH RECURSIVE reached (relation) AS (
-			SELECT owned.oid
-			UNION
-			SELECT w.ev_class FROM reached r JOIN pg_depend d ON d.refclassid = 'pg_class'::regclass AND d.refobjid = r.relation AND d.classid = 'pg_rewrite'::regclass
-				JOIN pg_rewrite w ON w.oid = d.objid
-			WHERE NOT EXISTS (SELECT FROM pg_depend m JOIN pg_extension e ON m.refclassid = 'pg_extension'::regclass AND m.refobjid = e.oid AND e.extname = 'qwen_pg'
-				WHERE m.classid = 'pg_class'::regclass AND m.objid = w.ev_class AND m.deptype = 'e'))
-		SELECT FROM reached r, pg_roles p
-		WHERE NOT p.rolsuper AND p.oid <> owned.relowner AND
-			(has_table_privilege(p.oid, r.relation, 'INSERT, UPDATE, DELETE, TRUNCATE, TRIGGER') OR has_any_column_privilege(p.oid, r.relation, 'INSERT, UPDATE')) AND
-			EXISTS (SELECT FROM pg_roles m WHERE NOT m.rolsuper AND m.oid <> owned.relowner AND m.oid >= 16384 AND pg_has_role(m.oid, p.oid, 'MEMBER'))) THEN
-		RETURN;
-	END IF;
-	EXECUTE format('UPDATE %s SET state = $1, ended = now(), error = $2 WHERE state IN ($3, $4)', owned.oid::regclass)
-		USING 'failed', 'submitted while other roles had rights on the table of jobs: qwen_retry(id) goes on with it', 'queued', 'running';
-	GET DIAGNOSTICS doubtful = ROW_COUNT;
-	IF doubtful > 0 THEN
-		RAISE WARNING '% jobs have been stopped, because other roles had rights on the table of jobs', doubtful
-			USING HINT = 'Their owners can go on with them by qwen_retry(id), after a look at qwen_jobs.';
-	END IF;
-END
-$$;
-SELECT qwen_settle_jobs();
-DROP FUNCTION qwen_settle_jobs();
-ALTER TABLE qwen_job_table ENABLE ROW LEVEL SECURITY;
-CREATE TRIGGER qwen_guard BEFORE INSERT OR UPDATE OR DELETE ON qwen_job_table FOR EACH ROW EXECUTE FUNCTION qwen_guard_rows('local');
-CREATE TRIGGER qwen_guard_truncate BEFORE TRUNCATE ON qwen_job_table FOR EACH STATEMENT EXECUTE FUNCTION qwen_guard_rows('local');
-ALTER TABLE qwen_job_table ENABLE ALWAYS TRIGGER qwen_guard;
-ALTER TABLE qwen_job_table ENABLE ALWAYS TRIGGER qwen_guard_truncate;
-
-ALTER TABLE qwen_job_row ENABLE ROW LEVEL SECURITY;
-CREATE TRIGGER qwen_guard BEFORE INSERT OR UPDATE OR DELETE ON qwen_job_row FOR EACH ROW EXECUTE FUNCTION qwen_guard_rows('local');
-CREATE TRIGGER qwen_guard_truncate BEFORE TRUNCATE ON qwen_job_row FOR EACH STATEMENT EXECUTE FUNCTION qwen_guard_rows('local');
-ALTER TABLE qwen_job_row ENABLE ALWAYS TRIGGER qwen_guard;
-ALTER TABLE qwen_job_row ENABLE ALWAYS TRIGGER qwen_guard_truncate;
-
-CREATE TRIGGER qwen_guard BEFORE INSERT OR UPDATE OR DELETE ON qwen_role_limit FOR EACH ROW EXECUTE FUNCTION qwen_guard_rows('shared');
-CREATE TRIGGER qwen_guard_truncate BEFORE TRUNCATE ON qwen_role_limit FOR EACH STATEMENT EXECUTE FUNCTION qwen_guard_rows('shared');
-ALTER TABLE qwen_role_limit ENABLE ALWAYS TRIGGER qwen_guard;
-ALTER TABLE qwen_role_limit ENABLE ALWAYS TRIGGER qwen_guard_truncate;
-
-CREATE TRIGGER qwen_guard BEFORE INSERT OR UPDATE OR DELETE ON qwen_role_models FOR EACH ROW EXECUTE FUNCTION qwen_guard_rows('shared');
-CREATE TRIGGER qwen_guard_truncate BEFORE TRUNCATE ON qwen_role_models FOR EACH STATEMENT EXECUTE FUNCTION qwen_guard_rows('shared');
-ALTER TABLE qwen_role_models ENABLE ALWAYS TRIGGER qwen_guard;
-ALTER TABLE qwen_role_models ENABLE ALWAYS TRIGGER qwen_guard_truncate;
-
--- ---- privileges ------------------------------------------------------------------------------------------------------------
 CREATE OR REPLACE FUNCTION qwen_privilege_of(function_name name)
 RETURNS text LANGUAGE sql IMMUTABLE PARALLEL SAFE AS
 $$
 	SELECT CASE
-		WHEN function_name IN ('qwen_models_status', 'qwen_engine_status', 'qwen_engine_memory', 'qwen_health', 'qwen_activity', 'qwen_request_totals',
-			'qwen_role_totals', 'qwen_job_workers',
-			'qwen_usage_rows', 'qwen_may_see_role')
+		WHEN function_name IN ('qwen_job_workers', 'qwen_models_status', 'qwen_engine_status', 'qwen_engine_memory',
+			'qwen_health', 'qwen_activity', 'qwen_request_totals', 'qwen_role_totals', 'qwen_may_see_role', 'qwen_usage_rows')
 			THEN 'everybody'
-		WHEN function_name IN ('qwen_grant', 'qwen_revoke', 'qwen_privilege_of', 'qwen_change_privilege', 'qwen_limits_changed', 'qwen_guard_rows', 'qwen_planner_support')
-			THEN 'owner'
-		WHEN function_name IN ('qwen_load_model', 'qwen_unload_model', 'qwen_load_adapter', 'qwen_unload_adapter',
-			'qwen_set_limit', 'qwen_clear_limit', 'qwen_allow_models', 'qwen_stat_reset')
-			THEN 'admin'
-		WHEN function_name = 'qwen_monitor'
+		WHEN function_name IN ('qwen_monitor')
 			THEN 'monitor'
+		WHEN function_name IN ('qwen_load_model', 'qwen_unload_model', 'qwen_stat_reset', 'qwen_set_limit', 'qwen_clear_limit',
+			'qwen_allow_models')
+			THEN 'admin'
+		WHEN function_name IN ('qwen_planner_support', 'qwen_guard_rows', 'qwen_limits_changed', 'qwen_privilege_of',
+			'qwen_change_privilege', 'qwen_grant', 'qwen_revoke')
+			THEN 'owner'
 		ELSE 'use'
 	END
 $$;
 COMMENT ON FUNCTION qwen_privilege_of(name) IS 'which of use, monitor, admin a function of qwen_pg belongs to; everybody: PUBLIC may call it; owner: nobody else';
 
--- these three look for the extension's schema each time: it may be renamed, and the extension may move to another
 CREATE OR REPLACE FUNCTION qwen_change_privilege(role regrole, privilege text, statement text)
 RETURNS void LANGUAGE plpgsql VOLATILE PARALLEL UNSAFE SET search_path = pg_catalog, pg_temp AS
 $$
@@ -534,6 +399,129 @@ END
 $$;
 COMMENT ON FUNCTION qwen_revoke(regrole, text) IS 'take back what qwen_grant gave';
 
+COMMENT ON FUNCTION qwen_embed_trigger() IS 'BEFORE INSERT OR UPDATE trigger: qwen_embed_trigger(''source column'', ''target column'' [, ''name=value'' ...])';
+COMMENT ON FUNCTION qwen_enqueue_trigger() IS 'AFTER INSERT OR UPDATE trigger: qwen_enqueue_trigger(''target column'', ''template with {column}'' [, ''name=value'' ...])';
+COMMENT ON FUNCTION qwen_enqueue_embed_trigger() IS 'AFTER INSERT OR UPDATE trigger: qwen_enqueue_embed_trigger(''target column'', ''template with {column}'' [, ''name=value'' ...])';
+
+-- ---- tables: new columns stand at the end --------------------------------------------------------------------------------
+ALTER TABLE qwen_job_table ADD COLUMN options json, ADD COLUMN truncated bigint NOT NULL DEFAULT 0;
+
+-- what was queued follows its trigger and its key columns, and knows through which answers it came; a job says what it left out
+ALTER TABLE qwen_job_table ADD COLUMN note text;
+ALTER TABLE qwen_job_row ADD COLUMN trigger_oid oid, ADD COLUMN key_numbers smallint[], ADD COLUMN via bigint[];
+DROP INDEX qwen_job_row_failed;
+CREATE INDEX qwen_job_row_failed ON qwen_job_row (relation, failed_at) WHERE failed_at IS NOT NULL;
+CREATE INDEX qwen_job_row_key ON qwen_job_row (relation, hash_array(key)) WHERE relation IS NOT NULL;
+
+-- ---- views: new columns stand at the end ---------------------------------------------------------------------------------
+CREATE OR REPLACE VIEW qwen_jobs WITH (security_barrier) AS
+SELECT j.id,
+	CASE WHEN j.state IN ('queued', 'running') AND w.state IN ('no slot', 'limited', 'failed') THEN 'no worker'
+		ELSE j.state END AS state,
+	j.total, j.done, j.failed,
+	-- with casts, so that each operator is PostgreSQL's own, whatever stands in the schema
+	CASE WHEN j.busy_ms > 0::float8 THEN (j.completion_tokens + CASE WHEN j.function = 'embed' THEN j.prompt_tokens ELSE 0 END)::float8 * 1000::float8 / j.busy_ms END AS tokens_per_s,
+	CASE WHEN j.state IN ('queued', 'running') AND j.done + j.failed > 0
+		THEN greatest(j.total - j.done - j.failed, 0)::float8 * (j.busy_ms / (j.done + j.failed)::float8) * interval '1 millisecond' END AS eta,
+	pg_get_userbyid(j.owner) AS owner,
+	coalesce(CASE WHEN j.state NOT IN ('queued', 'running') THEN NULL
+		WHEN pg_is_in_recovery() THEN 'this server is a standby: jobs run on the primary'
+		WHEN w.role IS NULL THEN 'no worker serves the role yet: the server is looking for work that was left, or 64 roles have workers'
+		ELSE coalesce((SELECT 'rows are tried again: '::text || r.error FROM qwen_job_row r
+			WHERE r.job = j.id AND NOT r.dead AND r.next_try IS NOT NULL ORDER BY r.failed_at DESC LIMIT 1), w.trouble) END, nullif(pg_catalog.concat_ws('; ', j.error, j.note), '')) AS error,
+	j.function, coalesce(j.source, j.source_relation::regclass::text) AS source, j.target::regclass AS target,
+	j.target_column, j.prompt, j.priority, j.prompt_tokens, j.completion_tokens, j.submitted, j.started, j.ended,
+	w.pid AS worker_pid, j.truncated
+FROM qwen_job_table j LEFT JOIN qwen_job_workers() w ON w.role = j.owner
+WHERE pg_has_role(j.owner, 'USAGE');
+
+CREATE OR REPLACE VIEW qwen_dead_letters WITH (security_barrier) AS
+SELECT r.id, r.job, coalesce(r.relation, j.target)::regclass AS relation,
+	coalesce(t.tgname::text COLLATE "default", r.trigger) AS trigger, r.key, r.attempts, r.sqlstate, r.error, r.queued, r.failed_at
+FROM qwen_job_row r LEFT JOIN qwen_job_table j ON j.id = r.job LEFT JOIN pg_trigger t ON t.oid = r.trigger_oid
+-- with a table go its rows; those of a trigger that was dropped stay, with that as the reason of what was not filled in
+WHERE r.dead AND pg_has_role(r.owner, 'USAGE') AND EXISTS (SELECT FROM pg_class c WHERE c.oid = coalesce(r.relation, j.target));
+
+CREATE OR REPLACE VIEW qwen_trigger_backlog WITH (security_barrier) AS
+SELECT b.relation::regclass AS relation, b.trigger, b.waiting, b.retrying, b.dead, now() - b.first_queued AS oldest,
+	(SELECT e.error FROM qwen_job_row e LEFT JOIN pg_trigger et ON et.oid = e.trigger_oid
+		WHERE e.relation = b.relation AND coalesce(et.tgname::text COLLATE "default", e.trigger) = b.trigger AND e.failed_at IS NOT NULL
+		ORDER BY e.failed_at DESC LIMIT 1) AS last_error,
+	CASE WHEN b.waiting = 0 THEN NULL WHEN pg_is_in_recovery() THEN 'this server is a standby: rows are filled in on the primary'
+		ELSE coalesce((SELECT coalesce(w.trouble, w.state) FROM qwen_job_workers() w WHERE w.role = b.owner LIMIT 1),
+			'no worker serves the role yet: the server is looking for work that was left, or 64 roles have workers') END AS worker
+FROM (SELECT r.owner, r.relation, coalesce(t.tgname::text COLLATE "default", r.trigger) AS trigger,
+		count(*) FILTER (WHERE NOT r.dead) AS waiting,
+		count(*) FILTER (WHERE NOT r.dead AND r.attempts > 0) AS retrying, count(*) FILTER (WHERE r.dead) AS dead,
+		min(r.queued) FILTER (WHERE NOT r.dead) AS first_queued
+	FROM qwen_job_row r LEFT JOIN pg_trigger t ON t.oid = r.trigger_oid
+	WHERE r.job IS NULL AND EXISTS (SELECT FROM pg_class c WHERE c.oid = r.relation) GROUP BY 1, 2, 3) b
+WHERE pg_has_role(b.owner, 'USAGE');
+
+CREATE OR REPLACE VIEW qwen_models AS SELECT * FROM qwen_models_status();
+
+-- ---- the extension's own tables: nobody but its functions writes them ----------------------------------------------------
+-- A job that somebody else may have put there waits for its owner's word. Others are those who have rights now, by whatever way.
+CREATE FUNCTION qwen_settle_jobs()
+RETURNS void LANGUAGE plpgsql SET search_path = pg_catalog, pg_temp AS
+$$
+DECLARE
+	owned pg_class;
+	doubtful bigint;
+BEGIN
+	SELECT c.* INTO owned FROM pg_class c JOIN pg_extension e ON e.extname = 'qwen_pg' AND e.extnamespace = c.relnamespace WHERE c.relname = 'qwen_job_table';
+	-- rights on the table, on columns of it, on what stands over it (but views of the extension cannot be written through), also by way of a role that one is a member of
+	IF NOT EXISTS (
+		WITH RECURSIVE reached (relation) AS (
+			SELECT owned.oid
+			UNION
+			SELECT w.ev_class FROM reached r JOIN pg_depend d ON d.refclassid = 'pg_class'::regclass AND d.refobjid = r.relation AND d.classid = 'pg_rewrite'::regclass
+				JOIN pg_rewrite w ON w.oid = d.objid
+			WHERE NOT EXISTS (SELECT FROM pg_depend m JOIN pg_extension e ON m.refclassid = 'pg_extension'::regclass AND m.refobjid = e.oid AND e.extname = 'qwen_pg'
+				WHERE m.classid = 'pg_class'::regclass AND m.objid = w.ev_class AND m.deptype = 'e'))
+		SELECT FROM reached r, pg_roles p
+		WHERE NOT p.rolsuper AND p.oid <> owned.relowner AND
+			(has_table_privilege(p.oid, r.relation, 'INSERT, UPDATE, DELETE, TRUNCATE, TRIGGER') OR has_any_column_privilege(p.oid, r.relation, 'INSERT, UPDATE')) AND
+			EXISTS (SELECT FROM pg_roles m WHERE NOT m.rolsuper AND m.oid <> owned.relowner AND m.oid >= 16384 AND pg_has_role(m.oid, p.oid, 'MEMBER'))) THEN
+		RETURN;
+	END IF;
+	EXECUTE format('UPDATE %s SET state = $1, ended = now(), error = $2 WHERE state IN ($3, $4)', owned.oid::regclass)
+		USING 'failed', 'submitted while other roles had rights on the table of jobs: qwen_retry(id) goes on with it', 'queued', 'running';
+	GET DIAGNOSTICS doubtful = ROW_COUNT;
+	IF doubtful > 0 THEN
+		RAISE WARNING '% jobs have been stopped, because other roles had rights on the table of jobs', doubtful
+			USING HINT = 'Their owners can go on with them by qwen_retry(id), after a look at qwen_jobs.';
+	END IF;
+END
+$$;
+SELECT qwen_settle_jobs();
+DROP FUNCTION qwen_settle_jobs();
+
+-- Users see the tables through views. What stands in them is believed: nobody but the extension's functions writes them, whatever privileges
+-- a role has. Jobs and queued rows are this server's own ('local'), limits and lists of models come by replication too ('shared').
+ALTER TABLE qwen_job_table ENABLE ROW LEVEL SECURITY;
+CREATE TRIGGER qwen_guard BEFORE INSERT OR UPDATE OR DELETE ON qwen_job_table FOR EACH ROW EXECUTE FUNCTION qwen_guard_rows('local');
+CREATE TRIGGER qwen_guard_truncate BEFORE TRUNCATE ON qwen_job_table FOR EACH STATEMENT EXECUTE FUNCTION qwen_guard_rows('local');
+ALTER TABLE qwen_job_table ENABLE ALWAYS TRIGGER qwen_guard;
+ALTER TABLE qwen_job_table ENABLE ALWAYS TRIGGER qwen_guard_truncate;
+
+ALTER TABLE qwen_job_row ENABLE ROW LEVEL SECURITY;
+CREATE TRIGGER qwen_guard BEFORE INSERT OR UPDATE OR DELETE ON qwen_job_row FOR EACH ROW EXECUTE FUNCTION qwen_guard_rows('local');
+CREATE TRIGGER qwen_guard_truncate BEFORE TRUNCATE ON qwen_job_row FOR EACH STATEMENT EXECUTE FUNCTION qwen_guard_rows('local');
+ALTER TABLE qwen_job_row ENABLE ALWAYS TRIGGER qwen_guard;
+ALTER TABLE qwen_job_row ENABLE ALWAYS TRIGGER qwen_guard_truncate;
+
+CREATE TRIGGER qwen_guard BEFORE INSERT OR UPDATE OR DELETE ON qwen_role_limit FOR EACH ROW EXECUTE FUNCTION qwen_guard_rows('shared');
+CREATE TRIGGER qwen_guard_truncate BEFORE TRUNCATE ON qwen_role_limit FOR EACH STATEMENT EXECUTE FUNCTION qwen_guard_rows('shared');
+ALTER TABLE qwen_role_limit ENABLE ALWAYS TRIGGER qwen_guard;
+ALTER TABLE qwen_role_limit ENABLE ALWAYS TRIGGER qwen_guard_truncate;
+
+CREATE TRIGGER qwen_guard BEFORE INSERT OR UPDATE OR DELETE ON qwen_role_models FOR EACH ROW EXECUTE FUNCTION qwen_guard_rows('shared');
+CREATE TRIGGER qwen_guard_truncate BEFORE TRUNCATE ON qwen_role_models FOR EACH STATEMENT EXECUTE FUNCTION qwen_guard_rows('shared');
+ALTER TABLE qwen_role_models ENABLE ALWAYS TRIGGER qwen_guard;
+ALTER TABLE qwen_role_models ENABLE ALWAYS TRIGGER qwen_guard_truncate;
+
+-- ---- privileges ------------------------------------------------------------------------------------------------------------
 -- What default privileges gave is taken back, what they took is given; this goes over everything that this script has made, and ends with it
 CREATE FUNCTION qwen_settle_privileges(kept oid[])
 RETURNS void LANGUAGE plpgsql SET search_path = pg_catalog, pg_temp AS
@@ -595,11 +583,13 @@ DECLARE
 BEGIN
 	FOR pair IN
 		SELECT format('%s.%s', schema, made.f)::regprocedure AS made, a.grantee, a.is_grantable
-		FROM (VALUES ('qwen_similarity_to(text, real[], text, text, json)', 'qwen_similarity(text, text, text, text, json)'),
+		FROM (VALUES
 			('qwen_agg_add(internal, text, json)', 'qwen_agg_add(internal, text)'),
 			('qwen_agg_add(internal, text, text, json)', 'qwen_agg_add(internal, text, text)'),
 			('qwen_summarize_agg(text, json)', 'qwen_summarize_agg(text)'),
-			('qwen_chat_agg(text, text, json)', 'qwen_chat_agg(text, text)')) made (f, beside)
+			('qwen_chat_agg(text, text, json)', 'qwen_chat_agg(text, text)'),
+			('qwen_similarity_to(text, real[], text, text, json)', 'qwen_similarity(text, text, text, text, json)')
+			) made (f, beside)
 			JOIN pg_proc p ON p.oid = format('%s.%s', schema, made.beside)::regprocedure, LATERAL aclexplode(p.proacl) a
 		WHERE a.grantee <> p.proowner
 	LOOP

@@ -1,4 +1,5 @@
 /* qwen_pg--0.2.0.sql - the SQL surface of version 0.2.0; docs/sql.md is its manual. */
+-- Made by sql/make.py of sql/functions.txt and sql/parts: change those, then `make sql`.
 
 -- complain if script is sourced in psql, rather than via CREATE EXTENSION
 \echo Use "CREATE EXTENSION qwen_pg" to load this file. \quit
@@ -19,148 +20,132 @@ CREATE TYPE qwen_response AS (
 );
 
 -- ---- generate ------------------------------------------------------------------------------------------------------
-CREATE FUNCTION qwen_chat(prompt text, system text DEFAULT NULL,
-	model text DEFAULT NULL, max_tokens int DEFAULT NULL, temperature float8 DEFAULT NULL, top_p float8 DEFAULT NULL,
-	min_p float8 DEFAULT NULL, top_k int DEFAULT NULL, repetition_penalty float8 DEFAULT NULL,
-	presence_penalty float8 DEFAULT NULL, frequency_penalty float8 DEFAULT NULL, seed bigint DEFAULT NULL,
-	stop text[] DEFAULT NULL, thinking boolean DEFAULT NULL, thinking_budget int DEFAULT NULL,
+CREATE FUNCTION qwen_chat(prompt text, system text DEFAULT NULL, model text DEFAULT NULL, max_tokens int DEFAULT NULL,
+	temperature float8 DEFAULT NULL, top_p float8 DEFAULT NULL, min_p float8 DEFAULT NULL, top_k int DEFAULT NULL,
+	repetition_penalty float8 DEFAULT NULL, presence_penalty float8 DEFAULT NULL, frequency_penalty float8 DEFAULT NULL,
+	seed bigint DEFAULT NULL, stop text[] DEFAULT NULL, thinking boolean DEFAULT NULL, thinking_budget int DEFAULT NULL,
 	response_format json DEFAULT NULL, adapter text DEFAULT NULL, options json DEFAULT NULL)
 RETURNS text AS 'MODULE_PATHNAME', 'qwen_chat_text' LANGUAGE C VOLATILE PARALLEL SAFE COST 10000;
 COMMENT ON FUNCTION qwen_chat(text, text, text, int, float8, float8, float8, int, float8, float8, float8, bigint, text[], boolean, int, json, text, json) IS 'the answer to a prompt or a conversation';
 
-CREATE FUNCTION qwen_chat(messages json, tools json DEFAULT NULL,
-	model text DEFAULT NULL, max_tokens int DEFAULT NULL, temperature float8 DEFAULT NULL, top_p float8 DEFAULT NULL,
-	min_p float8 DEFAULT NULL, top_k int DEFAULT NULL, repetition_penalty float8 DEFAULT NULL,
-	presence_penalty float8 DEFAULT NULL, frequency_penalty float8 DEFAULT NULL, seed bigint DEFAULT NULL,
-	stop text[] DEFAULT NULL, thinking boolean DEFAULT NULL, thinking_budget int DEFAULT NULL,
+CREATE FUNCTION qwen_chat(messages json, tools json DEFAULT NULL, model text DEFAULT NULL, max_tokens int DEFAULT NULL,
+	temperature float8 DEFAULT NULL, top_p float8 DEFAULT NULL, min_p float8 DEFAULT NULL, top_k int DEFAULT NULL,
+	repetition_penalty float8 DEFAULT NULL, presence_penalty float8 DEFAULT NULL, frequency_penalty float8 DEFAULT NULL,
+	seed bigint DEFAULT NULL, stop text[] DEFAULT NULL, thinking boolean DEFAULT NULL, thinking_budget int DEFAULT NULL,
 	response_format json DEFAULT NULL, adapter text DEFAULT NULL, options json DEFAULT NULL)
 RETURNS text AS 'MODULE_PATHNAME', 'qwen_chat_json' LANGUAGE C VOLATILE PARALLEL SAFE COST 10000;
 COMMENT ON FUNCTION qwen_chat(json, json, text, int, float8, float8, float8, int, float8, float8, float8, bigint, text[], boolean, int, json, text, json) IS 'the answer to a prompt or a conversation';
 
-CREATE FUNCTION qwen_chat(messages_jsonb jsonb, tools_jsonb jsonb DEFAULT NULL,
-	model text DEFAULT NULL, max_tokens int DEFAULT NULL, temperature float8 DEFAULT NULL, top_p float8 DEFAULT NULL,
-	min_p float8 DEFAULT NULL, top_k int DEFAULT NULL, repetition_penalty float8 DEFAULT NULL,
-	presence_penalty float8 DEFAULT NULL, frequency_penalty float8 DEFAULT NULL, seed bigint DEFAULT NULL,
-	stop text[] DEFAULT NULL, thinking boolean DEFAULT NULL, thinking_budget int DEFAULT NULL,
-	response_format json DEFAULT NULL, adapter text DEFAULT NULL, options json DEFAULT NULL)
+CREATE FUNCTION qwen_chat(messages_jsonb jsonb, tools_jsonb jsonb DEFAULT NULL, model text DEFAULT NULL,
+	max_tokens int DEFAULT NULL, temperature float8 DEFAULT NULL, top_p float8 DEFAULT NULL, min_p float8 DEFAULT NULL,
+	top_k int DEFAULT NULL, repetition_penalty float8 DEFAULT NULL, presence_penalty float8 DEFAULT NULL,
+	frequency_penalty float8 DEFAULT NULL, seed bigint DEFAULT NULL, stop text[] DEFAULT NULL, thinking boolean DEFAULT NULL,
+	thinking_budget int DEFAULT NULL, response_format json DEFAULT NULL, adapter text DEFAULT NULL, options json DEFAULT NULL)
 RETURNS text AS 'MODULE_PATHNAME', 'qwen_chat_jsonb' LANGUAGE C VOLATILE PARALLEL SAFE COST 10000;
 COMMENT ON FUNCTION qwen_chat(jsonb, jsonb, text, int, float8, float8, float8, int, float8, float8, float8, bigint, text[], boolean, int, json, text, json) IS 'the answer to a prompt or a conversation';
 
-CREATE FUNCTION qwen_chat_full(prompt text, system text DEFAULT NULL,
-	model text DEFAULT NULL, max_tokens int DEFAULT NULL, temperature float8 DEFAULT NULL, top_p float8 DEFAULT NULL,
-	min_p float8 DEFAULT NULL, top_k int DEFAULT NULL, repetition_penalty float8 DEFAULT NULL,
-	presence_penalty float8 DEFAULT NULL, frequency_penalty float8 DEFAULT NULL, seed bigint DEFAULT NULL,
-	stop text[] DEFAULT NULL, thinking boolean DEFAULT NULL, thinking_budget int DEFAULT NULL,
+CREATE FUNCTION qwen_chat_full(prompt text, system text DEFAULT NULL, model text DEFAULT NULL, max_tokens int DEFAULT NULL,
+	temperature float8 DEFAULT NULL, top_p float8 DEFAULT NULL, min_p float8 DEFAULT NULL, top_k int DEFAULT NULL,
+	repetition_penalty float8 DEFAULT NULL, presence_penalty float8 DEFAULT NULL, frequency_penalty float8 DEFAULT NULL,
+	seed bigint DEFAULT NULL, stop text[] DEFAULT NULL, thinking boolean DEFAULT NULL, thinking_budget int DEFAULT NULL,
 	response_format json DEFAULT NULL, adapter text DEFAULT NULL, logprobs int DEFAULT NULL, options json DEFAULT NULL)
 RETURNS qwen_response AS 'MODULE_PATHNAME', 'qwen_chat_full_text' LANGUAGE C VOLATILE PARALLEL SAFE COST 10000;
 COMMENT ON FUNCTION qwen_chat_full(text, text, text, int, float8, float8, float8, int, float8, float8, float8, bigint, text[], boolean, int, json, text, int, json) IS 'the answer with its thinking, tool calls, token counts and times';
 
-CREATE FUNCTION qwen_chat_full(messages json, tools json DEFAULT NULL,
-	model text DEFAULT NULL, max_tokens int DEFAULT NULL, temperature float8 DEFAULT NULL, top_p float8 DEFAULT NULL,
-	min_p float8 DEFAULT NULL, top_k int DEFAULT NULL, repetition_penalty float8 DEFAULT NULL,
-	presence_penalty float8 DEFAULT NULL, frequency_penalty float8 DEFAULT NULL, seed bigint DEFAULT NULL,
-	stop text[] DEFAULT NULL, thinking boolean DEFAULT NULL, thinking_budget int DEFAULT NULL,
+CREATE FUNCTION qwen_chat_full(messages json, tools json DEFAULT NULL, model text DEFAULT NULL, max_tokens int DEFAULT NULL,
+	temperature float8 DEFAULT NULL, top_p float8 DEFAULT NULL, min_p float8 DEFAULT NULL, top_k int DEFAULT NULL,
+	repetition_penalty float8 DEFAULT NULL, presence_penalty float8 DEFAULT NULL, frequency_penalty float8 DEFAULT NULL,
+	seed bigint DEFAULT NULL, stop text[] DEFAULT NULL, thinking boolean DEFAULT NULL, thinking_budget int DEFAULT NULL,
 	response_format json DEFAULT NULL, adapter text DEFAULT NULL, logprobs int DEFAULT NULL, options json DEFAULT NULL)
 RETURNS qwen_response AS 'MODULE_PATHNAME', 'qwen_chat_full_json' LANGUAGE C VOLATILE PARALLEL SAFE COST 10000;
 COMMENT ON FUNCTION qwen_chat_full(json, json, text, int, float8, float8, float8, int, float8, float8, float8, bigint, text[], boolean, int, json, text, int, json) IS 'the answer with its thinking, tool calls, token counts and times';
 
-CREATE FUNCTION qwen_chat_full(messages_jsonb jsonb, tools_jsonb jsonb DEFAULT NULL,
-	model text DEFAULT NULL, max_tokens int DEFAULT NULL, temperature float8 DEFAULT NULL, top_p float8 DEFAULT NULL,
-	min_p float8 DEFAULT NULL, top_k int DEFAULT NULL, repetition_penalty float8 DEFAULT NULL,
-	presence_penalty float8 DEFAULT NULL, frequency_penalty float8 DEFAULT NULL, seed bigint DEFAULT NULL,
-	stop text[] DEFAULT NULL, thinking boolean DEFAULT NULL, thinking_budget int DEFAULT NULL,
-	response_format json DEFAULT NULL, adapter text DEFAULT NULL, logprobs int DEFAULT NULL, options json DEFAULT NULL)
+CREATE FUNCTION qwen_chat_full(messages_jsonb jsonb, tools_jsonb jsonb DEFAULT NULL, model text DEFAULT NULL,
+	max_tokens int DEFAULT NULL, temperature float8 DEFAULT NULL, top_p float8 DEFAULT NULL, min_p float8 DEFAULT NULL,
+	top_k int DEFAULT NULL, repetition_penalty float8 DEFAULT NULL, presence_penalty float8 DEFAULT NULL,
+	frequency_penalty float8 DEFAULT NULL, seed bigint DEFAULT NULL, stop text[] DEFAULT NULL, thinking boolean DEFAULT NULL,
+	thinking_budget int DEFAULT NULL, response_format json DEFAULT NULL, adapter text DEFAULT NULL, logprobs int DEFAULT NULL,
+	options json DEFAULT NULL)
 RETURNS qwen_response AS 'MODULE_PATHNAME', 'qwen_chat_full_jsonb' LANGUAGE C VOLATILE PARALLEL SAFE COST 10000;
 COMMENT ON FUNCTION qwen_chat_full(jsonb, jsonb, text, int, float8, float8, float8, int, float8, float8, float8, bigint, text[], boolean, int, json, text, int, json) IS 'the answer with its thinking, tool calls, token counts and times';
 
-CREATE FUNCTION qwen_chat_stream(prompt text, system text DEFAULT NULL,
-	model text DEFAULT NULL, max_tokens int DEFAULT NULL, temperature float8 DEFAULT NULL, top_p float8 DEFAULT NULL,
-	min_p float8 DEFAULT NULL, top_k int DEFAULT NULL, repetition_penalty float8 DEFAULT NULL,
-	presence_penalty float8 DEFAULT NULL, frequency_penalty float8 DEFAULT NULL, seed bigint DEFAULT NULL,
-	stop text[] DEFAULT NULL, thinking boolean DEFAULT NULL, thinking_budget int DEFAULT NULL,
+CREATE FUNCTION qwen_chat_stream(prompt text, system text DEFAULT NULL, model text DEFAULT NULL, max_tokens int DEFAULT NULL,
+	temperature float8 DEFAULT NULL, top_p float8 DEFAULT NULL, min_p float8 DEFAULT NULL, top_k int DEFAULT NULL,
+	repetition_penalty float8 DEFAULT NULL, presence_penalty float8 DEFAULT NULL, frequency_penalty float8 DEFAULT NULL,
+	seed bigint DEFAULT NULL, stop text[] DEFAULT NULL, thinking boolean DEFAULT NULL, thinking_budget int DEFAULT NULL,
 	response_format json DEFAULT NULL, adapter text DEFAULT NULL, options json DEFAULT NULL)
 RETURNS SETOF text AS 'MODULE_PATHNAME', 'qwen_chat_stream_text' LANGUAGE C VOLATILE PARALLEL SAFE COST 10000;
 COMMENT ON FUNCTION qwen_chat_stream(text, text, text, int, float8, float8, float8, int, float8, float8, float8, bigint, text[], boolean, int, json, text, json) IS 'the answer in pieces, as they are sampled';
 
-CREATE FUNCTION qwen_chat_stream(messages json, tools json DEFAULT NULL,
-	model text DEFAULT NULL, max_tokens int DEFAULT NULL, temperature float8 DEFAULT NULL, top_p float8 DEFAULT NULL,
-	min_p float8 DEFAULT NULL, top_k int DEFAULT NULL, repetition_penalty float8 DEFAULT NULL,
-	presence_penalty float8 DEFAULT NULL, frequency_penalty float8 DEFAULT NULL, seed bigint DEFAULT NULL,
-	stop text[] DEFAULT NULL, thinking boolean DEFAULT NULL, thinking_budget int DEFAULT NULL,
+CREATE FUNCTION qwen_chat_stream(messages json, tools json DEFAULT NULL, model text DEFAULT NULL, max_tokens int DEFAULT NULL,
+	temperature float8 DEFAULT NULL, top_p float8 DEFAULT NULL, min_p float8 DEFAULT NULL, top_k int DEFAULT NULL,
+	repetition_penalty float8 DEFAULT NULL, presence_penalty float8 DEFAULT NULL, frequency_penalty float8 DEFAULT NULL,
+	seed bigint DEFAULT NULL, stop text[] DEFAULT NULL, thinking boolean DEFAULT NULL, thinking_budget int DEFAULT NULL,
 	response_format json DEFAULT NULL, adapter text DEFAULT NULL, options json DEFAULT NULL)
 RETURNS SETOF text AS 'MODULE_PATHNAME', 'qwen_chat_stream_json' LANGUAGE C VOLATILE PARALLEL SAFE COST 10000;
 COMMENT ON FUNCTION qwen_chat_stream(json, json, text, int, float8, float8, float8, int, float8, float8, float8, bigint, text[], boolean, int, json, text, json) IS 'the answer in pieces, as they are sampled';
 
-CREATE FUNCTION qwen_chat_stream(messages_jsonb jsonb, tools_jsonb jsonb DEFAULT NULL,
-	model text DEFAULT NULL, max_tokens int DEFAULT NULL, temperature float8 DEFAULT NULL, top_p float8 DEFAULT NULL,
-	min_p float8 DEFAULT NULL, top_k int DEFAULT NULL, repetition_penalty float8 DEFAULT NULL,
-	presence_penalty float8 DEFAULT NULL, frequency_penalty float8 DEFAULT NULL, seed bigint DEFAULT NULL,
-	stop text[] DEFAULT NULL, thinking boolean DEFAULT NULL, thinking_budget int DEFAULT NULL,
-	response_format json DEFAULT NULL, adapter text DEFAULT NULL, options json DEFAULT NULL)
+CREATE FUNCTION qwen_chat_stream(messages_jsonb jsonb, tools_jsonb jsonb DEFAULT NULL, model text DEFAULT NULL,
+	max_tokens int DEFAULT NULL, temperature float8 DEFAULT NULL, top_p float8 DEFAULT NULL, min_p float8 DEFAULT NULL,
+	top_k int DEFAULT NULL, repetition_penalty float8 DEFAULT NULL, presence_penalty float8 DEFAULT NULL,
+	frequency_penalty float8 DEFAULT NULL, seed bigint DEFAULT NULL, stop text[] DEFAULT NULL, thinking boolean DEFAULT NULL,
+	thinking_budget int DEFAULT NULL, response_format json DEFAULT NULL, adapter text DEFAULT NULL, options json DEFAULT NULL)
 RETURNS SETOF text AS 'MODULE_PATHNAME', 'qwen_chat_stream_jsonb' LANGUAGE C VOLATILE PARALLEL SAFE COST 10000;
 COMMENT ON FUNCTION qwen_chat_stream(jsonb, jsonb, text, int, float8, float8, float8, int, float8, float8, float8, bigint, text[], boolean, int, json, text, json) IS 'the answer in pieces, as they are sampled';
 
-CREATE FUNCTION qwen_generate(prompt text,
-	model text DEFAULT NULL, max_tokens int DEFAULT NULL, temperature float8 DEFAULT NULL, top_p float8 DEFAULT NULL,
-	min_p float8 DEFAULT NULL, top_k int DEFAULT NULL, repetition_penalty float8 DEFAULT NULL,
+CREATE FUNCTION qwen_generate(prompt text, model text DEFAULT NULL, max_tokens int DEFAULT NULL, temperature float8 DEFAULT NULL,
+	top_p float8 DEFAULT NULL, min_p float8 DEFAULT NULL, top_k int DEFAULT NULL, repetition_penalty float8 DEFAULT NULL,
 	presence_penalty float8 DEFAULT NULL, frequency_penalty float8 DEFAULT NULL, seed bigint DEFAULT NULL,
-	stop text[] DEFAULT NULL, thinking boolean DEFAULT NULL, thinking_budget int DEFAULT NULL,
-	response_format json DEFAULT NULL, adapter text DEFAULT NULL, special boolean DEFAULT NULL, options json DEFAULT NULL)
+	stop text[] DEFAULT NULL, thinking boolean DEFAULT NULL, thinking_budget int DEFAULT NULL, response_format json DEFAULT NULL,
+	adapter text DEFAULT NULL, special boolean DEFAULT NULL, options json DEFAULT NULL)
 RETURNS text AS 'MODULE_PATHNAME', 'qwen_generate' LANGUAGE C VOLATILE PARALLEL SAFE COST 10000;
 COMMENT ON FUNCTION qwen_generate(text, text, int, float8, float8, float8, int, float8, float8, float8, bigint, text[], boolean, int, json, text, boolean, json) IS 'what the model writes after the prompt, without a chat template';
 
-CREATE FUNCTION qwen_generate_batch(prompts text[], system text DEFAULT NULL,
-	model text DEFAULT NULL, max_tokens int DEFAULT NULL, temperature float8 DEFAULT NULL, top_p float8 DEFAULT NULL,
-	min_p float8 DEFAULT NULL, top_k int DEFAULT NULL, repetition_penalty float8 DEFAULT NULL,
-	presence_penalty float8 DEFAULT NULL, frequency_penalty float8 DEFAULT NULL, seed bigint DEFAULT NULL,
-	stop text[] DEFAULT NULL, thinking boolean DEFAULT NULL, thinking_budget int DEFAULT NULL,
-	response_format json DEFAULT NULL, adapter text DEFAULT NULL, options json DEFAULT NULL)
-RETURNS TABLE (ordinality bigint, response text, error text)
-AS 'MODULE_PATHNAME', 'qwen_generate_batch' LANGUAGE C VOLATILE PARALLEL SAFE COST 10000 ROWS 32;
+CREATE FUNCTION qwen_generate_batch(prompts text[], system text DEFAULT NULL, model text DEFAULT NULL,
+	max_tokens int DEFAULT NULL, temperature float8 DEFAULT NULL, top_p float8 DEFAULT NULL, min_p float8 DEFAULT NULL,
+	top_k int DEFAULT NULL, repetition_penalty float8 DEFAULT NULL, presence_penalty float8 DEFAULT NULL,
+	frequency_penalty float8 DEFAULT NULL, seed bigint DEFAULT NULL, stop text[] DEFAULT NULL, thinking boolean DEFAULT NULL,
+	thinking_budget int DEFAULT NULL, response_format json DEFAULT NULL, adapter text DEFAULT NULL, options json DEFAULT NULL)
+RETURNS TABLE (ordinality bigint, response text, error text) AS 'MODULE_PATHNAME', 'qwen_generate_batch' LANGUAGE C VOLATILE PARALLEL SAFE COST 10000 ROWS 32;
 COMMENT ON FUNCTION qwen_generate_batch(text[], text, text, int, float8, float8, float8, int, float8, float8, float8, bigint, text[], boolean, int, json, text, json) IS 'the answer to each prompt, many at a time; an element that fails has its error in its row';
 
 -- ---- tasks ----------------------------------------------------------------------------------------------------------
-CREATE FUNCTION qwen_summarize(input text, max_words int DEFAULT 60,
-	model text DEFAULT NULL, max_tokens int DEFAULT NULL, temperature float8 DEFAULT NULL, top_p float8 DEFAULT NULL,
-	min_p float8 DEFAULT NULL, top_k int DEFAULT NULL, repetition_penalty float8 DEFAULT NULL,
-	presence_penalty float8 DEFAULT NULL, frequency_penalty float8 DEFAULT NULL, seed bigint DEFAULT NULL,
-	stop text[] DEFAULT NULL, thinking boolean DEFAULT NULL, thinking_budget int DEFAULT NULL,
+CREATE FUNCTION qwen_summarize(input text, max_words int DEFAULT 60, model text DEFAULT NULL, max_tokens int DEFAULT NULL,
+	temperature float8 DEFAULT NULL, top_p float8 DEFAULT NULL, min_p float8 DEFAULT NULL, top_k int DEFAULT NULL,
+	repetition_penalty float8 DEFAULT NULL, presence_penalty float8 DEFAULT NULL, frequency_penalty float8 DEFAULT NULL,
+	seed bigint DEFAULT NULL, stop text[] DEFAULT NULL, thinking boolean DEFAULT NULL, thinking_budget int DEFAULT NULL,
 	response_format json DEFAULT NULL, adapter text DEFAULT NULL, options json DEFAULT NULL)
 RETURNS text AS 'MODULE_PATHNAME', 'qwen_summarize' LANGUAGE C VOLATILE PARALLEL SAFE COST 10000;
 COMMENT ON FUNCTION qwen_summarize(text, int, text, int, float8, float8, float8, int, float8, float8, float8, bigint, text[], boolean, int, json, text, json) IS 'a summary of the input in at most about max_words words';
 
-CREATE FUNCTION qwen_translate(input text, target_language text,
-	model text DEFAULT NULL, max_tokens int DEFAULT NULL, temperature float8 DEFAULT NULL, top_p float8 DEFAULT NULL,
-	min_p float8 DEFAULT NULL, top_k int DEFAULT NULL, repetition_penalty float8 DEFAULT NULL,
-	presence_penalty float8 DEFAULT NULL, frequency_penalty float8 DEFAULT NULL, seed bigint DEFAULT NULL,
-	stop text[] DEFAULT NULL, thinking boolean DEFAULT NULL, thinking_budget int DEFAULT NULL,
+CREATE FUNCTION qwen_translate(input text, target_language text, model text DEFAULT NULL, max_tokens int DEFAULT NULL,
+	temperature float8 DEFAULT NULL, top_p float8 DEFAULT NULL, min_p float8 DEFAULT NULL, top_k int DEFAULT NULL,
+	repetition_penalty float8 DEFAULT NULL, presence_penalty float8 DEFAULT NULL, frequency_penalty float8 DEFAULT NULL,
+	seed bigint DEFAULT NULL, stop text[] DEFAULT NULL, thinking boolean DEFAULT NULL, thinking_budget int DEFAULT NULL,
 	response_format json DEFAULT NULL, adapter text DEFAULT NULL, options json DEFAULT NULL)
 RETURNS text AS 'MODULE_PATHNAME', 'qwen_translate' LANGUAGE C VOLATILE PARALLEL SAFE COST 10000;
 COMMENT ON FUNCTION qwen_translate(text, text, text, int, float8, float8, float8, int, float8, float8, float8, bigint, text[], boolean, int, json, text, json) IS 'the input in another language';
 
-CREATE FUNCTION qwen_classify(input text, labels text[],
-	model text DEFAULT NULL, max_tokens int DEFAULT NULL, temperature float8 DEFAULT NULL, top_p float8 DEFAULT NULL,
-	min_p float8 DEFAULT NULL, top_k int DEFAULT NULL, repetition_penalty float8 DEFAULT NULL,
-	presence_penalty float8 DEFAULT NULL, frequency_penalty float8 DEFAULT NULL, seed bigint DEFAULT NULL,
-	stop text[] DEFAULT NULL, thinking boolean DEFAULT NULL, thinking_budget int DEFAULT NULL,
+CREATE FUNCTION qwen_classify(input text, labels text[], model text DEFAULT NULL, max_tokens int DEFAULT NULL,
+	temperature float8 DEFAULT NULL, top_p float8 DEFAULT NULL, min_p float8 DEFAULT NULL, top_k int DEFAULT NULL,
+	repetition_penalty float8 DEFAULT NULL, presence_penalty float8 DEFAULT NULL, frequency_penalty float8 DEFAULT NULL,
+	seed bigint DEFAULT NULL, stop text[] DEFAULT NULL, thinking boolean DEFAULT NULL, thinking_budget int DEFAULT NULL,
 	response_format json DEFAULT NULL, adapter text DEFAULT NULL, options json DEFAULT NULL)
 RETURNS text AS 'MODULE_PATHNAME', 'qwen_classify' LANGUAGE C VOLATILE PARALLEL SAFE COST 10000;
 COMMENT ON FUNCTION qwen_classify(text, text[], text, int, float8, float8, float8, int, float8, float8, float8, bigint, text[], boolean, int, json, text, json) IS 'the label that fits the input best; always one of those given';
 
-CREATE FUNCTION qwen_classify_scores(input text, labels text[],
-	model text DEFAULT NULL, max_tokens int DEFAULT NULL, temperature float8 DEFAULT NULL, top_p float8 DEFAULT NULL,
-	min_p float8 DEFAULT NULL, top_k int DEFAULT NULL, repetition_penalty float8 DEFAULT NULL,
-	presence_penalty float8 DEFAULT NULL, frequency_penalty float8 DEFAULT NULL, seed bigint DEFAULT NULL,
-	stop text[] DEFAULT NULL, thinking boolean DEFAULT NULL, thinking_budget int DEFAULT NULL,
+CREATE FUNCTION qwen_classify_scores(input text, labels text[], model text DEFAULT NULL, max_tokens int DEFAULT NULL,
+	temperature float8 DEFAULT NULL, top_p float8 DEFAULT NULL, min_p float8 DEFAULT NULL, top_k int DEFAULT NULL,
+	repetition_penalty float8 DEFAULT NULL, presence_penalty float8 DEFAULT NULL, frequency_penalty float8 DEFAULT NULL,
+	seed bigint DEFAULT NULL, stop text[] DEFAULT NULL, thinking boolean DEFAULT NULL, thinking_budget int DEFAULT NULL,
 	response_format json DEFAULT NULL, adapter text DEFAULT NULL, options json DEFAULT NULL)
-RETURNS TABLE (label text, probability float8) AS 'MODULE_PATHNAME', 'qwen_classify_scores' LANGUAGE C STABLE ROWS 10 PARALLEL SAFE COST 10000;
+RETURNS TABLE (label text, probability float8) AS 'MODULE_PATHNAME', 'qwen_classify_scores' LANGUAGE C STABLE PARALLEL SAFE COST 10000 ROWS 10;
 COMMENT ON FUNCTION qwen_classify_scores(text, text[], text, int, float8, float8, float8, int, float8, float8, float8, bigint, text[], boolean, int, json, text, json) IS 'the probability of each label; they add up to 1';
 
-CREATE FUNCTION qwen_filter(input text, condition text,
-	model text DEFAULT NULL, max_tokens int DEFAULT NULL, temperature float8 DEFAULT NULL, top_p float8 DEFAULT NULL,
-	min_p float8 DEFAULT NULL, top_k int DEFAULT NULL, repetition_penalty float8 DEFAULT NULL,
-	presence_penalty float8 DEFAULT NULL, frequency_penalty float8 DEFAULT NULL, seed bigint DEFAULT NULL,
-	stop text[] DEFAULT NULL, thinking boolean DEFAULT NULL, thinking_budget int DEFAULT NULL,
+CREATE FUNCTION qwen_filter(input text, condition text, model text DEFAULT NULL, max_tokens int DEFAULT NULL,
+	temperature float8 DEFAULT NULL, top_p float8 DEFAULT NULL, min_p float8 DEFAULT NULL, top_k int DEFAULT NULL,
+	repetition_penalty float8 DEFAULT NULL, presence_penalty float8 DEFAULT NULL, frequency_penalty float8 DEFAULT NULL,
+	seed bigint DEFAULT NULL, stop text[] DEFAULT NULL, thinking boolean DEFAULT NULL, thinking_budget int DEFAULT NULL,
 	response_format json DEFAULT NULL, adapter text DEFAULT NULL, options json DEFAULT NULL)
 RETURNS boolean AS 'MODULE_PATHNAME', 'qwen_filter' LANGUAGE C VOLATILE PARALLEL SAFE COST 10000;
 COMMENT ON FUNCTION qwen_filter(text, text, text, int, float8, float8, float8, int, float8, float8, float8, bigint, text[], boolean, int, json, text, json) IS 'whether the condition holds for the input';
@@ -206,24 +191,27 @@ CREATE AGGREGATE qwen_chat_agg(input text, instruction text, options json) (
 COMMENT ON AGGREGATE qwen_chat_agg(text, text, json) IS 'one answer to the instruction about the texts of all rows; options: the common arguments';
 
 -- ---- embed ----------------------------------------------------------------------------------------------------------
-CREATE FUNCTION qwen_embed(input text, model text DEFAULT NULL, instruction text DEFAULT NULL, dimensions int DEFAULT NULL, options json DEFAULT NULL)
+CREATE FUNCTION qwen_embed(input text, model text DEFAULT NULL, instruction text DEFAULT NULL, dimensions int DEFAULT NULL,
+	options json DEFAULT NULL)
 RETURNS real[] AS 'MODULE_PATHNAME', 'qwen_embed' LANGUAGE C STABLE PARALLEL SAFE COST 10000;
 COMMENT ON FUNCTION qwen_embed(text, text, text, int, json) IS 'the embedding of the input, of unit length';
 
-CREATE FUNCTION qwen_embed_batch(inputs text[], model text DEFAULT NULL, instruction text DEFAULT NULL, dimensions int DEFAULT NULL, options json DEFAULT NULL)
-RETURNS TABLE (ordinality bigint, embedding real[])
-AS 'MODULE_PATHNAME', 'qwen_embed_batch' LANGUAGE C STABLE PARALLEL SAFE COST 10000 ROWS 32;
+CREATE FUNCTION qwen_embed_batch(inputs text[], model text DEFAULT NULL, instruction text DEFAULT NULL,
+	dimensions int DEFAULT NULL, options json DEFAULT NULL)
+RETURNS TABLE (ordinality bigint, embedding real[]) AS 'MODULE_PATHNAME', 'qwen_embed_batch' LANGUAGE C STABLE PARALLEL SAFE COST 10000 ROWS 32;
 COMMENT ON FUNCTION qwen_embed_batch(text[], text, text, int, json) IS 'the embedding of each input, many at a time; an element that fails is NULL, and a WARNING counts them';
 
 CREATE FUNCTION qwen_similarity(a text, b text, model text DEFAULT NULL, instruction text DEFAULT NULL, options json DEFAULT NULL)
 RETURNS float8 AS 'MODULE_PATHNAME', 'qwen_similarity' LANGUAGE C STABLE PARALLEL SAFE COST 10000;
 COMMENT ON FUNCTION qwen_similarity(text, text, text, text, json) IS 'the cosine of the embeddings of two texts';
 
-CREATE FUNCTION qwen_similarity_to(input text, embedding real[], model text DEFAULT NULL, instruction text DEFAULT NULL, options json DEFAULT NULL)
+CREATE FUNCTION qwen_similarity_to(input text, embedding real[], model text DEFAULT NULL, instruction text DEFAULT NULL,
+	options json DEFAULT NULL)
 RETURNS float8 AS 'MODULE_PATHNAME', 'qwen_similarity_to' LANGUAGE C STABLE PARALLEL SAFE COST 10000;
 COMMENT ON FUNCTION qwen_similarity_to(text, real[], text, text, json) IS 'the cosine of the embedding of a text and an embedding of unit length';
 
-CREATE FUNCTION qwen_chunk(input text, max_tokens int DEFAULT 512, overlap int DEFAULT 0, model text DEFAULT NULL, options json DEFAULT NULL)
+CREATE FUNCTION qwen_chunk(input text, max_tokens int DEFAULT 512, overlap int DEFAULT 0, model text DEFAULT NULL,
+	options json DEFAULT NULL)
 RETURNS TABLE (ordinality bigint, chunk text) AS 'MODULE_PATHNAME', 'qwen_chunk' LANGUAGE C STABLE PARALLEL SAFE COST 1000 ROWS 10;
 COMMENT ON FUNCTION qwen_chunk(text, int, int, text, json) IS 'the input in pieces of at most max_tokens, at the ends of paragraphs and sentences';
 
@@ -240,15 +228,18 @@ CREATE FUNCTION qwen_count_tokens(input text, model text DEFAULT NULL, options j
 RETURNS int AS 'MODULE_PATHNAME', 'qwen_count_tokens' LANGUAGE C STABLE PARALLEL SAFE COST 100;
 COMMENT ON FUNCTION qwen_count_tokens(text, text, json) IS 'how many tokens a text has';
 
-CREATE FUNCTION qwen_render_chat(prompt text, system text DEFAULT NULL, thinking boolean DEFAULT NULL, model text DEFAULT NULL, options json DEFAULT NULL)
+CREATE FUNCTION qwen_render_chat(prompt text, system text DEFAULT NULL, thinking boolean DEFAULT NULL, model text DEFAULT NULL,
+	options json DEFAULT NULL)
 RETURNS text AS 'MODULE_PATHNAME', 'qwen_render_chat_text' LANGUAGE C STABLE PARALLEL SAFE COST 100;
 COMMENT ON FUNCTION qwen_render_chat(text, text, boolean, text, json) IS 'the exact prompt that the model gets';
 
-CREATE FUNCTION qwen_render_chat(messages json, tools json DEFAULT NULL, thinking boolean DEFAULT NULL, model text DEFAULT NULL, options json DEFAULT NULL)
+CREATE FUNCTION qwen_render_chat(messages json, tools json DEFAULT NULL, thinking boolean DEFAULT NULL, model text DEFAULT NULL,
+	options json DEFAULT NULL)
 RETURNS text AS 'MODULE_PATHNAME', 'qwen_render_chat_json' LANGUAGE C STABLE PARALLEL SAFE COST 100;
 COMMENT ON FUNCTION qwen_render_chat(json, json, boolean, text, json) IS 'the exact prompt that the model gets';
 
-CREATE FUNCTION qwen_render_chat(messages_jsonb jsonb, tools_jsonb jsonb DEFAULT NULL, thinking boolean DEFAULT NULL, model text DEFAULT NULL, options json DEFAULT NULL)
+CREATE FUNCTION qwen_render_chat(messages_jsonb jsonb, tools_jsonb jsonb DEFAULT NULL, thinking boolean DEFAULT NULL,
+	model text DEFAULT NULL, options json DEFAULT NULL)
 RETURNS text AS 'MODULE_PATHNAME', 'qwen_render_chat_jsonb' LANGUAGE C STABLE PARALLEL SAFE COST 100;
 COMMENT ON FUNCTION qwen_render_chat(jsonb, jsonb, boolean, text, json) IS 'the exact prompt that the model gets';
 
@@ -259,6 +250,7 @@ COMMENT ON FUNCTION qwen_logprobs(text, text, json) IS 'how likely the model fin
 CREATE FUNCTION qwen_planner_support(internal)
 RETURNS internal AS 'MODULE_PATHNAME', 'qwen_planner_support' LANGUAGE C IMMUTABLE PARALLEL SAFE;
 COMMENT ON FUNCTION qwen_planner_support(internal) IS 'for the planner: a call that is the same for all rows is made once';
+
 ALTER FUNCTION qwen_embed(text, text, text, int, json) SUPPORT qwen_planner_support;
 ALTER FUNCTION qwen_similarity(text, text, text, text, json) SUPPORT qwen_planner_support;
 ALTER FUNCTION qwen_similarity_to(text, real[], text, text, json) SUPPORT qwen_planner_support;
@@ -271,25 +263,23 @@ ALTER FUNCTION qwen_render_chat(jsonb, jsonb, boolean, text, json) SUPPORT qwen_
 
 -- ---- triggers -------------------------------------------------------------------------------------------------------
 CREATE FUNCTION qwen_summarize_trigger()
-RETURNS trigger AS 'MODULE_PATHNAME', 'qwen_summarize_trigger' LANGUAGE C;
+RETURNS trigger AS 'MODULE_PATHNAME', 'qwen_summarize_trigger' LANGUAGE C VOLATILE PARALLEL UNSAFE;
 COMMENT ON FUNCTION qwen_summarize_trigger() IS 'BEFORE INSERT OR UPDATE trigger: qwen_summarize_trigger(''source column'', ''target column'' [, ''max words''])';
 
 CREATE FUNCTION qwen_embed_trigger()
-RETURNS trigger AS 'MODULE_PATHNAME', 'qwen_embed_trigger' LANGUAGE C;
+RETURNS trigger AS 'MODULE_PATHNAME', 'qwen_embed_trigger' LANGUAGE C VOLATILE PARALLEL UNSAFE;
 COMMENT ON FUNCTION qwen_embed_trigger() IS 'BEFORE INSERT OR UPDATE trigger: qwen_embed_trigger(''source column'', ''target column'' [, ''name=value'' ...])';
 
 CREATE FUNCTION qwen_enqueue_trigger()
-RETURNS trigger AS 'MODULE_PATHNAME', 'qwen_enqueue_trigger' LANGUAGE C;
+RETURNS trigger AS 'MODULE_PATHNAME', 'qwen_enqueue_trigger' LANGUAGE C VOLATILE PARALLEL UNSAFE;
 COMMENT ON FUNCTION qwen_enqueue_trigger() IS 'AFTER INSERT OR UPDATE trigger: qwen_enqueue_trigger(''target column'', ''template with {column}'' [, ''name=value'' ...])';
 
 CREATE FUNCTION qwen_enqueue_embed_trigger()
-RETURNS trigger AS 'MODULE_PATHNAME', 'qwen_enqueue_embed_trigger' LANGUAGE C;
+RETURNS trigger AS 'MODULE_PATHNAME', 'qwen_enqueue_embed_trigger' LANGUAGE C VOLATILE PARALLEL UNSAFE;
 COMMENT ON FUNCTION qwen_enqueue_embed_trigger() IS 'AFTER INSERT OR UPDATE trigger: qwen_enqueue_embed_trigger(''target column'', ''template with {column}'' [, ''name=value'' ...])';
 
--- ---- the extension's own tables ---------------------------------------------------------------------------------------
--- Users see them through views. What stands in them is believed: nobody but the extension's functions writes them, whatever privileges a role has
 CREATE FUNCTION qwen_guard_rows()
-RETURNS trigger AS 'MODULE_PATHNAME', 'qwen_guard_rows' LANGUAGE C;
+RETURNS trigger AS 'MODULE_PATHNAME', 'qwen_guard_rows' LANGUAGE C VOLATILE PARALLEL UNSAFE;
 COMMENT ON FUNCTION qwen_guard_rows() IS 'lets nobody but functions of qwen_pg and superusers write its tables';
 
 -- ---- jobs -----------------------------------------------------------------------------------------------------------
@@ -336,11 +326,6 @@ CREATE TABLE qwen_job_table (
 ) WITH (fillfactor = 50);
 CREATE INDEX qwen_job_table_active ON qwen_job_table (owner) WHERE state IN ('queued', 'running');
 COMMENT ON TABLE qwen_job_table IS 'jobs of qwen_submit; the view qwen_jobs shows them';
-ALTER TABLE qwen_job_table ENABLE ROW LEVEL SECURITY;
-CREATE TRIGGER qwen_guard BEFORE INSERT OR UPDATE OR DELETE ON qwen_job_table FOR EACH ROW EXECUTE FUNCTION qwen_guard_rows('local');
-CREATE TRIGGER qwen_guard_truncate BEFORE TRUNCATE ON qwen_job_table FOR EACH STATEMENT EXECUTE FUNCTION qwen_guard_rows('local');
-ALTER TABLE qwen_job_table ENABLE ALWAYS TRIGGER qwen_guard;
-ALTER TABLE qwen_job_table ENABLE ALWAYS TRIGGER qwen_guard_truncate;
 
 CREATE TABLE qwen_job_row (
 	id bigint GENERATED ALWAYS AS IDENTITY PRIMARY KEY,
@@ -366,45 +351,39 @@ CREATE INDEX qwen_job_row_dead ON qwen_job_row (relation, key) WHERE dead;
 CREATE INDEX qwen_job_row_failed ON qwen_job_row (relation, failed_at) WHERE failed_at IS NOT NULL;
 CREATE INDEX qwen_job_row_key ON qwen_job_row (relation, hash_array(key)) WHERE relation IS NOT NULL;
 COMMENT ON TABLE qwen_job_row IS 'rows that job workers work on, and those that failed for good';
-ALTER TABLE qwen_job_row ENABLE ROW LEVEL SECURITY;
-CREATE TRIGGER qwen_guard BEFORE INSERT OR UPDATE OR DELETE ON qwen_job_row FOR EACH ROW EXECUTE FUNCTION qwen_guard_rows('local');
-CREATE TRIGGER qwen_guard_truncate BEFORE TRUNCATE ON qwen_job_row FOR EACH STATEMENT EXECUTE FUNCTION qwen_guard_rows('local');
-ALTER TABLE qwen_job_row ENABLE ALWAYS TRIGGER qwen_guard;
-ALTER TABLE qwen_job_row ENABLE ALWAYS TRIGGER qwen_guard_truncate;
 
-CREATE FUNCTION qwen_submit(source text, prompt text, target regclass, target_column name,
-	key_columns name[] DEFAULT NULL, function text DEFAULT 'chat', system text DEFAULT NULL, max_words int DEFAULT NULL,
-	instruction text DEFAULT NULL, dimensions int DEFAULT NULL, priority int DEFAULT 0, max_attempts int DEFAULT 5,
-	model text DEFAULT NULL, max_tokens int DEFAULT NULL, temperature float8 DEFAULT NULL, top_p float8 DEFAULT NULL,
-	min_p float8 DEFAULT NULL, top_k int DEFAULT NULL, repetition_penalty float8 DEFAULT NULL,
-	presence_penalty float8 DEFAULT NULL, frequency_penalty float8 DEFAULT NULL, seed bigint DEFAULT NULL,
-	stop text[] DEFAULT NULL, thinking boolean DEFAULT NULL, thinking_budget int DEFAULT NULL,
-	response_format json DEFAULT NULL, adapter text DEFAULT NULL, options json DEFAULT NULL)
-RETURNS bigint AS 'MODULE_PATHNAME', 'qwen_submit' LANGUAGE C VOLATILE;
+CREATE FUNCTION qwen_submit(source text, prompt text, target regclass, target_column name, key_columns name[] DEFAULT NULL,
+	function text DEFAULT 'chat', system text DEFAULT NULL, max_words int DEFAULT NULL, instruction text DEFAULT NULL,
+	dimensions int DEFAULT NULL, priority int DEFAULT 0, max_attempts int DEFAULT 5, model text DEFAULT NULL,
+	max_tokens int DEFAULT NULL, temperature float8 DEFAULT NULL, top_p float8 DEFAULT NULL, min_p float8 DEFAULT NULL,
+	top_k int DEFAULT NULL, repetition_penalty float8 DEFAULT NULL, presence_penalty float8 DEFAULT NULL,
+	frequency_penalty float8 DEFAULT NULL, seed bigint DEFAULT NULL, stop text[] DEFAULT NULL, thinking boolean DEFAULT NULL,
+	thinking_budget int DEFAULT NULL, response_format json DEFAULT NULL, adapter text DEFAULT NULL, options json DEFAULT NULL)
+RETURNS bigint AS 'MODULE_PATHNAME', 'qwen_submit' LANGUAGE C VOLATILE PARALLEL UNSAFE;
 COMMENT ON FUNCTION qwen_submit(text, text, regclass, name, name[], text, text, int, text, int, int, int, text, int, float8, float8, float8, int, float8, float8, float8, bigint, text[], boolean, int, json, text, json) IS 'a job over all rows of a table or query, worked on in the background; its id';
 
 CREATE FUNCTION qwen_cancel(id bigint)
-RETURNS boolean AS 'MODULE_PATHNAME', 'qwen_cancel' LANGUAGE C VOLATILE;
+RETURNS boolean AS 'MODULE_PATHNAME', 'qwen_cancel' LANGUAGE C VOLATILE PARALLEL UNSAFE;
 COMMENT ON FUNCTION qwen_cancel(bigint) IS 'end a job; false when it has ended already';
 
 CREATE FUNCTION qwen_wait(id bigint, timeout interval DEFAULT NULL)
-RETURNS text AS 'MODULE_PATHNAME', 'qwen_wait' LANGUAGE C VOLATILE;
+RETURNS text AS 'MODULE_PATHNAME', 'qwen_wait' LANGUAGE C VOLATILE PARALLEL UNSAFE;
 COMMENT ON FUNCTION qwen_wait(bigint, interval) IS 'wait for the end of a job, or until the time is over; its state';
 
 CREATE FUNCTION qwen_retry(id bigint)
-RETURNS bigint AS 'MODULE_PATHNAME', 'qwen_retry' LANGUAGE C VOLATILE;
+RETURNS bigint AS 'MODULE_PATHNAME', 'qwen_retry' LANGUAGE C VOLATILE PARALLEL UNSAFE;
 COMMENT ON FUNCTION qwen_retry(bigint) IS 'go on with a failed or cancelled job, and try its dead letters again: how many';
 
 CREATE FUNCTION qwen_retry_table(relation regclass)
-RETURNS bigint AS 'MODULE_PATHNAME', 'qwen_retry_table' LANGUAGE C VOLATILE;
+RETURNS bigint AS 'MODULE_PATHNAME', 'qwen_retry_table' LANGUAGE C VOLATILE PARALLEL UNSAFE;
 COMMENT ON FUNCTION qwen_retry_table(regclass) IS 'try the dead letters of a table''s triggers again: how many';
 
 CREATE FUNCTION qwen_forget(id bigint)
-RETURNS void AS 'MODULE_PATHNAME', 'qwen_forget' LANGUAGE C VOLATILE;
+RETURNS void AS 'MODULE_PATHNAME', 'qwen_forget' LANGUAGE C VOLATILE PARALLEL UNSAFE;
 COMMENT ON FUNCTION qwen_forget(bigint) IS 'remove a job that has ended, with its dead letters';
 
 CREATE FUNCTION qwen_forget_table(relation regclass)
-RETURNS bigint AS 'MODULE_PATHNAME', 'qwen_forget_table' LANGUAGE C VOLATILE;
+RETURNS bigint AS 'MODULE_PATHNAME', 'qwen_forget_table' LANGUAGE C VOLATILE PARALLEL UNSAFE;
 COMMENT ON FUNCTION qwen_forget_table(regclass) IS 'remove the dead letters of a table''s triggers: how many';
 
 CREATE FUNCTION qwen_job_workers(OUT role oid, OUT state text, OUT pid int, OUT trouble text)
@@ -467,10 +446,10 @@ CREATE FUNCTION qwen_unload_model(name text)
 RETURNS void AS 'MODULE_PATHNAME', 'qwen_unload_model' LANGUAGE C VOLATILE PARALLEL RESTRICTED;
 COMMENT ON FUNCTION qwen_unload_model(text) IS 'unload a model; running requests end first';
 
-CREATE FUNCTION qwen_models_status(
-	OUT name text, OUT file text, OUT architecture text, OUT parameters bigint, OUT quantization text,
-	OUT context_length int, OUT embedding_size int, OUT file_bytes bigint, OUT shared_memory_bytes bigint, OUT state text,
-	OUT progress float8, OUT load_ms float8, OUT load_method text, OUT error text, OUT notices text, OUT huge_page_bytes bigint)
+CREATE FUNCTION qwen_models_status(OUT name text, OUT file text, OUT architecture text, OUT parameters bigint,
+	OUT quantization text, OUT context_length int, OUT embedding_size int, OUT file_bytes bigint, OUT shared_memory_bytes bigint,
+	OUT state text, OUT progress float8, OUT load_ms float8, OUT load_method text, OUT error text, OUT notices text,
+	OUT huge_page_bytes bigint)
 RETURNS SETOF record AS 'MODULE_PATHNAME', 'qwen_models_status' LANGUAGE C VOLATILE PARALLEL RESTRICTED;
 COMMENT ON FUNCTION qwen_models_status() IS 'the rows of the view qwen_models';
 
@@ -478,65 +457,47 @@ CREATE VIEW qwen_models AS SELECT * FROM qwen_models_status();
 COMMENT ON VIEW qwen_models IS 'models that are loaded, being loaded, or failed to load';
 
 -- ---- watching -------------------------------------------------------------------------------------------------------
-CREATE FUNCTION qwen_engine_status(
-	OUT state text, OUT pid int, OUT restarts bigint, OUT last_error text, OUT started_at timestamptz,
-	OUT next_try timestamptz, OUT isa text, OUT threads int, OUT clients int, OUT running int, OUT waiting int,
-	OUT batch_tokens int, OUT kv_bytes_total bigint, OUT kv_bytes_used bigint, OUT steps bigint,
+CREATE FUNCTION qwen_engine_status(OUT state text, OUT pid int, OUT restarts bigint, OUT last_error text,
+	OUT started_at timestamptz, OUT next_try timestamptz, OUT isa text, OUT threads int, OUT clients int, OUT running int,
+	OUT waiting int, OUT batch_tokens int, OUT kv_bytes_total bigint, OUT kv_bytes_used bigint, OUT steps bigint,
 	OUT prompt_tokens bigint, OUT generated_tokens bigint, OUT requests_done bigint, OUT requests_failed bigint,
-	OUT requests_cancelled bigint, OUT tokens_per_second float8, OUT heartbeat_age_ms float8,
-	OUT cached_blocks int, OUT kv_bytes_cached bigint, OUT cached_tokens bigint, OUT prefix_hit_rate float8,
-	OUT evicted_blocks bigint, OUT preemptions bigint, OUT guessed_tokens bigint, OUT guessed_right bigint)
+	OUT requests_cancelled bigint, OUT tokens_per_second float8, OUT heartbeat_age_ms float8, OUT cached_blocks int,
+	OUT kv_bytes_cached bigint, OUT cached_tokens bigint, OUT prefix_hit_rate float8, OUT evicted_blocks bigint,
+	OUT preemptions bigint, OUT guessed_tokens bigint, OUT guessed_right bigint)
 RETURNS record AS 'MODULE_PATHNAME', 'qwen_engine_status' LANGUAGE C VOLATILE PARALLEL RESTRICTED;
 COMMENT ON FUNCTION qwen_engine_status() IS 'the row of the view qwen_stat_engine';
 
-CREATE FUNCTION qwen_engine_memory(
-	OUT weight_bytes bigint, OUT kv_bytes_resident bigint, OUT buffer_bytes bigint, OUT unlisted_requests bigint)
+CREATE FUNCTION qwen_engine_memory(OUT weight_bytes bigint, OUT kv_bytes_resident bigint, OUT buffer_bytes bigint,
+	OUT unlisted_requests bigint)
 RETURNS record AS 'MODULE_PATHNAME', 'qwen_engine_memory' LANGUAGE C VOLATILE PARALLEL RESTRICTED;
 COMMENT ON FUNCTION qwen_engine_memory() IS 'columns of the view qwen_stat_engine: memory by purpose';
-
-CREATE VIEW qwen_stat_engine AS SELECT * FROM qwen_engine_status(), qwen_engine_memory();
-COMMENT ON VIEW qwen_stat_engine IS 'the engine process: state, requests, memory and tokens since it started';
 
 CREATE FUNCTION qwen_health()
 RETURNS jsonb AS 'MODULE_PATHNAME', 'qwen_health' LANGUAGE C VOLATILE PARALLEL RESTRICTED;
 COMMENT ON FUNCTION qwen_health() IS 'healthy, degraded or unhealthy, with each check and what to do about it';
 
-CREATE FUNCTION qwen_activity(
-	OUT pid int, OUT database text, OUT role text, OUT application_name text, OUT query_id bigint, OUT model text,
-	OUT function text, OUT state text, OUT prompt_tokens int, OUT prompt_tokens_done int, OUT completion_tokens int,
-	OUT tokens_per_second float8, OUT submitted_at timestamptz, OUT started_at timestamptz, OUT age_ms float8)
+CREATE FUNCTION qwen_activity(OUT pid int, OUT database text, OUT role text, OUT application_name text, OUT query_id bigint,
+	OUT model text, OUT function text, OUT state text, OUT prompt_tokens int, OUT prompt_tokens_done int,
+	OUT completion_tokens int, OUT tokens_per_second float8, OUT submitted_at timestamptz, OUT started_at timestamptz,
+	OUT age_ms float8)
 RETURNS SETOF record AS 'MODULE_PATHNAME', 'qwen_activity' LANGUAGE C VOLATILE PARALLEL RESTRICTED ROWS 32;
 COMMENT ON FUNCTION qwen_activity() IS 'the rows of the view qwen_stat_activity';
 
-CREATE VIEW qwen_stat_activity AS SELECT * FROM qwen_activity();
-COMMENT ON VIEW qwen_stat_activity IS 'requests under way, of all sessions; of other roles only for those who may see them';
-
-CREATE FUNCTION qwen_request_totals(
-	OUT role text, OUT model text, OUT function text,
-	OUT calls bigint, OUT errors bigint, OUT cancelled bigint, OUT rejected bigint, OUT prompt_tokens bigint,
-	OUT cached_tokens bigint, OUT completion_tokens bigint, OUT total_ms float8, OUT queue_ms float8,
-	OUT ttft_p50_ms float8, OUT ttft_p95_ms float8, OUT ttft_p99_ms float8,
-	OUT per_token_p50_ms float8, OUT per_token_p95_ms float8, OUT per_token_p99_ms float8,
-	OUT total_p50_ms float8, OUT total_p95_ms float8, OUT total_p99_ms float8, OUT errors_by_class jsonb, OUT since timestamptz)
+CREATE FUNCTION qwen_request_totals(OUT role text, OUT model text, OUT function text, OUT calls bigint, OUT errors bigint,
+	OUT cancelled bigint, OUT rejected bigint, OUT prompt_tokens bigint, OUT cached_tokens bigint, OUT completion_tokens bigint,
+	OUT total_ms float8, OUT queue_ms float8, OUT ttft_p50_ms float8, OUT ttft_p95_ms float8, OUT ttft_p99_ms float8,
+	OUT per_token_p50_ms float8, OUT per_token_p95_ms float8, OUT per_token_p99_ms float8, OUT total_p50_ms float8,
+	OUT total_p95_ms float8, OUT total_p99_ms float8, OUT errors_by_class jsonb, OUT since timestamptz)
 RETURNS SETOF record AS 'MODULE_PATHNAME', 'qwen_request_totals' LANGUAGE C VOLATILE PARALLEL RESTRICTED ROWS 32;
 COMMENT ON FUNCTION qwen_request_totals() IS 'the rows of the view qwen_stat_requests';
 
-CREATE VIEW qwen_stat_requests AS SELECT * FROM qwen_request_totals();
-COMMENT ON VIEW qwen_stat_requests IS 'what requests have cost, per role, model and function';
-
-CREATE FUNCTION qwen_role_totals(
-	OUT role text,
-	OUT calls bigint, OUT errors bigint, OUT cancelled bigint, OUT rejected bigint, OUT prompt_tokens bigint,
-	OUT cached_tokens bigint, OUT completion_tokens bigint, OUT total_ms float8, OUT queue_ms float8,
-	OUT ttft_p50_ms float8, OUT ttft_p95_ms float8, OUT ttft_p99_ms float8,
-	OUT per_token_p50_ms float8, OUT per_token_p95_ms float8, OUT per_token_p99_ms float8,
-	OUT total_p50_ms float8, OUT total_p95_ms float8, OUT total_p99_ms float8, OUT errors_by_class jsonb, OUT since timestamptz,
-	OUT rejected_by_limit jsonb)
+CREATE FUNCTION qwen_role_totals(OUT role text, OUT calls bigint, OUT errors bigint, OUT cancelled bigint, OUT rejected bigint,
+	OUT prompt_tokens bigint, OUT cached_tokens bigint, OUT completion_tokens bigint, OUT total_ms float8, OUT queue_ms float8,
+	OUT ttft_p50_ms float8, OUT ttft_p95_ms float8, OUT ttft_p99_ms float8, OUT per_token_p50_ms float8,
+	OUT per_token_p95_ms float8, OUT per_token_p99_ms float8, OUT total_p50_ms float8, OUT total_p95_ms float8,
+	OUT total_p99_ms float8, OUT errors_by_class jsonb, OUT since timestamptz, OUT rejected_by_limit jsonb)
 RETURNS SETOF record AS 'MODULE_PATHNAME', 'qwen_role_totals' LANGUAGE C VOLATILE PARALLEL RESTRICTED ROWS 32;
 COMMENT ON FUNCTION qwen_role_totals() IS 'the rows of the view qwen_stat_roles';
-
-CREATE VIEW qwen_stat_roles AS SELECT * FROM qwen_role_totals();
-COMMENT ON VIEW qwen_stat_roles IS 'what requests have cost, per role';
 
 CREATE FUNCTION qwen_stat_reset()
 RETURNS void AS 'MODULE_PATHNAME', 'qwen_stat_reset' LANGUAGE C VOLATILE PARALLEL RESTRICTED;
@@ -546,7 +507,45 @@ CREATE FUNCTION qwen_monitor()
 RETURNS boolean AS 'MODULE_PATHNAME', 'qwen_monitor' LANGUAGE C VOLATILE PARALLEL RESTRICTED;
 COMMENT ON FUNCTION qwen_monitor() IS 'whoever may call it sees the activity and the statistics of all roles';
 
+CREATE VIEW qwen_stat_engine AS SELECT * FROM qwen_engine_status(), qwen_engine_memory();
+COMMENT ON VIEW qwen_stat_engine IS 'the engine process: state, requests, memory and tokens since it started';
+
+CREATE VIEW qwen_stat_activity AS SELECT * FROM qwen_activity();
+COMMENT ON VIEW qwen_stat_activity IS 'requests under way, of all sessions; of other roles only for those who may see them';
+
+CREATE VIEW qwen_stat_requests AS SELECT * FROM qwen_request_totals();
+COMMENT ON VIEW qwen_stat_requests IS 'what requests have cost, per role, model and function';
+
+CREATE VIEW qwen_stat_roles AS SELECT * FROM qwen_role_totals();
+COMMENT ON VIEW qwen_stat_roles IS 'what requests have cost, per role';
+
 -- ---- limits per role --------------------------------------------------------------------------------------------------
+CREATE FUNCTION qwen_limits_changed()
+RETURNS trigger AS 'MODULE_PATHNAME', 'qwen_limits_changed' LANGUAGE C VOLATILE PARALLEL UNSAFE;
+COMMENT ON FUNCTION qwen_limits_changed() IS 'tells all sessions of a change of qwen_role_limit and qwen_role_models when it is committed';
+
+CREATE FUNCTION qwen_set_limit(role regrole, requests_per_minute int DEFAULT NULL, tokens_per_minute int DEFAULT NULL,
+	tokens_per_day bigint DEFAULT NULL, max_concurrent int DEFAULT NULL, max_tokens int DEFAULT NULL, priority int DEFAULT NULL)
+RETURNS void AS 'MODULE_PATHNAME', 'qwen_set_limit' LANGUAGE C VOLATILE PARALLEL UNSAFE SECURITY DEFINER SET search_path = pg_catalog, pg_temp;
+COMMENT ON FUNCTION qwen_set_limit(regrole, int, int, bigint, int, int, int) IS 'set all limits of a role; NULL: no limit of that kind';
+
+CREATE FUNCTION qwen_clear_limit(role regrole)
+RETURNS void AS 'MODULE_PATHNAME', 'qwen_clear_limit' LANGUAGE C VOLATILE PARALLEL UNSAFE SECURITY DEFINER SET search_path = pg_catalog, pg_temp;
+COMMENT ON FUNCTION qwen_clear_limit(regrole) IS 'a role has no limits of its own any more: those of its roles or the settings hold';
+
+CREATE FUNCTION qwen_may_see_role(role regrole)
+RETURNS boolean AS 'MODULE_PATHNAME', 'qwen_may_see_role' LANGUAGE C STABLE PARALLEL SAFE;
+COMMENT ON FUNCTION qwen_may_see_role(regrole) IS 'whether the current user may see what concerns a role';
+
+CREATE FUNCTION qwen_allow_models(role regrole, models text[])
+RETURNS void AS 'MODULE_PATHNAME', 'qwen_allow_models' LANGUAGE C VOLATILE PARALLEL UNSAFE SECURITY DEFINER SET search_path = pg_catalog, pg_temp;
+COMMENT ON FUNCTION qwen_allow_models(regrole, text[]) IS 'the models that a role may ask, and no others; NULL: it has no list of its own any more';
+
+CREATE FUNCTION qwen_usage_rows(OUT role regrole, OUT limit_name text, OUT used bigint, OUT reserved bigint, OUT allowed bigint,
+	OUT remaining bigint, OUT rejected bigint)
+RETURNS SETOF record AS 'MODULE_PATHNAME', 'qwen_usage_rows' LANGUAGE C VOLATILE PARALLEL RESTRICTED;
+COMMENT ON FUNCTION qwen_usage_rows() IS 'the rows of the view qwen_usage';
+
 CREATE TABLE qwen_role_limit (
 	role regrole PRIMARY KEY,
 	requests_per_minute int,
@@ -557,33 +556,11 @@ CREATE TABLE qwen_role_limit (
 	priority int
 );
 COMMENT ON TABLE qwen_role_limit IS 'limits per role; change it by qwen_set_limit and qwen_clear_limit, read it through qwen_limits';
-CREATE TRIGGER qwen_guard BEFORE INSERT OR UPDATE OR DELETE ON qwen_role_limit FOR EACH ROW EXECUTE FUNCTION qwen_guard_rows('shared');
-CREATE TRIGGER qwen_guard_truncate BEFORE TRUNCATE ON qwen_role_limit FOR EACH STATEMENT EXECUTE FUNCTION qwen_guard_rows('shared');
-ALTER TABLE qwen_role_limit ENABLE ALWAYS TRIGGER qwen_guard;
-ALTER TABLE qwen_role_limit ENABLE ALWAYS TRIGGER qwen_guard_truncate;
 SELECT pg_catalog.pg_extension_config_dump('qwen_role_limit', '');
 
-CREATE FUNCTION qwen_limits_changed()
-RETURNS trigger AS 'MODULE_PATHNAME', 'qwen_limits_changed' LANGUAGE C;
-COMMENT ON FUNCTION qwen_limits_changed() IS 'tells all sessions of a change of qwen_role_limit and qwen_role_models when it is committed';
 CREATE TRIGGER qwen_limits_changed AFTER INSERT OR UPDATE OR DELETE OR TRUNCATE ON qwen_role_limit
 	FOR EACH STATEMENT EXECUTE FUNCTION qwen_limits_changed();
 ALTER TABLE qwen_role_limit ENABLE ALWAYS TRIGGER qwen_limits_changed;
-
-CREATE FUNCTION qwen_set_limit(role regrole, requests_per_minute int DEFAULT NULL, tokens_per_minute int DEFAULT NULL,
-	tokens_per_day bigint DEFAULT NULL, max_concurrent int DEFAULT NULL, max_tokens int DEFAULT NULL, priority int DEFAULT NULL)
-RETURNS void AS 'MODULE_PATHNAME', 'qwen_set_limit' LANGUAGE C VOLATILE PARALLEL UNSAFE
-SECURITY DEFINER SET search_path = pg_catalog, pg_temp;
-COMMENT ON FUNCTION qwen_set_limit(regrole, int, int, bigint, int, int, int) IS 'set all limits of a role; NULL: no limit of that kind';
-
-CREATE FUNCTION qwen_clear_limit(role regrole)
-RETURNS void AS 'MODULE_PATHNAME', 'qwen_clear_limit' LANGUAGE C VOLATILE PARALLEL UNSAFE
-SECURITY DEFINER SET search_path = pg_catalog, pg_temp;
-COMMENT ON FUNCTION qwen_clear_limit(regrole) IS 'a role has no limits of its own any more: those of its roles or the settings hold';
-
-CREATE FUNCTION qwen_may_see_role(role regrole)
-RETURNS boolean AS 'MODULE_PATHNAME', 'qwen_may_see_role' LANGUAGE C STABLE PARALLEL SAFE;
-COMMENT ON FUNCTION qwen_may_see_role(regrole) IS 'whether the current user may see what concerns a role';
 
 CREATE VIEW qwen_limits WITH (security_barrier) AS
 	SELECT role, requests_per_minute, tokens_per_minute, tokens_per_day, max_concurrent, max_tokens, priority
@@ -595,55 +572,64 @@ CREATE TABLE qwen_role_models (
 	models text[] NOT NULL
 );
 COMMENT ON TABLE qwen_role_models IS 'models that roles may ask; change it by qwen_allow_models, read it through qwen_allowed_models';
-CREATE TRIGGER qwen_guard BEFORE INSERT OR UPDATE OR DELETE ON qwen_role_models FOR EACH ROW EXECUTE FUNCTION qwen_guard_rows('shared');
-CREATE TRIGGER qwen_guard_truncate BEFORE TRUNCATE ON qwen_role_models FOR EACH STATEMENT EXECUTE FUNCTION qwen_guard_rows('shared');
-ALTER TABLE qwen_role_models ENABLE ALWAYS TRIGGER qwen_guard;
-ALTER TABLE qwen_role_models ENABLE ALWAYS TRIGGER qwen_guard_truncate;
 SELECT pg_catalog.pg_extension_config_dump('qwen_role_models', '');
 CREATE TRIGGER qwen_limits_changed AFTER INSERT OR UPDATE OR DELETE OR TRUNCATE ON qwen_role_models
 	FOR EACH STATEMENT EXECUTE FUNCTION qwen_limits_changed();
 ALTER TABLE qwen_role_models ENABLE ALWAYS TRIGGER qwen_limits_changed;
 
-CREATE FUNCTION qwen_allow_models(role regrole, models text[])
-RETURNS void AS 'MODULE_PATHNAME', 'qwen_allow_models' LANGUAGE C VOLATILE PARALLEL UNSAFE
-SECURITY DEFINER SET search_path = pg_catalog, pg_temp;
-COMMENT ON FUNCTION qwen_allow_models(regrole, text[]) IS 'the models that a role may ask, and no others; NULL: it has no list of its own any more';
-
 CREATE VIEW qwen_allowed_models WITH (security_barrier) AS
 	SELECT role, models FROM qwen_role_models WHERE qwen_may_see_role(role);
 COMMENT ON VIEW qwen_allowed_models IS 'models that roles may ask; who is not in it may ask what its roles may, or all';
 
-CREATE FUNCTION qwen_usage_rows(OUT role regrole, OUT limit_name text, OUT used bigint, OUT reserved bigint, OUT allowed bigint,
-	OUT remaining bigint, OUT rejected bigint)
-RETURNS SETOF record AS 'MODULE_PATHNAME', 'qwen_usage_rows' LANGUAGE C VOLATILE PARALLEL RESTRICTED;
-COMMENT ON FUNCTION qwen_usage_rows() IS 'the rows of the view qwen_usage';
-
 CREATE VIEW qwen_usage AS SELECT * FROM qwen_usage_rows();
 COMMENT ON VIEW qwen_usage IS 'what roles have used in each window, and what is left of their limits';
 
+-- ---- the extension's own tables ---------------------------------------------------------------------------------------
+-- Users see the tables through views. What stands in them is believed: nobody but the extension's functions writes them, whatever privileges
+-- a role has. Jobs and queued rows are this server's own ('local'), limits and lists of models come by replication too ('shared').
+ALTER TABLE qwen_job_table ENABLE ROW LEVEL SECURITY;
+CREATE TRIGGER qwen_guard BEFORE INSERT OR UPDATE OR DELETE ON qwen_job_table FOR EACH ROW EXECUTE FUNCTION qwen_guard_rows('local');
+CREATE TRIGGER qwen_guard_truncate BEFORE TRUNCATE ON qwen_job_table FOR EACH STATEMENT EXECUTE FUNCTION qwen_guard_rows('local');
+ALTER TABLE qwen_job_table ENABLE ALWAYS TRIGGER qwen_guard;
+ALTER TABLE qwen_job_table ENABLE ALWAYS TRIGGER qwen_guard_truncate;
+
+ALTER TABLE qwen_job_row ENABLE ROW LEVEL SECURITY;
+CREATE TRIGGER qwen_guard BEFORE INSERT OR UPDATE OR DELETE ON qwen_job_row FOR EACH ROW EXECUTE FUNCTION qwen_guard_rows('local');
+CREATE TRIGGER qwen_guard_truncate BEFORE TRUNCATE ON qwen_job_row FOR EACH STATEMENT EXECUTE FUNCTION qwen_guard_rows('local');
+ALTER TABLE qwen_job_row ENABLE ALWAYS TRIGGER qwen_guard;
+ALTER TABLE qwen_job_row ENABLE ALWAYS TRIGGER qwen_guard_truncate;
+
+CREATE TRIGGER qwen_guard BEFORE INSERT OR UPDATE OR DELETE ON qwen_role_limit FOR EACH ROW EXECUTE FUNCTION qwen_guard_rows('shared');
+CREATE TRIGGER qwen_guard_truncate BEFORE TRUNCATE ON qwen_role_limit FOR EACH STATEMENT EXECUTE FUNCTION qwen_guard_rows('shared');
+ALTER TABLE qwen_role_limit ENABLE ALWAYS TRIGGER qwen_guard;
+ALTER TABLE qwen_role_limit ENABLE ALWAYS TRIGGER qwen_guard_truncate;
+
+CREATE TRIGGER qwen_guard BEFORE INSERT OR UPDATE OR DELETE ON qwen_role_models FOR EACH ROW EXECUTE FUNCTION qwen_guard_rows('shared');
+CREATE TRIGGER qwen_guard_truncate BEFORE TRUNCATE ON qwen_role_models FOR EACH STATEMENT EXECUTE FUNCTION qwen_guard_rows('shared');
+ALTER TABLE qwen_role_models ENABLE ALWAYS TRIGGER qwen_guard;
+ALTER TABLE qwen_role_models ENABLE ALWAYS TRIGGER qwen_guard_truncate;
+
 -- ---- privileges -----------------------------------------------------------------------------------------------------
--- nothing that generates, embeds, tokenizes or administers is for everybody; state is
 CREATE FUNCTION qwen_privilege_of(function_name name)
 RETURNS text LANGUAGE sql IMMUTABLE PARALLEL SAFE AS
 $$
 	SELECT CASE
-		WHEN function_name IN ('qwen_models_status', 'qwen_engine_status', 'qwen_engine_memory', 'qwen_health', 'qwen_activity', 'qwen_request_totals',
-			'qwen_role_totals', 'qwen_job_workers',
-			'qwen_usage_rows', 'qwen_may_see_role')
+		WHEN function_name IN ('qwen_job_workers', 'qwen_models_status', 'qwen_engine_status', 'qwen_engine_memory',
+			'qwen_health', 'qwen_activity', 'qwen_request_totals', 'qwen_role_totals', 'qwen_may_see_role', 'qwen_usage_rows')
 			THEN 'everybody'
-		WHEN function_name IN ('qwen_grant', 'qwen_revoke', 'qwen_privilege_of', 'qwen_change_privilege', 'qwen_limits_changed', 'qwen_guard_rows', 'qwen_planner_support')
-			THEN 'owner'
-		WHEN function_name IN ('qwen_load_model', 'qwen_unload_model', 'qwen_load_adapter', 'qwen_unload_adapter',
-			'qwen_set_limit', 'qwen_clear_limit', 'qwen_allow_models', 'qwen_stat_reset')
-			THEN 'admin'
-		WHEN function_name = 'qwen_monitor'
+		WHEN function_name IN ('qwen_monitor')
 			THEN 'monitor'
+		WHEN function_name IN ('qwen_load_model', 'qwen_unload_model', 'qwen_stat_reset', 'qwen_set_limit', 'qwen_clear_limit',
+			'qwen_allow_models')
+			THEN 'admin'
+		WHEN function_name IN ('qwen_planner_support', 'qwen_guard_rows', 'qwen_limits_changed', 'qwen_privilege_of',
+			'qwen_change_privilege', 'qwen_grant', 'qwen_revoke')
+			THEN 'owner'
 		ELSE 'use'
 	END
 $$;
 COMMENT ON FUNCTION qwen_privilege_of(name) IS 'which of use, monitor, admin a function of qwen_pg belongs to; everybody: PUBLIC may call it; owner: nobody else';
 
--- these three look for the extension's schema each time: it may be renamed, and the extension may move to another
 CREATE FUNCTION qwen_change_privilege(role regrole, privilege text, statement text)
 RETURNS void LANGUAGE plpgsql VOLATILE PARALLEL UNSAFE SET search_path = pg_catalog, pg_temp AS
 $$

@@ -160,6 +160,8 @@ class Tree:
     def write(self, name, text):
         with open(os.path.join(self.folder, name), "w", encoding="utf-8") as file:
             file.write(text)
+        if name.startswith("sql/"):  # PostgreSQL runs what is made of it; what breaks a rule is made nevertheless
+            subprocess.run([sys.executable, "sql/make.py"], cwd=self.folder, env=self.environment, capture_output=True, check=False)
 
     def read(self, name):
         with open(os.path.join(self.folder, name), encoding="utf-8") as file:

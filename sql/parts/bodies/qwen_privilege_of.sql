@@ -1,0 +1,4 @@
+	SELECT CASE
+@privileges
+		ELSE 'use'
+	END
