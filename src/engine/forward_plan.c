@@ -59,16 +59,19 @@ all_rows(const Forward *f, const void *argument)
 	return f->n_rows;
 }
 
+static const PartPlan part_plans[N_PART_KINDS] = {
+	[PART_ATTENTION] = plan_attention,
+	[PART_DENSE] = plan_dense,
+};
+
 bool
 plan_make(Forward *f)
 {
 	f->plan.arena = arena_create(0);
 	plan_embedding(f);
 	for (uint32_t layer = 0; layer < f->model->hyper.n_layers; layer++)
-	{
-		plan_attention(f, layer);
-		plan_dense(f, layer);
-	}
+		for (uint32_t part = 0; part < LAYER_PARTS; part++)
+			part_plans[f->model->layers[layer].parts[part]](f, layer);
 	plan_output(f);
 	return !f->plan.failed;
 }

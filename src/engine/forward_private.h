@@ -217,6 +217,9 @@ extern void plan_add_product(Forward *forward, const Product *product);
 
 /* ---- the parts of the plan: each adds its phases ----------------------------------------------------------------- */
 
+/* The phases of one part of a layer. */
+typedef void (*PartPlan)(Forward *forward, uint32_t layer);
+
 extern void plan_embedding(Forward *forward);                 /* forward_ends.c */
 extern void plan_attention(Forward *forward, uint32_t layer); /* forward_attention.c */
 extern void plan_dense(Forward *forward, uint32_t layer);     /* forward_dense.c */

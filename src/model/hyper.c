@@ -7,14 +7,7 @@
 #include <stdio.h>
 #include <string.h>
 
-static const char *const architecture_names[] = {NULL, "qwen2", "qwen3"};
-
-const char *
-architecture_name(uint32_t architecture)
-{
-	return architecture >= ARCHITECTURE_QWEN2 && architecture <= ARCHITECTURE_QWEN3 ? architecture_names[architecture]
-																					: "unknown";
-}
+#include "architectures.h"
 
 static bool
 span_equals(ByteSpan span, const char *text)
@@ -70,21 +63,50 @@ read_float(const GgufValue *value, const char *key, double fallback, double low,
 	return status_ok();
 }
 
+/* A size that a model has: a whole number of the metadata. */
+typedef struct SizeKey
+{
+	const char *suffix; /* behind "ARCHITECTURE." */
+	size_t member;      /* uint32_t of ModelHyper */
+	Trait trait;        /* of the models that must have it; others may, or it is 0 */
+	uint32_t low, high;
+} SizeKey;
+
+static const SizeKey size_keys[] = {
+	{"block_count", offsetof(ModelHyper, n_layers), TRAIT_ALWAYS, 1, MODEL_MAX_LAYERS},
+	{"embedding_length", offsetof(ModelHyper, hidden), TRAIT_ALWAYS, 1, 65536},
+	{"feed_forward_length", offsetof(ModelHyper, ffn), TRAIT_DENSE, 1, 1 << 20},
+	{"context_length", offsetof(ModelHyper, context_length), TRAIT_ALWAYS, 1, 1 << 24},
+};
+
+static Status
+read_sizes(const Gguf *gguf, ModelHyper *hyper)
+{
+	for (size_t i = 0; i < sizeof size_keys / sizeof size_keys[0]; i++)
+	{
+		const SizeKey *key = &size_keys[i];
+		bool required = (architecture_traits(hyper->architecture) & key->trait) != 0;
+		uint32_t *member = (uint32_t *) (void *) ((char *) hyper + key->member);
+
+		STATUS_TRY(read_number(gguf, hyper, key->suffix, required ? -1 : 0, key->low, key->high, member));
+	}
+	return status_ok();
+}
+
 static Status
 read_architecture(const Gguf *gguf, ModelHyper *hyper)
 {
 	const GgufValue *value = gguf_find(gguf, "general.architecture");
+	char supported[100];
 
 	if (!value || value->type != GGUF_STRING)
 		return status_error(STATUS_INVALID_ARGUMENT, "the metadata key general.architecture is missing");
-	for (uint32_t a = ARCHITECTURE_QWEN2; a <= ARCHITECTURE_QWEN3; a++)
-		if (span_equals(value->string, architecture_names[a]))
-		{
-			hyper->architecture = a;
-			return status_ok();
-		}
-	return status_error(STATUS_UNSUPPORTED, "architecture \"%.*s\" is not supported; supported are qwen2 and qwen3",
-						(int) (value->string.length > 60 ? 60 : value->string.length), value->string.data);
+	hyper->architecture = architecture_find(value->string.data, value->string.length);
+	if (hyper->architecture != 0)
+		return status_ok();
+	architecture_list(supported, sizeof supported);
+	return status_error(STATUS_UNSUPPORTED, "architecture \"%.*s\" is not supported; supported are %s",
+						(int) (value->string.length > 60 ? 60 : value->string.length), value->string.data, supported);
 }
 
 static Status
@@ -198,10 +220,7 @@ hyper_read(const Gguf *gguf, ModelHyper *hyper, Notices *notices)
 
 	memset(hyper, 0, sizeof *hyper);
 	STATUS_TRY(read_architecture(gguf, hyper));
-	STATUS_TRY(read_number(gguf, hyper, "block_count", -1, 1, MODEL_MAX_LAYERS, &hyper->n_layers));
-	STATUS_TRY(read_number(gguf, hyper, "embedding_length", -1, 1, 65536, &hyper->hidden));
-	STATUS_TRY(read_number(gguf, hyper, "feed_forward_length", -1, 1, 1 << 20, &hyper->ffn));
-	STATUS_TRY(read_number(gguf, hyper, "context_length", -1, 1, 1 << 24, &hyper->context_length));
+	STATUS_TRY(read_sizes(gguf, hyper));
 	STATUS_TRY(read_heads(gguf, hyper));
 	STATUS_TRY(read_rope(gguf, hyper));
 	STATUS_TRY(read_number(gguf, hyper, "pooling_type", POOLING_UNSPECIFIED, 0, 4, &hyper->pooling));

@@ -7,9 +7,6 @@
 #include "gguf.h"
 #include "model.h"
 
-/* Names of the architectures that are supported, by Architecture. */
-extern const char *architecture_name(uint32_t architecture);
-
 /*
  * Read and check everything but tensors. UNSUPPORTED naming what was found and what is supported; INVALID_ARGUMENT
  * naming the key. The vocabulary's size comes from tokenizer.ggml.tokens.

@@ -17,6 +17,7 @@
 #include "../../kernels/team.h"
 #include "../base/memory.h"
 #include "../base/pages.h"
+#include "architectures.h"
 #include "gguf.h"
 #include "hyper.h"
 #include "image.h"
@@ -106,7 +107,7 @@ match_tensors(Loader *loader)
 	for (uint32_t i = 0; i < n_roles; i++)
 	{
 		TensorRole role = role_at(&loader->header.hyper, i);
-		const GgufTensor *tensor = gguf_find_tensor(&loader->files.gguf, role.name);
+		const GgufTensor *tensor = role.is_known ? gguf_find_tensor(&loader->files.gguf, role.name) : NULL;
 
 		if (!tensor && role.is_required)
 			return status_error(STATUS_INVALID_ARGUMENT, "tensor \"%s\" is missing", role.name);

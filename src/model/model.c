@@ -12,6 +12,7 @@
 #include <unistd.h>
 
 #include "../base/pages.h"
+#include "architectures.h"
 #include "hyper.h"
 #include "image.h"
 #include "key_outliers.h"
@@ -84,6 +85,8 @@ check_meta(const ImageHeader *header, uint64_t bytes)
 	for (size_t i = 0; i < sizeof parts / sizeof parts[0]; i++)
 		if (!part_is_inside(parts[i], sizeof *header, header->data_start))
 			return damaged("a part lies outside of it");
+	if (!architecture_row(header->hyper.architecture))
+		return damaged("its architecture is unknown");
 	if (header->n_tensors != roles_count(&header->hyper) ||
 		header->tensors.bytes != (uint64_t) header->n_tensors * sizeof(ImageTensor) ||
 		tokenizer->token_types.bytes != (uint64_t) tokenizer->n_tokens * 4 ||
@@ -105,6 +108,8 @@ check_tensors(const ImageHeader *header, const ImageTensor *tensors)
 
 		if (tensors[i].data.bytes == 0 && !role.is_required)
 			continue;
+		if (!role.is_known)
+			return damaged(role.name);
 		if (!info || !info->can_pack || tensors[i].n_rows != role.n_rows || tensors[i].n_cols != role.n_cols)
 			return damaged(role.name);
 		expected = role.is_matrix ? (uint64_t) packed_tile_bytes(info->type, role.n_cols) * packed_n_tiles(role.n_rows)
@@ -129,10 +134,11 @@ vector_at(const uint8_t *image, const ImageTensor *tensor)
 	return tensor->data.bytes ? (const float *) (const void *) (image + tensor->data.offset) : NULL;
 }
 
-/* Point a layer at its tensors: [N_LAYER_ROLES] */
+/* Point a layer of a kind at its tensors: [N_LAYER_ROLES] */
 static void
-point_layer(ModelLayer *layer, const uint8_t *image, const ImageTensor *tensors)
+point_layer(ModelLayer *layer, const LayerKind *kind, const uint8_t *image, const ImageTensor *tensors)
 {
+	memcpy(layer->parts, kind->parts, sizeof layer->parts);
 	layer->attn_q = matrix_at(image, &tensors[ROLE_ATTN_Q]);
 	layer->attn_k = matrix_at(image, &tensors[ROLE_ATTN_K]);
 	layer->attn_v = matrix_at(image, &tensors[ROLE_ATTN_V]);
@@ -261,7 +267,8 @@ build(Model *model, const ImageHeader *header, uint64_t bytes)
 	if (!model->layers)
 		return status_error(STATUS_UNAVAILABLE, "out of memory for %u layers", header->hyper.n_layers);
 	for (uint32_t i = 0; i < header->hyper.n_layers; i++)
-		point_layer(&model->layers[i], image, tensors + N_MODEL_ROLES + (size_t) i * N_LAYER_ROLES);
+		point_layer(&model->layers[i], architecture_layer(&model->hyper, i), image,
+					tensors + N_MODEL_ROLES + (size_t) i * N_LAYER_ROLES);
 	STATUS_TRY(key_outliers_find(&model->hyper, model->layers, &model->key_outliers));
 	STATUS_TRY(create_tokenizer(model, header));
 	return create_template(model, header);

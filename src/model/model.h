@@ -21,6 +21,16 @@ typedef enum Architecture
 	ARCHITECTURE_QWEN3 = 2, /* per-head RMS norm on Q and K, no bias */
 } Architecture;
 
+/* What layers are made of, one part after the other; each adds to the residual stream what it makes of its norm. */
+typedef enum LayerPart
+{
+	PART_ATTENTION, /* attn_*, with keys and values in the cache */
+	PART_DENSE,     /* ffn_*: down(silu(gate x) * (up x)) */
+	N_PART_KINDS
+} LayerPart;
+
+#define LAYER_PARTS 2 /* of a layer: one that mixes positions, one that does not */
+
 typedef enum RopeScaling
 {
 	ROPE_SCALING_NONE = 0,
@@ -67,12 +77,13 @@ typedef struct ModelHyper
 
 typedef struct ModelLayer
 {
+	LayerPart parts[LAYER_PARTS];
 	PackedMatrix attn_q, attn_k, attn_v,
 		attn_output; /* [n_heads*head_dim][hidden], [n_kv_heads*head_dim][hidden] x2, [hidden][n_heads*head_dim] */
 	PackedMatrix ffn_gate, ffn_up, ffn_down;              /* [ffn][hidden] x2, [hidden][ffn] */
 	const float *attn_norm, *ffn_norm;                    /* [hidden] */
 	const float *attn_q_bias, *attn_k_bias, *attn_v_bias; /* NULL where the file has none */
-	const float *attn_q_norm, *attn_k_norm;               /* [head_dim], qwen3; else NULL */
+	const float *attn_q_norm, *attn_k_norm;               /* [head_dim]; NULL where the file has none */
 } ModelLayer;
 
 typedef struct Model

@@ -5,6 +5,8 @@
 
 #include <stdio.h>
 
+#include "architectures.h"
+
 typedef enum Extent
 {
 	EXTENT_ONE,
@@ -16,40 +18,35 @@ typedef enum Extent
 	EXTENT_VOCAB,
 } Extent;
 
-#define REQUIRED_QWEN2 1u
-#define REQUIRED_QWEN3 2u
-#define REQUIRED 3u
-#define OPTIONAL 0u
-
 typedef struct RoleRow
 {
 	const char *name; /* of a layer's tensor: without "blk.N." */
 	bool is_matrix;
 	Extent rows, cols;
-	unsigned required; /* by which architectures */
+	Trait trait; /* that it belongs to */
 } RoleRow;
 
 static const RoleRow model_roles[N_MODEL_ROLES] = {
-	[ROLE_TOKEN_EMBEDDING] = {"token_embd.weight", true, EXTENT_VOCAB, EXTENT_HIDDEN, REQUIRED},
-	[ROLE_OUTPUT] = {"output.weight", true, EXTENT_VOCAB, EXTENT_HIDDEN, OPTIONAL}, /* else tied to token_embd */
-	[ROLE_OUTPUT_NORM] = {"output_norm.weight", false, EXTENT_ONE, EXTENT_HIDDEN, REQUIRED},
+	[ROLE_TOKEN_EMBEDDING] = {"token_embd.weight", true, EXTENT_VOCAB, EXTENT_HIDDEN, TRAIT_ALWAYS},
+	[ROLE_OUTPUT] = {"output.weight", true, EXTENT_VOCAB, EXTENT_HIDDEN, TRAIT_OWN_OUTPUT},
+	[ROLE_OUTPUT_NORM] = {"output_norm.weight", false, EXTENT_ONE, EXTENT_HIDDEN, TRAIT_ALWAYS},
 };
 
 static const RoleRow layer_roles[N_LAYER_ROLES] = {
-	[ROLE_ATTN_NORM] = {"attn_norm.weight", false, EXTENT_ONE, EXTENT_HIDDEN, REQUIRED},
-	[ROLE_FFN_NORM] = {"ffn_norm.weight", false, EXTENT_ONE, EXTENT_HIDDEN, REQUIRED},
-	[ROLE_ATTN_Q] = {"attn_q.weight", true, EXTENT_Q, EXTENT_HIDDEN, REQUIRED},
-	[ROLE_ATTN_K] = {"attn_k.weight", true, EXTENT_KV, EXTENT_HIDDEN, REQUIRED},
-	[ROLE_ATTN_V] = {"attn_v.weight", true, EXTENT_KV, EXTENT_HIDDEN, REQUIRED},
-	[ROLE_ATTN_OUTPUT] = {"attn_output.weight", true, EXTENT_HIDDEN, EXTENT_Q, REQUIRED},
-	[ROLE_FFN_GATE] = {"ffn_gate.weight", true, EXTENT_FFN, EXTENT_HIDDEN, REQUIRED},
-	[ROLE_FFN_UP] = {"ffn_up.weight", true, EXTENT_FFN, EXTENT_HIDDEN, REQUIRED},
-	[ROLE_FFN_DOWN] = {"ffn_down.weight", true, EXTENT_HIDDEN, EXTENT_FFN, REQUIRED},
-	[ROLE_ATTN_Q_BIAS] = {"attn_q.bias", false, EXTENT_ONE, EXTENT_Q, REQUIRED_QWEN2},
-	[ROLE_ATTN_K_BIAS] = {"attn_k.bias", false, EXTENT_ONE, EXTENT_KV, REQUIRED_QWEN2},
-	[ROLE_ATTN_V_BIAS] = {"attn_v.bias", false, EXTENT_ONE, EXTENT_KV, REQUIRED_QWEN2},
-	[ROLE_ATTN_Q_NORM] = {"attn_q_norm.weight", false, EXTENT_ONE, EXTENT_HEAD, REQUIRED_QWEN3},
-	[ROLE_ATTN_K_NORM] = {"attn_k_norm.weight", false, EXTENT_ONE, EXTENT_HEAD, REQUIRED_QWEN3},
+	[ROLE_ATTN_NORM] = {"attn_norm.weight", false, EXTENT_ONE, EXTENT_HIDDEN, TRAIT_ATTENTION},
+	[ROLE_FFN_NORM] = {"ffn_norm.weight", false, EXTENT_ONE, EXTENT_HIDDEN, TRAIT_DENSE},
+	[ROLE_ATTN_Q] = {"attn_q.weight", true, EXTENT_Q, EXTENT_HIDDEN, TRAIT_ATTENTION},
+	[ROLE_ATTN_K] = {"attn_k.weight", true, EXTENT_KV, EXTENT_HIDDEN, TRAIT_ATTENTION},
+	[ROLE_ATTN_V] = {"attn_v.weight", true, EXTENT_KV, EXTENT_HIDDEN, TRAIT_ATTENTION},
+	[ROLE_ATTN_OUTPUT] = {"attn_output.weight", true, EXTENT_HIDDEN, EXTENT_Q, TRAIT_ATTENTION},
+	[ROLE_FFN_GATE] = {"ffn_gate.weight", true, EXTENT_FFN, EXTENT_HIDDEN, TRAIT_DENSE},
+	[ROLE_FFN_UP] = {"ffn_up.weight", true, EXTENT_FFN, EXTENT_HIDDEN, TRAIT_DENSE},
+	[ROLE_FFN_DOWN] = {"ffn_down.weight", true, EXTENT_HIDDEN, EXTENT_FFN, TRAIT_DENSE},
+	[ROLE_ATTN_Q_BIAS] = {"attn_q.bias", false, EXTENT_ONE, EXTENT_Q, TRAIT_QKV_BIAS},
+	[ROLE_ATTN_K_BIAS] = {"attn_k.bias", false, EXTENT_ONE, EXTENT_KV, TRAIT_QKV_BIAS},
+	[ROLE_ATTN_V_BIAS] = {"attn_v.bias", false, EXTENT_ONE, EXTENT_KV, TRAIT_QKV_BIAS},
+	[ROLE_ATTN_Q_NORM] = {"attn_q_norm.weight", false, EXTENT_ONE, EXTENT_HEAD, TRAIT_QK_NORM},
+	[ROLE_ATTN_K_NORM] = {"attn_k_norm.weight", false, EXTENT_ONE, EXTENT_HEAD, TRAIT_QK_NORM},
 };
 
 static uint32_t
@@ -85,15 +82,20 @@ role_at(const ModelHyper *hyper, uint32_t i)
 {
 	bool in_layer = i >= N_MODEL_ROLES;
 	const RoleRow *row = in_layer ? &layer_roles[(i - N_MODEL_ROLES) % N_LAYER_ROLES] : &model_roles[i];
-	unsigned architecture = hyper->architecture == ARCHITECTURE_QWEN3 ? REQUIRED_QWEN3 : REQUIRED_QWEN2;
+	uint32_t layer = in_layer ? (i - N_MODEL_ROLES) / N_LAYER_ROLES : 0;
+	const ArchitectureRow *architecture = architecture_row(hyper->architecture);
+	const LayerKind *kind = architecture_layer(hyper, layer);
+	unsigned required = in_layer ? kind->required : architecture->required;
+	unsigned optional = in_layer ? kind->optional : architecture->optional;
 	TensorRole role;
 
 	if (in_layer)
-		snprintf(role.name, sizeof role.name, "blk.%u.%s", (i - N_MODEL_ROLES) / N_LAYER_ROLES, row->name);
+		snprintf(role.name, sizeof role.name, "blk.%u.%s", layer, row->name);
 	else
 		snprintf(role.name, sizeof role.name, "%s", row->name);
+	role.is_required = (row->trait & required) != 0;
+	role.is_known = (row->trait & (required | optional)) != 0;
 	role.is_matrix = row->is_matrix;
-	role.is_required = (row->required & architecture) != 0;
 	role.n_rows = extent_of(hyper, row->rows);
 	role.n_cols = extent_of(hyper, row->cols);
 	return role;

@@ -39,12 +39,13 @@ typedef enum LayerRole
 	N_LAYER_ROLES,
 } LayerRole;
 
-/* One tensor that a model of these hyperparameters may have. */
+/* One tensor of the table, as a model of these hyperparameters has it. */
 typedef struct TensorRole
 {
 	char name[GGUF_ROLE_NAME_BYTES]; /* as in the file */
-	bool is_matrix;                  /* packed; else a vector of floats */
+	bool is_known;                   /* false: no tensor of this architecture */
 	bool is_required;
+	bool is_matrix;  /* packed; else a vector of floats */
 	uint32_t n_rows; /* 1 for vectors */
 	uint32_t n_cols;
 } TensorRole;

@@ -1,0 +1,58 @@
+/*
+ * architectures.h - the architectures that are supported, in one table.
+ *
+ * An architecture is a set of traits. Each metadata key (hyper.c) and each tensor (roles.c) belongs to a trait, and
+ * layers are made of parts, for which the engine has phases (src/engine/forward_plan.c). So a new architecture that is
+ * put together from known parts is a row here; a new part brings a trait, its keys and tensors, and its phases.
+ */
+#ifndef QWEN_ARCHITECTURES_H
+#define QWEN_ARCHITECTURES_H
+
+#include "model.h"
+
+/* What models have: bits. */
+typedef enum Trait
+{
+	TRAIT_ALWAYS = 1 << 0,     /* embeddings, norms, sizes */
+	TRAIT_OWN_OUTPUT = 1 << 1, /* an output matrix; without it the embeddings serve */
+	TRAIT_ATTENTION = 1 << 2,  /* grouped-query attention */
+	TRAIT_QKV_BIAS = 1 << 3,   /* … with a bias on queries, keys and values */
+	TRAIT_QK_NORM = 1 << 4,    /* … with an RMS norm on each head's query and key */
+	TRAIT_DENSE = 1 << 5,      /* one feed-forward network with a gate */
+} Trait;
+
+/* A kind of layer. */
+typedef struct LayerKind
+{
+	LayerPart parts[LAYER_PARTS];
+	unsigned required; /* Trait bits that such a layer must have … */
+	unsigned optional; /* … and may have */
+} LayerKind;
+
+typedef struct ArchitectureRow
+{
+	const char *name;  /* general.architecture, and the beginning of its keys */
+	unsigned required; /* Trait bits of the whole model … */
+	unsigned optional;
+	LayerKind layer; /* all of its layers */
+} ArchitectureRow;
+
+/* The row of an Architecture; NULL for a number that is none. */
+extern const ArchitectureRow *architecture_row(uint32_t architecture);
+
+/* Its name; "unknown" for a number that is none. */
+extern const char *architecture_name(uint32_t architecture);
+
+/* The Architecture of a name, or 0. */
+extern uint32_t architecture_find(const char *name, size_t length);
+
+/* "qwen2 and qwen3", for messages. */
+extern void architecture_list(char *text, size_t bytes);
+
+/* The kind of a layer of a model whose architecture has a row. */
+extern const LayerKind *architecture_layer(const ModelHyper *hyper, uint32_t layer);
+
+/* Trait bits that a model of this architecture has in any case. */
+extern unsigned architecture_traits(uint32_t architecture);
+
+#endif
