@@ -29,13 +29,20 @@
 #define JOB_BYTES ((uint64_t) 1 << 20)      /* about this much of the file a job */
 #define WRITE_BYTES ((uint64_t) 256 * 1024) /* of packed tiles written at once: they are still in the cache */
 
+/* Where a role's data stand in the file. */
+typedef struct TensorSource
+{
+	const GgufTensor *tensor; /* NULL where the file has none */
+	uint64_t skipped_bytes;   /* of it before this role's rows: others are fused with it */
+} TensorSource;
+
 typedef struct Loader
 {
 	const ModelLoadRequest *request;
 	ModelLoadReport *report;
 	ModelFiles files;
-	ImageHeader header;         /* as it will stand at the image's beginning */
-	const GgufTensor **sources; /* [n_tensors] by role; NULL where the file has none */
+	ImageHeader header;    /* as it will stand at the image's beginning */
+	TensorSource *sources; /* [n_tensors] by role */
 	ImageTensor *tensors;
 	TokenizerSource names; /* scalar settings */
 	char tokenizer_model[32], tokenizer_pre[32];
@@ -76,25 +83,45 @@ format_shape(const GgufTensor *tensor, char *out, size_t bytes)
 		length += (size_t) snprintf(out + length, bytes - length, "[%llu]", (unsigned long long) tensor->dims[d]);
 }
 
-/* Is the file's tensor what the role says? */
+/* Is the file's tensor of this name and shape what the role says? */
 static Status
-check_tensor(const GgufTensor *tensor, const TensorRole *role)
+check_tensor(const GgufTensor *tensor, const char *name, uint32_t n_rows, uint32_t n_cols, bool is_matrix)
 {
-	uint64_t n_rows = tensor->n_dims > 1 ? tensor->dims[1] : 1;
+	uint64_t rows_found = tensor->n_dims > 1 ? tensor->dims[1] : 1;
 	char shape[128];
 
 	format_shape(tensor, shape, sizeof shape);
-	if (tensor->dims[0] != role->n_cols || n_rows != role->n_rows ||
-		(uint64_t) role->n_cols * role->n_rows != tensor->n_elements)
-		return status_error(STATUS_INVALID_ARGUMENT, "tensor \"%s\" has the shape %s, expected [%u][%u]", role->name,
-							shape, role->n_rows, role->n_cols);
+	if (tensor->dims[0] != n_cols || rows_found != n_rows || (uint64_t) n_cols * n_rows != tensor->n_elements)
+		return status_error(STATUS_INVALID_ARGUMENT, "tensor \"%s\" has the shape %s, expected [%u][%u]", name, shape,
+							n_rows, n_cols);
 	if (!tensor->type->can_pack)
 		return status_error(STATUS_UNSUPPORTED, "tensor \"%s\" has type %s; supported are " TENSOR_TYPES_SUPPORTED,
-							role->name, tensor->type->name);
-	if (!role->is_matrix && tensor->type->type != TENSOR_F32 && tensor->type->type != TENSOR_F16 &&
+							name, tensor->type->name);
+	if (!is_matrix && tensor->type->type != TENSOR_F32 && tensor->type->type != TENSOR_F16 &&
 		tensor->type->type != TENSOR_BF16)
-		return status_error(STATUS_UNSUPPORTED, "tensor \"%s\" is quantized (%s); only matrices may be", role->name,
+		return status_error(STATUS_UNSUPPORTED, "tensor \"%s\" is quantized (%s); only matrices may be", name,
 							tensor->type->name);
+	return status_ok();
+}
+
+/* Find a role's tensor, or the one that it is fused with others in. */
+static Status
+find_source(const Gguf *gguf, const TensorRole *role, TensorSource *source)
+{
+	const GgufTensor *tensor = gguf_find_tensor(gguf, role->name);
+	uint32_t n_cols = role->is_matrix ? role->n_cols : role->fused_n;
+
+	*source = (TensorSource){tensor, 0};
+	if (tensor)
+		return check_tensor(tensor, role->name, role->n_rows, role->n_cols, role->is_matrix);
+	tensor = role->fused[0] ? gguf_find_tensor(gguf, role->fused) : NULL;
+	if (!tensor)
+		return status_ok();
+	STATUS_TRY(check_tensor(tensor, role->fused, role->is_matrix ? role->fused_n : 1, n_cols, role->is_matrix));
+	/* in types that vectors may have, every element has its own bytes */
+	source->tensor = tensor;
+	source->skipped_bytes = role->is_matrix ? tensor_row_bytes(tensor->type, n_cols) * role->fused_first
+											: tensor_row_bytes(tensor->type, role->fused_first);
 	return status_ok();
 }
 
@@ -102,31 +129,30 @@ check_tensor(const GgufTensor *tensor, const TensorRole *role)
 static Status
 match_tensors(Loader *loader)
 {
-	uint32_t n_roles = roles_count(&loader->header.hyper), n_matched = 0;
+	const Gguf *gguf = &loader->files.gguf;
+	uint32_t n_roles = roles_count(&loader->header.hyper);
+	bool *used = arena_alloc_array(gguf->arena, gguf->n_tensors, sizeof *used);
 
+	if (!used)
+		return status_error(STATUS_UNAVAILABLE, "out of memory for %u tensors", gguf->n_tensors);
 	for (uint32_t i = 0; i < n_roles; i++)
 	{
 		TensorRole role = role_at(&loader->header.hyper, i);
-		const GgufTensor *tensor = role.is_known ? gguf_find_tensor(&loader->files.gguf, role.name) : NULL;
+		TensorSource *source = &loader->sources[i];
 
-		if (!tensor && role.is_required)
+		if (role.is_known)
+			STATUS_TRY(find_source(gguf, &role, source));
+		if (!source->tensor && role.is_required)
 			return status_error(STATUS_INVALID_ARGUMENT, "tensor \"%s\" is missing", role.name);
-		if (tensor)
-			STATUS_TRY(check_tensor(tensor, &role));
-		loader->sources[i] = tensor;
-		n_matched += tensor != NULL;
+		if (source->tensor)
+			used[source->tensor - gguf->tensors] = true;
 	}
-	for (uint32_t t = 0; t < loader->files.gguf.n_tensors && n_matched < loader->files.gguf.n_tensors; t++)
+	for (uint32_t t = 0; t < gguf->n_tensors; t++)
 	{
-		bool known = false;
-
-		for (uint32_t i = 0; i < n_roles && !known; i++)
-			known = loader->sources[i] == &loader->files.gguf.tensors[t];
 		/* a tensor that would change the answers must not be passed over; a classifier head on top may */
-		if (!known && strncmp(loader->files.gguf.tensors[t].name.data, "cls.", 4) != 0)
+		if (!used[t] && strncmp(gguf->tensors[t].name.data, "cls.", 4) != 0)
 			return status_error(STATUS_UNSUPPORTED, "tensor \"%.*s\" is not part of architecture %s",
-								(int) loader->files.gguf.tensors[t].name.length,
-								loader->files.gguf.tensors[t].name.data,
+								(int) gguf->tensors[t].name.length, gguf->tensors[t].name.data,
 								architecture_name(loader->header.hyper.architecture));
 	}
 	return status_ok();
@@ -198,9 +224,9 @@ lay_out(Loader *loader)
 		ImageTensor *tensor = &loader->tensors[i];
 		TensorRole role = role_at(&header->hyper, i);
 
-		if (!loader->sources[i])
+		if (!loader->sources[i].tensor)
 			continue;
-		tensor->type = role.is_matrix ? (uint32_t) loader->sources[i]->type->type : TENSOR_F32;
+		tensor->type = role.is_matrix ? (uint32_t) loader->sources[i].tensor->type->type : TENSOR_F32;
 		tensor->n_rows = role.n_rows;
 		tensor->n_cols = role.n_cols;
 		tensor->data =
@@ -209,7 +235,7 @@ lay_out(Loader *loader)
 											packed_n_tiles(role.n_rows)
 									  : (uint64_t) role.n_cols * 4,
 					   IMAGE_ALIGNMENT);
-		loader->report->n_parameters += loader->sources[i]->n_elements;
+		loader->report->n_parameters += (uint64_t) role.n_rows * role.n_cols;
 	}
 	header->image_bytes = align_up(end, IMAGE_ALIGNMENT);
 	return status_ok();
@@ -265,7 +291,7 @@ make_jobs(Loader *loader)
 	{
 		for (uint32_t i = 0; i < loader->header.n_tensors; i++)
 		{
-			const GgufTensor *source = loader->sources[i];
+			const GgufTensor *source = loader->sources[i].tensor;
 			const ImageTensor *tensor = &loader->tensors[i];
 			uint32_t step, n_tiles = packed_n_tiles(tensor->n_rows);
 
@@ -280,10 +306,11 @@ make_jobs(Loader *loader)
 				end = end < tensor->n_rows ? end : tensor->n_rows;
 				if (pass == 1)
 				{
-					loader->jobs[loader->n_jobs++] = (ReadJob){.file = source->file,
-															   .offset = source->offset + first * row_bytes,
-															   .bytes = (end - first) * row_bytes,
-															   .tag = (uint64_t) i << 32 | tile};
+					loader->jobs[loader->n_jobs++] =
+						(ReadJob){.file = source->file,
+								  .offset = source->offset + loader->sources[i].skipped_bytes + first * row_bytes,
+								  .bytes = (end - first) * row_bytes,
+								  .tag = (uint64_t) i << 32 | tile};
 					loader->data_bytes += (end - first) * row_bytes;
 				}
 				n += pass == 0;
@@ -341,7 +368,7 @@ scratch_bytes(const Loader *loader)
 	for (uint32_t i = 0; i < loader->header.n_tensors; i++)
 	{
 		const ImageTensor *tensor = &loader->tensors[i];
-		uint64_t bytes = !loader->sources[i] ? 0
+		uint64_t bytes = !loader->sources[i].tensor ? 0
 						 : role_at(&loader->header.hyper, i).is_matrix
 							 ? packed_tile_bytes((TensorType) tensor->type, tensor->n_cols)
 							 : tensor->data.bytes;
@@ -358,8 +385,8 @@ use_job(void *argument, const ReadJob *job, const uint8_t *bytes, uint8_t *scrat
 	Loader *loader = argument;
 	uint32_t role = (uint32_t) (job->tag >> 32), tile = (uint32_t) job->tag;
 	const ImageTensor *tensor = &loader->tensors[role];
-	TensorType type = loader->sources[role]->type->type;
-	uint64_t row_bytes = tensor_row_bytes(loader->sources[role]->type, tensor->n_cols);
+	TensorType type = loader->sources[role].tensor->type->type;
+	uint64_t row_bytes = tensor_row_bytes(loader->sources[role].tensor->type, tensor->n_cols);
 	uint64_t tile_bytes = packed_tile_bytes(type, tensor->n_cols), n_rows = job->bytes / row_bytes;
 
 	if (!role_at(&loader->header.hyper, role).is_matrix)

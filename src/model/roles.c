@@ -18,12 +18,24 @@ typedef enum Extent
 	EXTENT_VOCAB,
 } Extent;
 
+/* A tensor that a file may have instead of some others: their rows (elements of vectors), one behind the other. */
+typedef struct FusedTensor
+{
+	const char *name;
+	Extent parts[3];
+} FusedTensor;
+
+static const FusedTensor qkv_rows = {"attn_qkv.weight", {EXTENT_Q, EXTENT_KV, EXTENT_KV}};
+static const FusedTensor qkv_biases = {"attn_qkv.bias", {EXTENT_Q, EXTENT_KV, EXTENT_KV}};
+
 typedef struct RoleRow
 {
 	const char *name; /* of a layer's tensor: without "blk.N." */
 	bool is_matrix;
 	Extent rows, cols;
-	Trait trait; /* that it belongs to */
+	unsigned traits;          /* it belongs to one of them */
+	const FusedTensor *fused; /* or NULL: it stands alone */
+	uint32_t part;            /* of the fused tensor */
 } RoleRow;
 
 static const RoleRow model_roles[N_MODEL_ROLES] = {
@@ -35,16 +47,16 @@ static const RoleRow model_roles[N_MODEL_ROLES] = {
 static const RoleRow layer_roles[N_LAYER_ROLES] = {
 	[ROLE_ATTN_NORM] = {"attn_norm.weight", false, EXTENT_ONE, EXTENT_HIDDEN, TRAIT_ATTENTION},
 	[ROLE_FFN_NORM] = {"ffn_norm.weight", false, EXTENT_ONE, EXTENT_HIDDEN, TRAIT_DENSE},
-	[ROLE_ATTN_Q] = {"attn_q.weight", true, EXTENT_Q, EXTENT_HIDDEN, TRAIT_ATTENTION},
-	[ROLE_ATTN_K] = {"attn_k.weight", true, EXTENT_KV, EXTENT_HIDDEN, TRAIT_ATTENTION},
-	[ROLE_ATTN_V] = {"attn_v.weight", true, EXTENT_KV, EXTENT_HIDDEN, TRAIT_ATTENTION},
+	[ROLE_ATTN_Q] = {"attn_q.weight", true, EXTENT_Q, EXTENT_HIDDEN, TRAIT_ATTENTION, &qkv_rows, 0},
+	[ROLE_ATTN_K] = {"attn_k.weight", true, EXTENT_KV, EXTENT_HIDDEN, TRAIT_ATTENTION, &qkv_rows, 1},
+	[ROLE_ATTN_V] = {"attn_v.weight", true, EXTENT_KV, EXTENT_HIDDEN, TRAIT_ATTENTION, &qkv_rows, 2},
 	[ROLE_ATTN_OUTPUT] = {"attn_output.weight", true, EXTENT_HIDDEN, EXTENT_Q, TRAIT_ATTENTION},
 	[ROLE_FFN_GATE] = {"ffn_gate.weight", true, EXTENT_FFN, EXTENT_HIDDEN, TRAIT_DENSE},
 	[ROLE_FFN_UP] = {"ffn_up.weight", true, EXTENT_FFN, EXTENT_HIDDEN, TRAIT_DENSE},
 	[ROLE_FFN_DOWN] = {"ffn_down.weight", true, EXTENT_HIDDEN, EXTENT_FFN, TRAIT_DENSE},
-	[ROLE_ATTN_Q_BIAS] = {"attn_q.bias", false, EXTENT_ONE, EXTENT_Q, TRAIT_QKV_BIAS},
-	[ROLE_ATTN_K_BIAS] = {"attn_k.bias", false, EXTENT_ONE, EXTENT_KV, TRAIT_QKV_BIAS},
-	[ROLE_ATTN_V_BIAS] = {"attn_v.bias", false, EXTENT_ONE, EXTENT_KV, TRAIT_QKV_BIAS},
+	[ROLE_ATTN_Q_BIAS] = {"attn_q.bias", false, EXTENT_ONE, EXTENT_Q, TRAIT_QKV_BIAS, &qkv_biases, 0},
+	[ROLE_ATTN_K_BIAS] = {"attn_k.bias", false, EXTENT_ONE, EXTENT_KV, TRAIT_QKV_BIAS, &qkv_biases, 1},
+	[ROLE_ATTN_V_BIAS] = {"attn_v.bias", false, EXTENT_ONE, EXTENT_KV, TRAIT_QKV_BIAS, &qkv_biases, 2},
 	[ROLE_ATTN_Q_NORM] = {"attn_q_norm.weight", false, EXTENT_ONE, EXTENT_HEAD, TRAIT_QK_NORM},
 	[ROLE_ATTN_K_NORM] = {"attn_k_norm.weight", false, EXTENT_ONE, EXTENT_HEAD, TRAIT_QK_NORM},
 };
@@ -77,6 +89,16 @@ roles_count(const ModelHyper *hyper)
 	return N_MODEL_ROLES + hyper->n_layers * N_LAYER_ROLES;
 }
 
+/* "blk.N.name" of a layer's tensor, or the name as it is. */
+static void
+write_name(char out[GGUF_ROLE_NAME_BYTES], bool in_layer, uint32_t layer, const char *name)
+{
+	if (in_layer)
+		snprintf(out, GGUF_ROLE_NAME_BYTES, "blk.%u.%s", layer, name);
+	else
+		snprintf(out, GGUF_ROLE_NAME_BYTES, "%s", name);
+}
+
 TensorRole
 role_at(const ModelHyper *hyper, uint32_t i)
 {
@@ -87,16 +109,20 @@ role_at(const ModelHyper *hyper, uint32_t i)
 	const LayerKind *kind = architecture_layer(hyper, layer);
 	unsigned required = in_layer ? kind->required : architecture->required;
 	unsigned optional = in_layer ? kind->optional : architecture->optional;
-	TensorRole role;
+	TensorRole role = {.fused = ""};
 
-	if (in_layer)
-		snprintf(role.name, sizeof role.name, "blk.%u.%s", layer, row->name);
-	else
-		snprintf(role.name, sizeof role.name, "%s", row->name);
-	role.is_required = (row->trait & required) != 0;
-	role.is_known = (row->trait & (required | optional)) != 0;
+	write_name(role.name, in_layer, layer, row->name);
+	role.is_required = (row->traits & required) != 0;
+	role.is_known = (row->traits & (required | optional)) != 0;
 	role.is_matrix = row->is_matrix;
 	role.n_rows = extent_of(hyper, row->rows);
 	role.n_cols = extent_of(hyper, row->cols);
+	if (row->fused)
+		write_name(role.fused, in_layer, layer, row->fused->name);
+	for (uint32_t p = 0; row->fused && p < 3; p++)
+	{
+		role.fused_first += p < row->part ? extent_of(hyper, row->fused->parts[p]) : 0;
+		role.fused_n += extent_of(hyper, row->fused->parts[p]);
+	}
 	return role;
 }

@@ -18,9 +18,13 @@
 #include "../../src/base/bytes.h"
 #include "../../src/base/utf8.h"
 
+/* What a TinyModel is, beside a qwen2: bits. */
+#define TINY_QWEN3 1u     /* norms on queries and keys instead of biases */
+#define TINY_FUSED_QKV 2u /* queries, keys and values in one tensor, biases too */
+
 typedef struct TinyModel
 {
-	bool qwen3;
+	unsigned kind;
 	uint32_t n_layers, hidden, ffn, n_heads, n_kv_heads, head_dim, context;
 	bool own_output;
 	TensorType type; /* of the matrices */
@@ -227,7 +231,7 @@ static inline ByteWriter
 writer_part(const TinyModel *model, uint32_t part, uint32_t n_parts, size_t *data_start)
 {
 	static WriterTensor tensors[512];
-	const char *arch = model->qwen3 ? "qwen3" : "qwen2";
+	const char *arch = model->kind & TINY_QWEN3 ? "qwen3" : "qwen2";
 	uint32_t q = model->n_heads * model->head_dim, kv = model->n_kv_heads * model->head_dim, n = 0;
 	uint64_t n_values = 0, offset = 0, state = model->seed * 0x9E3779B97F4A7C15ull + 88172645463325252ull;
 	TensorType type = model->type;
@@ -271,17 +275,27 @@ writer_part(const TinyModel *model, uint32_t part, uint32_t n_parts, size_t *dat
 
 		writer_add(tensors, &n, "attn_norm.weight", i, model->hidden, 0, TENSOR_F32, 0.1f, 1);
 		writer_add(tensors, &n, "ffn_norm.weight", i, model->hidden, 0, TENSOR_F32, 0.1f, 1);
-		writer_add(tensors, &n, "attn_q.weight", i, model->hidden, q, type, small, 0);
-		writer_add(tensors, &n, "attn_k.weight", i, model->hidden, kv, type, small, 0);
-		writer_add(tensors, &n, "attn_v.weight", i, model->hidden, kv, type, small, 0);
+		if (model->kind & TINY_FUSED_QKV)
+			writer_add(tensors, &n, "attn_qkv.weight", i, model->hidden, q + 2 * kv, type, small, 0);
+		else
+		{
+			writer_add(tensors, &n, "attn_q.weight", i, model->hidden, q, type, small, 0);
+			writer_add(tensors, &n, "attn_k.weight", i, model->hidden, kv, type, small, 0);
+			writer_add(tensors, &n, "attn_v.weight", i, model->hidden, kv, type, small, 0);
+		}
 		writer_add(tensors, &n, "attn_output.weight", i, q, model->hidden, type, small, 0);
 		writer_add(tensors, &n, "ffn_gate.weight", i, model->hidden, model->ffn, type, small, 0);
 		writer_add(tensors, &n, "ffn_up.weight", i, model->hidden, model->ffn, type, small, 0);
 		writer_add(tensors, &n, "ffn_down.weight", i, model->ffn, model->hidden, type, small, 0);
-		if (model->qwen3)
+		if (model->kind & TINY_QWEN3)
 		{
 			writer_add(tensors, &n, "attn_q_norm.weight", i, model->head_dim, 0, TENSOR_F32, 0.1f, 1);
 			writer_add(tensors, &n, "attn_k_norm.weight", i, model->head_dim, 0, TENSOR_F32, 0.1f, 1);
+			continue;
+		}
+		if (model->kind & TINY_FUSED_QKV)
+		{
+			writer_add(tensors, &n, "attn_qkv.bias", i, q + 2 * kv, 0, TENSOR_F32, 0.1f, 0);
 			continue;
 		}
 		writer_add(tensors, &n, "attn_q.bias", i, q, 0, TENSOR_F32, 0.1f, 0);

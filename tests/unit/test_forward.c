@@ -248,10 +248,10 @@ relative_error(const float *found, const double *expected, size_t n)
 }
 
 static const TinyModel shapes[] = {
-	{false, 2, 64, 96, 4, 2, 16, 1024, false, TENSOR_F32, 1, -1},
-	{false, 2, 96, 160, 9, 3, 64, 1024, true, TENSOR_F32, 2, -1},
-	{true, 2, 64, 96, 4, 1, 128, 1024, false, TENSOR_F32, 3, -1},
-	{true, 3, 48, 80, 2, 2, 80, 1024, true, TENSOR_F32, 4, -1},
+	{0, 2, 64, 96, 4, 2, 16, 1024, false, TENSOR_F32, 1, -1},
+	{0, 2, 96, 160, 9, 3, 64, 1024, true, TENSOR_F32, 2, -1},
+	{TINY_QWEN3, 2, 64, 96, 4, 1, 128, 1024, false, TENSOR_F32, 3, -1},
+	{TINY_QWEN3, 3, 48, 80, 2, 2, 80, 1024, true, TENSOR_F32, 4, -1},
 };
 
 static void

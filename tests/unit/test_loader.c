@@ -198,6 +198,58 @@ image_of(const char *file, bool io_uring, bool direct, size_t *bytes)
 }
 
 static void
+fused_queries_keys_and_values_give_the_same_image(void **state)
+{
+	static const TensorType types[] = {TENSOR_F32, TENSOR_BF16, TENSOR_Q8_0, TENSOR_Q4_K};
+
+	(void) state;
+	for (unsigned kind = 0; kind <= TINY_QWEN3; kind++)
+		for (size_t k = 0; k < sizeof types / sizeof types[0]; k++)
+		{
+			/* 16 rows of keys: tiles of values do not begin where those of the fused tensor do */
+			TinyModel shape = {kind, 2, 256, 256, 16, 1, 16, 1024, false, types[k], 12, -1};
+			size_t bytes, fused_bytes;
+			uint8_t *image, *fused;
+			ByteWriter file = writer_model(&shape, NULL);
+
+			writer_save(folder, "apart.gguf", file.data, file.length);
+			byte_writer_free(&file);
+			shape.kind |= TINY_FUSED_QKV;
+			file = writer_model(&shape, NULL);
+			writer_save(folder, "fused.gguf", file.data, file.length);
+			byte_writer_free(&file);
+			image = image_of("apart.gguf", true, true, &bytes);
+			fused = image_of("fused.gguf", true, true, &fused_bytes);
+			assert_int_equal(bytes, fused_bytes);
+			assert_memory_equal(image, fused, bytes);
+			munmap(image, bytes);
+			munmap(fused, bytes);
+		}
+}
+
+static void
+fused_tensors_of_another_shape_are_named(void **state)
+{
+	static const char mark[] = "blk.1.attn_qkv.weight";
+	TinyModel shape = {TINY_FUSED_QKV, 2, 64, 96, 4, 2, 16, 1024, false, TENSOR_F32, 1, -1};
+	ByteWriter file = writer_model(&shape, NULL);
+	uint8_t *name = memmem(file.data, file.length, mark, sizeof mark - 1);
+
+	(void) state;
+	assert_non_null(name);
+	name[sizeof mark - 1 + 4 + 8]--; /* the second dimension */
+	writer_save(folder, "narrow.gguf", file.data, file.length);
+	expect_failure("narrow.gguf", STATUS_INVALID_ARGUMENT,
+				   "tensor \"blk.1.attn_qkv.weight\" has the shape [127][64], expected [128][64]");
+	name[sizeof mark - 1 + 4 + 8]++;
+	name[5] = 'A'; /* blk.1.Attn_… : then its three are missing */
+	name[6] = 'A';
+	writer_save(folder, "none.gguf", file.data, file.length);
+	expect_failure("none.gguf", STATUS_INVALID_ARGUMENT, "tensor \"blk.1.attn_q.weight\" is missing");
+	byte_writer_free(&file);
+}
+
+static void
 split_files_give_the_image_of_the_whole_one(void **state)
 {
 	static const uint32_t counts[] = {2, 3, 5, 20};
@@ -794,6 +846,8 @@ main(void)
 {
 	const struct CMUnitTest tests[] = {
 		cmocka_unit_test(every_way_of_reading_gives_the_same_image),
+		cmocka_unit_test(fused_queries_keys_and_values_give_the_same_image),
+		cmocka_unit_test(fused_tensors_of_another_shape_are_named),
 		cmocka_unit_test(rows_are_those_of_the_file),
 		cmocka_unit_test(split_files_give_the_image_of_the_whole_one),
 		cmocka_unit_test(version_2_is_read_too),
