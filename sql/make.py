@@ -1,5 +1,5 @@
 #!/usr/bin/env python3
-"""Makes the scripts that PostgreSQL runs, and parts of docs/sql.md, of functions.txt and parts/.
+"""Makes the scripts that PostgreSQL runs, and parts of docs, of functions.txt and parts/.
 
   make.py           write them                       make.py --check   say what is not current, and what breaks a rule
 
@@ -195,7 +195,8 @@ def make_scripts(functions, version):
 
 
 # ---- docs ----
-MARK = re.compile(r"<!-- (functions|arguments): ([\w ]+) -->\n.*?<!-- end -->", re.S)
+DOCS_MADE = ("docs/sql.md", "docs/privileges.md")
+MARK = re.compile(r"<!-- (functions|arguments|privileges): ([\w ]+) -->\n.*?<!-- end -->", re.S)
 
 
 def beautiful(text):
@@ -228,10 +229,21 @@ def documented_arguments(names, groups):
     return lines + [f"| `{argument.name}` | {argument.type} | {beautiful(argument.meaning)} |" for name in names for argument in groups[name]]
 
 
+def documented_privileges(audiences, functions):
+    lines = ["| for | functions |", "|---|---|"]
+    for audience in audiences:
+        names = dict.fromkeys(f"`{function.name}`" for function in functions if function.audience == audience and function.docs != "internal")
+        lines.append(f"| {audience if audience in ('everybody', 'owner') else f'`{audience}`'} | {', '.join(names)} |")
+    return lines
+
+
 def make_docs(text, functions, groups):
     def replacement(match):
         names = match[2].split()
-        lines = documented_functions(names, functions) if match[1] == "functions" else documented_arguments(names, groups)
+        if match[1] == "functions":
+            lines = documented_functions(names, functions)
+        else:
+            lines = documented_arguments(names, groups) if match[1] == "arguments" else documented_privileges(names, functions)
         return "\n".join([match[0].split("\n")[0]] + lines + ["<!-- end -->"])
 
     return MARK.sub(replacement, text)
@@ -260,6 +272,20 @@ def entry_problems(functions):
             yield f"{name}: the C function {function.symbol} is that of {symbols[function.symbol]}"
         if any(argument.name == "options" and argument is not function.arguments[-1] for argument in function.arguments):
             yield f"{name}: options must be the last argument"
+
+
+def script_problems(functions, script):
+    """The script has the functions of the table, and helpers that it drops again."""
+    created = [function.signature() for function in read_script(script)[0]]
+    signatures = [function.signature() for function in functions]
+    for function in functions:
+        if function.signature() not in created:
+            yield f"{function.signature()}: no part has @functions {function.section}"
+        elif created.count(function.signature()) > 1 or signatures.count(function.signature()) > 1:
+            yield f"{function.signature()} is made twice"
+    for signature in created:
+        if signature not in signatures and f"DROP FUNCTION {signature};" not in script:
+            yield f"{signature} is made by a part and stays: it belongs into functions.txt"
 
 
 def meaning_problems(functions, differences):
@@ -340,7 +366,9 @@ def main():
     if problems:
         return problems
     made, differences = make_scripts(functions, version)
-    made["docs/sql.md"] = make_docs(read("docs", "sql.md"), functions, groups)
+    for name in DOCS_MADE:
+        made[name] = make_docs(read(name), functions, groups)
+    problems += script_problems(functions, made[f"sql/qwen_pg--{version}.sql"])
     problems += meaning_problems(functions, differences)
     problems += library_problems(functions, differences, made)
     problems += docs_problems(made["docs/sql.md"], functions)
