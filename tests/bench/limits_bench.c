@@ -29,10 +29,17 @@ processor_us(void)
 }
 
 static int
-no_company(void)
+none(void)
 {
 	return 0;
 }
+
+static void
+no_wait(long timeout_ms)
+{
+}
+
+static const LimitCompany no_company = {none, no_wait};
 
 /* bench_admissions(n int) -> float8: processor time in microseconds of n requests' admission and release, together. */
 Datum
@@ -45,7 +52,7 @@ bench_admissions(PG_FUNCTION_ARGS)
 
 	for (int32 i = 0; i < n; i++)
 	{
-		limits_enter(&pass, &demand, no_company);
+		limits_enter(&pass, &demand, &no_company);
 		(void) limits_leave(&pass, true, &used);
 	}
 	PG_RETURN_FLOAT8(processor_us() - start);

@@ -374,7 +374,7 @@ EXTENSION = [
           "cluster:test_17_cut_answers.py::test_what_a_rolled_back_subtransaction_wrote_is_not_told_of"),
     fault("floor-without-writers", "src/extension/queue/floor.c", "return floor->n_writers == 0;", "return floor->n_writers >= 0;",
           "a queue is read from behind rows whose transactions have not ended", "cluster:test_17_queue.py"),
-    fault("scouts-for-ever", "src/extension/queue/places.c", "scout_is_done = true;", "scout_is_done = false;", "each scout is followed by another",
+    fault("scouts-for-ever", "src/extension/queue/scout.c", "scout_is_done = true;", "scout_is_done = false;", "each scout is followed by another",
           "cluster:test_19_jobs_go_on.py::test_scouts_end_without_an_error_and_no_other_follows"),
     fault("waiter-holds-locks", "src/extension/queue/jobs.c", "ResourceOwnerRelease(look->own, RESOURCE_RELEASE_LOCKS, false, false);", "ResourceOwnerRelease(look->own, RESOURCE_RELEASE_LOCKS, true, false);",
           "who waits for a job keeps the locks of its looks", "cluster:test_19_jobs_go_on.py::test_a_waiter_keeps_nobody_from_the_tables"),

@@ -1,12 +1,35 @@
 /*
  * call_options.c - the arguments that all text-producing functions end with.
  */
-#include "../limits/limits.h"
+#include "call_options.h"
 
+#include "../core/errors.h"
+#include "../core/settings.h"
+#include "../core/texts.h"
+#include "../limits/limits.h"
 #include "catalog/pg_type.h"
 #include "utils/array.h"
 #include "utils/builtins.h"
 #include "utils/jsonb.h"
+
+const TailArgument tail_arguments[N_TAIL_ARGUMENTS] = {
+	{"model", TEXTOID},
+	{"max_tokens", INT4OID},
+	{"temperature", FLOAT8OID},
+	{"top_p", FLOAT8OID},
+	{"min_p", FLOAT8OID},
+	{"top_k", INT4OID},
+	{"repetition_penalty", FLOAT8OID},
+	{"presence_penalty", FLOAT8OID},
+	{"frequency_penalty", FLOAT8OID},
+	{"seed", INT8OID},
+	{"stop", TEXTARRAYOID},
+	{"thinking", BOOLOID},
+	{"thinking_budget", INT4OID},
+	{"response_format", JSONOID},
+	{"adapter", TEXTOID},
+	{"options", JSONOID},
+};
 
 void
 options_set_model(Request *request, text *name, const char *fallback)

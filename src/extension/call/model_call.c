@@ -7,25 +7,19 @@
  * are raised at once.
  */
 #include "model_call.h"
-#include "../queue/jobs.h"
-#include "../triggers/trigger_values.h"
 
-#include "../core/compat.h"
+#include "../core/errors.h"
+#include "../core/settings.h"
+#include "../core/shared_memory.h"
+#include "../core/statement.h"
+#include "../core/texts.h"
 #include "access/xact.h"
-#include "executor/executor.h"
-#include "parser/parse_relation.h"
-#include "parser/parsetree.h"
 #include "utils/memutils.h"
 
-static int64 nulls_made;                 /* values that became NULL and have not been told of */
-static int64 answers_cut;                /* off at max_tokens, and not told of yet */
-static int64 answers_empty;              /* those of them of which nothing is left */
-static int executor_depth;               /* how many executors run inside of each other */
-static const PlannedStmt *executor_plan; /* of the innermost of them */
-static char first_message[256];          /* of the first of them */
-static ExecutorRun_hook_type previous_run;
-static ExecutorFinish_hook_type previous_finish;
-static ExecutorEnd_hook_type previous_end;
+static int64 nulls_made;        /* values that became NULL and have not been told of */
+static int64 answers_cut;       /* off at max_tokens, and not told of yet */
+static int64 answers_empty;     /* those of them of which nothing is left */
+static char first_message[256]; /* of the first of them */
 
 /* What there was to tell of when a subtransaction began. */
 typedef struct Untold
@@ -438,130 +432,12 @@ tell_of_cut_answers(void)
 							 : errhint("Raise the argument max_tokens or qwen.max_tokens.")));
 }
 
-/* The columns that a statement may set in a table that it names, by attribute number less the lowest. */
-static Bitmapset *
-updated_columns(const PlannedStmt *statement, RangeTblEntry *table)
-{
-#if PG_VERSION_NUM >= 160000
-	return table->perminfoindex ? getRTEPermissionInfo(statement->permInfos, table)->updatedCols : NULL;
-#else
-	return table->updatedCols;
-#endif
-}
-
-/* May a node of a statement's plan be an UPDATE, or a MERGE with one, of a table or its partitions? Adds its columns.
- */
-static bool
-plan_updates(const PlannedStmt *statement, const Plan *plan, Oid table, Bitmapset **columns)
-{
-	RangeTblEntry *named;
-	const ModifyTable *change = (const ModifyTable *) plan;
-	bool updates;
-
-	if (!plan || !IsA(plan, ModifyTable))
-		return false;
-	updates = change->operation == CMD_UPDATE;
-#if PG_VERSION_NUM >= 150000
-	if (change->operation == CMD_MERGE)
-	{
-		ListCell *actions, *action;
-
-		foreach (actions, change->mergeActionLists)
-			foreach (action, lfirst_node(List, actions))
-				updates |= lfirst_node(MergeAction, action)->commandType == CMD_UPDATE;
-	}
-#endif
-	named = rt_fetch(change->nominalRelation, statement->rtable);
-	if (!updates || named->relid != table)
-		return false;
-	*columns = bms_add_members(*columns, updated_columns(statement, named));
-	return true;
-}
-
-bool
-executor_updates(Oid table, Bitmapset **columns)
-{
-	ListCell *cell;
-	bool updates;
-
-	if (executor_depth == 0 || !executor_plan)
-		return false;
-	updates = plan_updates(executor_plan, executor_plan->planTree, table, columns);
-	/* those of WITH */
-	foreach (cell, executor_plan->subplans)
-		updates |= plan_updates(executor_plan, lfirst(cell), table, columns);
-	return updates;
-}
-
-/* One more executor runs; what held for the one around it is given back. */
-static const PlannedStmt *
-enter_executor(const QueryDesc *query)
-{
-	const PlannedStmt *outer = executor_plan;
-
-	executor_depth++;
-	executor_plan = query->plannedstmt;
-	return outer;
-}
-
+/* The outermost statement tells how many values have become NULL, and how many answers were cut. */
 static void
-leave_executor(const PlannedStmt *outer)
+tell(void)
 {
-	executor_depth--;
-	executor_plan = outer;
-}
-
-static void run_hook EXECUTOR_RUN_PARAMETERS
-{
-	const PlannedStmt *outer = enter_executor(query);
-
-	PG_TRY();
-	{
-		if (previous_run)
-			previous_run EXECUTOR_RUN_ARGUMENTS;
-		else
-			standard_ExecutorRun EXECUTOR_RUN_ARGUMENTS;
-	}
-	PG_FINALLY();
-	{
-		leave_executor(outer);
-	}
-	PG_END_TRY();
-}
-
-static void
-finish_hook(QueryDesc *query)
-{
-	const PlannedStmt *outer = enter_executor(query);
-
-	PG_TRY();
-	{
-		if (previous_finish)
-			previous_finish(query);
-		else
-			standard_ExecutorFinish(query);
-	}
-	PG_FINALLY();
-	{
-		leave_executor(outer);
-	}
-	PG_END_TRY();
-}
-
-/* The outermost statement tells how many values have become NULL. */
-static void
-end_hook(QueryDesc *query)
-{
-	job_rows_deleted(query->plannedstmt);
-	if (previous_end)
-		previous_end(query);
-	else
-		standard_ExecutorEnd(query);
-	if (executor_depth == 0)
-	{
-		warn_of_nulls();
-		tell_of_cut_answers();
-	}
+	warn_of_nulls();
+	tell_of_cut_answers();
 }
 
 /* What ran outside of an executor (DO, CALL) is told of at the transaction's end; after an error nothing is left to
@@ -570,10 +446,7 @@ static void
 end_transaction(XactEvent event, void *argument)
 {
 	if (event == XACT_EVENT_PRE_COMMIT || event == XACT_EVENT_PRE_PREPARE)
-	{
-		warn_of_nulls();
-		tell_of_cut_answers();
-	}
+		tell();
 	else if (event == XACT_EVENT_ABORT)
 		nulls_made = answers_cut = answers_empty = 0;
 	if (event == XACT_EVENT_COMMIT || event == XACT_EVENT_PREPARE || event == XACT_EVENT_ABORT)
@@ -608,12 +481,7 @@ end_subtransaction(SubXactEvent event, SubTransactionId id, SubTransactionId par
 void
 model_call_init(void)
 {
-	previous_run = ExecutorRun_hook;
-	ExecutorRun_hook = run_hook;
-	previous_finish = ExecutorFinish_hook;
-	ExecutorFinish_hook = finish_hook;
-	previous_end = ExecutorEnd_hook;
-	ExecutorEnd_hook = end_hook;
+	statement_when_ended(tell);
 	RegisterXactCallback(end_transaction, NULL);
 	RegisterSubXactCallback(end_subtransaction, NULL);
 }

@@ -8,7 +8,7 @@
 #ifndef QWEN_MODEL_CALL_H
 #define QWEN_MODEL_CALL_H
 
-#include "../qwen_pg.h"
+#include "../client/client.h"
 
 #define MODEL_CALL_MAX_REQUESTS 2
 
@@ -119,16 +119,5 @@ extern void warn_of_nulls(void);
 
 /* Define how statements end: where the WARNING is said. */
 extern void model_call_init(void);
-
-/* ---- chat.c: for functions that answer with text ---- */
-/* DONE, or the error that there is none. */
-extern const Done *done_of(const EngineReply *reply);
-
-/* finish of a function whose value is the answer's content. */
-extern Datum finish_answer(FunctionCallInfo fcinfo, const EngineReply *replies);
-
-extern const ModelFunction chat_text_function, chat_json_function, chat_jsonb_function, chat_full_text_function,
-	chat_full_json_function, chat_full_jsonb_function, generate_function, summarize_function, embed_function,
-	translate_function, similarity_function, similarity_to_function, classify_function, filter_function;
 
 #endif

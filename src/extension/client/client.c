@@ -6,7 +6,7 @@
  * it at once. What has been sent is never sent again behind the user's back: a connection that breaks is an error of
  * the calls that were on it.
  */
-#include "../qwen_pg.h"
+#include "client.h"
 
 #include <sys/socket.h>
 #include <sys/un.h>
@@ -14,12 +14,17 @@
 
 #include "../../base/clock.h"
 #include "../core/compat.h"
+#include "../core/errors.h"
+#include "../core/settings.h"
+#include "../core/shared_memory.h"
+#include "../core/texts.h"
 #include "../limits/limits.h"
 #include "../watch/watch.h"
 #include "libpq/libpq-be.h"
 #include "libpq/libpq.h"
 #include "miscadmin.h"
 #include "pgstat.h"
+#include "request_log.h"
 #include "storage/fd.h"
 #include "storage/ipc.h"
 #include "tcop/dest.h"
@@ -70,20 +75,6 @@ static unsigned char
 static size_t late_bytes;
 static WaitEventSet *wait_set;
 static MemoryContext client_context;
-
-uint32
-qwen_wait_event(void)
-{
-#if PG_VERSION_NUM >= 170000
-	static uint32 event = 0;
-
-	if (event == 0)
-		event = WaitEventExtensionNew("QwenEngine");
-	return event;
-#else
-	return PG_WAIT_EXTENSION;
-#endif
-}
 
 /* Forget the connection; calls on it find out by its number. engine_ended: it was not our doing. */
 static void
@@ -835,7 +826,8 @@ count_running(void)
 	return n;
 }
 
-void
+/* Wait, interruptibly, for the latch, the engine or at most this long, and take in what has come. */
+static void
 engine_pause(long timeout_ms)
 {
 	if (engine_socket != PGINVALID_SOCKET)
@@ -849,6 +841,9 @@ engine_pause(long timeout_ms)
 	check_client();
 }
 
+/* Whom limits wait for. */
+static const LimitCompany company = {count_running, engine_pause};
+
 void
 engine_go(EngineCall *call)
 {
@@ -860,7 +855,7 @@ engine_go(EngineCall *call)
 	{
 		if (call->connection != connection_number)
 			raise_lost(call);
-		limits_enter(&call->pass, &demand, count_running);
+		limits_enter(&call->pass, &demand, &company);
 		watch_go(&call->watched, call->pass.meter);
 		if (call->connection != connection_number)
 			raise_lost(call);

@@ -5,9 +5,11 @@
  * requests are recognised, but never the text. With "text", which only a superuser can set, it says the text too. Lines
  * go to the log alone, never to the client, and without the statement, which would give the text away.
  */
-#include "../limits/limits.h"
+#include "request_log.h"
 
 #include "../../base/clock.h"
+#include "../core/own_transaction.h"
+#include "../core/texts.h"
 #include "miscadmin.h"
 #if PG_VERSION_NUM >= 140000
 #include "common/cryptohash.h"

@@ -1,7 +1,7 @@
 /*
  * arguments.c - the errors of functions that were passed other arguments than this library knows; see arguments.h.
  */
-#include "../qwen_pg.h"
+#include "arguments.h"
 
 #include "utils/lsyscache.h"
 

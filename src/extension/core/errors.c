@@ -1,7 +1,9 @@
 /*
  * errors.c - what the engine and the protocol say, as PostgreSQL errors.
  */
-#include "../qwen_pg.h"
+#include "errors.h"
+
+#include "texts.h"
 
 int
 sqlstate_of(int status_code)

@@ -5,7 +5,7 @@
  * the same. A transaction that an error has left open, with the current memory context in it, would take the worker's
  * next step, and then the server, with it.
  */
-#include "../qwen_pg.h"
+#include "own_transaction.h"
 
 #include "access/xact.h"
 #include "miscadmin.h"

@@ -1,7 +1,7 @@
 /*
  * results.c - functions that return all their rows at once: the tuplestore they go to.
  */
-#include "../qwen_pg.h"
+#include "results.h"
 
 #include "funcapi.h"
 #include "miscadmin.h"

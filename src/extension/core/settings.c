@@ -1,9 +1,10 @@
 /*
- * settings.c - every setting, as docs/settings.md lists them.
+ * settings.c - the settings, as docs/settings.md lists them, but those of limits.
  */
-#include "../limits/limits.h"
+#include "settings.h"
 
-#include "../watch/watch.h"
+#include "../../protocol/configured_models.h"
+#include "../../protocol/status_page.h"
 #include "utils/guc.h"
 
 char *qwen_models;
@@ -175,14 +176,16 @@ settings_define(bool preloaded)
 							 NULL, &qwen_prefix_cache, PREFIX_ROLE, prefix_sharings, PGC_SUSET, 0, NULL, NULL, NULL);
 	DefineCustomIntVariable("qwen.job_window", "Rows of jobs and triggers that a worker has in flight.", NULL,
 							&qwen_job_window, 32, 1, 1024, PGC_USERSET, 0, NULL, NULL, NULL);
-	limit_settings_define(preloaded);
 	if (preloaded)
 		define_server_settings();
+}
+
+void
+settings_end(void)
+{
 #if PG_VERSION_NUM >= 150000
-	if (preloaded)
-		MarkGUCPrefixReserved("qwen");
+	MarkGUCPrefixReserved("qwen");
 #else
-	if (preloaded)
-		EmitWarningsOnPlaceholders("qwen");
+	EmitWarningsOnPlaceholders("qwen");
 #endif
 }

@@ -5,16 +5,14 @@
  * The status page and the images' memory files are made before anything is forked, so every process inherits them and
  * they outlive engine, supervisor and a reset of all backends.
  */
-#include "../limits/limits.h"
-#include "../queue/jobs.h"
+#include "shared_memory.h"
 
 #include <sys/mman.h>
 #include <unistd.h>
 
-#include "../watch/watch.h"
 #include "miscadmin.h"
+#include "settings.h"
 #include "storage/fd.h"
-#include "storage/ipc.h"
 #include "storage/shmem.h"
 #include "utils/guc.h"
 
@@ -22,60 +20,6 @@ QwenShared *qwen_shared;
 StatusPage *qwen_page;
 int qwen_page_fd = -1;
 int qwen_slot_fds[STATUS_PAGE_MAX_SLOTS];
-
-static shmem_startup_hook_type previous_shmem_startup_hook;
-#if PG_VERSION_NUM >= 150000
-static shmem_request_hook_type previous_shmem_request_hook;
-#endif
-
-static void
-request_memory(void)
-{
-#if PG_VERSION_NUM >= 150000
-	if (previous_shmem_request_hook)
-		previous_shmem_request_hook();
-#endif
-	RequestAddinShmemSpace(MAXALIGN(sizeof(QwenShared)));
-	RequestAddinShmemSpace(activity_memory_bytes());
-	RequestAddinShmemSpace(stats_memory_bytes());
-	RequestNamedLWLockTranche("qwen_pg_statistics", 1);
-	RequestAddinShmemSpace(job_shared_bytes());
-	RequestNamedLWLockTranche("qwen_pg", 1);
-	usage_request_memory();
-}
-
-/* The postmaster begins, or begins again after a crash: then what roles have used is still in memory. */
-static void
-start_usage(void)
-{
-	static bool loaded;
-
-	usage_start_memory(!loaded);
-	if (!loaded && !IsUnderPostmaster)
-		usage_file_load();
-	loaded = true;
-}
-
-static void
-start_memory(void)
-{
-	bool found;
-
-	if (previous_shmem_startup_hook)
-		previous_shmem_startup_hook();
-	LWLockAcquire(AddinShmemInitLock, LW_EXCLUSIVE);
-	qwen_shared = ShmemInitStruct("qwen_pg", sizeof(QwenShared), &found);
-	if (!found)
-	{
-		memset(qwen_shared, 0, sizeof *qwen_shared);
-		qwen_shared->lock = &(GetNamedLWLockTranche("qwen_pg"))->lock;
-	}
-	activity_init_memory();
-	stats_init_memory();
-	job_shared_start();
-	LWLockRelease(AddinShmemInitLock);
-	start_usage();
-}
 
 /* A memory file that children inherit and programs started by them do not. */
 static int
@@ -90,7 +34,7 @@ make_memory_file(const char *name, size_t bytes)
 }
 
 void
-shared_init(void)
+shared_memory_make(void)
 {
 	qwen_page_fd = make_memory_file("qwen_pg_status", sizeof(StatusPage));
 	qwen_page = mmap(NULL, sizeof(StatusPage), PROT_READ | PROT_WRITE, MAP_SHARED, qwen_page_fd, 0);
@@ -99,18 +43,28 @@ shared_init(void)
 	qwen_page->magic = STATUS_PAGE_MAGIC;
 	qwen_page->version = STATUS_PAGE_VERSION;
 	qwen_page->n_slots = qwen_max_models;
-	usage_make_memory();
 	for (int i = 0; i < qwen_max_models; i++)
 		qwen_slot_fds[i] = make_memory_file("qwen_pg_model", 0);
+}
 
-#if PG_VERSION_NUM >= 150000
-	previous_shmem_request_hook = shmem_request_hook;
-	shmem_request_hook = request_memory;
-#else
-	request_memory();
-#endif
-	previous_shmem_startup_hook = shmem_startup_hook;
-	shmem_startup_hook = start_memory;
+void
+shared_memory_request(void)
+{
+	RequestAddinShmemSpace(MAXALIGN(sizeof(QwenShared)));
+	RequestNamedLWLockTranche("qwen_pg", 1);
+}
+
+void
+shared_memory_start(void)
+{
+	bool found;
+
+	qwen_shared = ShmemInitStruct("qwen_pg", sizeof(QwenShared), &found);
+	if (!found)
+	{
+		memset(qwen_shared, 0, sizeof *qwen_shared);
+		qwen_shared->lock = &(GetNamedLWLockTranche("qwen_pg"))->lock;
+	}
 }
 
 void

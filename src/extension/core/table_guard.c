@@ -10,18 +10,18 @@
  * Rows that come from another server by logical replication are that server's jobs: they are left out. A trigger of a
  * user's that queues rows on a subscriber writes as the extension does, and passes.
  */
-#include "../qwen_pg.h"
+#include "table_guard.h"
 
 #include "access/htup_details.h"
 #include "access/relation.h"
 #include "access/xlog.h"
+#include "arguments.h"
 #include "catalog/pg_language.h"
 #include "catalog/pg_proc.h"
 #include "catalog/pg_trigger.h"
 #include "commands/trigger.h"
 #include "miscadmin.h"
 #include "replication/logicalworker.h"
-#include "table_guard.h"
 #include "utils/builtins.h"
 #include "utils/lsyscache.h"
 #include "utils/rel.h"

@@ -5,11 +5,12 @@
  * piece of text that is shown beside its token, is written with escapes instead. ASCII is the same in all encodings of
  * a server, and conversions of anything else read the catalogs, so they run in a transaction.
  */
-#include "../qwen_pg.h"
+#include "texts.h"
 
 #include "../../base/utf8.h"
 #include "catalog/namespace.h"
 #include "mb/pg_wchar.h"
+#include "own_transaction.h"
 #include "utils/builtins.h"
 #include "utils/memutils.h"
 

@@ -6,12 +6,17 @@
  * An aggregate's arguments have no defaults, so the common ones come in an object, {"max_tokens": 20}. Instruction and
  * options are those of the whole group: rows that differ in them are an error.
  */
-#include "../queue/jobs.h"
+#include "../core/core.h"
 
-#include "../call/model_call.h"
+#include "../call/call.h"
+#include "../core/arguments.h"
+#include "../core/shared_memory.h"
+#include "../core/texts.h"
 #include "catalog/pg_type.h"
+#include "functions.h"
 #include "miscadmin.h"
 #include "task_prompts.h"
+#include "tasks.h"
 #include "utils/array.h"
 #include "utils/builtins.h"
 #include "utils/jsonb.h"
@@ -90,7 +95,7 @@ refuse_option(const char *key, bool is_summary)
 
 	initStringInfo(&known);
 	for (int i = 0; i < N_TAIL_ARGUMENTS; i++)
-		appendStringInfo(&known, "%s%s", i > 0 ? ", " : "", job_tail[i].name);
+		appendStringInfo(&known, "%s%s", i > 0 ? ", " : "", tail_arguments[i].name);
 	ereport(ERROR, (errcode(ERRCODE_INVALID_PARAMETER_VALUE), errmsg("options: the key \"%s\" is not known", key),
 					errdetail("The known keys are: %s%s.", is_summary ? "max_words, " : "", known.data)));
 }
@@ -123,7 +128,7 @@ read_tail(const text *options, bool is_summary, int *max_words)
 
 		CHECK_FOR_INTERRUPTS();
 		(void) JsonbIteratorNext(&iterator, &value, true);
-		while (i < N_TAIL_ARGUMENTS && strcmp(job_tail[i].name, name) != 0)
+		while (i < N_TAIL_ARGUMENTS && strcmp(tail_arguments[i].name, name) != 0)
 			i++;
 		if (i == N_TAIL_ARGUMENTS && !(is_summary && strcmp(name, "max_words") == 0))
 			refuse_option(name, is_summary);
@@ -133,7 +138,7 @@ read_tail(const text *options, bool is_summary, int *max_words)
 			*max_words = DatumGetInt32(value_of_type(name, &value, INT4OID));
 		else
 		{
-			tail->args[i].value = value_of_type(name, &value, job_tail[i].type);
+			tail->args[i].value = value_of_type(name, &value, tail_arguments[i].type);
 			tail->args[i].isnull = false;
 		}
 	}

@@ -7,11 +7,17 @@
  * concerns one element alone (a text that is too long) is that element's error and stops nobody else; a NULL element
  * has a NULL value. qwen_embed_batch has no column for errors: such elements are NULL, and a WARNING counts them.
  */
-#include "../call/call_window.h"
-#include "../limits/limits.h"
+#include "../core/core.h"
 
+#include "../call/call.h"
+#include "../core/arguments.h"
+#include "../core/settings.h"
+#include "../core/shared_memory.h"
+#include "../core/texts.h"
+#include "../limits/limits.h"
 #include "catalog/pg_type.h"
 #include "funcapi.h"
+#include "functions.h"
 #include "utils/array.h"
 #include "utils/builtins.h"
 #include "utils/datum.h"

@@ -2,10 +2,12 @@
  * chat.c - qwen_chat, qwen_chat_full, qwen_chat_stream and qwen_generate, each over a prompt, json or jsonb
  * messages.
  */
-#include "../qwen_pg.h"
+#include "chat.h"
 
-#include "../call/model_call.h"
+#include "../core/shared_memory.h"
+#include "../core/texts.h"
 #include "funcapi.h"
+#include "functions.h"
 #include "mb/pg_wchar.h"
 #include "utils/builtins.h"
 #include "utils/json.h"

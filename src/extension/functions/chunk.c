@@ -1,9 +1,16 @@
 /*
  * chunk.c - qwen_chunk: a text in pieces of at most so many tokens, at the ends of paragraphs and sentences.
  */
-#include "../qwen_pg.h"
+#include "../core/core.h"
 
+#include "../call/call.h"
+#include "../core/arguments.h"
+#include "../core/results.h"
+#include "../core/shared_memory.h"
+#include "../core/texts.h"
 #include "funcapi.h"
+#include "functions.h"
+#include "tasks.h"
 #include "utils/builtins.h"
 #include "utils/tuplestore.h"
 

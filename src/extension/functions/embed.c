@@ -1,10 +1,15 @@
 /*
  * embed.c - qwen_embed and qwen_similarity.
  */
-#include "../qwen_pg.h"
+#include "../core/core.h"
 
-#include "../call/model_call.h"
+#include "../call/call.h"
+#include "../core/arguments.h"
+#include "../core/engine_reply.h"
+#include "../core/settings.h"
+#include "../core/texts.h"
 #include "catalog/pg_type.h"
+#include "functions.h"
 #include "utils/array.h"
 #include "utils/builtins.h"
 

@@ -5,13 +5,22 @@
  * The answers of the last three are always among those given: the engine compares them with each other alone
  * (REQUEST_SCORE).
  */
-#include "../qwen_pg.h"
+#include "../core/core.h"
 
-#include "../call/model_call.h"
+#include "../call/call.h"
+#include "../client/client.h"
+#include "../core/arguments.h"
+#include "../core/engine_reply.h"
+#include "../core/results.h"
+#include "../core/settings.h"
+#include "../core/shared_memory.h"
+#include "../core/texts.h"
 #include "catalog/pg_type.h"
 #include "funcapi.h"
+#include "functions.h"
 #include "miscadmin.h"
 #include "task_prompts.h"
+#include "tasks.h"
 #include "utils/array.h"
 #include "utils/builtins.h"
 #include "utils/json.h"

@@ -4,9 +4,12 @@
  * Tasks are greedy and without thinking unless told otherwise. A text that is longer than the context is summarised in
  * parts, and then the summaries are, as often as it takes.
  */
-#include "../limits/limits.h"
+#include "tasks.h"
 
-#include "../call/model_call.h"
+#include "../core/texts.h"
+#include "../limits/limits.h"
+#include "chat.h"
+#include "functions.h"
 #include "miscadmin.h"
 #include "task_prompts.h"
 #include "utils/builtins.h"
@@ -233,6 +236,12 @@ task_map_reduce(const Request *options, text *input, const char *whole_prompt, c
 	return answer;
 }
 
+void
+summary_messages(Request *request, text *input, int max_words)
+{
+	task_messages(request, psprintf(PROMPT_SUMMARIZE, max_words), input);
+}
+
 static void
 check_max_words(int max_words)
 {
@@ -287,7 +296,7 @@ build_summarize(FunctionCallInfo fcinfo, Request *requests)
 		return 0;
 	check_max_words(max_words_of(fcinfo));
 	requests->kind = REQUEST_CHAT;
-	task_messages(requests, psprintf(PROMPT_SUMMARIZE, max_words_of(fcinfo)), PG_GETARG_TEXT_PP(0));
+	summary_messages(requests, PG_GETARG_TEXT_PP(0), max_words_of(fcinfo));
 	options_read(fcinfo, 2, requests);
 	task_options(requests);
 	task_max_tokens(requests, summary_max_tokens(PG_GETARG_TEXT_PP(0), max_words_of(fcinfo)));

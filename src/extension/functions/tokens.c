@@ -1,9 +1,17 @@
 /*
  * tokens.c - qwen_tokenize, qwen_detokenize, qwen_count_tokens, qwen_render_chat: what the engine answers at once.
  */
-#include "../qwen_pg.h"
+#include "../core/core.h"
 
+#include "../call/call.h"
+#include "../client/client.h"
+#include "../core/arguments.h"
+#include "../core/engine_reply.h"
+#include "../core/settings.h"
+#include "../core/shared_memory.h"
+#include "../core/texts.h"
 #include "catalog/pg_type.h"
+#include "functions.h"
 #include "utils/array.h"
 #include "utils/builtins.h"
 #include "utils/jsonb.h"

@@ -6,22 +6,32 @@
  * refused, or waits in the order of arrival, holding no lock. What the engine answers without the model (counting
  * tokens, rendering a prompt) needs no GO and is not limited.
  */
-#include "../queue/jobs.h"
 #include "limits.h"
 
 #include <math.h>
 
 #include "../../base/clock.h"
-#include "../queue/jobs.h"
+#include "../core/own_transaction.h"
 #include "access/parallel.h"
+#include "limit_settings.h"
 #include "miscadmin.h"
 #include "postmaster/bgworker.h"
+#include "role_limits.h"
+#include "usage.h"
 #include "utils/acl.h"
 #include "utils/syscache.h"
 
 #define LONGEST_PAUSE_MS 250
 #define COMPANY_PAUSE_MS 10 /* other processes of a parallel query end a request without waking us */
 #define SHORTEST_PAUSE_MS 5
+
+static const LimitWorker *worker; /* what this process is, or NULL */
+
+void
+limits_set_worker(const LimitWorker *it)
+{
+	worker = it;
+}
 
 /* Is this the worker of a job? */
 static bool
@@ -35,32 +45,6 @@ static bool
 waits_for_limits(void)
 {
 	return qwen_limit_action == LIMIT_ACTION_WAIT || is_job();
-}
-
-/* A role whose name is looked for, and where it goes. */
-typedef struct NameSearch
-{
-	Oid role;
-	MemoryContext context;
-	char *name; /* NULL: there is none */
-} NameSearch;
-
-static void
-search_name(void *argument)
-{
-	NameSearch *search = argument;
-	char *name = GetUserNameFromId(search->role, true);
-
-	search->name = name ? MemoryContextStrdup(search->context, name) : NULL;
-}
-
-char *
-role_name(Oid role)
-{
-	NameSearch search = {role, CurrentMemoryContext, NULL};
-
-	own_transaction(search_name, &search);
-	return search.name ? search.name : psprintf("%u", role);
 }
 
 /* What to do about it. */
@@ -123,7 +107,7 @@ check_job(const LimitRefusal *refusal)
 	char *role;
 
 	own_transaction(check_roles, NULL);
-	if (!job_turn_is_over())
+	if (!worker || !worker->turn_is_over())
 		return;
 	role = role_name(refusal->role);
 	ereport(ERROR, (errcode(ERRCODE_QUERY_CANCELED), errmsg("the job waits for a limit of role \"%s\"", role)));
@@ -131,13 +115,13 @@ check_job(const LimitRefusal *refusal)
 
 /* Until something may have changed: a wake-up, an answer to one of this session's requests, or the time. */
 static void
-pause_before_next_try(const LimitRefusal *refusal, bool has_company)
+pause_before_next_try(const LimitRefusal *refusal, const LimitCompany *company, bool has_company)
 {
 	int64 pause_ms = has_company ? COMPANY_PAUSE_MS : LONGEST_PAUSE_MS;
 
 	if (refusal->frees_in_us >= 0)
 		pause_ms = Max(SHORTEST_PAUSE_MS, Min(refusal->frees_in_us / 1000 + 1, LONGEST_PAUSE_MS));
-	engine_pause(pause_ms);
+	company->wait(pause_ms);
 	limits_refresh();
 	usage_sweep();
 	if (is_job())
@@ -146,7 +130,7 @@ pause_before_next_try(const LimitRefusal *refusal, bool has_company)
 
 /* Try until it is admitted or refused for good. */
 static void
-try_to_enter(LimitPass *pass, const LimitDemand *demand, int (*n_own)(void))
+try_to_enter(LimitPass *pass, const LimitDemand *demand, const LimitCompany *company)
 {
 	LimitSubject subject;
 	LimitRefusal refusal;
@@ -177,26 +161,27 @@ try_to_enter(LimitPass *pass, const LimitDemand *demand, int (*n_own)(void))
 		{
 			if (ticket == 0)
 				ticket = usage_queue_enter(&subject);
-			job_worker_tell(admission == OTHERS_FIRST ? "other requests of the role wait for its limits already"
-													  : psprintf("role \"%s\" has reached its limit of %s",
-																 role_name(refusal.role), limit_names[refusal.kind]));
+			if (worker)
+				worker->tell(admission == OTHERS_FIRST ? "other requests of the role wait for its limits already"
+													   : psprintf("role \"%s\" has reached its limit of %s",
+																  role_name(refusal.role), limit_names[refusal.kind]));
 		}
-		else if (n_own() == 0 && !(has_company = usage_has_company()))
+		else if (company->n_under_way() == 0 && !(has_company = usage_has_company()))
 		{
 			if (admission == OTHERS_FIRST)
 				raise_others_first(&subject);
 			raise_refusal(&refusal);
 		}
-		pause_before_next_try(&refusal, has_company);
+		pause_before_next_try(&refusal, company, has_company);
 	}
 }
 
 void
-limits_enter(LimitPass *pass, const LimitDemand *demand, int (*n_own)(void))
+limits_enter(LimitPass *pass, const LimitDemand *demand, const LimitCompany *company)
 {
 	PG_TRY();
 	{
-		try_to_enter(pass, demand, n_own);
+		try_to_enter(pass, demand, company);
 	}
 	PG_CATCH();
 	{

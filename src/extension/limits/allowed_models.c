@@ -7,21 +7,28 @@
  * qwen.allowed_models stands beside this: what it leaves out is not allowed either.
  *
  * What a backend has read it keeps until an invalidation message says that the table, a role or a membership has
- * changed (role_limits.c tells when).
+ * changed (limit_tables.c tells when).
  */
-#include "limits.h"
+#include "../core/core.h"
 
+#include "../../protocol/configured_models.h"
+#include "../core/arguments.h"
+#include "../core/own_transaction.h"
 #include "access/genam.h"
 #include "access/htup_details.h"
 #include "access/relation.h"
 #include "catalog/pg_type.h"
 #include "executor/spi.h"
+#include "limit_settings.h"
+#include "limit_tables.h"
+#include "limits.h"
 #include "utils/array.h"
 #include "utils/builtins.h"
 #include "utils/fmgroids.h"
 #include "utils/hsearch.h"
 #include "utils/memutils.h"
 #include "utils/rel.h"
+#include "utils/varlena.h"
 
 #define MODELS_COLUMN 2
 
@@ -35,8 +42,8 @@ typedef struct KnownModels
 static HTAB *known_roles;
 static MemoryContext memory; /* of known_roles and the lists */
 
-void
-limit_models_forget(void)
+static void
+forget_models(void)
 {
 	if (memory)
 		MemoryContextDelete(memory);
@@ -145,7 +152,7 @@ learn_whether_allowed(void *argument)
 	char *models, *kept;
 
 	question->allowed = true;
-	limit_watch_changes();
+	limit_when_changed(LIMIT_TABLE_MODELS, forget_models);
 	if (!limit_find_table(LIMIT_TABLE_MODELS, &table_oid, &index))
 		return;
 	table = try_relation_open(table_oid, AccessShareLock);
@@ -172,8 +179,9 @@ learn_whether_allowed(void *argument)
 	question->allowed = !models || is_listed(models, question->name);
 }
 
-bool
-limit_models_allow(Oid role, const char *name)
+/* May a role ask a model, by qwen_role_models? */
+static bool
+allows(Oid role, const char *name)
 {
 	KnownModels *known = known_roles ? hash_search(known_roles, &role, HASH_FIND, NULL) : NULL;
 	Question question = {role, name, false};
@@ -182,6 +190,43 @@ limit_models_allow(Oid role, const char *name)
 		return !known->models || is_listed(known->models, name);
 	own_transaction(learn_whether_allowed, &question);
 	return question.allowed;
+}
+
+/* Does the setting let this session ask a model? */
+static bool
+setting_allows(const char *name)
+{
+	char *copy;
+	List *names;
+	ListCell *cell;
+	bool found = false;
+
+	if (!qwen_allowed_models || !*qwen_allowed_models)
+		return true;
+	copy = pstrdup(qwen_allowed_models);
+	if (SplitGUCList(copy, ',', &names))
+		foreach (cell, names)
+			found = found || strcmp(lfirst(cell), name) == 0;
+	pfree(copy);
+	return found;
+}
+
+void
+limits_check_model(const char *name)
+{
+	Oid roles[MAX_LIMITED_ROLES_OF_CALL];
+
+	if (!setting_allows(name))
+		ereport(ERROR, (errcode(ERRCODE_INSUFFICIENT_PRIVILEGE), errmsg("model \"%s\" is not allowed", name),
+						errdetail("The setting qwen.allowed_models of this session names others."),
+						errhint("A superuser can change it: ALTER ROLE ... SET qwen.allowed_models.")));
+	limits_roles(roles);
+	for (int i = 0; i < MAX_LIMITED_ROLES_OF_CALL; i++)
+		if (OidIsValid(roles[i]) && (i == 0 || roles[i] != roles[0]) && !allows(roles[i], name))
+			ereport(ERROR, (errcode(ERRCODE_INSUFFICIENT_PRIVILEGE),
+							errmsg("model \"%s\" is not allowed to role \"%s\"", name, role_name(roles[i])),
+							errhint("The view qwen_allowed_models shows which are; who has been granted 'admin' can "
+									"change it with qwen_allow_models.")));
 }
 
 /* Names that a model can have. */

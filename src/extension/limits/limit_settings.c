@@ -4,7 +4,7 @@
  * All but qwen.limit_action belong to superusers: set in postgresql.conf, or by ALTER ROLE … SET and ALTER DATABASE …
  * SET, and out of the reach of those whom they hold back.
  */
-#include "limits.h"
+#include "limit_settings.h"
 
 #include "utils/guc.h"
 #include "utils/varlena.h"
@@ -71,41 +71,4 @@ limit_settings_define(bool preloaded)
 	if (preloaded)
 		DefineCustomIntVariable("qwen.max_limited_roles", "Roles whose usage can be kept.", NULL,
 								&qwen_max_limited_roles, 10000, 100, 1000000, PGC_POSTMASTER, 0, NULL, NULL, NULL);
-}
-
-/* Does the setting let this session ask a model? */
-static bool
-setting_allows(const char *name)
-{
-	char *copy;
-	List *names;
-	ListCell *cell;
-	bool found = false;
-
-	if (!qwen_allowed_models || !*qwen_allowed_models)
-		return true;
-	copy = pstrdup(qwen_allowed_models);
-	if (SplitGUCList(copy, ',', &names))
-		foreach (cell, names)
-			found = found || strcmp(lfirst(cell), name) == 0;
-	pfree(copy);
-	return found;
-}
-
-void
-limits_check_model(const char *name)
-{
-	Oid roles[MAX_LIMITED_ROLES_OF_CALL];
-
-	if (!setting_allows(name))
-		ereport(ERROR, (errcode(ERRCODE_INSUFFICIENT_PRIVILEGE), errmsg("model \"%s\" is not allowed", name),
-						errdetail("The setting qwen.allowed_models of this session names others."),
-						errhint("A superuser can change it: ALTER ROLE ... SET qwen.allowed_models.")));
-	limits_roles(roles);
-	for (int i = 0; i < MAX_LIMITED_ROLES_OF_CALL; i++)
-		if (OidIsValid(roles[i]) && (i == 0 || roles[i] != roles[0]) && !limit_models_allow(roles[i], name))
-			ereport(ERROR, (errcode(ERRCODE_INSUFFICIENT_PRIVILEGE),
-							errmsg("model \"%s\" is not allowed to role \"%s\"", name, role_name(roles[i])),
-							errhint("The view qwen_allowed_models shows which are; who has been granted 'admin' can "
-									"change it with qwen_allow_models.")));
 }

@@ -1,11 +1,18 @@
 /*
  * limit_views.c - what is seen of limits: the rows of the view qwen_usage.
  */
-#include "limits.h"
+#include "../core/core.h"
 
+#include "../core/arguments.h"
+#include "../core/privileges.h"
+#include "../core/results.h"
+#include "../core/shared_memory.h"
 #include "catalog/pg_authid.h"
 #include "funcapi.h"
+#include "limits.h"
 #include "miscadmin.h"
+#include "role_limits.h"
+#include "usage.h"
 #include "utils/builtins.h"
 #include "utils/syscache.h"
 #include "utils/tuplestore.h"

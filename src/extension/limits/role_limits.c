@@ -3,38 +3,25 @@
  *
  * Limits stand in the table qwen_role_limit of each database. A role's own row holds; where it has none, the tightest
  * of each kind among the rows of the roles that it is a member of; else the settings qwen.default_*. What a backend has
- * found out it keeps, until PostgreSQL's own invalidation messages say that the table (its trigger sends one with every
- * change), a role or a membership has changed; so changes hold from their commit on, on standbys too, and nothing is
- * read again for a call.
+ * found out it keeps until limit_tables.c hears of a change.
  */
-#include "limits.h"
+#include "role_limits.h"
 
+#include "../core/own_transaction.h"
 #include "access/genam.h"
 #include "access/htup_details.h"
 #include "access/relation.h"
-#include "access/table.h"
-#if PG_VERSION_NUM < 140000
-#include "catalog/indexing.h"
-#endif
-#include "../core/table_guard.h"
-#include "catalog/namespace.h"
-#include "catalog/pg_auth_members.h"
-#include "catalog/pg_authid.h"
-#include "catalog/pg_extension.h"
 #include "catalog/pg_type.h"
-#include "commands/trigger.h"
 #include "executor/spi.h"
+#include "limit_settings.h"
+#include "limit_tables.h"
 #include "miscadmin.h"
-#include "utils/acl.h"
 #include "utils/builtins.h"
-#include "utils/catcache.h"
 #include "utils/fmgroids.h"
 #include "utils/hsearch.h"
 #include "utils/inval.h"
-#include "utils/lsyscache.h"
 #include "utils/memutils.h"
 #include "utils/rel.h"
-#include "utils/syscache.h"
 
 #define N_LIMIT_COLUMNS 7
 #define PRIORITY_COLUMN 7
@@ -51,97 +38,14 @@ typedef struct KnownRole
 	RoleLimits limits;
 } KnownRole;
 
-static const char *const table_names[N_LIMIT_TABLES] = {"qwen_role_limit", "qwen_role_models"};
-
 static HTAB *known_roles;
-static Oid tables[N_LIMIT_TABLES], indexes[N_LIMIT_TABLES]; /* InvalidOid: to be looked for */
-static bool watching;
 
-/* Forget all that is known. */
 static void
 forget_roles(void)
 {
 	if (known_roles)
 		hash_destroy(known_roles);
 	known_roles = NULL;
-	memset(tables, 0, sizeof tables);
-	limit_models_forget();
-}
-
-static void
-catalog_changed(Datum argument, int cache, uint32 hash)
-{
-	forget_roles();
-}
-
-static void
-table_changed(Datum argument, Oid relation)
-{
-	if (relation == InvalidOid)
-		forget_roles();
-	else
-		for (int i = 0; i < N_LIMIT_TABLES; i++)
-			if (relation == tables[i])
-			{
-				forget_roles();
-				break;
-			}
-}
-
-void
-limit_watch_changes(void)
-{
-	if (watching)
-		return;
-	CacheRegisterSyscacheCallback(AUTHMEMROLEMEM, catalog_changed, (Datum) 0);
-	CacheRegisterSyscacheCallback(AUTHOID, catalog_changed, (Datum) 0);
-	CacheRegisterRelcacheCallback(table_changed, (Datum) 0);
-	watching = true;
-}
-
-/* The schema of the extension in this database, or InvalidOid. */
-static Oid
-extension_schema(void)
-{
-	Relation extensions = table_open(ExtensionRelationId, AccessShareLock);
-	Oid schema = InvalidOid;
-	ScanKeyData key;
-	SysScanDesc scan;
-	HeapTuple row;
-
-	ScanKeyInit(&key, Anum_pg_extension_extname, BTEqualStrategyNumber, F_NAMEEQ, CStringGetDatum("qwen_pg"));
-	scan = systable_beginscan(extensions, ExtensionNameIndexId, true, NULL, 1, &key);
-	row = systable_getnext(scan);
-	if (row)
-		schema = ((Form_pg_extension) GETSTRUCT(row))->extnamespace;
-	systable_endscan(scan);
-	table_close(extensions, AccessShareLock);
-	return schema;
-}
-
-bool
-limit_find_table(LimitTable which, Oid *table, Oid *index)
-{
-	if (!OidIsValid(tables[which]))
-	{
-		Oid schema = extension_schema();
-		char *index_name = psprintf("%s_pkey", table_names[which]);
-
-		if (!OidIsValid(schema))
-			return false;
-		indexes[which] = get_relname_relid(index_name, schema);
-		tables[which] = OidIsValid(indexes[which]) ? get_relname_relid(table_names[which], schema) : InvalidOid;
-		pfree(index_name);
-	}
-	*table = tables[which];
-	*index = indexes[which];
-	return OidIsValid(*table);
-}
-
-bool
-limit_is_current(LimitTable which, Oid table)
-{
-	return tables[which] == table;
 }
 
 static const RoleLimits no_limits = {{NO_LIMIT, NO_LIMIT, NO_LIMIT, NO_LIMIT, NO_LIMIT}, 0, InvalidOid};
@@ -179,40 +83,6 @@ read_row(Relation table, Oid index, Oid role, RoleLimits *limits)
 	}
 	systable_endscan(scan);
 	return row != NULL;
-}
-
-/* Does a membership count? A right to administer a role alone makes nobody its member. */
-static bool
-membership_counts(HeapTuple membership)
-{
-#if PG_VERSION_NUM >= 160000
-	Form_pg_auth_members form = (Form_pg_auth_members) GETSTRUCT(membership);
-
-	return form->inherit_option || form->set_option;
-#else
-	return true;
-#endif
-}
-
-List *
-limit_roles_of(Oid role)
-{
-	List *roles = list_make1_oid(role);
-
-	for (int i = 0; i < list_length(roles); i++)
-	{
-		CatCList *memberships = SearchSysCacheList1(AUTHMEMMEMROLE, ObjectIdGetDatum(list_nth_oid(roles, i)));
-
-		for (int m = 0; m < memberships->n_members; m++)
-		{
-			HeapTuple membership = &memberships->members[m]->tuple;
-
-			if (membership_counts(membership))
-				roles = list_append_unique_oid(roles, ((Form_pg_auth_members) GETSTRUCT(membership))->roleid);
-		}
-		ReleaseSysCacheList(memberships);
-	}
-	return roles;
 }
 
 /* Make limits as tight as others are too, kind by kind. */
@@ -273,10 +143,10 @@ learn_role(void *argument)
 	KnownRole *known = argument, *kept;
 	Oid role = known->role, table, index;
 
-	limit_watch_changes();
+	limit_when_changed(LIMIT_TABLE_LIMITS, forget_roles);
 	if (!limit_find_table(LIMIT_TABLE_LIMITS, &table, &index))
 	{
-		forget_roles();
+		limit_forget();
 		return;
 	}
 	/* opening the table may bring news that make us forget where it is */
@@ -329,6 +199,32 @@ limits_roles(Oid roles[MAX_LIMITED_ROLES_OF_CALL])
 	roles[1] = OidIsValid(acting_for[0]) ? acting_for[1] : GetOuterUserId();
 }
 
+/* A role whose name is looked for, and where it goes. */
+typedef struct NameSearch
+{
+	Oid role;
+	MemoryContext context;
+	char *name; /* NULL: there is none */
+} NameSearch;
+
+static void
+search_name(void *argument)
+{
+	NameSearch *search = argument;
+	char *name = GetUserNameFromId(search->role, true);
+
+	search->name = name ? MemoryContextStrdup(search->context, name) : NULL;
+}
+
+char *
+role_name(Oid role)
+{
+	NameSearch search = {role, CurrentMemoryContext, NULL};
+
+	own_transaction(search_name, &search);
+	return search.name ? search.name : psprintf("%u", role);
+}
+
 void
 limits_subject(LimitSubject *subject)
 {
@@ -348,58 +244,6 @@ limits_refresh(void)
 
 /* ---- SQL functions --------------------------------------------------------------------------------------------------
  */
-
-/* After any change of one of the tables, however it came about: tell all backends, when it is committed. */
-QWEN_FUNCTION(qwen_limits_changed, 0, 0)
-{
-	if (!CALLED_AS_TRIGGER(fcinfo))
-		ereport(ERROR,
-				(errcode(ERRCODE_INVALID_PARAMETER_VALUE), errmsg("qwen_limits_changed must be called as a trigger")));
-	CacheInvalidateRelcache(((TriggerData *) fcinfo->context)->tg_relation);
-	return PointerGetDatum(NULL);
-}
-
-Oid
-limit_role_argument(FunctionCallInfo fcinfo)
-{
-	Oid role;
-
-	if (PG_ARGISNULL(0))
-		ereport(ERROR, (errcode(ERRCODE_INVALID_PARAMETER_VALUE), errmsg("role must not be null")));
-	role = PG_GETARG_OID(0);
-	if (!SearchSysCacheExists1(AUTHOID, ObjectIdGetDatum(role)))
-		ereport(ERROR, (errcode(ERRCODE_UNDEFINED_OBJECT), errmsg("role %u does not exist", role)));
-	return role;
-}
-
-void
-limit_change_table(LimitTable which, const char *format, int n, Oid *types, Datum *values, const char *nulls,
-				   int expected)
-{
-	StringInfoData statement;
-	Oid table, index;
-	int result;
-
-	if (!limit_find_table(which, &table, &index))
-		ereport(ERROR, (errcode(ERRCODE_OBJECT_NOT_IN_PREREQUISITE_STATE),
-						errmsg("the extension qwen_pg is not in this database")));
-	guard_take(table);
-	initStringInfo(&statement);
-	appendStringInfo(&statement, format,
-					 quote_qualified_identifier(get_namespace_name(get_rel_namespace(table)), table_names[which]));
-	result = SPI_execute_with_args(statement.data, n, types, values, nulls, false, 0);
-	if (result != expected)
-		ereport(ERROR, (errcode(ERRCODE_SYSTEM_ERROR),
-						errmsg("the limits could not be changed: %s", SPI_result_code_string(result))));
-}
-
-void
-limit_delete_orphans(LimitTable which)
-{
-	limit_change_table(which,
-					   "DELETE FROM %s l WHERE NOT EXISTS (SELECT FROM pg_catalog.pg_roles a WHERE a.oid = l.role)", 0,
-					   NULL, NULL, NULL, SPI_OK_DELETE);
-}
 
 /* Arguments 1 … 5 are limits, or NULL for none. */
 static void

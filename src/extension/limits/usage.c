@@ -8,12 +8,14 @@
  * Locks, in the order in which they are taken: queue; table (shared while a record is used, exclusive to add or
  * remove one); the records' stripes, the lower first; charges (the list of free ones). None is held while waiting.
  */
-#include "limits.h"
+#include "usage.h"
 
 #include <sys/mman.h>
 
 #include "../../base/clock.h"
+#include "../core/shared_memory.h"
 #include "common/hashfn.h"
+#include "limit_settings.h"
 #include "miscadmin.h"
 #include "storage/fd.h"
 #include "storage/proc.h"

@@ -12,16 +12,18 @@
  * Between two starts of one machine the time in between is measured by its monotonic clock, else by the wall clock; one
  * that was put back counts as if no time had passed.
  */
-#include "limits.h"
+#include "../core/core.h"
 
 #include <fcntl.h>
 #include <sys/stat.h>
 #include <unistd.h>
 
 #include "../../base/clock.h"
+#include "limits.h"
 #include "miscadmin.h"
 #include "port/pg_crc32c.h"
 #include "storage/fd.h"
+#include "usage.h"
 #include "utils/timestamp.h"
 
 #define USAGE_FILE_OF_0_1_0 "qwen_pg_usage"
@@ -114,7 +116,7 @@ read_file(int fd, const char **why)
 	return header;
 }
 
-void
+static void
 usage_file_load(void)
 {
 	FileHeader *header;
@@ -186,4 +188,16 @@ usage_file_write(bool at_once)
 	/* a full disk is told of once, not every ten seconds */
 	complained = errno != 0;
 	pfree(records);
+}
+
+/* The postmaster begins, or begins again after a crash: then what roles have used is still in memory. */
+void
+usage_start(void)
+{
+	static bool loaded;
+
+	usage_start_memory(!loaded);
+	if (!loaded && !IsUnderPostmaster)
+		usage_file_load();
+	loaded = true;
 }

@@ -8,16 +8,22 @@
  * A row is copied when it is read and lives, with its arguments and calls, in a memory context of its own until it is
  * returned. What ends the query, a rescan or an error deletes these contexts, which cancels what is in flight.
  */
-#include "../limits/limits.h"
-#include "batch.h"
+#include "batch_node.h"
 
+#include "../call/call.h"
 #include "../core/compat.h"
+#include "../core/settings.h"
+#include "../limits/limits.h"
 #include "access/htup_details.h"
+#include "batch_state.h"
 #include "catalog/objectaccess.h"
 #include "catalog/pg_proc.h"
 #include "executor/executor.h"
+#include "explain.h"
+#include "known_functions.h"
 #include "miscadmin.h"
 #include "nodes/nodeFuncs.h"
+#include "read_ahead.h"
 #include "utils/acl.h"
 #include "utils/datum.h"
 #include "utils/lsyscache.h"
@@ -32,7 +38,7 @@ typedef struct BatchRow
 
 static Node *create_batch_state(CustomScan *plan);
 
-CustomScanMethods batch_scan_methods = {"Qwen Batch", create_batch_state};
+CustomScanMethods batch_scan_methods = {batch_node_name, create_batch_state};
 
 /* ---- begin ----------------------------------------------------------------------------------------------------------
  */
@@ -311,7 +317,7 @@ rescan_batch(CustomScanState *node)
 }
 
 static const CustomExecMethods batch_exec_methods = {
-	.CustomName = "Qwen Batch",
+	.CustomName = batch_node_name,
 	.BeginCustomScan = begin_batch,
 	.ExecCustomScan = exec_batch,
 	.EndCustomScan = end_batch,
@@ -327,10 +333,4 @@ create_batch_state(CustomScan *plan)
 	NodeSetTag(state, T_CustomScanState);
 	state->custom.methods = &batch_exec_methods;
 	return (Node *) state;
-}
-
-bool
-is_batch_state(const PlanState *state)
-{
-	return IsA(state, CustomScanState) && ((const CustomScanState *) state)->methods == &batch_exec_methods;
 }

@@ -9,9 +9,10 @@
  *
  * qwen_similarity with one such side becomes qwen_similarity_to over the InitPlan's embedding.
  */
+#include "../core/core.h"
+
 #include "../core/arguments.h"
 #include "../core/compat.h"
-
 #include "catalog/pg_proc.h"
 #include "catalog/pg_type.h"
 #include "miscadmin.h"

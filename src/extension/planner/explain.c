@@ -2,7 +2,7 @@
  * explain.c - what EXPLAIN says of a batching node: its calls; with ANALYZE also what they have cost. A parallel
  * query shows the leader's share only, as each worker has a window of its own.
  */
-#include "batch.h"
+#include "explain.h"
 
 #include "../core/compat.h"
 #include "access/htup_details.h"

@@ -8,9 +8,10 @@
  *
  * Only innermost calls are found; once they are columns, those around them are innermost.
  */
-#include "batch.h"
+#include "guards.h"
 
 #include "catalog/pg_proc.h"
+#include "known_functions.h"
 #include "nodes/makefuncs.h"
 #include "nodes/nodeFuncs.h"
 #include "optimizer/clauses.h"

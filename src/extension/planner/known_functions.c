@@ -5,8 +5,11 @@
  * schema. One that was altered to run as its definer or with settings of its own is not: only a real call does that.
  * What was found is kept until any function changes.
  */
-#include "batch.h"
+#include "known_functions.h"
 
+#include "../functions/functions.h"
+#include "access/htup_details.h"
+#include "access/transam.h"
 #include "catalog/pg_language.h"
 #include "catalog/pg_proc.h"
 #include "utils/builtins.h"

@@ -9,7 +9,7 @@
  *
  * Trees that are started otherwise (EvalPlanQual) keep the cautious default.
  */
-#include "batch.h"
+#include "read_ahead.h"
 
 #include "../core/compat.h"
 #include "executor/executor.h"

@@ -10,10 +10,13 @@
  * Whatever is not known to give the same rows stays as it is: outer joins' conditions, INSERT's VALUES, RETURNING, what
  * ON CONFLICT and MERGE do, other extensions' nodes.
  */
-#include "batch.h"
+#include "rewrite.h"
 
+#include "../core/settings.h"
 #include "access/xact.h"
+#include "batch_node.h"
 #include "executor/executor.h"
+#include "guards.h"
 #include "miscadmin.h"
 #include "nodes/makefuncs.h"
 #include "nodes/nodeFuncs.h"
@@ -192,7 +195,7 @@ add_material(Plan *below, Rewrite *rewrite)
 	return &material->plan;
 }
 
-bool
+static bool
 is_batch_plan(const Plan *plan)
 {
 	return IsA(plan, CustomScan) && ((const CustomScan *) plan)->methods == &batch_scan_methods;

@@ -5,55 +5,22 @@
  * place and the worker waits a little. A row that was being computed when the engine ended has used up an attempt,
  * so that a text that ends the engine every time is put aside one day.
  */
-#include "jobs.h"
+#include "calls.h"
 
-#include "../call/model_call.h"
-#include "../functions/task_prompts.h"
+#include "../call/call.h"
+#include "../core/errors.h"
+#include "../core/settings.h"
+#include "../core/texts.h"
+#include "../functions/functions.h"
 #include "common/shortest_dec.h"
 #include "mb/pg_wchar.h"
 #include "utils/builtins.h"
 #include "utils/memutils.h"
 #include "utils/timestamp.h"
+#include "worker_transaction.h"
 
 #define FIRST_PAUSE_MS 100
-#define LAST_PAUSE_MS 3000 /* shorter than a trouble is shown (rows.c) */
-
-void
-job_row_set_prompt(JobRow *row, text *prompt, int64 hash)
-{
-	const JobSpec *spec = row->spec;
-	MemoryContext old;
-
-	MemoryContextReset(row->content); /* ends a call, too */
-	old = MemoryContextSwitchTo(row->content);
-	row->call = NULL;
-	row->answer = NULL;
-	row->is_cut = false;
-	row->input = NULL;
-	row->state = ROW_READY;
-	row->has_prompt = prompt != NULL;
-	row->hash = hash;
-	row->request = spec->request;
-	row->request.function = !spec->trigger                ? "qwen_submit"
-							: spec->function == JOB_EMBED ? "qwen_enqueue_embed_trigger"
-														  : "qwen_enqueue_trigger";
-	if (prompt)
-		switch (spec->function)
-		{
-			case JOB_CHAT:
-				row->request.messages = messages_from_texts(prompt, spec->system);
-				break;
-			case JOB_SUMMARIZE:
-				task_messages(&row->request, psprintf(PROMPT_SUMMARIZE, spec->max_words), prompt);
-				row->input = cstring_to_text_with_len(VARDATA_ANY(prompt), VARSIZE_ANY_EXHDR(prompt));
-				break;
-			case JOB_GENERATE:
-			case JOB_EMBED:
-				row->request.text = span_from_text(prompt);
-				break;
-		}
-	MemoryContextSwitchTo(old);
-}
+#define LAST_PAUSE_MS 3000 /* shorter than a trouble is shown (worker_rows.c) */
 
 /* The engine cannot be asked now. */
 static void

@@ -8,10 +8,11 @@
  * chain. Rows of other keys or tables that a trigger of the user's writes meanwhile are queued, and their chain is one
  * longer; one that is too long is an error, which becomes the answer's.
  */
-#include "jobs.h"
+#include "chain.h"
 
 #include "catalog/pg_type.h"
 #include "common/hashfn.h"
+#include "parameters.h"
 #include "utils/array.h"
 #include "utils/builtins.h"
 #include "utils/lsyscache.h"

@@ -11,7 +11,7 @@
  * can be seen, and what is left of it says how far the floor may rise. Rows that come back without being inserted
  * (qwen_retry, another owner of the table) call the worker, which begins anew (job_floor_reset).
  */
-#include "jobs.h"
+#include "floor.h"
 
 #include "catalog/pg_type.h"
 #include "executor/spi.h"

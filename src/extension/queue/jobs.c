@@ -5,8 +5,15 @@
  * that can be wrong with a job is refused here, before it is queued, by preparing the statements that the worker
  * will run.
  */
-#include "jobs.h"
+#include "../core/core.h"
 
+#include "../call/call.h"
+#include "../client/client.h"
+#include "../core/arguments.h"
+#include "../core/shared_memory.h"
+#include "../core/texts.h"
+#include "../functions/functions.h"
+#include "../limits/limits.h"
 #include "access/htup_details.h"
 #include "access/relation.h"
 #include "access/xact.h"
@@ -15,8 +22,16 @@
 #include "catalog/pg_index.h"
 #include "catalog/pg_type.h"
 #include "executor/spi.h"
+#include "keys.h"
 #include "miscadmin.h"
 #include "nodes/parsenodes.h"
+#include "parameters.h"
+#include "places.h"
+#include "prompt_template.h"
+#include "rights.h"
+#include "row_sql.h"
+#include "spec.h"
+#include "store.h"
 #include "tcop/tcopprot.h"
 #include "utils/acl.h"
 #include "utils/array.h"
@@ -223,28 +238,6 @@ read_function(FunctionCallInfo fcinfo, JobSpec *spec)
 	spec->dimensions = PG_ARGISNULL(ARG_DIMENSIONS) ? 0 : int_argument(fcinfo, ARG_DIMENSIONS, 0, 1, INT_MAX);
 	spec->priority = int_argument(fcinfo, ARG_PRIORITY, 0, -1000, 1000);
 	spec->max_attempts = int_argument(fcinfo, ARG_MAX_ATTEMPTS, JOB_DEFAULT_ATTEMPTS, 1, JOB_MAX_ATTEMPTS);
-}
-
-void
-job_check_privilege(const JobStore *store, JobFunction function)
-{
-	Oid types[2] = {OIDOID, TEXTOID};
-	char *name = psprintf("qwen_%s", job_function_name(function));
-	Datum values[2] = {ObjectIdGetDatum(store->extension), CStringGetTextDatum(name)};
-	bool is_null;
-
-	/* the extension's own function of that name: anybody may have others in the same schema */
-	job_execute(
-		"SELECT pg_catalog.bool_or(pg_catalog.has_function_privilege(p.oid, 'EXECUTE')) "
-		"FROM pg_catalog.pg_proc p JOIN pg_catalog.pg_depend d "
-		"ON d.classid OPERATOR(pg_catalog.=) 'pg_catalog.pg_proc'::pg_catalog.regclass::pg_catalog.oid "
-		"AND d.objid OPERATOR(pg_catalog.=) p.oid "
-		"AND d.refclassid OPERATOR(pg_catalog.=) 'pg_catalog.pg_extension'::pg_catalog.regclass::pg_catalog.oid "
-		"AND d.refobjid OPERATOR(pg_catalog.=) $1 AND d.deptype OPERATOR(pg_catalog.=) 'e'::\"char\" "
-		"WHERE p.proname::pg_catalog.text OPERATOR(pg_catalog.=) $2",
-		2, types, values, NULL, SPI_OK_SELECT, 1);
-	if (!DatumGetBool(SPI_getbinval(SPI_tuptable->vals[0], SPI_tuptable->tupdesc, 1, &is_null)) || is_null)
-		ereport(ERROR, (errcode(ERRCODE_INSUFFICIENT_PRIVILEGE), errmsg("permission denied for function %s", name)));
 }
 
 /* The key columns that were named, or the primary key of source or target. */
@@ -554,12 +547,12 @@ insert_job(FunctionCallInfo fcinfo, const JobStore *store, const JobSpec *spec, 
 			value = PointerGetDatum(text_from_span(request->model));
 			null = false;
 		}
-		else if (strcmp(job_tail[i].name, "max_tokens") == 0 && spec->function != JOB_EMBED)
+		else if (strcmp(tail_arguments[i].name, "max_tokens") == 0 && spec->function != JOB_EMBED)
 		{
 			value = Int32GetDatum(request->options.max_tokens);
 			null = false;
 		}
-		add_column(&columns, job_tail[i].name, job_tail[i].type, value, null);
+		add_column(&columns, tail_arguments[i].name, tail_arguments[i].type, value, null);
 	}
 	job_identity_begin(store, &identity);
 	job_execute(psprintf("INSERT INTO %s (%s) VALUES (%s) RETURNING id", store->job, columns.names.data,
@@ -610,30 +603,6 @@ QWEN_FUNCTION(qwen_submit, 4, 28)
 						  errdetail("The tables of jobs in this database are those of an older version."),
 						  errhint("ALTER EXTENSION qwen_pg UPDATE")));
 	PG_RETURN_INT64(job);
-}
-
-Oid
-job_find_own(const JobStore *store, int64 job, char **state, bool latest)
-{
-	Oid type = INT8OID, owner;
-	Datum value = Int64GetDatum(job);
-	JobIdentity identity;
-	bool is_null;
-
-	if (latest)
-		job_identity_begin(store, &identity);
-	else
-		job_identity_to_read(store, &identity);
-	job_execute(psprintf("SELECT owner, state FROM %s WHERE id = $1%s", store->job, latest ? " FOR UPDATE" : ""), 1,
-				&type, &value, NULL, SPI_OK_SELECT, 1);
-	job_identity_end(&identity);
-	if (SPI_processed == 0)
-		ereport(ERROR, (errcode(ERRCODE_UNDEFINED_OBJECT), errmsg("job " INT64_FORMAT " does not exist", job)));
-	owner = DatumGetObjectId(SPI_getbinval(SPI_tuptable->vals[0], SPI_tuptable->tupdesc, 1, &is_null));
-	*state = SPI_getvalue(SPI_tuptable->vals[0], SPI_tuptable->tupdesc, 2);
-	if (!superuser() && !has_privs_of_role(GetUserId(), owner))
-		ereport(ERROR, (errcode(ERRCODE_INSUFFICIENT_PRIVILEGE), errmsg("must be owner of job " INT64_FORMAT, job)));
-	return owner;
 }
 
 /* A job's argument, by name. */

@@ -6,7 +6,7 @@
  * operator class, written with their schema. A key's type is named without a length: "character" would be one
  * character.
  */
-#include "jobs.h"
+#include "keys.h"
 
 #include "access/htup_details.h"
 #include "access/relation.h"

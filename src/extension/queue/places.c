@@ -7,22 +7,22 @@
  * and is gone. Nobody polls. One place means one worker, so no row is worked on twice at a time. Where there are more
  * places than workers may run, they take turns.
  *
- * After a start of the server, a reset or a promotion somebody must find the work that is left: a scout goes through
- * the databases, one after the other, and reads the extension's tables. No file says where work is, so none can be
- * wrong after a restored backup, an upgrade or a crash.
+ * What was left when nobody was there to hear of it is found by scouts (scout.c).
  */
-#include "jobs.h"
+#include "places.h"
+
+#include "../../base/clock.h"
 
 #include "../core/compat.h"
-#include "access/heapam.h"
+#include "../core/pause.h"
+#include "../core/settings.h"
+#include "../core/shared_memory.h"
+#include "../core/statement.h"
+#include "../core/texts.h"
 #include "access/htup_details.h"
-#include "access/table.h"
-#include "access/tableam.h"
 #include "access/xact.h"
-#include "catalog/pg_database.h"
 #include "catalog/pg_type.h"
 #include "commands/async.h"
-#include "executor/spi.h"
 #include "funcapi.h"
 #include "miscadmin.h"
 #include "parser/parsetree.h"
@@ -36,7 +36,6 @@
 #include "utils/acl.h"
 #include "utils/builtins.h"
 #include "utils/memutils.h"
-#include "utils/snapmgr.h"
 #include "utils/syscache.h"
 #include "utils/timestamp.h"
 
@@ -131,10 +130,10 @@ static bool asked_for_sweep;
 static char last_words[JOB_TROUBLE_BYTES];
 static emit_log_hook_type previous_log_hook;
 
-size_t
-job_shared_bytes(void)
+void
+job_shared_request(void)
 {
-	return MAXALIGN(sizeof(JobShared));
+	RequestAddinShmemSpace(MAXALIGN(sizeof(JobShared)));
 }
 
 void
@@ -334,9 +333,7 @@ at_transaction_end(XactEvent event, void *argument)
 		request(MyDatabaseId, requested[i].role, requested[i].calls);
 	if (n > N_REQUESTS)
 	{
-		LWLockAcquire(qwen_shared->lock, LW_EXCLUSIVE);
-		shared->scout_wanted = true;
-		LWLockRelease(qwen_shared->lock);
+		job_want_scout();
 		wake_supervisor();
 	}
 }
@@ -445,9 +442,8 @@ job_notify_end(int64 job, const char *state)
 }
 
 /* ---- the supervisor's part ---- */
-/* Tell the postmaster of a worker; false: no slot is free. */
-static bool
-start_worker(const char *function, const char *name, Datum argument, BackgroundWorkerHandle **handle)
+bool
+job_start_worker(const char *function, const char *name, Datum argument, BackgroundWorkerHandle **handle)
 {
 	MemoryContext old = MemoryContextSwitchTo(TopMemoryContext);
 	BackgroundWorker worker;
@@ -589,8 +585,9 @@ may_delete(const PlannedStmt *plan)
 	return plan->commandType == CMD_DELETE || plan->hasModifyingCTE;
 }
 
-void
-job_rows_deleted(const PlannedStmt *plan)
+/* A statement ends that may have deleted rows with dead letters. */
+static void
+note_deleted_rows(const PlannedStmt *plan)
 {
 	ListCell *cell;
 
@@ -609,6 +606,20 @@ job_rows_deleted(const PlannedStmt *plan)
 			asked_for_sweep = true;
 		}
 	}
+}
+
+void
+job_places_init(void)
+{
+	statement_when_ending(note_deleted_rows);
+}
+
+void
+job_want_scout(void)
+{
+	LWLockAcquire(qwen_shared->lock, LW_EXCLUSIVE);
+	shared->scout_wanted = true;
+	LWLockRelease(qwen_shared->lock);
 }
 
 static void
@@ -630,11 +641,9 @@ launch_scout(void)
 		next_scout_us = clock_now_us() + (uint64) SCOUT_PAUSE_MS * 1000;
 	}
 	LWLockRelease(qwen_shared->lock);
-	if (!wanted || start_worker("qwen_job_scout_main", "qwen_pg job scout", ObjectIdGetDatum(InvalidOid), &scout))
+	if (!wanted || job_start_worker("qwen_job_scout_main", "qwen_pg job scout", ObjectIdGetDatum(InvalidOid), &scout))
 		return;
-	LWLockAcquire(qwen_shared->lock, LW_EXCLUSIVE);
-	shared->scout_wanted = true;
-	LWLockRelease(qwen_shared->lock);
+	job_want_scout();
 }
 
 void
@@ -644,7 +653,7 @@ job_launch(void)
 
 	launch_scout();
 	while ((i = take_for_start()) >= 0)
-		if (!start_worker("qwen_job_worker_main", "qwen_pg job worker", Int32GetDatum(i), &handles[i]))
+		if (!job_start_worker("qwen_job_worker_main", "qwen_pg job worker", Int32GetDatum(i), &handles[i]))
 		{
 			LWLockAcquire(qwen_shared->lock, LW_EXCLUSIVE);
 			shared->places[i].state = PLACE_NO_SLOT;
@@ -812,10 +821,8 @@ job_give_turn(void)
 	wake_supervisor();
 }
 
-/* ---- scouts ---- */
-/* Give up places whose worker can never connect again: of databases that are gone, or in this one of roles that are. */
-static void
-give_up_places(const List *databases)
+void
+job_give_up_places(const List *databases)
 {
 	Place copy[N_PLACES];
 
@@ -836,172 +843,6 @@ give_up_places(const List *databases)
 			free_place(place);
 		LWLockRelease(qwen_shared->lock);
 	}
-}
-
-/* Databases that there are, or those of them that can be connected to. */
-static List *
-list_databases(bool all)
-{
-	MemoryContext caller = CurrentMemoryContext;
-	List *databases = NIL;
-	Relation relation;
-	TableScanDesc scan;
-	HeapTuple tuple;
-
-	StartTransactionCommand();
-	(void) GetTransactionSnapshot();
-	relation = table_open(DatabaseRelationId, AccessShareLock);
-	scan = table_beginscan_catalog(relation, 0, NULL);
-	while (HeapTupleIsValid(tuple = heap_getnext(scan, ForwardScanDirection)))
-	{
-		Form_pg_database database = (Form_pg_database) GETSTRUCT(tuple);
-
-		if (all || (database->datallowconn && !database->datistemplate))
-		{
-			MemoryContext old = MemoryContextSwitchTo(caller);
-
-			databases = lappend_oid(databases, database->oid);
-			MemoryContextSwitchTo(old);
-		}
-	}
-	table_endscan(scan);
-	table_close(relation, AccessShareLock);
-	CommitTransactionCommand();
-	MemoryContextSwitchTo(caller);
-	return databases;
-}
-
-/* Rows and jobs that no worker can have any more, and the owners of those that one can. In SPI, as the tables' owner */
-static void
-ask_for_owners(const JobStore *store)
-{
-	int n;
-
-	job_execute(psprintf("DELETE FROM %s r WHERE r.job IS NULL AND NOT EXISTS "
-						 "(SELECT 1 FROM pg_class c WHERE c.oid = r.relation)",
-						 store->row),
-				0, NULL, NULL, NULL, SPI_OK_DELETE, 0);
-	job_execute(psprintf("UPDATE %s r SET owner = c.relowner FROM pg_class c WHERE r.job IS NULL AND NOT r.dead AND "
-						 "c.oid = r.relation AND c.relowner <> r.owner",
-						 store->row),
-				0, NULL, NULL, NULL, SPI_OK_UPDATE, 0);
-	n = job_execute(
-		psprintf("UPDATE %s j SET state = 'failed', ended = now(), error = 'the owner of the job was dropped' "
-				 "WHERE state IN ('queued', 'running') AND NOT EXISTS "
-				 "(SELECT 1 FROM pg_catalog.pg_roles a WHERE a.oid = j.owner) RETURNING id",
-				 store->job),
-		0, NULL, NULL, NULL, SPI_OK_UPDATE_RETURNING, 0);
-	for (int i = 0; i < n; i++)
-	{
-		bool is_null;
-
-		job_notify_end(DatumGetInt64(SPI_getbinval(SPI_tuptable->vals[i], SPI_tuptable->tupdesc, 1, &is_null)),
-					   "failed");
-	}
-	n = job_execute(psprintf("SELECT DISTINCT owner FROM %s WHERE state IN ('queued', 'running') UNION "
-							 "SELECT DISTINCT owner FROM %s WHERE job IS NULL",
-							 store->job, store->row),
-					0, NULL, NULL, NULL, SPI_OK_SELECT, 0);
-	for (int i = 0; i < n; i++)
-	{
-		bool is_null;
-
-		job_call_worker(DatumGetObjectId(SPI_getbinval(SPI_tuptable->vals[i], SPI_tuptable->tupdesc, 1, &is_null)));
-	}
-}
-
-/* What is over in the scout's database goes, in small transactions. */
-static void
-sweep_database(void)
-{
-	int64 n = 1;
-
-	while (n > 0)
-	{
-		JobStore store;
-
-		CHECK_FOR_INTERRUPTS();
-		StartTransactionCommand();
-		SPI_connect();
-		PushActiveSnapshot(GetTransactionSnapshot());
-		n = job_store_find(&store) && job_store_is_workable(&store) ? job_sweep(&store) : 0;
-		SPI_finish();
-		PopActiveSnapshot();
-		CommitTransactionCommand();
-	}
-}
-
-/* A scout that could not look into its database is followed by another, after a while. It stays registered to the end:
- * what PostgreSQL registers after it keeps it from being taken back. */
-static bool scout_is_done;
-
-static void
-scout_again(int code, Datum argument)
-{
-	if (scout_is_done)
-		return;
-	LWLockReleaseAll();
-	LWLockAcquire(qwen_shared->lock, LW_EXCLUSIVE);
-	shared->scout_wanted = true;
-	LWLockRelease(qwen_shared->lock);
-}
-
-/* In one database: whose work is left? */
-static void
-scout_database(Oid database)
-{
-	JobStore store;
-	JobIdentity identity;
-
-	before_shmem_exit(scout_again, 0);
-	BackgroundWorkerInitializeConnectionByOid(database, InvalidOid, 0);
-	job_settle_session();
-	StartTransactionCommand();
-	SPI_connect();
-	PushActiveSnapshot(GetTransactionSnapshot());
-	give_up_places(NIL);
-	if (job_store_find(&store) && job_store_is_workable(&store))
-	{
-		job_identity_begin(&store, &identity);
-		ask_for_owners(&store);
-		job_identity_end(&identity);
-	}
-	SPI_finish();
-	PopActiveSnapshot();
-	CommitTransactionCommand();
-	sweep_database();
-	scout_is_done = true;
-}
-
-void
-qwen_job_scout_main(Datum argument)
-{
-	Oid database = DatumGetObjectId(argument);
-	List *databases;
-	ListCell *cell;
-
-	BackgroundWorkerUnblockSignals();
-	if (OidIsValid(database))
-	{
-		scout_database(database);
-		proc_exit(0);
-	}
-	BackgroundWorkerInitializeConnection(NULL, NULL, 0);
-	give_up_places(list_databases(true));
-	databases = list_databases(false);
-	foreach (cell, databases)
-	{
-		BackgroundWorkerHandle *handle = NULL;
-
-		while (!start_worker("qwen_job_scout_main", "qwen_pg job scout", ObjectIdGetDatum(lfirst_oid(cell)), &handle))
-		{
-			(void) WaitLatch(MyLatch, WL_LATCH_SET | WL_TIMEOUT | WL_EXIT_ON_PM_DEATH, 1000, qwen_wait_event());
-			ResetLatch(MyLatch);
-			CHECK_FOR_INTERRUPTS();
-		}
-		(void) WaitForBackgroundWorkerShutdown(handle);
-	}
-	proc_exit(0);
 }
 
 /* ---- what the views show ---- */

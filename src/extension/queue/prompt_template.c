@@ -4,7 +4,7 @@
  * SQL, not C, makes the text, so that the same expression serves for reading rows, for telling whether one has changed
  * and for any type of column. A template's own text can never be read as SQL: it is quoted as a literal.
  */
-#include "jobs.h"
+#include "prompt_template.h"
 
 #include "../../base/utf8.h"
 #include "catalog/namespace.h"

@@ -6,7 +6,7 @@
  * table that was renamed is found and one that was dropped is an error. They run with a search path that is not ours:
  * every name and operator is written with its schema (keys.c has those of the keys).
  */
-#include "jobs.h"
+#include "row_sql.h"
 
 #include "access/relation.h"
 #include "access/table.h"
@@ -14,7 +14,9 @@
 #include "catalog/pg_namespace.h"
 #include "catalog/pg_type.h"
 #include "executor/spi.h"
+#include "keys.h"
 #include "nodes/nodeFuncs.h"
+#include "prompt_template.h"
 #include "utils/builtins.h"
 #include "utils/lsyscache.h"
 #include "utils/plancache.h"

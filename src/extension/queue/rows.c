@@ -5,14 +5,19 @@
  * put down for each of its rows, and the job's position moves behind them. So after a crash all that is not finished is
  * either behind the position or has its claim, and never both.
  */
-#include "jobs.h"
+#include "rows.h"
 
 #include "access/relation.h"
 #include "access/xact.h"
 #include "catalog/pg_type.h"
+#include "chain.h"
 #include "commands/trigger.h"
 #include "executor/spi.h"
+#include "floor.h"
 #include "miscadmin.h"
+#include "parameters.h"
+#include "rights.h"
+#include "row_sql.h"
 #include "storage/lmgr.h"
 #include "utils/array.h"
 #include "utils/builtins.h"
@@ -20,51 +25,11 @@
 #include "utils/memutils.h"
 #include "utils/rel.h"
 #include "utils/timestamp.h"
+#include "worker_transaction.h"
 
 #define FIRST_PAUSE_MS 50
 #define LAST_PAUSE_MS 2000
-#define LOCKED_TABLE_MS 1000  /* how long rows of a table that is locked are left alone */
-#define TROUBLE_LASTS_MS 5000 /* longer than any pause between two looks */
-
-/* ---- rows and specs in memory ---- */
-JobRow *
-job_row_add(JobWorker *worker, JobSpec *spec, int64 id, char *const *key, int attempts)
-{
-	MemoryContext memory = AllocSetContextCreate(worker->memory, "qwen_pg row", ALLOCSET_SMALL_SIZES);
-	JobRow *row = MemoryContextAllocZero(memory, sizeof *row);
-	JobRow **end = &worker->rows;
-
-	row->memory = memory;
-	row->content = AllocSetContextCreate(memory, "qwen_pg row's prompt", ALLOCSET_SMALL_SIZES);
-	row->spec = spec;
-	row->ids = MemoryContextAlloc(memory, sizeof *row->ids);
-	row->ids[0] = id;
-	row->n_ids = 1;
-	row->attempts = attempts;
-	row->key = MemoryContextAlloc(memory, sizeof *row->key * spec->n_keys);
-	for (int i = 0; i < spec->n_keys; i++)
-		row->key[i] = MemoryContextStrdup(memory, key[i]);
-	while (*end)
-		end = &(*end)->next;
-	*end = row;
-	spec->n_rows++;
-	worker->n_rows++;
-	return row;
-}
-
-void
-job_row_free(JobWorker *worker, JobRow *row)
-{
-	JobRow **link = &worker->rows;
-
-	while (*link && *link != row)
-		link = &(*link)->next;
-	if (*link)
-		*link = row->next;
-	row->spec->n_rows--;
-	worker->n_rows--;
-	MemoryContextDelete(row->memory);
-}
+#define LOCKED_TABLE_MS 1000 /* how long rows of a table that is locked are left alone */
 
 /* A row that is here already, by its spec and key. */
 static JobRow *
@@ -163,20 +128,6 @@ drop_done_specs(JobWorker *worker)
 			}
 		}
 	}
-}
-
-void
-job_rows_trouble(JobWorker *worker, const JobSpec *spec, const char *why)
-{
-	char *text = pstrdup(why);
-
-	if (spec && spec->trigger)
-		text = psprintf("trigger %s: %s", spec->trigger, why);
-	else if (spec)
-		text = psprintf("job " INT64_FORMAT ": %s", spec->job, why);
-	copy_server_text(worker->trouble, text, sizeof worker->trouble);
-	worker->trouble_is_engines = false;
-	worker->trouble_until = TimestampTzPlusMilliseconds(job_clock(), TROUBLE_LASTS_MS);
 }
 
 /* Something that passes keeps a spec from being read now; it is told of unless it passes at once. */
@@ -327,25 +278,6 @@ static void
 remember(Fetch *fetch, JobRow *row)
 {
 	fetch->added[fetch->n_added++] = row;
-}
-
-void
-job_key_parameters(const JobSpec *spec, JobRow *const *rows, int n, Oid *types, Datum *values)
-{
-	Datum *numbers = palloc(sizeof *numbers * n);
-	char **column = palloc(sizeof *column * n);
-
-	for (int i = 0; i < n; i++)
-		numbers[i] = Int32GetDatum(i);
-	types[0] = INT4ARRAYOID;
-	values[0] = PointerGetDatum(construct_array(numbers, n, INT4OID, sizeof(int32), true, TYPALIGN_INT));
-	for (int k = 0; k < spec->n_keys; k++)
-	{
-		for (int i = 0; i < n; i++)
-			column[i] = rows[i]->key[k];
-		types[k + 1] = TEXTARRAYOID;
-		values[k + 1] = job_text_array(column, n);
-	}
 }
 
 /* Read the prompts of rows whose keys are known. */
@@ -1227,13 +1159,6 @@ end_job(JobWorker *worker, JobSpec *spec, const char *error)
 	}
 	spec->is_done = true;
 	job_announce_end();
-}
-
-void
-job_rows_fail(JobWorker *worker, JobSpec *spec, const char *error)
-{
-	copy_server_text(spec->failure, error, sizeof spec->failure);
-	spec->exhausted = true;
 }
 
 void

@@ -1,16 +1,21 @@
 /*
  * spec.c - what a job or a trigger's arguments say is to be done, read and checked.
  */
-#include "jobs.h"
+#include "spec.h"
 
+#include "../call/call.h"
+#include "../core/texts.h"
+#include "../functions/functions.h"
 #include "access/htup_details.h"
 #include "access/relation.h"
 #include "catalog/pg_class.h"
 #include "catalog/pg_index.h"
 #include "catalog/pg_type.h"
 #include "commands/trigger.h"
+#include "keys.h"
 #include "miscadmin.h"
 #include "parser/parse_coerce.h"
+#include "prompt_template.h"
 #include "utils/acl.h"
 #include "utils/builtins.h"
 #include "utils/lsyscache.h"
@@ -21,25 +26,6 @@
 #define LONGEST_SUMMARY 1024 /* tokens of a job's summary unless more is asked for, so that it fits beside its text */
 
 static const char *const function_names[] = {"chat", "generate", "summarize", "embed"};
-
-const TailArgument job_tail[N_TAIL_ARGUMENTS] = {
-	{"model", TEXTOID},
-	{"max_tokens", INT4OID},
-	{"temperature", FLOAT8OID},
-	{"top_p", FLOAT8OID},
-	{"min_p", FLOAT8OID},
-	{"top_k", INT4OID},
-	{"repetition_penalty", FLOAT8OID},
-	{"presence_penalty", FLOAT8OID},
-	{"frequency_penalty", FLOAT8OID},
-	{"seed", INT8OID},
-	{"stop", TEXTARRAYOID},
-	{"thinking", BOOLOID},
-	{"thinking_budget", INT4OID},
-	{"response_format", JSONOID},
-	{"adapter", TEXTOID},
-	{"options", JSONOID},
-};
 
 bool
 job_function_of(const char *name, JobFunction *function)
@@ -243,9 +229,9 @@ read_option(JobSpec *spec, const char *argument, TailValues *tail)
 	else
 	{
 		for (int i = 0; i < N_TAIL_ARGUMENTS; i++)
-			if (is_tail_of(i, embeds) && (value = value_of(argument, job_tail[i].name)) != NULL)
+			if (is_tail_of(i, embeds) && (value = value_of(argument, tail_arguments[i].name)) != NULL)
 			{
-				tail->values[i] = input_value(value, job_tail[i].type);
+				tail->values[i] = input_value(value, tail_arguments[i].type);
 				tail->nulls[i] = false;
 				return true;
 			}

@@ -5,8 +5,9 @@
  * Nobody but their owner has rights on these tables; statements over them run as that owner with a search path of
  * pg_catalog alone, so that nothing of a user's schemas is ever called with the owner's rights.
  */
-#include "jobs.h"
+#include "store.h"
 
+#include "../call/call.h"
 #include "../core/table_guard.h"
 #include "access/genam.h"
 #include "access/htup_details.h"
@@ -305,7 +306,7 @@ tail_columns(void)
 
 	initStringInfo(&list);
 	for (int i = 0; i < N_TAIL_ARGUMENTS; i++)
-		appendStringInfo(&list, ", %s", job_tail[i].name);
+		appendStringInfo(&list, ", %s", tail_arguments[i].name);
 	return list.data;
 }
 

@@ -6,19 +6,21 @@
  * trigger or its row. Sweeping is done in small transactions by whoever is in the database anyway: a worker before it
  * rests, a scout otherwise.
  */
-#include "../core/arguments.h"
-#include "jobs.h"
+#include "sweep.h"
 
-#include "access/htup_details.h"
-#include "catalog/pg_class.h"
+#include "../core/settings.h"
+#include "../core/shared_memory.h"
 #include "catalog/pg_type.h"
 #include "executor/spi.h"
 #include "miscadmin.h"
-#include "utils/acl.h"
+#include "parameters.h"
+#include "rights.h"
+#include "row_sql.h"
+#include "rows.h"
+#include "store.h"
 #include "utils/builtins.h"
-#include "utils/lsyscache.h"
 #include "utils/memutils.h"
-#include "utils/syscache.h"
+#include "worker_transaction.h"
 
 #define JOBS_AT_ONCE 20
 #define ROWS_AT_ONCE 1000
@@ -51,22 +53,6 @@ QWEN_FUNCTION(qwen_forget, 1, 1)
 	job_identity_end(&identity);
 	SPI_finish();
 	PG_RETURN_VOID();
-}
-
-Oid
-job_own_relation(Oid relation)
-{
-	HeapTuple tuple = SearchSysCache1(RELOID, ObjectIdGetDatum(relation));
-	Oid owner;
-
-	if (!HeapTupleIsValid(tuple))
-		ereport(ERROR, (errcode(ERRCODE_UNDEFINED_TABLE), errmsg("the table does not exist")));
-	owner = ((Form_pg_class) GETSTRUCT(tuple))->relowner;
-	ReleaseSysCache(tuple);
-	if (!superuser() && !has_privs_of_role(GetUserId(), owner))
-		ereport(ERROR,
-				(errcode(ERRCODE_INSUFFICIENT_PRIVILEGE), errmsg("must be owner of table %s", get_rel_name(relation))));
-	return owner;
 }
 
 QWEN_FUNCTION(qwen_forget_table, 1, 1)

@@ -5,18 +5,29 @@
  * (rows.c), requests to the engine with no transaction, snapshot or lock (calls.c), and short transactions that
  * write answers (write.c). When nothing is left it gives its place back and ends.
  */
-#include "jobs.h"
+#include "../core/core.h"
 
-#include "../core/compat.h"
+#include "../client/client.h"
+#include "../core/settings.h"
+#include "../limits/limits.h"
+#include "calls.h"
+#include "floor.h"
 #include "miscadmin.h"
 #include "pgstat.h"
+#include "places.h"
 #include "postmaster/bgworker.h"
 #include "postmaster/interrupt.h"
+#include "rows.h"
+#include "spec.h"
 #include "storage/ipc.h"
+#include "store.h"
+#include "sweep.h"
 #include "tcop/tcopprot.h"
 #include "utils/guc.h"
 #include "utils/memutils.h"
 #include "utils/timestamp.h"
+#include "worker_rows.h"
+#include "write.h"
 
 #define WRITE_EVERY_MS 250 /* answers wait this long for company, unless half a window is there */
 #define LOOK_MS 1000       /* how often a worker whose rows are with the engine looks whether that is alive */
@@ -25,6 +36,8 @@
 #ifndef BGWORKER_BYPASS_ROLELOGINCHECK
 #define BGWORKER_BYPASS_ROLELOGINCHECK 0
 #endif
+
+extern PGDLLEXPORT void qwen_job_worker_main(Datum argument);
 
 /* How many rows are answered or failed and can be written. */
 static int
@@ -233,6 +246,7 @@ work(JobWorker *worker)
 void
 qwen_job_worker_main(Datum argument)
 {
+	static const LimitWorker as_worker = {job_worker_tell, job_turn_is_over};
 	JobWorker worker = {.look_for_rows = true, .calls_seen = UINT64_MAX};
 
 	pqsignal(SIGTERM, die);
@@ -242,6 +256,7 @@ qwen_job_worker_main(Datum argument)
 		proc_exit(0);
 	BackgroundWorkerInitializeConnectionByOid(worker.place.database, worker.place.role, BGWORKER_BYPASS_ROLELOGINCHECK);
 	job_worker_connected(&worker.place);
+	limits_set_worker(&as_worker);
 	job_settle_session();
 	worker.memory = AllocSetContextCreate(TopMemoryContext, "qwen_pg job worker", ALLOCSET_DEFAULT_SIZES);
 	worker.scratch = AllocSetContextCreate(TopMemoryContext, "qwen_pg job worker's round", ALLOCSET_DEFAULT_SIZES);

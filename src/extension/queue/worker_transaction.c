@@ -4,15 +4,14 @@
  * What a body changes in memory must hold whether its transaction commits or not; what must not is done by the caller
  * after it is told of the commit.
  */
-#include "jobs.h"
+#include "worker_transaction.h"
 
 #include "access/xact.h"
 #include "catalog/pg_type.h"
+#include "chain.h"
 #include "executor/spi.h"
 #include "miscadmin.h"
 #include "pgstat.h"
-#include "utils/array.h"
-#include "utils/builtins.h"
 #include "utils/resowner.h"
 #include "utils/snapmgr.h"
 #include "utils/syscache.h"
@@ -123,26 +122,6 @@ job_error_passes(const ErrorData *error)
 		   class == ERRCODE_TO_CATEGORY(ERRCODE_INSUFFICIENT_RESOURCES) ||
 		   class == ERRCODE_TO_CATEGORY(ERRCODE_OPERATOR_INTERVENTION) ||
 		   class == ERRCODE_TO_CATEGORY(ERRCODE_SYSTEM_ERROR) || error->sqlerrcode == ERRCODE_LOCK_NOT_AVAILABLE;
-}
-
-Datum
-job_text_array(char *const *strings, int n)
-{
-	Datum *elements = palloc(sizeof *elements * Max(n, 1));
-
-	for (int i = 0; i < n; i++)
-		elements[i] = CStringGetTextDatum(strings[i]);
-	return PointerGetDatum(construct_array(elements, n, TEXTOID, -1, false, TYPALIGN_INT));
-}
-
-Datum
-job_int8_array(const int64 *values, int n)
-{
-	Datum *elements = palloc(sizeof *elements * Max(n, 1));
-
-	for (int i = 0; i < n; i++)
-		elements[i] = Int64GetDatum(values[i]);
-	return PointerGetDatum(construct_array(elements, n, INT8OID, sizeof(int64), FLOAT8PASSBYVAL, TYPALIGN_DOUBLE));
 }
 
 bool

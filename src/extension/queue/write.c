@@ -7,20 +7,27 @@
  * worker never waits for a row's lock, so it takes part in no deadlock and holds nobody up. An error of the whole is
  * tried again row by row, each in a subtransaction, to find whose it is.
  */
-#include "jobs.h"
+#include "write.h"
 
+#include "../core/texts.h"
 #include "access/htup_details.h"
 #include "catalog/pg_class.h"
 #include "catalog/pg_type.h"
+#include "chain.h"
 #include "executor/spi.h"
 #include "miscadmin.h"
+#include "parameters.h"
+#include "row_sql.h"
+#include "rows.h"
 #include "storage/lmgr.h"
+#include "store.h"
 #include "utils/array.h"
 #include "utils/builtins.h"
 #include "utils/lsyscache.h"
 #include "utils/rls.h"
 #include "utils/syscache.h"
 #include "utils/timestamp.h"
+#include "worker_transaction.h"
 
 #define LOCKED_WAIT_MS 100
 #define WAITS_TO_TELL 4   /* times that a row could not be written, before that is told of */

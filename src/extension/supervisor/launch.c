@@ -4,9 +4,7 @@
  * The child gets exactly the descriptors of status_page.h, dies with its parent (PDEATHSIG and the death pipe), and
  * offers itself to the kernel's out-of-memory killer before any PostgreSQL process.
  */
-#include "../qwen_pg.h"
-
-#include "../../base/memory.h"
+#include "launch.h"
 
 #include <fcntl.h>
 #include <sched.h>
@@ -16,6 +14,8 @@
 #include <sys/syscall.h>
 #include <unistd.h>
 
+#include "../../base/memory.h"
+#include "../core/settings.h"
 #include "miscadmin.h"
 #include "utils/guc.h"
 

@@ -4,13 +4,15 @@
  * The truth is in QwenShared (for backends) and, so that it survives a reset of PostgreSQL's shared memory, name, file
  * and generation of each complete image in the status page.
  */
-#include "../qwen_pg.h"
+#include "model_slots.h"
 
 #include <signal.h>
 #include <sys/stat.h>
 #include <unistd.h>
 
 #include "../../base/utf8.h"
+#include "../core/pause.h"
+#include "../core/settings.h"
 #include "utils/timestamp.h"
 
 #define FIRST_RETRY_MS 1000 /* of loading a model that lost its memory */

@@ -4,15 +4,19 @@
  * Strings of the status page may change while they are read (the engine is another program): they are copied with a
  * bound first.
  */
-#include "../qwen_pg.h"
+#include "../core/core.h"
 
-#include "../core/compat.h"
+#include "../../base/clock.h"
+#include "../client/client.h"
+#include "../core/arguments.h"
+#include "../core/errors.h"
+#include "../core/settings.h"
+#include "../core/shared_memory.h"
+#include "../core/texts.h"
 #include "funcapi.h"
 #include "miscadmin.h"
 #include "utils/builtins.h"
 #include "utils/timestamp.h"
-
-#include "../../base/clock.h"
 
 #define N_MODEL_COLUMNS 16
 #define N_MODEL_COLUMNS_0_1 14 /* of the script of version 0.1 */

@@ -4,7 +4,7 @@
  * It makes the socket, starts engine and loaders, waits, and publishes what happened. It reads no model and no request:
  * when it dies, all backends are reset, so it does next to nothing itself.
  */
-#include "../limits/limits.h"
+#include "supervisor.h"
 
 #include <fcntl.h>
 #include <signal.h>
@@ -18,14 +18,21 @@
 #include "../../base/clock.h"
 #include "../../base/utf8.h"
 #include "../core/compat.h"
-#include "../queue/jobs.h"
+#include "../core/settings.h"
+#include "../core/shared_memory.h"
+#include "../limits/limits.h"
+#include "../queue/queue.h"
+#include "launch.h"
 #include "miscadmin.h"
+#include "model_slots.h"
 #include "postmaster/bgworker.h"
 #include "postmaster/interrupt.h"
 #include "storage/ipc.h"
 #include "utils/guc.h"
 #include "utils/memutils.h"
 #include "utils/timestamp.h"
+
+extern PGDLLEXPORT void qwen_supervisor_main(Datum argument);
 
 #define LISTEN_BACKLOG 1024
 #define SOCKET_OF_0_1_0 "qwen_pg.sock" /* may have been left by a crash */

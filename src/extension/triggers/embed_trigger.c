@@ -2,14 +2,18 @@
  * embed_trigger.c - qwen_embed_trigger('source column', 'target column' [, 'name=value' …]): the embedding of what is
  * inserted or changed, in the same transaction, into real[] or pgvector's vector.
  */
-#include "../queue/jobs.h"
-#include "trigger_values.h"
+#include "../core/core.h"
 
-#include "../call/model_call.h"
+#include "../call/call.h"
+#include "../core/arguments.h"
+#include "../core/shared_memory.h"
+#include "../functions/functions.h"
+#include "../queue/queue.h"
 #include "access/htup_details.h"
 #include "catalog/pg_type.h"
 #include "commands/trigger.h"
 #include "executor/spi.h"
+#include "trigger_values.h"
 #include "utils/builtins.h"
 #include "utils/rel.h"
 

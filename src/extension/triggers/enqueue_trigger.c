@@ -10,16 +10,19 @@
  *
  * What a trigger needs is worked out for its first row in a statement and kept with the call's FmgrInfo.
  */
-#include "../queue/jobs.h"
-#include "trigger_values.h"
+#include "../core/core.h"
 
+#include "../core/arguments.h"
+#include "../core/shared_memory.h"
 #include "../core/table_guard.h"
+#include "../queue/queue.h"
 #include "access/htup_details.h"
 #include "catalog/pg_type.h"
 #include "commands/trigger.h"
 #include "executor/spi.h"
 #include "miscadmin.h"
 #include "parser/parse_coerce.h"
+#include "trigger_values.h"
 #include "utils/array.h"
 #include "utils/builtins.h"
 #include "utils/guc.h"

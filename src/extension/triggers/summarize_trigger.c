@@ -1,13 +1,18 @@
 /*
  * summarize_trigger.c - qwen_summarize_trigger('source column', 'target column' [, max_words]).
  */
-#include "trigger_values.h"
+#include "../core/core.h"
 
-#include "../call/model_call.h"
+#include "../call/call.h"
+#include "../core/arguments.h"
+#include "../core/shared_memory.h"
+#include "../core/texts.h"
+#include "../functions/functions.h"
 #include "access/htup_details.h"
 #include "catalog/pg_type.h"
 #include "commands/trigger.h"
 #include "executor/spi.h"
+#include "trigger_values.h"
 #include "utils/builtins.h"
 #include "utils/rel.h"
 

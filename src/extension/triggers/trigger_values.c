@@ -6,6 +6,7 @@
  */
 #include "trigger_values.h"
 
+#include "../core/statement.h"
 #include "access/htup_details.h"
 #include "access/sysattr.h"
 #include "catalog/partition.h"

@@ -4,7 +4,7 @@
 #ifndef QWEN_TRIGGER_VALUES_H
 #define QWEN_TRIGGER_VALUES_H
 
-#include "../qwen_pg.h"
+#include "../core/core.h"
 
 #include "access/htup.h"
 #include "commands/trigger.h"
@@ -36,9 +36,5 @@ extern void check_trigger_source(Relation relation, int column, const char *func
 
 /* Add a column to sources[n], or those that it is computed from where no row has it; the number there is then. */
 extern int add_sources(TupleDesc columns, int column, int *sources, int n);
-
-/* Does the statement that runs, or whose AFTER triggers do, update a table that it names? Adds the columns that it sets
- * there, by attribute number less the lowest. (model_call.c) */
-extern bool executor_updates(Oid table, Bitmapset **columns);
 
 #endif

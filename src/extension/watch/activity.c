@@ -6,8 +6,13 @@
  * the status page, which it got when the limits of its roles let it go. When all entries are taken, a request runs like
  * any other, but is not listed, and counted in "unlisted" of qwen_stat_engine.
  */
-#include "watch.h"
+#include "activity.h"
 
+#include "../core/privileges.h"
+#include "../core/results.h"
+#include "../core/settings.h"
+#include "../core/shared_memory.h"
+#include "../core/texts.h"
 #include "catalog/pg_type.h"
 #include "commands/dbcommands.h"
 #include "funcapi.h"

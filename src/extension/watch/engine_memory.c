@@ -4,8 +4,12 @@
  * The weights are counted by their images, keys and values by the engine; the rest (buffers of steps, requests,
  * prompts) is what the kernel counts as the engine's own memory beyond those.
  */
-#include "watch.h"
+#include "../core/core.h"
 
+#include "../core/arguments.h"
+#include "../core/settings.h"
+#include "../core/shared_memory.h"
+#include "activity.h"
 #include "funcapi.h"
 
 #define N_MEMORY_COLUMNS 4

@@ -1,10 +1,14 @@
 /*
  * health.c - qwen_health(): is everything well, and if not, what to do.
  */
-#include "../qwen_pg.h"
+#include "../core/core.h"
 
 #include "../../base/clock.h"
 #include "../../base/memory.h"
+#include "../core/arguments.h"
+#include "../core/settings.h"
+#include "../core/shared_memory.h"
+#include "../core/texts.h"
 #include "utils/builtins.h"
 #include "utils/json.h"
 #include "utils/jsonb.h"

@@ -7,11 +7,15 @@
  * all others, whose role, model and function are NULL: sums stay right, and its calls tell that qwen.stat_max is too
  * low. The numbers are gone after a restart or a crash of the server, as after qwen_stat_reset().
  */
-#include "watch.h"
+#include "stats.h"
 
 #include <math.h>
 
 #include "../../base/histogram.h"
+#include "../core/privileges.h"
+#include "../core/results.h"
+#include "../core/settings.h"
+#include "../core/shared_memory.h"
 #include "../limits/limits.h"
 #include "catalog/pg_type.h"
 #include "funcapi.h"

@@ -4,13 +4,14 @@
 #include "watch.h"
 
 #include "../../base/clock.h"
-#include "catalog/pg_authid.h"
-#include "catalog/pg_proc.h"
+#include "../core/errors.h"
+#include "../core/settings.h"
+#include "../core/shared_memory.h"
+#include "activity.h"
 #include "miscadmin.h"
-#include "utils/acl.h"
-#include "utils/builtins.h"
-#include "utils/lsyscache.h"
-#include "utils/syscache.h"
+#include "stats.h"
+#include "storage/ipc.h"
+#include "storage/shmem.h"
 
 /* Functions of requests that do not say whose they are. */
 static const char *const kind_names[] = {
@@ -194,37 +195,17 @@ watch_given_up(WatchedRequest *watched)
 	count_unanswered(watched, ENDED_BY_CANCEL, ERRCODE_QUERY_CANCELED);
 }
 
-/* Has the current user been granted qwen_monitor()? */
-static bool
-is_granted_monitor(Oid called)
+void
+watch_request_memory(void)
 {
-	oidvector *no_arguments = buildoidvector(NULL, 0);
-	Oid function = GetSysCacheOid3(PROCNAMEARGSNSP, Anum_pg_proc_oid, CStringGetDatum("qwen_monitor"),
-								   PointerGetDatum(no_arguments), ObjectIdGetDatum(get_func_namespace(called)));
-
-	if (!OidIsValid(function))
-		return false;
-#if PG_VERSION_NUM >= 160000
-	return object_aclcheck(ProcedureRelationId, function, GetUserId(), ACL_EXECUTE) == ACLCHECK_OK;
-#else
-	return pg_proc_aclcheck(function, GetUserId(), ACL_EXECUTE) == ACLCHECK_OK;
-#endif
+	RequestAddinShmemSpace(activity_memory_bytes());
+	RequestAddinShmemSpace(stats_memory_bytes());
+	RequestNamedLWLockTranche("qwen_pg_statistics", 1);
 }
 
-bool
-may_see_others(Oid called)
+void
+watch_start_memory(void)
 {
-#if PG_VERSION_NUM >= 140000
-	Oid reader = ROLE_PG_READ_ALL_STATS;
-#else
-	Oid reader = DEFAULT_ROLE_READ_ALL_STATS;
-#endif
-
-	return has_privs_of_role(GetUserId(), reader) || is_granted_monitor(called);
-}
-
-/* What it answers matters less than who may ask. */
-QWEN_FUNCTION(qwen_monitor, 0, 0)
-{
-	PG_RETURN_BOOL(may_see_others(fcinfo->flinfo->fn_oid));
+	activity_init_memory();
+	stats_init_memory();
 }

@@ -1,0 +1,35 @@
+/*
+ * call_options.h - the arguments that all text-producing functions end with.
+ */
+#ifndef QWEN_CALL_OPTIONS_H
+#define QWEN_CALL_OPTIONS_H
+
+#include "../core/core.h"
+
+#define N_TAIL_ARGUMENTS 16
+
+/*
+ * Read the common tail, arguments first ... first+14 of fcinfo and the last one, options, into request (whose texts are
+ * palloc'd). Between adapter and options a function may have arguments of its own.
+ */
+extern void options_read(FunctionCallInfo fcinfo, int first, Request *request);
+
+/* The argument options alone: a JSON object with the options that have no argument of their own; may be NULL. */
+extern void options_read_object(FunctionCallInfo fcinfo, int argument, Request *request);
+
+/* The defaults of the tail, for those who have none. */
+extern void options_default(Request *request);
+
+/* A model's name argument (or NULL) into request->model; fallback: the setting that holds when it is NULL. */
+extern void options_set_model(Request *request, text *name, const char *fallback);
+
+/* Names of the common tail's arguments in order, with their types. */
+typedef struct TailArgument
+{
+	const char *name;
+	Oid type;
+} TailArgument;
+
+extern const TailArgument tail_arguments[N_TAIL_ARGUMENTS];
+
+#endif

@@ -1,0 +1,57 @@
+/*
+ * client.h - calls of this session to the engine: sent, waited for with interrupts, taken in as frames come, ended.
+ */
+#ifndef QWEN_CLIENT_H
+#define QWEN_CLIENT_H
+
+#include "../core/engine_reply.h"
+
+typedef struct EngineCall EngineCall;
+
+/*
+ * Send a request; waits while its model is still being loaded. The call belongs to context: when that is reset, a call
+ * that has not ended is cancelled and all of it freed.
+ */
+extern EngineCall *engine_submit(const Request *request, MemoryContext context);
+
+/* Wait for the next frame of a call; an ERROR frame is raised. flush: send what the client of this session has waiting
+ * first. */
+extern void engine_next(EngineCall *call, EngineReply *reply, bool flush);
+
+/* Take in what has come, for all calls, without waiting. */
+extern void engine_receive(void);
+
+/* The next frame of a call if it has been taken in, an ERROR frame too. Raises when the call's connection is gone. */
+extern bool engine_poll(EngineCall *call, EngineReply *reply);
+
+/* Wait, interruptibly, until something may have come for any call; only while one is on its way. flush: as above. */
+extern void engine_wait(bool flush);
+
+/* Wait until anything comes from the engine, the latch is set or the time is over. true: it was the latch. */
+extern bool engine_wait_for(long timeout_ms);
+
+/* Did the engine end while it had the call? Not so where this session has given up its connection. */
+extern bool engine_ended_with(const EngineCall *call);
+
+/* Say GO after ACCEPTED, when the limits of the session's roles allow it: raises 53400, or waits (admission.c). */
+extern void engine_go(EngineCall *call);
+
+/* Give a call up, or free the frames of one that has ended; may be repeated. Never raises. */
+extern void engine_end(EngineCall *call);
+
+/* Raises 42704 when a request names a model that is neither in qwen.models nor loaded, without asking the engine. */
+extern void engine_require_model(const Request *request);
+
+/* Whole call in the current memory context: submit, GO, wait for DONE or RESULT. Ended here when an error is raised. */
+extern EngineCall *engine_run(const Request *request, EngineReply *reply);
+
+/* Wait a few milliseconds, interruptibly. */
+extern void wait_a_moment(void);
+
+/* Wait until the supervisor is there and has read qwen.models; 58000 when it does not come. */
+extern void wait_for_supervisor(void);
+
+/* 58000 with the reason when the engine keeps ending and waits for its next start. */
+extern void check_engine_state(void);
+
+#endif

@@ -1,0 +1,75 @@
+/*
+ * shared_memory.h - what processes of the server share: the state of engine and models, and the status page.
+ */
+#ifndef QWEN_SHARED_MEMORY_H
+#define QWEN_SHARED_MEMORY_H
+
+#include "core.h"
+
+#include "../../protocol/configured_models.h"
+#include "../../protocol/status_page.h"
+
+typedef enum EngineState
+{
+	ENGINE_STOPPED = 0, /* not started yet */
+	ENGINE_RUNNING,     /* a process is there */
+	ENGINE_BACKING_OFF, /* it ended at once; next_try says when it is tried again */
+} EngineState;
+
+typedef enum SlotState
+{
+	SLOT_EMPTY = 0,
+	SLOT_WAITING, /* to be loaded */
+	SLOT_LOADING, /* the loader works */
+	SLOT_OPENING, /* the image is complete, the engine is to serve it */
+	SLOT_SERVING,
+	SLOT_FAILED,    /* error says why */
+	SLOT_UNLOADING, /* the engine is to let go of it */
+} SlotState;
+
+typedef struct SharedSlot
+{
+	SlotState state;
+	bool configured; /* by qwen.models, else by qwen_load_model */
+	char name[PROTOCOL_MAX_NAME_BYTES + 1];
+	char file[CONFIGURED_MAX_FILE_BYTES];
+	uint64 generation;
+	bool fresh;           /* the image was loaded just now and has not been served yet */
+	int retry_ms;         /* loading is tried again after a failure: the next pause. 0: not tried again */
+	TimestampTz retry_at; /* of a failed slot */
+	int error_code;       /* StatusCode */
+	char error[512];
+} SharedSlot;
+
+/* In PostgreSQL's shared memory; guarded by lock. */
+typedef struct QwenShared
+{
+	LWLock *lock;
+	Latch *supervisor_latch; /* NULL: not there, or has not read qwen.models yet */
+	EngineState engine_state;
+	pid_t engine_pid;
+	uint64 n_restarts;
+	bool give_up; /* the next start is too far away, or without much hope: calls fail instead of waiting for it */
+	TimestampTz started_at, next_try;
+	char last_error[256];
+	SharedSlot slots[STATUS_PAGE_MAX_SLOTS];
+} QwenShared;
+
+extern QwenShared *qwen_shared;
+extern StatusPage *qwen_page;                    /* mapped in the postmaster, so in every process */
+extern int qwen_page_fd;                         /* in the postmaster and its children */
+extern int qwen_slot_fds[STATUS_PAGE_MAX_SLOTS]; /* memory files of the images */
+
+/* In the postmaster: make the status page and the images' memory files. */
+extern void shared_memory_make(void);
+
+/* Ask PostgreSQL for our part of its memory, and begin with it (under AddinShmemInitLock). */
+extern void shared_memory_request(void);
+extern void shared_memory_start(void);
+
+/* Raise 55000 with the line to add unless we were preloaded. */
+extern void require_preloaded(void);
+
+extern void wake_supervisor(void);
+
+#endif

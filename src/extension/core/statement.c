@@ -1,0 +1,166 @@
+/*
+ * statement.c - which statement runs, and that it ends: the executor's hooks; see statement.h.
+ *
+ * Executors run inside of each other: functions run statements, triggers do. What holds for the one around is given
+ * back when the inner one returns.
+ */
+#include "statement.h"
+
+#include "compat.h"
+#include "executor/executor.h"
+#include "parser/parse_relation.h"
+#include "parser/parsetree.h"
+
+static int executor_depth;               /* how many executors run inside of each other */
+static const PlannedStmt *executor_plan; /* of the innermost of them */
+static void (*heard_ending)(const PlannedStmt *plan);
+static void (*heard_end)(void);
+static ExecutorRun_hook_type previous_run;
+static ExecutorFinish_hook_type previous_finish;
+static ExecutorEnd_hook_type previous_end;
+
+/* The columns that a statement may set in a table that it names, by attribute number less the lowest. */
+static Bitmapset *
+updated_columns(const PlannedStmt *statement, RangeTblEntry *table)
+{
+#if PG_VERSION_NUM >= 160000
+	return table->perminfoindex ? getRTEPermissionInfo(statement->permInfos, table)->updatedCols : NULL;
+#else
+	return table->updatedCols;
+#endif
+}
+
+/* May a node of a statement's plan be an UPDATE, or a MERGE with one, of a table or its partitions? Adds its columns.
+ */
+static bool
+plan_updates(const PlannedStmt *statement, const Plan *plan, Oid table, Bitmapset **columns)
+{
+	RangeTblEntry *named;
+	const ModifyTable *change = (const ModifyTable *) plan;
+	bool updates;
+
+	if (!plan || !IsA(plan, ModifyTable))
+		return false;
+	updates = change->operation == CMD_UPDATE;
+#if PG_VERSION_NUM >= 150000
+	if (change->operation == CMD_MERGE)
+	{
+		ListCell *actions, *action;
+
+		foreach (actions, change->mergeActionLists)
+			foreach (action, lfirst_node(List, actions))
+				updates |= lfirst_node(MergeAction, action)->commandType == CMD_UPDATE;
+	}
+#endif
+	named = rt_fetch(change->nominalRelation, statement->rtable);
+	if (!updates || named->relid != table)
+		return false;
+	*columns = bms_add_members(*columns, updated_columns(statement, named));
+	return true;
+}
+
+bool
+executor_updates(Oid table, Bitmapset **columns)
+{
+	ListCell *cell;
+	bool updates;
+
+	if (executor_depth == 0 || !executor_plan)
+		return false;
+	updates = plan_updates(executor_plan, executor_plan->planTree, table, columns);
+	/* those of WITH */
+	foreach (cell, executor_plan->subplans)
+		updates |= plan_updates(executor_plan, lfirst(cell), table, columns);
+	return updates;
+}
+
+/* One more executor runs; what held for the one around it is given back. */
+static const PlannedStmt *
+enter_executor(const QueryDesc *query)
+{
+	const PlannedStmt *outer = executor_plan;
+
+	executor_depth++;
+	executor_plan = query->plannedstmt;
+	return outer;
+}
+
+static void
+leave_executor(const PlannedStmt *outer)
+{
+	executor_depth--;
+	executor_plan = outer;
+}
+
+static void run_hook EXECUTOR_RUN_PARAMETERS
+{
+	const PlannedStmt *outer = enter_executor(query);
+
+	PG_TRY();
+	{
+		if (previous_run)
+			previous_run EXECUTOR_RUN_ARGUMENTS;
+		else
+			standard_ExecutorRun EXECUTOR_RUN_ARGUMENTS;
+	}
+	PG_FINALLY();
+	{
+		leave_executor(outer);
+	}
+	PG_END_TRY();
+}
+
+static void
+finish_hook(QueryDesc *query)
+{
+	const PlannedStmt *outer = enter_executor(query);
+
+	PG_TRY();
+	{
+		if (previous_finish)
+			previous_finish(query);
+		else
+			standard_ExecutorFinish(query);
+	}
+	PG_FINALLY();
+	{
+		leave_executor(outer);
+	}
+	PG_END_TRY();
+}
+
+static void
+end_hook(QueryDesc *query)
+{
+	if (heard_ending)
+		heard_ending(query->plannedstmt);
+	if (previous_end)
+		previous_end(query);
+	else
+		standard_ExecutorEnd(query);
+	if (executor_depth == 0 && heard_end)
+		heard_end();
+}
+
+void
+statement_when_ending(void (*heard)(const PlannedStmt *plan))
+{
+	heard_ending = heard;
+}
+
+void
+statement_when_ended(void (*heard)(void))
+{
+	heard_end = heard;
+}
+
+void
+statement_init(void)
+{
+	previous_run = ExecutorRun_hook;
+	ExecutorRun_hook = run_hook;
+	previous_finish = ExecutorFinish_hook;
+	ExecutorFinish_hook = finish_hook;
+	previous_end = ExecutorEnd_hook;
+	ExecutorEnd_hook = end_hook;
+}

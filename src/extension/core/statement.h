@@ -1,0 +1,23 @@
+/*
+ * statement.h - which statement runs, and that it ends: the executor's hooks, for those who must know.
+ */
+#ifndef QWEN_STATEMENT_H
+#define QWEN_STATEMENT_H
+
+#include "core.h"
+
+#include "nodes/plannodes.h"
+
+/* Does the statement that runs, or whose AFTER triggers do, update a table that it names? Adds the columns that it sets
+ * there, by attribute number less the lowest. */
+extern bool executor_updates(Oid table, Bitmapset **columns);
+
+/* Set the hooks. */
+extern void statement_init(void);
+
+/* Have heard called before a statement's executor ends, with its plan; and when the outermost has ended. One of each.
+ */
+extern void statement_when_ending(void (*heard)(const PlannedStmt *plan));
+extern void statement_when_ended(void (*heard)(void));
+
+#endif

@@ -1,0 +1,56 @@
+/*
+ * batch_state.h - the state of a batching node, for those who run it, show it and say how far it may read ahead.
+ *
+ * The node, a CustomScan without a relation, stands above the node whose expressions had the calls. Its scan tuple is
+ * [the calls' values] + [the columns of its child], so that expressions above see a call's value as a column.
+ */
+#ifndef QWEN_BATCH_STATE_H
+#define QWEN_BATCH_STATE_H
+
+#include "../call/call.h"
+
+#include "nodes/execnodes.h"
+#include "nodes/extensible.h"
+#include "nodes/plannodes.h"
+
+/* The name of its methods, by which it is known. */
+extern const char batch_node_name[];
+
+/* One call of the node. */
+typedef struct BatchCall
+{
+	const ModelFunction *function;
+	FmgrInfo flinfo;
+	FunctionCallInfo fcinfo;
+	int n_arguments;
+	ExprState **arguments;
+	ExprState *guard; /* NULL: always */
+} BatchCall;
+
+typedef struct BatchState
+{
+	CustomScanState custom;
+	int n_calls;
+	BatchCall *calls;
+	CallWindow *window;
+	ExprContext *input_context;  /* arguments and guards are evaluated in it */
+	TupleTableSlot *input_slot;  /* a row of the child, for input_context */
+	TupleTableSlot *output_slot; /* the same, for what is returned */
+	MinimalTuple current;        /* in output_slot */
+	MemoryContext current_context;
+	bool child_done;
+	bool started;
+	/* set by read_ahead.c */
+	LimitState *limit;        /* that all our rows go to, or NULL */
+	bool may_stop_early;      /* who reads from us may not want all rows */
+	struct BatchState *above; /* a node between us and limit that holds rows */
+	bool passes_bound;        /* limit's count bounds the rows of our child too */
+	/* since the last rescan */
+	int64 n_taken; /* rows taken off the window */
+	/* for EXPLAIN ANALYZE */
+	int64 n_read;
+} BatchState;
+
+extern bool is_batch_state(const PlanState *state);
+
+#endif

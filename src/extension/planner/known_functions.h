@@ -1,0 +1,12 @@
+/*
+ * known_functions.h - which SQL functions are ours, and can be batched.
+ */
+#ifndef QWEN_KNOWN_FUNCTIONS_H
+#define QWEN_KNOWN_FUNCTIONS_H
+
+#include "../call/call.h"
+
+/* What a SQL function asks of the model, if calls of it can be batched; else NULL. */
+extern const ModelFunction *batch_function(Oid function);
+
+#endif

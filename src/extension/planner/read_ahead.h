@@ -1,0 +1,18 @@
+/*
+ * read_ahead.h - how far ahead a batching node may read.
+ */
+#ifndef QWEN_READ_AHEAD_H
+#define QWEN_READ_AHEAD_H
+
+#include "batch_state.h"
+
+/* Rows that may be in the window now. */
+extern int64 batch_row_limit(const BatchState *state);
+
+/* Tell the child how many rows a LIMIT above takes, or that it takes all: it may sort no more than that. Before the
+ * child is read or rescanned. */
+extern void batch_pass_bound(BatchState *state);
+
+extern void batch_limit_init(void);
+
+#endif

@@ -1,0 +1,47 @@
+/*
+ * parameters.c - values as parameters of statements: arrays, and the keys of rows.
+ */
+#include "parameters.h"
+
+#include "catalog/pg_type.h"
+#include "utils/array.h"
+#include "utils/builtins.h"
+
+Datum
+job_text_array(char *const *strings, int n)
+{
+	Datum *elements = palloc(sizeof *elements * Max(n, 1));
+
+	for (int i = 0; i < n; i++)
+		elements[i] = CStringGetTextDatum(strings[i]);
+	return PointerGetDatum(construct_array(elements, n, TEXTOID, -1, false, TYPALIGN_INT));
+}
+
+Datum
+job_int8_array(const int64 *values, int n)
+{
+	Datum *elements = palloc(sizeof *elements * Max(n, 1));
+
+	for (int i = 0; i < n; i++)
+		elements[i] = Int64GetDatum(values[i]);
+	return PointerGetDatum(construct_array(elements, n, INT8OID, sizeof(int64), FLOAT8PASSBYVAL, TYPALIGN_DOUBLE));
+}
+
+void
+job_key_parameters(const JobSpec *spec, JobRow *const *rows, int n, Oid *types, Datum *values)
+{
+	Datum *numbers = palloc(sizeof *numbers * n);
+	char **column = palloc(sizeof *column * n);
+
+	for (int i = 0; i < n; i++)
+		numbers[i] = Int32GetDatum(i);
+	types[0] = INT4ARRAYOID;
+	values[0] = PointerGetDatum(construct_array(numbers, n, INT4OID, sizeof(int32), true, TYPALIGN_INT));
+	for (int k = 0; k < spec->n_keys; k++)
+	{
+		for (int i = 0; i < n; i++)
+			column[i] = rows[i]->key[k];
+		types[k + 1] = TEXTARRAYOID;
+		values[k + 1] = job_text_array(column, n);
+	}
+}

@@ -1,0 +1,23 @@
+/*
+ * queue.h - the room's door: jobs, and rows that triggers queue.
+ *
+ * Its files, by who does what: spec.c makes specs, prompt_template.c SQL of a prompt's template, row_sql.c the
+ * statements over the user's tables, keys.c the comparisons of keys in them, parameters.c their parameters; store.c has
+ * our own tables, rights.c says who may touch what in them; jobs.c has the SQL functions; places.c says when and where
+ * workers run, scout.c looks for work that was left; worker.c is a worker, worker_rows.c what it has in its hands,
+ * rows.c its transactions that fetch (worker_transaction.c runs them), calls.c its requests to the engine, write.c
+ * writes answers, chain.c keeps them from going round; floor.c says from where a queue is read; sweep.c sweeps away
+ * what is over.
+ */
+#ifndef QWEN_QUEUE_H
+#define QWEN_QUEUE_H
+
+#include "chain.h"
+#include "keys.h"
+#include "parameters.h"
+#include "places.h"
+#include "prompt_template.h"
+#include "spec.h"
+#include "store.h"
+
+#endif

@@ -1,0 +1,35 @@
+/*
+ * row_sql.h - the statements that read and write the user's tables for a spec.
+ */
+#ifndef QWEN_ROW_SQL_H
+#define QWEN_ROW_SQL_H
+
+#include "spec.h"
+
+#include "access/tupdesc.h"
+
+/* Statements over the user's tables, made anew in every transaction from the names that hold then. All palloc'd. */
+typedef struct JobSql
+{
+	char *page;    /* rows after a position: ($1 … $n: the position, unless at the start), LIMIT $last */
+	char *by_key;  /* rows of given keys: $1 int[] numbers, $2 … text[] keys */
+	char *lock;    /* lock target rows that nobody else has locked: the same arguments; gives numbers */
+	char *probe;   /* the same, raising where somebody has: a row that is there and is not given cannot be written */
+	char *there;   /* as lock: is there such a row of the target */
+	char *update;  /* put answers in: the same and $n+2 text[] answers, $n+3 bigint[] hashes; gives numbers */
+	char *recheck; /* as update: is there such a row, its prompt and hash, and does the target have it */
+	char *holds;   /* as update: does the target have the answer already */
+	char *insert;  /* as update, for rows that the target does not have */
+	char *count;   /* how many rows have a key, and how many there are */
+} JobSql;
+
+/* The columns of a spec's source. In SPI. Raises what is wrong with a query. */
+extern TupleDesc job_sql_columns(const JobSpec *spec);
+
+/* In SPI. Raises when a table or column is gone. */
+extern void job_sql_make(const JobSpec *spec, JobSql *sql);
+
+/* Do rows of the source depend on the session that reads them: on row-level security, or on a setting? In SPI. */
+extern bool job_sql_depends_on_session(const JobSpec *spec);
+
+#endif

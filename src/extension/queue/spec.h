@@ -1,0 +1,91 @@
+/*
+ * spec.h - what is done with rows: where they come from, what makes the prompt, which function answers, which column
+ * gets the answer.
+ *
+ * A *spec* comes from a row of qwen_job_table (a job) or from a trigger's arguments. A *row* is one prompt with its
+ * key. Rows that somebody has to work on stand in qwen_job_row: all those that triggers queued, and of a job the few
+ * that were taken from its query and are not finished.
+ */
+#ifndef QWEN_SPEC_H
+#define QWEN_SPEC_H
+
+#include "../limits/limits.h"
+
+#include "utils/relcache.h"
+
+typedef enum JobFunction
+{
+	JOB_CHAT,
+	JOB_GENERATE,
+	JOB_SUMMARIZE,
+	JOB_EMBED,
+} JobFunction;
+
+#define JOB_MAX_KEYS 8
+#define JOB_DEFAULT_ATTEMPTS 5
+#define JOB_MAX_ATTEMPTS 100
+
+typedef struct JobSpec
+{
+	MemoryContext memory; /* all of it */
+	int64 job;            /* 0: a trigger's */
+	Oid relation;         /* the trigger's table, or the table that is a job's source; invalid: a query */
+	char *trigger;        /* its name when it was looked up */
+	Oid trigger_number;   /* its oid, and with its arguments what makes it another one */
+	char *trigger_arguments;
+	char *source;      /* the query; NULL: relation */
+	char *search_path; /* that the query was written with; NULL: the session's, as a trigger's table has it */
+	Oid target;
+	char *target_column;
+	int n_keys;
+	char *keys[JOB_MAX_KEYS];
+	char *key_types[JOB_MAX_KEYS];        /* as SQL writes them */
+	AttrNumber key_numbers[JOB_MAX_KEYS]; /* a trigger's, which may be renamed */
+	char *prompt;                         /* as given: a column or a template */
+	JobFunction function;
+	text *system, *instruction; /* or NULL */
+	int max_words, dimensions;
+	int max_attempts;
+	Request request;                      /* kind, model, options, stops */
+	Oid roles[MAX_LIMITED_ROLES_OF_CALL]; /* whose limits count: as of the call that submitted a job; a trigger: 0 */
+
+	/* a job's way through its query, as of the last commit */
+	int priority;
+	char **position; /* [n_keys], or NULL before the first row */
+	bool exhausted;
+
+	/* the worker's */
+	int n_rows;              /* rows that point here */
+	bool is_done;            /* ended, failed, cancelled or gone: no more of it */
+	TimestampTz pause_until; /* its query or its row cannot be had now */
+	int n_pauses;
+	char failure[512]; /* why the job cannot go on; to be written down */
+	uint64 looked_at;  /* the fetch in which a trigger was looked up last */
+} JobSpec;
+
+/* The function of a name; false: there is none. */
+extern bool job_function_of(const char *name, JobFunction *function);
+extern const char *job_function_name(JobFunction function);
+
+/* Read tail values into spec->request, resolved with the settings that hold now. All in spec->memory. */
+extern void job_spec_read_tail(JobSpec *spec, const Datum *values, const bool *nulls);
+
+/* A table that jobs may use as source or target; raises what cannot be. what: "source" or "target". */
+extern void job_check_relation(Relation relation, const char *what);
+
+/* The columns of a table's primary key as keys of spec; false: it has none that counts. */
+extern bool job_spec_keys_of(JobSpec *spec, Relation relation);
+
+/* The target column must be there and take what the function gives. */
+extern void job_check_target(Relation target, const char *column, JobFunction function);
+
+/*
+ * The spec of a trigger of a table in a context of its own below parent; raises what is wrong with its arguments.
+ * key_numbers: the columns by which rows were queued, or NULL for the primary key as it is now. The trigger is not one
+ * that stands in the relation cache: catalogs are read.
+ */
+struct Trigger;
+extern JobSpec *job_spec_of_trigger(Relation relation, const struct Trigger *trigger, const AttrNumber *key_numbers,
+									int n_keys, MemoryContext parent);
+
+#endif

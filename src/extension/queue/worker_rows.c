@@ -1,0 +1,110 @@
+/*
+ * worker_rows.c - what a worker has in its hands: rows with their prompts, calls and answers, and what troubles it.
+ */
+#include "worker_rows.h"
+
+#include "../core/texts.h"
+#include "../functions/functions.h"
+#include "utils/builtins.h"
+#include "utils/memutils.h"
+#include "utils/timestamp.h"
+
+#define TROUBLE_LASTS_MS 5000 /* longer than any pause between two looks */
+
+/* ---- rows and specs in memory ---- */
+JobRow *
+job_row_add(JobWorker *worker, JobSpec *spec, int64 id, char *const *key, int attempts)
+{
+	MemoryContext memory = AllocSetContextCreate(worker->memory, "qwen_pg row", ALLOCSET_SMALL_SIZES);
+	JobRow *row = MemoryContextAllocZero(memory, sizeof *row);
+	JobRow **end = &worker->rows;
+
+	row->memory = memory;
+	row->content = AllocSetContextCreate(memory, "qwen_pg row's prompt", ALLOCSET_SMALL_SIZES);
+	row->spec = spec;
+	row->ids = MemoryContextAlloc(memory, sizeof *row->ids);
+	row->ids[0] = id;
+	row->n_ids = 1;
+	row->attempts = attempts;
+	row->key = MemoryContextAlloc(memory, sizeof *row->key * spec->n_keys);
+	for (int i = 0; i < spec->n_keys; i++)
+		row->key[i] = MemoryContextStrdup(memory, key[i]);
+	while (*end)
+		end = &(*end)->next;
+	*end = row;
+	spec->n_rows++;
+	worker->n_rows++;
+	return row;
+}
+
+void
+job_row_free(JobWorker *worker, JobRow *row)
+{
+	JobRow **link = &worker->rows;
+
+	while (*link && *link != row)
+		link = &(*link)->next;
+	if (*link)
+		*link = row->next;
+	row->spec->n_rows--;
+	worker->n_rows--;
+	MemoryContextDelete(row->memory);
+}
+
+void
+job_row_set_prompt(JobRow *row, text *prompt, int64 hash)
+{
+	const JobSpec *spec = row->spec;
+	MemoryContext old;
+
+	MemoryContextReset(row->content); /* ends a call, too */
+	old = MemoryContextSwitchTo(row->content);
+	row->call = NULL;
+	row->answer = NULL;
+	row->is_cut = false;
+	row->input = NULL;
+	row->state = ROW_READY;
+	row->has_prompt = prompt != NULL;
+	row->hash = hash;
+	row->request = spec->request;
+	row->request.function = !spec->trigger                ? "qwen_submit"
+							: spec->function == JOB_EMBED ? "qwen_enqueue_embed_trigger"
+														  : "qwen_enqueue_trigger";
+	if (prompt)
+		switch (spec->function)
+		{
+			case JOB_CHAT:
+				row->request.messages = messages_from_texts(prompt, spec->system);
+				break;
+			case JOB_SUMMARIZE:
+				summary_messages(&row->request, prompt, spec->max_words);
+				row->input = cstring_to_text_with_len(VARDATA_ANY(prompt), VARSIZE_ANY_EXHDR(prompt));
+				break;
+			case JOB_GENERATE:
+			case JOB_EMBED:
+				row->request.text = span_from_text(prompt);
+				break;
+		}
+	MemoryContextSwitchTo(old);
+}
+
+void
+job_rows_trouble(JobWorker *worker, const JobSpec *spec, const char *why)
+{
+	char *text = pstrdup(why);
+
+	if (spec && spec->trigger)
+		text = psprintf("trigger %s: %s", spec->trigger, why);
+	else if (spec)
+		text = psprintf("job " INT64_FORMAT ": %s", spec->job, why);
+	copy_server_text(worker->trouble, text, sizeof worker->trouble);
+	worker->trouble_is_engines = false;
+	worker->trouble_until = TimestampTzPlusMilliseconds(job_clock(), TROUBLE_LASTS_MS);
+}
+
+void
+job_rows_fail(JobWorker *worker, JobSpec *spec, const char *error)
+{
+	copy_server_text(spec->failure, error, sizeof spec->failure);
+	spec->exhausted = true;
+}
