@@ -6,50 +6,11 @@
  * the split pattern and merged word by word. That is the order in which Hugging Face's tokenizers treat added tokens
  * with normalized=false, which is what the Qwen family's are.
  */
-#include <stdlib.h>
-#include <string.h>
-
 #include "../base/utf8.h"
 #include "tokenizer_private.h"
 
 /* Longer texts do not fit the 32-bit positions inside a word; nothing near it can be processed anyway. */
 #define MAX_TEXT_BYTES ((size_t) INT32_MAX)
-
-Status
-token_buffer_reserve(TokenBuffer *buffer, size_t n_more)
-{
-	size_t capacity = buffer->capacity < 64 ? 64 : buffer->capacity;
-	int32_t *grown;
-
-	if (buffer->capacity - buffer->n >= n_more)
-		return status_ok();
-	if (n_more > SIZE_MAX / sizeof *grown / 4 - buffer->n)
-		return status_error(STATUS_UNAVAILABLE, "out of memory for %zu tokens", n_more);
-	while (capacity - buffer->n < n_more)
-		capacity *= 2;
-	grown = realloc(buffer->tokens, capacity * sizeof *grown);
-	if (!grown)
-		return status_error(STATUS_UNAVAILABLE, "out of memory for %zu tokens", capacity);
-	buffer->tokens = grown;
-	buffer->capacity = capacity;
-	return status_ok();
-}
-
-void
-token_buffer_free(TokenBuffer *buffer)
-{
-	free(buffer->tokens);
-	memset(buffer, 0, sizeof *buffer);
-}
-
-Status
-token_buffer_check_limit(TokenBuffer *out)
-{
-	out->is_over = out->limit > 0 && out->n > out->limit;
-	if (out->is_over)
-		return status_error(STATUS_TOO_LONG, "the text has more than %zu tokens", out->limit);
-	return status_ok();
-}
 
 /* Append the tokens of a segment: text without added tokens. */
 static Status

@@ -209,10 +209,10 @@ tokenizer_check_cancel(const Tokenizer *tokenizer)
 /* tokenizer_merge.c: append the tokens of one word of the split pattern. */
 extern Status tokenizer_merge_word(Tokenizer *tokenizer, const char *word, size_t length, TokenBuffer *out);
 
-/* tokenizer_encode.c: TOO_LONG when there are more tokens than the caller has a use for. */
+/* token_buffer.c: TOO_LONG when there are more tokens than the caller has a use for. */
 extern Status token_buffer_check_limit(TokenBuffer *buffer);
 
-/* tokenizer_encode.c: make room for n_more tokens. */
+/* token_buffer.c: make room for n_more tokens. */
 extern Status token_buffer_reserve(TokenBuffer *buffer, size_t n_more);
 
 #endif

@@ -38,7 +38,6 @@ OPEN_ROOMS = {"core"}
 ROUND = {
     "src/template": "statements hold expressions, expressions hold macros, filters and tests, and their arguments are expressions",
     "src/engine": "a request's text, scores and state are to be taken apart",
-    "src/model": "the tokenizer's buffer is to get a file of its own",
 }
 # what stands above all rooms of the extension and lets each do its part
 ROOF = EXTENSION + "/init.c"
