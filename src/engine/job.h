@@ -64,7 +64,7 @@ typedef struct Job
 	uint64_t arrival;    /* the how manieth that said GO */
 	uint64_t round;      /* of the server, in which it was accepted */
 	uint32_t n_slice;    /* rows in the step that is being put together */
-	uint32_t n_stood;    /* steps since it had some, while roles share them */
+	uint64_t turn;       /* when it had some, while roles share them: the earlier, the sooner it has some again */
 	bool was_preempted;  /* waits for the second time */
 	uint32_t n_gave_way; /* times that it went back into the queue for one of higher priority */
 	uint32_t n_passed;   /* small ones that were started although it was its turn */

@@ -31,9 +31,8 @@
 #define AGED_SHARE 8                          /* … until one of so many places that become free may be its own */
 #define AGED_LOOK_US ((uint64_t) 1000 * 1000) /* where nobody has waited so long, this is looked at again then */
 #define RETURN_US ((uint64_t) 500 * 1000)     /* a role that had its answer comes again within so long, or is gone */
-#define RETURN_CHUNKS                                                                                                  \
-	4 /* until then a step has so many free rows of prompts (step_shares.h): it takes three times as long as one of    \
-		 few */
+#define SOON_US ((uint64_t) 30 * 1000)        /* or in so short a time: an application that asks again and again */
+#define RETURN_TIMES 3.0     /* until then a step takes at most so many times as long as one of few rows */
 #define ANSWERS_THAT_WAIT 16 /* from so many on a step of theirs is bound by what it computes, not by what it reads */
 
 struct Scheduler
@@ -46,12 +45,14 @@ struct Scheduler
 	Job **running; /* [max_running], the most senior first */
 	uint32_t n_running;
 	uint64_t n_arrivals;
+	uint64_t n_turns; /* of jobs in steps that roles share */
 	uint32_t n_since_aged;  /* jobs admitted since one that had waited so long */
 	uint64_t aged_looks_us; /* when to look for such a one again */
 	uint32_t next_slot;     /* whose turn it is */
 	Job **prefilling;       /* [max_running] prompts that want rows of the step */
 	Job **in_turn;          /* [max_running] whoever wants rows of a step that roles share */
-	RoleShare *shares;      /* [max_running] */
+	RoleShare *shares;      /* [max_running + 1] */
+	uint32_t n_roles;       /* that have jobs in the step */
 	Job **batch;            /* [max_running] of the step */
 	StepSequence *sequences;
 	uint32_t n_batch;
@@ -72,7 +73,7 @@ scheduler_create(const SchedulerSettings *settings, const SchedulerCallbacks *ca
 	scheduler->running = calloc(settings->max_running, sizeof *scheduler->running);
 	scheduler->prefilling = calloc(settings->max_running, sizeof *scheduler->prefilling);
 	scheduler->in_turn = calloc(settings->max_running, sizeof *scheduler->in_turn);
-	scheduler->shares = calloc(settings->max_running, sizeof *scheduler->shares);
+	scheduler->shares = calloc((size_t) settings->max_running + 1, sizeof *scheduler->shares);
 	scheduler->batch = calloc(settings->max_running, sizeof *scheduler->batch);
 	scheduler->sequences = calloc(settings->max_running, sizeof *scheduler->sequences);
 	if (!scheduler->waiting || !scheduler->running || !scheduler->prefilling || !scheduler->in_turn ||
@@ -129,6 +130,7 @@ add_running(Scheduler *scheduler, Job *job)
 	for (; i > 0 && is_senior(job, scheduler->running[i - 1]); i--)
 		scheduler->running[i] = scheduler->running[i - 1];
 	scheduler->running[i] = job;
+	job->turn = ++scheduler->n_turns;
 	job->state = JOB_RUNNING;
 }
 
@@ -551,7 +553,7 @@ sort_by_length(Job **jobs, uint32_t n)
 static uint32_t
 chunk_of(const Scheduler *scheduler, const Slot *slot)
 {
-	uint32_t chunk = scheduler->settings.prefill_chunk, shorter = RETURN_CHUNKS * step_cost_free_rows(&slot->cost);
+	uint32_t chunk = scheduler->settings.prefill_chunk, shorter = step_cost_rows(&slot->cost, 1, RETURN_TIMES);
 
 	return shorter < chunk && fair_queue_others_lately(scheduler->waiting, scheduler->running[0], RETURN_US) ? shorter
 																											 : chunk;
@@ -595,7 +597,7 @@ collect_in_turn(Scheduler *scheduler, const Slot *slot, uint32_t n_prefilling)
 		else if (job_is_prefilling(job))
 			continue;
 		job->n_slice = 0;
-		for (; at > 0 && scheduler->in_turn[at - 1]->n_stood < job->n_stood; at--)
+		for (; at > 0 && scheduler->in_turn[at - 1]->turn > job->turn; at--)
 			scheduler->in_turn[at] = scheduler->in_turn[at - 1];
 		scheduler->in_turn[at] = job;
 		n++;
@@ -613,7 +615,8 @@ share_among_roles(Scheduler *scheduler, const Slot *slot, uint32_t n_roles)
 	uint32_t n = collect_in_turn(scheduler, slot, collect_prefilling(scheduler, slot));
 	uint32_t chunk = scheduler->settings.prefill_chunk, given = 0, left_logprobs = LOGPROB_ROWS;
 
-	shares_fill(scheduler->shares, n_roles, step_cost_free_rows(&slot->cost));
+	shares_fill(scheduler->shares, n_roles,
+				step_cost_rows(&slot->cost, shares_least(scheduler->shares, n_roles), HALF_AS_LONG_AGAIN));
 	for (uint32_t i = 0; i < 2 * n; i++)
 	{
 		Job *job = scheduler->in_turn[i % n];
@@ -628,7 +631,8 @@ share_among_roles(Scheduler *scheduler, const Slot *slot, uint32_t n_roles)
 		given += is_prompt ? rows : 0;
 	}
 	for (uint32_t i = 0; i < n; i++)
-		scheduler->in_turn[i]->n_stood = scheduler->in_turn[i]->n_slice > 0 ? 0 : scheduler->in_turn[i]->n_stood + 1;
+		if (scheduler->in_turn[i]->n_slice > 0)
+			scheduler->in_turn[i]->turn = ++scheduler->n_turns;
 	return given;
 }
 
@@ -703,18 +707,27 @@ share_in_role(Scheduler *scheduler, const Slot *slot, bool answers_follow)
 
 	for (uint32_t i = 0; i < scheduler->n_running; i++)
 		if (scheduler->running[i]->slot == slot && !job_is_prefilling(scheduler->running[i]))
-		{
 			scheduler->running[i]->n_slice = 1;
-			scheduler->running[i]->n_stood = 0;
-		}
 	return given;
+}
+
+/* The roles that share the next step, with what each wants. Where there is one, and another one's request ended just
+ * now, that one counts too, as whoever wants a row: its next request would wait for the step that begins now. */
+static uint32_t
+collect_roles(Scheduler *scheduler)
+{
+	uint32_t n = shares_collect(scheduler->shares, scheduler->running, scheduler->n_running);
+
+	if (n == 1 && fair_queue_others_lately(scheduler->waiting, scheduler->running[0], SOON_US))
+		scheduler->shares[n++] = (RoleShare){.priority = scheduler->shares[0].priority, .wanted = 1};
+	return n;
 }
 
 /* All that decode, and slices of prompts, or one of both. Returns the rows. */
 static uint32_t
 build_batch(Scheduler *scheduler, Slot *slot)
 {
-	uint32_t n_roles = shares_collect(scheduler->shares, scheduler->running, scheduler->n_running);
+	uint32_t n_roles = collect_roles(scheduler);
 	bool answers_follow = slot->turn == TURN_PROMPTS && n_roles == 1 && count_decoding(scheduler, slot) > 0;
 	uint32_t rows = 0, n_guesses = 0;
 	uint32_t n_prompt_rows =
@@ -722,6 +735,7 @@ build_batch(Scheduler *scheduler, Slot *slot)
 	/* counted now: a prompt whose last block was cached may just have come to its last row */
 	uint32_t n_decoding = count_decoding(scheduler, slot);
 
+	scheduler->n_roles = n_roles;
 	slot->turn = answers_follow                                                                       ? TURN_ANSWERS
 				 : n_prompt_rows > 0 && n_roles == 1 && prompts_go_first(scheduler, slot, n_decoding) ? TURN_PROMPTS
 																									  : TURN_BOTH;
@@ -881,7 +895,7 @@ scheduler_step(Scheduler *scheduler)
 	forward_set_logits_work(slot->forward, work_on_logits, scheduler);
 	forward_us = clock_now_us();
 	forward_step(slot->forward, scheduler->sequences, scheduler->n_batch);
-	step_cost_learn(&slot->cost, rows, clock_now_us() - forward_us);
+	step_cost_learn(&slot->cost, rows, scheduler->n_roles, clock_now_us() - forward_us);
 	for (uint32_t i = 0; i < scheduler->n_batch; i++)
 	{
 		take_results(scheduler, slot, i);

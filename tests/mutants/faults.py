@@ -206,7 +206,7 @@ ENGINE = [
           "an answer waits for the chunks of another role's prompts", "unit:scheduler"),
     fault("chunk-before-return", "src/engine/scheduler.c", "return shorter < chunk && fair_queue_others_lately(", "return shorter > chunk && fair_queue_others_lately(",
           "whoever comes again waits for a whole chunk of another role's", "unit:scheduler"),
-    fault("turns-of-the-senior", "src/engine/scheduler.c", "scheduler->in_turn[i]->n_slice > 0 ? 0 : scheduler->in_turn[i]->n_stood + 1;", "0;",
+    fault("turns-of-the-senior", "src/engine/scheduler.c", "->turn = ++scheduler->n_turns;\n\treturn", "->turn = 0;\n\treturn",
           "a role's older answers get every row that it has, its younger ones none", "unit:scheduler"),
     fault("most-is-the-measure", "src/engine/step_shares.c", "shares[i].wanted < least)", "(least == UINT32_MAX || shares[i].wanted > least))",
           "the role that wants most says how long a step is", "unit:step_shares"),
