@@ -12,7 +12,7 @@
 #include <sys/syscall.h>
 #include <unistd.h>
 
-#define DESK_NICE 3 /* below the threads that compute */
+#define DESK_NICE 3 /* below the threads that compute; never before other processes */
 
 /* Memory is given back to the system whenever so many bytes of requests have been worked on in a lane. */
 #define TRIM_BYTES ((size_t) 256 * 1024)
@@ -228,9 +228,11 @@ run_lane(void *argument)
 	Desk *desk = lane->desk;
 	pid_t thread = (pid_t) syscall(SYS_gettid);
 	size_t untrimmed = 0;
+	int own;
 
 	/* a thread's own, on Linux; who starts with less may have no more taken away */
-	(void) setpriority(PRIO_PROCESS, (id_t) thread, getpriority(PRIO_PROCESS, (id_t) thread) + DESK_NICE);
+	own = getpriority(PRIO_PROCESS, (id_t) thread);
+	(void) setpriority(PRIO_PROCESS, (id_t) thread, own < 0 ? 0 : own + DESK_NICE);
 	pthread_mutex_lock(&desk->lock);
 	desk->n_started++;
 	pthread_cond_signal(&desk->started);

@@ -45,7 +45,7 @@ struct Scheduler
 	Job **running; /* [max_running], the most senior first */
 	uint32_t n_running;
 	uint64_t n_arrivals;
-	uint64_t n_turns; /* of jobs in steps that roles share */
+	uint64_t n_turns;       /* of jobs in steps that roles share */
 	uint32_t n_since_aged;  /* jobs admitted since one that had waited so long */
 	uint64_t aged_looks_us; /* when to look for such a one again */
 	uint32_t next_slot;     /* whose turn it is */

@@ -29,8 +29,9 @@ def server():
 def make_server():
     made = []
 
-    def make(settings=None, prepared=True, preload=True):
+    def make(settings=None, prepared=True, preload=True, may_raise_priorities=False):
         cluster = cluster_module.Cluster(settings=settings, preload=preload)
+        cluster.may_raise_priorities = may_raise_priorities
         made.append(cluster)
         return ready(cluster) if prepared else cluster.start()
 

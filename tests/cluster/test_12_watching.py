@@ -267,6 +267,32 @@ def test_health_says_what_is_wrong(make_server):
     assert health["status"] == "unhealthy" and "no model is loaded" in str(health)
 
 
+def nice_values(server):
+    return [os.getpriority(os.PRIO_PROCESS, int(thread)) for thread in os.listdir(f"/proc/{server.engine_pid()}/task")]
+
+
+def test_a_high_priority_needs_the_right_to_it(make_server):
+    """Without it the engine runs as backends do, and the log says what is missing, once."""
+    server = make_server({"qwen.engine_priority": "high"})
+    server.signal(server.engine_pid(), signal.SIGKILL)
+    assert server.value("SELECT qwen_count_tokens('one')") == 1
+    assert min(nice_values(server)) == os.getpriority(os.PRIO_PROCESS, server.postmaster_pid())
+    assert server.read_log().count("may not raise priorities") == 1 and "CAP_SYS_NICE" in server.read_log()
+
+
+def test_a_high_priority_goes_before_backends(make_server):
+    """All but the desk, which works on what may be somebody's megabytes."""
+    server = make_server({"qwen.engine_priority": "high"}, may_raise_priorities=True)
+    assert server.value("SELECT qwen_count_tokens('one')") == 1
+    found = nice_values(server)
+    if os.geteuid() == 0:
+        assert found.count(-10) == len(found) - 2 and found.count(0) == 2, found
+        assert "may not raise priorities" not in server.read_log()
+    assert os.getpriority(os.PRIO_PROCESS, server.postmaster_pid()) == 0
+    with open(f"/proc/{server.postmaster_pid()}/task/{server.postmaster_pid()}/children") as file:
+        assert {os.getpriority(os.PRIO_PROCESS, int(pid)) for pid in file.read().split()} == {0}
+
+
 @pytest.mark.parametrize("priority, nice, policy", [("low", 10, os.SCHED_BATCH), ("normal", 0, os.SCHED_OTHER)])
 def test_the_engine_yields_to_backends(make_server, priority, nice, policy):
     server = make_server({"qwen.engine_priority": priority})

@@ -1,10 +1,10 @@
 #!/usr/bin/env python3
 """A role that may only use the functions does its worst beside one that chats.
 
-  hostile.py [--seconds 600] [--one-at-a-time 15]
+  hostile.py [--seconds 600] [--sessions 4] [--priority high] [--one-at-a-time 15]
 
 First the well-behaved session chats alone for a tenth of the time, as long beside sessions that keep the processors busy and ask the engine for
-nothing (p95_busy_ms: what no engine can help), then beside the other role's attacks: chunks of white space, words of
+nothing (p95_busy_ms: what depends on the engine's priority alone), then beside the other role's attacks: chunks of white space, words of
 megabytes, JSON of empty objects, draws from the whole vocabulary, many labels, many stop strings, cancels in the middle of sending, answers
 without end, floods of connections, priorities it may not set. Prints one JSON object. Exit code 1 where the engine was restarted, a well-behaved
 statement failed or answered otherwise than alone, or its 95th percentile was more than three times that of the quiet time.
@@ -40,7 +40,7 @@ ATTACKS = {
     "many labels": ("SELECT qwen_classify('a text about nothing', ARRAY(SELECT 'label ' || i || repeat(' and so on', 5) FROM generate_series(1, 300) i))", (10000, 10000)),
     "many stops": ("SELECT qwen_generate('aaaa', temperature => 1, max_tokens => 100, stop => ARRAY(SELECT repeat('a', 250) || i FROM generate_series(1, 4) i))", (10000, 10000)),
     "cancels while sending": ("SELECT qwen_count_tokens(repeat('words and more ', 1500000))", (10, 150)),
-    "no end": ("SELECT qwen_generate('Tell me everything:', temperature => 1, max_tokens => 1000000)", (3000, 3000)),
+    "no end": ("SELECT qwen_generate('Tell me everything:', temperature => 1, max_tokens => 8000)", (3000, 3000)),
     "no end in batch": ("SELECT count(*) FROM qwen_generate_batch(array_fill('Go on'::text, ARRAY[8]), max_tokens => 500)", (3000, 6000)),
     "a priority of its own": ("SELECT set_config('qwen.default_priority', '1000', false)", (1000, 1000)),
     "messages without number": ("SELECT qwen_chat(('[' || repeat('{\"role\":\"user\",\"content\":\"x\"},', 3000) || '{\"role\":\"user\",\"content\":\"x\"}]')::json, max_tokens => 4)", (3000, 3000)),
@@ -144,7 +144,7 @@ def p95(times):
     return statistics.quantiles(times, n=20)[-1] if len(times) > 1 else times[0]
 
 
-def run(cluster, seconds, n_attackers=4):
+def run(cluster, seconds, n_attackers):
     """The figures of such a time; raises what a well-behaved statement raised."""
     cluster.query("CREATE ROLE hostile LOGIN; CREATE ROLE decent LOGIN; SELECT qwen_grant('hostile', 'use'), qwen_grant('decent', 'use')")
     expected = cluster.value(CHAT)
@@ -162,6 +162,8 @@ def run(cluster, seconds, n_attackers=4):
     return {
         "soak": "hostile",
         "seconds": round(seconds),
+        "sessions": n_attackers,
+        "priority": cluster.settings["qwen.engine_priority"],
         "chats_quiet": len(quiet),
         "chats_beside": len(beside),
         "p95_quiet_ms": round(p95(quiet) * 1000),
@@ -199,7 +201,7 @@ def usage(cluster, engine):
     return sum(seconds for seconds, nice in threads if nice == lowest), sum(seconds for seconds, nice in threads if nice > lowest), machine, steps, step_ms
 
 
-def run_one_at_a_time(cluster, seconds, only=None, n_attackers=4):
+def run_one_at_a_time(cluster, seconds, only, n_attackers):
     """Prints what each attack does."""
     cluster.query("CREATE ROLE hostile LOGIN; CREATE ROLE decent LOGIN; SELECT qwen_grant('hostile', 'use'), qwen_grant('decent', 'use')")
     expected = cluster.value(CHAT)
@@ -230,17 +232,20 @@ def main():
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--seconds", type=float, default=600)
     parser.add_argument("--one-at-a-time", type=float, default=0, metavar="SECONDS")
+    parser.add_argument("--sessions", type=int, default=4, help="of the hostile role, beside its flood of connections")
+    parser.add_argument("--priority", choices=["low", "normal", "high"], default="high", help="qwen.engine_priority; high needs root here, to give the server the right to it")
     parser.add_argument("--only", action="append", help="with --one-at-a-time: this attack (may be repeated)")
     arguments = parser.parse_args()
     seconds = arguments.seconds
-    cluster = Cluster()
+    cluster = Cluster(settings={"qwen.engine_priority": arguments.priority})
+    cluster.may_raise_priorities = arguments.priority == "high"
     try:
         cluster.start()
         cluster.query("CREATE EXTENSION qwen_pg")
         if arguments.one_at_a_time:
-            run_one_at_a_time(cluster, arguments.one_at_a_time, arguments.only)
+            run_one_at_a_time(cluster, arguments.one_at_a_time, arguments.only, arguments.sessions)
             return 0
-        figures = run(cluster, seconds)
+        figures = run(cluster, seconds, arguments.sessions)
     finally:
         cluster.remove()
     print(json.dumps(figures), flush=True)

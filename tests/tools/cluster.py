@@ -71,11 +71,15 @@ class Cluster:
         else:
             self.settings = {"fsync": "off"}
         self.port = None
+        self.may_raise_priorities = False  # only where we are root: the server gets CAP_SYS_NICE
         self.starter = []  # put in front of the command that starts the server, which still runs as we do
 
     # ---- life ----
     def run(self, command, check=True, starter=(), **options):
-        return subprocess.run(list(starter) + as_server_user(command), cwd="/tmp", check=check, stdin=subprocess.DEVNULL, text=True, capture_output=True, **options)
+        as_user = as_server_user(command)
+        if self.may_raise_priorities and os.geteuid() == 0:
+            as_user = ["setpriv", "--reuid=postgres", "--regid=postgres", "--init-groups", "--inh-caps=+sys_nice", "--ambient-caps=+sys_nice"] + command
+        return subprocess.run(list(starter) + as_user, cwd="/tmp", check=check, stdin=subprocess.DEVNULL, text=True, capture_output=True, **options)
 
     def init(self):
         os.makedirs(self.folder, exist_ok=True)

@@ -47,8 +47,10 @@ static const struct config_enum_entry prefix_sharings[] = {
 static const struct config_enum_entry io_methods[] = {
 	{"auto", QWEN_IO_AUTO, false}, {"pread", QWEN_IO_PREAD, false}, {NULL, 0, false}};
 
-static const struct config_enum_entry priorities[] = {
-	{"low", QWEN_PRIORITY_LOW, false}, {"normal", QWEN_PRIORITY_NORMAL, false}, {NULL, 0, false}};
+static const struct config_enum_entry priorities[] = {{"low", QWEN_PRIORITY_LOW, false},
+													  {"normal", QWEN_PRIORITY_NORMAL, false},
+													  {"high", QWEN_PRIORITY_HIGH, false},
+													  {NULL, 0, false}};
 
 static const struct config_enum_entry on_error_values[] = {
 	{"error", QWEN_ON_ERROR_RAISE, false}, {"null", QWEN_ON_ERROR_NULL, false}, {NULL, 0, false}};
@@ -130,9 +132,9 @@ define_server_settings(void)
 							1024, PGC_POSTMASTER, 0, NULL, NULL, NULL);
 	DefineCustomIntVariable("qwen.queue_size", "Requests that may wait.", NULL, &qwen_queue_size, 1000, 1, 100000,
 							PGC_POSTMASTER, 0, NULL, NULL, NULL);
-	DefineCustomEnumVariable("qwen.engine_priority",
-							 "Whether the engine lets other processes have the processor first.", NULL,
-							 &qwen_engine_priority, QWEN_PRIORITY_LOW, priorities, PGC_POSTMASTER, 0, NULL, NULL, NULL);
+	DefineCustomEnumVariable("qwen.engine_priority", "Whether the engine or other processes have the processor first.",
+							 NULL, &qwen_engine_priority, QWEN_PRIORITY_LOW, priorities, PGC_POSTMASTER, 0, NULL, NULL,
+							 NULL);
 	DefineCustomBoolVariable("qwen.engine_sandbox", "The engine gives up the system calls that serving does not need.",
 							 NULL, &qwen_engine_sandbox, true, PGC_POSTMASTER, 0, NULL, NULL, NULL);
 	DefineCustomIntVariable("qwen.stat_max", "Rows of qwen_stat_requests at most.", NULL, &qwen_stat_max, 1000, 10,

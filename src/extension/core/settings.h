@@ -30,6 +30,7 @@ extern int qwen_huge_pages;
 
 #define QWEN_PRIORITY_LOW 0
 #define QWEN_PRIORITY_NORMAL 1
+#define QWEN_PRIORITY_HIGH 2
 
 #define QWEN_IO_AUTO 0
 #define QWEN_IO_PREAD 1

@@ -28,7 +28,7 @@
 #endif
 
 #define LOW_PRIORITY_NICE 10
-#define LOW_PRIORITY_GROUP "10"
+#define HIGH_PRIORITY_NICE (-10)
 
 const char *
 engine_program(void)
@@ -47,24 +47,62 @@ engine_program(void)
 }
 
 /*
- * Let backends go first. nice counts among the processes of one session where the kernel groups them so (autogroup), so
- * the engine gets a session of its own, whose weight is lowered too. What is refused leaves the engine as it is.
+ * Set how much of the processors we get beside backends. nice counts among the processes of one session where the
+ * kernel groups them so (autogroup), so the engine gets a session of its own, whose weight is set too. What is refused
+ * leaves the engine as it is.
  */
 static void
-yield_to_others(void)
+take_priority(int nice_value, const char *of_group)
 {
-	struct sched_param none = {0};
 	int autogroup;
 
 	(void) setsid();
-	(void) setpriority(PRIO_PROCESS, 0, LOW_PRIORITY_NICE);
-	(void) sched_setscheduler(0, SCHED_BATCH, &none);
+	(void) setpriority(PRIO_PROCESS, 0, nice_value);
 	autogroup = open("/proc/self/autogroup", O_WRONLY);
 	if (autogroup < 0)
 		return;
-	if (write(autogroup, LOW_PRIORITY_GROUP, strlen(LOW_PRIORITY_GROUP)) < 0)
+	if (write(autogroup, of_group, strlen(of_group)) < 0)
 		errno = 0;
 	close(autogroup);
+}
+
+/* As qwen.engine_priority says. */
+static void
+set_priority(void)
+{
+	struct sched_param none = {0};
+
+	if (qwen_engine_priority == QWEN_PRIORITY_LOW)
+	{
+		take_priority(LOW_PRIORITY_NICE, "10");
+		(void) sched_setscheduler(0, SCHED_BATCH, &none);
+	}
+	else if (qwen_engine_priority == QWEN_PRIORITY_HIGH)
+		take_priority(HIGH_PRIORITY_NICE, "-10");
+}
+
+/* May we go before others? Tried on ourselves, as a limit or a capability may permit it. Who may not is told so, once:
+ * the engine runs as backends do then. */
+static void
+check_high_priority(void)
+{
+	static bool was_told = false;
+	int own = getpriority(PRIO_PROCESS, 0);
+
+	if (qwen_engine_priority != QWEN_PRIORITY_HIGH || was_told)
+		return;
+	if (setpriority(PRIO_PROCESS, 0, HIGH_PRIORITY_NICE) == 0)
+	{
+		(void) setpriority(PRIO_PROCESS, 0, own);
+		return;
+	}
+	was_told = true;
+	ereport(LOG,
+			(errmsg("qwen_pg: qwen.engine_priority is high, but the server may not raise priorities"),
+			 errdetail("The engine runs at nice %d.", own),
+			 errhint("Give the server the right to: LimitNICE=%d or AmbientCapabilities=CAP_SYS_NICE in its systemd "
+					 "unit.",
+					 HIGH_PRIORITY_NICE)));
 }
 
 /* Everything between fork and exec: only calls that are safe there. fds[i] goes to descriptor targets[i]. */
@@ -79,8 +117,7 @@ become_engine(const char *program, char *const *arguments, pid_t parent, const i
 	for (int i = 1; i < NSIG; i++)
 		signal(i, SIG_DFL);
 	prctl(PR_SET_PDEATHSIG, SIGKILL);
-	if (qwen_engine_priority == QWEN_PRIORITY_LOW)
-		yield_to_others();
+	set_priority();
 	if (getppid() != parent)
 		_exit(1);
 	for (int i = 0; i < n; i++)
@@ -127,6 +164,7 @@ launch(char *const *arguments, const int *fds, const int *targets, int n, int *p
 	pid_t parent = getpid(), pid;
 	sigset_t all, old;
 
+	check_high_priority();
 	sigfillset(&all);
 	sigprocmask(SIG_SETMASK, &all, &old);
 	pid = fork();
