@@ -286,7 +286,7 @@ def test_a_high_priority_goes_before_backends(make_server):
     assert server.value("SELECT qwen_count_tokens('one')") == 1
     found = nice_values(server)
     if os.geteuid() == 0:
-        assert found.count(-10) == len(found) - 2 and found.count(0) == 2, found
+        assert found.count(-15) == len(found) - 2 and found.count(0) == 2, found
         assert "may not raise priorities" not in server.read_log()
     assert os.getpriority(os.PRIO_PROCESS, server.postmaster_pid()) == 0
     with open(f"/proc/{server.postmaster_pid()}/task/{server.postmaster_pid()}/children") as file:

@@ -28,7 +28,7 @@
 #endif
 
 #define LOW_PRIORITY_NICE 10
-#define HIGH_PRIORITY_NICE (-10)
+#define HIGH_PRIORITY_NICE (-15)
 
 const char *
 engine_program(void)
@@ -78,7 +78,7 @@ set_priority(void)
 		(void) sched_setscheduler(0, SCHED_BATCH, &none);
 	}
 	else if (qwen_engine_priority == QWEN_PRIORITY_HIGH)
-		take_priority(HIGH_PRIORITY_NICE, "-10");
+		take_priority(HIGH_PRIORITY_NICE, "-15");
 }
 
 /* May we go before others? Tried on ourselves, as a limit or a capability may permit it. Who may not is told so, once:
