@@ -144,7 +144,7 @@ def p95(times):
     return statistics.quantiles(times, n=20)[-1] if len(times) > 1 else times[0]
 
 
-def run(cluster, seconds, n_attackers):
+def run(cluster, seconds, n_attackers=4):
     """The figures of such a time; raises what a well-behaved statement raised."""
     cluster.query("CREATE ROLE hostile LOGIN; CREATE ROLE decent LOGIN; SELECT qwen_grant('hostile', 'use'), qwen_grant('decent', 'use')")
     expected = cluster.value(CHAT)
