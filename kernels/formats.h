@@ -34,6 +34,8 @@ typedef struct __attribute__((packed)) BlockQ4_0
 	uint8_t q[16]; /* input i in the low nibble of q[i], 16 + i in its high one; value - 8 */
 } BlockQ4_0;
 
+typedef BlockQ4_0 BlockIQ4_NL; /* values from iq4_values */
+
 typedef struct __attribute__((packed)) BlockQ4_1
 {
 	uint16_t d, m;
@@ -106,7 +108,6 @@ typedef struct __attribute__((packed)) BlockIQ4_XS
 	uint8_t q[128]; /* 16 bytes a sub-block, as Q4_0; values from iq4_values */
 } BlockIQ4_XS;
 
-#define K_BLOCK 256
 #define TILE_Q4_0_BYTES 576
 #define TILE_Q4_1_BYTES 640
 #define TILE_Q5_0_BYTES 704
@@ -125,53 +126,73 @@ typedef struct __attribute__((packed)) BlockIQ4_XS
 #define TILE_Q6_K_SUB_BYTES 832
 #define TILE_Q6_K_BYTES (64 + 8 * TILE_Q6_K_SUB_BYTES)
 
+/*
+ * The formats that are computed with, a row each, and nothing else tells which there are:
+ *
+ *   ROW(id, name, inputs of a block, bytes of a block in a file, bytes of a block of 32 rows in a tile, n_scales)
+ *
+ * The name stands in the functions that a row brings: NAME_expand, NAME_pack, NAME_unpack (format_*.c), and over the
+ * lanes NAME_products (ops_formats.h; of floats NAME_weights). n_scales: of formats with sub-blocks, f16 numbers of a
+ * row that stand in a tile before eight sub-blocks: d, or d and dmin.
+ */
+#define QUANTIZED_FORMATS(ROW)                                                                                         \
+	ROW(Q4_0, q4_0, 32, 18, TILE_Q4_0_BYTES, 0)                                                                        \
+	ROW(Q4_1, q4_1, 32, 20, TILE_Q4_1_BYTES, 0)                                                                        \
+	ROW(Q5_0, q5_0, 32, 22, TILE_Q5_0_BYTES, 0)                                                                        \
+	ROW(Q5_1, q5_1, 32, 24, TILE_Q5_1_BYTES, 0)                                                                        \
+	ROW(Q8_0, q8_0, 32, 34, TILE_Q8_0_BYTES, 0)                                                                        \
+	ROW(Q2_K, q2_k, 256, 84, TILE_Q2_K_BYTES, 2)                                                                       \
+	ROW(Q3_K, q3_k, 256, 110, TILE_Q3_K_BYTES, 1)                                                                      \
+	ROW(Q4_K, q4_k, 256, 144, TILE_Q4_K_BYTES, 2)                                                                      \
+	ROW(Q5_K, q5_k, 256, 176, TILE_Q5_K_BYTES, 2)                                                                      \
+	ROW(Q6_K, q6_k, 256, 210, TILE_Q6_K_BYTES, 1)                                                                      \
+	ROW(IQ4_NL, iq4_nl, 32, 18, TILE_Q4_0_BYTES, 0)                                                                    \
+	ROW(IQ4_XS, iq4_xs, 256, 136, TILE_IQ4_XS_BYTES, 1)
+
+/* The same for floats, whose blocks are one number. */
+#define FLOAT_FORMATS(ROW)                                                                                             \
+	ROW(F32, f32, 1, 4, 4 * TILE_ROWS)                                                                                 \
+	ROW(F16, f16, 1, 2, 2 * TILE_ROWS)                                                                                 \
+	ROW(BF16, bf16, 1, 2, 2 * TILE_ROWS)
+
+/* Known, so that an error can name them: ROW(id, inputs of a block, its bytes) */
+#define KNOWN_FORMATS(ROW)                                                                                             \
+	ROW(IQ2_XXS, 256, 66)                                                                                              \
+	ROW(IQ2_XS, 256, 74)                                                                                               \
+	ROW(IQ3_XXS, 256, 98)                                                                                              \
+	ROW(IQ1_S, 256, 50)                                                                                                \
+	ROW(IQ3_S, 256, 110)                                                                                               \
+	ROW(IQ2_S, 256, 82)                                                                                                \
+	ROW(IQ1_M, 256, 56)                                                                                                \
+	ROW(TQ1_0, 256, 54)                                                                                                \
+	ROW(TQ2_0, 256, 66)                                                                                                \
+	ROW(MXFP4, 32, 17)
+
+typedef struct TensorFormat
+{
+	TensorTypeInfo info;
+	bool takes_panels;
+	size_t tile_block_bytes;
+
+	/* The values of one block of a file (any alignment). */
+	void (*expand)(const uint8_t *source, float *out);
+
+	/* One block of each of n_rows (1 … TILE_ROWS) rows, row_bytes apart, into a tile's block of zeros. */
+	void (*pack)(const uint8_t *source, size_t row_bytes, uint32_t n_rows, uint8_t *tile);
+
+	/* The values of one row of a tile's block, exactly as expand() gives them. */
+	void (*unpack)(const uint8_t *tile, uint32_t row, float *out);
+} TensorFormat;
+
+#define DECLARE_FORMAT(id, name, ...)                                                                                  \
+	extern void name##_expand(const uint8_t *source, float *out);                                                      \
+	extern void name##_pack(const uint8_t *source, size_t row_bytes, uint32_t n_rows, uint8_t *tile);                  \
+	extern void name##_unpack(const uint8_t *tile, uint32_t row, float *out);
+FLOAT_FORMATS(DECLARE_FORMAT)
+QUANTIZED_FORMATS(DECLARE_FORMAT)
+
 /* What the quants of IQ4_NL and IQ4_XS stand for. */
 extern const int8_t iq4_values[16];
-
-/* One block of 32 inputs (Q4_0 … Q5_1, Q8_0, IQ4_NL) taken apart; m is 0 where the type has none. Q8_0's quants are q +
- * 128. */
-typedef struct SmallBlock
-{
-	uint16_t d, m;
-	uint8_t quants[32];
-} SmallBlock;
-
-/* Take apart the block that stands at source. */
-extern SmallBlock small_block_read(TensorType type, const uint8_t *source);
-
-/* Its 32 values. */
-extern void small_block_expand(TensorType type, const SmallBlock *block, float *out);
-
-/* The 32 values of a sub-block of Q4_K or Q5_K. */
-extern void k_sub_block_expand(float d, float dmin, uint8_t scale, uint8_t min, const uint8_t quants[32], float *out);
-
-/* 32 quants from 16 bytes of nibbles (the low ones first) and 32 fifth bits. */
-extern void nibbles_read(const uint8_t *nibbles, uint32_t high, uint8_t quants[32]);
-
-/* The 32 values of a (sub-)block of IQ4_NL or IQ4_XS. */
-extern void iq4_expand(float scale, const uint8_t quants[32], float *out);
-
-/* 16 values of Q2_K or Q3_K: scale * (quant - offset) - min. */
-extern void half_sub_block_expand(float scale, float min, const uint8_t quants[16], int offset, float *out);
-
-/* Quants of sub-block s (0 … 7): the bit pairs of Q2_K and Q3_K; with the third bit. */
-extern void q2_k_quants(const uint8_t q[64], uint32_t s, uint8_t quants[32]);
-extern void q3_k_quants(const BlockQ3_K *block, uint32_t s, uint8_t quants[32]);
-
-/* Scale (-32 … 31) of 16 inputs number j of a Q3_K block; of sub-block s of an IQ4_XS block. */
-extern int q3_k_scale(const BlockQ3_K *block, uint32_t j);
-extern int iq4_xs_scale(const BlockIQ4_XS *block, uint32_t s);
-
-/* What a quant of a type without minimums has added to it. */
-extern int quant_offset(TensorType type);
-
-/* Scale and min of sub-block j (0 … 7) from the twelve bytes of a Q4_K or Q5_K block. */
-extern void k_scale_min(const uint8_t scales[12], int j, uint8_t *scale, uint8_t *min);
-
-/* Quants of sub-block s (0 … 7) of a Q4_K (0 … 15), Q5_K (0 … 31) or Q6_K (0 … 63, value + 32) block. */
-extern void q4_k_quants(const BlockQ4_K *block, uint32_t s, uint8_t quants[32]);
-extern void q5_k_quants(const BlockQ5_K *block, uint32_t s, uint8_t quants[32]);
-extern void q6_k_quants(const BlockQ6_K *block, uint32_t s, uint8_t quants[32]);
 
 extern const Kernels kernels_portable;
 extern const Kernels kernels_avx2;

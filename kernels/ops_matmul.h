@@ -239,262 +239,19 @@ add_scaled_with_min(const uint8_t *block, const uint32_t n_tokens, F32x16 scale,
 	}
 }
 
-/* One block of Q4_0 or Q5_0 (five_bits constant). */
+#include "ops_formats.h"
+
+#define ADD_PRODUCTS(id, name, ...)                                                                                    \
+	if (type == TENSOR_##id)                                                                                           \
+		tile = name##_products(tile, panel, n_tokens, b, d, dmin, acc);
+
+/* All inputs of one tile for n_tokens tokens; type, n_scales and n_tokens are constants. */
 LANE void
-block_offset(const uint8_t *tile, const uint8_t *block, const uint32_t n_tokens, const bool five_bits,
-			 F32x16 acc[2][PANEL_TOKENS])
-{
-	EACH_PASS
-	{
-		I32x16 sums[LANE_GROUPS][PANEL_TOKENS];
-
-		block = LANE_GROUPS == 1 ? load_again(block) : block;
-		if (five_bits)
-			dot_five_bits(tile + 64 + 64 * first, block, n_tokens, OFFSET_16, sums);
-		else
-			dot_nibbles(tile + 64 + 64 * first, block, n_tokens, OFFSET_8, sums);
-		EACH_GROUP add_scaled(block, n_tokens, f_load_f16(tile + 32 * (first + g)), sums[g], acc[first + g]);
-	}
-}
-
-/* One block of Q4_1 or Q5_1. */
-LANE void
-block_min(const uint8_t *tile, const uint8_t *block, const uint32_t n_tokens, const bool five_bits,
-		  F32x16 acc[2][PANEL_TOKENS])
-{
-	EACH_PASS
-	{
-		I32x16 sums[LANE_GROUPS][PANEL_TOKENS];
-
-		block = LANE_GROUPS == 1 ? load_again(block) : block;
-		if (five_bits)
-			dot_five_bits(tile + 128 + 64 * first, block, n_tokens, OFFSET_NONE, sums);
-		else
-			dot_nibbles(tile + 128 + 64 * first, block, n_tokens, OFFSET_NONE, sums);
-		EACH_GROUP add_scaled_with_min(block, n_tokens, f_load_f16(tile + 32 * (first + g)),
-									   f_load_f16(tile + 64 + 32 * (first + g)), sums[g], acc[first + g]);
-	}
-}
-
-LANE void
-block_q8_0(const uint8_t *tile, const uint8_t *block, const uint32_t n_tokens, F32x16 acc[2][PANEL_TOKENS])
-{
-	EACH_PASS
-	{
-		I32x16 sums[LANE_GROUPS][PANEL_TOKENS];
-
-		block = LANE_GROUPS == 1 ? load_again(block) : block;
-		begin_biased(block, n_tokens, sums);
-#pragma GCC unroll 8
-		for (uint32_t step = 0; step < 8; step++)
-		{
-			U8x64 w[LANE_GROUPS];
-
-			EACH_GROUP w[g] = b_load(tile + 64 + step * 128 + (first + g) * 64);
-			add_biased(panel_quants(block, 0) + 4 * step, n_tokens, w, sums);
-		}
-		EACH_GROUP add_scaled(block, n_tokens, f_load_f16(tile + 32 * (first + g)), sums[g], acc[first + g]);
-	}
-}
-
-/* 32 inputs whose weights are nibbles that stand for table values, of the groups that start at weights. */
-LANE void
-dot_table(const uint8_t *weights, const uint8_t *block, const uint32_t n_tokens, I32x16 sums[LANE_GROUPS][PANEL_TOKENS])
-{
-	begin_biased(block, n_tokens, sums);
-#pragma GCC unroll 4
-	for (uint32_t step = 0; step < 4; step++)
-	{
-		U8x64 low[LANE_GROUPS], high[LANE_GROUPS];
-
-		EACH_GROUP
-		{
-			U8x64 w = b_load(weights + step * 128 + g * 64);
-
-			low[g] = b_table(b_low(w));
-			high[g] = b_table(b_high(w));
-		}
-		add_biased(panel_quants(block, 0) + 4 * step, n_tokens, low, sums);
-		add_biased(panel_quants(block, 0) + 16 + 4 * step, n_tokens, high, sums);
-	}
-}
-
-/* One block of IQ4_NL. */
-LANE void
-block_iq4_nl(const uint8_t *tile, const uint8_t *block, const uint32_t n_tokens, F32x16 acc[2][PANEL_TOKENS])
-{
-	EACH_PASS
-	{
-		I32x16 sums[LANE_GROUPS][PANEL_TOKENS];
-
-		block = LANE_GROUPS == 1 ? load_again(block) : block;
-		dot_table(tile + 64 + 64 * first, block, n_tokens, sums);
-		EACH_GROUP add_scaled(block, n_tokens, f_load_f16(tile + 32 * (first + g)), sums[g], acc[first + g]);
-	}
-}
-
-/* One sub-block of IQ4_XS: its 32 scales and its nibbles. */
-LANE void
-block_iq4_xs(const uint8_t *scales, const uint8_t *weights, const uint8_t *block, const uint32_t n_tokens,
-			 const F32x16 d[2], F32x16 acc[2][PANEL_TOKENS])
-{
-	EACH_PASS
-	{
-		I32x16 sums[LANE_GROUPS][PANEL_TOKENS];
-
-		block = LANE_GROUPS == 1 ? load_again(block) : block;
-		dot_table(weights + 64 * first, block, n_tokens, sums);
-		EACH_GROUP add_scaled(block, n_tokens, f_mul(d[first + g], f_load_s8(scales + 16 * (first + g))), sums[g],
-							  acc[first + g]);
-	}
-}
-
-/* One sub-block of 32 inputs of Q4_K or Q5_K; d and dmin are those of the 256. */
-LANE void
-block_k(const uint8_t *sub, const uint8_t *block, const uint32_t n_tokens, const bool five_bits, const F32x16 d[2],
-		const F32x16 dmin[2], F32x16 acc[2][PANEL_TOKENS])
-{
-	EACH_PASS
-	{
-		I32x16 sums[LANE_GROUPS][PANEL_TOKENS];
-
-		block = LANE_GROUPS == 1 ? load_again(block) : block;
-		if (five_bits)
-			dot_five_bits(sub + 64 + 64 * first, block, n_tokens, OFFSET_NONE, sums);
-		else
-			dot_nibbles(sub + 64 + 64 * first, block, n_tokens, OFFSET_NONE, sums);
-		EACH_GROUP
-		{
-			F32x16 scale = f_mul(d[first + g], f_load_u8(sub + 16 * (first + g)));
-			F32x16 min = f_sub(f_zero(), f_mul(dmin[first + g], f_load_u8(sub + 32 + 16 * (first + g))));
-
-			add_scaled_with_min(block, n_tokens, scale, min, sums[g], acc[first + g]);
-		}
-	}
-}
-
-/* Weights of step (0 … 3) of one half of a sub-block of Q2_K, Q3_K or Q6_K, of group group. */
-LANE U8x64
-half_weights(const TensorType type, const uint8_t *sub, const uint32_t half, const uint32_t step, const uint32_t group)
-{
-	U8x64 pairs = b_load(sub + 64 + ((step & 1) * 2 + group) * 64);
-	const int pair = (int) (step / 2 + 2 * half);
-	U8x64 other;
-
-	if (type == TENSOR_Q2_K)
-		return b_pair_to_0(pairs, pair);
-	if (type == TENSOR_Q3_K)
-		return b_or(b_pair_to_0(pairs, pair), b_bit_to_2(b_load(sub + 64 + 256 + group * 64), (int) (step + 4 * half)));
-	other = b_load(sub + 64 + 256 + (step * 2 + group) * 64);
-	return b_or(half == 0 ? b_low(other) : b_high(other), b_pair_to_4(pairs, pair));
-}
-
-/*
- * One half (16 inputs, constant) of a sub-block of Q2_K, Q3_K or Q6_K for the groups from first on. Weights of six bits
- * may be added twice before 16 bits are full, those of two and three as often as there are steps.
- */
-LANE void
-dot_half(const TensorType type, const uint8_t *sub, const uint8_t *block, const uint32_t n_tokens, const uint32_t half,
-		 const uint32_t first, I32x16 sums[LANE_GROUPS][PANEL_TOKENS])
-{
-	const uint32_t chain = type == TENSOR_Q6_K ? 2 : 4;
-
-	EACH_TOKEN
-	{
-		I32x16 start = i_zero();
-
-		if (type != TENSOR_Q2_K)
-			start = i_negative_shifted(i_pair_half(panel_sums(block, n_tokens, t), half), type == TENSOR_Q6_K ? 5 : 2);
-		EACH_GROUP sums[g][t] = start;
-	}
-#pragma GCC unroll 2
-	for (uint32_t from = 0; from < 4; from += chain)
-	{
-		Dots dots[LANE_GROUPS][PANEL_TOKENS];
-
-		EACH_TOKEN EACH_GROUP dots[g][t] = d_begin(sums[g][t]);
-#pragma GCC unroll 4
-		for (uint32_t step = from; step < from + chain; step++)
-		{
-			U8x64 w[LANE_GROUPS];
-
-			EACH_GROUP w[g] = half_weights(type, sub, half, step, first + g);
-			EACH_TOKEN
-			{
-				U8x64 x = b_broadcast4(panel_quants(block, t) + 16 * half + 4 * step);
-
-				EACH_GROUP dots[g][t] = d_add(dots[g][t], w[g], x);
-			}
-		}
-		EACH_TOKEN EACH_GROUP sums[g][t] = d_total(dots[g][t], sums[g][t]);
-	}
-}
-
-/* One sub-block of 32 inputs of Q3_K or Q6_K: with a scale for each half. */
-LANE void
-block_halves(const TensorType type, const uint8_t *sub, const uint8_t *block, const uint32_t n_tokens,
-			 const F32x16 d[2], F32x16 acc[2][PANEL_TOKENS])
-{
-	EACH_PASS
-#pragma GCC unroll 2
-	for (uint32_t half = 0; half < 2; half++)
-	{
-		I32x16 sums[LANE_GROUPS][PANEL_TOKENS];
-
-		if (n_tokens > 2)
-		{
-			sub = load_again(sub);
-			block = load_again(block);
-		}
-		dot_half(type, sub, block, n_tokens, half, first, sums);
-		EACH_GROUP add_scaled(block, n_tokens, f_mul(d[first + g], f_load_s8(sub + 32 * half + 16 * (first + g))),
-							  sums[g], acc[first + g]);
-	}
-}
-
-/* One sub-block of 32 inputs of Q2_K: with a scale and a min for each half. */
-LANE void
-block_q2_k(const uint8_t *sub, const uint8_t *block, const uint32_t n_tokens, const F32x16 d[2], const F32x16 dmin[2],
-		   F32x16 acc[2][PANEL_TOKENS])
-{
-	EACH_PASS
-#pragma GCC unroll 2
-	for (uint32_t half = 0; half < 2; half++)
-	{
-		I32x16 sums[LANE_GROUPS][PANEL_TOKENS];
-
-		if (n_tokens > 2)
-		{
-			sub = load_again(sub);
-			block = load_again(block);
-		}
-		dot_half(TENSOR_Q2_K, sub, block, n_tokens, half, first, sums);
-		EACH_GROUP
-		{
-			const uint8_t *scales = sub + 32 * half + 16 * (first + g);
-			F32x16 scale = f_mul(d[first + g], f_load_u8_low(scales));
-			F32x16 min = f_sub(f_zero(), f_mul(dmin[first + g], f_load_u8_high(scales)));
-
-			EACH_TOKEN
-			{
-				F32x16 half_sum = f_from_i32(i_pair_half(panel_sums(block, n_tokens, t), half));
-				F32x16 value = f_fma(min, half_sum, f_mul(scale, f_from_i32(sums[g][t])));
-
-				acc[first + g][t] = f_fma(value, panel_scale(block, n_tokens, t), acc[first + g][t]);
-			}
-		}
-	}
-}
-
-/* All inputs of one tile for n_tokens (constant) tokens. */
-LANE void
-matmul_rows(const TensorType type, const uint8_t *tile, const uint8_t *panel, const uint32_t n_tokens, uint32_t n_cols,
-			float *y, size_t y_stride, Prefetch prefetch)
+matmul_rows(const TensorType type, const uint32_t n_scales, const uint8_t *tile, const uint8_t *panel,
+			const uint32_t n_tokens, uint32_t n_cols, float *y, size_t y_stride, Prefetch prefetch)
 {
 	F32x16 acc[2][PANEL_TOKENS];
 	const size_t panel_step = (size_t) ACTIVATION_BLOCK_BYTES * n_tokens;
-	const bool has_minimums = type == TENSOR_Q2_K || type == TENSOR_Q4_K || type == TENSOR_Q5_K;
-	const bool has_sub_blocks = has_minimums || type == TENSOR_Q3_K || type == TENSOR_Q6_K || type == TENSOR_IQ4_XS;
 	uint32_t n_blocks = n_cols / 32;
 	F32x16 d[2] = {f_zero(), f_zero()}, dmin[2] = {f_zero(), f_zero()};
 
@@ -502,67 +259,17 @@ matmul_rows(const TensorType type, const uint8_t *tile, const uint8_t *panel, co
 	for (uint32_t b = 0; b < n_blocks; b++, panel += panel_step)
 	{
 		prefetch_share(&prefetch);
-		if (has_sub_blocks && b % 8 == 0)
+		if (n_scales > 0 && b % 8 == 0)
 		{
 			for (uint32_t g = 0; g < 2; g++)
 			{
 				d[g] = f_load_f16(tile + 32 * g);
-				if (has_minimums)
+				if (n_scales == 2)
 					dmin[g] = f_load_f16(tile + 64 + 32 * g);
 			}
-			tile += has_minimums ? 128 : 64;
+			tile += 64 * n_scales;
 		}
-		switch (type)
-		{
-			case TENSOR_Q4_0:
-				block_offset(tile, panel, n_tokens, false, acc);
-				tile += TILE_Q4_0_BYTES;
-				break;
-			case TENSOR_Q5_0:
-				block_offset(tile, panel, n_tokens, true, acc);
-				tile += TILE_Q5_0_BYTES;
-				break;
-			case TENSOR_Q4_1:
-				block_min(tile, panel, n_tokens, false, acc);
-				tile += TILE_Q4_1_BYTES;
-				break;
-			case TENSOR_Q5_1:
-				block_min(tile, panel, n_tokens, true, acc);
-				tile += TILE_Q5_1_BYTES;
-				break;
-			case TENSOR_Q8_0:
-				block_q8_0(tile, panel, n_tokens, acc);
-				tile += TILE_Q8_0_BYTES;
-				break;
-			case TENSOR_Q4_K:
-				block_k(tile, panel, n_tokens, false, d, dmin, acc);
-				tile += TILE_Q4_K_SUB_BYTES;
-				break;
-			case TENSOR_Q5_K:
-				block_k(tile, panel, n_tokens, true, d, dmin, acc);
-				tile += TILE_Q5_K_SUB_BYTES;
-				break;
-			case TENSOR_Q2_K:
-				block_q2_k(tile, panel, n_tokens, d, dmin, acc);
-				tile += TILE_Q2_K_SUB_BYTES;
-				break;
-			case TENSOR_Q3_K:
-				block_halves(type, tile, panel, n_tokens, d, acc);
-				tile += TILE_Q3_K_SUB_BYTES;
-				break;
-			case TENSOR_IQ4_NL:
-				block_iq4_nl(tile, panel, n_tokens, acc);
-				tile += TILE_Q4_0_BYTES;
-				break;
-			case TENSOR_IQ4_XS: /* the scales of two sub-blocks stand before both */
-				block_iq4_xs(tile + b % 2 * 32, tile + 64 + b % 2 * 512, panel, n_tokens, d, acc);
-				tile += b % 2 * TILE_IQ4_XS_PAIR_BYTES;
-				break;
-			default:
-				block_halves(TENSOR_Q6_K, tile, panel, n_tokens, d, acc);
-				tile += TILE_Q6_K_SUB_BYTES;
-				break;
-		}
+		QUANTIZED_FORMATS(ADD_PRODUCTS)
 	}
 	EACH_TOKEN
 	{
@@ -575,9 +282,11 @@ matmul_rows(const TensorType type, const uint8_t *tile, const uint8_t *panel, co
 LANE F32x16
 float_weights(const TensorType type, const uint8_t *at)
 {
-	if (type == TENSOR_F32)
-		return f_load((const float *) at);
-	return type == TENSOR_F16 ? f_load_f16(at) : f_load_bf16(at);
+#define LOAD_WEIGHTS(id, name, ...)                                                                                    \
+	if (type == TENSOR_##id)                                                                                           \
+		return name##_weights(at);
+	FLOAT_FORMATS(LOAD_WEIGHTS)
+	return f_zero();
 }
 
 /*
@@ -585,10 +294,10 @@ float_weights(const TensorType type, const uint8_t *at)
  * first_group on, whose weights begin at tile.
  */
 LANE void
-matmul_float_groups(const TensorType type, const uint8_t *tile, const float *x, size_t x_stride,
-					const uint32_t n_tokens, const uint32_t n_groups, uint32_t n_cols, float *y, size_t y_stride)
+matmul_float_groups(const TensorType type, const size_t element_bytes, const uint8_t *tile, const float *x,
+					size_t x_stride, const uint32_t n_tokens, const uint32_t n_groups, uint32_t n_cols, float *y,
+					size_t y_stride)
 {
-	const size_t element_bytes = type == TENSOR_F32 ? 4 : 2;
 	F32x16 acc[2][PANEL_TOKENS];
 
 	EACH_TOKEN for (uint32_t g = 0; g < n_groups; g++) acc[g][t] = f_zero();
@@ -611,74 +320,58 @@ matmul_float_groups(const TensorType type, const uint8_t *tile, const float *x, 
 
 /* Few tokens: both groups in one pass, as the bytes stand in memory. */
 LANE void
-matmul_float_rows(const TensorType type, const uint8_t *tile, const float *x, size_t x_stride, const uint32_t n_tokens,
-				  uint32_t n_cols, float *y, size_t y_stride)
+matmul_float_rows(const TensorType type, const size_t element_bytes, const uint8_t *tile, const float *x,
+				  size_t x_stride, const uint32_t n_tokens, uint32_t n_cols, float *y, size_t y_stride)
 {
 	if (LANE_GROUPS == 2 || n_tokens <= 2)
 	{
-		matmul_float_groups(type, tile, x, x_stride, n_tokens, 2, n_cols, y, y_stride);
+		matmul_float_groups(type, element_bytes, tile, x, x_stride, n_tokens, 2, n_cols, y, y_stride);
 		return;
 	}
 	for (uint32_t g = 0; g < 2; g++)
-		matmul_float_groups(type, tile + g * 16 * (type == TENSOR_F32 ? 4 : 2), x, x_stride, n_tokens, 1, n_cols,
+		matmul_float_groups(type, element_bytes, tile + g * 16 * element_bytes, x, x_stride, n_tokens, 1, n_cols,
 							y + g * 16, y_stride);
 }
 
 /* A copy of a kernel for each count (1 … 6) of tokens or rows. */
-#define FOR_COUNT(count, call)                                                                                         \
+#define FOR_COUNT(count, call, ...)                                                                                    \
 	switch (count)                                                                                                     \
 	{                                                                                                                  \
 		case 1:                                                                                                        \
-			call(1);                                                                                                   \
+			call(1, __VA_ARGS__);                                                                                      \
 			break;                                                                                                     \
 		case 2:                                                                                                        \
-			call(2);                                                                                                   \
+			call(2, __VA_ARGS__);                                                                                      \
 			break;                                                                                                     \
 		case 3:                                                                                                        \
-			call(3);                                                                                                   \
+			call(3, __VA_ARGS__);                                                                                      \
 			break;                                                                                                     \
 		case 4:                                                                                                        \
-			call(4);                                                                                                   \
+			call(4, __VA_ARGS__);                                                                                      \
 			break;                                                                                                     \
 		case 5:                                                                                                        \
-			call(5);                                                                                                   \
+			call(5, __VA_ARGS__);                                                                                      \
 			break;                                                                                                     \
 		default:                                                                                                       \
-			call(6);                                                                                                   \
+			call(6, __VA_ARGS__);                                                                                      \
 			break;                                                                                                     \
 	}
 
-#define QUANTIZED_KERNEL(name, type)                                                                                   \
-	static void name(const uint8_t *tile, const uint8_t *panel, uint32_t n_tokens, uint32_t n_cols, float *y,          \
-					 size_t y_stride, Prefetch prefetch)                                                               \
+/* A format's kernel; what comes next is asked for in shares, one a block. */
+#define QUANTIZED_CALL(T, id, n_scales)                                                                                \
+	matmul_rows(TENSOR_##id, n_scales, tile, panel, T, n_cols, y, y_stride, prefetch)
+#define QUANTIZED_KERNEL(id, name, n_inputs, bytes, tile_bytes, n_scales)                                              \
+	static void name##_matmul(const uint8_t *tile, const uint8_t *panel, uint32_t n_tokens, uint32_t n_cols, float *y, \
+							  size_t y_stride, Prefetch prefetch)                                                      \
 	{                                                                                                                  \
-		FOR_COUNT(n_tokens, name##_CALL)                                                                               \
+		FOR_COUNT(n_tokens, QUANTIZED_CALL, id, n_scales)                                                              \
 	}
+QUANTIZED_FORMATS(QUANTIZED_KERNEL)
 
-#define matmul_q4_0_CALL(T) matmul_rows(TENSOR_Q4_0, tile, panel, T, n_cols, y, y_stride, prefetch)
-#define matmul_q5_0_CALL(T) matmul_rows(TENSOR_Q5_0, tile, panel, T, n_cols, y, y_stride, prefetch)
-#define matmul_q4_1_CALL(T) matmul_rows(TENSOR_Q4_1, tile, panel, T, n_cols, y, y_stride, prefetch)
-#define matmul_q5_1_CALL(T) matmul_rows(TENSOR_Q5_1, tile, panel, T, n_cols, y, y_stride, prefetch)
-#define matmul_q8_0_CALL(T) matmul_rows(TENSOR_Q8_0, tile, panel, T, n_cols, y, y_stride, prefetch)
-#define matmul_q4_k_CALL(T) matmul_rows(TENSOR_Q4_K, tile, panel, T, n_cols, y, y_stride, prefetch)
-#define matmul_q5_k_CALL(T) matmul_rows(TENSOR_Q5_K, tile, panel, T, n_cols, y, y_stride, prefetch)
-#define matmul_q6_k_CALL(T) matmul_rows(TENSOR_Q6_K, tile, panel, T, n_cols, y, y_stride, prefetch)
-#define matmul_q2_k_CALL(T) matmul_rows(TENSOR_Q2_K, tile, panel, T, n_cols, y, y_stride, prefetch)
-#define matmul_q3_k_CALL(T) matmul_rows(TENSOR_Q3_K, tile, panel, T, n_cols, y, y_stride, prefetch)
-#define matmul_iq4_nl_CALL(T) matmul_rows(TENSOR_IQ4_NL, tile, panel, T, n_cols, y, y_stride, prefetch)
-#define matmul_iq4_xs_CALL(T) matmul_rows(TENSOR_IQ4_XS, tile, panel, T, n_cols, y, y_stride, prefetch)
-QUANTIZED_KERNEL(matmul_q4_0, TENSOR_Q4_0)
-QUANTIZED_KERNEL(matmul_q5_0, TENSOR_Q5_0)
-QUANTIZED_KERNEL(matmul_q4_1, TENSOR_Q4_1)
-QUANTIZED_KERNEL(matmul_q5_1, TENSOR_Q5_1)
-QUANTIZED_KERNEL(matmul_q8_0, TENSOR_Q8_0)
-QUANTIZED_KERNEL(matmul_q4_k, TENSOR_Q4_K)
-QUANTIZED_KERNEL(matmul_q5_k, TENSOR_Q5_K)
-QUANTIZED_KERNEL(matmul_q6_k, TENSOR_Q6_K)
-QUANTIZED_KERNEL(matmul_iq4_xs, TENSOR_IQ4_XS)
-QUANTIZED_KERNEL(matmul_iq4_nl, TENSOR_IQ4_NL)
-QUANTIZED_KERNEL(matmul_q3_k, TENSOR_Q3_K)
-QUANTIZED_KERNEL(matmul_q2_k, TENSOR_Q2_K)
+#define RUN_QUANTIZED(id, name, ...)                                                                                   \
+	case TENSOR_##id:                                                                                                  \
+		name##_matmul(tile, panel, n_tokens, n_cols, y, y_stride, prefetch);                                           \
+		break;
 
 static void
 op_matmul_quantized(TensorType type, const uint8_t *tile, const uint8_t *panel, uint32_t n_tokens, uint32_t n_cols,
@@ -689,63 +382,26 @@ op_matmul_quantized(TensorType type, const uint8_t *tile, const uint8_t *panel, 
 
 	switch (type)
 	{
-		case TENSOR_Q4_0:
-			matmul_q4_0(tile, panel, n_tokens, n_cols, y, y_stride, prefetch);
-			break;
-		case TENSOR_Q5_0:
-			matmul_q5_0(tile, panel, n_tokens, n_cols, y, y_stride, prefetch);
-			break;
-		case TENSOR_Q4_1:
-			matmul_q4_1(tile, panel, n_tokens, n_cols, y, y_stride, prefetch);
-			break;
-		case TENSOR_Q5_1:
-			matmul_q5_1(tile, panel, n_tokens, n_cols, y, y_stride, prefetch);
-			break;
-		case TENSOR_Q8_0:
-			matmul_q8_0(tile, panel, n_tokens, n_cols, y, y_stride, prefetch);
-			break;
-		case TENSOR_Q4_K:
-			matmul_q4_k(tile, panel, n_tokens, n_cols, y, y_stride, prefetch);
-			break;
-		case TENSOR_Q5_K:
-			matmul_q5_k(tile, panel, n_tokens, n_cols, y, y_stride, prefetch);
-			break;
-		case TENSOR_Q2_K:
-			matmul_q2_k(tile, panel, n_tokens, n_cols, y, y_stride, prefetch);
-			break;
-		case TENSOR_Q3_K:
-			matmul_q3_k(tile, panel, n_tokens, n_cols, y, y_stride, prefetch);
-			break;
-		case TENSOR_IQ4_NL:
-			matmul_iq4_nl(tile, panel, n_tokens, n_cols, y, y_stride, prefetch);
-			break;
-		case TENSOR_IQ4_XS:
-			matmul_iq4_xs(tile, panel, n_tokens, n_cols, y, y_stride, prefetch);
-			break;
+		QUANTIZED_FORMATS(RUN_QUANTIZED)
 		default:
-			matmul_q6_k(tile, panel, n_tokens, n_cols, y, y_stride, prefetch);
-			break;
+			break; /* no format of this kind: the caller has looked */
 	}
 }
 
-#define FLOAT_CALL_F32(T) matmul_float_rows(TENSOR_F32, tile, x, x_stride, T, n_cols, y, y_stride)
-#define FLOAT_CALL_F16(T) matmul_float_rows(TENSOR_F16, tile, x, x_stride, T, n_cols, y, y_stride)
-#define FLOAT_CALL_BF16(T) matmul_float_rows(TENSOR_BF16, tile, x, x_stride, T, n_cols, y, y_stride)
+#define FLOAT_CALL(T, id, bytes) matmul_float_rows(TENSOR_##id, bytes, tile, x, x_stride, T, n_cols, y, y_stride)
+#define RUN_FLOAT(id, name, n_inputs, bytes, tile_bytes)                                                               \
+	case TENSOR_##id:                                                                                                  \
+		FOR_COUNT(n_tokens, FLOAT_CALL, id, bytes)                                                                     \
+		break;
 
 static void
 op_matmul_float(TensorType type, const uint8_t *tile, const float *x, size_t x_stride, uint32_t n_tokens,
 				uint32_t n_cols, float *y, size_t y_stride)
 {
-	if (type == TENSOR_F32)
+	switch (type)
 	{
-		FOR_COUNT(n_tokens, FLOAT_CALL_F32)
-	}
-	else if (type == TENSOR_F16)
-	{
-		FOR_COUNT(n_tokens, FLOAT_CALL_F16)
-	}
-	else
-	{
-		FOR_COUNT(n_tokens, FLOAT_CALL_BF16)
+		FLOAT_FORMATS(RUN_FLOAT)
+		default:
+			break;
 	}
 }

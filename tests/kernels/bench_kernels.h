@@ -16,13 +16,9 @@
 #include "../../kernels/kernels.h"
 #include "../../kernels/team.h"
 #include "../bench/roofs.h"
+#include "computed_types.h"
 
 #define STREAM_BYTES ((size_t) 96 << 20) /* more than the caches hold */
-
-static const TensorType bench_types[] = {TENSOR_F32,  TENSOR_F16,  TENSOR_BF16, TENSOR_Q8_0,   TENSOR_Q4_0,
-										 TENSOR_Q4_1, TENSOR_Q5_0, TENSOR_Q5_1, TENSOR_Q2_K,   TENSOR_Q3_K,
-										 TENSOR_Q4_K, TENSOR_Q5_K, TENSOR_Q6_K, TENSOR_IQ4_NL, TENSOR_IQ4_XS};
-#define N_BENCH_TYPES (sizeof bench_types / sizeof bench_types[0])
 
 static void *
 bench_allocate(size_t bytes)
@@ -304,6 +300,8 @@ static void
 bench_kernels(const char *isa)
 {
 	Team *one = team_create(1), *all = team_create(team_default_threads());
+	TensorType types[MAX_TYPES];
+	size_t n_types = computed_types(types);
 	const Kernels *kernels = isa ? kernels_by_name(isa) : kernels_select();
 
 	if (!one || !all || !kernels)
@@ -322,9 +320,8 @@ bench_kernels(const char *isa)
 			bench_attention(kernels, (KvType) type, head_dim, 36, 16, 20);
 			bench_attention(kernels, (KvType) type, head_dim, 2, 4096, 1);
 		}
-	for (size_t k = 0; k < N_BENCH_TYPES; k++)
-		if (tensor_type_info(bench_types[k])->can_pack)
-			bench_matmul(kernels, bench_types[k], one, all);
+	for (size_t k = 0; k < n_types; k++)
+		bench_matmul(kernels, types[k], one, all);
 	team_destroy(one);
 	team_destroy(all);
 }

@@ -266,7 +266,7 @@ products_follow_the_definition(void **state)
 	static const uint32_t n_rows[] = {1, 33, 64};
 
 	(void) state;
-	for (size_t k = 0; k < N_TYPES; k++)
+	for (size_t k = 0; k < n_types; k++)
 		for (int c = 0; c < 3; c++)
 			for (uint32_t n_tokens = 1; n_tokens <= 8; n_tokens++)
 			{
@@ -287,7 +287,7 @@ extreme_products_follow_the_definition(void **state)
 	static const uint8_t fills[] = {0x00, 0xFF, 0x80, 0x7F, 0x0F, 0xF0};
 
 	(void) state;
-	for (size_t k = 0; k < N_TYPES; k++)
+	for (size_t k = 0; k < n_types; k++)
 		for (size_t f = 0; tensor_type_takes_panels(types[k]) && f < sizeof fills; f++)
 			for (int pattern = 0; pattern < 3; pattern++)
 			{
@@ -318,7 +318,7 @@ static void
 special_values_follow_the_definition(void **state)
 {
 	(void) state;
-	for (size_t k = 0; k < N_TYPES; k++)
+	for (size_t k = 0; k < n_types; k++)
 	{
 		const TensorTypeInfo *info = tensor_type_info(types[k]);
 		uint32_t n_cols = 512, n_rows = 32, n_tokens = 7;
@@ -346,7 +346,7 @@ static void
 rows_expand_by_definition(void **state)
 {
 	(void) state;
-	for (size_t k = 0; k < N_TYPES; k++)
+	for (size_t k = 0; k < n_types; k++)
 	{
 		uint32_t n_cols = 1024;
 		uint8_t *row = tensor_type_takes_panels(types[k]) ? random_rows(types[k], 1, n_cols) : NULL;
@@ -372,7 +372,7 @@ static void
 products_do_not_depend_on_the_batch(void **state)
 {
 	(void) state;
-	for (size_t k = 0; k < N_TYPES; k++)
+	for (size_t k = 0; k < n_types; k++)
 		for (size_t i = 1; i < N_ISAS; i++)
 		{
 			const Kernels *kernels = kernels_by_name(isa_names[i]);

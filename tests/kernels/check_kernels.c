@@ -22,14 +22,13 @@
 #include "../../kernels/kernels.h"
 #include "../../kernels/team.h"
 #include "bench_kernels.h"
+#include "computed_types.h"
 
 static const char *const isa_names[] = {"portable", "avx2", "avx512",
 										"neon"}; /* those that this processor has are checked */
 #define N_ISAS (sizeof isa_names / sizeof isa_names[0])
-static const TensorType types[] = {TENSOR_F32,  TENSOR_F16,  TENSOR_BF16, TENSOR_Q8_0,   TENSOR_Q4_0,
-								   TENSOR_Q4_1, TENSOR_Q5_0, TENSOR_Q5_1, TENSOR_Q2_K,   TENSOR_Q3_K,
-								   TENSOR_Q4_K, TENSOR_Q5_K, TENSOR_Q6_K, TENSOR_IQ4_NL, TENSOR_IQ4_XS};
-#define N_TYPES (sizeof types / sizeof types[0])
+static TensorType types[MAX_TYPES]; /* all that are computed with */
+static size_t n_types;
 
 static uint64_t random_state = 88172645463325252ull;
 
@@ -176,7 +175,7 @@ static void
 packed_rows_expand_to_the_file_rows(void **state)
 {
 	(void) state;
-	for (size_t k = 0; k < N_TYPES; k++)
+	for (size_t k = 0; k < n_types; k++)
 		for (int c = 0; c < 3; c++)
 		{
 			uint32_t n_cols = cols_for(types[k], c), n_rows = 45;
@@ -203,7 +202,7 @@ tiles_that_lack_rows_do_not_show_what_stood_there(void **state)
 	static const uint32_t n_rows_cases[] = {1, 17, 31};
 
 	(void) state;
-	for (size_t k = 0; k < N_TYPES; k++)
+	for (size_t k = 0; k < n_types; k++)
 		for (size_t i = 0; i < sizeof n_rows_cases / sizeof n_rows_cases[0]; i++)
 		{
 			uint32_t n_cols = cols_for(types[k], 1);
@@ -249,7 +248,7 @@ products_are_the_same_bits_everywhere(void **state)
 	static const uint32_t n_tokens_cases[] = {1, 2, 3, 4, 5, 6, 7, 8, 11, 13, 64};
 
 	(void) state;
-	for (size_t k = 0; k < N_TYPES; k++)
+	for (size_t k = 0; k < n_types; k++)
 		for (int c = 0; c < 3; c++)
 		{
 			uint32_t n_cols = cols_for(types[k], c), n_rows = c == 1 ? 32 : 77;
@@ -286,7 +285,7 @@ static void
 products_are_near_the_exact_ones(void **state)
 {
 	(void) state;
-	for (size_t k = 0; k < N_TYPES; k++)
+	for (size_t k = 0; k < n_types; k++)
 	{
 		uint32_t n_cols = cols_for(types[k], 2), n_rows = 64, n_tokens = 6;
 		uint8_t *rows = random_rows(types[k], n_rows, n_cols);
@@ -870,6 +869,7 @@ main(int argc, char **argv)
 		cmocka_unit_test(quotas_of_all_groups_above_count),
 	};
 
+	n_types = computed_types(types);
 	if (argc > 1 && strcmp(argv[1], "--bench") == 0)
 	{
 		bench_kernels(argc > 2 ? argv[2] : NULL);

@@ -49,7 +49,7 @@ rows_expand_as_the_gguf_package_does(void **state)
 {
 	const char *folder = getenv("QWEN_TEST_SOURCE_DIR");
 	static char line[65536];
-	unsigned n_lines[N_TYPES] = {0};
+	unsigned n_lines[MAX_TYPES] = {0};
 	char path[4096];
 	FILE *file;
 
@@ -65,7 +65,7 @@ rows_expand_as_the_gguf_package_does(void **state)
 		bool known = false;
 
 		assert_non_null(values);
-		for (size_t k = 0; k < N_TYPES; k++)
+		for (size_t k = 0; k < n_types; k++)
 		{
 			const TensorTypeInfo *info = tensor_type_info(types[k]);
 			uint8_t *row, *floats;
@@ -84,7 +84,7 @@ rows_expand_as_the_gguf_package_does(void **state)
 			fail_msg("%s is of no type that is computed with", name);
 	}
 	fclose(file);
-	for (size_t k = 0; k < N_TYPES; k++)
+	for (size_t k = 0; k < n_types; k++)
 		assert_int_equal(n_lines[k], GOLDEN_LINES);
 }
 

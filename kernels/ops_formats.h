@@ -1,0 +1,301 @@
+/*
+ * ops_formats.h - the products of one block of each tensor format, written once over sixteen lanes; ops_matmul.h, which
+ * includes it, says how.
+ *
+ * Blocks of one shape share a function; a format's line in PRODUCTS says which and how far the next block is.
+ */
+
+/* One block of Q4_0 or Q5_0 (five_bits constant). */
+LANE void
+block_offset(const uint8_t *tile, const uint8_t *block, const uint32_t n_tokens, const bool five_bits,
+			 F32x16 acc[2][PANEL_TOKENS])
+{
+	EACH_PASS
+	{
+		I32x16 sums[LANE_GROUPS][PANEL_TOKENS];
+
+		block = LANE_GROUPS == 1 ? load_again(block) : block;
+		if (five_bits)
+			dot_five_bits(tile + 64 + 64 * first, block, n_tokens, OFFSET_16, sums);
+		else
+			dot_nibbles(tile + 64 + 64 * first, block, n_tokens, OFFSET_8, sums);
+		EACH_GROUP add_scaled(block, n_tokens, f_load_f16(tile + 32 * (first + g)), sums[g], acc[first + g]);
+	}
+}
+
+/* One block of Q4_1 or Q5_1. */
+LANE void
+block_min(const uint8_t *tile, const uint8_t *block, const uint32_t n_tokens, const bool five_bits,
+		  F32x16 acc[2][PANEL_TOKENS])
+{
+	EACH_PASS
+	{
+		I32x16 sums[LANE_GROUPS][PANEL_TOKENS];
+
+		block = LANE_GROUPS == 1 ? load_again(block) : block;
+		if (five_bits)
+			dot_five_bits(tile + 128 + 64 * first, block, n_tokens, OFFSET_NONE, sums);
+		else
+			dot_nibbles(tile + 128 + 64 * first, block, n_tokens, OFFSET_NONE, sums);
+		EACH_GROUP add_scaled_with_min(block, n_tokens, f_load_f16(tile + 32 * (first + g)),
+									   f_load_f16(tile + 64 + 32 * (first + g)), sums[g], acc[first + g]);
+	}
+}
+
+LANE void
+q8_0_block(const uint8_t *tile, const uint8_t *block, const uint32_t n_tokens, F32x16 acc[2][PANEL_TOKENS])
+{
+	EACH_PASS
+	{
+		I32x16 sums[LANE_GROUPS][PANEL_TOKENS];
+
+		block = LANE_GROUPS == 1 ? load_again(block) : block;
+		begin_biased(block, n_tokens, sums);
+#pragma GCC unroll 8
+		for (uint32_t step = 0; step < 8; step++)
+		{
+			U8x64 w[LANE_GROUPS];
+
+			EACH_GROUP w[g] = b_load(tile + 64 + step * 128 + (first + g) * 64);
+			add_biased(panel_quants(block, 0) + 4 * step, n_tokens, w, sums);
+		}
+		EACH_GROUP add_scaled(block, n_tokens, f_load_f16(tile + 32 * (first + g)), sums[g], acc[first + g]);
+	}
+}
+
+/* 32 inputs whose weights are nibbles that stand for table values, of the groups that start at weights. */
+LANE void
+dot_table(const uint8_t *weights, const uint8_t *block, const uint32_t n_tokens, I32x16 sums[LANE_GROUPS][PANEL_TOKENS])
+{
+	begin_biased(block, n_tokens, sums);
+#pragma GCC unroll 4
+	for (uint32_t step = 0; step < 4; step++)
+	{
+		U8x64 low[LANE_GROUPS], high[LANE_GROUPS];
+
+		EACH_GROUP
+		{
+			U8x64 w = b_load(weights + step * 128 + g * 64);
+
+			low[g] = b_table(b_low(w));
+			high[g] = b_table(b_high(w));
+		}
+		add_biased(panel_quants(block, 0) + 4 * step, n_tokens, low, sums);
+		add_biased(panel_quants(block, 0) + 16 + 4 * step, n_tokens, high, sums);
+	}
+}
+
+/* One block of IQ4_NL. */
+LANE void
+iq4_nl_block(const uint8_t *tile, const uint8_t *block, const uint32_t n_tokens, F32x16 acc[2][PANEL_TOKENS])
+{
+	EACH_PASS
+	{
+		I32x16 sums[LANE_GROUPS][PANEL_TOKENS];
+
+		block = LANE_GROUPS == 1 ? load_again(block) : block;
+		dot_table(tile + 64 + 64 * first, block, n_tokens, sums);
+		EACH_GROUP add_scaled(block, n_tokens, f_load_f16(tile + 32 * (first + g)), sums[g], acc[first + g]);
+	}
+}
+
+/* One sub-block of IQ4_XS: its 32 scales and its nibbles. */
+LANE void
+iq4_xs_block(const uint8_t *scales, const uint8_t *weights, const uint8_t *block, const uint32_t n_tokens,
+			 const F32x16 d[2], F32x16 acc[2][PANEL_TOKENS])
+{
+	EACH_PASS
+	{
+		I32x16 sums[LANE_GROUPS][PANEL_TOKENS];
+
+		block = LANE_GROUPS == 1 ? load_again(block) : block;
+		dot_table(weights + 64 * first, block, n_tokens, sums);
+		EACH_GROUP add_scaled(block, n_tokens, f_mul(d[first + g], f_load_s8(scales + 16 * (first + g))), sums[g],
+							  acc[first + g]);
+	}
+}
+
+/* One sub-block of 32 inputs of Q4_K or Q5_K; d and dmin are those of the 256. */
+LANE void
+block_k(const uint8_t *sub, const uint8_t *block, const uint32_t n_tokens, const bool five_bits, const F32x16 d[2],
+		const F32x16 dmin[2], F32x16 acc[2][PANEL_TOKENS])
+{
+	EACH_PASS
+	{
+		I32x16 sums[LANE_GROUPS][PANEL_TOKENS];
+
+		block = LANE_GROUPS == 1 ? load_again(block) : block;
+		if (five_bits)
+			dot_five_bits(sub + 64 + 64 * first, block, n_tokens, OFFSET_NONE, sums);
+		else
+			dot_nibbles(sub + 64 + 64 * first, block, n_tokens, OFFSET_NONE, sums);
+		EACH_GROUP
+		{
+			F32x16 scale = f_mul(d[first + g], f_load_u8(sub + 16 * (first + g)));
+			F32x16 min = f_sub(f_zero(), f_mul(dmin[first + g], f_load_u8(sub + 32 + 16 * (first + g))));
+
+			add_scaled_with_min(block, n_tokens, scale, min, sums[g], acc[first + g]);
+		}
+	}
+}
+
+/* Weights of step (0 … 3) of one half of a sub-block of weights of two, three or six bits, of group group. */
+LANE U8x64
+half_weights(const uint32_t bits, const uint8_t *sub, const uint32_t half, const uint32_t step, const uint32_t group)
+{
+	U8x64 pairs = b_load(sub + 64 + ((step & 1) * 2 + group) * 64);
+	const int pair = (int) (step / 2 + 2 * half);
+	U8x64 other;
+
+	if (bits == 2)
+		return b_pair_to_0(pairs, pair);
+	if (bits == 3)
+		return b_or(b_pair_to_0(pairs, pair), b_bit_to_2(b_load(sub + 64 + 256 + group * 64), (int) (step + 4 * half)));
+	other = b_load(sub + 64 + 256 + (step * 2 + group) * 64);
+	return b_or(half == 0 ? b_low(other) : b_high(other), b_pair_to_4(pairs, pair));
+}
+
+/*
+ * One half (16 inputs, constant) of such a sub-block for the groups from first on. Weights of six bits may be added
+ * twice before 16 bits are full, those of two and three as often as there are steps.
+ */
+LANE void
+dot_half(const uint32_t bits, const uint8_t *sub, const uint8_t *block, const uint32_t n_tokens, const uint32_t half,
+		 const uint32_t first, I32x16 sums[LANE_GROUPS][PANEL_TOKENS])
+{
+	const uint32_t chain = bits == 6 ? 2 : 4;
+
+	EACH_TOKEN
+	{
+		I32x16 start = i_zero();
+
+		if (bits != 2)
+			start = i_negative_shifted(i_pair_half(panel_sums(block, n_tokens, t), half), bits == 6 ? 5 : 2);
+		EACH_GROUP sums[g][t] = start;
+	}
+#pragma GCC unroll 2
+	for (uint32_t from = 0; from < 4; from += chain)
+	{
+		Dots dots[LANE_GROUPS][PANEL_TOKENS];
+
+		EACH_TOKEN EACH_GROUP dots[g][t] = d_begin(sums[g][t]);
+#pragma GCC unroll 4
+		for (uint32_t step = from; step < from + chain; step++)
+		{
+			U8x64 w[LANE_GROUPS];
+
+			EACH_GROUP w[g] = half_weights(bits, sub, half, step, first + g);
+			EACH_TOKEN
+			{
+				U8x64 x = b_broadcast4(panel_quants(block, t) + 16 * half + 4 * step);
+
+				EACH_GROUP dots[g][t] = d_add(dots[g][t], w[g], x);
+			}
+		}
+		EACH_TOKEN EACH_GROUP sums[g][t] = d_total(dots[g][t], sums[g][t]);
+	}
+}
+
+/* One sub-block of 32 inputs of Q3_K or Q6_K: with a scale for each half. */
+LANE void
+block_halves(const uint32_t bits, const uint8_t *sub, const uint8_t *block, const uint32_t n_tokens, const F32x16 d[2],
+			 F32x16 acc[2][PANEL_TOKENS])
+{
+	EACH_PASS
+#pragma GCC unroll 2
+	for (uint32_t half = 0; half < 2; half++)
+	{
+		I32x16 sums[LANE_GROUPS][PANEL_TOKENS];
+
+		if (n_tokens > 2)
+		{
+			sub = load_again(sub);
+			block = load_again(block);
+		}
+		dot_half(bits, sub, block, n_tokens, half, first, sums);
+		EACH_GROUP add_scaled(block, n_tokens, f_mul(d[first + g], f_load_s8(sub + 32 * half + 16 * (first + g))),
+							  sums[g], acc[first + g]);
+	}
+}
+
+/* One sub-block of 32 inputs of Q2_K: with a scale and a min for each half. */
+LANE void
+q2_k_block(const uint8_t *sub, const uint8_t *block, const uint32_t n_tokens, const F32x16 d[2], const F32x16 dmin[2],
+		   F32x16 acc[2][PANEL_TOKENS])
+{
+	EACH_PASS
+#pragma GCC unroll 2
+	for (uint32_t half = 0; half < 2; half++)
+	{
+		I32x16 sums[LANE_GROUPS][PANEL_TOKENS];
+
+		if (n_tokens > 2)
+		{
+			sub = load_again(sub);
+			block = load_again(block);
+		}
+		dot_half(2, sub, block, n_tokens, half, first, sums);
+		EACH_GROUP
+		{
+			const uint8_t *scales = sub + 32 * half + 16 * (first + g);
+			F32x16 scale = f_mul(d[first + g], f_load_u8_low(scales));
+			F32x16 min = f_sub(f_zero(), f_mul(dmin[first + g], f_load_u8_high(scales)));
+
+			EACH_TOKEN
+			{
+				F32x16 half_sum = f_from_i32(i_pair_half(panel_sums(block, n_tokens, t), half));
+				F32x16 value = f_fma(min, half_sum, f_mul(scale, f_from_i32(sums[g][t])));
+
+				acc[first + g][t] = f_fma(value, panel_scale(block, n_tokens, t), acc[first + g][t]);
+			}
+		}
+	}
+}
+
+/*
+ * What a format's row stands for here: NAME_products() adds the products of block number b (of 32 inputs) to acc and
+ * returns where the next block's weights begin. d, dmin: of formats with sub-blocks, as far as they have them.
+ */
+#define PRODUCTS(name, sum, next)                                                                                      \
+	LANE const uint8_t *name##_products(const uint8_t *tile, const uint8_t *block, const uint32_t n_tokens,            \
+										const uint32_t b, const F32x16 d[2], const F32x16 dmin[2],                     \
+										F32x16 acc[2][PANEL_TOKENS])                                                   \
+	{                                                                                                                  \
+		(void) b, (void) d, (void) dmin;                                                                               \
+		sum;                                                                                                           \
+		return next;                                                                                                   \
+	}
+
+PRODUCTS(q4_0, block_offset(tile, block, n_tokens, false, acc), tile + TILE_Q4_0_BYTES)
+PRODUCTS(q5_0, block_offset(tile, block, n_tokens, true, acc), tile + TILE_Q5_0_BYTES)
+PRODUCTS(q4_1, block_min(tile, block, n_tokens, false, acc), tile + TILE_Q4_1_BYTES)
+PRODUCTS(q5_1, block_min(tile, block, n_tokens, true, acc), tile + TILE_Q5_1_BYTES)
+PRODUCTS(q8_0, q8_0_block(tile, block, n_tokens, acc), tile + TILE_Q8_0_BYTES)
+PRODUCTS(q2_k, q2_k_block(tile, block, n_tokens, d, dmin, acc), tile + TILE_Q2_K_SUB_BYTES)
+PRODUCTS(q3_k, block_halves(3, tile, block, n_tokens, d, acc), tile + TILE_Q3_K_SUB_BYTES)
+PRODUCTS(q4_k, block_k(tile, block, n_tokens, false, d, dmin, acc), tile + TILE_Q4_K_SUB_BYTES)
+PRODUCTS(q5_k, block_k(tile, block, n_tokens, true, d, dmin, acc), tile + TILE_Q5_K_SUB_BYTES)
+PRODUCTS(q6_k, block_halves(6, tile, block, n_tokens, d, acc), tile + TILE_Q6_K_SUB_BYTES)
+PRODUCTS(iq4_nl, iq4_nl_block(tile, block, n_tokens, acc), tile + TILE_Q4_0_BYTES)
+/* the scales of two sub-blocks stand before both */
+PRODUCTS(iq4_xs, iq4_xs_block(tile + b % 2 * 32, tile + 64 + b % 2 * 512, block, n_tokens, d, acc),
+		 tile + b % 2 * TILE_IQ4_XS_PAIR_BYTES)
+
+/* Sixteen weights of a float format. */
+LANE F32x16
+f32_weights(const uint8_t *at)
+{
+	return f_load((const float *) at);
+}
+
+LANE F32x16
+f16_weights(const uint8_t *at)
+{
+	return f_load_f16(at);
+}
+
+LANE F32x16
+bf16_weights(const uint8_t *at)
+{
+	return f_load_bf16(at);
+}
