@@ -1,5 +1,5 @@
 /*
- * parse.c - statements of a chat template, and the small tools that both halves of the parser use.
+ * parse.c - statements of a chat template, and the small tools that all parts of the parser use.
  *
  * What Jinja has and this interpreter has not (inheritance, imports, recursive loops …) is refused with its line as
  * UNSUPPORTED; what is no template at all as INVALID_ARGUMENT.

@@ -1,5 +1,5 @@
 /*
- * parser.h - what the two halves of the parser (statements and expressions) share.
+ * parser.h - what the parts of the parser (statements, expressions, operands) share.
  */
 #ifndef QWEN_TEMPLATE_PARSER_H
 #define QWEN_TEMPLATE_PARSER_H
@@ -41,6 +41,31 @@ extern Node *parser_node(Parser *parser, NodeKind kind);
 
 /* The index of a name, made new where needed; false: too many. */
 extern bool parser_intern(Parser *parser, const char *name, size_t length, uint32_t *index);
+
+/* A list of nodes that grows at its end. */
+typedef struct NodeList
+{
+	Node *first, *last;
+	uint32_t n;
+} NodeList;
+
+/* Append to a list; NULL (a failure on the way) gives false. */
+extern bool parser_append(NodeList *list, Node *node);
+
+/* A node with one or two operands. */
+extern Node *parser_make_node(Parser *parser, NodeKind kind, Node *left, Node *right);
+
+/* A node that bears the name of the present token, which is gone past. */
+extern Node *parser_make_named(Parser *parser, NodeKind kind);
+
+/* A tuple of the items. */
+extern Node *parser_make_tuple(Parser *parser, const NodeList *items);
+
+/* A name, a literal or something in brackets; what stands behind it: attributes, subscripts and calls; filters and
+ * tests. */
+extern Node *parse_primary(Parser *parser);
+extern Node *parse_postfix(Parser *parser, Node *node);
+extern Node *parse_filters_and_tests(Parser *parser, Node *node);
 
 /* Expressions return NULL after a failure. with_conditional: "a if b else c" is part of it. */
 extern Node *parse_expression(Parser *parser, bool with_conditional);
