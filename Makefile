@@ -125,7 +125,7 @@ $(B)/tests/fuzz/fuzz_%: $(B)/tests/fuzz/fuzz_%.o $(ENGINE_LIBRARY)
 	$(CC) $(LDFLAGS_OWN) -fsanitize=fuzzer $^ $(LIBRARIES) -o $@
 
 # it looks at logits on their way to the sampler
-$(SCHEDULED_LOGITS): override LDFLAGS_OWN += -Wl,--wrap=job_pick
+$(SCHEDULED_LOGITS): override LDFLAGS_OWN += -Wl,--wrap=request_look
 
 clean:
 	rm -rf $(B)
@@ -200,7 +200,7 @@ check-unit: $(UNIT_TESTS)
 
 # what computes, under the instruction sets that are not this machine's best (check-unit runs that; check-kernels compares all)
 ISAS := $(if $(filter x86_64,$(shell uname -m)),avx2) portable
-COMPUTING := forward scheduler scheduler_random scorer drafts prefix_cache job_text
+COMPUTING := forward scheduler scheduler_random scorer drafts prefix_cache answer
 .PHONY: check-isa
 check-isa: $(COMPUTING:%=$(B)/tests/unit/test_%)
 	@for isa in $(ISAS); do \

@@ -12,6 +12,8 @@
 #include <sys/syscall.h>
 #include <unistd.h>
 
+#include "prepare.h"
+
 #define DESK_NICE 3 /* below the threads that compute; never before other processes */
 
 /* Memory is given back to the system whenever so many bytes of requests have been worked on in a lane. */
@@ -177,7 +179,7 @@ static bool
 take_waiting(Lane *lane, DeskPaper *paper)
 {
 	for (DeskRole *role = lane->roles; role; role = role->next)
-		for (DeskLine **link = &role->lines; role->role == paper->request.role && *link; link = &(*link)->next)
+		for (DeskLine **link = &role->lines; role->role == paper->message.role && *link; link = &(*link)->next)
 		{
 			DeskLine *line = *link;
 
@@ -199,11 +201,11 @@ static void
 work(DeskPaper *paper)
 {
 	paper->place.cancelled = &paper->cancelled;
-	paper->status = request_check_texts(&paper->request);
+	paper->status = request_check_texts(&paper->message);
 	paper->is_broken = paper->status.code != STATUS_OK;
 	if (paper->is_broken)
 		return;
-	paper->status = job_prepare(&paper->place, &paper->request, paper->request_id, &paper->out, &paper->job);
+	paper->status = prepare_request(&paper->place, &paper->message, paper->request_id, &paper->out, &paper->request);
 	if (paper->status.code == STATUS_OK && paper->out.failed)
 		paper->status = status_error(STATUS_UNAVAILABLE, "out of memory in the engine");
 }
@@ -352,7 +354,7 @@ desk_give(Desk *desk, DeskPaper *paper)
 	DeskLine *line;
 
 	pthread_mutex_lock(&desk->lock);
-	role = role_of(lane, paper->request.role);
+	role = role_of(lane, paper->message.role);
 	line = role ? line_of(role, paper->line) : NULL;
 	if (line)
 	{
@@ -402,7 +404,7 @@ desk_take(Desk *desk)
 void
 desk_paper_free(DeskPaper *paper)
 {
-	job_destroy(paper->job);
+	request_destroy(paper->request);
 	byte_writer_free(&paper->out);
 	byte_writer_free(&paper->body);
 	free(paper);

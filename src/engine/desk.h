@@ -12,7 +12,7 @@
 #ifndef QWEN_DESK_H
 #define QWEN_DESK_H
 
-#include "job.h"
+#include "request.h"
 
 #define DESK_LONG_BYTES ((size_t) 128 * 1024) /* a request of more bytes is for the lane of the giants */
 
@@ -29,7 +29,7 @@ typedef struct DeskPaper
 
 	/* set before it is given, read by the desk */
 	uint32_t request_id;
-	Request request; /* its texts have not been looked at */
+	Request message; /* its texts have not been looked at */
 	Workplace place; /* without a flag */
 	DeskLane lane;
 	const void *line; /* whose papers wait behind each other within the role: the client, never looked into */
@@ -38,9 +38,9 @@ typedef struct DeskPaper
 
 	/* the desk's until desk_take */
 	struct DeskPaper *next;
-	ByteWriter out; /* frames */
-	Job *job;       /* NULL: answered, or an error */
-	bool is_broken; /* its texts are not what the protocol says: status says why */
+	ByteWriter out;         /* frames */
+	EngineRequest *request; /* NULL: answered, or an error */
+	bool is_broken;         /* its texts are not what the protocol says: status says why */
 	Status status;
 } DeskPaper;
 

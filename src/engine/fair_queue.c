@@ -1,8 +1,8 @@
 /*
  * fair_queue.c - see fair_queue.h.
  *
- * One account a role, in an array with room for as many roles as there can be jobs and some more that have none at the
- * moment. An account's jobs that wait are a list, the one whose turn it is first.
+ * One account a role, in an array with room for as many roles as there can be requests and some more that have none at
+ * the moment. An account's requests that wait are a list, the one whose turn it is first.
  */
 #include "fair_queue.h"
 
@@ -10,15 +10,15 @@
 
 #include "../base/clock.h"
 
-#define RESTING_ACCOUNTS 1024 /* of roles without a job, remembered for what they have taken */
+#define RESTING_ACCOUNTS 1024 /* of roles without a request, remembered for what they have taken */
 
 typedef struct RoleAccount
 {
 	uint32_t role;
-	uint32_t n_jobs, n_waiting; /* running ones are in n_jobs alone */
-	uint64_t left_us;           /* when it last had none any more; 0: it never did */
-	uint64_t served;            /* tokens, and what was made up for at each return */
-	Job *first, *last;
+	uint32_t n_requests, n_waiting; /* running ones are in n_requests alone */
+	uint64_t left_us;               /* when it last had none any more; 0: it never did */
+	uint64_t served;                /* tokens, and what was made up for at each return */
+	EngineRequest *first, *last;
 } RoleAccount;
 
 struct FairQueue
@@ -30,13 +30,13 @@ struct FairQueue
 };
 
 FairQueue *
-fair_queue_create(uint32_t max_jobs)
+fair_queue_create(uint32_t max_requests)
 {
 	FairQueue *queue = calloc(1, sizeof *queue);
 
 	if (!queue)
 		return NULL;
-	queue->max_accounts = max_jobs + RESTING_ACCOUNTS;
+	queue->max_accounts = max_requests + RESTING_ACCOUNTS;
 	queue->accounts = calloc(queue->max_accounts, sizeof *queue->accounts);
 	if (!queue->accounts)
 	{
@@ -67,38 +67,38 @@ find_account(FairQueue *queue, uint32_t role)
 
 		if (account->role == role)
 			return account;
-		if (account->n_jobs == 0 && (!found || account->served < found->served))
+		if (account->n_requests == 0 && (!found || account->served < found->served))
 			found = account;
 	}
 	/* an account that stands no further than the turn says nothing any more */
 	if (queue->n_accounts < queue->max_accounts && (!found || found->served > queue->turn))
 		found = &queue->accounts[queue->n_accounts++];
-	/* NOLINTNEXTLINE(clang-analyzer-core.NullDereference): there are more accounts than jobs */
+	/* NOLINTNEXTLINE(clang-analyzer-core.NullDereference): there are more accounts than requests */
 	*found = (RoleAccount){.role = role};
 	return found;
 }
 
 void
-fair_queue_enter(FairQueue *queue, Job *job)
+fair_queue_enter(FairQueue *queue, EngineRequest *request)
 {
-	RoleAccount *account = find_account(queue, job->role);
+	RoleAccount *account = find_account(queue, request->role);
 
-	if (account->n_jobs++ == 0 && account->served < queue->turn)
+	if (account->n_requests++ == 0 && account->served < queue->turn)
 		account->served = queue->turn;
-	job->account = account;
+	request->account = account;
 }
 
 void
-fair_queue_leave(FairQueue *queue, Job *job)
+fair_queue_leave(FairQueue *queue, EngineRequest *request)
 {
 	(void) queue;
-	if (--job->account->n_jobs == 0)
-		job->account->left_us = clock_now_us();
-	job->account = NULL;
+	if (--request->account->n_requests == 0)
+		request->account->left_us = clock_now_us();
+	request->account = NULL;
 }
 
 bool
-fair_queue_others_lately(const FairQueue *queue, const Job *job, uint64_t us)
+fair_queue_others_lately(const FairQueue *queue, const EngineRequest *request, uint64_t us)
 {
 	uint64_t now = clock_now_us();
 
@@ -106,15 +106,16 @@ fair_queue_others_lately(const FairQueue *queue, const Job *job, uint64_t us)
 	{
 		const RoleAccount *account = &queue->accounts[i];
 
-		if (account != job->account && (account->n_jobs > 0 || (account->left_us > 0 && now - account->left_us < us)))
+		if (account != request->account &&
+			(account->n_requests > 0 || (account->left_us > 0 && now - account->left_us < us)))
 			return true;
 	}
 	return false;
 }
 
-/* Of two jobs of one role: does a come first? */
+/* Of two requests of one role: does a come first? */
 static bool
-comes_first(const Job *a, const Job *b)
+comes_first(const EngineRequest *a, const EngineRequest *b)
 {
 	if (a->priority != b->priority)
 		return a->priority > b->priority;
@@ -123,7 +124,7 @@ comes_first(const Job *a, const Job *b)
 	return a->arrival < b->arrival;
 }
 
-/* Of two roles with jobs that wait: is it a's turn? */
+/* Of two roles with requests that wait: is it a's turn? */
 static bool
 is_turn_of(const RoleAccount *a, const RoleAccount *b)
 {
@@ -133,43 +134,43 @@ is_turn_of(const RoleAccount *a, const RoleAccount *b)
 		return a->first->was_preempted;
 	if (a->served != b->served)
 		return a->served < b->served;
-	if (a->n_jobs - a->n_waiting != b->n_jobs - b->n_waiting)
-		return a->n_jobs - a->n_waiting < b->n_jobs - b->n_waiting;
+	if (a->n_requests - a->n_waiting != b->n_requests - b->n_waiting)
+		return a->n_requests - a->n_waiting < b->n_requests - b->n_waiting;
 	return a->first->arrival < b->first->arrival;
 }
 
 void
-fair_queue_add(FairQueue *queue, Job *job)
+fair_queue_add(FairQueue *queue, EngineRequest *request)
 {
-	RoleAccount *account = job->account;
-	Job *before = account->last;
+	RoleAccount *account = request->account;
+	EngineRequest *before = account->last;
 
-	/* a new job mostly belongs at the end, a preempted one mostly at the beginning */
-	if (job->was_preempted && account->first && comes_first(job, account->first))
+	/* a new request mostly belongs at the end, a preempted one mostly at the beginning */
+	if (request->was_preempted && account->first && comes_first(request, account->first))
 		before = NULL;
-	while (before && comes_first(job, before))
+	while (before && comes_first(request, before))
 		before = before->previous;
-	job->previous = before;
-	job->next = before ? before->next : account->first;
-	*(job->next ? &job->next->previous : &account->last) = job;
-	*(before ? &before->next : &account->first) = job;
+	request->previous = before;
+	request->next = before ? before->next : account->first;
+	*(request->next ? &request->next->previous : &account->last) = request;
+	*(before ? &before->next : &account->first) = request;
 	account->n_waiting++;
 	queue->n_waiting++;
 }
 
 void
-fair_queue_remove(FairQueue *queue, Job *job)
+fair_queue_remove(FairQueue *queue, EngineRequest *request)
 {
-	RoleAccount *account = job->account;
+	RoleAccount *account = request->account;
 
-	*(job->next ? &job->next->previous : &account->last) = job->previous;
-	*(job->previous ? &job->previous->next : &account->first) = job->next;
-	job->next = job->previous = NULL;
+	*(request->next ? &request->next->previous : &account->last) = request->previous;
+	*(request->previous ? &request->previous->next : &account->first) = request->next;
+	request->next = request->previous = NULL;
 	account->n_waiting--;
 	queue->n_waiting--;
 }
 
-Job *
+EngineRequest *
 fair_queue_next(const FairQueue *queue)
 {
 	const RoleAccount *best = NULL;
@@ -186,60 +187,61 @@ fair_queue_next(const FairQueue *queue)
 
 /* Into the list of the n best, in order; returns how many there are then. */
 static uint32_t
-keep_best(Job **best, uint32_t n, uint32_t n_max, Job *job)
+keep_best(EngineRequest **best, uint32_t n, uint32_t n_max, EngineRequest *request)
 {
 	uint32_t at = n < n_max ? n : n_max - 1;
 
-	if (n == n_max && !is_turn_of(job->account, best[at]->account))
+	if (n == n_max && !is_turn_of(request->account, best[at]->account))
 		return n;
-	for (; at > 0 && is_turn_of(job->account, best[at - 1]->account); at--)
+	for (; at > 0 && is_turn_of(request->account, best[at - 1]->account); at--)
 		best[at] = best[at - 1];
-	best[at] = job;
+	best[at] = request;
 	return n < n_max ? n + 1 : n;
 }
 
 uint32_t
-fair_queue_behind(const FairQueue *queue, const Job *job, Job **out, uint32_t n)
+fair_queue_behind(const FairQueue *queue, const EngineRequest *request, EngineRequest **out, uint32_t n)
 {
-	Job *own = job->next;
+	EngineRequest *own = request->next;
 	uint32_t n_out = 0;
 
 	for (uint32_t i = 0; i < queue->n_accounts; i++)
 	{
 		const RoleAccount *account = &queue->accounts[i];
 
-		if (account != job->account && account->first && account->first->priority == job->priority)
+		if (account != request->account && account->first && account->first->priority == request->priority)
 			n_out = keep_best(out, n_out, n, account->first);
 	}
-	for (; own && own->priority == job->priority && n_out < n; own = own->next)
+	for (; own && own->priority == request->priority && n_out < n; own = own->next)
 		out[n_out++] = own;
 	return n_out;
 }
 
-Job *
+EngineRequest *
 fair_queue_oldest_below(const FairQueue *queue, int32_t priority)
 {
-	Job *oldest = NULL;
+	EngineRequest *oldest = NULL;
 
 	for (uint32_t i = 0; i < queue->n_accounts; i++)
-		for (Job *job = queue->accounts[i].last; job && job->priority < priority; job = job->previous)
-			if (!oldest || job->arrival < oldest->arrival)
-				oldest = job;
+		for (EngineRequest *request = queue->accounts[i].last; request && request->priority < priority;
+			 request = request->previous)
+			if (!oldest || request->arrival < oldest->arrival)
+				oldest = request;
 	return oldest;
 }
 
 void
-fair_queue_take_turn(FairQueue *queue, const Job *job)
+fair_queue_take_turn(FairQueue *queue, const EngineRequest *request)
 {
-	if (job->account->served > queue->turn)
-		queue->turn = job->account->served;
+	if (request->account->served > queue->turn)
+		queue->turn = request->account->served;
 }
 
 void
-fair_queue_charge(FairQueue *queue, const Job *job, uint32_t n_tokens)
+fair_queue_charge(FairQueue *queue, const EngineRequest *request, uint32_t n_tokens)
 {
 	(void) queue;
-	job->account->served += n_tokens;
+	request->account->served += n_tokens;
 }
 
 uint32_t

@@ -1,13 +1,13 @@
 /*
  * scheduler.c - see scheduler.h.
  *
- * Who waits stands in a fair queue: whoever's turn it is comes next. Where it is a large job that has to wait for
- * memory, a few small ones may pass it, so many and no more: it cannot starve. A job of a higher priority than others
- * that run does not wait for them: they give way, which costs them only time, and each of them so many times and no
- * more. And where some wait for a minute behind ones of higher priority, one place of some goes to the oldest of them.
- * Who runs stands in a list, the most senior first: by priority, then by arrival. Whoever needs a block takes it from
- * cached ones first, then from the most junior job; so the most senior one always gets on, and everybody is that one
- * day. The arrays of a step are allocated once.
+ * Who waits stands in a fair queue: whoever's turn it is comes next. Where it is a large request that has to wait for
+ * memory, a few small ones may pass it, so many and no more: it cannot starve. A request of a higher priority than
+ * others that run does not wait for them: they give way, which costs them only time, and each of them so many times and
+ * no more. And where some wait for a minute behind ones of higher priority, one place of some goes to the oldest of
+ * them. Who runs stands in a list, the most senior first: by priority, then by arrival. Whoever needs a block takes it
+ * from cached ones first, then from the most junior request; so the most senior one always gets on, and everybody is
+ * that one day. The arrays of a step are allocated once.
  */
 #include "scheduler.h"
 
@@ -16,18 +16,18 @@
 
 #include "../base/clock.h"
 #include "fair_queue.h"
-#include "job_blocks.h"
 #include "replies.h"
 #include "step_shares.h"
 
 #define NOT_FINITE_HINT                                                                                                \
 	"Use another file of the model: another quantization, or one that was downloaded again. Text that differs may "    \
 	"work."
-#define MAX_GIVING_WAY 4 /* so many times a job gives its place to one of higher priority; then it runs to its end */
-#define MAX_PASSED 16    /* so many small jobs pass a large one whose turn it is */
-#define SMALL_SHARE 4    /* small: with a prompt and answer that need a fourth of the memory, or less */
-#define N_SMALL 8        /* jobs that are looked at for a small one */
-#define AGED_US ((uint64_t) 60 * 1000 * 1000) /* so long a job waits behind ones of higher priority … */
+#define MAX_GIVING_WAY                                                                                                 \
+	4                 /* so many times a request gives its place to one of higher priority; then it runs to its end */
+#define MAX_PASSED 16 /* so many small requests pass a large one whose turn it is */
+#define SMALL_SHARE 4 /* small: with a prompt and answer that need a fourth of the memory, or less */
+#define N_SMALL 8     /* requests that are looked at for a small one */
+#define AGED_US ((uint64_t) 60 * 1000 * 1000) /* so long a request waits behind ones of higher priority … */
 #define AGED_SHARE 8                          /* … until one of so many places that become free may be its own */
 #define AGED_LOOK_US ((uint64_t) 1000 * 1000) /* where nobody has waited so long, this is looked at again then */
 #define RETURN_US ((uint64_t) 500 * 1000)     /* a role that had its answer comes again within so long, or is gone */
@@ -42,19 +42,20 @@ struct Scheduler
 	Slots *slots;
 	StatusPage *page;
 	FairQueue *waiting;
-	Job **running; /* [max_running], the most senior first */
+	EngineRequest **running; /* [max_running], the most senior first */
 	uint32_t n_running;
+	uint32_t n_places; /* of max_running that these take: one a sequence */
 	uint64_t n_arrivals;
-	uint64_t n_turns;       /* of jobs in steps that roles share */
-	uint32_t n_since_aged;  /* jobs admitted since one that had waited so long */
+	uint64_t n_turns;       /* of sequences in steps that roles share */
+	uint32_t n_since_aged;  /* requests admitted since one that had waited so long */
 	uint64_t aged_looks_us; /* when to look for such a one again */
 	uint32_t next_slot;     /* whose turn it is */
-	Job **prefilling;       /* [max_running] prompts that want rows of the step */
-	Job **in_turn;          /* [max_running] whoever wants rows of a step that roles share */
+	Sequence **prefilling;  /* [max_running] prompts that want rows of the step */
+	Sequence **in_turn;     /* [max_running] whoever wants rows of a step that roles share */
 	RoleShare *shares;      /* [max_running + 1] */
-	uint32_t n_roles;       /* that have jobs in the step */
-	Job **batch;            /* [max_running] of the step */
-	StepSequence *sequences;
+	uint32_t n_roles;       /* that have requests in the step */
+	Sequence **batch;       /* [max_running] of the step; those of one request stand together … */
+	StepSequence *parts;    /* … as forward.h has them */
 	uint32_t n_batch;
 };
 
@@ -75,9 +76,9 @@ scheduler_create(const SchedulerSettings *settings, const SchedulerCallbacks *ca
 	scheduler->in_turn = calloc(settings->max_running, sizeof *scheduler->in_turn);
 	scheduler->shares = calloc((size_t) settings->max_running + 1, sizeof *scheduler->shares);
 	scheduler->batch = calloc(settings->max_running, sizeof *scheduler->batch);
-	scheduler->sequences = calloc(settings->max_running, sizeof *scheduler->sequences);
+	scheduler->parts = calloc(settings->max_running, sizeof *scheduler->parts);
 	if (!scheduler->waiting || !scheduler->running || !scheduler->prefilling || !scheduler->in_turn ||
-		!scheduler->shares || !scheduler->batch || !scheduler->sequences)
+		!scheduler->shares || !scheduler->batch || !scheduler->parts)
 	{
 		scheduler_destroy(scheduler);
 		return NULL;
@@ -96,7 +97,7 @@ scheduler_destroy(Scheduler *scheduler)
 	free(scheduler->in_turn);
 	free(scheduler->shares);
 	free(scheduler->batch);
-	free(scheduler->sequences);
+	free(scheduler->parts);
 	free(scheduler);
 }
 
@@ -116,48 +117,51 @@ publish(Scheduler *scheduler)
 
 /* Does a come before b? */
 static bool
-is_senior(const Job *a, const Job *b)
+is_senior(const EngineRequest *a, const EngineRequest *b)
 {
 	return a->priority != b->priority ? a->priority > b->priority : a->arrival < b->arrival;
 }
 
 /* Into the batch, at its place. */
 static void
-add_running(Scheduler *scheduler, Job *job)
+add_running(Scheduler *scheduler, EngineRequest *request)
 {
 	uint32_t i = scheduler->n_running++;
 
-	for (; i > 0 && is_senior(job, scheduler->running[i - 1]); i--)
+	for (; i > 0 && is_senior(request, scheduler->running[i - 1]); i--)
 		scheduler->running[i] = scheduler->running[i - 1];
-	scheduler->running[i] = job;
-	job->turn = ++scheduler->n_turns;
-	job->state = JOB_RUNNING;
+	scheduler->running[i] = request;
+	scheduler->n_places += request->n_sequences;
+	for (i = 0; i < request->n_sequences; i++)
+		request->sequences[i].turn = ++scheduler->n_turns;
+	request->state = STATE_RUNNING;
 }
 
-/* Take a job out of the batch and give back its blocks. */
+/* Take a request out of the batch and give back its blocks. */
 static void
-remove_running(Scheduler *scheduler, Job *job)
+remove_running(Scheduler *scheduler, EngineRequest *request)
 {
 	uint32_t i = 0;
 
-	while (scheduler->running[i] != job)
+	while (scheduler->running[i] != request)
 		i++;
 	memmove(&scheduler->running[i], &scheduler->running[i + 1],
 			(scheduler->n_running - i - 1) * sizeof *scheduler->running);
 	scheduler->n_running--;
-	job_give_blocks(job);
+	scheduler->n_places -= request->n_sequences;
+	request_give_blocks(request);
 }
 
 void
-scheduler_remove(Scheduler *scheduler, Job *job)
+scheduler_remove(Scheduler *scheduler, EngineRequest *request)
 {
-	if (job->state == JOB_QUEUED)
-		fair_queue_remove(scheduler->waiting, job);
-	else if (job->state == JOB_RUNNING)
-		remove_running(scheduler, job);
-	if (job->account)
-		fair_queue_leave(scheduler->waiting, job);
-	job->state = JOB_ENDED;
+	if (request->state == STATE_QUEUED)
+		fair_queue_remove(scheduler->waiting, request);
+	else if (request->state == STATE_RUNNING)
+		remove_running(scheduler, request);
+	if (request->account)
+		fair_queue_leave(scheduler->waiting, request);
+	request->state = STATE_ENDED;
 	publish(scheduler);
 }
 
@@ -169,164 +173,167 @@ scheduler_has_work(const Scheduler *scheduler)
 
 /* Positions up to n_done are there, computed or from the cache: what is new of the prompt goes into the statistics. */
 static void
-count_prompt(Scheduler *scheduler, Job *job, bool cached)
+count_prompt(Scheduler *scheduler, Sequence *sequence, bool cached)
 {
-	uint32_t end = job->n_done < job->n_prompt ? job->n_done : job->n_prompt;
-	uint32_t n = end > job->n_counted ? end - job->n_counted : 0;
+	uint32_t end = sequence->n_done < sequence->n_prompt ? sequence->n_done : sequence->n_prompt;
+	uint32_t n = end > sequence->n_counted ? end - sequence->n_counted : 0;
 
-	job->n_counted += n;
+	sequence->n_counted += n;
+	sequence->request->n_counted += n;
 	atomic_fetch_add(&scheduler->page->n_prompt_tokens, n);
 	if (!cached)
 		return;
-	job->n_cached_tokens += n;
+	sequence->request->n_cached_tokens += n;
 	atomic_fetch_add(&scheduler->page->n_cached_tokens, n);
 }
 
-/* How much memory is missing for all that the running jobs will soon need, and this one. */
+/* How much memory is missing for all that the running requests will soon need, and this one. */
 static uint64_t
-bytes_missing(const Scheduler *scheduler, const Job *job)
+bytes_missing(const Scheduler *scheduler, const EngineRequest *request)
 {
 	const KvBudget *budget = scheduler->slots->settings.budget;
-	uint64_t wanted = job_bytes_wanted(job), there;
+	uint64_t wanted = request_bytes_wanted(request), there;
 
 	for (uint32_t i = 0; i < scheduler->n_running; i++)
-		wanted += job_bytes_wanted(scheduler->running[i]);
+		wanted += request_bytes_wanted(scheduler->running[i]);
 	there = kv_budget_limit(budget) - kv_budget_in_use(budget) + slots_idle_bytes(scheduler->slots);
 	return wanted > there ? wanted - there : 0;
 }
 
 static bool
-fits(const Scheduler *scheduler, const Job *job)
+fits(const Scheduler *scheduler, const EngineRequest *request)
 {
-	return bytes_missing(scheduler, job) == 0;
+	return bytes_missing(scheduler, request) == 0;
 }
 
-/* Back into the queue with a job; its tokens so far stay. */
+/* Back into the queue with a request; its tokens so far stay. */
 static void
-preempt(Scheduler *scheduler, Job *job)
+preempt(Scheduler *scheduler, EngineRequest *request)
 {
-	remove_running(scheduler, job);
-	job->state = JOB_QUEUED;
-	job->was_preempted = true;
-	fair_queue_add(scheduler->waiting, job);
+	remove_running(scheduler, request);
+	request->state = STATE_QUEUED;
+	request->was_preempted = true;
+	fair_queue_add(scheduler->waiting, request);
 	atomic_fetch_add(&scheduler->page->n_preemptions, 1);
 }
 
+/* Is there a place for each of its sequences, once so many are free? */
 static bool
-has_place(const Scheduler *scheduler)
+has_place(const Scheduler *scheduler, const EngineRequest *request, uint32_t n_freed)
 {
-	return scheduler->n_running < scheduler->settings.max_running;
+	return scheduler->n_places - n_freed + request->n_sequences <= scheduler->settings.max_running;
 }
 
 /* Is there a place and memory for it? Alone it fits: what could never fit was refused. */
 static bool
-can_run(const Scheduler *scheduler, const Job *job)
+can_run(const Scheduler *scheduler, const EngineRequest *request)
 {
-	return has_place(scheduler) && (scheduler->n_running == 0 || fits(scheduler, job));
+	return has_place(scheduler, request, 0) && (scheduler->n_running == 0 || fits(scheduler, request));
 }
 
-/* Would a running job give way to another one? */
+/* Would a running request give way to another one? */
 static bool
-gives_way(const Job *running, const Job *job)
+gives_way(const EngineRequest *running, const EngineRequest *request)
 {
-	return running->priority < job->priority && running->n_gave_way < MAX_GIVING_WAY;
+	return running->priority < request->priority && running->n_gave_way < MAX_GIVING_WAY;
 }
 
 /*
- * Have the most junior running jobs of lower priority give way to a job, as many as it takes; none, where all of them
- * together would not be enough. false: it has to wait.
+ * Have the most junior running requests of lower priority give way to a request, as many as it takes; none, where all
+ * of them together would not be enough. false: it has to wait.
  */
 static bool
-make_way(Scheduler *scheduler, const Job *job)
+make_way(Scheduler *scheduler, const EngineRequest *request)
 {
-	uint64_t missing = bytes_missing(scheduler, job), freed = 0;
-	uint32_t n = 0, first = scheduler->n_running;
+	uint64_t missing = bytes_missing(scheduler, request), freed = 0;
+	uint32_t n_freed = 0, first = scheduler->n_running;
 
-	while (first > 0 && (freed < missing || (n == 0 && !has_place(scheduler))) &&
-		   scheduler->running[first - 1]->priority < job->priority)
+	while (first > 0 && (freed < missing || !has_place(scheduler, request, n_freed)) &&
+		   scheduler->running[first - 1]->priority < request->priority)
 	{
 		first--;
-		if (!gives_way(scheduler->running[first], job))
+		if (!gives_way(scheduler->running[first], request))
 			continue;
-		freed += job_bytes_freed(scheduler->running[first]);
-		n++;
+		freed += request_bytes_freed(scheduler->running[first]);
+		n_freed += scheduler->running[first]->n_sequences;
 	}
-	if (freed < missing || (n == 0 && !has_place(scheduler)))
+	if (freed < missing || !has_place(scheduler, request, n_freed))
 		return false;
 	for (uint32_t i = scheduler->n_running; i-- > first;)
-		if (gives_way(scheduler->running[i], job))
+		if (gives_way(scheduler->running[i], request))
 		{
 			scheduler->running[i]->n_gave_way++;
 			preempt(scheduler, scheduler->running[i]);
 		}
-	return can_run(scheduler, job);
+	return can_run(scheduler, request);
 }
 
-/* Into the batch with a job that waits. */
+/* Into the batch with a request that waits. */
 static void
-start(Scheduler *scheduler, Job *job)
+start(Scheduler *scheduler, EngineRequest *request)
 {
-	if (job == fair_queue_next(scheduler->waiting))
-		fair_queue_take_turn(scheduler->waiting, job);
-	fair_queue_remove(scheduler->waiting, job);
-	add_running(scheduler, job);
-	count_prompt(scheduler, job, true);
-	if (!job->was_preempted)
-		fair_queue_charge(scheduler->waiting, job, job->n_prompt - job->n_cached_tokens);
+	if (request == fair_queue_next(scheduler->waiting))
+		fair_queue_take_turn(scheduler->waiting, request);
+	fair_queue_remove(scheduler->waiting, request);
+	add_running(scheduler, request);
+	for (uint32_t i = 0; i < request->n_sequences; i++)
+		count_prompt(scheduler, &request->sequences[i], true);
+	if (!request->was_preempted)
+		fair_queue_charge(scheduler->waiting, request, request->n_prompt - request->n_cached_tokens);
 	scheduler->n_since_aged++;
 }
 
-/* Start a job if it can run now, by itself or because others give way. What it finds in the cache it takes first, so
- * that it is neither counted as wanted nor given up for others. */
+/* Start a request if it can run now, by itself or because others give way. What it finds in the cache it takes first,
+ * so that it is neither counted as wanted nor given up for others. */
 static bool
-try_start(Scheduler *scheduler, Job *job, bool others_give_way)
+try_start(Scheduler *scheduler, EngineRequest *request, bool others_give_way)
 {
-	job_use_cached(job);
-	if (can_run(scheduler, job) || (others_give_way && make_way(scheduler, job)))
+	request_use_cached(request);
+	if (can_run(scheduler, request) || (others_give_way && make_way(scheduler, request)))
 	{
-		start(scheduler, job);
+		start(scheduler, request);
 		return true;
 	}
-	job_give_blocks(job);
+	request_give_blocks(request);
 	return false;
 }
 
 /* Start the oldest of those that have waited long behind ones of higher priority than they have, when it is time. It
  * runs to its end. */
 static bool
-start_aged(Scheduler *scheduler, const Job *next)
+start_aged(Scheduler *scheduler, const EngineRequest *next)
 {
 	uint64_t now;
-	Job *job;
+	EngineRequest *request;
 
-	if (scheduler->n_since_aged < AGED_SHARE - 1 || !has_place(scheduler) ||
+	if (scheduler->n_since_aged < AGED_SHARE - 1 || scheduler->n_places >= scheduler->settings.max_running ||
 		(now = clock_now_us()) < scheduler->aged_looks_us)
 		return false;
-	job = fair_queue_oldest_below(scheduler->waiting, next->priority);
-	if (!job || now - job->go_us < AGED_US)
+	request = fair_queue_oldest_below(scheduler->waiting, next->priority);
+	if (!request || now - request->go_us < AGED_US)
 	{
 		scheduler->aged_looks_us = now + AGED_LOOK_US;
 		return false;
 	}
-	if (!try_start(scheduler, job, false))
+	if (!try_start(scheduler, request, false))
 		return false;
-	job->n_gave_way = MAX_GIVING_WAY;
+	request->n_gave_way = MAX_GIVING_WAY;
 	scheduler->n_since_aged = 0;
 	return true;
 }
 
-/* Start a small job in the place of a large one that has to wait for memory. */
+/* Start a small request in the place of a large one that has to wait for memory. */
 static bool
-start_small(Scheduler *scheduler, Job *large)
+start_small(Scheduler *scheduler, EngineRequest *large)
 {
-	Job *others[N_SMALL];
+	EngineRequest *others[N_SMALL];
 	uint32_t n;
 
-	if (!has_place(scheduler) || large->n_passed >= MAX_PASSED)
+	if (scheduler->n_places >= scheduler->settings.max_running || large->n_passed >= MAX_PASSED)
 		return false;
 	n = fair_queue_behind(scheduler->waiting, large, others, N_SMALL);
 	for (uint32_t i = 0; i < n; i++)
-		if (job_bytes(others[i]) <= job_bytes(large) / SMALL_SHARE && try_start(scheduler, others[i], false))
+		if (request_bytes(others[i]) <= request_bytes(large) / SMALL_SHARE && try_start(scheduler, others[i], false))
 		{
 			large->n_passed++;
 			return true;
@@ -334,97 +341,101 @@ start_small(Scheduler *scheduler, Job *large)
 	return false;
 }
 
-/* Move jobs whose turn it is into the batch as long as there is a place and memory. */
+/* Move requests whose turn it is into the batch as long as there is a place and memory. */
 static void
 admit(Scheduler *scheduler)
 {
-	Job *job;
+	EngineRequest *request;
 
-	while ((job = fair_queue_next(scheduler->waiting)) != NULL)
+	while ((request = fair_queue_next(scheduler->waiting)) != NULL)
 	{
 		/* the usual thing: there is no place, and nobody who could give way */
-		if (!has_place(scheduler) && scheduler->running[scheduler->n_running - 1]->priority >= job->priority)
+		if (!has_place(scheduler, request, 0) &&
+			scheduler->running[scheduler->n_running - 1]->priority >= request->priority)
 			return;
-		if (!start_aged(scheduler, job) && !try_start(scheduler, job, true) && !start_small(scheduler, job))
+		if (!start_aged(scheduler, request) && !try_start(scheduler, request, true) && !start_small(scheduler, request))
 			return;
 	}
 }
 
 Status
-scheduler_go(Scheduler *scheduler, Job *job)
+scheduler_go(Scheduler *scheduler, EngineRequest *request)
 {
 	/* who can run by now does not count as waiting */
 	admit(scheduler);
 	if (fair_queue_n_waiting(scheduler->waiting) >= scheduler->settings.queue_size)
 		return status_error(STATUS_UNAVAILABLE, "%u requests are waiting already, as many as qwen.queue_size allows",
 							fair_queue_n_waiting(scheduler->waiting));
-	job->go_us = clock_now_us();
-	job->arrival = ++scheduler->n_arrivals;
-	job->state = JOB_QUEUED;
-	fair_queue_enter(scheduler->waiting, job);
-	fair_queue_add(scheduler->waiting, job);
+	request->go_us = clock_now_us();
+	request->arrival = ++scheduler->n_arrivals;
+	request->state = STATE_QUEUED;
+	fair_queue_enter(scheduler->waiting, request);
+	fair_queue_add(scheduler->waiting, request);
 	publish(scheduler);
 	return status_ok();
 }
 
-/* The most junior job that holds blocks, or the given one. */
-static Job *
-choose_victim(const Scheduler *scheduler, Job *job)
+/* The most junior request that holds blocks, or the given one. */
+static EngineRequest *
+choose_victim(const Scheduler *scheduler, EngineRequest *request)
 {
 	uint32_t i = scheduler->n_running - 1;
 
-	while (scheduler->running[i] != job && scheduler->running[i]->n_blocks == 0)
+	while (scheduler->running[i] != request && !request_has_blocks(scheduler->running[i]))
 		i--;
 	return scheduler->running[i];
 }
 
-/* A job is over, by its own doing or by an error. */
+/* A request is over, by its own doing or by an error. */
 static void
-end_job(Scheduler *scheduler, Job *job, const Status *status)
+end_request(Scheduler *scheduler, EngineRequest *request, const Status *status)
 {
 	/* its state may say ENDED already, but it still stands in the batch */
-	remove_running(scheduler, job);
-	fair_queue_leave(scheduler->waiting, job);
-	job->state = JOB_ENDED;
+	remove_running(scheduler, request);
+	fair_queue_leave(scheduler->waiting, request);
+	request->state = STATE_ENDED;
 	if (status->code != STATUS_OK)
 	{
-		reply_error(scheduler->callbacks.output(scheduler->callbacks.argument, job), job->request_id, status, NULL,
+		reply_error(scheduler->callbacks.output(scheduler->callbacks.argument, request), request->id, status, NULL,
 					status->code == STATUS_NOT_FINITE ? NOT_FINITE_HINT : NULL);
 		atomic_fetch_add(&scheduler->page->n_requests_failed, 1);
 	}
 	else
 		atomic_fetch_add(&scheduler->page->n_requests_done, 1);
-	scheduler->callbacks.ended(scheduler->callbacks.argument, job);
+	scheduler->callbacks.ended(scheduler->callbacks.argument, request);
 }
 
-/* There is no room for a job's next position, and there is nobody to take some from: the system has no memory although
- * the budget has room, or the budget became smaller since the job was accepted. */
+/* There is no room for a sequence's next position, and there is nobody to take some from: the system has no memory
+ * although the budget has room, or the budget became smaller since the request was accepted. */
 static Status
-no_room_for_blocks(const Job *job)
+no_room_for_blocks(const Sequence *sequence)
 {
-	if (kv_pool_was_refused(job->slot->pool))
+	if (kv_pool_was_refused(sequence->slot->pool))
 		return status_error(STATUS_UNAVAILABLE,
 							"the system has no memory for the keys and values of position %u: a smaller "
 							"qwen.kv_cache_size, or more memory",
-							job->n_blocks * KV_BLOCK_POSITIONS + 1);
+							sequence->n_blocks * KV_BLOCK_POSITIONS + 1);
 	return status_error(
 		STATUS_TOO_LONG,
 		"the request needs room for %u tokens, but the KV cache holds %u since another model was loaded",
-		job_positions(job), kv_pool_max_blocks(job->slot->pool) * KV_BLOCK_POSITIONS);
+		sequence_positions(sequence), kv_pool_max_blocks(sequence->slot->pool) * KV_BLOCK_POSITIONS);
 }
 
-/* Blocks for all positions before end of a job. false: it had to make room itself, or got none and has ended; it is not
- * running any more. */
+/* Blocks for all positions before end of a sequence. false: its request had to make room itself, or got none and has
+ * ended; it is not running any more. */
 static bool
-take_blocks(Scheduler *scheduler, Job *job, uint32_t end)
+take_blocks(Scheduler *scheduler, Sequence *sequence, uint32_t end)
 {
-	while (job->n_blocks < kv_blocks_for(end))
-	{
-		Job *victim;
+	EngineRequest *request = sequence->request;
+	KvPool *pool = sequence->slot->pool;
 
-		if (kv_pool_take(job->slot->pool, 1, &job->blocks[job->n_blocks]))
+	while (sequence->n_blocks < kv_blocks_for(end))
+	{
+		EngineRequest *victim;
+
+		if (kv_pool_take(pool, 1, &sequence->blocks[sequence->n_blocks]))
 		{
-			job->n_blocks++;
+			sequence->n_blocks++;
 			continue;
 		}
 		if (slots_evict_block(scheduler->slots))
@@ -432,24 +443,33 @@ take_blocks(Scheduler *scheduler, Job *job, uint32_t end)
 			atomic_fetch_add(&scheduler->page->n_evicted_blocks, 1);
 			continue;
 		}
-		victim = choose_victim(scheduler, job);
+		victim = choose_victim(scheduler, request);
 		/* it would wait for its own blocks for ever */
-		if (victim == job &&
-			(kv_pool_was_refused(job->slot->pool) || kv_blocks_for(end) > kv_pool_max_blocks(job->slot->pool)))
+		if (victim == request && (kv_pool_was_refused(pool) || kv_blocks_for(end) > kv_pool_max_blocks(pool)))
 		{
-			Status status = no_room_for_blocks(job);
+			Status status = no_room_for_blocks(sequence);
 
-			end_job(scheduler, job, &status);
+			end_request(scheduler, request, &status);
 			return false;
 		}
 		preempt(scheduler, victim);
-		if (victim == job)
+		if (victim == request)
 			return false;
 	}
 	return true;
 }
 
-/* The next slot with running jobs. */
+/* Has a request rows to compute with a slot's model? */
+static bool
+uses_slot(const EngineRequest *request, const Slot *slot)
+{
+	for (uint32_t i = 0; i < request->n_sequences; i++)
+		if (request->sequences[i].slot == slot)
+			return true;
+	return false;
+}
+
+/* The next slot with running requests. */
 static Slot *
 choose_slot(Scheduler *scheduler)
 {
@@ -458,7 +478,7 @@ choose_slot(Scheduler *scheduler)
 		Slot *slot = &scheduler->slots->slots[(scheduler->next_slot + turn) % scheduler->slots->n];
 
 		for (uint32_t i = 0; i < scheduler->n_running; i++)
-			if (scheduler->running[i]->slot == slot)
+			if (uses_slot(scheduler->running[i], slot))
 			{
 				scheduler->next_slot = (scheduler->next_slot + turn + 1) % scheduler->slots->n;
 				return slot;
@@ -467,30 +487,57 @@ choose_slot(Scheduler *scheduler)
 	return NULL;
 }
 
-/* Put n rows of a job into the step. */
-static void
-add_rows(Scheduler *scheduler, Job *job, uint32_t n)
+/* A walk over the running sequences of a slot's model, in order of seniority. All zero at its beginning. */
+typedef struct SequenceWalk
 {
-	if (job->started_us == 0)
-		job->started_us = clock_now_us();
-	job_begin_step(job, n);
-	scheduler->batch[scheduler->n_batch] = job;
-	scheduler->sequences[scheduler->n_batch++] = (StepSequence){
-		.tokens = job->tokens + job->n_done,
+	Sequence *sequence; /* at hand */
+	uint32_t next_request, next_sequence;
+} SequenceWalk;
+
+/* On to the next one. false: there is none. */
+static bool
+next_sequence(const Scheduler *scheduler, const Slot *slot, SequenceWalk *walk)
+{
+	while (walk->next_request < scheduler->n_running)
+	{
+		EngineRequest *request = scheduler->running[walk->next_request];
+
+		while (walk->next_sequence < request->n_sequences)
+		{
+			walk->sequence = &request->sequences[walk->next_sequence++];
+			if (walk->sequence->slot == slot)
+				return true;
+		}
+		walk->next_request++;
+		walk->next_sequence = 0;
+	}
+	return false;
+}
+
+/* Put n rows of a sequence into the step. */
+static void
+add_rows(Scheduler *scheduler, Sequence *sequence, uint32_t n)
+{
+	if (sequence->request->started_us == 0)
+		sequence->request->started_us = clock_now_us();
+	request_begin_step(sequence, n);
+	scheduler->batch[scheduler->n_batch] = sequence;
+	scheduler->parts[scheduler->n_batch++] = (StepSequence){
+		.tokens = sequence->tokens + sequence->n_done,
 		.n_tokens = n,
-		.first_position = job->n_done,
-		.kv_blocks = job->blocks,
-		.n_logits = job->n_drafted > 0 ? n : job_logits_wanted(job, n),
-		.want_hidden = job->kind == REQUEST_EMBED,
+		.first_position = sequence->n_done,
+		.kv_blocks = sequence->blocks,
+		.n_logits = request_rows_wanted(sequence, n),
+		.want_hidden = sequence->request->kind->wants_hidden,
 	};
 }
 
 /* Is a more senior prompt on the block that this one needs next? */
 static bool
-waits_for_twin(const Scheduler *scheduler, const Job *job, uint32_t n_prefilling)
+waits_for_twin(const Scheduler *scheduler, const Sequence *sequence, uint32_t n_prefilling)
 {
 	for (uint32_t i = 0; i < n_prefilling; i++)
-		if (job_waits_for(job, scheduler->prefilling[i]))
+		if (sequence_waits_for(sequence, scheduler->prefilling[i]))
 			return true;
 	return false;
 }
@@ -501,55 +548,55 @@ collect_prefilling(Scheduler *scheduler, const Slot *slot)
 {
 	uint32_t n = 0;
 
-	for (uint32_t i = 0; i < scheduler->n_running; i++)
+	for (SequenceWalk walk = {0}; next_sequence(scheduler, slot, &walk);)
 	{
-		Job *job = scheduler->running[i];
+		Sequence *sequence = walk.sequence;
 
-		if (job->slot != slot || !job_is_prefilling(job))
+		if (!sequence_is_prefilling(sequence))
 			continue;
 		/* others may have computed something for it since it was admitted */
-		job_use_cached(job);
-		count_prompt(scheduler, job, true);
-		job->n_slice = 0;
-		if (!waits_for_twin(scheduler, job, n))
-			scheduler->prefilling[n++] = job;
+		sequence_use_cached(sequence);
+		count_prompt(scheduler, sequence, true);
+		sequence->n_slice = 0;
+		if (!waits_for_twin(scheduler, sequence, n))
+			scheduler->prefilling[n++] = sequence;
 	}
 	return n;
 }
 
-/* Give a prompt up to n more rows of the step; returns what it takes. */
+/* Give a sequence up to n more rows of the step; returns what it takes. */
 static uint32_t
-give_rows(Job *job, uint32_t n, uint32_t *left_logprobs)
+give_rows(Sequence *sequence, uint32_t n, uint32_t *left_logprobs)
 {
-	uint32_t wanted = job_rows_left(job) - job->n_slice;
+	uint32_t wanted = sequence_rows_left(sequence) - sequence->n_slice;
 
 	n = n < wanted ? n : wanted;
-	if (job->kind == REQUEST_LOGPROBS)
+	if (sequence->request->kind->every_row)
 	{
 		n = n < *left_logprobs ? n : *left_logprobs;
 		*left_logprobs -= n;
 	}
-	job->n_slice += n;
+	sequence->n_slice += n;
 	return n;
 }
 
 /* Sort prompts by what is left of them, the shortest first; of equal ones the more senior first. */
 static void
-sort_by_length(Job **jobs, uint32_t n)
+sort_by_length(Sequence **sequences, uint32_t n)
 {
 	for (uint32_t i = 1; i < n; i++)
 	{
-		Job *job = jobs[i];
+		Sequence *sequence = sequences[i];
 		uint32_t at = i;
 
-		for (; at > 0 && job_rows_left(job) < job_rows_left(jobs[at - 1]); at--)
-			jobs[at] = jobs[at - 1];
-		jobs[at] = job;
+		for (; at > 0 && sequence_rows_left(sequence) < sequence_rows_left(sequences[at - 1]); at--)
+			sequences[at] = sequences[at - 1];
+		sequences[at] = sequence;
 	}
 }
 
-/* Prompt rows of a step whose jobs are all of one role: fewer while another is expected back, which would have to wait
- * for a step that has begun. */
+/* Prompt rows of a step whose requests are all of one role: fewer while another is expected back, which would have to
+ * wait for a step that has begun. */
 static uint32_t
 chunk_of(const Scheduler *scheduler, const Slot *slot)
 {
@@ -577,29 +624,27 @@ share_chunk(Scheduler *scheduler, const Slot *slot)
 	return given;
 }
 
-/* All of a model's jobs that want rows, n_prefilling prompts and answers: who has waited longest first, then the more
- * senior. Returns how many. */
+/* All of a model's sequences that want rows, n_prefilling prompts and answers: who has waited longest first, then the
+ * more senior. Returns how many. */
 static uint32_t
 collect_in_turn(Scheduler *scheduler, const Slot *slot, uint32_t n_prefilling)
 {
 	uint32_t n = 0, n_prompts = 0;
 
-	for (uint32_t i = 0; i < scheduler->n_running; i++)
+	for (SequenceWalk walk = {0}; next_sequence(scheduler, slot, &walk);)
 	{
-		Job *job = scheduler->running[i];
+		Sequence *sequence = walk.sequence;
 		uint32_t at = n;
 
-		if (job->slot != slot)
-			continue;
 		/* both lists are in order of seniority */
-		if (n_prompts < n_prefilling && scheduler->prefilling[n_prompts] == job)
+		if (n_prompts < n_prefilling && scheduler->prefilling[n_prompts] == sequence)
 			n_prompts++;
-		else if (job_is_prefilling(job))
+		else if (sequence_is_prefilling(sequence))
 			continue;
-		job->n_slice = 0;
-		for (; at > 0 && scheduler->in_turn[at - 1]->turn > job->turn; at--)
+		sequence->n_slice = 0;
+		for (; at > 0 && scheduler->in_turn[at - 1]->turn > sequence->turn; at--)
 			scheduler->in_turn[at] = scheduler->in_turn[at - 1];
-		scheduler->in_turn[at] = job;
+		scheduler->in_turn[at] = sequence;
 		n++;
 	}
 	return n;
@@ -619,14 +664,14 @@ share_among_roles(Scheduler *scheduler, const Slot *slot, uint32_t n_roles)
 				step_cost_rows(&slot->cost, shares_least(scheduler->shares, n_roles), HALF_AS_LONG_AGAIN));
 	for (uint32_t i = 0; i < 2 * n; i++)
 	{
-		Job *job = scheduler->in_turn[i % n];
-		RoleShare *share = shares_find(scheduler->shares, job);
-		bool is_prompt = job_is_prefilling(job);
+		Sequence *sequence = scheduler->in_turn[i % n];
+		RoleShare *share = shares_find(scheduler->shares, sequence->request);
+		bool is_prompt = sequence_is_prefilling(sequence);
 		uint32_t rows = i < n && is_prompt ? (share->left + 1) / 2 : share->left;
 
 		if (is_prompt)
 			rows = rows < chunk - given ? rows : chunk - given;
-		rows = give_rows(job, rows, &left_logprobs);
+		rows = give_rows(sequence, rows, &left_logprobs);
 		share->left -= rows;
 		given += is_prompt ? rows : 0;
 	}
@@ -642,32 +687,9 @@ count_decoding(const Scheduler *scheduler, const Slot *slot)
 {
 	uint32_t n = 0;
 
-	for (uint32_t i = 0; i < scheduler->n_running; i++)
-		n += scheduler->running[i]->slot == slot && !job_is_prefilling(scheduler->running[i]);
+	for (SequenceWalk walk = {0}; next_sequence(scheduler, slot, &walk);)
+		n += !sequence_is_prefilling(walk.sequence);
 	return n;
-}
-
-/*
- * Guess up to n tokens behind the last one of a job. Guesses stay inside the answer, and they take a block only where
- * one is free, which the answer would need next: so they take nothing from anybody.
- */
-static uint32_t
-guess(Job *job, uint32_t n)
-{
-	uint32_t in_answer = job->n_prompt + job->max_tokens - job->n_tokens - 1;
-	uint32_t in_blocks, wanted;
-
-	if (!job->sampler || n == 0)
-		return 0;
-	wanted = drafts_wanted(&job->drafts);
-	n = n < wanted ? n : wanted;
-	n = n < in_answer ? n : in_answer;
-	if (job->n_blocks < kv_blocks_for(job->n_tokens + n) &&
-		kv_pool_take(job->slot->pool, 1, &job->blocks[job->n_blocks]))
-		job->n_blocks++;
-	in_blocks = job->n_blocks * KV_BLOCK_POSITIONS - job->n_tokens;
-	n = n < in_blocks ? n : in_blocks;
-	return n > 0 ? drafts_find(job->tokens, job->n_tokens, n, job->tokens + job->n_tokens) : 0;
 }
 
 /*
@@ -678,25 +700,26 @@ guess(Job *job, uint32_t n)
 static bool
 prompts_go_first(const Scheduler *scheduler, const Slot *slot, uint32_t n_decoding)
 {
-	for (uint32_t i = 0; n_decoding >= ANSWERS_THAT_WAIT && i < scheduler->n_running; i++)
+	for (SequenceWalk walk = {0}; n_decoding >= ANSWERS_THAT_WAIT && next_sequence(scheduler, slot, &walk);)
 	{
-		const Job *job = scheduler->running[i];
+		const Sequence *sequence = walk.sequence;
 
-		if (job->slot == slot && job->alone && job_is_prefilling(job) && job->n_slice == job_rows_left(job))
+		if (sequence->request->alone && sequence_is_prefilling(sequence) &&
+			sequence->n_slice == sequence_rows_left(sequence))
 			return true;
 	}
 	return false;
 }
 
-/* How many of its rows a job may have in the step. */
+/* How many of its rows a sequence may have in the step. */
 static uint32_t
-rows_of(const Job *job, const Slot *slot, StepTurn turn)
+rows_of(const Sequence *sequence, const Slot *slot, StepTurn turn)
 {
-	if (job->slot != slot)
+	if (sequence->slot != slot)
 		return 0;
-	if (job_is_prefilling(job))
-		return turn == TURN_ANSWERS ? 0 : job->n_slice;
-	return turn == TURN_PROMPTS ? 0 : job->n_slice;
+	if (sequence_is_prefilling(sequence))
+		return turn == TURN_ANSWERS ? 0 : sequence->n_slice;
+	return turn == TURN_PROMPTS ? 0 : sequence->n_slice;
 }
 
 /* An answer takes its row, where no other role asks for some. Returns the rows of prompts. */
@@ -705,10 +728,47 @@ share_in_role(Scheduler *scheduler, const Slot *slot, bool answers_follow)
 {
 	uint32_t given = answers_follow ? 0 : share_chunk(scheduler, slot);
 
-	for (uint32_t i = 0; i < scheduler->n_running; i++)
-		if (scheduler->running[i]->slot == slot && !job_is_prefilling(scheduler->running[i]))
-			scheduler->running[i]->n_slice = 1;
+	for (SequenceWalk walk = {0}; next_sequence(scheduler, slot, &walk);)
+		if (!sequence_is_prefilling(walk.sequence))
+			walk.sequence->n_slice = 1;
 	return given;
+}
+
+/* Blocks for the rows that a request has in the step. false: it is not running any more. */
+static bool
+take_all_blocks(Scheduler *scheduler, EngineRequest *request, const Slot *slot)
+{
+	for (uint32_t i = 0; i < request->n_sequences; i++)
+	{
+		Sequence *sequence = &request->sequences[i];
+		uint32_t n = rows_of(sequence, slot, slot->turn);
+
+		sequence->n_drafted = 0;
+		if (n > 0 && !take_blocks(scheduler, sequence, sequence->n_done + n))
+			return false;
+	}
+	return true;
+}
+
+/* Put the rows of a request into the step, with up to n_guesses behind an answer's. Returns how many. */
+static uint32_t
+add_request(Scheduler *scheduler, EngineRequest *request, const Slot *slot, uint32_t n_guesses)
+{
+	uint32_t rows = 0;
+
+	for (uint32_t i = 0; i < request->n_sequences; i++)
+	{
+		Sequence *sequence = &request->sequences[i];
+		uint32_t n = rows_of(sequence, slot, slot->turn);
+
+		if (n == 0)
+			continue;
+		if (request->kind->samples && !sequence_is_prefilling(sequence))
+			n += sequence->n_drafted = sequence_guess(sequence, n_guesses);
+		add_rows(scheduler, sequence, n);
+		rows += n;
+	}
+	return rows;
 }
 
 /* The roles that share the next step, with what each wants. Where there is one, and another one's request ended just
@@ -745,21 +805,12 @@ build_batch(Scheduler *scheduler, Slot *slot)
 	scheduler->n_batch = 0;
 	for (uint32_t i = 0; i < scheduler->n_running;)
 	{
-		Job *job = scheduler->running[i];
-		uint32_t n = rows_of(job, slot, slot->turn);
+		EngineRequest *request = scheduler->running[i];
 
-		job->n_drafted = 0;
-		/* who loses its blocks here is more junior than all that are in the step already, or this job itself */
-		if (n > 0 && !take_blocks(scheduler, job, job->n_done + n))
+		/* who loses its blocks here is more junior than all that are in the step already, or this request itself */
+		if (!take_all_blocks(scheduler, request, slot))
 			continue;
-		if (n > 0 && !job_is_prefilling(job))
-		{
-			job->n_drafted = guess(job, n_guesses);
-			n += job->n_drafted;
-		}
-		if (n > 0)
-			add_rows(scheduler, job, n);
-		rows += n;
+		rows += add_request(scheduler, request, slot, n_guesses);
 		i++;
 	}
 	return rows;
@@ -772,32 +823,41 @@ check_finite(const Scheduler *scheduler, const Slot *slot, uint32_t index, uint3
 {
 	for (uint32_t r = 0; r < n_rows; r++)
 		if (!forward_is_finite(slot->forward, index, r))
-			return not_finite(scheduler->batch[index]->model, scheduler->sequences[index].first_position + r);
+			return not_finite(slot->model, scheduler->parts[index].first_position + r);
 	return status_ok();
+}
+
+/* A token more of an answer. */
+static void
+count_token(Scheduler *scheduler, const Sequence *sequence)
+{
+	atomic_fetch_add(&scheduler->page->n_generated_tokens, 1);
+	fair_queue_charge(scheduler->waiting, sequence->request, 1);
 }
 
 /* Rows of a prompt, or the one of the last token. */
 static Status
 take_rows(Scheduler *scheduler, Slot *slot, uint32_t index, ByteWriter *out)
 {
-	Job *job = scheduler->batch[index];
-	const StepSequence *sequence = &scheduler->sequences[index];
-	Status status = check_finite(scheduler, slot, index, sequence->n_tokens);
+	Sequence *sequence = scheduler->batch[index];
+	const StepSequence *part = &scheduler->parts[index];
+	uint32_t n_wanted = part->want_hidden ? part->n_tokens : part->n_logits;
+	StepRow row = {.position = part->first_position + part->n_tokens - n_wanted};
+	Status status = check_finite(scheduler, slot, index, part->n_tokens);
 
 	if (status.code != STATUS_OK)
 		return status;
-	job->n_done += sequence->n_tokens;
-	count_prompt(scheduler, job, false);
-	job_share_blocks(job);
-	for (uint32_t r = 0; sequence->want_hidden && r < sequence->n_tokens && status.code == STATUS_OK; r++)
-		status = job_take_hidden(job, forward_hidden(slot->forward, index, r), sequence->first_position + r, out);
-	if (sequence->n_logits > 0 && job->sampler)
+	sequence->n_done += part->n_tokens;
+	count_prompt(scheduler, sequence, false);
+	sequence_share_blocks(sequence);
+	if (n_wanted > 0 && sequence->request->kind->samples)
+		count_token(scheduler, sequence);
+	for (uint32_t r = 0; r < n_wanted && status.code == STATUS_OK; r++, row.position++)
 	{
-		atomic_fetch_add(&scheduler->page->n_generated_tokens, 1);
-		fair_queue_charge(scheduler->waiting, job, 1);
+		row.hidden = part->want_hidden ? forward_hidden(slot->forward, index, r) : NULL;
+		row.logits = part->want_hidden ? NULL : forward_logits(slot->forward, index, r);
+		status = request_take_row(sequence, &row, out);
 	}
-	for (uint32_t r = 0; r < sequence->n_logits && status.code == STATUS_OK; r++)
-		status = job_take_logits(job, kernels_select(), forward_logits(slot->forward, index, r), out);
 	return status;
 }
 
@@ -808,30 +868,31 @@ take_rows(Scheduler *scheduler, Slot *slot, uint32_t index, ByteWriter *out)
 static Status
 take_guessed(Scheduler *scheduler, Slot *slot, uint32_t index, ByteWriter *out)
 {
-	Job *job = scheduler->batch[index];
-	uint32_t n_guesses = job->n_drafted, n_right = 0;
+	Sequence *sequence = scheduler->batch[index];
+	uint32_t n_guesses = sequence->n_drafted, n_right = 0;
 	Status status = status_ok();
 
 	for (uint32_t r = 0; r <= n_guesses && status.code == STATUS_OK; r++)
 	{
-		uint32_t at = job->n_tokens;
-		int32_t guessed = job->tokens[at];
+		uint32_t at = sequence->n_tokens;
+		int32_t guessed = sequence->tokens[at];
+		StepRow row;
 
 		if (!forward_is_finite(slot->forward, index, r))
-			return not_finite(job->model, job->n_done);
-		job->n_done++;
-		atomic_fetch_add(&scheduler->page->n_generated_tokens, 1);
-		fair_queue_charge(scheduler->waiting, job, 1);
-		status = job_take_logits(job, kernels_select(), forward_logits(slot->forward, index, r), out);
-		if (job->state == JOB_ENDED || r == n_guesses || job->tokens[at] != guessed)
+			return not_finite(slot->model, sequence->n_done);
+		sequence->n_done++;
+		count_token(scheduler, sequence);
+		row = (StepRow){.position = at - 1, .logits = forward_logits(slot->forward, index, r)};
+		status = request_take_row(sequence, &row, out);
+		if (sequence->request->state == STATE_ENDED || r == n_guesses || sequence->tokens[at] != guessed)
 			break;
 		n_right++;
 	}
-	job_share_blocks(job);
-	drafts_learn(&job->drafts, n_guesses, n_right);
+	sequence_share_blocks(sequence);
+	drafts_learn(&sequence->drafts, n_guesses, n_right);
 	atomic_fetch_add(&scheduler->page->n_guessed_tokens, n_guesses);
 	atomic_fetch_add(&scheduler->page->n_guessed_right, n_right);
-	job->n_drafted = 0;
+	sequence->n_drafted = 0;
 	return status;
 }
 
@@ -842,18 +903,23 @@ beat(const Scheduler *scheduler)
 	atomic_store_explicit(&scheduler->page->heartbeat_us, clock_now_us(), memory_order_relaxed);
 }
 
-/* Hand a job what the step computed for it. */
-static void
+/* Hand a request what the step computed for its sequences, the first of which is at index in the batch. Returns the
+ * index behind the last one. */
+static uint32_t
 take_results(Scheduler *scheduler, Slot *slot, uint32_t index)
 {
-	Job *job = scheduler->batch[index];
-	ByteWriter *out = scheduler->callbacks.output(scheduler->callbacks.argument, job);
-	Status status =
-		job->n_drafted > 0 ? take_guessed(scheduler, slot, index, out) : take_rows(scheduler, slot, index, out);
+	EngineRequest *request = scheduler->batch[index]->request;
+	ByteWriter *out = scheduler->callbacks.output(scheduler->callbacks.argument, request);
+	Status status = status_ok();
 
-	job_write_meter(job);
-	if (status.code != STATUS_OK || job->state == JOB_ENDED)
-		end_job(scheduler, job, &status);
+	for (; index < scheduler->n_batch && scheduler->batch[index]->request == request; index++)
+		if (status.code == STATUS_OK && request->state != STATE_ENDED)
+			status = scheduler->batch[index]->n_drafted > 0 ? take_guessed(scheduler, slot, index, out)
+															: take_rows(scheduler, slot, index, out);
+	request_write_meter(request);
+	if (status.code != STATUS_OK || request->state == STATE_ENDED)
+		end_request(scheduler, request, &status);
+	return index;
 }
 
 /* What is done with a row's logits while the team is still at the step. A sampled answer's rows are done in order, one
@@ -862,12 +928,12 @@ static void
 work_on_logits(void *argument, uint32_t index, uint32_t row, float *logits)
 {
 	const Scheduler *scheduler = argument;
-	Job *job = scheduler->batch[index];
+	const Sequence *sequence = scheduler->batch[index];
 
-	if (job->kind == REQUEST_LOGPROBS)
-		job_score_row(job, logits, row);
-	else if (job->sampler && row == 0)
-		for (uint32_t r = 0; job_pick(job, kernels_select(), forward_logits(job->slot->forward, index, r), r);)
+	if (!sequence->request->kind->samples)
+		(void) request_look(sequence, logits, row);
+	else if (row == 0)
+		for (uint32_t r = 0; request_look(sequence, forward_logits(sequence->slot->forward, index, r), r);)
 			r++;
 }
 
@@ -894,11 +960,11 @@ scheduler_step(Scheduler *scheduler)
 	forward_set_heartbeat(slot->forward, &scheduler->page->heartbeat_us);
 	forward_set_logits_work(slot->forward, work_on_logits, scheduler);
 	forward_us = clock_now_us();
-	forward_step(slot->forward, scheduler->sequences, scheduler->n_batch);
+	forward_step(slot->forward, scheduler->parts, scheduler->n_batch);
 	step_cost_learn(&slot->cost, rows, scheduler->n_roles, clock_now_us() - forward_us);
-	for (uint32_t i = 0; i < scheduler->n_batch; i++)
+	for (uint32_t i = 0; i < scheduler->n_batch;)
 	{
-		take_results(scheduler, slot, i);
+		i = take_results(scheduler, slot, i);
 		beat(scheduler);
 	}
 	atomic_store(&scheduler->page->step_running, 0);

@@ -1,34 +1,35 @@
 /*
  * scheduler.h - which rows go into the next step.
  *
- * Jobs wait, fairly between roles (fair_queue.h), for a place in the batch and for KV blocks. A job is admitted when
- * its prompt and a little more fit, and where there is no place or no room running ones of lower priority go back into
- * the queue for it; blocks are taken as they are needed. When there are none left, cached ones are
- * given up, then the most junior running job goes back into the queue and computes its tokens again later, with the
- * same result. A step takes one row of every job that decodes and slices of the prompts that are not done, short ones
- * first, so a long prompt stalls neither running answers nor short prompts; beside many answers the end of a prompt
- * that somebody waits for goes in a step before theirs. Where several roles ask they share each step (step_shares.h),
- * and for a while after that a role's prompts come in short slices. Several models take turns. Knows no sockets.
+ * Requests wait, fairly between roles (fair_queue.h), for a place in the batch and for KV blocks. A request is admitted
+ * when its prompt and a little more fit, and where there is no place or no room running ones of lower priority go back
+ * into the queue for it; blocks are taken as they are needed. When there are none left, cached ones are given up, then
+ * the most junior running request goes back into the queue and computes its tokens again later, with the same result. A
+ * step takes one row of every request that decodes and slices of the prompts that are not done, short ones first, so a
+ * long prompt stalls neither running answers nor short prompts; beside many answers the end of a prompt that somebody
+ * waits for goes in a step before theirs. Where several roles ask they share each step (step_shares.h), and for a while
+ * after that a role's prompts come in short slices. Several models take turns. Knows no sockets.
  */
 #ifndef QWEN_SCHEDULER_H
 #define QWEN_SCHEDULER_H
 
-#include "job.h"
+#include "request.h"
 #include "slots.h"
 
 typedef struct SchedulerSettings
 {
-	uint32_t max_running;   /* jobs in the batch */
-	uint32_t prefill_chunk; /* prompt rows of a step, over all jobs */
-	uint32_t queue_size;    /* jobs that wait */
+	uint32_t max_running;   /* requests in the batch */
+	uint32_t prefill_chunk; /* prompt rows of a step, over all requests */
+	uint32_t queue_size;    /* requests that wait */
 	bool speculation;       /* guess tokens (drafts.h) while few answers are sampled */
 } SchedulerSettings;
 
-/* How the scheduler speaks to who owns the jobs. */
+/* How the scheduler speaks to who owns the requests. */
 typedef struct SchedulerCallbacks
 {
-	ByteWriter *(*output)(void *argument, Job *job); /* where a job's frames go */
-	void (*ended)(void *argument, Job *job);         /* JOB_ENDED, out of all lists; to be destroyed by the owner */
+	ByteWriter *(*output)(void *argument, EngineRequest *request); /* where a request's frames go */
+	void (*ended)(void *argument,
+				  EngineRequest *request); /* STATE_ENDED, out of all lists; to be destroyed by the owner */
 	void *argument;
 } SchedulerCallbacks;
 
@@ -38,11 +39,11 @@ extern Scheduler *scheduler_create(const SchedulerSettings *settings, const Sche
 								   StatusPage *page);
 extern void scheduler_destroy(Scheduler *scheduler);
 
-/* The client said GO. UNAVAILABLE when the queue is full (the job is as before). */
-extern Status scheduler_go(Scheduler *scheduler, Job *job);
+/* The client said GO. UNAVAILABLE when the queue is full (the request is as before). */
+extern Status scheduler_go(Scheduler *scheduler, EngineRequest *request);
 
-/* Take a job out of all lists and give back its blocks; the owner destroys it. Any state. */
-extern void scheduler_remove(Scheduler *scheduler, Job *job);
+/* Take a request out of all lists and give back its blocks; the owner destroys it. Any state. */
+extern void scheduler_remove(Scheduler *scheduler, EngineRequest *request);
 
 extern bool scheduler_has_work(const Scheduler *scheduler);
 

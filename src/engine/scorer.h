@@ -17,7 +17,7 @@
 
 #define SCORER_MAX_END_TOKENS 4
 
-#define LOGPROB_ROWS 16 /* rows of a step, beyond one for each job, that can have logits: for LOGPROBS */
+#define LOGPROB_ROWS 16 /* rows of a step, beyond one for each request, that can have logits: for LOGPROBS */
 
 /* What a row of logits says about a token: its log-probability (natural) and its rank, 1 for the most likely; of equal
  * ones the first in the vocabulary ranks first, as in greedy decoding. NaN where the logits are not finite. */

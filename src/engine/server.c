@@ -26,6 +26,7 @@
 #include "../base/pages.h"
 #include "../protocol/protocol.h"
 #include "desk.h"
+#include "prepare.h"
 #include "replies.h"
 #include "sandbox.h"
 #include "scheduler.h"
@@ -57,12 +58,12 @@ struct Client
 	bool blocked;     /* the socket takes no more for now */
 	uint32_t watched; /* the events that are asked for */
 	ByteWriter input, output;
-	size_t n_sent;     /* of output */
-	Job *jobs;         /* linked by next_of_client */
-	DeskPaper *papers; /* of it that are at the desk, linked by next_of_client */
-	size_t desk_bytes; /* of these */
-	uint32_t n_jobs;   /* of both kinds */
-	bool paused;       /* not read from before a paper comes back */
+	size_t n_sent;           /* of output */
+	EngineRequest *requests; /* linked by next_of_client */
+	DeskPaper *papers;       /* of it that are at the desk, linked by next_of_client */
+	size_t desk_bytes;       /* of these */
+	uint32_t n_requests;     /* of both kinds */
+	bool paused;             /* not read from before a paper comes back */
 };
 
 typedef struct Client Client;
@@ -81,9 +82,9 @@ typedef struct Server
 	Scheduler *scheduler;
 	Desk *desk;
 	size_t desk_bytes;
-	ByteWriter nowhere;  /* output of jobs whose client is gone */
+	ByteWriter nowhere;  /* output of requests whose client is gone */
 	uint64_t round;      /* counts the steps */
-	uint32_t n_new;      /* jobs that were accepted in this round and wait for GO */
+	uint32_t n_new;      /* requests that were accepted in this round and wait for GO */
 	uint64_t step_us;    /* how long the last step took */
 	uint64_t at_once_us; /* that were spent since on preparing requests */
 	bool stop;
@@ -96,37 +97,37 @@ beat(Server *server)
 	atomic_store_explicit(&server->page->heartbeat_us, clock_now_us(), memory_order_relaxed);
 }
 
-/* Link a job to its client. */
+/* Link a request to its client. */
 static void
-attach_job(Client *client, Job *job)
+attach_request(Client *client, EngineRequest *request)
 {
-	job->client = client;
-	job->next_of_client = client->jobs;
-	client->jobs = job;
-	client->n_jobs++;
+	request->client = client;
+	request->next_of_client = client->requests;
+	client->requests = request;
+	client->n_requests++;
 }
 
 static void
-detach_job(Job *job)
+detach_request(EngineRequest *request)
 {
-	Client *client = job->client;
-	Job **link = &client->jobs;
+	Client *client = request->client;
+	EngineRequest **link = &client->requests;
 
-	while (*link != job)
+	while (*link != request)
 		link = &(*link)->next_of_client;
-	*link = job->next_of_client;
-	client->n_jobs--;
-	job->client = NULL;
+	*link = request->next_of_client;
+	client->n_requests--;
+	request->client = NULL;
 }
 
-static Job *
-find_job(const Client *client, uint32_t request_id)
+static EngineRequest *
+find_request(const Client *client, uint32_t request_id)
 {
-	Job *job = client->jobs;
+	EngineRequest *request = client->requests;
 
-	while (job && job->request_id != request_id)
-		job = job->next_of_client;
-	return job;
+	while (request && request->id != request_id)
+		request = request->next_of_client;
+	return request;
 }
 
 static DeskPaper *
@@ -139,39 +140,39 @@ find_paper(const Client *client, uint32_t request_id)
 	return paper;
 }
 
-/* Does a job wait for a GO that may come at any moment? */
+/* Does a request wait for a GO that may come at any moment? */
 static bool
-is_new(const Server *server, const Job *job)
+is_new(const Server *server, const EngineRequest *request)
 {
-	return job->state == JOB_ACCEPTED && job->round == server->round;
+	return request->state == STATE_ACCEPTED && request->round == server->round;
 }
 
-/* Keep a slot's model open for one more job or paper. */
+/* Keep a slot's model open for one more request or paper. */
 static void
 hold_slot(Slot *slot)
 {
-	slot->n_jobs++;
-	atomic_store(&slot->status->n_requests, slot->n_jobs);
+	slot->n_requests++;
+	atomic_store(&slot->status->n_requests, slot->n_requests);
 }
 
 /* Or one less; a slot that was waiting for it may close. */
 static void
 release_slot(Server *server, Slot *slot)
 {
-	slot->n_jobs--;
-	atomic_store(&slot->status->n_requests, slot->n_jobs);
-	if (slot->draining && slot->n_jobs == 0)
+	slot->n_requests--;
+	atomic_store(&slot->status->n_requests, slot->n_requests);
+	if (slot->draining && slot->n_requests == 0)
 		slots_look(&server->slots);
 }
 
-/* The end of a job: out of the client's list and freed. */
+/* The end of a request: out of the client's list and freed. */
 static void
-drop_job(Server *server, Job *job)
+drop_request(Server *server, EngineRequest *request)
 {
-	Slot *slot = job->slot;
+	Slot *slot = request->slot;
 
-	detach_job(job);
-	job_destroy(job);
+	detach_request(request);
+	request_destroy(request);
 	release_slot(server, slot);
 }
 
@@ -185,7 +186,7 @@ detach_paper(Server *server, DeskPaper *paper)
 	while (*link != paper)
 		link = &(*link)->next_of_client;
 	*link = paper->next_of_client;
-	client->n_jobs--;
+	client->n_requests--;
 	client->desk_bytes -= paper->body.length;
 	server->desk_bytes -= paper->body.length;
 	paper->client = NULL;
@@ -212,33 +213,33 @@ cancel_paper(Server *server, DeskPaper *paper)
 }
 
 static ByteWriter *
-job_output(void *argument, Job *job)
+request_output(void *argument, EngineRequest *request)
 {
 	Server *server = argument;
-	Client *client = job->client;
+	Client *client = request->client;
 
 	return client ? &client->output : &server->nowhere;
 }
 
 static void
-job_ended(void *argument, Job *job)
+request_ended(void *argument, EngineRequest *request)
 {
-	drop_job(argument, job);
+	drop_request(argument, request);
 }
 
-/* A job that nobody wants any more. */
+/* A request that nobody wants any more. */
 static void
-cancel_job(Server *server, Job *job)
+cancel_request(Server *server, EngineRequest *request)
 {
-	server->n_new -= is_new(server, job);
-	scheduler_remove(server->scheduler, job);
+	server->n_new -= is_new(server, request);
+	scheduler_remove(server->scheduler, request);
 	atomic_fetch_add(&server->page->n_requests_cancelled, 1);
-	drop_job(server, job);
+	drop_request(server, request);
 }
 
 /* Say which models there are. */
 static void
-reply_unknown_model(Server *server, Client *client, uint32_t request_id, const Request *request)
+reply_unknown_model(Server *server, Client *client, uint32_t request_id, const Request *message)
 {
 	char names[NAMES_BYTES], detail[NAMES_BYTES + 32];
 	Status status;
@@ -248,8 +249,8 @@ reply_unknown_model(Server *server, Client *client, uint32_t request_id, const R
 		snprintf(detail, sizeof detail, "Loaded models: %s.", names);
 	else
 		snprintf(detail, sizeof detail, "No model is loaded.");
-	status = request->model.data ? status_error(STATUS_NOT_FOUND, "model \"%.*s\" is not loaded",
-												(int) request->model.length, request->model.data)
+	status = message->model.data ? status_error(STATUS_NOT_FOUND, "model \"%.*s\" is not loaded",
+												(int) message->model.length, message->model.data)
 								 : status_error(STATUS_NOT_FOUND, "no model is loaded");
 	reply_error(&client->output, request_id, &status, detail,
 				"Set qwen.models, or load one with qwen_load_model(name, file).");
@@ -264,42 +265,43 @@ refuse(Server *server, Client *client, uint32_t request_id, const Status *status
 	atomic_fetch_add(&server->page->n_requests_failed, 1);
 }
 
-/* A request was prepared: it is refused, has been answered, or is a job that waits for GO. */
+/* A request was prepared: it is refused, has been answered, or waits for GO. */
 static void
-take_prepared(Server *server, Client *client, Slot *slot, uint32_t request_id, const Status *status, Job *job)
+take_prepared(Server *server, Client *client, Slot *slot, uint32_t request_id, const Status *status,
+			  EngineRequest *request)
 {
 	if (status->code != STATUS_OK)
 		refuse(server, client, request_id, status);
-	else if (!job)
+	else if (!request)
 		atomic_fetch_add(&server->page->n_requests_done, 1);
 	else
 	{
-		job->slot = slot;
-		job->round = server->round;
+		request_use_slot(request, slot);
+		request->round = server->round;
 		server->n_new++;
 		hold_slot(slot);
-		attach_job(client, job);
+		attach_request(client, request);
 	}
 }
 
 /* The slot of a request, or NULL: it has been refused. The request's id is a new one. */
 static Slot *
-choose_slot(Server *server, Client *client, uint32_t request_id, const Request *request)
+choose_slot(Server *server, Client *client, uint32_t request_id, const Request *message)
 {
 	Status status;
 	Slot *slot;
 
-	if (client->n_jobs >= PROTOCOL_MAX_REQUESTS_PER_CLIENT)
+	if (client->n_requests >= PROTOCOL_MAX_REQUESTS_PER_CLIENT)
 	{
 		status = status_error(STATUS_TOO_LONG, "%u requests are in flight on this connection, at most %d are possible",
-							  client->n_jobs, PROTOCOL_MAX_REQUESTS_PER_CLIENT);
+							  client->n_requests, PROTOCOL_MAX_REQUESTS_PER_CLIENT);
 		reply_error(&client->output, request_id, &status, NULL, NULL);
 		atomic_fetch_add(&server->page->n_requests_failed, 1);
 		return NULL;
 	}
-	slot = slots_find(&server->slots, request->model);
+	slot = slots_find(&server->slots, message->model);
 	if (!slot)
-		reply_unknown_model(server, client, request_id, request);
+		reply_unknown_model(server, client, request_id, message);
 	return slot;
 }
 
@@ -309,24 +311,24 @@ id_in_use(uint32_t request_id)
 	return status_error(STATUS_INVALID_ARGUMENT, "request id %u is in use", request_id);
 }
 
-/* A short REQUEST: answer it, refuse it, or make a job that waits for GO. */
+/* A short REQUEST: answer it, refuse it, or have it wait for GO. */
 static Status
 handle_at_once(Server *server, Client *client, uint32_t request_id, const unsigned char *body, size_t length)
 {
 	uint64_t start = clock_now_us();
-	Request request;
+	Request message;
 	Slot *slot;
-	Job *job = NULL;
+	EngineRequest *request = NULL;
 	Status status;
 
-	STATUS_TRY(decode_request(body, length, &request));
-	if (find_job(client, request_id) || find_paper(client, request_id))
+	STATUS_TRY(decode_request(body, length, &message));
+	if (find_request(client, request_id) || find_paper(client, request_id))
 		return id_in_use(request_id);
-	slot = choose_slot(server, client, request_id, &request);
+	slot = choose_slot(server, client, request_id, &message);
 	if (!slot)
 		return status_ok();
-	status = job_create(slot->model, slot->pool, &request, request_id, &client->output, &job);
-	take_prepared(server, client, slot, request_id, &status, job);
+	status = prepare_in_loop(slot->model, slot->pool, &message, request_id, &client->output, &request);
+	take_prepared(server, client, slot, request_id, &status, request);
 	server->at_once_us += clock_now_us() - start;
 	return status_ok();
 }
@@ -370,7 +372,7 @@ give_paper(Server *server, Client *client, Slot *slot, DeskPaper *paper)
 	hold_slot(slot);
 	paper->next_of_client = client->papers;
 	client->papers = paper;
-	client->n_jobs++;
+	client->n_requests++;
 	client->desk_bytes += paper->body.length;
 	server->desk_bytes += paper->body.length;
 	return true;
@@ -387,7 +389,7 @@ handle_at_desk(Server *server, Client *client, uint32_t request_id, size_t offse
 	Slot *slot;
 	Status status;
 
-	if (find_job(client, request_id) || find_paper(client, request_id))
+	if (find_request(client, request_id) || find_paper(client, request_id))
 		return id_in_use(request_id);
 	paper = make_paper(client, offset, length, &body);
 	if (!paper)
@@ -396,12 +398,12 @@ handle_at_desk(Server *server, Client *client, uint32_t request_id, size_t offse
 		return status_ok();
 	}
 	paper->request_id = request_id;
-	status = decode_request_unchecked(body, length, &paper->request);
+	status = decode_request_unchecked(body, length, &paper->message);
 	/* the name is looked at here, the texts at the desk */
-	name.model = paper->request.model;
+	name.model = paper->message.model;
 	if (status.code == STATUS_OK)
 		status = request_check_texts(&name);
-	slot = status.code == STATUS_OK ? choose_slot(server, client, request_id, &paper->request) : NULL;
+	slot = status.code == STATUS_OK ? choose_slot(server, client, request_id, &paper->message) : NULL;
 	if (slot && give_paper(server, client, slot, paper))
 		return status;
 	if (slot)
@@ -447,45 +449,45 @@ end_meter(RequestMeter *meter)
 
 /* GO for what is ready. */
 static Status
-finish_ready(Server *server, Client *client, Job *job)
+finish_ready(Server *server, Client *client, EngineRequest *request)
 {
-	Status status = job_give_ready(job, &client->output);
+	Status status = request_give_ready(request, &client->output);
 
 	if (status.code == STATUS_OK)
 		atomic_fetch_add(&server->page->n_requests_done, 1);
 	else
-		refuse(server, client, job->request_id, &status);
-	drop_job(server, job);
+		refuse(server, client, request->id, &status);
+	drop_request(server, request);
 	return status_ok();
 }
 
-/* GO for a job that waits for it; for one that is gone or on its way it means nothing. */
+/* GO for a request that waits for it; for one that is gone or on its way it means nothing. */
 static Status
 handle_go(Server *server, Client *client, uint32_t request_id, const unsigned char *body, size_t length)
 {
-	Job *job = find_job(client, request_id);
+	EngineRequest *request = find_request(client, request_id);
 	RequestMeter *meter;
 	uint32_t number;
 	Status status;
 
 	STATUS_TRY(decode_go(body, length, &number));
 	meter = take_meter(server, number);
-	if (!job || job->state != JOB_ACCEPTED)
+	if (!request || request->state != STATE_ACCEPTED)
 	{
 		end_meter(meter);
 		return status_ok();
 	}
-	job->meter = meter;
-	job->alone = client->n_jobs == 1;
-	server->n_new -= is_new(server, job);
-	if (job_is_ready(job))
-		return finish_ready(server, client, job);
-	status = scheduler_go(server->scheduler, job);
+	request->meter = meter;
+	request->alone = client->n_requests == 1;
+	server->n_new -= is_new(server, request);
+	if (request_is_ready(request))
+		return finish_ready(server, client, request);
+	status = scheduler_go(server->scheduler, request);
 	if (status.code == STATUS_OK)
 		return status;
 	reply_error(&client->output, request_id, &status, NULL, "Try again later, or raise qwen.queue_size.");
 	atomic_fetch_add(&server->page->n_requests_failed, 1);
-	drop_job(server, job);
+	drop_request(server, request);
 	return status_ok();
 }
 
@@ -494,12 +496,12 @@ static void
 handle_cancel(Server *server, Client *client, uint32_t request_id)
 {
 	DeskPaper *paper = find_paper(client, request_id);
-	Job *job = find_job(client, request_id);
+	EngineRequest *request = find_request(client, request_id);
 
 	if (paper)
 		cancel_paper(server, paper);
-	if (job)
-		cancel_job(server, job);
+	if (request)
+		cancel_request(server, request);
 }
 
 /* One whole frame, whose body is at offset in the input buffer. */
@@ -686,12 +688,12 @@ write_client(Server *server, Client *client)
 		drop_sent(client);
 }
 
-/* Close a client: all its jobs are cancelled. */
+/* Close a client: all its requests are cancelled. */
 static void
 close_client(Server *server, Client *client)
 {
-	while (client->jobs)
-		cancel_job(server, client->jobs);
+	while (client->requests)
+		cancel_request(server, client->requests);
 	while (client->papers)
 		cancel_paper(server, client->papers);
 	close(client->fd);
@@ -815,8 +817,8 @@ take_paper(Server *server, DeskPaper *paper)
 	}
 	if (paper->status.code == STATUS_OK)
 		append_output(client, &paper->out);
-	take_prepared(server, client, paper->slot, paper->request_id, &paper->status, paper->job);
-	paper->job = NULL;
+	take_prepared(server, client, paper->slot, paper->request_id, &paper->status, paper->request);
+	paper->request = NULL;
 	if (client->paused && !client->dead)
 		use_input(server, client);
 }
@@ -1013,7 +1015,7 @@ set_up_engine(Server *server)
 	const ServerSettings *settings = &server->settings;
 	SchedulerSettings scheduler = {settings->max_running, settings->prefill_chunk, settings->queue_size,
 								   settings->speculation};
-	SchedulerCallbacks callbacks = {job_output, job_ended, server};
+	SchedulerCallbacks callbacks = {request_output, request_ended, server};
 	SlotSettings slots = {
 		.team = team_create(settings->n_threads > 0 ? settings->n_threads : team_default_threads()),
 		.budget = kv_budget_create(memory_cache_limit(settings->kv_cache_bytes, memory_total(), memory_available(), 0)),

@@ -122,7 +122,7 @@ look_at_slot(Slots *slots, Slot *slot)
 
 	if (slot->model && slot->model->generation != wanted)
 		slot->draining = true;
-	if (slot->draining && slot->n_jobs == 0)
+	if (slot->draining && slot->n_requests == 0)
 		close_slot(slot);
 	if (slot->model || wanted == 0 || atomic_load(&slot->status->error_generation) == wanted)
 		return;

@@ -5,12 +5,12 @@
 #define QWEN_SLOTS_H
 
 #include "../protocol/status_page.h"
-#include "desk.h"
 #include "forward.h"
 #include "page_worker.h"
 #include "prefix_cache.h"
 #include "scorer.h"
 #include "step_shares.h"
+#include "workplace.h"
 
 #define DRAFT_ROWS 8 /* rows that guesses may bring a step to, and so many with logits more */
 
@@ -32,10 +32,10 @@ typedef struct Slot
 	PrefixCache *cache; /* of the pool's blocks */
 	Forward *forward;
 	PageWorker *page_worker; /* NULL: none is wanted, or to be had */
-	uint32_t n_jobs;         /* that use the model, here and at the desk; kept by the scheduler's caller */
+	uint32_t n_requests;     /* that use the model, here and at the desk; kept by the scheduler's caller */
 	StepTurn turn;           /* of the last step; kept by the scheduler, as … */
 	StepCost cost;           /* … what its steps take */
-	bool draining;           /* no new jobs: closed once n_jobs is 0 */
+	bool draining;           /* no new requests: closed once n_requests is 0 */
 } Slot;
 
 typedef struct SlotSettings
@@ -75,7 +75,7 @@ extern void slots_names(const Slots *slots, char *out, size_t bytes);
  * without a user. */
 extern bool slots_evict_block(Slots *slots);
 
-/* Cached blocks: the bytes of those that no job uses, and the number of all. */
+/* Cached blocks: the bytes of those that no request uses, and the number of all. */
 extern uint64_t slots_idle_bytes(const Slots *slots);
 extern uint32_t slots_cached_blocks(const Slots *slots);
 

@@ -89,29 +89,29 @@ step_cost_rows(const StepCost *cost, uint32_t n_rows, double times)
 }
 
 RoleShare *
-shares_find(RoleShare *shares, const Job *job)
+shares_find(RoleShare *shares, const EngineRequest *request)
 {
-	while (shares->account != job->account)
+	while (shares->account != request->account)
 		shares++;
 	return shares;
 }
 
 uint32_t
-shares_collect(RoleShare *shares, Job *const *jobs, uint32_t n_jobs)
+shares_collect(RoleShare *shares, EngineRequest *const *requests, uint32_t n_requests)
 {
 	uint32_t n = 0;
 
-	for (uint32_t i = 0; i < n_jobs; i++)
+	for (uint32_t i = 0; i < n_requests; i++)
 	{
 		uint32_t s = 0;
 
-		while (s < n && shares[s].account != jobs[i]->account)
+		while (s < n && shares[s].account != requests[i]->account)
 			s++;
 		if (s == n)
-			shares[n++] = (RoleShare){.account = jobs[i]->account, .priority = jobs[i]->priority};
-		shares[s].wanted += job_rows_left(jobs[i]);
-		if (jobs[i]->priority > shares[s].priority)
-			shares[s].priority = jobs[i]->priority;
+			shares[n++] = (RoleShare){.account = requests[i]->account, .priority = requests[i]->priority};
+		shares[s].wanted += request_rows_left(requests[i]);
+		if (requests[i]->priority > shares[s].priority)
+			shares[s].priority = requests[i]->priority;
 	}
 	return n;
 }

@@ -15,7 +15,7 @@
 #ifndef QWEN_STEP_SHARES_H
 #define QWEN_STEP_SHARES_H
 
-#include "job.h"
+#include "request.h"
 
 /* Steps of up to 1, 2, 4, 8 … rows. */
 #define N_STEP_CLASSES 10
@@ -50,13 +50,14 @@ extern uint32_t step_cost_rows(const StepCost *cost, uint32_t n_rows, double tim
 typedef struct RoleShare
 {
 	const struct RoleAccount *account;
-	int32_t priority; /* the highest of its jobs */
+	int32_t priority; /* the highest of its requests */
 	uint32_t wanted;  /* rows */
 	uint32_t left;    /* rows that it may still take */
 } RoleShare;
 
-/* The roles of some jobs, with what each wants; shares has room for as many as there are jobs. Returns how many. */
-extern uint32_t shares_collect(RoleShare *shares, Job *const *jobs, uint32_t n_jobs);
+/* The roles of some requests, with what each wants; shares has room for as many as there are requests. Returns how
+ * many. */
+extern uint32_t shares_collect(RoleShare *shares, EngineRequest *const *requests, uint32_t n_requests);
 
 /* The fewest rows that a role of the highest priority wants. */
 extern uint32_t shares_least(const RoleShare *shares, uint32_t n);
@@ -64,7 +65,7 @@ extern uint32_t shares_least(const RoleShare *shares, uint32_t n);
 /* Set what each may take of a step of n_rows, or of as many as the one that wants least for each, if that is more. */
 extern void shares_fill(RoleShare *shares, uint32_t n, uint32_t n_rows);
 
-/* The share of a job's role, which is there. */
-extern RoleShare *shares_find(RoleShare *shares, const Job *job);
+/* The share of a request's role, which is there. */
+extern RoleShare *shares_find(RoleShare *shares, const EngineRequest *request);
 
 #endif

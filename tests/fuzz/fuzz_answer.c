@@ -5,7 +5,8 @@
  * up to a NUL, then the answer's bytes, each of which is one token of a tiny model. The answer is said twice, as a
  * stream and whole: both must be valid text and the same.
  */
-#include "../../src/engine/job.h"
+#include "../../src/engine/kind_generate.h"
+#include "../../src/engine/prepare.h"
 #include "../unit/gguf_writer.h"
 #include "fuzz_model.h"
 
@@ -80,7 +81,9 @@ say(ByteSpan answer, ByteSpan stop, uint8_t settings, uint32_t budget, bool stre
 	Outcome outcome = {.ended = false};
 	ByteWriter frames;
 	size_t at = 0;
-	Job *job;
+	EngineRequest *asked;
+	Answer *said;
+	StepRow row = {.logits = logits};
 
 	request.messages = (ByteSpan){messages, sizeof messages - 1};
 	if (settings & 4)
@@ -90,24 +93,25 @@ say(ByteSpan answer, ByteSpan stop, uint8_t settings, uint32_t budget, bool stre
 	request.options =
 		(SamplingOptions){.given = OPTION_TEMPERATURE | OPTION_MAX_TOKENS, .max_tokens = MAX_ANSWER_TOKENS};
 	byte_writer_init(&frames);
-	PROMISE(job_create(model, pool, &request, 1, &frames, &job).code == STATUS_OK);
-	job->in_thinking = job->thought = settings & 1;
-	job->beginning = (settings & 2) && !job->in_thinking;
-	job->thinking_budget = budget;
-	PROMISE(job_open_thinking(job, model->tokenizer).code == STATUS_OK);
+	PROMISE(prepare_in_loop(model, pool, &request, 1, &frames, &asked).code == STATUS_OK);
+	said = &generation_of(asked)->answer;
+	said->in_thinking = said->thought = settings & 1;
+	said->beginning = (settings & 2) && !said->in_thinking;
+	said->thinking_budget = budget;
+	PROMISE(answer_open_thinking(said, model->tokenizer).code == STATUS_OK);
 	frames.length = 0;
-	while (job->state != JOB_ENDED)
+	while (asked->state != STATE_ENDED)
 	{
-		bool is_forced = job->n_forced < job->forced.n;
+		bool is_forced = answer_is_forced(said);
 
 		memset(logits, 0, sizeof logits);
 		logits[at < answer.length ? token_of[(unsigned char) answer.data[at]] : 258] = 1;
 		at += !is_forced;
-		PROMISE(job_take_logits(job, kernels_select(), logits, &frames).code == STATUS_OK);
+		PROMISE(request_take_row(&asked->sequences[0], &row, &frames).code == STATUS_OK);
 		read_frames(&frames, &outcome);
 	}
 	PROMISE(outcome.ended && outcome.n_tokens <= MAX_ANSWER_TOKENS);
-	job_destroy(job);
+	request_destroy(asked);
 	byte_writer_free(&frames);
 	return outcome;
 }

@@ -171,7 +171,7 @@ read_answer(const ByteWriter *frames, Answer *answer)
 	}
 }
 
-/* One request through job and scheduler, its n-th allocation failing (0: none). *came: it was reached. */
+/* One request through prepare.c and scheduler, its n-th allocation failing (0: none). *came: it was reached. */
 static Answer
 ask(TinyEngine *engine, const Request *request, long n, bool stay, bool *came)
 {
@@ -181,19 +181,19 @@ ask(TinyEngine *engine, const Request *request, long n, bool stay, bool *came)
 
 	byte_writer_init(&call.out);
 	allocations_arm(n, stay);
-	answer.status = job_create(slot->model, slot->pool, request, 1, &call.out, &call.job);
-	if (answer.status.code == STATUS_OK && call.job && job_is_ready(call.job))
+	answer.status = prepare_in_loop(slot->model, slot->pool, request, 1, &call.out, &call.request);
+	if (answer.status.code == STATUS_OK && call.request && request_is_ready(call.request))
 	{
-		answer.status = job_give_ready(call.job, &call.out);
-		job_destroy(call.job);
+		answer.status = request_give_ready(call.request, &call.out);
+		request_destroy(call.request);
 	}
-	else if (answer.status.code == STATUS_OK && call.job)
+	else if (answer.status.code == STATUS_OK && call.request)
 	{
-		call.job->slot = slot;
-		call.job->client = &call;
-		answer.status = scheduler_go(engine->scheduler, call.job);
+		request_use_slot(call.request, slot);
+		call.request->client = &call;
+		answer.status = scheduler_go(engine->scheduler, call.request);
 		if (answer.status.code != STATUS_OK)
-			job_destroy(call.job);
+			request_destroy(call.request);
 		else
 			tiny_run(engine);
 	}

@@ -65,7 +65,7 @@ make_paper(const Fixture *fixture, RequestKind kind, uint32_t role, const void *
 	assert_non_null(paper);
 	for (size_t i = 0; i < n; i++)
 		write_raw(&paper->body, unit, strlen(unit));
-	paper->request = (Request){.kind = (uint8_t) kind,
+	paper->message = (Request){.kind = (uint8_t) kind,
 							   .text = {(char *) paper->body.data, paper->body.length},
 							   .role = role,
 							   .chunk_tokens = kind == REQUEST_CHUNK ? 16 : 0};
@@ -104,13 +104,13 @@ papers_come_back_with_their_answers(void **state)
 	for (uint32_t i = 0; i < 200; i++)
 	{
 		DeskPaper *paper = wait_for_paper(fixture->desk);
-		bool is_job = paper->request.kind == REQUEST_CHUNK || paper->request.kind == REQUEST_GENERATE ||
-					  paper->request.kind == REQUEST_EMBED;
+		bool is_accepted = paper->message.kind == REQUEST_CHUNK || paper->message.kind == REQUEST_GENERATE ||
+						   paper->message.kind == REQUEST_EMBED;
 
 		if (paper->status.code == STATUS_OK)
 		{
 			assert_true(paper->out.length > PROTOCOL_HEADER_BYTES);
-			assert_int_equal(paper->job != NULL, is_job);
+			assert_int_equal(paper->request != NULL, is_accepted);
 		}
 		else
 			assert_int_equal(paper->status.code, STATUS_TOO_LONG);
@@ -166,7 +166,7 @@ roles_and_clients_take_turns(void **state)
 	for (uint32_t i = 0; i < 22; i++)
 	{
 		paper = wait_for_paper(fixture->desk);
-		roles[i] = paper->request.role;
+		roles[i] = paper->message.role;
 		order[i] = paper->line;
 		desk_paper_free(paper);
 	}

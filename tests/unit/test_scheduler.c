@@ -63,7 +63,7 @@ assert_answer(const TinyCall *call, const char *expected)
 	assert_memory_equal(done.content.data, expected, done.content.length);
 }
 
-/* No job is left and all memory that is taken is cached and free to be given up. */
+/* No request is left and all memory that is taken is cached and free to be given up. */
 static void
 assert_idle(TinyEngine *engine)
 {
@@ -452,7 +452,7 @@ cancel_frees_blocks_in_every_state(void **state)
 		for (uint32_t s = 0; s < steps; s++)
 			tiny_step(engine);
 		for (int i = 0; i < 4; i++)
-			if (calls[i].job)
+			if (calls[i].request)
 				tiny_cancel(engine, &calls[i]);
 		for (int i = 0; i < 4; i++)
 			tiny_call_free(&calls[i]);
@@ -491,7 +491,7 @@ the_queue_is_bounded(void **state)
 }
 
 static void
-a_thousand_jobs_of_one_role_do_not_hold_up_another_s(void **state)
+a_thousand_requests_of_one_role_do_not_hold_up_another_s(void **state)
 {
 	SchedulerSettings four = {.max_running = 4, .prefill_chunk = 64, .queue_size = 1000};
 	TinyEngine *engine = make_engine(100, four);
@@ -547,7 +547,7 @@ roles_get_equal_shares_of_tokens(void **state)
 	for (int role = 0; role < 2; role++)
 		for (int i = 0; i < 60; i++)
 		{
-			if (!calls[role][i].job)
+			if (!calls[role][i].request)
 				tokens[role] += 10 + tiny_done(&calls[role][i]).completion_tokens;
 			else
 				tiny_cancel(engine, &calls[role][i]);
@@ -616,7 +616,7 @@ a_role_s_rest_is_no_credit(void **state)
 	(void) state;
 	for (int i = 0; i < 40; i++)
 		tiny_submit(engine, &request, &calls[i]);
-	while (calls[19].job)
+	while (calls[19].request)
 		tiny_step(engine);
 	/* a role that comes now takes turns with the other one, it does not go first until it has had as much */
 	request.role = 11;
@@ -671,7 +671,7 @@ steps_to_first_token(TinyEngine *engine, const TinyCall *call)
 {
 	uint32_t n = 0;
 
-	for (; call->job && call->job->n_generated == 0; n++)
+	for (; call->request && call->request->sequences[0].n_generated == 0; n++)
 		tiny_step(engine);
 	return n;
 }
@@ -695,7 +695,7 @@ run_against_priority(uint32_t max_running, uint32_t n_blocks, uint32_t n_running
 		tiny_submit(engine, &request, &low[i]);
 	}
 	for (uint32_t i = 0; i < n_running; i++)
-		while (low[i].job->n_generated < 20)
+		while (low[i].request->sequences[0].n_generated < 20)
 			tiny_step(engine);
 	assert_int_equal(atomic_load(&engine->page->n_running), n_running);
 	urgent.priority = 1000;
@@ -762,15 +762,15 @@ nobody_gives_way_for_ever(void **state)
 	tiny_submit(engine, &request, &low);
 	urgent.priority = 5;
 	/* urgent ones without end: each of them has the place at once, until the first one has given way so many times */
-	for (; low.job && n < 1000; n++)
+	for (; low.request && n < 1000; n++)
 	{
-		while (low.job && low.job->state != JOB_RUNNING)
+		while (low.request && low.request->state != STATE_RUNNING)
 			tiny_step(engine);
 		tiny_step(engine);
-		if (!low.job)
+		if (!low.request)
 			break;
 		tiny_submit(engine, &urgent, &high);
-		while (high.job)
+		while (high.request)
 			tiny_step(engine);
 		tiny_call_free(&high);
 	}
@@ -796,7 +796,7 @@ who_has_waited_long_has_a_place_in_spite_of_priority(void **state)
 	request.priority = -5;
 	request.role = 20;
 	tiny_submit(engine, &request, &low);
-	low.job->go_us -= (uint64_t) 61 * 1000 * 1000;
+	low.request->go_us -= (uint64_t) 61 * 1000 * 1000;
 	tiny_run(engine);
 	/* one place of eight, and nobody takes it away again */
 	assert_true(low.number >= 6 && low.number <= 8);
@@ -821,7 +821,7 @@ small_ones_pass_a_large_one_so_many_times(void **state)
 	(void) state;
 	/* 13 blocks of 20, and then one that wants 13 at once */
 	tiny_submit(engine, &request, &first);
-	while (first.job->n_generated < 50)
+	while (first.request->sequences[0].n_generated < 50)
 		tiny_step(engine);
 	tiny_submit(engine, &large_request, &large);
 	for (int i = 0; i < 40; i++)
@@ -869,7 +869,8 @@ error_of(const TinyCall *call)
 	ProtocolError error = {0};
 	FrameHeader header;
 
-	if (call->job || decode_header(call->out.data, false, &header).code != STATUS_OK || header.type != FRAME_ERROR ||
+	if (call->request || decode_header(call->out.data, false, &header).code != STATUS_OK ||
+		header.type != FRAME_ERROR ||
 		decode_error(call->out.data + PROTOCOL_HEADER_BYTES, header.body_bytes, &error).code != STATUS_OK)
 		abort();
 	return error;
@@ -913,7 +914,7 @@ numbers_that_are_not_finite_are_an_error_of_every_kind_of_request(void **state)
 		request.kind = REQUEST_GENERATE;
 		tiny_submit(engine, &request, &call);
 		tiny_step(engine);
-		cached = call.job ? call.job->n_cached_tokens : 64;
+		cached = call.request ? call.request->n_cached_tokens : 64;
 		assert_true(cached <= 64);
 		tiny_run(engine);
 		assert_int_equal(error_of(&call).code, STATUS_NOT_FINITE);
@@ -1007,7 +1008,7 @@ run_beside_long_prompts(bool alone)
 	for (int i = 0; i < 60; i++)
 		tiny_step(engine);
 	for (int i = 0; i < 32; i++)
-		assert_true(answers[i].job && answers[i].job->n_generated > 0);
+		assert_true(answers[i].request && answers[i].request->sequences[0].n_generated > 0);
 	for (int i = 0; i < 4; i++)
 	{
 		Request request = tiny_request(make_text(long_texts[i], 1500, 100 + (uint64_t) i), 5, 10);
@@ -1020,24 +1021,25 @@ run_beside_long_prompts(bool alone)
 		Request request = tiny_request(make_text(short_texts[i], 20, 200 + (uint64_t) i), 100, 10);
 
 		tiny_submit(engine, &request, &shorts[i]);
-		shorts[i].job->alone = alone;
+		shorts[i].request->alone = alone;
 	}
 	first_short = engine->n_steps;
-	for (bool stood = false;
-		 shorts[0].job->n_generated == 0 || shorts[1].job->n_generated == 0 || shorts[2].job->n_generated == 0;)
+	for (bool stood = false; shorts[0].request->sequences[0].n_generated == 0 ||
+							 shorts[1].request->sequences[0].n_generated == 0 ||
+							 shorts[2].request->sequences[0].n_generated == 0;)
 	{
-		uint32_t before = answers[7].job->n_generated;
+		uint32_t before = answers[7].request->sequences[0].n_generated;
 
 		tiny_step(engine);
 		/* an answer gets its token in every step, or stands for one slice at most */
-		assert_true(answers[7].job->n_generated == before + 1 || (alone && !stood));
-		stood = answers[7].job->n_generated == before;
+		assert_true(answers[7].request->sequences[0].n_generated == before + 1 || (alone && !stood));
+		stood = answers[7].request->sequences[0].n_generated == before;
 		assert_true(atomic_load(&engine->page->batch_tokens) <= 35 + 64);
 	}
 	/* 60 tokens of prompts in halves of 32, and where they go first the answers' turn between them */
 	assert_true(engine->n_steps - first_short < (alone ? 4 : 3));
 	/* and the long ones get on meanwhile */
-	assert_true(prompts[0].job->n_done > 64);
+	assert_true(prompts[0].request->sequences[0].n_done > 64);
 	for (int i = 0; i < 32; i++)
 		tiny_cancel(engine, &answers[i]);
 	tiny_run(engine);
@@ -1084,7 +1086,7 @@ beside_many_answers_a_prompt_s_end_goes_first(void **state)
 
 		tiny_submit(engine, &request, &answers[i]);
 	}
-	while (answers[15].job->n_generated < 10)
+	while (answers[15].request->sequences[0].n_generated < 10)
 		tiny_step(engine);
 	assert_int_equal(step_rows(engine), 16);
 	for (int i = 0; i < 3; i++)
@@ -1092,24 +1094,24 @@ beside_many_answers_a_prompt_s_end_goes_first(void **state)
 		Request request = tiny_request(make_text(prompt_texts[i], lengths[i], 100 + (uint64_t) i), 300, 10);
 
 		tiny_submit(engine, &request, &prompts[i]);
-		prompts[i].job->alone = true;
+		prompts[i].request->alone = true;
 		if (i == 2)
 			break;
 		/* the prompt alone, then all answers and its own second token; nobody's token is left out or comes twice */
 		assert_int_equal(step_rows(engine), lengths[i]);
-		assert_int_equal(prompts[i].job->n_generated, 1);
+		assert_int_equal(prompts[i].request->sequences[0].n_generated, 1);
 		if (i == 1)
 			continue;
 		assert_int_equal(step_rows(engine), 17);
-		assert_int_equal(prompts[i].job->n_generated, 2);
+		assert_int_equal(prompts[i].request->sequences[0].n_generated, 2);
 	}
 	/* a prompt that came in the answers' turn waits for it */
 	assert_int_equal(step_rows(engine), 18);
-	assert_int_equal(prompts[2].job->n_done, 0);
+	assert_int_equal(prompts[2].request->sequences[0].n_done, 0);
 	/* what is not a prompt's end goes beside the answers */
 	assert_int_equal(step_rows(engine), 64 + 18);
 	assert_int_equal(step_rows(engine), 100 - 64);
-	assert_int_equal(prompts[2].job->n_generated, 1);
+	assert_int_equal(prompts[2].request->sequences[0].n_generated, 1);
 	assert_int_equal(step_rows(engine), 19);
 	/* one of many that its client has asked for goes beside the answers */
 	{
@@ -1128,7 +1130,7 @@ beside_many_answers_a_prompt_s_end_goes_first(void **state)
 
 		tiny_call_free(&answers[0]);
 		tiny_submit(engine, &request, &answers[0]);
-		answers[0].job->alone = true;
+		answers[0].request->alone = true;
 	}
 	assert_int_equal(step_rows(engine), 20 + 15);
 	tiny_run(engine);
@@ -1147,7 +1149,7 @@ prompt_rows(const TinyCall *prompts, uint32_t n, uint32_t *before)
 	uint32_t now = 0, new;
 
 	for (uint32_t i = 0; i < n; i++)
-		now += prompts[i].job ? prompts[i].job->n_done : 0;
+		now += prompts[i].request ? prompts[i].request->sequences[0].n_done : 0;
 	new = now - *before;
 	*before = now;
 	return new;
@@ -1182,11 +1184,11 @@ a_role_s_prompts_do_not_slow_down_another_s_answer(void **state)
 	/* the other role's prompt is read at once, and then it gets a token a step; the rows beside it are bounded by its
 	 * own ones, and there are some */
 	assert_true(step_rows(engine) <= 2 * 30 + FREE_ROWS_MAX);
-	assert_int_equal(answer.job->n_generated, 1);
+	assert_int_equal(answer.request->sequences[0].n_generated, 1);
 	assert_true(prompt_rows(prompts, 4, &done) >= 30);
-	for (uint32_t n = 1; answer.job; n++)
+	for (uint32_t n = 1; answer.request; n++)
 	{
-		assert_int_equal(answer.job->n_generated, n);
+		assert_int_equal(answer.request->sequences[0].n_generated, n);
 		assert_true(step_rows(engine) <= 2 + FREE_ROWS_MAX);
 		assert_in_range(prompt_rows(prompts, 4, &done), FREE_ROWS_MIN, 1 + FREE_ROWS_MAX);
 	}
@@ -1237,16 +1239,16 @@ a_role_s_answers_take_turns_beside_another_s(void **state)
 	tiny_submit(engine, &request, &one);
 	tiny_step(engine);
 	for (int i = 0; i < 150; i++)
-		before[i] = answers[i].job->n_generated;
+		before[i] = answers[i].request->sequences[0].n_generated;
 	for (uint32_t n = 1; n <= 150; n++)
 	{
-		assert_int_equal(one.job->n_generated, n);
+		assert_int_equal(one.request->sequences[0].n_generated, n);
 		assert_true(step_rows(engine) <= 2 + FREE_ROWS_MAX);
 	}
 	/* each had its turns, as often as every other one */
 	for (int i = 0; i < 150; i++)
 	{
-		uint32_t n = answers[i].job->n_generated - before[i];
+		uint32_t n = answers[i].request->sequences[0].n_generated - before[i];
 
 		assert_in_range(n, 1, 150);
 		least = n < least ? n : least;
@@ -1288,13 +1290,13 @@ who_does_not_fit_a_smaller_cache_ends_with_an_error(void **state)
 	tiny_submit(engine, &large, &first);
 	for (int i = 0; i < 20; i++)
 		tiny_step(engine);
-	assert_non_null(first.job);
+	assert_non_null(first.request);
 	kv_budget_set_limit(engine->slots.settings.budget, kv_budget_limit(engine->slots.settings.budget) / 4 * 3);
 	tiny_submit(engine, &small, &second);
-	for (int i = 0; i < 1000 && (first.job || second.job); i++)
+	for (int i = 0; i < 1000 && (first.request || second.request); i++)
 		tiny_step(engine);
-	assert_null(first.job);
-	assert_null(second.job);
+	assert_null(first.request);
+	assert_null(second.request);
 	assert_true(atomic_load(&engine->page->n_requests_failed) == 1);
 	assert_true(atomic_load(&engine->page->n_requests_done) == 1);
 	tiny_engine_free(engine);
@@ -1316,7 +1318,7 @@ main(void)
 		cmocka_unit_test(what_can_never_fit_is_refused_with_the_numbers),
 		cmocka_unit_test(cancel_frees_blocks_in_every_state),
 		cmocka_unit_test(the_queue_is_bounded),
-		cmocka_unit_test(a_thousand_jobs_of_one_role_do_not_hold_up_another_s),
+		cmocka_unit_test(a_thousand_requests_of_one_role_do_not_hold_up_another_s),
 		cmocka_unit_test(roles_get_equal_shares_of_tokens),
 		cmocka_unit_test(who_was_preempted_pays_for_the_prompt_once),
 		cmocka_unit_test(a_role_s_rest_is_no_credit),

@@ -169,9 +169,9 @@ do_what_is_due(TinyEngine *engine, RandomRequest *requests, uint32_t step)
 		{
 			tiny_submit_to(engine, r->slot, &r->request, &r->call);
 			assert_string_equal(r->call.status.message, "");
-			r->call.job->alone = step % 2 == 0;
+			r->call.request->alone = step % 2 == 0;
 		}
-		if (r->cancel_at == step && r->call.job)
+		if (r->cancel_at == step && r->call.request)
 			tiny_cancel(engine, &r->call);
 	}
 }

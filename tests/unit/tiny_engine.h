@@ -7,7 +7,7 @@
 #define TINY_ENGINE_H
 
 #include "../../src/base/clock.h"
-#include "../../src/engine/job_blocks.h"
+#include "../../src/engine/prepare.h"
 #include "../../src/engine/scheduler.h"
 #include "tiny_model.h"
 
@@ -22,7 +22,7 @@ typedef struct TinyEngine
 typedef struct TinyCall
 {
 	TinyEngine *engine;
-	Job *job; /* NULL: ended or refused */
+	EngineRequest *request; /* NULL: ended or refused */
 	Status status;
 	ByteWriter out;
 	uint64_t ended_at; /* step */
@@ -32,24 +32,24 @@ typedef struct TinyCall
 static uint32_t tiny_n_ended;
 
 static ByteWriter *
-tiny_output(void *argument, Job *job)
+tiny_output(void *argument, EngineRequest *request)
 {
-	TinyCall *call = job->client;
+	TinyCall *call = request->client;
 
 	(void) argument;
 	return &call->out;
 }
 
 static void
-tiny_ended(void *argument, Job *job)
+tiny_ended(void *argument, EngineRequest *request)
 {
 	TinyEngine *engine = argument;
-	TinyCall *call = job->client;
+	TinyCall *call = request->client;
 
-	call->job = NULL;
+	call->request = NULL;
 	call->ended_at = engine->n_steps;
 	call->number = tiny_n_ended++;
-	job_destroy(job);
+	request_destroy(request);
 }
 
 /*
@@ -148,18 +148,18 @@ tiny_submit_to(TinyEngine *engine, uint32_t slot, const Request *request, TinyCa
 {
 	*call = (TinyCall){.engine = engine};
 	byte_writer_init(&call->out);
-	call->status =
-		job_create(engine->slots.slots[slot].model, engine->slots.slots[slot].pool, request, 1, &call->out, &call->job);
+	call->status = prepare_in_loop(engine->slots.slots[slot].model, engine->slots.slots[slot].pool, request, 1,
+								   &call->out, &call->request);
 	call->out.length = 0;
 	if (call->status.code != STATUS_OK)
 		return;
-	call->job->slot = &engine->slots.slots[slot];
-	call->job->client = call;
-	call->status = scheduler_go(engine->scheduler, call->job);
+	request_use_slot(call->request, &engine->slots.slots[slot]);
+	call->request->client = call;
+	call->status = scheduler_go(engine->scheduler, call->request);
 	if (call->status.code == STATUS_OK)
 		return;
-	job_destroy(call->job);
-	call->job = NULL;
+	request_destroy(call->request);
+	call->request = NULL;
 }
 
 static inline void
@@ -186,9 +186,9 @@ tiny_run(TinyEngine *engine)
 static inline void
 tiny_cancel(TinyEngine *engine, TinyCall *call)
 {
-	scheduler_remove(engine->scheduler, call->job);
-	job_destroy(call->job);
-	call->job = NULL;
+	scheduler_remove(engine->scheduler, call->request);
+	request_destroy(call->request);
+	call->request = NULL;
 }
 
 /* DONE of a call that has ended. Its texts live as long as the call. */
@@ -198,7 +198,7 @@ tiny_done(const TinyCall *call)
 	Done done = {0};
 	FrameHeader header;
 
-	if (call->job || call->out.length < PROTOCOL_HEADER_BYTES ||
+	if (call->request || call->out.length < PROTOCOL_HEADER_BYTES ||
 		decode_header(call->out.data, false, &header).code != STATUS_OK || header.type != FRAME_DONE ||
 		decode_done(call->out.data + PROTOCOL_HEADER_BYTES, header.body_bytes, &done).code != STATUS_OK)
 		abort();

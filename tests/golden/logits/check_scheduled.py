@@ -3,7 +3,7 @@
 
   check_scheduled.py --program PROGRAM --engine-bench PROGRAM
 
-The program of --program is scheduled_logits.c. Each must have happened, every job must get the same bytes as the prompt alone, and those must be as
+The program of --program is scheduled_logits.c. Each must have happened, every request must get the same bytes as the prompt alone, and those must be as
 near to transformers' as check_logits.py asks.
 """
 import argparse
@@ -21,20 +21,20 @@ import rows  # noqa: E402
 from check_logits import LIMIT, engine_logits  # noqa: E402
 
 N = 512  # positions
-# what: options of the program, and which of its counts must not be 0; a job of N positions needs 17 blocks of KV cache
+# what: options of the program, and which of its counts must not be 0; a request of N positions needs 17 blocks of KV cache
 RUNS = {
     "behind a cached prefix": (["--warm", "300", "--first", "301", "--chunk", "512"], "cached_tokens"),
     "behind a cached prefix, single positions": (["--warm", "200", "--first", "230", "--chunk", "1"], "cached_tokens"),
-    "after preemptions": (["--first", "40", "--jobs", "3", "--blocks", "30", "--chunk", "64"], "preemptions"),
-    "after preemptions, slices of 16, 2 threads": (["--first", "33", "--jobs", "5", "--blocks", "25", "--chunk", "16", "--threads", "2"], "preemptions"),
-    "many behind a cached prefix": (["--warm", "100", "--first", "101", "--jobs", "3", "--blocks", "40", "--chunk", "512"], "cached_tokens"),
+    "after preemptions": (["--first", "40", "--requests", "3", "--blocks", "30", "--chunk", "64"], "preemptions"),
+    "after preemptions, slices of 16, 2 threads": (["--first", "33", "--requests", "5", "--blocks", "25", "--chunk", "16", "--threads", "2"], "preemptions"),
+    "many behind a cached prefix": (["--warm", "100", "--first", "101", "--requests", "3", "--blocks", "40", "--chunk", "512"], "cached_tokens"),
     "with guesses": (["--first", "200", "--speculate"], "guesses_right"),
-    "with guesses, after preemptions": (["--first", "120", "--jobs", "2", "--blocks", "20", "--speculate"], "preemptions"),
+    "with guesses, after preemptions": (["--first", "120", "--requests", "2", "--blocks", "20", "--speculate"], "preemptions"),
 }  # fmt: skip
 
 
 def scheduled_logits(program, model, options, out):
-    """({first position: [jobs][positions][VOCAB]}, what happened)"""
+    """({first position: [requests][positions][VOCAB]}, what happened)"""
     done = subprocess.run([program, "--model", model, "--text", models.prompt(N), "--out", out, *options], check=True, stdout=subprocess.PIPE)
     first = int(options[options.index("--first") + 1]) - 1
     return first, np.fromfile(out, "<f4").reshape(-1, N - first, models.VOCAB), json.loads(done.stdout)
@@ -52,15 +52,15 @@ def main():
             models.write_model(name, model)
             alone = engine_logits(a.engine_bench, model, N, 512, out).astype("<f4")
             for what, (options, must_happen) in RUNS.items():
-                first, jobs, happened = scheduled_logits(os.path.abspath(a.program), model, options, out)
+                first, requests, happened = scheduled_logits(os.path.abspath(a.program), model, options, out)
                 if not happened[must_happen]:
                     failures.append(f"{name}, {what}: nothing of the kind happened: {happened}")
-                for job in jobs:
-                    n_compared += len(job)
-                    if job.tobytes() != alone[first:].tobytes():
-                        failures.append(f"{name}, {what}: differs at position {first + int((job != alone[first:]).any(axis=1).argmax())}")
+                for request in requests:
+                    n_compared += len(request)
+                    if request.tobytes() != alone[first:].tobytes():
+                        failures.append(f"{name}, {what}: differs at position {first + int((request != alone[first:]).any(axis=1).argmax())}")
                 kept = [dict(row, position=row["position"] - first) for row in golden[name][str(N)] if row["position"] >= first]
-                error = max(rows.largest_difference(job.astype(np.float64), kept) for job in jobs)
+                error = max(rows.largest_difference(request.astype(np.float64), kept) for request in requests)
                 worst = max(worst, error)
                 if not error <= LIMIT:
                     failures.append(f"{name}, {what}: max |difference| / RMS to transformers' {error:.1e}")

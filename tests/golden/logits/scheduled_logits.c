@@ -2,16 +2,16 @@
  * scheduled_logits.c - logits as requests get them from the scheduler: behind a cached prefix, after a preemption, with
  * speculation, in slices of any size; for check_scheduled.py to hold against llama.cpp's.
  *
- *   scheduled_logits --model FILE --text TEXT --first N --out FILE [--chunk N] [--jobs N] [--blocks N] [--warm N]
+ *   scheduled_logits --model FILE --text TEXT --first N --out FILE [--chunk N] [--requests N] [--blocks N] [--warm N]
  *                    [--threads N] [--speculate]
  *
- * FILE is one of models.py, whose first 256 tokens are the bytes. Each job's prompt is the first N bytes of the text,
- * and its answer is made to be the rest of the text: job_pick is wrapped by the linker (--wrap), keeps the logits, and
- * gives the next token of the text an infinite lead. So logits of every position from N - 1 on can be compared with
- * those of the whole text. --warm: a job with a prompt of so many bytes runs before, and may leave its blocks in the
- * cache; without it nothing is cached. --blocks: of KV cache (F32). OUT has for each job, one after the other, the
- * logits [positions][vocab] (float32), NaN for those that came from nowhere; a JSON object on standard output says what
- * happened on the way.
+ * FILE is one of models.py, whose first 256 tokens are the bytes. Each request's prompt is the first N bytes of the
+ * text, and its answer is made to be the rest of the text: request_look is wrapped by the linker (--wrap), keeps the
+ * logits, and gives the next token of the text an infinite lead. So logits of every position from N - 1 on can be
+ * compared with those of the whole text. --warm: a request with a prompt of so many bytes runs before, and may leave
+ * its blocks in the cache; without it nothing is cached. --blocks: of KV cache (F32). OUT has for each request, one
+ * after the other, the logits [positions][vocab] (float32), NaN for those that came from nowhere; a JSON object on
+ * standard output says what happened on the way.
  */
 #include <getopt.h>
 #include <math.h>
@@ -21,11 +21,11 @@
 
 #include "../../unit/tiny_engine.h"
 
-#define MAX_JOBS 16
+#define MAX_REQUESTS 16
 
 typedef struct Recorded
 {
-	TinyCall call; /* first: the job's client */
+	TinyCall call; /* first: the request's client */
 	float *logits; /* [n_positions][vocab] */
 } Recorded;
 
@@ -33,12 +33,12 @@ static struct
 {
 	const char *text;
 	uint32_t n_text, first, vocab;
-	Recorded jobs[MAX_JOBS];
-	uint32_t n_jobs;
+	Recorded requests[MAX_REQUESTS];
+	uint32_t n_requests;
 } run;
 
-extern bool __real_job_pick(Job *job, const Kernels *kernels, float *logits, uint32_t row);
-extern bool __wrap_job_pick(Job *job, const Kernels *kernels, float *logits, uint32_t row);
+extern bool __real_request_look(const Sequence *sequence, float *logits, uint32_t row);
+extern bool __wrap_request_look(const Sequence *sequence, float *logits, uint32_t row);
 
 static void
 die(const char *what, const char *why)
@@ -47,22 +47,22 @@ die(const char *what, const char *why)
 	exit(1);
 }
 
-/* Keep the logits of a recorded job's row, and let the text's next byte win. */
+/* Keep the logits of a recorded request's row, and let the text's next byte win. */
 bool
-__wrap_job_pick(Job *job, const Kernels *kernels, float *logits, uint32_t row)
+__wrap_request_look(const Sequence *sequence, float *logits, uint32_t row)
 {
-	uint32_t position = job->n_tokens - 1 + row;
+	uint32_t position = sequence->n_tokens - 1 + row;
 
-	for (uint32_t i = 0; i < run.n_jobs; i++)
-		if (job->client == &run.jobs[i].call && run.jobs[i].logits)
-			memcpy(run.jobs[i].logits + (size_t) (position + 1 - run.first) * run.vocab, logits,
+	for (uint32_t i = 0; i < run.n_requests; i++)
+		if (sequence->request->client == &run.requests[i].call && run.requests[i].logits)
+			memcpy(run.requests[i].logits + (size_t) (position + 1 - run.first) * run.vocab, logits,
 				   run.vocab * sizeof *logits);
 	if (position + 1 < run.n_text)
 		logits[(unsigned char) run.text[position + 1]] = 1e30f;
-	return __real_job_pick(job, kernels, logits, row);
+	return __real_request_look(sequence, logits, row);
 }
 
-/* Submit a job whose prompt is the first n_prompt bytes of the text. */
+/* Submit a request whose prompt is the first n_prompt bytes of the text. */
 static void
 submit(TinyEngine *engine, uint32_t n_prompt, uint32_t n_answer, bool shares, TinyCall *call)
 {
@@ -77,7 +77,7 @@ submit(TinyEngine *engine, uint32_t n_prompt, uint32_t n_answer, bool shares, Ti
 	tiny_submit(engine, &request, call);
 	if (call->status.code != STATUS_OK)
 		die("a request", call->status.message);
-	if (call->job->n_prompt != n_prompt || call->job->tokens[0] != (unsigned char) run.text[0])
+	if (call->request->n_prompt != n_prompt || call->request->sequences[0].tokens[0] != (unsigned char) run.text[0])
 		die("the model", "its tokens are not the bytes");
 }
 
@@ -112,7 +112,7 @@ main(int argc, char **argv)
 		{"first", required_argument, NULL, 'f'},
 		{"out", required_argument, NULL, 'o'},
 		{"chunk", required_argument, NULL, 'c'},
-		{"jobs", required_argument, NULL, 'j'},
+		{"requests", required_argument, NULL, 'j'},
 		{"blocks", required_argument, NULL, 'b'},
 		{"warm", required_argument, NULL, 'w'},
 		{"threads", required_argument, NULL, 't'},
@@ -120,9 +120,9 @@ main(int argc, char **argv)
 		{NULL, 0, NULL, 0},
 	};
 	const char *path = NULL, *out = NULL;
-	uint32_t n_blocks = 1000, n_jobs = 1, warm = 0, n_positions;
+	uint32_t n_blocks = 1000, n_requests = 1, warm = 0, n_positions;
 	int n_threads = 1, option;
-	SchedulerSettings settings = {.max_running = MAX_JOBS, .prefill_chunk = 512, .queue_size = 100};
+	SchedulerSettings settings = {.max_running = MAX_REQUESTS, .prefill_chunk = 512, .queue_size = 100};
 	TinyEngine *engine;
 	Model *model;
 	FILE *file;
@@ -146,7 +146,7 @@ main(int argc, char **argv)
 				settings.prefill_chunk = (uint32_t) atoi(optarg);
 				break;
 			case 'j':
-				n_jobs = (uint32_t) atoi(optarg);
+				n_requests = (uint32_t) atoi(optarg);
 				break;
 			case 'b':
 				n_blocks = (uint32_t) atoi(optarg);
@@ -164,7 +164,7 @@ main(int argc, char **argv)
 				return 2;
 		}
 	run.n_text = run.text ? (uint32_t) strlen(run.text) : 0;
-	if (!path || !out || run.first < 1 || run.first > run.n_text || n_jobs < 1 || n_jobs > MAX_JOBS ||
+	if (!path || !out || run.first < 1 || run.first > run.n_text || n_requests < 1 || n_requests > MAX_REQUESTS ||
 		warm > run.n_text)
 		die("usage", "scheduled_logits --model FILE --text TEXT --first N --out FILE …");
 	model = open_model(path);
@@ -179,25 +179,25 @@ main(int argc, char **argv)
 		tiny_run(engine);
 		tiny_call_free(&call);
 	}
-	run.n_jobs = n_jobs;
-	for (uint32_t i = 0; i < n_jobs; i++)
+	run.n_requests = n_requests;
+	for (uint32_t i = 0; i < n_requests; i++)
 	{
-		run.jobs[i].logits = malloc((size_t) n_positions * run.vocab * sizeof(float));
-		if (!run.jobs[i].logits)
+		run.requests[i].logits = malloc((size_t) n_positions * run.vocab * sizeof(float));
+		if (!run.requests[i].logits)
 			die("memory", "there is not enough");
 		for (size_t k = 0; k < (size_t) n_positions * run.vocab; k++)
-			run.jobs[i].logits[k] = NAN;
-		submit(engine, run.first, n_positions, warm > 0, &run.jobs[i].call);
+			run.requests[i].logits[k] = NAN;
+		submit(engine, run.first, n_positions, warm > 0, &run.requests[i].call);
 	}
 	tiny_run(engine);
 	file = fopen(out, "wb");
 	if (!file)
 		die(out, "cannot be written");
-	for (uint32_t i = 0; i < n_jobs; i++)
+	for (uint32_t i = 0; i < n_requests; i++)
 	{
-		fwrite(run.jobs[i].logits, sizeof(float), (size_t) n_positions * run.vocab, file);
-		free(run.jobs[i].logits);
-		tiny_call_free(&run.jobs[i].call);
+		fwrite(run.requests[i].logits, sizeof(float), (size_t) n_positions * run.vocab, file);
+		free(run.requests[i].logits);
+		tiny_call_free(&run.requests[i].call);
 	}
 	fclose(file);
 	printf("{\"preemptions\": %llu, \"cached_tokens\": %llu, \"guesses_right\": %llu}\n",

@@ -1,7 +1,7 @@
 /*
- * test_job_text.c - an answer's tokens become thinking and content, whatever way the text is cut into tokens.
+ * test_answer.c - an answer's tokens become thinking and content, whatever way the text is cut into tokens.
  *
- * A job of a tiny model, whose tokens are single bytes, is made to say given texts (its logits are made here). What
+ * A request of a tiny model, whose tokens are single bytes, is made to say given texts (its logits are made here). What
  * comes out, whole or as a stream, is compared with a plain definition over the whole text.
  */
 #include <setjmp.h>
@@ -12,7 +12,8 @@
 #include <cmocka.h>
 #include <time.h>
 
-#include "../../src/engine/job.h"
+#include "../../src/engine/kind_generate.h"
+#include "../../src/engine/prepare.h"
 #include "call_grammar.h"
 #include "tiny_model.h"
 
@@ -116,8 +117,8 @@ read_frames(ByteWriter *frames, Outcome *outcome)
 }
 
 /*
- * Have a job say text (then the end), where it may. opened: the template opened the thinking; may_open: the answer may
- * open it.
+ * Have a request say text (then the end), where it may. opened: the template opened the thinking; may_open: the answer
+ * may open it.
  */
 static Outcome
 say_with(const char *tools, const Fixture *fixture, const char *text, bool stream, bool opened, bool may_open,
@@ -129,7 +130,9 @@ say_with(const char *tools, const Fixture *fixture, const char *text, bool strea
 	const char *next = text;
 	Outcome outcome = {.content = ""};
 	ByteWriter frames;
-	Job *job;
+	EngineRequest *asked;
+	Answer *answer;
+	StepRow row = {.logits = logits};
 
 	request.messages = (ByteSpan){messages, strlen(messages)};
 	request.options.given = OPTION_TEMPERATURE | OPTION_MAX_TOKENS;
@@ -139,25 +142,26 @@ say_with(const char *tools, const Fixture *fixture, const char *text, bool strea
 	if (tools)
 		request.tools = (ByteSpan){tools, strlen(tools)};
 	byte_writer_init(&frames);
-	assert_string_equal(job_create(fixture->model, fixture->pool, &request, 1, &frames, &job).message, "");
+	assert_string_equal(prepare_in_loop(fixture->model, fixture->pool, &request, 1, &frames, &asked).message, "");
 	/* as a model with a template of Qwen3's makes it */
-	job->in_thinking = job->thought = opened;
-	job->beginning = may_open && !opened;
-	job->thinking_budget = budget;
-	assert_string_equal(job_open_thinking(job, fixture->model->tokenizer).message, "");
+	answer = &generation_of(asked)->answer;
+	answer->in_thinking = answer->thought = opened;
+	answer->beginning = may_open && !opened;
+	answer->thinking_budget = budget;
+	assert_string_equal(answer_open_thinking(answer, fixture->model->tokenizer).message, "");
 	frames.length = 0;
-	while (job->state != JOB_ENDED)
+	while (asked->state != STATE_ENDED)
 	{
-		bool is_forced = job->n_forced < job->forced.n;
+		bool is_forced = answer_is_forced(answer);
 
 		memset(logits, 0, sizeof logits);
 		logits[*next ? fixture->token_of[(unsigned char) *next] : fixture->end] = 1;
 		if (*next && !is_forced)
 			next++;
-		assert_string_equal(job_take_logits(job, kernels_select(), logits, &frames).message, "");
+		assert_string_equal(request_take_row(&asked->sequences[0], &row, &frames).message, "");
 		read_frames(&frames, &outcome);
 	}
-	job_destroy(job);
+	request_destroy(asked);
 	byte_writer_free(&frames);
 	return outcome;
 }
@@ -417,23 +421,26 @@ seconds_of_blanks(const Fixture *fixture, uint32_t n_tokens, bool in_thinking)
 	float logits[TINY_VOCAB];
 	ByteWriter frames;
 	clock_t start;
-	Job *job;
+	EngineRequest *asked;
+	Answer *answer;
+	StepRow row = {.logits = logits};
 
 	request.options.given = OPTION_TEMPERATURE | OPTION_MAX_TOKENS;
 	request.options.max_tokens = (int32_t) n_tokens;
 	byte_writer_init(&frames);
-	assert_string_equal(job_create(fixture->model, fixture->pool, &request, 1, &frames, &job).message, "");
-	job->in_thinking = in_thinking;
-	job->beginning = !in_thinking;
+	assert_string_equal(prepare_in_loop(fixture->model, fixture->pool, &request, 1, &frames, &asked).message, "");
+	answer = &generation_of(asked)->answer;
+	answer->in_thinking = in_thinking;
+	answer->beginning = !in_thinking;
 	start = clock();
-	while (job->state != JOB_ENDED)
+	while (asked->state != STATE_ENDED)
 	{
 		memset(logits, 0, sizeof logits);
-		logits[fixture->token_of[job->n_generated % 2 ? ' ' : '\n']] = 1;
-		assert_string_equal(job_take_logits(job, kernels_select(), logits, &frames).message, "");
+		logits[fixture->token_of[asked->sequences[0].n_generated % 2 ? ' ' : '\n']] = 1;
+		assert_string_equal(request_take_row(&asked->sequences[0], &row, &frames).message, "");
 	}
-	assert_int_equal(job->n_generated, n_tokens);
-	job_destroy(job);
+	assert_int_equal(asked->sequences[0].n_generated, n_tokens);
+	request_destroy(asked);
 	byte_writer_free(&frames);
 	return (double) (clock() - start) / CLOCKS_PER_SEC;
 }
@@ -467,7 +474,7 @@ tools_are_bounded(void **state)
 	Request request = {.kind = REQUEST_CHAT, .messages = {messages, sizeof messages - 1}};
 	char *tools = malloc(LIMIT + 1);
 	ByteWriter frames;
-	Job *job;
+	EngineRequest *asked;
 
 	/* white space, of which the prompt has nothing */
 	memset(tools, ' ', LIMIT + 1);
@@ -479,10 +486,10 @@ tools_are_bounded(void **state)
 		Status status;
 
 		request.tools = (ByteSpan){tools, length};
-		status = job_create(fixture->model, fixture->pool, &request, 1, &frames, &job);
+		status = prepare_in_loop(fixture->model, fixture->pool, &request, 1, &frames, &asked);
 		assert_int_equal(status.code, length > LIMIT ? STATUS_TOO_LONG : STATUS_OK);
 		assert_true(length <= LIMIT || strstr(status.message, "tools has 1048577 bytes, the limit is 1048576"));
-		job_destroy(job);
+		request_destroy(asked);
 	}
 	byte_writer_free(&frames);
 	free(tools);
@@ -503,5 +510,5 @@ main(void)
 		cmocka_unit_test(tools_are_bounded),
 	};
 
-	return cmocka_run_group_tests_name("job_text", tests, make_fixture, free_fixture);
+	return cmocka_run_group_tests_name("answer", tests, make_fixture, free_fixture);
 }

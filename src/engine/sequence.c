@@ -1,0 +1,185 @@
+/*
+ * sequence.c - see sequence.h.
+ */
+#include "sequence.h"
+
+#include <stdlib.h>
+#include <string.h>
+
+#include "slots.h"
+
+void
+sequence_take_prompt(Sequence *sequence, TokenBuffer *tokens)
+{
+	sequence->tokens = tokens->tokens;
+	sequence->n_prompt = sequence->n_tokens = (uint32_t) tokens->n;
+	*tokens = (TokenBuffer){0};
+}
+
+bool
+sequence_make_room(Sequence *sequence, uint32_t n_behind)
+{
+	size_t n = (size_t) sequence->n_prompt + n_behind;
+	int32_t *tokens = realloc(sequence->tokens, n * sizeof *tokens);
+
+	if (!tokens)
+		return false;
+	sequence->tokens = tokens;
+	sequence->n_behind = n_behind;
+	sequence->blocks = malloc(kv_blocks_for((uint32_t) n) * sizeof *sequence->blocks);
+	return sequence->blocks != NULL;
+}
+
+void
+sequence_free(Sequence *sequence)
+{
+	free(sequence->tokens);
+	free(sequence->blocks);
+}
+
+uint32_t
+sequence_positions(const Sequence *sequence)
+{
+	return sequence->n_prompt + sequence->n_behind;
+}
+
+uint32_t
+sequence_rows_left(const Sequence *sequence)
+{
+	return sequence->n_tokens - sequence->n_done;
+}
+
+bool
+sequence_is_prefilling(const Sequence *sequence)
+{
+	return sequence->n_generated == 0 || sequence_rows_left(sequence) > 1;
+}
+
+/* Who may see block number index. */
+static uint32_t
+scope_of(const Sequence *sequence, uint32_t index)
+{
+	return (index + 1) * KV_BLOCK_POSITIONS <= sequence->n_shared_tokens ? PREFIX_SCOPE_SHARED : sequence->scope;
+}
+
+/* The block before number index, as the cache knows it. */
+static uint32_t
+parent_of(const Sequence *sequence, uint32_t index)
+{
+	return index == 0 ? PREFIX_NONE : sequence->blocks[index - 1];
+}
+
+/* Positions whose blocks can be shared: those that are never written again. */
+static uint32_t
+n_lasting(const Sequence *sequence)
+{
+	return sequence->is_rewritten && sequence->n_tokens > sequence->n_prompt ? sequence->n_prompt : sequence->n_tokens;
+}
+
+void
+sequence_use_cached(Sequence *sequence)
+{
+	uint32_t end = n_lasting(sequence);
+
+	if (end == sequence->n_tokens)
+		end--;
+	while (sequence->uses_cache && sequence->n_done == sequence->n_blocks * KV_BLOCK_POSITIONS &&
+		   sequence->n_done + KV_BLOCK_POSITIONS <= end)
+	{
+		uint32_t block = prefix_cache_find(sequence->slot->cache, parent_of(sequence, sequence->n_blocks),
+										   scope_of(sequence, sequence->n_blocks), sequence->tokens + sequence->n_done);
+
+		if (block == PREFIX_NONE)
+			return;
+		sequence->blocks[sequence->n_blocks++] = block;
+		sequence->n_cached_blocks++;
+		sequence->n_done += KV_BLOCK_POSITIONS;
+	}
+}
+
+void
+sequence_share_blocks(Sequence *sequence)
+{
+	uint32_t end = n_lasting(sequence);
+
+	if (end > sequence->n_done)
+		end = sequence->n_done;
+	while (sequence->uses_cache && (sequence->n_cached_blocks + 1) * KV_BLOCK_POSITIONS <= end)
+	{
+		uint32_t i = sequence->n_cached_blocks++;
+
+		sequence->blocks[i] = prefix_cache_add(sequence->slot->cache, parent_of(sequence, i), scope_of(sequence, i),
+											   sequence->tokens + (size_t) i * KV_BLOCK_POSITIONS, sequence->blocks[i]);
+	}
+}
+
+bool
+sequence_waits_for(const Sequence *sequence, const Sequence *other)
+{
+	uint32_t index = sequence->n_done / KV_BLOCK_POSITIONS;
+	size_t first = (size_t) index * KV_BLOCK_POSITIONS;
+
+	/* at the beginning of a whole block of both … */
+	if (!sequence->uses_cache || !other->uses_cache || sequence->slot != other->slot ||
+		sequence->n_done % KV_BLOCK_POSITIONS != 0 || other->n_done / KV_BLOCK_POSITIONS != index ||
+		first + KV_BLOCK_POSITIONS >= sequence->n_tokens || first + KV_BLOCK_POSITIONS > n_lasting(sequence) ||
+		first + KV_BLOCK_POSITIONS > n_lasting(other))
+		return false;
+	/* … that is the same and comes after the same */
+	return scope_of(sequence, index) == scope_of(other, index) && sequence->n_cached_blocks == index &&
+		   other->n_cached_blocks == index && parent_of(sequence, index) == parent_of(other, index) &&
+		   memcmp(sequence->tokens + first, other->tokens + first, KV_BLOCK_POSITIONS * sizeof *sequence->tokens) == 0;
+}
+
+void
+sequence_give_blocks(Sequence *sequence)
+{
+	kv_pool_give(sequence->slot->pool, sequence->n_blocks - sequence->n_cached_blocks,
+				 sequence->blocks + sequence->n_cached_blocks);
+	prefix_cache_release(sequence->slot->cache, sequence->n_cached_blocks, sequence->blocks);
+	sequence->n_blocks = sequence->n_cached_blocks = 0;
+	sequence->n_done = 0;
+}
+
+uint64_t
+sequence_bytes_wanted(const Sequence *sequence)
+{
+	uint32_t positions = sequence->n_tokens + KV_BLOCK_POSITIONS, n;
+
+	n = kv_blocks_for(positions < sequence_positions(sequence) ? positions : sequence_positions(sequence));
+	return n > sequence->n_blocks ? (n - sequence->n_blocks) * kv_pool_block_bytes(sequence->slot->pool) : 0;
+}
+
+uint64_t
+sequence_bytes(const Sequence *sequence)
+{
+	return kv_blocks_for(sequence_positions(sequence)) * kv_pool_block_bytes(sequence->slot->pool);
+}
+
+uint64_t
+sequence_bytes_freed(const Sequence *sequence)
+{
+	uint32_t n = sequence->n_blocks - sequence->n_cached_blocks;
+
+	n += prefix_cache_n_own(sequence->slot->cache, sequence->n_cached_blocks, sequence->blocks);
+	return n * kv_pool_block_bytes(sequence->slot->pool) + sequence_bytes_wanted(sequence);
+}
+
+uint32_t
+sequence_guess(Sequence *sequence, uint32_t n)
+{
+	uint32_t in_answer = sequence_positions(sequence) - sequence->n_tokens - 1;
+	uint32_t in_blocks, wanted;
+
+	if (n == 0)
+		return 0;
+	wanted = drafts_wanted(&sequence->drafts);
+	n = n < wanted ? n : wanted;
+	n = n < in_answer ? n : in_answer;
+	if (sequence->n_blocks < kv_blocks_for(sequence->n_tokens + n) &&
+		kv_pool_take(sequence->slot->pool, 1, &sequence->blocks[sequence->n_blocks]))
+		sequence->n_blocks++;
+	in_blocks = sequence->n_blocks * KV_BLOCK_POSITIONS - sequence->n_tokens;
+	n = n < in_blocks ? n : in_blocks;
+	return n > 0 ? drafts_find(sequence->tokens, sequence->n_tokens, n, sequence->tokens + sequence->n_tokens) : 0;
+}

@@ -1,0 +1,93 @@
+/*
+ * sequence.h - one text that a model computes: its tokens, how far it has come, and the KV blocks that hold it.
+ *
+ * The blocks stand in order of position. The first n_cached_blocks are the prefix cache's, full, with a reference of
+ * this sequence; behind them at most those are the sequence's own that it writes to. How many blocks a sequence gets,
+ * and from whom, is the scheduler's business; what is done with its rows is its request's (request.h).
+ */
+#ifndef QWEN_SEQUENCE_H
+#define QWEN_SEQUENCE_H
+
+#include "../model/tokenizer.h"
+#include "drafts.h"
+#include "prefix_cache.h"
+
+struct EngineRequest;
+struct Slot;
+
+typedef struct Sequence
+{
+	struct EngineRequest *request; /* whose it is; not looked into here */
+	struct Slot *slot;             /* of the model that computes it */
+
+	int32_t *tokens;                     /* prompt and what comes behind it: [n_prompt + n_behind] */
+	uint32_t n_prompt, n_tokens, n_done; /* n_done: positions that are in the KV cache */
+	uint32_t n_behind;                   /* positions behind the prompt, at most */
+	uint32_t n_generated;                /* tokens that a model has given it */
+	bool is_rewritten;                   /* what stands behind the prompt makes room for something else there */
+
+	/* KV blocks, taken while it runs */
+	uint32_t *blocks;         /* [n_blocks], with room for all positions */
+	uint32_t n_blocks;        /* held */
+	uint32_t n_cached_blocks; /* the first so many of them are the prefix cache's */
+	bool uses_cache;
+	uint32_t scope;           /* of its cached blocks … */
+	uint32_t n_shared_tokens; /* … behind the first so many tokens, which everybody may share */
+	uint32_t n_counted;       /* of the prompt: positions that are in the statistics */
+
+	/* in the step that is being put together */
+	uint32_t n_slice; /* rows */
+	uint64_t turn;    /* when it had some, while roles share them: the earlier, the sooner it has some again */
+	DraftHistory drafts;
+	uint32_t n_drafted; /* guesses: they stand behind the n_tokens tokens */
+} Sequence;
+
+/* The tokens of a buffer, which is empty then, are its prompt. */
+extern void sequence_take_prompt(Sequence *sequence, TokenBuffer *tokens);
+
+/* Make room for n_behind tokens behind the prompt, and for the numbers of all blocks. false: no memory. */
+extern bool sequence_make_room(Sequence *sequence, uint32_t n_behind);
+
+/* Free what it owns; its blocks have been given back. */
+extern void sequence_free(Sequence *sequence);
+
+/* Positions that its KV blocks must hold at most. */
+extern uint32_t sequence_positions(const Sequence *sequence);
+
+/* What the next step takes of it: rows [n_done, n_done + n). At least 1 while it runs. */
+extern uint32_t sequence_rows_left(const Sequence *sequence);
+
+/* Does it still compute its prompt (or, after preemption, all of its tokens again)? */
+extern bool sequence_is_prefilling(const Sequence *sequence);
+
+/* Use cached blocks for what comes next of it: n_done moves on over as many positions as are cached. At least its last
+ * token is left to compute. */
+extern void sequence_use_cached(Sequence *sequence);
+
+/* After rows were computed: make the blocks that are full by now the cache's. */
+extern void sequence_share_blocks(Sequence *sequence);
+
+/* Another one is computing the very block that this one needs next, and may share it: waiting for it is no slower and
+ * costs nothing. */
+extern bool sequence_waits_for(const Sequence *sequence, const Sequence *other);
+
+/* Give back all its blocks; what is full stays cached. Everything that it has computed has to be computed again, its
+ * tokens stay. */
+extern void sequence_give_blocks(Sequence *sequence);
+
+/* Bytes of blocks that it will soon need beyond those it holds: for all its tokens and a little more. */
+extern uint64_t sequence_bytes_wanted(const Sequence *sequence);
+
+/* Bytes of blocks for all of its positions. */
+extern uint64_t sequence_bytes(const Sequence *sequence);
+
+/* Bytes that others can have when it runs no more: its blocks that nobody else uses, and what it would soon need. */
+extern uint64_t sequence_bytes_freed(const Sequence *sequence);
+
+/*
+ * Guess up to n tokens behind the last one; returns how many. Guesses stay inside the text that may come, and they take
+ * a block only where one is free, which the text would need next: so they take nothing from anybody.
+ */
+extern uint32_t sequence_guess(Sequence *sequence, uint32_t n);
+
+#endif
