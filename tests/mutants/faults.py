@@ -220,7 +220,7 @@ ENGINE = [
           "white space in the thinking is looked at again with every token", "unit:answer"),
     fault("first-blanks-again", "src/engine/answer.c", "size_t start = answer->n_pending_blanks;", "size_t start = 0;",
           "white space before an answer is looked at again with every token", "unit:answer"),
-    fault("everybody-is-alone", "src/engine/server.c", "request->alone = client->n_requests == 1;", "request->alone = client->n_requests < 1;",
+    fault("everybody-is-alone", "src/engine/client_requests.c", "request->alone = client->n_requests == 1;", "request->alone = client->n_requests < 1;",
           "a chat waits for all answers' rows", "cluster:test_09_scheduling.py::test_a_short_chat_beside_32_rows_waits_for_two_steps"),
     fault("gives-way-for-ever", "src/engine/scheduler.c", "running->priority < request->priority && running->n_gave_way < MAX_GIVING_WAY;",
           "running->priority < request->priority && running->n_gave_way <= MAX_GIVING_WAY;", "a request gives way once more than it should", "unit:scheduler"),
@@ -282,11 +282,11 @@ ENGINE = [
           "of two parameters with one key SQL forgets the first", "unit:tool_calls_random"),
     fault("tool-call-cut", "src/engine/tool_calls.c", "x->is_ended || is_at(x->answer, *at + end, \"</\")", "true",
           "a call that max_tokens cut is made with half of its arguments", "unit:tool_calls"),
-    fault("meter-of-others", "src/engine/server.c", "uint32_t given = METER_GIVEN;", "uint32_t given = METER_RUNNING;",
+    fault("meter-of-others", "src/engine/client_requests.c", "uint32_t given = METER_GIVEN;", "uint32_t given = METER_RUNNING;",
           "a request's tokens are not counted while it runs", "cluster:test_11_limits.py::test_a_cancelled_request_pays_for_what_the_engine_computed"),
-    fault("lost-client-computes-on", "src/engine/server.c", "while (client->requests)\n\t\tcancel_request(server, client->requests);",
+    fault("lost-client-computes-on", "src/engine/client_requests.c", "while (client->requests)\n\t\tcancel_request(server, client->requests);",
           "if (client->requests)\n\t\tcancel_request(server, client->requests);", "of a lost client's requests only one ends", "cluster:test_03_manners.py::test_a_connection_that_ends_without_a_word_frees_all_of_its_requests"),
-    fault("accepts-without-end", "src/engine/server.c", "for (int i = 0; i < MAX_ACCEPTS; i++)", "for (int i = 0; i < INT32_MAX; i++)",
+    fault("accepts-without-end", "src/engine/connections.c", "for (int i = 0; i < MAX_ACCEPTS; i++)", "for (int i = 0; i < INT32_MAX; i++)",
           "who opens connections faster than they can be taken holds everybody up", "cluster:test_13_hostile.py::test_noise_closes_its_own_connections"),
 ]
 

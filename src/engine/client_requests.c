@@ -1,0 +1,478 @@
+/*
+ * client_requests.c - see client_requests.h.
+ */
+#include "client_requests.h"
+
+#include <stdio.h>
+#include <stdlib.h>
+
+#include "prepare.h"
+#include "replies.h"
+
+#define TOO_LONG_HINT "Send less text: qwen_chunk cuts it into parts, and qwen_summarize takes texts of any length."
+#define NAMES_BYTES (STATUS_PAGE_MAX_SLOTS * (PROTOCOL_MAX_NAME_BYTES + 3)) /* the names of all slots, never cut */
+#define AT_ONCE_BYTES ((size_t) 16 * 1024)            /* a request of so many bytes at most is prepared in the loop */
+#define CLIENT_DESK_BYTES ((size_t) 32 * 1024 * 1024) /* of a client's requests at the desk, unless it is one */
+#define DESK_BYTES ((size_t) 256 * 1024 * 1024)       /* of all clients' */
+
+/* Link a request to its client. */
+static void
+attach_request(Client *client, EngineRequest *request)
+{
+	request->client = client;
+	request->next_of_client = client->requests;
+	client->requests = request;
+	client->n_requests++;
+}
+
+static void
+detach_request(EngineRequest *request)
+{
+	Client *client = request->client;
+	EngineRequest **link = &client->requests;
+
+	while (*link != request)
+		link = &(*link)->next_of_client;
+	*link = request->next_of_client;
+	client->n_requests--;
+	request->client = NULL;
+}
+
+static EngineRequest *
+find_request(const Client *client, uint32_t request_id)
+{
+	EngineRequest *request = client->requests;
+
+	while (request && request->id != request_id)
+		request = request->next_of_client;
+	return request;
+}
+
+static DeskPaper *
+find_paper(const Client *client, uint32_t request_id)
+{
+	DeskPaper *paper = client->papers;
+
+	while (paper && paper->request_id != request_id)
+		paper = paper->next_of_client;
+	return paper;
+}
+
+/* Keep a slot's model open for one more request or paper. */
+static void
+hold_slot(Slot *slot)
+{
+	slot->n_requests++;
+	atomic_store(&slot->status->n_requests, slot->n_requests);
+}
+
+/* Or one less; a slot that was waiting for it may close. */
+static void
+release_slot(Server *server, Slot *slot)
+{
+	slot->n_requests--;
+	atomic_store(&slot->status->n_requests, slot->n_requests);
+	if (slot->draining && slot->n_requests == 0)
+		slots_look(&server->slots);
+}
+
+/* The end of a request: out of the client's list and freed. */
+static void
+drop_request(Server *server, EngineRequest *request)
+{
+	Slot *slot = request->slot;
+
+	detach_request(request);
+	request_destroy(request);
+	release_slot(server, slot);
+}
+
+/* Out of the client's list, which it is not in any more when nobody wants it. */
+static void
+detach_paper(Server *server, DeskPaper *paper)
+{
+	Client *client = paper->client;
+	DeskPaper **link = &client->papers;
+
+	while (*link != paper)
+		link = &(*link)->next_of_client;
+	*link = paper->next_of_client;
+	client->n_requests--;
+	client->desk_bytes -= paper->body.length;
+	server->desk_bytes -= paper->body.length;
+	paper->client = NULL;
+}
+
+void
+client_drop_paper(Server *server, DeskPaper *paper)
+{
+	Slot *slot = paper->slot;
+
+	desk_paper_free(paper);
+	release_slot(server, slot);
+}
+
+/* A paper that nobody wants any more. */
+static void
+cancel_paper(Server *server, DeskPaper *paper)
+{
+	detach_paper(server, paper);
+	atomic_fetch_add(&server->page->n_requests_cancelled, 1);
+	if (desk_withdraw(server->desk, paper))
+		client_drop_paper(server, paper);
+}
+
+ByteWriter *
+client_output(void *argument, EngineRequest *request)
+{
+	Server *server = argument;
+	Client *client = request->client;
+
+	return client ? &client->output : &server->nowhere;
+}
+
+void
+client_ended(void *argument, EngineRequest *request)
+{
+	drop_request(argument, request);
+}
+
+/* A request that nobody wants any more. */
+static void
+cancel_request(Server *server, EngineRequest *request)
+{
+	round_clock_remove(&server->clock, request);
+	scheduler_remove(server->scheduler, request);
+	atomic_fetch_add(&server->page->n_requests_cancelled, 1);
+	drop_request(server, request);
+}
+
+/* Say which models there are. */
+static void
+reply_unknown_model(Server *server, Client *client, uint32_t request_id, const Request *message)
+{
+	char names[NAMES_BYTES], detail[NAMES_BYTES + 32];
+	Status status;
+
+	slots_names(&server->slots, names, sizeof names);
+	if (names[0])
+		snprintf(detail, sizeof detail, "Loaded models: %s.", names);
+	else
+		snprintf(detail, sizeof detail, "No model is loaded.");
+	status = message->model.data ? status_error(STATUS_NOT_FOUND, "model \"%.*s\" is not loaded",
+												(int) message->model.length, message->model.data)
+								 : status_error(STATUS_NOT_FOUND, "no model is loaded");
+	reply_error(&client->output, request_id, &status, detail,
+				"Set qwen.models, or load one with qwen_load_model(name, file).");
+	atomic_fetch_add(&server->page->n_requests_failed, 1);
+}
+
+/* A request that cannot be done. */
+static void
+refuse(Server *server, Client *client, uint32_t request_id, const Status *status)
+{
+	reply_error(&client->output, request_id, status, NULL, status->code == STATUS_TOO_LONG ? TOO_LONG_HINT : NULL);
+	atomic_fetch_add(&server->page->n_requests_failed, 1);
+}
+
+/* A request was prepared: it is refused, has been answered, or waits for GO. */
+static void
+take_prepared(Server *server, Client *client, Slot *slot, uint32_t request_id, const Status *status,
+			  EngineRequest *request)
+{
+	if (status->code != STATUS_OK)
+		refuse(server, client, request_id, status);
+	else if (!request)
+		atomic_fetch_add(&server->page->n_requests_done, 1);
+	else
+	{
+		request_use_slot(request, slot);
+		round_clock_add(&server->clock, request);
+		hold_slot(slot);
+		attach_request(client, request);
+	}
+}
+
+/* The slot of a request, or NULL: it has been refused. The request's id is a new one. */
+static Slot *
+choose_slot(Server *server, Client *client, uint32_t request_id, const Request *message)
+{
+	Status status;
+	Slot *slot;
+
+	if (client->n_requests >= PROTOCOL_MAX_REQUESTS_PER_CLIENT)
+	{
+		status = status_error(STATUS_TOO_LONG, "%u requests are in flight on this connection, at most %d are possible",
+							  client->n_requests, PROTOCOL_MAX_REQUESTS_PER_CLIENT);
+		reply_error(&client->output, request_id, &status, NULL, NULL);
+		atomic_fetch_add(&server->page->n_requests_failed, 1);
+		return NULL;
+	}
+	slot = slots_find(&server->slots, message->model);
+	if (!slot)
+		reply_unknown_model(server, client, request_id, message);
+	return slot;
+}
+
+static Status
+id_in_use(uint32_t request_id)
+{
+	return status_error(STATUS_INVALID_ARGUMENT, "request id %u is in use", request_id);
+}
+
+/* A short REQUEST: answer it, refuse it, or have it wait for GO. */
+static Status
+handle_at_once(Server *server, Client *client, uint32_t request_id, const unsigned char *body, size_t length)
+{
+	uint64_t start = clock_now_us();
+	Request message;
+	Slot *slot;
+	EngineRequest *request = NULL;
+	Status status;
+
+	STATUS_TRY(decode_request(body, length, &message));
+	if (find_request(client, request_id) || find_paper(client, request_id))
+		return id_in_use(request_id);
+	slot = choose_slot(server, client, request_id, &message);
+	if (!slot)
+		return status_ok();
+	status = prepare_in_loop(slot->model, slot->pool, &message, request_id, &client->output, &request);
+	take_prepared(server, client, slot, request_id, &status, request);
+	round_clock_prepared(&server->clock, start);
+	return status_ok();
+}
+
+/* A paper of the bytes at the input buffer's offset, which are the buffer's only ones (then it is taken as it is) or
+ * copied. NULL without memory. */
+static DeskPaper *
+make_paper(Client *client, size_t offset, size_t length, const unsigned char **body)
+{
+	DeskPaper *paper = calloc(1, sizeof *paper);
+
+	if (!paper)
+		return NULL;
+	if (client->input.length == offset + length && length > KEPT_BUFFER_BYTES)
+	{
+		paper->body = client->input;
+		byte_writer_init(&client->input);
+		*body = paper->body.data + offset;
+		return paper;
+	}
+	write_raw(&paper->body, client->input.data + offset, length);
+	*body = paper->body.data;
+	if (!paper->body.failed)
+		return paper;
+	desk_paper_free(paper);
+	return NULL;
+}
+
+/* Lay a paper on the desk. */
+static bool
+give_paper(Server *server, Client *client, Slot *slot, DeskPaper *paper)
+{
+	paper->client = client;
+	paper->slot = slot;
+	paper->line = client;
+	paper->lane = paper->body.length > DESK_LONG_BYTES ? DESK_LANE_LONG : DESK_LANE_SHORT;
+	paper->place =
+		(Workplace){.model = slot->model, .tokenizer = slot->desk_tokenizers[paper->lane], .pool = slot->pool};
+	if (!desk_give(server->desk, paper))
+		return false;
+	hold_slot(slot);
+	paper->next_of_client = client->papers;
+	client->papers = paper;
+	client->n_requests++;
+	client->desk_bytes += paper->body.length;
+	server->desk_bytes += paper->body.length;
+	return true;
+}
+
+/* A REQUEST that the desk is for; offset: where its body begins in the input buffer, which may be gone afterwards. */
+static Status
+handle_at_desk(Server *server, Client *client, uint32_t request_id, size_t offset, size_t length)
+{
+	Status no_memory = status_error(STATUS_UNAVAILABLE, "out of memory in the engine");
+	const unsigned char *body;
+	DeskPaper *paper;
+	Request name = {0};
+	Slot *slot;
+	Status status;
+
+	if (find_request(client, request_id) || find_paper(client, request_id))
+		return id_in_use(request_id);
+	paper = make_paper(client, offset, length, &body);
+	if (!paper)
+	{
+		refuse(server, client, request_id, &no_memory);
+		return status_ok();
+	}
+	paper->request_id = request_id;
+	status = decode_request_unchecked(body, length, &paper->message);
+	/* the name is looked at here, the texts at the desk */
+	name.model = paper->message.model;
+	if (status.code == STATUS_OK)
+		status = request_check_texts(&name);
+	slot = status.code == STATUS_OK ? choose_slot(server, client, request_id, &paper->message) : NULL;
+	if (slot && give_paper(server, client, slot, paper))
+		return status;
+	if (slot)
+		refuse(server, client, request_id, &no_memory);
+	desk_paper_free(paper);
+	return status;
+}
+
+/* Can a request be prepared in the loop? Cutting a text asks ICU, whose first look at a language is a long one. */
+static bool
+is_for_loop(const Server *server, const unsigned char *body, size_t length)
+{
+	return length <= AT_ONCE_BYTES && (length == 0 || body[0] != REQUEST_CHUNK) && round_clock_has_time(&server->clock);
+}
+
+/* Does so much lie at the desk already that a request of so many bytes has to wait where it is? */
+static bool
+must_wait(const Server *server, const Client *client, size_t length)
+{
+	return client->papers &&
+		   (client->desk_bytes + length > CLIENT_DESK_BYTES || server->desk_bytes + length > DESK_BYTES);
+}
+
+/* The meter that came with GO. Only one that was given and has not been taken: it is written to from here on. */
+static RequestMeter *
+take_meter(Server *server, uint32_t number)
+{
+	uint32_t given = METER_GIVEN;
+
+	if (number >= STATUS_PAGE_MAX_METERS ||
+		!atomic_compare_exchange_strong(&server->page->meters[number].state, &given, METER_RUNNING))
+		return NULL;
+	return &server->page->meters[number];
+}
+
+/* A meter for whose request there is nothing to do. */
+static void
+end_meter(RequestMeter *meter)
+{
+	if (meter)
+		atomic_store(&meter->state, METER_ENDED);
+}
+
+/* GO for what is ready. */
+static Status
+finish_ready(Server *server, Client *client, EngineRequest *request)
+{
+	Status status = request_give_ready(request, &client->output);
+
+	if (status.code == STATUS_OK)
+		atomic_fetch_add(&server->page->n_requests_done, 1);
+	else
+		refuse(server, client, request->id, &status);
+	drop_request(server, request);
+	return status_ok();
+}
+
+/* GO for a request that waits for it; for one that is gone or on its way it means nothing. */
+static Status
+handle_go(Server *server, Client *client, uint32_t request_id, const unsigned char *body, size_t length)
+{
+	EngineRequest *request = find_request(client, request_id);
+	RequestMeter *meter;
+	uint32_t number;
+	Status status;
+
+	STATUS_TRY(decode_go(body, length, &number));
+	meter = take_meter(server, number);
+	if (!request || request->state != STATE_ACCEPTED)
+	{
+		end_meter(meter);
+		return status_ok();
+	}
+	request->meter = meter;
+	request->alone = client->n_requests == 1;
+	round_clock_remove(&server->clock, request);
+	if (request_is_ready(request))
+		return finish_ready(server, client, request);
+	status = scheduler_go(server->scheduler, request);
+	if (status.code == STATUS_OK)
+		return status;
+	reply_error(&client->output, request_id, &status, NULL, "Try again later, or raise qwen.queue_size.");
+	atomic_fetch_add(&server->page->n_requests_failed, 1);
+	drop_request(server, request);
+	return status_ok();
+}
+
+/* Nobody wants a request any more, wherever it is. */
+static void
+handle_cancel(Server *server, Client *client, uint32_t request_id)
+{
+	DeskPaper *paper = find_paper(client, request_id);
+	EngineRequest *request = find_request(client, request_id);
+
+	if (paper)
+		cancel_paper(server, paper);
+	if (request)
+		cancel_request(server, request);
+}
+
+Status
+client_handle_frame(Server *server, Client *client, const FrameHeader *header, size_t offset)
+{
+	const unsigned char *body = client->input.data + offset;
+
+	switch (header->type)
+	{
+		case FRAME_REQUEST:
+			if (is_for_loop(server, body, header->body_bytes))
+				return handle_at_once(server, client, header->request_id, body, header->body_bytes);
+			return handle_at_desk(server, client, header->request_id, offset, header->body_bytes);
+		case FRAME_GO:
+			return handle_go(server, client, header->request_id, body, header->body_bytes);
+		default:
+			handle_cancel(server, client, header->request_id);
+			return status_ok();
+	}
+}
+
+bool
+client_must_wait(const Server *server, const Client *client, const FrameHeader *header, const unsigned char *body)
+{
+	return header->type == FRAME_REQUEST && !is_for_loop(server, body, header->body_bytes) &&
+		   must_wait(server, client, header->body_bytes);
+}
+
+/* Hand over what the desk has written for a client. */
+static void
+append_output(Client *client, ByteWriter *out)
+{
+	if (client->output.length > 0 || client->output.failed)
+	{
+		write_raw(&client->output, out->data, out->length);
+		return;
+	}
+	byte_writer_free(&client->output);
+	client->output = *out;
+	byte_writer_init(out);
+}
+
+Status
+client_take_paper(Server *server, DeskPaper *paper)
+{
+	Client *client = paper->client;
+
+	detach_paper(server, paper);
+	if (paper->is_broken)
+		return paper->status;
+	if (paper->status.code == STATUS_OK)
+		append_output(client, &paper->out);
+	take_prepared(server, client, paper->slot, paper->request_id, &paper->status, paper->request);
+	paper->request = NULL;
+	return status_ok();
+}
+
+void
+client_cancel_all(Server *server, Client *client)
+{
+	while (client->requests)
+		cancel_request(server, client->requests);
+	while (client->papers)
+		cancel_paper(server, client->papers);
+}
