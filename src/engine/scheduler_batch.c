@@ -1,0 +1,407 @@
+/*
+ * scheduler_batch.c - which rows go into the next step.
+ *
+ * Whoever needs a block takes it from cached ones first, then from the most junior request; so the most senior one
+ * always gets on, and everybody is that one day.
+ */
+#include "scheduler_private.h"
+
+#include "../base/clock.h"
+
+#define RETURN_US ((uint64_t) 500 * 1000) /* a role that had its answer comes again within so long, or is gone */
+#define SOON_US ((uint64_t) 30 * 1000)    /* or in so short a time: an application that asks again and again */
+#define RETURN_TIMES 3.0                  /* until then a step takes at most so many times as long as one of few rows */
+#define ANSWERS_THAT_WAIT 16 /* from so many on a step of theirs is bound by what it computes, not by what it reads */
+
+/* The most junior request that holds blocks, or the given one. */
+static EngineRequest *
+choose_victim(const Scheduler *scheduler, EngineRequest *request)
+{
+	uint32_t i = scheduler->n_running - 1;
+
+	while (scheduler->running[i] != request && !request_has_blocks(scheduler->running[i]))
+		i--;
+	return scheduler->running[i];
+}
+
+/* There is no room for a sequence's next position, and there is nobody to take some from: the system has no memory
+ * although the budget has room, or the budget became smaller since the request was accepted. */
+static Status
+no_room_for_blocks(const Sequence *sequence)
+{
+	if (kv_pool_was_refused(sequence->slot->pool))
+		return status_error(STATUS_UNAVAILABLE,
+							"the system has no memory for the keys and values of position %u: a smaller "
+							"qwen.kv_cache_size, or more memory",
+							sequence->n_blocks * KV_BLOCK_POSITIONS + 1);
+	return status_error(
+		STATUS_TOO_LONG,
+		"the request needs room for %u tokens, but the KV cache holds %u since another model was loaded",
+		sequence_positions(sequence), kv_pool_max_blocks(sequence->slot->pool) * KV_BLOCK_POSITIONS);
+}
+
+/* Blocks for all positions before end of a sequence. false: its request had to make room itself, or got none and has
+ * ended; it is not running any more. */
+static bool
+take_blocks(Scheduler *scheduler, Sequence *sequence, uint32_t end)
+{
+	EngineRequest *request = sequence->request;
+	KvPool *pool = sequence->slot->pool;
+
+	while (sequence->n_blocks < kv_blocks_for(end))
+	{
+		EngineRequest *victim;
+
+		if (kv_pool_take(pool, 1, &sequence->blocks[sequence->n_blocks]))
+		{
+			sequence->n_blocks++;
+			continue;
+		}
+		if (slots_evict_block(scheduler->slots))
+		{
+			atomic_fetch_add(&scheduler->page->n_evicted_blocks, 1);
+			continue;
+		}
+		victim = choose_victim(scheduler, request);
+		/* it would wait for its own blocks for ever */
+		if (victim == request && (kv_pool_was_refused(pool) || kv_blocks_for(end) > kv_pool_max_blocks(pool)))
+		{
+			Status status = no_room_for_blocks(sequence);
+
+			running_end(scheduler, request, &status);
+			return false;
+		}
+		running_preempt(scheduler, victim);
+		if (victim == request)
+			return false;
+	}
+	return true;
+}
+
+/* Has a request rows to compute with a slot's model? */
+static bool
+uses_slot(const EngineRequest *request, const Slot *slot)
+{
+	for (uint32_t i = 0; i < request->n_sequences; i++)
+		if (request->sequences[i].slot == slot)
+			return true;
+	return false;
+}
+
+Slot *
+batch_choose_slot(Scheduler *scheduler)
+{
+	for (uint32_t turn = 0; turn < scheduler->slots->n; turn++)
+	{
+		Slot *slot = &scheduler->slots->slots[(scheduler->next_slot + turn) % scheduler->slots->n];
+
+		for (uint32_t i = 0; i < scheduler->n_running; i++)
+			if (uses_slot(scheduler->running[i], slot))
+			{
+				scheduler->next_slot = (scheduler->next_slot + turn + 1) % scheduler->slots->n;
+				return slot;
+			}
+	}
+	return NULL;
+}
+
+/* Put n rows of a sequence into the step. */
+static void
+add_rows(Scheduler *scheduler, Sequence *sequence, uint32_t n)
+{
+	if (sequence->request->started_us == 0)
+		sequence->request->started_us = clock_now_us();
+	request_begin_step(sequence, n);
+	scheduler->batch[scheduler->n_batch] = sequence;
+	scheduler->parts[scheduler->n_batch++] = (StepSequence){
+		.tokens = sequence->tokens + sequence->n_done,
+		.n_tokens = n,
+		.first_position = sequence->n_done,
+		.kv_blocks = sequence->blocks,
+		.n_logits = request_rows_wanted(sequence, n),
+		.want_hidden = sequence->request->kind->wants_hidden,
+	};
+}
+
+/* Is a more senior prompt on the block that this one needs next? */
+static bool
+waits_for_twin(const Scheduler *scheduler, const Sequence *sequence, uint32_t n_prefilling)
+{
+	for (uint32_t i = 0; i < n_prefilling; i++)
+		if (sequence_waits_for(sequence, scheduler->prefilling[i]))
+			return true;
+	return false;
+}
+
+/* The prompts that want rows, in order of seniority; each one's n_slice is 0. Returns how many. */
+static uint32_t
+collect_prefilling(Scheduler *scheduler, const Slot *slot)
+{
+	uint32_t n = 0;
+
+	for (RunningWalk walk = {0}; running_next(scheduler, slot, &walk);)
+	{
+		Sequence *sequence = walk.sequence;
+
+		if (!sequence_is_prefilling(sequence))
+			continue;
+		/* others may have computed something for it since it was admitted */
+		sequence_use_cached(sequence);
+		scheduler_count_prompt(scheduler, sequence, true);
+		sequence->n_slice = 0;
+		if (!waits_for_twin(scheduler, sequence, n))
+			scheduler->prefilling[n++] = sequence;
+	}
+	return n;
+}
+
+/* Give a sequence up to n more rows of the step; returns what it takes. */
+static uint32_t
+give_rows(Sequence *sequence, uint32_t n, uint32_t *left_logprobs)
+{
+	uint32_t wanted = sequence_rows_left(sequence) - sequence->n_slice;
+
+	n = n < wanted ? n : wanted;
+	if (sequence->request->kind->every_row)
+	{
+		n = n < *left_logprobs ? n : *left_logprobs;
+		*left_logprobs -= n;
+	}
+	sequence->n_slice += n;
+	return n;
+}
+
+/* Sort prompts by what is left of them, the shortest first; of equal ones the more senior first. */
+static void
+sort_by_length(Sequence **sequences, uint32_t n)
+{
+	for (uint32_t i = 1; i < n; i++)
+	{
+		Sequence *sequence = sequences[i];
+		uint32_t at = i;
+
+		for (; at > 0 && sequence_rows_left(sequence) < sequence_rows_left(sequences[at - 1]); at--)
+			sequences[at] = sequences[at - 1];
+		sequences[at] = sequence;
+	}
+}
+
+/* Prompt rows of a step whose requests are all of one role: fewer while another is expected back, which would have to
+ * wait for a step that has begun. */
+static uint32_t
+chunk_of(const Scheduler *scheduler, const Slot *slot)
+{
+	uint32_t chunk = scheduler->settings.prefill_chunk, shorter = step_cost_rows(&slot->cost, 1, RETURN_TIMES);
+
+	return shorter < chunk && fair_queue_others_lately(scheduler->waiting, scheduler->running[0], RETURN_US) ? shorter
+																											 : chunk;
+}
+
+/*
+ * Share the chunk among the prompts of one role. Half of it goes to the most senior, so that every prompt gets on; the
+ * other half to the shortest, so that short ones do not wait behind long ones. Returns the rows.
+ */
+static uint32_t
+share_chunk(Scheduler *scheduler, const Slot *slot)
+{
+	uint32_t n = collect_prefilling(scheduler, slot), chunk = chunk_of(scheduler, slot);
+	uint32_t senior = chunk / 2, given = 0, left_logprobs = LOGPROB_ROWS;
+
+	for (uint32_t i = 0; i < n; i++)
+		given += give_rows(scheduler->prefilling[i], senior - given, &left_logprobs);
+	sort_by_length(scheduler->prefilling, n);
+	for (uint32_t i = 0; i < n; i++)
+		given += give_rows(scheduler->prefilling[i], chunk - given, &left_logprobs);
+	return given;
+}
+
+/* All of a model's sequences that want rows, n_prefilling prompts and answers: who has waited longest first, then the
+ * more senior. Returns how many. */
+static uint32_t
+collect_in_turn(Scheduler *scheduler, const Slot *slot, uint32_t n_prefilling)
+{
+	uint32_t n = 0, n_prompts = 0;
+
+	for (RunningWalk walk = {0}; running_next(scheduler, slot, &walk);)
+	{
+		Sequence *sequence = walk.sequence;
+		uint32_t at = n;
+
+		/* both lists are in order of seniority */
+		if (n_prompts < n_prefilling && scheduler->prefilling[n_prompts] == sequence)
+			n_prompts++;
+		else if (sequence_is_prefilling(sequence))
+			continue;
+		sequence->n_slice = 0;
+		for (; at > 0 && scheduler->in_turn[at - 1]->turn > sequence->turn; at--)
+			scheduler->in_turn[at] = scheduler->in_turn[at - 1];
+		scheduler->in_turn[at] = sequence;
+		n++;
+	}
+	return n;
+}
+
+/*
+ * Share a step among roles. Within a role who has waited longest comes first; a prompt takes at most half of what is
+ * left then, so that answers and other prompts get on beside it, and what is over in the end. Returns rows of prompts.
+ */
+static uint32_t
+share_among_roles(Scheduler *scheduler, const Slot *slot, uint32_t n_roles)
+{
+	uint32_t n = collect_in_turn(scheduler, slot, collect_prefilling(scheduler, slot));
+	uint32_t chunk = scheduler->settings.prefill_chunk, given = 0, left_logprobs = LOGPROB_ROWS;
+
+	shares_fill(scheduler->shares, n_roles,
+				step_cost_rows(&slot->cost, shares_least(scheduler->shares, n_roles), HALF_AS_LONG_AGAIN));
+	for (uint32_t i = 0; i < 2 * n; i++)
+	{
+		Sequence *sequence = scheduler->in_turn[i % n];
+		RoleShare *share = shares_find(scheduler->shares, sequence->request);
+		bool is_prompt = sequence_is_prefilling(sequence);
+		uint32_t rows = i < n && is_prompt ? (share->left + 1) / 2 : share->left;
+
+		if (is_prompt)
+			rows = rows < chunk - given ? rows : chunk - given;
+		rows = give_rows(sequence, rows, &left_logprobs);
+		share->left -= rows;
+		given += is_prompt ? rows : 0;
+	}
+	for (uint32_t i = 0; i < n; i++)
+		if (scheduler->in_turn[i]->n_slice > 0)
+			scheduler->in_turn[i]->turn = ++scheduler->n_turns;
+	return given;
+}
+
+/* The answers that are being sampled with a model: whether guesses pay depends on how many there are. */
+static uint32_t
+count_decoding(const Scheduler *scheduler, const Slot *slot)
+{
+	uint32_t n = 0;
+
+	for (RunningWalk walk = {0}; running_next(scheduler, slot, &walk);)
+		n += !sequence_is_prefilling(walk.sequence);
+	return n;
+}
+
+/*
+ * Do a step's prompts go without the answers, which follow in the next step without prompts? Where a prompt ends that
+ * somebody waits for, and many answers run: apart they take little longer than together (a tenth where it happens all
+ * the time), and the first token of that prompt need not wait for the answers' rows.
+ */
+static bool
+prompts_go_first(const Scheduler *scheduler, const Slot *slot, uint32_t n_decoding)
+{
+	for (RunningWalk walk = {0}; n_decoding >= ANSWERS_THAT_WAIT && running_next(scheduler, slot, &walk);)
+	{
+		const Sequence *sequence = walk.sequence;
+
+		if (sequence->request->alone && sequence_is_prefilling(sequence) &&
+			sequence->n_slice == sequence_rows_left(sequence))
+			return true;
+	}
+	return false;
+}
+
+/* How many of its rows a sequence may have in the step. */
+static uint32_t
+rows_of(const Sequence *sequence, const Slot *slot, StepTurn turn)
+{
+	if (sequence->slot != slot)
+		return 0;
+	if (sequence_is_prefilling(sequence))
+		return turn == TURN_ANSWERS ? 0 : sequence->n_slice;
+	return turn == TURN_PROMPTS ? 0 : sequence->n_slice;
+}
+
+/* An answer takes its row, where no other role asks for some. Returns the rows of prompts. */
+static uint32_t
+share_in_role(Scheduler *scheduler, const Slot *slot, bool answers_follow)
+{
+	uint32_t given = answers_follow ? 0 : share_chunk(scheduler, slot);
+
+	for (RunningWalk walk = {0}; running_next(scheduler, slot, &walk);)
+		if (!sequence_is_prefilling(walk.sequence))
+			walk.sequence->n_slice = 1;
+	return given;
+}
+
+/* Blocks for the rows that a request has in the step. false: it is not running any more. */
+static bool
+take_all_blocks(Scheduler *scheduler, EngineRequest *request, const Slot *slot)
+{
+	for (uint32_t i = 0; i < request->n_sequences; i++)
+	{
+		Sequence *sequence = &request->sequences[i];
+		uint32_t n = rows_of(sequence, slot, slot->turn);
+
+		sequence->n_drafted = 0;
+		if (n > 0 && !take_blocks(scheduler, sequence, sequence->n_done + n))
+			return false;
+	}
+	return true;
+}
+
+/* Put the rows of a request into the step, with up to n_guesses behind an answer's. Returns how many. */
+static uint32_t
+add_request(Scheduler *scheduler, EngineRequest *request, const Slot *slot, uint32_t n_guesses)
+{
+	uint32_t rows = 0;
+
+	for (uint32_t i = 0; i < request->n_sequences; i++)
+	{
+		Sequence *sequence = &request->sequences[i];
+		uint32_t n = rows_of(sequence, slot, slot->turn);
+
+		if (n == 0)
+			continue;
+		if (request->kind->samples && !sequence_is_prefilling(sequence))
+			n += sequence->n_drafted = sequence_guess(sequence, n_guesses);
+		add_rows(scheduler, sequence, n);
+		rows += n;
+	}
+	return rows;
+}
+
+/* The roles that share the next step, with what each wants. Where there is one, and another one's request ended just
+ * now, that one counts too, as whoever wants a row: its next request would wait for the step that begins now. */
+static uint32_t
+collect_roles(Scheduler *scheduler)
+{
+	uint32_t n = shares_collect(scheduler->shares, scheduler->running, scheduler->n_running);
+
+	if (n == 1 && fair_queue_others_lately(scheduler->waiting, scheduler->running[0], SOON_US))
+		scheduler->shares[n++] = (RoleShare){.priority = scheduler->shares[0].priority, .wanted = 1};
+	return n;
+}
+
+uint32_t
+batch_build(Scheduler *scheduler, Slot *slot)
+{
+	uint32_t n_roles = collect_roles(scheduler);
+	bool answers_follow = slot->turn == TURN_PROMPTS && n_roles == 1 && count_decoding(scheduler, slot) > 0;
+	uint32_t rows = 0, n_guesses = 0;
+	uint32_t n_prompt_rows =
+		n_roles > 1 ? share_among_roles(scheduler, slot, n_roles) : share_in_role(scheduler, slot, answers_follow);
+	/* counted now: a prompt whose last block was cached may just have come to its last row */
+	uint32_t n_decoding = count_decoding(scheduler, slot);
+
+	scheduler->n_roles = n_roles;
+	slot->turn = answers_follow                                                                       ? TURN_ANSWERS
+				 : n_prompt_rows > 0 && n_roles == 1 && prompts_go_first(scheduler, slot, n_decoding) ? TURN_PROMPTS
+																									  : TURN_BOTH;
+	/* beside prompts, or many answers, a step computes more than it reads: then guesses are not free */
+	if (n_prompt_rows == 0 && n_decoding > 0 && n_decoding <= DRAFT_ROWS / 2 && scheduler->settings.speculation)
+		n_guesses = (DRAFT_ROWS - n_decoding) / n_decoding;
+	scheduler->n_batch = 0;
+	for (uint32_t i = 0; i < scheduler->n_running;)
+	{
+		EngineRequest *request = scheduler->running[i];
+
+		/* who loses its blocks here is more junior than all that are in the step already, or this request itself */
+		if (!take_all_blocks(scheduler, request, slot))
+			continue;
+		rows += add_request(scheduler, request, slot, n_guesses);
+		i++;
+	}
+	return rows;
+}

@@ -1,0 +1,108 @@
+/*
+ * scheduler_private.h - what the scheduler's files share. See scheduler.h.
+ *
+ * In this order, each using those before it alone: statistics (what others see), running (who is in the batch),
+ * admission (who gets in), batch (which rows go into a step), results (what is done with them). scheduler.c has the
+ * whole.
+ */
+#ifndef QWEN_SCHEDULER_PRIVATE_H
+#define QWEN_SCHEDULER_PRIVATE_H
+
+#include "fair_queue.h"
+#include "scheduler.h"
+#include "step_shares.h"
+
+struct Scheduler
+{
+	SchedulerSettings settings;
+	SchedulerCallbacks callbacks;
+	Slots *slots;
+	StatusPage *page;
+	FairQueue *waiting;
+	EngineRequest **running; /* [max_running], the most senior first */
+	uint32_t n_running;
+	uint32_t n_places; /* of max_running that these take: one a sequence */
+	uint64_t n_arrivals;
+	uint64_t n_turns;       /* of sequences in steps that roles share */
+	uint32_t n_since_aged;  /* requests admitted since one that had waited so long */
+	uint64_t aged_looks_us; /* when to look for such a one again */
+	uint32_t next_slot;     /* whose turn it is */
+	Sequence **prefilling;  /* [max_running] prompts that want rows of the step */
+	Sequence **in_turn;     /* [max_running] whoever wants rows of a step that roles share */
+	RoleShare *shares;      /* [max_running + 1] */
+	uint32_t n_roles;       /* that have requests in the step */
+	Sequence **batch;       /* [max_running] of the step; those of one request stand together … */
+	StepSequence *parts;    /* … as forward.h has them */
+	uint32_t n_batch;
+};
+
+/* ---- scheduler_statistics.c ----------------------------------------------------------------------------------------
+ */
+
+/* Keep the numbers that others see. */
+extern void scheduler_publish(Scheduler *scheduler);
+
+/* Positions up to n_done are there, computed or from the cache: what is new of the prompt goes into the statistics. */
+extern void scheduler_count_prompt(Scheduler *scheduler, Sequence *sequence, bool cached);
+
+/* A token more of an answer. */
+extern void scheduler_count_token(Scheduler *scheduler, const Sequence *sequence);
+
+/* Guesses of an answer, and how many of them were right. */
+extern void scheduler_count_guesses(Scheduler *scheduler, uint32_t n_guesses, uint32_t n_right);
+
+/* Work gets on. */
+extern void scheduler_beat(const Scheduler *scheduler);
+
+/* ---- scheduler_running.c -------------------------------------------------------------------------------------------
+ */
+
+/* Into the batch, at its place. */
+extern void running_add(Scheduler *scheduler, EngineRequest *request);
+
+/* Take a request out of the batch and give back its blocks. */
+extern void running_remove(Scheduler *scheduler, EngineRequest *request);
+
+/* Back into the queue with a request; its tokens so far stay. */
+extern void running_preempt(Scheduler *scheduler, EngineRequest *request);
+
+/* A request is over, by its own doing or by an error. */
+extern void running_end(Scheduler *scheduler, EngineRequest *request, const Status *status);
+
+/* A walk over the running sequences of a slot's model, in order of seniority. All zero at its beginning. */
+typedef struct RunningWalk
+{
+	Sequence *sequence; /* at hand */
+	uint32_t next_request, next_sequence;
+} RunningWalk;
+
+/* On to the next one. false: there is none. */
+extern bool running_next(const Scheduler *scheduler, const Slot *slot, RunningWalk *walk);
+
+/* ---- scheduler_admission.c -----------------------------------------------------------------------------------------
+ */
+
+/* Move requests whose turn it is into the batch as long as there is a place and memory. */
+extern void admission_run(Scheduler *scheduler);
+
+/* ---- scheduler_batch.c ---------------------------------------------------------------------------------------------
+ */
+
+/* The next slot with running requests. */
+extern Slot *batch_choose_slot(Scheduler *scheduler);
+
+/* All that decode, and slices of prompts, or one of both. Returns the rows. */
+extern uint32_t batch_build(Scheduler *scheduler, Slot *slot);
+
+/* ---- scheduler_results.c -------------------------------------------------------------------------------------------
+ */
+
+/* Hand a request what the step computed for its sequences, the first of which is at index in the batch. Returns the
+ * index behind the last one. */
+extern uint32_t results_take(Scheduler *scheduler, Slot *slot, uint32_t index);
+
+/* What is done with a row's logits while the team is still at the step. A sampled answer's rows are done in order, one
+ * of them as long as the guesses before it are right. */
+extern void results_look(void *scheduler, uint32_t index, uint32_t row, float *logits);
+
+#endif

@@ -1,0 +1,54 @@
+/*
+ * scheduler_statistics.c - the numbers of the status page that the scheduler keeps.
+ */
+#include "scheduler_private.h"
+
+#include "../base/clock.h"
+
+void
+scheduler_publish(Scheduler *scheduler)
+{
+	uint64_t idle = slots_idle_bytes(scheduler->slots);
+
+	atomic_store(&scheduler->page->n_running, scheduler->n_running);
+	atomic_store(&scheduler->page->n_waiting, fair_queue_n_waiting(scheduler->waiting));
+	atomic_store(&scheduler->page->kv_bytes_resident, kv_budget_resident(scheduler->slots->settings.budget));
+	atomic_store(&scheduler->page->kv_bytes_used, kv_budget_in_use(scheduler->slots->settings.budget) - idle);
+	atomic_store(&scheduler->page->kv_bytes_cached, idle);
+	atomic_store(&scheduler->page->n_cached_blocks, slots_cached_blocks(scheduler->slots));
+}
+
+void
+scheduler_count_prompt(Scheduler *scheduler, Sequence *sequence, bool cached)
+{
+	uint32_t end = sequence->n_done < sequence->n_prompt ? sequence->n_done : sequence->n_prompt;
+	uint32_t n = end > sequence->n_counted ? end - sequence->n_counted : 0;
+
+	sequence->n_counted += n;
+	sequence->request->n_counted += n;
+	atomic_fetch_add(&scheduler->page->n_prompt_tokens, n);
+	if (!cached)
+		return;
+	sequence->request->n_cached_tokens += n;
+	atomic_fetch_add(&scheduler->page->n_cached_tokens, n);
+}
+
+void
+scheduler_count_token(Scheduler *scheduler, const Sequence *sequence)
+{
+	atomic_fetch_add(&scheduler->page->n_generated_tokens, 1);
+	fair_queue_charge(scheduler->waiting, sequence->request, 1);
+}
+
+void
+scheduler_count_guesses(Scheduler *scheduler, uint32_t n_guesses, uint32_t n_right)
+{
+	atomic_fetch_add(&scheduler->page->n_guessed_tokens, n_guesses);
+	atomic_fetch_add(&scheduler->page->n_guessed_right, n_right);
+}
+
+void
+scheduler_beat(const Scheduler *scheduler)
+{
+	atomic_store_explicit(&scheduler->page->heartbeat_us, clock_now_us(), memory_order_relaxed);
+}
