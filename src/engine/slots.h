@@ -9,7 +9,7 @@
 #include "page_worker.h"
 #include "prefix_cache.h"
 #include "scorer.h"
-#include "step_shares.h"
+#include "step_cost.h"
 #include "workplace.h"
 
 #define DRAFT_ROWS 8 /* rows that guesses may bring a step to, and so many with logits more */

@@ -8,6 +8,7 @@
 
 #include <cmocka.h>
 
+#include "../../src/engine/step_cost.h"
 #include "../../src/engine/step_shares.h"
 
 static void
