@@ -40,6 +40,20 @@ no_room_for_blocks(const Sequence *sequence)
 		sequence_positions(sequence), kv_pool_max_blocks(sequence->slot->pool) * KV_BLOCK_POSITIONS);
 }
 
+/* Would all blocks together be enough for the positions before end of a sequence and what its request holds for others?
+ */
+static bool
+fits_at_all(const Sequence *sequence, uint32_t end)
+{
+	const EngineRequest *request = sequence->request;
+	uint64_t block_bytes = kv_pool_block_bytes(sequence->slot->pool), bytes = kv_blocks_for(end) * block_bytes;
+
+	for (uint32_t i = 0; i < request->n_sequences; i++)
+		if (&request->sequences[i] != sequence)
+			bytes += request->sequences[i].n_blocks * kv_pool_block_bytes(request->sequences[i].slot->pool);
+	return bytes <= kv_pool_max_blocks(sequence->slot->pool) * block_bytes;
+}
+
 /* Blocks for all positions before end of a sequence. false: its request had to make room itself, or got none and has
  * ended; it is not running any more. */
 static bool
@@ -64,7 +78,7 @@ take_blocks(Scheduler *scheduler, Sequence *sequence, uint32_t end)
 		}
 		victim = choose_victim(scheduler, request);
 		/* it would wait for its own blocks for ever */
-		if (victim == request && (kv_pool_was_refused(pool) || kv_blocks_for(end) > kv_pool_max_blocks(pool)))
+		if (victim == request && (kv_pool_was_refused(pool) || !fits_at_all(sequence, end)))
 		{
 			Status status = no_room_for_blocks(sequence);
 
@@ -83,7 +97,7 @@ static bool
 uses_slot(const EngineRequest *request, const Slot *slot)
 {
 	for (uint32_t i = 0; i < request->n_sequences; i++)
-		if (request->sequences[i].slot == slot)
+		if (request->sequences[i].slot == slot && sequence_rows_left(&request->sequences[i]) > 0)
 			return true;
 	return false;
 }
@@ -306,7 +320,7 @@ prompts_go_first(const Scheduler *scheduler, const Slot *slot, uint32_t n_decodi
 static uint32_t
 rows_of(const Sequence *sequence, const Slot *slot, StepTurn turn)
 {
-	if (sequence->slot != slot)
+	if (sequence->slot != slot || sequence_rows_left(sequence) == 0)
 		return 0;
 	if (sequence_is_prefilling(sequence))
 		return turn == TURN_ANSWERS ? 0 : sequence->n_slice;

@@ -69,7 +69,8 @@ extern void running_preempt(Scheduler *scheduler, EngineRequest *request);
 /* A request is over, by its own doing or by an error. */
 extern void running_end(Scheduler *scheduler, EngineRequest *request, const Status *status);
 
-/* A walk over the running sequences of a slot's model, in order of seniority. All zero at its beginning. */
+/* A walk over the running sequences of a slot's model that have rows to compute, in order of seniority. All zero at its
+ * beginning. */
 typedef struct RunningWalk
 {
 	Sequence *sequence; /* at hand */

@@ -84,7 +84,7 @@ running_next(const Scheduler *scheduler, const Slot *slot, RunningWalk *walk)
 		while (walk->next_sequence < request->n_sequences)
 		{
 			walk->sequence = &request->sequences[walk->next_sequence++];
-			if (walk->sequence->slot == slot)
+			if (walk->sequence->slot == slot && sequence_rows_left(walk->sequence) > 0)
 				return true;
 		}
 		walk->next_request++;

@@ -54,7 +54,7 @@ extern void sequence_free(Sequence *sequence);
 /* Positions that its KV blocks must hold at most. */
 extern uint32_t sequence_positions(const Sequence *sequence);
 
-/* What the next step takes of it: rows [n_done, n_done + n). At least 1 while it runs. */
+/* What the next step takes of it: rows [n_done, n_done + n). At least 1 while something is wanted of it. */
 extern uint32_t sequence_rows_left(const Sequence *sequence);
 
 /* Does it still compute its prompt (or, after preemption, all of its tokens again)? */
