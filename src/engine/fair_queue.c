@@ -249,3 +249,19 @@ fair_queue_n_waiting(const FairQueue *queue)
 {
 	return queue->n_waiting;
 }
+
+bool
+fair_queue_is_full(const FairQueue *queue, uint32_t role, uint32_t size)
+{
+	uint32_t n_roles = 1, n_own = 0, share;
+
+	if (queue->n_waiting < size)
+		return false;
+	for (uint32_t i = 0; i < queue->n_accounts; i++)
+		if (queue->accounts[i].role == role)
+			n_own = queue->accounts[i].n_waiting;
+		else
+			n_roles += queue->accounts[i].n_waiting > 0;
+	share = size / n_roles;
+	return n_own >= (share > 0 ? share : 1) || queue->n_waiting >= FAIR_QUEUE_MOST * size;
+}

@@ -12,6 +12,8 @@
 
 #include "request.h"
 
+#define FAIR_QUEUE_MOST 2 /* times the size of the queue may wait when roles share it */
+
 typedef struct FairQueue FairQueue;
 
 /* max_requests: between fair_queue_enter and fair_queue_leave at the same time. NULL: out of memory. */
@@ -47,5 +49,11 @@ extern void fair_queue_take_turn(FairQueue *queue, const EngineRequest *request)
 extern void fair_queue_charge(FairQueue *queue, const EngineRequest *request, uint32_t n_tokens);
 
 extern uint32_t fair_queue_n_waiting(const FairQueue *queue);
+
+/*
+ * May no request of a role wait any more, where so many are to wait at most? Who has filled the queue finds it full:
+ * another role has room until it has its equal share of it, though no more than twice as many ever wait.
+ */
+extern bool fair_queue_is_full(const FairQueue *queue, uint32_t role, uint32_t size);
 
 #endif

@@ -19,7 +19,7 @@ scheduler_create(const SchedulerSettings *settings, const SchedulerCallbacks *ca
 	scheduler->callbacks = *callbacks;
 	scheduler->slots = slots;
 	scheduler->page = page;
-	scheduler->waiting = fair_queue_create(settings->max_running + settings->queue_size);
+	scheduler->waiting = fair_queue_create(settings->max_running + FAIR_QUEUE_MOST * settings->queue_size);
 	scheduler->running = calloc(settings->max_running, sizeof *scheduler->running);
 	scheduler->prefilling = calloc(settings->max_running, sizeof *scheduler->prefilling);
 	scheduler->in_turn = calloc(settings->max_running, sizeof *scheduler->in_turn);
@@ -74,7 +74,7 @@ scheduler_go(Scheduler *scheduler, EngineRequest *request)
 {
 	/* who can run by now does not count as waiting */
 	admission_run(scheduler);
-	if (fair_queue_n_waiting(scheduler->waiting) >= scheduler->settings.queue_size)
+	if (fair_queue_is_full(scheduler->waiting, request->role, scheduler->settings.queue_size))
 		return status_error(STATUS_UNAVAILABLE, "%u requests are waiting already, as many as qwen.queue_size allows",
 							fair_queue_n_waiting(scheduler->waiting));
 	request->go_us = clock_now_us();

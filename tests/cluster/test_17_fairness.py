@@ -73,6 +73,21 @@ def test_a_higher_priority_does_not_wait_for_running_answers(make_server):
     wait_idle(server)
 
 
+def test_who_fills_the_queue_does_not_close_it_to_others(make_server):
+    server = make_server({"qwen.max_running": 1, "qwen.queue_size": 2})
+    greedy, other = make_role(server), make_role(server)
+    endless = [as_role(server, greedy, ENDLESS) for _ in range(3)]
+    wait_until(lambda: server.query("SELECT running, waiting FROM qwen_stat_engine") == [(1, 2)], what="a full queue")
+    assert as_role(server, greedy, ENDLESS).join().error.pgcode == "58000"
+    call = as_role(server, other, "SELECT qwen_generate('One word:', temperature => 0, max_tokens => 3)")
+    wait_until(lambda: server.query("SELECT running, waiting FROM qwen_stat_engine") == [(1, 3)], what="a place in it")
+    for answer in endless:
+        answer.connection.cancel()
+    assert call.join().error is None
+    assert all(answer.join().error.pgcode == "57014" for answer in endless)
+    wait_idle(server)
+
+
 # ---- numbers that are not finite -----------------------------------------------------------------------------------------
 @pytest.fixture(scope="module")
 def overflowing():

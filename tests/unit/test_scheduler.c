@@ -490,6 +490,57 @@ the_queue_is_bounded(void **state)
 	tiny_engine_free(engine);
 }
 
+/* Submit a request that is refused; what was said. */
+static Status
+refusal_of(TinyEngine *engine, const Request *request)
+{
+	TinyCall call;
+	Status status;
+
+	tiny_submit(engine, request, &call);
+	status = call.status;
+	assert_int_equal(status.code, STATUS_UNAVAILABLE);
+	tiny_call_free(&call);
+	return status;
+}
+
+/* Whoever has filled the queue finds it full, another role does not: it has as much of it as its share. */
+static void
+who_fills_the_queue_does_not_close_it_to_others(void **state)
+{
+	/* one of role 10 runs and four wait; two of role 11 wait, which are its half of four, and one each of two more */
+	static const uint32_t roles[] = {10, 10, 10, 10, 10, 11, 11, 12, 13};
+	SchedulerSettings small = {.max_running = 1, .prefill_chunk = 16, .queue_size = 4};
+	TinyEngine *engine = make_engine(50, small);
+	TinyCall calls[sizeof roles / sizeof roles[0]];
+
+	(void) state;
+	for (size_t i = 0; i < sizeof roles / sizeof roles[0]; i++)
+	{
+		Request request = tiny_request("once upon a time", 4, roles[i]), same = tiny_request("there was", 4, roles[i]);
+
+		tiny_submit(engine, &request, &calls[i]);
+		assert_string_equal(calls[i].status.message, "");
+		if (i == 4 || i == 6 || i == 7)
+			(void) refusal_of(engine, &same);
+	}
+	/* the bound of all together */
+	for (uint32_t role = 10; role < 16; role++)
+	{
+		Request request = tiny_request("there was", 4, role);
+
+		assert_non_null(strstr(refusal_of(engine, &request).message, "8 requests are waiting already"));
+	}
+	tiny_run(engine);
+	for (size_t i = 0; i < sizeof roles / sizeof roles[0]; i++)
+	{
+		assert_int_equal(tiny_done(&calls[i]).completion_tokens, 4);
+		tiny_call_free(&calls[i]);
+	}
+	assert_idle(engine);
+	tiny_engine_free(engine);
+}
+
 static void
 a_thousand_requests_of_one_role_do_not_hold_up_another_s(void **state)
 {
@@ -1318,6 +1369,7 @@ main(void)
 		cmocka_unit_test(what_can_never_fit_is_refused_with_the_numbers),
 		cmocka_unit_test(cancel_frees_blocks_in_every_state),
 		cmocka_unit_test(the_queue_is_bounded),
+		cmocka_unit_test(who_fills_the_queue_does_not_close_it_to_others),
 		cmocka_unit_test(a_thousand_requests_of_one_role_do_not_hold_up_another_s),
 		cmocka_unit_test(roles_get_equal_shares_of_tokens),
 		cmocka_unit_test(who_was_preempted_pays_for_the_prompt_once),
