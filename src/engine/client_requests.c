@@ -394,7 +394,8 @@ handle_go(Server *server, Client *client, uint32_t request_id, const unsigned ch
 	status = scheduler_go(server->scheduler, request);
 	if (status.code == STATUS_OK)
 		return status;
-	reply_error(&client->output, request_id, &status, NULL, "Try again later, or raise qwen.queue_size.");
+	reply_error(&client->output, request_id, &status, NULL,
+				status.code == STATUS_UNAVAILABLE ? "Try again later, or raise qwen.queue_size." : NULL);
 	atomic_fetch_add(&server->page->n_requests_failed, 1);
 	drop_request(server, request);
 	return status_ok();

@@ -105,6 +105,7 @@ generate_prepare(EngineRequest *request, const Workplace *place, const Request *
 	STATUS_TRY(answer_init(&generation->answer, place, message, request->id, end));
 	if (!sequence_make_room(sequence, n_behind))
 		return no_memory();
+	generation->kernels = kernels_select();
 	sampling = sampling_for(model, message->kind, &message->options, end);
 	generation->sampler = sampler_create(&sampling, model->hyper.vocab, sequence->tokens, sequence->n_prompt);
 	if (!answer_scores_init(&generation->scores, model, message) || !generation->sampler)
@@ -149,7 +150,7 @@ pick_token(Generation *generation, float *logits, uint32_t i)
 	int32_t token;
 
 	answer_scores_keep(&generation->scores, logits);
-	token = sampler_pick(generation->sampler, kernels_select(), logits, i);
+	token = sampler_pick(generation->sampler, generation->kernels, logits, i);
 	/* where no logit is finite there is no token, and the request ends with an error */
 	if (token >= 0)
 		answer_scores_write(&generation->scores, token);

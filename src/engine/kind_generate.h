@@ -13,6 +13,7 @@
 typedef struct Generation
 {
 	Sampler *sampler;
+	const Kernels *kernels;       /* asking the processor takes microseconds, many where it is a virtual one */
 	int32_t picks[DRAFT_MAX + 1]; /* what the sampler has picked in the step at hand, row by row … */
 	uint32_t n_picks, n_picks_taken;
 	Answer answer;

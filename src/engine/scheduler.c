@@ -72,6 +72,10 @@ scheduler_has_work(const Scheduler *scheduler)
 Status
 scheduler_go(Scheduler *scheduler, EngineRequest *request)
 {
+	if (request->n_sequences > scheduler->settings.max_running)
+		return status_error(STATUS_TOO_LONG,
+							"the request has %u texts, but %u at most are computed together; qwen.max_running sets it",
+							request->n_sequences, scheduler->settings.max_running);
 	/* who can run by now does not count as waiting */
 	admission_run(scheduler);
 	if (fair_queue_is_full(scheduler->waiting, request->role, scheduler->settings.queue_size))

@@ -18,7 +18,7 @@
 
 typedef struct SchedulerSettings
 {
-	uint32_t max_running;   /* requests in the batch */
+	uint32_t max_running;   /* sequences of requests in the batch */
 	uint32_t prefill_chunk; /* prompt rows of a step, over all requests */
 	uint32_t queue_size;    /* requests that wait */
 	bool speculation;       /* guess tokens (drafts.h) while few answers are sampled */
@@ -39,7 +39,8 @@ extern Scheduler *scheduler_create(const SchedulerSettings *settings, const Sche
 								   StatusPage *page);
 extern void scheduler_destroy(Scheduler *scheduler);
 
-/* The client said GO. UNAVAILABLE when the queue is full (the request is as before). */
+/* The client said GO. UNAVAILABLE when the queue is full, TOO_LONG when it has more sequences than there are places
+ * (the request is as before). */
 extern Status scheduler_go(Scheduler *scheduler, EngineRequest *request);
 
 /* Take a request out of all lists and give back its blocks; the owner destroys it. Any state. */

@@ -424,7 +424,7 @@ EXTENSION = [
           "a summary stays when its text changes", "sql:05_trigger_rows"),
     fault("worst-label", "src/extension/functions/scores.c", "if (protocol_float(scores->values, i) > protocol_float(scores->values, best))",
           "if (protocol_float(scores->values, i) < protocol_float(scores->values, best))", "the least likely label is given", "sql:10_tasks"),
-    fault("logprobs-after-the-sampler", "src/engine/kind_generate.c", "answer_scores_keep(&generation->scores, logits);\n\ttoken = sampler_pick(generation->sampler, kernels_select(), logits, i);", "token = sampler_pick(generation->sampler, kernels_select(), logits, i);\n\tanswer_scores_keep(&generation->scores, logits);",
+    fault("logprobs-after-the-sampler", "src/engine/kind_generate.c", "answer_scores_keep(&generation->scores, logits);\n\ttoken = sampler_pick(generation->sampler, generation->kernels, logits, i);", "token = sampler_pick(generation->sampler, generation->kernels, logits, i);\n\tanswer_scores_keep(&generation->scores, logits);",
           "log-probabilities of an answer are those of another step", "sql:02_chat"),
     fault("one-end-of-answers", "src/engine/scorer.c", "for (uint32_t i = 0; i < scorer->n_end_tokens; i++)", "for (uint32_t i = 0; i < 1; i++)",
           "only the first token that ends answers counts", "unit:scorer cluster:test_10_labels.py"),

@@ -108,9 +108,9 @@ static const EngineKind kind_ends = {
 	.destroy = ends_destroy,
 };
 
-/* REQUEST and GO of this kind. */
+/* REQUEST of this kind. */
 static void
-submit(TinyEngine *engine, const char *text, PrefixSharing sharing, int32_t priority, TinyCall *call)
+prepare(TinyEngine *engine, const char *text, PrefixSharing sharing, int32_t priority, TinyCall *call)
 {
 	Slot *slot = &engine->slots.slots[0];
 	Workplace place = {.model = slot->model, .tokenizer = slot->model->tokenizer, .pool = slot->pool};
@@ -122,6 +122,13 @@ submit(TinyEngine *engine, const char *text, PrefixSharing sharing, int32_t prio
 	assert_string_equal(call->request->kind->prepare(call->request, &place, &message).message, "");
 	request_use_slot(call->request, slot);
 	call->request->client = call;
+}
+
+/* And GO. */
+static void
+submit(TinyEngine *engine, const char *text, PrefixSharing sharing, int32_t priority, TinyCall *call)
+{
+	prepare(engine, text, sharing, priority, call);
 	call->status = scheduler_go(engine->scheduler, call->request);
 	assert_string_equal(call->status.message, "");
 }
@@ -248,6 +255,23 @@ every_sequence_takes_a_place(void **state)
 }
 
 static void
+more_sequences_than_places_are_refused(void **state)
+{
+	SchedulerSettings settings = {.max_running = 2, .prefill_chunk = 16, .queue_size = 10};
+	TinyEngine *engine = tiny_engine(&shape, 1, 100, settings);
+	char text[1000];
+	TinyCall call;
+
+	(void) state;
+	prepare(engine, make_parts(text, 3, 20, 7), PREFIX_OFF, 0, &call);
+	assert_int_equal(scheduler_go(engine->scheduler, call.request).code, STATUS_TOO_LONG);
+	request_destroy(call.request);
+	tiny_call_free(&call);
+	assert_idle(engine);
+	tiny_engine_free(engine);
+}
+
+static void
 preempted_sequences_start_again_together(void **state)
 {
 	SchedulerSettings settings = {.max_running = 8, .prefill_chunk = 16, .queue_size = 10};
@@ -322,6 +346,7 @@ main(void)
 	const struct CMUnitTest tests[] = {
 		cmocka_unit_test(parts_of_a_request_are_computed_as_alone),
 		cmocka_unit_test(every_sequence_takes_a_place),
+		cmocka_unit_test(more_sequences_than_places_are_refused),
 		cmocka_unit_test(preempted_sequences_start_again_together),
 		cmocka_unit_test(sequences_that_never_fit_together_end_with_an_error),
 		cmocka_unit_test(cancel_frees_the_blocks_of_all_sequences),
