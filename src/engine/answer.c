@@ -276,7 +276,7 @@ keep_texts(Answer *answer, const Workplace *place, const Request *message)
 	}
 	stop_matcher_init(&answer->stops, message->n_stops, stops);
 	if (message->tools.data)
-		return tool_set_create(message->tools, place->cancelled, &answer->tools);
+		return tool_set_share(message->role, message->tools, place->cancelled, &answer->tools);
 	return status_ok();
 }
 

@@ -33,7 +33,7 @@ typedef struct Answer
 	TokenBuffer forced;                   /* tokens that come next whatever the model says */
 	size_t n_forced;                      /* of these have come */
 
-	struct ToolSet *tools;       /* for reading calls; see tool_schema.h */
+	struct ToolSet *tools;       /* for reading calls; see tool_set.h */
 	size_t n_looked, n_streamed; /* of the content of a stream with tools: searched for calls; sent */
 	bool has_tag;                /* there may be calls in it: the rest is sent at the end */
 } Answer;

@@ -14,6 +14,14 @@ chunk_prepare(EngineRequest *request, const Workplace *place, const Request *mes
 	return request->work ? immediate_cut(place, message, request->work, &request->n_prompt) : no_memory();
 }
 
+static size_t
+chunk_kept_bytes(const EngineRequest *request)
+{
+	const ByteWriter *pieces = request->work;
+
+	return pieces->capacity;
+}
+
 static void
 chunk_destroy(EngineRequest *request)
 {
@@ -37,6 +45,7 @@ chunk_finish(EngineRequest *request, ByteWriter *out)
 
 const EngineKind kind_chunk = {
 	.prepare = chunk_prepare,
+	.kept_bytes = chunk_kept_bytes,
 	.finish = chunk_finish,
 	.destroy = chunk_destroy,
 };

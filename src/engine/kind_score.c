@@ -130,6 +130,14 @@ score_prepare(EngineRequest *request, const Workplace *place, const Request *mes
 	return kind_set_sharing(sequence, place, message);
 }
 
+static size_t
+score_kept_bytes(const EngineRequest *request)
+{
+	const Scoring *scoring = request->work;
+
+	return scorer_bytes(scoring->scorer);
+}
+
 static void
 score_destroy(EngineRequest *request)
 {
@@ -186,6 +194,7 @@ score_finish(EngineRequest *request, ByteWriter *out)
 
 const EngineKind kind_score = {
 	.prepare = score_prepare,
+	.kept_bytes = score_kept_bytes,
 	.rows_wanted = score_rows_wanted,
 	.take_row = score_take_row,
 	.finish = score_finish,

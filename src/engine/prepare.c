@@ -38,6 +38,8 @@ create(const Workplace *place, const Request *message, uint32_t request_id, Byte
 		return no_memory();
 	status = request->kind->prepare(request, place, message);
 	if (status.code == STATUS_OK)
+		status = request_keep_work(request);
+	if (status.code == STATUS_OK)
 	{
 		accepted = (Accepted){request->n_prompt, request->kind->samples ? request->sequences[0].n_behind : 0};
 		status = encode_accepted(out, request_id, &accepted);

@@ -5,6 +5,8 @@
 
 #include <stdlib.h>
 
+#include "kept_memory.h"
+
 EngineRequest *
 request_new(const EngineKind *kind, const Workplace *place, const Request *message, uint32_t id)
 {
@@ -31,6 +33,16 @@ request_add_sequences(EngineRequest *request, uint32_t n)
 	for (uint32_t i = 0; i < n; i++)
 		request->sequences[i].request = request;
 	return true;
+}
+
+Status
+request_keep_work(EngineRequest *request)
+{
+	size_t bytes = request->kind->kept_bytes ? request->kind->kept_bytes(request) : 0;
+
+	STATUS_TRY(kept_memory_take(request->role, bytes));
+	request->kept = bytes;
+	return status_ok();
 }
 
 void
@@ -93,6 +105,7 @@ request_destroy(EngineRequest *request)
 	}
 	if (request->work)
 		request->kind->destroy(request);
+	kept_memory_give(request->role, request->kept);
 	for (uint32_t i = 0; i < request->n_sequences; i++)
 		sequence_free(&request->sequences[i]);
 	free(request->sequences);

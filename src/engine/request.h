@@ -37,6 +37,7 @@ typedef struct EngineRequest
 	Sequence *sequences; /* [n_sequences], at least one unless the answer is ready before GO */
 	uint32_t n_sequences;
 	void *work;       /* the kind's own */
+	size_t kept;      /* bytes that are taken for it (kept_memory.h) */
 	bool is_complete; /* nothing is left to compute: the last frame comes next */
 
 	/* amounts */
@@ -84,6 +85,10 @@ typedef struct EngineKind
 	/* Make the sequences and the kind's own work of a message. What there is after an error is destroyed as usual. */
 	Status (*prepare)(EngineRequest *request, const Workplace *place, const Request *message);
 
+	/* Bytes of memory, of its own work, that it keeps until its end and that grow with what was asked (kept_memory.h).
+	 */
+	size_t (*kept_bytes)(const EngineRequest *request);
+
 	/* How many of the last of n rows, up to which a step takes a sequence, need logits. */
 	uint32_t (*rows_wanted)(const EngineRequest *request, const Sequence *sequence, uint32_t n);
 
@@ -116,6 +121,10 @@ extern void request_destroy(EngineRequest *request);
 
 /* Give it n empty sequences, once. false: no memory. */
 extern bool request_add_sequences(EngineRequest *request, uint32_t n);
+
+/* Take what its work keeps from the memory there is for that, once it is prepared. It goes back when it is destroyed.
+ */
+extern Status request_keep_work(EngineRequest *request);
 
 /* Its model is this slot's. */
 extern void request_use_slot(EngineRequest *request, struct Slot *slot);

@@ -30,7 +30,8 @@ struct Scorer
 	int32_t *tokens;
 	Answer *answers; /* [n], sorted */
 	uint32_t n, longest_path;
-	Node *nodes; /* that are still to be asked for; there are fewer than answers */
+	size_t n_tokens; /* of all answers, with their ends */
+	Node *nodes;     /* that are still to be asked for; there are fewer than answers */
 	uint32_t n_nodes;
 	int32_t end_tokens[SCORER_MAX_END_TOKENS];
 	uint32_t n_end_tokens;
@@ -91,7 +92,8 @@ scorer_create(const int32_t *tokens, const uint32_t *offsets, uint32_t n, const 
 	if (!scorer)
 		return status_error(STATUS_UNAVAILABLE, "out of memory in the engine");
 	scorer->n = n;
-	scorer->tokens = malloc(((size_t) offsets[n] + n) * sizeof *scorer->tokens);
+	scorer->n_tokens = (size_t) offsets[n] + n;
+	scorer->tokens = malloc(scorer->n_tokens * sizeof *scorer->tokens);
 	scorer->answers = malloc(n * sizeof *scorer->answers);
 	scorer->nodes = malloc(n * sizeof *scorer->nodes);
 	if (!scorer->tokens || !scorer->answers || !scorer->nodes)
@@ -126,6 +128,13 @@ scorer_destroy(Scorer *scorer)
 	free(scorer->answers);
 	free(scorer->nodes);
 	free(scorer);
+}
+
+size_t
+scorer_bytes(const Scorer *scorer)
+{
+	return sizeof *scorer + scorer->n_tokens * sizeof *scorer->tokens +
+		   scorer->n * (sizeof *scorer->answers + sizeof *scorer->nodes);
 }
 
 TokenScore

@@ -11,6 +11,7 @@
 #define QWEN_SCORER_H
 
 #include <stdbool.h>
+#include <stddef.h>
 #include <stdint.h>
 
 #include "../base/status.h"
@@ -39,6 +40,9 @@ typedef struct Scorer Scorer;
 extern Status scorer_create(const int32_t *tokens, const uint32_t *offsets, uint32_t n, const int32_t *end_tokens,
 							uint32_t n_end_tokens, Scorer **scorer);
 extern void scorer_destroy(Scorer *scorer);
+
+/* Bytes of memory that it takes. */
+extern size_t scorer_bytes(const Scorer *scorer);
 
 /*
  * The question at hand: the logits after the prompt and path [*n_path] (which may be empty) are wanted. false: all

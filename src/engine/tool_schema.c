@@ -4,14 +4,10 @@
 #include "tool_schema.h"
 
 #include <stdint.h>
-#include <stdlib.h>
 #include <string.h>
 
 /* Schemas looked at to answer one question: "$ref" may lead in circles, alternatives may have alternatives. */
 #define MAX_SCHEMAS_VISITED 200
-
-/* Of a set of tools: its text, and about 240000 values. */
-#define MAX_TOOL_SET_BYTES ((size_t) 16 << 20)
 
 /* What looking at a schema costs, measured in elements of an enum: a dozen members are asked for by name. */
 #define SCHEMA_COST 16
@@ -31,13 +27,6 @@ typedef enum TypeBit
 	TYPE_ARRAY = 32,
 	TYPE_OBJECT = 64,
 } TypeBit;
-
-struct ToolSet
-{
-	Arena *arena;           /* this, the text and its tree */
-	const JsonNode **tools; /* without their wrappers, in order of their names */
-	size_t n;
-};
 
 /* How a walk over a schema and all that it refers to comes back. */
 typedef struct Walk
@@ -62,99 +51,6 @@ trim(ByteSpan text)
 	return text;
 }
 
-/* For qsort: by name, then by place. */
-static int
-compare_tools(const void *left, const void *right)
-{
-	const JsonNode *a = *(const JsonNode *const *) left, *b = *(const JsonNode *const *) right;
-	const JsonNode *a_name = json_member_named(a, "name"), *b_name = json_member_named(b, "name");
-	int order = json_compare(a_name->text, a_name->n, b_name->text, b_name->n);
-
-	return order ? order : a->source < b->source ? -1 : a->source > b->source;
-}
-
-/* Put the tools of an array in order; false: no memory. */
-static bool
-index_tools(ToolSet *set, const JsonNode *array)
-{
-	if (!array || array->kind != NODE_IS_ARRAY || array->n == 0)
-		return true;
-	set->tools = arena_alloc_array(set->arena, array->n, sizeof *set->tools);
-	if (!set->tools)
-		return false;
-	for (const JsonNode *tool = array->first; tool; tool = tool->next)
-	{
-		const JsonNode *inner = json_member_named(tool, "function");
-		const JsonNode *name = json_member_named(inner ? inner : tool, "name");
-
-		if (name && name->kind == NODE_IS_STRING)
-			set->tools[set->n++] = inner ? inner : tool;
-	}
-	qsort(set->tools, set->n, sizeof *set->tools, compare_tools);
-	return true;
-}
-
-/* Why an arena had no room: no piece of a set is as large as an eighth of what it may have. */
-static Status
-no_room(const Arena *arena)
-{
-	if (arena && arena_used(arena) > MAX_TOOL_SET_BYTES - MAX_TOOL_SET_BYTES / 8)
-		return status_error(STATUS_TOO_LONG,
-							"tools holds too many values: they take more than %zu bytes of memory (the limit); give "
-							"fewer tools, or shorter lists in their schemas",
-							MAX_TOOL_SET_BYTES);
-	return status_error(STATUS_UNAVAILABLE, "out of memory for tools");
-}
-
-Status
-tool_set_create(ByteSpan text, const CancelFlag *cancelled, ToolSet **set)
-{
-	Arena *arena = arena_create(MAX_TOOL_SET_BYTES);
-	JsonError error = {.what = NULL};
-	ToolSet *made = NULL;
-	const JsonNode *array;
-	char *copy = NULL;
-	Status status;
-
-	*set = NULL;
-	if (arena)
-	{
-		arena_set_cancel(arena, cancelled);
-		made = arena_alloc(arena, sizeof *made);
-		copy = arena_copy(arena, text.data, text.length);
-	}
-	if (made && copy)
-	{
-		made->arena = arena;
-		array = json_tree_read(arena, (ByteSpan){copy, text.length}, JSON_STRICT, NULL, &error);
-		if (!error.out_of_memory && index_tools(made, array))
-		{
-			arena_set_cancel(arena, NULL);
-			*set = made;
-			return status_ok();
-		}
-	}
-	status = text.length > MAX_TOOL_SET_BYTES
-				 ? status_error(STATUS_TOO_LONG, "tools has %zu bytes, more than the %zu of memory it may take",
-								text.length, MAX_TOOL_SET_BYTES)
-				 : no_room(arena);
-	arena_destroy(arena);
-	return status;
-}
-
-size_t
-tool_set_bytes(const ToolSet *set)
-{
-	return set ? arena_used(set->arena) : 0;
-}
-
-void
-tool_set_destroy(ToolSet *set)
-{
-	if (set)
-		arena_destroy(set->arena);
-}
-
 void
 schema_work_init(SchemaWork *work, const ToolSet *set, size_t answer_bytes)
 {
@@ -172,39 +68,6 @@ pay(const Walk *walk, size_t cost)
 
 	work->left = is_enough ? work->left - cost : 0;
 	return is_enough && work->left > 0;
-}
-
-const JsonNode *
-tool_find(const ToolSet *set, ByteSpan name)
-{
-	size_t low = 0, high = set ? set->n : 0;
-
-	while (low < high)
-	{
-		size_t middle = low + (high - low) / 2;
-		const JsonNode *its = json_member_named(set->tools[middle], "name");
-
-		if (json_compare(its->text, its->n, name.data, name.length) < 0)
-			low = middle + 1;
-		else
-			high = middle;
-	}
-	if (set && low < set->n)
-	{
-		const JsonNode *its = json_member_named(set->tools[low], "name");
-
-		if (its->n == name.length && memcmp(its->text, name.data, name.length) == 0)
-			return set->tools[low];
-	}
-	return NULL;
-}
-
-const JsonNode *
-tool_parameters(const JsonNode *tool)
-{
-	const JsonNode *parameters = json_member_named(tool, "parameters");
-
-	return parameters ? parameters : json_member_named(tool, "input_schema");
 }
 
 /* The child of node that a step of a JSON pointer names, with ~0 and ~1 for ~ and /. */

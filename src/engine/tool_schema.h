@@ -9,9 +9,8 @@
 #ifndef QWEN_TOOL_SCHEMA_H
 #define QWEN_TOOL_SCHEMA_H
 
-#include "../base/cancel.h"
 #include "../base/json_tree.h"
-#include "../base/status.h"
+#include "tool_set.h"
 
 #define SCHEMA_MEMO 512 /* schemas whose types are remembered */
 
@@ -38,30 +37,8 @@ typedef struct ToolSchema
 	SchemaWork *work;
 } ToolSchema;
 
-/* A request's tools, read once. */
-typedef struct ToolSet ToolSet;
-
-/*
- * Read a request's tools (less than 4 GB; what is no JSON array says nothing of any tool). Freed by tool_set_destroy.
- * Refuses what would take more memory than a set may have. cancelled: the work ends soon after it is set (NULL: nobody
- * does).
- */
-extern Status tool_set_create(ByteSpan text, const CancelFlag *cancelled, ToolSet **set);
-
-/* Bytes of memory that a set (NULL: none) holds. */
-extern size_t tool_set_bytes(const ToolSet *set);
-
-/* NULL is fine. */
-extern void tool_set_destroy(ToolSet *set);
-
-/* The tool of this name (of several the first), or NULL; set may be NULL. */
-extern const JsonNode *tool_find(const ToolSet *set, ByteSpan name);
-
 /* The work for an answer of so many bytes: it grows with the answer and with what the tools hold, not with both. */
 extern void schema_work_init(SchemaWork *work, const ToolSet *set, size_t answer_bytes);
-
-/* Its parameters, or NULL. */
-extern const JsonNode *tool_parameters(const JsonNode *tool);
 
 /* The schema of member key of an object of this schema (may be NULL), or NULL: nothing is said of it. */
 extern const JsonNode *schema_member(const ToolSchema *schemas, const JsonNode *schema, const char *key,
