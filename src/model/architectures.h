@@ -1,9 +1,10 @@
 /*
  * architectures.h - the architectures that are supported, in one table.
  *
- * An architecture is a set of traits. Each metadata key (hyper.c) and each tensor (roles.c) belongs to a trait, and
- * layers are made of parts, for which the engine has phases (src/engine/forward_plan.c). So a new architecture that is
- * put together from known parts is a row here; a new part brings a trait, its keys and tensors, and its phases.
+ * An architecture is a set of traits. Each metadata key (hyperparameters.c) and each tensor (tensor_roles.c) belongs to
+ * a trait, and layers are made of parts, for which the engine has phases (src/engine/forward_plan.c). So a new
+ * architecture that is put together from known parts is a row here; a new part brings a trait, its keys and tensors,
+ * and its phases.
  */
 #ifndef QWEN_ARCHITECTURES_H
 #define QWEN_ARCHITECTURES_H

@@ -1,8 +1,9 @@
 /*
  * image.h - what a model's memory file holds: written by loader.c, read by model.c, and by nobody else.
  *
- * Header, tensor table (one entry a role, roles.h), tokenizer arrays, chat template, then tensor data. The checksum
- * covers all that stands before the data. state is written last. The layout is the same for every instruction set.
+ * Header, tensor table (one entry a role, tensor_roles.h), tokenizer arrays, chat template, then tensor data. The
+ * checksum covers all that stands before the data. state is written last. The layout is the same for every instruction
+ * set.
  */
 #ifndef QWEN_IMAGE_H
 #define QWEN_IMAGE_H

@@ -19,12 +19,12 @@
 #include "../base/pages.h"
 #include "architectures.h"
 #include "gguf.h"
-#include "hyper.h"
+#include "hyperparameters.h"
 #include "image.h"
 #include "model_files.h"
 #include "model_path.h"
 #include "reader.h"
-#include "roles.h"
+#include "tensor_roles.h"
 
 #define JOB_BYTES ((uint64_t) 1 << 20)      /* about this much of the file a job */
 #define WRITE_BYTES ((uint64_t) 256 * 1024) /* of packed tiles written at once: they are still in the cache */

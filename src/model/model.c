@@ -13,10 +13,10 @@
 
 #include "../base/pages.h"
 #include "architectures.h"
-#include "hyper.h"
+#include "hyperparameters.h"
 #include "image.h"
 #include "key_outliers.h"
-#include "roles.h"
+#include "tensor_roles.h"
 
 static Status
 damaged(const char *what)

@@ -5,7 +5,7 @@
  * tensors lie inside the file, one behind the other.
  */
 #include "../../src/model/gguf.h"
-#include "../../src/model/hyper.h"
+#include "../../src/model/hyperparameters.h"
 #include "fuzz.h"
 
 static uint64_t file_bytes;

@@ -1,5 +1,5 @@
 /*
- * options.c - the ranges of the arguments that all text-producing functions share.
+ * sampling_options.c - the ranges of the arguments that all text-producing functions share.
  *
  * One table row an argument, so that the error text, the documentation and the check cannot part.
  */

@@ -1,8 +1,8 @@
 /*
- * hyper.h - from a GGUF file's metadata to checked hyperparameters and the tokenizer's arrays.
+ * hyperparameters.h - from a GGUF file's metadata to checked hyperparameters and the tokenizer's arrays.
  */
-#ifndef QWEN_HYPER_H
-#define QWEN_HYPER_H
+#ifndef QWEN_HYPERPARAMETERS_H
+#define QWEN_HYPERPARAMETERS_H
 
 #include "gguf.h"
 #include "model.h"

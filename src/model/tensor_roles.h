@@ -1,11 +1,11 @@
 /*
- * roles.h - which tensors a model has: name, shape and place of each, in one table.
+ * tensor_roles.h - which tensors a model has: name, shape and place of each, in one table.
  *
  * The loader checks a file against it, and an image keeps its tensors in its order, so that opening looks nothing up by
  * name.
  */
-#ifndef QWEN_ROLES_H
-#define QWEN_ROLES_H
+#ifndef QWEN_TENSOR_ROLES_H
+#define QWEN_TENSOR_ROLES_H
 
 #include "model.h"
 

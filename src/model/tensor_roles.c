@@ -1,7 +1,7 @@
 /*
- * roles.c - the table of tensors; see roles.h.
+ * tensor_roles.c - the table of tensors; see tensor_roles.h.
  */
-#include "roles.h"
+#include "tensor_roles.h"
 
 #include <stdio.h>
 

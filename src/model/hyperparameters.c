@@ -1,7 +1,7 @@
 /*
- * hyper.c - hyperparameters; see hyper.h. The keys are those of the GGUF specification.
+ * hyperparameters.c - hyperparameters; see hyperparameters.h. The keys are those of the GGUF specification.
  */
-#include "hyper.h"
+#include "hyperparameters.h"
 
 #include <math.h>
 #include <stdio.h>
