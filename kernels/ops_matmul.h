@@ -242,8 +242,9 @@ add_scaled_with_min(const uint8_t *block, const uint32_t n_tokens, F32x16 scale,
 #include "ops_formats.h"
 
 #define ADD_PRODUCTS(id, name, ...)                                                                                    \
-	if (type == TENSOR_##id)                                                                                           \
-		tile = name##_products(tile, panel, n_tokens, b, d, dmin, acc);
+	case TENSOR_##id:                                                                                                  \
+		tile = name##_products(tile, panel, n_tokens, b, d, dmin, acc);                                                \
+		break;
 
 /* All inputs of one tile for n_tokens tokens; type, n_scales and n_tokens are constants. */
 LANE void
@@ -269,7 +270,12 @@ matmul_rows(const TensorType type, const uint32_t n_scales, const uint8_t *tile,
 			}
 			tile += 64 * n_scales;
 		}
-		QUANTIZED_FORMATS(ADD_PRODUCTS)
+		switch (type)
+		{
+			QUANTIZED_FORMATS(ADD_PRODUCTS)
+			default:
+				break;
+		}
 	}
 	EACH_TOKEN
 	{
