@@ -11,31 +11,6 @@
 
 #include "../base/clock.h"
 
-/* Memory of n floats at a multiple of 64 bytes, or NULL: zeros, so that no run depends on what was there. Large parts
- * become real as they are used, which most rows of logits never are. Freed by free_floats. */
-static float *
-allocate_floats(size_t n)
-{
-	uint8_t *memory = calloc(1, n * sizeof(float) + 128), *floats;
-
-	if (!memory)
-		return NULL;
-	floats = memory + 128 - (uintptr_t) memory % 64; /* at least 65 bytes on: there is room for where it began */
-	memcpy(floats - sizeof memory, &memory, sizeof memory);
-	return (float *) (void *) floats;
-}
-
-static void
-free_floats(void *floats)
-{
-	uint8_t *memory;
-
-	if (!floats)
-		return;
-	memcpy(&memory, (uint8_t *) floats - sizeof memory, sizeof memory);
-	free(memory);
-}
-
 /* A row stride that is no power of two, so that rows do not fall on the same cache sets. */
 static size_t
 row_stride(uint32_t n)
@@ -50,7 +25,7 @@ create_rows(RowBuffer *buffer, uint32_t n)
 	if (buffer->width == 0)
 		return true;
 	buffer->stride = row_stride(buffer->width);
-	buffer->rows = allocate_floats(n * buffer->stride);
+	buffer->rows = allocate_floats((size_t) n * (buffer->times > 0 ? buffer->times : 1) * buffer->stride);
 	return buffer->rows != NULL;
 }
 
@@ -138,7 +113,7 @@ forward_create(const Model *model, KvPool *pool, Team *team, uint32_t max_rows, 
 	f->n_split_slots = largest(largest(SPLIT_SLOTS, ITEMS_PER_MEMBER * (uint32_t) f->n_threads), longest_row_pieces(f));
 	f->logits.width = hyper->vocab;
 	rope_init(&f->rope, hyper);
-	if (!plan_make(f) || !create_buffers(f))
+	if (!layers_plan(f) || !create_buffers(f) || !experts_create(f))
 	{
 		forward_destroy(f);
 		return status_error(STATUS_UNAVAILABLE, "out of memory for the buffers of steps of %u rows", max_rows);
@@ -178,6 +153,7 @@ forward_destroy(Forward *f)
 	free(f->row_is_finite);
 	free(f->split_states);
 	free_floats(f->split_outs);
+	experts_destroy(f->experts);
 	plan_free(&f->plan);
 	free(f);
 }

@@ -1,9 +1,7 @@
 /*
- * forward_plan.c - from a model's layers to the list of phases that a step walks through; see forward_private.h.
+ * forward_plan.c - a list of phases in the making; see forward_private.h.
  *
- * The plan owns the list and what its phases are about, which no step writes to. Each part of a layer has a file that
- * adds its phases and says how wide the rows are that it keeps (plan_rows); forward.c takes the memory for them
- * afterwards.
+ * The plan owns the list and what its phases are about, which no step writes to. The parts of layers add to it.
  */
 #include <stdlib.h>
 #include <string.h>
@@ -52,28 +50,18 @@ plan_rows(Forward *f, RowsName name, uint32_t width)
 	return buffer;
 }
 
+const RowBuffer *
+plan_pairs(Forward *f, RowsName name, uint32_t width)
+{
+	f->rows[name].times = f->model->hyper.n_used_experts;
+	return plan_rows(f, name, width);
+}
+
 uint32_t
 all_rows(const Forward *f, const void *argument)
 {
 	(void) argument;
 	return f->n_rows;
-}
-
-static const PartPlan part_plans[N_PART_KINDS] = {
-	[PART_ATTENTION] = plan_attention,
-	[PART_DENSE] = plan_dense,
-};
-
-bool
-plan_make(Forward *f)
-{
-	f->plan.arena = arena_create(0);
-	plan_embedding(f);
-	for (uint32_t layer = 0; layer < f->model->hyper.n_layers; layer++)
-		for (uint32_t part = 0; part < LAYER_PARTS; part++)
-			part_plans[f->model->layers[layer].parts[part]](f, layer);
-	plan_output(f);
-	return !f->plan.failed;
 }
 
 void

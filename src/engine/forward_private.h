@@ -44,8 +44,10 @@ typedef struct PhaseProgress
 } PhaseProgress;
 
 typedef struct Member Member;
+typedef struct Experts Experts;
 
-/* How many items a phase has in the step at hand; 0: nothing to do, the phase is left out. */
+/* How many items a phase has in the step at hand, as far as that is known before it; 0: nothing to do, the phase is
+ * left out, unless an earlier one gives it items (Forward.n_items). */
 typedef uint32_t (*PhaseItems)(const Forward *forward, const void *argument);
 
 /* Do items first … end-1 of a phase. */
@@ -82,14 +84,22 @@ typedef enum RowsName
 	ROWS_ATTENDED,
 	ROWS_GATE,
 	ROWS_UP,
+	ROWS_ROUTER,
+	ROWS_SHARED_ROUTER,
+	ROWS_SHARED, /* what the shared expert gives */
+	PAIRS_INPUT, /* a row for each row and each of its experts */
+	PAIRS_GATE,
+	PAIRS_UP,
+	PAIRS_DOWN,
 	N_ROW_BUFFERS
 } RowsName;
 
 typedef struct RowBuffer
 {
-	float *rows; /* [n_rows][stride]; NULL until the plan is made */
+	float *rows; /* [n_rows * times][stride]; NULL until the plan is made */
 	size_t stride;
 	uint32_t width; /* the most that a phase of the plan keeps in it; 0: none needs it */
+	uint32_t times; /* that it has a row of the step */
 } RowBuffer;
 
 static inline float *
@@ -118,6 +128,7 @@ struct Forward
 	RowBuffer logits;              /* of max_logits rows */
 	float *cosines, *sines;        /* [max_rows][head_dim/2] */
 	uint8_t *panels;
+	Experts *experts; /* NULL: the model has none */
 	ThreadScratch *scratch;
 	PhaseProgress *progress; /* [plan.n_phases] */
 	uint32_t *n_items;       /* [plan.n_phases] in the step at hand; beside each other, as most are only looked at */
@@ -159,6 +170,15 @@ struct Member
 	uint64_t waited_ns; /* for the others, in this step */
 };
 
+/* ---- forward_memory.c
+ * ----------------------------------------------------------------------------------------------------
+ */
+
+/* Memory of n floats at a multiple of 64 bytes, or NULL: zeros, so that no run depends on what was there. Large parts
+ * become real as they are used, which most rows of logits never are. */
+extern float *allocate_floats(size_t n);
+extern void free_floats(void *floats);
+
 /* ---- forward_phase.c: the way through a step --------------------------------------------------------------------- */
 
 /* Take part in all phases of the step, one after the other; when one is over, everything written in it can be read. */
@@ -167,13 +187,12 @@ extern void phases_run(Member *member);
 /* Say that work gets on, once a good part of it is done. work: about as much as so many rows of one tile. */
 extern void member_beat(Member *member, uint32_t work);
 
-/* ---- forward_plan.c: the list of phases -------------------------------------------------------------------------- */
+/* ---- forward_plan.c: the list of phases in the making
+ * -------------------------------------------------------------------------- */
 
-/* Make the plan of the model's layers, with the widths of the row buffers that it needs. false: out of memory. */
-extern bool plan_make(Forward *forward);
 extern void plan_free(Plan *plan);
 
-/* Copy what phases are about into the plan; NULL when memory has run out, which plan_make will find. */
+/* Copy what phases are about into the plan; NULL when memory has run out, which layers_plan will find. */
 extern const void *plan_keep(Forward *forward, const void *argument, size_t bytes);
 
 /* The next phase. argument: from plan_keep, or NULL. */
@@ -181,6 +200,9 @@ extern void plan_add(Forward *forward, StepPart part, PhaseItems items, PhaseWor
 
 /* A row buffer that is at least so wide. */
 extern const RowBuffer *plan_rows(Forward *forward, RowsName name, uint32_t width);
+
+/* The same, with a row for each pair of a row and one of its experts. */
+extern const RowBuffer *plan_pairs(Forward *forward, RowsName name, uint32_t width);
 
 /* PhaseItems: the rows of the step. */
 extern uint32_t all_rows(const Forward *forward, const void *argument);
@@ -223,7 +245,19 @@ typedef void (*PartPlan)(Forward *forward, uint32_t layer);
 extern void plan_embedding(Forward *forward);                 /* forward_ends.c */
 extern void plan_attention(Forward *forward, uint32_t layer); /* forward_attention.c */
 extern void plan_dense(Forward *forward, uint32_t layer);     /* forward_dense.c */
+extern void plan_experts(Forward *forward, uint32_t layer);   /* forward_experts.c */
 extern void plan_output(Forward *forward);                    /* forward_ends.c: norm, logits, what is done with them */
+
+/* ---- forward_layers.c -------------------------------------------------------------------------------------------- */
+
+/* Make the plan of the model's layers, with the widths of the row buffers that it needs. false: out of memory. */
+extern bool layers_plan(Forward *forward);
+
+/* ---- forward_experts.c ------------------------------------------------------------------------------------------- */
+
+/* Memory beside the rows, where the plan has experts. false: out of memory; experts_destroy frees what is there. */
+extern bool experts_create(Forward *forward);
+extern void experts_destroy(Experts *experts);
 
 /* ---- forward_attention.c ----------------------------------------------------------------------------------------- */
 

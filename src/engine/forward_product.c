@@ -149,6 +149,7 @@ plan_add_product(Forward *f, const Product *product)
 	if (product->source.n_cols > f->plan.widest)
 		f->plan.widest = product->source.n_cols;
 	kept = plan_keep(f, &complete, sizeof complete);
-	plan_add(f, STEP_PREPARE, prepare_items, prepare_panels, kept);
+	if (product->source.norm || product->source.up || complete.quantized)
+		plan_add(f, STEP_PREPARE, prepare_items, prepare_panels, kept);
 	plan_add(f, product->part, multiply_items, multiply_tiles, kept);
 }

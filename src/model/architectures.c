@@ -20,6 +20,18 @@ static const ArchitectureRow rows[] = {
 							{{PART_ATTENTION, PART_DENSE},
 							 TRAIT_ATTENTION | TRAIT_QK_NORM | TRAIT_DENSE,
 							 TRAIT_QKV_BIAS}},
+	[ARCHITECTURE_QWEN2MOE] = {"qwen2moe",
+							   TRAIT_ALWAYS | TRAIT_OWN_OUTPUT,
+							   0,
+							   {{PART_ATTENTION, PART_EXPERTS},
+								TRAIT_ATTENTION | TRAIT_QKV_BIAS | TRAIT_EXPERTS | TRAIT_SHARED,
+								TRAIT_QK_NORM}},
+	[ARCHITECTURE_QWEN3MOE] = {"qwen3moe",
+							   TRAIT_ALWAYS,
+							   TRAIT_OWN_OUTPUT,
+							   {{PART_ATTENTION, PART_EXPERTS},
+								TRAIT_ATTENTION | TRAIT_QK_NORM | TRAIT_EXPERTS | TRAIT_SUM_TO_1,
+								TRAIT_QKV_BIAS}},
 };
 
 #define N_ROWS (sizeof rows / sizeof rows[0])

@@ -2,7 +2,7 @@
  * architectures.h - the architectures that are supported, in one table.
  *
  * An architecture is a set of traits. Each metadata key (hyperparameters.c) and each tensor (tensor_roles.c) belongs to
- * a trait, and layers are made of parts, for which the engine has phases (src/engine/forward_plan.c). So a new
+ * a trait, and layers are made of parts, for which the engine has phases (src/engine/forward_layers.c). So a new
  * architecture that is put together from known parts is a row here; a new part brings a trait, its keys and tensors,
  * and its phases.
  */
@@ -20,6 +20,9 @@ typedef enum Trait
 	TRAIT_QKV_BIAS = 1 << 3,   /* … with a bias on queries, keys and values */
 	TRAIT_QK_NORM = 1 << 4,    /* … with an RMS norm on each head's query and key */
 	TRAIT_DENSE = 1 << 5,      /* one feed-forward network with a gate */
+	TRAIT_EXPERTS = 1 << 6,    /* many of them, and a router */
+	TRAIT_SUM_TO_1 = 1 << 7,   /* … the weights of those chosen are divided by their sum */
+	TRAIT_SHARED = 1 << 8,     /* … and one that every row has, as much as a router of its own says */
 } Trait;
 
 /* A kind of layer. */

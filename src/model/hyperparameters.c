@@ -77,6 +77,8 @@ static const SizeKey size_keys[] = {
 	{"embedding_length", offsetof(ModelHyper, hidden), TRAIT_ALWAYS, 1, 65536},
 	{"feed_forward_length", offsetof(ModelHyper, ffn), TRAIT_DENSE, 1, 1 << 20},
 	{"context_length", offsetof(ModelHyper, context_length), TRAIT_ALWAYS, 1, 1 << 24},
+	{"expert_count", offsetof(ModelHyper, n_experts), TRAIT_EXPERTS, 1, MODEL_MAX_EXPERTS},
+	{"expert_used_count", offsetof(ModelHyper, n_used_experts), TRAIT_EXPERTS, 1, MODEL_MAX_USED_EXPERTS},
 };
 
 static Status
@@ -129,6 +131,50 @@ read_heads(const Gguf *gguf, ModelHyper *hyper)
 	if (hyper->head_dim % 16 != 0 || hyper->head_dim > MODEL_MAX_HEAD_DIM)
 		return status_error(STATUS_UNSUPPORTED, "heads of %u elements; supported are multiples of 16 up to %d",
 							hyper->head_dim, MODEL_MAX_HEAD_DIM);
+	return status_ok();
+}
+
+/* A key that is there must have the value that the architecture's rule is. */
+static Status
+check_rule(const Gguf *gguf, const ModelHyper *hyper, const char *suffix, double rule)
+{
+	char key[128];
+	const GgufValue *value = find_in_architecture(gguf, hyper, suffix, key);
+
+	if (!value || (value->type != GGUF_STRING && value->type != GGUF_ARRAY && value->number == rule))
+		return status_ok();
+	return status_error(STATUS_UNSUPPORTED, "%s is %g; architecture %s is supported with %g", key, value->number,
+						architecture_name(hyper->architecture), rule);
+}
+
+/* Sizes of experts and how they are weighted. Early files do not give the sizes. */
+static Status
+read_experts(const Gguf *gguf, ModelHyper *hyper)
+{
+	unsigned traits = architecture_traits(hyper->architecture);
+	int64_t early = hyper->n_used_experts > 0 ? (int64_t) hyper->ffn / hyper->n_used_experts : 0;
+
+	if (!(traits & TRAIT_EXPERTS))
+	{
+		hyper->n_experts = hyper->n_used_experts = 0;
+		return status_ok();
+	}
+	STATUS_TRY(
+		read_number(gguf, hyper, "expert_feed_forward_length", early > 0 ? early : -1, 1, 1 << 20, &hyper->expert_ffn));
+	if (traits & TRAIT_SHARED)
+		STATUS_TRY(read_number(gguf, hyper, "expert_shared_feed_forward_length",
+							   hyper->ffn > 0 ? (int64_t) hyper->ffn : -1, 1, 1 << 20, &hyper->shared_ffn));
+	hyper->experts_sum_to_1 = (traits & TRAIT_SUM_TO_1) != 0;
+	STATUS_TRY(check_rule(gguf, hyper, "expert_weights_norm", hyper->experts_sum_to_1));
+	STATUS_TRY(check_rule(gguf, hyper, "expert_weights_scale", 1));
+	STATUS_TRY(check_rule(gguf, hyper, "expert_gating_func", 1)); /* softmax */
+	if (hyper->n_used_experts > hyper->n_experts)
+		return status_error(STATUS_INVALID_ARGUMENT, "%u experts are used, but there are %u", hyper->n_used_experts,
+							hyper->n_experts);
+	if (hyper->expert_ffn % TILE_ROWS != 0 || hyper->hidden % TILE_ROWS != 0)
+		return status_error(STATUS_UNSUPPORTED,
+							"experts of %u elements in a model of %u; supported are multiples of %d", hyper->expert_ffn,
+							hyper->hidden, TILE_ROWS);
 	return status_ok();
 }
 
@@ -221,6 +267,7 @@ hyper_read(const Gguf *gguf, ModelHyper *hyper, Notices *notices)
 	memset(hyper, 0, sizeof *hyper);
 	STATUS_TRY(read_architecture(gguf, hyper));
 	STATUS_TRY(read_sizes(gguf, hyper));
+	STATUS_TRY(read_experts(gguf, hyper));
 	STATUS_TRY(read_heads(gguf, hyper));
 	STATUS_TRY(read_rope(gguf, hyper));
 	STATUS_TRY(read_number(gguf, hyper, "pooling_type", POOLING_UNSPECIFIED, 0, 4, &hyper->pooling));

@@ -83,24 +83,36 @@ format_shape(const GgufTensor *tensor, char *out, size_t bytes)
 		length += (size_t) snprintf(out + length, bytes - length, "[%llu]", (unsigned long long) tensor->dims[d]);
 }
 
-/* Is the file's tensor of this name and shape what the role says? */
+/* Is the tensor of these dimensions? n_experts: 0 for one that has two at most. */
 static Status
-check_tensor(const GgufTensor *tensor, const char *name, uint32_t n_rows, uint32_t n_cols, bool is_matrix)
+check_shape(const GgufTensor *tensor, const char *name, uint32_t n_experts, uint32_t n_rows, uint32_t n_cols)
 {
 	uint64_t rows_found = tensor->n_dims > 1 ? tensor->dims[1] : 1;
-	char shape[128];
+	uint64_t experts_found = tensor->n_dims > 2 ? tensor->dims[2] : 1;
+	uint32_t n = n_experts > 0 ? n_experts : 1;
+	char shape[128], expected[16] = "";
 
+	if (tensor->dims[0] == n_cols && rows_found == n_rows && experts_found == n &&
+		(uint64_t) n_cols * n_rows * n == tensor->n_elements)
+		return status_ok();
 	format_shape(tensor, shape, sizeof shape);
-	if (tensor->dims[0] != n_cols || rows_found != n_rows || (uint64_t) n_cols * n_rows != tensor->n_elements)
-		return status_error(STATUS_INVALID_ARGUMENT, "tensor \"%s\" has the shape %s, expected [%u][%u]", name, shape,
-							n_rows, n_cols);
+	if (n_experts > 0)
+		snprintf(expected, sizeof expected, "[%u]", n_experts);
+	return status_error(STATUS_INVALID_ARGUMENT, "tensor \"%s\" has the shape %s, expected %s[%u][%u]", name, shape,
+						expected, n_rows, n_cols);
+}
+
+/* Is the file's tensor of a type that can be computed with? */
+static Status
+check_type(const GgufTensor *tensor, const char *name, const TensorRole *role)
+{
 	if (!tensor->type->can_pack)
 		return status_error(STATUS_UNSUPPORTED, "tensor \"%s\" has type %s; supported are " TENSOR_TYPES_SUPPORTED,
 							name, tensor->type->name);
-	if (!is_matrix && tensor->type->type != TENSOR_F32 && tensor->type->type != TENSOR_F16 &&
+	if (role->is_float && tensor->type->type != TENSOR_F32 && tensor->type->type != TENSOR_F16 &&
 		tensor->type->type != TENSOR_BF16)
-		return status_error(STATUS_UNSUPPORTED, "tensor \"%s\" is quantized (%s); only matrices may be", name,
-							tensor->type->name);
+		return status_error(STATUS_UNSUPPORTED, "tensor \"%s\" is quantized (%s); only matrices may be%s", name,
+							tensor->type->name, role->is_matrix ? ", and no router" : "");
 	return status_ok();
 }
 
@@ -110,14 +122,19 @@ find_source(const Gguf *gguf, const TensorRole *role, TensorSource *source)
 {
 	const GgufTensor *tensor = gguf_find_tensor(gguf, role->name);
 	uint32_t n_cols = role->is_matrix ? role->n_cols : role->fused_n;
+	uint32_t n_rows = role->n_experts > 0 ? role->n_rows / role->n_experts : role->n_rows;
 
 	*source = (TensorSource){tensor, 0};
 	if (tensor)
-		return check_tensor(tensor, role->name, role->n_rows, role->n_cols, role->is_matrix);
+	{
+		STATUS_TRY(check_shape(tensor, role->name, role->n_experts, n_rows, role->n_cols));
+		return check_type(tensor, role->name, role);
+	}
 	tensor = role->fused[0] ? gguf_find_tensor(gguf, role->fused) : NULL;
 	if (!tensor)
 		return status_ok();
-	STATUS_TRY(check_tensor(tensor, role->fused, role->is_matrix ? role->fused_n : 1, n_cols, role->is_matrix));
+	STATUS_TRY(check_shape(tensor, role->fused, 0, role->is_matrix ? role->fused_n : 1, n_cols));
+	STATUS_TRY(check_type(tensor, role->fused, role));
 	/* in types that vectors may have, every element has its own bytes */
 	source->tensor = tensor;
 	source->skipped_bytes = role->is_matrix ? tensor_row_bytes(tensor->type, n_cols) * role->fused_first

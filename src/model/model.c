@@ -146,6 +146,14 @@ point_layer(ModelLayer *layer, const LayerKind *kind, const uint8_t *image, cons
 	layer->ffn_gate = matrix_at(image, &tensors[ROLE_FFN_GATE]);
 	layer->ffn_up = matrix_at(image, &tensors[ROLE_FFN_UP]);
 	layer->ffn_down = matrix_at(image, &tensors[ROLE_FFN_DOWN]);
+	layer->router = matrix_at(image, &tensors[ROLE_ROUTER]);
+	layer->expert_gate = matrix_at(image, &tensors[ROLE_EXPERT_GATE]);
+	layer->expert_up = matrix_at(image, &tensors[ROLE_EXPERT_UP]);
+	layer->expert_down = matrix_at(image, &tensors[ROLE_EXPERT_DOWN]);
+	layer->shared_router = matrix_at(image, &tensors[ROLE_SHARED_ROUTER]);
+	layer->shared_gate = matrix_at(image, &tensors[ROLE_SHARED_GATE]);
+	layer->shared_up = matrix_at(image, &tensors[ROLE_SHARED_UP]);
+	layer->shared_down = matrix_at(image, &tensors[ROLE_SHARED_DOWN]);
 	layer->attn_norm = vector_at(image, &tensors[ROLE_ATTN_NORM]);
 	layer->ffn_norm = vector_at(image, &tensors[ROLE_FFN_NORM]);
 	layer->attn_q_bias = vector_at(image, &tensors[ROLE_ATTN_Q_BIAS]);

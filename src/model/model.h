@@ -17,8 +17,10 @@
 
 typedef enum Architecture
 {
-	ARCHITECTURE_QWEN2 = 1, /* bias on Q, K, V */
-	ARCHITECTURE_QWEN3 = 2, /* per-head RMS norm on Q and K, no bias */
+	ARCHITECTURE_QWEN2 = 1,    /* bias on Q, K, V */
+	ARCHITECTURE_QWEN3 = 2,    /* per-head RMS norm on Q and K, no bias */
+	ARCHITECTURE_QWEN2MOE = 3, /* qwen2's attention, experts and a shared one */
+	ARCHITECTURE_QWEN3MOE = 4, /* qwen3's attention, experts */
 } Architecture;
 
 /* What layers are made of, one part after the other; each adds to the residual stream what it makes of its norm. */
@@ -26,6 +28,7 @@ typedef enum LayerPart
 {
 	PART_ATTENTION, /* attn_*, with keys and values in the cache */
 	PART_DENSE,     /* ffn_*: down(silu(gate x) * (up x)) */
+	PART_EXPERTS,   /* ffn_*_exps: the same by some of many, which a router chooses for each row */
 	N_PART_KINDS
 } LayerPart;
 
@@ -48,6 +51,8 @@ typedef enum Pooling
 
 #define MODEL_MAX_LAYERS 256
 #define MODEL_MAX_HEAD_DIM 256
+#define MODEL_MAX_EXPERTS 1024
+#define MODEL_MAX_USED_EXPERTS 64
 
 /* Hyperparameters, from the file's metadata; plain data, part of the image. */
 typedef struct ModelHyper
@@ -68,7 +73,12 @@ typedef struct ModelHyper
 	uint32_t rope_original_context;
 	float yarn_attention_factor; /* multiplied with the paper's magnitude; 0: not given */
 	float yarn_beta_fast, yarn_beta_slow;
-	uint32_t pooling;      /* Pooling */
+	uint32_t n_experts;        /* of a layer; 0: none, as the members that follow */
+	uint32_t n_used_experts;   /* for each row */
+	uint32_t expert_ffn;       /* of one; a multiple of TILE_ROWS, as hidden is where there are experts */
+	uint32_t shared_ffn;       /* of the expert that all rows have; 0: there is none */
+	uint32_t experts_sum_to_1; /* 1: the weights of a row's experts are divided by their sum */
+	uint32_t pooling;          /* Pooling */
 	uint32_t has_sampling; /* 1: the file carries a generation config in general.sampling.*; only the given ones are set
 							  below */
 	float temperature, top_p, min_p, repetition_penalty; /* -1: not given */
@@ -80,7 +90,12 @@ typedef struct ModelLayer
 	LayerPart parts[LAYER_PARTS];
 	PackedMatrix attn_q, attn_k, attn_v,
 		attn_output; /* [n_heads*head_dim][hidden], [n_kv_heads*head_dim][hidden] x2, [hidden][n_heads*head_dim] */
-	PackedMatrix ffn_gate, ffn_up, ffn_down;              /* [ffn][hidden] x2, [hidden][ffn] */
+	PackedMatrix ffn_gate, ffn_up, ffn_down; /* [ffn][hidden] x2, [hidden][ffn] */
+	/* experts, one behind the other: [n_experts*expert_ffn][hidden] x2, [n_experts*hidden][expert_ffn] */
+	PackedMatrix expert_gate, expert_up, expert_down;
+	PackedMatrix router;                                  /* [n_experts][hidden] */
+	PackedMatrix shared_gate, shared_up, shared_down;     /* [shared_ffn][hidden] x2, [hidden][shared_ffn] */
+	PackedMatrix shared_router;                           /* [1][hidden]: how much of the shared one */
 	const float *attn_norm, *ffn_norm;                    /* [hidden] */
 	const float *attn_q_bias, *attn_k_bias, *attn_v_bias; /* NULL where the file has none */
 	const float *attn_q_norm, *attn_k_norm;               /* [head_dim]; NULL where the file has none */

@@ -16,6 +16,9 @@ typedef enum Extent
 	EXTENT_FFN,
 	EXTENT_HEAD,
 	EXTENT_VOCAB,
+	EXTENT_EXPERTS,
+	EXTENT_EXPERT_FFN,
+	EXTENT_SHARED_FFN,
 } Extent;
 
 /* A tensor that a file may have instead of some others: their rows (elements of vectors), one behind the other. */
@@ -28,10 +31,19 @@ typedef struct FusedTensor
 static const FusedTensor qkv_rows = {"attn_qkv.weight", {EXTENT_Q, EXTENT_KV, EXTENT_KV}};
 static const FusedTensor qkv_biases = {"attn_qkv.bias", {EXTENT_Q, EXTENT_KV, EXTENT_KV}};
 
+/* What kind of tensor it is. */
+typedef enum Form
+{
+	FORM_VECTOR,
+	FORM_MATRIX,
+	FORM_ROUTER,  /* a matrix that must not be quantized: who is chosen would depend on it */
+	FORM_EXPERTS, /* a matrix for each expert */
+} Form;
+
 typedef struct RoleRow
 {
 	const char *name; /* of a layer's tensor: without "blk.N." */
-	bool is_matrix;
+	Form form;
 	Extent rows, cols;
 	unsigned traits;          /* it belongs to one of them */
 	const FusedTensor *fused; /* or NULL: it stands alone */
@@ -39,26 +51,34 @@ typedef struct RoleRow
 } RoleRow;
 
 static const RoleRow model_roles[N_MODEL_ROLES] = {
-	[ROLE_TOKEN_EMBEDDING] = {"token_embd.weight", true, EXTENT_VOCAB, EXTENT_HIDDEN, TRAIT_ALWAYS},
-	[ROLE_OUTPUT] = {"output.weight", true, EXTENT_VOCAB, EXTENT_HIDDEN, TRAIT_OWN_OUTPUT},
-	[ROLE_OUTPUT_NORM] = {"output_norm.weight", false, EXTENT_ONE, EXTENT_HIDDEN, TRAIT_ALWAYS},
+	[ROLE_TOKEN_EMBEDDING] = {"token_embd.weight", FORM_MATRIX, EXTENT_VOCAB, EXTENT_HIDDEN, TRAIT_ALWAYS},
+	[ROLE_OUTPUT] = {"output.weight", FORM_MATRIX, EXTENT_VOCAB, EXTENT_HIDDEN, TRAIT_OWN_OUTPUT},
+	[ROLE_OUTPUT_NORM] = {"output_norm.weight", FORM_VECTOR, EXTENT_ONE, EXTENT_HIDDEN, TRAIT_ALWAYS},
 };
 
 static const RoleRow layer_roles[N_LAYER_ROLES] = {
-	[ROLE_ATTN_NORM] = {"attn_norm.weight", false, EXTENT_ONE, EXTENT_HIDDEN, TRAIT_ATTENTION},
-	[ROLE_FFN_NORM] = {"ffn_norm.weight", false, EXTENT_ONE, EXTENT_HIDDEN, TRAIT_DENSE},
-	[ROLE_ATTN_Q] = {"attn_q.weight", true, EXTENT_Q, EXTENT_HIDDEN, TRAIT_ATTENTION, &qkv_rows, 0},
-	[ROLE_ATTN_K] = {"attn_k.weight", true, EXTENT_KV, EXTENT_HIDDEN, TRAIT_ATTENTION, &qkv_rows, 1},
-	[ROLE_ATTN_V] = {"attn_v.weight", true, EXTENT_KV, EXTENT_HIDDEN, TRAIT_ATTENTION, &qkv_rows, 2},
-	[ROLE_ATTN_OUTPUT] = {"attn_output.weight", true, EXTENT_HIDDEN, EXTENT_Q, TRAIT_ATTENTION},
-	[ROLE_FFN_GATE] = {"ffn_gate.weight", true, EXTENT_FFN, EXTENT_HIDDEN, TRAIT_DENSE},
-	[ROLE_FFN_UP] = {"ffn_up.weight", true, EXTENT_FFN, EXTENT_HIDDEN, TRAIT_DENSE},
-	[ROLE_FFN_DOWN] = {"ffn_down.weight", true, EXTENT_HIDDEN, EXTENT_FFN, TRAIT_DENSE},
-	[ROLE_ATTN_Q_BIAS] = {"attn_q.bias", false, EXTENT_ONE, EXTENT_Q, TRAIT_QKV_BIAS, &qkv_biases, 0},
-	[ROLE_ATTN_K_BIAS] = {"attn_k.bias", false, EXTENT_ONE, EXTENT_KV, TRAIT_QKV_BIAS, &qkv_biases, 1},
-	[ROLE_ATTN_V_BIAS] = {"attn_v.bias", false, EXTENT_ONE, EXTENT_KV, TRAIT_QKV_BIAS, &qkv_biases, 2},
-	[ROLE_ATTN_Q_NORM] = {"attn_q_norm.weight", false, EXTENT_ONE, EXTENT_HEAD, TRAIT_QK_NORM},
-	[ROLE_ATTN_K_NORM] = {"attn_k_norm.weight", false, EXTENT_ONE, EXTENT_HEAD, TRAIT_QK_NORM},
+	[ROLE_ATTN_NORM] = {"attn_norm.weight", FORM_VECTOR, EXTENT_ONE, EXTENT_HIDDEN, TRAIT_ATTENTION},
+	[ROLE_FFN_NORM] = {"ffn_norm.weight", FORM_VECTOR, EXTENT_ONE, EXTENT_HIDDEN, TRAIT_DENSE | TRAIT_EXPERTS},
+	[ROLE_ATTN_Q] = {"attn_q.weight", FORM_MATRIX, EXTENT_Q, EXTENT_HIDDEN, TRAIT_ATTENTION, &qkv_rows, 0},
+	[ROLE_ATTN_K] = {"attn_k.weight", FORM_MATRIX, EXTENT_KV, EXTENT_HIDDEN, TRAIT_ATTENTION, &qkv_rows, 1},
+	[ROLE_ATTN_V] = {"attn_v.weight", FORM_MATRIX, EXTENT_KV, EXTENT_HIDDEN, TRAIT_ATTENTION, &qkv_rows, 2},
+	[ROLE_ATTN_OUTPUT] = {"attn_output.weight", FORM_MATRIX, EXTENT_HIDDEN, EXTENT_Q, TRAIT_ATTENTION},
+	[ROLE_FFN_GATE] = {"ffn_gate.weight", FORM_MATRIX, EXTENT_FFN, EXTENT_HIDDEN, TRAIT_DENSE},
+	[ROLE_FFN_UP] = {"ffn_up.weight", FORM_MATRIX, EXTENT_FFN, EXTENT_HIDDEN, TRAIT_DENSE},
+	[ROLE_FFN_DOWN] = {"ffn_down.weight", FORM_MATRIX, EXTENT_HIDDEN, EXTENT_FFN, TRAIT_DENSE},
+	[ROLE_ATTN_Q_BIAS] = {"attn_q.bias", FORM_VECTOR, EXTENT_ONE, EXTENT_Q, TRAIT_QKV_BIAS, &qkv_biases, 0},
+	[ROLE_ATTN_K_BIAS] = {"attn_k.bias", FORM_VECTOR, EXTENT_ONE, EXTENT_KV, TRAIT_QKV_BIAS, &qkv_biases, 1},
+	[ROLE_ATTN_V_BIAS] = {"attn_v.bias", FORM_VECTOR, EXTENT_ONE, EXTENT_KV, TRAIT_QKV_BIAS, &qkv_biases, 2},
+	[ROLE_ATTN_Q_NORM] = {"attn_q_norm.weight", FORM_VECTOR, EXTENT_ONE, EXTENT_HEAD, TRAIT_QK_NORM},
+	[ROLE_ATTN_K_NORM] = {"attn_k_norm.weight", FORM_VECTOR, EXTENT_ONE, EXTENT_HEAD, TRAIT_QK_NORM},
+	[ROLE_ROUTER] = {"ffn_gate_inp.weight", FORM_ROUTER, EXTENT_EXPERTS, EXTENT_HIDDEN, TRAIT_EXPERTS},
+	[ROLE_EXPERT_GATE] = {"ffn_gate_exps.weight", FORM_EXPERTS, EXTENT_EXPERT_FFN, EXTENT_HIDDEN, TRAIT_EXPERTS},
+	[ROLE_EXPERT_UP] = {"ffn_up_exps.weight", FORM_EXPERTS, EXTENT_EXPERT_FFN, EXTENT_HIDDEN, TRAIT_EXPERTS},
+	[ROLE_EXPERT_DOWN] = {"ffn_down_exps.weight", FORM_EXPERTS, EXTENT_HIDDEN, EXTENT_EXPERT_FFN, TRAIT_EXPERTS},
+	[ROLE_SHARED_ROUTER] = {"ffn_gate_inp_shexp.weight", FORM_ROUTER, EXTENT_ONE, EXTENT_HIDDEN, TRAIT_SHARED},
+	[ROLE_SHARED_GATE] = {"ffn_gate_shexp.weight", FORM_MATRIX, EXTENT_SHARED_FFN, EXTENT_HIDDEN, TRAIT_SHARED},
+	[ROLE_SHARED_UP] = {"ffn_up_shexp.weight", FORM_MATRIX, EXTENT_SHARED_FFN, EXTENT_HIDDEN, TRAIT_SHARED},
+	[ROLE_SHARED_DOWN] = {"ffn_down_shexp.weight", FORM_MATRIX, EXTENT_HIDDEN, EXTENT_SHARED_FFN, TRAIT_SHARED},
 };
 
 static uint32_t
@@ -78,6 +98,12 @@ extent_of(const ModelHyper *hyper, Extent extent)
 			return hyper->ffn;
 		case EXTENT_HEAD:
 			return hyper->head_dim;
+		case EXTENT_EXPERTS:
+			return hyper->n_experts;
+		case EXTENT_EXPERT_FFN:
+			return hyper->expert_ffn;
+		case EXTENT_SHARED_FFN:
+			return hyper->shared_ffn;
 		default:
 			return hyper->vocab;
 	}
@@ -114,8 +140,10 @@ role_at(const ModelHyper *hyper, uint32_t i)
 	write_name(role.name, in_layer, layer, row->name);
 	role.is_required = (row->traits & required) != 0;
 	role.is_known = (row->traits & (required | optional)) != 0;
-	role.is_matrix = row->is_matrix;
-	role.n_rows = extent_of(hyper, row->rows);
+	role.is_matrix = row->form != FORM_VECTOR;
+	role.is_float = row->form == FORM_VECTOR || row->form == FORM_ROUTER;
+	role.n_experts = row->form == FORM_EXPERTS ? hyper->n_experts : 0;
+	role.n_rows = extent_of(hyper, row->rows) * (row->form == FORM_EXPERTS ? hyper->n_experts : 1);
 	role.n_cols = extent_of(hyper, row->cols);
 	if (row->fused)
 		write_name(role.fused, in_layer, layer, row->fused->name);

@@ -36,6 +36,14 @@ typedef enum LayerRole
 	ROLE_ATTN_V_BIAS,
 	ROLE_ATTN_Q_NORM,
 	ROLE_ATTN_K_NORM,
+	ROLE_ROUTER,
+	ROLE_EXPERT_GATE,
+	ROLE_EXPERT_UP,
+	ROLE_EXPERT_DOWN,
+	ROLE_SHARED_ROUTER,
+	ROLE_SHARED_GATE,
+	ROLE_SHARED_UP,
+	ROLE_SHARED_DOWN,
 	N_LAYER_ROLES,
 } LayerRole;
 
@@ -45,8 +53,11 @@ typedef struct TensorRole
 	char name[GGUF_ROLE_NAME_BYTES]; /* as in the file */
 	bool is_known;                   /* false: no tensor of this architecture */
 	bool is_required;
-	bool is_matrix;  /* packed; else a vector of floats */
-	uint32_t n_rows; /* 1 for vectors */
+	bool is_matrix;     /* packed; else a vector of floats */
+	bool is_float;      /* must not be quantized */
+	uint32_t n_experts; /* that it has, one behind the other; 0: it is no tensor of experts, and has two dimensions at
+						   most */
+	uint32_t n_rows;    /* 1 for vectors; of all experts */
 	uint32_t n_cols;
 	char
 		fused[GGUF_ROLE_NAME_BYTES]; /* the tensor that the file may have instead, with others of the table; "": none */

@@ -86,13 +86,22 @@ count_weights(Bench *bench)
 	for (uint32_t i = 0; i < model->hyper.n_layers; i++)
 	{
 		const ModelLayer *layer = &model->layers[i];
-		const PackedMatrix *matrices[] = {&layer->attn_q,   &layer->attn_k, &layer->attn_v,  &layer->attn_output,
-										  &layer->ffn_gate, &layer->ffn_up, &layer->ffn_down};
+		const PackedMatrix *matrices[] = {&layer->attn_q,      &layer->attn_k,        &layer->attn_v,
+										  &layer->attn_output, &layer->ffn_gate,      &layer->ffn_up,
+										  &layer->ffn_down,    &layer->router,        &layer->shared_gate,
+										  &layer->shared_up,   &layer->shared_router, &layer->shared_down};
+		const PackedMatrix *experts[] = {&layer->expert_gate, &layer->expert_up, &layer->expert_down};
 
 		for (size_t m = 0; m < sizeof matrices / sizeof matrices[0]; m++)
 		{
 			bench->weight_bytes += matrix_bytes(matrices[m]);
 			bench->layer_ops += matrix_ops(matrices[m]);
+		}
+		/* of experts a row reads some */
+		for (size_t m = 0; m < 3 && model->hyper.n_experts > 0; m++)
+		{
+			bench->weight_bytes += matrix_bytes(experts[m]) / model->hyper.n_experts * model->hyper.n_used_experts;
+			bench->layer_ops += matrix_ops(experts[m]) / model->hyper.n_experts * model->hyper.n_used_experts;
 		}
 	}
 }

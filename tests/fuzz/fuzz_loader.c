@@ -45,8 +45,9 @@ use(Model *model)
 	static const char messages[] = "[{\"role\":\"user\",\"content\":\"Hi <|im_end|>\"}]";
 	ChatInput input = {
 		.messages = {messages, sizeof messages - 1}, .enable_thinking = -1, .bos_token = "", .eos_token = ""};
-	uint64_t elements =
-		(uint64_t) model->hyper.hidden * (model->hyper.ffn + model->hyper.vocab) * model->hyper.n_layers;
+	uint64_t elements = (uint64_t) model->hyper.hidden *
+						(model->hyper.ffn + model->hyper.vocab + model->hyper.n_experts * model->hyper.expert_ffn) *
+						model->hyper.n_layers;
 	TokenBuffer tokens = {0};
 	ChatPrompt prompt = {0};
 

@@ -163,6 +163,9 @@ def model(architecture, kind, block, block_bytes, size=32, template=None):
     entries += [entry("tokenizer.ggml.model", 8, string("gpt2")), entry("tokenizer.ggml.pre", 8, string("qwen2"))]
     entries += [array("tokenizer.ggml.tokens", 8, tokens), array("tokenizer.ggml.token_type", 5, [1] * 259 + [3, 3, 3, 5])]
     entries += [array("tokenizer.ggml.merges", 8, merges), entry("tokenizer.ggml.eos_token_id", 4, struct.pack("<I", 261))]
+    experts = architecture.endswith("moe")
+    if experts:
+        entries += [number("expert_count", 4), number("expert_used_count", 2), number("expert_feed_forward_length", size)]
     if template:
         entries.append(entry("tokenizer.chat_template", 8, string(template)))
     tensors = []
@@ -177,13 +180,21 @@ def model(architecture, kind, block, block_bytes, size=32, template=None):
     vector("output_norm.weight", size)
     for part, rows in (("q", 32), ("k", 16), ("v", 16)):
         matrix(f"blk.0.attn_{part}.weight", size, rows)
-        if architecture == "qwen2":
+        if architecture.startswith("qwen2"):
             vector(f"blk.0.attn_{part}.bias", rows)
         elif part != "v":
             vector(f"blk.0.attn_{part}_norm.weight", 16)
     matrix("blk.0.attn_output.weight", 32, size)
     for part in ("gate", "up", "down"):
-        matrix(f"blk.0.ffn_{part}.weight", size, size)
+        if experts:
+            tensors.append((f"blk.0.ffn_{part}_exps.weight", (size, size, 4), kind, size // block * block_bytes * size * 4))
+        if not experts or architecture == "qwen2moe":
+            matrix(f"blk.0.ffn_{part}{'_shexp' if experts else ''}.weight", size, size)
+    if experts:
+        tensors.append(("blk.0.ffn_gate_inp.weight", (size, 4), 0, size * 4 * 4))
+    if architecture == "qwen2moe":
+        vector("blk.0.ffn_gate_inp_shexp.weight", size)
+        matrix("output.weight", size, len(tokens))
     for part in ("attn", "ffn"):
         vector(f"blk.0.{part}_norm.weight", size)
     return head(architecture, entries, tensors)
@@ -198,6 +209,8 @@ def models():
     save("loader", "qwen2_f16", model("qwen2", 1, 1, 2, template="{{ messages[0].content }}"))
     save("loader", "qwen3_q8_0", model("qwen3", 8, 32, 34))
     save("loader", "qwen2_q5_1", model("qwen2", 7, 32, 24))
+    save("loader", "qwen2moe_q8_0", model("qwen2moe", 8, 32, 34))
+    save("loader", "qwen3moe_q4_0", model("qwen3moe", 2, 32, 18))
 
 
 def main():

@@ -37,7 +37,6 @@ OPEN_ROOMS = {"core"}
 # files, by how their paths begin, that call each other round, and why
 ROUND = {
     "src/template/": "statements hold expressions, expressions hold macros, filters and tests, and their arguments are expressions",
-    "src/engine/forward_": "the plan of layers lists the parts, which add their phases to it",
 }
 # what stands above all rooms of the extension and lets each do its part
 ROOF = EXTENSION + "/init.c"

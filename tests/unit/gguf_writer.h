@@ -21,6 +21,11 @@
 /* What a TinyModel is, beside a qwen2: bits. */
 #define TINY_QWEN3 1u     /* norms on queries and keys instead of biases */
 #define TINY_FUSED_QKV 2u /* queries, keys and values in one tensor, biases too */
+#define TINY_EXPERTS 4u   /* TINY_N_EXPERTS of ffn elements, TINY_N_USED for a row; a qwen2moe has a shared one too */
+#define TINY_ALL_USED 8u  /* all experts for every row */
+
+#define TINY_N_EXPERTS 7
+#define TINY_N_USED 3
 
 typedef struct TinyModel
 {
@@ -136,7 +141,7 @@ typedef struct WriterTensor
 {
 	char name[64];
 	uint32_t n_dims;
-	uint64_t dims[2];
+	uint64_t dims[3];
 	TensorType type;
 	float scale, offset; /* of its random values */
 } WriterTensor;
@@ -154,9 +159,20 @@ writer_add(WriterTensor *tensors, uint32_t *n, const char *name, int layer, uint
 	tensor->n_dims = rows ? 2 : 1;
 	tensor->dims[0] = cols;
 	tensor->dims[1] = rows;
+	tensor->dims[2] = 1;
 	tensor->type = type;
 	tensor->scale = scale;
 	tensor->offset = offset;
+}
+
+/* Matrices of all experts in one tensor. */
+static inline void
+writer_add_experts(WriterTensor *tensors, uint32_t *n, const char *name, int layer, uint32_t cols, uint32_t rows,
+				   TensorType type, float scale)
+{
+	writer_add(tensors, n, name, layer, cols, rows, type, scale, 0);
+	tensors[*n - 1].n_dims = 3;
+	tensors[*n - 1].dims[2] = TINY_N_EXPERTS;
 }
 
 /* Random data of a tensor in its type: any bits for quants, sane scales. */
@@ -164,7 +180,7 @@ static inline void
 writer_data(ByteWriter *out, const WriterTensor *tensor, uint64_t *state)
 {
 	const TensorTypeInfo *info = tensor_type_info(tensor->type);
-	uint64_t n = tensor->dims[0] * (tensor->n_dims > 1 ? tensor->dims[1] : 1);
+	uint64_t n = tensor->dims[0] * (tensor->n_dims > 1 ? tensor->dims[1] * tensor->dims[2] : 1);
 
 	if (tensor->type == TENSOR_F32 || tensor->type == TENSOR_F16 || tensor->type == TENSOR_BF16)
 	{
@@ -231,7 +247,8 @@ static inline ByteWriter
 writer_part(const TinyModel *model, uint32_t part, uint32_t n_parts, size_t *data_start)
 {
 	static WriterTensor tensors[512];
-	const char *arch = model->kind & TINY_QWEN3 ? "qwen3" : "qwen2";
+	bool experts = (model->kind & TINY_EXPERTS) != 0;
+	const char *arch = model->kind & TINY_QWEN3 ? experts ? "qwen3moe" : "qwen3" : experts ? "qwen2moe" : "qwen2";
 	uint32_t q = model->n_heads * model->head_dim, kv = model->n_kv_heads * model->head_dim, n = 0;
 	uint64_t n_values = 0, offset = 0, state = model->seed * 0x9E3779B97F4A7C15ull + 88172645463325252ull;
 	TensorType type = model->type;
@@ -254,6 +271,12 @@ writer_part(const TinyModel *model, uint32_t part, uint32_t n_parts, size_t *dat
 	WRITER_NUMBER("attention.key_length", model->head_dim)
 	WRITER_NUMBER("attention.value_length", model->head_dim)
 	WRITER_NUMBER("rope.dimension_count", model->head_dim)
+	if (experts)
+	{
+		WRITER_NUMBER("expert_count", TINY_N_EXPERTS)
+		WRITER_NUMBER("expert_used_count", model->kind & TINY_ALL_USED ? TINY_N_EXPERTS : TINY_N_USED)
+		WRITER_NUMBER("expert_feed_forward_length", model->ffn)
+	}
 	if (model->pooling >= 0)
 	{
 		WRITER_NUMBER("pooling_type", model->pooling)
@@ -284,9 +307,27 @@ writer_part(const TinyModel *model, uint32_t part, uint32_t n_parts, size_t *dat
 			writer_add(tensors, &n, "attn_v.weight", i, model->hidden, kv, type, small, 0);
 		}
 		writer_add(tensors, &n, "attn_output.weight", i, q, model->hidden, type, small, 0);
-		writer_add(tensors, &n, "ffn_gate.weight", i, model->hidden, model->ffn, type, small, 0);
-		writer_add(tensors, &n, "ffn_up.weight", i, model->hidden, model->ffn, type, small, 0);
-		writer_add(tensors, &n, "ffn_down.weight", i, model->ffn, model->hidden, type, small, 0);
+		if (experts)
+		{
+			writer_add(tensors, &n, "ffn_gate_inp.weight", i, model->hidden, TINY_N_EXPERTS, TENSOR_F32, small, 0);
+			writer_add_experts(tensors, &n, "ffn_gate_exps.weight", i, model->hidden, model->ffn, type, small);
+			writer_add_experts(tensors, &n, "ffn_up_exps.weight", i, model->hidden, model->ffn, type, small);
+			writer_add_experts(tensors, &n, "ffn_down_exps.weight", i, model->ffn, model->hidden, type, small);
+		}
+		if (experts && !(model->kind & TINY_QWEN3))
+		{
+			/* its size is that of the key feed_forward_length */
+			writer_add(tensors, &n, "ffn_gate_inp_shexp.weight", i, model->hidden, 0, TENSOR_F32, small, 0);
+			writer_add(tensors, &n, "ffn_gate_shexp.weight", i, model->hidden, model->ffn, type, small, 0);
+			writer_add(tensors, &n, "ffn_up_shexp.weight", i, model->hidden, model->ffn, type, small, 0);
+			writer_add(tensors, &n, "ffn_down_shexp.weight", i, model->ffn, model->hidden, type, small, 0);
+		}
+		if (!experts)
+		{
+			writer_add(tensors, &n, "ffn_gate.weight", i, model->hidden, model->ffn, type, small, 0);
+			writer_add(tensors, &n, "ffn_up.weight", i, model->hidden, model->ffn, type, small, 0);
+			writer_add(tensors, &n, "ffn_down.weight", i, model->ffn, model->hidden, type, small, 0);
+		}
 		if (model->kind & TINY_QWEN3)
 		{
 			writer_add(tensors, &n, "attn_q_norm.weight", i, model->head_dim, 0, TENSOR_F32, 0.1f, 1);
@@ -320,7 +361,7 @@ writer_part(const TinyModel *model, uint32_t part, uint32_t n_parts, size_t *dat
 	write_raw(&out, values.data, values.length);
 	for (uint32_t i = first; i < end; i++)
 	{
-		uint64_t rows = tensors[i].n_dims > 1 ? tensors[i].dims[1] : 1;
+		uint64_t rows = tensors[i].n_dims > 1 ? tensors[i].dims[1] * tensors[i].dims[2] : 1;
 
 		writer_string(&out, tensors[i].name);
 		write_u32(&out, tensors[i].n_dims);

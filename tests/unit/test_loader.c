@@ -577,7 +577,7 @@ hostile_numbers_are_refused(void **state)
 	expect_failure("x.gguf", STATUS_INVALID_ARGUMENT, "general.architecture is missing");
 	save_patched("x.gguf", "general.architecture", 12, "gemma", 5);
 	expect_failure("x.gguf", STATUS_UNSUPPORTED,
-				   "architecture \"gemma\" is not supported; supported are qwen2 and qwen3");
+				   "architecture \"gemma\" is not supported; supported are qwen2, qwen3, qwen2moe and qwen3moe");
 	save_patched("x.gguf", "tokenizer.ggml.tokens", 8, &huge, 8);
 	expect_failure("x.gguf", STATUS_INVALID_ARGUMENT, "an array of");
 	save_patched("x.gguf", "token_embd.weight", 4, &huge, 8);
@@ -841,6 +841,146 @@ directories_are_not_shown(void **state)
 	assert_string_equal(model_path_shown("/", "/a.gguf"), "a.gguf");
 }
 
+/* A mixture of experts with n bytes behind a mark replaced. */
+static void
+save_patched_mixture(unsigned kind, const char *mark, long offset, const void *bytes, size_t n)
+{
+	TinyModel shape = {kind, 2, 64, 96, 4, 2, 16, 1024, true, TENSOR_Q8_0, 3, -1};
+	ByteWriter file = writer_model(&shape, NULL);
+	uint8_t *at = memmem(file.data, file.length, mark, strlen(mark));
+
+	assert_non_null(at);
+	memcpy(at + strlen(mark) + offset, bytes, n);
+	writer_save(folder, "x.gguf", file.data, file.length);
+	byte_writer_free(&file);
+}
+
+static void
+mixtures_that_do_not_fit_are_named(void **state)
+{
+	const unsigned qwen2 = TINY_EXPERTS, qwen3 = TINY_EXPERTS | TINY_QWEN3;
+	const uint32_t eight = 8, forty = 40, many = 100000, q8_0 = TENSOR_Q8_0;
+
+	(void) state;
+	save_patched_mixture(qwen3, "qwen3moe.expert_used_count", 4, &eight, 4);
+	expect_failure("x.gguf", STATUS_INVALID_ARGUMENT, "8 experts are used, but there are 7");
+	save_patched_mixture(qwen3, "qwen3moe.expert_used_count", 4, &many, 4);
+	expect_failure("x.gguf", STATUS_INVALID_ARGUMENT, "expert_used_count is 100000, not a number between 1 and 64");
+	save_patched_mixture(qwen3, "qwen3moe.expert_coun", 0, "x", 1);
+	expect_failure("x.gguf", STATUS_INVALID_ARGUMENT, "the metadata key qwen3moe.expert_count is missing");
+	save_patched_mixture(qwen3, "qwen3moe.expert_feed_forward_length", 4, &forty, 4);
+	expect_failure("x.gguf", STATUS_UNSUPPORTED,
+				   "experts of 40 elements in a model of 64; supported are multiples of 32");
+	save_patched_mixture(qwen3, "qwen3moe.expert_count", 4, &eight, 4);
+	expect_failure("x.gguf", STATUS_INVALID_ARGUMENT,
+				   "\"blk.0.ffn_gate_inp.weight\" has the shape [7][64], expected [8][64]");
+	save_patched_mixture(qwen2, "blk.1.ffn_gate_exps.weigh", 0, "x", 1);
+	expect_failure("x.gguf", STATUS_INVALID_ARGUMENT, "\"blk.1.ffn_gate_exps.weight\" is missing");
+	save_patched_mixture(qwen2, "blk.0.ffn_gate_inp_shexp.weigh", 0, "x", 1);
+	expect_failure("x.gguf", STATUS_INVALID_ARGUMENT, "\"blk.0.ffn_gate_inp_shexp.weight\" is missing");
+	save_patched_mixture(qwen2, "output.weigh", 0, "x", 1);
+	expect_failure("x.gguf", STATUS_INVALID_ARGUMENT, "\"output.weight\" is missing");
+	/* behind a name: the number of dimensions, the dimensions, the type */
+	save_patched_mixture(qwen2, "blk.1.ffn_gate_inp.weight", 20, &q8_0, 4);
+	expect_failure("x.gguf", STATUS_UNSUPPORTED, "is quantized (Q8_0); only matrices may be, and no router");
+}
+
+/* Rules that files may say and that must be the architecture's. */
+static void
+rules_of_mixtures_that_are_others_are_named(void **state)
+{
+	static const struct
+	{
+		const char *key;
+		float value;
+		const char *words; /* NULL: it loads */
+	} cases[] = {
+		{"qwen3moe.expert_weights_norm", 1, NULL},
+		{"qwen3moe.expert_weights_norm", 0, "expert_weights_norm is 0; architecture qwen3moe is supported with 1"},
+		{"qwen3moe.expert_weights_scale", 2.5f,
+		 "expert_weights_scale is 2.5; architecture qwen3moe is supported with 1"},
+		{"qwen3moe.expert_gating_func", 2, "expert_gating_func is 2; architecture qwen3moe is supported with 1"},
+	};
+
+	(void) state;
+	for (size_t i = 0; i < sizeof cases / sizeof cases[0]; i++)
+	{
+		TinyModel shape = {TINY_EXPERTS | TINY_QWEN3, 1, 64, 96, 4, 2, 16, 1024, false, TENSOR_F32, 3, -1};
+		ByteWriter file = writer_model(&shape, NULL), patched;
+		static const char mark[] = "tokenizer.ggml.eos_token_id";
+		uint8_t *at = memmem(file.data, file.length, mark, sizeof mark - 1);
+		uint64_t n_values;
+		size_t before;
+
+		/* one more key before another: what stands behind moves by whole alignments of tensor data */
+		assert_non_null(at);
+		before = (size_t) (at - file.data) - 8;
+		byte_writer_init(&patched);
+		write_raw(&patched, file.data, before);
+		n_values = 0;
+		writer_f32(&patched, cases[i].key, cases[i].value, &n_values);
+		while ((patched.length - before) % 32)
+		{
+			/* keys that nobody asks for, up to the same alignment of tensor data */
+			char key[16];
+
+			snprintf(key, sizeof key, "x%llu", (unsigned long long) n_values);
+			writer_key(&patched, key, 0, &n_values);
+			write_u8(&patched, 0);
+		}
+		write_raw(&patched, file.data + before, file.length - before);
+		memcpy(&before, file.data + 16, 8);
+		n_values += before;
+		memcpy(patched.data + 16, &n_values, 8);
+		writer_save(folder, "x.gguf", patched.data, patched.length);
+		if (cases[i].words)
+			expect_failure("x.gguf", STATUS_UNSUPPORTED, cases[i].words);
+		else
+		{
+			size_t bytes;
+			uint8_t *image = image_of("x.gguf", true, true, &bytes);
+
+			munmap(image, bytes);
+		}
+		byte_writer_free(&file);
+		byte_writer_free(&patched);
+	}
+}
+
+/* Qwen1.5's first mixtures do not say how large an expert is. */
+static void
+early_mixtures_say_less(void **state)
+{
+	TinyModel shape = {TINY_EXPERTS, 1, 64, 96, 4, 2, 16, 1024, true, TENSOR_F32, 3, -1};
+	uint32_t all = 3 * 96;
+	ByteWriter file = writer_model(&shape, NULL);
+	int fd = memfd_create("image", 0);
+	ModelLoadReport report;
+	uint8_t *at;
+
+	(void) state;
+	at = memmem(file.data, file.length, "expert_feed_forward_length", 26);
+	at[0] = 'x';
+	/* then feed_forward_length is that of all that a row uses; the shared expert's has its own key or is as large */
+	at = memmem(file.data, file.length, "qwen2moe.feed_forward_length", 28);
+	memcpy(at + 28 + 4, &all, 4);
+	writer_save(folder, "x.gguf", file.data, file.length);
+	expect_failure("x.gguf", STATUS_INVALID_ARGUMENT,
+				   "\"blk.0.ffn_gate_shexp.weight\" has the shape [96][64], expected [288][64]");
+	byte_writer_free(&file);
+	shape.kind |= TINY_QWEN3;
+	file = writer_model(&shape, NULL);
+	at = memmem(file.data, file.length, "expert_feed_forward_length", 26);
+	at[0] = 'x';
+	at = memmem(file.data, file.length, "qwen3moe.feed_forward_length", 28);
+	memcpy(at + 28 + 4, &all, 4);
+	writer_save(folder, "x.gguf", file.data, file.length);
+	assert_string_equal(load("x.gguf", fd, true, true, 2, 0, &report).message, "");
+	assert_int_equal(report.hyper.expert_ffn, 96);
+	close(fd);
+	byte_writer_free(&file);
+}
+
 int
 main(void)
 {
@@ -848,6 +988,9 @@ main(void)
 		cmocka_unit_test(every_way_of_reading_gives_the_same_image),
 		cmocka_unit_test(fused_queries_keys_and_values_give_the_same_image),
 		cmocka_unit_test(fused_tensors_of_another_shape_are_named),
+		cmocka_unit_test(mixtures_that_do_not_fit_are_named),
+		cmocka_unit_test(rules_of_mixtures_that_are_others_are_named),
+		cmocka_unit_test(early_mixtures_say_less),
 		cmocka_unit_test(rows_are_those_of_the_file),
 		cmocka_unit_test(split_files_give_the_image_of_the_whole_one),
 		cmocka_unit_test(version_2_is_read_too),

@@ -36,6 +36,13 @@ MODELS = {
     "qwen3-five-million": dict(
         arch="qwen3", layers=3, hidden=192, ffn=352, heads=6, kv_heads=3, head_dim=64, tied=True, keys={"rope.freq_base": 5e6},
     ),
+    # experts: how many, and of them for a row; ffn: elements of one; shared: of the one that all rows have
+    "qwen2moe": dict(
+        arch="qwen2moe", layers=3, hidden=256, ffn=96, heads=4, kv_heads=2, head_dim=64, tied=False, experts=12, used=4, shared=320,
+        keys={"rope.freq_base": 1e6},
+    ),
+    "qwen3moe": dict(arch="qwen3moe", layers=3, hidden=192, ffn=64, heads=6, kv_heads=1, head_dim=64, tied=True, experts=32, used=8, keys={"rope.freq_base": 1e6}),
+    "qwen3moe-few": dict(arch="qwen3moe", layers=4, hidden=128, ffn=160, heads=2, kv_heads=2, head_dim=128, tied=False, experts=5, used=2),
 }
 
 # for long prompts: as Qwen2.5 and Qwen3 are stretched, from a quarter of the context
@@ -127,15 +134,26 @@ def tensors_of(m):
         yield matrix("attn_k", hidden, kv, 1.6)
         yield matrix("attn_v", hidden, kv)
         yield matrix("attn_output", q, hidden)
-        if m["arch"] == "qwen2":
+        if m["arch"].startswith("qwen2"):
             for name, n in (("q", q), ("k", kv), ("v", kv)):
                 yield f"blk.{i}.attn_{name}.bias", [n], 0.3, 0.0
         else:
             yield f"blk.{i}.attn_q_norm.weight", [m["head_dim"]], 0.3, 1.3
             yield f"blk.{i}.attn_k_norm.weight", [m["head_dim"]], 0.3, 1.3
-        yield matrix("ffn_gate", hidden, m["ffn"], 1.5)
-        yield matrix("ffn_up", hidden, m["ffn"])
-        yield matrix("ffn_down", m["ffn"], hidden)
+        if "experts" not in m:
+            yield matrix("ffn_gate", hidden, m["ffn"], 1.5)
+            yield matrix("ffn_up", hidden, m["ffn"])
+            yield matrix("ffn_down", m["ffn"], hidden)
+            continue
+        # a router that tells experts well apart
+        yield f"blk.{i}.ffn_gate_inp.weight", [hidden, m["experts"]], 3 * hidden**-0.5, 0.0
+        for name, n_in, n_out, gain in (("ffn_gate", hidden, m["ffn"], 1.5), ("ffn_up", hidden, m["ffn"], 1.0), ("ffn_down", m["ffn"], hidden, 1.0)):
+            yield f"blk.{i}.{name}_exps.weight", [n_in, n_out, m["experts"]], gain * n_in**-0.5, 0.0
+        if "shared" in m:
+            yield f"blk.{i}.ffn_gate_inp_shexp.weight", [hidden], 2 * hidden**-0.5, 0.0
+            yield matrix("ffn_gate_shexp", hidden, m["shared"], 1.5)
+            yield matrix("ffn_up_shexp", hidden, m["shared"])
+            yield matrix("ffn_down_shexp", m["shared"], hidden)
 
 
 def byte_symbols():
@@ -177,6 +195,10 @@ def metadata_of(m):
         "attention.value_length": m["head_dim"], "attention.layer_norm_rms_epsilon": 1e-6, "rope.freq_base": 10000.0,
         "context_length": 40960, **m.get("keys", {}),
     }
+    if "experts" in m:
+        shape |= {"expert_count": m["experts"], "expert_used_count": m["used"], "expert_feed_forward_length": m["ffn"]}
+    if "shared" in m:
+        shape["expert_shared_feed_forward_length"] = m["shared"]
     return {
         "general.architecture": arch,
         **{f"{arch}.{key}": value for key, value in shape.items()},
