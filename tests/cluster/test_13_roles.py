@@ -86,6 +86,43 @@ def test_a_role_asks_the_models_it_is_allowed_and_no_others(shared, role):
     assert call.again(ONE)
 
 
+def test_a_job_is_refused_what_a_call_is(shared, role):
+    """At once and with the same error, not row by row; and it keeps the model that a call would have had."""
+    shared.query(f"CREATE TABLE {role}_rows (id int PRIMARY KEY, body text, answer text, e real[]); INSERT INTO {role}_rows VALUES (1, 'word'); ALTER TABLE {role}_rows OWNER TO {role}")
+    call = as_role(shared, role, "SELECT 1").join()
+
+    def refused(more, function="chat", column="answer"):
+        codes = []
+        call_of = {"chat": "qwen_chat('word'", "embed": "qwen_embed('word'"}[function]
+        for sql in (f"SELECT {call_of}{more})", f"SELECT qwen_submit('{role}_rows', 'body', '{role}_rows', '{column}', function => '{function}'{more})"):
+            with pytest.raises(psycopg2.Error) as failure:
+                call.again(sql)
+            codes.append((failure.value.pgcode, str(failure.value).split("\n")[0]))
+        assert codes[0] == codes[1], more
+        return codes[0][0]
+
+    try:
+        shared.query(f"SELECT qwen_allow_models('{role}', ARRAY['small'])")
+        assert refused("") == "42501"
+        assert refused(", model => 'chat'") == "42501"
+        assert refused(", model => 'chat'", "embed", "e") == "42501"
+        assert refused(", model => 'nowhere'") == "42501"
+        shared.query(f"SELECT qwen_allow_models('{role}', NULL), qwen_set_limit('{role}', max_tokens => 5, tokens_per_minute => 1000)")
+        assert refused(", max_tokens => 6") == "53400"
+        shared.query(f"SELECT qwen_set_limit('{role}', tokens_per_day => 20)")
+        assert refused(", max_tokens => 30") == "53400"
+        shared.query(f"SELECT qwen_set_limit('{role}', requests_per_minute => 0)")
+        assert refused("", "embed", "e") == "53400"
+        assert shared.value("SELECT count(*) FROM qwen_jobs WHERE owner = %s", (role,)) == 0
+        # what fits is done, and what is used up meanwhile is no reason
+        shared.query(f"SELECT qwen_set_limit('{role}', max_tokens => 5)")
+        job = call.again(f"SELECT qwen_submit('{role}_rows', 'body', '{role}_rows', 'answer', max_tokens => 5)")[0][0]
+        assert shared.value("SELECT qwen_wait(%s, '30 s')", (job,)) == "done"
+        assert shared.value("SELECT model FROM qwen_job_table WHERE id = %s", (job,)) == "chat"
+    finally:
+        shared.query(f"SELECT qwen_clear_limit('{role}'), qwen_allow_models('{role}', NULL); DROP TABLE {role}_rows")
+
+
 def test_a_list_of_models_is_checked_dumped_and_restored(shared, role):
     for models in ("ARRAY['']", "ARRAY['a,b']", "ARRAY[NULL]::text[]", "ARRAY[repeat('x', 64)]"):
         with pytest.raises(psycopg2.Error) as failure:
@@ -213,10 +250,15 @@ def test_a_job_is_charged_to_whoever_submitted_it(shared, role, way):
     set_limit(shared, role, requests_per_minute=10)
     assert shared.value("SELECT qwen_wait(%s, '30 s')", (job,)) == "done"
     assert used(shared, role, "requests_per_minute") == 4
-    # nor may it ask models that its submitter may not
-    shared.query(f"UPDATE {table} SET answer = NULL; SELECT qwen_allow_models('{role}', ARRAY['small'])")
-    setup = f"SET ROLE {owner}" if way == "set role" else ""
-    again = as_role(shared, role, sql if way == "set role" else f"SELECT {table}_submit()", setup).join().rows[0][0]
+    # nor may it ask models that its submitter may not, neither then nor later
+    shared.query(f"UPDATE {table} SET answer = NULL")
+    session = as_role(shared, role, "SELECT 1", f"SET ROLE {owner}" if way == "set role" else "").join()
+    submit = sql if way == "set role" else f"SELECT {table}_submit()"
+    session.cursor.execute("BEGIN")
+    again = session.again(submit)[0][0]
+    shared.query(f"SELECT qwen_allow_models('{role}', ARRAY['small'])")
+    session.cursor.execute("COMMIT")
+    not_allowed(session, submit)
     assert shared.value("SELECT qwen_wait(%s, '30 s')", (again,)) == "done"
     assert shared.query("SELECT done, failed FROM qwen_jobs WHERE id = %s", (again,)) == [(0, 4)]
     assert shared.query("SELECT DISTINCT sqlstate FROM qwen_dead_letters WHERE job = %s", (again,)) == [("42501",)]

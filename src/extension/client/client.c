@@ -574,14 +574,17 @@ is_configured(const char *name)
 }
 
 void
-engine_require_model(const Request *request)
+engine_settle_model(Request *request)
 {
 	SharedSlot slot;
 	char name[PROTOCOL_MAX_NAME_BYTES + 1];
 
+	if (request->model.length == 0 && first_model(name))
+		request->model = (ByteSpan){pstrdup(name), strlen(name)};
 	if (request->model.length == 0)
 		return;
 	strlcpy(name, server_text(request->model), sizeof name);
+	limits_check_model(name);
 	if (model_state(name, &slot) == SLOT_EMPTY && !is_configured(name))
 		ereport(ERROR, (errcode(ERRCODE_UNDEFINED_OBJECT), errmsg("model \"%s\" is not loaded", name),
 						errhint("qwen_models lists the models that there are.")));

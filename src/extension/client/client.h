@@ -39,8 +39,9 @@ extern void engine_go(EngineCall *call);
 /* Give a call up, or free the frames of one that has ended; may be repeated. Never raises. */
 extern void engine_end(EngineCall *call);
 
-/* Raises 42704 when a request names a model that is neither in qwen.models nor loaded, without asking the engine. */
-extern void engine_require_model(const Request *request);
+/* The model of a request that is made later: what it would be now, if there is any. Raises, as a call does, for one
+ * that the session may not ask and one that is neither in qwen.models nor loaded, without asking the engine. */
+extern void engine_settle_model(Request *request);
 
 /* Whole call in the current memory context: submit, GO, wait for DONE or RESULT. Ended here when an error is raised. */
 extern EngineCall *engine_run(const Request *request, EngineReply *reply);

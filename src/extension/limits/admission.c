@@ -78,6 +78,17 @@ raise_refusal(const LimitRefusal *refusal)
 					errhint("%s", refusal_hint(refusal))));
 }
 
+void
+limits_check_demand(const LimitDemand *demand)
+{
+	LimitSubject subject;
+	LimitRefusal refusal;
+
+	limits_subject(&subject);
+	if (!usage_may_ever_admit(&subject, demand, &refusal))
+		raise_refusal(&refusal);
+}
+
 /* Others of this role wait already, so there is no room. */
 static void
 raise_others_first(const LimitSubject *subject)

@@ -64,6 +64,9 @@ typedef struct LimitDemand
 	uint32 max_tokens;
 } LimitDemand;
 
+/* 53400 for what this session's roles could not ask for if they had used nothing, as the door would say. */
+extern void limits_check_demand(const LimitDemand *demand);
+
 /* What the door keeps of a call. */
 typedef struct LimitPass
 {

@@ -265,6 +265,15 @@ has_room(const RoleUsage *usage, Oid role, const RoleLimits *limits, const Limit
 	return true;
 }
 
+bool
+usage_may_ever_admit(const LimitSubject *subject, const LimitDemand *demand, LimitRefusal *refusal)
+{
+	for (int i = 0; i < subject->n; i++)
+		if (!has_room(NULL, subject->roles[i], &subject->limits[i], demand, 0, refusal))
+			return false;
+	return true;
+}
+
 /* ---- records --------------------------------------------------------------------------------------------------------
  */
 

@@ -49,6 +49,9 @@ typedef enum Admission
 extern Admission usage_admit(const LimitSubject *subject, const LimitDemand *demand, uint64 ticket, uint32 *meter,
 							 LimitRefusal *refusal);
 
+/* Is a request within what the subject's roles may ask for at all, were nothing used? Else *refusal is one for good. */
+extern bool usage_may_ever_admit(const LimitSubject *subject, const LimitDemand *demand, LimitRefusal *refusal);
+
 /*
  * The request is over for its client. ended: the engine has said so, or it never got the request; else what is used is
  * charged when the engine has let go of it. used: what it has used until now.

@@ -562,6 +562,20 @@ insert_job(FunctionCallInfo fcinfo, const JobStore *store, const JobSpec *spec, 
 	return DatumGetInt64(SPI_getbinval(SPI_tuptable->vals[0], SPI_tuptable->tupdesc, 1, &is_null));
 }
 
+/* What the caller may never ask for is refused now, as a call would be, and not row by row. An answer's length that is
+ * not given fits limits and context. */
+static void
+check_request(JobSpec *spec)
+{
+	const SamplingOptions *options = &spec->request.options;
+	LimitDemand demand = {.prompt_tokens = 1};
+
+	if (options->given & OPTION_MAX_TOKENS)
+		demand.max_tokens = options->max_tokens;
+	engine_settle_model(&spec->request);
+	limits_check_demand(&demand);
+}
+
 QWEN_FUNCTION(qwen_submit, 4, 28)
 {
 	JobStore store;
@@ -585,7 +599,7 @@ QWEN_FUNCTION(qwen_submit, 4, 28)
 		tail[i] = tail_nulls[i] ? (Datum) 0 : PG_GETARG_DATUM(ARG_TAIL + i);
 	}
 	job_spec_read_tail(&spec, tail, tail_nulls);
-	engine_require_model(&spec.request);
+	check_request(&spec);
 	spec.search_path = pstrdup(GetConfigOption("search_path", false, false));
 	spec.target = PG_GETARG_OID(ARG_TARGET);
 	spec.target_column = pstrdup(NameStr(*PG_GETARG_NAME(ARG_TARGET_COLUMN)));
