@@ -74,6 +74,43 @@ executor_updates(Oid table, Bitmapset **columns)
 	return updates;
 }
 
+/* May a node of a statement's plan be an INSERT into a table or its partitions, or a MERGE with one? */
+static bool
+plan_inserts(const PlannedStmt *statement, const Plan *plan, Oid table)
+{
+	const ModifyTable *change = (const ModifyTable *) plan;
+	bool inserts;
+
+	if (!plan || !IsA(plan, ModifyTable))
+		return false;
+	inserts = change->operation == CMD_INSERT;
+#if PG_VERSION_NUM >= 150000
+	if (change->operation == CMD_MERGE)
+	{
+		ListCell *actions, *action;
+
+		foreach (actions, change->mergeActionLists)
+			foreach (action, lfirst_node(List, actions))
+				inserts |= lfirst_node(MergeAction, action)->commandType == CMD_INSERT;
+	}
+#endif
+	return inserts && rt_fetch(change->nominalRelation, statement->rtable)->relid == table;
+}
+
+bool
+executor_inserts(Oid table)
+{
+	ListCell *cell;
+	bool inserts;
+
+	if (executor_depth == 0 || !executor_plan)
+		return false;
+	inserts = plan_inserts(executor_plan, executor_plan->planTree, table);
+	foreach (cell, executor_plan->subplans)
+		inserts |= plan_inserts(executor_plan, lfirst(cell), table);
+	return inserts;
+}
+
 /* One more executor runs; what held for the one around it is given back. */
 static const PlannedStmt *
 enter_executor(const QueryDesc *query)

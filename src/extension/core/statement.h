@@ -12,6 +12,9 @@
  * there, by attribute number less the lowest. */
 extern bool executor_updates(Oid table, Bitmapset **columns);
 
+/* Does it insert into a table that it names? */
+extern bool executor_inserts(Oid table);
+
 /* Set the hooks. */
 extern void statement_init(void);
 

@@ -41,6 +41,7 @@ typedef struct Enqueue
 	Oid key_types[JOB_MAX_KEYS]; /* as which they are kept */
 	Datum key_numbers;           /* smallint[] */
 	bool needs_formats;          /* a key's text depends on settings */
+	bool is_immediate;           /* no two rows ever have the same key, not even until the commit */
 	int target;
 	int64 first_moved; /* the first row that this statement queued again under a new key; 0: none */
 } Enqueue;
@@ -120,6 +121,7 @@ prepare(FunctionCallInfo fcinfo, const TriggerData *data, const char *function)
 		enqueue->n_sources =
 			add_sources(columns, SPI_fnumber(columns, lfirst(cell)), enqueue->sources, enqueue->n_sources);
 	keep_keys(enqueue, spec, columns);
+	enqueue->is_immediate = OidIsValid(job_key_index(relation, spec->key_numbers, spec->n_keys));
 	enqueue->target = SPI_fnumber(columns, spec->target_column);
 	MemoryContextSwitchTo(old);
 	return enqueue;
@@ -305,6 +307,17 @@ take_back_old_key(const Enqueue *enqueue, const TriggerData *data, TupleDesc col
 					 enqueue->first_moved > 0 ? enqueue->first_moved : PG_INT64_MAX, false);
 }
 
+/*
+ * What is queued under the key that a row comes to, of before this statement: of a row that had it and is gone. Where
+ * keys may be twice until the commit, it may be a row's that is about to leave.
+ */
+static void
+take_back_stale(const Enqueue *enqueue, const TriggerData *data, Datum key)
+{
+	if (enqueue->is_immediate)
+		(void) take_back(enqueue, data, key, enqueue->first_moved > 0 ? enqueue->first_moved : PG_INT64_MAX, true);
+}
+
 static Datum
 enqueue_row(FunctionCallInfo fcinfo, const char *function)
 {
@@ -315,7 +328,7 @@ enqueue_row(FunctionCallInfo fcinfo, const char *function)
 	Oid owner;
 	char *key[JOB_MAX_KEYS];
 	Datum via = (Datum) 0;
-	bool is_answer = job_chain_runs(), moved, wanted, kept;
+	bool is_answer = job_chain_runs(), moved, came, wanted, kept;
 	RowWork work;
 	int64 id;
 
@@ -335,7 +348,8 @@ enqueue_row(FunctionCallInfo fcinfo, const char *function)
 	wanted = work == ROW_WANTS_ANSWER;
 	/* an answer that comes in is no value that somebody gives */
 	kept = work == ROW_KEEPS_VALUE && !is_answer;
-	if (!moved && !wanted && !kept)
+	came = moved || (TRIGGER_FIRED_BY_INSERT(data->tg_event) && !wanted && !kept);
+	if (!came && !wanted && !kept)
 		return PointerGetDatum(NULL);
 	row = TRIGGER_FIRED_BY_UPDATE(data->tg_event) ? data->tg_newtuple : data->tg_trigtuple;
 	owner = data->tg_relation->rd_rel->relowner;
@@ -344,6 +358,8 @@ enqueue_row(FunctionCallInfo fcinfo, const char *function)
 	/* a row that waits goes on waiting under its new key; one that is filled in has nothing to wait for */
 	if (moved && take_back_old_key(enqueue, data, columns))
 		wanted = wanted || work != ROW_KEEPS_VALUE;
+	if (came)
+		take_back_stale(enqueue, data, job_text_array(key, enqueue->n_keys));
 	if (kept)
 		(void) take_back(enqueue, data, job_text_array(key, enqueue->n_keys), PG_INT64_MAX, true);
 	if (!wanted || (is_answer && !job_chain_extend(enqueue->relation, data->tg_trigger->tgoid, data->tg_trigger->tgname,

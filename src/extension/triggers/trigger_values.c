@@ -9,6 +9,7 @@
 #include "../core/statement.h"
 #include "access/htup_details.h"
 #include "access/sysattr.h"
+#include "access/table.h"
 #include "catalog/partition.h"
 #include "catalog/pg_type.h"
 #include "executor/executor.h"
@@ -66,11 +67,33 @@ is_default(Relation relation, int column, Datum value)
 	return !is_null && datum_image_eq(usual, value, attribute->attbyval, attribute->attlen);
 }
 
+/* Are some of a partition's columns, by number, in the key that a parent of it parts rows by? */
+static bool
+parts_by(Oid parent, TupleDesc columns, const Bitmapset *set)
+{
+	Relation relation = table_open(parent, AccessShareLock);
+	Bitmapset *in_parent = NULL;
+	bool found;
+	int at = -1;
+
+	while ((at = bms_next_member(set, at)) >= 0)
+	{
+		AttrNumber number = get_attnum(parent, NameStr(TupleDescAttr(columns, at - 1)->attname));
+
+		if (number > 0)
+			in_parent = bms_add_member(in_parent, number - FirstLowInvalidHeapAttributeNumber);
+	}
+	found = has_partition_attrs(relation, in_parent, NULL);
+	table_close(relation, AccessShareLock);
+	return found;
+}
+
 /*
  * May a row that is inserted into a partition be one that an UPDATE moved there, with its old answer? For a BEFORE
  * trigger it makes no difference: it has been called for the UPDATE already, if it is to answer that at all. An AFTER
  * trigger is called for the INSERT alone, so it looks whether the statement updates one of the partition's parents, and
- * which of the partition's columns (by number) it sets there.
+ * which of the partition's columns (by number) it sets there. One that inserts rows there as well (MERGE, WITH) moves
+ * rows only where it sets what they are parted by.
  */
 static bool
 may_have_moved(const TriggerData *data, Bitmapset **set)
@@ -78,10 +101,11 @@ may_have_moved(const TriggerData *data, Bitmapset **set)
 	TupleDesc columns = RelationGetDescr(data->tg_relation);
 	List *parents;
 	ListCell *cell;
-	bool updated = false;
+	bool updated = false, inserted, parted = false;
 
 	if (TRIGGER_FIRED_BEFORE(data->tg_event) || !data->tg_relation->rd_rel->relispartition)
 		return false;
+	inserted = executor_inserts(RelationGetRelid(data->tg_relation));
 	parents = get_partition_ancestors(RelationGetRelid(data->tg_relation));
 	foreach (cell, parents)
 	{
@@ -89,6 +113,7 @@ may_have_moved(const TriggerData *data, Bitmapset **set)
 		Bitmapset *found = NULL;
 
 		updated |= executor_updates(parent, &found);
+		inserted |= executor_inserts(parent);
 		/* a partition may have its columns in another order */
 		for (int i = 0; found && i < columns->natts; i++)
 		{
@@ -99,8 +124,10 @@ may_have_moved(const TriggerData *data, Bitmapset **set)
 				*set = bms_add_member(*set, i + 1);
 		}
 	}
+	foreach (cell, parents)
+		parted |= updated && inserted && parts_by(lfirst_oid(cell), columns, *set);
 	list_free(parents);
-	return updated;
+	return updated && (!inserted || parted);
 }
 
 /* What a row that has a value and may have moved needs: what it was before is not known, but what the statement sets.
