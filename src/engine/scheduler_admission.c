@@ -121,12 +121,14 @@ try_start(Scheduler *scheduler, EngineRequest *request, bool others_give_way)
 }
 
 /* Start the oldest of those that have waited long behind ones of higher priority than they have, when it is time. It
- * runs to its end. */
+ * runs to its end, with the priority of the one whose place it has: with its own, memory would be taken from it first,
+ * and rows of a step go to the highest. */
 static bool
 start_aged(Scheduler *scheduler, const EngineRequest *next)
 {
 	uint64_t now;
 	EngineRequest *request;
+	int32_t own_priority;
 
 	if (scheduler->n_since_aged < AGED_SHARE - 1 || scheduler->n_places >= scheduler->settings.max_running ||
 		(now = clock_now_us()) < scheduler->aged_looks_us)
@@ -137,8 +139,13 @@ start_aged(Scheduler *scheduler, const EngineRequest *next)
 		scheduler->aged_looks_us = now + AGED_LOOK_US;
 		return false;
 	}
+	own_priority = request->priority;
+	request->priority = next->priority;
 	if (!try_start(scheduler, request, false))
+	{
+		request->priority = own_priority;
 		return false;
+	}
 	request->n_gave_way = MAX_GIVING_WAY;
 	scheduler->n_since_aged = 0;
 	return true;

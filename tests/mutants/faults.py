@@ -230,6 +230,8 @@ ENGINE = [
           "white space before an answer is looked at again with every token", "unit:answer"),
     fault("everybody-is-alone", "src/engine/client_requests.c", "request->alone = client->n_requests == 1;", "request->alone = client->n_requests < 1;",
           "a chat waits for all answers' rows", "cluster:test_09_scheduling.py::test_a_short_chat_beside_32_rows_waits_for_two_steps"),
+    fault("aged-without-rights", "src/engine/scheduler_admission.c", "\trequest->priority = next->priority;", "\trequest->priority = own_priority;",
+          "who has waited long has a place, but memory is taken from it first", "unit:scheduler"),
     fault("gives-way-for-ever", "src/engine/scheduler_admission.c", "running->priority < request->priority && running->n_gave_way < MAX_GIVING_WAY;",
           "running->priority < request->priority && running->n_gave_way <= MAX_GIVING_WAY;", "a request gives way once more than it should", "unit:scheduler"),
     fault("equals-give-way", "src/engine/scheduler_admission.c", "scheduler->running[scheduler->n_running - 1]->priority >= request->priority)",

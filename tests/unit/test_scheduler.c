@@ -858,6 +858,43 @@ who_has_waited_long_has_a_place_in_spite_of_priority(void **state)
 	tiny_engine_free(engine);
 }
 
+/* The place alone is of no use: it needs blocks and rows as well, as those do behind which it has waited. */
+static void
+who_has_waited_long_keeps_its_place_when_memory_is_short(void **state)
+{
+	SchedulerSettings two = {.max_running = 2, .prefill_chunk = 64, .queue_size = 1000};
+	TinyEngine *engine = make_engine(6, two);
+	TinyCall low, urgent[20];
+	Request request = tiny_request("once upon a time", 130, 10), aged = tiny_request("there was", 130, 20);
+
+	(void) state;
+	request.priority = 5;
+	request.prefix_sharing = PREFIX_OFF;
+	aged.priority = -5;
+	tiny_n_ended = 0;
+	for (int i = 0; i < 20; i++)
+	{
+		tiny_submit(engine, &request, &urgent[i]);
+		if (i != 1)
+			continue;
+		tiny_submit(engine, &aged, &low);
+		low.request->go_us -= (uint64_t) 61 * 1000 * 1000;
+	}
+	while (low.request)
+	{
+		assert_false(low.request->was_preempted);
+		tiny_step(engine);
+	}
+	assert_true(low.number < 12);
+	assert_int_equal(tiny_done(&low).completion_tokens, 130);
+	tiny_run(engine);
+	for (int i = 0; i < 20; i++)
+		tiny_call_free(&urgent[i]);
+	tiny_call_free(&low);
+	assert_idle(engine);
+	tiny_engine_free(engine);
+}
+
 static void
 small_ones_pass_a_large_one_so_many_times(void **state)
 {
@@ -1380,6 +1417,7 @@ main(void)
 		cmocka_unit_test(who_does_not_fit_a_smaller_cache_ends_with_an_error),
 		cmocka_unit_test(nobody_gives_way_for_ever),
 		cmocka_unit_test(who_has_waited_long_has_a_place_in_spite_of_priority),
+		cmocka_unit_test(who_has_waited_long_keeps_its_place_when_memory_is_short),
 		cmocka_unit_test(small_ones_pass_a_large_one_so_many_times),
 		cmocka_unit_test(draws_do_not_depend_on_who_draws),
 		cmocka_unit_test(numbers_that_are_not_finite_are_an_error_of_every_kind_of_request),
