@@ -21,30 +21,36 @@ bf16_expand(const uint8_t *source, float *out)
 	*out = bf16_to_f32(get_half(source, 0));
 }
 
+/* A number of each row, of so many bytes (constant). */
+static inline void
+pack_numbers(const uint8_t *source, size_t row_bytes, uint32_t n_rows, uint32_t bytes, uint8_t *tile)
+{
+	if (n_rows == TILE_ROWS) /* a count that the compiler knows: all tiles but the last */
+	{
+		for (uint32_t r = 0; r < TILE_ROWS; r++)
+			memcpy(tile + bytes * r, source + r * row_bytes, bytes);
+		return;
+	}
+	for (uint32_t r = 0; r < n_rows; r++)
+		memcpy(tile + bytes * r, source + r * row_bytes, bytes);
+}
+
 void
 f32_pack(const uint8_t *source, size_t row_bytes, uint32_t n_rows, uint8_t *tile)
 {
-	for (uint32_t r = 0; r < n_rows; r++, source += row_bytes)
-		memcpy(tile + 4 * r, source, 4);
-}
-
-static inline void
-pack_halves(const uint8_t *source, size_t row_bytes, uint32_t n_rows, uint8_t *tile)
-{
-	for (uint32_t r = 0; r < n_rows; r++, source += row_bytes)
-		memcpy(tile + 2 * r, source, 2);
+	pack_numbers(source, row_bytes, n_rows, 4, tile);
 }
 
 void
 f16_pack(const uint8_t *source, size_t row_bytes, uint32_t n_rows, uint8_t *tile)
 {
-	pack_halves(source, row_bytes, n_rows, tile);
+	pack_numbers(source, row_bytes, n_rows, 2, tile);
 }
 
 void
 bf16_pack(const uint8_t *source, size_t row_bytes, uint32_t n_rows, uint8_t *tile)
 {
-	pack_halves(source, row_bytes, n_rows, tile);
+	pack_numbers(source, row_bytes, n_rows, 2, tile);
 }
 
 void
