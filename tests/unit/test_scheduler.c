@@ -1387,6 +1387,8 @@ who_does_not_fit_a_smaller_cache_ends_with_an_error(void **state)
 	assert_null(second.request);
 	assert_true(atomic_load(&engine->page->n_requests_failed) == 1);
 	assert_true(atomic_load(&engine->page->n_requests_done) == 1);
+	tiny_call_free(&first);
+	tiny_call_free(&second);
 	tiny_engine_free(engine);
 }
 
