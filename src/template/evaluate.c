@@ -141,7 +141,7 @@ evaluate_arguments(Interpreter *interpreter, Scope *scope, const Node *node, Arg
 	memset(arguments, 0, sizeof *arguments);
 	if (node->n_items && !(values = workspace_alloc(interpreter->work, node->n_items, sizeof *values)))
 		return false;
-	for (const Node *item = node->items; item; item = item->next)
+	for (const Node *item = node->items; values && item; item = item->next)
 		if (!evaluate(interpreter, scope, item, &values[i++]))
 			return false;
 	if (node->n_keywords)

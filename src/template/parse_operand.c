@@ -400,6 +400,7 @@ note_content_test(Parser *parser, const Node *object, const Token *test)
 
 	if (object->kind == NODE_ATTRIBUTE || object->kind == NODE_NAME)
 		name = parser->chat_template->names[object->name];
+	/* NOLINTNEXTLINE(clang-analyzer-core.NullDereference): a subscript has its index */
 	else if (object->kind == NODE_SUBSCRIPT && object->right->kind == NODE_CONSTANT &&
 			 object->right->constant.kind == VALUE_TEXT)
 		name = object->right->constant.as.text;
