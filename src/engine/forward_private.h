@@ -187,8 +187,7 @@ extern void phases_run(Member *member);
 /* Say that work gets on, once a good part of it is done. work: about as much as so many rows of one tile. */
 extern void member_beat(Member *member, uint32_t work);
 
-/* ---- forward_plan.c: the list of phases in the making
- * -------------------------------------------------------------------------- */
+/* ---- forward_plan.c: the list of phases in the making ------------------------------------------------------------ */
 
 extern void plan_free(Plan *plan);
 
