@@ -5,9 +5,10 @@
  * statements over the user's tables, keys.c the comparisons of keys in them, parameters.c their parameters; store.c has
  * our own tables, rights.c says who may touch what in them; jobs.c has the SQL functions; places.c says when and where
  * workers run, scout.c looks for work that was left; worker.c is a worker, worker_rows.c what it has in its hands,
- * rows.c its transactions that fetch (worker_transaction.c runs them), calls.c its requests to the engine, write.c
- * writes answers, chain.c keeps them from going round; floor.c says from where a queue is read; sweep.c sweeps away
- * what is over.
+ * worker_specs.c the jobs and triggers that it works for, fetch.c its transactions that fetch rows
+ * (worker_transaction.c runs them): pages.c of jobs' queries, queued.c of the queue, whose triggers trigger_specs.c
+ * looks up; calls.c its requests to the engine, write.c writes answers, chain.c keeps them from going round; job_ends.c
+ * ends jobs; floor.c says from where a queue is read; sweep.c sweeps away what is over.
  */
 #ifndef QWEN_QUEUE_H
 #define QWEN_QUEUE_H

@@ -14,9 +14,9 @@
 #include "executor/spi.h"
 #include "miscadmin.h"
 #include "parameters.h"
+#include "queued.h"
 #include "rights.h"
 #include "row_sql.h"
-#include "rows.h"
 #include "store.h"
 #include "utils/builtins.h"
 #include "utils/memutils.h"
@@ -178,7 +178,7 @@ read_letters(JobWorker *worker, const JobStore *store, Letters *letters)
 	{
 		int64 id;
 		char **key;
-		JobSpec *spec = job_rows_letter(worker, store, table->vals[i], table->tupdesc, &id, &key);
+		JobSpec *spec = job_queued_letter(worker, store, table->vals[i], table->tupdesc, &id, &key);
 
 		if (letters->spec && spec && spec != letters->spec)
 			break;

@@ -2,7 +2,7 @@
  * worker.c - a background worker that works on the jobs and queued rows of one role in one database.
  *
  * It connects as that role. Its life is a loop over three things that never overlap: short transactions that fetch rows
- * (rows.c), requests to the engine with no transaction, snapshot or lock (calls.c), and short transactions that
+ * (fetch.c), requests to the engine with no transaction, snapshot or lock (calls.c), and short transactions that
  * write answers (write.c). When nothing is left it gives its place back and ends.
  */
 #include "../core/core.h"
@@ -11,13 +11,14 @@
 #include "../core/settings.h"
 #include "../limits/limits.h"
 #include "calls.h"
+#include "fetch.h"
 #include "floor.h"
+#include "job_ends.h"
 #include "miscadmin.h"
 #include "pgstat.h"
 #include "places.h"
 #include "postmaster/bgworker.h"
 #include "postmaster/interrupt.h"
-#include "rows.h"
 #include "spec.h"
 #include "storage/ipc.h"
 #include "store.h"
@@ -27,6 +28,7 @@
 #include "utils/memutils.h"
 #include "utils/timestamp.h"
 #include "worker_rows.h"
+#include "worker_specs.h"
 #include "write.h"
 
 #define WRITE_EVERY_MS 250 /* answers wait this long for company, unless half a window is there */
@@ -178,7 +180,7 @@ look_around(JobWorker *worker, uint64 *requests_seen)
 		if (calls == worker->calls_seen)
 			*requests_seen = requests;
 		/* a worker that could not read them, as when its statement was cancelled, must not leave as if it had */
-		else if (job_rows_refresh(worker))
+		else if (job_specs_refresh(worker))
 		{
 			*requests_seen = requests;
 			worker->calls_seen = calls;
@@ -209,7 +211,7 @@ work(JobWorker *worker)
 		MemoryContextSwitchTo(worker->scratch);
 		if (worker->is_replaced)
 		{
-			job_rows_start_anew(worker);
+			job_specs_start_anew(worker);
 			requests_seen = 0;
 		}
 		look_around(worker, &requests_seen);
@@ -217,7 +219,7 @@ work(JobWorker *worker)
 		moved |= job_calls_advance(worker);
 		if (is_time_to_write(worker, count_writable(worker)))
 			moved |= job_rows_write(worker);
-		job_rows_finish(worker);
+		job_specs_finish(worker);
 		if (worker->is_replaced)
 			continue;
 		if (worker->is_gone && job_worker_leave(&worker->place, requests_seen))

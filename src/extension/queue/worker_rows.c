@@ -52,6 +52,14 @@ job_row_free(JobWorker *worker, JobRow *row)
 }
 
 void
+job_rows_free(JobWorker *worker, JobRow *const *rows, int n)
+{
+	for (int i = 0; i < n; i++)
+		if (rows[i])
+			job_row_free(worker, rows[i]);
+}
+
+void
 job_row_set_prompt(JobRow *row, text *prompt, int64 hash)
 {
 	const JobSpec *spec = row->spec;

@@ -106,6 +106,9 @@ extern JobRow *job_row_add(JobWorker *worker, JobSpec *spec, int64 id, char *con
 /* Forget a row, cancelling its call. */
 extern void job_row_free(JobWorker *worker, JobRow *row);
 
+/* The same for rows that a transaction has added which did not commit; those that are NULL are gone already. */
+extern void job_rows_free(JobWorker *worker, JobRow *const *rows, int n);
+
 /* The request of a row's prompt; in a transaction, for the sake of encodings. */
 extern void job_row_set_prompt(JobRow *row, text *prompt, int64 hash);
 

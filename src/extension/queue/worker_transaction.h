@@ -26,6 +26,8 @@ extern ErrorData *job_take_error(JobWorker *worker);
 /* Does it pass by itself: a lock, a deadlock, a serialization failure, a shortage? */
 extern bool job_error_passes(const ErrorData *error);
 
+#define JOB_ROW_IS_LOCKED "another session has its row of qwen_job_table locked"
+
 /* Lock an active job's row unless somebody else has it locked; false: not now, and *ended says whether ever. */
 extern bool job_lock(const JobStore *store, int64 job, bool *ended);
 

@@ -18,7 +18,6 @@
 #include "miscadmin.h"
 #include "parameters.h"
 #include "row_sql.h"
-#include "rows.h"
 #include "storage/lmgr.h"
 #include "store.h"
 #include "utils/array.h"

@@ -1,0 +1,28 @@
+/*
+ * worker_specs.h - the jobs and triggers that a worker works for.
+ */
+#ifndef QWEN_WORKER_SPECS_H
+#define QWEN_WORKER_SPECS_H
+
+#include "worker_rows.h"
+
+#define JOB_LAST_PAUSE_MS 2000
+
+/* A job that is here; NULL: it is not. */
+extern JobSpec *job_spec_find(const JobWorker *worker, int64 job);
+
+extern void job_spec_add(JobWorker *worker, JobSpec *spec);
+
+/* Something that passes keeps a spec from being read now; it is told of unless it passes at once. */
+extern void job_spec_pause(JobWorker *worker, JobSpec *spec, const char *why);
+
+/* Forget specs that are over, and triggers without rows that were not looked up lately. */
+extern void job_specs_drop_done(JobWorker *worker);
+
+/* Forget all jobs and rows: they are of tables that are gone. */
+extern void job_specs_start_anew(JobWorker *worker);
+
+/* Learn which jobs there are, and which have ended; false: they could not be read. Runs a transaction of its own. */
+extern bool job_specs_refresh(JobWorker *worker);
+
+#endif
