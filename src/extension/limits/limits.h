@@ -3,9 +3,10 @@
  *
  * RoleLimits (role_limits.h): what is allowed; role_limits.c finds it out (the table qwen_role_limit of this database,
  * membership, the settings qwen.default_*), limit_tables.c hears of changes. RoleUsage (usage.h) and its charges: what
- * was used; usage.c keeps them in memory that the postmaster made, so that a reset of all backends leaves them,
- * usage_file.c on disk. admission.c is the door: engine_go (client.c) passes it between ACCEPTED and GO, engine_end and
- * the last frame of a request leave by it. allowed_models.c says which models a role may ask.
+ * was used; usage_memory.c keeps them in memory that the postmaster made, so that a reset of all backends leaves them,
+ * usage_records.c, usage_windows.c, usage_queue.c and usage_charges.c account, usage_file.c keeps it on disk.
+ * admission.c is the door: engine_go (client.c) passes it between ACCEPTED and GO, engine_end and the last frame of a
+ * request leave by it. allowed_models.c says which models a role may ask.
  *
  * The windows slide: a minute is 61 buckets of one second, a day 145 of ten minutes, and a bucket counts as long as any
  * part of it lies in the window. What requests under way may still use is reserved and counts too. So what was used in

@@ -1,0 +1,319 @@
+/*
+ * usage_charges.c - what requests under way are charged for, from admission to the end.
+ *
+ * A request is charged with its prompt and reserves its answer; what the engine's meter shows is charged as it comes,
+ * and what was not computed is given back at the end.
+ */
+#include "usage_charges.h"
+
+#include "miscadmin.h"
+#include "storage/proc.h"
+#include "usage_memory.h"
+#include "usage_queue.h"
+#include "usage_records.h"
+#include "usage_windows.h"
+
+#define LOST_AFTER_US ((uint64) 60 * 1000000) /* a GO that the engine never saw */
+#define SWEEP_EVERY_US 100000
+
+/* A charge with its meter, or NO_USAGE. */
+static uint32
+take_charge(void)
+{
+	uint32 number;
+
+	LWLockAcquire(CHARGES_LOCK, LW_EXCLUSIVE);
+	number = usage_memory->free_charge;
+	if (number != NO_USAGE)
+		usage_memory->free_charge = usage_memory->charges[number].next;
+	else if (usage_memory->n_charges < STATUS_PAGE_MAX_METERS)
+		number = usage_memory->n_charges++;
+	LWLockRelease(CHARGES_LOCK);
+	return number;
+}
+
+static void
+give_charge(uint32 number)
+{
+	atomic_store(&qwen_page->meters[number].state, METER_FREE);
+	LWLockAcquire(CHARGES_LOCK, LW_EXCLUSIVE);
+	usage_memory->charges[number].next = usage_memory->free_charge;
+	usage_memory->free_charge = number;
+	LWLockRelease(CHARGES_LOCK);
+}
+
+/* The leader of the parallel processes that this one belongs to, or this one. */
+static int
+my_group_pid(void)
+{
+	return MyProc->lockGroupLeader ? MyProc->lockGroupLeader->pid : MyProcPid;
+}
+
+/* Write an admitted request down. Its records are locked. */
+static void
+write_charge(uint32 number, const uint32 usage[MAX_LIMITED_ROLES_OF_CALL], const LimitDemand *demand, uint64 now_us)
+{
+	RequestMeter *meter = &qwen_page->meters[number];
+	Charge *charge = &usage_memory->charges[number];
+
+	atomic_store(&meter->prompt_tokens, 0);
+	atomic_store(&meter->completion_tokens, 0);
+	atomic_store(&meter->state, METER_GIVEN);
+	*charge = (Charge){
+		.usage = {usage[0], usage[1]},
+		.prompt_tokens = demand->prompt_tokens,
+		.max_tokens = demand->max_tokens,
+		.engine_pid = qwen_shared->engine_pid,
+		.pid = MyProcPid,
+		.group_pid = my_group_pid(),
+		.admitted_us = now_us,
+	};
+	for (int i = 0; i < MAX_LIMITED_ROLES_OF_CALL; i++)
+	{
+		RoleUsage *role = usage[i] == NO_USAGE ? NULL : &usage_records[usage[i]];
+
+		if (!role)
+			continue;
+		role->requests[role->second % MINUTE_BUCKETS]++;
+		usage_count_tokens(role, demand->prompt_tokens);
+		role->reserved_tokens += demand->max_tokens;
+		role->n_running++;
+		role->n_requests++;
+	}
+	charge->state = CHARGE_HELD;
+}
+
+Admission
+usage_admit(const LimitSubject *subject, const LimitDemand *demand, uint64 ticket, uint32 *meter, LimitRefusal *refusal)
+{
+	uint32 usage[MAX_LIMITED_ROLES_OF_CALL];
+	Admission admission = ADMITTED;
+	uint32 number;
+	uint64 now_us;
+
+	if (ticket != 0 && !usage_queue_is_first(subject, ticket))
+		return OTHERS_FIRST;
+	number = take_charge();
+	if (number == NO_USAGE)
+		ereport(ERROR,
+				(errcode(ERRCODE_SYSTEM_ERROR), errmsg("%d requests are under way already", STATUS_PAGE_MAX_METERS),
+				 errhint("The request can be sent again.")));
+	if (!usage_lock_table(subject, usage))
+	{
+		give_charge(number);
+		ereport(ERROR, (errcode(ERRCODE_CONFIGURATION_LIMIT_EXCEEDED),
+						errmsg("there is no room for the usage of one more role"),
+						errdetail("The usage of %u roles is kept.", usage_memory->n_records),
+						errhint("Raise qwen.max_limited_roles and restart the server.")));
+	}
+	usage_lock_stripes(usage);
+	now_us = usage_now_us();
+	for (int i = 0; i < subject->n && admission == ADMITTED; i++)
+	{
+		RoleUsage *role = usage[i] == NO_USAGE ? NULL : &usage_records[usage[i]];
+
+		if (role)
+			usage_advance(role, now_us);
+		if (!usage_has_room(role, subject->roles[i], &subject->limits[i], demand, now_us, refusal))
+			admission = REFUSED;
+	}
+	for (int i = 0; i < subject->n && admission == ADMITTED; i++)
+		if (ticket == 0 && usage[i] != NO_USAGE && usage_records[usage[i]].n_waiting > 0 &&
+			usage_is_limited(&subject->limits[i]))
+			admission = OTHERS_FIRST;
+	if (admission == ADMITTED)
+		write_charge(number, usage, demand, now_us);
+	usage_unlock_stripes(usage);
+	LWLockRelease(TABLE_LOCK);
+	if (admission != ADMITTED)
+	{
+		give_charge(number);
+		return admission;
+	}
+	*meter = number;
+	return ADMITTED;
+}
+
+/* Charge what the meter shows beyond what has been charged. The records are locked. */
+static void
+charge_progress(Charge *charge, const RequestMeter *meter, uint64 now_us)
+{
+	uint32 sampled = atomic_load(&meter->completion_tokens);
+	uint32 more = sampled > charge->counted_tokens ? sampled - charge->counted_tokens : 0;
+
+	more = Min(more, charge->max_tokens - charge->counted_tokens);
+	if (more == 0)
+		return;
+	charge->counted_tokens += more;
+	for (int i = 0; i < MAX_LIMITED_ROLES_OF_CALL; i++)
+	{
+		RoleUsage *role = charge->usage[i] == NO_USAGE ? NULL : &usage_records[charge->usage[i]];
+
+		if (!role)
+			continue;
+		usage_advance(role, now_us);
+		usage_count_tokens(role, more);
+		role->reserved_tokens -= more;
+	}
+}
+
+/* The request is over: its reservation goes, and so does the part of the prompt that was not computed. The records are
+ * locked. */
+static void
+settle(Charge *charge, const RequestMeter *meter, uint64 now_us)
+{
+	uint64 second = charge->admitted_us / 1000000;
+	uint32 computed = atomic_load(&meter->prompt_tokens);
+	uint32 unused = charge->prompt_tokens > computed ? charge->prompt_tokens - computed : 0;
+
+	charge_progress(charge, meter, now_us);
+	for (int i = 0; i < MAX_LIMITED_ROLES_OF_CALL; i++)
+	{
+		RoleUsage *role = charge->usage[i] == NO_USAGE ? NULL : &usage_records[charge->usage[i]];
+
+		if (!role)
+			continue;
+		usage_advance(role, now_us);
+		usage_give_back(role, second, unused);
+		role->reserved_tokens -= charge->max_tokens - charge->counted_tokens;
+		role->n_running--;
+	}
+}
+
+/* Has the engine let go of the request? */
+static bool
+is_let_go(const Charge *charge, const RequestMeter *meter, uint64 now_us)
+{
+	uint32 state = atomic_load(&meter->state);
+
+	if (state == METER_ENDED || charge->engine_pid != (int) qwen_shared->engine_pid)
+		return true;
+	return state == METER_GIVEN && now_us - charge->left_us > LOST_AFTER_US;
+}
+
+/*
+ * Move one charge on; its records are locked. mine: its backend lets go of it; over: because it has ended. True: its
+ * request counts no more from now on. A backend that does not come to read what the engine has sent (a parallel query
+ * stands still somewhere else) keeps the charge's number, but nobody has to wait for it.
+ */
+static bool
+move_on(Charge *charge, const RequestMeter *meter, bool mine, bool over, uint64 now_us)
+{
+	if (charge->state == CHARGE_DONE)
+	{
+		if (mine)
+			charge->state = CHARGE_FREE;
+		return false;
+	}
+	if (mine && !over)
+	{
+		charge->state = CHARGE_LEFT;
+		charge->left_us = now_us;
+	}
+	if (!over &&
+		(charge->state == CHARGE_LEFT ? !is_let_go(charge, meter, now_us) : atomic_load(&meter->state) != METER_ENDED))
+	{
+		charge_progress(charge, meter, now_us);
+		return false;
+	}
+	settle(charge, meter, now_us);
+	charge->state = charge->state == CHARGE_HELD && !over ? CHARGE_DONE : CHARGE_FREE;
+	return true;
+}
+
+/* Look at one charge: charge progress; end it when it is over. over: it is, in any case. */
+static void
+look_at_charge(uint32 number, bool mine, bool over, LimitDemand *used)
+{
+	Charge *charge = &usage_memory->charges[number];
+	RequestMeter *meter = &qwen_page->meters[number];
+	uint32 usage[MAX_LIMITED_ROLES_OF_CALL] = {charge->usage[0], charge->usage[1]};
+	Oid to_wake[MAX_LIMITED_ROLES_OF_CALL] = {InvalidOid, InvalidOid};
+	bool freed = false;
+
+	LWLockAcquire(TABLE_LOCK, LW_SHARED);
+	usage_lock_stripes(usage);
+	/* it may have ended, and begun as another one, before the locks were ours */
+	if (charge->state != CHARGE_FREE && charge->usage[0] == usage[0] && charge->usage[1] == usage[1])
+	{
+		bool made_room;
+
+		if (used)
+			*used = (LimitDemand){atomic_load(&meter->prompt_tokens), atomic_load(&meter->completion_tokens)};
+		made_room = move_on(charge, meter, mine, over, usage_now_us());
+		freed = charge->state == CHARGE_FREE;
+		for (int i = 0; i < MAX_LIMITED_ROLES_OF_CALL; i++)
+			if (made_room && usage[i] != NO_USAGE && usage_records[usage[i]].n_waiting > 0)
+				to_wake[i] = usage_records[usage[i]].role;
+	}
+	usage_unlock_stripes(usage);
+	LWLockRelease(TABLE_LOCK);
+	if (freed)
+		give_charge(number);
+	for (int i = 0; i < MAX_LIMITED_ROLES_OF_CALL; i++)
+		if (OidIsValid(to_wake[i]))
+			usage_queue_wake_first(to_wake[i]);
+}
+
+void
+usage_release(uint32 meter, bool ended, LimitDemand *used)
+{
+	look_at_charge(meter, true, ended, used);
+}
+
+void
+usage_take_back(uint32 meter)
+{
+	atomic_store(&qwen_page->meters[meter].prompt_tokens, 0);
+	atomic_store(&qwen_page->meters[meter].completion_tokens, 0);
+	look_at_charge(meter, true, true, NULL);
+}
+
+void
+usage_sweep(void)
+{
+	uint64 now_us = usage_now_us(), swept_us = pg_atomic_read_u64(&usage_memory->swept_us);
+	uint32 n;
+
+	if (now_us - swept_us < SWEEP_EVERY_US ||
+		!pg_atomic_compare_exchange_u64(&usage_memory->swept_us, &swept_us, now_us))
+		return;
+	LWLockAcquire(CHARGES_LOCK, LW_SHARED);
+	n = usage_memory->n_charges;
+	LWLockRelease(CHARGES_LOCK);
+	for (uint32 i = 0; i < n; i++)
+		if (usage_memory->charges[i].state != CHARGE_FREE)
+			look_at_charge(i, false, false, NULL);
+}
+
+bool
+usage_has_company(void)
+{
+	int group_pid = my_group_pid();
+	uint32 n = usage_memory->n_charges;
+
+	if (!MyProc->lockGroupLeader)
+		return false;
+	for (uint32 i = 0; i < n; i++)
+	{
+		const Charge *charge = &usage_memory->charges[i];
+
+		if (charge->state == CHARGE_HELD && charge->group_pid == group_pid && charge->pid != MyProcPid)
+			return true;
+	}
+	return false;
+}
+
+void
+usage_charges_end(void)
+{
+	for (uint32 i = 0; i < usage_memory->n_charges; i++)
+	{
+		if (usage_memory->charges[i].state != CHARGE_FREE)
+			charge_progress(&usage_memory->charges[i], &qwen_page->meters[i], usage_now_us());
+		usage_memory->charges[i].state = CHARGE_FREE;
+		atomic_store(&qwen_page->meters[i].state, METER_FREE);
+	}
+	usage_memory->n_charges = 0;
+	usage_memory->free_charge = NO_USAGE;
+}
