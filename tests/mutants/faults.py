@@ -351,7 +351,7 @@ EXTENSION = [
           "a sort that keeps its rows hears of a new bound too late", "cluster:test_08_batch_bounds.py::test_same_rows_below_bounds_and_marks"),
     fault("mark-below-a-result", "src/extension/planner/rewrite.c", "return plan->lefttree && supports_mark(plan->lefttree);", "return plan->lefttree != NULL;",
           "a merge join marks a row of a node that cannot go back", "cluster:test_08_batch_bounds.py::test_same_rows_below_bounds_and_marks"),
-    fault("lateral-parameter-unknown", "src/extension/planner/rewrite.c", "function->funcparams = bms_add_members(bms_copy(function->funcparams), lateral.added);",
+    fault("lateral-parameter-unknown", "src/extension/planner/lateral.c", "function->funcparams = bms_add_members(bms_copy(function->funcparams), lateral.added);",
           "function->funcparams = bms_copy(function->funcparams);", "a function beside a row keeps the first row's value", "cluster:test_08_batch_bounds.py::test_same_rows_below_bounds_and_marks"),
     fault("constants-of-rows", "src/extension/planner/constant_calls.c", "return ((Var *) node)->varlevelsup == 0;", "return ((Var *) node)->varlevelsup > 1;",
           "a column counts as a constant", "cluster:test_08_constant_calls.py"),

@@ -12,8 +12,7 @@ extern void usage_advance(RoleUsage *usage, uint64 now_us);
 /* Count tokens in the newest buckets. */
 extern void usage_count_tokens(RoleUsage *usage, uint32 tokens);
 
-/* Take back what was charged so many seconds (of usage_now_us) after zero but not used, where its buckets still count.
- */
+/* Take tokens back that were charged in a second of usage_now_us and not used, where its buckets still count. */
 extern void usage_give_back(RoleUsage *usage, uint64 second, uint32 tokens);
 
 /* Is there room for a request? The record is up to date and locked; NULL: it has used nothing. */

@@ -6,6 +6,7 @@
  * expressions around them move up and see the calls' values as columns. Calls in arguments of aggregates, window
  * functions and set-returning functions get a node below instead. This happens on the finished plan, because the
  * planner applies targets of scans and joins where no hook reaches them.
+ * split.c takes expressions apart, nodes.c makes the nodes, lateral.c looks at functions beside a row.
  *
  * Whatever is not known to give the same rows stays as it is: outer joins' conditions, INSERT's VALUES, RETURNING, what
  * ON CONFLICT and MERGE do, other extensions' nodes.
@@ -17,197 +18,20 @@
 #include "batch_node.h"
 #include "executor/executor.h"
 #include "guards.h"
+#include "lateral.h"
 #include "miscadmin.h"
+#include "nodes.h"
 #include "nodes/makefuncs.h"
 #include "nodes/nodeFuncs.h"
 #include "nodes/pg_list.h"
-#include "optimizer/clauses.h"
 #include "optimizer/optimizer.h"
 #include "optimizer/planner.h"
 #include "optimizer/tlist.h"
-
-/* A statement that is rewritten. */
-typedef struct Rewrite
-{
-	PlannedStmt *statement;
-	int next_node_id; /* they are keys in shared memory of parallel queries */
-	int n_nodes;      /* of ours */
-} Rewrite;
-
-/* Where the parts of an expression go when its calls become columns. */
-typedef struct Split
-{
-	List *calls;     /* of FoundCall */
-	List *columns;   /* expressions that the child returns */
-	bool in_call;    /* inside a call's arguments or a guard, which see the child's row; else the node's scan tuple */
-	int first_place; /* of the first call in the scan tuple, less 1 */
-} Split;
+#include "split.h"
 
 static planner_hook_type previous_planner;
 
-/* ---- expressions ----------------------------------------------------------------------------------------------------
- */
-
-static Var *
-column_var(int varno, int place, Node *expression)
-{
-	return makeVar(varno, place, exprType(expression), exprTypmod(expression), exprCollation(expression), 0);
-}
-
-/* The number of the call that this very node is, from 1; 0: it is none. */
-static int
-call_number(const List *calls, Node *node)
-{
-	ListCell *cell;
-	int number = 0;
-
-	foreach (cell, calls)
-	{
-		number++;
-		if (list_member_ptr(((FoundCall *) lfirst(cell))->same, node))
-			return number;
-	}
-	return 0;
-}
-
-/* The place of an expression among the columns of the child, which gets it if it has not. */
-static int
-column_place(Split *split, Node *node)
-{
-	ListCell *cell;
-	int place = 0;
-
-	foreach (cell, split->columns)
-	{
-		place++;
-		if (equal(lfirst(cell), node) && !contain_volatile_functions(node))
-			return place;
-	}
-	split->columns = lappend(split->columns, node);
-	return place + 1;
-}
-
-/*
- * The expression with calls and what comes from below as columns. What stays, stays above: 1/n is not computed for rows
- * that nobody asks for.
- */
-static Node *
-split_expression(Node *node, Split *split)
-{
-	int number;
-
-	if (!node)
-		return NULL;
-	if (!split->in_call && (number = call_number(split->calls, node)) > 0)
-		return (Node *) column_var(INDEX_VAR, number, node);
-	if (IsA(node, Var) || IsA(node, Aggref) || IsA(node, WindowFunc) || IsA(node, GroupingFunc))
-	{
-		int place = column_place(split, node);
-
-		return (Node *) column_var(split->in_call ? OUTER_VAR : INDEX_VAR,
-								   split->in_call ? place : list_length(split->calls) + place, node);
-	}
-	return expression_tree_mutator(node, split_expression, split);
-}
-
-/* The expression with calls as columns of the child from first_place on. */
-static Node *
-replace_calls(Node *node, Split *split)
-{
-	int number;
-
-	if (!node)
-		return NULL;
-	if ((number = call_number(split->calls, node)) > 0)
-		return (Node *) column_var(OUTER_VAR, split->first_place + number, node);
-	return expression_tree_mutator(node, replace_calls, split);
-}
-
-/* A call with its arguments over the child's row. */
-static Expr *
-call_over_child(const FoundCall *found, Split *split)
-{
-	FuncExpr *call = copyObject(found->call);
-
-	call->args = (List *) split_expression((Node *) found->call->args, split);
-	return (Expr *) call;
-}
-
-/* The guards of a call as one expression; constant true: none. */
-static Node *
-guard_of(const FoundCall *found)
-{
-	return found->guards ? (Node *) make_ands_explicit(list_copy(found->guards)) : makeBoolConst(true, false);
-}
-
-/* ---- nodes ----------------------------------------------------------------------------------------------------------
- */
-
-/* What a new node above another takes over. */
-static void
-inherit_plan(Plan *above, Plan *below, Rewrite *rewrite)
-{
-	above->startup_cost = below->startup_cost;
-	above->total_cost = below->total_cost;
-	above->plan_rows = below->plan_rows;
-	above->plan_width = below->plan_width;
-#if PG_VERSION_NUM >= 180000
-	above->disabled_nodes = below->disabled_nodes;
-#endif
-	above->parallel_aware = false;
-	above->parallel_safe = below->parallel_safe;
-	above->plan_node_id = rewrite->next_node_id++;
-	above->extParam = bms_copy(below->extParam);
-	above->allParam = bms_copy(below->allParam);
-	above->initPlan = below->initPlan;
-	below->initPlan = NIL;
-	above->lefttree = below;
-#if PG_VERSION_NUM >= 140000
-	/* an Append asks such a node for its rows in a way that ours does not: alone it would say that there are none */
-	below->async_capable = false;
-#endif
-}
-
-/* A target list that passes all columns of a plan on, as varno sees them from place on. */
-static List *
-pass_columns(const Plan *plan, int varno, int place)
-{
-	List *targets = NIL;
-	ListCell *cell;
-
-	foreach (cell, plan->targetlist)
-	{
-		TargetEntry *target = flatCopyTargetEntry(lfirst_node(TargetEntry, cell));
-
-		target->expr = (Expr *) column_var(varno, place + target->resno, (Node *) target->expr);
-		targets = lappend(targets, target);
-	}
-	return targets;
-}
-
-static Plan *
-add_material(Plan *below, Rewrite *rewrite)
-{
-	Material *material = makeNode(Material);
-
-	inherit_plan(&material->plan, below, rewrite);
-	material->plan.targetlist = pass_columns(below, OUTER_VAR, 0);
-	return &material->plan;
-}
-
-static bool
-is_batch_plan(const Plan *plan)
-{
-	return IsA(plan, CustomScan) && ((const CustomScan *) plan)->methods == &batch_scan_methods;
-}
-
-/* Is it a plan of one row at most, without a table? */
-static bool
-is_single_row(const Plan *plan)
-{
-	return IsA(plan, Result) && !plan->lefttree;
-}
-
+/* ---- calls of a node's own target list and quals ---- */
 /* Can a plan go back to a row that was marked? As ExecMarkPos does it. */
 static bool
 supports_mark(const Plan *plan)
@@ -223,21 +47,10 @@ supports_mark(const Plan *plan)
 			return plan->lefttree && supports_mark(plan->lefttree);
 		case T_CustomScan:
 			/* another extension's: the planner has asked it */
-			return !is_batch_plan(plan);
+			return !plan_is_batch(plan);
 		default:
 			return false;
 	}
-}
-
-static CustomScan *
-make_batch_node(const List *calls, Rewrite *rewrite)
-{
-	CustomScan *node = makeNode(CustomScan);
-
-	node->methods = &batch_scan_methods;
-	node->custom_private = list_make1(makeInteger(list_length(calls)));
-	rewrite->n_nodes++;
-	return node;
 }
 
 /* Nodes whose expressions we understand: target list and quals over the rows of their children. */
@@ -274,7 +87,7 @@ is_understood(const Plan *plan)
 		case T_ForeignScan:
 			return ((const ForeignScan *) plan)->operation == CMD_SELECT;
 		case T_CustomScan:
-			return is_batch_plan(plan);
+			return plan_is_batch(plan);
 		case T_Result:
 			/* PL/pgSQL's fast way for simple expressions wants a bare Result with one column */
 			return plan->lefttree != NULL || list_length(plan->targetlist) > 1;
@@ -355,8 +168,8 @@ describe_scan(CustomScan *node, Split *split)
 	{
 		FoundCall *found = lfirst(cell);
 
-		calls = lappend(calls, makeTargetEntry(call_over_child(found, split), ++place, NULL, false));
-		node->custom_exprs = lappend(node->custom_exprs, split_expression(guard_of(found), split));
+		calls = lappend(calls, makeTargetEntry(plan_call_over_child(found, split), ++place, NULL, false));
+		node->custom_exprs = lappend(node->custom_exprs, plan_split_expression(plan_guard_of(found), split));
 	}
 	place = 0;
 	foreach (cell, split->columns)
@@ -364,7 +177,7 @@ describe_scan(CustomScan *node, Split *split)
 		Node *column = lfirst(cell);
 
 		targets = lappend(targets, makeTargetEntry((Expr *) column, ++place, NULL, false));
-		calls = lappend(calls, makeTargetEntry((Expr *) column_var(OUTER_VAR, place, column),
+		calls = lappend(calls, makeTargetEntry((Expr *) plan_column_var(OUTER_VAR, place, column),
 											   list_length(split->calls) + place, NULL, false));
 	}
 	child->targetlist = targets;
@@ -398,7 +211,7 @@ wrap_plan(Plan *plan, Rewrite *rewrite)
 		((Join *) plan)->joinqual = conditions;
 		((Join *) plan)->inner_unique = false; /* it was proven with what has moved */
 	}
-	node = make_batch_node(calls, rewrite);
+	node = plan_make_batch(calls, rewrite);
 	split.calls = calls;
 	if (IsA(plan, WindowAgg))
 		split.columns = window_columns((WindowAgg *) plan);
@@ -406,20 +219,18 @@ wrap_plan(Plan *plan, Rewrite *rewrite)
 	{
 		TargetEntry *target = flatCopyTargetEntry(lfirst_node(TargetEntry, cell));
 
-		target->expr = (Expr *) split_expression((Node *) target->expr, &split);
+		target->expr = (Expr *) plan_split_expression((Node *) target->expr, &split);
 		targets = lappend(targets, target);
 	}
 	node->scan.plan.targetlist = targets;
-	node->scan.plan.qual = (List *) split_expression((Node *) moved, &split);
+	node->scan.plan.qual = (List *) plan_split_expression((Node *) moved, &split);
 	plan->qual = quals;
-	inherit_plan(&node->scan.plan, plan, rewrite);
+	plan_inherit(&node->scan.plan, plan, rewrite);
 	describe_scan(node, &split);
 	return &node->scan.plan;
 }
 
-/* ---- calls in arguments of aggregates, window functions and set-returning functions
- * ----------------------------------- */
-
+/* ---- calls in arguments of aggregates, window functions and set-returning functions ---- */
 static bool
 find_aggregate_calls(Node *node, List **calls)
 {
@@ -467,38 +278,6 @@ calls_over_input(Plan *plan)
 	return calls;
 }
 
-/* A node above child that makes calls over its rows and passes their values on as further columns, the first of which
- * is split->first_place + 1. */
-static Plan *
-append_calls(Plan *child, List *calls, Split *split, Rewrite *rewrite)
-{
-	CustomScan *node = make_batch_node(calls, rewrite);
-	ListCell *cell;
-	int place = 0;
-
-	*split = (Split){.calls = calls, .first_place = list_length(child->targetlist)};
-	node->scan.plan.targetlist = pass_columns(child, INDEX_VAR, list_length(calls));
-	foreach (cell, calls)
-	{
-		FoundCall *found = lfirst(cell);
-
-		node->custom_scan_tlist =
-			lappend(node->custom_scan_tlist, makeTargetEntry(copyObject((Expr *) found->call), ++place, NULL, false));
-		node->custom_exprs = lappend(node->custom_exprs, copyObject(guard_of(found)));
-		node->scan.plan.targetlist = lappend(
-			node->scan.plan.targetlist, makeTargetEntry((Expr *) column_var(INDEX_VAR, place, (Node *) found->call),
-														split->first_place + place, NULL, false));
-	}
-	foreach (cell, pass_columns(child, OUTER_VAR, 0))
-	{
-		TargetEntry *target = lfirst_node(TargetEntry, cell);
-
-		node->custom_scan_tlist = lappend(node->custom_scan_tlist, makeTargetEntry(target->expr, ++place, NULL, false));
-	}
-	inherit_plan(&node->scan.plan, child, rewrite);
-	return &node->scan.plan;
-}
-
 /* Put nodes below plan that make the calls of its arguments. */
 static void
 wrap_input(Plan *plan, Rewrite *rewrite)
@@ -509,160 +288,13 @@ wrap_input(Plan *plan, Rewrite *rewrite)
 	{
 		Split split;
 
-		plan->lefttree = append_calls(plan->lefttree, calls, &split, rewrite);
-		plan->targetlist = (List *) replace_calls((Node *) plan->targetlist, &split);
-		plan->qual = (List *) replace_calls((Node *) plan->qual, &split);
+		plan->lefttree = plan_append_calls(plan->lefttree, calls, &split, rewrite);
+		plan->targetlist = (List *) plan_replace_calls((Node *) plan->targetlist, &split);
+		plan->qual = (List *) plan_replace_calls((Node *) plan->qual, &split);
 	}
 }
 
-/* ---- calls in functions of FROM, and in subqueries without FROM, over the row beside them
- * ----------------------------- */
-
-typedef struct Lateral
-{
-	NestLoop *join;
-	Rewrite *rewrite;
-	Bitmapset *added; /* parameters that the join has got to set */
-} Lateral;
-
-/* The expression with the parameters that the join sets as the columns they are set from. */
-static Node *
-parameters_to_columns(Node *node, Lateral *lateral)
-{
-	ListCell *cell;
-
-	if (!node)
-		return NULL;
-	if (IsA(node, Param) && ((Param *) node)->paramkind == PARAM_EXEC)
-		foreach (cell, lateral->join->nestParams)
-		{
-			NestLoopParam *parameter = lfirst(cell);
-
-			if (parameter->paramno == ((Param *) node)->paramid)
-				return copyObject((Node *) parameter->paramval);
-		}
-	return expression_tree_mutator(node, parameters_to_columns, lateral);
-}
-
-/* The parameter that the join sets from a column, a new one if there is none. */
-static Node *
-parameter_of(Var *column, Lateral *lateral)
-{
-	NestLoopParam *found = NULL;
-	PlannedStmt *statement = lateral->rewrite->statement;
-	Param *parameter = makeNode(Param);
-	ListCell *cell;
-
-	foreach (cell, lateral->join->nestParams)
-		if (equal(((NestLoopParam *) lfirst(cell))->paramval, column))
-			found = lfirst(cell);
-	if (!found)
-	{
-		found = makeNode(NestLoopParam);
-		found->paramno = list_length(statement->paramExecTypes);
-		found->paramval = copyObject(column);
-		statement->paramExecTypes = lappend_oid(statement->paramExecTypes, column->vartype);
-		lateral->join->nestParams = lappend(lateral->join->nestParams, found);
-		lateral->added = bms_add_member(lateral->added, found->paramno);
-	}
-	parameter->paramkind = PARAM_EXEC;
-	parameter->paramid = found->paramno;
-	parameter->paramtype = column->vartype;
-	parameter->paramtypmod = column->vartypmod;
-	parameter->paramcollid = column->varcollid;
-	parameter->location = -1;
-	return (Node *) parameter;
-}
-
-static Node *
-columns_to_parameters(Node *node, Lateral *lateral)
-{
-	if (!node)
-		return NULL;
-	if (IsA(node, Var) && ((Var *) node)->varno == OUTER_VAR)
-		return parameter_of((Var *) node, lateral);
-	return expression_tree_mutator(node, columns_to_parameters, lateral);
-}
-
-static bool
-contains_column(Node *node, void *context)
-{
-	if (!node)
-		return false;
-	return IsA(node, Var) || expression_tree_walker(node, contains_column, context);
-}
-
-/* An expression of the inner side with the values of its calls as parameters; the same when it has no calls that depend
- * on the outer side's row, or none that can be taken out. */
-static Node *
-calls_to_parameters(Node *expression, Node *guard, Lateral *lateral)
-{
-	Plan *join = &lateral->join->join.plan;
-	Node *rest = parameters_to_columns(expression, lateral);
-	bool found = false;
-
-	guard = parameters_to_columns(guard, lateral);
-	/* what does not depend on the row is evaluated once */
-	while (contains_call(rest) && contains_column(rest, NULL))
-	{
-		List *calls = NIL;
-		Split split;
-
-		find_guarded_calls(rest, guard, &calls);
-		if (calls == NIL)
-			break;
-		join->lefttree = append_calls(join->lefttree, calls, &split, lateral->rewrite);
-		rest = replace_calls(rest, &split);
-		found = true;
-	}
-	return found ? columns_to_parameters(rest, lateral) : expression;
-}
-
-/*
- * FROM t, LATERAL qwen_chat(t.body): the calls are made over the rows of the outer side, where many can be in flight,
- * and the inner side, which evaluates its expressions once for each of them whatever the kind of the join, gets their
- * values as parameters. The join stays as it is.
- */
-static void
-wrap_lateral(NestLoop *join, Rewrite *rewrite)
-{
-	Lateral lateral = {join, rewrite, NULL};
-	Plan *inner = join->join.plan.righttree;
-	ListCell *cell;
-
-#if PG_VERSION_NUM >= 140000
-	/* what it keeps by arguments would not know of the new parameters */
-	if (IsA(inner, Memoize))
-		inner = inner->lefttree;
-#endif
-	if (IsA(inner, FunctionScan) && inner->initPlan == NIL)
-	{
-		foreach (cell, ((FunctionScan *) inner)->functions)
-		{
-			RangeTblFunction *function = lfirst(cell);
-
-			function->funcexpr = calls_to_parameters(function->funcexpr, NULL, &lateral);
-			/* it is called again when one of these has changed */
-			function->funcparams = bms_add_members(bms_copy(function->funcparams), lateral.added);
-		}
-	}
-	else if (is_single_row(inner) && inner->initPlan == NIL)
-	{
-		List *condition = (List *) ((Result *) inner)->resconstantqual;
-
-		inner->targetlist = (List *) calls_to_parameters(
-			(Node *) inner->targetlist, condition ? (Node *) make_ands_explicit(list_copy(condition)) : NULL, &lateral);
-	}
-	if (!lateral.added)
-		return;
-	inner->extParam = bms_add_members(bms_copy(inner->extParam), lateral.added);
-	inner->allParam = bms_add_members(bms_copy(inner->allParam), lateral.added);
-	join->join.plan.righttree = inner;
-}
-
-/* ---- the whole plan
- * -------------------------------------------------------------------------------------------------- */
-
+/* ---- the whole plan ---- */
 /* The lists of children that a node has beside its two subtrees. */
 static List *
 further_children(Plan *plan)
@@ -702,10 +334,10 @@ rewrite_plan(Plan *plan, Rewrite *rewrite)
 		return plan;
 	plan->lefttree = rewrite_plan(plan->lefttree, rewrite);
 	if (IsA(plan, NestLoop))
-		wrap_lateral((NestLoop *) plan, rewrite);
+		plan_wrap_lateral((NestLoop *) plan, rewrite);
 	inner = rewrite_plan(plan->righttree, rewrite);
 	if (IsA(plan, MergeJoin) && !((MergeJoin *) plan)->skip_mark_restore && !supports_mark(inner))
-		inner = add_material(inner, rewrite);
+		inner = plan_add_material(inner, rewrite);
 	plan->righttree = inner;
 	foreach (cell, further_children(plan))
 		lfirst(cell) = rewrite_plan(lfirst(cell), rewrite);
@@ -755,7 +387,7 @@ rewrite_statement(PlannedStmt *statement, int cursor_options)
 	 * one.)
 	 */
 	if (may_go_back && statement->rowMarks == NIL && !ExecSupportsBackwardScan(statement->planTree))
-		statement->planTree = add_material(statement->planTree, &rewrite);
+		statement->planTree = plan_add_material(statement->planTree, &rewrite);
 }
 
 static PlannedStmt *
