@@ -82,7 +82,7 @@ _PG_init(void)
 	share_memory();
 	statement_init();
 	model_call_init();
-	job_places_init();
+	job_queue_init();
 	planner_init();
 	/* pg_upgrade counts on a server in which nothing happens by itself */
 	if (!IsBinaryUpgrade)

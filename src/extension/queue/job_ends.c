@@ -4,6 +4,7 @@
 #include "job_ends.h"
 
 #include "catalog/pg_type.h"
+#include "ends.h"
 #include "executor/spi.h"
 #include "store.h"
 #include "utils/builtins.h"

@@ -2,13 +2,16 @@
  * queue.h - the room's door: jobs, and rows that triggers queue.
  *
  * Its files, by who does what: spec.c makes specs, prompt_template.c SQL of a prompt's template, row_sql.c the
- * statements over the user's tables, keys.c the comparisons of keys in them, parameters.c their parameters; store.c has
- * our own tables, rights.c says who may touch what in them; jobs.c has the SQL functions; places.c says when and where
- * workers run, scout.c looks for work that was left; worker.c is a worker, worker_rows.c what it has in its hands,
- * worker_specs.c the jobs and triggers that it works for, fetch.c its transactions that fetch rows
- * (worker_transaction.c runs them): pages.c of jobs' queries, queued.c of the queue, whose triggers trigger_specs.c
- * looks up; calls.c its requests to the engine, write.c writes answers, chain.c keeps them from going round; job_ends.c
- * ends jobs; floor.c says from where a queue is read; sweep.c sweeps away what is over.
+ * statements over the user's tables, keys.c the comparisons of keys in them, parameters.c their parameters, values.h
+ * reads their results; store.c has our own tables, rights.c says who may touch what in them; jobs.c has the SQL
+ * functions. places.c says where work waits, requests.c asks for workers at a commit, starts.c starts them,
+ * worker_place.c is a worker's part of that, place_views.c shows it; scout.c looks for work that was left; ends.c wakes
+ * who waits for a job; letters.c knows which tables have dead letters, sweep_times.c when what is over is swept away.
+ *
+ * worker.c is a worker, worker_rows.c what it has in its hands, worker_specs.c the jobs and triggers that it works for,
+ * fetch.c its transactions that fetch rows (worker_transaction.c runs them): pages.c of jobs' queries, queued.c of the
+ * queue, whose triggers trigger_specs.c looks up; calls.c its requests to the engine, write.c writes answers, chain.c
+ * keeps them from going round; job_ends.c ends jobs; floor.c says from where a queue is read; sweep.c sweeps.
  */
 #ifndef QWEN_QUEUE_H
 #define QWEN_QUEUE_H
@@ -16,9 +19,17 @@
 #include "chain.h"
 #include "keys.h"
 #include "parameters.h"
-#include "places.h"
 #include "prompt_template.h"
+#include "requests.h"
 #include "spec.h"
+#include "starts.h"
 #include "store.h"
+
+/* Ask PostgreSQL for memory, and begin with it (under AddinShmemInitLock). */
+extern void job_shared_request(void);
+extern void job_shared_start(void);
+
+/* In the postmaster: hear of statements that end. */
+extern void job_queue_init(void);
 
 #endif

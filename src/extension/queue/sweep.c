@@ -12,6 +12,7 @@
 #include "../core/shared_memory.h"
 #include "catalog/pg_type.h"
 #include "executor/spi.h"
+#include "letters.h"
 #include "miscadmin.h"
 #include "parameters.h"
 #include "queued.h"

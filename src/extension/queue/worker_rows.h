@@ -5,8 +5,8 @@
 #define QWEN_WORKER_ROWS_H
 
 #include "../client/client.h"
-#include "places.h"
 #include "spec.h"
+#include "worker_place.h"
 
 #include "../../base/clock.h"
 

@@ -4,6 +4,7 @@
 #include "worker_specs.h"
 
 #include "catalog/pg_type.h"
+#include "ends.h"
 #include "floor.h"
 #include "store.h"
 #include "utils/memutils.h"

@@ -1,0 +1,100 @@
+/*
+ * place_views.c - what the views show of workers and of places that wait for one.
+ */
+#include "../core/core.h"
+
+#include "../core/arguments.h"
+#include "../core/settings.h"
+#include "access/htup_details.h"
+#include "funcapi.h"
+#include "miscadmin.h"
+#include "pgstat.h"
+#include "place_table.h"
+#include "storage/proc.h"
+#include "storage/procarray.h"
+#include "utils/acl.h"
+#include "utils/builtins.h"
+#include "utils/timestamp.h"
+
+static const char *const place_names[] = {"free", "wanted", "no slot", "limited", "starting", "running", "failed"};
+
+/* Does a worker wait for a standby to confirm its commit? */
+static bool
+waits_for_standby(pid_t pid)
+{
+	PGPROC *process = pid ? BackendPidGetProc(pid) : NULL;
+
+	return process && process->wait_event_info == WAIT_EVENT_SYNC_REP;
+}
+
+/* What is to be done about a place's state, or NULL. Words of errors are for those who have the role's privileges. */
+static char *
+place_trouble(const Place *place)
+{
+	bool may_read = superuser() || has_privs_of_role(GetUserId(), place->role);
+	const char *words = may_read && place->trouble[0] ? place->trouble : NULL;
+
+	switch (place->state)
+	{
+		case PLACE_NO_SLOT:
+			return psprintf("no background worker slot is free: raise max_worker_processes (%d) and restart",
+							max_worker_processes);
+		case PLACE_LIMITED:
+			return psprintf("other job workers are at work: raise qwen.max_job_workers (%d)", qwen_max_job_workers);
+		case PLACE_FAILED:
+			return psprintf("the worker ended too early%s%s; the next one starts at %s; the server log says more",
+							words ? ": " : "", words ? words : "", timestamptz_to_str(place->next_try));
+		case PLACE_RUNNING:
+			if (waits_for_standby(place->pid))
+				return pstrdup("the worker's commit waits for a synchronous standby");
+			return words ? pstrdup(words) : NULL;
+		default:
+			return NULL;
+	}
+}
+
+QWEN_FUNCTION(qwen_job_workers, 0, 0)
+{
+	FuncCallContext *context;
+	Place *copy;
+
+	if (SRF_IS_FIRSTCALL())
+	{
+		MemoryContext old;
+		TupleDesc descriptor;
+
+		context = SRF_FIRSTCALL_INIT();
+		old = MemoryContextSwitchTo(context->multi_call_memory_ctx);
+		if (get_call_result_type(fcinfo, NULL, &descriptor) != TYPEFUNC_COMPOSITE)
+			elog(ERROR, "qwen_job_workers must return rows");
+		context->tuple_desc = BlessTupleDesc(descriptor);
+		copy = palloc0(sizeof(Place) * N_PLACES);
+		(void) job_places_copy(copy);
+		context->user_fctx = copy;
+		MemoryContextSwitchTo(old);
+	}
+	context = SRF_PERCALL_SETUP();
+	copy = context->user_fctx;
+	while (context->call_cntr < N_PLACES)
+	{
+		const Place *place = &copy[context->call_cntr];
+		Datum values[4];
+		bool nulls[4] = {false};
+		char *trouble;
+
+		if (place->state == PLACE_FREE || place->database != MyDatabaseId)
+		{
+			context->call_cntr++;
+			continue;
+		}
+		trouble = place_trouble(place);
+		values[0] = ObjectIdGetDatum(place->role);
+		values[1] = CStringGetTextDatum(place_names[place->state]);
+		values[2] = Int32GetDatum(place->pid);
+		nulls[2] = place->pid == 0;
+		values[3] = trouble ? CStringGetTextDatum(trouble) : (Datum) 0;
+		nulls[3] = !trouble;
+		SRF_RETURN_NEXT(context, HeapTupleGetDatum(heap_form_tuple(context->tuple_desc, values, nulls)));
+	}
+	SRF_RETURN_DONE(context);
+}
