@@ -420,7 +420,7 @@ EXTENSION = [
           "a queue is read from behind rows whose transactions have not ended", "cluster:test_17_queue.py"),
     fault("scouts-for-ever", "src/extension/queue/scout.c", "scout_is_done = true;", "scout_is_done = false;", "each scout is followed by another",
           "cluster:test_19_jobs_go_on.py::test_scouts_end_without_an_error_and_no_other_follows"),
-    fault("waiter-holds-locks", "src/extension/queue/jobs.c", "ResourceOwnerRelease(look->own, RESOURCE_RELEASE_LOCKS, false, false);", "ResourceOwnerRelease(look->own, RESOURCE_RELEASE_LOCKS, true, false);",
+    fault("waiter-holds-locks", "src/extension/queue/job_control.c", "ResourceOwnerRelease(look->own, RESOURCE_RELEASE_LOCKS, false, false);", "ResourceOwnerRelease(look->own, RESOURCE_RELEASE_LOCKS, true, false);",
           "who waits for a job keeps the locks of its looks", "cluster:test_19_jobs_go_on.py::test_a_waiter_keeps_nobody_from_the_tables"),
     fault("old-jobs-in-new-tables", "src/extension/queue/worker_transaction.c", "worker->is_replaced = worker->is_gone = true;", "worker->is_replaced = false;",
           "a worker takes jobs of an extension made anew for those it has", "cluster:test_19_jobs_go_on.py::test_an_extension_made_anew_has_nothing_of_the_old_ones_jobs"),

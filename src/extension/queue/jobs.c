@@ -1,5 +1,5 @@
 /*
- * jobs.c - qwen_submit, qwen_cancel, qwen_wait, qwen_retry: what users do with jobs over the rows of a query.
+ * jobs.c - qwen_submit: a job over the rows of a query.
  *
  * A job is one row of qwen_job_table. Its query's rows are not copied: the worker pages through them by key. Everything
  * that can be wrong with a job is refused here, before it is queued, by preparing the statements that the worker
@@ -16,38 +16,29 @@
 #include "../limits/limits.h"
 #include "access/htup_details.h"
 #include "access/relation.h"
-#include "access/xact.h"
 #include "catalog/namespace.h"
 #include "catalog/pg_class.h"
 #include "catalog/pg_index.h"
 #include "catalog/pg_type.h"
-#include "ends.h"
 #include "executor/spi.h"
 #include "keys.h"
 #include "miscadmin.h"
-#include "nodes/parsenodes.h"
 #include "parameters.h"
 #include "prompt_template.h"
 #include "requests.h"
 #include "rights.h"
 #include "row_sql.h"
+#include "source.h"
 #include "spec.h"
 #include "store.h"
-#include "tcop/tcopprot.h"
 #include "utils/acl.h"
 #include "utils/array.h"
 #include "utils/builtins.h"
-#include "utils/formatting.h"
 #include "utils/guc.h"
 #include "utils/lsyscache.h"
 #include "utils/rel.h"
-#include "utils/resowner.h"
-#include "utils/snapmgr.h"
 #include "utils/syscache.h"
-#include "utils/timestamp.h"
-
-#define WAIT_LOOK_MS 1000 /* how often a waiter looks even when nobody wakes it */
-#define LONGEST_WAIT_MS (INT64CONST(100) * 365 * SECS_PER_DAY * 1000)
+#include "values.h"
 
 /* Arguments of qwen_submit, in order. */
 enum
@@ -70,134 +61,6 @@ enum
 static const char *const argument_names[] = {"source",      "prompt",     "target",   "target_column",
 											 "key_columns", "function",   "system",   "max_words",
 											 "instruction", "dimensions", "priority", "max_attempts"};
-
-/* Does a byte go on with a word, as SQL reads them? */
-static bool
-is_in_word(unsigned char c)
-{
-	return isalnum(c) || c == '_' || c == '$' || c >= 0x80;
-}
-
-/* Does a source look like a query, or like a table's name? */
-static bool
-is_query(const char *source)
-{
-	static const char *const starts[] = {"select", "with", "values", "table", "("};
-
-	while (*source == ' ' || *source == '\t' || *source == '\n' || *source == '\r')
-		source++;
-	/* no name begins as a comment does */
-	if (strncmp(source, "--", 2) == 0 || strncmp(source, "/*", 2) == 0)
-		return true;
-	for (int i = 0; i < (int) lengthof(starts); i++)
-	{
-		size_t length = strlen(starts[i]);
-
-		if (pg_strncasecmp(source, starts[i], length) == 0 &&
-			(starts[i][0] == '(' || !is_in_word((unsigned char) source[length])))
-			return true;
-	}
-	return false;
-}
-
-/* The first word of a source that is a statement, but none that can be asked again and again; NULL: it may be a name.
- */
-static char *
-other_statement(const char *source)
-{
-	static const char *const words[] = {"insert",  "update", "delete", "merge",   "truncate", "create",
-										"alter",   "drop",   "copy",   "call",    "do",       "execute",
-										"explain", "show",   "fetch",  "declare", "grant",    "revoke",
-										"begin",   "set",    "vacuum", "analyze", "refresh",  "lock"};
-	size_t length;
-
-	source += strspn(source, " \t\r\n");
-	length = strspn(source, "ABCDEFGHIJKLMNOPQRSTUVWXYZabcdefghijklmnopqrstuvwxyz_");
-	/* a table may have such a name, but more follows a statement's word */
-	if (length == 0 || strspn(source + length, " \t\r\n") == 0 ||
-		source[length + strspn(source + length, " \t\r\n")] == '\0')
-		return NULL;
-	for (int i = 0; i < (int) lengthof(words); i++)
-		if (strlen(words[i]) == length && pg_strncasecmp(source, words[i], length) == 0)
-			return asc_toupper(source, length);
-	return NULL;
-}
-
-/* A source must be one statement, which reads and neither writes nor locks: it is run for each page and each answer. */
-static void
-check_reads(const char *query)
-{
-	List *statements = pg_parse_query(query);
-	SelectStmt *select = NULL;
-
-	if (list_length(statements) == 1)
-	{
-		Node *statement = ((RawStmt *) linitial(statements))->stmt;
-
-		if (IsA(statement, SelectStmt))
-			select = (SelectStmt *) statement;
-	}
-	if (list_length(statements) != 1)
-		ereport(ERROR, (errcode(ERRCODE_INVALID_PARAMETER_VALUE),
-						errmsg("source must be one query, not %d statements", list_length(statements))));
-	if (!select)
-		ereport(ERROR, (errcode(ERRCODE_INVALID_PARAMETER_VALUE), errmsg("source must be a query that reads"),
-						errdetail("It is run again for each page of rows and each answer.")));
-	if (select->intoClause)
-		ereport(ERROR, (errcode(ERRCODE_INVALID_PARAMETER_VALUE),
-						errmsg("source must be a query that reads, not SELECT INTO")));
-	if (select->lockingClause)
-		ereport(ERROR, (errcode(ERRCODE_INVALID_PARAMETER_VALUE),
-						errmsg("source must be a query that reads: it must not lock rows (FOR UPDATE, FOR SHARE)"),
-						errdetail("It is run again for each page of rows and each answer.")));
-	if (select->withClause)
-	{
-		ListCell *cell;
-
-		foreach (cell, select->withClause->ctes)
-			if (!IsA(lfirst_node(CommonTableExpr, cell)->ctequery, SelectStmt))
-				ereport(ERROR, (errcode(ERRCODE_INVALID_PARAMETER_VALUE),
-								errmsg("source must be a query that reads: \"%s\" of its WITH list writes",
-									   lfirst_node(CommonTableExpr, cell)->ctename),
-								errdetail("It is run again for each page of rows and each answer.")));
-	}
-}
-
-/* A query without the semicolon at its end. */
-static char *
-trim_query(char *query)
-{
-	size_t length = strlen(query);
-
-	while (length > 0 && strchr(" \t\r\n;", query[length - 1]))
-		query[--length] = '\0';
-	return query;
-}
-
-/* The source argument into the spec. */
-static void
-read_source(JobSpec *spec, char *source)
-{
-	Relation relation;
-
-	if (is_query(source))
-	{
-		spec->source = trim_query(source);
-		check_reads(spec->source);
-		return;
-	}
-	if (other_statement(source))
-		ereport(ERROR, (errcode(ERRCODE_INVALID_PARAMETER_VALUE),
-						errmsg("source must be a table or a query that reads, not %s", other_statement(source)),
-						errdetail("A query is run again for each page of rows and each answer."),
-						errhint("Use SELECT, WITH, VALUES or TABLE, or the name of a table.")));
-	spec->relation = DatumGetObjectId(DirectFunctionCall1(regclassin, CStringGetDatum(source)));
-	if (!OidIsValid(spec->relation))
-		ereport(ERROR, (errcode(ERRCODE_INVALID_PARAMETER_VALUE), errmsg("source must be a table or a query")));
-	relation = relation_open(spec->relation, AccessShareLock);
-	job_check_relation(relation, "source");
-	relation_close(relation, NoLock);
-}
 
 static int
 int_argument(FunctionCallInfo fcinfo, int argument, int fallback, int low, int high)
@@ -449,7 +312,6 @@ check_statements(JobSpec *spec, char **note)
 	int64 n;
 	TupleDesc columns;
 	JobSql sql;
-	bool is_null;
 	int level = NewGUCNestLevel();
 
 	job_set_formats(GUC_ACTION_SAVE);
@@ -470,8 +332,8 @@ check_statements(JobSpec *spec, char **note)
 	job_execute(sql.page, 1, (Oid[]){INT8OID}, (Datum[]){Int64GetDatum(0)}, NULL, SPI_OK_SELECT, 0);
 	job_execute(sql.count, 0, NULL, NULL, NULL, SPI_OK_SELECT, 1);
 	AtEOXact_GUC(false, level);
-	n = DatumGetInt64(SPI_getbinval(SPI_tuptable->vals[0], SPI_tuptable->tupdesc, 1, &is_null));
-	*note = note_left_out(DatumGetInt64(SPI_getbinval(SPI_tuptable->vals[0], SPI_tuptable->tupdesc, 2, &is_null)) - n);
+	n = result_int8(0, 1);
+	*note = note_left_out(result_int8(0, 2) - n);
 	return n;
 }
 
@@ -511,7 +373,6 @@ insert_job(FunctionCallInfo fcinfo, const JobStore *store, const JobSpec *spec, 
 	const Request *request = &spec->request;
 	Oid roles[MAX_LIMITED_ROLES_OF_CALL];
 	JobIdentity identity;
-	bool is_null;
 
 	initStringInfo(&columns.names);
 	initStringInfo(&columns.parameters);
@@ -560,7 +421,7 @@ insert_job(FunctionCallInfo fcinfo, const JobStore *store, const JobSpec *spec, 
 						 columns.parameters.data),
 				columns.n, columns.types, columns.values, columns.nulls, SPI_OK_INSERT_RETURNING, 0);
 	job_identity_end(&identity);
-	return DatumGetInt64(SPI_getbinval(SPI_tuptable->vals[0], SPI_tuptable->tupdesc, 1, &is_null));
+	return result_int8(0, 1);
 }
 
 /* What the caller may never ask for is refused now, as a call would be, and not row by row. An answer's length that is
@@ -605,7 +466,7 @@ QWEN_FUNCTION(qwen_submit, 4, 28)
 	spec.target = PG_GETARG_OID(ARG_TARGET);
 	spec.target_column = pstrdup(NameStr(*PG_GETARG_NAME(ARG_TARGET_COLUMN)));
 	spec.prompt = text_to_cstring(PG_GETARG_TEXT_PP(ARG_PROMPT));
-	read_source(&spec, text_to_cstring(PG_GETARG_TEXT_PP(ARG_SOURCE)));
+	job_read_source(&spec, text_to_cstring(PG_GETARG_TEXT_PP(ARG_SOURCE)));
 	read_keys(fcinfo, &spec);
 	SPI_connect();
 	job_check_privilege(&store, spec.function);
@@ -618,209 +479,4 @@ QWEN_FUNCTION(qwen_submit, 4, 28)
 						  errdetail("The tables of jobs in this database are those of an older version."),
 						  errhint("ALTER EXTENSION qwen_pg UPDATE")));
 	PG_RETURN_INT64(job);
-}
-
-/* A job's argument, by name. */
-static int64
-job_argument(FunctionCallInfo fcinfo)
-{
-	if (PG_ARGISNULL(0))
-		ereport(ERROR, (errcode(ERRCODE_INVALID_PARAMETER_VALUE), errmsg("id must not be null")));
-	return PG_GETARG_INT64(0);
-}
-
-QWEN_FUNCTION(qwen_cancel, 1, 1)
-{
-	int64 job = job_argument(fcinfo);
-	Oid type = INT8OID, owner;
-	Datum value = Int64GetDatum(job);
-	JobStore store;
-	JobIdentity identity;
-	char *state;
-	bool ended;
-
-	require_preloaded();
-	job_store_require(&store);
-	SPI_connect();
-	owner = job_find_own(&store, job, &state, true);
-	ended = strcmp(state, "queued") != 0 && strcmp(state, "running") != 0;
-	if (!ended)
-	{
-		job_identity_begin(&store, &identity);
-		job_execute(psprintf("UPDATE %s SET state = 'cancelled', ended = now(), error = NULL WHERE id = $1", store.job),
-					1, &type, &value, NULL, SPI_OK_UPDATE, 0);
-		job_identity_end(&identity);
-		job_notify_end(job, "cancelled");
-		job_call_worker(owner);
-	}
-	SPI_finish();
-	PG_RETURN_BOOL(!ended);
-}
-
-QWEN_FUNCTION(qwen_retry, 1, 1)
-{
-	int64 job = job_argument(fcinfo), n;
-	Oid type = INT8OID, owner;
-	Datum value = Int64GetDatum(job);
-	JobStore store;
-	JobIdentity identity;
-	char *state;
-
-	require_preloaded();
-	job_store_require(&store);
-	SPI_connect();
-	owner = job_find_own(&store, job, &state, true);
-	job_identity_begin(&store, &identity);
-	n = job_execute(
-		psprintf("UPDATE %s SET dead = false, attempts = 0, next_try = NULL WHERE job = $1 AND dead", store.row), 1,
-		&type, &value, NULL, SPI_OK_UPDATE, 0);
-	job_execute(psprintf("UPDATE %s SET state = 'queued', ended = NULL, error = NULL, failed = failed - $2 "
-						 "WHERE id = $1 AND (state IN ('failed', 'cancelled') OR $2 > 0)",
-						 store.job),
-				2, (Oid[]){INT8OID, INT8OID}, (Datum[]){value, Int64GetDatum(n)}, NULL, SPI_OK_UPDATE, 0);
-	job_identity_end(&identity);
-	SPI_finish();
-	job_call_worker(owner);
-	PG_RETURN_INT64(n);
-}
-
-QWEN_FUNCTION(qwen_retry_table, 1, 1)
-{
-	Oid relation, owner;
-	JobStore store;
-	JobIdentity identity;
-	int64 n;
-
-	require_preloaded();
-	job_store_require(&store);
-	if (PG_ARGISNULL(0))
-		ereport(ERROR, (errcode(ERRCODE_INVALID_PARAMETER_VALUE), errmsg("relation must not be null")));
-	relation = PG_GETARG_OID(0);
-	owner = job_own_relation(relation);
-	SPI_connect();
-	job_identity_begin(&store, &identity);
-	n = job_execute(
-		psprintf("UPDATE %s SET dead = false, attempts = 0, next_try = NULL WHERE relation = $1 AND dead", store.row),
-		1, (Oid[]){OIDOID}, (Datum[]){ObjectIdGetDatum(relation)}, NULL, SPI_OK_UPDATE, 0);
-	job_identity_end(&identity);
-	SPI_finish();
-	job_call_worker(owner);
-	PG_RETURN_INT64(n);
-}
-
-/* A job's state as it is committed now, whatever snapshot the statement has; raises for one that is not committed. */
-static char *
-committed_state(const JobStore *store, int64 job)
-{
-	Oid type = INT8OID;
-	Datum value = Int64GetDatum(job);
-	SPIPlanPtr plan;
-	JobIdentity identity;
-	TransactionId writer;
-	bool is_null;
-	char *state;
-
-	job_identity_to_read(store, &identity);
-	plan = SPI_prepare(psprintf("SELECT state, xmin FROM %s WHERE id = $1", store->job), 1, &type);
-	if (!plan ||
-		SPI_execute_snapshot(plan, &value, NULL, GetLatestSnapshot(), InvalidSnapshot, true, false, 1) != SPI_OK_SELECT)
-		ereport(ERROR, (errcode(ERRCODE_SYSTEM_ERROR), errmsg("the state of the job could not be read")));
-	SPI_freeplan(plan);
-	job_identity_end(&identity);
-	if (SPI_processed == 0)
-		ereport(ERROR, (errcode(ERRCODE_UNDEFINED_OBJECT), errmsg("job " INT64_FORMAT " does not exist", job)));
-	state = SPI_getvalue(SPI_tuptable->vals[0], SPI_tuptable->tupdesc, 1);
-	writer = DatumGetTransactionId(SPI_getbinval(SPI_tuptable->vals[0], SPI_tuptable->tupdesc, 2, &is_null));
-	if (TransactionIdIsCurrentTransactionId(writer) && (strcmp(state, "queued") == 0 || strcmp(state, "running") == 0))
-		ereport(ERROR, (errcode(ERRCODE_OBJECT_NOT_IN_PREREQUISITE_STATE),
-						errmsg("job " INT64_FORMAT " was submitted by this transaction", job),
-						errhint("Commit first: it starts at the commit.")));
-	return state;
-}
-
-/*
- * Locks that a look at a job takes are let go of after it: who waits holds none. Whoever wants the tables for itself
- * would wait for us, the job's worker for that, and we for the worker, and nobody would see that it goes round.
- */
-typedef struct Look
-{
-	ResourceOwner before, own;
-} Look;
-
-static void
-look_begin(Look *look)
-{
-	look->before = CurrentResourceOwner;
-	look->own = ResourceOwnerCreate(look->before, "qwen_pg look at a job");
-	CurrentResourceOwner = look->own;
-}
-
-static void
-look_end(const Look *look)
-{
-	CurrentResourceOwner = look->before;
-	ResourceOwnerRelease(look->own, RESOURCE_RELEASE_BEFORE_LOCKS, false, false);
-	ResourceOwnerRelease(look->own, RESOURCE_RELEASE_LOCKS, false, false);
-	ResourceOwnerRelease(look->own, RESOURCE_RELEASE_AFTER_LOCKS, false, false);
-	ResourceOwnerDelete(look->own);
-}
-
-/* The state of a job, waiting for its end or until the time is over. */
-static char *
-wait_for_end(const JobStore *store, int64 job, int64 timeout_ms)
-{
-	TimestampTz deadline = timeout_ms < 0 ? 0 : TimestampTzPlusMilliseconds(GetCurrentTimestamp(), timeout_ms);
-
-	for (;;)
-	{
-		long left = WAIT_LOOK_MS;
-		char *state;
-		Look look;
-
-		look_begin(&look);
-		state = committed_state(store, job);
-		look_end(&look);
-		if (strcmp(state, "queued") != 0 && strcmp(state, "running") != 0)
-			return state;
-		if (deadline)
-			left = Min(left, (long) ((deadline - GetCurrentTimestamp()) / 1000 + 1));
-		if (left <= 0)
-			return state;
-		SPI_freetuptable(SPI_tuptable);
-		job_wait_next(left);
-	}
-}
-
-QWEN_FUNCTION(qwen_wait, 1, 2)
-{
-	int64 job = job_argument(fcinfo), timeout_ms = -1;
-	MemoryContext caller = CurrentMemoryContext;
-	JobStore store;
-	char *state;
-	Look look;
-	text *result;
-
-	require_preloaded();
-	job_store_require(&store);
-	if (!PG_ARGISNULL(1))
-	{
-		Interval *timeout = PG_GETARG_INTERVAL_P(1);
-
-		timeout_ms =
-			timeout->time / 1000 + (timeout->day + timeout->month * (int64) DAYS_PER_MONTH) * SECS_PER_DAY * 1000;
-		if (timeout_ms < 0)
-			ereport(ERROR, (errcode(ERRCODE_INVALID_PARAMETER_VALUE), errmsg("timeout must not be negative")));
-		timeout_ms = Min(timeout_ms, LONGEST_WAIT_MS);
-	}
-	SPI_connect();
-	look_begin(&look);
-	(void) job_find_own(&store, job, &state, false);
-	look_end(&look);
-	job_wait_begin();
-	state = wait_for_end(&store, job, timeout_ms);
-	job_wait_end();
-	MemoryContextSwitchTo(caller);
-	result = cstring_to_text(state);
-	SPI_finish();
-	PG_RETURN_TEXT_P(result);
 }

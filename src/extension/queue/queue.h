@@ -3,10 +3,11 @@
  *
  * Its files, by who does what: spec.c makes specs, prompt_template.c SQL of a prompt's template, row_sql.c the
  * statements over the user's tables, keys.c the comparisons of keys in them, parameters.c their parameters, values.h
- * reads their results; store.c has our own tables, rights.c says who may touch what in them; jobs.c has the SQL
- * functions. places.c says where work waits, requests.c asks for workers at a commit, starts.c starts them,
- * worker_place.c is a worker's part of that, place_views.c shows it; scout.c looks for work that was left; ends.c wakes
- * who waits for a job; letters.c knows which tables have dead letters, sweep_times.c when what is over is swept away.
+ * reads their results; store.c has our own tables, rights.c says who may touch what in them; source.c reads a job's
+ * source, jobs.c checks and queues it, job_control.c has what users do with it then. places.c says where work waits,
+ * requests.c asks for workers at a commit, starts.c starts them, worker_place.c is a worker's part of that,
+ * place_views.c shows it; scout.c looks for work that was left; ends.c wakes who waits for a job; letters.c knows which
+ * tables have dead letters, sweep_times.c when what is over is swept away.
  *
  * worker.c is a worker, worker_rows.c what it has in its hands, worker_specs.c the jobs and triggers that it works for,
  * fetch.c its transactions that fetch rows (worker_transaction.c runs them): pages.c of jobs' queries, queued.c of the

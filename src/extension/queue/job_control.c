@@ -1,0 +1,227 @@
+/*
+ * job_control.c - qwen_cancel, qwen_retry and qwen_wait: what users do with jobs that are there.
+ */
+#include "../core/core.h"
+
+#include "../core/arguments.h"
+#include "../core/shared_memory.h"
+#include "access/transam.h"
+#include "access/xact.h"
+#include "catalog/pg_type.h"
+#include "ends.h"
+#include "executor/spi.h"
+#include "requests.h"
+#include "rights.h"
+#include "store.h"
+#include "utils/builtins.h"
+#include "utils/resowner.h"
+#include "utils/snapmgr.h"
+#include "utils/timestamp.h"
+#include "values.h"
+
+#define WAIT_LOOK_MS 1000 /* how often a waiter looks even when nobody wakes it */
+#define LONGEST_WAIT_MS (INT64CONST(100) * 365 * SECS_PER_DAY * 1000)
+
+/* A job's argument, by name. */
+static int64
+job_argument(FunctionCallInfo fcinfo)
+{
+	if (PG_ARGISNULL(0))
+		ereport(ERROR, (errcode(ERRCODE_INVALID_PARAMETER_VALUE), errmsg("id must not be null")));
+	return PG_GETARG_INT64(0);
+}
+
+QWEN_FUNCTION(qwen_cancel, 1, 1)
+{
+	int64 job = job_argument(fcinfo);
+	Oid type = INT8OID, owner;
+	Datum value = Int64GetDatum(job);
+	JobStore store;
+	JobIdentity identity;
+	char *state;
+	bool ended;
+
+	require_preloaded();
+	job_store_require(&store);
+	SPI_connect();
+	owner = job_find_own(&store, job, &state, true);
+	ended = strcmp(state, "queued") != 0 && strcmp(state, "running") != 0;
+	if (!ended)
+	{
+		job_identity_begin(&store, &identity);
+		job_execute(psprintf("UPDATE %s SET state = 'cancelled', ended = now(), error = NULL WHERE id = $1", store.job),
+					1, &type, &value, NULL, SPI_OK_UPDATE, 0);
+		job_identity_end(&identity);
+		job_notify_end(job, "cancelled");
+		job_call_worker(owner);
+	}
+	SPI_finish();
+	PG_RETURN_BOOL(!ended);
+}
+
+QWEN_FUNCTION(qwen_retry, 1, 1)
+{
+	int64 job = job_argument(fcinfo), n;
+	Oid type = INT8OID, owner;
+	Datum value = Int64GetDatum(job);
+	JobStore store;
+	JobIdentity identity;
+	char *state;
+
+	require_preloaded();
+	job_store_require(&store);
+	SPI_connect();
+	owner = job_find_own(&store, job, &state, true);
+	job_identity_begin(&store, &identity);
+	n = job_execute(
+		psprintf("UPDATE %s SET dead = false, attempts = 0, next_try = NULL WHERE job = $1 AND dead", store.row), 1,
+		&type, &value, NULL, SPI_OK_UPDATE, 0);
+	job_execute(psprintf("UPDATE %s SET state = 'queued', ended = NULL, error = NULL, failed = failed - $2 "
+						 "WHERE id = $1 AND (state IN ('failed', 'cancelled') OR $2 > 0)",
+						 store.job),
+				2, (Oid[]){INT8OID, INT8OID}, (Datum[]){value, Int64GetDatum(n)}, NULL, SPI_OK_UPDATE, 0);
+	job_identity_end(&identity);
+	SPI_finish();
+	job_call_worker(owner);
+	PG_RETURN_INT64(n);
+}
+
+QWEN_FUNCTION(qwen_retry_table, 1, 1)
+{
+	Oid relation, owner;
+	JobStore store;
+	JobIdentity identity;
+	int64 n;
+
+	require_preloaded();
+	job_store_require(&store);
+	if (PG_ARGISNULL(0))
+		ereport(ERROR, (errcode(ERRCODE_INVALID_PARAMETER_VALUE), errmsg("relation must not be null")));
+	relation = PG_GETARG_OID(0);
+	owner = job_own_relation(relation);
+	SPI_connect();
+	job_identity_begin(&store, &identity);
+	n = job_execute(
+		psprintf("UPDATE %s SET dead = false, attempts = 0, next_try = NULL WHERE relation = $1 AND dead", store.row),
+		1, (Oid[]){OIDOID}, (Datum[]){ObjectIdGetDatum(relation)}, NULL, SPI_OK_UPDATE, 0);
+	job_identity_end(&identity);
+	SPI_finish();
+	job_call_worker(owner);
+	PG_RETURN_INT64(n);
+}
+
+/* A job's state as it is committed now, whatever snapshot the statement has; raises for one that is not committed. */
+static char *
+committed_state(const JobStore *store, int64 job)
+{
+	Oid type = INT8OID;
+	Datum value = Int64GetDatum(job);
+	SPIPlanPtr plan;
+	JobIdentity identity;
+	TransactionId writer;
+	char *state;
+
+	job_identity_to_read(store, &identity);
+	plan = SPI_prepare(psprintf("SELECT state, xmin FROM %s WHERE id = $1", store->job), 1, &type);
+	if (!plan ||
+		SPI_execute_snapshot(plan, &value, NULL, GetLatestSnapshot(), InvalidSnapshot, true, false, 1) != SPI_OK_SELECT)
+		ereport(ERROR, (errcode(ERRCODE_SYSTEM_ERROR), errmsg("the state of the job could not be read")));
+	SPI_freeplan(plan);
+	job_identity_end(&identity);
+	if (SPI_processed == 0)
+		ereport(ERROR, (errcode(ERRCODE_UNDEFINED_OBJECT), errmsg("job " INT64_FORMAT " does not exist", job)));
+	state = result_string(0, 1);
+	writer = DatumGetTransactionId(result_value(0, 2));
+	if (TransactionIdIsCurrentTransactionId(writer) && (strcmp(state, "queued") == 0 || strcmp(state, "running") == 0))
+		ereport(ERROR, (errcode(ERRCODE_OBJECT_NOT_IN_PREREQUISITE_STATE),
+						errmsg("job " INT64_FORMAT " was submitted by this transaction", job),
+						errhint("Commit first: it starts at the commit.")));
+	return state;
+}
+
+/*
+ * Locks that a look at a job takes are let go of after it: who waits holds none. Whoever wants the tables for itself
+ * would wait for us, the job's worker for that, and we for the worker, and nobody would see that it goes round.
+ */
+typedef struct Look
+{
+	ResourceOwner before, own;
+} Look;
+
+static void
+look_begin(Look *look)
+{
+	look->before = CurrentResourceOwner;
+	look->own = ResourceOwnerCreate(look->before, "qwen_pg look at a job");
+	CurrentResourceOwner = look->own;
+}
+
+static void
+look_end(const Look *look)
+{
+	CurrentResourceOwner = look->before;
+	ResourceOwnerRelease(look->own, RESOURCE_RELEASE_BEFORE_LOCKS, false, false);
+	ResourceOwnerRelease(look->own, RESOURCE_RELEASE_LOCKS, false, false);
+	ResourceOwnerRelease(look->own, RESOURCE_RELEASE_AFTER_LOCKS, false, false);
+	ResourceOwnerDelete(look->own);
+}
+
+/* The state of a job, waiting for its end or until the time is over. */
+static char *
+wait_for_end(const JobStore *store, int64 job, int64 timeout_ms)
+{
+	TimestampTz deadline = timeout_ms < 0 ? 0 : TimestampTzPlusMilliseconds(GetCurrentTimestamp(), timeout_ms);
+
+	for (;;)
+	{
+		long left = WAIT_LOOK_MS;
+		char *state;
+		Look look;
+
+		look_begin(&look);
+		state = committed_state(store, job);
+		look_end(&look);
+		if (strcmp(state, "queued") != 0 && strcmp(state, "running") != 0)
+			return state;
+		if (deadline)
+			left = Min(left, (long) ((deadline - GetCurrentTimestamp()) / 1000 + 1));
+		if (left <= 0)
+			return state;
+		SPI_freetuptable(SPI_tuptable);
+		job_wait_next(left);
+	}
+}
+
+QWEN_FUNCTION(qwen_wait, 1, 2)
+{
+	int64 job = job_argument(fcinfo), timeout_ms = -1;
+	MemoryContext caller = CurrentMemoryContext;
+	JobStore store;
+	char *state;
+	Look look;
+	text *result;
+
+	require_preloaded();
+	job_store_require(&store);
+	if (!PG_ARGISNULL(1))
+	{
+		Interval *timeout = PG_GETARG_INTERVAL_P(1);
+
+		timeout_ms =
+			timeout->time / 1000 + (timeout->day + timeout->month * (int64) DAYS_PER_MONTH) * SECS_PER_DAY * 1000;
+		if (timeout_ms < 0)
+			ereport(ERROR, (errcode(ERRCODE_INVALID_PARAMETER_VALUE), errmsg("timeout must not be negative")));
+		timeout_ms = Min(timeout_ms, LONGEST_WAIT_MS);
+	}
+	SPI_connect();
+	look_begin(&look);
+	(void) job_find_own(&store, job, &state, false);
+	look_end(&look);
+	job_wait_begin();
+	state = wait_for_end(&store, job, timeout_ms);
+	job_wait_end();
+	MemoryContextSwitchTo(caller);
+	result = cstring_to_text(state);
+	SPI_finish();
+	PG_RETURN_TEXT_P(result);
+}
