@@ -3,24 +3,20 @@
  *
  * One transaction for the rows of one spec: lock the target rows that nobody else has locked, put the answers of those
  * in whose source still gives the same prompt (by its hash, checked by the statement that writes), take away
- * their claims and count. So a claim is gone exactly when its answer is there. Rows that others have locked wait: the
- * worker never waits for a row's lock, so it takes part in no deadlock and holds nobody up. An error of the whole is
- * tried again row by row, each in a subtransaction, to find whose it is.
+ * their claims and count (outcomes.c). So a claim is gone exactly when its answer is there. Rows that others have
+ * locked wait: the worker never waits for a row's lock, so it takes part in no deadlock and holds nobody up. An error
+ * of the whole is tried again row by row, each in a subtransaction, to find whose it is.
  */
 #include "write.h"
 
 #include "../core/texts.h"
-#include "access/htup_details.h"
-#include "catalog/pg_class.h"
 #include "catalog/pg_type.h"
 #include "chain.h"
 #include "executor/spi.h"
-#include "letters.h"
 #include "miscadmin.h"
+#include "outcomes.h"
 #include "parameters.h"
-#include "requests.h"
 #include "row_sql.h"
-#include "storage/lmgr.h"
 #include "store.h"
 #include "utils/array.h"
 #include "utils/builtins.h"
@@ -28,37 +24,12 @@
 #include "utils/rls.h"
 #include "utils/syscache.h"
 #include "utils/timestamp.h"
+#include "values.h"
 #include "worker_transaction.h"
 
 #define LOCKED_WAIT_MS 100
 #define WAITS_TO_TELL 4   /* times that a row could not be written, before that is told of */
 #define MAX_CONFLICTS 100 /* passing errors of one write, before they count as the row's */
-#define FIRST_BACKOFF_MS 1000
-#define LAST_BACKOFF_MS 300000
-
-typedef enum Outcome
-{
-	OUTCOME_NONE,    /* not looked at yet */
-	OUTCOME_WRITTEN, /* in the target */
-	OUTCOME_GONE,    /* the source has no such row any more */
-	OUTCOME_CHANGED, /* it has another prompt now */
-	OUTCOME_LATER,   /* somebody has it locked, or another passing reason */
-	OUTCOME_FAILED,  /* error says why */
-	OUTCOME_MOVED,   /* the table has another owner, whose worker has the row now */
-} Outcome;
-
-/* What one transaction writes: rows of one spec. */
-typedef struct Write
-{
-	JobSpec *spec;
-	JobRow **rows; /* [n] */
-	int n;
-	Outcome *outcomes; /* [n] */
-	int only;          /* this row alone, or -1: all */
-	bool dropped;      /* the job has ended: nothing is written */
-	double elapsed_ms;
-	const char *trouble; /* a passing error, or NULL */
-} Write;
 
 /* The numbers of answered rows with an outcome, among those that are to be written now. */
 static int
@@ -110,9 +81,7 @@ bind_rows(const Write *write, const int *numbers, int n, bool with_answers, Oid 
 static int
 number_at(int row)
 {
-	bool is_null;
-
-	return DatumGetInt32(SPI_getbinval(SPI_tuptable->vals[row], SPI_tuptable->tupdesc, 1, &is_null));
+	return result_int4(row, 1);
 }
 
 /* Fail a row whose answer cannot be written for a reason that no statement raises. */
@@ -392,254 +361,29 @@ write_answers(JobWorker *worker, const JobStore *store, Write *write)
 	write->only = -1;
 }
 
-/* When a row is tried again after so many attempts. */
-static int64
-backoff_ms(int attempts)
-{
-	return Min((int64) FIRST_BACKOFF_MS << Min(attempts, 20), LAST_BACKOFF_MS);
-}
-
-/* A failed row waits for its next attempt, or is put aside. */
-static void
-settle_failure(const JobStore *store, const Write *write, const JobRow *row)
-{
-	bool is_dead = row->is_permanent || row->attempts + 1 >= write->spec->max_attempts;
-	Oid types[5] = {INT8OID, TEXTOID, TEXTOID, BOOLOID, INT8OID};
-	Datum values[5] = {Int64GetDatum(row->ids[0]), CStringGetTextDatum(row->error),
-					   CStringGetTextDatum(unpack_sql_state(row->sqlstate)), BoolGetDatum(is_dead),
-					   Int64GetDatum(backoff_ms(row->attempts))};
-
-	if (is_dead && write->spec->trigger)
-		job_letters_add(GetSessionUserId(), write->spec->relation);
-	job_execute(psprintf("UPDATE %s SET attempts = attempts + 1, error = $2, sqlstate = $3, dead = $4, "
-						 "failed_at = now(), next_try = CASE WHEN $4 THEN NULL ELSE "
-						 "now() + $5 * interval '1 millisecond' END WHERE id = $1",
-						 store->row),
-				5, types, values, NULL, SPI_OK_UPDATE, 0);
-}
-
-/* Take claims away and count; as the owner of our tables. */
-static void
-settle_claims(JobWorker *worker, const JobStore *store, Write *write)
-{
-	int64 *finished, n_done = 0, n_failed = 0, n_truncated = 0, prompt_tokens = 0, completion_tokens = 0;
-	int n_finished = 0, n_ids = 0;
-	Oid types[1] = {INT8ARRAYOID};
-	Datum values[1];
-
-	for (int i = 0; i < write->n; i++)
-		n_ids += write->rows[i]->n_ids;
-	finished = palloc(sizeof *finished * Max(n_ids, 1));
-	for (int i = 0; i < write->n; i++)
-	{
-		const JobRow *row = write->rows[i];
-		Outcome outcome = write->outcomes[i];
-		bool is_finished = outcome == OUTCOME_WRITTEN || outcome == OUTCOME_GONE;
-
-		if (outcome == OUTCOME_FAILED)
-		{
-			settle_failure(store, write, row);
-			n_failed += row->is_permanent || row->attempts + 1 >= write->spec->max_attempts;
-		}
-		for (int j = outcome == OUTCOME_FAILED ? 1 : 0; (is_finished || outcome == OUTCOME_FAILED) && j < row->n_ids;
-			 j++)
-			finished[n_finished++] = row->ids[j];
-		n_truncated += row->is_cut && (outcome == OUTCOME_WRITTEN || outcome == OUTCOME_FAILED);
-		if (outcome != OUTCOME_WRITTEN)
-			continue;
-		n_done++;
-		prompt_tokens += row->answer ? row->prompt_tokens : 0;
-		completion_tokens += row->answer ? row->completion_tokens : 0;
-	}
-	values[0] = job_int8_array(finished, n_finished);
-	if (n_finished > 0)
-		job_execute(psprintf("DELETE FROM %s WHERE id = ANY ($1)", store->row), 1, types, values, NULL, SPI_OK_DELETE,
-					0);
-	if (!write->spec->trigger)
-		job_execute(
-			psprintf("UPDATE %s SET done = done + $2, failed = failed + $3, prompt_tokens = prompt_tokens + $4, "
-					 "completion_tokens = completion_tokens + $5, busy_ms = busy_ms + $6, "
-					 "truncated = truncated + $7 WHERE id = $1",
-					 store->job),
-			7, (Oid[]){INT8OID, INT8OID, INT8OID, INT8OID, INT8OID, FLOAT8OID, INT8OID},
-			(Datum[]){Int64GetDatum(write->spec->job), Int64GetDatum(n_done), Int64GetDatum(n_failed),
-					  Int64GetDatum(prompt_tokens), Int64GetDatum(completion_tokens), Float8GetDatum(write->elapsed_ms),
-					  Int64GetDatum(n_truncated)},
-			NULL, SPI_OK_UPDATE, 0);
-}
-
-/* A row that a trigger queued is filled in: earlier failures of it are of no interest any more. */
-static void
-forget_dead_letters(const JobStore *store, const Write *write)
-{
-	for (int i = 0; i < write->n; i++)
-	{
-		Oid types[4] = {OIDOID, TEXTOID, TEXTARRAYOID, OIDOID};
-		Datum values[4];
-
-		if (write->outcomes[i] != OUTCOME_WRITTEN)
-			continue;
-		values[0] = ObjectIdGetDatum(write->spec->relation);
-		values[1] = CStringGetTextDatum(write->spec->trigger);
-		values[2] = job_text_array(write->rows[i]->key, write->spec->n_keys);
-		values[3] = ObjectIdGetDatum(write->spec->trigger_number);
-		job_execute(psprintf("DELETE FROM %s WHERE dead AND relation = $1 AND key = $3 AND "
-							 "(trigger_oid = $4 OR trigger = $2)",
-							 store->row),
-					4, types, values, NULL, SPI_OK_DELETE, 0);
-	}
-}
-
-/* All rows of a write have one outcome. */
-static void
-settle_all(Write *write, Outcome outcome)
-{
-	for (int i = 0; i < write->n; i++)
-		write->outcomes[i] = outcome;
-}
-
-/* Rows whose table has another owner now are that role's: its worker answers them, and it sees what becomes of them. */
-static void
-hand_over(const JobStore *store, Write *write, Oid owner)
-{
-	Oid types[2] = {INT8ARRAYOID, OIDOID};
-	Datum values[2];
-	JobIdentity identity;
-
-	values[1] = ObjectIdGetDatum(owner);
-	job_identity_begin(store, &identity);
-	for (int i = 0; i < write->n; i++)
-	{
-		values[0] = job_int8_array(write->rows[i]->ids, write->rows[i]->n_ids);
-		job_execute(psprintf("UPDATE %s SET owner = $2 WHERE id = ANY ($1)", store->row), 2, types, values, NULL,
-					SPI_OK_UPDATE, 0);
-	}
-	job_identity_end(&identity);
-	settle_all(write, OUTCOME_MOVED);
-	job_call_worker(owner);
-}
-
-/* May a trigger's rows be written, or put aside, by this worker now? The lock keeps the answer true. */
-static bool
-is_table_ours(JobWorker *worker, const JobStore *store, Write *write)
-{
-	Oid table = write->spec->relation, owner;
-	HeapTuple tuple;
-
-	if (!ConditionalLockRelationOid(table, AccessShareLock))
-	{
-		write->trouble = "another session has the table locked";
-		settle_all(write, OUTCOME_LATER);
-		return false;
-	}
-	tuple = SearchSysCache1(RELOID, ObjectIdGetDatum(table));
-	if (!HeapTupleIsValid(tuple))
-		return true; /* with the table its rows are gone, as will be found */
-	owner = ((Form_pg_class) GETSTRUCT(tuple))->relowner;
-	ReleaseSysCache(tuple);
-	if (owner != worker->place.role)
-		hand_over(store, write, owner);
-	return owner == worker->place.role;
-}
-
-/* Which entries of the rows that are written are in the queue, or could be locked; in SPI. */
-static void
-keep_found(const JobStore *store, const Write *write, Datum ids, const char *lock, bool **found)
-{
-	Oid type = INT8ARRAYOID;
-	int n = job_execute(psprintf("SELECT id FROM %s WHERE id = ANY ($1)%s", store->row, lock), 1, &type, &ids, NULL,
-						SPI_OK_SELECT, 0);
-
-	for (int k = 0; k < n; k++)
-	{
-		bool is_null;
-		int64 id = DatumGetInt64(SPI_getbinval(SPI_tuptable->vals[k], SPI_tuptable->tupdesc, 1, &is_null));
-
-		for (int i = 0; i < write->n; i++)
-			for (int j = 0; j < write->rows[i]->n_ids; j++)
-				found[i][j] |= write->rows[i]->ids[j] == id;
-	}
-}
-
-/*
- * Rows that triggers queued and that were taken back since, as somebody gave the target a value, end without being
- * written. The others' entries are locked: who gives a value from here on waits until the answer is there. Entries that
- * somebody is just taking back wait for what becomes of that.
- */
-static void
-leave_taken_back(const JobStore *store, Write *write)
-{
-	bool **locked = palloc(sizeof *locked * write->n), **there = palloc(sizeof *there * write->n);
-	int64 *ids;
-	int n_ids = 0;
-	JobIdentity identity;
-	Datum all;
-
-	for (int i = 0; i < write->n; i++)
-		n_ids += write->rows[i]->n_ids;
-	ids = palloc(sizeof *ids * n_ids);
-	n_ids = 0;
-	for (int i = 0; i < write->n; i++)
-	{
-		locked[i] = palloc0(sizeof **locked * write->rows[i]->n_ids);
-		there[i] = palloc0(sizeof **there * write->rows[i]->n_ids);
-		for (int j = 0; j < write->rows[i]->n_ids; j++)
-			ids[n_ids++] = write->rows[i]->ids[j];
-	}
-	all = job_int8_array(ids, n_ids);
-	job_identity_begin(store, &identity);
-	keep_found(store, write, all, " ORDER BY id FOR UPDATE SKIP LOCKED", locked);
-	keep_found(store, write, all, "", there);
-	job_identity_end(&identity);
-	for (int i = 0; i < write->n; i++)
-	{
-		JobRow *row = write->rows[i];
-		int n_kept = 0, n_locked = 0;
-
-		for (int j = 0; j < row->n_ids; j++)
-		{
-			if (!there[i][j])
-				continue;
-			row->ids[n_kept++] = row->ids[j];
-			n_locked += locked[i][j];
-		}
-		if (n_kept == 0)
-			write->outcomes[i] = OUTCOME_GONE;
-		else if (n_locked < n_kept)
-			write->outcomes[i] = OUTCOME_LATER;
-		if (n_kept > 0)
-			row->n_ids = n_kept;
-	}
-}
-
 static void
 write_body(JobWorker *worker, const JobStore *store, void *argument)
 {
 	Write *write = argument;
-	JobIdentity identity;
 	bool ended = false;
 
 	if (!write->spec->trigger && !job_lock(store, write->spec->job, &ended))
 	{
 		write->dropped = ended;
 		write->trouble = JOB_ROW_IS_LOCKED;
-		settle_all(write, OUTCOME_LATER);
+		job_settle_all(write, OUTCOME_LATER);
 		return;
 	}
 	for (int i = 0; i < write->n; i++)
 		write->outcomes[i] = write->rows[i]->state == ROW_FAILED ? OUTCOME_FAILED : OUTCOME_NONE;
-	if (write->spec->trigger && !is_table_ours(worker, store, write))
+	if (write->spec->trigger && !job_table_is_ours(worker, store, write))
 		return;
 	if (write->spec->trigger)
-		leave_taken_back(store, write);
+		job_leave_taken_back(store, write);
 	job_chain_begin(write->spec, write->rows, write->n);
 	write_answers(worker, store, write);
 	job_chain_end();
-	job_identity_begin(store, &identity);
-	settle_claims(worker, store, write);
-	if (write->spec->trigger)
-		forget_dead_letters(store, write);
-	job_identity_end(&identity);
+	job_settle_entries(store, write);
 }
 
 /* After the commit: what becomes of the rows in memory. */
@@ -656,7 +400,7 @@ settle_rows(JobWorker *worker, Write *write)
 		switch (write->outcomes[i])
 		{
 			case OUTCOME_FAILED:
-				next_try = TimestampTzPlusMilliseconds(GetCurrentTimestamp(), backoff_ms(row->attempts));
+				next_try = TimestampTzPlusMilliseconds(GetCurrentTimestamp(), job_backoff_ms(row->attempts));
 				if (!row->is_permanent && (worker->next_try == 0 || next_try < worker->next_try))
 					worker->next_try = next_try;
 				job_row_free(worker, row);
