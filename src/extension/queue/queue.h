@@ -3,7 +3,8 @@
  *
  * Its files, by who does what: spec.c makes specs, prompt_template.c SQL of a prompt's template, row_sql.c the
  * statements over the user's tables, keys.c the comparisons of keys in them, parameters.c their parameters, values.h
- * reads their results; store.c has our own tables, rights.c says who may touch what in them; source.c reads a job's
+ * reads their results; store.c has our own tables, entries.c puts rows of
+ * triggers into them, rights.c says who may touch what in them; source.c reads a job's
  * source, jobs.c checks and queues it, job_control.c has what users do with it then. places.c says where work waits,
  * requests.c asks for workers at a commit, starts.c starts them, worker_place.c is a worker's part of that,
  * place_views.c shows it; scout.c looks for work that was left; ends.c wakes who waits for a job; letters.c knows which
@@ -18,14 +19,9 @@
 #ifndef QWEN_QUEUE_H
 #define QWEN_QUEUE_H
 
-#include "chain.h"
-#include "keys.h"
-#include "parameters.h"
-#include "prompt_template.h"
-#include "requests.h"
+#include "entries.h"
 #include "spec.h"
 #include "starts.h"
-#include "store.h"
 
 /* Ask PostgreSQL for memory, and begin with it (under AddinShmemInitLock). */
 extern void job_shared_request(void);

@@ -1,0 +1,225 @@
+/*
+ * entries.c - how triggers put rows into the queue, and take them back.
+ *
+ * What is queued knows the trigger and the key columns by number, so that both can be renamed. The statements are
+ * prepared once in a session.
+ */
+#include "entries.h"
+
+#include "../core/table_guard.h"
+#include "access/htup_details.h"
+#include "catalog/pg_type.h"
+#include "chain.h"
+#include "keys.h"
+#include "miscadmin.h"
+#include "parameters.h"
+#include "parser/parse_coerce.h"
+#include "prompt_template.h"
+#include "requests.h"
+#include "spec.h"
+#include "store.h"
+#include "utils/array.h"
+#include "utils/guc.h"
+#include "utils/lsyscache.h"
+#include "utils/memutils.h"
+#include "utils/rel.h"
+#include "values.h"
+
+typedef struct Entries
+{
+	JobEntries shown; /* to triggers */
+	JobStore store;
+	int keys[JOB_MAX_KEYS];
+	Oid key_types[JOB_MAX_KEYS]; /* as which they are kept */
+	Datum key_numbers;           /* smallint[] */
+	bool needs_formats;          /* a key's text depends on settings */
+} Entries;
+
+/* Does a type's text depend on settings? Of those not named here it may. */
+static bool
+needs_formats(Oid type)
+{
+	switch (TypeCategory(type))
+	{
+		case TYPCATEGORY_STRING:
+		case TYPCATEGORY_BOOLEAN:
+		case TYPCATEGORY_ENUM:
+		case TYPCATEGORY_BITSTRING:
+			return false;
+		case TYPCATEGORY_NUMERIC:
+			return type == FLOAT4OID || type == FLOAT8OID || type == CASHOID;
+		default:
+			return type != UUIDOID;
+	}
+}
+
+/* The columns of the key. */
+static void
+keep_keys(Entries *entries, const JobSpec *spec, TupleDesc columns)
+{
+	Datum numbers[JOB_MAX_KEYS];
+
+	for (int i = 0; i < spec->n_keys; i++)
+	{
+		Form_pg_attribute attribute = TupleDescAttr(columns, spec->key_numbers[i] - 1);
+
+		numbers[i] = Int16GetDatum(spec->key_numbers[i]);
+		entries->keys[i] = spec->key_numbers[i];
+		entries->key_types[i] = job_key_type(attribute->atttypid);
+		entries->needs_formats |= needs_formats(entries->key_types[i]);
+	}
+	entries->shown.n_keys = spec->n_keys;
+	entries->shown.keys = entries->keys;
+	entries->key_numbers =
+		PointerGetDatum(construct_array(numbers, spec->n_keys, INT2OID, sizeof(int16), true, TYPALIGN_SHORT));
+}
+
+JobEntries *
+job_entries_of(const TriggerData *data, const char *function)
+{
+	Relation relation = data->tg_relation;
+	TupleDesc columns = RelationGetDescr(relation);
+	Entries *entries = palloc0(sizeof *entries);
+	JobSpec *spec = job_spec_of_trigger(relation, data->tg_trigger, NULL, 0, CurrentMemoryContext);
+
+	job_store_require(&entries->store);
+	guard_take(entries->store.row_table);
+	job_check_owner(relation->rd_rel->relowner, function);
+	(void) prompt_expression(spec->prompt, columns, function, &entries->shown.prompt_columns);
+	keep_keys(entries, spec, columns);
+	entries->shown.is_immediate = OidIsValid(job_key_index(relation, spec->key_numbers, spec->n_keys));
+	entries->shown.relation = RelationGetRelid(relation);
+	entries->shown.target = SPI_fnumber(columns, spec->target_column);
+	return &entries->shown;
+}
+
+char **
+job_entries_key(const JobEntries *shown, HeapTuple row, TupleDesc columns)
+{
+	const Entries *entries = (const Entries *) shown;
+	char **key = palloc(sizeof *key * shown->n_keys);
+	int level = entries->needs_formats ? NewGUCNestLevel() : 0;
+
+	if (entries->needs_formats)
+		job_set_key_formats();
+	for (int i = 0; i < shown->n_keys; i++)
+	{
+		Oid output;
+		bool is_varlena, is_null;
+		Datum value = heap_getattr(row, entries->keys[i], columns, &is_null);
+
+		getTypeOutputInfo(entries->key_types[i], &output, &is_varlena);
+		key[i] = is_null ? pstrdup("") : OidOutputFunctionCall(output, value);
+	}
+	if (entries->needs_formats)
+		AtEOXact_GUC(false, level);
+	return key;
+}
+
+/* A statement over the queue, and of which table by name: its schema may be renamed. */
+typedef struct KeptPlan
+{
+	SPIPlanPtr plan; /* NULL: there is none */
+	const char *statement;
+	char *table;
+} KeptPlan;
+
+/* The plan of a statement (%s: the table), made once in a session. refusal: what cannot be done without it. In SPI. */
+static SPIPlanPtr
+keep_plan(KeptPlan *kept, const JobStore *store, const char *statement, int n, Oid *types, const char *refusal)
+{
+	SPIPlanPtr made;
+	JobIdentity identity;
+
+	if (kept->plan && strcmp(kept->table, store->row) == 0 && kept->statement == statement)
+		return kept->plan;
+	if (kept->plan)
+		SPI_freeplan(kept->plan);
+	kept->plan = NULL;
+	job_identity_begin(store, &identity);
+	made = SPI_prepare(psprintf(statement, store->row), n, types);
+	if (!made || SPI_keepplan(made) != 0)
+		ereport(ERROR, (errcode(ERRCODE_SYSTEM_ERROR), errmsg("%s: %s", refusal, SPI_result_code_string(SPI_result))));
+	job_identity_end(&identity);
+	if (kept->table)
+		pfree(kept->table);
+	kept->table = NULL;
+	kept->table = MemoryContextStrdup(TopMemoryContext, store->row);
+	kept->statement = statement;
+	kept->plan = made;
+	return made;
+}
+
+/*
+ * Run one as the owner of the queue. The session's search path holds: the statements have no name that would be looked
+ * up in it, and to set another one for each row would take longer than the rest.
+ */
+static void
+run_plan(const JobStore *store, SPIPlanPtr plan, Datum *values, const char *nulls, int expected, const char *refusal)
+{
+	Oid user;
+	int security;
+
+	GetUserIdAndSecContext(&user, &security);
+	SetUserIdAndSecContext(store->owner, security | SECURITY_LOCAL_USERID_CHANGE);
+	if (SPI_execute_plan(plan, values, nulls, false, 0) != expected)
+		ereport(ERROR, (errcode(ERRCODE_SYSTEM_ERROR), errmsg("%s", refusal)));
+	SetUserIdAndSecContext(user, security);
+}
+
+bool
+job_entries_add(const JobEntries *shown, const TriggerData *data, char *const *key, int64 *id)
+{
+	static KeptPlan kept;
+	static const char insert[] = "INSERT INTO %s (owner, relation, trigger, key, trigger_oid, key_numbers, via) "
+								 "VALUES ($1, $2, $3, $4, $5, $6, $7) RETURNING id";
+	/* until the extension is updated its table is an older version's, which the rows do well enough with */
+	static const char insert_old[] = "INSERT INTO %s (owner, relation, trigger, key) VALUES ($1, $2, $3, $4)";
+	const Entries *entries = (const Entries *) shown;
+	const Trigger *trigger = data->tg_trigger;
+	bool is_old = entries->store.is_old, is_answer = job_chain_runs();
+	Datum via = (Datum) 0;
+	Oid owner = data->tg_relation->rd_rel->relowner;
+	Oid types[7] = {OIDOID, OIDOID, TEXTOID, TEXTARRAYOID, OIDOID, INT2ARRAYOID, INT8ARRAYOID};
+
+	if (is_answer && !job_chain_extend(shown->relation, trigger->tgoid, trigger->tgname, key, shown->n_keys, &via))
+		return false;
+	run_plan(
+		&entries->store,
+		keep_plan(&kept, &entries->store, is_old ? insert_old : insert, is_old ? 4 : 7, types, "rows cannot be queued"),
+		(Datum[]){ObjectIdGetDatum(owner), ObjectIdGetDatum(shown->relation), CStringGetTextDatum(trigger->tgname),
+				  job_text_array(key, shown->n_keys), ObjectIdGetDatum(trigger->tgoid), entries->key_numbers, via},
+		is_answer ? NULL : "      n", is_old ? SPI_OK_INSERT : SPI_OK_INSERT_RETURNING, "a row could not be queued");
+	*id = is_old ? 0 : result_int8(0, 1);
+	job_request_worker(owner);
+	return true;
+}
+
+bool
+job_entries_take_back(const JobEntries *shown, const TriggerData *data, char *const *key, int64 before, bool dead)
+{
+	static KeptPlan kept;
+	static const char take_back[] = "DELETE FROM %s WHERE relation OPERATOR(pg_catalog.=) $1 "
+									"AND pg_catalog.hash_array(key) OPERATOR(pg_catalog.=) pg_catalog.hash_array($2) "
+									"AND key OPERATOR(pg_catalog.=) $2 "
+									"AND (trigger_oid OPERATOR(pg_catalog.=) $3 OR trigger OPERATOR(pg_catalog.=) $4) "
+									"AND id OPERATOR(pg_catalog.<) $5 AND ($6 OR NOT dead)";
+	const Entries *entries = (const Entries *) shown;
+	Oid types[6] = {OIDOID, TEXTARRAYOID, OIDOID, TEXTOID, INT8OID, BOOLOID};
+
+	/* an older version's table has no such columns, and no worker until it is updated */
+	if (entries->store.is_old)
+		return false;
+	run_plan(&entries->store, keep_plan(&kept, &entries->store, take_back, 6, types, "rows cannot be taken back"),
+			 (Datum[]){ObjectIdGetDatum(shown->relation), job_text_array(key, shown->n_keys),
+					   ObjectIdGetDatum(data->tg_trigger->tgoid), CStringGetTextDatum(data->tg_trigger->tgname),
+					   Int64GetDatum(before), BoolGetDatum(dead)},
+			 NULL, SPI_OK_DELETE, "a queued row could not be taken back");
+	return SPI_processed > 0;
+}
+
+bool
+job_entries_are_answered(void)
+{
+	return job_chain_runs();
+}
