@@ -225,6 +225,7 @@ search_function(FuncExpr *call, int field, Search *state)
 		add_call(call, field, state);
 }
 
+/* Long, for it has a case for each kind of expression that decides what is reached. */
 static void
 search(Node *node, Search *state)
 {

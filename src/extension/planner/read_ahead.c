@@ -102,6 +102,32 @@ gives_one_row(const PlanState *inner)
 	return !IsA(expression, FuncExpr) || !((const FuncExpr *) expression)->funcretset;
 }
 
+/* One of our nodes, and what is below it. */
+static void
+link_batch(BatchState *node, Above above)
+{
+	PlanState *state = (PlanState *) node;
+
+	node->limit = above.limit;
+	node->may_stop_early = above.may_stop;
+	node->above = above.node;
+	node->passes_bound = above.limit && !above.hides_bound && !state->qual;
+	link_state(outerPlanState(state),
+			   (Above){above.limit, above.may_stop, node, above.hides_bound || state->qual != NULL});
+}
+
+static void
+link_nested_loop(JoinState *join, Above above)
+{
+	PlanState *state = &join->ps;
+	bool may_stop = above.may_stop || above.limit;
+	bool one_match = join->single_match || join->jointype == JOIN_SEMI || join->jointype == JOIN_ANTI;
+
+	above.hides_bound = true;
+	link_state(outerPlanState(state), gives_one_row(innerPlanState(state)) ? above : (Above){.may_stop = may_stop});
+	link_state(innerPlanState(state), (Above){.may_stop = may_stop || one_match});
+}
+
 static void
 link_state(PlanState *state, Above above)
 {
@@ -113,16 +139,7 @@ link_state(PlanState *state, Above above)
 	{
 		case T_CustomScanState:
 			if (is_batch_state(state))
-			{
-				BatchState *node = (BatchState *) state;
-
-				node->limit = above.limit;
-				node->may_stop_early = above.may_stop;
-				node->above = above.node;
-				node->passes_bound = above.limit && !above.hides_bound && !state->qual;
-				link_state(outerPlanState(state),
-						   (Above){above.limit, above.may_stop, node, above.hides_bound || state->qual != NULL});
-			}
+				link_batch((BatchState *) state, above);
 			break;
 		case T_LimitState:
 			link_state(outerPlanState(state), (Above){.limit = (LimitState *) state, .may_stop = above.may_stop});
@@ -169,16 +186,8 @@ link_state(PlanState *state, Above above)
 			link_state(innerPlanState(state), (Above){.may_stop = false});
 			break;
 		case T_NestLoopState:
-		{
-			const JoinState *join = &((NestLoopState *) state)->js;
-			bool one_match = join->single_match || join->jointype == JOIN_SEMI || join->jointype == JOIN_ANTI;
-
-			above.hides_bound = true;
-			link_state(outerPlanState(state),
-					   gives_one_row(innerPlanState(state)) ? above : (Above){.may_stop = may_stop});
-			link_state(innerPlanState(state), (Above){.may_stop = may_stop || one_match});
+			link_nested_loop(&((NestLoopState *) state)->js, above);
 			break;
-		}
 		case T_MergeJoinState:
 			/* it ends when either side does */
 			link_joined(state, true);

@@ -355,7 +355,6 @@ next_try_body(JobWorker *worker, const JobStore *store, void *argument)
 	Oid types[3] = {OIDOID, INT8ARRAYOID, INT8OID};
 	Datum values[3] = {ObjectIdGetDatum(worker->place.role), job_ids(worker), Int64GetDatum(worker->floor.id)};
 	JobIdentity identity;
-	bool is_null;
 
 	job_identity_begin(store, &identity);
 	/* further away than any backoff is what was written before the wall clock was put back */
@@ -364,9 +363,7 @@ next_try_body(JobWorker *worker, const JobStore *store, void *argument)
 						 store->row),
 				3, types, values, NULL, SPI_OK_SELECT, 0);
 	job_identity_end(&identity);
-	*next_try = DatumGetTimestampTz(SPI_getbinval(SPI_tuptable->vals[0], SPI_tuptable->tupdesc, 1, &is_null));
-	if (is_null)
-		*next_try = 0;
+	*next_try = DatumGetTimestampTz(result_value(0, 1));
 }
 
 TimestampTz

@@ -1,5 +1,6 @@
 /*
- * job_control.c - qwen_cancel, qwen_retry and qwen_wait: what users do with jobs that are there.
+ * job_control.c - qwen_cancel, qwen_retry, qwen_forget and qwen_wait: what users do with jobs that are there, and with
+ * dead letters of a table.
  */
 #include "../core/core.h"
 
@@ -31,6 +32,23 @@ job_argument(FunctionCallInfo fcinfo)
 	return PG_GETARG_INT64(0);
 }
 
+/* Is a job with this state not over? */
+static bool
+is_active(const char *state)
+{
+	return strcmp(state, "queued") == 0 || strcmp(state, "running") == 0;
+}
+
+/* A table's argument, whose owner the caller may act as; the owner. */
+static Oid
+own_relation_argument(FunctionCallInfo fcinfo, Datum *relation)
+{
+	if (PG_ARGISNULL(0))
+		ereport(ERROR, (errcode(ERRCODE_INVALID_PARAMETER_VALUE), errmsg("relation must not be null")));
+	*relation = PG_GETARG_DATUM(0);
+	return job_own_relation(DatumGetObjectId(*relation));
+}
+
 QWEN_FUNCTION(qwen_cancel, 1, 1)
 {
 	int64 job = job_argument(fcinfo);
@@ -45,7 +63,7 @@ QWEN_FUNCTION(qwen_cancel, 1, 1)
 	job_store_require(&store);
 	SPI_connect();
 	owner = job_find_own(&store, job, &state, true);
-	ended = strcmp(state, "queued") != 0 && strcmp(state, "running") != 0;
+	ended = !is_active(state);
 	if (!ended)
 	{
 		job_identity_begin(&store, &identity);
@@ -88,25 +106,70 @@ QWEN_FUNCTION(qwen_retry, 1, 1)
 
 QWEN_FUNCTION(qwen_retry_table, 1, 1)
 {
-	Oid relation, owner;
+	Oid type = OIDOID, owner;
+	Datum relation;
 	JobStore store;
 	JobIdentity identity;
 	int64 n;
 
 	require_preloaded();
 	job_store_require(&store);
-	if (PG_ARGISNULL(0))
-		ereport(ERROR, (errcode(ERRCODE_INVALID_PARAMETER_VALUE), errmsg("relation must not be null")));
-	relation = PG_GETARG_OID(0);
-	owner = job_own_relation(relation);
+	owner = own_relation_argument(fcinfo, &relation);
 	SPI_connect();
 	job_identity_begin(&store, &identity);
 	n = job_execute(
 		psprintf("UPDATE %s SET dead = false, attempts = 0, next_try = NULL WHERE relation = $1 AND dead", store.row),
-		1, (Oid[]){OIDOID}, (Datum[]){ObjectIdGetDatum(relation)}, NULL, SPI_OK_UPDATE, 0);
+		1, &type, &relation, NULL, SPI_OK_UPDATE, 0);
 	job_identity_end(&identity);
 	SPI_finish();
 	job_call_worker(owner);
+	PG_RETURN_INT64(n);
+}
+
+QWEN_FUNCTION(qwen_forget, 1, 1)
+{
+	Oid type = INT8OID;
+	JobStore store;
+	JobIdentity identity;
+	Datum value;
+	char *state;
+	int64 job;
+
+	require_preloaded();
+	job_store_require(&store);
+	job = job_argument(fcinfo);
+	value = Int64GetDatum(job);
+	SPI_connect();
+	(void) job_find_own(&store, job, &state, true);
+	if (is_active(state))
+		ereport(ERROR,
+				(errcode(ERRCODE_OBJECT_NOT_IN_PREREQUISITE_STATE), errmsg("job " INT64_FORMAT " has not ended", job),
+				 errhint("End it first: SELECT qwen_cancel(" INT64_FORMAT ").", job)));
+	job_identity_begin(&store, &identity);
+	job_execute(psprintf("DELETE FROM %s WHERE job = $1", store.row), 1, &type, &value, NULL, SPI_OK_DELETE, 0);
+	job_execute(psprintf("DELETE FROM %s WHERE id = $1", store.job), 1, &type, &value, NULL, SPI_OK_DELETE, 0);
+	job_identity_end(&identity);
+	SPI_finish();
+	PG_RETURN_VOID();
+}
+
+QWEN_FUNCTION(qwen_forget_table, 1, 1)
+{
+	Oid type = OIDOID;
+	JobStore store;
+	JobIdentity identity;
+	Datum value;
+	int64 n;
+
+	require_preloaded();
+	job_store_require(&store);
+	(void) own_relation_argument(fcinfo, &value);
+	SPI_connect();
+	job_identity_begin(&store, &identity);
+	n = job_execute(psprintf("DELETE FROM %s WHERE relation = $1 AND dead", store.row), 1, &type, &value, NULL,
+					SPI_OK_DELETE, 0);
+	job_identity_end(&identity);
+	SPI_finish();
 	PG_RETURN_INT64(n);
 }
 
@@ -132,7 +195,7 @@ committed_state(const JobStore *store, int64 job)
 		ereport(ERROR, (errcode(ERRCODE_UNDEFINED_OBJECT), errmsg("job " INT64_FORMAT " does not exist", job)));
 	state = result_string(0, 1);
 	writer = DatumGetTransactionId(result_value(0, 2));
-	if (TransactionIdIsCurrentTransactionId(writer) && (strcmp(state, "queued") == 0 || strcmp(state, "running") == 0))
+	if (TransactionIdIsCurrentTransactionId(writer) && is_active(state))
 		ereport(ERROR, (errcode(ERRCODE_OBJECT_NOT_IN_PREREQUISITE_STATE),
 						errmsg("job " INT64_FORMAT " was submitted by this transaction", job),
 						errhint("Commit first: it starts at the commit.")));
@@ -181,7 +244,7 @@ wait_for_end(const JobStore *store, int64 job, int64 timeout_ms)
 		look_begin(&look);
 		state = committed_state(store, job);
 		look_end(&look);
-		if (strcmp(state, "queued") != 0 && strcmp(state, "running") != 0)
+		if (!is_active(state))
 			return state;
 		if (deadline)
 			left = Min(left, (long) ((deadline - GetCurrentTimestamp()) / 1000 + 1));

@@ -1,5 +1,5 @@
 /*
- * parameters.c - values as parameters of statements: arrays, and the keys of rows.
+ * parameters.c - values as parameters of statements, and back: arrays, and the keys of rows.
  */
 #include "parameters.h"
 
@@ -25,6 +25,19 @@ job_int8_array(const int64 *values, int n)
 	for (int i = 0; i < n; i++)
 		elements[i] = Int64GetDatum(values[i]);
 	return PointerGetDatum(construct_array(elements, n, INT8OID, sizeof(int64), FLOAT8PASSBYVAL, TYPALIGN_DOUBLE));
+}
+
+int
+job_strings_of(Datum array, char **strings, int most)
+{
+	Datum *elements;
+	bool *nulls;
+	int n;
+
+	deconstruct_array(DatumGetArrayTypeP(array), TEXTOID, -1, false, TYPALIGN_INT, &elements, &nulls, &n);
+	for (int i = 0; i < n && i < most; i++)
+		strings[i] = nulls[i] ? pstrdup("") : TextDatumGetCString(elements[i]);
+	return n;
 }
 
 void

@@ -10,6 +10,9 @@
 extern Datum job_text_array(char *const *strings, int n);
 extern Datum job_int8_array(const int64 *values, int n);
 
+/* A text[] as strings, at most so many; how many it has. A NULL among them is the empty string. */
+extern int job_strings_of(Datum array, char **strings, int most);
+
 /* The numbers and keys of rows as the parameters that the statements of row_sql.c begin with. */
 extern void job_key_parameters(const JobSpec *spec, JobRow *const *rows, int n, Oid *types, Datum *values);
 

@@ -4,10 +4,10 @@
 #include "../core/core.h"
 
 #include "../core/arguments.h"
+#include "../core/results.h"
 #include "../core/settings.h"
-#include "access/htup_details.h"
-#include "funcapi.h"
 #include "miscadmin.h"
+#include "nodes/execnodes.h"
 #include "pgstat.h"
 #include "place_table.h"
 #include "storage/proc.h"
@@ -15,6 +15,7 @@
 #include "utils/acl.h"
 #include "utils/builtins.h"
 #include "utils/timestamp.h"
+#include "utils/tuplestore.h"
 
 static const char *const place_names[] = {"free", "wanted", "no slot", "limited", "starting", "running", "failed"};
 
@@ -55,38 +56,20 @@ place_trouble(const Place *place)
 
 QWEN_FUNCTION(qwen_job_workers, 0, 0)
 {
-	FuncCallContext *context;
-	Place *copy;
+	ReturnSetInfo *set = (ReturnSetInfo *) fcinfo->resultinfo;
+	Place copy[N_PLACES] = {0};
 
-	if (SRF_IS_FIRSTCALL())
+	init_materialized_set(fcinfo);
+	(void) job_places_copy(copy);
+	for (int i = 0; i < N_PLACES; i++)
 	{
-		MemoryContext old;
-		TupleDesc descriptor;
-
-		context = SRF_FIRSTCALL_INIT();
-		old = MemoryContextSwitchTo(context->multi_call_memory_ctx);
-		if (get_call_result_type(fcinfo, NULL, &descriptor) != TYPEFUNC_COMPOSITE)
-			elog(ERROR, "qwen_job_workers must return rows");
-		context->tuple_desc = BlessTupleDesc(descriptor);
-		copy = palloc0(sizeof(Place) * N_PLACES);
-		(void) job_places_copy(copy);
-		context->user_fctx = copy;
-		MemoryContextSwitchTo(old);
-	}
-	context = SRF_PERCALL_SETUP();
-	copy = context->user_fctx;
-	while (context->call_cntr < N_PLACES)
-	{
-		const Place *place = &copy[context->call_cntr];
+		const Place *place = &copy[i];
 		Datum values[4];
 		bool nulls[4] = {false};
 		char *trouble;
 
 		if (place->state == PLACE_FREE || place->database != MyDatabaseId)
-		{
-			context->call_cntr++;
 			continue;
-		}
 		trouble = place_trouble(place);
 		values[0] = ObjectIdGetDatum(place->role);
 		values[1] = CStringGetTextDatum(place_names[place->state]);
@@ -94,7 +77,7 @@ QWEN_FUNCTION(qwen_job_workers, 0, 0)
 		nulls[2] = place->pid == 0;
 		values[3] = trouble ? CStringGetTextDatum(trouble) : (Datum) 0;
 		nulls[3] = !trouble;
-		SRF_RETURN_NEXT(context, HeapTupleGetDatum(heap_form_tuple(context->tuple_desc, values, nulls)));
+		tuplestore_putvalues(set->setResult, set->setDesc, values, nulls);
 	}
-	SRF_RETURN_DONE(context);
+	return (Datum) 0;
 }

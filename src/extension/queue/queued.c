@@ -10,6 +10,7 @@
 #include "catalog/pg_type.h"
 #include "executor/spi.h"
 #include "letters.h"
+#include "parameters.h"
 #include "requests.h"
 #include "utils/array.h"
 #include "utils/builtins.h"
@@ -165,16 +166,7 @@ job_queued_spec(JobWorker *worker, const JobStore *store, const Queued *queued)
 bool
 job_queued_key(const Queued *queued, const JobSpec *spec, char **key)
 {
-	Datum *elements;
-	bool *nulls;
-	int n;
-
-	deconstruct_array(DatumGetArrayTypeP(queued->key), TEXTOID, -1, false, TYPALIGN_INT, &elements, &nulls, &n);
-	if (n != spec->n_keys)
-		return false;
-	for (int i = 0; i < n; i++)
-		key[i] = nulls[i] ? pstrdup("") : TextDatumGetCString(elements[i]);
-	return true;
+	return job_strings_of(queued->key, key, spec->n_keys) == spec->n_keys;
 }
 
 JobSpec *

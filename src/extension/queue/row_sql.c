@@ -303,7 +303,7 @@ void
 job_sql_make(const JobSpec *spec, JobSql *sql)
 {
 	List *used;
-	Key keys[JOB_MAX_KEYS];
+	Key keys[JOB_MAX_KEYS] = {0};
 	int n = spec->n_keys;
 	TupleDesc columns = job_sql_columns(spec);
 	char *target = table_name(spec->target, "target");

@@ -25,6 +25,7 @@
 #include "store.h"
 #include "sweep.h"
 #include "utils/snapmgr.h"
+#include "values.h"
 
 extern PGDLLEXPORT void qwen_job_scout_main(Datum argument);
 
@@ -82,22 +83,13 @@ ask_for_owners(const JobStore *store)
 				 store->job),
 		0, NULL, NULL, NULL, SPI_OK_UPDATE_RETURNING, 0);
 	for (int i = 0; i < n; i++)
-	{
-		bool is_null;
-
-		job_notify_end(DatumGetInt64(SPI_getbinval(SPI_tuptable->vals[i], SPI_tuptable->tupdesc, 1, &is_null)),
-					   "failed");
-	}
+		job_notify_end(result_int8(i, 1), "failed");
 	n = job_execute(psprintf("SELECT DISTINCT owner FROM %s WHERE state IN ('queued', 'running') UNION "
 							 "SELECT DISTINCT owner FROM %s WHERE job IS NULL",
 							 store->job, store->row),
 					0, NULL, NULL, NULL, SPI_OK_SELECT, 0);
 	for (int i = 0; i < n; i++)
-	{
-		bool is_null;
-
-		job_call_worker(DatumGetObjectId(SPI_getbinval(SPI_tuptable->vals[i], SPI_tuptable->tupdesc, 1, &is_null)));
-	}
+		job_call_worker(DatumGetObjectId(result_value(i, 1)));
 }
 
 /* What is over in the scout's database goes, in small transactions. */

@@ -21,6 +21,7 @@
 #include "commands/extension.h"
 #include "executor/spi.h"
 #include "miscadmin.h"
+#include "parameters.h"
 #include "utils/array.h"
 #include "utils/builtins.h"
 #include "utils/fmgroids.h"
@@ -286,16 +287,9 @@ static int
 strings_value(int column, char **strings, int most)
 {
 	bool is_null;
-	Datum array = datum_value(column, &is_null), *elements;
-	bool *nulls;
-	int n;
+	Datum array = datum_value(column, &is_null);
 
-	if (is_null)
-		return -1;
-	deconstruct_array(DatumGetArrayTypeP(array), TEXTOID, -1, false, TYPALIGN_INT, &elements, &nulls, &n);
-	for (int i = 0; i < n && i < most; i++)
-		strings[i] = nulls[i] ? pstrdup("") : TextDatumGetCString(elements[i]);
-	return Min(n, most);
+	return is_null ? -1 : Min(job_strings_of(array, strings, most), most);
 }
 
 /* The common tail stands in columns of the same names and order. */

@@ -9,75 +9,21 @@
 #include "sweep.h"
 
 #include "../core/settings.h"
-#include "../core/shared_memory.h"
 #include "catalog/pg_type.h"
 #include "executor/spi.h"
 #include "letters.h"
-#include "miscadmin.h"
 #include "parameters.h"
 #include "queued.h"
-#include "rights.h"
 #include "row_sql.h"
 #include "store.h"
 #include "utils/builtins.h"
 #include "utils/memutils.h"
+#include "values.h"
 #include "worker_transaction.h"
 
 #define JOBS_AT_ONCE 20
 #define ROWS_AT_ONCE 1000
 #define LETTERS_AT_ONCE 200
-
-QWEN_FUNCTION(qwen_forget, 1, 1)
-{
-	Oid type = INT8OID;
-	JobStore store;
-	JobIdentity identity;
-	Datum value;
-	char *state;
-	int64 job;
-
-	require_preloaded();
-	job_store_require(&store);
-	if (PG_ARGISNULL(0))
-		ereport(ERROR, (errcode(ERRCODE_INVALID_PARAMETER_VALUE), errmsg("id must not be null")));
-	job = PG_GETARG_INT64(0);
-	value = Int64GetDatum(job);
-	SPI_connect();
-	(void) job_find_own(&store, job, &state, true);
-	if (strcmp(state, "queued") == 0 || strcmp(state, "running") == 0)
-		ereport(ERROR,
-				(errcode(ERRCODE_OBJECT_NOT_IN_PREREQUISITE_STATE), errmsg("job " INT64_FORMAT " has not ended", job),
-				 errhint("End it first: SELECT qwen_cancel(" INT64_FORMAT ").", job)));
-	job_identity_begin(&store, &identity);
-	job_execute(psprintf("DELETE FROM %s WHERE job = $1", store.row), 1, &type, &value, NULL, SPI_OK_DELETE, 0);
-	job_execute(psprintf("DELETE FROM %s WHERE id = $1", store.job), 1, &type, &value, NULL, SPI_OK_DELETE, 0);
-	job_identity_end(&identity);
-	SPI_finish();
-	PG_RETURN_VOID();
-}
-
-QWEN_FUNCTION(qwen_forget_table, 1, 1)
-{
-	Oid type = OIDOID;
-	JobStore store;
-	JobIdentity identity;
-	Datum value;
-	int64 n;
-
-	require_preloaded();
-	job_store_require(&store);
-	if (PG_ARGISNULL(0))
-		ereport(ERROR, (errcode(ERRCODE_INVALID_PARAMETER_VALUE), errmsg("relation must not be null")));
-	(void) job_own_relation(PG_GETARG_OID(0));
-	value = ObjectIdGetDatum(PG_GETARG_OID(0));
-	SPI_connect();
-	job_identity_begin(&store, &identity);
-	n = job_execute(psprintf("DELETE FROM %s WHERE relation = $1 AND dead", store.row), 1, &type, &value, NULL,
-					SPI_OK_DELETE, 0);
-	job_identity_end(&identity);
-	SPI_finish();
-	PG_RETURN_INT64(n);
-}
 
 /* Jobs that ended longer ago than they are kept, with their rows; how many rows and jobs. */
 static int64
@@ -99,11 +45,7 @@ sweep_jobs(const JobStore *store)
 		return 0;
 	ids = palloc(sizeof *ids * n_jobs);
 	for (int i = 0; i < n_jobs; i++)
-	{
-		bool is_null;
-
-		ids[i] = DatumGetInt64(SPI_getbinval(SPI_tuptable->vals[i], SPI_tuptable->tupdesc, 1, &is_null));
-	}
+		ids[i] = result_int8(i, 1);
 	values[0] = job_int8_array(ids, n_jobs);
 	n = job_execute(psprintf("DELETE FROM %s WHERE id = ANY (ARRAY(SELECT id FROM %s WHERE job = ANY ($1) LIMIT %d))",
 							 store->row, store->row, ROWS_AT_ONCE),
@@ -221,11 +163,7 @@ check_letters(JobWorker *worker, const JobStore *store, void *argument)
 	job_identity_end(&unhidden);
 	job_identity_end(&identity);
 	for (int i = 0; i < n; i++)
-	{
-		bool is_null;
-
-		found[DatumGetInt32(SPI_getbinval(SPI_tuptable->vals[i], SPI_tuptable->tupdesc, 1, &is_null))] = true;
-	}
+		found[result_int4(i, 1)] = true;
 	for (int i = 0; i < letters->n; i++)
 		if (!found[i])
 			gone[n_gone++] = letters->rows[i]->ids[0];
@@ -268,12 +206,7 @@ note_lettered_body(JobWorker *worker, const JobStore *store, void *argument)
 					1, &type, &value, NULL, SPI_OK_SELECT, 0);
 	job_identity_end(&identity);
 	for (int i = 0; i < n; i++)
-	{
-		bool is_null;
-		Datum relation = SPI_getbinval(SPI_tuptable->vals[i], SPI_tuptable->tupdesc, 1, &is_null);
-
-		job_letters_add(worker->place.role, DatumGetObjectId(relation));
-	}
+		job_letters_add(worker->place.role, DatumGetObjectId(result_value(i, 1)));
 }
 
 static void
