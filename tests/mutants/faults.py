@@ -171,7 +171,7 @@ ENGINE = [
           "uint32_t visible = f->row_positions[rows->first_row + r / rows->n_heads] + 2;", "a token sees the one after it", "unit:forward"),
     fault("rotary-by-cache", "src/engine/forward_ends.c", "rope_angles(&f->rope, f->row_rotary_positions[r],", "rope_angles(&f->rope, f->row_positions[r],",
           "rows are turned by where they stand in the cache", "unit:forward"),
-    fault("last-of-equal-experts", "src/engine/forward_experts.c", "at > 0 && logits[i] > logits[chosen[at - 1]]; at--)", "at > 0 && logits[i] >= logits[chosen[at - 1]]; at--)",
+    fault("last-of-equal-experts", "src/engine/forward_experts.c", "have == k && !(logits[i] > logits[chosen[k - 1]])", "have == k && !(logits[i] >= logits[chosen[k - 1]])",
           "of equal experts the last is chosen", "unit:forward"),
     fault("expert-of-another-row", "src/engine/forward_experts.c", "experts->row_panels + row_bytes * experts->rows[first + t];",
           "experts->row_panels + row_bytes * experts->rows[first];", "rows that share an expert get the first one's result", "unit:forward"),
