@@ -6,6 +6,7 @@
 #include <stdio.h>
 #include <stdlib.h>
 
+#include "long_frames.h"
 #include "prepare.h"
 #include "replies.h"
 
@@ -108,6 +109,7 @@ client_drop_paper(Server *server, DeskPaper *paper)
 {
 	Slot *slot = paper->slot;
 
+	long_frame_end(server, &paper->frame);
 	desk_paper_free(paper);
 	release_slot(server, slot);
 }
@@ -276,8 +278,12 @@ give_paper(Server *server, Client *client, Slot *slot, DeskPaper *paper)
 	paper->lane = paper->body.length > DESK_LONG_BYTES ? DESK_LANE_LONG : DESK_LANE_SHORT;
 	paper->place =
 		(Workplace){.model = slot->model, .tokenizer = slot->desk_tokenizers[paper->lane], .pool = slot->pool};
+	long_frame_give_paper(client, paper);
 	if (!desk_give(server->desk, paper))
+	{
+		long_frame_end(server, &paper->frame);
 		return false;
+	}
 	hold_slot(slot);
 	paper->next_of_client = client->papers;
 	client->papers = paper;

@@ -12,6 +12,7 @@
 #include <unistd.h>
 
 #include "client_requests.h"
+#include "long_frames.h"
 
 #define MAX_CLIENTS 4096
 #define MAX_ACCEPTS 64 /* connections taken in a round: more may come than can be taken, and answers have to go on */
@@ -35,13 +36,19 @@ handle_input(Server *server, Client *client)
 		FrameHeader header;
 
 		status = decode_header(client->input.data + at, true, &header);
-		if (status.code != STATUS_OK || client->input.length - body < header.body_bytes)
+		if (status.code != STATUS_OK)
+			break;
+		client->paused =
+			!long_frame_has_room(server, client, &header, client->input.data + body, client->input.length - body);
+		if (client->paused || client->input.length - body < header.body_bytes)
 			break;
 		client->paused = client_must_wait(server, client, &header, client->input.data + body);
 		if (client->paused)
 			break;
 		server_beat(server);
 		status = client_handle_frame(server, client, &header, body);
+		/* of a request that was refused at once */
+		long_frame_end(server, &client->frame);
 		/* the buffer went with its last frame */
 		at = client->input.length > 0 ? body + header.body_bytes : 0;
 	}
@@ -199,6 +206,7 @@ static void
 close_client(Server *server, Client *client)
 {
 	client_cancel_all(server, client);
+	long_frame_end(server, &client->frame);
 	close(client->fd);
 	byte_writer_free(&client->input);
 	byte_writer_free(&client->output);
@@ -207,8 +215,27 @@ close_client(Server *server, Client *client)
 	atomic_store(&server->page->n_clients, server->n_clients);
 }
 
-void
-connections_flush(Server *server)
+/* Read on where a long frame has waited for room. false: nowhere. */
+static bool
+resume_long_frames(Server *server)
+{
+	bool has_resumed = false;
+
+	for (Client *client = long_frames_next(server, NULL), *next; client; client = next)
+	{
+		/* what it waited for is forgotten once it has it */
+		Client place = {.waits_since = client->waits_since};
+
+		use_input(server, client);
+		has_resumed |= !client->paused;
+		next = long_frames_next(server, &place);
+	}
+	return has_resumed;
+}
+
+/* Send everybody's output and close who is to be closed, once. */
+static void
+flush(Server *server)
 {
 	Client **link = &server->clients;
 
@@ -227,6 +254,14 @@ connections_flush(Server *server)
 		close_client(server, client);
 	}
 	server->nowhere.length = 0;
+}
+
+void
+connections_flush(Server *server)
+{
+	do
+		flush(server);
+	while (resume_long_frames(server));
 }
 
 /* Only processes of our own user may speak to us. */

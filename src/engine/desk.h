@@ -18,6 +18,13 @@
 
 struct Client;
 
+/* What a long frame has of the memory for such (long_frames.h); bytes 0: it has none. */
+typedef struct LongFrame
+{
+	uint32_t role;
+	size_t bytes;
+} LongFrame;
+
 /* A request at the desk. */
 typedef struct DeskPaper
 {
@@ -26,6 +33,7 @@ typedef struct DeskPaper
 	struct Client *client; /* NULL: nobody wants the answer any more */
 	struct Slot *slot;
 	ByteWriter body; /* what request points into */
+	LongFrame frame;
 
 	/* set before it is given, read by the desk */
 	uint32_t request_id;

@@ -15,6 +15,7 @@
 #include <unistd.h>
 
 #include "connections.h"
+#include "long_frames.h"
 #include "server_setup.h"
 
 #define IDLE_WAIT_MS 250
@@ -122,6 +123,7 @@ server_run(const ServerSettings *settings)
 
 	memset(&server, 0, sizeof server);
 	server.settings = *settings;
+	server.long_frames.limit = LONG_FRAMES_BYTES;
 	server.page = settings->page;
 	STATUS_TRY(server_set_up(&server));
 	atomic_store(&server.page->ready, 1);

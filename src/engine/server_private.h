@@ -6,6 +6,7 @@
 
 #include "../base/clock.h"
 #include "desk.h"
+#include "role_budget.h"
 #include "round_clock.h"
 #include "scheduler.h"
 #include "server.h"
@@ -25,7 +26,9 @@ struct Client
 	DeskPaper *papers;       /* of it that are at the desk, linked by next_of_client */
 	size_t desk_bytes;       /* of these */
 	uint32_t n_requests;     /* of both kinds */
-	bool paused;             /* not read from before a paper comes back */
+	bool paused;             /* not read from before a paper comes back, or there is room for its frame */
+	LongFrame frame;         /* the one that is being read */
+	uint64_t waits_since;    /* for room for its frame: the how manieth wait; 0: it does not */
 };
 
 typedef struct Client Client;
@@ -44,6 +47,9 @@ typedef struct Server
 	Scheduler *scheduler;
 	Desk *desk;
 	size_t desk_bytes;
+	RoleBudget long_frames; /* what has come, or will, of long requests that are not prepared yet */
+	uint64_t n_waits;       /* for room for one */
+	bool has_room_again;
 	ByteWriter nowhere; /* output of requests whose client is gone */
 	RoundClock clock;
 	bool stop;

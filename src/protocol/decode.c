@@ -230,6 +230,18 @@ request_check(const Request *request)
 	return sampling_options_check(&request->options);
 }
 
+bool
+decode_request_role(const unsigned char *body, size_t length, uint32_t *role)
+{
+	ByteReader reader;
+
+	byte_reader_init(&reader, body, length);
+	(void) read_u8(&reader);
+	(void) read_u32(&reader);
+	*role = read_u32(&reader);
+	return !reader.failed;
+}
+
 Status
 decode_request_unchecked(const unsigned char *body, size_t length, Request *request)
 {
@@ -239,6 +251,7 @@ decode_request_unchecked(const unsigned char *body, size_t length, Request *requ
 	byte_reader_init(&reader, body, length);
 	request->kind = read_u8(&reader);
 	request->flags = read_u32(&reader);
+	request->role = read_u32(&reader);
 	request->model = read_span(&reader);
 	request->text = read_span(&reader);
 	request->messages = read_span(&reader);
@@ -257,7 +270,6 @@ decode_request_unchecked(const unsigned char *body, size_t length, Request *requ
 	for (uint32_t i = 0; i < request->n_stops; i++)
 		request->stops[i] = read_span(&reader);
 	read_options(&reader, &request->options);
-	request->role = read_u32(&reader);
 	request->priority = (int32_t) read_u32(&reader);
 	request->prefix_sharing = read_u8(&reader);
 	request->shared_messages = read_span(&reader);

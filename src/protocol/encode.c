@@ -98,6 +98,7 @@ encode_request(ByteWriter *writer, uint32_t request_id, const Request *request)
 	start = begin_frame(writer, request_id, FRAME_REQUEST);
 	write_u8(writer, request->kind);
 	write_u32(writer, request->flags);
+	write_u32(writer, request->role);
 	write_span(writer, request->model);
 	write_span(writer, request->text);
 	write_span(writer, request->messages);
@@ -113,7 +114,6 @@ encode_request(ByteWriter *writer, uint32_t request_id, const Request *request)
 	for (uint32_t i = 0; i < request->n_stops; i++)
 		write_span(writer, request->stops[i]);
 	write_options(writer, &request->options);
-	write_u32(writer, request->role);
 	write_u32(writer, (uint32_t) request->priority);
 	write_u8(writer, request->prefix_sharing);
 	write_span(writer, request->shared_messages);

@@ -282,6 +282,9 @@ extern Status decode_request(const unsigned char *body, size_t length, Request *
 /* The same in two parts: all but what takes longer the longer the texts are, and whether these are valid UTF-8 without
  * NUL. */
 extern Status decode_request_unchecked(const unsigned char *body, size_t length, Request *request);
+
+/* The role alone, which stands at the beginning: length bytes of the body are there by now. false: too few. */
+extern bool decode_request_role(const unsigned char *body, size_t length, uint32_t *role);
 extern Status request_check_texts(const Request *request);
 
 extern Status decode_accepted(const unsigned char *body, size_t length, Accepted *accepted);

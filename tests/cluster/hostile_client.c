@@ -4,7 +4,8 @@
  *   hostile_client SOCKET many N        opens N connections and holds them
  *   hostile_client SOCKET unread N      asks for N long answers in pieces and reads nothing after their GO
  *   hostile_client SOCKET greedy BYTES  has texts tokenized, BYTES each, and never reads, until the engine has enough
- * of it hostile_client SOCKET noise SEED    sends well-formed headers with bodies of noise, a connection each, for ever
+ *   hostile_client SOCKET noise SEED    sends well-formed headers with bodies of noise, a connection each, for ever
+ *   hostile_client SOCKET endless N     sends N requests as large as can be, all but their last byte
  *
  * Says "ready" when it has done its worst (greedy: "closed" when the engine has closed the connection), then holds all
  * of it until its standard input ends.
@@ -85,6 +86,45 @@ send_request(int fd, uint32_t id, const Request *request)
 	if (encode_request(&writer, id, request).code != STATUS_OK || !send_all(fd, writer.data, writer.length))
 		give_up("request");
 	byte_writer_free(&writer);
+}
+
+/* Requests of the largest kind, a role each, of which the end is missing: as much of each as the engine takes. */
+static void
+send_without_end(uint32_t n)
+{
+	size_t bytes = PROTOCOL_MAX_BODY_BYTES - 2 * 1024 * 1024;
+	char *text = malloc(bytes);
+	struct pollfd *sockets = calloc(n, sizeof *sockets);
+	size_t *sent = calloc(n, sizeof *sent);
+	ByteWriter writer;
+
+	if (!text || !sockets || !sent)
+		give_up("memory");
+	memset(text, 'a', bytes);
+	for (uint32_t i = 0; i < n; i++)
+		sockets[i] = (struct pollfd){.fd = must_connect(), .events = POLLOUT};
+	/* until for a second none of them takes anything */
+	while (poll(sockets, n, 1000) > 0)
+		for (uint32_t i = 0; i < n; i++)
+		{
+			Request request = {.kind = REQUEST_COUNT_TOKENS, .text = {text, bytes}, .role = 1000000 + i};
+			ssize_t taken = 0;
+
+			if (!(sockets[i].revents & POLLOUT))
+				continue;
+			byte_writer_init(&writer);
+			if (encode_request(&writer, 1, &request).code != STATUS_OK)
+				give_up("encode");
+			while (taken >= 0 && sent[i] < writer.length - 1)
+			{
+				taken = send(sockets[i].fd, writer.data + sent[i], writer.length - 1 - sent[i],
+							 MSG_NOSIGNAL | MSG_DONTWAIT);
+				sent[i] += taken > 0 ? (size_t) taken : 0;
+			}
+			if (sent[i] == writer.length - 1)
+				sockets[i].events = 0;
+			byte_writer_free(&writer);
+		}
 }
 
 /* Wait for the header of an ACCEPTED and read its body. */
@@ -191,11 +231,13 @@ main(int argc, char **argv)
 		ask_and_read_nothing((uint32_t) n);
 	else if (strcmp(mode, "greedy") == 0)
 		ask_until_closed((size_t) n);
+	else if (strcmp(mode, "endless") == 0)
+		send_without_end((uint32_t) n);
 	else if (strcmp(mode, "noise") == 0)
 		make_noise((unsigned) n);
 	else
 	{
-		fprintf(stderr, "hostile_client SOCKET many|unread|greedy|noise NUMBER\n");
+		fprintf(stderr, "hostile_client SOCKET many|unread|greedy|endless|noise NUMBER\n");
 		return 1;
 	}
 	puts("ready");

@@ -109,8 +109,8 @@ def endless_request(text):
     """The body of a REQUEST for 4,000 tokens after a text, as decode_request() of src/protocol reads it."""
     not_given = struct.pack("<I", 0xFFFFFFFF)
     options = struct.pack("<IidddidddqBi", 1 | 2, 4000, 0.0, 0.0, 0.0, 0, 1.0, 0.0, 0.0, 0, 0, 0)
-    return (struct.pack("<BI", 2, 0) + not_given + struct.pack("<I", len(text)) + text + 4 * not_given + struct.pack("<5I", 0, 0, 0, 0, 0) + options
-            + struct.pack("<IiB", 10, 0, 0) + not_given)
+    return (struct.pack("<BII", 2, 0, 10) + not_given + struct.pack("<I", len(text)) + text + 4 * not_given + struct.pack("<5I", 0, 0, 0, 0, 0) + options
+            + struct.pack("<iB", 0, 0) + not_given)
 
 
 def test_a_connection_that_ends_without_a_word_frees_all_of_its_requests(server):

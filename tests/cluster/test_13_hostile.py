@@ -91,6 +91,27 @@ def test_who_asks_and_never_reads_is_closed(besieged):
     wait_idle(besieged, 10)
 
 
+def test_long_requests_that_do_not_end_leave_room_to_others(besieged):
+    """Four of eight are read, a quarter of a gigabyte: the rest waits outside, and what is larger than the room that is left."""
+    pid, short, long = besieged.engine_pid(), "SELECT qwen_count_tokens(repeat('word ', 400000))", "SELECT qwen_count_tokens(repeat('word ', 1800000))"
+    expected = besieged.value(short)
+    before = memory(pid)
+    with Hostile(besieged, "endless", 8):
+        assert 200e6 < memory(pid) - before < 300e6
+        assert besieged.value(short) == expected
+        call = Background(besieged, long)
+        assert besieged.value(short) == expected
+        assert call.thread.is_alive()
+        # who waits for room can be cancelled as any other
+        given_up = Background(besieged, long)
+        wait_until(lambda: besieged.value("SELECT count(*) FROM qwen_stat_activity") == 2, what="two that wait")
+        given_up.connection.cancel()
+        assert given_up.join().error.pgcode == "57014"
+    assert call.join(60).rows == [(besieged.value(long),)]
+    assert besieged.engine_pid() == pid
+    wait_until(lambda: memory(pid) - before < 50e6, 10, "memory that was given back")
+
+
 def test_noise_closes_its_own_connections(besieged):
     """More connections than the engine can take: answers and new sessions go on all the same, and the log stays short."""
     long = GREEDY.replace("30", "300")
