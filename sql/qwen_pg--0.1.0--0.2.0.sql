@@ -273,9 +273,10 @@ CREATE FUNCTION qwen_submit(source text, prompt text, target regclass, target_co
 	max_tokens int DEFAULT NULL, temperature float8 DEFAULT NULL, top_p float8 DEFAULT NULL, min_p float8 DEFAULT NULL,
 	top_k int DEFAULT NULL, repetition_penalty float8 DEFAULT NULL, presence_penalty float8 DEFAULT NULL,
 	frequency_penalty float8 DEFAULT NULL, seed bigint DEFAULT NULL, stop text[] DEFAULT NULL, thinking boolean DEFAULT NULL,
-	thinking_budget int DEFAULT NULL, response_format json DEFAULT NULL, adapter text DEFAULT NULL, options json DEFAULT NULL)
+	thinking_budget int DEFAULT NULL, response_format json DEFAULT NULL, adapter text DEFAULT NULL, arguments json DEFAULT NULL,
+	options json DEFAULT NULL)
 RETURNS bigint AS 'MODULE_PATHNAME', 'qwen_submit' LANGUAGE C VOLATILE PARALLEL UNSAFE;
-COMMENT ON FUNCTION qwen_submit(text, text, regclass, name, name[], text, text, int, text, int, int, int, text, int, float8, float8, float8, int, float8, float8, float8, bigint, text[], boolean, int, json, text, json) IS 'a job over all rows of a table or query, worked on in the background; its id';
+COMMENT ON FUNCTION qwen_submit(text, text, regclass, name, name[], text, text, int, text, int, int, int, text, int, float8, float8, float8, int, float8, float8, float8, bigint, text[], boolean, int, json, text, json, json) IS 'a job over all rows of a table or query, worked on in the background; its id';
 
 CREATE FUNCTION qwen_models_status__new(OUT name text, OUT file text, OUT architecture text, OUT parameters bigint,
 	OUT quantization text, OUT context_length int, OUT embedding_size int, OUT file_bytes bigint, OUT shared_memory_bytes bigint,
@@ -407,7 +408,7 @@ COMMENT ON FUNCTION qwen_enqueue_embed_trigger() IS 'AFTER INSERT OR UPDATE trig
 ALTER TABLE qwen_job_table ADD COLUMN options json, ADD COLUMN truncated bigint NOT NULL DEFAULT 0;
 
 -- what was queued follows its trigger and its key columns, and knows through which answers it came; a job says what it left out
-ALTER TABLE qwen_job_table ADD COLUMN note text;
+ALTER TABLE qwen_job_table ADD COLUMN note text, ADD COLUMN arguments json;
 ALTER TABLE qwen_job_row ADD COLUMN trigger_oid oid, ADD COLUMN key_numbers smallint[], ADD COLUMN via bigint[];
 DROP INDEX qwen_job_row_failed;
 CREATE INDEX qwen_job_row_failed ON qwen_job_row (relation, failed_at) WHERE failed_at IS NOT NULL;
@@ -420,7 +421,7 @@ SELECT j.id,
 		ELSE j.state END AS state,
 	j.total, j.done, j.failed,
 	-- with casts, so that each operator is PostgreSQL's own, whatever stands in the schema
-	CASE WHEN j.busy_ms > 0::float8 THEN (j.completion_tokens + CASE WHEN j.function = 'embed' THEN j.prompt_tokens ELSE 0 END)::float8 * 1000::float8 / j.busy_ms END AS tokens_per_s,
+	CASE WHEN j.busy_ms > 0::float8 THEN (CASE WHEN j.completion_tokens > 0::bigint THEN j.completion_tokens ELSE j.prompt_tokens END)::float8 * 1000::float8 / j.busy_ms END AS tokens_per_s,
 	CASE WHEN j.state IN ('queued', 'running') AND j.done + j.failed > 0
 		THEN greatest(j.total - j.done - j.failed, 0)::float8 * (j.busy_ms / (j.done + j.failed)::float8) * interval '1 millisecond' END AS eta,
 	pg_get_userbyid(j.owner) AS owner,

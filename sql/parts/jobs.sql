@@ -37,7 +37,8 @@ CREATE TABLE qwen_job_table (
 	error text,
 	options json,
 	truncated bigint NOT NULL DEFAULT 0,
-	note text
+	note text,
+	arguments json
 ) WITH (fillfactor = 50);
 CREATE INDEX qwen_job_table_active ON qwen_job_table (owner) WHERE state IN ('queued', 'running');
 COMMENT ON TABLE qwen_job_table IS 'jobs of qwen_submit; the view qwen_jobs shows them';
@@ -75,7 +76,7 @@ SELECT j.id,
 		ELSE j.state END AS state,
 	j.total, j.done, j.failed,
 	-- with casts, so that each operator is PostgreSQL's own, whatever stands in the schema
-	CASE WHEN j.busy_ms > 0::float8 THEN (j.completion_tokens + CASE WHEN j.function = 'embed' THEN j.prompt_tokens ELSE 0 END)::float8 * 1000::float8 / j.busy_ms END AS tokens_per_s,
+	CASE WHEN j.busy_ms > 0::float8 THEN (CASE WHEN j.completion_tokens > 0::bigint THEN j.completion_tokens ELSE j.prompt_tokens END)::float8 * 1000::float8 / j.busy_ms END AS tokens_per_s,
 	CASE WHEN j.state IN ('queued', 'running') AND j.done + j.failed > 0
 		THEN greatest(j.total - j.done - j.failed, 0)::float8 * (j.busy_ms / (j.done + j.failed)::float8) * interval '1 millisecond' END AS eta,
 	pg_get_userbyid(j.owner) AS owner,

@@ -105,7 +105,7 @@ DROP FUNCTION qwen_take_over();
 ALTER TABLE qwen_job_table ADD COLUMN options json, ADD COLUMN truncated bigint NOT NULL DEFAULT 0;
 
 -- what was queued follows its trigger and its key columns, and knows through which answers it came; a job says what it left out
-ALTER TABLE qwen_job_table ADD COLUMN note text;
+ALTER TABLE qwen_job_table ADD COLUMN note text, ADD COLUMN arguments json;
 ALTER TABLE qwen_job_row ADD COLUMN trigger_oid oid, ADD COLUMN key_numbers smallint[], ADD COLUMN via bigint[];
 DROP INDEX qwen_job_row_failed;
 CREATE INDEX qwen_job_row_failed ON qwen_job_row (relation, failed_at) WHERE failed_at IS NOT NULL;

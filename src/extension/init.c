@@ -81,7 +81,7 @@ _PG_init(void)
 	settings_end();
 	share_memory();
 	statement_init();
-	model_call_init();
+	outcomes_init();
 	job_queue_init();
 	planner_init();
 	/* pg_upgrade counts on a server in which nothing happens by itself */

@@ -8,9 +8,11 @@
 #include "../core/texts.h"
 #include "../limits/limits.h"
 #include "catalog/pg_type.h"
+#include "miscadmin.h"
 #include "utils/array.h"
 #include "utils/builtins.h"
 #include "utils/jsonb.h"
+#include "utils/lsyscache.h"
 
 const TailArgument tail_arguments[N_TAIL_ARGUMENTS] = {
 	{"model", TEXTOID},
@@ -64,14 +66,6 @@ read_stops(ArrayType *array, Request *request)
 		request->stops[i] = span_from_text(DatumGetTextPP(elements[i]));
 	}
 	request->n_stops = n;
-}
-
-void
-options_default(Request *request)
-{
-	options_set_model(request, NULL, qwen_default_model);
-	request->options.given = 0;
-	request->options.max_tokens = limits_default_max_tokens(qwen_max_tokens);
 }
 
 static bool
@@ -188,4 +182,65 @@ options_read(FunctionCallInfo fcinfo, int first, Request *request)
 	status = sampling_options_check(options);
 	if (status.code != STATUS_OK)
 		raise_status(&status);
+}
+
+/* The elements of an array of texts as text[]. */
+static Datum
+texts_of(const char *key, const JsonbValue *value)
+{
+	JsonbIterator *iterator = JsonbIteratorInit(value->val.binary.data);
+	ArrayBuildState *built = initArrayResult(TEXTOID, CurrentMemoryContext, false);
+	JsonbValue element;
+	JsonbIteratorToken token = JsonbIteratorNext(&iterator, &element, true);
+
+	while (token == WJB_BEGIN_ARRAY || token == WJB_ELEM)
+	{
+		CHECK_FOR_INTERRUPTS();
+		if (token == WJB_ELEM && element.type != jbvString)
+			break;
+		if (token == WJB_ELEM)
+			built = accumArrayResult(
+				built, PointerGetDatum(cstring_to_text_with_len(element.val.string.val, element.val.string.len)), false,
+				TEXTOID, CurrentMemoryContext);
+		token = JsonbIteratorNext(&iterator, &element, true);
+	}
+	if (token != WJB_END_ARRAY)
+		ereport(ERROR,
+				(errcode(ERRCODE_INVALID_PARAMETER_VALUE), errmsg("options: \"%s\" must be an array of texts", key)));
+	return makeArrayResult(built, CurrentMemoryContext);
+}
+
+Datum
+options_value(const char *key, const JsonbValue *value, Oid type)
+{
+	Oid input, parameter;
+	char *written;
+
+	if (type == TEXTARRAYOID && value->type == jbvBinary)
+		return texts_of(key, value);
+	if (type == FLOAT4ARRAYOID && value->type == jbvBinary)
+	{
+		/* [0.5, -1] and {0.5, -1} */
+		written = JsonbToCString(NULL, value->val.binary.data, value->val.binary.len);
+		if (written[0] == '[')
+		{
+			written[0] = '{';
+			written[strlen(written) - 1] = '}';
+		}
+		getTypeInputInfo(type, &input, &parameter);
+		return OidInputFunctionCall(input, written, parameter, -1);
+	}
+	if (value->type == jbvBinary && type != JSONOID)
+		ereport(ERROR, (errcode(ERRCODE_INVALID_PARAMETER_VALUE),
+						errmsg("options: \"%s\" must be of type %s", key, format_type_be(type))));
+	if (value->type == jbvBinary)
+		written = JsonbToCString(NULL, value->val.binary.data, value->val.binary.len);
+	else if (value->type == jbvNumeric)
+		written = DatumGetCString(DirectFunctionCall1(numeric_out, NumericGetDatum(value->val.numeric)));
+	else if (value->type == jbvBool)
+		written = pstrdup(value->val.boolean ? "true" : "false");
+	else
+		written = pnstrdup(value->val.string.val, value->val.string.len);
+	getTypeInputInfo(type, &input, &parameter);
+	return OidInputFunctionCall(input, written, parameter, -1);
 }

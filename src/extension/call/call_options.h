@@ -17,11 +17,12 @@ extern void options_read(FunctionCallInfo fcinfo, int first, Request *request);
 /* The argument options alone: a JSON object with the options that have no argument of their own; may be NULL. */
 extern void options_read_object(FunctionCallInfo fcinfo, int argument, Request *request);
 
-/* The defaults of the tail, for those who have none. */
-extern void options_default(Request *request);
-
 /* A model's name argument (or NULL) into request->model; fallback: the setting that holds when it is NULL. */
 extern void options_set_model(Request *request, text *name, const char *fallback);
+
+/* The value of a key of a JSON object as one of a SQL type; raises, naming the key, what it is not. */
+struct JsonbValue;
+extern Datum options_value(const char *key, const struct JsonbValue *value, Oid type);
 
 /* Names of the common tail's arguments in order, with their types. */
 typedef struct TailArgument

@@ -11,90 +11,220 @@
 #include "../core/errors.h"
 #include "../core/settings.h"
 #include "../core/shared_memory.h"
-#include "../core/statement.h"
 #include "../core/texts.h"
-#include "access/xact.h"
+#include "call_options.h"
+#include "catalog/pg_type.h"
 #include "utils/memutils.h"
 
-static int64 nulls_made;        /* values that became NULL and have not been told of */
-static int64 answers_cut;       /* off at max_tokens, and not told of yet */
-static int64 answers_empty;     /* those of them of which nothing is left */
-static char first_message[256]; /* of the first of them */
-
-/* What there was to tell of when a subtransaction began. */
-typedef struct Untold
+int
+model_function_argument(const ModelFunction *function, const char *name, Oid *type)
 {
-	struct Untold *outer;
-	int64 nulls_made, answers_cut, answers_empty;
-} Untold;
+	int n_own = 0;
 
-static Untold *subtransactions; /* the innermost first; in the transaction's memory */
+	for (; n_own < MODEL_FUNCTION_MAX_ARGUMENTS && function->arguments[n_own].name; n_own++)
+		if (strcmp(function->arguments[n_own].name, name) == 0)
+		{
+			*type = function->arguments[n_own].type;
+			return n_own;
+		}
+	for (int i = 0; i < N_TAIL_ARGUMENTS; i++)
+	{
+		bool is_last = i == N_TAIL_ARGUMENTS - 1;
 
-bool
-is_row_error(int sqlstate)
-{
-	return sqlstate == ERRCODE_INVALID_PARAMETER_VALUE || sqlstate == ERRCODE_PROGRAM_LIMIT_EXCEEDED ||
-		   sqlstate == ERRCODE_FEATURE_NOT_SUPPORTED || sqlstate == ERRCODE_UNTRANSLATABLE_CHARACTER ||
-		   sqlstate == ERRCODE_CHARACTER_NOT_IN_REPERTOIRE || sqlstate == ERRCODE_NUMERIC_VALUE_OUT_OF_RANGE;
+		if ((!is_last && !function->has_tail) || strcmp(tail_arguments[i].name, name) != 0)
+			continue;
+		*type = tail_arguments[i].type;
+		return is_last ? function->most - 1 : n_own + i;
+	}
+	return -1;
 }
 
-/* Build and send; raises. */
-static void
-send_requests(ModelCall *call)
+Oid
+model_function_result(const ModelFunction *function)
 {
-	Request requests[MODEL_CALL_MAX_REQUESTS];
-	int n;
+	return OidIsValid(function->result) ? function->result : TEXTOID;
+}
 
+Request *
+model_call_ask(ModelCall *call)
+{
+	Request *request = palloc0(sizeof *request);
+
+	call->asked = lappend(call->asked, request);
+	return request;
+}
+
+/* Several calls may share fcinfo: put this one's arguments there. */
+static void
+set_arguments(ModelCall *call)
+{
+	if (call->arguments)
+		arguments_set(call->fcinfo, call->arguments);
+}
+
+/* Build the first step's requests. */
+static void
+build_call(ModelCall *call)
+{
+	set_arguments(call);
 	/* the plan node and the array functions come here without the C function */
 	check_arguments(call->fcinfo, call->function->symbol, call->function->least, call->function->most);
-	memset(requests, 0, sizeof requests);
-	n = call->function->build(call->fcinfo, requests);
-	for (int i = 0; i < n; i++)
+	call->function->build(call->fcinfo, call);
+	call->first = call->asked;
+}
+
+/* Send the requests of a step. */
+static void
+send_step(ModelCall *call)
+{
+	int n = list_length(call->asked);
+	ListCell *cell;
+
+	call->n_requests = call->n_ended = 0;
+	call->failed = -1;
+	call->is_over = n == 0;
+	call->requests = palloc(sizeof(EngineCall *) * Max(n, 1));
+	call->replies = palloc0(sizeof *call->replies * Max(n, 1));
+	foreach (cell, call->asked)
 	{
-		call->max_tokens[i] = requests[i].options.max_tokens;
-		requests[i].function = call->function->symbol;
-		call->requests[i] = engine_submit(&requests[i], CurrentMemoryContext);
+		Request *request = lfirst(cell);
+
+		request->function = call->asked_by;
+		call->requests[call->n_requests] = engine_submit(request, call->memory);
 		call->n_requests++;
 	}
 }
 
-void
-model_call_start(ModelCall *call, const ModelFunction *function, FunctionCallInfo fcinfo)
+/* Free what the engine has sent, or cancel what is under way. */
+static void
+end_requests(ModelCall *call)
 {
-	MemoryContext context = CurrentMemoryContext;
+	for (int i = 0; i < call->n_requests; i++)
+		engine_end(call->requests[i]);
+	call->n_requests = call->n_ended = 0;
+}
 
-	memset(call, 0, sizeof *call);
-	call->function = function;
-	call->fcinfo = fcinfo;
-	call->failed = -1;
-	/* what is caught and kept was raised over memory only, so nothing has to be cleaned up */
+/* The first step. */
+static void
+start_call(ModelCall *call)
+{
+	build_call(call);
+	send_step(call);
+}
+
+/* What comes after a step whose requests have ended. */
+static void
+go_on(ModelCall *call)
+{
+	void (*step)(FunctionCallInfo fcinfo, ModelCall * call) =
+		call->too_long ? call->function->too_long : call->function->next;
+	EngineCall **ended = call->requests;
+	int n_ended = call->n_requests;
+
+	set_arguments(call);
+	call->asked = NIL;
+	step(call->fcinfo, call);
+	call->has_gone_on = true;
+	call->too_long = false;
+	if (call->asked == NIL)
+	{
+		call->is_over = true;
+		return;
+	}
+	for (int i = 0; i < n_ended; i++)
+		engine_end(ended[i]);
+	send_step(call);
+}
+
+/*
+ * Make a step in the call's memory. An error that concerns this row alone is kept: what is caught was raised over
+ * memory only, so nothing has to be cleaned up.
+ */
+static void
+run_step(ModelCall *call, void (*step)(ModelCall *call))
+{
+	MemoryContext context = MemoryContextSwitchTo(call->memory);
+
 	PG_TRY();
 	{
-		send_requests(call);
+		step(call);
 	}
 	PG_CATCH();
 	{
-		MemoryContextSwitchTo(context);
+		MemoryContextSwitchTo(call->memory);
 		if (!is_row_error(geterrcode()))
 			PG_RE_THROW();
 		call->error = CopyErrorData();
 		FlushErrorState();
 	}
 	PG_END_TRY();
-	if (call->error)
-		model_call_end(call);
+	MemoryContextSwitchTo(context);
+	if (!call->error)
+		return;
+	end_requests(call);
+	call->is_over = true;
+}
+
+/* An evaluation of a function, in the current memory context. */
+static void
+init_call(ModelCall *call, const ModelFunction *function, FunctionCallInfo fcinfo, const NullableDatum *arguments)
+{
+	memset(call, 0, sizeof *call);
+	call->function = function;
+	call->fcinfo = fcinfo;
+	call->arguments = arguments;
+	call->asked_by = function->symbol;
+	call->memory = CurrentMemoryContext;
+	call->failed = -1;
+}
+
+void
+model_call_start(ModelCall *call, const ModelFunction *function, FunctionCallInfo fcinfo,
+				 const NullableDatum *arguments)
+{
+	init_call(call, function, fcinfo, arguments);
+	run_step(call, start_call);
+}
+
+void
+model_call_build(ModelCall *call, const ModelFunction *function, FunctionCallInfo fcinfo,
+				 const NullableDatum *arguments)
+{
+	init_call(call, function, fcinfo, arguments);
+	run_step(call, build_call);
+}
+
+void
+model_call_send(ModelCall *call)
+{
+	MemoryContext context = MemoryContextSwitchTo(call->memory);
+
+	call->asked = call->first;
+	call->state = NULL;
+	call->has_gone_on = call->too_long = call->was_cut = false;
+	memset(&call->counts, 0, sizeof call->counts);
+	send_step(call);
+	MemoryContextSwitchTo(context);
+}
+
+/* Is what the first step asks for to be asked otherwise, where it has no room? */
+static bool
+has_other_way(const ModelCall *call)
+{
+	return call->function->too_long && !call->has_gone_on && !call->takes_one_step;
 }
 
 /* Take the frames of one request that have come. */
 static void
 advance_request(ModelCall *call, int i)
 {
+	const Request *request = list_nth(call->asked, i);
 	EngineReply *reply = &call->replies[i];
 
 	while (engine_poll(call->requests[i], reply))
 	{
-		if (reply->type == FRAME_ACCEPTED && call->function->when_too_long &&
-			reply->accepted.max_tokens < (uint32) call->max_tokens[i])
+		if (reply->type == FRAME_ACCEPTED && has_other_way(call) &&
+			reply->accepted.max_tokens < (uint32) request->options.max_tokens)
 		{
 			engine_end(call->requests[i]);
 			call->too_long = true;
@@ -122,27 +252,12 @@ request_has_ended(const ModelCall *call, int i)
 	return call->too_long || type == FRAME_DONE || type == FRAME_RESULT || type == FRAME_ERROR;
 }
 
-bool
-model_call_advance(ModelCall *call)
-{
-	for (int i = 0; i < call->n_requests; i++)
-		if (!request_has_ended(call, i))
-			advance_request(call, i);
-	return call->n_ended == call->n_requests;
-}
-
-void
-model_call_end(ModelCall *call)
-{
-	for (int i = 0; i < call->n_requests; i++)
-		engine_end(call->requests[i]);
-	call->n_requests = call->n_ended = 0;
-}
-
-/* Add up what an ended call has cost. */
+/* Add up what a step has cost. */
 static void
-count_call(const ModelCall *call, ModelCallCounts *counts)
+count_step(ModelCall *call)
 {
+	ModelCallCounts *counts = &call->counts;
+
 	for (int i = 0; i < call->n_requests; i++)
 	{
 		const EngineReply *reply = &call->replies[i];
@@ -153,18 +268,37 @@ count_call(const ModelCall *call, ModelCallCounts *counts)
 			counts->prompt_tokens += reply->done.prompt_tokens;
 			counts->cached_tokens += reply->done.cached_tokens;
 			counts->completion_tokens += reply->done.completion_tokens;
+			call->was_cut |= reply->done.finish_reason == FINISH_LENGTH;
 		}
 		else if (reply->type == FRAME_RESULT)
 			counts->prompt_tokens += reply->result.prompt_tokens;
 	}
 }
 
-/* Is there no room for the request and its whole answer, and does the function know what to do then? */
-static bool
-is_too_long(const ModelCall *call)
+bool
+model_call_advance(ModelCall *call)
 {
-	return call->too_long || (call->failed >= 0 && call->function->when_too_long &&
-							  call->replies[call->failed].error.code == STATUS_TOO_LONG);
+	if (call->is_over)
+		return true;
+	for (int i = 0; i < call->n_requests; i++)
+		if (!request_has_ended(call, i))
+			advance_request(call, i);
+	if (call->n_ended < call->n_requests)
+		return false;
+	count_step(call);
+	call->too_long |=
+		call->failed >= 0 && has_other_way(call) && call->replies[call->failed].error.code == STATUS_TOO_LONG;
+	if (call->too_long || (call->failed < 0 && call->function->next))
+		run_step(call, go_on);
+	else
+		call->is_over = true;
+	return call->is_over;
+}
+
+void
+model_call_end(ModelCall *call)
+{
+	end_requests(call);
 }
 
 /* Raise the error of a call that has one. */
@@ -177,30 +311,75 @@ raise_call_error(ModelCall *call)
 		raise_engine_error(&call->replies[call->failed].error);
 }
 
+ByteSpan
+model_call_answer(const ModelCall *call)
+{
+	if (call->n_requests != 1 || call->replies[0].type != FRAME_DONE)
+		ereport(ERROR, (errcode(ERRCODE_SYSTEM_ERROR), errmsg("the qwen engine gave no answer")));
+	return call->replies[0].done.content;
+}
+
+bool
+model_call_has_value(const ModelCall *call)
+{
+	return !call->error && call->failed < 0 && call->n_requests > 0;
+}
+
+Datum
+model_call_finish(ModelCall *call, bool *is_null)
+{
+	Datum value;
+
+	set_arguments(call);
+	call->fcinfo->isnull = false;
+	value = call->function->finish(call->fcinfo, call->replies);
+	*is_null = call->fcinfo->isnull;
+	return value;
+}
+
+bool
+model_call_is_running(const ModelCall *call)
+{
+	bool is_running = call->has_gone_on;
+
+	for (int i = 0; i < call->n_requests; i++)
+		is_running |= call->replies[i].type == FRAME_ACCEPTED;
+	return is_running;
+}
+
+bool
+model_call_engine_ended(const ModelCall *call)
+{
+	for (int i = 0; i < call->n_requests; i++)
+		if (engine_ended_with(call->requests[i]))
+			return true;
+	return false;
+}
+
+/* Is nothing left of an answer that was cut off: has thinking taken all of it? */
+static bool
+is_empty(const ModelCall *call)
+{
+	return call->replies[0].type == FRAME_DONE && call->replies[0].done.content.length == 0;
+}
+
 /* The value of an ended call, or its error. */
 static Datum
 take_value(ModelCall *call, bool *is_null)
 {
 	Datum value = (Datum) 0;
 
-	if (is_too_long(call))
-	{
-		call->fcinfo->isnull = false;
-		value = call->function->when_too_long(call->fcinfo);
-		*is_null = call->fcinfo->isnull;
-		return value;
-	}
 	raise_call_error(call);
 	*is_null = call->n_requests == 0;
-	if (!*is_null)
-	{
-		call->fcinfo->isnull = false;
-		value = call->function->finish(call->fcinfo, call->replies);
-		*is_null = call->fcinfo->isnull;
-		for (int i = 0; i < call->n_requests; i++)
-			if (call->replies[i].type == FRAME_DONE)
-				count_if_cut(&call->replies[i].done);
-	}
+	if (*is_null)
+		return (Datum) 0;
+	if (call->function->finish)
+		value = model_call_finish(call, is_null);
+	else
+		value = PointerGetDatum(text_from_span(model_call_answer(call)));
+	/* a value counts as one, in how many parts it may have been made */
+	if (call->was_cut)
+		count_cut(is_empty(call));
 	return value;
 }
 
@@ -212,7 +391,7 @@ row_error_message(const ModelCall *call)
 
 	if (call->error)
 		return call->error->message;
-	if (call->failed < 0 || is_too_long(call))
+	if (call->failed < 0)
 		return NULL;
 	error = &call->replies[call->failed].error;
 	return is_row_error(sqlstate_of(error->code)) ? server_string(pnstrdup(error->message.data, error->message.length))
@@ -275,26 +454,24 @@ static Datum
 take_value_or_error(ModelCall *call, bool *is_null, const char **error)
 {
 	CallValue wanted = {call, (Datum) 0, true};
-	MemoryContext memory = NULL;
 
 	*is_null = true;
 	*error = row_error_message(call);
 	if (*error)
 		return (Datum) 0;
-	if (is_too_long(call))
-		memory = AllocSetContextCreate(CurrentMemoryContext, "qwen value", ALLOCSET_SMALL_SIZES);
-	if (!run_for_row(take_call_value, &wanted, memory, error))
+	if (!run_for_row(take_call_value, &wanted, NULL, error))
 		return (Datum) 0;
 	*is_null = wanted.is_null;
 	return wanted.value;
 }
 
-/* A value became NULL. */
 static void
-count_null(const char *message)
+add_counts(ModelCallCounts *counts, const ModelCallCounts *more)
 {
-	if (nulls_made++ == 0)
-		copy_server_text(first_message, message, sizeof first_message);
+	counts->requests += more->requests;
+	counts->prompt_tokens += more->prompt_tokens;
+	counts->cached_tokens += more->cached_tokens;
+	counts->completion_tokens += more->completion_tokens;
 }
 
 Datum
@@ -304,7 +481,7 @@ model_call_value(ModelCall *call, bool *is_null, ModelCallCounts *counts)
 	Datum value;
 
 	if (counts)
-		count_call(call, counts);
+		add_counts(counts, &call->counts);
 	if (qwen_on_error != QWEN_ON_ERROR_NULL)
 		value = take_value(call, is_null);
 	else
@@ -355,7 +532,7 @@ model_call_run(FunctionCallInfo fcinfo, const ModelFunction *function)
 	Datum value;
 
 	require_preloaded();
-	model_call_start(&call, function, fcinfo);
+	model_call_start(&call, function, fcinfo, NULL);
 	PG_TRY();
 	{
 		while (!model_call_advance(&call))
@@ -374,114 +551,4 @@ model_call_run(FunctionCallInfo fcinfo, const ModelFunction *function)
 	PG_END_TRY();
 	fcinfo->isnull = is_null;
 	return value;
-}
-
-void
-warn_of_nulls(void)
-{
-	int64 n = nulls_made;
-
-	nulls_made = 0;
-	if (n > 0)
-		ereport(WARNING, (errmsg_plural("%lld value is NULL because its row failed",
-										"%lld values are NULL because their rows failed", n, (long long) n),
-						  errdetail("The first error: %s", first_message),
-						  errhint("With qwen.on_error = error the statement stops at the first one.")));
-}
-
-void
-count_cut(bool is_empty)
-{
-	answers_cut++;
-	answers_empty += is_empty;
-}
-
-void
-count_if_cut(const Done *done)
-{
-	if (done->finish_reason == FINISH_LENGTH)
-		count_cut(done->content.length == 0);
-}
-
-bool
-take_cut(void)
-{
-	bool any = answers_cut > 0;
-
-	answers_cut = answers_empty = 0;
-	return any;
-}
-
-/* The NOTICE that counts answers that were cut off since the last one; nothing when there are none. */
-static void
-tell_of_cut_answers(void)
-{
-	int64 n = answers_cut, n_empty = answers_empty;
-
-	answers_cut = answers_empty = 0;
-	if (n > 0)
-		ereport(NOTICE,
-				(errmsg_plural("%lld answer was cut off at max_tokens", "%lld answers were cut off at max_tokens", n,
-							   (long long) n),
-				 n_empty > 0 ? errdetail_plural("%lld is empty: thinking has taken all of its tokens.",
-												"%lld are empty: thinking has taken all of their tokens.", n_empty,
-												(long long) n_empty)
-							 : 0,
-				 n_empty > 0 ? errhint("Raise the argument max_tokens or qwen.max_tokens, or give thinking => false or "
-									   "a thinking_budget.")
-							 : errhint("Raise the argument max_tokens or qwen.max_tokens.")));
-}
-
-/* The outermost statement tells how many values have become NULL, and how many answers were cut. */
-static void
-tell(void)
-{
-	warn_of_nulls();
-	tell_of_cut_answers();
-}
-
-/* What ran outside of an executor (DO, CALL) is told of at the transaction's end; after an error nothing is left to
- * tell. */
-static void
-end_transaction(XactEvent event, void *argument)
-{
-	if (event == XACT_EVENT_PRE_COMMIT || event == XACT_EVENT_PRE_PREPARE)
-		tell();
-	else if (event == XACT_EVENT_ABORT)
-		nulls_made = answers_cut = answers_empty = 0;
-	if (event == XACT_EVENT_COMMIT || event == XACT_EVENT_PREPARE || event == XACT_EVENT_ABORT)
-		subtransactions = NULL;
-}
-
-/* What was counted in a subtransaction that is rolled back failed with it; what was told of meanwhile stays told. */
-static void
-end_subtransaction(SubXactEvent event, SubTransactionId id, SubTransactionId parent, void *argument)
-{
-	Untold *before = subtransactions;
-
-	if (event == SUBXACT_EVENT_START_SUB)
-	{
-		before = MemoryContextAlloc(TopTransactionContext, sizeof *before);
-		*before = (Untold){subtransactions, nulls_made, answers_cut, answers_empty};
-		subtransactions = before;
-	}
-	else if (before && (event == SUBXACT_EVENT_COMMIT_SUB || event == SUBXACT_EVENT_ABORT_SUB))
-	{
-		if (event == SUBXACT_EVENT_ABORT_SUB)
-		{
-			nulls_made = Min(nulls_made, before->nulls_made);
-			answers_cut = Min(answers_cut, before->answers_cut);
-			answers_empty = Min(answers_empty, before->answers_empty);
-		}
-		subtransactions = before->outer;
-		pfree(before);
-	}
-}
-
-void
-model_call_init(void)
-{
-	statement_when_ended(tell);
-	RegisterXactCallback(end_transaction, NULL);
-	RegisterSubXactCallback(end_subtransaction, NULL);
 }

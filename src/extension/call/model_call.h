@@ -1,42 +1,69 @@
 /*
- * model_call.h - SQL functions that ask the model, as data, so that a plain call, an array function and the plan node
- * that keeps many rows in flight share one way from arguments to requests and from answers to a value.
+ * model_call.h - functions that ask the model, as data, so that a plain call, an array function, an aggregate, a
+ * trigger, the plan node that keeps many rows in flight and a background job share one way from arguments to requests
+ * and from answers to a value.
  *
- * ModelFunction: what one SQL function does. ModelCall: one evaluation of it, from its arguments to its value; nothing
- * in it waits but model_call_run, so that many can be under way at once.
+ * ModelFunction: what one function does, in steps. ModelCall: one evaluation of it, from its arguments to its value;
+ * nothing in it waits but model_call_run, so that many can be under way at once.
+ *
+ *   build -> requests -> (next, or too_long -> requests)* -> finish: the value
  */
 #ifndef QWEN_MODEL_CALL_H
 #define QWEN_MODEL_CALL_H
 
 #include "../client/client.h"
+#include "outcomes.h"
 
-#define MODEL_CALL_MAX_REQUESTS 2
+typedef struct ModelCall ModelCall;
 
+/* An argument of a function that is none of the common tail. */
+typedef struct ModelArgument
+{
+	const char *name; /* as in SQL */
+	Oid type;
+} ModelArgument;
+
+#define MODEL_FUNCTION_MAX_ARGUMENTS 5
+
+/*
+ * What a step may do: it adds requests with model_call_ask, whose texts are palloc'd, and keeps what it needs later in
+ * call->state; both live as long as the call. It raises what is wrong, and may touch nothing but memory, because such
+ * an error is kept with its row.
+ */
 typedef struct ModelFunction
 {
 	/* the C symbol, by which the planner knows the SQL function */
 	const char *symbol;
 
-	/*
-	 * Arguments of fcinfo to requests, whose texts are palloc'd: [MODEL_CALL_MAX_REQUESTS], zeroed. How many; 0: the
-	 * value is NULL. Raises what is wrong with an argument; may touch nothing but memory, because such an error is kept
-	 * with its row.
-	 */
-	int (*build)(FunctionCallInfo fcinfo, Request *requests);
+	/* how a job names it, for the SQL function qwen_NAME; NULL: no job does */
+	const char *name;
+
+	/* from arguments to the first requests; none: the value is NULL */
+	void (*build)(FunctionCallInfo fcinfo, ModelCall *call);
+
+	/* all requests of a step have ended (call->replies): ask for more, or leave them for finish. NULL: one step does */
+	void (*next)(FunctionCallInfo fcinfo, ModelCall *call);
 
 	/*
-	 * The value from the last frame of each request (DONE or RESULT; the kinds must be checked). fcinfo as in build,
-	 * and so is what it may do: that the server's encoding cannot hold an answer is an error of its row.
+	 * The context or the cache has no room for the first request and its whole answer: ask otherwise. NULL: a request
+	 * that is too long is an error, and an answer ends where the room ends.
+	 */
+	void (*too_long)(FunctionCallInfo fcinfo, ModelCall *call);
+
+	/*
+	 * The value from the last frame of each request of the last step (DONE or RESULT; the kinds must be checked), in
+	 * the current memory context. That the server's encoding cannot hold an answer is an error of its row. NULL: the
+	 * value is the answer's text.
 	 */
 	Datum (*finish)(FunctionCallInfo fcinfo, const EngineReply *replies);
 
-	/*
-	 * The value where the context or the cache has no room for the request and its whole answer; may wait. NULL: a
-	 * request that is too long is an error, and an answer ends where the room ends.
-	 */
-	Datum (*when_too_long)(FunctionCallInfo fcinfo);
-
+	Oid result;      /* type of the value; InvalidOid: a text */
 	int least, most; /* arguments, as of QWEN_FUNCTION */
+
+	/* its own arguments in order, the common tail behind them if has_tail; the last of most is options */
+	ModelArgument arguments[MODEL_FUNCTION_MAX_ARGUMENTS];
+	bool has_tail;
+	bool fits_length; /* max_tokens follows the text's length, so a job does not settle it beforehand */
 } ModelFunction;
 
 /* The C function of a SQL function that is a plain call. */
@@ -57,28 +84,50 @@ typedef struct ModelCallCounts
 	int64 failed;
 } ModelCallCounts;
 
-typedef struct ModelCall
+struct ModelCall
 {
 	const ModelFunction *function; /* NULL: not asked for, the value is NULL */
 	FunctionCallInfo fcinfo;
-	int n_requests;
+	const NullableDatum *arguments; /* copied into fcinfo before a step; NULL: they stay there */
+	const char *asked_by;           /* whom the log and the views name */
+	MemoryContext memory;           /* requests and state */
+	void *state;                    /* the function's own; NULL until it sets it */
+	List *asked;                    /* Request *: of this step */
+	List *first;                    /* those of the first one */
+	bool has_gone_on;               /* this is not the first step */
+	bool takes_one_step;            /* what does not fit is an error, or cut */
+	bool is_over;                   /* all requests of the last step have ended, or there is an error */
+	int n_requests;                 /* of this step, that were sent */
 	int n_ended;
-	EngineCall *requests[MODEL_CALL_MAX_REQUESTS];
-	EngineReply replies[MODEL_CALL_MAX_REQUESTS];
-	int max_tokens[MODEL_CALL_MAX_REQUESTS]; /* that were asked for */
-	ErrorData *error;                        /* why it could not be sent */
-	bool too_long;                           /* to be left to when_too_long */
-	int failed;                              /* the request that the engine answered with an error, or -1 */
-} ModelCall;
+	EngineCall **requests; /* [n_requests] */
+	EngineReply *replies;  /* [n_requests] */
+	ErrorData *error;      /* why a step could not be made */
+	bool too_long;         /* to be asked otherwise */
+	int failed;            /* the request that the engine answered with an error, or -1 */
+	bool was_cut;          /* an answer of any step, off at max_tokens */
+	ModelCallCounts counts;
+};
+
+/* One more request of this step, empty. */
+extern Request *model_call_ask(ModelCall *call);
 
 /*
- * Build and send the requests; everything lives in the current memory context, whose reset cancels them. An error that
- * concerns this row alone is kept for model_call_value; others are raised.
+ * Build and send the requests; everything lives in the current memory context, whose reset cancels them. arguments:
+ * instead of those of fcinfo, which several calls may share; they live as long as the call. An error that concerns
+ * this row alone is kept for model_call_value; others are raised.
  */
-extern void model_call_start(ModelCall *call, const ModelFunction *function, FunctionCallInfo fcinfo);
+extern void model_call_start(ModelCall *call, const ModelFunction *function, FunctionCallInfo fcinfo,
+							 const NullableDatum *arguments);
 
-/* Take what has come without waiting, and say GO where a request was accepted. true: it has ended. Raises when the
- * connection is gone. */
+/* The first half of it, for those who send later. */
+extern void model_call_build(ModelCall *call, const ModelFunction *function, FunctionCallInfo fcinfo,
+							 const NullableDatum *arguments);
+
+/* Send what was built, for the first time or, after model_call_end, again from the beginning. Raises. */
+extern void model_call_send(ModelCall *call);
+
+/* Take what has come without waiting, say GO where a request was accepted, and go on to the next step. true: it has
+ * ended. Raises when the connection is gone. */
 extern bool model_call_advance(ModelCall *call);
 
 /*
@@ -93,31 +142,31 @@ extern Datum model_call_value_or_error(ModelCall *call, bool *is_null, char **er
 /* Give up what is under way and free it; may be repeated. Never raises. */
 extern void model_call_end(ModelCall *call);
 
+/*
+ * For those who take what came without PostgreSQL's types: has an ended call a value, and nothing that went wrong? Its
+ * answer as the engine gave it, where finish is NULL; else finish's value, in the current memory context.
+ */
+extern bool model_call_has_value(const ModelCall *call);
+extern ByteSpan model_call_answer(const ModelCall *call);
+extern Datum model_call_finish(ModelCall *call, bool *is_null);
+
+/* Is something of it computed: has a request its GO? And did the engine end while it was? */
+extern bool model_call_is_running(const ModelCall *call);
+extern bool model_call_engine_ended(const ModelCall *call);
+
+/* The argument of a function by name, and its type; -1: it has none of that name. */
+extern int model_function_argument(const ModelFunction *function, const char *name, Oid *type);
+
+/* The type of a function's value. */
+extern Oid model_function_result(const ModelFunction *function);
+
 /* A whole plain call: what the C function of a SQL function does. */
 extern Datum model_call_run(FunctionCallInfo fcinfo, const ModelFunction *function);
-
-/* Does an error of this SQLSTATE concern the text and arguments of one call only? */
-extern bool is_row_error(int sqlstate);
 
 /*
  * For values that are made otherwise (pieces of a stream, aggregates): run body. With qwen.on_error = null, an error
  * that concerns its row alone is counted, what body had begun is given up, and false says that the value is NULL.
  */
 extern bool value_or_null(void (*body)(void *argument), void *argument);
-
-/* An answer was cut off at its max_tokens. is_empty: thinking has taken all of them. Told of at the statement's end. */
-extern void count_cut(bool is_empty);
-
-/* The same for DONE, where it was. */
-extern void count_if_cut(const Done *done);
-
-/* Was any, since the last time? For those who tell of it themselves. */
-extern bool take_cut(void);
-
-/* The WARNING that counts values that became NULL since the last one; nothing when there are none. */
-extern void warn_of_nulls(void);
-
-/* Define how statements end: where the WARNING is said. */
-extern void model_call_init(void);
 
 #endif

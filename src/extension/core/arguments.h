@@ -34,6 +34,13 @@ argument_value(FunctionCallInfo fcinfo, int argument)
 	return fcinfo->args[argument].value;
 }
 
+/* Exchange all arguments that were passed for others. */
+static inline void
+arguments_set(FunctionCallInfo fcinfo, const NullableDatum *arguments)
+{
+	memcpy(fcinfo->args, arguments, sizeof *arguments * fcinfo->nargs);
+}
+
 /* All other PG_GETARG_… are made of these two. */
 #undef PG_ARGISNULL
 #define PG_ARGISNULL(argument) argument_is_null(fcinfo, argument)

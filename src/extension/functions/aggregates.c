@@ -1,6 +1,6 @@
 /*
  * aggregates.c - qwen_summarize_agg and qwen_chat_agg: one answer about the texts of many rows. Rows that are more than
- * the context holds are worked on in parts (task_map_reduce). Rows that are NULL or blank are passed over; no rows
+ * the context holds are worked on in parts (map_reduce.c). Rows that are NULL or blank are passed over; no rows
  * give NULL.
  *
  * An aggregate's arguments have no defaults, so the common ones come in an object, {"max_tokens": 20}. Instruction and
@@ -14,13 +14,12 @@
 #include "../core/texts.h"
 #include "catalog/pg_type.h"
 #include "functions.h"
+#include "map_reduce.h"
 #include "miscadmin.h"
 #include "task_prompts.h"
-#include "tasks.h"
-#include "utils/array.h"
+#include "task_request.h"
 #include "utils/builtins.h"
 #include "utils/jsonb.h"
-#include "utils/lsyscache.h"
 
 /* An answer about rows may need as many tokens as they have themselves, about a quarter of their bytes, within reason.
  */
@@ -37,56 +36,6 @@ typedef struct Gathered
 
 /* ---- options as an object
  * ------------------------------------------------------------------------------------------ */
-
-/* The elements of an array of texts as text[]. */
-static Datum
-texts_of(const char *key, const JsonbValue *value)
-{
-	JsonbIterator *iterator = JsonbIteratorInit(value->val.binary.data);
-	ArrayBuildState *built = initArrayResult(TEXTOID, CurrentMemoryContext, false);
-	JsonbValue element;
-	JsonbIteratorToken token = JsonbIteratorNext(&iterator, &element, true);
-
-	while (token == WJB_BEGIN_ARRAY || token == WJB_ELEM)
-	{
-		CHECK_FOR_INTERRUPTS();
-		if (token == WJB_ELEM && element.type != jbvString)
-			break;
-		if (token == WJB_ELEM)
-			built = accumArrayResult(
-				built, PointerGetDatum(cstring_to_text_with_len(element.val.string.val, element.val.string.len)), false,
-				TEXTOID, CurrentMemoryContext);
-		token = JsonbIteratorNext(&iterator, &element, true);
-	}
-	if (token != WJB_END_ARRAY)
-		ereport(ERROR,
-				(errcode(ERRCODE_INVALID_PARAMETER_VALUE), errmsg("options: \"%s\" must be an array of texts", key)));
-	return makeArrayResult(built, CurrentMemoryContext);
-}
-
-/* A value of the object as one of a SQL type. */
-static Datum
-value_of_type(const char *key, const JsonbValue *value, Oid type)
-{
-	Oid input, parameter;
-	char *written;
-
-	if (type == TEXTARRAYOID && value->type == jbvBinary)
-		return texts_of(key, value);
-	if (value->type == jbvBinary && type != JSONOID)
-		ereport(ERROR, (errcode(ERRCODE_INVALID_PARAMETER_VALUE),
-						errmsg("options: \"%s\" must be of type %s", key, format_type_be(type))));
-	if (value->type == jbvBinary)
-		written = JsonbToCString(NULL, value->val.binary.data, value->val.binary.len);
-	else if (value->type == jbvNumeric)
-		written = DatumGetCString(DirectFunctionCall1(numeric_out, NumericGetDatum(value->val.numeric)));
-	else if (value->type == jbvBool)
-		written = pstrdup(value->val.boolean ? "true" : "false");
-	else
-		written = pnstrdup(value->val.string.val, value->val.string.len);
-	getTypeInputInfo(type, &input, &parameter);
-	return OidInputFunctionCall(input, written, parameter, -1);
-}
 
 static void
 refuse_option(const char *key, bool is_summary)
@@ -135,10 +84,10 @@ read_tail(const text *options, bool is_summary, int *max_words)
 		if (value.type == jbvNull)
 			continue;
 		if (i == N_TAIL_ARGUMENTS)
-			*max_words = DatumGetInt32(value_of_type(name, &value, INT4OID));
+			*max_words = DatumGetInt32(options_value(name, &value, INT4OID));
 		else
 		{
-			tail->args[i].value = value_of_type(name, &value, tail_arguments[i].type);
+			tail->args[i].value = options_value(name, &value, tail_arguments[i].type);
 			tail->args[i].isnull = false;
 		}
 	}
@@ -258,6 +207,13 @@ gathered_rows(FunctionCallInfo fcinfo)
 	return gathered && gathered->texts.len > 0 ? gathered : NULL;
 }
 
+/* What was gathered as a text. */
+static text *
+gathered_text(const Gathered *gathered)
+{
+	return cstring_to_text_with_len(gathered->texts.data, gathered->texts.len);
+}
+
 static void
 summarize_rows(void *argument)
 {
@@ -265,26 +221,42 @@ summarize_rows(void *argument)
 	int max_words;
 	FunctionCallInfo tail = read_tail(gathered->options, true, &max_words);
 
-	gathered->answer =
-		summarize(cstring_to_text_with_len(gathered->texts.data, gathered->texts.len), max_words, tail, 0);
+	gathered->answer = summarize(gathered_text(gathered), max_words, tail->args);
 }
+
+/* Arguments: the rows' texts, the instruction, the tail. */
+static void
+build_chat_agg(FunctionCallInfo fcinfo, ModelCall *call)
+{
+	text *rows = PG_GETARG_TEXT_PP(0);
+	char *instruction = text_to_cstring(PG_GETARG_TEXT_PP(1));
+	Request options;
+
+	memset(&options, 0, sizeof options);
+	options_read(fcinfo, 2, &options);
+	task_options(&options);
+	map_reduce_begin(call, &options, rows, instruction, instruction, psprintf(PROMPT_COMBINE, instruction),
+					 Min(VARSIZE_ANY_EXHDR(rows) / 4, LONGEST_ANSWER));
+}
+
+static const ModelFunction chat_agg_function = {
+	.symbol = "qwen_chat_agg", .build = build_chat_agg, .next = map_reduce_next, .least = 18, .most = 18};
 
 static void
 answer_about_rows(void *argument)
 {
 	Gathered *gathered = argument;
-	Request options;
-	char *instruction;
+	LOCAL_FCINFO(call, 2 + N_TAIL_ARGUMENTS);
 	int max_words;
+	Datum answer;
 
-	memset(&options, 0, sizeof options);
-	options.function = "qwen_chat_agg";
-	options_read(read_tail(gathered->options, false, &max_words), 0, &options);
-	task_options(&options);
-	instruction = text_to_cstring(gathered->instruction);
-	gathered->answer = task_map_reduce(&options, cstring_to_text_with_len(gathered->texts.data, gathered->texts.len),
-									   instruction, instruction, psprintf(PROMPT_COMBINE, instruction),
-									   Min(gathered->texts.len / 4, LONGEST_ANSWER));
+	InitFunctionCallInfoData(*call, NULL, 2 + N_TAIL_ARGUMENTS, InvalidOid, NULL, NULL);
+	call->args[0] = (NullableDatum){PointerGetDatum(gathered_text(gathered)), false};
+	call->args[1] = (NullableDatum){PointerGetDatum(gathered->instruction), false};
+	memcpy(&call->args[2], read_tail(gathered->options, false, &max_words)->args,
+		   sizeof(NullableDatum) * N_TAIL_ARGUMENTS);
+	answer = model_call_run(call, &chat_agg_function);
+	gathered->answer = call->isnull ? NULL : DatumGetTextPP(answer);
 }
 
 /* The answer about all rows, as body makes it; NULL without any, and where it fails by itself and may. */
@@ -293,7 +265,7 @@ final_answer(FunctionCallInfo fcinfo, void (*body)(void *argument))
 {
 	Gathered *gathered = gathered_rows(fcinfo);
 
-	if (!gathered || !value_or_null(body, gathered))
+	if (!gathered || !value_or_null(body, gathered) || !gathered->answer)
 		PG_RETURN_NULL();
 	PG_RETURN_TEXT_P(gathered->answer);
 }

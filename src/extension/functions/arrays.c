@@ -82,8 +82,11 @@ send_element(ArrayBatch *batch)
 
 	if (!batch->nulls[i])
 	{
-		batch->fcinfo->args[0] = (NullableDatum){batch->elements[i], false};
-		model_call_start(&row->calls[0], batch->function, batch->fcinfo);
+		NullableDatum *arguments = palloc(sizeof *arguments * batch->fcinfo->nargs);
+
+		memcpy(arguments, batch->fcinfo->args, sizeof *arguments * batch->fcinfo->nargs);
+		arguments[0] = (NullableDatum){batch->elements[i], false};
+		model_call_start(&row->calls[0], batch->function, batch->fcinfo, arguments);
 	}
 	MemoryContextSwitchTo(old);
 	window_measure(batch->window);

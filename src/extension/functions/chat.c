@@ -6,9 +6,10 @@
 
 #include "../core/shared_memory.h"
 #include "../core/texts.h"
+#include "catalog/pg_type.h"
 #include "funcapi.h"
-#include "functions.h"
 #include "mb/pg_wchar.h"
+#include "registry.h"
 #include "utils/builtins.h"
 #include "utils/json.h"
 #include "utils/jsonb.h"
@@ -74,12 +75,17 @@ json_argument(FunctionCallInfo fcinfo, int argument, InputForm form)
 	}
 }
 
-/* The request of a chat function, or false when its main argument is NULL or blank. */
+/* Is there something to be answered: is the main argument neither NULL nor blank? */
 static bool
+has_input(FunctionCallInfo fcinfo, InputForm form)
+{
+	return !PG_ARGISNULL(0) && !(form == INPUT_TEXT && text_is_blank(PG_GETARG_TEXT_PP(0)));
+}
+
+/* The request of a chat function that has an input. */
+static void
 read_chat(FunctionCallInfo fcinfo, InputForm form, Request *request)
 {
-	if (PG_ARGISNULL(0) || (form == INPUT_TEXT && text_is_blank(PG_GETARG_TEXT_PP(0))))
-		return false;
 	memset(request, 0, sizeof *request);
 	request->kind = REQUEST_CHAT;
 	if (form == INPUT_TEXT)
@@ -94,59 +100,66 @@ read_chat(FunctionCallInfo fcinfo, InputForm form, Request *request)
 			request->tools = json_argument(fcinfo, 1, form);
 	}
 	options_read(fcinfo, 2, request);
-	return true;
 }
 
-static int
-build_chat_text(FunctionCallInfo fcinfo, Request *requests)
+static void
+build_chat(FunctionCallInfo fcinfo, InputForm form, ModelCall *call)
 {
-	return read_chat(fcinfo, INPUT_TEXT, requests) ? 1 : 0;
+	if (has_input(fcinfo, form))
+		read_chat(fcinfo, form, model_call_ask(call));
 }
 
-static int
-build_chat_json(FunctionCallInfo fcinfo, Request *requests)
+static void
+build_chat_text(FunctionCallInfo fcinfo, ModelCall *call)
 {
-	return read_chat(fcinfo, INPUT_JSON, requests) ? 1 : 0;
+	build_chat(fcinfo, INPUT_TEXT, call);
 }
 
-static int
-build_chat_jsonb(FunctionCallInfo fcinfo, Request *requests)
+static void
+build_chat_json(FunctionCallInfo fcinfo, ModelCall *call)
 {
-	return read_chat(fcinfo, INPUT_JSONB, requests) ? 1 : 0;
+	build_chat(fcinfo, INPUT_JSON, call);
 }
 
-static int
-build_generate(FunctionCallInfo fcinfo, Request *requests)
+static void
+build_chat_jsonb(FunctionCallInfo fcinfo, ModelCall *call)
 {
-	if (PG_ARGISNULL(0) || text_is_blank(PG_GETARG_TEXT_PP(0)))
-		return 0;
-	requests->kind = REQUEST_GENERATE;
-	requests->text = span_from_text(PG_GETARG_TEXT_PP(0));
-	options_read(fcinfo, 1, requests);
+	build_chat(fcinfo, INPUT_JSONB, call);
+}
+
+static void
+build_generate(FunctionCallInfo fcinfo, ModelCall *call)
+{
+	Request *request;
+
+	if (!has_input(fcinfo, INPUT_TEXT))
+		return;
+	request = model_call_ask(call);
+	request->kind = REQUEST_GENERATE;
+	request->text = span_from_text(PG_GETARG_TEXT_PP(0));
+	options_read(fcinfo, 1, request);
 	/* behind the common ones, before options */
 	if (!PG_ARGISNULL(N_TAIL_ARGUMENTS) && PG_GETARG_BOOL(N_TAIL_ARGUMENTS))
-		requests->flags |= REQUEST_FLAG_PARSE_SPECIAL;
-	return 1;
+		request->flags |= REQUEST_FLAG_PARSE_SPECIAL;
 }
 
-const Done *
-done_of(const EngineReply *reply)
-{
-	if (reply->type != FRAME_DONE)
-		ereport(ERROR, (errcode(ERRCODE_SYSTEM_ERROR), errmsg("the qwen engine gave no answer")));
-	return &reply->done;
-}
-
-Datum
-finish_answer(FunctionCallInfo fcinfo, const EngineReply *replies)
-{
-	return PointerGetDatum(text_from_span(done_of(replies)->content));
-}
-
-const ModelFunction chat_text_function = {"qwen_chat_text", build_chat_text, finish_answer, NULL, 1, 18};
-const ModelFunction chat_json_function = {"qwen_chat_json", build_chat_json, finish_answer, NULL, 1, 18};
-const ModelFunction chat_jsonb_function = {"qwen_chat_jsonb", build_chat_jsonb, finish_answer, NULL, 1, 18};
-const ModelFunction generate_function = {"qwen_generate", build_generate, finish_answer, NULL, 1, 18};
+const ModelFunction chat_text_function = {.symbol = "qwen_chat_text",
+										  .name = "chat",
+										  .build = build_chat_text,
+										  .least = 1,
+										  .most = 18,
+										  .arguments = {{"prompt", TEXTOID}, {"system", TEXTOID}},
+										  .has_tail = true};
+const ModelFunction chat_json_function = {.symbol = "qwen_chat_json", .build = build_chat_json, .least = 1, .most = 18};
+const ModelFunction chat_jsonb_function = {
+	.symbol = "qwen_chat_jsonb", .build = build_chat_jsonb, .least = 1, .most = 18};
+const ModelFunction generate_function = {.symbol = "qwen_generate",
+										 .name = "generate",
+										 .build = build_generate,
+										 .least = 1,
+										 .most = 18,
+										 .arguments = {{"prompt", TEXTOID}},
+										 .has_tail = true};
 
 QWEN_MODEL_FUNCTION(qwen_chat_text, chat_text_function)
 
@@ -198,15 +211,21 @@ response_tuple(FunctionCallInfo fcinfo, const Done *done)
 static Datum
 finish_response(FunctionCallInfo fcinfo, const EngineReply *replies)
 {
-	return response_tuple(fcinfo, done_of(replies));
+	if (replies->type != FRAME_DONE)
+		ereport(ERROR, (errcode(ERRCODE_SYSTEM_ERROR), errmsg("the qwen engine gave no answer")));
+	return response_tuple(fcinfo, &replies->done);
 }
 
 /* The request of a chat, with log-probabilities where they are wanted. */
-static int
-build_full(FunctionCallInfo fcinfo, InputForm form, Request *request)
+static void
+build_full(FunctionCallInfo fcinfo, InputForm form, ModelCall *call)
 {
-	if (!read_chat(fcinfo, form, request))
-		return 0;
+	Request *request;
+
+	if (!has_input(fcinfo, form))
+		return;
+	request = model_call_ask(call);
+	read_chat(fcinfo, form, request);
 	/* behind the common arguments, before options */
 	if (PG_NARGS() > ARG_LOGPROBS + 1 && !PG_ARGISNULL(ARG_LOGPROBS))
 	{
@@ -217,30 +236,44 @@ build_full(FunctionCallInfo fcinfo, InputForm form, Request *request)
 							errmsg("logprobs must be between 0 and %d, not %d", REQUEST_MAX_LOGPROBS, n)));
 		request->flags |= REQUEST_FLAG_LOGPROBS(n);
 	}
-	return 1;
 }
 
-static int
-build_full_text(FunctionCallInfo fcinfo, Request *requests)
+static void
+build_full_text(FunctionCallInfo fcinfo, ModelCall *call)
 {
-	return build_full(fcinfo, INPUT_TEXT, requests);
+	build_full(fcinfo, INPUT_TEXT, call);
 }
 
-static int
-build_full_json(FunctionCallInfo fcinfo, Request *requests)
+static void
+build_full_json(FunctionCallInfo fcinfo, ModelCall *call)
 {
-	return build_full(fcinfo, INPUT_JSON, requests);
+	build_full(fcinfo, INPUT_JSON, call);
 }
 
-static int
-build_full_jsonb(FunctionCallInfo fcinfo, Request *requests)
+static void
+build_full_jsonb(FunctionCallInfo fcinfo, ModelCall *call)
 {
-	return build_full(fcinfo, INPUT_JSONB, requests);
+	build_full(fcinfo, INPUT_JSONB, call);
 }
 
-const ModelFunction chat_full_text_function = {"qwen_chat_full_text", build_full_text, finish_response, NULL, 1, 19};
-const ModelFunction chat_full_json_function = {"qwen_chat_full_json", build_full_json, finish_response, NULL, 1, 19};
-const ModelFunction chat_full_jsonb_function = {"qwen_chat_full_jsonb", build_full_jsonb, finish_response, NULL, 1, 19};
+const ModelFunction chat_full_text_function = {.symbol = "qwen_chat_full_text",
+											   .build = build_full_text,
+											   .finish = finish_response,
+											   .result = RECORDOID,
+											   .least = 1,
+											   .most = 19};
+const ModelFunction chat_full_json_function = {.symbol = "qwen_chat_full_json",
+											   .build = build_full_json,
+											   .finish = finish_response,
+											   .result = RECORDOID,
+											   .least = 1,
+											   .most = 19};
+const ModelFunction chat_full_jsonb_function = {.symbol = "qwen_chat_full_jsonb",
+												.build = build_full_jsonb,
+												.finish = finish_response,
+												.result = RECORDOID,
+												.least = 1,
+												.most = 19};
 
 QWEN_MODEL_FUNCTION(qwen_chat_full_text, chat_full_text_function)
 
@@ -301,7 +334,12 @@ chat_stream(FunctionCallInfo fcinfo, InputForm form)
 
 		require_preloaded();
 		context = SRF_FIRSTCALL_INIT();
-		context->user_fctx = read_chat(fcinfo, form, &request) ? start_stream(context, &request) : NULL;
+		context->user_fctx = NULL;
+		if (has_input(fcinfo, form))
+		{
+			read_chat(fcinfo, form, &request);
+			context->user_fctx = start_stream(context, &request);
+		}
 	}
 	context = SRF_PERCALL_SETUP();
 	if (!context->user_fctx)

@@ -1,15 +1,12 @@
 /*
- * chat.h - what functions that answer with text share.
+ * chat.h - how texts become messages.
  */
 #ifndef QWEN_CHAT_H
 #define QWEN_CHAT_H
 
-#include "../call/call.h"
+#include "../core/core.h"
 
-/* DONE, or the error that there is none. */
-extern const Done *done_of(const EngineReply *reply);
-
-/* finish of a function whose value is the answer's content. */
-extern Datum finish_answer(FunctionCallInfo fcinfo, const EngineReply *replies);
+/* [{"role": "system", ...}, {"role": "user", ...}] in UTF-8 */
+extern ByteSpan messages_from_texts(text *prompt, text *system_prompt);
 
 #endif

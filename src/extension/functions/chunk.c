@@ -8,9 +8,9 @@
 #include "../core/results.h"
 #include "../core/shared_memory.h"
 #include "../core/texts.h"
+#include "chunk.h"
+#include "embed.h"
 #include "funcapi.h"
-#include "functions.h"
-#include "tasks.h"
 #include "utils/builtins.h"
 #include "utils/tuplestore.h"
 
@@ -29,10 +29,43 @@ size_argument(FunctionCallInfo fcinfo, int argument, const char *name, int lowes
 	return value;
 }
 
+void
+chunk_request(Request *request, const Request *options, text *input, uint32 max_tokens, uint32 overlap)
+{
+	*request = *options;
+	request->kind = REQUEST_CHUNK;
+	request->text = span_from_text(input);
+	request->chunk_tokens = max_tokens;
+	request->chunk_overlap = overlap;
+}
+
+List *
+chunks_of(const EngineReply *reply, text *input)
+{
+	/* the engine counts in what it was sent */
+	ByteSpan sent = span_from_text(input);
+	List *chunks = NIL;
+
+	if (reply->type != FRAME_RESULT || reply->result.kind != RESULT_OFFSETS)
+		ereport(ERROR, (errcode(ERRCODE_SYSTEM_ERROR), errmsg("the qwen engine gave no chunks")));
+	for (uint32 i = 0; i < reply->result.count; i++)
+	{
+		uint32 start = protocol_token(reply->result.values, 2 * i);
+		uint32 length = protocol_token(reply->result.values, 2 * i + 1);
+
+		if (start > sent.length || length > sent.length - start)
+			ereport(ERROR, (errcode(ERRCODE_SYSTEM_ERROR), errmsg("the qwen engine gave malformed chunks")));
+		chunks = lappend(chunks, text_from_span((ByteSpan){sent.data + start, length}));
+	}
+	return chunks;
+}
+
 QWEN_FUNCTION(qwen_chunk, 1, 5)
 {
 	ReturnSetInfo *set = (ReturnSetInfo *) fcinfo->resultinfo;
-	Request options;
+	Request options, request;
+	EngineReply reply;
+	EngineCall *call;
 	uint32 max_tokens, overlap;
 	int64 ordinality = 0;
 	ListCell *cell;
@@ -46,12 +79,15 @@ QWEN_FUNCTION(qwen_chunk, 1, 5)
 	memset(&options, 0, sizeof options);
 	options_read_object(fcinfo, 4, &options);
 	options_set_model(&options, PG_ARGISNULL(3) ? NULL : PG_GETARG_TEXT_PP(3), default_embedding_model());
-	foreach (cell, chunk_text(PG_GETARG_TEXT_PP(0), &options, max_tokens, overlap))
+	chunk_request(&request, &options, PG_GETARG_TEXT_PP(0), max_tokens, overlap);
+	call = engine_run(&request, &reply);
+	foreach (cell, chunks_of(&reply, PG_GETARG_TEXT_PP(0)))
 	{
 		Datum values[2] = {Int64GetDatum(++ordinality), PointerGetDatum(lfirst(cell))};
 		bool nulls[2] = {false, false};
 
 		tuplestore_putvalues(set->setResult, set->setDesc, values, nulls);
 	}
+	engine_end(call);
 	return (Datum) 0;
 }

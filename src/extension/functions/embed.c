@@ -9,7 +9,8 @@
 #include "../core/settings.h"
 #include "../core/texts.h"
 #include "catalog/pg_type.h"
-#include "functions.h"
+#include "embed.h"
+#include "registry.h"
 #include "utils/array.h"
 #include "utils/builtins.h"
 
@@ -37,12 +38,15 @@ floats_of(const EngineReply *reply)
 	return &reply->result;
 }
 
-static int
-build_embed(FunctionCallInfo fcinfo, Request *requests)
+static void
+build_embed(FunctionCallInfo fcinfo, ModelCall *call)
 {
+	Request *request;
+
 	if (PG_ARGISNULL(0) || text_is_blank(PG_GETARG_TEXT_PP(0)))
-		return 0;
-	options_read_object(fcinfo, 4, requests);
+		return;
+	request = model_call_ask(call);
+	options_read_object(fcinfo, 4, request);
 	if (!PG_ARGISNULL(3))
 	{
 		int dimensions = PG_GETARG_INT32(3);
@@ -50,12 +54,11 @@ build_embed(FunctionCallInfo fcinfo, Request *requests)
 		if (dimensions < 1)
 			ereport(ERROR, (errcode(ERRCODE_INVALID_PARAMETER_VALUE),
 							errmsg("dimensions must be at least 1, not %d", dimensions)));
-		requests->dimensions = dimensions;
+		request->dimensions = dimensions;
 	}
 	if (!PG_ARGISNULL(2))
-		requests->instruction = span_from_text(PG_GETARG_TEXT_PP(2));
-	build_embedding(requests, PG_GETARG_TEXT_PP(0), PG_ARGISNULL(1) ? NULL : PG_GETARG_TEXT_PP(1));
-	return 1;
+		request->instruction = span_from_text(PG_GETARG_TEXT_PP(2));
+	build_embedding(request, PG_GETARG_TEXT_PP(0), PG_ARGISNULL(1) ? NULL : PG_GETARG_TEXT_PP(1));
 }
 
 static Datum
@@ -81,15 +84,14 @@ build_side(FunctionCallInfo fcinfo, int first, bool takes_instruction, text *inp
 }
 
 /* The instruction is b's: the question. */
-static int
-build_similarity(FunctionCallInfo fcinfo, Request *requests)
+static void
+build_similarity(FunctionCallInfo fcinfo, ModelCall *call)
 {
 	if (PG_ARGISNULL(0) || PG_ARGISNULL(1) || text_is_blank(PG_GETARG_TEXT_PP(0)) ||
 		text_is_blank(PG_GETARG_TEXT_PP(1)))
-		return 0;
-	build_side(fcinfo, 2, false, PG_GETARG_TEXT_PP(0), &requests[0]);
-	build_side(fcinfo, 2, true, PG_GETARG_TEXT_PP(1), &requests[1]);
-	return 2;
+		return;
+	build_side(fcinfo, 2, false, PG_GETARG_TEXT_PP(0), model_call_ask(call));
+	build_side(fcinfo, 2, true, PG_GETARG_TEXT_PP(1), model_call_ask(call));
 }
 
 static Datum
@@ -120,16 +122,15 @@ embedding_argument(FunctionCallInfo fcinfo, int argument, int *n)
 	return (const float4 *) ARR_DATA_PTR(array);
 }
 
-static int
-build_similarity_to(FunctionCallInfo fcinfo, Request *requests)
+static void
+build_similarity_to(FunctionCallInfo fcinfo, ModelCall *call)
 {
 	int n;
 
 	if (PG_ARGISNULL(0) || PG_ARGISNULL(1) || text_is_blank(PG_GETARG_TEXT_PP(0)))
-		return 0;
+		return;
 	(void) embedding_argument(fcinfo, 1, &n);
-	build_side(fcinfo, 2, true, PG_GETARG_TEXT_PP(0), requests);
-	return 1;
+	build_side(fcinfo, 2, true, PG_GETARG_TEXT_PP(0), model_call_ask(call));
 }
 
 /* The numbers that qwen_similarity multiplies, in its order. */
@@ -149,10 +150,30 @@ finish_similarity_to(FunctionCallInfo fcinfo, const EngineReply *replies)
 	return Float8GetDatum(product);
 }
 
-const ModelFunction embed_function = {"qwen_embed", build_embed, finish_embed, NULL, 1, 5};
-const ModelFunction similarity_function = {"qwen_similarity", build_similarity, finish_similarity, NULL, 2, 5};
+const ModelFunction embed_function = {
+	.symbol = "qwen_embed",
+	.name = "embed",
+	.build = build_embed,
+	.finish = finish_embed,
+	.result = FLOAT4ARRAYOID,
+	.least = 1,
+	.most = 5,
+	.arguments = {{"input", TEXTOID}, {"model", TEXTOID}, {"instruction", TEXTOID}, {"dimensions", INT4OID}}};
+const ModelFunction similarity_function = {.symbol = "qwen_similarity",
+										   .build = build_similarity,
+										   .finish = finish_similarity,
+										   .result = FLOAT8OID,
+										   .least = 2,
+										   .most = 5};
 const ModelFunction similarity_to_function = {
-	"qwen_similarity_to", build_similarity_to, finish_similarity_to, NULL, 2, 5};
+	.symbol = "qwen_similarity_to",
+	.name = "similarity_to",
+	.build = build_similarity_to,
+	.finish = finish_similarity_to,
+	.result = FLOAT8OID,
+	.least = 2,
+	.most = 5,
+	.arguments = {{"input", TEXTOID}, {"embedding", FLOAT4ARRAYOID}, {"model", TEXTOID}, {"instruction", TEXTOID}}};
 
 QWEN_MODEL_FUNCTION(qwen_embed, embed_function)
 

@@ -17,10 +17,10 @@
 #include "../core/texts.h"
 #include "catalog/pg_type.h"
 #include "funcapi.h"
-#include "functions.h"
 #include "miscadmin.h"
+#include "registry.h"
 #include "task_prompts.h"
-#include "tasks.h"
+#include "task_request.h"
 #include "utils/array.h"
 #include "utils/builtins.h"
 #include "utils/json.h"
@@ -159,18 +159,28 @@ scores_of(const EngineReply *reply, int n)
 	return &reply->result;
 }
 
-/* Score the labels of a call's second argument for its first. */
-static int
-build_classify(FunctionCallInfo fcinfo, Request *requests)
+/* Are both arguments of a score there, and is there something in the text? */
+static bool
+has_both(FunctionCallInfo fcinfo)
 {
-	Labels labels;
+	return !PG_ARGISNULL(0) && !PG_ARGISNULL(1) && !text_is_blank(PG_GETARG_TEXT_PP(0));
+}
 
-	if (PG_ARGISNULL(0) || PG_ARGISNULL(1) || text_is_blank(PG_GETARG_TEXT_PP(0)))
-		return 0;
-	labels = read_labels(PG_GETARG_ARRAYTYPE_P(1));
+/* Score the labels of a call's second argument for its first. */
+static void
+ask_for_labels(FunctionCallInfo fcinfo, Request *request)
+{
+	Labels labels = read_labels(PG_GETARG_ARRAYTYPE_P(1));
+
 	build_score(fcinfo, 2, psprintf(PROMPT_CLASSIFY, list_labels(&labels)), PG_GETARG_TEXT_PP(0), json_labels(&labels),
-				requests);
-	return 1;
+				request);
+}
+
+static void
+build_classify(FunctionCallInfo fcinfo, ModelCall *call)
+{
+	if (has_both(fcinfo))
+		ask_for_labels(fcinfo, model_call_ask(call));
 }
 
 /* The label with the best score. */
@@ -187,17 +197,16 @@ finish_classify(FunctionCallInfo fcinfo, const EngineReply *replies)
 	return PointerGetDatum(DatumGetTextPCopy(labels.labels[best]));
 }
 
-static int
-build_filter(FunctionCallInfo fcinfo, Request *requests)
+static void
+build_filter(FunctionCallInfo fcinfo, ModelCall *call)
 {
 	char *prompt;
 
-	if (PG_ARGISNULL(0) || PG_ARGISNULL(1) || text_is_blank(PG_GETARG_TEXT_PP(0)))
-		return 0;
+	if (!has_both(fcinfo))
+		return;
 	require_text(PG_GETARG_TEXT_PP(1), "condition");
 	prompt = psprintf(PROMPT_FILTER, text_to_cstring(PG_GETARG_TEXT_PP(1)));
-	build_score(fcinfo, 2, prompt, PG_GETARG_TEXT_PP(0), span_from_cstring("[\"Yes\",\"No\"]"), requests);
-	return 1;
+	build_score(fcinfo, 2, prompt, PG_GETARG_TEXT_PP(0), span_from_cstring("[\"Yes\",\"No\"]"), model_call_ask(call));
 }
 
 static Datum
@@ -208,8 +217,23 @@ finish_filter(FunctionCallInfo fcinfo, const EngineReply *replies)
 	return BoolGetDatum(protocol_float(scores->values, 0) > protocol_float(scores->values, 1));
 }
 
-const ModelFunction classify_function = {"qwen_classify", build_classify, finish_classify, NULL, 2, 18};
-const ModelFunction filter_function = {"qwen_filter", build_filter, finish_filter, NULL, 2, 18};
+const ModelFunction classify_function = {.symbol = "qwen_classify",
+										 .name = "classify",
+										 .build = build_classify,
+										 .finish = finish_classify,
+										 .least = 2,
+										 .most = 18,
+										 .arguments = {{"input", TEXTOID}, {"labels", TEXTARRAYOID}},
+										 .has_tail = true};
+const ModelFunction filter_function = {.symbol = "qwen_filter",
+									   .name = "filter",
+									   .build = build_filter,
+									   .finish = finish_filter,
+									   .result = BOOLOID,
+									   .least = 2,
+									   .most = 18,
+									   .arguments = {{"input", TEXTOID}, {"condition", TEXTOID}},
+									   .has_tail = true};
 
 QWEN_MODEL_FUNCTION(qwen_classify, classify_function)
 
@@ -227,8 +251,9 @@ QWEN_FUNCTION(qwen_classify_scores, 2, 18)
 	require_preloaded();
 	init_materialized_set(fcinfo);
 	memset(&request, 0, sizeof request);
-	if (build_classify(fcinfo, &request) == 0)
+	if (!has_both(fcinfo))
 		return (Datum) 0;
+	ask_for_labels(fcinfo, &request);
 	call = engine_run(&request, &reply);
 	labels = read_labels(PG_GETARG_ARRAYTYPE_P(1));
 	scores = scores_of(&reply, labels.n);

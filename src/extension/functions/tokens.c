@@ -11,7 +11,7 @@
 #include "../core/shared_memory.h"
 #include "../core/texts.h"
 #include "catalog/pg_type.h"
-#include "functions.h"
+#include "chat.h"
 #include "utils/array.h"
 #include "utils/builtins.h"
 #include "utils/jsonb.h"

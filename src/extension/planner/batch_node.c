@@ -130,12 +130,6 @@ evaluate_arguments(const BatchState *state, const BatchCall *call, NullableDatum
 	return !(has_null && call->flinfo.fn_strict);
 }
 
-static void
-set_arguments(BatchCall *call, const NullableDatum *arguments)
-{
-	memcpy(call->fcinfo->args, arguments, sizeof *arguments * call->n_arguments);
-}
-
 /* Send the calls of the row in input_context, in the row's memory context. */
 static void
 send_calls(BatchState *state, WindowRow *row, BatchRow *content)
@@ -149,8 +143,7 @@ send_calls(BatchState *state, WindowRow *row, BatchRow *content)
 		content->arguments[i] = palloc(sizeof(NullableDatum) * Max(call->n_arguments, 1));
 		if (!evaluate_arguments(state, call, content->arguments[i]))
 			continue;
-		set_arguments(call, content->arguments[i]);
-		model_call_start(&row->calls[i], call->function, call->fcinfo);
+		model_call_start(&row->calls[i], call->function, call->fcinfo, content->arguments[i]);
 	}
 }
 
@@ -237,7 +230,6 @@ store_row(BatchState *state, WindowRow *row)
 		scan->tts_values[i] = (Datum) 0;
 		if (!row->calls[i].function)
 			continue;
-		set_arguments(&state->calls[i], content->arguments[i]);
 		scan->tts_values[i] = model_call_value(&row->calls[i], &scan->tts_isnull[i], &state->window->counts);
 	}
 	ExecStoreMinimalTuple(duplicate_minimal_tuple(content->tuple), child, false);

@@ -1,9 +1,9 @@
 /*
  * known_functions.c - which SQL functions are ours, by their OID.
  *
- * A function is ours when it is a C function of this library with one of the symbols below, whatever its name and
- * schema. One that was altered to run as its definer or with settings of its own is not: only a real call does that.
- * What was found is kept until any function changes.
+ * A function is ours when it is a C function of this library with the symbol of a row of the table of functions,
+ * whatever its name and schema. One that was altered to run as its definer or with settings of its own is not: only a
+ * real call does that. What was found is kept until any function changes.
  */
 #include "known_functions.h"
 
@@ -18,13 +18,6 @@
 #include "utils/syscache.h"
 
 #define LIBRARY "$libdir/qwen_pg"
-
-static const ModelFunction *const functions[] = {
-	&chat_text_function,      &chat_json_function,       &chat_jsonb_function, &chat_full_text_function,
-	&chat_full_json_function, &chat_full_jsonb_function, &generate_function,   &summarize_function,
-	&translate_function,      &embed_function,           &similarity_function, &classify_function,
-	&filter_function,         &similarity_to_function,
-};
 
 typedef struct KnownFunction
 {
@@ -65,9 +58,9 @@ look_up(Oid oid)
 	if (!HeapTupleIsValid(tuple))
 		return NULL;
 	if (is_plain_function(tuple))
-		for (int i = 0; i < (int) lengthof(functions) && !found; i++)
-			if (column_is(tuple, Anum_pg_proc_prosrc, functions[i]->symbol))
-				found = functions[i];
+		for (int i = 0; model_functions[i] && !found; i++)
+			if (column_is(tuple, Anum_pg_proc_prosrc, model_functions[i]->symbol))
+				found = model_functions[i];
 	ReleaseSysCache(tuple);
 	/* somebody wants to see every call */
 	return found && FmgrHookIsNeeded(oid) ? NULL : found;

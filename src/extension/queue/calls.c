@@ -12,8 +12,9 @@
 #include "../core/settings.h"
 #include "../core/texts.h"
 #include "../functions/functions.h"
+#include "catalog/pg_type.h"
 #include "common/shortest_dec.h"
-#include "mb/pg_wchar.h"
+#include "utils/array.h"
 #include "utils/builtins.h"
 #include "utils/memutils.h"
 #include "utils/timestamp.h"
@@ -37,9 +38,7 @@ pause_worker(JobWorker *worker, const char *why)
 static void
 end_call(JobRow *row)
 {
-	if (row->call)
-		engine_end(row->call);
-	row->call = NULL;
+	model_call_end(&row->call);
 }
 
 static void
@@ -64,7 +63,7 @@ static void
 take_raised_error(JobWorker *worker, JobRow *row)
 {
 	ErrorData *error = job_take_error(worker);
-	bool was_computed = row->state == ROW_RUNNING && row->call && engine_ended_with(row->call);
+	bool was_computed = row->state == ROW_RUNNING && model_call_engine_ended(&row->call);
 
 	if (error->sqlerrcode == ERRCODE_QUERY_CANCELED || (passes_over_row(error) && !was_computed))
 	{
@@ -94,51 +93,99 @@ take_engine_error(JobWorker *worker, JobRow *row, const ProtocolError *error)
 
 /* {0.5,-0.25}: each number as short as it can be and still the same */
 static char *
-format_floats(const RequestResult *result)
+format_floats(ArrayType *array)
 {
-	char *written = palloc((size_t) (FLOAT_SHORTEST_DECIMAL_LEN + 1) * (result->count + 1));
-	char *at = written;
+	int n = ArrayGetNItems(ARR_NDIM(array), ARR_DIMS(array));
+	const float4 *values = (const float4 *) ARR_DATA_PTR(array);
+	char *written = palloc((size_t) (FLOAT_SHORTEST_DECIMAL_LEN + 1) * (n + 1)), *at = written;
 
 	*at++ = '{';
-	for (uint32 i = 0; i < result->count; i++)
+	for (int i = 0; i < n; i++)
 	{
 		if (i > 0)
 			*at++ = ',';
-		at += float_to_shortest_decimal_bufn(protocol_float(result->values, i), at);
+		at += float_to_shortest_decimal_bufn(values[i], at);
 	}
 	*at++ = '}';
 	*at = '\0';
 	return written;
 }
 
-/* The last frame has come. */
-static void
-take_answer(JobWorker *worker, JobRow *row, const EngineReply *reply)
+/* A value as text; there is no transaction in which its type's output function could be looked up. */
+static char *
+write_value(Oid type, Datum value)
 {
-	MemoryContext old = MemoryContextSwitchTo(row->content);
+	char *written;
 
-	if (reply->type == FRAME_DONE && row->spec->function != JOB_EMBED)
+	switch (type)
 	{
-		row->answer = pnstrdup(reply->done.content.data, reply->done.content.length);
-		row->prompt_tokens = reply->done.prompt_tokens;
-		row->completion_tokens = reply->done.completion_tokens;
-		row->is_cut = reply->done.finish_reason == FINISH_LENGTH;
-		row->state = ROW_ANSWERED;
-		if (row->is_cut && reply->done.content.length == 0)
-			fail_row(row, ERRCODE_PROGRAM_LIMIT_EXCEEDED,
-					 psprintf("the answer is empty: thinking has taken all of its %u tokens (raise max_tokens, or give "
-							  "thinking => false or a thinking_budget)",
-							  reply->done.completion_tokens));
+		case TEXTOID:
+			return text_to_cstring(DatumGetTextPP(value));
+		case BOOLOID:
+			return pstrdup(DatumGetBool(value) ? "true" : "false");
+		case FLOAT4ARRAYOID:
+			return format_floats(DatumGetArrayTypeP(value));
+		case FLOAT8OID:
+			written = palloc(DOUBLE_SHORTEST_DECIMAL_LEN);
+			double_to_shortest_decimal_buf(DatumGetFloat8(value), written);
+			return written;
+		default:
+			elog(ERROR, "a job cannot write type %u", type);
 	}
-	else if (reply->type == FRAME_RESULT && reply->result.kind == RESULT_FLOATS && row->spec->function == JOB_EMBED)
+	return NULL;
+}
+
+/* The answer of an ended call. */
+static void
+set_answer(JobRow *row)
+{
+	const ModelFunction *function = row->spec->function;
+
+	row->is_utf8 = function->finish == NULL;
+	if (row->is_utf8)
 	{
-		row->answer = format_floats(&reply->result);
-		row->prompt_tokens = reply->result.prompt_tokens;
-		row->completion_tokens = 0;
-		row->state = ROW_ANSWERED;
+		ByteSpan answer = model_call_answer(&row->call);
+
+		row->answer = pnstrdup(answer.data, answer.length);
 	}
 	else
-		fail_row(row, ERRCODE_SYSTEM_ERROR, "the qwen engine gave no answer");
+	{
+		bool is_null;
+		Datum value = model_call_finish(&row->call, &is_null);
+
+		row->answer = is_null ? NULL : write_value(model_function_result(function), value);
+	}
+	row->state = ROW_ANSWERED;
+}
+
+/* All frames have come. */
+static void
+take_answer(JobWorker *worker, JobRow *row)
+{
+	const ModelCallCounts *counts = &row->call.counts;
+	MemoryContext old = MemoryContextSwitchTo(row->content);
+
+	row->prompt_tokens = counts->prompt_tokens;
+	row->completion_tokens = counts->completion_tokens;
+	row->is_cut = row->call.was_cut;
+	PG_TRY();
+	{
+		set_answer(row);
+	}
+	PG_CATCH();
+	{
+		ErrorData *error;
+
+		MemoryContextSwitchTo(row->content);
+		error = job_take_error(worker);
+		fail_row(row, error->sqlerrcode, error->message);
+	}
+	PG_END_TRY();
+	if (row->state == ROW_ANSWERED && row->is_cut && row->is_utf8 && row->answer[0] == '\0')
+		fail_row(row, ERRCODE_PROGRAM_LIMIT_EXCEEDED,
+				 psprintf("the answer is empty: thinking has taken all of its %u tokens (raise max_tokens, or give "
+						  "thinking => false or a thinking_budget)",
+						  row->completion_tokens));
 	MemoryContextSwitchTo(old);
 	end_call(row);
 	worker->n_pauses = 0;
@@ -146,83 +193,27 @@ take_answer(JobWorker *worker, JobRow *row, const EngineReply *reply)
 		worker->trouble[0] = '\0';
 }
 
-/* Is there no room for a text and its whole summary? Then it is made in parts, except where texts would have to be
- * converted, which takes a transaction. */
-static bool
-has_no_room(const JobRow *row, const EngineReply *reply)
-{
-	if (row->spec->function != JOB_SUMMARIZE || GetDatabaseEncoding() != PG_UTF8)
-		return false;
-	return reply->type == FRAME_ERROR
-			   ? reply->error.code == STATUS_TOO_LONG
-			   : reply->type == FRAME_ACCEPTED && reply->accepted.max_tokens < (uint32) row->request.options.max_tokens;
-}
-
-/*
- * A summary as qwen_summarize makes it of a text that has no room. The worker waits for its parts; what else is in
- * flight goes on in the engine.
- */
-static void
-answer_in_parts(JobWorker *worker, JobRow *row)
-{
-	MemoryContext parts = AllocSetContextCreate(row->content, "qwen_pg parts", ALLOCSET_DEFAULT_SIZES);
-	MemoryContext old = MemoryContextSwitchTo(parts);
-	int max_words = row->spec->max_words;
-	Request options = row->spec->request;
-	text *summary;
-
-	end_call(row);
-	options.function = row->request.function;
-	PG_TRY();
-	{
-		(void) take_cut();
-		summary = summarize_with(&options, row->input, max_words);
-		row->is_cut = take_cut();
-		row->answer = MemoryContextStrdup(row->content, text_to_cstring(summary));
-		row->state = ROW_ANSWERED;
-	}
-	PG_CATCH();
-	{
-		ErrorData *error;
-
-		MemoryContextSwitchTo(old);
-		/* whoever cancels or locks means the worker; all else has used up an attempt */
-		if (geterrcode() == ERRCODE_QUERY_CANCELED || geterrcode() == ERRCODE_LOCK_NOT_AVAILABLE)
-		{
-			MemoryContextDelete(parts);
-			PG_RE_THROW();
-		}
-		error = job_take_error(worker);
-		fail_row(row, error->sqlerrcode, error->message);
-	}
-	PG_END_TRY();
-	MemoryContextSwitchTo(old);
-	MemoryContextDelete(parts);
-}
-
-/* Take the frames that have come for a row. */
+/* Take what has come for a row: its answer, its error, or what lets it go on. */
 static bool
 receive_row(JobWorker *worker, JobRow *row)
 {
-	EngineReply reply;
-	bool moved = false;
+	ModelCall *call = &row->call;
+	RowState state = row->state;
+	const List *asked = call->asked;
 
-	while (row->call && engine_poll(row->call, &reply))
+	if (!model_call_advance(call))
 	{
-		moved = true;
-		if (has_no_room(row, &reply))
-			answer_in_parts(worker, row);
-		else if (reply.type == FRAME_ACCEPTED)
-		{
-			engine_go(row->call);
+		if (model_call_is_running(call))
 			row->state = ROW_RUNNING;
-		}
-		else if (reply.type == FRAME_ERROR)
-			take_engine_error(worker, row, &reply.error);
-		else if (reply.type != FRAME_PIECE)
-			take_answer(worker, row, &reply);
+		return row->state != state || call->asked != asked;
 	}
-	return moved;
+	if (call->error)
+		fail_row(row, call->error->sqlerrcode, call->error->message);
+	else if (call->failed >= 0)
+		take_engine_error(worker, row, &call->replies[call->failed].error);
+	else
+		take_answer(worker, row);
+	return true;
 }
 
 /* Send a row's request, or take what came for it; the limits are those of whoever submitted it. */
@@ -235,14 +226,19 @@ advance_row(JobWorker *worker, JobRow *row, bool may_send, int *n_in_flight)
 	limits_act_for(row->spec->roles);
 	PG_TRY();
 	{
-		if (row->state == ROW_READY && !row->has_prompt)
+		if (row->state == ROW_READY && row->call.error)
+		{
+			fail_row(row, row->call.error->sqlerrcode, row->call.error->message);
+			moved = true;
+		}
+		else if (row->state == ROW_READY && row->call.first == NIL)
 		{
 			row->state = ROW_ANSWERED;
 			moved = true;
 		}
 		else if (row->state == ROW_READY && may_send)
 		{
-			row->call = engine_submit(&row->request, row->content);
+			model_call_send(&row->call);
 			row->state = ROW_SENT;
 			moved = true;
 		}

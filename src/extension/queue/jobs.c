@@ -56,11 +56,20 @@ enum
 	ARG_PRIORITY,
 	ARG_MAX_ATTEMPTS,
 	ARG_TAIL,
+	ARG_ARGUMENTS = ARG_TAIL + N_TAIL_ARGUMENTS - 1,
+	ARG_OPTIONS, /* the tail's last */
 };
 
 static const char *const argument_names[] = {"source",      "prompt",     "target",   "target_column",
 											 "key_columns", "function",   "system",   "max_words",
 											 "instruction", "dimensions", "priority", "max_attempts"};
+
+/* The place of an argument of the common tail. */
+static int
+tail_place(int i)
+{
+	return i < N_TAIL_ARGUMENTS - 1 ? ARG_TAIL + i : ARG_OPTIONS;
+}
 
 static int
 int_argument(FunctionCallInfo fcinfo, int argument, int fallback, int low, int high)
@@ -75,12 +84,11 @@ int_argument(FunctionCallInfo fcinfo, int argument, int fallback, int low, int h
 
 /* Options that belong to one function only must not be given with another. */
 static void
-check_belongs(FunctionCallInfo fcinfo, int argument, bool belongs, JobFunction function)
+check_belongs(FunctionCallInfo fcinfo, int argument, const ModelFunction *function)
 {
-	if (!belongs && !PG_ARGISNULL(argument))
+	if (!PG_ARGISNULL(argument) && !job_function_takes(function, argument_names[argument]))
 		ereport(ERROR, (errcode(ERRCODE_INVALID_PARAMETER_VALUE),
-						errmsg("%s means nothing with function => '%s'", argument_names[argument],
-							   job_function_name(function))));
+						errmsg("%s means nothing with function => '%s'", argument_names[argument], function->name)));
 }
 
 /* function and what depends on it. */
@@ -89,15 +97,15 @@ read_function(FunctionCallInfo fcinfo, JobSpec *spec)
 {
 	char *name = PG_ARGISNULL(ARG_FUNCTION) ? "chat" : text_to_cstring(PG_GETARG_TEXT_PP(ARG_FUNCTION));
 
-	if (!job_function_of(name, &spec->function))
+	spec->function = model_function_named(name);
+	if (!spec->function)
 		ereport(ERROR, (errcode(ERRCODE_INVALID_PARAMETER_VALUE),
-						errmsg("function must be chat, generate, summarize or embed, not \"%s\"", name)));
-	check_belongs(fcinfo, ARG_SYSTEM, spec->function == JOB_CHAT, spec->function);
-	check_belongs(fcinfo, ARG_MAX_WORDS, spec->function == JOB_SUMMARIZE, spec->function);
-	check_belongs(fcinfo, ARG_INSTRUCTION, spec->function == JOB_EMBED, spec->function);
-	check_belongs(fcinfo, ARG_DIMENSIONS, spec->function == JOB_EMBED, spec->function);
+						errmsg("function must be %s, not \"%s\"", list_job_functions(), name)));
+	for (int i = ARG_SYSTEM; i <= ARG_DIMENSIONS; i++)
+		check_belongs(fcinfo, i, spec->function);
 	spec->system = PG_ARGISNULL(ARG_SYSTEM) ? NULL : PG_GETARG_TEXT_PP(ARG_SYSTEM);
 	spec->instruction = PG_ARGISNULL(ARG_INSTRUCTION) ? NULL : PG_GETARG_TEXT_PP(ARG_INSTRUCTION);
+	spec->arguments = PG_ARGISNULL(ARG_ARGUMENTS) ? NULL : PG_GETARG_TEXT_PP(ARG_ARGUMENTS);
 	spec->max_words = int_argument(fcinfo, ARG_MAX_WORDS, SUMMARY_MAX_WORDS, 1, SUMMARY_WORDS_LIMIT);
 	spec->dimensions = PG_ARGISNULL(ARG_DIMENSIONS) ? 0 : int_argument(fcinfo, ARG_DIMENSIONS, 0, 1, INT_MAX);
 	spec->priority = int_argument(fcinfo, ARG_PRIORITY, 0, -1000, 1000);
@@ -388,28 +396,31 @@ insert_job(FunctionCallInfo fcinfo, const JobStore *store, const JobSpec *spec, 
 	add_column(&columns, "key_columns", TEXTARRAYOID, job_text_array(spec->keys, spec->n_keys), false);
 	add_column(&columns, "key_types", TEXTARRAYOID, job_text_array(spec->key_types, spec->n_keys), false);
 	add_text(&columns, "prompt", spec->prompt);
-	add_text(&columns, "function", job_function_name(spec->function));
+	add_text(&columns, "function", spec->function->name);
 	add_column(&columns, "system", TEXTOID, PointerGetDatum(spec->system), !spec->system);
 	add_column(&columns, "instruction", TEXTOID, PointerGetDatum(spec->instruction), !spec->instruction);
 	add_column(&columns, "max_words", INT4OID, Int32GetDatum(spec->max_words), false);
 	add_column(&columns, "dimensions", INT4OID, Int32GetDatum(spec->dimensions), false);
 	add_column(&columns, "priority", INT4OID, Int32GetDatum(spec->priority), false);
 	add_column(&columns, "max_attempts", INT4OID, Int32GetDatum(spec->max_attempts), false);
+	if (spec->arguments)
+		add_column(&columns, "arguments", JSONOID, PointerGetDatum(spec->arguments), false);
 	add_column(&columns, "total", INT8OID, Int64GetDatum(total), false);
 	if (note && !store->is_old)
 		add_text(&columns, "note", note);
 	/* the last one, options, has no column in an older version's table, and no argument in its function */
 	for (int i = 0; i < N_TAIL_ARGUMENTS - (store->is_old ? 1 : 0); i++)
 	{
-		bool null = PG_ARGISNULL(ARG_TAIL + i);
-		Datum value = null ? (Datum) 0 : PG_GETARG_DATUM(ARG_TAIL + i);
+		bool null = PG_ARGISNULL(tail_place(i));
+		Datum value = null ? (Datum) 0 : PG_GETARG_DATUM(tail_place(i));
 
 		if (i == 0 && request->model.data)
 		{
 			value = PointerGetDatum(text_from_span(request->model));
 			null = false;
 		}
-		else if (strcmp(tail_arguments[i].name, "max_tokens") == 0 && spec->function != JOB_EMBED)
+		else if (strcmp(tail_arguments[i].name, "max_tokens") == 0 && spec->function->has_tail &&
+				 !spec->function->fits_length)
 		{
 			value = Int32GetDatum(request->options.max_tokens);
 			null = false;
@@ -438,7 +449,7 @@ check_request(JobSpec *spec)
 	limits_check_demand(&demand);
 }
 
-QWEN_FUNCTION(qwen_submit, 4, 28)
+QWEN_FUNCTION(qwen_submit, 4, 29)
 {
 	JobStore store;
 	JobSpec spec = {.memory = CurrentMemoryContext};
@@ -457,8 +468,8 @@ QWEN_FUNCTION(qwen_submit, 4, 28)
 	read_function(fcinfo, &spec);
 	for (int i = 0; i < N_TAIL_ARGUMENTS; i++)
 	{
-		tail_nulls[i] = PG_ARGISNULL(ARG_TAIL + i);
-		tail[i] = tail_nulls[i] ? (Datum) 0 : PG_GETARG_DATUM(ARG_TAIL + i);
+		tail_nulls[i] = PG_ARGISNULL(tail_place(i));
+		tail[i] = tail_nulls[i] ? (Datum) 0 : PG_GETARG_DATUM(tail_place(i));
 	}
 	job_spec_read_tail(&spec, tail, tail_nulls);
 	check_request(&spec);

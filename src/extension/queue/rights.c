@@ -14,10 +14,10 @@
 #include "utils/syscache.h"
 
 void
-job_check_privilege(const JobStore *store, JobFunction function)
+job_check_privilege(const JobStore *store, const ModelFunction *function)
 {
 	Oid types[2] = {OIDOID, TEXTOID};
-	char *name = psprintf("qwen_%s", job_function_name(function));
+	char *name = psprintf("qwen_%s", function->name);
 	Datum values[2] = {ObjectIdGetDatum(store->extension), CStringGetTextDatum(name)};
 	bool is_null;
 

@@ -7,7 +7,7 @@
 #include "store.h"
 
 /* Raise 42501 unless the current user may call the function that a job uses. In SPI. */
-extern void job_check_privilege(const JobStore *store, JobFunction function);
+extern void job_check_privilege(const JobStore *store, const ModelFunction *function);
 
 /* Owner and state of a job that the caller may touch, as the statement sees it, or locked as it is now. In SPI. */
 extern Oid job_find_own(const JobStore *store, int64 job, char **state, bool latest);

@@ -299,6 +299,16 @@ same_value(const char *a, const char *b, const char *operator)
 		a, operator, b, a, b);
 }
 
+/* An answer, which comes as text, as a value of the type that the function gives. */
+static const char *
+answer_expression(const ModelFunction *function)
+{
+	Oid type = model_function_result(function);
+
+	/* the names of those that there are are words of the grammar: they need no schema */
+	return type == TEXTOID ? "d.answer" : psprintf("d.answer::%s", format_type_be(type));
+}
+
 void
 job_sql_make(const JobSpec *spec, JobSql *sql)
 {
@@ -310,7 +320,7 @@ job_sql_make(const JobSpec *spec, JobSql *sql)
 	char *source = source_item(spec);
 	const char *prompt = prompt_expression(spec->prompt, columns, spec->trigger ? spec->trigger : "prompt", &used);
 	const char *column = quote_identifier(spec->target_column);
-	const char *answer = spec->function == JOB_EMBED ? "d.answer::pg_catalog.float4[]" : "d.answer";
+	const char *answer = answer_expression(spec->function);
 	const char *hash = psprintf("pg_catalog.hashtextextended((%s) COLLATE pg_catalog.\"C\", 0)", prompt);
 	const char *only = spec->trigger ? "ONLY " : "";
 	const char *is_q, *is_t, *at_hand, *with_answers, *is_current;

@@ -5,7 +5,6 @@
 
 #include "../call/call.h"
 #include "../core/texts.h"
-#include "../functions/functions.h"
 #include "access/htup_details.h"
 #include "access/relation.h"
 #include "catalog/pg_class.h"
@@ -18,65 +17,153 @@
 #include "prompt_template.h"
 #include "utils/acl.h"
 #include "utils/builtins.h"
+#include "utils/datum.h"
+#include "utils/jsonb.h"
 #include "utils/lsyscache.h"
 #include "utils/memutils.h"
 #include "utils/rel.h"
 #include "utils/syscache.h"
 
-#define LONGEST_SUMMARY 1024 /* tokens of a job's summary unless more is asked for, so that it fits beside its text */
+/* A text as long as this stands for the rows' when a spec is looked at. So a job's summary has 1024 tokens at most
+ * unless more is asked for, and fits beside its text. */
+#define USUAL_BYTES 1024
 
-static const char *const function_names[] = {"chat", "generate", "summarize", "embed"};
+/* Arguments that qwen_submit has, and that are columns of the table of jobs. */
+static const char *const submit_arguments[] = {"system", "max_words", "instruction", "dimensions", "model"};
 
 bool
-job_function_of(const char *name, JobFunction *function)
+job_function_takes(const ModelFunction *function, const char *argument)
 {
-	for (int i = 0; i < (int) lengthof(function_names); i++)
-		if (strcmp(function_names[i], name) == 0)
-		{
-			*function = i;
-			return true;
-		}
-	return false;
+	Oid type;
+
+	return model_function_argument(function, argument, &type) > 0;
 }
 
-const char *
-job_function_name(JobFunction function)
+/* The function's arguments, none given. */
+static void
+begin_call(JobSpec *spec)
 {
-	return function_names[function];
+	int n = spec->function->most;
+
+	spec->call = MemoryContextAllocZero(spec->memory, SizeForFunctionCallInfo(n));
+	InitFunctionCallInfoData(*spec->call, NULL, n, InvalidOid, NULL, NULL);
+	for (int i = 0; i < n; i++)
+		spec->call->args[i].isnull = true;
+}
+
+/* Give the function an argument, if it has one of that name. */
+static void
+set_argument(JobSpec *spec, const char *name, Datum value)
+{
+	Oid type;
+	int i = model_function_argument(spec->function, name, &type);
+
+	if (i > 0)
+		spec->call->args[i] = (NullableDatum){value, false};
+}
+
+/* A key of a job's argument arguments: one of the function's own that qwen_submit has not. */
+static void
+read_named(JobSpec *spec, const char *key, const JsonbValue *value)
+{
+	const ModelArgument *own = spec->function->arguments;
+	StringInfoData known;
+
+	initStringInfo(&known);
+	for (int i = 1; i < MODEL_FUNCTION_MAX_ARGUMENTS && own[i].name; i++)
+	{
+		bool is_submits = false;
+
+		for (int j = 0; j < (int) lengthof(submit_arguments); j++)
+			is_submits |= strcmp(submit_arguments[j], own[i].name) == 0;
+		if (is_submits)
+			continue;
+		if (strcmp(own[i].name, key) == 0)
+		{
+			if (value->type != jbvNull)
+				set_argument(spec, key, options_value(key, value, own[i].type));
+			return;
+		}
+		appendStringInfo(&known, "%s%s", known.len > 0 ? ", " : "", own[i].name);
+	}
+	ereport(ERROR, (errcode(ERRCODE_INVALID_PARAMETER_VALUE), errmsg("arguments: the key \"%s\" is not known", key),
+					known.len > 0
+						? errdetail("The known keys with function => '%s' are: %s.", spec->function->name, known.data)
+						: errdetail("There are none with function => '%s'.", spec->function->name)));
+}
+
+/* A job's argument arguments. */
+static void
+read_arguments(JobSpec *spec)
+{
+	Jsonb *object = DatumGetJsonbP(DirectFunctionCall1(jsonb_in, CStringGetDatum(text_to_cstring(spec->arguments))));
+	JsonbIterator *iterator;
+	JsonbValue key, value;
+
+	if (!JB_ROOT_IS_OBJECT(object))
+		ereport(ERROR, (errcode(ERRCODE_INVALID_PARAMETER_VALUE), errmsg("arguments must be a JSON object"),
+						errhint("arguments => '{\"name\": value}'")));
+	iterator = JsonbIteratorInit(&object->root);
+	(void) JsonbIteratorNext(&iterator, &key, true);
+	while (JsonbIteratorNext(&iterator, &key, true) == WJB_KEY)
+	{
+		(void) JsonbIteratorNext(&iterator, &value, true);
+		read_named(spec, pnstrdup(key.val.string.val, key.val.string.len), &value);
+	}
+}
+
+/* Build what a row of usual length asks: what is wrong with an argument is said now. */
+static void
+settle(JobSpec *spec)
+{
+	char *usual = palloc(USUAL_BYTES);
+	ModelCall call;
+
+	if (spec->system)
+		set_argument(spec, "system", PointerGetDatum(spec->system));
+	if (spec->instruction)
+		set_argument(spec, "instruction", PointerGetDatum(spec->instruction));
+	if (spec->max_words > 0)
+		set_argument(spec, "max_words", Int32GetDatum(spec->max_words));
+	if (spec->dimensions > 0)
+		set_argument(spec, "dimensions", Int32GetDatum(spec->dimensions));
+	memset(usual, 'x', USUAL_BYTES);
+	spec->call->args[0] = (NullableDatum){PointerGetDatum(cstring_to_text_with_len(usual, USUAL_BYTES)), false};
+	model_call_build(&call, spec->function, spec->call, NULL);
+	if (call.error)
+		ReThrowError(call.error);
+	if (call.first == NIL)
+		ereport(ERROR, (errcode(ERRCODE_INVALID_PARAMETER_VALUE),
+						errmsg("function \"%s\" must be given its arguments", spec->function->name),
+						errdetail("They are: %s.", list_own_arguments(spec->function))));
+	spec->request = *(Request *) linitial(call.first);
+	spec->call->args[0] = (NullableDatum){(Datum) 0, true};
+}
+
+/* A value that stays when its row goes, and that nothing has to be read for: rows are worked on outside of
+ * transactions. */
+static Datum
+own_copy(Datum value, Oid type)
+{
+	int16 length;
+	bool by_value;
+
+	get_typlenbyval(type, &length, &by_value);
+	return length == -1 ? PointerGetDatum(PG_DETOAST_DATUM_COPY(value)) : datumCopy(value, by_value, length);
 }
 
 void
 job_spec_read_tail(JobSpec *spec, const Datum *values, const bool *nulls)
 {
-	LOCAL_FCINFO(call, N_TAIL_ARGUMENTS);
 	MemoryContext old = MemoryContextSwitchTo(spec->memory);
-	Request *request = &spec->request;
 
-	InitFunctionCallInfoData(*call, NULL, N_TAIL_ARGUMENTS, InvalidOid, NULL, NULL);
+	begin_call(spec);
 	for (int i = 0; i < N_TAIL_ARGUMENTS; i++)
-	{
-		call->args[i].value = values[i];
-		call->args[i].isnull = nulls[i];
-	}
-	memset(request, 0, sizeof *request);
-	request->kind = spec->function == JOB_EMBED      ? REQUEST_EMBED
-					: spec->function == JOB_GENERATE ? REQUEST_GENERATE
-													 : REQUEST_CHAT;
-	if (spec->function == JOB_EMBED)
-	{
-		options_set_model(request, nulls[0] ? NULL : DatumGetTextPP(values[0]), default_embedding_model());
-		request->dimensions = spec->dimensions;
-		if (spec->instruction)
-			request->instruction = span_from_text(spec->instruction);
-		options_read_object(call, N_TAIL_ARGUMENTS - 1, request);
-	}
-	else
-		options_read(call, 0, request);
-	if (spec->function == JOB_SUMMARIZE)
-	{
-		task_options(request);
-		task_max_tokens(request, Min(spec->max_words * 4, LONGEST_SUMMARY));
-	}
+		if (!nulls[i])
+			set_argument(spec, tail_arguments[i].name, own_copy(values[i], tail_arguments[i].type));
+	if (spec->arguments)
+		read_arguments(spec);
+	settle(spec);
 	MemoryContextSwitchTo(old);
 }
 
@@ -154,11 +241,11 @@ take_keys(JobSpec *spec, Relation relation, const AttrNumber *numbers, int n)
 }
 
 void
-job_check_target(Relation target, const char *column, JobFunction function)
+job_check_target(Relation target, const char *column, const ModelFunction *function)
 {
 	const char *table = RelationGetRelationName(target);
 	AttrNumber number = get_attnum(RelationGetRelid(target), column);
-	Oid given = function == JOB_EMBED ? FLOAT4ARRAYOID : TEXTOID, type;
+	Oid given = model_function_result(function), type;
 
 	if (number <= 0)
 		ereport(ERROR, (errcode(ERRCODE_INVALID_PARAMETER_VALUE),
@@ -172,19 +259,12 @@ job_check_target(Relation target, const char *column, JobFunction function)
 						errmsg("target: column \"%s\" of table \"%s\" is an identity column", column, table)));
 	/* any type can be assigned to text: an embedding as text would be a mistake */
 	if (!can_coerce_type(1, &given, &type, COERCION_ASSIGNMENT) ||
-		(function == JOB_EMBED && TypeCategory(type) == TYPCATEGORY_STRING))
+		(given == FLOAT4ARRAYOID && TypeCategory(type) == TYPCATEGORY_STRING))
 		ereport(ERROR, (errcode(ERRCODE_INVALID_PARAMETER_VALUE),
 						errmsg("target: column \"%s\" of table \"%s\" is of type %s, which does not take %s", column,
 							   table, format_type_be(type), format_type_be(given)),
-						function == JOB_EMBED ? errhint("Embeddings go into columns of type real[] or vector.") : 0));
+						given == FLOAT4ARRAYOID ? errhint("Embeddings go into columns of type real[] or vector.") : 0));
 }
-
-/* Values of the common tail, from "name=value" arguments of a trigger. */
-typedef struct TailValues
-{
-	Datum values[N_TAIL_ARGUMENTS];
-	bool nulls[N_TAIL_ARGUMENTS];
-} TailValues;
 
 static Datum
 input_value(const char *value, Oid type)
@@ -204,59 +284,85 @@ value_of(const char *argument, const char *name)
 	return strncmp(argument, name, length) == 0 && argument[length] == '=' ? argument + length + 1 : NULL;
 }
 
-/* Does an argument of the tail mean something to embeddings: only model and options do. */
+/* May a trigger's arguments say which function answers? */
 static bool
-is_tail_of(int i, bool embeds)
+takes_function(const JobSpec *spec)
 {
-	return !embeds || i == 0 || i == N_TAIL_ARGUMENTS - 1;
+	return strcmp(spec->asked_by, "qwen_enqueue_trigger") == 0;
 }
 
-/* One "name=value" argument. */
+/* One "name=value" argument; false: there is none of that name. */
 static bool
-read_option(JobSpec *spec, const char *argument, TailValues *tail)
+read_option(JobSpec *spec, const char *argument)
 {
-	bool embeds = spec->function == JOB_EMBED;
-	const char *value;
+	const char *equals = strchr(argument, '='), *value;
+	Oid type;
+	char *name;
 
-	if (!embeds && (value = value_of(argument, "system")) != NULL)
-		spec->system = cstring_to_text(value);
-	else if (embeds && (value = value_of(argument, "instruction")) != NULL)
-		spec->instruction = cstring_to_text(value);
-	else if (embeds && (value = value_of(argument, "dimensions")) != NULL)
-		spec->dimensions = DatumGetInt32(input_value(value, INT4OID));
-	else if ((value = value_of(argument, "max_attempts")) != NULL)
+	if (!equals)
+		return false;
+	name = pnstrdup(argument, equals - argument);
+	value = equals + 1;
+	/* has been read before all others */
+	if (strcmp(name, "function") == 0)
+		return takes_function(spec);
+	if (strcmp(name, "max_attempts") == 0)
 		spec->max_attempts = DatumGetInt32(input_value(value, INT4OID));
+	else if (!job_function_takes(spec->function, name))
+		return false;
+	else if (strcmp(name, "dimensions") == 0)
+		spec->dimensions = DatumGetInt32(input_value(value, INT4OID));
 	else
 	{
-		for (int i = 0; i < N_TAIL_ARGUMENTS; i++)
-			if (is_tail_of(i, embeds) && (value = value_of(argument, tail_arguments[i].name)) != NULL)
-			{
-				tail->values[i] = input_value(value, tail_arguments[i].type);
-				tail->nulls[i] = false;
-				return true;
-			}
-		return false;
+		(void) model_function_argument(spec->function, name, &type);
+		set_argument(spec, name, input_value(value, type));
 	}
 	return true;
+}
+
+/* What the arguments of a trigger may be. */
+static const char *
+option_hint(const JobSpec *spec)
+{
+	if (spec->function == &embed_function)
+		return "Further arguments look like 'name=value', with the names model, instruction, dimensions, max_attempts "
+			   "and options.";
+	if (spec->function == &chat_text_function)
+		return "Further arguments look like 'name=value', with the names function, system, max_attempts and those of "
+			   "qwen_chat: 'max_tokens=60'.";
+	return psprintf("Further arguments look like 'name=value', with the names function, max_attempts and those of "
+					"qwen_%s.",
+					spec->function->name);
+}
+
+/* The function that a trigger's arguments name, if its SQL function has not one already. */
+static void
+read_trigger_function(JobSpec *spec, const char *function, const Trigger *trigger)
+{
+	for (int i = 2; takes_function(spec) && i < trigger->tgnargs; i++)
+	{
+		const char *name = value_of(trigger->tgargs[i], "function");
+
+		if (!name)
+			continue;
+		spec->function = model_function_named(name);
+		if (!spec->function)
+			ereport(ERROR, (errcode(ERRCODE_INVALID_PARAMETER_VALUE),
+							errmsg("%s: function must be %s, not \"%s\"", function, list_job_functions(), name)));
+	}
 }
 
 /* All of a trigger's arguments after target and template. */
 static void
 read_options(JobSpec *spec, const char *function, const Trigger *trigger)
 {
-	TailValues tail;
-
-	memset(tail.nulls, true, sizeof tail.nulls);
-	memset(tail.values, 0, sizeof tail.values);
+	read_trigger_function(spec, function, trigger);
+	begin_call(spec);
 	for (int i = 2; i < trigger->tgnargs; i++)
-		if (!read_option(spec, trigger->tgargs[i], &tail))
+		if (!read_option(spec, trigger->tgargs[i]))
 			ereport(ERROR, (errcode(ERRCODE_INVALID_PARAMETER_VALUE),
 							errmsg("%s: the argument \"%s\" is not known", function, trigger->tgargs[i]),
-							errhint(spec->function == JOB_EMBED
-										? "Further arguments look like 'name=value', with the names model, "
-										  "instruction, dimensions, max_attempts and options."
-										: "Further arguments look like 'name=value', with the names system, "
-										  "max_attempts and those of qwen_chat: 'max_tokens=60'.")));
+							errhint("%s", option_hint(spec))));
 	if (spec->max_attempts < 1 || spec->max_attempts > JOB_MAX_ATTEMPTS)
 		ereport(ERROR,
 				(errcode(ERRCODE_INVALID_PARAMETER_VALUE), errmsg("%s: max_attempts must be between 1 and %d, not %d",
@@ -264,7 +370,7 @@ read_options(JobSpec *spec, const char *function, const Trigger *trigger)
 	if (spec->dimensions < 0)
 		ereport(ERROR, (errcode(ERRCODE_INVALID_PARAMETER_VALUE),
 						errmsg("%s: dimensions must be at least 1, not %d", function, spec->dimensions)));
-	job_spec_read_tail(spec, tail.values, tail.nulls);
+	settle(spec);
 }
 
 /* What tells two versions of a trigger apart. */
@@ -342,9 +448,12 @@ job_spec_of_trigger(Relation relation, const Trigger *trigger, const AttrNumber 
 	MemoryContext memory = AllocSetContextCreate(CurrentMemoryContext, "qwen_pg trigger", ALLOCSET_SMALL_SIZES);
 	MemoryContext old = MemoryContextSwitchTo(memory);
 	JobSpec *spec = palloc0(sizeof *spec);
+	bool embeds;
 
 	spec->memory = memory;
-	spec->function = strcmp(function, "qwen_enqueue_embed_trigger") == 0 ? JOB_EMBED : JOB_CHAT;
+	embeds = strcmp(function, "qwen_enqueue_embed_trigger") == 0;
+	spec->function = embeds ? &embed_function : &chat_text_function;
+	spec->asked_by = embeds ? "qwen_enqueue_embed_trigger" : "qwen_enqueue_trigger";
 	spec->relation = spec->target = RelationGetRelid(relation);
 	spec->trigger = pstrdup(trigger->tgname);
 	spec->trigger_number = trigger->tgoid;

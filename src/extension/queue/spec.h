@@ -9,17 +9,10 @@
 #ifndef QWEN_SPEC_H
 #define QWEN_SPEC_H
 
+#include "../functions/functions.h"
 #include "../limits/limits.h"
 
 #include "utils/relcache.h"
-
-typedef enum JobFunction
-{
-	JOB_CHAT,
-	JOB_GENERATE,
-	JOB_SUMMARIZE,
-	JOB_EMBED,
-} JobFunction;
 
 #define JOB_MAX_KEYS 8
 #define JOB_DEFAULT_ATTEMPTS 5
@@ -42,11 +35,14 @@ typedef struct JobSpec
 	char *key_types[JOB_MAX_KEYS];        /* as SQL writes them */
 	AttrNumber key_numbers[JOB_MAX_KEYS]; /* a trigger's, which may be renamed */
 	char *prompt;                         /* as given: a column or a template */
-	JobFunction function;
+	const ModelFunction *function;
 	text *system, *instruction; /* or NULL */
-	int max_words, dimensions;
+	int max_words, dimensions;  /* or 0 */
+	text *arguments;            /* a job's: JSON with the function's other arguments by name, or NULL */
+	FunctionCallInfo call;      /* all arguments of the function; the first one is a row's prompt */
+	const char *asked_by;       /* the SQL function that log and views name */
 	int max_attempts;
-	Request request;                      /* kind, model, options, stops */
+	Request request;                      /* the first that a row asks: model and max_tokens are settled there */
 	Oid roles[MAX_LIMITED_ROLES_OF_CALL]; /* whose limits count: as of the call that submitted a job; a trigger: 0 */
 
 	/* a job's way through its query, as of the last commit */
@@ -63,11 +59,13 @@ typedef struct JobSpec
 	uint64 looked_at;  /* the fetch in which a trigger was looked up last */
 } JobSpec;
 
-/* The function of a name; false: there is none. */
-extern bool job_function_of(const char *name, JobFunction *function);
-extern const char *job_function_name(JobFunction function);
+/* Has a function an argument of this name, beside its input? */
+extern bool job_function_takes(const ModelFunction *function, const char *argument);
 
-/* Read tail values into spec->request, resolved with the settings that hold now. All in spec->memory. */
+/*
+ * Make spec->call of the spec's own fields and the values of the tail, and spec->request with the settings that hold
+ * now: what is wrong with an argument is raised. All in spec->memory.
+ */
 extern void job_spec_read_tail(JobSpec *spec, const Datum *values, const bool *nulls);
 
 /* A table that jobs may use as source or target; raises what cannot be. what: "source" or "target". */
@@ -77,7 +75,7 @@ extern void job_check_relation(Relation relation, const char *what);
 extern bool job_spec_keys_of(JobSpec *spec, Relation relation);
 
 /* The target column must be there and take what the function gives. */
-extern void job_check_target(Relation target, const char *column, JobFunction function);
+extern void job_check_target(Relation target, const char *column, const ModelFunction *function);
 
 /*
  * The spec of a trigger of a table in a context of its own below parent; raises what is wrong with its arguments.

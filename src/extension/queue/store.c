@@ -304,7 +304,7 @@ tail_columns(void)
 	return list.data;
 }
 
-#define FIRST_TAIL_COLUMN 20
+#define FIRST_TAIL_COLUMN 21
 
 /* The columns of the result row that job_store_load asked for, into spec; in spec's memory. */
 static void
@@ -327,7 +327,8 @@ read_job_row(JobSpec *spec)
 	strings_value(7, spec->key_types, JOB_MAX_KEYS);
 	spec->prompt = string_value(spec, 8);
 	function = string_value(spec, 9);
-	if (!job_function_of(function, &spec->function))
+	spec->function = model_function_named(function);
+	if (!spec->function)
 		ereport(ERROR, (errcode(ERRCODE_INVALID_PARAMETER_VALUE), errmsg("unknown job function \"%s\"", function)));
 	spec->system = text_value(spec, 10);
 	spec->instruction = text_value(spec, 11);
@@ -344,6 +345,8 @@ read_job_row(JobSpec *spec)
 	spec->exhausted = DatumGetBool(datum_value(17, &is_null));
 	spec->roles[0] = DatumGetObjectId(datum_value(18, &is_null));
 	spec->roles[1] = DatumGetObjectId(datum_value(19, &is_null));
+	spec->arguments = text_value(spec, 20);
+	spec->asked_by = "qwen_submit";
 	for (int i = 0; i < N_TAIL_ARGUMENTS; i++)
 		values[i] = datum_value(FIRST_TAIL_COLUMN + i, &nulls[i]);
 	job_spec_read_tail(spec, values, nulls);
@@ -358,7 +361,7 @@ job_store_load(const JobStore *store, int64 job, MemoryContext parent)
 	JobSpec *spec;
 	char *sql = psprintf("SELECT source, source_relation, search_path, target, target_column, key_columns, key_types, "
 						 "prompt, function, system, instruction, max_words, dimensions, max_attempts, priority, "
-						 "position, exhausted, session_role, outer_role%s FROM %s WHERE id = $1",
+						 "position, exhausted, session_role, outer_role, arguments%s FROM %s WHERE id = $1",
 						 tail_columns(), store->job);
 
 	if (job_execute(sql, 1, &type, &value, NULL, SPI_OK_SELECT, 0) == 0)

@@ -5,6 +5,7 @@
 
 #include "../core/texts.h"
 #include "../functions/functions.h"
+#include "mb/pg_wchar.h"
 #include "utils/builtins.h"
 #include "utils/memutils.h"
 #include "utils/timestamp.h"
@@ -51,6 +52,36 @@ job_row_free(JobWorker *worker, JobRow *row)
 	MemoryContextDelete(row->memory);
 }
 
+/* Build the requests of a prompt; the limits are those of whoever submitted the job. */
+static void
+build_call(JobRow *row, text *prompt)
+{
+	const JobSpec *spec = row->spec;
+	const ModelFunction *function = spec->function;
+	NullableDatum *arguments = palloc(sizeof *arguments * spec->call->nargs);
+
+	memcpy(arguments, spec->call->args, sizeof *arguments * spec->call->nargs);
+	/* later steps look at it again */
+	if (function->next || function->too_long)
+		prompt = cstring_to_text_with_len(VARDATA_ANY(prompt), VARSIZE_ANY_EXHDR(prompt));
+	arguments[0] = (NullableDatum){PointerGetDatum(prompt), false};
+	limits_act_for(spec->roles);
+	PG_TRY();
+	{
+		model_call_build(&row->call, function, spec->call, arguments);
+	}
+	PG_CATCH();
+	{
+		limits_act_for(NULL);
+		PG_RE_THROW();
+	}
+	PG_END_TRY();
+	limits_act_for(NULL);
+	row->call.asked_by = spec->asked_by;
+	/* further steps convert texts, which takes a transaction in other encodings */
+	row->call.takes_one_step = GetDatabaseEncoding() != PG_UTF8;
+}
+
 void
 job_rows_free(JobWorker *worker, JobRow *const *rows, int n)
 {
@@ -62,37 +93,18 @@ job_rows_free(JobWorker *worker, JobRow *const *rows, int n)
 void
 job_row_set_prompt(JobRow *row, text *prompt, int64 hash)
 {
-	const JobSpec *spec = row->spec;
 	MemoryContext old;
 
 	MemoryContextReset(row->content); /* ends a call, too */
 	old = MemoryContextSwitchTo(row->content);
-	row->call = NULL;
+	memset(&row->call, 0, sizeof row->call);
 	row->answer = NULL;
 	row->is_cut = false;
-	row->input = NULL;
 	row->state = ROW_READY;
 	row->has_prompt = prompt != NULL;
 	row->hash = hash;
-	row->request = spec->request;
-	row->request.function = !spec->trigger                ? "qwen_submit"
-							: spec->function == JOB_EMBED ? "qwen_enqueue_embed_trigger"
-														  : "qwen_enqueue_trigger";
 	if (prompt)
-		switch (spec->function)
-		{
-			case JOB_CHAT:
-				row->request.messages = messages_from_texts(prompt, spec->system);
-				break;
-			case JOB_SUMMARIZE:
-				summary_messages(&row->request, prompt, spec->max_words);
-				row->input = cstring_to_text_with_len(VARDATA_ANY(prompt), VARSIZE_ANY_EXHDR(prompt));
-				break;
-			case JOB_GENERATE:
-			case JOB_EMBED:
-				row->request.text = span_from_text(prompt);
-				break;
-		}
+		build_call(row, prompt);
 	MemoryContextSwitchTo(old);
 }
 

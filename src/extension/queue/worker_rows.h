@@ -42,12 +42,11 @@ typedef struct JobRow
 	int n_waits;     /* the same, counting locks that somebody else has */
 	RowState state;
 	bool has_prompt; /* else the prompt is NULL, and so is the answer */
-	Request request;
-	text *input; /* of a summary, which may have to be made in parts */
-	int64 hash;  /* of the prompt; counts only with one */
-	EngineCall *call;
-	char *answer; /* UTF-8, or NULL */
-	bool is_cut;  /* off at max_tokens */
+	int64 hash;      /* of the prompt; counts only with one */
+	ModelCall call;  /* of the spec's function; built with the prompt */
+	char *answer;    /* or NULL */
+	bool is_utf8;    /* as the engine gave it; else it is in the database's encoding */
+	bool is_cut;     /* off at max_tokens */
 	uint32 prompt_tokens, completion_tokens;
 	TimestampTz not_before; /* its target is locked by others, or could not be written for another passing reason */
 	int sqlstate;

@@ -64,9 +64,10 @@ bind_rows(const Write *write, const int *numbers, int n, bool with_answers, Oid 
 		no_answer[i] = rows[i]->answer == NULL;
 		no_hash[i] = !rows[i]->has_prompt;
 		hashes[i] = Int64GetDatum(rows[i]->hash);
-		answers[i] = no_answer[i]
-						 ? (Datum) 0
-						 : PointerGetDatum(text_from_span((ByteSpan){rows[i]->answer, strlen(rows[i]->answer)}));
+		answers[i] = no_answer[i] ? (Datum) 0
+					 : rows[i]->is_utf8
+						 ? PointerGetDatum(text_from_span((ByteSpan){rows[i]->answer, strlen(rows[i]->answer)}))
+						 : CStringGetTextDatum(rows[i]->answer);
 	}
 	types[n_keys + 1] = TEXTARRAYOID;
 	values[n_keys + 1] = PointerGetDatum(

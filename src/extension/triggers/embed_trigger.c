@@ -90,7 +90,7 @@ QWEN_FUNCTION(qwen_embed_trigger, 0, 0)
 	check_use(fcinfo);
 	columns = RelationGetDescr(data->tg_relation);
 	source = source_column(data->tg_relation, data->tg_trigger->tgargs[0]);
-	job_check_target(data->tg_relation, data->tg_trigger->tgargs[1], JOB_EMBED);
+	job_check_target(data->tg_relation, data->tg_trigger->tgargs[1], &embed_function);
 	target = SPI_fnumber(columns, data->tg_trigger->tgargs[1]);
 	InitFunctionCallInfoData(*call, NULL, 4, InvalidOid, NULL, NULL);
 	for (int i = 0; i < 4; i++)

@@ -102,7 +102,7 @@ make_summary(void *argument)
 {
 	Summary *wanted = argument;
 
-	wanted->summary = summarize(wanted->input, wanted->max_words, NULL, 0);
+	wanted->summary = summarize(wanted->input, wanted->max_words, NULL);
 }
 
 QWEN_FUNCTION(qwen_summarize_trigger, 0, 0)
@@ -134,7 +134,7 @@ QWEN_FUNCTION(qwen_summarize_trigger, 0, 0)
 	{
 		Summary wanted = {value_as_text(TupleDescAttr(descriptor, source - 1)->atttypid, value), NULL, max_words};
 
-		is_null = !value_or_null(make_summary, &wanted);
+		is_null = !value_or_null(make_summary, &wanted) || !wanted.summary;
 		value = PointerGetDatum(wanted.summary);
 	}
 	value = assign_value(column, TEXTOID, value, &is_null);

@@ -1,0 +1,134 @@
+/*
+ * outcomes.c - counting values that became NULL and answers that were cut off, and telling of them at the statement's
+ * end; see outcomes.h.
+ */
+#include "outcomes.h"
+
+#include "../core/statement.h"
+#include "../core/texts.h"
+#include "access/xact.h"
+#include "utils/memutils.h"
+
+static int64 nulls_made;        /* values that became NULL and have not been told of */
+static int64 answers_cut;       /* off at max_tokens, and not told of yet */
+static int64 answers_empty;     /* those of them of which nothing is left */
+static char first_message[256]; /* of the first of them */
+
+/* What there was to tell of when a subtransaction began. */
+typedef struct Untold
+{
+	struct Untold *outer;
+	int64 nulls_made, answers_cut, answers_empty;
+} Untold;
+
+static Untold *subtransactions; /* the innermost first; in the transaction's memory */
+
+bool
+is_row_error(int sqlstate)
+{
+	return sqlstate == ERRCODE_INVALID_PARAMETER_VALUE || sqlstate == ERRCODE_PROGRAM_LIMIT_EXCEEDED ||
+		   sqlstate == ERRCODE_FEATURE_NOT_SUPPORTED || sqlstate == ERRCODE_UNTRANSLATABLE_CHARACTER ||
+		   sqlstate == ERRCODE_CHARACTER_NOT_IN_REPERTOIRE || sqlstate == ERRCODE_NUMERIC_VALUE_OUT_OF_RANGE;
+}
+
+void
+count_null(const char *message)
+{
+	if (nulls_made++ == 0)
+		copy_server_text(first_message, message, sizeof first_message);
+}
+
+/* The WARNING that counts values that became NULL since the last one; nothing when there are none. */
+static void
+warn_of_nulls(void)
+{
+	int64 n = nulls_made;
+
+	nulls_made = 0;
+	if (n > 0)
+		ereport(WARNING, (errmsg_plural("%lld value is NULL because its row failed",
+										"%lld values are NULL because their rows failed", n, (long long) n),
+						  errdetail("The first error: %s", first_message),
+						  errhint("With qwen.on_error = error the statement stops at the first one.")));
+}
+
+void
+count_cut(bool is_empty)
+{
+	answers_cut++;
+	answers_empty += is_empty;
+}
+
+/* The NOTICE that counts answers that were cut off since the last one; nothing when there are none. */
+static void
+tell_of_cut_answers(void)
+{
+	int64 n = answers_cut, n_empty = answers_empty;
+
+	answers_cut = answers_empty = 0;
+	if (n > 0)
+		ereport(NOTICE,
+				(errmsg_plural("%lld answer was cut off at max_tokens", "%lld answers were cut off at max_tokens", n,
+							   (long long) n),
+				 n_empty > 0 ? errdetail_plural("%lld is empty: thinking has taken all of its tokens.",
+												"%lld are empty: thinking has taken all of their tokens.", n_empty,
+												(long long) n_empty)
+							 : 0,
+				 n_empty > 0 ? errhint("Raise the argument max_tokens or qwen.max_tokens, or give thinking => false or "
+									   "a thinking_budget.")
+							 : errhint("Raise the argument max_tokens or qwen.max_tokens.")));
+}
+
+/* The outermost statement tells how many values have become NULL, and how many answers were cut. */
+static void
+tell(void)
+{
+	warn_of_nulls();
+	tell_of_cut_answers();
+}
+
+/* What ran outside of an executor (DO, CALL) is told of at the transaction's end; after an error nothing is left to
+ * tell. */
+static void
+end_transaction(XactEvent event, void *argument)
+{
+	if (event == XACT_EVENT_PRE_COMMIT || event == XACT_EVENT_PRE_PREPARE)
+		tell();
+	else if (event == XACT_EVENT_ABORT)
+		nulls_made = answers_cut = answers_empty = 0;
+	if (event == XACT_EVENT_COMMIT || event == XACT_EVENT_PREPARE || event == XACT_EVENT_ABORT)
+		subtransactions = NULL;
+}
+
+/* What was counted in a subtransaction that is rolled back failed with it; what was told of meanwhile stays told. */
+static void
+end_subtransaction(SubXactEvent event, SubTransactionId id, SubTransactionId parent, void *argument)
+{
+	Untold *before = subtransactions;
+
+	if (event == SUBXACT_EVENT_START_SUB)
+	{
+		before = MemoryContextAlloc(TopTransactionContext, sizeof *before);
+		*before = (Untold){subtransactions, nulls_made, answers_cut, answers_empty};
+		subtransactions = before;
+	}
+	else if (before && (event == SUBXACT_EVENT_COMMIT_SUB || event == SUBXACT_EVENT_ABORT_SUB))
+	{
+		if (event == SUBXACT_EVENT_ABORT_SUB)
+		{
+			nulls_made = Min(nulls_made, before->nulls_made);
+			answers_cut = Min(answers_cut, before->answers_cut);
+			answers_empty = Min(answers_empty, before->answers_empty);
+		}
+		subtransactions = before->outer;
+		pfree(before);
+	}
+}
+
+void
+outcomes_init(void)
+{
+	statement_when_ended(tell);
+	RegisterXactCallback(end_transaction, NULL);
+	RegisterSubXactCallback(end_subtransaction, NULL);
+}

@@ -1,0 +1,22 @@
+/*
+ * outcomes.h - what a statement's calls came to that is no error: values that became NULL, answers that were cut off.
+ * They are counted here and told of once, at the statement's end.
+ */
+#ifndef QWEN_CALL_OUTCOMES_H
+#define QWEN_CALL_OUTCOMES_H
+
+#include "../core/core.h"
+
+/* Does an error of this SQLSTATE concern the text and arguments of one call only? */
+extern bool is_row_error(int sqlstate);
+
+/* A value became NULL, by an error with this message. */
+extern void count_null(const char *message);
+
+/* An answer was cut off at its max_tokens. is_empty: thinking has taken all of them. */
+extern void count_cut(bool is_empty);
+
+/* Define how statements end: where these are told of. */
+extern void outcomes_init(void);
+
+#endif

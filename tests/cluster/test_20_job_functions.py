@@ -1,0 +1,115 @@
+"""One table of functions: what a session can ask of the model, jobs and queueing triggers ask the same way, with the same answers."""
+import psycopg2
+import psycopg2.extras
+import pytest
+from cluster import wait_until
+
+TEXTS = ["The staff was wonderful, we loved every minute.", "The room was dirty and cold.", "Breakfast is served from seven to ten."]
+# function, its arguments in a job and in a trigger, its call in a session, the type of the column
+CASES = [
+    ("classify", {"labels": ["praise", "complaint", "notice"]}, ["labels={praise,complaint,notice}"], "qwen_classify(body, '{praise,complaint,notice}')", "text"),
+    ("filter", {"condition": "it is about food"}, ["condition=it is about food"], "qwen_filter(body, 'it is about food')", "boolean"),
+    ("translate", {"target_language": "French"}, ["target_language=French"], "qwen_translate(body, 'French', max_tokens => 12)", "text"),
+    ("summarize", {}, ["max_words=5"], "qwen_summarize(body, 5, max_tokens => 12)", "text"),
+    ("embed", {}, ["dimensions=8"], "qwen_embed(body, dimensions => 8)", "real[]"),
+    ("generate", {}, [], "qwen_generate(body, max_tokens => 12, temperature => 0)", "text"),
+]
+SHORT = {"translate", "summarize", "generate"}
+
+
+def make_table(server, kind):
+    server.query(f"DROP TABLE IF EXISTS reviews; CREATE TABLE reviews (id int PRIMARY KEY, body text, answer {kind})")
+
+
+def insert(server):
+    server.query("INSERT INTO reviews (id, body) SELECT ordinality, body FROM unnest(%s) WITH ORDINALITY u (body, ordinality)", (TEXTS,))
+
+
+def check_same(server, call):
+    wrong = server.query(f"SELECT id, answer, {call} FROM reviews WHERE answer IS DISTINCT FROM {call}")
+    assert wrong == []
+    assert server.value("SELECT count(answer) FROM reviews") == len(TEXTS)
+
+
+@pytest.mark.parametrize("case", CASES, ids=lambda case: case[0])
+def test_jobs_and_triggers_answer_as_a_session_does(server, case):
+    function, arguments, options, call, kind = case
+    make_table(server, kind)
+    insert(server)
+    extra = "".join([", max_tokens => 12, temperature => 0" if function in SHORT else "", ", max_words => 5" if function == "summarize" else "", ", dimensions => 8" if function == "embed" else ""])
+    extra += ", arguments => %s" if arguments else ""
+    job = server.value(f"SELECT qwen_submit('reviews', 'body', 'reviews', 'answer', function => '{function}'{extra})", tuple([psycopg2.extras.Json(arguments)] if arguments else []))
+    assert server.value("SELECT qwen_wait(%s, '100 s')", (job,)) == "done", server.query(f"SELECT * FROM qwen_dead_letters WHERE job = {job}")
+    check_same(server, call)
+    assert server.value("SELECT function = %s AND tokens_per_s > 0 FROM qwen_jobs WHERE id = %s", (function, job))
+    make_table(server, kind)
+    words = options + (["max_tokens=12", "temperature=0"] if function in SHORT else [])
+    given = "".join(f", '{word}'" for word in [f"function={function}"] + words)
+    server.query(f"CREATE TRIGGER fill AFTER INSERT ON reviews FOR EACH ROW EXECUTE FUNCTION qwen_enqueue_trigger('answer', 'body'{given})")
+    insert(server)
+    wait_until(lambda: server.value("SELECT count(*) = 0 FROM qwen_job_row WHERE relation = 'reviews'::regclass"), 100, "filled rows")
+    check_same(server, call)
+
+
+def test_steps_of_many_rows_keep_to_their_own_arguments(server):
+    """The plan node has many rows in flight, whose arguments differ: labels are read again when the scores are there."""
+    server.query("DROP TABLE IF EXISTS labelled; CREATE TABLE labelled (id int PRIMARY KEY, labels text[])")
+    server.query("INSERT INTO labelled SELECT i, ARRAY['first ' || i, 'second ' || i] FROM generate_series(1, 20) i")
+    assert server.query("SELECT id, l FROM (SELECT id, labels, qwen_classify('x', labels) AS l FROM labelled OFFSET 0) s WHERE l <> ALL (labels)") == []
+
+
+def test_a_jobs_common_arguments_outlive_the_row_they_stand_in(server):
+    """A worker reads the job's row once, and asks for as long as the job lasts."""
+    make_table(server, "text")
+    server.query("INSERT INTO reviews (id, body) SELECT i, 'Count from ' || i FROM generate_series(1, 80) i")
+    model = server.value("SELECT name FROM qwen_models LIMIT 1")
+    common = f"model => '{model}', stop => '{{never said,5}}', max_tokens => 6, temperature => 0, options => '{{}}'"
+    job = server.value(f"SELECT qwen_submit('reviews', 'body', 'reviews', 'answer', {common})")
+    assert server.value("SELECT qwen_wait(%s, '100 s')", (job,)) == "done"
+    assert server.query(f"SELECT id, answer FROM reviews WHERE id IN (1, 4, 80) AND answer IS DISTINCT FROM qwen_chat(body, {common})") == []
+
+
+def test_a_job_of_numbers_gets_what_a_session_computes(server):
+    """An array of numbers comes in JSON."""
+    make_table(server, "float8")
+    insert(server)
+    numbers = server.value("SELECT qwen_embed('Good food')")
+    job = server.value("SELECT qwen_submit('reviews', 'body', 'reviews', 'answer', function => 'similarity_to', arguments => %s)", (psycopg2.extras.Json({"embedding": numbers}),))
+    assert server.value("SELECT qwen_wait(%s, '100 s')", (job,)) == "done"
+    wrong = server.query("SELECT id, answer FROM reviews WHERE answer IS DISTINCT FROM qwen_similarity_to(body, %s::real[])", (numbers,))
+    assert wrong == [] and server.value("SELECT count(answer) FROM reviews") == len(TEXTS)
+
+
+@pytest.mark.parametrize(
+    "extra, message",
+    [
+        ("function => 'classify'", 'function "classify" must be given its arguments'),
+        ("function => 'classify', arguments => '{\"labels\": []}'", "labels must not be empty"),
+        ("function => 'classify', arguments => '{\"label\": [\"a\"]}'", 'arguments: the key "label" is not known'),
+        ("function => 'summarize', arguments => '{\"max_words\": 3}'", 'arguments: the key "max_words" is not known'),
+        ("arguments => '[1]'", "arguments must be a JSON object"),
+        ("function => 'filter', system => 'x', arguments => '{\"condition\": \"x\"}'", "system means nothing with function => 'filter'"),
+        ("function => 'filter', arguments => '{\"condition\": \" \"}'", "condition must not be blank"),
+    ],
+)
+def test_what_is_wrong_with_a_jobs_arguments_is_said_at_once(server, extra, message):
+    make_table(server, "text")
+    with pytest.raises(psycopg2.Error) as failure:
+        server.query(f"SELECT qwen_submit('reviews', 'body', 'reviews', 'answer', {extra})")
+    assert failure.value.pgcode == "22023" and failure.value.diag.message_primary == message
+
+
+@pytest.mark.parametrize(
+    "arguments, message",
+    [
+        ("'function=sing'", "qwen_enqueue_trigger: function must be chat, "),
+        ("'function=filter', 'labels={a}'", 'qwen_enqueue_trigger: the argument "labels={a}" is not known'),
+        ("'function=classify'", 'function "classify" must be given its arguments'),
+    ],
+)
+def test_what_is_wrong_with_a_triggers_arguments_is_said_at_the_first_row(server, arguments, message):
+    make_table(server, "text")
+    server.query(f"CREATE TRIGGER fill AFTER INSERT ON reviews FOR EACH ROW EXECUTE FUNCTION qwen_enqueue_trigger('answer', 'body', {arguments})")
+    with pytest.raises(psycopg2.Error) as failure:
+        insert(server)
+    assert failure.value.pgcode == "22023" and failure.value.diag.message_primary.startswith(message)
