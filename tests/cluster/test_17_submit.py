@@ -175,3 +175,69 @@ def test_ended_jobs_are_kept_for_so_long(make_server):
     assert server.value("SELECT qwen_wait(%s)", (job,)) == "done"
     wait_until(lambda: server.query("SELECT * FROM qwen_job_workers()") == [], 20, "no worker")
     assert server.value("SELECT failed FROM qwen_jobs WHERE id = %s", (job,)) == 30
+
+
+# ---- what a source may be, and what others make of the answers ----
+JOB = "SELECT state, done, failed FROM qwen_jobs WHERE id = %s"
+LETTERS = "SELECT DISTINCT sqlstate, error FROM qwen_dead_letters WHERE job = %s"
+KEPT = "CREATE FUNCTION kept() RETURNS trigger LANGUAGE plpgsql AS $$ BEGIN {} END $$; CREATE TRIGGER kept BEFORE INSERT OR UPDATE ON kept FOR EACH ROW EXECUTE FUNCTION kept()"
+
+
+@pytest.mark.parametrize(
+    "source, code, said",
+    [
+        ("SELECT id, body FROM (SELECT * FROM texts FOR UPDATE) q", "22023", "must not lock rows"),
+        ("SELECT id, body FROM texts WHERE id IN (SELECT id FROM texts FOR SHARE)", "22023", "must not lock rows"),
+        ("SELECT id, body FROM texts WHERE id IN (SELECT id FROM passing)", "0A000", "temporary table"),
+        ("LISTEN somebody", "22023", "not LISTEN"),
+        ("PREPARE p AS SELECT id, body FROM texts", "22023", "not PREPARE"),
+    ],
+)
+def test_sources_that_no_worker_can_read_are_refused(tables, source, code, said):
+    with pytest.raises(psycopg2.Error) as failure:
+        tables.query("CREATE TEMPORARY TABLE passing (id int); SELECT qwen_submit(%s, 'body', 'answers', 'answer')", (source,))
+    assert failure.value.pgcode == code and said in str(failure.value)
+
+
+def test_a_prompt_that_is_never_the_same_ends(tables):
+    job = tables.value("SELECT qwen_submit('SELECT id, body || clock_timestamp() AS body FROM texts', 'body', 'loose', 'answer', max_tokens => 1)")
+    assert tables.value("SELECT qwen_wait(%s, '60 s')", (job,)) == "done"
+    assert tables.query(JOB, (job,)) == [("done", 0, 3)]
+    assert tables.query(LETTERS, (job,))[0][0] == "55000" and "the time or on chance" in tables.query(LETTERS, (job,))[0][1]
+    tables.query("SELECT qwen_forget(%s)", (job,))
+
+
+def test_keys_that_come_many_times_have_one_of_their_answers(tables):
+    """Whatever the answers are: none of the others is a failure."""
+    job = tables.value("SELECT qwen_submit('SELECT id, body FROM texts, generate_series(1, 6)', 'Tell of {body}', 'loose', 'answer', max_tokens => 6, temperature => 1.5, max_attempts => 2)")
+    assert tables.value("SELECT qwen_wait(%s, '60 s')", (job,)) == "done"
+    assert tables.query(JOB, (job,)) == [("done", 18, 0)]
+
+
+@pytest.mark.parametrize("there", [False, True])
+@pytest.mark.parametrize("body, said", [("NEW.answer = NULL; RETURN NEW;", 'makes column "answer" NULL'), ("IF NEW.answer IS NULL THEN RETURN NEW; END IF; RETURN NULL;", "back")])
+def test_answers_that_triggers_of_a_target_take_away_are_said(tables, body, said, there):
+    tables.query("DROP TABLE IF EXISTS kept; DROP FUNCTION IF EXISTS kept; CREATE TABLE kept (id int PRIMARY KEY, answer text); " + KEPT.format(body))
+    if there:
+        tables.query("INSERT INTO kept SELECT id FROM texts")
+    job = tables.value("SELECT qwen_submit('texts', 'body', 'kept', 'answer', max_tokens => 1, max_attempts => 1)")
+    assert tables.value("SELECT qwen_wait(%s, '30 s')", (job,)) == "done"
+    assert tables.query(JOB, (job,)) == [("done", 0, 3)]
+    assert [(code, said in error) for code, error in tables.query(LETTERS, (job,))] == [("09000", True)]
+    tables.query("SELECT qwen_forget(%s); DROP TABLE kept; DROP FUNCTION kept", (job,))
+
+
+def test_an_answer_that_a_trigger_makes_null_is_said(tables):
+    tables.query("CREATE TABLE kept (id int PRIMARY KEY, body text, answer text); CREATE TRIGGER t AFTER INSERT ON kept FOR EACH ROW EXECUTE FUNCTION qwen_enqueue_trigger('answer', 'body', 'max_tokens=1', 'max_attempts=1'); "
+                 + KEPT.format("NEW.answer = NULL; RETURN NEW;") + "; INSERT INTO kept VALUES (1, 'word'), (2, NULL)")
+    wait_until(lambda: letters(tables, "kept") == 1, 30, "a dead letter")
+    assert tables.query("SELECT key, sqlstate FROM qwen_dead_letters WHERE relation = 'kept'::regclass") == [(["1"], "09000")]
+    tables.query("DROP TABLE kept; DROP FUNCTION kept")
+
+
+def test_a_job_needs_no_right_to_read_what_it_writes(tables):
+    tables.query("CREATE TABLE blind (id int PRIMARY KEY, body text, answer text); INSERT INTO blind VALUES (1, 'word'); GRANT SELECT (id, body), UPDATE (answer) ON blind TO submitter")
+    job = tables.query("SELECT qwen_submit('blind', 'body', 'blind', 'answer', max_tokens => 1)", user="submitter")[0][0]
+    assert tables.value("SELECT qwen_wait(%s, '30 s')", (job,)) == "done"
+    assert tables.query(JOB, (job,)) == [("done", 1, 0)]
+    tables.query("DROP TABLE blind")

@@ -16,6 +16,7 @@ typedef struct Ending
 	JobSpec *spec;
 	const char *error; /* NULL: all its rows are finished */
 	bool has_ended;
+	bool is_left; /* some are not */
 } Ending;
 
 static void
@@ -26,8 +27,9 @@ end_body(JobWorker *worker, const JobStore *store, void *argument)
 	Datum values[2] = {Int64GetDatum(ending->spec->job),
 					   ending->error ? CStringGetTextDatum(ending->error) : (Datum) 0};
 	JobIdentity identity;
-	bool ended, is_left = false;
+	bool ended;
 
+	ending->is_left = false;
 	if (!job_lock(store, ending->spec->job, &ended))
 	{
 		ending->has_ended = ended;
@@ -35,9 +37,9 @@ end_body(JobWorker *worker, const JobStore *store, void *argument)
 	}
 	job_identity_begin(store, &identity);
 	if (!ending->error)
-		is_left = job_execute(psprintf("SELECT 1 FROM %s WHERE job = $1 AND NOT dead LIMIT 1", store->row), 1, types,
-							  values, NULL, SPI_OK_SELECT, 0) > 0;
-	if (!is_left)
+		ending->is_left = job_execute(psprintf("SELECT 1 FROM %s WHERE job = $1 AND NOT dead LIMIT 1", store->row), 1,
+									  types, values, NULL, SPI_OK_SELECT, 0) > 0;
+	if (!ending->is_left)
 	{
 		/* fewer than were counted: the row says so */
 		job_execute(
@@ -53,7 +55,7 @@ end_body(JobWorker *worker, const JobStore *store, void *argument)
 		ending->has_ended = true;
 	}
 	job_identity_end(&identity);
-	if (is_left)
+	if (ending->is_left)
 		worker->look_for_rows = true;
 }
 
@@ -72,7 +74,8 @@ end_job(JobWorker *worker, JobSpec *spec, const char *error)
 	}
 	if (!ending.has_ended)
 	{
-		job_spec_pause(worker, spec, JOB_ROW_IS_LOCKED);
+		job_spec_pause(worker, spec,
+					   ending.is_left ? "rows that failed wait for their next attempt" : JOB_ROW_IS_LOCKED);
 		return;
 	}
 	spec->is_done = true;

@@ -324,6 +324,7 @@ check_statements(JobSpec *spec, char **note)
 
 	job_set_formats(GUC_ACTION_SAVE);
 	columns = job_sql_columns(spec);
+	job_sql_check_source(spec);
 	settle_key_types(spec, columns);
 	check_prompt_columns(spec, columns);
 	check_target(spec);

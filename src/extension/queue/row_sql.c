@@ -15,8 +15,10 @@
 #include "catalog/pg_type.h"
 #include "executor/spi.h"
 #include "keys.h"
+#include "miscadmin.h"
 #include "nodes/nodeFuncs.h"
 #include "prompt_template.h"
+#include "utils/acl.h"
 #include "utils/builtins.h"
 #include "utils/lsyscache.h"
 #include "utils/plancache.h"
@@ -309,6 +311,19 @@ answer_expression(const ModelFunction *function)
 	return type == TEXTOID ? "d.answer" : psprintf("d.answer::%s", format_type_be(type));
 }
 
+/* "Is the target's column NULL now?", of an alias with a point behind it; false to a role that may write it and not
+ * read it. */
+static char *
+is_empty(const JobSpec *spec, const char *alias, const char *column)
+{
+	AttrNumber number = get_attnum(spec->target, spec->target_column);
+
+	if (pg_class_aclcheck(spec->target, GetUserId(), ACL_SELECT) != ACLCHECK_OK &&
+		pg_attribute_aclcheck(spec->target, number, GetUserId(), ACL_SELECT) != ACLCHECK_OK)
+		return "false";
+	return psprintf("%s%s IS NOT DISTINCT FROM NULL", alias, column);
+}
+
 void
 job_sql_make(const JobSpec *spec, JobSql *sql)
 {
@@ -347,11 +362,15 @@ job_sql_make(const JobSpec *spec, JobSql *sql)
 	sql->there = psprintf("SELECT d.n FROM %s JOIN %s%s t ON %s", at_hand, only, target, is_t);
 	/* in place there is one row that is read and written: q itself, checked again when it was changed meanwhile */
 	if (in_place)
-		sql->update = psprintf("UPDATE %s%s q SET %s = %s FROM %s WHERE %s AND %s RETURNING d.n", only, target, column,
-							   answer, with_answers, is_q, is_current);
+		sql->update =
+			psprintf("UPDATE %s%s q SET %s = %s FROM %s WHERE %s AND %s "
+					 "RETURNING d.n, %s",
+					 only, target, column, answer, with_answers, is_q, is_current, is_empty(spec, "q.", column));
 	else
-		sql->update = psprintf("UPDATE %s t SET %s = %s FROM %s JOIN %s ON %s WHERE %s AND %s RETURNING d.n", target,
-							   column, answer, with_answers, source, is_q, is_t, is_current);
+		sql->update = psprintf("UPDATE %s t SET %s = %s FROM %s JOIN %s ON %s WHERE %s AND %s "
+							   "RETURNING d.n, %s",
+							   target, column, answer, with_answers, source, is_q, is_t, is_current,
+							   is_empty(spec, "t.", column));
 	/* of rows with the same key, one that gives the same prompt, if there is one */
 	sql->recheck =
 		psprintf("SELECT DISTINCT ON (d.n) d.n, %s, %s, EXISTS (SELECT 1 FROM %s%s t WHERE %s) FROM %s JOIN %s "
@@ -361,11 +380,11 @@ job_sql_make(const JobSpec *spec, JobSql *sql)
 						  same_value(psprintf("t.%s::pg_catalog.text", column),
 									 psprintf("(%s)::%s::pg_catalog.text", answer, target_type(spec)), "="));
 	/* a source may have a key twice, a row at hand is inserted once */
-	sql->insert =
-		psprintf("INSERT INTO %s (%s, %s) SELECT %s, %s FROM %s WHERE EXISTS (SELECT 1 FROM %s WHERE %s AND "
-				 "%s) ON CONFLICT (%s) DO UPDATE SET %s = EXCLUDED.%s",
-				 target, for_keys(keys, n, ", ", part_name), column, for_keys(keys, n, ", ", part_value), answer,
-				 with_answers, source, is_q, is_current, for_keys(keys, n, ", ", part_name), column, column);
+	sql->insert = psprintf("INSERT INTO %s (%s, %s) SELECT %s, %s FROM %s WHERE EXISTS (SELECT 1 FROM %s WHERE %s AND "
+						   "%s) ON CONFLICT (%s) DO UPDATE SET %s = EXCLUDED.%s RETURNING %s",
+						   target, for_keys(keys, n, ", ", part_name), column, for_keys(keys, n, ", ", part_value),
+						   answer, with_answers, source, is_q, is_current, for_keys(keys, n, ", ", part_name), column,
+						   column, is_empty(spec, "", column));
 	sql->count =
 		psprintf("SELECT pg_catalog.count(*) FILTER (WHERE %s), pg_catalog.count(*) FROM %s", all_keys, source);
 }
@@ -407,4 +426,44 @@ job_sql_depends_on_session(const JobSpec *spec)
 	if (plan)
 		SPI_freeplan(plan);
 	return depends;
+}
+
+/* What a source must not do and look at, wherever it stands: in a subquery, or in a view. */
+static bool
+refuse_in_source(Node *node, void *context)
+{
+	Query *query = (Query *) node;
+	ListCell *cell;
+
+	if (!node)
+		return false;
+	if (!IsA(node, Query))
+		return expression_tree_walker(node, refuse_in_source, context);
+	if (query->rowMarks != NIL)
+		ereport(ERROR, (errcode(ERRCODE_INVALID_PARAMETER_VALUE),
+						errmsg("source must be a query that reads: it must not lock rows (FOR UPDATE, FOR SHARE)"),
+						errdetail("It is run again for each page of rows and each answer.")));
+	foreach (cell, query->rtable)
+	{
+		const RangeTblEntry *entry = lfirst(cell);
+
+		if (entry->rtekind == RTE_RELATION && get_rel_persistence(entry->relid) == RELPERSISTENCE_TEMP)
+			ereport(ERROR, (errcode(ERRCODE_FEATURE_NOT_SUPPORTED),
+							errmsg("source: \"%s\" is a temporary table, which background workers cannot see",
+								   get_rel_name(entry->relid))));
+	}
+	return query_tree_walker(query, refuse_in_source, context, 0);
+}
+
+void
+job_sql_check_source(const JobSpec *spec)
+{
+	SPIPlanPtr plan = SPI_prepare(psprintf("SELECT * FROM %s", source_item(spec)), 0, NULL);
+	ListCell *cell, *query;
+
+	foreach (cell, plan ? SPI_plan_get_plan_sources(plan) : NIL)
+		foreach (query, ((CachedPlanSource *) lfirst(cell))->query_list)
+			(void) refuse_in_source(lfirst(query), NULL);
+	if (plan)
+		SPI_freeplan(plan);
 }

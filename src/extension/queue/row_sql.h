@@ -29,6 +29,9 @@ extern TupleDesc job_sql_columns(const JobSpec *spec);
 /* In SPI. Raises when a table or column is gone. */
 extern void job_sql_make(const JobSpec *spec, JobSql *sql);
 
+/* Raises where a source locks rows or reads temporary tables. In SPI. */
+extern void job_sql_check_source(const JobSpec *spec);
+
 /* Do rows of the source depend on the session that reads them: on row-level security, or on a setting? In SPI. */
 extern bool job_sql_depends_on_session(const JobSpec *spec);
 

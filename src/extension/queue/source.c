@@ -46,10 +46,11 @@ is_query(const char *source)
 static char *
 other_statement(const char *source)
 {
-	static const char *const words[] = {"insert",  "update", "delete", "merge",   "truncate", "create",
-										"alter",   "drop",   "copy",   "call",    "do",       "execute",
-										"explain", "show",   "fetch",  "declare", "grant",    "revoke",
-										"begin",   "set",    "vacuum", "analyze", "refresh",  "lock"};
+	static const char *const words[] = {
+		"insert", "update",  "delete",  "merge",   "truncate", "create",     "alter",   "drop",      "copy",  "call",
+		"do",     "execute", "explain", "show",    "fetch",    "declare",    "grant",   "revoke",    "begin", "set",
+		"vacuum", "analyze", "refresh", "lock",    "listen",   "notify",     "prepare", "savepoint", "reset", "close",
+		"move",   "reindex", "cluster", "comment", "discard",  "deallocate", "unlisten"};
 	size_t length;
 
 	source += strspn(source, " \t\r\n");

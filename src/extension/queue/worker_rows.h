@@ -39,6 +39,7 @@ typedef struct JobRow
 	int n_via;
 	int attempts;    /* before this one */
 	int n_conflicts; /* how often its answer could not be written */
+	int n_changes;   /* how often it had another prompt by then */
 	int n_waits;     /* the same, counting locks that somebody else has */
 	RowState state;
 	bool has_prompt; /* else the prompt is NULL, and so is the answer */

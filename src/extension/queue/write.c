@@ -29,6 +29,7 @@
 
 #define LOCKED_WAIT_MS 100
 #define WAITS_TO_TELL 4   /* times that a row could not be written, before that is told of */
+#define MOST_CHANGES 16   /* times that a job's row had another prompt, before that is an error */
 #define MAX_CONFLICTS 100 /* passing errors of one write, before they count as the row's */
 
 /* The numbers of answered rows with an outcome, among those that are to be written now. */
@@ -118,7 +119,17 @@ update_rows(Write *write, const JobSql *sql, bool *was_locked)
 	n_parameters = bind_rows(write, locked, n_locked, true, types, values);
 	n_updated = job_execute(sql->update, n_parameters, types, values, NULL, SPI_OK_UPDATE_RETURNING, 0);
 	for (int i = 0; i < n_updated; i++)
-		write->outcomes[locked[number_at(i)]] = OUTCOME_WRITTEN;
+	{
+		int number = locked[number_at(i)];
+		bool is_null, is_empty = DatumGetBool(SPI_getbinval(SPI_tuptable->vals[i], SPI_tuptable->tupdesc, 2, &is_null));
+
+		if (is_empty && write->rows[number]->answer)
+			refuse(write, number, ERRCODE_TRIGGERED_ACTION_EXCEPTION, false,
+				   psprintf("the answer was not written: a BEFORE trigger of table \"%s\" makes column \"%s\" NULL",
+							get_rel_name(write->spec->target), write->spec->target_column));
+		else
+			write->outcomes[number] = OUTCOME_WRITTEN;
+	}
 }
 
 /* Why were the others not written? */
@@ -153,6 +164,12 @@ recheck_rows(Write *write, const JobSql *sql, bool *missing)
 			/* stays so whether this commits or not: an answer to the old text is of no use */
 			write->outcomes[number] = OUTCOME_CHANGED;
 			job_row_set_prompt(row, prompt ? cstring_to_text(prompt) : NULL, hash);
+			/* a trigger's is made of the row alone; a query may tell the time, and would be asked for ever */
+			if (!write->spec->trigger && ++row->n_changes >= MOST_CHANGES)
+				refuse(write, number, ERRCODE_OBJECT_NOT_IN_PREREQUISITE_STATE, true,
+					   psprintf("the prompt was another one each of the %d times that the row was read: the source "
+								"depends on the time or on chance",
+								MOST_CHANGES));
 		}
 		else
 		{
@@ -160,6 +177,43 @@ recheck_rows(Write *write, const JobSql *sql, bool *missing)
 			missing[number] = !in_target;
 		}
 	}
+}
+
+/* A trigger has made answers of rows that were inserted NULL: an error, by which the row is found whose it is. */
+static void
+check_inserted(const Write *write, const int *numbers, int n, int n_inserted)
+{
+	int n_empty = 0;
+
+	for (int i = 0; i < n_inserted; i++)
+	{
+		bool is_null;
+
+		n_empty += DatumGetBool(SPI_getbinval(SPI_tuptable->vals[i], SPI_tuptable->tupdesc, 1, &is_null));
+	}
+	for (int i = 0; i < n; i++)
+		n_empty -= write->rows[numbers[i]]->answer == NULL;
+	if (n_empty > 0)
+		ereport(ERROR, (errcode(ERRCODE_TRIGGERED_ACTION_EXCEPTION),
+						errmsg("the answer was not written: a BEFORE trigger of table \"%s\" makes column \"%s\" NULL",
+							   get_rel_name(write->spec->target), write->spec->target_column)));
+}
+
+/* Not all rows could be inserted. Those that changed meanwhile are looked at again; what is still as it was, and not
+ * there, somebody keeps out. */
+static void
+settle_uninserted(Write *write, const JobSql *sql, const int *numbers, int n)
+{
+	bool *missing = palloc0(sizeof *missing * write->n);
+
+	for (int i = 0; i < n; i++)
+		write->outcomes[numbers[i]] = OUTCOME_NONE;
+	recheck_rows(write, sql, missing);
+	for (int i = 0; i < n; i++)
+		if (missing[numbers[i]])
+			refuse(write, numbers[i], ERRCODE_TRIGGERED_ACTION_EXCEPTION, false,
+				   psprintf("the answer was not written: a BEFORE trigger of table \"%s\" keeps the INSERT back",
+							get_rel_name(write->spec->target)));
 }
 
 /* Rows that the target does not have yet. */
@@ -177,10 +231,12 @@ insert_rows(Write *write, const JobSql *sql, const bool *missing)
 	if (n == 0)
 		return;
 	n_parameters = bind_rows(write, numbers, n, true, types, values);
-	n_inserted = job_execute(sql->insert, n_parameters, types, values, NULL, SPI_OK_INSERT, 0);
-	/* fewer: one of them changed between two statements; all are looked at again */
+	n_inserted = job_execute(sql->insert, n_parameters, types, values, NULL, SPI_OK_INSERT_RETURNING, 0);
+	check_inserted(write, numbers, n, n_inserted);
 	for (int i = 0; i < n && n_inserted == n; i++)
 		write->outcomes[numbers[i]] = OUTCOME_WRITTEN;
+	if (n_inserted < n)
+		settle_uninserted(write, sql, numbers, n);
 }
 
 /* Is row-level security in force for us on a table? */
@@ -233,6 +289,22 @@ probe_body(JobWorker *worker, const JobStore *store, void *argument)
 								  types, values, NULL, SPI_OK_SELECT, 0) > 0;
 }
 
+/* Has another row of the same key its answer in the target by this write? Which one, nobody promised. */
+static bool
+is_written_by_twin(const Write *write, int i)
+{
+	for (int j = 0; j < write->n; j++)
+	{
+		bool same = j != i && write->outcomes[j] == OUTCOME_WRITTEN;
+
+		for (int k = 0; same && k < write->spec->n_keys; k++)
+			same = strcmp(write->rows[i]->key[k], write->rows[j]->key[k]) == 0;
+		if (same)
+			return true;
+	}
+	return false;
+}
+
 /*
  * Rows that are there with the prompt they had, and were not written. Locked by others: they wait. Not to be locked
  * although nobody has them: policies let us read them and not write. Locked by us: a trigger or a rule kept the answer
@@ -255,7 +327,9 @@ settle_unwritten(JobWorker *worker, const JobStore *store, Write *write, const J
 
 		if (missing[numbers[i]])
 			continue;
-		if (was_locked[numbers[i]])
+		if (was_locked[numbers[i]] && is_written_by_twin(write, numbers[i]))
+			write->outcomes[numbers[i]] = OUTCOME_WRITTEN;
+		else if (was_locked[numbers[i]])
 			kept_back[n_kept_back++] = numbers[i];
 		else if (is_guarded && job_subtransaction(worker, store, probe_body, &probe, &error) && !probe.is_there)
 			refuse(write, numbers[i], ERRCODE_INSUFFICIENT_PRIVILEGE, true,
@@ -314,7 +388,8 @@ note_error(JobWorker *worker, Write *write, int i, const ErrorData *error)
 	row->sqlstate = error->sqlerrcode;
 	row->error = MemoryContextStrdup(row->memory, error->message);
 	row->is_permanent =
-		ERRCODE_TO_CATEGORY(error->sqlerrcode) == ERRCODE_TO_CATEGORY(ERRCODE_SYNTAX_ERROR_OR_ACCESS_RULE_VIOLATION);
+		ERRCODE_TO_CATEGORY(error->sqlerrcode) == ERRCODE_TO_CATEGORY(ERRCODE_SYNTAX_ERROR_OR_ACCESS_RULE_VIOLATION) ||
+		ERRCODE_TO_CATEGORY(error->sqlerrcode) == ERRCODE_TO_CATEGORY(ERRCODE_FEATURE_NOT_SUPPORTED);
 }
 
 /* Is an error the job's, and not a row's? */
