@@ -113,6 +113,7 @@ def test_rows_that_come_to_the_key_of_a_row_that_is_gone_are_left_alone(server):
     server.query("BEGIN; " + MAKE + "INSERT INTO given SELECT i, 'thing ' || i FROM generate_series(1, 4) i; DELETE FROM given WHERE id = 1; UPDATE given SET id = id - 1; COMMIT")
     wait_empty(server)
     assert server.query("SELECT id, s IS NULL FROM given ORDER BY id") == [(i, False) for i in (1, 2, 3)]
+    server.query("DROP TABLE given")
 
 
 def test_rows_that_come_to_another_partition_are_not_taken_for_one_that_is_gone(server):
