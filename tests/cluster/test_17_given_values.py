@@ -80,6 +80,16 @@ def test_a_move_to_another_partition_keeps_the_target(server):
     server.query("DROP TABLE moved")
 
 
+def test_the_default_of_a_domain_is_no_given_value(server):
+    server.query("""DROP TABLE IF EXISTS given; CREATE DOMAIN said AS text NOT NULL DEFAULT 'nothing'; CREATE TABLE given (id int PRIMARY KEY, b text, s said, t said);
+        CREATE TRIGGER q AFTER INSERT OR UPDATE ON given FOR EACH ROW EXECUTE FUNCTION qwen_enqueue_trigger('s', 'b', 'max_tokens=2');
+        CREATE TRIGGER r BEFORE INSERT OR UPDATE ON given FOR EACH ROW EXECUTE FUNCTION qwen_summarize_trigger('b', 't', '5');
+        INSERT INTO given VALUES (1, 'word', DEFAULT, DEFAULT), (2, 'word', 'mine', 'mine')""")
+    wait_empty(server)
+    assert server.query("SELECT id, s <> 'nothing', t <> 'nothing', s = 'mine', t = 'mine' FROM given ORDER BY id") == [(1, True, True, False, False), (2, True, True, True, True)]
+    server.query("DROP TABLE given; DROP DOMAIN said")
+
+
 def test_rows_that_come_in_beside_an_update_of_partitions_keep_their_values(server):
     """A row that is inserted is told from one that an UPDATE of the same statement moves into its partition."""
     server.query("""CREATE TABLE months (id int PRIMARY KEY, b text, s text) PARTITION BY RANGE (id); CREATE TABLE months_1 PARTITION OF months FOR VALUES FROM (0) TO (10);

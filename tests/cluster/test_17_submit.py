@@ -232,7 +232,7 @@ def test_an_answer_that_a_trigger_makes_null_is_said(tables):
                  + KEPT.format("NEW.answer = NULL; RETURN NEW;") + "; INSERT INTO kept VALUES (1, 'word'), (2, NULL)")
     wait_until(lambda: letters(tables, "kept") == 1, 30, "a dead letter")
     assert tables.query("SELECT key, sqlstate FROM qwen_dead_letters WHERE relation = 'kept'::regclass") == [(["1"], "09000")]
-    tables.query("DROP TABLE kept; DROP FUNCTION kept")
+    tables.query("SELECT qwen_forget_table('kept'); DROP TABLE kept; DROP FUNCTION kept")
 
 
 def test_a_job_needs_no_right_to_read_what_it_writes(tables):

@@ -57,7 +57,8 @@ static bool
 is_default(Relation relation, int column, Datum value)
 {
 	Form_pg_attribute attribute = TupleDescAttr(RelationGetDescr(relation), column - 1);
-	Node *expression = attribute->atthasdef ? build_column_default(relation, column) : NULL;
+	/* the column's own, or its domain's */
+	Node *expression = build_column_default(relation, column);
 	Datum usual;
 	bool is_null;
 
