@@ -130,9 +130,9 @@ kept_bytes(const ToolSet *set)
 
 /* FNV-1a. A collision costs a comparison. */
 static uint64_t
-hash_of(uint32_t role, ByteSpan text)
+hash_of(ByteSpan text)
 {
-	uint64_t hash = 0xCBF29CE484222325ull ^ role;
+	uint64_t hash = 0xCBF29CE484222325ull;
 
 	for (size_t i = 0; i < text.length; i++)
 		hash = (hash ^ (unsigned char) text.data[i]) * 0x100000001B3ull;
@@ -168,7 +168,7 @@ offer(ToolSet *set, uint32_t role, uint64_t hash)
 Status
 tool_set_share(uint32_t role, ByteSpan text, const CancelFlag *cancelled, ToolSet **out)
 {
-	uint64_t hash = hash_of(role, text);
+	uint64_t hash = hash_of(text);
 	ToolSet *made = NULL, *held;
 	Status status;
 
