@@ -118,7 +118,6 @@ options_read_object(FunctionCallInfo fcinfo, int argument, Request *request)
 {
 	Jsonb *object;
 	JsonbIterator *iterator;
-	JsonbIteratorToken token;
 	JsonbValue key, value;
 
 	if (!given(fcinfo, argument))
@@ -129,8 +128,8 @@ options_read_object(FunctionCallInfo fcinfo, int argument, Request *request)
 		ereport(ERROR, (errcode(ERRCODE_INVALID_PARAMETER_VALUE), errmsg("options must be a JSON object"),
 						errhint("options => '{\"name\": value}'")));
 	iterator = JsonbIteratorInit(&object->root);
-	token = JsonbIteratorNext(&iterator, &key, true);
-	while ((token = JsonbIteratorNext(&iterator, &key, true)) == WJB_KEY)
+	(void) JsonbIteratorNext(&iterator, &key, true);
+	while (JsonbIteratorNext(&iterator, &key, true) == WJB_KEY)
 	{
 		(void) JsonbIteratorNext(&iterator, &value, true);
 		read_option(pnstrdup(key.val.string.val, key.val.string.len), &value, request);

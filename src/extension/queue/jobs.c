@@ -14,11 +14,7 @@
 #include "../core/texts.h"
 #include "../functions/functions.h"
 #include "../limits/limits.h"
-#include "access/htup_details.h"
 #include "access/relation.h"
-#include "catalog/namespace.h"
-#include "catalog/pg_class.h"
-#include "catalog/pg_index.h"
 #include "catalog/pg_type.h"
 #include "executor/spi.h"
 #include "keys.h"
@@ -37,7 +33,6 @@
 #include "utils/guc.h"
 #include "utils/lsyscache.h"
 #include "utils/rel.h"
-#include "utils/syscache.h"
 #include "values.h"
 
 /* Arguments of qwen_submit, in order. */

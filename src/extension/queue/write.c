@@ -3,7 +3,7 @@
  *
  * One transaction for the rows of one spec: lock the target rows that nobody else has locked, put the answers of those
  * in whose source still gives the same prompt (by its hash, checked by the statement that writes), take away
- * their claims and count (outcomes.c). So a claim is gone exactly when its answer is there. Rows that others have
+ * their claims and count (settle.c). So a claim is gone exactly when its answer is there. Rows that others have
  * locked wait: the worker never waits for a row's lock, so it takes part in no deadlock and holds nobody up. An error
  * of the whole is tried again row by row, each in a subtransaction, to find whose it is.
  */
@@ -14,9 +14,9 @@
 #include "chain.h"
 #include "executor/spi.h"
 #include "miscadmin.h"
-#include "outcomes.h"
 #include "parameters.h"
 #include "row_sql.h"
+#include "settle.h"
 #include "store.h"
 #include "utils/array.h"
 #include "utils/builtins.h"

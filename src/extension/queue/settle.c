@@ -1,7 +1,7 @@
 /*
- * outcomes.c - what becomes of the entries in the queue of rows that are written.
+ * settle.c - what becomes of the entries in the queue of rows that are written.
  */
-#include "outcomes.h"
+#include "settle.h"
 
 #include "access/htup_details.h"
 #include "catalog/pg_class.h"

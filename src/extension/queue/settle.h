@@ -1,8 +1,8 @@
 /*
- * outcomes.h - what becomes of rows that are written, and of their entries in the queue.
+ * settle.h - what becomes of rows that are written, and of their entries in the queue.
  */
-#ifndef QWEN_OUTCOMES_H
-#define QWEN_OUTCOMES_H
+#ifndef QWEN_SETTLE_H
+#define QWEN_SETTLE_H
 
 #include "store.h"
 #include "worker_rows.h"
