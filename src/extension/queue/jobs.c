@@ -27,6 +27,7 @@
 #include "source.h"
 #include "spec.h"
 #include "store.h"
+#include "target.h"
 #include "utils/acl.h"
 #include "utils/array.h"
 #include "utils/builtins.h"

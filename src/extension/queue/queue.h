@@ -20,8 +20,8 @@
 #define QWEN_QUEUE_H
 
 #include "entries.h"
-#include "spec.h"
 #include "starts.h"
+#include "target.h"
 
 /* Ask PostgreSQL for memory, and begin with it (under AddinShmemInitLock). */
 extern void job_shared_request(void);

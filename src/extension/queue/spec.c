@@ -2,6 +2,7 @@
  * spec.c - what a job or a trigger's arguments say is to be done, read and checked.
  */
 #include "spec.h"
+#include "target.h"
 
 #include "../call/call.h"
 #include "../core/texts.h"

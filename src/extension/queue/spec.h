@@ -74,9 +74,6 @@ extern void job_check_relation(Relation relation, const char *what);
 /* The columns of a table's primary key as keys of spec; false: it has none that counts. */
 extern bool job_spec_keys_of(JobSpec *spec, Relation relation);
 
-/* The target column must be there and take what the function gives. */
-extern void job_check_target(Relation target, const char *column, const ModelFunction *function);
-
 /*
  * The spec of a trigger of a table in a context of its own below parent; raises what is wrong with its arguments.
  * key_numbers: the columns by which rows were queued, or NULL for the primary key as it is now. The trigger is not one
