@@ -289,6 +289,14 @@ SELECT qwen_take_over();
 DROP FUNCTION qwen_take_over();
 
 -- ---- functions that are new, and what else of functions is another -------------------------------------------------------
+CREATE FUNCTION qwen_sentiment(input text, model text DEFAULT NULL, max_tokens int DEFAULT NULL, temperature float8 DEFAULT NULL,
+	top_p float8 DEFAULT NULL, min_p float8 DEFAULT NULL, top_k int DEFAULT NULL, repetition_penalty float8 DEFAULT NULL,
+	presence_penalty float8 DEFAULT NULL, frequency_penalty float8 DEFAULT NULL, seed bigint DEFAULT NULL,
+	stop text[] DEFAULT NULL, thinking boolean DEFAULT NULL, thinking_budget int DEFAULT NULL, response_format json DEFAULT NULL,
+	adapter text DEFAULT NULL, options json DEFAULT NULL)
+RETURNS text AS 'MODULE_PATHNAME', 'qwen_sentiment' LANGUAGE C VOLATILE PARALLEL SAFE COST 10000;
+COMMENT ON FUNCTION qwen_sentiment(text, text, int, float8, float8, float8, int, float8, float8, float8, bigint, text[], boolean, int, json, text, json) IS 'positive, negative, neutral or mixed';
+
 CREATE FUNCTION qwen_agg_add(internal, text, json)
 RETURNS internal AS 'MODULE_PATHNAME', 'qwen_agg_add_with_options' LANGUAGE C IMMUTABLE PARALLEL SAFE;
 COMMENT ON FUNCTION qwen_agg_add(internal, text, json) IS 'part of qwen_summarize_agg';

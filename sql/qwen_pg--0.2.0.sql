@@ -150,6 +150,14 @@ CREATE FUNCTION qwen_filter(input text, condition text, model text DEFAULT NULL,
 RETURNS boolean AS 'MODULE_PATHNAME', 'qwen_filter' LANGUAGE C VOLATILE PARALLEL SAFE COST 10000;
 COMMENT ON FUNCTION qwen_filter(text, text, text, int, float8, float8, float8, int, float8, float8, float8, bigint, text[], boolean, int, json, text, json) IS 'whether the condition holds for the input';
 
+CREATE FUNCTION qwen_sentiment(input text, model text DEFAULT NULL, max_tokens int DEFAULT NULL, temperature float8 DEFAULT NULL,
+	top_p float8 DEFAULT NULL, min_p float8 DEFAULT NULL, top_k int DEFAULT NULL, repetition_penalty float8 DEFAULT NULL,
+	presence_penalty float8 DEFAULT NULL, frequency_penalty float8 DEFAULT NULL, seed bigint DEFAULT NULL,
+	stop text[] DEFAULT NULL, thinking boolean DEFAULT NULL, thinking_budget int DEFAULT NULL, response_format json DEFAULT NULL,
+	adapter text DEFAULT NULL, options json DEFAULT NULL)
+RETURNS text AS 'MODULE_PATHNAME', 'qwen_sentiment' LANGUAGE C VOLATILE PARALLEL SAFE COST 10000;
+COMMENT ON FUNCTION qwen_sentiment(text, text, int, float8, float8, float8, int, float8, float8, float8, bigint, text[], boolean, int, json, text, json) IS 'positive, negative, neutral or mixed';
+
 CREATE FUNCTION qwen_agg_add(internal, text)
 RETURNS internal AS 'MODULE_PATHNAME', 'qwen_agg_add' LANGUAGE C IMMUTABLE PARALLEL SAFE;
 COMMENT ON FUNCTION qwen_agg_add(internal, text) IS 'part of qwen_summarize_agg';

@@ -9,6 +9,7 @@ TEXTS = ["The staff was wonderful, we loved every minute.", "The room was dirty 
 CASES = [
     ("classify", {"labels": ["praise", "complaint", "notice"]}, ["labels={praise,complaint,notice}"], "qwen_classify(body, '{praise,complaint,notice}')", "text"),
     ("filter", {"condition": "it is about food"}, ["condition=it is about food"], "qwen_filter(body, 'it is about food')", "boolean"),
+    ("sentiment", {}, [], "qwen_sentiment(body)", "text"),
     ("translate", {"target_language": "French"}, ["target_language=French"], "qwen_translate(body, 'French', max_tokens => 12)", "text"),
     ("summarize", {}, ["max_words=5"], "qwen_summarize(body, 5, max_tokens => 12)", "text"),
     ("embed", {}, ["dimensions=8"], "qwen_embed(body, dimensions => 8)", "real[]"),
@@ -67,6 +68,15 @@ def test_a_jobs_common_arguments_outlive_the_row_they_stand_in(server):
     job = server.value(f"SELECT qwen_submit('reviews', 'body', 'reviews', 'answer', {common})")
     assert server.value("SELECT qwen_wait(%s, '100 s')", (job,)) == "done"
     assert server.query(f"SELECT id, answer FROM reviews WHERE id IN (1, 4, 80) AND answer IS DISTINCT FROM qwen_chat(body, {common})") == []
+
+
+def test_sentiment_is_one_of_four_by_logits_and_batched(server):
+    make_table(server, "text")
+    insert(server)
+    assert server.value("SELECT qwen_sentiment('I love it, it is wonderful!')") == "positive"
+    assert server.query("SELECT qwen_sentiment(NULL), qwen_sentiment(' ')") == [(None, None)]
+    assert server.value("SELECT bool_and(qwen_sentiment(body || i) IN ('positive', 'negative', 'neutral', 'mixed')) FROM reviews, generate_series(1, 5) i")
+    assert "Qwen Batch" in "".join(line for line, in server.query("EXPLAIN SELECT qwen_sentiment(body) FROM reviews"))
 
 
 def test_a_job_of_numbers_gets_what_a_session_computes(server):

@@ -11,6 +11,7 @@ const ModelFunction *const model_functions[] = {
 	&translate_function,
 	&classify_function,
 	&filter_function,
+	&sentiment_function,
 	&embed_function,
 	&similarity_to_function,
 	/* no job's */

@@ -1,8 +1,8 @@
 /*
  * scores.c - functions that read the model's probabilities instead of sampling: qwen_logprobs, qwen_classify,
- * qwen_classify_scores, qwen_filter.
+ * qwen_classify_scores, qwen_filter, qwen_sentiment.
  *
- * The answers of the last three are always among those given: the engine compares them with each other alone
+ * The answers of the last four are always among those given: the engine compares them with each other alone
  * (REQUEST_SCORE).
  */
 #include "../core/core.h"
@@ -183,18 +183,25 @@ build_classify(FunctionCallInfo fcinfo, ModelCall *call)
 		ask_for_labels(fcinfo, model_call_ask(call));
 }
 
+/* Which of n candidates has the best score, the first of equal ones. */
+static int
+best_of(const RequestResult *scores, int n)
+{
+	int best = 0;
+
+	for (int i = 1; i < n; i++)
+		if (protocol_float(scores->values, i) > protocol_float(scores->values, best))
+			best = i;
+	return best;
+}
+
 /* The label with the best score. */
 static Datum
 finish_classify(FunctionCallInfo fcinfo, const EngineReply *replies)
 {
 	Labels labels = read_labels(PG_GETARG_ARRAYTYPE_P(1));
-	const RequestResult *scores = scores_of(replies, labels.n);
-	int best = 0;
 
-	for (int i = 1; i < labels.n; i++)
-		if (protocol_float(scores->values, i) > protocol_float(scores->values, best))
-			best = i;
-	return PointerGetDatum(DatumGetTextPCopy(labels.labels[best]));
+	return PointerGetDatum(DatumGetTextPCopy(labels.labels[best_of(scores_of(replies, labels.n), labels.n)]));
 }
 
 static void
@@ -217,6 +224,32 @@ finish_filter(FunctionCallInfo fcinfo, const EngineReply *replies)
 	return BoolGetDatum(protocol_float(scores->values, 0) > protocol_float(scores->values, 1));
 }
 
+static const char *const sentiments[] = {"positive", "negative", "neutral", "mixed"};
+
+static void
+build_sentiment(FunctionCallInfo fcinfo, ModelCall *call)
+{
+	if (!PG_ARGISNULL(0) && !text_is_blank(PG_GETARG_TEXT_PP(0)))
+		build_score(fcinfo, 1, PROMPT_SENTIMENT, PG_GETARG_TEXT_PP(0),
+					span_from_cstring("[\"positive\",\"negative\",\"neutral\",\"mixed\"]"), model_call_ask(call));
+}
+
+static Datum
+finish_sentiment(FunctionCallInfo fcinfo, const EngineReply *replies)
+{
+	int n = lengthof(sentiments);
+
+	return CStringGetTextDatum(sentiments[best_of(scores_of(replies, n), n)]);
+}
+
+const ModelFunction sentiment_function = {.symbol = "qwen_sentiment",
+										  .name = "sentiment",
+										  .build = build_sentiment,
+										  .finish = finish_sentiment,
+										  .least = 1,
+										  .most = 17,
+										  .arguments = {{"input", TEXTOID}},
+										  .has_tail = true};
 const ModelFunction classify_function = {.symbol = "qwen_classify",
 										 .name = "classify",
 										 .build = build_classify,
@@ -238,6 +271,8 @@ const ModelFunction filter_function = {.symbol = "qwen_filter",
 QWEN_MODEL_FUNCTION(qwen_classify, classify_function)
 
 QWEN_MODEL_FUNCTION(qwen_filter, filter_function)
+
+QWEN_MODEL_FUNCTION(qwen_sentiment, sentiment_function)
 
 QWEN_FUNCTION(qwen_classify_scores, 2, 18)
 {

@@ -17,6 +17,10 @@
 
 #define PROMPT_FILTER "Does this statement hold for the following text? Answer with Yes or No alone.\nStatement: %s"
 
+#define PROMPT_SENTIMENT                                                                                               \
+	"What is the sentiment of the following text? Answer with exactly one of these labels and nothing else: "          \
+	"positive, negative, neutral, mixed."
+
 /* qwen_chat_agg: when the rows are more than the context holds, the instruction is followed for each part of them, and
  * then this is asked about the answers */
 #define PROMPT_COMBINE                                                                                                 \

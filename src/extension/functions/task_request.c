@@ -13,8 +13,8 @@
 static int
 builtin_length(const char *prompt)
 {
-	static const char *const builtin[] = {PROMPT_SUMMARIZE, PROMPT_SUMMARIZE_PART, PROMPT_TRANSLATE,
-										  PROMPT_CLASSIFY,  PROMPT_FILTER,         PROMPT_COMBINE};
+	static const char *const builtin[] = {PROMPT_SUMMARIZE, PROMPT_SUMMARIZE_PART, PROMPT_TRANSLATE, PROMPT_CLASSIFY,
+										  PROMPT_FILTER,    PROMPT_COMBINE,        PROMPT_SENTIMENT};
 
 	for (int i = 0; i < (int) lengthof(builtin); i++)
 	{
