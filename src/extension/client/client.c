@@ -23,6 +23,7 @@
 #include "libpq/libpq-be.h"
 #include "libpq/libpq.h"
 #include "miscadmin.h"
+#include "model_wait.h"
 #include "pgstat.h"
 #include "request_log.h"
 #include "storage/fd.h"
@@ -32,9 +33,7 @@
 #include "utils/memutils.h"
 #include "utils/timestamp.h"
 
-#define CLIENT_CHECK_MS 250     /* how often a waiting backend looks whether client and engine are still there */
-#define POLL_MS 20              /* how often it looks whether a model has been loaded, or the supervisor has come */
-#define SUPERVISOR_WAIT_MS 5000 /* the postmaster starts it again after 1 s */
+#define CLIENT_CHECK_MS 250 /* how often a waiting backend looks whether client and engine are still there */
 #define READ_BYTES (64 * 1024)
 #define KEPT_INPUT_BYTES (1024 * 1024)
 #define MAX_LATE_CANCELS 2048 /* more than a window of rows has requests */
@@ -100,83 +99,6 @@ disconnect(bool engine_ended)
 	input_taken = 0;
 	if (input.data)
 		resetStringInfo(&input);
-}
-
-/* What is known of an engine that cannot be reached. */
-static void
-raise_unavailable(const char *message)
-{
-	char last_error[sizeof qwen_shared->last_error], *why;
-	EngineState state;
-	TimestampTz next_try;
-
-	LWLockAcquire(qwen_shared->lock, LW_SHARED);
-	state = qwen_shared->engine_state;
-	next_try = qwen_shared->next_try;
-	memcpy(last_error, qwen_shared->last_error, sizeof last_error);
-	LWLockRelease(qwen_shared->lock);
-	why = server_string(last_error);
-	ereport(ERROR,
-			(errcode(ERRCODE_SYSTEM_ERROR), errmsg("%s", message), why[0] ? errdetail("Last event: %s.", why) : 0,
-			 state == ENGINE_BACKING_OFF
-				 ? errhint("Try again after %s, when it is started again; the server log says more.",
-						   timestamptz_to_str(next_try))
-				 : errhint("Try again: the engine is started again by itself.")));
-}
-
-/* An engine that does not start would keep us waiting in the socket's backlog: say so at once instead. */
-void
-check_engine_state(void)
-{
-	bool give_up;
-
-	LWLockAcquire(qwen_shared->lock, LW_SHARED);
-	give_up = qwen_shared->engine_state == ENGINE_BACKING_OFF && qwen_shared->give_up;
-	LWLockRelease(qwen_shared->lock);
-	if (give_up)
-		raise_unavailable("the qwen engine is not running");
-}
-
-/* A client that has gone away ends us as PostgreSQL itself would, were client_connection_check_interval set. */
-static void
-check_client(void)
-{
-#if HAVE_CHECK_CONNECTION
-	if (MyProcPort && whereToSendOutput == DestRemote && !pq_check_connection())
-	{
-		ClientConnectionLost = true;
-		InterruptPending = true;
-	}
-#endif
-	CHECK_FOR_INTERRUPTS();
-}
-
-void
-wait_a_moment(void)
-{
-	(void) WaitLatch(MyLatch, WL_LATCH_SET | WL_TIMEOUT | WL_EXIT_ON_PM_DEATH, POLL_MS, qwen_wait_event());
-	ResetLatch(MyLatch);
-	check_client();
-}
-
-void
-wait_for_supervisor(void)
-{
-	uint64 deadline_us = clock_now_us() + (uint64) SUPERVISOR_WAIT_MS * 1000;
-
-	for (;;)
-	{
-		bool present;
-
-		LWLockAcquire(qwen_shared->lock, LW_SHARED);
-		present = qwen_shared->supervisor_latch != NULL;
-		LWLockRelease(qwen_shared->lock);
-		if (present)
-			return;
-		if (clock_now_us() > deadline_us)
-			raise_unavailable("the supervisor of the qwen engine is not running");
-		wait_a_moment();
-	}
 }
 
 /* Make the socket and connect it; the caller cleans up after an error. */
@@ -504,141 +426,6 @@ refresh_connection(void)
 	connect_engine();
 }
 
-/* Is a slot's model, or will it be, of use? */
-static bool
-slot_counts(const SharedSlot *slot)
-{
-	return slot->state != SLOT_EMPTY && slot->state != SLOT_UNLOADING;
-}
-
-/*
- * The model of a call for which neither argument nor setting names one: the first of qwen.models, else the first that
- * qwen_models lists, whether it is loaded already or not, so that the choice does not depend on what loads faster.
- * false: there is none.
- */
-static bool
-first_model(char name[PROTOCOL_MAX_NAME_BYTES + 1])
-{
-	ConfiguredModels configured;
-	bool found = false;
-
-	if (configured_models_parse(qwen_models, &configured).code != STATUS_OK)
-		configured.n = 0;
-	LWLockAcquire(qwen_shared->lock, LW_SHARED);
-	for (int i = 0; i < qwen_max_models; i++)
-	{
-		const SharedSlot *slot = &qwen_shared->slots[i];
-		bool is_first = configured.n > 0 && strcmp(slot->name, configured.models[0].name) == 0;
-
-		if (slot_counts(slot) && (is_first || !found))
-		{
-			strlcpy(name, slot->name, PROTOCOL_MAX_NAME_BYTES + 1);
-			found = true;
-		}
-	}
-	LWLockRelease(qwen_shared->lock);
-	return found;
-}
-
-/* The most promising slot of a model's name, copied into *found; SLOT_EMPTY when there is none. */
-static SlotState
-model_state(const char *name, SharedSlot *found)
-{
-	found->state = SLOT_EMPTY;
-	LWLockAcquire(qwen_shared->lock, LW_SHARED);
-	for (int i = 0; i < qwen_max_models; i++)
-	{
-		const SharedSlot *slot = &qwen_shared->slots[i];
-
-		if (!slot_counts(slot) || strcmp(slot->name, name) != 0 || found->state == SLOT_SERVING)
-			continue;
-		if (slot->state != SLOT_FAILED || found->state == SLOT_EMPTY)
-			*found = *slot;
-	}
-	LWLockRelease(qwen_shared->lock);
-	return found->state;
-}
-
-/* Is a model in qwen.models? */
-static bool
-is_configured(const char *name)
-{
-	ConfiguredModels configured;
-
-	if (configured_models_parse(qwen_models, &configured).code != STATUS_OK)
-		return false;
-	for (int i = 0; i < configured.n; i++)
-		if (strcmp(configured.models[i].name, name) == 0)
-			return true;
-	return false;
-}
-
-void
-engine_settle_model(Request *request)
-{
-	SharedSlot slot;
-	char name[PROTOCOL_MAX_NAME_BYTES + 1];
-
-	if (request->model.length == 0 && first_model(name))
-		request->model = (ByteSpan){pstrdup(name), strlen(name)};
-	if (request->model.length == 0)
-		return;
-	strlcpy(name, server_text(request->model), sizeof name);
-	limits_check_model(name);
-	if (model_state(name, &slot) == SLOT_EMPTY && !is_configured(name))
-		ereport(ERROR, (errcode(ERRCODE_UNDEFINED_OBJECT), errmsg("model \"%s\" is not loaded", name),
-						errhint("qwen_models lists the models that there are.")));
-}
-
-/*
- * A model of qwen.models that has no slot: one that is being emptied may be for it (true: look again), and when all are
- * taken by others, that is what the user has to know. Any other name is the engine's to refuse.
- */
-static bool
-may_get_slot(const char *name)
-{
-	int n_unloading = 0, n_empty = 0;
-
-	if (!is_configured(name))
-		return false;
-	LWLockAcquire(qwen_shared->lock, LW_SHARED);
-	for (int i = 0; i < qwen_max_models; i++)
-	{
-		n_unloading += qwen_shared->slots[i].state == SLOT_UNLOADING;
-		n_empty += qwen_shared->slots[i].state == SLOT_EMPTY;
-	}
-	LWLockRelease(qwen_shared->lock);
-	if (n_unloading == 0 && n_empty == 0)
-		ereport(ERROR, (errcode(ERRCODE_PROGRAM_LIMIT_EXCEEDED),
-						errmsg("model \"%s\" is not loaded: %d other models take all places", name, qwen_max_models),
-						errhint("Raise qwen.max_models and restart the server, or unload a model.")));
-	return n_unloading > 0;
-}
-
-/* A call waits for a model that is still being loaded instead of failing. */
-static void
-wait_for_model(const char *name)
-{
-	SharedSlot slot;
-	SlotState state;
-	char *why;
-
-	while ((state = model_state(name, &slot)) == SLOT_WAITING || state == SLOT_LOADING || state == SLOT_OPENING ||
-		   (state == SLOT_EMPTY && may_get_slot(name)))
-	{
-		check_engine_state();
-		wait_a_moment();
-	}
-	if (state != SLOT_FAILED)
-		return;
-	why = server_string(slot.error);
-	ereport(ERROR,
-			(errcode(ERRCODE_SYSTEM_ERROR), errmsg("model \"%s\" could not be loaded", name), errdetail("%s", why),
-			 slot.retry_ms > 0
-				 ? errhint("Try again after %s, when it is loaded again.", timestamptz_to_str(slot.retry_at))
-				 : errhint("Correct qwen.models and reload the configuration, or use qwen_load_model.")));
-}
-
 static void
 unlink_call(EngineCall *call)
 {
@@ -749,24 +536,6 @@ make_client_context(void)
 	MemoryContextSwitchTo(old);
 	before_shmem_exit(end_all_calls, (Datum) 0);
 	client_context = made;
-}
-
-/* Wait until the request's model can be asked; a request without a name gets that of the first model. */
-static void
-choose_model(Request *request, char name[PROTOCOL_MAX_NAME_BYTES + 1])
-{
-	check_engine_state();
-	wait_for_supervisor();
-	if (request->model.data)
-		snprintf(name, PROTOCOL_MAX_NAME_BYTES + 1, "%.*s", (int) request->model.length, request->model.data);
-	else if (!first_model(name))
-	{
-		name[0] = '\0';
-		return;
-	}
-	request->model = (ByteSpan){name, strlen(name)};
-	limits_check_model(name);
-	wait_for_model(name);
 }
 
 EngineCall *
