@@ -246,3 +246,13 @@ copy_server_text(char *to, const char *from, size_t bytes)
 	memcpy(to, from, length);
 	to[length] = '\0';
 }
+
+Datum
+page_text(const char *source, size_t bytes)
+{
+	char *copy = palloc(bytes + 1);
+
+	memcpy(copy, source, bytes);
+	copy[bytes] = '\0';
+	return CStringGetTextDatum(server_string(copy));
+}

@@ -30,4 +30,7 @@ extern void require_text(text *value, const char *name);
 /* Copy text in the server's encoding into to[bytes], cut at the end of a character where it is too long. */
 extern void copy_server_text(char *to, const char *from, size_t bytes);
 
+/* A bounded copy of a string of the status page, which may change while it is read, as a valid text. */
+extern Datum page_text(const char *source, size_t bytes);
+
 #endif

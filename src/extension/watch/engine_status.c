@@ -1,0 +1,85 @@
+/*
+ * engine_status.c - qwen_engine_status(): what the status page says of the engine.
+ */
+#include "../core/core.h"
+
+#include "../../base/clock.h"
+#include "../core/arguments.h"
+#include "../core/shared_memory.h"
+#include "../core/texts.h"
+#include "funcapi.h"
+#include "utils/builtins.h"
+#include "utils/timestamp.h"
+
+#define N_ENGINE_COLUMNS 30
+
+static const char *const engine_state_names[] = {"stopped", "running", "backing off"};
+
+/* What the row says of the prefix cache and of preemption: six columns. */
+static void
+prefix_columns(StatusPage *page, Datum *values, bool *nulls)
+{
+	uint64 prompt = atomic_load(&page->n_prompt_tokens), cached = atomic_load(&page->n_cached_tokens);
+
+	values[0] = Int32GetDatum(atomic_load(&page->n_cached_blocks));
+	values[1] = Int64GetDatum(atomic_load(&page->kv_bytes_cached));
+	values[2] = Int64GetDatum(cached);
+	nulls[3] = prompt == 0;
+	values[3] = Float8GetDatum(prompt ? (double) cached / prompt : 0);
+	values[4] = Int64GetDatum(atomic_load(&page->n_evicted_blocks));
+	values[5] = Int64GetDatum(atomic_load(&page->n_preemptions));
+}
+
+QWEN_FUNCTION(qwen_engine_status, 0, 0)
+{
+	StatusPage *page = qwen_page;
+	Datum values[N_ENGINE_COLUMNS];
+	bool nulls[N_ENGINE_COLUMNS] = {false};
+	TupleDesc descriptor;
+	QwenShared shared;
+	bool running;
+	uint64 step_us;
+
+	require_preloaded();
+	if (get_call_result_type(fcinfo, NULL, &descriptor) != TYPEFUNC_COMPOSITE || descriptor->natts != N_ENGINE_COLUMNS)
+		elog(ERROR, "qwen_engine_status has an unexpected shape");
+	LWLockAcquire(qwen_shared->lock, LW_SHARED);
+	memcpy(&shared, qwen_shared, sizeof shared);
+	LWLockRelease(qwen_shared->lock);
+	running = shared.engine_state == ENGINE_RUNNING;
+	step_us = atomic_load(&page->step_us_total);
+
+	values[0] = CStringGetTextDatum(running && !atomic_load(&page->ready) ? "starting"
+																		  : engine_state_names[shared.engine_state]);
+	nulls[1] = !running;
+	values[1] = Int32GetDatum(shared.engine_pid);
+	values[2] = Int64GetDatum(shared.n_restarts);
+	nulls[3] = shared.last_error[0] == '\0';
+	values[3] = CStringGetTextDatum(server_string(shared.last_error));
+	nulls[4] = !running;
+	values[4] = TimestampTzGetDatum(shared.started_at);
+	nulls[5] = shared.engine_state != ENGINE_BACKING_OFF;
+	values[5] = TimestampTzGetDatum(shared.next_try);
+	values[6] = page_text(page->isa, sizeof page->isa);
+	values[7] = Int32GetDatum(atomic_load(&page->n_threads));
+	values[8] = Int32GetDatum(atomic_load(&page->n_clients));
+	values[9] = Int32GetDatum(atomic_load(&page->n_running));
+	values[10] = Int32GetDatum(atomic_load(&page->n_waiting));
+	values[11] = Int32GetDatum(atomic_load(&page->batch_tokens));
+	values[12] = Int64GetDatum(atomic_load(&page->kv_bytes_total));
+	values[13] = Int64GetDatum(atomic_load(&page->kv_bytes_used));
+	values[14] = Int64GetDatum(atomic_load(&page->n_steps));
+	values[15] = Int64GetDatum(atomic_load(&page->n_prompt_tokens));
+	values[16] = Int64GetDatum(atomic_load(&page->n_generated_tokens));
+	values[17] = Int64GetDatum(atomic_load(&page->n_requests_done));
+	values[18] = Int64GetDatum(atomic_load(&page->n_requests_failed));
+	values[19] = Int64GetDatum(atomic_load(&page->n_requests_cancelled));
+	nulls[20] = step_us == 0;
+	values[20] = Float8GetDatum(step_us ? atomic_load(&page->n_generated_tokens) * 1e6 / step_us : 0);
+	nulls[21] = !running;
+	values[21] = Float8GetDatum((double) (int64) (clock_now_us() - atomic_load(&page->heartbeat_us)) / 1000.0);
+	prefix_columns(page, values + 22, nulls + 22);
+	values[28] = Int64GetDatum(atomic_load(&page->n_guessed_tokens));
+	values[29] = Int64GetDatum(atomic_load(&page->n_guessed_right));
+	return HeapTupleGetDatum(heap_form_tuple(BlessTupleDesc(descriptor), values, nulls));
+}
