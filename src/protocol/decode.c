@@ -77,8 +77,10 @@ decode_header(const unsigned char *bytes, bool from_client, FrameHeader *header)
 	header->version = read_u16(&reader);
 	header->zero = read_u32(&reader);
 	if (header->version != PROTOCOL_VERSION)
-		return status_error(STATUS_INVALID_ARGUMENT, "protocol version %u, expected %u", header->version,
-							PROTOCOL_VERSION);
+		return status_error(
+			STATUS_INVALID_ARGUMENT,
+			"protocol version %u, expected %u: library and engine are of two versions, restart the server",
+			header->version, PROTOCOL_VERSION);
 	if (header->zero != 0)
 		return status_error(STATUS_INVALID_ARGUMENT, "frame header is not followed by zeros");
 	known = from_client ? header->type >= FRAME_REQUEST && header->type <= FRAME_CANCEL

@@ -28,7 +28,7 @@
 #include "../base/bytes.h"
 #include "../base/status.h"
 
-#define PROTOCOL_VERSION 1
+#define PROTOCOL_VERSION 2
 /* pg_basebackup and pg_rewind pass over whatever begins with pgsql_tmp */
 #define PROTOCOL_SOCKET_NAME "pgsql_tmp_qwen_pg.sock"
 

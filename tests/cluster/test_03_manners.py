@@ -76,10 +76,10 @@ def speak(server, data):
     [
         os.urandom(64),
         b"\xff" * 16,
-        bytes.fromhex("ffffff7f 01000000 0100 0100 00000000".replace(" ", "")),  # a body of 2 GB
+        bytes.fromhex("ffffff7f 01000000 0100 0200 00000000".replace(" ", "")),  # a body of 2 GB
         bytes.fromhex("04000000 01000000 0100 0900 00000000 00000000".replace(" ", "")),  # another version
-        bytes.fromhex("08000000 01000000 0100 0100 00000000 0102030405060708".replace(" ", "")),  # a malformed request
-        bytes.fromhex("00000000 01000000 1000 0100 00000000".replace(" ", "")),  # what only engines say
+        bytes.fromhex("08000000 01000000 0100 0200 00000000 0102030405060708".replace(" ", "")),  # a malformed request
+        bytes.fromhex("00000000 01000000 1000 0200 00000000".replace(" ", "")),  # what only engines say
     ],
 )
 def test_malformed_bytes_close_that_connection_only(server, data):
@@ -91,18 +91,18 @@ def test_malformed_bytes_close_that_connection_only(server, data):
 
 
 def test_half_a_message_disturbs_nobody(server):
-    assert speak(server, bytes.fromhex("ff000000 01000000 0100 0100 00000000 00".replace(" ", "")))[0] == "open"
+    assert speak(server, bytes.fromhex("ff000000 01000000 0100 0200 00000000 00".replace(" ", "")))[0] == "open"
     assert server.value("SELECT qwen_count_tokens('one')") == 1
 
 
 def test_go_and_cancel_for_nothing_are_ignored(server):
-    go = bytes.fromhex("00000000 07000000 0200 0100 00000000".replace(" ", ""))
-    cancel = bytes.fromhex("00000000 07000000 0300 0100 00000000".replace(" ", ""))
+    go = bytes.fromhex("00000000 07000000 0200 0200 00000000".replace(" ", ""))
+    cancel = bytes.fromhex("00000000 07000000 0300 0200 00000000".replace(" ", ""))
     assert speak(server, go + cancel) == ["open"] or speak(server, go + cancel)[0] == "open"
 
 
 def frame(request_id, kind, body=b""):
-    return struct.pack("<IIHHI", len(body), request_id, kind, 1, 0) + body
+    return struct.pack("<IIHHI", len(body), request_id, kind, 2, 0) + body
 
 
 def endless_request(text):

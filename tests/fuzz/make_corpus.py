@@ -20,15 +20,15 @@ def span(text):
 
 def request(kind, flags=0, model=None, text=None, messages=None, tools=None, instruction=None, candidates=None, tokens=(), dimensions=0,
             chunk=(0, 0), stops=(), given=0, thinking=0, shared=None):
-    body = struct.pack("<BI", kind, flags) + b"".join(span(s) for s in (model, text, messages, tools, instruction, candidates))
+    body = struct.pack("<BII", kind, flags, 10) + b"".join(span(s) for s in (model, text, messages, tools, instruction, candidates))
     body += struct.pack(f"<I{len(tokens)}i", len(tokens), *tokens) + struct.pack("<IIII", dimensions, *chunk, len(stops))
     body += b"".join(span(s) for s in stops)
     body += struct.pack("<IidddidddqBi", given, 50, 0.7, 0.9, 0.05, 20, 1.1, 0.5, 0.5, 42, thinking, 100)
-    return body + struct.pack("<IiB", 10, 0, 1) + span(shared)
+    return body + struct.pack("<iB", 0, 1) + span(shared)
 
 
 def frame(kind, body, number=7):
-    return struct.pack("<IIHHI", len(body), number, kind, 1, 0) + body
+    return struct.pack("<IIHHI", len(body), number, kind, 2, 0) + body
 
 
 def protocol():
