@@ -325,7 +325,7 @@ ENGINE = [
 ]
 
 EXTENSION = [
-    fault("cut-frame-stays", "src/extension/client/client.c", "which may fail */\n\t\t\tdisconnect(false);", "which may fail */\n\t\t\tunsent = 0;",
+    fault("cut-frame-stays", "src/extension/client/client.c", "which may fail */\n\t\t\tconnection_close(false);", "which may fail */\n\t\t\t(void) 0;",
           "after a cancel in the middle of a send the next request is read as the rest of its frame",
           "cluster:test_17_cut_sends.py::test_a_session_answers_after_any_cancel_of_a_send"),
     fault("transaction-left-open", "src/extension/core/own_transaction.c", "AbortCurrentTransaction();", ";", "a worker goes on in a transaction that an error has ended",
@@ -423,7 +423,7 @@ EXTENSION = [
           "cluster:test_17_submit.py::test_an_answer_that_a_trigger_makes_null_is_said"),
     fault("submit-past-limits", "src/extension/queue/jobs.c", "limits_check_demand(&demand);", "(void) demand;", "a job that can never be done within its role's limits is queued",
           "cluster:test_13_roles.py::test_a_job_is_refused_what_a_call_is"),
-    fault("cancel-takes-others", "src/extension/client/client.c", "if (late_bytes > 0 && !others_are_under_way(call))", "if (late_bytes > 0)",
+    fault("cancel-takes-others", "src/extension/client/client.c", "if (connection_has_late() && !others_are_under_way(call))", "if (connection_has_late())",
           "a CANCEL that a full socket refuses ends all of a session's requests",
           "cluster:test_16_refusals.py::test_a_cancel_that_a_full_socket_refuses_hurts_no_other_row"),
     fault("plan-of-any-role", "src/extension/planner/constant_calls.c", "root->glob->dependsOnRole = true;", "", "a plan with functions that its role may call is executed by others",

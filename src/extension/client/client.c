@@ -1,16 +1,10 @@
 /*
- * client.c - this session's connection to the engine.
+ * client.c - calls of this session to the engine: any number of them on one connection (connection.c).
  *
- * One connection a backend, made when it is first needed; any number of calls on it. Every wait looks at the latch, the
- * socket, the postmaster and, now and then, at the client, so that cancel, timeout, termination and a lost client end
- * it at once. What has been sent is never sent again behind the user's back: a connection that breaks is an error of
- * the calls that were on it.
+ * Frames are taken off the stream as they come and kept with their calls until these are asked for them. A connection
+ * that breaks is an error of the calls that were on it.
  */
 #include "client.h"
-
-#include <sys/socket.h>
-#include <sys/un.h>
-#include <unistd.h>
 
 #include "../../base/clock.h"
 #include "../core/compat.h"
@@ -20,13 +14,13 @@
 #include "../core/texts.h"
 #include "../limits/limits.h"
 #include "../watch/watch.h"
+#include "connection.h"
 #include "libpq/libpq-be.h"
 #include "libpq/libpq.h"
 #include "miscadmin.h"
 #include "model_wait.h"
 #include "pgstat.h"
 #include "request_log.h"
-#include "storage/fd.h"
 #include "storage/ipc.h"
 #include "tcop/dest.h"
 #include "tcop/tcopprot.h"
@@ -36,7 +30,6 @@
 #define CLIENT_CHECK_MS 250 /* how often a waiting backend looks whether client and engine are still there */
 #define READ_BYTES (64 * 1024)
 #define KEPT_INPUT_BYTES (1024 * 1024)
-#define MAX_LATE_CANCELS 2048 /* more than a window of rows has requests */
 
 /* A frame that waits to be taken. */
 typedef struct Frame
@@ -62,144 +55,22 @@ struct EngineCall
 	WatchedRequest watched;
 };
 
-static pgsocket engine_socket = PGINVALID_SOCKET;
-static uint64 connection_number;
 static uint32 next_id = 1;
 static EngineCall *calls;
 static StringInfoData input;
 static int input_taken; /* bytes at the beginning of input whose frames have been taken off it */
-static size_t unsent;   /* bytes that are missing of a frame whose beginning is sent: nothing else may follow it */
-static unsigned char
-	late[MAX_LATE_CANCELS * PROTOCOL_HEADER_BYTES]; /* CANCELs a full socket did not take: sent first */
-static size_t late_bytes;
-static WaitEventSet *wait_set;
 static MemoryContext client_context;
 
-/* Forget the connection; calls on it find out by its number. engine_ended: it was not our doing. */
+/* The connection is gone: calls on it find out by its number, and what has been read of it ends in the middle. */
 static void
-disconnect(bool engine_ended)
+on_closed(uint64 number, bool engine_ended)
 {
 	for (EngineCall *call = calls; call; call = call->next)
-		if (call->connection == connection_number)
+		if (call->connection == number)
 			call->engine_ended = engine_ended;
-	if (wait_set)
-	{
-		FreeWaitEventSet(wait_set);
-		wait_set = NULL;
-	}
-	if (engine_socket != PGINVALID_SOCKET)
-	{
-		close(engine_socket);
-		ReleaseExternalFD();
-		engine_socket = PGINVALID_SOCKET;
-	}
-	connection_number++;
-	unsent = 0;
-	late_bytes = 0;
 	input_taken = 0;
 	if (input.data)
 		resetStringInfo(&input);
-}
-
-/* Make the socket and connect it; the caller cleans up after an error. */
-static void
-open_connection(void)
-{
-	struct sockaddr_un address = {.sun_family = AF_UNIX};
-
-	strlcpy(address.sun_path, PROTOCOL_SOCKET_NAME, sizeof address.sun_path);
-	while (connect(engine_socket, (struct sockaddr *) &address, sizeof address) != 0)
-	{
-		/* a full backlog is the one thing that passes by itself */
-		if (errno != EAGAIN && errno != EINTR)
-			raise_unavailable("the qwen engine cannot be reached");
-		check_engine_state();
-		wait_a_moment();
-	}
-	wait_set = create_wait_event_set(3);
-	AddWaitEventToSet(wait_set, WL_LATCH_SET, PGINVALID_SOCKET, MyLatch, NULL);
-	AddWaitEventToSet(wait_set, WL_SOCKET_READABLE, engine_socket, NULL, NULL);
-	AddWaitEventToSet(wait_set, WL_EXIT_ON_PM_DEATH, PGINVALID_SOCKET, NULL, NULL);
-}
-
-/* Connect if we are not. */
-static void
-connect_engine(void)
-{
-	if (engine_socket != PGINVALID_SOCKET)
-		return;
-	if (!AcquireExternalFD())
-		ereport(ERROR,
-				(errcode(ERRCODE_SYSTEM_ERROR), errmsg("no file descriptor is left for a connection to the engine")));
-	engine_socket = socket(AF_UNIX, SOCK_STREAM | SOCK_CLOEXEC | SOCK_NONBLOCK, 0);
-	if (engine_socket < 0)
-	{
-		engine_socket = PGINVALID_SOCKET;
-		ReleaseExternalFD();
-		ereport(ERROR, (errcode(ERRCODE_SYSTEM_ERROR), errmsg("could not make a socket for the engine: %m")));
-	}
-	PG_TRY();
-	{
-		open_connection();
-	}
-	PG_CATCH();
-	{
-		disconnect(false);
-		PG_RE_THROW();
-	}
-	PG_END_TRY();
-}
-
-/* Send the CANCELs that a full socket did not take before, as far as it does now; never waits or raises. */
-static void
-send_late_cancels(void)
-{
-	ssize_t n;
-
-	if (late_bytes == 0 || engine_socket == PGINVALID_SOCKET)
-		return;
-	n = send(engine_socket, late, late_bytes, MSG_NOSIGNAL | MSG_DONTWAIT);
-	if (n > 0)
-	{
-		late_bytes -= n;
-		memmove(late, late + n, late_bytes);
-	}
-	else if (n < 0 && errno != EAGAIN && errno != EWOULDBLOCK && errno != EINTR)
-		disconnect(true);
-}
-
-/* What a wait for the engine's frames has to look at. */
-static uint32
-reading_events(void)
-{
-	return late_bytes > 0 ? WL_SOCKET_READABLE | WL_SOCKET_WRITEABLE : WL_SOCKET_READABLE;
-}
-
-/*
- * Wait for the latch or the socket (events: readable, and writeable while sending), interruptibly. A connection that
- * still stands in the backlog of an engine that does not start is given up. One that is gone has nothing to wait for:
- * its calls find out when they are polled.
- */
-static void
-wait_for_engine(uint32 events, long timeout_ms)
-{
-	WaitEvent event;
-	int n;
-
-	if (engine_socket == PGINVALID_SOCKET)
-		return;
-	ModifyWaitEvent(wait_set, 1, events, NULL);
-	n = WaitEventSetWait(wait_set, timeout_ms, &event, 1, qwen_wait_event());
-	if (n == 0)
-	{
-		check_client();
-		check_engine_state();
-	}
-	else if (event.events & WL_LATCH_SET)
-	{
-		ResetLatch(MyLatch);
-		CHECK_FOR_INTERRUPTS();
-	}
 }
 
 static EngineCall *
@@ -250,7 +121,7 @@ deliver_frame(EngineCall *call, Frame *frame)
 static void
 raise_broken(const Status *status)
 {
-	disconnect(true);
+	connection_close(true);
 	ereport(ERROR, (errcode(ERRCODE_SYSTEM_ERROR), errmsg("the qwen engine sent something that cannot be understood"),
 					errdetail("%s", status->message)));
 }
@@ -319,14 +190,9 @@ read_available(void)
 
 	compact_input();
 	enlargeStringInfo(&input, READ_BYTES);
-	n = recv(engine_socket, input.data + input.len, READ_BYTES, MSG_DONTWAIT);
-	if (n < 0 && (errno == EAGAIN || errno == EWOULDBLOCK || errno == EINTR))
-		return false;
+	n = connection_receive(input.data + input.len, READ_BYTES);
 	if (n <= 0)
-	{
-		disconnect(true);
 		return false;
-	}
 	input.len += n;
 	while (take_frame())
 		;
@@ -336,8 +202,8 @@ read_available(void)
 void
 engine_receive(void)
 {
-	send_late_cancels();
-	while (engine_socket != PGINVALID_SOCKET && read_available())
+	connection_send_late();
+	while (connection_is_open() && read_available())
 		;
 }
 
@@ -357,10 +223,10 @@ raise_lost(const EngineCall *call)
 static void
 wait_to_send(const EngineCall *call)
 {
-	wait_for_engine(WL_SOCKET_READABLE | WL_SOCKET_WRITEABLE, CLIENT_CHECK_MS);
-	if (engine_socket != PGINVALID_SOCKET)
+	connection_wait(true, CLIENT_CHECK_MS);
+	if (connection_is_open())
 		(void) read_available();
-	if (call->connection != connection_number)
+	if (call->connection != connection_number())
 		raise_lost(call);
 }
 
@@ -370,24 +236,17 @@ send_all(const EngineCall *call, const unsigned char *data, size_t length)
 {
 	size_t sent = 0;
 
-	for (send_late_cancels(); late_bytes > 0; send_late_cancels())
+	for (connection_send_late(); connection_has_late(); connection_send_late())
 		wait_to_send(call);
 	while (sent < length)
 	{
-		ssize_t n = send(engine_socket, data + sent, length - sent, MSG_NOSIGNAL | MSG_DONTWAIT);
+		ssize_t n = connection_send(data + sent, length - sent);
 
-		if (n > 0)
-		{
-			sent += n;
-			unsent = length - sent;
-		}
-		else if (n < 0 && (errno == EAGAIN || errno == EWOULDBLOCK))
-			wait_to_send(call);
-		else if (n < 0 && errno != EINTR)
-		{
-			disconnect(true);
+		if (n < 0)
 			raise_lost(call);
-		}
+		if (n == 0)
+			wait_to_send(call);
+		sent += n;
 	}
 }
 
@@ -404,12 +263,12 @@ send_frame(const EngineCall *call, const unsigned char *data, size_t length)
 	}
 	PG_CATCH();
 	{
-		if (unsent > 0)
+		if (connection_unsent() > 0)
 		{
-			size_t missing = unsent;
+			size_t missing = connection_unsent();
 
 			/* before the message, which may fail */
-			disconnect(false);
+			connection_close(false);
 			ereport(DEBUG1,
 					(errmsg_internal("qwen_pg: a request was cut after %zu of %zu bytes", length - missing, length)));
 		}
@@ -423,7 +282,7 @@ static void
 refresh_connection(void)
 {
 	engine_receive();
-	connect_engine();
+	connection_open();
 }
 
 static void
@@ -458,7 +317,7 @@ static bool
 others_are_under_way(const EngineCall *call)
 {
 	for (const EngineCall *other = calls; other; other = other->next)
-		if (other != call && !other->ended && other->connection == connection_number)
+		if (other != call && !other->ended && other->connection == connection_number())
 			return true;
 	return false;
 }
@@ -474,27 +333,22 @@ send_cancel(const EngineCall *call)
 
 	byte_writer_init(&writer);
 	/* one that cannot be written down cancels by closing the connection */
-	if (unsent > 0 || encode_empty(&writer, call->id, FRAME_CANCEL).code != STATUS_OK ||
-		late_bytes + writer.length > sizeof late)
-		disconnect(false);
-	else
-	{
-		memcpy(late + late_bytes, writer.data, writer.length);
-		late_bytes += writer.length;
-	}
+	if (encode_empty(&writer, call->id, FRAME_CANCEL).code != STATUS_OK ||
+		!connection_send_later(writer.data, writer.length))
+		connection_close(false);
 	byte_writer_free(&writer);
 }
 
 void
 engine_end(EngineCall *call)
 {
-	if (!call->ended && call->connection == connection_number && engine_socket != PGINVALID_SOCKET)
+	if (!call->ended && call->connection == connection_number() && connection_is_open())
 		send_cancel(call);
-	send_late_cancels();
+	connection_send_late();
 	/* nobody is left to send them later, or to be hurt */
-	if (late_bytes > 0 && !others_are_under_way(call))
-		disconnect(false);
-	if (!call->ended && call->connection != connection_number)
+	if (connection_has_late() && !others_are_under_way(call))
+		connection_close(false);
+	if (!call->ended && call->connection != connection_number())
 		watch_failed(&call->watched, ERRCODE_SYSTEM_ERROR);
 	watch_given_up(&call->watched);
 	call->ended = true;
@@ -534,6 +388,7 @@ make_client_context(void)
 	old = MemoryContextSwitchTo(made);
 	initStringInfo(&input);
 	MemoryContextSwitchTo(old);
+	connection_listen(on_closed);
 	before_shmem_exit(end_all_calls, (Datum) 0);
 	client_context = made;
 }
@@ -569,7 +424,7 @@ engine_submit(const Request *asked, MemoryContext context)
 		if (status.code != STATUS_OK)
 			raise_status(&status);
 		refresh_connection();
-		call->connection = connection_number;
+		call->connection = connection_number();
 		call->ended = false;
 		call->next = calls;
 		calls = call;
@@ -602,9 +457,9 @@ count_running(void)
 static void
 engine_pause(long timeout_ms)
 {
-	if (engine_socket != PGINVALID_SOCKET)
+	if (connection_is_open())
 	{
-		wait_for_engine(reading_events(), Min(timeout_ms, CLIENT_CHECK_MS));
+		connection_wait(false, Min(timeout_ms, CLIENT_CHECK_MS));
 		engine_receive();
 		return;
 	}
@@ -625,11 +480,11 @@ engine_go(EngineCall *call)
 	byte_writer_init(&writer);
 	PG_TRY();
 	{
-		if (call->connection != connection_number)
+		if (call->connection != connection_number())
 			raise_lost(call);
 		limits_enter(&call->pass, &demand, &company);
 		watch_go(&call->watched, call->pass.meter);
-		if (call->connection != connection_number)
+		if (call->connection != connection_number())
 			raise_lost(call);
 		if (encode_go(&writer, call->id, call->pass.meter).code == STATUS_OK)
 			send_frame(call, writer.data, writer.length);
@@ -681,7 +536,7 @@ engine_poll(EngineCall *call, EngineReply *reply)
 {
 	if (!call->frames)
 	{
-		if (call->connection != connection_number)
+		if (call->connection != connection_number())
 		{
 			watch_failed(&call->watched, ERRCODE_SYSTEM_ERROR);
 			raise_lost(call);
@@ -711,33 +566,20 @@ engine_wait(bool flush)
 	/* rows that the client waits for must not sit in our buffer while we wait for the next one */
 	if (flush && whereToSendOutput == DestRemote)
 		pq_flush();
-	wait_for_engine(reading_events(), CLIENT_CHECK_MS);
+	connection_wait(false, CLIENT_CHECK_MS);
 }
 
 bool
 engine_ended_with(const EngineCall *call)
 {
-	return call->connection != connection_number && call->engine_ended;
+	return call->connection != connection_number() && call->engine_ended;
 }
 
 bool
 engine_wait_for(long timeout_ms)
 {
-	WaitEvent event;
-	bool latch_was_set;
+	bool latch_was_set = connection_wait_for(timeout_ms);
 
-	if (engine_socket == PGINVALID_SOCKET)
-		latch_was_set =
-			(WaitLatch(MyLatch, WL_LATCH_SET | WL_TIMEOUT | WL_EXIT_ON_PM_DEATH, timeout_ms, qwen_wait_event()) &
-			 WL_LATCH_SET) != 0;
-	else
-	{
-		ModifyWaitEvent(wait_set, 1, reading_events(), NULL);
-		latch_was_set = WaitEventSetWait(wait_set, timeout_ms, &event, 1, qwen_wait_event()) > 0 &&
-						(event.events & WL_LATCH_SET) != 0;
-	}
-	if (latch_was_set)
-		ResetLatch(MyLatch);
 	CHECK_FOR_INTERRUPTS();
 	return latch_was_set;
 }
@@ -748,7 +590,7 @@ engine_next(EngineCall *call, EngineReply *reply, bool flush)
 	while (!engine_poll(call, reply))
 	{
 		engine_receive();
-		if (!call->frames && call->connection == connection_number)
+		if (!call->frames && call->connection == connection_number())
 			engine_wait(flush);
 	}
 	if (reply->type == FRAME_ERROR)
