@@ -96,6 +96,8 @@ def test_a_job_of_numbers_gets_what_a_session_computes(server):
         ("function => 'classify'", 'function "classify" must be given its arguments'),
         ("function => 'classify', arguments => '{\"labels\": []}'", "labels must not be empty"),
         ("function => 'classify', arguments => '{\"label\": [\"a\"]}'", 'arguments: the key "label" is not known'),
+        ("function => 'classify', arguments => '{\"labels\": [1]}'", 'arguments: "labels" must be an array of texts'),
+        ("function => 'filter', arguments => '{\"condition\": [1]}'", 'arguments: "condition" must be of type text'),
         ("function => 'summarize', arguments => '{\"max_words\": 3}'", 'arguments: the key "max_words" is not known'),
         ("arguments => '[1]'", "arguments must be a JSON object"),
         ("function => 'filter', system => 'x', arguments => '{\"condition\": \"x\"}'", "system means nothing with function => 'filter'"),
@@ -107,6 +109,23 @@ def test_what_is_wrong_with_a_jobs_arguments_is_said_at_once(server, extra, mess
     with pytest.raises(psycopg2.Error) as failure:
         server.query(f"SELECT qwen_submit('reviews', 'body', 'reviews', 'answer', {extra})")
     assert failure.value.pgcode == "22023" and failure.value.diag.message_primary == message
+
+
+def test_a_value_that_cannot_be_read_is_told_with_its_argument(server):
+    """PostgreSQL's own message has the value alone."""
+    make_table(server, "text")
+    with pytest.raises(psycopg2.Error) as failure:
+        server.query("SELECT qwen_submit('reviews', 'body', 'reviews', 'answer', function => 'classify', arguments => '{\"labels\": \"spam\"}')")
+    assert failure.value.pgcode == "22P02" and failure.value.diag.context == 'argument "labels"'
+    server.query("CREATE TRIGGER fill AFTER INSERT ON reviews FOR EACH ROW EXECUTE FUNCTION qwen_enqueue_trigger('answer', 'body', 'max_tokens=x')")
+    with pytest.raises(psycopg2.Error) as failure:
+        insert(server)
+    assert failure.value.pgcode == "22P02" and failure.value.diag.context == 'argument "max_tokens"'
+    make_table(server, "real[]")
+    server.query("CREATE TRIGGER embed BEFORE INSERT ON reviews FOR EACH ROW EXECUTE FUNCTION qwen_embed_trigger('body', 'answer', 'dimensions=x')")
+    with pytest.raises(psycopg2.Error) as failure:
+        insert(server)
+    assert failure.value.pgcode == "22P02" and failure.value.diag.context == 'argument "dimensions"'
 
 
 @pytest.mark.parametrize(

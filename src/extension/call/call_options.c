@@ -183,9 +183,30 @@ options_read(FunctionCallInfo fcinfo, int first, Request *request)
 		raise_status(&status);
 }
 
+/* Names the argument that an error of a type's input function is about, which tells of the value alone. */
+static void
+name_argument(void *name)
+{
+	errcontext("argument \"%s\"", (const char *) name);
+}
+
+Datum
+options_value_of_text(const char *name, char *written, Oid type)
+{
+	ErrorContextCallback callback = {error_context_stack, name_argument, (void *) name};
+	Oid input, parameter;
+	Datum value;
+
+	getTypeInputInfo(type, &input, &parameter);
+	error_context_stack = &callback;
+	value = OidInputFunctionCall(input, written, parameter, -1);
+	error_context_stack = callback.previous;
+	return value;
+}
+
 /* The elements of an array of texts as text[]. */
 static Datum
-texts_of(const char *key, const JsonbValue *value)
+texts_of(const char *argument, const char *key, const JsonbValue *value)
 {
 	JsonbIterator *iterator = JsonbIteratorInit(value->val.binary.data);
 	ArrayBuildState *built = initArrayResult(TEXTOID, CurrentMemoryContext, false);
@@ -204,19 +225,18 @@ texts_of(const char *key, const JsonbValue *value)
 		token = JsonbIteratorNext(&iterator, &element, true);
 	}
 	if (token != WJB_END_ARRAY)
-		ereport(ERROR,
-				(errcode(ERRCODE_INVALID_PARAMETER_VALUE), errmsg("options: \"%s\" must be an array of texts", key)));
+		ereport(ERROR, (errcode(ERRCODE_INVALID_PARAMETER_VALUE),
+						errmsg("%s: \"%s\" must be an array of texts", argument, key)));
 	return makeArrayResult(built, CurrentMemoryContext);
 }
 
 Datum
-options_value(const char *key, const JsonbValue *value, Oid type)
+options_value(const char *argument, const char *key, const JsonbValue *value, Oid type)
 {
-	Oid input, parameter;
 	char *written;
 
 	if (type == TEXTARRAYOID && value->type == jbvBinary)
-		return texts_of(key, value);
+		return texts_of(argument, key, value);
 	if (type == FLOAT4ARRAYOID && value->type == jbvBinary)
 	{
 		/* [0.5, -1] and {0.5, -1} */
@@ -226,12 +246,11 @@ options_value(const char *key, const JsonbValue *value, Oid type)
 			written[0] = '{';
 			written[strlen(written) - 1] = '}';
 		}
-		getTypeInputInfo(type, &input, &parameter);
-		return OidInputFunctionCall(input, written, parameter, -1);
+		return options_value_of_text(key, written, type);
 	}
 	if (value->type == jbvBinary && type != JSONOID)
 		ereport(ERROR, (errcode(ERRCODE_INVALID_PARAMETER_VALUE),
-						errmsg("options: \"%s\" must be of type %s", key, format_type_be(type))));
+						errmsg("%s: \"%s\" must be of type %s", argument, key, format_type_be(type))));
 	if (value->type == jbvBinary)
 		written = JsonbToCString(NULL, value->val.binary.data, value->val.binary.len);
 	else if (value->type == jbvNumeric)
@@ -240,6 +259,5 @@ options_value(const char *key, const JsonbValue *value, Oid type)
 		written = pstrdup(value->val.boolean ? "true" : "false");
 	else
 		written = pnstrdup(value->val.string.val, value->val.string.len);
-	getTypeInputInfo(type, &input, &parameter);
-	return OidInputFunctionCall(input, written, parameter, -1);
+	return options_value_of_text(key, written, type);
 }

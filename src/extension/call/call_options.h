@@ -20,9 +20,12 @@ extern void options_read_object(FunctionCallInfo fcinfo, int argument, Request *
 /* A model's name argument (or NULL) into request->model; fallback: the setting that holds when it is NULL. */
 extern void options_set_model(Request *request, text *name, const char *fallback);
 
-/* The value of a key of a JSON object as one of a SQL type; raises, naming the key, what it is not. */
+/* The value of a key of the JSON object in an argument as one of a SQL type; raises, naming the key, what it is not. */
 struct JsonbValue;
-extern Datum options_value(const char *key, const struct JsonbValue *value, Oid type);
+extern Datum options_value(const char *argument, const char *key, const struct JsonbValue *value, Oid type);
+
+/* The value of an argument that was written as text; raises, naming it, what it is not. */
+extern Datum options_value_of_text(const char *name, char *written, Oid type);
 
 /* Names of the common tail's arguments in order, with their types. */
 typedef struct TailArgument

@@ -84,10 +84,10 @@ read_tail(const text *options, bool is_summary, int *max_words)
 		if (value.type == jbvNull)
 			continue;
 		if (i == N_TAIL_ARGUMENTS)
-			*max_words = DatumGetInt32(options_value(name, &value, INT4OID));
+			*max_words = DatumGetInt32(options_value("options", name, &value, INT4OID));
 		else
 		{
-			tail->args[i].value = options_value(name, &value, tail_arguments[i].type);
+			tail->args[i].value = options_value("options", name, &value, tail_arguments[i].type);
 			tail->args[i].isnull = false;
 		}
 	}

@@ -82,7 +82,7 @@ read_named(JobSpec *spec, const char *key, const JsonbValue *value)
 		if (strcmp(own[i].name, key) == 0)
 		{
 			if (value->type != jbvNull)
-				set_argument(spec, key, options_value(key, value, own[i].type));
+				set_argument(spec, key, options_value("arguments", key, value, own[i].type));
 			return;
 		}
 		appendStringInfo(&known, "%s%s", known.len > 0 ? ", " : "", own[i].name);
@@ -267,15 +267,6 @@ job_check_target(Relation target, const char *column, const ModelFunction *funct
 						given == FLOAT4ARRAYOID ? errhint("Embeddings go into columns of type real[] or vector.") : 0));
 }
 
-static Datum
-input_value(const char *value, Oid type)
-{
-	Oid input, parameter;
-
-	getTypeInputInfo(type, &input, &parameter);
-	return OidInputFunctionCall(input, pstrdup(value), parameter, -1);
-}
-
 /* Is argument "name=…"? Then its value. */
 static const char *
 value_of(const char *argument, const char *name)
@@ -308,15 +299,15 @@ read_option(JobSpec *spec, const char *argument)
 	if (strcmp(name, "function") == 0)
 		return takes_function(spec);
 	if (strcmp(name, "max_attempts") == 0)
-		spec->max_attempts = DatumGetInt32(input_value(value, INT4OID));
+		spec->max_attempts = DatumGetInt32(options_value_of_text(name, pstrdup(value), INT4OID));
 	else if (!job_function_takes(spec->function, name))
 		return false;
 	else if (strcmp(name, "dimensions") == 0)
-		spec->dimensions = DatumGetInt32(input_value(value, INT4OID));
+		spec->dimensions = DatumGetInt32(options_value_of_text(name, pstrdup(value), INT4OID));
 	else
 	{
 		(void) model_function_argument(spec->function, name, &type);
-		set_argument(spec, name, input_value(value, type));
+		set_argument(spec, name, options_value_of_text(name, pstrdup(value), type));
 	}
 	return true;
 }

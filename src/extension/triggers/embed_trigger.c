@@ -68,7 +68,8 @@ read_options(const Trigger *trigger, FunctionCallInfo call)
 		else if (strncmp(argument, "instruction=", 12) == 0)
 			call->args[2] = (NullableDatum){CStringGetTextDatum(argument + 12), false};
 		else if (strncmp(argument, "dimensions=", 11) == 0)
-			call->args[3] = (NullableDatum){DirectFunctionCall1(int4in, CStringGetDatum(argument + 11)), false};
+			call->args[3] =
+				(NullableDatum){options_value_of_text("dimensions", pstrdup(argument + 11), INT4OID), false};
 		else
 			ereport(ERROR, (errcode(ERRCODE_INVALID_PARAMETER_VALUE),
 							errmsg(NAME ": the argument \"%s\" is not known", argument),
