@@ -3,7 +3,7 @@
 SET client_min_messages = warning;
 CREATE EXTENSION IF NOT EXISTS pgtap;
 CREATE EXTENSION IF NOT EXISTS qwen_pg;
-SELECT plan(48);
+SELECT plan(50);
 CREATE ROLE limit_a LOGIN;
 CREATE ROLE limit_b;
 CREATE ROLE limit_group;
@@ -30,6 +30,8 @@ SELECT throws_ok($$SELECT qwen_set_limit('limit_a', requests_per_minute => -1)$$
 SELECT throws_ok($$SELECT qwen_set_limit('limit_a', tokens_per_day => -5)$$, '22023', 'tokens_per_day must be at least 0, not -5');
 SELECT throws_ok($$SELECT qwen_set_limit('limit_a', priority => 1001)$$, '22023', 'priority must be between -1000 and 1000, not 1001');
 SELECT throws_ok($$SELECT qwen_grant('limit_a', 'everything')$$, '22023', 'privilege must be use, monitor or admin, not ''everything''');
+SELECT throws_ok($$SELECT qwen_grant(NULL, 'use')$$, '22023', 'role must not be null', 'no role is not taken for a wrong privilege');
+SELECT throws_ok($$SELECT qwen_revoke(NULL, 'use')$$, '22023', 'role must not be null');
 
 -- setting, setting anew, clearing
 SELECT lives_ok($$SELECT qwen_set_limit('limit_a', 10, 1000, 5000000000, 4, 100, 7)$$, 'all limits can be set');
