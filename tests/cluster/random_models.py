@@ -32,6 +32,8 @@ def template(name):
 MODELS = {
     # says anything
     "random": dict(architecture="qwen3"),
+    # the same with a short context: what is longer is asked about in parts
+    "narrow": dict(architecture="qwen3", changes={"qwen3.context_length": 512}),
     # opens its thinking, then says anything
     "endless": dict(architecture="qwen3", script=["\n", "<think>"]),
     # thinks and answers

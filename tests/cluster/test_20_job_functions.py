@@ -3,6 +3,7 @@ import psycopg2
 import psycopg2.extras
 import pytest
 from cluster import wait_until
+from random_models import serving
 
 TEXTS = ["The staff was wonderful, we loved every minute.", "The room was dirty and cold.", "Breakfast is served from seven to ten."]
 # function, its arguments in a job and in a trigger, its call in a session, the type of the column
@@ -142,3 +143,23 @@ def test_what_is_wrong_with_a_triggers_arguments_is_said_at_the_first_row(server
     with pytest.raises(psycopg2.Error) as failure:
         insert(server)
     assert failure.value.pgcode == "22023" and failure.value.diag.message_primary.startswith(message)
+
+
+def test_parts_of_many_long_texts_keep_to_the_queue():
+    """A few rows that are summarised in parts ask for far more than the engine's queue holds: they wait for each other."""
+    server = serving("narrow", settings={"qwen.queue_size": 40, "qwen.max_running": 4})
+    try:
+        server.query("CREATE TABLE books (id int PRIMARY KEY, body text, answer text)")
+        server.query("INSERT INTO books SELECT i, i || repeat(' The cat sat on the mat and looked at the dog.', 900) FROM generate_series(1, 4) i")
+        assert server.value("SELECT count(*) FROM books, qwen_chunk(body, 400)") > 2 * (40 + 4)
+        call = "qwen_summarize(body, 5, max_tokens => 2, temperature => 0)"
+        alone = [server.value(f"SELECT {call} FROM books WHERE id = %s", (i,)) for i in range(1, 5)]
+        assert [answer for answer, in server.query(f"SELECT {call} FROM books ORDER BY id")] == alone
+        failed = server.value("SELECT requests_failed FROM qwen_stat_engine")
+        job = server.value("SELECT qwen_submit('books', 'body', 'books', 'answer', function => 'summarize', max_words => 5, max_tokens => 2)")
+        assert server.value("SELECT qwen_wait(%s, '60 s')", (job,)) == "done"
+        assert [answer for answer, in server.query("SELECT answer FROM books ORDER BY id")] == alone
+        # each text is refused once, as it is too long, and nothing else is
+        assert server.value("SELECT requests_failed FROM qwen_stat_engine") - failed == 4
+    finally:
+        server.remove()

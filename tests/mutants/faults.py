@@ -332,6 +332,8 @@ EXTENSION = [
           "cluster:test_17_worker_faults.py::test_locks_cancels_and_terminations_hurt_no_row"),
     fault("steps-share-arguments", "src/extension/call/model_call.c", "\tif (call->arguments)\n", "\tif (call->arguments && !call->has_gone_on && call->n_requests == 0)\n",
           "what comes back for one row is read with the arguments of another", "cluster:test_20_job_functions.py::test_steps_of_many_rows_keep_to_their_own_arguments"),
+    fault("parts-fill-the-queue", "src/extension/call/model_call.c", "return !call->has_gone_on || call->n_requests", "return true || call->n_requests",
+          "a few long texts ask for more than the engine's queue holds", "cluster:test_20_job_functions.py::test_parts_of_many_long_texts_keep_to_the_queue"),
     fault("job-argument-ignored", "src/extension/queue/spec.c", "\tif (spec->arguments)\n", "\tif (spec->arguments && spec->job)\n",
           "what a job's function was given is not looked at when it is submitted", "cluster:test_20_job_functions.py"),
     fault("lock-uses-up-attempt", "src/extension/queue/calls.c", "(passes_over_row(error) && !was_computed)", "(error->sqlerrcode == ERRCODE_SYSTEM_ERROR && !was_computed)",

@@ -16,6 +16,8 @@
 #include "catalog/pg_type.h"
 #include "utils/memutils.h"
 
+#define LATER_AT_ONCE 32 /* requests of a session, below which a later step of a call may ask more than one thing */
+
 int
 model_function_argument(const ModelFunction *function, const char *name, Oid *type)
 {
@@ -73,26 +75,44 @@ build_call(ModelCall *call)
 	call->first = call->asked;
 }
 
-/* Send the requests of a step. */
+/*
+ * May the next request of a step be sent? Those of the first step go at once: who began the call has room for them. Of
+ * a later step one goes at least, so that the call gets on, and more while the session has few under way: many long
+ * texts that are asked about in parts must not fill the engine's queue.
+ */
+static bool
+may_send(const ModelCall *call)
+{
+	if (call->n_requests == list_length(call->asked) || call->failed >= 0)
+		return false;
+	return !call->has_gone_on || call->n_requests == call->n_ended || engine_under_way(LATER_AT_ONCE) < LATER_AT_ONCE;
+}
+
+static void
+send_more(ModelCall *call)
+{
+	while (may_send(call))
+	{
+		Request *request = list_nth(call->asked, call->n_requests);
+
+		request->function = call->asked_by;
+		call->requests[call->n_requests] = engine_submit(request, call->memory);
+		call->n_requests++;
+	}
+}
+
+/* Send the requests of a step, or as many as may be sent now. */
 static void
 send_step(ModelCall *call)
 {
 	int n = list_length(call->asked);
-	ListCell *cell;
 
 	call->n_requests = call->n_ended = 0;
 	call->failed = -1;
 	call->is_over = n == 0;
 	call->requests = palloc(sizeof(EngineCall *) * Max(n, 1));
 	call->replies = palloc0(sizeof *call->replies * Max(n, 1));
-	foreach (cell, call->asked)
-	{
-		Request *request = lfirst(cell);
-
-		request->function = call->asked_by;
-		call->requests[call->n_requests] = engine_submit(request, call->memory);
-		call->n_requests++;
-	}
+	send_more(call);
 }
 
 /* Free what the engine has sent, or cancel what is under way. */
@@ -283,8 +303,10 @@ model_call_advance(ModelCall *call)
 	for (int i = 0; i < call->n_requests; i++)
 		if (!request_has_ended(call, i))
 			advance_request(call, i);
-	if (call->n_ended < call->n_requests)
-		return false;
+	if (may_send(call))
+		run_step(call, send_more);
+	if (call->is_over || call->n_ended < call->n_requests)
+		return call->is_over;
 	count_step(call);
 	call->too_long |=
 		call->failed >= 0 && has_other_way(call) && call->replies[call->failed].error.code == STATUS_TOO_LONG;

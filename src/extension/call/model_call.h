@@ -97,10 +97,10 @@ struct ModelCall
 	bool has_gone_on;               /* this is not the first step */
 	bool takes_one_step;            /* what does not fit is an error, or cut */
 	bool is_over;                   /* all requests of the last step have ended, or there is an error */
-	int n_requests;                 /* of this step, that were sent */
+	int n_requests;                 /* of this step, that were sent: all in the end, or up to one that fails */
 	int n_ended;
-	EngineCall **requests; /* [n_requests] */
-	EngineReply *replies;  /* [n_requests] */
+	EngineCall **requests; /* [n_requests], with room for all of the step */
+	EngineReply *replies;  /* [n_requests], likewise */
 	ErrorData *error;      /* why a step could not be made */
 	bool too_long;         /* to be asked otherwise */
 	int failed;            /* the request that the engine answered with an error, or -1 */

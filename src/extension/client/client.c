@@ -322,6 +322,16 @@ others_are_under_way(const EngineCall *call)
 	return false;
 }
 
+int
+engine_under_way(int most)
+{
+	int n = 0;
+
+	for (const EngineCall *call = calls; call && n < most; call = call->next)
+		n += !call->ended && call->connection == connection_number();
+	return n;
+}
+
 /*
  * Tell the engine that nobody wants the answer, without waiting and without raising anything. What a full socket does
  * not take is sent later.

@@ -30,6 +30,9 @@ extern void engine_wait(bool flush);
 /* Wait until anything comes from the engine, the latch is set or the time is over. true: it was the latch. */
 extern bool engine_wait_for(long timeout_ms);
 
+/* Calls of this session that have not ended; counted up to most. */
+extern int engine_under_way(int most);
+
 /* Did the engine end while it had the call? Not so where this session has given up its connection. */
 extern bool engine_ended_with(const EngineCall *call);
 
