@@ -1,6 +1,7 @@
 """Whatever roles and databases are set to, workers do their work; what they cannot do stands in the views with its reason."""
 import psycopg2
 import pytest
+import random_models
 from cluster import wait_until
 
 SETTINGS = {
@@ -196,3 +197,23 @@ def test_rows_that_are_tried_again_say_why(server, session):
     wait_until(lambda: "violates check constraint" in reason(server, job), 20, "the reason")
     session.execute("ALTER TABLE worked_rows DROP CONSTRAINT worked_rows_answer_check")
     wait_done(server, job)
+
+
+def test_a_row_keeps_the_default_model_that_it_was_read_with():
+    """A worker reads rows ahead of their turn: the setting may change, and its memory go, before they are sent."""
+    names = ("a_name_that_is_far_longer_than_a_few_pointers", "short")
+    random_models.MODELS.update({name: random_models.MODELS["random"] for name in names})
+    server = random_models.serving(*names, settings={"qwen.default_model": names[0], "qwen.job_window": 2})
+    try:
+        server.query("CREATE TABLE kept (id int PRIMARY KEY, body text, answer text)")
+        server.query("CREATE TRIGGER fill AFTER INSERT ON kept FOR EACH ROW EXECUTE FUNCTION qwen_enqueue_trigger('answer', 'body', 'max_tokens=300', 'max_attempts=1')")
+        server.query("INSERT INTO kept SELECT i, 'text ' || i FROM generate_series(1, 12) i")
+        changes = 0
+        while server.value("SELECT count(*) > 0 FROM qwen_job_row WHERE NOT dead") and changes < 200:
+            changes += 1
+            server.reload(qwen__default_model=names[changes % 2])
+        assert changes > 2
+        assert server.query("SELECT error FROM qwen_dead_letters") == []
+        assert server.value("SELECT count(answer) FROM kept") == 12
+    finally:
+        server.remove()

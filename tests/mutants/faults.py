@@ -334,6 +334,8 @@ EXTENSION = [
           "what comes back for one row is read with the arguments of another", "cluster:test_20_job_functions.py::test_steps_of_many_rows_keep_to_their_own_arguments"),
     fault("parts-fill-the-queue", "src/extension/call/model_call.c", "return !call->has_gone_on || call->n_requests", "return true || call->n_requests",
           "a few long texts ask for more than the engine's queue holds", "cluster:test_20_job_functions.py::test_parts_of_many_long_texts_keep_to_the_queue"),
+    fault("default-model-not-copied", "src/extension/call/call_options.c", "span_from_cstring(pstrdup(fallback))", "span_from_cstring(fallback)",
+          "a row that waits asks for what stands where the setting was", "cluster:test_17_worker_settings.py::test_a_row_keeps_the_default_model_that_it_was_read_with"),
     fault("job-argument-ignored", "src/extension/queue/spec.c", "\tif (spec->arguments)\n", "\tif (spec->arguments && spec->job)\n",
           "what a job's function was given is not looked at when it is submitted", "cluster:test_20_job_functions.py"),
     fault("lock-uses-up-attempt", "src/extension/queue/calls.c", "(passes_over_row(error) && !was_computed)", "(error->sqlerrcode == ERRCODE_SYSTEM_ERROR && !was_computed)",

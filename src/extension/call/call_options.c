@@ -44,7 +44,8 @@ options_set_model(Request *request, text *name, const char *fallback)
 					(errcode(ERRCODE_UNDEFINED_OBJECT), errmsg("model \"%s\" is not loaded", text_to_cstring(name))));
 	}
 	else if (fallback && *fallback)
-		request->model = span_from_cstring(fallback);
+		/* a copy: the setting may change while the request waits to be sent, or for its next step */
+		request->model = span_from_cstring(pstrdup(fallback));
 }
 
 /* The array of stop strings. */
