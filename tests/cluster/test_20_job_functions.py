@@ -135,6 +135,8 @@ def test_a_value_that_cannot_be_read_is_told_with_its_argument(server):
         ("'function=sing'", "qwen_enqueue_trigger: function must be chat, "),
         ("'function=filter', 'labels={a}'", 'qwen_enqueue_trigger: the argument "labels={a}" is not known'),
         ("'function=classify'", 'function "classify" must be given its arguments'),
+        ("'function=embed', 'dimensions=0'", "qwen_enqueue_trigger: dimensions must be at least 1, not 0"),
+        ("'function=embed', 'dimensions=-1'", "qwen_enqueue_trigger: dimensions must be at least 1, not -1"),
     ],
 )
 def test_what_is_wrong_with_a_triggers_arguments_is_said_at_the_first_row(server, arguments, message):

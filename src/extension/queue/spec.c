@@ -303,7 +303,13 @@ read_option(JobSpec *spec, const char *argument)
 	else if (!job_function_takes(spec->function, name))
 		return false;
 	else if (strcmp(name, "dimensions") == 0)
+	{
 		spec->dimensions = DatumGetInt32(options_value_of_text(name, pstrdup(value), INT4OID));
+		/* 0 is for none given */
+		if (spec->dimensions < 1)
+			ereport(ERROR, (errcode(ERRCODE_INVALID_PARAMETER_VALUE),
+							errmsg("%s: dimensions must be at least 1, not %d", spec->asked_by, spec->dimensions)));
+	}
 	else
 	{
 		(void) model_function_argument(spec->function, name, &type);
@@ -359,9 +365,6 @@ read_options(JobSpec *spec, const char *function, const Trigger *trigger)
 		ereport(ERROR,
 				(errcode(ERRCODE_INVALID_PARAMETER_VALUE), errmsg("%s: max_attempts must be between 1 and %d, not %d",
 																  function, JOB_MAX_ATTEMPTS, spec->max_attempts)));
-	if (spec->dimensions < 0)
-		ereport(ERROR, (errcode(ERRCODE_INVALID_PARAMETER_VALUE),
-						errmsg("%s: dimensions must be at least 1, not %d", function, spec->dimensions)));
 	settle(spec);
 }
 
