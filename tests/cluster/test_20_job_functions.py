@@ -165,3 +165,16 @@ def test_parts_of_many_long_texts_keep_to_the_queue():
         assert server.value("SELECT requests_failed FROM qwen_stat_engine") - failed == 4
     finally:
         server.remove()
+
+
+def test_a_job_goes_on_with_one_place_in_the_queue():
+    """A text is asked about in more parts than may wait: once its row was sent back for that, they go one after the other."""
+    server = serving("narrow", settings={"qwen.queue_size": 1, "qwen.max_running": 1})
+    try:
+        server.query("CREATE TABLE books (id int PRIMARY KEY, body text, answer text)")
+        server.query("INSERT INTO books SELECT i, i || repeat(' The cat sat on the mat and looked at the dog.', 300) FROM generate_series(1, 2) i")
+        job = server.value("SELECT qwen_submit('books', 'body', 'books', 'answer', function => 'summarize', max_words => 5, max_tokens => 2)")
+        assert server.value("SELECT qwen_wait(%s, '30 s')", (job,)) == "done"
+        assert server.value("SELECT done = 2 AND failed = 0 FROM qwen_jobs WHERE id = %s", (job,))
+    finally:
+        server.remove()

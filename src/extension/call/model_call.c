@@ -85,7 +85,10 @@ may_send(const ModelCall *call)
 {
 	if (call->n_requests == list_length(call->asked) || call->failed >= 0)
 		return false;
-	return !call->has_gone_on || call->n_requests == call->n_ended || engine_under_way(LATER_AT_ONCE) < LATER_AT_ONCE;
+	if (!call->has_gone_on || call->n_requests == call->n_ended)
+		return true;
+	/* who was sent back needs no more than one place of a queue that is full */
+	return !call->is_sent_again && engine_under_way(LATER_AT_ONCE) < LATER_AT_ONCE;
 }
 
 static void
@@ -217,8 +220,16 @@ model_call_build(ModelCall *call, const ModelFunction *function, FunctionCallInf
 void
 model_call_send(ModelCall *call)
 {
-	MemoryContext context = MemoryContextSwitchTo(call->memory);
+	MemoryContext context;
 
+	/* a row may be sent back for hours: what one attempt made goes with it */
+	call->is_sent_again = call->attempt != NULL;
+	if (call->is_sent_again)
+		MemoryContextReset(call->attempt);
+	else
+		call->attempt = AllocSetContextCreate(call->memory, "qwen attempt", ALLOCSET_SMALL_SIZES);
+	call->memory = call->attempt;
+	context = MemoryContextSwitchTo(call->memory);
 	call->asked = call->first;
 	call->state = NULL;
 	call->has_gone_on = call->too_long = call->was_cut = false;

@@ -90,7 +90,9 @@ struct ModelCall
 	FunctionCallInfo fcinfo;
 	const NullableDatum *arguments; /* copied into fcinfo before a step; NULL: they stay there */
 	const char *asked_by;           /* whom the log and the views name */
-	MemoryContext memory;           /* requests and state */
+	MemoryContext memory;           /* requests and state; the attempt's once there is one */
+	MemoryContext attempt;          /* what was made since model_call_send; NULL before */
+	bool is_sent_again;             /* this is not the first attempt */
 	void *state;                    /* the function's own; NULL until it sets it */
 	List *asked;                    /* Request *: of this step */
 	List *first;                    /* those of the first one */
