@@ -7,6 +7,7 @@
 #include <stdarg.h>
 #include <stddef.h>
 #include <stdint.h>
+#include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
 
@@ -498,6 +499,48 @@ text_must_be_utf8_without_nul(void **state)
 	byte_writer_free(&writer);
 }
 
+/* A kept input of the fuzzer, without its first byte, which says which decoder it is for. */
+static size_t
+read_kept_input(const char *name, uint8_t *bytes, size_t n)
+{
+	const char *folder = getenv("QWEN_TEST_SOURCE_DIR");
+	char path[4096];
+	FILE *file;
+	size_t length;
+
+	snprintf(path, sizeof path, "%s/tests/fuzz/corpus/protocol/%s", folder ? folder : ".", name);
+	file = fopen(path, "rb");
+	assert_non_null(file);
+	assert_int_not_equal(fgetc(file), EOF);
+	length = fread(bytes, 1, n, file);
+	assert_true(length > 0 && length < n);
+	fclose(file);
+	return length;
+}
+
+/* Inputs of an old layout or version are refused at their first bytes, and what the fuzzer makes of them is, too. */
+static void
+the_fuzzers_kept_inputs_have_this_layout(void **state)
+{
+	static const char *const requests[] = {"request_chat",  "request_chunk",    "request_detokenize",
+										   "request_embed", "request_generate", "request_score"};
+	uint8_t bytes[4096];
+	Request request;
+	FrameHeader header;
+
+	(void) state;
+	for (size_t i = 0; i < sizeof requests / sizeof requests[0]; i++)
+	{
+		size_t length = read_kept_input(requests[i], bytes, sizeof bytes);
+
+		assert_int_equal(decode_request(bytes, length, &request).code, STATUS_OK);
+	}
+	assert_true(read_kept_input("stream_client", bytes, sizeof bytes) > PROTOCOL_HEADER_BYTES);
+	assert_int_equal(decode_header(bytes, true, &header).code, STATUS_OK);
+	assert_true(read_kept_input("stream_engine", bytes, sizeof bytes) > PROTOCOL_HEADER_BYTES);
+	assert_int_equal(decode_header(bytes, false, &header).code, STATUS_OK);
+}
+
 int
 main(void)
 {
@@ -515,6 +558,7 @@ main(void)
 		cmocka_unit_test(limits_name_both_numbers),
 		cmocka_unit_test(options_out_of_range_are_named),
 		cmocka_unit_test(text_must_be_utf8_without_nul),
+		cmocka_unit_test(the_fuzzers_kept_inputs_have_this_layout),
 	};
 
 	return cmocka_run_group_tests_name("protocol", tests, NULL, NULL);
