@@ -127,11 +127,11 @@ def test_rows_that_come_to_the_key_of_a_row_that_is_gone_are_left_alone(server):
 
 
 def test_rows_that_come_to_another_partition_are_not_taken_for_one_that_is_gone(server):
-    server.query("""BEGIN; CREATE TABLE parted (id int PRIMARY KEY, b text, s text) PARTITION BY RANGE (id); CREATE TABLE parted_1 PARTITION OF parted FOR VALUES FROM (0) TO (10);
-        CREATE TABLE parted_2 PARTITION OF parted FOR VALUES FROM (10) TO (20);
-        CREATE TRIGGER q AFTER INSERT OR UPDATE ON parted FOR EACH ROW EXECUTE FUNCTION qwen_enqueue_trigger('s', 'b', 'max_tokens=2');
-        INSERT INTO parted VALUES (1, 'x'); DELETE FROM parted; ALTER TABLE parted DISABLE TRIGGER q; INSERT INTO parted VALUES (11, 'y', 'mine'); ALTER TABLE parted ENABLE TRIGGER q;
-        UPDATE parted SET id = 1; COMMIT""")
+    server.query("""BEGIN; CREATE TABLE keyed_parts (id int PRIMARY KEY, b text, s text) PARTITION BY RANGE (id); CREATE TABLE keyed_parts_1 PARTITION OF keyed_parts FOR VALUES FROM (0) TO (10);
+        CREATE TABLE keyed_parts_2 PARTITION OF keyed_parts FOR VALUES FROM (10) TO (20);
+        CREATE TRIGGER q AFTER INSERT OR UPDATE ON keyed_parts FOR EACH ROW EXECUTE FUNCTION qwen_enqueue_trigger('s', 'b', 'max_tokens=2');
+        INSERT INTO keyed_parts VALUES (1, 'x'); DELETE FROM keyed_parts; ALTER TABLE keyed_parts DISABLE TRIGGER q; INSERT INTO keyed_parts VALUES (11, 'y', 'mine'); ALTER TABLE keyed_parts ENABLE TRIGGER q;
+        UPDATE keyed_parts SET id = 1; COMMIT""")
     wait_empty(server)
-    assert server.query("SELECT * FROM parted") == [(1, "y", "mine")]
-    server.query("DROP TABLE parted")
+    assert server.query("SELECT * FROM keyed_parts") == [(1, "y", "mine")]
+    server.query("DROP TABLE keyed_parts")
