@@ -168,6 +168,7 @@ def test_every_way_to_the_engine_passes_the_door(shared, role):
         "SELECT qwen_classify('x', ARRAY['a', 'b'])": 1,
         "SELECT * FROM qwen_classify_scores('x', ARRAY['a', 'b'])": 1,
         "SELECT qwen_filter('x', 'it is x')": 1,
+        "SELECT qwen_sentiment('x')": 1,
         "SELECT * FROM qwen_logprobs('x y')": 1,
         "SELECT qwen_embed('x')": 1,
         "SELECT qwen_similarity('x', 'y')": 2,
