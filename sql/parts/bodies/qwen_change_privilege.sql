@@ -1,12 +1,12 @@
 DECLARE
 	called regprocedure;
 BEGIN
-	IF role IS NULL THEN
-		RAISE EXCEPTION USING ERRCODE = '22023', MESSAGE = 'role must not be null';
-	END IF;
 	IF privilege IS NULL OR privilege NOT IN ('use', 'monitor', 'admin') THEN
 		RAISE EXCEPTION USING ERRCODE = '22023',
 			MESSAGE = format('privilege must be use, monitor or admin, not %s', coalesce(quote_literal(privilege), 'null'));
+	END IF;
+	IF role IS NULL THEN
+		RAISE EXCEPTION USING ERRCODE = '22023', MESSAGE = 'role must not be null';
 	END IF;
 	FOR called IN EXECUTE format(
 		-- who administers sees everything too
