@@ -66,9 +66,9 @@ take_priority(int nice_value, const char *of_group)
 	close(autogroup);
 }
 
-/* As qwen.engine_priority says. */
+/* As qwen.engine_priority says; nobody waits for a loader's tokens, so it goes before nobody. */
 static void
-set_priority(void)
+set_priority(bool serves)
 {
 	struct sched_param none = {0};
 
@@ -77,7 +77,7 @@ set_priority(void)
 		take_priority(LOW_PRIORITY_NICE, "10");
 		(void) sched_setscheduler(0, SCHED_BATCH, &none);
 	}
-	else if (qwen_engine_priority == QWEN_PRIORITY_HIGH)
+	else if (qwen_engine_priority == QWEN_PRIORITY_HIGH && serves)
 		take_priority(HIGH_PRIORITY_NICE, "-15");
 }
 
@@ -117,7 +117,7 @@ become_engine(const char *program, char *const *arguments, pid_t parent, const i
 	for (int i = 1; i < NSIG; i++)
 		signal(i, SIG_DFL);
 	prctl(PR_SET_PDEATHSIG, SIGKILL);
-	set_priority();
+	set_priority(strcmp(arguments[1], "serve") == 0);
 	if (getppid() != parent)
 		_exit(1);
 	for (int i = 0; i < n; i++)
