@@ -60,14 +60,23 @@ share_evenly(RoleShare *shares, uint32_t n, int32_t highest, bool is_highest, ui
 	return rows;
 }
 
-uint32_t
-shares_least(const RoleShare *shares, uint32_t n)
+/* The highest priority of some roles. */
+static int32_t
+highest_priority(const RoleShare *shares, uint32_t n)
 {
-	uint32_t least = UINT32_MAX;
 	int32_t highest = INT32_MIN;
 
 	for (uint32_t i = 0; i < n; i++)
 		highest = shares[i].priority > highest ? shares[i].priority : highest;
+	return highest;
+}
+
+uint32_t
+shares_least(const RoleShare *shares, uint32_t n)
+{
+	uint32_t least = UINT32_MAX;
+	int32_t highest = highest_priority(shares, n);
+
 	for (uint32_t i = 0; i < n; i++)
 		if (shares[i].priority == highest && shares[i].wanted < least)
 			least = shares[i].wanted;
@@ -78,13 +87,10 @@ void
 shares_fill(RoleShare *shares, uint32_t n, uint32_t n_rows)
 {
 	uint32_t evenly = shares_least(shares, n) * n, rows = n_rows > evenly ? n_rows : evenly;
-	int32_t highest = INT32_MIN;
+	int32_t highest = highest_priority(shares, n);
 
 	for (uint32_t i = 0; i < n; i++)
-	{
-		highest = shares[i].priority > highest ? shares[i].priority : highest;
 		shares[i].left = shares[i].wanted > 0 ? 1 : 0;
-	}
 	/* each has its one already */
 	rows = rows > n ? rows - n : 0;
 	rows = share_evenly(shares, n, highest, true, rows);
