@@ -28,7 +28,7 @@
 #endif
 
 #define LOW_PRIORITY_NICE 10
-#define HIGH_PRIORITY_NICE (-15)
+#define HIGH_PRIORITY_NICE -15
 
 const char *
 engine_program(void)
@@ -74,11 +74,11 @@ set_priority(bool serves)
 
 	if (qwen_engine_priority == QWEN_PRIORITY_LOW)
 	{
-		take_priority(LOW_PRIORITY_NICE, "10");
+		take_priority(LOW_PRIORITY_NICE, CppAsString2(LOW_PRIORITY_NICE));
 		(void) sched_setscheduler(0, SCHED_BATCH, &none);
 	}
 	else if (qwen_engine_priority == QWEN_PRIORITY_HIGH && serves)
-		take_priority(HIGH_PRIORITY_NICE, "-15");
+		take_priority(HIGH_PRIORITY_NICE, CppAsString2(HIGH_PRIORITY_NICE));
 }
 
 /* May we go before others? Tried on ourselves, as a limit or a capability may permit it. Who may not is told so, once:
