@@ -172,6 +172,7 @@ read_options(ByteReader *reader, SamplingOptions *options)
 	thinking = read_u8(reader);
 	options->thinking = thinking != 0;
 	options->thinking_budget = (int32_t) read_u32(reader);
+	options->adapter_scale = read_f64(reader);
 	if (thinking > 1 || (options->given & ~OPTIONS_KNOWN))
 		reader->failed = true;
 }
@@ -220,6 +221,9 @@ request_check(const Request *request)
 	if (request->model.data && (request->model.length == 0 || request->model.length > PROTOCOL_MAX_NAME_BYTES))
 		return status_error(STATUS_INVALID_ARGUMENT, "a model's name has 1 to %d bytes, not %zu",
 							PROTOCOL_MAX_NAME_BYTES, request->model.length);
+	if (request->adapter.data && (request->adapter.length == 0 || request->adapter.length > PROTOCOL_MAX_NAME_BYTES))
+		return status_error(STATUS_INVALID_ARGUMENT, "an adapter's name has 1 to %d bytes, not %zu",
+							PROTOCOL_MAX_NAME_BYTES, request->adapter.length);
 	if (request->n_stops > PROTOCOL_MAX_STOPS)
 		return status_error(STATUS_INVALID_ARGUMENT, "stop must have at most %d elements, not %u", PROTOCOL_MAX_STOPS,
 							request->n_stops);
@@ -255,6 +259,7 @@ decode_request_unchecked(const unsigned char *body, size_t length, Request *requ
 	request->flags = read_u32(&reader);
 	request->role = read_u32(&reader);
 	request->model = read_span(&reader);
+	request->adapter = read_span(&reader);
 	request->text = read_span(&reader);
 	request->messages = read_span(&reader);
 	request->tools = read_span(&reader);
@@ -282,8 +287,8 @@ decode_request_unchecked(const unsigned char *body, size_t length, Request *requ
 Status
 request_check_texts(const Request *request)
 {
-	const ByteSpan texts[] = {request->model,       request->text,       request->messages,       request->tools,
-							  request->instruction, request->candidates, request->shared_messages};
+	const ByteSpan texts[] = {request->model, request->adapter,     request->text,       request->messages,
+							  request->tools, request->instruction, request->candidates, request->shared_messages};
 
 	for (size_t i = 0; i < sizeof texts / sizeof texts[0]; i++)
 		if (!is_text(texts[i]))

@@ -67,6 +67,7 @@ write_options(ByteWriter *writer, const SamplingOptions *options)
 	write_u64(writer, (uint64_t) options->seed);
 	write_u8(writer, options->thinking);
 	write_u32(writer, (uint32_t) options->thinking_budget);
+	write_f64(writer, options->adapter_scale);
 }
 
 /* The sum of all texts of a request must fit one frame; said with both numbers before anything is copied. */
@@ -74,8 +75,8 @@ static Status
 check_request_size(const Request *request)
 {
 	uint64_t total = (uint64_t) request->n_tokens * 4;
-	const ByteSpan *spans[] = {&request->model,       &request->text,       &request->messages,       &request->tools,
-							   &request->instruction, &request->candidates, &request->shared_messages};
+	const ByteSpan *spans[] = {&request->model, &request->adapter,     &request->text,       &request->messages,
+							   &request->tools, &request->instruction, &request->candidates, &request->shared_messages};
 
 	for (size_t i = 0; i < sizeof spans / sizeof spans[0]; i++)
 		total += spans[i]->length;
@@ -100,6 +101,7 @@ encode_request(ByteWriter *writer, uint32_t request_id, const Request *request)
 	write_u32(writer, request->flags);
 	write_u32(writer, request->role);
 	write_span(writer, request->model);
+	write_span(writer, request->adapter);
 	write_span(writer, request->text);
 	write_span(writer, request->messages);
 	write_span(writer, request->tools);

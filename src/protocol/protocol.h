@@ -103,9 +103,10 @@ typedef enum SamplingOptionBit
 	OPTION_SEED = 1u << 8,
 	OPTION_THINKING = 1u << 9,
 	OPTION_THINKING_BUDGET = 1u << 10,
+	OPTION_ADAPTER_SCALE = 1u << 11,
 } SamplingOptionBit;
 
-#define OPTIONS_KNOWN ((1u << 11) - 1)
+#define OPTIONS_KNOWN ((1u << 12) - 1)
 
 /* Who may use the keys and values that were computed for this request's text again. */
 typedef enum PrefixSharing
@@ -129,6 +130,7 @@ typedef struct SamplingOptions
 	int64_t seed;
 	bool thinking;
 	int32_t thinking_budget;
+	double adapter_scale; /* of what the adapter adds; -8 … 8, not given: 1 */
 } SamplingOptions;
 
 /* Body of REQUEST. Spans point into the caller's memory (encode) or into the frame's body (decode). All text is UTF-8.
@@ -139,6 +141,7 @@ typedef struct Request
 	const char *function; /* the client's own note of who asks; not part of the message */
 	uint32_t flags;
 	ByteSpan model;              /* name; not given: the model in the lowest serving slot */
+	ByteSpan adapter;            /* name, among those of the model; not given: the model alone */
 	ByteSpan text;               /* GENERATE, EMBED, TOKENIZE, COUNT_TOKENS */
 	ByteSpan messages;           /* CHAT, RENDER_CHAT, SCORE: a JSON array */
 	ByteSpan tools;              /* CHAT, RENDER_CHAT: a JSON array, or not given */

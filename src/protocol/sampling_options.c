@@ -39,5 +39,6 @@ sampling_options_check(const SamplingOptions *options)
 	STATUS_TRY(check_number(options, OPTION_PRESENCE_PENALTY, "presence_penalty", options->presence_penalty, -2, 2));
 	STATUS_TRY(check_number(options, OPTION_FREQUENCY_PENALTY, "frequency_penalty", options->frequency_penalty, -2, 2));
 	STATUS_TRY(check_minimum(options, OPTION_THINKING_BUDGET, "thinking_budget", options->thinking_budget, 0));
+	STATUS_TRY(check_number(options, OPTION_ADAPTER_SCALE, "adapter_scale", options->adapter_scale, -8, 8));
 	return status_ok();
 }

@@ -46,6 +46,7 @@ check_request(const uint8_t *body, size_t length, ByteWriter *writer)
 	for (uint32_t i = 0; i < request.n_tokens; i++)
 		(void) protocol_token(request.tokens, i);
 	check_text(request.model);
+	check_text(request.adapter);
 	check_text(request.text);
 	check_text(request.messages);
 	check_text(request.tools);

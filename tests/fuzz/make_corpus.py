@@ -18,12 +18,12 @@ def span(text):
     return struct.pack("<I", 0xFFFFFFFF) if text is None else struct.pack("<I", len(text.encode())) + text.encode()
 
 
-def request(kind, flags=0, model=None, text=None, messages=None, tools=None, instruction=None, candidates=None, tokens=(), dimensions=0,
+def request(kind, flags=0, model=None, adapter=None, text=None, messages=None, tools=None, instruction=None, candidates=None, tokens=(), dimensions=0,
             chunk=(0, 0), stops=(), given=0, thinking=0, shared=None):
-    body = struct.pack("<BII", kind, flags, 10) + b"".join(span(s) for s in (model, text, messages, tools, instruction, candidates))
+    body = struct.pack("<BII", kind, flags, 10) + b"".join(span(s) for s in (model, adapter, text, messages, tools, instruction, candidates))
     body += struct.pack(f"<I{len(tokens)}i", len(tokens), *tokens) + struct.pack("<IIII", dimensions, *chunk, len(stops))
     body += b"".join(span(s) for s in stops)
-    body += struct.pack("<IidddidddqBi", given, 50, 0.7, 0.9, 0.05, 20, 1.1, 0.5, 0.5, 42, thinking, 100)
+    body += struct.pack("<IidddidddqBid", given, 50, 0.7, 0.9, 0.05, 20, 1.1, 0.5, 0.5, 42, thinking, 100, 0.5)
     return body + struct.pack("<iB", 0, 1) + span(shared)
 
 
@@ -34,7 +34,7 @@ def frame(kind, body, number=7):
 def protocol():
     messages = '[{"role":"user","content":"Hi"}]'
     requests = {
-        "chat": request(1, 1, "chat", messages=messages, tools="[]", stops=("END", "\n"), given=0x7FF, thinking=1, shared="[]"),
+        "chat": request(1, 1, "chat", "legal", messages=messages, tools="[]", stops=("END", "\n"), given=0xFFF, thinking=1, shared="[]"),
         "generate": request(2, text="Once upon"),
         "embed": request(3, text="é", instruction="find", dimensions=8),
         "detokenize": request(5, tokens=(1, 2, -3)),

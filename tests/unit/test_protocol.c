@@ -39,6 +39,7 @@ full_request(void)
 	request.kind = REQUEST_CHAT;
 	request.flags = REQUEST_FLAG_STREAM;
 	request.model = span("chat");
+	request.adapter = span("legal");
 	request.messages = span("[{\"role\":\"user\",\"content\":\"Grüße\"}]");
 	request.tools = span("[]");
 	request.n_stops = 2;
@@ -56,6 +57,7 @@ full_request(void)
 	request.options.seed = INT64_MIN;
 	request.options.thinking = true;
 	request.options.thinking_budget = 16;
+	request.options.adapter_scale = -0.5;
 	request.role = 4000000000u;
 	request.priority = -3;
 	request.prefix_sharing = PREFIX_SHARED;
@@ -92,6 +94,8 @@ request_round_trip(void **state)
 	assert_int_equal(received.kind, REQUEST_CHAT);
 	assert_int_equal(received.flags, REQUEST_FLAG_STREAM);
 	assert_span(received.model, "chat");
+	assert_span(received.adapter, "legal");
+	assert_true(received.options.adapter_scale == -0.5);
 	assert_span(received.messages, "[{\"role\":\"user\",\"content\":\"Grüße\"}]");
 	assert_span(received.tools, "[]");
 	assert_null(received.text.data);
@@ -460,6 +464,8 @@ options_out_of_range_are_named(void **state)
 		{{.given = OPTION_PRESENCE_PENALTY, .presence_penalty = 3}, "presence_penalty"},
 		{{.given = OPTION_FREQUENCY_PENALTY, .frequency_penalty = -3}, "frequency_penalty"},
 		{{.given = OPTION_THINKING_BUDGET, .thinking_budget = -1}, "thinking_budget"},
+		{{.given = OPTION_ADAPTER_SCALE, .adapter_scale = 8.5}, "adapter_scale"},
+		{{.given = OPTION_ADAPTER_SCALE, .adapter_scale = 0.0 / 0.0}, "adapter_scale"},
 	};
 
 	(void) state;
