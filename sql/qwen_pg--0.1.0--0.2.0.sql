@@ -87,6 +87,12 @@ $$;
 -- with tables of that type
 ALTER TYPE qwen_response ADD ATTRIBUTE logprobs jsonb CASCADE;
 
+-- Types without values: USAGE on them is what qwen_grant gives beside EXECUTE, so that GRANT EXECUTE ON ALL FUNCTIONS makes nobody an administrator
+CREATE TYPE qwen_may_monitor AS ENUM ();
+CREATE TYPE qwen_may_admin AS ENUM ();
+COMMENT ON TYPE qwen_may_monitor IS 'who has USAGE on it sees what concerns all roles; by qwen_grant(role, ''monitor'')';
+COMMENT ON TYPE qwen_may_admin IS 'who has USAGE on it administers models and limits; by qwen_grant(role, ''admin'')';
+
 -- ---- functions that have got arguments or columns, as in the script of a fresh install ----------------------------------
 CREATE FUNCTION qwen_chat(prompt text, system text DEFAULT NULL, model text DEFAULT NULL, max_tokens int DEFAULT NULL,
 	temperature float8 DEFAULT NULL, top_p float8 DEFAULT NULL, min_p float8 DEFAULT NULL, top_k int DEFAULT NULL,
@@ -334,6 +340,14 @@ CREATE FUNCTION qwen_forget_table(relation regclass)
 RETURNS bigint AS 'MODULE_PATHNAME', 'qwen_forget_table' LANGUAGE C VOLATILE PARALLEL UNSAFE;
 COMMENT ON FUNCTION qwen_forget_table(regclass) IS 'remove the dead letters of a table''s triggers: how many';
 
+CREATE FUNCTION qwen_grant(role text, privilege text)
+RETURNS void AS 'MODULE_PATHNAME', 'qwen_grant_name' LANGUAGE C VOLATILE PARALLEL UNSAFE SET search_path = pg_catalog, pg_temp;
+COMMENT ON FUNCTION qwen_grant(text, text) IS 'the same by name; ''public'' is everybody';
+
+CREATE FUNCTION qwen_revoke(role text, privilege text)
+RETURNS void AS 'MODULE_PATHNAME', 'qwen_revoke_name' LANGUAGE C VOLATILE PARALLEL UNSAFE SET search_path = pg_catalog, pg_temp;
+COMMENT ON FUNCTION qwen_revoke(text, text) IS 'the same by name; ''public'' is everybody';
+
 ALTER FUNCTION qwen_embed(text, text, text, int, json) SUPPORT qwen_planner_support;
 ALTER FUNCTION qwen_similarity(text, text, text, text, json) SUPPORT qwen_planner_support;
 ALTER FUNCTION qwen_similarity_to(text, real[], text, text, json) SUPPORT qwen_planner_support;
@@ -343,6 +357,19 @@ ALTER FUNCTION qwen_count_tokens(text, text, json) SUPPORT qwen_planner_support;
 ALTER FUNCTION qwen_render_chat(text, text, boolean, text, json) SUPPORT qwen_planner_support;
 ALTER FUNCTION qwen_render_chat(json, json, boolean, text, json) SUPPORT qwen_planner_support;
 ALTER FUNCTION qwen_render_chat(jsonb, jsonb, boolean, text, json) SUPPORT qwen_planner_support;
+
+CREATE OR REPLACE FUNCTION qwen_set_limit(role regrole, requests_per_minute int DEFAULT NULL, tokens_per_minute int DEFAULT NULL,
+	tokens_per_day bigint DEFAULT NULL, max_concurrent int DEFAULT NULL, max_tokens int DEFAULT NULL, priority int DEFAULT NULL)
+RETURNS void AS 'MODULE_PATHNAME', 'qwen_set_limit' LANGUAGE C VOLATILE PARALLEL UNSAFE SET search_path = pg_catalog, pg_temp;
+COMMENT ON FUNCTION qwen_set_limit(regrole, int, int, bigint, int, int, int) IS 'set all limits of a role; NULL: no limit of that kind';
+
+CREATE OR REPLACE FUNCTION qwen_clear_limit(role regrole)
+RETURNS void AS 'MODULE_PATHNAME', 'qwen_clear_limit' LANGUAGE C VOLATILE PARALLEL UNSAFE SET search_path = pg_catalog, pg_temp;
+COMMENT ON FUNCTION qwen_clear_limit(regrole) IS 'a role has no limits of its own any more: those of its roles or the settings hold';
+
+CREATE OR REPLACE FUNCTION qwen_allow_models(role regrole, models text[])
+RETURNS void AS 'MODULE_PATHNAME', 'qwen_allow_models' LANGUAGE C VOLATILE PARALLEL UNSAFE SET search_path = pg_catalog, pg_temp;
+COMMENT ON FUNCTION qwen_allow_models(regrole, text[]) IS 'the models that a role may ask, and no others; NULL: it has no list of its own any more';
 
 CREATE OR REPLACE FUNCTION qwen_privilege_of(function_name name)
 RETURNS text LANGUAGE sql IMMUTABLE PARALLEL SAFE AS
@@ -357,63 +384,26 @@ $$
 			'qwen_allow_models')
 			THEN 'admin'
 		WHEN function_name IN ('qwen_planner_support', 'qwen_guard_rows', 'qwen_limits_changed', 'qwen_privilege_of',
-			'qwen_change_privilege', 'qwen_grant', 'qwen_revoke')
+			'qwen_grant', 'qwen_revoke')
 			THEN 'owner'
 		ELSE 'use'
 	END
 $$;
 COMMENT ON FUNCTION qwen_privilege_of(name) IS 'which of use, monitor, admin a function of qwen_pg belongs to; everybody: PUBLIC may call it; owner: nobody else';
 
-CREATE OR REPLACE FUNCTION qwen_change_privilege(role regrole, privilege text, statement text)
-RETURNS void LANGUAGE plpgsql VOLATILE PARALLEL UNSAFE SET search_path = pg_catalog, pg_temp AS
-$$
-DECLARE
-	called regprocedure;
-BEGIN
-	IF privilege IS NULL OR privilege NOT IN ('use', 'monitor', 'admin') THEN
-		RAISE EXCEPTION USING ERRCODE = '22023',
-			MESSAGE = format('privilege must be use, monitor or admin, not %s', coalesce(quote_literal(privilege), 'null'));
-	END IF;
-	IF role IS NULL THEN
-		RAISE EXCEPTION USING ERRCODE = '22023', MESSAGE = 'role must not be null';
-	END IF;
-	FOR called IN EXECUTE format(
-		-- who administers sees everything too
-		'SELECT p.oid FROM pg_proc p
-			JOIN pg_depend d ON d.classid = ''pg_proc''::regclass AND d.objid = p.oid AND d.deptype = ''e''
-			JOIN pg_extension e ON d.refclassid = ''pg_extension''::regclass AND d.refobjid = e.oid AND e.extname = ''qwen_pg''
-		WHERE %s.qwen_privilege_of(p.proname) IN ($1, CASE $1 WHEN ''admin'' THEN ''monitor'' END)',
-		(SELECT e.extnamespace::regnamespace FROM pg_extension e WHERE e.extname = 'qwen_pg')) USING privilege
-	LOOP
-		EXECUTE format(statement, called, role);
-	END LOOP;
-END
-$$;
-COMMENT ON FUNCTION qwen_change_privilege(regrole, text, text) IS 'runs a GRANT or REVOKE over the functions of a privilege; for qwen_grant and qwen_revoke';
-
 CREATE OR REPLACE FUNCTION qwen_grant(role regrole, privilege text)
-RETURNS void LANGUAGE plpgsql VOLATILE PARALLEL UNSAFE SET search_path = pg_catalog, pg_temp AS
-$$
-BEGIN
-	EXECUTE format('SELECT %s.qwen_change_privilege($1, $2, $3)', (SELECT e.extnamespace::regnamespace FROM pg_extension e WHERE e.extname = 'qwen_pg'))
-		USING role, privilege, 'GRANT EXECUTE ON ROUTINE %s TO %s';
-END
-$$;
-COMMENT ON FUNCTION qwen_grant(regrole, text) IS 'let a role use the models, monitor all roles or admin(istrate) models and limits';
+RETURNS void AS 'MODULE_PATHNAME', 'qwen_grant' LANGUAGE C VOLATILE PARALLEL UNSAFE SET search_path = pg_catalog, pg_temp;
+COMMENT ON FUNCTION qwen_grant(regrole, text) IS 'let a role use the models, monitor all roles or admin(istrate) models and limits, with USAGE on the extension''s schema';
 
 CREATE OR REPLACE FUNCTION qwen_revoke(role regrole, privilege text)
-RETURNS void LANGUAGE plpgsql VOLATILE PARALLEL UNSAFE SET search_path = pg_catalog, pg_temp AS
-$$
-BEGIN
-	EXECUTE format('SELECT %s.qwen_change_privilege($1, $2, $3)', (SELECT e.extnamespace::regnamespace FROM pg_extension e WHERE e.extname = 'qwen_pg'))
-		USING role, privilege, 'REVOKE EXECUTE ON ROUTINE %s FROM %s';
-END
-$$;
+RETURNS void AS 'MODULE_PATHNAME', 'qwen_revoke' LANGUAGE C VOLATILE PARALLEL UNSAFE SET search_path = pg_catalog, pg_temp;
 COMMENT ON FUNCTION qwen_revoke(regrole, text) IS 'take back what qwen_grant gave';
 
 COMMENT ON FUNCTION qwen_embed_trigger() IS 'BEFORE INSERT OR UPDATE trigger: qwen_embed_trigger(''source column'', ''target column'' [, ''name=value'' ...])';
 COMMENT ON FUNCTION qwen_enqueue_trigger() IS 'AFTER INSERT OR UPDATE trigger: qwen_enqueue_trigger(''target column'', ''template with {column}'' [, ''name=value'' ...])';
 COMMENT ON FUNCTION qwen_enqueue_embed_trigger() IS 'AFTER INSERT OR UPDATE trigger: qwen_enqueue_embed_trigger(''target column'', ''template with {column}'' [, ''name=value'' ...])';
+
+DROP FUNCTION qwen_change_privilege(regrole, text, text);
 
 -- ---- tables: new columns stand at the end --------------------------------------------------------------------------------
 ALTER TABLE qwen_job_table ADD COLUMN options json, ADD COLUMN truncated bigint NOT NULL DEFAULT 0;
@@ -560,7 +550,7 @@ BEGIN
 		WHERE p.oid <> ALL (kept) AND a.grantee <> p.proowner
 		UNION
 		SELECT 'TYPE', t.oid::regtype::text, a.grantee
-		FROM member m JOIN pg_type t ON m.classid = 'pg_type'::regclass AND t.oid = m.objid, LATERAL aclexplode(t.typacl) a
+		FROM member m JOIN pg_type t ON m.classid = 'pg_type'::regclass AND t.oid = m.objid, LATERAL aclexplode(coalesce(t.typacl, acldefault('T', t.typowner))) a
 		WHERE t.oid <> ALL (kept) AND t.typrelid <> ALL (SELECT v.objid FROM member v WHERE v.classid = 'pg_class'::regclass) AND a.grantee <> t.typowner
 	LOOP
 		EXECUTE format('REVOKE ALL ON %s %s FROM %s CASCADE', given.kind, given.object,
@@ -612,6 +602,28 @@ END
 $$;
 SELECT qwen_grant_beside();
 DROP FUNCTION qwen_grant_beside();
+
+-- whoever had been given all functions of a privilege has what now stands beside them; PUBLIC has not
+CREATE FUNCTION qwen_grant_rights()
+RETURNS void LANGUAGE plpgsql SET search_path = pg_catalog, pg_temp AS
+$$
+DECLARE
+	schema regnamespace := (SELECT e.extnamespace FROM pg_extension e WHERE e.extname = 'qwen_pg');
+	given record;
+BEGIN
+	FOR given IN
+		SELECT a.grantee, r.kind FROM (VALUES ('monitor', ARRAY['qwen_monitor']),
+				('admin', ARRAY['qwen_load_model', 'qwen_unload_model', 'qwen_stat_reset', 'qwen_set_limit', 'qwen_clear_limit', 'qwen_allow_models'])) r (kind, functions),
+			pg_proc p, LATERAL aclexplode(p.proacl) a
+		WHERE p.pronamespace = schema AND p.proname = ANY (r.functions::name[]) AND a.grantee NOT IN (0, p.proowner)
+		GROUP BY a.grantee, r.kind, r.functions HAVING count(DISTINCT p.proname) = cardinality(r.functions)
+	LOOP
+		EXECUTE format('GRANT USAGE ON TYPE %s.qwen_may_%s TO %s', schema, given.kind, quote_ident(pg_get_userbyid(given.grantee)));
+	END LOOP;
+END
+$$;
+SELECT qwen_grant_rights();
+DROP FUNCTION qwen_grant_rights();
 
 -- ---- what was queued before goes on --------------------------------------------------------------------------------------
 CREATE FUNCTION qwen_look_for_work()

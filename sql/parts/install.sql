@@ -5,6 +5,8 @@
 
 @include types.sql
 
+@include rights.sql
+
 -- ---- generate ------------------------------------------------------------------------------------------------------
 @functions generate
 

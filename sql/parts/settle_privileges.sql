@@ -24,7 +24,7 @@ BEGIN
 		WHERE p.oid <> ALL (kept) AND a.grantee <> p.proowner
 		UNION
 		SELECT 'TYPE', t.oid::regtype::text, a.grantee
-		FROM member m JOIN pg_type t ON m.classid = 'pg_type'::regclass AND t.oid = m.objid, LATERAL aclexplode(t.typacl) a
+		FROM member m JOIN pg_type t ON m.classid = 'pg_type'::regclass AND t.oid = m.objid, LATERAL aclexplode(coalesce(t.typacl, acldefault('T', t.typowner))) a
 		WHERE t.oid <> ALL (kept) AND t.typrelid <> ALL (SELECT v.objid FROM member v WHERE v.classid = 'pg_class'::regclass) AND a.grantee <> t.typowner
 	LOOP
 		EXECUTE format('REVOKE ALL ON %s %s FROM %s CASCADE', given.kind, given.object,

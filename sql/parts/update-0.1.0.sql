@@ -86,6 +86,8 @@ $$;
 -- with tables of that type
 ALTER TYPE qwen_response ADD ATTRIBUTE logprobs jsonb CASCADE;
 
+@include rights.sql
+
 -- ---- functions that have got arguments or columns, as in the script of a fresh install ----------------------------------
 @changed functions
 
@@ -100,6 +102,8 @@ DROP FUNCTION qwen_take_over();
 @changed bodies
 
 @changed comments
+
+DROP FUNCTION qwen_change_privilege(regrole, text, text);
 
 -- ---- tables: new columns stand at the end --------------------------------------------------------------------------------
 ALTER TABLE qwen_job_table ADD COLUMN options json, ADD COLUMN truncated bigint NOT NULL DEFAULT 0;
@@ -182,6 +186,28 @@ END
 $$;
 SELECT qwen_grant_beside();
 DROP FUNCTION qwen_grant_beside();
+
+-- whoever had been given all functions of a privilege has what now stands beside them; PUBLIC has not
+CREATE FUNCTION qwen_grant_rights()
+RETURNS void LANGUAGE plpgsql SET search_path = pg_catalog, pg_temp AS
+$$
+DECLARE
+	schema regnamespace := (SELECT e.extnamespace FROM pg_extension e WHERE e.extname = 'qwen_pg');
+	given record;
+BEGIN
+	FOR given IN
+		SELECT a.grantee, r.kind FROM (VALUES ('monitor', ARRAY['qwen_monitor']),
+				('admin', ARRAY['qwen_load_model', 'qwen_unload_model', 'qwen_stat_reset', 'qwen_set_limit', 'qwen_clear_limit', 'qwen_allow_models'])) r (kind, functions),
+			pg_proc p, LATERAL aclexplode(p.proacl) a
+		WHERE p.pronamespace = schema AND p.proname = ANY (r.functions::name[]) AND a.grantee NOT IN (0, p.proowner)
+		GROUP BY a.grantee, r.kind, r.functions HAVING count(DISTINCT p.proname) = cardinality(r.functions)
+	LOOP
+		EXECUTE format('GRANT USAGE ON TYPE %s.qwen_may_%s TO %s', schema, given.kind, quote_ident(pg_get_userbyid(given.grantee)));
+	END LOOP;
+END
+$$;
+SELECT qwen_grant_rights();
+DROP FUNCTION qwen_grant_rights();
 
 -- ---- what was queued before goes on --------------------------------------------------------------------------------------
 CREATE FUNCTION qwen_look_for_work()

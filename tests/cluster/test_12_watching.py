@@ -26,8 +26,7 @@ def watched():
 def prepare(server):
     server.query("CREATE ROLE writer LOGIN; CREATE ROLE stranger LOGIN; CREATE ROLE observer LOGIN; CREATE ROLE reader LOGIN")
     server.query("GRANT EXECUTE ON ALL FUNCTIONS IN SCHEMA public TO writer")
-    server.query("REVOKE EXECUTE ON FUNCTION qwen_monitor() FROM writer")
-    server.query("GRANT EXECUTE ON FUNCTION qwen_monitor() TO observer; GRANT pg_read_all_stats TO reader")
+    server.query("SELECT qwen_grant('observer', 'monitor'); GRANT pg_read_all_stats TO reader")
 
 
 def rows(server, user=None):

@@ -347,7 +347,7 @@ def test_objects_of_the_same_names_are_not_taken_for_ours(shared, role):
     trap = "LANGUAGE plpgsql AS $$ BEGIN INSERT INTO public.sprung VALUES ('{0}'); RETURN {1}; END $$"
     shared.query(
         f"""
-        CREATE FUNCTION traps.qwen_change_privilege(regrole, text, text) RETURNS void {trap.format('change', '')};
+        CREATE FUNCTION traps.qwen_privilege_of(name) RETURNS text {trap.format('privilege', "'use'")};
         CREATE FUNCTION traps.format(text, VARIADIC text[]) RETURNS text {trap.format('format', "'SELECT 1'")};
         CREATE FUNCTION traps.quote_literal(text) RETURNS text {trap.format('quote', "''")};
         CREATE FUNCTION traps.pg_has_role(oid, text) RETURNS boolean {trap.format('has_role', 'true')};
@@ -388,7 +388,7 @@ def test_a_role_has_no_hand_in_the_tables(shared, role):
     for sql in ("SELECT qwen_enqueue_trigger()", "SELECT qwen_summarize_trigger()", "SELECT qwen_embed_trigger()"):
         with pytest.raises(psycopg2.Error):
             shared.query(sql, user=role)
-    for sql in ("SELECT qwen_limits_changed()", "SELECT qwen_change_privilege('postgres', 'use', 'ALTER ROLE %2$s SUPERUSER')", f"SELECT qwen_grant('{role}', 'admin')",
+    for sql in ("SELECT qwen_limits_changed()", f"SELECT qwen_grant('{role}', 'admin')",
                 "CREATE TRIGGER t AFTER INSERT ON qwen_job_table EXECUTE FUNCTION qwen_enqueue_trigger('state', 'x')",
                 "CREATE RULE r AS ON SELECT TO qwen_usage DO INSTEAD SELECT 1"):
         with pytest.raises(psycopg2.Error) as failure:

@@ -51,8 +51,8 @@ TAIL = {"max_tokens": "2", "temperature": "0", "stop": "ARRAY['never-said']", "s
 FUNCTIONS = """SELECT p.proname, p.pronargs, p.pronargdefaults, ARRAY(SELECT format_type(t, NULL) FROM unnest(p.proargtypes) WITH ORDINALITY a(t, n) ORDER BY n), p.proargnames
     FROM pg_proc p JOIN pg_depend d ON d.classid = 'pg_proc'::regclass AND d.objid = p.oid AND d.deptype = 'e' JOIN pg_extension x ON x.oid = d.refobjid AND x.extname = 'qwen_pg'
     WHERE p.prokind = 'f' AND p.prorettype <> 'trigger'::regtype AND NOT 'internal'::regtype = ANY (p.proargtypes) ORDER BY 1, 4"""
-# what changes from call to call, or changes something
-UNEQUAL = ("qwen_activity", "qwen_engine_status", "qwen_engine_memory", "qwen_health", "qwen_request_totals", "qwen_role_totals", "qwen_models_status", "qwen_usage_rows",
+# what changes from call to call, changes something, or is gone
+UNEQUAL = ("qwen_change_privilege", "qwen_activity", "qwen_engine_status", "qwen_engine_memory", "qwen_health", "qwen_request_totals", "qwen_role_totals", "qwen_models_status", "qwen_usage_rows",
            "qwen_job_workers", "qwen_chat_full")
 SAMPLED = ("qwen_chat", "qwen_chat_stream", "qwen_generate", "qwen_generate_batch")  # unless temperature is 0
 
@@ -225,7 +225,7 @@ def test_an_update_makes_the_catalogs_of_a_fresh_install(house, old_database):
 
 
 USERS = """
-CREATE ROLE keeper LOGIN; SELECT qwen_grant('keeper', 'use'); SELECT qwen_set_limit('keeper', requests_per_minute => 1000, tokens_per_day => 12345678901); SELECT qwen_allow_models('keeper', ARRAY['chat']);
+CREATE ROLE keeper LOGIN; SELECT qwen_grant('keeper', 'use'), qwen_grant('keeper', 'admin'); CREATE ROLE half; GRANT EXECUTE ON FUNCTION qwen_set_limit, qwen_monitor TO half; SELECT qwen_set_limit('keeper', requests_per_minute => 1000, tokens_per_day => 12345678901); SELECT qwen_allow_models('keeper', ARRAY['chat']);
 GRANT ALL ON SCHEMA public TO keeper; SET ROLE keeper;
 CREATE TABLE letters (id int PRIMARY KEY, body text, summary text, answer text, e real[], CHECK (qwen_count_tokens(body) < 100));
 CREATE VIEW answers AS SELECT id, qwen_generate(body, max_tokens => 1, temperature => 0) AS answer, qwen_embed(body, dimensions => 3) AS e, (qwen_chat_full(body, temperature => 0, max_tokens => 1)).content FROM letters;
@@ -246,6 +246,9 @@ SELECT string_agg(answer || content || array_length(e, 1), ',' ORDER BY id) FROM
 SELECT name, engine FROM states; SELECT sum(n) FROM counted; SELECT ask('one two three'); SELECT requests_per_minute, tokens_per_day FROM qwen_limits; SELECT models FROM qwen_allowed_models;
 SELECT count(*) FROM pg_proc p WHERE proname IN ('qwen_chat', 'qwen_embed', 'qwen_submit', 'qwen_chunk', 'qwen_wait') AND NOT has_function_privilege(p.oid, 'EXECUTE')
 """
+# what stands beside EXECUTE since 0.2.0, for whoever had all functions of a privilege
+RIGHTS = """SELECT string_agg(format('%s %s', r, t), ', ' ORDER BY r, t) FROM unnest(ARRAY['keeper', 'half']) r, unnest(ARRAY['qwen_may_admin', 'qwen_may_monitor']) t
+WHERE has_type_privilege(r, t, 'USAGE')"""
 
 
 def test_what_users_have_built_lives_through_an_update(house, old_database):
@@ -279,9 +282,11 @@ def test_what_users_have_built_lives_through_an_update(house, old_database):
     assert sql_in(house, name, HOLDS, "keeper") == before
     assert sql_in(house, name, "SELECT pg_get_viewdef(c.oid) FROM pg_class c WHERE relkind = 'v' AND relowner = 'keeper'::regrole ORDER BY relname") == definitions
     wait_until(lambda: sql_in(house, name, "SELECT count(e) || ' ' || count(answer) FROM letters; SELECT state FROM qwen_jobs", "keeper") == "3 3\ndone", 30, "what was queued before")
+    assert sql_in(house, name, RIGHTS) == "half qwen_may_monitor, keeper qwen_may_admin, keeper qwen_may_monitor"
+    sql_in(house, name, "SELECT qwen_set_limit('keeper', requests_per_minute => 999)", "keeper")
     # and all of it goes on: new rows, new jobs, options in the old views' functions
     sql_in(house, name, "INSERT INTO letters (id, body) VALUES (4, 'And then it was dry'); SELECT qwen_submit('letters', 'Say {body}', 'letters', 'answer', max_tokens => 2, options => '{}'); SELECT qwen_wait(max(id), '30 s') FROM qwen_jobs", "keeper")
     wait_until(lambda: sql_in(house, name, "SELECT count(e) FROM letters WHERE summary IS NOT NULL") == "4", 30, "the new row")
     sql_in(house, name, "DROP VIEW answers; CREATE VIEW answers AS SELECT qwen_generate(body, options => '{}') AS answer FROM letters; REFRESH MATERIALIZED VIEW counted", "keeper")
-    sql_in(house, name, "DROP OWNED BY keeper CASCADE; SELECT qwen_clear_limit('keeper'), qwen_allow_models('keeper', NULL)")
-    house.query("DROP ROLE keeper")
+    sql_in(house, name, "DROP OWNED BY keeper, half CASCADE; SELECT qwen_clear_limit('keeper'), qwen_allow_models('keeper', NULL)")
+    house.query("DROP ROLE keeper, half")

@@ -99,7 +99,7 @@ def test_the_signatures_of_the_docs_are_the_catalogs(server):
     for name, arguments, result, comment in found:
         assert rows.pop((name, arguments, result), "not in the catalog") == comment, (name, arguments, result)
     left = {name for name, arguments, result in rows if "internal" not in arguments and result not in ("internal", "trigger") and "OUT " not in arguments}
-    assert left == {"qwen_change_privilege", "qwen_may_see_role"}
+    assert left == {"qwen_may_see_role"}
 
 
 # ---- rules ----
@@ -176,5 +176,5 @@ def test_an_update_says_all_that_is_another(copied):
     assert "CREATE FUNCTION qwen_sum(input text)" in added("qwen_health() RETURNS jsonb\n", "qwen_sum(input text) RETURNS text\n\tcomment: a sum\n\nqwen_health() RETURNS jsonb\n")
     assert "CREATE VIEW qwen_more AS" in added("CREATE VIEW qwen_models AS", "CREATE VIEW qwen_more AS SELECT 1;\nCOMMENT ON VIEW qwen_more IS 'more';\nCREATE VIEW qwen_models AS", "sql/parts/models.sql")
     # and what is as it was is in no update
-    for signature in ("qwen_load_model(", "qwen_set_limit(", "FUNCTION qwen_retry(", "VIEW qwen_usage "):
+    for signature in ("qwen_load_model(", "qwen_unload_model(", "FUNCTION qwen_retry(", "VIEW qwen_usage "):
         assert signature not in before

@@ -499,6 +499,8 @@ EXTENSION = [
           "a job that came by rights on columns goes on after the update", "cluster:test_18_own_tables.py::test_a_job_that_others_may_have_put_there_is_stopped"),
     fault("schema-kept", "src/extension/queue/entries.c", "if (kept->plan && strcmp(kept->table, store->row) == 0 && kept->statement == statement)", "if (kept->plan)",
           "a session's triggers fail after the extension's schema was renamed", "cluster:test_18_own_tables.py::test_schema_renamed_and_left_under_open_sessions"),
+    fault("execute-is-enough", "src/extension/core/privileges.c", 'if (is_granted("qwen_may_admin", called) == GRANTED_NO)', 'if (is_granted("qwen_may_admin", called) > GRANTED_NOT_KNOWN)',
+          "who may execute all functions of a schema administers", "sql:14_grants"),
     fault("admin-by-use", "sql/functions.txt", "qwen_unload_model(name text) RETURNS void\n\tfor: admin", "qwen_unload_model(name text) RETURNS void\n\tfor: use",
           "'use' gives the right to unload models", "sql:06_privileges"),
     fault("view-without-new-columns", "sql/make.py", ' or any(re.search(rf"\\b{function}\\(", text) for function in reshaped):', ":", "a view lacks its function's new columns after an update",

@@ -6,27 +6,71 @@
 
 #include "catalog/pg_authid.h"
 #include "catalog/pg_proc.h"
+#include "catalog/pg_type.h"
+#include "compat.h"
 #include "miscadmin.h"
 #include "utils/acl.h"
 #include "utils/builtins.h"
 #include "utils/lsyscache.h"
 #include "utils/syscache.h"
 
-/* Has the current user been granted qwen_monitor()? */
+/*
+ * What qwen_grant gave beside EXECUTE is USAGE on an empty type of that name in the extension's schema: GRANT … ON ALL
+ * FUNCTIONS IN SCHEMA does not reach it, so whoever may call everything neither sees others nor administers. Scripts
+ * before 0.2.0 have no such types; there EXECUTE says it all.
+ */
+typedef enum Granted
+{
+	GRANTED_NO,
+	GRANTED_YES,
+	GRANTED_NOT_KNOWN
+} Granted;
+
+/* called: the function that asks, in whose schema the types are. */
+static Granted
+is_granted(const char *type_name, Oid called)
+{
+	Oid type = GetSysCacheOid2(TYPENAMENSP, Anum_pg_type_oid, CStringGetDatum(type_name),
+							   ObjectIdGetDatum(get_func_namespace(called)));
+
+	if (!OidIsValid(type))
+		return GRANTED_NOT_KNOWN;
+	return type_aclcheck(type, GetUserId(), ACL_USAGE) == ACLCHECK_OK ? GRANTED_YES : GRANTED_NO;
+}
+
+/* Where there are no types: has the current user been granted qwen_monitor()? */
 static bool
-is_granted_monitor(Oid called)
+may_call_monitor(Oid called)
 {
 	oidvector *no_arguments = buildoidvector(NULL, 0);
 	Oid function = GetSysCacheOid3(PROCNAMEARGSNSP, Anum_pg_proc_oid, CStringGetDatum("qwen_monitor"),
 								   PointerGetDatum(no_arguments), ObjectIdGetDatum(get_func_namespace(called)));
 
-	if (!OidIsValid(function))
-		return false;
-#if PG_VERSION_NUM >= 160000
-	return object_aclcheck(ProcedureRelationId, function, GetUserId(), ACL_EXECUTE) == ACLCHECK_OK;
-#else
-	return pg_proc_aclcheck(function, GetUserId(), ACL_EXECUTE) == ACLCHECK_OK;
-#endif
+	return OidIsValid(function) && function_aclcheck(function, GetUserId(), ACL_EXECUTE) == ACLCHECK_OK;
+}
+
+static bool
+is_granted_monitor(Oid called)
+{
+	Granted granted = is_granted("qwen_may_monitor", called);
+
+	return granted == GRANTED_NOT_KNOWN ? may_call_monitor(called) : granted == GRANTED_YES;
+}
+
+void
+require_administrator(FunctionCallInfo fcinfo)
+{
+	Oid called = fcinfo->flinfo->fn_oid;
+
+	if (is_granted("qwen_may_admin", called) == GRANTED_NO)
+		ereport(ERROR,
+				(errcode(ERRCODE_INSUFFICIENT_PRIVILEGE),
+				 errmsg("%s() is for those who administer qwen_pg", get_func_name(called)),
+				 errdetail("EXECUTE on it is not enough: role \"%s\" has not been granted \"admin\".",
+						   GetUserNameFromId(GetUserId(), false)),
+				 errhint("A superuser grants it: SELECT %s('%s', 'admin');",
+						 quote_qualified_identifier(get_namespace_name(get_func_namespace(called)), "qwen_grant"),
+						 GetUserNameFromId(GetUserId(), false))));
 }
 
 bool

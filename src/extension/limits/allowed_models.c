@@ -9,6 +9,7 @@
  * What a backend has read it keeps until an invalidation message says that the table, a role or a membership has
  * changed (limit_tables.c tells when).
  */
+#include "../core/privileges.h"
 #include "../core/core.h"
 
 #include "../../protocol/configured_models.h"
@@ -256,6 +257,7 @@ QWEN_FUNCTION(qwen_allow_models, 2, 2)
 	Oid types[2] = {OIDOID, TEXTARRAYOID};
 	Datum values[2] = {ObjectIdGetDatum(limit_role_argument(fcinfo)), (Datum) 0};
 
+	require_administrator(fcinfo);
 	if (!PG_ARGISNULL(1))
 	{
 		check_names(PG_GETARG_ARRAYTYPE_P(1));

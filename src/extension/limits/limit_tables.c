@@ -21,6 +21,7 @@
 #include "catalog/pg_extension.h"
 #include "commands/trigger.h"
 #include "executor/spi.h"
+#include "miscadmin.h"
 #include "utils/builtins.h"
 #include "utils/catcache.h"
 #include "utils/fmgroids.h"
@@ -178,13 +179,27 @@ limit_role_argument(FunctionCallInfo fcinfo)
 	return role;
 }
 
+/* Nobody but the owner has rights on these tables. */
+static Oid
+table_owner(Oid table)
+{
+	HeapTuple tuple = SearchSysCache1(RELOID, ObjectIdGetDatum(table));
+	Oid owner;
+
+	if (!HeapTupleIsValid(tuple))
+		ereport(ERROR, (errcode(ERRCODE_UNDEFINED_TABLE), errmsg("table %u is gone", table)));
+	owner = ((Form_pg_class) GETSTRUCT(tuple))->relowner;
+	ReleaseSysCache(tuple);
+	return owner;
+}
+
 void
 limit_change_table(LimitTable which, const char *format, int n, Oid *types, Datum *values, const char *nulls,
 				   int expected)
 {
 	StringInfoData statement;
-	Oid table, index;
-	int result;
+	Oid table, index, user;
+	int result, security;
 
 	if (!limit_find_table(which, &table, &index))
 		ereport(ERROR, (errcode(ERRCODE_OBJECT_NOT_IN_PREREQUISITE_STATE),
@@ -193,7 +208,11 @@ limit_change_table(LimitTable which, const char *format, int n, Oid *types, Datu
 	initStringInfo(&statement);
 	appendStringInfo(&statement, format,
 					 quote_qualified_identifier(get_namespace_name(get_rel_namespace(table)), table_names[which]));
+	/* an error's abort makes the user who called the current one again */
+	GetUserIdAndSecContext(&user, &security);
+	SetUserIdAndSecContext(table_owner(table), security | SECURITY_LOCAL_USERID_CHANGE);
 	result = SPI_execute_with_args(statement.data, n, types, values, nulls, false, 0);
+	SetUserIdAndSecContext(user, security);
 	if (result != expected)
 		ereport(ERROR, (errcode(ERRCODE_SYSTEM_ERROR),
 						errmsg("the limits could not be changed: %s", SPI_result_code_string(result))));

@@ -7,6 +7,7 @@
  */
 #include "role_limits.h"
 
+#include "../core/privileges.h"
 #include "../core/own_transaction.h"
 #include "access/genam.h"
 #include "access/htup_details.h"
@@ -272,6 +273,7 @@ QWEN_FUNCTION(qwen_set_limit, 1, 7)
 	Datum values[N_LIMIT_COLUMNS] = {ObjectIdGetDatum(limit_role_argument(fcinfo))};
 	char nulls[N_LIMIT_COLUMNS + 1] = "       ";
 
+	require_administrator(fcinfo);
 	check_limits(fcinfo);
 	for (int i = 1; i < N_LIMIT_COLUMNS; i++)
 	{
@@ -296,6 +298,7 @@ QWEN_FUNCTION(qwen_clear_limit, 1, 1)
 	Oid types[1] = {OIDOID};
 	Datum values[1] = {ObjectIdGetDatum(limit_role_argument(fcinfo))};
 
+	require_administrator(fcinfo);
 	SPI_connect();
 	limit_delete_orphans(LIMIT_TABLE_LIMITS);
 	limit_change_table(LIMIT_TABLE_LIMITS, "DELETE FROM %s WHERE role OPERATOR(pg_catalog.=) $1", 1, types, values,

@@ -4,6 +4,7 @@
  * Strings of the status page may change while they are read (the engine is another program): they are copied with a
  * bound first.
  */
+#include "../core/privileges.h"
 #include "../core/core.h"
 
 #include "../../base/clock.h"
@@ -207,6 +208,7 @@ QWEN_FUNCTION(qwen_load_model, 2, 2)
 	SharedSlot now;
 	int slot;
 
+	require_administrator(fcinfo);
 	require_preloaded();
 	if (PG_ARGISNULL(0) || PG_ARGISNULL(1))
 		ereport(ERROR, (errcode(ERRCODE_INVALID_PARAMETER_VALUE), errmsg("name and file must not be null")));
@@ -255,6 +257,7 @@ QWEN_FUNCTION(qwen_unload_model, 1, 1)
 	bool busy = false;
 	uint64 generation = 0;
 
+	require_administrator(fcinfo);
 	require_preloaded();
 	if (PG_ARGISNULL(0))
 		ereport(ERROR, (errcode(ERRCODE_INVALID_PARAMETER_VALUE), errmsg("name must not be null")));

@@ -407,6 +407,7 @@ QWEN_FUNCTION(qwen_stat_reset, 0, 0)
 	HASH_SEQ_STATUS scan;
 	StatEntry *entry;
 
+	require_administrator(fcinfo);
 	require_preloaded();
 	LWLockAcquire(table_lock, LW_EXCLUSIVE);
 	hash_seq_init(&scan, table);

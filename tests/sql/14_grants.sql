@@ -1,0 +1,62 @@
+-- qwen_grant, as an administrator of a database uses it: a schema of its own, groups, everybody; and ordinary GRANTs, which make no administrators.
+\set QUIET on
+SET client_min_messages = warning;
+CREATE EXTENSION IF NOT EXISTS pgtap;
+DROP EXTENSION IF EXISTS qwen_pg;
+CREATE SCHEMA qwen_own; CREATE EXTENSION qwen_pg SCHEMA qwen_own;
+SET search_path = public, qwen_own;
+SELECT plan(32);
+CREATE ROLE gr_app; CREATE ROLE gr_group; CREATE ROLE gr_member IN ROLE gr_group; CREATE ROLE gr_stranger; CREATE ROLE gr_boss; CREATE ROLE gr_all;
+
+-- the schema comes with the functions
+SELECT ok(NOT has_schema_privilege('gr_app', 'qwen_own', 'USAGE'), 'before, a role cannot name what lies in the schema');
+SELECT lives_ok($$SELECT qwen_grant('gr_app', 'use')$$, 'a literal will do');
+SELECT lives_ok($$SELECT qwen_grant('gr_group'::regrole, 'use')$$, 'a regrole too');
+SET ROLE gr_app;
+SELECT is(qwen_count_tokens('a'), 1, 'who may use may use at once');
+SET ROLE gr_member;
+SELECT is(qwen_count_tokens('a'), 1, 'and members of a group');
+SET ROLE gr_stranger;
+SELECT throws_ok($$SELECT qwen_own.qwen_count_tokens('a')$$, '42501', 'permission denied for schema qwen_own', 'nobody else');
+RESET ROLE;
+SELECT lives_ok($$SELECT qwen_grant('public', 'use')$$, 'PUBLIC is known');
+SET ROLE gr_stranger;
+SELECT is(qwen_count_tokens('a'), 1, 'then everybody may');
+SELECT throws_ok($$SELECT qwen_own.qwen_set_limit('gr_stranger')$$, '42501', NULL, 'use, not more');
+RESET ROLE;
+SELECT lives_ok($$SELECT qwen_revoke('PUBLIC', 'use')$$, 'and it is taken back');
+SET ROLE gr_stranger;
+SELECT throws_ok($$SELECT qwen_own.qwen_count_tokens('a')$$, '42501', 'permission denied for schema qwen_own', 'with the schema');
+SET ROLE gr_app;
+SELECT is(qwen_count_tokens('a'), 1, 'what a role was given itself stays');
+RESET ROLE;
+
+-- what cannot be granted
+SELECT throws_ok($$SELECT qwen_grant('public', 'admin')$$, '22023', '"admin" cannot be granted to PUBLIC', 'everybody an administrator: no');
+SELECT throws_ok($$SELECT qwen_grant('gr_app', 'uses')$$, '22023', 'privilege must be use, monitor or admin, not ''uses''', 'a privilege that there is not');
+SELECT throws_ok($$SELECT qwen_grant('gr_app', NULL)$$, '22023', 'privilege must be use, monitor or admin, not null', 'none');
+SELECT throws_ok($$SELECT qwen_grant(NULL, 'use')$$, '22023', 'role must not be null', 'no role');
+SELECT throws_ok($$SELECT qwen_grant('-', 'use')$$, '22023', 'role must not be null', 'nor what regrole prints for none');
+SELECT throws_ok($$SELECT qwen_grant(0::regrole, 'use')$$, '22023', 'role must not be null', 'in either form');
+SELECT throws_ok($$SELECT qwen_grant('gr_nobody', 'use')$$, '42704', 'role "gr_nobody" does not exist', 'a role that there is not');
+
+-- ordinary GRANTs
+GRANT USAGE ON SCHEMA qwen_own TO gr_all; GRANT EXECUTE ON ALL FUNCTIONS IN SCHEMA qwen_own TO gr_all;
+SET ROLE gr_all;
+SELECT throws_ok(sql, '42501', NULL, sql || ' needs more than EXECUTE') FROM unnest(ARRAY['SELECT qwen_set_limit(''gr_app'', 1)', 'SELECT qwen_clear_limit(''gr_app'')', 'SELECT qwen_allow_models(''gr_app'', NULL)',
+	'SELECT qwen_load_model(''a'', ''b'')', 'SELECT qwen_unload_model(''chat'')', 'SELECT qwen_stat_reset()', 'SELECT qwen_grant(''gr_all'', ''admin'')']) AS sql;
+SELECT ok(NOT qwen_monitor(), 'nor does it see others');
+RESET ROLE;
+SELECT qwen_grant('gr_boss', 'admin');
+SET ROLE gr_boss;
+SELECT lives_ok($$SELECT qwen_set_limit('gr_app', 100)$$, 'who has been granted "admin" administers');
+SELECT ok(qwen_monitor(), 'and sees');
+RESET ROLE;
+SELECT qwen_clear_limit('gr_app');
+SELECT qwen_revoke('gr_boss', 'admin'), qwen_revoke('gr_group', 'use');
+SELECT lives_ok('DROP ROLE gr_boss', 'nothing is left of what was revoked');
+SELECT lives_ok('DROP ROLE gr_group', 'of a group neither');
+SELECT lives_ok('DROP OWNED BY gr_app; DROP ROLE gr_app', 'a role with privileges goes after DROP OWNED');
+DROP OWNED BY gr_all; DROP ROLE gr_all, gr_member, gr_stranger;
+SELECT * FROM finish();
+DROP EXTENSION qwen_pg; DROP SCHEMA qwen_own; RESET search_path; CREATE EXTENSION qwen_pg;
