@@ -84,6 +84,21 @@ read_scalar(ByteReader *reader, GgufType type, GgufValue *value)
 	value->number = (double) (int64_t) value->integer;
 }
 
+uint64_t
+gguf_integer_at(const GgufValue *array, uint64_t i)
+{
+	size_t bytes = scalar_bytes[array->element_type];
+	GgufValue value = {.integer = 0};
+	ByteReader reader;
+
+	/* strings and floats are none, nor is what stands behind the end */
+	if (bytes == 0 || array->element_type == GGUF_F32 || array->element_type == GGUF_F64 || i >= array->n_elements)
+		return 0;
+	byte_reader_init(&reader, array->elements.data + i * bytes, bytes);
+	read_scalar(&reader, array->element_type, &value);
+	return value.integer;
+}
+
 /* Pass over the elements of an array and remember where they stand. */
 static Status
 read_array(ByteReader *reader, GgufValue *value)

@@ -91,6 +91,9 @@ extern void gguf_close(Gguf *gguf);
 /* The entry of a key, or NULL. */
 extern const GgufValue *gguf_find(const Gguf *gguf, const char *key);
 
+/* Element i of an array of whole numbers or booleans; signed ones are sign-extended. */
+extern uint64_t gguf_integer_at(const GgufValue *array, uint64_t i);
+
 /* The tensor of a name, or NULL. */
 extern const GgufTensor *gguf_find_tensor(const Gguf *gguf, const char *name);
 

@@ -24,19 +24,48 @@ find_in_architecture(const Gguf *gguf, const ModelHyper *hyper, const char *suff
 }
 
 static bool
-is_integer(const GgufValue *value)
+is_integer_type(GgufType type)
 {
-	return value->type <= GGUF_I32 || value->type == GGUF_U64 || value->type == GGUF_I64;
+	return type <= GGUF_I32 || type == GGUF_U64 || type == GGUF_I64;
 }
 
-/* A whole number in low … high; fallback < 0 means that the key is required. */
+static bool
+is_integer(const GgufValue *value)
+{
+	return is_integer_type(value->type);
+}
+
+/* The one number that stands in a list for each layer. Layers of which each has its own are not supported. */
+static Status
+read_per_layer(const GgufValue *value, const ModelHyper *hyper, const char *key, GgufValue *number)
+{
+	*number = (GgufValue){.key = value->key, .type = value->element_type};
+	if (!is_integer_type(value->element_type) || hyper->n_layers == 0 || value->n_elements != hyper->n_layers)
+		return status_error(STATUS_INVALID_ARGUMENT, "%s is a list of %llu, not a number or a list of %u numbers", key,
+							(unsigned long long) value->n_elements, hyper->n_layers);
+	number->integer = gguf_integer_at(value, 0);
+	for (uint64_t i = 1; i < value->n_elements; i++)
+		if (gguf_integer_at(value, i) != number->integer)
+			return status_error(
+				STATUS_UNSUPPORTED, "%s is %lld in layer 0 and %lld in layer %llu; supported are layers that are alike",
+				key, (long long) number->integer, (long long) gguf_integer_at(value, i), (unsigned long long) i);
+	return status_ok();
+}
+
+/* A whole number in low … high, also as a list of one for each layer; fallback < 0 means that the key is required. */
 static Status
 read_number(const Gguf *gguf, const ModelHyper *hyper, const char *suffix, int64_t fallback, uint32_t low,
 			uint32_t high, uint32_t *out)
 {
 	char key[128];
 	const GgufValue *value = find_in_architecture(gguf, hyper, suffix, key);
+	GgufValue listed;
 
+	if (value && value->type == GGUF_ARRAY)
+	{
+		STATUS_TRY(read_per_layer(value, hyper, key, &listed));
+		value = &listed;
+	}
 	if (!value && fallback < 0)
 		return status_error(STATUS_INVALID_ARGUMENT, "the metadata key %s is missing", key);
 	*out = value ? 0 : (uint32_t) fallback;
@@ -95,12 +124,48 @@ read_sizes(const Gguf *gguf, ModelHyper *hyper)
 	return status_ok();
 }
 
+/*
+ * Qwen 1.0 was trained on 8,192 tokens, and its files may promise more: there its own programs change the rotation and
+ * the scores with the length of the text (dynamic NTK, log-n), of which the files say nothing. The one that was trained
+ * on more (72B) has another base.
+ */
+#define QWEN_TRAINED_CONTEXT 8192
+#define QWEN_TRAINED_BASE 10000
+
+static void
+limit_context(ModelHyper *hyper, Notices *notices)
+{
+	if (hyper->architecture != ARCHITECTURE_QWEN || hyper->rope_base > QWEN_TRAINED_BASE ||
+		hyper->context_length <= QWEN_TRAINED_CONTEXT)
+		return;
+	notice_add(notices, "the file says %u tokens of context, of which the model was trained on %d: these are used",
+			   hyper->context_length, QWEN_TRAINED_CONTEXT);
+	hyper->context_length = QWEN_TRAINED_CONTEXT;
+}
+
+/* What counts gate and up together, as two. */
+static Status
+halve_ffn(ModelHyper *hyper)
+{
+	if (!(architecture_traits(hyper->architecture) & TRAIT_DOUBLED_FFN))
+		return status_ok();
+	if (hyper->ffn % 2 != 0)
+		return status_error(STATUS_INVALID_ARGUMENT, "%s.feed_forward_length is %u, which is not twice a size",
+							architecture_name(hyper->architecture), hyper->ffn);
+	hyper->ffn /= 2;
+	return status_ok();
+}
+
 static Status
 read_architecture(const Gguf *gguf, ModelHyper *hyper)
 {
-	const GgufValue *value = gguf_find(gguf, "general.architecture");
-	char supported[100];
+	const GgufValue *value = gguf_find(gguf, "general.architecture"), *type = gguf_find(gguf, "general.type");
+	ByteSpan none = {"", 0}, name = value && value->type == GGUF_STRING ? value->string : none;
+	const char *other = architecture_other(type && type->type == GGUF_STRING ? type->string : none, name);
+	char supported[ARCHITECTURE_LIST_BYTES];
 
+	if (other)
+		return status_error(STATUS_UNSUPPORTED, "it is no model that can be loaded, but %s", other);
 	if (!value || value->type != GGUF_STRING)
 		return status_error(STATUS_INVALID_ARGUMENT, "the metadata key general.architecture is missing");
 	hyper->architecture = architecture_find(value->string.data, value->string.length);
@@ -178,6 +243,36 @@ read_experts(const Gguf *gguf, ModelHyper *hyper)
 	return status_ok();
 }
 
+/* The axes' shares of a head's rotary pairs. Text has one position for all of them, but each pair must be of one. */
+static Status
+check_axes(const Gguf *gguf, const ModelHyper *hyper, uint32_t n_rotated)
+{
+	char key[128];
+	const GgufValue *value = find_in_architecture(gguf, hyper, "rope.dimension_sections", key);
+	uint64_t sum = 0;
+
+	if (!(architecture_traits(hyper->architecture) & TRAIT_AXES))
+		return status_ok();
+	if (!value)
+		return status_error(STATUS_INVALID_ARGUMENT, "the metadata key %s is missing", key);
+	if (value->type != GGUF_ARRAY || !is_integer_type(value->element_type) || value->n_elements < 3 ||
+		value->n_elements > 4)
+		return status_error(STATUS_INVALID_ARGUMENT, "%s is not a list of 3 or 4 numbers", key);
+	for (uint64_t i = 0; i < value->n_elements; i++)
+	{
+		uint64_t section = gguf_integer_at(value, i);
+
+		if (section > n_rotated || (i == 3 && section != 0))
+			return status_error(STATUS_UNSUPPORTED, "%s has %lld pairs for axis %llu of a head of %u elements", key,
+								(long long) section, (unsigned long long) i, hyper->head_dim);
+		sum += section;
+	}
+	if (sum != n_rotated / 2)
+		return status_error(STATUS_INVALID_ARGUMENT, "%s has %llu pairs together, not the %u that are rotated", key,
+							(unsigned long long) sum, n_rotated / 2);
+	return status_ok();
+}
+
 static Status
 read_rope(const Gguf *gguf, ModelHyper *hyper)
 {
@@ -190,6 +285,7 @@ read_rope(const Gguf *gguf, ModelHyper *hyper)
 		return status_error(STATUS_UNSUPPORTED,
 							"%u of the %u elements of a head are rotated; only all of them are supported", n_rotated,
 							hyper->head_dim);
+	STATUS_TRY(check_axes(gguf, hyper, n_rotated));
 	value = find_in_architecture(gguf, hyper, "rope.freq_base", key);
 	STATUS_TRY(read_float(value, key, 10000, 1, 1e12, &hyper->rope_base));
 	type = find_in_architecture(gguf, hyper, "rope.scaling.type", key);
@@ -267,9 +363,11 @@ hyper_read(const Gguf *gguf, ModelHyper *hyper, Notices *notices)
 	memset(hyper, 0, sizeof *hyper);
 	STATUS_TRY(read_architecture(gguf, hyper));
 	STATUS_TRY(read_sizes(gguf, hyper));
+	STATUS_TRY(halve_ffn(hyper));
 	STATUS_TRY(read_experts(gguf, hyper));
 	STATUS_TRY(read_heads(gguf, hyper));
 	STATUS_TRY(read_rope(gguf, hyper));
+	limit_context(hyper, notices);
 	STATUS_TRY(read_number(gguf, hyper, "pooling_type", POOLING_UNSPECIFIED, 0, 4, &hyper->pooling));
 	value = find_in_architecture(gguf, hyper, "attention.layer_norm_rms_epsilon", key);
 	if (!value)
@@ -315,11 +413,12 @@ read_name(const Gguf *gguf, const char *key, char out[32])
 }
 
 Status
-hyper_read_tokenizer(const Gguf *gguf, TokenizerSource *source, char model[32], char pre[32], Notices *notices)
+hyper_read_tokenizer(const Gguf *gguf, const ModelHyper *hyper, TokenizerSource *source, char model[32], char pre[32],
+					 Notices *notices)
 {
 	STATUS_TRY(read_name(gguf, "tokenizer.ggml.model", model));
-	/* files made before the key was; all of Qwen's split words alike */
-	if (gguf_find(gguf, "tokenizer.ggml.pre"))
+	/* files made before the key was; all of Qwen's that are so old split words alike */
+	if (gguf_find(gguf, "tokenizer.ggml.pre") || !(architecture_traits(hyper->architecture) & TRAIT_EARLY))
 		STATUS_TRY(read_name(gguf, "tokenizer.ggml.pre", pre));
 	else
 	{

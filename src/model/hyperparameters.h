@@ -15,7 +15,7 @@ extern Status hyper_read(const Gguf *gguf, ModelHyper *hyper, Notices *notices);
 
 /* The scalar settings of the tokenizer (ids, flags, names); arrays are left to the loader. model and pre point into the
  * Gguf's head and are not NUL-terminated there, so they are copied to the given buffers. */
-extern Status hyper_read_tokenizer(const Gguf *gguf, TokenizerSource *source, char model[32], char pre[32],
-								   Notices *notices);
+extern Status hyper_read_tokenizer(const Gguf *gguf, const ModelHyper *hyper, TokenizerSource *source, char model[32],
+								   char pre[32], Notices *notices);
 
 #endif

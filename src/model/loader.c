@@ -34,6 +34,8 @@ typedef struct TensorSource
 {
 	const GgufTensor *tensor; /* NULL where the file has none */
 	uint64_t skipped_bytes;   /* of it before this role's rows: others are fused with it */
+	uint32_t run_rows;        /* rows of the role that stand together in it: all of them, or those of one expert … */
+	uint32_t stride_rows;     /* … and how many rows of it lie between the beginnings of two runs */
 } TensorSource;
 
 typedef struct Loader
@@ -124,7 +126,7 @@ find_source(const Gguf *gguf, const TensorRole *role, TensorSource *source)
 	uint32_t n_cols = role->is_matrix ? role->n_cols : role->fused_n;
 	uint32_t n_rows = role->n_experts > 0 ? role->n_rows / role->n_experts : role->n_rows;
 
-	*source = (TensorSource){tensor, 0};
+	*source = (TensorSource){tensor, 0, role->n_rows, role->n_rows};
 	if (tensor)
 	{
 		STATUS_TRY(check_shape(tensor, role->name, role->n_experts, n_rows, role->n_cols));
@@ -133,12 +135,52 @@ find_source(const Gguf *gguf, const TensorRole *role, TensorSource *source)
 	tensor = role->fused[0] ? gguf_find_tensor(gguf, role->fused) : NULL;
 	if (!tensor)
 		return status_ok();
-	STATUS_TRY(check_shape(tensor, role->fused, 0, role->is_matrix ? role->fused_n : 1, n_cols));
+	STATUS_TRY(check_shape(tensor, role->fused, role->n_experts, role->is_matrix ? role->fused_n : 1, n_cols));
 	STATUS_TRY(check_type(tensor, role->fused, role));
 	/* in types that vectors may have, every element has its own bytes */
 	source->tensor = tensor;
+	if (role->n_experts > 0)
+	{
+		source->run_rows = n_rows;
+		source->stride_rows = role->fused_n;
+	}
 	source->skipped_bytes = role->is_matrix ? tensor_row_bytes(tensor->type, n_cols) * role->fused_first
 											: tensor_row_bytes(tensor->type, role->fused_first);
+	return status_ok();
+}
+
+static bool
+name_begins(const GgufTensor *tensor, const char *text)
+{
+	return tensor->name.length >= strlen(text) && memcmp(tensor->name.data, text, strlen(text)) == 0;
+}
+
+/* Files that have a model's architecture and not its tensors, or others beside them: what they are. */
+static Status
+check_contents(const Gguf *gguf)
+{
+	static const char nextn[] = ".nextn.";
+	const GgufTensor *guessing = NULL;
+	bool has_first = false;
+
+	for (uint32_t t = 0; t < gguf->n_tensors; t++)
+	{
+		const GgufTensor *tensor = &gguf->tensors[t];
+
+		if (name_begins(tensor, "v.") || name_begins(tensor, "a.") || name_begins(tensor, "mm."))
+			return status_error(STATUS_UNSUPPORTED,
+								"it has an encoder of images or sounds (tensor \"%.*s\") in one file with the text "
+								"model, as Ollama makes them; take a GGUF file that has the model alone",
+								(int) tensor->name.length, tensor->name.data);
+		has_first |= name_begins(tensor, "blk.0.");
+		if (memmem(tensor->name.data, tensor->name.length, nextn, strlen(nextn)))
+			guessing = tensor;
+	}
+	if (guessing && !has_first)
+		return status_error(STATUS_UNSUPPORTED,
+							"it has only the layers that guess tokens ahead (tensor \"%.*s\", a file named mtp-...), "
+							"not the model that they belong to",
+							(int) guessing->name.length, guessing->name.data);
 	return status_ok();
 }
 
@@ -165,13 +207,11 @@ match_tensors(Loader *loader)
 			used[source->tensor - gguf->tensors] = true;
 	}
 	for (uint32_t t = 0; t < gguf->n_tensors; t++)
-	{
 		/* a tensor that would change the answers must not be passed over; a classifier head on top may */
-		if (!used[t] && strncmp(gguf->tensors[t].name.data, "cls.", 4) != 0)
+		if (!used[t] && !name_begins(&gguf->tensors[t], "cls."))
 			return status_error(STATUS_UNSUPPORTED, "tensor \"%.*s\" is not part of architecture %s",
 								(int) gguf->tensors[t].name.length, gguf->tensors[t].name.data,
 								architecture_name(loader->header.hyper.architecture));
-	}
 	return status_ok();
 }
 
@@ -197,8 +237,8 @@ place_tokenizer(Loader *loader, uint64_t *end)
 	ImageTokenizer *tokenizer = &loader->header.tokenizer;
 	const GgufValue *tokens, *types, *merges;
 
-	STATUS_TRY(hyper_read_tokenizer(&loader->files.gguf, &loader->names, loader->tokenizer_model, loader->tokenizer_pre,
-									&loader->report->notices));
+	STATUS_TRY(hyper_read_tokenizer(&loader->files.gguf, &loader->header.hyper, &loader->names, loader->tokenizer_model,
+									loader->tokenizer_pre, &loader->report->notices));
 	STATUS_TRY(find_array(&loader->files.gguf, "tokenizer.ggml.tokens", GGUF_STRING, 0, &tokens));
 	STATUS_TRY(find_array(&loader->files.gguf, "tokenizer.ggml.token_type", GGUF_I32, tokens->n_elements, &types));
 	STATUS_TRY(find_array(&loader->files.gguf, "tokenizer.ggml.merges", GGUF_STRING, 0, &merges));
@@ -278,14 +318,30 @@ check_memory(const Loader *loader)
 	return status_ok();
 }
 
-/* Tiles of a matrix in one job. */
+/* Tiles of a matrix from a tile on in one job: they stand together in the file. */
 static uint32_t
-tiles_per_job(const GgufTensor *source, uint32_t n_cols)
+tiles_of_job(const TensorSource *source, uint32_t n_cols, uint32_t tile)
 {
-	uint64_t tile_source_bytes = tensor_row_bytes(source->type, n_cols) * TILE_ROWS;
-	uint64_t n = JOB_BYTES / tile_source_bytes;
+	uint64_t n = JOB_BYTES / (tensor_row_bytes(source->tensor->type, n_cols) * TILE_ROWS);
+	uint32_t run = packed_n_tiles(source->run_rows), left = run - tile % run;
 
-	return n < 1 ? 1 : (uint32_t) n;
+	return n < 1 ? 1 : n < left ? (uint32_t) n : left;
+}
+
+/* The job that brings n tiles of role number i, from a tile on. */
+static ReadJob
+job_of(const Loader *loader, uint32_t i, uint32_t tile, uint32_t n)
+{
+	const TensorSource *source = &loader->sources[i];
+	uint64_t row_bytes = tensor_row_bytes(source->tensor->type, loader->tensors[i].n_cols);
+	uint64_t first = (uint64_t) tile * TILE_ROWS, end = first + (uint64_t) n * TILE_ROWS;
+	uint64_t first_in_file = first / source->run_rows * source->stride_rows + first % source->run_rows;
+
+	end = end < loader->tensors[i].n_rows ? end : loader->tensors[i].n_rows;
+	return (ReadJob){.file = source->tensor->file,
+					 .offset = source->tensor->offset + source->skipped_bytes + first_in_file * row_bytes,
+					 .bytes = (end - first) * row_bytes,
+					 .tag = (uint64_t) i << 32 | tile};
 }
 
 static int
@@ -308,27 +364,16 @@ make_jobs(Loader *loader)
 	{
 		for (uint32_t i = 0; i < loader->header.n_tensors; i++)
 		{
-			const GgufTensor *source = loader->sources[i].tensor;
-			const ImageTensor *tensor = &loader->tensors[i];
-			uint32_t step, n_tiles = packed_n_tiles(tensor->n_rows);
+			const TensorSource *source = &loader->sources[i];
+			uint32_t step, n_tiles = source->tensor ? packed_n_tiles(loader->tensors[i].n_rows) : 0;
 
-			if (!source)
-				continue;
-			step = tiles_per_job(source, tensor->n_cols);
 			for (uint32_t tile = 0; tile < n_tiles; tile += step)
 			{
-				uint64_t row_bytes = tensor_row_bytes(source->type, tensor->n_cols);
-				uint64_t first = (uint64_t) tile * TILE_ROWS, end = first + (uint64_t) step * TILE_ROWS;
-
-				end = end < tensor->n_rows ? end : tensor->n_rows;
+				step = tiles_of_job(source, loader->tensors[i].n_cols, tile);
 				if (pass == 1)
 				{
-					loader->jobs[loader->n_jobs++] =
-						(ReadJob){.file = source->file,
-								  .offset = source->offset + loader->sources[i].skipped_bytes + first * row_bytes,
-								  .bytes = (end - first) * row_bytes,
-								  .tag = (uint64_t) i << 32 | tile};
-					loader->data_bytes += (end - first) * row_bytes;
+					loader->jobs[loader->n_jobs] = job_of(loader, i, tile, step);
+					loader->data_bytes += loader->jobs[loader->n_jobs++].bytes;
 				}
 				n += pass == 0;
 			}
@@ -575,6 +620,7 @@ prepare(Loader *loader)
 	loader->tensors = arena_alloc_array(loader->files.gguf.arena, n_roles, sizeof *loader->tensors);
 	if (!loader->sources || !loader->tensors)
 		return status_error(STATUS_UNAVAILABLE, "out of memory for %u tensors", n_roles);
+	STATUS_TRY(check_contents(&loader->files.gguf));
 	STATUS_TRY(match_tensors(loader));
 	STATUS_TRY(lay_out(loader));
 	STATUS_TRY(check_memory(loader));

@@ -17,10 +17,14 @@
 
 typedef enum Architecture
 {
-	ARCHITECTURE_QWEN2 = 1,    /* bias on Q, K, V */
-	ARCHITECTURE_QWEN3 = 2,    /* per-head RMS norm on Q and K, no bias */
-	ARCHITECTURE_QWEN2MOE = 3, /* qwen2's attention, experts and a shared one */
-	ARCHITECTURE_QWEN3MOE = 4, /* qwen3's attention, experts */
+	ARCHITECTURE_QWEN2 = 1,      /* bias on Q, K, V */
+	ARCHITECTURE_QWEN3 = 2,      /* per-head RMS norm on Q and K, no bias */
+	ARCHITECTURE_QWEN2MOE = 3,   /* qwen2's attention, experts and a shared one */
+	ARCHITECTURE_QWEN3MOE = 4,   /* qwen3's attention, experts */
+	ARCHITECTURE_QWEN = 5,       /* Qwen 1.0: qwen2's forward pass */
+	ARCHITECTURE_QWEN2VL = 6,    /* of files that look at images, the text's half: as qwen2 … */
+	ARCHITECTURE_QWEN3VL = 7,    /* … as qwen3 … */
+	ARCHITECTURE_QWEN3VLMOE = 8, /* … as qwen3moe */
 } Architecture;
 
 /* What layers are made of, one part after the other; each adds to the residual stream what it makes of its norm. */

@@ -9,6 +9,7 @@
 
 typedef enum Extent
 {
+	EXTENT_NONE,
 	EXTENT_ONE,
 	EXTENT_HIDDEN,
 	EXTENT_Q,
@@ -21,7 +22,8 @@ typedef enum Extent
 	EXTENT_SHARED_FFN,
 } Extent;
 
-/* A tensor that a file may have instead of some others: their rows (elements of vectors), one behind the other. */
+/* A tensor that a file may have instead of some others: their rows (elements of vectors), one behind the other; where
+ * each expert has a matrix, those of each expert. */
 typedef struct FusedTensor
 {
 	const char *name;
@@ -30,6 +32,7 @@ typedef struct FusedTensor
 
 static const FusedTensor qkv_rows = {"attn_qkv.weight", {EXTENT_Q, EXTENT_KV, EXTENT_KV}};
 static const FusedTensor qkv_biases = {"attn_qkv.bias", {EXTENT_Q, EXTENT_KV, EXTENT_KV}};
+static const FusedTensor gate_and_up = {"ffn_gate_up_exps.weight", {EXTENT_EXPERT_FFN, EXTENT_EXPERT_FFN, EXTENT_NONE}};
 
 /* What kind of tensor it is. */
 typedef enum Form
@@ -72,8 +75,10 @@ static const RoleRow layer_roles[N_LAYER_ROLES] = {
 	[ROLE_ATTN_Q_NORM] = {"attn_q_norm.weight", FORM_VECTOR, EXTENT_ONE, EXTENT_HEAD, TRAIT_QK_NORM},
 	[ROLE_ATTN_K_NORM] = {"attn_k_norm.weight", FORM_VECTOR, EXTENT_ONE, EXTENT_HEAD, TRAIT_QK_NORM},
 	[ROLE_ROUTER] = {"ffn_gate_inp.weight", FORM_ROUTER, EXTENT_EXPERTS, EXTENT_HIDDEN, TRAIT_EXPERTS},
-	[ROLE_EXPERT_GATE] = {"ffn_gate_exps.weight", FORM_EXPERTS, EXTENT_EXPERT_FFN, EXTENT_HIDDEN, TRAIT_EXPERTS},
-	[ROLE_EXPERT_UP] = {"ffn_up_exps.weight", FORM_EXPERTS, EXTENT_EXPERT_FFN, EXTENT_HIDDEN, TRAIT_EXPERTS},
+	[ROLE_EXPERT_GATE] = {"ffn_gate_exps.weight", FORM_EXPERTS, EXTENT_EXPERT_FFN, EXTENT_HIDDEN, TRAIT_EXPERTS,
+						  &gate_and_up, 0},
+	[ROLE_EXPERT_UP] = {"ffn_up_exps.weight", FORM_EXPERTS, EXTENT_EXPERT_FFN, EXTENT_HIDDEN, TRAIT_EXPERTS,
+						&gate_and_up, 1},
 	[ROLE_EXPERT_DOWN] = {"ffn_down_exps.weight", FORM_EXPERTS, EXTENT_HIDDEN, EXTENT_EXPERT_FFN, TRAIT_EXPERTS},
 	[ROLE_SHARED_ROUTER] = {"ffn_gate_inp_shexp.weight", FORM_ROUTER, EXTENT_ONE, EXTENT_HIDDEN, TRAIT_SHARED},
 	[ROLE_SHARED_GATE] = {"ffn_gate_shexp.weight", FORM_MATRIX, EXTENT_SHARED_FFN, EXTENT_HIDDEN, TRAIT_SHARED},
@@ -86,6 +91,8 @@ extent_of(const ModelHyper *hyper, Extent extent)
 {
 	switch (extent)
 	{
+		case EXTENT_NONE:
+			return 0;
 		case EXTENT_ONE:
 			return 1;
 		case EXTENT_HIDDEN:

@@ -61,7 +61,8 @@ typedef struct TensorRole
 	uint32_t n_cols;
 	char
 		fused[GGUF_ROLE_NAME_BYTES]; /* the tensor that the file may have instead, with others of the table; "": none */
-	uint32_t fused_first, fused_n;   /* where in it this one stands, and what it has: rows; of vectors elements */
+	uint32_t fused_first, fused_n;   /* where in it this one stands, and what it has: rows (of each expert); of vectors
+										elements */
 } TensorRole;
 
 /* How many roles there are, and role number i (0 … roles_count - 1): the model's, then layer 0's, layer 1's, … */

@@ -73,7 +73,7 @@ LLVMFuzzerTestOneInput(const uint8_t *data, size_t size)
 		PROMISE(hyper.head_dim >= 16 && hyper.head_dim <= MODEL_MAX_HEAD_DIM && hyper.head_dim % 16 == 0);
 		PROMISE(hyper.n_heads % hyper.n_kv_heads == 0 && hyper.context_length > 0 && hyper.vocab > 0);
 	}
-	if (hyper_read_tokenizer(&gguf, &source, model, pre, &notices).code == STATUS_OK)
+	if (hyper_read_tokenizer(&gguf, &hyper, &source, model, pre, &notices).code == STATUS_OK)
 		PROMISE(memchr(model, 0, sizeof model) && memchr(pre, 0, sizeof pre));
 	gguf_close(&gguf);
 	return 0;

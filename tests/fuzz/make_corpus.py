@@ -151,12 +151,12 @@ def head(architecture, entries, tensors):
     return out
 
 
-def model(architecture, kind, block, block_bytes, size=32, template=None):
+def model(architecture, kind, block, block_bytes, size=32, template=None, merged=False):
     number = lambda key, value: entry(f"{architecture}.{key}", 4, struct.pack("<I", value))
     added, merges = ["<|endoftext|>", "<|im_start|>", "<|im_end|>", "[PAD]"], ["h e", "l l", "he ll"]
     tokens = alphabet() + ["he", "ll", "hell"] + added
     entries = [entry("general.architecture", 8, string(architecture)), number("block_count", 1), number("context_length", 128)]
-    entries += [number("embedding_length", size), number("feed_forward_length", size), number("attention.head_count", 2)]
+    entries += [number("embedding_length", size), number("feed_forward_length", 2 * size if architecture == "qwen" else size), number("attention.head_count", 2)]
     entries += [number("attention.head_count_kv", 1), number("attention.key_length", 16), number("attention.value_length", 16)]
     entries += [entry(f"{architecture}.attention.layer_norm_rms_epsilon", 6, struct.pack("<f", 1e-6))]
     entries += [entry(f"{architecture}.rope.scaling.type", 8, string("yarn")), entry(f"{architecture}.rope.scaling.factor", 6, struct.pack("<f", 4))]
@@ -164,6 +164,8 @@ def model(architecture, kind, block, block_bytes, size=32, template=None):
     entries += [array("tokenizer.ggml.tokens", 8, tokens), array("tokenizer.ggml.token_type", 5, [1] * 259 + [3, 3, 3, 5])]
     entries += [array("tokenizer.ggml.merges", 8, merges), entry("tokenizer.ggml.eos_token_id", 4, struct.pack("<I", 261))]
     experts = architecture.endswith("moe")
+    if "vl" in architecture:
+        entries.append(array(f"{architecture}.rope.dimension_sections", 5, [3, 3, 2, 0]))
     if experts:
         entries += [number("expert_count", 4), number("expert_used_count", 2), number("expert_feed_forward_length", size)]
     if template:
@@ -178,22 +180,27 @@ def model(architecture, kind, block, block_bytes, size=32, template=None):
 
     matrix("token_embd.weight", size, len(tokens))
     vector("output_norm.weight", size)
-    for part, rows in (("q", 32), ("k", 16), ("v", 16)):
+    if architecture == "qwen":
+        matrix("blk.0.attn_qkv.weight", size, 64)
+        vector("blk.0.attn_qkv.bias", 64)
+    for part, rows in (("q", 32), ("k", 16), ("v", 16)) if architecture != "qwen" else ():
         matrix(f"blk.0.attn_{part}.weight", size, rows)
         if architecture.startswith("qwen2"):
             vector(f"blk.0.attn_{part}.bias", rows)
         elif part != "v":
             vector(f"blk.0.attn_{part}_norm.weight", 16)
     matrix("blk.0.attn_output.weight", 32, size)
-    for part in ("gate", "up", "down"):
+    for part in ("gate_up", "down") if merged else ("gate", "up", "down"):
         if experts:
-            tensors.append((f"blk.0.ffn_{part}_exps.weight", (size, size, 4), kind, size // block * block_bytes * size * 4))
+            rows = 2 * size if part == "gate_up" else size
+            tensors.append((f"blk.0.ffn_{part}_exps.weight", (size, rows, 4), kind, size // block * block_bytes * rows * 4))
         if not experts or architecture == "qwen2moe":
             matrix(f"blk.0.ffn_{part}{'_shexp' if experts else ''}.weight", size, size)
     if experts:
         tensors.append(("blk.0.ffn_gate_inp.weight", (size, 4), 0, size * 4 * 4))
     if architecture == "qwen2moe":
         vector("blk.0.ffn_gate_inp_shexp.weight", size)
+    if architecture in ("qwen", "qwen2moe"):
         matrix("output.weight", size, len(tokens))
     for part in ("attn", "ffn"):
         vector(f"blk.0.{part}_norm.weight", size)
@@ -211,6 +218,9 @@ def models():
     save("loader", "qwen2_q5_1", model("qwen2", 7, 32, 24))
     save("loader", "qwen2moe_q8_0", model("qwen2moe", 8, 32, 34))
     save("loader", "qwen3moe_q4_0", model("qwen3moe", 2, 32, 18))
+    save("loader", "qwen_q8_0", model("qwen", 8, 32, 34))
+    save("loader", "qwen2vl_f16", model("qwen2vl", 1, 1, 2))
+    save("loader", "qwen3vlmoe_merged_q8_0", model("qwen3vlmoe", 8, 32, 34, merged=True))
 
 
 def main():

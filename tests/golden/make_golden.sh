@@ -33,6 +33,8 @@ say "sampling: transformers"
 in_root sampling make_golden.py sampling.json
 say "logits: transformers"
 in_root logits make_transformers.py transformers.json
+say "logits: a program in double"
+"$python" "$here/logits/make_double.py"
 say "logits: llama.cpp"
 "$python" "$here/logits/make_golden.py" --peer "$root"
 say "embeddings: llama.cpp"

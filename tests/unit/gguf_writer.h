@@ -23,6 +23,9 @@
 #define TINY_FUSED_QKV 2u /* queries, keys and values in one tensor, biases too */
 #define TINY_EXPERTS 4u   /* TINY_N_EXPERTS of ffn elements, TINY_N_USED for a row; a qwen2moe has a shared one too */
 #define TINY_ALL_USED 8u  /* all experts for every row */
+#define TINY_QWEN1 16u    /* a Qwen 1.0, whose queries, keys and values are fused */
+#define TINY_AXES 32u     /* rotary axes: a qwen2vl, a qwen3vl, a qwen3vlmoe */
+#define TINY_MERGED 64u   /* gate and up of each expert in one tensor */
 
 #define TINY_N_EXPERTS 7
 #define TINY_N_USED 3
@@ -239,6 +242,19 @@ writer_split_keys(ByteWriter *values, uint32_t part, uint32_t n_parts, uint32_t 
 	write_u32(values, n_tensors);
 }
 
+/* general.architecture of a kind. */
+static inline const char *
+writer_architecture(unsigned kind)
+{
+	if (kind & TINY_QWEN1)
+		return "qwen";
+	if (kind & TINY_AXES)
+		return !(kind & TINY_QWEN3) ? "qwen2vl" : kind & TINY_EXPERTS ? "qwen3vlmoe" : "qwen3vl";
+	if (kind & TINY_EXPERTS)
+		return kind & TINY_QWEN3 ? "qwen3moe" : "qwen2moe";
+	return kind & TINY_QWEN3 ? "qwen3" : "qwen2";
+}
+
 /*
  * Part number part (0 …) of n_parts, of which the first has all metadata and no tensors (n_parts 1: the whole file).
  * data_start: where tensor data begins (may be NULL).
@@ -247,8 +263,8 @@ static inline ByteWriter
 writer_part(const TinyModel *model, uint32_t part, uint32_t n_parts, size_t *data_start)
 {
 	static WriterTensor tensors[512];
-	bool experts = (model->kind & TINY_EXPERTS) != 0;
-	const char *arch = model->kind & TINY_QWEN3 ? experts ? "qwen3moe" : "qwen3" : experts ? "qwen2moe" : "qwen2";
+	bool experts = (model->kind & TINY_EXPERTS) != 0, fused = (model->kind & (TINY_FUSED_QKV | TINY_QWEN1)) != 0;
+	const char *arch = writer_architecture(model->kind);
 	uint32_t q = model->n_heads * model->head_dim, kv = model->n_kv_heads * model->head_dim, n = 0;
 	uint64_t n_values = 0, offset = 0, state = model->seed * 0x9E3779B97F4A7C15ull + 88172645463325252ull;
 	TensorType type = model->type;
@@ -265,7 +281,7 @@ writer_part(const TinyModel *model, uint32_t part, uint32_t n_parts, size_t *dat
 	WRITER_NUMBER("block_count", model->n_layers)
 	WRITER_NUMBER("context_length", model->context)
 	WRITER_NUMBER("embedding_length", model->hidden)
-	WRITER_NUMBER("feed_forward_length", model->ffn)
+	WRITER_NUMBER("feed_forward_length", model->kind & TINY_QWEN1 ? 2 * model->ffn : model->ffn)
 	WRITER_NUMBER("attention.head_count", model->n_heads)
 	WRITER_NUMBER("attention.head_count_kv", model->n_kv_heads)
 	WRITER_NUMBER("attention.key_length", model->head_dim)
@@ -282,6 +298,19 @@ writer_part(const TinyModel *model, uint32_t part, uint32_t n_parts, size_t *dat
 		WRITER_NUMBER("pooling_type", model->pooling)
 	}
 #undef WRITER_NUMBER
+	if (model->kind & TINY_AXES)
+	{
+		const uint32_t time = model->head_dim / 4, space = model->head_dim / 2 - time;
+
+		snprintf(key, sizeof key, "%s.rope.dimension_sections", arch);
+		writer_key(&values, key, 9, &n_values);
+		write_u32(&values, 5);
+		write_u64(&values, 4);
+		write_u32(&values, time);
+		write_u32(&values, space / 2);
+		write_u32(&values, space - space / 2);
+		write_u32(&values, 0);
+	}
 	snprintf(key, sizeof key, "%s.attention.layer_norm_rms_epsilon", arch);
 	writer_f32(&values, key, 1e-6f, &n_values);
 	snprintf(key, sizeof key, "%s.rope.freq_base", arch);
@@ -298,7 +327,7 @@ writer_part(const TinyModel *model, uint32_t part, uint32_t n_parts, size_t *dat
 
 		writer_add(tensors, &n, "attn_norm.weight", i, model->hidden, 0, TENSOR_F32, 0.1f, 1);
 		writer_add(tensors, &n, "ffn_norm.weight", i, model->hidden, 0, TENSOR_F32, 0.1f, 1);
-		if (model->kind & TINY_FUSED_QKV)
+		if (fused)
 			writer_add(tensors, &n, "attn_qkv.weight", i, model->hidden, q + 2 * kv, type, small, 0);
 		else
 		{
@@ -310,8 +339,14 @@ writer_part(const TinyModel *model, uint32_t part, uint32_t n_parts, size_t *dat
 		if (experts)
 		{
 			writer_add(tensors, &n, "ffn_gate_inp.weight", i, model->hidden, TINY_N_EXPERTS, TENSOR_F32, small, 0);
-			writer_add_experts(tensors, &n, "ffn_gate_exps.weight", i, model->hidden, model->ffn, type, small);
-			writer_add_experts(tensors, &n, "ffn_up_exps.weight", i, model->hidden, model->ffn, type, small);
+			if (model->kind & TINY_MERGED)
+				writer_add_experts(tensors, &n, "ffn_gate_up_exps.weight", i, model->hidden, 2 * model->ffn, type,
+								   small);
+			else
+			{
+				writer_add_experts(tensors, &n, "ffn_gate_exps.weight", i, model->hidden, model->ffn, type, small);
+				writer_add_experts(tensors, &n, "ffn_up_exps.weight", i, model->hidden, model->ffn, type, small);
+			}
 			writer_add_experts(tensors, &n, "ffn_down_exps.weight", i, model->ffn, model->hidden, type, small);
 		}
 		if (experts && !(model->kind & TINY_QWEN3))
@@ -334,7 +369,7 @@ writer_part(const TinyModel *model, uint32_t part, uint32_t n_parts, size_t *dat
 			writer_add(tensors, &n, "attn_k_norm.weight", i, model->head_dim, 0, TENSOR_F32, 0.1f, 1);
 			continue;
 		}
-		if (model->kind & TINY_FUSED_QKV)
+		if (fused)
 		{
 			writer_add(tensors, &n, "attn_qkv.bias", i, q + 2 * kv, 0, TENSOR_F32, 0.1f, 0);
 			continue;

@@ -317,6 +317,10 @@ static const TinyModel shapes[] = {
 	{TINY_EXPERTS, 2, 64, 96, 4, 2, 16, 1024, true, TENSOR_F32, 5, -1},
 	{TINY_EXPERTS | TINY_QWEN3, 3, 96, 32, 6, 3, 32, 1024, false, TENSOR_F32, 6, -1},
 	{TINY_EXPERTS | TINY_QWEN3 | TINY_ALL_USED, 1, 32, 64, 2, 1, 16, 1024, false, TENSOR_F32, 7, -1},
+	{TINY_QWEN1, 2, 64, 96, 4, 4, 16, 1024, true, TENSOR_F32, 8, -1},
+	{TINY_AXES, 2, 64, 96, 4, 2, 32, 1024, false, TENSOR_F32, 9, -1},
+	{TINY_AXES | TINY_QWEN3, 2, 64, 96, 4, 1, 64, 1024, false, TENSOR_F32, 10, -1},
+	{TINY_AXES | TINY_QWEN3 | TINY_EXPERTS | TINY_MERGED, 2, 64, 64, 4, 2, 32, 1024, true, TENSOR_F32, 11, -1},
 };
 
 static void

@@ -577,7 +577,8 @@ hostile_numbers_are_refused(void **state)
 	expect_failure("x.gguf", STATUS_INVALID_ARGUMENT, "general.architecture is missing");
 	save_patched("x.gguf", "general.architecture", 12, "gemma", 5);
 	expect_failure("x.gguf", STATUS_UNSUPPORTED,
-				   "architecture \"gemma\" is not supported; supported are qwen2, qwen3, qwen2moe and qwen3moe");
+				   "architecture \"gemma\" is not supported; supported are qwen2, qwen3, qwen2moe, qwen3moe, qwen, "
+				   "qwen2vl, qwen3vl and qwen3vlmoe");
 	save_patched("x.gguf", "tokenizer.ggml.tokens", 8, &huge, 8);
 	expect_failure("x.gguf", STATUS_INVALID_ARGUMENT, "an array of");
 	save_patched("x.gguf", "token_embd.weight", 4, &huge, 8);
@@ -885,6 +886,50 @@ mixtures_that_do_not_fit_are_named(void **state)
 	expect_failure("x.gguf", STATUS_UNSUPPORTED, "is quantized (Q8_0); only matrices may be, and no router");
 }
 
+/* Save a file with more keys, of which the first n_values are given, before another one. */
+static void
+save_with_keys(const char *name, const ByteWriter *file, const ByteWriter *keys, uint64_t n_values)
+{
+	static const char mark[] = "tokenizer.ggml.eos_token_id";
+	const uint8_t *at = memmem(file->data, file->length, mark, sizeof mark - 1);
+	uint64_t n_before;
+	ByteWriter patched;
+	size_t before;
+
+	/* what stands behind moves by whole alignments of tensor data */
+	assert_non_null(at);
+	before = (size_t) (at - file->data) - 8;
+	byte_writer_init(&patched);
+	write_raw(&patched, file->data, before);
+	write_raw(&patched, keys->data, keys->length);
+	while ((patched.length - before) % 32)
+	{
+		/* keys that nobody asks for, up to the same alignment of tensor data */
+		char key[16];
+
+		snprintf(key, sizeof key, "x%llu", (unsigned long long) n_values);
+		writer_key(&patched, key, 0, &n_values);
+		write_u8(&patched, 0);
+	}
+	write_raw(&patched, file->data + before, file->length - before);
+	memcpy(&n_before, file->data + 16, 8);
+	n_values += n_before;
+	memcpy(patched.data + 16, &n_values, 8);
+	writer_save(folder, name, patched.data, patched.length);
+	byte_writer_free(&patched);
+}
+
+/* A key with a list of whole numbers of 32 bits. */
+static void
+write_list(ByteWriter *keys, const char *key, const int32_t *numbers, uint32_t n, uint64_t *n_values)
+{
+	writer_key(keys, key, 9, n_values);
+	write_u32(keys, 5);
+	write_u64(keys, n);
+	for (uint32_t i = 0; i < n; i++)
+		write_u32(keys, (uint32_t) numbers[i]);
+}
+
 /* Rules that files may say and that must be the architecture's. */
 static void
 rules_of_mixtures_that_are_others_are_named(void **state)
@@ -906,33 +951,12 @@ rules_of_mixtures_that_are_others_are_named(void **state)
 	for (size_t i = 0; i < sizeof cases / sizeof cases[0]; i++)
 	{
 		TinyModel shape = {TINY_EXPERTS | TINY_QWEN3, 1, 64, 96, 4, 2, 16, 1024, false, TENSOR_F32, 3, -1};
-		ByteWriter file = writer_model(&shape, NULL), patched;
-		static const char mark[] = "tokenizer.ggml.eos_token_id";
-		uint8_t *at = memmem(file.data, file.length, mark, sizeof mark - 1);
-		uint64_t n_values;
-		size_t before;
+		ByteWriter file = writer_model(&shape, NULL), keys;
+		uint64_t n_values = 0;
 
-		/* one more key before another: what stands behind moves by whole alignments of tensor data */
-		assert_non_null(at);
-		before = (size_t) (at - file.data) - 8;
-		byte_writer_init(&patched);
-		write_raw(&patched, file.data, before);
-		n_values = 0;
-		writer_f32(&patched, cases[i].key, cases[i].value, &n_values);
-		while ((patched.length - before) % 32)
-		{
-			/* keys that nobody asks for, up to the same alignment of tensor data */
-			char key[16];
-
-			snprintf(key, sizeof key, "x%llu", (unsigned long long) n_values);
-			writer_key(&patched, key, 0, &n_values);
-			write_u8(&patched, 0);
-		}
-		write_raw(&patched, file.data + before, file.length - before);
-		memcpy(&before, file.data + 16, 8);
-		n_values += before;
-		memcpy(patched.data + 16, &n_values, 8);
-		writer_save(folder, "x.gguf", patched.data, patched.length);
+		byte_writer_init(&keys);
+		writer_f32(&keys, cases[i].key, cases[i].value, &n_values);
+		save_with_keys("x.gguf", &file, &keys, n_values);
 		if (cases[i].words)
 			expect_failure("x.gguf", STATUS_UNSUPPORTED, cases[i].words);
 		else
@@ -943,7 +967,343 @@ rules_of_mixtures_that_are_others_are_named(void **state)
 			munmap(image, bytes);
 		}
 		byte_writer_free(&file);
-		byte_writer_free(&patched);
+		byte_writer_free(&keys);
+	}
+}
+
+/* Files may say of each layer what is the same in all of them. */
+static void
+numbers_may_be_lists_of_equal_ones(void **state)
+{
+	static const struct
+	{
+		const char *key, *other; /* its name is taken away */
+		uint32_t n;
+		int32_t numbers[3];
+		StatusCode code;
+		const char *words; /* NULL: it loads */
+	} cases[] = {
+		{"qwen3moe.expert_used_count", "qwen3moe.expert_used_coun", 2, {3, 3}, STATUS_OK, NULL},
+		{"qwen3moe.expert_used_count",
+		 "qwen3moe.expert_used_coun",
+		 2,
+		 {3, 2},
+		 STATUS_UNSUPPORTED,
+		 "qwen3moe.expert_used_count is 3 in layer 0 and 2 in layer 1; supported are layers that are alike"},
+		{"qwen3moe.expert_used_count",
+		 "qwen3moe.expert_used_coun",
+		 3,
+		 {3, 3, 3},
+		 STATUS_INVALID_ARGUMENT,
+		 "qwen3moe.expert_used_count is a list of 3, not a number or a list of 2 numbers"},
+		{"qwen3moe.expert_used_count",
+		 "qwen3moe.expert_used_coun",
+		 2,
+		 {-1, -1},
+		 STATUS_INVALID_ARGUMENT,
+		 "qwen3moe.expert_used_count is -1, not a number between 1 and 64"},
+		{"qwen3moe.attention.head_count_kv", "qwen3moe.attention.head_count_k", 2, {2, 2}, STATUS_OK, NULL},
+		{"qwen3moe.attention.head_count_kv",
+		 "qwen3moe.attention.head_count_k",
+		 2,
+		 {2, 4},
+		 STATUS_UNSUPPORTED,
+		 "supported are layers that are alike"},
+		{"qwen3moe.expert_feed_forward_length", "qwen3moe.expert_feed_forward_lengt", 2, {96, 96}, STATUS_OK, NULL},
+		{"qwen3moe.block_count", "qwen3moe.block_coun", 1, {2}, STATUS_INVALID_ARGUMENT, "block_count is a list of 1"},
+	};
+
+	(void) state;
+	for (size_t i = 0; i < sizeof cases / sizeof cases[0]; i++)
+	{
+		TinyModel shape = {TINY_EXPERTS | TINY_QWEN3, 2, 64, 96, 4, 2, 16, 1024, false, TENSOR_F32, 3, -1};
+		ByteWriter file = writer_model(&shape, NULL), keys;
+		uint8_t *at = memmem(file.data, file.length, cases[i].key, strlen(cases[i].key));
+		uint64_t n_values = 0;
+		size_t bytes;
+
+		at[strlen(cases[i].other)] = '-';
+		byte_writer_init(&keys);
+		write_list(&keys, cases[i].key, cases[i].numbers, cases[i].n, &n_values);
+		save_with_keys("x.gguf", &file, &keys, n_values);
+		if (cases[i].words)
+			expect_failure("x.gguf", cases[i].code, cases[i].words);
+		else
+		{
+			uint8_t *image = image_of("x.gguf", true, true, &bytes);
+
+			munmap(image, bytes);
+		}
+		byte_writer_free(&file);
+		byte_writer_free(&keys);
+	}
+}
+
+/* The data of a tensor of a file that is in memory. */
+static uint8_t *
+data_of(const ByteWriter *file, const char *name)
+{
+	Gguf gguf;
+	uint64_t offset;
+
+	assert_string_equal(gguf_parse(file->data, file->length, file->length, &gguf).message, "");
+	offset = gguf_find_tensor(&gguf, name)->offset;
+	gguf_close(&gguf);
+	return file->data + offset;
+}
+
+/* Write what stands apart in a file into the merged tensors of another one: each expert's gate, then its up. */
+static void
+merge_experts(const TinyModel *shape, const ByteWriter *apart, const ByteWriter *merged)
+{
+	size_t bytes = tensor_row_bytes(tensor_type_info(shape->type), shape->hidden) * shape->ffn;
+	char name[64];
+
+	for (uint32_t l = 0; l < shape->n_layers; l++)
+	{
+		const uint8_t *gate, *up;
+		uint8_t *out;
+
+		snprintf(name, sizeof name, "blk.%u.ffn_gate_exps.weight", l);
+		gate = data_of(apart, name);
+		snprintf(name, sizeof name, "blk.%u.ffn_up_exps.weight", l);
+		up = data_of(apart, name);
+		snprintf(name, sizeof name, "blk.%u.ffn_gate_up_exps.weight", l);
+		out = data_of(merged, name);
+		for (uint32_t e = 0; e < TINY_N_EXPERTS; e++)
+		{
+			memcpy(out + 2 * e * bytes, gate + e * bytes, bytes);
+			memcpy(out + (2 * e + 1) * bytes, up + e * bytes, bytes);
+		}
+	}
+}
+
+static void
+merged_experts_give_the_same_image(void **state)
+{
+	static const TensorType types[] = {TENSOR_F32, TENSOR_BF16, TENSOR_Q8_0, TENSOR_Q4_K};
+	static const uint32_t sizes[] = {32, 96, 160};
+
+	(void) state;
+	for (size_t k = 0; k < sizeof types / sizeof types[0]; k++)
+		for (size_t s = 0; s < sizeof sizes / sizeof sizes[0]; s++)
+		{
+			TinyModel shape = {TINY_EXPERTS | TINY_QWEN3, 2, 256, sizes[s], 16, 4, 16, 1024, false, types[k], 8, -1};
+			ByteWriter apart, merged;
+			uint8_t *image, *other;
+			size_t bytes, other_bytes;
+
+			shape.ffn = types[k] == TENSOR_Q4_K ? 256 : sizes[s];
+			apart = writer_model(&shape, NULL);
+			shape.kind |= TINY_MERGED;
+			merged = writer_model(&shape, NULL);
+			merge_experts(&shape, &apart, &merged);
+			writer_save(folder, "apart.gguf", apart.data, apart.length);
+			writer_save(folder, "merged.gguf", merged.data, merged.length);
+			image = image_of("apart.gguf", true, true, &bytes);
+			other = image_of("merged.gguf", k & 1, s & 1, &other_bytes);
+			assert_int_equal(bytes, other_bytes);
+			assert_memory_equal(image, other, bytes);
+			munmap(image, bytes);
+			munmap(other, bytes);
+			byte_writer_free(&apart);
+			byte_writer_free(&merged);
+		}
+}
+
+static void
+merged_experts_of_another_shape_are_named(void **state)
+{
+	const uint64_t six = 6, narrow = 191;
+	uint32_t two = 2;
+
+	(void) state;
+	/* behind a name: the number of dimensions, the dimensions */
+	save_patched_mixture(TINY_EXPERTS | TINY_MERGED, "blk.1.ffn_gate_up_exps.weight", 20, &six, 8);
+	expect_failure("x.gguf", STATUS_INVALID_ARGUMENT,
+				   "\"blk.1.ffn_gate_up_exps.weight\" has the shape [6][192][64], expected [7][192][64]");
+	save_patched_mixture(TINY_EXPERTS | TINY_MERGED, "blk.0.ffn_gate_up_exps.weight", 12, &narrow, 8);
+	expect_failure("x.gguf", STATUS_INVALID_ARGUMENT, "has the shape [7][191][64], expected [7][192][64]");
+	save_patched_mixture(TINY_EXPERTS | TINY_MERGED, "blk.0.ffn_gate_up_exps.weight", 0, &two, 4);
+	expect_failure("x.gguf", STATUS_INVALID_ARGUMENT, "");
+}
+
+/* Files that users take for models: each is told what it is. */
+static void
+what_is_no_model_is_told_what_it_is(void **state)
+{
+	static const struct
+	{
+		const char *type, *architecture, *words;
+	} cases[] = {
+		{"mmproj", "clip", "it is no model that can be loaded, but an encoder of images or sounds (mmproj)"},
+		{"model", "clip", "an encoder of images or sounds (mmproj)"},
+		{"adapter", "qwen3", "an adapter (LoRA)"},
+		{"model", "eagle3", "a drafter (EAGLE-3)"},
+		{"model", "dflash", "a drafter (DFlash)"},
+		{"model", "qwen3tts", "makes speech"},
+		{"model", "qwen4exp", "an experimental model"},
+		{"model", "rwkv6qwen2", "a recurrent model (RWKV)"},
+		{"model", "qwen25vl", "a file of Ollama"},
+		{"imatrix", NULL, "an importance matrix"},
+	};
+
+	(void) state;
+	for (size_t i = 0; i < sizeof cases / sizeof cases[0]; i++)
+	{
+		uint64_t n_values = 0;
+		ByteWriter values, out;
+
+		byte_writer_init(&values);
+		byte_writer_init(&out);
+		writer_text(&values, "general.type", cases[i].type, &n_values);
+		if (cases[i].architecture)
+			writer_text(&values, "general.architecture", cases[i].architecture, &n_values);
+		write_raw(&out, "GGUF", 4);
+		write_u32(&out, 3);
+		write_u64(&out, 0);
+		write_u64(&out, n_values);
+		write_raw(&out, values.data, values.length);
+		writer_save(folder, "other.gguf", out.data, out.length);
+		expect_failure("other.gguf", STATUS_UNSUPPORTED, cases[i].words);
+		byte_writer_free(&values);
+		byte_writer_free(&out);
+	}
+	/* by their tensors: an encoder beside the text, and the layers that guess without the rest */
+	save_patched("x.gguf", "blk.1.attn_norm.weight", -22, "v.blk.1.attn_norm.weig", 22);
+	expect_failure("x.gguf", STATUS_UNSUPPORTED,
+				   "it has an encoder of images or sounds (tensor \"v.blk.1.attn_norm.weig\")");
+}
+
+/* The layers that guess are in a file of their own, with the keys of the whole model. */
+static void
+layers_that_guess_are_no_model(void **state)
+{
+	static const uint64_t sixteen[1] = {16};
+	ByteWriter model = writer_model(&tiny, NULL), out = begin_head(1, 0);
+	const uint8_t *first = memmem(model.data, model.length, "token_embd.weight", 17);
+
+	(void) state;
+	assert_non_null(first);
+	/* the number of keys, and the keys: from behind the counts up to the first tensor's name */
+	memcpy(out.data + 16, model.data + 16, 8);
+	write_raw(&out, model.data + 24, (size_t) (first - model.data) - 8 - 24);
+	write_tensor(&out, "blk.2.nextn.enorm.weight", 1, sixteen, 0);
+	while (out.length % 32)
+		write_u8(&out, 0);
+	write_raw(&out, model.data, 64);
+	writer_save(folder, "mtp.gguf", out.data, out.length);
+	expect_failure("mtp.gguf", STATUS_UNSUPPORTED,
+				   "it has only the layers that guess tokens ahead (tensor \"blk.2.nextn.enorm.weight\"");
+	byte_writer_free(&model);
+	byte_writer_free(&out);
+}
+
+/* What is particular to Qwen 1.0's files. */
+static void
+files_of_qwen_1_say_other_things(void **state)
+{
+	TinyModel shape = {TINY_QWEN1, 2, 64, 96, 4, 4, 16, 32768, true, TENSOR_Q8_0, 3, -1};
+	ByteWriter file = writer_model(&shape, NULL);
+	int fd = memfd_create("image", 0);
+	ModelLoadReport report;
+	uint32_t odd = 191;
+	float larger = 1000000;
+	uint8_t *at;
+
+	(void) state;
+	/* its size is counted twice; beyond 8,192 tokens its own programs do what is not in the file */
+	writer_save(folder, "x.gguf", file.data, file.length);
+	assert_string_equal(load("x.gguf", fd, true, true, 2, 0, &report).message, "");
+	assert_string_equal(report.architecture, "qwen");
+	assert_int_equal(report.hyper.ffn, 96);
+	assert_int_equal(report.hyper.context_length, 8192);
+	assert_string_equal(
+		report.notices.text,
+		"the file says 32768 tokens of context, of which the model was trained on 8192: these are used");
+	/* … but where it was trained on more */
+	at = memmem(file.data, file.length, "qwen.rope.freq_base", 19);
+	memcpy(at + 19 + 4, &larger, 4);
+	writer_save(folder, "x.gguf", file.data, file.length);
+	assert_string_equal(load("x.gguf", fd, true, true, 2, 0, &report).message, "");
+	assert_int_equal(report.hyper.context_length, 32768);
+	assert_string_equal(report.notices.text, "");
+	close(fd);
+	at = memmem(file.data, file.length, "qwen.feed_forward_length", 24);
+	memcpy(at + 24 + 4, &odd, 4);
+	writer_save(folder, "x.gguf", file.data, file.length);
+	expect_failure("x.gguf", STATUS_INVALID_ARGUMENT, "qwen.feed_forward_length is 191, which is not twice a size");
+	byte_writer_free(&file);
+	shape.own_output = false;
+	file = writer_model(&shape, NULL);
+	writer_save(folder, "x.gguf", file.data, file.length);
+	expect_failure("x.gguf", STATUS_INVALID_ARGUMENT, "\"output.weight\" is missing");
+	byte_writer_free(&file);
+}
+
+/* Files are older than the key of the pre-tokenizer only where the architecture is. */
+static void
+only_early_architectures_lack_a_pre_tokenizer(void **state)
+{
+	static const unsigned kinds[] = {
+		0, TINY_QWEN1, TINY_EXPERTS, TINY_QWEN3, TINY_QWEN3 | TINY_EXPERTS, TINY_AXES, TINY_AXES | TINY_QWEN3,
+	};
+
+	(void) state;
+	for (size_t k = 0; k < sizeof kinds / sizeof kinds[0]; k++)
+	{
+		TinyModel shape = {kinds[k], 1, 64, 96, 4, 4, 16, 1024, true, TENSOR_F32, 3, -1};
+		ByteWriter file = writer_model(&shape, NULL);
+		uint8_t *at = memmem(file.data, file.length, "tokenizer.ggml.pre", 18);
+		int fd = memfd_create("image", 0);
+		ModelLoadReport report;
+
+		at[17] = 'x';
+		writer_save(folder, "x.gguf", file.data, file.length);
+		if (k < 3)
+		{
+			assert_string_equal(load("x.gguf", fd, true, true, 1, 0, &report).message, "");
+			assert_string_equal(report.notices.text, "the metadata key tokenizer.ggml.pre is missing: qwen2 is taken");
+		}
+		else
+			expect_failure("x.gguf", STATUS_INVALID_ARGUMENT, "the metadata key tokenizer.ggml.pre is missing");
+		close(fd);
+		byte_writer_free(&file);
+	}
+}
+
+static void
+axes_must_share_the_rotary_pairs(void **state)
+{
+	static const struct
+	{
+		uint32_t at, value; /* which number of the list */
+		StatusCode code;
+		const char *words;
+	} cases[] = {
+		{0, 5, STATUS_INVALID_ARGUMENT, "qwen3vl.rope.dimension_sections has 9 pairs together, not the 8"},
+		{1, 2000000000, STATUS_UNSUPPORTED, "has 2000000000 pairs for axis 1 of a head of 16 elements"},
+		{2, UINT32_MAX, STATUS_UNSUPPORTED, "has -1 pairs for axis 2"},
+		{3, 1, STATUS_UNSUPPORTED, "has 1 pairs for axis 3"},
+	};
+	TinyModel shape = {TINY_AXES | TINY_QWEN3, 1, 64, 96, 4, 4, 16, 1024, false, TENSOR_F32, 3, -1};
+	static const char mark[] = "qwen3vl.rope.dimension_sections";
+
+	(void) state;
+	for (size_t i = 0; i < sizeof cases / sizeof cases[0]; i++)
+	{
+		ByteWriter file = writer_model(&shape, NULL);
+		uint8_t *at = memmem(file.data, file.length, mark, sizeof mark - 1);
+
+		/* behind the key: its type, the elements' type, their number */
+		memcpy(at + sizeof mark - 1 + 16 + 4 * cases[i].at, &cases[i].value, 4);
+		writer_save(folder, "x.gguf", file.data, file.length);
+		expect_failure("x.gguf", cases[i].code, cases[i].words);
+		at[10] = 'x';
+		writer_save(folder, "x.gguf", file.data, file.length);
+		expect_failure("x.gguf", STATUS_INVALID_ARGUMENT,
+					   "the metadata key qwen3vl.rope.dimension_sections is missing");
+		byte_writer_free(&file);
 	}
 }
 
@@ -991,6 +1351,14 @@ main(void)
 		cmocka_unit_test(mixtures_that_do_not_fit_are_named),
 		cmocka_unit_test(rules_of_mixtures_that_are_others_are_named),
 		cmocka_unit_test(early_mixtures_say_less),
+		cmocka_unit_test(numbers_may_be_lists_of_equal_ones),
+		cmocka_unit_test(merged_experts_give_the_same_image),
+		cmocka_unit_test(merged_experts_of_another_shape_are_named),
+		cmocka_unit_test(what_is_no_model_is_told_what_it_is),
+		cmocka_unit_test(layers_that_guess_are_no_model),
+		cmocka_unit_test(files_of_qwen_1_say_other_things),
+		cmocka_unit_test(only_early_architectures_lack_a_pre_tokenizer),
+		cmocka_unit_test(axes_must_share_the_rotary_pairs),
 		cmocka_unit_test(rows_are_those_of_the_file),
 		cmocka_unit_test(split_files_give_the_image_of_the_whole_one),
 		cmocka_unit_test(version_2_is_read_too),

@@ -49,7 +49,7 @@ def main():
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("--peer", required=True)
     parser.add_argument("--engine-bench", required=True)
-    parser.add_argument("--models", nargs="+", default=[*models.MODELS, *models.TYPED_MODELS])
+    parser.add_argument("--models", nargs="+", default=[*models.MODELS, *models.TYPED_MODELS, *models.OTHER_MODELS])
     parser.add_argument("--types", nargs="+", default=FILE_TYPES)
     a = parser.parse_args()
     folder = "/tmp/compare_peer"  # inside the peer

@@ -1,7 +1,7 @@
 #!/usr/bin/env python3
 """Remake logits.json and typed.json: what llama.cpp says about the models of models.py, in F32 and in every tensor type.
 
-  make_golden.py --peer FOLDER     FOLDER: made by tests/bench/setup_peer.sh; needs root (chroot) and the PyPI package gguf
+  make_golden.py --peer FOLDER [--only MODEL ...]     FOLDER: made by tests/bench/setup_peer.sh; needs root (chroot) and the PyPI package gguf
 
 llama-results writes the logits of every position. Flash attention must be off: with it, keys and values are rounded to F16 whatever -ctk and
 -ctv say (seen in b11669: 4e-3 off a transformer in double, 3e-5 without). Of some positions, the file keeps the RMS of the logits, the best four
@@ -17,7 +17,7 @@ from gguf import GGUFReader
 
 sys.dont_write_bytecode = True
 import models  # noqa: E402
-from rows import keep, write_json  # noqa: E402
+from rows import keep, read_json, write_json  # noqa: E402
 
 TYPED_LENGTH, TYPED_POSITIONS = 65, 9
 
@@ -38,17 +38,19 @@ def logits_of(peer, folder, name, n):
 def main():
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("--peer", required=True)
+    parser.add_argument("--only", nargs="+", metavar="MODEL", help="remake these entries of logits.json, and nothing else")
     a = parser.parse_args()
     folder = "/tmp/golden_logits"  # inside the peer
     os.makedirs(a.peer + folder, exist_ok=True)
-    golden = {}
-    for name in [*models.MODELS, *models.LONG_MODELS]:
+    golden = read_json("logits.json") if a.only else {}
+    for name in a.only or [*models.MODELS, *models.LONG_MODELS, *models.OTHER_MODELS]:
         models.write_model(name, f"{a.peer}{folder}/{name}.gguf")
-        lengths = models.LENGTHS if name in models.MODELS else (models.LONG_LENGTH,)
-        golden[name] = {str(n): keep(logits_of(a.peer, folder, name, n), n) for n in lengths}
+        golden[name] = {str(n): keep(logits_of(a.peer, folder, name, n), n) for n in models.lengths_of(name)}
         os.remove(f"{a.peer}{folder}/{name}.gguf")
         print(name, "done", flush=True)
     write_json("logits.json", golden)
+    if a.only:
+        return
     typed = {}
     for name in models.TYPED_MODELS:
         typed[name] = {}

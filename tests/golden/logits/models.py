@@ -45,6 +45,31 @@ MODELS = {
     "qwen3moe-few": dict(arch="qwen3moe", layers=4, hidden=128, ffn=160, heads=2, kv_heads=2, head_dim=128, tied=False, experts=5, used=2),
 }
 
+# architectures that transformers has no model of text alone for: held against llama.cpp and a program in double (make_double.py). Sections: rotary
+# pairs of each axis; those of qwen3vl are interleaved, and these leave no pair that llama.cpp would not turn. Mix: types of matrices by what stands in
+# their names, as files mix BF16 and F16; others are F32.
+MIX = {"token_embd": "F16", "output.": "BF16", "attn_q": "BF16", "attn_k": "F16", "attn_output": "BF16", "ffn_gate_exps": "F16", "ffn_up_exps": "BF16", "ffn_down": "F16", "ffn_up.": "BF16"}
+OTHER_MODELS = {
+    "qwen": dict(arch="qwen", layers=3, hidden=256, ffn=352, heads=4, kv_heads=4, head_dim=64, tied=False),
+    "qwen2vl": dict(
+        arch="qwen2vl", layers=3, hidden=256, ffn=416, heads=4, kv_heads=2, head_dim=64, tied=False,
+        keys={"rope.freq_base": 1e6, "rope.dimension_sections": [8, 12, 12, 0]},
+    ),
+    "qwen3vl": dict(
+        arch="qwen3vl", layers=3, hidden=192, ffn=352, heads=6, kv_heads=2, head_dim=64, tied=True,
+        keys={"rope.freq_base": 5e6, "rope.dimension_sections": [11, 11, 10, 0], "n_deepstack_layers": 2},
+    ),
+    "qwen3vlmoe": dict(
+        arch="qwen3vlmoe", layers=3, hidden=128, ffn=64, heads=4, kv_heads=1, head_dim=64, tied=False, experts=16, used=4,
+        keys={"rope.freq_base": 5e6, "rope.dimension_sections": [11, 11, 10, 0]},
+    ),
+    "qwen3vl-mix": dict(
+        arch="qwen3vl", layers=2, hidden=256, ffn=512, heads=4, kv_heads=2, head_dim=64, tied=False, mix=MIX,
+        keys={"rope.freq_base": 5e6, "rope.dimension_sections": [11, 11, 10, 0]},
+    ),
+    "qwen2moe-mix": dict(arch="qwen2moe", layers=2, hidden=128, ffn=96, heads=2, kv_heads=2, head_dim=64, tied=False, experts=8, used=2, shared=160, mix=MIX),
+}
+
 # for long prompts: as Qwen2.5 and Qwen3 are stretched, from a quarter of the context
 LONG_YARN = {"rope.freq_base": 1e6, "rope.scaling.type": "yarn", "rope.scaling.factor": 4.0, "rope.scaling.original_context_length": 8192}
 LONG_MODELS = {
@@ -130,11 +155,16 @@ def tensors_of(m):
         yield f"blk.{i}.attn_norm.weight", [hidden], 0.2, 1.0
         yield f"blk.{i}.ffn_norm.weight", [hidden], 0.2, 1.0
         # attention sharp enough that a wrong angle shows
-        yield matrix("attn_q", hidden, q, 1.6)
-        yield matrix("attn_k", hidden, kv, 1.6)
-        yield matrix("attn_v", hidden, kv)
+        if m["arch"] == "qwen":
+            yield matrix("attn_qkv", hidden, q + 2 * kv, 1.4)
+        else:
+            yield matrix("attn_q", hidden, q, 1.6)
+            yield matrix("attn_k", hidden, kv, 1.6)
+            yield matrix("attn_v", hidden, kv)
         yield matrix("attn_output", q, hidden)
-        if m["arch"].startswith("qwen2"):
+        if m["arch"] == "qwen":
+            yield f"blk.{i}.attn_qkv.bias", [q + 2 * kv], 0.3, 0.0
+        elif m["arch"].startswith("qwen2"):
             for name, n in (("q", q), ("k", kv), ("v", kv)):
                 yield f"blk.{i}.attn_{name}.bias", [n], 0.3, 0.0
         else:
@@ -195,6 +225,10 @@ def metadata_of(m):
         "attention.value_length": m["head_dim"], "attention.layer_norm_rms_epsilon": 1e-6, "rope.freq_base": 10000.0,
         "context_length": 40960, **m.get("keys", {}),
     }
+    if arch == "qwen":
+        # gate and up are counted together; sizes of heads are not said
+        shape = {key: value for key, value in shape.items() if not key.endswith("_length")} | {
+            "embedding_length": m["hidden"], "feed_forward_length": 2 * m["ffn"], "context_length": 8192}
     if "experts" in m:
         shape |= {"expert_count": m["experts"], "expert_used_count": m["used"], "expert_feed_forward_length": m["ffn"]}
     if "shared" in m:
@@ -210,18 +244,30 @@ def metadata_of(m):
 
 def shape_and_seed(name):
     """The entry of a model and the seed of its weights."""
-    for models, first_seed in ((MODELS, 1), (TYPED_MODELS, 100), (LONG_MODELS, 200)):
+    for models, first_seed in ((MODELS, 1), (TYPED_MODELS, 100), (LONG_MODELS, 200), (OTHER_MODELS, 300)):
         if name in models:
             return models[name], first_seed + list(models).index(name)
     raise KeyError(name)
 
 
+def lengths_of(name):
+    """Of the prompts by which a model is held against others."""
+    return (LONG_LENGTH,) if name in LONG_MODELS else LENGTHS[:4] if name in OTHER_MODELS else LENGTHS
+
+
+def type_of(m, tensor, dims, type_name="F32"):
+    """The type of a tensor in a file with matrices of a type; routers and vectors are always F32."""
+    if len(dims) == 1 or "mix" not in m:
+        return type_name if len(dims) > 1 else "F32"
+    return next((kind for part, kind in m["mix"].items() if part in tensor and "_inp" not in tensor), "F32")
+
+
 def write_model(name, path, type_name="F32"):
-    """Write the GGUF file (version 3) of one of MODELS, of LONG_MODELS, or of TYPED_MODELS with matrices of a type."""
+    """Write the GGUF file (version 3) of one of MODELS, of LONG_MODELS, of OTHER_MODELS, or of TYPED_MODELS with matrices of a type."""
     (m, seed), alignment = shape_and_seed(name), 32
     values, tensors = metadata_of(m), []
     for tensor, dims, scale, shift in tensors_of(m):
-        kind = type_name if len(dims) > 1 else "F32"
+        kind = type_of(m, tensor, dims, type_name)
         n = count(dims)
         tensors.append((tensor, dims, scale, shift, kind, n, n // TYPES[kind][1] * TYPES[kind][2]))
     head = struct.pack("<IIQQ", 0x46554747, 3, len(tensors), len(values))

@@ -1,0 +1,124 @@
+#!/usr/bin/env python3
+"""Remake double.json: what the transformer's formulas in double say about OTHER_MODELS of models.py.
+
+  make_double.py [--only MODEL ...]      needs numpy
+
+Plain numpy, one sequence, softmax over the whole context; nothing of ours and nothing of llama.cpp is in between. The weights are those of models.py,
+rounded to the type that the file has them in.
+"""
+import argparse
+import sys
+
+import numpy as np
+
+sys.dont_write_bytecode = True
+import models  # noqa: E402
+from rows import keep, read_json, write_json  # noqa: E402
+
+EPSILON = 1e-6
+
+
+def weights_of(name):
+    """{tensor: float64 in the order of rows}"""
+    m, seed = models.shape_and_seed(name)
+    weights = {}
+    for tensor, dims, scale, shift in models.tensors_of(m):
+        kind = models.type_of(m, tensor, dims)
+        data = models.tensor_bytes(kind, seed, tensor, models.count(dims), scale, shift)
+        if kind == "BF16":
+            values = (np.frombuffer(data, "<u2").astype("<u4") << 16).view("<f4")
+        else:
+            values = np.frombuffer(data, "<f2" if kind == "F16" else "<f4")
+        weights[tensor] = values.astype(np.float64).reshape(dims[::-1])
+    return m, weights
+
+
+def norm(x, weight):
+    return x / np.sqrt((x * x).mean(-1, keepdims=True) + EPSILON) * weight
+
+
+def silu(x):
+    return x / (1 + np.exp(-x))
+
+
+def softmax(x):
+    x = np.exp(x - x.max(-1, keepdims=True))
+    return x / x.sum(-1, keepdims=True)
+
+
+def turn(x, base):
+    """Rotate [positions][heads][size] by its positions; in text those of all axes are the same, so that sections do not matter."""
+    n, _, size = x.shape
+    angles = np.outer(np.arange(n), base ** (-2.0 * np.arange(size // 2) / size))[:, None, :]
+    a, b = np.split(x, 2, -1)
+    return np.concatenate([a * np.cos(angles) - b * np.sin(angles), a * np.sin(angles) + b * np.cos(angles)], -1)
+
+
+def attention(m, weights, prefix, x):
+    n, size, shares = len(x), m["head_dim"], m["heads"] // m["kv_heads"]
+    if prefix + "attn_qkv.weight" in weights:
+        whole = x @ weights[prefix + "attn_qkv.weight"].T + weights[prefix + "attn_qkv.bias"]
+        q, k, v = np.split(whole, [m["heads"] * size, (m["heads"] + m["kv_heads"]) * size], -1)
+    else:
+        q, k, v = (x @ weights[f"{prefix}attn_{part}.weight"].T + weights.get(f"{prefix}attn_{part}.bias", 0) for part in "qkv")
+    q, k, v = (part.reshape(n, -1, size) for part in (q, k, v))
+    if prefix + "attn_q_norm.weight" in weights:
+        q, k = norm(q, weights[prefix + "attn_q_norm.weight"]), norm(k, weights[prefix + "attn_k_norm.weight"])
+    base = m.get("keys", {}).get("rope.freq_base", 10000.0)
+    q, k = turn(q, base), turn(k, base)
+    unseen = np.triu(np.full((n, n), -np.inf), 1)
+    heads = [softmax(q[:, h] @ k[:, h // shares].T / size**0.5 + unseen) @ v[:, h // shares] for h in range(m["heads"])]
+    return np.concatenate(heads, -1) @ weights[prefix + "attn_output.weight"].T
+
+
+def network(x, gate, up, down):
+    return (silu(x @ gate.T) * (x @ up.T)) @ down.T
+
+
+def experts(m, weights, prefix, x):
+    shares = softmax(x @ weights[prefix + "ffn_gate_inp.weight"].T)
+    chosen = np.argsort(-shares, axis=-1, kind="stable")[:, : m["used"]]
+    kept = np.zeros_like(shares)
+    np.put_along_axis(kept, chosen, np.take_along_axis(shares, chosen, -1), -1)
+    if m["arch"] != "qwen2moe":
+        kept /= kept.sum(-1, keepdims=True)
+    out = np.zeros_like(x)
+    for e in range(m["experts"]):
+        rows = kept[:, e] > 0
+        matrices = (weights[f"{prefix}ffn_{part}_exps.weight"][e] for part in ("gate", "up", "down"))
+        out[rows] += kept[rows, e, None] * network(x[rows], *matrices)
+    if "shared" in m:
+        share = 1 / (1 + np.exp(-(x @ weights[prefix + "ffn_gate_inp_shexp.weight"])))
+        out += share[:, None] * network(x, *(weights[f"{prefix}ffn_{part}_shexp.weight"] for part in ("gate", "up", "down")))
+    return out
+
+
+def logits_of(m, weights, n):
+    """[n][VOCAB] for a prompt of n tokens."""
+    embeddings = weights["token_embd.weight"]
+    x = embeddings[list(models.prompt(n).encode())]
+    for i in range(m["layers"]):
+        prefix = f"blk.{i}."
+        x = x + attention(m, weights, prefix, norm(x, weights[prefix + "attn_norm.weight"]))
+        normed = norm(x, weights[prefix + "ffn_norm.weight"])
+        if "experts" in m:
+            x = x + experts(m, weights, prefix, normed)
+        else:
+            x = x + network(normed, *(weights[f"{prefix}ffn_{part}.weight"] for part in ("gate", "up", "down")))
+    return norm(x, weights["output_norm.weight"]) @ weights.get("output.weight", embeddings).T
+
+
+def main():
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("--only", nargs="+", metavar="MODEL", help="remake these entries, and nothing else")
+    a = parser.parse_args()
+    golden = read_json("double.json") if a.only else {}
+    for name in a.only or models.OTHER_MODELS:
+        m, weights = weights_of(name)
+        golden[name] = {str(n): keep(logits_of(m, weights, n), n) for n in models.lengths_of(name)}
+        print(name, "done", flush=True)
+    write_json("double.json", golden)
+
+
+if __name__ == "__main__":
+    main()
