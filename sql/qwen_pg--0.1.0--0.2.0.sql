@@ -324,6 +324,16 @@ CREATE FUNCTION qwen_similarity_to(input text, embedding real[], model text DEFA
 RETURNS float8 AS 'MODULE_PATHNAME', 'qwen_similarity_to' LANGUAGE C STABLE PARALLEL SAFE COST 10000;
 COMMENT ON FUNCTION qwen_similarity_to(text, real[], text, text, json) IS 'the cosine of the embedding of a text and an embedding of unit length';
 
+CREATE FUNCTION qwen_rerank(query text, documents text[], model text DEFAULT NULL, instruction text DEFAULT NULL,
+	options json DEFAULT NULL)
+RETURNS TABLE (ordinality bigint, score float8) AS 'MODULE_PATHNAME', 'qwen_rerank' LANGUAGE C STABLE PARALLEL SAFE COST 10000 ROWS 32;
+COMMENT ON FUNCTION qwen_rerank(text, text[], text, text, json) IS 'how relevant each document is for the query, 0 ... 1, many at a time';
+
+CREATE FUNCTION qwen_rerank_score(query text, document text, model text DEFAULT NULL, instruction text DEFAULT NULL,
+	options json DEFAULT NULL)
+RETURNS float8 AS 'MODULE_PATHNAME', 'qwen_rerank_score' LANGUAGE C STABLE PARALLEL SAFE COST 10000;
+COMMENT ON FUNCTION qwen_rerank_score(text, text, text, text, json) IS 'how relevant a document is for a query, 0 ... 1';
+
 CREATE FUNCTION qwen_planner_support(internal)
 RETURNS internal AS 'MODULE_PATHNAME', 'qwen_planner_support' LANGUAGE C IMMUTABLE PARALLEL SAFE;
 COMMENT ON FUNCTION qwen_planner_support(internal) IS 'for the planner: a call that is the same for all rows is made once';
@@ -351,6 +361,7 @@ COMMENT ON FUNCTION qwen_revoke(text, text) IS 'the same by name; ''public'' is 
 ALTER FUNCTION qwen_embed(text, text, text, int, json) SUPPORT qwen_planner_support;
 ALTER FUNCTION qwen_similarity(text, text, text, text, json) SUPPORT qwen_planner_support;
 ALTER FUNCTION qwen_similarity_to(text, real[], text, text, json) SUPPORT qwen_planner_support;
+ALTER FUNCTION qwen_rerank_score(text, text, text, text, json) SUPPORT qwen_planner_support;
 ALTER FUNCTION qwen_tokenize(text, text, boolean, json) SUPPORT qwen_planner_support;
 ALTER FUNCTION qwen_detokenize(int[], text, json) SUPPORT qwen_planner_support;
 ALTER FUNCTION qwen_count_tokens(text, text, json) SUPPORT qwen_planner_support;
@@ -590,7 +601,9 @@ BEGIN
 			('qwen_agg_add(internal, text, text, json)', 'qwen_agg_add(internal, text, text)'),
 			('qwen_summarize_agg(text, json)', 'qwen_summarize_agg(text)'),
 			('qwen_chat_agg(text, text, json)', 'qwen_chat_agg(text, text)'),
-			('qwen_similarity_to(text, real[], text, text, json)', 'qwen_similarity(text, text, text, text, json)')
+			('qwen_similarity_to(text, real[], text, text, json)', 'qwen_similarity(text, text, text, text, json)'),
+			('qwen_rerank(text, text[], text, text, json)', 'qwen_similarity(text, text, text, text, json)'),
+			('qwen_rerank_score(text, text, text, text, json)', 'qwen_similarity(text, text, text, text, json)')
 			) made (f, beside)
 			JOIN pg_proc p ON p.oid = format('%s.%s', schema, made.beside)::regprocedure, LATERAL aclexplode(p.proacl) a
 		WHERE a.grantee <> p.proowner

@@ -224,6 +224,16 @@ CREATE FUNCTION qwen_similarity_to(input text, embedding real[], model text DEFA
 RETURNS float8 AS 'MODULE_PATHNAME', 'qwen_similarity_to' LANGUAGE C STABLE PARALLEL SAFE COST 10000;
 COMMENT ON FUNCTION qwen_similarity_to(text, real[], text, text, json) IS 'the cosine of the embedding of a text and an embedding of unit length';
 
+CREATE FUNCTION qwen_rerank(query text, documents text[], model text DEFAULT NULL, instruction text DEFAULT NULL,
+	options json DEFAULT NULL)
+RETURNS TABLE (ordinality bigint, score float8) AS 'MODULE_PATHNAME', 'qwen_rerank' LANGUAGE C STABLE PARALLEL SAFE COST 10000 ROWS 32;
+COMMENT ON FUNCTION qwen_rerank(text, text[], text, text, json) IS 'how relevant each document is for the query, 0 ... 1, many at a time';
+
+CREATE FUNCTION qwen_rerank_score(query text, document text, model text DEFAULT NULL, instruction text DEFAULT NULL,
+	options json DEFAULT NULL)
+RETURNS float8 AS 'MODULE_PATHNAME', 'qwen_rerank_score' LANGUAGE C STABLE PARALLEL SAFE COST 10000;
+COMMENT ON FUNCTION qwen_rerank_score(text, text, text, text, json) IS 'how relevant a document is for a query, 0 ... 1';
+
 CREATE FUNCTION qwen_chunk(input text, max_tokens int DEFAULT 512, overlap int DEFAULT 0, model text DEFAULT NULL,
 	options json DEFAULT NULL)
 RETURNS TABLE (ordinality bigint, chunk text) AS 'MODULE_PATHNAME', 'qwen_chunk' LANGUAGE C STABLE PARALLEL SAFE COST 1000 ROWS 10;
@@ -268,6 +278,7 @@ COMMENT ON FUNCTION qwen_planner_support(internal) IS 'for the planner: a call t
 ALTER FUNCTION qwen_embed(text, text, text, int, json) SUPPORT qwen_planner_support;
 ALTER FUNCTION qwen_similarity(text, text, text, text, json) SUPPORT qwen_planner_support;
 ALTER FUNCTION qwen_similarity_to(text, real[], text, text, json) SUPPORT qwen_planner_support;
+ALTER FUNCTION qwen_rerank_score(text, text, text, text, json) SUPPORT qwen_planner_support;
 ALTER FUNCTION qwen_tokenize(text, text, boolean, json) SUPPORT qwen_planner_support;
 ALTER FUNCTION qwen_detokenize(int[], text, json) SUPPORT qwen_planner_support;
 ALTER FUNCTION qwen_count_tokens(text, text, json) SUPPORT qwen_planner_support;

@@ -105,7 +105,10 @@ embed_finish(EngineRequest *request, ByteWriter *out)
 {
 	const Embedding *embedding = request->work;
 	uint32_t n = request->model->hyper.hidden;
-	RequestResult result = {.kind = RESULT_FLOATS, .count = embedding->dimensions, .prompt_tokens = request->n_prompt};
+	RequestResult result = {.kind = RESULT_FLOATS,
+							.count = embedding->dimensions,
+							.prompt_tokens = request->n_prompt,
+							.cached_tokens = request->n_cached_tokens};
 	Status status;
 	/* NOLINTNEXTLINE(clang-analyzer-optin.portability.UnixAPI): rows have elements */
 	float *values = malloc(n * sizeof *values);

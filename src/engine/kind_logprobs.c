@@ -136,6 +136,7 @@ logprobs_finish(EngineRequest *request, ByteWriter *out)
 		.kind = RESULT_LOGPROBS,
 		.count = request->n_prompt,
 		.prompt_tokens = request->n_prompt,
+		.cached_tokens = request->n_cached_tokens,
 		.values = scores->values.data,
 		.text = span_of(&scores->pieces),
 	};

@@ -174,7 +174,10 @@ score_finish(EngineRequest *request, ByteWriter *out)
 {
 	const Scoring *scoring = request->work;
 	float *probabilities = malloc(scoring->n_answers * sizeof *probabilities);
-	RequestResult result = {.kind = RESULT_FLOATS, .count = scoring->n_answers, .prompt_tokens = request->n_prompt};
+	RequestResult result = {.kind = RESULT_FLOATS,
+							.count = scoring->n_answers,
+							.prompt_tokens = request->n_prompt,
+							.cached_tokens = request->n_cached_tokens};
 	Status status;
 
 	if (!probabilities)

@@ -11,6 +11,7 @@
 extern const EngineKind kind_generate; /* CHAT, GENERATE: an answer, sampled token by token */
 extern const EngineKind kind_embed;    /* EMBED: a vector */
 extern const EngineKind kind_score;    /* SCORE: how likely each of some answers is */
+extern const EngineKind kind_rerank;   /* RERANK: how relevant a document is */
 extern const EngineKind kind_logprobs; /* LOGPROBS: how likely each token of a text is */
 extern const EngineKind kind_chunk;    /* CHUNK: pieces of a text, ready before GO */
 

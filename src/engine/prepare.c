@@ -16,6 +16,8 @@ kind_of(const Request *message)
 			return &kind_embed;
 		case REQUEST_SCORE:
 			return &kind_score;
+		case REQUEST_RERANK:
+			return &kind_rerank;
 		case REQUEST_LOGPROBS:
 			return &kind_logprobs;
 		case REQUEST_CHUNK:
@@ -23,6 +25,19 @@ kind_of(const Request *message)
 		default:
 			return &kind_generate;
 	}
+}
+
+/* A reranker may have come without its output matrix: it has no logits. */
+static Status
+check_output(const EngineKind *kind, const Model *model)
+{
+	if (!kind->rows_wanted || model->has_output)
+		return status_ok();
+	return status_error(
+		STATUS_UNSUPPORTED,
+		"model \"%s\" has no output matrix: it ranks documents (qwen_rerank) and embeds texts, and cannot "
+		"generate, classify or score",
+		model->name);
 }
 
 /* A request that waits for GO. */
@@ -36,7 +51,9 @@ create(const Workplace *place, const Request *message, uint32_t request_id, Byte
 
 	if (!request)
 		return no_memory();
-	status = request->kind->prepare(request, place, message);
+	status = check_output(request->kind, place->model);
+	if (status.code == STATUS_OK)
+		status = request->kind->prepare(request, place, message);
 	if (status.code == STATUS_OK)
 		status = request_keep_work(request);
 	if (status.code == STATUS_OK)

@@ -27,6 +27,7 @@ typedef enum Trait
 	TRAIT_AXES = 1 << 9,         /* rotary positions have axes (time, height, width), which are alike in text */
 	TRAIT_DOUBLED_FFN = 1 << 10, /* feed_forward_length counts gate and up together */
 	TRAIT_EARLY = 1 << 11,       /* its files may be older than some keys that all later ones have */
+	TRAIT_CLASSIFIER = 1 << 20,  /* ranks documents by classes of its own */
 } Trait;
 
 /* A kind of layer. */

@@ -8,6 +8,7 @@
 #include <string.h>
 
 #include "architectures.h"
+#include "ranking.h"
 
 static bool
 span_equals(ByteSpan span, const char *text)
@@ -374,6 +375,7 @@ hyper_read(const Gguf *gguf, ModelHyper *hyper, Notices *notices)
 		return status_error(STATUS_INVALID_ARGUMENT, "the metadata key %s is missing", key);
 	STATUS_TRY(read_float(value, key, 0, 0, 1, &hyper->rms_epsilon));
 	read_sampling(gguf, hyper, notices);
+	ranking_read(gguf, hyper, notices);
 	if (!tokens || tokens->type != GGUF_ARRAY || tokens->element_type != GGUF_STRING || tokens->n_elements == 0)
 		return status_error(STATUS_INVALID_ARGUMENT, "the metadata key tokenizer.ggml.tokens is missing");
 	hyper->vocab = (uint32_t) tokens->n_elements;

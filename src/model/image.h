@@ -55,7 +55,7 @@ typedef struct ImageHeader
 	char name[64];
 	ModelHyper hyper;
 	ImageTokenizer tokenizer;
-	ImagePart chat_template;
+	ImagePart chat_template, rerank_template;
 	ImagePart tensors; /* ImageTensor[n_tensors] */
 } ImageHeader;
 

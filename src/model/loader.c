@@ -207,8 +207,8 @@ match_tensors(Loader *loader)
 			used[source->tensor - gguf->tensors] = true;
 	}
 	for (uint32_t t = 0; t < gguf->n_tensors; t++)
-		/* a tensor that would change the answers must not be passed over; a classifier head on top may */
-		if (!used[t] && !name_begins(&gguf->tensors[t], "cls."))
+		/* a tensor that would change the answers must not be passed over; a classifier on top that is not used may */
+		if (!used[t] && (loader->header.hyper.n_classes > 0 || !name_begins(&gguf->tensors[t], "cls.")))
 			return status_error(STATUS_UNSUPPORTED, "tensor \"%.*s\" is not part of architecture %s",
 								(int) gguf->tensors[t].name.length, gguf->tensors[t].name.data,
 								architecture_name(loader->header.hyper.architecture));
@@ -267,6 +267,7 @@ lay_out(Loader *loader)
 {
 	ImageHeader *header = &loader->header;
 	const GgufValue *chat_template = gguf_find(&loader->files.gguf, "tokenizer.chat_template");
+	const GgufValue *rerank_template = gguf_find(&loader->files.gguf, "tokenizer.chat_template.rerank");
 	uint64_t end = sizeof *header;
 
 	header->n_tensors = roles_count(&header->hyper);
@@ -274,6 +275,8 @@ lay_out(Loader *loader)
 	STATUS_TRY(place_tokenizer(loader, &end));
 	if (chat_template && chat_template->type == GGUF_STRING)
 		header->chat_template = place_part(&end, chat_template->string.length, 8);
+	if (rerank_template && rerank_template->type == GGUF_STRING)
+		header->rerank_template = place_part(&end, rerank_template->string.length, 8);
 	header->data_start = align_up(end, IMAGE_ALIGNMENT);
 	end = header->data_start;
 	for (uint32_t i = 0; i < header->n_tensors; i++)
@@ -514,6 +517,7 @@ write_meta(Loader *loader)
 	const ImageTokenizer *tokenizer = &loader->header.tokenizer;
 	const GgufValue *types = gguf_find(&loader->files.gguf, "tokenizer.ggml.token_type");
 	const GgufValue *chat_template = gguf_find(&loader->files.gguf, "tokenizer.chat_template");
+	const GgufValue *rerank_template = gguf_find(&loader->files.gguf, "tokenizer.chat_template.rerank");
 
 	memcpy(header, &loader->header, sizeof *header);
 	memcpy(loader->meta + loader->header.tensors.offset, loader->tensors, loader->header.tensors.bytes);
@@ -525,6 +529,9 @@ write_meta(Loader *loader)
 	if (loader->header.chat_template.bytes)
 		memcpy(loader->meta + loader->header.chat_template.offset, chat_template->string.data,
 			   loader->header.chat_template.bytes);
+	if (loader->header.rerank_template.bytes)
+		memcpy(loader->meta + loader->header.rerank_template.offset, rerank_template->string.data,
+			   loader->header.rerank_template.bytes);
 	header->checksum =
 		image_checksum(loader->meta + IMAGE_UNCHECKED_BYTES, loader->header.data_start - IMAGE_UNCHECKED_BYTES);
 }

@@ -16,6 +16,7 @@
 #include "hyperparameters.h"
 #include "image.h"
 #include "key_outliers.h"
+#include "ranking.h"
 #include "tensor_roles.h"
 
 static Status
@@ -70,9 +71,9 @@ check_meta(const ImageHeader *header, uint64_t bytes)
 {
 	const uint8_t *image = (const uint8_t *) header;
 	const ImageTokenizer *tokenizer = &header->tokenizer;
-	const ImagePart parts[] = {header->tensors,        header->chat_template,  tokenizer->token_offsets,
-							   tokenizer->token_bytes, tokenizer->token_types, tokenizer->merge_offsets,
-							   tokenizer->merge_bytes};
+	const ImagePart parts[] = {header->tensors,          header->chat_template,  header->rerank_template,
+							   tokenizer->token_offsets, tokenizer->token_bytes, tokenizer->token_types,
+							   tokenizer->merge_offsets, tokenizer->merge_bytes};
 
 	if (header->magic != IMAGE_MAGIC || header->version != IMAGE_VERSION ||
 		atomic_load_explicit(&header->state, memory_order_acquire) != IMAGE_COMPLETE)
@@ -254,6 +255,20 @@ create_template(Model *model, const ImageHeader *header)
 	return status_ok();
 }
 
+/* By what it ranks documents, and the words around them. */
+static Status
+open_ranking(Model *model, const ImageHeader *header, const ImageTensor *tensors)
+{
+	const uint8_t *image = (const uint8_t *) header;
+	PackedMatrix classifier = matrix_at(image, &tensors[ROLE_CLASSIFIER]);
+
+	if (header->rerank_template.bytes)
+		model->rerank_template =
+			(ByteSpan){(const char *) image + header->rerank_template.offset, (size_t) header->rerank_template.bytes};
+	return ranking_open(model, tensors[ROLE_CLASSIFIER].data.bytes ? &classifier : NULL,
+						tensors[ROLE_OUTPUT].data.bytes > 0);
+}
+
 /* Everything behind the mapping. */
 static Status
 build(Model *model, const ImageHeader *header, uint64_t bytes)
@@ -279,6 +294,7 @@ build(Model *model, const ImageHeader *header, uint64_t bytes)
 					tensors + N_MODEL_ROLES + (size_t) i * N_LAYER_ROLES);
 	STATUS_TRY(key_outliers_find(&model->hyper, model->layers, &model->key_outliers));
 	STATUS_TRY(create_tokenizer(model, header));
+	STATUS_TRY(open_ranking(model, header, tensors));
 	return create_template(model, header);
 }
 
@@ -325,6 +341,7 @@ model_close(Model *model)
 	chat_template_destroy(model->chat_template);
 	free(model->layers);
 	free(model->key_outliers);
+	free(model->rank_rows);
 	munmap((void *) model->image, model->image_bytes);
 	free(model);
 }

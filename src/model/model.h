@@ -51,7 +51,16 @@ typedef enum Pooling
 	POOLING_MEAN = 1,
 	POOLING_CLS = 2,
 	POOLING_LAST = 3,
+	POOLING_RANK = 4, /* a reranker */
 } Pooling;
+
+/* By what a model says how relevant a document is. */
+typedef enum Ranking
+{
+	RANKING_BY_TOKENS = 0,  /* the rows of "yes" and "no" in the output matrix */
+	RANKING_BY_CLASSES = 1, /* a classifier of these two, or of "yes" alone */
+	RANKING_NONE = 2,       /* its classes are others */
+} Ranking;
 
 #define MODEL_MAX_LAYERS 256
 #define MODEL_MAX_HEAD_DIM 256
@@ -83,6 +92,9 @@ typedef struct ModelHyper
 	uint32_t shared_ffn;       /* of the expert that all rows have; 0: there is none */
 	uint32_t experts_sum_to_1; /* 1: the weights of a row's experts are divided by their sum */
 	uint32_t pooling;          /* Pooling */
+	uint32_t ranking;          /* Ranking */
+	uint32_t n_classes;        /* of a classifier that ranks: 1 or 2; 0: there is none */
+	uint32_t yes_class;        /* of two: which one is "yes" */
 	uint32_t has_sampling; /* 1: the file carries a generation config in general.sampling.*; only the given ones are set
 							  below */
 	float temperature, top_p, min_p, repetition_penalty; /* -1: not given */
@@ -113,8 +125,12 @@ typedef struct Model
 	PackedMatrix token_embedding; /* [vocab][hidden] */
 	PackedMatrix output;          /* [vocab][hidden]; the same tiles as token_embedding where the file ties them */
 	const float *output_norm;     /* [hidden] */
-	ModelLayer *layers;           /* [n_layers] */
-	KeyOutliers *key_outliers;    /* [n_layers][n_kv_heads]; NULL: no head has any */
+	bool has_output;              /* false: the file has the classifier alone, and the matrix above is none */
+	float *rank_rows;             /* [2][hidden]: of "yes" and "no"; NULL: it cannot rank, and rank_error says why */
+	Status rank_error;
+	ByteSpan rerank_template;  /* of the file, with {query} and {document}; not given: the published one */
+	ModelLayer *layers;        /* [n_layers] */
+	KeyOutliers *key_outliers; /* [n_layers][n_kv_heads]; NULL: no head has any */
 	Tokenizer *tokenizer;
 	ChatTemplate *chat_template; /* NULL where the template could not be parsed; then chat_template_error says why */
 	Status chat_template_error;

@@ -20,6 +20,7 @@ typedef enum Extent
 	EXTENT_EXPERTS,
 	EXTENT_EXPERT_FFN,
 	EXTENT_SHARED_FFN,
+	EXTENT_CLASSES,
 } Extent;
 
 /* A tensor that a file may have instead of some others: their rows (elements of vectors), one behind the other; where
@@ -57,6 +58,7 @@ static const RoleRow model_roles[N_MODEL_ROLES] = {
 	[ROLE_TOKEN_EMBEDDING] = {"token_embd.weight", FORM_MATRIX, EXTENT_VOCAB, EXTENT_HIDDEN, TRAIT_ALWAYS},
 	[ROLE_OUTPUT] = {"output.weight", FORM_MATRIX, EXTENT_VOCAB, EXTENT_HIDDEN, TRAIT_OWN_OUTPUT},
 	[ROLE_OUTPUT_NORM] = {"output_norm.weight", FORM_VECTOR, EXTENT_ONE, EXTENT_HIDDEN, TRAIT_ALWAYS},
+	[ROLE_CLASSIFIER] = {"cls.output.weight", FORM_MATRIX, EXTENT_CLASSES, EXTENT_HIDDEN, TRAIT_CLASSIFIER},
 };
 
 static const RoleRow layer_roles[N_LAYER_ROLES] = {
@@ -111,6 +113,8 @@ extent_of(const ModelHyper *hyper, Extent extent)
 			return hyper->expert_ffn;
 		case EXTENT_SHARED_FFN:
 			return hyper->shared_ffn;
+		case EXTENT_CLASSES:
+			return hyper->n_classes;
 		default:
 			return hyper->vocab;
 	}
@@ -144,6 +148,8 @@ role_at(const ModelHyper *hyper, uint32_t i)
 	unsigned optional = in_layer ? kind->optional : architecture->optional;
 	TensorRole role = {.fused = ""};
 
+	/* whatever the architecture */
+	required |= hyper->n_classes > 0 ? TRAIT_CLASSIFIER : 0;
 	write_name(role.name, in_layer, layer, row->name);
 	role.is_required = (row->traits & required) != 0;
 	role.is_known = (row->traits & (required | optional)) != 0;

@@ -12,7 +12,7 @@
 static bool
 request_kind_is_known(uint8_t kind)
 {
-	return kind >= REQUEST_CHAT && kind <= REQUEST_CHUNK;
+	return kind >= REQUEST_CHAT && kind <= REQUEST_RERANK;
 }
 
 bool
@@ -181,7 +181,7 @@ read_options(ByteReader *reader, SamplingOptions *options)
 static Status
 check_members(const Request *request)
 {
-	bool score = request->kind == REQUEST_SCORE;
+	bool score = request->kind == REQUEST_SCORE, rerank = request->kind == REQUEST_RERANK;
 	bool chat = request->kind == REQUEST_CHAT || request->kind == REQUEST_RENDER_CHAT || score;
 	bool wants_text = !chat && request->kind != REQUEST_DETOKENIZE;
 
@@ -200,6 +200,9 @@ check_members(const Request *request)
 	if (score != (request->candidates.data != NULL))
 		return status_error(STATUS_INVALID_ARGUMENT, "request kind %u with%s candidates", request->kind,
 							score ? "out" : "");
+	if (rerank != (request->query.data != NULL))
+		return status_error(STATUS_INVALID_ARGUMENT, "request kind %u with%s query", request->kind,
+							rerank ? "out" : "");
 	if (request->kind != REQUEST_CHUNK && (request->chunk_tokens || request->chunk_overlap))
 		return status_error(STATUS_INVALID_ARGUMENT, "request kind %u with sizes of chunks", request->kind);
 	if ((request->flags & REQUEST_LOGPROBS_MASK) &&
@@ -264,6 +267,7 @@ decode_request_unchecked(const unsigned char *body, size_t length, Request *requ
 	request->messages = read_span(&reader);
 	request->tools = read_span(&reader);
 	request->instruction = read_span(&reader);
+	request->query = read_span(&reader);
 	request->candidates = read_span(&reader);
 	request->n_tokens = read_u32(&reader);
 	request->tokens = read_raw(&reader, (size_t) request->n_tokens * 4);
@@ -287,8 +291,9 @@ decode_request_unchecked(const unsigned char *body, size_t length, Request *requ
 Status
 request_check_texts(const Request *request)
 {
-	const ByteSpan texts[] = {request->model, request->adapter,     request->text,       request->messages,
-							  request->tools, request->instruction, request->candidates, request->shared_messages};
+	const ByteSpan texts[] = {request->model,    request->adapter,    request->text,
+							  request->messages, request->tools,      request->instruction,
+							  request->query,    request->candidates, request->shared_messages};
 
 	for (size_t i = 0; i < sizeof texts / sizeof texts[0]; i++)
 		if (!is_text(texts[i]))
@@ -363,6 +368,7 @@ decode_result(const unsigned char *body, size_t length, RequestResult *result)
 	byte_reader_init(&reader, body, length);
 	result->kind = read_u8(&reader);
 	result->prompt_tokens = read_u32(&reader);
+	result->cached_tokens = read_u32(&reader);
 	result->count = read_u32(&reader);
 	if (result->kind < RESULT_TOKENS || result->kind > RESULT_OFFSETS)
 		reader.failed = true;

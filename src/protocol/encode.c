@@ -75,8 +75,9 @@ static Status
 check_request_size(const Request *request)
 {
 	uint64_t total = (uint64_t) request->n_tokens * 4;
-	const ByteSpan *spans[] = {&request->model, &request->adapter,     &request->text,       &request->messages,
-							   &request->tools, &request->instruction, &request->candidates, &request->shared_messages};
+	const ByteSpan *spans[] = {&request->model,    &request->adapter,    &request->text,
+							   &request->messages, &request->tools,      &request->instruction,
+							   &request->query,    &request->candidates, &request->shared_messages};
 
 	for (size_t i = 0; i < sizeof spans / sizeof spans[0]; i++)
 		total += spans[i]->length;
@@ -106,6 +107,7 @@ encode_request(ByteWriter *writer, uint32_t request_id, const Request *request)
 	write_span(writer, request->messages);
 	write_span(writer, request->tools);
 	write_span(writer, request->instruction);
+	write_span(writer, request->query);
 	write_span(writer, request->candidates);
 	write_u32(writer, request->n_tokens);
 	write_raw(writer, request->tokens, (size_t) request->n_tokens * 4);
@@ -191,6 +193,7 @@ encode_result(ByteWriter *writer, uint32_t request_id, const RequestResult *resu
 
 	write_u8(writer, result->kind);
 	write_u32(writer, result->prompt_tokens);
+	write_u32(writer, result->cached_tokens);
 	write_u32(writer, result->count);
 	write_raw(writer, result->values, (size_t) result->count * result_value_bytes(result->kind));
 	if (result->kind == RESULT_TEXT || result->kind == RESULT_LOGPROBS)

@@ -76,6 +76,7 @@ typedef enum RequestKind
 	REQUEST_LOGPROBS = 8,     /* text as it is -> RESULT_LOGPROBS of its tokens */
 	REQUEST_SCORE = 9,        /* messages through the template; how likely each of candidates is -> RESULT_FLOATS */
 	REQUEST_CHUNK = 10,       /* text -> RESULT_OFFSETS of pieces of at most chunk_tokens; ready before GO */
+	REQUEST_RERANK = 11,      /* text, a document, and query -> RESULT_FLOATS of one: the logit of its relevance */
 } RequestKind;
 
 #define REQUEST_FLAG_STREAM 1u        /* send PIECE frames as text is sampled; else all content comes in DONE */
@@ -142,10 +143,11 @@ typedef struct Request
 	uint32_t flags;
 	ByteSpan model;              /* name; not given: the model in the lowest serving slot */
 	ByteSpan adapter;            /* name, among those of the model; not given: the model alone */
-	ByteSpan text;               /* GENERATE, EMBED, TOKENIZE, COUNT_TOKENS */
+	ByteSpan text;               /* GENERATE, EMBED, TOKENIZE, COUNT_TOKENS, LOGPROBS, CHUNK, RERANK */
 	ByteSpan messages;           /* CHAT, RENDER_CHAT, SCORE: a JSON array */
 	ByteSpan tools;              /* CHAT, RENDER_CHAT: a JSON array, or not given */
-	ByteSpan instruction;        /* EMBED, or not given */
+	ByteSpan instruction;        /* EMBED, RERANK, or not given */
+	ByteSpan query;              /* RERANK */
 	ByteSpan candidates;         /* SCORE: a JSON array of strings, the answers among which the model has to choose */
 	const unsigned char *tokens; /* DETOKENIZE: n_tokens little-endian int32; unaligned: read with request_token() */
 	uint32_t n_tokens;
@@ -228,6 +230,7 @@ typedef struct RequestResult
 									piece in text */
 	ByteSpan text;               /* RESULT_TEXT; LOGPROBS: all pieces, one after the other */
 	uint32_t prompt_tokens;
+	uint32_t cached_tokens; /* of the prompt */
 } RequestResult;
 
 /* Body of ERROR. */

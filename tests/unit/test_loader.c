@@ -682,6 +682,74 @@ tensors_that_would_change_answers_are_not_passed_over(void **state)
 	byte_writer_free(&file);
 }
 
+/* Load a file as it is now, and open it. The caller closes the model. */
+static Model *
+opened(const char *name)
+{
+	ModelLoadReport report;
+	Model *model = NULL;
+	int fd = memfd_create("image", 0);
+
+	assert_string_equal(load(name, fd, true, true, 1, 0, &report).message, "");
+	assert_string_equal(model_open(fd, &model).message, "");
+	close(fd);
+	return model;
+}
+
+static void
+a_classifier_of_yes_and_no_ranks(void **state)
+{
+	TinyModel shape = tiny;
+	ByteWriter file;
+	Model *model;
+	uint8_t *at;
+	char words[] = "Is it about {query}? {document}";
+
+	(void) state;
+	shape.kind |= TINY_CLASSES;
+	shape.own_output = true;
+	file = writer_model(&shape, NULL);
+	writer_save(folder, "rank.gguf", file.data, file.length);
+	model = opened("rank.gguf");
+	assert_int_equal(model->hyper.n_classes, 2);
+	assert_non_null(model->rank_rows);
+	assert_true(model->has_output);
+	assert_int_equal(model->rerank_template.length, strlen(TINY_RERANK_TEMPLATE));
+	model_close(model);
+	/* one row more would change what is computed, and has no meaning */
+	at = memmem(file.data, file.length, "output.weight", 13);
+	assert_non_null(at);
+	memcpy(at, "cls.what", 8);
+	writer_save(folder, "rank.gguf", file.data, file.length);
+	expect_failure("rank.gguf", STATUS_UNSUPPORTED, "tensor \"cls.whateight\" is not part of architecture qwen2");
+	memcpy(at, "output.w", 8);
+	/* a template that has no place for the document */
+	at = memmem(file.data, file.length, words, strlen(words));
+	assert_non_null(at);
+	memcpy(at + strlen(words) - 10, "{querying}", 10);
+	writer_save(folder, "rank.gguf", file.data, file.length);
+	model = opened("rank.gguf");
+	assert_null(model->rank_rows);
+	assert_non_null(strstr(model->rank_error.message, "{query} and {document}, each once"));
+	model_close(model);
+	byte_writer_free(&file);
+}
+
+static void
+a_model_without_words_cannot_rank(void **state)
+{
+	ByteWriter file = writer_model(&tiny, NULL);
+	Model *model;
+
+	(void) state;
+	writer_save(folder, "words.gguf", file.data, file.length);
+	model = opened("words.gguf");
+	assert_null(model->rank_rows);
+	assert_non_null(strstr(model->rank_error.message, "its vocabulary has no tokens \"yes\" and \"no\""));
+	model_close(model);
+	byte_writer_free(&file);
+}
+
 static void
 what_a_file_does_not_say_has_its_default(void **state)
 {
@@ -1371,6 +1439,8 @@ main(void)
 		cmocka_unit_test(other_tensor_types_are_named),
 		cmocka_unit_test(other_files_are_refused),
 		cmocka_unit_test(tensors_that_would_change_answers_are_not_passed_over),
+		cmocka_unit_test(a_classifier_of_yes_and_no_ranks),
+		cmocka_unit_test(a_model_without_words_cannot_rank),
 		cmocka_unit_test(what_a_file_does_not_say_has_its_default),
 		cmocka_unit_test(heads_that_contradict_themselves_are_refused),
 		cmocka_unit_test(memory_is_looked_at_before_it_is_taken),

@@ -178,10 +178,29 @@ candidates_and_chunk_sizes_stand_where_they_belong(void **state)
 }
 
 static void
+a_query_comes_with_a_document(void **state)
+{
+	Request sent = {.kind = REQUEST_RERANK, .text = span("document"), .query = span("query")}, received;
+	ByteWriter writer;
+
+	(void) state;
+	assert_true(survives(&sent, &received, &writer));
+	assert_span(received.query, "query");
+	assert_span(received.text, "document");
+	byte_writer_free(&writer);
+	sent.kind = REQUEST_EMBED;
+	assert_false(survives(&sent, &received, &writer));
+	sent = (Request){.kind = REQUEST_RERANK, .text = span("document")};
+	assert_false(survives(&sent, &received, &writer));
+	sent = (Request){.kind = REQUEST_RERANK, .query = span("query")};
+	assert_false(survives(&sent, &received, &writer));
+}
+
+static void
 logprobs_round_trip(void **state)
 {
 	unsigned char values[32] = {1, 0, 0, 0};
-	RequestResult sent = {RESULT_LOGPROBS, 2, values, span("pieces"), 2}, received;
+	RequestResult sent = {RESULT_LOGPROBS, 2, values, span("pieces"), 2, 0}, received;
 	ByteWriter writer;
 
 	(void) state;
@@ -204,7 +223,7 @@ answers_round_trip(void **state)
 	Piece piece = {PIECE_THINKING, span("hm")};
 	Done done = {FINISH_LENGTH, 1, 2, 3, 4, 5, 6, span("m"), span("text"), {NULL, 0}, span("[]"), span("[1]")};
 	float values[2] = {0.5f, -3.25f};
-	RequestResult result = {RESULT_FLOATS, 2, (const unsigned char *) values, {NULL, 0}, 9};
+	RequestResult result = {RESULT_FLOATS, 2, (const unsigned char *) values, {NULL, 0}, 9, 4};
 	ProtocolError error = {STATUS_TOO_LONG, span("too long"), {NULL, 0}, span("shorten it")};
 
 	(void) state;
@@ -232,6 +251,7 @@ answers_round_trip(void **state)
 	assert_int_equal(encode_result(&writer, 1, &result).code, STATUS_OK);
 	assert_int_equal(decode_result(writer.data + 16, writer.length - 16, &result).code, STATUS_OK);
 	assert_int_equal(result.count, 2);
+	assert_int_equal(result.cached_tokens, 4);
 	assert_true(protocol_float(result.values, 1) == -3.25f);
 
 	writer.length = 0;
@@ -554,6 +574,7 @@ main(void)
 		cmocka_unit_test(request_round_trip),
 		cmocka_unit_test(detokenize_request_keeps_negative_tokens),
 		cmocka_unit_test(candidates_and_chunk_sizes_stand_where_they_belong),
+		cmocka_unit_test(a_query_comes_with_a_document),
 		cmocka_unit_test(logprobs_round_trip),
 		cmocka_unit_test(answers_round_trip),
 		cmocka_unit_test(truncated_requests_are_refused),

@@ -313,8 +313,7 @@ what_is_preempted_in_its_prompt_gives_the_same(void **state)
 		tiny_submit(engine, &request, &calls[1]);
 		tiny_run(engine);
 		assert_true(atomic_load(&engine->page->n_preemptions) > 0);
-		assert_int_equal(calls[1].out.length, expected.length);
-		assert_memory_equal(calls[1].out.data, expected.data, expected.length);
+		assert_true(tiny_same_result(&calls[1].out, &expected));
 		byte_writer_free(&expected);
 		tiny_call_free(&calls[0]);
 		tiny_call_free(&calls[1]);
@@ -350,8 +349,7 @@ scores_leave_no_block_that_they_write_again(void **state)
 
 		tiny_submit(engine, &request, &call);
 		tiny_run(engine);
-		assert_int_equal(call.out.length, expected.length);
-		assert_memory_equal(call.out.data, expected.data, expected.length);
+		assert_true(tiny_same_result(&call.out, &expected));
 		tiny_call_free(&call);
 	}
 	assert_true(atomic_load(&engine->page->n_cached_tokens) > 0);
@@ -370,6 +368,59 @@ scores_leave_no_block_that_they_write_again(void **state)
 		free(answer);
 	}
 	assert_idle(engine);
+	tiny_engine_free(engine);
+}
+
+/* The score of a document's request as it was said, and how many tokens of it were cached. */
+static float
+rank(TinyEngine *engine, const char *query, const char *document, uint32_t role, uint32_t *n_cached)
+{
+	Request request = {.kind = REQUEST_RERANK,
+					   .query = tiny_span(query),
+					   .text = tiny_span(document),
+					   .role = role,
+					   .prefix_sharing = PREFIX_ROLE};
+	RequestResult result;
+	FrameHeader header;
+	TinyCall call;
+	float score;
+
+	tiny_submit(engine, &request, &call);
+	assert_string_equal(call.status.message, "");
+	tiny_run(engine);
+	assert_int_equal(decode_header(call.out.data, false, &header).code, STATUS_OK);
+	assert_int_equal(header.type, FRAME_RESULT);
+	assert_int_equal(decode_result(call.out.data + PROTOCOL_HEADER_BYTES, header.body_bytes, &result).code, STATUS_OK);
+	assert_int_equal(result.count, 1);
+	*n_cached = result.cached_tokens;
+	score = protocol_float(result.values, 0);
+	tiny_call_free(&call);
+	return score;
+}
+
+static void
+a_query_is_computed_once_for_its_role(void **state)
+{
+	TinyModel ranks = shape;
+	/* with the template's words before it ("Is it about "), two blocks and some */
+	const char *query = "rivers that flow from the mountains to the sea without any lake between";
+	TinyEngine *engine;
+	uint32_t n_cached;
+	float first;
+
+	(void) state;
+	ranks.kind = TINY_CLASSES;
+	engine = tiny_engine(&ranks, 1, 100, usual);
+	first = rank(engine, query, "The Rhine", 10, &n_cached);
+	assert_int_equal(n_cached, 0);
+	assert_true(rank(engine, query, "A bicycle", 10, &n_cached) != first);
+	assert_int_equal(n_cached, 64);
+	assert_true(rank(engine, query, "The Rhine", 10, &n_cached) == first);
+	assert_true(n_cached >= 64);
+	/* nobody learns from the time it takes what others ask */
+	assert_true(rank(engine, query, "The Rhine", 11, &n_cached) == first);
+	assert_int_equal(n_cached, 0);
+	assert_true(rank(engine, "lakes", "The Rhine", 10, &n_cached) != first);
 	tiny_engine_free(engine);
 }
 
@@ -1060,10 +1111,7 @@ draws_do_not_depend_on_who_draws(void **state)
 		for (int i = 0; i < 12; i++)
 		{
 			if (i % 4 == 3)
-			{
-				assert_int_equal(one[i].out.length, more[i].out.length);
-				assert_memory_equal(one[i].out.data, more[i].out.data, one[i].out.length);
-			}
+				assert_true(tiny_same_result(&one[i].out, &more[i].out));
 			else
 			{
 				assert_int_equal(tiny_done(&one[i]).content.length, tiny_done(&more[i]).content.length);
@@ -1404,6 +1452,7 @@ main(void)
 		cmocka_unit_test(a_full_cache_preempts_and_answers_stay_the_same),
 		cmocka_unit_test(what_is_preempted_in_its_prompt_gives_the_same),
 		cmocka_unit_test(scores_leave_no_block_that_they_write_again),
+		cmocka_unit_test(a_query_is_computed_once_for_its_role),
 		cmocka_unit_test(the_oldest_is_never_preempted),
 		cmocka_unit_test(what_can_never_fit_is_refused_with_the_numbers),
 		cmocka_unit_test(cancel_frees_blocks_in_every_state),

@@ -20,8 +20,8 @@
 #define N_REQUESTS 48  /* of a mix */
 
 static const TinyModel shapes[2] = {
-	{false, 2, 64, 96, 4, 2, 16, 1024, false, TENSOR_Q8_0, 31, POOLING_LAST},
-	{true, 1, 64, 96, 4, 1, 32, 1024, true, TENSOR_F32, 32, POOLING_MEAN},
+	{TINY_CLASSES, 2, 64, 96, 4, 2, 16, 1024, false, TENSOR_Q8_0, 31, POOLING_LAST},
+	{TINY_QWEN3 | TINY_CLASSES, 1, 64, 96, 4, 1, 32, 1024, true, TENSOR_F32, 32, POOLING_MEAN},
 };
 
 static uint64_t random_state;
@@ -88,8 +88,8 @@ random_options(SamplingOptions *options)
 static void
 make_random(RandomRequest *r, const RandomRequest *before)
 {
-	static const uint8_t kinds[] = {REQUEST_GENERATE, REQUEST_GENERATE, REQUEST_GENERATE, REQUEST_CHAT,
-									REQUEST_CHAT,     REQUEST_EMBED,    REQUEST_LOGPROBS, REQUEST_SCORE};
+	static const uint8_t kinds[] = {REQUEST_GENERATE, REQUEST_GENERATE, REQUEST_GENERATE, REQUEST_CHAT,  REQUEST_CHAT,
+									REQUEST_EMBED,    REQUEST_LOGPROBS, REQUEST_SCORE,    REQUEST_RERANK};
 	Request *request = &r->request;
 	SamplingOptions *options = &request->options;
 
@@ -106,6 +106,8 @@ make_random(RandomRequest *r, const RandomRequest *before)
 	}
 	else
 		request->text = tiny_span(r->text);
+	if (request->kind == REQUEST_RERANK)
+		request->query = tiny_span(draw(2) ? "rivers" : "the longest of all rivers on this earth");
 	if (request->kind == REQUEST_SCORE)
 		request->candidates =
 			tiny_span("[\"yes\", \"yesterday\", \"year\", \"no\", \"never and at no time in all of the "
@@ -134,7 +136,7 @@ make_random(RandomRequest *r, const RandomRequest *before)
 	r->cancel_at = draw(8) ? UINT32_MAX : r->submit_at + draw(60);
 }
 
-/* The same content, or for a RESULT the same bytes. */
+/* The same content, or the same RESULT. */
 static void
 assert_same(const TinyCall *found, const TinyCall *expected, uint32_t mix, int index)
 {
@@ -151,8 +153,7 @@ assert_same(const TinyCall *found, const TinyCall *expected, uint32_t mix, int i
 			   memcmp(a.content.data, b.content.data, a.content.length) == 0;
 	}
 	else
-		same = header.type == FRAME_RESULT && found->out.length == expected->out.length &&
-			   memcmp(found->out.data, expected->out.data, found->out.length) == 0;
+		same = tiny_same_result(&found->out, &expected->out);
 	if (!same)
 		fail_msg("mix %u, request %d: frame %u differs from that of the request alone", mix, index, header.type);
 }

@@ -205,6 +205,30 @@ tiny_done(const TinyCall *call)
 	return done;
 }
 
+/* Have two calls ended with the same RESULT? What was cached is no part of it. */
+static inline bool
+tiny_same_result(const ByteWriter *a, const ByteWriter *b)
+{
+	const ByteWriter *outs[2] = {a, b};
+	RequestResult results[2];
+
+	for (int i = 0; i < 2; i++)
+	{
+		FrameHeader header;
+
+		if (outs[i]->length < PROTOCOL_HEADER_BYTES || decode_header(outs[i]->data, false, &header).code != STATUS_OK ||
+			header.type != FRAME_RESULT ||
+			decode_result(outs[i]->data + PROTOCOL_HEADER_BYTES, header.body_bytes, &results[i]).code != STATUS_OK)
+			return false;
+	}
+	return results[0].kind == results[1].kind && results[0].count == results[1].count &&
+		   results[0].prompt_tokens == results[1].prompt_tokens && results[0].text.length == results[1].text.length &&
+		   memcmp(results[0].values, results[1].values,
+				  (size_t) results[0].count * result_value_bytes(results[0].kind)) == 0 &&
+		   (results[0].text.length == 0 ||
+			memcmp(results[0].text.data, results[1].text.data, results[0].text.length) == 0);
+}
+
 static inline void
 tiny_call_free(TinyCall *call)
 {

@@ -302,7 +302,10 @@ count_step(ModelCall *call)
 			call->was_cut |= reply->done.finish_reason == FINISH_LENGTH;
 		}
 		else if (reply->type == FRAME_RESULT)
+		{
 			counts->prompt_tokens += reply->result.prompt_tokens;
+			counts->cached_tokens += reply->result.cached_tokens;
+		}
 	}
 }
 

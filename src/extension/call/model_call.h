@@ -63,6 +63,7 @@ typedef struct ModelFunction
 	/* its own arguments in order, the common tail behind them if has_tail; the last of most is options */
 	ModelArgument arguments[MODEL_FUNCTION_MAX_ARGUMENTS];
 	bool has_tail;
+	int input;        /* which of them is the text that a row of a job, or an element of an array, gives */
 	bool fits_length; /* max_tokens follows the text's length, so a job does not settle it beforehand */
 } ModelFunction;
 

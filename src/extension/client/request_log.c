@@ -18,9 +18,10 @@
 
 static const char *const kind_names[] = {
 	[REQUEST_CHAT] = "chat",         [REQUEST_GENERATE] = "generate", [REQUEST_EMBED] = "embed",
-	[REQUEST_LOGPROBS] = "logprobs", [REQUEST_SCORE] = "score",       [REQUEST_CHUNK] = "chunk"};
+	[REQUEST_LOGPROBS] = "logprobs", [REQUEST_SCORE] = "score",       [REQUEST_CHUNK] = "chunk",
+	[REQUEST_RERANK] = "rerank"};
 
-StaticAssertDecl(lengthof(kind_names) == REQUEST_CHUNK + 1, "every kind of request has a name in the log");
+StaticAssertDecl(lengthof(kind_names) == REQUEST_RERANK + 1, "every kind of request has a name in the log");
 
 /* What was asked, as it was sent: the text, or the messages as JSON. */
 static ByteSpan
@@ -33,7 +34,8 @@ asked_text(const Request *request)
 static bool
 hash_request(const Request *request, uint8 digest[PG_SHA256_DIGEST_LENGTH])
 {
-	const ByteSpan parts[] = {asked_text(request), request->tools, request->instruction, request->candidates};
+	const ByteSpan parts[] = {asked_text(request), request->tools, request->instruction, request->query,
+							  request->candidates};
 	bool ok = true;
 
 #if PG_VERSION_NUM >= 140000
@@ -56,6 +58,15 @@ hash_request(const Request *request, uint8 digest[PG_SHA256_DIGEST_LENGTH])
 	pg_sha256_final(&context, digest);
 #endif
 	return ok;
+}
+
+/* What the log says was asked, in the server's encoding. */
+static const char *
+logged_text(const Request *request)
+{
+	const char *text = server_text(asked_text(request));
+
+	return request->query.data ? psprintf("%s\n\n%s", server_text(request->query), text) : text;
 }
 
 /* A request and what is remembered of it. */
@@ -86,7 +97,7 @@ fill_entry(void *argument)
 		for (int i = 0; i < PG_SHA256_DIGEST_LENGTH; i++)
 			snprintf(entry->hash + 2 * i, 3, "%02x", digest[i]);
 	if (qwen_log_requests == LOG_REQUESTS_TEXT)
-		entry->text = MemoryContextStrdup(beginning->context, server_text(asked_text(request)));
+		entry->text = MemoryContextStrdup(beginning->context, logged_text(request));
 }
 
 void

@@ -11,6 +11,7 @@ char *qwen_models;
 char *qwen_model_directory;
 char *qwen_default_model;
 char *qwen_default_embedding_model;
+char *qwen_default_rerank_model;
 char *qwen_engine_path;
 int qwen_max_models = 4;
 int qwen_threads = 0;
@@ -166,6 +167,9 @@ settings_define(bool preloaded)
 	DefineCustomStringVariable("qwen.default_embedding_model",
 							   "Model of embedding calls that name none; empty: qwen.default_model.", NULL,
 							   &qwen_default_embedding_model, "", PGC_USERSET, 0, NULL, NULL, NULL);
+	DefineCustomStringVariable("qwen.default_rerank_model",
+							   "Model of reranking calls that name none; empty: qwen.default_model.", NULL,
+							   &qwen_default_rerank_model, "", PGC_USERSET, 0, NULL, NULL, NULL);
 	DefineCustomIntVariable("qwen.max_tokens", "Tokens to generate at most where the argument max_tokens is not given.",
 							NULL, &qwen_max_tokens, 512, 1, 1000000, PGC_USERSET, 0, NULL, NULL, NULL);
 	DefineCustomIntVariable("qwen.batch_window", "Rows of a query, or elements of an array, in flight at once.", NULL,

@@ -6,8 +6,8 @@
 
 #include "core.h"
 
-extern char *qwen_models, *qwen_model_directory, *qwen_default_model, *qwen_default_embedding_model, *qwen_engine_path,
-	*qwen_kv_cache_size;
+extern char *qwen_models, *qwen_model_directory, *qwen_default_model, *qwen_default_embedding_model,
+	*qwen_default_rerank_model, *qwen_engine_path, *qwen_kv_cache_size;
 extern bool qwen_speculation, qwen_engine_sandbox, qwen_lock_memory;
 
 /* qwen.kv_cache_size in bytes; 0: auto. */

@@ -1,11 +1,13 @@
 /*
- * arrays.c - qwen_generate_batch and qwen_embed_batch: a function of one text over the elements of an array, with
- * qwen.batch_window requests in flight, its rows in order.
+ * arrays.c - qwen_generate_batch, qwen_embed_batch and qwen_rerank: a function of one text over the elements of an
+ * array, with qwen.batch_window requests in flight, its rows in order.
  *
- * Their arguments are those of qwen_chat and qwen_embed with an array in front, so that an element's call is the plain
- * call with that one argument exchanged. A row is returned as soon as its answer and all before it are there. What
- * concerns one element alone (a text that is too long) is that element's error and stops nobody else; a NULL element
- * has a NULL value. qwen_embed_batch has no column for errors: such elements are NULL, and a WARNING counts them.
+ * Their arguments are those of qwen_chat, qwen_embed and qwen_rerank_score with an array in the text's place, so that
+ * an element's call is the plain call with that one argument exchanged. A row is returned as soon as its answer and all
+ * before it are there. What concerns one element alone (a text that is too long) is that element's error and stops
+ * nobody else; a NULL element has a NULL value. qwen_embed_batch has no column for errors: such elements are NULL, and
+ * a WARNING counts them. Of qwen_rerank, whose NULL would come first where the best document is looked for, they are
+ * raised as a plain call's.
  */
 #include "../core/core.h"
 
@@ -23,10 +25,19 @@
 #include "utils/datum.h"
 #include "utils/lsyscache.h"
 
+/* What becomes of an element's own error. */
+typedef enum ArrayErrors
+{
+	ERRORS_IN_COLUMN, /* it stands beside the value that there is not */
+	ERRORS_COUNTED,   /* its value is NULL, and a WARNING counts them */
+	ERRORS_RAISED,    /* as a plain call's: raised, or NULL, by qwen.on_error */
+} ArrayErrors;
+
 /* What lives from the first row to the last. */
 typedef struct ArrayBatch
 {
 	const ModelFunction *function;
+	ArrayErrors errors;
 	CallWindow *window;
 	FunctionCallInfo fcinfo; /* of an element's call: the arguments are ours */
 	Datum *elements;
@@ -34,7 +45,6 @@ typedef struct ArrayBatch
 	int n_elements;
 	int n_sent;
 	int64 n_returned;
-	bool has_error_column;
 	int64 n_failed;
 	char first_error[256];
 } ArrayBatch;
@@ -45,13 +55,13 @@ copy_arguments(ArrayBatch *batch, FunctionCallInfo fcinfo)
 {
 	batch->fcinfo = palloc0(SizeForFunctionCallInfo(FUNC_MAX_ARGS));
 	InitFunctionCallInfoData(*batch->fcinfo, fcinfo->flinfo, fcinfo->nargs, fcinfo->fncollation, NULL, NULL);
-	for (int i = 1; i < fcinfo->nargs; i++)
+	for (int i = 0; i < fcinfo->nargs; i++)
 	{
 		int16 length;
 		bool by_value;
 
 		batch->fcinfo->args[i] = fcinfo->args[i];
-		if (fcinfo->args[i].isnull)
+		if (i == batch->function->input || fcinfo->args[i].isnull)
 			continue;
 		get_typlenbyval(get_fn_expr_argtype(fcinfo->flinfo, i), &length, &by_value);
 		batch->fcinfo->args[i].value = datumCopy(fcinfo->args[i].value, by_value, length);
@@ -59,13 +69,13 @@ copy_arguments(ArrayBatch *batch, FunctionCallInfo fcinfo)
 }
 
 static ArrayBatch *
-start_batch(FunctionCallInfo fcinfo, const ModelFunction *function, bool has_error_column)
+start_batch(FunctionCallInfo fcinfo, const ModelFunction *function, ArrayErrors errors)
 {
 	ArrayBatch *batch = palloc0(sizeof *batch);
-	ArrayType *array = PG_GETARG_ARRAYTYPE_P_COPY(0);
+	ArrayType *array = PG_GETARG_ARRAYTYPE_P_COPY(function->input);
 
 	batch->function = function;
-	batch->has_error_column = has_error_column;
+	batch->errors = errors;
 	batch->window = window_create(1);
 	copy_arguments(batch, fcinfo);
 	deconstruct_array(array, TEXTOID, -1, false, TYPALIGN_INT, &batch->elements, &batch->nulls, &batch->n_elements);
@@ -85,7 +95,7 @@ send_element(ArrayBatch *batch)
 		NullableDatum *arguments = palloc(sizeof *arguments * batch->fcinfo->nargs);
 
 		memcpy(arguments, batch->fcinfo->args, sizeof *arguments * batch->fcinfo->nargs);
-		arguments[0] = (NullableDatum){batch->elements[i], false};
+		arguments[batch->function->input] = (NullableDatum){batch->elements[i], false};
 		model_call_start(&row->calls[0], batch->function, batch->fcinfo, arguments);
 	}
 	MemoryContextSwitchTo(old);
@@ -129,6 +139,28 @@ warn_of_failed(const ArrayBatch *batch)
 				 errdetail("The first error: %s", batch->first_error)));
 }
 
+/* Of which element an error is. */
+static void
+tell_element(void *argument)
+{
+	const ArrayBatch *batch = argument;
+
+	errcontext("element " INT64_FORMAT " of the array", batch->n_returned);
+}
+
+/* The head's value as a plain call would have it. */
+static Datum
+value_as_of_call(ArrayBatch *batch, ModelCall *call, bool *is_null)
+{
+	ErrorContextCallback context = {error_context_stack, tell_element, batch};
+	Datum value;
+
+	error_context_stack = &context;
+	value = model_call_value(call, is_null, NULL);
+	error_context_stack = context.previous;
+	return value;
+}
+
 /* (ordinality, value [, error]) of the head, which is forgotten. */
 static Datum
 head_tuple(ArrayBatch *batch, WindowRow *row, TupleDesc descriptor)
@@ -137,10 +169,12 @@ head_tuple(ArrayBatch *batch, WindowRow *row, TupleDesc descriptor)
 	bool nulls[3] = {false, true, true};
 	char *error = NULL;
 
-	if (row->calls[0].function)
+	if (row->calls[0].function && batch->errors == ERRORS_RAISED)
+		values[1] = value_as_of_call(batch, &row->calls[0], &nulls[1]);
+	else if (row->calls[0].function)
 		values[1] = model_call_value_or_error(&row->calls[0], &nulls[1], &error);
 	window_pop(batch->window);
-	if (error && batch->has_error_column)
+	if (error && batch->errors == ERRORS_IN_COLUMN)
 	{
 		values[2] = CStringGetTextDatum(error);
 		nulls[2] = false;
@@ -151,7 +185,7 @@ head_tuple(ArrayBatch *batch, WindowRow *row, TupleDesc descriptor)
 }
 
 static Datum
-array_batch(FunctionCallInfo fcinfo, const ModelFunction *function, bool has_error_column)
+array_batch(FunctionCallInfo fcinfo, const ModelFunction *function, ArrayErrors errors)
 {
 	FuncCallContext *context;
 	ArrayBatch *batch;
@@ -166,10 +200,10 @@ array_batch(FunctionCallInfo fcinfo, const ModelFunction *function, bool has_err
 		context = SRF_FIRSTCALL_INIT();
 		old = MemoryContextSwitchTo(context->multi_call_memory_ctx);
 		if (get_call_result_type(fcinfo, NULL, &descriptor) != TYPEFUNC_COMPOSITE ||
-			descriptor->natts != (has_error_column ? 3 : 2))
+			descriptor->natts != (errors == ERRORS_IN_COLUMN ? 3 : 2))
 			elog(ERROR, "the result of %s has an unexpected shape", function->symbol);
 		context->tuple_desc = BlessTupleDesc(descriptor);
-		context->user_fctx = PG_ARGISNULL(0) ? NULL : start_batch(fcinfo, function, has_error_column);
+		context->user_fctx = PG_ARGISNULL(function->input) ? NULL : start_batch(fcinfo, function, errors);
 		MemoryContextSwitchTo(old);
 	}
 	context = SRF_PERCALL_SETUP();
@@ -184,10 +218,15 @@ array_batch(FunctionCallInfo fcinfo, const ModelFunction *function, bool has_err
 
 QWEN_FUNCTION(qwen_generate_batch, 1, 18)
 {
-	return array_batch(fcinfo, &chat_text_function, true);
+	return array_batch(fcinfo, &chat_text_function, ERRORS_IN_COLUMN);
 }
 
 QWEN_FUNCTION(qwen_embed_batch, 1, 5)
 {
-	return array_batch(fcinfo, &embed_function, false);
+	return array_batch(fcinfo, &embed_function, ERRORS_COUNTED);
+}
+
+QWEN_FUNCTION(qwen_rerank, 2, 5)
+{
+	return array_batch(fcinfo, &rerank_score_function, ERRORS_RAISED);
 }

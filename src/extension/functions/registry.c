@@ -14,6 +14,7 @@ const ModelFunction *const model_functions[] = {
 	&sentiment_function,
 	&embed_function,
 	&similarity_to_function,
+	&rerank_score_function,
 	/* no job's */
 	&chat_json_function,
 	&chat_jsonb_function,
@@ -58,7 +59,8 @@ list_own_arguments(const ModelFunction *function)
 	StringInfoData list;
 
 	initStringInfo(&list);
-	for (int i = 1; i < MODEL_FUNCTION_MAX_ARGUMENTS && function->arguments[i].name; i++)
-		appendStringInfo(&list, "%s%s", list.len > 0 ? ", " : "", function->arguments[i].name);
+	for (int i = 0; i < MODEL_FUNCTION_MAX_ARGUMENTS && function->arguments[i].name; i++)
+		if (i != function->input)
+			appendStringInfo(&list, "%s%s", list.len > 0 ? ", " : "", function->arguments[i].name);
 	return list.data;
 }

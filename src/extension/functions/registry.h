@@ -11,7 +11,8 @@
 
 extern const ModelFunction chat_text_function, chat_json_function, chat_jsonb_function, chat_full_text_function,
 	chat_full_json_function, chat_full_jsonb_function, generate_function, summarize_function, translate_function,
-	embed_function, similarity_function, similarity_to_function, classify_function, filter_function, sentiment_function;
+	embed_function, similarity_function, similarity_to_function, rerank_score_function, classify_function,
+	filter_function, sentiment_function;
 
 /* All of them; NULL is behind the last. */
 extern const ModelFunction *const model_functions[];
@@ -22,7 +23,7 @@ extern const ModelFunction *model_function_named(const char *name);
 /* "chat, generate, ... or filter" */
 extern char *list_job_functions(void);
 
-/* "a, b and c": what comes behind the input among the arguments that are its own. */
+/* "a, b and c": what comes beside the input among the arguments that are its own. */
 extern char *list_own_arguments(const ModelFunction *function);
 
 #endif

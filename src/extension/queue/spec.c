@@ -36,8 +36,9 @@ bool
 job_function_takes(const ModelFunction *function, const char *argument)
 {
 	Oid type;
+	int i = model_function_argument(function, argument, &type);
 
-	return model_function_argument(function, argument, &type) > 0;
+	return i >= 0 && i != function->input;
 }
 
 /* The function's arguments, none given. */
@@ -59,7 +60,7 @@ set_argument(JobSpec *spec, const char *name, Datum value)
 	Oid type;
 	int i = model_function_argument(spec->function, name, &type);
 
-	if (i > 0)
+	if (i >= 0 && i != spec->function->input)
 		spec->call->args[i] = (NullableDatum){value, false};
 }
 
@@ -71,9 +72,9 @@ read_named(JobSpec *spec, const char *key, const JsonbValue *value)
 	StringInfoData known;
 
 	initStringInfo(&known);
-	for (int i = 1; i < MODEL_FUNCTION_MAX_ARGUMENTS && own[i].name; i++)
+	for (int i = 0; i < MODEL_FUNCTION_MAX_ARGUMENTS && own[i].name; i++)
 	{
-		bool is_submits = false;
+		bool is_submits = i == spec->function->input;
 
 		for (int j = 0; j < (int) lengthof(submit_arguments); j++)
 			is_submits |= strcmp(submit_arguments[j], own[i].name) == 0;
@@ -129,7 +130,8 @@ settle(JobSpec *spec)
 	if (spec->dimensions > 0)
 		set_argument(spec, "dimensions", Int32GetDatum(spec->dimensions));
 	memset(usual, 'x', USUAL_BYTES);
-	spec->call->args[0] = (NullableDatum){PointerGetDatum(cstring_to_text_with_len(usual, USUAL_BYTES)), false};
+	spec->call->args[spec->function->input] =
+		(NullableDatum){PointerGetDatum(cstring_to_text_with_len(usual, USUAL_BYTES)), false};
 	model_call_build(&call, spec->function, spec->call, NULL);
 	if (call.error)
 		ReThrowError(call.error);
@@ -138,7 +140,7 @@ settle(JobSpec *spec)
 						errmsg("function \"%s\" must be given its arguments", spec->function->name),
 						errdetail("They are: %s.", list_own_arguments(spec->function))));
 	spec->request = *(Request *) linitial(call.first);
-	spec->call->args[0] = (NullableDatum){(Datum) 0, true};
+	spec->call->args[spec->function->input] = (NullableDatum){(Datum) 0, true};
 }
 
 /* A value that stays when its row goes, and that nothing has to be read for: rows are worked on outside of

@@ -64,7 +64,7 @@ build_call(JobRow *row, text *prompt)
 	/* later steps look at it again */
 	if (function->next || function->too_long)
 		prompt = cstring_to_text_with_len(VARDATA_ANY(prompt), VARSIZE_ANY_EXHDR(prompt));
-	arguments[0] = (NullableDatum){PointerGetDatum(prompt), false};
+	arguments[function->input] = (NullableDatum){PointerGetDatum(prompt), false};
 	limits_act_for(spec->roles);
 	PG_TRY();
 	{

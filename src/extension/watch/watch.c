@@ -25,6 +25,7 @@ static const char *const kind_names[] = {
 	[REQUEST_LOGPROBS] = "qwen_logprobs",
 	[REQUEST_SCORE] = "qwen_classify_scores",
 	[REQUEST_CHUNK] = "qwen_chunk",
+	[REQUEST_RERANK] = "qwen_rerank_score",
 };
 
 /* What tells the C functions of one SQL function apart. */
@@ -175,7 +176,10 @@ watch_answered(WatchedRequest *watched, const EngineReply *reply)
 		outcome.total_us = reply->done.total_us;
 	}
 	else if (watched->has_go)
+	{
 		outcome.prompt_tokens = reply->result.prompt_tokens;
+		outcome.cached_tokens = reply->result.cached_tokens;
+	}
 	count(watched, &outcome);
 }
 
