@@ -49,6 +49,12 @@ packed_tile_bytes(TensorType type, uint32_t n_cols)
 	return info ? n_cols / info->block_elements * tensor_formats[type].tile_block_bytes : 0;
 }
 
+size_t
+long_row_bytes(TensorType type, uint32_t n_cols)
+{
+	return ((size_t) n_cols + 15) / 16 * 16 * tensor_formats[type].info.block_bytes;
+}
+
 void
 dequantize_row(TensorType type, const void *row, uint32_t n_cols, float *out)
 {

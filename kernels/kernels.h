@@ -101,6 +101,9 @@ extern void pack_tile(TensorType type, const void *rows, uint32_t n_rows, uint32
 /* Expand one row of a packed matrix to float, exactly as dequantize_row does from the file. out: [n_cols] */
 extern void packed_row_expand(const PackedMatrix *matrix, uint32_t row, float *out);
 
+/* Bytes of a row for the kernel dot_rows, of a float type: whole groups of 16 elements. */
+extern size_t long_row_bytes(TensorType type, uint32_t n_cols);
+
 /* ---- activations ----------------------------------------------------------------------------------------------- */
 
 /*
@@ -194,6 +197,14 @@ typedef struct Kernels
 	/* The same for F32, F16 and BF16 weights and float activations x: [n_tokens][x_stride]. */
 	void (*matmul_float)(TensorType type, const uint8_t *tile, const float *x, size_t x_stride, uint32_t n_tokens,
 						 uint32_t n_cols, float *y, size_t y_stride);
+
+	/*
+	 * y[t][r] = row_r * x_t for n_rows rows of a float type, one after the other as in a file but each rounded up to
+	 * long_row_bytes() with zeros. For few rows, of which a tile would be mostly padding. Lane i sums the columns i mod
+	 * 16.
+	 */
+	void (*dot_rows)(TensorType type, const uint8_t *rows, uint32_t n_rows, const float *x, size_t x_stride,
+					 uint32_t n_tokens, uint32_t n_cols, float *y, size_t y_stride);
 
 	/* out[i] = x[i] / sqrt(mean(x^2) + epsilon) * weight[i]; out may be x (Zhang & Sennrich 2019) */
 	void (*rms_norm)(const float *x, const float *weight, uint32_t n, float epsilon, float *out);

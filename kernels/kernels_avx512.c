@@ -15,6 +15,7 @@ const Kernels LANES_TABLE = {
 	.quantize_panel = op_quantize_panel,
 	.matmul_quantized = op_matmul_quantized,
 	.matmul_float = op_matmul_float,
+	.dot_rows = op_dot_rows,
 	.rms_norm = op_rms_norm,
 	.rope = op_rope,
 	.silu_mul = op_silu_mul,

@@ -411,3 +411,64 @@ op_matmul_float(TensorType type, const uint8_t *tile, const float *x, size_t x_s
 			break;
 	}
 }
+
+#define DOT_ROWS (LANE_GROUPS == 2 ? 8 : 4) /* rows whose sums stand in registers side by side */
+
+#define EACH_LONG_ROW _Pragma("GCC unroll 8") for (uint32_t r = 0; r < n_rows; r++)
+
+/* Some rows and one token: sixteen columns at a time. */
+LANE void
+dot_some_rows(const TensorType type, const size_t element_bytes, const uint32_t n_rows, const uint8_t *rows,
+			  size_t row_bytes, const float *x, uint32_t n_cols, float *y)
+{
+	F32x16 acc[8];
+	uint32_t c = 0;
+
+	EACH_LONG_ROW acc[r] = f_zero();
+	for (; c + 16 <= n_cols; c += 16)
+	{
+		F32x16 value = f_load(x + c);
+
+		EACH_LONG_ROW acc[r] = f_fma(float_weights(type, rows + r * row_bytes + c * element_bytes), value, acc[r]);
+	}
+	if (c < n_cols)
+	{
+		F32x16 value = f_load_first(x + c, n_cols - c);
+
+		EACH_LONG_ROW acc[r] = f_fma(float_weights(type, rows + r * row_bytes + c * element_bytes), value, acc[r]);
+	}
+	EACH_LONG_ROW y[r] = f_sum(acc[r]);
+}
+
+/* A few rows stay in the first-level cache while all tokens pass. */
+LANE void
+dot_all_rows(const TensorType type, const size_t element_bytes, const uint8_t *rows, uint32_t n_rows, const float *x,
+			 size_t x_stride, uint32_t n_tokens, uint32_t n_cols, float *y, size_t y_stride)
+{
+	size_t row_bytes = (n_cols + 15) / 16 * 16 * element_bytes;
+
+	for (; n_rows >= DOT_ROWS; n_rows -= DOT_ROWS, rows += DOT_ROWS * row_bytes, y += DOT_ROWS)
+		for (uint32_t t = 0; t < n_tokens; t++)
+			dot_some_rows(type, element_bytes, DOT_ROWS, rows, row_bytes, x + t * x_stride, n_cols, y + t * y_stride);
+	for (uint32_t r = 0; r < n_rows; r++)
+		for (uint32_t t = 0; t < n_tokens; t++)
+			dot_some_rows(type, element_bytes, 1, rows + r * row_bytes, row_bytes, x + t * x_stride, n_cols,
+						  y + t * y_stride + r);
+}
+
+#define RUN_DOTS(id, name, n_inputs, bytes, tile_bytes)                                                                \
+	case TENSOR_##id:                                                                                                  \
+		dot_all_rows(TENSOR_##id, bytes, rows, n_rows, x, x_stride, n_tokens, n_cols, y, y_stride);                    \
+		break;
+
+static void
+op_dot_rows(TensorType type, const uint8_t *rows, uint32_t n_rows, const float *x, size_t x_stride, uint32_t n_tokens,
+			uint32_t n_cols, float *y, size_t y_stride)
+{
+	switch (type)
+	{
+		FLOAT_FORMATS(RUN_DOTS)
+		default:
+			break;
+	}
+}

@@ -396,6 +396,72 @@ quantization_is_the_same_bits_and_near(void **state)
 	}
 }
 
+/* Products of single rows: near the exact ones, the same for any instruction set, and for a row or token alone. */
+static void
+dots_of_rows_are_right_and_the_same_bits(void **state)
+{
+	static const TensorType float_types[] = {TENSOR_F32, TENSOR_F16, TENSOR_BF16};
+	static const uint32_t lengths[] = {1, 15, 16, 17, 64, 100, 576};
+	enum
+	{
+		ROWS = 19,
+		TOKENS = 3
+	};
+
+	(void) state;
+	for (size_t c = 0; c < sizeof float_types / sizeof float_types[0] * sizeof lengths / sizeof lengths[0]; c++)
+	{
+		TensorType type = float_types[c % 3];
+		uint32_t n = lengths[c / 3];
+		size_t row_bytes = long_row_bytes(type, n), element_bytes = type == TENSOR_F32 ? 4 : 2;
+		uint8_t *rows = allocate(ROWS * row_bytes);
+		float *x = random_floats(TOKENS * n), *a = allocate(TOKENS * ROWS * 4), *b = allocate(TOKENS * ROWS * 4);
+		float *expanded = allocate(n * 4);
+
+		memset(rows, 0, ROWS * row_bytes);
+		for (uint32_t i = 0; i < ROWS * n; i++)
+		{
+			float value = random_float();
+			uint16_t half = f32_to_f16(value);
+
+			if (type == TENSOR_BF16)
+				memcpy(&half, (char *) &value + 2, 2);
+			memcpy(rows + i / n * row_bytes + i % n * element_bytes, type == TENSOR_F32 ? (void *) &value : &half,
+				   element_bytes);
+		}
+		kernels_by_name("portable")->dot_rows(type, rows, ROWS, x, n, TOKENS, n, a, ROWS);
+		for (uint32_t i = 0; i < TOKENS * ROWS; i++)
+		{
+			double exact = 0, size = 0;
+
+			dequantize_row(type, rows + i % ROWS * row_bytes, n, expanded);
+			for (uint32_t j = 0; j < n; j++)
+			{
+				exact += (double) expanded[j] * x[i / ROWS * n + j];
+				size += fabs((double) expanded[j] * x[i / ROWS * n + j]);
+			}
+			assert_true(fabs(a[i] - exact) <= 1e-6 * size);
+		}
+		for (size_t i = 0; i < N_ISAS; i++)
+		{
+			const Kernels *kernels = kernels_by_name(isa_names[i]);
+
+			if (!kernels)
+				continue;
+			kernels->dot_rows(type, rows, ROWS, x, n, TOKENS, n, b, ROWS);
+			assert_same(a, b, TOKENS * ROWS * 4, "dot_rows", isa_names[i]);
+			for (uint32_t r = 0; r < TOKENS * ROWS; r++)
+				kernels->dot_rows(type, rows + r % ROWS * row_bytes, 1, x + r / ROWS * n, n, 1, n, b + r, 1);
+			assert_same(a, b, TOKENS * ROWS * 4, "dot_rows of one row", isa_names[i]);
+		}
+		free(rows);
+		free(x);
+		free(a);
+		free(b);
+		free(expanded);
+	}
+}
+
 static void
 vector_operations_are_the_same_bits(void **state)
 {
@@ -867,6 +933,7 @@ main(int argc, char **argv)
 		cmocka_unit_test(shares_cover_everything_once),
 		cmocka_unit_test(a_region_may_be_given_to_some_members),
 		cmocka_unit_test(quotas_of_all_groups_above_count),
+		cmocka_unit_test(dots_of_rows_are_right_and_the_same_bits),
 	};
 
 	n_types = computed_types(types);
