@@ -12,6 +12,7 @@
 
 #define TOO_LONG_HINT "Send less text: qwen_chunk cuts it into parts, and qwen_summarize takes texts of any length."
 #define NAMES_BYTES (STATUS_PAGE_MAX_SLOTS * (PROTOCOL_MAX_NAME_BYTES + 3)) /* the names of all slots, never cut */
+#define ADAPTER_NAMES_BYTES (STATUS_PAGE_MAX_ADAPTERS * (PROTOCOL_MAX_NAME_BYTES + 3))
 #define AT_ONCE_BYTES ((size_t) 16 * 1024)            /* a request of so many bytes at most is prepared in the loop */
 #define CLIENT_DESK_BYTES ((size_t) 32 * 1024 * 1024) /* of a client's requests at the desk, unless it is one */
 #define DESK_BYTES ((size_t) 256 * 1024 * 1024)       /* of all clients' */
@@ -59,21 +60,25 @@ find_paper(const Client *client, uint32_t request_id)
 	return paper;
 }
 
-/* Keep a slot's model open for one more request or paper. */
+/* Keep a slot's model, and an adapter if any, open for one more request or paper. */
 static void
-hold_slot(Slot *slot)
+hold_slot(Slot *slot, AdapterSlot *adapter)
 {
 	slot->n_requests++;
 	atomic_store(&slot->status->n_requests, slot->n_requests);
+	if (adapter)
+		atomic_store(&adapter->status->n_requests, ++adapter->n_requests);
 }
 
 /* Or one less; a slot that was waiting for it may close. */
 static void
-release_slot(Server *server, Slot *slot)
+release_slot(Server *server, Slot *slot, AdapterSlot *adapter)
 {
 	slot->n_requests--;
 	atomic_store(&slot->status->n_requests, slot->n_requests);
-	if (slot->draining && slot->n_requests == 0)
+	if (adapter)
+		atomic_store(&adapter->status->n_requests, --adapter->n_requests);
+	if ((slot->draining && slot->n_requests == 0) || (adapter && adapter->draining && adapter->n_requests == 0))
 		slots_look(&server->slots);
 }
 
@@ -82,10 +87,11 @@ static void
 drop_request(Server *server, EngineRequest *request)
 {
 	Slot *slot = request->slot;
+	AdapterSlot *adapter = request->adapter;
 
 	detach_request(request);
 	request_destroy(request);
-	release_slot(server, slot);
+	release_slot(server, slot, adapter);
 }
 
 /* Out of the client's list, which it is not in any more when nobody wants it. */
@@ -108,10 +114,11 @@ void
 client_drop_paper(Server *server, DeskPaper *paper)
 {
 	Slot *slot = paper->slot;
+	AdapterSlot *adapter = paper->place.adapter;
 
 	long_frame_end(server, &paper->frame);
 	desk_paper_free(paper);
-	release_slot(server, slot);
+	release_slot(server, slot, adapter);
 }
 
 /* A paper that nobody wants any more. */
@@ -169,6 +176,24 @@ reply_unknown_model(Server *server, Client *client, uint32_t request_id, const R
 	atomic_fetch_add(&server->page->n_requests_failed, 1);
 }
 
+/* Say which adapters a model has. */
+static void
+reply_unknown_adapter(Server *server, Client *client, const Slot *slot, uint32_t request_id, const Request *message)
+{
+	char names[ADAPTER_NAMES_BYTES], detail[ADAPTER_NAMES_BYTES + 128];
+	Status status = status_error(STATUS_NOT_FOUND, "adapter \"%.*s\" of model \"%s\" is not loaded",
+								 (int) message->adapter.length, message->adapter.data, slot->model->name);
+
+	slots_adapter_names(&server->slots, slot, names, sizeof names);
+	if (names[0])
+		snprintf(detail, sizeof detail, "Adapters of model \"%s\": %s.", slot->model->name, names);
+	else
+		snprintf(detail, sizeof detail, "Model \"%s\" has no adapters.", slot->model->name);
+	reply_error(&client->output, request_id, &status, detail,
+				"Set qwen.adapters, or load one with qwen_load_adapter(name, file, model).");
+	atomic_fetch_add(&server->page->n_requests_failed, 1);
+}
+
 /* A request that cannot be done. */
 static void
 refuse(Server *server, Client *client, uint32_t request_id, const Status *status)
@@ -190,14 +215,14 @@ take_prepared(Server *server, Client *client, Slot *slot, uint32_t request_id, c
 	{
 		request_use_slot(request, slot);
 		round_clock_add(&server->clock, request);
-		hold_slot(slot);
+		hold_slot(slot, request->adapter);
 		attach_request(client, request);
 	}
 }
 
-/* The slot of a request, or NULL: it has been refused. The request's id is a new one. */
+/* The slot of a request and its adapter, or NULL: it has been refused. The request's id is a new one. */
 static Slot *
-choose_slot(Server *server, Client *client, uint32_t request_id, const Request *message)
+choose_slot(Server *server, Client *client, uint32_t request_id, const Request *message, AdapterSlot **adapter)
 {
 	Status status;
 	Slot *slot;
@@ -211,8 +236,14 @@ choose_slot(Server *server, Client *client, uint32_t request_id, const Request *
 		return NULL;
 	}
 	slot = slots_find(&server->slots, message->model);
+	*adapter = slot && message->adapter.data ? slots_find_adapter(&server->slots, slot, message->adapter) : NULL;
 	if (!slot)
 		reply_unknown_model(server, client, request_id, message);
+	else if (message->adapter.data && !*adapter)
+	{
+		reply_unknown_adapter(server, client, slot, request_id, message);
+		return NULL;
+	}
 	return slot;
 }
 
@@ -228,6 +259,7 @@ handle_at_once(Server *server, Client *client, uint32_t request_id, const unsign
 {
 	uint64_t start = clock_now_us();
 	Request message;
+	AdapterSlot *adapter;
 	Slot *slot;
 	EngineRequest *request = NULL;
 	Status status;
@@ -235,10 +267,10 @@ handle_at_once(Server *server, Client *client, uint32_t request_id, const unsign
 	STATUS_TRY(decode_request(body, length, &message));
 	if (find_request(client, request_id) || find_paper(client, request_id))
 		return id_in_use(request_id);
-	slot = choose_slot(server, client, request_id, &message);
+	slot = choose_slot(server, client, request_id, &message, &adapter);
 	if (!slot)
 		return status_ok();
-	status = prepare_in_loop(slot->model, slot->pool, &message, request_id, &client->output, &request);
+	status = prepare_in_loop(slot->model, slot->pool, adapter, &message, request_id, &client->output, &request);
 	take_prepared(server, client, slot, request_id, &status, request);
 	round_clock_prepared(&server->clock, start);
 	return status_ok();
@@ -270,21 +302,21 @@ make_paper(Client *client, size_t offset, size_t length, const unsigned char **b
 
 /* Lay a paper on the desk. */
 static bool
-give_paper(Server *server, Client *client, Slot *slot, DeskPaper *paper)
+give_paper(Server *server, Client *client, Slot *slot, AdapterSlot *adapter, DeskPaper *paper)
 {
 	paper->client = client;
 	paper->slot = slot;
 	paper->line = client;
 	paper->lane = paper->body.length > DESK_LONG_BYTES ? DESK_LANE_LONG : DESK_LANE_SHORT;
-	paper->place =
-		(Workplace){.model = slot->model, .tokenizer = slot->desk_tokenizers[paper->lane], .pool = slot->pool};
+	paper->place = (Workplace){
+		.model = slot->model, .tokenizer = slot->desk_tokenizers[paper->lane], .pool = slot->pool, .adapter = adapter};
 	long_frame_give_paper(client, paper);
 	if (!desk_give(server->desk, paper))
 	{
 		long_frame_end(server, &paper->frame);
 		return false;
 	}
-	hold_slot(slot);
+	hold_slot(slot, paper->place.adapter);
 	paper->next_of_client = client->papers;
 	client->papers = paper;
 	client->n_requests++;
@@ -301,6 +333,7 @@ handle_at_desk(Server *server, Client *client, uint32_t request_id, size_t offse
 	const unsigned char *body;
 	DeskPaper *paper;
 	Request name = {0};
+	AdapterSlot *adapter = NULL;
 	Slot *slot;
 	Status status;
 
@@ -314,12 +347,13 @@ handle_at_desk(Server *server, Client *client, uint32_t request_id, size_t offse
 	}
 	paper->request_id = request_id;
 	status = decode_request_unchecked(body, length, &paper->message);
-	/* the name is looked at here, the texts at the desk */
+	/* the names are looked at here, the texts at the desk */
 	name.model = paper->message.model;
+	name.adapter = paper->message.adapter;
 	if (status.code == STATUS_OK)
 		status = request_check_texts(&name);
-	slot = status.code == STATUS_OK ? choose_slot(server, client, request_id, &paper->message) : NULL;
-	if (slot && give_paper(server, client, slot, paper))
+	slot = status.code == STATUS_OK ? choose_slot(server, client, request_id, &paper->message, &adapter) : NULL;
+	if (slot && give_paper(server, client, slot, adapter, paper))
 		return status;
 	if (slot)
 		refuse(server, client, request_id, &no_memory);

@@ -10,6 +10,7 @@
 #include <string.h>
 
 #include "../base/clock.h"
+#include "../model/tensor_roles.h"
 
 /* A row stride that is no power of two, so that rows do not fall on the same cache sets. */
 static size_t
@@ -78,14 +79,15 @@ create_buffers(Forward *f)
 	f->first_logits = calloc(f->max_sequences, sizeof *f->first_logits);
 	f->first_rows = calloc(f->max_sequences, sizeof *f->first_rows);
 	f->row_is_finite = calloc(rows, sizeof *f->row_is_finite);
+	f->adapter_rows = calloc(f->max_sequences, sizeof *f->adapter_rows);
 	f->split_states = calloc(n_split, sizeof *f->split_states);
 	f->split_outs = allocate_floats(n_split * f->head_dim);
 	f->scratch = calloc((size_t) f->n_threads, sizeof *f->scratch);
 	f->n_items = calloc(f->plan.n_phases, sizeof *f->n_items);
 	f->progress = (PhaseProgress *) allocate_floats(f->plan.n_phases * sizeof *f->progress / sizeof(float));
 	ok = ok && f->cosines && f->sines && f->panels && f->row_positions && f->row_rotary_positions && f->row_sequences &&
-		 f->logit_rows && f->first_logits && f->first_rows && f->row_is_finite && f->split_states && f->split_outs &&
-		 f->scratch && f->n_items && f->progress;
+		 f->logit_rows && f->first_logits && f->first_rows && f->row_is_finite && f->adapter_rows && f->split_states &&
+		 f->split_outs && f->scratch && f->n_items && f->progress;
 	for (int t = 0; ok && t < f->n_threads; t++)
 		ok = create_scratch(f, &f->scratch[t]);
 	return ok;
@@ -113,7 +115,9 @@ forward_create(const Model *model, KvPool *pool, Team *team, uint32_t max_rows, 
 	f->n_split_slots = largest(largest(SPLIT_SLOTS, ITEMS_PER_MEMBER * (uint32_t) f->n_threads), longest_row_pieces(f));
 	f->logits.width = hyper->vocab;
 	rope_init(&f->rope, hyper);
-	if (!layers_plan(f) || !create_buffers(f) || !experts_create(f))
+	f->n_roles = roles_count(hyper);
+	f->takes_adapters = calloc(f->n_roles, sizeof *f->takes_adapters);
+	if (!f->takes_adapters || !layers_plan(f) || !create_buffers(f) || !experts_create(f))
 	{
 		forward_destroy(f);
 		return status_error(STATUS_UNAVAILABLE, "out of memory for the buffers of steps of %u rows", max_rows);
@@ -151,6 +155,8 @@ forward_destroy(Forward *f)
 	free(f->first_logits);
 	free(f->first_rows);
 	free(f->row_is_finite);
+	free(f->adapter_rows);
+	free(f->takes_adapters);
 	free(f->split_states);
 	free_floats(f->split_outs);
 	experts_destroy(f->experts);
@@ -200,31 +206,68 @@ reset_phases(Forward *f)
 	}
 }
 
+/* Lay out the rows of one sequence behind those that are there. */
+static void
+lay_out_sequence(Forward *f, uint32_t s)
+{
+	const StepSequence *sequence = &f->sequences[s];
+
+	f->first_rows[s] = f->n_rows;
+	f->first_logits[s] = f->n_logits;
+	for (uint32_t i = 0; i < sequence->n_tokens; i++)
+	{
+		f->row_sequences[f->n_rows] = s;
+		f->row_positions[f->n_rows] = sequence->first_position + i;
+		f->row_rotary_positions[f->n_rows] = f->row_positions[f->n_rows] + (uint32_t) sequence->rotary_shift;
+		if (i + sequence->n_logits >= sequence->n_tokens)
+			f->logit_rows[f->n_logits++] = f->n_rows;
+		f->n_rows++;
+	}
+	f->any_hidden |= sequence->want_hidden;
+	f->rows_alone &= sequence->n_tokens == 1;
+}
+
+/* Have the rows of the sequences before s with its adapter, or without one as it, been laid out? */
+static bool
+is_laid_out(const Forward *f, uint32_t s)
+{
+	uint32_t before = 0;
+
+	while (f->sequences[before].adapter != f->sequences[s].adapter)
+		before++;
+	return before < s;
+}
+
+/* Rows of sequences with the same adapter stand together; sequences in order within them. */
+static void
+lay_out_rows(Forward *f)
+{
+	f->n_rows = f->n_logits = f->n_adapters = 0;
+	f->any_hidden = false;
+	f->rows_alone = true;
+	for (uint32_t s = 0; s < f->n_sequences; s++)
+	{
+		const Adapter *adapter = f->sequences[s].adapter;
+		AdapterRows rows = {.adapter = adapter, .first_row = f->n_rows, .first_logit = f->n_logits};
+
+		if (is_laid_out(f, s))
+			continue;
+		for (uint32_t other = s; other < f->n_sequences; other++)
+			if (f->sequences[other].adapter == adapter)
+				lay_out_sequence(f, other);
+		rows.n_rows = f->n_rows - rows.first_row;
+		rows.n_logits = f->n_logits - rows.first_logit;
+		if (adapter)
+			f->adapter_rows[f->n_adapters++] = rows;
+	}
+}
+
 void
 forward_step(Forward *f, const StepSequence *sequences, uint32_t n_sequences)
 {
 	f->sequences = sequences;
 	f->n_sequences = n_sequences;
-	f->n_rows = 0;
-	f->n_logits = 0;
-	f->any_hidden = false;
-	f->rows_alone = true;
-	for (uint32_t s = 0; s < n_sequences; s++)
-	{
-		f->first_rows[s] = f->n_rows;
-		f->first_logits[s] = f->n_logits;
-		for (uint32_t i = 0; i < sequences[s].n_tokens; i++)
-		{
-			f->row_sequences[f->n_rows] = s;
-			f->row_positions[f->n_rows] = sequences[s].first_position + i;
-			f->row_rotary_positions[f->n_rows] = f->row_positions[f->n_rows] + (uint32_t) sequences[s].rotary_shift;
-			if (i + sequences[s].n_logits >= sequences[s].n_tokens)
-				f->logit_rows[f->n_logits++] = f->n_rows;
-			f->n_rows++;
-		}
-		f->any_hidden |= sequences[s].want_hidden;
-		f->rows_alone &= sequences[s].n_tokens == 1;
-	}
+	lay_out_rows(f);
 	attention_lay_out(f);
 	reset_phases(f);
 	run_members(f);

@@ -10,6 +10,7 @@
 #define QWEN_FORWARD_H
 
 #include "../../kernels/team.h"
+#include "../model/adapter.h"
 #include "kv_cache.h"
 
 typedef struct Forward Forward;
@@ -43,6 +44,8 @@ typedef struct StepSequence
 	uint32_t n_logits;         /* logits are wanted of the last n_logits rows (0 … n_tokens) */
 	bool want_hidden;          /* the final hidden states (after the output norm) of all its rows are wanted */
 	int32_t rotary_shift;      /* by how much its rows' rotary positions are beyond their positions in the cache */
+	const Adapter *adapter;    /* of the model; or NULL */
+	float adapter_scale;       /* of what it adds */
 } StepSequence;
 
 /* max_rows: rows of a step; max_logits: rows with logits; max_hidden: rows with hidden states. Memory is all taken
@@ -69,6 +72,9 @@ extern void forward_step(Forward *forward, const StepSequence *sequences, uint32
 
 /* Add the times of the steps that follow to times, until called with NULL. Costs two looks at the clock a phase. */
 extern void forward_measure(Forward *forward, StepTimes *times);
+
+/* May an adapter of the model be used in steps? UNSUPPORTED: it changes a matrix in which none is looked for. */
+extern Status forward_check_adapter(const Forward *forward, const Adapter *adapter);
 
 /* After a step: logits [vocab] of row i (0 … n_logits-1) of sequences[s]; valid until the next step. May be written to
  * (the sampler works in place). */

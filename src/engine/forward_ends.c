@@ -18,6 +18,7 @@ embed_rows(Member *member, const void *argument, uint32_t first, uint32_t end)
 		uint32_t token = (uint32_t) sequence->tokens[f->row_positions[r] - sequence->first_position];
 
 		packed_row_expand(&f->model->token_embedding, token, row_at(&f->rows[ROWS_HIDDEN], r));
+		adapters_add_embedding(f, sequence, token, row_at(&f->rows[ROWS_HIDDEN], r));
 		rope_angles(&f->rope, f->row_rotary_positions[r], f->cosines + (size_t) r * f->rope.n_pairs,
 					f->sines + (size_t) r * f->rope.n_pairs);
 	}

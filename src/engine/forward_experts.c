@@ -37,6 +37,7 @@ typedef struct ExpertLayer
 	const ModelLayer *layer;
 	bool takes_panels, takes_rows; /* gate and up, one of them or each another */
 	bool middle_takes_panels;
+	uint32_t roles[3]; /* of the experts' gate, up and down among the model's tensors, for adapters */
 } ExpertLayer;
 
 bool
@@ -194,7 +195,8 @@ prepare_rows(Member *member, const void *argument, uint32_t first, uint32_t end)
 	}
 }
 
-/* Items of the four phases behind the routing, which knows them: gathering, gate and up, the middle, down. */
+/* Items of the six phases behind the routing, which knows them: gathering, adapters' part of gate and up, gate and up,
+ * the middle, adapters' part of down, down. */
 static uint32_t
 set_by_routing(const Forward *f, const void *argument)
 {
@@ -219,8 +221,9 @@ route(Member *member, const void *argument, uint32_t first, uint32_t end)
 	const ModelHyper *hyper = &f->model->hyper;
 	Experts *experts = f->experts;
 	uint32_t *n_items = f->n_items + member->phase + 1;
+	const ExpertLayer *about = argument;
+	uint32_t n_pairs = f->n_rows * experts->n_chosen;
 
-	(void) argument;
 	(void) first;
 	(void) end;
 	for (uint32_t r = 0; r < f->n_rows; r++)
@@ -232,10 +235,12 @@ route(Member *member, const void *argument, uint32_t first, uint32_t end)
 		weigh(hyper, logits, chosen, experts->weights + (size_t) r * experts->n_chosen);
 	}
 	order_pairs(experts, f->n_rows, hyper->n_experts);
-	n_items[0] = experts->n_in_use < f->n_rows * experts->n_chosen ? experts->n_in_use : 0; /* none has several rows */
-	n_items[1] = experts->n_in_use * packed_n_tiles(hyper->expert_ffn);
-	n_items[2] = experts->n_in_use;
-	n_items[3] = experts->n_in_use * packed_n_tiles(hyper->hidden);
+	n_items[0] = experts->n_in_use < n_pairs ? experts->n_in_use : 0; /* none has several rows */
+	n_items[1] = any_adapter_changes(f, about->roles, 2) ? n_pairs : 0;
+	n_items[2] = experts->n_in_use * packed_n_tiles(hyper->expert_ffn);
+	n_items[3] = experts->n_in_use;
+	n_items[4] = any_adapter_changes(f, about->roles + 2, 1) ? n_pairs : 0;
+	n_items[5] = experts->n_in_use * packed_n_tiles(hyper->hidden);
 }
 
 /* The panels of an expert's rows, block by block out of those of one token (kernels.h says how they are laid out). */
@@ -328,13 +333,93 @@ tiles_of_one(uint32_t first, uint32_t end, uint32_t n_tiles, uint32_t *u, uint32
 	return *u * n_tiles + *to;
 }
 
+/* The expert of a pair, by its place in the order of experts. */
+static uint32_t
+expert_of_pair(const Experts *experts, uint32_t pair)
+{
+	uint32_t low = 0, high = experts->n_in_use - 1;
+
+	while (low < high)
+	{
+		uint32_t middle = (low + high + 1) / 2;
+
+		if (experts->first_pairs[middle] <= pair)
+			low = middle;
+		else
+			high = middle - 1;
+	}
+	return experts->in_use[low];
+}
+
+/* Phase: what adapters make of the inputs of gate and up of pairs first … end-1. */
+static void
+lower_gate_up(Member *member, const void *argument, uint32_t first, uint32_t end)
+{
+	const Forward *f = member->forward;
+	const ExpertLayer *about = argument;
+
+	for (uint32_t p = first; p < end; p++)
+	{
+		uint32_t row = f->experts->rows[p], expert = expert_of_pair(f->experts, p);
+		const AdapterMatrix *gate = adapter_of_row(f, row, about->roles[0]),
+							*up = adapter_of_row(f, row, about->roles[1]);
+		const float *x = row_at(&f->rows[ROWS_NORMED], row);
+		float *low = row_at(&f->rows[PAIRS_LOW], p);
+
+		if (gate)
+			adapter_lower_row(f, gate, row, expert, x, low);
+		if (up)
+			adapter_lower_row(f, up, row, expert, x, low + ADAPTER_MAX_RANK);
+	}
+}
+
+/* Phase: of the inputs of down. */
+static void
+lower_down(Member *member, const void *argument, uint32_t first, uint32_t end)
+{
+	const Forward *f = member->forward;
+	const ExpertLayer *about = argument;
+
+	for (uint32_t p = first; p < end; p++)
+	{
+		uint32_t row = f->experts->rows[p];
+		const AdapterMatrix *down = adapter_of_row(f, row, about->roles[2]);
+
+		if (down)
+			adapter_lower_row(f, down, row, expert_of_pair(f->experts, p), row_at(&f->rows[PAIRS_GATE], p),
+							  row_at(&f->rows[PAIRS_LOW], p));
+	}
+}
+
+/* Add what adapters add to tiles from … to-1 of the pairs of expert in use number u. Pairs of an expert are in the
+ * order of rows, so those of an adapter stand together. */
+static void
+add_adapters(const Forward *f, uint32_t role, size_t low_at, uint32_t u, uint32_t from, uint32_t to,
+			 const RowBuffer *outputs)
+{
+	const Experts *experts = f->experts;
+	uint32_t end = experts->first_pairs[u] + experts->n_pairs[u], n;
+
+	for (uint32_t p = experts->first_pairs[u]; f->n_adapters > 0 && p < end; p += n)
+	{
+		const AdapterMatrix *matrix = adapter_of_row(f, experts->rows[p], role);
+
+		for (n = 1; p + n < end && adapter_of_row(f, experts->rows[p + n], role) == matrix; n++)
+			;
+		if (matrix)
+			adapter_raise_rows(f, matrix, experts->in_use[u], row_at(&f->rows[PAIRS_LOW], p) + low_at,
+							   f->rows[PAIRS_LOW].stride, n, from, to, row_at(outputs, p), outputs->stride);
+	}
+}
+
 /* Phase: tiles of gate and up, in pairs, and the activation of what they gave. */
 static void
 multiply_gate_up(Member *member, const void *argument, uint32_t first, uint32_t end)
 {
 	const Forward *f = member->forward;
 	const Experts *experts = f->experts;
-	const ModelLayer *layer = ((const ExpertLayer *) argument)->layer;
+	const ExpertLayer *about = argument;
+	const ModelLayer *layer = about->layer;
 	uint32_t ffn = f->model->hyper.expert_ffn, u, from, to;
 	const RowBuffer *gates = &f->rows[PAIRS_GATE], *ups = &f->rows[PAIRS_UP];
 
@@ -348,6 +433,8 @@ multiply_gate_up(Member *member, const void *argument, uint32_t first, uint32_t 
 
 		matmul_tiles(f->kernels, &gate, &input, from, to, row_at(gates, pair), gates->stride, false);
 		matmul_tiles(f->kernels, &up, &input, from, to, row_at(ups, pair), ups->stride, false);
+		add_adapters(f, about->roles[0], 0, u, from, to, gates);
+		add_adapters(f, about->roles[1], ADAPTER_MAX_RANK, u, from, to, ups);
 		for (uint32_t p = pair; p < pair + experts->n_pairs[u]; p++)
 			f->kernels->silu_mul(row_at(gates, p) + (size_t) from * TILE_ROWS,
 								 row_at(ups, p) + (size_t) from * TILE_ROWS, (to - from) * TILE_ROWS);
@@ -382,7 +469,8 @@ multiply_down(Member *member, const void *argument, uint32_t first, uint32_t end
 {
 	const Forward *f = member->forward;
 	const Experts *experts = f->experts;
-	const ModelLayer *layer = ((const ExpertLayer *) argument)->layer;
+	const ExpertLayer *about = argument;
+	const ModelLayer *layer = about->layer;
 	uint32_t hidden = f->model->hyper.hidden, ffn = f->model->hyper.expert_ffn, u, from, to;
 	const RowBuffer *gates = &f->rows[PAIRS_GATE], *downs = &f->rows[PAIRS_DOWN];
 
@@ -395,6 +483,7 @@ multiply_down(Member *member, const void *argument, uint32_t first, uint32_t end
 							 row_at(gates, pair), gates->stride};
 
 		matmul_tiles(f->kernels, &down, &input, from, to, row_at(downs, pair), downs->stride, false);
+		add_adapters(f, about->roles[2], 0, u, from, to, downs);
 	}
 }
 
@@ -473,7 +562,12 @@ plan_experts(Forward *f, uint32_t layer_index)
 	const ModelHyper *hyper = &f->model->hyper;
 	const ModelLayer *layer = &f->model->layers[layer_index];
 	bool gate = tensor_type_takes_panels(layer->expert_gate.type), up = tensor_type_takes_panels(layer->expert_up.type);
-	ExpertLayer about = {layer, gate || up, !gate || !up, tensor_type_takes_panels(layer->expert_down.type)};
+	ExpertLayer about = {
+		layer,
+		gate || up,
+		!gate || !up,
+		tensor_type_takes_panels(layer->expert_down.type),
+		{plan_role(f, &layer->expert_gate), plan_role(f, &layer->expert_up), plan_role(f, &layer->expert_down)}};
 	const void *experts = plan_keep(f, &about, sizeof about);
 	Product router = {
 		.source = {plan_rows(f, ROWS_NORMED, hyper->hidden), hyper->hidden, NULL, NULL},
@@ -490,12 +584,15 @@ plan_experts(Forward *f, uint32_t layer_index)
 	(void) plan_pairs(f, PAIRS_GATE, hyper->expert_ffn);
 	(void) plan_pairs(f, PAIRS_UP, hyper->expert_ffn);
 	(void) plan_pairs(f, PAIRS_DOWN, hyper->hidden);
+	(void) plan_pairs(f, PAIRS_LOW, 2 * ADAPTER_MAX_RANK);
 	plan_add(f, STEP_PREPARE, all_rows, prepare_rows, experts);
 	plan_add_product(f, &router);
-	plan_add(f, STEP_PREPARE, one_item, route, NULL);
+	plan_add(f, STEP_PREPARE, one_item, route, experts);
 	plan_add(f, STEP_PREPARE, set_by_routing, gather_inputs, experts);
+	plan_add(f, STEP_PRODUCTS, set_by_routing, lower_gate_up, experts);
 	plan_add(f, STEP_PRODUCTS, set_by_routing, multiply_gate_up, experts);
 	plan_add(f, STEP_PREPARE, set_by_routing, quantize_middle, experts);
+	plan_add(f, STEP_PRODUCTS, set_by_routing, lower_down, experts);
 	plan_add(f, STEP_PRODUCTS, set_by_routing, multiply_down, experts);
 	if (hyper->shared_ffn > 0)
 		plan_shared(f, layer);

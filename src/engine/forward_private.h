@@ -91,6 +91,8 @@ typedef enum RowsName
 	PAIRS_GATE,
 	PAIRS_UP,
 	PAIRS_DOWN,
+	ROWS_LOW,  /* what adapters make of an input: [PRODUCT_MATRICES][ADAPTER_MAX_RANK] */
+	PAIRS_LOW, /* the same of experts */
 	N_ROW_BUFFERS
 } RowsName;
 
@@ -107,6 +109,14 @@ row_at(const RowBuffer *buffer, uint32_t row)
 {
 	return buffer->rows + row * buffer->stride;
 }
+
+/* Rows of the step that have the same adapter: they stand together. */
+typedef struct AdapterRows
+{
+	const Adapter *adapter;
+	uint32_t first_row, n_rows;
+	uint32_t first_logit, n_logits;
+} AdapterRows;
 
 struct Forward
 {
@@ -133,6 +143,8 @@ struct Forward
 	PhaseProgress *progress; /* [plan.n_phases] */
 	uint32_t *n_items;       /* [plan.n_phases] in the step at hand; beside each other, as most are only looked at */
 	bool *row_is_finite;     /* [max_rows] */
+	bool *takes_adapters;    /* [n_roles]: matrices whose products look for them */
+	uint32_t n_roles;
 	StepTimes *times;        /* or NULL: nobody wants to know */
 	uint64_t first_ended_ns; /* when the first member had done its part of the step */
 
@@ -145,6 +157,8 @@ struct Forward
 	uint32_t *row_rotary_positions; /* by which its query and key are turned */
 	uint32_t *row_sequences, *logit_rows;
 	uint32_t *first_rows, *first_logits; /* per sequence */
+	AdapterRows *adapter_rows;           /* [n_adapters] of those that have one */
+	uint32_t n_adapters;
 
 	/* attention: items are (token group, KV head, some of its query heads[, piece]) */
 	uint32_t group_heads;  /* query heads that share a KV head */
@@ -228,13 +242,65 @@ typedef struct Product
 	uint32_t n_matrices;
 	const PackedMatrix *matrices[PRODUCT_MATRICES];
 	const RowBuffer *outputs[PRODUCT_MATRICES];
-	bool add;       /* to what is in the outputs */
+	uint32_t roles[PRODUCT_MATRICES]; /* of the matrices among the model's tensors, for adapters; found by
+										 plan_add_product, as … */
+	bool add;                         /* to what is in the outputs */
 	bool gated;     /* two matrices, gate and up, whose tiles go in pairs; few rows are activated at once */
-	bool quantized; /* one of the matrices wants panels; found by plan_add_product */
+	bool quantized; /* … whether one of the matrices wants panels */
 } Product;
 
 /* The phases of a product: preparing many rows, multiplying. */
 extern void plan_add_product(Forward *forward, const Product *product);
+
+static inline bool
+is_few(uint32_t n_rows)
+{
+	return n_rows <= FEW_ROWS;
+}
+
+/* Where a product's prepared rows stand: private when few, else shared. */
+static inline MatmulInput
+product_input(const Member *member, const Product *product)
+{
+	const Forward *f = member->forward;
+	bool few = is_few(*product->n_rows);
+	MatmulInput input = {*product->n_rows, few ? member->scratch->panels : f->panels, product->source.rows->rows,
+						 product->source.rows->stride};
+
+	if (product->source.norm)
+	{
+		input.rows = few ? member->scratch->rows : f->rows[ROWS_NORMED].rows;
+		input.row_stride = few ? f->plan.widest : f->rows[ROWS_NORMED].stride;
+	}
+	return input;
+}
+
+/* ---- forward_adapters.c: what adapters add to products ----------------------------------------------------------- */
+
+/* The role of a matrix, in whose products adapters are looked for from now on. */
+extern uint32_t plan_role(Forward *forward, const PackedMatrix *matrix);
+
+/* The phase of a product that multiplies its input with the adapters' rows; after its preparation, before it is
+ * multiplied. */
+extern void plan_add_lowering(Forward *forward, const Product *product);
+
+/* Add to tiles first … end-1 of matrix number i of a product, just multiplied, what adapters add. */
+extern void adapters_add(const Member *member, const Product *product, uint32_t i, uint32_t first, uint32_t end);
+
+/* Add to a token's embedding what the adapter of its sequence adds. */
+extern void adapters_add_embedding(const Forward *forward, const StepSequence *sequence, uint32_t token, float *row);
+
+/* What an adapter of a row of the step adds to a matrix; NULL: nothing. */
+extern const AdapterMatrix *adapter_of_row(const Forward *forward, uint32_t row, uint32_t role);
+
+/* Does an adapter of the step change one of some matrices? */
+extern bool any_adapter_changes(const Forward *forward, const uint32_t *roles, uint32_t n);
+
+/* One row of one expert: low = scale * (A x); and the tiles of the expert's B that are added to n rows. */
+extern void adapter_lower_row(const Forward *forward, const AdapterMatrix *matrix, uint32_t row, uint32_t expert,
+							  const float *x, float *low);
+extern void adapter_raise_rows(const Forward *forward, const AdapterMatrix *matrix, uint32_t expert, const float *low,
+							   size_t low_stride, uint32_t n, uint32_t first, uint32_t end, float *y, size_t y_stride);
 
 /* ---- the parts of the plan: each adds its phases ----------------------------------------------------------------- */
 

@@ -6,12 +6,6 @@
  */
 #include "forward_private.h"
 
-static bool
-is_few(uint32_t n_rows)
-{
-	return n_rows <= FEW_ROWS;
-}
-
 /* True when one of the matrices wants quantized activations. */
 static bool
 any_takes_panels(const Product *product)
@@ -22,23 +16,6 @@ any_takes_panels(const Product *product)
 	return false;
 }
 
-/* Where prepared rows stand: private when few, else shared. */
-static MatmulInput
-input_of(const Member *member, const Product *product)
-{
-	const Forward *f = member->forward;
-	bool few = is_few(*product->n_rows);
-	MatmulInput input = {*product->n_rows, few ? member->scratch->panels : f->panels, product->source.rows->rows,
-						 product->source.rows->stride};
-
-	if (product->source.norm)
-	{
-		input.rows = few ? member->scratch->rows : f->rows[ROWS_NORMED].rows;
-		input.row_stride = few ? f->plan.widest : f->rows[ROWS_NORMED].stride;
-	}
-	return input;
-}
-
 /* Phase (and part of few rows' products): activate, normalize and quantize panels first … end-1 of the input. */
 static void
 prepare_panels(Member *member, const void *argument, uint32_t first, uint32_t end)
@@ -46,7 +23,7 @@ prepare_panels(Member *member, const void *argument, uint32_t first, uint32_t en
 	const Product *product = argument;
 	const RowSource *source = &product->source;
 	const Forward *f = member->forward;
-	MatmulInput input = input_of(member, product);
+	MatmulInput input = product_input(member, product);
 	float *rows = (float *) input.rows;
 
 	for (uint32_t p = first; p < end; p++)
@@ -77,8 +54,11 @@ multiply_gated(Member *member, const Product *product, const MatmulInput *input,
 	uint32_t from = first * TILE_ROWS, to = end * TILE_ROWS, n_rows = product->matrices[0]->n_rows;
 
 	for (uint32_t i = 0; i < 2; i++)
+	{
 		matmul_tiles(kernels, product->matrices[i], input, first, end, product->outputs[i]->rows,
 					 product->outputs[i]->stride, false);
+		adapters_add(member, product, i, first, end);
+	}
 	to = to < n_rows ? to : n_rows;
 	for (uint32_t r = 0; is_few(input->n_tokens) && r < input->n_tokens; r++)
 		kernels->silu_mul(row_at(product->outputs[0], r) + from, row_at(product->outputs[1], r) + from, to - from);
@@ -89,7 +69,7 @@ static void
 multiply_tiles(Member *member, const void *argument, uint32_t first, uint32_t end)
 {
 	const Product *product = argument;
-	MatmulInput input = input_of(member, product);
+	MatmulInput input = product_input(member, product);
 
 	if (is_few(input.n_tokens) && member->prepared != member->phase)
 	{
@@ -108,8 +88,11 @@ multiply_tiles(Member *member, const void *argument, uint32_t first, uint32_t en
 
 		to = to > n_tiles ? n_tiles : to;
 		if (from < to)
+		{
 			matmul_tiles(member->forward->kernels, product->matrices[i], &input, from, to, product->outputs[i]->rows,
 						 product->outputs[i]->stride, product->add);
+			adapters_add(member, product, i, from, to);
+		}
 		before += n_tiles;
 	}
 }
@@ -144,6 +127,8 @@ plan_add_product(Forward *f, const Product *product)
 	const void *kept;
 
 	complete.quantized = any_takes_panels(product);
+	for (uint32_t i = 0; i < product->n_matrices; i++)
+		complete.roles[i] = plan_role(f, product->matrices[i]);
 	if (product->source.norm)
 		(void) plan_rows(f, ROWS_NORMED, product->source.n_cols);
 	if (product->source.n_cols > f->plan.widest)
@@ -151,5 +136,6 @@ plan_add_product(Forward *f, const Product *product)
 	kept = plan_keep(f, &complete, sizeof complete);
 	if (product->source.norm || product->source.up || complete.quantized)
 		plan_add(f, STEP_PREPARE, prepare_items, prepare_panels, kept);
+	plan_add_lowering(f, kept);
 	plan_add(f, product->part, multiply_items, multiply_tiles, kept);
 }

@@ -23,8 +23,8 @@ Status
 kind_set_sharing(Sequence *sequence, const Workplace *place, const Request *message)
 {
 	sequence->uses_cache = message->prefix_sharing != PREFIX_OFF;
-	sequence->scope = message->prefix_sharing == PREFIX_ROLE ? message->role : PREFIX_SCOPE_SHARED;
-	if (sequence->uses_cache && sequence->scope != PREFIX_SCOPE_SHARED && message->shared_messages.data)
+	sequence->scope.role = message->prefix_sharing == PREFIX_ROLE ? message->role : PREFIX_SCOPE_SHARED;
+	if (sequence->uses_cache && sequence->scope.role != PREFIX_SCOPE_SHARED && message->shared_messages.data)
 		return prompt_count_shared(place, message, sequence->tokens, sequence->n_prompt, &sequence->n_shared_tokens);
 	return status_ok();
 }

@@ -49,31 +49,78 @@ write_report(SlotStatus *status, const ModelLoadReport *report)
 	status->memory_left = memory_available();
 }
 
-Status
-load_mode_run(ModelLoadRequest *request, SlotStatus *status, int death_fd)
+/* The status as it is before anything is read; the process ends when nobody wants the load any more. */
+static Status
+begin(SlotStatus *status, int *death_fd)
 {
-	uint64_t start = clock_now_us();
-	ModelLoadReport report;
 	pthread_t watcher;
-	Status result = status_ok();
 
 	atomic_store(&status->load_error_code, STATUS_OK);
 	status->load_error[0] = '\0';
 	status->notices[0] = '\0';
 	show_progress(status, 0, 0);
-	request->progress = show_progress;
-	request->progress_argument = status;
-	if (death_fd >= 0 && pthread_create(&watcher, NULL, watch_death, &death_fd) != 0)
-		result = status_error(STATUS_UNAVAILABLE, "cannot start the thread that watches for the supervisor's end");
-	if (result.code == STATUS_OK)
-		result = model_load(request, &report);
-	if (result.code == STATUS_OK)
-		write_report(status, &report);
-	else
+	if (*death_fd >= 0 && pthread_create(&watcher, NULL, watch_death, death_fd) != 0)
+		return status_error(STATUS_UNAVAILABLE, "cannot start the thread that watches for the supervisor's end");
+	return status_ok();
+}
+
+/* What became of it, for the supervisor. */
+static Status
+end(SlotStatus *status, uint64_t started_us, Status result)
+{
+	if (result.code != STATUS_OK)
 	{
 		snprintf(status->load_error, sizeof status->load_error, "%s", result.message);
 		atomic_store(&status->load_error_code, result.code);
 	}
-	atomic_store(&status->load_us, clock_now_us() - start);
+	atomic_store(&status->load_us, clock_now_us() - started_us);
 	return result;
+}
+
+Status
+load_mode_run(ModelLoadRequest *request, SlotStatus *status, int death_fd)
+{
+	uint64_t start = clock_now_us();
+	ModelLoadReport report;
+	Status result = begin(status, &death_fd);
+
+	request->progress = show_progress;
+	request->progress_argument = status;
+	if (result.code == STATUS_OK)
+		result = model_load(request, &report);
+	if (result.code == STATUS_OK)
+		write_report(status, &report);
+	return end(status, start, result);
+}
+
+static void
+write_adapter_report(SlotStatus *status, const AdapterLoadReport *report)
+{
+	atomic_store(&status->load_io, LOAD_IO_PREAD_BUFFERED);
+	status->load_io_note[0] = '\0';
+	snprintf(status->architecture, sizeof status->architecture, "%s", report->architecture);
+	snprintf(status->quantization, sizeof status->quantization, "%s", report->quantization);
+	status->n_parameters = report->n_parameters;
+	status->file_bytes = report->file_bytes;
+	status->image_bytes = report->image_bytes;
+	status->adapter_rank = report->rank;
+	status->adapter_matrices = report->n_matrices;
+	notices_write(&report->notices, status->notices, sizeof status->notices);
+	status->memory_left = memory_available();
+}
+
+Status
+load_mode_run_adapter(AdapterLoadRequest *request, SlotStatus *status, int death_fd)
+{
+	uint64_t start = clock_now_us();
+	AdapterLoadReport report;
+	Status result = begin(status, &death_fd);
+
+	request->progress = show_progress;
+	request->progress_argument = status;
+	if (result.code == STATUS_OK)
+		result = adapter_load(request, &report);
+	if (result.code == STATUS_OK)
+		write_adapter_report(status, &report);
+	return end(status, start, result);
 }

@@ -1,10 +1,10 @@
 /*
- * load_mode.h - the engine program as a loader: one model file into one slot's image, then exit.
+ * load_mode.h - the engine program as a loader: one file of a model or an adapter into one slot's image, then exit.
  */
 #ifndef QWEN_LOAD_MODE_H
 #define QWEN_LOAD_MODE_H
 
-#include "../model/model.h"
+#include "../model/adapter.h"
 #include "../protocol/status_page.h"
 
 /*
@@ -12,5 +12,8 @@
  * progress members are set here. Returns what model_load said; the status has it too.
  */
 extern Status load_mode_run(ModelLoadRequest *request, SlotStatus *status, int death_fd);
+
+/* The same for an adapter. */
+extern Status load_mode_run_adapter(AdapterLoadRequest *request, SlotStatus *status, int death_fd);
 
 #endif

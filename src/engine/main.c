@@ -1,11 +1,12 @@
 /*
  * main.c - the program qwen_engine: reads its arguments and becomes a server or a loader.
  *
- *   qwen_engine serve --slots=N --threads=N --kv-cache-bytes=N --kv-cache-type=f16|f32 --prefill-chunk=N
+ *   qwen_engine serve --slots=N --adapters=N --threads=N --kv-cache-bytes=N --kv-cache-type=f16|f32 --prefill-chunk=N
  * --max-running=N
  *                     --queue-size=N --sandbox=0|1 --lock-memory=0|1 --huge-pages=0|1
  *   qwen_engine load  --slot=K --generation=G --directory=D --file=F --name=N --io=auto|pread --threads=N
  *                     --kv-cache-bytes=N (that keys and values may still take)
+ *   qwen_engine load-adapter --slot=K --generation=G --base-generation=G --directory=D --file=F --name=N --model=N
  *   qwen_engine --version
  *
  * It is started by qwen_pg's supervisor with the descriptors of status_page.h, not by hand. Exit: 0 done, 1 failed, 2
@@ -41,6 +42,9 @@ typedef enum Option
 	OPTION_FILE,
 	OPTION_NAME,
 	OPTION_IO,
+	OPTION_ADAPTERS,
+	OPTION_BASE_GENERATION,
+	OPTION_MODEL,
 	N_OPTIONS,
 } Option;
 
@@ -62,6 +66,9 @@ static const struct option long_options[] = {
 	{"file", required_argument, NULL, OPTION_FILE},
 	{"name", required_argument, NULL, OPTION_NAME},
 	{"io", required_argument, NULL, OPTION_IO},
+	{"adapters", required_argument, NULL, OPTION_ADAPTERS},
+	{"base-generation", required_argument, NULL, OPTION_BASE_GENERATION},
+	{"model", required_argument, NULL, OPTION_MODEL},
 	{NULL, 0, NULL, 0},
 };
 
@@ -111,14 +118,15 @@ map_status_page(void)
 static int
 run_serve(const Arguments *arguments)
 {
-	uint64_t slots, threads, kv_cache_bytes, prefill_chunk, max_running, queue_size, speculation, sandbox, lock_memory,
-		huge_pages;
+	uint64_t slots, adapters, threads, kv_cache_bytes, prefill_chunk, max_running, queue_size, speculation, sandbox,
+		lock_memory, huge_pages;
 	const char *kv_type_name = arguments->values[OPTION_KV_CACHE_TYPE];
 	KvType kv_type;
 	ServerSettings settings;
 	Status status;
 
 	if (!number(arguments, OPTION_SLOTS, 1, STATUS_PAGE_MAX_SLOTS, &slots) ||
+		!number(arguments, OPTION_ADAPTERS, 0, STATUS_PAGE_MAX_ADAPTERS, &adapters) ||
 		!number(arguments, OPTION_THREADS, 0, 256, &threads) ||
 		!number(arguments, OPTION_KV_CACHE_BYTES, 0, (uint64_t) 1 << 50, &kv_cache_bytes) ||
 		!number(arguments, OPTION_PREFILL_CHUNK, 1, 65536, &prefill_chunk) ||
@@ -136,6 +144,7 @@ run_serve(const Arguments *arguments)
 	}
 	settings = (ServerSettings){
 		.n_slots = (uint32_t) slots,
+		.n_adapters = (uint32_t) adapters,
 		.n_threads = (int) threads,
 		.kv_cache_bytes = kv_cache_bytes,
 		.kv_type = kv_type,
@@ -157,6 +166,39 @@ run_serve(const Arguments *arguments)
 	if (status.code != STATUS_OK)
 		complain(status.message, NULL);
 	return status.code == STATUS_OK ? 0 : 1;
+}
+
+static int
+run_load_adapter(const Arguments *arguments)
+{
+	uint64_t slot, generation, base_generation;
+	AdapterLoadRequest request;
+	StatusPage *page;
+
+	if (!number(arguments, OPTION_SLOT, STATUS_PAGE_MAX_SLOTS, STATUS_PAGE_ALL_SLOTS - 1, &slot) ||
+		!number(arguments, OPTION_GENERATION, 1, UINT64_MAX, &generation) ||
+		!number(arguments, OPTION_BASE_GENERATION, 1, UINT64_MAX, &base_generation))
+		return 2;
+	if (!arguments->values[OPTION_DIRECTORY] || !arguments->values[OPTION_FILE] || !arguments->values[OPTION_NAME] ||
+		!arguments->values[OPTION_MODEL])
+	{
+		complain("load-adapter needs --directory, --file, --name and --model", NULL);
+		return 2;
+	}
+	page = map_status_page();
+	if (!page)
+		return 1;
+	request = (AdapterLoadRequest){
+		.image_fd = ENGINE_FD_SLOT_0,
+		.base_fd = ENGINE_FD_BASE,
+		.directory = arguments->values[OPTION_DIRECTORY],
+		.file = arguments->values[OPTION_FILE],
+		.name = arguments->values[OPTION_NAME],
+		.model = arguments->values[OPTION_MODEL],
+		.generation = generation,
+		.base_generation = base_generation,
+	};
+	return load_mode_run_adapter(&request, &page->slots[slot], ENGINE_FD_DEATH).code == STATUS_OK ? 0 : 1;
 }
 
 static int
@@ -230,6 +272,8 @@ main(int argc, char **argv)
 		return run_serve(&arguments);
 	if (strcmp(argv[1], "load") == 0)
 		return run_load(&arguments);
+	if (strcmp(argv[1], "load-adapter") == 0)
+		return run_load_adapter(&arguments);
 	complain("unknown mode", argv[1]);
 	return 2;
 }

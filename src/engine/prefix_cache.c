@@ -23,7 +23,7 @@ typedef struct Entry
 	uint64_t hash; /* over all tokens from the beginning to the block's end, and its scope */
 	uint64_t used_us;
 	uint32_t parent; /* a block, or PREFIX_NONE */
-	uint32_t scope;
+	PrefixScope scope;
 	uint32_t n_references;
 	uint32_t next;         /* in the bucket */
 	uint32_t older, newer; /* in the list of blocks without references */
@@ -89,10 +89,13 @@ mix(uint64_t hash, uint64_t value)
 }
 
 static uint64_t
-chain_hash(const PrefixCache *cache, uint32_t parent, uint32_t scope, const int32_t *tokens)
+chain_hash(const PrefixCache *cache, uint32_t parent, PrefixScope scope, const int32_t *tokens)
 {
-	uint64_t hash = mix(parent == PREFIX_NONE ? cache->seed : cache->entries[parent].hash, scope);
+	uint64_t hash = mix(parent == PREFIX_NONE ? cache->seed : cache->entries[parent].hash, scope.role);
+	uint32_t scale;
 
+	memcpy(&scale, &scope.scale, sizeof scale);
+	hash = mix(hash, (uint64_t) scope.adapter << 32 | scale);
 	for (uint32_t i = 0; i < KV_BLOCK_POSITIONS; i += 2)
 		hash = mix(hash, (uint64_t) (uint32_t) tokens[i] << 32 | (uint32_t) tokens[i + 1]);
 	return hash;
@@ -100,7 +103,7 @@ chain_hash(const PrefixCache *cache, uint32_t parent, uint32_t scope, const int3
 
 /* The block of a bucket that is exactly this one, or PREFIX_NONE. */
 static uint32_t
-look_up(const PrefixCache *cache, uint64_t hash, uint32_t parent, uint32_t scope, const int32_t *tokens)
+look_up(const PrefixCache *cache, uint64_t hash, uint32_t parent, PrefixScope scope, const int32_t *tokens)
 {
 	uint32_t at = cache->buckets[hash & (cache->n_buckets - 1)];
 
@@ -108,7 +111,7 @@ look_up(const PrefixCache *cache, uint64_t hash, uint32_t parent, uint32_t scope
 	{
 		const Entry *entry = &cache->entries[at - 1];
 
-		if (entry->hash == hash && entry->parent == parent && entry->scope == scope &&
+		if (entry->hash == hash && entry->parent == parent && prefix_scopes_are_equal(entry->scope, scope) &&
 			memcmp(entry->tokens, tokens, sizeof entry->tokens) == 0)
 			return at - 1;
 		at = entry->next;
@@ -160,7 +163,7 @@ refer(PrefixCache *cache, uint32_t block)
 }
 
 uint32_t
-prefix_cache_find(PrefixCache *cache, uint32_t parent, uint32_t scope, const int32_t *tokens)
+prefix_cache_find(PrefixCache *cache, uint32_t parent, PrefixScope scope, const int32_t *tokens)
 {
 	uint32_t block = look_up(cache, chain_hash(cache, parent, scope, tokens), parent, scope, tokens);
 
@@ -168,7 +171,7 @@ prefix_cache_find(PrefixCache *cache, uint32_t parent, uint32_t scope, const int
 }
 
 uint32_t
-prefix_cache_add(PrefixCache *cache, uint32_t parent, uint32_t scope, const int32_t *tokens, uint32_t block)
+prefix_cache_add(PrefixCache *cache, uint32_t parent, PrefixScope scope, const int32_t *tokens, uint32_t block)
 {
 	uint64_t hash = chain_hash(cache, parent, scope, tokens);
 	uint32_t *bucket = &cache->buckets[hash & (cache->n_buckets - 1)];

@@ -2,10 +2,11 @@
  * prefix_cache.h - full KV blocks that can be used again, found by the tokens they were computed from.
  *
  * A block's keys and values depend on its own tokens and on all tokens before it. So a cached block is known by the
- * block before it (its parent), its own tokens, and the scope in which it may be seen: a lookup walks from block to
- * block, and a hit compares parent, scope and tokens, not just a hash of them. Cached blocks are full and never written
- * again. Whoever uses one holds a reference; blocks without references stay until their memory is wanted, least
- * recently used first. One cache a KvPool; used by the event loop's thread only; after creation nothing is allocated.
+ * block before it (its parent), its own tokens, and its scope: in which it may be seen, and the adapter it was computed
+ * with. A lookup walks from block to block, and a hit compares parent, scope and tokens, not just a hash of them.
+ * Cached blocks are full and never written again. Whoever uses one holds a reference; blocks without references stay
+ * until their memory is wanted, least recently used first. One cache a KvPool; used by the event loop's thread only;
+ * after creation nothing is allocated.
  */
 #ifndef QWEN_PREFIX_CACHE_H
 #define QWEN_PREFIX_CACHE_H
@@ -15,7 +16,21 @@
 typedef struct PrefixCache PrefixCache;
 
 #define PREFIX_NONE UINT32_MAX /* no block: not found; as a parent: the beginning of a text */
-#define PREFIX_SCOPE_SHARED 0  /* the scope of what everybody may share; other scopes are roles */
+#define PREFIX_SCOPE_SHARED 0  /* the role of what everybody may share */
+
+/* Who may see a block, and with what it was computed beside the model. */
+typedef struct PrefixScope
+{
+	uint32_t role;    /* or PREFIX_SCOPE_SHARED */
+	uint32_t adapter; /* the number that an adapter has got when it was opened, and no other one; 0: none */
+	float scale;      /* of what it adds; 0 without one */
+} PrefixScope;
+
+static inline bool
+prefix_scopes_are_equal(PrefixScope a, PrefixScope b)
+{
+	return a.role == b.role && a.adapter == b.adapter && a.scale == b.scale;
+}
 
 extern Status prefix_cache_create(KvPool *pool, PrefixCache **cache);
 
@@ -26,14 +41,14 @@ extern void prefix_cache_destroy(PrefixCache *cache);
  * The block that continues parent (PREFIX_NONE: the beginning) with tokens [KV_BLOCK_POSITIONS] in a scope, with a
  * reference for the caller, who holds one of the parent too. PREFIX_NONE: there is none.
  */
-extern uint32_t prefix_cache_find(PrefixCache *cache, uint32_t parent, uint32_t scope, const int32_t *tokens);
+extern uint32_t prefix_cache_find(PrefixCache *cache, uint32_t parent, PrefixScope scope, const int32_t *tokens);
 
 /*
  * Make a full block of the caller's, computed from tokens after parent, one of the cache's. The caller gets a
  * reference of the block that is returned: his own or, when an equal one was there already, that one; then his own
  * goes back to the pool.
  */
-extern uint32_t prefix_cache_add(PrefixCache *cache, uint32_t parent, uint32_t scope, const int32_t *tokens,
+extern uint32_t prefix_cache_add(PrefixCache *cache, uint32_t parent, PrefixScope scope, const int32_t *tokens,
 								 uint32_t block);
 
 /* Give back the references of a chain of blocks: each one's parent stands before it. */

@@ -80,10 +80,10 @@ prepare_request(const Workplace *place, const Request *message, uint32_t request
 }
 
 Status
-prepare_in_loop(Model *model, const KvPool *pool, const Request *message, uint32_t request_id, ByteWriter *out,
-				EngineRequest **request)
+prepare_in_loop(Model *model, const KvPool *pool, struct AdapterSlot *adapter, const Request *message,
+				uint32_t request_id, ByteWriter *out, EngineRequest **request)
 {
-	Workplace place = {.model = model, .tokenizer = model->tokenizer, .pool = pool};
+	Workplace place = {.model = model, .tokenizer = model->tokenizer, .pool = pool, .adapter = adapter};
 
 	return prepare_request(&place, message, request_id, out, request);
 }

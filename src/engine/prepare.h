@@ -13,8 +13,8 @@
 extern Status prepare_request(const Workplace *place, const Request *message, uint32_t request_id, ByteWriter *out,
 							  EngineRequest **request);
 
-/* The same with the model's own tokenizer, to the end. */
-extern Status prepare_in_loop(Model *model, const KvPool *pool, const Request *message, uint32_t request_id,
-							  ByteWriter *out, EngineRequest **request);
+/* The same with the model's own tokenizer, to the end. adapter: that the message names, or NULL. */
+extern Status prepare_in_loop(Model *model, const KvPool *pool, struct AdapterSlot *adapter, const Request *message,
+							  uint32_t request_id, ByteWriter *out, EngineRequest **request);
 
 #endif

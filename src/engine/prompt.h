@@ -6,8 +6,8 @@
 #ifndef QWEN_PROMPT_H
 #define QWEN_PROMPT_H
 
-#include "../template/chat_template.h"
 #include "../protocol/protocol.h"
+#include "../template/chat_template.h"
 #include "workplace.h"
 
 /* Where a prompt leaves the model. */

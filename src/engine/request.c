@@ -5,6 +5,7 @@
 
 #include <stdlib.h>
 
+#include "adapter_slots.h"
 #include "kept_memory.h"
 
 EngineRequest *
@@ -18,6 +19,8 @@ request_new(const EngineKind *kind, const Workplace *place, const Request *messa
 	request->kind = kind;
 	request->state = STATE_ACCEPTED;
 	request->model = place->model;
+	request->adapter = place->adapter;
+	request->adapter_scale = message->options.given & OPTION_ADAPTER_SCALE ? (float) message->options.adapter_scale : 1;
 	request->role = message->role;
 	request->priority = message->priority;
 	return request;
@@ -31,7 +34,14 @@ request_add_sequences(EngineRequest *request, uint32_t n)
 		return false;
 	request->n_sequences = n;
 	for (uint32_t i = 0; i < n; i++)
+	{
 		request->sequences[i].request = request;
+		if (!request->adapter)
+			continue;
+		request->sequences[i].adapter = request->adapter->adapter;
+		request->sequences[i].scope.adapter = request->adapter->number;
+		request->sequences[i].scope.scale = request->adapter_scale;
+	}
 	return true;
 }
 

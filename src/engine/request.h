@@ -33,7 +33,9 @@ typedef struct EngineRequest
 	const struct EngineKind *kind;
 	RequestState state;
 	Model *model;
-	struct Slot *slot;   /* of the model */
+	struct Slot *slot;           /* of the model */
+	struct AdapterSlot *adapter; /* or NULL */
+	float adapter_scale;
 	Sequence *sequences; /* [n_sequences], at least one unless the answer is ready before GO */
 	uint32_t n_sequences;
 	void *work;       /* the kind's own */

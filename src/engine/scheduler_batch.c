@@ -134,6 +134,8 @@ add_rows(Scheduler *scheduler, Sequence *sequence, uint32_t n)
 		.kv_blocks = sequence->blocks,
 		.n_logits = request_rows_wanted(sequence, n),
 		.want_hidden = sequence->request->kind->wants_hidden,
+		.adapter = sequence->adapter,
+		.adapter_scale = sequence->scope.scale,
 	};
 }
 

@@ -56,10 +56,14 @@ sequence_is_prefilling(const Sequence *sequence)
 }
 
 /* Who may see block number index. */
-static uint32_t
+static PrefixScope
 scope_of(const Sequence *sequence, uint32_t index)
 {
-	return (index + 1) * KV_BLOCK_POSITIONS <= sequence->n_shared_tokens ? PREFIX_SCOPE_SHARED : sequence->scope;
+	PrefixScope scope = sequence->scope;
+
+	if ((index + 1) * KV_BLOCK_POSITIONS <= sequence->n_shared_tokens)
+		scope.role = PREFIX_SCOPE_SHARED;
+	return scope;
 }
 
 /* The block before number index, as the cache knows it. */
@@ -126,8 +130,9 @@ sequence_waits_for(const Sequence *sequence, const Sequence *other)
 		first + KV_BLOCK_POSITIONS > n_lasting(other))
 		return false;
 	/* … that is the same and comes after the same */
-	return scope_of(sequence, index) == scope_of(other, index) && sequence->n_cached_blocks == index &&
-		   other->n_cached_blocks == index && parent_of(sequence, index) == parent_of(other, index) &&
+	return prefix_scopes_are_equal(scope_of(sequence, index), scope_of(other, index)) &&
+		   sequence->n_cached_blocks == index && other->n_cached_blocks == index &&
+		   parent_of(sequence, index) == parent_of(other, index) &&
 		   memcmp(sequence->tokens + first, other->tokens + first, KV_BLOCK_POSITIONS * sizeof *sequence->tokens) == 0;
 }
 

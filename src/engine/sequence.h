@@ -8,6 +8,7 @@
 #ifndef QWEN_SEQUENCE_H
 #define QWEN_SEQUENCE_H
 
+#include "../model/adapter.h"
 #include "../model/tokenizer.h"
 #include "drafts.h"
 #include "prefix_cache.h"
@@ -20,6 +21,8 @@ typedef struct Sequence
 	struct EngineRequest *request; /* whose it is; not looked into here */
 	struct Slot *slot;             /* of the model that computes it */
 
+	const Adapter *adapter; /* what it is computed with beside the model, or NULL; scope says how much of it */
+
 	int32_t *tokens;                     /* prompt and what comes behind it: [n_prompt + n_behind] */
 	uint32_t n_prompt, n_tokens, n_done; /* n_done: positions that are in the KV cache */
 	uint32_t n_behind;                   /* positions behind the prompt, at most */
@@ -31,8 +34,8 @@ typedef struct Sequence
 	uint32_t n_blocks;        /* held */
 	uint32_t n_cached_blocks; /* the first so many of them are the prefix cache's */
 	bool uses_cache;
-	uint32_t scope;           /* of its cached blocks … */
-	uint32_t n_shared_tokens; /* … behind the first so many tokens, which everybody may share */
+	PrefixScope scope;        /* of its cached blocks … */
+	uint32_t n_shared_tokens; /* … behind the first so many tokens, which all roles may share */
 	uint32_t n_counted;       /* of the prompt: positions that are in the statistics */
 
 	/* in the step that is being put together */

@@ -10,7 +10,7 @@
 
 typedef struct ServerSettings
 {
-	uint32_t n_slots;
+	uint32_t n_slots, n_adapters;
 	int n_threads;           /* 0: the default */
 	uint64_t kv_cache_bytes; /* as far as models leave them; 0: a share of memory (memory.h) */
 	KvType kv_type;

@@ -111,7 +111,7 @@ set_up_engine(Server *server)
 	if (kv_budget_limit(slots.budget) != settings->kv_cache_bytes)
 		fprintf(stderr, "qwen_engine: keys and values may take %llu MB, by what memory there is\n",
 				(unsigned long long) (kv_budget_limit(slots.budget) >> 20));
-	slots_init(&server->slots, &slots, server->page, settings->n_slots, settings->first_slot_fd);
+	slots_init(&server->slots, &slots, server->page, settings->n_slots, settings->n_adapters, settings->first_slot_fd);
 	server->scheduler = scheduler_create(&scheduler, &callbacks, &server->slots, server->page);
 	if (!server->scheduler)
 		return status_error(STATUS_UNAVAILABLE, "out of memory at start");

@@ -1,5 +1,5 @@
 /*
- * slots.c - see slots.h. Used by the event loop's thread only, between steps.
+ * slots.c - see slots.h and adapter_slots.h. Used by the event loop's thread only, between steps.
  */
 #include "slots.h"
 
@@ -10,8 +10,17 @@
 
 #include "../base/memory.h"
 
+/* What an engine before has left in a slot's status. */
+static void
+clear_status(SlotStatus *status)
+{
+	atomic_store(&status->serving_generation, 0);
+	atomic_store(&status->n_requests, 0);
+	atomic_store(&status->huge_bytes, 0);
+}
+
 void
-slots_init(Slots *slots, const SlotSettings *settings, StatusPage *page, uint32_t n, int first_fd)
+slots_init(Slots *slots, const SlotSettings *settings, StatusPage *page, uint32_t n, uint32_t n_adapters, int first_fd)
 {
 	memset(slots, 0, sizeof *slots);
 	slots->settings = *settings;
@@ -22,9 +31,14 @@ slots_init(Slots *slots, const SlotSettings *settings, StatusPage *page, uint32_
 	{
 		slots->slots[i].fd = first_fd + (int) i;
 		slots->slots[i].status = &page->slots[i];
-		atomic_store(&page->slots[i].serving_generation, 0);
-		atomic_store(&page->slots[i].n_requests, 0);
-		atomic_store(&page->slots[i].huge_bytes, 0);
+		clear_status(slots->slots[i].status);
+	}
+	slots->n_adapters = n_adapters;
+	for (uint32_t i = 0; i < n_adapters; i++)
+	{
+		slots->adapters[i].fd = first_fd + STATUS_PAGE_MAX_SLOTS + (int) i;
+		slots->adapters[i].status = &page->slots[STATUS_PAGE_MAX_SLOTS + i];
+		clear_status(slots->adapters[i].status);
 	}
 }
 
@@ -54,13 +68,13 @@ close_slot(Slot *slot)
 /* Keys and values have what is wanted, as far as models leave it, this one among them. Inside the sandbox the loader's
  * word is what there is. */
 static void
-fit_budget(Slots *slots, const Slot *slot)
+fit_budget(Slots *slots, const SlotStatus *status)
 {
 	KvBudget *budget = slots->settings.budget;
 	uint64_t left = memory_available(), before = kv_budget_limit(budget);
 
-	if (left == UINT64_MAX && slot->status->memory_left > 0)
-		left = slot->status->memory_left;
+	if (left == UINT64_MAX && status->memory_left > 0)
+		left = status->memory_left;
 	kv_budget_set_limit(
 		budget, memory_cache_limit(slots->settings.cache_bytes, slots->memory_total, left, kv_budget_resident(budget)));
 	atomic_store(&slots->page->kv_bytes_total, kv_budget_limit(budget));
@@ -71,9 +85,9 @@ fit_budget(Slots *slots, const Slot *slot)
 
 /* Keep the weights from being swapped out; what the system refuses is noted, and they are served all the same. */
 static void
-lock_weights(const Slot *slot, Notices *notices)
+lock_weights(const void *image, size_t bytes, Notices *notices)
 {
-	if (mlock(slot->model->image, slot->model->image_bytes) != 0)
+	if (mlock(image, bytes) != 0)
 		notice_add(notices,
 				   "the weights cannot be locked into memory (%s): raise the server's limit of locked memory "
 				   "(LimitMEMLOCK, ulimit -l)",
@@ -82,11 +96,11 @@ lock_weights(const Slot *slot, Notices *notices)
 
 /* What the server's owner should know of a model that is served all the same: for the log and qwen_models. */
 static void
-tell_notices(const Slot *slot, const Notices *notices)
+tell_notices(SlotStatus *status, const char *what, const char *name, const Notices *notices)
 {
-	notices_write(notices, slot->status->serve_notices, sizeof slot->status->serve_notices);
+	notices_write(notices, status->serve_notices, sizeof status->serve_notices);
 	if (notices->text[0])
-		fprintf(stderr, "qwen_engine: WARNING: model \"%s\": %s\n", slot->model->name, slot->status->serve_notices);
+		fprintf(stderr, "qwen_engine: WARNING: %s \"%s\": %s\n", what, name, status->serve_notices);
 }
 
 /* Everything that serving the image in a slot takes. */
@@ -104,9 +118,9 @@ open_slot(Slots *slots, Slot *slot, uint64_t wanted)
 		STATUS_TRY(tokenizer_share(slot->model->tokenizer, &slot->desk_tokenizers[i]));
 	notices = *tokenizer_notices(slot->model->tokenizer);
 	if (settings->lock_memory)
-		lock_weights(slot, &notices);
-	tell_notices(slot, &notices);
-	fit_budget(slots, slot);
+		lock_weights(slot->model->image, slot->model->image_bytes, &notices);
+	tell_notices(slot->status, "model", slot->model->name, &notices);
+	fit_budget(slots, slot->status);
 	STATUS_TRY(kv_pool_create(settings->budget, &slot->model->hyper, settings->kv_type,
 							  slot->model->key_outliers != NULL, &slot->pool));
 	STATUS_TRY(prefix_cache_create(slot->pool, &slot->cache));
@@ -140,11 +154,110 @@ look_at_slot(Slots *slots, Slot *slot)
 	atomic_store(&slot->status->error_generation, wanted);
 }
 
+/* The slot whose model is of this generation and takes requests, or NULL. */
+static Slot *
+find_base(Slots *slots, uint64_t generation)
+{
+	for (uint32_t i = 0; i < slots->n; i++)
+		if (slots->slots[i].model && !slots->slots[i].draining && slots->slots[i].model->generation == generation)
+			return &slots->slots[i];
+	return NULL;
+}
+
+static void
+close_adapter(AdapterSlot *slot)
+{
+	adapter_close(slot->adapter);
+	slot->adapter = NULL;
+	slot->draining = false;
+	atomic_store(&slot->status->serving_generation, 0);
+}
+
+/* Everything that serving an adapter of a slot's model takes. */
+static Status
+open_adapter(Slots *slots, AdapterSlot *slot, const Slot *base, uint64_t wanted)
+{
+	Notices notices = {0};
+
+	STATUS_TRY(adapter_open(slot->fd, wanted, &slot->adapter));
+	if (slot->adapter->base_generation != base->model->generation)
+		return status_error(STATUS_INTERNAL, "the adapter was made for another image of its model");
+	STATUS_TRY(forward_check_adapter(base->forward, slot->adapter));
+	if (slots->settings.lock_memory)
+		lock_weights(slot->adapter->image, slot->adapter->image_bytes, &notices);
+	tell_notices(slot->status, "adapter", slot->adapter->name, &notices);
+	fit_budget(slots, slot->status);
+	slot->number = ++slots->n_adapters_opened;
+	return status_ok();
+}
+
+static void
+look_at_adapter(Slots *slots, AdapterSlot *slot)
+{
+	uint64_t wanted = atomic_load(&slot->status->wanted_generation);
+	Slot *base;
+	Status status;
+
+	if (slot->adapter && (slot->adapter->generation != wanted || !find_base(slots, slot->adapter->base_generation)))
+		slot->draining = true;
+	if (slot->draining && slot->n_requests == 0)
+		close_adapter(slot);
+	if (slot->adapter || wanted == 0 || atomic_load(&slot->status->error_generation) == wanted)
+		return;
+	base = find_base(slots, atomic_load(&slot->status->base_generation));
+	if (!base)
+		return;
+	status = open_adapter(slots, slot, base, wanted);
+	if (status.code == STATUS_OK)
+	{
+		atomic_store(&slot->status->serving_generation, wanted);
+		return;
+	}
+	close_adapter(slot);
+	snprintf(slot->status->serve_error, sizeof slot->status->serve_error, "%s", status.message);
+	atomic_store(&slot->status->error_generation, wanted);
+}
+
 void
 slots_look(Slots *slots)
 {
 	for (uint32_t i = 0; i < slots->n; i++)
 		look_at_slot(slots, &slots->slots[i]);
+	for (uint32_t i = 0; i < slots->n_adapters; i++)
+		look_at_adapter(slots, &slots->adapters[i]);
+}
+
+/* Is it an adapter of a slot's model that takes requests? */
+static bool
+is_adapter_of(const AdapterSlot *slot, const Slot *base)
+{
+	return slot->adapter && !slot->draining && slot->adapter->base_generation == base->model->generation;
+}
+
+AdapterSlot *
+slots_find_adapter(Slots *slots, const Slot *base, ByteSpan name)
+{
+	for (uint32_t i = 0; i < slots->n_adapters; i++)
+	{
+		AdapterSlot *slot = &slots->adapters[i];
+
+		if (is_adapter_of(slot, base) && strlen(slot->adapter->name) == name.length &&
+			memcmp(slot->adapter->name, name.data, name.length) == 0)
+			return slot;
+	}
+	return NULL;
+}
+
+void
+slots_adapter_names(const Slots *slots, const Slot *base, char *out, size_t bytes)
+{
+	size_t length = 0;
+
+	out[0] = '\0';
+	for (uint32_t i = 0; i < slots->n_adapters; i++)
+		if (is_adapter_of(&slots->adapters[i], base) && length < bytes)
+			length += (size_t) snprintf(out + length, bytes - length, "%s%s", length ? ", " : "",
+										slots->adapters[i].adapter->name);
 }
 
 Slot *
@@ -216,6 +329,8 @@ slots_cached_blocks(const Slots *slots)
 void
 slots_close(Slots *slots)
 {
+	for (uint32_t i = 0; i < slots->n_adapters; i++)
+		close_adapter(&slots->adapters[i]);
 	for (uint32_t i = 0; i < slots->n; i++)
 		if (slots->slots[i].model)
 			close_slot(&slots->slots[i]);

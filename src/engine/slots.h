@@ -5,6 +5,7 @@
 #define QWEN_SLOTS_H
 
 #include "../protocol/status_page.h"
+#include "adapter_slots.h"
 #include "forward.h"
 #include "page_worker.h"
 #include "prefix_cache.h"
@@ -56,10 +57,15 @@ typedef struct Slots
 	uint64_t memory_total; /* UINT64_MAX: not known */
 	uint32_t n;
 	Slot slots[STATUS_PAGE_MAX_SLOTS];
+	uint32_t n_adapters;
+	AdapterSlot adapters[STATUS_PAGE_MAX_ADAPTERS];
+	uint32_t n_adapters_opened; /* so far */
 } Slots;
 
-/* n slots with the descriptors first_fd … on. */
-extern void slots_init(Slots *slots, const SlotSettings *settings, StatusPage *page, uint32_t n, int first_fd);
+/* n slots of models with the descriptors first_fd … on, and n_adapters of adapters with those STATUS_PAGE_MAX_SLOTS
+ * higher. */
+extern void slots_init(Slots *slots, const SlotSettings *settings, StatusPage *page, uint32_t n, uint32_t n_adapters,
+					   int first_fd);
 
 /* Compare what is wanted with what is served and do what can be done now. Call it at start, when told to, and when a
  * slot drains. */
@@ -70,6 +76,10 @@ extern Slot *slots_find(Slots *slots, ByteSpan name);
 
 /* "chat, embed": the names that are served, cut when they do not fit. */
 extern void slots_names(const Slots *slots, char *out, size_t bytes);
+
+/* The adapter of a name among those of a slot's model, or NULL; and the names of all of them. */
+extern AdapterSlot *slots_find_adapter(Slots *slots, const Slot *slot, ByteSpan name);
+extern void slots_adapter_names(const Slots *slots, const Slot *slot, char *out, size_t bytes);
 
 /* Give back the memory of the cached block that was used least recently, of any model. false: no cached block is
  * without a user. */

@@ -17,12 +17,15 @@ typedef enum DeskLane
 	N_DESK_LANES,
 } DeskLane;
 
+struct AdapterSlot;
+
 /* Model and pool are only read. */
 typedef struct Workplace
 {
 	Model *model;
 	Tokenizer *tokenizer; /* the model's, or another handle on it */
 	const KvPool *pool;
+	struct AdapterSlot *adapter; /* that the request names, or NULL */
 	const CancelFlag *cancelled; /* the work ends soon after it is set; NULL: nobody does */
 } Workplace;
 

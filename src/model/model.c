@@ -345,3 +345,61 @@ model_close(Model *model)
 	munmap((void *) model->image, model->image_bytes);
 	free(model);
 }
+
+uint32_t
+model_role_of(const Model *model, const PackedMatrix *matrix)
+{
+	const ImageHeader *header = model->image;
+	const ImageTensor *tensors =
+		(const ImageTensor *) (const void *) ((const uint8_t *) header + header->tensors.offset);
+
+	for (uint32_t i = 0; i < header->n_tensors; i++)
+		if (i != ROLE_TOKEN_EMBEDDING && tensors[i].data.bytes > 0 &&
+			matrix->tiles == (const uint8_t *) header + tensors[i].data.offset)
+			return i;
+	return MODEL_NO_ROLE;
+}
+
+/* All bytes of a part of a file. */
+static bool
+read_part(int fd, void *out, size_t bytes, uint64_t offset)
+{
+	for (size_t done = 0; done < bytes;)
+	{
+		ssize_t n = pread(fd, (char *) out + done, bytes - done, (off_t) (offset + done));
+
+		if (n < 0 && errno == EINTR)
+			continue;
+		if (n <= 0)
+			return false;
+		done += (size_t) n;
+	}
+	return true;
+}
+
+Status
+model_image_describe(int image_fd, uint64_t generation, ModelHyper *hyper, bool **has)
+{
+	Status gone = status_error(STATUS_UNAVAILABLE, "the model was unloaded meanwhile");
+	ImageHeader header;
+	ImageTensor *tensors;
+	bool complete;
+
+	if (!read_part(image_fd, &header, sizeof header, 0) || header.magic != IMAGE_MAGIC ||
+		header.version != IMAGE_VERSION || header.state != IMAGE_COMPLETE || header.generation != generation ||
+		!architecture_row(header.hyper.architecture) || header.n_tensors != roles_count(&header.hyper))
+		return gone;
+	tensors = calloc(header.n_tensors, sizeof *tensors);
+	*has = calloc(header.n_tensors, sizeof **has);
+	complete =
+		tensors && *has && read_part(image_fd, tensors, header.n_tensors * sizeof *tensors, header.tensors.offset);
+	for (uint32_t i = 0; complete && i < header.n_tensors; i++)
+		(*has)[i] = tensors[i].data.bytes > 0;
+	free(tensors);
+	*hyper = header.hyper;
+	if (complete)
+		return status_ok();
+	free(*has);
+	*has = NULL;
+	return gone;
+}

@@ -189,4 +189,17 @@ extern Status model_open(int image_fd, Model **model);
 /* Unmap and free; NULL is fine. */
 extern void model_close(Model *model);
 
+#define MODEL_NO_ROLE UINT32_MAX
+
+/* The number of a matrix' tensor among the model's (tensor_roles.h). MODEL_NO_ROLE: it is none of them, or the
+ * embeddings, which may serve as the output matrix too. */
+extern uint32_t model_role_of(const Model *model, const PackedMatrix *matrix);
+
+/*
+ * What an adapter must know of the image that it is for, without mapping it, so that it may be let go of at any time:
+ * hyperparameters, and which tensors there are (has: [roles_count], freed by the caller). UNAVAILABLE: it is not, or
+ * not any more, the complete image of this generation.
+ */
+extern Status model_image_describe(int image_fd, uint64_t generation, ModelHyper *hyper, bool **has);
+
 #endif

@@ -14,13 +14,16 @@
 
 #define STATUS_PAGE_MAGIC 0x51504731u /* "1GPQ" */
 #define STATUS_PAGE_VERSION 2
-#define STATUS_PAGE_MAX_SLOTS 32
+#define STATUS_PAGE_MAX_SLOTS 32    /* of models … */
+#define STATUS_PAGE_MAX_ADAPTERS 32 /* … and of adapters, behind them */
+#define STATUS_PAGE_ALL_SLOTS (STATUS_PAGE_MAX_SLOTS + STATUS_PAGE_MAX_ADAPTERS)
 
 /* Descriptors of qwen_engine. */
 #define ENGINE_FD_LISTENER 3 /* serve: the listening socket */
 #define ENGINE_FD_DEATH 4    /* end of file here: the supervisor is gone, so exit */
 #define ENGINE_FD_STATUS 5   /* this page */
 #define ENGINE_FD_SLOT_0 6   /* serve: one read-only descriptor a slot; load: the one slot, read-write */
+#define ENGINE_FD_BASE 7     /* load an adapter: the slot of its model, read-only */
 
 /* How the loader read the file (SlotStatus.load_io). */
 typedef enum LoadIo
@@ -38,6 +41,9 @@ typedef struct SlotStatus
 	char name[64];
 	char file[256];
 	_Atomic uint64_t image_generation; /* 0: none */
+	/* of an adapter: the name of its model, and the generation of the model's image that it was checked against */
+	char model[64];
+	_Atomic uint64_t base_generation;
 
 	/* supervisor: which generation of the slot's image the engine shall serve; 0 = none. SIGUSR1 tells the engine to
 	 * look. */
@@ -71,6 +77,8 @@ typedef struct SlotStatus
 	uint64_t image_bytes;
 	uint32_t context_length;
 	uint32_t embedding_size;
+	uint32_t adapter_rank;     /* of an adapter: the largest … */
+	uint32_t adapter_matrices; /* … and so many matrices that it changes */
 	uint64_t memory_left; /* that the system and the cgroup had when the image was complete */
 	char notices[1024];   /* what is odd in the file and was passed over, "; " between two; "" otherwise */
 } SlotStatus;
@@ -134,7 +142,7 @@ typedef struct StatusPage
 	_Atomic uint64_t step_us_total;    /* time inside steps */
 	char isa[16];                      /* which kernels: "portable", "avx2", "avx512", "neon" */
 
-	SlotStatus slots[STATUS_PAGE_MAX_SLOTS];
+	SlotStatus slots[STATUS_PAGE_ALL_SLOTS];
 
 	/* pages of it that were never used take no memory */
 	RequestMeter meters[STATUS_PAGE_MAX_METERS];

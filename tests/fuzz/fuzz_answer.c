@@ -93,7 +93,7 @@ say(ByteSpan answer, ByteSpan stop, uint8_t settings, uint32_t budget, bool stre
 	request.options =
 		(SamplingOptions){.given = OPTION_TEMPERATURE | OPTION_MAX_TOKENS, .max_tokens = MAX_ANSWER_TOKENS};
 	byte_writer_init(&frames);
-	PROMISE(prepare_in_loop(model, pool, &request, 1, &frames, &asked).code == STATUS_OK);
+	PROMISE(prepare_in_loop(model, pool, NULL, &request, 1, &frames, &asked).code == STATUS_OK);
 	said = &generation_of(asked)->answer;
 	said->in_thinking = said->thought = settings & 1;
 	said->beginning = (settings & 2) && !said->in_thinking;

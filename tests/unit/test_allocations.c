@@ -181,7 +181,7 @@ ask(TinyEngine *engine, const Request *request, long n, bool stay, bool *came)
 
 	byte_writer_init(&call.out);
 	allocations_arm(n, stay);
-	answer.status = prepare_in_loop(slot->model, slot->pool, request, 1, &call.out, &call.request);
+	answer.status = prepare_in_loop(slot->model, slot->pool, NULL, request, 1, &call.out, &call.request);
 	if (answer.status.code == STATUS_OK && call.request && request_is_ready(call.request))
 	{
 		answer.status = request_give_ready(call.request, &call.out);

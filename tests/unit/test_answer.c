@@ -142,7 +142,7 @@ say_with(const char *tools, const Fixture *fixture, const char *text, bool strea
 	if (tools)
 		request.tools = (ByteSpan){tools, strlen(tools)};
 	byte_writer_init(&frames);
-	assert_string_equal(prepare_in_loop(fixture->model, fixture->pool, &request, 1, &frames, &asked).message, "");
+	assert_string_equal(prepare_in_loop(fixture->model, fixture->pool, NULL, &request, 1, &frames, &asked).message, "");
 	/* as a model with a template of Qwen3's makes it */
 	answer = &generation_of(asked)->answer;
 	answer->in_thinking = answer->thought = opened;
@@ -428,7 +428,7 @@ seconds_of_blanks(const Fixture *fixture, uint32_t n_tokens, bool in_thinking)
 	request.options.given = OPTION_TEMPERATURE | OPTION_MAX_TOKENS;
 	request.options.max_tokens = (int32_t) n_tokens;
 	byte_writer_init(&frames);
-	assert_string_equal(prepare_in_loop(fixture->model, fixture->pool, &request, 1, &frames, &asked).message, "");
+	assert_string_equal(prepare_in_loop(fixture->model, fixture->pool, NULL, &request, 1, &frames, &asked).message, "");
 	answer = &generation_of(asked)->answer;
 	answer->in_thinking = in_thinking;
 	answer->beginning = !in_thinking;
@@ -486,7 +486,7 @@ tools_are_bounded(void **state)
 		Status status;
 
 		request.tools = (ByteSpan){tools, length};
-		status = prepare_in_loop(fixture->model, fixture->pool, &request, 1, &frames, &asked);
+		status = prepare_in_loop(fixture->model, fixture->pool, NULL, &request, 1, &frames, &asked);
 		assert_int_equal(status.code, length > LIMIT ? STATUS_TOO_LONG : STATUS_OK);
 		assert_true(length <= LIMIT || strstr(status.message, "tools has 1048577 bytes, the limit is 1048576"));
 		request_destroy(asked);

@@ -73,7 +73,7 @@ engine_logits(Engine *engine, const int32_t *tokens, uint32_t n, uint32_t chunk)
 	for (uint32_t i = 0; i < n; i += chunk)
 	{
 		uint32_t rows = n - i < chunk ? n - i : chunk;
-		StepSequence sequence = {tokens + i, rows, i, blocks, rows, false, 0};
+		StepSequence sequence = {tokens + i, rows, i, blocks, rows, false, 0, NULL, 0};
 
 		forward_step(engine->forward, &sequence, 1);
 		for (uint32_t r = 0; r < rows; r++)
@@ -378,8 +378,8 @@ rows_are_turned_by_their_rotary_position(void **state)
 		assert_true(kv_pool_take(engine.pool, kv_blocks_for(N), blocks));
 		for (size_t i = 0; i < 2; i++)
 		{
-			StepSequence before = {tokens, FROM, 0, blocks, 0, false, 0};
-			StepSequence after = {tokens + FROM, N - FROM, FROM, blocks, 1, false, shifts[i]};
+			StepSequence before = {tokens, FROM, 0, blocks, 0, false, 0, NULL, 0};
+			StepSequence after = {tokens + FROM, N - FROM, FROM, blocks, 1, false, shifts[i], NULL, 0};
 			const double *last = expected + (size_t) (N - 1) * TINY_VOCAB;
 			double error;
 
@@ -675,7 +675,7 @@ rows_of_a_mixture_do_not_depend_on_who_shares_their_experts(void **state)
 		StepSequence sequences[N_SEQUENCES];
 
 		for (uint32_t s = 0; s < N_SEQUENCES; s++)
-			sequences[s] = (StepSequence){tokens[s] + first, n, first, blocks[s], n, false, 0};
+			sequences[s] = (StepSequence){tokens[s] + first, n, first, blocks[s], n, false, 0, NULL, 0};
 		forward_step(engine.forward, sequences, N_SEQUENCES);
 		for (uint32_t s = 0; s < N_SEQUENCES; s++)
 			for (uint32_t r = 0; r < n; r++)
@@ -705,11 +705,11 @@ last_rows(Model *model, int threads, uint32_t n_sequences, const uint32_t *lengt
 	{
 		tokens[s] = make_tokens(lengths[s], s);
 		assert_true(kv_pool_take(engine.pool, kv_blocks_for(lengths[s]), blocks[s]));
-		sequences[s] = (StepSequence){tokens[s], lengths[s] - n_rows, 0, blocks[s], 0, false, 0};
+		sequences[s] = (StepSequence){tokens[s], lengths[s] - n_rows, 0, blocks[s], 0, false, 0, NULL, 0};
 		if (lengths[s] > n_rows)
 			forward_step(engine.forward, &sequences[s], 1);
-		sequences[s] =
-			(StepSequence){tokens[s] + lengths[s] - n_rows, n_rows, lengths[s] - n_rows, blocks[s], n_rows, false, 0};
+		sequences[s] = (StepSequence){
+			tokens[s] + lengths[s] - n_rows, n_rows, lengths[s] - n_rows, blocks[s], n_rows, false, 0, NULL, 0};
 	}
 	forward_step(engine.forward, sequences, n_sequences);
 	for (uint32_t s = 0; s < n_sequences; s++)
@@ -785,7 +785,7 @@ members_beat_as_a_step_gets_on_and_not_while_it_hangs(void **state)
 	{
 		Engine engine = make_engine(model, threads, KV_F16);
 		uint32_t blocks[64];
-		StepSequence sequence = {tokens, 600, 0, blocks, 1, false, 0};
+		StepSequence sequence = {tokens, 600, 0, blocks, 1, false, 0, NULL, 0};
 		Watched watched = {0};
 
 		assert_true(kv_pool_take(engine.pool, kv_blocks_for(600), blocks));
@@ -881,6 +881,8 @@ logits_do_not_depend_on_neighbours(void **state)
 										  blocks[s],
 										  1,
 										  false,
+										  0,
+										  NULL,
 										  0};
 		forward_step(engine.forward, sequences, 8);
 		for (int s = 0; s < 8; s++)
@@ -904,7 +906,7 @@ hidden_states_are_the_output_norm_s(void **state)
 	Engine engine = make_engine(model, 2, KV_F32);
 	int32_t *tokens = make_tokens(20, 1);
 	uint32_t blocks[1];
-	StepSequence sequence = {tokens, 20, 0, blocks, 20, true, 0};
+	StepSequence sequence = {tokens, 20, 0, blocks, 20, true, 0, NULL, 0};
 
 	(void) state;
 	assert_true(kv_pool_take(engine.pool, 1, blocks));

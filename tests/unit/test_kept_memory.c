@@ -155,7 +155,8 @@ a_request_s_work_counts_until_its_end(void **state)
 		ByteWriter out;
 
 		byte_writer_init(&out);
-		assert_string_equal(prepare_in_loop(slot->model, slot->pool, &requests[i], 1, &out, &request).message, "");
+		assert_string_equal(prepare_in_loop(slot->model, slot->pool, NULL, &requests[i], 1, &out, &request).message,
+							"");
 		/* a range for each piece; the tokens of each answer */
 		assert_true(room_of(7) < KEPT_MEMORY_BYTES / 2 - (i == 0 ? 20000 / 16 * 4 : 5000 * 7 * 4 / 2));
 		request_destroy(request);

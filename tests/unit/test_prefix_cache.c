@@ -52,6 +52,13 @@ block_tokens(int32_t number)
 	return tokens;
 }
 
+/* The scope of a role, without an adapter. */
+static PrefixScope
+of_role(uint32_t role)
+{
+	return (PrefixScope){.role = role};
+}
+
 /* A new block from the pool, put into the cache. */
 static uint32_t
 add(Fixture *f, uint32_t parent, uint32_t scope, int32_t number)
@@ -59,7 +66,7 @@ add(Fixture *f, uint32_t parent, uint32_t scope, int32_t number)
 	uint32_t block;
 
 	assert_true(kv_pool_take(f->pool, 1, &block));
-	return prefix_cache_add(f->cache, parent, scope, block_tokens(number), block);
+	return prefix_cache_add(f->cache, parent, of_role(scope), block_tokens(number), block);
 }
 
 static void
@@ -71,16 +78,40 @@ a_block_is_found_by_parent_tokens_and_scope(void **state)
 
 	(void) state;
 	assert_int_not_equal(first, second);
-	assert_int_equal(prefix_cache_find(f.cache, PREFIX_NONE, 10, block_tokens(1)), first);
-	assert_int_equal(prefix_cache_find(f.cache, first, 10, block_tokens(2)), second);
+	assert_int_equal(prefix_cache_find(f.cache, PREFIX_NONE, of_role(10), block_tokens(1)), first);
+	assert_int_equal(prefix_cache_find(f.cache, first, of_role(10), block_tokens(2)), second);
 	/* other tokens (the last one alone), another place, another scope */
 	memcpy(other, block_tokens(1), sizeof other);
 	other[KV_BLOCK_POSITIONS - 1]++;
-	assert_int_equal(prefix_cache_find(f.cache, PREFIX_NONE, 10, other), PREFIX_NONE);
-	assert_int_equal(prefix_cache_find(f.cache, PREFIX_NONE, 10, block_tokens(2)), PREFIX_NONE);
-	assert_int_equal(prefix_cache_find(f.cache, second, 10, block_tokens(1)), PREFIX_NONE);
-	assert_int_equal(prefix_cache_find(f.cache, PREFIX_NONE, 11, block_tokens(1)), PREFIX_NONE);
-	assert_int_equal(prefix_cache_find(f.cache, PREFIX_NONE, PREFIX_SCOPE_SHARED, block_tokens(1)), PREFIX_NONE);
+	assert_int_equal(prefix_cache_find(f.cache, PREFIX_NONE, of_role(10), other), PREFIX_NONE);
+	assert_int_equal(prefix_cache_find(f.cache, PREFIX_NONE, of_role(10), block_tokens(2)), PREFIX_NONE);
+	assert_int_equal(prefix_cache_find(f.cache, second, of_role(10), block_tokens(1)), PREFIX_NONE);
+	assert_int_equal(prefix_cache_find(f.cache, PREFIX_NONE, of_role(11), block_tokens(1)), PREFIX_NONE);
+	assert_int_equal(prefix_cache_find(f.cache, PREFIX_NONE, of_role(PREFIX_SCOPE_SHARED), block_tokens(1)),
+					 PREFIX_NONE);
+	free_fixture(&f);
+}
+
+static void
+a_block_is_of_one_adapter_and_scale(void **state)
+{
+	static const PrefixScope scopes[] = {
+		{10, 0, 0}, {10, 1, 1}, {10, 2, 1}, {10, 1, 0.5f}, {PREFIX_SCOPE_SHARED, 1, 1}};
+	Fixture f = make_fixture(8);
+	uint32_t blocks[5];
+
+	(void) state;
+	for (int i = 0; i < 5; i++)
+	{
+		uint32_t block;
+
+		assert_int_equal(prefix_cache_find(f.cache, PREFIX_NONE, scopes[i], block_tokens(1)), PREFIX_NONE);
+		assert_true(kv_pool_take(f.pool, 1, &block));
+		blocks[i] = prefix_cache_add(f.cache, PREFIX_NONE, scopes[i], block_tokens(1), block);
+		assert_int_equal(blocks[i], block);
+	}
+	for (int i = 0; i < 5; i++)
+		assert_int_equal(prefix_cache_find(f.cache, PREFIX_NONE, scopes[i], block_tokens(1)), blocks[i]);
 	free_fixture(&f);
 }
 
@@ -115,12 +146,12 @@ blocks_in_use_are_not_evicted(void **state)
 	prefix_cache_release(f.cache, 1, &block);
 	assert_true(prefix_cache_oldest_us(f.cache) != UINT64_MAX);
 	/* used again */
-	assert_int_equal(prefix_cache_find(f.cache, PREFIX_NONE, 10, block_tokens(1)), block);
+	assert_int_equal(prefix_cache_find(f.cache, PREFIX_NONE, of_role(10), block_tokens(1)), block);
 	assert_false(prefix_cache_evict(f.cache));
 	prefix_cache_release(f.cache, 1, &block);
 	assert_true(prefix_cache_evict(f.cache));
 	assert_int_equal(kv_budget_in_use(f.budget), 0);
-	assert_int_equal(prefix_cache_find(f.cache, PREFIX_NONE, 10, block_tokens(1)), PREFIX_NONE);
+	assert_int_equal(prefix_cache_find(f.cache, PREFIX_NONE, of_role(10), block_tokens(1)), PREFIX_NONE);
 	free_fixture(&f);
 }
 
@@ -135,15 +166,15 @@ the_least_recently_used_goes_first_and_children_before_parents(void **state)
 	a[0] = add(&f, PREFIX_NONE, 10, 1);
 	a[1] = add(&f, a[0], 10, 2);
 	prefix_cache_release(f.cache, 2, a);
-	b[0] = prefix_cache_find(f.cache, PREFIX_NONE, 10, block_tokens(1));
+	b[0] = prefix_cache_find(f.cache, PREFIX_NONE, of_role(10), block_tokens(1));
 	b[1] = add(&f, b[0], 10, 3);
 	prefix_cache_release(f.cache, 2, b);
 	/* 2 was used before 3, and 1 with both */
 	assert_true(prefix_cache_evict(f.cache));
-	assert_int_equal(prefix_cache_find(f.cache, a[0], 10, block_tokens(2)), PREFIX_NONE);
+	assert_int_equal(prefix_cache_find(f.cache, a[0], of_role(10), block_tokens(2)), PREFIX_NONE);
 	assert_true(prefix_cache_evict(f.cache));
 	assert_int_equal(prefix_cache_n_blocks(f.cache), 1);
-	assert_int_equal(prefix_cache_find(f.cache, PREFIX_NONE, 10, block_tokens(1)), a[0]);
+	assert_int_equal(prefix_cache_find(f.cache, PREFIX_NONE, of_role(10), block_tokens(1)), a[0]);
 	prefix_cache_release(f.cache, 1, a);
 	assert_true(prefix_cache_evict(f.cache));
 	assert_false(prefix_cache_evict(f.cache));
@@ -170,13 +201,13 @@ random_use_keeps_chains_whole(void **state)
 			uint32_t parent = n ? chain[n - 1] : PREFIX_NONE, scope = user % 2;
 			int32_t number = (int32_t) (n * 2) + rand_r(&seed) % 2;
 
-			chain[n] = prefix_cache_find(f.cache, parent, scope, block_tokens(number));
+			chain[n] = prefix_cache_find(f.cache, parent, of_role(scope), block_tokens(number));
 			hits += chain[n] != PREFIX_NONE;
 			if (chain[n] != PREFIX_NONE)
 				continue;
 			while (!kv_pool_take(f.pool, 1, &taken) && prefix_cache_evict(f.cache))
 				;
-			chain[n] = prefix_cache_add(f.cache, parent, scope, block_tokens(number), taken);
+			chain[n] = prefix_cache_add(f.cache, parent, of_role(scope), block_tokens(number), taken);
 		}
 		lengths[user] = n;
 		assert_true(prefix_cache_n_blocks(f.cache) <= 24);
@@ -197,6 +228,7 @@ main(void)
 {
 	const struct CMUnitTest tests[] = {
 		cmocka_unit_test(a_block_is_found_by_parent_tokens_and_scope),
+		cmocka_unit_test(a_block_is_of_one_adapter_and_scale),
 		cmocka_unit_test(equal_blocks_become_one),
 		cmocka_unit_test(blocks_in_use_are_not_evicted),
 		cmocka_unit_test(the_least_recently_used_goes_first_and_children_before_parents),

@@ -146,10 +146,12 @@ tiny_request(const char *prompt, int32_t max_tokens, uint32_t role)
 static inline void
 tiny_submit_to(TinyEngine *engine, uint32_t slot, const Request *request, TinyCall *call)
 {
+	Slot *of = &engine->slots.slots[slot];
+	AdapterSlot *adapter = request->adapter.data ? slots_find_adapter(&engine->slots, of, request->adapter) : NULL;
+
 	*call = (TinyCall){.engine = engine};
 	byte_writer_init(&call->out);
-	call->status = prepare_in_loop(engine->slots.slots[slot].model, engine->slots.slots[slot].pool, request, 1,
-								   &call->out, &call->request);
+	call->status = prepare_in_loop(of->model, of->pool, adapter, request, 1, &call->out, &call->request);
 	call->out.length = 0;
 	if (call->status.code != STATUS_OK)
 		return;

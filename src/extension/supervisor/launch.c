@@ -199,6 +199,7 @@ launch_engine(int listener, int death_pipe[2], int *pidfd)
 		"qwen_engine",
 		"serve",
 		psprintf("--slots=%d", qwen_max_models),
+		"--adapters=0",
 		psprintf("--threads=%d", qwen_threads),
 		psprintf("--kv-cache-bytes=" UINT64_FORMAT, kv_cache_bytes()),
 		psprintf("--kv-cache-type=%s", GetConfigOption("qwen.kv_cache_type", false, false)),
