@@ -38,7 +38,7 @@ rerank_prepare(EngineRequest *request, const Workplace *place, const Request *me
 	if (!request->work || !sequence_make_room(sequence, 0))
 		return no_memory();
 	STATUS_TRY(kind_set_sharing(sequence, place, message));
-	sequence->n_shared_tokens = sequence->scope == PREFIX_SCOPE_SHARED ? 0 : n_shared;
+	sequence->n_shared_tokens = sequence->scope.role == PREFIX_SCOPE_SHARED ? 0 : n_shared;
 	return status_ok();
 }
 
