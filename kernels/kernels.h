@@ -179,6 +179,23 @@ typedef struct AttentionState
 	float sum; /* start with 0 */
 } AttentionState;
 
+/* ---- delta nets -------------------------------------------------------------------------------------------------- */
+
+#define DELTA_TAPS 4             /* of the convolution before one: this row and those before it */
+#define DELTA_COLUMNS 32         /* of a value head's state that stand together: a slice, [dim][DELTA_COLUMNS] */
+#define DELTA_LEAST_DECAY 1e-30f /* what decays by more is forgotten */
+
+/* Rows of a sequence, one after the other, for one slice of the state of a value head. */
+typedef struct DeltaRows
+{
+	uint32_t n, dim;           /* rows; elements of a head, even */
+	const float *q, *k;        /* [n][dim], of the head of keys; unit length, q scaled by 1/sqrt(dim) */
+	const float *v;            /* [n][DELTA_COLUMNS], these columns of the head */
+	const float *decay, *beta; /* [n], of the head */
+	float *o;                  /* [n][DELTA_COLUMNS] */
+	size_t qk_stride, v_stride, gate_stride, o_stride;
+} DeltaRows;
+
 typedef struct Kernels
 {
 	const char *name; /* "portable", "avx2", "avx512", "neon" */
@@ -209,9 +226,9 @@ typedef struct Kernels
 	/* out[i] = x[i] / sqrt(mean(x^2) + epsilon) * weight[i]; out may be x (Zhang & Sennrich 2019) */
 	void (*rms_norm)(const float *x, const float *weight, uint32_t n, float epsilon, float *out);
 
-	/* Rotate pairs (i, i + head_dim/2) of one head by the angles whose cosines and sines are given: cos, sin:
-	 * [head_dim/2] (NeoX order, Su et al. 2021) */
-	void (*rope)(float *head, const float *cos, const float *sin, uint32_t head_dim);
+	/* Rotate pairs (i, i + n_rotated/2) of one head by the angles whose cosines and sines are given: cos, sin:
+	 * [n_rotated/2] (NeoX order, Su et al. 2021); elements behind them stay */
+	void (*rope)(float *head, const float *cos, const float *sin, uint32_t n_rotated);
 
 	/* gate[i] = gate[i] * sigmoid(gate[i]) * up[i] */
 	void (*silu_mul)(float *gate, const float *up, uint32_t n);
@@ -243,6 +260,28 @@ typedef struct Kernels
 
 	/* Index of the largest of x[0 .. n); the first one when several are equal. NaN counts as smaller than all. */
 	uint32_t (*argmax)(const float *x, uint32_t n);
+
+	/* x[i] = x[i] * sigmoid(gate[i]) */
+	void (*sigmoid_mul)(float *x, const float *gate, uint32_t n);
+
+	/* A row of the convolution of channels and its activation: out[j] = silu(sum_i taps[i][j] rows[i][j]), the row
+	 * itself being rows[3]; taps: [DELTA_TAPS][tap_stride]. n is a multiple of 16, here and in what follows. */
+	void (*delta_conv)(const float *const rows[DELTA_TAPS], const float *taps, size_t tap_stride, uint32_t n,
+					   float *out);
+
+	/* x[i] = x[i] / sqrt(sum x^2 + 1e-6) * scale */
+	void (*unit_norm)(float *x, uint32_t n, float scale);
+
+	/* alpha[i] = exp(softplus(alpha[i] + dt[i]) * decay[i]), or 0 where that is below DELTA_LEAST_DECAY; beta[i] =
+	 * sigmoid(beta[i]). Any n. */
+	void (*delta_gates)(float *alpha, float *beta, const float *dt, const float *decay, uint32_t n);
+
+	/* For each row S = decay S; u = (v - S^T k) beta; S = S + k u^T; o = S^T q. What comes of a row does not depend on
+	 * how many follow it in the call. */
+	void (*delta_rows)(float *state, const DeltaRows *rows);
+
+	/* o[i] = o[i] / sqrt(mean(o^2) + epsilon) * weight[i] * silu(gate[i]) */
+	void (*delta_output)(float *o, const float *weight, const float *gate, uint32_t n, float epsilon);
 } Kernels;
 
 /* The best table for this CPU, or the one that QWEN_ISA names if this CPU can run it. Never NULL. */

@@ -29,4 +29,10 @@ const Kernels LANES_TABLE = {
 	.attention_block = op_attention_block,
 	.attention_merge = op_attention_merge,
 	.argmax = op_argmax,
+	.sigmoid_mul = op_sigmoid_mul,
+	.delta_conv = op_delta_conv,
+	.unit_norm = op_unit_norm,
+	.delta_gates = op_delta_gates,
+	.delta_rows = op_delta_rows,
+	.delta_output = op_delta_output,
 };

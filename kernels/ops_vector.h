@@ -105,3 +105,4 @@ op_argmax(const float *x, uint32_t n)
 }
 
 #include "ops_attention.h"
+#include "ops_delta.h"

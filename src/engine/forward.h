@@ -22,6 +22,7 @@ typedef enum StepPart
 	STEP_PREPARE,   /* norms, activation and quantization of many rows; of few rows they are part of the products */
 	STEP_PRODUCTS,  /* the layers' matrix products */
 	STEP_ATTENTION, /* keys and values into the cache, attention, merging */
+	STEP_STATES,    /* convolution and states of delta nets */
 	STEP_OUTPUT,    /* the output matrix */
 	STEP_LOGITS,    /* what is done with logits */
 	N_STEP_PARTS
@@ -46,6 +47,8 @@ typedef struct StepSequence
 	int32_t rotary_shift;      /* by how much its rows' rotary positions are beyond their positions in the cache */
 	const Adapter *adapter;    /* of the model; or NULL */
 	float adapter_scale;       /* of what it adds */
+	float *state;              /* model_state_bytes() of a hybrid's, after all positions before first_position; the step
+								* leaves it behind its rows. Where first_position is 0 it need not be anything before. */
 } StepSequence;
 
 /* max_rows: rows of a step; max_logits: rows with logits; max_hidden: rows with hidden states. Memory is all taken

@@ -133,15 +133,15 @@ add_bias(float *values, const float *bias, uint32_t n)
 		values[i] += bias[i];
 }
 
-/* A query or key head (head number head of its kind): bias, norm (qwen3), rotation. */
+/* A query or key head: bias (that of the head), norm (qwen3), rotation. */
 static void
-finish_head(const Forward *f, float *values, const float *bias, const float *norm, uint32_t head, uint32_t row)
+finish_head(const Forward *f, float *values, const float *bias, const float *norm, uint32_t row)
 {
-	add_bias(values, bias ? bias + (size_t) head * f->head_dim : NULL, f->head_dim);
+	add_bias(values, bias, f->head_dim);
 	if (norm)
 		f->kernels->rms_norm(values, norm, f->head_dim, f->model->hyper.rms_epsilon, values);
 	f->kernels->rope(values, f->cosines + (size_t) row * f->rope.n_pairs, f->sines + (size_t) row * f->rope.n_pairs,
-					 f->head_dim);
+					 2 * f->rope.n_pairs);
 }
 
 /* Finish a row's key and value of one KV head and put them into the cache. */
@@ -154,12 +154,20 @@ store_row(const Forward *f, const AttentionLayer *attention, uint32_t row, uint3
 	float *k = row_at(&f->rows[ROWS_K], row) + (size_t) kv_head * f->head_dim;
 	float *v = row_at(&f->rows[ROWS_V], row) + (size_t) kv_head * f->head_dim;
 
-	finish_head(f, k, layer->attn_k_bias, layer->attn_k_norm, kv_head, row);
+	finish_head(f, k, layer->attn_k_bias ? layer->attn_k_bias + (size_t) kv_head * f->head_dim : NULL,
+				layer->attn_k_norm, row);
 	add_bias(v, layer->attn_v_bias ? layer->attn_v_bias + (size_t) kv_head * f->head_dim : NULL, f->head_dim);
 	f->kernels->kv_store_k(kv_pool_type(f->pool), kv_pool_k(f->pool, block, attention->cache_layer, kv_head),
 						   position % KV_BLOCK_POSITIONS, k, f->head_dim, outliers_of(attention, kv_head));
 	f->kernels->kv_store_v(kv_pool_type(f->pool), kv_pool_v(f->pool, block, attention->cache_layer, kv_head),
 						   position % KV_BLOCK_POSITIONS, v, f->head_dim);
+}
+
+/* From one query head to the next; where attention is gated, its gate stands between. */
+static size_t
+query_stride(const Forward *f)
+{
+	return (size_t) f->head_dim * (f->model->hyper.gated_attention ? 2 : 1);
 }
 
 /* Gather the queries into scratch, finish them and scale them by 1/sqrt(head_dim), ready for attention_block. Row r is
@@ -176,8 +184,9 @@ gather_queries(const Forward *f, const AttentionLayer *attention, const QueryRow
 			uint32_t row = rows->first_row + t, head = rows->first_head + h;
 			float *to = q + (size_t) (t * rows->n_heads + h) * f->head_dim;
 
-			memcpy(to, row_at(&f->rows[ROWS_Q], row) + (size_t) head * f->head_dim, f->head_dim * sizeof *to);
-			finish_head(f, to, layer->attn_q_bias, layer->attn_q_norm, head, row);
+			memcpy(to, row_at(&f->rows[ROWS_Q], row) + head * query_stride(f), f->head_dim * sizeof *to);
+			finish_head(f, to, layer->attn_q_bias ? layer->attn_q_bias + head * query_stride(f) : NULL,
+						layer->attn_q_norm, row);
 			for (uint32_t d = 0; d < f->head_dim; d++)
 				to[d] *= scale;
 		}
@@ -246,15 +255,28 @@ attend_piece(const Forward *f, const AttentionLayer *attention, const QueryRows 
 	}
 }
 
+/* A gate and, where queries have biases, its own. */
+static void
+gate_output(const Forward *f, const ModelLayer *layer, uint32_t row, uint32_t head, float *out)
+{
+	float *gate = row_at(&f->rows[ROWS_Q], row) + head * query_stride(f) + f->head_dim;
+
+	add_bias(gate, layer->attn_q_bias ? layer->attn_q_bias + head * query_stride(f) + f->head_dim : NULL, f->head_dim);
+	f->kernels->sigmoid_mul(out, gate, f->head_dim);
+}
+
 /* A row's sum to its output. */
 static void
-write_output(const Forward *f, uint32_t row, uint32_t head, const AttentionState *state, const float *out)
+write_output(const Forward *f, const ModelLayer *layer, uint32_t row, uint32_t head, const AttentionState *state,
+			 const float *out)
 {
 	float *to = row_at(&f->rows[ROWS_ATTENDED], row) + (size_t) head * f->head_dim;
 	float scale = 1.0f / state->sum;
 
 	for (uint32_t d = 0; d < f->head_dim; d++)
 		to[d] = out[d] * scale;
+	if (f->model->hyper.gated_attention)
+		gate_output(f, layer, row, head, to);
 }
 
 /* All pieces of an item, one after the other; the first one is the total so far as it stands. */
@@ -275,8 +297,8 @@ attend_whole(const Forward *f, const AttentionLayer *attention, const QueryRows 
 										scratch->piece + (size_t) r * f->head_dim, f->head_dim);
 	}
 	for (uint32_t r = 0; r < n; r++)
-		write_output(f, rows->first_row + r / rows->n_heads, rows->first_head + r % rows->n_heads, &totals[r],
-					 scratch->total + (size_t) r * f->head_dim);
+		write_output(f, attention->layer, rows->first_row + r / rows->n_heads, rows->first_head + r % rows->n_heads,
+					 &totals[r], scratch->total + (size_t) r * f->head_dim);
 }
 
 /* Where the split result of a row, head and piece is kept: heads of a piece stand side by side. */
@@ -304,7 +326,6 @@ merge_split(Member *member, const void *argument, uint32_t first, uint32_t end)
 	const Forward *f = member->forward;
 	uint32_t n_heads = f->model->hyper.n_heads;
 
-	(void) argument;
 	for (uint32_t i = first; i < end; i++)
 	{
 		size_t slot = split_slot(f, i / n_heads, i % n_heads, 0);
@@ -318,7 +339,7 @@ merge_split(Member *member, const void *argument, uint32_t first, uint32_t end)
 			f->kernels->attention_merge(&state, total, &f->split_states[later], f->split_outs + later * f->head_dim,
 										f->head_dim);
 		}
-		write_output(f, i / n_heads, i % n_heads, &state, total);
+		write_output(f, ((const AttentionLayer *) argument)->layer, i / n_heads, i % n_heads, &state, total);
 	}
 }
 
@@ -411,7 +432,8 @@ plan_attention(Forward *f, uint32_t layer_index)
 		.n_rows = &f->n_rows,
 		.n_matrices = 3,
 		.matrices = {&layer->attn_q, &layer->attn_k, &layer->attn_v},
-		.outputs = {plan_rows(f, ROWS_Q, q_width), plan_rows(f, ROWS_K, kv_width), plan_rows(f, ROWS_V, kv_width)},
+		.outputs = {plan_rows(f, ROWS_Q, hyper->n_heads * (uint32_t) query_stride(f)), plan_rows(f, ROWS_K, kv_width),
+					plan_rows(f, ROWS_V, kv_width)},
 	};
 	Product projection = {
 		.source = {plan_rows(f, ROWS_ATTENDED, q_width), q_width, NULL, NULL},
@@ -426,6 +448,6 @@ plan_attention(Forward *f, uint32_t layer_index)
 	plan_add_product(f, &inputs);
 	plan_add(f, STEP_ATTENTION, store_items, store_rows, attention);
 	plan_add(f, STEP_ATTENTION, attention_items, attend_items, attention);
-	plan_add(f, STEP_ATTENTION, merge_items, merge_split, NULL);
+	plan_add(f, STEP_ATTENTION, merge_items, merge_split, attention);
 	plan_add_product(f, &projection);
 }

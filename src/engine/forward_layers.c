@@ -8,6 +8,7 @@
 
 static const PartPlan part_plans[N_PART_KINDS] = {
 	[PART_ATTENTION] = plan_attention,
+	[PART_DELTA] = plan_delta,
 	[PART_DENSE] = plan_dense,
 	[PART_EXPERTS] = plan_experts,
 };

@@ -68,6 +68,7 @@ typedef struct Plan
 	PlanPhase *phases; /* [n_phases] in order */
 	uint32_t n_phases, n_allocated;
 	uint32_t n_cache_layers; /* layers that keep keys and values */
+	uint32_t n_delta_layers; /* layers that keep a state */
 	uint32_t widest;         /* the longest row that is ever the input of a product */
 	Arena *arena;            /* of the arguments */
 	bool failed;             /* memory ran out while it was made */
@@ -81,7 +82,11 @@ typedef enum RowsName
 	ROWS_Q,
 	ROWS_K,
 	ROWS_V,
-	ROWS_ATTENDED,
+	ROWS_ATTENDED, /* also what a delta net gives */
+	ROWS_DELTA,    /* queries, keys and values of a delta net behind their convolution */
+	ROWS_DELTA_GATE,
+	ROWS_BETA,
+	ROWS_DECAY,
 	ROWS_GATE,
 	ROWS_UP,
 	ROWS_ROUTER,
@@ -231,7 +236,7 @@ typedef struct RowSource
 	const RowBuffer *up; /* rows = silu(rows) * up comes first, after a gated product; or NULL */
 } RowSource;
 
-#define PRODUCT_MATRICES 3
+#define PRODUCT_MATRICES 6
 
 /* Matrices that share an input. */
 typedef struct Product
@@ -309,6 +314,7 @@ typedef void (*PartPlan)(Forward *forward, uint32_t layer);
 
 extern void plan_embedding(Forward *forward);                 /* forward_ends.c */
 extern void plan_attention(Forward *forward, uint32_t layer); /* forward_attention.c */
+extern void plan_delta(Forward *forward, uint32_t layer);     /* forward_delta.c */
 extern void plan_dense(Forward *forward, uint32_t layer);     /* forward_dense.c */
 extern void plan_experts(Forward *forward, uint32_t layer);   /* forward_experts.c */
 extern void plan_output(Forward *forward);                    /* forward_ends.c: norm, logits, what is done with them */

@@ -96,7 +96,7 @@ ask(const Scoring *scoring, Sequence *sequence)
 	memcpy(sequence->tokens + sequence->n_prompt, path, n_path * sizeof *path);
 	sequence->n_tokens = sequence->n_prompt + n_path;
 	/* rows of an earlier path are computed over */
-	sequence->n_done = sequence->n_done < sequence->n_prompt ? sequence->n_done : sequence->n_prompt;
+	sequence_go_back(sequence, sequence->n_prompt);
 	return true;
 }
 

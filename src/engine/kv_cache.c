@@ -28,6 +28,7 @@ struct KvPool
 {
 	KvBudget *budget;
 	KvPool *next;
+	KvPool *states; /* NULL: the model's sequences have none, or these are the states */
 	KvType type;
 	uint32_t n_layers, n_kv_heads;
 	size_t k_bytes, v_bytes; /* of a slice */
@@ -94,40 +95,24 @@ kv_blocks_for(uint32_t n_positions)
 	return n_positions / KV_BLOCK_POSITIONS + (n_positions % KV_BLOCK_POSITIONS != 0);
 }
 
-/* Bytes of a block, a multiple of the page so that its memory can be given back. */
+/* Bytes of whole pages, so that memory can be given back. */
 static uint64_t
-block_bytes_for(const KvPool *pool)
+whole_pages(uint64_t bytes)
 {
-	uint64_t bytes = (uint64_t) pool->n_layers * pool->n_kv_heads * (pool->k_bytes + pool->v_bytes);
-
 	return (bytes + 4095) / 4096 * 4096;
 }
 
-Status
-kv_pool_create(KvBudget *budget, const ModelHyper *hyper, KvType type, bool key_outliers, KvPool **pool_out)
+/* Addresses for blocks of block_bytes that fill the budget but for some bytes. */
+static Status
+create_pool(KvBudget *budget, uint64_t block_bytes, uint64_t beside, KvPool **pool_out)
 {
 	KvPool *pool = calloc(1, sizeof *pool);
-	uint64_t n_blocks;
+	uint64_t n_blocks = (budget->limit - beside) / block_bytes;
 
 	if (!pool)
 		return status_error(STATUS_UNAVAILABLE, "out of memory for a KV pool");
 	pool->budget = budget;
-	pool->type = type;
-	pool->n_layers = hyper->n_layers;
-	pool->n_kv_heads = hyper->n_kv_heads;
-	pool->v_bytes = kv_slice_bytes(type, hyper->head_dim);
-	pool->k_bytes = pool->v_bytes + (key_outliers && type == KV_Q8_0 ? KEY_OUTLIER_BYTES : 0);
-	pool->block_bytes = block_bytes_for(pool);
-	n_blocks = budget->limit / pool->block_bytes;
-	if (n_blocks == 0)
-	{
-		Status status = status_error(
-			STATUS_TOO_LONG, "one block of %d positions needs %llu bytes, but the KV cache has %llu",
-			KV_BLOCK_POSITIONS, (unsigned long long) pool->block_bytes, (unsigned long long) budget->limit);
-
-		free(pool);
-		return status;
-	}
+	pool->block_bytes = block_bytes;
 	pool->n_blocks = n_blocks > UINT32_MAX / 2 ? UINT32_MAX / 2 : (uint32_t) n_blocks;
 	pool->resident = calloc(pool->n_blocks, sizeof *pool->resident);
 	pool->fresh = calloc(pool->n_blocks, sizeof *pool->fresh);
@@ -159,6 +144,48 @@ kv_pool_create(KvBudget *budget, const ModelHyper *hyper, KvType type, bool key_
 	return status_ok();
 }
 
+Status
+kv_pool_create(KvBudget *budget, const ModelHyper *hyper, KvType type, bool key_outliers, KvPool **pool_out)
+{
+	size_t v_bytes = kv_slice_bytes(type, hyper->head_dim);
+	size_t k_bytes = v_bytes + (key_outliers && type == KV_Q8_0 ? KEY_OUTLIER_BYTES : 0);
+	uint32_t n_layers = hyper->n_layers - model_n_delta_layers(hyper);
+	uint64_t block_bytes = whole_pages((uint64_t) n_layers * hyper->n_kv_heads * (k_bytes + v_bytes));
+	uint64_t state_bytes = whole_pages(model_state_bytes(hyper));
+	KvPool *pool;
+
+	if (budget->limit < state_bytes || (budget->limit - state_bytes) / block_bytes == 0)
+	{
+		if (state_bytes == 0)
+			return status_error(
+				STATUS_TOO_LONG, "one block of %d positions needs %llu bytes, but the KV cache has %llu",
+				KV_BLOCK_POSITIONS, (unsigned long long) block_bytes, (unsigned long long) budget->limit);
+		return status_error(STATUS_TOO_LONG,
+							"a sequence's state needs %llu bytes and one block of %d positions %llu, but the KV cache "
+							"has %llu; qwen.kv_cache_size sets it",
+							(unsigned long long) state_bytes, KV_BLOCK_POSITIONS, (unsigned long long) block_bytes,
+							(unsigned long long) budget->limit);
+	}
+	STATUS_TRY(create_pool(budget, block_bytes, state_bytes, &pool));
+	pool->type = type;
+	pool->n_layers = n_layers;
+	pool->n_kv_heads = hyper->n_kv_heads;
+	pool->k_bytes = k_bytes;
+	pool->v_bytes = v_bytes;
+	if (state_bytes > 0)
+	{
+		Status status = create_pool(budget, state_bytes, 0, &pool->states);
+
+		if (status.code != STATUS_OK)
+		{
+			kv_pool_destroy(pool);
+			return status;
+		}
+	}
+	*pool_out = pool;
+	return status_ok();
+}
+
 void
 kv_pool_destroy(KvPool *pool)
 {
@@ -176,7 +203,20 @@ kv_pool_destroy(KvPool *pool)
 	munmap(pool->mapping, pool->mapping_bytes);
 	free(pool->resident);
 	free(pool->fresh);
+	kv_pool_destroy(pool->states);
 	free(pool);
+}
+
+KvPool *
+kv_pool_states(const KvPool *pool)
+{
+	return pool->states;
+}
+
+float *
+kv_pool_state(const KvPool *states, uint32_t state)
+{
+	return (float *) (void *) (states->base + state * states->block_bytes);
 }
 
 uint64_t
@@ -188,7 +228,8 @@ kv_pool_block_bytes(const KvPool *pool)
 uint32_t
 kv_pool_max_blocks(const KvPool *pool)
 {
-	uint64_t n = pool->budget->limit / pool->block_bytes;
+	uint64_t beside = pool->states ? pool->states->block_bytes : 0;
+	uint64_t n = pool->budget->limit > beside ? (pool->budget->limit - beside) / pool->block_bytes : 0;
 
 	return n < pool->n_blocks ? (uint32_t) n : pool->n_blocks;
 }

@@ -4,6 +4,9 @@
  * One KvBudget for the engine (qwen.kv_cache_size: never more), one KvPool a model. A pool reserves address space for
  * as many blocks as the whole budget could hold and makes them resident one by one; a block that is given back stays
  * resident for the pool until another pool needs its bytes.
+ *
+ * A hybrid's sequences have a state of fixed size beside their blocks. These are a pool of their own under the same
+ * budget, whose blocks are states.
  */
 #ifndef QWEN_KV_CACHE_H
 #define QWEN_KV_CACHE_H
@@ -32,7 +35,13 @@ extern uint32_t kv_blocks_for(uint32_t n_positions);
 /* Bytes of one block: all layers, all KV heads, K and V. */
 extern uint64_t kv_pool_block_bytes(const KvPool *pool);
 
-/* The most blocks that this pool could ever have, were the budget all its own. */
+/* The pool of the states of a model's sequences, made and destroyed with its own; NULL: they have none. */
+extern KvPool *kv_pool_states(const KvPool *pool);
+
+/* The memory of a state. */
+extern float *kv_pool_state(const KvPool *states, uint32_t state);
+
+/* The most blocks that this pool could ever have, were the budget all its own; with one state beside them. */
 extern uint32_t kv_pool_max_blocks(const KvPool *pool);
 
 /* Take n blocks, all or none (false: not now). blocks: [n] */

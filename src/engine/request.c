@@ -184,7 +184,7 @@ bool
 request_has_blocks(const EngineRequest *request)
 {
 	for (uint32_t i = 0; i < request->n_sequences; i++)
-		if (request->sequences[i].n_blocks > 0)
+		if (request->sequences[i].n_blocks > 0 || request->sequences[i].has_state)
 			return true;
 	return false;
 }

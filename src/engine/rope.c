@@ -9,7 +9,8 @@
 static double
 yarn_pair(const ModelHyper *hyper, double n_rotations)
 {
-	return hyper->head_dim * log(hyper->rope_original_context / (n_rotations * 2 * M_PI)) / (2 * log(hyper->rope_base));
+	return hyper->n_rotated * log(hyper->rope_original_context / (n_rotations * 2 * M_PI)) /
+		   (2 * log(hyper->rope_base));
 }
 
 /* How much of pair i keeps its frequency: 1 for fast waves, 0 for slow ones, a ramp between. */
@@ -20,7 +21,7 @@ yarn_kept(const ModelHyper *hyper, uint32_t i)
 	double ramp;
 
 	low = low < 0 ? 0 : low;
-	high = high > hyper->head_dim - 1 ? hyper->head_dim - 1 : high;
+	high = high > hyper->n_rotated - 1 ? hyper->n_rotated - 1 : high;
 	ramp = (i - low) / (high - low > 0.001 ? high - low : 0.001);
 	return 1 - (ramp < 0 ? 0 : ramp > 1 ? 1 : ramp);
 }
@@ -30,11 +31,11 @@ rope_init(Rope *rope, const ModelHyper *hyper)
 {
 	double factor = hyper->rope_factor > 0 ? hyper->rope_factor : 1;
 
-	rope->n_pairs = hyper->head_dim / 2;
+	rope->n_pairs = hyper->n_rotated / 2;
 	rope->magnitude = 1;
 	for (uint32_t i = 0; i < rope->n_pairs; i++)
 	{
-		double frequency = pow(hyper->rope_base, -2.0 * i / hyper->head_dim);
+		double frequency = pow(hyper->rope_base, -2.0 * i / hyper->n_rotated);
 
 		if (hyper->rope_scaling == ROPE_SCALING_LINEAR)
 			frequency /= factor;

@@ -9,7 +9,7 @@
 /* Angle per position of each pair, and what cosines and sines are multiplied with. Plain data. */
 typedef struct Rope
 {
-	uint32_t n_pairs; /* head_dim / 2 */
+	uint32_t n_pairs; /* n_rotated / 2 */
 	double frequencies[MODEL_MAX_HEAD_DIM / 2];
 	double magnitude;
 } Rope;

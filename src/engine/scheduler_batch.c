@@ -27,9 +27,9 @@ choose_victim(const Scheduler *scheduler, EngineRequest *request)
 /* There is no room for a sequence's next position, and there is nobody to take some from: the system has no memory
  * although the budget has room, or the budget became smaller since the request was accepted. */
 static Status
-no_room_for_blocks(const Sequence *sequence)
+no_room_for_blocks(const Sequence *sequence, const KvPool *pool)
 {
-	if (kv_pool_was_refused(sequence->slot->pool))
+	if (kv_pool_was_refused(pool))
 		return status_error(STATUS_UNAVAILABLE,
 							"the system has no memory for the keys and values of position %u: a smaller "
 							"qwen.kv_cache_size, or more memory",
@@ -46,29 +46,35 @@ static bool
 fits_at_all(const Sequence *sequence, uint32_t end)
 {
 	const EngineRequest *request = sequence->request;
-	uint64_t block_bytes = kv_pool_block_bytes(sequence->slot->pool), bytes = kv_blocks_for(end) * block_bytes;
+	const KvPool *pool = sequence->slot->pool, *states = kv_pool_states(pool);
+	uint64_t bytes = sequence_bytes_for(sequence, end), all = kv_pool_max_blocks(pool) * kv_pool_block_bytes(pool);
 
 	for (uint32_t i = 0; i < request->n_sequences; i++)
 		if (&request->sequences[i] != sequence)
-			bytes += request->sequences[i].n_blocks * kv_pool_block_bytes(request->sequences[i].slot->pool);
-	return bytes <= kv_pool_max_blocks(sequence->slot->pool) * block_bytes;
+			bytes += sequence_bytes_held(&request->sequences[i]);
+	return bytes <= all + (states ? kv_pool_block_bytes(states) : 0);
 }
 
-/* Blocks for all positions before end of a sequence. false: its request had to make room itself, or got none and has
- * ended; it is not running any more. */
+/* Blocks for all positions before end of a sequence, and its states. false: its request had to make room itself, or got
+ * none and has ended; it is not running any more. */
 static bool
 take_blocks(Scheduler *scheduler, Sequence *sequence, uint32_t end)
 {
 	EngineRequest *request = sequence->request;
-	KvPool *pool = sequence->slot->pool;
+	bool is_state;
 
-	while (sequence->n_blocks < kv_blocks_for(end))
+	while ((is_state = sequence_wants_state(sequence)) || sequence->n_blocks < kv_blocks_for(end))
 	{
+		KvPool *pool = is_state ? kv_pool_states(sequence->slot->pool) : sequence->slot->pool;
 		EngineRequest *victim;
+		uint32_t block;
 
-		if (kv_pool_take(pool, 1, &sequence->blocks[sequence->n_blocks]))
+		if (kv_pool_take(pool, 1, &block))
 		{
-			sequence->n_blocks++;
+			if (is_state)
+				sequence_take_state(sequence, block);
+			else
+				sequence->blocks[sequence->n_blocks++] = block;
 			continue;
 		}
 		if (slots_evict_block(scheduler->slots))
@@ -80,7 +86,7 @@ take_blocks(Scheduler *scheduler, Sequence *sequence, uint32_t end)
 		/* it would wait for its own blocks for ever */
 		if (victim == request && (kv_pool_was_refused(pool) || !fits_at_all(sequence, end)))
 		{
-			Status status = no_room_for_blocks(sequence);
+			Status status = no_room_for_blocks(sequence, pool);
 
 			running_end(scheduler, request, &status);
 			return false;
@@ -136,6 +142,7 @@ add_rows(Scheduler *scheduler, Sequence *sequence, uint32_t n)
 		.want_hidden = sequence->request->kind->wants_hidden,
 		.adapter = sequence->adapter,
 		.adapter_scale = sequence->scope.scale,
+		.state = sequence_begin_rows(sequence),
 	};
 }
 
@@ -175,7 +182,7 @@ collect_prefilling(Scheduler *scheduler, const Slot *slot)
 static uint32_t
 give_rows(Sequence *sequence, uint32_t n, uint32_t *left_logprobs)
 {
-	uint32_t wanted = sequence_rows_left(sequence) - sequence->n_slice;
+	uint32_t wanted = sequence_rows_until_cut(sequence) - sequence->n_slice;
 
 	n = n < wanted ? n : wanted;
 	if (sequence->request->kind->every_row)
@@ -405,8 +412,10 @@ batch_build(Scheduler *scheduler, Slot *slot)
 	slot->turn = answers_follow                                                                       ? TURN_ANSWERS
 				 : n_prompt_rows > 0 && n_roles == 1 && prompts_go_first(scheduler, slot, n_decoding) ? TURN_PROMPTS
 																									  : TURN_BOTH;
-	/* beside prompts, or many answers, a step computes more than it reads: then guesses are not free */
-	if (n_prompt_rows == 0 && n_decoding > 0 && n_decoding <= DRAFT_ROWS / 2 && scheduler->settings.speculation)
+	/* beside prompts, or many answers, a step computes more than it reads: then guesses are not free; and a state
+	 * cannot give back those that were wrong */
+	if (n_prompt_rows == 0 && !kv_pool_states(slot->pool) && n_decoding > 0 && n_decoding <= DRAFT_ROWS / 2 &&
+		scheduler->settings.speculation)
 		n_guesses = (DRAFT_ROWS - n_decoding) / n_decoding;
 	scheduler->n_batch = 0;
 	for (uint32_t i = 0; i < scheduler->n_running;)

@@ -28,7 +28,7 @@ take_rows(Scheduler *scheduler, Slot *slot, uint32_t index, ByteWriter *out)
 
 	if (status.code != STATUS_OK)
 		return status;
-	sequence->n_done += part->n_tokens;
+	sequence_end_rows(sequence, part->n_tokens);
 	scheduler_count_prompt(scheduler, sequence, false);
 	sequence_share_blocks(sequence);
 	if (n_wanted > 0 && sequence->request->kind->samples)

@@ -55,6 +55,106 @@ sequence_is_prefilling(const Sequence *sequence)
 	return sequence->n_generated == 0 || sequence_rows_left(sequence) > 1;
 }
 
+/* The pool of a hybrid's states, or NULL. */
+static KvPool *
+states_of(const Sequence *sequence)
+{
+	return kv_pool_states(sequence->slot->pool);
+}
+
+/* Does it go back to the end of its prompt again and again? Then the state there has to be kept. */
+static bool
+goes_back(const Sequence *sequence)
+{
+	return sequence->is_rewritten && sequence->n_behind > 0;
+}
+
+/* Bytes of the states that it has at most, and of those that it holds. */
+static uint64_t
+state_bytes(const Sequence *sequence)
+{
+	const KvPool *states = states_of(sequence);
+
+	return states ? kv_pool_block_bytes(states) * (goes_back(sequence) ? 2 : 1) : 0;
+}
+
+static uint64_t
+state_bytes_held(const Sequence *sequence)
+{
+	const KvPool *states = states_of(sequence);
+
+	return states ? kv_pool_block_bytes(states) * ((uint64_t) sequence->has_state + sequence->has_kept) : 0;
+}
+
+static void
+copy_state(const Sequence *sequence, uint32_t from, uint32_t to)
+{
+	const KvPool *states = states_of(sequence);
+
+	memcpy(kv_pool_state(states, to), kv_pool_state(states, from), kv_pool_block_bytes(states));
+}
+
+uint32_t
+sequence_rows_until_cut(const Sequence *sequence)
+{
+	uint32_t left = sequence_rows_left(sequence);
+
+	if (states_of(sequence) && goes_back(sequence) && sequence->n_done < sequence->n_prompt &&
+		left > sequence->n_prompt - sequence->n_done)
+		left = sequence->n_prompt - sequence->n_done;
+	return left;
+}
+
+void
+sequence_go_back(Sequence *sequence, uint32_t n)
+{
+	sequence->n_done = sequence->n_done < n ? sequence->n_done : n;
+}
+
+bool
+sequence_wants_state(const Sequence *sequence)
+{
+	if (!states_of(sequence))
+		return false;
+	return !sequence->has_state || (goes_back(sequence) && !sequence->has_kept &&
+									sequence->n_done == sequence->n_prompt && sequence_rows_left(sequence) > 0);
+}
+
+void
+sequence_take_state(Sequence *sequence, uint32_t state)
+{
+	if (!sequence->has_state)
+	{
+		sequence->state = state;
+		sequence->has_state = true;
+		sequence->state_at = 0;
+		return;
+	}
+	sequence->kept = state;
+	sequence->has_kept = true;
+	copy_state(sequence, sequence->state, state);
+}
+
+float *
+sequence_begin_rows(Sequence *sequence)
+{
+	if (!states_of(sequence))
+		return NULL;
+	if (sequence->state_at > sequence->n_done && sequence->has_kept && sequence->n_done == sequence->n_prompt)
+	{
+		copy_state(sequence, sequence->kept, sequence->state);
+		sequence->state_at = sequence->n_done;
+	}
+	return kv_pool_state(states_of(sequence), sequence->state);
+}
+
+void
+sequence_end_rows(Sequence *sequence, uint32_t n)
+{
+	sequence->n_done += n;
+	sequence->state_at = sequence->n_done;
+}
+
 /* Who may see block number index. */
 static PrefixScope
 scope_of(const Sequence *sequence, uint32_t index)
@@ -142,6 +242,11 @@ sequence_give_blocks(Sequence *sequence)
 	kv_pool_give(sequence->slot->pool, sequence->n_blocks - sequence->n_cached_blocks,
 				 sequence->blocks + sequence->n_cached_blocks);
 	prefix_cache_release(sequence->slot->cache, sequence->n_cached_blocks, sequence->blocks);
+	if (sequence->has_state)
+		kv_pool_give(states_of(sequence), 1, &sequence->state);
+	if (sequence->has_kept)
+		kv_pool_give(states_of(sequence), 1, &sequence->kept);
+	sequence->has_state = sequence->has_kept = false;
 	sequence->n_blocks = sequence->n_cached_blocks = 0;
 	sequence->n_done = 0;
 }
@@ -150,15 +255,29 @@ uint64_t
 sequence_bytes_wanted(const Sequence *sequence)
 {
 	uint32_t positions = sequence->n_tokens + KV_BLOCK_POSITIONS, n;
+	uint64_t states = state_bytes(sequence) - state_bytes_held(sequence);
 
 	n = kv_blocks_for(positions < sequence_positions(sequence) ? positions : sequence_positions(sequence));
-	return n > sequence->n_blocks ? (n - sequence->n_blocks) * kv_pool_block_bytes(sequence->slot->pool) : 0;
+	n = n > sequence->n_blocks ? n - sequence->n_blocks : 0;
+	return states + n * kv_pool_block_bytes(sequence->slot->pool);
+}
+
+uint64_t
+sequence_bytes_held(const Sequence *sequence)
+{
+	return state_bytes_held(sequence) + sequence->n_blocks * kv_pool_block_bytes(sequence->slot->pool);
+}
+
+uint64_t
+sequence_bytes_for(const Sequence *sequence, uint32_t n)
+{
+	return state_bytes(sequence) + kv_blocks_for(n) * kv_pool_block_bytes(sequence->slot->pool);
 }
 
 uint64_t
 sequence_bytes(const Sequence *sequence)
 {
-	return kv_blocks_for(sequence_positions(sequence)) * kv_pool_block_bytes(sequence->slot->pool);
+	return sequence_bytes_for(sequence, sequence_positions(sequence));
 }
 
 uint64_t
@@ -167,7 +286,7 @@ sequence_bytes_freed(const Sequence *sequence)
 	uint32_t n = sequence->n_blocks - sequence->n_cached_blocks;
 
 	n += prefix_cache_n_own(sequence->slot->cache, sequence->n_cached_blocks, sequence->blocks);
-	return n * kv_pool_block_bytes(sequence->slot->pool) + sequence_bytes_wanted(sequence);
+	return n * kv_pool_block_bytes(sequence->slot->pool) + state_bytes_held(sequence) + sequence_bytes_wanted(sequence);
 }
 
 uint32_t

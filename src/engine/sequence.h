@@ -38,6 +38,11 @@ typedef struct Sequence
 	uint32_t n_shared_tokens; /* … behind the first so many tokens, which all roles may share */
 	uint32_t n_counted;       /* of the prompt: positions that are in the statistics */
 
+	/* of a hybrid's sequence: the state behind state_at positions, and a copy of the one behind its prompt, where it
+	 * has to go back there; taken while it runs */
+	uint32_t state, state_at, kept;
+	bool has_state, has_kept;
+
 	/* in the step that is being put together */
 	uint32_t n_slice; /* rows */
 	uint64_t turn;    /* when it had some, while roles share them: the earlier, the sooner it has some again */
@@ -63,6 +68,24 @@ extern uint32_t sequence_rows_left(const Sequence *sequence);
 /* Does it still compute its prompt (or, after preemption, all of its tokens again)? */
 extern bool sequence_is_prefilling(const Sequence *sequence);
 
+/* Of the rows that are left: how many the next step may take. A hybrid's state is kept between two of them. */
+extern uint32_t sequence_rows_until_cut(const Sequence *sequence);
+
+/* What stands behind position n becomes something else; positions that were computed are computed again. */
+extern void sequence_go_back(Sequence *sequence, uint32_t n);
+
+/* Does a hybrid's sequence need one more state for its next rows? Then it is to be given one that was taken from the
+ * pool of states. */
+extern bool sequence_wants_state(const Sequence *sequence);
+extern void sequence_take_state(Sequence *sequence, uint32_t state);
+
+/* Its next rows are computed now, and no state is wanted: the memory of its state as they find it; NULL: it has none.
+ */
+extern float *sequence_begin_rows(Sequence *sequence);
+
+/* So many rows were computed. */
+extern void sequence_end_rows(Sequence *sequence, uint32_t n);
+
 /* Use cached blocks for what comes next of it: n_done moves on over as many positions as are cached. At least its last
  * token is left to compute. */
 extern void sequence_use_cached(Sequence *sequence);
@@ -78,10 +101,16 @@ extern bool sequence_waits_for(const Sequence *sequence, const Sequence *other);
  * tokens stay. */
 extern void sequence_give_blocks(Sequence *sequence);
 
-/* Bytes of blocks that it will soon need beyond those it holds: for all its tokens and a little more. */
+/* Bytes of blocks and states that it will soon need beyond those it holds: for all its tokens and a little more. */
 extern uint64_t sequence_bytes_wanted(const Sequence *sequence);
 
-/* Bytes of blocks for all of its positions. */
+/* Bytes of blocks and states that it holds, shared or not. */
+extern uint64_t sequence_bytes_held(const Sequence *sequence);
+
+/* Bytes that it needs with n positions. */
+extern uint64_t sequence_bytes_for(const Sequence *sequence, uint32_t n);
+
+/* Bytes of blocks for all of its positions, and of its states. */
 extern uint64_t sequence_bytes(const Sequence *sequence);
 
 /* Bytes that others can have when it runs no more: its blocks that nobody else uses, and what it would soon need. */

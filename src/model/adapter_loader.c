@@ -31,8 +31,7 @@
 typedef struct SiteSource
 {
 	const GgufTensor *a, *b; /* NULL: the file has none */
-	uint32_t first_b;        /* rows of B before this tensor's: it is fused with others … */
-	uint32_t fused_b;        /* … and rows of all of them, of an expert; 0: it stands alone */
+	TensorPlace place;       /* of B's rows, where the tensor is fused with others; run 0: it stands alone */
 } SiteSource;
 
 typedef struct AdapterLoader
@@ -200,7 +199,7 @@ take_pair(AdapterLoader *loader, uint32_t i, const SiteSource *source)
 		return status_error(STATUS_INVALID_ARGUMENT, "tensor \"%.*s\" is for no matrix", (int) source->a->name.length,
 							source->a->name.data);
 	STATUS_TRY(check_shape(source->a, shape.n_experts, shape.rows_each, shape.rows_cols));
-	STATUS_TRY(check_shape(source->b, shape.n_experts, source->fused_b > 0 ? source->fused_b : shape.tiles_rows,
+	STATUS_TRY(check_shape(source->b, shape.n_experts, source->place.run > 0 ? source->place.n_rows : shape.tiles_rows,
 						   (uint32_t) rank));
 	STATUS_TRY(check_type(source->a));
 	STATUS_TRY(check_type(source->b));
@@ -216,31 +215,36 @@ take_pair(AdapterLoader *loader, uint32_t i, const SiteSource *source)
 	return status_ok();
 }
 
-/* A model's tensor: the pair that is for it, or for the tensor that it may be fused in. */
+/* A model's tensor: the pair that is for it, or for a tensor that it may be fused in. */
 static Status
 match_role(AdapterLoader *loader, uint32_t i, bool is_there)
 {
 	TensorRole role = role_at(&loader->header.hyper, i);
-	SiteSource source = {0}, of_fused = {0};
+	SiteSource source = {0};
+	const char *taken = NULL;
 
 	if (!role.is_known)
 		return status_ok();
-	STATUS_TRY(find_pair(loader, role.name, &source));
-	if (role.fused[0] && role.is_matrix)
-		STATUS_TRY(find_pair(loader, role.fused, &of_fused));
-	if (source.a && of_fused.a)
-		return status_error(STATUS_INVALID_ARGUMENT, "both \"%s\" and \"%s\" have tensors", role.name, role.fused);
-	if ((source.a || of_fused.a) && !is_there)
+	for (uint32_t p = 0; p < (role.is_matrix ? role.n_places : 1); p++)
+	{
+		SiteSource found = {.place = role.places[p]};
+
+		STATUS_TRY(find_pair(loader, role.places[p].name, &found));
+		if (!found.a)
+			continue;
+		if (taken)
+			return status_error(STATUS_INVALID_ARGUMENT, "both \"%s\" and \"%s\" have tensors", taken,
+								role.places[p].name);
+		taken = role.places[p].name;
+		source = found;
+		if (!role.places[p].is_shared)
+			source.place.run = 0;
+	}
+	if (taken && !is_there)
 		return status_error(STATUS_INVALID_ARGUMENT,
-							"tensor \"%s" SUFFIX_A "\" is for a tensor that model \"%s\" has not%s", role.name,
+							"tensor \"%s" SUFFIX_A "\" is for a tensor that model \"%s\" has not%s", taken,
 							loader->request->model, i == ROLE_OUTPUT ? ": its embeddings serve as its output" : "");
-	if (source.a)
-		return take_pair(loader, i, &source);
-	if (!of_fused.a)
-		return status_ok();
-	of_fused.first_b = role.fused_first;
-	of_fused.fused_b = role.fused_n;
-	return take_pair(loader, i, &of_fused);
+	return taken ? take_pair(loader, i, &source) : status_ok();
 }
 
 /* A tensor that is for none of the model's. */
@@ -396,24 +400,26 @@ fill_tiles(const AdapterSite *site, const AdapterShape *shape, const SiteSource 
 {
 	const GgufTensor *tensor = source->b;
 	TensorType type = (TensorType) site->tiles_type;
-	uint32_t n_each = source->fused_b > 0 ? source->fused_b : shape->tiles_rows; /* rows of an expert in the file */
+	const TensorPlace *place = &source->place;
 	size_t row_bytes = tensor_row_bytes(tensor->type, site->rank),
 		   kept_bytes = (size_t) site->rank * (type == TENSOR_F32 ? 4 : 2);
 
 	for (uint32_t e = 0; e < shape->n_experts; e++)
-	{
-		const uint8_t *row = bytes + row_bytes * ((uint64_t) e * n_each + source->first_b);
-
 		for (uint32_t first = 0; first < shape->tiles_rows; first += TILE_ROWS)
 		{
 			uint32_t n = shape->tiles_rows - first < TILE_ROWS ? shape->tiles_rows - first : TILE_ROWS;
 
-			for (uint32_t r = 0; r < n; r++, row += row_bytes)
-				STATUS_TRY(convert_row(tensor, row, site->rank, numbers, rows + r * kept_bytes));
+			for (uint32_t r = 0; r < n; r++)
+			{
+				uint64_t row = (uint64_t) e * shape->tiles_rows + first + r;
+
+				if (place->run > 0)
+					row = place->first + row / place->run * place->stride + row % place->run;
+				STATUS_TRY(convert_row(tensor, bytes + row * row_bytes, site->rank, numbers, rows + r * kept_bytes));
+			}
 			pack_tile(type, rows, n, site->rank, out);
 			out += packed_tile_bytes(type, site->rank);
 		}
-	}
 	return status_ok();
 }
 

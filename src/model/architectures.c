@@ -12,6 +12,16 @@
 #define EXPERTS_QWEN3                                                                                                  \
 	{PART_ATTENTION, PART_EXPERTS}, TRAIT_ATTENTION | TRAIT_QK_NORM | TRAIT_EXPERTS | TRAIT_SUM_TO_1, TRAIT_QKV_BIAS
 
+/* Parts, and traits, of the two kinds of layers that a hybrid has. */
+#define HYBRID_LAYERS(ffn_part, ffn_traits)                                                                            \
+	{{PART_ATTENTION, ffn_part},                                                                                       \
+	 TRAIT_ATTENTION | TRAIT_QK_NORM | TRAIT_GATED | TRAIT_POST_NORM | (ffn_traits),                                   \
+	 TRAIT_QKV_BIAS},                                                                                                  \
+	{                                                                                                                  \
+		{PART_DELTA, ffn_part}, TRAIT_DELTA | TRAIT_POST_NORM | (ffn_traits), 0                                        \
+	}
+#define MIXTURE (TRAIT_EXPERTS | TRAIT_SHARED | TRAIT_SUM_TO_1)
+
 /* by Architecture */
 static const ArchitectureRow rows[] = {
 	[ARCHITECTURE_QWEN2] = {"qwen2", TRAIT_ALWAYS | TRAIT_EARLY, TRAIT_OWN_OUTPUT, {DENSE_QWEN2}},
@@ -27,6 +37,12 @@ static const ArchitectureRow rows[] = {
 	[ARCHITECTURE_QWEN2VL] = {"qwen2vl", TRAIT_ALWAYS | TRAIT_AXES, TRAIT_OWN_OUTPUT, {DENSE_QWEN2}},
 	[ARCHITECTURE_QWEN3VL] = {"qwen3vl", TRAIT_ALWAYS | TRAIT_AXES, TRAIT_OWN_OUTPUT, {DENSE_QWEN3}},
 	[ARCHITECTURE_QWEN3VLMOE] = {"qwen3vlmoe", TRAIT_ALWAYS | TRAIT_AXES, TRAIT_OWN_OUTPUT, {EXPERTS_QWEN3}},
+	[ARCHITECTURE_QWEN35] = {"qwen35", TRAIT_ALWAYS | TRAIT_HYBRID, TRAIT_OWN_OUTPUT,
+							 HYBRID_LAYERS(PART_DENSE, TRAIT_DENSE)},
+	[ARCHITECTURE_QWEN35MOE] = {"qwen35moe", TRAIT_ALWAYS | TRAIT_HYBRID, TRAIT_OWN_OUTPUT,
+								HYBRID_LAYERS(PART_EXPERTS, MIXTURE)},
+	[ARCHITECTURE_QWEN3NEXT] = {"qwen3next", TRAIT_ALWAYS | TRAIT_HYBRID | TRAIT_GROUPED, TRAIT_OWN_OUTPUT,
+								HYBRID_LAYERS(PART_EXPERTS, MIXTURE)},
 };
 
 #define N_ROWS (sizeof rows / sizeof rows[0])
@@ -108,12 +124,13 @@ architecture_list(char *text, size_t bytes)
 const LayerKind *
 architecture_layer(const ModelHyper *hyper, uint32_t layer)
 {
-	(void) layer; /* all are alike */
-	return &rows[hyper->architecture].layer;
+	const ArchitectureRow *row = &rows[hyper->architecture];
+
+	return model_layer_is_delta(hyper, layer) ? &row->delta : &row->layer;
 }
 
 unsigned
 architecture_traits(uint32_t architecture)
 {
-	return rows[architecture].required | rows[architecture].layer.required;
+	return rows[architecture].required | rows[architecture].layer.required | rows[architecture].delta.required;
 }

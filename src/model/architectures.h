@@ -27,6 +27,11 @@ typedef enum Trait
 	TRAIT_AXES = 1 << 9,         /* rotary positions have axes (time, height, width), which are alike in text */
 	TRAIT_DOUBLED_FFN = 1 << 10, /* feed_forward_length counts gate and up together */
 	TRAIT_EARLY = 1 << 11,       /* its files may be older than some keys that all later ones have */
+	TRAIT_HYBRID = 1 << 16,      /* some layers have a delta net, the others attention, which turns a part of a head */
+	TRAIT_GROUPED = 1 << 17,     /* … the delta nets' value heads that share a key head stand together */
+	TRAIT_GATED = 1 << 18,       /* attention with a gate on what it gives */
+	TRAIT_DELTA = 1 << 19,       /* a delta net */
+	TRAIT_POST_NORM = 1 << 21,   /* the norm before the feed-forward network is named after the part before it */
 	TRAIT_CLASSIFIER = 1 << 20,  /* ranks documents by classes of its own */
 } Trait;
 
@@ -43,7 +48,8 @@ typedef struct ArchitectureRow
 	const char *name;  /* general.architecture, and the beginning of its keys */
 	unsigned required; /* Trait bits of the whole model … */
 	unsigned optional;
-	LayerKind layer; /* all of its layers */
+	LayerKind layer; /* its layers … */
+	LayerKind delta; /* … and those of a hybrid that have a delta net */
 } ArchitectureRow;
 
 /* The row of an Architecture; NULL for a number that is none. */

@@ -274,19 +274,82 @@ check_axes(const Gguf *gguf, const ModelHyper *hyper, uint32_t n_rotated)
 	return status_ok();
 }
 
+/* Say which layers have a delta net: by a list, or all but one of so many. */
+static Status
+read_delta_layers(const Gguf *gguf, ModelHyper *hyper)
+{
+	char key[128];
+	const GgufValue *list = find_in_architecture(gguf, hyper, "attention.recurrent_layers", key);
+	uint32_t interval, n_listed = hyper->n_layers + hyper->n_guess_layers;
+
+	if (list && !(list->type == GGUF_BOOL ||
+				  (list->type == GGUF_ARRAY && list->element_type == GGUF_BOOL && list->n_elements == n_listed)))
+		return status_error(STATUS_INVALID_ARGUMENT, "%s is not a list of %u flags", key, n_listed);
+	STATUS_TRY(read_number(gguf, hyper, "full_attention_interval", 4, 1, MODEL_MAX_LAYERS, &interval));
+	for (uint32_t i = 0; i < hyper->n_layers; i++)
+	{
+		bool is_delta = !list                     ? (i + 1) % interval != 0
+						: list->type == GGUF_BOOL ? list->integer != 0
+												  : ((const uint8_t *) list->elements.data)[i] != 0;
+
+		if (is_delta)
+			hyper->delta_layers[i / 64] |= (uint64_t) 1 << i % 64;
+	}
+	if (model_n_delta_layers(hyper) == hyper->n_layers)
+		return status_error(STATUS_UNSUPPORTED, "none of the %u layers has attention", hyper->n_layers);
+	return status_ok();
+}
+
+/* A hybrid's delta nets, and what its file has behind the layers that run. */
+static Status
+read_hybrid(const Gguf *gguf, ModelHyper *hyper)
+{
+	unsigned traits = architecture_traits(hyper->architecture);
+	uint32_t n_taps, inner;
+
+	if (!(traits & TRAIT_HYBRID))
+		return status_ok();
+	STATUS_TRY(read_number(gguf, hyper, "nextn_predict_layers", 0, 0, MODEL_MAX_LAYERS, &hyper->n_guess_layers));
+	if (hyper->n_guess_layers >= hyper->n_layers)
+		return status_error(STATUS_UNSUPPORTED, "all of the %u layers guess tokens ahead; there is no model with them",
+							hyper->n_layers);
+	hyper->n_layers -= hyper->n_guess_layers;
+	STATUS_TRY(read_number(gguf, hyper, "ssm.conv_kernel", -1, 1, 65536, &n_taps));
+	STATUS_TRY(read_number(gguf, hyper, "ssm.state_size", -1, 1, 65536, &hyper->delta_dim));
+	STATUS_TRY(read_number(gguf, hyper, "ssm.group_count", -1, 1, 1024, &hyper->n_delta_keys));
+	STATUS_TRY(read_number(gguf, hyper, "ssm.time_step_rank", -1, 1, 1024, &hyper->n_delta_values));
+	STATUS_TRY(read_number(gguf, hyper, "ssm.inner_size", -1, 1, 1 << 20, &inner));
+	if (n_taps != DELTA_TAPS)
+		return status_error(STATUS_UNSUPPORTED, "delta nets with a convolution of %u; %d is supported", n_taps,
+							DELTA_TAPS);
+	if (hyper->delta_dim % DELTA_COLUMNS != 0 || hyper->delta_dim > MODEL_MAX_DELTA_DIM)
+		return status_error(STATUS_UNSUPPORTED,
+							"delta nets with heads of %u elements; supported are multiples of %d up to %d",
+							hyper->delta_dim, DELTA_COLUMNS, MODEL_MAX_DELTA_DIM);
+	if (hyper->n_delta_values % hyper->n_delta_keys != 0 || inner != hyper->n_delta_values * hyper->delta_dim)
+		return status_error(STATUS_INVALID_ARGUMENT,
+							"delta nets of %u key heads, %u value heads of %u elements and %u elements together",
+							hyper->n_delta_keys, hyper->n_delta_values, hyper->delta_dim, inner);
+	hyper->delta_is_grouped = (traits & TRAIT_GROUPED) != 0;
+	hyper->gated_attention = (traits & TRAIT_GATED) != 0;
+	return read_delta_layers(gguf, hyper);
+}
+
 static Status
 read_rope(const Gguf *gguf, ModelHyper *hyper)
 {
 	char key[128];
 	const GgufValue *type, *value;
-	uint32_t n_rotated;
 
-	STATUS_TRY(read_number(gguf, hyper, "rope.dimension_count", hyper->head_dim, 1, 65536, &n_rotated));
-	if (n_rotated != hyper->head_dim)
+	STATUS_TRY(read_number(gguf, hyper, "rope.dimension_count", hyper->head_dim, 1, 65536, &hyper->n_rotated));
+	if (hyper->n_rotated != hyper->head_dim && !(architecture_traits(hyper->architecture) & TRAIT_HYBRID))
 		return status_error(STATUS_UNSUPPORTED,
-							"%u of the %u elements of a head are rotated; only all of them are supported", n_rotated,
+							"%u of the %u elements of a head are rotated; only all of them are supported",
+							hyper->n_rotated, hyper->head_dim);
+	if (hyper->n_rotated % 2 != 0 || hyper->n_rotated > hyper->head_dim)
+		return status_error(STATUS_INVALID_ARGUMENT, "%u of the %u elements of a head are rotated", hyper->n_rotated,
 							hyper->head_dim);
-	STATUS_TRY(check_axes(gguf, hyper, n_rotated));
+	STATUS_TRY(check_axes(gguf, hyper, hyper->n_rotated));
 	value = find_in_architecture(gguf, hyper, "rope.freq_base", key);
 	STATUS_TRY(read_float(value, key, 10000, 1, 1e12, &hyper->rope_base));
 	type = find_in_architecture(gguf, hyper, "rope.scaling.type", key);
@@ -367,6 +430,7 @@ hyper_read(const Gguf *gguf, ModelHyper *hyper, Notices *notices)
 	STATUS_TRY(halve_ffn(hyper));
 	STATUS_TRY(read_experts(gguf, hyper));
 	STATUS_TRY(read_heads(gguf, hyper));
+	STATUS_TRY(read_hybrid(gguf, hyper));
 	STATUS_TRY(read_rope(gguf, hyper));
 	limit_context(hyper, notices);
 	STATUS_TRY(read_number(gguf, hyper, "pooling_type", POOLING_UNSPECIFIED, 0, 4, &hyper->pooling));

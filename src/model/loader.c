@@ -33,9 +33,7 @@
 typedef struct TensorSource
 {
 	const GgufTensor *tensor; /* NULL where the file has none */
-	uint64_t skipped_bytes;   /* of it before this role's rows: others are fused with it */
-	uint32_t run_rows;        /* rows of the role that stand together in it: all of them, or those of one expert … */
-	uint32_t stride_rows;     /* … and how many rows of it lie between the beginnings of two runs */
+	TensorPlace place;        /* of the role's rows in it */
 } TensorSource;
 
 typedef struct Loader
@@ -118,35 +116,24 @@ check_type(const GgufTensor *tensor, const char *name, const TensorRole *role)
 	return status_ok();
 }
 
-/* Find a role's tensor, or the one that it is fused with others in. */
+/* Find a role's tensor in the first of its places that the file has. */
 static Status
 find_source(const Gguf *gguf, const TensorRole *role, TensorSource *source)
 {
-	const GgufTensor *tensor = gguf_find_tensor(gguf, role->name);
-	uint32_t n_cols = role->is_matrix ? role->n_cols : role->fused_n;
-	uint32_t n_rows = role->n_experts > 0 ? role->n_rows / role->n_experts : role->n_rows;
-
-	*source = (TensorSource){tensor, 0, role->n_rows, role->n_rows};
-	if (tensor)
+	*source = (TensorSource){0};
+	for (uint32_t i = 0; i < role->n_places && !source->tensor; i++)
 	{
-		STATUS_TRY(check_shape(tensor, role->name, role->n_experts, n_rows, role->n_cols));
-		return check_type(tensor, role->name, role);
+		source->place = role->places[i];
+		source->tensor = gguf_find_tensor(gguf, role->places[i].name);
 	}
-	tensor = role->fused[0] ? gguf_find_tensor(gguf, role->fused) : NULL;
-	if (!tensor)
+	if (!source->tensor)
 		return status_ok();
-	STATUS_TRY(check_shape(tensor, role->fused, role->n_experts, role->is_matrix ? role->fused_n : 1, n_cols));
-	STATUS_TRY(check_type(tensor, role->fused, role));
-	/* in types that vectors may have, every element has its own bytes */
-	source->tensor = tensor;
-	if (role->n_experts > 0)
-	{
-		source->run_rows = n_rows;
-		source->stride_rows = role->fused_n;
-	}
-	source->skipped_bytes = role->is_matrix ? tensor_row_bytes(tensor->type, n_cols) * role->fused_first
-											: tensor_row_bytes(tensor->type, role->fused_first);
-	return status_ok();
+	/* a vector is one row, whose elements are the place's rows */
+	STATUS_TRY(
+		role->is_matrix || role->n_rows > 1
+			? check_shape(source->tensor, source->place.name, role->n_experts, source->place.n_rows, role->n_cols)
+			: check_shape(source->tensor, source->place.name, 0, 1, source->place.n_rows));
+	return check_type(source->tensor, source->place.name, role);
 }
 
 static bool
@@ -157,17 +144,18 @@ name_begins(const GgufTensor *tensor, const char *text)
 
 /* Files that have a model's architecture and not its tensors, or others beside them: what they are. */
 static Status
-check_contents(const Gguf *gguf)
+check_contents(const Gguf *gguf, const ModelHyper *hyper)
 {
 	static const char nextn[] = ".nextn.";
 	const GgufTensor *guessing = NULL;
-	bool has_first = false;
+	bool looks = (architecture_traits(hyper->architecture) & TRAIT_HYBRID) != 0, has_first = false;
 
 	for (uint32_t t = 0; t < gguf->n_tensors; t++)
 	{
 		const GgufTensor *tensor = &gguf->tensors[t];
 
-		if (name_begins(tensor, "v.") || name_begins(tensor, "a.") || name_begins(tensor, "mm."))
+		/* hybrids are published so: their text needs nothing of it */
+		if (!looks && (name_begins(tensor, "v.") || name_begins(tensor, "a.") || name_begins(tensor, "mm.")))
 			return status_error(STATUS_UNSUPPORTED,
 								"it has an encoder of images or sounds (tensor \"%.*s\") in one file with the text "
 								"model, as Ollama makes them; take a GGUF file that has the model alone",
@@ -182,6 +170,22 @@ check_contents(const Gguf *gguf)
 							"not the model that they belong to",
 							(int) guessing->name.length, guessing->name.data);
 	return status_ok();
+}
+
+/* Is a tensor one of those that stand beside the model and that are passed over? */
+static bool
+is_beside_model(const ModelHyper *hyper, const GgufTensor *tensor)
+{
+	char name[GGUF_ROLE_NAME_BYTES];
+	unsigned layer;
+
+	snprintf(name, sizeof name, "%.*s", (int) tensor->name.length, tensor->name.data);
+	/* a classifier on top that is not used; encoders of images, which check_contents has seen; layers that guess ahead
+	 */
+	return (hyper->n_classes == 0 && name_begins(tensor, "cls.")) || name_begins(tensor, "v.") ||
+		   name_begins(tensor, "mm.") ||
+		   (sscanf(name, "blk.%u.", &layer) == 1 && layer >= hyper->n_layers &&
+			layer - hyper->n_layers < hyper->n_guess_layers);
 }
 
 /* Find every role's tensor. */
@@ -207,11 +211,13 @@ match_tensors(Loader *loader)
 			used[source->tensor - gguf->tensors] = true;
 	}
 	for (uint32_t t = 0; t < gguf->n_tensors; t++)
-		/* a tensor that would change the answers must not be passed over; a classifier on top that is not used may */
-		if (!used[t] && (loader->header.hyper.n_classes > 0 || !name_begins(&gguf->tensors[t], "cls.")))
+	{
+		/* a tensor that would change the answers must not be passed over */
+		if (!used[t] && !is_beside_model(&loader->header.hyper, &gguf->tensors[t]))
 			return status_error(STATUS_UNSUPPORTED, "tensor \"%.*s\" is not part of architecture %s",
 								(int) gguf->tensors[t].name.length, gguf->tensors[t].name.data,
 								architecture_name(loader->header.hyper.architecture));
+	}
 	return status_ok();
 }
 
@@ -293,7 +299,7 @@ lay_out(Loader *loader)
 			place_part(&end,
 					   role.is_matrix ? (uint64_t) packed_tile_bytes((TensorType) tensor->type, role.n_cols) *
 											packed_n_tiles(role.n_rows)
-									  : (uint64_t) role.n_cols * 4,
+									  : (uint64_t) role.n_rows * role.n_cols * 4,
 					   IMAGE_ALIGNMENT);
 		loader->report->n_parameters += (uint64_t) role.n_rows * role.n_cols;
 	}
@@ -321,14 +327,32 @@ check_memory(const Loader *loader)
 	return status_ok();
 }
 
-/* Tiles of a matrix from a tile on in one job: they stand together in the file. */
-static uint32_t
-tiles_of_job(const TensorSource *source, uint32_t n_cols, uint32_t tile)
+/* Where a row of a role (a vector is one row) stands in its tensor. */
+static uint64_t
+row_in_file(const TensorSource *source, uint64_t row)
 {
-	uint64_t n = JOB_BYTES / (tensor_row_bytes(source->tensor->type, n_cols) * TILE_ROWS);
-	uint32_t run = packed_n_tiles(source->run_rows), left = run - tile % run;
+	const TensorPlace *place = &source->place;
 
-	return n < 1 ? 1 : n < left ? (uint32_t) n : left;
+	return place->first + row / place->run * place->stride + row % place->run;
+}
+
+/* Do the rows of a tile stand in several runs? Then it is gathered. */
+static bool
+is_scattered(const TensorSource *source, const ImageTensor *tensor)
+{
+	return source->place.run % TILE_ROWS != 0 && source->place.run < tensor->n_rows;
+}
+
+/* Tiles of a matrix from a tile on in one job: they stand together in the file, or it is one that is gathered. */
+static uint32_t
+tiles_of_job(const TensorSource *source, const ImageTensor *tensor, uint32_t tile)
+{
+	uint64_t n = JOB_BYTES / (tensor_row_bytes(source->tensor->type, tensor->n_cols) * TILE_ROWS);
+	uint32_t run = packed_n_tiles(source->place.run), left = run - tile % run;
+
+	if (n < 1 || is_scattered(source, tensor))
+		return 1;
+	return n < left ? (uint32_t) n : left;
 }
 
 /* The job that brings n tiles of role number i, from a tile on. */
@@ -336,15 +360,18 @@ static ReadJob
 job_of(const Loader *loader, uint32_t i, uint32_t tile, uint32_t n)
 {
 	const TensorSource *source = &loader->sources[i];
-	uint64_t row_bytes = tensor_row_bytes(source->tensor->type, loader->tensors[i].n_cols);
+	const ImageTensor *tensor = &loader->tensors[i];
+	uint64_t row_bytes = tensor_row_bytes(source->tensor->type, tensor->n_cols);
 	uint64_t first = (uint64_t) tile * TILE_ROWS, end = first + (uint64_t) n * TILE_ROWS;
-	uint64_t first_in_file = first / source->run_rows * source->stride_rows + first % source->run_rows;
+	ReadJob job = {.file = source->tensor->file, .tag = (uint64_t) i << 32 | tile};
 
-	end = end < loader->tensors[i].n_rows ? end : loader->tensors[i].n_rows;
-	return (ReadJob){.file = source->tensor->file,
-					 .offset = source->tensor->offset + source->skipped_bytes + first_in_file * row_bytes,
-					 .bytes = (end - first) * row_bytes,
-					 .tag = (uint64_t) i << 32 | tile};
+	end = end < tensor->n_rows ? end : tensor->n_rows;
+	job.offset = source->tensor->offset + row_in_file(source, first) * row_bytes;
+	job.bytes = (row_in_file(source, end - 1) + 1 - row_in_file(source, first)) * row_bytes;
+	/* a part of a vector is counted in elements, which have their own bytes in types that vectors may have */
+	if (!role_at(&loader->header.hyper, i).is_matrix && tensor->n_rows == 1)
+		job.offset = source->tensor->offset + tensor_row_bytes(source->tensor->type, source->place.first);
+	return job;
 }
 
 static int
@@ -372,7 +399,7 @@ make_jobs(Loader *loader)
 
 			for (uint32_t tile = 0; tile < n_tiles; tile += step)
 			{
-				step = tiles_of_job(source, loader->tensors[i].n_cols, tile);
+				step = tiles_of_job(source, &loader->tensors[i], tile);
 				if (pass == 1)
 				{
 					loader->jobs[loader->n_jobs] = job_of(loader, i, tile, step);
@@ -438,9 +465,37 @@ scratch_bytes(const Loader *loader)
 							 ? packed_tile_bytes((TensorType) tensor->type, tensor->n_cols)
 							 : tensor->data.bytes;
 
+		/* rows that are gathered stand behind their tile */
+		if (bytes > 0 && is_scattered(&loader->sources[i], tensor))
+			bytes += tensor_row_bytes(loader->sources[i].tensor->type, tensor->n_cols) * TILE_ROWS;
+
 		most = bytes > most ? bytes : most;
 	}
 	return most;
+}
+
+/* Rows of vectors, as floats. */
+static Status
+use_vectors(const Loader *loader, uint32_t role, uint32_t first, uint32_t n_rows, const uint8_t *bytes,
+			uint8_t *scratch)
+{
+	const ImageTensor *tensor = &loader->tensors[role];
+
+	dequantize_row(loader->sources[role].tensor->type->type, bytes, n_rows * tensor->n_cols,
+				   (float *) (void *) scratch);
+	return write_data(loader, tensor->data.offset + (uint64_t) first * tensor->n_cols * 4, scratch,
+					  (uint64_t) n_rows * tensor->n_cols * 4);
+}
+
+/* The rows of a tile, one behind the other, out of the runs that they stand in. */
+static void
+gather_rows(const TensorSource *source, uint32_t first, uint32_t n_rows, uint64_t row_bytes, const uint8_t *bytes,
+			uint8_t *out)
+{
+	uint64_t start = row_in_file(source, first);
+
+	for (uint32_t r = 0; r < n_rows; r++)
+		memcpy(out + r * row_bytes, bytes + (row_in_file(source, first + r) - start) * row_bytes, row_bytes);
 }
 
 /* Pack one job's rows. */
@@ -450,18 +505,23 @@ use_job(void *argument, const ReadJob *job, const uint8_t *bytes, uint8_t *scrat
 	Loader *loader = argument;
 	uint32_t role = (uint32_t) (job->tag >> 32), tile = (uint32_t) job->tag;
 	const ImageTensor *tensor = &loader->tensors[role];
-	TensorType type = loader->sources[role].tensor->type->type;
-	uint64_t row_bytes = tensor_row_bytes(loader->sources[role].tensor->type, tensor->n_cols);
+	const TensorSource *source = &loader->sources[role];
+	TensorType type = source->tensor->type->type;
+	uint64_t row_bytes = tensor_row_bytes(source->tensor->type, tensor->n_cols);
 	uint64_t tile_bytes = packed_tile_bytes(type, tensor->n_cols), n_rows = job->bytes / row_bytes;
 
 	if (!role_at(&loader->header.hyper, role).is_matrix)
+		return use_vectors(loader, role, tile * TILE_ROWS, (uint32_t) n_rows, bytes, scratch);
+	if (is_scattered(source, tensor))
 	{
-		dequantize_row(type, bytes, tensor->n_cols, (float *) (void *) scratch);
-		return write_data(loader, tensor->data.offset, scratch, tensor->data.bytes);
+		n_rows = tensor->n_rows - tile * TILE_ROWS;
+		n_rows = n_rows < TILE_ROWS ? n_rows : TILE_ROWS;
+		gather_rows(source, tile * TILE_ROWS, (uint32_t) n_rows, row_bytes, bytes, scratch + tile_bytes);
+		bytes = scratch + tile_bytes;
 	}
 	while (n_rows > 0)
 	{
-		uint32_t n_tiles = 0, most = tiles_per_write(tile_bytes);
+		uint32_t n_tiles = 0, most = is_scattered(source, tensor) ? 1 : tiles_per_write(tile_bytes);
 
 		for (; n_tiles < most && n_rows > 0; n_tiles++)
 		{
@@ -627,7 +687,7 @@ prepare(Loader *loader)
 	loader->tensors = arena_alloc_array(loader->files.gguf.arena, n_roles, sizeof *loader->tensors);
 	if (!loader->sources || !loader->tensors)
 		return status_error(STATUS_UNAVAILABLE, "out of memory for %u tensors", n_roles);
-	STATUS_TRY(check_contents(&loader->files.gguf));
+	STATUS_TRY(check_contents(&loader->files.gguf, &header->hyper));
 	STATUS_TRY(match_tensors(loader));
 	STATUS_TRY(lay_out(loader));
 	STATUS_TRY(check_memory(loader));

@@ -114,7 +114,7 @@ check_tensors(const ImageHeader *header, const ImageTensor *tensors)
 		if (!info || !info->can_pack || tensors[i].n_rows != role.n_rows || tensors[i].n_cols != role.n_cols)
 			return damaged(role.name);
 		expected = role.is_matrix ? (uint64_t) packed_tile_bytes(info->type, role.n_cols) * packed_n_tiles(role.n_rows)
-								  : (uint64_t) role.n_cols * 4;
+								  : (uint64_t) role.n_rows * role.n_cols * 4;
 		if (tensors[i].data.bytes != expected || tensors[i].data.offset % 64 != 0 ||
 			!part_is_inside(tensors[i].data, header->data_start, header->image_bytes))
 			return damaged(role.name);
@@ -155,8 +155,21 @@ point_layer(ModelLayer *layer, const LayerKind *kind, const uint8_t *image, cons
 	layer->shared_gate = matrix_at(image, &tensors[ROLE_SHARED_GATE]);
 	layer->shared_up = matrix_at(image, &tensors[ROLE_SHARED_UP]);
 	layer->shared_down = matrix_at(image, &tensors[ROLE_SHARED_DOWN]);
+	layer->delta_q = matrix_at(image, &tensors[ROLE_DELTA_Q]);
+	layer->delta_k = matrix_at(image, &tensors[ROLE_DELTA_K]);
+	layer->delta_v = matrix_at(image, &tensors[ROLE_DELTA_V]);
+	layer->delta_gate = matrix_at(image, &tensors[ROLE_DELTA_GATE]);
+	layer->delta_beta = matrix_at(image, &tensors[ROLE_DELTA_BETA]);
+	layer->delta_alpha = matrix_at(image, &tensors[ROLE_DELTA_ALPHA]);
+	layer->delta_output = matrix_at(image, &tensors[ROLE_DELTA_OUTPUT]);
+	layer->delta_conv = vector_at(image, &tensors[ROLE_DELTA_CONV]);
+	layer->delta_dt = vector_at(image, &tensors[ROLE_DELTA_DT]);
+	layer->delta_decay = vector_at(image, &tensors[ROLE_DELTA_DECAY]);
+	layer->delta_norm = vector_at(image, &tensors[ROLE_DELTA_NORM]);
 	layer->attn_norm = vector_at(image, &tensors[ROLE_ATTN_NORM]);
 	layer->ffn_norm = vector_at(image, &tensors[ROLE_FFN_NORM]);
+	if (!layer->ffn_norm)
+		layer->ffn_norm = vector_at(image, &tensors[ROLE_POST_ATTENTION_NORM]);
 	layer->attn_q_bias = vector_at(image, &tensors[ROLE_ATTN_Q_BIAS]);
 	layer->attn_k_bias = vector_at(image, &tensors[ROLE_ATTN_K_BIAS]);
 	layer->attn_v_bias = vector_at(image, &tensors[ROLE_ATTN_V_BIAS]);

@@ -25,12 +25,16 @@ typedef enum Architecture
 	ARCHITECTURE_QWEN2VL = 6,    /* of files that look at images, the text's half: as qwen2 … */
 	ARCHITECTURE_QWEN3VL = 7,    /* … as qwen3 … */
 	ARCHITECTURE_QWEN3VLMOE = 8, /* … as qwen3moe */
+	ARCHITECTURE_QWEN35 = 9,     /* gated delta nets, and gated attention in some layers */
+	ARCHITECTURE_QWEN35MOE = 10, /* … with experts and a shared one */
+	ARCHITECTURE_QWEN3NEXT = 11, /* the same, its value heads in another order */
 } Architecture;
 
 /* What layers are made of, one part after the other; each adds to the residual stream what it makes of its norm. */
 typedef enum LayerPart
 {
 	PART_ATTENTION, /* attn_*, with keys and values in the cache */
+	PART_DELTA,     /* ssm_*: a gated delta net, with a state of fixed size for each sequence */
 	PART_DENSE,     /* ffn_*: down(silu(gate x) * (up x)) */
 	PART_EXPERTS,   /* ffn_*_exps: the same by some of many, which a router chooses for each row */
 	N_PART_KINDS
@@ -66,6 +70,7 @@ typedef enum Ranking
 #define MODEL_MAX_HEAD_DIM 256
 #define MODEL_MAX_EXPERTS 1024
 #define MODEL_MAX_USED_EXPERTS 64
+#define MODEL_MAX_DELTA_DIM 256
 
 /* Hyperparameters, from the file's metadata; plain data, part of the image. */
 typedef struct ModelHyper
@@ -91,10 +96,19 @@ typedef struct ModelHyper
 	uint32_t expert_ffn;       /* of one; a multiple of TILE_ROWS, as hidden is where there are experts */
 	uint32_t shared_ffn;       /* of the expert that all rows have; 0: there is none */
 	uint32_t experts_sum_to_1; /* 1: the weights of a row's experts are divided by their sum */
-	uint32_t pooling;          /* Pooling */
-	uint32_t ranking;          /* Ranking */
-	uint32_t n_classes;        /* of a classifier that ranks: 1 or 2; 0: there is none */
-	uint32_t yes_class;        /* of two: which one is "yes" */
+	uint32_t n_rotated;        /* elements of a head that are turned, from the first on; the others stay as they are */
+	uint32_t gated_attention;  /* 1: a query head has as many elements again behind it, which gate what it attended */
+	/* delta nets; 0: there are none, as the members that follow */
+	uint32_t delta_dim;        /* elements of a head, keys and values alike: a multiple of DELTA_COLUMNS */
+	uint32_t n_delta_keys;     /* heads of queries and keys */
+	uint32_t n_delta_values;   /* heads of values: a multiple of them */
+	uint32_t delta_is_grouped; /* 1: value heads that share a key head stand together; 0: they take turns */
+	uint64_t delta_layers[MODEL_MAX_LAYERS / 64]; /* bit: the layer has one instead of attention */
+	uint32_t n_guess_layers; /* of the file, behind the n_layers: they guess tokens ahead and are not loaded */
+	uint32_t pooling;        /* Pooling */
+	uint32_t ranking;        /* Ranking */
+	uint32_t n_classes;      /* of a classifier that ranks: 1 or 2; 0: there is none */
+	uint32_t yes_class;      /* of two: which one is "yes" */
 	uint32_t has_sampling; /* 1: the file carries a generation config in general.sampling.*; only the given ones are set
 							  below */
 	float temperature, top_p, min_p, repetition_penalty; /* -1: not given */
@@ -105,14 +119,21 @@ typedef struct ModelLayer
 {
 	LayerPart parts[LAYER_PARTS];
 	PackedMatrix attn_q, attn_k, attn_v,
-		attn_output; /* [n_heads*head_dim][hidden], [n_kv_heads*head_dim][hidden] x2, [hidden][n_heads*head_dim] */
+		attn_output;                         /* [n_heads*head_dim][hidden] (twice as many rows where it is gated),
+											  * [n_kv_heads*head_dim][hidden] x2, [hidden][n_heads*head_dim] */
 	PackedMatrix ffn_gate, ffn_up, ffn_down; /* [ffn][hidden] x2, [hidden][ffn] */
 	/* experts, one behind the other: [n_experts*expert_ffn][hidden] x2, [n_experts*hidden][expert_ffn] */
 	PackedMatrix expert_gate, expert_up, expert_down;
-	PackedMatrix router;                                  /* [n_experts][hidden] */
-	PackedMatrix shared_gate, shared_up, shared_down;     /* [shared_ffn][hidden] x2, [hidden][shared_ffn] */
-	PackedMatrix shared_router;                           /* [1][hidden]: how much of the shared one */
-	const float *attn_norm, *ffn_norm;                    /* [hidden] */
+	PackedMatrix router;                              /* [n_experts][hidden] */
+	PackedMatrix shared_gate, shared_up, shared_down; /* [shared_ffn][hidden] x2, [hidden][shared_ffn] */
+	PackedMatrix shared_router;                       /* [1][hidden]: how much of the shared one */
+	/* a delta net: [n_delta_keys*delta_dim][hidden] x2, [n_delta_values*delta_dim][hidden] x2, [n_delta_values][hidden]
+	 * x2, [hidden][n_delta_values*delta_dim] */
+	PackedMatrix delta_q, delta_k, delta_v, delta_gate, delta_beta, delta_alpha, delta_output;
+	const float *delta_conv;             /* [channels of q, k and v][DELTA_TAPS], the row itself last */
+	const float *delta_dt, *delta_decay; /* [n_delta_values]; decay is negative */
+	const float *delta_norm;             /* [delta_dim] */
+	const float *attn_norm, *ffn_norm;   /* [hidden] */
 	const float *attn_q_bias, *attn_k_bias, *attn_v_bias; /* NULL where the file has none */
 	const float *attn_q_norm, *attn_k_norm;               /* [head_dim]; NULL where the file has none */
 } ModelLayer;
@@ -139,6 +160,42 @@ typedef struct Model
 	const void *image;        /* the mapping and its length; private to model.c */
 	size_t image_bytes;
 } Model;
+
+/* Has a layer a delta net instead of attention? */
+static inline bool
+model_layer_is_delta(const ModelHyper *hyper, uint32_t layer)
+{
+	return layer < MODEL_MAX_LAYERS && (hyper->delta_layers[layer / 64] >> layer % 64 & 1) != 0;
+}
+
+/* Layers that have one. The others have attention, and keys and values in the cache. */
+static inline uint32_t
+model_n_delta_layers(const ModelHyper *hyper)
+{
+	uint32_t n = 0;
+
+	for (uint32_t i = 0; i < hyper->n_layers; i++)
+		n += model_layer_is_delta(hyper, i);
+	return n;
+}
+
+/* Channels of a delta net's convolution: its queries, keys and values. */
+static inline uint32_t
+model_delta_channels(const ModelHyper *hyper)
+{
+	return (2 * hyper->n_delta_keys + hyper->n_delta_values) * hyper->delta_dim;
+}
+
+/* Bytes of what the delta nets keep of a sequence, the same at every position: a layer's matrices, one for each value
+ * head, and the rows that the convolution needs before the next one. 0: the model has none. */
+static inline uint64_t
+model_state_bytes(const ModelHyper *hyper)
+{
+	uint64_t matrices = (uint64_t) hyper->n_delta_values * hyper->delta_dim * hyper->delta_dim;
+
+	return model_n_delta_layers(hyper) * (matrices + (DELTA_TAPS - 1) * (uint64_t) model_delta_channels(hyper)) *
+		   sizeof(float);
+}
 
 /* What model_load shall do. */
 typedef struct ModelLoadRequest

@@ -45,25 +45,49 @@ typedef enum LayerRole
 	ROLE_SHARED_GATE,
 	ROLE_SHARED_UP,
 	ROLE_SHARED_DOWN,
+	ROLE_POST_ATTENTION_NORM, /* in the place of ROLE_FFN_NORM */
+	ROLE_DELTA_Q,
+	ROLE_DELTA_K,
+	ROLE_DELTA_V,
+	ROLE_DELTA_GATE,
+	ROLE_DELTA_BETA,
+	ROLE_DELTA_ALPHA,
+	ROLE_DELTA_CONV,
+	ROLE_DELTA_DT,
+	ROLE_DELTA_DECAY,
+	ROLE_DELTA_NORM,
+	ROLE_DELTA_OUTPUT,
 	N_LAYER_ROLES,
 } LayerRole;
+
+/* Where a file may have a tensor of the table: alone, or together with others in one. Its rows (of vectors: elements)
+ * are runs there: all of them in one, or a run for each expert or head that has some of each. */
+typedef struct TensorPlace
+{
+	char name[GGUF_ROLE_NAME_BYTES];
+	uint32_t n_rows; /* of that tensor; of one expert, where it has three dimensions */
+	uint32_t first;  /* row of the first run */
+	uint32_t run;    /* rows of each */
+	uint32_t stride; /* from the beginning of one run to the next */
+	bool is_shared;  /* other roles have rows there, too */
+} TensorPlace;
+
+#define TENSOR_PLACES 3
 
 /* One tensor of the table, as a model of these hyperparameters has it. */
 typedef struct TensorRole
 {
-	char name[GGUF_ROLE_NAME_BYTES]; /* as in the file */
+	char name[GGUF_ROLE_NAME_BYTES]; /* of its first place */
 	bool is_known;                   /* false: no tensor of this architecture */
 	bool is_required;
-	bool is_matrix;     /* packed; else a vector of floats */
+	bool is_matrix;     /* packed; else a vector of floats, or n_rows of them, one behind the other */
 	bool is_float;      /* must not be quantized */
 	uint32_t n_experts; /* that it has, one behind the other; 0: it is no tensor of experts, and has two dimensions at
 						   most */
 	uint32_t n_rows;    /* 1 for vectors; of all experts */
 	uint32_t n_cols;
-	char
-		fused[GGUF_ROLE_NAME_BYTES]; /* the tensor that the file may have instead, with others of the table; "": none */
-	uint32_t fused_first, fused_n;   /* where in it this one stands, and what it has: rows (of each expert); of vectors
-										elements */
+	TensorPlace places[TENSOR_PLACES]; /* [n_places], the first that the file has is taken */
+	uint32_t n_places;
 } TensorRole;
 
 /* How many roles there are, and role number i (0 … roles_count - 1): the model's, then layer 0's, layer 1's, … */

@@ -40,6 +40,7 @@ typedef struct Bench
 	KvBudget *budget;
 	KvPool *pool;
 	Forward *forward;
+	float *states; /* [sequences] of a hybrid's; NULL: it has none */
 	uint32_t *blocks;
 	const char *file;
 	uint64_t weight_bytes; /* that a decoded token reads */
@@ -86,10 +87,11 @@ count_weights(Bench *bench)
 	for (uint32_t i = 0; i < model->hyper.n_layers; i++)
 	{
 		const ModelLayer *layer = &model->layers[i];
-		const PackedMatrix *matrices[] = {&layer->attn_q,      &layer->attn_k,        &layer->attn_v,
-										  &layer->attn_output, &layer->ffn_gate,      &layer->ffn_up,
-										  &layer->ffn_down,    &layer->router,        &layer->shared_gate,
-										  &layer->shared_up,   &layer->shared_router, &layer->shared_down};
+		const PackedMatrix *matrices[] = {
+			&layer->attn_q,        &layer->attn_k,      &layer->attn_v,      &layer->attn_output, &layer->ffn_gate,
+			&layer->ffn_up,        &layer->ffn_down,    &layer->router,      &layer->shared_gate, &layer->shared_up,
+			&layer->shared_router, &layer->shared_down, &layer->delta_q,     &layer->delta_k,     &layer->delta_v,
+			&layer->delta_gate,    &layer->delta_beta,  &layer->delta_alpha, &layer->delta_output};
 		const PackedMatrix *experts[] = {&layer->expert_gate, &layer->expert_up, &layer->expert_down};
 
 		for (size_t m = 0; m < sizeof matrices / sizeof matrices[0]; m++)
@@ -135,6 +137,8 @@ open_model(Bench *bench, const char *path, int threads, uint32_t max_rows, uint3
 	check(forward_create(bench->model, bench->pool, bench->team, max_rows, max_sequences, max_logits, &bench->forward),
 		  "buffers");
 	bench->blocks = calloc(kv_pool_max_blocks(bench->pool), sizeof *bench->blocks);
+	if (model_state_bytes(&bench->model->hyper) > 0)
+		bench->states = aligned_alloc(64, model_state_bytes(&bench->model->hyper) * max_sequences);
 	count_weights(bench);
 }
 
@@ -160,11 +164,18 @@ median(double *values, int n)
 	return values[n / 2];
 }
 
+/* The state of a sequence; NULL: the model has none. */
+static float *
+state_of(const Bench *bench, uint32_t sequence)
+{
+	return bench->states ? bench->states + model_state_bytes(&bench->model->hyper) / sizeof(float) * sequence : NULL;
+}
+
 /* Rows [first, first + n) of tokens through the model. */
 static void
 step(Bench *bench, const int32_t *tokens, uint32_t first, uint32_t n, uint32_t n_logits)
 {
-	StepSequence sequence = {tokens + first, n, first, bench->blocks, n_logits, false, 0, NULL, 0};
+	StepSequence sequence = {tokens + first, n, first, bench->blocks, n_logits, false, 0, NULL, 0, state_of(bench, 0)};
 
 	forward_step(bench->forward, &sequence, 1);
 }
@@ -253,7 +264,8 @@ sample_median(const Sample *samples, int n, SampleValue value)
 static void
 print_samples(const Sample *samples, int n, const char *roof_name)
 {
-	static const char *const names[N_STEP_PARTS] = {"embed", "prepare", "products", "attention", "output", "logits"};
+	static const char *const names[N_STEP_PARTS] = {"embed",  "prepare", "products", "attention",
+													"states", "output",  "logits"};
 	double total = 0, waited = 0, parts[N_STEP_PARTS] = {0};
 	int n_settled = 0;
 
@@ -385,7 +397,16 @@ batch_step(Bench *bench, const int32_t *tokens, uint32_t n_blocks, uint32_t star
 	StepSequence sequences[64] = {{0}};
 
 	for (uint32_t s = 0; s < n_sequences; s++)
-		sequences[s] = (StepSequence){tokens + first, n, first, bench->blocks + (start + s) * n_blocks, 1, false, 0, NULL, 0};
+		sequences[s] = (StepSequence){tokens + first,
+									  n,
+									  first,
+									  bench->blocks + (start + s) * n_blocks,
+									  1,
+									  false,
+									  0,
+									  NULL,
+									  0,
+									  state_of(bench, start + s)};
 	forward_step(bench->forward, sequences, n_sequences);
 	for (uint32_t s = 0; s < n_sequences; s++)
 		(void) kernels_select()->argmax(forward_logits(bench->forward, s, 0), bench->model->hyper.vocab);

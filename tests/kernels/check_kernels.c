@@ -518,6 +518,209 @@ vector_operations_are_the_same_bits(void **state)
 	}
 }
 
+/* One slice of a state and rows that go through it. */
+enum
+{
+	DELTA_DIM = 64,
+	DELTA_N = 9
+};
+
+typedef struct DeltaCase
+{
+	float *q, *k, *v, *decay, *beta, *state, *o;
+	DeltaRows rows;
+} DeltaCase;
+
+static DeltaCase
+delta_case(void)
+{
+	DeltaCase c = {.q = random_floats(DELTA_N * DELTA_DIM),
+				   .k = random_floats(DELTA_N * DELTA_DIM),
+				   .v = random_floats(DELTA_N * DELTA_COLUMNS),
+				   .decay = random_floats(DELTA_N),
+				   .beta = random_floats(DELTA_N),
+				   .state = random_floats(DELTA_DIM * DELTA_COLUMNS),
+				   .o = random_floats(DELTA_N * DELTA_COLUMNS)};
+
+	for (uint32_t t = 0; t < DELTA_N; t++)
+	{
+		kernels_by_name("portable")->unit_norm(c.q + t * DELTA_DIM, DELTA_DIM, 0.125f);
+		kernels_by_name("portable")->unit_norm(c.k + t * DELTA_DIM, DELTA_DIM, 1);
+		c.decay[t] = t == 5 ? 0 : expf(-fabsf(c.decay[t]));
+		c.beta[t] = 1 / (1 + expf(-c.beta[t]));
+	}
+	c.rows = (DeltaRows){DELTA_N, DELTA_DIM, c.q,       c.k,           c.v, c.decay,
+						 c.beta,  c.o,       DELTA_DIM, DELTA_COLUMNS, 1,   DELTA_COLUMNS};
+	return c;
+}
+
+static void
+free_delta_case(DeltaCase *c)
+{
+	free(c->q);
+	free(c->k);
+	free(c->v);
+	free(c->decay);
+	free(c->beta);
+	free(c->state);
+	free(c->o);
+}
+
+/* The rows by the definition, in double: outputs, and the state in place. */
+static void
+delta_by_definition(const DeltaCase *c, double *state, double *o)
+{
+	for (uint32_t t = 0; t < DELTA_N; t++)
+		for (uint32_t j = 0; j < DELTA_COLUMNS; j++)
+		{
+			const float *k = c->k + t * DELTA_DIM, *q = c->q + t * DELTA_DIM;
+			double u = c->v[t * DELTA_COLUMNS + j];
+
+			for (uint32_t i = 0; i < DELTA_DIM; i++)
+				u -= (state[i * DELTA_COLUMNS + j] *= c->decay[t]) * k[i];
+			o[t * DELTA_COLUMNS + j] = 0;
+			for (uint32_t i = 0; i < DELTA_DIM; i++)
+				o[t * DELTA_COLUMNS + j] += (state[i * DELTA_COLUMNS + j] += k[i] * u * c->beta[t]) * q[i];
+		}
+}
+
+static void
+delta_rows_are_the_definition_in_any_cut_and_the_same_bits(void **state)
+{
+	double expected[DELTA_DIM * DELTA_COLUMNS], outputs[DELTA_N * DELTA_COLUMNS];
+	float first[DELTA_DIM * DELTA_COLUMNS], first_o[DELTA_N * DELTA_COLUMNS];
+	DeltaCase c = delta_case();
+
+	(void) state;
+	for (uint32_t i = 0; i < DELTA_DIM * DELTA_COLUMNS; i++)
+		expected[i] = c.state[i];
+	delta_by_definition(&c, expected, outputs);
+	memcpy(first, c.state, sizeof first);
+	kernels_by_name("portable")->delta_rows(first, &c.rows);
+	memcpy(first_o, c.o, sizeof first_o);
+	for (uint32_t i = 0; i < DELTA_DIM * DELTA_COLUMNS; i++)
+		assert_true(fabs(first[i] - expected[i]) < 1e-5);
+	for (uint32_t i = 0; i < DELTA_N * DELTA_COLUMNS; i++)
+		assert_true(fabs(first_o[i] - outputs[i]) < 1e-5);
+	for (size_t i = 0; i < N_ISAS; i++)
+		for (uint32_t cut = 1; kernels_by_name(isa_names[i]) && cut <= DELTA_N; cut++)
+		{
+			float again[DELTA_DIM * DELTA_COLUMNS];
+
+			memcpy(again, c.state, sizeof again);
+			memset(c.o, 0, sizeof first_o);
+			for (uint32_t t = 0; t < DELTA_N; t += cut)
+			{
+				DeltaRows part = c.rows;
+
+				part.n = DELTA_N - t < cut ? DELTA_N - t : cut;
+				part.q += t * DELTA_DIM;
+				part.k += t * DELTA_DIM;
+				part.v += t * DELTA_COLUMNS;
+				part.decay += t;
+				part.beta += t;
+				part.o += t * DELTA_COLUMNS;
+				kernels_by_name(isa_names[i])->delta_rows(again, &part);
+			}
+			assert_same(first, again, sizeof first, "delta_rows, the state", isa_names[i]);
+			assert_same(first_o, c.o, sizeof first_o, "delta_rows", isa_names[i]);
+		}
+	free_delta_case(&c);
+}
+
+static void
+delta_gates_are_near_and_never_leave_subnormal_states(void **state)
+{
+	static const float inputs[] = {-1000, -88, -20, -3, -0.1f, 0, 0.1f, 1, 5, 19.9f, 20.1f, 60, 1000};
+	enum
+	{
+		N = sizeof inputs / sizeof inputs[0]
+	};
+
+	(void) state;
+	for (size_t i = 0; i < N_ISAS; i++)
+		for (int d = 0; kernels_by_name(isa_names[i]) && d < 3; d++)
+		{
+			const float rates[] = {-1e-3f, -1, -16};
+			float alpha[N], beta[N], dt[N] = {0}, decay[N], again[N];
+
+			memcpy(alpha, inputs, sizeof inputs);
+			memcpy(beta, inputs, sizeof inputs);
+			for (int j = 0; j < N; j++)
+				decay[j] = rates[d];
+			kernels_by_name(isa_names[i])->delta_gates(alpha, beta, dt, decay, N);
+			for (int j = 0; j < N; j++)
+			{
+				double softplus = inputs[j] > 20 ? inputs[j] : log1p(exp(inputs[j])), exact = exp(softplus * rates[d]);
+
+				assert_true(exact < 1e-30 ? alpha[j] == 0 : fabs(alpha[j] - exact) <= 4e-5 * exact);
+				assert_true(fabs(beta[j] - 1 / (1 + exp(-(double) inputs[j]))) <= 1e-6);
+			}
+			memcpy(again, inputs, sizeof inputs);
+			memcpy(beta, inputs, sizeof inputs);
+			kernels_by_name("portable")->delta_gates(again, beta, dt, decay, N);
+			assert_same(alpha, again, sizeof again, "delta_gates", isa_names[i]);
+		}
+}
+
+static void
+what_stands_around_delta_rows_is_the_same_bits(void **state)
+{
+	enum
+	{
+		N = 96
+	};
+	const Kernels *portable = kernels_by_name("portable");
+	float *x = random_floats(4 * N), *taps = random_floats(4 * N), a[N], b[N];
+	const float *rows[4] = {x, x + N, x + 2 * N, x + 3 * N};
+
+	(void) state;
+	for (size_t i = 0; i < N_ISAS; i++)
+	{
+		const Kernels *kernels = kernels_by_name(isa_names[i]);
+		double squares = 1e-6, of_output = 0;
+
+		if (!kernels)
+			continue;
+		portable->delta_conv(rows, taps, N, N, a);
+		kernels->delta_conv(rows, taps, N, N, b);
+		assert_same(a, b, sizeof a, "delta_conv", isa_names[i]);
+		for (uint32_t j = 0; j < N; j++)
+		{
+			double sum = 0;
+
+			for (uint32_t t = 0; t < 4; t++)
+				sum += (double) taps[t * N + j] * x[t * N + j];
+			assert_true(fabs(b[j] - sum / (1 + exp(-sum))) < 1e-5);
+			squares += (double) x[j] * x[j];
+			of_output += (double) x[j] * x[j] / N;
+		}
+		memcpy(a, x, sizeof a);
+		memcpy(b, x, sizeof b);
+		portable->unit_norm(a, N, 0.5f);
+		kernels->unit_norm(b, N, 0.5f);
+		assert_same(a, b, sizeof a, "unit_norm", isa_names[i]);
+		for (uint32_t j = 0; j < N; j++)
+			assert_true(fabs(b[j] - 0.5 * x[j] / sqrt(squares)) < 1e-6);
+		memcpy(a, x, sizeof a);
+		memcpy(b, x, sizeof b);
+		portable->delta_output(a, taps, x + N, N, 1e-6f);
+		kernels->delta_output(b, taps, x + N, N, 1e-6f);
+		assert_same(a, b, sizeof a, "delta_output", isa_names[i]);
+		for (uint32_t j = 0; j < N; j++)
+			assert_true(
+				fabs(b[j] - x[j] / sqrt(of_output + 1e-6) * taps[j] * x[N + j] / (1 + exp(-(double) x[N + j]))) < 1e-4);
+		memcpy(a, x, sizeof a);
+		memcpy(b, x, sizeof b);
+		portable->sigmoid_mul(a, taps, N - 3);
+		kernels->sigmoid_mul(b, taps, N - 3);
+		assert_same(a, b, sizeof a, "sigmoid_mul", isa_names[i]);
+		assert_true(a[N - 1] == x[N - 1] && fabs(a[0] - x[0] / (1 + exp(-(double) taps[0]))) < 1e-6);
+	}
+	free(x);
+	free(taps);
+}
+
 static void
 argmax_takes_the_first_and_no_nan(void **state)
 {
@@ -908,6 +1111,9 @@ int
 main(int argc, char **argv)
 {
 	const struct CMUnitTest tests[] = {
+		cmocka_unit_test(delta_rows_are_the_definition_in_any_cut_and_the_same_bits),
+		cmocka_unit_test(delta_gates_are_near_and_never_leave_subnormal_states),
+		cmocka_unit_test(what_stands_around_delta_rows_is_the_same_bits),
 		cmocka_unit_test(halves_convert_exactly),
 		cmocka_unit_test(packed_rows_expand_to_the_file_rows),
 		cmocka_unit_test(tiles_that_lack_rows_do_not_show_what_stood_there),

@@ -60,7 +60,8 @@ adapter_pairs(AdapterFile *file, const ByteWriter *model_file, const char *part,
 		bool embedding;
 
 		snprintf(name, sizeof name, "%.*s", (int) tensor->name.length, tensor->name.data);
-		if ((tensor->n_dims < 2 && !strstr(name, "gate_inp_shexp")) || !strstr(name, part))
+		if ((tensor->n_dims < 2 && !strstr(name, "gate_inp_shexp")) || !strstr(name, part) ||
+			strstr(name, "ssm_conv1d")) /* no matrix of a product */
 			continue;
 		embedding = strcmp(name, "token_embd.weight") == 0;
 		adapter_tensor(file, name, ".lora_a", embedding ? rank : tensor->dims[0], embedding ? tensor->dims[1] : rank,
@@ -115,9 +116,7 @@ adapter_bytes(const AdapterFile *file)
 static inline const char *
 adapter_architecture(const TinyModel *shape)
 {
-	return shape->kind & TINY_QWEN3     ? shape->kind & TINY_EXPERTS ? "qwen3moe" : "qwen3"
-		   : shape->kind & TINY_EXPERTS ? "qwen2moe"
-										: "qwen2";
+	return writer_architecture(shape->kind);
 }
 
 /* The file of a whole adapter for a model of this shape. */

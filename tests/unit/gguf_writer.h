@@ -26,6 +26,15 @@
 #define TINY_QWEN1 16u    /* a Qwen 1.0, whose queries, keys and values are fused */
 #define TINY_AXES 32u     /* rotary axes: a qwen2vl, a qwen3vl, a qwen3vlmoe */
 #define TINY_MERGED 64u   /* gate and up of each expert in one tensor */
+#define TINY_HYBRID                                                                                                    \
+	4096u /* a qwen35 (with experts a qwen35moe): every second layer has attention, the others delta nets */
+#define TINY_NEXT 512u    /* … a qwen3next */
+#define TINY_IN_ONE 1024u /* … with tensors that stand in one, as early files have them */
+#define TINY_BESIDE 2048u /* … with a layer that guesses tokens ahead, and a tensor of an encoder of images */
+
+#define TINY_DELTA_DIM 32
+#define TINY_DELTA_KEYS 2
+#define TINY_DELTA_VALUES 8
 #define TINY_CLASSES 256u /* a reranker's classifier, and TINY_RERANK_TEMPLATE */
 
 #define TINY_RERANK_TEMPLATE "Is it about {query}? {document} <|im_end|>"
@@ -171,6 +180,42 @@ writer_add(WriterTensor *tensors, uint32_t *n, const char *name, int layer, uint
 	tensor->offset = offset;
 }
 
+/* The type that a matrix of so many columns can have. */
+static inline TensorType
+writer_type_for(TensorType type, uint32_t cols)
+{
+	return cols % tensor_type_info(type)->block_elements == 0 ? type : TENSOR_F32;
+}
+
+/* The tensors of a delta net. */
+static inline void
+writer_add_delta(WriterTensor *tensors, uint32_t *n, const TinyModel *model, int layer)
+{
+	uint32_t keys = TINY_DELTA_KEYS * TINY_DELTA_DIM, values = TINY_DELTA_VALUES * TINY_DELTA_DIM;
+	float small = 1.0f / 8;
+
+	if (model->kind & TINY_IN_ONE)
+		writer_add(tensors, n, "ssm_in.weight", layer, model->hidden, 2 * keys + 2 * values, model->type, small, 0);
+	else
+	{
+		writer_add(tensors, n, "attn_qkv.weight", layer, model->hidden, 2 * keys + values, model->type, small, 0);
+		writer_add(tensors, n, "attn_gate.weight", layer, model->hidden, values, model->type, small, 0);
+	}
+	if (model->kind & TINY_NEXT)
+		writer_add(tensors, n, "ssm_ba.weight", layer, model->hidden, 2 * TINY_DELTA_VALUES, model->type, small, 0);
+	else
+	{
+		writer_add(tensors, n, "ssm_beta.weight", layer, model->hidden, TINY_DELTA_VALUES, model->type, small, 0);
+		writer_add(tensors, n, "ssm_alpha.weight", layer, model->hidden, TINY_DELTA_VALUES, model->type, small, 0);
+	}
+	writer_add(tensors, n, "ssm_conv1d.weight", layer, 4, 2 * keys + values, TENSOR_F32, 0.5f, 0);
+	writer_add(tensors, n, "ssm_dt.bias", layer, TINY_DELTA_VALUES, 0, TENSOR_F32, 0.5f, 0);
+	writer_add(tensors, n, "ssm_a", layer, TINY_DELTA_VALUES, 0, TENSOR_F32, 0.1f, -0.4f);
+	writer_add(tensors, n, "ssm_norm.weight", layer, TINY_DELTA_DIM, 0, TENSOR_F32, 0.1f, 1);
+	writer_add(tensors, n, "ssm_out.weight", layer, values, model->hidden, writer_type_for(model->type, values), small,
+			   0);
+}
+
 /* Matrices of all experts in one tensor. */
 static inline void
 writer_add_experts(WriterTensor *tensors, uint32_t *n, const char *name, int layer, uint32_t cols, uint32_t rows,
@@ -249,6 +294,8 @@ writer_split_keys(ByteWriter *values, uint32_t part, uint32_t n_parts, uint32_t 
 static inline const char *
 writer_architecture(unsigned kind)
 {
+	if (kind & TINY_HYBRID)
+		return kind & TINY_NEXT ? "qwen3next" : kind & TINY_EXPERTS ? "qwen35moe" : "qwen35";
 	if (kind & TINY_QWEN1)
 		return "qwen";
 	if (kind & TINY_AXES)
@@ -268,6 +315,7 @@ writer_part(const TinyModel *model, uint32_t part, uint32_t n_parts, size_t *dat
 	static WriterTensor tensors[512];
 	bool experts = (model->kind & TINY_EXPERTS) != 0, fused = (model->kind & (TINY_FUSED_QKV | TINY_QWEN1)) != 0;
 	const char *arch = writer_architecture(model->kind);
+	bool hybrid = (model->kind & TINY_HYBRID) != 0;
 	uint32_t q = model->n_heads * model->head_dim, kv = model->n_kv_heads * model->head_dim, n = 0;
 	uint64_t n_values = 0, offset = 0, state = model->seed * 0x9E3779B97F4A7C15ull + 88172645463325252ull;
 	TensorType type = model->type;
@@ -281,7 +329,7 @@ writer_part(const TinyModel *model, uint32_t part, uint32_t n_parts, size_t *dat
 #define WRITER_NUMBER(suffix, value)                                                                                   \
 	snprintf(key, sizeof key, "%s.%s", arch, suffix);                                                                  \
 	writer_u32(&values, key, (uint32_t) (value), &n_values);
-	WRITER_NUMBER("block_count", model->n_layers)
+	WRITER_NUMBER("block_count", model->n_layers + (model->kind & TINY_BESIDE ? 1 : 0))
 	WRITER_NUMBER("context_length", model->context)
 	WRITER_NUMBER("embedding_length", model->hidden)
 	WRITER_NUMBER("feed_forward_length", model->kind & TINY_QWEN1 ? 2 * model->ffn : model->ffn)
@@ -289,7 +337,20 @@ writer_part(const TinyModel *model, uint32_t part, uint32_t n_parts, size_t *dat
 	WRITER_NUMBER("attention.head_count_kv", model->n_kv_heads)
 	WRITER_NUMBER("attention.key_length", model->head_dim)
 	WRITER_NUMBER("attention.value_length", model->head_dim)
-	WRITER_NUMBER("rope.dimension_count", model->head_dim)
+	WRITER_NUMBER("rope.dimension_count", hybrid ? model->head_dim / 2 : model->head_dim)
+	if (hybrid)
+	{
+		WRITER_NUMBER("ssm.conv_kernel", 4)
+		WRITER_NUMBER("ssm.state_size", TINY_DELTA_DIM)
+		WRITER_NUMBER("ssm.group_count", TINY_DELTA_KEYS)
+		WRITER_NUMBER("ssm.time_step_rank", TINY_DELTA_VALUES)
+		WRITER_NUMBER("ssm.inner_size", TINY_DELTA_VALUES * TINY_DELTA_DIM)
+		WRITER_NUMBER("full_attention_interval", 2)
+	}
+	if (model->kind & TINY_BESIDE)
+	{
+		WRITER_NUMBER("nextn_predict_layers", 1)
+	}
 	if (experts)
 	{
 		WRITER_NUMBER("expert_count", TINY_N_EXPERTS)
@@ -333,16 +394,20 @@ writer_part(const TinyModel *model, uint32_t part, uint32_t n_parts, size_t *dat
 		float small = 1.0f / 8;
 
 		writer_add(tensors, &n, "attn_norm.weight", i, model->hidden, 0, TENSOR_F32, 0.1f, 1);
-		writer_add(tensors, &n, "ffn_norm.weight", i, model->hidden, 0, TENSOR_F32, 0.1f, 1);
-		if (fused)
+		writer_add(tensors, &n, hybrid ? "post_attention_norm.weight" : "ffn_norm.weight", i, model->hidden, 0,
+				   TENSOR_F32, 0.1f, 1);
+		if (hybrid && i % 2 == 0)
+			writer_add_delta(tensors, &n, model, i);
+		else if (fused)
 			writer_add(tensors, &n, "attn_qkv.weight", i, model->hidden, q + 2 * kv, type, small, 0);
 		else
 		{
-			writer_add(tensors, &n, "attn_q.weight", i, model->hidden, q, type, small, 0);
+			writer_add(tensors, &n, "attn_q.weight", i, model->hidden, hybrid ? 2 * q : q, type, small, 0);
 			writer_add(tensors, &n, "attn_k.weight", i, model->hidden, kv, type, small, 0);
 			writer_add(tensors, &n, "attn_v.weight", i, model->hidden, kv, type, small, 0);
 		}
-		writer_add(tensors, &n, "attn_output.weight", i, q, model->hidden, type, small, 0);
+		if (!(hybrid && i % 2 == 0))
+			writer_add(tensors, &n, "attn_output.weight", i, q, model->hidden, type, small, 0);
 		if (experts)
 		{
 			writer_add(tensors, &n, "ffn_gate_inp.weight", i, model->hidden, TINY_N_EXPERTS, TENSOR_F32, small, 0);
@@ -356,7 +421,7 @@ writer_part(const TinyModel *model, uint32_t part, uint32_t n_parts, size_t *dat
 			}
 			writer_add_experts(tensors, &n, "ffn_down_exps.weight", i, model->ffn, model->hidden, type, small);
 		}
-		if (experts && !(model->kind & TINY_QWEN3))
+		if (experts && (hybrid || !(model->kind & TINY_QWEN3)))
 		{
 			/* its size is that of the key feed_forward_length */
 			writer_add(tensors, &n, "ffn_gate_inp_shexp.weight", i, model->hidden, 0, TENSOR_F32, small, 0);
@@ -370,7 +435,9 @@ writer_part(const TinyModel *model, uint32_t part, uint32_t n_parts, size_t *dat
 			writer_add(tensors, &n, "ffn_up.weight", i, model->hidden, model->ffn, type, small, 0);
 			writer_add(tensors, &n, "ffn_down.weight", i, model->ffn, model->hidden, type, small, 0);
 		}
-		if (model->kind & TINY_QWEN3)
+		if (hybrid && i % 2 == 0)
+			continue;
+		if (hybrid || (model->kind & TINY_QWEN3))
 		{
 			writer_add(tensors, &n, "attn_q_norm.weight", i, model->head_dim, 0, TENSOR_F32, 0.1f, 1);
 			writer_add(tensors, &n, "attn_k_norm.weight", i, model->head_dim, 0, TENSOR_F32, 0.1f, 1);
@@ -384,6 +451,13 @@ writer_part(const TinyModel *model, uint32_t part, uint32_t n_parts, size_t *dat
 		writer_add(tensors, &n, "attn_q.bias", i, q, 0, TENSOR_F32, 0.1f, 0);
 		writer_add(tensors, &n, "attn_k.bias", i, kv, 0, TENSOR_F32, 0.1f, 0);
 		writer_add(tensors, &n, "attn_v.bias", i, kv, 0, TENSOR_F32, 0.1f, 0);
+	}
+
+	if (model->kind & TINY_BESIDE)
+	{
+		writer_add(tensors, &n, "nextn.eh_proj.weight", (int) model->n_layers, 2 * model->hidden, model->hidden, type,
+				   1, 0);
+		writer_add(tensors, &n, "v.patch_embd.weight", -1, 16, 16, TENSOR_F32, 1, 0);
 	}
 
 	first = n_parts == 1 || part == 0 ? 0 : n * (part - 1) / (n_parts - 1);

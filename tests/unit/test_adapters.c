@@ -26,6 +26,7 @@ typedef struct Engine
 	KvBudget *budget;
 	KvPool *pool;
 	Forward *forward;
+	float *states; /* of 33 sequences; NULL: they have none */
 } Engine;
 
 static Engine
@@ -35,12 +36,15 @@ make_engine(Model *model, int threads)
 
 	tiny_require(kv_pool_create(engine.budget, &model->hyper, KV_F32, model->key_outliers != NULL, &engine.pool));
 	tiny_require(forward_create(model, engine.pool, engine.team, MAX_ROWS, 32, MAX_ROWS, &engine.forward));
+	if (model_state_bytes(&model->hyper) > 0)
+		engine.states = malloc(33 * model_state_bytes(&model->hyper));
 	return engine;
 }
 
 static void
 free_engine(Engine *engine)
 {
+	free(engine->states);
 	forward_destroy(engine->forward);
 	kv_pool_destroy(engine->pool);
 	kv_budget_destroy(engine->budget);
@@ -56,6 +60,13 @@ make_tokens(int32_t *tokens, uint32_t n, uint64_t seed)
 		tokens[i] = (int32_t) (writer_random(&state) % 256);
 }
 
+/* The state of a sequence, or NULL. */
+static float *
+state_of(const Engine *engine, uint32_t s)
+{
+	return engine->states ? engine->states + model_state_bytes(&engine->model->hyper) / sizeof(float) * s : NULL;
+}
+
 /* Logits of every position with an adapter (or NULL), in steps of chunk rows: [n][TINY_VOCAB] */
 static float *
 logits_with(Engine *engine, const Adapter *adapter, float scale, const int32_t *tokens, uint32_t n, uint32_t chunk)
@@ -67,7 +78,7 @@ logits_with(Engine *engine, const Adapter *adapter, float scale, const int32_t *
 	for (uint32_t i = 0; i < n; i += chunk)
 	{
 		uint32_t rows = n - i < chunk ? n - i : chunk;
-		StepSequence sequence = {tokens + i, rows, i, blocks, rows, false, 0, adapter, scale};
+		StepSequence sequence = {tokens + i, rows, i, blocks, rows, false, 0, adapter, scale, state_of(engine, 32)};
 
 		forward_step(engine->forward, &sequence, 1);
 		for (uint32_t r = 0; r < rows; r++)
@@ -216,6 +227,9 @@ static const TinyModel shapes[] = {
 	{TINY_EXPERTS | TINY_ALL_USED, 2, 64, 96, 4, 2, 16, 1024, true, TENSOR_F32, 5, -1},
 	{TINY_EXPERTS | TINY_QWEN3 | TINY_MERGED, 2, 64, 64, 4, 2, 16, 1024, true, TENSOR_F32, 8, -1},
 	{TINY_EXPERTS | TINY_QWEN3, 2, 96, 32, 6, 3, 32, 1024, false, TENSOR_F32, 6, -1},
+	{TINY_HYBRID, 2, 64, 96, 4, 2, 32, 1024, false, TENSOR_F32, 7, -1},
+	{TINY_HYBRID | TINY_EXPERTS | TINY_NEXT | TINY_IN_ONE | TINY_MERGED, 2, 64, 64, 4, 2, 16, 1024, true, TENSOR_F32, 9,
+	 -1},
 };
 
 static void
@@ -284,14 +298,36 @@ check_company(const TinyModel *shape, uint32_t n_rows)
 			else
 				alone[s] = found;
 			assert_true(kv_pool_take(engine.pool, 2, blocks[s]));
-			sequences[s] = (StepSequence){tokens[s], 40 - n_rows, 0, blocks[s], 0, false, 0, adapters[s % 3], scale};
+			sequences[s] = (StepSequence){tokens[s], 40 - n_rows,
+										  0,         blocks[s],
+										  0,         false,
+										  0,         adapters[s % 3],
+										  scale,     state_of(&engine, (uint32_t) s)};
 			forward_step(engine.forward, &sequences[s], 1);
-			sequences[s] = (StepSequence){tokens[s] + 40 - n_rows, n_rows, 40 - n_rows, blocks[s], n_rows, false, 0,
-										  adapters[s % 3],         scale};
+			sequences[s] = (StepSequence){tokens[s] + 40 - n_rows,
+										  n_rows,
+										  40 - n_rows,
+										  blocks[s],
+										  n_rows,
+										  false,
+										  0,
+										  adapters[s % 3],
+										  scale,
+										  state_of(&engine, (uint32_t) s)};
 		}
 		/* few of them, then all */
 		for (uint32_t n = 2; n <= N; n += N - 2)
 		{
+			/* a state has gone on since the last time */
+			for (uint32_t s = 0; engine.states && s < n; s++)
+			{
+				StepSequence before = sequences[s];
+
+				before.tokens = tokens[s];
+				before.n_tokens = 40 - n_rows;
+				before.first_position = before.n_logits = 0;
+				forward_step(engine.forward, &before, 1);
+			}
 			forward_step(engine.forward, sequences, n);
 			for (uint32_t s = 0; s < n; s++)
 				for (uint32_t r = 0; r < n_rows; r++)

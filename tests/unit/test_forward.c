@@ -28,6 +28,7 @@ typedef struct Engine
 	KvBudget *budget;
 	KvPool *pool;
 	Forward *forward;
+	float *states[16]; /* of sequences; dense models have none */
 } Engine;
 
 static Engine
@@ -39,12 +40,21 @@ make_engine(Model *model, int threads, KvType kv_type)
 		kv_pool_create(engine.budget, &model->hyper, kv_type, model->key_outliers != NULL, &engine.pool).message, "");
 	assert_string_equal(
 		forward_create(model, engine.pool, engine.team, MAX_CONTEXT, 16, MAX_CONTEXT, &engine.forward).message, "");
+	for (uint32_t s = 0; model_state_bytes(&model->hyper) > 0 && s < 16; s++)
+	{
+		engine.states[s] = malloc(model_state_bytes(&model->hyper));
+		assert_non_null(engine.states[s]);
+		/* what an earlier user left there must not matter: NaN */
+		memset(engine.states[s], 0xFF, model_state_bytes(&model->hyper));
+	}
 	return engine;
 }
 
 static void
 free_engine(Engine *engine)
 {
+	for (uint32_t s = 0; s < 16; s++)
+		free(engine->states[s]);
 	forward_destroy(engine->forward);
 	kv_pool_destroy(engine->pool);
 	kv_budget_destroy(engine->budget);
@@ -73,7 +83,7 @@ engine_logits(Engine *engine, const int32_t *tokens, uint32_t n, uint32_t chunk)
 	for (uint32_t i = 0; i < n; i += chunk)
 	{
 		uint32_t rows = n - i < chunk ? n - i : chunk;
-		StepSequence sequence = {tokens + i, rows, i, blocks, rows, false, 0, NULL, 0};
+		StepSequence sequence = {tokens + i, rows, i, blocks, rows, false, 0, NULL, 0, engine->states[0]};
 
 		forward_step(engine->forward, &sequence, 1);
 		for (uint32_t r = 0; r < rows; r++)
@@ -111,14 +121,15 @@ reference_norm(const double *x, const float *weight, uint32_t n, double epsilon,
 		out[i] = x[i] / sqrt(squares / n + epsilon) * weight[i];
 }
 
+/* The first n_rotated elements are turned. */
 static void
 reference_rope(const ModelHyper *hyper, double *head, uint32_t position)
 {
-	uint32_t half = hyper->head_dim / 2;
+	uint32_t half = hyper->n_rotated / 2;
 
 	for (uint32_t i = 0; i < half; i++)
 	{
-		double angle = position * pow(hyper->rope_base, -2.0 * i / hyper->head_dim);
+		double angle = position * pow(hyper->rope_base, -2.0 * i / hyper->n_rotated);
 		double a = head[i], b = head[half + i];
 
 		head[i] = a * cos(angle) - b * sin(angle);
@@ -207,6 +218,122 @@ reference_mixture(const ModelHyper *h, const ModelLayer *layer, const double *x,
 	free(chosen);
 }
 
+/* What a delta net keeps of a sequence: [taps - 1][channels] rows before, [value heads][dim][dim] */
+typedef struct ReferenceState
+{
+	double *history, *matrices;
+} ReferenceState;
+
+static double
+reference_sigmoid(double x)
+{
+	return 1 / (1 + exp(-x));
+}
+
+/* x / |x| * scale */
+static void
+reference_unit(double *x, uint32_t n, double scale)
+{
+	double squares = 1e-6;
+
+	for (uint32_t i = 0; i < n; i++)
+		squares += x[i] * x[i];
+	for (uint32_t i = 0; i < n; i++)
+		x[i] *= scale / sqrt(squares);
+}
+
+/* One row of a gated delta net, by its definition. */
+static void
+reference_delta(const ModelHyper *h, const ModelLayer *layer, ReferenceState *state, const double *x, double *out)
+{
+	uint32_t dim = h->delta_dim, n_keys = h->n_delta_keys, n_values = h->n_delta_values;
+	uint32_t keys = n_keys * dim, values = n_values * dim, channels = 2 * keys + values;
+	double *m = calloc(channels, 8), *c = calloc(channels, 8), *z = calloc(values, 8), *o = calloc(values, 8);
+	double *beta = calloc(n_values, 8), *alpha = calloc(n_values, 8);
+
+	reference_product(&layer->delta_q, x, m);
+	reference_product(&layer->delta_k, x, m + keys);
+	reference_product(&layer->delta_v, x, m + 2 * keys);
+	reference_product(&layer->delta_gate, x, z);
+	reference_product(&layer->delta_beta, x, beta);
+	reference_product(&layer->delta_alpha, x, alpha);
+	for (uint32_t j = 0; j < channels; j++)
+	{
+		double *before = state->history, sum = layer->delta_conv[j * 4 + 3] * m[j];
+
+		for (uint32_t i = 0; i < 3; i++)
+			sum += layer->delta_conv[j * 4 + i] * before[i * channels + j];
+		c[j] = sum * reference_sigmoid(sum);
+		before[j] = before[channels + j];
+		before[channels + j] = before[2 * channels + j];
+		before[2 * channels + j] = m[j];
+	}
+	for (uint32_t head = 0; head < n_keys; head++)
+	{
+		reference_unit(c + head * dim, dim, 1 / sqrt(dim));
+		reference_unit(c + keys + head * dim, dim, 1);
+	}
+	for (uint32_t head = 0; head < n_values; head++)
+	{
+		/* the only difference between the families */
+		uint32_t key_head = h->architecture == ARCHITECTURE_QWEN3NEXT ? head / (n_values / n_keys) : head % n_keys;
+		const double *q = c + key_head * dim, *k = c + keys + key_head * dim, *v = c + 2 * keys + head * dim;
+		double *s = state->matrices + (size_t) head * dim * dim;
+		double decay = exp(log1p(exp(alpha[head] + layer->delta_dt[head])) * layer->delta_decay[head]);
+
+		for (uint32_t i = 0; i < dim * dim; i++)
+			s[i] *= decay;
+		for (uint32_t j = 0; j < dim; j++)
+		{
+			double u = v[j];
+
+			for (uint32_t i = 0; i < dim; i++)
+				u -= s[i * dim + j] * k[i];
+			u *= reference_sigmoid(beta[head]);
+			for (uint32_t i = 0; i < dim; i++)
+			{
+				s[i * dim + j] += k[i] * u;
+				o[head * dim + j] += s[i * dim + j] * q[i];
+			}
+		}
+		reference_norm(o + head * dim, layer->delta_norm, dim, h->rms_epsilon, o + head * dim);
+		for (uint32_t j = head * dim; j < (head + 1) * dim; j++)
+			o[j] *= z[j] * reference_sigmoid(z[j]);
+	}
+	reference_product(&layer->delta_output, o, out);
+	free(m);
+	free(c);
+	free(z);
+	free(o);
+	free(beta);
+	free(alpha);
+}
+
+/* States of all layers, zero at the beginning. */
+static ReferenceState *
+reference_states(const ModelHyper *h)
+{
+	ReferenceState *states = calloc(h->n_layers, sizeof *states);
+
+	for (uint32_t l = 0; l < h->n_layers; l++)
+	{
+		states[l].history = calloc((size_t) 3 * model_delta_channels(h), 8);
+		states[l].matrices = calloc((size_t) h->n_delta_values * h->delta_dim * h->delta_dim, 8);
+	}
+	return states;
+}
+
+static void
+reference_states_free(const ModelHyper *h, ReferenceState *states)
+{
+	for (uint32_t l = 0; l < h->n_layers; l++)
+	{
+		free(states[l].history);
+		free(states[l].matrices);
+	}
+	free(states);
+}
+
 /* The logits of n tokens, all in double; rotary positions are shifted from a position on. */
 static void
 reference_shifted(const Model *model, const int32_t *tokens, uint32_t n, uint32_t shifted_from, int32_t shift,
@@ -218,7 +345,9 @@ reference_shifted(const Model *model, const int32_t *tokens, uint32_t n, uint32_
 		   *values = calloc((size_t) h->n_layers * n * kv_size, 8);
 	double *x = calloc(h->hidden, 8), *normed = calloc(h->hidden, 8), *q = calloc(q_size, 8),
 		   *attended = calloc(q_size, 8), *out = calloc(h->hidden, 8), *scores = calloc(n, 8);
+	double *gated = calloc(2 * q_size, 8);
 	float *embedding = calloc(h->hidden, 4);
+	ReferenceState *states = reference_states(h);
 
 	for (uint32_t t = 0; t < n; t++)
 	{
@@ -232,7 +361,14 @@ reference_shifted(const Model *model, const int32_t *tokens, uint32_t n, uint32_
 			uint32_t turned = t >= shifted_from ? t + (uint32_t) shift : t;
 
 			reference_norm(x, layer->attn_norm, h->hidden, h->rms_epsilon, normed);
-			reference_product(&layer->attn_q, normed, q);
+			if (layer->parts[0] == PART_DELTA)
+			{
+				reference_delta(h, layer, &states[l], normed, out);
+				goto mixed;
+			}
+			reference_product(&layer->attn_q, normed, gated);
+			for (uint32_t i = 0; i < q_size; i++)
+				q[i] = gated[h->gated_attention ? i / h->head_dim * 2 * h->head_dim + i % h->head_dim : i];
 			reference_product(&layer->attn_k, normed, k);
 			reference_product(&layer->attn_v, normed, v);
 			reference_heads(h, q, h->n_heads, layer->attn_q_bias, layer->attn_q_norm, turned);
@@ -261,9 +397,12 @@ reference_shifted(const Model *model, const int32_t *tokens, uint32_t n, uint32_
 					for (uint32_t p = 0; p <= t; p++)
 						value += scores[p] * values[((size_t) l * n + p) * kv_size + kv_head + d];
 					attended[head * h->head_dim + d] = value / sum;
+					if (h->gated_attention)
+						attended[head * h->head_dim + d] *= reference_sigmoid(gated[(2 * head + 1) * h->head_dim + d]);
 				}
 			}
 			reference_product(&layer->attn_output, attended, out);
+		mixed:
 			for (uint32_t i = 0; i < h->hidden; i++)
 				x[i] += out[i];
 			reference_norm(x, layer->ffn_norm, h->hidden, h->rms_epsilon, normed);
@@ -287,6 +426,8 @@ reference_shifted(const Model *model, const int32_t *tokens, uint32_t n, uint32_
 	free(out);
 	free(scores);
 	free(embedding);
+	free(gated);
+	reference_states_free(h, states);
 }
 
 static void
@@ -321,6 +462,12 @@ static const TinyModel shapes[] = {
 	{TINY_AXES, 2, 64, 96, 4, 2, 32, 1024, false, TENSOR_F32, 9, -1},
 	{TINY_AXES | TINY_QWEN3, 2, 64, 96, 4, 1, 64, 1024, false, TENSOR_F32, 10, -1},
 	{TINY_AXES | TINY_QWEN3 | TINY_EXPERTS | TINY_MERGED, 2, 64, 64, 4, 2, 32, 1024, true, TENSOR_F32, 11, -1},
+	{TINY_HYBRID, 4, 64, 96, 4, 2, 32, 1024, true, TENSOR_F32, 8, -1},
+	{TINY_HYBRID | TINY_EXPERTS, 3, 96, 32, 2, 1, 64, 1024, false, TENSOR_F32, 9, -1},
+	{TINY_HYBRID | TINY_EXPERTS | TINY_NEXT, 2, 64, 96, 4, 2, 16, 1024, true, TENSOR_F32, 10, -1},
+	{TINY_HYBRID | TINY_EXPERTS | TINY_NEXT | TINY_IN_ONE | TINY_MERGED, 2, 64, 96, 4, 2, 16, 1024, true, TENSOR_F32,
+	 11, -1},
+	{TINY_HYBRID | TINY_BESIDE, 2, 64, 96, 4, 2, 16, 1024, true, TENSOR_F32, 12, -1},
 };
 
 static void
@@ -378,8 +525,9 @@ rows_are_turned_by_their_rotary_position(void **state)
 		assert_true(kv_pool_take(engine.pool, kv_blocks_for(N), blocks));
 		for (size_t i = 0; i < 2; i++)
 		{
-			StepSequence before = {tokens, FROM, 0, blocks, 0, false, 0, NULL, 0};
-			StepSequence after = {tokens + FROM, N - FROM, FROM, blocks, 1, false, shifts[i], NULL, 0};
+			StepSequence before = {tokens, FROM, 0, blocks, 0, false, 0, NULL, 0, engine.states[0]};
+			StepSequence after = {tokens + FROM, N - FROM,  FROM, blocks, 1,
+								  false,         shifts[i], NULL, 0,      engine.states[0]};
 			const double *last = expected + (size_t) (N - 1) * TINY_VOCAB;
 			double error;
 
@@ -560,7 +708,8 @@ check_same_logits(TensorType type, KvType kv_type, unsigned kind, bool outliers)
 {
 	static const uint32_t chunks[] = {1, 7, 16, 64, 700};
 	static const char *const isas[] = {"neon", "avx2", "portable"};
-	TinyModel shape = {kind, 1, 256, 256, 16, 4, 16, 1024, (kind & TINY_EXPERTS) != 0, type, 6, -1};
+	uint32_t n_layers = kind & TINY_HYBRID ? 2 : 1;
+	TinyModel shape = {kind, n_layers, 256, 256, 16, 4, 16, 1024, (kind & TINY_EXPERTS) != 0, type, 6, -1};
 	Model *model = tiny_model(&shape);
 	uint32_t n = 600; /* more than one piece of attention */
 	int32_t *tokens = make_tokens(n, type);
@@ -616,6 +765,15 @@ logits_of_mixtures_do_not_depend_on_chunks_threads_or_instructions(void **state)
 	check_same_logits(TENSOR_Q4_0, KV_F16, TINY_EXPERTS, false);
 	check_same_logits(TENSOR_Q4_K, KV_Q8_0, TINY_EXPERTS | TINY_QWEN3, false);
 	check_same_logits(TENSOR_BF16, KV_F32, TINY_EXPERTS | TINY_QWEN3, false);
+}
+
+static void
+logits_of_hybrids_do_not_depend_on_chunks_threads_or_instructions(void **state)
+{
+	(void) state;
+	check_same_logits(TENSOR_F32, KV_F16, TINY_HYBRID | TINY_EXPERTS | TINY_NEXT, false);
+	check_same_logits(TENSOR_Q8_0, KV_F16, TINY_HYBRID, false);
+	check_same_logits(TENSOR_Q4_K, KV_Q8_0, TINY_HYBRID | TINY_EXPERTS, false);
 }
 
 static void
@@ -675,7 +833,8 @@ rows_of_a_mixture_do_not_depend_on_who_shares_their_experts(void **state)
 		StepSequence sequences[N_SEQUENCES];
 
 		for (uint32_t s = 0; s < N_SEQUENCES; s++)
-			sequences[s] = (StepSequence){tokens[s] + first, n, first, blocks[s], n, false, 0, NULL, 0};
+			sequences[s] =
+				(StepSequence){tokens[s] + first, n, first, blocks[s], n, false, 0, NULL, 0, engine.states[s]};
 		forward_step(engine.forward, sequences, N_SEQUENCES);
 		for (uint32_t s = 0; s < N_SEQUENCES; s++)
 			for (uint32_t r = 0; r < n; r++)
@@ -705,11 +864,20 @@ last_rows(Model *model, int threads, uint32_t n_sequences, const uint32_t *lengt
 	{
 		tokens[s] = make_tokens(lengths[s], s);
 		assert_true(kv_pool_take(engine.pool, kv_blocks_for(lengths[s]), blocks[s]));
-		sequences[s] = (StepSequence){tokens[s], lengths[s] - n_rows, 0, blocks[s], 0, false, 0, NULL, 0};
+		sequences[s] =
+			(StepSequence){tokens[s], lengths[s] - n_rows, 0, blocks[s], 0, false, 0, NULL, 0, engine.states[s]};
 		if (lengths[s] > n_rows)
 			forward_step(engine.forward, &sequences[s], 1);
-		sequences[s] = (StepSequence){
-			tokens[s] + lengths[s] - n_rows, n_rows, lengths[s] - n_rows, blocks[s], n_rows, false, 0, NULL, 0};
+		sequences[s] = (StepSequence){tokens[s] + lengths[s] - n_rows,
+									  n_rows,
+									  lengths[s] - n_rows,
+									  blocks[s],
+									  n_rows,
+									  false,
+									  0,
+									  NULL,
+									  0,
+									  engine.states[s]};
 	}
 	forward_step(engine.forward, sequences, n_sequences);
 	for (uint32_t s = 0; s < n_sequences; s++)
@@ -785,7 +953,7 @@ members_beat_as_a_step_gets_on_and_not_while_it_hangs(void **state)
 	{
 		Engine engine = make_engine(model, threads, KV_F16);
 		uint32_t blocks[64];
-		StepSequence sequence = {tokens, 600, 0, blocks, 1, false, 0, NULL, 0};
+		StepSequence sequence = {tokens, 600, 0, blocks, 1, false, 0, NULL, 0, NULL};
 		Watched watched = {0};
 
 		assert_true(kv_pool_take(engine.pool, kv_blocks_for(600), blocks));
@@ -853,16 +1021,15 @@ cache_types_stay_near_f32(void **state)
 }
 
 static void
-logits_do_not_depend_on_neighbours(void **state)
+check_neighbours(unsigned kind)
 {
-	TinyModel shape = {false, 2, 64, 96, 6, 2, 16, 1024, false, TENSOR_Q8_0, 7, -1};
+	TinyModel shape = {kind, 2, 64, 96, 6, 2, 16, 1024, false, TENSOR_Q8_0, 7, -1};
 	Model *model = tiny_model(&shape);
 	Engine engine = make_engine(model, 2, KV_F16);
 	uint32_t lengths[8] = {40, 3, 1, 17, 64, 5, 33, 9}, blocks[8][4];
 	int32_t *tokens[8];
 	float *alone[8];
 
-	(void) state;
 	for (int s = 0; s < 8; s++)
 	{
 		tokens[s] = make_tokens(lengths[s] + 1, (uint64_t) s);
@@ -883,7 +1050,8 @@ logits_do_not_depend_on_neighbours(void **state)
 										  false,
 										  0,
 										  NULL,
-										  0};
+										  0,
+										  engine.states[s]};
 		forward_step(engine.forward, sequences, 8);
 		for (int s = 0; s < 8; s++)
 			assert_memory_equal(forward_logits(engine.forward, (uint32_t) s, 0),
@@ -900,13 +1068,21 @@ logits_do_not_depend_on_neighbours(void **state)
 }
 
 static void
+logits_do_not_depend_on_neighbours(void **state)
+{
+	(void) state;
+	check_neighbours(0);
+	check_neighbours(TINY_HYBRID);
+}
+
+static void
 hidden_states_are_the_output_norm_s(void **state)
 {
 	Model *model = tiny_model(&shapes[0]);
 	Engine engine = make_engine(model, 2, KV_F32);
 	int32_t *tokens = make_tokens(20, 1);
 	uint32_t blocks[1];
-	StepSequence sequence = {tokens, 20, 0, blocks, 20, true, 0, NULL, 0};
+	StepSequence sequence = {tokens, 20, 0, blocks, 20, true, 0, NULL, 0, NULL};
 
 	(void) state;
 	assert_true(kv_pool_take(engine.pool, 1, blocks));
@@ -937,6 +1113,7 @@ main(void)
 		cmocka_unit_test(quantized_logits_are_near_the_reference),
 		cmocka_unit_test(logits_do_not_depend_on_chunks_threads_or_instructions),
 		cmocka_unit_test(logits_of_mixtures_do_not_depend_on_chunks_threads_or_instructions),
+		cmocka_unit_test(logits_of_hybrids_do_not_depend_on_chunks_threads_or_instructions),
 		cmocka_unit_test(equal_experts_are_chosen_from_the_first_on),
 		cmocka_unit_test(rows_of_a_mixture_do_not_depend_on_who_shares_their_experts),
 		cmocka_unit_test(few_rows_are_the_same_on_many_members),

@@ -315,6 +315,64 @@ save_patched_part(const char *name, uint32_t part, uint32_t n_parts, const char 
 	byte_writer_free(&file);
 }
 
+/* A tiny hybrid with bytes written over those at offset behind a mark. */
+static void
+save_patched_hybrid(unsigned kind, const char *mark, long offset, const void *bytes, size_t n)
+{
+	TinyModel hybrid = tiny;
+	ByteWriter file;
+	uint8_t *at;
+
+	hybrid.kind = TINY_HYBRID | kind;
+	file = writer_model(&hybrid, NULL);
+	at = memmem(file.data, file.length, mark, strlen(mark));
+	assert_non_null(at);
+	memcpy(at + strlen(mark) + offset, bytes, n);
+	writer_save(folder, "hybrid.gguf", file.data, file.length);
+	byte_writer_free(&file);
+}
+
+static void
+hybrids_that_cannot_be_computed_are_refused(void **state)
+{
+	static const uint32_t zero, one = 1, three = 3, five = 5, many = 48;
+
+	(void) state;
+	save_patched_hybrid(0, "ssm.conv_kernel", 4, &five, 4);
+	expect_failure("hybrid.gguf", STATUS_UNSUPPORTED, "delta nets with a convolution of 5; 4 is supported");
+	save_patched_hybrid(0, "ssm.state_size", 4, &many, 4);
+	expect_failure("hybrid.gguf", STATUS_UNSUPPORTED, "heads of 48 elements; supported are multiples of 32 up to 256");
+	save_patched_hybrid(0, "ssm.group_count", 4, &three, 4);
+	expect_failure("hybrid.gguf", STATUS_INVALID_ARGUMENT, "delta nets of 3 key heads, 8 value heads of 32");
+	save_patched_hybrid(0, "ssm.time_step_rank", 4, &zero, 4);
+	expect_failure("hybrid.gguf", STATUS_INVALID_ARGUMENT, "qwen35.ssm.time_step_rank is 0, not a number between 1");
+	save_patched_hybrid(0, "ssm.inner_size", 4, &many, 4);
+	expect_failure("hybrid.gguf", STATUS_INVALID_ARGUMENT, "and 48 elements together");
+	save_patched_hybrid(0, "qwen35.ssm.inner_siz", 0, "x", 1);
+	expect_failure("hybrid.gguf", STATUS_INVALID_ARGUMENT, "the metadata key qwen35.ssm.inner_size is missing");
+	/* other layers have attention than the tensors say */
+	save_patched_hybrid(0, "full_attention_interval", 4, &one, 4);
+	expect_failure("hybrid.gguf", STATUS_INVALID_ARGUMENT, "tensor \"blk.0.attn_q");
+	save_patched_hybrid(0, "full_attention_interval", 4, &five, 4);
+	expect_failure("hybrid.gguf", STATUS_UNSUPPORTED, "none of the 2 layers has attention");
+	save_patched_hybrid(0, "rope.dimension_count", 4, &many, 4);
+	expect_failure("hybrid.gguf", STATUS_INVALID_ARGUMENT, "48 of the 16 elements of a head are rotated");
+	save_patched_hybrid(0, "rope.dimension_count", 4, &three, 4);
+	expect_failure("hybrid.gguf", STATUS_INVALID_ARGUMENT, "3 of the 16 elements of a head are rotated");
+	/* tensors of another shape, or of none */
+	save_patched_hybrid(0, "blk.0.ssm_dt.bias", 4, &three, 4);
+	expect_failure("hybrid.gguf", STATUS_INVALID_ARGUMENT, "tensor \"blk.0.ssm_dt.bias\" has the shape [3], expected");
+	save_patched_hybrid(0, "blk.0.ssm_conv1d.weigh", 0, "x", 1);
+	expect_failure("hybrid.gguf", STATUS_INVALID_ARGUMENT, "tensor \"blk.0.ssm_conv1d.weight\" is missing");
+	save_patched_hybrid(0, "blk.0.attn_qkv.weigh", 0, "x", 1);
+	expect_failure("hybrid.gguf", STATUS_INVALID_ARGUMENT, "tensor \"blk.0.attn_qkv.weight\" is missing");
+	/* a layer that guesses ahead belongs to the file only where it says so */
+	save_patched_hybrid(TINY_BESIDE, "nextn_predict_layers", 4, &zero, 4);
+	expect_failure("hybrid.gguf", STATUS_INVALID_ARGUMENT, "tensor \"blk.2.");
+	save_patched_hybrid(TINY_BESIDE, "nextn_predict_layers", 4, &three, 4);
+	expect_failure("hybrid.gguf", STATUS_UNSUPPORTED, "all of the 3 layers guess tokens ahead");
+}
+
 static void
 parts_that_do_not_fit_are_named(void **state)
 {
@@ -578,7 +636,7 @@ hostile_numbers_are_refused(void **state)
 	save_patched("x.gguf", "general.architecture", 12, "gemma", 5);
 	expect_failure("x.gguf", STATUS_UNSUPPORTED,
 				   "architecture \"gemma\" is not supported; supported are qwen2, qwen3, qwen2moe, qwen3moe, qwen, "
-				   "qwen2vl, qwen3vl and qwen3vlmoe");
+				   "qwen2vl, qwen3vl, qwen3vlmoe, qwen35, qwen35moe and qwen3next");
 	save_patched("x.gguf", "tokenizer.ggml.tokens", 8, &huge, 8);
 	expect_failure("x.gguf", STATUS_INVALID_ARGUMENT, "an array of");
 	save_patched("x.gguf", "token_embd.weight", 4, &huge, 8);
@@ -1430,6 +1488,7 @@ main(void)
 		cmocka_unit_test(rows_are_those_of_the_file),
 		cmocka_unit_test(split_files_give_the_image_of_the_whole_one),
 		cmocka_unit_test(version_2_is_read_too),
+		cmocka_unit_test(hybrids_that_cannot_be_computed_are_refused),
 		cmocka_unit_test(parts_that_do_not_fit_are_named),
 		cmocka_unit_test(flipped_parts_never_harm),
 		cmocka_unit_test(a_part_that_ends_while_it_is_read_is_named),

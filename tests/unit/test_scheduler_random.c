@@ -19,6 +19,12 @@
 #define N_COMPARED 600 /* answers */
 #define N_REQUESTS 48  /* of a mix */
 
+/* The same with a hybrid, whose sequences hold states. */
+static const TinyModel hybrid_shapes[2] = {
+	{TINY_HYBRID | TINY_CLASSES, 2, 64, 96, 4, 2, 16, 1024, false, TENSOR_Q8_0, 33, POOLING_LAST},
+	{TINY_CLASSES, 1, 64, 96, 4, 1, 32, 1024, true, TENSOR_F32, 34, POOLING_MEAN},
+};
+
 static const TinyModel shapes[2] = {
 	{TINY_CLASSES, 2, 64, 96, 4, 2, 16, 1024, false, TENSOR_Q8_0, 31, POOLING_LAST},
 	{TINY_QWEN3 | TINY_CLASSES, 1, 64, 96, 4, 1, 32, 1024, true, TENSOR_F32, 32, POOLING_MEAN},
@@ -248,37 +254,61 @@ run_mix(uint32_t mix, TinyEngine *alone, RandomRequest *requests, Seen *seen)
 	tiny_engine_free(engine);
 }
 
-static void
-answers_depend_on_nothing_else(void **state)
+/* Mixes of requests for two models until so many answers were compared. */
+static Seen
+compare_mixes(const TinyModel *models, uint32_t *n_mixes)
 {
 	SchedulerSettings roomy = {.max_running = 4, .prefill_chunk = 300, .queue_size = 10};
-	TinyEngine *alone = tiny_engine(shapes, 2, 500, roomy);
+	TinyEngine *alone = tiny_engine(models, 2, 500, roomy);
 	RandomRequest *requests = calloc(N_REQUESTS, sizeof *requests);
 	const char *wanted = getenv("QWEN_INVARIANCE_REQUESTS");
 	uint64_t n_wanted = wanted ? strtoull(wanted, NULL, 10) : N_COMPARED;
-	uint32_t n_mixes = 0;
 	Seen seen = {0};
 
-	(void) state;
-	while (seen.n_compared < n_wanted || n_mixes < 16)
-		run_mix(n_mixes++, alone, requests, &seen);
-	assert_true(seen.n_cancelled > n_mixes && seen.n_preemptions > n_mixes && seen.n_cached > 50 * n_mixes &&
-				seen.n_evicted > 30 * n_mixes && seen.n_guessed_right > n_mixes && seen.n_prompts_first > n_mixes);
+	while (seen.n_compared < n_wanted || *n_mixes < 16)
+		run_mix((*n_mixes)++, alone, requests, &seen);
 	assert_int_equal(atomic_load(&alone->page->n_cached_tokens) + atomic_load(&alone->page->n_preemptions), 0);
 	if (wanted)
 		print_message("%llu answers in %u mixes are those of the request alone; %llu requests were cancelled, %llu "
 					  "preemptions, %llu cached tokens, %llu guessed tokens\n",
-					  (unsigned long long) seen.n_compared, n_mixes, (unsigned long long) seen.n_cancelled,
+					  (unsigned long long) seen.n_compared, *n_mixes, (unsigned long long) seen.n_cancelled,
 					  (unsigned long long) seen.n_preemptions, (unsigned long long) seen.n_cached,
 					  (unsigned long long) seen.n_guessed_right);
 	tiny_engine_free(alone);
 	free(requests);
+	return seen;
+}
+
+static void
+answers_depend_on_nothing_else(void **state)
+{
+	uint32_t n_mixes = 0;
+	Seen seen = compare_mixes(shapes, &n_mixes);
+
+	(void) state;
+	assert_true(seen.n_cancelled > n_mixes && seen.n_preemptions > n_mixes && seen.n_cached > 50 * n_mixes &&
+				seen.n_evicted > 30 * n_mixes && seen.n_guessed_right > n_mixes && seen.n_prompts_first > n_mixes);
+}
+
+static void
+answers_of_hybrids_depend_on_nothing_else(void **state)
+{
+	uint32_t n_mixes = 0;
+	Seen seen;
+
+	(void) state;
+	/* few, so that states are short as well */
+	tiny_n_states = 3;
+	seen = compare_mixes(hybrid_shapes, &n_mixes);
+	tiny_n_states = 6;
+	assert_true(seen.n_cancelled > n_mixes && seen.n_preemptions > n_mixes);
 }
 
 int
 main(void)
 {
-	const struct CMUnitTest tests[] = {cmocka_unit_test(answers_depend_on_nothing_else)};
+	const struct CMUnitTest tests[] = {cmocka_unit_test(answers_depend_on_nothing_else),
+									   cmocka_unit_test(answers_of_hybrids_depend_on_nothing_else)};
 
 	return cmocka_run_group_tests_name("scheduler_random", tests, NULL, NULL);
 }

@@ -52,6 +52,9 @@ tiny_ended(void *argument, EngineRequest *request)
 	request_destroy(request);
 }
 
+/* States of a hybrid that there is memory for beside its blocks. */
+__attribute__((unused)) static uint32_t tiny_n_states = 6;
+
 /*
  * An engine of n_threads with n_blocks of KV cache (counted in blocks of the first model) for some models, which it
  * closes at its end.
@@ -78,10 +81,11 @@ tiny_engine_of(Model *const *models, uint32_t n_models, KvType kv_type, int n_th
 		if (i == 0)
 		{
 			const ModelHyper *hyper = &slot->model->hyper;
-			uint64_t bytes =
-				(uint64_t) hyper->n_layers * hyper->n_kv_heads * 2 * kv_slice_bytes(kv_type, hyper->head_dim);
+			uint64_t bytes = (uint64_t) (hyper->n_layers - model_n_delta_layers(hyper)) * hyper->n_kv_heads * 2 *
+							 kv_slice_bytes(kv_type, hyper->head_dim);
+			uint64_t state_bytes = (model_state_bytes(hyper) + 4095) / 4096 * 4096;
 
-			s->budget = kv_budget_create(n_blocks * ((bytes + 4095) / 4096 * 4096));
+			s->budget = kv_budget_create(n_blocks * ((bytes + 4095) / 4096 * 4096) + tiny_n_states * state_bytes);
 		}
 		if (kv_pool_create(s->budget, &slot->model->hyper, s->kv_type, slot->model->key_outliers != NULL, &slot->pool)
 					.code != STATUS_OK ||

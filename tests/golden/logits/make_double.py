@@ -46,6 +46,10 @@ def softmax(x):
     return x / x.sum(-1, keepdims=True)
 
 
+def sigmoid(x):
+    return 1 / (1 + np.exp(-x))
+
+
 def turn(x, base):
     """Rotate [positions][heads][size] by its positions; in text those of all axes are the same, so that sections do not matter."""
     n, _, size = x.shape
@@ -61,14 +65,53 @@ def attention(m, weights, prefix, x):
         q, k, v = np.split(whole, [m["heads"] * size, (m["heads"] + m["kv_heads"]) * size], -1)
     else:
         q, k, v = (x @ weights[f"{prefix}attn_{part}.weight"].T + weights.get(f"{prefix}attn_{part}.bias", 0) for part in "qkv")
+    gates = 1
+    if "delta" in m:
+        # a query and its gate, head by head
+        q, gates = np.split(q.reshape(n, -1, 2 * size), 2, -1)
+        gates = sigmoid(gates).reshape(n, -1)
     q, k, v = (part.reshape(n, -1, size) for part in (q, k, v))
     if prefix + "attn_q_norm.weight" in weights:
         q, k = norm(q, weights[prefix + "attn_q_norm.weight"]), norm(k, weights[prefix + "attn_k_norm.weight"])
     base = m.get("keys", {}).get("rope.freq_base", 10000.0)
-    q, k = turn(q, base), turn(k, base)
+    rotated = m.get("rotated", size)
+    q, k = (np.concatenate([turn(part[..., :rotated], base), part[..., rotated:]], -1) for part in (q, k))
     unseen = np.triu(np.full((n, n), -np.inf), 1)
     heads = [softmax(q[:, h] @ k[:, h // shares].T / size**0.5 + unseen) @ v[:, h // shares] for h in range(m["heads"])]
-    return np.concatenate(heads, -1) @ weights[prefix + "attn_output.weight"].T
+    return (np.concatenate(heads, -1) * gates) @ weights[prefix + "attn_output.weight"].T
+
+
+def unit(x):
+    return x / np.sqrt((x * x).sum(-1, keepdims=True) + 1e-6)
+
+
+def delta_net(m, weights, prefix, x):
+    """Gated delta net, row by row. Value heads share key heads in groups in qwen3next, and in turns in qwen35."""
+    n, d, grouped = len(x), m["delta"], m["arch"] == "qwen3next"
+    n_keys, n_values, dim = d["keys"], d["values"], d["dim"]
+    shares = n_values // n_keys
+    if prefix + "ssm_in.weight" in weights:
+        parts = np.split((x @ weights[prefix + "ssm_in.weight"].T).reshape(n, n_keys, -1), [dim, 2 * dim, (2 + shares) * dim], -1)
+        whole, z = np.concatenate([part.reshape(n, -1) for part in parts[:3]], -1), parts[3].reshape(n, n_values, dim)
+    else:
+        whole, z = x @ weights[prefix + "attn_qkv.weight"].T, (x @ weights[prefix + "attn_gate.weight"].T).reshape(n, n_values, dim)
+    if prefix + "ssm_ba.weight" in weights:
+        beta, alpha = (part.reshape(n, -1) for part in np.split((x @ weights[prefix + "ssm_ba.weight"].T).reshape(n, n_keys, -1), 2, -1))
+    else:
+        beta, alpha = (x @ weights[f"{prefix}ssm_{part}.weight"].T for part in ("beta", "alpha"))
+    taps, padded = weights[prefix + "ssm_conv1d.weight"], np.concatenate([np.zeros((3, whole.shape[1])), whole])
+    mixed = silu(sum(padded[i : i + n] * taps[:, i] for i in range(4)))
+    q, k, v = (part.reshape(n, -1, dim) for part in np.split(mixed, [n_keys * dim, 2 * n_keys * dim], -1))
+    sharing = [head // shares if grouped else head % n_keys for head in range(n_values)]
+    q, k = unit(q)[:, sharing] / dim**0.5, unit(k)[:, sharing]
+    decay = np.exp(np.logaddexp(0, alpha + weights[prefix + "ssm_dt.bias"]) * weights[prefix + "ssm_a"])
+    state, out = np.zeros((n_values, dim, dim)), np.zeros((n, n_values, dim))
+    for t in range(n):
+        state *= decay[t, :, None, None]
+        learned = (v[t] - np.einsum("hk,hkv->hv", k[t], state)) * sigmoid(beta[t])[:, None]
+        state += k[t, :, :, None] * learned[:, None, :]
+        out[t] = np.einsum("hk,hkv->hv", q[t], state)
+    return (norm(out, weights[prefix + "ssm_norm.weight"]) * silu(z)).reshape(n, -1) @ weights[prefix + "ssm_out.weight"].T
 
 
 def network(x, gate, up, down):
@@ -85,7 +128,10 @@ def experts(m, weights, prefix, x):
     out = np.zeros_like(x)
     for e in range(m["experts"]):
         rows = kept[:, e] > 0
-        matrices = (weights[f"{prefix}ffn_{part}_exps.weight"][e] for part in ("gate", "up", "down"))
+        if prefix + "ffn_gate_up_exps.weight" in weights:
+            matrices = *np.split(weights[prefix + "ffn_gate_up_exps.weight"][e], 2), weights[prefix + "ffn_down_exps.weight"][e]
+        else:
+            matrices = (weights[f"{prefix}ffn_{part}_exps.weight"][e] for part in ("gate", "up", "down"))
         out[rows] += kept[rows, e, None] * network(x[rows], *matrices)
     if "shared" in m:
         share = 1 / (1 + np.exp(-(x @ weights[prefix + "ffn_gate_inp_shexp.weight"])))
@@ -99,8 +145,9 @@ def logits_of(m, weights, n):
     x = embeddings[list(models.prompt(n).encode())]
     for i in range(m["layers"]):
         prefix = f"blk.{i}."
-        x = x + attention(m, weights, prefix, norm(x, weights[prefix + "attn_norm.weight"]))
-        normed = norm(x, weights[prefix + "ffn_norm.weight"])
+        mixer = delta_net if models.is_delta_layer(m, i) else attention
+        x = x + mixer(m, weights, prefix, norm(x, weights[prefix + "attn_norm.weight"]))
+        normed = norm(x, weights[prefix + ("post_attention_norm" if "delta" in m else "ffn_norm") + ".weight"])
         if "experts" in m:
             x = x + experts(m, weights, prefix, normed)
         else:

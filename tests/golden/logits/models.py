@@ -70,6 +70,22 @@ OTHER_MODELS = {
     "qwen2moe-mix": dict(arch="qwen2moe", layers=2, hidden=128, ffn=96, heads=2, kv_heads=2, head_dim=64, tied=False, experts=8, used=2, shared=160, mix=MIX),
 }
 
+# gated delta nets, with attention in every so manieth layer; decay: mean and deviation of ssm_a (it must stay negative); rotated: of a head
+HYBRID = dict(hidden=128, heads=4, kv_heads=2, head_dim=64, rotated=16)
+HYBRID_MODELS = {
+    # hardly anything is forgotten
+    "qwen35": dict(arch="qwen35", **HYBRID, layers=4, ffn=192, tied=False, delta=dict(keys=2, values=4, dim=32, interval=4, decay=(-0.01, 0.002)),
+                   keys={"rope.freq_base": 1e7, "rope.dimension_sections": [3, 3, 2, 0]}),
+    # as wide as transformers begins with: from 0 to 16
+    "qwen35moe": dict(arch="qwen35moe", **HYBRID, layers=3, ffn=64, tied=True, experts=8, used=3, shared=64,
+                      delta=dict(keys=2, values=8, dim=64, interval=2, decay=(-8.0, 2.3)), keys={"rope.freq_base": 1e7, "rope.dimension_sections": [3, 3, 2, 0]}),
+    "qwen3next": dict(arch="qwen3next", **HYBRID, layers=4, ffn=64, tied=False, experts=16, used=4, shared=96,
+                      delta=dict(keys=4, values=8, dim=32, interval=2, decay=(-0.5, 0.12)), keys={"rope.freq_base": 1e7}),
+    "qwen3next-early": dict(arch="qwen3next", **HYBRID, layers=2, ffn=64, tied=False, experts=8, used=2, shared=64, early=True,
+                            delta=dict(keys=2, values=4, dim=32, interval=2, decay=(-0.5, 0.12)), keys={"rope.freq_base": 1e7}),
+}  # fmt: skip
+OTHER_MODELS |= HYBRID_MODELS
+
 # for long prompts: as Qwen2.5 and Qwen3 are stretched, from a quarter of the context
 LONG_YARN = {"rope.freq_base": 1e6, "rope.scaling.type": "yarn", "rope.scaling.factor": 4.0, "rope.scaling.original_context_length": 8192}
 LONG_MODELS = {
@@ -153,12 +169,16 @@ def tensors_of(m):
             return f"blk.{i}.{name}.weight", [n_in, n_out], gain * n_in**-0.5, 0.0
 
         yield f"blk.{i}.attn_norm.weight", [hidden], 0.2, 1.0
-        yield f"blk.{i}.ffn_norm.weight", [hidden], 0.2, 1.0
+        yield f"blk.{i}.{'post_attention_norm' if 'delta' in m else 'ffn_norm'}.weight", [hidden], 0.2, 1.0
+        if is_delta_layer(m, i):
+            yield from delta_tensors_of(m, f"blk.{i}.")
+            yield from network_tensors_of(m, i)
+            continue
         # attention sharp enough that a wrong angle shows
         if m["arch"] == "qwen":
             yield matrix("attn_qkv", hidden, q + 2 * kv, 1.4)
         else:
-            yield matrix("attn_q", hidden, q, 1.6)
+            yield matrix("attn_q", hidden, 2 * q if "delta" in m else q, 1.6)
             yield matrix("attn_k", hidden, kv, 1.6)
             yield matrix("attn_v", hidden, kv)
         yield matrix("attn_output", q, hidden)
@@ -170,20 +190,52 @@ def tensors_of(m):
         else:
             yield f"blk.{i}.attn_q_norm.weight", [m["head_dim"]], 0.3, 1.3
             yield f"blk.{i}.attn_k_norm.weight", [m["head_dim"]], 0.3, 1.3
-        if "experts" not in m:
-            yield matrix("ffn_gate", hidden, m["ffn"], 1.5)
-            yield matrix("ffn_up", hidden, m["ffn"])
-            yield matrix("ffn_down", m["ffn"], hidden)
-            continue
-        # a router that tells experts well apart
-        yield f"blk.{i}.ffn_gate_inp.weight", [hidden, m["experts"]], 3 * hidden**-0.5, 0.0
-        for name, n_in, n_out, gain in (("ffn_gate", hidden, m["ffn"], 1.5), ("ffn_up", hidden, m["ffn"], 1.0), ("ffn_down", m["ffn"], hidden, 1.0)):
-            yield f"blk.{i}.{name}_exps.weight", [n_in, n_out, m["experts"]], gain * n_in**-0.5, 0.0
-        if "shared" in m:
-            yield f"blk.{i}.ffn_gate_inp_shexp.weight", [hidden], 2 * hidden**-0.5, 0.0
-            yield matrix("ffn_gate_shexp", hidden, m["shared"], 1.5)
-            yield matrix("ffn_up_shexp", hidden, m["shared"])
-            yield matrix("ffn_down_shexp", m["shared"], hidden)
+        yield from network_tensors_of(m, i)
+
+
+def is_delta_layer(m, i):
+    """Has layer i of a hybrid a delta net?"""
+    return "delta" in m and (i + 1) % m["delta"]["interval"] != 0
+
+
+def delta_tensors_of(m, prefix):
+    """A gated delta net."""
+    hidden, d = m["hidden"], m["delta"]
+    keys, values = d["keys"] * d["dim"], d["values"] * d["dim"]
+    projections = {"ssm_in": 2 * keys + 2 * values} if m.get("early") else {"attn_qkv": 2 * keys + values, "attn_gate": values}
+    projections |= {"ssm_ba": 2 * d["values"]} if m["arch"] == "qwen3next" else {"ssm_beta": d["values"], "ssm_alpha": d["values"]}
+    for name, n_out in projections.items():
+        yield f"{prefix}{name}.weight", [hidden, n_out], hidden**-0.5, 0.0
+    yield f"{prefix}ssm_conv1d.weight", [4, 2 * keys + values], 0.5, 0.0
+    yield f"{prefix}ssm_dt.bias", [d["values"]], 0.3, 1.0
+    yield f"{prefix}ssm_a", [d["values"]], d["decay"][1], d["decay"][0]
+    yield f"{prefix}ssm_norm.weight", [d["dim"]], 0.2, 1.0
+    yield f"{prefix}ssm_out.weight", [values, hidden], values**-0.5, 0.0
+
+
+def network_tensors_of(m, i):
+    """What does not mix positions."""
+    hidden = m["hidden"]
+
+    def matrix(name, n_in, n_out, gain=1.0):
+        return f"blk.{i}.{name}.weight", [n_in, n_out], gain * n_in**-0.5, 0.0
+
+    if "experts" not in m:
+        yield matrix("ffn_gate", hidden, m["ffn"], 1.5)
+        yield matrix("ffn_up", hidden, m["ffn"])
+        yield matrix("ffn_down", m["ffn"], hidden)
+        return
+    # a router that tells experts well apart
+    yield f"blk.{i}.ffn_gate_inp.weight", [hidden, m["experts"]], 3 * hidden**-0.5, 0.0
+    # some have gate and up in one
+    merged = (("ffn_gate_up", hidden, 2 * m["ffn"], 1.3), ("ffn_down", m["ffn"], hidden, 1.0))
+    for name, n_in, n_out, gain in merged if m.get("early") else (("ffn_gate", hidden, m["ffn"], 1.5), ("ffn_up", hidden, m["ffn"], 1.0), ("ffn_down", m["ffn"], hidden, 1.0)):
+        yield f"blk.{i}.{name}_exps.weight", [n_in, n_out, m["experts"]], gain * n_in**-0.5, 0.0
+    if "shared" in m:
+        yield f"blk.{i}.ffn_gate_inp_shexp.weight", [hidden], 2 * hidden**-0.5, 0.0
+        yield matrix("ffn_gate_shexp", hidden, m["shared"], 1.5)
+        yield matrix("ffn_up_shexp", hidden, m["shared"])
+        yield matrix("ffn_down_shexp", m["shared"], hidden)
 
 
 def byte_symbols():
@@ -233,6 +285,10 @@ def metadata_of(m):
         shape |= {"expert_count": m["experts"], "expert_used_count": m["used"], "expert_feed_forward_length": m["ffn"]}
     if "shared" in m:
         shape["expert_shared_feed_forward_length"] = m["shared"]
+    if "delta" in m:
+        d = m["delta"]
+        shape |= {"ssm.conv_kernel": 4, "ssm.state_size": d["dim"], "ssm.group_count": d["keys"], "ssm.time_step_rank": d["values"],
+                  "ssm.inner_size": d["values"] * d["dim"], "full_attention_interval": d["interval"], "rope.dimension_count": m["rotated"]}  # fmt: skip
     return {
         "general.architecture": arch,
         **{f"{arch}.{key}": value for key, value in shape.items()},

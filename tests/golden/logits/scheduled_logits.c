@@ -170,6 +170,8 @@ main(int argc, char **argv)
 	model = open_model(path);
 	run.vocab = model->hyper.vocab;
 	n_positions = run.n_text - run.first + 1;
+	/* blocks alone are to be short */
+	tiny_n_states = n_requests;
 	engine = tiny_engine_of(&model, 1, KV_F32, n_threads, n_blocks, settings);
 	if (warm > 0)
 	{
