@@ -8,6 +8,7 @@
 #include "core/core.h"
 
 #include "call/call.h"
+#include "commands/extension.h"
 #include "core/settings.h"
 #include "core/shared_memory.h"
 #include "core/statement.h"
@@ -77,7 +78,11 @@ _PG_init(void)
 	settings_define(process_shared_preload_libraries_in_progress);
 	limit_settings_define(process_shared_preload_libraries_in_progress);
 	if (!process_shared_preload_libraries_in_progress)
+	{
+		if (creating_extension)
+			report_not_preloaded(WARNING);
 		return;
+	}
 	settings_end();
 	share_memory();
 	statement_init();

@@ -68,19 +68,23 @@ shared_memory_start(void)
 }
 
 void
-require_preloaded(void)
+report_not_preloaded(int level)
 {
-	const char *present;
-
-	if (qwen_shared)
-		return;
 	/* its value is not for everybody to see */
-	present = superuser() ? GetConfigOption("shared_preload_libraries", true, false) : NULL;
+	const char *present = superuser() ? GetConfigOption("shared_preload_libraries", true, false) : NULL;
+
 	ereport(
-		ERROR,
+		level,
 		(errcode(ERRCODE_OBJECT_NOT_IN_PREREQUISITE_STATE), errmsg("qwen_pg is not in shared_preload_libraries"),
 		 errhint("Add this line to postgresql.conf and restart the server: shared_preload_libraries = '%s%sqwen_pg'",
 				 present ? present : "", present && *present ? ", " : "")));
+}
+
+void
+require_preloaded(void)
+{
+	if (!qwen_shared)
+		report_not_preloaded(ERROR);
 }
 
 void

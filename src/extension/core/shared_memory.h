@@ -70,6 +70,9 @@ extern void shared_memory_start(void);
 /* Raise 55000 with the line to add unless we were preloaded. */
 extern void require_preloaded(void);
 
+/* Say that qwen_pg is not in shared_preload_libraries, with the line to add: an ERROR or a WARNING. */
+extern void report_not_preloaded(int level);
+
 extern void wake_supervisor(void);
 
 #endif

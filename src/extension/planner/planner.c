@@ -4,10 +4,11 @@
  * known_functions.c knows which SQL functions are ours; guards.c finds calls that can be taken out of an expression,
  * and under which conditions they would have been reached; rewrite.c puts nodes into finished plans; batch_node.c is
  * the node, batch_state.h what is known of one; read_ahead.c says how far ahead it may read; explain.c shows it.
- * constant_calls.c makes calls whose arguments are the same for all rows once.
+ * constant_calls.c makes calls whose arguments are the same for all rows once; privilege_hint.c says how EXECUTE is had.
  */
 #include "planner.h"
 
+#include "privilege_hint.h"
 #include "read_ahead.h"
 #include "rewrite.h"
 
@@ -16,4 +17,5 @@ planner_init(void)
 {
 	batch_plan_init();
 	batch_limit_init();
+	privilege_hint_init();
 }

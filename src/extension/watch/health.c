@@ -194,7 +194,7 @@ QWEN_FUNCTION(qwen_health, 0, 0)
 	initStringInfo(&checks);
 	if (!qwen_shared)
 		add_check(&checks, &worst, "library", UNHEALTHY, "qwen_pg is not in shared_preload_libraries",
-				  "Add shared_preload_libraries = 'qwen_pg' to postgresql.conf and restart the server.");
+				  "Add qwen_pg to shared_preload_libraries in postgresql.conf and restart the server.");
 	else
 	{
 		LWLockAcquire(qwen_shared->lock, LW_SHARED);
