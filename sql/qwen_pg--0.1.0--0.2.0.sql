@@ -350,6 +350,16 @@ CREATE FUNCTION qwen_forget_table(relation regclass)
 RETURNS bigint AS 'MODULE_PATHNAME', 'qwen_forget_table' LANGUAGE C VOLATILE PARALLEL UNSAFE;
 COMMENT ON FUNCTION qwen_forget_table(regclass) IS 'remove the dead letters of a table''s triggers: how many';
 
+CREATE FUNCTION qwen_statement_progress(OUT pid int, OUT leader int, OUT database text, OUT role text, OUT function text,
+	OUT rows_done bigint, OUT rows_expected float8, OUT prompt_tokens bigint, OUT completion_tokens bigint,
+	OUT prompt_tokens_under_way bigint, OUT completion_tokens_under_way bigint, OUT started_at timestamptz)
+RETURNS SETOF record AS 'MODULE_PATHNAME', 'qwen_statement_progress' LANGUAGE C VOLATILE PARALLEL RESTRICTED ROWS 32;
+COMMENT ON FUNCTION qwen_statement_progress() IS 'statements that ask the model about rows, for the view qwen_progress';
+
+CREATE FUNCTION qwen_load_progress(OUT name text, OUT bytes_done bigint, OUT bytes_total bigint, OUT started_at timestamptz)
+RETURNS SETOF record AS 'MODULE_PATHNAME', 'qwen_load_progress' LANGUAGE C VOLATILE PARALLEL RESTRICTED ROWS 2;
+COMMENT ON FUNCTION qwen_load_progress() IS 'models that are being loaded, for the view qwen_progress';
+
 CREATE FUNCTION qwen_grant(role text, privilege text)
 RETURNS void AS 'MODULE_PATHNAME', 'qwen_grant_name' LANGUAGE C VOLATILE PARALLEL UNSAFE SET search_path = pg_catalog, pg_temp;
 COMMENT ON FUNCTION qwen_grant(text, text) IS 'the same by name; ''public'' is everybody';
@@ -387,7 +397,8 @@ RETURNS text LANGUAGE sql IMMUTABLE PARALLEL SAFE AS
 $$
 	SELECT CASE
 		WHEN function_name IN ('qwen_job_workers', 'qwen_models_status', 'qwen_engine_status', 'qwen_engine_memory',
-			'qwen_health', 'qwen_activity', 'qwen_request_totals', 'qwen_role_totals', 'qwen_may_see_role', 'qwen_usage_rows')
+			'qwen_health', 'qwen_activity', 'qwen_statement_progress', 'qwen_load_progress', 'qwen_request_totals', 'qwen_role_totals',
+			'qwen_may_see_role', 'qwen_usage_rows')
 			THEN 'everybody'
 		WHEN function_name IN ('qwen_monitor')
 			THEN 'monitor'
@@ -472,6 +483,44 @@ FROM (SELECT r.owner, r.relation, coalesce(t.tgname::text COLLATE "default", r.t
 WHERE pg_has_role(b.owner, 'USAGE');
 
 CREATE OR REPLACE VIEW qwen_models AS SELECT * FROM qwen_models_status();
+
+CREATE VIEW qwen_progress WITH (security_barrier) AS
+WITH statement AS (
+	SELECT p.leader, min(p.role) AS role, min(p.function) AS function, sum(p.rows_done)::bigint AS rows_done,
+		CASE WHEN count(*) = count(p.rows_expected) THEN sum(p.rows_expected)::float8 END AS rows_total,
+		-- of answers that are generated, the tokens generated; else those read
+		CASE WHEN sum(p.completion_tokens + p.completion_tokens_under_way) > 0::numeric THEN sum(p.completion_tokens)::float8 ELSE sum(p.prompt_tokens)::float8 END AS tokens,
+		CASE WHEN sum(p.completion_tokens + p.completion_tokens_under_way) > 0::numeric THEN sum(p.completion_tokens_under_way)::float8
+			ELSE sum(p.prompt_tokens_under_way)::float8 END AS under_way,
+		greatest(extract(epoch FROM clock_timestamp() - min(p.started_at))::float8, 0.001::float8) AS seconds
+	FROM qwen_statement_progress() p GROUP BY p.leader),
+counted AS (
+	SELECT s.*, i.pid AS builder,
+		s.rows_done::float8 + CASE WHEN s.tokens > 0::float8 THEN s.under_way * s.rows_done::float8 / s.tokens ELSE 0::float8 END AS equal_to,
+		CASE WHEN i.pid IS NULL THEN s.rows_total ELSE i.rows END AS rows
+	FROM statement s LEFT JOIN LATERAL (
+		-- a table is read block by block for an index over an expression; at the first block PostgreSQL says all of them
+		SELECT x.pid, CASE WHEN x.blocks_done < x.blocks_total THEN s.rows_done::float8 * x.blocks_total::float8 / (x.blocks_done::float8 + 0.5::float8) END AS rows FROM pg_stat_progress_create_index x WHERE x.pid = s.leader) i ON true)
+SELECT CASE WHEN c.builder IS NULL THEN 'query'::text ELSE 'index'::text END AS kind, c.leader::bigint AS id, c.role, c.function, c.rows_done,
+	CASE WHEN c.rows >= c.rows_done::float8 THEN round(c.rows)::bigint END AS rows_total,
+	CASE WHEN c.rows >= c.rows_done::float8 AND c.rows > 0::float8 THEN round(least(c.equal_to / c.rows * 100::float8, 100::float8))::int END AS percent,
+	round(((c.tokens + c.under_way) / c.seconds)::numeric, 1) AS tokens_per_s,
+	CASE WHEN c.rows >= c.rows_done::float8 AND c.rows_done > 0::bigint AND c.seconds >= 1::float8
+		THEN round(greatest(c.rows - c.equal_to, 0::float8) * c.seconds / c.equal_to)::bigint END AS seconds_left
+FROM counted c
+UNION ALL
+SELECT 'job'::text, j.id, j.owner::text, 'qwen_'::text || j.function, j.done + j.failed, j.total,
+	CASE WHEN j.total > 0::bigint THEN round(least((j.done + j.failed)::float8 / j.total::float8 * 100::float8, 100::float8))::int END,
+	round(j.tokens_per_s::numeric, 1), round(extract(epoch FROM j.eta)::numeric)::bigint
+FROM qwen_jobs j WHERE j.state IN ('queued', 'running', 'no worker')
+UNION ALL
+SELECT 'load'::text, NULL::bigint, NULL::text, l.name, NULL::bigint, NULL::bigint,
+	CASE WHEN l.bytes_total > 0::bigint THEN round(l.bytes_done::float8 / l.bytes_total::float8 * 100::float8)::int END, NULL::numeric,
+	CASE WHEN l.bytes_done > 0::bigint AND l.bytes_total > l.bytes_done
+		THEN round(extract(epoch FROM clock_timestamp() - l.started_at)::float8 * (l.bytes_total - l.bytes_done)::float8 / l.bytes_done::float8)::bigint END
+FROM qwen_load_progress() l;
+
+COMMENT ON VIEW qwen_progress IS 'how far queries, jobs, loads and indexes are that ask the models, and how long it takes';
 
 -- ---- the extension's own tables: nobody but its functions writes them ----------------------------------------------------
 -- A job that somebody else may have put there waits for its owner's word. Others are those who have rights now, by whatever way.

@@ -510,6 +510,16 @@ CREATE FUNCTION qwen_activity(OUT pid int, OUT database text, OUT role text, OUT
 RETURNS SETOF record AS 'MODULE_PATHNAME', 'qwen_activity' LANGUAGE C VOLATILE PARALLEL RESTRICTED ROWS 32;
 COMMENT ON FUNCTION qwen_activity() IS 'the rows of the view qwen_stat_activity';
 
+CREATE FUNCTION qwen_statement_progress(OUT pid int, OUT leader int, OUT database text, OUT role text, OUT function text,
+	OUT rows_done bigint, OUT rows_expected float8, OUT prompt_tokens bigint, OUT completion_tokens bigint,
+	OUT prompt_tokens_under_way bigint, OUT completion_tokens_under_way bigint, OUT started_at timestamptz)
+RETURNS SETOF record AS 'MODULE_PATHNAME', 'qwen_statement_progress' LANGUAGE C VOLATILE PARALLEL RESTRICTED ROWS 32;
+COMMENT ON FUNCTION qwen_statement_progress() IS 'statements that ask the model about rows, for the view qwen_progress';
+
+CREATE FUNCTION qwen_load_progress(OUT name text, OUT bytes_done bigint, OUT bytes_total bigint, OUT started_at timestamptz)
+RETURNS SETOF record AS 'MODULE_PATHNAME', 'qwen_load_progress' LANGUAGE C VOLATILE PARALLEL RESTRICTED ROWS 2;
+COMMENT ON FUNCTION qwen_load_progress() IS 'models that are being loaded, for the view qwen_progress';
+
 CREATE FUNCTION qwen_request_totals(OUT role text, OUT model text, OUT function text, OUT calls bigint, OUT errors bigint,
 	OUT cancelled bigint, OUT rejected bigint, OUT prompt_tokens bigint, OUT cached_tokens bigint, OUT completion_tokens bigint,
 	OUT total_ms float8, OUT queue_ms float8, OUT ttft_p50_ms float8, OUT ttft_p95_ms float8, OUT ttft_p99_ms float8,
@@ -545,6 +555,44 @@ COMMENT ON VIEW qwen_stat_requests IS 'what requests have cost, per role, model 
 
 CREATE VIEW qwen_stat_roles AS SELECT * FROM qwen_role_totals();
 COMMENT ON VIEW qwen_stat_roles IS 'what requests have cost, per role';
+
+-- A row that is under way counts by what is computed of it, in tokens of an average row that is done; with casts, so that each operator is PostgreSQL's own
+CREATE VIEW qwen_progress WITH (security_barrier) AS
+WITH statement AS (
+	SELECT p.leader, min(p.role) AS role, min(p.function) AS function, sum(p.rows_done)::bigint AS rows_done,
+		CASE WHEN count(*) = count(p.rows_expected) THEN sum(p.rows_expected)::float8 END AS rows_total,
+		-- of answers that are generated, the tokens generated; else those read
+		CASE WHEN sum(p.completion_tokens + p.completion_tokens_under_way) > 0::numeric THEN sum(p.completion_tokens)::float8 ELSE sum(p.prompt_tokens)::float8 END AS tokens,
+		CASE WHEN sum(p.completion_tokens + p.completion_tokens_under_way) > 0::numeric THEN sum(p.completion_tokens_under_way)::float8
+			ELSE sum(p.prompt_tokens_under_way)::float8 END AS under_way,
+		greatest(extract(epoch FROM clock_timestamp() - min(p.started_at))::float8, 0.001::float8) AS seconds
+	FROM qwen_statement_progress() p GROUP BY p.leader),
+counted AS (
+	SELECT s.*, i.pid AS builder,
+		s.rows_done::float8 + CASE WHEN s.tokens > 0::float8 THEN s.under_way * s.rows_done::float8 / s.tokens ELSE 0::float8 END AS equal_to,
+		CASE WHEN i.pid IS NULL THEN s.rows_total ELSE i.rows END AS rows
+	FROM statement s LEFT JOIN LATERAL (
+		-- a table is read block by block for an index over an expression; at the first block PostgreSQL says all of them
+		SELECT x.pid, CASE WHEN x.blocks_done < x.blocks_total THEN s.rows_done::float8 * x.blocks_total::float8 / (x.blocks_done::float8 + 0.5::float8) END AS rows FROM pg_stat_progress_create_index x WHERE x.pid = s.leader) i ON true)
+SELECT CASE WHEN c.builder IS NULL THEN 'query'::text ELSE 'index'::text END AS kind, c.leader::bigint AS id, c.role, c.function, c.rows_done,
+	CASE WHEN c.rows >= c.rows_done::float8 THEN round(c.rows)::bigint END AS rows_total,
+	CASE WHEN c.rows >= c.rows_done::float8 AND c.rows > 0::float8 THEN round(least(c.equal_to / c.rows * 100::float8, 100::float8))::int END AS percent,
+	round(((c.tokens + c.under_way) / c.seconds)::numeric, 1) AS tokens_per_s,
+	CASE WHEN c.rows >= c.rows_done::float8 AND c.rows_done > 0::bigint AND c.seconds >= 1::float8
+		THEN round(greatest(c.rows - c.equal_to, 0::float8) * c.seconds / c.equal_to)::bigint END AS seconds_left
+FROM counted c
+UNION ALL
+SELECT 'job'::text, j.id, j.owner::text, 'qwen_'::text || j.function, j.done + j.failed, j.total,
+	CASE WHEN j.total > 0::bigint THEN round(least((j.done + j.failed)::float8 / j.total::float8 * 100::float8, 100::float8))::int END,
+	round(j.tokens_per_s::numeric, 1), round(extract(epoch FROM j.eta)::numeric)::bigint
+FROM qwen_jobs j WHERE j.state IN ('queued', 'running', 'no worker')
+UNION ALL
+SELECT 'load'::text, NULL::bigint, NULL::text, l.name, NULL::bigint, NULL::bigint,
+	CASE WHEN l.bytes_total > 0::bigint THEN round(l.bytes_done::float8 / l.bytes_total::float8 * 100::float8)::int END, NULL::numeric,
+	CASE WHEN l.bytes_done > 0::bigint AND l.bytes_total > l.bytes_done
+		THEN round(extract(epoch FROM clock_timestamp() - l.started_at)::float8 * (l.bytes_total - l.bytes_done)::float8 / l.bytes_done::float8)::bigint END
+FROM qwen_load_progress() l;
+COMMENT ON VIEW qwen_progress IS 'how far queries, jobs, loads and indexes are that ask the models, and how long it takes';
 
 -- ---- limits per role --------------------------------------------------------------------------------------------------
 CREATE FUNCTION qwen_limits_changed()
@@ -642,7 +690,8 @@ RETURNS text LANGUAGE sql IMMUTABLE PARALLEL SAFE AS
 $$
 	SELECT CASE
 		WHEN function_name IN ('qwen_job_workers', 'qwen_models_status', 'qwen_engine_status', 'qwen_engine_memory',
-			'qwen_health', 'qwen_activity', 'qwen_request_totals', 'qwen_role_totals', 'qwen_may_see_role', 'qwen_usage_rows')
+			'qwen_health', 'qwen_activity', 'qwen_statement_progress', 'qwen_load_progress', 'qwen_request_totals', 'qwen_role_totals',
+			'qwen_may_see_role', 'qwen_usage_rows')
 			THEN 'everybody'
 		WHEN function_name IN ('qwen_monitor')
 			THEN 'monitor'

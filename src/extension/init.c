@@ -87,6 +87,7 @@ _PG_init(void)
 	share_memory();
 	statement_init();
 	outcomes_init();
+	progress_init();
 	job_queue_init();
 	planner_init();
 	/* pg_upgrade counts on a server in which nothing happens by itself */

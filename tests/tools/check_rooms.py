@@ -25,7 +25,7 @@ EXTENSION_ROOMS = {
     "limits": ("core",),
     "watch": ("core", "limits"),
     "client": ("core", "limits", "watch"),
-    "call": ("core", "limits", "client"),
+    "call": ("core", "limits", "watch", "client"),
     "functions": ("core", "limits", "client", "call"),
     "planner": ("core", "limits", "call", "functions"),
     "queue": ("core", "limits", "client", "call", "functions"),

@@ -5,6 +5,7 @@
 
 #include "../../base/clock.h"
 #include "miscadmin.h"
+#include "progress.h"
 #include "utils/memutils.h"
 
 #define FIRST_CAPACITY 16
@@ -89,6 +90,28 @@ window_has_room(const CallWindow *window, int max_in_flight)
 							  window->bytes < (Size) work_mem * 1024);
 }
 
+/* Let the calls of a row go on; a row is done with the last of them. */
+static void
+advance_row(CallWindow *window, WindowRow *row)
+{
+	int64 prompt_tokens = 0, completion_tokens = 0;
+	bool is_done = true;
+
+	for (int i = 0; i < window->n_calls; i++)
+	{
+		ModelCall *call = &row->calls[i];
+
+		if (!call->function)
+			continue;
+		is_done &= model_call_advance(call);
+		prompt_tokens += call->counts.prompt_tokens;
+		completion_tokens += call->counts.completion_tokens;
+	}
+	if (is_done && !row->is_done)
+		progress_row(prompt_tokens, completion_tokens);
+	row->is_done = is_done;
+}
+
 WindowRow *
 window_advance(CallWindow *window)
 {
@@ -101,9 +124,7 @@ window_advance(CallWindow *window)
 	{
 		WindowRow *row = *row_at(window, i);
 
-		for (int j = 0; j < window->n_calls; j++)
-			if (row->calls[j].function)
-				(void) model_call_advance(&row->calls[j]);
+		advance_row(window, row);
 		window->n_in_flight += row_in_flight(window, row);
 		if (i == 0)
 			head_in_flight = window->n_in_flight;

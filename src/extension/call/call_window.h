@@ -20,6 +20,7 @@ typedef struct WindowRow
 	MemoryContext context;
 	void *content; /* the owner's, in context */
 	Size bytes;    /* as of window_measure */
+	bool is_done;  /* its calls have ended, and it is counted */
 	ModelCall calls[FLEXIBLE_ARRAY_MEMBER];
 } WindowRow;
 

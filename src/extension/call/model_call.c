@@ -14,6 +14,7 @@
 #include "../core/texts.h"
 #include "call_options.h"
 #include "catalog/pg_type.h"
+#include "progress.h"
 #include "utils/memutils.h"
 
 #define LATER_AT_ONCE 32 /* requests of a session, below which a later step of a call may ask more than one thing */
@@ -205,6 +206,7 @@ void
 model_call_start(ModelCall *call, const ModelFunction *function, FunctionCallInfo fcinfo,
 				 const NullableDatum *arguments)
 {
+	progress_begin(function->symbol);
 	init_call(call, function, fcinfo, arguments);
 	run_step(call, start_call);
 }
@@ -568,6 +570,7 @@ model_call_run(FunctionCallInfo fcinfo, const ModelFunction *function)
 	Datum value;
 
 	require_preloaded();
+	progress_expect_more();
 	model_call_start(&call, function, fcinfo, NULL);
 	PG_TRY();
 	{
@@ -577,6 +580,7 @@ model_call_run(FunctionCallInfo fcinfo, const ModelFunction *function)
 			if (!model_call_advance(&call))
 				engine_wait(false);
 		}
+		progress_row(call.counts.prompt_tokens, call.counts.completion_tokens);
 		value = model_call_value(&call, &is_null, NULL);
 	}
 	PG_CATCH();

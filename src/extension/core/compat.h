@@ -60,6 +60,19 @@ create_wait_event_set(int n_events)
 #define EXECUTOR_RUN_ARGUMENTS (query, direction, count, execute_once)
 #endif
 
+/* 14 says whether a utility statement's tree may be changed. */
+#if PG_VERSION_NUM >= 140000
+#define UTILITY_PARAMETERS                                                                                             \
+	(PlannedStmt * statement, const char *text, bool read_only_tree, ProcessUtilityContext context,                    \
+	 ParamListInfo parameters, QueryEnvironment *environment, DestReceiver *receiver, QueryCompletion *completion)
+#define UTILITY_ARGUMENTS (statement, text, read_only_tree, context, parameters, environment, receiver, completion)
+#else
+#define UTILITY_PARAMETERS                                                                                             \
+	(PlannedStmt * statement, const char *text, ProcessUtilityContext context, ParamListInfo parameters,               \
+	 QueryEnvironment *environment, DestReceiver *receiver, QueryCompletion *completion)
+#define UTILITY_ARGUMENTS (statement, text, context, parameters, environment, receiver, completion)
+#endif
+
 /* 18 moved EXPLAIN's helpers out of commands/explain.h. */
 #if PG_VERSION_NUM >= 180000
 #include "commands/explain_format.h"

@@ -37,6 +37,7 @@ typedef struct SharedSlot
 	bool fresh;           /* the image was loaded just now and has not been served yet */
 	int retry_ms;         /* loading is tried again after a failure: the next pause. 0: not tried again */
 	TimestampTz retry_at; /* of a failed slot */
+	TimestampTz loading_since;
 	int error_code;       /* StatusCode */
 	char error[512];
 } SharedSlot;

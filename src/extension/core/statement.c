@@ -10,14 +10,20 @@
 #include "executor/executor.h"
 #include "parser/parse_relation.h"
 #include "parser/parsetree.h"
+#include "tcop/utility.h"
+
+#define MAX_HEARD_ENDS 4
 
 static int executor_depth;               /* how many executors run inside of each other */
+static int utility_depth;                /* utility statements that run, but for those of cursors */
 static const PlannedStmt *executor_plan; /* of the innermost of them */
 static void (*heard_ending)(const PlannedStmt *plan);
-static void (*heard_end)(void);
+static void (*heard_ends[MAX_HEARD_ENDS])(void);
+static int n_heard_ends;
 static ExecutorRun_hook_type previous_run;
 static ExecutorFinish_hook_type previous_finish;
 static ExecutorEnd_hook_type previous_end;
+static ProcessUtility_hook_type previous_utility;
 
 /* The columns that a statement may set in a table that it names, by attribute number less the lowest. */
 static Bitmapset *
@@ -111,6 +117,12 @@ executor_inserts(Oid table)
 	return inserts;
 }
 
+int
+statement_depth(void)
+{
+	return executor_depth;
+}
+
 /* One more executor runs; what held for the one around it is given back. */
 static const PlannedStmt *
 enter_executor(const QueryDesc *query)
@@ -166,6 +178,14 @@ finish_hook(QueryDesc *query)
 	PG_END_TRY();
 }
 
+/* Has the outermost statement ended? */
+static void
+tell_of_end(void)
+{
+	for (int i = 0; executor_depth == 0 && utility_depth == 0 && i < n_heard_ends; i++)
+		heard_ends[i]();
+}
+
 static void
 end_hook(QueryDesc *query)
 {
@@ -175,8 +195,30 @@ end_hook(QueryDesc *query)
 		previous_end(query);
 	else
 		standard_ExecutorEnd(query);
-	if (executor_depth == 0 && heard_end)
-		heard_end();
+	tell_of_end();
+}
+
+/* DO, CALL, CREATE INDEX and others run many executors and are one statement. A cursor lives from one FETCH to the
+ * next, until its executor ends. */
+static void utility_hook UTILITY_PARAMETERS
+{
+	bool is_cursor = IsA(statement->utilityStmt, FetchStmt) || IsA(statement->utilityStmt, DeclareCursorStmt);
+
+	utility_depth += !is_cursor;
+	PG_TRY();
+	{
+		if (previous_utility)
+			previous_utility UTILITY_ARGUMENTS;
+		else
+			standard_ProcessUtility UTILITY_ARGUMENTS;
+	}
+	PG_FINALLY();
+	{
+		utility_depth -= !is_cursor;
+	}
+	PG_END_TRY();
+	if (!is_cursor)
+		tell_of_end();
 }
 
 void
@@ -188,7 +230,8 @@ statement_when_ending(void (*heard)(const PlannedStmt *plan))
 void
 statement_when_ended(void (*heard)(void))
 {
-	heard_end = heard;
+	Assert(n_heard_ends < MAX_HEARD_ENDS);
+	heard_ends[n_heard_ends++] = heard;
 }
 
 void
@@ -200,4 +243,6 @@ statement_init(void)
 	ExecutorFinish_hook = finish_hook;
 	previous_end = ExecutorEnd_hook;
 	ExecutorEnd_hook = end_hook;
+	previous_utility = ProcessUtility_hook;
+	ProcessUtility_hook = utility_hook;
 }

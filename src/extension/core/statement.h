@@ -15,11 +15,14 @@ extern bool executor_updates(Oid table, Bitmapset **columns);
 /* Does it insert into a table that it names? */
 extern bool executor_inserts(Oid table);
 
+/* How many executors run inside of each other now. */
+extern int statement_depth(void);
+
 /* Set the hooks. */
 extern void statement_init(void);
 
-/* Have heard called before a statement's executor ends, with its plan; and when the outermost has ended. One of each.
- */
+/* Have heard called before a statement's executor ends, with its plan; and when the outermost has ended. One of the
+ * first, several of the other. */
 extern void statement_when_ending(void (*heard)(const PlannedStmt *plan));
 extern void statement_when_ended(void (*heard)(void));
 

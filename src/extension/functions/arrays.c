@@ -79,6 +79,7 @@ start_batch(FunctionCallInfo fcinfo, const ModelFunction *function, ArrayErrors 
 	batch->window = window_create(1);
 	copy_arguments(batch, fcinfo);
 	deconstruct_array(array, TEXTOID, -1, false, TYPALIGN_INT, &batch->elements, &batch->nulls, &batch->n_elements);
+	progress_expect(batch->n_elements);
 	return batch;
 }
 

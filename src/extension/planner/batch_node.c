@@ -179,6 +179,7 @@ read_ahead(BatchState *state)
 	{
 		state->started = true;
 		batch_pass_bound(state);
+		batch_expect_no_more_than_limit(state);
 	}
 	while (!state->child_done && window_has_room(state->window, max_in_flight) &&
 		   (state->window->n == 0 || state->window->n < batch_row_limit(state)))
@@ -186,7 +187,10 @@ read_ahead(BatchState *state)
 		TupleTableSlot *slot = ExecProcNode(outerPlanState(state));
 
 		if (TupIsNull(slot))
+		{
 			state->child_done = true;
+			batch_expect(state, (double) state->n_read);
+		}
 		else
 			take_row(state, slot);
 	}
@@ -301,6 +305,8 @@ rescan_batch(CustomScanState *node)
 	clear_slots(state);
 	state->child_done = state->started = false;
 	state->n_taken = 0;
+	/* of how many rescans nobody knows */
+	progress_expect_more();
 	/* a sort that keeps its rows for a rescan must hear of a bound that has changed first */
 	batch_pass_bound(state);
 	/* with changed parameters the first read of the child does it */

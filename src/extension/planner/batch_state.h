@@ -45,6 +45,7 @@ typedef struct BatchState
 	bool may_stop_early;      /* who reads from us may not want all rows */
 	struct BatchState *above; /* a node between us and limit that holds rows */
 	bool passes_bound;        /* limit's count bounds the rows of our child too */
+	double expected;          /* rows that qwen_progress was told to expect */
 	/* since the last rescan */
 	int64 n_taken; /* rows taken off the window */
 	/* for EXPLAIN ANALYZE */

@@ -56,6 +56,22 @@ batch_row_limit(const BatchState *state)
 }
 
 void
+batch_expect(BatchState *state, double rows)
+{
+	progress_expect(rows - state->expected);
+	state->expected = rows;
+}
+
+void
+batch_expect_no_more_than_limit(BatchState *state)
+{
+	int64 wanted = rows_of_limit(state->limit);
+
+	if (wanted >= 0 && (double) wanted < state->expected)
+		batch_expect(state, (double) wanted);
+}
+
+void
 batch_pass_bound(BatchState *state)
 {
 	/* also when there is no bound any more: a sort keeps the last one that it was told */
@@ -112,6 +128,8 @@ link_batch(BatchState *node, Above above)
 	node->may_stop_early = above.may_stop;
 	node->above = above.node;
 	node->passes_bound = above.limit && !above.hides_bound && !state->qual;
+	node->expected = outerPlanState(state)->plan->plan_rows;
+	progress_plan(above.may_stop ? -1 : node->expected);
 	link_state(outerPlanState(state),
 			   (Above){above.limit, above.may_stop, node, above.hides_bound || state->qual != NULL});
 }

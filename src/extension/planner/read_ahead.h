@@ -13,6 +13,12 @@ extern int64 batch_row_limit(const BatchState *state);
  * child is read or rescanned. */
 extern void batch_pass_bound(BatchState *state);
 
+/* So many rows will come of the node, for qwen_progress. */
+extern void batch_expect(BatchState *state, double rows);
+
+/* The LIMIT above knows its count by now. */
+extern void batch_expect_no_more_than_limit(BatchState *state);
+
 extern void batch_limit_init(void);
 
 #endif

@@ -291,6 +291,7 @@ slots_next_to_load(SharedSlot *work)
 		if (slot->state != SLOT_WAITING)
 			continue;
 		slot->state = SLOT_LOADING;
+		slot->loading_since = GetCurrentTimestamp();
 		slot->generation = next_generation();
 		atomic_store(&qwen_page->slots[i].load_bytes_done, 0);
 		atomic_store(&qwen_page->slots[i].load_bytes_total, 0);

@@ -4,8 +4,9 @@
  * Strings of the status page may change while they are read (the engine is another program): they are copied with a
  * bound first.
  */
-#include "../core/privileges.h"
 #include "../core/core.h"
+#include "../core/privileges.h"
+#include "../core/results.h"
 
 #include "../../base/clock.h"
 #include "../client/client.h"
@@ -127,6 +128,42 @@ QWEN_FUNCTION(qwen_models_status, 0, 0)
 	SRF_RETURN_DONE(context);
 }
 
+/* A copy of a slot. */
+static SharedSlot
+read_slot(int i)
+{
+	SharedSlot slot;
+
+	LWLockAcquire(qwen_shared->lock, LW_SHARED);
+	slot = qwen_shared->slots[i];
+	LWLockRelease(qwen_shared->lock);
+	return slot;
+}
+
+/* For qwen_progress: the loads under way. */
+QWEN_FUNCTION(qwen_load_progress, 0, 0)
+{
+	ReturnSetInfo *set = (ReturnSetInfo *) fcinfo->resultinfo;
+
+	require_preloaded();
+	init_materialized_set(fcinfo);
+	for (int i = 0; i < qwen_max_models; i++)
+	{
+		SharedSlot slot = read_slot(i);
+		Datum values[4];
+		bool nulls[4] = {false};
+
+		if (slot.state != SLOT_LOADING)
+			continue;
+		values[0] = CStringGetTextDatum(slot.name);
+		values[1] = Int64GetDatum((int64) atomic_load(&qwen_page->slots[i].load_bytes_done));
+		values[2] = Int64GetDatum((int64) atomic_load(&qwen_page->slots[i].load_bytes_total));
+		values[3] = TimestampTzGetDatum(slot.loading_since);
+		tuplestore_putvalues(set->setResult, set->setDesc, values, nulls);
+	}
+	return (Datum) 0;
+}
+
 /* Find a model's slot that is in use, or -1. The lock is held. */
 static int
 find_slot(const char *name)
@@ -176,18 +213,6 @@ claim_slot(const char *name, const char *file)
 		ereport(ERROR, (errcode(ERRCODE_PROGRAM_LIMIT_EXCEEDED),
 						errmsg("%d models are loaded already, as many as qwen.max_models allows", qwen_max_models),
 						errhint("Raise qwen.max_models and restart the server, or unload a model.")));
-	return slot;
-}
-
-/* A copy of a slot. */
-static SharedSlot
-read_slot(int i)
-{
-	SharedSlot slot;
-
-	LWLockAcquire(qwen_shared->lock, LW_SHARED);
-	slot = qwen_shared->slots[i];
-	LWLockRelease(qwen_shared->lock);
 	return slot;
 }
 

@@ -223,6 +223,25 @@ read_entry(uint32 i, Listing *copy, uint32 *pid)
 	return copy->listed;
 }
 
+ActivityTokens
+activity_tokens_of(uint32 pid)
+{
+	ActivityTokens tokens = {0, 0};
+
+	for (uint32 i = 0; i < activity->n_entries; i++)
+	{
+		Listing entry;
+		uint32 owner;
+
+		if (pg_atomic_read_u32(&activity->entries[i].pid) != pid || !read_entry(i, &entry, &owner) || owner != pid ||
+			!entry.has_go)
+			continue;
+		tokens.prompt += atomic_load(&qwen_page->meters[entry.meter].prompt_tokens);
+		tokens.completion += atomic_load(&qwen_page->meters[entry.meter].completion_tokens);
+	}
+	return tokens;
+}
+
 /* A text of an entry, NULL when it is empty. */
 static void
 put_text(Datum *value, bool *null, const char *text)

@@ -16,6 +16,14 @@ extern void activity_set_prompt_tokens(int entry, uint32 prompt_tokens);
 extern void activity_set_meter(int entry, uint32 meter);
 extern void activity_remove(int entry);
 
+/* What the engine has computed for the requests of a session that have not ended. */
+typedef struct ActivityTokens
+{
+	int64 prompt, completion;
+} ActivityTokens;
+
+extern ActivityTokens activity_tokens_of(uint32 pid);
+
 /* Requests that ran without being listed, since the server started. */
 extern uint64 activity_unlisted(void);
 

@@ -8,7 +8,9 @@
 #include "../core/settings.h"
 #include "../core/shared_memory.h"
 #include "activity.h"
+#include "function_name.h"
 #include "miscadmin.h"
+#include "progress.h"
 #include "stats.h"
 #include "storage/ipc.h"
 #include "storage/shmem.h"
@@ -28,30 +30,15 @@ static const char *const kind_names[] = {
 	[REQUEST_RERANK] = "qwen_rerank_score",
 };
 
-/* What tells the C functions of one SQL function apart. */
-static const char *const form_suffixes[] = {"_text", "_json", "_jsonb"};
-
-/* The SQL function of a C symbol. */
+/* The SQL function that a request is of. */
 static void
 set_function(WatchedRequest *watched, const Request *request)
 {
 	const char *symbol = request->function;
-	size_t length;
 
 	if (!symbol)
 		symbol = request->kind < lengthof(kind_names) ? kind_names[request->kind] : "";
-	strlcpy(watched->function, symbol, sizeof watched->function);
-	length = strlen(watched->function);
-	for (int i = 0; i < (int) lengthof(form_suffixes); i++)
-	{
-		size_t suffix = strlen(form_suffixes[i]);
-
-		if (length > suffix && strcmp(watched->function + length - suffix, form_suffixes[i]) == 0)
-		{
-			watched->function[length - suffix] = '\0';
-			break;
-		}
-	}
+	watch_function_name(watched->function, symbol);
 }
 
 void
@@ -203,6 +190,7 @@ void
 watch_request_memory(void)
 {
 	RequestAddinShmemSpace(activity_memory_bytes());
+	RequestAddinShmemSpace(progress_memory_bytes());
 	RequestAddinShmemSpace(stats_memory_bytes());
 	RequestNamedLWLockTranche("qwen_pg_statistics", 1);
 }
@@ -211,5 +199,6 @@ void
 watch_start_memory(void)
 {
 	activity_init_memory();
+	progress_init_memory();
 	stats_init_memory();
 }

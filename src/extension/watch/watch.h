@@ -49,6 +49,18 @@ extern void watch_failed(WatchedRequest *watched, int sqlstate);
 /* Its session does not want it any more. */
 extern void watch_given_up(WatchedRequest *watched);
 
+/* How far a statement is that asks about rows. */
+typedef struct WatchedProgress
+{
+	int64 rows_done;
+	double rows_expected;                   /* negative: not known */
+	int64 prompt_tokens, completion_tokens; /* of rows that are done */
+} WatchedProgress;
+
+/* Show it; symbol: the C function that is asked. Until the other. */
+extern void watch_progress(const char *symbol, TimestampTz started_at, const WatchedProgress *progress);
+extern void watch_progress_end(void);
+
 /* Ask PostgreSQL for memory, and begin with it (under AddinShmemInitLock). */
 extern void watch_request_memory(void);
 extern void watch_start_memory(void);

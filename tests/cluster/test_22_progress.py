@@ -1,0 +1,127 @@
+"""qwen_progress: how far statements, jobs and indexes are, and how long they will take."""
+import threading
+import time
+
+import psycopg2
+import pytest
+
+from cluster import Cluster
+from conftest import ready
+from sessions import wait_until
+
+ROWS = 320
+PROGRESS = "SELECT kind, function, rows_done, rows_total, percent, seconds_left FROM qwen_progress"
+
+
+@pytest.fixture(scope="module")
+def house():
+    server = Cluster(settings={"max_parallel_workers_per_gather": 0})
+    try:
+        ready(server)
+        server.query("CREATE ROLE other LOGIN; CREATE TABLE t (id int PRIMARY KEY, body text, s text)")
+        server.query(f"INSERT INTO t SELECT g, 'It rained on day ' || g || repeat(' and the sun', g % 7) FROM generate_series(1, {ROWS}) g")
+        server.query("ANALYZE t")
+        yield server
+    finally:
+        server.remove()
+
+
+class Running:
+    """A statement in a session of its own, looked at until it ends: (seconds since it began, its row) of each look."""
+
+    def __init__(self, server, sql):
+        self.server, self.error, self.looks = server, None, []
+        thread = threading.Thread(target=self.run, args=(sql,))
+        self.begun = time.monotonic()
+        thread.start()
+        while thread.is_alive():
+            for row in server.query(PROGRESS):
+                self.looks.append((time.monotonic() - self.begun, row))
+            time.sleep(0.05)
+        thread.join()
+        self.seconds = time.monotonic() - self.begun
+        assert self.error is None, self.error
+
+    def run(self, sql):
+        try:
+            self.server.query(sql)
+        except psycopg2.Error as error:
+            self.error = error
+
+    def check(self, kind, function, total):
+        """What was seen is of the statement, rows grow, and percent goes with the time that passes, which other work on the machine changes."""
+        assert len(self.looks) > 5
+        for _, row in self.looks:
+            assert row[:2] == (kind, function)
+        done = [row[2] for _, row in self.looks]
+        assert done == sorted(done) and 0 < done[-1] <= total
+        assert {row[3] for _, row in self.looks} == {total}
+        later = [(seconds, row) for seconds, row in self.looks if row[4] >= 15 and row[5] is not None]
+        assert later
+        for seconds, row in later:
+            # the rest as long as all of it until now: what the figure means, whatever the machine does meanwhile
+            assert abs(row[5] - seconds * (100 - row[4]) / row[4]) <= 1 + 0.1 * seconds, row
+        assert self.server.query(PROGRESS) == []
+
+
+def test_rows_of_an_update_are_counted(house):
+    Running(house, "UPDATE t SET s = qwen_generate(body, max_tokens => 12, temperature => 0)").check("query", "qwen_generate", ROWS)
+
+
+def test_elements_of_an_array_are_counted(house):
+    Running(house, "SELECT count(*) FROM qwen_generate_batch(ARRAY(SELECT body FROM t ORDER BY id LIMIT 150), max_tokens => 12)").check("query", "qwen_chat", 150)
+
+
+def test_a_limit_is_what_is_expected(house):
+    running = Running(house, "SELECT qwen_generate(body, max_tokens => 24) FROM t ORDER BY id LIMIT 60")
+    assert {row[3] for _, row in running.looks[1:]} == {60}
+
+
+def test_what_nobody_knows_is_null(house):
+    """A loop of plain calls has rows that are done, and no end that can be told."""
+    running = Running(house, "DO $$ BEGIN FOR i IN 1..60 LOOP PERFORM qwen_generate('a', max_tokens => 6); END LOOP; END $$")
+    assert {row[3:] for _, row in running.looks if row[2] > 1} == {(None, None, None)}
+    assert max(row[2] for _, row in running.looks) > 20
+
+
+def test_an_index_is_counted_by_the_blocks_of_its_table(house):
+    house.query("CREATE FUNCTION of_body(t text) RETURNS real[] IMMUTABLE LANGUAGE sql AS $$ SELECT qwen_embed(t, dimensions => 8) $$")
+    house.query("CREATE TABLE wide AS SELECT id, body, repeat('x', 300) AS x FROM t")
+    running = Running(house, "CREATE INDEX ON wide (of_body(body))")
+    assert {row[:2] for _, row in running.looks} == {("index", "qwen_embed")}
+    known = [row for _, row in running.looks if row[3] is not None and row[4] > 40]
+    assert known and all(ROWS * 0.75 <= row[3] <= ROWS * 1.25 for row in known)
+
+
+def test_a_job_is_listed_until_it_is_done(house):
+    job = house.value("SELECT qwen_submit('t', '{body}', 't', 's', max_tokens => 4)")
+    wait_until(lambda: [row[:1] + row[1:2] + row[3:4] for row in house.query(PROGRESS) if row[2] > 20] == [("job", "qwen_chat", ROWS)], 30, "rows of the job")
+    assert house.value("SELECT id FROM qwen_progress") == job
+    assert house.query("SELECT * FROM qwen_progress", user="other") == []
+    house.value("SELECT qwen_cancel(%s)", (job,))
+    wait_until(lambda: house.query(PROGRESS) == [], 20, "nothing under way")
+
+
+def test_errors_and_cancels_leave_nothing(house):
+    for sql in ("SELECT qwen_generate(body, max_tokens => 4) || (1 / (id - 40))::text FROM t ORDER BY id",
+                "SET statement_timeout = '500 ms'; SELECT qwen_generate(body, max_tokens => 200) FROM t"):
+        with pytest.raises(psycopg2.Error):
+            house.query(sql)
+        assert house.query(PROGRESS) == []
+    # a session that is killed in the middle
+    session = house.connect()
+    pid = session.get_backend_pid()
+    thread = threading.Thread(target=lambda: pytest.raises(psycopg2.Error, session.cursor().execute, "SELECT qwen_generate(body, max_tokens => 400) FROM t"))
+    thread.start()
+    wait_until(lambda: len(house.query(PROGRESS)) == 1, 20, "the statement")
+    assert house.query(PROGRESS, user="other") == []
+    house.query("SELECT pg_terminate_backend(%s)", (pid,))
+    thread.join()
+    wait_until(lambda: house.query(PROGRESS) == [], 20, "nothing under way")
+
+
+def test_it_fits_a_terminal(house):
+    """What psql prints for SELECT * is at most 110 columns wide."""
+    names = house.query("SELECT attname FROM pg_attribute WHERE attrelid = 'qwen_progress'::regclass AND attnum > 0")
+    widest = {"kind": "query", "id": "123456", "role": "postgres", "function": "qwen_summarize"}
+    assert sum(max(len(name), len(widest.get(name, ""))) for (name,) in names) + 3 * len(names) - 1 <= 110
