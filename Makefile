@@ -266,9 +266,18 @@ check-encodings: $(B)/installed
 check-filled-or-said: $(B)/installed model
 	@$(PYTHON) tests/cluster/random_tables.py $(or $(SEED),1) $(or $(WORLDS),500)
 
-CLUSTER_TESTS ?= tests/cluster
+# Files that hold times against the clock, or fill the machine by themselves, come one after the other; all others CLUSTER_WORKERS at a time
+CLUSTER_TESTS ?= all
+CLUSTER_WORKERS ?= 2
+CLUSTER_ALONE := $(patsubst %,tests/cluster/test_%.py,09_scheduling 13_clock 13_hostile 13_long_texts 13_soak 17_cut_sends 17_desk 17_fairness 17_growth 17_long_work 22_progress)
+PYTEST := $(PYTHON) -m pytest -q -p no:cacheprovider
 check-cluster: $(B)/installed $(HOSTILE_CLIENT)
-	@$(PYTHON) -m pytest -q -p no:cacheprovider $(CLUSTER_TESTS)
+ifeq ($(CLUSTER_TESTS),all)
+	@$(PYTEST) -n $(CLUSTER_WORKERS) --dist loadfile $(CLUSTER_ALONE:%=--ignore=%) tests/cluster; first=$$?; \
+	$(PYTEST) $(CLUSTER_ALONE) && exit $$first
+else
+	@$(PYTEST) $(CLUSTER_TESTS)
+endif
 
 # time and memory of every function by the size of its text, up to 16 MB; not part of check, which has some of it in small sizes
 .PHONY: check-growth
