@@ -284,6 +284,11 @@ endif
 check-growth: $(B)/installed model
 	@QWEN_GROWTH=full $(PYTHON) -m pytest -q -s -p no:cacheprovider tests/cluster/test_17_growth.py
 
+# a prompt of 128K tokens read to its end; check cancels it in the middle
+.PHONY: check-long-prompts
+check-long-prompts: $(B)/installed model
+	@QWEN_LONG_PROMPTS=full $(PYTHON) -m pytest -q -s -p no:cacheprovider tests/cluster/test_21_long_prompts.py
+
 # ---- checks with a build of their own, not part of check ------------------------------------------------------------------
 .PHONY: check-mutants check-mutants-list check-threads check-valgrind coverage coverage-run coverage-report
 # every planted fault's snippet stands where the list says

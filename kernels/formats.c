@@ -93,13 +93,19 @@ packed_row_expand(const PackedMatrix *matrix, uint32_t row, float *out)
 		format->unpack(at, row % TILE_ROWS, out + i);
 }
 
+static const char *const kv_type_names[] = {[KV_F16] = "f16", [KV_F32] = "f32", [KV_Q8_0] = "q8_0"};
+
+const char *
+kv_type_name(KvType type)
+{
+	return kv_type_names[type];
+}
+
 bool
 kv_type_by_name(const char *name, KvType *type)
 {
-	static const char *const names[] = {[KV_F16] = "f16", [KV_F32] = "f32", [KV_Q8_0] = "q8_0"};
-
-	for (size_t i = 0; i < sizeof names / sizeof names[0]; i++)
-		if (strcmp(names[i], name) == 0)
+	for (size_t i = 0; i < sizeof kv_type_names / sizeof kv_type_names[0]; i++)
+		if (strcmp(kv_type_names[i], name) == 0)
 		{
 			*type = (KvType) i;
 			return true;

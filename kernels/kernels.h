@@ -136,6 +136,7 @@ typedef enum KvType
 
 /* "f16", "f32", "q8_0": false for any other name. */
 extern bool kv_type_by_name(const char *name, KvType *type);
+extern const char *kv_type_name(KvType type);
 
 /*
  * One K or V slice of the cache: one block of KV_BLOCK_POSITIONS positions of one KV head of one layer, 64-byte

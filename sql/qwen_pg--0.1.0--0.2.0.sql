@@ -284,10 +284,15 @@ CREATE FUNCTION qwen_submit(source text, prompt text, target regclass, target_co
 RETURNS bigint AS 'MODULE_PATHNAME', 'qwen_submit' LANGUAGE C VOLATILE PARALLEL UNSAFE;
 COMMENT ON FUNCTION qwen_submit(text, text, regclass, name, name[], text, text, int, text, int, int, int, text, int, float8, float8, float8, int, float8, float8, float8, bigint, text[], boolean, int, json, text, json, json) IS 'a job over all rows of a table or query, worked on in the background; its id';
 
+CREATE FUNCTION qwen_load_model(name text, file text, options json DEFAULT NULL)
+RETURNS void AS 'MODULE_PATHNAME', 'qwen_load_model' LANGUAGE C VOLATILE PARALLEL RESTRICTED;
+COMMENT ON FUNCTION qwen_load_model(text, text, json) IS 'load a model file from qwen.model_directory under a name, with settings of its own in options; returns when it is served';
+
 CREATE FUNCTION qwen_models_status__new(OUT name text, OUT file text, OUT architecture text, OUT parameters bigint,
 	OUT quantization text, OUT context_length int, OUT embedding_size int, OUT file_bytes bigint, OUT shared_memory_bytes bigint,
 	OUT state text, OUT progress float8, OUT load_ms float8, OUT load_method text, OUT error text, OUT notices text,
-	OUT huge_page_bytes bigint)
+	OUT huge_page_bytes bigint, OUT kv_cache_type text, OUT kv_bytes_per_token bigint, OUT rope_scaling text,
+	OUT rope_factor float8, OUT rope_original_context int)
 RETURNS SETOF record AS 'MODULE_PATHNAME', 'qwen_models_status' LANGUAGE C VOLATILE PARALLEL RESTRICTED;
 COMMENT ON FUNCTION qwen_models_status__new() IS 'the rows of the view qwen_models';
 

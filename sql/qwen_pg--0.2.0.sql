@@ -465,9 +465,9 @@ WHERE pg_has_role(b.owner, 'USAGE');
 COMMENT ON VIEW qwen_trigger_backlog IS 'what your tables'' triggers have queued and is not filled in yet';
 
 -- ---- models ---------------------------------------------------------------------------------------------------------
-CREATE FUNCTION qwen_load_model(name text, file text)
+CREATE FUNCTION qwen_load_model(name text, file text, options json DEFAULT NULL)
 RETURNS void AS 'MODULE_PATHNAME', 'qwen_load_model' LANGUAGE C VOLATILE PARALLEL RESTRICTED;
-COMMENT ON FUNCTION qwen_load_model(text, text) IS 'load a model file from qwen.model_directory under a name; returns when it is served';
+COMMENT ON FUNCTION qwen_load_model(text, text, json) IS 'load a model file from qwen.model_directory under a name, with settings of its own in options; returns when it is served';
 
 CREATE FUNCTION qwen_unload_model(name text)
 RETURNS void AS 'MODULE_PATHNAME', 'qwen_unload_model' LANGUAGE C VOLATILE PARALLEL RESTRICTED;
@@ -476,7 +476,8 @@ COMMENT ON FUNCTION qwen_unload_model(text) IS 'unload a model; running requests
 CREATE FUNCTION qwen_models_status(OUT name text, OUT file text, OUT architecture text, OUT parameters bigint,
 	OUT quantization text, OUT context_length int, OUT embedding_size int, OUT file_bytes bigint, OUT shared_memory_bytes bigint,
 	OUT state text, OUT progress float8, OUT load_ms float8, OUT load_method text, OUT error text, OUT notices text,
-	OUT huge_page_bytes bigint)
+	OUT huge_page_bytes bigint, OUT kv_cache_type text, OUT kv_bytes_per_token bigint, OUT rope_scaling text,
+	OUT rope_factor float8, OUT rope_original_context int)
 RETURNS SETOF record AS 'MODULE_PATHNAME', 'qwen_models_status' LANGUAGE C VOLATILE PARALLEL RESTRICTED;
 COMMENT ON FUNCTION qwen_models_status() IS 'the rows of the view qwen_models';
 

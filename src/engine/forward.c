@@ -164,6 +164,34 @@ forward_destroy(Forward *f)
 	free(f);
 }
 
+void
+forward_limit_threads(Forward *f, uint32_t n_threads)
+{
+	if (n_threads < (uint32_t) f->n_threads)
+		active_members_init(&f->members, n_threads);
+}
+
+uint32_t
+forward_threads(const Forward *f)
+{
+	return f->members.n_max;
+}
+
+#define PRODUCTS_PER_ATTENTION 3 /* multiplications of products in the time of one of attention (Zen 4: 3.2) */
+
+uint32_t
+forward_even_positions(const Forward *f)
+{
+	const ModelHyper *hyper = &f->model->hyper;
+	uint64_t heads = (uint64_t) 2 * (hyper->n_heads + hyper->n_kv_heads) * hyper->head_dim;
+	uint64_t ffn = hyper->n_experts > 0 ? hyper->n_used_experts * hyper->expert_ffn + hyper->shared_ffn : hyper->ffn;
+	uint64_t products = hyper->n_layers * hyper->hidden * (heads + 3 * ffn);
+	uint64_t attention = (uint64_t) 2 * f->plan.n_cache_layers * hyper->n_heads * hyper->head_dim;
+	uint64_t even = attention > 0 ? products / (attention * PRODUCTS_PER_ATTENTION) : UINT32_MAX;
+
+	return even < 1 ? 1 : even < UINT32_MAX ? (uint32_t) even : UINT32_MAX;
+}
+
 /* The program of one member. */
 static void
 step_work(void *argument, int thread)

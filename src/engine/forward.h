@@ -57,6 +57,13 @@ extern Status forward_create(const Model *model, KvPool *pool, Team *team, uint3
 							 uint32_t max_logits, Forward **forward);
 extern void forward_destroy(Forward *forward);
 
+/* Steps run with so many threads of the team at most, however many it has. */
+extern void forward_limit_threads(Forward *forward, uint32_t n_threads);
+extern uint32_t forward_threads(const Forward *forward);
+
+/* How many positions a row sees when its attention takes about as long as all of its matrix products. */
+extern uint32_t forward_even_positions(const Forward *forward);
+
 /*
  * Where members say that work goes on: clock_now_us() is stored there again and again while a step gets on, however
  * long it takes, and not while it hangs. NULL: nowhere.

@@ -11,6 +11,7 @@
 
 #include "../base/clock.h"
 #include "../base/memory.h"
+#include "model_terms.h"
 
 static void
 show_progress(void *argument, uint64_t bytes_done, uint64_t bytes_total)
@@ -81,9 +82,11 @@ Status
 load_mode_run(ModelLoadRequest *request, SlotStatus *status, int death_fd)
 {
 	uint64_t start = clock_now_us();
+	ContextSettings context = model_terms_context(&status->settings);
 	ModelLoadReport report;
 	Status result = begin(status, &death_fd);
 
+	request->context = &context;
 	request->progress = show_progress;
 	request->progress_argument = status;
 	if (result.code == STATUS_OK)

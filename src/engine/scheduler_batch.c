@@ -11,6 +11,9 @@
 #define RETURN_US ((uint64_t) 500 * 1000) /* a role that had its answer comes again within so long, or is gone */
 #define SOON_US ((uint64_t) 30 * 1000)    /* or in so short a time: an application that asks again and again */
 #define RETURN_TIMES 3.0                  /* until then a step takes at most so many times as long as one of few rows */
+#define DEEP_TIMES                                                                                                     \
+	4 /* prompt rows of a step take so many times as long as a whole chunk at a text's beginning at most */
+#define DEEP_ROWS 16         /* … but there are as many rows as share what they read */
 #define ANSWERS_THAT_WAIT 16 /* from so many on a step of theirs is bound by what it computes, not by what it reads */
 
 /* The most junior request that holds blocks, or the given one. */
@@ -220,6 +223,37 @@ chunk_of(const Scheduler *scheduler, const Slot *slot)
 																											 : chunk;
 }
 
+/* What is left of half a step's chunk: rows, and time, counted in rows at a text's beginning. */
+typedef struct Chunk
+{
+	uint32_t rows;
+	double time;
+	bool is_first; /* nothing of the step is given yet */
+} Chunk;
+
+/*
+ * Rows of a chunk for a prompt. Far behind in a long text a row takes many times as long as at its beginning, so there
+ * are fewer of them, and a step ends in bounded time: whoever cancels, comes or writes an answer waits for it. Returns
+ * what it takes.
+ */
+static uint32_t
+give_of_chunk(const Slot *slot, Sequence *sequence, Chunk *chunk, uint32_t *left_logprobs)
+{
+	double row_time = 1, rows;
+	uint32_t given;
+
+	if (slot->even_positions > 0)
+		row_time += (double) (sequence->n_done + sequence->n_slice) / slot->even_positions;
+	rows = chunk->time > 0 ? chunk->time / row_time : 0;
+	if (rows < DEEP_ROWS && chunk->is_first)
+		rows = DEEP_ROWS;
+	given = give_rows(sequence, rows < chunk->rows ? (uint32_t) rows : chunk->rows, left_logprobs);
+	chunk->rows -= given;
+	chunk->time -= given * row_time;
+	chunk->is_first &= given == 0;
+	return given;
+}
+
 /*
  * Share the chunk among the prompts of one role. Half of it goes to the most senior, so that every prompt gets on; the
  * other half to the shortest, so that short ones do not wait behind long ones. Returns the rows.
@@ -228,13 +262,15 @@ static uint32_t
 share_chunk(Scheduler *scheduler, const Slot *slot)
 {
 	uint32_t n = collect_prefilling(scheduler, slot), chunk = chunk_of(scheduler, slot);
-	uint32_t senior = chunk / 2, given = 0, left_logprobs = LOGPROB_ROWS;
+	Chunk left = {chunk / 2, DEEP_TIMES / 2.0 * chunk, true};
+	uint32_t given = 0, left_logprobs = LOGPROB_ROWS;
 
 	for (uint32_t i = 0; i < n; i++)
-		given += give_rows(scheduler->prefilling[i], senior - given, &left_logprobs);
+		given += give_of_chunk(slot, scheduler->prefilling[i], &left, &left_logprobs);
 	sort_by_length(scheduler->prefilling, n);
+	left = (Chunk){chunk - given, DEEP_TIMES / 2.0 * chunk, given == 0};
 	for (uint32_t i = 0; i < n; i++)
-		given += give_rows(scheduler->prefilling[i], chunk - given, &left_logprobs);
+		given += give_of_chunk(slot, scheduler->prefilling[i], &left, &left_logprobs);
 	return given;
 }
 

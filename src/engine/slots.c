@@ -9,6 +9,7 @@
 #include <sys/mman.h>
 
 #include "../base/memory.h"
+#include "model_terms.h"
 
 /* What an engine before has left in a slot's status. */
 static void
@@ -103,50 +104,106 @@ tell_notices(SlotStatus *status, const char *what, const char *name, const Notic
 		fprintf(stderr, "qwen_engine: WARNING: %s \"%s\": %s\n", what, name, status->serve_notices);
 }
 
+/* Threads for a model's steps: fewer where that was set, and a notice where more than there are. */
+static void
+limit_threads(const SlotSettings *settings, const ModelSettings *own, Forward *forward, Notices *notices)
+{
+	if (own->threads > (uint32_t) team_size(settings->team))
+		notice_add(notices, "threads=%u is more than the %d of the engine (qwen.threads)", own->threads,
+				   team_size(settings->team));
+	if (own->threads > 0)
+		forward_limit_threads(forward, own->threads);
+}
+
 /* Everything that serving the image in a slot takes. */
 static Status
-open_slot(Slots *slots, Slot *slot, uint64_t wanted)
+open_slot(Slots *slots, Slot *slot, uint64_t wanted, const ModelSettings *own)
 {
 	const SlotSettings *settings = &slots->settings;
+	ContextSettings context = model_terms_context(own);
 	uint64_t generation = 0;
 	Notices notices;
 
 	if (!model_image_is_complete(slot->fd, &generation) || generation != wanted)
 		return status_error(STATUS_INTERNAL, "the image is not complete or not the wanted one");
 	STATUS_TRY(model_open(slot->fd, &slot->model));
+	STATUS_TRY(context_apply(&slot->model->hyper, &context));
 	for (int i = 0; i < N_DESK_LANES; i++)
 		STATUS_TRY(tokenizer_share(slot->model->tokenizer, &slot->desk_tokenizers[i]));
 	notices = *tokenizer_notices(slot->model->tokenizer);
 	if (settings->lock_memory)
 		lock_weights(slot->model->image, slot->model->image_bytes, &notices);
-	tell_notices(slot->status, "model", slot->model->name, &notices);
 	fit_budget(slots, slot->status);
-	STATUS_TRY(kv_pool_create(settings->budget, &slot->model->hyper, settings->kv_type,
+	STATUS_TRY(kv_pool_create(settings->budget, &slot->model->hyper, model_terms_kv_type(own, settings->kv_type),
 							  slot->model->key_outliers != NULL, &slot->pool));
 	STATUS_TRY(prefix_cache_create(slot->pool, &slot->cache));
-	return forward_create(slot->model, slot->pool, settings->team, settings->max_rows, settings->max_running,
-						  settings->max_running + LOGPROB_ROWS + DRAFT_ROWS, &slot->forward);
+	STATUS_TRY(forward_create(slot->model, slot->pool, settings->team, settings->max_rows, settings->max_running,
+							  settings->max_running + LOGPROB_ROWS + DRAFT_ROWS, &slot->forward));
+	limit_threads(settings, own, slot->forward, &notices);
+	slot->even_positions = forward_even_positions(slot->forward);
+	tell_notices(slot->status, "model", slot->model->name, &notices);
+	return status_ok();
+}
+
+/* What holds for a model that is served, for everybody to see. */
+static void
+tell_terms(const Slot *slot)
+{
+	const ModelHyper *hyper = &slot->model->hyper;
+	ModelInForce *in_force = &slot->status->in_force;
+
+	in_force->context_length = hyper->context_length;
+	in_force->rope_factor = hyper->rope_factor > 0 ? hyper->rope_factor : 1;
+	in_force->rope_original_context = hyper->rope_original_context;
+	in_force->n_threads = forward_threads(slot->forward);
+	snprintf(in_force->rope_scaling, sizeof in_force->rope_scaling, "%s", rope_scaling_name(hyper->rope_scaling));
+	snprintf(in_force->kv_cache_type, sizeof in_force->kv_cache_type, "%s", kv_type_name(kv_pool_type(slot->pool)));
+	in_force->kv_block_bytes = kv_pool_block_bytes(slot->pool);
+	in_force->kv_block_tokens = KV_BLOCK_POSITIONS;
+}
+
+/* The settings that a slot's model shall be served with, and their number; false: they are just being written. */
+static bool
+read_settings(const SlotStatus *status, ModelSettings *settings, uint64_t *number)
+{
+	*number = atomic_load(&status->wanted_settings);
+	*settings = status->settings;
+	atomic_thread_fence(memory_order_acquire);
+	return *number != 0 && atomic_load(&status->wanted_settings) == *number;
+}
+
+/* Serve what was opened. */
+static void
+begin_serving(const Slots *slots, Slot *slot, uint64_t wanted, const ModelSettings *own)
+{
+	if (model_terms_huge_pages(own, slots->settings.huge_pages))
+		slot->page_worker =
+			page_worker_begin((void *) slot->model->image, slot->model->image_bytes, &slot->status->huge_bytes);
+	tell_terms(slot);
+	atomic_store(&slot->status->serving_settings, slot->settings_number);
+	atomic_store(&slot->status->serving_generation, wanted);
 }
 
 static void
 look_at_slot(Slots *slots, Slot *slot)
 {
-	uint64_t wanted = atomic_load(&slot->status->wanted_generation);
+	uint64_t wanted = atomic_load(&slot->status->wanted_generation), number;
+	ModelSettings own;
 	Status status;
 
-	if (slot->model && slot->model->generation != wanted)
+	if (!read_settings(slot->status, &own, &number))
+		return;
+	if (slot->model && (slot->model->generation != wanted || slot->settings_number != number))
 		slot->draining = true;
 	if (slot->draining && slot->n_requests == 0)
 		close_slot(slot);
 	if (slot->model || wanted == 0 || atomic_load(&slot->status->error_generation) == wanted)
 		return;
-	status = open_slot(slots, slot, wanted);
+	slot->settings_number = number;
+	status = open_slot(slots, slot, wanted, &own);
 	if (status.code == STATUS_OK)
 	{
-		if (slots->settings.huge_pages)
-			slot->page_worker =
-				page_worker_begin((void *) slot->model->image, slot->model->image_bytes, &slot->status->huge_bytes);
-		atomic_store(&slot->status->serving_generation, wanted);
+		begin_serving(slots, slot, wanted, &own);
 		return;
 	}
 	close_slot(slot);

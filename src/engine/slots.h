@@ -27,6 +27,7 @@ typedef struct Slot
 {
 	int fd; /* of the image, read-only */
 	SlotStatus *status;
+	uint64_t settings_number;                 /* of the settings that the model is served with */
 	Model *model;                             /* NULL: nothing is served */
 	Tokenizer *desk_tokenizers[N_DESK_LANES]; /* handles on the model's, one for each thread of the desk */
 	KvPool *pool;
@@ -36,6 +37,7 @@ typedef struct Slot
 	uint32_t n_requests;     /* that use the model, here and at the desk; kept by the scheduler's caller */
 	StepTurn turn;           /* of the last step; kept by the scheduler, as … */
 	StepCost cost;           /* … what its steps take */
+	uint32_t even_positions; /* that a row sees when it takes twice as long as one at a text's beginning; 0: none do */
 	bool draining;           /* no new requests: closed once n_requests is 0 */
 } Slot;
 

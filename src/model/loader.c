@@ -18,6 +18,7 @@
 #include "../base/memory.h"
 #include "../base/pages.h"
 #include "architectures.h"
+#include "context.h"
 #include "gguf.h"
 #include "hyperparameters.h"
 #include "image.h"
@@ -678,6 +679,9 @@ prepare(Loader *loader)
 	uint32_t n_roles;
 
 	STATUS_TRY(hyper_read(&loader->files.gguf, &header->hyper, &loader->report->notices));
+	loader->report->hyper = header->hyper;
+	if (loader->request->context)
+		STATUS_TRY(context_apply(&loader->report->hyper, loader->request->context));
 	header->magic = IMAGE_MAGIC;
 	header->version = IMAGE_VERSION;
 	header->generation = loader->request->generation;
@@ -704,7 +708,6 @@ fill_report(const Loader *loader)
 	snprintf(report->quantization, sizeof report->quantization, "%s", main_type(&loader->files.gguf));
 	report->file_bytes = loader->files.file_bytes;
 	report->image_bytes = loader->header.image_bytes;
-	report->hyper = loader->header.hyper;
 }
 
 Status

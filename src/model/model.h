@@ -200,14 +200,15 @@ model_state_bytes(const ModelHyper *hyper)
 /* What model_load shall do. */
 typedef struct ModelLoadRequest
 {
-	int image_fd;          /* an empty memory file, read-write; on failure it is cut back to 0 bytes */
-	const char *directory; /* files are only below it, after resolving links */
-	const char *file;      /* relative to directory */
-	const char *name;      /* of the model, 1 … 63 bytes */
-	uint64_t generation;   /* not 0 */
-	bool allow_io_uring;   /* false: pread */
-	bool allow_direct_io;  /* false: buffered */
-	int n_threads;         /* that pack; 0: team_default_threads() */
+	int image_fd;                          /* an empty memory file, read-write; on failure it is cut back to 0 bytes */
+	const char *directory;                 /* files are only below it, after resolving links */
+	const char *file;                      /* relative to directory */
+	const char *name;                      /* of the model, 1 … 63 bytes */
+	uint64_t generation;                   /* not 0 */
+	bool allow_io_uring;                   /* false: pread */
+	bool allow_direct_io;                  /* false: buffered */
+	const struct ContextSettings *context; /* that the file must be able to; NULL: its own (context.h) */
+	int n_threads;                         /* that pack; 0: team_default_threads() */
 	uint64_t memory_limit; /* refuse an image of more bytes; 0: what the system and the cgroup have free */
 	uint64_t cache_bytes;  /* that keys and values may still take: they must fit beside the image */
 	void (*progress)(void *argument, uint64_t bytes_done,

@@ -41,9 +41,16 @@ trim(const char **start, const char **end)
 		(*end)--;
 }
 
-/* One "name=file" of the list. */
+/* Where a part of the list stands, for an error: its bytes are counted from 1. */
+static size_t
+place(const char *list, const char *at)
+{
+	return (size_t) (at - list) + 1;
+}
+
+/* "name=file" of an entry. */
 static Status
-parse_entry(const char *start, const char *end, ConfiguredModels *models)
+parse_name_and_file(const char *start, const char *end, ConfiguredModels *models)
 {
 	const char *equals = memchr(start, '=', (size_t) (end - start));
 	const char *name_end = equals;
@@ -65,8 +72,43 @@ parse_entry(const char *start, const char *end, ConfiguredModels *models)
 	for (int i = 0; i < models->n; i++)
 		if (strcmp(models->models[i].name, model->name) == 0)
 			return status_error(STATUS_INVALID_ARGUMENT, "The name \"%s\" stands twice.", model->name);
-	models->n++;
 	return status_ok();
+}
+
+/* One entry of the list, "name=file" or "name=file {settings}". */
+static Status
+parse_entry(const char *list, const char *start, const char *end, ConfiguredModels *models)
+{
+	const char *open = memchr(start, '{', (size_t) (end - start));
+	const char *close = open ? memchr(open, '}', (size_t) (end - open)) : NULL;
+	ModelSettings settings = {0};
+
+	if (memchr(start, '}', (size_t) ((open ? open : end) - start)))
+		return status_error(STATUS_INVALID_ARGUMENT, "At byte %zu: a \"}\" without a \"{\" before it.",
+							place(list, memchr(start, '}', (size_t) (end - start))));
+	if (open && !close)
+		return status_error(STATUS_INVALID_ARGUMENT, "At byte %zu: the \"{\" has no \"}\".", place(list, open));
+	if (open && close + 1 < end)
+		return status_error(STATUS_INVALID_ARGUMENT, "At byte %zu: behind \"}\" stands a comma or nothing.",
+							place(list, close + 1));
+	STATUS_TRY(status_prefix(parse_name_and_file(start, open ? open : end, models), "At byte %zu", place(list, start)));
+	if (open)
+		STATUS_TRY(
+			status_prefix(model_settings_parse(open + 1, (size_t) (close - open - 1), place(list, open + 1), &settings),
+						  "Settings of \"%s\"", models->models[models->n].name));
+	models->models[models->n++].settings = settings;
+	return status_ok();
+}
+
+/* The comma behind an entry, or the list's end. One inside of braces is a setting's. */
+static const char *
+entry_end(const char *at)
+{
+	bool inside = false;
+
+	for (; *at && (inside || *at != ','); at++)
+		inside = *at == '{' || (inside && *at != '}');
+	return at;
 }
 
 Status
@@ -77,13 +119,13 @@ configured_models_parse(const char *value, ConfiguredModels *models)
 	models->n = 0;
 	while (at && *at)
 	{
-		const char *end = strchr(at, ',');
-		const char *start = at, *stop = end ? end : at + strlen(at);
+		const char *end = entry_end(at);
+		const char *start = at, *stop = end;
 
 		trim(&start, &stop);
 		if (start < stop)
-			STATUS_TRY(parse_entry(start, stop, models));
-		at = end ? end + 1 : NULL;
+			STATUS_TRY(parse_entry(value, start, stop, models));
+		at = *end ? end + 1 : NULL;
 	}
 	return status_ok();
 }

@@ -1,11 +1,13 @@
 /*
- * configured_models.h - the list of models that the setting qwen.models is: "name=file, name=file, …".
+ * configured_models.h - the list of models that the setting qwen.models is: "name=file, name=file {setting=value, …},
+ * …".
  *
  * Pure text: knows no setting and no file. Names and files are as long as the status page has room for.
  */
 #ifndef QWEN_CONFIGURED_MODELS_H
 #define QWEN_CONFIGURED_MODELS_H
 
+#include "model_settings.h"
 #include "protocol.h"
 #include "status_page.h"
 
@@ -16,6 +18,7 @@ typedef struct ConfiguredModel
 {
 	char name[PROTOCOL_MAX_NAME_BYTES + 1];
 	char file[CONFIGURED_MAX_FILE_BYTES];
+	ModelSettings settings;
 } ConfiguredModel;
 
 typedef struct ConfiguredModels
@@ -26,7 +29,8 @@ typedef struct ConfiguredModels
 
 /*
  * Read a list (NUL-terminated; "" is an empty one, and so are entries of nothing but white space). INVALID_ARGUMENT
- * with a sentence that says what is wrong with it; then models holds the entries before.
+ * with a sentence that says what is wrong with it, and at which byte (the first one is 1); then models holds the
+ * entries before.
  */
 extern Status configured_models_parse(const char *value, ConfiguredModels *models);
 

@@ -12,8 +12,10 @@
 #include <stdatomic.h>
 #include <stdint.h>
 
+#include "model_settings.h"
+
 #define STATUS_PAGE_MAGIC 0x51504731u /* "1GPQ" */
-#define STATUS_PAGE_VERSION 2
+#define STATUS_PAGE_VERSION 3
 #define STATUS_PAGE_MAX_SLOTS 32    /* of models … */
 #define STATUS_PAGE_MAX_ADAPTERS 32 /* … and of adapters, behind them */
 #define STATUS_PAGE_ALL_SLOTS (STATUS_PAGE_MAX_SLOTS + STATUS_PAGE_MAX_ADAPTERS)
@@ -35,6 +37,18 @@ typedef enum LoadIo
 	LOAD_IO_PREAD_BUFFERED = 4, /* pread; both refused */
 } LoadIo;
 
+/* How a model is served in fact: what its file, its own settings and the server's come to. */
+typedef struct ModelInForce
+{
+	uint32_t context_length;
+	uint32_t rope_original_context; /* 0 where nothing is stretched */
+	float rope_factor;              /* 1 where nothing is stretched */
+	uint32_t n_threads;
+	char rope_scaling[8], kv_cache_type[8];
+	uint64_t kv_block_bytes; /* keys and values of kv_block_tokens tokens */
+	uint32_t kv_block_tokens;
+} ModelInForce;
+
 typedef struct SlotStatus
 {
 	/* supervisor: which model's complete image is in the slot; survives a reset of PostgreSQL's own shared memory */
@@ -44,6 +58,12 @@ typedef struct SlotStatus
 	/* of an adapter: the name of its model, and the generation of the model's image that it was checked against */
 	char model[64];
 	_Atomic uint64_t base_generation;
+	/* supervisor: how it shall be served, read by loader and engine; 0 while they are being written. Another number
+	 * than serving_settings: the engine lets the running requests end and opens the image again. */
+	ModelSettings settings;
+	_Atomic uint64_t wanted_settings;
+	_Atomic uint64_t serving_settings; /* engine: written before serving_generation */
+	ModelInForce in_force;             /* engine: likewise */
 
 	/* supervisor: which generation of the slot's image the engine shall serve; 0 = none. SIGUSR1 tells the engine to
 	 * look. */

@@ -62,6 +62,9 @@ def protocol():
 def small_texts():
     save("configured_models", "two", "chat=a.gguf, embed = sub/b c.gguf ,,")
     save("configured_models", "twice", "a=b,a=c")
+    stretched = "context=131072, rope_scaling=yarn, rope_factor=4, rope_original_context=32768"
+    save("configured_models", "settings", "chat=a.gguf {%s}, b=c {kv_cache_type=q8_0, huge_pages=off,threads=2}" % stretched)
+    save("configured_models", "settings_alone", "a=b{rope_scaling=none,context=64},c=d { }")
     save("stop_matcher", "three", b"\x03\x01\n\n\x02END\x05ENDING\x02one\ntwo\n\nthree ENDING")
     save("stop_matcher", "self_similar", b"\x01\x03aaab\x00aaaaaaabaa")
     save("detokenizer", "cut", b"\x02caf\xc3\xa9 \xf0\x9f\x91\x8d\xe2\x82")

@@ -1205,6 +1205,57 @@ step_rows(TinyEngine *engine)
 	return atomic_load(&engine->page->batch_tokens);
 }
 
+/* An answer to a long prompt, where a row that sees so many positions takes twice as long as the first. max_rows: of
+ * prompts in a step far behind. */
+static char *
+answer_far_behind(uint32_t even_positions, uint32_t *max_rows, uint32_t *max_rows_far)
+{
+	SchedulerSettings chunk = {.max_running = 64, .prefill_chunk = 64, .queue_size = 100};
+	TinyEngine *engine = make_engine(1000, chunk);
+	char text[1501], *answer;
+	Request request = tiny_request(make_text(text, 1500, 7), 20, 10);
+	TinyCall call;
+
+	engine->slots.slots[0].even_positions = even_positions;
+	tiny_submit(engine, &request, &call);
+	*max_rows = *max_rows_far = 0;
+	while (call.request && sequence_is_prefilling(&call.request->sequences[0]))
+	{
+		uint32_t at = call.request->sequences[0].n_done, rows = step_rows(engine);
+
+		*max_rows = rows > *max_rows ? rows : *max_rows;
+		if (at >= 1000)
+			*max_rows_far = rows > *max_rows_far ? rows : *max_rows_far;
+	}
+	tiny_run(engine);
+	answer = strndup(tiny_done(&call).content.data, tiny_done(&call).content.length);
+	tiny_call_free(&call);
+	tiny_engine_free(engine);
+	return answer;
+}
+
+static void
+far_behind_a_step_has_fewer_rows_of_a_prompt(void **state)
+{
+	uint32_t all, far;
+	char *plainly, *bounded;
+
+	(void) state;
+	plainly = answer_far_behind(0, &all, &far);
+	assert_true(all == 64 && far == 64);
+	/* at position 1,000 a row counts as eleven: 16 for the first half of what it may take, eleven for the second */
+	bounded = answer_far_behind(100, &all, &far);
+	assert_true(all == 64 && far >= 20 && far <= 27);
+	assert_string_equal(plainly, bounded);
+	free(bounded);
+	/* and never fewer than a few, which read together */
+	bounded = answer_far_behind(1, &all, &far);
+	assert_true(far == 16);
+	assert_string_equal(plainly, bounded);
+	free(bounded);
+	free(plainly);
+}
+
 static void
 beside_many_answers_a_prompt_s_end_goes_first(void **state)
 {
@@ -1473,6 +1524,7 @@ main(void)
 		cmocka_unit_test(draws_do_not_depend_on_who_draws),
 		cmocka_unit_test(numbers_that_are_not_finite_are_an_error_of_every_kind_of_request),
 		cmocka_unit_test(long_prompts_stall_neither_answers_nor_short_prompts),
+		cmocka_unit_test(far_behind_a_step_has_fewer_rows_of_a_prompt),
 		cmocka_unit_test(beside_many_answers_a_prompt_s_end_goes_first),
 		cmocka_unit_test(a_role_s_prompts_do_not_slow_down_another_s_answer),
 		cmocka_unit_test(a_role_s_answers_take_turns_beside_another_s),

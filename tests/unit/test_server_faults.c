@@ -54,6 +54,7 @@ start_server(void **state)
 	struct sockaddr_un any = {.sun_family = AF_UNIX};
 
 	fixture.page = mmap(NULL, sizeof *fixture.page, PROT_READ | PROT_WRITE, MAP_SHARED | MAP_ANONYMOUS, -1, 0);
+	atomic_store(&fixture.page->slots[0].wanted_settings, 1);
 	atomic_store(&fixture.page->slots[0].wanted_generation, 1);
 	assert_int_equal(pipe(fixture.death_pipe), 0);
 	fixture.settings = (ServerSettings){

@@ -56,7 +56,16 @@ static const struct config_enum_entry priorities[] = {{"low", QWEN_PRIORITY_LOW,
 static const struct config_enum_entry on_error_values[] = {
 	{"error", QWEN_ON_ERROR_RAISE, false}, {"null", QWEN_ON_ERROR_NULL, false}, {NULL, 0, false}};
 
-/* A list that cannot be read is refused before it takes effect. */
+static char why_models_refused[STATUS_MESSAGE_BYTES];
+
+const char *
+refused_models(void)
+{
+	return why_models_refused;
+}
+
+/* A list that cannot be read is refused before it takes effect. The supervisor shows why (qwen_health): who reloads the
+ * configuration would have to look for it in the log. */
 static bool
 check_models(char **value, void **extra, GucSource source)
 {
@@ -64,6 +73,7 @@ check_models(char **value, void **extra, GucSource source)
 	Status status = configured_models_parse(*value, models);
 
 	pfree(models);
+	strlcpy(why_models_refused, status.message, sizeof why_models_refused);
 	if (status_is_ok(&status))
 		return true;
 	GUC_check_errdetail("%s", status.message);

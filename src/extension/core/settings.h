@@ -10,6 +10,9 @@ extern char *qwen_models, *qwen_model_directory, *qwen_default_model, *qwen_defa
 	*qwen_default_rerank_model, *qwen_engine_path, *qwen_kv_cache_size;
 extern bool qwen_speculation, qwen_engine_sandbox, qwen_lock_memory;
 
+/* Why the newest value of qwen.models was refused in this process; "" where it holds. */
+extern const char *refused_models(void);
+
 /* qwen.kv_cache_size in bytes; 0: auto. */
 extern uint64 kv_cache_bytes(void);
 extern int qwen_max_models, qwen_threads, qwen_kv_cache_type, qwen_prefill_chunk, qwen_max_running, qwen_queue_size,

@@ -33,6 +33,7 @@ typedef struct SharedSlot
 	bool configured; /* by qwen.models, else by qwen_load_model */
 	char name[PROTOCOL_MAX_NAME_BYTES + 1];
 	char file[CONFIGURED_MAX_FILE_BYTES];
+	ModelSettings settings;
 	uint64 generation;
 	bool fresh;           /* the image was loaded just now and has not been served yet */
 	int retry_ms;         /* loading is tried again after a failure: the next pause. 0: not tried again */
@@ -53,6 +54,7 @@ typedef struct QwenShared
 	bool give_up; /* the next start is too far away, or without much hope: calls fail instead of waiting for it */
 	TimestampTz started_at, next_try;
 	char last_error[256];
+	char refused_models[STATUS_MESSAGE_BYTES]; /* why the newest qwen.models does not hold; "": it does */
 	SharedSlot slots[STATUS_PAGE_MAX_SLOTS];
 } QwenShared;
 

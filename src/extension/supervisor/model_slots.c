@@ -63,6 +63,26 @@ note_news(int i, SlotNews news)
 	afterwards[i].slot = qwen_shared->slots[i];
 }
 
+/* Hand a slot's settings to loader and engine; an engine that serves the model opens it again with them. */
+static void
+hand_over_settings(int i)
+{
+	static uint64 last;
+	SlotStatus *status = &qwen_page->slots[i];
+	uint64 number = atomic_load(&status->wanted_settings);
+
+	last = Max(last, number) + 1;
+	atomic_store(&status->wanted_settings, 0);
+	status->settings = qwen_shared->slots[i].settings;
+	atomic_store(&status->wanted_settings, last);
+}
+
+static bool
+same_settings(const ModelSettings *a, const ModelSettings *b)
+{
+	return memcmp(a, b, sizeof *a) == 0;
+}
+
 /* Let go of an image. The engine does not have it. Its memory is given back after the lock. */
 static void
 drop_image(int i)
@@ -173,20 +193,56 @@ slots_recover(void)
 		slot->generation = generation;
 		strlcpy(slot->name, status->name, sizeof slot->name);
 		strlcpy(slot->file, status->file, sizeof slot->file);
+		slot->settings = status->settings;
+		hand_over_settings(i);
 		note_news(i, NEWS_STILL_THERE);
 	}
 	LWLockRelease(qwen_shared->lock);
 	do_afterwards();
 }
 
-/* Is a slot's model in the list, with this file? */
-static bool
-is_configured(const ConfiguredModels *models, const SharedSlot *slot)
+/* A slot's model in the list, with this file; NULL: it is not there. */
+static const ConfiguredModel *
+find_configured(const ConfiguredModels *models, const SharedSlot *slot)
 {
 	for (int i = 0; i < models->n; i++)
 		if (strcmp(models->models[i].name, slot->name) == 0 && strcmp(models->models[i].file, slot->file) == 0)
-			return true;
-	return false;
+			return &models->models[i];
+	return NULL;
+}
+
+static bool
+is_configured(const ConfiguredModels *models, const SharedSlot *slot)
+{
+	return find_configured(models, slot) != NULL;
+}
+
+static bool
+is_as_configured(const ConfiguredModels *models, const SharedSlot *slot)
+{
+	const ConfiguredModel *configured = find_configured(models, slot);
+
+	return configured && same_settings(&configured->settings, &slot->settings);
+}
+
+/*
+ * The list may have other settings for a model than the slot: its image stays, and the engine opens it with them once
+ * the requests that run have ended; calls that come meanwhile wait. A loader has its own copy: what it has loaded gets
+ * them when it is done. The lock is held.
+ */
+static void
+follow_settings(const ConfiguredModels *models, int i)
+{
+	SharedSlot *slot = &qwen_shared->slots[i];
+	const ConfiguredModel *configured = find_configured(models, slot);
+
+	if (!slot->configured || !configured || same_settings(&configured->settings, &slot->settings))
+		return;
+	slot->settings = configured->settings;
+	if (slot->state != SLOT_OPENING && slot->state != SLOT_SERVING)
+		return;
+	hand_over_settings(i);
+	slot->state = SLOT_OPENING;
 }
 
 /* The rest is done by slots_advance. */
@@ -243,6 +299,7 @@ place_models(void)
 		qwen_shared->slots[i].configured = true;
 		strlcpy(qwen_shared->slots[i].name, model.name, sizeof qwen_shared->slots[i].name);
 		strlcpy(qwen_shared->slots[i].file, model.file, sizeof qwen_shared->slots[i].file);
+		qwen_shared->slots[i].settings = model.settings;
 	}
 	unplaced.n = n_left;
 }
@@ -268,6 +325,8 @@ slots_reconcile(void)
 		if (slot->configured && (slot->state == SLOT_FAILED || !is_configured(&models, slot)) &&
 			slot->state != SLOT_LOADING)
 			start_unloading(i);
+		else if (slot->state != SLOT_LOADING)
+			follow_settings(&models, i);
 	}
 	unplaced = models;
 	place_models();
@@ -293,6 +352,7 @@ slots_next_to_load(SharedSlot *work)
 		slot->state = SLOT_LOADING;
 		slot->loading_since = GetCurrentTimestamp();
 		slot->generation = next_generation();
+		hand_over_settings(i);
 		atomic_store(&qwen_page->slots[i].load_bytes_done, 0);
 		atomic_store(&qwen_page->slots[i].load_bytes_total, 0);
 		*work = *slot;
@@ -323,13 +383,15 @@ slots_load_ended(int i, bool ok, const char *why)
 		atomic_store(&status->image_generation, slot->generation);
 		slot->state = SLOT_OPENING;
 		slot->fresh = true;
+		if (has_list)
+			follow_settings(&models, i);
 	}
 	else if (why)
 		fail_slot(i, STATUS_UNAVAILABLE, why);
 	else
 		fail_slot(i, atomic_load(&status->load_error_code), status->load_error);
-	/* qwen.models may have changed while it was being loaded, perhaps only the name's file */
-	if (slot->configured && has_list && !is_configured(&models, slot))
+	/* qwen.models may have changed while it was being loaded, perhaps only the name's file, or what did not fit it */
+	if (slot->configured && has_list && !is_as_configured(&models, slot))
 	{
 		start_unloading(i);
 		for (int m = 0; m < models.n; m++)
@@ -404,7 +466,8 @@ open_slot(Round *round, int i)
 		return;
 	}
 	atomic_store(&status->wanted_generation, slot->generation);
-	if (atomic_load(&status->serving_generation) == slot->generation)
+	if (atomic_load(&status->serving_generation) == slot->generation &&
+		atomic_load(&status->serving_settings) == atomic_load(&status->wanted_settings))
 	{
 		slot->state = SLOT_SERVING;
 		slot->fresh = false;

@@ -18,9 +18,11 @@
 #include "funcapi.h"
 #include "miscadmin.h"
 #include "utils/builtins.h"
+#include "utils/jsonb.h"
+#include "utils/numeric.h"
 #include "utils/timestamp.h"
 
-#define N_MODEL_COLUMNS 16
+#define N_MODEL_COLUMNS 21
 #define N_MODEL_COLUMNS_0_1 14 /* of the script of version 0.1 */
 
 static const char *const slot_state_names[] = {"empty",   "waiting", "loading",  "opening",
@@ -50,6 +52,27 @@ model_notices(const SlotStatus *status)
 	return CStringGetTextDatum(server_string(psprintf("%s%s%s", loader, loader[0] && engine[0] ? "; " : "", engine)));
 }
 
+/* How a model is served: five columns. */
+static void
+put_in_force(const SharedSlot *slot, const SlotStatus *status, Datum *values, bool *nulls)
+{
+	ModelInForce in_force = status->in_force;
+
+	in_force.rope_scaling[sizeof in_force.rope_scaling - 1] = '\0';
+	in_force.kv_cache_type[sizeof in_force.kv_cache_type - 1] = '\0';
+	for (int i = 0; i < 5; i++)
+		nulls[i] = slot->state != SLOT_SERVING;
+	if (slot->state != SLOT_SERVING)
+		return;
+	values[0] = CStringGetTextDatum(server_string(in_force.kv_cache_type));
+	values[1] =
+		Int64GetDatum(in_force.kv_block_tokens > 0 ? (int64) (in_force.kv_block_bytes / in_force.kv_block_tokens) : 0);
+	values[2] = CStringGetTextDatum(server_string(in_force.rope_scaling));
+	values[3] = Float8GetDatum(in_force.rope_factor);
+	values[4] = Int32GetDatum(in_force.rope_original_context);
+	nulls[4] = in_force.rope_original_context == 0;
+}
+
 /* A slot as a row of qwen_models. */
 static void
 model_row(const SharedSlot *slot, SlotStatus *status, Datum *values, bool *nulls)
@@ -68,7 +91,8 @@ model_row(const SharedSlot *slot, SlotStatus *status, Datum *values, bool *nulls
 		values[2] = page_text(status->architecture, sizeof status->architecture);
 		values[3] = Int64GetDatum(status->n_parameters);
 		values[4] = page_text(status->quantization, sizeof status->quantization);
-		values[5] = Int32GetDatum(status->context_length);
+		values[5] =
+			Int32GetDatum(slot->state == SLOT_SERVING ? status->in_force.context_length : status->context_length);
 		values[6] = Int32GetDatum(status->embedding_size);
 		values[7] = Int64GetDatum(status->file_bytes);
 		values[8] = Int64GetDatum(status->image_bytes);
@@ -86,6 +110,7 @@ model_row(const SharedSlot *slot, SlotStatus *status, Datum *values, bool *nulls
 	nulls[14] = !described || values[14] == (Datum) 0;
 	nulls[15] = slot->state != SLOT_SERVING;
 	values[15] = Int64GetDatum(atomic_load(&status->huge_bytes));
+	put_in_force(slot, status, &values[16], &nulls[16]);
 }
 
 QWEN_FUNCTION(qwen_models_status, 0, 0)
@@ -177,7 +202,7 @@ find_slot(const char *name)
 
 /* Put the work into a free slot (or one whose load of that name failed); its number. */
 static int
-claim_slot(const char *name, const char *file)
+claim_slot(const char *name, const char *file, const ModelSettings *settings)
 {
 	int slot = -1;
 	bool taken = false;
@@ -204,6 +229,7 @@ claim_slot(const char *name, const char *file)
 		claimed->state = SLOT_WAITING;
 		strlcpy(claimed->name, name, sizeof claimed->name);
 		strlcpy(claimed->file, file, sizeof claimed->file);
+		claimed->settings = *settings;
 	}
 	LWLockRelease(qwen_shared->lock);
 	if (taken)
@@ -226,9 +252,57 @@ clear_failed_slot(int i)
 	LWLockRelease(qwen_shared->lock);
 }
 
-QWEN_FUNCTION(qwen_load_model, 2, 2)
+/* One key of qwen_load_model's options. */
+static Status
+read_setting(const JsonbValue *key, const JsonbValue *value, ModelSettings *settings)
+{
+	char *written;
+
+	if (value->type == jbvString)
+		written = pnstrdup(value->val.string.val, value->val.string.len);
+	else if (value->type == jbvNumeric)
+		written = DatumGetCString(DirectFunctionCall1(
+			numeric_out, DirectFunctionCall1(numeric_trim_scale, NumericGetDatum(value->val.numeric))));
+	else if (value->type == jbvNull)
+		return status_ok();
+	else
+		return status_error(STATUS_INVALID_ARGUMENT, "%.*s must be a number or a text", key->val.string.len,
+							key->val.string.val);
+	return model_settings_set(settings, key->val.string.val, key->val.string.len, written, strlen(written));
+}
+
+/* The argument options: an object with the settings of qwen.models. */
+static ModelSettings
+read_settings(text *options)
+{
+	Jsonb *object = DatumGetJsonbP(DirectFunctionCall1(jsonb_in, CStringGetDatum(text_to_cstring(options))));
+	ModelSettings settings = {0};
+	JsonbIterator *iterator;
+	JsonbValue key, value;
+	Status status = status_ok();
+
+	if (!JB_ROOT_IS_OBJECT(object))
+		ereport(ERROR, (errcode(ERRCODE_INVALID_PARAMETER_VALUE), errmsg("options must be a JSON object"),
+						errhint("options => '{\"context\": 8192}'")));
+	iterator = JsonbIteratorInit(&object->root);
+	(void) JsonbIteratorNext(&iterator, &key, true);
+	while (status_is_ok(&status) && JsonbIteratorNext(&iterator, &key, true) == WJB_KEY)
+	{
+		(void) JsonbIteratorNext(&iterator, &value, true);
+		status = read_setting(&key, &value, &settings);
+	}
+	if (status_is_ok(&status))
+		status = model_settings_check(&settings);
+	if (!status_is_ok(&status))
+		ereport(ERROR,
+				(errcode(ERRCODE_INVALID_PARAMETER_VALUE), errmsg("options: %s", server_string(status.message))));
+	return settings;
+}
+
+QWEN_FUNCTION(qwen_load_model, 2, 3)
 {
 	char *name, *file;
+	ModelSettings settings = {0};
 	Status status;
 	SharedSlot now;
 	int slot;
@@ -247,8 +321,11 @@ QWEN_FUNCTION(qwen_load_model, 2, 2)
 		ereport(ERROR,
 				(errcode(ERRCODE_INVALID_PARAMETER_VALUE), errmsg("file must have between 1 and %d bytes, not %zu",
 																  CONFIGURED_MAX_FILE_BYTES - 1, strlen(file))));
+	/* an older script's function has no options */
+	if (PG_NARGS() > 2 && !PG_ARGISNULL(2))
+		settings = read_settings(PG_GETARG_TEXT_PP(2));
 	wait_for_supervisor();
-	slot = claim_slot(name, file);
+	slot = claim_slot(name, file, &settings);
 	wake_supervisor();
 	for (;;)
 	{

@@ -93,6 +93,15 @@ publish(EngineState state, const char *why)
 	LWLockRelease(qwen_shared->lock);
 }
 
+/* Let everybody see whether the newest qwen.models holds. */
+static void
+publish_refused_models(void)
+{
+	LWLockAcquire(qwen_shared->lock, LW_EXCLUSIVE);
+	strlcpy(qwen_shared->refused_models, refused_models(), sizeof qwen_shared->refused_models);
+	LWLockRelease(qwen_shared->lock);
+}
+
 /* Without a socket there is nothing to supervise: leave, to be started again in a second, and let calls say why. */
 static void
 leave_without_socket(const char *what)
@@ -357,6 +366,7 @@ qwen_supervisor_main(Datum argument)
 	BackgroundWorkerUnblockSignals();
 	before_shmem_exit(leave, 0);
 	make_listener();
+	publish_refused_models();
 	slots_recover();
 	slots_reconcile();
 	/* from here on calls find a socket and the slots' state */
@@ -371,6 +381,7 @@ qwen_supervisor_main(Datum argument)
 		{
 			ConfigReloadPending = false;
 			ProcessConfigFile(PGC_SIGHUP);
+			publish_refused_models();
 			slots_reconcile();
 		}
 		look_after_engine();

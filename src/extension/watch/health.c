@@ -62,6 +62,11 @@ check_models(const QwenShared *shared, StringInfo checks, Health *worst)
 	int n_serving = 0, n_loading = 0, n_failed = 0;
 	const SharedSlot *failed = NULL;
 
+	if (shared->refused_models[0])
+		add_check(
+			checks, worst, "settings", DEGRADED,
+			psprintf("the newest value of qwen.models is refused, the one before it holds: %s", shared->refused_models),
+			"Correct qwen.models, then reload the configuration.");
 	for (int i = 0; i < qwen_max_models; i++)
 	{
 		SlotState state = shared->slots[i].state;
@@ -142,6 +147,54 @@ check_cache(StringInfo checks, Health *worst)
 			  full ? "Requests wait for room: raise qwen.kv_cache_size, or ask for fewer max_tokens." : NULL);
 }
 
+/* Bytes of keys and values of a model's longest context; 0: not served. */
+static uint64
+context_bytes(const SharedSlot *slot, const ModelInForce *in_force)
+{
+	uint32 tokens = in_force->kv_block_tokens;
+
+	if (slot->state != SLOT_SERVING || tokens == 0)
+		return 0;
+	return ((uint64) in_force->context_length + tokens - 1) / tokens * in_force->kv_block_bytes;
+}
+
+/*
+ * What the longest contexts of models take, against the KV cache: who sets a context means to use it, and learns now
+ * that it does not fit, not from the first long prompt. One that the file brings may be longer than the cache.
+ */
+static void
+check_contexts(const QwenShared *shared, StringInfo checks, Health *worst)
+{
+	uint64 total = atomic_load(&qwen_page->kv_bytes_total);
+	StringInfoData message;
+	bool wanted_more = false;
+
+	initStringInfo(&message);
+	for (int i = 0; i < qwen_max_models; i++)
+	{
+		const SharedSlot *slot = &shared->slots[i];
+		ModelInForce in_force = qwen_page->slots[i].in_force;
+		uint64 bytes = context_bytes(slot, &in_force);
+
+		if (bytes == 0)
+			continue;
+		appendStringInfo(&message, "%s\"%s\": %u tokens take %llu MB", message.len > 0 ? "; " : "", slot->name,
+						 in_force.context_length, (unsigned long long) (bytes >> 20));
+		if (bytes <= total)
+			continue;
+		appendStringInfo(&message, ", %llu fit",
+						 (unsigned long long) (total / in_force.kv_block_bytes * in_force.kv_block_tokens));
+		wanted_more |= slot->settings.context > 0 || slot->settings.rope_factor > 1;
+	}
+	if (message.len == 0)
+		return;
+	appendStringInfo(&message, "; the KV cache holds %llu MB", (unsigned long long) (total >> 20));
+	add_check(checks, worst, "contexts", wanted_more ? DEGRADED : HEALTHY, message.data,
+			  wanted_more ? "Raise qwen.kv_cache_size, or set kv_cache_type=q8_0 or a smaller context for the model in "
+							"qwen.models."
+						  : NULL);
+}
+
 /* Do keys and values have what they may take, and will they find it? Better known now than on the day when they want
  * it.
  */
@@ -162,21 +215,32 @@ check_memory(StringInfo checks, Health *worst)
 			  cut || short_of_it ? "Lower qwen.kv_cache_size, or give the server more memory." : NULL);
 }
 
+/* Must a model's weights be on huge pages, by its own setting or that of all? */
+static bool
+are_expected(const SharedSlot *slot)
+{
+	if (slot->settings.huge_pages != 0)
+		return slot->settings.huge_pages == MODEL_HUGE_PAGES_ON;
+	return qwen_huge_pages == QWEN_HUGE_PAGES_ON;
+}
+
 /* Huge pages that were asked for and did not come, some time after a model is served. */
 static void
 check_huge_pages(const QwenShared *shared, StringInfo checks, Health *worst)
 {
 	uint64 wanted = 0, huge = 0;
-	bool missing;
+	bool missing = false;
 
 	for (int i = 0; i < qwen_max_models; i++)
 		if (shared->slots[i].state == SLOT_SERVING)
 		{
-			wanted += qwen_page->slots[i].image_bytes;
-			huge += atomic_load(&qwen_page->slots[i].huge_bytes);
+			uint64 bytes = qwen_page->slots[i].image_bytes, its_huge = atomic_load(&qwen_page->slots[i].huge_bytes);
+
+			wanted += bytes;
+			huge += its_huge;
+			/* the last bytes of an image are no whole page */
+			missing |= are_expected(&shared->slots[i]) && its_huge < bytes / 10 * 9;
 		}
-	/* the last bytes of an image are no whole page */
-	missing = qwen_huge_pages == QWEN_HUGE_PAGES_ON && huge < wanted / 10 * 9;
 	add_check(checks, worst, "huge_pages", missing ? DEGRADED : HEALTHY,
 			  psprintf("%llu of %llu MB of weights are on huge pages", (unsigned long long) (huge >> 20),
 					   (unsigned long long) (wanted >> 20)),
@@ -205,6 +269,7 @@ QWEN_FUNCTION(qwen_health, 0, 0)
 		check_stability(&shared, &checks, &worst);
 		check_queue(&checks, &worst);
 		check_cache(&checks, &worst);
+		check_contexts(&shared, &checks, &worst);
 		check_memory(&checks, &worst);
 		check_huge_pages(&shared, &checks, &worst);
 	}

@@ -1,0 +1,206 @@
+"""Settings of one model: in qwen.models and in qwen_load_model, what comes of them, and what is said where they are wrong."""
+import os
+import signal
+
+import psycopg2
+import pytest
+from cluster import MODEL_FILE, wait_until
+from conftest import ready
+from sessions import LONG, Background, wait_idle, wait_running
+
+IN_FORCE = "SELECT state, context_length, kv_cache_type, rope_scaling, rope_factor, rope_original_context FROM qwen_models WHERE name = %s"
+PLAIN = ("serving", 8192, "f16", "none", 1.0, None)
+STORY = "SELECT qwen_generate('Once upon a time, in a small village, ', temperature => 0, max_tokens => 40, model => %s)"
+STRETCHED = "rope_scaling=yarn, rope_factor=4"
+
+
+def entry(name, settings=None):
+    return f"{name}={MODEL_FILE}" + (f" {{{settings}}}" if settings else "")
+
+
+def in_force(server, name):
+    rows = server.query(IN_FORCE, (name,))
+    return rows[0] if rows else None
+
+
+def wait_in_force(server, name, *expected):
+    wait_until(lambda: in_force(server, name) == expected, 20, f"{name}: {expected}")
+
+
+def check(server, name):
+    return next((row for row in server.value("SELECT qwen_health() -> 'checks'") if row["check"] == name), None)
+
+
+def error_of(server, sql, arguments=None):
+    with pytest.raises(psycopg2.Error) as failure:
+        server.query(sql, arguments)
+    return failure.value.pgcode, str(failure.value)
+
+
+def loads(server):
+    return server.read_log().count("read and packed")
+
+
+@pytest.fixture(scope="module")
+def own():
+    """One server for all: every test leaves the model "chat" with its file's settings alone."""
+    from cluster import Cluster
+
+    cluster = Cluster(settings={"qwen.models": entry("chat"), "qwen.kv_cache_size": "256MB", "qwen.max_models": 4})
+    try:
+        yield ready(cluster)
+    finally:
+        cluster.remove()
+
+
+def test_settings_hold_for_their_model_alone(own):
+    own.reload(qwen__models=entry("chat") + ", " + entry("long", f"context=20000, {STRETCHED}, kv_cache_type=q8_0, threads=1"))
+    wait_in_force(own, "long", "serving", 20000, "q8_0", "yarn", 4.0, 8192)
+    assert in_force(own, "chat") == PLAIN
+    sizes = dict(own.query("SELECT name, kv_bytes_per_token FROM qwen_models"))
+    assert sizes["chat"] == 2 * 30 * 3 * 64 * 2 and sizes["chat"] * 0.5 < sizes["long"] < sizes["chat"] * 0.55
+    prompt = "SELECT qwen_generate(repeat(' word', %s), model => %s, max_tokens => 1, temperature => 0)"
+    code, message = error_of(own, prompt, (9000, "chat"))
+    assert code == "54000" and "9000 tokens" in message and "holds 8192" in message
+    code, message = error_of(own, prompt, (20001, "long"))
+    assert code == "54000" and "20001 tokens" in message and "holds 20000" in message
+    # angles that are stretched give other answers, and what they give is the same again
+    assert own.value(STORY, ("long",)) == own.value(STORY, ("long",)) != own.value(STORY, ("chat",))
+    own.reload(qwen__models=entry("chat"))
+    wait_until(lambda: own.query("SELECT name FROM qwen_models") == [("chat",)])
+
+
+def test_other_settings_are_taken_without_reading_the_file_again(own):
+    before, pid, files = own.value(STORY, ("chat",)), own.engine_pid(), loads(own)
+    call = Background(own, LONG.replace("max_tokens => 4000", "max_tokens => 60"))
+    wait_running(own, 1)
+    own.reload(qwen__models=entry("chat", "context=4096"))
+    # who asks now waits until the running request has ended and the model is open again
+    assert own.value(STORY, ("chat",)) == before
+    call.join(60)
+    assert call.error is None, "a request that runs is not disturbed"
+    wait_in_force(own, "chat", "serving", 4096, *PLAIN[2:])
+    own.reload(qwen__models=entry("chat", "context=4096, kv_cache_type=f32"))
+    wait_in_force(own, "chat", "serving", 4096, "f32", *PLAIN[3:])
+    own.reload(qwen__models=entry("chat"))
+    wait_in_force(own, "chat", *PLAIN)
+    assert own.value(STORY, ("chat",)) == before
+    assert (own.engine_pid(), loads(own)) == (pid, files)
+
+
+def test_a_value_that_is_refused_is_seen_without_the_log(own):
+    assert check(own, "settings") is None
+    for bad, words in (
+        ("contxt=4096", '"chat": at byte'),
+        ("contxt=4096", '"contxt" is no setting of a model; there are context,'),
+        ("context=5", "not a whole number between 32 and 16777216"),
+        ("rope_factor=4", "rope_factor needs rope_scaling=yarn"),
+    ):
+        own.reload(qwen__models=entry("chat", bad))
+        seen = wait_until(lambda words=words: (check(own, "settings") or {}).get("message", "").count(words) and check(own, "settings"))
+        assert seen["status"] == "degraded" and "refused" in seen["message"]
+        assert in_force(own, "chat") == PLAIN
+    own.reload(qwen__models=entry("chat"))
+    wait_until(lambda: check(own, "settings") is None)
+    # ALTER SYSTEM says it at once
+    code, message = error_of(own, "ALTER SYSTEM SET qwen.models = 'a=b.gguf {context=4096, kv_cache_type=q4}'")
+    assert code == "22023" and 'at byte 25: kv_cache_type is "q4", not one of f16, q8_0, f32' in message
+
+
+def test_a_context_beyond_the_rotation_is_refused_with_the_way_out(own):
+    own.reload(qwen__models=entry("chat") + ", " + entry("long", "context=32768"))
+    wait_until(lambda: in_force(own, "long") and in_force(own, "long")[0] == "failed")
+    words = "context is 32768, but the model reaches 8192; for more its rotation is stretched: rope_scaling=yarn, rope_factor=4"
+    assert words in own.value("SELECT error FROM qwen_models WHERE name = 'long'")
+    code, message = error_of(own, STORY, ("long",))
+    assert code == "58000" and words in message
+    assert words in check(own, "models")["message"]
+    # what the sentence says helps
+    own.reload(qwen__models=entry("chat") + ", " + entry("long", f"context=32768, {STRETCHED}"))
+    wait_in_force(own, "long", "serving", 32768, "f16", "yarn", 4.0, 8192)
+    # one that is served, too, and the other model is not touched
+    own.reload(qwen__models=entry("chat") + ", " + entry("long", "context=8193"))
+    wait_until(lambda: in_force(own, "long")[0] == "failed")
+    assert "context is 8193" in own.value("SELECT error FROM qwen_models WHERE name = 'long'")
+    assert in_force(own, "chat") == PLAIN
+    own.reload(qwen__models=entry("chat"))
+    wait_until(lambda: own.query("SELECT name FROM qwen_models") == [("chat",)])
+
+
+def test_a_model_loaded_by_hand_keeps_its_settings(own):
+    load = "SELECT qwen_load_model('mine', %s, %s)"
+    for options, words in (
+        ('{"contxt": 1}', "options: \"contxt\" is no setting of a model"),
+        ('{"context": "many"}', 'options: context is "many", not a whole number'),
+        ('{"context": true}', "options: context must be a number or a text"),
+        ('{"context": [1]}', "options: context must be a number or a text"),
+        ('{"context": -5}', 'options: context is "-5"'),
+        ('{"rope_scaling": "yarn"}', "options: rope_scaling=yarn needs rope_factor"),
+        ('["context"]', "options must be a JSON object"),
+    ):
+        code, message = error_of(own, load, (MODEL_FILE, options))
+        assert code == "22023" and words in message, message
+    code, message = error_of(own, load, (MODEL_FILE, '{"context": 10000}'))
+    assert code == "22023" and "context is 10000, but the model reaches 8192" in message
+    assert own.query("SELECT name FROM qwen_models") == [("chat",)]
+    own.query(load, (MODEL_FILE, '{"context": 12000.0, "rope_scaling": "linear", "rope_factor": 1.5, "kv_cache_type": "q8_0", "threads": null}'))
+    expected = ("serving", 12000, "q8_0", "linear", 1.5, 8192)
+    assert in_force(own, "mine") == expected
+    story = own.value(STORY, ("mine",))
+    # another engine, and another life of PostgreSQL's shared memory
+    pid = own.engine_pid()
+    os.kill(pid, signal.SIGKILL)
+    wait_until(lambda: own.engine_pid() not in (None, pid))
+    wait_in_force(own, "mine", *expected)
+    connection = own.connect()
+    os.kill(connection.get_backend_pid(), signal.SIGKILL)
+
+    def is_back():
+        try:
+            return in_force(own, "mine") == expected and in_force(own, "chat") == PLAIN
+        except psycopg2.Error:
+            return False
+
+    wait_until(is_back, 30, "the models after a reset")
+    assert own.value(STORY, ("mine",)) == story
+    own.query("SELECT qwen_load_model('third', %s)", (MODEL_FILE,))
+    assert in_force(own, "third") == PLAIN
+    for name in ("mine", "third"):
+        own.query("SELECT qwen_unload_model(%s)", (name,))
+
+
+def test_pools_of_several_types_share_one_budget(make_server):
+    models = ", ".join(entry(kind, f"kv_cache_type={kind}, context=2048") for kind in ("f16", "q8_0", "f32"))
+    server = make_server({"qwen.models": models, "qwen.kv_cache_size": "16MB", "qwen.max_models": 3})
+    wait_until(lambda: server.value("SELECT count(*) FROM qwen_models WHERE state = 'serving'") == 3)
+    sizes = dict(server.query("SELECT kv_cache_type, kv_bytes_per_token FROM qwen_models"))
+    assert sizes["f32"] == 2 * sizes["f16"] and sizes["q8_0"] < 0.55 * sizes["f16"]
+    alone = {kind: server.value(STORY, (kind,)) for kind in sizes}
+    # a prompt each that takes most of the memory alone: they wait, are put back and come again, and stay as they are
+    texts = {"f16": 450, "q8_0": 800, "f32": 220}
+    long_story = STORY.replace("'Once upon", "repeat('one two ', {}) || 'Once upon")
+    long_alone = {kind: server.value(long_story.format(n // 2), (kind,)) for kind, n in texts.items()}
+    calls = [Background(server, long_story.format(texts[kind] // 2) % f"'{kind}'") for kind in 2 * list(sizes)]
+    for call, kind in zip(calls, 2 * list(sizes)):
+        call.join(60)
+        assert call.error is None and call.rows[0][0] == long_alone[kind], kind
+    assert {kind: server.value(STORY, (kind,)) for kind in sizes} == alone
+    total, resident = server.query("SELECT kv_bytes_total, pg_size_bytes('16MB') FROM qwen_stat_engine")[0]
+    assert total == resident
+    assert server.value("SELECT evicted_blocks FROM qwen_stat_engine") > 0
+    wait_idle(server)
+
+
+def test_what_a_long_context_takes_is_said_before_it_is_used(own):
+    assert check(own, "contexts") == {
+        "check": "contexts", "status": "healthy", "message": '"chat": 8192 tokens take 180 MB; the KV cache holds 256 MB',
+    }  # fmt: skip
+    own.reload(qwen__models=entry("chat", f"{STRETCHED}, context=32768"))
+    wait_in_force(own, "chat", "serving", 32768, "f16", "yarn", 4.0, 8192)
+    said = check(own, "contexts")
+    assert said["status"] == "degraded" and '"chat": 32768 tokens take 720 MB, 11648 fit; the KV cache holds 256 MB' in said["message"]
+    assert "kv_cache_type=q8_0" in said["action"]
+    code, message = error_of(own, "SELECT qwen_generate(repeat(' word', 12000), max_tokens => 1)")
+    assert code == "54000" and "needs room for 12001 tokens (prompt 12000, answer 1), but the KV cache holds 11648" in message
+    own.reload(qwen__models=entry("chat"))
+    wait_in_force(own, "chat", *PLAIN)
