@@ -1,16 +1,26 @@
 /*
- * format_iq4.c - IQ4_NL and IQ4_XS: quants of four bits that stand for the values of a table.
+ * format_iq4.c - IQ4_NL, IQ4_XS and MXFP4: quants of four bits that stand for the values of a table.
  */
 #include "format_tiles.h"
 
-const int8_t iq4_values[16] = {-127, -104, -83, -65, -49, -35, -22, -10, 1, 13, 25, 38, 53, 69, 89, 113};
+/* -127, -104, -83, -65, -49, -35, -22, -10, 1, 13, 25, 38, 53, 69, 89, 113 */
+const uint8_t iq4_table[16] = {1, 24, 45, 63, 79, 93, 106, 118, 129, 141, 153, 166, 181, 197, 217, 241};
+
+/* Twice the values of e2m1: 0, 1, 2, 3, 4, 6, 8, 12 and the same below zero; -0 is 0 */
+const uint8_t mxfp4_table[16] = {16, 17, 18, 19, 20, 22, 24, 28, 16, 15, 14, 13, 12, 10, 8, 4};
 
 /* The 32 values of a block, or a sub-block. */
 static void
-iq4_values_of(float scale, const uint8_t quants[32], float *out)
+table_values_of(const uint8_t table[16], int offset, float scale, const uint8_t quants[32], float *out)
 {
 	for (int i = 0; i < 32; i++)
-		out[i] = scale * (float) iq4_values[quants[i]];
+		out[i] = scale * (float) (table[quants[i]] - offset);
+}
+
+static void
+iq4_values_of(float scale, const uint8_t quants[32], float *out)
+{
+	table_values_of(iq4_table, 128, scale, quants, out);
 }
 
 /* Scale (-32 … 31) of sub-block s. */
@@ -94,4 +104,62 @@ iq4_xs_unpack(const uint8_t *tile, uint32_t row, float *out)
 		get_nibbles(at + 64 + sub % 2 * 512, row, quants);
 		iq4_values_of(d * (float) (int8_t) at[sub % 2 * 32 + row], quants, out + sub * 32);
 	}
+}
+
+/*
+ * 2^(exponent - 128): half of what the exponent says, as values are doubled. The smallest two are denormals; there is
+ * no NaN.
+ */
+static float
+mxfp4_scale(uint8_t exponent)
+{
+	uint32_t bits = exponent < 2 ? 0x00200000u << exponent : (uint32_t) (exponent - 1) << 23;
+	float scale;
+
+	memcpy(&scale, &bits, 4);
+	return scale;
+}
+
+void
+mxfp4_expand(const uint8_t *source, float *out)
+{
+	uint8_t quants[32];
+
+	nibbles_read(source + 1, 0, quants);
+	table_values_of(mxfp4_table, 16, mxfp4_scale(source[0]), quants, out);
+}
+
+/* Nibbles of a tile's block; its exponents stand where it does not fill a line: behind them, or in front. */
+static const uint8_t *
+mxfp4_nibbles(const uint8_t *block)
+{
+	return block + (uintptr_t) block % 64;
+}
+
+static const uint8_t *
+mxfp4_exponents(const uint8_t *block)
+{
+	return (uintptr_t) block % 64 == 0 ? block + 512 : block;
+}
+
+void
+mxfp4_pack(const uint8_t *source, size_t row_bytes, uint32_t n_rows, uint8_t *tile)
+{
+	uint8_t *nibbles = tile + (mxfp4_nibbles(tile) - tile), *exponents = tile + (mxfp4_exponents(tile) - tile);
+
+	for (uint32_t r = 0; r < n_rows; r++, source += row_bytes)
+	{
+		exponents[r] = source[0];
+		for (uint32_t step = 0; step < 4; step++)
+			store_four(nibbles, step, r, load_four(source + 1 + 4 * step));
+	}
+}
+
+void
+mxfp4_unpack(const uint8_t *tile, uint32_t row, float *out)
+{
+	uint8_t quants[32];
+
+	get_nibbles(mxfp4_nibbles(tile), row, quants);
+	table_values_of(mxfp4_table, 16, mxfp4_scale(mxfp4_exponents(tile)[row]), quants, out);
 }

@@ -46,7 +46,8 @@ packed_tile_bytes(TensorType type, uint32_t n_cols)
 {
 	const TensorTypeInfo *info = tensor_type_info(type);
 
-	return info ? n_cols / info->block_elements * tensor_formats[type].tile_block_bytes : 0;
+	/* only MXFP4 has blocks that do not end with a line */
+	return info ? (n_cols / info->block_elements * tensor_formats[type].tile_block_bytes + 63) / 64 * 64 : 0;
 }
 
 size_t
@@ -73,9 +74,11 @@ pack_tile(TensorType type, const void *rows, uint32_t n_rows, uint32_t n_cols, u
 	size_t tile_bytes = packed_tile_bytes(type, n_cols);
 	const uint8_t *block = rows;
 
-	/* rows that a last tile lacks are zeros with zero scales */
+	/* rows that a last tile lacks are zeros with zero scales; so is what the last block leaves of its line */
 	if (n_rows < TILE_ROWS)
 		memset(tile, 0, tile_bytes);
+	else
+		memset(tile + tile_bytes - 32, 0, 32);
 	for (const uint8_t *end = block + row_bytes; block < end; block += format->info.block_bytes)
 	{
 		format->pack(block, row_bytes, n_rows, tile);

@@ -17,14 +17,30 @@
  *   Q5_K  per 256 inputs: as Q4_K, with high bits before the nibbles of each sub-block                   5760
  *   Q6_K  per 256 inputs: f16 d[32]; 8 x { s8 scale[2][32]; bit pairs (high bits); nibbles (low) }       6720
  *   IQ4_XS per 256 inputs: f16 d[32]; 4 x { s8 scale[2][32] (of two sub-blocks); 2 x nibbles as Q4_0 }   4416
+ *   MXFP4 per 32 inputs:  nibbles as Q4_0; u8 exponent[32], of every other block before the nibbles      544
+ *   IQ2, IQ3 per 256 inputs: f16 d[32]; scales; high bits of numbers; 8 x { signs; numbers of points }, see below:
+ *             IQ2_XXS 2240, IQ2_XS 2496, IQ2_S 2624, IQ3_XXS 3264, IQ3_S 3520
  *   F32, F16, BF16: [n_cols][32] elements
  *
  * "High bits" (or "third bits") are 128 bytes: byte 4 r + i of the run of a row holds the fifth (third) bits of inputs
  * i, 4 + i … 28 + i, as bits 0 … 7. "Bit pairs" are 256 bytes: run h (0, 1) holds those of steps h, h + 2, h + 4, h +
  * 6, as pairs 0 … 3.
+ *
+ * IQ2 and IQ3: the quants of 8 (IQ2) or 4 (IQ3) inputs are the number of a point of a codebook, and stay one in a tile,
+ * which so has the size of the file. A point is sixteen bits (grids.c): the magnitude of its input j is told by the
+ * bits from 8 (j % 2) + 2 (j / 2) on (IQ3: 8 (j % 2) + 4 (j / 2)). So a row's two points fill its four bytes of a step,
+ * and one look-up serves four steps (IQ3: two), whose weights are inputs 2 p and 2 p + 1 of the one point and of the
+ * other: "turned" order, for which activations are turned, too (b_turn).
+ *   scales   one a sub-block (IQ2_XXS, IQ3): 4 x u8[32], of two sub-blocks in the low and the high nibble;
+ *            two (IQ2_XS, IQ2_S): 8 x u8[32], of the first half in the low nibble
+ *   high bits of numbers that have more than 8: for each sub-block all bits 8, then all bits 9, in the numbers' order
+ *   signs    as high bits, in turned order; 1 is negative
+ *   numbers  u8, for each two points [32 rows][2]: 256 bytes of all, 128 of IQ2
  */
 #ifndef QWEN_KERNEL_FORMATS_H
 #define QWEN_KERNEL_FORMATS_H
+
+#include <string.h>
 
 #include "kernels.h"
 
@@ -34,7 +50,7 @@ typedef struct __attribute__((packed)) BlockQ4_0
 	uint8_t q[16]; /* input i in the low nibble of q[i], 16 + i in its high one; value - 8 */
 } BlockQ4_0;
 
-typedef BlockQ4_0 BlockIQ4_NL; /* values from iq4_values */
+typedef BlockQ4_0 BlockIQ4_NL; /* values from iq4_table */
 
 typedef struct __attribute__((packed)) BlockQ4_1
 {
@@ -105,8 +121,56 @@ typedef struct __attribute__((packed)) BlockIQ4_XS
 	uint16_t d;
 	uint16_t scales_high; /* bit pair s: the high bits of sub-block s's scale, which is + 32 */
 	uint8_t scales_low[4];
-	uint8_t q[128]; /* 16 bytes a sub-block, as Q4_0; values from iq4_values */
+	uint8_t q[128]; /* 16 bytes a sub-block, as Q4_0; values from iq4_table */
 } BlockIQ4_XS;
+
+typedef struct __attribute__((packed)) BlockMXFP4
+{
+	uint8_t exponent; /* the scale is 2^(exponent - 128) */
+	uint8_t q[16];    /* as Q4_0; values from mxfp4_table */
+} BlockMXFP4;
+
+typedef struct __attribute__((packed)) BlockIQ2_XXS
+{
+	uint16_t d;
+	struct
+	{
+		uint8_t points[4];
+		uint32_t signs_scale; /* four times seven signs, of which the parity is an eighth one; four bits of scale */
+	} __attribute__((packed)) sub[8];
+} BlockIQ2_XXS;
+
+typedef struct __attribute__((packed)) BlockIQ2_XS
+{
+	uint16_t d;
+	uint16_t points[32]; /* nine bits; seven signs, as IQ2_XXS */
+	uint8_t scales[8];   /* of the halves of sub-block s */
+} BlockIQ2_XS;
+
+typedef struct __attribute__((packed)) BlockIQ2_S
+{
+	uint16_t d;
+	uint8_t points[32];
+	uint8_t signs[32];
+	uint8_t high[8]; /* bit pair i of byte s: bits 8 and 9 of point 4 s + i */
+	uint8_t scales[8];
+} BlockIQ2_S;
+
+typedef struct __attribute__((packed)) BlockIQ3_XXS
+{
+	uint16_t d;
+	uint8_t points[64];
+	uint32_t signs_scales[8]; /* as IQ2_XXS */
+} BlockIQ3_XXS;
+
+typedef struct __attribute__((packed)) BlockIQ3_S
+{
+	uint16_t d;
+	uint8_t points[64];
+	uint8_t high[8]; /* bit i of byte s: bit 8 of point 8 s + i */
+	uint8_t signs[32];
+	uint8_t scales[4]; /* of two sub-blocks */
+} BlockIQ3_S;
 
 #define TILE_Q4_0_BYTES 576
 #define TILE_Q4_1_BYTES 640
@@ -119,6 +183,12 @@ typedef struct __attribute__((packed)) BlockIQ4_XS
 #define TILE_Q3_K_BYTES (64 + 8 * TILE_Q3_K_SUB_BYTES)
 #define TILE_IQ4_XS_PAIR_BYTES 1088 /* two sub-blocks */
 #define TILE_IQ4_XS_BYTES (64 + 4 * TILE_IQ4_XS_PAIR_BYTES)
+#define TILE_MXFP4_BYTES 544
+#define TILE_IQ2_XXS_BYTES 2240
+#define TILE_IQ2_XS_BYTES 2496
+#define TILE_IQ2_S_BYTES 2624
+#define TILE_IQ3_XXS_BYTES 3264
+#define TILE_IQ3_S_BYTES 3520
 #define TILE_Q4_K_SUB_BYTES 576
 #define TILE_Q4_K_BYTES (128 + 8 * TILE_Q4_K_SUB_BYTES)
 #define TILE_Q5_K_SUB_BYTES 704
@@ -147,7 +217,13 @@ typedef struct __attribute__((packed)) BlockIQ4_XS
 	ROW(Q5_K, q5_k, 256, 176, TILE_Q5_K_BYTES, 2)                                                                      \
 	ROW(Q6_K, q6_k, 256, 210, TILE_Q6_K_BYTES, 1)                                                                      \
 	ROW(IQ4_NL, iq4_nl, 32, 18, TILE_Q4_0_BYTES, 0)                                                                    \
-	ROW(IQ4_XS, iq4_xs, 256, 136, TILE_IQ4_XS_BYTES, 1)
+	ROW(IQ4_XS, iq4_xs, 256, 136, TILE_IQ4_XS_BYTES, 1)                                                                \
+	ROW(MXFP4, mxfp4, 32, 17, TILE_MXFP4_BYTES, 0)                                                                     \
+	ROW(IQ2_XXS, iq2_xxs, 256, 66, TILE_IQ2_XXS_BYTES, 1)                                                              \
+	ROW(IQ2_XS, iq2_xs, 256, 74, TILE_IQ2_XS_BYTES, 1)                                                                 \
+	ROW(IQ2_S, iq2_s, 256, 82, TILE_IQ2_S_BYTES, 1)                                                                    \
+	ROW(IQ3_XXS, iq3_xxs, 256, 98, TILE_IQ3_XXS_BYTES, 1)                                                              \
+	ROW(IQ3_S, iq3_s, 256, 110, TILE_IQ3_S_BYTES, 1)
 
 /* The same for floats, whose blocks are one number. */
 #define FLOAT_FORMATS(ROW)                                                                                             \
@@ -157,16 +233,10 @@ typedef struct __attribute__((packed)) BlockIQ4_XS
 
 /* Known, so that an error can name them: ROW(id, inputs of a block, its bytes) */
 #define KNOWN_FORMATS(ROW)                                                                                             \
-	ROW(IQ2_XXS, 256, 66)                                                                                              \
-	ROW(IQ2_XS, 256, 74)                                                                                               \
-	ROW(IQ3_XXS, 256, 98)                                                                                              \
 	ROW(IQ1_S, 256, 50)                                                                                                \
-	ROW(IQ3_S, 256, 110)                                                                                               \
-	ROW(IQ2_S, 256, 82)                                                                                                \
 	ROW(IQ1_M, 256, 56)                                                                                                \
 	ROW(TQ1_0, 256, 54)                                                                                                \
-	ROW(TQ2_0, 256, 66)                                                                                                \
-	ROW(MXFP4, 32, 17)
+	ROW(TQ2_0, 256, 66)
 
 typedef struct TensorFormat
 {
@@ -191,8 +261,75 @@ typedef struct TensorFormat
 FLOAT_FORMATS(DECLARE_FORMAT)
 QUANTIZED_FORMATS(DECLARE_FORMAT)
 
-/* What the quants of IQ4_NL and IQ4_XS stand for. */
-extern const int8_t iq4_values[16];
+/* What quants of four bits stand for: of IQ4_NL and IQ4_XS, + 128; of MXFP4, + 16 */
+extern const uint8_t iq4_table[16];
+extern const uint8_t mxfp4_table[16];
+
+/* The codebooks, aligned to 64 bytes, and what the numbers in a point stand for, + 64 (16 bytes, for b_values). */
+extern const uint16_t grid_iq2_xxs[256], grid_iq2_xs[512], grid_iq2_s[1024], grid_iq3_xxs[256], grid_iq3_s[512];
+extern const uint8_t grid_iq2_magnitudes[16], grid_iq3_xxs_magnitudes[16], grid_iq3_s_magnitudes[16];
+
+/* What tells one of these formats from the others. */
+typedef struct GridFormat
+{
+	const uint16_t *points;
+	uint32_t n_bits; /* of a point's number */
+	uint32_t inputs; /* of a point */
+	bool halves;     /* a scale for each half of a sub-block */
+	float unit;      /* a scale is d * unit * (2 * its four bits + 1) */
+	const uint8_t *magnitudes;
+} GridFormat;
+
+#define GRID_IQ2_XXS ((GridFormat){grid_iq2_xxs, 8, 8, false, 0.125f, grid_iq2_magnitudes})
+#define GRID_IQ2_XS ((GridFormat){grid_iq2_xs, 9, 8, true, 0.125f, grid_iq2_magnitudes})
+#define GRID_IQ2_S ((GridFormat){grid_iq2_s, 10, 8, true, 0.125f, grid_iq2_magnitudes})
+#define GRID_IQ3_XXS ((GridFormat){grid_iq3_xxs, 8, 4, false, 0.25f, grid_iq3_xxs_magnitudes})
+#define GRID_IQ3_S ((GridFormat){grid_iq3_s, 9, 4, false, 1.0f, grid_iq3_s_magnitudes})
+
+/* Where what they have stands in a tile's block, behind d. */
+static inline size_t
+grid_scales_bytes(const GridFormat format)
+{
+	return format.halves ? 256 : 128;
+}
+
+/* The high bits of the numbers of one sub-block: so many bytes for each bit. */
+static inline size_t
+grid_plane_bytes(const GridFormat format)
+{
+	return 4 * 32 / format.inputs;
+}
+
+static inline size_t
+grid_planes_bytes(const GridFormat format)
+{
+	return 8 * (format.n_bits - 8) * grid_plane_bytes(format);
+}
+
+/* Signs and numbers of one sub-block. */
+static inline size_t
+grid_sub_bytes(const GridFormat format)
+{
+	return 128 + 32 * 32 / format.inputs;
+}
+
+/* The points of one run of 32 numbers; planes: where the run's bits 8 stand, and plane_bytes on bits 9. */
+static inline void
+grid_points_read(const GridFormat format, const uint8_t *numbers, const uint8_t *planes, uint16_t points[32])
+{
+	uint32_t high[2] = {0, 0};
+
+	for (uint32_t bit = 8; bit < format.n_bits; bit++)
+		memcpy(&high[bit - 8], planes + (bit - 8) * grid_plane_bytes(format), 4);
+	for (uint32_t i = 0; i < 32; i++)
+	{
+		uint32_t number = numbers[i];
+
+		for (uint32_t bit = 8; bit < format.n_bits; bit++, high[bit - 9] >>= 1)
+			number |= (high[bit - 8] & 1) << bit;
+		points[i] = format.points[number];
+	}
+}
 
 extern const Kernels kernels_portable;
 extern const Kernels kernels_avx2;

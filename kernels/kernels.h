@@ -47,7 +47,9 @@ typedef enum TensorType
 } TensorType;
 
 /* Those with can_pack, for messages. */
-#define TENSOR_TYPES_SUPPORTED "F32, F16, BF16, Q8_0, Q4_0, Q4_1, Q5_0, Q5_1, Q2_K to Q6_K, IQ4_NL and IQ4_XS"
+#define TENSOR_TYPES_SUPPORTED                                                                                         \
+	"F32, F16, BF16, Q8_0, Q4_0, Q4_1, Q5_0, Q5_1, Q2_K to Q6_K, MXFP4, IQ2_XXS, IQ2_XS, IQ2_S, IQ3_XXS, IQ3_S, "      \
+	"IQ4_NL and IQ4_XS"
 
 /* What a tensor type is in a file. */
 typedef struct TensorTypeInfo

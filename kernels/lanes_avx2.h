@@ -113,6 +113,20 @@ load64(const void *p)
 {
 	return _mm_loadl_epi64((const __m128i *) p);
 }
+LANE __m256
+half_exponent(const uint8_t *p)
+{
+	__m256i e = _mm256_cvtepu8_epi32(load64(p));
+	__m256i normal = _mm256_slli_epi32(_mm256_sub_epi32(e, _mm256_set1_epi32(1)), 23);
+
+	/* the denormals are larger than what the shift makes of 0 and 1, and smaller than all others */
+	return _mm256_castsi256_ps(_mm256_max_epi32(normal, _mm256_sllv_epi32(_mm256_set1_epi32(0x00200000), e)));
+}
+LANE F32x16
+f_load_exponent(const uint8_t *p)
+{
+	return f_pair(half_exponent(p), half_exponent(p + 8));
+}
 LANE F32x16
 f_load_u8(const uint8_t *p)
 {
@@ -343,14 +357,79 @@ b_or(U8x64 x, U8x64 y)
 	return i_pair(_mm256_or_si256(x.a, y.a), _mm256_or_si256(x.b, y.b));
 }
 
-/* Bytes 0 … 15 to the values of IQ4_NL + 128. */
+/* Bytes 0 … 15 to those of a table. */
 LANE U8x64
-b_table(U8x64 x)
+b_values(const uint8_t table[16], U8x64 x)
 {
-	__m256i table = _mm256_broadcastsi128_si256(load128(iq4_values));
+	__m256i values = _mm256_broadcastsi128_si256(load128(table));
 
-	table = _mm256_xor_si256(table, _mm256_set1_epi8((char) 0x80));
-	return i_pair(_mm256_shuffle_epi8(table, x.a), _mm256_shuffle_epi8(table, x.b));
+	return i_pair(_mm256_shuffle_epi8(values, x.a), _mm256_shuffle_epi8(values, x.b));
+}
+
+LANE __m256i
+turn_sign256(__m256i x, __m256i signs, int bit)
+{
+	__m256i negated = _mm256_sub_epi8(_mm256_set1_epi8((char) 128), x);
+
+	return _mm256_blendv_epi8(x, negated, _mm256_slli_epi16(signs, 7 - bit));
+}
+
+/* 128 - a where bit number bit (0 … 7) of the byte of signs is 1, else a. */
+LANE U8x64
+b_turn_sign(U8x64 x, U8x64 signs, int bit)
+{
+	return i_pair(turn_sign256(x.a, signs.a, bit), turn_sign256(x.b, signs.b, bit));
+}
+
+/* Sixteen numbers, of which bit bit stands in plane. */
+LANE __m256i
+with_bit(__m256i numbers, const uint8_t *plane, int bit)
+{
+	const __m256i each =
+		_mm256_setr_epi16(1, 2, 4, 8, 16, 32, 64, 128, 256, 512, 1024, 2048, 4096, 8192, 16384, INT16_MIN);
+	int16_t bits;
+	__m256i is_set;
+
+	memcpy(&bits, plane, 2);
+	is_set = _mm256_cmpeq_epi16(_mm256_and_si256(_mm256_set1_epi16(bits), each), each);
+	return _mm256_or_si256(numbers, _mm256_and_si256(is_set, _mm256_set1_epi16((int16_t) (1 << bit))));
+}
+
+/* The points of a run of 32 numbers (formats.h), looked up one by one: gathers are no faster. */
+LANE U8x64
+b_points(const GridFormat format, const uint8_t *low, const uint8_t *planes)
+{
+	uint16_t numbers[32] __attribute__((aligned(32)));
+	uint32_t pairs[16] __attribute__((aligned(32)));
+
+	if (format.n_bits == 8)
+	{
+		grid_points_read(format, low, planes, numbers);
+		return b_load((const uint8_t *) numbers);
+	}
+	for (int half = 0; half < 2; half++)
+	{
+		__m256i sixteen = _mm256_cvtepu8_epi16(load128(low + 16 * half));
+
+		for (uint32_t bit = 8; bit < format.n_bits; bit++)
+			sixteen = with_bit(sixteen, planes + (bit - 8) * grid_plane_bytes(format) + 2 * half, (int) bit);
+		_mm256_store_si256((__m256i *) (numbers + 16 * half), sixteen);
+	}
+#pragma GCC unroll 16
+	for (int i = 0; i < 16; i++)
+		pairs[i] = format.points[numbers[2 * i]] | (uint32_t) format.points[numbers[2 * i + 1]] << 16;
+	return b_load((const uint8_t *) pairs);
+}
+
+/* 32 activations in turned order. */
+LANE void
+b_turn(const uint8_t *x, const uint32_t inputs, uint8_t *out)
+{
+	const __m128i eight = _mm_setr_epi8(0, 1, 8, 9, 2, 3, 10, 11, 4, 5, 12, 13, 6, 7, 14, 15);
+	const __m128i four = _mm_setr_epi8(0, 1, 4, 5, 2, 3, 6, 7, 8, 9, 12, 13, 10, 11, 14, 15);
+	__m256i order = _mm256_broadcastsi128_si256(inputs == 8 ? eight : four);
+
+	_mm256_storeu_si256((__m256i *) out, _mm256_shuffle_epi8(_mm256_loadu_si256((const __m256i *) x), order));
 }
 
 /* Bit pair number pair (0 … 3) of each byte, moved to bits 0 and 1. */

@@ -90,6 +90,15 @@ f_load_s8(const uint8_t *p)
 	return _mm512_cvtepi32_ps(_mm512_cvtepi8_epi32(_mm_loadu_si128((const __m128i *) p)));
 }
 LANE F32x16
+f_load_exponent(const uint8_t *p)
+{
+	__m512i e = _mm512_cvtepu8_epi32(_mm_loadu_si128((const __m128i *) p));
+	__m512i normal = _mm512_slli_epi32(_mm512_sub_epi32(e, _mm512_set1_epi32(1)), 23);
+
+	/* the denormals are larger than what the shift makes of 0 and 1, and smaller than all others */
+	return _mm512_castsi512_ps(_mm512_max_epi32(normal, _mm512_sllv_epi32(_mm512_set1_epi32(0x00200000), e)));
+}
+LANE F32x16
 f_add(F32x16 a, F32x16 b)
 {
 	return _mm512_add_ps(a, b);
@@ -262,13 +271,77 @@ b_or(U8x64 a, U8x64 b)
 	return _mm512_or_si512(a, b);
 }
 
-/* Bytes 0 … 15 to the values of IQ4_NL + 128. */
+/* Bytes 0 … 15 to those of a table. */
 LANE U8x64
-b_table(U8x64 a)
+b_values(const uint8_t table[16], U8x64 a)
 {
-	__m512i table = _mm512_broadcast_i32x4(_mm_loadu_si128((const __m128i *) iq4_values));
+	return _mm512_shuffle_epi8(_mm512_broadcast_i32x4(_mm_loadu_si128((const __m128i *) table)), a);
+}
 
-	return _mm512_shuffle_epi8(_mm512_xor_si512(table, _mm512_set1_epi8((char) 0x80)), a);
+/* 128 - a where bit number bit (0 … 7) of the byte of signs is 1, else a. */
+LANE U8x64
+b_turn_sign(U8x64 a, U8x64 signs, int bit)
+{
+	__mmask64 negative = _mm512_test_epi8_mask(signs, _mm512_set1_epi8((char) (1u << bit)));
+
+	return _mm512_mask_sub_epi8(a, negative, _mm512_set1_epi8((char) 128), a);
+}
+
+/* The points of a part of a codebook that the low 6 to 10 bits of numbers choose: a table of 64, or one of two halves.
+ */
+LANE __m512i
+points_of_64(const uint16_t *points, __m512i numbers)
+{
+	return _mm512_permutex2var_epi16(_mm512_load_si512(points), numbers, _mm512_load_si512(points + 32));
+}
+LANE __m512i
+points_of_256(const uint16_t *points, __m512i numbers, const __mmask32 bits[4])
+{
+	__m512i low = _mm512_mask_blend_epi16(bits[0], points_of_64(points, numbers), points_of_64(points + 64, numbers));
+	__m512i high =
+		_mm512_mask_blend_epi16(bits[0], points_of_64(points + 128, numbers), points_of_64(points + 192, numbers));
+
+	return _mm512_mask_blend_epi16(bits[1], low, high);
+}
+LANE __m512i
+points_of_512(const uint16_t *points, __m512i numbers, const __mmask32 bits[4])
+{
+	return _mm512_mask_blend_epi16(bits[2], points_of_256(points, numbers, bits),
+								   points_of_256(points + 256, numbers, bits));
+}
+
+/* The points of a run of 32 numbers (formats.h). */
+LANE U8x64
+b_points(const GridFormat format, const uint8_t *low, const uint8_t *planes)
+{
+	__m512i numbers = _mm512_cvtepu8_epi16(_mm256_loadu_si256((const __m256i *) low));
+	/* bits 6 to 9 of the numbers; a table takes those below by itself */
+	__mmask32 bits[4] = {_mm512_test_epi16_mask(numbers, _mm512_set1_epi16(64)),
+						 _mm512_test_epi16_mask(numbers, _mm512_set1_epi16(128)), 0, 0};
+	uint32_t plane;
+
+	for (uint32_t bit = 8; bit < format.n_bits; bit++)
+	{
+		memcpy(&plane, planes + (bit - 8) * grid_plane_bytes(format), 4);
+		bits[bit - 6] = plane;
+	}
+	if (format.n_bits == 8)
+		return points_of_256(format.points, numbers, bits);
+	if (format.n_bits == 9)
+		return points_of_512(format.points, numbers, bits);
+	return _mm512_mask_blend_epi16(bits[3], points_of_512(format.points, numbers, bits),
+								   points_of_512(format.points + 512, numbers, bits));
+}
+
+/* 32 activations in turned order. */
+LANE void
+b_turn(const uint8_t *x, const uint32_t inputs, uint8_t *out)
+{
+	const __m128i eight = _mm_setr_epi8(0, 1, 8, 9, 2, 3, 10, 11, 4, 5, 12, 13, 6, 7, 14, 15);
+	const __m128i four = _mm_setr_epi8(0, 1, 4, 5, 2, 3, 6, 7, 8, 9, 12, 13, 10, 11, 14, 15);
+	__m256i order = _mm256_broadcastsi128_si256(inputs == 8 ? eight : four);
+
+	_mm256_storeu_si256((__m256i *) out, _mm256_shuffle_epi8(_mm256_loadu_si256((const __m256i *) x), order));
 }
 
 /* Bit pair number pair (0 … 3) of each byte, moved to bits 0 and 1. */

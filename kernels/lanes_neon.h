@@ -93,6 +93,17 @@ LANES_OP(F32x16, f_load_u8, (const uint8_t *p), vcvtq_f32_u32(quarter_u8(p, i)))
 LANES_OP(F32x16, f_load_u8_low, (const uint8_t *p), vcvtq_f32_u32(vandq_u32(quarter_u8(p, i), vdupq_n_u32(15))))
 LANES_OP(F32x16, f_load_u8_high, (const uint8_t *p), vcvtq_f32_u32(vshrq_n_u32(quarter_u8(p, i), 4)))
 LANES_OP(F32x16, f_load_s8, (const uint8_t *p), vcvtq_f32_s32(quarter_s8(p, i)))
+/* The denormals are larger than what the shift makes of 0 and 1, and smaller than all others. */
+LANE uint32x4_t
+quarter_exponent(const uint8_t *p, int i)
+{
+	int32x4_t e = vreinterpretq_s32_u32(quarter_u8(p, i));
+	int32x4_t normal = vshlq_n_s32(vsubq_s32(e, vdupq_n_s32(1)), 23);
+
+	/* a shift by 32 or more, or by what is a negative byte, leaves nothing that is larger */
+	return vreinterpretq_u32_s32(vmaxq_s32(normal, vshlq_s32(vdupq_n_s32(0x00200000), e)));
+}
+LANES_OP(F32x16, f_load_exponent, (const uint8_t *p), vreinterpretq_f32_u32(quarter_exponent(p, i)))
 LANES_OP(F32x16, f_add, (F32x16 a, F32x16 b), vaddq_f32(a.v[i], b.v[i]))
 LANES_OP(F32x16, f_sub, (F32x16 a, F32x16 b), vsubq_f32(a.v[i], b.v[i]))
 LANES_OP(F32x16, f_mul, (F32x16 a, F32x16 b), vmulq_f32(a.v[i], b.v[i]))
@@ -199,9 +210,33 @@ LANES_OP(U8x64, b_low, (U8x64 a), vandq_u8(a.v[i], vdupq_n_u8(15)))
 LANES_OP(U8x64, b_high, (U8x64 a), vshrq_n_u8(a.v[i], 4))
 LANES_OP(U8x64, b_or, (U8x64 a, U8x64 b), vorrq_u8(a.v[i], b.v[i]))
 
-/* Bytes 0 … 15 to the values of IQ4_NL + 128. */
-LANES_OP(U8x64, b_table, (U8x64 a),
-		 vqtbl1q_u8(veorq_u8(vld1q_u8((const uint8_t *) iq4_values), vdupq_n_u8(0x80)), a.v[i]))
+/* Bytes 0 … 15 to those of a table. */
+LANES_OP(U8x64, b_values, (const uint8_t table[16], U8x64 a), vqtbl1q_u8(vld1q_u8(table), a.v[i]))
+
+/* 128 - a where bit number bit (0 … 7) of the byte of signs is 1, else a. */
+LANES_OP(U8x64, b_turn_sign, (U8x64 a, U8x64 signs, int bit),
+		 vbslq_u8(vtstq_u8(signs.v[i], vdupq_n_u8((uint8_t) (1u << bit))), vsubq_u8(vdupq_n_u8(128), a.v[i]), a.v[i]))
+
+/* The points of a run of 32 numbers (formats.h). */
+LANE U8x64
+b_points(const GridFormat format, const uint8_t *numbers, const uint8_t *planes)
+{
+	uint16_t points[32];
+
+	grid_points_read(format, numbers, planes, points);
+	return b_load((const uint8_t *) points);
+}
+
+/* 32 activations in turned order. */
+LANE void
+b_turn(const uint8_t *x, const uint32_t inputs, uint8_t *out)
+{
+	const uint8x16_t eight = {0, 1, 8, 9, 2, 3, 10, 11, 4, 5, 12, 13, 6, 7, 14, 15};
+	const uint8x16_t four = {0, 1, 4, 5, 2, 3, 6, 7, 8, 9, 12, 13, 10, 11, 14, 15};
+
+	for (int i = 0; i < 2; i++)
+		vst1q_u8(out + 16 * i, vqtbl1q_u8(vld1q_u8(x + 16 * i), inputs == 8 ? eight : four));
+}
 
 /* Bit pair number pair (0 … 3) of each byte, moved to bits 0 and 1, and to bits 4 and 5. */
 LANES_OP(U8x64, b_pair_to_0, (U8x64 a, int pair), vandq_u8(a.v[i] >> 2 * pair, vdupq_n_u8(3)))

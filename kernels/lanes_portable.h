@@ -63,6 +63,21 @@ F_OP(f_load_u8_low, (const uint8_t *p), (float) (p[i] & 15))
 F_OP(f_load_u8_high, (const uint8_t *p), (float) (p[i] >> 4))
 F_OP(f_load_s8, (const uint8_t *p), (float) (int8_t) p[i])
 
+/* 2^(byte - 128), the smallest two as denormals */
+LANE F32x16
+f_load_exponent(const uint8_t *p)
+{
+	F32x16 out;
+
+	LANES(i)
+	{
+		uint32_t bits = p[i] < 2 ? 0x00200000u << p[i] : (uint32_t) (p[i] - 1) << 23;
+
+		memcpy(&out.v[i], &bits, 4);
+	}
+	return out;
+}
+
 LANE void
 f_store(float *p, F32x16 a)
 {
@@ -214,8 +229,11 @@ B_OP(b_high, (U8x64 a), a.v[i] >> 4)
 B_OP(b_or, (U8x64 a, U8x64 b), a.v[i] | b.v[i])
 B_OP(b_broadcast4, (const uint8_t *p), p[i % 4])
 
-/* Bytes 0 … 15 to the values of IQ4_NL + 128. */
-B_OP(b_table, (U8x64 a), iq4_values[a.v[i]] + 128)
+/* Bytes 0 … 15 to those of a table. */
+B_OP(b_values, (const uint8_t table[16], U8x64 a), table[a.v[i]])
+
+/* 128 - a where bit number bit (0 … 7) of the byte of signs is 1, else a. */
+B_OP(b_turn_sign, (U8x64 a, U8x64 signs, int bit), signs.v[i] >> bit & 1 ? 128 - a.v[i] : a.v[i])
 
 /* Bit pair number pair (0 … 3) of each byte, moved to bits 0 and 1. */
 B_OP(b_pair_to_0, (U8x64 a, int pair), a.v[i] >> (2 * pair) & 3)
@@ -228,6 +246,30 @@ B_OP(b_bit_to_2, (U8x64 a, int bit), (a.v[i] >> bit & 1) << 2)
 
 /* Bit number bit (0 … 7) of each byte, moved to bit 4. */
 B_OP(b_bit_to_4, (U8x64 a, int bit), (a.v[i] >> bit & 1) << 4)
+
+/* The points of a run of 32 numbers (formats.h). */
+LANE U8x64
+b_points(const GridFormat format, const uint8_t *numbers, const uint8_t *planes)
+{
+	uint16_t points[32];
+	U8x64 out;
+
+	grid_points_read(format, numbers, planes, points);
+	memcpy(out.v, points, 64);
+	return out;
+}
+
+/* 32 activations in turned order: of each two points, pairs of inputs take turns. */
+LANE void
+b_turn(const uint8_t *x, const uint32_t inputs, uint8_t *out)
+{
+	for (uint32_t pair = 0; pair < 16; pair++)
+	{
+		uint32_t of_points = pair % inputs, from = pair - of_points;
+
+		memcpy(out + 2 * pair, x + 2 * (from + of_points % 2 * (inputs / 2) + of_points / 2), 2);
+	}
+}
 
 /* Sums of four products of unsigned weights and signed activations in each lane, onto acc. */
 LANE I32x16

@@ -77,8 +77,8 @@ dot_table(const uint8_t *weights, const uint8_t *block, const uint32_t n_tokens,
 		{
 			U8x64 w = b_load(weights + step * 128 + g * 64);
 
-			low[g] = b_table(b_low(w));
-			high[g] = b_table(b_high(w));
+			low[g] = b_values(iq4_table, b_low(w));
+			high[g] = b_values(iq4_table, b_high(w));
 		}
 		add_biased(panel_quants(block, 0) + 4 * step, n_tokens, low, sums);
 		add_biased(panel_quants(block, 0) + 16 + 4 * step, n_tokens, high, sums);
@@ -111,6 +111,126 @@ iq4_xs_block(const uint8_t *scales, const uint8_t *weights, const uint8_t *block
 		block = LANE_GROUPS == 1 ? load_again(block) : block;
 		dot_table(weights + 64 * first, block, n_tokens, sums);
 		EACH_GROUP add_scaled(block, n_tokens, f_mul(d[first + g], f_load_s8(scales + 16 * (first + g))), sums[g],
+							  acc[first + g]);
+	}
+}
+
+/*
+ * One block of MXFP4: the exponents stand behind the nibbles, or in every other block before them. Weights are as small
+ * as those of five bits: two chains of four steps.
+ */
+LANE void
+mxfp4_block(const uint8_t *nibbles, const uint8_t *exponents, const uint8_t *block, const uint32_t n_tokens,
+			F32x16 acc[2][PANEL_TOKENS])
+{
+	EACH_PASS
+	{
+		I32x16 sums[LANE_GROUPS][PANEL_TOKENS];
+
+		block = LANE_GROUPS == 1 ? load_again(block) : block;
+		EACH_TOKEN
+		{
+			I32x16 start = offset_start(block, n_tokens, t, OFFSET_16);
+
+			EACH_GROUP sums[g][t] = start;
+		}
+#pragma GCC unroll 2
+		for (uint32_t chain = 0; chain < 2; chain++)
+		{
+			Dots dots[LANE_GROUPS][PANEL_TOKENS];
+
+			EACH_TOKEN EACH_GROUP dots[g][t] = d_begin(sums[g][t]);
+#pragma GCC unroll 2
+			for (uint32_t step = 2 * chain; step < 2 * chain + 2; step++)
+			{
+				U8x64 low[LANE_GROUPS], high[LANE_GROUPS];
+
+				EACH_GROUP
+				{
+					U8x64 w = b_load(nibbles + step * 128 + (first + g) * 64);
+
+					low[g] = b_values(mxfp4_table, b_low(w));
+					high[g] = b_values(mxfp4_table, b_high(w));
+				}
+				add_dots(panel_quants(block, 0) + 4 * step, n_tokens, low, dots);
+				add_dots(panel_quants(block, 0) + 16 + 4 * step, n_tokens, high, dots);
+			}
+			EACH_TOKEN EACH_GROUP sums[g][t] = d_total(dots[g][t], sums[g][t]);
+		}
+		EACH_GROUP add_scaled(block, n_tokens, f_load_exponent(exponents + 16 * (first + g)), sums[g], acc[first + g]);
+	}
+}
+
+/* Weights of step step of the four (IQ3: two) that a look-up of points serves. */
+LANE U8x64
+point_weights(const GridFormat format, U8x64 points, U8x64 signs, const uint32_t lookup, const uint32_t step)
+{
+	U8x64 numbers = format.inputs == 8 ? b_pair_to_0(points, (int) step) : step == 0 ? b_low(points) : b_high(points);
+
+	return b_turn_sign(b_values(format.magnitudes, numbers), signs, (int) (format.inputs / 2 * lookup + step));
+}
+
+/* Scales of one group of rows: of sub-block sub, or of one of its halves. */
+LANE F32x16
+point_scale(const GridFormat format, const uint8_t *head, const uint32_t sub, const uint32_t half, const uint32_t group,
+			F32x16 d)
+{
+	const uint8_t *at = head + (format.halves ? sub : sub / 2) * 32 + 16 * group;
+	F32x16 bits = (format.halves ? half : sub % 2) == 0 ? f_load_u8_low(at) : f_load_u8_high(at);
+
+	return f_mul(d, f_fma(bits, f_set(2 * format.unit), f_set(format.unit)));
+}
+
+/*
+ * Sub-block sub of IQ2 or IQ3 (format is constant); head: what stands behind d. Weights are 64 + w, up to 126, so that
+ * a chain is one step.
+ */
+LANE void
+block_points(const GridFormat format, const uint8_t *head, const uint8_t *block, const uint32_t n_tokens,
+			 const uint32_t sub, const F32x16 d[2], F32x16 acc[2][PANEL_TOKENS])
+{
+	const uint8_t *planes = head + grid_scales_bytes(format) + sub * (format.n_bits - 8) * grid_plane_bytes(format);
+	const uint8_t *signs = head + grid_scales_bytes(format) + grid_planes_bytes(format) + sub * grid_sub_bytes(format);
+	const uint8_t *numbers = signs + 128;
+	const uint32_t n_pieces = format.halves ? 2 : 1, n_steps = format.inputs / 2, n_lookups = 8 / n_steps;
+	uint8_t turned[PANEL_TOKENS][32];
+
+	EACH_TOKEN b_turn(panel_quants(block, t), format.inputs, turned[t]);
+	EACH_PASS
+#pragma GCC unroll 2
+	for (uint32_t piece = 0; piece < n_pieces; piece++)
+	{
+		I32x16 sums[LANE_GROUPS][PANEL_TOKENS];
+
+		EACH_TOKEN
+		{
+			const int16_t *pair = panel_sums(block, n_tokens, t);
+			I32x16 start = i_negative_shifted(format.halves ? i_pair_half(pair, piece) : i_pair_sum(pair), 6);
+
+			EACH_GROUP sums[g][t] = start;
+		}
+#pragma GCC unroll 4
+		for (uint32_t lookup = piece * n_lookups / n_pieces; lookup < (piece + 1) * n_lookups / n_pieces; lookup++)
+		{
+			U8x64 points[LANE_GROUPS];
+
+			EACH_GROUP points[g] =
+				b_points(format, numbers + 64 * lookup + 32 * (first + g), planes + 8 * lookup + 4 * (first + g));
+#pragma GCC unroll 4
+			for (uint32_t step = 0; step < n_steps; step++)
+			{
+				U8x64 w[LANE_GROUPS];
+
+				EACH_GROUP w[g] = point_weights(format, points[g], b_load(signs + 64 * (first + g)), lookup, step);
+				EACH_TOKEN
+				{
+					U8x64 x = b_broadcast4(turned[t] + 4 * (n_steps * lookup + step));
+
+					EACH_GROUP sums[g][t] = d_total(d_add(d_begin(sums[g][t]), w[g], x), sums[g][t]);
+				}
+			}
+		}
+		EACH_GROUP add_scaled(block, n_tokens, point_scale(format, head, sub, piece, first + g, d[first + g]), sums[g],
 							  acc[first + g]);
 	}
 }
@@ -280,6 +400,18 @@ PRODUCTS(iq4_nl, iq4_nl_block(tile, block, n_tokens, acc), tile + TILE_Q4_0_BYTE
 /* the scales of two sub-blocks stand before both */
 PRODUCTS(iq4_xs, iq4_xs_block(tile + b % 2 * 32, tile + 64 + b % 2 * 512, block, n_tokens, d, acc),
 		 tile + b % 2 * TILE_IQ4_XS_PAIR_BYTES)
+/* an odd block begins in the middle of a line */
+PRODUCTS(mxfp4, mxfp4_block(tile + b % 2 * 32, b % 2 ? tile : tile + 512, block, n_tokens, acc),
+		 tile + TILE_MXFP4_BYTES)
+/* what stands behind d belongs to all eight sub-blocks */
+#define POINT_PRODUCTS(id, name)                                                                                       \
+	PRODUCTS(name, block_points(GRID_##id, tile, block, n_tokens, b % 8, d, acc),                                      \
+			 tile + (b % 8 == 7 ? TILE_##id##_BYTES - 64 : 0))
+POINT_PRODUCTS(IQ2_XXS, iq2_xxs)
+POINT_PRODUCTS(IQ2_XS, iq2_xs)
+POINT_PRODUCTS(IQ2_S, iq2_s)
+POINT_PRODUCTS(IQ3_XXS, iq3_xxs)
+POINT_PRODUCTS(IQ3_S, iq3_s)
 
 /* Sixteen weights of a float format. */
 LANE F32x16

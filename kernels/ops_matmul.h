@@ -213,6 +213,19 @@ add_biased(const uint8_t *x, const uint32_t n_tokens, const U8x64 weights[LANE_G
 	}
 }
 
+/* One step of a chain; x: as there. */
+LANE void
+add_dots(const uint8_t *x, const uint32_t n_tokens, const U8x64 weights[LANE_GROUPS],
+		 Dots dots[LANE_GROUPS][PANEL_TOKENS])
+{
+	EACH_TOKEN
+	{
+		U8x64 four = b_broadcast4(x + 32 * t);
+
+		EACH_GROUP dots[g][t] = d_add(dots[g][t], weights[g], four);
+	}
+}
+
 /* acc += integer sums * weight scale * activation scale, for one group of rows */
 LANE void
 add_scaled(const uint8_t *block, const uint32_t n_tokens, F32x16 scale, const I32x16 sums[PANEL_TOKENS],

@@ -611,13 +611,14 @@ create_slots(Reader *reader, int n_slots)
 static void
 run_workers(Reader *reader, int n_workers)
 {
+	const size_t scratch_bytes = (reader->request->scratch_bytes / 64 + 1) * 64;
 	Worker workers[N_SLOTS];
 	int n_started = 0;
 	bool had_memory = true;
 
 	for (int i = 0; i < n_workers; i++)
 	{
-		workers[i] = (Worker){reader, &reader->slots[i], malloc(reader->request->scratch_bytes + 1), 0};
+		workers[i] = (Worker){reader, &reader->slots[i], aligned_alloc(64, scratch_bytes), 0};
 		if (!workers[i].scratch || pthread_create(&workers[i].thread, NULL, worker_main, &workers[i]) != 0)
 		{
 			had_memory = workers[i].scratch != NULL;

@@ -25,7 +25,7 @@ typedef struct ReadRequest
 	uint32_t n_jobs;
 	bool allow_io_uring, allow_direct_io;
 	int n_threads;
-	uint64_t scratch_bytes; /* that each worker thread has for itself */
+	uint64_t scratch_bytes; /* that each worker thread has for itself, aligned to 64 */
 	/* Use one job's bytes; called by worker threads, several at once, in about the order of jobs. */
 	Status (*use)(void *argument, const ReadJob *job, const uint8_t *bytes, uint8_t *scratch);
 	/* Called by the calling thread now and then. */

@@ -155,13 +155,13 @@ def head(architecture, entries, tensors):
     return out
 
 
-def model(architecture, kind, block, block_bytes, size=32, template=None, merged=False):
+def model(architecture, kind, block, block_bytes, size=32, template=None, merged=False, head_dim=16):
     number = lambda key, value: entry(f"{architecture}.{key}", 4, struct.pack("<I", value))
     added, merges = ["<|endoftext|>", "<|im_start|>", "<|im_end|>", "[PAD]"], ["h e", "l l", "he ll"]
     tokens = alphabet() + ["he", "ll", "hell"] + added
     entries = [entry("general.architecture", 8, string(architecture)), number("block_count", 1), number("context_length", 128)]
     entries += [number("embedding_length", size), number("feed_forward_length", 2 * size if architecture == "qwen" else size), number("attention.head_count", 2)]
-    entries += [number("attention.head_count_kv", 1), number("attention.key_length", 16), number("attention.value_length", 16)]
+    entries += [number("attention.head_count_kv", 1), number("attention.key_length", head_dim), number("attention.value_length", head_dim)]
     entries += [entry(f"{architecture}.attention.layer_norm_rms_epsilon", 6, struct.pack("<f", 1e-6))]
     entries += [entry(f"{architecture}.rope.scaling.type", 8, string("yarn")), entry(f"{architecture}.rope.scaling.factor", 6, struct.pack("<f", 4))]
     entries += [entry("tokenizer.ggml.model", 8, string("gpt2")), entry("tokenizer.ggml.pre", 8, string("qwen2"))]
@@ -187,13 +187,13 @@ def model(architecture, kind, block, block_bytes, size=32, template=None, merged
     if architecture == "qwen":
         matrix("blk.0.attn_qkv.weight", size, 64)
         vector("blk.0.attn_qkv.bias", 64)
-    for part, rows in (("q", 32), ("k", 16), ("v", 16)) if architecture != "qwen" else ():
+    for part, rows in (("q", 2 * head_dim), ("k", head_dim), ("v", head_dim)) if architecture != "qwen" else ():
         matrix(f"blk.0.attn_{part}.weight", size, rows)
         if architecture.startswith("qwen2"):
             vector(f"blk.0.attn_{part}.bias", rows)
         elif part != "v":
-            vector(f"blk.0.attn_{part}_norm.weight", 16)
-    matrix("blk.0.attn_output.weight", 32, size)
+            vector(f"blk.0.attn_{part}_norm.weight", head_dim)
+    matrix("blk.0.attn_output.weight", 2 * head_dim, size)
     for part in ("gate_up", "down") if merged else ("gate", "up", "down"):
         if experts:
             rows = 2 * size if part == "gate_up" else size
@@ -225,6 +225,9 @@ def models():
     save("loader", "qwen_q8_0", model("qwen", 8, 32, 34))
     save("loader", "qwen2vl_f16", model("qwen2vl", 1, 1, 2))
     save("loader", "qwen3vlmoe_merged_q8_0", model("qwen3vlmoe", 8, 32, 34, merged=True))
+    save("loader", "qwen3moe_mxfp4", model("qwen3moe", 39, 32, 17))
+    for name, kind, n_bytes in (("iq2_xxs", 16, 66), ("iq2_xs", 17, 74), ("iq2_s", 22, 82), ("iq3_xxs", 18, 98), ("iq3_s", 21, 110)):
+        save("loader", f"qwen2moe_{name}", model("qwen2moe", kind, 256, n_bytes, size=256, head_dim=128))
 
 
 def main():

@@ -50,11 +50,83 @@ q3_k_six_bits(const uint8_t *s, int j)
 static bool
 has_halves(TensorType type)
 {
-	return type == TENSOR_Q2_K || type == TENSOR_Q3_K || type == TENSOR_Q6_K;
+	return type == TENSOR_Q2_K || type == TENSOR_Q3_K || type == TENSOR_Q6_K || type == TENSOR_IQ2_XS ||
+		   type == TENSOR_IQ2_S;
+}
+
+/* Number nibble i of bytes, the low one of a byte first. */
+static int
+nibble_of(const uint8_t *at, int i)
+{
+	return i % 2 ? at[i / 2] / 16 : at[i / 2] % 16;
+}
+
+static uint32_t
+word_of(const uint8_t *at)
+{
+	return at[0] | (uint32_t) at[1] << 8 | (uint32_t) at[2] << 16 | (uint32_t) at[3] << 24;
+}
+
+/* Is input i of eight negative, of which seven have a bit and the eighth makes an even number of them? */
+static bool
+negative_of_seven(uint32_t bits, int i)
+{
+	int others = 0;
+
+	for (int j = 0; j < 7; j++)
+		others += (int) (bits >> j & 1);
+	return i < 7 ? (bits >> i & 1) != 0 : others % 2 != 0;
+}
+
+/* Input j of point number n of a codebook, of 8 inputs of two bits or 4 of three: its magnitudes, in order. The
+ * codebooks themselves are held against the gguf package's point by point (check_types.h). */
+static int
+point_of(const uint16_t *codebook, int n, int j, const int *magnitudes, int n_inputs)
+{
+	int number = codebook[n] >> (j % 2 ? 8 : 0) >> (n_inputs == 8 ? 2 : 4) * (j / 2);
+
+	return magnitudes[number % (n_inputs == 8 ? 4 : 16)];
+}
+
+/* Input i of sub-block s of a block of IQ2 or IQ3. */
+static int
+point_quant(TensorType type, const uint8_t *at, int s, int i)
+{
+	static const int of_iq2[4] = {8, 25, 43, 0};
+	static const int of_iq3_xxs[16] = {4, 12, 20, 28, 36, 44, 52, 62}, of_iq3_s[16] = {1, 3, 5, 7, 9, 11, 13, 15};
+	int p = s * 4 + i / 8, q = s * 8 + i / 4, magnitude;
+	bool negative;
+
+	switch (type)
+	{
+		case TENSOR_IQ2_XXS:
+			magnitude = point_of(grid_iq2_xxs, at[2 + 8 * s + i / 8], i % 8, of_iq2, 8);
+			negative = negative_of_seven(word_of(at + 2 + 8 * s + 4) >> (i / 8 * 7) & 127, i % 8);
+			break;
+		case TENSOR_IQ2_XS:
+			magnitude = point_of(grid_iq2_xs, at[2 + 2 * p] + at[3 + 2 * p] % 2 * 256, i % 8, of_iq2, 8);
+			negative = negative_of_seven(at[3 + 2 * p] / 2, i % 8);
+			break;
+		case TENSOR_IQ2_S:
+			magnitude = point_of(grid_iq2_s, at[2 + p] + (at[66 + p / 4] >> (p % 4 * 2) & 3) * 256, i % 8, of_iq2, 8);
+			negative = at[34 + p] >> (i % 8) & 1;
+			break;
+		case TENSOR_IQ3_XXS:
+			magnitude = point_of(grid_iq3_xxs, at[2 + q], i % 4, of_iq3_xxs, 4);
+			negative = negative_of_seven(word_of(at + 66 + 4 * s) >> (i / 8 * 7) & 127, i % 8);
+			break;
+		default:
+			magnitude = point_of(grid_iq3_s, at[2 + q] + (at[66 + q / 8] >> (q % 8) & 1) * 256, i % 4, of_iq3_s, 4);
+			negative = at[74 + p] >> (i % 8) & 1;
+			break;
+	}
+	return negative ? -magnitude : magnitude;
 }
 
 /* What the sixteen nibbles of IQ4_NL and IQ4_XS stand for. */
 static const int table_values[16] = {-127, -104, -83, -65, -49, -35, -22, -10, 1, 13, 25, 38, 53, 69, 89, 113};
+
+static const int doubled_e2m1[16] = {0, 1, 2, 3, 4, 6, 8, 12, 0, -1, -2, -3, -4, -6, -8, -12};
 
 /* Piece number half (of the one or two) of inputs 32 b … 32 b + 31 of a row. */
 static Piece
@@ -88,6 +160,16 @@ piece_of(TensorType type, const uint8_t *row, uint32_t b, int half)
 				break;
 			case TENSOR_IQ4_XS:
 				p.quants[i] = table_values[nibble(at + 8 + 16 * s, i)];
+				break;
+			case TENSOR_MXFP4:
+				p.quants[i] = doubled_e2m1[nibble(at + 1, i)];
+				break;
+			case TENSOR_IQ2_XXS:
+			case TENSOR_IQ2_XS:
+			case TENSOR_IQ2_S:
+			case TENSOR_IQ3_XXS:
+			case TENSOR_IQ3_S:
+				p.quants[i] = point_quant(type, at, s, i);
 				break;
 			case TENSOR_Q2_K:
 				p.quants[i] = at[16 + s / 4 * 32 + i] >> (s % 4 * 2) & 3;
@@ -139,6 +221,24 @@ piece_of(TensorType type, const uint8_t *row, uint32_t b, int half)
 			scale = at[4 + s / 2] >> (s % 2 * 4) & 15;
 			scale += (at[2 + s / 4] >> (s % 4 * 2) & 3) * 16 - 32;
 			p.scale = half_at(at) * (float) scale;
+			break;
+		case TENSOR_MXFP4:
+			p.scale = ldexpf(1.0f, at[0] - 128);
+			break;
+		case TENSOR_IQ2_XXS:
+			p.scale = half_at(at) * ((float) (word_of(at + 2 + 8 * s + 4) >> 28) + 0.5f) / 4;
+			break;
+		case TENSOR_IQ2_XS:
+			p.scale = half_at(at) * ((float) nibble_of(at + 66, 2 * s + half) + 0.5f) / 4;
+			break;
+		case TENSOR_IQ2_S:
+			p.scale = half_at(at) * ((float) nibble_of(at + 74, 2 * s + half) + 0.5f) / 4;
+			break;
+		case TENSOR_IQ3_XXS:
+			p.scale = half_at(at) * ((float) (word_of(at + 66 + 4 * s) >> 28) + 0.5f) / 2;
+			break;
+		case TENSOR_IQ3_S:
+			p.scale = half_at(at) * (float) (1 + 2 * nibble_of(at + 106, s));
 			break;
 		default:
 			p.scale = half_at(at);
@@ -301,7 +401,7 @@ extreme_products_follow_the_definition(void **state)
 				memset(rows, fills[f], bytes);
 				for (size_t at = 0; at < bytes; at += info->block_bytes)
 				{
-					memcpy(rows + at + scale_offset(types[k]), &one, 2);
+					set_scale(types[k], rows + at, one);
 					if (min_offset(types[k]) >= 0)
 						memcpy(rows + at + min_offset(types[k]), &one, 2);
 				}
@@ -325,10 +425,14 @@ special_values_follow_the_definition(void **state)
 		uint8_t *rows = random_rows(types[k], n_rows, n_cols);
 		float *x = random_floats((size_t) n_tokens * n_cols);
 		uint16_t halves[] = {0, 1, 0x8001, 0x0400, 0x7BFF};
+		uint8_t exponents[] = {0, 1, 2, 3, 255};
 
 		for (size_t b = 0; tensor_type_takes_panels(types[k]) && b < n_rows * (size_t) (n_cols / info->block_elements);
 			 b++)
-			memcpy(rows + b * info->block_bytes + scale_offset(types[k]), &halves[b % 5], 2);
+			if (types[k] == TENSOR_MXFP4)
+				rows[b * info->block_bytes] = exponents[b % 5];
+			else
+				set_scale(types[k], rows + b * info->block_bytes, halves[b % 5]);
 		memset(x, 0, 64 * 4);
 		for (uint32_t i = 64; i < 96; i++)
 			x[i] = 1e-41f * (float) (i - 80);

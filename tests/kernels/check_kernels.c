@@ -19,6 +19,7 @@
 
 #include <cmocka.h>
 
+#include "../../kernels/formats.h"
 #include "../../kernels/kernels.h"
 #include "../../kernels/team.h"
 #include "bench_kernels.h"
@@ -89,6 +90,18 @@ min_offset(TensorType type)
 	return has_min ? scale_offset(type) + 2 : -1;
 }
 
+/* A block's scale; that of MXFP4 is a byte: the power of two below. */
+static void
+set_scale(TensorType type, uint8_t *block, uint16_t half)
+{
+	float value = f16_to_f32(half);
+
+	if (type == TENSOR_MXFP4)
+		block[0] = (uint8_t) (value == 0 ? 0 : 128 + ilogbf(value));
+	else
+		memcpy(block + scale_offset(type), &half, 2);
+}
+
 /* Random rows as they stand in a file: any bits for quants, sane half floats for scales. */
 static uint8_t *
 random_rows(TensorType type, uint32_t n_rows, uint32_t n_cols)
@@ -111,7 +124,7 @@ random_rows(TensorType type, uint32_t n_rows, uint32_t n_cols)
 
 		if (type == TENSOR_BF16)
 			half = (uint16_t) (0x3C00 + random_u32() % 0x200 + (random_u32() & 0x8000));
-		memcpy(rows + at + scale_offset(type), &half, 2);
+		set_scale(type, rows + at, half);
 		half = f32_to_f16(random_float() * 0.1f);
 		if (min_offset(type) >= 0)
 			memcpy(rows + at + min_offset(type), &half, 2);

@@ -8,6 +8,7 @@
 #define GGUF_WRITER_H
 
 #include <fcntl.h>
+#include <math.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
@@ -255,21 +256,29 @@ writer_data(ByteWriter *out, const WriterTensor *tensor, uint64_t *state)
 									: tensor->type == TENSOR_Q3_K ? 108
 									: tensor->type == TENSOR_Q2_K ? 80
 																  : 0;
-			float range = tensor->type == TENSOR_Q8_0     ? 127
-						  : tensor->type == TENSOR_IQ4_NL ? 127
-						  : tensor->type == TENSOR_IQ4_XS ? 127 * 32
-						  : tensor->type == TENSOR_Q2_K   ? 3 * 15
-						  : tensor->type == TENSOR_Q3_K   ? 4 * 32
-						  : tensor->type == TENSOR_Q4_K   ? 15 * 63
-						  : tensor->type == TENSOR_Q5_K   ? 31 * 63
-						  : tensor->type == TENSOR_Q6_K   ? 32 * 128
-														  : 8;
+			float range =
+				tensor->type == TENSOR_Q8_0     ? 127
+				: tensor->type == TENSOR_IQ4_NL ? 127
+				: tensor->type == TENSOR_IQ4_XS ? 127 * 32
+				: tensor->type == TENSOR_Q2_K   ? 3 * 15
+				: tensor->type == TENSOR_Q3_K   ? 4 * 32
+				: tensor->type == TENSOR_Q4_K   ? 15 * 63
+				: tensor->type == TENSOR_Q5_K   ? 31 * 63
+				: tensor->type == TENSOR_Q6_K   ? 32 * 128
+				: tensor->type == TENSOR_IQ2_XXS || tensor->type == TENSOR_IQ2_XS || tensor->type == TENSOR_IQ2_S
+					? 43 * 4
+				: tensor->type == TENSOR_IQ3_XXS ? 62 * 8
+				: tensor->type == TENSOR_IQ3_S   ? 15 * 31
+												 : 8;
 			uint16_t d = f32_to_f16(tensor->scale * 2 / range), m = f32_to_f16(-tensor->scale),
 					 dmin = f32_to_f16(tensor->scale / 63);
 
 			for (uint32_t i = 0; i < info->block_bytes; i++)
 				block[i] = (uint8_t) writer_random(state);
-			memcpy(block + scale_at, &d, 2);
+			if (tensor->type == TENSOR_MXFP4)
+				block[0] = (uint8_t) (127 + ilogbf(tensor->scale / 4));
+			else
+				memcpy(block + scale_at, &d, 2);
 			if (tensor->type == TENSOR_Q4_1 || tensor->type == TENSOR_Q5_1)
 				memcpy(block + 2, &m, 2);
 			if (tensor->type == TENSOR_Q2_K || tensor->type == TENSOR_Q4_K || tensor->type == TENSOR_Q5_K)

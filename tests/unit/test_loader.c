@@ -665,7 +665,7 @@ hostile_numbers_are_refused(void **state)
 static void
 other_tensor_types_are_named(void **state)
 {
-	uint32_t iq2_xs = 17;
+	uint32_t iq1_s = 19;
 	TinyModel shape = tiny;
 	ByteWriter file;
 	uint8_t *at;
@@ -678,10 +678,10 @@ other_tensor_types_are_named(void **state)
 	file = writer_model(&shape, NULL);
 	at = memmem(file.data, file.length, "token_embd.weight", 17);
 	assert_non_null(at);
-	memcpy(at + 17 + 20, &iq2_xs, 4);
-	writer_save(folder, "iq2.gguf", file.data, file.length);
-	expect_failure("iq2.gguf", STATUS_UNSUPPORTED,
-				   "\"token_embd.weight\" has type IQ2_XS; supported are F32, F16, BF16, Q8_0,");
+	memcpy(at + 17 + 20, &iq1_s, 4);
+	writer_save(folder, "iq1.gguf", file.data, file.length);
+	expect_failure("iq1.gguf", STATUS_UNSUPPORTED,
+				   "\"token_embd.weight\" has type IQ1_S; supported are F32, F16, BF16, Q8_0,");
 	byte_writer_free(&file);
 }
 

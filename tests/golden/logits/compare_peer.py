@@ -8,7 +8,6 @@ files of its own; here the types are mixed as llama-quantize mixes them (Q4_K_M,
 """
 import argparse
 import os
-import subprocess
 import sys
 import tempfile
 from collections import Counter
@@ -24,7 +23,7 @@ from make_golden import logits_of  # noqa: E402
 
 FILE_TYPES = (
     "F32", "F16", "BF16", "Q8_0", "Q4_0", "Q4_1", "Q5_0", "Q5_1", "Q2_K", "Q3_K_S", "Q3_K_M", "Q3_K_L", "Q4_K_S", "Q4_K_M", "Q5_K_S", "Q5_K_M",
-    "Q6_K", "IQ4_NL", "IQ4_XS",
+    "Q6_K", "IQ4_NL", "IQ4_XS", "MXFP4", "IQ2_XXS", "IQ2_XS", "IQ2_S", "IQ2_M", "IQ3_XXS", "IQ3_XS", "IQ3_S", "IQ3_M",
 )  # fmt: skip
 N = 129  # tokens of the prompt
 
@@ -59,8 +58,7 @@ def main():
         models.write_model(name, f"{a.peer}{folder}/f32.gguf")
         for file_type in a.types:
             path = f"{a.peer}{folder}/{name}.gguf"
-            command = ["chroot", a.peer, "llama-quantize", f"{folder}/f32.gguf", f"{folder}/{name}.gguf", file_type, "2"]
-            subprocess.run(command, check=True, capture_output=True)
+            models.quantize(a.peer, name, folder, file_type)
             kinds = Counter(tensor.tensor_type.name for tensor in GGUFReader(path).tensors if len(tensor.shape) > 1)
             largest, mean, clear, same = compare(a.engine_bench, path, logits_of(a.peer, folder, name, N))
             good = same == clear and largest <= LIMITS.get(file_type, 0.25)

@@ -4,6 +4,7 @@ Weights come from a hash of (seed, tensor name, index), not from a library's gen
 bits of quantized blocks, with scales that give them the wanted deviation. Needs numpy.
 """
 import struct
+import subprocess
 import zlib
 
 import numpy as np
@@ -100,6 +101,8 @@ LONG_LENGTH = 32001  # the last position is 32,000
 TYPED_MODELS = {
     "qwen2-blocks": dict(arch="qwen2", layers=2, hidden=256, ffn=512, heads=4, kv_heads=2, head_dim=64, tied=False),
     "qwen3-blocks": dict(arch="qwen3", layers=2, hidden=256, ffn=512, heads=4, kv_heads=1, head_dim=128, tied=True),
+    # each row has all experts, so that no rounding chooses others
+    "qwen3moe-blocks": dict(arch="qwen3moe", layers=1, hidden=256, ffn=256, heads=4, kv_heads=1, head_dim=128, tied=True, experts=4, used=4),
 }
 
 # type: its id in files, elements and bytes of a block; where its scale stands, how many scales a value of random bits deviates by;
@@ -110,7 +113,12 @@ TYPES = {
     "Q5_0": (6, 32, 22, 0, 9.25, None, 0), "Q5_1": (7, 32, 24, 0, 9.23, 2, -15.5), "Q2_K": (10, 256, 84, 80, 13.3, 82, 1.5),
     "Q3_K": (11, 256, 110, 108, 43.4, None, 0), "Q4_K": (12, 256, 144, 0, 300.0, 2, 7.5), "Q5_K": (13, 256, 176, 0, 615.0, 2, 15.5),
     "Q6_K": (14, 256, 210, 208, 1366.0, None, 0), "IQ4_NL": (20, 32, 18, 0, 69.0, None, 0), "IQ4_XS": (23, 256, 136, 0, 1275.0, None, 0),
+    "MXFP4": (39, 32, 17, 0, 6.65, None, 0), "IQ2_XXS": (16, 256, 66, 0, 55.7, None, 0), "IQ2_XS": (17, 256, 74, 0, 58.1, None, 0),
+    "IQ2_S": (22, 256, 82, 0, 58.7, None, 0), "IQ3_XXS": (18, 256, 98, 0, 148.9, None, 0), "IQ3_S": (21, 256, 110, 0, 146.5, None, 0),
 }
+
+# what llama-quantize refuses to write without an importance matrix
+NEED_IMPORTANCE = ("IQ2_XXS", "IQ2_XS", "IQ2_S", "IQ2_M", "IQ3_XXS", "IQ3_XS", "IQ3_S", "IQ3_M")
 
 
 def hashes(seed, name, n):
@@ -136,6 +144,10 @@ def random_blocks(type_name, seed, name, n, scale):
     n_blocks = n // elements
     blocks = hashes(seed, name, -(-n_blocks * n_bytes // 8)).astype("<u8").view(np.uint8)[: n_blocks * n_bytes].reshape(n_blocks, n_bytes).copy()
     d = scale / unit * (0.5 + (hashes(seed, name + ".scales", n_blocks) >> np.uint64(40)).astype(np.float64) / 2**24)
+    if type_name == "MXFP4":
+        # a power of two: twice the scale's exponent, + 127; the sign of a scale is nothing that it has
+        blocks[:, at] = np.clip(np.round(np.log2(abs(d))) + 128, 0, 255).astype(np.uint8)
+        return blocks.tobytes()
     blocks[:, at : at + 2] = d.astype("<f2").view(np.uint8).reshape(n_blocks, 2)
     if min_at is not None:
         blocks[:, min_at : min_at + 2] = (d * min_scales).astype("<f2").view(np.uint8).reshape(n_blocks, 2)
@@ -313,9 +325,9 @@ def lengths_of(name):
 
 def type_of(m, tensor, dims, type_name="F32"):
     """The type of a tensor in a file with matrices of a type; routers and vectors are always F32."""
-    if len(dims) == 1 or "mix" not in m:
-        return type_name if len(dims) > 1 else "F32"
-    return next((kind for part, kind in m["mix"].items() if part in tensor and "_inp" not in tensor), "F32")
+    if len(dims) == 1 or "_inp" in tensor:
+        return "F32"
+    return next((kind for part, kind in m["mix"].items() if part in tensor), "F32") if "mix" in m else type_name
 
 
 def write_model(name, path, type_name="F32"):
@@ -338,6 +350,38 @@ def write_model(name, path, type_name="F32"):
             data = tensor_bytes(kind, seed, tensor, n, scale, shift)
             assert len(data) == n_bytes
             file.write(data + b"\0" * (-len(data) % alignment))
+
+
+def write_importance(name, path):
+    """An importance matrix (GGUF, as llama-imatrix writes it) by which all inputs of a model's matrices matter as much."""
+    (m, _), alignment = shape_and_seed(name), 32
+    values = {"general.type": "imatrix", "imatrix.datasets": ["none"], "imatrix.chunk_count": 1, "imatrix.chunk_size": 512}
+    tensors = []
+    for tensor, dims, _, _ in tensors_of(m):
+        n_matrices = dims[2] if len(dims) > 2 else 1
+        if len(dims) > 1:
+            tensors += [(f"{tensor}.in_sum2", (dims[0], n_matrices)), (f"{tensor}.counts", (1, n_matrices))]
+    head = struct.pack("<IIQQ", 0x46554747, 3, len(tensors), len(values))
+    head += b"".join(pack_text(key) + pack_value(value) for key, value in values.items())
+    offset = 0
+    for tensor, dims in tensors:
+        head += pack_text(tensor) + struct.pack("<IQQIQ", 2, *dims, 0, offset)
+        offset += -(-count(dims) * 4 // alignment) * alignment
+    with open(path, "wb") as file:
+        file.write(head + b"\0" * (-len(head) % alignment))
+        for _, dims in tensors:
+            data = np.ones(count(dims), "<f4").tobytes()
+            file.write(data + b"\0" * (-len(data) % alignment))
+
+
+def quantize(peer, name, folder, file_type, *options):
+    """Let llama-quantize make folder/NAME.gguf, of a type of file, of folder/f32.gguf (the model called name; both inside the peer)."""
+    if file_type in NEED_IMPORTANCE:
+        write_importance(name, f"{peer}{folder}/importance.gguf")
+        options += ("--imatrix", f"{folder}/importance.gguf")
+    names = {"MXFP4": "MXFP4_MOE"}
+    command = ["chroot", peer, "llama-quantize", *options, f"{folder}/f32.gguf", f"{folder}/{name}.gguf", names.get(file_type, file_type), "2"]
+    subprocess.run(command, check=True, capture_output=True)
 
 
 def prompt(n):

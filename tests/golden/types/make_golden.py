@@ -4,11 +4,11 @@
   make_golden.py --peer FOLDER     FOLDER: made by tests/bench/setup_peer.sh; needs root (chroot) and the PyPI package gguf
 
 A line: the type, where the blocks come from, their bytes and the bits of their values (F32, little-endian), in hexadecimal. "quantized" blocks
-were written by llama-quantize, from one F32 file; "random" ones have any bits but those of their scales, "negative" ones have scales below 0.
+were written by llama-quantize, from one F32 file; "random" ones have any bits but those of their scales, "negative" ones have scales below 0;
+"points" ones have every point of a type's codebook.
 """
 import argparse
 import os
-import subprocess
 import sys
 
 import numpy as np
@@ -19,17 +19,36 @@ sys.path.insert(0, os.path.join(os.path.dirname(os.path.abspath(__file__)), ".."
 import models  # noqa: E402
 
 N = 256  # values of a line
+MODEL = "qwen3-blocks"
 TENSORS = ("blk.1.attn_k.weight", "blk.0.ffn_down.weight")
-FILE_TYPES = {"Q3_K": "Q3_K_S", "Q4_K": "Q4_K_S", "Q5_K": "Q5_K_S"}  # llama-quantize's names where they are others
+N_POINTS = {"IQ2_XXS": 256, "IQ2_XS": 512, "IQ2_S": 1024, "IQ3_XXS": 256, "IQ3_S": 512}
+FILE_TYPES = {"IQ2_S": "IQ2_M", "Q3_K": "Q3_K_S", "Q4_K": "Q4_K_S", "Q5_K": "Q5_K_S"}  # llama-quantize's names where they are others
 
 
 def quantized(peer, folder, type_name):
     """The first blocks of each of TENSORS in a file that llama-quantize wrote."""
-    command = ["chroot", peer, "llama-quantize", "--pure", f"{folder}/f32.gguf", f"{folder}/typed.gguf", FILE_TYPES.get(type_name, type_name), "2"]
-    subprocess.run(command, check=True, capture_output=True)
-    tensors = [tensor for tensor in GGUFReader(f"{peer}{folder}/typed.gguf").tensors if tensor.name in TENSORS]
+    models.quantize(peer, MODEL, folder, FILE_TYPES.get(type_name, type_name), "--pure")
+    tensors = [tensor for tensor in GGUFReader(f"{peer}{folder}/{MODEL}.gguf").tensors if tensor.name in TENSORS]
     assert len(tensors) == len(TENSORS) and all(tensor.tensor_type.name == type_name for tensor in tensors), f"not all of {TENSORS} are {type_name}"
     return [tensor.data.tobytes()[: N // models.TYPES[type_name][1] * models.TYPES[type_name][2]] for tensor in tensors]
+
+
+def with_points(type_name, first):
+    """A block of random bits whose points are those of the codebook from first on."""
+    block = bytearray(models.tensor_bytes(type_name, 9, f"points {first}", N, 1.0, 0.0))
+    for i in range(256 // (8 if type_name.startswith("IQ2") else 4)):
+        point = first + i
+        if type_name == "IQ2_XXS":
+            block[2 + i // 4 * 8 + i % 4] = point
+        elif type_name == "IQ2_XS":
+            block[2 + 2 * i], block[3 + 2 * i] = point & 255, point >> 8 | block[3 + 2 * i] & 254
+        else:
+            block[2 + i] = point & 255
+        if type_name == "IQ2_S":
+            block[66 + i // 4] = block[66 + i // 4] & ~(3 << i % 4 * 2) | point >> 8 << i % 4 * 2
+        if type_name == "IQ3_S":
+            block[66 + i // 8] = block[66 + i // 8] & ~(1 << i % 8) | point >> 8 << i % 8
+    return bytes(block)
 
 
 def line(type_name, source, data):
@@ -46,12 +65,14 @@ def main():
     a = parser.parse_args()
     folder = "/tmp/golden_types"  # inside the peer
     os.makedirs(a.peer + folder, exist_ok=True)
-    models.write_model("qwen3-blocks", f"{a.peer}{folder}/f32.gguf")
+    models.write_model(MODEL, f"{a.peer}{folder}/f32.gguf")
     lines = []
     for type_name in models.TYPES:
         lines += [line(type_name, "quantized", data) for data in quantized(a.peer, folder, type_name)]
         lines.append(line(type_name, "random", models.tensor_bytes(type_name, 7, "random", N, 1.0, 0.0)))
         lines.append(line(type_name, "negative", models.tensor_bytes(type_name, 8, "negative", N, -1.0, 0.0)))
+        for first in range(0, N_POINTS.get(type_name, 0), 256 // (8 if type_name.startswith("IQ2") else 4)):
+            lines.append(line(type_name, "points", with_points(type_name, first)))
     with open(os.path.join(os.path.dirname(os.path.abspath(__file__)), "types.txt"), "w", encoding="ascii") as file:
         file.writelines(lines)
 
