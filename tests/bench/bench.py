@@ -1,10 +1,10 @@
 #!/usr/bin/env python3
 """The engine alone beside llama.cpp on the same files: A B A B … in one run, medians and the ratio as one JSON line a file.
 
-  bench.py --bench decode|prefill|batch|roofs --programs FOLDER --peer FOLDER --cache FOLDER --model FILE [FILE …]
+  bench.py --bench decode|prefill|batch|mixture|roofs --programs FOLDER --peer FOLDER --cache FOLDER --model FILE [FILE …]
 
 decode: 64 tokens after a short prompt; prefill: a prompt of 512 tokens; batch: 8 and 32 sequences of 128 tokens and 64 more each, and 32 of
-512 tokens with our keys and values in 8 bits (the speed of the 64). FILE: "demo" or one that bench_models.py makes; "all" for all of them.
+512 tokens with our keys and values in 8 bits (the speed of the 64); mixture: decode, prefill of 512 and of 4,096 and a batch of 32 of a mixture of experts. FILE: "demo" or one that bench_models.py makes; "all" for all of them.
 """
 import os
 import subprocess
@@ -15,6 +15,7 @@ FILES = {
     "decode": ["demo", "qwen3-0.6b-q4_0", "qwen3-0.6b-q8_0", "qwen3-0.6b-q4_k_m"],
     "prefill": ["demo", "qwen3-0.6b-q4_0", "qwen3-0.6b-q8_0", "qwen3-0.6b-q4_k_m"],
     "batch": ["qwen3-0.6b-q4_0", "qwen3-0.6b-q8_0"],
+    "mixture": ["qwen3-30b-a3b-8of48-q4_0"],
     "roofs": [],
 }
 
@@ -44,6 +45,14 @@ def bench_file(a, file):
         compare(a, name, lambda: our_run("--decode", "64"), lambda: peer_bench(a, inside, "-p", "0", "-n", "64", repeat=repeat))
     elif a.bench == "prefill":
         compare(a, name, lambda: our_run("--prefill", "512"), lambda: peer_bench(a, inside, "-p", "512", "-n", "0", repeat=repeat))
+    elif a.bench == "mixture":
+        compare(a, name, lambda: our_run("--decode", "64"), lambda: peer_bench(a, inside, "-p", "0", "-n", "64", repeat=repeat), what="decode")
+        for length in ("512",) if a.quick else ("512", "4096"):
+            # the long prompt once a round: it takes llama.cpp half a minute
+            times = repeat if length == "512" else 1
+            compare(a, name, lambda: ours(a, "engine_bench", a.peer + inside, "--threads", str(a.threads), "--repeat", str(times), "--prefill", length),
+                    lambda: peer_bench(a, inside, "-p", length, "-n", "0", repeat=times), what="prefill", prompt=int(length))
+        compare(a, name, lambda: our_run("--batch", "32"), lambda: peer_batch(a, inside, 32), what="batch", sequences=32, prompt=128)
     else:
         for sequences in (8, 32):
             compare(a, name, lambda n=sequences: our_run("--batch", str(n)), lambda n=sequences: peer_batch(a, inside, n), sequences=sequences, prompt=128)

@@ -1,10 +1,11 @@
 #!/usr/bin/env python3
 """Make the files that the benches run on, unless they are there: random weights in the shapes of published models, with the
-published tokenizers, in the tensor types that people use.
+published tokenizers, in the tensor types that people use. Of a mixture of experts a sixth of the layers and of the vocabulary, so that
+each part has its share of the whole model's bytes.
 
   bench_models.py --cache FOLDER --peer FOLDER [NAME …]      prints the path of each
 
-The shape decides the speed, not the values: BF16 files are written here, the others are made of them by llama-quantize. Files
+The shape decides the speed, not the values: BF16 files and those of mixtures are written here, the others are made by llama-quantize. Files
 stand in the peer's folder, where llama.cpp can read them too.
 """
 import argparse
@@ -17,7 +18,9 @@ import numpy as np
 
 HERE = os.path.dirname(os.path.abspath(__file__))
 sys.path.insert(0, os.path.join(HERE, "..", "tools"))
+sys.path.insert(0, os.path.join(HERE, "..", "golden", "logits"))
 import make_model  # noqa: E402
+import models as golden_models  # noqa: E402
 import npm_package  # noqa: E402
 
 SHAPES = {
@@ -25,7 +28,14 @@ SHAPES = {
     "qwen2.5-0.5b": ("qwen2", "qwen2.5", dict(layers=24, hidden=896, ffn=4864, heads=14, kv_heads=2, head_dim=64, rope_base=1e6)),
 }
 TYPES = ("bf16", "q4_0", "q8_0", "q4_k_m", "q6_k")
-NAMES = [f"{shape}-{kind}" for shape in SHAPES for kind in TYPES]
+# 8 of 48 layers of Qwen3-30B-A3B; ffn: elements of one expert
+MIXTURES = {
+    "qwen3-30b-a3b-8of48": dict(
+        layers=8, hidden=2048, ffn=768, heads=32, kv_heads=4, head_dim=128, rope_base=1e6, experts=128, used=8, vocab=25344,
+    ),
+}
+MIXTURE_TYPES = {"q4_0": "Q4_0", "mxfp4": "MXFP4"}  # all matrices but the routers, which are F32
+NAMES = [f"{shape}-{kind}" for shape in SHAPES for kind in TYPES] + [f"{shape}-{kind}" for shape in MIXTURES for kind in MIXTURE_TYPES]
 VOCAB = 151936  # rows of the published models, some of them unused
 BLOCK = 1 << 22  # so many random values, over and over
 BF16, F32 = 30, 0
@@ -91,6 +101,59 @@ def write_bf16(path, name, cache):
             file.write(b"\0" * (-size % 32))
 
 
+def tensors_of_mixture(shape):
+    """(name, dimensions with the fastest first) of every tensor."""
+    hidden, q, kv = shape["hidden"], shape["heads"] * shape["head_dim"], shape["kv_heads"] * shape["head_dim"]
+    yield "token_embd.weight", [hidden, shape["vocab"]]
+    yield "output.weight", [hidden, shape["vocab"]]
+    yield "output_norm.weight", [hidden]
+    for i in range(shape["layers"]):
+        for name, dims in (
+            ("attn_norm", [hidden]), ("ffn_norm", [hidden]), ("attn_q_norm", [shape["head_dim"]]), ("attn_k_norm", [shape["head_dim"]]),
+            ("attn_q", [hidden, q]), ("attn_k", [hidden, kv]), ("attn_v", [hidden, kv]), ("attn_output", [q, hidden]),
+            ("ffn_gate_inp", [hidden, shape["experts"]]), ("ffn_gate_exps", [hidden, shape["ffn"], shape["experts"]]),
+            ("ffn_up_exps", [hidden, shape["ffn"], shape["experts"]]), ("ffn_down_exps", [shape["ffn"], hidden, shape["experts"]]),
+        ):  # fmt: skip
+            yield f"blk.{i}.{name}.weight", dims
+
+
+def write_mixture(path, name, type_name):
+    """Blocks of random bits, the same million over and over, and routers whose choices are spread over all experts."""
+    shape = MIXTURES[name]
+    symbols = golden_models.byte_symbols()
+    tokens = [*symbols, "<|endoftext|>", "<|im_end|>", *(f"[PAD{i}]" for i in range(shape["vocab"] - 258))]
+    types = [1] * 256 + [3] * 2 + [5] * (shape["vocab"] - 258)
+    values = make_model.metadata_of(shape, "qwen3moe", tokens, types, [f"{symbols[1]} {symbols[2]}"], None, {
+        "general.name": name, "ARCH.context_length": 40960, "ARCH.expert_count": shape["experts"], "ARCH.expert_used_count": shape["used"],
+        "ARCH.expert_feed_forward_length": shape["ffn"],
+    })  # fmt: skip
+    kind, elements, n_bytes = golden_models.TYPES[type_name][:3]
+    tensors = []
+    for tensor, dims in tensors_of_mixture(shape):
+        quantized = len(dims) > 1 and "ffn_gate_inp" not in tensor
+        n = int(np.prod(dims))
+        tensors.append((tensor, dims, kind if quantized else F32, n // elements * n_bytes if quantized else 4 * n))
+    head = struct.pack("<IIQQ", 0x46554747, 3, len(tensors), len(values))
+    head += b"".join(make_model.pack_text(key) + make_model.pack_value(value) for key, value in values.items())
+    offset = 0
+    for tensor, dims, kind, size in tensors:
+        head += make_model.pack_text(tensor) + struct.pack(f"<I{len(dims)}QIQ", len(dims), *dims, kind, offset)
+        offset += -(-size // 32) * 32
+    data = golden_models.random_blocks(type_name, 7, name, elements << 20, 0.02)
+    with open(path, "wb") as file:
+        file.write(head + b"\0" * (-len(head) % 32))
+        for tensor, dims, kind, size in tensors:
+            if len(dims) == 1:
+                file.write(np.ones(dims[0], "<f4").tobytes())
+            elif kind == F32:
+                file.write(golden_models.random_values(7, tensor, size // 4, dims[0] ** -0.5).tobytes())
+            else:
+                for _ in range(size // len(data)):
+                    file.write(data)
+                file.write(data[: size % len(data)])
+            file.write(b"\0" * (-size % 32))
+
+
 def chroot(peer, *command):
     command = ["chroot", peer, *command]
     return command if os.geteuid() == 0 else ["sudo", *command]
@@ -102,7 +165,9 @@ def ensure(name, cache, peer):
     if os.path.exists(peer + inside):
         return inside
     shape, _, kind = name.rpartition("-")
-    if kind == "bf16":
+    if shape in MIXTURES:
+        write_mixture(peer + inside + ".new", shape, MIXTURE_TYPES[kind])
+    elif kind == "bf16":
         write_bf16(peer + inside + ".new", shape, os.path.join(cache, "npm"))
     else:
         source = ensure(f"{shape}-bf16", cache, peer)

@@ -389,7 +389,8 @@ bench_prefill(Bench *bench, uint32_t n, uint32_t chunk, int repeat)
 
 #define BATCH_ANSWER 64
 
-/* One step of rows [first, first + n) of n_sequences sequences from sequence start on. */
+/* One step of rows [first, first + n) of n_sequences sequences from sequence start on, each with tokens of its own:
+ * equal ones would choose the same experts. */
 static void
 batch_step(Bench *bench, const int32_t *tokens, uint32_t n_blocks, uint32_t start, uint32_t n_sequences, uint32_t first,
 		   uint32_t n)
@@ -397,16 +398,9 @@ batch_step(Bench *bench, const int32_t *tokens, uint32_t n_blocks, uint32_t star
 	StepSequence sequences[64] = {{0}};
 
 	for (uint32_t s = 0; s < n_sequences; s++)
-		sequences[s] = (StepSequence){tokens + first,
-									  n,
-									  first,
-									  bench->blocks + (start + s) * n_blocks,
-									  1,
-									  false,
-									  0,
-									  NULL,
-									  0,
-									  state_of(bench, start + s)};
+		sequences[s] = (StepSequence){
+			tokens + start + s + first, n, first, bench->blocks + (start + s) * n_blocks, 1, false, 0, NULL, 0,
+			state_of(bench, start + s)};
 	forward_step(bench->forward, sequences, n_sequences);
 	for (uint32_t s = 0; s < n_sequences; s++)
 		(void) kernels_select()->argmax(forward_logits(bench->forward, s, 0), bench->model->hyper.vocab);
@@ -418,7 +412,7 @@ static void
 bench_batch(Bench *bench, uint32_t n_sequences, uint32_t prompt, int repeat)
 {
 	uint32_t n_blocks = kv_blocks_for(prompt + BATCH_ANSWER), at_once = prompt < 512 ? 512 / prompt : 1;
-	int32_t *tokens = some_tokens(bench, prompt + BATCH_ANSWER);
+	int32_t *tokens = some_tokens(bench, n_sequences + prompt + BATCH_ANSWER);
 	Sample *samples = calloc((size_t) repeat, sizeof *samples);
 	double *totals = calloc((size_t) repeat, sizeof *totals);
 	double ops = (bench->layer_ops + bench->output_ops) * n_sequences * BATCH_ANSWER;
