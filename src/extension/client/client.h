@@ -46,8 +46,21 @@ extern void engine_end(EngineCall *call);
  * that the session may not ask and one that is neither in qwen.models nor loaded, without asking the engine. */
 extern void engine_settle_model(Request *request);
 
+/* Is a model in qwen.models, loaded, or being loaded? */
+extern bool engine_knows_model(const char *name);
+
 /* Whole call in the current memory context: submit, GO, wait for DONE or RESULT. Ended here when an error is raised. */
 extern EngineCall *engine_run(const Request *request, EngineReply *reply);
+
+/*
+ * Raise that a model could not be loaded. file: as it was configured; why: the loader's message; otherwise: the HINT
+ * where nothing better is known of the cause, or NULL.
+ */
+extern void raise_load_failure(int sqlstate, const char *name, const char *file, const char *why, const char *otherwise)
+	__attribute__((noreturn));
+
+/* Raise that a model is not loaded, and why; name: "" where none was named. */
+extern void raise_not_loaded(const char *name) __attribute__((noreturn));
 
 /* Wait a few milliseconds, interruptibly. */
 extern void wait_a_moment(void);

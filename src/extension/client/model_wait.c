@@ -163,10 +163,17 @@ is_configured(const char *name)
 	return false;
 }
 
+bool
+engine_knows_model(const char *name)
+{
+	SharedSlot slot;
+
+	return model_state(name, &slot) != SLOT_EMPTY || is_configured(name);
+}
+
 void
 engine_settle_model(Request *request)
 {
-	SharedSlot slot;
 	char name[PROTOCOL_MAX_NAME_BYTES + 1];
 
 	if (request->model.length == 0 && first_model(name))
@@ -175,7 +182,7 @@ engine_settle_model(Request *request)
 		return;
 	strlcpy(name, server_text(request->model), sizeof name);
 	limits_check_model(name);
-	if (model_state(name, &slot) == SLOT_EMPTY && !is_configured(name))
+	if (!engine_knows_model(name))
 		ereport(ERROR, (errcode(ERRCODE_UNDEFINED_OBJECT), errmsg("model \"%s\" is not loaded", name),
 						errhint("qwen_models lists the models that there are.")));
 }
@@ -219,14 +226,15 @@ wait_for_model(const char *name)
 		check_engine_state();
 		wait_a_moment();
 	}
+	if (state == SLOT_EMPTY)
+		raise_not_loaded(name);
 	if (state != SLOT_FAILED)
 		return;
 	why = server_string(slot.error);
-	ereport(ERROR,
-			(errcode(ERRCODE_SYSTEM_ERROR), errmsg("model \"%s\" could not be loaded", name), errdetail("%s", why),
-			 slot.retry_ms > 0
-				 ? errhint("Try again after %s, when it is loaded again.", timestamptz_to_str(slot.retry_at))
-				 : errhint("Correct qwen.models and reload the configuration, or use qwen_load_model.")));
+	raise_load_failure(ERRCODE_SYSTEM_ERROR, name, slot.file, why,
+					   slot.retry_ms > 0
+						   ? psprintf("Try again after %s, when it is loaded again.", timestamptz_to_str(slot.retry_at))
+						   : "Correct qwen.models and reload the configuration, or use qwen_load_model.");
 }
 
 void
@@ -237,10 +245,7 @@ choose_model(Request *request, char name[PROTOCOL_MAX_NAME_BYTES + 1])
 	if (request->model.data)
 		snprintf(name, PROTOCOL_MAX_NAME_BYTES + 1, "%.*s", (int) request->model.length, request->model.data);
 	else if (!first_model(name))
-	{
-		name[0] = '\0';
-		return;
-	}
+		raise_not_loaded("");
 	request->model = (ByteSpan){name, strlen(name)};
 	limits_check_model(name);
 	wait_for_model(name);

@@ -6,7 +6,9 @@
  */
 #include "entries.h"
 
+#include "../client/client.h"
 #include "../core/table_guard.h"
+#include "../core/texts.h"
 #include "access/htup_details.h"
 #include "catalog/pg_type.h"
 #include "chain.h"
@@ -74,6 +76,22 @@ keep_keys(Entries *entries, const JobSpec *spec, TupleDesc columns)
 		PointerGetDatum(construct_array(numbers, spec->n_keys, INT2OID, sizeof(int16), true, TYPALIGN_SHORT));
 }
 
+/* A statement is not lost for a model that is not there now; but who wrote the trigger should hear of it. */
+static void
+warn_of_unknown_model(const JobSpec *spec)
+{
+	char *name;
+
+	if (spec->request.model.length == 0)
+		return;
+	name = server_text(spec->request.model);
+	if (!engine_knows_model(name))
+		ereport(WARNING, (errcode(ERRCODE_UNDEFINED_OBJECT),
+						  errmsg("model \"%s\" of trigger \"%s\" is not loaded", name, spec->trigger),
+						  errdetail("Rows are queued, and tried again until it is."),
+						  errhint("qwen_models lists the models that there are.")));
+}
+
 JobEntries *
 job_entries_of(const TriggerData *data, const char *function)
 {
@@ -85,6 +103,7 @@ job_entries_of(const TriggerData *data, const char *function)
 	job_store_require(&entries->store);
 	guard_take(entries->store.row_table);
 	job_check_owner(relation->rd_rel->relowner, function);
+	warn_of_unknown_model(spec);
 	(void) prompt_expression(spec->prompt, columns, function, &entries->shown.prompt_columns);
 	keep_keys(entries, spec, columns);
 	entries->shown.is_immediate = OidIsValid(job_key_index(relation, spec->key_numbers, spec->n_keys));

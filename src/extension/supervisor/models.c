@@ -345,8 +345,9 @@ QWEN_FUNCTION(qwen_load_model, 2, 3)
 		char *why = server_string(now.error);
 
 		clear_failed_slot(slot);
-		ereport(ERROR, (errcode(sqlstate_of(now.error_code)), errmsg("model \"%s\" could not be loaded", name),
-						errdetail("%s", why)));
+		raise_load_failure(
+			sqlstate_of(now.error_code), name, file, why,
+			"The server log has the whole path; so has this message for members of pg_read_all_settings.");
 	}
 	ereport(ERROR,
 			(errcode(ERRCODE_SYSTEM_ERROR), errmsg("model \"%s\" was unloaded while it was being loaded", name)));

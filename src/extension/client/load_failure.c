@@ -1,0 +1,209 @@
+/*
+ * load_failure.c - why a model is not there, as its user can act on it. Of one that could not be loaded one HINT for
+ * the cause, found by looking where the file should lie, and the whole path for those who may see paths (members of
+ * pg_read_all_settings).
+ *
+ * This looks, after a load has failed, at what the loader saw; it opens nothing.
+ */
+#include "../core/core.h"
+
+#include <pwd.h>
+#include <sys/stat.h>
+#include <unistd.h>
+
+#include "../core/settings.h"
+#include "../core/shared_memory.h"
+#include "catalog/pg_authid.h"
+#include "client.h"
+#include "miscadmin.h"
+#include "storage/fd.h"
+#include "utils/acl.h"
+
+#define MAX_NAMED_FILES 5
+
+static bool
+may_see_paths(void)
+{
+#if PG_VERSION_NUM >= 140000
+	return has_privs_of_role(GetUserId(), ROLE_PG_READ_ALL_SETTINGS);
+#else
+	return has_privs_of_role(GetUserId(), DEFAULT_ROLE_READ_ALL_SETTINGS);
+#endif
+}
+
+/* The model directory as one would write it in a shell. */
+static char *
+whole_directory(void)
+{
+	if (qwen_model_directory[0] == '/')
+		return pstrdup(qwen_model_directory);
+	return psprintf("%s/%s", DataDir, qwen_model_directory);
+}
+
+/* The name of the user that the server runs as. */
+static const char *
+server_user(void)
+{
+	const struct passwd *user = getpwuid(geteuid());
+
+	return user ? user->pw_name : "the server's user";
+}
+
+/* Some of the files that do lie in the directory, or NULL. */
+static char *
+files_there(const char *directory)
+{
+	DIR *opened = AllocateDir(directory);
+	struct dirent *entry;
+	StringInfoData names;
+	int n = 0;
+
+	if (!opened)
+		return NULL;
+	initStringInfo(&names);
+	while (n < MAX_NAMED_FILES && (entry = ReadDirExtended(opened, directory, LOG)) != NULL)
+	{
+		size_t length = strlen(entry->d_name);
+
+		if (length > 5 && strcmp(entry->d_name + length - 5, ".gguf") == 0)
+			appendStringInfo(&names, "%s\"%s\"", n++ > 0 ? ", " : "", entry->d_name);
+	}
+	FreeDir(opened);
+	return n > 0 ? names.data : NULL;
+}
+
+/* What to do where the directory is the cause, or NULL. */
+static char *
+directory_hint(const char *directory)
+{
+	struct stat info;
+
+	if (stat(directory, &info) != 0 && errno == ENOENT)
+		return psprintf("Make the directory: mkdir -p %s && chown %s %s. Or set qwen.model_directory to where the "
+						"files are, and reload.",
+						directory, server_user(), directory);
+	if (access(directory, R_OK | X_OK) != 0)
+		return psprintf("The server runs as \"%s\", which may not read the directory \"%s\": chown or chmod it and the "
+						"directories above.",
+						server_user(), directory);
+	return NULL;
+}
+
+/* What to do where the file's name or place is the cause, or NULL. path: of the file. */
+static char *
+file_hint(const char *directory, const char *file, const char *path)
+{
+	char *there;
+
+	if (strstr(file, "..") || (file[0] == '/' && strncmp(file, directory, strlen(directory)) != 0))
+		return psprintf("Files lie in \"%s\", and links do not lead out of it: move the file there, or set "
+						"qwen.model_directory and reload.",
+						directory);
+	if (access(path, F_OK) != 0 && errno == ENOENT)
+	{
+		there = files_there(directory);
+		return there ? psprintf("There are: %s. Put the file there, or name one of these.", there)
+					 : psprintf("Put the file there, or set qwen.model_directory to where it is, and reload.");
+	}
+	if (access(path, R_OK) != 0)
+		return psprintf("The server runs as \"%s\", which may not read it: chown %s %s.", server_user(), server_user(),
+						path);
+	return NULL;
+}
+
+/* One HINT for the cause, or NULL. */
+static const char *
+hint_of(const char *directory, const char *file, const char *path)
+{
+	const char *hint;
+
+	if (file[0] == '~')
+		return "\"~\" is not expanded: name the file as it is called in qwen.model_directory.";
+	if (strchr(file, '='))
+		return "A file is named without the model's name and \"=\": qwen_load_model('name', 'file.gguf').";
+	if (!may_see_paths())
+		return NULL;
+	hint = directory_hint(directory);
+	return hint ? hint : file_hint(directory, file, path);
+}
+
+void
+raise_load_failure(int sqlstate, const char *name, const char *file, const char *why, const char *otherwise)
+{
+	char *directory = whole_directory();
+	char *path = file[0] == '/' ? pstrdup(file) : psprintf("%s/%s", directory, file);
+	const char *hint = hint_of(directory, file, path);
+
+	if (!hint)
+		hint = otherwise;
+	ereport(ERROR,
+			(errcode(sqlstate), errmsg("model \"%s\" could not be loaded", name),
+			 may_see_paths() && file[0] != '~' ? errdetail("%s\nThe file is \"%s\".", why, path) : errdetail("%s", why),
+			 hint ? errhint("%s", hint) : 0));
+}
+
+/* Names of the models that are served, or NULL. */
+static char *
+served_models(void)
+{
+	StringInfoData names;
+	int n = 0;
+
+	initStringInfo(&names);
+	LWLockAcquire(qwen_shared->lock, LW_SHARED);
+	for (int i = 0; i < qwen_max_models; i++)
+		if (qwen_shared->slots[i].state == SLOT_SERVING)
+			appendStringInfo(&names, "%s%s", n++ > 0 ? ", " : "", qwen_shared->slots[i].name);
+	LWLockRelease(qwen_shared->lock);
+	return n > 0 ? names.data : NULL;
+}
+
+/* Its file in qwen.models, or NULL. */
+static char *
+configured_file(const char *name)
+{
+	ConfiguredModels configured;
+
+	if (configured_models_parse(qwen_models, &configured).code != STATUS_OK)
+		return NULL;
+	for (int i = 0; i < configured.n; i++)
+		if (strcmp(configured.models[i].name, name) == 0)
+			return pstrdup(configured.models[i].file);
+	return NULL;
+}
+
+/* No call names a model, and there is none. */
+static void
+raise_no_model(void)
+{
+	char *there = may_see_paths() ? files_there(whole_directory()) : NULL;
+
+	ereport(ERROR,
+			(errcode(ERRCODE_UNDEFINED_OBJECT), errmsg("no model is loaded"),
+			 *qwen_models ? errdetail("All models of qwen.models have been unloaded.")
+						  : errdetail("qwen.models is empty, and none was loaded with qwen_load_model."),
+			 *qwen_models ? errhint("SELECT pg_reload_conf() loads them again.")
+			 : there
+				 ? errhint("The model directory has: %s. Set qwen.models = 'chat=FILE' and reload the configuration.",
+						   there)
+				 : errhint("Put a GGUF file of a Qwen model into the model directory%s, set qwen.models = "
+						   "'chat=FILE' and reload the configuration.",
+						   may_see_paths() ? psprintf(" (%s)", whole_directory()) : "")));
+}
+
+void
+raise_not_loaded(const char *name)
+{
+	char *served = served_models(), *file = configured_file(name);
+
+	if (*name == '\0' && !served)
+		raise_no_model();
+	if (file)
+		ereport(ERROR,
+				(errcode(ERRCODE_UNDEFINED_OBJECT), errmsg("model \"%s\" is not loaded", name),
+				 errdetail("It is in qwen.models, and was unloaded."),
+				 errhint("Load it: SELECT qwen_load_model('%s', '%s'), or SELECT pg_reload_conf().", name, file)));
+	ereport(ERROR, (errcode(ERRCODE_UNDEFINED_OBJECT), errmsg("model \"%s\" is not loaded", name),
+					served ? errdetail("Loaded models: %s.", served) : errdetail("No model is loaded."),
+					errhint("Set qwen.models, or load one with qwen_load_model(name, file).")));
+}
