@@ -10,6 +10,8 @@ What is written computes the same, so greedy answers are the demo model's:
 - architectures with a norm on each head's query and key: heads are twice as wide, and an element that nobody uses has a large constant (a bias), so that
   the norm is a division by a constant, which its weight takes back (0 for that element). Off by |q|^2 / 2 CONSTANT^2. Rotary pair j stands where pair 2j
   of wider heads turns as fast.
+- qwen35moe: beside these layers, whose queries have gates of 1/2 (what they attend is doubled again) and heads of which only the first half is turned,
+  layers with a delta net, which work on random numbers and add zeros.
 
 The demo model has no part that says which expert is right: a test of routing itself needs experts that differ. Standard library only.
 """
@@ -23,11 +25,14 @@ sys.path.insert(0, os.path.dirname(os.path.abspath(__file__)))
 from demo_model import ARRAY, BLOCKS, STRING, U32, number_of, pack_string, read_gguf, write_gguf  # noqa: E402
 
 VERSION = 1  # of what this program writes: in the names of cached files
-F32, I32 = 0, 5
+F32, I32, BOOL = 0, 5, 7
 CONSTANT = 1000.0
-N_EXPERTS = {"qwen2moe": (2, 2), "qwen3moe": (3, 2), "qwen3vlmoe": (3, 2)}  # of a layer, and of them for a row
+N_EXPERTS = {"qwen2moe": (2, 2), "qwen3moe": (3, 2), "qwen3vlmoe": (3, 2), "qwen35moe": (2, 1)}  # of a layer, and of them for a row
 SHARED = 32  # elements of the shared expert
-ARCHITECTURES = ("qwen", "qwen2moe", "qwen2vl", "qwen3", "qwen3moe", "qwen3vl", "qwen3vlmoe")
+HAVE_SHARED = ("qwen2moe", "qwen35moe")
+DELTA_KEYS, DELTA_VALUES, DELTA_DIM = 2, 4, 64  # heads of a delta net, and elements of one
+ATTENTION_RUN = 3  # layers with attention behind one with a delta net
+ARCHITECTURES = ("qwen", "qwen2moe", "qwen2vl", "qwen3", "qwen3moe", "qwen3vl", "qwen3vlmoe", "qwen35moe")
 
 
 def floats(values):
@@ -101,6 +106,84 @@ def attention_with_norms(tensors, shape):
     tensors["attn_output.weight"] = ([shape.heads * wide, shape.hidden], kind, wider_columns(data, kind, shape))
 
 
+def doubled(data, kind):
+    """Twice the values of a matrix: those of floats, or of the scales (F16) at the beginning of each block."""
+    if kind == F32:
+        return floats([2 * value for (value,) in struct.iter_unpack("<f", data)])
+    _, n_bytes = BLOCKS[kind]
+    scales = {1: 1, 3: 2, 8: 1}[kind]
+    out = bytearray(data)
+    for at in range(0, len(out), n_bytes):
+        struct.pack_into(f"<{scales}e", out, at, *(2 * value for value in struct.unpack_from(f"<{scales}e", out, at)))
+    return bytes(out)
+
+
+def gated_attention(tensors, shape):
+    """Heads twice as wide of which the first half is turned, with norms that divide by a constant and gates of 1/2."""
+    size, wide = shape.size, 2 * shape.size
+    for part, n_heads in (("q", shape.heads), ("k", shape.kv_heads), ("v", shape.kv_heads)):
+        dims, kind, data = tensors[f"attn_{part}.weight"]
+        data, biases = (wider_rows(value, n_heads, size, False) for value in (data, tensors[f"attn_{part}.bias"][2]))
+        bias = list(struct.unpack(f"<{n_heads * wide}f", biases))
+        if part != "v":
+            bias[size::wide] = [CONSTANT] * n_heads
+            weight = [CONSTANT / wide**0.5 * (2**0.5 if part == "q" else 1)] * wide
+            weight[size] = 0
+            tensors[f"attn_{part}_norm.weight"] = ([wide], F32, floats(weight))
+        if part == "q":
+            one = len(data) // n_heads
+            data = b"".join(data[h * one : (h + 1) * one] + bytes(one) for h in range(n_heads))
+            bias = [value for h in range(n_heads) for value in bias[h * wide : (h + 1) * wide] + [0.0] * wide]
+        tensors[f"attn_{part}.weight"] = ([dims[0], len(bias)], kind, data)
+        tensors[f"attn_{part}.bias"] = ([len(bias)], F32, floats(bias))
+    _, kind, data = tensors["attn_output.weight"]
+    tensors["attn_output.weight"] = ([shape.heads * wide, shape.hidden], kind, doubled(wider_columns(data, kind, shape), kind))
+
+
+def delta_layer(neighbour, shape):
+    """A layer with a delta net on random numbers that adds zeros, with the norms and the network of its neighbour, which adds zeros too."""
+    numbers = random.Random(35)
+    keys, values = DELTA_KEYS * DELTA_DIM, DELTA_VALUES * DELTA_DIM
+    matrix = lambda n_in, n_out, scale: ([n_in, n_out], F32, floats([numbers.gauss(0, scale) for _ in range(n_in * n_out)]))  # noqa: E731
+    tensors = {name: tensor for name, tensor in neighbour.items() if name.startswith(("attn_norm", "ffn_", "post_"))}
+    for name in ("ffn_down_exps.weight", "ffn_down_shexp.weight"):
+        dims, kind, data = tensors[name]
+        tensors[name] = (dims, kind, bytes(len(data)))
+    tensors["attn_qkv.weight"] = matrix(shape.hidden, 2 * keys + values, shape.hidden**-0.5)
+    tensors["attn_gate.weight"] = matrix(shape.hidden, values, shape.hidden**-0.5)
+    for name in ("ssm_beta", "ssm_alpha"):
+        tensors[f"{name}.weight"] = matrix(shape.hidden, DELTA_VALUES, shape.hidden**-0.5)
+    tensors["ssm_conv1d.weight"] = matrix(4, 2 * keys + values, 0.5)
+    tensors["ssm_dt.bias"] = ([DELTA_VALUES], F32, floats([1.0] * DELTA_VALUES))
+    tensors["ssm_a"] = ([DELTA_VALUES], F32, floats([-(0.01 * 8**head) for head in range(DELTA_VALUES)]))
+    tensors["ssm_norm.weight"] = ([DELTA_DIM], F32, floats([1.0] * DELTA_DIM))
+    tensors["ssm_out.weight"] = ([values, shape.hidden], F32, bytes(4 * values * shape.hidden))
+    return tensors
+
+
+def with_delta_layers(layers, shape):
+    """(layers, which of them have a delta net)"""
+    out = []
+    for i, layer in sorted(layers.items()):
+        layer["post_attention_norm.weight"] = layer.pop("ffn_norm.weight")
+        if i % ATTENTION_RUN == 0:
+            out.append((delta_layer(layer, shape), True))
+        out.append((layer, False))
+    return {i: layer for i, (layer, _) in enumerate(out)}, [is_delta for _, is_delta in out]
+
+
+def hybrid_keys(changed, shape, key, number, delta_layers):
+    """Metadata of a hybrid."""
+    del changed[key("feed_forward_length")]
+    changed["tokenizer.ggml.pre"] = (STRING, pack_string(b"qwen35"))
+    changed[key("block_count")] = number(len(delta_layers))
+    changed[key("attention.recurrent_layers")] = (ARRAY, struct.pack("<IQ", BOOL, len(delta_layers)) + bytes(delta_layers))
+    sizes = {"conv_kernel": 4, "state_size": DELTA_DIM, "group_count": DELTA_KEYS, "time_step_rank": DELTA_VALUES, "inner_size": DELTA_VALUES * DELTA_DIM}
+    changed |= {key(f"ssm.{name}"): number(value) for name, value in sizes.items()}
+    changed[key("rope.dimension_count")] = number(shape.size)
+    changed[key("rope.dimension_sections")] = (ARRAY, struct.pack("<IQ4i", I32, 4, shape.size // 2 - 20, 10, 10, 0))
+
+
 def experts(tensors, shape, architecture, layer):
     """Copies of the network, and a random router."""
     n_experts, _ = N_EXPERTS[architecture]
@@ -109,15 +192,15 @@ def experts(tensors, shape, architecture, layer):
     for part in ("gate", "up", "down"):
         dims, kind, data = tensors.pop(f"ffn_{part}.weight")
         tensors[f"ffn_{part}_exps.weight"] = ([*dims, n_experts], kind, data * n_experts)
-        if architecture == "qwen2moe":
+        if architecture in HAVE_SHARED:
             dims = [SHARED if d == shape.ffn else d for d in dims]
             tensors[f"ffn_{part}_shexp.weight"] = (dims, kind, bytes(row_bytes(kind, dims[0]) * dims[1]))
     tensors["ffn_gate_inp.weight"] = ([shape.hidden, n_experts], F32, floats(router))
-    if architecture == "qwen2moe":
+    if architecture in HAVE_SHARED:
         tensors["ffn_gate_inp_shexp.weight"] = ([shape.hidden], F32, floats(router[: shape.hidden]))
 
 
-def metadata(values, shape, architecture):
+def metadata(values, shape, architecture, delta_layers):
     number = lambda n: (U32, struct.pack("<I", n))  # noqa: E731
     changed = {key.replace("qwen2.", f"{architecture}.", 1): value for key, value in values.items()}
     changed["general.architecture"] = (STRING, pack_string(architecture.encode()))
@@ -137,8 +220,10 @@ def metadata(values, shape, architecture):
     if architecture in N_EXPERTS:
         n_experts, n_used = N_EXPERTS[architecture]
         changed |= {key("expert_count"): number(n_experts), key("expert_used_count"): number(n_used), key("expert_feed_forward_length"): number(shape.ffn)}
-    if architecture == "qwen2moe":
+    if architecture in HAVE_SHARED:
         changed[key("expert_shared_feed_forward_length")] = number(SHARED)
+    if delta_layers:
+        hybrid_keys(changed, shape, key, number, delta_layers)
     return changed
 
 
@@ -157,13 +242,16 @@ def reexpress(source, target, architecture):
     for layer, of_layer in layers.items():
         if architecture == "qwen":
             attention_of_qwen(of_layer, shape)
+        elif architecture == "qwen35moe":
+            gated_attention(of_layer, shape)
         elif architecture.startswith("qwen3"):
             attention_with_norms(of_layer, shape)
         if architecture in N_EXPERTS:
             experts(of_layer, shape, architecture, layer)
+    layers, delta_layers = with_delta_layers(layers, shape) if architecture == "qwen35moe" else (layers, None)
     out = [(name, *tensor) for name, tensor in others.items()]
     out += [(f"blk.{layer}.{role}", *tensor) for layer, of_layer in layers.items() for role, tensor in of_layer.items()]
-    write_gguf(target, metadata(values, shape, architecture), out)
+    write_gguf(target, metadata(values, shape, architecture, delta_layers), out)
 
 
 def cached(cache, source, architecture):

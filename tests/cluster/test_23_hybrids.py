@@ -1,0 +1,61 @@
+"""A hybrid (the demo model written as qwen35moe, tests/tools/reexpress.py) through SQL: its states are counted, shared by nobody and given back."""
+import os
+import signal
+import sys
+
+import pytest
+from cluster import MODEL_FILE, Cluster, model_directory
+from conftest import ready
+from sessions import LONG, Background, wait_idle, wait_running
+
+sys.path.insert(0, os.path.join(os.path.dirname(os.path.abspath(__file__)), "..", "tools"))
+import reexpress  # noqa: E402
+
+
+@pytest.fixture(scope="module")
+def hybrid():
+    """A server of the demo model, and of it as a hybrid with memory for the states of a few requests."""
+    file = "models/" + reexpress.cached(model_directory(), os.path.join(model_directory(), MODEL_FILE), "qwen35moe")
+    cluster = Cluster(settings={"qwen.models": f"hybrid={file}, chat={MODEL_FILE}", "qwen.kv_cache_size": "64MB"})
+    try:
+        yield ready(cluster)
+    finally:
+        cluster.remove()
+
+
+def test_rows_of_a_hybrid_are_as_alone(hybrid):
+    rows = "SELECT i, qwen_generate('Thing number ' || i || ' is', temperature => 0, max_tokens => 12) FROM generate_series(1, 40) i"
+    steps = hybrid.value("SELECT steps FROM qwen_stat_engine")
+    together = dict(hybrid.query(rows))
+    assert hybrid.value("SELECT steps FROM qwen_stat_engine") - steps < 40 * 12 // 2
+    for i in (1, 13, 40):
+        assert hybrid.value(f"SELECT qwen_generate('Thing number {i} is', temperature => 0, max_tokens => 12)") == together[i]
+    wait_idle(hybrid)
+    assert hybrid.value("SELECT kv_bytes_used FROM qwen_stat_engine") == 0
+
+
+def test_a_hybrid_scores_and_classifies_as_the_demo_model(hybrid):
+    ask = """SELECT qwen_classify('The food was cold and the waiter rude.', ARRAY['a bad review', 'a good review', 'a weather report'], model => %s)"""
+    assert hybrid.value(ask, ("hybrid",)) == hybrid.value(ask, ("chat",))
+    # labels that begin alike: the state goes back to the prompt's end for each question
+    first = hybrid.query("SELECT * FROM qwen_classify_scores('It rained all day.', ARRAY['a weather report', 'a weather forecast', 'a recipe'])")
+    assert first == hybrid.query("SELECT * FROM qwen_classify_scores('It rained all day.', ARRAY['a weather report', 'a weather forecast', 'a recipe'])")
+    wait_idle(hybrid)
+
+
+def test_cancel_of_a_hybrid_gives_its_state_back(hybrid):
+    call = Background(hybrid, LONG.replace("4000", "1000"))
+    wait_running(hybrid, 1)
+    assert hybrid.value("SELECT kv_bytes_used FROM qwen_stat_engine") > 0
+    hybrid.query("SELECT pg_cancel_backend(%s)", (call.pid,))
+    assert getattr(call.join().error, "pgcode", None) == "57014"
+    wait_idle(hybrid)
+    assert hybrid.value("SELECT kv_bytes_used FROM qwen_stat_engine") == 0
+
+
+def test_a_killed_engine_answers_again(hybrid):
+    ask = "SELECT qwen_chat('What is the capital of France? Answer in one sentence.', temperature => 0, max_tokens => 12)"
+    before = hybrid.value(ask)
+    assert "Paris" in before
+    hybrid.signal(hybrid.engine_pid(), signal.SIGKILL)
+    assert hybrid.value(ask) == before
