@@ -428,6 +428,9 @@ handle_go(Server *server, Client *client, uint32_t request_id, const unsigned ch
 	}
 	request->meter = meter;
 	request->alone = client->n_requests == 1;
+	/* nobody goes on from rows of a table */
+	for (uint32_t i = 0; !request->alone && i < request->n_sequences; i++)
+		sequence_forget_leaf(&request->sequences[i]);
 	round_clock_remove(&server->clock, request);
 	if (request_is_ready(request))
 		return finish_ready(server, client, request);

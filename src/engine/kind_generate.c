@@ -81,6 +81,28 @@ choose_length(const Workplace *place, const SamplingOptions *options, uint32_t n
 	return prompt_check_cache(place, n_prompt, *n_behind);
 }
 
+/*
+ * Where the next request of a conversation leaves this one's text: at its end; or, where the template takes out what
+ * was thought, before the answer, which is opened in another way there.
+ */
+static void
+set_leaf(Sequence *sequence, const Workplace *place, const Request *message)
+{
+	int32_t opening = tokenizer_find(place->tokenizer, "<|im_start|>", 12);
+	uint32_t at = sequence->n_prompt - 1;
+
+	sequence->goes_on = message->kind != REQUEST_CHAT || !place->model->can_think;
+	if (sequence->goes_on)
+		return;
+	for (uint32_t i = at; opening >= 0 && i > 0; i--)
+		if (sequence->tokens[i] == opening)
+		{
+			at = i;
+			break;
+		}
+	sequence->leaf_at = at / KV_BLOCK_POSITIONS * KV_BLOCK_POSITIONS;
+}
+
 static Status
 generate_prepare(EngineRequest *request, const Workplace *place, const Request *message)
 {
@@ -111,6 +133,7 @@ generate_prepare(EngineRequest *request, const Workplace *place, const Request *
 	if (!answer_scores_init(&generation->scores, model, message) || !generation->sampler)
 		return no_memory();
 	STATUS_TRY(kind_set_sharing(sequence, place, message));
+	set_leaf(sequence, place, message);
 	return answer_open_thinking(&generation->answer, place->tokenizer);
 }
 

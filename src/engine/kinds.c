@@ -22,8 +22,7 @@ kind_take_prompt(EngineRequest *request, const Workplace *place, TokenBuffer *to
 Status
 kind_set_sharing(Sequence *sequence, const Workplace *place, const Request *message)
 {
-	/* a hybrid's blocks are of no use without the state behind them */
-	sequence->uses_cache = message->prefix_sharing != PREFIX_OFF && !kv_pool_states(place->pool);
+	sequence->uses_cache = message->prefix_sharing != PREFIX_OFF;
 	sequence->scope.role = message->prefix_sharing == PREFIX_ROLE ? message->role : PREFIX_SCOPE_SHARED;
 	if (sequence->uses_cache && sequence->scope.role != PREFIX_SCOPE_SHARED && message->shared_messages.data)
 		return prompt_count_shared(place, message, sequence->tokens, sequence->n_prompt, &sequence->n_shared_tokens);

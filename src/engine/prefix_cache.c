@@ -6,7 +6,8 @@
  *
  * Why the head of that list never has a cached child: who holds a reference of a block holds one of its parent, and
  * gives the child's back first. So a block enters the list after its children, and an entry's parent is there as long
- * as the entry is: its number says which one it is.
+ * as the entry is: its number says which one it is. A tail is put into the list by who holds its parent, and has no
+ * children.
  */
 #include "prefix_cache.h"
 
@@ -17,6 +18,7 @@
 #include "../base/clock.h"
 
 #define NO_ENTRY UINT32_MAX
+#define TAIL_MARK 0x5441494Cull /* in a tail's hash, in the place of tokens */
 
 typedef struct Entry
 {
@@ -27,6 +29,9 @@ typedef struct Entry
 	uint32_t n_references;
 	uint32_t next;         /* in the bucket */
 	uint32_t older, newer; /* in the list of blocks without references */
+	uint32_t n_tokens;     /* fewer than a block's: a tail */
+	uint32_t state;        /* of a hybrid, behind its last token; PREFIX_NONE: there is none */
+	bool moves;            /* who finds the state takes it away */
 	int32_t tokens[KV_BLOCK_POSITIONS];
 } Entry;
 
@@ -38,7 +43,7 @@ struct PrefixCache
 	uint32_t n_buckets; /* a power of two */
 	uint64_t seed;
 	uint32_t oldest, newest;
-	uint32_t n_blocks, n_idle;
+	uint32_t n_blocks, n_idle, n_states, n_idle_states;
 };
 
 Status
@@ -111,8 +116,8 @@ look_up(const PrefixCache *cache, uint64_t hash, uint32_t parent, PrefixScope sc
 	{
 		const Entry *entry = &cache->entries[at - 1];
 
-		if (entry->hash == hash && entry->parent == parent && prefix_scopes_are_equal(entry->scope, scope) &&
-			memcmp(entry->tokens, tokens, sizeof entry->tokens) == 0)
+		if (entry->hash == hash && entry->n_tokens == KV_BLOCK_POSITIONS && entry->parent == parent &&
+			prefix_scopes_are_equal(entry->scope, scope) && memcmp(entry->tokens, tokens, sizeof entry->tokens) == 0)
 			return at - 1;
 		at = entry->next;
 	}
@@ -132,6 +137,7 @@ unlink_idle(PrefixCache *cache, Entry *entry)
 	else
 		cache->entries[entry->newer].older = entry->older;
 	cache->n_idle--;
+	cache->n_idle_states -= entry->state != PREFIX_NONE;
 }
 
 /* Into it, as the most recently used. */
@@ -149,6 +155,7 @@ link_idle(PrefixCache *cache, uint32_t block)
 		cache->entries[cache->newest].newer = block;
 	cache->newest = block;
 	cache->n_idle++;
+	cache->n_idle_states += entry->state != PREFIX_NONE;
 }
 
 /* One more reference of a cached block. */
@@ -187,11 +194,118 @@ prefix_cache_add(PrefixCache *cache, uint32_t parent, PrefixScope scope, const i
 	entry->parent = parent;
 	entry->scope = scope;
 	entry->n_references = 1;
+	entry->n_tokens = KV_BLOCK_POSITIONS;
+	entry->state = PREFIX_NONE;
 	memcpy(entry->tokens, tokens, sizeof entry->tokens);
 	entry->next = *bucket;
 	*bucket = block + 1;
 	cache->n_blocks++;
 	return block;
+}
+
+bool
+prefix_cache_keep_state(PrefixCache *cache, uint32_t block, uint32_t state, bool moves)
+{
+	Entry *entry = &cache->entries[block];
+
+	if (entry->state != PREFIX_NONE)
+	{
+		entry->moves &= moves;
+		return false;
+	}
+	entry->state = state;
+	entry->moves = moves;
+	cache->n_states++;
+	return true;
+}
+
+uint32_t
+prefix_cache_state(const PrefixCache *cache, uint32_t block)
+{
+	return cache->entries[block].state;
+}
+
+uint32_t
+prefix_cache_move_state(PrefixCache *cache, uint32_t block)
+{
+	Entry *entry = &cache->entries[block];
+	uint32_t state = entry->state;
+
+	if (!entry->moves)
+		return PREFIX_NONE;
+	if (state != PREFIX_NONE)
+		cache->n_states--;
+	entry->state = PREFIX_NONE;
+	return state;
+}
+
+/* All tails of a parent are in one bucket, whatever their tokens. */
+static uint64_t
+tail_hash(const PrefixCache *cache, uint32_t parent)
+{
+	return mix(parent == PREFIX_NONE ? cache->seed : cache->entries[parent].hash, TAIL_MARK);
+}
+
+void
+prefix_cache_add_tail(PrefixCache *cache, uint32_t parent, PrefixScope scope, const int32_t *tokens, uint32_t n,
+					  uint32_t block, uint32_t state)
+{
+	uint64_t hash = tail_hash(cache, parent);
+	uint32_t *bucket = &cache->buckets[hash & (cache->n_buckets - 1)];
+	Entry *entry = &cache->entries[block];
+
+	*entry = (Entry){.hash = hash, .parent = parent, .scope = scope, .n_tokens = n, .state = state, .moves = true};
+	memcpy(entry->tokens, tokens, n * sizeof *tokens);
+	entry->next = *bucket;
+	*bucket = block + 1;
+	cache->n_blocks++;
+	cache->n_states++;
+	link_idle(cache, block);
+}
+
+uint32_t
+prefix_cache_find_tail(const PrefixCache *cache, uint32_t parent, PrefixScope scope, const int32_t *tokens,
+					   uint32_t n_most, uint32_t *n)
+{
+	uint64_t hash = tail_hash(cache, parent);
+	uint32_t found = PREFIX_NONE;
+
+	*n = 0;
+	for (uint32_t at = cache->buckets[hash & (cache->n_buckets - 1)]; at; at = cache->entries[at - 1].next)
+	{
+		const Entry *entry = &cache->entries[at - 1];
+
+		if (entry->hash == hash && entry->n_tokens < KV_BLOCK_POSITIONS && entry->parent == parent &&
+			prefix_scopes_are_equal(entry->scope, scope) && entry->n_tokens <= n_most && entry->n_tokens > *n &&
+			memcmp(entry->tokens, tokens, entry->n_tokens * sizeof *tokens) == 0)
+		{
+			found = at - 1;
+			*n = entry->n_tokens;
+		}
+	}
+	return found;
+}
+
+/* Out of the bucket; its memory is whoever's calls. */
+static void
+forget(PrefixCache *cache, uint32_t block)
+{
+	const Entry *entry = &cache->entries[block];
+	uint32_t *link = &cache->buckets[entry->hash & (cache->n_buckets - 1)];
+
+	while (*link != block + 1)
+		link = &cache->entries[*link - 1].next;
+	*link = entry->next;
+	cache->n_blocks--;
+}
+
+uint32_t
+prefix_cache_take_tail(PrefixCache *cache, uint32_t tail)
+{
+	unlink_idle(cache, &cache->entries[tail]);
+	forget(cache, tail);
+	cache->n_states--;
+	return cache->entries[tail].state;
 }
 
 void
@@ -215,18 +329,19 @@ prefix_cache_n_own(const PrefixCache *cache, uint32_t n, const uint32_t *blocks)
 bool
 prefix_cache_evict(PrefixCache *cache)
 {
-	uint32_t block = cache->oldest, *link;
+	uint32_t block = cache->oldest;
 	Entry *entry;
 
 	if (block == NO_ENTRY)
 		return false;
 	entry = &cache->entries[block];
 	unlink_idle(cache, entry);
-	link = &cache->buckets[entry->hash & (cache->n_buckets - 1)];
-	while (*link != block + 1)
-		link = &cache->entries[*link - 1].next;
-	*link = entry->next;
-	cache->n_blocks--;
+	forget(cache, block);
+	if (entry->state != PREFIX_NONE)
+	{
+		kv_pool_give(kv_pool_states(cache->pool), 1, &entry->state);
+		cache->n_states--;
+	}
 	kv_pool_give(cache->pool, 1, &block);
 	return true;
 }
@@ -241,6 +356,18 @@ uint32_t
 prefix_cache_n_blocks(const PrefixCache *cache)
 {
 	return cache->n_blocks;
+}
+
+uint32_t
+prefix_cache_n_states(const PrefixCache *cache)
+{
+	return cache->n_states;
+}
+
+uint32_t
+prefix_cache_n_idle_states(const PrefixCache *cache)
+{
+	return cache->n_idle_states;
 }
 
 uint32_t

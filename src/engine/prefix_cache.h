@@ -51,6 +51,36 @@ extern uint32_t prefix_cache_find(PrefixCache *cache, uint32_t parent, PrefixSco
 extern uint32_t prefix_cache_add(PrefixCache *cache, uint32_t parent, PrefixScope scope, const int32_t *tokens,
 								 uint32_t block);
 
+/*
+ * A hybrid's cached block is of use with the state behind its last token: keep one (of kv_pool_states) with a block
+ * that the caller holds. moves: it is for one who goes on from there, and taken away by the first who does; else it is
+ * for many, and copied. false: there was one already, which is for many from now on unless moves; the given one stays
+ * the caller's.
+ */
+extern bool prefix_cache_keep_state(PrefixCache *cache, uint32_t block, uint32_t state, bool moves);
+
+/* The state that is kept with a block, or PREFIX_NONE; it stays as long as the caller holds the block, unless it moves.
+ */
+extern uint32_t prefix_cache_state(const PrefixCache *cache, uint32_t block);
+
+/* Take the state of a block away if it moves; else PREFIX_NONE. */
+extern uint32_t prefix_cache_move_state(PrefixCache *cache, uint32_t block);
+
+/*
+ * A tail: a block that is not full, of n tokens (1 … KV_BLOCK_POSITIONS - 1) behind parent, with the state behind them.
+ * It is for one who goes on with just this text. Block and state are the cache's from now on; the caller still holds
+ * the parent.
+ */
+extern void prefix_cache_add_tail(PrefixCache *cache, uint32_t parent, PrefixScope scope, const int32_t *tokens,
+								  uint32_t n, uint32_t block, uint32_t state);
+
+/* The tail of a parent with the most tokens, n of them, that tokens [n_most] begin with; PREFIX_NONE: there is none. */
+extern uint32_t prefix_cache_find_tail(const PrefixCache *cache, uint32_t parent, PrefixScope scope,
+									   const int32_t *tokens, uint32_t n_most, uint32_t *n);
+
+/* Take a tail that was found just now: its block is the caller's then, and its state, which is returned. */
+extern uint32_t prefix_cache_take_tail(PrefixCache *cache, uint32_t tail);
+
 /* Give back the references of a chain of blocks: each one's parent stands before it. */
 extern void prefix_cache_release(PrefixCache *cache, uint32_t n, const uint32_t *blocks);
 
@@ -63,7 +93,9 @@ extern bool prefix_cache_evict(PrefixCache *cache);
 /* When (clock_now_us) the block that would be evicted next was used last; UINT64_MAX: there is none. */
 extern uint64_t prefix_cache_oldest_us(const PrefixCache *cache);
 
-extern uint32_t prefix_cache_n_blocks(const PrefixCache *cache); /* all cached blocks */
-extern uint32_t prefix_cache_n_idle(const PrefixCache *cache);   /* those without references */
+extern uint32_t prefix_cache_n_blocks(const PrefixCache *cache);      /* all cached blocks */
+extern uint32_t prefix_cache_n_idle(const PrefixCache *cache);        /* those without references */
+extern uint32_t prefix_cache_n_states(const PrefixCache *cache);      /* states that are kept */
+extern uint32_t prefix_cache_n_idle_states(const PrefixCache *cache); /* … with blocks without references */
 
 #endif

@@ -140,10 +140,11 @@ request_use_cached(EngineRequest *request)
 }
 
 void
-request_give_blocks(EngineRequest *request)
+request_give_blocks(EngineRequest *request, bool keeps_leaves)
 {
 	for (uint32_t i = 0; i < request->n_sequences; i++)
 	{
+		request->sequences[i].keeps_leaf = keeps_leaves;
 		sequence_give_blocks(&request->sequences[i]);
 		if (request->kind->restart)
 			request->kind->restart(request, &request->sequences[i]);

@@ -145,7 +145,7 @@ extern void request_write_meter(const EngineRequest *request);
 /* sequence.h's of the same names, for all of its sequences. */
 extern uint32_t request_rows_left(const EngineRequest *request);
 extern void request_use_cached(EngineRequest *request);
-extern void request_give_blocks(EngineRequest *request);
+extern void request_give_blocks(EngineRequest *request, bool keeps_leaves);
 extern uint64_t request_bytes_wanted(const EngineRequest *request);
 extern uint64_t request_bytes(const EngineRequest *request);
 extern uint64_t request_bytes_freed(const EngineRequest *request);

@@ -56,7 +56,7 @@ scheduler_remove(Scheduler *scheduler, EngineRequest *request)
 	if (request->state == STATE_QUEUED)
 		fair_queue_remove(scheduler->waiting, request);
 	else if (request->state == STATE_RUNNING)
-		running_remove(scheduler, request);
+		running_remove(scheduler, request, false);
 	if (request->account)
 		fair_queue_leave(scheduler->waiting, request);
 	request->state = STATE_ENDED;

@@ -116,7 +116,7 @@ try_start(Scheduler *scheduler, EngineRequest *request, bool others_give_way)
 		start(scheduler, request);
 		return true;
 	}
-	request_give_blocks(request);
+	request_give_blocks(request, true);
 	return false;
 }
 

@@ -60,8 +60,9 @@ extern void scheduler_beat(const Scheduler *scheduler);
 /* Into the batch, at its place. */
 extern void running_add(Scheduler *scheduler, EngineRequest *request);
 
-/* Take a request out of the batch and give back its blocks. */
-extern void running_remove(Scheduler *scheduler, EngineRequest *request);
+/* Take a request out of the batch and give back its blocks. keeps_leaves: a hybrid's states are kept for who goes on
+ * from where they are. */
+extern void running_remove(Scheduler *scheduler, EngineRequest *request, bool keeps_leaves);
 
 /* Back into the queue with a request; its tokens so far stay. */
 extern void running_preempt(Scheduler *scheduler, EngineRequest *request);

@@ -16,6 +16,26 @@ check_finite(const Scheduler *scheduler, const Slot *slot, uint32_t index, uint3
 	return status_ok();
 }
 
+/* Keep a copy of a hybrid's state, where it has come to a place behind which that is worth its memory. Others' that
+ * were not used for longer make room. */
+static void
+keep_snapshot(Scheduler *scheduler, Sequence *sequence)
+{
+	KvPool *states = kv_pool_states(sequence->slot->pool);
+	uint32_t state;
+	bool is_leaf;
+
+	if (!states || !sequence_snapshot_is_due(sequence, &is_leaf))
+		return;
+	while (!kv_pool_take(states, 1, &state))
+	{
+		if (!slots_evict_block(scheduler->slots))
+			return;
+		atomic_fetch_add(&scheduler->page->n_evicted_blocks, 1);
+	}
+	sequence_keep_snapshot(sequence, state, is_leaf);
+}
+
 /* Rows of a prompt, or the one of the last token. */
 static Status
 take_rows(Scheduler *scheduler, Slot *slot, uint32_t index, ByteWriter *out)
@@ -31,6 +51,7 @@ take_rows(Scheduler *scheduler, Slot *slot, uint32_t index, ByteWriter *out)
 	sequence_end_rows(sequence, part->n_tokens);
 	scheduler_count_prompt(scheduler, sequence, false);
 	sequence_share_blocks(sequence);
+	keep_snapshot(scheduler, sequence);
 	if (n_wanted > 0 && sequence->request->kind->samples)
 		scheduler_count_token(scheduler, sequence);
 	for (uint32_t r = 0; r < n_wanted && status.code == STATUS_OK; r++, row.position++)

@@ -33,7 +33,7 @@ running_add(Scheduler *scheduler, EngineRequest *request)
 }
 
 void
-running_remove(Scheduler *scheduler, EngineRequest *request)
+running_remove(Scheduler *scheduler, EngineRequest *request, bool keeps_leaves)
 {
 	uint32_t i = 0;
 
@@ -43,24 +43,32 @@ running_remove(Scheduler *scheduler, EngineRequest *request)
 			(scheduler->n_running - i - 1) * sizeof *scheduler->running);
 	scheduler->n_running--;
 	scheduler->n_places -= request->n_sequences;
-	request_give_blocks(request);
+	request_give_blocks(request, keeps_leaves);
 }
 
 void
 running_preempt(Scheduler *scheduler, EngineRequest *request)
 {
-	running_remove(scheduler, request);
+	/* unless others need the memory, it goes on where it was */
+	running_remove(scheduler, request, true);
 	request->state = STATE_QUEUED;
 	request->was_preempted = true;
 	fair_queue_add(scheduler->waiting, request);
 	atomic_fetch_add(&scheduler->page->n_preemptions, 1);
 }
 
+/* Will the next one of its conversation begin with all that it has? */
+static bool
+goes_on(const EngineRequest *request)
+{
+	return request->n_sequences == 1 && request->sequences[0].goes_on;
+}
+
 void
 running_end(Scheduler *scheduler, EngineRequest *request, const Status *status)
 {
 	/* its state may say ENDED already, but it still stands in the batch */
-	running_remove(scheduler, request);
+	running_remove(scheduler, request, status->code == STATUS_OK && goes_on(request));
 	fair_queue_leave(scheduler->waiting, request);
 	request->state = STATE_ENDED;
 	if (status->code != STATUS_OK)

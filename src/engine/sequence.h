@@ -42,6 +42,10 @@ typedef struct Sequence
 	 * has to go back there; taken while it runs */
 	uint32_t state, state_at, kept;
 	bool has_state, has_kept;
+	uint32_t fork_at; /* where others went on otherwise: the state there is kept for many; 0: nowhere */
+	uint32_t leaf_at; /* where the next one of its conversation will go on otherwise: kept for that one; 0: nowhere … */
+	bool goes_on;     /* … its answer will be part of it: kept is what is at its end */
+	bool keeps_leaf; /* when its blocks are given back now, what is there is kept */
 
 	/* in the step that is being put together */
 	uint32_t n_slice; /* rows */
@@ -67,6 +71,14 @@ extern uint32_t sequence_rows_left(const Sequence *sequence);
 
 /* Does it still compute its prompt (or, after preemption, all of its tokens again)? */
 extern bool sequence_is_prefilling(const Sequence *sequence);
+
+/* Nobody will go on from where it ends. */
+extern void sequence_forget_leaf(Sequence *sequence);
+
+/* Is this a place in a hybrid's text behind which the state should be kept, with none there? is_leaf: for one alone.
+ * Then sequence_keep_snapshot copies it into one that was taken from the pool of states. */
+extern bool sequence_snapshot_is_due(const Sequence *sequence, bool *is_leaf);
+extern void sequence_keep_snapshot(Sequence *sequence, uint32_t state, bool is_leaf);
 
 /* Of the rows that are left: how many the next step may take. A hybrid's state is kept between two of them. */
 extern uint32_t sequence_rows_until_cut(const Sequence *sequence);

@@ -368,7 +368,13 @@ slots_idle_bytes(const Slots *slots)
 
 	for (uint32_t i = 0; i < slots->n; i++)
 		if (slots->slots[i].cache)
-			bytes += prefix_cache_n_idle(slots->slots[i].cache) * kv_pool_block_bytes(slots->slots[i].pool);
+		{
+			const KvPool *pool = slots->slots[i].pool, *states = kv_pool_states(pool);
+
+			bytes += prefix_cache_n_idle(slots->slots[i].cache) * kv_pool_block_bytes(pool);
+			if (states)
+				bytes += prefix_cache_n_idle_states(slots->slots[i].cache) * kv_pool_block_bytes(states);
+		}
 	return bytes;
 }
 

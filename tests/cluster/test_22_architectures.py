@@ -12,7 +12,7 @@ import reexpress  # noqa: E402
 
 SAME_BITS = ("qwen", "qwen2vl")  # nothing is computed otherwise
 # whose answers are clear: of two tokens that are nearly as likely rounding decides, and it is another one where anything is computed otherwise
-QUESTIONS = ("What is the capital of France? Answer in one sentence.", "What is 2 plus 2?", "Name a fruit.", "Say hello in Spanish.", "Count from one to five.")
+QUESTIONS = ("What is the capital of France? Answer in one sentence.", "What is 2 plus 2?", "Name the capital of Italy.", "Say hello in Spanish.", "Count from one to five.")
 ANSWERS = "SELECT q, qwen_chat(q, model => %s, temperature => 0, max_tokens => 12) FROM unnest(%s::text[]) q"
 STORY = "SELECT qwen_generate('Once upon a time, in a small village, ', temperature => 0, max_tokens => 80, model => %s)"
 MIXTURE = "qwen3moe"
