@@ -329,6 +329,10 @@ CREATE FUNCTION qwen_similarity_to(input text, embedding real[], model text DEFA
 RETURNS float8 AS 'MODULE_PATHNAME', 'qwen_similarity_to' LANGUAGE C STABLE PARALLEL SAFE COST 10000;
 COMMENT ON FUNCTION qwen_similarity_to(text, real[], text, text, json) IS 'the cosine of the embedding of a text and an embedding of unit length';
 
+CREATE FUNCTION qwen_cosine(a real[], b real[])
+RETURNS float8 AS 'MODULE_PATHNAME', 'qwen_cosine' LANGUAGE C IMMUTABLE PARALLEL SAFE COST 10000;
+COMMENT ON FUNCTION qwen_cosine(real[], real[]) IS 'the cosine of two embeddings, of any length of vectors; asks no model. NULL where one has no direction, as all zeros';
+
 CREATE FUNCTION qwen_rerank(query text, documents text[], model text DEFAULT NULL, instruction text DEFAULT NULL,
 	options json DEFAULT NULL)
 RETURNS TABLE (ordinality bigint, score float8) AS 'MODULE_PATHNAME', 'qwen_rerank' LANGUAGE C STABLE PARALLEL SAFE COST 10000 ROWS 32;
@@ -401,9 +405,9 @@ CREATE OR REPLACE FUNCTION qwen_privilege_of(function_name name)
 RETURNS text LANGUAGE sql IMMUTABLE PARALLEL SAFE AS
 $$
 	SELECT CASE
-		WHEN function_name IN ('qwen_job_workers', 'qwen_models_status', 'qwen_engine_status', 'qwen_engine_memory',
-			'qwen_health', 'qwen_activity', 'qwen_statement_progress', 'qwen_load_progress', 'qwen_request_totals', 'qwen_role_totals',
-			'qwen_may_see_role', 'qwen_usage_rows')
+		WHEN function_name IN ('qwen_cosine', 'qwen_job_workers', 'qwen_models_status', 'qwen_engine_status',
+			'qwen_engine_memory', 'qwen_health', 'qwen_activity', 'qwen_statement_progress', 'qwen_load_progress', 'qwen_request_totals',
+			'qwen_role_totals', 'qwen_may_see_role', 'qwen_usage_rows')
 			THEN 'everybody'
 		WHEN function_name IN ('qwen_monitor')
 			THEN 'monitor'

@@ -3,7 +3,7 @@
 SET client_min_messages = warning;
 CREATE EXTENSION IF NOT EXISTS pgtap;
 CREATE EXTENSION IF NOT EXISTS qwen_pg;
-SELECT plan(13);
+SELECT plan(20);
 
 SELECT is(array_length(qwen_embed('hello'), 1), 576, 'an embedding has the size of the model');
 SELECT ok(abs((SELECT sum(x::float8 * x) FROM unnest(qwen_embed('hello')) x) - 1) < 1e-5, 'and unit length');
@@ -19,4 +19,12 @@ SELECT is(qwen_similarity(NULL, 'a'), NULL, 'similarity to NULL');
 SELECT is(qwen_count_tokens('Hello world'), array_length(qwen_tokenize('Hello world'), 1), 'count and tokens agree');
 SELECT is(array_length(qwen_tokenize('<|im_start|>', special => true), 1), 1, 'special tokens are recognised when asked for');
 SELECT is(qwen_tokenize(''), '{}'::int[], 'no text, no tokens');
+-- stored embeddings
+SELECT is(qwen_cosine('{1,2}', '{2,4}'), 1::float8, 'the same direction');
+SELECT is(qwen_cosine('{1,0}', '{0,-1}'), 0::float8, 'none in common');
+SELECT is(round(qwen_cosine(qwen_embed('a cat'), qwen_embed('a dog'))::numeric, 5), round(qwen_similarity('a cat', 'a dog')::numeric, 5), 'as the similarity of the texts');
+SELECT ok(qwen_cosine('{0,0}', '{1,1}') IS NULL AND qwen_cosine('{NaN,1}', '{1,1}') IS NULL AND qwen_cosine('{}', '{}') IS NULL AND qwen_cosine(NULL, '{1}') IS NULL, 'NULL where there is no direction');
+SELECT throws_ok($$SELECT qwen_cosine('{1}', '{1,2}')$$, '22023', 'a has 1 numbers, and b has 2', 'another length');
+SELECT throws_ok($$SELECT qwen_cosine('{1,2}', '{1,NULL}')$$, '22023', 'b must be an array of one dimension without nulls', 'a null');
+SELECT throws_ok($$SELECT qwen_cosine('{{1},{2}}', '{1,2}')$$, '22023', 'a must be an array of one dimension without nulls', 'two dimensions');
 SELECT * FROM finish();

@@ -3,6 +3,8 @@
  */
 #include "../core/core.h"
 
+#include <math.h>
+
 #include "../call/call.h"
 #include "../core/arguments.h"
 #include "../core/engine_reply.h"
@@ -109,15 +111,15 @@ finish_similarity(FunctionCallInfo fcinfo, const EngineReply *replies)
 	return Float8GetDatum(product);
 }
 
-/* The embedding argument's numbers. */
+/* The numbers of an argument that is an embedding, called name. */
 static const float4 *
-embedding_argument(FunctionCallInfo fcinfo, int argument, int *n)
+numbers_argument(FunctionCallInfo fcinfo, int argument, const char *name, int *n)
 {
 	ArrayType *array = PG_GETARG_ARRAYTYPE_P(argument);
 
 	if (ARR_NDIM(array) > 1 || array_contains_nulls(array))
 		ereport(ERROR, (errcode(ERRCODE_INVALID_PARAMETER_VALUE),
-						errmsg("embedding must be an array of one dimension without nulls")));
+						errmsg("%s must be an array of one dimension without nulls", name)));
 	*n = ArrayGetNItems(ARR_NDIM(array), ARR_DIMS(array));
 	return (const float4 *) ARR_DATA_PTR(array);
 }
@@ -129,7 +131,7 @@ build_similarity_to(FunctionCallInfo fcinfo, ModelCall *call)
 
 	if (PG_ARGISNULL(0) || PG_ARGISNULL(1) || text_is_blank(PG_GETARG_TEXT_PP(0)))
 		return;
-	(void) embedding_argument(fcinfo, 1, &n);
+	(void) numbers_argument(fcinfo, 1, "embedding", &n);
 	build_side(fcinfo, 2, true, PG_GETARG_TEXT_PP(0), model_call_ask(call));
 }
 
@@ -140,7 +142,7 @@ finish_similarity_to(FunctionCallInfo fcinfo, const EngineReply *replies)
 	const RequestResult *result = floats_of(replies);
 	double product = 0;
 	int n;
-	const float4 *embedding = embedding_argument(fcinfo, 1, &n);
+	const float4 *embedding = numbers_argument(fcinfo, 1, "embedding", &n);
 
 	if (result->count != (uint32) n)
 		ereport(ERROR, (errcode(ERRCODE_INVALID_PARAMETER_VALUE),
@@ -180,3 +182,32 @@ QWEN_MODEL_FUNCTION(qwen_embed, embed_function)
 QWEN_MODEL_FUNCTION(qwen_similarity, similarity_function)
 
 QWEN_MODEL_FUNCTION(qwen_similarity_to, similarity_to_function)
+
+/*
+ * a, b: [n] of any length; their cosine, summed in double precision from the first number to the last. NULL where one
+ * has no direction: all zeros, or a number that is none.
+ */
+QWEN_FUNCTION(qwen_cosine, 2, 2)
+{
+	const float4 *a, *b;
+	int n, n_b;
+	double product = 0, square_a = 0, square_b = 0, cosine;
+
+	if (PG_ARGISNULL(0) || PG_ARGISNULL(1))
+		PG_RETURN_NULL();
+	a = numbers_argument(fcinfo, 0, "a", &n);
+	b = numbers_argument(fcinfo, 1, "b", &n_b);
+	if (n != n_b)
+		ereport(ERROR, (errcode(ERRCODE_INVALID_PARAMETER_VALUE), errmsg("a has %d numbers, and b has %d", n, n_b)));
+	for (int i = 0; i < n; i++)
+	{
+		product += (double) a[i] * b[i];
+		square_a += (double) a[i] * a[i];
+		square_b += (double) b[i] * b[i];
+	}
+	cosine = product / sqrt(square_a * square_b);
+	if (!isfinite(cosine))
+		PG_RETURN_NULL();
+	/* rounding must not take it out of its range */
+	PG_RETURN_FLOAT8(fmax(-1, fmin(1, cosine)));
+}
