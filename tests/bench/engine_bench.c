@@ -6,7 +6,8 @@
  *
  * One JSON object a line: the median of the repeats, and the share of the memory or int8 roof measured beside them.
  * --context: positions that stand in the cache already, with made-up keys and values. --batch: so many sequences of
- * --prompt (128) tokens and 64 more each. --kv: the cache's number type.
+ * --prompt (128) tokens and 64 more each. --kv: the cache's number type. --settings: context and rotation, as they
+ * stand behind the file in qwen.models.
  *
  *   engine_bench --roofs [--threads N] [--disk FILE]
  *
@@ -30,6 +31,7 @@
 #include <unistd.h>
 
 #include "../../src/engine/forward.h"
+#include "../../src/engine/model_terms.h"
 #include "disk.h"
 #include "roofs.h"
 
@@ -108,9 +110,21 @@ count_weights(Bench *bench)
 	}
 }
 
+/* What qwen.models may have behind the file, of it the context and the rotation. */
+static void
+apply_settings(Model *model, const char *text)
+{
+	ModelSettings settings;
+	ContextSettings context;
+
+	check(model_settings_parse(text, strlen(text), 1, &settings), "settings");
+	context = model_terms_context(&settings);
+	check(context_apply(&model->hyper, &context), "settings");
+}
+
 static void
 open_model(Bench *bench, const char *path, int threads, uint32_t max_rows, uint32_t max_sequences, uint32_t max_logits,
-		   KvType kv_type)
+		   KvType kv_type, const char *settings)
 {
 	char directory[4096];
 	ModelLoadRequest request = {.generation = 1, .name = "bench", .allow_io_uring = true, .allow_direct_io = true};
@@ -128,9 +142,10 @@ open_model(Bench *bench, const char *path, int threads, uint32_t max_rows, uint3
 	check(model_load(&request, &report), "load");
 	fprintf(stderr, "engine_bench: loaded %s in %.1f ms\n", request.file, (double) (clock_now_us() - start) / 1000);
 	check(model_open(request.image_fd, &bench->model), "open");
+	apply_settings(bench->model, settings);
 	bench->file = request.file;
 	bench->team = team_create(threads > 0 ? threads : team_default_threads());
-	bench->budget = kv_budget_create((uint64_t) 4 << 30);
+	bench->budget = kv_budget_create((uint64_t) 32 << 30); /* what is not used takes no memory */
 	check(
 		kv_pool_create(bench->budget, &bench->model->hyper, kv_type, bench->model->key_outliers != NULL, &bench->pool),
 		"KV pool");
@@ -547,16 +562,25 @@ int
 main(int argc, char **argv)
 {
 	static const struct option options[] = {
-		{"model", required_argument, NULL, 'm'},   {"threads", required_argument, NULL, 't'},
-		{"decode", required_argument, NULL, 'd'},  {"prefill", required_argument, NULL, 'p'},
-		{"repeat", required_argument, NULL, 'r'},  {"logits", required_argument, NULL, 'l'},
-		{"text", required_argument, NULL, 'x'},    {"chunk", required_argument, NULL, 'c'},
-		{"kv", required_argument, NULL, 'k'},      {"greedy", required_argument, NULL, 'g'},
-		{"batch", required_argument, NULL, 'b'},   {"prompt", required_argument, NULL, 'q'},
-		{"context", required_argument, NULL, 'n'}, {"roofs", no_argument, NULL, 'o'},
-		{"disk", required_argument, NULL, 'i'},    {NULL, 0, NULL, 0},
+		{"model", required_argument, NULL, 'm'},
+		{"threads", required_argument, NULL, 't'},
+		{"decode", required_argument, NULL, 'd'},
+		{"prefill", required_argument, NULL, 'p'},
+		{"repeat", required_argument, NULL, 'r'},
+		{"logits", required_argument, NULL, 'l'},
+		{"text", required_argument, NULL, 'x'},
+		{"chunk", required_argument, NULL, 'c'},
+		{"kv", required_argument, NULL, 'k'},
+		{"greedy", required_argument, NULL, 'g'},
+		{"batch", required_argument, NULL, 'b'},
+		{"prompt", required_argument, NULL, 'q'},
+		{"context", required_argument, NULL, 'n'},
+		{"roofs", no_argument, NULL, 'o'},
+		{"disk", required_argument, NULL, 'i'},
+		{"settings", required_argument, NULL, 's'},
+		{NULL, 0, NULL, 0},
 	};
-	const char *model = NULL, *logits = NULL, *text = "";
+	const char *model = NULL, *logits = NULL, *text = "", *settings = "";
 	int threads = 0, decode = 0, prefill = 0, repeat = 5, greedy = 0, option;
 	uint32_t chunk = 512, batch = 0, prompt = 128, context = 0;
 	const char *disk = NULL;
@@ -613,6 +637,9 @@ main(int argc, char **argv)
 			case 'i':
 				disk = optarg;
 				break;
+			case 's':
+				settings = optarg;
+				break;
 			default:
 				return 2;
 		}
@@ -627,7 +654,7 @@ main(int argc, char **argv)
 			   logits      ? chunk
 			   : batch > 4 ? batch
 						   : 4,
-			   kv_type);
+			   kv_type, settings);
 	if (decode > 0)
 		bench_decode(&bench, (uint32_t) decode, context, repeat);
 	if (prefill > 0)

@@ -27,9 +27,11 @@ ROUNDED_LIMIT = 2e-2  # to llama.cpp where matrices are F16 or BF16: it rounds w
 CHUNKS = (512, 16, 1)
 
 
-def engine_logits(program, model, n, chunk, out):
+def engine_logits(program, model, n, chunk, out, settings=None):
     """[n][VOCAB] by our engine."""
     command = [program, "--model", model, "--logits", out, "--text", models.prompt(n), "--kv", "f32", "--chunk", str(chunk)]
+    if settings:
+        command += ["--settings", ", ".join(f"{name}={value}" for name, value in settings.items())]
     subprocess.run(command, check=True, capture_output=True)
     with open(out, "rb") as file:
         data = file.read()
@@ -60,7 +62,7 @@ def main():
             limits, chunks, worst = limits_of(name), CHUNKS if name not in models.LONG_MODELS else CHUNKS[:1], {}
             assert sum(name in runs_of for runs_of in golden.values()) == 2, f"{name} is not held against two others"
             for n in map(str, models.lengths_of(name)):
-                results = [engine_logits(a.engine_bench, model, int(n), chunk, out) for chunk in chunks if chunk > 1 or int(n) <= 512]
+                results = [engine_logits(a.engine_bench, model, int(n), chunk, out, models.shape_and_seed(name)[0].get("set")) for chunk in chunks if chunk > 1 or int(n) <= 512]
                 same = all(result.tobytes() == results[0].tobytes() for result in results)
                 passed += same
                 failed += not same

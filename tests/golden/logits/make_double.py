@@ -50,12 +50,25 @@ def sigmoid(x):
     return 1 / (1 + np.exp(-x))
 
 
-def turn(x, base):
+def stretched(frequencies, base, size, stretch):
+    """YaRN: frequencies, by how many turns they make within the original context, and what sines and cosines are multiplied with."""
+    original, factor = stretch["rope_original_context"], stretch["rope_factor"]
+    low, high = (size * np.log(original / (turns * 2 * np.pi)) / (2 * np.log(base)) for turns in (32, 1))
+    low, high = max(0, np.floor(low)), min(size - 1, np.ceil(high))
+    ramp = np.clip((np.arange(size // 2) - low) / max(0.001, high - low), 0, 1)
+    return frequencies * (1 - ramp + ramp / factor), 1 + 0.1 * np.log(factor)
+
+
+def turn(x, base, stretch):
     """Rotate [positions][heads][size] by its positions; in text those of all axes are the same, so that sections do not matter."""
     n, _, size = x.shape
-    angles = np.outer(np.arange(n), base ** (-2.0 * np.arange(size // 2) / size))[:, None, :]
+    frequencies, magnitude = base ** (-2.0 * np.arange(size // 2) / size), 1
+    if stretch:
+        frequencies, magnitude = stretched(frequencies, base, size, stretch)
+    angles = np.outer(np.arange(n), frequencies)[:, None, :]
+    cosines, sines = np.cos(angles) * magnitude, np.sin(angles) * magnitude
     a, b = np.split(x, 2, -1)
-    return np.concatenate([a * np.cos(angles) - b * np.sin(angles), a * np.sin(angles) + b * np.cos(angles)], -1)
+    return np.concatenate([a * cosines - b * sines, a * sines + b * cosines], -1)
 
 
 def attention(m, weights, prefix, x):
@@ -75,7 +88,7 @@ def attention(m, weights, prefix, x):
         q, k = norm(q, weights[prefix + "attn_q_norm.weight"]), norm(k, weights[prefix + "attn_k_norm.weight"])
     base = m.get("keys", {}).get("rope.freq_base", 10000.0)
     rotated = m.get("rotated", size)
-    q, k = (np.concatenate([turn(part[..., :rotated], base), part[..., rotated:]], -1) for part in (q, k))
+    q, k = (np.concatenate([turn(part[..., :rotated], base, m.get("set")), part[..., rotated:]], -1) for part in (q, k))
     unseen = np.triu(np.full((n, n), -np.inf), 1)
     heads = [softmax(q[:, h] @ k[:, h // shares].T / size**0.5 + unseen) @ v[:, h // shares] for h in range(m["heads"])]
     return (np.concatenate(heads, -1) * gates) @ weights[prefix + "attn_output.weight"].T

@@ -28,6 +28,9 @@ def logits_of(peer, folder, name, n):
     # it takes the prompt as one batch
     size = str(max(1024, -(-n // 256) * 256))
     command = ["chroot", peer, "llama-results", "-m", f"{folder}/{name}.gguf", "-p", models.prompt(n), "-o", out, "-c", size, "-b", size]
+    stretched = models.shape_and_seed(name)[0].get("set")
+    if stretched:
+        command += ["--rope-scaling", stretched["rope_scaling"], "--rope-scale", str(stretched["rope_factor"]), "--yarn-orig-ctx", str(stretched["rope_original_context"])]
     subprocess.run([*command, "-ctk", "f32", "-ctv", "f32", "-fa", "off"], check=True, capture_output=True)
     tensors = {tensor.name: tensor for tensor in GGUFReader(peer + out).tensors}
     tokens = np.array(tensors["tokens"].data).reshape(-1)

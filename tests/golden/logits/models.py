@@ -86,6 +86,20 @@ HYBRID_MODELS = {
                             delta=dict(keys=2, values=4, dim=32, interval=2, decay=(-0.5, 0.12)), keys={"rope.freq_base": 1e7}),
 }  # fmt: skip
 OTHER_MODELS |= HYBRID_MODELS
+# stretched by whoever loads them (llama.cpp's --rope-scaling): a plain file, one that says otherwise, and one of whose heads a part is rotated
+OTHER_MODELS |= {
+    "qwen3-set": dict(
+        arch="qwen3", layers=3, hidden=256, ffn=512, heads=4, kv_heads=2, head_dim=128, tied=True, keys={"rope.freq_base": 1e6},
+        set=dict(rope_scaling="yarn", rope_factor=4.0, rope_original_context=128),
+    ),
+    "qwen2-set-otherwise": dict(
+        arch="qwen2", layers=3, hidden=192, ffn=352, heads=3, kv_heads=1, head_dim=64, tied=False,
+        keys={"rope.scaling.type": "yarn", "rope.scaling.factor": 8.0, "rope.scaling.original_context_length": 64},
+        set=dict(rope_scaling="yarn", rope_factor=2.5, rope_original_context=512),
+    ),
+    "qwen35-set": dict(arch="qwen35", **HYBRID, layers=4, ffn=160, tied=False, delta=dict(keys=2, values=4, dim=32, interval=2, decay=(-0.5, 0.12)),
+                       keys={"rope.freq_base": 1e7, "rope.dimension_sections": [3, 3, 2, 0]}, set=dict(rope_scaling="yarn", rope_factor=4.0, rope_original_context=128)),
+}
 
 # for long prompts: as Qwen2.5 and Qwen3 are stretched, from a quarter of the context
 LONG_YARN = {"rope.freq_base": 1e6, "rope.scaling.type": "yarn", "rope.scaling.factor": 4.0, "rope.scaling.original_context_length": 8192}
