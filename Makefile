@@ -269,7 +269,7 @@ check-filled-or-said: $(B)/installed model
 # Files that hold times against the clock, or fill the machine by themselves, come one after the other; all others CLUSTER_WORKERS at a time
 CLUSTER_TESTS ?= all
 CLUSTER_WORKERS ?= 2
-CLUSTER_ALONE := $(patsubst %,tests/cluster/test_%.py,09_scheduling 13_clock 13_hostile 13_long_texts 13_soak 17_cut_sends 17_desk 17_fairness 17_growth 17_long_work 22_progress)
+CLUSTER_ALONE := $(patsubst %,tests/cluster/test_%.py,09_scheduling 13_clock 13_hostile 13_long_texts 13_soak 17_cut_sends 17_desk 17_fairness 17_growth 17_long_work 21_long_prompts 22_progress)
 PYTEST := $(PYTHON) -m pytest -q -p no:cacheprovider
 check-cluster: $(B)/installed $(HOSTILE_CLIENT)
 ifeq ($(CLUSTER_TESTS),all)

@@ -4,7 +4,7 @@
   bench_scale.py --programs FOLDER --peer FOLDER --cache FOLDER --model FILE [FILE …]
 
 "decode": tokens per second behind a context, as a share of the memory roof (bytes of weights and of keys and values), beside llama-bench -d; at 16K ours alone (the
-peer would read for minutes). "prefill": a prompt of 4096 tokens. "threads": decode and batches of 1 to 64 sequences (128 + 64 tokens) by two threads against one.
+peer would read for minutes). "decode_long": behind 128K positions, stretched by YaRN; keys and values are 15 GB in F16, 8 in Q8_0: F16 where the machine has so much. "prefill": a prompt of 4096 tokens. "threads": decode and batches of 1 to 64 sequences (128 + 64 tokens) by two threads against one.
 """
 import os
 
@@ -13,10 +13,24 @@ from bench_common import emit, median, median_ratio
 
 CONTEXTS, PEER_CONTEXTS, PROMPT = (512, 4096, 16384), (512, 4096), 4096
 SEQUENCES = (1, 8, 32, 64)
+LONG_CONTEXT, LONG_SETTINGS = 131072, "context=163840, rope_scaling=yarn, rope_factor=4"
+F16_BYTES, OTHERS_BYTES = 15.4e9, 3e9  # of that context in the 0.6B shape, and what is left to the rest of the machine
 
 
-def decode(a, path, context, threads, n=32):
-    return common.ours(a, "engine_bench", path, "--threads", str(threads), "--repeat", "2", "--decode", str(n), "--context", str(context))
+def decode(a, path, context, threads, n=32, more=()):
+    return common.ours(a, "engine_bench", path, "--threads", str(threads), "--repeat", "2", "--decode", str(n), "--context", str(context), *more)
+
+
+def available_bytes():
+    with open("/proc/meminfo") as file:
+        return next(int(line.split()[1]) * 1024 for line in file if line.startswith("MemAvailable:"))
+
+
+def scale_long(a, inside):
+    kv = "f16" if available_bytes() > F16_BYTES + OTHERS_BYTES else "q8_0"
+    runs = [decode(a, a.peer + inside, LONG_CONTEXT, a.threads, 4, ("--kv", kv, "--settings", LONG_SETTINGS)) for _ in range(a.rounds)]
+    emit(bench="scale", what="decode_long", file=os.path.basename(inside), threads=a.threads, context=LONG_CONTEXT, kv=kv, ours=median([run["ours"] for run in runs], 2), unit="tok/s",
+         of_roof=median([run["of_roof"] for run in runs]), rounds=a.rounds)
 
 
 def scale_contexts(a, inside):
@@ -67,6 +81,7 @@ def main():
         for file in a.files:
             inside = common.file_for_both(a, file)
             scale_contexts(a, inside)
+            scale_long(a, inside)
             scale_prefill(a, inside)
             scale_threads(a, inside)
 

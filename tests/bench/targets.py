@@ -30,6 +30,7 @@ TARGETS = [
     ("embed", {"file": "*"}, [("ratio", LEAST, 3.0)]),
     ("scale", {"what": "decode", "context": 4096}, [("of_roof", LEAST, 0.75), ("ratio", LEAST, 3.0)]),
     ("scale", {"what": "decode", "context": 16384}, [("of_roof", LEAST, 0.60)]),
+    ("scale", {"what": "decode_long"}, [("of_roof", LEAST, 0.75)]),
     ("scale", {"what": "prefill"}, [("ratio", LEAST, 3.0)]),
     ("scale", {"what": "threads_*"}, [("of_one_thread", LEAST, 1.8)]),
     ("load", {"cache": "cold", "unit": "GB/s"}, [("of_roof", LEAST, 0.90)]),
