@@ -214,6 +214,7 @@ take_prepared(Server *server, Client *client, Slot *slot, uint32_t request_id, c
 	else
 	{
 		request_use_slot(request, slot);
+		request->is_only = !scheduler_serves(server->scheduler, request->role);
 		round_clock_add(&server->clock, request);
 		hold_slot(slot, request->adapter);
 		attach_request(client, request);

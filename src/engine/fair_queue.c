@@ -18,6 +18,7 @@ typedef struct RoleAccount
 	uint32_t n_requests, n_waiting; /* running ones are in n_requests alone */
 	uint64_t left_us;               /* when it last had none any more; 0: it never did */
 	uint64_t served;                /* tokens, and what was made up for at each return */
+	double keys_left_us;            /* fair_queue_keys_left */
 	EngineRequest *first, *last;
 } RoleAccount;
 
@@ -95,6 +96,21 @@ fair_queue_leave(FairQueue *queue, EngineRequest *request)
 	if (--request->account->n_requests == 0)
 		request->account->left_us = clock_now_us();
 	request->account = NULL;
+}
+
+double *
+fair_queue_keys_left(const EngineRequest *request)
+{
+	return &request->account->keys_left_us;
+}
+
+bool
+fair_queue_has(const FairQueue *queue, uint32_t role)
+{
+	for (uint32_t i = 0; i < queue->n_accounts; i++)
+		if (queue->accounts[i].role == role && queue->accounts[i].n_requests > 0)
+			return true;
+	return false;
 }
 
 bool

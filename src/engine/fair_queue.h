@@ -24,6 +24,13 @@ extern void fair_queue_destroy(FairQueue *queue);
 extern void fair_queue_enter(FairQueue *queue, EngineRequest *request);
 extern void fair_queue_leave(FairQueue *queue, EngineRequest *request);
 
+/* What a role may still take of its part in steps that roles share (step_shares.h), microseconds; below 0: it has taken
+ * more. */
+extern double *fair_queue_keys_left(const EngineRequest *request);
+
+/* Has a role any? */
+extern bool fair_queue_has(const FairQueue *queue, uint32_t role);
+
 /* Has another role than a request's some, or had its last one end within the last us microseconds? */
 extern bool fair_queue_others_lately(const FairQueue *queue, const EngineRequest *request, uint64_t us);
 

@@ -211,13 +211,16 @@ run_members(Forward *f)
 {
 	uint64_t started = clock_now_ns(), waited_ns = 0, ended;
 
-	team_run_some(f->team, (int) f->members.n, step_work, f);
+	f->n_members = f->members.n > f->n_spared ? f->members.n - f->n_spared : 1;
+	team_run_some(f->team, (int) f->n_members, step_work, f);
 	ended = clock_now_ns();
 	/* who was away at the end has to catch up with phases that are over, and is waited for */
 	f->scratch[0].waited_ns += ended - f->first_ended_ns;
-	for (uint32_t t = 0; t < f->members.n; t++)
+	for (uint32_t t = 0; t < f->n_members; t++)
 		waited_ns = f->scratch[t].waited_ns > waited_ns ? f->scratch[t].waited_ns : waited_ns;
-	active_members_learn(&f->members, f->n_rows, ended - started, waited_ns);
+	/* with fewer than there could be nothing is learnt of these */
+	if (f->n_members == f->members.n)
+		active_members_learn(&f->members, f->n_rows, ended - started, waited_ns);
 }
 
 /* How much each phase has to do in this step; nothing of it is taken or done. */
@@ -312,6 +315,18 @@ forward_set_logits_work(Forward *f, LogitsWork work, void *argument)
 {
 	f->logits_work = work;
 	f->logits_argument = argument;
+}
+
+uint32_t
+forward_members(const Forward *f)
+{
+	return f->n_members;
+}
+
+void
+forward_spare(Forward *f, uint32_t n_members)
+{
+	f->n_spared = n_members;
 }
 
 void

@@ -80,6 +80,12 @@ extern void forward_set_logits_work(Forward *forward, LogitsWork work, void *arg
 /* Run one step. The caller keeps within the maxima and has taken the blocks. */
 extern void forward_step(Forward *forward, const StepSequence *sequences, uint32_t n_sequences);
 
+/* How many processors the last step took. */
+extern uint32_t forward_members(const Forward *forward);
+
+/* So many of the processors that a step would take are left to others in those that follow; one works in any case. */
+extern void forward_spare(Forward *forward, uint32_t n_members);
+
 /* Add the times of the steps that follow to times, until called with NULL. Costs two looks at the clock a phase. */
 extern void forward_measure(Forward *forward, StepTimes *times);
 

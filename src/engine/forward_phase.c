@@ -93,7 +93,7 @@ run_phase(Member *member, const PlanPhase *phase, PhaseProgress *progress, uint3
 	uint64_t started = member->times ? clock_now_ns() : 0, waited;
 	uint32_t first, end;
 
-	while (take_items(progress, n_items, member->forward->members.n, &first, &end))
+	while (take_items(progress, n_items, member->forward->n_members, &first, &end))
 	{
 		do_items(member, phase, first, end);
 		atomic_fetch_add_explicit(&progress->n_done, end - first, memory_order_release);

@@ -131,7 +131,9 @@ struct Forward
 	const Kernels *kernels;
 	Rope rope;
 	int n_threads;
-	ActiveMembers members; /* how many of them are in a step */
+	ActiveMembers members; /* how many of them are worth having in a step */
+	uint32_t n_spared;     /* of these: that are left out */
+	uint32_t n_members;    /* of the step at hand */
 	_Atomic uint64_t *heartbeat_us;
 	LogitsWork logits_work;
 	void *logits_argument;

@@ -53,6 +53,7 @@ typedef struct EngineRequest
 	void *client;
 	struct EngineRequest *next_of_client;
 	uint64_t round; /* of the server, in which it was accepted */
+	bool is_only;   /* its role had no others then */
 
 	/* for the scheduler */
 	struct EngineRequest *next, *previous; /* in its list */

@@ -5,9 +5,10 @@
 
 #include "../base/clock.h"
 
-#define GO_WAIT_US 2000  /* a request that was accepted has its GO waited for so long at most */
-#define GO_WAIT_SHARE 16 /* and for this part of a step */
-#define AT_ONCE_US 2000  /* requests are prepared as long as those of the round have taken less than this */
+#define GO_WAIT_US 2000   /* a request that was accepted has its GO waited for so long at most */
+#define GO_WAIT_SHARE 16  /* and for this part of a step … */
+#define ONLY_WAIT_SHARE 2 /* … or this one, where it is the only one of its role */
+#define AT_ONCE_US 2000   /* requests are prepared as long as those of the round have taken less than this */
 
 bool
 round_clock_has_time(const RoundClock *clock)
@@ -26,18 +27,22 @@ round_clock_add(RoundClock *clock, EngineRequest *request)
 {
 	request->round = clock->round;
 	clock->n_new++;
+	clock->n_only += request->is_only;
 }
 
 void
 round_clock_remove(RoundClock *clock, const EngineRequest *request)
 {
-	clock->n_new -= request->state == STATE_ACCEPTED && request->round == clock->round;
+	if (request->state != STATE_ACCEPTED || request->round != clock->round)
+		return;
+	clock->n_new--;
+	clock->n_only -= request->is_only;
 }
 
 uint64_t
 round_clock_wait_us(const RoundClock *clock)
 {
-	uint64_t wait_us = clock->step_us / GO_WAIT_SHARE;
+	uint64_t wait_us = clock->step_us / (clock->n_only > 0 ? ONLY_WAIT_SHARE : GO_WAIT_SHARE);
 
 	return wait_us < GO_WAIT_US ? wait_us : GO_WAIT_US;
 }
@@ -47,7 +52,7 @@ round_clock_step(RoundClock *clock, uint64_t start_us)
 {
 	clock->step_us = clock_now_us() - start_us;
 	clock->round++;
-	clock->n_new = 0;
+	clock->n_new = clock->n_only = 0;
 	clock->at_once_us = 0;
 }
 

@@ -3,7 +3,8 @@
  *
  * A round is what happens between two steps. Short requests are prepared in it, and no more of them than take a moment;
  * and a request that was just accepted has its GO waited for, a fraction of a step long: it would miss the step
- * otherwise.
+ * otherwise. It is waited for longer where the request is the only one of its role: the others' step that is about to
+ * begin would be one more that it waits for.
  */
 #ifndef QWEN_ROUND_CLOCK_H
 #define QWEN_ROUND_CLOCK_H
@@ -14,6 +15,7 @@ typedef struct RoundClock
 {
 	uint64_t round;      /* counts the steps */
 	uint32_t n_new;      /* requests that were accepted in this round and wait for GO */
+	uint32_t n_only;     /* of these: that are the only ones of their roles */
 	uint64_t step_us;    /* how long the last step took */
 	uint64_t at_once_us; /* that were spent since on preparing requests */
 } RoundClock;

@@ -64,6 +64,12 @@ scheduler_remove(Scheduler *scheduler, EngineRequest *request)
 }
 
 bool
+scheduler_serves(const Scheduler *scheduler, uint32_t role)
+{
+	return fair_queue_has(scheduler->waiting, role);
+}
+
+bool
 scheduler_has_work(const Scheduler *scheduler)
 {
 	return scheduler->n_running > 0 || fair_queue_n_waiting(scheduler->waiting) > 0;
@@ -90,10 +96,35 @@ scheduler_go(Scheduler *scheduler, EngineRequest *request)
 	return status_ok();
 }
 
+/* Compute the step that was put together, and learn what it takes. */
+static void
+compute(Scheduler *scheduler, Slot *slot, uint32_t n_rows)
+{
+	StepTimes times = {0};
+	uint64_t n_keys = 0, start;
+	bool wants_keys;
+
+	for (uint32_t i = 0; i < scheduler->n_batch; i++)
+	{
+		uint64_t first = scheduler->parts[i].first_position, n = scheduler->parts[i].n_tokens;
+
+		n_keys += n * first + n * (n + 1) / 2;
+	}
+	forward_spare(slot->forward, scheduler->settings.leaves_processor && scheduler->expects_other);
+	wants_keys = step_cost_wants_keys(n_rows, n_keys);
+	forward_measure(slot->forward, wants_keys ? &times : NULL);
+	start = clock_now_us();
+	forward_step(slot->forward, scheduler->parts, scheduler->n_batch);
+	step_cost_learn(&slot->cost, n_rows, n_keys, clock_now_us() - start);
+	forward_measure(slot->forward, NULL);
+	if (wants_keys)
+		step_cost_learn_keys(&slot->cost, n_keys, (double) times.part_ns[STEP_ATTENTION] / 1000);
+}
+
 void
 scheduler_step(Scheduler *scheduler)
 {
-	uint64_t start = clock_now_us(), forward_us;
+	uint64_t start = clock_now_us();
 	Slot *slot;
 	uint32_t rows;
 
@@ -112,9 +143,7 @@ scheduler_step(Scheduler *scheduler)
 	atomic_store(&scheduler->page->step_running, 1);
 	forward_set_heartbeat(slot->forward, &scheduler->page->heartbeat_us);
 	forward_set_logits_work(slot->forward, results_look, scheduler);
-	forward_us = clock_now_us();
-	forward_step(slot->forward, scheduler->parts, scheduler->n_batch);
-	step_cost_learn(&slot->cost, rows, scheduler->n_roles, clock_now_us() - forward_us);
+	compute(scheduler, slot, rows);
 	for (uint32_t i = 0; i < scheduler->n_batch;)
 	{
 		i = results_take(scheduler, slot, i);

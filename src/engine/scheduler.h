@@ -22,6 +22,7 @@ typedef struct SchedulerSettings
 	uint32_t prefill_chunk; /* prompt rows of a step, over all requests */
 	uint32_t queue_size;    /* requests that wait */
 	bool speculation;       /* guess tokens (drafts.h) while few answers are sampled */
+	bool leaves_processor;  /* to programs of roles that are expected back: while we compute they would get none */
 } SchedulerSettings;
 
 /* How the scheduler speaks to who owns the requests. */
@@ -45,6 +46,9 @@ extern Status scheduler_go(Scheduler *scheduler, EngineRequest *request);
 
 /* Take a request out of all lists and give back its blocks; the owner destroys it. Any state. */
 extern void scheduler_remove(Scheduler *scheduler, EngineRequest *request);
+
+/* Does a role have requests that wait or run? */
+extern bool scheduler_serves(const Scheduler *scheduler, uint32_t role);
 
 extern bool scheduler_has_work(const Scheduler *scheduler);
 

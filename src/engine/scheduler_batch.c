@@ -6,6 +6,8 @@
  */
 #include "scheduler_private.h"
 
+#include <math.h>
+
 #include "../base/clock.h"
 
 #define RETURN_US ((uint64_t) 500 * 1000) /* a role that had its answer comes again within so long, or is gone */
@@ -181,18 +183,23 @@ collect_prefilling(Scheduler *scheduler, const Slot *slot)
 	return n;
 }
 
-/* Give a sequence up to n more rows of the step; returns what it takes. */
+/* Of n more rows of the step, those that a sequence would take. */
 static uint32_t
-give_rows(Sequence *sequence, uint32_t n, uint32_t *left_logprobs)
+could_take(const Sequence *sequence, uint32_t n, uint32_t left_logprobs)
 {
 	uint32_t wanted = sequence_rows_until_cut(sequence) - sequence->n_slice;
 
 	n = n < wanted ? n : wanted;
+	return sequence->request->kind->every_row && n > left_logprobs ? left_logprobs : n;
+}
+
+/* Give a sequence up to n more rows of the step; returns what it takes. */
+static uint32_t
+give_rows(Sequence *sequence, uint32_t n, uint32_t *left_logprobs)
+{
+	n = could_take(sequence, n, *left_logprobs);
 	if (sequence->request->kind->every_row)
-	{
-		n = n < *left_logprobs ? n : *left_logprobs;
 		*left_logprobs -= n;
-	}
 	sequence->n_slice += n;
 	return n;
 }
@@ -212,24 +219,30 @@ sort_by_length(Sequence **sequences, uint32_t n)
 	}
 }
 
-/* Prompt rows of a step whose requests are all of one role: fewer while another is expected back, which would have to
- * wait for a step that has begun. */
-static uint32_t
-chunk_of(const Scheduler *scheduler, const Slot *slot)
-{
-	uint32_t chunk = scheduler->settings.prefill_chunk, shorter = step_cost_rows(&slot->cost, 1, RETURN_TIMES);
-
-	return shorter < chunk && fair_queue_others_lately(scheduler->waiting, scheduler->running[0], RETURN_US) ? shorter
-																											 : chunk;
-}
-
 /* What is left of half a step's chunk: rows, and time, counted in rows at a text's beginning. */
 typedef struct Chunk
 {
 	uint32_t rows;
 	double time;
-	bool is_first; /* nothing of the step is given yet */
+	double keys_us; /* of the whole step: what keys may take as far as that was measured */
+	bool is_first;  /* nothing of the step is given yet */
+	uint32_t left_logprobs;
 } Chunk;
+
+/* The whole of a step whose requests are all of one role: less while another is expected back, which would have to wait
+ * for a step that has begun. */
+static Chunk
+chunk_of(const Scheduler *scheduler, const Slot *slot)
+{
+	Chunk chunk = {scheduler->settings.prefill_chunk, 0, INFINITY, true, LOGPROB_ROWS};
+	uint32_t shorter = step_cost_rows(&slot->cost, 1, RETURN_TIMES);
+
+	if (!fair_queue_others_lately(scheduler->waiting, scheduler->running[0], RETURN_US))
+		return chunk;
+	chunk.rows = shorter < chunk.rows ? shorter : chunk.rows;
+	chunk.keys_us = RETURN_TIMES * step_cost_us(&slot->cost, 1, 0);
+	return chunk;
+}
 
 /*
  * Rows of a chunk for a prompt. Far behind in a long text a row takes many times as long as at its beginning, so there
@@ -237,9 +250,9 @@ typedef struct Chunk
  * what it takes.
  */
 static uint32_t
-give_of_chunk(const Slot *slot, Sequence *sequence, Chunk *chunk, uint32_t *left_logprobs)
+give_of_chunk(const Slot *slot, Sequence *sequence, Chunk *chunk)
 {
-	double row_time = 1, rows;
+	double row_time = 1, row_us = step_cost_keys_us(&slot->cost, sequence_keys(sequence, 1)), rows;
 	uint32_t given;
 
 	if (slot->even_positions > 0)
@@ -247,9 +260,13 @@ give_of_chunk(const Slot *slot, Sequence *sequence, Chunk *chunk, uint32_t *left
 	rows = chunk->time > 0 ? chunk->time / row_time : 0;
 	if (rows < DEEP_ROWS && chunk->is_first)
 		rows = DEEP_ROWS;
-	given = give_rows(sequence, rows < chunk->rows ? (uint32_t) rows : chunk->rows, left_logprobs);
+	/* where somebody is expected who would wait, not even these, but one */
+	if (rows * row_us > chunk->keys_us)
+		rows = chunk->keys_us > row_us ? chunk->keys_us / row_us : chunk->is_first;
+	given = give_rows(sequence, rows < chunk->rows ? (uint32_t) rows : chunk->rows, &chunk->left_logprobs);
 	chunk->rows -= given;
 	chunk->time -= given * row_time;
+	chunk->keys_us -= given * row_us;
 	chunk->is_first &= given == 0;
 	return given;
 }
@@ -261,16 +278,19 @@ give_of_chunk(const Slot *slot, Sequence *sequence, Chunk *chunk, uint32_t *left
 static uint32_t
 share_chunk(Scheduler *scheduler, const Slot *slot)
 {
-	uint32_t n = collect_prefilling(scheduler, slot), chunk = chunk_of(scheduler, slot);
-	Chunk left = {chunk / 2, DEEP_TIMES / 2.0 * chunk, true};
-	uint32_t given = 0, left_logprobs = LOGPROB_ROWS;
+	uint32_t n = collect_prefilling(scheduler, slot), given = 0;
+	Chunk chunk = chunk_of(scheduler, slot);
+	uint32_t rows = chunk.rows;
 
+	chunk.rows = rows / 2;
+	chunk.time = DEEP_TIMES / 2.0 * rows;
 	for (uint32_t i = 0; i < n; i++)
-		given += give_of_chunk(slot, scheduler->prefilling[i], &left, &left_logprobs);
+		given += give_of_chunk(slot, scheduler->prefilling[i], &chunk);
 	sort_by_length(scheduler->prefilling, n);
-	left = (Chunk){chunk - given, DEEP_TIMES / 2.0 * chunk, given == 0};
+	chunk.rows = rows - given;
+	chunk.time = DEEP_TIMES / 2.0 * rows;
 	for (uint32_t i = 0; i < n; i++)
-		given += give_of_chunk(slot, scheduler->prefilling[i], &left, &left_logprobs);
+		given += give_of_chunk(slot, scheduler->prefilling[i], &chunk);
 	return given;
 }
 
@@ -308,10 +328,12 @@ static uint32_t
 share_among_roles(Scheduler *scheduler, const Slot *slot, uint32_t n_roles)
 {
 	uint32_t n = collect_in_turn(scheduler, slot, collect_prefilling(scheduler, slot));
-	uint32_t chunk = scheduler->settings.prefill_chunk, given = 0, left_logprobs = LOGPROB_ROWS;
+	uint32_t chunk = scheduler->settings.prefill_chunk, given = 0, left_logprobs = LOGPROB_ROWS, any = 0;
+	uint32_t measure = shares_measure(scheduler->shares, n_roles, &slot->cost);
 
-	shares_fill(scheduler->shares, n_roles,
-				step_cost_rows(&slot->cost, shares_least(scheduler->shares, n_roles), HALF_AS_LONG_AGAIN));
+	shares_fill(scheduler->shares, n_roles, measure,
+				step_cost_rows(&slot->cost, scheduler->shares[measure].wanted, HALF_AS_LONG_AGAIN));
+	shares_fill_keys(scheduler->shares, n_roles, measure, &slot->cost);
 	for (uint32_t i = 0; i < 2 * n; i++)
 	{
 		Sequence *sequence = scheduler->in_turn[i % n];
@@ -321,10 +343,15 @@ share_among_roles(Scheduler *scheduler, const Slot *slot, uint32_t n_roles)
 
 		if (is_prompt)
 			rows = rows < chunk - given ? rows : chunk - given;
-		rows = give_rows(sequence, rows, &left_logprobs);
-		share->left -= rows;
+		rows = could_take(sequence, rows, left_logprobs);
+		rows = share_take(share, &slot->cost, sequence_keys(sequence, 1), rows);
+		(void) give_rows(sequence, rows, &left_logprobs);
 		given += is_prompt ? rows : 0;
+		any += rows;
 	}
+	/* all wait until their keys are paid for, but nobody waits for them here */
+	if (any == 0 && n > 0)
+		given += give_rows(scheduler->in_turn[0], 1, &left_logprobs);
 	for (uint32_t i = 0; i < n; i++)
 		if (scheduler->in_turn[i]->n_slice > 0)
 			scheduler->in_turn[i]->turn = ++scheduler->n_turns;
@@ -428,7 +455,12 @@ collect_roles(Scheduler *scheduler)
 {
 	uint32_t n = shares_collect(scheduler->shares, scheduler->running, scheduler->n_running);
 
-	if (n == 1 && fair_queue_others_lately(scheduler->waiting, scheduler->running[0], SOON_US))
+	for (uint32_t i = 0; i < scheduler->n_running; i++)
+		shares_find(scheduler->shares, scheduler->running[i])->keys_left_us =
+			fair_queue_keys_left(scheduler->running[i]);
+
+	scheduler->expects_other = n == 1 && fair_queue_others_lately(scheduler->waiting, scheduler->running[0], SOON_US);
+	if (scheduler->expects_other)
 		scheduler->shares[n++] = (RoleShare){.priority = scheduler->shares[0].priority, .wanted = 1};
 	return n;
 }
@@ -444,7 +476,6 @@ batch_build(Scheduler *scheduler, Slot *slot)
 	/* counted now: a prompt whose last block was cached may just have come to its last row */
 	uint32_t n_decoding = count_decoding(scheduler, slot);
 
-	scheduler->n_roles = n_roles;
 	slot->turn = answers_follow                                                                       ? TURN_ANSWERS
 				 : n_prompt_rows > 0 && n_roles == 1 && prompts_go_first(scheduler, slot, n_decoding) ? TURN_PROMPTS
 																									  : TURN_BOTH;

@@ -30,7 +30,7 @@ struct Scheduler
 	Sequence **prefilling;  /* [max_running] prompts that want rows of the step */
 	Sequence **in_turn;     /* [max_running] whoever wants rows of a step that roles share */
 	RoleShare *shares;      /* [max_running + 1] */
-	uint32_t n_roles;       /* that have requests in the step */
+	bool expects_other;     /* only one role has requests in the step, another one had some just now */
 	Sequence **batch;       /* [max_running] of the step; those of one request stand together … */
 	StepSequence *parts;    /* … as forward.h has them */
 	uint32_t n_batch;

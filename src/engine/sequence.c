@@ -53,6 +53,12 @@ sequence_rows_left(const Sequence *sequence)
 	return sequence->n_tokens - sequence->n_done;
 }
 
+uint64_t
+sequence_keys(const Sequence *sequence, uint32_t n)
+{
+	return (uint64_t) n * (sequence->n_done + sequence->n_slice) + (uint64_t) n * (n + 1) / 2;
+}
+
 bool
 sequence_is_prefilling(const Sequence *sequence)
 {

@@ -69,6 +69,9 @@ extern uint32_t sequence_positions(const Sequence *sequence);
 /* What the next step takes of it: rows [n_done, n_done + n). At least 1 while something is wanted of it. */
 extern uint32_t sequence_rows_left(const Sequence *sequence);
 
+/* The positions that its next n rows look at, behind those that it has in the step already, of all of them together. */
+extern uint64_t sequence_keys(const Sequence *sequence, uint32_t n);
+
 /* Does it still compute its prompt (or, after preemption, all of its tokens again)? */
 extern bool sequence_is_prefilling(const Sequence *sequence);
 

@@ -83,13 +83,13 @@ wait_shortly(const Server *server, uint64_t wait_us)
 static Status
 handle_arrivals(Server *server)
 {
-	uint64_t wait_us = round_clock_wait_us(&server->clock), start, now;
+	uint64_t start, now, wait_us;
 	int n;
 
 	STATUS_TRY(handle_events(server, scheduler_has_work(server->scheduler) ? 0 : IDLE_WAIT_MS, &n));
 	start = now = clock_now_us();
 	while (!server->stop && scheduler_has_work(server->scheduler) && (n > 0 || server->clock.n_new > 0) &&
-		   now - start < wait_us)
+		   now - start < (wait_us = round_clock_wait_us(&server->clock)))
 	{
 		if (n <= 0)
 			wait_shortly(server, wait_us - (now - start));

@@ -88,7 +88,7 @@ set_up_engine(Server *server)
 {
 	const ServerSettings *settings = &server->settings;
 	SchedulerSettings scheduler = {settings->max_running, settings->prefill_chunk, settings->queue_size,
-								   settings->speculation};
+								   settings->speculation, getpriority(PRIO_PROCESS, 0) < 0};
 	SchedulerCallbacks callbacks = {client_output, client_ended, server};
 	SlotSettings slots = {
 		.team = team_create(settings->n_threads > 0 ? settings->n_threads : team_default_threads()),

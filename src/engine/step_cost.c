@@ -3,9 +3,12 @@
  */
 #include "step_cost.h"
 
-#define WEIGHT 0.1 /* of the newest step in the averages */
-#define OUTLIER 3  /* a step that took so many times as long as usual had its processors taken away */
-#define DEAREST 4.0
+#include <stddef.h>
+
+#define WEIGHT 0.1          /* of the newest step in the averages */
+#define OUTLIER 3           /* a step that took so many times as long as usual had its processors taken away */
+#define KEYS_MEASURED 1024u /* a step of fewer keys tells little of what they take … */
+#define ROWS_MEASURED 64u   /* … and one of more rows reads each key for many of them */
 
 /* Into a moving average; what is far off counts as far as is believable. */
 static void
@@ -27,8 +30,8 @@ class_of(uint32_t n_rows)
 	return class;
 }
 
-/* What a step of so many rows of one role is expected to take, between what was seen of fewer and of more; 0: too few
- * were seen. More rows never count as less time. */
+/* What a step of so many rows is expected to take beside its keys, between what was seen of fewer and of more; 0: too
+ * few were seen. More rows never count as less time. */
 static double
 expected_us(const StepCost *cost, double n_rows)
 {
@@ -55,34 +58,75 @@ expected_us(const StepCost *cost, double n_rows)
 }
 
 void
-step_cost_learn(StepCost *cost, uint32_t n_rows, uint32_t n_roles, uint64_t step_us)
+step_cost_learn(StepCost *cost, uint32_t n_rows, uint64_t n_keys, uint64_t step_us)
 {
 	StepClass *class = &cost->classes[class_of(n_rows)];
-	double expected;
+	double without_keys = (double) step_us - step_cost_keys_us(cost, n_keys);
 
-	if (n_roles <= 1)
+	/* what is a small part of a step is not known well from it */
+	if (without_keys < (double) step_us / 2)
 	{
-		average(&class->rows, n_rows);
-		average(&class->us, (double) step_us);
-		return;
+		if (class->us > 0)
+			return;
+		without_keys = (double) step_us / 2;
 	}
-	expected = expected_us(cost, n_rows);
-	if (expected > 0)
-		average(&cost->dearness, (double) step_us / expected);
-	if (cost->dearness > DEAREST)
-		cost->dearness = DEAREST;
+	average(&class->rows, n_rows);
+	average(&class->us, without_keys);
+	/* fewer rows never take longer: what was learnt of them while the processors were taken away is over */
+	for (StepClass *fewer = cost->classes; fewer < class; fewer++)
+		if (fewer->us > class->us)
+			fewer->us = class->us;
+}
+
+bool
+step_cost_wants_keys(uint32_t n_rows, uint64_t n_keys)
+{
+	return n_keys >= KEYS_MEASURED && n_rows <= ROWS_MEASURED;
+}
+
+void
+step_cost_learn_keys(StepCost *cost, uint64_t n_keys, double attention_us)
+{
+	average(&cost->key_us, attention_us / (double) n_keys);
+}
+
+double
+step_cost_keys_us(const StepCost *cost, uint64_t n_keys)
+{
+	return cost->key_us * (double) n_keys;
+}
+
+/* The steps of fewest rows that were seen, or NULL. */
+static const StepClass *
+fewest_seen(const StepCost *cost)
+{
+	for (uint32_t i = 0; i < N_STEP_CLASSES; i++)
+		if (cost->classes[i].us > 0)
+			return &cost->classes[i];
+	return NULL;
+}
+
+double
+step_cost_us(const StepCost *cost, uint32_t n_rows, uint64_t n_keys)
+{
+	const StepClass *fewest = fewest_seen(cost);
+	double us = expected_us(cost, n_rows);
+
+	if (us <= 0)
+		us = fewest ? fewest->us : n_rows;
+	return us + step_cost_keys_us(cost, n_keys);
 }
 
 uint32_t
 step_cost_rows(const StepCost *cost, uint32_t n_rows, double times)
 {
+	const StepClass *fewest = fewest_seen(cost);
 	double us = expected_us(cost, n_rows) * times;
 	uint32_t rows = n_rows + FREE_ROWS_MIN;
 
-	if (us <= 0)
+	/* steps of many rows alone do not tell what few take */
+	if (us <= 0 || fewest->rows > 2 * n_rows)
 		return n_rows + FREE_ROWS_USUAL;
-	if (cost->dearness > 1)
-		us /= cost->dearness;
 	while (rows < n_rows + FREE_ROWS_MAX && expected_us(cost, rows + 1) <= us)
 		rows++;
 	return rows;

@@ -1,14 +1,15 @@
 /*
- * step_cost.h - what steps of one model take, by how many rows they have.
+ * step_cost.h - what steps of one model take: by how many rows they have, and how far behind in their texts these are.
  *
- * How long a step of so many rows takes is measured while one role has the engine (StepCost). It does not grow evenly:
- * most of a step of few rows goes into reading the weights, and from the fifth row on the kernels are others. Rows far
- * behind in a long text take longer than others; so what steps of several roles take beyond that is measured too, and
- * their rows are counted as that much dearer.
+ * What the rows take does not grow evenly: most of a step of few rows goes into reading the weights, and from the fifth
+ * row on the kernels are others. So it is learnt by classes of steps. Beside that a row looks at the key of each
+ * position before it: far behind in a long text that takes longer than all the rest. A step's keys are those of all of
+ * its rows together, and what one takes is learnt from the time of the attention.
  */
 #ifndef QWEN_STEP_COST_H
 #define QWEN_STEP_COST_H
 
+#include <stdbool.h>
 #include <stdint.h>
 
 /* Steps of up to 1, 2, 4, 8 … rows. */
@@ -17,14 +18,14 @@
 /* Moving averages of the steps of one class; 0: none was seen. */
 typedef struct StepClass
 {
-	double rows, us;
+	double rows, us; /* us: without keys */
 } StepClass;
 
 /* What steps of one model take. */
 typedef struct StepCost
 {
-	StepClass classes[N_STEP_CLASSES]; /* while one role asks */
-	double dearness;                   /* while several do: so many times as long as such a step of one; 0: not known */
+	StepClass classes[N_STEP_CLASSES];
+	double key_us; /* a key that a row looks at; 0: not known */
 } StepCost;
 
 /* So many more rows at least and at most, and what holds before times were measured. */
@@ -33,11 +34,19 @@ typedef struct StepCost
 #define FREE_ROWS_USUAL 8u
 #define HALF_AS_LONG_AGAIN 1.5
 
-/* A step of n_rows rows of n_roles roles took so long. */
-extern void step_cost_learn(StepCost *cost, uint32_t n_rows, uint32_t n_roles, uint64_t step_us);
+/* A step of n_rows rows and n_keys keys took so long. */
+extern void step_cost_learn(StepCost *cost, uint32_t n_rows, uint64_t n_keys, uint64_t step_us);
 
-/* The rows of a step that takes so many times as long as one of n_rows: FREE_ROWS_MIN more at least, FREE_ROWS_MAX more
- * at most.
+/* Is the time of such a step's attention worth knowing? Then it took so long for so many keys. */
+extern bool step_cost_wants_keys(uint32_t n_rows, uint64_t n_keys);
+extern void step_cost_learn_keys(StepCost *cost, uint64_t n_keys, double attention_us);
+
+/* What so many keys take, and a step of rows and keys; where nothing is known a row counts as a microsecond. */
+extern double step_cost_keys_us(const StepCost *cost, uint64_t n_keys);
+extern double step_cost_us(const StepCost *cost, uint32_t n_rows, uint64_t n_keys);
+
+/* The rows of a step that takes so many times as long as one of n_rows, keys apart: FREE_ROWS_MIN more at least,
+ * FREE_ROWS_MAX more at most.
  */
 extern uint32_t step_cost_rows(const StepCost *cost, uint32_t n_rows, double times);
 

@@ -3,12 +3,25 @@
  */
 #include "step_shares.h"
 
+#include <math.h>
+
+#define FEW_KEYS_SHARE 8 /* rows whose keys take such a part of what a role may take for them need not wait */
+
 RoleShare *
 shares_find(RoleShare *shares, const EngineRequest *request)
 {
 	while (shares->account != request->account)
 		shares++;
 	return shares;
+}
+
+/* The keys that all rows look at that a sequence wants. */
+static uint64_t
+wanted_keys(const Sequence *sequence)
+{
+	uint64_t n = sequence_rows_left(sequence);
+
+	return n * sequence->n_done + n * (n + 1) / 2;
 }
 
 uint32_t
@@ -25,6 +38,8 @@ shares_collect(RoleShare *shares, EngineRequest *const *requests, uint32_t n_req
 		if (s == n)
 			shares[n++] = (RoleShare){.account = requests[i]->account, .priority = requests[i]->priority};
 		shares[s].wanted += request_rows_left(requests[i]);
+		for (uint32_t j = 0; j < requests[i]->n_sequences; j++)
+			shares[s].wanted_keys += wanted_keys(&requests[i]->sequences[j]);
 		if (requests[i]->priority > shares[s].priority)
 			shares[s].priority = requests[i]->priority;
 	}
@@ -72,21 +87,48 @@ highest_priority(const RoleShare *shares, uint32_t n)
 }
 
 uint32_t
-shares_least(const RoleShare *shares, uint32_t n)
+shares_measure(const RoleShare *shares, uint32_t n, const StepCost *cost)
 {
-	uint32_t least = UINT32_MAX;
+	uint32_t measure = 0;
+	double least = INFINITY;
 	int32_t highest = highest_priority(shares, n);
 
 	for (uint32_t i = 0; i < n; i++)
-		if (shares[i].priority == highest && shares[i].wanted < least)
-			least = shares[i].wanted;
-	return least;
+	{
+		double us = step_cost_us(cost, shares[i].wanted, shares[i].wanted_keys);
+
+		if (shares[i].priority == highest && (us < least || (us <= least && shares[i].wanted < shares[measure].wanted)))
+		{
+			measure = i;
+			least = us;
+		}
+	}
+	return measure;
 }
 
 void
-shares_fill(RoleShare *shares, uint32_t n, uint32_t n_rows)
+shares_fill_keys(RoleShare *shares, uint32_t n, uint32_t measure, const StepCost *cost)
 {
-	uint32_t evenly = shares_least(shares, n) * n, rows = n_rows > evenly ? n_rows : evenly;
+	double own_us = step_cost_keys_us(cost, shares[measure].wanted_keys);
+	double step_us = step_cost_us(cost, shares[measure].wanted, shares[measure].wanted_keys);
+	double part_us = (HALF_AS_LONG_AGAIN - 1) * step_us / (n > 1 ? n - 1 : 1);
+
+	for (uint32_t i = 0; i < n; i++)
+	{
+		double *left_us = shares[i].keys_left_us;
+
+		shares[i].part_us = part_us > own_us ? part_us : own_us;
+		if (i == measure || !left_us)
+			shares[i].keys_left_us = NULL;
+		else
+			*left_us = *left_us < 0 ? *left_us + shares[i].part_us : shares[i].part_us;
+	}
+}
+
+void
+shares_fill(RoleShare *shares, uint32_t n, uint32_t measure, uint32_t n_rows)
+{
+	uint32_t evenly = shares[measure].wanted * n, rows = n_rows > evenly ? n_rows : evenly;
 	int32_t highest = highest_priority(shares, n);
 
 	for (uint32_t i = 0; i < n; i++)
@@ -95,4 +137,22 @@ shares_fill(RoleShare *shares, uint32_t n, uint32_t n_rows)
 	rows = rows > n ? rows - n : 0;
 	rows = share_evenly(shares, n, highest, true, rows);
 	(void) share_evenly(shares, n, highest, false, rows);
+}
+
+uint32_t
+share_take(RoleShare *share, const StepCost *cost, uint64_t row_keys, uint32_t n)
+{
+	double row_us = step_cost_keys_us(cost, row_keys), *left_us = share->keys_left_us;
+
+	if (left_us && row_us > 0)
+	{
+		double n_paid = *left_us / row_us;
+
+		if (n_paid < 1)
+			n_paid = *left_us > 0 || row_us * FEW_KEYS_SHARE <= share->part_us ? 1 : 0;
+		n = n < n_paid ? n : (uint32_t) n_paid;
+		*left_us -= n * row_us;
+	}
+	share->left -= n;
+	return n;
 }

@@ -370,7 +370,9 @@ engine_with_adapters(const TinyModel *shape, uint32_t n_blocks)
 	Model *model;
 
 	tiny_require(model_open(base_fd, &model));
-	engine = tiny_engine_of(&model, 1, KV_F16, 1, n_blocks, (SchedulerSettings){8, 64, 100, true});
+	engine = tiny_engine_of(
+		&model, 1, KV_F16, 1, n_blocks,
+		(SchedulerSettings){.max_running = 8, .prefill_chunk = 64, .queue_size = 100, .speculation = true});
 	for (uint32_t i = 0; i < 2; i++)
 	{
 		ByteWriter file = adapter_file(shape, "", 8, 16, TENSOR_F32, i + 1);

@@ -890,6 +890,41 @@ last_rows(Model *model, int threads, uint32_t n_sequences, const uint32_t *lengt
 	return logits;
 }
 
+/* A processor that is left to others changes nothing but the time. */
+static void
+a_step_leaves_processors_to_others(void **state)
+{
+	TinyModel shape = {true, 2, 64, 96, 14, 2, 16, 1024, false, TENSOR_Q8_0, 11, -1};
+	Model *model = tiny_model(&shape);
+	Engine engine = make_engine(model, 3, KV_F16);
+	int32_t *tokens = make_tokens(600, 1);
+	uint32_t blocks[64];
+	float expected[TINY_VOCAB];
+	StepSequence sequence = {.tokens = tokens, .n_tokens = 599, .kv_blocks = blocks};
+
+	(void) state;
+	assert_true(kv_pool_take(engine.pool, kv_blocks_for(600), blocks));
+	forward_step(engine.forward, &sequence, 1);
+	assert_int_equal(forward_members(engine.forward), 3);
+	sequence = (StepSequence){
+		.tokens = tokens + 599, .n_tokens = 1, .first_position = 599, .kv_blocks = blocks, .n_logits = 1};
+	for (uint32_t n_spared = 0; n_spared < 5; n_spared++)
+	{
+		forward_spare(engine.forward, n_spared);
+		forward_step(engine.forward, &sequence, 1);
+		assert_int_equal(forward_members(engine.forward), n_spared < 3 ? 3 - n_spared : 1);
+		if (n_spared == 0)
+			memcpy(expected, forward_logits(engine.forward, 0, 0), sizeof expected);
+		assert_memory_equal(expected, forward_logits(engine.forward, 0, 0), sizeof expected);
+	}
+	forward_spare(engine.forward, 0);
+	forward_step(engine.forward, &sequence, 1);
+	assert_int_equal(forward_members(engine.forward), 3);
+	free(tokens);
+	free_engine(&engine);
+	model_close(model);
+}
+
 /* Attention is cut by tokens, pieces and heads, the finer the more members there are. */
 static void
 few_rows_are_the_same_on_many_members(void **state)
@@ -1117,6 +1152,7 @@ main(void)
 		cmocka_unit_test(equal_experts_are_chosen_from_the_first_on),
 		cmocka_unit_test(rows_of_a_mixture_do_not_depend_on_who_shares_their_experts),
 		cmocka_unit_test(few_rows_are_the_same_on_many_members),
+		cmocka_unit_test(a_step_leaves_processors_to_others),
 		cmocka_unit_test(members_beat_as_a_step_gets_on_and_not_while_it_hangs),
 		cmocka_unit_test(cache_types_stay_near_f32),
 		cmocka_unit_test(outliers_of_keys_do_not_spoil_eight_bits),

@@ -1345,12 +1345,12 @@ prompt_rows(const TinyCall *prompts, uint32_t n, uint32_t *before)
 static void
 a_role_s_prompts_do_not_slow_down_another_s_answer(void **state)
 {
-	SchedulerSettings chunk = {.max_running = 16, .prefill_chunk = 256, .queue_size = 100, .speculation = true};
+	SchedulerSettings chunk = {.max_running = 16, .prefill_chunk = 256, .queue_size = 100, .speculation = false};
 	TinyEngine *engine = make_engine(2000, chunk);
 	TinyCall prompts[4], answer;
 	char texts[4][2001], text[31];
 	uint64_t deadline;
-	uint32_t done = 0;
+	uint32_t done = 0, beside = 0;
 
 	(void) state;
 	for (int i = 0; i < 4; i++)
@@ -1369,16 +1369,17 @@ a_role_s_prompts_do_not_slow_down_another_s_answer(void **state)
 		tiny_submit(engine, &request, &answer);
 	}
 	/* the other role's prompt is read at once, and then it gets a token a step; the rows beside it are bounded by its
-	 * own ones, and there are some */
+	 * own ones, and there are some: far behind in a long text not in every step, but as often as others pay for them */
 	assert_true(step_rows(engine) <= 2 * 30 + FREE_ROWS_MAX);
 	assert_int_equal(answer.request->sequences[0].n_generated, 1);
-	assert_true(prompt_rows(prompts, 4, &done) >= 30);
+	assert_in_range(prompt_rows(prompts, 4, &done), 1, 30 + FREE_ROWS_MAX);
 	for (uint32_t n = 1; answer.request; n++)
 	{
 		assert_int_equal(answer.request->sequences[0].n_generated, n);
 		assert_true(step_rows(engine) <= 2 + FREE_ROWS_MAX);
-		assert_in_range(prompt_rows(prompts, 4, &done), FREE_ROWS_MIN, 1 + FREE_ROWS_MAX);
+		beside += prompt_rows(prompts, 4, &done);
 	}
+	assert_in_range(beside, 8, 39 * (1 + FREE_ROWS_MAX));
 	assert_int_equal(tiny_done(&answer).completion_tokens, 40);
 	/* it may come again at once: until it is gone a step is no long one, and then the chunk is whole again */
 	assert_true(step_rows(engine) <= 4 * FREE_ROWS_MAX);
@@ -1400,6 +1401,51 @@ a_role_s_prompts_do_not_slow_down_another_s_answer(void **state)
 	tiny_call_free(&answer);
 	assert_idle(engine);
 	tiny_engine_free(engine);
+}
+
+static void
+a_processor_is_left_to_who_is_expected_back(void **state)
+{
+	SchedulerSettings settings = {.max_running = 16, .prefill_chunk = 64, .queue_size = 100, .leaves_processor = true};
+
+	(void) state;
+	for (int leaves = 1; leaves >= 0; leaves--)
+	{
+		Model *model = tiny_model(&shape);
+		TinyEngine *engine;
+		TinyCall one, other;
+		char texts[2][21];
+		Request request;
+		Forward *forward;
+		uint64_t deadline = clock_now_us() + 20 * 1000 * 1000;
+
+		settings.leaves_processor = leaves;
+		engine = tiny_engine_of(&model, 1, KV_F16, 2, 1000, settings);
+		forward = engine->slots.slots[0].forward;
+		request = tiny_request(make_text(texts[0], 20, 1), 2000, 10);
+		tiny_submit(engine, &request, &one);
+		tiny_step(engine);
+		assert_int_equal(forward_members(forward), 2);
+		request = tiny_request(make_text(texts[1], 20, 2), 3, 11);
+		tiny_submit(engine, &request, &other);
+		while (other.request)
+		{
+			tiny_step(engine);
+			assert_int_equal(forward_members(forward), 2);
+		}
+		/* its program has to be told of the answer, and may ask again at once */
+		tiny_step(engine);
+		assert_int_equal(forward_members(forward), leaves ? 1 : 2);
+		/* and if it does not, all processors compute again */
+		while (forward_members(forward) < 2 && one.request && clock_now_us() < deadline)
+			tiny_step(engine);
+		assert_int_equal(forward_members(forward), 2);
+		tiny_cancel(engine, &one);
+		tiny_call_free(&one);
+		tiny_call_free(&other);
+		assert_idle(engine);
+		tiny_engine_free(engine);
+	}
 }
 
 static void
@@ -1527,6 +1573,7 @@ main(void)
 		cmocka_unit_test(far_behind_a_step_has_fewer_rows_of_a_prompt),
 		cmocka_unit_test(beside_many_answers_a_prompt_s_end_goes_first),
 		cmocka_unit_test(a_role_s_prompts_do_not_slow_down_another_s_answer),
+		cmocka_unit_test(a_processor_is_left_to_who_is_expected_back),
 		cmocka_unit_test(a_role_s_answers_take_turns_beside_another_s),
 	};
 
