@@ -7,6 +7,8 @@
 #include <math.h>
 #include <stdlib.h>
 
+#include "../model/tensor_roles.h"
+#include "adapter_slots.h"
 #include "kinds.h"
 #include "replies.h"
 #include "rerank_prompt.h"
@@ -20,6 +22,22 @@ typedef struct Ranked
 	float difference; /* by which "yes" is likelier than "no": the logarithm of how many times */
 } Ranked;
 
+/* Rows of the output matrix are gathered without what an adapter would add to them. */
+static Status
+check_adapter(const Workplace *place)
+{
+	const Model *model = place->model;
+
+	if (!place->adapter || model->hyper.ranking != RANKING_BY_TOKENS ||
+		place->adapter->adapter->matrices[ROLE_OUTPUT].rank == 0)
+		return status_ok();
+	return status_error(
+		STATUS_UNSUPPORTED,
+		"adapter \"%s\" changes the output matrix of model \"%s\", by which it ranks documents: it cannot "
+		"rank with that",
+		place->adapter->adapter->name, model->name);
+}
+
 static Status
 rerank_prepare(EngineRequest *request, const Workplace *place, const Request *message)
 {
@@ -28,6 +46,8 @@ rerank_prepare(EngineRequest *request, const Workplace *place, const Request *me
 	Sequence *sequence;
 	Status status = place->model->rank_error;
 
+	if (status.code == STATUS_OK)
+		status = check_adapter(place);
 	if (status.code == STATUS_OK)
 		status = rerank_prompt_encode(place, message, &tokens, &n_shared);
 	STATUS_TRY(kind_take_prompt(request, place, &tokens, DOCUMENT_NOUN, status));

@@ -25,7 +25,8 @@ adapter_shape(const ModelHyper *hyper, uint32_t i, uint32_t rank, AdapterShape *
 {
 	TensorRole role = role_at(hyper, i);
 
-	if (!role.is_known || !role.is_matrix)
+	/* a classifier's rows are gathered without it */
+	if (!role.is_known || !role.is_matrix || i == ROLE_CLASSIFIER)
 		return false;
 	shape->is_embedding = i == ROLE_TOKEN_EMBEDDING;
 	shape->n_experts = role.n_experts > 0 ? role.n_experts : 1;

@@ -139,7 +139,7 @@ class PeerServer:
 
 
 @contextlib.contextmanager
-def our_server(a, path, **settings):
+def our_server(a, path, warm="SELECT qwen_generate('warm', max_tokens => 1)", **settings):
     """A private PostgreSQL with one model, loaded, and the extension; its settings with __ for the dot."""
     values = {
         "qwen.models": f"bench={os.path.basename(path)}",
@@ -152,7 +152,7 @@ def our_server(a, path, **settings):
     try:
         server.start()
         server.query("CREATE EXTENSION qwen_pg")
-        server.query("SELECT qwen_generate('warm', max_tokens => 1)")
+        server.query(warm)
         yield server
     finally:
         server.remove()

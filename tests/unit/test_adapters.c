@@ -673,6 +673,31 @@ files_that_lie_are_refused_by_the_tensor(void **state)
 }
 
 static void
+a_classifier_takes_no_adapter(void **state)
+{
+	static AdapterFile file;
+	TinyModel ranks = shapes[2];
+	AdapterLoadReport report;
+	ByteWriter bytes;
+	Status status;
+	int base_fd, image_fd = memfd_create("adapter", 0);
+
+	(void) state;
+	ranks.kind |= TINY_CLASSES;
+	base_fd = tiny_image(&ranks);
+	make_sound(&file);
+	adapter_tensor(&file, "cls.output.weight", ".lora_a", 64, 4, 1, TENSOR_F32, 1);
+	adapter_tensor(&file, "cls.output.weight", ".lora_b", 4, 2, 1, TENSOR_F32, 1);
+	bytes = adapter_bytes(&file);
+	status = adapter_load_bytes(base_fd, image_fd, bytes.data, bytes.length, &report);
+	assert_non_null(strstr(status.message, "tensor \"cls.output.weight.lora_a\" is for no matrix"));
+	byte_writer_free(&bytes);
+	byte_writer_free(&file.values);
+	close(image_fd);
+	close(base_fd);
+}
+
+static void
 norms_are_left_out_with_a_notice(void **state)
 {
 	static AdapterFile file;
@@ -771,6 +796,7 @@ main(void)
 		cmocka_unit_test(answers_with_adapters_are_the_same_alone_together_and_preempted),
 		cmocka_unit_test(twins_with_other_adapters_are_not_waited_for),
 		cmocka_unit_test(files_that_lie_are_refused_by_the_tensor),
+		cmocka_unit_test(a_classifier_takes_no_adapter),
 		cmocka_unit_test(norms_are_left_out_with_a_notice),
 		cmocka_unit_test(damaged_files_are_errors),
 		cmocka_unit_test(an_adapter_is_for_one_image_of_its_model),

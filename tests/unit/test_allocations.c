@@ -16,7 +16,7 @@
 #include "failing_allocations.h"
 #include "tiny_engine.h"
 
-static const TinyModel tiny = {true, 1, 64, 64, 2, 1, 32, 2048, false, TENSOR_Q8_0, 5, -1};
+static const TinyModel tiny = {TINY_QWEN3 | TINY_CLASSES, 1, 64, 64, 2, 1, 32, 2048, false, TENSOR_Q8_0, 5, -1};
 
 static char folder[] = "/tmp/qwen_test_allocations_XXXXXX";
 
@@ -320,6 +320,9 @@ requests_fail_whole_or_not_at_all(void **state)
 	request = request_of(REQUEST_SCORE, messages, 1);
 	request.candidates = tiny_span("[\"yes\",\"no\",\"yesterday\"]");
 	check_request(engine, "score", &request);
+	request = request_of(REQUEST_RERANK, "a document", 1);
+	request.query = tiny_span("a query");
+	check_request(engine, "rerank", &request);
 	request = request_of(REQUEST_CHUNK, "One sentence. Another sentence, which is longer. And a third one.", 1);
 	request.chunk_tokens = 20;
 	request.chunk_overlap = 4;
