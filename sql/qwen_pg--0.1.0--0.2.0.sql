@@ -300,6 +300,14 @@ SELECT qwen_take_over();
 DROP FUNCTION qwen_take_over();
 
 -- ---- functions that are new, and what else of functions is another -------------------------------------------------------
+CREATE FUNCTION qwen_fill_in(prefix text, suffix text, model text DEFAULT NULL, max_tokens int DEFAULT NULL,
+	temperature float8 DEFAULT NULL, top_p float8 DEFAULT NULL, min_p float8 DEFAULT NULL, top_k int DEFAULT NULL,
+	repetition_penalty float8 DEFAULT NULL, presence_penalty float8 DEFAULT NULL, frequency_penalty float8 DEFAULT NULL,
+	seed bigint DEFAULT NULL, stop text[] DEFAULT NULL, thinking boolean DEFAULT NULL, thinking_budget int DEFAULT NULL,
+	response_format json DEFAULT NULL, adapter text DEFAULT NULL, options json DEFAULT NULL)
+RETURNS text AS 'MODULE_PATHNAME', 'qwen_fill_in' LANGUAGE C VOLATILE PARALLEL SAFE COST 10000;
+COMMENT ON FUNCTION qwen_fill_in(text, text, text, int, float8, float8, float8, int, float8, float8, float8, bigint, text[], boolean, int, json, text, json) IS 'what stands between prefix and suffix, of a model that fills gaps in code';
+
 CREATE FUNCTION qwen_sentiment(input text, model text DEFAULT NULL, max_tokens int DEFAULT NULL, temperature float8 DEFAULT NULL,
 	top_p float8 DEFAULT NULL, min_p float8 DEFAULT NULL, top_k int DEFAULT NULL, repetition_penalty float8 DEFAULT NULL,
 	presence_penalty float8 DEFAULT NULL, frequency_penalty float8 DEFAULT NULL, seed bigint DEFAULT NULL,
@@ -655,6 +663,7 @@ BEGIN
 	FOR pair IN
 		SELECT format('%s.%s', schema, made.f)::regprocedure AS made, a.grantee, a.is_grantable
 		FROM (VALUES
+			('qwen_fill_in(text, text, text, int, float8, float8, float8, int, float8, float8, float8, bigint, text[], boolean, int, json, text, json)', 'qwen_generate(text, text, int, float8, float8, float8, int, float8, float8, float8, bigint, text[], boolean, int, json, text, boolean, json)'),
 			('qwen_agg_add(internal, text, json)', 'qwen_agg_add(internal, text)'),
 			('qwen_agg_add(internal, text, text, json)', 'qwen_agg_add(internal, text, text)'),
 			('qwen_summarize_agg(text, json)', 'qwen_summarize_agg(text)'),

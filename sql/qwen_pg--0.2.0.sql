@@ -107,6 +107,14 @@ CREATE FUNCTION qwen_generate(prompt text, model text DEFAULT NULL, max_tokens i
 RETURNS text AS 'MODULE_PATHNAME', 'qwen_generate' LANGUAGE C VOLATILE PARALLEL SAFE COST 10000;
 COMMENT ON FUNCTION qwen_generate(text, text, int, float8, float8, float8, int, float8, float8, float8, bigint, text[], boolean, int, json, text, boolean, json) IS 'what the model writes after the prompt, without a chat template';
 
+CREATE FUNCTION qwen_fill_in(prefix text, suffix text, model text DEFAULT NULL, max_tokens int DEFAULT NULL,
+	temperature float8 DEFAULT NULL, top_p float8 DEFAULT NULL, min_p float8 DEFAULT NULL, top_k int DEFAULT NULL,
+	repetition_penalty float8 DEFAULT NULL, presence_penalty float8 DEFAULT NULL, frequency_penalty float8 DEFAULT NULL,
+	seed bigint DEFAULT NULL, stop text[] DEFAULT NULL, thinking boolean DEFAULT NULL, thinking_budget int DEFAULT NULL,
+	response_format json DEFAULT NULL, adapter text DEFAULT NULL, options json DEFAULT NULL)
+RETURNS text AS 'MODULE_PATHNAME', 'qwen_fill_in' LANGUAGE C VOLATILE PARALLEL SAFE COST 10000;
+COMMENT ON FUNCTION qwen_fill_in(text, text, text, int, float8, float8, float8, int, float8, float8, float8, bigint, text[], boolean, int, json, text, json) IS 'what stands between prefix and suffix, of a model that fills gaps in code';
+
 CREATE FUNCTION qwen_generate_batch(prompts text[], system text DEFAULT NULL, model text DEFAULT NULL,
 	max_tokens int DEFAULT NULL, temperature float8 DEFAULT NULL, top_p float8 DEFAULT NULL, min_p float8 DEFAULT NULL,
 	top_k int DEFAULT NULL, repetition_penalty float8 DEFAULT NULL, presence_penalty float8 DEFAULT NULL,

@@ -117,6 +117,7 @@ generate_prepare(EngineRequest *request, const Workplace *place, const Request *
 
 	STATUS_TRY(answer_check_tools(message));
 	status = message->kind == REQUEST_CHAT ? prompt_encode_chat(place, message, &tokens, &end)
+			 : message->suffix.data        ? prompt_encode_gap(place, message, &tokens)
 										   : prompt_encode_text(place, message, &tokens);
 	STATUS_TRY(kind_take_prompt(request, place, &tokens, PROMPT_NOUN, status));
 	sequence = &request->sequences[0];

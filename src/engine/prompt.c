@@ -134,6 +134,33 @@ prompt_encode_text(const Workplace *place, const Request *message, TokenBuffer *
 	return status_ok();
 }
 
+/* One of the tokens around the parts of a text with a gap. */
+static Status
+append_mark(const Workplace *place, const char *mark, TokenBuffer *tokens)
+{
+	int32_t token = tokenizer_find(place->tokenizer, mark, strlen(mark));
+
+	if (token < 0)
+		return status_error(
+			STATUS_UNSUPPORTED,
+			"model \"%s\" was not made to fill gaps: its vocabulary has no token %s (the Coder models' has)",
+			place->model->name, mark);
+	return append_token(tokens, token);
+}
+
+Status
+prompt_encode_gap(const Workplace *place, const Request *message, TokenBuffer *tokens)
+{
+	Tokenizer *tokenizer = place->tokenizer;
+
+	STATUS_TRY(check_thinking(place->model, &message->options));
+	STATUS_TRY(append_mark(place, "<|fim_prefix|>", tokens));
+	STATUS_TRY(tokenizer_encode(tokenizer, message->text.data, message->text.length, false, tokens));
+	STATUS_TRY(append_mark(place, "<|fim_suffix|>", tokens));
+	STATUS_TRY(tokenizer_encode(tokenizer, message->suffix.data, message->suffix.length, false, tokens));
+	return append_mark(place, "<|fim_middle|>", tokens);
+}
+
 Status
 prompt_encode_embedding(const Workplace *place, const Request *message, TokenBuffer *tokens)
 {

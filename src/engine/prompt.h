@@ -33,6 +33,9 @@ extern Status prompt_encode_chat(const Workplace *place, const Request *message,
 /* The text alone, with the beginning token where the file asks for one; never empty. */
 extern Status prompt_encode_text(const Workplace *place, const Request *message, TokenBuffer *tokens);
 
+/* The text, a gap to fill, and the suffix, as Qwen's Coder models were trained. All of both is text. */
+extern Status prompt_encode_gap(const Workplace *place, const Request *message, TokenBuffer *tokens);
+
 /* A text to embed, with what Qwen's embedding models expect around it. */
 extern Status prompt_encode_embedding(const Workplace *place, const Request *message, TokenBuffer *tokens);
 

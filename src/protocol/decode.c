@@ -203,6 +203,8 @@ check_members(const Request *request)
 	if (rerank != (request->query.data != NULL))
 		return status_error(STATUS_INVALID_ARGUMENT, "request kind %u with%s query", request->kind,
 							rerank ? "out" : "");
+	if (request->kind != REQUEST_GENERATE && request->suffix.data)
+		return status_error(STATUS_INVALID_ARGUMENT, "request kind %u with a suffix", request->kind);
 	if (request->kind != REQUEST_CHUNK && (request->chunk_tokens || request->chunk_overlap))
 		return status_error(STATUS_INVALID_ARGUMENT, "request kind %u with sizes of chunks", request->kind);
 	if ((request->flags & REQUEST_LOGPROBS_MASK) &&
@@ -268,6 +270,7 @@ decode_request_unchecked(const unsigned char *body, size_t length, Request *requ
 	request->tools = read_span(&reader);
 	request->instruction = read_span(&reader);
 	request->query = read_span(&reader);
+	request->suffix = read_span(&reader);
 	request->candidates = read_span(&reader);
 	request->n_tokens = read_u32(&reader);
 	request->tokens = read_raw(&reader, (size_t) request->n_tokens * 4);
@@ -291,9 +294,9 @@ decode_request_unchecked(const unsigned char *body, size_t length, Request *requ
 Status
 request_check_texts(const Request *request)
 {
-	const ByteSpan texts[] = {request->model,    request->adapter,    request->text,
-							  request->messages, request->tools,      request->instruction,
-							  request->query,    request->candidates, request->shared_messages};
+	const ByteSpan texts[] = {request->model,      request->adapter,        request->text,  request->messages,
+							  request->tools,      request->instruction,    request->query, request->suffix,
+							  request->candidates, request->shared_messages};
 
 	for (size_t i = 0; i < sizeof texts / sizeof texts[0]; i++)
 		if (!is_text(texts[i]))

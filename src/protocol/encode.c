@@ -75,9 +75,9 @@ static Status
 check_request_size(const Request *request)
 {
 	uint64_t total = (uint64_t) request->n_tokens * 4;
-	const ByteSpan *spans[] = {&request->model,    &request->adapter,    &request->text,
-							   &request->messages, &request->tools,      &request->instruction,
-							   &request->query,    &request->candidates, &request->shared_messages};
+	const ByteSpan *spans[] = {&request->model,      &request->adapter,        &request->text,  &request->messages,
+							   &request->tools,      &request->instruction,    &request->query, &request->suffix,
+							   &request->candidates, &request->shared_messages};
 
 	for (size_t i = 0; i < sizeof spans / sizeof spans[0]; i++)
 		total += spans[i]->length;
@@ -108,6 +108,7 @@ encode_request(ByteWriter *writer, uint32_t request_id, const Request *request)
 	write_span(writer, request->tools);
 	write_span(writer, request->instruction);
 	write_span(writer, request->query);
+	write_span(writer, request->suffix);
 	write_span(writer, request->candidates);
 	write_u32(writer, request->n_tokens);
 	write_raw(writer, request->tokens, (size_t) request->n_tokens * 4);

@@ -148,6 +148,7 @@ typedef struct Request
 	ByteSpan tools;              /* CHAT, RENDER_CHAT: a JSON array, or not given */
 	ByteSpan instruction;        /* EMBED, RERANK, or not given */
 	ByteSpan query;              /* RERANK */
+	ByteSpan suffix;             /* GENERATE, or not given: the answer stands between text and it */
 	ByteSpan candidates;         /* SCORE: a JSON array of strings, the answers among which the model has to choose */
 	const unsigned char *tokens; /* DETOKENIZE: n_tokens little-endian int32; unaligned: read with request_token() */
 	uint32_t n_tokens;

@@ -109,7 +109,7 @@ def endless_request(text):
     """The body of a REQUEST for 4,000 tokens after a text, as decode_request() of src/protocol reads it."""
     not_given = struct.pack("<I", 0xFFFFFFFF)
     options = struct.pack("<IidddidddqBid", 1 | 2, 4000, 0.0, 0.0, 0.0, 0, 1.0, 0.0, 0.0, 0, 0, 0, 0.0)
-    return (struct.pack("<BII", 2, 0, 10) + 2 * not_given + struct.pack("<I", len(text)) + text + 5 * not_given + struct.pack("<5I", 0, 0, 0, 0, 0) + options
+    return (struct.pack("<BII", 2, 0, 10) + 2 * not_given + struct.pack("<I", len(text)) + text + 6 * not_given + struct.pack("<5I", 0, 0, 0, 0, 0) + options
             + struct.pack("<iB", 0, 0) + not_given)
 
 

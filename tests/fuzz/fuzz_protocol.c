@@ -50,6 +50,7 @@ check_request(const uint8_t *body, size_t length, ByteWriter *writer)
 	check_text(request.text);
 	check_text(request.messages);
 	check_text(request.query);
+	check_text(request.suffix);
 	check_text(request.tools);
 	check_text(request.shared_messages);
 	check_same(encode_request(writer, 7, &request), writer, body, length, true);

@@ -18,9 +18,9 @@ def span(text):
     return struct.pack("<I", 0xFFFFFFFF) if text is None else struct.pack("<I", len(text.encode())) + text.encode()
 
 
-def request(kind, flags=0, model=None, adapter=None, text=None, messages=None, tools=None, instruction=None, query=None, candidates=None, tokens=(), dimensions=0,
+def request(kind, flags=0, model=None, adapter=None, text=None, messages=None, tools=None, instruction=None, query=None, suffix=None, candidates=None, tokens=(), dimensions=0,
             chunk=(0, 0), stops=(), given=0, thinking=0, shared=None):
-    body = struct.pack("<BII", kind, flags, 10) + b"".join(span(s) for s in (model, adapter, text, messages, tools, instruction, query, candidates))
+    body = struct.pack("<BII", kind, flags, 10) + b"".join(span(s) for s in (model, adapter, text, messages, tools, instruction, query, suffix, candidates))
     body += struct.pack(f"<I{len(tokens)}i", len(tokens), *tokens) + struct.pack("<IIII", dimensions, *chunk, len(stops))
     body += b"".join(span(s) for s in stops)
     body += struct.pack("<IidddidddqBid", given, 50, 0.7, 0.9, 0.05, 20, 1.1, 0.5, 0.5, 42, thinking, 100, 0.5)
@@ -36,6 +36,7 @@ def protocol():
     requests = {
         "chat": request(1, 1, "chat", "legal", messages=messages, tools="[]", stops=("END", "\n"), given=0xFFF, thinking=1, shared="[]"),
         "generate": request(2, text="Once upon"),
+        "fill_in": request(2, text="Once upon", suffix=", he was king."),
         "embed": request(3, text="é", instruction="find", dimensions=8),
         "detokenize": request(5, tokens=(1, 2, -3)),
         "score": request(9, messages=messages, candidates='["a","b"]'),

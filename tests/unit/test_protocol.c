@@ -178,6 +178,20 @@ candidates_and_chunk_sizes_stand_where_they_belong(void **state)
 }
 
 static void
+a_suffix_comes_with_what_is_generated(void **state)
+{
+	Request sent = {.kind = REQUEST_GENERATE, .text = span("before"), .suffix = span("behind")}, received;
+	ByteWriter writer;
+
+	(void) state;
+	assert_true(survives(&sent, &received, &writer));
+	assert_span(received.suffix, "behind");
+	byte_writer_free(&writer);
+	sent.kind = REQUEST_EMBED;
+	assert_false(survives(&sent, &received, &writer));
+}
+
+static void
 a_query_comes_with_a_document(void **state)
 {
 	Request sent = {.kind = REQUEST_RERANK, .text = span("document"), .query = span("query")}, received;
@@ -574,6 +588,7 @@ main(void)
 		cmocka_unit_test(request_round_trip),
 		cmocka_unit_test(detokenize_request_keeps_negative_tokens),
 		cmocka_unit_test(candidates_and_chunk_sizes_stand_where_they_belong),
+		cmocka_unit_test(a_suffix_comes_with_what_is_generated),
 		cmocka_unit_test(a_query_comes_with_a_document),
 		cmocka_unit_test(logprobs_round_trip),
 		cmocka_unit_test(answers_round_trip),

@@ -34,8 +34,8 @@ asked_text(const Request *request)
 static bool
 hash_request(const Request *request, uint8 digest[PG_SHA256_DIGEST_LENGTH])
 {
-	const ByteSpan parts[] = {asked_text(request), request->tools, request->instruction, request->query,
-							  request->candidates};
+	const ByteSpan parts[] = {asked_text(request), request->tools,  request->instruction,
+							  request->query,      request->suffix, request->candidates};
 	bool ok = true;
 
 #if PG_VERSION_NUM >= 140000
@@ -66,7 +66,9 @@ logged_text(const Request *request)
 {
 	const char *text = server_text(asked_text(request));
 
-	return request->query.data ? psprintf("%s\n\n%s", server_text(request->query), text) : text;
+	if (request->query.data)
+		return psprintf("%s\n\n%s", server_text(request->query), text);
+	return request->suffix.data ? psprintf("%s\n...\n%s", text, server_text(request->suffix)) : text;
 }
 
 /* A request and what is remembered of it. */

@@ -143,6 +143,40 @@ build_generate(FunctionCallInfo fcinfo, ModelCall *call)
 		request->flags |= REQUEST_FLAG_PARSE_SPECIAL;
 }
 
+/* What ends the text in a gap beside the ends of answers: marks of Coder models, which are text in some vocabularies.
+ */
+static const char *const gap_ends[] = {"<|fim_prefix|>", "<|fim_suffix|>", "<|fim_middle|>",
+									   "<|fim_pad|>",    "<|repo_name|>",  "<|file_sep|>"};
+
+static void
+build_fill_in(FunctionCallInfo fcinfo, ModelCall *call)
+{
+	Request *request;
+	bool has_prefix = !PG_ARGISNULL(0) && !text_is_blank(PG_GETARG_TEXT_PP(0));
+	bool has_suffix = !PG_ARGISNULL(1) && !text_is_blank(PG_GETARG_TEXT_PP(1));
+
+	if (!has_prefix && !has_suffix)
+		return;
+	request = model_call_ask(call);
+	request->kind = REQUEST_GENERATE;
+	request->text = PG_ARGISNULL(0) ? span_from_cstring("") : span_from_text(PG_GETARG_TEXT_PP(0));
+	request->suffix = PG_ARGISNULL(1) ? span_from_cstring("") : span_from_text(PG_GETARG_TEXT_PP(1));
+	options_read(fcinfo, 2, request);
+	if (request->n_stops + lengthof(gap_ends) > PROTOCOL_MAX_STOPS)
+		ereport(ERROR, (errcode(ERRCODE_INVALID_PARAMETER_VALUE),
+						errmsg("stop must have at most %d elements beside those that end a gap, not %u",
+							   PROTOCOL_MAX_STOPS - (int) lengthof(gap_ends), request->n_stops)));
+	for (int i = 0; i < (int) lengthof(gap_ends); i++)
+		request->stops[request->n_stops++] = span_from_cstring(gap_ends[i]);
+}
+
+const ModelFunction fill_in_function = {.symbol = "qwen_fill_in",
+										.name = "fill_in",
+										.build = build_fill_in,
+										.least = 18,
+										.most = 18,
+										.arguments = {{"prefix", TEXTOID}, {"suffix", TEXTOID}},
+										.has_tail = true};
 const ModelFunction chat_text_function = {.symbol = "qwen_chat_text",
 										  .name = "chat",
 										  .build = build_chat_text,
@@ -168,6 +202,8 @@ QWEN_MODEL_FUNCTION(qwen_chat_json, chat_json_function)
 QWEN_MODEL_FUNCTION(qwen_chat_jsonb, chat_jsonb_function)
 
 QWEN_MODEL_FUNCTION(qwen_generate, generate_function)
+
+QWEN_MODEL_FUNCTION(qwen_fill_in, fill_in_function)
 
 #define ARG_LOGPROBS (2 + N_TAIL_ARGUMENTS - 1)
 #define N_RESPONSE_COLUMNS 12

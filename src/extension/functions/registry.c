@@ -7,6 +7,7 @@
 const ModelFunction *const model_functions[] = {
 	&chat_text_function,
 	&generate_function,
+	&fill_in_function,
 	&summarize_function,
 	&translate_function,
 	&classify_function,
