@@ -501,6 +501,12 @@ WHERE pg_has_role(b.owner, 'USAGE');
 
 CREATE OR REPLACE VIEW qwen_models AS SELECT * FROM qwen_models_status();
 
+CREATE VIEW qwen_health_checks AS
+SELECT c ->> 'check'::text AS "check", c ->> 'status'::text AS status, c ->> 'message'::text AS message, c ->> 'action'::text AS action
+FROM jsonb_array_elements(qwen_health() -> 'checks'::text) c;
+
+COMMENT ON VIEW qwen_health_checks IS 'the checks of qwen_health() as rows';
+
 CREATE VIEW qwen_progress WITH (security_barrier) AS
 WITH statement AS (
 	SELECT p.leader, min(p.role) AS role, min(p.function) AS function, sum(p.rows_done)::bigint AS rows_done,

@@ -3,6 +3,11 @@
 CREATE VIEW qwen_stat_engine AS SELECT * FROM qwen_engine_status(), qwen_engine_memory();
 COMMENT ON VIEW qwen_stat_engine IS 'the engine process: state, requests, memory and tokens since it started';
 
+CREATE VIEW qwen_health_checks AS
+SELECT c ->> 'check'::text AS "check", c ->> 'status'::text AS status, c ->> 'message'::text AS message, c ->> 'action'::text AS action
+FROM jsonb_array_elements(qwen_health() -> 'checks'::text) c;
+COMMENT ON VIEW qwen_health_checks IS 'the checks of qwen_health() as rows';
+
 CREATE VIEW qwen_stat_activity AS SELECT * FROM qwen_activity();
 COMMENT ON VIEW qwen_stat_activity IS 'requests under way, of all sessions; of other roles only for those who may see them';
 

@@ -1,10 +1,12 @@
 """docs/first-hour.md is pasted, block after block, and prints what it says."""
 import os
+import subprocess
 
 import pytest
 
 import first_hour
 from cluster import Cluster
+from sessions import wait_until
 
 PAGE = os.path.join(os.path.dirname(os.path.abspath(__file__)), "..", "..", "docs", "first-hour.md")
 
@@ -34,6 +36,27 @@ def test_the_page_prints_what_it_says(pasted):
 
 def test_nothing_is_left_of_it(pasted):
     assert "DROP SCHEMA qwen" in pasted[-1][0] and "ERROR" not in pasted[-1][2]
+
+
+def test_the_short_commands_of_psql_fit_a_terminal(server):
+    """With something under way, so that each has rows, in a terminal of 110 columns; and a stream that is text."""
+    file = os.path.join(os.path.dirname(PAGE), "psql", "qwen.psql")
+    server.query("CREATE TABLE IF NOT EXISTS short (id int PRIMARY KEY, body text, s text); INSERT INTO short SELECT g, 'Letter ' || g FROM generate_series(1, 40) g")
+    job = server.value("SELECT qwen_submit('short', 'Say {body}', 'short', 's', max_tokens => 60)")
+    wait_until(lambda: server.value("SELECT count(*) FROM qwen_stat_activity WHERE state = 'running'") > 0, 20, "a running request")
+    shown = {}
+    for name in ("models", "progress", "jobs", "health", "top"):
+        done = subprocess.run(["psql", "-X", "-q", "-f", "-"], input=f"\\i {file}\n:{name}\n", env=server.environment(), text=True, capture_output=True, check=True)
+        assert done.stderr == "" and "(0 rows)" not in done.stdout, (name, done.stdout, done.stderr)
+        assert max(map(len, done.stdout.splitlines())) <= 110, (name, done.stdout)
+        shown[name] = done.stdout
+    assert "serving" in shown["models"] and f"job  |  {job}" in shown["progress"] and "kv_cache" in shown["health"] and "keys_and_values" in shown["top"]
+    server.query("SELECT qwen_cancel(%s)", (job,))
+    streamed = subprocess.run(["psql", "-X", "-q", "-f", "-"], input=f"\\i {file}\n:stream\nSELECT qwen_chat_stream('Name three fruits.', temperature => 0, max_tokens => 16);\n:endstream\nSELECT 1 AS one;\n",
+                              env=server.environment(), text=True, capture_output=True, check=True).stdout
+    assert streamed == server.value("SELECT qwen_chat('Name three fruits.', temperature => 0, max_tokens => 16)") + "\n one \n-----\n   1\n(1 row)\n\n"
+    wait_until(lambda: server.value("SELECT count(*) FROM qwen_jobs WHERE state IN ('queued', 'running')") == 0, 20, "no job")
+    server.query("DROP TABLE short")
 
 
 def test_a_page_that_says_something_else_is_noticed():
