@@ -46,6 +46,8 @@ typedef enum TensorType
 	TENSOR_MXFP4 = 39,
 } TensorType;
 
+#define TENSOR_TYPE_IDS (TENSOR_MXFP4 + 1) /* the numbers of all of them are below */
+
 /* Those with can_pack, for messages. */
 #define TENSOR_TYPES_SUPPORTED                                                                                         \
 	"F32, F16, BF16, Q8_0, Q4_0, Q4_1, Q5_0, Q5_1, Q2_K to Q6_K, MXFP4, IQ2_XXS, IQ2_XS, IQ2_S, IQ3_XXS, IQ3_S, "      \

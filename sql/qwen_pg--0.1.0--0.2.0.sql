@@ -367,6 +367,10 @@ CREATE FUNCTION qwen_forget_table(relation regclass)
 RETURNS bigint AS 'MODULE_PATHNAME', 'qwen_forget_table' LANGUAGE C VOLATILE PARALLEL UNSAFE;
 COMMENT ON FUNCTION qwen_forget_table(regclass) IS 'remove the dead letters of a table''s triggers: how many';
 
+CREATE FUNCTION qwen_check_model(file text)
+RETURNS TABLE (item text, value text, problem text) AS 'MODULE_PATHNAME', 'qwen_check_model' LANGUAGE C VOLATILE PARALLEL RESTRICTED;
+COMMENT ON FUNCTION qwen_check_model(text) IS 'what a model file in qwen.model_directory is, what it needs and what is wrong with it, without loading it';
+
 CREATE FUNCTION qwen_statement_progress(OUT pid int, OUT leader int, OUT database text, OUT role text, OUT function text,
 	OUT rows_done bigint, OUT rows_expected float8, OUT prompt_tokens bigint, OUT completion_tokens bigint,
 	OUT prompt_tokens_under_way bigint, OUT completion_tokens_under_way bigint, OUT started_at timestamptz)
@@ -419,8 +423,8 @@ $$
 			THEN 'everybody'
 		WHEN function_name IN ('qwen_monitor')
 			THEN 'monitor'
-		WHEN function_name IN ('qwen_load_model', 'qwen_unload_model', 'qwen_stat_reset', 'qwen_set_limit', 'qwen_clear_limit',
-			'qwen_allow_models')
+		WHEN function_name IN ('qwen_load_model', 'qwen_unload_model', 'qwen_check_model', 'qwen_stat_reset', 'qwen_set_limit',
+			'qwen_clear_limit', 'qwen_allow_models')
 			THEN 'admin'
 		WHEN function_name IN ('qwen_planner_support', 'qwen_guard_rows', 'qwen_limits_changed', 'qwen_privilege_of',
 			'qwen_grant', 'qwen_revoke')
@@ -676,7 +680,8 @@ BEGIN
 			('qwen_chat_agg(text, text, json)', 'qwen_chat_agg(text, text)'),
 			('qwen_similarity_to(text, real[], text, text, json)', 'qwen_similarity(text, text, text, text, json)'),
 			('qwen_rerank(text, text[], text, text, json)', 'qwen_similarity(text, text, text, text, json)'),
-			('qwen_rerank_score(text, text, text, text, json)', 'qwen_similarity(text, text, text, text, json)')
+			('qwen_rerank_score(text, text, text, text, json)', 'qwen_similarity(text, text, text, text, json)'),
+			('qwen_check_model(text)', 'qwen_load_model(text, text, json)')
 			) made (f, beside)
 			JOIN pg_proc p ON p.oid = format('%s.%s', schema, made.beside)::regprocedure, LATERAL aclexplode(p.proacl) a
 		WHERE a.grantee <> p.proowner

@@ -485,6 +485,10 @@ CREATE FUNCTION qwen_unload_model(name text)
 RETURNS void AS 'MODULE_PATHNAME', 'qwen_unload_model' LANGUAGE C VOLATILE PARALLEL RESTRICTED;
 COMMENT ON FUNCTION qwen_unload_model(text) IS 'unload a model; running requests end first';
 
+CREATE FUNCTION qwen_check_model(file text)
+RETURNS TABLE (item text, value text, problem text) AS 'MODULE_PATHNAME', 'qwen_check_model' LANGUAGE C VOLATILE PARALLEL RESTRICTED;
+COMMENT ON FUNCTION qwen_check_model(text) IS 'what a model file in qwen.model_directory is, what it needs and what is wrong with it, without loading it';
+
 CREATE FUNCTION qwen_models_status(OUT name text, OUT file text, OUT architecture text, OUT parameters bigint,
 	OUT quantization text, OUT context_length int, OUT embedding_size int, OUT file_bytes bigint, OUT shared_memory_bytes bigint,
 	OUT state text, OUT progress float8, OUT load_ms float8, OUT load_method text, OUT error text, OUT notices text,
@@ -713,8 +717,8 @@ $$
 			THEN 'everybody'
 		WHEN function_name IN ('qwen_monitor')
 			THEN 'monitor'
-		WHEN function_name IN ('qwen_load_model', 'qwen_unload_model', 'qwen_stat_reset', 'qwen_set_limit', 'qwen_clear_limit',
-			'qwen_allow_models')
+		WHEN function_name IN ('qwen_load_model', 'qwen_unload_model', 'qwen_check_model', 'qwen_stat_reset', 'qwen_set_limit',
+			'qwen_clear_limit', 'qwen_allow_models')
 			THEN 'admin'
 		WHEN function_name IN ('qwen_planner_support', 'qwen_guard_rows', 'qwen_limits_changed', 'qwen_privilege_of',
 			'qwen_grant', 'qwen_revoke')

@@ -3,14 +3,12 @@
  */
 #include "load_mode.h"
 
-#include <poll.h>
-#include <pthread.h>
 #include <stdio.h>
 #include <string.h>
-#include <unistd.h>
 
 #include "../base/clock.h"
 #include "../base/memory.h"
+#include "death_watch.h"
 #include "model_terms.h"
 
 static void
@@ -20,18 +18,6 @@ show_progress(void *argument, uint64_t bytes_done, uint64_t bytes_total)
 
 	atomic_store(&status->load_bytes_total, bytes_total);
 	atomic_store(&status->load_bytes_done, bytes_done);
-}
-
-/* Wait for the end of the death pipe; then nobody wants this load any more. */
-static void *
-watch_death(void *argument)
-{
-	struct pollfd event = {.fd = *(int *) argument, .events = POLLIN};
-
-	while (poll(&event, 1, -1) < 0)
-		;
-	_exit(1);
-	return NULL;
 }
 
 static void
@@ -52,17 +38,13 @@ write_report(SlotStatus *status, const ModelLoadReport *report)
 
 /* The status as it is before anything is read; the process ends when nobody wants the load any more. */
 static Status
-begin(SlotStatus *status, int *death_fd)
+begin(SlotStatus *status, int death_fd)
 {
-	pthread_t watcher;
-
 	atomic_store(&status->load_error_code, STATUS_OK);
 	status->load_error[0] = '\0';
 	status->notices[0] = '\0';
 	show_progress(status, 0, 0);
-	if (*death_fd >= 0 && pthread_create(&watcher, NULL, watch_death, death_fd) != 0)
-		return status_error(STATUS_UNAVAILABLE, "cannot start the thread that watches for the supervisor's end");
-	return status_ok();
+	return death_fd >= 0 ? death_watch_start(death_fd) : status_ok();
 }
 
 /* What became of it, for the supervisor. */
@@ -84,7 +66,7 @@ load_mode_run(ModelLoadRequest *request, SlotStatus *status, int death_fd)
 	uint64_t start = clock_now_us();
 	ContextSettings context = model_terms_context(&status->settings);
 	ModelLoadReport report;
-	Status result = begin(status, &death_fd);
+	Status result = begin(status, death_fd);
 
 	request->context = &context;
 	request->progress = show_progress;
@@ -117,7 +99,7 @@ load_mode_run_adapter(AdapterLoadRequest *request, SlotStatus *status, int death
 {
 	uint64_t start = clock_now_us();
 	AdapterLoadReport report;
-	Status result = begin(status, &death_fd);
+	Status result = begin(status, death_fd);
 
 	request->progress = show_progress;
 	request->progress_argument = status;

@@ -1,5 +1,5 @@
 /*
- * main.c - the program qwen_engine: reads its arguments and becomes a server or a loader.
+ * main.c - the program qwen_engine: reads its arguments and becomes a server, a loader, or one that looks at a file.
  *
  *   qwen_engine serve --slots=N --adapters=N --threads=N --kv-cache-bytes=N --kv-cache-type=f16|f32 --prefill-chunk=N
  * --max-running=N
@@ -7,6 +7,7 @@
  *   qwen_engine load  --slot=K --generation=G --directory=D --file=F --name=N --io=auto|pread --threads=N
  *                     --kv-cache-bytes=N (that keys and values may still take)
  *   qwen_engine load-adapter --slot=K --generation=G --base-generation=G --directory=D --file=F --name=N --model=N
+ *   qwen_engine check --directory=D --file=F --kv-cache-bytes=N --kv-cache-type=f16|q8_0|f32 --cache-to-come=N
  *   qwen_engine --version
  *
  * It is started by qwen_pg's supervisor with the descriptors of status_page.h, not by hand. Exit: 0 done, 1 failed, 2
@@ -20,6 +21,7 @@
 #include <sys/mman.h>
 #include <unistd.h>
 
+#include "check_mode.h"
 #include "load_mode.h"
 #include "server.h"
 
@@ -45,6 +47,7 @@ typedef enum Option
 	OPTION_ADAPTERS,
 	OPTION_BASE_GENERATION,
 	OPTION_MODEL,
+	OPTION_CACHE_TO_COME,
 	N_OPTIONS,
 } Option;
 
@@ -69,6 +72,7 @@ static const struct option long_options[] = {
 	{"adapters", required_argument, NULL, OPTION_ADAPTERS},
 	{"base-generation", required_argument, NULL, OPTION_BASE_GENERATION},
 	{"model", required_argument, NULL, OPTION_MODEL},
+	{"cache-to-come", required_argument, NULL, OPTION_CACHE_TO_COME},
 	{NULL, 0, NULL, 0},
 };
 
@@ -237,6 +241,32 @@ run_load(const Arguments *arguments)
 	return load_mode_run(&request, &page->slots[slot], ENGINE_FD_DEATH).code == STATUS_OK ? 0 : 1;
 }
 
+static int
+run_check(const Arguments *arguments)
+{
+	const char *kv_type_name = arguments->values[OPTION_KV_CACHE_TYPE];
+	CheckSettings settings = {
+		.directory = arguments->values[OPTION_DIRECTORY],
+		.file = arguments->values[OPTION_FILE],
+		.answer_fd = ENGINE_FD_ANSWER,
+		.death_fd = ENGINE_FD_DEATH,
+	};
+	Status status;
+
+	if (!number(arguments, OPTION_KV_CACHE_BYTES, 0, (uint64_t) 1 << 50, &settings.kv_cache_bytes) ||
+		!number(arguments, OPTION_CACHE_TO_COME, 0, (uint64_t) 1 << 50, &settings.cache_bytes))
+		return 2;
+	if (!settings.directory || !settings.file || !kv_type_name || !kv_type_by_name(kv_type_name, &settings.kv_type))
+	{
+		complain("check needs --directory, --file and --kv-cache-type", NULL);
+		return 2;
+	}
+	status = check_mode_run(&settings);
+	if (status.code != STATUS_OK)
+		complain(status.message, NULL);
+	return status.code == STATUS_OK ? 0 : 1;
+}
+
 int
 main(int argc, char **argv)
 {
@@ -274,6 +304,8 @@ main(int argc, char **argv)
 		return run_load(&arguments);
 	if (strcmp(argv[1], "load-adapter") == 0)
 		return run_load_adapter(&arguments);
+	if (strcmp(argv[1], "check") == 0)
+		return run_check(&arguments);
 	complain("unknown mode", argv[1]);
 	return 2;
 }

@@ -62,6 +62,15 @@ typedef struct ImageHeader
 /* The part of the header that the checksum leaves out. */
 #define IMAGE_UNCHECKED_BYTES offsetof(ImageHeader, generation)
 
+/* Can tokenizer and template be made of what stands before the tensors' data? As model_open does, without a mapping. */
+typedef struct ImageTexts
+{
+	Status template_error; /* of the template; the model loads with it, but does not chat */
+	bool can_think;
+	Notices notices; /* the tokenizer's */
+} ImageTexts;
+extern Status image_check_texts(const ImageHeader *header, ImageTexts *texts);
+
 /* FNV-1a over 8 bytes at a time; bytes is a multiple of 8. Against accidents, not against malice. */
 static inline uint64_t
 image_checksum(const void *data, size_t bytes)

@@ -19,40 +19,13 @@
 #include "../base/pages.h"
 #include "architectures.h"
 #include "context.h"
-#include "gguf.h"
 #include "hyperparameters.h"
-#include "image.h"
-#include "model_files.h"
+#include "loader_private.h"
 #include "model_path.h"
-#include "reader.h"
 #include "tensor_roles.h"
 
 #define JOB_BYTES ((uint64_t) 1 << 20)      /* about this much of the file a job */
 #define WRITE_BYTES ((uint64_t) 256 * 1024) /* of packed tiles written at once: they are still in the cache */
-
-/* Where a role's data stand in the file. */
-typedef struct TensorSource
-{
-	const GgufTensor *tensor; /* NULL where the file has none */
-	TensorPlace place;        /* of the role's rows in it */
-} TensorSource;
-
-typedef struct Loader
-{
-	const ModelLoadRequest *request;
-	ModelLoadReport *report;
-	ModelFiles files;
-	ImageHeader header;    /* as it will stand at the image's beginning */
-	TensorSource *sources; /* [n_tensors] by role */
-	ImageTensor *tensors;
-	TokenizerSource names; /* scalar settings */
-	char tokenizer_model[32], tokenizer_pre[32];
-	ReadJob *jobs;
-	uint32_t n_jobs;
-	uint64_t data_bytes; /* of all jobs */
-
-	uint8_t *meta; /* the image up to its data, mapped */
-} Loader;
 
 static uint64_t
 align_up(uint64_t bytes, uint64_t alignment)
@@ -189,9 +162,40 @@ is_beside_model(const ModelHyper *hyper, const GgufTensor *tensor)
 			layer - hyper->n_layers < hyper->n_guess_layers);
 }
 
-/* Find every role's tensor. */
+/* A tensor is wrong: that ends a load, and is noted of a file that is only looked at. */
 static Status
-match_tensors(Loader *loader)
+note_wrong(Loader *loader, const char *tensor, Status why)
+{
+	if (!loader->check || why.code == STATUS_UNAVAILABLE)
+		return why;
+	if (loader->n_wrong++ == 0)
+		loader->first_wrong = why;
+	if (loader->n_wrong <= MODEL_CHECK_TENSORS)
+		loader->check->line(loader->check->argument, "tensor", tensor, why.message);
+	return status_ok();
+}
+
+/* What it is found to be of one role. */
+static Status
+match_role(Loader *loader, const TensorRole *role, TensorSource *source)
+{
+	if (role->is_known)
+		STATUS_TRY(find_source(&loader->files.gguf, role, source));
+	if (!source->tensor && role->is_required)
+		return status_error(STATUS_INVALID_ARGUMENT, "tensor \"%s\" is missing", role->name);
+	return status_ok();
+}
+
+/* A tensor that no role has. */
+static Status
+unknown_tensor(const Loader *loader, const GgufTensor *tensor)
+{
+	return status_error(STATUS_UNSUPPORTED, "tensor \"%.*s\" is not part of architecture %s", (int) tensor->name.length,
+						tensor->name.data, architecture_name(loader->header.hyper.architecture));
+}
+
+Status
+loader_match_tensors(Loader *loader)
 {
 	const Gguf *gguf = &loader->files.gguf;
 	uint32_t n_roles = roles_count(&loader->header.hyper);
@@ -199,27 +203,28 @@ match_tensors(Loader *loader)
 
 	if (!used)
 		return status_error(STATUS_UNAVAILABLE, "out of memory for %u tensors", gguf->n_tensors);
+	STATUS_TRY(check_contents(gguf, &loader->header.hyper));
 	for (uint32_t i = 0; i < n_roles; i++)
 	{
 		TensorRole role = role_at(&loader->header.hyper, i);
 		TensorSource *source = &loader->sources[i];
+		Status status = match_role(loader, &role, source);
 
-		if (role.is_known)
-			STATUS_TRY(find_source(gguf, &role, source));
-		if (!source->tensor && role.is_required)
-			return status_error(STATUS_INVALID_ARGUMENT, "tensor \"%s\" is missing", role.name);
+		if (status.code != STATUS_OK)
+			STATUS_TRY(note_wrong(loader, role.name, status));
 		if (source->tensor)
 			used[source->tensor - gguf->tensors] = true;
 	}
 	for (uint32_t t = 0; t < gguf->n_tensors; t++)
-	{
 		/* a tensor that would change the answers must not be passed over */
 		if (!used[t] && !is_beside_model(&loader->header.hyper, &gguf->tensors[t]))
-			return status_error(STATUS_UNSUPPORTED, "tensor \"%.*s\" is not part of architecture %s",
-								(int) gguf->tensors[t].name.length, gguf->tensors[t].name.data,
-								architecture_name(loader->header.hyper.architecture));
-	}
-	return status_ok();
+		{
+			char name[GGUF_MAX_TENSOR_NAME_BYTES + 1];
+
+			snprintf(name, sizeof name, "%.*s", (int) gguf->tensors[t].name.length, gguf->tensors[t].name.data);
+			STATUS_TRY(note_wrong(loader, name, unknown_tensor(loader, &gguf->tensors[t])));
+		}
+	return loader->first_wrong;
 }
 
 /* A string array of the metadata with the expected number of elements (0: any). */
@@ -269,8 +274,8 @@ place_tokenizer(Loader *loader, uint64_t *end)
 }
 
 /* Offsets of everything in the image. */
-static Status
-lay_out(Loader *loader)
+Status
+loader_lay_out(Loader *loader)
 {
 	ImageHeader *header = &loader->header;
 	const GgufValue *chat_template = gguf_find(&loader->files.gguf, "tokenizer.chat_template");
@@ -309,8 +314,8 @@ lay_out(Loader *loader)
 }
 
 /* Both numbers before any memory is taken. */
-static Status
-check_memory(const Loader *loader)
+Status
+loader_check_memory(const Loader *loader)
 {
 	uint64_t limit = loader->request->memory_limit ? loader->request->memory_limit : memory_available();
 	uint64_t cache = loader->request->cache_bytes;
@@ -571,8 +576,8 @@ write_strings(Loader *loader, const GgufValue *value, ImagePart offsets, ImagePa
 }
 
 /* Everything before the tensor data, with its checksum. */
-static void
-write_meta(Loader *loader)
+void
+loader_write_meta(Loader *loader)
 {
 	ImageHeader *header = (ImageHeader *) (void *) loader->meta;
 	const ImageTokenizer *tokenizer = &loader->header.tokenizer;
@@ -641,7 +646,7 @@ fill_image(Loader *loader)
 	if (loader->meta == MAP_FAILED)
 		return status_error(STATUS_UNAVAILABLE, "cannot map the model's memory: %s", strerror(errno));
 	(void) madvise(loader->meta, meta_bytes, MADV_DONTDUMP);
-	write_meta(loader);
+	loader_write_meta(loader);
 	status = read_tensors(loader);
 	if (status.code == STATUS_OK)
 		atomic_store_explicit(&((ImageHeader *) (void *) loader->meta)->state, IMAGE_COMPLETE, memory_order_release);
@@ -649,31 +654,21 @@ fill_image(Loader *loader)
 	return status;
 }
 
-/* The type that holds most bytes of the file. */
-static const char *
-main_type(const Gguf *gguf)
+const char *
+loader_main_type(const Gguf *gguf)
 {
-	uint64_t best_bytes = 0;
-	const char *best = "";
+	uint64_t bytes[TENSOR_TYPE_IDS] = {0};
+	uint32_t best = 0;
 
 	for (uint32_t i = 0; i < gguf->n_tensors; i++)
-	{
-		uint64_t bytes = 0;
-
-		for (uint32_t j = 0; j < gguf->n_tensors; j++)
-			bytes += gguf->tensors[j].type == gguf->tensors[i].type ? gguf->tensors[j].bytes : 0;
-		if (bytes > best_bytes)
-		{
-			best_bytes = bytes;
-			best = gguf->tensors[i].type->name;
-		}
-	}
-	return best;
+		bytes[gguf->tensors[i].type->type] += gguf->tensors[i].bytes;
+	for (uint32_t id = 1; id < TENSOR_TYPE_IDS; id++)
+		best = bytes[id] > bytes[best] ? id : best;
+	return bytes[best] > 0 ? tensor_type_info(best)->name : "";
 }
 
-/* Header's fixed part and the checks that need no memory. */
-static Status
-prepare(Loader *loader)
+Status
+loader_read_head(Loader *loader)
 {
 	ImageHeader *header = &loader->header;
 	uint32_t n_roles;
@@ -691,10 +686,17 @@ prepare(Loader *loader)
 	loader->tensors = arena_alloc_array(loader->files.gguf.arena, n_roles, sizeof *loader->tensors);
 	if (!loader->sources || !loader->tensors)
 		return status_error(STATUS_UNAVAILABLE, "out of memory for %u tensors", n_roles);
-	STATUS_TRY(check_contents(&loader->files.gguf, &header->hyper));
-	STATUS_TRY(match_tensors(loader));
-	STATUS_TRY(lay_out(loader));
-	STATUS_TRY(check_memory(loader));
+	return status_ok();
+}
+
+/* The checks that need no memory. */
+static Status
+prepare(Loader *loader)
+{
+	STATUS_TRY(loader_read_head(loader));
+	STATUS_TRY(loader_match_tensors(loader));
+	STATUS_TRY(loader_lay_out(loader));
+	STATUS_TRY(loader_check_memory(loader));
 	return make_jobs(loader);
 }
 
@@ -705,7 +707,7 @@ fill_report(const Loader *loader)
 
 	snprintf(report->architecture, sizeof report->architecture, "%s",
 			 architecture_name(loader->header.hyper.architecture));
-	snprintf(report->quantization, sizeof report->quantization, "%s", main_type(&loader->files.gguf));
+	snprintf(report->quantization, sizeof report->quantization, "%s", loader_main_type(&loader->files.gguf));
 	report->file_bytes = loader->files.file_bytes;
 	report->image_bytes = loader->header.image_bytes;
 }

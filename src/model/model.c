@@ -282,6 +282,27 @@ open_ranking(Model *model, const ImageHeader *header, const ImageTensor *tensors
 						tensors[ROLE_OUTPUT].data.bytes > 0);
 }
 
+Status
+image_check_texts(const ImageHeader *header, ImageTexts *texts)
+{
+	Model model = {.hyper = header->hyper};
+	Status status;
+
+	memset(texts, 0, sizeof *texts);
+	status = create_tokenizer(&model, header);
+	if (status.code == STATUS_OK)
+		status = create_template(&model, header);
+	if (status.code == STATUS_OK)
+	{
+		texts->template_error = model.chat_template_error;
+		texts->can_think = model.can_think;
+		texts->notices = *tokenizer_notices(model.tokenizer);
+	}
+	tokenizer_destroy(model.tokenizer);
+	chat_template_destroy(model.chat_template);
+	return status;
+}
+
 /* Everything behind the mapping. */
 static Status
 build(Model *model, const ImageHeader *header, uint64_t bytes)

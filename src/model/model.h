@@ -238,6 +238,27 @@ typedef struct ModelLoadReport
  */
 extern Status model_load(const ModelLoadRequest *request, ModelLoadReport *report);
 
+#define MODEL_CHECK_TENSORS 20 /* tensors that are wrong of which model_check tells; of others how many they are */
+
+/* What model_check shall look at. */
+typedef struct ModelCheck
+{
+	const char *directory, *file; /* as in ModelLoadRequest */
+	uint64_t memory_limit, cache_bytes;
+	/* called for each thing that is found, in a sensible order: an item, what it is, what is wrong with it (NULL:
+	 * nothing that keeps the model from being loaded). Values are as the file has them: bytes of any kind. */
+	void (*line)(void *argument, const char *item, const char *value, const char *problem);
+	void *argument;
+} ModelCheck;
+
+/*
+ * Look at a file's head and tell what would be loaded, without loading it. Returns what model_load and model_open would
+ * say, as far as that does not depend on the tensors' data; NOT_FOUND and NOT_ALLOWED only of the file that was named,
+ * and then nothing was told. *hyper: what it has; of architecture 0 where it cannot be
+ * told.
+ */
+extern Status model_check(const ModelCheck *check, ModelHyper *hyper);
+
 /* True and *generation when fd holds a complete image. */
 extern bool model_image_is_complete(int image_fd, uint64_t *generation);
 

@@ -24,6 +24,7 @@
 #define ENGINE_FD_LISTENER 3 /* serve: the listening socket */
 #define ENGINE_FD_DEATH 4    /* end of file here: the supervisor is gone, so exit */
 #define ENGINE_FD_STATUS 5   /* this page */
+#define ENGINE_FD_ANSWER 5   /* check: a pipe for what was found (check_lines.h) */
 #define ENGINE_FD_SLOT_0 6   /* serve: one read-only descriptor a slot; load: the one slot, read-write */
 #define ENGINE_FD_BASE 7     /* load an adapter: the slot of its model, read-only */
 

@@ -25,6 +25,33 @@ fuzz_remove_folder(void)
 	rmdir(fuzz_folder);
 }
 
+/* What is told of a file: texts that end. */
+static inline void
+fuzz_take_line(void *argument, const char *item, const char *value, const char *problem)
+{
+	size_t *n = argument;
+
+	PROMISE(item[0] && (value || problem));
+	*n += strlen(item) + (value ? strlen(value) : 0) + (problem ? strlen(problem) : 0);
+	PROMISE(*n < (size_t) 1 << 20);
+}
+
+/* Looking at the file says what loading and opening it did. */
+static inline void
+fuzz_check(const Status *opened)
+{
+	size_t n = 0;
+	ModelCheck check = {.directory = fuzz_folder,
+						.file = "m.gguf",
+						.memory_limit = FUZZ_MODEL_BYTES,
+						.line = fuzz_take_line,
+						.argument = &n};
+	ModelHyper hyper;
+	Status status = model_check(&check, &hyper);
+
+	PROMISE(status.code == opened->code && strlen(status.message) >= strlen(opened->message));
+}
+
 /* Write the file, load it into an image and open that. The loader must leave an empty image behind a failure. */
 static inline Status
 fuzz_model_open(const void *data, size_t size, Model **model)
@@ -66,6 +93,7 @@ fuzz_model_open(const void *data, size_t size, Model **model)
 	else
 		PROMISE(lseek(image, 0, SEEK_END) == 0 && status.code != STATUS_INTERNAL && status.message[0]);
 	close(image);
+	fuzz_check(&status);
 	return status;
 }
 

@@ -3,7 +3,7 @@
 SET client_min_messages = warning;
 CREATE EXTENSION IF NOT EXISTS pgtap;
 CREATE EXTENSION IF NOT EXISTS qwen_pg;
-SELECT plan(44);
+SELECT plan(48);
 
 SELECT throws_ok($$SELECT qwen_chat('x', temperature => 2.5)$$, '22023', 'temperature must be between 0 and 2, not 2.5');
 SELECT throws_ok($$SELECT qwen_chat('x', temperature => 'NaN')$$, '22023', NULL, 'NaN is no temperature');
@@ -51,5 +51,9 @@ SELECT throws_ok($$SELECT qwen_load_model('bad name', 'x')$$, '22023', '"bad nam
 SELECT throws_ok($$SELECT qwen_load_model('m', 'nothing.gguf')$$, '42704', 'model "m" could not be loaded');
 SELECT throws_ok($$SELECT qwen_load_model('m', '../../../etc/passwd')$$, '42501', 'model "m" could not be loaded', 'no way out by ..');
 SELECT throws_ok($$SELECT qwen_load_model('m', '/etc/passwd')$$, '42501', 'model "m" could not be loaded', 'no way out by an absolute path');
+SELECT throws_ok($$SELECT qwen_check_model(NULL)$$, '22023', 'file must not be null');
+SELECT throws_ok($$SELECT qwen_check_model('')$$, '22023', 'file must have between 1 and 255 bytes, not 0');
+SELECT throws_ok($$SELECT qwen_check_model('nothing.gguf')$$, '42704', NULL, 'a file that is not there');
+SELECT throws_ok($$SELECT qwen_check_model('/etc/passwd')$$, '42501', NULL, 'nor does looking lead out');
 SELECT throws_ok($$SELECT qwen_unload_model('m')$$, '42704', 'model "m" is not loaded');
 SELECT * FROM finish();

@@ -5,7 +5,7 @@ CREATE EXTENSION IF NOT EXISTS pgtap;
 DROP EXTENSION IF EXISTS qwen_pg;
 CREATE SCHEMA qwen_own; CREATE EXTENSION qwen_pg SCHEMA qwen_own;
 SET search_path = public, qwen_own;
-SELECT plan(32);
+SELECT plan(33);
 CREATE ROLE gr_app; CREATE ROLE gr_group; CREATE ROLE gr_member IN ROLE gr_group; CREATE ROLE gr_stranger; CREATE ROLE gr_boss; CREATE ROLE gr_all;
 
 -- the schema comes with the functions
@@ -44,7 +44,7 @@ SELECT throws_ok($$SELECT qwen_grant('gr_nobody', 'use')$$, '42704', 'role "gr_n
 GRANT USAGE ON SCHEMA qwen_own TO gr_all; GRANT EXECUTE ON ALL FUNCTIONS IN SCHEMA qwen_own TO gr_all;
 SET ROLE gr_all;
 SELECT throws_ok(sql, '42501', NULL, sql || ' needs more than EXECUTE') FROM unnest(ARRAY['SELECT qwen_set_limit(''gr_app'', 1)', 'SELECT qwen_clear_limit(''gr_app'')', 'SELECT qwen_allow_models(''gr_app'', NULL)',
-	'SELECT qwen_load_model(''a'', ''b'')', 'SELECT qwen_unload_model(''chat'')', 'SELECT qwen_stat_reset()', 'SELECT qwen_grant(''gr_all'', ''admin'')']) AS sql;
+	'SELECT qwen_load_model(''a'', ''b'')', 'SELECT qwen_unload_model(''chat'')', 'SELECT qwen_check_model(''a'')', 'SELECT qwen_stat_reset()', 'SELECT qwen_grant(''gr_all'', ''admin'')']) AS sql;
 SELECT ok(NOT qwen_monitor(), 'nor does it see others');
 RESET ROLE;
 SELECT qwen_grant('gr_boss', 'admin');

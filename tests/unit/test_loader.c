@@ -38,6 +38,36 @@ remove_folder(void **state)
 	return system(command);
 }
 
+static void
+count_line(void *argument, const char *item, const char *value, const char *problem)
+{
+	unsigned *n = argument;
+
+	assert_non_null(item);
+	assert_true(value || problem);
+	(*n)++;
+}
+
+/* What looking at the file says must be what loading said; of one that loads, what opening says. */
+static void
+check_says_the_same(const char *file, uint64_t memory_limit, const Status *loaded, int image_fd)
+{
+	unsigned n_lines = 0;
+	ModelCheck check = {
+		.directory = folder, .file = file, .memory_limit = memory_limit, .line = count_line, .argument = &n_lines};
+	Model *model = NULL;
+	ModelHyper hyper;
+	Status status = model_check(&check, &hyper);
+
+	if (loaded->code == STATUS_OK && status.code != STATUS_OK)
+		assert_int_not_equal(model_open(image_fd, &model).code, STATUS_OK);
+	else if (loaded->code == STATUS_TOO_LONG)
+		assert_int_equal(status.code, STATUS_TOO_LONG);
+	else if (strcmp(status.message, loaded->message) != 0)
+		fail_msg("%s: looking says \"%s\", loading \"%s\"", file, status.message, loaded->message);
+	assert_true(status.code != STATUS_OK || (n_lines > 15 && hyper.architecture != 0));
+}
+
 static Status
 load(const char *file, int fd, bool io_uring, bool direct, int threads, uint64_t memory_limit, ModelLoadReport *report)
 {
@@ -52,8 +82,10 @@ load(const char *file, int fd, bool io_uring, bool direct, int threads, uint64_t
 		.n_threads = threads,
 		.memory_limit = memory_limit,
 	};
+	Status status = model_load(&request, report);
 
-	return model_load(&request, report);
+	check_says_the_same(file, memory_limit, &status, fd);
+	return status;
 }
 
 static size_t

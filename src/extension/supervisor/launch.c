@@ -1,5 +1,6 @@
 /*
- * launch.c - starting the engine program from the supervisor, as a server or as a loader.
+ * launch.c - starting the engine program: from the supervisor, as a server or as a loader, and from sessions to look at
+ * a file.
  *
  * The child gets exactly the descriptors of status_page.h, dies with its parent (PDEATHSIG and the death pipe), and
  * offers itself to the kernel's out-of-memory killer before any PostgreSQL process.
@@ -164,7 +165,8 @@ launch(char *const *arguments, const int *fds, const int *targets, int n, int *p
 	pid_t parent = getpid(), pid;
 	sigset_t all, old;
 
-	check_high_priority();
+	if (strcmp(arguments[1], "serve") == 0)
+		check_high_priority();
 	sigfillset(&all);
 	sigprocmask(SIG_SETMASK, &all, &old);
 	pid = fork();
@@ -272,4 +274,35 @@ launch_loader(int slot, const SharedSlot *work, int death_pipe[2], int *pidfd)
 	fds[1] = qwen_page_fd;
 	fds[2] = qwen_slot_fds[slot];
 	return launch(arguments, fds, targets, 3, pidfd);
+}
+
+/* What keys and values of the engine that runs have, or what the setting says. */
+static uint64
+cache_bytes_now(void)
+{
+	uint64 total = atomic_load(&qwen_page->kv_bytes_total);
+
+	return total > 0 ? total : kv_cache_bytes();
+}
+
+pid_t
+launch_checker(const char *file, int answer_fd, int death_pipe[2], int *pidfd)
+{
+	char *arguments[] = {
+		"qwen_engine",
+		"check",
+		psprintf("--directory=%s", qwen_model_directory),
+		psprintf("--file=%s", file),
+		psprintf("--kv-cache-bytes=" UINT64_FORMAT, cache_bytes_now()),
+		psprintf("--kv-cache-type=%s", GetConfigOption("qwen.kv_cache_type", false, false)),
+		psprintf("--cache-to-come=" UINT64_FORMAT, cache_bytes_to_come()),
+		NULL,
+	};
+	int fds[2], targets[2] = {ENGINE_FD_DEATH, ENGINE_FD_ANSWER};
+
+	if (!renew_pipe(death_pipe))
+		return -1;
+	fds[0] = death_pipe[0];
+	fds[1] = answer_fd;
+	return launch(arguments, fds, targets, 2, pidfd);
 }

@@ -1,5 +1,5 @@
 /*
- * launch.h - starting the engine program as a server or as a loader.
+ * launch.h - starting the engine program as a server, as a loader, or to look at a file.
  */
 #ifndef QWEN_LAUNCH_H
 #define QWEN_LAUNCH_H
@@ -11,5 +11,8 @@
 extern pid_t launch_engine(int listener, int death_pipe[2], int *pidfd);
 extern pid_t launch_loader(int slot, const SharedSlot *work, int death_pipe[2], int *pidfd);
 extern const char *engine_program(void);
+
+/* Start one that looks at a model file and writes check_lines.h to answer_fd. Any process may. */
+extern pid_t launch_checker(const char *file, int answer_fd, int death_pipe[2], int *pidfd);
 
 #endif

@@ -1,0 +1,243 @@
+/*
+ * model_check.c - model_check: what a model's file would be, told without loading it.
+ *
+ * It takes the loader's own steps (loader_private.h), up to the ones that need memory for tensors, and makes tokenizer
+ * and template of the file's texts as opening does. So what it says of loading is what loading would say; only a file
+ * whose data cannot be read, or memory that is gone by then, is seen there alone.
+ */
+#include <stdarg.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+#include <unistd.h>
+
+#include "../base/memory.h"
+#include "loader_private.h"
+#include "model_path.h"
+#include "tensor_roles.h"
+
+#define VALUE_BYTES 512
+#define NAME_BYTES 200 /* of a name in the file that is shown */
+
+static void __attribute__((format(printf, 3, 4)))
+tell(const ModelCheck *check, const char *item, const char *format, ...)
+{
+	char value[VALUE_BYTES];
+	va_list arguments;
+
+	va_start(arguments, format);
+	vsnprintf(value, sizeof value, format, arguments);
+	va_end(arguments);
+	check->line(check->argument, item, value, NULL);
+}
+
+static void
+tell_size(const ModelCheck *check, const char *item, uint64_t value)
+{
+	tell(check, item, "%llu", (unsigned long long) value);
+}
+
+/* A string of the metadata, if it is there. */
+static void
+tell_text(const ModelCheck *check, const Gguf *gguf, const char *item, const char *key)
+{
+	const GgufValue *value = gguf_find(gguf, key);
+
+	if (value && value->type == GGUF_STRING)
+		tell(check, item, "%.*s", (int) (value->string.length > NAME_BYTES ? NAME_BYTES : value->string.length),
+			 value->string.data);
+}
+
+/* "Q4_K 217, Q6_K 37, F32 145": how many tensors of each type, those that cannot be computed with among them. */
+static void
+tell_types(const ModelCheck *check, const Gguf *gguf)
+{
+	uint32_t counts[TENSOR_TYPE_IDS] = {0};
+	char text[VALUE_BYTES] = "";
+	size_t length = 0;
+
+	for (uint32_t i = 0; i < gguf->n_tensors; i++)
+		counts[gguf->tensors[i].type->type]++;
+	for (uint32_t id = 0; id < TENSOR_TYPE_IDS && length < sizeof text; id++)
+		if (counts[id] > 0)
+			length += (size_t) snprintf(text + length, sizeof text - length, "%s%s %u", length > 0 ? ", " : "",
+										tensor_type_info(id)->name, counts[id]);
+	tell(check, "tensor_types", "%s", text);
+}
+
+static void
+tell_file(const Loader *loader)
+{
+	const ModelCheck *check = loader->check;
+	const Gguf *gguf = &loader->files.gguf;
+
+	tell_size(check, "files", loader->files.n_files);
+	tell_size(check, "file_bytes", loader->files.file_bytes);
+	tell_size(check, "gguf_version", gguf->version);
+	tell_text(check, gguf, "name", "general.name");
+	tell_text(check, gguf, "architecture", "general.architecture");
+	tell(check, "quantization", "%s", loader_main_type(gguf));
+	tell_types(check, gguf);
+}
+
+static void
+tell_rope(const ModelCheck *check, const ModelHyper *hyper)
+{
+	if (hyper->rope_scaling == ROPE_SCALING_NONE)
+		tell(check, "rope", "base %g", hyper->rope_base);
+	else
+		tell(check, "rope", "base %g, %s, factor %g", hyper->rope_base,
+			 hyper->rope_scaling == ROPE_SCALING_YARN ? "yarn" : "linear", hyper->rope_factor);
+}
+
+static void
+tell_hyper(const ModelCheck *check, const ModelHyper *hyper)
+{
+	tell_size(check, "layers", hyper->n_layers);
+	tell_size(check, "embedding_size", hyper->hidden);
+	tell(check, "heads", "%u, %u of keys and values, of %u elements", hyper->n_heads, hyper->n_kv_heads,
+		 hyper->head_dim);
+	if (hyper->n_experts > 0)
+		tell(check, "experts", "%u of %u in each layer%s", hyper->n_used_experts, hyper->n_experts,
+			 hyper->shared_ffn > 0 ? ", and a shared one" : "");
+	tell_size(check, "context_length", hyper->context_length);
+	tell_rope(check, hyper);
+	tell_size(check, "vocabulary", hyper->vocab);
+}
+
+/* The tokenizer and the template, made of the texts as they would stand in the image. */
+static Status
+check_texts(Loader *loader)
+{
+	const ModelCheck *check = loader->check;
+	ImageTexts texts;
+	Status status;
+
+	loader->meta = calloc(1, loader->header.data_start);
+	if (!loader->meta)
+		return status_error(STATUS_UNAVAILABLE, "out of memory for the file's texts");
+	loader_write_meta(loader);
+	status = image_check_texts((const ImageHeader *) (const void *) loader->meta, &texts);
+	free(loader->meta);
+	loader->meta = NULL;
+	check->line(check->argument, "tokenizer", loader->tokenizer_pre, status.code == STATUS_OK ? NULL : status.message);
+	STATUS_TRY(status);
+	check->line(check->argument, "chat_template", loader->header.chat_template.bytes ? "of the file" : "ChatML",
+				texts.template_error.code == STATUS_OK ? NULL : texts.template_error.message);
+	tell(check, "can_think", "%s", texts.can_think ? "true" : "false");
+	if (texts.notices.text[0])
+		check->line(check->argument, "notice", texts.notices.text, NULL);
+	return status_ok();
+}
+
+/* Bytes of what a row of a step reads: all weights, of experts only those that it uses, of the embeddings one row. */
+static uint64_t
+bytes_of_token(const Loader *loader)
+{
+	const ModelHyper *hyper = &loader->header.hyper;
+	uint64_t bytes = 0;
+
+	for (uint32_t i = 0; i < loader->header.n_tensors; i++)
+	{
+		TensorRole role = role_at(hyper, i);
+		uint64_t of_role = loader->tensors[i].data.bytes;
+		bool looked_up = i == ROLE_TOKEN_EMBEDDING && loader->tensors[ROLE_OUTPUT].data.bytes > 0;
+
+		if (role.n_experts > 0)
+			of_role = of_role / role.n_experts * hyper->n_used_experts;
+		bytes += looked_up ? of_role / role.n_rows : of_role;
+	}
+	return bytes;
+}
+
+/* With the head read: everything that is in it, and whether there is memory for what it says. */
+static Status
+check_head(Loader *loader)
+{
+	const ModelCheck *check = loader->check;
+	char bytes[32];
+	Status memory;
+
+	tell_hyper(check, &loader->header.hyper);
+	STATUS_TRY(loader_match_tensors(loader));
+	STATUS_TRY(loader_lay_out(loader));
+	STATUS_TRY(check_texts(loader));
+	tell_size(check, "parameters", loader->report->n_parameters);
+	tell_size(check, "weight_bytes_per_token", bytes_of_token(loader));
+	if (memory_available() != UINT64_MAX)
+		tell_size(check, "memory_available", memory_available());
+	memory = loader_check_memory(loader);
+	snprintf(bytes, sizeof bytes, "%llu", (unsigned long long) loader->header.image_bytes);
+	check->line(check->argument, "shared_memory_bytes", bytes, memory.code == STATUS_OK ? NULL : memory.message);
+	return memory;
+}
+
+/* A file that is open. */
+static Status
+check_file(Loader *loader, ModelHyper *hyper)
+{
+	const ModelCheck *check = loader->check;
+	Status status;
+
+	tell_file(loader);
+	status = loader_read_head(loader);
+	if (status.code == STATUS_OK)
+	{
+		status = check_head(loader);
+		*hyper = loader->header.hyper;
+	}
+	if (loader->n_wrong > MODEL_CHECK_TENSORS)
+		tell(check, "tensor", "%u more", loader->n_wrong - MODEL_CHECK_TENSORS);
+	if (loader->report->notices.text[0])
+		check->line(check->argument, "notice", loader->report->notices.text, NULL);
+	return status;
+}
+
+/* NOT_FOUND and NOT_ALLOWED are of the file that was named; of what else belongs to it they are its fault. */
+static Status
+open_files(const ModelCheck *check, ModelFiles *files)
+{
+	uint64_t file_bytes;
+	Status status;
+	int fd;
+
+	status = model_path_open(check->directory, check->file, &fd, &file_bytes);
+	if (status.code != STATUS_OK)
+		return status;
+	close(fd);
+	status = model_files_open(check->directory, check->file, files);
+	if (status.code == STATUS_NOT_FOUND || status.code == STATUS_NOT_ALLOWED)
+		status.code = STATUS_INVALID_ARGUMENT;
+	return status;
+}
+
+Status
+model_check(const ModelCheck *check, ModelHyper *hyper)
+{
+	const ModelLoadRequest request = {.directory = check->directory,
+									  .file = check->file,
+									  .name = "",
+									  .memory_limit = check->memory_limit,
+									  .cache_bytes = check->cache_bytes};
+	ModelLoadReport *report = calloc(1, sizeof *report);
+	Loader *loader = calloc(1, sizeof *loader);
+	Status status = status_error(STATUS_UNAVAILABLE, "out of memory for looking at a file");
+
+	memset(hyper, 0, sizeof *hyper);
+	if (loader && report)
+	{
+		loader->request = &request;
+		loader->report = report;
+		loader->check = check;
+		status = open_files(check, &loader->files);
+		if (status.code == STATUS_OK)
+		{
+			status = status_prefix(check_file(loader, hyper), "model file \"%s\"",
+								   model_path_shown(check->directory, check->file));
+			model_files_close(&loader->files);
+		}
+	}
+	free(loader);
+	free(report);
+	return status;
+}

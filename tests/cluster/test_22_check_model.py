@@ -1,0 +1,227 @@
+"""qwen_check_model: what loading would say, and what a file is, without loading it; by a process that may die of it."""
+import os
+import random
+import shutil
+import struct
+import sys
+
+import psycopg2
+import pytest
+from cluster import MODEL_FILE, Cluster, model_directory, server_programs, wait_until
+from conftest import ready
+from sessions import Background, is_gone
+from test_02_models import make_sparse_model
+
+sys.path.insert(0, os.path.join(os.path.dirname(os.path.abspath(__file__)), "..", "tools"))
+import reexpress  # noqa: E402
+
+CHECK = "SELECT item, value, problem FROM qwen_check_model(%s)"
+
+
+@pytest.fixture(scope="module")
+def folder():
+    """The demo model, files that are wrong in several ways, and an engine program that can be told to misbehave."""
+    path = "/tmp/qwen_pg_check_%d" % os.getpid()
+    os.makedirs(path)
+    os.chmod(path, 0o755)
+    source = os.path.join(model_directory(), MODEL_FILE)
+    shutil.copy(source, os.path.join(path, "good.gguf"))
+    with open(source, "rb") as file:
+        data = file.read()
+
+    def write(name, content, mode=0o644):
+        with open(os.path.join(path, name), "wb") as out:
+            out.write(content)
+        os.chmod(os.path.join(path, name), mode)
+
+    write("empty.gguf", b"")
+    write("truncated.gguf", data[: len(data) // 2])
+    write("text.gguf", b"this is no model at all, just text\n" * 100)
+    write("llama.gguf", data.replace(b"\x05\0\0\0\0\0\0\0qwen2", b"\x05\0\0\0\0\0\0\0llama", 1))
+    write("drafter.gguf", data.replace(b"\x05\0\0\0\0\0\0\0qwen2", b"\x06\0\0\0\0\0\0\0eagle3", 1) + bytes(64))
+    write("counts.gguf", data[:8] + struct.pack("<QQ", 2**60, 2**60) + data[24:])
+    write("renamed.gguf", data.replace(b"blk.3.attn_q.bias", b"blk.3.Attn_q.bias").replace(b"blk.17.ffn_up.weight", b"blk.17.ffn_UP.weight"))
+    write("pre.gguf", data.replace(b"tokenizer.ggml.pre", b"tokenizer.ggml.prx", 1))
+    at = data.index(b"tokenizer.chat_template") + len(b"tokenizer.chat_template") + 4 + 8
+    write("template.gguf", data[:at] + b"{% macro %}" + data[at + 11 :])
+    os.symlink("/etc/passwd", os.path.join(path, "link_out.gguf"))
+    os.mkdir(os.path.join(path, "folder.gguf"))
+    os.mkfifo(os.path.join(path, "fifo.gguf"))
+    write("engine", f'#!/bin/sh\n[ "$1" = check ] && [ -e {path}/broken ] && . {path}/broken\nexec {server_programs()}/qwen_engine "$@"\n'.encode(), 0o755)
+    yield path
+    shutil.rmtree(path)
+
+
+@pytest.fixture(scope="module")
+def checking(folder):
+    cluster = Cluster(settings={"qwen.model_directory": folder, "qwen.models": "chat=good.gguf", "qwen.max_models": 2, "qwen.engine_path": f"{folder}/engine",
+                                "qwen.kv_cache_size": "64MB"})
+    try:
+        yield ready(cluster)
+    finally:
+        cluster.remove()
+
+
+def check(server, file):
+    """{item: (value, problem)} of a file, the first of each."""
+    items = {}
+    for item, value, problem in server.query(CHECK, (file,)):
+        items.setdefault(item, (value, problem))
+    return items
+
+
+def why_not(server, file):
+    """What loading a file says, or None."""
+    try:
+        server.query("SELECT qwen_load_model('tried', %s)", (file,))
+    except psycopg2.Error as error:
+        return error.diag.message_detail
+    server.query("SELECT qwen_unload_model('tried')")
+    return None
+
+
+def test_a_good_file_is_told_as_it_is_when_loaded(checking):
+    found, before = check(checking, "good.gguf"), checking.query("SELECT name, state FROM qwen_models")
+    assert found["loads"] == ("true", None)
+    names = "architecture, parameters, quantization, context_length, embedding_size, file_bytes, shared_memory_bytes"
+    loaded = dict(zip(names.split(", "), checking.query(f"SELECT {names} FROM qwen_models")[0]))
+    assert {name: found[name] for name in loaded} == {name: (str(value), None) for name, value in loaded.items()}
+    # 30 layers of 3 heads of 64 elements in 2 bytes, keys and values
+    assert found["kv_bytes_per_token"] == (str(30 * 3 * 64 * 2 * 2), None)
+    value, problem = found["kv_bytes_of_context"]
+    assert int(value) == 8192 * 30 * 3 * 64 * 2 * 2 and "qwen.kv_cache_size (64 MB) holds 2" in problem
+    assert found["tensor_types"] == ("F32 151, Q4_1 210, Q8_0 1", None)
+    assert found["tokenizer"] == ("qwen2", None) and found["chat_template"] == ("of the file", None)
+    assert int(found["weight_bytes_per_token"][0]) < int(found["shared_memory_bytes"][0])
+    assert checking.query("SELECT name, state FROM qwen_models") == before
+
+
+@pytest.mark.parametrize("file, words", [
+    ("empty.gguf", "is empty"), ("truncated.gguf", "would end at byte"), ("text.gguf", "not a GGUF file"), ("llama.gguf", "supported are qwen2"),
+    ("drafter.gguf", "a drafter (EAGLE-3)"), ("counts.gguf", "more than it can hold"), ("renamed.gguf", "blk.3.attn_q.bias"), ("folder.gguf", "not a regular file"),
+    ("fifo.gguf", "not a regular file"), ("pre.gguf", None), ("template.gguf", None),
+])  # fmt: skip
+def test_the_verdict_is_what_loading_says(checking, file, words):
+    value, problem = check(checking, file)["loads"]
+    assert (value == "true") == (problem is None)
+    assert problem == why_not(checking, file)
+    assert words is None or words in problem
+
+
+def test_all_that_is_wrong_is_told(checking):
+    rows = checking.query(CHECK, ("renamed.gguf",))
+    wrong = {value: problem for item, value, problem in rows if item == "tensor"}
+    assert set(wrong) == {"blk.3.attn_q.bias", "blk.17.ffn_up.weight", "blk.3.Attn_q.bias", "blk.17.ffn_UP.weight"}
+    assert wrong["blk.17.ffn_up.weight"] == 'tensor "blk.17.ffn_up.weight" is missing'
+    assert "is not part of architecture qwen2" in wrong["blk.3.Attn_q.bias"]
+    found = check(checking, "template.gguf")
+    assert found["loads"] == ("true", None) and "line 1" in found["chat_template"][1]
+    found = check(checking, "pre.gguf")
+    assert found["loads"] == ("true", None) and "tokenizer.ggml.pre is missing" in found["notice"][0]
+
+
+def test_more_than_memory_is_told_with_the_numbers(checking, folder):
+    make_sparse_model(os.path.join(folder, "huge.gguf"))
+    found = check(checking, "huge.gguf")
+    os.unlink(os.path.join(folder, "huge.gguf"))
+    value, problem = found["shared_memory_bytes"]
+    assert int(value) > 1 << 40 and "MB of memory, but only" in problem
+    assert found["loads"][0] == "false" and found["loads"][1].endswith(problem)
+
+
+def test_a_mixture_reads_less_than_it_has(checking, folder):
+    file = reexpress.cached(model_directory(), os.path.join(model_directory(), MODEL_FILE), "qwen3moe")
+    shutil.copy(os.path.join(model_directory(), "models", file), os.path.join(folder, "mixture.gguf"))
+    found = check(checking, "mixture.gguf")
+    os.unlink(os.path.join(folder, "mixture.gguf"))
+    assert found["experts"] == ("2 of 3 in each layer", None) and found["loads"] == ("true", None)
+    whole, token = int(found["shared_memory_bytes"][0]), int(found["weight_bytes_per_token"][0])
+    # a third of the experts' matrices, which are 3 copies of 49 MB, is not read
+    assert 40 << 20 < whole - token < 60 << 20
+
+
+@pytest.mark.parametrize("file, code", [("missing.gguf", "42704"), ("link_out.gguf", "42501"), ("../../../etc/passwd", "42501"), ("/etc/passwd", "42501")])
+def test_paths_are_those_of_qwen_load_model(checking, file, code):
+    with pytest.raises(psycopg2.Error) as failure:
+        checking.query(CHECK, (file,))
+    assert failure.value.pgcode == code and "/tmp/" not in str(failure.value)
+
+
+def test_parts_of_a_split_file(checking, folder):
+    with open(os.path.join(folder, "good.gguf"), "rb") as file:
+        data = file.read()
+    n_values, = struct.unpack_from("<Q", data, 16)
+    key = lambda name, kind, raw: struct.pack("<Q", len(name)) + name + struct.pack("<I", kind) + raw  # noqa: E731
+    keys = key(b"split.count", 2, struct.pack("<H", 2)) + key(b"split.no", 2, struct.pack("<H", 0)) + key(b"split.tensors.count", 5, struct.pack("<i", 999))
+    with open(os.path.join(folder, "split-00001-of-00002.gguf"), "wb") as out:
+        out.write(data[:16] + struct.pack("<Q", n_values + 3) + keys + data[24:])
+    value, problem = check(checking, "split-00001-of-00002.gguf")["loads"]
+    assert value == "false" and "split-00002-of-00002.gguf" in problem
+    os.unlink(os.path.join(folder, "split-00001-of-00002.gguf"))
+
+
+def test_many_files_in_one_statement(checking):
+    rows = checking.query("""SELECT f, c.value, c.problem IS NULL FROM unnest(ARRAY['good.gguf', 'text.gguf', 'pre.gguf', 'llama.gguf']) f,
+        qwen_check_model(f) c WHERE c.item = 'loads' ORDER BY f""")
+    assert rows == [("good.gguf", "true", True), ("llama.gguf", "false", False), ("pre.gguf", "true", True), ("text.gguf", "false", False)]
+
+
+def test_hostile_heads_get_a_verdict(checking, folder):
+    numbers, pid = random.Random(11), checking.engine_pid()
+    with open(os.path.join(folder, "good.gguf"), "rb") as file:
+        data = bytearray(file.read())
+    head, verdicts = data.index(b"token_embd.weight") + 20000, []
+    with open(os.path.join(folder, "flipped.gguf"), "wb") as out:
+        out.write(data)
+    for _ in range(10):
+        at = numbers.choice((numbers.randrange(2000), numbers.randrange(head)))
+        with open(os.path.join(folder, "flipped.gguf"), "r+b") as out:
+            out.seek(at)
+            out.write(bytes([data[at] ^ 1 << numbers.randrange(8)]))
+            out.flush()
+            verdicts.append(check(checking, "flipped.gguf")["loads"][0])
+            out.seek(at)
+            out.write(data[at : at + 1])
+    assert set(verdicts) == {"true", "false"}
+    assert checking.engine_pid() == pid
+    os.unlink(os.path.join(folder, "flipped.gguf"))
+
+
+def test_a_reader_that_fails_is_an_error_and_no_more(checking, folder):
+    broken = os.path.join(folder, "broken")
+    for script, words in (("exit 3", "It exited with code 3."), ("kill -11 $$", "terminated by signal 11"), ("exit 0", "without an end"),
+                          ("head -c 100 /dev/urandom >&5; exit 0", "without an end"), ("head -c 3000000 /dev/zero >&5; exit 0", "wrote more than")):  # fmt: skip
+        with open(broken, "w") as file:
+            file.write(script + "\n")
+        with pytest.raises(psycopg2.Error) as failure:
+            checking.query(CHECK, ("good.gguf",))
+        assert failure.value.pgcode == "58000" and words in str(failure.value), script
+    os.unlink(broken)
+    assert check(checking, "good.gguf")["loads"] == ("true", None)
+
+
+def test_cancel_ends_the_reader(checking, folder):
+    broken, noted = os.path.join(folder, "broken"), "/tmp/qwen_pg_check_pid_%d" % os.getpid()
+    with open(broken, "w") as file:
+        file.write(f"echo $$ > {noted}\nexec sleep 100\n")
+    pids = []
+    for end in ("pg_cancel_backend", "pg_terminate_backend"):
+        call = Background(checking, "SELECT * FROM qwen_check_model('good.gguf')")
+        wait_until(lambda: os.path.exists(noted) and os.stat(noted).st_size > 1)
+        with open(noted) as file:
+            pids.append(int(file.read()))
+        assert not is_gone(pids[-1])
+        checking.query(f"SELECT {end}(%s)", (call.pid,))
+        assert call.join().error is not None
+        wait_until(lambda: is_gone(pids[-1]))
+        os.unlink(noted)
+    os.unlink(broken)
+
+
+def test_only_administrators_look_at_files(checking):
+    checking.query("CREATE ROLE looker LOGIN; SELECT qwen_grant('looker', 'use')")
+    with pytest.raises(psycopg2.Error) as failure:
+        checking.query(CHECK, ("good.gguf",), user="looker")
+    assert failure.value.pgcode == "42501"
+    checking.query("SELECT qwen_grant('looker', 'admin')")
+    assert checking.query(CHECK, ("good.gguf",), user="looker")[0] == ("loads", "true", None)
