@@ -59,6 +59,10 @@ extern EngineCall *engine_run(const Request *request, EngineReply *reply);
 extern void raise_load_failure(int sqlstate, const char *name, const char *file, const char *why, const char *otherwise)
 	__attribute__((noreturn));
 
+/* The same with another message about a file. */
+extern void raise_file_failure(int sqlstate, const char *message, const char *file, const char *why,
+							   const char *otherwise) __attribute__((noreturn));
+
 /* Raise that a model is not loaded, and why; name: "" where none was named. */
 extern void raise_not_loaded(const char *name) __attribute__((noreturn));
 

@@ -130,6 +130,12 @@ hint_of(const char *directory, const char *file, const char *path)
 void
 raise_load_failure(int sqlstate, const char *name, const char *file, const char *why, const char *otherwise)
 {
+	raise_file_failure(sqlstate, psprintf("model \"%s\" could not be loaded", name), file, why, otherwise);
+}
+
+void
+raise_file_failure(int sqlstate, const char *message, const char *file, const char *why, const char *otherwise)
+{
 	char *directory = whole_directory();
 	char *path = file[0] == '/' ? pstrdup(file) : psprintf("%s/%s", directory, file);
 	const char *hint = hint_of(directory, file, path);
@@ -137,7 +143,7 @@ raise_load_failure(int sqlstate, const char *name, const char *file, const char 
 	if (!hint)
 		hint = otherwise;
 	ereport(ERROR,
-			(errcode(sqlstate), errmsg("model \"%s\" could not be loaded", name),
+			(errcode(sqlstate), errmsg("%s", message),
 			 may_see_paths() && file[0] != '~' ? errdetail("%s\nThe file is \"%s\".", why, path) : errdetail("%s", why),
 			 hint ? errhint("%s", hint) : 0));
 }

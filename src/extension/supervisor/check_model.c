@@ -13,6 +13,7 @@
 #include <unistd.h>
 
 #include "../../protocol/check_lines.h"
+#include "../client/client.h"
 #include "../core/arguments.h"
 #include "../core/compat.h"
 #include "../core/errors.h"
@@ -208,11 +209,8 @@ QWEN_FUNCTION(qwen_check_model, 1, 1)
 	answer = ask_checker(file);
 	end = find_end(answer);
 	if (end.code == STATUS_NOT_FOUND || end.code == STATUS_NOT_ALLOWED)
-	{
-		char *why = server_string(pnstrdup(end.value.data, end.value.length));
-
-		ereport(ERROR, (errcode(sqlstate_of(end.code)), errmsg("%s", why)));
-	}
+		raise_file_failure(sqlstate_of(end.code), psprintf("model file \"%s\" could not be looked at", file), file,
+						   server_string(pnstrdup(end.value.data, end.value.length)), NULL);
 	put_line(set, span_from_cstring("loads"), span_from_cstring(end.code == STATUS_OK ? "true" : "false"), end.value);
 	byte_reader_init(&reader, answer->data, answer->len);
 	while (check_line_read(&reader, &line) && !line.is_end)
