@@ -57,7 +57,10 @@ create_scratch(Forward *forward, ThreadScratch *scratch)
 	scratch->q = allocate_floats(attention_floats);
 	scratch->piece = allocate_floats(attention_floats);
 	scratch->total = allocate_floats(attention_floats);
-	return scratch->rows && scratch->panels && scratch->q && scratch->piece && scratch->total;
+	scratch->slice = allocate_floats((size_t) MODEL_MAX_DELTA_DIM * DELTA_COLUMNS);
+	scratch->keys = allocate_floats((size_t) STATE_ROWS * (MODEL_MAX_DELTA_DIM + 2 * DELTA_COLUMNS));
+	return scratch->rows && scratch->panels && scratch->q && scratch->piece && scratch->total && scratch->slice &&
+		   scratch->keys;
 }
 
 /* Everything whose size follows from the plan and the maxima. */
@@ -138,6 +141,8 @@ forward_destroy(Forward *f)
 		free_floats(f->scratch[t].q);
 		free_floats(f->scratch[t].piece);
 		free_floats(f->scratch[t].total);
+		free_floats(f->scratch[t].slice);
+		free_floats(f->scratch[t].keys);
 	}
 	free(f->scratch);
 	free_floats(f->progress);
@@ -302,6 +307,7 @@ forward_step(Forward *f, const StepSequence *sequences, uint32_t n_sequences)
 	attention_lay_out(f);
 	reset_phases(f);
 	run_members(f);
+	states_end_step(f);
 }
 
 void

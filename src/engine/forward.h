@@ -49,6 +49,7 @@ typedef struct StepSequence
 	float adapter_scale;       /* of what it adds */
 	float *state;              /* model_state_bytes() of a hybrid's, after all positions before first_position; the step
 								* leaves it behind its rows. Where first_position is 0 it need not be anything before. */
+	bool is_tentative;         /* a hybrid's rows leave its state as it is until forward_accept says how many count */
 } StepSequence;
 
 /* max_rows: rows of a step; max_logits: rows with logits; max_hidden: rows with hidden states. Memory is all taken
@@ -85,6 +86,9 @@ extern uint32_t forward_members(const Forward *forward);
 
 /* So many of the processors that a step would take are left to others in those that follow; one works in any case. */
 extern void forward_spare(Forward *forward, uint32_t n_members);
+
+/* After a step whose rows were tentative: the first n of them count, and the state stands behind them. */
+extern void forward_accept(float *state, uint32_t n);
 
 /* Add the times of the steps that follow to times, until called with NULL. Costs two looks at the clock a phase. */
 extern void forward_measure(Forward *forward, StepTimes *times);

@@ -5,6 +5,11 @@
  * convolution. It belongs to one position: rows go through it in order, and what it was before is gone. A work item is
  * a slice of a value head's columns with all of a sequence's rows, since columns do not know of each other; so it does
  * not matter who computes which. Rows of different sequences meet only in the matrix products.
+ *
+ * Rows may be tentative: of guesses that follow an answer's last token some will not count, and nothing can be taken
+ * out of a state again. Such rows are computed on a copy of each slice, and what went into them is kept behind the
+ * state. When it is known how many count (forward_accept), the next step takes these through the state before its own
+ * rows: the same numbers in the same order, so the same bits.
  */
 #include <math.h>
 #include <string.h>
@@ -22,17 +27,61 @@ typedef struct DeltaLayer
 	size_t state_offset; /* floats before this layer's in a sequence's state */
 } DeltaLayer;
 
-/* Floats of a layer's matrices, and of all that it keeps, in the order of model_state_bytes. */
+/* Floats of a layer's matrices. */
 static size_t
 matrix_floats(const ModelHyper *hyper)
 {
 	return (size_t) hyper->n_delta_values * hyper->delta_dim * hyper->delta_dim;
 }
 
-static size_t
-layer_floats(const ModelHyper *hyper)
+/* What is told of a state, at its beginning. */
+typedef struct StateHead
 {
-	return matrix_floats(hyper) + (size_t) HISTORY * model_delta_channels(hyper);
+	uint32_t n_counting; /* tentative rows that count, and are not in it yet */
+} StateHead;
+
+_Static_assert(sizeof(StateHead) <= STATE_HEAD * sizeof(float), "there is room for it");
+
+static StateHead *
+head_of(float *state)
+{
+	return (StateHead *) (void *) state;
+}
+
+/* Tentative rows of an earlier step that are to be taken through a sequence's state. */
+static uint32_t
+n_counting(const StepSequence *sequence)
+{
+	return sequence->first_position == 0 ? 0 : head_of(sequence->state)->n_counting;
+}
+
+void
+forward_accept(float *state, uint32_t n)
+{
+	head_of(state)->n_counting = n;
+}
+
+void
+states_end_step(const Forward *f)
+{
+	for (uint32_t s = 0; f->plan.n_delta_layers > 0 && s < f->n_sequences; s++)
+		head_of(f->sequences[s].state)->n_counting = 0;
+}
+
+/* A layer's part of a state: matrices, then rows before the next one, then tentative rows. */
+static float *
+history_in(const ModelHyper *hyper, float *layer)
+{
+	return layer + matrix_floats(hyper);
+}
+
+/* Tentative row number i: channels, then decays and betas. */
+static float *
+tentative_in(const ModelHyper *hyper, float *layer, uint32_t i)
+{
+	size_t before = matrix_floats(hyper) + (size_t) HISTORY * model_delta_channels(hyper);
+
+	return layer + before + (model_state_layer_floats(hyper) - before) / STATE_ROWS * i;
 }
 
 /* The channels stand in three row buffers: queries, keys, values. */
@@ -60,8 +109,23 @@ history_of(const Forward *f, const DeltaLayer *delta, uint32_t s)
 {
 	const StepSequence *sequence = &f->sequences[s];
 
-	return sequence->first_position == 0 ? NULL
-										 : sequence->state + delta->state_offset + matrix_floats(&f->model->hyper);
+	return sequence->first_position == 0 ? NULL : history_in(&f->model->hyper, sequence->state + delta->state_offset);
+}
+
+/* What went into the convolution at so many rows (-1, -2, …) from a sequence's first one of the step, from channel
+ * first on, as its state has it: tentative rows that count, before them the history. */
+static const float *
+input_before(const Forward *f, const DeltaLayer *delta, uint32_t s, int32_t at, uint32_t first)
+{
+	const ModelHyper *hyper = &f->model->hyper;
+	const float *history = history_of(f, delta, s);
+
+	if (!history)
+		return delta->zeros;
+	at += (int32_t) n_counting(&f->sequences[s]);
+	if (at >= 0)
+		return tentative_in(hyper, f->sequences[s].state + delta->state_offset, (uint32_t) at) + first;
+	return history + (size_t) (HISTORY + at) * model_delta_channels(hyper) + first;
 }
 
 /* What went into the convolution at a row of the step plus back (0, -1, …) of the same sequence. */
@@ -70,13 +134,10 @@ input_row(const Forward *f, const DeltaLayer *delta, const ChannelPart *part, ui
 {
 	uint32_t s = f->row_sequences[row];
 	int32_t at = (int32_t) (row - f->first_rows[s]) + back;
-	const float *history;
 
 	if (at >= 0)
 		return row_at(&f->rows[part->rows], f->first_rows[s] + (uint32_t) at);
-	history = history_of(f, delta, s);
-	return history ? history + (size_t) (HISTORY + at) * model_delta_channels(&f->model->hyper) + part->first
-				   : delta->zeros;
+	return input_before(f, delta, s, at, part->first);
 }
 
 /* Phase: rows first … end-1 through the convolution; queries and keys to their lengths; what is forgotten, and how much
@@ -118,26 +179,142 @@ slices_of_sequence(const ModelHyper *hyper)
 	return hyper->n_delta_values * (hyper->delta_dim / DELTA_COLUMNS);
 }
 
-/* Keep the last rows of some channels for the convolution of the next step. */
-static void
-keep_channels(const Forward *f, const DeltaLayer *delta, uint32_t s, uint32_t first, uint32_t end)
+/* Where item number item stands. */
+typedef struct Slice
 {
-	const StepSequence *sequence = &f->sequences[s];
-	uint32_t n_channels = model_delta_channels(&f->model->hyper), last = f->first_rows[s] + sequence->n_tokens - 1;
-	float *history = sequence->state + delta->state_offset + matrix_floats(&f->model->hyper);
+	uint32_t s, head, column, key_head;
+	uint32_t number;                    /* among the sequence's */
+	uint32_t first_channel, n_channels; /* its share of what is kept of channels */
+	float *layer, *matrix;              /* of the state */
+} Slice;
+
+static Slice
+find_slice(const Forward *f, const DeltaLayer *delta, uint32_t item)
+{
+	const ModelHyper *hyper = &f->model->hyper;
+	uint32_t n_slices = slices_of_sequence(hyper), per_head = hyper->delta_dim / DELTA_COLUMNS;
+	uint32_t sharing = hyper->n_delta_values / hyper->n_delta_keys, n_channels = model_delta_channels(hyper);
+	Slice slice = {.s = item / n_slices, .number = item % n_slices};
+
+	slice.head = slice.number / per_head;
+	slice.column = slice.number % per_head * DELTA_COLUMNS;
+	slice.key_head = hyper->delta_is_grouped ? slice.head / sharing : slice.head % hyper->n_delta_keys;
+	slice.first_channel = (uint32_t) ((uint64_t) n_channels * slice.number / n_slices);
+	slice.n_channels = (uint32_t) ((uint64_t) n_channels * (slice.number + 1) / n_slices) - slice.first_channel;
+	slice.layer = f->sequences[slice.s].state + delta->state_offset;
+	slice.matrix = slice.layer + (size_t) slice.number * hyper->delta_dim * DELTA_COLUMNS;
+	return slice;
+}
+
+/* Channels of an item's share that went in at row number at of its sequence's in the step: those of one part, n of
+ * them, from channel on. */
+static const float *
+channels_at(const Forward *f, const DeltaLayer *delta, uint32_t s, int32_t at, uint32_t channel, uint32_t end,
+			uint32_t *n)
+{
 	ChannelPart parts[CHANNEL_PARTS];
+	uint32_t p = 0;
 
 	find_channels(&f->model->hyper, parts);
-	for (uint32_t p = 0; p < CHANNEL_PARTS; p++)
-	{
-		uint32_t from = first > parts[p].first ? first : parts[p].first, to = parts[p].first + parts[p].n;
+	while (channel >= parts[p].first + parts[p].n)
+		p++;
+	*n = parts[p].first + parts[p].n < end ? parts[p].first + parts[p].n - channel : end - channel;
+	if (at < 0)
+		return input_before(f, delta, s, at, channel);
+	return row_at(&f->rows[parts[p].rows], f->first_rows[s] + (uint32_t) at) + (channel - parts[p].first);
+}
 
-		to = to < end ? to : end;
-		/* older ones first: a row that moves up is read before it is written over */
-		for (int32_t i = 0; from < to && i < HISTORY; i++)
-			memmove(history + (size_t) i * n_channels + from,
-					input_row(f, delta, &parts[p], last, i + 1 - HISTORY) + (from - parts[p].first),
-					(to - from) * sizeof *history);
+/* Copy an item's share of channels of a row of its sequence. */
+static void
+copy_channels(const Forward *f, const DeltaLayer *delta, const Slice *slice, int32_t at, float *to)
+{
+	uint32_t end = slice->first_channel + slice->n_channels, n;
+
+	for (uint32_t channel = slice->first_channel; channel < end; channel += n)
+	{
+		const float *from = channels_at(f, delta, slice->s, at, channel, end, &n);
+
+		memmove(to + channel, from, n * sizeof *to);
+	}
+}
+
+/* Keep what the convolution of the next step needs of an item's share of channels: the last rows, or, of tentative
+ * ones, those before them and all of them. */
+static void
+keep_channels(const Forward *f, const DeltaLayer *delta, const Slice *slice)
+{
+	const ModelHyper *hyper = &f->model->hyper;
+	const StepSequence *sequence = &f->sequences[slice->s];
+	int32_t n = (int32_t) sequence->n_tokens, end = sequence->is_tentative ? 0 : n;
+	float *history = history_in(hyper, slice->layer);
+
+	/* older ones first: a row that moves up is read before it is written over */
+	for (int32_t i = 0; i < HISTORY && end + (int32_t) n_counting(sequence) > 0; i++)
+		copy_channels(f, delta, slice, end + i - HISTORY, history + (size_t) i * model_delta_channels(hyper));
+	for (int32_t t = 0; sequence->is_tentative && t < n; t++)
+	{
+		float *kept = tentative_in(hyper, slice->layer, (uint32_t) t), *gates = kept + model_delta_channels(hyper);
+
+		copy_channels(f, delta, slice, t, kept);
+		if (slice->column > 0)
+			continue;
+		gates[slice->head] = row_at(&f->rows[ROWS_DECAY], f->first_rows[slice->s] + (uint32_t) t)[slice->head];
+		gates[hyper->n_delta_values + slice->head] =
+			row_at(&f->rows[ROWS_BETA], f->first_rows[slice->s] + (uint32_t) t)[slice->head];
+	}
+}
+
+/* Some channels of tentative row number i through the convolution. */
+static void
+convolve_again(const Forward *f, const DeltaLayer *delta, const Slice *slice, int32_t i, uint32_t channel, uint32_t n,
+			   float *out)
+{
+	const ModelHyper *hyper = &f->model->hyper;
+	const float *rows[DELTA_TAPS];
+
+	for (int32_t tap = 0; tap < DELTA_TAPS; tap++)
+		rows[tap] = input_before(f, delta, slice->s, i + tap - HISTORY - (int32_t) n_counting(&f->sequences[slice->s]),
+								 channel);
+	f->kernels->delta_conv(rows, delta->taps + channel, model_delta_channels(hyper), n, out);
+}
+
+/* Phase: take tentative rows that count through slices first … end-1. */
+static void
+update_again(Member *member, const void *argument, uint32_t first, uint32_t end)
+{
+	const Forward *f = member->forward;
+	const DeltaLayer *delta = argument;
+	const ModelHyper *hyper = &f->model->hyper;
+	uint32_t dim = hyper->delta_dim, keys = hyper->n_delta_keys * dim;
+	float *k = member->scratch->keys, *v = k + (size_t) STATE_ROWS * dim, *o = v + (size_t) STATE_ROWS * DELTA_COLUMNS;
+
+	for (uint32_t item = first; item < end; item++)
+	{
+		Slice slice = find_slice(f, delta, item);
+		const float *gates = tentative_in(hyper, slice.layer, 0) + model_delta_channels(hyper) + slice.head;
+		DeltaRows rows = {
+			.n = n_counting(&f->sequences[slice.s]),
+			.dim = dim,
+			.q = k, /* what it gives is not wanted again */
+			.k = k,
+			.v = v,
+			.decay = gates,
+			.beta = gates + hyper->n_delta_values,
+			.o = o,
+			.qk_stride = dim,
+			.v_stride = DELTA_COLUMNS,
+			.gate_stride = (size_t) (tentative_in(hyper, slice.layer, 1) - tentative_in(hyper, slice.layer, 0)),
+			.o_stride = DELTA_COLUMNS,
+		};
+
+		for (uint32_t t = 0; t < rows.n; t++)
+		{
+			convolve_again(f, delta, &slice, (int32_t) t, keys + slice.key_head * dim, dim, k + (size_t) t * dim);
+			f->kernels->unit_norm(k + (size_t) t * dim, dim, 1);
+			convolve_again(f, delta, &slice, (int32_t) t, 2 * keys + slice.head * dim + slice.column, DELTA_COLUMNS,
+						   v + (size_t) t * DELTA_COLUMNS);
+		}
+		f->kernels->delta_rows(slice.matrix, &rows);
 	}
 }
 
@@ -148,26 +325,24 @@ update_slices(Member *member, const void *argument, uint32_t first, uint32_t end
 	const Forward *f = member->forward;
 	const DeltaLayer *delta = argument;
 	const ModelHyper *hyper = &f->model->hyper;
-	uint32_t dim = hyper->delta_dim, n_slices = slices_of_sequence(hyper), n_channels = model_delta_channels(hyper);
-	uint32_t keys = hyper->n_delta_keys * dim, sharing = hyper->n_delta_values / hyper->n_delta_keys;
+	uint32_t dim = hyper->delta_dim, keys = hyper->n_delta_keys * dim;
 
 	for (uint32_t item = first; item < end; item++)
 	{
-		uint32_t s = item / n_slices, slice = item % n_slices, row = f->first_rows[s];
-		uint32_t head = slice / (dim / DELTA_COLUMNS), column = slice % (dim / DELTA_COLUMNS) * DELTA_COLUMNS;
-		uint32_t key_head = hyper->delta_is_grouped ? head / sharing : head % hyper->n_delta_keys;
-		const StepSequence *sequence = &f->sequences[s];
-		float *state = sequence->state + delta->state_offset + (size_t) slice * dim * DELTA_COLUMNS;
+		Slice slice = find_slice(f, delta, item);
+		uint32_t row = f->first_rows[slice.s];
+		const StepSequence *sequence = &f->sequences[slice.s];
 		const float *channels = row_at(&f->rows[ROWS_DELTA], row);
+		size_t matrix_bytes = (size_t) dim * DELTA_COLUMNS * sizeof *slice.matrix;
 		DeltaRows rows = {
 			.n = sequence->n_tokens,
 			.dim = dim,
-			.q = channels + (size_t) key_head * dim,
-			.k = channels + keys + (size_t) key_head * dim,
-			.v = channels + 2 * (size_t) keys + (size_t) head * dim + column,
-			.decay = row_at(&f->rows[ROWS_DECAY], row) + head,
-			.beta = row_at(&f->rows[ROWS_BETA], row) + head,
-			.o = row_at(&f->rows[ROWS_ATTENDED], row) + (size_t) head * dim + column,
+			.q = channels + (size_t) slice.key_head * dim,
+			.k = channels + keys + (size_t) slice.key_head * dim,
+			.v = channels + 2 * (size_t) keys + (size_t) slice.head * dim + slice.column,
+			.decay = row_at(&f->rows[ROWS_DECAY], row) + slice.head,
+			.beta = row_at(&f->rows[ROWS_BETA], row) + slice.head,
+			.o = row_at(&f->rows[ROWS_ATTENDED], row) + (size_t) slice.head * dim + slice.column,
 			.qk_stride = f->rows[ROWS_DELTA].stride,
 			.v_stride = f->rows[ROWS_DELTA].stride,
 			.gate_stride = f->rows[ROWS_DECAY].stride,
@@ -175,13 +350,26 @@ update_slices(Member *member, const void *argument, uint32_t first, uint32_t end
 		};
 
 		if (sequence->first_position == 0)
-			memset(state, 0, (size_t) dim * DELTA_COLUMNS * sizeof *state);
-		f->kernels->delta_rows(state, &rows);
-		/* the phase before has read what was kept of the rows before these */
-		keep_channels(f, delta, s, (uint32_t) ((uint64_t) n_channels * slice / n_slices),
-					  (uint32_t) ((uint64_t) n_channels * (slice + 1) / n_slices));
+			memset(slice.matrix, 0, matrix_bytes);
+		if (sequence->is_tentative)
+			memcpy(member->scratch->slice, slice.matrix, matrix_bytes);
+		f->kernels->delta_rows(sequence->is_tentative ? member->scratch->slice : slice.matrix, &rows);
+		/* the phases before have read what was kept of the rows before these */
+		keep_channels(f, delta, &slice);
 		member_beat(member, sequence->n_tokens * dim / TILE_ROWS);
 	}
+}
+
+/* All slices, where tentative rows of an earlier step count. */
+static uint32_t
+again_items(const Forward *f, const void *argument)
+{
+	bool any = false;
+
+	(void) argument;
+	for (uint32_t s = 0; s < f->n_sequences; s++)
+		any |= n_counting(&f->sequences[s]) > 0;
+	return any ? f->n_sequences * slices_of_sequence(&f->model->hyper) : 0;
 }
 
 static uint32_t
@@ -237,7 +425,8 @@ plan_delta(Forward *f, uint32_t layer_index)
 	const ModelLayer *layer = &f->model->layers[layer_index];
 	uint32_t keys = hyper->n_delta_keys * hyper->delta_dim, values = hyper->n_delta_values * hyper->delta_dim;
 	uint32_t n_channels = model_delta_channels(hyper);
-	DeltaLayer about = {.layer = layer, .state_offset = f->plan.n_delta_layers++ * layer_floats(hyper)};
+	DeltaLayer about = {.layer = layer,
+						.state_offset = STATE_HEAD + f->plan.n_delta_layers++ * model_state_layer_floats(hyper)};
 	const void *delta;
 	Product inputs = {
 		.source = {plan_rows(f, ROWS_HIDDEN, hyper->hidden), hyper->hidden, layer->attn_norm, NULL},
@@ -266,6 +455,7 @@ plan_delta(Forward *f, uint32_t layer_index)
 	delta = plan_keep(f, &about, sizeof about);
 	plan_add_product(f, &inputs);
 	plan_add(f, STEP_STATES, all_rows, convolve_rows, delta);
+	plan_add(f, STEP_STATES, again_items, update_again, delta);
 	plan_add(f, STEP_STATES, slice_items, update_slices, delta);
 	plan_add(f, STEP_STATES, all_rows, finish_rows, delta);
 	plan_add_product(f, &projection);

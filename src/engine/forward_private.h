@@ -34,6 +34,8 @@ typedef struct ThreadScratch
 	float *q;           /* [ATTENTION_ROWS][head_dim] */
 	float *piece;       /* the same, of the piece at hand */
 	float *total;       /* the same, of all pieces so far */
+	float *slice;       /* [MODEL_MAX_DELTA_DIM][DELTA_COLUMNS] of a state, for tentative rows */
+	float *keys;        /* [STATE_ROWS][MODEL_MAX_DELTA_DIM + 2 DELTA_COLUMNS]: rows that count after all */
 } ThreadScratch;
 
 /* How far a phase is in the step at hand. Written by all members: items handed out and items done. */
@@ -325,6 +327,11 @@ extern void plan_output(Forward *forward);                    /* forward_ends.c:
 
 /* Make the plan of the model's layers, with the widths of the row buffers that it needs. false: out of memory. */
 extern bool layers_plan(Forward *forward);
+
+/* ---- forward_delta.c --------------------------------------------------------------------------------------------- */
+
+/* What earlier steps left tentative is part of the states now. */
+extern void states_end_step(const Forward *forward);
 
 /* ---- forward_experts.c ------------------------------------------------------------------------------------------- */
 

@@ -148,6 +148,7 @@ add_rows(Scheduler *scheduler, Sequence *sequence, uint32_t n)
 		.adapter = sequence->adapter,
 		.adapter_scale = sequence->scope.scale,
 		.state = sequence_begin_rows(sequence),
+		.is_tentative = sequence->n_drafted > 0,
 	};
 }
 
@@ -481,8 +482,7 @@ batch_build(Scheduler *scheduler, Slot *slot)
 																									  : TURN_BOTH;
 	/* beside prompts, or many answers, a step computes more than it reads: then guesses are not free; and a state
 	 * cannot give back those that were wrong */
-	if (n_prompt_rows == 0 && !kv_pool_states(slot->pool) && n_decoding > 0 && n_decoding <= DRAFT_ROWS / 2 &&
-		scheduler->settings.speculation)
+	if (n_prompt_rows == 0 && n_decoding > 0 && n_decoding <= DRAFT_ROWS / 2 && scheduler->settings.speculation)
 		n_guesses = (DRAFT_ROWS - n_decoding) / n_decoding;
 	scheduler->n_batch = 0;
 	for (uint32_t i = 0; i < scheduler->n_running;)

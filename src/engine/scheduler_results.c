@@ -71,7 +71,7 @@ static Status
 take_guessed(Scheduler *scheduler, Slot *slot, uint32_t index, ByteWriter *out)
 {
 	Sequence *sequence = scheduler->batch[index];
-	uint32_t n_guesses = sequence->n_drafted, n_right = 0;
+	uint32_t n_guesses = sequence->n_drafted, n_right = 0, first = sequence->n_done;
 	Status status = status_ok();
 
 	for (uint32_t r = 0; r <= n_guesses && status.code == STATUS_OK; r++)
@@ -90,6 +90,7 @@ take_guessed(Scheduler *scheduler, Slot *slot, uint32_t index, ByteWriter *out)
 			break;
 		n_right++;
 	}
+	sequence_accept_rows(sequence, sequence->n_done - first);
 	sequence_share_blocks(sequence);
 	drafts_learn(&sequence->drafts, n_guesses, n_right);
 	scheduler_count_guesses(scheduler, n_guesses, n_right);

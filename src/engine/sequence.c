@@ -248,6 +248,15 @@ sequence_begin_rows(Sequence *sequence)
 }
 
 void
+sequence_accept_rows(Sequence *sequence, uint32_t n)
+{
+	if (!states_of(sequence))
+		return;
+	forward_accept(kv_pool_state(states_of(sequence), sequence->state), n);
+	sequence->state_at = sequence->n_done;
+}
+
+void
 sequence_end_rows(Sequence *sequence, uint32_t n)
 {
 	sequence->n_done += n;

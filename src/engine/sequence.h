@@ -98,6 +98,9 @@ extern void sequence_take_state(Sequence *sequence, uint32_t state);
  */
 extern float *sequence_begin_rows(Sequence *sequence);
 
+/* Of the rows that were computed with guesses the first n count; n_done has gone on by them. */
+extern void sequence_accept_rows(Sequence *sequence, uint32_t n);
+
 /* So many rows were computed. */
 extern void sequence_end_rows(Sequence *sequence, uint32_t n);
 

@@ -186,15 +186,27 @@ model_delta_channels(const ModelHyper *hyper)
 	return (2 * hyper->n_delta_keys + hyper->n_delta_values) * hyper->delta_dim;
 }
 
-/* Bytes of what the delta nets keep of a sequence, the same at every position: a layer's matrices, one for each value
- * head, and the rows that the convolution needs before the next one. 0: the model has none. */
+#define STATE_HEAD 16 /* floats of room for what is told of a state */
+#define STATE_ROWS 8  /* that a state may have behind it without being changed by them */
+
+/* Floats of a layer in a state: its matrices, one for each value head; the rows that the convolution needs before the
+ * next one; and of STATE_ROWS rows what went into the convolution, decay and beta. */
+static inline uint64_t
+model_state_layer_floats(const ModelHyper *hyper)
+{
+	uint64_t matrices = (uint64_t) hyper->n_delta_values * hyper->delta_dim * hyper->delta_dim;
+	uint64_t channels = model_delta_channels(hyper), gates = (2 * (uint64_t) hyper->n_delta_values + 15) / 16 * 16;
+
+	return matrices + (DELTA_TAPS - 1) * channels + STATE_ROWS * (channels + gates);
+}
+
+/* Bytes of what the delta nets keep of a sequence, the same at every position. 0: the model has none. */
 static inline uint64_t
 model_state_bytes(const ModelHyper *hyper)
 {
-	uint64_t matrices = (uint64_t) hyper->n_delta_values * hyper->delta_dim * hyper->delta_dim;
+	uint32_t n = model_n_delta_layers(hyper);
 
-	return model_n_delta_layers(hyper) * (matrices + (DELTA_TAPS - 1) * (uint64_t) model_delta_channels(hyper)) *
-		   sizeof(float);
+	return n > 0 ? (STATE_HEAD + n * model_state_layer_floats(hyper)) * sizeof(float) : 0;
 }
 
 /* What model_load shall do. */

@@ -190,7 +190,8 @@ state_of(const Bench *bench, uint32_t sequence)
 static void
 step(Bench *bench, const int32_t *tokens, uint32_t first, uint32_t n, uint32_t n_logits)
 {
-	StepSequence sequence = {tokens + first, n, first, bench->blocks, n_logits, false, 0, NULL, 0, state_of(bench, 0)};
+	StepSequence sequence = {tokens + first,     n,    first, bench->blocks, n_logits, false, 0, NULL, 0,
+							 state_of(bench, 0), false};
 
 	forward_step(bench->forward, &sequence, 1);
 }
@@ -414,8 +415,8 @@ batch_step(Bench *bench, const int32_t *tokens, uint32_t n_blocks, uint32_t star
 
 	for (uint32_t s = 0; s < n_sequences; s++)
 		sequences[s] = (StepSequence){
-			tokens + start + s + first, n, first, bench->blocks + (start + s) * n_blocks, 1, false, 0, NULL, 0,
-			state_of(bench, start + s)};
+			tokens + start + s + first, n,    first, bench->blocks + (start + s) * n_blocks, 1, false, 0, NULL, 0,
+			state_of(bench, start + s), false};
 	forward_step(bench->forward, sequences, n_sequences);
 	for (uint32_t s = 0; s < n_sequences; s++)
 		(void) kernels_select()->argmax(forward_logits(bench->forward, s, 0), bench->model->hyper.vocab);

@@ -78,7 +78,8 @@ logits_with(Engine *engine, const Adapter *adapter, float scale, const int32_t *
 	for (uint32_t i = 0; i < n; i += chunk)
 	{
 		uint32_t rows = n - i < chunk ? n - i : chunk;
-		StepSequence sequence = {tokens + i, rows, i, blocks, rows, false, 0, adapter, scale, state_of(engine, 32)};
+		StepSequence sequence = {tokens + i,           rows, i, blocks, rows, false, 0, adapter, scale,
+								 state_of(engine, 32), false};
 
 		forward_step(engine->forward, &sequence, 1);
 		for (uint32_t r = 0; r < rows; r++)
@@ -302,7 +303,8 @@ check_company(const TinyModel *shape, uint32_t n_rows)
 										  0,         blocks[s],
 										  0,         false,
 										  0,         adapters[s % 3],
-										  scale,     state_of(&engine, (uint32_t) s)};
+										  scale,     state_of(&engine, (uint32_t) s),
+										  false};
 			forward_step(engine.forward, &sequences[s], 1);
 			sequences[s] = (StepSequence){tokens[s] + 40 - n_rows,
 										  n_rows,
@@ -313,7 +315,8 @@ check_company(const TinyModel *shape, uint32_t n_rows)
 										  0,
 										  adapters[s % 3],
 										  scale,
-										  state_of(&engine, (uint32_t) s)};
+										  state_of(&engine, (uint32_t) s),
+										  false};
 		}
 		/* few of them, then all */
 		for (uint32_t n = 2; n <= N; n += N - 2)

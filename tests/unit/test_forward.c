@@ -83,7 +83,7 @@ engine_logits(Engine *engine, const int32_t *tokens, uint32_t n, uint32_t chunk)
 	for (uint32_t i = 0; i < n; i += chunk)
 	{
 		uint32_t rows = n - i < chunk ? n - i : chunk;
-		StepSequence sequence = {tokens + i, rows, i, blocks, rows, false, 0, NULL, 0, engine->states[0]};
+		StepSequence sequence = {tokens + i, rows, i, blocks, rows, false, 0, NULL, 0, engine->states[0], false};
 
 		forward_step(engine->forward, &sequence, 1);
 		for (uint32_t r = 0; r < rows; r++)
@@ -525,9 +525,9 @@ rows_are_turned_by_their_rotary_position(void **state)
 		assert_true(kv_pool_take(engine.pool, kv_blocks_for(N), blocks));
 		for (size_t i = 0; i < 2; i++)
 		{
-			StepSequence before = {tokens, FROM, 0, blocks, 0, false, 0, NULL, 0, engine.states[0]};
-			StepSequence after = {tokens + FROM, N - FROM,  FROM, blocks, 1,
-								  false,         shifts[i], NULL, 0,      engine.states[0]};
+			StepSequence before = {tokens, FROM, 0, blocks, 0, false, 0, NULL, 0, engine.states[0], false};
+			StepSequence after = {tokens + FROM, N - FROM, FROM, blocks,           1,    false,
+								  shifts[i],     NULL,     0,    engine.states[0], false};
 			const double *last = expected + (size_t) (N - 1) * TINY_VOCAB;
 			double error;
 
@@ -834,7 +834,7 @@ rows_of_a_mixture_do_not_depend_on_who_shares_their_experts(void **state)
 
 		for (uint32_t s = 0; s < N_SEQUENCES; s++)
 			sequences[s] =
-				(StepSequence){tokens[s] + first, n, first, blocks[s], n, false, 0, NULL, 0, engine.states[s]};
+				(StepSequence){tokens[s] + first, n, first, blocks[s], n, false, 0, NULL, 0, engine.states[s], false};
 		forward_step(engine.forward, sequences, N_SEQUENCES);
 		for (uint32_t s = 0; s < N_SEQUENCES; s++)
 			for (uint32_t r = 0; r < n; r++)
@@ -865,7 +865,7 @@ last_rows(Model *model, int threads, uint32_t n_sequences, const uint32_t *lengt
 		tokens[s] = make_tokens(lengths[s], s);
 		assert_true(kv_pool_take(engine.pool, kv_blocks_for(lengths[s]), blocks[s]));
 		sequences[s] =
-			(StepSequence){tokens[s], lengths[s] - n_rows, 0, blocks[s], 0, false, 0, NULL, 0, engine.states[s]};
+			(StepSequence){tokens[s], lengths[s] - n_rows, 0, blocks[s], 0, false, 0, NULL, 0, engine.states[s], false};
 		if (lengths[s] > n_rows)
 			forward_step(engine.forward, &sequences[s], 1);
 		sequences[s] = (StepSequence){tokens[s] + lengths[s] - n_rows,
@@ -877,7 +877,8 @@ last_rows(Model *model, int threads, uint32_t n_sequences, const uint32_t *lengt
 									  0,
 									  NULL,
 									  0,
-									  engine.states[s]};
+									  engine.states[s],
+									  false};
 	}
 	forward_step(engine.forward, sequences, n_sequences);
 	for (uint32_t s = 0; s < n_sequences; s++)
@@ -988,7 +989,7 @@ members_beat_as_a_step_gets_on_and_not_while_it_hangs(void **state)
 	{
 		Engine engine = make_engine(model, threads, KV_F16);
 		uint32_t blocks[64];
-		StepSequence sequence = {tokens, 600, 0, blocks, 1, false, 0, NULL, 0, NULL};
+		StepSequence sequence = {tokens, 600, 0, blocks, 1, false, 0, NULL, 0, NULL, false};
 		Watched watched = {0};
 
 		assert_true(kv_pool_take(engine.pool, kv_blocks_for(600), blocks));
@@ -1086,7 +1087,8 @@ check_neighbours(unsigned kind)
 										  0,
 										  NULL,
 										  0,
-										  engine.states[s]};
+										  engine.states[s],
+										  false};
 		forward_step(engine.forward, sequences, 8);
 		for (int s = 0; s < 8; s++)
 			assert_memory_equal(forward_logits(engine.forward, (uint32_t) s, 0),
@@ -1110,6 +1112,58 @@ logits_do_not_depend_on_neighbours(void **state)
 	check_neighbours(TINY_HYBRID);
 }
 
+/* Rows whose effect is kept only as far as they are accepted afterwards: whatever is accepted, later rows have the bits
+ * that they have without any that was not. */
+static void
+tentative_rows_leave_no_trace_but_those_that_count(void **state)
+{
+	enum
+	{
+		N = 120
+	};
+	static const unsigned kinds[] = {TINY_HYBRID, TINY_HYBRID | TINY_EXPERTS | TINY_NEXT};
+
+	(void) state;
+	for (int k = 0; k < 2; k++)
+		for (int threads = 1; threads <= 2; threads++)
+		{
+			TinyModel shape = {kinds[k], 4, 64, 96, 6, 2, 16, 1024, false, TENSOR_Q8_0, 7, -1};
+			Model *model = tiny_model(&shape);
+			Engine engine = make_engine(model, threads, KV_F16);
+			int32_t *tokens = make_tokens(N + 8, 3);
+			float *expected = engine_logits(&engine, tokens, N, 50);
+			uint32_t blocks[8], at = 2, n_accepted[9] = {0};
+			uint64_t random = 99;
+			StepSequence first = {tokens, 2, 0, blocks, 0, false, 0, NULL, 0, engine.states[1], false};
+
+			assert_true(kv_pool_take(engine.pool, kv_blocks_for(N + 8), blocks));
+			forward_step(engine.forward, &first, 1);
+			while (at < N - 8)
+			{
+				uint32_t n = 1 + writer_random(&random) % 8, n_right = 1 + writer_random(&random) % n;
+				int32_t guessed[8];
+				StepSequence step = {guessed, n, at, blocks, n, false, 0, NULL, 0, engine.states[1], n > 1};
+
+				/* what is not right is another token */
+				for (uint32_t i = 0; i < n; i++)
+					guessed[i] = i < n_right ? tokens[at + i] : (tokens[at + i] + 1) % 256;
+				forward_step(engine.forward, &step, 1);
+				for (uint32_t i = 0; i < n_right; i++)
+					assert_memory_equal(forward_logits(engine.forward, 0, i), expected + (size_t) (at + i) * TINY_VOCAB,
+										TINY_VOCAB * sizeof(float));
+				if (n > 1)
+					forward_accept(engine.states[1], n_right);
+				n_accepted[n_right]++;
+				at += n_right;
+			}
+			assert_true(n_accepted[1] > 0 && n_accepted[2] > 0 && n_accepted[3] > 0);
+			free(tokens);
+			free(expected);
+			free_engine(&engine);
+			model_close(model);
+		}
+}
+
 static void
 hidden_states_are_the_output_norm_s(void **state)
 {
@@ -1117,7 +1171,7 @@ hidden_states_are_the_output_norm_s(void **state)
 	Engine engine = make_engine(model, 2, KV_F32);
 	int32_t *tokens = make_tokens(20, 1);
 	uint32_t blocks[1];
-	StepSequence sequence = {tokens, 20, 0, blocks, 20, true, 0, NULL, 0, NULL};
+	StepSequence sequence = {tokens, 20, 0, blocks, 20, true, 0, NULL, 0, NULL, false};
 
 	(void) state;
 	assert_true(kv_pool_take(engine.pool, 1, blocks));
@@ -1158,6 +1212,7 @@ main(void)
 		cmocka_unit_test(outliers_of_keys_do_not_spoil_eight_bits),
 		cmocka_unit_test(outliers_are_told_by_biases_alone),
 		cmocka_unit_test(logits_do_not_depend_on_neighbours),
+		cmocka_unit_test(tentative_rows_leave_no_trace_but_those_that_count),
 		cmocka_unit_test(hidden_states_are_the_output_norm_s),
 	};
 

@@ -301,7 +301,8 @@ answers_of_hybrids_depend_on_nothing_else(void **state)
 	tiny_n_states = 3;
 	seen = compare_mixes(hybrid_shapes, &n_mixes);
 	tiny_n_states = 6;
-	assert_true(seen.n_cancelled > n_mixes && seen.n_preemptions > n_mixes);
+	assert_true(seen.n_cancelled > n_mixes && seen.n_preemptions > n_mixes && seen.n_cached > 10 * n_mixes &&
+				seen.n_guessed_right > n_mixes);
 }
 
 int
