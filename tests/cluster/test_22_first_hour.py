@@ -1,5 +1,6 @@
 """docs/first-hour.md is pasted, block after block, and prints what it says."""
 import os
+import re
 import subprocess
 
 import pytest
@@ -57,6 +58,33 @@ def test_the_short_commands_of_psql_fit_a_terminal(server):
     assert streamed == server.value("SELECT qwen_chat('Name three fruits.', temperature => 0, max_tokens => 16)") + "\n one \n-----\n   1\n(1 row)\n\n"
     wait_until(lambda: server.value("SELECT count(*) FROM qwen_jobs WHERE state IN ('queued', 'running')") == 0, 20, "no job")
     server.query("DROP TABLE short")
+
+
+STRING = re.compile(r'(?:"(?:[^"\\\n]|\\.)*"(?:\s|PRI\w+)*)+')
+PLACE = re.compile(r"%[-+ 0#]*\*?\d*(?:\.\d+|\.\*)?(?:hh|h|ll|l|z|j)?[a-zA-Z]")
+
+
+def said_by_us():
+    """The texts in our sources."""
+    for folder, _, names in os.walk(os.path.join(os.path.dirname(PAGE), "..", "src")):
+        for name in names:
+            if not name.endswith(".c"):
+                continue
+            with open(os.path.join(folder, name), encoding="utf-8") as file:
+                for literal in STRING.findall(file.read()):
+                    text = "".join(re.findall(r'"((?:[^"\\\n]|\\.)*)"', literal)).replace('\\"', '"')
+                    yield PLACE.sub("7", text)
+
+
+def test_messages_of_the_troubleshooting_page_are_ours():
+    with open(os.path.join(os.path.dirname(PAGE), "troubleshooting.md"), encoding="utf-8") as file:
+        ours = file.read().split("## PostgreSQL's own")[0]
+    messages = re.findall(r"^\| `(.+?)`", ours, re.M)
+    assert len(messages) >= 12
+    texts = list(said_by_us())
+    for message in messages:
+        pattern = re.compile(re.escape(message).replace("\u2026", ".+"))
+        assert any(pattern.search(text) for text in texts), message
 
 
 def test_a_page_that_says_something_else_is_noticed():
