@@ -26,10 +26,12 @@ FILE_TYPES = (
     "Q6_K", "IQ4_NL", "IQ4_XS", "MXFP4", "IQ2_XXS", "IQ2_XS", "IQ2_S", "IQ2_M", "IQ3_XXS", "IQ3_XS", "IQ3_S", "IQ3_M",
 )  # fmt: skip
 N = 129  # tokens of the prompt
+# of a mixture's positions: where two experts are as good but for the rounding of activations, engines take different ones
+OTHER_EXPERTS, OTHER_EXPERTS_LIMIT = 0.1, 1.0
 
 
 def compare(program, path, theirs):
-    """(max |difference| / RMS, RMS of the difference / RMS, positions with a clear margin, those with the same best token)."""
+    """(|difference| / RMS, the largest of each position, RMS of the difference / RMS, positions with a clear margin, those with the same best token)."""
     results = []
     with tempfile.TemporaryDirectory() as folder:
         for isa in instruction_sets():
@@ -41,7 +43,7 @@ def compare(program, path, theirs):
     ordered = np.sort(theirs, axis=1)
     clear = ordered[:, -1] - ordered[:, -2] > MARGIN * rms
     same = (ours.argmax(axis=1) == theirs.argmax(axis=1)) & clear
-    return (abs(ours - theirs).max(axis=1) / rms).max(), np.sqrt(((ours - theirs) ** 2).mean()) / rms.mean(), int(clear.sum()), int(same.sum())
+    return abs(ours - theirs).max(axis=1) / rms, np.sqrt(((ours - theirs) ** 2).mean()) / rms.mean(), int(clear.sum()), int(same.sum())
 
 
 def main():
@@ -61,9 +63,11 @@ def main():
             models.quantize(a.peer, name, folder, file_type)
             kinds = Counter(tensor.tensor_type.name for tensor in GGUFReader(path).tensors if len(tensor.shape) > 1)
             largest, mean, clear, same = compare(a.engine_bench, path, logits_of(a.peer, folder, name, N))
-            good = same == clear and largest <= LIMITS.get(file_type, 0.25)
+            beyond = np.sort(largest[largest > LIMITS.get(file_type, 0.25)])
+            may_be = OTHER_EXPERTS if "experts" in models.shape_and_seed(name)[0] else 0
+            good = same == clear and len(beyond) <= may_be * N and largest.max() <= OTHER_EXPERTS_LIMIT
             failed += not good
-            print(f"{name:18} {file_type:7} max {largest:.1e} RMS {mean:.1e} same best token at {same} of {clear} positions"
+            print(f"{name:18} {file_type:7} max {largest.max():.1e} RMS {mean:.1e}, {len(beyond)} beyond the limit, same best token at {same} of {clear} positions"
                   f"{'' if good else ' FAILED'}  ({', '.join(f'{n} {kind}' for kind, n in kinds.items())})", flush=True)
             os.remove(path)
         os.remove(f"{a.peer}{folder}/f32.gguf")
