@@ -371,6 +371,20 @@ CREATE FUNCTION qwen_check_model(file text)
 RETURNS TABLE (item text, value text, problem text) AS 'MODULE_PATHNAME', 'qwen_check_model' LANGUAGE C VOLATILE PARALLEL RESTRICTED;
 COMMENT ON FUNCTION qwen_check_model(text) IS 'what a model file in qwen.model_directory is, what it needs and what is wrong with it, without loading it';
 
+CREATE FUNCTION qwen_load_adapter(name text, file text, model text DEFAULT NULL)
+RETURNS void AS 'MODULE_PATHNAME', 'qwen_load_adapter' LANGUAGE C VOLATILE PARALLEL RESTRICTED;
+COMMENT ON FUNCTION qwen_load_adapter(text, text, text) IS 'load an adapter file from qwen.model_directory under a name, for a model; returns when it is served';
+
+CREATE FUNCTION qwen_unload_adapter(name text, model text DEFAULT NULL)
+RETURNS void AS 'MODULE_PATHNAME', 'qwen_unload_adapter' LANGUAGE C VOLATILE PARALLEL RESTRICTED;
+COMMENT ON FUNCTION qwen_unload_adapter(text, text) IS 'unload an adapter of a model; running requests end first';
+
+CREATE FUNCTION qwen_adapters_status(OUT name text, OUT model text, OUT file text, OUT rank int, OUT matrices int,
+	OUT parameters bigint, OUT quantization text, OUT file_bytes bigint, OUT shared_memory_bytes bigint, OUT load_ms float8,
+	OUT requests int, OUT state text, OUT error text, OUT notices text)
+RETURNS SETOF record AS 'MODULE_PATHNAME', 'qwen_adapters_status' LANGUAGE C VOLATILE PARALLEL RESTRICTED;
+COMMENT ON FUNCTION qwen_adapters_status() IS 'the rows of the view qwen_adapters';
+
 CREATE FUNCTION qwen_statement_progress(OUT pid int, OUT leader int, OUT database text, OUT role text, OUT function text,
 	OUT rows_done bigint, OUT rows_expected float8, OUT prompt_tokens bigint, OUT completion_tokens bigint,
 	OUT prompt_tokens_under_way bigint, OUT completion_tokens_under_way bigint, OUT started_at timestamptz)
@@ -417,14 +431,14 @@ CREATE OR REPLACE FUNCTION qwen_privilege_of(function_name name)
 RETURNS text LANGUAGE sql IMMUTABLE PARALLEL SAFE AS
 $$
 	SELECT CASE
-		WHEN function_name IN ('qwen_cosine', 'qwen_job_workers', 'qwen_models_status', 'qwen_engine_status',
-			'qwen_engine_memory', 'qwen_health', 'qwen_activity', 'qwen_statement_progress', 'qwen_load_progress', 'qwen_request_totals',
-			'qwen_role_totals', 'qwen_may_see_role', 'qwen_usage_rows')
+		WHEN function_name IN ('qwen_cosine', 'qwen_job_workers', 'qwen_models_status', 'qwen_adapters_status',
+			'qwen_engine_status', 'qwen_engine_memory', 'qwen_health', 'qwen_activity', 'qwen_statement_progress', 'qwen_load_progress',
+			'qwen_request_totals', 'qwen_role_totals', 'qwen_may_see_role', 'qwen_usage_rows')
 			THEN 'everybody'
 		WHEN function_name IN ('qwen_monitor')
 			THEN 'monitor'
-		WHEN function_name IN ('qwen_load_model', 'qwen_unload_model', 'qwen_check_model', 'qwen_stat_reset', 'qwen_set_limit',
-			'qwen_clear_limit', 'qwen_allow_models')
+		WHEN function_name IN ('qwen_load_model', 'qwen_unload_model', 'qwen_check_model', 'qwen_load_adapter',
+			'qwen_unload_adapter', 'qwen_stat_reset', 'qwen_set_limit', 'qwen_clear_limit', 'qwen_allow_models')
 			THEN 'admin'
 		WHEN function_name IN ('qwen_planner_support', 'qwen_guard_rows', 'qwen_limits_changed', 'qwen_privilege_of',
 			'qwen_grant', 'qwen_revoke')
@@ -442,6 +456,7 @@ CREATE OR REPLACE FUNCTION qwen_revoke(role regrole, privilege text)
 RETURNS void AS 'MODULE_PATHNAME', 'qwen_revoke' LANGUAGE C VOLATILE PARALLEL UNSAFE SET search_path = pg_catalog, pg_temp;
 COMMENT ON FUNCTION qwen_revoke(regrole, text) IS 'take back what qwen_grant gave';
 
+COMMENT ON FUNCTION qwen_summarize_trigger() IS 'BEFORE INSERT OR UPDATE trigger: qwen_summarize_trigger(''source column'', ''target column'' [, ''max words'' [, ''name=value'' ...]])';
 COMMENT ON FUNCTION qwen_embed_trigger() IS 'BEFORE INSERT OR UPDATE trigger: qwen_embed_trigger(''source column'', ''target column'' [, ''name=value'' ...])';
 COMMENT ON FUNCTION qwen_enqueue_trigger() IS 'AFTER INSERT OR UPDATE trigger: qwen_enqueue_trigger(''target column'', ''template with {column}'' [, ''name=value'' ...])';
 COMMENT ON FUNCTION qwen_enqueue_embed_trigger() IS 'AFTER INSERT OR UPDATE trigger: qwen_enqueue_embed_trigger(''target column'', ''template with {column}'' [, ''name=value'' ...])';
@@ -504,6 +519,10 @@ FROM (SELECT r.owner, r.relation, coalesce(t.tgname::text COLLATE "default", r.t
 WHERE pg_has_role(b.owner, 'USAGE');
 
 CREATE OR REPLACE VIEW qwen_models AS SELECT * FROM qwen_models_status();
+
+CREATE VIEW qwen_adapters AS SELECT * FROM qwen_adapters_status();
+
+COMMENT ON VIEW qwen_adapters IS 'adapters of models that are loaded, being loaded, or failed to load';
 
 CREATE VIEW qwen_health_checks AS
 SELECT c ->> 'check'::text AS "check", c ->> 'status'::text AS status, c ->> 'message'::text AS message, c ->> 'action'::text AS action

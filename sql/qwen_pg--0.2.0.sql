@@ -301,7 +301,7 @@ ALTER FUNCTION qwen_render_chat(jsonb, jsonb, boolean, text, json) SUPPORT qwen_
 -- ---- triggers -------------------------------------------------------------------------------------------------------
 CREATE FUNCTION qwen_summarize_trigger()
 RETURNS trigger AS 'MODULE_PATHNAME', 'qwen_summarize_trigger' LANGUAGE C VOLATILE PARALLEL UNSAFE;
-COMMENT ON FUNCTION qwen_summarize_trigger() IS 'BEFORE INSERT OR UPDATE trigger: qwen_summarize_trigger(''source column'', ''target column'' [, ''max words''])';
+COMMENT ON FUNCTION qwen_summarize_trigger() IS 'BEFORE INSERT OR UPDATE trigger: qwen_summarize_trigger(''source column'', ''target column'' [, ''max words'' [, ''name=value'' ...]])';
 
 CREATE FUNCTION qwen_embed_trigger()
 RETURNS trigger AS 'MODULE_PATHNAME', 'qwen_embed_trigger' LANGUAGE C VOLATILE PARALLEL UNSAFE;
@@ -497,8 +497,25 @@ CREATE FUNCTION qwen_models_status(OUT name text, OUT file text, OUT architectur
 RETURNS SETOF record AS 'MODULE_PATHNAME', 'qwen_models_status' LANGUAGE C VOLATILE PARALLEL RESTRICTED;
 COMMENT ON FUNCTION qwen_models_status() IS 'the rows of the view qwen_models';
 
+CREATE FUNCTION qwen_load_adapter(name text, file text, model text DEFAULT NULL)
+RETURNS void AS 'MODULE_PATHNAME', 'qwen_load_adapter' LANGUAGE C VOLATILE PARALLEL RESTRICTED;
+COMMENT ON FUNCTION qwen_load_adapter(text, text, text) IS 'load an adapter file from qwen.model_directory under a name, for a model; returns when it is served';
+
+CREATE FUNCTION qwen_unload_adapter(name text, model text DEFAULT NULL)
+RETURNS void AS 'MODULE_PATHNAME', 'qwen_unload_adapter' LANGUAGE C VOLATILE PARALLEL RESTRICTED;
+COMMENT ON FUNCTION qwen_unload_adapter(text, text) IS 'unload an adapter of a model; running requests end first';
+
+CREATE FUNCTION qwen_adapters_status(OUT name text, OUT model text, OUT file text, OUT rank int, OUT matrices int,
+	OUT parameters bigint, OUT quantization text, OUT file_bytes bigint, OUT shared_memory_bytes bigint, OUT load_ms float8,
+	OUT requests int, OUT state text, OUT error text, OUT notices text)
+RETURNS SETOF record AS 'MODULE_PATHNAME', 'qwen_adapters_status' LANGUAGE C VOLATILE PARALLEL RESTRICTED;
+COMMENT ON FUNCTION qwen_adapters_status() IS 'the rows of the view qwen_adapters';
+
 CREATE VIEW qwen_models AS SELECT * FROM qwen_models_status();
 COMMENT ON VIEW qwen_models IS 'models that are loaded, being loaded, or failed to load';
+
+CREATE VIEW qwen_adapters AS SELECT * FROM qwen_adapters_status();
+COMMENT ON VIEW qwen_adapters IS 'adapters of models that are loaded, being loaded, or failed to load';
 
 -- ---- watching -------------------------------------------------------------------------------------------------------
 CREATE FUNCTION qwen_engine_status(OUT state text, OUT pid int, OUT restarts bigint, OUT last_error text,
@@ -711,14 +728,14 @@ CREATE FUNCTION qwen_privilege_of(function_name name)
 RETURNS text LANGUAGE sql IMMUTABLE PARALLEL SAFE AS
 $$
 	SELECT CASE
-		WHEN function_name IN ('qwen_cosine', 'qwen_job_workers', 'qwen_models_status', 'qwen_engine_status',
-			'qwen_engine_memory', 'qwen_health', 'qwen_activity', 'qwen_statement_progress', 'qwen_load_progress', 'qwen_request_totals',
-			'qwen_role_totals', 'qwen_may_see_role', 'qwen_usage_rows')
+		WHEN function_name IN ('qwen_cosine', 'qwen_job_workers', 'qwen_models_status', 'qwen_adapters_status',
+			'qwen_engine_status', 'qwen_engine_memory', 'qwen_health', 'qwen_activity', 'qwen_statement_progress', 'qwen_load_progress',
+			'qwen_request_totals', 'qwen_role_totals', 'qwen_may_see_role', 'qwen_usage_rows')
 			THEN 'everybody'
 		WHEN function_name IN ('qwen_monitor')
 			THEN 'monitor'
-		WHEN function_name IN ('qwen_load_model', 'qwen_unload_model', 'qwen_check_model', 'qwen_stat_reset', 'qwen_set_limit',
-			'qwen_clear_limit', 'qwen_allow_models')
+		WHEN function_name IN ('qwen_load_model', 'qwen_unload_model', 'qwen_check_model', 'qwen_load_adapter',
+			'qwen_unload_adapter', 'qwen_stat_reset', 'qwen_set_limit', 'qwen_clear_limit', 'qwen_allow_models')
 			THEN 'admin'
 		WHEN function_name IN ('qwen_planner_support', 'qwen_guard_rows', 'qwen_limits_changed', 'qwen_privilege_of',
 			'qwen_grant', 'qwen_revoke')

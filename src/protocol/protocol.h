@@ -36,6 +36,8 @@
 #define PROTOCOL_MAX_BODY_BYTES                                                                                        \
 	((uint32_t) 64 * 1024 * 1024)  /* a frame's body; a longer text is refused with 54000 by the client */
 #define PROTOCOL_MAX_NAME_BYTES 63 /* a model's name, as a PostgreSQL name */
+#define ADAPTED_NAME_BYTES                                                                                             \
+	(2 * PROTOCOL_MAX_NAME_BYTES + 2) /* of "model+adapter" with its end: both, where one name is wanted */
 #define PROTOCOL_MAX_STOPS 16
 #define PROTOCOL_MAX_STOP_BYTES 1024
 #define PROTOCOL_NO_METER UINT32_MAX

@@ -100,8 +100,8 @@ typedef struct SlotStatus
 	uint32_t embedding_size;
 	uint32_t adapter_rank;     /* of an adapter: the largest … */
 	uint32_t adapter_matrices; /* … and so many matrices that it changes */
-	uint64_t memory_left; /* that the system and the cgroup had when the image was complete */
-	char notices[1024];   /* what is odd in the file and was passed over, "; " between two; "" otherwise */
+	uint64_t memory_left;      /* that the system and the cgroup had when the image was complete */
+	char notices[1024];        /* what is odd in the file and was passed over, "; " between two; "" otherwise */
 } SlotStatus;
 
 /*

@@ -4,7 +4,7 @@ SET client_min_messages = warning;
 CREATE EXTENSION IF NOT EXISTS pgtap;
 DROP EXTENSION IF EXISTS qwen_pg CASCADE;
 CREATE EXTENSION qwen_pg;
-SELECT plan(13);
+SELECT plan(14);
 
 -- the names, so that a function is added here knowingly
 SELECT is((SELECT array_agg(DISTINCT proname::text ORDER BY proname::text) FROM pg_proc WHERE proname LIKE 'qwen\_%' AND provolatile = 'v' AND procost = 10000),
@@ -22,10 +22,12 @@ SELECT is((SELECT count(*)::int FROM pg_proc WHERE proname LIKE 'qwen\_%' AND pr
 SELECT is((SELECT count(*)::int FROM pg_proc p WHERE proname LIKE 'qwen\_%' AND obj_description(p.oid, 'pg_proc') IS NULL), 0,
 	'every function has a comment');
 SELECT has_view('qwen_models');
+SELECT has_view('qwen_adapters');
 SELECT has_view('qwen_stat_engine');
 SELECT has_type('qwen_response');
 SELECT is((SELECT array_agg(name ORDER BY name) FROM pg_settings WHERE name LIKE 'qwen.%'),
-	ARRAY['qwen.allowed_models',
+	ARRAY['qwen.adapters',
+	'qwen.allowed_models',
 	'qwen.batch_plans',
 	'qwen.batch_window',
 	'qwen.default_embedding_model',
@@ -48,6 +50,7 @@ SELECT is((SELECT array_agg(name ORDER BY name) FROM pg_settings WHERE name LIKE
 	'qwen.limit_action',
 	'qwen.lock_memory',
 	'qwen.log_requests',
+	'qwen.max_adapters',
 	'qwen.max_job_workers',
 	'qwen.max_limited_roles',
 	'qwen.max_models',

@@ -3,7 +3,7 @@
 SET client_min_messages = warning;
 CREATE EXTENSION IF NOT EXISTS pgtap;
 CREATE EXTENSION IF NOT EXISTS qwen_pg;
-SELECT plan(48);
+SELECT plan(60);
 
 SELECT throws_ok($$SELECT qwen_chat('x', temperature => 2.5)$$, '22023', 'temperature must be between 0 and 2, not 2.5');
 SELECT throws_ok($$SELECT qwen_chat('x', temperature => 'NaN')$$, '22023', NULL, 'NaN is no temperature');
@@ -22,7 +22,19 @@ SELECT throws_ok($$SELECT qwen_chat('x', stop => array_fill('a'::text, ARRAY[17]
 SELECT throws_ok($$SELECT qwen_chat('x', thinking => true)$$, '22023', 'thinking must not be true: model "chat" cannot think');
 SELECT lives_ok($$SELECT qwen_chat('x', thinking => false, max_tokens => 1)$$, 'thinking => false is fine anywhere');
 SELECT throws_ok($$SELECT qwen_chat('x', response_format => '{}')$$, '0A000', 'the argument response_format is not supported yet');
-SELECT throws_ok($$SELECT qwen_chat('x', adapter => 'a')$$, '0A000', 'the argument adapter is not supported yet');
+SELECT throws_ok($$SELECT qwen_chat('x', adapter => 'a')$$, '42704', 'adapter "a" of model "chat" is not loaded');
+SELECT throws_ok($$SELECT qwen_embed('x', options => '{"adapter": "a"}')$$, '42704', 'adapter "a" of model "chat" is not loaded');
+SELECT throws_ok($$SELECT qwen_chat('x', adapter => '')$$, '22023', 'adapter must have between 1 and 63 bytes, not 0');
+SELECT throws_ok($$SELECT qwen_chat('x', options => '{"adapter": 1}')$$, '22023', 'options: "adapter" must be a text');
+SELECT throws_ok($$SELECT qwen_chat('x', options => '{"adapter_scale": 1}')$$, '22023', 'options: "adapter_scale" is given without an adapter');
+SELECT throws_ok($$SELECT qwen_chat('x', adapter => 'a', options => '{"adapter_scale": "1"}')$$, '22023', 'options: "adapter_scale" must be a number');
+SELECT throws_ok($$SELECT qwen_chat('x', adapter => 'a', options => '{"adapter_scale": 8.5}')$$, '22023', 'adapter_scale must be between -8 and 8, not 8.5');
+SELECT throws_ok($$SELECT qwen_chat('x', adapter => 'a', options => '{"adapter": "a"}')$$, '22023', 'options: "adapter" is given as an argument too');
+SELECT lives_ok($$SELECT qwen_chat('x', max_tokens => 1, options => '{"adapter": null, "adapter_scale": null}')$$, 'null is not given');
+SELECT throws_ok($$SELECT qwen_load_adapter('a', NULL)$$, '22023', 'file must not be null');
+SELECT throws_ok($$SELECT qwen_load_adapter('a b', 'x.gguf')$$, '22023', '"a b" cannot be an adapter''s name');
+SELECT throws_ok($$SELECT qwen_load_adapter('a', 'x.gguf', 'nobody')$$, '42704', 'model "nobody" is not loaded');
+SELECT throws_ok($$SELECT qwen_unload_adapter('a')$$, '42704', 'adapter "a" of model "chat" is not loaded');
 SELECT throws_ok($$SELECT qwen_chat('x', model => 'nobody')$$, '42704', 'model "nobody" is not loaded');
 SELECT throws_ok($$SELECT qwen_chat('x', model => '')$$, '42704', 'model "" is not loaded');
 SELECT throws_ok($$SELECT qwen_embed('x', model => 'nobody')$$, '42704', 'model "nobody" is not loaded');

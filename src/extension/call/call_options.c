@@ -48,6 +48,20 @@ options_set_model(Request *request, text *name, const char *fallback)
 		request->model = span_from_cstring(pstrdup(fallback));
 }
 
+/* An adapter's name. It may be said once. */
+static void
+set_adapter(Request *request, ByteSpan name)
+{
+	if (request->adapter.data)
+		ereport(ERROR,
+				(errcode(ERRCODE_INVALID_PARAMETER_VALUE), errmsg("options: \"adapter\" is given as an argument too")));
+	if (name.length == 0 || name.length > PROTOCOL_MAX_NAME_BYTES)
+		ereport(ERROR,
+				(errcode(ERRCODE_INVALID_PARAMETER_VALUE),
+				 errmsg("adapter must have between 1 and %d bytes, not %zu", PROTOCOL_MAX_NAME_BYTES, name.length)));
+	request->adapter = name;
+}
+
 /* The array of stop strings. */
 static void
 read_stops(ArrayType *array, Request *request)
@@ -82,8 +96,33 @@ typedef struct NamedOption
 	void (*read)(const JsonbValue *value, Request *request);
 } NamedOption;
 
+static void
+read_adapter(const JsonbValue *value, Request *request)
+{
+	if (value->type == jbvNull)
+		return;
+	if (value->type != jbvString)
+		ereport(ERROR, (errcode(ERRCODE_INVALID_PARAMETER_VALUE), errmsg("options: \"adapter\" must be a text")));
+	set_adapter(request, span_from_text(cstring_to_text_with_len(value->val.string.val, value->val.string.len)));
+}
+
+static void
+read_adapter_scale(const JsonbValue *value, Request *request)
+{
+	if (value->type == jbvNull)
+		return;
+	if (value->type != jbvNumeric)
+		ereport(ERROR,
+				(errcode(ERRCODE_INVALID_PARAMETER_VALUE), errmsg("options: \"adapter_scale\" must be a number")));
+	request->options.given |= OPTION_ADAPTER_SCALE;
+	request->options.adapter_scale =
+		DatumGetFloat8(DirectFunctionCall1(numeric_float8_no_overflow, NumericGetDatum(value->val.numeric)));
+}
+
 /* The keys there are: a row each, in the order of docs/sql.md. */
 static const NamedOption named_options[] = {
+	{"adapter", read_adapter},
+	{"adapter_scale", read_adapter_scale},
 	{NULL, NULL},
 };
 
@@ -135,6 +174,9 @@ options_read_object(FunctionCallInfo fcinfo, int argument, Request *request)
 		(void) JsonbIteratorNext(&iterator, &value, true);
 		read_option(pnstrdup(key.val.string.val, key.val.string.len), &value, request);
 	}
+	if ((request->options.given & OPTION_ADAPTER_SCALE) && !request->adapter.data)
+		ereport(ERROR, (errcode(ERRCODE_INVALID_PARAMETER_VALUE),
+						errmsg("options: \"adapter_scale\" is given without an adapter")));
 }
 
 static void
@@ -175,7 +217,8 @@ options_read(FunctionCallInfo fcinfo, int first, Request *request)
 	READ(12, OPTION_THINKING_BUDGET, thinking_budget, PG_GETARG_INT32)
 #undef READ
 	refuse(fcinfo, first + 13, "response_format");
-	refuse(fcinfo, first + 14, "adapter");
+	if (given(fcinfo, first + 14))
+		set_adapter(request, span_from_text(PG_GETARG_TEXT_PP(first + 14)));
 	/* an older script's functions end with adapter */
 	if (PG_NARGS() > first + N_TAIL_ARGUMENTS - 1)
 		options_read_object(fcinfo, PG_NARGS() - 1, request);

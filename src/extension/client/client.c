@@ -406,7 +406,7 @@ make_client_context(void)
 EngineCall *
 engine_submit(const Request *asked, MemoryContext context)
 {
-	char name[PROTOCOL_MAX_NAME_BYTES + 1];
+	char name[PROTOCOL_MAX_NAME_BYTES + 1], full[ADAPTED_NAME_BYTES];
 	Request request = *asked;
 	EngineCall *call;
 	ByteWriter writer;
@@ -427,8 +427,8 @@ engine_submit(const Request *asked, MemoryContext context)
 	byte_writer_init(&writer);
 	PG_TRY();
 	{
-		choose_model(&request, name);
-		watch_model(&call->watched, name);
+		choose_model(&request, name, full);
+		watch_model(&call->watched, full);
 		request_log_begin(&call->log, &request, client_context);
 		status = encode_request(&writer, call->id, &request);
 		if (status.code != STATUS_OK)

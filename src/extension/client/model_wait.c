@@ -1,5 +1,6 @@
 /*
- * model_wait.c - which model a request is for, and waiting until it, the supervisor and the engine can be asked.
+ * model_wait.c - which model and adapter a request is for, and waiting until they, the supervisor and the engine can be
+ * asked.
  */
 #include "model_wait.h"
 
@@ -130,17 +131,20 @@ first_model(char name[PROTOCOL_MAX_NAME_BYTES + 1])
 	return found;
 }
 
-/* The most promising slot of a model's name, copied into *found; SLOT_EMPTY when there is none. */
+/* The most promising slot of a model's name, or of an adapter's of a model (else NULL), copied into *found; SLOT_EMPTY
+ * when there is none. */
 static SlotState
-model_state(const char *name, SharedSlot *found)
+slot_state(const char *model, const char *adapter, SharedSlot *found)
 {
 	found->state = SLOT_EMPTY;
 	LWLockAcquire(qwen_shared->lock, LW_SHARED);
-	for (int i = 0; i < qwen_max_models; i++)
+	for (int i = adapter ? STATUS_PAGE_MAX_SLOTS : 0; i < (adapter ? STATUS_PAGE_ALL_SLOTS : STATUS_PAGE_MAX_SLOTS);
+		 i++)
 	{
 		const SharedSlot *slot = &qwen_shared->slots[i];
 
-		if (!slot_counts(slot) || strcmp(slot->name, name) != 0 || found->state == SLOT_SERVING)
+		if (!slot_counts(slot) || strcmp(slot->name, adapter ? adapter : model) != 0 ||
+			strcmp(slot->model, adapter ? model : "") != 0 || found->state == SLOT_SERVING)
 			continue;
 		if (slot->state != SLOT_FAILED || found->state == SLOT_EMPTY)
 			*found = *slot;
@@ -168,23 +172,56 @@ engine_knows_model(const char *name)
 {
 	SharedSlot slot;
 
-	return model_state(name, &slot) != SLOT_EMPTY || is_configured(name);
+	return slot_state(name, NULL, &slot) != SLOT_EMPTY || is_configured(name);
+}
+
+/* Is an adapter in qwen.adapters? */
+static bool
+adapter_is_configured(const char *model, const char *adapter)
+{
+	ConfiguredAdapters configured;
+
+	if (configured_adapters_parse(qwen_adapters, &configured).code != STATUS_OK)
+		return false;
+	for (int i = 0; i < configured.n; i++)
+		if (strcmp(configured.adapters[i].name, adapter) == 0 && strcmp(configured.adapters[i].model, model) == 0)
+			return true;
+	return false;
+}
+
+/* How a model is called with the adapter of a request, if it has one: "chat", "chat+legal". */
+static void
+set_full_name(const Request *request, const char *name, char full[ADAPTED_NAME_BYTES])
+{
+	if (request->adapter.data)
+		snprintf(full, ADAPTED_NAME_BYTES, "%s+%.*s", name, (int) request->adapter.length, request->adapter.data);
+	else
+		strlcpy(full, name, ADAPTED_NAME_BYTES);
 }
 
 void
 engine_settle_model(Request *request)
 {
-	char name[PROTOCOL_MAX_NAME_BYTES + 1];
+	SharedSlot slot;
+	char name[PROTOCOL_MAX_NAME_BYTES + 1], full[ADAPTED_NAME_BYTES];
 
 	if (request->model.length == 0 && first_model(name))
 		request->model = (ByteSpan){pstrdup(name), strlen(name)};
 	if (request->model.length == 0)
 		return;
 	strlcpy(name, server_text(request->model), sizeof name);
-	limits_check_model(name);
+	set_full_name(request, name, full);
+	limits_check_model(full);
 	if (!engine_knows_model(name))
 		ereport(ERROR, (errcode(ERRCODE_UNDEFINED_OBJECT), errmsg("model \"%s\" is not loaded", name),
 						errhint("qwen_models lists the models that there are.")));
+	if (!request->adapter.data)
+		return;
+	strlcpy(full, server_text(request->adapter), sizeof full);
+	if (slot_state(name, full, &slot) == SLOT_EMPTY && !adapter_is_configured(name, full))
+		ereport(ERROR,
+				(errcode(ERRCODE_UNDEFINED_OBJECT), errmsg("adapter \"%s\" of model \"%s\" is not loaded", full, name),
+				 errhint("qwen_adapters lists the adapters that there are.")));
 }
 
 /*
@@ -220,7 +257,7 @@ wait_for_model(const char *name)
 	SlotState state;
 	char *why;
 
-	while ((state = model_state(name, &slot)) == SLOT_WAITING || state == SLOT_LOADING || state == SLOT_OPENING ||
+	while ((state = slot_state(name, NULL, &slot)) == SLOT_WAITING || state == SLOT_LOADING || state == SLOT_OPENING ||
 		   (state == SLOT_EMPTY && may_get_slot(name)))
 	{
 		check_engine_state();
@@ -237,16 +274,65 @@ wait_for_model(const char *name)
 						   : "Correct qwen.models and reload the configuration, or use qwen_load_model.");
 }
 
-void
-choose_model(Request *request, char name[PROTOCOL_MAX_NAME_BYTES + 1])
+/* An adapter of qwen.adapters that has no slot: all are taken by others, unless one is being emptied (true: look
+ * again). Any other name is the engine's to refuse. */
+static bool
+adapter_may_get_slot(const char *model, const char *adapter)
 {
+	int n_free = 0;
+
+	if (!adapter_is_configured(model, adapter))
+		return false;
+	LWLockAcquire(qwen_shared->lock, LW_SHARED);
+	for (int i = STATUS_PAGE_MAX_SLOTS; i < STATUS_PAGE_MAX_SLOTS + qwen_max_adapters; i++)
+		n_free += qwen_shared->slots[i].state == SLOT_UNLOADING;
+	LWLockRelease(qwen_shared->lock);
+	return n_free > 0;
+}
+
+/* A call waits for an adapter that is still being loaded, as for a model. */
+static void
+wait_for_adapter(const char *model, const char *adapter)
+{
+	SharedSlot slot;
+	SlotState state;
+	char *why;
+
+	while ((state = slot_state(model, adapter, &slot)) == SLOT_WAITING || state == SLOT_LOADING ||
+		   state == SLOT_OPENING || (state == SLOT_EMPTY && adapter_may_get_slot(model, adapter)))
+	{
+		check_engine_state();
+		wait_for_model(model);
+		wait_a_moment();
+	}
+	if (state != SLOT_FAILED)
+		return;
+	why = server_string(slot.error);
+	ereport(ERROR, (errcode(ERRCODE_SYSTEM_ERROR),
+					errmsg("adapter \"%s\" of model \"%s\" could not be loaded", adapter, model), errdetail("%s", why),
+					slot.retry_ms > 0
+						? errhint("Try again after %s, when it is loaded again.", timestamptz_to_str(slot.retry_at))
+						: errhint("Correct qwen.adapters and reload the configuration, or use qwen_load_adapter.")));
+}
+
+void
+choose_model(Request *request, char name[PROTOCOL_MAX_NAME_BYTES + 1], char full[ADAPTED_NAME_BYTES])
+{
+	char adapter[PROTOCOL_MAX_NAME_BYTES + 1];
+
 	check_engine_state();
 	wait_for_supervisor();
+	full[0] = '\0';
 	if (request->model.data)
 		snprintf(name, PROTOCOL_MAX_NAME_BYTES + 1, "%.*s", (int) request->model.length, request->model.data);
 	else if (!first_model(name))
 		raise_not_loaded("");
 	request->model = (ByteSpan){name, strlen(name)};
-	limits_check_model(name);
+	set_full_name(request, name, full);
+	limits_check_model(full);
 	wait_for_model(name);
+	if (!request->adapter.data)
+		return;
+	snprintf(adapter, sizeof adapter, "%.*s", (int) request->adapter.length, request->adapter.data);
+	wait_for_adapter(name, adapter);
 }

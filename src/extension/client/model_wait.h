@@ -14,6 +14,6 @@ extern void check_client(void);
 
 /* Wait until the request's model can be asked; a request without a name gets that of the first model. name: where it
  * is kept, for as long as the request. */
-extern void choose_model(Request *request, char name[PROTOCOL_MAX_NAME_BYTES + 1]);
+extern void choose_model(Request *request, char name[PROTOCOL_MAX_NAME_BYTES + 1], char full[ADAPTED_NAME_BYTES]);
 
 #endif

@@ -92,8 +92,9 @@ fill_entry(void *argument)
 	limits_roles(roles);
 	copy_server_text(entry->session_role, role_name(roles[0]), sizeof entry->session_role);
 	copy_server_text(entry->role, role_name(roles[1]), sizeof entry->role);
-	snprintf(entry->model, sizeof entry->model, "%.*s", (int) request->model.length,
-			 request->model.data ? request->model.data : "");
+	snprintf(entry->model, sizeof entry->model, "%.*s%s%.*s", (int) request->model.length,
+			 request->model.data ? request->model.data : "", request->adapter.data ? "+" : "",
+			 (int) request->adapter.length, request->adapter.data ? request->adapter.data : "");
 	entry->hash[0] = '\0';
 	if (hash_request(request, digest))
 		for (int i = 0; i < PG_SHA256_DIGEST_LENGTH; i++)

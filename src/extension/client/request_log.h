@@ -12,7 +12,7 @@ typedef struct RequestLog
 	char hash[65];
 	char *text; /* with qwen.log_requests = text; palloc'd */
 	char session_role[NAMEDATALEN], role[NAMEDATALEN];
-	char model[PROTOCOL_MAX_NAME_BYTES + 1];
+	char model[ADAPTED_NAME_BYTES];
 } RequestLog;
 
 /* Remember what the log will say of a request; a text is allocated in context. */

@@ -3,17 +3,19 @@
  */
 #include "settings.h"
 
-#include "../../protocol/configured_models.h"
+#include "../../protocol/configured_adapters.h"
 #include "../../protocol/status_page.h"
 #include "utils/guc.h"
 
 char *qwen_models;
+char *qwen_adapters;
 char *qwen_model_directory;
 char *qwen_default_model;
 char *qwen_default_embedding_model;
 char *qwen_default_rerank_model;
 char *qwen_engine_path;
 int qwen_max_models = 4;
+int qwen_max_adapters = 8;
 int qwen_threads = 0;
 char *qwen_kv_cache_size;
 bool qwen_lock_memory = false;
@@ -80,6 +82,19 @@ check_models(char **value, void **extra, GucSource source)
 	return false;
 }
 
+static bool
+check_adapters(char **value, void **extra, GucSource source)
+{
+	ConfiguredAdapters *adapters = palloc(sizeof *adapters);
+	Status status = configured_adapters_parse(*value, adapters);
+
+	pfree(adapters);
+	if (status_is_ok(&status))
+		return true;
+	GUC_check_errdetail("%s", status.message);
+	return false;
+}
+
 #define CACHE_LEAST_MB 16
 
 /* "auto" (0), or an amount of memory in MB where it has no unit. */
@@ -124,6 +139,8 @@ define_server_settings(void)
 {
 	DefineCustomIntVariable("qwen.max_models", "Models that can be loaded at the same time.", NULL, &qwen_max_models, 4,
 							1, STATUS_PAGE_MAX_SLOTS, PGC_POSTMASTER, 0, NULL, NULL, NULL);
+	DefineCustomIntVariable("qwen.max_adapters", "Adapters that can be loaded at the same time.", NULL,
+							&qwen_max_adapters, 8, 0, STATUS_PAGE_MAX_ADAPTERS, PGC_POSTMASTER, 0, NULL, NULL, NULL);
 	DefineCustomIntVariable("qwen.threads", "Threads of the engine; 0 means one for each physical core.", NULL,
 							&qwen_threads, 0, 0, 256, PGC_POSTMASTER, 0, NULL, NULL, NULL);
 	DefineCustomStringVariable("qwen.kv_cache_size",
@@ -155,6 +172,8 @@ define_server_settings(void)
 							   &qwen_engine_path, "", PGC_POSTMASTER, GUC_SUPERUSER_ONLY, NULL, NULL, NULL);
 	DefineCustomStringVariable("qwen.models", "Models to load: name=file, name=file, ...", NULL, &qwen_models, "",
 							   PGC_SIGHUP, GUC_SUPERUSER_ONLY, check_models, NULL, NULL);
+	DefineCustomStringVariable("qwen.adapters", "Adapters to load: name=file@model, name=file@model, ...", NULL,
+							   &qwen_adapters, "", PGC_SIGHUP, GUC_SUPERUSER_ONLY, check_adapters, NULL, NULL);
 	DefineCustomStringVariable("qwen.model_directory", "Folder of model files, relative to the data directory.", NULL,
 							   &qwen_model_directory, "qwen_models", PGC_SIGHUP, GUC_SUPERUSER_ONLY, NULL, NULL, NULL);
 	DefineCustomEnumVariable("qwen.io_method", "How model files are read.", NULL, &qwen_io_method, QWEN_IO_AUTO,

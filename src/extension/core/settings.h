@@ -6,7 +6,7 @@
 
 #include "core.h"
 
-extern char *qwen_models, *qwen_model_directory, *qwen_default_model, *qwen_default_embedding_model,
+extern char *qwen_models, *qwen_adapters, *qwen_model_directory, *qwen_default_model, *qwen_default_embedding_model,
 	*qwen_default_rerank_model, *qwen_engine_path, *qwen_kv_cache_size;
 extern bool qwen_speculation, qwen_engine_sandbox, qwen_lock_memory;
 
@@ -15,8 +15,8 @@ extern const char *refused_models(void);
 
 /* qwen.kv_cache_size in bytes; 0: auto. */
 extern uint64 kv_cache_bytes(void);
-extern int qwen_max_models, qwen_threads, qwen_kv_cache_type, qwen_prefill_chunk, qwen_max_running, qwen_queue_size,
-	qwen_max_tokens, qwen_prefix_cache, qwen_io_method, qwen_watchdog_timeout;
+extern int qwen_max_models, qwen_max_adapters, qwen_threads, qwen_kv_cache_type, qwen_prefill_chunk, qwen_max_running,
+	qwen_queue_size, qwen_max_tokens, qwen_prefix_cache, qwen_io_method, qwen_watchdog_timeout;
 extern int qwen_job_window, qwen_max_job_workers, qwen_job_retention;
 
 extern int qwen_engine_priority;

@@ -19,7 +19,7 @@
 QwenShared *qwen_shared;
 StatusPage *qwen_page;
 int qwen_page_fd = -1;
-int qwen_slot_fds[STATUS_PAGE_MAX_SLOTS];
+int qwen_slot_fds[STATUS_PAGE_ALL_SLOTS];
 
 /* A memory file that children inherit and programs started by them do not. */
 static int
@@ -43,8 +43,23 @@ shared_memory_make(void)
 	qwen_page->magic = STATUS_PAGE_MAGIC;
 	qwen_page->version = STATUS_PAGE_VERSION;
 	qwen_page->n_slots = qwen_max_models;
-	for (int i = 0; i < qwen_max_models; i++)
-		qwen_slot_fds[i] = make_memory_file("qwen_pg_model", 0);
+	EACH_SLOT(i)
+	qwen_slot_fds[i] = make_memory_file(i < STATUS_PAGE_MAX_SLOTS ? "qwen_pg_model" : "qwen_pg_adapter", 0);
+}
+
+bool
+slot_exists(int slot)
+{
+	return slot < STATUS_PAGE_MAX_SLOTS ? slot < qwen_max_models : slot - STATUS_PAGE_MAX_SLOTS < qwen_max_adapters;
+}
+
+void
+slot_full_name(const SharedSlot *slot, char name[ADAPTED_NAME_BYTES])
+{
+	if (slot->model[0])
+		snprintf(name, ADAPTED_NAME_BYTES, "%s+%s", slot->model, slot->name);
+	else
+		strlcpy(name, slot->name, ADAPTED_NAME_BYTES);
 }
 
 void

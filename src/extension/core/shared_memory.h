@@ -6,7 +6,7 @@
 
 #include "core.h"
 
-#include "../../protocol/configured_models.h"
+#include "../../protocol/configured_adapters.h"
 #include "../../protocol/status_page.h"
 
 typedef enum EngineState
@@ -34,12 +34,15 @@ typedef struct SharedSlot
 	char name[PROTOCOL_MAX_NAME_BYTES + 1];
 	char file[CONFIGURED_MAX_FILE_BYTES];
 	ModelSettings settings;
+	char model[PROTOCOL_MAX_NAME_BYTES + 1]; /* of an adapter: whose; "": it is a model's slot */
+	uint64 base_generation;                  /* of an adapter's model, when loading began */
+	bool again;                              /* an adapter that is to be loaded again once its model is */
 	uint64 generation;
 	bool fresh;           /* the image was loaded just now and has not been served yet */
 	int retry_ms;         /* loading is tried again after a failure: the next pause. 0: not tried again */
 	TimestampTz retry_at; /* of a failed slot */
 	TimestampTz loading_since;
-	int error_code;       /* StatusCode */
+	int error_code; /* StatusCode */
 	char error[512];
 } SharedSlot;
 
@@ -55,13 +58,23 @@ typedef struct QwenShared
 	TimestampTz started_at, next_try;
 	char last_error[256];
 	char refused_models[STATUS_MESSAGE_BYTES]; /* why the newest qwen.models does not hold; "": it does */
-	SharedSlot slots[STATUS_PAGE_MAX_SLOTS];
+	SharedSlot slots[STATUS_PAGE_ALL_SLOTS];   /* of models, then of adapters */
 } QwenShared;
 
 extern QwenShared *qwen_shared;
 extern StatusPage *qwen_page;                    /* mapped in the postmaster, so in every process */
 extern int qwen_page_fd;                         /* in the postmaster and its children */
-extern int qwen_slot_fds[STATUS_PAGE_MAX_SLOTS]; /* memory files of the images */
+extern int qwen_slot_fds[STATUS_PAGE_ALL_SLOTS]; /* memory files of the images */
+
+/* Is there a slot of a number? qwen.max_models and qwen.max_adapters say how many there are. */
+extern bool slot_exists(int slot);
+
+#define EACH_SLOT(i)                                                                                                   \
+	for (int i = 0; i < STATUS_PAGE_ALL_SLOTS; i++)                                                                    \
+		if (slot_exists(i))
+
+/* "chat" of a model, "chat+legal" of an adapter: how both are called where one name is wanted. */
+extern void slot_full_name(const SharedSlot *slot, char name[ADAPTED_NAME_BYTES]);
 
 /* In the postmaster: make the status page and the images' memory files. */
 extern void shared_memory_make(void);

@@ -4,7 +4,8 @@
  * Lists stand in the table qwen_role_models of each database. As with limits, a role's own row holds; where it has
  * none, a model must be in the list of every role that it is a member of and that has one; where none has, all models
  * are allowed. Both the session's user and the role of SET ROLE must be allowed a model. The setting
- * qwen.allowed_models stands beside this: what it leaves out is not allowed either.
+ * qwen.allowed_models stands beside this: what it leaves out is not allowed either. A model with an adapter is a name of
+ * its own, "model+adapter": neither is allowed by the other.
  *
  * What a backend has read it keeps until an invalidation message says that the table, a role or a membership has
  * changed (limit_tables.c tells when).
@@ -12,7 +13,7 @@
 #include "../core/privileges.h"
 #include "../core/core.h"
 
-#include "../../protocol/configured_models.h"
+#include "../../protocol/configured_adapters.h"
 #include "../core/arguments.h"
 #include "../core/own_transaction.h"
 #include "access/genam.h"
@@ -242,11 +243,11 @@ check_names(ArrayType *array)
 	for (int i = 0; i < n; i++)
 	{
 		char *name = nulls[i] ? NULL : TextDatumGetCString(names[i]);
-		Status status = name ? model_name_check(name, strlen(name)) : status_ok();
+		Status status = name ? adapted_name_check(name, strlen(name)) : status_ok();
 
 		if (!name || status.code != STATUS_OK)
 			ereport(ERROR,
-					(errcode(ERRCODE_INVALID_PARAMETER_VALUE), errmsg("models must be an array of models' names"),
+					(errcode(ERRCODE_INVALID_PARAMETER_VALUE), errmsg("models must be an array of models' names, or of both: model+adapter"),
 					 errdetail("%s", name ? status.message : "An element is null.")));
 	}
 }

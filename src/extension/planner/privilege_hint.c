@@ -15,11 +15,18 @@ static const struct
 {
 	const char *function, *privilege;
 } others[] = {
-	{"qwen_load_model", "admin"},  {"qwen_unload_model", "admin"},
-	{"qwen_stat_reset", "admin"},  {"qwen_set_limit", "admin"},
-	{"qwen_clear_limit", "admin"}, {"qwen_allow_models", "admin"},
-	{"qwen_monitor", "monitor"},   {"qwen_grant", ""},
-	{"qwen_revoke", ""},           {"qwen_privilege_of", ""},
+	{"qwen_load_model", "admin"},
+	{"qwen_unload_model", "admin"},
+	{"qwen_load_adapter", "admin"},
+	{"qwen_unload_adapter", "admin"},
+	{"qwen_stat_reset", "admin"},
+	{"qwen_set_limit", "admin"},
+	{"qwen_clear_limit", "admin"},
+	{"qwen_allow_models", "admin"},
+	{"qwen_monitor", "monitor"},
+	{"qwen_grant", ""},
+	{"qwen_revoke", ""},
+	{"qwen_privilege_of", ""},
 };
 
 /* The privilege that an error's text is about, or NULL. */

@@ -110,7 +110,7 @@ check_high_priority(void)
 static void
 become_engine(const char *program, char *const *arguments, pid_t parent, const int *fds, const int *targets, int n)
 {
-	int parked[STATUS_PAGE_MAX_SLOTS + 3];
+	int parked[STATUS_PAGE_ALL_SLOTS + 3];
 	sigset_t none;
 	int last = 2;
 	int oom;
@@ -194,6 +194,16 @@ renew_pipe(int death_pipe[2])
 	return pipe2(death_pipe, O_CLOEXEC) == 0;
 }
 
+/* A slot's image opened again for reading only, so that nobody who gets it can change the weights. */
+static int
+open_for_reading(int slot)
+{
+	char path[64];
+
+	snprintf(path, sizeof path, "/proc/self/fd/%d", qwen_slot_fds[slot]);
+	return open(path, O_RDONLY | O_CLOEXEC);
+}
+
 pid_t
 launch_engine(int listener, int death_pipe[2], int *pidfd)
 {
@@ -201,7 +211,7 @@ launch_engine(int listener, int death_pipe[2], int *pidfd)
 		"qwen_engine",
 		"serve",
 		psprintf("--slots=%d", qwen_max_models),
-		"--adapters=0",
+		psprintf("--adapters=%d", qwen_max_adapters),
 		psprintf("--threads=%d", qwen_threads),
 		psprintf("--kv-cache-bytes=" UINT64_FORMAT, kv_cache_bytes()),
 		psprintf("--kv-cache-type=%s", GetConfigOption("qwen.kv_cache_type", false, false)),
@@ -214,7 +224,7 @@ launch_engine(int listener, int death_pipe[2], int *pidfd)
 		psprintf("--huge-pages=%d", qwen_huge_pages != QWEN_HUGE_PAGES_OFF),
 		NULL,
 	};
-	int fds[STATUS_PAGE_MAX_SLOTS + 3], targets[STATUS_PAGE_MAX_SLOTS + 3];
+	int fds[STATUS_PAGE_ALL_SLOTS + 3], targets[STATUS_PAGE_ALL_SLOTS + 3];
 	int n = 3;
 	pid_t pid;
 
@@ -225,13 +235,9 @@ launch_engine(int listener, int death_pipe[2], int *pidfd)
 	fds[2] = qwen_page_fd;
 	for (int i = 0; i < 3; i++)
 		targets[i] = ENGINE_FD_LISTENER + i;
-	for (int slot = 0; slot < qwen_max_models; slot++)
+	EACH_SLOT (slot)
 	{
-		char path[64];
-
-		/* opened again for reading only, so that the engine cannot change the weights */
-		snprintf(path, sizeof path, "/proc/self/fd/%d", qwen_slot_fds[slot]);
-		fds[n] = open(path, O_RDONLY | O_CLOEXEC);
+		fds[n] = open_for_reading(slot);
 		targets[n++] = ENGINE_FD_SLOT_0 + slot;
 	}
 	pid = launch(arguments, fds, targets, n, pidfd);
@@ -305,4 +311,34 @@ launch_checker(const char *file, int answer_fd, int death_pipe[2], int *pidfd)
 	fds[0] = death_pipe[0];
 	fds[1] = answer_fd;
 	return launch(arguments, fds, targets, 2, pidfd);
+}
+
+pid_t
+launch_adapter_loader(int slot, const SharedSlot *work, int base_slot, int death_pipe[2], int *pidfd)
+{
+	char *arguments[] = {
+		"qwen_engine",
+		"load-adapter",
+		psprintf("--slot=%d", slot),
+		psprintf("--generation=" UINT64_FORMAT, work->generation),
+		psprintf("--base-generation=" UINT64_FORMAT, work->base_generation),
+		psprintf("--directory=%s", qwen_model_directory),
+		psprintf("--file=%s", work->file),
+		psprintf("--name=%s", work->name),
+		psprintf("--model=%s", work->model),
+		NULL,
+	};
+	int fds[4], targets[4] = {ENGINE_FD_DEATH, ENGINE_FD_STATUS, ENGINE_FD_SLOT_0, ENGINE_FD_BASE};
+	pid_t pid;
+
+	if (!renew_pipe(death_pipe))
+		return -1;
+	fds[0] = death_pipe[0];
+	fds[1] = qwen_page_fd;
+	fds[2] = qwen_slot_fds[slot];
+	fds[3] = open_for_reading(base_slot);
+	pid = launch(arguments, fds, targets, 4, pidfd);
+	if (fds[3] >= 0)
+		close(fds[3]);
+	return pid;
 }

@@ -1,5 +1,5 @@
 /*
- * model_slots.c - the supervisor's view of the models: which slot holds what, and what has to happen next.
+ * model_slots.c - the supervisor's view of models and adapters: which slot holds what, and what has to happen next.
  *
  * The truth is in QwenShared (for backends) and, so that it survives a reset of PostgreSQL's shared memory, name, file
  * and generation of each complete image in the status page.
@@ -54,7 +54,7 @@ typedef struct Afterwards
 	SharedSlot slot; /* of news, as it was then */
 } Afterwards;
 
-static Afterwards afterwards[STATUS_PAGE_MAX_SLOTS];
+static Afterwards afterwards[STATUS_PAGE_ALL_SLOTS];
 
 static void
 note_news(int i, SlotNews news)
@@ -93,6 +93,7 @@ drop_image(int i)
 	atomic_store(&status->image_generation, 0);
 	memset(status->name, 0, sizeof status->name);
 	memset(status->file, 0, sizeof status->file);
+	memset(status->model, 0, sizeof status->model);
 	afterwards[i].drop = true;
 }
 
@@ -100,7 +101,7 @@ drop_image(int i)
 static void
 give_memory_back(void)
 {
-	for (int i = 0; i < qwen_max_models; i++)
+	EACH_SLOT (i)
 		if (afterwards[i].drop)
 		{
 			afterwards[i].drop = false;
@@ -109,27 +110,35 @@ give_memory_back(void)
 		}
 }
 
+/* 'model "chat"', or 'adapter "legal" of model "chat"'; palloc'd. */
+static char *
+title_of(const SharedSlot *slot)
+{
+	return slot->model[0] ? psprintf("adapter \"%s\" of model \"%s\"", slot->name, slot->model)
+						  : psprintf("model \"%s\"", slot->name);
+}
+
 static void
 tell_news(SlotNews news, const SharedSlot *slot)
 {
 	switch (news)
 	{
 		case NEWS_STILL_THERE:
-			ereport(LOG, (errmsg("qwen_pg: model \"%s\" is still in memory", slot->name)));
+			ereport(LOG, (errmsg("qwen_pg: %s is still in memory", title_of(slot))));
 			break;
 		case NEWS_FAILED:
 			/* the directory stands nowhere but here: slot->error is shown to everybody */
-			ereport(LOG, (errmsg("qwen_pg: model \"%s\" could not be loaded: %s", slot->name, slot->error),
+			ereport(LOG, (errmsg("qwen_pg: %s could not be loaded: %s", title_of(slot), slot->error),
 						  errdetail("The file is \"%s\" in the directory \"%s\".", slot->file, qwen_model_directory),
 						  slot->retry_ms > 0 ? errhint("It is tried again in %d ms.", slot->retry_ms) : 0));
 			break;
 		case NEWS_REFUSED:
-			ereport(LOG, (errmsg("qwen_pg: the memory of model \"%s\" cannot be used any more and is loaded again: %s",
-								 slot->name, slot->error)));
+			ereport(LOG, (errmsg("qwen_pg: the memory of %s cannot be used any more and is loaded again: %s",
+								 title_of(slot), slot->error)));
 			break;
 		case NEWS_MEMORY_RAN_OUT:
-			ereport(LOG, (errmsg("qwen_pg: memory ran out: that of model \"%s\" is given back, and it is loaded again",
-								 slot->name)));
+			ereport(LOG, (errmsg("qwen_pg: memory ran out: that of %s is given back, and it is loaded again",
+								 title_of(slot))));
 			break;
 		case NEWS_NONE:
 			break;
@@ -141,7 +150,7 @@ static void
 do_afterwards(void)
 {
 	give_memory_back();
-	for (int i = 0; i < qwen_max_models; i++)
+	EACH_SLOT (i)
 	{
 		SlotNews news = afterwards[i].news;
 
@@ -173,7 +182,7 @@ void
 slots_recover(void)
 {
 	LWLockAcquire(qwen_shared->lock, LW_EXCLUSIVE);
-	for (int i = 0; i < qwen_max_models; i++)
+	EACH_SLOT (i)
 	{
 		SharedSlot *slot = &qwen_shared->slots[i];
 		SlotStatus *status = &qwen_page->slots[i];
@@ -195,6 +204,8 @@ slots_recover(void)
 		strlcpy(slot->file, status->file, sizeof slot->file);
 		slot->settings = status->settings;
 		hand_over_settings(i);
+		strlcpy(slot->model, status->model, sizeof slot->model);
+		slot->base_generation = atomic_load(&status->base_generation);
 		note_news(i, NEWS_STILL_THERE);
 	}
 	LWLockRelease(qwen_shared->lock);
@@ -304,6 +315,180 @@ place_models(void)
 	unplaced.n = n_left;
 }
 
+/* ---- adapters: their slots stand behind those of models, and they come and go with their model ----------------------
+ */
+
+/* The slot of an adapter's model whose image is complete, or -1. */
+static int
+base_of(const SharedSlot *adapter)
+{
+	for (int i = 0; i < qwen_max_models; i++)
+		if ((qwen_shared->slots[i].state == SLOT_OPENING || qwen_shared->slots[i].state == SLOT_SERVING) &&
+			strcmp(qwen_shared->slots[i].name, adapter->model) == 0)
+			return i;
+	return -1;
+}
+
+/* Is an adapter's model there, or will it be? */
+static bool
+base_is_coming(const SharedSlot *adapter)
+{
+	for (int i = 0; i < qwen_max_models; i++)
+	{
+		const SharedSlot *slot = &qwen_shared->slots[i];
+
+		if (slot->state != SLOT_EMPTY && slot->state != SLOT_UNLOADING &&
+			(slot->state != SLOT_FAILED || slot->retry_ms > 0) && strcmp(slot->name, adapter->model) == 0)
+			return true;
+	}
+	return false;
+}
+
+/* Has the engine, or may it yet open, the image that an adapter is for? Only then may it be opening the adapter. */
+static bool
+base_is_wanted(const SharedSlot *adapter)
+{
+	for (int i = 0; i < qwen_max_models; i++)
+		if (atomic_load(&qwen_page->slots[i].wanted_generation) == adapter->base_generation ||
+			atomic_load(&qwen_page->slots[i].serving_generation) == adapter->base_generation)
+			return true;
+	return false;
+}
+
+/* An adapter whose memory was given back waits for its model; the rest of its slot is as new. */
+static void
+wait_for_model_again(SharedSlot *slot)
+{
+	SharedSlot waiting = {.state = SLOT_WAITING, .configured = slot->configured};
+
+	strlcpy(waiting.name, slot->name, sizeof waiting.name);
+	strlcpy(waiting.file, slot->file, sizeof waiting.file);
+	strlcpy(waiting.model, slot->model, sizeof waiting.model);
+	*slot = waiting;
+}
+
+/*
+ * An adapter goes with the image that it was checked against. One of qwen.adapters, or whose model is being loaded
+ * again, is loaded again when that is there; any other one goes with its model.
+ */
+static void
+follow_model(SharedSlot *slot)
+{
+	int base = base_of(slot);
+	bool fits = base >= 0 && qwen_shared->slots[base].generation == slot->base_generation;
+	bool stays = slot->configured || base_is_coming(slot);
+
+	if ((slot->state == SLOT_OPENING || slot->state == SLOT_SERVING) && !fits)
+	{
+		slot->state = SLOT_UNLOADING;
+		slot->again = stays;
+	}
+	else if (slot->state == SLOT_FAILED && base >= 0 && !fits)
+		slot->state = SLOT_WAITING;
+	else if (slot->state == SLOT_WAITING && !stays)
+		memset(slot, 0, sizeof *slot);
+}
+
+/* Adapters of qwen.adapters that wait for a slot. */
+static ConfiguredAdapters unplaced_adapters;
+
+/* Is a slot's adapter in the list, with this file? */
+static bool
+adapter_is_configured(const ConfiguredAdapters *adapters, const SharedSlot *slot)
+{
+	for (int i = 0; i < adapters->n; i++)
+		if (strcmp(adapters->adapters[i].name, slot->name) == 0 &&
+			strcmp(adapters->adapters[i].model, slot->model) == 0 &&
+			strcmp(adapters->adapters[i].file, slot->file) == 0)
+			return true;
+	return false;
+}
+
+/* The slot that an adapter has, or -1; with NULL: one that holds nothing. */
+static int
+adapter_slot(const ConfiguredAdapter *adapter)
+{
+	for (int i = STATUS_PAGE_MAX_SLOTS; i < STATUS_PAGE_MAX_SLOTS + qwen_max_adapters; i++)
+	{
+		const SharedSlot *slot = &qwen_shared->slots[i];
+
+		if (adapter ? slot->state != SLOT_EMPTY && slot->state != SLOT_UNLOADING &&
+						  strcmp(slot->name, adapter->name) == 0 && strcmp(slot->model, adapter->model) == 0
+					: slot->state == SLOT_EMPTY)
+			return i;
+	}
+	return -1;
+}
+
+/* Give adapters that wait for a slot one, as long as there are any; the lock is held. */
+static void
+place_adapters(void)
+{
+	int n_left = 0;
+
+	for (int a = 0; a < unplaced_adapters.n; a++)
+	{
+		ConfiguredAdapter adapter = unplaced_adapters.adapters[a];
+		int i = adapter_slot(NULL);
+		SharedSlot slot = {.state = SLOT_WAITING, .configured = true};
+
+		if (adapter_slot(&adapter) >= 0)
+			continue;
+		if (i < 0)
+		{
+			unplaced_adapters.adapters[n_left++] = adapter;
+			continue;
+		}
+		strlcpy(slot.name, adapter.name, sizeof slot.name);
+		strlcpy(slot.file, adapter.file, sizeof slot.file);
+		strlcpy(slot.model, adapter.model, sizeof slot.model);
+		qwen_shared->slots[i] = slot;
+	}
+	unplaced_adapters.n = n_left;
+}
+
+/* Make slots and qwen.adapters agree; the lock is held. */
+static void
+reconcile_adapters(void)
+{
+	ConfiguredAdapters adapters;
+
+	if (configured_adapters_parse(qwen_adapters, &adapters).code != STATUS_OK)
+		return;
+	for (int i = STATUS_PAGE_MAX_SLOTS; i < STATUS_PAGE_MAX_SLOTS + qwen_max_adapters; i++)
+	{
+		SharedSlot *slot = &qwen_shared->slots[i];
+		bool is_listed = adapter_is_configured(&adapters, slot);
+
+		if (slot->state == SLOT_UNLOADING)
+			slot->again &= is_listed || !slot->configured;
+		if (slot->state == SLOT_EMPTY || slot->state == SLOT_UNLOADING)
+			continue;
+		slot->configured |= is_listed;
+		if (slot->configured && (slot->state == SLOT_FAILED || !is_listed) && slot->state != SLOT_LOADING)
+			slot->state = SLOT_UNLOADING;
+	}
+	unplaced_adapters = adapters;
+	place_adapters();
+}
+
+/* qwen.adapters may have changed while one was being loaded; the lock is held. */
+static void
+adapter_load_ended(int i)
+{
+	SharedSlot *slot = &qwen_shared->slots[i];
+	ConfiguredAdapters adapters;
+
+	if (!slot->configured || configured_adapters_parse(qwen_adapters, &adapters).code != STATUS_OK ||
+		adapter_is_configured(&adapters, slot))
+		return;
+	slot->state = SLOT_UNLOADING;
+	for (int a = 0; a < adapters.n; a++)
+		if (strcmp(adapters.adapters[a].name, slot->name) == 0 &&
+			strcmp(adapters.adapters[a].model, slot->model) == 0 && unplaced_adapters.n < STATUS_PAGE_MAX_ADAPTERS)
+			unplaced_adapters.adapters[unplaced_adapters.n++] = adapters.adapters[a];
+}
+
 /* Make slots and qwen.models agree: at start and after a reload. Models loaded by hand stay; failed ones are tried
  * again. */
 void
@@ -330,25 +515,38 @@ slots_reconcile(void)
 	}
 	unplaced = models;
 	place_models();
+	reconcile_adapters();
 	LWLockRelease(qwen_shared->lock);
+	for (int a = 0; a < unplaced_adapters.n; a++)
+		ereport(LOG, (errmsg("qwen_pg: no slot is free for adapter \"%s\"", unplaced_adapters.adapters[a].name),
+					  errhint("Raise qwen.max_adapters, unless another adapter is just being unloaded.")));
 	for (int m = 0; m < unplaced.n; m++)
 		ereport(LOG, (errmsg("qwen_pg: no slot is free for model \"%s\"", unplaced.models[m].name),
 					  errhint("Raise qwen.max_models, unless another model is just being unloaded.")));
 }
 
-/* Take the next slot to load: its number and a copy of its work, or -1. */
+/* Take the next slot to load: its number and a copy of its work, and of an adapter the slot of its model; or -1. */
 int
-slots_next_to_load(SharedSlot *work)
+slots_next_to_load(SharedSlot *work, int *base)
 {
 	int found = -1;
 
+	*base = -1;
 	LWLockAcquire(qwen_shared->lock, LW_EXCLUSIVE);
-	for (int i = 0; i < qwen_max_models && found < 0; i++)
+	for (int i = 0; i < STATUS_PAGE_ALL_SLOTS && found < 0; i++)
 	{
 		SharedSlot *slot = &qwen_shared->slots[i];
 
 		if (slot->state != SLOT_WAITING)
 			continue;
+		if (slot->model[0])
+		{
+			*base = base_of(slot);
+			if (*base < 0)
+				continue;
+			slot->base_generation = qwen_shared->slots[*base].generation;
+			slot->again = false;
+		}
 		slot->state = SLOT_LOADING;
 		slot->loading_since = GetCurrentTimestamp();
 		slot->generation = next_generation();
@@ -380,6 +578,8 @@ slots_load_ended(int i, bool ok, const char *why)
 	{
 		strlcpy(status->name, slot->name, sizeof status->name);
 		strlcpy(status->file, slot->file, sizeof status->file);
+		strlcpy(status->model, slot->model, sizeof status->model);
+		atomic_store(&status->base_generation, slot->base_generation);
 		atomic_store(&status->image_generation, slot->generation);
 		slot->state = SLOT_OPENING;
 		slot->fresh = true;
@@ -391,7 +591,9 @@ slots_load_ended(int i, bool ok, const char *why)
 	else
 		fail_slot(i, atomic_load(&status->load_error_code), status->load_error);
 	/* qwen.models may have changed while it was being loaded, perhaps only the name's file, or what did not fit it */
-	if (slot->configured && has_list && !is_as_configured(&models, slot))
+	if (slot->model[0])
+		adapter_load_ended(i);
+	else if (slot->configured && has_list && !is_as_configured(&models, slot))
 	{
 		start_unloading(i);
 		for (int m = 0; m < models.n; m++)
@@ -406,13 +608,13 @@ slots_load_ended(int i, bool ok, const char *why)
 
 		strlcpy(note, status->load_io_note, sizeof note);
 		ereport(LOG,
-				(errmsg("qwen_pg: model \"%s\": %llu MB read and packed in %llu ms with %s%s%s%s", slot->name,
+				(errmsg("qwen_pg: %s: %llu MB read and packed in %llu ms with %s%s%s%s", title_of(slot),
 						(unsigned long long) (status->file_bytes >> 20),
 						(unsigned long long) (atomic_load(&status->load_us) / 1000),
 						io < lengthof(io_names) ? io_names[io] : "", note[0] ? " (" : "", note, note[0] ? ")" : "")));
 		strlcpy(notices, status->notices, sizeof notices);
 		if (notices[0])
-			ereport(WARNING, (errmsg("qwen_pg: model \"%s\": %s", slot->name, notices)));
+			ereport(WARNING, (errmsg("qwen_pg: %s: %s", title_of(slot), notices)));
 	}
 }
 
@@ -448,7 +650,7 @@ typedef struct Round
 {
 	pid_t engine_pid;
 	bool pending, emptied, signal_engine, has_changes;
-	Change changes[STATUS_PAGE_MAX_SLOTS];
+	Change changes[STATUS_PAGE_ALL_SLOTS];
 } Round;
 
 static void
@@ -467,7 +669,7 @@ open_slot(Round *round, int i)
 	}
 	atomic_store(&status->wanted_generation, slot->generation);
 	if (atomic_load(&status->serving_generation) == slot->generation &&
-		atomic_load(&status->serving_settings) == atomic_load(&status->wanted_settings))
+		(slot->model[0] || atomic_load(&status->serving_settings) == atomic_load(&status->wanted_settings)))
 	{
 		slot->state = SLOT_SERVING;
 		slot->fresh = false;
@@ -486,7 +688,8 @@ unload_slot(Round *round, int i)
 
 	/* an engine that is just opening the image must not lose it meanwhile */
 	if (round->engine_pid <= 0 || atomic_load(&status->wanted_generation) != slot->generation ||
-		serving == slot->generation || atomic_load(&status->error_generation) == slot->generation)
+		serving == slot->generation || atomic_load(&status->error_generation) == slot->generation ||
+		(slot->model[0] && !base_is_wanted(slot)))
 		atomic_store(&status->wanted_generation, 0);
 	if (round->engine_pid > 0 && (serving != 0 || atomic_load(&status->wanted_generation) != 0))
 	{
@@ -504,6 +707,8 @@ advance_slot(Round *round, int i)
 {
 	SharedSlot *slot = &qwen_shared->slots[i];
 
+	if (slot->model[0])
+		follow_model(slot);
 	switch (slot->state)
 	{
 		case SLOT_OPENING:
@@ -519,7 +724,7 @@ advance_slot(Round *round, int i)
 			round->pending = true;
 			break;
 		case SLOT_WAITING:
-			round->pending = true;
+			round->pending |= !slot->model[0] || base_of(slot) >= 0;
 			break;
 		default:
 			break;
@@ -538,7 +743,10 @@ settle_slot(Round *round, int i)
 		return;
 	if (change->emptied && slot->state == SLOT_UNLOADING)
 	{
-		memset(slot, 0, sizeof *slot);
+		if (slot->again)
+			wait_for_model_again(slot);
+		else
+			memset(slot, 0, sizeof *slot);
 		round->emptied = true;
 	}
 	else if (change->refused && slot->state == SLOT_OPENING)
@@ -554,20 +762,22 @@ slots_advance(pid_t engine_pid)
 	Round round = {.engine_pid = engine_pid};
 
 	LWLockAcquire(qwen_shared->lock, LW_EXCLUSIVE);
-	for (int i = 0; i < qwen_max_models; i++)
+	EACH_SLOT (i)
 		advance_slot(&round, i);
 	if (round.has_changes)
 	{
 		LWLockRelease(qwen_shared->lock);
 		give_memory_back();
 		LWLockAcquire(qwen_shared->lock, LW_EXCLUSIVE);
-		for (int i = 0; i < qwen_max_models; i++)
+		EACH_SLOT (i)
 			if (round.changes[i].emptied || round.changes[i].refused)
 				settle_slot(&round, i);
 	}
 	/* before anybody can see the empty slot and believe that nothing will come */
 	if (unplaced.n > 0)
 		place_models();
+	if (unplaced_adapters.n > 0)
+		place_adapters();
 	LWLockRelease(qwen_shared->lock);
 	do_afterwards();
 	/* again and again as long as something is pending: an engine that does not listen yet would die of the signal */
@@ -581,7 +791,7 @@ void
 slots_engine_ended(void)
 {
 	LWLockAcquire(qwen_shared->lock, LW_EXCLUSIVE);
-	for (int i = 0; i < qwen_max_models; i++)
+	EACH_SLOT (i)
 	{
 		atomic_store(&qwen_page->slots[i].serving_generation, 0);
 		atomic_store(&qwen_page->slots[i].n_requests, 0);
@@ -599,7 +809,7 @@ void
 slots_memory_ran_out(void)
 {
 	LWLockAcquire(qwen_shared->lock, LW_EXCLUSIVE);
-	for (int i = 0; i < qwen_max_models; i++)
+	EACH_SLOT (i)
 	{
 		SharedSlot *slot = &qwen_shared->slots[i];
 

@@ -9,7 +9,7 @@
 /* Slots, called by the supervisor: what has to be done now. true: something is pending, look again soon. */
 extern void slots_recover(void);
 extern void slots_reconcile(void);
-extern int slots_next_to_load(SharedSlot *work);
+extern int slots_next_to_load(SharedSlot *work, int *base);
 extern void slots_load_ended(int slot, bool ok, const char *why);
 extern bool slots_advance(pid_t engine_pid);
 extern void slots_engine_ended(void);

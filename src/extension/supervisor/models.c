@@ -17,6 +17,7 @@
 #include "../core/texts.h"
 #include "funcapi.h"
 #include "miscadmin.h"
+#include "slot_access.h"
 #include "utils/builtins.h"
 #include "utils/jsonb.h"
 #include "utils/numeric.h"
@@ -25,13 +26,12 @@
 #define N_MODEL_COLUMNS 21
 #define N_MODEL_COLUMNS_0_1 14 /* of the script of version 0.1 */
 
-static const char *const slot_state_names[] = {"empty",   "waiting", "loading",  "opening",
-											   "serving", "failed",  "unloading"};
+const char *const slot_state_names[] = {"empty", "waiting", "loading", "opening", "serving", "failed", "unloading"};
 static const char *const load_methods[] = {NULL, "io_uring, O_DIRECT", "io_uring", "pread, O_DIRECT", "pread"};
 
 /* A file without the folders in front of it: the view is for everybody. */
-static const char *
-file_name(const char *path)
+const char *
+slot_file_name(const char *path)
 {
 	const char *slash = strrchr(path, '/');
 
@@ -39,8 +39,8 @@ file_name(const char *path)
 }
 
 /* What is odd in a model's file, as the loader and the engine found it; (Datum) 0: nothing. */
-static Datum
-model_notices(const SlotStatus *status)
+Datum
+slot_notices(const SlotStatus *status)
 {
 	char loader[sizeof status->notices], engine[sizeof status->serve_notices];
 
@@ -85,7 +85,7 @@ model_row(const SharedSlot *slot, SlotStatus *status, Datum *values, bool *nulls
 	for (int i = 2; i < 9; i++)
 		nulls[i] = !described;
 	values[0] = CStringGetTextDatum(slot->name);
-	values[1] = CStringGetTextDatum(file_name(slot->file));
+	values[1] = CStringGetTextDatum(slot_file_name(slot->file));
 	if (described)
 	{
 		values[2] = page_text(status->architecture, sizeof status->architecture);
@@ -106,7 +106,7 @@ model_row(const SharedSlot *slot, SlotStatus *status, Datum *values, bool *nulls
 	values[12] = nulls[12] ? (Datum) 0 : CStringGetTextDatum(load_methods[io]);
 	nulls[13] = slot->state != SLOT_FAILED;
 	values[13] = nulls[13] ? (Datum) 0 : page_text(slot->error, sizeof slot->error - 1);
-	values[14] = model_notices(status);
+	values[14] = slot_notices(status);
 	nulls[14] = !described || values[14] == (Datum) 0;
 	nulls[15] = slot->state != SLOT_SERVING;
 	values[15] = Int64GetDatum(atomic_load(&status->huge_bytes));
@@ -154,8 +154,8 @@ QWEN_FUNCTION(qwen_models_status, 0, 0)
 }
 
 /* A copy of a slot. */
-static SharedSlot
-read_slot(int i)
+SharedSlot
+slot_read(int i)
 {
 	SharedSlot slot;
 
@@ -172,15 +172,17 @@ QWEN_FUNCTION(qwen_load_progress, 0, 0)
 
 	require_preloaded();
 	init_materialized_set(fcinfo);
-	for (int i = 0; i < qwen_max_models; i++)
+	EACH_SLOT(i)
 	{
-		SharedSlot slot = read_slot(i);
+		SharedSlot slot = slot_read(i);
+		char name[ADAPTED_NAME_BYTES];
 		Datum values[4];
 		bool nulls[4] = {false};
 
 		if (slot.state != SLOT_LOADING)
 			continue;
-		values[0] = CStringGetTextDatum(slot.name);
+		slot_full_name(&slot, name);
+		values[0] = CStringGetTextDatum(name);
 		values[1] = Int64GetDatum((int64) atomic_load(&qwen_page->slots[i].load_bytes_done));
 		values[2] = Int64GetDatum((int64) atomic_load(&qwen_page->slots[i].load_bytes_total));
 		values[3] = TimestampTzGetDatum(slot.loading_since);
@@ -243,8 +245,8 @@ claim_slot(const char *name, const char *file, const ModelSettings *settings)
 }
 
 /* A load by hand that failed leaves no trace but the error. */
-static void
-clear_failed_slot(int i)
+void
+slot_clear_failed(int i)
 {
 	LWLockAcquire(qwen_shared->lock, LW_EXCLUSIVE);
 	if (qwen_shared->slots[i].state == SLOT_FAILED)
@@ -329,7 +331,7 @@ QWEN_FUNCTION(qwen_load_model, 2, 3)
 	wake_supervisor();
 	for (;;)
 	{
-		now = read_slot(slot);
+		now = slot_read(slot);
 		if (strcmp(now.name, name) != 0 || now.state == SLOT_SERVING || now.state == SLOT_FAILED ||
 			now.state == SLOT_UNLOADING)
 			break;
@@ -344,7 +346,7 @@ QWEN_FUNCTION(qwen_load_model, 2, 3)
 	{
 		char *why = server_string(now.error);
 
-		clear_failed_slot(slot);
+		slot_clear_failed(slot);
 		raise_load_failure(
 			sqlstate_of(now.error_code), name, file, why,
 			"The server log has the whole path; so has this message for members of pg_read_all_settings.");
@@ -384,7 +386,7 @@ QWEN_FUNCTION(qwen_unload_model, 1, 1)
 	wake_supervisor();
 	for (;;)
 	{
-		SharedSlot now = read_slot(slot);
+		SharedSlot now = slot_read(slot);
 
 		if (now.state != SLOT_UNLOADING || now.generation != generation)
 			break;

@@ -283,7 +283,7 @@ static void
 look_after_loader(void)
 {
 	SharedSlot work;
-	int status, slot;
+	int status, slot, base;
 
 	if (reap(&loader, &status))
 	{
@@ -293,12 +293,13 @@ look_after_loader(void)
 		slots_load_ended(loader_slot, ok,
 						 ok || said_why ? NULL : psprintf("the loader %s", describe_end(&loader, status)));
 	}
-	if (loader.pid != 0 || (slot = slots_next_to_load(&work)) < 0)
+	if (loader.pid != 0 || (slot = slots_next_to_load(&work, &base)) < 0)
 		return;
 	/* the engine must not have the slot's old image any more: it has not, since only empty slots get work */
 	loader_slot = slot;
 	loader.oom_kills = cgroup_oom_kills("");
-	loader.pid = launch_loader(slot, &work, loader.death_pipe, &loader.pidfd);
+	loader.pid = base < 0 ? launch_loader(slot, &work, loader.death_pipe, &loader.pidfd)
+						  : launch_adapter_loader(slot, &work, base, loader.death_pipe, &loader.pidfd);
 	if (loader.pid < 0)
 	{
 		loader.pid = 0;

@@ -70,18 +70,20 @@ read_options(const Trigger *trigger, FunctionCallInfo call)
 		else if (strncmp(argument, "dimensions=", 11) == 0)
 			call->args[3] =
 				(NullableDatum){options_value_of_text("dimensions", pstrdup(argument + 11), INT4OID), false};
+		else if (strncmp(argument, "options=", 8) == 0)
+			call->args[4] = (NullableDatum){options_value_of_text("options", pstrdup(argument + 8), JSONOID), false};
 		else
 			ereport(ERROR, (errcode(ERRCODE_INVALID_PARAMETER_VALUE),
 							errmsg(NAME ": the argument \"%s\" is not known", argument),
-							errhint("Further arguments look like 'name=value', with the names model, instruction "
-									"and dimensions.")));
+							errhint("Further arguments look like 'name=value', with the names model, instruction, "
+									"dimensions and options.")));
 	}
 }
 
 QWEN_FUNCTION(qwen_embed_trigger, 0, 0)
 {
 	TriggerData *data = (TriggerData *) fcinfo->context;
-	LOCAL_FCINFO(call, 4);
+	LOCAL_FCINFO(call, 5);
 	int source, target;
 	TupleDesc columns;
 	HeapTuple row;
@@ -93,8 +95,8 @@ QWEN_FUNCTION(qwen_embed_trigger, 0, 0)
 	source = source_column(data->tg_relation, data->tg_trigger->tgargs[0]);
 	job_check_target(data->tg_relation, data->tg_trigger->tgargs[1], &embed_function);
 	target = SPI_fnumber(columns, data->tg_trigger->tgargs[1]);
-	InitFunctionCallInfoData(*call, NULL, 4, InvalidOid, NULL, NULL);
-	for (int i = 0; i < 4; i++)
+	InitFunctionCallInfoData(*call, NULL, 5, InvalidOid, NULL, NULL);
+	for (int i = 0; i < 5; i++)
 		call->args[i] = (NullableDatum){(Datum) 0, true};
 	read_options(data->tg_trigger, call);
 	check_trigger_source(data->tg_relation, source, NAME);

@@ -1,5 +1,5 @@
 /*
- * summarize_trigger.c - qwen_summarize_trigger('source column', 'target column' [, max_words]).
+ * summarize_trigger.c - qwen_summarize_trigger('source column', 'target column' [, max_words [, 'name=value' …]]).
  */
 #include "../core/core.h"
 
@@ -46,11 +46,12 @@ check_use(FunctionCallInfo fcinfo)
 		!(TRIGGER_FIRED_BY_INSERT(data->tg_event) || TRIGGER_FIRED_BY_UPDATE(data->tg_event)))
 		ereport(ERROR, (errcode(ERRCODE_INVALID_PARAMETER_VALUE),
 						errmsg("qwen_summarize_trigger must be a BEFORE INSERT OR UPDATE trigger FOR EACH ROW")));
-	if (data->tg_trigger->tgnargs < 2 || data->tg_trigger->tgnargs > 3)
+	if (data->tg_trigger->tgnargs < 2)
 		ereport(ERROR,
 				(errcode(ERRCODE_INVALID_PARAMETER_VALUE),
-				 errmsg("qwen_summarize_trigger takes 2 or 3 arguments, not %d", data->tg_trigger->tgnargs),
-				 errhint("EXECUTE FUNCTION qwen_summarize_trigger('source column', 'target column', 'max words')")));
+				 errmsg("qwen_summarize_trigger takes 2 or more arguments, not %d", data->tg_trigger->tgnargs),
+				 errhint("EXECUTE FUNCTION qwen_summarize_trigger('source column', 'target column', 'max words', "
+						 "'name=value', ...)")));
 }
 
 /* The third argument, a number in words. */
@@ -69,6 +70,34 @@ max_words_argument(const Trigger *trigger)
 						errmsg("qwen_summarize_trigger: max words must be a number between 1 and %d, not \"%s\"",
 							   SUMMARY_WORDS_LIMIT, trigger->tgargs[2])));
 	return (int) words;
+}
+
+/* The common arguments of qwen_summarize from the trigger's further ones; NULL: there are none. */
+static NullableDatum *
+further_arguments(const Trigger *trigger)
+{
+	NullableDatum *tail = trigger->tgnargs > 3 ? palloc(N_TAIL_ARGUMENTS * sizeof *tail) : NULL;
+
+	for (int i = 0; tail && i < N_TAIL_ARGUMENTS; i++)
+		tail[i] = (NullableDatum){(Datum) 0, true};
+	for (int i = 3; i < trigger->tgnargs; i++)
+	{
+		const char *argument = trigger->tgargs[i];
+		size_t name = strcspn(argument, "=");
+		int n = 0;
+
+		while (n < N_TAIL_ARGUMENTS &&
+			   (strlen(tail_arguments[n].name) != name || strncmp(tail_arguments[n].name, argument, name) != 0))
+			n++;
+		if (n == N_TAIL_ARGUMENTS || argument[name] != '=')
+			ereport(ERROR, (errcode(ERRCODE_INVALID_PARAMETER_VALUE),
+							errmsg("qwen_summarize_trigger: the argument \"%s\" is not known", argument),
+							errhint("Arguments behind max words look like 'name=value', with the names of "
+									"qwen_summarize's common arguments.")));
+		tail[n] = (NullableDatum){
+			options_value_of_text(tail_arguments[n].name, pstrdup(argument + name + 1), tail_arguments[n].type), false};
+	}
+	return tail;
 }
 
 /* Source and target must be two columns, neither of which is computed by the table. */
@@ -95,6 +124,7 @@ typedef struct Summary
 {
 	text *input, *summary;
 	int max_words;
+	const NullableDatum *tail; /* or NULL */
 } Summary;
 
 static void
@@ -102,7 +132,7 @@ make_summary(void *argument)
 {
 	Summary *wanted = argument;
 
-	wanted->summary = summarize(wanted->input, wanted->max_words, NULL);
+	wanted->summary = summarize(wanted->input, wanted->max_words, wanted->tail);
 }
 
 QWEN_FUNCTION(qwen_summarize_trigger, 0, 0)
@@ -132,7 +162,8 @@ QWEN_FUNCTION(qwen_summarize_trigger, 0, 0)
 	is_null = is_null || text_is_blank(DatumGetTextPP(value));
 	if (!is_null)
 	{
-		Summary wanted = {value_as_text(TupleDescAttr(descriptor, source - 1)->atttypid, value), NULL, max_words};
+		Summary wanted = {value_as_text(TupleDescAttr(descriptor, source - 1)->atttypid, value), NULL, max_words,
+						  further_arguments(data->tg_trigger)};
 
 		is_null = !value_or_null(make_summary, &wanted) || !wanted.summary;
 		value = PointerGetDatum(wanted.summary);

@@ -42,7 +42,7 @@ typedef struct Listing
 	uint64 query_id;
 	uint32 prompt_tokens;
 	TimestampTz submitted_at, go_at;
-	char model[PROTOCOL_MAX_NAME_BYTES + 1];
+	char model[ADAPTED_NAME_BYTES];
 	char function[FUNCTION_NAME_BYTES];
 	char application_name[NAMEDATALEN];
 } Listing;

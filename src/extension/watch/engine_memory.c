@@ -33,13 +33,13 @@ own_memory(pid_t pid)
 	return kilobytes < 0 ? -1 : kilobytes * 1024;
 }
 
-/* The images of all models that are loaded. */
+/* The images of all models and adapters that are loaded. */
 static int64
 weights_bytes(const QwenShared *shared)
 {
 	int64 bytes = 0;
 
-	for (int i = 0; i < qwen_max_models; i++)
+	EACH_SLOT (i)
 		if (shared->slots[i].state == SLOT_OPENING || shared->slots[i].state == SLOT_SERVING)
 			bytes += qwen_page->slots[i].image_bytes;
 	return bytes;

@@ -94,6 +94,35 @@ check_models(const QwenShared *shared, StringInfo checks, Health *worst)
 		add_check(checks, worst, "models", HEALTHY, psprintf("%d served, %d being loaded", n_serving, n_loading), NULL);
 }
 
+/* Adapters that could not be loaded; said where there are any. */
+static void
+check_adapters(const QwenShared *shared, StringInfo checks, Health *worst)
+{
+	int n_serving = 0, n_waiting = 0, n_failed = 0;
+	const SharedSlot *failed = NULL;
+
+	for (int i = STATUS_PAGE_MAX_SLOTS; i < STATUS_PAGE_ALL_SLOTS; i++)
+	{
+		SlotState state = shared->slots[i].state;
+
+		n_serving += state == SLOT_SERVING;
+		n_waiting += state == SLOT_WAITING || state == SLOT_LOADING || state == SLOT_OPENING;
+		if (state == SLOT_FAILED)
+		{
+			n_failed++;
+			failed = &shared->slots[i];
+		}
+	}
+	if (failed)
+		add_check(checks, worst, "adapters", DEGRADED,
+				  psprintf("%d of %d adapters could not be loaded; \"%s\" of model \"%s\": %s", n_failed,
+						   n_failed + n_serving + n_waiting, failed->name, failed->model, failed->error),
+				  "Correct qwen.adapters or the file, then reload the configuration.");
+	else if (n_serving + n_waiting > 0)
+		add_check(checks, worst, "adapters", HEALTHY,
+				  psprintf("%d served, %d waiting or being loaded", n_serving, n_waiting), NULL);
+}
+
 static void
 check_queue(StringInfo checks, Health *worst)
 {
@@ -266,6 +295,7 @@ QWEN_FUNCTION(qwen_health, 0, 0)
 		LWLockRelease(qwen_shared->lock);
 		check_engine(&shared, &checks, &worst);
 		check_models(&shared, &checks, &worst);
+		check_adapters(&shared, &checks, &worst);
 		check_stability(&shared, &checks, &worst);
 		check_queue(&checks, &worst);
 		check_cache(&checks, &worst);

@@ -40,7 +40,7 @@ static const char *const class_names[] = {"0A", "22", "42", "53", "54", "55", "5
 typedef struct StatKey
 {
 	Oid role; /* InvalidOid: all for which there was no room */
-	char model[PROTOCOL_MAX_NAME_BYTES + 1];
+	char model[ADAPTED_NAME_BYTES];
 	char function[FUNCTION_NAME_BYTES];
 } StatKey;
 

@@ -56,11 +56,17 @@ watch_begin(WatchedRequest *watched, const Request *request)
 static bool
 is_model(const char *name)
 {
+	char full[ADAPTED_NAME_BYTES];
 	bool found = false;
 
 	LWLockAcquire(qwen_shared->lock, LW_SHARED);
-	for (int i = 0; i < qwen_max_models && !found; i++)
-		found = qwen_shared->slots[i].state != SLOT_EMPTY && strcmp(qwen_shared->slots[i].name, name) == 0;
+	for (int i = 0; i < STATUS_PAGE_ALL_SLOTS && !found; i++)
+	{
+		if (qwen_shared->slots[i].state == SLOT_EMPTY)
+			continue;
+		slot_full_name(&qwen_shared->slots[i], full);
+		found = strcmp(full, name) == 0;
+	}
 	LWLockRelease(qwen_shared->lock);
 	return found;
 }

@@ -17,8 +17,8 @@ typedef struct WatchedRequest
 	int entry; /* its place in the list of what runs, or -1 */
 	Oid role;  /* the current role outside of SECURITY DEFINER functions */
 	uint8 kind;
-	char model[PROTOCOL_MAX_NAME_BYTES + 1]; /* "": not known */
-	char function[FUNCTION_NAME_BYTES];      /* the SQL function that asks */
+	char model[ADAPTED_NAME_BYTES];     /* "": not known */
+	char function[FUNCTION_NAME_BYTES]; /* the SQL function that asks */
 	bool has_go, counted;
 	uint32 meter;                                      /* with has_go */
 	uint64 submitted_us, go_us, ended_us;              /* clock_now_us(); 0: not yet */
