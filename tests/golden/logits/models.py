@@ -334,7 +334,9 @@ def shape_and_seed(name):
 
 def lengths_of(name):
     """Of the prompts by which a model is held against others."""
-    return (LONG_LENGTH,) if name in LONG_MODELS else LENGTHS[:4] if name in OTHER_MODELS else LENGTHS
+    if name in LONG_MODELS:
+        return (LONG_LENGTH,)
+    return LENGTHS[:4] if name in OTHER_MODELS and name not in HYBRID_MODELS else LENGTHS
 
 
 def type_of(m, tensor, dims, type_name="F32"):
