@@ -5,7 +5,7 @@
 
 A line: the type, where the blocks come from, their bytes and the bits of their values (F32, little-endian), in hexadecimal. "quantized" blocks
 were written by llama-quantize, from one F32 file; "random" ones have any bits but those of their scales, "negative" ones have scales below 0;
-"points" ones have every point of a type's codebook.
+"points" ones have every point of a type's codebook, "exponents" one of MXFP4 the ends of what its scales can be.
 """
 import argparse
 import os
@@ -51,6 +51,13 @@ def with_points(type_name, first):
     return bytes(block)
 
 
+def with_exponents():
+    """Blocks of MXFP4 with the smallest scales, two of which are denormals, some in the middle, and the largest."""
+    blocks = np.frombuffer(models.tensor_bytes("MXFP4", 9, "exponents", N, 1.0, 0.0), np.uint8).reshape(-1, 17).copy()
+    blocks[:, 0] = (0, 1, 2, 3, 127, 128, 254, 255)
+    return blocks.tobytes()
+
+
 def line(type_name, source, data):
     raw = np.frombuffer(data, np.uint8)
     raw = raw.view({"F32": "<f4", "F16": "<f2"}.get(type_name, "u1"))
@@ -73,6 +80,8 @@ def main():
         lines.append(line(type_name, "negative", models.tensor_bytes(type_name, 8, "negative", N, -1.0, 0.0)))
         for first in range(0, N_POINTS.get(type_name, 0), 256 // (8 if type_name.startswith("IQ2") else 4)):
             lines.append(line(type_name, "points", with_points(type_name, first)))
+        if type_name == "MXFP4":
+            lines.append(line(type_name, "exponents", with_exponents()))
     with open(os.path.join(os.path.dirname(os.path.abspath(__file__)), "types.txt"), "w", encoding="ascii") as file:
         file.writelines(lines)
 
