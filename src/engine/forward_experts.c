@@ -487,10 +487,24 @@ multiply_down(Member *member, const void *argument, uint32_t first, uint32_t end
 	}
 }
 
-#define SUM_LANES 16 /* hidden is a multiple of it */
+#define SUM_LANES 16  /* hidden is a multiple of it */
+#define SUM_SLICE 256 /* elements of an item: a single row is shared, too */
+
+static uint32_t
+sum_slices(const Forward *f)
+{
+	return (f->model->hyper.hidden + SUM_SLICE - 1) / SUM_SLICE;
+}
+
+static uint32_t
+sum_items(const Forward *f, const void *argument)
+{
+	(void) argument;
+	return f->n_rows * sum_slices(f);
+}
 
 /* Phase: the weighted sum of a row's experts, in the order in which they were chosen, and of the shared one, onto the
- * residual stream. */
+ * residual stream, slice by slice. */
 static void
 sum_rows(Member *member, const void *argument, uint32_t first, uint32_t end)
 {
@@ -499,15 +513,17 @@ sum_rows(Member *member, const void *argument, uint32_t first, uint32_t end)
 	bool shared = f->model->hyper.shared_ffn > 0;
 
 	(void) argument;
-	for (uint32_t r = first; r < end; r++)
+	for (uint32_t item = first; item < end; item++)
 	{
+		uint32_t r = item / sum_slices(f), from = item % sum_slices(f) * SUM_SLICE, to = from + SUM_SLICE;
 		const uint32_t *places = experts->places + (size_t) r * experts->n_chosen;
 		const float *weights = experts->weights + (size_t) r * experts->n_chosen;
 		const float *of_shared = shared ? row_at(&f->rows[ROWS_SHARED], r) : NULL;
 		float share = shared ? sigmoid_of(*row_at(&f->rows[ROWS_SHARED_ROUTER], r)) : 0;
 		float *x = row_at(&f->rows[ROWS_HIDDEN], r);
 
-		for (uint32_t i = 0; i < f->model->hyper.hidden; i += SUM_LANES)
+		to = to < f->model->hyper.hidden ? to : f->model->hyper.hidden;
+		for (uint32_t i = from; i < to; i += SUM_LANES)
 		{
 			float sum[SUM_LANES] = {0};
 
@@ -596,5 +612,5 @@ plan_experts(Forward *f, uint32_t layer_index)
 	plan_add(f, STEP_PRODUCTS, set_by_routing, multiply_down, experts);
 	if (hyper->shared_ffn > 0)
 		plan_shared(f, layer);
-	plan_add(f, STEP_PREPARE, all_rows, sum_rows, NULL);
+	plan_add(f, STEP_PREPARE, sum_items, sum_rows, NULL);
 }

@@ -38,8 +38,10 @@ def bench_file(a, file):
     name = os.path.basename(inside)
     repeat = 2 if a.quick else 3
 
-    def our_run(*work):
-        return ours(a, "engine_bench", a.peer + inside, "--threads", str(a.threads), "--repeat", str(repeat), *work)
+    def our_run(*work, times=None):
+        # so many gigabytes as the engine serves them; smaller files are measured as they are loaded
+        pages = ["--huge-pages"] if a.bench == "mixture" else []
+        return ours(a, "engine_bench", a.peer + inside, "--threads", str(a.threads), "--repeat", str(times or repeat), *pages, *work)
 
     if a.bench == "decode":
         compare(a, name, lambda: our_run("--decode", "64"), lambda: peer_bench(a, inside, "-p", "0", "-n", "64", repeat=repeat))
@@ -50,8 +52,8 @@ def bench_file(a, file):
         for length in ("512",) if a.quick else ("512", "4096"):
             # the long prompt once a round: it takes llama.cpp half a minute
             times = repeat if length == "512" else 1
-            compare(a, name, lambda: ours(a, "engine_bench", a.peer + inside, "--threads", str(a.threads), "--repeat", str(times), "--prefill", length),
-                    lambda: peer_bench(a, inside, "-p", length, "-n", "0", repeat=times), what="prefill", prompt=int(length))
+            compare(a, name, lambda n=length, k=times: our_run("--prefill", n, times=k),
+                    lambda n=length, k=times: peer_bench(a, inside, "-p", n, "-n", "0", repeat=k), what="prefill", prompt=int(length))
         compare(a, name, lambda: our_run("--batch", "32"), lambda: peer_batch(a, inside, 32), what="batch", sequences=32, prompt=128)
     else:
         for sequences in (8, 32):

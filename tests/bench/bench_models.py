@@ -127,8 +127,9 @@ def write_mixture(path, name, type_name):
     """Blocks of random bits, the same million over and over, and routers whose choices are spread over all experts."""
     shape = MIXTURES[name]
     symbols = golden_models.byte_symbols()
-    tokens = [*symbols, "<|endoftext|>", "<|im_end|>", *(f"[PAD{i}]" for i in range(shape["vocab"] - 258))]
-    types = [1] * 256 + [3] * 2 + [5] * (shape["vocab"] - 258)
+    # one merge: some readers want at least one
+    tokens = [*symbols, symbols[1] + symbols[2], "<|endoftext|>", "<|im_end|>", *(f"[PAD{i}]" for i in range(shape["vocab"] - 259))]
+    types = [1] * 257 + [3] * 2 + [5] * (shape["vocab"] - 259)
     values = make_model.metadata_of(shape, "qwen3moe", tokens, types, [f"{symbols[1]} {symbols[2]}"], None, {
         "general.name": name, "ARCH.context_length": 40960, "ARCH.expert_count": shape["experts"], "ARCH.expert_used_count": shape["used"],
         "ARCH.expert_feed_forward_length": shape["ffn"],

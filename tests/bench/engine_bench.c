@@ -7,7 +7,8 @@
  * One JSON object a line: the median of the repeats, and the share of the memory or int8 roof measured beside them.
  * --context: positions that stand in the cache already, with made-up keys and values. --batch: so many sequences of
  * --prompt (128) tokens and 64 more each. --kv: the cache's number type. --settings: context and rotation, as they
- * stand behind the file in qwen.models.
+ * stand behind the file in qwen.models. --huge-pages: weights on pages of 2 MB, as the engine serves them once it had
+ * the time to put them there.
  *
  *   engine_bench --roofs [--threads N] [--disk FILE]
  *
@@ -30,6 +31,7 @@
 #include <sys/mman.h>
 #include <unistd.h>
 
+#include "../../src/base/pages.h"
 #include "../../src/engine/forward.h"
 #include "../../src/engine/model_terms.h"
 #include "disk.h"
@@ -45,6 +47,7 @@ typedef struct Bench
 	float *states; /* [sequences] of a hybrid's; NULL: it has none */
 	uint32_t *blocks;
 	const char *file;
+	bool huge_pages;
 	uint64_t weight_bytes; /* that a decoded token reads */
 	double layer_ops;      /* int8 operations of a row in the layers' products */
 	double output_ops;     /* and in the output matrix */
@@ -143,6 +146,8 @@ open_model(Bench *bench, const char *path, int threads, uint32_t max_rows, uint3
 	fprintf(stderr, "engine_bench: loaded %s in %.1f ms\n", request.file, (double) (clock_now_us() - start) / 1000);
 	check(model_open(request.image_fd, &bench->model), "open");
 	apply_settings(bench->model, settings);
+	if (bench->huge_pages && !pages_collapse((void *) bench->model->image, bench->model->image_bytes))
+		fprintf(stderr, "engine_bench: not all weights are on huge pages\n");
 	bench->file = request.file;
 	bench->team = team_create(threads > 0 ? threads : team_default_threads());
 	bench->budget = kv_budget_create((uint64_t) 32 << 30); /* what is not used takes no memory */
@@ -563,23 +568,15 @@ int
 main(int argc, char **argv)
 {
 	static const struct option options[] = {
-		{"model", required_argument, NULL, 'm'},
-		{"threads", required_argument, NULL, 't'},
-		{"decode", required_argument, NULL, 'd'},
-		{"prefill", required_argument, NULL, 'p'},
-		{"repeat", required_argument, NULL, 'r'},
-		{"logits", required_argument, NULL, 'l'},
-		{"text", required_argument, NULL, 'x'},
-		{"chunk", required_argument, NULL, 'c'},
-		{"kv", required_argument, NULL, 'k'},
-		{"greedy", required_argument, NULL, 'g'},
-		{"batch", required_argument, NULL, 'b'},
-		{"prompt", required_argument, NULL, 'q'},
-		{"context", required_argument, NULL, 'n'},
-		{"roofs", no_argument, NULL, 'o'},
-		{"disk", required_argument, NULL, 'i'},
-		{"settings", required_argument, NULL, 's'},
-		{NULL, 0, NULL, 0},
+		{"model", required_argument, NULL, 'm'},   {"threads", required_argument, NULL, 't'},
+		{"decode", required_argument, NULL, 'd'},  {"prefill", required_argument, NULL, 'p'},
+		{"repeat", required_argument, NULL, 'r'},  {"logits", required_argument, NULL, 'l'},
+		{"text", required_argument, NULL, 'x'},    {"chunk", required_argument, NULL, 'c'},
+		{"kv", required_argument, NULL, 'k'},      {"greedy", required_argument, NULL, 'g'},
+		{"batch", required_argument, NULL, 'b'},   {"prompt", required_argument, NULL, 'q'},
+		{"context", required_argument, NULL, 'n'}, {"roofs", no_argument, NULL, 'o'},
+		{"disk", required_argument, NULL, 'i'},    {"settings", required_argument, NULL, 's'},
+		{"huge-pages", no_argument, NULL, 'u'},    {NULL, 0, NULL, 0},
 	};
 	const char *model = NULL, *logits = NULL, *text = "", *settings = "";
 	int threads = 0, decode = 0, prefill = 0, repeat = 5, greedy = 0, option;
@@ -640,6 +637,9 @@ main(int argc, char **argv)
 				break;
 			case 's':
 				settings = optarg;
+				break;
+			case 'u':
+				bench.huge_pages = true;
 				break;
 			default:
 				return 2;
