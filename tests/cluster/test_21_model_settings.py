@@ -54,11 +54,13 @@ def own():
 
 
 def test_settings_hold_for_their_model_alone(own):
-    own.reload(qwen__models=entry("chat") + ", " + entry("long", f"context=20000, {STRETCHED}, kv_cache_type=q8_0, threads=1"))
+    own.reload(qwen__models=entry("chat") + ", " + entry("long", f"context=20000, {STRETCHED}, kv_cache_type=q8_0, threads=1, huge_pages=off"))
     wait_in_force(own, "long", "serving", 20000, "q8_0", "yarn", 4.0, 8192)
     assert in_force(own, "chat") == PLAIN
     sizes = dict(own.query("SELECT name, kv_bytes_per_token FROM qwen_models"))
     assert sizes["chat"] == 2 * 30 * 3 * 64 * 2 and sizes["chat"] * 0.5 < sizes["long"] < sizes["chat"] * 0.55
+    assert own.query("SELECT threads, huge_page_bytes FROM qwen_models WHERE name = 'long'") == [(1, 0)]
+    wait_until(lambda: own.value("SELECT huge_page_bytes FROM qwen_models WHERE name = 'chat'") > 0)
     prompt = "SELECT qwen_generate(repeat(' word', %s), model => %s, max_tokens => 1, temperature => 0)"
     code, message = error_of(own, prompt, (9000, "chat"))
     assert code == "54000" and "9000 tokens" in message and "holds 8192" in message
