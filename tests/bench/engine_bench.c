@@ -127,7 +127,7 @@ apply_settings(Model *model, const char *text)
 
 static void
 open_model(Bench *bench, const char *path, int threads, uint32_t max_rows, uint32_t max_sequences, uint32_t max_logits,
-		   KvType kv_type, const char *settings)
+		   KvType kv_type, uint64_t kv_bytes, const char *settings)
 {
 	char directory[4096];
 	ModelLoadRequest request = {.generation = 1, .name = "bench", .allow_io_uring = true, .allow_direct_io = true};
@@ -150,7 +150,7 @@ open_model(Bench *bench, const char *path, int threads, uint32_t max_rows, uint3
 		fprintf(stderr, "engine_bench: not all weights are on huge pages\n");
 	bench->file = request.file;
 	bench->team = team_create(threads > 0 ? threads : team_default_threads());
-	bench->budget = kv_budget_create((uint64_t) 32 << 30); /* what is not used takes no memory */
+	bench->budget = kv_budget_create(kv_bytes);
 	check(
 		kv_pool_create(bench->budget, &bench->model->hyper, kv_type, bench->model->key_outliers != NULL, &bench->pool),
 		"KV pool");
@@ -655,7 +655,7 @@ main(int argc, char **argv)
 			   logits      ? chunk
 			   : batch > 4 ? batch
 						   : 4,
-			   kv_type, settings);
+			   kv_type, (uint64_t) (context > 16384 ? 32 : 4) << 30, settings);
 	if (decode > 0)
 		bench_decode(&bench, (uint32_t) decode, context, repeat);
 	if (prefill > 0)
