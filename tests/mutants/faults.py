@@ -136,7 +136,7 @@ MODEL = [
           "unit:loader"),
     fault("merged-experts", "src/model/tensor_roles.c", "place.stride = all;", "place.stride = place.run;",
           "the gates of merged experts are gates and ups in turn", "unit:loader"),
-    fault("jobs-across-experts", "src/model/loader.c", "left = run - tile % run;", "left = run;",
+    fault("jobs-across-experts", "src/model/loader.c", "left = run - tile % run;", "left = run - tile % run * 0;",
           "a read begins in one expert and goes on into what is fused with it", "unit:loader"),
     fault("guessing-layers-alone", "src/model/loader.c", "if (guessing && !has_first)", "if (guessing && has_first)",
           "a file with only the layers that guess is not told what it is", "unit:loader"),
