@@ -20,7 +20,7 @@ compute(const Model *model, const int32_t *tokens, uint32_t n)
 	StepSequence sequence = {.tokens = tokens, .n_tokens = n, .n_logits = 1, .want_hidden = true};
 	Forward *forward = NULL;
 	KvPool *pool = NULL;
-	uint32_t block;
+	uint32_t block, state;
 
 	if (!team)
 		team = team_create(1);
@@ -29,6 +29,12 @@ compute(const Model *model, const int32_t *tokens, uint32_t n)
 		forward_create(model, pool, team, n, 1, 1, &forward).code == STATUS_OK && kv_pool_take(pool, 1, &block))
 	{
 		sequence.kv_blocks = &block;
+		/* a hybrid's */
+		if (kv_pool_states(pool))
+		{
+			PROMISE(kv_pool_take(kv_pool_states(pool), 1, &state));
+			sequence.state = kv_pool_state(kv_pool_states(pool), state);
+		}
 		forward_step(forward, &sequence, 1);
 		(void) forward_logits(forward, 0, 0);
 		(void) forward_hidden(forward, 0, n - 1);
@@ -46,7 +52,8 @@ use(Model *model)
 	ChatInput input = {
 		.messages = {messages, sizeof messages - 1}, .enable_thinking = -1, .bos_token = "", .eos_token = ""};
 	uint64_t elements = (uint64_t) model->hyper.hidden *
-						(model->hyper.ffn + model->hyper.vocab + model->hyper.n_experts * model->hyper.expert_ffn) *
+						(model->hyper.ffn + model->hyper.vocab + model->hyper.n_experts * model->hyper.expert_ffn +
+						 model->hyper.n_delta_values * model->hyper.delta_dim) *
 						model->hyper.n_layers;
 	TokenBuffer tokens = {0};
 	ChatPrompt prompt = {0};

@@ -209,7 +209,27 @@ def model(architecture, kind, block, block_bytes, size=32, template=None, merged
         matrix("output.weight", size, len(tokens))
     for part in ("attn", "ffn"):
         vector(f"blk.0.{part}_norm.weight", size)
+    if architecture == "qwen35":
+        entries[1] = number("block_count", 2)
+        sizes = {"conv_kernel": 4, "state_size": 32, "group_count": 1, "time_step_rank": 2, "inner_size": 64}
+        entries += [number(f"ssm.{key}", value) for key, value in sizes.items()]
+        entries += [number("full_attention_interval", 2), number("rope.dimension_count", head_dim // 2)]
+        tensors = with_delta_net(tensors, kind, block, block_bytes, size)
     return head(architecture, entries, tensors)
+
+
+def with_delta_net(tensors, kind, block, block_bytes, size):
+    """The tensors of a layer, as the second one of a hybrid, and before it one with a delta net of one key head and two value heads of 32 elements."""
+    name_of = lambda name, layer: name.replace("blk.0.", f"blk.{layer}.").replace("ffn_norm", "post_attention_norm")  # noqa: E731
+    both = [(name_of(name, 1), *rest) for name, *rest in tensors]
+    both += [(name_of(name, 0), *rest) for name, *rest in tensors if name.startswith(("blk.0.ffn", "blk.0.attn_norm"))]
+    for i, (name, dims, kind_, n_bytes) in enumerate(both):
+        if name == "blk.1.attn_q.weight":
+            both[i] = (name, (dims[0], 2 * dims[1]), kind_, 2 * n_bytes)
+    for name, columns, rows in (("attn_qkv", size, 128), ("attn_gate", size, 64), ("ssm_beta", size, 2), ("ssm_alpha", size, 2), ("ssm_out", 64, size)):
+        both.append((f"blk.0.{name}.weight", (columns, rows), kind, columns // block * block_bytes * rows))
+    both.append(("blk.0.ssm_conv1d.weight", (4, 128), 0, 4 * 128 * 4))
+    return both + [(f"blk.0.{name}", (n,), 0, n * 4) for name, n in (("ssm_dt.bias", 2), ("ssm_a", 2), ("ssm_norm.weight", 32))]
 
 
 def models():
@@ -226,6 +246,7 @@ def models():
     save("loader", "qwen_q8_0", model("qwen", 8, 32, 34))
     save("loader", "qwen2vl_f16", model("qwen2vl", 1, 1, 2))
     save("loader", "qwen3vlmoe_merged_q8_0", model("qwen3vlmoe", 8, 32, 34, merged=True))
+    save("loader", "qwen35_q8_0", model("qwen35", 8, 32, 34))
     save("loader", "qwen3moe_mxfp4", model("qwen3moe", 39, 32, 17))
     for name, kind, n_bytes in (("iq2_xxs", 16, 66), ("iq2_xs", 17, 74), ("iq2_s", 22, 82), ("iq3_xxs", 18, 98), ("iq3_s", 21, 110)):
         save("loader", f"qwen2moe_{name}", model("qwen2moe", kind, 256, n_bytes, size=256, head_dim=128))
