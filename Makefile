@@ -20,7 +20,7 @@ CFLAGS_OWN := -std=gnu11 -g -D_GNU_SOURCE= $(WARNINGS) -ffp-contract=off -fPIE $
 LDFLAGS_OWN := -pie -Wl,-z,relro,-z,now
 LIBRARIES := -luring -lpcre2-8 -lutf8proc -licuuc -ljansson -lm -lpthread
 
-ENGINE_SOURCES := $(wildcard src/base/*.c src/protocol/*.c src/template/*.c src/model/*.c kernels/*.c) \
+ENGINE_SOURCES := $(wildcard src/base/*.c src/protocol/*.c src/template/*.c src/format/*.c src/model/*.c kernels/*.c) \
 	$(filter-out src/engine/main.c,$(wildcard src/engine/*.c))
 # the kernels of other architectures' instruction sets are left out where they mean nothing
 MACHINE := $(firstword $(subst -, ,$(shell $(CC) -dumpmachine)))
@@ -46,8 +46,9 @@ FUZZ_REPLAYS := $(FUZZ_NAMES:%=$(B)/tests/fuzz/replay_%)
 HOSTILE_CLIENT := $(B)/tests/cluster/hostile_client
 SCHEDULED_LOGITS := $(B)/tests/golden/logits/scheduled_logits
 SAMPLE_STDIN := $(B)/tests/golden/sampling/sample_stdin
+WALK_STDIN := $(B)/tests/golden/formats/walk_stdin
 TEST_PROGRAMS := $(UNIT_TESTS) $(CHECK_KERNELS) $(ENGINE_BENCH) $(TOKENIZE_BENCH) $(LOAD_BENCH) $(ENCODE_STDIN) $(RENDER_STDIN) $(FUZZ_REPLAYS) \
-	$(HOSTILE_CLIENT) $(SCHEDULED_LOGITS) $(SAMPLE_STDIN)
+	$(HOSTILE_CLIENT) $(SCHEDULED_LOGITS) $(SAMPLE_STDIN) $(WALK_STDIN)
 
 .SECONDARY:
 .DEFAULT_GOAL := all
@@ -210,7 +211,7 @@ check-isa: $(COMPUTING:%=$(B)/tests/unit/test_%)
 check-kernels: $(CHECK_KERNELS)
 	@$(RUNNER) ./$(CHECK_KERNELS) 2>&1 | grep -vE 'RUN|  OK '; exit $${PIPESTATUS[0]}
 
-GOLDEN_PARTS := logits scheduled typed sampling tokenizer template greedy
+GOLDEN_PARTS := logits scheduled typed sampling formats tokenizer template greedy
 check-golden: $(GOLDEN_PARTS:%=check-golden-%)
 .PHONY: $(GOLDEN_PARTS:%=check-golden-%)
 check-golden-logits: $(ENGINE_BENCH)
@@ -223,6 +224,8 @@ check-golden-typed: $(ENGINE_BENCH)
 	@$(PYTHON) tests/golden/logits/check_typed.py --engine-bench $(ENGINE_BENCH)
 check-golden-tokenizer: $(ENCODE_STDIN)
 	@$(PYTHON) tests/golden/tokenizer/check_tokenizer.py --encode $(ENCODE_STDIN) --cache $(CACHE_DIR)/npm
+check-golden-formats: $(WALK_STDIN)
+	@$(PYTHON) tests/golden/formats/check_suite.py --walk $(WALK_STDIN) --cache $(CACHE_DIR)
 check-golden-template: $(RENDER_STDIN)
 	@$(PYTHON) tests/golden/template/check_jinja.py --render $(RENDER_STDIN) --cache $(CACHE_DIR)/npm --demo-model $(MODEL)
 check-golden-greedy: $(B)/installed
@@ -504,7 +507,7 @@ TIDY_CHECKS := -*,clang-analyzer-*,bugprone-*,-bugprone-easily-swappable-paramet
 POSTGRES_WAYS := -bugprone-reserved-identifier,-bugprone-macro-parentheses,-bugprone-branch-clone,-bugprone-suspicious-missing-comma,-clang-analyzer-core.NullDereference
 TIDY := clang-tidy --quiet --warnings-as-errors='*'
 TIDY_FLAGS := -- -std=gnu11 -D_GNU_SOURCE= -DQWEN_VERSION='"x"'
-ANALYZED := $(wildcard src/base/*.c src/protocol/*.c src/template/*.c src/model/*.c)
+ANALYZED := $(wildcard src/base/*.c src/protocol/*.c src/template/*.c src/format/*.c src/model/*.c)
 LINT_PARTS := cppcheck tidy analyzer
 .PHONY: $(LINT_PARTS:%=lint-%)
 lint: $(LINT_PARTS:%=lint-%)

@@ -308,6 +308,14 @@ CREATE FUNCTION qwen_fill_in(prefix text, suffix text, model text DEFAULT NULL, 
 RETURNS text AS 'MODULE_PATHNAME', 'qwen_fill_in' LANGUAGE C VOLATILE PARALLEL SAFE COST 10000;
 COMMENT ON FUNCTION qwen_fill_in(text, text, text, int, float8, float8, float8, int, float8, float8, float8, bigint, text[], boolean, int, json, text, json) IS 'what stands between prefix and suffix, of a model that fills gaps in code';
 
+CREATE FUNCTION qwen_extract(input text, schema json, model text DEFAULT NULL, max_tokens int DEFAULT NULL,
+	temperature float8 DEFAULT NULL, top_p float8 DEFAULT NULL, min_p float8 DEFAULT NULL, top_k int DEFAULT NULL,
+	repetition_penalty float8 DEFAULT NULL, presence_penalty float8 DEFAULT NULL, frequency_penalty float8 DEFAULT NULL,
+	seed bigint DEFAULT NULL, stop text[] DEFAULT NULL, thinking boolean DEFAULT NULL, thinking_budget int DEFAULT NULL,
+	response_format json DEFAULT NULL, adapter text DEFAULT NULL, options json DEFAULT NULL)
+RETURNS jsonb AS 'MODULE_PATHNAME', 'qwen_extract' LANGUAGE C VOLATILE PARALLEL SAFE COST 10000;
+COMMENT ON FUNCTION qwen_extract(text, json, text, int, float8, float8, float8, int, float8, float8, float8, bigint, text[], boolean, int, json, text, json) IS 'what the input says, as JSON that satisfies the schema; 54000 where max_tokens is not enough';
+
 CREATE FUNCTION qwen_sentiment(input text, model text DEFAULT NULL, max_tokens int DEFAULT NULL, temperature float8 DEFAULT NULL,
 	top_p float8 DEFAULT NULL, min_p float8 DEFAULT NULL, top_k int DEFAULT NULL, repetition_penalty float8 DEFAULT NULL,
 	presence_penalty float8 DEFAULT NULL, frequency_penalty float8 DEFAULT NULL, seed bigint DEFAULT NULL,
@@ -350,6 +358,10 @@ CREATE FUNCTION qwen_rerank_score(query text, document text, model text DEFAULT 
 	options json DEFAULT NULL)
 RETURNS float8 AS 'MODULE_PATHNAME', 'qwen_rerank_score' LANGUAGE C STABLE PARALLEL SAFE COST 10000;
 COMMENT ON FUNCTION qwen_rerank_score(text, text, text, text, json) IS 'how relevant a document is for a query, 0 ... 1';
+
+CREATE FUNCTION qwen_check_format(format json)
+RETURNS TABLE (path text, keyword text, problem text) AS 'MODULE_PATHNAME', 'qwen_check_format' LANGUAGE C STABLE PARALLEL SAFE COST 100 ROWS 1;
+COMMENT ON FUNCTION qwen_check_format(json) IS 'what is wrong with a response_format; no rows where nothing is';
 
 CREATE FUNCTION qwen_planner_support(internal)
 RETURNS internal AS 'MODULE_PATHNAME', 'qwen_planner_support' LANGUAGE C IMMUTABLE PARALLEL SAFE;
@@ -403,6 +415,7 @@ CREATE FUNCTION qwen_revoke(role text, privilege text)
 RETURNS void AS 'MODULE_PATHNAME', 'qwen_revoke_name' LANGUAGE C VOLATILE PARALLEL UNSAFE SET search_path = pg_catalog, pg_temp;
 COMMENT ON FUNCTION qwen_revoke(text, text) IS 'the same by name; ''public'' is everybody';
 
+ALTER FUNCTION qwen_extract(text, json, text, int, float8, float8, float8, int, float8, float8, float8, bigint, text[], boolean, int, json, text, json) SUPPORT qwen_planner_support;
 ALTER FUNCTION qwen_embed(text, text, text, int, json) SUPPORT qwen_planner_support;
 ALTER FUNCTION qwen_similarity(text, text, text, text, json) SUPPORT qwen_planner_support;
 ALTER FUNCTION qwen_similarity_to(text, real[], text, text, json) SUPPORT qwen_planner_support;

@@ -140,6 +140,14 @@ CREATE FUNCTION qwen_translate(input text, target_language text, model text DEFA
 RETURNS text AS 'MODULE_PATHNAME', 'qwen_translate' LANGUAGE C VOLATILE PARALLEL SAFE COST 10000;
 COMMENT ON FUNCTION qwen_translate(text, text, text, int, float8, float8, float8, int, float8, float8, float8, bigint, text[], boolean, int, json, text, json) IS 'the input in another language';
 
+CREATE FUNCTION qwen_extract(input text, schema json, model text DEFAULT NULL, max_tokens int DEFAULT NULL,
+	temperature float8 DEFAULT NULL, top_p float8 DEFAULT NULL, min_p float8 DEFAULT NULL, top_k int DEFAULT NULL,
+	repetition_penalty float8 DEFAULT NULL, presence_penalty float8 DEFAULT NULL, frequency_penalty float8 DEFAULT NULL,
+	seed bigint DEFAULT NULL, stop text[] DEFAULT NULL, thinking boolean DEFAULT NULL, thinking_budget int DEFAULT NULL,
+	response_format json DEFAULT NULL, adapter text DEFAULT NULL, options json DEFAULT NULL)
+RETURNS jsonb AS 'MODULE_PATHNAME', 'qwen_extract' LANGUAGE C VOLATILE PARALLEL SAFE COST 10000;
+COMMENT ON FUNCTION qwen_extract(text, json, text, int, float8, float8, float8, int, float8, float8, float8, bigint, text[], boolean, int, json, text, json) IS 'what the input says, as JSON that satisfies the schema; 54000 where max_tokens is not enough';
+
 CREATE FUNCTION qwen_classify(input text, labels text[], model text DEFAULT NULL, max_tokens int DEFAULT NULL,
 	temperature float8 DEFAULT NULL, top_p float8 DEFAULT NULL, min_p float8 DEFAULT NULL, top_k int DEFAULT NULL,
 	repetition_penalty float8 DEFAULT NULL, presence_penalty float8 DEFAULT NULL, frequency_penalty float8 DEFAULT NULL,
@@ -264,6 +272,10 @@ CREATE FUNCTION qwen_count_tokens(input text, model text DEFAULT NULL, options j
 RETURNS int AS 'MODULE_PATHNAME', 'qwen_count_tokens' LANGUAGE C STABLE PARALLEL SAFE COST 100;
 COMMENT ON FUNCTION qwen_count_tokens(text, text, json) IS 'how many tokens a text has';
 
+CREATE FUNCTION qwen_check_format(format json)
+RETURNS TABLE (path text, keyword text, problem text) AS 'MODULE_PATHNAME', 'qwen_check_format' LANGUAGE C STABLE PARALLEL SAFE COST 100 ROWS 1;
+COMMENT ON FUNCTION qwen_check_format(json) IS 'what is wrong with a response_format; no rows where nothing is';
+
 CREATE FUNCTION qwen_render_chat(prompt text, system text DEFAULT NULL, thinking boolean DEFAULT NULL, model text DEFAULT NULL,
 	options json DEFAULT NULL)
 RETURNS text AS 'MODULE_PATHNAME', 'qwen_render_chat_text' LANGUAGE C STABLE PARALLEL SAFE COST 100;
@@ -287,6 +299,7 @@ CREATE FUNCTION qwen_planner_support(internal)
 RETURNS internal AS 'MODULE_PATHNAME', 'qwen_planner_support' LANGUAGE C IMMUTABLE PARALLEL SAFE;
 COMMENT ON FUNCTION qwen_planner_support(internal) IS 'for the planner: a call that is the same for all rows is made once';
 
+ALTER FUNCTION qwen_extract(text, json, text, int, float8, float8, float8, int, float8, float8, float8, bigint, text[], boolean, int, json, text, json) SUPPORT qwen_planner_support;
 ALTER FUNCTION qwen_embed(text, text, text, int, json) SUPPORT qwen_planner_support;
 ALTER FUNCTION qwen_similarity(text, text, text, text, json) SUPPORT qwen_planner_support;
 ALTER FUNCTION qwen_similarity_to(text, real[], text, text, json) SUPPORT qwen_planner_support;

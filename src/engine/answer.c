@@ -19,6 +19,9 @@ static const char budget_words[] =
 	"\n\nConsidering the limited time by the user, I have to give the solution based on the thinking "
 	"directly now.\n</think>\n\n";
 
+/* The shortest that ends it, where the tokens that are left are for the answer. */
+static const char closing_words[] = "\n</think>\n\n";
+
 static bool
 is_blank(char c)
 {
@@ -163,7 +166,8 @@ push_thinking(Answer *answer, bool is_last, ByteWriter *out)
 		deliver(answer, PIECE_THINKING, text, length_without_blanks(text, (size_t) (close - text), n_blanks), out);
 		answer->in_thinking = false;
 		answer->after_thinking = true;
-		matched = push_content(answer, rest, pending->length - (size_t) (rest - text), is_last, out);
+		matched =
+			push_content(answer, rest, answer->is_strict ? 0 : pending->length - (size_t) (rest - text), is_last, out);
 		pending->length = 0;
 		return matched;
 	}
@@ -325,6 +329,21 @@ Status
 answer_open_thinking(Answer *answer, Tokenizer *tokenizer)
 {
 	return close_used_up(answer, tokenizer);
+}
+
+void
+answer_begin_content(Answer *answer)
+{
+	answer->beginning = false;
+}
+
+Status
+answer_close_thinking(Answer *answer)
+{
+	if (answer_is_forced(answer))
+		return status_ok();
+	answer->forced.n = answer->n_forced = 0;
+	return tokenizer_encode(answer->tokenizer, closing_words, strlen(closing_words), true, &answer->forced);
 }
 
 bool

@@ -30,6 +30,7 @@ typedef struct Answer
 	ByteWriter pending;                   /* text that may become <think> or </think>, and white space before it */
 	size_t n_pending_blanks;              /* at its beginning, which are known to be white space */
 	bool beginning;                       /* still at the beginning */
+	bool is_strict;                       /* what stands behind the thinking in its last token is dropped */
 	TokenBuffer forced;                   /* tokens that come next whatever the model says */
 	size_t n_forced;                      /* of these have come */
 
@@ -51,6 +52,12 @@ extern void answer_free(Answer *answer);
 /* Once, before the first token: a budget of 0 closes the thinking that is open at once. tokenizer: a handle of the
  * calling thread. */
 extern Status answer_open_thinking(Answer *answer, Tokenizer *tokenizer);
+
+/* It does not begin with a thinking: what comes is content. */
+extern void answer_begin_content(Answer *answer);
+
+/* Words that end the thinking come next, unless others that do so come already. */
+extern Status answer_close_thinking(Answer *answer);
 
 /* May what the text says force the next token? */
 extern bool answer_may_be_forced(const Answer *answer);

@@ -366,7 +366,11 @@ handle_at_desk(Server *server, Client *client, uint32_t request_id, size_t offse
 static bool
 is_for_loop(const Server *server, const unsigned char *body, size_t length)
 {
-	return length <= AT_ONCE_BYTES && (length == 0 || body[0] != REQUEST_CHUNK) && round_clock_has_time(&server->clock);
+	/* formats take a while to compile, and pieces to cut */
+	bool takes_long = length > 1 && (body[0] == REQUEST_CHUNK || body[0] == REQUEST_CHECK_FORMAT ||
+									 (body[1] & REQUEST_FLAG_FORMAT) != 0);
+
+	return length <= AT_ONCE_BYTES && !takes_long && round_clock_has_time(&server->clock);
 }
 
 /* Does so much lie at the desk already that a request of so many bytes has to wait where it is? */

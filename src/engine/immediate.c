@@ -3,6 +3,7 @@
  */
 #include "immediate.h"
 
+#include "../format/format.h"
 #include "../model/chunker.h"
 #include "prompt.h"
 #include "replies.h"
@@ -96,6 +97,20 @@ answer_render(const Workplace *place, const Request *message, uint32_t request_i
 	return status;
 }
 
+static Status
+answer_check_format(const Workplace *place, const Request *message, uint32_t request_id, ByteWriter *out)
+{
+	ByteWriter found;
+	Status status;
+
+	byte_writer_init(&found);
+	status = format_check(message->text, place->cancelled, &found);
+	if (status.code == STATUS_OK)
+		status = reply_text((ByteSpan){(char *) found.data, found.length}, request_id, out);
+	byte_writer_free(&found);
+	return status;
+}
+
 Status
 immediate_answer(const Workplace *place, const Request *message, uint32_t request_id, ByteWriter *out)
 {
@@ -103,6 +118,8 @@ immediate_answer(const Workplace *place, const Request *message, uint32_t reques
 	{
 		case REQUEST_DETOKENIZE:
 			return answer_detokenize(place, message, request_id, out);
+		case REQUEST_CHECK_FORMAT:
+			return answer_check_format(place, message, request_id, out);
 		case REQUEST_RENDER_CHAT:
 			return answer_render(place, message, request_id, out);
 		default:

@@ -126,6 +126,9 @@ generate_prepare(EngineRequest *request, const Workplace *place, const Request *
 	if (!generation)
 		return no_memory();
 	STATUS_TRY(answer_init(&generation->answer, place, message, request->id, end));
+	STATUS_TRY(constraint_init(&generation->constraint, place, message, end,
+							   (message->options.given & OPTION_THINKING) && !message->options.thinking, n_behind));
+	generation->answer.is_strict = generation->constraint.shared != NULL;
 	if (!sequence_make_room(sequence, n_behind))
 		return no_memory();
 	generation->kernels = kernels_select();
@@ -146,6 +149,7 @@ generate_destroy(EngineRequest *request)
 	sampler_destroy(generation->sampler);
 	answer_free(&generation->answer);
 	answer_scores_free(&generation->scores);
+	constraint_free(&generation->constraint);
 	free(generation);
 }
 
@@ -162,18 +166,38 @@ generate_begin_step(EngineRequest *request, const Sequence *sequence, uint32_t n
 {
 	Generation *generation = request->work;
 
-	(void) sequence;
-	generation->n_picks = generation->n_picks_taken = 0;
+	generation->n_picks = generation->n_picks_taken = generation->n_rows_taken = 0;
 	sampler_reserve(generation->sampler, n_rows);
+	/* masks where the step comes to the last token */
+	if (n_rows == sequence_rows_left(sequence) + sequence->n_drafted)
+		constraint_begin_step(&generation->constraint, sequence->tokens + sequence->n_tokens, sequence->n_drafted);
+}
+
+static uint32_t
+generate_guess(EngineRequest *request, const Sequence *sequence, uint32_t n, int32_t *guesses)
+{
+	Generation *generation = request->work;
+
+	(void) sequence;
+	return constraint_guess(&generation->constraint, n, guesses);
+}
+
+static uint32_t
+generate_check_guesses(EngineRequest *request, const Sequence *sequence, uint32_t n)
+{
+	Generation *generation = request->work;
+
+	return constraint_check_guesses(&generation->constraint, sequence->tokens + sequence->n_tokens, n);
 }
 
 /* The sampler's token i of the answer, with what the model says of it where that is wanted. */
 static int32_t
-pick_token(Generation *generation, float *logits, uint32_t i)
+pick_token(Generation *generation, float *logits, uint32_t i, uint32_t row, uint32_t n_vocab)
 {
 	int32_t token;
 
 	answer_scores_keep(&generation->scores, logits);
+	constraint_apply(&generation->constraint, row, logits, n_vocab);
 	token = sampler_pick(generation->sampler, generation->kernels, logits, i);
 	/* where no logit is finite there is no token, and the request ends with an error */
 	if (token >= 0)
@@ -181,14 +205,27 @@ pick_token(Generation *generation, float *logits, uint32_t i)
 	return token;
 }
 
-/* The next token: forced by a used-up thinking budget, or the sampler's. */
-static int32_t
-next_token(Generation *generation, float *logits, uint32_t i)
+/* A token that comes whatever the model says: forced by a used-up thinking budget, or of an answer's completion. */
+static bool
+forced_token(Generation *generation, int32_t *token)
 {
 	if (answer_is_forced(&generation->answer))
 	{
-		int32_t token = answer_next_forced(&generation->answer);
+		*token = answer_next_forced(&generation->answer);
+		return true;
+	}
+	return constraint_next(&generation->constraint, token);
+}
 
+/* The next token: forced, or the sampler's. */
+static int32_t
+next_token(Generation *generation, float *logits, uint32_t i, uint32_t n_vocab)
+{
+	uint32_t row = generation->n_rows_taken++;
+	int32_t token;
+
+	if (forced_token(generation, &token))
+	{
 		answer_scores_keep(&generation->scores, logits);
 		sampler_note(generation->sampler, token);
 		answer_scores_write(&generation->scores, token);
@@ -196,7 +233,7 @@ next_token(Generation *generation, float *logits, uint32_t i)
 	}
 	if (generation->n_picks_taken < generation->n_picks)
 		return generation->picks[generation->n_picks_taken++];
-	return pick_token(generation, logits, i);
+	return pick_token(generation, logits, i, row, n_vocab);
 }
 
 static bool
@@ -207,9 +244,10 @@ generate_look(EngineRequest *request, const Sequence *sequence, float *logits, u
 	 * looked at first */
 	bool may_be_forced = answer_may_be_forced(&generation->answer) || generation->scores.is_wanted;
 
-	if (answer_is_forced(&generation->answer))
+	if (answer_is_forced(&generation->answer) || generation->constraint.is_cut)
 		return false;
-	generation->picks[generation->n_picks++] = pick_token(generation, logits, sequence->n_generated + row);
+	generation->picks[generation->n_picks++] =
+		pick_token(generation, logits, sequence->n_generated + row, row, request->model->hyper.vocab);
 	return row < sequence->n_drafted && !may_be_forced &&
 		   generation->picks[row] == sequence->tokens[sequence->n_tokens + row];
 }
@@ -232,8 +270,11 @@ generate_take_row(EngineRequest *request, Sequence *sequence, const StepRow *row
 	Generation *generation = request->work;
 	Answer *answer = &generation->answer;
 	bool was_thinking = answer->in_thinking;
-	int32_t token = next_token(generation, row->logits, sequence->n_generated);
+	Constraint *constraint = &generation->constraint;
+	int32_t token = next_token(generation, row->logits, sequence->n_generated, request->model->hyper.vocab);
+	uint32_t n_left = sequence->n_behind - sequence->n_generated - 1;
 
+	STATUS_TRY(constraint_take(constraint, answer, &token, n_left));
 	if (token < 0)
 		return not_finite(request->model, sequence->n_tokens - 1);
 	if (sequence->n_generated == 0)
@@ -244,8 +285,11 @@ generate_take_row(EngineRequest *request, Sequence *sequence, const StepRow *row
 		return complete(request, FINISH_STOP, true);
 	if (answer_push(answer, token, out))
 		return complete(request, FINISH_STOP, false);
+	if (constraint_is_over(constraint))
+		return complete(request, constraint->is_cut ? FINISH_LENGTH : FINISH_STOP, !constraint->is_cut);
 	if (sequence->n_generated == sequence->n_behind)
 		return complete(request, FINISH_LENGTH, false);
+	STATUS_TRY(constraint_look_at_thinking(constraint, answer, n_left));
 	STATUS_TRY(answer_count_thinking(answer, was_thinking));
 	if (answer_is_lost(answer, out) || generation->scores.json.failed)
 		return no_memory_for_answer();
@@ -295,6 +339,8 @@ const EngineKind kind_generate = {
 	.prepare = generate_prepare,
 	.rows_wanted = generate_rows_wanted,
 	.begin_step = generate_begin_step,
+	.guess = generate_guess,
+	.check_guesses = generate_check_guesses,
 	.look = generate_look,
 	.take_row = generate_take_row,
 	.finish = generate_finish,

@@ -6,6 +6,7 @@
 
 #include "answer.h"
 #include "answer_scores.h"
+#include "constraint.h"
 #include "kinds.h"
 #include "sampler.h"
 
@@ -16,7 +17,9 @@ typedef struct Generation
 	const Kernels *kernels;       /* asking the processor takes microseconds, many where it is a virtual one */
 	int32_t picks[DRAFT_MAX + 1]; /* what the sampler has picked in the step at hand, row by row … */
 	uint32_t n_picks, n_picks_taken;
+	uint32_t n_rows_taken; /* in the step at hand */
 	Answer answer;
+	Constraint constraint;
 	AnswerScores scores;
 	FinishReason finish_reason;
 	bool is_ended; /* the model itself ended the answer */

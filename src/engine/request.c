@@ -205,6 +205,20 @@ request_begin_step(Sequence *sequence, uint32_t n_rows)
 		sequence->request->kind->begin_step(sequence->request, sequence, n_rows);
 }
 
+uint32_t
+request_guess(Sequence *sequence, uint32_t n)
+{
+	EngineRequest *request = sequence->request;
+	int32_t known[DRAFT_MAX];
+	uint32_t n_known = 0;
+
+	n = n < DRAFT_MAX ? n : DRAFT_MAX;
+	if (n > 0 && request->kind->guess)
+		n_known = request->kind->guess(request, sequence, n, known);
+	n = sequence_guess(sequence, n, known, n_known);
+	return n > 0 && request->kind->check_guesses ? request->kind->check_guesses(request, sequence, n) : n;
+}
+
 bool
 request_look(const Sequence *sequence, float *logits, uint32_t row)
 {

@@ -98,6 +98,11 @@ typedef struct EngineKind
 	/* A step of n_rows begins. */
 	void (*begin_step)(EngineRequest *request, const Sequence *sequence, uint32_t n_rows);
 
+	/* Guesses of the next tokens that its kind has by itself, up to n; and of n guesses behind the last token, how many
+	 * can stay. */
+	uint32_t (*guess)(EngineRequest *request, const Sequence *sequence, uint32_t n, int32_t *guesses);
+	uint32_t (*check_guesses)(EngineRequest *request, const Sequence *sequence, uint32_t n);
+
 	/*
 	 * The part of a step that needs a row's logits and nothing else, on any member of the team: draws the next token,
 	 * or looks for a token's rank. Of a kind that samples it is called for the rows in order, by one member at a time,
@@ -156,6 +161,7 @@ extern bool request_has_blocks(const EngineRequest *request);
  * over as well. */
 extern uint32_t request_rows_wanted(const Sequence *sequence, uint32_t n);
 extern void request_begin_step(Sequence *sequence, uint32_t n_rows);
+extern uint32_t request_guess(Sequence *sequence, uint32_t n);
 extern bool request_look(const Sequence *sequence, float *logits, uint32_t row);
 extern Status request_take_row(Sequence *sequence, const StepRow *row, ByteWriter *out);
 

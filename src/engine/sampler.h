@@ -2,7 +2,8 @@
  * sampler.h - from logits to one token.
  *
  * Order of operations (Hugging Face transformers' logits processors and warpers): repetition penalty over prompt and
- * answer, then presence and frequency penalties over the answer (as OpenAI and vLLM define them), temperature, top_k,
+ * answer, then presence and frequency penalties over the answer (as OpenAI and vLLM define them), the answer's form
+ * (constraint.h: what may not come is no number when it comes here), temperature, top_k,
  * top_p, min_p, one draw. Temperature 0 is greedy: the largest logit after the penalties, the smallest id among equals.
  * The draw for token i of an answer depends on seed and i alone (counter-based generator), so that a seed gives the
  * same text whatever else runs and however the answer was interrupted.

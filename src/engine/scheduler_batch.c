@@ -442,7 +442,7 @@ add_request(Scheduler *scheduler, EngineRequest *request, const Slot *slot, uint
 		if (n == 0)
 			continue;
 		if (request->kind->samples && !sequence_is_prefilling(sequence))
-			n += sequence->n_drafted = sequence_guess(sequence, n_guesses);
+			n += sequence->n_drafted = request_guess(sequence, n_guesses);
 		add_rows(scheduler, sequence, n);
 		rows += n;
 	}

@@ -514,14 +514,14 @@ sequence_bytes_freed(const Sequence *sequence)
 }
 
 uint32_t
-sequence_guess(Sequence *sequence, uint32_t n)
+sequence_guess(Sequence *sequence, uint32_t n, const int32_t *known, uint32_t n_known)
 {
 	uint32_t in_answer = sequence_positions(sequence) - sequence->n_tokens - 1;
 	uint32_t in_blocks, wanted;
 
 	if (n == 0)
 		return 0;
-	wanted = drafts_wanted(&sequence->drafts);
+	wanted = n_known > 0 ? n_known : drafts_wanted(&sequence->drafts);
 	n = n < wanted ? n : wanted;
 	n = n < in_answer ? n : in_answer;
 	if (sequence->n_blocks < kv_blocks_for(sequence->n_tokens + n) &&
@@ -529,5 +529,11 @@ sequence_guess(Sequence *sequence, uint32_t n)
 		sequence->n_blocks++;
 	in_blocks = sequence->n_blocks * KV_BLOCK_POSITIONS - sequence->n_tokens;
 	n = n < in_blocks ? n : in_blocks;
+	if (n_known > 0)
+	{
+		for (uint32_t i = 0; i < n; i++)
+			sequence->tokens[sequence->n_tokens + i] = known[i];
+		return n;
+	}
 	return n > 0 ? drafts_find(sequence->tokens, sequence->n_tokens, n, sequence->tokens + sequence->n_tokens) : 0;
 }

@@ -136,8 +136,9 @@ extern uint64_t sequence_bytes_freed(const Sequence *sequence);
 
 /*
  * Guess up to n tokens behind the last one; returns how many. Guesses stay inside the text that may come, and they take
- * a block only where one is free, which the text would need next: so they take nothing from anybody.
+ * a block only where one is free, which the text would need next: so they take nothing from anybody. known: what is
+ * known to be likely, or nothing: then the text is looked through.
  */
-extern uint32_t sequence_guess(Sequence *sequence, uint32_t n);
+extern uint32_t sequence_guess(Sequence *sequence, uint32_t n, const int32_t *known, uint32_t n_known);
 
 #endif

@@ -3,6 +3,8 @@
  */
 #include "slots.h"
 
+#include "format_cache.h"
+
 #include <errno.h>
 #include <stdio.h>
 #include <string.h>
@@ -57,6 +59,7 @@ close_slot(Slot *slot)
 		tokenizer_destroy(slot->desk_tokenizers[i]);
 		slot->desk_tokenizers[i] = NULL;
 	}
+	format_cache_forget(slot->model);
 	model_close(slot->model);
 	slot->forward = NULL;
 	slot->cache = NULL;

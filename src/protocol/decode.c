@@ -12,14 +12,14 @@
 static bool
 request_kind_is_known(uint8_t kind)
 {
-	return kind >= REQUEST_CHAT && kind <= REQUEST_RERANK;
+	return kind >= REQUEST_CHAT && kind <= REQUEST_CHECK_FORMAT;
 }
 
 bool
 request_kind_is_immediate(uint8_t kind)
 {
 	return kind == REQUEST_TOKENIZE || kind == REQUEST_DETOKENIZE || kind == REQUEST_COUNT_TOKENS ||
-		   kind == REQUEST_RENDER_CHAT;
+		   kind == REQUEST_RENDER_CHAT || kind == REQUEST_CHECK_FORMAT;
 }
 
 uint32_t
@@ -197,6 +197,8 @@ check_members(const Request *request)
 		return status_error(STATUS_INVALID_ARGUMENT, "request kind %u with shared messages", request->kind);
 	if (!chat && request->tools.data)
 		return status_error(STATUS_INVALID_ARGUMENT, "request kind %u with tools", request->kind);
+	if (request->format.data && request->kind != REQUEST_CHAT && request->kind != REQUEST_GENERATE)
+		return status_error(STATUS_INVALID_ARGUMENT, "request kind %u with a format", request->kind);
 	if (score != (request->candidates.data != NULL))
 		return status_error(STATUS_INVALID_ARGUMENT, "request kind %u with%s candidates", request->kind,
 							score ? "out" : "");
@@ -287,16 +289,20 @@ decode_request_unchecked(const unsigned char *body, size_t length, Request *requ
 	request->priority = (int32_t) read_u32(&reader);
 	request->prefix_sharing = read_u8(&reader);
 	request->shared_messages = read_span(&reader);
+	request->format = read_span(&reader);
 	STATUS_TRY(finish_body(&reader, "request"));
+	if (((request->flags & REQUEST_FLAG_FORMAT) != 0) != (request->format.data != NULL))
+		return status_error(STATUS_INVALID_ARGUMENT, "a request's flag for its format is wrong");
+	request->flags &= ~REQUEST_FLAG_FORMAT;
 	return request_check(request);
 }
 
 Status
 request_check_texts(const Request *request)
 {
-	const ByteSpan texts[] = {request->model,      request->adapter,        request->text,  request->messages,
-							  request->tools,      request->instruction,    request->query, request->suffix,
-							  request->candidates, request->shared_messages};
+	const ByteSpan texts[] = {request->model,      request->adapter,         request->text,  request->messages,
+							  request->tools,      request->instruction,     request->query, request->suffix,
+							  request->candidates, request->shared_messages, request->format};
 
 	for (size_t i = 0; i < sizeof texts / sizeof texts[0]; i++)
 		if (!is_text(texts[i]))

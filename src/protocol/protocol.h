@@ -79,10 +79,14 @@ typedef enum RequestKind
 	REQUEST_SCORE = 9,        /* messages through the template; how likely each of candidates is -> RESULT_FLOATS */
 	REQUEST_CHUNK = 10,       /* text -> RESULT_OFFSETS of pieces of at most chunk_tokens; ready before GO */
 	REQUEST_RERANK = 11,      /* text, a document, and query -> RESULT_FLOATS of one: the logit of its relevance */
+	REQUEST_CHECK_FORMAT =
+		12, /* text: what response_format says -> RESULT_TEXT, a JSON array of what is wrong with it */
 } RequestKind;
 
 #define REQUEST_FLAG_STREAM 1u        /* send PIECE frames as text is sampled; else all content comes in DONE */
 #define REQUEST_FLAG_PARSE_SPECIAL 2u /* TOKENIZE, GENERATE: added tokens in the text are recognised */
+#define REQUEST_FLAG_FORMAT                                                                                            \
+	4u /* set by encode_request where format is given: near the beginning, for who reads it first */
 #define REQUEST_FLAGS_KNOWN (3u | REQUEST_LOGPROBS_MASK)
 /* CHAT, GENERATE: the answer's tokens come with their log-probabilities, and with those of the n likeliest beside each.
  */
@@ -148,6 +152,7 @@ typedef struct Request
 	ByteSpan text;               /* GENERATE, EMBED, TOKENIZE, COUNT_TOKENS, LOGPROBS, CHUNK, RERANK */
 	ByteSpan messages;           /* CHAT, RENDER_CHAT, SCORE: a JSON array */
 	ByteSpan tools;              /* CHAT, RENDER_CHAT: a JSON array, or not given */
+	ByteSpan format;             /* CHAT, GENERATE: the form of the answer (response_format, JSON), or not given */
 	ByteSpan instruction;        /* EMBED, RERANK, or not given */
 	ByteSpan query;              /* RERANK */
 	ByteSpan suffix;             /* GENERATE, or not given: the answer stands between text and it */

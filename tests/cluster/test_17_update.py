@@ -46,7 +46,7 @@ SAMPLES = {
     "bigint": "5", "real": "1", "real[]": "qwen_embed('two words')", "double precision": "1", "boolean": "false", "regrole": "'pg_signal_backend'::regrole", "regclass": "'pg_class'::regclass", "name": "'x'",
     "name[]": "ARRAY['x']::name[]", "interval": "'0 s'::interval",
 }
-TAIL = {"max_tokens": "2", "temperature": "0", "stop": "ARRAY['never-said']", "seed": "1", "tools": "NULL", "tools_jsonb": "NULL", "response_format": "NULL", "adapter": "NULL", "model": "'chat'", "options": "NULL",
+TAIL = {"max_tokens": "2", "temperature": "0", "stop": "ARRAY['never-said']", "seed": "1", "tools": "NULL", "tools_jsonb": "NULL", "response_format": "NULL", "schema": "'{\"const\": 1}'", "adapter": "NULL", "model": "'chat'", "options": "NULL",
         "system": "'Be short.'", "repetition_penalty": "1", "dimensions": "3", "max_words": "9", "overlap": "1", "file": "'no-such-file'"}
 FUNCTIONS = """SELECT p.proname, p.pronargs, p.pronargdefaults, ARRAY(SELECT format_type(t, NULL) FROM unnest(p.proargtypes) WITH ORDINALITY a(t, n) ORDER BY n), p.proargnames
     FROM pg_proc p JOIN pg_depend d ON d.classid = 'pg_proc'::regclass AND d.objid = p.oid AND d.deptype = 'e' JOIN pg_extension x ON x.oid = d.refobjid AND x.extname = 'qwen_pg'
@@ -134,11 +134,13 @@ def test_options_are_an_object_of_known_keys(house):
     cursor.execute(WITH_OPTIONS)
     functions = cursor.fetchall()
     assert {name for name, _, _, _ in functions} == {
-        "qwen_chat", "qwen_chat_full", "qwen_chat_stream", "qwen_generate", "qwen_fill_in", "qwen_generate_batch", "qwen_summarize", "qwen_translate", "qwen_classify", "qwen_classify_scores", "qwen_filter", "qwen_sentiment", "qwen_embed",
+        "qwen_chat", "qwen_chat_full", "qwen_chat_stream", "qwen_generate", "qwen_fill_in", "qwen_generate_batch", "qwen_summarize", "qwen_translate", "qwen_extract", "qwen_classify", "qwen_classify_scores", "qwen_filter", "qwen_sentiment", "qwen_embed",
         "qwen_embed_batch", "qwen_similarity", "qwen_similarity_to", "qwen_rerank", "qwen_rerank_score", "qwen_chunk", "qwen_tokenize", "qwen_detokenize", "qwen_count_tokens", "qwen_render_chat", "qwen_logprobs", "qwen_submit"}
     cursor.execute("CREATE TABLE optional (id int PRIMARY KEY, body text, answer text, e real[])")
     for name, n, types, names in functions:
         given = ["'optional'", "'Say {body}'", "'optional'::regclass", "'answer'"] if name == "qwen_submit" else [SAMPLES[kind] for kind in types[:n]]
+        if name == "qwen_extract":
+            given[1] = TAIL["schema"]
         more = [f"max_tokens => {600 if name == 'qwen_chunk' else 1}"] if "max_tokens" in names else []
         for options, message in ((f"'{{\"colour\": 1}}'", 'the key "colour" is not known'), ("'[1]'", "must be a JSON object"), ("'\"x\"'", "must be a JSON object"), ("'null'", "must be a JSON object"), ("'{}'", None), ("NULL", None)):
             call = f"SELECT * FROM {name}({', '.join(given + more)}, options => {options})"

@@ -19,12 +19,12 @@ def span(text):
 
 
 def request(kind, flags=0, model=None, adapter=None, text=None, messages=None, tools=None, instruction=None, query=None, suffix=None, candidates=None, tokens=(), dimensions=0,
-            chunk=(0, 0), stops=(), given=0, thinking=0, shared=None):
-    body = struct.pack("<BII", kind, flags, 10) + b"".join(span(s) for s in (model, adapter, text, messages, tools, instruction, query, suffix, candidates))
+            chunk=(0, 0), stops=(), given=0, thinking=0, shared=None, form=None):
+    body = struct.pack("<BII", kind, flags | (0 if form is None else 4), 10) + b"".join(span(s) for s in (model, adapter, text, messages, tools, instruction, query, suffix, candidates))
     body += struct.pack(f"<I{len(tokens)}i", len(tokens), *tokens) + struct.pack("<IIII", dimensions, *chunk, len(stops))
     body += b"".join(span(s) for s in stops)
     body += struct.pack("<IidddidddqBid", given, 50, 0.7, 0.9, 0.05, 20, 1.1, 0.5, 0.5, 42, thinking, 100, 0.5)
-    return body + struct.pack("<iB", 0, 1) + span(shared)
+    return body + struct.pack("<iB", 0, 1) + span(shared) + span(form)
 
 
 def frame(kind, body, number=7):
@@ -37,6 +37,8 @@ def protocol():
         "chat": request(1, 1, "chat", "legal", messages=messages, tools="[]", stops=("END", "\n"), given=0xFFF, thinking=1, shared="[]"),
         "generate": request(2, text="Once upon"),
         "fill_in": request(2, text="Once upon", suffix=", he was king."),
+        "form": request(2, text="Once upon", form='{"type":"json_object"}'),
+        "check_format": request(12, text="{}"),
         "embed": request(3, text="é", instruction="find", dimensions=8),
         "detokenize": request(5, tokens=(1, 2, -3)),
         "score": request(9, messages=messages, candidates='["a","b"]'),
@@ -68,6 +70,13 @@ def small_texts():
     save("configured_models", "settings_alone", "a=b{rope_scaling=none,context=64},c=d { }")
     save("stop_matcher", "three", b"\x03\x01\n\n\x02END\x05ENDING\x02one\ntwo\n\nthree ENDING")
     save("stop_matcher", "self_similar", b"\x01\x03aaab\x00aaaaaaabaa")
+    for name, text in (("object", '{"type":"object","properties":{"a":{"type":"integer","minimum":3},"b":{"enum":["x",1]}},"required":["a"],"additionalProperties":false}'),
+                       ("alternatives", '{"oneOf":[{"type":"string","pattern":"^a+(?!b)$"},{"not":{"multipleOf":2.5}},{"$ref":"#/$defs/x"}],"$defs":{"x":{"minItems":1}}}'),
+                       ("members", '{"if":{"properties":{"k":{"const":1}}},"then":{"required":["z"]},"patternProperties":{"^x":{}},"propertyNames":{"maxLength":4},"unevaluatedProperties":false}'),
+                       ("regex", '{"type":"regex","pattern":"[a-c]{2,4}\\\\d|(?:x|\\u00e9)*"}'), ("choice", '{"type":"choice","choices":["foo","foobar"]}')):
+        save("format", name, b"\x07" + text.encode())
+    for name, text in (("classes", "^[^a-z\\d]\\w+\\s?$|\\p{Lu}{2,3}"), ("ahead", "^(?!x)(?=..b)[a-z]+(?:$|q)"), ("counts", "(a{2}|b{1,}?){0,3}\\x41\\u{1f600}")):
+        save("pattern", name, text)
     save("detokenizer", "cut", b"\x02caf\xc3\xa9 \xf0\x9f\x91\x8d\xe2\x82")
     save("detokenizer", "ill_formed", b"\x00\xf0\x80\x80\xed\xa0\x80\xff\xc0\xafA\xe2\x28\xa1")
 

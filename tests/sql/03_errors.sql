@@ -21,7 +21,7 @@ SELECT throws_ok($$SELECT qwen_chat('x', stop => ARRAY['a', NULL])$$, '22023', '
 SELECT throws_ok($$SELECT qwen_chat('x', stop => array_fill('a'::text, ARRAY[17]))$$, '22023', 'stop must have at most 16 elements, not 17');
 SELECT throws_ok($$SELECT qwen_chat('x', thinking => true)$$, '22023', 'thinking must not be true: model "chat" cannot think');
 SELECT lives_ok($$SELECT qwen_chat('x', thinking => false, max_tokens => 1)$$, 'thinking => false is fine anywhere');
-SELECT throws_ok($$SELECT qwen_chat('x', response_format => '{}')$$, '0A000', 'the argument response_format is not supported yet');
+SELECT throws_ok($$SELECT qwen_chat('x', response_format => '[]')$$, '22023', 'response_format: it must be an object with a member "type", or a schema');
 SELECT throws_ok($$SELECT qwen_chat('x', adapter => 'a')$$, '42704', 'adapter "a" of model "chat" is not loaded');
 SELECT throws_ok($$SELECT qwen_embed('x', options => '{"adapter": "a"}')$$, '42704', 'adapter "a" of model "chat" is not loaded');
 SELECT throws_ok($$SELECT qwen_chat('x', adapter => '')$$, '22023', 'adapter must have between 1 and 63 bytes, not 0');

@@ -12,11 +12,12 @@ import sys
 # room -> the rooms whose headers it may include (itself always); each stands below all that it is named for
 ROOMS = {
     "src/base": (),
+    "src/format": ("src/base",),
     "src/protocol": ("src/base",),
     "kernels": ("src/base",),
     "src/template": ("src/base",),
     "src/model": ("src/template", "kernels", "src/base"),
-    "src/engine": ("src/protocol", "src/model", "src/template", "kernels", "src/base"),
+    "src/engine": ("src/protocol", "src/format", "src/model", "src/template", "kernels", "src/base"),
 }
 # the rooms of the extension, from the lowest to the highest; all may include src/protocol, src/base and PostgreSQL
 EXTENSION = "src/extension"
@@ -36,6 +37,7 @@ EXTENSION_ROOMS = {
 OPEN_ROOMS = {"core"}
 # files, by how their paths begin, that call each other round, and why
 ROUND = {
+    "src/format/": "the formula of a schema asks whether alternatives exclude each other, which is told by their formulas",
     "src/template/": "statements hold expressions, expressions hold macros, filters and tests, and their arguments are expressions",
 }
 # what stands above all rooms of the extension and lets each do its part

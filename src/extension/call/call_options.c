@@ -179,13 +179,6 @@ options_read_object(FunctionCallInfo fcinfo, int argument, Request *request)
 						errmsg("options: \"adapter_scale\" is given without an adapter")));
 }
 
-static void
-refuse(FunctionCallInfo fcinfo, int argument, const char *name)
-{
-	if (given(fcinfo, argument))
-		ereport(ERROR, (errcode(ERRCODE_FEATURE_NOT_SUPPORTED), errmsg("the argument %s is not supported yet", name)));
-}
-
 void
 options_read(FunctionCallInfo fcinfo, int first, Request *request)
 {
@@ -216,7 +209,8 @@ options_read(FunctionCallInfo fcinfo, int first, Request *request)
 	READ(11, OPTION_THINKING, thinking, PG_GETARG_BOOL)
 	READ(12, OPTION_THINKING_BUDGET, thinking_budget, PG_GETARG_INT32)
 #undef READ
-	refuse(fcinfo, first + 13, "response_format");
+	if (given(fcinfo, first + 13))
+		request->format = span_from_text(PG_GETARG_TEXT_PP(first + 13));
 	if (given(fcinfo, first + 14))
 		set_adapter(request, span_from_text(PG_GETARG_TEXT_PP(first + 14)));
 	/* an older script's functions end with adapter */

@@ -19,9 +19,10 @@
 static const char *const kind_names[] = {
 	[REQUEST_CHAT] = "chat",         [REQUEST_GENERATE] = "generate", [REQUEST_EMBED] = "embed",
 	[REQUEST_LOGPROBS] = "logprobs", [REQUEST_SCORE] = "score",       [REQUEST_CHUNK] = "chunk",
-	[REQUEST_RERANK] = "rerank"};
+	[REQUEST_RERANK] = "rerank",
+	[REQUEST_CHECK_FORMAT] = "check_format"};
 
-StaticAssertDecl(lengthof(kind_names) == REQUEST_RERANK + 1, "every kind of request has a name in the log");
+StaticAssertDecl(lengthof(kind_names) == REQUEST_CHECK_FORMAT + 1, "every kind of request has a name in the log");
 
 /* What was asked, as it was sent: the text, or the messages as JSON. */
 static ByteSpan

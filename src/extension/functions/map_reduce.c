@@ -130,6 +130,8 @@ map_reduce_begin(ModelCall *call, const Request *options, text *input, const cha
 	MapReduce *state = palloc0(sizeof *state);
 
 	state->options = state->whole = *options;
+	/* the form is the answer's; what is said of the parts is read by the model alone */
+	state->options.format = (ByteSpan){NULL, 0};
 	if (max_tokens > 0)
 		task_max_tokens(&state->whole, max_tokens);
 	state->prompt = whole_prompt;

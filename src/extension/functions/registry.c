@@ -23,6 +23,7 @@ const ModelFunction *const model_functions[] = {
 	&chat_full_json_function,
 	&chat_full_jsonb_function,
 	&similarity_function,
+	&extract_function,
 	NULL,
 };
 

@@ -147,6 +147,9 @@ build_score(FunctionCallInfo fcinfo, int first, const char *prompt, text *input,
 	task_messages(request, prompt, input);
 	request->candidates = candidates;
 	options_read(fcinfo, first, request);
+	if (request->format.data)
+		ereport(ERROR, (errcode(ERRCODE_FEATURE_NOT_SUPPORTED),
+						errmsg("response_format is not supported by functions that choose among given answers")));
 	task_options(request);
 }
 

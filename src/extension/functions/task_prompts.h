@@ -21,6 +21,10 @@
 	"What is the sentiment of the following text? Answer with exactly one of these labels and nothing else: "          \
 	"positive, negative, neutral, mixed."
 
+#define PROMPT_EXTRACT                                                                                                 \
+	"Extract what the following text says, as JSON that satisfies this schema. Say only what the text says.\n"         \
+	"Schema: %s"
+
 /* qwen_chat_agg: when the rows are more than the context holds, the instruction is followed for each part of them, and
  * then this is asked about the answers */
 #define PROMPT_COMBINE                                                                                                 \

@@ -14,7 +14,8 @@ static int
 builtin_length(const char *prompt)
 {
 	static const char *const builtin[] = {PROMPT_SUMMARIZE, PROMPT_SUMMARIZE_PART, PROMPT_TRANSLATE, PROMPT_CLASSIFY,
-										  PROMPT_FILTER,    PROMPT_COMBINE,        PROMPT_SENTIMENT};
+										  PROMPT_FILTER,    PROMPT_COMBINE,        PROMPT_SENTIMENT,
+										  PROMPT_EXTRACT};
 
 	for (int i = 0; i < (int) lengthof(builtin); i++)
 	{

@@ -28,6 +28,7 @@ static const char *const kind_names[] = {
 	[REQUEST_SCORE] = "qwen_classify_scores",
 	[REQUEST_CHUNK] = "qwen_chunk",
 	[REQUEST_RERANK] = "qwen_rerank_score",
+	[REQUEST_CHECK_FORMAT] = "qwen_check_format",
 };
 
 /* The SQL function that a request is of. */

@@ -1,0 +1,392 @@
+/*
+ * constraint.c - see constraint.h.
+ */
+#include "constraint.h"
+
+#include <math.h>
+#include <stdlib.h>
+#include <string.h>
+
+#include "../base/utf8.h"
+#include "replies.h"
+
+#define CLOSING_TOKENS 8 /* at most, of the words that end a thinking */
+#define BUDGET_TOKENS 40 /* at most, of those that end one whose budget is used up */
+#define BOUND_SLACK 64   /* tokens: bounds are near the truth */
+#define TRIM_TOKENS 32   /* between two looks at how much is kept */
+#define FORCED_BYTES 64  /* that are looked ahead for guesses */
+
+static Status
+refuse(const char *what)
+{
+	return status_error(STATUS_UNSUPPORTED, "response_format: %s", what);
+}
+
+/* The tokens of a text, the longest first each time: any text has some, and its bytes are never changed. */
+static Status
+encode(const Constraint *constraint, const char *text, size_t n, TokenBuffer *tokens)
+{
+	const Vocabulary *vocabulary = shared_vocabulary(constraint->shared);
+
+	tokens->n = 0;
+	while (n > 0)
+	{
+		size_t length;
+		uint32_t token = vocabulary_longest(vocabulary, text, n, &length);
+
+		if (token == VOCABULARY_NO_TOKEN)
+			return status_error(STATUS_UNSUPPORTED,
+								"response_format: the model's vocabulary has no token for the byte 0x%02x",
+								(unsigned char) *text);
+		if (tokens->n == tokens->capacity)
+		{
+			size_t capacity = tokens->capacity ? tokens->capacity * 2 : 64;
+			int32_t *grown = realloc(tokens->tokens, capacity * sizeof *grown);
+
+			if (!grown)
+				return no_memory();
+			tokens->tokens = grown;
+			tokens->capacity = capacity;
+		}
+		tokens->tokens[tokens->n++] = (int32_t) token;
+		text += length;
+		n -= length;
+	}
+	return status_ok();
+}
+
+/* Does what else was asked for go with a format? */
+static Status
+check_company(const Request *message, const Format *format, PromptEnd end)
+{
+	if (message->tools.data)
+		return refuse("an answer of a form beside tools is not supported");
+	if (end.has_begun && !end.in_thinking)
+		return refuse("an answer that has begun cannot be given a form");
+	if (message->n_stops > 0 && format_is_json(format))
+		return status_error(STATUS_INVALID_ARGUMENT,
+							"response_format: stop strings would cut JSON; leave out stop or response_format");
+	return status_ok();
+}
+
+Status
+constraint_init(Constraint *constraint, const Workplace *place, const Request *message, PromptEnd end,
+				bool has_thinking_off, uint32_t n_behind)
+{
+	TokenBuffer tokens = {0};
+	Format *format;
+	ByteSpan shortest;
+	uint32_t n_needed;
+	Status status;
+
+	constraint->status = status_ok();
+	if (!message->format.data)
+		return status_ok();
+	STATUS_TRY(format_cache_get(place, message->format, &constraint->shared));
+	if (!constraint->shared)
+		return status_ok();
+	format = shared_format(constraint->shared);
+	constraint->tokenizer = place->model->tokenizer;
+	STATUS_TRY(check_company(message, format, end));
+	constraint->think = tokenizer_find(place->model->tokenizer, "<think>", 7);
+	constraint->n_ends = tokenizer_ends(place->model->tokenizer, constraint->ends);
+	constraint->is_open = !end.in_thinking;
+	constraint->may_think = message->kind == REQUEST_CHAT && constraint->is_open && constraint->think >= 0 &&
+							place->model->can_think && !has_thinking_off;
+	constraint->state = format_start(format);
+	/* the format's own memory: what others find out about it meanwhile does not change it */
+	shortest = format_shortest(format);
+	status = encode(constraint, shortest.data, shortest.length, &tokens);
+	constraint->n_shortest = (uint32_t) tokens.n;
+	token_buffer_free(&tokens);
+	STATUS_TRY(status);
+	constraint->n_closing = message->options.given & OPTION_THINKING_BUDGET ? BUDGET_TOKENS : CLOSING_TOKENS;
+	n_needed = constraint->n_shortest + (end.in_thinking ? constraint->n_closing : 0);
+	if (n_needed > n_behind)
+		return status_error(STATUS_TOO_LONG,
+							"response_format: the shortest answer has %u tokens%s, but there is room for %u", n_needed,
+							end.in_thinking ? " behind the thinking" : "", n_behind);
+	return status_ok();
+}
+
+void
+constraint_free(Constraint *constraint)
+{
+	format_cache_release(constraint->shared);
+	token_buffer_free(&constraint->completion);
+}
+
+static FormatState
+take_token(const Constraint *constraint, FormatState state, int32_t token)
+{
+	ByteSpan bytes = tokenizer_token_bytes(constraint->tokenizer, token);
+
+	if (bytes.length == 0 || tokenizer_token_type(constraint->tokenizer, token) != TOKEN_NORMAL)
+		return 0;
+	return format_take(shared_format(constraint->shared), state, bytes.data, bytes.length);
+}
+
+uint32_t
+constraint_check_guesses(Constraint *constraint, const int32_t *guesses, uint32_t n)
+{
+	FormatState state = constraint->state;
+
+	if (!constraint->shared)
+		return n;
+	for (uint32_t i = 0; i < n; i++)
+	{
+		/* what stands behind the token that ends a thinking is not known before */
+		if (!constraint->is_open)
+		{
+			ByteSpan bytes = tokenizer_token_bytes(constraint->tokenizer, guesses[i]);
+
+			if (memchr(bytes.data, '>', bytes.length))
+				return i;
+			continue;
+		}
+		state = take_token(constraint, state, guesses[i]);
+		if (state == 0 || format_is_over(shared_format(constraint->shared), state))
+			return i;
+	}
+	return n;
+}
+
+uint32_t
+constraint_guess(Constraint *constraint, uint32_t n, int32_t *guesses)
+{
+	ByteWriter forced;
+	TokenBuffer tokens = {0};
+	uint32_t n_guesses = 0;
+
+	if (!constraint->shared || !constraint->is_open || constraint->is_cut)
+		return 0;
+	byte_writer_init(&forced);
+	format_forced(shared_format(constraint->shared), constraint->state, FORCED_BYTES, &forced);
+	if (forced.length > 1 && !forced.failed && utf8_is_valid((char *) forced.data, forced.length) &&
+		tokenizer_encode(constraint->tokenizer, (char *) forced.data, forced.length, false, &tokens).code == STATUS_OK)
+		for (; n_guesses < n && n_guesses < tokens.n; n_guesses++)
+			guesses[n_guesses] = tokens.tokens[n_guesses];
+	byte_writer_free(&forced);
+	token_buffer_free(&tokens);
+	return constraint_check_guesses(constraint, guesses, n_guesses);
+}
+
+void
+constraint_begin_step(Constraint *constraint, const int32_t *guesses, uint32_t n_guesses)
+{
+	Format *format;
+	FormatState state = constraint->state;
+
+	constraint->n_rows = 0;
+	if (!constraint->shared || constraint->is_cut)
+		return;
+	format = shared_format(constraint->shared);
+	for (uint32_t row = 0; row <= n_guesses && row <= DRAFT_MAX; row++)
+	{
+		RowMask *mask = &constraint->rows[constraint->n_rows++];
+
+		*mask = (RowMask){NULL, true, true};
+		if (!constraint->is_open)
+			continue;
+		mask->mask = masks_get(shared_masks(constraint->shared), state);
+		mask->may_end = format_is_complete(format, state);
+		mask->may_think = constraint->may_think && !constraint->has_begun && row == 0;
+		if (!mask->mask)
+		{
+			constraint->status = format_status(format);
+			if (constraint->status.code == STATUS_OK)
+				constraint->status = no_memory();
+			return;
+		}
+		if (row < n_guesses)
+			state = take_token(constraint, state, guesses[row]);
+	}
+}
+
+/* Logits of a list of tokens stay. */
+static void
+keep_list(const TokenMask *mask, float *logits, uint32_t n_vocab)
+{
+	float kept[1024];
+
+	for (uint32_t i = 0; i < mask->n; i++)
+		kept[i] = logits[mask->list[i]];
+	for (uint32_t i = 0; i < n_vocab; i++)
+		logits[i] = NAN;
+	for (uint32_t i = 0; i < mask->n; i++)
+		logits[mask->list[i]] = kept[i];
+}
+
+static void
+keep_bits(const uint64_t *bits, float *logits, uint32_t n_vocab)
+{
+	for (uint32_t word = 0; word * 64 < n_vocab; word++)
+	{
+		uint32_t n = n_vocab - word * 64 < 64 ? n_vocab - word * 64 : 64;
+
+		if (bits[word] == UINT64_MAX)
+			continue;
+		for (uint32_t i = 0; i < n; i++)
+			logits[word * 64 + i] = bits[word] >> i & 1 ? logits[word * 64 + i] : NAN;
+	}
+}
+
+void
+constraint_apply(const Constraint *constraint, uint32_t row, float *logits, uint32_t n_vocab)
+{
+	const RowMask *mask;
+	float ends[TOKENIZER_MAX_ENDS] = {0}, think = 0;
+	uint32_t n_masked;
+
+	if (!constraint->shared || row >= constraint->n_rows || !constraint->rows[row].mask)
+		return;
+	mask = &constraint->rows[row];
+	n_masked = shared_vocabulary(constraint->shared)->n_tokens;
+	for (uint32_t i = 0; i < constraint->n_ends; i++)
+		ends[i] = logits[constraint->ends[i]];
+	if (mask->may_think)
+		think = logits[constraint->think];
+	if (mask->mask->bits)
+		keep_bits(mask->mask->bits, logits, n_masked < n_vocab ? n_masked : n_vocab);
+	else
+		keep_list(mask->mask, logits, n_vocab);
+	for (uint32_t i = n_masked; i < n_vocab; i++)
+		logits[i] = NAN;
+	for (uint32_t i = 0; mask->may_end && i < constraint->n_ends; i++)
+		logits[constraint->ends[i]] = ends[i];
+	if (mask->may_think)
+		logits[constraint->think] = think;
+}
+
+bool
+constraint_next(Constraint *constraint, int32_t *token)
+{
+	if (constraint->n_completed >= constraint->completion.n)
+		return false;
+	*token = constraint->completion.tokens[constraint->n_completed++];
+	return true;
+}
+
+/* The tokens that complete an answer from a state on. */
+static Status
+encode_completion(const Constraint *constraint, FormatState state, TokenBuffer *tokens)
+{
+	ByteWriter text;
+	Status status;
+
+	byte_writer_init(&text);
+	status = format_complete(shared_format(constraint->shared), state, &text);
+	if (status.code == STATUS_OK && text.failed)
+		status = no_memory();
+	if (status.code == STATUS_OK)
+		status = encode(constraint, (char *) text.data, text.length, tokens);
+	byte_writer_free(&text);
+	return status;
+}
+
+/* Would there be too few tokens left to complete the answer from a state on? */
+static Status
+is_too_far(Constraint *constraint, FormatState state, uint32_t n_left, bool *too_far)
+{
+	TokenBuffer tokens = {0};
+	Status status;
+
+	*too_far = false;
+	if ((uint64_t) format_completion_bound(shared_format(constraint->shared), state) + BOUND_SLACK <= n_left)
+		return status_ok();
+	status = encode_completion(constraint, state, &tokens);
+	*too_far = tokens.n > n_left;
+	token_buffer_free(&tokens);
+	return status;
+}
+
+/* Complete the answer from here on: *token is the first of what comes. */
+static Status
+cut(Constraint *constraint, int32_t *token)
+{
+	STATUS_TRY(encode_completion(constraint, constraint->state, &constraint->completion));
+	constraint->is_cut = true;
+	if (!constraint_next(constraint, token))
+		return status_error(STATUS_INTERNAL, "response_format: an answer that is complete was to be completed");
+	return status_ok();
+}
+
+/* A token of the format's text. */
+static Status
+take_ordinary(Constraint *constraint, int32_t *token, uint32_t n_left)
+{
+	FormatState next = take_token(constraint, constraint->state, *token);
+	bool too_far;
+
+	if (next == 0)
+	{
+		STATUS_TRY(format_status(shared_format(constraint->shared)));
+		return status_error(STATUS_INTERNAL, "response_format: token %d was picked, which may not come", *token);
+	}
+	if (!constraint->is_cut)
+	{
+		STATUS_TRY(is_too_far(constraint, next, n_left, &too_far));
+		if (too_far)
+		{
+			STATUS_TRY(cut(constraint, token));
+			next = take_token(constraint, constraint->state, *token);
+			if (next == 0)
+				return status_error(STATUS_INTERNAL, "response_format: an answer could not be completed");
+		}
+	}
+	constraint->state = next;
+	return status_ok();
+}
+
+Status
+constraint_take(Constraint *constraint, Answer *answer, int32_t *token, uint32_t n_left)
+{
+	if (!constraint->shared || !constraint->is_open)
+		return status_ok();
+	STATUS_TRY(constraint->status);
+	if (*token < 0)
+		return status_error(STATUS_UNSUPPORTED, "response_format: no token of the model's vocabulary can come next");
+	if (constraint->may_think && !constraint->has_begun && *token == constraint->think)
+	{
+		/* there must be room for what ends it, and for the answer */
+		if (n_left > constraint->n_shortest + constraint->n_closing + CLOSING_TOKENS)
+		{
+			constraint->is_open = false;
+			return status_ok();
+		}
+		STATUS_TRY(cut(constraint, token));
+	}
+	if (tokenizer_is_end(constraint->tokenizer, *token))
+		return status_ok();
+	if (!constraint->has_begun)
+		answer_begin_content(answer);
+	constraint->has_begun = true;
+	if (constraint->n_taken++ % TRIM_TOKENS == TRIM_TOKENS - 1)
+		shared_format_trim(constraint->shared);
+	return take_ordinary(constraint, token, n_left);
+}
+
+bool
+constraint_is_over(const Constraint *constraint)
+{
+	Format *format = constraint->shared ? shared_format(constraint->shared) : NULL;
+
+	if (!format || !constraint->is_open || !constraint->has_begun)
+		return false;
+	if (constraint->is_cut)
+		return constraint->n_completed == constraint->completion.n;
+	return format_is_over(format, constraint->state);
+}
+
+Status
+constraint_look_at_thinking(Constraint *constraint, Answer *answer, uint32_t n_left)
+{
+	if (!constraint->shared || constraint->is_open)
+		return status_ok();
+	if (answer->in_thinking)
+		return n_left <= constraint->n_shortest + constraint->n_closing ? answer_close_thinking(answer) : status_ok();
+	constraint->is_open = true;
+	constraint->may_think = false;
+	constraint->state = format_start_behind_thinking(shared_format(constraint->shared));
+	return status_ok();
+}

@@ -1,0 +1,31 @@
+/*
+ * format_cache.h - compiled formats of answers, shared by the requests that ask for the same one of the same model, and
+ * the models' vocabularies as tries.
+ *
+ * Compiled at the desk, used by the event loop alone from then on. What nobody uses stays while there is room.
+ */
+#ifndef QWEN_FORMAT_CACHE_H
+#define QWEN_FORMAT_CACHE_H
+
+#include "../format/format.h"
+#include "../format/masks.h"
+#include "workplace.h"
+
+typedef struct SharedFormat SharedFormat;
+
+/* The format that a text asks for; *shared is NULL where it asks for none. Release it. */
+extern Status format_cache_get(const Workplace *place, ByteSpan text, SharedFormat **shared);
+extern void format_cache_release(SharedFormat *shared);
+
+extern Format *shared_format(SharedFormat *shared);
+extern Masks *shared_masks(SharedFormat *shared);
+extern const Vocabulary *shared_vocabulary(const SharedFormat *shared);
+
+/* Between steps: forget masks where there are too many; who comes from here on gets a format anew that has grown much.
+ */
+extern void shared_format_trim(SharedFormat *shared);
+
+/* Nobody uses a model any more: forget what was made for it. */
+extern void format_cache_forget(const Model *model);
+
+#endif

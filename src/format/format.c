@@ -1,0 +1,531 @@
+/*
+ * format.c - see format.h.
+ */
+#include "format.h"
+
+#include <stdlib.h>
+#include <string.h>
+
+#include "format_private.h"
+#include "pattern.h"
+
+#define MAX_SHORTEST (256 * 1024) /* bytes of the shortest text */
+#define MAX_CHOICES 10000
+
+static const char *const form_names[] = {"text", "json_object", "json_schema", "regex", "choice", "grammar", NULL};
+
+/* The members that a form may have, "type" and the common ones aside. */
+typedef struct FormMembers
+{
+	const char *form, *members[6];
+} FormMembers;
+
+static const FormMembers form_members[] = {
+	{"text", {NULL}},
+	{"json_object", {"whitespace", NULL}},
+	{"json_schema", {"json_schema", "schema", "whitespace", "ignore", "relax", NULL}},
+	{"regex", {"pattern", NULL}},
+	{"choice", {"choices", NULL}},
+};
+
+static const char *const wrapped_members[] = {"name", "description", "schema", "strict", NULL};
+
+static bool
+is_among(const JsonNode *member, const char *const *names)
+{
+	for (; *names; names++)
+		if (strlen(*names) == member->key_bytes && memcmp(*names, member->key, member->key_bytes) == 0)
+			return true;
+	return false;
+}
+
+static void
+refuse(Format *format, const char *what)
+{
+	pool_fail(&format->pool, STATUS_INVALID_ARGUMENT, "%s", what);
+}
+
+/* The name of the form, or NULL: it is a schema by itself. */
+static const char *
+form_of(const JsonNode *json)
+{
+	const JsonNode *type = json_member_named(json, "type");
+
+	for (const char *const *name = form_names; *name; name++)
+		if (json_string_is(type, *name))
+			return *name;
+	return NULL;
+}
+
+/* No member but those that a form has. */
+static void
+check_members(Format *format, const JsonNode *json, const char *form)
+{
+	for (size_t i = 0; i < sizeof form_members / sizeof *form_members; i++)
+		if (strcmp(form_members[i].form, form) == 0)
+			for (const JsonNode *member = json->first; member; member = member->next)
+				if (!is_among(member, form_members[i].members) &&
+					!(member->key_bytes == 4 && !memcmp(member->key, "type", 4)))
+					pool_fail(&format->pool, STATUS_INVALID_ARGUMENT, "the form \"%s\" has no member \"%.*s\"", form,
+							  (int) (member->key_bytes < 60 ? member->key_bytes : 60), member->key);
+}
+
+/* "ignore" and "relax": what may be left out, when it is asked for. */
+static uint32_t
+read_leave(Format *format, const JsonNode *json, const char *name, const char *keyword, uint32_t bit)
+{
+	const JsonNode *list = json_member_named(json, name);
+	uint32_t bits = 0;
+
+	for (const JsonNode *one = list && list->kind == NODE_IS_ARRAY ? list->first : NULL; one; one = one->next)
+	{
+		if (json_string_is(one, keyword))
+			bits |= bit;
+		else
+			pool_fail(&format->pool, STATUS_INVALID_ARGUMENT, "\"%s\" can have \"%s\" alone", name, keyword);
+	}
+	if (list && list->kind != NODE_IS_ARRAY)
+		pool_fail(&format->pool, STATUS_INVALID_ARGUMENT, "\"%s\" must be an array", name);
+	return bits;
+}
+
+static bool
+read_whitespace(Format *format, const JsonNode *json)
+{
+	const JsonNode *value = json_member_named(json, "whitespace");
+
+	if (value && !json_string_is(value, "compact") && !json_string_is(value, "spaced"))
+		refuse(format, "\"whitespace\" must be \"spaced\" or \"compact\"");
+	return json_string_is(value, "compact");
+}
+
+/* The schema of {"type": "json_schema"}, bare or wrapped. */
+static const JsonNode *
+find_schema(Format *format, const JsonNode *json, const char **path)
+{
+	const JsonNode *wrapped = json_member_named(json, "json_schema"), *schema = json_member_named(json, "schema");
+
+	*path = "";
+	if (wrapped && wrapped->kind == NODE_IS_OBJECT && !schema)
+	{
+		schema = json_member_named(wrapped, "schema");
+		for (const JsonNode *member = wrapped->first; schema && member; member = member->next)
+			if (!is_among(member, wrapped_members))
+				pool_fail(&format->pool, STATUS_INVALID_ARGUMENT, "\"json_schema\" has no member \"%.*s\"",
+						  (int) (member->key_bytes < 60 ? member->key_bytes : 60), member->key);
+	}
+	else if (wrapped)
+		schema = NULL;
+	if (!schema)
+		refuse(format, "\"json_schema\" must have a member \"schema\"");
+	return schema;
+}
+
+/* Values of a schema (NULL: all objects). */
+static void
+begin_json(Format *format, const JsonNode *schema, const char *path, uint32_t ignored, bool is_compact)
+{
+	static JsonNode anything = {.kind = NODE_IS_BOOL, .boolean = true};
+	uint32_t conjunction;
+
+	format->is_json = true;
+	schema_open(&format->schema, &format->pool, &format->expressions, schema ? schema : &anything, path, ignored);
+	if (pool_failed(&format->pool))
+		return;
+	if (!schema)
+	{
+		uint32_t root = 0;
+		SchemaNode *node = pool_alloc(&format->pool, 1, sizeof *node);
+
+		/* the node true, of objects alone */
+		root = format->schema.root;
+		if (!node)
+			return;
+		*node = *format->schema.nodes[root];
+		node->types = TYPE_OBJECT;
+		if (pool_grow(&format->pool, &format->schema.nodes, format->schema.n_nodes, &format->schema.capacity,
+					  sizeof *format->schema.nodes))
+		{
+			format->schema.nodes[format->schema.n_nodes] = node;
+			format->schema.root = format->schema.n_nodes++;
+		}
+	}
+	formulas_open(&format->formulas, &format->schema);
+	machine_open(&format->machine, &format->formulas, is_compact);
+	if (pool_failed(&format->pool))
+		return;
+	conjunction =
+		conjunction_reduce(&format->formulas, conjunction_of(&format->formulas, LITERAL(format->schema.root, false)));
+	if (pool_failed(&format->pool))
+		return;
+	if (conjunction == C_FALSE)
+		refuse(format, "no value satisfies the schema");
+	else
+		machine_begin_value(&format->machine, conjunction);
+}
+
+/* A machine without a schema. */
+static void
+open_machine(Format *format)
+{
+	static const JsonNode anything = {.kind = NODE_IS_BOOL, .boolean = true};
+
+	schema_open(&format->schema, &format->pool, &format->expressions, &anything, "", 0);
+	if (pool_failed(&format->pool))
+		return;
+	formulas_open(&format->formulas, &format->schema);
+	machine_open(&format->machine, &format->formulas, false);
+}
+
+static void
+begin_regex(Format *format, const JsonNode *json)
+{
+	const JsonNode *pattern = json_member_named(json, "pattern");
+	uint32_t expression;
+
+	if (!pattern || pattern->kind != NODE_IS_STRING)
+	{
+		refuse(format, "the form \"regex\" must have a member \"pattern\", a string");
+		return;
+	}
+	open_machine(format);
+	expression =
+		pool_failed(&format->pool) ? E_NONE : pattern_read(&format->expressions, pattern->text, pattern->n, true);
+	if (!pool_failed(&format->pool))
+		machine_begin_text(&format->machine, expression);
+}
+
+static void
+begin_choice(Format *format, const JsonNode *json)
+{
+	const JsonNode *choices = json_member_named(json, "choices");
+	ByteSpan *texts;
+	uint32_t n = 0;
+
+	if (!choices || choices->kind != NODE_IS_ARRAY || choices->n == 0)
+	{
+		refuse(format, "the form \"choice\" must have a member \"choices\", an array of strings");
+		return;
+	}
+	if (choices->n > MAX_CHOICES)
+	{
+		pool_fail(&format->pool, STATUS_TOO_LONG, "\"choices\" has %u strings, the limit is %d", choices->n,
+				  MAX_CHOICES);
+		return;
+	}
+	open_machine(format);
+	texts = pool_alloc(&format->pool, choices->n, sizeof *texts);
+	for (const JsonNode *one = choices->first; texts && one; one = one->next)
+	{
+		if (one->kind != NODE_IS_STRING || one->n == 0 || memchr(one->text, 0, one->n))
+		{
+			refuse(format, "\"choices\" must be strings that are not empty");
+			return;
+		}
+		texts[n++] = (ByteSpan){one->text, one->n};
+	}
+	if (!pool_failed(&format->pool))
+		machine_begin_words(&format->machine, texts, n);
+}
+
+static void
+begin_form(Format *format, const JsonNode *json, const char *form)
+{
+	const char *path;
+	const JsonNode *schema;
+
+	if (strcmp(form, "grammar") == 0)
+	{
+		pool_fail(&format->pool, STATUS_UNSUPPORTED,
+				  "the form \"grammar\" is not supported: \"regex\" and \"json_schema\" are");
+		return;
+	}
+	check_members(format, json, form);
+	if (pool_failed(&format->pool))
+		return;
+	if (strcmp(form, "json_object") == 0)
+		begin_json(format, NULL, "", 0, read_whitespace(format, json));
+	else if (strcmp(form, "regex") == 0)
+		begin_regex(format, json);
+	else if (strcmp(form, "choice") == 0)
+		begin_choice(format, json);
+	else
+	{
+		schema = find_schema(format, json, &path);
+		if (schema)
+			begin_json(format, schema, path,
+					   read_leave(format, json, "ignore", "format", IGNORE_FORMAT) |
+						   read_leave(format, json, "relax", "oneOf", RELAX_ONE_OF),
+					   read_whitespace(format, json));
+	}
+}
+
+/* Write down the shortest text, and see that there is one. */
+static void
+find_shortest(Format *format)
+{
+	ByteWriter out;
+	char *copy;
+	Status status;
+
+	byte_writer_init(&out);
+	status = format_complete(format, format->machine.start, &out);
+	if (status.code != STATUS_OK && !pool_failed(&format->pool))
+		format->pool.status = status;
+	copy = pool_failed(&format->pool) ? NULL : arena_copy(format->pool.arena, (char *) out.data, out.length);
+	if (copy)
+		format->shortest = (ByteSpan){copy, out.length};
+	byte_writer_free(&out);
+}
+
+static void
+compile(Format *format, ByteSpan text)
+{
+	JsonError error = {0};
+	JsonNode *json;
+	const char *form;
+	char *copy = arena_copy(format->pool.arena, text.data, text.length);
+
+	if (!copy)
+	{
+		pool_fail(&format->pool, STATUS_UNAVAILABLE, "out of memory for a format, or it was cancelled");
+		return;
+	}
+	json = json_tree_read(format->pool.arena, (ByteSpan){copy, text.length}, JSON_STRICT, NULL, &error);
+	if (!json && error.out_of_memory)
+		pool_fail(&format->pool, STATUS_UNAVAILABLE, "out of memory for a format, or it was cancelled");
+	else if (!json)
+		pool_fail(&format->pool, STATUS_INVALID_ARGUMENT, "no JSON: %s at byte %zu", error.what ? error.what : "wrong",
+				  error.offset + 1);
+	if (!json)
+		return;
+	expressions_open(&format->expressions, &format->pool);
+	form = form_of(json);
+	if (form)
+		begin_form(format, json, form);
+	else if (json->kind == NODE_IS_OBJECT || json->kind == NODE_IS_BOOL)
+		begin_json(format, json, "", 0, false);
+	else
+		refuse(format, "it must be an object with a member \"type\", or a schema");
+	if (!pool_failed(&format->pool))
+		find_shortest(format);
+	if (!pool_failed(&format->pool))
+		format->behind_thinking = machine_behind_blanks(&format->machine);
+}
+
+static bool
+is_plain_text(ByteSpan text)
+{
+	Arena *arena = arena_create(FORMAT_ARENA_BYTES);
+	JsonError error;
+	JsonNode *json = arena ? json_tree_read(arena, text, JSON_STRICT, NULL, &error) : NULL;
+	bool is_text =
+		json && json->kind == NODE_IS_OBJECT && json->n == 1 && json_string_is(json_member_named(json, "type"), "text");
+
+	arena_destroy(arena);
+	return is_text;
+}
+
+Status
+format_compile(ByteSpan text, const CancelFlag *cancelled, Format **out)
+{
+	Format *format;
+	Status status;
+
+	*out = NULL;
+	if (text.length > FORMAT_MAX_BYTES)
+		return status_error(STATUS_TOO_LONG, "response_format has %zu bytes, the limit is %d", text.length,
+							FORMAT_MAX_BYTES);
+	if (text.length < 100 && is_plain_text(text))
+		return status_ok();
+	format = calloc(1, sizeof *format);
+	if (!format || !pool_open(&format->pool))
+	{
+		free(format);
+		return status_error(STATUS_UNAVAILABLE, "out of memory for a format");
+	}
+	arena_set_cancel(format->pool.arena, cancelled);
+	compile(format, text);
+	if (cancel_is_wanted(cancelled))
+		format->pool.status = status_error(STATUS_CANCELLED, "the request was cancelled");
+	arena_set_cancel(format->pool.arena, NULL);
+	format->pool.work = 0;
+	status = format->pool.status;
+	if (status.code != STATUS_OK)
+	{
+		format_destroy(format);
+		return status_prefix(status, "response_format");
+	}
+	*out = format;
+	return status;
+}
+
+void
+format_destroy(Format *format)
+{
+	if (!format)
+		return;
+	pool_close(&format->pool);
+	free(format);
+}
+
+bool
+format_is_json(const Format *format)
+{
+	return format->is_json;
+}
+
+FormatState
+format_start(const Format *format)
+{
+	return format->machine.start;
+}
+
+FormatState
+format_start_behind_thinking(Format *format)
+{
+	return format->behind_thinking;
+}
+
+FormatState
+format_take(Format *format, FormatState state, const char *bytes, size_t n)
+{
+	format->pool.work = 0;
+	return machine_take(&format->machine, state, bytes, n);
+}
+
+bool
+format_is_complete(const Format *format, FormatState state)
+{
+	return machine_is_complete(&format->machine, state);
+}
+
+bool
+format_is_over(const Format *format, FormatState state)
+{
+	return machine_is_over(&format->machine, state);
+}
+
+ByteSpan
+format_shortest(const Format *format)
+{
+	return format->shortest;
+}
+
+uint32_t
+format_completion_bound(Format *format, FormatState state)
+{
+	format->pool.work = 0;
+	return machine_completion_bytes(&format->machine, state);
+}
+
+Status
+format_complete(Format *format, FormatState state, ByteWriter *out)
+{
+	size_t start = out->length;
+
+	while (!pool_failed(&format->pool))
+	{
+		unsigned char byte;
+
+		format->pool.work = 0;
+		byte = machine_completion_next(&format->machine, state);
+		if (!byte)
+			break;
+		format->machine.is_real = true;
+		state = machine_step(&format->machine, state, byte);
+		format->machine.is_real = false;
+		write_u8(out, byte);
+		if (out->length - start > MAX_SHORTEST)
+			return status_error(STATUS_TOO_LONG,
+								"the shortest text of the format has more than %d bytes, which is the limit",
+								MAX_SHORTEST);
+	}
+	if (pool_failed(&format->pool))
+		return format->pool.status;
+	if (!machine_is_complete(&format->machine, state))
+		return status_error(STATUS_INTERNAL, "a text of the format cannot be completed");
+	return status_ok();
+}
+
+void
+format_forced(Format *format, FormatState state, size_t limit, ByteWriter *out)
+{
+	for (size_t i = 0; i < limit && !machine_is_complete(&format->machine, state) && !pool_failed(&format->pool); i++)
+	{
+		uint32_t next = STATE_DEAD;
+		unsigned only = 0;
+
+		format->pool.work = 0;
+		format->machine.is_real = true;
+		for (unsigned byte = 0; byte < 256; byte++)
+		{
+			uint32_t to = machine_step(&format->machine, state, (unsigned char) byte);
+
+			if (to == STATE_DEAD)
+				continue;
+			if (next != STATE_DEAD)
+			{
+				format->machine.is_real = false;
+				return;
+			}
+			next = to;
+			only = byte;
+		}
+		format->machine.is_real = false;
+		if (next == STATE_DEAD)
+			return;
+		write_u8(out, (uint8_t) only);
+		state = next;
+	}
+}
+
+Status
+format_status(const Format *format)
+{
+	return format->pool.status;
+}
+
+size_t
+format_bytes(const Format *format)
+{
+	return arena_used(format->pool.arena);
+}
+
+Status
+format_check(ByteSpan text, const CancelFlag *cancelled, ByteWriter *out)
+{
+	Format *format;
+	Status status = format_compile(text, cancelled, &format);
+	const char *keyword = status.message, *path = NULL, *end;
+
+	format_destroy(format);
+	if (status.code == STATUS_UNAVAILABLE || status.code == STATUS_CANCELLED || status.code == STATUS_INTERNAL)
+		return status;
+	write_u8(out, '[');
+	if (status.code != STATUS_OK)
+	{
+		/* response_format: "keyword" at /path … */
+		if (strncmp(keyword, "response_format: ", 17) == 0)
+			keyword += 17;
+		write_raw(out, "{\"path\":", 8);
+		end = *keyword == '"' ? strchr(keyword + 1, '"') : NULL;
+		if (end && strncmp(end, "\" at /", 6) == 0)
+			path = end + 5;
+		if (path)
+		{
+			size_t length = strcspn(path, " :");
+
+			json_write_string(out, path, length == 1 ? 0 : length);
+			write_raw(out, ",\"keyword\":", 11);
+			json_write_string(out, keyword + 1, (size_t) (end - keyword - 1));
+		}
+		else
+			write_raw(out, "null,\"keyword\":null", 19);
+		write_raw(out, ",\"problem\":", 11);
+		json_write_string(out, keyword, strlen(keyword));
+		write_u8(out, '}');
+	}
+	write_u8(out, ']');
+	return out->failed ? status_error(STATUS_UNAVAILABLE, "out of memory for a message") : status_ok();
+}

@@ -1,0 +1,22 @@
+/*
+ * format_private.h - what a compiled format is made of, for this room.
+ */
+#ifndef QWEN_FORMAT_FORMAT_PRIVATE_H
+#define QWEN_FORMAT_FORMAT_PRIVATE_H
+
+#include "format.h"
+#include "machine.h"
+
+struct Format
+{
+	Pool pool;
+	Expressions expressions;
+	Schema schema;
+	Formulas formulas;
+	Machine machine;
+	bool is_json;
+	uint32_t behind_thinking;
+	ByteSpan shortest;
+};
+
+#endif

@@ -1,0 +1,149 @@
+/*
+ * formula.h - what a schema says of one type of values, as a formula of and and or over atoms; closed under not.
+ *
+ * A literal is a node of the schema or its negation; a conjunction is a set of literals. The formula of a literal for a
+ * type is made of atoms about the value itself (a bound, a pattern) or about its parts: member p satisfies a literal,
+ * all other members do, some other member does. Negation goes down to the atoms, each of which has an atom or two for
+ * its opposite. So oneOf, if, dependencies, propertyNames, not and unevaluated* need nothing of their own below here.
+ */
+#ifndef QWEN_FORMAT_FORMULA_H
+#define QWEN_FORMAT_FORMULA_H
+
+#include "schema.h"
+
+/* Types of values as formulas tell them apart. */
+typedef enum ValueType
+{
+	VALUE_NULL,
+	VALUE_FALSE,
+	VALUE_TRUE,
+	VALUE_NUMBER,
+	VALUE_STRING,
+	VALUE_ARRAY,
+	VALUE_OBJECT,
+	N_VALUE_TYPES,
+} ValueType;
+
+typedef enum FormulaKind
+{
+	FORMULA_FALSE, /* number 0 */
+	FORMULA_TRUE,  /* number 1 */
+	FORMULA_AND,
+	FORMULA_OR,
+	/* numbers; a decimal is four words */
+	ATOM_LOWER,
+	ATOM_UPPER,
+	ATOM_STEP,
+	ATOM_NO_STEP,
+	ATOM_WHOLE, /* an integer, which is written without a point */
+	ATOM_VALUES,
+	ATOM_NO_VALUES,
+	/* strings */
+	ATOM_LENGTH,  /* min, max */
+	ATOM_PATTERN, /* an expression */
+	ATOM_WORDS,   /* texts, sorted */
+	ATOM_NO_WORDS,
+	/* objects */
+	ATOM_MEMBER,    /* name, literal, may it be absent */
+	ATOM_REST,      /* scope, literal: all members of a scope */
+	ATOM_SOME,      /* scope, literal: at least one */
+	ATOM_NAMES,     /* literal: all names */
+	ATOM_SOME_NAME, /* literal */
+	ATOM_COUNT,     /* min, max */
+	/* arrays */
+	ATOM_ITEM,      /* index, literal: if there is one */
+	ATOM_HAS_ITEM,  /* index, literal: there is one, and it is so */
+	ATOM_ITEMS,     /* index, literal: all from there on */
+	ATOM_SOME_ITEM, /* index, literal */
+	ATOM_ITEM_COUNT,
+	ATOM_CONTAINS, /* literal, min, max */
+} FormulaKind;
+
+#define F_FALSE 0u
+#define F_TRUE 1u
+#define C_TRUE 0u  /* the conjunction of nothing */
+#define C_FALSE 1u /* no value satisfies it */
+
+#define LITERAL(node, negated) ((node) << 1 | (uint32_t) (negated))
+#define LITERAL_NODE(literal) ((literal) >> 1)
+
+/* A scope of members: those that match one pattern, or those that neither are named here nor match a pattern here. */
+#define SCOPE_PATTERN 1u /* words: this, the expression */
+#define SCOPE_OTHERS 0u  /* words: this, number of names, names …, expressions … */
+
+typedef struct Formulas
+{
+	Schema *schema;
+	Pool *pool;
+	Interner formulas, conjunctions, scopes;
+	NumberMap of_literal, negations, is_open, of_conjunction, emptiness, reduced;
+	NumberMap languages; /* of expressions: index */
+	struct Language **language_list;
+	uint32_t n_languages, language_capacity;
+	int depth;
+	/* while it is asked whether alternatives exclude each other: what is being made cannot be asked */
+	bool is_probing, probe_failed;
+} Formulas;
+
+extern void formulas_open(Formulas *formulas, Schema *schema);
+
+static inline FormulaKind
+formula_kind(const Formulas *formulas, uint32_t formula)
+{
+	return (FormulaKind) interned(&formulas->formulas, formula, NULL)[0];
+}
+
+/* The words behind the kind. */
+static inline const uint32_t *
+formula_words(const Formulas *formulas, uint32_t formula, uint32_t *n)
+{
+	const uint32_t *words = interned(&formulas->formulas, formula, n);
+
+	if (n)
+		(*n)--;
+	return words + 1;
+}
+
+extern uint32_t formula_atom(Formulas *formulas, FormulaKind kind, const uint32_t *words, uint32_t n);
+extern uint32_t formula_atom3(Formulas *formulas, FormulaKind kind, uint32_t a, uint32_t b, uint32_t c, uint32_t n);
+extern uint32_t formula_and(Formulas *formulas, const uint32_t *parts, uint32_t n);
+extern uint32_t formula_or(Formulas *formulas, const uint32_t *parts, uint32_t n);
+extern uint32_t formula_and2(Formulas *formulas, uint32_t a, uint32_t b);
+extern uint32_t formula_or2(Formulas *formulas, uint32_t a, uint32_t b);
+extern uint32_t formula_negate(Formulas *formulas, uint32_t formula);
+
+/* What a literal, or a conjunction, says of values of a type. */
+extern uint32_t formula_of_literal(Formulas *formulas, uint32_t literal, ValueType type);
+extern uint32_t formula_of_conjunction(Formulas *formulas, uint32_t conjunction, ValueType type);
+
+extern uint32_t conjunction_of(Formulas *formulas, uint32_t literal);
+extern uint32_t conjunction_join(Formulas *formulas, uint32_t a, uint32_t b);
+
+/* Without literals that the others imply; C_FALSE where it is plain that no value satisfies it. */
+extern uint32_t conjunction_reduce(Formulas *formulas, uint32_t conjunction);
+
+/* Is it plain that no value satisfies all of them? */
+extern bool conjunction_is_empty(Formulas *formulas, uint32_t conjunction);
+
+extern uint32_t scope_of_pattern(Formulas *formulas, uint32_t expression);
+extern uint32_t scope_of_others(Formulas *formulas, const WordList *names, const WordList *expressions);
+
+/* The automaton of an expression; NULL after a failure. */
+extern struct Language *formula_language(Formulas *formulas, uint32_t expression);
+extern bool expression_matches(Formulas *formulas, uint32_t expression, ByteSpan text);
+
+static inline Decimal
+decimal_of_words(const uint32_t *words)
+{
+	return (Decimal) ((UnsignedDecimal) words[0] | (UnsignedDecimal) words[1] << 32 | (UnsignedDecimal) words[2] << 64 |
+					  (UnsignedDecimal) words[3] << 96);
+}
+
+static inline void
+decimal_to_words(Decimal value, uint32_t words[4])
+{
+	for (int i = 0; i < 4; i++)
+		words[i] = (uint32_t) ((UnsignedDecimal) value >> 32 * i);
+}
+
+#endif

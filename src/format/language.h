@@ -1,0 +1,83 @@
+/*
+ * language.h - the automaton of an expression: deterministic, over classes of code points, with what has to be known of
+ * each state to walk through it without dead ends.
+ *
+ * State 0 is dead; only states from which the language can be completed have other numbers. NUL and surrogates are no
+ * letters here: SQL could not hold them.
+ */
+#ifndef QWEN_FORMAT_LANGUAGE_H
+#define QWEN_FORMAT_LANGUAGE_H
+
+#include "expression.h"
+
+#define LANGUAGE_MAX_STATES 16384
+#define FREE_FOR_EVER 255
+
+typedef struct Language
+{
+	uint32_t n_states, n_classes, start;
+	uint32_t n_segments;
+	uint32_t *segment_start; /* [n_segments]: first code point of each */
+	uint16_t *segment_class; /* class 0 leads nowhere */
+	uint16_t ascii[128];
+	uint16_t *next;                      /* [n_states * n_classes] */
+	uint8_t *accepts;                    /* may end here */
+	uint32_t *shortest;                  /* letters to the nearest end */
+	uint32_t *longest;                   /* to the farthest; NO_LIMIT */
+	uint32_t *n_words;                   /* that lead to an end; NO_LIMIT: very many */
+	uint8_t *free_for;                   /* so many letters of plain text, of any kind, are possible */
+	uint32_t *letter_of;                 /* of each class: the one that is written with the fewest bytes */
+	uint32_t max_shortest, letter_bytes; /* bytes that a letter takes at most, when the shortest is chosen */
+	bool is_dense;                       /* from each state all lengths between shortest and longest are possible */
+} Language;
+
+/* NULL after a failure. n_states is 1 where the language is empty. */
+extern Language *language_build(Expressions *e, uint32_t expression);
+
+static inline uint32_t
+language_class(const Language *language, uint32_t letter)
+{
+	uint32_t low = 0, high = language->n_segments;
+
+	if (letter < 128)
+		return language->ascii[letter];
+	while (high - low > 1)
+	{
+		uint32_t middle = (low + high) / 2;
+
+		if (language->segment_start[middle] <= letter)
+			low = middle;
+		else
+			high = middle;
+	}
+	return language->segment_class[low];
+}
+
+static inline uint32_t
+language_next(const Language *language, uint32_t state, uint32_t letter)
+{
+	return language->next[state * language->n_classes + language_class(language, letter)];
+}
+
+/* Does some letter of lo … hi lead on to a text of between min and max more letters, this one included? */
+extern bool language_has(const Language *language, uint32_t state, uint32_t lo, uint32_t hi, uint32_t min,
+						 uint32_t max);
+
+/* Can a text be completed from state with between min and max letters? */
+static inline bool
+language_lives(const Language *language, uint32_t state, uint32_t min, uint32_t max)
+{
+	return state != 0 && language->shortest[state] <= max && language->longest[state] >= min;
+}
+
+/* Is plain text: valid in a JSON string as it is, and no line end for patterns. */
+static inline bool
+letter_is_plain(uint32_t letter)
+{
+	return letter >= 0x20 && letter != '"' && letter != '\\' && letter != 0x2028 && letter != 0x2029;
+}
+
+/* Bytes of a letter in a JSON string. */
+extern uint32_t letter_json_bytes(uint32_t letter);
+
+#endif

@@ -1,0 +1,119 @@
+/*
+ * schema.h - JSON schemas as nodes: read once, every keyword checked; drafts 4 to 2020-12.
+ *
+ * A keyword is one of those below, or an annotation by the standard, or an error with its path: UNSUPPORTED where we
+ * know what it means and cannot do it, INVALID_ARGUMENT where its value makes no sense. Nothing is passed over.
+ */
+#ifndef QWEN_FORMAT_SCHEMA_H
+#define QWEN_FORMAT_SCHEMA_H
+
+#include "../base/json_tree.h"
+#include "expression.h"
+#include "numbers.h"
+
+#define SCHEMA_MAX_NODES 65536u
+#define SCHEMA_MAX_DEPTH 512
+#define SCHEMA_MAX_VALUES 10000u /* of an enum */
+#define SCHEMA_MAX_MEMBERS 4096u /* of properties */
+#define SCHEMA_MAX_COUNT 4096u   /* minItems, minProperties, minContains: they are made one by one */
+#define NO_NODE UINT32_MAX
+#define NO_EXPRESSION UINT32_MAX
+
+/* Types as bits. A number is a whole one or not. */
+enum
+{
+	TYPE_NULL = 1,
+	TYPE_BOOLEAN = 2,
+	TYPE_INTEGER = 4,
+	TYPE_FRACTION = 8,
+	TYPE_STRING = 16,
+	TYPE_ARRAY = 32,
+	TYPE_OBJECT = 64,
+	TYPE_NUMBER = TYPE_INTEGER | TYPE_FRACTION,
+	TYPE_ANY = 127,
+};
+
+/* What a format may leave out when it is asked to. */
+enum
+{
+	IGNORE_FORMAT = 1,
+	RELAX_ONE_OF = 2,
+};
+
+/* A list of nodes, names or pairs of them. */
+typedef struct SchemaList
+{
+	uint32_t n;
+	uint32_t *at; /* [n], pairs: [2 n] */
+} SchemaList;
+
+typedef struct SchemaNode
+{
+	const JsonNode *json; /* NULL: made, of true, false or a constant */
+	char *path;           /* a JSON pointer */
+	bool is_read, is_false;
+	uint8_t types;
+	const JsonNode *values, *constant; /* enum; const. NULL: none */
+
+	bool has_lower, has_upper;
+	Decimal lower, upper; /* both allowed */
+	SchemaList steps;     /* of numbers of decimals: multipleOf */
+	uint32_t min_length, max_length;
+	uint32_t pattern, format; /* expressions, or NO_EXPRESSION */
+
+	SchemaList properties; /* (name, node) */
+	SchemaList patterns;   /* (expression, node) */
+	SchemaList required;   /* names */
+	SchemaList needs;      /* (name, name): dependentRequired */
+	SchemaList dependents; /* (name, node): dependentSchemas */
+	uint32_t additional, names;
+	uint32_t min_members, max_members;
+
+	SchemaList prefix; /* nodes */
+	uint32_t items, contains;
+	uint32_t min_items, max_items, min_contains, max_contains;
+	bool is_unique;
+
+	SchemaList all_of, any_of, one_of;
+	uint32_t ref, not, condition, then, otherwise;
+	uint32_t unevaluated_members, unevaluated_items;
+} SchemaNode;
+
+typedef struct Schema
+{
+	Pool *pool;
+	Expressions *expressions;
+	const JsonNode *root_json;
+	SchemaNode **nodes;
+	uint32_t n_nodes, capacity, ignored;
+	int draft;         /* 4, 6, 7, 2019, 2020 */
+	NumberMap node_of; /* of a JsonNode */
+	Interner texts;    /* names: byte count, bytes packed into words */
+	Decimal *steps;
+	uint32_t n_steps, steps_capacity;
+	struct SchemaPlace *places; /* what $id and anchors name */
+	NumberMap base_of;          /* a JsonNode's base URI (a text) */
+	WordList dynamic_anchors;   /* texts, each as often as it is there */
+	bool has_recursive_anchor;
+	uint32_t always, never; /* the nodes true and false */
+	uint32_t root;
+} Schema;
+
+/* Read a schema and all that it refers to. Failures are noted in the pool. */
+extern void schema_open(Schema *schema, Pool *pool, Expressions *expressions, const JsonNode *json, const char *path,
+						uint32_t ignored);
+
+/* The node of a constant. */
+extern uint32_t schema_constant(Schema *schema, const JsonNode *value);
+
+/* The number of a name; a name's bytes. */
+extern uint32_t schema_text(Schema *schema, const char *text, size_t length);
+extern ByteSpan schema_span(const Schema *schema, uint32_t text);
+
+/* Are two values the same, by JSON's meaning? */
+extern bool json_equal(const JsonNode *a, const JsonNode *b);
+
+/* The type of a value, as one bit. */
+extern uint8_t json_type(const JsonNode *node);
+
+#endif

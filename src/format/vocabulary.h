@@ -1,0 +1,52 @@
+/*
+ * vocabulary.h - a model's ordinary tokens as a trie, and which of them are plain text.
+ *
+ * Plain tokens hold whole characters and nothing that ends or escapes a JSON string: wherever any text may come, all of
+ * them may, and only the others have to be walked through.
+ */
+#ifndef QWEN_FORMAT_VOCABULARY_H
+#define QWEN_FORMAT_VOCABULARY_H
+
+#include <stdbool.h>
+#include <stddef.h>
+#include <stdint.h>
+
+#include "../base/bytes.h"
+
+#define VOCABULARY_NO_TOKEN UINT32_MAX
+#define VOCABULARY_MAX_CHARACTERS 16 /* a bitset each for plain tokens of at most so many characters */
+
+/* A node of a trie, depth first. The root has depth 0. */
+typedef struct TrieNode
+{
+	uint32_t token;   /* that ends here, or VOCABULARY_NO_TOKEN */
+	uint32_t subtree; /* nodes of it, this one included */
+	uint8_t byte, depth;
+} TrieNode;
+
+typedef struct Trie
+{
+	TrieNode *nodes;
+	uint32_t n;
+} Trie;
+
+typedef struct Vocabulary
+{
+	uint32_t n_tokens, n_words; /* words of 64 bits of a bitset */
+	Trie all, others;           /* others: those that are not plain */
+	uint32_t *others_to_all;    /* nodes of others, in all */
+	uint64_t *plain;
+	uint64_t *up_to[VOCABULARY_MAX_CHARACTERS + 1];
+	uint32_t n_longer;
+	uint32_t *longer;           /* plain tokens of more characters, in order … */
+	uint8_t *longer_characters; /* … and how many those have */
+} Vocabulary;
+
+/* Tokens whose span has no data are not ordinary, and left out. The spans are not kept. NULL: no memory. */
+extern Vocabulary *vocabulary_create(const ByteSpan *tokens, uint32_t n_tokens);
+extern void vocabulary_destroy(Vocabulary *vocabulary);
+
+/* The longest token that a text begins with; its bytes in *length. VOCABULARY_NO_TOKEN: none. */
+extern uint32_t vocabulary_longest(const Vocabulary *vocabulary, const char *text, size_t n, size_t *length);
+
+#endif

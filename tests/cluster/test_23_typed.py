@@ -1,0 +1,193 @@
+"""Answers of a form (response_format): always valid, whatever the model would rather say, however it is cut and whoever runs beside it."""
+import json
+
+import jsonschema
+import psycopg2
+import pytest
+from random_models import serving
+
+PERSON = {
+    "type": "object",
+    "properties": {
+        "name": {"type": "string", "maxLength": 20},
+        "age": {"type": "integer", "minimum": 0, "maximum": 130},
+        "born": {"type": "string", "format": "date"},
+        "tags": {"type": "array", "items": {"enum": ["a", "b", "c"]}, "maxItems": 3},
+    },
+    "required": ["name", "age", "tags"],
+    "additionalProperties": False,
+}
+SCHEMAS = {
+    "person": PERSON,
+    "alternatives": {"anyOf": [{"type": "integer", "minimum": 10, "maximum": 99}, {"type": "array", "items": {"type": "boolean"}, "minItems": 1, "maxItems": 4}, {"type": "null"}]},
+    "one_of": {"oneOf": [
+        {"type": "object", "properties": {"kind": {"const": "circle"}, "radius": {"type": "number", "exclusiveMinimum": 0, "maximum": 10}}, "required": ["kind", "radius"], "additionalProperties": False},
+        {"type": "object", "properties": {"kind": {"const": "square"}, "side": {"type": "number", "multipleOf": 0.25, "minimum": 1}}, "required": ["kind", "side"], "additionalProperties": False}]},
+    "recursive": {"$ref": "#/$defs/node", "$defs": {"node": {"type": "object", "properties": {"value": {"type": "integer", "minimum": 0, "maximum": 9},
+                  "children": {"type": "array", "items": {"$ref": "#/$defs/node"}, "maxItems": 2}}, "required": ["value"], "additionalProperties": False}}},
+    "pattern": {"type": "object", "properties": {"code": {"type": "string", "pattern": "^[A-Z]{3}-[0-9]{2,4}$"}, "word": {"type": "string", "pattern": "o", "maxLength": 12}},
+                "required": ["code", "word"], "additionalProperties": False},
+    "conditional": {"type": "object", "properties": {"paid": {"type": "boolean"}, "by": {"enum": ["card", "cash"]}}, "required": ["paid"], "additionalProperties": False,
+                    "if": {"properties": {"paid": {"const": True}}}, "then": {"required": ["by"]}},
+    "other_names": {"type": "object", "propertyNames": {"pattern": "^[a-z]{1,8}$"}, "additionalProperties": {"type": "integer", "minimum": 1, "maximum": 5}, "minProperties": 2, "maxProperties": 3},
+    "counted": {"type": "array", "items": {"type": "integer", "minimum": 0, "maximum": 9}, "contains": {"const": 7}, "minItems": 2, "maxItems": 6},
+}  # fmt: skip
+
+
+def form(schema):
+    return json.dumps({"type": "json_schema", "schema": schema})
+
+
+def check(text, schema):
+    value = json.loads(text)
+    jsonschema.Draft202012Validator(schema, format_checker=jsonschema.FormatChecker()).validate(value)
+    return value
+
+
+@pytest.mark.parametrize("name", SCHEMAS)
+def test_every_answer_is_of_its_schema(server, name):
+    rows = server.query(
+        "SELECT t, s, (qwen_chat_full('Tell me about Anna, who is 31.', temperature => t, seed => s, max_tokens => 80, response_format => %s)).content"
+        " FROM unnest(ARRAY[0, 1, 1.5]) t, generate_series(1, 4) s", (form(SCHEMAS[name]),))
+    assert len(rows) == 12
+    for _, _, text in rows:
+        check(text, SCHEMAS[name])
+
+
+def test_an_answer_is_valid_at_every_max_tokens(server):
+    """Cut anywhere it is completed, or it is said before it begins that there is no room."""
+    n_refused = 0
+    for n in range(1, 61):
+        try:
+            ((text, reason, used),) = server.query(
+                "SELECT r.content, r.finish_reason, r.completion_tokens FROM qwen_chat_full('Anna', max_tokens => %s, temperature => 1.5, seed => 3, response_format => %s) r",
+                (n, form(PERSON)))
+        except psycopg2.errors.ProgramLimitExceeded as error:
+            n_refused += 1
+            assert n_refused == n and f"there is room for {n}" in str(error)
+            continue
+        check(text, PERSON)
+        assert used <= n and reason in ("stop", "length")
+    assert 3 < n_refused < 40
+
+
+def test_the_same_alone_and_in_a_batch(server):
+    """Bit for bit: beside each other, with guesses and alone."""
+    sql = "SELECT qwen_generate('Once ' || i, max_tokens => 50, temperature => 1, seed => i, response_format => %s) FROM generate_series({}) i"
+    together = [text for (text,) in server.query(sql.format("1, 12"), (form(PERSON),))]
+    alone = [server.value(sql.format(f"{i}, {i}"), (form(PERSON),)) for i in range(1, 13)]
+    assert together == alone
+    for text in together:
+        check(text, PERSON)
+
+
+def test_other_forms(server):
+    ask = "SELECT qwen_chat('Say something.', temperature => 1.5, seed => %s, max_tokens => 60, response_format => %s)"
+    for seed in range(6):
+        assert server.value(ask, (seed, '{"type": "choice", "choices": ["yes", "no", "yes and no"]}')) in ("yes", "no", "yes and no")
+        code = server.value(ask, (seed, r'{"type": "regex", "pattern": "[A-Z]{3}-\\d{4}"}'))
+        assert len(code) == 8 and code[:3].isupper() and code[3] == "-" and code[4:].isdigit()
+        assert isinstance(json.loads(server.value(ask, (seed, '{"type": "json_object"}'))), dict)
+        json.loads(server.value(ask, (seed, "{}")))
+        wrapped = {"type": "json_schema", "json_schema": {"name": "p", "strict": True, "schema": PERSON}}
+        check(server.value(ask, (seed, json.dumps(wrapped))), PERSON)
+        compact = server.value(ask, (seed, json.dumps({"type": "json_schema", "schema": PERSON, "whitespace": "compact"})))
+        assert ": " not in compact.replace(check(compact, PERSON)["name"], "")
+    assert server.value("SELECT qwen_chat('Hi', max_tokens => 2, response_format => %s)", ('{"type": "text"}',))
+
+
+def test_functions_that_ask_take_a_form(server):
+    """Streams, summaries of rows, batches, jobs."""
+    small = {"type": "object", "properties": {"ok": {"type": "boolean"}}, "required": ["ok"], "additionalProperties": False}
+    pieces = server.query("SELECT * FROM qwen_chat_stream('Hi', max_tokens => 30, response_format => %s)", (form(small),))
+    check("".join(piece for (piece,) in pieces if piece), small)
+    check(server.value("SELECT qwen_summarize('It rained all day. Then it snowed.', response_format => %s)", (form(small),)), small)
+    check(server.value("SELECT qwen_translate('It rains.', 'French', response_format => %s)", (form(small),)), small)
+    for (text,) in server.query("SELECT response FROM qwen_generate_batch(ARRAY['a', 'b', 'c'], max_tokens => 30, response_format => %s)", (form(small),)):
+        check(text, small)
+    cursor = server.connect().cursor()
+    cursor.execute("CREATE TABLE notes (id int PRIMARY KEY, body text, answer text); INSERT INTO notes SELECT i, 'Note ' || i FROM generate_series(1, 5) i")
+    try:
+        cursor.execute("SELECT qwen_submit('notes', '{body}', 'notes', 'answer', max_tokens => 30, response_format => %s)", (form(small),))
+        job = cursor.fetchone()[0]
+        cursor.execute("SELECT qwen_wait(%s, '1min')", (job,))
+        cursor.execute("SELECT answer FROM notes")
+        for (text,) in cursor.fetchall():
+            check(text, small)
+    finally:
+        cursor.execute("DROP TABLE notes")
+    with pytest.raises(psycopg2.errors.FeatureNotSupported, match="choose among given answers"):
+        server.query("SELECT qwen_classify('x', ARRAY['a', 'b'], response_format => '{}')")
+
+
+def test_extract_gives_jsonb_of_the_schema(server):
+    cursor = server.connect().cursor()
+    cursor.execute("CREATE TABLE mails (id int PRIMARY KEY, body text)")
+    try:
+        cursor.execute("INSERT INTO mails SELECT i, 'Mail ' || i || ' of Anna, who is ' || 30 + i FROM generate_series(1, 6) i UNION ALL SELECT 7, NULL UNION ALL SELECT 8, ' '")
+        cursor.execute("SELECT id, qwen_extract(body, %s) FROM mails ORDER BY id", (json.dumps(PERSON),))
+        rows = dict(cursor.fetchall())
+        for i in range(1, 7):
+            check(json.dumps(rows[i]), PERSON)
+        assert rows[7] is None and rows[8] is None
+        cursor.execute("EXPLAIN SELECT qwen_extract(body, %s) FROM mails", (json.dumps(PERSON),))
+        assert "Qwen" in str(cursor.fetchall())
+        endless = {"type": "object", "properties": {"all": {"type": "string", "minLength": 40}}, "required": ["all"]}
+        with pytest.raises(psycopg2.errors.ProgramLimitExceeded, match="tokens are not enough|there is room for 12"):
+            cursor.execute("SELECT qwen_extract('x', %s, max_tokens => 12)", (json.dumps(endless),))
+        with pytest.raises(psycopg2.errors.InvalidParameterValue, match="the schema is the form"):
+            cursor.execute("SELECT qwen_extract('x', '{}', response_format => '{}')")
+        with pytest.raises(psycopg2.errors.FeatureNotSupported, match='"uniqueItems" at /'):
+            cursor.execute("""SELECT qwen_extract('x', '{"uniqueItems": true}')""")
+    finally:
+        cursor.execute("DROP TABLE mails")
+
+
+def test_what_cannot_be_kept_is_said_before_it_begins(server):
+    for wanted, error, part in (
+        ('{"type": "object", "properties": {"tags": {"type": "array", "uniqueItems": true}}}', psycopg2.errors.FeatureNotSupported, '"uniqueItems" at /properties/tags is not supported'),
+        ('{"type": "integer", "minimum": 3, "maximum": 2}', psycopg2.errors.InvalidParameterValue, "no value satisfies the schema"),
+        ('{"type": "json_schema"}', psycopg2.errors.InvalidParameterValue, 'must have a member "schema"'),
+        ('{"type": "grammar"}', psycopg2.errors.FeatureNotSupported, "grammar"),
+        ('{"type": "string", "pattern": "^[ -~]*a[ -~]{14}$"}', psycopg2.errors.ProgramLimitExceeded, "limit"),
+    ):
+        with pytest.raises(error, match="response_format: "):
+            server.query("SELECT qwen_chat('x', response_format => %s)", (wanted,))
+        ((path, keyword, problem),) = server.query("SELECT * FROM qwen_check_format(%s)", (wanted,))
+        assert part in problem
+    assert server.query("SELECT path, keyword FROM qwen_check_format(%s)", ('{"properties": {"a": {"pattern": "("}}}',)) == [("/properties/a", "pattern")]
+    assert server.query("SELECT * FROM qwen_check_format(%s)", (form(PERSON),)) == []
+    assert server.query("SELECT * FROM qwen_check_format(NULL)") == []
+    with pytest.raises(psycopg2.errors.InvalidParameterValue, match="stop strings would cut JSON"):
+        server.query("SELECT qwen_chat('x', stop => ARRAY['}'], response_format => '{}')")
+    with pytest.raises(psycopg2.errors.FeatureNotSupported, match="beside tools"):
+        server.query("""SELECT qwen_chat('[{"role": "user", "content": "x"}]'::json, tools => '[{"type": "function", "function": {"name": "f"}}]', response_format => '{}')""")
+
+
+@pytest.fixture(scope="module")
+def thinkers():
+    cluster = serving("always", "thinker", "random")
+    yield cluster
+    cluster.remove()
+
+
+def test_thinking_is_free_and_the_answer_strict(thinkers):
+    """Opened by the template or by the model, closed by it, by a budget, or because few tokens are left."""
+    ask = "SELECT r.thinking, r.content, r.finish_reason FROM qwen_chat_full('Which?', model => %s, seed => 5, max_tokens => %s, {} response_format => %s) r"
+    for model in ("always", "thinker"):
+        ((thinking, text, _),) = thinkers.query(ask.format(""), (model, 200, form(PERSON)))
+        assert thinking and "think" in thinking
+        check(text, PERSON)
+        ((thinking, text, _),) = thinkers.query(ask.format("thinking_budget => 3,"), (model, 200, form(PERSON)))
+        check(text, PERSON)
+    ((thinking, text, reason),) = thinkers.query(ask.format("thinking => false,"), ("thinker", 200, form(PERSON)))
+    assert not thinking
+    check(text, PERSON)
+
+
+def test_a_model_that_says_anything_says_it_in_form(thinkers):
+    """Random weights: whatever tokens a vocabulary of 150,000 has."""
+    for name, schema in SCHEMAS.items():
+        for seed in range(2):
+            text = thinkers.value("SELECT qwen_chat('x', model => 'random', thinking => false, temperature => 1.5, seed => %s, max_tokens => 60, response_format => %s)", (seed, form(schema)))
+            check(text, schema)

@@ -1,0 +1,71 @@
+/*
+ * fuzz_format.c - what a client asks of an answer's form: compiled, walked through at random, completed.
+ *
+ * Input: a byte that seeds the walk, then the response_format.
+ */
+#include "../../src/format/format.h"
+#include "fuzz.h"
+
+#define STEPS 48
+#define MAX_ANSWER (512 * 1024)
+
+int
+LLVMFuzzerTestOneInput(const uint8_t *data, size_t size)
+{
+	ByteReader input;
+	ByteSpan text;
+	Format *format;
+	Status status;
+	FormatState state;
+	uint64_t seed;
+	ByteWriter answer;
+
+	byte_reader_init(&input, data, size);
+	seed = read_u8(&input) + 1;
+	text = fuzz_rest(&input);
+	if (!utf8_is_valid(text.data, text.length) || memchr(text.data, 0, text.length))
+		return 0;
+	status = format_compile(text, NULL, &format);
+	PROMISE(status.code == STATUS_OK || status.code == STATUS_INVALID_ARGUMENT || status.code == STATUS_UNSUPPORTED ||
+			status.code == STATUS_TOO_LONG);
+	PROMISE((status.code == STATUS_OK) || !format);
+	if (!format)
+		return 0;
+	byte_writer_init(&answer);
+	state = format_start(format);
+	for (int step = 0; step < STEPS && !format_is_over(format, state); step++)
+	{
+		unsigned char next[256];
+		int n = 0;
+
+		for (int byte = 0; byte < 256; byte++)
+		{
+			char c = (char) byte;
+
+			if (format_take(format, state, &c, 1))
+				next[n++] = (unsigned char) byte;
+		}
+		if (format_status(format).code != STATUS_OK)
+			break;
+		/* no dead ends */
+		PROMISE(n > 0 || format_is_complete(format, state));
+		if (n == 0)
+			break;
+		seed = seed * 6364136223846793005u + 1442695040888963407u;
+		write_u8(&answer, next[(seed >> 33) % (unsigned) n]);
+		state = format_take(format, state, (char *) answer.data + answer.length - 1, 1);
+		PROMISE(state != 0);
+	}
+	if (format_status(format).code == STATUS_OK && format_complete(format, state, &answer).code == STATUS_OK)
+	{
+		PROMISE(answer.length < MAX_ANSWER);
+		state = format_take(format, format_start(format), answer.data ? (char *) answer.data : "", answer.length);
+		PROMISE(format_status(format).code != STATUS_OK || (state && format_is_complete(format, state)));
+		PROMISE(utf8_is_valid(answer.data ? (char *) answer.data : "", answer.length));
+	}
+	else
+		PROMISE(format_status(format).code != STATUS_INTERNAL);
+	byte_writer_free(&answer);
+	format_destroy(format);
+	return 0;
+}

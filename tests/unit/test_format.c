@@ -1,0 +1,430 @@
+/*
+ * test_format.c - formats of answers (src/format): what a schema, pattern or choice lets through, exactly; that nothing
+ * that is let through is a dead end; that masks are what their tokens, one by one, are.
+ */
+#include <setjmp.h>
+#include <stdarg.h>
+#include <stddef.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+
+#include <cmocka.h>
+
+#include "../../src/format/format.h"
+#include "../../src/format/masks.h"
+#include "../../src/format/numbers.h"
+
+#define LENGTH(array) (sizeof(array) / sizeof *(array))
+
+static Format *
+compiled(const char *text)
+{
+	Format *format = NULL;
+	Status status = format_compile((ByteSpan){text, strlen(text)}, NULL, &format);
+
+	if (status.code != STATUS_OK)
+		fail_msg("%s: %s", text, status.message);
+	assert_non_null(format);
+	return format;
+}
+
+static bool
+accepts(Format *format, const char *text)
+{
+	FormatState state = format_take(format, format_start(format), text, strlen(text));
+
+	assert_int_equal(format_status(format).code, STATUS_OK);
+	return state && format_is_complete(format, state);
+}
+
+/* A format, texts that belong to it, and texts that do not; NULL ends each. */
+typedef struct FormatCase
+{
+	const char *format, *good[8], *bad[12];
+} FormatCase;
+
+static const FormatCase cases[] = {
+	{"{\"type\":\"string\",\"pattern\":\"^[a-z]+$\",\"maxLength\":3}",
+	 {"\"a\"", "\"abc\"", NULL},
+	 {"\"\"", "\"abcd\"", "\"A\"", "\"ab", NULL}},
+	{"{\"type\":\"string\",\"format\":\"uuid\",\"maxLength\":36}",
+	 {"\"00000000-0000-0000-0000-000000000000\"", NULL},
+	 {"\"0000\"", NULL}},
+	{"{\"type\":\"string\",\"maxLength\":4}",
+	 {"\"a\\\"b\\n\"", "\"\xF0\x9F\x98\x80\xF0\x9F\x98\x80\xF0\x9F\x98\x80\xF0\x9F\x98\x80\"",
+	  "\"\\ud83d\\ude00\\uD83D\\uDE00\\u00e9e\"", NULL},
+	 {"\"abcde\"", "\"a\tb\"", "\"a\nb\"", "\"\\ud800\"", "\"\\udc00\"", "\"\\u0000\"", "\"\\ud83d\\u0041\"", "\"\\x\"",
+	  "\"\xED\xA0\x80\"", "\"\xC0\xAF\"", "\"\xF4\x90\x80\x80\"", NULL}},
+	{"{\"type\":\"object\",\"properties\":{\"a\":{\"type\":\"integer\"}},\"additionalProperties\":false,\"anyOf\":[{"
+	 "\"required\":[\"a\"]}]}",
+	 {"{\"a\": 1}", NULL},
+	 {"{}", "{\"b\": 1}", "{\"a\": \"x\"}", "{\"a\": 1, \"a\": 2}", NULL}},
+	{"{\"type\":\"string\",\"maxLength\":20}", {"\"aaaaaaaaaaaaaaaaaaaa\"", NULL}, {"\"aaaaaaaaaaaaaaaaaaaaa\"", NULL}},
+	{"{\"allOf\":[{\"type\":\"integer\",\"minimum\":3},{\"maximum\":5}]}",
+	 {"3", "4", "5", NULL},
+	 {"2", "6", "3.0", "\"3\"", NULL}},
+	{"{\"type\":\"object\",\"required\":[\"a\"]}",
+	 {"{\"a\": null}", "{\"a\": 1, \"b\": 2}", NULL},
+	 {"{}", "{\"b\": 2}", NULL}},
+	{"{\"type\":\"object\",\"properties\":{\"a\":{\"type\":\"integer\"}},\"additionalProperties\":true}",
+	 {"{}", "{\"b\": \"x\"}", "{\"a\": 1, \"b\": \"x\", \"c\": {}}", NULL},
+	 {"{\"a\": \"x\"}", "{\"b\": 1, \"b\": 2}", "{\"b\": 1, \"a\": 2}", "{\"a\": 1, \"\\u0061\": 2}", NULL}},
+	{"{\"type\":\"object\",\"propertyNames\":{\"pattern\":\"^[a-z]+$\"},\"additionalProperties\":{\"type\":\"object\","
+	 "\"properties\":{\"n\":{\"type\":\"number\"}},\"required\":[\"n\"]}}",
+	 {"{}", "{\"a\": {\"n\": 1}}", NULL},
+	 {"{\"a\": \"x\"}", "{\"A\": {\"n\": 1}}", "{\"a\": {}}", NULL}},
+	{"{\"type\":\"object\",\"properties\":{\"score\":{\"type\":\"integer\",\"multipleOf\":5}},\"patternProperties\":{"
+	 "\"^score$\":{\"minimum\":10}},\"required\":[\"score\"],\"additionalProperties\":false}",
+	 {"{\"score\": 10}", "{\"score\": 15}", NULL},
+	 {"{\"score\": 5}", "{\"score\": 11}", "{}", NULL}},
+	{"{\"type\":\"string\",\"pattern\":\"\\\\S\"}", {"\" a\"", NULL}, {"\" \"", "\"\"", NULL}},
+	{"{\"type\":\"string\",\"pattern\":\"^a$|^b$\"}", {"\"a\"", "\"b\"", NULL}, {"\"ab\"", "\"\"", NULL}},
+	{"{\"type\":\"string\",\"pattern\":\"^(?!x)[a-z]+$\"}", {"\"ax\"", NULL}, {"\"xa\"", "\"\"", NULL}},
+	{"{\"type\":\"object\",\"properties\":{},\"additionalProperties\":false}",
+	 {"{}", NULL},
+	 {"{ }", "{\"a\": 1}", "{} ", NULL}},
+	{"{\"type\":\"array\",\"maxItems\":0}", {"[]", NULL}, {"[1]", "[ ]", NULL}},
+	{"{\"type\":\"array\",\"items\":{\"type\":\"integer\"},\"minItems\":2,\"maxItems\":3}",
+	 {"[1, 2]", "[1, 2, 3]", NULL},
+	 {"[]", "[1]", "[1, 2, 3, 4]", "[1,2]", "[1, \"2\"]", NULL}},
+	{"{\"type\":\"array\",\"contains\":{\"const\":7},\"items\":{\"type\":\"integer\"},\"maxContains\":2}",
+	 {"[7]", "[1, 7]", "[7, 1, 7]", NULL},
+	 {"[]", "[1]", "[7, 7, 7]", NULL}},
+	{"{}", {"2.5", "0", "-1.5", "null", "[{}, []]", NULL}, {"02", "1e5", "-0", "+1", "1.", ".5", "nul", NULL}},
+	{"{\"type\":\"number\",\"exclusiveMinimum\":0}", {"0.1", "1", NULL}, {"0", "0.0", "-0", "-1", NULL}},
+	{"{\"type\":\"number\",\"minimum\":1,\"maximum\":5}", {"5.0", "1", NULL}, {"5.7", "0.9", NULL}},
+	{"{\"type\":\"integer\",\"minimum\":-5}", {"-5", "0", "70", NULL}, {"-6", "-0", NULL}},
+	{"{\"type\":\"integer\",\"minimum\":9007199254740993,\"maximum\":9007199254740993}",
+	 {"9007199254740993", NULL},
+	 {"9007199254740992", "9007199254740994", NULL}},
+	{"{\"type\":\"number\",\"multipleOf\":0.01}", {"0.07", "1.50", "3", NULL}, {"0.075", NULL}},
+	{"{\"$ref\":\"#/$defs/~1a~0b%25\",\"$defs\":{\"/a~b%\":{\"enum\":[\"x\",1]}}}", {"\"x\"", "1", NULL}, {"2", NULL}},
+	{"{\"properties\":{\"t\":{\"anyOf\":[{\"type\":\"null\"},{\"const\":5}]}},\"$ref\":\"#/properties/t/anyOf/1\"}",
+	 {"5", NULL},
+	 {"null", "{\"t\": 5}", NULL}},
+	{"{\"type\":\"object\",\"properties\":{\"next\":{\"$ref\":\"#\"},\"v\":{\"type\":\"integer\"}},\"required\":[\"v\"]"
+	 ","
+	 "\"additionalProperties\":false}",
+	 {"{\"v\": 1}", "{\"next\": {\"next\": {\"v\": 1}, \"v\": 2}, \"v\": 3}", NULL},
+	 {"{\"next\": {}, \"v\": 1}", NULL}},
+	{"{\"type\":\"object\",\"properties\":{\"reasoning\":{\"type\":\"string\"},\"answer\":{\"type\":\"string\"}}}",
+	 {"{\"reasoning\": \"r\", \"answer\": \"a\"}", "{\"answer\": \"a\"}", NULL},
+	 {"{\"answer\": \"a\", \"reasoning\": \"r\"}", NULL}},
+	{"{\"const\":\"\\n                              \"}",
+	 {"\"\\n                              \"", NULL},
+	 {"\"\\n\"", NULL}},
+	{"{\"enum\":[1,\"1\",null,{\"b\":1},[true]]}",
+	 {"1", "\"1\"", "null", "{\"b\": 1}", "[true]", NULL},
+	 {"true", "{}", "{\"b\": 2}", "{\"b\": 1, \"c\": 1}", "[]", NULL}},
+	{"{\"type\":\"choice\",\"choices\":[\"foo\",\"foobar\",\"no\\nplease\"]}",
+	 {"foo", "foobar", "no\nplease", NULL},
+	 {"foob", "\"foo\"", "", NULL}},
+	{"{\"type\":\"regex\",\"pattern\":\"[A-Z]{2}-\\\\d+|x\"}", {"AB-1", "x", NULL}, {"AB-", "xx", "aAB-1", NULL}},
+	{"{\"type\":\"string\",\"format\":\"date\"}",
+	 {"\"2024-02-29\"", "\"2000-02-29\"", "\"0004-02-29\"", "\"2023-12-31\"", NULL},
+	 {"\"2023-02-29\"", "\"1900-02-29\"", "\"2024-04-31\"", "\"2024-13-01\"", "\"2024-00-10\"", "\"24-01-01\"",
+	  "\"0000-01-01\"", NULL}},
+	{"{\"type\":\"object\",\"properties\":{\"e\xCC\x81\":{\"type\":\"integer\"}},\"required\":[\"e\xCC\x81\"]}",
+	 {"{\"e\xCC\x81\": 1}", NULL},
+	 {"{\"\xC3\xA9\": 1}", NULL}},
+	{"{\"oneOf\":[{\"type\":\"integer\"},{\"minimum\":2}]}", {"1", "2.5", "\"x\"", NULL}, {"3", "1.5", NULL}},
+	{"{\"not\":{\"type\":[\"string\",\"object\"]}}", {"1", "[]", NULL}, {"\"a\"", "{}", NULL}},
+	{"{\"type\":\"object\",\"properties\":{\"a\":{}},\"if\":{\"properties\":{\"a\":{\"const\":1}},\"required\":[\"a\"]}"
+	 ",\"then\":{"
+	 "\"required\":[\"b\"]},\"else\":{\"required\":[\"c\"]}}",
+	 {"{\"a\": 1, \"b\": 0}", "{\"a\": 2, \"c\": 0}", "{\"c\": 0}", NULL},
+	 {"{\"a\": 1, \"c\": 0}", "{\"a\": 2, \"b\": 0}", "{}", NULL}},
+	{"{\"type\":\"object\",\"allOf\":[{\"properties\":{\"a\":{\"type\":\"integer\"}}}],\"unevaluatedProperties\":"
+	 "false}",
+	 {"{}", "{\"a\": 1}", NULL},
+	 {"{\"b\": 1}", NULL}},
+	{"{\"type\":\"object\",\"dependentRequired\":{\"a\":[\"b\"]},\"maxProperties\":2}",
+	 {"{}", "{\"a\": 1, \"b\": 2}", "{\"b\": 2, \"x\": 1}", NULL},
+	 {"{\"a\": 1}", "{\"a\": 1, \"b\": 2, \"c\": 3}", NULL}},
+	{"{\"type\":\"json_schema\",\"json_schema\":{\"name\":\"n\",\"strict\":true,\"schema\":{\"type\":\"array\","
+	 "\"items\":{\"type\":"
+	 "\"boolean\"}}},\"whitespace\":\"compact\"}",
+	 {"[true,false]", NULL},
+	 {"[true, false]", NULL}},
+	{"{\"type\":\"json_object\"}", {"{}", "{\"a\": [1, null]}", NULL}, {"[]", "1", NULL}},
+	{"{\"type\":\"json_schema\",\"schema\":{\"type\":\"string\",\"format\":\"nobody-knows\"},\"ignore\":[\"format\"]}",
+	 {"\"x\"", NULL},
+	 {"1", NULL}},
+};
+
+/* The cases that other engines have wrong, and what each keyword is about. */
+static void
+exactly_what_the_format_says_is_let_through(void **unused)
+{
+	(void) unused;
+	for (size_t i = 0; i < LENGTH(cases); i++)
+	{
+		Format *format = compiled(cases[i].format);
+
+		for (const char *const *text = cases[i].good; *text; text++)
+			if (!accepts(format, *text))
+				fail_msg("%s must let %s through", cases[i].format, *text);
+		for (const char *const *text = cases[i].bad; *text; text++)
+			if (accepts(format, *text))
+				fail_msg("%s must not let %s through", cases[i].format, *text);
+		format_destroy(format);
+	}
+}
+
+typedef struct ErrorCase
+{
+	const char *format;
+	StatusCode code;
+	const char *part;
+} ErrorCase;
+
+static const ErrorCase errors[] = {
+	{"{\"type\":\"object\",\"properties\":{\"tags\":{\"uniqueItems\":true}}}", STATUS_UNSUPPORTED,
+	 "\"uniqueItems\" at /properties/tags"},
+	{"{\"properties\":{\"a/b\":{\"format\":\"colour\"}}}", STATUS_UNSUPPORTED, "\"format\" at /properties/a~1b"},
+	{"{\"$ref\":\"https://example.org/s\"}", STATUS_UNSUPPORTED, "outside of the schema"},
+	{"{\"$ref\":\"#/$defs/nobody\"}", STATUS_INVALID_ARGUMENT, "nothing in the schema is called"},
+	{"{\"type\":\"strin\"}", STATUS_INVALID_ARGUMENT, "\"type\" at /"},
+	{"{\"type\":\"string\",\"pattern\":\"(\"}", STATUS_INVALID_ARGUMENT, "\"pattern\" at /: ( without )"},
+	{"{\"type\":\"string\",\"pattern\":\"(a)\\\\1\"}", STATUS_UNSUPPORTED, "back-reference"},
+	{"{\"type\":\"string\",\"pattern\":\"^[ -~]*a[ -~]{14}$\"}", STATUS_TOO_LONG, "limit"},
+	{"{\"type\":\"integer\",\"minimum\":3,\"maximum\":2}", STATUS_INVALID_ARGUMENT, "no value satisfies"},
+	{"{\"type\":\"object\",\"required\":[\"a\"],\"properties\":{\"a\":{\"$ref\":\"#\"}}}", STATUS_INVALID_ARGUMENT,
+	 "no value satisfies"},
+	{"{\"$ref\":\"#\"}", STATUS_INVALID_ARGUMENT, "refers to itself"},
+	{"{\"minItems\":-1}", STATUS_INVALID_ARGUMENT, "\"minItems\" at /"},
+	{"{\"type\":\"array\",\"minItems\":100000}", STATUS_TOO_LONG, "the limit is 4096"},
+	{"{\"type\":\"json_object\",\"schema\":{}}", STATUS_INVALID_ARGUMENT, "no member \"schema\""},
+	{"{\"type\":\"grammar\"}", STATUS_UNSUPPORTED, "grammar"},
+	{"{\"type\":\"choice\",\"choices\":[]}", STATUS_INVALID_ARGUMENT, "choices"},
+	{"{\"type\":", STATUS_INVALID_ARGUMENT, "no JSON"},
+	{"7", STATUS_INVALID_ARGUMENT, "it must be an object"},
+};
+
+static void
+what_cannot_be_kept_is_an_error_with_its_path(void **unused)
+{
+	(void) unused;
+	for (size_t i = 0; i < LENGTH(errors); i++)
+	{
+		Format *format;
+		Status status = format_compile((ByteSpan){errors[i].format, strlen(errors[i].format)}, NULL, &format);
+
+		if (status.code != errors[i].code || !strstr(status.message, errors[i].part))
+			fail_msg("%s: %d %s", errors[i].format, status.code, status.message);
+		assert_null(format);
+	}
+}
+
+/* A small vocabulary: all bytes, and some tokens that go over the edges of what a schema knows. */
+static const char *const longer_tokens[] = {
+	"{\"",      "\": ",     "\", \"",   "\"}",     "}]",    "[{\"", "abc", "a\"",
+	"\\u00",    "\\\"",     "true",     "null",    "12",    "0.",   ", ",  "\"a\": ",
+	"\xC3\xA9", "\xF0\x9F", "\x98\x80", "}}",      "]}",    "-0",   "ab",  "aaaaaaaaaaaaaaaaaaaaaaaa",
+	"\"a",      "fo",       "foobar",   "2024-02", "-29\"",
+};
+
+#define N_TOKENS (256 + LENGTH(longer_tokens))
+
+static char single_bytes[256];
+
+static ByteSpan
+token_bytes(uint32_t token)
+{
+	if (token < 256)
+		return (ByteSpan){&single_bytes[token], 1};
+	return (ByteSpan){longer_tokens[token - 256], strlen(longer_tokens[token - 256])};
+}
+
+static Vocabulary *
+small_vocabulary(void)
+{
+	ByteSpan tokens[N_TOKENS];
+	Vocabulary *vocabulary;
+
+	for (uint32_t i = 0; i < 256; i++)
+		single_bytes[i] = (char) i;
+	for (uint32_t i = 0; i < N_TOKENS; i++)
+		tokens[i] = token_bytes(i);
+	vocabulary = vocabulary_create(tokens, N_TOKENS);
+	assert_non_null(vocabulary);
+	return vocabulary;
+}
+
+static bool
+mask_has(const TokenMask *mask, uint32_t token)
+{
+	if (mask->bits)
+		return mask->bits[token / 64] >> token % 64 & 1;
+	for (uint32_t i = 0; i < mask->n; i++)
+		if (mask->list[i] == token)
+			return true;
+	return false;
+}
+
+static uint64_t
+next_random(uint64_t *seed)
+{
+	*seed = *seed * 6364136223846793005ull + 1442695040888963407ull;
+	return *seed >> 33;
+}
+
+/* Walk at random through a format; at each place the mask is what its tokens are one by one, and there is a way on. */
+static void
+walk_at_random(Format *format, Masks *masks, const char *name, uint64_t seed)
+{
+	FormatState state = format_start(format);
+
+	for (int step = 0; step < 60 && !format_is_over(format, state); step++)
+	{
+		const TokenMask *mask = masks_get(masks, state);
+		uint32_t allowed[N_TOKENS], n = 0;
+		ByteWriter rest;
+		ByteSpan taken;
+
+		assert_non_null(mask);
+		for (uint32_t token = 0; token < N_TOKENS; token++)
+		{
+			ByteSpan bytes = token_bytes(token);
+			bool is_allowed = format_take(format, state, bytes.data, bytes.length) != 0;
+
+			if (is_allowed != mask_has(mask, token))
+				fail_msg("%s: token %u is %s one by one, but not in the mask", name, token,
+						 is_allowed ? "allowed" : "refused");
+			if (is_allowed)
+				allowed[n++] = token;
+		}
+		if (n == 0 && !format_is_complete(format, state))
+			fail_msg("%s: a dead end", name);
+		byte_writer_init(&rest);
+		assert_int_equal(format_complete(format, state, &rest).code, STATUS_OK);
+		if (format_completion_bound(format, state) + 64 < rest.length)
+			fail_msg("%s: a completion of %zu bytes, promised were %u", name, rest.length,
+					 format_completion_bound(format, state));
+		if (rest.length > 0)
+			assert_true(format_is_complete(format, format_take(format, state, (char *) rest.data, rest.length)));
+		byte_writer_free(&rest);
+		if (n == 0)
+			break;
+		taken = token_bytes(allowed[next_random(&seed) % n]);
+		state = format_take(format, state, taken.data, taken.length);
+	}
+}
+
+static void
+masks_are_what_their_tokens_are_one_by_one(void **unused)
+{
+	Vocabulary *vocabulary = small_vocabulary();
+
+	(void) unused;
+	for (size_t i = 0; i < LENGTH(cases); i++)
+	{
+		Format *format = compiled(cases[i].format);
+		Masks *masks = masks_create(format, vocabulary);
+
+		assert_non_null(masks);
+		for (uint64_t seed = 1; seed <= 6; seed++)
+			walk_at_random(format, masks, cases[i].format, seed * 7919 + i);
+		masks_destroy(masks);
+		format_destroy(format);
+	}
+	vocabulary_destroy(vocabulary);
+}
+
+/* Lengths and counts beyond what is kept apart: one letter before the limit, and at it. */
+static void
+long_limits_hold_to_the_letter(void **unused)
+{
+	static const uint32_t limits[] = {1, 15, 16, 17, 127, 128, 129, 300, 2000, 100000};
+
+	(void) unused;
+	for (size_t i = 0; i < LENGTH(limits); i++)
+	{
+		char text[100], *letters = malloc(limits[i] + 3);
+		Format *format;
+		FormatState state;
+
+		snprintf(text, sizeof text, "{\"type\":\"string\",\"maxLength\":%u}", limits[i]);
+		format = compiled(text);
+		memset(letters, 'x', limits[i] + 3);
+		letters[0] = '"';
+		state = format_take(format, format_start(format), letters, limits[i] + 1);
+		assert_true(state != 0);
+		assert_true(format_take(format, state, "\"", 1) != 0);
+		assert_true(format_take(format, state, "x", 1) == 0);
+		format_destroy(format);
+		free(letters);
+	}
+}
+
+/* All short decimals against a set, by whole numbers. */
+static void
+number_sets_are_exact(void **unused)
+{
+	static const struct
+	{
+		const char *format;
+		int lo, hi, step; /* in hundredths */
+	} sets[] = {
+		{"{\"type\":\"number\",\"minimum\":-1.05,\"maximum\":12.3}", -105, 1230, 1},
+		{"{\"type\":\"number\",\"minimum\":0.5,\"exclusiveMaximum\":3,\"multipleOf\":0.25}", 50, 299, 25},
+		{"{\"type\":\"integer\",\"minimum\":-12,\"maximum\":105}", -1200, 10500, 100},
+		{"{\"type\":\"integer\",\"multipleOf\":7,\"maximum\":40,\"minimum\":-40}", -4000, 4000, 700},
+	};
+
+	(void) unused;
+	for (size_t i = 0; i < LENGTH(sets); i++)
+	{
+		Format *format = compiled(sets[i].format);
+
+		for (int value = -20000; value <= 20000; value++)
+		{
+			bool is_in = value >= sets[i].lo && value <= sets[i].hi && value % sets[i].step == 0;
+			char text[NUMBER_TEXT_BYTES];
+
+			decimal_write((Decimal) value * (DECIMAL_ONE / 100), text);
+			if (accepts(format, text) != is_in)
+				fail_msg("%s: %s", sets[i].format, text);
+		}
+		format_destroy(format);
+	}
+}
+
+/* 400 years of days, all of them. */
+static void
+dates_are_those_of_the_calendar(void **unused)
+{
+	static const int days[] = {31, 28, 31, 30, 31, 30, 31, 31, 30, 31, 30, 31};
+	Format *format = compiled("{\"type\":\"string\",\"format\":\"date\"}");
+
+	(void) unused;
+	for (int year = 1880; year <= 2280; year += year % 100 < 4 || year % 100 > 96 ? 1 : 5)
+		for (int month = 0; month <= 13; month++)
+			for (int day = 0; day <= 32; day++)
+			{
+				bool leap = year % 4 == 0 && (year % 100 != 0 || year % 400 == 0);
+				bool is_day = month >= 1 && month <= 12 && day >= 1 && day <= days[month - 1] + (month == 2 && leap);
+				char text[40];
+
+				snprintf(text, sizeof text, "\"%04d-%02d-%02d\"", year, month, day);
+				if (accepts(format, text) != is_day)
+					fail_msg("%s", text);
+			}
+	format_destroy(format);
+}
+
+int
+main(void)
+{
+	const struct CMUnitTest tests[] = {
+		cmocka_unit_test(exactly_what_the_format_says_is_let_through),
+		cmocka_unit_test(what_cannot_be_kept_is_an_error_with_its_path),
+		cmocka_unit_test(masks_are_what_their_tokens_are_one_by_one),
+		cmocka_unit_test(long_limits_hold_to_the_letter),
+		cmocka_unit_test(number_sets_are_exact),
+		cmocka_unit_test(dates_are_those_of_the_calendar),
+	};
+
+	return cmocka_run_group_tests(tests, NULL, NULL);
+}
