@@ -92,10 +92,10 @@ a_conversation_computes_what_is_new_alone(void **state)
 	for (uint32_t turn = 0, n = 5; turn < 10; turn++, n += 32 + 9 * turn)
 	{
 		char prompt[1200];
-		Request request = tiny_request(prompt, 1, 10);
+		Request request;
 
 		snprintf(prompt, sizeof prompt, "%.*s", (int) n, text);
-		request.text = tiny_span(prompt);
+		request = tiny_request(prompt, 1, 10);
 		assert_int_equal(cached_of(engine, &request), before);
 		before = n;
 	}
