@@ -6,6 +6,11 @@
 
 #include "postgres.h"
 
+#if PG_VERSION_NUM >= 160000
+#include "catalog/pg_namespace.h"
+#include "catalog/pg_proc.h"
+#include "catalog/pg_type.h"
+#endif
 #include "storage/latch.h"
 #include "utils/memutils.h"
 #if PG_VERSION_NUM >= 140000
