@@ -34,6 +34,20 @@ letters(char *text, uint32_t n, uint64_t seed)
 	return text;
 }
 
+/* A raw completion that is drawn from all tokens, so that other logits give another text. */
+static Request
+drawn(const char *prompt, int32_t max_tokens, uint32_t role)
+{
+	Request request = tiny_request(prompt, max_tokens, role);
+
+	request.options.given |= OPTION_SEED | OPTION_TOP_K | OPTION_TOP_P;
+	request.options.temperature = 1;
+	request.options.seed = 7;
+	request.options.top_k = 0;
+	request.options.top_p = 1;
+	return request;
+}
+
 static TinyCall
 run(TinyEngine *engine, const Request *request)
 {
@@ -95,7 +109,7 @@ a_conversation_computes_what_is_new_alone(void **state)
 		Request request;
 
 		snprintf(prompt, sizeof prompt, "%.*s", (int) n, text);
-		request = tiny_request(prompt, 1, 10);
+		request = drawn(prompt, 1, 10);
 		assert_int_equal(cached_of(engine, &request), before);
 		before = n;
 	}
@@ -126,8 +140,9 @@ a_beginning_of_many_is_computed_twice(void **state)
 		Request request;
 
 		letters(text, 401, 3);
-		letters(text + 300, 101, 100 + i);
-		request = tiny_request(text, 30, 10);
+		/* few of its own: what is forgotten would not show */
+		letters(text + 290, 4, 100 + i);
+		request = drawn(text, 30, 10);
 		assert_int_equal(cached_of(engine, &request), expected[i]);
 	}
 	free_idle(engine);
@@ -151,7 +166,7 @@ rows_of_a_table_keep_only_what_they_share(void **state)
 
 			letters(texts[i], 301, 3);
 			letters(texts[i] + 200, 101, 10 * round + i);
-			request = tiny_request(texts[i], 5, 10);
+			request = drawn(texts[i], 5, 10);
 			tiny_submit(engine, &request, &calls[i]);
 			assert_string_equal(calls[i].status.message, "");
 			sequence_forget_leaf(&calls[i].request->sequences[0]);
@@ -174,7 +189,7 @@ nobody_sees_a_state_of_another_role(void **state)
 {
 	TinyEngine *engine = make_engine(300, usual);
 	char text[301];
-	Request request = tiny_request(letters(text, 301, 7), 1, 10);
+	Request request = drawn(letters(text, 301, 7), 1, 10);
 
 	(void) state;
 	assert_int_equal(cached_of(engine, &request), 0);
@@ -195,7 +210,7 @@ long_prompts_keep_states_on_their_way(void **state)
 
 	(void) state;
 	letters(text, 9001, 9);
-	request = tiny_request(text, 3, 10);
+	request = drawn(text, 3, 10);
 	assert_int_equal(cached_of(engine, &request), 0);
 	letters(text + 8500, 501, 10);
 	assert_int_equal(cached_of(engine, &request), 8192);
@@ -210,8 +225,7 @@ who_was_preempted_goes_on_where_it_was(void **state)
 	SchedulerSettings one = {.max_running = 1, .prefill_chunk = 64, .queue_size = 10};
 	TinyEngine *engine = make_engine(300, one);
 	char text[601], urgent[101];
-	Request request = tiny_request(letters(text, 601, 21), 40, 10),
-			first = tiny_request(letters(urgent, 101, 22), 3, 11);
+	Request request = drawn(letters(text, 601, 21), 40, 10), first = drawn(letters(urgent, 101, 22), 3, 11);
 	TinyCall call, other;
 	uint32_t n_done;
 
@@ -289,7 +303,7 @@ more_conversations_than_memory_are_right_and_leave_nothing(void **state)
 
 			letters(text, 501, 40 + user);
 			text[turn * 90 + user] = '\0';
-			request = tiny_request(text, 1 + user, 10 + user);
+			request = drawn(text, 1 + user, 10 + user);
 			n_cached += cached_of(engine, &request);
 		}
 	assert_true(atomic_load(&engine->page->n_evicted_blocks) > 0 && n_cached == 0);
