@@ -5,6 +5,8 @@
 
 #include <string.h>
 
+#include "../base/utf8.h"
+
 enum
 {
 	MODE_NONE,
@@ -248,6 +250,31 @@ letter_shortest(const Language *language, uint32_t state, uint32_t min, uint32_t
 	return shortest_of(language, state, lo, hi, min, max);
 }
 
+/* The first byte of the letter that leads to an end soonest, where no letter has begun: one of each class is looked at.
+ */
+static unsigned char
+best_beginning(const Language *language, uint32_t state, uint32_t min, uint32_t max, bool is_json)
+{
+	uint32_t best = NO_LIMIT, letter = 0;
+	char bytes[4] = {0};
+
+	for (uint32_t class_ = 1; class_ < language->n_classes && max > 0; class_++)
+	{
+		uint32_t to = language->next[state * language->n_classes + class_];
+
+		if (language_lives(language, to, min ? min - 1 : 0, max == NO_LIMIT ? NO_LIMIT : max - 1) &&
+			language->shortest[to] < best)
+		{
+			best = language->shortest[to];
+			letter = language->letter_of[class_];
+		}
+	}
+	if (is_json && (letter < 0x20 || letter == '"' || letter == '\\'))
+		return best == NO_LIMIT ? 0 : '\\';
+	(void) utf8_write(letter, bytes);
+	return (unsigned char) bytes[0];
+}
+
 unsigned char
 letter_best_byte(const Language *language, uint32_t state, uint32_t min, uint32_t max, const LetterPrefix *prefix,
 				 bool is_json)
@@ -255,6 +282,8 @@ letter_best_byte(const Language *language, uint32_t state, uint32_t min, uint32_
 	uint32_t best = NO_LIMIT;
 	unsigned char chosen = 0;
 
+	if (prefix->mode == MODE_NONE)
+		return best_beginning(language, state, min, max, is_json);
 	for (unsigned byte = 1; byte < 256; byte++)
 	{
 		LetterPrefix next = *prefix;
