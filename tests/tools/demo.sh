@@ -63,7 +63,14 @@ SELECT relation, trigger, waiting, dead, worker FROM qwen_trigger_backlog;
 CREATE TABLE cities AS SELECT i AS id, 'city number ' || i AS name, NULL::text AS slogan FROM generate_series(1, 60) i;
 ALTER TABLE cities ADD PRIMARY KEY (id);
 SELECT qwen_submit('cities', 'Write a slogan for {name}.', 'cities', 'slogan', max_tokens => 12, temperature => 0) AS job \gset
-SELECT qwen_wait(:job, '2 s');
+\echo '-- how far it is, with the short commands of docs/psql/qwen.psql (make psql, then :progress \\watch 1, repeats it)'
+\i docs/psql/qwen.psql
+:models
+SELECT qwen_wait(:job, '1 s');
+:progress
+SELECT qwen_wait(:job, '1 s');
+:progress
+:jobs
 SELECT id, state, done, failed, total, round(tokens_per_s::numeric) AS tokens_per_s, eta FROM qwen_jobs;
 SELECT qwen_wait(:job);
 SELECT id, state, done, failed, total, round(tokens_per_s::numeric) AS tokens_per_s, ended - started AS took FROM qwen_jobs;
