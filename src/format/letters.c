@@ -255,17 +255,21 @@ letter_shortest(const Language *language, uint32_t state, uint32_t min, uint32_t
 static unsigned char
 best_beginning(const Language *language, uint32_t state, uint32_t min, uint32_t max, bool is_json)
 {
-	uint32_t best = NO_LIMIT, letter = 0;
+	uint32_t best = NO_LIMIT, spelled = NO_LIMIT, letter = 0;
 	char bytes[4] = {0};
 
 	for (uint32_t class_ = 1; class_ < language->n_classes && max > 0; class_++)
 	{
 		uint32_t to = language->next[state * language->n_classes + class_];
 
-		if (language_lives(language, to, min ? min - 1 : 0, max == NO_LIMIT ? NO_LIMIT : max - 1) &&
-			language->shortest[to] < best)
+		bool lives = language_lives(language, to, min ? min - 1 : 0, max == NO_LIMIT ? NO_LIMIT : max - 1);
+		uint32_t bytes_of = letter_json_bytes(language->letter_of[class_]);
+
+		/* of equally near ones that with the shortest spelling */
+		if (lives && (language->shortest[to] < best || (language->shortest[to] == best && bytes_of < spelled)))
 		{
 			best = language->shortest[to];
+			spelled = bytes_of;
 			letter = language->letter_of[class_];
 		}
 	}

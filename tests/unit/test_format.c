@@ -358,6 +358,20 @@ long_limits_hold_to_the_letter(void **unused)
 	}
 }
 
+/* What completes an answer for want of tokens is written as shortly as can be. */
+static void
+completions_are_plain(void **unused)
+{
+	Format *format = compiled("{\"type\":\"string\",\"minLength\":40}");
+	ByteSpan shortest = format_shortest(format);
+
+	(void) unused;
+	assert_int_equal(shortest.length, 42);
+	for (size_t i = 0; i < shortest.length; i++)
+		assert_true(shortest.data[i] >= ' ' && shortest.data[i] != '\\');
+	format_destroy(format);
+}
+
 /* All short decimals against a set, by whole numbers. */
 static void
 number_sets_are_exact(void **unused)
@@ -422,6 +436,7 @@ main(void)
 		cmocka_unit_test(what_cannot_be_kept_is_an_error_with_its_path),
 		cmocka_unit_test(masks_are_what_their_tokens_are_one_by_one),
 		cmocka_unit_test(long_limits_hold_to_the_letter),
+		cmocka_unit_test(completions_are_plain),
 		cmocka_unit_test(number_sets_are_exact),
 		cmocka_unit_test(dates_are_those_of_the_calendar),
 	};
