@@ -609,6 +609,7 @@ CREATE VIEW qwen_stat_roles AS SELECT * FROM qwen_role_totals();
 COMMENT ON VIEW qwen_stat_roles IS 'what requests have cost, per role';
 
 -- A row that is under way counts by what is computed of it, in tokens of an average row that is done; with casts, so that each operator is PostgreSQL's own
+-- The planner may expect more rows than bigint has numbers: one such statement must not keep everybody from reading the others
 CREATE VIEW qwen_progress WITH (security_barrier) AS
 WITH statement AS (
 	SELECT p.leader, min(p.role) AS role, min(p.function) AS function, sum(p.rows_done)::bigint AS rows_done,
@@ -627,11 +628,11 @@ counted AS (
 		-- a table is read block by block for an index over an expression; at the first block PostgreSQL says all of them
 		SELECT x.pid, CASE WHEN x.blocks_done < x.blocks_total THEN s.rows_done::float8 * x.blocks_total::float8 / (x.blocks_done::float8 + 0.5::float8) END AS rows FROM pg_stat_progress_create_index x WHERE x.pid = s.leader) i ON true)
 SELECT CASE WHEN c.builder IS NULL THEN 'query'::text ELSE 'index'::text END AS kind, c.leader::bigint AS id, c.role, c.function, c.rows_done,
-	CASE WHEN c.rows >= c.rows_done::float8 THEN round(c.rows)::bigint END AS rows_total,
+	CASE WHEN c.rows >= c.rows_done::float8 THEN least(round(c.rows), 9e18::float8)::bigint END AS rows_total,
 	CASE WHEN c.rows >= c.rows_done::float8 AND c.rows > 0::float8 THEN round(least(c.equal_to / c.rows * 100::float8, 100::float8))::int END AS percent,
 	round(((c.tokens + c.under_way) / c.seconds)::numeric, 1) AS tokens_per_s,
 	CASE WHEN c.rows >= c.rows_done::float8 AND c.rows_done > 0::bigint AND c.seconds >= 1::float8
-		THEN round(greatest(c.rows - c.equal_to, 0::float8) * c.seconds / c.equal_to)::bigint END AS seconds_left
+		THEN least(round(greatest(c.rows - c.equal_to, 0::float8) * c.seconds / c.equal_to), 9e18::float8)::bigint END AS seconds_left
 FROM counted c
 UNION ALL
 SELECT 'job'::text, j.id, j.owner::text, 'qwen_'::text || j.function, j.done + j.failed, j.total,

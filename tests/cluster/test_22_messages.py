@@ -106,6 +106,22 @@ def test_a_missing_right_names_the_grant(house, sql, privilege):
     assert (code, message[:17]) == ("42501", "permission denied") and f"SELECT qwen_grant('role', '{privilege}');" in hint
 
 
+def test_every_function_names_the_privilege_that_it_is_of(house):
+    """What the hint says is what qwen_grant would do: following it helps."""
+    calls = house.query("""
+        SELECT p.proname, qwen_privilege_of(p.proname), format('SELECT 1 FROM %s(%s)', p.oid::regproc, (
+            SELECT string_agg('NULL::' || t::regtype, ', ') FROM unnest(p.proargtypes) t))
+        FROM pg_proc p JOIN pg_depend d ON d.classid = 'pg_proc'::regclass AND d.objid = p.oid AND d.deptype = 'e'
+            JOIN pg_extension e ON e.oid = d.refobjid AND e.extname = 'qwen_pg'
+        WHERE qwen_privilege_of(p.proname) <> 'everybody' AND p.prokind = 'f' AND p.prorettype <> 'trigger'::regtype
+            AND 'internal'::regtype <> ALL (p.proargtypes) AND (SELECT count(*) FROM pg_proc o WHERE o.proname = p.proname) = 1""")
+    assert len(calls) > 20 and {"use", "monitor", "admin", "owner"} == {privilege for _, privilege, _ in calls}
+    for name, privilege, call in calls:
+        code, _, _, hint = refused(house, call, user="stranger")
+        said = hint.split("'")[-2] if hint else "owner"
+        assert (code, said) == ("42501", privilege), (name, hint)
+
+
 def test_other_rights_have_no_such_hint(house):
     house.query("CREATE FUNCTION qwen_mine() RETURNS int LANGUAGE sql AS 'SELECT 1'; REVOKE ALL ON FUNCTION qwen_mine() FROM PUBLIC")
     assert refused(house, "SELECT qwen_revoke('boss', 'use')", user="stranger")[3] == ""

@@ -7,7 +7,7 @@ import pytest
 
 from cluster import Cluster
 from conftest import ready
-from sessions import wait_until
+from sessions import Background, wait_until
 
 ROWS = 320
 PROGRESS = "SELECT kind, function, rows_done, rows_total, percent, seconds_left FROM qwen_progress"
@@ -75,6 +75,20 @@ def test_elements_of_an_array_are_counted(house):
 def test_a_limit_is_what_is_expected(house):
     running = Running(house, "SELECT qwen_generate(body, max_tokens => 24) FROM t ORDER BY id LIMIT 60")
     assert {row[3] for _, row in running.looks[1:]} == {60}
+
+
+def test_more_rows_than_there_are_numbers_hide_nobody(house):
+    """The planner expects 1e21 rows of such a join, which no bigint is: qwen_progress shows the statement, and those of others."""
+    many = "generate_series(1, 10000000)"
+    huge = Background(house, f"SELECT qwen_generate('It rained ' || a, max_tokens => 8) FROM {many} a, {many} b, {many} c")
+    try:
+        wait_until(lambda: any(row[2] > 0 and row[5] is not None for row in house.query(PROGRESS)), 20, "its first row")
+        (row,) = house.query(PROGRESS)
+        assert row[:2] == ("query", "qwen_generate") and row[3] == row[5] == 9 * 10**18 and row[4] == 0
+    finally:
+        house.query("SELECT pg_terminate_backend(%s)", (huge.pid,))
+        huge.join()
+    wait_until(lambda: house.query(PROGRESS) == [], 20, "nothing under way")
 
 
 def test_what_nobody_knows_is_null(house):

@@ -10,13 +10,15 @@
 
 static ExecutorStart_hook_type previous_start;
 
-/* What is for others than those with "use"; "": what nobody can be granted by qwen_grant. */
+/* What is for others than those with "use", as qwen_privilege_of has it; "": what nobody can be granted by qwen_grant.
+ */
 static const struct
 {
 	const char *function, *privilege;
 } others[] = {
 	{"qwen_load_model", "admin"},
 	{"qwen_unload_model", "admin"},
+	{"qwen_check_model", "admin"},
 	{"qwen_load_adapter", "admin"},
 	{"qwen_unload_adapter", "admin"},
 	{"qwen_stat_reset", "admin"},
@@ -27,6 +29,7 @@ static const struct
 	{"qwen_grant", ""},
 	{"qwen_revoke", ""},
 	{"qwen_privilege_of", ""},
+	{"qwen_guard_rows", ""},
 };
 
 /* The privilege that an error's text is about, or NULL. */
