@@ -222,7 +222,8 @@ def test_jobs_and_triggers_rank_a_column(ranks):
     wait_until(lambda: ranks.value("SELECT count(*) = 0 FROM qwen_job_row WHERE relation = 'passages'::regclass"), 60, "ranked rows")
     assert ranks.query(check, (cases.QUERY,)) == [(len(DOCUMENTS), 0)]
     wrong = "SELECT qwen_submit('passages', 'body', 'passages', 'score', function => 'rerank_score'%s)"
-    assert "They are: query, model, instruction." in str(refused(ranks, "22023", 'function "rerank_score" must be given its arguments', wrong % ""))
+    told = str(refused(ranks, "22023", 'function "rerank_score" must be given its arguments', wrong % ""))
+    assert "They are: query, model, instruction." in told and "HINT:  In qwen_submit by name: arguments => '{\"query\": ...}'" in told, told
     refused(ranks, "22023", 'the key "document" is not known', wrong % ", arguments => '{\"query\": \"q\", \"document\": \"d\"}'")
 
 

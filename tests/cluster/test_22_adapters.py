@@ -227,6 +227,9 @@ def test_the_setting_is_followed_when_it_changes(adapted):
     adapted.reload(qwen__adapters=f"deep={adapter_file('deep')}@chat, late={adapter_file('swap')}@chat, lost={adapter_file('swap')}@nobody")
     wait_until(lambda: states(adapted) == {"deep": "serving", "late": "serving", "lost": "waiting"}, 20)
     assert adapted.value(ASK, ("Tell me about a cat.", "late")).startswith("A dog")
+    # whose model nobody loads, as one that is misspelt, is told of
+    status, message = adapted.query("SELECT status, message FROM qwen_health_checks WHERE \"check\" = 'adapters'")[0]
+    assert status == "degraded" and 'adapter "lost" waits for model "nobody", which is not loaded' in message, (status, message)
     # one that cannot be loaded says so, degrades health, and takes nothing with it
     adapted.reload(qwen__adapters=f"deep={adapter_file('deep')}@chat, broken={MODEL_FILE}@chat")
     wait_until(lambda: states(adapted) == {"deep": "serving", "broken": "failed"}, 20)
@@ -235,6 +238,7 @@ def test_the_setting_is_followed_when_it_changes(adapted):
     refused(adapted, "58000", "could not be loaded", ASK, ("Hi", "broken"))
     adapted.reload(qwen__adapters=SETTINGS["qwen.adapters"])
     wait_until(lambda: states(adapted) == {"deep": "serving", "swap": "serving"}, 20)
+    assert adapted.value("SELECT status FROM qwen_health_checks WHERE \"check\" = 'adapters'") == "healthy"
     for value, why in (("a=b", "Entries look like"), ("a=b@", "A model's name"), ("a b=c@d", "An adapter's name"), ("a=b@c,a=d@c", "stands twice"), ("=b@c", "An adapter's name")):
         with pytest.raises(psycopg2.Error) as failure:
             adapted.query("ALTER SYSTEM SET qwen.adapters = %s", (value,))

@@ -66,3 +66,10 @@ list_own_arguments(const ModelFunction *function)
 			appendStringInfo(&list, "%s%s", list.len > 0 ? ", " : "", function->arguments[i].name);
 	return list.data;
 }
+
+/* The first argument beside the input, which is the one that a function cannot do without. */
+const char *
+first_own_argument(const ModelFunction *function)
+{
+	return function->arguments[function->input == 0 ? 1 : 0].name;
+}

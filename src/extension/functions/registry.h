@@ -25,5 +25,6 @@ extern char *list_job_functions(void);
 
 /* "a, b and c": what comes beside the input among the arguments that are its own. */
 extern char *list_own_arguments(const ModelFunction *function);
+extern const char *first_own_argument(const ModelFunction *function);
 
 #endif

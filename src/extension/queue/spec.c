@@ -138,7 +138,9 @@ settle(JobSpec *spec)
 	if (call.first == NIL)
 		ereport(ERROR, (errcode(ERRCODE_INVALID_PARAMETER_VALUE),
 						errmsg("function \"%s\" must be given its arguments", spec->function->name),
-						errdetail("They are: %s.", list_own_arguments(spec->function))));
+						errdetail("They are: %s.", list_own_arguments(spec->function)),
+						errhint("In qwen_submit by name: arguments => '{\"%s\": ...}'; in a trigger: '%s=...'.",
+								first_own_argument(spec->function), first_own_argument(spec->function))));
 	spec->request = *(Request *) linitial(call.first);
 	spec->call->args[spec->function->input] = (NullableDatum){(Datum) 0, true};
 }

@@ -94,12 +94,23 @@ check_models(const QwenShared *shared, StringInfo checks, Health *worst)
 		add_check(checks, worst, "models", HEALTHY, psprintf("%d served, %d being loaded", n_serving, n_loading), NULL);
 }
 
-/* Adapters that could not be loaded; said where there are any. */
+/* Whether a model of that name is there in any state. */
+static bool
+model_is_there(const QwenShared *shared, const char *name)
+{
+	for (int i = 0; i < qwen_max_models; i++)
+		if (shared->slots[i].state != SLOT_EMPTY && strcmp(shared->slots[i].name, name) == 0)
+			return true;
+	return false;
+}
+
+/* Adapters that could not be loaded, or wait for a model that nobody loads, as one misspelt; said where there are any.
+ */
 static void
 check_adapters(const QwenShared *shared, StringInfo checks, Health *worst)
 {
 	int n_serving = 0, n_waiting = 0, n_failed = 0;
-	const SharedSlot *failed = NULL;
+	const SharedSlot *failed = NULL, *orphan = NULL;
 
 	for (int i = STATUS_PAGE_MAX_SLOTS; i < STATUS_PAGE_ALL_SLOTS; i++)
 	{
@@ -112,12 +123,18 @@ check_adapters(const QwenShared *shared, StringInfo checks, Health *worst)
 			n_failed++;
 			failed = &shared->slots[i];
 		}
+		else if (state == SLOT_WAITING && !model_is_there(shared, shared->slots[i].model))
+			orphan = &shared->slots[i];
 	}
 	if (failed)
 		add_check(checks, worst, "adapters", DEGRADED,
 				  psprintf("%d of %d adapters could not be loaded; \"%s\" of model \"%s\": %s", n_failed,
 						   n_failed + n_serving + n_waiting, failed->name, failed->model, failed->error),
 				  "Correct qwen.adapters or the file, then reload the configuration.");
+	else if (orphan)
+		add_check(checks, worst, "adapters", DEGRADED,
+				  psprintf("adapter \"%s\" waits for model \"%s\", which is not loaded", orphan->name, orphan->model),
+				  "Load that model, or correct qwen.adapters and reload the configuration.");
 	else if (n_serving + n_waiting > 0)
 		add_check(checks, worst, "adapters", HEALTHY,
 				  psprintf("%d served, %d waiting or being loaded", n_serving, n_waiting), NULL);
