@@ -5,7 +5,6 @@ import shutil
 import subprocess
 import sys
 
-import psycopg2
 import pytest
 
 ROOT = os.path.join(os.path.dirname(os.path.abspath(__file__)), "..", "..")
@@ -52,27 +51,6 @@ def test_the_catalog_has_what_the_table_says(server):
             assert (row["proconfig"] or []) == [setting.replace(" = ", "=") for setting in [said.get("set")] if setting], function.signature()
         if function.language == "C":
             assert row["prosrc"] == function.symbol, function.signature()
-
-
-def test_the_hint_for_want_of_execute_names_the_privilege_that_gives_it(server):
-    """For every function that a role without any calls: what the hint says to grant is what the table says."""
-    server.query("DROP ROLE IF EXISTS without_any; CREATE ROLE without_any LOGIN")
-    callable_ones = [f for f in read_table()[0] if f.returns != "trigger" and "internal" not in [a.type for a in f.arguments]]
-    functions = [f for f in callable_ones if f.audience in ("use", "monitor", "admin")]
-    assert {"qwen_check_model", "qwen_rerank", "qwen_monitor"} <= {f.name for f in functions}
-    spelled = "SELECT s, s::regprocedure::text, (SELECT string_agg('NULL::' || format_type(t, NULL), ', ' ORDER BY o) FROM unnest(p.proargtypes) WITH ORDINALITY u (t, o)) FROM unnest(%s) s JOIN pg_proc p ON p.oid = s::regprocedure"
-    rows = {row[0]: row[1:] for row in server.query(spelled, ([f.signature() for f in functions],))}
-    connection = server.connect("without_any")
-    try:
-        for function in functions:
-            signature, nulls = rows[function.signature()]
-            with pytest.raises(psycopg2.Error) as failure:
-                connection.cursor().execute(f"SELECT {function.name}({nulls or ''})")
-            assert failure.value.pgcode == "42501", (signature, failure.value)
-            assert f"qwen_grant('role', '{function.audience}')" in (failure.value.diag.message_hint or ""), (signature, failure.value)
-    finally:
-        connection.close()
-        server.query("DROP ROLE without_any")
 
 
 def columns(function):

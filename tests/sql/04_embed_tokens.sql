@@ -3,7 +3,7 @@
 SET client_min_messages = warning;
 CREATE EXTENSION IF NOT EXISTS pgtap;
 CREATE EXTENSION IF NOT EXISTS qwen_pg;
-SELECT plan(20);
+SELECT plan(21);
 
 SELECT is(array_length(qwen_embed('hello'), 1), 576, 'an embedding has the size of the model');
 SELECT ok(abs((SELECT sum(x::float8 * x) FROM unnest(qwen_embed('hello')) x) - 1) < 1e-5, 'and unit length');
@@ -13,6 +13,8 @@ SELECT isnt(qwen_embed('hello', instruction => 'Find greetings'), qwen_embed('he
 SELECT is(qwen_embed('hello'), qwen_embed('hello'), 'the same text has the same embedding');
 SELECT is(qwen_embed(NULL), NULL, 'NULL gives NULL');
 SELECT ok(abs(qwen_similarity('a cat', 'a cat') - 1) < 1e-6, 'a text is like itself');
+SELECT ok(count(acos(qwen_similarity(t, t))) = 26 AND count(acos(qwen_similarity_to(t, qwen_embed(t)))) = 26 AND max(qwen_similarity(t, t)) = 1, 'no cosine is above 1')
+FROM (SELECT chr(96 + i) FROM generate_series(1, 26) i) letters (t);
 SELECT cmp_ok(qwen_similarity('a cat sat on the mat', 'a kitten was sitting on a rug'), '>',
 	qwen_similarity('a cat sat on the mat', 'the central bank raised interest rates again'), 'similar texts are more alike than others');
 SELECT is(qwen_similarity(NULL, 'a'), NULL, 'similarity to NULL');

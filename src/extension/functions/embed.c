@@ -96,6 +96,16 @@ build_similarity(FunctionCallInfo fcinfo, ModelCall *call)
 	build_side(fcinfo, 2, true, PG_GETARG_TEXT_PP(1), model_call_ask(call));
 }
 
+/* Numbers that are rounded to float make the product of two unit vectors a little more than 1, which is no cosine:
+ * acos() refuses it. What is further off comes from an embedding that is not of unit length and stays to be seen. */
+static Datum
+cosine_of_units(double product)
+{
+	double size = fabs(product);
+
+	return Float8GetDatum(size > 1 && size < 1 + 1e-5 ? copysign(1, product) : product);
+}
+
 static Datum
 finish_similarity(FunctionCallInfo fcinfo, const EngineReply *replies)
 {
@@ -108,7 +118,7 @@ finish_similarity(FunctionCallInfo fcinfo, const EngineReply *replies)
 	/* both have unit length */
 	for (uint32 i = 0; i < a->count; i++)
 		product += (double) protocol_float(a->values, i) * protocol_float(b->values, i);
-	return Float8GetDatum(product);
+	return cosine_of_units(product);
 }
 
 /* The numbers of an argument that is an embedding, called name. */
@@ -149,7 +159,7 @@ finish_similarity_to(FunctionCallInfo fcinfo, const EngineReply *replies)
 						errmsg("embedding has %d numbers, and those of the model have %u", n, result->count)));
 	for (int i = 0; i < n; i++)
 		product += (double) protocol_float(result->values, i) * embedding[i];
-	return Float8GetDatum(product);
+	return cosine_of_units(product);
 }
 
 const ModelFunction embed_function = {
