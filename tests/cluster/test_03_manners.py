@@ -81,6 +81,7 @@ def speak(server, data):
         bytes.fromhex("08000000 01000000 0100 0200 00000000 0102030405060708".replace(" ", "")),  # a malformed request
         bytes.fromhex("00000000 01000000 1000 0200 00000000".replace(" ", "")),  # what only engines say
     ],
+    ids=["random", "ones", "two_gigabytes", "version", "request", "engine"],
 )
 def test_malformed_bytes_close_that_connection_only(server, data):
     session = Background(server, "SELECT qwen_count_tokens('one')").join()
