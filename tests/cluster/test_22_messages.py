@@ -51,6 +51,12 @@ def test_a_file_that_cannot_be_loaded_has_one_hint(house, file, hint):
         assert f'The file is "{model_directory()}/nope.gguf".' in detail and f'"{FILE}"' in said
 
 
+def test_an_argument_among_the_options_is_told_to_be_one(house):
+    code, message, _, hint = refused(house, "SELECT qwen_chat('x', options => '{\"temperature\": 0}')")
+    assert (code, message) == ("22023", 'options: the key "temperature" is not known') and "it is an argument: temperature => value" in hint
+    assert refused(house, "SELECT qwen_chat('x', options => '{\"temper\": 0}')")[3] == ""
+
+
 def test_paths_are_for_those_who_may_see_them(house):
     _, _, detail, hint = refused(house, "SELECT qwen_load_model('a', 'nope.gguf')", user="boss")
     assert model_directory() not in detail + hint and "server log" in hint

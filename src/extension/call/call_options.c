@@ -126,7 +126,17 @@ static const NamedOption named_options[] = {
 	{NULL, NULL},
 };
 
-/* An unknown key, with those that there are. */
+/* Whether the common tail has an argument of that name. */
+static bool
+is_tail_argument(const char *name)
+{
+	for (int i = 0; i < N_TAIL_ARGUMENTS; i++)
+		if (strcmp(tail_arguments[i].name, name) == 0)
+			return true;
+	return false;
+}
+
+/* An unknown key, with those that there are; one that is an argument is told to be one. */
 static void
 refuse_key(const char *key)
 {
@@ -135,9 +145,11 @@ refuse_key(const char *key)
 	initStringInfo(&known);
 	for (const NamedOption *option = named_options; option->name; option++)
 		appendStringInfo(&known, "%s%s", known.len > 0 ? ", " : "", option->name);
-	ereport(ERROR, (errcode(ERRCODE_INVALID_PARAMETER_VALUE), errmsg("options: the key \"%s\" is not known", key),
-					known.len > 0 ? errdetail("The known keys are: %s.", known.data)
-								  : errdetail("This version knows no keys: all options have arguments of their own.")));
+	ereport(ERROR,
+			(errcode(ERRCODE_INVALID_PARAMETER_VALUE), errmsg("options: the key \"%s\" is not known", key),
+			 known.len > 0 ? errdetail("The known keys are: %s.", known.data)
+						   : errdetail("This version knows no keys: all options have arguments of their own."),
+			 is_tail_argument(key) ? errhint("Where a function takes it, it is an argument: %s => value.", key) : 0));
 }
 
 static void
