@@ -93,6 +93,20 @@ def test_none_unloaded_and_unknown_are_told_apart(house):
     assert house.value("SELECT qwen_count_tokens('x')") == 1
 
 
+@pytest.mark.parametrize("setting, call", [("default_model", "qwen_generate('a', max_tokens => 1)"), ("default_model", "qwen_count_tokens('a')"),
+                                           ("default_embedding_model", "qwen_embed('a')"), ("default_rerank_model", "qwen_rerank_score('a', 'b')")])
+def test_a_name_that_is_too_long_is_nobody_elses(house, setting, call):
+    """A model of 63 letters is not asked for one of 64 that begins with them."""
+    longest = "m" * 63
+    house.query("SELECT qwen_load_model(%s, %s)", (longest, FILE))
+    try:
+        code, message, _, _ = refused(house, f"SET qwen.{setting} = '{longest}n'; SELECT {call}")
+        assert (code, message) == ("42704", f'model "{longest}n" is not loaded')
+        assert house.query(f"SET qwen.{setting} = '{longest}'; SELECT {call}")
+    finally:
+        house.query("SELECT qwen_unload_model(%s)", (longest,))
+
+
 def test_a_trigger_with_an_unknown_model_says_so(house):
     house.query("CREATE TABLE n (id int PRIMARY KEY, body text, s text); "
                 "CREATE TRIGGER x AFTER INSERT ON n FOR EACH ROW EXECUTE FUNCTION qwen_enqueue_trigger('s', '{body}', 'model=zzz')")

@@ -37,15 +37,16 @@ void
 options_set_model(Request *request, text *name, const char *fallback)
 {
 	if (name)
-	{
 		request->model = span_from_text(name);
-		if (request->model.length == 0 || request->model.length > PROTOCOL_MAX_NAME_BYTES)
-			ereport(ERROR,
-					(errcode(ERRCODE_UNDEFINED_OBJECT), errmsg("model \"%s\" is not loaded", text_to_cstring(name))));
-	}
 	else if (fallback && *fallback)
 		/* a copy: the setting may change while the request waits to be sent, or for its next step */
 		request->model = span_from_cstring(pstrdup(fallback));
+	else
+		return;
+	/* cut off, it might be another model's name */
+	if (request->model.length == 0 || request->model.length > PROTOCOL_MAX_NAME_BYTES)
+		ereport(ERROR,
+				(errcode(ERRCODE_UNDEFINED_OBJECT), errmsg("model \"%s\" is not loaded", server_text(request->model))));
 }
 
 /* An adapter's name. It may be said once. */
