@@ -39,6 +39,25 @@ def test_nothing_is_left_of_it(pasted):
     assert "DROP SCHEMA qwen" in pasted[-1][0] and "ERROR" not in pasted[-1][2]
 
 
+def test_long_texts_are_broken_into_lines_by_the_short_commands(server):
+    """A model that cannot be loaded, and what to do about it: nothing of the texts is lost."""
+    file = os.path.join(os.path.dirname(PAGE), "psql", "qwen.psql")
+    models = server.value("SHOW qwen.models")
+    server.reload(qwen__models=models + ", lost=a-file-that-nobody-has-put-there-and-with-a-name-of-many-letters.gguf")
+    try:
+        wait_until(lambda: server.value("SELECT count(*) FROM qwen_models WHERE state = 'failed'") == 1, 20, "the model that fails")
+        error, (check, action) = server.value("SELECT error FROM qwen_models WHERE name = 'lost'"), server.query("SELECT message, action FROM qwen_health_checks WHERE \"check\" = 'models'")[0]
+        for name, texts in (("models", [error]), ("health", [check, action])):
+            done = subprocess.run(["psql", "-X", "-q", "-f", "-"], input=f"\\i {file}\n:{name}\n", env=server.environment(), text=True, capture_output=True, check=True)
+            assert done.stderr == "" and max(map(len, done.stdout.splitlines())) <= 110, done.stdout
+            cells = [[cell.strip(" +") for cell in line.split("|")] for line in done.stdout.splitlines() if "|" in line]
+            columns = ["".join(column).replace(" ", "") for column in zip(*cells)]
+            assert all(any(text.replace(" ", "") in column for column in columns) for text in texts), done.stdout
+    finally:
+        server.reload(qwen__models=models)
+        wait_until(lambda: server.value("SELECT count(*) FROM qwen_models") == 1, 20, "the models as before")
+
+
 def test_the_short_commands_of_psql_fit_a_terminal(server):
     """With something under way, so that each has rows, in a terminal of 110 columns; and a stream that is text."""
     file = os.path.join(os.path.dirname(PAGE), "psql", "qwen.psql")
