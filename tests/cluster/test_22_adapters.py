@@ -41,6 +41,7 @@ def refused(server, code, words, sql, arguments=(), user=None):
     with pytest.raises(psycopg2.Error) as failure:
         server.query(sql, arguments, user)
     assert failure.value.pgcode == code and words in str(failure.value), str(failure.value)
+    return str(failure.value)
 
 
 def with_adapter(name, scale=None):
@@ -221,6 +222,12 @@ def test_an_adapter_goes_and_comes_with_its_model(adapted):
     adapted.query("SELECT qwen_load_model('chat', %s)", (MODEL_FILE,))
     assert adapted.value(ASK, ("Tell me about a cat.", "swap")) == answer
     wait_until(lambda: set(states(adapted).values()) == {"serving"}, 20)
+
+
+def test_a_file_that_is_not_there_is_told_with_those_that_are(adapted):
+    told = str(refused(adapted, "42704", 'adapter "none" of model "chat" could not be loaded', "SELECT qwen_load_adapter('none', 'nope.gguf')"))
+    assert 'nope.gguf".' in told.partition("The file is ")[2] and "HINT:  There are: " in told and MODEL_FILE in told, told
+    assert "HINT:  qwen_models lists" in str(refused(adapted, "42704", 'model "CHAT" is not loaded', "SELECT qwen_unload_model('CHAT')"))
 
 
 def test_the_setting_is_followed_when_it_changes(adapted):

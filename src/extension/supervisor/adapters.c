@@ -224,9 +224,9 @@ QWEN_FUNCTION(qwen_load_adapter, 2, 3)
 		char *why = server_string(now.error);
 
 		slot_clear_failed(slot);
-		ereport(ERROR,
-				(errcode(sqlstate_of(now.error_code)),
-				 errmsg("adapter \"%s\" of model \"%s\" could not be loaded", name, model), errdetail("%s", why)));
+		raise_file_failure(sqlstate_of(now.error_code),
+						   psprintf("adapter \"%s\" of model \"%s\" could not be loaded", name, model), file, why,
+						   NULL);
 	}
 	ereport(ERROR, (errcode(ERRCODE_SYSTEM_ERROR),
 					errmsg("adapter \"%s\" of model \"%s\" was unloaded while it was being loaded", name, model)));

@@ -380,7 +380,8 @@ QWEN_FUNCTION(qwen_unload_model, 1, 1)
 	}
 	LWLockRelease(qwen_shared->lock);
 	if (slot < 0)
-		ereport(ERROR, (errcode(ERRCODE_UNDEFINED_OBJECT), errmsg("model \"%s\" is not loaded", name)));
+		ereport(ERROR, (errcode(ERRCODE_UNDEFINED_OBJECT), errmsg("model \"%s\" is not loaded", name),
+						errhint("qwen_models lists those that there are.")));
 	if (busy)
 		ereport(ERROR, (errcode(ERRCODE_SYSTEM_ERROR), errmsg("model \"%s\" is being loaded", name),
 						errhint("Try again when it is loaded.")));
