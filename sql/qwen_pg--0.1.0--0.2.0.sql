@@ -346,7 +346,7 @@ RETURNS float8 AS 'MODULE_PATHNAME', 'qwen_similarity_to' LANGUAGE C STABLE PARA
 COMMENT ON FUNCTION qwen_similarity_to(text, real[], text, text, json) IS 'the cosine of the embedding of a text and an embedding of unit length';
 
 CREATE FUNCTION qwen_cosine(a real[], b real[])
-RETURNS float8 AS 'MODULE_PATHNAME', 'qwen_cosine' LANGUAGE C IMMUTABLE PARALLEL SAFE COST 10000;
+RETURNS float8 AS 'MODULE_PATHNAME', 'qwen_cosine' LANGUAGE C IMMUTABLE PARALLEL SAFE COST 1;
 COMMENT ON FUNCTION qwen_cosine(real[], real[]) IS 'the cosine of two embeddings, of any length of vectors; asks no model. NULL where one has no direction, as all zeros';
 
 CREATE FUNCTION qwen_rerank(query text, documents text[], model text DEFAULT NULL, instruction text DEFAULT NULL,

@@ -252,7 +252,7 @@ def test_health_says_what_is_wrong(make_server):
     server = make_server()
     health = server.value("SELECT qwen_health()")
     assert health["status"] == "healthy"
-    assert [check["check"] for check in health["checks"]] == ["engine", "models", "stability", "queue", "kv_cache", "memory", "huge_pages"]
+    assert [check["check"] for check in health["checks"]] == ["engine", "models", "stability", "queue", "kv_cache", "contexts", "memory", "huge_pages"]
     server.signal(server.engine_pid(), signal.SIGKILL)
     assert server.value("SELECT qwen_count_tokens('one')") == 1
     health = server.value("SELECT qwen_health()")

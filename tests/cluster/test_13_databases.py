@@ -93,7 +93,7 @@ def test_a_reload_applies_what_can_be_and_says_what_needs_a_restart(make_server)
     server = make_server()
     engine = server.engine_pid()
     others = {"bool": lambda row: "off" if row[2] == "on" else "on", "integer": lambda row: str(int(row[2]) + 1 if int(row[2]) < int(row[4]) else int(row[2]) - 1),
-              "enum": lambda row: [value for value in row[5] if value != row[2]][0], "string": lambda row: "512MB" if row[0] == "qwen.kv_cache_size" else "another"}
+              "enum": lambda row: [value for value in row[5] if value != row[2]][0], "string": lambda row: {"qwen.kv_cache_size": "512MB", "qwen.adapters": "legal=legal.gguf@chat"}.get(row[0], "another")}
     rows = server.query("SELECT name, vartype, setting, context, max_val, enumvals FROM pg_settings WHERE name LIKE 'qwen.%' AND name NOT IN ('qwen.models', 'qwen.model_directory')")
     wanted = {row[0]: others[row[1]](row) for row in rows}
     server.reload(**{name.replace(".", "__"): value for name, value in wanted.items()})
@@ -121,10 +121,11 @@ def test_a_reload_applies_what_can_be_and_says_what_needs_a_restart(make_server)
     wait_until(lambda: server.value("SHOW qwen.model_directory") == folder, 10, "the reload")
     server.query("SELECT qwen_unload_model('second')")
     server.query("SELECT qwen_load_model('third', 'inside.gguf')")
-    # nothing outside, and not a word about what is there
+    # nothing outside, and not a word about what is there; the directory is for those who may see paths
+    server.query("CREATE ROLE loader LOGIN; SELECT qwen_grant('loader', 'admin')")
     for path in ("../elsewhere/inside.gguf", "../data/PG_VERSION", "../../etc/passwd", "/etc/passwd", "/etc/shadow", "/nowhere/at/all", f"{folder}/../elsewhere/inside.gguf", "./../elsewhere/nothing.gguf", "..", f"{folder}_2/inside.gguf", "outside.gguf"):
         with pytest.raises(psycopg2.Error) as failure:
-            server.query("SELECT qwen_load_model('fourth', %s)", (path,))
+            server.query("SELECT qwen_load_model('fourth', %s)", (path,), user="loader")
         assert failure.value.pgcode == "42501" and "is not below the model directory" in str(failure.value), (path, failure.value)
         assert folder not in str(failure.value).replace(f"'{path}'", ""), "the directory is nobody's business"
     server.query("SELECT qwen_load_model('fourth', %s)", (os.path.join(folder, "inside.gguf"),))  # the same file by its whole name
@@ -268,7 +269,7 @@ INSERT INTO articles (body) SELECT 'It rained all day.' FROM generate_series(1, 
 """
 CHECKS = """
 SELECT tokens_per_day, max_concurrent FROM qwen_limits; SELECT models FROM qwen_allowed_models;
-SELECT has_function_privilege('copied', 'qwen_embed(text, text, text, int, json)', 'EXECUTE'), has_function_privilege('public', 'qwen_load_model(text, text)', 'EXECUTE');
+SELECT has_function_privilege('copied', 'qwen_embed(text, text, text, int, json)', 'EXECUTE'), has_function_privilege('public', 'qwen_load_model(text, text, json)', 'EXECUTE');
 SELECT count(summary) FROM articles; SELECT count(answer) FROM answers; SELECT ask('x') IS NOT NULL;
 INSERT INTO articles (body) VALUES ('Another day.'); SELECT summary IS NOT NULL FROM articles WHERE body = 'Another day.';
 SELECT count(*) FROM pg_trigger WHERE NOT tgisinternal AND tgrelid = 'articles'::regclass;

@@ -63,8 +63,8 @@ extern void raise_load_failure(int sqlstate, const char *name, const char *file,
 extern void raise_file_failure(int sqlstate, const char *message, const char *file, const char *why,
 							   const char *otherwise) __attribute__((noreturn));
 
-/* Raise that a model is not loaded, and why; name: "" where none was named. */
-extern void raise_not_loaded(const char *name) __attribute__((noreturn));
+/* Raise that a model is not loaded, and why; model: as the engine is told it (UTF-8), "" where none was named. */
+extern void raise_not_loaded(const char *model) __attribute__((noreturn));
 
 /* Wait a few milliseconds, interruptibly. */
 extern void wait_a_moment(void);

@@ -13,6 +13,7 @@
 
 #include "../core/settings.h"
 #include "../core/shared_memory.h"
+#include "../core/texts.h"
 #include "catalog/pg_authid.h"
 #include "client.h"
 #include "miscadmin.h"
@@ -198,9 +199,11 @@ raise_no_model(void)
 }
 
 void
-raise_not_loaded(const char *name)
+raise_not_loaded(const char *model)
 {
-	char *served = served_models(), *file = configured_file(name);
+	char *served = served_models(), *file = configured_file(model);
+	/* of a name that is no model's, anything may be there */
+	char *name = server_text((ByteSpan){model, strlen(model)});
 
 	if (*name == '\0' && !served)
 		raise_no_model();

@@ -33,8 +33,10 @@ RUNS = {
 }  # fmt: skip
 
 
-def scheduled_logits(program, model, options, out):
+def scheduled_logits(program, model, options, out, settings):
     """({first position: [requests][positions][VOCAB]}, what happened)"""
+    if settings:
+        options = [*options, "--settings", ", ".join(f"{name}={value}" for name, value in settings.items())]
     done = subprocess.run([program, "--model", model, "--text", models.prompt(N), "--out", out, *options], check=True, stdout=subprocess.PIPE)
     first = int(options[options.index("--first") + 1]) - 1
     return first, np.fromfile(out, "<f4").reshape(-1, N - first, models.VOCAB), json.loads(done.stdout)
@@ -50,16 +52,20 @@ def main():
         model, out = os.path.join(folder, "model.gguf"), os.path.join(folder, "out")
         for name in [*models.MODELS, *(name for name in models.OTHER_MODELS if "mix" not in models.OTHER_MODELS[name])]:
             models.write_model(name, model)
-            alone = engine_logits(a.engine_bench, model, N, 512, out).astype("<f4")
+            settings = models.shape_and_seed(name)[0].get("set", {})
+            alone = engine_logits(a.engine_bench, model, N, 512, out, settings).astype("<f4")
             for what, (options, must_happen) in RUNS.items():
-                first, requests, happened = scheduled_logits(os.path.abspath(a.program), model, options, out)
+                first, requests, happened = scheduled_logits(os.path.abspath(a.program), model, options, out, settings)
                 if not happened[must_happen]:
                     failures.append(f"{name}, {what}: nothing of the kind happened: {happened}")
+                # a context that is set may be as long as the text: an answer ends before its last position
+                end = N - 1 if settings else N
+                requests = [request[: end - first] for request in requests]
                 for request in requests:
                     n_compared += len(request)
-                    if request.tobytes() != alone[first:].tobytes():
-                        failures.append(f"{name}, {what}: differs at position {first + int((request != alone[first:]).any(axis=1).argmax())}")
-                kept = [dict(row, position=row["position"] - first) for row in golden[name][str(N)] if row["position"] >= first]
+                    if request.tobytes() != alone[first:end].tobytes():
+                        failures.append(f"{name}, {what}: differs at position {first + int((request != alone[first:end]).any(axis=1).argmax())}")
+                kept = [dict(row, position=row["position"] - first) for row in golden[name][str(N)] if first <= row["position"] < end]
                 error = max(rows.largest_difference(request.astype(np.float64), kept) for request in requests)
                 worst = max(worst, error)
                 if not error <= LIMIT:

@@ -19,6 +19,7 @@
 #include <stdlib.h>
 #include <string.h>
 
+#include "../../../src/engine/model_terms.h"
 #include "../../unit/tiny_engine.h"
 
 #define MAX_REQUESTS 16
@@ -103,23 +104,35 @@ open_model(const char *path)
 	return model;
 }
 
+/* What qwen.models may have behind the file, of it the context and the rotation. */
+static void
+apply_settings(Model *model, const char *text)
+{
+	ModelSettings settings;
+	ContextSettings context;
+	Status status = model_settings_parse(text, strlen(text), 1, &settings);
+
+	if (status.code == STATUS_OK)
+	{
+		context = model_terms_context(&settings);
+		status = context_apply(&model->hyper, &context);
+	}
+	if (status.code != STATUS_OK)
+		die(text, status.message);
+}
+
 int
 main(int argc, char **argv)
 {
 	static const struct option options[] = {
-		{"model", required_argument, NULL, 'm'},
-		{"text", required_argument, NULL, 'x'},
-		{"first", required_argument, NULL, 'f'},
-		{"out", required_argument, NULL, 'o'},
-		{"chunk", required_argument, NULL, 'c'},
-		{"requests", required_argument, NULL, 'j'},
-		{"blocks", required_argument, NULL, 'b'},
-		{"warm", required_argument, NULL, 'w'},
-		{"threads", required_argument, NULL, 't'},
-		{"speculate", no_argument, NULL, 's'},
-		{NULL, 0, NULL, 0},
+		{"model", required_argument, NULL, 'm'},    {"text", required_argument, NULL, 'x'},
+		{"first", required_argument, NULL, 'f'},    {"out", required_argument, NULL, 'o'},
+		{"chunk", required_argument, NULL, 'c'},    {"requests", required_argument, NULL, 'j'},
+		{"blocks", required_argument, NULL, 'b'},   {"warm", required_argument, NULL, 'w'},
+		{"threads", required_argument, NULL, 't'},  {"speculate", no_argument, NULL, 's'},
+		{"settings", required_argument, NULL, 'S'}, {NULL, 0, NULL, 0},
 	};
-	const char *path = NULL, *out = NULL;
+	const char *path = NULL, *out = NULL, *of_model = "";
 	uint32_t n_blocks = 1000, n_requests = 1, warm = 0, n_positions;
 	int n_threads = 1, option;
 	SchedulerSettings settings = {.max_running = MAX_REQUESTS, .prefill_chunk = 512, .queue_size = 100};
@@ -160,6 +173,9 @@ main(int argc, char **argv)
 			case 's':
 				settings.speculation = true;
 				break;
+			case 'S':
+				of_model = optarg;
+				break;
 			default:
 				return 2;
 		}
@@ -168,6 +184,7 @@ main(int argc, char **argv)
 		warm > run.n_text)
 		die("usage", "scheduled_logits --model FILE --text TEXT --first N --out FILE …");
 	model = open_model(path);
+	apply_settings(model, of_model);
 	run.vocab = model->hyper.vocab;
 	n_positions = run.n_text - run.first + 1;
 	/* blocks alone are to be short */
