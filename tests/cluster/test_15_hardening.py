@@ -73,8 +73,10 @@ SECCOMP_CALL = {"x86_64": 317, "aarch64": 277}.get(os.uname().machine)
 
 @pytest.mark.skipif(SECCOMP_CALL is None, reason="the filter is written for x86-64 and aarch64")
 def test_system_that_refuses_a_filter_is_served_without_and_said(make_server, tmp_path):
-    for folder in (tmp_path, tmp_path.parent, tmp_path.parent.parent):
-        os.chmod(folder, 0o755)
+    # pytest's own folders, one more where it runs in several processes
+    for folder in (tmp_path, *tmp_path.parents):
+        if "pytest" in str(folder):
+            os.chmod(folder, 0o755)
     server = make_server({"qwen.engine_path": denying_program(str(tmp_path), SECCOMP_CALL)})
     assert "Paris" in server.value(CAPITAL)
     assert "serving without the whole sandbox: system calls cannot be filtered: Permission denied" in server.read_log()

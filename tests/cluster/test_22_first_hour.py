@@ -58,8 +58,9 @@ def test_long_texts_are_broken_into_lines_by_the_short_commands(server):
         wait_until(lambda: server.value("SELECT count(*) FROM qwen_models") == 1, 20, "the models as before")
 
 
-def test_the_short_commands_of_psql_fit_a_terminal(server):
+def test_the_short_commands_of_psql_fit_a_terminal(make_server):
     """With something under way, so that each has rows, in a terminal of 110 columns; and a stream that is text."""
+    server = make_server()
     file = os.path.join(os.path.dirname(PAGE), "psql", "qwen.psql")
     server.query("CREATE TABLE IF NOT EXISTS short (id int PRIMARY KEY, body text, s text); INSERT INTO short SELECT g, 'Letter ' || g FROM generate_series(1, 40) g")
     job = server.value("SELECT qwen_submit('short', 'Say {body}', 'short', 's', max_tokens => 60)")
