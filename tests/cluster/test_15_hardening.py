@@ -5,6 +5,7 @@ import subprocess
 
 import pytest
 from cluster import MODEL_FILE, server_programs
+from conftest import let_others_in
 
 CAPITAL = "SELECT qwen_chat('What is the capital of France? Answer in one sentence.', temperature => 0)"
 
@@ -73,10 +74,7 @@ SECCOMP_CALL = {"x86_64": 317, "aarch64": 277}.get(os.uname().machine)
 
 @pytest.mark.skipif(SECCOMP_CALL is None, reason="the filter is written for x86-64 and aarch64")
 def test_system_that_refuses_a_filter_is_served_without_and_said(make_server, tmp_path):
-    # pytest's own folders, one more where it runs in several processes
-    for folder in (tmp_path, *tmp_path.parents):
-        if "pytest" in str(folder):
-            os.chmod(folder, 0o755)
+    let_others_in(tmp_path)
     server = make_server({"qwen.engine_path": denying_program(str(tmp_path), SECCOMP_CALL)})
     assert "Paris" in server.value(CAPITAL)
     assert "serving without the whole sandbox: system calls cannot be filtered: Permission denied" in server.read_log()

@@ -6,7 +6,7 @@ import signal
 import psycopg2
 import pytest
 from cluster import MODEL_FILE, Cluster, wait_until
-from conftest import ready
+from conftest import let_others_in, ready
 from sessions import is_gone, wait_idle
 from shim import Shim
 
@@ -114,10 +114,7 @@ def test_a_cancel_that_a_full_socket_refuses_hurts_no_other_row(shim, shimmed):
 
 
 def test_engine_that_may_not_be_executed(make_server, tmp_path):
-    # pytest's own folders, one more where it runs in several processes
-    for folder in (tmp_path, *tmp_path.parents):
-        if "pytest" in str(folder):
-            os.chmod(folder, 0o755)
+    let_others_in(tmp_path)
     program = tmp_path / "engine"
     program.write_bytes(b"\x7fELF not a program")
     program.chmod(0o644)
