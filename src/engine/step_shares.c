@@ -5,6 +5,7 @@
 
 #include <math.h>
 
+#define KEYS_PART 0.25   /* keys of others' rows make a step longer by such a part of it */
 #define FEW_KEYS_SHARE 8 /* rows whose keys take such a part of what a role may take for them need not wait */
 
 RoleShare *
@@ -111,7 +112,7 @@ shares_fill_keys(RoleShare *shares, uint32_t n, uint32_t measure, const StepCost
 {
 	double own_us = step_cost_keys_us(cost, shares[measure].wanted_keys);
 	double step_us = step_cost_us(cost, shares[measure].wanted, shares[measure].wanted_keys);
-	double part_us = (HALF_AS_LONG_AGAIN - 1) * step_us / (n > 1 ? n - 1 : 1);
+	double part_us = KEYS_PART * step_us / (n > 1 ? n - 1 : 1);
 
 	for (uint32_t i = 0; i < n; i++)
 	{

@@ -9,7 +9,7 @@
  *
  * Rows far behind in a long text take many times as long as others, most of it for the keys of the positions before
  * them. So what a role's keys may take has a part of each step, too: what keys the measure looks at itself, or what
- * makes the step half as long again. Where one row takes more than that, the role has it and waits until as many steps
+ * makes the step a quarter longer. Where one row takes more than that, the role has it and waits until as many steps
  * have paid for it; rows whose keys are few go on meanwhile.
  */
 #ifndef QWEN_STEP_SHARES_H
