@@ -152,17 +152,41 @@ CREATE FUNCTION qwen_classify(input text, labels text[], model text DEFAULT NULL
 	temperature float8 DEFAULT NULL, top_p float8 DEFAULT NULL, min_p float8 DEFAULT NULL, top_k int DEFAULT NULL,
 	repetition_penalty float8 DEFAULT NULL, presence_penalty float8 DEFAULT NULL, frequency_penalty float8 DEFAULT NULL,
 	seed bigint DEFAULT NULL, stop text[] DEFAULT NULL, thinking boolean DEFAULT NULL, thinking_budget int DEFAULT NULL,
-	response_format json DEFAULT NULL, adapter text DEFAULT NULL, options json DEFAULT NULL)
+	response_format json DEFAULT NULL, adapter text DEFAULT NULL, examples json DEFAULT NULL, options json DEFAULT NULL)
 RETURNS text AS 'MODULE_PATHNAME', 'qwen_classify' LANGUAGE C VOLATILE PARALLEL SAFE COST 10000;
-COMMENT ON FUNCTION qwen_classify(text, text[], text, int, float8, float8, float8, int, float8, float8, float8, bigint, text[], boolean, int, json, text, json) IS 'the label that fits the input best; always one of those given';
+COMMENT ON FUNCTION qwen_classify(text, text[], text, int, float8, float8, float8, int, float8, float8, float8, bigint, text[], boolean, int, json, text, json, json) IS 'the label that fits the input best; always one of those given';
 
 CREATE FUNCTION qwen_classify_scores(input text, labels text[], model text DEFAULT NULL, max_tokens int DEFAULT NULL,
 	temperature float8 DEFAULT NULL, top_p float8 DEFAULT NULL, min_p float8 DEFAULT NULL, top_k int DEFAULT NULL,
 	repetition_penalty float8 DEFAULT NULL, presence_penalty float8 DEFAULT NULL, frequency_penalty float8 DEFAULT NULL,
 	seed bigint DEFAULT NULL, stop text[] DEFAULT NULL, thinking boolean DEFAULT NULL, thinking_budget int DEFAULT NULL,
-	response_format json DEFAULT NULL, adapter text DEFAULT NULL, options json DEFAULT NULL)
+	response_format json DEFAULT NULL, adapter text DEFAULT NULL, examples json DEFAULT NULL, options json DEFAULT NULL)
 RETURNS TABLE (label text, probability float8) AS 'MODULE_PATHNAME', 'qwen_classify_scores' LANGUAGE C STABLE PARALLEL SAFE COST 10000 ROWS 10;
-COMMENT ON FUNCTION qwen_classify_scores(text, text[], text, int, float8, float8, float8, int, float8, float8, float8, bigint, text[], boolean, int, json, text, json) IS 'the probability of each label; they add up to 1';
+COMMENT ON FUNCTION qwen_classify_scores(text, text[], text, int, float8, float8, float8, int, float8, float8, float8, bigint, text[], boolean, int, json, text, json, json) IS 'the probability of each label; they add up to 1';
+
+CREATE FUNCTION qwen_classify_multi(input text, labels text[], threshold float8 DEFAULT 0.5, model text DEFAULT NULL,
+	max_tokens int DEFAULT NULL, temperature float8 DEFAULT NULL, top_p float8 DEFAULT NULL, min_p float8 DEFAULT NULL,
+	top_k int DEFAULT NULL, repetition_penalty float8 DEFAULT NULL, presence_penalty float8 DEFAULT NULL,
+	frequency_penalty float8 DEFAULT NULL, seed bigint DEFAULT NULL, stop text[] DEFAULT NULL, thinking boolean DEFAULT NULL,
+	thinking_budget int DEFAULT NULL, response_format json DEFAULT NULL, adapter text DEFAULT NULL, options json DEFAULT NULL)
+RETURNS text[] AS 'MODULE_PATHNAME', 'qwen_classify_multi' LANGUAGE C VOLATILE PARALLEL SAFE COST 10000;
+COMMENT ON FUNCTION qwen_classify_multi(text, text[], float8, text, int, float8, float8, float8, int, float8, float8, float8, bigint, text[], boolean, int, json, text, json) IS 'the labels that fit the input, each asked by itself: those whose probability is at least threshold, in their order';
+
+CREATE FUNCTION qwen_classify_multi_scores(input text, labels text[], model text DEFAULT NULL, max_tokens int DEFAULT NULL,
+	temperature float8 DEFAULT NULL, top_p float8 DEFAULT NULL, min_p float8 DEFAULT NULL, top_k int DEFAULT NULL,
+	repetition_penalty float8 DEFAULT NULL, presence_penalty float8 DEFAULT NULL, frequency_penalty float8 DEFAULT NULL,
+	seed bigint DEFAULT NULL, stop text[] DEFAULT NULL, thinking boolean DEFAULT NULL, thinking_budget int DEFAULT NULL,
+	response_format json DEFAULT NULL, adapter text DEFAULT NULL, options json DEFAULT NULL)
+RETURNS TABLE (label text, probability float8) AS 'MODULE_PATHNAME', 'qwen_classify_multi_scores' LANGUAGE C STABLE PARALLEL SAFE COST 10000 ROWS 10;
+COMMENT ON FUNCTION qwen_classify_multi_scores(text, text[], text, int, float8, float8, float8, int, float8, float8, float8, bigint, text[], boolean, int, json, text, json) IS 'the probability that each label fits; each by itself, they do not add up';
+
+CREATE FUNCTION qwen_score(input text, criterion text, model text DEFAULT NULL, max_tokens int DEFAULT NULL,
+	temperature float8 DEFAULT NULL, top_p float8 DEFAULT NULL, min_p float8 DEFAULT NULL, top_k int DEFAULT NULL,
+	repetition_penalty float8 DEFAULT NULL, presence_penalty float8 DEFAULT NULL, frequency_penalty float8 DEFAULT NULL,
+	seed bigint DEFAULT NULL, stop text[] DEFAULT NULL, thinking boolean DEFAULT NULL, thinking_budget int DEFAULT NULL,
+	response_format json DEFAULT NULL, adapter text DEFAULT NULL, options json DEFAULT NULL)
+RETURNS float8 AS 'MODULE_PATHNAME', 'qwen_score' LANGUAGE C VOLATILE PARALLEL SAFE COST 10000;
+COMMENT ON FUNCTION qwen_score(text, text, text, int, float8, float8, float8, int, float8, float8, float8, bigint, text[], boolean, int, json, text, json) IS 'how well the input meets the criterion, from 0 (not at all) to 1 (completely): the expected one of ten digits, over 9';
 
 CREATE FUNCTION qwen_filter(input text, condition text, model text DEFAULT NULL, max_tokens int DEFAULT NULL,
 	temperature float8 DEFAULT NULL, top_p float8 DEFAULT NULL, min_p float8 DEFAULT NULL, top_k int DEFAULT NULL,

@@ -9,6 +9,11 @@ TEXTS = ["The staff was wonderful, we loved every minute.", "The room was dirty 
 # function, its arguments in a job and in a trigger, its call in a session, the type of the column
 CASES = [
     ("classify", {"labels": ["praise", "complaint", "notice"]}, ["labels={praise,complaint,notice}"], "qwen_classify(body, '{praise,complaint,notice}')", "text"),
+    ("classify", {"labels": ["a", "b"], "examples": [{"input": "It was fine.", "label": "b"}]}, ["labels={a,b}", 'examples=[{"input": "It was fine.", "label": "b"}]'],
+        """qwen_classify(body, '{a,b}', examples => '[{"input": "It was fine.", "label": "b"}]')""", "text"),
+    ("classify_multi", {"labels": ["praise", "a \"room\"", "C:\\dir", "{food}"], "threshold": 0.3}, ['labels={praise,"a \\"room\\"","C:\\\\dir","{food}"}', "threshold=0.3"],
+        """qwen_classify_multi(body, ARRAY['praise', 'a "room"', 'C:\\dir', '{food}'], 0.3)""", "text[]"),
+    ("score", {"criterion": "it is friendly"}, ["criterion=it is friendly"], "qwen_score(body, 'it is friendly')", "float8"),
     ("filter", {"condition": "it is about food"}, ["condition=it is about food"], "qwen_filter(body, 'it is about food')", "boolean"),
     ("sentiment", {}, [], "qwen_sentiment(body)", "text"),
     ("translate", {"target_language": "French"}, ["target_language=French"], "qwen_translate(body, 'French', max_tokens => 12)", "text"),

@@ -30,6 +30,11 @@ model_function_argument(const ModelFunction *function, const char *name, Oid *ty
 			*type = function->arguments[n_own].type;
 			return n_own;
 		}
+	if (function->later.name && strcmp(function->later.name, name) == 0)
+	{
+		*type = function->later.type;
+		return function->most - 2;
+	}
 	for (int i = 0; i < N_TAIL_ARGUMENTS; i++)
 	{
 		bool is_last = i == N_TAIL_ARGUMENTS - 1;
@@ -40,6 +45,12 @@ model_function_argument(const ModelFunction *function, const char *name, Oid *ty
 		return is_last ? function->most - 1 : n_own + i;
 	}
 	return -1;
+}
+
+bool
+model_function_makes_value(const ModelFunction *function)
+{
+	return function->finish || function->finish_state;
 }
 
 Oid
@@ -370,7 +381,10 @@ model_call_finish(ModelCall *call, bool *is_null)
 
 	set_arguments(call);
 	call->fcinfo->isnull = false;
-	value = call->function->finish(call->fcinfo, call->replies);
+	if (call->function->finish_state)
+		value = call->function->finish_state(call->fcinfo, call);
+	else
+		value = call->function->finish(call->fcinfo, call->replies);
 	*is_null = call->fcinfo->isnull;
 	return value;
 }
@@ -411,7 +425,7 @@ take_value(ModelCall *call, bool *is_null)
 	*is_null = call->n_requests == 0;
 	if (*is_null)
 		return (Datum) 0;
-	if (call->function->finish)
+	if (model_function_makes_value(call->function))
 		value = model_call_finish(call, is_null);
 	else
 		value = PointerGetDatum(text_from_span(model_call_answer(call)));

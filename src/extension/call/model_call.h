@@ -57,14 +57,18 @@ typedef struct ModelFunction
 	 */
 	Datum (*finish)(FunctionCallInfo fcinfo, const EngineReply *replies);
 
+	/* instead of it, for values that are made of several steps: call->state has what is known */
+	Datum (*finish_state)(FunctionCallInfo fcinfo, const ModelCall *call);
+
 	Oid result;      /* type of the value; InvalidOid: a text */
 	int least, most; /* arguments, as of QWEN_FUNCTION */
 
 	/* its own arguments in order, the common tail behind them if has_tail; the last of most is options */
 	ModelArgument arguments[MODEL_FUNCTION_MAX_ARGUMENTS];
 	bool has_tail;
-	int input;        /* which of them is the text that a row of a job, or an element of an array, gives */
-	bool fits_length; /* max_tokens follows the text's length, so a job does not settle it beforehand */
+	ModelArgument later; /* one more that may be left out, between the tail and options; its name NULL: none */
+	int input;           /* which of them is the text that a row of a job, or an element of an array, gives */
+	bool fits_length;    /* max_tokens follows the text's length, so a job does not settle it beforehand */
 } ModelFunction;
 
 /* The C function of a SQL function that is a plain call. */
@@ -159,6 +163,9 @@ extern bool model_call_engine_ended(const ModelCall *call);
 
 /* The argument of a function by name, and its type; -1: it has none of that name. */
 extern int model_function_argument(const ModelFunction *function, const char *name, Oid *type);
+
+/* Is the value of a function made of the answer, and not the answer's text? */
+extern bool model_function_makes_value(const ModelFunction *function);
 
 /* The type of a function's value. */
 extern Oid model_function_result(const ModelFunction *function);

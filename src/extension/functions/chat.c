@@ -22,7 +22,7 @@ typedef enum InputForm
 	INPUT_JSONB, /* messages_jsonb, tools_jsonb */
 } InputForm;
 
-static void
+void
 append_message(StringInfo json, const char *role, text *content)
 {
 	appendStringInfo(json, "%s{\"role\": \"%s\", \"content\": ", json->len > 1 ? ", " : "", role);

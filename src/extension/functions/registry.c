@@ -13,6 +13,8 @@ const ModelFunction *const model_functions[] = {
 	&classify_function,
 	&filter_function,
 	&sentiment_function,
+	&classify_multi_function,
+	&score_function,
 	&embed_function,
 	&similarity_to_function,
 	&rerank_score_function,

@@ -1,8 +1,8 @@
 /*
  * scores.c - functions that read the model's probabilities instead of sampling: qwen_logprobs, qwen_classify,
- * qwen_classify_scores, qwen_filter, qwen_sentiment.
+ * qwen_classify_scores, qwen_filter, qwen_score, qwen_sentiment.
  *
- * The answers of the last four are always among those given: the engine compares them with each other alone
+ * The answers of the last five are always among those given: the engine compares them with each other alone
  * (REQUEST_SCORE).
  */
 #include "../core/core.h"
@@ -16,151 +16,15 @@
 #include "../core/shared_memory.h"
 #include "../core/texts.h"
 #include "catalog/pg_type.h"
+#include "examples.h"
 #include "funcapi.h"
-#include "miscadmin.h"
+#include "labels.h"
 #include "registry.h"
+#include "score_request.h"
 #include "task_prompts.h"
 #include "task_request.h"
-#include "utils/array.h"
 #include "utils/builtins.h"
-#include "utils/json.h"
 #include "utils/tuplestore.h"
-
-/* The labels of a classification. */
-typedef struct Labels
-{
-	int n;
-	Datum *labels; /* text */
-} Labels;
-
-/* A label and its place in the array. */
-typedef struct PlacedLabel
-{
-	const char *data;
-	int length, place;
-} PlacedLabel;
-
-/* By text, then by place. */
-static int
-compare_labels(const void *a, const void *b)
-{
-	const PlacedLabel *left = a, *right = b;
-	int order = memcmp(left->data, right->data, Min(left->length, right->length));
-
-	if (order == 0)
-		order = left->length - right->length;
-	return order != 0 ? order : left->place - right->place;
-}
-
-/* Raise that two labels are the same, if any are: the first that repeats one. */
-static void
-refuse_repetition(const Labels *labels)
-{
-	PlacedLabel *sorted = palloc_extended(sizeof *sorted * labels->n, MCXT_ALLOC_HUGE);
-	int repeated = labels->n, original = 0, first = 0;
-
-	for (int i = 0; i < labels->n; i++)
-	{
-		text *label = DatumGetTextPP(labels->labels[i]);
-
-		CHECK_FOR_INTERRUPTS();
-		sorted[i] = (PlacedLabel){VARDATA_ANY(label), VARSIZE_ANY_EXHDR(label), i};
-	}
-	qsort(sorted, labels->n, sizeof *sorted, compare_labels);
-	for (int i = 1; i < labels->n; i++)
-	{
-		CHECK_FOR_INTERRUPTS();
-		if (sorted[i].length != sorted[first].length ||
-			memcmp(sorted[i].data, sorted[first].data, sorted[i].length) != 0)
-			first = i;
-		else if (sorted[i].place < repeated)
-		{
-			repeated = sorted[i].place;
-			original = sorted[first].place;
-		}
-	}
-	pfree(sorted);
-	if (repeated < labels->n)
-		ereport(ERROR, (errcode(ERRCODE_INVALID_PARAMETER_VALUE),
-						errmsg("labels[%d] must not be the same as labels[%d]", repeated + 1, original + 1)));
-}
-
-/* Take the array of labels apart: at least one, none null, empty or twice. */
-static Labels
-read_labels(ArrayType *array)
-{
-	Labels labels;
-	bool *nulls;
-
-	deconstruct_array(array, TEXTOID, -1, false, TYPALIGN_INT, &labels.labels, &nulls, &labels.n);
-	if (labels.n == 0)
-		ereport(ERROR, (errcode(ERRCODE_INVALID_PARAMETER_VALUE), errmsg("labels must not be empty")));
-	for (int i = 0; i < labels.n; i++)
-	{
-		CHECK_FOR_INTERRUPTS();
-		if (nulls[i])
-			ereport(ERROR, (errcode(ERRCODE_INVALID_PARAMETER_VALUE), errmsg("labels[%d] must not be null", i + 1)));
-		if (VARSIZE_ANY_EXHDR(DatumGetTextPP(labels.labels[i])) == 0)
-			ereport(ERROR, (errcode(ERRCODE_INVALID_PARAMETER_VALUE), errmsg("labels[%d] must not be empty", i + 1)));
-	}
-	refuse_repetition(&labels);
-	return labels;
-}
-
-/* The labels for the prompt: one after the other. */
-static char *
-list_labels(const Labels *labels)
-{
-	StringInfoData list;
-
-	initStringInfo(&list);
-	for (int i = 0; i < labels->n; i++)
-	{
-		CHECK_FOR_INTERRUPTS();
-		appendStringInfo(&list, "%s%s", i > 0 ? ", " : "", TextDatumGetCString(labels->labels[i]));
-	}
-	return list.data;
-}
-
-/* The labels for the engine: a JSON array. */
-static ByteSpan
-json_labels(const Labels *labels)
-{
-	StringInfoData json;
-
-	initStringInfo(&json);
-	for (int i = 0; i < labels->n; i++)
-	{
-		CHECK_FOR_INTERRUPTS();
-		appendStringInfoChar(&json, i > 0 ? ',' : '[');
-		escape_json(&json, TextDatumGetCString(labels->labels[i]));
-	}
-	appendStringInfoChar(&json, ']');
-	return span_from_cstring(json.data);
-}
-
-/* The request of a score: the tail's model holds, its sampling is checked and has no effect. */
-static void
-build_score(FunctionCallInfo fcinfo, int first, const char *prompt, text *input, ByteSpan candidates, Request *request)
-{
-	request->kind = REQUEST_SCORE;
-	task_messages(request, prompt, input);
-	request->candidates = candidates;
-	options_read(fcinfo, first, request);
-	if (request->format.data)
-		ereport(ERROR, (errcode(ERRCODE_FEATURE_NOT_SUPPORTED),
-						errmsg("response_format is not supported by functions that choose among given answers")));
-	task_options(request);
-}
-
-/* The scores of n candidates, or the error that there are none. */
-static const RequestResult *
-scores_of(const EngineReply *reply, int n)
-{
-	if (reply->type != FRAME_RESULT || reply->result.kind != RESULT_FLOATS || reply->result.count != (uint32) n)
-		ereport(ERROR, (errcode(ERRCODE_SYSTEM_ERROR), errmsg("the qwen engine gave no scores")));
-	return &reply->result;
-}
 
 /* Are both arguments of a score there, and is there something in the text? */
 static bool
@@ -169,14 +33,24 @@ has_both(FunctionCallInfo fcinfo)
 	return !PG_ARGISNULL(0) && !PG_ARGISNULL(1) && !text_is_blank(PG_GETARG_TEXT_PP(0));
 }
 
+/* Where examples stand in a call of today's script; an older one's has none. */
+#define ARG_EXAMPLES (2 + N_TAIL_ARGUMENTS - 1)
+
 /* Score the labels of a call's second argument for its first. */
 static void
 ask_for_labels(FunctionCallInfo fcinfo, Request *request)
 {
-	Labels labels = read_labels(PG_GETARG_ARRAYTYPE_P(1));
+	Labels labels = read_labels(PG_GETARG_ARRAYTYPE_P(1), "labels");
+	const Example *examples = NULL;
+	int n_examples = 0;
 
-	build_score(fcinfo, 2, psprintf(PROMPT_CLASSIFY, list_labels(&labels)), PG_GETARG_TEXT_PP(0), json_labels(&labels),
-				request);
+	if (PG_NARGS() > ARG_EXAMPLES + 1 && !PG_ARGISNULL(ARG_EXAMPLES))
+		examples = read_examples(PG_GETARG_TEXT_PP(ARG_EXAMPLES), &labels, &n_examples);
+	request->kind = REQUEST_SCORE;
+	task_messages_after(request, psprintf(PROMPT_CLASSIFY, list_labels(&labels)), examples, n_examples,
+						PG_GETARG_TEXT_PP(0));
+	request->candidates = json_labels(&labels);
+	score_options(fcinfo, 2, request);
 }
 
 static void
@@ -202,7 +76,7 @@ best_of(const RequestResult *scores, int n)
 static Datum
 finish_classify(FunctionCallInfo fcinfo, const EngineReply *replies)
 {
-	Labels labels = read_labels(PG_GETARG_ARRAYTYPE_P(1));
+	Labels labels = read_labels(PG_GETARG_ARRAYTYPE_P(1), "labels");
 
 	return PointerGetDatum(DatumGetTextPCopy(labels.labels[best_of(scores_of(replies, labels.n), labels.n)]));
 }
@@ -216,7 +90,7 @@ build_filter(FunctionCallInfo fcinfo, ModelCall *call)
 		return;
 	require_text(PG_GETARG_TEXT_PP(1), "condition");
 	prompt = psprintf(PROMPT_FILTER, text_to_cstring(PG_GETARG_TEXT_PP(1)));
-	build_score(fcinfo, 2, prompt, PG_GETARG_TEXT_PP(0), span_from_cstring("[\"Yes\",\"No\"]"), model_call_ask(call));
+	score_request(fcinfo, 2, prompt, PG_GETARG_TEXT_PP(0), span_from_cstring("[\"Yes\",\"No\"]"), model_call_ask(call));
 }
 
 static Datum
@@ -227,14 +101,55 @@ finish_filter(FunctionCallInfo fcinfo, const EngineReply *replies)
 	return BoolGetDatum(protocol_float(scores->values, 0) > protocol_float(scores->values, 1));
 }
 
+#define HIGHEST_DIGIT 9
+
+static void
+build_criterion(FunctionCallInfo fcinfo, ModelCall *call)
+{
+	if (!has_both(fcinfo))
+		return;
+	require_text(PG_GETARG_TEXT_PP(1), "criterion");
+	score_request(fcinfo, 2, psprintf(PROMPT_SCORE, text_to_cstring(PG_GETARG_TEXT_PP(1))), PG_GETARG_TEXT_PP(0),
+				  span_from_cstring("[\"0\",\"1\",\"2\",\"3\",\"4\",\"5\",\"6\",\"7\",\"8\",\"9\"]"),
+				  model_call_ask(call));
+}
+
+/* The digit that is to be expected, of 0 … 9, as a number of 0 … 1. */
+static Datum
+finish_criterion(FunctionCallInfo fcinfo, const EngineReply *replies)
+{
+	const RequestResult *scores = scores_of(replies, HIGHEST_DIGIT + 1);
+	double expected = 0, sum = 0;
+
+	for (int i = 0; i <= HIGHEST_DIGIT; i++)
+	{
+		expected += (double) protocol_float(scores->values, i) * i;
+		sum += protocol_float(scores->values, i);
+	}
+	/* the probabilities are rounded, each by itself */
+	return Float8GetDatum(Min(expected / sum / HIGHEST_DIGIT, 1));
+}
+
+const ModelFunction score_function = {.symbol = "qwen_score",
+									  .name = "score",
+									  .build = build_criterion,
+									  .finish = finish_criterion,
+									  .result = FLOAT8OID,
+									  .least = 2,
+									  .most = 18,
+									  .arguments = {{"input", TEXTOID}, {"criterion", TEXTOID}},
+									  .has_tail = true};
+
+QWEN_MODEL_FUNCTION(qwen_score, score_function)
+
 static const char *const sentiments[] = {"positive", "negative", "neutral", "mixed"};
 
 static void
 build_sentiment(FunctionCallInfo fcinfo, ModelCall *call)
 {
 	if (!PG_ARGISNULL(0) && !text_is_blank(PG_GETARG_TEXT_PP(0)))
-		build_score(fcinfo, 1, PROMPT_SENTIMENT, PG_GETARG_TEXT_PP(0),
-					span_from_cstring("[\"positive\",\"negative\",\"neutral\",\"mixed\"]"), model_call_ask(call));
+		score_request(fcinfo, 1, PROMPT_SENTIMENT, PG_GETARG_TEXT_PP(0),
+					  span_from_cstring("[\"positive\",\"negative\",\"neutral\",\"mixed\"]"), model_call_ask(call));
 }
 
 static Datum
@@ -258,9 +173,10 @@ const ModelFunction classify_function = {.symbol = "qwen_classify",
 										 .build = build_classify,
 										 .finish = finish_classify,
 										 .least = 2,
-										 .most = 18,
+										 .most = 19,
 										 .arguments = {{"input", TEXTOID}, {"labels", TEXTARRAYOID}},
-										 .has_tail = true};
+										 .has_tail = true,
+										 .later = {"examples", JSONOID}};
 const ModelFunction filter_function = {.symbol = "qwen_filter",
 									   .name = "filter",
 									   .build = build_filter,
@@ -277,7 +193,7 @@ QWEN_MODEL_FUNCTION(qwen_filter, filter_function)
 
 QWEN_MODEL_FUNCTION(qwen_sentiment, sentiment_function)
 
-QWEN_FUNCTION(qwen_classify_scores, 2, 18)
+QWEN_FUNCTION(qwen_classify_scores, 2, 19)
 {
 	ReturnSetInfo *set = (ReturnSetInfo *) fcinfo->resultinfo;
 	const RequestResult *scores;
@@ -293,7 +209,7 @@ QWEN_FUNCTION(qwen_classify_scores, 2, 18)
 		return (Datum) 0;
 	ask_for_labels(fcinfo, &request);
 	call = engine_run(&request, &reply);
-	labels = read_labels(PG_GETARG_ARRAYTYPE_P(1));
+	labels = read_labels(PG_GETARG_ARRAYTYPE_P(1), "labels");
 	scores = scores_of(&reply, labels.n);
 	for (int i = 0; i < labels.n; i++)
 	{

@@ -25,6 +25,15 @@
 	"Extract what the following text says, as JSON that satisfies this schema. Say only what the text says.\n"         \
 	"Schema: %s"
 
+/* a label at a time; the text stands before the question, so that all labels' requests share it */
+#define PROMPT_LABEL_TEXT "Read this text."
+#define PROMPT_LABEL_QUESTION                                                                                          \
+	"Does the label \"%s\" fit the text above? Other labels may fit it too. Answer with Yes or No alone."
+
+#define PROMPT_SCORE                                                                                                   \
+	"How well does the following text meet this criterion? Answer with one digit alone, from 0 (not at all) to 9 "     \
+	"(completely).\nCriterion: %s"
+
 /* qwen_chat_agg: when the rows are more than the context holds, the instruction is followed for each part of them, and
  * then this is asked about the answers */
 #define PROMPT_COMBINE                                                                                                 \

@@ -14,8 +14,8 @@ static int
 builtin_length(const char *prompt)
 {
 	static const char *const builtin[] = {PROMPT_SUMMARIZE, PROMPT_SUMMARIZE_PART, PROMPT_TRANSLATE, PROMPT_CLASSIFY,
-										  PROMPT_FILTER,    PROMPT_COMBINE,        PROMPT_SENTIMENT,
-										  PROMPT_EXTRACT};
+										  PROMPT_FILTER,    PROMPT_COMBINE,        PROMPT_SENTIMENT, PROMPT_EXTRACT,
+										  PROMPT_SCORE,     PROMPT_LABEL_TEXT};
 
 	for (int i = 0; i < (int) lengthof(builtin); i++)
 	{
@@ -27,16 +27,40 @@ builtin_length(const char *prompt)
 	return 0;
 }
 
-void
-task_messages(Request *request, const char *prompt, text *input)
+/* A prompt, an empty line and the input. */
+static text *
+question(const char *prompt, text *input)
 {
 	StringInfoData content;
-	int n_builtin = builtin_length(prompt);
 
 	initStringInfo(&content);
 	appendStringInfo(&content, "%s\n\n", prompt);
 	appendBinaryStringInfo(&content, VARDATA_ANY(input), VARSIZE_ANY_EXHDR(input));
-	request->messages = messages_from_texts(cstring_to_text_with_len(content.data, content.len), NULL);
+	return cstring_to_text_with_len(content.data, content.len);
+}
+
+void
+task_messages(Request *request, const char *prompt, text *input)
+{
+	task_messages_after(request, prompt, NULL, 0, input);
+}
+
+void
+task_messages_after(Request *request, const char *prompt, const Example *examples, int n_examples, text *input)
+{
+	StringInfoData json;
+	int n_builtin = builtin_length(prompt);
+
+	initStringInfo(&json);
+	appendStringInfoChar(&json, '[');
+	for (int i = 0; i < n_examples; i++)
+	{
+		append_message(&json, "user", question(prompt, examples[i].input));
+		append_message(&json, "assistant", examples[i].answer);
+	}
+	append_message(&json, "user", question(prompt, input));
+	appendStringInfoChar(&json, ']');
+	request->messages = span_from_cstring(json.data);
 	if (n_builtin > 0)
 		request->shared_messages = messages_from_texts(cstring_to_text_with_len(prompt, n_builtin), NULL);
 }

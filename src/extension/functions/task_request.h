@@ -10,6 +10,16 @@
  * marked as what all roles may share. */
 extern void task_messages(Request *request, const char *prompt, text *input);
 
+/* An input, and what is to be answered. */
+typedef struct Example
+{
+	text *input, *answer;
+} Example;
+
+/* The same behind a conversation in which the prompt was asked about other inputs: [n_examples]. */
+extern void task_messages_after(Request *request, const char *prompt, const Example *examples, int n_examples,
+								text *input);
+
 /* Greedy and without thinking, where the caller did not say otherwise. */
 extern void task_options(Request *request);
 

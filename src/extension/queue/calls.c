@@ -111,6 +111,33 @@ format_floats(ArrayType *array)
 	return written;
 }
 
+/* An array of texts as text: all of them in quotes. */
+static char *
+format_texts(ArrayType *array)
+{
+	StringInfoData written;
+	Datum *elements;
+	bool *nulls;
+	int n;
+
+	initStringInfo(&written);
+	deconstruct_array(array, TEXTOID, -1, false, TYPALIGN_INT, &elements, &nulls, &n);
+	appendStringInfoChar(&written, '{');
+	for (int i = 0; i < n; i++)
+	{
+		appendStringInfoString(&written, i > 0 ? ",\"" : "\"");
+		for (const char *c = TextDatumGetCString(elements[i]); *c; c++)
+		{
+			if (*c == '"' || *c == '\\')
+				appendStringInfoChar(&written, '\\');
+			appendStringInfoChar(&written, *c);
+		}
+		appendStringInfoChar(&written, '"');
+	}
+	appendStringInfoChar(&written, '}');
+	return written.data;
+}
+
 /* A value as text; there is no transaction in which its type's output function could be looked up. */
 static char *
 write_value(Oid type, Datum value)
@@ -125,6 +152,8 @@ write_value(Oid type, Datum value)
 			return pstrdup(DatumGetBool(value) ? "true" : "false");
 		case FLOAT4ARRAYOID:
 			return format_floats(DatumGetArrayTypeP(value));
+		case TEXTARRAYOID:
+			return format_texts(DatumGetArrayTypeP(value));
 		case FLOAT8OID:
 			written = palloc(DOUBLE_SHORTEST_DECIMAL_LEN);
 			double_to_shortest_decimal_buf(DatumGetFloat8(value), written);
@@ -141,7 +170,7 @@ set_answer(JobRow *row)
 {
 	const ModelFunction *function = row->spec->function;
 
-	row->is_utf8 = function->finish == NULL;
+	row->is_utf8 = !model_function_makes_value(function);
 	if (row->is_utf8)
 	{
 		ByteSpan answer = model_call_answer(&row->call);

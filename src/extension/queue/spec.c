@@ -68,25 +68,26 @@ set_argument(JobSpec *spec, const char *name, Datum value)
 static void
 read_named(JobSpec *spec, const char *key, const JsonbValue *value)
 {
-	const ModelArgument *own = spec->function->arguments;
 	StringInfoData known;
 
 	initStringInfo(&known);
-	for (int i = 0; i < MODEL_FUNCTION_MAX_ARGUMENTS && own[i].name; i++)
+	for (int i = 0; i <= MODEL_FUNCTION_MAX_ARGUMENTS; i++)
 	{
-		bool is_submits = i == spec->function->input;
+		bool is_later = i == MODEL_FUNCTION_MAX_ARGUMENTS;
+		const ModelArgument *own = is_later ? &spec->function->later : &spec->function->arguments[i];
+		bool is_submits = !own->name || (!is_later && i == spec->function->input);
 
-		for (int j = 0; j < (int) lengthof(submit_arguments); j++)
-			is_submits |= strcmp(submit_arguments[j], own[i].name) == 0;
+		for (int j = 0; !is_submits && j < (int) lengthof(submit_arguments); j++)
+			is_submits = strcmp(submit_arguments[j], own->name) == 0;
 		if (is_submits)
 			continue;
-		if (strcmp(own[i].name, key) == 0)
+		if (strcmp(own->name, key) == 0)
 		{
 			if (value->type != jbvNull)
-				set_argument(spec, key, options_value("arguments", key, value, own[i].type));
+				set_argument(spec, key, options_value("arguments", key, value, own->type));
 			return;
 		}
-		appendStringInfo(&known, "%s%s", known.len > 0 ? ", " : "", own[i].name);
+		appendStringInfo(&known, "%s%s", known.len > 0 ? ", " : "", own->name);
 	}
 	ereport(ERROR, (errcode(ERRCODE_INVALID_PARAMETER_VALUE), errmsg("arguments: the key \"%s\" is not known", key),
 					known.len > 0
