@@ -188,6 +188,22 @@ CREATE FUNCTION qwen_score(input text, criterion text, model text DEFAULT NULL, 
 RETURNS float8 AS 'MODULE_PATHNAME', 'qwen_score' LANGUAGE C VOLATILE PARALLEL SAFE COST 10000;
 COMMENT ON FUNCTION qwen_score(text, text, text, int, float8, float8, float8, int, float8, float8, float8, bigint, text[], boolean, int, json, text, json) IS 'how well the input meets the criterion, from 0 (not at all) to 1 (completely): the expected one of ten digits, over 9';
 
+CREATE FUNCTION qwen_entities(input text, kinds text[], model text DEFAULT NULL, max_tokens int DEFAULT NULL,
+	temperature float8 DEFAULT NULL, top_p float8 DEFAULT NULL, min_p float8 DEFAULT NULL, top_k int DEFAULT NULL,
+	repetition_penalty float8 DEFAULT NULL, presence_penalty float8 DEFAULT NULL, frequency_penalty float8 DEFAULT NULL,
+	seed bigint DEFAULT NULL, stop text[] DEFAULT NULL, thinking boolean DEFAULT NULL, thinking_budget int DEFAULT NULL,
+	response_format json DEFAULT NULL, adapter text DEFAULT NULL, options json DEFAULT NULL)
+RETURNS TABLE (kind text, span text, start int, length int) AS 'MODULE_PATHNAME', 'qwen_entities' LANGUAGE C VOLATILE PARALLEL SAFE COST 10000 ROWS 10;
+COMMENT ON FUNCTION qwen_entities(text, text[], text, int, float8, float8, float8, int, float8, float8, float8, bigint, text[], boolean, int, json, text, json) IS 'the places of the input that are of these kinds, in its order; start and length in characters, so that substring(input FROM start FOR length) is span';
+
+CREATE FUNCTION qwen_redact(input text, kinds text[], model text DEFAULT NULL, max_tokens int DEFAULT NULL,
+	temperature float8 DEFAULT NULL, top_p float8 DEFAULT NULL, min_p float8 DEFAULT NULL, top_k int DEFAULT NULL,
+	repetition_penalty float8 DEFAULT NULL, presence_penalty float8 DEFAULT NULL, frequency_penalty float8 DEFAULT NULL,
+	seed bigint DEFAULT NULL, stop text[] DEFAULT NULL, thinking boolean DEFAULT NULL, thinking_budget int DEFAULT NULL,
+	response_format json DEFAULT NULL, adapter text DEFAULT NULL, options json DEFAULT NULL)
+RETURNS text AS 'MODULE_PATHNAME', 'qwen_redact' LANGUAGE C VOLATILE PARALLEL SAFE COST 10000;
+COMMENT ON FUNCTION qwen_redact(text, text[], text, int, float8, float8, float8, int, float8, float8, float8, bigint, text[], boolean, int, json, text, json) IS 'the input with [kind] in place of what is of these kinds; all else is the input, byte for byte';
+
 CREATE FUNCTION qwen_filter(input text, condition text, model text DEFAULT NULL, max_tokens int DEFAULT NULL,
 	temperature float8 DEFAULT NULL, top_p float8 DEFAULT NULL, min_p float8 DEFAULT NULL, top_k int DEFAULT NULL,
 	repetition_penalty float8 DEFAULT NULL, presence_penalty float8 DEFAULT NULL, frequency_penalty float8 DEFAULT NULL,

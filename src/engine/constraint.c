@@ -63,9 +63,10 @@ check_company(const Request *message, const Format *format, PromptEnd end)
 		return refuse("an answer of a form beside tools is not supported");
 	if (end.has_begun && !end.in_thinking)
 		return refuse("an answer that has begun cannot be given a form");
-	if (message->n_stops > 0 && format_is_json(format))
+	if (message->n_stops > 0 && (format_is_json(format) || format_is_copy(format)))
 		return status_error(STATUS_INVALID_ARGUMENT,
-							"response_format: stop strings would cut JSON; leave out stop or response_format");
+							"response_format: stop strings would cut %s; leave out stop or response_format",
+							format_is_json(format) ? "JSON" : "the copy");
 	return status_ok();
 }
 

@@ -193,6 +193,9 @@ format_cache_get(const Workplace *place, ByteSpan text, SharedFormat **shared)
 	STATUS_TRY(compile(place, text, shared));
 	if (!*shared)
 		return status_ok();
+	/* nobody else has this text */
+	if (format_is_copy((*shared)->format))
+		return status_ok();
 	pthread_mutex_lock(&lock);
 	/* another thread may have been faster */
 	other = find(place->model, text);

@@ -12,7 +12,8 @@
 #define MAX_SHORTEST (256 * 1024) /* bytes of the shortest text */
 #define MAX_CHOICES 10000
 
-static const char *const form_names[] = {"text", "json_object", "json_schema", "regex", "choice", "grammar", NULL};
+static const char *const form_names[] = {"text",   "json_object", "json_schema", "regex",
+										 "choice", "copy",        "grammar",     NULL};
 
 /* The members that a form may have, "type" and the common ones aside. */
 typedef struct FormMembers
@@ -26,6 +27,7 @@ static const FormMembers form_members[] = {
 	{"json_schema", {"json_schema", "schema", "whitespace", "ignore", "relax", NULL}},
 	{"regex", {"pattern", NULL}},
 	{"choice", {"choices", NULL}},
+	{"copy", {"text", "kinds", "open", "close", NULL}},
 };
 
 static const char *const wrapped_members[] = {"name", "description", "schema", "strict", NULL};
@@ -245,6 +247,8 @@ begin_form(Format *format, const JsonNode *json, const char *form)
 		return;
 	if (strcmp(form, "json_object") == 0)
 		begin_json(format, NULL, "", 0, read_whitespace(format, json));
+	else if (strcmp(form, "copy") == 0)
+		format->copy = copy_open(&format->pool, json);
 	else if (strcmp(form, "regex") == 0)
 		begin_regex(format, json);
 	else if (strcmp(form, "choice") == 0)
@@ -269,7 +273,7 @@ find_shortest(Format *format)
 	Status status;
 
 	byte_writer_init(&out);
-	status = format_complete(format, format->machine.start, &out);
+	status = format_complete(format, format_start(format), &out);
 	if (status.code != STATUS_OK && !pool_failed(&format->pool))
 		format->pool.status = status;
 	copy = pool_failed(&format->pool) ? NULL : arena_copy(format->pool.arena, (char *) out.data, out.length);
@@ -309,7 +313,7 @@ compile(Format *format, ByteSpan text)
 		refuse(format, "it must be an object with a member \"type\", or a schema");
 	if (!pool_failed(&format->pool))
 		find_shortest(format);
-	if (!pool_failed(&format->pool))
+	if (!pool_failed(&format->pool) && !format->copy)
 		format->behind_thinking = machine_behind_blanks(&format->machine);
 }
 
@@ -375,21 +379,35 @@ format_is_json(const Format *format)
 	return format->is_json;
 }
 
+bool
+format_is_copy(const Format *format)
+{
+	return format->copy != NULL;
+}
+
 FormatState
 format_start(const Format *format)
 {
+	if (format->copy)
+		return copy_start(format->copy);
 	return format->machine.start;
 }
 
 FormatState
 format_start_behind_thinking(Format *format)
 {
-	return format->behind_thinking;
+	return format->copy ? copy_start(format->copy) : format->behind_thinking;
 }
 
 FormatState
 format_take(Format *format, FormatState state, const char *bytes, size_t n)
 {
+	if (format->copy)
+	{
+		for (size_t i = 0; i < n && state != 0; i++)
+			state = copy_step(format->copy, state, (unsigned char) bytes[i]);
+		return state;
+	}
 	format->pool.work = 0;
 	return machine_take(&format->machine, state, bytes, n);
 }
@@ -397,13 +415,13 @@ format_take(Format *format, FormatState state, const char *bytes, size_t n)
 bool
 format_is_complete(const Format *format, FormatState state)
 {
-	return machine_is_complete(&format->machine, state);
+	return format->copy ? copy_is_complete(format->copy, state) : machine_is_complete(&format->machine, state);
 }
 
 bool
 format_is_over(const Format *format, FormatState state)
 {
-	return machine_is_over(&format->machine, state);
+	return format->copy ? copy_is_complete(format->copy, state) : machine_is_over(&format->machine, state);
 }
 
 ByteSpan
@@ -415,6 +433,8 @@ format_shortest(const Format *format)
 uint32_t
 format_completion_bound(Format *format, FormatState state)
 {
+	if (format->copy)
+		return copy_completion_bound(format->copy, state);
 	format->pool.work = 0;
 	return machine_completion_bytes(&format->machine, state);
 }
@@ -424,6 +444,11 @@ format_complete(Format *format, FormatState state, ByteWriter *out)
 {
 	size_t start = out->length;
 
+	if (format->copy)
+	{
+		copy_complete(format->copy, state, out);
+		return status_ok();
+	}
 	while (!pool_failed(&format->pool))
 	{
 		unsigned char byte;
@@ -451,6 +476,11 @@ format_complete(Format *format, FormatState state, ByteWriter *out)
 void
 format_forced(Format *format, FormatState state, size_t limit, ByteWriter *out)
 {
+	if (format->copy)
+	{
+		copy_likely(format->copy, state, limit, out);
+		return;
+	}
 	for (size_t i = 0; i < limit && !machine_is_complete(&format->machine, state) && !pool_failed(&format->pool); i++)
 	{
 		uint32_t next = STATE_DEAD;

@@ -30,6 +30,9 @@ extern void format_destroy(Format *format);
 /* Is it of JSON? */
 extern bool format_is_json(const Format *format);
 
+/* Is it a copy of a text? Then nobody else will have it. */
+extern bool format_is_copy(const Format *format);
+
 /* The beginning; behind a thinking, after which there may be up to two line ends. */
 extern FormatState format_start(const Format *format);
 extern FormatState format_start_behind_thinking(Format *format);
@@ -46,7 +49,7 @@ extern ByteSpan format_shortest(const Format *format);
 extern uint32_t format_completion_bound(Format *format, FormatState state);
 extern Status format_complete(Format *format, FormatState state, ByteWriter *out);
 
-/* Bytes that have to come next, where there is no choice: at most limit of them. */
+/* Bytes that have to come next, where there is no choice, or in a copy probably will: at most limit of them. */
 extern void format_forced(Format *format, FormatState state, size_t limit, ByteWriter *out);
 
 /* Why it cannot be used any more: it has grown beyond its limits. ok: it can. */

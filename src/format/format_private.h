@@ -4,6 +4,7 @@
 #ifndef QWEN_FORMAT_FORMAT_PRIVATE_H
 #define QWEN_FORMAT_FORMAT_PRIVATE_H
 
+#include "copy.h"
 #include "format.h"
 #include "machine.h"
 
@@ -15,6 +16,7 @@ struct Format
 	Formulas formulas;
 	Machine machine;
 	bool is_json;
+	Copy *copy; /* instead of a machine; NULL: none */
 	uint32_t behind_thinking;
 	ByteSpan shortest;
 };

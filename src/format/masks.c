@@ -368,6 +368,12 @@ masks_get(Masks *masks, FormatState state)
 		return &masks->masks[index];
 	masks->format->pool.work = 0;
 	masks->pool.work = 0;
+	if (masks->format->copy)
+	{
+		masks->n_got = copy_tokens(masks->format->copy, masks->vocabulary, state, masks->got);
+		list_add_all(&masks->pool, &sum.list, masks->got, masks->n_got);
+		return finish_mask(masks, state, &sum);
+	}
 	cells = interned(&machine->states, state, &n);
 	for (uint32_t i = 0; i < n; i++)
 		if (!add_cell_pieces(masks, &sum, cells[i]))

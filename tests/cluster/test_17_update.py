@@ -134,14 +134,14 @@ def test_options_are_an_object_of_known_keys(house):
     cursor.execute(WITH_OPTIONS)
     functions = cursor.fetchall()
     assert {name for name, _, _, _ in functions} == {
-        "qwen_chat", "qwen_chat_full", "qwen_chat_stream", "qwen_generate", "qwen_fill_in", "qwen_generate_batch", "qwen_summarize", "qwen_translate", "qwen_extract", "qwen_classify", "qwen_classify_scores", "qwen_classify_multi", "qwen_classify_multi_scores", "qwen_score", "qwen_filter", "qwen_sentiment", "qwen_embed",
+        "qwen_chat", "qwen_chat_full", "qwen_chat_stream", "qwen_generate", "qwen_fill_in", "qwen_generate_batch", "qwen_summarize", "qwen_translate", "qwen_extract", "qwen_classify", "qwen_classify_scores", "qwen_classify_multi", "qwen_classify_multi_scores", "qwen_score", "qwen_entities", "qwen_redact", "qwen_filter", "qwen_sentiment", "qwen_embed",
         "qwen_embed_batch", "qwen_similarity", "qwen_similarity_to", "qwen_rerank", "qwen_rerank_score", "qwen_chunk", "qwen_tokenize", "qwen_detokenize", "qwen_count_tokens", "qwen_render_chat", "qwen_logprobs", "qwen_submit"}
     cursor.execute("CREATE TABLE optional (id int PRIMARY KEY, body text, answer text, e real[])")
     for name, n, types, names in functions:
         given = ["'optional'", "'Say {body}'", "'optional'::regclass", "'answer'"] if name == "qwen_submit" else [SAMPLES[kind] for kind in types[:n]]
         if name == "qwen_extract":
             given[1] = TAIL["schema"]
-        more = [f"max_tokens => {600 if name == 'qwen_chunk' else 1}"] if "max_tokens" in names else []
+        more = [f"max_tokens => {600 if name == 'qwen_chunk' else 20 if name in ('qwen_entities', 'qwen_redact') else 1}"] if "max_tokens" in names else []
         for options, message in ((f"'{{\"colour\": 1}}'", 'the key "colour" is not known'), ("'[1]'", "must be a JSON object"), ("'\"x\"'", "must be a JSON object"), ("'null'", "must be a JSON object"), ("'{}'", None), ("NULL", None)):
             call = f"SELECT * FROM {name}({', '.join(given + more)}, options => {options})"
             if message is None and name == "qwen_fill_in":  # the demo model fills no gaps

@@ -14,6 +14,7 @@ CASES = [
     ("classify_multi", {"labels": ["praise", "a \"room\"", "C:\\dir", "{food}"], "threshold": 0.3}, ['labels={praise,"a \\"room\\"","C:\\\\dir","{food}"}', "threshold=0.3"],
         """qwen_classify_multi(body, ARRAY['praise', 'a "room"', 'C:\\dir', '{food}'], 0.3)""", "text[]"),
     ("score", {"criterion": "it is friendly"}, ["criterion=it is friendly"], "qwen_score(body, 'it is friendly')", "float8"),
+    ("redact", {"kinds": ["person", "time of day"]}, ["kinds={person,time of day}"], "qwen_redact(body, '{person,time of day}')", "text"),
     ("filter", {"condition": "it is about food"}, ["condition=it is about food"], "qwen_filter(body, 'it is about food')", "boolean"),
     ("sentiment", {}, [], "qwen_sentiment(body)", "text"),
     ("translate", {"target_language": "French"}, ["target_language=French"], "qwen_translate(body, 'French', max_tokens => 12)", "text"),

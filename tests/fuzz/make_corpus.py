@@ -73,7 +73,8 @@ def small_texts():
     for name, text in (("object", '{"type":"object","properties":{"a":{"type":"integer","minimum":3},"b":{"enum":["x",1]}},"required":["a"],"additionalProperties":false}'),
                        ("alternatives", '{"oneOf":[{"type":"string","pattern":"^a+(?!b)$"},{"not":{"multipleOf":2.5}},{"$ref":"#/$defs/x"}],"$defs":{"x":{"minItems":1}}}'),
                        ("members", '{"if":{"properties":{"k":{"const":1}}},"then":{"required":["z"]},"patternProperties":{"^x":{}},"propertyNames":{"maxLength":4},"unevaluatedProperties":false}'),
-                       ("regex", '{"type":"regex","pattern":"[a-c]{2,4}\\\\d|(?:x|\\u00e9)*"}'), ("choice", '{"type":"choice","choices":["foo","foobar"]}')):
+                       ("regex", '{"type":"regex","pattern":"[a-c]{2,4}\\\\d|(?:x|\\u00e9)*"}'), ("choice", '{"type":"choice","choices":["foo","foobar"]}'),
+                       ("copy", '{"type":"copy","text":"e\\u0301 \\ue002 z","kinds":["a","ab"],"open":"\\ue000","close":"\\ue001"}')):
         save("format", name, b"\x07" + text.encode())
     for name, text in (("classes", "^[^a-z\\d]\\w+\\s?$|\\p{Lu}{2,3}"), ("ahead", "^(?!x)(?=..b)[a-z]+(?:$|q)"), ("counts", "(a{2}|b{1,}?){0,3}\\x41\\u{1f600}")):
         save("pattern", name, text)

@@ -202,6 +202,12 @@ MODEL = [
 ENGINE = [
     fault("mask-too-long", "src/format/masks.c", "if (vocabulary->longer_characters[i] > letters)", "if (vocabulary->longer_characters[i] > letters + 8)",
           "a token of more letters than maxLength leaves is allowed", "unit:format"),
+    fault("mark-behind-a-blank", "src/format/copy.c", "if (breaks && i > 0 && !utf8_code_point_is_blank((uint32_t) before))", "if (breaks && i > 0)",
+          "a mark may end with a blank", "unit:copy"),
+    fault("mark-that-never-closes", "src/format/copy.c", "if (place >= (is_outside ? copy->n : copy->last_close) ||", "if (place >= copy->n ||",
+          "a mark goes on to where it cannot close any more", "unit:copy"),
+    fault("mark-within-a-letter", "src/format/copy.c", "i == copy->n || utf8proc_grapheme_break_stateful(before, letter, &grapheme);", "i == copy->n || letter != 0x200D;",
+          "a mark parts a letter from what combines with it", "unit:copy"),
     fault("end-too-early", "src/engine/constraint.c", "mask->may_end = format_is_complete(format, state);", "mask->may_end = true;",
           "an answer ends before its form is complete", "cluster:test_23_typed.py::test_every_answer_is_of_its_schema"),
     fault("one-of-is-any-of", "src/format/schema_formula.c", "!probe_disjoint(formulas, alternatives.at[i], alternatives.at[k], type))", "probe_disjoint(formulas, alternatives.at[i], alternatives.at[k], type))",

@@ -8,7 +8,7 @@ SELECT plan(14);
 
 -- the names, so that a function is added here knowingly
 SELECT is((SELECT array_agg(DISTINCT proname::text ORDER BY proname::text) FROM pg_proc WHERE proname LIKE 'qwen\_%' AND provolatile = 'v' AND procost = 10000),
-	ARRAY['qwen_chat', 'qwen_chat_agg_final', 'qwen_chat_full', 'qwen_chat_stream', 'qwen_classify', 'qwen_classify_multi', 'qwen_extract', 'qwen_fill_in', 'qwen_filter', 'qwen_generate', 'qwen_generate_batch', 'qwen_score', 'qwen_sentiment', 'qwen_summarize',
+	ARRAY['qwen_chat', 'qwen_chat_agg_final', 'qwen_chat_full', 'qwen_chat_stream', 'qwen_classify', 'qwen_classify_multi', 'qwen_entities', 'qwen_extract', 'qwen_fill_in', 'qwen_filter', 'qwen_generate', 'qwen_generate_batch', 'qwen_redact', 'qwen_score', 'qwen_sentiment', 'qwen_summarize',
 	'qwen_summarize_agg_final', 'qwen_translate'],
 	'what generates is volatile and costs 10000');
 SELECT is((SELECT array_agg(DISTINCT proname::text ORDER BY proname::text) FROM pg_proc WHERE proname LIKE 'qwen\_%' AND provolatile = 's' AND procost >= 100),

@@ -45,6 +45,25 @@ typedef struct FormatCase
 } FormatCase;
 
 static const FormatCase cases[] = {
+	{"{\"type\":\"copy\",\"text\":\"a b\",\"kinds\":[\"x\",\"xy\"]}",
+	 {"a b", "<x>a</x> b", "<xy>a</xy> <x>b</x>", "<x>a b</x>", "a <xy>b</xy>", NULL},
+	 {"a", "a b ", "<x></x>a b", "<x>a</xy> b", "<x>a </x>b", "a<x> b</x>", "<z>a</z> b", "<x>a b", "<x><x>a</x></x> b",
+	  "A b", "<x>a</x>", NULL}},
+	{"{\"type\":\"copy\",\"text\":\" e\xCC\x81\xF0\x9F\x91\xA9\xE2\x80\x8D\xF0\x9F\x92\xBB "
+	 "\",\"kinds\":[\"k\"],\"open\":\"[\",\"close\":\"]\"}",
+	 {" e\xCC\x81\xF0\x9F\x91\xA9\xE2\x80\x8D\xF0\x9F\x92\xBB ",
+	  " [k]e\xCC\x81[/k]\xF0\x9F\x91\xA9\xE2\x80\x8D\xF0\x9F\x92\xBB ",
+	  " e\xCC\x81[k]\xF0\x9F\x91\xA9\xE2\x80\x8D\xF0\x9F\x92\xBB[/k] ", NULL},
+	 {" [k]e[/k]\xCC\x81\xF0\x9F\x91\xA9\xE2\x80\x8D\xF0\x9F\x92\xBB ",
+	  " e\xCC\x81[k]\xF0\x9F\x91\xA9\xE2\x80\x8D[/k]\xF0\x9F\x92\xBB ",
+	  " e\xCC\x81[k]\xF0\x9F\x91\xA9\xE2\x80\x8D\xF0\x9F\x92\xBB [/k]",
+	  "[k] e[/k]\xCC\x81\xF0\x9F\x91\xA9\xE2\x80\x8D\xF0\x9F\x92\xBB ", NULL}},
+	/* the opening character begins with the same byte as one of the text */
+	{"{\"type\":\"copy\",\"text\":\"\xEE\x80\x82z\",\"kinds\":[\"k\"],\"open\":\"\xEE\x80\x80\",\"close\":"
+	 "\"\xEE\x80\x81\"}",
+	 {"\xEE\x80\x82z", "\xEE\x80\x80k\xEE\x80\x81\xEE\x80\x82\xEE\x80\x80/k\xEE\x80\x81z",
+	  "\xEE\x80\x80k\xEE\x80\x81\xEE\x80\x82z\xEE\x80\x80/k\xEE\x80\x81", NULL},
+	 {"\xEE\x80\x80z", "\xEE\x80\x80k\xEE\x80\x81z", NULL}},
 	{"{\"type\":\"string\",\"pattern\":\"^[a-z]+$\",\"maxLength\":3}",
 	 {"\"a\"", "\"abc\"", NULL},
 	 {"\"\"", "\"abcd\"", "\"A\"", "\"ab", NULL}},

@@ -15,6 +15,7 @@ const ModelFunction *const model_functions[] = {
 	&sentiment_function,
 	&classify_multi_function,
 	&score_function,
+	&redact_function,
 	&embed_function,
 	&similarity_to_function,
 	&rerank_score_function,

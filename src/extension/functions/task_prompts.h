@@ -34,6 +34,12 @@
 	"How well does the following text meet this criterion? Answer with one digit alone, from 0 (not at all) to 9 "     \
 	"(completely).\nCriterion: %s"
 
+/* qwen_entities and qwen_redact: kinds, and the example with its marks, which are such as the text does not have */
+#define PROMPT_MARK                                                                                                    \
+	"Copy the following text exactly, and mark each place in it that is one of these: %s. Marks are written as in "    \
+	"this example for the kinds color and fruit: %s"
+#define PROMPT_MARK_EXAMPLE "I ate a %1$scolor%2$sred%1$s/color%2$s %1$sfruit%2$sapple%1$s/fruit%2$s."
+
 /* qwen_chat_agg: when the rows are more than the context holds, the instruction is followed for each part of them, and
  * then this is asked about the answers */
 #define PROMPT_COMBINE                                                                                                 \
