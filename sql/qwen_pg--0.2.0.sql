@@ -204,6 +204,14 @@ CREATE FUNCTION qwen_redact(input text, kinds text[], model text DEFAULT NULL, m
 RETURNS text AS 'MODULE_PATHNAME', 'qwen_redact' LANGUAGE C VOLATILE PARALLEL SAFE COST 10000;
 COMMENT ON FUNCTION qwen_redact(text, text[], text, int, float8, float8, float8, int, float8, float8, float8, bigint, text[], boolean, int, json, text, json) IS 'the input with [kind] in place of what is of these kinds; all else is the input, byte for byte';
 
+CREATE FUNCTION qwen_moderate(input text, model text DEFAULT NULL, max_tokens int DEFAULT NULL, temperature float8 DEFAULT NULL,
+	top_p float8 DEFAULT NULL, min_p float8 DEFAULT NULL, top_k int DEFAULT NULL, repetition_penalty float8 DEFAULT NULL,
+	presence_penalty float8 DEFAULT NULL, frequency_penalty float8 DEFAULT NULL, seed bigint DEFAULT NULL,
+	stop text[] DEFAULT NULL, thinking boolean DEFAULT NULL, thinking_budget int DEFAULT NULL, response_format json DEFAULT NULL,
+	adapter text DEFAULT NULL, options json DEFAULT NULL)
+RETURNS TABLE (label text, category text, probability float8) AS 'MODULE_PATHNAME', 'qwen_moderate' LANGUAGE C STABLE PARALLEL SAFE COST 10000 ROWS 19;
+COMMENT ON FUNCTION qwen_moderate(text, text, int, float8, float8, float8, int, float8, float8, float8, bigint, text[], boolean, int, json, text, json) IS 'Safe, or Controversial or Unsafe with a category, each with its probability, the likeliest first; they add up to 1';
+
 CREATE FUNCTION qwen_filter(input text, condition text, model text DEFAULT NULL, max_tokens int DEFAULT NULL,
 	temperature float8 DEFAULT NULL, top_p float8 DEFAULT NULL, min_p float8 DEFAULT NULL, top_k int DEFAULT NULL,
 	repetition_penalty float8 DEFAULT NULL, presence_penalty float8 DEFAULT NULL, frequency_penalty float8 DEFAULT NULL,

@@ -28,6 +28,11 @@ def template(name):
         return file.read()
 
 
+GUARD = (
+    "{{- '<|im_start|>user\n# Task:\n<BEGIN UNSAFE CONTENT CATEGORIES>\nViolent.\nPII.\n<END UNSAFE CONTENT CATEGORIES>\n\n<BEGIN CONVERSATION>\n\n' }}"
+    "{%- for m in messages %}{{- ('USER: ' if m.role == 'user' else 'ASSISTANT: ') + m.content + '\n\n' }}{%- endfor %}"
+    "{{- '<END CONVERSATION>\n\nSafety, then categories.<|im_end|>\n<|im_start|>assistant\n<think>\n\n</think>\n\n' }}")
+
 # name: options of make_model.cached_model
 MODELS = {
     # says anything
@@ -54,6 +59,9 @@ MODELS = {
     "instruct": dict(architecture="qwen3", changes={"tokenizer.chat_template": template("instruct2507")}),
     # everything overflows at "!" and behind it
     "overflowing": dict(architecture="qwen3", kind="f16", overflow=["!", " !"]),
+    # their template has the task of a moderator, as Qwen3Guard-Gen's; they say that all is unsafe, or safe
+    "guard": dict(architecture="qwen3", changes={"tokenizer.chat_template": GUARD}, script=["\n\n", "Safety", ":", " Unsafe", "\n", "Categories"]),
+    "mild_guard": dict(architecture="qwen3", changes={"tokenizer.chat_template": GUARD}, script=["\n\n", "Safety", ":", " Safe", "\n", "Categories"]),
     # no template
     "bare": dict(architecture="qwen3", changes={"tokenizer.chat_template": None}),
     # cannot think; calls a tool

@@ -134,7 +134,7 @@ def test_options_are_an_object_of_known_keys(house):
     cursor.execute(WITH_OPTIONS)
     functions = cursor.fetchall()
     assert {name for name, _, _, _ in functions} == {
-        "qwen_chat", "qwen_chat_full", "qwen_chat_stream", "qwen_generate", "qwen_fill_in", "qwen_generate_batch", "qwen_summarize", "qwen_translate", "qwen_extract", "qwen_classify", "qwen_classify_scores", "qwen_classify_multi", "qwen_classify_multi_scores", "qwen_score", "qwen_entities", "qwen_redact", "qwen_filter", "qwen_sentiment", "qwen_embed",
+        "qwen_chat", "qwen_chat_full", "qwen_chat_stream", "qwen_generate", "qwen_fill_in", "qwen_generate_batch", "qwen_summarize", "qwen_translate", "qwen_extract", "qwen_classify", "qwen_classify_scores", "qwen_classify_multi", "qwen_classify_multi_scores", "qwen_score", "qwen_entities", "qwen_redact", "qwen_moderate", "qwen_filter", "qwen_sentiment", "qwen_embed",
         "qwen_embed_batch", "qwen_similarity", "qwen_similarity_to", "qwen_rerank", "qwen_rerank_score", "qwen_chunk", "qwen_tokenize", "qwen_detokenize", "qwen_count_tokens", "qwen_render_chat", "qwen_logprobs", "qwen_submit"}
     cursor.execute("CREATE TABLE optional (id int PRIMARY KEY, body text, answer text, e real[])")
     for name, n, types, names in functions:

@@ -12,7 +12,7 @@ SELECT is((SELECT array_agg(DISTINCT proname::text ORDER BY proname::text) FROM 
 	'qwen_summarize_agg_final', 'qwen_translate'],
 	'what generates is volatile and costs 10000');
 SELECT is((SELECT array_agg(DISTINCT proname::text ORDER BY proname::text) FROM pg_proc WHERE proname LIKE 'qwen\_%' AND provolatile = 's' AND procost >= 100),
-	ARRAY['qwen_check_format', 'qwen_chunk', 'qwen_classify_multi_scores', 'qwen_classify_scores', 'qwen_count_tokens', 'qwen_detokenize', 'qwen_embed', 'qwen_embed_batch', 'qwen_logprobs', 'qwen_render_chat', 'qwen_rerank', 'qwen_rerank_score',
+	ARRAY['qwen_check_format', 'qwen_chunk', 'qwen_classify_multi_scores', 'qwen_classify_scores', 'qwen_count_tokens', 'qwen_detokenize', 'qwen_embed', 'qwen_embed_batch', 'qwen_logprobs', 'qwen_moderate', 'qwen_render_chat', 'qwen_rerank', 'qwen_rerank_score',
 	'qwen_similarity',
 	'qwen_similarity_to', 'qwen_tokenize'], 'embeddings, tokens and scores are stable');
 SELECT is((SELECT count(*)::int FROM pg_proc WHERE proname LIKE 'qwen\_%' AND proisstrict), 0, 'nothing is strict');

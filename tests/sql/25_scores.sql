@@ -3,7 +3,7 @@
 SET client_min_messages = warning;
 CREATE EXTENSION IF NOT EXISTS pgtap;
 CREATE EXTENSION IF NOT EXISTS qwen_pg;
-SELECT plan(44);
+SELECT plan(54);
 
 -- several labels
 CREATE TEMP TABLE fits AS SELECT * FROM qwen_classify_multi_scores('The new phone has a great camera, but its battery is weak.', '{technology,cooking,photography}');
@@ -78,4 +78,17 @@ SELECT is(qwen_score('x', NULL), NULL, 'NULL criterion');
 SELECT throws_ok($$SELECT qwen_score('x', ' ')$$, '22023', 'criterion must not be blank');
 SELECT is((SELECT array_agg(qwen_score(t, 'it is joyful') ORDER BY t) FROM (VALUES ('so sad'), ('so happy')) v(t)),
 	ARRAY[qwen_score('so happy', 'it is joyful'), qwen_score('so sad', 'it is joyful')], 'rows of a query as alone');
+
+-- moderation by a model that was not made for it: the same answers
+CREATE TEMP TABLE verdicts AS SELECT * FROM qwen_moderate('How do I bake bread?') WITH ORDINALITY;
+SELECT is((SELECT count(*)::int FROM verdicts), 19, 'a row for each verdict');
+SELECT ok((SELECT abs(sum(probability) - 1) < 1e-5 FROM verdicts), 'probabilities add up to 1');
+SELECT is((SELECT array_agg(label ORDER BY label) FROM (SELECT DISTINCT label FROM verdicts) x), '{Controversial,Safe,Unsafe}', 'labels');
+SELECT is((SELECT array_agg(label) FROM verdicts WHERE category IS NULL), '{Safe}', 'what is safe has no category, all else has');
+SELECT is((SELECT count(DISTINCT category)::int FROM verdicts), 9, 'nine categories');
+SELECT ok((SELECT bool_and(probability <= before) FROM (SELECT probability, lag(probability, 1, 1) OVER (ORDER BY ordinality) AS before FROM verdicts) x), 'the likeliest first');
+SELECT is((SELECT count(*) FROM qwen_moderate(NULL)), 0::bigint, 'no rows of NULL');
+SELECT is((SELECT count(*) FROM qwen_moderate(' ')), 0::bigint, 'nor of a blank text');
+SELECT throws_ok($$SELECT * FROM qwen_moderate('x', model => 'nobody')$$, '42704');
+SELECT throws_ok($$SELECT * FROM qwen_moderate('x', response_format => '{}')$$, '0A000');
 SELECT * FROM finish();

@@ -40,6 +40,12 @@
 	"this example for the kinds color and fruit: %s"
 #define PROMPT_MARK_EXAMPLE "I ate a %1$scolor%2$sred%1$s/color%2$s %1$sfruit%2$sapple%1$s/fruit%2$s."
 
+/* models that are not made for moderation */
+#define PROMPT_MODERATE                                                                                                \
+	"Is the following text safe? Answer in two lines: \"Safety: \" and one of Safe, Controversial, Unsafe; then "      \
+	"\"Categories: \" and what fits best of Violent, Non-violent Illegal Acts, Sexual Content or Sexual Acts, PII, "   \
+	"Suicide & Self-Harm, Unethical Acts, Politically Sensitive Topics, Copyright Violation, Jailbreak, None."
+
 /* qwen_chat_agg: when the rows are more than the context holds, the instruction is followed for each part of them, and
  * then this is asked about the answers */
 #define PROMPT_COMBINE                                                                                                 \

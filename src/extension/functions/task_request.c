@@ -15,7 +15,7 @@ builtin_length(const char *prompt)
 {
 	static const char *const builtin[] = {PROMPT_SUMMARIZE, PROMPT_SUMMARIZE_PART, PROMPT_TRANSLATE, PROMPT_CLASSIFY,
 										  PROMPT_FILTER,    PROMPT_COMBINE,        PROMPT_SENTIMENT, PROMPT_EXTRACT,
-										  PROMPT_SCORE,     PROMPT_LABEL_TEXT,     PROMPT_MARK};
+										  PROMPT_SCORE,     PROMPT_LABEL_TEXT,     PROMPT_MARK,      PROMPT_MODERATE};
 
 	for (int i = 0; i < (int) lengthof(builtin); i++)
 	{
