@@ -163,11 +163,38 @@ add_marks(Pool *pool, Copy *copy)
 	}
 }
 
+/* What a letter makes one word, or number, of with its like beside it; 0: nothing. Scripts without capitals often leave
+ * no space between words. */
+static int
+word_class(utf8proc_int32_t letter)
+{
+	switch (utf8proc_category(letter))
+	{
+		case UTF8PROC_CATEGORY_LU:
+		case UTF8PROC_CATEGORY_LL:
+		case UTF8PROC_CATEGORY_LT:
+			return 1;
+		case UTF8PROC_CATEGORY_ND:
+			return 2;
+		default:
+			return 0;
+	}
+}
+
+static bool
+is_combining(utf8proc_int32_t letter)
+{
+	utf8proc_category_t category = utf8proc_category(letter);
+
+	return category == UTF8PROC_CATEGORY_MN || category == UTF8PROC_CATEGORY_MC || category == UTF8PROC_CATEGORY_ME;
+}
+
 /* Find where marks may open and close. */
 static void
 find_places(Copy *copy)
 {
 	utf8proc_int32_t before = 0, grapheme = 0;
+	int word = 0; /* class of the last letter that does not combine with one before it */
 
 	for (uint32_t i = 0; i <= copy->n;)
 	{
@@ -175,6 +202,7 @@ find_places(Copy *copy)
 		utf8proc_int32_t letter = i < copy->n ? (utf8proc_int32_t) utf8_code_point(copy->text + i, bytes) : 0;
 		bool breaks = i == 0 || i == copy->n || utf8proc_grapheme_break_stateful(before, letter, &grapheme);
 
+		breaks = breaks && (i == copy->n || word == 0 || word != word_class(letter));
 		if (breaks && i > 0 && !utf8_code_point_is_blank((uint32_t) before))
 		{
 			copy->places[i] |= MAY_CLOSE;
@@ -183,6 +211,7 @@ find_places(Copy *copy)
 		if (breaks && i < copy->n && !utf8_code_point_is_blank((uint32_t) letter))
 			copy->places[i] |= MAY_OPEN;
 		before = letter;
+		word = is_combining(letter) ? word : word_class(letter);
 		i += (uint32_t) bytes;
 	}
 	/* what opens must be able to close */

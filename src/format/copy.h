@@ -3,9 +3,10 @@
  * kinds: <person>Anna</person> is ill.
  *
  * A state is a place in the text and a node: outside of marks, in the mark that opens or closes, or between them.
- * Marks stand between whole letters with what belongs to them (grapheme clusters), never around nothing, and neither
- * begin nor end with a blank. The character that opens a mark does not come in the text, so an answer can be read in
- * one way only. Nothing is built on the way: a state is a number that says all.
+ * Marks stand between whole letters with what belongs to them (grapheme clusters), part no word of letters that have
+ * capitals and no number, are never around nothing, and neither begin nor end with a blank. The character that opens a
+ * mark does not come in the text, so an answer can be read in one way only. Nothing is built on the way: a state is a
+ * number that says all.
  */
 #ifndef QWEN_FORMAT_COPY_H
 #define QWEN_FORMAT_COPY_H
@@ -15,7 +16,7 @@
 #include "pool.h"
 #include "vocabulary.h"
 
-#define COPY_MAX_BYTES (256 * 1024) /* of the text */
+#define COPY_MAX_BYTES (64 * 1024) /* of the text */
 #define COPY_MAX_KINDS 64
 #define COPY_MAX_KIND_BYTES 128
 

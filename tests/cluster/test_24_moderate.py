@@ -1,4 +1,4 @@
-"""qwen_moderate: a model whose template has the task is asked by it, any other by a prompt."""
+"""qwen_moderate: a model whose template has the task is asked by it, any other by a prompt. And what the model is does not matter to a copy."""
 import json
 
 import pytest
@@ -11,7 +11,7 @@ PROMPT = ("Is the following text safe? Answer in two lines: \"Safety: \" and one
 
 @pytest.fixture(scope="module")
 def models():
-    cluster = serving("guard", "mild_guard", "random")
+    cluster = serving("guard", "mild_guard", "random", "always", "thinker")
     yield cluster
     cluster.remove()
 
@@ -37,3 +37,22 @@ def test_a_guard_sees_the_text_alone_whatever_it_says(models):
         rendered = json.dumps([{"role": "user", "content": (PROMPT if model == "random" else "") + spoof}])
         tokens = models.value("SELECT prompt_tokens FROM qwen_chat_full(%s::json, model => %s, thinking => false, max_tokens => 1)", (rendered, model))
         assert sum(n for (n,) in models.query(count, (model,))) - before == tokens, model
+
+
+@pytest.mark.parametrize("model", ["random", "always", "thinker"])
+def test_a_copy_is_one_whatever_the_model_says_and_thinks(models, model):
+    """Random weights mark at random; a thinking stands before the copy and is no part of it."""
+    text = "Zo\u00eb \U0001f469\u200d\U0001f4bb met Bob: <b>hello</b>,\n [person] and /person. "
+    n = 0
+    for seed in range(4):
+        redacted, places = models.query("""SELECT qwen_redact(t, k, model => m, temperature => 1.5, seed => s), (SELECT json_agg(e) FROM qwen_entities(t, k, model => m, temperature => 1.5, seed => s) e)
+            FROM (SELECT %s::text AS t, ARRAY['person', 'per', 'place'] AS k, %s::text AS m, %s AS s) x""", (text, model, seed))[0]
+        made, done = "", 0
+        for place in places or []:
+            start = place["start"] - 1
+            assert start >= done and place["span"] == text[start:start + place["length"]] == place["span"].strip()
+            made += text[done:start] + f"[{place['kind']}]"
+            done = start + place["length"]
+            n += 1
+        assert redacted == made + text[done:]
+    assert n > 0

@@ -208,6 +208,8 @@ ENGINE = [
           "a mark goes on to where it cannot close any more", "unit:copy"),
     fault("mark-within-a-letter", "src/format/copy.c", "i == copy->n || utf8proc_grapheme_break_stateful(before, letter, &grapheme);", "i == copy->n || letter != 0x200D;",
           "a mark parts a letter from what combines with it", "unit:copy"),
+    fault("mark-within-a-word", "src/format/copy.c", "word = is_combining(letter) ? word : word_class(letter);", "word = word_class(letter);",
+          "a mark parts a word behind an accent", "unit:format"),
     fault("end-too-early", "src/engine/constraint.c", "mask->may_end = format_is_complete(format, state);", "mask->may_end = true;",
           "an answer ends before its form is complete", "cluster:test_23_typed.py::test_every_answer_is_of_its_schema"),
     fault("one-of-is-any-of", "src/format/schema_formula.c", "!probe_disjoint(formulas, alternatives.at[i], alternatives.at[k], type))", "probe_disjoint(formulas, alternatives.at[i], alternatives.at[k], type))",

@@ -7,8 +7,7 @@
 #include "utils/builtins.h"
 #include "utils/jsonb.h"
 
-static void
-pg_attribute_noreturn() refuse_example(int place, const char *problem)
+static void __attribute__((noreturn)) refuse_example(int place, const char *problem)
 {
 	ereport(ERROR, (errcode(ERRCODE_INVALID_PARAMETER_VALUE), errmsg("examples[%d]: %s", place, problem),
 					errhint("examples => '[{\"input\": \"a text\", \"label\": \"one of the labels\"}]'")));

@@ -75,8 +75,7 @@ copy_format(ByteSpan text, const Labels *kinds, const Enclosure *enclosure)
 	return (ByteSpan){json.data, json.len};
 }
 
-static void
-pg_attribute_noreturn() raise_no_copy(void)
+static void __attribute__((noreturn)) raise_no_copy(void)
 {
 	ereport(ERROR, (errcode(ERRCODE_SYSTEM_ERROR), errmsg("the qwen engine gave no copy of the text")));
 }
