@@ -15,6 +15,8 @@ CREATE TEMP TABLE calls (call text);
 INSERT INTO calls VALUES
 	('qwen_chat(%s::text)::text'), ('qwen_chat(%s::text, system => ''Tell a joke.'')::text'), ('qwen_chat_full(%s::text)::text'), ('qwen_generate(%s)::text'),
 	('qwen_summarize(%s)::text'), ('qwen_translate(%s, ''French'')::text'), ('qwen_classify(%s, ARRAY[''a'', ''b''])::text'), ('qwen_filter(%s, ''It is short.'')::text'),
+	('qwen_classify_multi(%s, ARRAY[''a'', ''b''])::text'), ('qwen_score(%s, ''It is short.'')::text'), ('(SELECT string_agg(label, ''|'') FROM qwen_moderate(%s))'),
+	('(SELECT string_agg(label, ''|'') FROM qwen_classify_multi_scores(%s, ARRAY[''a'', ''b'']))'), ('(SELECT string_agg(span, ''|'') FROM qwen_entities(%s, ARRAY[''a'', ''b'']))'),
 	('qwen_embed(%s)::text'), ('qwen_similarity(%s, ''word'')::text'), ('qwen_similarity(''word'', %s)::text'),
 	('(SELECT string_agg(piece, ''|'') FROM qwen_chat_stream(%s::text) piece)'), ('(SELECT string_agg(label, ''|'') FROM qwen_classify_scores(%s, ARRAY[''a'', ''b'']))'),
 	('(SELECT string_agg(chunk, ''|'') FROM qwen_chunk(%s))'), ('(SELECT string_agg(coalesce(response, error), ''|'') FROM qwen_generate_batch(ARRAY[%s]))'),
@@ -30,6 +32,7 @@ SELECT is(pg_temp.value_of(call, body), NULL, format(call, what)) FROM calls, bl
 SELECT results_eq($$SELECT id, qwen_summarize(body), qwen_embed(body), qwen_classify(body, ARRAY['a', 'b']) FROM blanks ORDER BY id$$,
 	$$SELECT i, NULL::text, NULL::real[], NULL::text FROM generate_series(1, 10) i$$, 'rows of a query');
 SELECT is((SELECT coalesce(sum(calls), 0) FROM qwen_stat_requests), 0::numeric, 'the model was asked nothing');
+SELECT is((SELECT count(*) FROM blanks WHERE qwen_redact(body, ARRAY['a', 'b']) IS DISTINCT FROM body), 0::bigint, 'what is redacted stays as it is');
 
 -- beside a constant, whose embedding is made once
 SELECT is((SELECT count(qwen_similarity(body, 'word')) FROM blanks), 0::bigint, 'similarity to a constant');

@@ -2,9 +2,9 @@
  * classify_multi.c - qwen_classify_multi and qwen_classify_multi_scores: which of some labels fit a text, each asked by
  * itself, so that none, one or several may.
  *
- * A label is one question, answered by the probability of Yes against No (REQUEST_SCORE). The text stands before the
- * question: of a long one, the first label's request goes ahead, and the others find its keys and values in the prefix
- * cache. So a label's probability does not depend on which others are asked about.
+ * A label is one question, answered by the probability of Yes against No (REQUEST_SCORE), so its probability does not
+ * depend on which others are asked about. The text stands before the question, and the first label's request goes
+ * ahead: the others find the text's keys and values in the prefix cache.
  */
 #include "../core/core.h"
 
@@ -26,8 +26,7 @@
 #include "utils/tuplestore.h"
 
 #define DEFAULT_THRESHOLD 0.5
-#define LABELS_AT_ONCE 64   /* requests of one step */
-#define LONG_TEXT_BYTES 512 /* from here on the first label goes ahead */
+#define LABELS_AT_ONCE 64 /* requests of one step */
 
 /* What is known of a call's labels. */
 typedef struct LabelScores
@@ -63,15 +62,14 @@ ask_labels(FunctionCallInfo fcinfo, ModelCall *call, LabelScores *scores, int fi
 	}
 }
 
-/* Begin with all labels of an array. */
+/* Begin with the first label of an array: the others follow as far as the session has room for them. */
 static void
 begin_labels(FunctionCallInfo fcinfo, ModelCall *call, int first)
 {
-	bool is_long = VARSIZE_ANY_EXHDR(PG_GETARG_TEXT_PP(0)) >= LONG_TEXT_BYTES;
 	LabelScores scores = {.labels = read_labels(PG_GETARG_ARRAYTYPE_P(1), "labels")};
 
 	/* the state is made anew with each attempt: see take_labels */
-	ask_labels(fcinfo, call, &scores, first, is_long ? 1 : LABELS_AT_ONCE);
+	ask_labels(fcinfo, call, &scores, first, 1);
 }
 
 /* Take the answers of a step. */

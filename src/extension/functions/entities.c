@@ -242,6 +242,14 @@ const ModelFunction redact_function = {.symbol = "qwen_redact",
 
 QWEN_MODEL_FUNCTION(qwen_redact, redact_function)
 
+/* Nobody asks about a blank text, which has no places. */
+static void
+build_places(FunctionCallInfo fcinfo, ModelCall *call)
+{
+	if (!PG_ARGISNULL(0) && !text_is_blank(PG_GETARG_TEXT_PP(0)))
+		build_entities(fcinfo, call);
+}
+
 /* A row for each place. */
 static Datum
 finish_entities(FunctionCallInfo fcinfo, const ModelCall *call)
@@ -265,7 +273,7 @@ finish_entities(FunctionCallInfo fcinfo, const ModelCall *call)
 }
 
 static const ModelFunction entities_function = {.symbol = "qwen_entities",
-												.build = build_entities,
+												.build = build_places,
 												.next = next_entities,
 												.finish_state = finish_entities,
 												.least = 2,
