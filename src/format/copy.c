@@ -129,17 +129,17 @@ add_mark(Pool *pool, Copy *copy, uint32_t node, ByteSpan mark, uint32_t end, Nod
 
 /* Opening, perhaps a slash, the kind, closing. */
 static ByteSpan
-write_mark(Pool *pool, const Copy *copy, const char *slash, ByteSpan kind)
+write_mark(Pool *pool, const Copy *copy, ByteSpan slash, ByteSpan kind)
 {
-	size_t n = copy->open.length + strlen(slash) + kind.length + copy->close.length;
+	size_t n = copy->open.length + slash.length + kind.length + copy->close.length;
 	char *mark = pool_alloc(pool, n + 1, 1), *at = mark;
 
 	if (!mark)
 		return (ByteSpan){"", 0};
 	memcpy(at, copy->open.data, copy->open.length);
 	at += copy->open.length;
-	memcpy(at, slash, strlen(slash));
-	at += strlen(slash);
+	memcpy(at, slash.data, slash.length);
+	at += slash.length;
 	memcpy(at, kind.data, kind.length);
 	memcpy(at + kind.length, copy->close.data, copy->close.length);
 	return (ByteSpan){mark, n};
@@ -156,10 +156,10 @@ add_marks(Pool *pool, Copy *copy)
 	}
 	for (uint32_t kind = 0; kind < copy->n_kinds && !pool_failed(pool); kind++)
 	{
-		add_mark(pool, copy, NODE_OUTSIDE, write_mark(pool, copy, "", copy->kinds[kind]), fresh_of(kind), ROLE_OPENING,
-				 kind);
-		add_mark(pool, copy, inside_of(kind), write_mark(pool, copy, "/", copy->kinds[kind]), NODE_OUTSIDE,
-				 ROLE_CLOSING, kind);
+		add_mark(pool, copy, NODE_OUTSIDE, write_mark(pool, copy, (ByteSpan){"", 0}, copy->kinds[kind]), fresh_of(kind),
+				 ROLE_OPENING, kind);
+		add_mark(pool, copy, inside_of(kind), write_mark(pool, copy, (ByteSpan){"/", 1}, copy->kinds[kind]),
+				 NODE_OUTSIDE, ROLE_CLOSING, kind);
 	}
 }
 
