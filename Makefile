@@ -290,7 +290,7 @@ check-growth: $(B)/installed model
 # a prompt of 128K tokens read to its end; check cancels it in the middle
 .PHONY: check-long-prompts
 check-long-prompts: $(B)/installed model
-	@QWEN_LONG_PROMPTS=full $(PYTHON) -m pytest -q -s -p no:cacheprovider tests/cluster/test_21_long_prompts.py
+	@QWEN_LONG_PROMPTS=full $(PYTHON) -m pytest -q -s -p no:cacheprovider tests/cluster/test_21_long_prompts.py tests/cluster/test_24_states.py
 
 # ---- checks with a build of their own, not part of check ------------------------------------------------------------------
 .PHONY: check-mutants check-mutants-list check-threads check-valgrind coverage coverage-run coverage-report

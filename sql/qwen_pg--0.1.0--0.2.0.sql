@@ -292,9 +292,16 @@ CREATE FUNCTION qwen_models_status__new(OUT name text, OUT file text, OUT archit
 	OUT quantization text, OUT context_length int, OUT embedding_size int, OUT file_bytes bigint, OUT shared_memory_bytes bigint,
 	OUT state text, OUT progress float8, OUT load_ms float8, OUT load_method text, OUT error text, OUT notices text,
 	OUT huge_page_bytes bigint, OUT kv_cache_type text, OUT kv_bytes_per_token bigint, OUT rope_scaling text,
-	OUT rope_factor float8, OUT rope_original_context int, OUT threads int)
+	OUT rope_factor float8, OUT rope_original_context int, OUT threads int, OUT state_bytes bigint)
 RETURNS SETOF record AS 'MODULE_PATHNAME', 'qwen_models_status' LANGUAGE C VOLATILE PARALLEL RESTRICTED;
 COMMENT ON FUNCTION qwen_models_status__new() IS 'the rows of the view qwen_models';
+
+CREATE FUNCTION qwen_engine_memory__new(OUT weight_bytes bigint, OUT kv_bytes_resident bigint, OUT buffer_bytes bigint,
+	OUT unlisted_requests bigint, OUT states int, OUT state_bytes_used bigint, OUT state_bytes_resident bigint, OUT snapshots int,
+	OUT snapshot_bytes bigint, OUT snapshots_taken bigint, OUT snapshots_hit bigint, OUT snapshots_moved bigint,
+	OUT snapshots_evicted bigint)
+RETURNS record AS 'MODULE_PATHNAME', 'qwen_engine_memory' LANGUAGE C VOLATILE PARALLEL RESTRICTED;
+COMMENT ON FUNCTION qwen_engine_memory__new() IS 'columns of the view qwen_stat_engine: memory by purpose';
 
 SELECT qwen_take_over();
 DROP FUNCTION qwen_take_over();
@@ -584,6 +591,8 @@ CREATE OR REPLACE VIEW qwen_models AS SELECT * FROM qwen_models_status();
 CREATE VIEW qwen_adapters AS SELECT * FROM qwen_adapters_status();
 
 COMMENT ON VIEW qwen_adapters IS 'adapters of models that are loaded, being loaded, or failed to load';
+
+CREATE OR REPLACE VIEW qwen_stat_engine AS SELECT * FROM qwen_engine_status(), qwen_engine_memory();
 
 CREATE VIEW qwen_health_checks AS
 SELECT c ->> 'check'::text AS "check", c ->> 'status'::text AS status, c ->> 'message'::text AS message, c ->> 'action'::text AS action

@@ -554,7 +554,7 @@ CREATE FUNCTION qwen_models_status(OUT name text, OUT file text, OUT architectur
 	OUT quantization text, OUT context_length int, OUT embedding_size int, OUT file_bytes bigint, OUT shared_memory_bytes bigint,
 	OUT state text, OUT progress float8, OUT load_ms float8, OUT load_method text, OUT error text, OUT notices text,
 	OUT huge_page_bytes bigint, OUT kv_cache_type text, OUT kv_bytes_per_token bigint, OUT rope_scaling text,
-	OUT rope_factor float8, OUT rope_original_context int, OUT threads int)
+	OUT rope_factor float8, OUT rope_original_context int, OUT threads int, OUT state_bytes bigint)
 RETURNS SETOF record AS 'MODULE_PATHNAME', 'qwen_models_status' LANGUAGE C VOLATILE PARALLEL RESTRICTED;
 COMMENT ON FUNCTION qwen_models_status() IS 'the rows of the view qwen_models';
 
@@ -590,7 +590,9 @@ RETURNS record AS 'MODULE_PATHNAME', 'qwen_engine_status' LANGUAGE C VOLATILE PA
 COMMENT ON FUNCTION qwen_engine_status() IS 'the row of the view qwen_stat_engine';
 
 CREATE FUNCTION qwen_engine_memory(OUT weight_bytes bigint, OUT kv_bytes_resident bigint, OUT buffer_bytes bigint,
-	OUT unlisted_requests bigint)
+	OUT unlisted_requests bigint, OUT states int, OUT state_bytes_used bigint, OUT state_bytes_resident bigint, OUT snapshots int,
+	OUT snapshot_bytes bigint, OUT snapshots_taken bigint, OUT snapshots_hit bigint, OUT snapshots_moved bigint,
+	OUT snapshots_evicted bigint)
 RETURNS record AS 'MODULE_PATHNAME', 'qwen_engine_memory' LANGUAGE C VOLATILE PARALLEL RESTRICTED;
 COMMENT ON FUNCTION qwen_engine_memory() IS 'columns of the view qwen_stat_engine: memory by purpose';
 

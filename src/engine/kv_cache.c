@@ -197,7 +197,7 @@ kv_pool_destroy(KvPool *pool)
 	for (link = &pool->budget->pools; *link != pool; link = &(*link)->next)
 		;
 	*link = pool->next;
-	n_taken = pool->n_blocks - pool->n_fresh - pool->n_resident;
+	n_taken = kv_pool_n_taken(pool);
 	pool->budget->resident -= (n_taken + pool->n_resident) * pool->block_bytes;
 	pool->budget->in_use -= n_taken * pool->block_bytes;
 	munmap(pool->mapping, pool->mapping_bytes);
@@ -205,6 +205,18 @@ kv_pool_destroy(KvPool *pool)
 	free(pool->fresh);
 	kv_pool_destroy(pool->states);
 	free(pool);
+}
+
+uint32_t
+kv_pool_n_taken(const KvPool *pool)
+{
+	return pool->n_blocks - pool->n_fresh - pool->n_resident;
+}
+
+uint32_t
+kv_pool_n_resident(const KvPool *pool)
+{
+	return pool->n_blocks - pool->n_fresh;
 }
 
 KvPool *

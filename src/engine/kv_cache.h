@@ -51,6 +51,10 @@ extern bool kv_pool_take(KvPool *pool, uint32_t n, uint32_t *blocks);
 extern bool kv_pool_was_refused(const KvPool *pool);
 extern void kv_pool_give(KvPool *pool, uint32_t n, const uint32_t *blocks);
 
+/* Blocks that are taken, and those that have memory, taken or not. */
+extern uint32_t kv_pool_n_taken(const KvPool *pool);
+extern uint32_t kv_pool_n_resident(const KvPool *pool);
+
 extern KvType kv_pool_type(const KvPool *pool);
 
 /* The K or V slice of one block, layer and KV head (layout: kernels.h). */

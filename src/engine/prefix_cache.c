@@ -44,6 +44,7 @@ struct PrefixCache
 	uint64_t seed;
 	uint32_t oldest, newest;
 	uint32_t n_blocks, n_idle, n_states, n_idle_states;
+	StateCounts counts;
 };
 
 Status
@@ -216,6 +217,7 @@ prefix_cache_keep_state(PrefixCache *cache, uint32_t block, uint32_t state, bool
 	entry->state = state;
 	entry->moves = moves;
 	cache->n_states++;
+	cache->counts.kept++;
 	return true;
 }
 
@@ -223,6 +225,21 @@ uint32_t
 prefix_cache_state(const PrefixCache *cache, uint32_t block)
 {
 	return cache->entries[block].state;
+}
+
+uint32_t
+prefix_cache_use_state(PrefixCache *cache, uint32_t block)
+{
+	uint32_t state = prefix_cache_state(cache, block);
+
+	cache->counts.copied += state != PREFIX_NONE;
+	return state;
+}
+
+StateCounts
+prefix_cache_state_counts(const PrefixCache *cache)
+{
+	return cache->counts;
 }
 
 uint32_t
@@ -234,7 +251,10 @@ prefix_cache_move_state(PrefixCache *cache, uint32_t block)
 	if (!entry->moves)
 		return PREFIX_NONE;
 	if (state != PREFIX_NONE)
+	{
 		cache->n_states--;
+		cache->counts.moved++;
+	}
 	entry->state = PREFIX_NONE;
 	return state;
 }
@@ -260,6 +280,7 @@ prefix_cache_add_tail(PrefixCache *cache, uint32_t parent, PrefixScope scope, co
 	*bucket = block + 1;
 	cache->n_blocks++;
 	cache->n_states++;
+	cache->counts.kept++;
 	link_idle(cache, block);
 }
 
@@ -305,6 +326,7 @@ prefix_cache_take_tail(PrefixCache *cache, uint32_t tail)
 	unlink_idle(cache, &cache->entries[tail]);
 	forget(cache, tail);
 	cache->n_states--;
+	cache->counts.moved++;
 	return cache->entries[tail].state;
 }
 
@@ -341,6 +363,7 @@ prefix_cache_evict(PrefixCache *cache)
 	{
 		kv_pool_give(kv_pool_states(cache->pool), 1, &entry->state);
 		cache->n_states--;
+		cache->counts.evicted++;
 	}
 	kv_pool_give(cache->pool, 1, &block);
 	return true;

@@ -63,6 +63,9 @@ extern bool prefix_cache_keep_state(PrefixCache *cache, uint32_t block, uint32_t
  */
 extern uint32_t prefix_cache_state(const PrefixCache *cache, uint32_t block);
 
+/* The same for who copies it now: it is counted. */
+extern uint32_t prefix_cache_use_state(PrefixCache *cache, uint32_t block);
+
 /* Take the state of a block away if it moves; else PREFIX_NONE. */
 extern uint32_t prefix_cache_move_state(PrefixCache *cache, uint32_t block);
 
@@ -97,5 +100,15 @@ extern uint32_t prefix_cache_n_blocks(const PrefixCache *cache);      /* all cac
 extern uint32_t prefix_cache_n_idle(const PrefixCache *cache);        /* those without references */
 extern uint32_t prefix_cache_n_states(const PrefixCache *cache);      /* states that are kept */
 extern uint32_t prefix_cache_n_idle_states(const PrefixCache *cache); /* … with blocks without references */
+
+/* What became of states since the cache was made. */
+typedef struct StateCounts
+{
+	uint64_t kept;          /* with a block, or with a tail */
+	uint64_t copied, moved; /* found by who goes on from there */
+	uint64_t evicted;
+} StateCounts;
+
+extern StateCounts prefix_cache_state_counts(const PrefixCache *cache);
 
 #endif

@@ -8,14 +8,9 @@
 void
 scheduler_publish(Scheduler *scheduler)
 {
-	uint64_t idle = slots_idle_bytes(scheduler->slots);
-
 	atomic_store(&scheduler->page->n_running, scheduler->n_running);
 	atomic_store(&scheduler->page->n_waiting, fair_queue_n_waiting(scheduler->waiting));
-	atomic_store(&scheduler->page->kv_bytes_resident, kv_budget_resident(scheduler->slots->settings.budget));
-	atomic_store(&scheduler->page->kv_bytes_used, kv_budget_in_use(scheduler->slots->settings.budget) - idle);
-	atomic_store(&scheduler->page->kv_bytes_cached, idle);
-	atomic_store(&scheduler->page->n_cached_blocks, slots_cached_blocks(scheduler->slots));
+	slots_publish_memory(scheduler->slots, scheduler->page);
 }
 
 void

@@ -176,7 +176,7 @@ restore_state(Sequence *sequence)
 
 	if (sequence->state_at == sequence->n_done || sequence->n_done == 0)
 		return;
-	kept = prefix_cache_state(sequence->slot->cache, sequence->blocks[sequence->n_blocks - 1]);
+	kept = prefix_cache_use_state(sequence->slot->cache, sequence->blocks[sequence->n_blocks - 1]);
 	if (kept == PREFIX_NONE)
 		return;
 	copy_state(sequence, kept, sequence->state);

@@ -45,10 +45,21 @@ slots_init(Slots *slots, const SlotSettings *settings, StatusPage *page, uint32_
 	}
 }
 
+static void
+add_counts(StateCounts *sum, StateCounts counts)
+{
+	sum->kept += counts.kept;
+	sum->copied += counts.copied;
+	sum->moved += counts.moved;
+	sum->evicted += counts.evicted;
+}
+
 /* Give up a slot's model and its memory here; then the supervisor may reuse the image. */
 static void
-close_slot(Slot *slot)
+close_slot(Slots *slots, Slot *slot)
 {
+	if (slot->cache)
+		add_counts(&slots->ended, prefix_cache_state_counts(slot->cache));
 	page_worker_end(slot->page_worker);
 	slot->page_worker = NULL;
 	forward_destroy(slot->forward);
@@ -163,6 +174,7 @@ tell_terms(const Slot *slot)
 	snprintf(in_force->kv_cache_type, sizeof in_force->kv_cache_type, "%s", kv_type_name(kv_pool_type(slot->pool)));
 	in_force->kv_block_bytes = kv_pool_block_bytes(slot->pool);
 	in_force->kv_block_tokens = KV_BLOCK_POSITIONS;
+	in_force->state_bytes = kv_pool_states(slot->pool) ? kv_pool_block_bytes(kv_pool_states(slot->pool)) : 0;
 }
 
 /* The settings that a slot's model shall be served with, and their number; false: they are just being written. */
@@ -199,7 +211,7 @@ look_at_slot(Slots *slots, Slot *slot)
 	if (slot->model && (slot->model->generation != wanted || slot->settings_number != number))
 		slot->draining = true;
 	if (slot->draining && slot->n_requests == 0)
-		close_slot(slot);
+		close_slot(slots, slot);
 	if (slot->model || wanted == 0 || atomic_load(&slot->status->error_generation) == wanted)
 		return;
 	slot->settings_number = number;
@@ -209,7 +221,7 @@ look_at_slot(Slots *slots, Slot *slot)
 		begin_serving(slots, slot, wanted, &own);
 		return;
 	}
-	close_slot(slot);
+	close_slot(slots, slot);
 	snprintf(slot->status->serve_error, sizeof slot->status->serve_error, "%s", status.message);
 	atomic_store(&slot->status->error_generation, wanted);
 }
@@ -278,6 +290,96 @@ look_at_adapter(Slots *slots, AdapterSlot *slot)
 	atomic_store(&slot->status->error_generation, wanted);
 }
 
+uint64_t
+slots_idle_bytes(const Slots *slots)
+{
+	uint64_t bytes = 0;
+
+	for (uint32_t i = 0; i < slots->n; i++)
+		if (slots->slots[i].cache)
+		{
+			const KvPool *pool = slots->slots[i].pool, *states = kv_pool_states(pool);
+
+			bytes += prefix_cache_n_idle(slots->slots[i].cache) * kv_pool_block_bytes(pool);
+			if (states)
+				bytes += prefix_cache_n_idle_states(slots->slots[i].cache) * kv_pool_block_bytes(states);
+		}
+	return bytes;
+}
+
+uint32_t
+slots_cached_blocks(const Slots *slots)
+{
+	uint32_t n = 0;
+
+	for (uint32_t i = 0; i < slots->n; i++)
+		if (slots->slots[i].cache)
+			n += prefix_cache_n_blocks(slots->slots[i].cache);
+	return n;
+}
+
+/* The states of hybrids, of all models. */
+typedef struct StateTotals
+{
+	uint32_t n_held, n_kept; /* by requests, and as snapshots */
+	uint64_t held_bytes, kept_bytes, resident_bytes;
+	StateCounts counts; /* since the engine's start */
+} StateTotals;
+
+static StateTotals
+state_totals(const Slots *slots)
+{
+	StateTotals totals = {.counts = slots->ended};
+
+	for (uint32_t i = 0; i < slots->n; i++)
+	{
+		const Slot *slot = &slots->slots[i];
+		const KvPool *states = slot->cache ? kv_pool_states(slot->pool) : NULL;
+		uint32_t n_kept;
+
+		if (!states)
+			continue;
+		n_kept = prefix_cache_n_states(slot->cache);
+		totals.n_kept += n_kept;
+		totals.n_held += kv_pool_n_taken(states) - n_kept;
+		totals.kept_bytes += n_kept * kv_pool_block_bytes(states);
+		totals.held_bytes += (kv_pool_n_taken(states) - n_kept) * kv_pool_block_bytes(states);
+		totals.resident_bytes += kv_pool_n_resident(states) * kv_pool_block_bytes(states);
+		add_counts(&totals.counts, prefix_cache_state_counts(slot->cache));
+	}
+	return totals;
+}
+
+/* What is told of the states of hybrids. */
+static void
+publish_states(const Slots *slots, StatusPage *page)
+{
+	StateTotals totals = state_totals(slots);
+
+	atomic_store(&page->n_states, totals.n_held);
+	atomic_store(&page->n_snapshots, totals.n_kept);
+	atomic_store(&page->state_bytes_used, totals.held_bytes);
+	atomic_store(&page->state_bytes_resident, totals.resident_bytes);
+	atomic_store(&page->snapshot_bytes, totals.kept_bytes);
+	atomic_store(&page->n_snapshots_kept, totals.counts.kept);
+	atomic_store(&page->n_snapshots_copied, totals.counts.copied);
+	atomic_store(&page->n_snapshots_moved, totals.counts.moved);
+	atomic_store(&page->n_snapshots_evicted, totals.counts.evicted);
+}
+
+void
+slots_publish_memory(const Slots *slots, StatusPage *page)
+{
+	const KvBudget *budget = slots->settings.budget;
+	uint64_t idle = slots_idle_bytes(slots);
+
+	atomic_store(&page->kv_bytes_resident, kv_budget_resident(budget));
+	atomic_store(&page->kv_bytes_used, kv_budget_in_use(budget) - idle);
+	atomic_store(&page->kv_bytes_cached, idle);
+	atomic_store(&page->n_cached_blocks, slots_cached_blocks(slots));
+	publish_states(slots, page);
+}
+
 void
 slots_look(Slots *slots)
 {
@@ -285,6 +387,7 @@ slots_look(Slots *slots)
 		look_at_slot(slots, &slots->slots[i]);
 	for (uint32_t i = 0; i < slots->n_adapters; i++)
 		look_at_adapter(slots, &slots->adapters[i]);
+	slots_publish_memory(slots, slots->page);
 }
 
 /* Is it an adapter of a slot's model that takes requests? */
@@ -364,34 +467,6 @@ slots_evict_block(Slots *slots)
 	return oldest && prefix_cache_evict(oldest);
 }
 
-uint64_t
-slots_idle_bytes(const Slots *slots)
-{
-	uint64_t bytes = 0;
-
-	for (uint32_t i = 0; i < slots->n; i++)
-		if (slots->slots[i].cache)
-		{
-			const KvPool *pool = slots->slots[i].pool, *states = kv_pool_states(pool);
-
-			bytes += prefix_cache_n_idle(slots->slots[i].cache) * kv_pool_block_bytes(pool);
-			if (states)
-				bytes += prefix_cache_n_idle_states(slots->slots[i].cache) * kv_pool_block_bytes(states);
-		}
-	return bytes;
-}
-
-uint32_t
-slots_cached_blocks(const Slots *slots)
-{
-	uint32_t n = 0;
-
-	for (uint32_t i = 0; i < slots->n; i++)
-		if (slots->slots[i].cache)
-			n += prefix_cache_n_blocks(slots->slots[i].cache);
-	return n;
-}
-
 void
 slots_close(Slots *slots)
 {
@@ -399,5 +474,5 @@ slots_close(Slots *slots)
 		close_adapter(&slots->adapters[i]);
 	for (uint32_t i = 0; i < slots->n; i++)
 		if (slots->slots[i].model)
-			close_slot(&slots->slots[i]);
+			close_slot(slots, &slots->slots[i]);
 }

@@ -62,6 +62,7 @@ typedef struct Slots
 	uint32_t n_adapters;
 	AdapterSlot adapters[STATUS_PAGE_MAX_ADAPTERS];
 	uint32_t n_adapters_opened; /* so far */
+	StateCounts ended;          /* of caches that are closed */
 } Slots;
 
 /* n slots of models with the descriptors first_fd … on, and n_adapters of adapters with those STATUS_PAGE_MAX_SLOTS
@@ -87,9 +88,13 @@ extern void slots_adapter_names(const Slots *slots, const Slot *slot, char *out,
  * without a user. */
 extern bool slots_evict_block(Slots *slots);
 
-/* Cached blocks: the bytes of those that no request uses, and the number of all. */
+/* Cached blocks: the bytes of those that no request uses, with the states that are kept with them, and the number of
+ * all. */
 extern uint64_t slots_idle_bytes(const Slots *slots);
 extern uint32_t slots_cached_blocks(const Slots *slots);
+
+/* Tell of the memory of keys, values and states on the status page. After a look at the slots that has been done. */
+extern void slots_publish_memory(const Slots *slots, StatusPage *page);
 
 /* Close all. */
 extern void slots_close(Slots *slots);

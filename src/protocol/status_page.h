@@ -15,7 +15,7 @@
 #include "model_settings.h"
 
 #define STATUS_PAGE_MAGIC 0x51504731u /* "1GPQ" */
-#define STATUS_PAGE_VERSION 3
+#define STATUS_PAGE_VERSION 4
 #define STATUS_PAGE_MAX_SLOTS 32    /* of models … */
 #define STATUS_PAGE_MAX_ADAPTERS 32 /* … and of adapters, behind them */
 #define STATUS_PAGE_ALL_SLOTS (STATUS_PAGE_MAX_SLOTS + STATUS_PAGE_MAX_ADAPTERS)
@@ -48,6 +48,7 @@ typedef struct ModelInForce
 	char rope_scaling[8], kv_cache_type[8];
 	uint64_t kv_block_bytes; /* keys and values of kv_block_tokens tokens */
 	uint32_t kv_block_tokens;
+	uint64_t state_bytes; /* of a hybrid's sequence, beside keys and values; 0: its layers have none */
 } ModelInForce;
 
 typedef struct SlotStatus
@@ -151,6 +152,14 @@ typedef struct StatusPage
 	_Atomic uint64_t kv_bytes_cached; /* of cached blocks that no request uses: given up when their memory is wanted */
 	_Atomic uint32_t n_cached_blocks; /* that can be found again, used or not */
 	_Atomic uint64_t n_evicted_blocks;
+	/* states of hybrids, under the same budget: those that requests hold, and snapshots, which the prefix cache keeps
+	 */
+	_Atomic uint32_t n_states, n_snapshots;
+	_Atomic uint64_t state_bytes_used, state_bytes_resident, snapshot_bytes;
+	_Atomic uint64_t n_snapshots_kept;    /* so far … */
+	_Atomic uint64_t n_snapshots_copied;  /* … and by how many sequences one was found and copied, … */
+	_Atomic uint64_t n_snapshots_moved;   /* … or found and taken over */
+	_Atomic uint64_t n_snapshots_evicted; /* given up because their memory was wanted */
 	_Atomic uint64_t n_preemptions;
 	_Atomic uint64_t n_requests_done;
 	_Atomic uint64_t n_requests_failed;

@@ -145,6 +145,12 @@ a_beginning_of_many_is_computed_twice(void **state)
 		request = drawn(text, 30, 10);
 		assert_int_equal(cached_of(engine, &request), expected[i]);
 	}
+	/* found by the last three, and copied; each of the five leaves the state at its end */
+	assert_int_equal(atomic_load(&engine->page->n_snapshots_copied), 3);
+	assert_int_equal(atomic_load(&engine->page->n_snapshots_moved), 0);
+	assert_int_equal(atomic_load(&engine->page->n_snapshots_kept), 6);
+	assert_int_equal(atomic_load(&engine->page->n_snapshots), 6);
+	assert_int_equal(atomic_load(&engine->page->n_states), 0);
 	free_idle(engine);
 }
 

@@ -219,6 +219,13 @@ forget_engine(void)
 	atomic_store(&qwen_page->batch_tokens, 0);
 	atomic_store(&qwen_page->kv_bytes_used, 0);
 	atomic_store(&qwen_page->kv_bytes_resident, 0);
+	atomic_store(&qwen_page->kv_bytes_cached, 0);
+	atomic_store(&qwen_page->n_cached_blocks, 0);
+	atomic_store(&qwen_page->n_states, 0);
+	atomic_store(&qwen_page->n_snapshots, 0);
+	atomic_store(&qwen_page->state_bytes_used, 0);
+	atomic_store(&qwen_page->state_bytes_resident, 0);
+	atomic_store(&qwen_page->snapshot_bytes, 0);
 	slots_engine_ended();
 }
 

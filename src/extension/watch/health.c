@@ -185,15 +185,21 @@ check_cache(StringInfo checks, Health *worst)
 {
 	uint64 used = atomic_load(&qwen_page->kv_bytes_used), total = atomic_load(&qwen_page->kv_bytes_total);
 	bool full = total > 0 && used > total / 10 * 9 && atomic_load(&qwen_page->n_waiting) > 0;
+	const char *states = "";
 
+	/* what hybrids have of it, where there are any */
+	if (atomic_load(&qwen_page->state_bytes_resident) > 0)
+		states = psprintf(", of that %llu MB of states; %llu MB of snapshots beside",
+						  (unsigned long long) (atomic_load(&qwen_page->state_bytes_used) >> 20),
+						  (unsigned long long) (atomic_load(&qwen_page->snapshot_bytes) >> 20));
 	add_check(checks, worst, "kv_cache", full ? DEGRADED : HEALTHY,
-			  psprintf("%llu of %llu MB%s in use, %llu preemptions", (unsigned long long) (used >> 20),
-					   (unsigned long long) (total >> 20), kv_cache_bytes() > 0 ? "" : " (auto)",
+			  psprintf("%llu of %llu MB%s in use%s, %llu preemptions", (unsigned long long) (used >> 20),
+					   (unsigned long long) (total >> 20), kv_cache_bytes() > 0 ? "" : " (auto)", states,
 					   (unsigned long long) atomic_load(&qwen_page->n_preemptions)),
 			  full ? "Requests wait for room: raise qwen.kv_cache_size, or ask for fewer max_tokens." : NULL);
 }
 
-/* Bytes of keys and values of a model's longest context; 0: not served. */
+/* Bytes of keys and values of a model's longest context, and of a hybrid's state; 0: not served. */
 static uint64
 context_bytes(const SharedSlot *slot, const ModelInForce *in_force)
 {
@@ -201,7 +207,7 @@ context_bytes(const SharedSlot *slot, const ModelInForce *in_force)
 
 	if (slot->state != SLOT_SERVING || tokens == 0)
 		return 0;
-	return ((uint64) in_force->context_length + tokens - 1) / tokens * in_force->kv_block_bytes;
+	return ((uint64) in_force->context_length + tokens - 1) / tokens * in_force->kv_block_bytes + in_force->state_bytes;
 }
 
 /*
@@ -221,6 +227,7 @@ check_contexts(const QwenShared *shared, StringInfo checks, Health *worst)
 		const SharedSlot *slot = &shared->slots[i];
 		ModelInForce in_force = qwen_page->slots[i].in_force;
 		uint64 bytes = context_bytes(slot, &in_force);
+		uint64 left = total > in_force.state_bytes ? total - in_force.state_bytes : 0;
 
 		if (bytes == 0)
 			continue;
@@ -229,7 +236,7 @@ check_contexts(const QwenShared *shared, StringInfo checks, Health *worst)
 		if (bytes <= total)
 			continue;
 		appendStringInfo(&message, ", %llu fit",
-						 (unsigned long long) (total / in_force.kv_block_bytes * in_force.kv_block_tokens));
+						 (unsigned long long) (left / in_force.kv_block_bytes * in_force.kv_block_tokens));
 		wanted_more |= slot->settings.context > 0 || slot->settings.rope_factor > 1;
 	}
 	if (message.len == 0)
@@ -239,6 +246,43 @@ check_contexts(const QwenShared *shared, StringInfo checks, Health *worst)
 			  wanted_more ? "Raise qwen.kv_cache_size, or set kv_cache_type=q8_0 or a smaller context for the model in "
 							"qwen.models."
 						  : NULL);
+}
+
+/*
+ * Hybrids: how many states there is room for. Beside a request's own there must be room for one that is kept, or each
+ * turn of a conversation is computed from its beginning.
+ */
+static void
+check_states(const QwenShared *shared, StringInfo checks, Health *worst)
+{
+	uint64 total = atomic_load(&qwen_page->kv_bytes_total);
+	StringInfoData message;
+	bool too_few = false;
+
+	initStringInfo(&message);
+	for (int i = 0; i < qwen_max_models; i++)
+	{
+		uint64 bytes = qwen_page->slots[i].in_force.state_bytes;
+
+		if (shared->slots[i].state != SLOT_SERVING || bytes == 0)
+			continue;
+		appendStringInfo(&message, "%s\"%s\": a state takes %.1f MB, the KV cache holds %llu",
+						 message.len > 0 ? "; " : "", shared->slots[i].name, bytes / 1048576.0,
+						 (unsigned long long) (total / bytes));
+		too_few |= total / bytes < 3;
+	}
+	if (message.len == 0)
+		return;
+	appendStringInfo(
+		&message, "; %u in use, %u snapshots kept, found again %llu times, %llu evicted",
+		atomic_load(&qwen_page->n_states), atomic_load(&qwen_page->n_snapshots),
+		(unsigned long long) (atomic_load(&qwen_page->n_snapshots_copied) + atomic_load(&qwen_page->n_snapshots_moved)),
+		(unsigned long long) atomic_load(&qwen_page->n_snapshots_evicted));
+	add_check(checks, worst, "states", too_few ? DEGRADED : HEALTHY, message.data,
+			  too_few
+				  ? "Raise qwen.kv_cache_size: with so few states every turn of a conversation is computed from its "
+					"beginning."
+				  : NULL);
 }
 
 /* Do keys and values have what they may take, and will they find it? Better known now than on the day when they want
@@ -317,6 +361,7 @@ QWEN_FUNCTION(qwen_health, 0, 0)
 		check_queue(&checks, &worst);
 		check_cache(&checks, &worst);
 		check_contexts(&shared, &checks, &worst);
+		check_states(&shared, &checks, &worst);
 		check_memory(&checks, &worst);
 		check_huge_pages(&shared, &checks, &worst);
 	}

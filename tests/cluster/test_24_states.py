@@ -1,0 +1,163 @@
+"""States of hybrids through SQL: how they and their snapshots are counted, kept, found again and given back, beside a model that has none."""
+import json
+import os
+import signal
+import sys
+import time
+
+import pytest
+from cluster import MODEL_FILE, Cluster, model_directory, wait_until
+from conftest import ready
+from sessions import LONG, Background, wait_idle, wait_running
+
+sys.path.insert(0, os.path.join(os.path.dirname(os.path.abspath(__file__)), "..", "tools"))
+import reexpress  # noqa: E402
+
+COLUMNS = ("states", "state_bytes_used", "snapshots", "snapshot_bytes", "snapshots_taken", "snapshots_hit", "snapshots_moved", "snapshots_evicted")
+IS_LONG = os.environ.get("QWEN_LONG_PROMPTS") == "full"  # make check-long-prompts
+LONGER = "context=16384, rope_scaling=yarn, rope_factor=2"
+
+
+@pytest.fixture(scope="module")
+def mixed():
+    """A server of the demo model as a hybrid, with a longer context, and as it is."""
+    file = "models/" + reexpress.cached(model_directory(), os.path.join(model_directory(), MODEL_FILE), "qwen35moe")
+    cluster = Cluster(settings={"qwen.models": f"hybrid={file} {{{LONGER}}}, chat={MODEL_FILE}", "qwen.kv_cache_size": "448MB"})
+    cluster.hybrid_file = file
+    try:
+        yield ready(cluster)
+    finally:
+        cluster.remove()
+
+
+def counts(cluster):
+    return dict(zip(COLUMNS, cluster.query(f"SELECT {', '.join(COLUMNS)} FROM qwen_stat_engine")[0]))
+
+
+def idle_counts(cluster):
+    """When no request runs, no state is held, whatever there was before."""
+    wait_idle(cluster)
+    wait_until(lambda: counts(cluster)["states"] == 0, 5, "states that are given back")
+    return counts(cluster)
+
+
+def gains(before, after):
+    return {name: after[name] - before[name] for name in COLUMNS if name.startswith("snapshots_")}
+
+
+def ask(cluster, messages, max_tokens=12):
+    return cluster.query("SELECT content, prompt_tokens, cached_tokens, completion_tokens FROM qwen_chat_full(%s::jsonb, temperature => 0, max_tokens => %s)",
+                         (json.dumps(messages), max_tokens))[0]
+
+
+def test_states_and_snapshots_are_counted(mixed):
+    of_one = mixed.value("SELECT state_bytes FROM qwen_models WHERE name = 'hybrid'")
+    assert of_one > 500000
+    assert mixed.value("SELECT state_bytes FROM qwen_models WHERE name = 'chat'") is None
+    assert int(mixed.value("SELECT value FROM qwen_check_model(%s) WHERE item = 'state_bytes'", (mixed.hybrid_file,)).split()[0]) <= of_one
+    start = idle_counts(mixed)
+    call = Background(mixed, LONG.replace("4000", "1000"))
+    wait_running(mixed, 1)
+    wait_until(lambda: counts(mixed)["states"] == 1, 5, "a state in use")
+    assert counts(mixed)["state_bytes_used"] == of_one
+    assert mixed.value("SELECT state_bytes_resident >= state_bytes_used AND state_bytes_resident <= kv_bytes_resident FROM qwen_stat_engine")
+    mixed.query("SELECT pg_cancel_backend(%s)", (call.pid,))
+    call.join()
+    idle_counts(mixed)
+    question = [{"role": "user", "content": "Which town is the capital of France?"}]
+    start = idle_counts(mixed)
+    answer = ask(mixed, question)[0]
+    first = idle_counts(mixed)
+    assert gains(start, first) == {"snapshots_taken": 1, "snapshots_hit": 0, "snapshots_moved": 0, "snapshots_evicted": 0}
+    assert first["snapshots"] - start["snapshots"] == 1 and first["snapshot_bytes"] == first["snapshots"] * of_one
+    ask(mixed, question + [{"role": "assistant", "content": answer}, {"role": "user", "content": "And of Italy?"}])
+    assert gains(first, idle_counts(mixed)) == {"snapshots_taken": 1, "snapshots_hit": 1, "snapshots_moved": 1, "snapshots_evicted": 0}
+    assert counts(mixed)["snapshots"] == first["snapshots"]
+    # the other model's requests have nothing to do with it
+    before = idle_counts(mixed)
+    mixed.value("SELECT qwen_generate('The capital of France is', model => 'chat', max_tokens => 3)")
+    assert idle_counts(mixed) == before
+
+
+def test_health_tells_of_states(mixed):
+    status, message = mixed.query("SELECT status, message FROM qwen_health_checks WHERE \"check\" = 'states'")[0]
+    assert status == "healthy" and '"hybrid": a state takes' in message and '"chat"' not in message
+    of_one = mixed.value("SELECT state_bytes FROM qwen_models WHERE name = 'hybrid'")
+    assert f"the KV cache holds {448 * 1048576 // of_one}" in message
+
+
+def test_a_long_conversation_computes_what_is_new_alone(mixed):
+    """Ten turns, in the end of more than 8,000 tokens (of 1,500 in the short form); before the fourth one the engine is killed, and that one is computed from the beginning."""
+    facts = "The river rises in the hills, passes two old mills and a bridge of stone, and meets the sea behind a town of fishermen. "
+    messages, before, computed, whole = [], 0, 0, 0
+    for turn in range(10):
+        messages.append({"role": "user", "content": f"Part {turn + 1}. " + facts * (31 if IS_LONG else 4) + "What does the river pass?"})
+        if turn == 3:
+            mixed.signal(mixed.engine_pid(), signal.SIGKILL)
+            before = 0
+        start = mixed.query("SELECT prompt_tokens - cached_tokens, snapshots_moved FROM qwen_stat_engine")[0] if turn != 3 else (0, 0)
+        answer, prompt, cached, completion = ask(mixed, messages)
+        assert cached == before, f"turn {turn + 1}: {prompt} tokens, {cached} of them cached"
+        end = mixed.query("SELECT prompt_tokens - cached_tokens, snapshots_moved FROM qwen_stat_engine")[0]
+        assert (end[0] - start[0], end[1] - start[1]) == (prompt - cached, int(turn not in (0, 3)))
+        computed, whole = computed + prompt - cached, whole + prompt
+        before = prompt + completion - 1
+        messages.append({"role": "assistant", "content": answer})
+    assert prompt > (8000 if IS_LONG else 1300) and computed < 2 * prompt and whole > 5 * prompt
+    assert idle_counts(mixed)["state_bytes_used"] == 0
+
+
+def test_both_models_are_served_again_at_once(mixed):
+    """After a kill: weights are in memory, so all that is done again is opening them."""
+    pid = mixed.engine_pid()
+    mixed.signal(pid, signal.SIGKILL)
+    wait_until(lambda: mixed.query("SELECT state = 'running' AND pid <> %s FROM qwen_stat_engine", (pid,)) == [(True,)], 20, "another engine")
+    wait_until(lambda: mixed.query("SELECT state FROM qwen_models") == [("serving",)] * 2, 20, "both models")
+    seconds = mixed.value("SELECT extract(epoch FROM clock_timestamp() - started_at)::float8 FROM qwen_stat_engine")
+    assert seconds < 2, f"{seconds} s"
+    assert counts(mixed) == dict.fromkeys(COLUMNS, 0)
+    assert "Paris" in mixed.value("SELECT qwen_chat('What is the capital of France? Answer in one sentence.', temperature => 0, max_tokens => 12)")
+
+
+def test_two_models_share_one_budget_and_leave_nothing(mixed):
+    """Many requests of both models with little memory, some of them cancelled: all answers are those of each alone, and no state stays behind."""
+    of_one = mixed.value("SELECT state_bytes FROM qwen_models WHERE name = 'hybrid'")
+    texts = [f"Thing number {i} of {'many ' * 120}is" for i in range(12)]
+    row = "SELECT qwen_generate(t, model => %s, temperature => 0, max_tokens => 16) FROM unnest(%s) WITH ORDINALITY u (t, i) ORDER BY i"
+    alone = {model: [mixed.query(row, (model, [text]))[0][0] for text in texts[:3]] for model in ("hybrid", "chat")}
+    start = idle_counts(mixed)
+    calls = [Background(mixed, bound(row, model, texts)) for model in ("hybrid", "chat", "hybrid", "chat")]
+    gone = [Background(mixed, LONG.replace("4000", "900")) for _ in range(6)]
+    wait_until(lambda: counts(mixed)["states"] > 2, 20, "states in use")
+    assert mixed.value("SELECT kv_bytes_used + kv_bytes_cached <= kv_bytes_total FROM qwen_stat_engine")
+    for call in gone:
+        mixed.query("SELECT pg_cancel_backend(%s)", (call.pid,))
+    for call in gone:
+        call.join(60)
+    for call, model in zip(calls, ("hybrid", "chat") * 2):
+        assert [answer for (answer,) in call.join(120).rows[:3]] == alone[model]
+    end = idle_counts(mixed)
+    assert end["snapshot_bytes"] == end["snapshots"] * of_one and end["snapshots_taken"] >= start["snapshots_taken"]
+
+
+def bound(row, model, texts):
+    """The statement with its arguments in it."""
+    return row % (f"'{model}'", "ARRAY[" + ", ".join(f"'{text}'" for text in texts) + "]")
+
+
+def test_unloading_a_hybrid_gives_all_states_back(mixed):
+    ask(mixed, [{"role": "user", "content": "What is the capital of France?"}])
+    taken = idle_counts(mixed)
+    assert taken["snapshots"] > 0
+    mixed.query("SELECT qwen_unload_model('hybrid')")
+    wait_until(lambda: counts(mixed)["snapshots"] == 0, 10, "no snapshots")
+    after = counts(mixed)
+    assert (after["states"], after["state_bytes_used"], after["snapshot_bytes"]) == (0, 0, 0)
+    assert mixed.value("SELECT state_bytes_resident FROM qwen_stat_engine") == 0
+    # what happened stays counted, and unloading is no eviction
+    assert gains(taken, after) == {"snapshots_taken": 0, "snapshots_hit": 0, "snapshots_moved": 0, "snapshots_evicted": 0}
+    assert mixed.value("SELECT count(*) FROM qwen_health_checks WHERE \"check\" = 'states'") == 0
+    begin = time.monotonic()
+    mixed.query("SELECT qwen_load_model('hybrid', %s)", (mixed.hybrid_file,))
+    assert time.monotonic() - begin < 60
+    assert "Paris" in mixed.value("SELECT qwen_chat('What is the capital of France? Answer in one sentence.', model => 'hybrid', temperature => 0, max_tokens => 12)")
