@@ -10,6 +10,9 @@
  * stand behind the file in qwen.models. --huge-pages: weights on pages of 2 MB, as the engine serves them once it had
  * the time to put them there.
  *
+ * --adapter: a LoRA file beside the model, which may be given several times; --adapters: so many of them, the files in
+ * turns, each with memory of its own. Sequence number i has adapter number i modulo their number.
+ *
  *   engine_bench --roofs [--threads N] [--disk FILE]
  *
  * What the machine can do.
@@ -37,6 +40,8 @@
 #include "disk.h"
 #include "roofs.h"
 
+#define MAX_ADAPTERS 64
+
 typedef struct Bench
 {
 	Model *model;
@@ -46,6 +51,9 @@ typedef struct Bench
 	Forward *forward;
 	float *states; /* [sequences] of a hybrid's; NULL: it has none */
 	uint32_t *blocks;
+	int image_fd;
+	Adapter *adapters[MAX_ADAPTERS]; /* [n_adapters], of which sequences take turns */
+	uint32_t n_adapters;
 	const char *file;
 	bool huge_pages;
 	uint64_t weight_bytes; /* that a decoded token reads */
@@ -125,6 +133,20 @@ apply_settings(Model *model, const char *text)
 	check(context_apply(&model->hyper, &context), "settings");
 }
 
+/* The folder of a file, and its name in there. */
+static const char *
+split_path(const char *path, char *directory, size_t size)
+{
+	snprintf(directory, size, "%s", path);
+	if (!strrchr(directory, '/'))
+	{
+		snprintf(directory, size, ".");
+		return path;
+	}
+	strrchr(directory, '/')[1] = '\0';
+	return strrchr(path, '/') + 1;
+}
+
 static void
 open_model(Bench *bench, const char *path, int threads, uint32_t max_rows, uint32_t max_sequences, uint32_t max_logits,
 		   KvType kv_type, uint64_t kv_bytes, const char *settings)
@@ -134,14 +156,9 @@ open_model(Bench *bench, const char *path, int threads, uint32_t max_rows, uint3
 	ModelLoadReport report;
 	uint64_t start = clock_now_us();
 
-	snprintf(directory, sizeof directory, "%s", path);
-	request.file = strrchr(path, '/') ? strrchr(path, '/') + 1 : path;
-	if (strrchr(directory, '/'))
-		strrchr(directory, '/')[1] = '\0';
-	else
-		strcpy(directory, ".");
+	request.file = split_path(path, directory, sizeof directory);
 	request.directory = directory;
-	request.image_fd = memfd_create("bench", MFD_CLOEXEC);
+	request.image_fd = bench->image_fd = memfd_create("bench", MFD_CLOEXEC);
 	check(model_load(&request, &report), "load");
 	fprintf(stderr, "engine_bench: loaded %s in %.1f ms\n", request.file, (double) (clock_now_us() - start) / 1000);
 	check(model_open(request.image_fd, &bench->model), "open");
@@ -160,6 +177,32 @@ open_model(Bench *bench, const char *path, int threads, uint32_t max_rows, uint3
 	if (model_state_bytes(&bench->model->hyper) > 0)
 		bench->states = aligned_alloc(64, model_state_bytes(&bench->model->hyper) * max_sequences);
 	count_weights(bench);
+}
+
+/* Load a file as the next adapter of the model, with memory of its own. */
+static void
+load_adapter(Bench *bench, const char *path)
+{
+	char directory[4096];
+	AdapterLoadRequest request = {.generation = 1, .base_generation = 1, .name = "bench", .model = "bench"};
+	AdapterLoadReport report;
+	Adapter **adapter = &bench->adapters[bench->n_adapters++];
+
+	request.file = split_path(path, directory, sizeof directory);
+	request.directory = directory;
+	request.base_fd = bench->image_fd;
+	request.image_fd = memfd_create("adapter", MFD_CLOEXEC);
+	check(adapter_load(&request, &report), "adapter");
+	check(adapter_open(request.image_fd, 1, adapter), "adapter");
+	check(forward_check_adapter(bench->forward, *adapter), "adapter");
+	close(request.image_fd);
+}
+
+/* The adapter of a sequence, or NULL. */
+static const Adapter *
+adapter_of(const Bench *bench, uint32_t sequence)
+{
+	return bench->n_adapters > 0 ? bench->adapters[sequence % bench->n_adapters] : NULL;
 }
 
 /* GB/s of reading the model's own image. */
@@ -195,8 +238,16 @@ state_of(const Bench *bench, uint32_t sequence)
 static void
 step(Bench *bench, const int32_t *tokens, uint32_t first, uint32_t n, uint32_t n_logits)
 {
-	StepSequence sequence = {tokens + first,     n,    first, bench->blocks, n_logits, false, 0, NULL, 0,
-							 state_of(bench, 0), false};
+	StepSequence sequence = {
+		.tokens = tokens + first,
+		.n_tokens = n,
+		.first_position = first,
+		.kv_blocks = bench->blocks,
+		.n_logits = n_logits,
+		.adapter = adapter_of(bench, 0),
+		.adapter_scale = 1,
+		.state = state_of(bench, 0),
+	};
 
 	forward_step(bench->forward, &sequence, 1);
 }
@@ -420,8 +471,15 @@ batch_step(Bench *bench, const int32_t *tokens, uint32_t n_blocks, uint32_t star
 
 	for (uint32_t s = 0; s < n_sequences; s++)
 		sequences[s] = (StepSequence){
-			tokens + start + s + first, n,    first, bench->blocks + (start + s) * n_blocks, 1, false, 0, NULL, 0,
-			state_of(bench, start + s), false};
+			.tokens = tokens + start + s + first,
+			.n_tokens = n,
+			.first_position = first,
+			.kv_blocks = bench->blocks + (start + s) * n_blocks,
+			.n_logits = 1,
+			.adapter = adapter_of(bench, start + s),
+			.adapter_scale = 1,
+			.state = state_of(bench, start + s),
+		};
 	forward_step(bench->forward, sequences, n_sequences);
 	for (uint32_t s = 0; s < n_sequences; s++)
 		(void) kernels_select()->argmax(forward_logits(bench->forward, s, 0), bench->model->hyper.vocab);
@@ -568,20 +626,23 @@ int
 main(int argc, char **argv)
 {
 	static const struct option options[] = {
-		{"model", required_argument, NULL, 'm'},   {"threads", required_argument, NULL, 't'},
-		{"decode", required_argument, NULL, 'd'},  {"prefill", required_argument, NULL, 'p'},
-		{"repeat", required_argument, NULL, 'r'},  {"logits", required_argument, NULL, 'l'},
-		{"text", required_argument, NULL, 'x'},    {"chunk", required_argument, NULL, 'c'},
-		{"kv", required_argument, NULL, 'k'},      {"greedy", required_argument, NULL, 'g'},
-		{"batch", required_argument, NULL, 'b'},   {"prompt", required_argument, NULL, 'q'},
-		{"context", required_argument, NULL, 'n'}, {"roofs", no_argument, NULL, 'o'},
-		{"disk", required_argument, NULL, 'i'},    {"settings", required_argument, NULL, 's'},
-		{"huge-pages", no_argument, NULL, 'u'},    {NULL, 0, NULL, 0},
+		{"model", required_argument, NULL, 'm'},    {"threads", required_argument, NULL, 't'},
+		{"decode", required_argument, NULL, 'd'},   {"prefill", required_argument, NULL, 'p'},
+		{"repeat", required_argument, NULL, 'r'},   {"logits", required_argument, NULL, 'l'},
+		{"text", required_argument, NULL, 'x'},     {"chunk", required_argument, NULL, 'c'},
+		{"kv", required_argument, NULL, 'k'},       {"greedy", required_argument, NULL, 'g'},
+		{"batch", required_argument, NULL, 'b'},    {"prompt", required_argument, NULL, 'q'},
+		{"context", required_argument, NULL, 'n'},  {"roofs", no_argument, NULL, 'o'},
+		{"disk", required_argument, NULL, 'i'},     {"settings", required_argument, NULL, 's'},
+		{"huge-pages", no_argument, NULL, 'u'},     {"adapter", required_argument, NULL, 'a'},
+		{"adapters", required_argument, NULL, 'A'}, {NULL, 0, NULL, 0},
 	};
 	const char *model = NULL, *logits = NULL, *text = "", *settings = "";
 	int threads = 0, decode = 0, prefill = 0, repeat = 5, greedy = 0, option;
 	uint32_t chunk = 512, batch = 0, prompt = 128, context = 0;
 	const char *disk = NULL;
+	const char *adapters[MAX_ADAPTERS];
+	uint32_t n_files = 0, n_adapters = 0;
 	bool roofs = false;
 	KvType kv_type = KV_F16;
 	Bench bench = {0};
@@ -641,6 +702,14 @@ main(int argc, char **argv)
 			case 'u':
 				bench.huge_pages = true;
 				break;
+			case 'a':
+				if (n_files == MAX_ADAPTERS)
+					die("--adapter: no more than 64", NULL);
+				adapters[n_files++] = optarg;
+				break;
+			case 'A':
+				n_adapters = (uint32_t) atoi(optarg);
+				break;
 			default:
 				return 2;
 		}
@@ -649,13 +718,15 @@ main(int argc, char **argv)
 		print_roofs(threads, disk);
 		return 0;
 	}
-	if (!model || repeat < 1 || chunk < 1 || batch > 64 || prompt < 1)
+	if (!model || repeat < 1 || chunk < 1 || batch > 64 || prompt < 1 || n_adapters > MAX_ADAPTERS)
 		die("usage: engine_bench --model FILE …", NULL);
 	open_model(&bench, model, threads, larger(larger(chunk, prompt), 512), batch > 4 ? batch : 4,
 			   logits      ? chunk
 			   : batch > 4 ? batch
 						   : 4,
 			   kv_type, (uint64_t) (context > 16384 ? 32 : 4) << 30, settings);
+	for (uint32_t i = 0; i < larger(n_files, n_files > 0 ? n_adapters : 0); i++)
+		load_adapter(&bench, adapters[i % n_files]);
 	if (decode > 0)
 		bench_decode(&bench, (uint32_t) decode, context, repeat);
 	if (prefill > 0)
@@ -666,6 +737,8 @@ main(int argc, char **argv)
 		write_logits(&bench, text, logits, chunk);
 	if (greedy > 0)
 		print_greedy(&bench, text, (uint32_t) greedy);
+	for (uint32_t i = 0; i < bench.n_adapters; i++)
+		adapter_close(bench.adapters[i]);
 	forward_destroy(bench.forward);
 	kv_pool_destroy(bench.pool);
 	kv_budget_destroy(bench.budget);
