@@ -1,10 +1,11 @@
 #!/usr/bin/env python3
 """The engine alone beside llama.cpp on the same files: A B A B … in one run, medians and the ratio as one JSON line a file.
 
-  bench.py --bench decode|prefill|batch|mixture|roofs --programs FOLDER --peer FOLDER --cache FOLDER --model FILE [FILE …]
+  bench.py --bench decode|prefill|batch|mixture|hybrid|roofs --programs FOLDER --peer FOLDER --cache FOLDER --model FILE [FILE …]
 
 decode: 64 tokens after a short prompt; prefill: a prompt of 512 tokens; batch: 8 and 32 sequences of 128 tokens and 64 more each, and 32 of
-512 tokens with our keys and values in 8 bits (the speed of the 64); mixture: decode, prefill of 512 and of 4,096 and a batch of 32 of a mixture of experts. FILE: "demo" or one that bench_models.py makes; "all" for all of them.
+512 tokens with our keys and values in 8 bits (the speed of the 64); mixture: decode, prefill of 512 and of 4,096 and a batch of 32 of a mixture of experts; hybrid: decode, prefill of 512
+and a batch of 32 of models with gated delta nets. FILE: "demo" or one that bench_models.py makes; "all" for all of them.
 """
 import os
 import subprocess
@@ -16,6 +17,7 @@ FILES = {
     "prefill": ["demo", "qwen3-0.6b-q4_0", "qwen3-0.6b-q8_0", "qwen3-0.6b-q4_k_m"],
     "batch": ["qwen3-0.6b-q4_0", "qwen3-0.6b-q8_0"],
     "mixture": ["qwen3-30b-a3b-8of48-q4_0"],
+    "hybrid": ["qwen3.5-0.8b-q4_0", "qwen3.5-4b-8of32-q4_0", "qwen3.5-35b-a3b-8of40-q4_0"],
     "roofs": [],
 }
 
@@ -40,16 +42,16 @@ def bench_file(a, file):
 
     def our_run(*work, times=None):
         # so many gigabytes as the engine serves them; smaller files are measured as they are loaded
-        pages = ["--huge-pages"] if a.bench == "mixture" else []
+        pages = ["--huge-pages"] if a.bench in ("mixture", "hybrid") else []
         return ours(a, "engine_bench", a.peer + inside, "--threads", str(a.threads), "--repeat", str(times or repeat), *pages, *work)
 
     if a.bench == "decode":
         compare(a, name, lambda: our_run("--decode", "64"), lambda: peer_bench(a, inside, "-p", "0", "-n", "64", repeat=repeat))
     elif a.bench == "prefill":
         compare(a, name, lambda: our_run("--prefill", "512"), lambda: peer_bench(a, inside, "-p", "512", "-n", "0", repeat=repeat))
-    elif a.bench == "mixture":
+    elif a.bench in ("mixture", "hybrid"):
         compare(a, name, lambda: our_run("--decode", "64"), lambda: peer_bench(a, inside, "-p", "0", "-n", "64", repeat=repeat), what="decode")
-        for length in ("512",) if a.quick else ("512", "4096"):
+        for length in ("512",) if a.quick or a.bench == "hybrid" else ("512", "4096"):
             # the long prompt once a round: it takes llama.cpp half a minute
             times = repeat if length == "512" else 1
             compare(a, name, lambda n=length, k=times: our_run("--prefill", n, times=k),

@@ -1,7 +1,7 @@
 #!/usr/bin/env python3
 """Make the files that the benches run on, unless they are there: random weights in the shapes of published models, with the
 published tokenizers, in the tensor types that people use. Of a mixture of experts a sixth of the layers and of the vocabulary, so that
-each part has its share of the whole model's bytes.
+each part has its share of the whole model's bytes; of large hybrids as many of both as the name says.
 
   bench_models.py --cache FOLDER --peer FOLDER [NAME …]      prints the path of each
 
@@ -38,8 +38,19 @@ MIXTURES = {
         layers=8, hidden=2048, ffn=768, heads=32, kv_heads=4, head_dim=128, rope_base=1e6, experts=128, used=8, vocab=25344,
     ),
 }
+# Qwen3.5: gated delta nets in three layers of four, decays as wide as they begin training with; ffn: elements of one expert in a mixture
+SECTIONS = {"rope.freq_base": 1e7, "rope.dimension_sections": [11, 11, 10, 0], "context_length": 40960}
+HYBRIDS = {
+    "qwen3.5-0.8b": dict(arch="qwen35", layers=24, hidden=1024, ffn=3584, heads=8, kv_heads=2, head_dim=256, rotated=64, tied=True, vocab=248320,
+                         delta=dict(keys=16, values=16, dim=128, interval=4, decay=(-8.0, 2.3)), keys=SECTIONS),
+    "qwen3.5-4b-8of32": dict(arch="qwen35", layers=8, hidden=2560, ffn=9216, heads=16, kv_heads=4, head_dim=256, rotated=64, tied=True, vocab=62080,
+                             delta=dict(keys=16, values=32, dim=128, interval=4, decay=(-8.0, 2.3)), keys=SECTIONS),
+    "qwen3.5-35b-a3b-8of40": dict(arch="qwen35moe", layers=8, hidden=2048, ffn=512, heads=16, kv_heads=2, head_dim=256, rotated=64, tied=False, vocab=49664,
+                                  experts=256, used=8, shared=512, delta=dict(keys=16, values=32, dim=128, interval=4, decay=(-8.0, 2.3)), keys=SECTIONS),
+}  # fmt: skip
 MIXTURE_TYPES = {"q4_0": "Q4_0", "mxfp4": "MXFP4"}  # all matrices but the routers, which are F32
 NAMES = [f"{shape}-{kind}" for shape in SHAPES for kind in TYPES] + [f"{shape}-{kind}" for shape in MIXTURES for kind in MIXTURE_TYPES]
+NAMES += [f"{shape}-q4_0" for shape in HYBRIDS]
 VOCAB = 151936  # rows of the published models, some of them unused
 BLOCK = 1 << 22  # so many random values, over and over
 BF16, F32 = 30, 0
@@ -140,20 +151,39 @@ def write_mixture(path, name, type_name):
         quantized = len(dims) > 1 and "ffn_gate_inp" not in tensor
         n = int(np.prod(dims))
         tensors.append((tensor, dims, kind if quantized else F32, n // elements * n_bytes if quantized else 4 * n))
+    write_blocks(path, name, type_name, values, tensors, lambda tensor, dims: np.ones(dims[0]) if len(dims) == 1 else (
+        golden_models.random_values(7, tensor, int(np.prod(dims)), dims[0] ** -0.5)))
+
+
+def write_hybrid(path, name, type_name):
+    """The same of a hybrid; what its delta nets forget is drawn as their weights say."""
+    shape = HYBRIDS[name]
+    golden_models.VOCAB = shape["vocab"]
+    values = golden_models.metadata_of(shape) | {"general.name": name}
+    kind, elements, n_bytes = golden_models.TYPES[type_name][:3]
+    described, tensors = {}, []
+    for tensor, dims, scale, offset in golden_models.tensors_of(shape):
+        n, quantized = int(np.prod(dims)), len(dims) > 1 and "ffn_gate_inp" not in tensor and "conv1d" not in tensor
+        described[tensor] = scale, offset
+        tensors.append((tensor, dims, kind if quantized else F32, n // elements * n_bytes if quantized else 4 * n))
+    write_blocks(path, name, type_name, values, tensors, lambda tensor, dims: golden_models.random_values(
+        7, tensor, int(np.prod(dims)), described[tensor][0]) + np.float32(described[tensor][1]))
+
+
+def write_blocks(path, name, type_name, values, tensors, small):
+    """A file of tensors (name, dimensions, type, bytes): quantized ones of the same blocks over and over, others what small gives."""
     head = struct.pack("<IIQQ", 0x46554747, 3, len(tensors), len(values))
     head += b"".join(make_model.pack_text(key) + make_model.pack_value(value) for key, value in values.items())
     offset = 0
     for tensor, dims, kind, size in tensors:
         head += make_model.pack_text(tensor) + struct.pack(f"<I{len(dims)}QIQ", len(dims), *dims, kind, offset)
         offset += -(-size // 32) * 32
-    data = golden_models.random_blocks(type_name, 7, name, elements << 20, 0.02)
+    data = golden_models.random_blocks(type_name, 7, name, golden_models.TYPES[type_name][1] << 20, 0.02)
     with open(path, "wb") as file:
         file.write(head + b"\0" * (-len(head) % 32))
         for tensor, dims, kind, size in tensors:
-            if len(dims) == 1:
-                file.write(np.ones(dims[0], "<f4").tobytes())
-            elif kind == F32:
-                file.write(golden_models.random_values(7, tensor, size // 4, dims[0] ** -0.5).tobytes())
+            if kind == F32:
+                file.write(small(tensor, dims).astype("<f4").tobytes())
             else:
                 for _ in range(size // len(data)):
                     file.write(data)
@@ -174,6 +204,8 @@ def ensure(name, cache, peer):
     shape, _, kind = name.rpartition("-")
     if shape in MIXTURES:
         write_mixture(peer + inside + ".new", shape, MIXTURE_TYPES[kind])
+    elif shape in HYBRIDS:
+        write_hybrid(peer + inside + ".new", shape, MIXTURE_TYPES[kind])
     elif kind == "bf16":
         write_bf16(peer + inside + ".new", shape, os.path.join(cache, "npm"))
     else:
