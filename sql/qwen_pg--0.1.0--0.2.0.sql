@@ -452,6 +452,11 @@ CREATE FUNCTION qwen_adapters_status(OUT name text, OUT model text, OUT file tex
 RETURNS SETOF record AS 'MODULE_PATHNAME', 'qwen_adapters_status' LANGUAGE C VOLATILE PARALLEL RESTRICTED;
 COMMENT ON FUNCTION qwen_adapters_status() IS 'the rows of the view qwen_adapters';
 
+CREATE FUNCTION qwen_engine_guesses(OUT mtp_steps bigint, OUT mtp_tokens bigint, OUT mtp_right bigint, OUT mtp_length float8,
+	OUT mtp_share float8)
+RETURNS record AS 'MODULE_PATHNAME', 'qwen_engine_guesses' LANGUAGE C VOLATILE PARALLEL RESTRICTED;
+COMMENT ON FUNCTION qwen_engine_guesses() IS 'what models'' own layers guessed, for qwen_stat_engine';
+
 CREATE FUNCTION qwen_statement_progress(OUT pid int, OUT leader int, OUT database text, OUT role text, OUT function text,
 	OUT rows_done bigint, OUT rows_expected float8, OUT prompt_tokens bigint, OUT completion_tokens bigint,
 	OUT prompt_tokens_under_way bigint, OUT completion_tokens_under_way bigint, OUT started_at timestamptz)
@@ -500,8 +505,8 @@ RETURNS text LANGUAGE sql IMMUTABLE PARALLEL SAFE AS
 $$
 	SELECT CASE
 		WHEN function_name IN ('qwen_cosine', 'qwen_job_workers', 'qwen_models_status', 'qwen_adapters_status',
-			'qwen_engine_status', 'qwen_engine_memory', 'qwen_health', 'qwen_activity', 'qwen_statement_progress', 'qwen_load_progress',
-			'qwen_request_totals', 'qwen_role_totals', 'qwen_may_see_role', 'qwen_usage_rows')
+			'qwen_engine_status', 'qwen_engine_guesses', 'qwen_engine_memory', 'qwen_health', 'qwen_activity', 'qwen_statement_progress',
+			'qwen_load_progress', 'qwen_request_totals', 'qwen_role_totals', 'qwen_may_see_role', 'qwen_usage_rows')
 			THEN 'everybody'
 		WHEN function_name IN ('qwen_monitor')
 			THEN 'monitor'
@@ -592,7 +597,7 @@ CREATE VIEW qwen_adapters AS SELECT * FROM qwen_adapters_status();
 
 COMMENT ON VIEW qwen_adapters IS 'adapters of models that are loaded, being loaded, or failed to load';
 
-CREATE OR REPLACE VIEW qwen_stat_engine AS SELECT * FROM qwen_engine_status(), qwen_engine_memory();
+CREATE OR REPLACE VIEW qwen_stat_engine AS SELECT * FROM qwen_engine_status(), qwen_engine_memory(), qwen_engine_guesses();
 
 CREATE VIEW qwen_health_checks AS
 SELECT c ->> 'check'::text AS "check", c ->> 'status'::text AS status, c ->> 'message'::text AS message, c ->> 'action'::text AS action

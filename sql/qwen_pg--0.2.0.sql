@@ -589,6 +589,11 @@ CREATE FUNCTION qwen_engine_status(OUT state text, OUT pid int, OUT restarts big
 RETURNS record AS 'MODULE_PATHNAME', 'qwen_engine_status' LANGUAGE C VOLATILE PARALLEL RESTRICTED;
 COMMENT ON FUNCTION qwen_engine_status() IS 'the row of the view qwen_stat_engine';
 
+CREATE FUNCTION qwen_engine_guesses(OUT mtp_steps bigint, OUT mtp_tokens bigint, OUT mtp_right bigint, OUT mtp_length float8,
+	OUT mtp_share float8)
+RETURNS record AS 'MODULE_PATHNAME', 'qwen_engine_guesses' LANGUAGE C VOLATILE PARALLEL RESTRICTED;
+COMMENT ON FUNCTION qwen_engine_guesses() IS 'what models'' own layers guessed, for qwen_stat_engine';
+
 CREATE FUNCTION qwen_engine_memory(OUT weight_bytes bigint, OUT kv_bytes_resident bigint, OUT buffer_bytes bigint,
 	OUT unlisted_requests bigint, OUT states int, OUT state_bytes_used bigint, OUT state_bytes_resident bigint, OUT snapshots int,
 	OUT snapshot_bytes bigint, OUT snapshots_taken bigint, OUT snapshots_hit bigint, OUT snapshots_moved bigint,
@@ -641,7 +646,7 @@ CREATE FUNCTION qwen_monitor()
 RETURNS boolean AS 'MODULE_PATHNAME', 'qwen_monitor' LANGUAGE C VOLATILE PARALLEL RESTRICTED;
 COMMENT ON FUNCTION qwen_monitor() IS 'whoever may call it sees the activity and the statistics of all roles';
 
-CREATE VIEW qwen_stat_engine AS SELECT * FROM qwen_engine_status(), qwen_engine_memory();
+CREATE VIEW qwen_stat_engine AS SELECT * FROM qwen_engine_status(), qwen_engine_memory(), qwen_engine_guesses();
 COMMENT ON VIEW qwen_stat_engine IS 'the engine process: state, requests, memory and tokens since it started';
 
 CREATE VIEW qwen_health_checks AS
@@ -793,8 +798,8 @@ RETURNS text LANGUAGE sql IMMUTABLE PARALLEL SAFE AS
 $$
 	SELECT CASE
 		WHEN function_name IN ('qwen_cosine', 'qwen_job_workers', 'qwen_models_status', 'qwen_adapters_status',
-			'qwen_engine_status', 'qwen_engine_memory', 'qwen_health', 'qwen_activity', 'qwen_statement_progress', 'qwen_load_progress',
-			'qwen_request_totals', 'qwen_role_totals', 'qwen_may_see_role', 'qwen_usage_rows')
+			'qwen_engine_status', 'qwen_engine_guesses', 'qwen_engine_memory', 'qwen_health', 'qwen_activity', 'qwen_statement_progress',
+			'qwen_load_progress', 'qwen_request_totals', 'qwen_role_totals', 'qwen_may_see_role', 'qwen_usage_rows')
 			THEN 'everybody'
 		WHEN function_name IN ('qwen_monitor')
 			THEN 'monitor'

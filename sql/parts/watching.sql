@@ -1,6 +1,6 @@
 @functions watching
 
-CREATE VIEW qwen_stat_engine AS SELECT * FROM qwen_engine_status(), qwen_engine_memory();
+CREATE VIEW qwen_stat_engine AS SELECT * FROM qwen_engine_status(), qwen_engine_memory(), qwen_engine_guesses();
 COMMENT ON VIEW qwen_stat_engine IS 'the engine process: state, requests, memory and tokens since it started';
 
 CREATE VIEW qwen_health_checks AS

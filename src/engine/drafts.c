@@ -4,7 +4,6 @@
  */
 #include "drafts.h"
 
-#include <stdbool.h>
 #include <string.h>
 
 #define FIRST_TRY 3       /* with the row of the last token, what the kernels stream without more work */
@@ -14,6 +13,12 @@
 #define LEAST_RIGHT 4     /* one guess in so many must be right */
 #define REST_TOKENS 64    /* how long to leave it alone when it does not pay */
 #define MEMORY_GUESSES 64 /* what was longer ago counts half */
+#define HEAD_SHARE 0.7    /* of guesses of a model's layer are right, before any was seen … */
+#define HEAD_WEIGHT 4.0   /* … which counts like so many that were seen */
+#define HEAD_MEMORY 0.97  /* what a guess counts after the next one */
+#define HEAD_KEPT 8.0     /* so many count still after a rest … */
+#define HEAD_LOOKS 2      /* … behind which it is tried so often */
+#define LEAST_GAIN 1.1    /* so much faster it must be: what steps take is not known well */
 
 /* The latest place before the end where the last key_length tokens stand too: the position after them. 0: none. */
 static uint32_t
@@ -71,4 +76,58 @@ drafts_learn(DraftHistory *history, uint32_t n_guessed, uint32_t n_right)
 		history->n_guessed /= 2;
 		history->n_right /= 2;
 	}
+}
+
+double
+drafts_of_head(const HeadHistory *history)
+{
+	return (history->n_right + HEAD_SHARE * HEAD_WEIGHT) / (history->n_tried + HEAD_WEIGHT);
+}
+
+void
+drafts_head_learn(HeadHistory *history, uint32_t n_guessed, uint32_t n_right)
+{
+	uint32_t n_tried = n_right < n_guessed ? n_right + 1 : n_right;
+
+	for (uint32_t i = 0; i < n_tried; i++)
+	{
+		history->n_tried = history->n_tried * HEAD_MEMORY + 1;
+		history->n_right = history->n_right * HEAD_MEMORY + (i < n_right);
+	}
+}
+
+uint32_t
+drafts_that_pay(double share, uint32_t n, const double *us)
+{
+	double tokens = 1, likely = 1, fastest = LEAST_GAIN / us[0];
+	uint32_t best = 0;
+
+	for (uint32_t i = 1; i <= n; i++)
+	{
+		likely *= share;
+		tokens += likely;
+		if (tokens / us[i] > fastest)
+		{
+			fastest = tokens / us[i];
+			best = i;
+		}
+	}
+	return best;
+}
+
+void
+drafts_head_rest(HeadHistory *history)
+{
+	double kept = history->n_tried > HEAD_KEPT ? HEAD_KEPT / history->n_tried : 1;
+
+	*history = (HeadHistory){history->n_tried * kept, history->n_right * kept, REST_TOKENS, HEAD_LOOKS};
+}
+
+bool
+drafts_head_rests(HeadHistory *history)
+{
+	if (history->n_resting == 0)
+		return false;
+	history->n_resting--;
+	return true;
 }

@@ -8,9 +8,28 @@
 #ifndef QWEN_DRAFTS_H
 #define QWEN_DRAFTS_H
 
+#include <stdbool.h>
 #include <stdint.h>
 
 #define DRAFT_MAX 7 /* guesses at a time */
+
+/* Who guesses. */
+typedef enum Speculation
+{
+	SPECULATION_OFF = 0,
+	SPECULATION_AUTO = 1,   /* the text, and where nothing is found in it the model's layer for that */
+	SPECULATION_NGRAM = 2,  /* the text alone */
+	SPECULATION_MTP = 3,    /* the layer alone */
+	SPECULATION_ALWAYS = 4, /* the layer alone, whatever it costs: for tests */
+} Speculation;
+
+/* How a model's layer that guesses has gone for one request. All zero at its beginning. */
+typedef struct HeadHistory
+{
+	double n_tried, n_right; /* guesses that were looked at, and those that were right: the older ones count less */
+	uint32_t n_resting;      /* steps to come before the next try … */
+	uint32_t n_looks;        /* … and tries that follow whatever was learnt, since that may be over */
+} HeadHistory;
 
 /* How guessing has gone for one request. All zero at its beginning. */
 typedef struct DraftHistory
@@ -28,6 +47,22 @@ extern uint32_t drafts_find(const int32_t *tokens, uint32_t n_tokens, uint32_t n
 
 /* How many guesses to try now, at most DRAFT_MAX; 0: guessing has not paid lately. Called once a token. */
 extern uint32_t drafts_wanted(DraftHistory *history);
+
+/* The share of guesses that a model's layer is expected to have right. */
+extern double drafts_of_head(const HeadHistory *history);
+
+/* Of n_guessed guesses of the layer the first n_right were right; those behind the first wrong one tell nothing. */
+extern void drafts_head_learn(HeadHistory *history, uint32_t n_guessed, uint32_t n_right);
+
+/* How many guesses to make at a time, at most n, where each is right in such a share of cases as long as those before
+ * it are, and a step takes us[i] with i of them [n + 1], making them counted. 0: none, it would be slower. */
+extern uint32_t drafts_that_pay(double share, uint32_t n, const double *us);
+
+/* They do not pay: leave it alone for a while. */
+extern void drafts_head_rest(HeadHistory *history);
+
+/* Is it left alone now? Called once a step. */
+extern bool drafts_head_rests(HeadHistory *history);
 
 /* Of n_guessed tokens n_right were right. */
 extern void drafts_learn(DraftHistory *history, uint32_t n_guessed, uint32_t n_right);

@@ -224,7 +224,7 @@ run_members(Forward *f)
 	for (uint32_t t = 0; t < f->n_members; t++)
 		waited_ns = f->scratch[t].waited_ns > waited_ns ? f->scratch[t].waited_ns : waited_ns;
 	/* with fewer than there could be nothing is learnt of these */
-	if (f->n_members == f->members.n)
+	if (f->n_members == f->members.n && f->first_phase == 0)
 		active_members_learn(&f->members, f->n_rows, ended - started, waited_ns);
 }
 
@@ -232,7 +232,7 @@ run_members(Forward *f)
 static void
 reset_phases(Forward *f)
 {
-	for (uint32_t i = 0; i < f->plan.n_phases; i++)
+	for (uint32_t i = f->first_phase; i < f->end_phase; i++)
 	{
 		const PlanPhase *phase = &f->plan.phases[i];
 
@@ -298,16 +298,43 @@ lay_out_rows(Forward *f)
 	}
 }
 
-void
-forward_step(Forward *f, const StepSequence *sequences, uint32_t n_sequences)
+/* Take rows of sequences through a part of the plan. */
+static void
+run_phases(Forward *f, const StepSequence *sequences, uint32_t n_sequences, uint32_t first_phase, uint32_t end_phase)
 {
+	f->first_phase = first_phase;
+	f->end_phase = end_phase;
 	f->sequences = sequences;
 	f->n_sequences = n_sequences;
 	lay_out_rows(f);
 	attention_lay_out(f);
 	reset_phases(f);
 	run_members(f);
+}
+
+void
+forward_step(Forward *f, const StepSequence *sequences, uint32_t n_sequences)
+{
+	f->guess_round = 0;
+	run_phases(f, sequences, n_sequences, 0, f->plan.n_step_phases);
 	states_end_step(f);
+}
+
+bool
+forward_has_head(const Forward *f)
+{
+	return f->plan.n_step_phases < f->plan.n_phases;
+}
+
+void
+forward_guess(Forward *f, const StepSequence *sequences, uint32_t n_sequences, uint32_t n_guesses, LogitsWork work,
+			  void *argument)
+{
+	f->guess_work = work;
+	f->guess_argument = argument;
+	f->guess_round = n_guesses;
+	run_phases(f, sequences, n_sequences, f->plan.n_step_phases, f->plan.n_phases);
+	f->guess_round = 0;
 }
 
 void

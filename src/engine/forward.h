@@ -81,6 +81,19 @@ extern void forward_set_logits_work(Forward *forward, LogitsWork work, void *arg
 /* Run one step. The caller keeps within the maxima and has taken the blocks. */
 extern void forward_step(Forward *forward, const StepSequence *sequences, uint32_t n_sequences);
 
+/* Has the model a layer that guesses tokens ahead? */
+extern bool forward_has_head(const Forward *forward);
+
+/*
+ * Guess the token behind the one row of each sequence, by the model's layer for that: the first row is that of the last
+ * token, behind all positions that were computed; each later one, of the guess before, follows a call with the same
+ * sequences for that. n_guesses: how many guesses each has already. work is done on each row of logits, i being
+ * n_guesses. Changes nothing but keys and values behind what was computed, which a step writes over. Logits and hidden
+ * states of the last step are gone.
+ */
+extern void forward_guess(Forward *forward, const StepSequence *sequences, uint32_t n_sequences, uint32_t n_guesses,
+						  LogitsWork work, void *argument);
+
 /* How many processors the last step took. */
 extern uint32_t forward_members(const Forward *forward);
 

@@ -117,6 +117,7 @@ typedef struct AttentionLayer
 	const ModelLayer *layer;
 	const KeyOutliers *outliers; /* [n_kv_heads], or NULL: no head of the model has any */
 	uint32_t cache_layer;        /* the layer of the cache that keeps its keys and values */
+	bool begins_late;            /* the first position has none: in the first block they stand one place lower */
 } AttentionLayer;
 
 /* The outliers of a head's keys, or NULL. */
@@ -151,16 +152,19 @@ store_row(const Forward *f, const AttentionLayer *attention, uint32_t row, uint3
 	const ModelLayer *layer = attention->layer;
 	uint32_t position = f->row_positions[row];
 	uint32_t block = f->sequences[f->row_sequences[row]].kv_blocks[position / KV_BLOCK_POSITIONS];
+	uint32_t place = position % KV_BLOCK_POSITIONS - (attention->begins_late && position < KV_BLOCK_POSITIONS);
 	float *k = row_at(&f->rows[ROWS_K], row) + (size_t) kv_head * f->head_dim;
 	float *v = row_at(&f->rows[ROWS_V], row) + (size_t) kv_head * f->head_dim;
 
+	if (attention->begins_late && position == 0)
+		return;
 	finish_head(f, k, layer->attn_k_bias ? layer->attn_k_bias + (size_t) kv_head * f->head_dim : NULL,
 				layer->attn_k_norm, row);
 	add_bias(v, layer->attn_v_bias ? layer->attn_v_bias + (size_t) kv_head * f->head_dim : NULL, f->head_dim);
-	f->kernels->kv_store_k(kv_pool_type(f->pool), kv_pool_k(f->pool, block, attention->cache_layer, kv_head),
-						   position % KV_BLOCK_POSITIONS, k, f->head_dim, outliers_of(attention, kv_head));
-	f->kernels->kv_store_v(kv_pool_type(f->pool), kv_pool_v(f->pool, block, attention->cache_layer, kv_head),
-						   position % KV_BLOCK_POSITIONS, v, f->head_dim);
+	f->kernels->kv_store_k(kv_pool_type(f->pool), kv_pool_k(f->pool, block, attention->cache_layer, kv_head), place, k,
+						   f->head_dim, outliers_of(attention, kv_head));
+	f->kernels->kv_store_v(kv_pool_type(f->pool), kv_pool_v(f->pool, block, attention->cache_layer, kv_head), place, v,
+						   f->head_dim);
 }
 
 /* From one query head to the next; where attention is gated, its gate stands between. */
@@ -247,6 +251,7 @@ attend_piece(const Forward *f, const AttentionLayer *attention, const QueryRows 
 			n_valid[r] = (uint8_t) (visible <= start                       ? 0
 									: visible - start > KV_BLOCK_POSITIONS ? KV_BLOCK_POSITIONS
 																		   : visible - start);
+			n_valid[r] -= attention->begins_late && b == 0;
 		}
 		f->kernels->attention_block(kv_pool_type(f->pool), kv_pool_k(f->pool, block, layer, rows->kv_head),
 									kv_pool_v(f->pool, block, layer, rows->kv_head), q, n_valid, n, f->head_dim, states,
@@ -412,20 +417,57 @@ merge_items(const Forward *f, const void *argument)
 	return f->split ? f->n_rows * f->model->hyper.n_heads : 0;
 }
 
+/* What the phases of the attention of a layer are about, with the next layer of the cache. */
+static const void *
+keep_about(Forward *f, uint32_t layer_index)
+{
+	const ModelHyper *hyper = &f->model->hyper;
+	const KeyOutliers *outliers = f->model->key_outliers;
+	AttentionLayer about = {
+		.layer = &f->model->layers[layer_index],
+		.outliers = outliers ? outliers + (size_t) layer_index * hyper->n_kv_heads : NULL,
+		.cache_layer = f->plan.n_cache_layers,
+		.begins_late = layer_index >= hyper->n_layers,
+	};
+
+	return plan_keep(f, &about, sizeof about);
+}
+
+/* Phase: the same as store_rows, whichever rows there are. */
+static uint32_t
+all_heads(const Forward *f, const void *argument)
+{
+	(void) argument;
+	return f->n_rows * f->model->hyper.n_kv_heads;
+}
+
+void
+plan_keys(Forward *f, uint32_t layer_index, const RowBuffer *rows)
+{
+	const ModelHyper *hyper = &f->model->hyper;
+	const ModelLayer *layer = &f->model->layers[layer_index];
+	uint32_t kv_width = hyper->n_kv_heads * hyper->head_dim;
+	Product inputs = {
+		.source = {rows, hyper->hidden, layer->attn_norm, NULL},
+		.part = STEP_PRODUCTS,
+		.n_rows = &f->n_rows,
+		.n_matrices = 2,
+		.matrices = {&layer->attn_k, &layer->attn_v},
+		.outputs = {plan_rows(f, ROWS_K, kv_width), plan_rows(f, ROWS_V, kv_width)},
+	};
+
+	plan_add_product(f, &inputs);
+	plan_add(f, STEP_ATTENTION, all_heads, store_rows, keep_about(f, layer_index));
+}
+
 /* Norm, Q, K, V; attention; output projection onto the residual stream. */
 void
 plan_attention(Forward *f, uint32_t layer_index)
 {
 	const ModelHyper *hyper = &f->model->hyper;
 	const ModelLayer *layer = &f->model->layers[layer_index];
-	const KeyOutliers *outliers = f->model->key_outliers;
 	uint32_t q_width = hyper->n_heads * hyper->head_dim, kv_width = hyper->n_kv_heads * hyper->head_dim;
-	AttentionLayer about = {
-		.layer = layer,
-		.outliers = outliers ? outliers + (size_t) layer_index * hyper->n_kv_heads : NULL,
-		.cache_layer = f->plan.n_cache_layers++,
-	};
-	const void *attention = plan_keep(f, &about, sizeof about);
+	const void *attention = keep_about(f, layer_index);
 	Product inputs = {
 		.source = {plan_rows(f, ROWS_HIDDEN, hyper->hidden), hyper->hidden, layer->attn_norm, NULL},
 		.part = STEP_PRODUCTS,
@@ -445,6 +487,7 @@ plan_attention(Forward *f, uint32_t layer_index)
 		.add = true,
 	};
 
+	f->plan.n_cache_layers++;
 	plan_add_product(f, &inputs);
 	plan_add(f, STEP_ATTENTION, store_items, store_rows, attention);
 	plan_add(f, STEP_ATTENTION, attention_items, attend_items, attention);

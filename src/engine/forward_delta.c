@@ -48,9 +48,8 @@ head_of(float *state)
 	return (StateHead *) (void *) state;
 }
 
-/* Tentative rows of an earlier step that are to be taken through a sequence's state. */
-static uint32_t
-n_counting(const StepSequence *sequence)
+uint32_t
+state_rows_counting(const StepSequence *sequence)
 {
 	return sequence->first_position == 0 ? 0 : head_of(sequence->state)->n_counting;
 }
@@ -122,7 +121,7 @@ input_before(const Forward *f, const DeltaLayer *delta, uint32_t s, int32_t at, 
 
 	if (!history)
 		return delta->zeros;
-	at += (int32_t) n_counting(&f->sequences[s]);
+	at += (int32_t) state_rows_counting(&f->sequences[s]);
 	if (at >= 0)
 		return tentative_in(hyper, f->sequences[s].state + delta->state_offset, (uint32_t) at) + first;
 	return history + (size_t) (HISTORY + at) * model_delta_channels(hyper) + first;
@@ -249,7 +248,7 @@ keep_channels(const Forward *f, const DeltaLayer *delta, const Slice *slice)
 	float *history = history_in(hyper, slice->layer);
 
 	/* older ones first: a row that moves up is read before it is written over */
-	for (int32_t i = 0; i < HISTORY && end + (int32_t) n_counting(sequence) > 0; i++)
+	for (int32_t i = 0; i < HISTORY && end + (int32_t) state_rows_counting(sequence) > 0; i++)
 		copy_channels(f, delta, slice, end + i - HISTORY, history + (size_t) i * model_delta_channels(hyper));
 	for (int32_t t = 0; sequence->is_tentative && t < n; t++)
 	{
@@ -273,8 +272,8 @@ convolve_again(const Forward *f, const DeltaLayer *delta, const Slice *slice, in
 	const float *rows[DELTA_TAPS];
 
 	for (int32_t tap = 0; tap < DELTA_TAPS; tap++)
-		rows[tap] = input_before(f, delta, slice->s, i + tap - HISTORY - (int32_t) n_counting(&f->sequences[slice->s]),
-								 channel);
+		rows[tap] = input_before(f, delta, slice->s,
+								 i + tap - HISTORY - (int32_t) state_rows_counting(&f->sequences[slice->s]), channel);
 	f->kernels->delta_conv(rows, delta->taps + channel, model_delta_channels(hyper), n, out);
 }
 
@@ -293,7 +292,7 @@ update_again(Member *member, const void *argument, uint32_t first, uint32_t end)
 		Slice slice = find_slice(f, delta, item);
 		const float *gates = tentative_in(hyper, slice.layer, 0) + model_delta_channels(hyper) + slice.head;
 		DeltaRows rows = {
-			.n = n_counting(&f->sequences[slice.s]),
+			.n = state_rows_counting(&f->sequences[slice.s]),
 			.dim = dim,
 			.q = k, /* what it gives is not wanted again */
 			.k = k,
@@ -368,7 +367,7 @@ again_items(const Forward *f, const void *argument)
 
 	(void) argument;
 	for (uint32_t s = 0; s < f->n_sequences; s++)
-		any |= n_counting(&f->sequences[s]) > 0;
+		any |= state_rows_counting(&f->sequences[s]) > 0;
 	return any ? f->n_sequences * slices_of_sequence(&f->model->hyper) : 0;
 }
 

@@ -112,7 +112,7 @@ phases_run(Member *member)
 {
 	Forward *forward = member->forward;
 
-	for (member->phase = 0; member->phase < forward->plan.n_phases; member->phase++)
+	for (member->phase = forward->first_phase; member->phase < forward->end_phase; member->phase++)
 		if (forward->n_items[member->phase] > 0)
 			run_phase(member, &forward->plan.phases[member->phase], &forward->progress[member->phase],
 					  forward->n_items[member->phase]);

@@ -69,6 +69,7 @@ typedef struct Plan
 {
 	PlanPhase *phases; /* [n_phases] in order */
 	uint32_t n_phases, n_allocated;
+	uint32_t n_step_phases;  /* the first so many of them are a step, the others guess */
 	uint32_t n_cache_layers; /* layers that keep keys and values */
 	uint32_t n_delta_layers; /* layers that keep a state */
 	uint32_t widest;         /* the longest row that is ever the input of a product */
@@ -98,8 +99,11 @@ typedef enum RowsName
 	PAIRS_GATE,
 	PAIRS_UP,
 	PAIRS_DOWN,
-	ROWS_LOW,  /* what adapters make of an input: [PRODUCT_MATRICES][ADAPTER_MAX_RANK] */
-	PAIRS_LOW, /* the same of experts */
+	ROWS_FINAL,       /* the hidden states behind the output norm, where a layer guesses by them */
+	ROWS_GUESS_INPUT, /* of that layer: a token and the hidden state before it … */
+	ROWS_GUESS,       /* … and what becomes of both */
+	ROWS_LOW,         /* what adapters make of an input: [PRODUCT_MATRICES][ADAPTER_MAX_RANK] */
+	PAIRS_LOW,        /* the same of experts */
 	N_ROW_BUFFERS
 } RowsName;
 
@@ -139,6 +143,8 @@ struct Forward
 	_Atomic uint64_t *heartbeat_us;
 	LogitsWork logits_work;
 	void *logits_argument;
+	LogitsWork guess_work;
+	void *guess_argument;
 	uint32_t max_rows, max_sequences, max_logits;
 	uint32_t head_dim;
 	Plan plan;
@@ -158,6 +164,8 @@ struct Forward
 	uint64_t first_ended_ns; /* when the first member had done its part of the step */
 
 	/* the step at hand */
+	uint32_t first_phase, end_phase; /* of the plan */
+	uint32_t guess_round;            /* how many guesses its sequences have */
 	const StepSequence *sequences;
 	uint32_t n_sequences, n_rows, n_logits;
 	bool any_hidden;
@@ -323,12 +331,22 @@ extern void plan_dense(Forward *forward, uint32_t layer);     /* forward_dense.c
 extern void plan_experts(Forward *forward, uint32_t layer);   /* forward_experts.c */
 extern void plan_output(Forward *forward);                    /* forward_ends.c: norm, logits, what is done with them */
 
+/* ---- forward_guess.c: around the layer that guesses -------------------------------------------------------------- */
+
+extern void plan_final_rows(Forward *forward);    /* of a step, before plan_output */
+extern void plan_guess_keys(Forward *forward);    /* … and behind it */
+extern void plan_begin_guesses(Forward *forward); /* of guesses: what comes before the layer … */
+extern void plan_end_guesses(Forward *forward);   /* … and behind it */
+
 /* ---- forward_layers.c -------------------------------------------------------------------------------------------- */
 
 /* Make the plan of the model's layers, with the widths of the row buffers that it needs. false: out of memory. */
 extern bool layers_plan(Forward *forward);
 
 /* ---- forward_delta.c --------------------------------------------------------------------------------------------- */
+
+/* Tentative rows of an earlier step that count, and that are to be taken through a sequence's state. */
+extern uint32_t state_rows_counting(const StepSequence *sequence);
 
 /* What earlier steps left tentative is part of the states now. */
 extern void states_end_step(const Forward *forward);
@@ -340,6 +358,10 @@ extern bool experts_create(Forward *forward);
 extern void experts_destroy(Experts *experts);
 
 /* ---- forward_attention.c ----------------------------------------------------------------------------------------- */
+
+/* Phases of the keys and values of a layer alone, for rows that are not normalized yet. The layer is the next one that
+ * plan_attention is called for. */
+extern void plan_keys(Forward *forward, uint32_t layer, const RowBuffer *rows);
 
 /* Pieces of a sequence of n_positions. */
 extern uint32_t attention_pieces_for(uint32_t n_positions);

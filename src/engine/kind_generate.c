@@ -190,6 +190,16 @@ generate_check_guesses(EngineRequest *request, const Sequence *sequence, uint32_
 	return constraint_check_guesses(&generation->constraint, sequence->tokens + sequence->n_tokens, n);
 }
 
+/* What the sampler would pick there, with the same number of chance: where the layer that guesses sees what the model
+ * sees, that is what comes. */
+static int32_t
+generate_guess_token(EngineRequest *request, const Sequence *sequence, float *logits, uint32_t i)
+{
+	Generation *generation = request->work;
+
+	return sampler_guess(generation->sampler, generation->kernels, logits, sequence->n_generated + i);
+}
+
 /* The sampler's token i of the answer, with what the model says of it where that is wanted. */
 static int32_t
 pick_token(Generation *generation, float *logits, uint32_t i, uint32_t row, uint32_t n_vocab)
@@ -341,6 +351,7 @@ const EngineKind kind_generate = {
 	.begin_step = generate_begin_step,
 	.guess = generate_guess,
 	.check_guesses = generate_check_guesses,
+	.guess_token = generate_guess_token,
 	.look = generate_look,
 	.take_row = generate_take_row,
 	.finish = generate_finish,

@@ -48,6 +48,7 @@ typedef enum Option
 	OPTION_BASE_GENERATION,
 	OPTION_MODEL,
 	OPTION_CACHE_TO_COME,
+	OPTION_HEADS,
 	N_OPTIONS,
 } Option;
 
@@ -73,6 +74,7 @@ static const struct option long_options[] = {
 	{"base-generation", required_argument, NULL, OPTION_BASE_GENERATION},
 	{"model", required_argument, NULL, OPTION_MODEL},
 	{"cache-to-come", required_argument, NULL, OPTION_CACHE_TO_COME},
+	{"heads", required_argument, NULL, OPTION_HEADS},
 	{NULL, 0, NULL, 0},
 };
 
@@ -134,7 +136,7 @@ run_serve(const Arguments *arguments)
 		!number(arguments, OPTION_THREADS, 0, 256, &threads) ||
 		!number(arguments, OPTION_KV_CACHE_BYTES, 0, (uint64_t) 1 << 50, &kv_cache_bytes) ||
 		!number(arguments, OPTION_PREFILL_CHUNK, 1, 65536, &prefill_chunk) ||
-		!number(arguments, OPTION_SPECULATION, 0, 1, &speculation) ||
+		!number(arguments, OPTION_SPECULATION, SPECULATION_OFF, SPECULATION_MTP, &speculation) ||
 		!number(arguments, OPTION_MAX_RUNNING, 1, 65536, &max_running) ||
 		!number(arguments, OPTION_QUEUE_SIZE, 1, 1 << 30, &queue_size) ||
 		!number(arguments, OPTION_SANDBOX, 0, 1, &sandbox) ||
@@ -153,7 +155,7 @@ run_serve(const Arguments *arguments)
 		.kv_cache_bytes = kv_cache_bytes,
 		.kv_type = kv_type,
 		.prefill_chunk = (uint32_t) prefill_chunk,
-		.speculation = speculation != 0,
+		.speculation = (Speculation) speculation,
 		.max_running = (uint32_t) max_running,
 		.queue_size = (uint32_t) queue_size,
 		.sandbox = sandbox != 0,
@@ -208,7 +210,7 @@ run_load_adapter(const Arguments *arguments)
 static int
 run_load(const Arguments *arguments)
 {
-	uint64_t slot, generation, threads, cache_bytes;
+	uint64_t slot, generation, threads, cache_bytes, heads;
 	const char *io = arguments->values[OPTION_IO];
 	ModelLoadRequest request;
 	StatusPage *page;
@@ -216,7 +218,7 @@ run_load(const Arguments *arguments)
 	if (!number(arguments, OPTION_SLOT, 0, STATUS_PAGE_MAX_SLOTS - 1, &slot) ||
 		!number(arguments, OPTION_GENERATION, 1, UINT64_MAX, &generation) ||
 		!number(arguments, OPTION_KV_CACHE_BYTES, 0, (uint64_t) 1 << 50, &cache_bytes) ||
-		!number(arguments, OPTION_THREADS, 0, 256, &threads))
+		!number(arguments, OPTION_THREADS, 0, 256, &threads) || !number(arguments, OPTION_HEADS, 0, 1, &heads))
 		return 2;
 	if (!arguments->values[OPTION_DIRECTORY] || !arguments->values[OPTION_FILE] || !arguments->values[OPTION_NAME] ||
 		!io || (strcmp(io, "auto") != 0 && strcmp(io, "pread") != 0))
@@ -236,6 +238,7 @@ run_load(const Arguments *arguments)
 		.allow_io_uring = strcmp(io, "auto") == 0,
 		.allow_direct_io = strcmp(io, "auto") == 0,
 		.n_threads = (int) threads,
+		.without_heads = heads == 0,
 		.cache_bytes = cache_bytes,
 	};
 	return load_mode_run(&request, &page->slots[slot], ENGINE_FD_DEATH).code == STATUS_OK ? 0 : 1;

@@ -206,7 +206,7 @@ request_begin_step(Sequence *sequence, uint32_t n_rows)
 }
 
 uint32_t
-request_guess(Sequence *sequence, uint32_t n)
+request_guess(Sequence *sequence, uint32_t n, bool in_text)
 {
 	EngineRequest *request = sequence->request;
 	int32_t known[DRAFT_MAX];
@@ -215,8 +215,24 @@ request_guess(Sequence *sequence, uint32_t n)
 	n = n < DRAFT_MAX ? n : DRAFT_MAX;
 	if (n > 0 && request->kind->guess)
 		n_known = request->kind->guess(request, sequence, n, known);
+	if (n_known == 0 && !in_text)
+		return 0;
 	n = sequence_guess(sequence, n, known, n_known);
+	return request_check_guesses(sequence, n);
+}
+
+uint32_t
+request_check_guesses(Sequence *sequence, uint32_t n)
+{
+	EngineRequest *request = sequence->request;
+
 	return n > 0 && request->kind->check_guesses ? request->kind->check_guesses(request, sequence, n) : n;
+}
+
+int32_t
+request_guess_token(const Sequence *sequence, float *logits, uint32_t i)
+{
+	return sequence->request->kind->guess_token(sequence->request, sequence, logits, i);
 }
 
 bool

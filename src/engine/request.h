@@ -103,6 +103,9 @@ typedef struct EngineKind
 	uint32_t (*guess)(EngineRequest *request, const Sequence *sequence, uint32_t n, int32_t *guesses);
 	uint32_t (*check_guesses)(EngineRequest *request, const Sequence *sequence, uint32_t n);
 
+	/* The token behind the last one and i guesses, by logits [vocab] of a model's layer that guesses. On any thread. */
+	int32_t (*guess_token)(EngineRequest *request, const Sequence *sequence, float *logits, uint32_t i);
+
 	/*
 	 * The part of a step that needs a row's logits and nothing else, on any member of the team: draws the next token,
 	 * or looks for a token's rank. Of a kind that samples it is called for the rows in order, by one member at a time,
@@ -161,7 +164,10 @@ extern bool request_has_blocks(const EngineRequest *request);
  * over as well. */
 extern uint32_t request_rows_wanted(const Sequence *sequence, uint32_t n);
 extern void request_begin_step(Sequence *sequence, uint32_t n_rows);
-extern uint32_t request_guess(Sequence *sequence, uint32_t n);
+extern uint32_t request_guess(Sequence *sequence, uint32_t n,
+							  bool in_text); /* in_text: what the text says counts too */
+extern uint32_t request_check_guesses(Sequence *sequence, uint32_t n);
+extern int32_t request_guess_token(const Sequence *sequence, float *logits, uint32_t i);
 extern bool request_look(const Sequence *sequence, float *logits, uint32_t row);
 extern Status request_take_row(Sequence *sequence, const StepRow *row, ByteWriter *out);
 

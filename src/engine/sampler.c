@@ -146,12 +146,11 @@ uniform(uint64_t seed, uint32_t i)
 }
 
 int32_t
-sampler_pick(Sampler *sampler, const Kernels *kernels, float *logits, uint32_t i)
+sampler_guess(Sampler *sampler, const Kernels *kernels, float *logits, uint32_t i)
 {
 	const SamplerSettings *s = &sampler->settings;
 	CandidateFilters filters = {s->temperature, s->top_k, s->top_p, s->min_p};
 	uint32_t best;
-	int32_t token;
 
 	if (sampler->has_penalties)
 		apply_penalties(sampler, logits);
@@ -167,10 +166,17 @@ sampler_pick(Sampler *sampler, const Kernels *kernels, float *logits, uint32_t i
 	if (!isfinite(logits[best]))
 		return -1;
 	if (s->temperature > 0)
-		token = candidates_draw(sampler->candidates, logits, logits[best], &filters, uniform(s->seed, i));
-	else
-		token = (int32_t) best;
-	sampler_note(sampler, token);
+		return candidates_draw(sampler->candidates, logits, logits[best], &filters, uniform(s->seed, i));
+	return (int32_t) best;
+}
+
+int32_t
+sampler_pick(Sampler *sampler, const Kernels *kernels, float *logits, uint32_t i)
+{
+	int32_t token = sampler_guess(sampler, kernels, logits, i);
+
+	if (token >= 0)
+		sampler_note(sampler, token);
 	return token;
 }
 

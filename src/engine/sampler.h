@@ -39,6 +39,9 @@ extern void sampler_destroy(Sampler *sampler);
  */
 extern int32_t sampler_pick(Sampler *sampler, const Kernels *kernels, float *logits, uint32_t i);
 
+/* The token that it would pick at index i by these logits, without noting it: a guess. */
+extern int32_t sampler_guess(Sampler *sampler, const Kernels *kernels, float *logits, uint32_t i);
+
 /* Make room for so many tokens more, so that picking and noting them allocates nothing. */
 extern void sampler_reserve(Sampler *sampler, uint32_t n_tokens);
 

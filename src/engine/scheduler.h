@@ -18,11 +18,11 @@
 
 typedef struct SchedulerSettings
 {
-	uint32_t max_running;   /* sequences of requests in the batch */
-	uint32_t prefill_chunk; /* prompt rows of a step, over all requests */
-	uint32_t queue_size;    /* requests that wait */
-	bool speculation;       /* guess tokens (drafts.h) while few answers are sampled */
-	bool leaves_processor;  /* to programs of roles that are expected back: while we compute they would get none */
+	uint32_t max_running;    /* sequences of requests in the batch */
+	uint32_t prefill_chunk;  /* prompt rows of a step, over all requests */
+	uint32_t queue_size;     /* requests that wait */
+	Speculation speculation; /* guess tokens (drafts.h) while few answers are sampled */
+	bool leaves_processor;   /* to programs of roles that are expected back: while we compute they would get none */
 } SchedulerSettings;
 
 /* How the scheduler speaks to who owns the requests. */

@@ -428,9 +428,9 @@ take_all_blocks(Scheduler *scheduler, EngineRequest *request, const Slot *slot)
 	return true;
 }
 
-/* Put the rows of a request into the step, with up to n_guesses behind an answer's. Returns how many. */
+/* Put the rows of a request into the step, with guesses behind an answer's. Returns how many. */
 static uint32_t
-add_request(Scheduler *scheduler, EngineRequest *request, const Slot *slot, uint32_t n_guesses)
+add_request(Scheduler *scheduler, EngineRequest *request, const Slot *slot)
 {
 	uint32_t rows = 0;
 
@@ -441,8 +441,7 @@ add_request(Scheduler *scheduler, EngineRequest *request, const Slot *slot, uint
 
 		if (n == 0)
 			continue;
-		if (request->kind->samples && !sequence_is_prefilling(sequence))
-			n += sequence->n_drafted = request_guess(sequence, n_guesses);
+		n += sequence->n_drafted;
 		add_rows(scheduler, sequence, n);
 		rows += n;
 	}
@@ -482,18 +481,16 @@ batch_build(Scheduler *scheduler, Slot *slot)
 																									  : TURN_BOTH;
 	/* beside prompts, or many answers, a step computes more than it reads: then guesses are not free; and a state
 	 * cannot give back those that were wrong */
-	if (n_prompt_rows == 0 && n_decoding > 0 && n_decoding <= DRAFT_ROWS / 2 && scheduler->settings.speculation)
+	if (n_prompt_rows == 0 && n_decoding > 0 && n_decoding <= DRAFT_ROWS / 2 &&
+		scheduler->settings.speculation != SPECULATION_OFF)
 		n_guesses = (DRAFT_ROWS - n_decoding) / n_decoding;
 	scheduler->n_batch = 0;
+	/* who loses its blocks here is more junior than all that have theirs already, or this request itself */
 	for (uint32_t i = 0; i < scheduler->n_running;)
-	{
-		EngineRequest *request = scheduler->running[i];
-
-		/* who loses its blocks here is more junior than all that are in the step already, or this request itself */
-		if (!take_all_blocks(scheduler, request, slot))
-			continue;
-		rows += add_request(scheduler, request, slot, n_guesses);
-		i++;
-	}
+		i += take_all_blocks(scheduler, scheduler->running[i], slot);
+	if (n_guesses > 0)
+		guesses_make(scheduler, slot, n_decoding, n_guesses);
+	for (uint32_t i = 0; i < scheduler->n_running; i++)
+		rows += add_request(scheduler, scheduler->running[i], slot);
 	return rows;
 }

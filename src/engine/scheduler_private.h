@@ -2,8 +2,8 @@
  * scheduler_private.h - what the scheduler's files share. See scheduler.h.
  *
  * In this order, each using those before it alone: statistics (what others see), running (who is in the batch),
- * admission (who gets in), batch (which rows go into a step), results (what is done with them). scheduler.c has the
- * whole.
+ * admission (who gets in), guesses (what may come next), batch (which rows go into a step), results (what is done with
+ * them). scheduler.c has the whole.
  */
 #ifndef QWEN_SCHEDULER_PRIVATE_H
 #define QWEN_SCHEDULER_PRIVATE_H
@@ -34,6 +34,9 @@ struct Scheduler
 	Sequence **batch;       /* [max_running] of the step; those of one request stand together … */
 	StepSequence *parts;    /* … as forward.h has them */
 	uint32_t n_batch;
+	Sequence *guessing[DRAFT_ROWS]; /* those for which the model's layer guesses before the step … */
+	StepSequence guess_parts[DRAFT_ROWS];
+	uint32_t n_guessing;
 };
 
 /* ---- scheduler_statistics.c ----------------------------------------------------------------------------------------
@@ -49,7 +52,7 @@ extern void scheduler_count_prompt(Scheduler *scheduler, Sequence *sequence, boo
 extern void scheduler_count_token(Scheduler *scheduler, const Sequence *sequence);
 
 /* Guesses of an answer, and how many of them were right. */
-extern void scheduler_count_guesses(Scheduler *scheduler, uint32_t n_guesses, uint32_t n_right);
+extern void scheduler_count_guesses(Scheduler *scheduler, uint32_t n_guesses, uint32_t n_right, bool by_head);
 
 /* Work gets on. */
 extern void scheduler_beat(const Scheduler *scheduler);
@@ -95,6 +98,13 @@ extern Slot *batch_choose_slot(Scheduler *scheduler);
 
 /* All that decode, and slices of prompts, or one of both. Returns the rows. */
 extern uint32_t batch_build(Scheduler *scheduler, Slot *slot);
+
+/* ---- scheduler_guesses.c ------------------------------------------------------------------------------------------
+ */
+
+/* Guess behind the answers of a step that have their blocks, up to n each: by the text, or by the model's layer for
+ * that. */
+extern void guesses_make(Scheduler *scheduler, Slot *slot, uint32_t n_decoding, uint32_t n);
 
 /* ---- scheduler_results.c -------------------------------------------------------------------------------------------
  */

@@ -36,10 +36,15 @@ scheduler_count_token(Scheduler *scheduler, const Sequence *sequence)
 }
 
 void
-scheduler_count_guesses(Scheduler *scheduler, uint32_t n_guesses, uint32_t n_right)
+scheduler_count_guesses(Scheduler *scheduler, uint32_t n_guesses, uint32_t n_right, bool by_head)
 {
 	atomic_fetch_add(&scheduler->page->n_guessed_tokens, n_guesses);
 	atomic_fetch_add(&scheduler->page->n_guessed_right, n_right);
+	if (!by_head)
+		return;
+	atomic_fetch_add(&scheduler->page->n_head_steps, 1);
+	atomic_fetch_add(&scheduler->page->n_head_guessed, n_guesses);
+	atomic_fetch_add(&scheduler->page->n_head_right, n_right);
 }
 
 void

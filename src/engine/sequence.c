@@ -514,21 +514,27 @@ sequence_bytes_freed(const Sequence *sequence)
 }
 
 uint32_t
-sequence_guess(Sequence *sequence, uint32_t n, const int32_t *known, uint32_t n_known)
+sequence_room_for_guesses(Sequence *sequence, uint32_t n)
 {
-	uint32_t in_answer = sequence_positions(sequence) - sequence->n_tokens - 1;
-	uint32_t in_blocks, wanted;
+	uint32_t in_answer = sequence_positions(sequence) - sequence->n_tokens - 1, in_blocks;
 
-	if (n == 0)
-		return 0;
-	wanted = n_known > 0 ? n_known : drafts_wanted(&sequence->drafts);
-	n = n < wanted ? n : wanted;
 	n = n < in_answer ? n : in_answer;
 	if (sequence->n_blocks < kv_blocks_for(sequence->n_tokens + n) &&
 		kv_pool_take(sequence->slot->pool, 1, &sequence->blocks[sequence->n_blocks]))
 		sequence->n_blocks++;
 	in_blocks = sequence->n_blocks * KV_BLOCK_POSITIONS - sequence->n_tokens;
-	n = n < in_blocks ? n : in_blocks;
+	return n < in_blocks ? n : in_blocks;
+}
+
+uint32_t
+sequence_guess(Sequence *sequence, uint32_t n, const int32_t *known, uint32_t n_known)
+{
+	uint32_t wanted;
+
+	if (n == 0)
+		return 0;
+	wanted = n_known > 0 ? n_known : drafts_wanted(&sequence->drafts);
+	n = sequence_room_for_guesses(sequence, n < wanted ? n : wanted);
 	if (n_known > 0)
 	{
 		for (uint32_t i = 0; i < n; i++)

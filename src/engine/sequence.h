@@ -51,7 +51,9 @@ typedef struct Sequence
 	uint32_t n_slice; /* rows */
 	uint64_t turn;    /* when it had some, while roles share them: the earlier, the sooner it has some again */
 	DraftHistory drafts;
+	HeadHistory head;   /* how the model's layer that guesses has gone */
 	uint32_t n_drafted; /* guesses: they stand behind the n_tokens tokens */
+	bool by_head;       /* the model's layer made them */
 } Sequence;
 
 /* The tokens of a buffer, which is empty then, are its prompt. */
@@ -140,5 +142,8 @@ extern uint64_t sequence_bytes_freed(const Sequence *sequence);
  * known to be likely, or nothing: then the text is looked through.
  */
 extern uint32_t sequence_guess(Sequence *sequence, uint32_t n, const int32_t *known, uint32_t n_known);
+
+/* Of n guesses, so many can be made behind its last token: a block for them is taken where one is free. */
+extern uint32_t sequence_room_for_guesses(Sequence *sequence, uint32_t n);
 
 #endif

@@ -7,6 +7,7 @@
 #include "../../kernels/kernels.h"
 #include "../base/status.h"
 #include "../protocol/status_page.h"
+#include "drafts.h"
 
 typedef struct ServerSettings
 {
@@ -15,7 +16,7 @@ typedef struct ServerSettings
 	uint64_t kv_cache_bytes; /* as far as models leave them; 0: a share of memory (memory.h) */
 	KvType kv_type;
 	uint32_t prefill_chunk, max_running, queue_size;
-	bool speculation;
+	Speculation speculation;
 	bool huge_pages;  /* weights are put on huge pages where the system can */
 	bool lock_memory; /* weights are never swapped out */
 	bool sandbox;     /* give up what serving does not need (sandbox.h) */

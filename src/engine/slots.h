@@ -36,7 +36,8 @@ typedef struct Slot
 	PageWorker *page_worker; /* NULL: none is wanted, or to be had */
 	uint32_t n_requests;     /* that use the model, here and at the desk; kept by the scheduler's caller */
 	StepTurn turn;           /* of the last step; kept by the scheduler, as … */
-	StepCost cost;           /* … what its steps take */
+	StepCost cost;           /* … what its steps take … */
+	double guess_us;         /* … and a guess of its layer for that, of a few sequences together; 0: not known */
 	uint32_t even_positions; /* that a row sees when it takes twice as long as one at a text's beginning; 0: none do */
 	bool draining;           /* no new requests: closed once n_requests is 0 */
 } Slot;

@@ -33,6 +33,8 @@ typedef enum Trait
 	TRAIT_DELTA = 1 << 19,       /* a delta net */
 	TRAIT_POST_NORM = 1 << 21,   /* the norm before the feed-forward network is named after the part before it */
 	TRAIT_CLASSIFIER = 1 << 20,  /* ranks documents by classes of its own */
+	TRAIT_GUESS = 1 << 22,       /* a layer behind the others that guesses tokens ahead … */
+	TRAIT_GUESS_OWN = 1 << 23,   /* … and may have embeddings, output norm and output matrix of its own */
 } Trait;
 
 /* A kind of layer. */

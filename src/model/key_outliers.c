@@ -62,13 +62,13 @@ find_in_head(const float *bias, uint32_t head_dim, KeyOutliers *found)
 Status
 key_outliers_find(const ModelHyper *hyper, const ModelLayer *layers, KeyOutliers **outliers)
 {
-	KeyOutliers *found = calloc((size_t) hyper->n_layers * hyper->n_kv_heads, sizeof *found);
-	uint32_t n = 0;
+	uint32_t n = 0, n_layers = hyper->n_layers + hyper->n_heads_loaded;
+	KeyOutliers *found = calloc((size_t) n_layers * hyper->n_kv_heads, sizeof *found);
 
 	*outliers = NULL;
 	if (!found)
 		return status_error(STATUS_UNAVAILABLE, "out of memory for %u layers", hyper->n_layers);
-	for (uint32_t layer = 0; layer < hyper->n_layers; layer++)
+	for (uint32_t layer = 0; layer < n_layers; layer++)
 		for (uint32_t head = 0; layers[layer].attn_k_bias && head < hyper->n_kv_heads; head++)
 		{
 			KeyOutliers *of_head = &found[(size_t) layer * hyper->n_kv_heads + head];

@@ -158,7 +158,7 @@ is_beside_model(const ModelHyper *hyper, const GgufTensor *tensor)
 	 */
 	return (hyper->n_classes == 0 && name_begins(tensor, "cls.")) || name_begins(tensor, "v.") ||
 		   name_begins(tensor, "mm.") ||
-		   (sscanf(name, "blk.%u.", &layer) == 1 && layer >= hyper->n_layers &&
+		   (sscanf(name, "blk.%u.", &layer) == 1 && layer >= hyper->n_layers + hyper->n_heads_loaded &&
 			layer - hyper->n_layers < hyper->n_guess_layers);
 }
 
@@ -667,6 +667,17 @@ loader_main_type(const Gguf *gguf)
 	return bytes[best] > 0 ? tensor_type_info(best)->name : "";
 }
 
+/* Has the file a layer that guesses tokens ahead, and is it wanted? Some have its number, and left its tensors out. */
+static bool
+has_head(const Loader *loader)
+{
+	const ModelHyper *hyper = &loader->header.hyper;
+	char name[GGUF_ROLE_NAME_BYTES];
+
+	snprintf(name, sizeof name, "blk.%u.nextn.eh_proj.weight", hyper->n_layers);
+	return hyper->n_guess_layers > 0 && !loader->request->without_heads && gguf_find_tensor(&loader->files.gguf, name);
+}
+
 Status
 loader_read_head(Loader *loader)
 {
@@ -674,6 +685,7 @@ loader_read_head(Loader *loader)
 	uint32_t n_roles;
 
 	STATUS_TRY(hyper_read(&loader->files.gguf, &header->hyper, &loader->report->notices));
+	header->hyper.n_heads_loaded = has_head(loader);
 	loader->report->hyper = header->hyper;
 	if (loader->request->context)
 		STATUS_TRY(context_apply(&loader->report->hyper, loader->request->context));

@@ -162,6 +162,9 @@ point_layer(ModelLayer *layer, const LayerKind *kind, const uint8_t *image, cons
 	layer->delta_beta = matrix_at(image, &tensors[ROLE_DELTA_BETA]);
 	layer->delta_alpha = matrix_at(image, &tensors[ROLE_DELTA_ALPHA]);
 	layer->delta_output = matrix_at(image, &tensors[ROLE_DELTA_OUTPUT]);
+	layer->guess_input = matrix_at(image, &tensors[ROLE_GUESS_INPUT]);
+	layer->guess_token_norm = vector_at(image, &tensors[ROLE_GUESS_TOKEN_NORM]);
+	layer->guess_hidden_norm = vector_at(image, &tensors[ROLE_GUESS_HIDDEN_NORM]);
 	layer->delta_conv = vector_at(image, &tensors[ROLE_DELTA_CONV]);
 	layer->delta_dt = vector_at(image, &tensors[ROLE_DELTA_DT]);
 	layer->delta_decay = vector_at(image, &tensors[ROLE_DELTA_DECAY]);
@@ -175,6 +178,19 @@ point_layer(ModelLayer *layer, const LayerKind *kind, const uint8_t *image, cons
 	layer->attn_v_bias = vector_at(image, &tensors[ROLE_ATTN_V_BIAS]);
 	layer->attn_q_norm = vector_at(image, &tensors[ROLE_ATTN_Q_NORM]);
 	layer->attn_k_norm = vector_at(image, &tensors[ROLE_ATTN_K_NORM]);
+}
+
+/* What the layer that guesses, of tensors [N_LAYER_ROLES], has instead of the model's own. */
+static void
+point_head(Model *model, const uint8_t *image, const ImageTensor *tensors)
+{
+	const float *norm = vector_at(image, &tensors[ROLE_GUESS_OUTPUT_NORM]);
+
+	model->guess_output_norm = norm ? norm : model->output_norm;
+	model->guess_embedding = tensors[ROLE_GUESS_EMBEDDING].data.bytes ? matrix_at(image, &tensors[ROLE_GUESS_EMBEDDING])
+																	  : model->token_embedding;
+	model->guess_output =
+		tensors[ROLE_GUESS_OUTPUT].data.bytes ? matrix_at(image, &tensors[ROLE_GUESS_OUTPUT]) : model->output;
 }
 
 static Status
@@ -309,6 +325,7 @@ build(Model *model, const ImageHeader *header, uint64_t bytes)
 {
 	const uint8_t *image = (const uint8_t *) header;
 	const ImageTensor *tensors;
+	uint32_t n_layers;
 
 	STATUS_TRY(check_meta(header, bytes));
 	tensors = (const ImageTensor *) (const void *) (image + header->tensors.offset);
@@ -320,12 +337,15 @@ build(Model *model, const ImageHeader *header, uint64_t bytes)
 	model->token_embedding = matrix_at(image, &tensors[ROLE_TOKEN_EMBEDDING]);
 	model->output = tensors[ROLE_OUTPUT].data.bytes ? matrix_at(image, &tensors[ROLE_OUTPUT]) : model->token_embedding;
 	model->output_norm = vector_at(image, &tensors[ROLE_OUTPUT_NORM]);
-	model->layers = calloc(header->hyper.n_layers, sizeof *model->layers);
+	n_layers = header->hyper.n_layers + header->hyper.n_heads_loaded;
+	model->layers = calloc(n_layers, sizeof *model->layers);
 	if (!model->layers)
 		return status_error(STATUS_UNAVAILABLE, "out of memory for %u layers", header->hyper.n_layers);
-	for (uint32_t i = 0; i < header->hyper.n_layers; i++)
+	for (uint32_t i = 0; i < n_layers; i++)
 		point_layer(&model->layers[i], architecture_layer(&model->hyper, i), image,
 					tensors + N_MODEL_ROLES + (size_t) i * N_LAYER_ROLES);
+	if (model->hyper.n_heads_loaded > 0)
+		point_head(model, image, tensors + N_MODEL_ROLES + (size_t) model->hyper.n_layers * N_LAYER_ROLES);
 	STATUS_TRY(key_outliers_find(&model->hyper, model->layers, &model->key_outliers));
 	STATUS_TRY(create_tokenizer(model, header));
 	STATUS_TRY(open_ranking(model, header, tensors));

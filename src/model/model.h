@@ -104,11 +104,12 @@ typedef struct ModelHyper
 	uint32_t n_delta_values;   /* heads of values: a multiple of them */
 	uint32_t delta_is_grouped; /* 1: value heads that share a key head stand together; 0: they take turns */
 	uint64_t delta_layers[MODEL_MAX_LAYERS / 64]; /* bit: the layer has one instead of attention */
-	uint32_t n_guess_layers; /* of the file, behind the n_layers: they guess tokens ahead and are not loaded */
-	uint32_t pooling;        /* Pooling */
-	uint32_t ranking;        /* Ranking */
-	uint32_t n_classes;      /* of a classifier that ranks: 1 or 2; 0: there is none */
-	uint32_t yes_class;      /* of two: which one is "yes" */
+	uint32_t n_guess_layers;                      /* of the file, behind the n_layers: they guess tokens ahead */
+	uint32_t n_heads_loaded;                      /* of these: the first one, or none */
+	uint32_t pooling;                             /* Pooling */
+	uint32_t ranking;                             /* Ranking */
+	uint32_t n_classes;                           /* of a classifier that ranks: 1 or 2; 0: there is none */
+	uint32_t yes_class;                           /* of two: which one is "yes" */
 	uint32_t has_sampling; /* 1: the file carries a generation config in general.sampling.*; only the given ones are set
 							  below */
 	float temperature, top_p, min_p, repetition_penalty; /* -1: not given */
@@ -136,6 +137,9 @@ typedef struct ModelLayer
 	const float *attn_norm, *ffn_norm;   /* [hidden] */
 	const float *attn_q_bias, *attn_k_bias, *attn_v_bias; /* NULL where the file has none */
 	const float *attn_q_norm, *attn_k_norm;               /* [head_dim]; NULL where the file has none */
+	/* of the layer that guesses: what joins a token and the hidden state before it, [hidden][2*hidden] */
+	PackedMatrix guess_input;
+	const float *guess_token_norm, *guess_hidden_norm; /* [hidden]; NULL in all other layers */
 } ModelLayer;
 
 typedef struct Model
@@ -150,8 +154,11 @@ typedef struct Model
 	float *rank_rows;             /* [2][hidden]: of "yes" and "no"; NULL: it cannot rank, and rank_error says why */
 	Status rank_error;
 	ByteSpan rerank_template;  /* of the file, with {query} and {document}; not given: the published one */
-	ModelLayer *layers;        /* [n_layers] */
-	KeyOutliers *key_outliers; /* [n_layers][n_kv_heads]; NULL: no head has any */
+	ModelLayer *layers;        /* [n_layers + n_heads_loaded] */
+	KeyOutliers *key_outliers; /* [the same][n_kv_heads]; NULL: no head has any */
+	/* of the layer that guesses, its own or the model's */
+	PackedMatrix guess_embedding, guess_output;
+	const float *guess_output_norm;
 	Tokenizer *tokenizer;
 	ChatTemplate *chat_template; /* NULL where the template could not be parsed; then chat_template_error says why */
 	Status chat_template_error;
@@ -186,6 +193,13 @@ model_delta_channels(const ModelHyper *hyper)
 	return (2 * hyper->n_delta_keys + hyper->n_delta_values) * hyper->delta_dim;
 }
 
+/* Layers that have keys and values in the cache. */
+static inline uint32_t
+model_n_cache_layers(const ModelHyper *hyper)
+{
+	return hyper->n_layers - model_n_delta_layers(hyper) + hyper->n_heads_loaded;
+}
+
 #define STATE_HEAD 16 /* floats of room for what is told of a state */
 #define STATE_ROWS 8  /* that a state may have behind it without being changed by them */
 
@@ -200,13 +214,22 @@ model_state_layer_floats(const ModelHyper *hyper)
 	return matrices + (DELTA_TAPS - 1) * channels + STATE_ROWS * (channels + gates);
 }
 
-/* Bytes of what the delta nets keep of a sequence, the same at every position. 0: the model has none. */
+/* Floats of the hidden states in a state: the one behind its rows and those of STATE_ROWS rows behind it, which the
+ * layer that guesses goes on from. */
+static inline uint64_t
+model_state_hidden_floats(const ModelHyper *hyper)
+{
+	return hyper->n_heads_loaded > 0 ? (1 + (uint64_t) STATE_ROWS) * hyper->hidden : 0;
+}
+
+/* Bytes of what is kept of a hybrid's sequence, the same at every position. 0: the model has no delta nets. */
 static inline uint64_t
 model_state_bytes(const ModelHyper *hyper)
 {
 	uint32_t n = model_n_delta_layers(hyper);
 
-	return n > 0 ? (STATE_HEAD + n * model_state_layer_floats(hyper)) * sizeof(float) : 0;
+	return n > 0 ? (STATE_HEAD + n * model_state_layer_floats(hyper) + model_state_hidden_floats(hyper)) * sizeof(float)
+				 : 0;
 }
 
 /* What model_load shall do. */
@@ -221,6 +244,7 @@ typedef struct ModelLoadRequest
 	bool allow_direct_io;                  /* false: buffered */
 	const struct ContextSettings *context; /* that the file must be able to; NULL: its own (context.h) */
 	int n_threads;                         /* that pack; 0: team_default_threads() */
+	bool without_heads;                    /* layers that guess tokens ahead are passed over */
 	uint64_t memory_limit; /* refuse an image of more bytes; 0: what the system and the cgroup have free */
 	uint64_t cache_bytes;  /* that keys and values may still take: they must fit beside the image */
 	void (*progress)(void *argument, uint64_t bytes_done,

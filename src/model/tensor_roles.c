@@ -31,6 +31,7 @@ typedef enum Extent
 	EXTENT_DELTA_SHARED,   /* … and their elements */
 	EXTENT_DELTA_TAPS,
 	EXTENT_CLASSES,
+	EXTENT_TWO_HIDDEN,
 } Extent;
 
 /* A tensor that a file may have instead of some others: their rows (elements of vectors), one behind the other; or, one
@@ -136,6 +137,13 @@ static const RoleRow layer_roles[N_LAYER_ROLES] = {
 	[ROLE_DELTA_DECAY] = {"ssm_a", FORM_VECTOR, EXTENT_ONE, EXTENT_DELTA_HEADS, TRAIT_DELTA},
 	[ROLE_DELTA_NORM] = {"ssm_norm.weight", FORM_VECTOR, EXTENT_ONE, EXTENT_DELTA_HEAD, TRAIT_DELTA},
 	[ROLE_DELTA_OUTPUT] = {"ssm_out.weight", FORM_MATRIX, EXTENT_HIDDEN, EXTENT_DELTA_VALUES, TRAIT_DELTA},
+	[ROLE_GUESS_INPUT] = {"nextn.eh_proj.weight", FORM_MATRIX, EXTENT_HIDDEN, EXTENT_TWO_HIDDEN, TRAIT_GUESS},
+	[ROLE_GUESS_TOKEN_NORM] = {"nextn.enorm.weight", FORM_VECTOR, EXTENT_ONE, EXTENT_HIDDEN, TRAIT_GUESS},
+	[ROLE_GUESS_HIDDEN_NORM] = {"nextn.hnorm.weight", FORM_VECTOR, EXTENT_ONE, EXTENT_HIDDEN, TRAIT_GUESS},
+	[ROLE_GUESS_OUTPUT_NORM] = {"nextn.shared_head_norm.weight", FORM_VECTOR, EXTENT_ONE, EXTENT_HIDDEN,
+								TRAIT_GUESS_OWN},
+	[ROLE_GUESS_EMBEDDING] = {"nextn.embed_tokens.weight", FORM_MATRIX, EXTENT_VOCAB, EXTENT_HIDDEN, TRAIT_GUESS_OWN},
+	[ROLE_GUESS_OUTPUT] = {"nextn.shared_head_head.weight", FORM_MATRIX, EXTENT_VOCAB, EXTENT_HIDDEN, TRAIT_GUESS_OWN},
 };
 
 static uint32_t
@@ -183,6 +191,8 @@ extent_of(const ModelHyper *hyper, Extent extent)
 			return 0;
 		case EXTENT_CLASSES:
 			return hyper->n_classes;
+		case EXTENT_TWO_HIDDEN:
+			return 2 * hyper->hidden;
 		default:
 			return hyper->vocab;
 	}
@@ -191,7 +201,7 @@ extent_of(const ModelHyper *hyper, Extent extent)
 uint32_t
 roles_count(const ModelHyper *hyper)
 {
-	return N_MODEL_ROLES + hyper->n_layers * N_LAYER_ROLES;
+	return N_MODEL_ROLES + (hyper->n_layers + hyper->n_heads_loaded) * N_LAYER_ROLES;
 }
 
 /* "blk.N.name" of a layer's tensor, or the name as it is. */
@@ -261,6 +271,8 @@ role_at(const ModelHyper *hyper, uint32_t i)
 
 	/* whatever the architecture */
 	required |= hyper->n_classes > 0 ? TRAIT_CLASSIFIER : 0;
+	required |= in_layer && layer >= hyper->n_layers ? TRAIT_GUESS : 0;
+	optional |= in_layer && layer >= hyper->n_layers ? TRAIT_GUESS_OWN : 0;
 	role.is_required = (row->traits & required) != 0 && (row->except & required) == 0;
 	role.is_known = (row->traits & (required | optional)) != 0 && (row->except & required) == 0;
 	role.is_matrix = row->form != FORM_VECTOR && row->form != FORM_VECTORS;

@@ -57,6 +57,12 @@ typedef enum LayerRole
 	ROLE_DELTA_DECAY,
 	ROLE_DELTA_NORM,
 	ROLE_DELTA_OUTPUT,
+	ROLE_GUESS_INPUT,
+	ROLE_GUESS_TOKEN_NORM,
+	ROLE_GUESS_HIDDEN_NORM,
+	ROLE_GUESS_OUTPUT_NORM,
+	ROLE_GUESS_EMBEDDING,
+	ROLE_GUESS_OUTPUT,
 	N_LAYER_ROLES,
 } LayerRole;
 
@@ -90,7 +96,8 @@ typedef struct TensorRole
 	uint32_t n_places;
 } TensorRole;
 
-/* How many roles there are, and role number i (0 … roles_count - 1): the model's, then layer 0's, layer 1's, … */
+/* How many roles there are, and role number i (0 … roles_count - 1): the model's, then layer 0's, layer 1's, …, last
+ * those of the layer that guesses. */
 extern uint32_t roles_count(const ModelHyper *hyper);
 extern TensorRole role_at(const ModelHyper *hyper, uint32_t i);
 

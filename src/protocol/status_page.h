@@ -169,6 +169,9 @@ typedef struct StatusPage
 	_Atomic uint64_t n_generated_tokens;
 	_Atomic uint64_t n_guessed_tokens; /* by speculation … */
 	_Atomic uint64_t n_guessed_right;  /* … and so many of them came */
+	_Atomic uint64_t n_head_steps;     /* times that a model's own layer guessed … */
+	_Atomic uint64_t n_head_guessed;   /* … so many of them … */
+	_Atomic uint64_t n_head_right;     /* … and of these came */
 	_Atomic uint64_t step_us_total;    /* time inside steps */
 	char isa[16];                      /* which kernels: "portable", "avx2", "avx512", "neon" */
 

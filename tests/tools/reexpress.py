@@ -12,6 +12,8 @@ What is written computes the same, so greedy answers are the demo model's:
   of wider heads turns as fast.
 - qwen35moe: beside these layers, whose queries have gates of 1/2 (what they attend is doubled again) and heads of which only the first half is turned,
   layers with a delta net, which work on random numbers and add zeros.
+- qwen35moe+head: behind them a layer that guesses tokens ahead (nextn). It says the token again that it is given: right where a word is repeated, and
+  nearly nowhere else.
 
 The demo model has no part that says which expert is right: a test of routing itself needs experts that differ. Standard library only.
 """
@@ -32,7 +34,8 @@ SHARED = 32  # elements of the shared expert
 HAVE_SHARED = ("qwen2moe", "qwen35moe")
 DELTA_KEYS, DELTA_VALUES, DELTA_DIM = 2, 4, 64  # heads of a delta net, and elements of one
 ATTENTION_RUN = 3  # layers with attention behind one with a delta net
-ARCHITECTURES = ("qwen", "qwen2moe", "qwen2vl", "qwen3", "qwen3moe", "qwen3vl", "qwen3vlmoe", "qwen35moe")
+HEAD = "+head"  # behind an architecture: with a layer that guesses
+ARCHITECTURES = ("qwen", "qwen2moe", "qwen2vl", "qwen3", "qwen3moe", "qwen3vl", "qwen3vlmoe", "qwen35moe", "qwen35moe+head")
 
 
 def floats(values):
@@ -172,6 +175,19 @@ def with_delta_layers(layers, shape):
     return {i: layer for i, (layer, _) in enumerate(out)}, [is_delta for _, is_delta in out]
 
 
+def copying_head(neighbour, shape):
+    """A layer that guesses, with the attention and the network of its neighbour, which add zeros: what comes out is the token's embedding."""
+    tensors = dict(neighbour)
+    for name in ("attn_output.weight", "ffn_down_exps.weight", "ffn_down_shexp.weight"):
+        dims, kind, data = tensors[name]
+        tensors[name] = (dims, kind, bytes(len(data)))
+    rows = b"".join(floats([1.0 if c == r else 0.0 for c in range(2 * shape.hidden)]) for r in range(shape.hidden))
+    tensors["nextn.eh_proj.weight"] = ([2 * shape.hidden, shape.hidden], F32, rows)
+    for name in ("enorm", "hnorm", "shared_head_norm"):
+        tensors[f"nextn.{name}.weight"] = ([shape.hidden], F32, floats([1.0] * shape.hidden))
+    return tensors
+
+
 def hybrid_keys(changed, shape, key, number, delta_layers):
     """Metadata of a hybrid."""
     del changed[key("feed_forward_length")]
@@ -228,6 +244,7 @@ def metadata(values, shape, architecture, delta_layers):
 
 
 def reexpress(source, target, architecture):
+    has_head, architecture = architecture.endswith(HEAD), architecture.removesuffix(HEAD)
     with open(source, "rb") as file:
         values, tensors = read_gguf(file.read())
     shape, layers, others = Shape(values), {}, {}
@@ -249,9 +266,15 @@ def reexpress(source, target, architecture):
         if architecture in N_EXPERTS:
             experts(of_layer, shape, architecture, layer)
     layers, delta_layers = with_delta_layers(layers, shape) if architecture == "qwen35moe" else (layers, None)
+    if has_head:
+        layers[len(layers)] = copying_head(layers[len(layers) - 1], shape)
+        delta_layers.append(False)
     out = [(name, *tensor) for name, tensor in others.items()]
     out += [(f"blk.{layer}.{role}", *tensor) for layer, of_layer in layers.items() for role, tensor in of_layer.items()]
-    write_gguf(target, metadata(values, shape, architecture, delta_layers), out)
+    changed = metadata(values, shape, architecture, delta_layers)
+    if has_head:
+        changed[f"{architecture}.nextn_predict_layers"] = (U32, struct.pack("<I", 1))
+    write_gguf(target, changed, out)
 
 
 def cached(cache, source, architecture):

@@ -33,6 +33,9 @@
 #define TINY_IN_ONE 1024u /* … with tensors that stand in one, as early files have them */
 #define TINY_BESIDE 2048u /* … with a layer that guesses tokens ahead, and a tensor of an encoder of images */
 
+#define TINY_COPIES                                                                                                    \
+	8192u /* … whose layers say little, and that layer joins nothing, so that its guesses are often right */
+
 #define TINY_DELTA_DIM 32
 #define TINY_DELTA_KEYS 2
 #define TINY_DELTA_VALUES 8
@@ -160,6 +163,7 @@ typedef struct WriterTensor
 	uint64_t dims[3];
 	TensorType type;
 	float scale, offset; /* of its random values */
+	bool is_diagonal;    /* 1 there, 0 elsewhere; of floats */
 } WriterTensor;
 
 static inline void
@@ -179,6 +183,20 @@ writer_add(WriterTensor *tensors, uint32_t *n, const char *name, int layer, uint
 	tensor->type = type;
 	tensor->scale = scale;
 	tensor->offset = offset;
+	tensor->is_diagonal = false;
+}
+
+/* What layers say becomes little, and what the layer that guesses begins with the token alone. */
+static inline void
+writer_make_copies(WriterTensor *tensors, uint32_t n)
+{
+	for (uint32_t i = 0; i < n; i++)
+	{
+		if (strstr(tensors[i].name, "attn_output") || strstr(tensors[i].name, "ssm_out") ||
+			strstr(tensors[i].name, "_down"))
+			tensors[i].scale *= 0.1f;
+		tensors[i].is_diagonal = strstr(tensors[i].name, "nextn.eh_proj") != NULL;
+	}
 }
 
 /* The type that a matrix of so many columns can have. */
@@ -241,6 +259,8 @@ writer_data(ByteWriter *out, const WriterTensor *tensor, uint64_t *state)
 			float value = tensor->offset + tensor->scale * writer_gauss(state);
 			uint32_t bits;
 
+			if (tensor->is_diagonal)
+				value = i % tensor->dims[0] == i / tensor->dims[0];
 			memcpy(&bits, &value, 4);
 			if (tensor->type == TENSOR_F32)
 				write_f32(out, value);
@@ -398,14 +418,15 @@ writer_part(const TinyModel *model, uint32_t part, uint32_t n_parts, size_t *dat
 		writer_add(tensors, &n, "output.weight", -1, model->hidden, TINY_VOCAB, type, 0.1f, 0);
 	if (model->kind & TINY_CLASSES)
 		writer_add(tensors, &n, "cls.output.weight", -1, model->hidden, 2, TENSOR_F32, 1, 0);
-	for (int i = 0; i < (int) model->n_layers; i++)
+	for (int i = 0; i < (int) model->n_layers + (model->kind & TINY_BESIDE ? 1 : 0); i++)
 	{
 		float small = 1.0f / 8;
+		bool delta = hybrid && i % 2 == 0 && i < (int) model->n_layers;
 
 		writer_add(tensors, &n, "attn_norm.weight", i, model->hidden, 0, TENSOR_F32, 0.1f, 1);
 		writer_add(tensors, &n, hybrid ? "post_attention_norm.weight" : "ffn_norm.weight", i, model->hidden, 0,
 				   TENSOR_F32, 0.1f, 1);
-		if (hybrid && i % 2 == 0)
+		if (delta)
 			writer_add_delta(tensors, &n, model, i);
 		else if (fused)
 			writer_add(tensors, &n, "attn_qkv.weight", i, model->hidden, q + 2 * kv, type, small, 0);
@@ -415,7 +436,7 @@ writer_part(const TinyModel *model, uint32_t part, uint32_t n_parts, size_t *dat
 			writer_add(tensors, &n, "attn_k.weight", i, model->hidden, kv, type, small, 0);
 			writer_add(tensors, &n, "attn_v.weight", i, model->hidden, kv, type, small, 0);
 		}
-		if (!(hybrid && i % 2 == 0))
+		if (!delta)
 			writer_add(tensors, &n, "attn_output.weight", i, q, model->hidden, type, small, 0);
 		if (experts)
 		{
@@ -444,7 +465,7 @@ writer_part(const TinyModel *model, uint32_t part, uint32_t n_parts, size_t *dat
 			writer_add(tensors, &n, "ffn_up.weight", i, model->hidden, model->ffn, type, small, 0);
 			writer_add(tensors, &n, "ffn_down.weight", i, model->ffn, model->hidden, type, small, 0);
 		}
-		if (hybrid && i % 2 == 0)
+		if (delta)
 			continue;
 		if (hybrid || (model->kind & TINY_QWEN3))
 		{
@@ -465,10 +486,14 @@ writer_part(const TinyModel *model, uint32_t part, uint32_t n_parts, size_t *dat
 	if (model->kind & TINY_BESIDE)
 	{
 		writer_add(tensors, &n, "nextn.eh_proj.weight", (int) model->n_layers, 2 * model->hidden, model->hidden, type,
-				   1, 0);
+				   1.0f / 8, 0);
+		writer_add(tensors, &n, "nextn.enorm.weight", (int) model->n_layers, model->hidden, 0, TENSOR_F32, 0.1f, 1);
+		writer_add(tensors, &n, "nextn.hnorm.weight", (int) model->n_layers, model->hidden, 0, TENSOR_F32, 0.1f, 1);
 		writer_add(tensors, &n, "v.patch_embd.weight", -1, 16, 16, TENSOR_F32, 1, 0);
 	}
 
+	if (model->kind & TINY_COPIES)
+		writer_make_copies(tensors, n);
 	first = n_parts == 1 || part == 0 ? 0 : n * (part - 1) / (n_parts - 1);
 	end = n_parts == 1 ? n : n * part / (n_parts - 1);
 	if (part > 0)

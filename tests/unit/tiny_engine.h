@@ -81,7 +81,7 @@ tiny_engine_of(Model *const *models, uint32_t n_models, KvType kv_type, int n_th
 		if (i == 0)
 		{
 			const ModelHyper *hyper = &slot->model->hyper;
-			uint64_t bytes = (uint64_t) (hyper->n_layers - model_n_delta_layers(hyper)) * hyper->n_kv_heads * 2 *
+			uint64_t bytes = (uint64_t) model_n_cache_layers(hyper) * hyper->n_kv_heads * 2 *
 							 kv_slice_bytes(kv_type, hyper->head_dim);
 			uint64_t state_bytes = (model_state_bytes(hyper) + 4095) / 4096 * 4096;
 

@@ -22,7 +22,7 @@ bool qwen_lock_memory = false;
 int qwen_huge_pages = QWEN_HUGE_PAGES_TRY;
 int qwen_kv_cache_type = 0;
 int qwen_prefill_chunk = 256;
-bool qwen_speculation = true;
+int qwen_speculation = QWEN_SPECULATION_AUTO;
 bool qwen_engine_sandbox = true;
 int qwen_max_running = 64;
 int qwen_queue_size = 1000;
@@ -45,6 +45,14 @@ static const struct config_enum_entry huge_pages[] = {{"try", QWEN_HUGE_PAGES_TR
 													  {"on", QWEN_HUGE_PAGES_ON, false},
 													  {"off", QWEN_HUGE_PAGES_OFF, false},
 													  {NULL, 0, false}};
+/* it was a switch: what that took is still taken */
+static const struct config_enum_entry speculations[] = {
+	{"auto", QWEN_SPECULATION_AUTO, false}, {"ngram", QWEN_SPECULATION_NGRAM, false},
+	{"mtp", QWEN_SPECULATION_MTP, false},   {"off", QWEN_SPECULATION_OFF, false},
+	{"on", QWEN_SPECULATION_AUTO, true},    {"true", QWEN_SPECULATION_AUTO, true},
+	{"yes", QWEN_SPECULATION_AUTO, true},   {"1", QWEN_SPECULATION_AUTO, true},
+	{"false", QWEN_SPECULATION_OFF, true},  {"no", QWEN_SPECULATION_OFF, true},
+	{"0", QWEN_SPECULATION_OFF, true},      {NULL, 0, false}};
 static const struct config_enum_entry prefix_sharings[] = {
 	{"role", PREFIX_ROLE, false}, {"shared", PREFIX_SHARED, false}, {"off", PREFIX_OFF, false}, {NULL, 0, false}};
 static const struct config_enum_entry io_methods[] = {
@@ -152,8 +160,9 @@ define_server_settings(void)
 							 NULL, &qwen_lock_memory, false, PGC_POSTMASTER, 0, NULL, NULL, NULL);
 	DefineCustomEnumVariable("qwen.kv_cache_type", "Number type of keys and values.", NULL, &qwen_kv_cache_type, 0,
 							 kv_cache_types, PGC_POSTMASTER, 0, NULL, NULL, NULL);
-	DefineCustomBoolVariable("qwen.speculation", "Guess tokens from the text so far and check them in one step.",
-							 "Answers do not change.", &qwen_speculation, true, PGC_POSTMASTER, 0, NULL, NULL, NULL);
+	DefineCustomEnumVariable("qwen.speculation", "Who guesses tokens that come next, which are checked in one step.",
+							 "Answers do not change.", &qwen_speculation, QWEN_SPECULATION_AUTO, speculations,
+							 PGC_POSTMASTER, 0, NULL, NULL, NULL);
 	DefineCustomIntVariable("qwen.prefill_chunk", "Prompt tokens that one step of the engine takes.", NULL,
 							&qwen_prefill_chunk, 256, 16, 4096, PGC_POSTMASTER, 0, NULL, NULL, NULL);
 	DefineCustomIntVariable("qwen.max_running", "Requests that are computed together.", NULL, &qwen_max_running, 64, 1,

@@ -8,7 +8,7 @@
 
 extern char *qwen_models, *qwen_adapters, *qwen_model_directory, *qwen_default_model, *qwen_default_embedding_model,
 	*qwen_default_rerank_model, *qwen_engine_path, *qwen_kv_cache_size;
-extern bool qwen_speculation, qwen_engine_sandbox, qwen_lock_memory;
+extern bool qwen_engine_sandbox, qwen_lock_memory;
 
 /* Why the newest value of qwen.models was refused in this process; "" where it holds. */
 extern const char *refused_models(void);
@@ -19,7 +19,16 @@ extern int qwen_max_models, qwen_max_adapters, qwen_threads, qwen_kv_cache_type,
 	qwen_queue_size, qwen_max_tokens, qwen_prefix_cache, qwen_io_method, qwen_watchdog_timeout;
 extern int qwen_job_window, qwen_max_job_workers, qwen_job_retention;
 
-extern int qwen_engine_priority;
+extern int qwen_engine_priority, qwen_speculation;
+
+/* qwen.speculation, with the numbers that the engine has for it */
+enum
+{
+	QWEN_SPECULATION_OFF,
+	QWEN_SPECULATION_AUTO,
+	QWEN_SPECULATION_NGRAM,
+	QWEN_SPECULATION_MTP
+};
 
 /* qwen.huge_pages */
 enum

@@ -269,6 +269,7 @@ launch_loader(int slot, const SharedSlot *work, int death_pipe[2], int *pidfd)
 		psprintf("--name=%s", work->name),
 		psprintf("--io=%s", qwen_io_method == QWEN_IO_PREAD ? "pread" : "auto"),
 		psprintf("--threads=%d", qwen_threads),
+		psprintf("--heads=%d", qwen_speculation == QWEN_SPECULATION_AUTO || qwen_speculation == QWEN_SPECULATION_MTP),
 		psprintf("--kv-cache-bytes=" UINT64_FORMAT, cache_bytes_to_come()),
 		NULL,
 	};

@@ -12,6 +12,7 @@
 #include "utils/timestamp.h"
 
 #define N_ENGINE_COLUMNS 30
+#define N_GUESS_COLUMNS 5
 
 static const char *const engine_state_names[] = {"stopped", "running", "backing off"};
 
@@ -81,5 +82,29 @@ QWEN_FUNCTION(qwen_engine_status, 0, 0)
 	prefix_columns(page, values + 22, nulls + 22);
 	values[28] = Int64GetDatum(atomic_load(&page->n_guessed_tokens));
 	values[29] = Int64GetDatum(atomic_load(&page->n_guessed_right));
+	return HeapTupleGetDatum(heap_form_tuple(BlessTupleDesc(descriptor), values, nulls));
+}
+
+/* What models' own layers guessed, and how many of it came at a time and of all. */
+QWEN_FUNCTION(qwen_engine_guesses, 0, 0)
+{
+	uint64 steps, guessed, right;
+	Datum values[N_GUESS_COLUMNS];
+	bool nulls[N_GUESS_COLUMNS] = {false};
+	TupleDesc descriptor;
+
+	require_preloaded();
+	if (get_call_result_type(fcinfo, NULL, &descriptor) != TYPEFUNC_COMPOSITE || descriptor->natts != N_GUESS_COLUMNS)
+		elog(ERROR, "qwen_engine_guesses has an unexpected shape");
+	steps = atomic_load(&qwen_page->n_head_steps);
+	guessed = atomic_load(&qwen_page->n_head_guessed);
+	right = atomic_load(&qwen_page->n_head_right);
+	values[0] = Int64GetDatum(steps);
+	values[1] = Int64GetDatum(guessed);
+	values[2] = Int64GetDatum(right);
+	nulls[3] = steps == 0;
+	values[3] = Float8GetDatum(steps ? (double) right / steps : 0);
+	nulls[4] = guessed == 0;
+	values[4] = Float8GetDatum(guessed ? (double) right / guessed : 0);
 	return HeapTupleGetDatum(heap_form_tuple(BlessTupleDesc(descriptor), values, nulls));
 }
