@@ -493,12 +493,14 @@ COMMENT ON FUNCTION qwen_job_workers() IS 'the background workers of jobs and tr
 CREATE VIEW qwen_jobs WITH (security_barrier) AS
 SELECT j.id,
 	CASE WHEN j.state IN ('queued', 'running') AND w.state IN ('no slot', 'limited', 'failed') THEN 'no worker'
+		-- a job that has come to its end says whether its rows have
+		WHEN j.state = 'done' AND j.failed > 0 THEN CASE WHEN j.done = 0 THEN 'failed' ELSE 'done with failures' END
 		ELSE j.state END AS state,
 	j.total, j.done, j.failed,
 	-- with casts, so that each operator is PostgreSQL's own, whatever stands in the schema
-	CASE WHEN j.busy_ms > 0::float8 THEN (CASE WHEN j.completion_tokens > 0::bigint THEN j.completion_tokens ELSE j.prompt_tokens END)::float8 * 1000::float8 / j.busy_ms END AS tokens_per_s,
+	CASE WHEN j.busy_ms > 0::float8 THEN round(((CASE WHEN j.completion_tokens > 0::bigint THEN j.completion_tokens ELSE j.prompt_tokens END)::float8 * 1000::float8 / j.busy_ms)::numeric, 1)::float8 END AS tokens_per_s,
 	CASE WHEN j.state IN ('queued', 'running') AND j.done + j.failed > 0
-		THEN greatest(j.total - j.done - j.failed, 0)::float8 * (j.busy_ms / (j.done + j.failed)::float8) * interval '1 millisecond' END AS eta,
+		THEN date_trunc('second', greatest(j.total - j.done - j.failed, 0)::float8 * (j.busy_ms / (j.done + j.failed)::float8) * interval '1 millisecond') END AS eta,
 	pg_get_userbyid(j.owner) AS owner,
 	coalesce(CASE WHEN j.state NOT IN ('queued', 'running') THEN NULL
 		WHEN pg_is_in_recovery() THEN 'this server is a standby: jobs run on the primary'
@@ -511,6 +513,10 @@ SELECT j.id,
 FROM qwen_job_table j LEFT JOIN qwen_job_workers() w ON w.role = j.owner
 WHERE pg_has_role(j.owner, 'USAGE');
 COMMENT ON VIEW qwen_jobs IS 'your jobs, with their progress';
+
+CREATE VIEW qwen_job_list WITH (security_barrier) AS
+SELECT j.id, j.state, j.done, j.failed, j.total, j.tokens_per_s, j.eta, j.target, j.error FROM qwen_jobs j;
+COMMENT ON VIEW qwen_job_list IS 'your jobs in few columns; qwen_jobs has all';
 
 CREATE VIEW qwen_dead_letters WITH (security_barrier) AS
 SELECT r.id, r.job, coalesce(r.relation, j.target)::regclass AS relation,
@@ -574,6 +580,12 @@ COMMENT ON FUNCTION qwen_adapters_status() IS 'the rows of the view qwen_adapter
 
 CREATE VIEW qwen_models AS SELECT * FROM qwen_models_status();
 COMMENT ON VIEW qwen_models IS 'models that are loaded, being loaded, or failed to load';
+
+CREATE VIEW qwen_model_list AS
+SELECT m.name, m.state, round(m.progress * 100::float8)::int AS percent, m.architecture, m.quantization, m.context_length AS context,
+	pg_size_pretty(m.shared_memory_bytes) AS memory, m.error
+FROM qwen_models m;
+COMMENT ON VIEW qwen_model_list IS 'models in few columns; qwen_models has all';
 
 CREATE VIEW qwen_adapters AS SELECT * FROM qwen_adapters_status();
 COMMENT ON VIEW qwen_adapters IS 'adapters of models that are loaded, being loaded, or failed to load';
@@ -648,6 +660,13 @@ COMMENT ON FUNCTION qwen_monitor() IS 'whoever may call it sees the activity and
 
 CREATE VIEW qwen_stat_engine AS SELECT * FROM qwen_engine_status(), qwen_engine_memory(), qwen_engine_guesses();
 COMMENT ON VIEW qwen_stat_engine IS 'the engine process: state, requests, memory and tokens since it started';
+
+CREATE VIEW qwen_top AS
+SELECT e.state, e.threads, e.running, e.waiting, round(e.tokens_per_second::numeric, 1) AS tokens_per_s,
+	pg_size_pretty(e.kv_bytes_used) || ' of '::text || pg_size_pretty(e.kv_bytes_total) AS keys_and_values,
+	round(e.prefix_hit_rate::numeric * 100::numeric)::int AS cached_percent, e.restarts
+FROM qwen_stat_engine e;
+COMMENT ON VIEW qwen_top IS 'the engine in one short line; qwen_stat_engine has all';
 
 CREATE VIEW qwen_health_checks AS
 SELECT c ->> 'check'::text AS "check", c ->> 'status'::text AS status, c ->> 'message'::text AS message, c ->> 'action'::text AS action

@@ -73,12 +73,14 @@ COMMENT ON TABLE qwen_job_row IS 'rows that job workers work on, and those that 
 CREATE VIEW qwen_jobs WITH (security_barrier) AS
 SELECT j.id,
 	CASE WHEN j.state IN ('queued', 'running') AND w.state IN ('no slot', 'limited', 'failed') THEN 'no worker'
+		-- a job that has come to its end says whether its rows have
+		WHEN j.state = 'done' AND j.failed > 0 THEN CASE WHEN j.done = 0 THEN 'failed' ELSE 'done with failures' END
 		ELSE j.state END AS state,
 	j.total, j.done, j.failed,
 	-- with casts, so that each operator is PostgreSQL's own, whatever stands in the schema
-	CASE WHEN j.busy_ms > 0::float8 THEN (CASE WHEN j.completion_tokens > 0::bigint THEN j.completion_tokens ELSE j.prompt_tokens END)::float8 * 1000::float8 / j.busy_ms END AS tokens_per_s,
+	CASE WHEN j.busy_ms > 0::float8 THEN round(((CASE WHEN j.completion_tokens > 0::bigint THEN j.completion_tokens ELSE j.prompt_tokens END)::float8 * 1000::float8 / j.busy_ms)::numeric, 1)::float8 END AS tokens_per_s,
 	CASE WHEN j.state IN ('queued', 'running') AND j.done + j.failed > 0
-		THEN greatest(j.total - j.done - j.failed, 0)::float8 * (j.busy_ms / (j.done + j.failed)::float8) * interval '1 millisecond' END AS eta,
+		THEN date_trunc('second', greatest(j.total - j.done - j.failed, 0)::float8 * (j.busy_ms / (j.done + j.failed)::float8) * interval '1 millisecond') END AS eta,
 	pg_get_userbyid(j.owner) AS owner,
 	coalesce(CASE WHEN j.state NOT IN ('queued', 'running') THEN NULL
 		WHEN pg_is_in_recovery() THEN 'this server is a standby: jobs run on the primary'
@@ -91,6 +93,10 @@ SELECT j.id,
 FROM qwen_job_table j LEFT JOIN qwen_job_workers() w ON w.role = j.owner
 WHERE pg_has_role(j.owner, 'USAGE');
 COMMENT ON VIEW qwen_jobs IS 'your jobs, with their progress';
+
+CREATE VIEW qwen_job_list WITH (security_barrier) AS
+SELECT j.id, j.state, j.done, j.failed, j.total, j.tokens_per_s, j.eta, j.target, j.error FROM qwen_jobs j;
+COMMENT ON VIEW qwen_job_list IS 'your jobs in few columns; qwen_jobs has all';
 
 CREATE VIEW qwen_dead_letters WITH (security_barrier) AS
 SELECT r.id, r.job, coalesce(r.relation, j.target)::regclass AS relation,

@@ -3,6 +3,13 @@
 CREATE VIEW qwen_stat_engine AS SELECT * FROM qwen_engine_status(), qwen_engine_memory(), qwen_engine_guesses();
 COMMENT ON VIEW qwen_stat_engine IS 'the engine process: state, requests, memory and tokens since it started';
 
+CREATE VIEW qwen_top AS
+SELECT e.state, e.threads, e.running, e.waiting, round(e.tokens_per_second::numeric, 1) AS tokens_per_s,
+	pg_size_pretty(e.kv_bytes_used) || ' of '::text || pg_size_pretty(e.kv_bytes_total) AS keys_and_values,
+	round(e.prefix_hit_rate::numeric * 100::numeric)::int AS cached_percent, e.restarts
+FROM qwen_stat_engine e;
+COMMENT ON VIEW qwen_top IS 'the engine in one short line; qwen_stat_engine has all';
+
 CREATE VIEW qwen_health_checks AS
 SELECT c ->> 'check'::text AS "check", c ->> 'status'::text AS status, c ->> 'message'::text AS message, c ->> 'action'::text AS action
 FROM jsonb_array_elements(qwen_health() -> 'checks'::text) c;

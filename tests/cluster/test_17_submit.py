@@ -172,7 +172,7 @@ def test_ended_jobs_are_kept_for_so_long(make_server):
     server.reload(qwen__job_retention="1d")
     wait_until(lambda: server.value("SHOW qwen.job_retention") == "1d", 10, "the setting")
     job = server.value("SELECT qwen_submit('kept', 'body', 'kept', 'answer', max_tokens => 1, max_attempts => 1)")
-    assert server.value("SELECT qwen_wait(%s)", (job,)) == "done"
+    assert server.value("SELECT qwen_wait(%s)", (job,)) == "failed"
     wait_until(lambda: server.query("SELECT * FROM qwen_job_workers()") == [], 20, "no worker")
     assert server.value("SELECT failed FROM qwen_jobs WHERE id = %s", (job,)) == 30
 
@@ -201,8 +201,8 @@ def test_sources_that_no_worker_can_read_are_refused(tables, source, code, said)
 
 def test_a_prompt_that_is_never_the_same_ends(tables):
     job = tables.value("SELECT qwen_submit('SELECT id, body || clock_timestamp() AS body FROM texts', 'body', 'loose', 'answer', max_tokens => 1)")
-    assert tables.value("SELECT qwen_wait(%s, '60 s')", (job,)) == "done"
-    assert tables.query(JOB, (job,)) == [("done", 0, 3)]
+    assert tables.value("SELECT qwen_wait(%s, '60 s')", (job,)) == "failed"
+    assert tables.query(JOB, (job,)) == [("failed", 0, 3)]
     assert tables.query(LETTERS, (job,))[0][0] == "55000" and "the time or on chance" in tables.query(LETTERS, (job,))[0][1]
     tables.query("SELECT qwen_forget(%s)", (job,))
 
@@ -221,8 +221,8 @@ def test_answers_that_triggers_of_a_target_take_away_are_said(tables, body, said
     if there:
         tables.query("INSERT INTO kept SELECT id FROM texts")
     job = tables.value("SELECT qwen_submit('texts', 'body', 'kept', 'answer', max_tokens => 1, max_attempts => 1)")
-    assert tables.value("SELECT qwen_wait(%s, '30 s')", (job,)) == "done"
-    assert tables.query(JOB, (job,)) == [("done", 0, 3)]
+    assert tables.value("SELECT qwen_wait(%s, '30 s')", (job,)) == "failed"
+    assert tables.query(JOB, (job,)) == [("failed", 0, 3)]
     assert [(code, said in error) for code, error in tables.query(LETTERS, (job,))] == [("09000", True)]
     tables.query("SELECT qwen_forget(%s); DROP TABLE kept; DROP FUNCTION kept", (job,))
 

@@ -4,7 +4,7 @@ SET client_min_messages = warning;
 CREATE EXTENSION IF NOT EXISTS pgtap;
 DROP EXTENSION IF EXISTS qwen_pg CASCADE;
 CREATE EXTENSION qwen_pg;
-SELECT plan(14);
+SELECT plan(17);
 
 -- the names, so that a function is added here knowingly
 SELECT is((SELECT array_agg(DISTINCT proname::text ORDER BY proname::text) FROM pg_proc WHERE proname LIKE 'qwen\_%' AND provolatile = 'v' AND procost = 10000),
@@ -23,6 +23,9 @@ SELECT is((SELECT count(*)::int FROM pg_proc p WHERE proname LIKE 'qwen\_%' AND 
 	'every function has a comment');
 SELECT has_view('qwen_models');
 SELECT has_view('qwen_adapters');
+SELECT has_view('qwen_model_list');
+SELECT has_view('qwen_job_list');
+SELECT has_view('qwen_top');
 SELECT has_view('qwen_stat_engine');
 SELECT has_type('qwen_response');
 SELECT is((SELECT array_agg(name ORDER BY name) FROM pg_settings WHERE name LIKE 'qwen.%'),
