@@ -1,4 +1,5 @@
 """The views that are read first fit a terminal of 110 columns, and a job's state says whether its rows have come to their end."""
+import json
 import subprocess
 
 from sessions import wait_until
@@ -9,11 +10,17 @@ def end_of(server, lengths):
     server.query("CREATE TABLE short_views (id int PRIMARY KEY, body text, answer text)")
     try:
         server.query("INSERT INTO short_views SELECT n, repeat('word ', w) FROM unnest(%s) WITH ORDINALITY AS l (w, n)", (lengths,))
+        listener = server.connect()
+        listener.autocommit = True
+        listener.cursor().execute("LISTEN qwen_job")
         job = server.value("SELECT qwen_submit('SELECT id, body FROM short_views', 'Say: {body}', 'short_views', 'answer', max_tokens => 3, max_attempts => 1)")
         wait_until(lambda: server.value("SELECT ended IS NOT NULL FROM qwen_jobs WHERE id = %s", (job,)), 60, "the end of the job")
         row = server.query("SELECT state, done, failed FROM qwen_jobs WHERE id = %s", (job,))[0]
         assert server.query("SELECT state, done, failed FROM qwen_job_list WHERE id = %s", (job,))[0] == row
         assert server.value("SELECT qwen_wait(%s)", (job,)) == row[0]
+        wait_until(lambda: listener.poll() is None and listener.notifies, 20, "the notification")
+        assert json.loads(listener.notifies[-1].payload) == {"id": job, "state": row[0]}
+        listener.close()
         printed = psql(server, "SELECT * FROM qwen_job_list")
         server.query("SELECT qwen_forget(%s)", (job,))
         return row, printed

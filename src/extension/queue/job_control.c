@@ -32,11 +32,6 @@ job_argument(FunctionCallInfo fcinfo)
 	return PG_GETARG_INT64(0);
 }
 
-/* The state of a job as qwen_jobs shows it: one that has come to its end says whether its rows have. */
-#define SHOWN_STATE                                                                                                    \
-	"CASE WHEN state = 'done' AND failed > 0 THEN CASE WHEN done = 0 THEN 'failed' ELSE 'done with failures' END "     \
-	"ELSE state END"
-
 /* Is a job with this state not over? */
 static bool
 is_active(const char *state)
@@ -190,7 +185,7 @@ committed_state(const JobStore *store, int64 job)
 	char *state;
 
 	job_identity_to_read(store, &identity);
-	plan = SPI_prepare(psprintf("SELECT " SHOWN_STATE ", xmin FROM %s WHERE id = $1", store->job), 1, &type);
+	plan = SPI_prepare(psprintf("SELECT " JOB_SHOWN_STATE ", xmin FROM %s WHERE id = $1", store->job), 1, &type);
 	if (!plan ||
 		SPI_execute_snapshot(plan, &value, NULL, GetLatestSnapshot(), InvalidSnapshot, true, false, 1) != SPI_OK_SELECT)
 		ereport(ERROR, (errcode(ERRCODE_SYSTEM_ERROR), errmsg("the state of the job could not be read")));

@@ -8,6 +8,7 @@
 #include "executor/spi.h"
 #include "store.h"
 #include "utils/builtins.h"
+#include "values.h"
 #include "worker_specs.h"
 #include "worker_transaction.h"
 
@@ -48,10 +49,10 @@ end_body(JobWorker *worker, const JobStore *store, void *argument)
 					 "started = coalesce(started, now()), ended = now(), error = coalesce($2, CASE WHEN "
 					 "done + failed < total THEN format('%%s of the %%s rows that were counted at submit were not "
 					 "there any more when the job came to them', total - done - failed, total) END) "
-					 "WHERE id = $1",
+					 "WHERE id = $1 RETURNING " JOB_SHOWN_STATE,
 					 store->job),
-			2, types, values, ending->error ? NULL : " n", SPI_OK_UPDATE, 0);
-		job_notify_end(ending->spec->job, ending->error ? "failed" : "done");
+			2, types, values, ending->error ? NULL : " n", SPI_OK_UPDATE_RETURNING, 0);
+		job_notify_end(ending->spec->job, result_string(0, 1));
 		ending->has_ended = true;
 	}
 	job_identity_end(&identity);
