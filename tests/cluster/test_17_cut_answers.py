@@ -91,7 +91,7 @@ def test_tasks_have_room_for_what_they_are_asked(server):
 
 
 def job_row(server, job):
-    wait_until(lambda: server.value("SELECT state = 'done' FROM qwen_jobs WHERE id = %s", (job,)), 60, "the end")
+    wait_until(lambda: server.value("SELECT ended IS NOT NULL FROM qwen_jobs WHERE id = %s", (job,)), 60, "the end")
     return server.query("SELECT done, failed, truncated FROM qwen_jobs WHERE id = %s", (job,))[0]
 
 

@@ -18,7 +18,7 @@ def end_of(server, lengths):
         row = server.query("SELECT state, done, failed FROM qwen_jobs WHERE id = %s", (job,))[0]
         assert server.query("SELECT state, done, failed FROM qwen_job_list WHERE id = %s", (job,))[0] == row
         assert server.value("SELECT qwen_wait(%s)", (job,)) == row[0]
-        wait_until(lambda: listener.poll() is None and listener.notifies, 20, "the notification")
+        wait_until(lambda: listener.poll() == 0 and listener.notifies, 20, "the notification")
         assert json.loads(listener.notifies[-1].payload) == {"id": job, "state": row[0]}
         listener.close()
         printed = psql(server, "SELECT * FROM qwen_job_list")
