@@ -282,10 +282,10 @@ else
 	@$(PYTEST) $(CLUSTER_TESTS)
 endif
 
-# time and memory of every function by the size of its text, up to 16 MB; not part of check, which has some of it in small sizes
+# time and memory of every function by the size of its text, up to 16 MB, or PART=2/5 of it; not part of check, which has some of it in small sizes
 .PHONY: check-growth
 check-growth: $(B)/installed model
-	@QWEN_GROWTH=full $(PYTHON) -m pytest -q -s -p no:cacheprovider tests/cluster/test_17_growth.py
+	@QWEN_GROWTH=full QWEN_GROWTH_PART=$(or $(PART),1/1) $(PYTHON) -m pytest -q -s -p no:cacheprovider tests/cluster/test_17_growth.py
 
 # a prompt of 128K tokens read to its end; check cancels it in the middle
 .PHONY: check-long-prompts

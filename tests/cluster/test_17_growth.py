@@ -2,7 +2,7 @@
 up others.
 
 Every function that takes a text or JSON meets every nasty text in growing sizes while another session's answer is streamed. QWEN_GROWTH=full (make
-check-growth) takes 1, 4 and 16 MB of all; otherwise some of them in smaller sizes, for half a minute."""
+check-growth) takes 1, 4 and 16 MB of all, or a part of them with QWEN_GROWTH_PART=2/5; otherwise some in smaller sizes, for half a minute."""
 import os
 import statistics
 import threading
@@ -14,6 +14,7 @@ import pytest
 
 FULL = os.environ.get("QWEN_GROWTH") == "full"
 MB = 1 << 20
+PART, PARTS = map(int, os.environ.get("QWEN_GROWTH_PART", "1/1").split("/"))
 SIZES = (MB, 4 * MB, 16 * MB) if FULL else (MB // 4, MB)
 
 # a unit that is repeated
@@ -52,6 +53,9 @@ OF_TEXT = {
     "embed": "qwen_embed(body)",
     "similarity": "qwen_similarity(body, body)",
     "logprobs": "(SELECT count(*) FROM qwen_logprobs(body))",
+    "rerank": "(SELECT count(*) FROM qwen_rerank('Hi', ARRAY[body, 'b']))",
+    "rerank_score": "qwen_rerank_score(body, 'b')",
+    "fill_in": "qwen_fill_in(body, 'b', max_tokens => 1)",
     "batch": "qwen_generate_batch(ARRAY[body], max_tokens => 1)",
     "embed_batch": "qwen_embed_batch(ARRAY[body])",
     "a label": "qwen_classify('Hi', ARRAY[body, 'b'])",
@@ -82,6 +86,10 @@ OF_JSON = {
 MANY = {
     "labels": "qwen_classify('Hi', (SELECT array_agg('label ' || i) FROM generate_series(1, n / 12) i))",
     "stop strings": "qwen_chat('Hi', max_tokens => 1, stop => (SELECT array_agg('stop ' || i) FROM generate_series(1, n / 12) i))",
+    "choices of a form": "qwen_chat('Hi', max_tokens => 1, response_format => (SELECT json_build_object('type', 'choice', 'choices', array_agg('choice ' || i)) FROM generate_series(1, n / 12) i))",
+    "members of a form": "qwen_chat('Hi', max_tokens => 1, response_format => (SELECT json_build_object('type', 'object', 'properties', json_object_agg('m' || i, '{\"type\":\"integer\"}'::json)) FROM generate_series(1, n / 30) i))",
+    "letters of a pattern": "qwen_chat('Hi', max_tokens => 1, response_format => json_build_object('type', 'regex', 'pattern', repeat('a', n)))",
+    "faults of a form": "(SELECT count(*) FROM qwen_check_format((SELECT json_build_object('type', 'object', 'properties', json_object_agg('m' || i, '{\"type\":1}'::json)) FROM generate_series(1, n / 20) i)))",
     "tokens": "length(qwen_detokenize((SELECT array_agg(mod(i, 1000)) FROM generate_series(1, n / 4) i)))",
 }
 
@@ -168,7 +176,7 @@ class Sweep:
         quiet = stream.take()
         self.step = statistics.median(quiet)
         self.longest_quiet = max(quiet)
-        for name, sql, unit in cases():
+        for name, sql, unit in list(cases())[PART - 1 :: PARTS]:
             times = []
             for size in SIZES:
                 stream.take()

@@ -22,7 +22,32 @@ fuzz_remove_folder(void)
 
 	snprintf(path, sizeof path, "%s/m.gguf", fuzz_folder);
 	unlink(path);
+	snprintf(path, sizeof path, "%s/a.gguf", fuzz_folder);
+	unlink(path);
 	rmdir(fuzz_folder);
+}
+
+/* Write a file of the folder: "m.gguf" or "a.gguf". Its pages are kept for the next input. */
+static inline void
+fuzz_write(const char *name, const void *data, size_t size)
+{
+	static int files[2] = {-1, -1};
+	static bool is_made = false;
+	int *file = &files[name[0] == 'a'];
+	char path[64];
+
+	if (!is_made)
+	{
+		if (!mkdtemp(fuzz_folder))
+			abort();
+		atexit(fuzz_remove_folder);
+		is_made = true;
+	}
+	snprintf(path, sizeof path, "%s/%s", fuzz_folder, name);
+	if (*file < 0)
+		*file = open(path, O_RDWR | O_CREAT | O_CLOEXEC, 0600);
+	if (*file < 0 || ftruncate(*file, 0) != 0 || pwrite(*file, data, size, 0) != (ssize_t) size)
+		abort();
 }
 
 /* What is told of a file: texts that end. */
@@ -52,14 +77,11 @@ fuzz_check(const Status *opened)
 	PROMISE(status.code == opened->code && strlen(status.message) >= strlen(opened->message));
 }
 
-/* Write the file, load it into an image and open that. The loader must leave an empty image behind a failure. */
+/* Write the file and load it into an image. The loader must leave an empty one behind a failure. */
 static inline Status
-fuzz_model_open(const void *data, size_t size, Model **model)
+fuzz_model_load(const void *data, size_t size, int *image)
 {
-	static int file = -1;
-	int image = memfd_create("image", MFD_CLOEXEC);
 	ModelLoadRequest request = {
-		.image_fd = image,
 		.directory = fuzz_folder,
 		.file = "m.gguf",
 		.name = "m",
@@ -71,27 +93,28 @@ fuzz_model_open(const void *data, size_t size, Model **model)
 	uint64_t generation;
 	Status status;
 
-	*model = NULL;
-	if (file < 0)
-	{
-		char path[64];
-
-		if (!mkdtemp(fuzz_folder))
-			abort();
-		atexit(fuzz_remove_folder);
-		snprintf(path, sizeof path, "%s/m.gguf", fuzz_folder);
-		file = open(path, O_RDWR | O_CREAT | O_CLOEXEC, 0600);
-	}
-	if (file < 0 || image < 0 || ftruncate(file, 0) != 0 || pwrite(file, data, size, 0) != (ssize_t) size)
+	*image = request.image_fd = memfd_create("image", MFD_CLOEXEC);
+	if (*image < 0)
 		abort();
+	fuzz_write("m.gguf", data, size);
 	status = model_load(&request, &report);
 	if (status.code == STATUS_OK)
-	{
-		PROMISE(model_image_is_complete(image, &generation) && generation == 1);
-		status = model_open(image, model);
-	}
+		PROMISE(model_image_is_complete(*image, &generation) && generation == 1);
 	else
-		PROMISE(lseek(image, 0, SEEK_END) == 0 && status.code != STATUS_INTERNAL && status.message[0]);
+		PROMISE(lseek(*image, 0, SEEK_END) == 0 && status.code != STATUS_INTERNAL && status.message[0]);
+	return status;
+}
+
+/* Write the file, load it into an image and open that. */
+static inline Status
+fuzz_model_open(const void *data, size_t size, Model **model)
+{
+	int image;
+	Status status = fuzz_model_load(data, size, &image);
+
+	*model = NULL;
+	if (status.code == STATUS_OK)
+		status = model_open(image, model);
 	close(image);
 	fuzz_check(&status);
 	return status;

@@ -1,6 +1,7 @@
 #!/usr/bin/env python3
 """Make the kept inputs of the fuzz targets (tests/fuzz/corpus) anew. Needs nothing but Python. Inputs that once broke something are
 kept beside them and are not made here."""
+import math
 import os
 import struct
 
@@ -262,11 +263,52 @@ def models():
         save("loader", f"qwen2moe_{name}", model("qwen2moe", kind, 256, n_bytes, size=256, head_dim=128))
 
 
+# ---- adapters: a byte for the model of fuzz_adapter.c, one for the scale, then the head of a file ------------------------
+def adapter(architecture, pairs, kind=1, n_bytes=2, alpha=8.0, more=()):
+    """pairs: (name of the model's tensor, dimensions of A, dimensions of B)"""
+    entries = [entry("general.type", 8, string("adapter")), entry("general.architecture", 8, string(architecture)), entry("adapter.type", 8, string("lora"))]
+    entries += [entry("adapter.lora.alpha", 6, struct.pack("<f", alpha)), *more]
+    tensors = [(f"{name}.lora_{which}", dims, kind, math.prod(dims) * n_bytes) for name, *both in pairs for which, dims in zip("ab", both)]
+    return head(architecture, entries, tensors)
+
+
+def pair(name, n_in, n_out, rank=2, experts=()):
+    if name == "token_embd.weight":
+        return name, (rank, n_out), (rank, n_in)
+    return name, (n_in, rank, *experts), (rank, n_out, *experts)
+
+
+def adapters():
+    """The models are 32 wide, with heads of 16 and, where there are experts, 4 of them."""
+    tokens, experts = 263, (4,)
+    dense = [pair("token_embd.weight", 32, tokens), pair("blk.0.attn_q.weight", 32, 32), pair("blk.0.attn_k.weight", 32, 16, 3), pair("blk.0.attn_output.weight", 32, 32), pair("blk.0.ffn_down.weight", 32, 32, 1)]
+    save("adapter", "dense", b"\x00\x20" + adapter("qwen3", dense))
+    save("adapter", "numbers", b"\x00\x7f" + adapter("qwen3", dense[1:3], 0, 4, 1e6) + b"\x7f")
+    save("adapter", "norm", b"\x00\x10" + adapter("qwen3", dense[1:2], 30, 2)[:-1] + b"\x00")
+    fused = [pair("blk.0.attn_qkv.weight", 32, 64, 2), pair("output.weight", 32, tokens, 1), pair("blk.0.ffn_gate.weight", 32, 32)]
+    save("adapter", "fused", b"\x01\xf0" + adapter("qwen", fused, 0, 4))
+    parts = [pair(f"blk.0.ffn_{part}_exps.weight", 32, 32, 2, experts) for part in ("gate", "up", "down")]
+    mixture = [*parts, pair("blk.0.ffn_gate_inp.weight", 32, 4), pair("blk.0.ffn_up_shexp.weight", 32, 32), pair("blk.0.ffn_gate_inp_shexp.weight", 32, 1), pair("output.weight", 32, tokens)]
+    save("adapter", "mixture", b"\x02\x20" + adapter("qwen2moe", mixture))
+    save("adapter", "merged", b"\x03\x20" + adapter("qwen3vlmoe", [pair("blk.0.ffn_gate_up_exps.weight", 32, 64, 2, experts), parts[2]]))
+    delta = [pair("blk.0.attn_qkv.weight", 32, 128), pair("blk.0.attn_gate.weight", 32, 64), pair("blk.0.ssm_beta.weight", 32, 2), pair("blk.0.ssm_out.weight", 64, 32), pair("blk.1.attn_q.weight", 32, 64)]
+    save("adapter", "hybrid", b"\x04\x20" + adapter("qwen35", delta))
+    # what lies: another number of experts, ranks that do not fit, a rank of none, one of a vector, one beyond all memory
+    save("adapter", "experts", b"\x02\x20" + adapter("qwen2moe", [pair("blk.0.ffn_up_exps.weight", 32, 32, 2, (5,))]))
+    save("adapter", "ranks", b"\x00\x20" + adapter("qwen3", [("blk.0.attn_q.weight", (32, 2), (3, 32))]))
+    save("adapter", "no_rank", b"\x00\x20" + adapter("qwen3", [pair("blk.0.attn_q.weight", 32, 32, 0)]))
+    save("adapter", "vector", b"\x00\x20" + adapter("qwen3", [pair("blk.0.attn_q_norm.weight", 16, 1)]))
+    save("adapter", "large", b"\x00\x20" + adapter("qwen3", [pair("blk.0.attn_q.weight", 32, 32, 1 << 40)]))
+    activated = array("adapter.alora.invocation_tokens", 5, [1, 2])
+    save("adapter", "activated", b"\x00\x20" + adapter("qwen3", dense, more=[activated]))
+
+
 def main():
     protocol()
     small_texts()
     templates()
     models()
+    adapters()
 
 
 if __name__ == "__main__":

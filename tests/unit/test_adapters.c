@@ -616,6 +616,12 @@ spoil(AdapterFile *file, int how)
 		case 16:
 			writer_u32(values, "split.count", 2, &file->n_values);
 			break;
+		case 17:
+		case 18:
+			byte_writer_free(values);
+			file->n_values = 0;
+			adapter_keys(file, "qwen3", how == 17 ? INFINITY : -2e6f);
+			break;
 		default:
 			find_tensor(file, Q_A)->n_dims = 3; /* experts of a matrix that has none */
 			find_tensor(file, Q_A)->dims[2] = 2;
@@ -644,6 +650,8 @@ files_that_lie_are_refused_by_the_tensor(void **state)
 		"tensor \"blk.0.attn_q.weight\" is no part of an adapter",
 		"it is no adapter: general.type is \"\"",
 		"one of 2 parts",
+		"adapter.lora.alpha is no number between -1e6 and 1e6",
+		"adapter.lora.alpha is no number between -1e6 and 1e6",
 		"tensor \"" Q_A "\" has the shape [2][4][64], expected [4][64]",
 	};
 	static AdapterFile file;

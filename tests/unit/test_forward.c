@@ -673,7 +673,7 @@ static void
 outliers_are_told_by_biases_alone(void **state)
 {
 	static float bias[64];
-	ModelHyper hyper = {.n_layers = 1, .n_kv_heads = 1, .head_dim = 64};
+	ModelHyper hyper = {.n_layers = 1, .n_kv_heads = 1, .head_dim = 64, .n_rotated = 64};
 	ModelLayer layer = {.attn_k_bias = NULL};
 	KeyOutliers *found;
 
@@ -700,6 +700,36 @@ outliers_are_told_by_biases_alone(void **state)
 		bias[i] = NAN;
 	assert_int_equal(key_outliers_find(&hyper, &layer, &found).code, STATUS_OK);
 	assert_null(found);
+}
+
+/* Where a part of a head is rotated, pairs are of that part, and the other dimensions stand alone. */
+static void
+outliers_are_pairs_of_what_is_rotated(void **state)
+{
+	static float bias[64];
+	ModelHyper hyper = {.n_layers = 1, .n_kv_heads = 1, .head_dim = 64, .n_rotated = 16};
+	ModelLayer layer = {.attn_k_bias = bias};
+	KeyOutliers *found;
+
+	(void) state;
+	bias[3] = 90;  /* beside 11 */
+	bias[40] = 80; /* alone */
+	assert_int_equal(key_outliers_find(&hyper, &layer, &found).code, STATUS_OK);
+	assert_non_null(found);
+	assert_int_equal(found->n, 3);
+	assert_int_equal(found->dims[0], 3);
+	assert_int_equal(found->dims[1], 11);
+	assert_int_equal(found->dims[2], 40);
+	free(found);
+	bias[50] = 100; /* longer ones first; for the pair there is no room then */
+	bias[60] = 110;
+	bias[3] = 70;
+	assert_int_equal(key_outliers_find(&hyper, &layer, &found).code, STATUS_OK);
+	assert_int_equal(found->n, 3);
+	assert_int_equal(found->dims[0], 60);
+	assert_int_equal(found->dims[1], 50);
+	assert_int_equal(found->dims[2], 40);
+	free(found);
 }
 
 /* All of a sequence's logits under every chunking, number of threads and instruction set: the same bits. */
@@ -1211,6 +1241,7 @@ main(void)
 		cmocka_unit_test(cache_types_stay_near_f32),
 		cmocka_unit_test(outliers_of_keys_do_not_spoil_eight_bits),
 		cmocka_unit_test(outliers_are_told_by_biases_alone),
+		cmocka_unit_test(outliers_are_pairs_of_what_is_rotated),
 		cmocka_unit_test(logits_do_not_depend_on_neighbours),
 		cmocka_unit_test(tentative_rows_leave_no_trace_but_those_that_count),
 		cmocka_unit_test(hidden_states_are_the_output_norm_s),
