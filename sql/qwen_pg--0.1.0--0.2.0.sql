@@ -323,6 +323,22 @@ CREATE FUNCTION qwen_extract(input text, schema json, model text DEFAULT NULL, m
 RETURNS jsonb AS 'MODULE_PATHNAME', 'qwen_extract' LANGUAGE C VOLATILE PARALLEL SAFE COST 10000;
 COMMENT ON FUNCTION qwen_extract(text, json, text, int, float8, float8, float8, int, float8, float8, float8, bigint, text[], boolean, int, json, text, json) IS 'what the input says, as JSON that satisfies the schema; 54000 where max_tokens is not enough';
 
+CREATE FUNCTION qwen_extract(input text, schema_text text, model text DEFAULT NULL, max_tokens int DEFAULT NULL,
+	temperature float8 DEFAULT NULL, top_p float8 DEFAULT NULL, min_p float8 DEFAULT NULL, top_k int DEFAULT NULL,
+	repetition_penalty float8 DEFAULT NULL, presence_penalty float8 DEFAULT NULL, frequency_penalty float8 DEFAULT NULL,
+	seed bigint DEFAULT NULL, stop text[] DEFAULT NULL, thinking boolean DEFAULT NULL, thinking_budget int DEFAULT NULL,
+	response_format json DEFAULT NULL, adapter text DEFAULT NULL, options json DEFAULT NULL)
+RETURNS jsonb AS 'MODULE_PATHNAME', 'qwen_extract_text' LANGUAGE C VOLATILE PARALLEL SAFE COST 10000;
+COMMENT ON FUNCTION qwen_extract(text, text, text, int, float8, float8, float8, int, float8, float8, float8, bigint, text[], boolean, int, json, text, json) IS 'what the input says, as JSON that satisfies the schema; 54000 where max_tokens is not enough';
+
+CREATE FUNCTION qwen_extract(input text, type anyelement, model text DEFAULT NULL, max_tokens int DEFAULT NULL,
+	temperature float8 DEFAULT NULL, top_p float8 DEFAULT NULL, min_p float8 DEFAULT NULL, top_k int DEFAULT NULL,
+	repetition_penalty float8 DEFAULT NULL, presence_penalty float8 DEFAULT NULL, frequency_penalty float8 DEFAULT NULL,
+	seed bigint DEFAULT NULL, stop text[] DEFAULT NULL, thinking boolean DEFAULT NULL, thinking_budget int DEFAULT NULL,
+	response_format json DEFAULT NULL, adapter text DEFAULT NULL, options json DEFAULT NULL)
+RETURNS anyelement AS 'MODULE_PATHNAME', 'qwen_extract_type' LANGUAGE C VOLATILE PARALLEL UNSAFE COST 10000;
+COMMENT ON FUNCTION qwen_extract(text, anyelement, text, int, float8, float8, float8, int, float8, float8, float8, bigint, text[], boolean, int, json, text, json) IS 'what the input says, as a value of the type that NULL is cast to: a table''s row, a composite type, a domain, a date, ...';
+
 CREATE FUNCTION qwen_classify_multi(input text, labels text[], threshold float8 DEFAULT 0.5, model text DEFAULT NULL,
 	max_tokens int DEFAULT NULL, temperature float8 DEFAULT NULL, top_p float8 DEFAULT NULL, min_p float8 DEFAULT NULL,
 	top_k int DEFAULT NULL, repetition_penalty float8 DEFAULT NULL, presence_penalty float8 DEFAULT NULL,
@@ -418,6 +434,10 @@ CREATE FUNCTION qwen_check_format(format json)
 RETURNS TABLE (path text, keyword text, problem text) AS 'MODULE_PATHNAME', 'qwen_check_format' LANGUAGE C STABLE PARALLEL SAFE COST 100 ROWS 1;
 COMMENT ON FUNCTION qwen_check_format(json) IS 'what is wrong with a response_format; no rows where nothing is';
 
+CREATE FUNCTION qwen_type_schema(type regtype, columns name[] DEFAULT NULL)
+RETURNS json AS 'MODULE_PATHNAME', 'qwen_type_schema' LANGUAGE C STABLE PARALLEL SAFE COST 100;
+COMMENT ON FUNCTION qwen_type_schema(regtype, name[]) IS 'the JSON schema that qwen_extract makes of a type; of columns of a row alone, if they are named';
+
 CREATE FUNCTION qwen_planner_support(internal)
 RETURNS internal AS 'MODULE_PATHNAME', 'qwen_planner_support' LANGUAGE C IMMUTABLE PARALLEL SAFE;
 COMMENT ON FUNCTION qwen_planner_support(internal) IS 'for the planner: a call that is the same for all rows is made once';
@@ -476,6 +496,8 @@ RETURNS void AS 'MODULE_PATHNAME', 'qwen_revoke_name' LANGUAGE C VOLATILE PARALL
 COMMENT ON FUNCTION qwen_revoke(text, text) IS 'the same by name; ''public'' is everybody';
 
 ALTER FUNCTION qwen_extract(text, json, text, int, float8, float8, float8, int, float8, float8, float8, bigint, text[], boolean, int, json, text, json) SUPPORT qwen_planner_support;
+ALTER FUNCTION qwen_extract(text, text, text, int, float8, float8, float8, int, float8, float8, float8, bigint, text[], boolean, int, json, text, json) SUPPORT qwen_planner_support;
+ALTER FUNCTION qwen_extract(text, anyelement, text, int, float8, float8, float8, int, float8, float8, float8, bigint, text[], boolean, int, json, text, json) SUPPORT qwen_planner_support;
 ALTER FUNCTION qwen_embed(text, text, text, int, json) SUPPORT qwen_planner_support;
 ALTER FUNCTION qwen_similarity(text, text, text, text, json) SUPPORT qwen_planner_support;
 ALTER FUNCTION qwen_similarity_to(text, real[], text, text, json) SUPPORT qwen_planner_support;

@@ -19,6 +19,8 @@
 #define DATE "(?!0000)(?:\\d{4}-" DAY_OF_ANY_YEAR "|" YEAR_LEAP "-02-29)"
 #define CLOCK "(?:[01]\\d|2[0-3]):[0-5]\\d:[0-5]\\d(?:\\.\\d{1,9})?"
 #define ZONE "(?:[Zz]|[+-](?:[01]\\d|2[0-3]):[0-5]\\d)"
+/* as far from UTC as PostgreSQL takes it */
+#define SQL_ZONE "(?:[Zz]|[+-](?:0\\d|1[0-5]):[0-5]\\d)"
 #define BYTE "(?:25[0-5]|2[0-4]\\d|1\\d\\d|[1-9]?\\d)"
 #define IPV4 BYTE "\\." BYTE "\\." BYTE "\\." BYTE
 #define H16 "[0-9A-Fa-f]{1,4}"
@@ -47,6 +49,9 @@
 #define ATOM "[A-Za-z0-9!#$%&'*+/=?^_`{|}~-]+"
 #define POINTER "(?:/(?:[^~/]|~[01])*)*"
 #define TIME_PART "T(?:\\d+H(?:\\d+M(?:\\d+S)?)?|\\d+M(?:\\d+S)?|\\d+S)"
+/* numbers of an interval that PostgreSQL's can hold */
+#define N6 "\\d{1,6}"
+#define SQL_TIME_PART "T(?:" N6 "H(?:" N6 "M(?:" N6 "S)?)?|" N6 "M(?:" N6 "S)?|" N6 "S)"
 
 typedef struct StringFormat
 {
@@ -78,8 +83,11 @@ static const StringFormat formats[] = {
 	{"double", NULL},
 	/* what types of SQL take */
 	{"sql-timestamp", DATE " " CLOCK},
-	{"sql-timestamptz", DATE "[ T]" CLOCK ZONE},
+	{"sql-timestamptz", DATE "[ T]" CLOCK SQL_ZONE},
 	{"sql-time", CLOCK},
+	{"sql-timetz", CLOCK SQL_ZONE},
+	{"sql-interval", "P(?:" N6 "Y(?:" N6 "M(?:" N6 "D)?)?(?:" SQL_TIME_PART ")?|" N6 "M(?:" N6 "D)?(?:" SQL_TIME_PART
+					 ")?|" N6 "D(?:" SQL_TIME_PART ")?|" SQL_TIME_PART "|" N6 "W)"},
 };
 
 bool

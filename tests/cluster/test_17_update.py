@@ -138,7 +138,7 @@ def test_options_are_an_object_of_known_keys(house):
         "qwen_embed_batch", "qwen_similarity", "qwen_similarity_to", "qwen_rerank", "qwen_rerank_score", "qwen_chunk", "qwen_tokenize", "qwen_detokenize", "qwen_count_tokens", "qwen_render_chat", "qwen_logprobs", "qwen_submit"}
     cursor.execute("CREATE TABLE optional (id int PRIMARY KEY, body text, answer text, e real[])")
     for name, n, types, names in functions:
-        given = ["'optional'", "'Say {body}'", "'optional'::regclass", "'answer'"] if name == "qwen_submit" else [SAMPLES[kind] for kind in types[:n]]
+        given = ["'optional'", "'Say {body}'", "'optional'::regclass", "'answer'"] if name == "qwen_submit" else [SAMPLES.get(kind) for kind in types[:n]]
         if name == "qwen_extract":
             given[1] = TAIL["schema"]
         more = [f"max_tokens => {600 if name == 'qwen_chunk' else 20 if name in ('qwen_entities', 'qwen_redact') else 1}"] if "max_tokens" in names else []

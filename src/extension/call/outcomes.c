@@ -26,9 +26,13 @@ static Untold *subtransactions; /* the innermost first; in the transaction's mem
 bool
 is_row_error(int sqlstate)
 {
-	return sqlstate == ERRCODE_INVALID_PARAMETER_VALUE || sqlstate == ERRCODE_PROGRAM_LIMIT_EXCEEDED ||
-		   sqlstate == ERRCODE_FEATURE_NOT_SUPPORTED || sqlstate == ERRCODE_UNTRANSLATABLE_CHARACTER ||
-		   sqlstate == ERRCODE_CHARACTER_NOT_IN_REPERTOIRE || sqlstate == ERRCODE_NUMERIC_VALUE_OUT_OF_RANGE;
+	int category = ERRCODE_TO_CATEGORY(sqlstate);
+
+	/* what is wrong with data or breaks a check; the last is what checks in PL/pgSQL raise */
+	return category == ERRCODE_TO_CATEGORY(ERRCODE_DATA_EXCEPTION) ||
+		   category == ERRCODE_TO_CATEGORY(ERRCODE_INTEGRITY_CONSTRAINT_VIOLATION) ||
+		   sqlstate == ERRCODE_PROGRAM_LIMIT_EXCEEDED || sqlstate == ERRCODE_FEATURE_NOT_SUPPORTED ||
+		   sqlstate == ERRCODE_RAISE_EXCEPTION;
 }
 
 void

@@ -1,37 +1,43 @@
 /*
- * extract.c - qwen_extract: what a text says, as JSON that satisfies a schema. The prompt stands in task_prompts.h.
+ * extract.c - qwen_extract: what a text says, as JSON that satisfies a schema, or as a value of a type, whose schema is
+ * made of the catalog (type_schema.c). The prompt stands in task_prompts.h.
  */
 #include "../core/core.h"
 
 #include "../call/call.h"
 #include "../core/engine_reply.h"
+#include "../core/settings.h"
 #include "../core/texts.h"
+#include "access/xact.h"
 #include "catalog/pg_type.h"
+#include "funcapi.h"
+#include "nodes/nodeFuncs.h"
+#include "nodes/primnodes.h"
 #include "registry.h"
 #include "task_prompts.h"
 #include "task_request.h"
+#include "type_parts.h"
 #include "utils/builtins.h"
+#include "utils/fmgrprotos.h"
 #include "utils/jsonb.h"
+#include "utils/lsyscache.h"
+#include "utils/resowner.h"
 
 #define EXTRACT_TOKENS 1024 /* of an answer, where nobody says how many */
 
+/* Ask about the first argument in the form of a schema; the common arguments are behind the second. */
 static void
-build_extract(FunctionCallInfo fcinfo, ModelCall *call)
+ask(FunctionCallInfo fcinfo, ModelCall *call, const char *schema, const char *whose)
 {
-	Request *request;
+	Request *request = model_call_ask(call);
 	StringInfoData form;
-	char *schema;
 
-	if (PG_ARGISNULL(0) || PG_ARGISNULL(1) || text_is_blank(PG_GETARG_TEXT_PP(0)))
-		return;
-	schema = text_to_cstring(PG_GETARG_TEXT_PP(1));
-	request = model_call_ask(call);
 	request->kind = REQUEST_CHAT;
 	task_messages(request, psprintf(PROMPT_EXTRACT, schema), PG_GETARG_TEXT_PP(0));
 	options_read(fcinfo, 2, request);
 	if (request->format.data)
 		ereport(ERROR, (errcode(ERRCODE_INVALID_PARAMETER_VALUE),
-						errmsg("response_format must not be given: the schema is the form of the answer")));
+						errmsg("response_format must not be given: the %s is the form of the answer", whose)));
 	initStringInfo(&form);
 	appendStringInfo(&form, "{\"type\":\"json_schema\",\"schema\":%s}", schema);
 	request->format = span_from_cstring(form.data);
@@ -39,18 +45,160 @@ build_extract(FunctionCallInfo fcinfo, ModelCall *call)
 	task_max_tokens(request, EXTRACT_TOKENS);
 }
 
+/* The expression that an argument is in the statement, or NULL. */
+static Node *
+argument_expression(FunctionCallInfo fcinfo, int i)
+{
+	Node *call = fcinfo->flinfo ? fcinfo->flinfo->fn_expr : NULL;
+
+	if (!call || !IsA(call, FuncExpr) || list_length(((FuncExpr *) call)->args) <= i)
+		return NULL;
+	return list_nth(((FuncExpr *) call)->args, i);
+}
+
+/* A schema that is text and a NULL that somebody wrote is more likely the type of an answer that was meant. */
+static void
+refuse_untyped_null(FunctionCallInfo fcinfo)
+{
+	Node *schema = argument_expression(fcinfo, 1);
+
+	if (schema && exprType(schema) == TEXTOID && IsA(schema, Const) && ((Const *) schema)->constisnull)
+		ereport(ERROR, (errcode(ERRCODE_INVALID_PARAMETER_VALUE),
+						errmsg("the second argument of qwen_extract must be a schema, or NULL of the type wanted"),
+						errhint("Cast it: NULL::date, NULL::my_table. For a text use a domain over text, or "
+								"qwen_chat.")));
+}
+
+static void
+build_extract(FunctionCallInfo fcinfo, ModelCall *call)
+{
+	char *schema;
+
+	if (PG_ARGISNULL(1))
+		refuse_untyped_null(fcinfo);
+	if (PG_ARGISNULL(0) || PG_ARGISNULL(1) || text_is_blank(PG_GETARG_TEXT_PP(0)))
+		return;
+	schema = text_to_cstring(PG_GETARG_TEXT_PP(1));
+	/* it may have come as text */
+	(void) DirectFunctionCall1(json_in, CStringGetDatum(schema));
+	ask(fcinfo, call, schema, "schema");
+}
+
 /* A value that was completed for want of tokens says what the text does not. */
-static Datum
-finish_extract(FunctionCallInfo fcinfo, const EngineReply *replies)
+static Jsonb *
+whole_answer(const EngineReply *replies, const char *whose)
 {
 	if (replies[0].type != FRAME_DONE)
 		ereport(ERROR, (errcode(ERRCODE_SYSTEM_ERROR), errmsg("the qwen engine gave no answer")));
 	if (replies[0].done.finish_reason == FINISH_LENGTH)
 		ereport(ERROR, (errcode(ERRCODE_PROGRAM_LIMIT_EXCEEDED),
-						errmsg("%u tokens are not enough for what the schema asks for",
-							   (unsigned) replies[0].done.completion_tokens),
-						errhint("Raise max_tokens, or bound strings and arrays by maxLength and maxItems.")));
-	return DirectFunctionCall1(jsonb_in, CStringGetDatum(text_to_cstring(text_from_span(replies[0].done.content))));
+						errmsg("%u tokens are not enough for what the %s asks for",
+							   (unsigned) replies[0].done.completion_tokens, whose),
+						strcmp(whose, "schema") == 0
+							? errhint("Raise max_tokens, or bound strings and arrays by maxLength and maxItems.")
+							: errhint("Raise max_tokens, or bound texts: varchar(n) instead of text.")));
+	return DatumGetJsonbP(
+		DirectFunctionCall1(jsonb_in, CStringGetDatum(text_to_cstring(text_from_span(replies[0].done.content)))));
+}
+
+static Datum
+finish_extract(FunctionCallInfo fcinfo, const EngineReply *replies)
+{
+	return JsonbPGetDatum(whole_answer(replies, "schema"));
+}
+
+/* The type that the second argument is of, and its modifier. */
+static Oid
+wanted_type(FunctionCallInfo fcinfo, int32 *modifier)
+{
+	Node *expression = argument_expression(fcinfo, 1);
+	Oid type = get_fn_expr_argtype(fcinfo->flinfo, 1);
+
+	if (!OidIsValid(type))
+		ereport(ERROR, (errcode(ERRCODE_DATATYPE_MISMATCH), errmsg("the type that is wanted cannot be told")));
+	*modifier = expression ? exprTypmod(expression) : -1;
+	return type;
+}
+
+static void
+build_extract_type(FunctionCallInfo fcinfo, ModelCall *call)
+{
+	int32 modifier;
+	Oid type = wanted_type(fcinfo, &modifier);
+	char *schema;
+
+	/* a domain may have no NULL that could be written */
+	if (!PG_ARGISNULL(1) && get_typtype(type) != TYPTYPE_DOMAIN)
+		ereport(ERROR,
+				(errcode(ERRCODE_INVALID_PARAMETER_VALUE),
+				 errmsg("the second argument of qwen_extract says the type of the answer alone: it must be NULL, "
+						"not a value of type %s",
+						format_type_be(type)),
+				 errhint("NULL::%s. A schema is cast to json.", format_type_be(type))));
+	schema = type_schema(type, modifier, NIL);
+	if (PG_ARGISNULL(0) || text_is_blank(PG_GETARG_TEXT_PP(0)))
+		return;
+	ask(fcinfo, call, schema, "type");
+}
+
+/* The value that is being made of an answer. */
+typedef struct Making
+{
+	Jsonb *answer;
+	Oid type;
+	int32 modifier;
+	bool is_null;
+} Making;
+
+/*
+ * CHECKs run what users wrote, and where an error shall become NULL, what that has begun must be undone: so it runs in
+ * a subtransaction then.
+ */
+static Datum
+make_undoably(Making *making)
+{
+	MemoryContext context = CurrentMemoryContext;
+	ResourceOwner owner = CurrentResourceOwner;
+	volatile Datum value = (Datum) 0;
+
+	BeginInternalSubTransaction(NULL);
+	MemoryContextSwitchTo(context);
+	PG_TRY();
+	{
+		value = type_value(making->answer, making->type, making->modifier, NIL, &making->is_null);
+		ReleaseCurrentSubTransaction();
+		MemoryContextSwitchTo(context);
+		CurrentResourceOwner = owner;
+	}
+	PG_CATCH();
+	{
+		ErrorData *error;
+
+		MemoryContextSwitchTo(context);
+		error = CopyErrorData();
+		FlushErrorState();
+		RollbackAndReleaseCurrentSubTransaction();
+		MemoryContextSwitchTo(context);
+		CurrentResourceOwner = owner;
+		ReThrowError(error);
+	}
+	PG_END_TRY();
+	return value;
+}
+
+static Datum
+finish_extract_type(FunctionCallInfo fcinfo, const EngineReply *replies)
+{
+	Making making = {.answer = whole_answer(replies, "type")};
+	Datum value;
+
+	making.type = wanted_type(fcinfo, &making.modifier);
+	if (qwen_on_error == QWEN_ON_ERROR_NULL)
+		value = make_undoably(&making);
+	else
+		value = type_value(making.answer, making.type, making.modifier, NIL, &making.is_null);
+	fcinfo->isnull = making.is_null;
+	return value;
 }
 
 const ModelFunction extract_function = {.symbol = "qwen_extract",
@@ -63,3 +211,25 @@ const ModelFunction extract_function = {.symbol = "qwen_extract",
 										.has_tail = true};
 
 QWEN_MODEL_FUNCTION(qwen_extract, extract_function)
+
+const ModelFunction extract_text_function = {.symbol = "qwen_extract_text",
+											 .build = build_extract,
+											 .finish = finish_extract,
+											 .result = JSONBOID,
+											 .least = 2,
+											 .most = 18,
+											 .arguments = {{"input", TEXTOID}, {"schema", TEXTOID}},
+											 .has_tail = true};
+
+QWEN_MODEL_FUNCTION(qwen_extract_text, extract_text_function)
+
+const ModelFunction extract_type_function = {.symbol = "qwen_extract_type",
+											 .build = build_extract_type,
+											 .finish = finish_extract_type,
+											 .result = ANYELEMENTOID,
+											 .least = 2,
+											 .most = 18,
+											 .arguments = {{"input", TEXTOID}, {"type", ANYELEMENTOID}},
+											 .has_tail = true};
+
+QWEN_MODEL_FUNCTION(qwen_extract_type, extract_type_function)

@@ -27,6 +27,8 @@ const ModelFunction *const model_functions[] = {
 	&chat_full_jsonb_function,
 	&similarity_function,
 	&extract_function,
+	&extract_text_function,
+	&extract_type_function,
 	NULL,
 };
 

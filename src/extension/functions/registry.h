@@ -13,7 +13,7 @@ extern const ModelFunction chat_text_function, chat_json_function, chat_jsonb_fu
 	chat_full_json_function, chat_full_jsonb_function, generate_function, fill_in_function, summarize_function,
 	translate_function, embed_function, similarity_function, similarity_to_function, rerank_score_function,
 	classify_function, filter_function, sentiment_function, classify_multi_function, score_function, redact_function,
-	extract_function;
+	extract_function, extract_text_function, extract_type_function;
 
 /* All of them; NULL is behind the last. */
 extern const ModelFunction *const model_functions[];

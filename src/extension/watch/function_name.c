@@ -4,7 +4,7 @@
 #include "function_name.h"
 
 /* What tells the C functions of one SQL function apart. */
-static const char *const form_suffixes[] = {"_text", "_json", "_jsonb"};
+static const char *const form_suffixes[] = {"_text", "_json", "_jsonb", "_type"};
 
 void
 watch_function_name(char name[FUNCTION_NAME_BYTES], const char *symbol)

@@ -1,0 +1,66 @@
+/*
+ * type_parts.h - a type of PostgreSQL as something that JSON can say: what qwen_extract(input, NULL::some_type) asks
+ * for, and how the answer becomes a value.
+ *
+ * type_parts.c says of what kind a type is, type_schema.c writes the JSON schema of it, type_values.c makes values of
+ * answers. All read the catalog as it is at that moment and keep nothing, so that a type that was altered is found as
+ * it is.
+ */
+#ifndef QWEN_TYPE_PARTS_H
+#define QWEN_TYPE_PARTS_H
+
+#include "../core/core.h"
+
+#include "access/tupdesc.h"
+#include "nodes/pg_list.h"
+#include "utils/jsonb.h"
+
+typedef enum TypeKind
+{
+	TYPE_OBJECT, /* a composite type */
+	TYPE_ARRAY,
+	TYPE_ENUM,
+	TYPE_INTEGER,
+	TYPE_NUMBER,
+	TYPE_BOOLEAN,
+	TYPE_STRING,
+	TYPE_JSON,
+} TypeKind;
+
+/* A type below its domains. */
+typedef struct TypePart
+{
+	TypeKind kind;
+	Oid base;
+	int32 modifier;    /* of base; of an array, its elements' */
+	Oid element;       /* of an array */
+	int n_dimensions;  /* of an array, as declared: at least 1 */
+	bool never_null;   /* a domain says so */
+	const char *check; /* "CHECK (...) ...": of its domains, or NULL */
+} TypePart;
+
+/*
+ * Look a type up. n_dimensions: as its column was declared, or 0. path: a JSON pointer to it, for errors. Raises 0A000
+ * for what has no form in JSON. No reference of the catalog is held where it does.
+ */
+extern TypePart type_part_of(Oid type, int32 modifier, int n_dimensions, const char *path);
+
+/*
+ * Is a column of a composite type asked for? Not what is dropped, generated, an identity, or numbered by a sequence.
+ * only: names (C strings) of those that are, or NIL.
+ */
+extern bool type_column_is_asked(TupleDesc columns, int i, const List *only);
+
+/* "/name" with what JSON pointers escape, appended. */
+extern void type_path_add(StringInfo path, const char *name);
+
+/* The JSON schema of a type, palloc'd. only: as above, of a composite type. */
+extern char *type_schema(Oid type, int32 modifier, List *only);
+
+/*
+ * The value of an answer to that schema. What the type's input, a domain or an array refuses is raised with the
+ * path. Runs what users wrote, in CHECKs of domains.
+ */
+extern Datum type_value(Jsonb *answer, Oid type, int32 modifier, List *only, bool *is_null);
+
+#endif
