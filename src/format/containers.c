@@ -5,6 +5,8 @@
 
 #include <string.h>
 
+#include "conjunctions.h"
+
 #define MAX_OPTIONS 4096
 #define MAX_PREDICATES 10
 

@@ -6,8 +6,10 @@
 #include <stdlib.h>
 #include <string.h>
 
+#include "conjunctions.h"
 #include "format_private.h"
 #include "pattern.h"
+#include "schema_formula.h"
 
 #define MAX_SHORTEST (256 * 1024) /* bytes of the shortest text */
 #define MAX_CHOICES 10000
@@ -152,7 +154,7 @@ begin_json(Format *format, const JsonNode *schema, const char *path, uint32_t ig
 			format->schema.root = format->schema.n_nodes++;
 		}
 	}
-	formulas_open(&format->formulas, &format->schema);
+	formulas_open(&format->formulas, &format->schema, schema_formula);
 	machine_open(&format->machine, &format->formulas, is_compact);
 	if (pool_failed(&format->pool))
 		return;
@@ -175,7 +177,7 @@ open_machine(Format *format)
 	schema_open(&format->schema, &format->pool, &format->expressions, &anything, "", 0);
 	if (pool_failed(&format->pool))
 		return;
-	formulas_open(&format->formulas, &format->schema);
+	formulas_open(&format->formulas, &format->schema, schema_formula);
 	machine_open(&format->machine, &format->formulas, false);
 }
 

@@ -71,8 +71,14 @@ typedef enum FormulaKind
 #define SCOPE_PATTERN 1u /* words: this, the expression */
 #define SCOPE_OTHERS 0u  /* words: this, number of names, names …, expressions … */
 
-typedef struct Formulas
+typedef struct Formulas Formulas;
+
+/* What the keywords of a node say of one type of values (schema_formula.h). */
+typedef uint32_t NodeFormula(Formulas *formulas, uint32_t node, ValueType type);
+
+struct Formulas
 {
+	NodeFormula *of_node;
 	Schema *schema;
 	Pool *pool;
 	Interner formulas, conjunctions, scopes;
@@ -83,9 +89,9 @@ typedef struct Formulas
 	int depth;
 	/* while it is asked whether alternatives exclude each other: what is being made cannot be asked */
 	bool is_probing, probe_failed;
-} Formulas;
+};
 
-extern void formulas_open(Formulas *formulas, Schema *schema);
+extern void formulas_open(Formulas *formulas, Schema *schema, NodeFormula *of_node);
 
 static inline FormulaKind
 formula_kind(const Formulas *formulas, uint32_t formula)
@@ -112,18 +118,8 @@ extern uint32_t formula_and2(Formulas *formulas, uint32_t a, uint32_t b);
 extern uint32_t formula_or2(Formulas *formulas, uint32_t a, uint32_t b);
 extern uint32_t formula_negate(Formulas *formulas, uint32_t formula);
 
-/* What a literal, or a conjunction, says of values of a type. */
-extern uint32_t formula_of_literal(Formulas *formulas, uint32_t literal, ValueType type);
-extern uint32_t formula_of_conjunction(Formulas *formulas, uint32_t conjunction, ValueType type);
-
-extern uint32_t conjunction_of(Formulas *formulas, uint32_t literal);
-extern uint32_t conjunction_join(Formulas *formulas, uint32_t a, uint32_t b);
-
-/* Without literals that the others imply; C_FALSE where it is plain that no value satisfies it. */
-extern uint32_t conjunction_reduce(Formulas *formulas, uint32_t conjunction);
-
-/* Is it plain that no value satisfies all of them? */
-extern bool conjunction_is_empty(Formulas *formulas, uint32_t conjunction);
+/* Must an object have a member of this name, or must it not? */
+extern uint32_t formula_has_member(Formulas *formulas, uint32_t name, bool wanted);
 
 extern uint32_t scope_of_pattern(Formulas *formulas, uint32_t expression);
 extern uint32_t scope_of_others(Formulas *formulas, const WordList *names, const WordList *expressions);

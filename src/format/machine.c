@@ -1,11 +1,16 @@
 /*
- * machine.c - see machine.h: frames, cells, states and steps. What frames can begin with is in expansions.c.
+ * machine.c - see machine.h: frames, cells, states and steps. What frames can begin with is in openings.c and
+ * expansions.c.
  */
 #include "machine.h"
 
 #include <string.h>
 
+#include "completions.h"
+#include "costs.h"
 #include "expansions.h"
+#include "frames.h"
+#include "keys.h"
 
 /* What a step has found of the next state. */
 typedef struct Found
@@ -50,12 +55,6 @@ machine_open(Machine *machine, Formulas *formulas, bool is_compact)
 	(void) intern(machine->pool, &machine->states, NULL, 0, NULL);
 	(void) intern(machine->pool, &machine->key_texts, NULL, 0, NULL);
 	(void) intern(machine->pool, &machine->key_lists, NULL, 0, NULL);
-}
-
-static uint32_t
-frame_make(Machine *machine, const uint32_t *words, uint32_t n)
-{
-	return intern(machine->pool, &machine->frames, words, n, NULL);
 }
 
 static void
@@ -149,25 +148,15 @@ step_pick(Found *found, const uint32_t *words, uint32_t parent, unsigned char by
 	{
 		uint32_t next[5] = {FRAME_PICK, words[1], first, last, depth + 1};
 
-		add_cell(found, cell_make(machine, frame_make(machine, next, 5), parent));
+		add_cell(found, cell_make(machine, frame_of_words(machine, next, 5), parent));
 	}
-}
-
-static NumberPrefix
-number_of_words(const uint32_t *words)
-{
-	return (NumberPrefix){.phase = words[2] & 7,
-						  .negative = words[2] >> 3 & 1,
-						  .n_integer = words[2] >> 8 & 0xFF,
-						  .n_fraction = words[2] >> 16 & 0xFF,
-						  .value = (UnsignedDecimal) decimal_of_words(words + 3)};
 }
 
 static void
 step_number(Found *found, const uint32_t *words, uint32_t parent, unsigned char byte)
 {
 	Machine *machine = found->machine;
-	NumberPrefix prefix = number_of_words(words);
+	NumberPrefix prefix = frame_number_prefix(words);
 	const NumberSet *set = machine->set_list[words[1]];
 
 	if (!number_step(set, &prefix, (char) byte))
@@ -212,7 +201,7 @@ step_string(Found *found, const uint32_t *words, uint32_t parent, unsigned char 
 	{
 		next[5] = prefix.mode;
 		next[6] = prefix.value;
-		add_cell(found, cell_make(machine, frame_make(machine, next, 7), parent));
+		add_cell(found, cell_make(machine, frame_of_words(machine, next, 7), parent));
 	}
 }
 
@@ -234,7 +223,7 @@ step_text(Found *found, const uint32_t *words, uint32_t parent, unsigned char by
 		return;
 	next[3] = prefix.mode;
 	next[4] = prefix.value;
-	add_cell(found, cell_make(machine, frame_make(machine, next, 5), parent));
+	add_cell(found, cell_make(machine, frame_of_words(machine, next, 5), parent));
 	if (step == LETTER_WHOLE && language->accepts[next[2]])
 		pop_to(found, parent);
 }
@@ -249,7 +238,7 @@ step_key(Found *found, const uint32_t *words, uint32_t parent, unsigned char byt
 	memcpy(next, words, sizeof next);
 	step = key_step(machine, next, byte, after);
 	if (step == KEY_GOES_ON)
-		add_cell(found, cell_make(machine, frame_make(machine, next, 9), parent));
+		add_cell(found, cell_make(machine, frame_of_words(machine, next, 9), parent));
 	else if (step == KEY_ENDS)
 	{
 		/* a colon, the value, the rest of the object */
@@ -384,7 +373,7 @@ machine_begin_value(Machine *machine, uint32_t conjunction)
 {
 	uint32_t words[2] = {FRAME_VALUE, conjunction};
 
-	begin(machine, frame_make(machine, words, 2));
+	begin(machine, frame_of_words(machine, words, 2));
 }
 
 void
@@ -392,7 +381,7 @@ machine_begin_words(Machine *machine, const ByteSpan *texts, uint32_t n)
 {
 	uint32_t words[2] = {FRAME_WORDS, pick_of_texts(machine, texts, n)};
 
-	begin(machine, frame_make(machine, words, 2));
+	begin(machine, frame_of_words(machine, words, 2));
 }
 
 void
@@ -411,7 +400,7 @@ machine_begin_text(Machine *machine, uint32_t expression)
 	}
 	words[1] = language_index(machine, language);
 	words[2] = language->start;
-	push_frame(&found, frame_make(machine, words, 5), CELL_DONE);
+	push_frame(&found, frame_of_words(machine, words, 5), CELL_DONE);
 	if (language->accepts[language->start])
 		add_cell(&found, CELL_DONE);
 	machine->start = state_make(&found);
@@ -429,7 +418,7 @@ machine_behind_blanks(Machine *machine)
 	for (uint32_t i = 0; i < n; i++)
 		add_cell(&found, cells[i]);
 	words[1] = pick_of_blanks(machine, cells, n);
-	push_frame(&found, frame_make(machine, words, 2), CELL_DONE);
+	push_frame(&found, frame_of_words(machine, words, 2), CELL_DONE);
 	return state_make(&found);
 }
 
@@ -511,7 +500,7 @@ machine_frame_for_mask(Machine *machine, uint32_t frame)
 	{
 		memcpy(few, words, 9 * sizeof *few);
 		few[8] = NO_KEY;
-		return frame_make(machine, few, 9);
+		return frame_of_words(machine, few, 9);
 	}
 	if (kind == FRAME_STRING)
 	{
@@ -526,7 +515,7 @@ machine_frame_for_mask(Machine *machine, uint32_t frame)
 			few[4] = NO_LIMIT;
 		if (words[3] >= far && few[4] == NO_LIMIT)
 			few[3] = far;
-		return frame_make(machine, few, 7);
+		return frame_of_words(machine, few, 7);
 	}
 	return frame;
 }

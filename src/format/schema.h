@@ -110,10 +110,4 @@ extern uint32_t schema_constant(Schema *schema, const JsonNode *value);
 extern uint32_t schema_text(Schema *schema, const char *text, size_t length);
 extern ByteSpan schema_span(const Schema *schema, uint32_t text);
 
-/* Are two values the same, by JSON's meaning? */
-extern bool json_equal(const JsonNode *a, const JsonNode *b);
-
-/* The type of a value, as one bit. */
-extern uint8_t json_type(const JsonNode *node);
-
 #endif

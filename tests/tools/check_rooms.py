@@ -37,7 +37,6 @@ EXTENSION_ROOMS = {
 OPEN_ROOMS = {"core"}
 # files, by how their paths begin, that call each other round, and why
 ROUND = {
-    "src/format/": "the formula of a schema asks whether alternatives exclude each other, which is told by their formulas",
     "src/template/": "statements hold expressions, expressions hold macros, filters and tests, and their arguments are expressions",
 }
 # what stands above all rooms of the extension and lets each do its part

@@ -1,0 +1,245 @@
+/*
+ * openings.c - see openings.h.
+ */
+#include "openings.h"
+
+#include <string.h>
+
+#include "conjunctions.h"
+#include "frames.h"
+#include "keys.h"
+#include "scalars.h"
+
+/* ---- what values begin with ---- */
+
+static uint32_t
+plan_of(Machine *machine, uint32_t conjunction)
+{
+	uint32_t index;
+	ObjectPlan *plan;
+
+	if (map_find(&machine->plans, conjunction, &index))
+		return index;
+	plan = object_plan(machine->formulas, conjunction);
+	if (!plan || !pool_grow(machine->pool, &machine->plan_list, machine->n_plans, &machine->plans_capacity,
+							sizeof *machine->plan_list))
+		return 0;
+	map_put(machine->pool, &machine->plans, conjunction, machine->n_plans);
+	machine->plan_list[machine->n_plans] = plan;
+	return machine->n_plans++;
+}
+
+static void
+add_numbers(Machine *machine, Pick *pick, uint32_t formula)
+{
+	const ScalarSets *sets = scalar_numbers(machine->formulas, formula);
+
+	for (uint32_t i = 0; i < sets->n && !pool_failed(machine->pool); i++)
+	{
+		NumberPrefix prefix = {0};
+
+		if (!sets->sets[i].numbers)
+		{
+			pick_add(machine, pick, sets->sets[i].word, 0, 0, 0);
+			continue;
+		}
+		if (!pool_grow(machine->pool, &machine->set_list, machine->n_sets, &machine->sets_capacity,
+					   sizeof *machine->set_list))
+			return;
+		machine->set_list[machine->n_sets++] = sets->sets[i].numbers;
+		/* a word of no bytes: the frame itself */
+		pick_add(machine, pick, frame_span(""), 1, frame_of_number(machine, machine->n_sets - 1, &prefix), 0);
+	}
+}
+
+static void
+add_strings(Machine *machine, Pick *pick, uint32_t formula)
+{
+	const ScalarSets *sets = scalar_strings(machine->formulas, formula);
+
+	for (uint32_t i = 0; i < sets->n && !pool_failed(machine->pool); i++)
+	{
+		const ScalarSet *set = &sets->sets[i];
+		uint32_t words[7] = {FRAME_STRING, 0, 0, set->min, set->max, 0, 0};
+
+		if (!set->language)
+		{
+			pick_add(machine, pick, set->word, 0, 0, 0);
+			continue;
+		}
+		words[1] = language_index(machine, set->language);
+		words[2] = set->language->start;
+		pick_add(machine, pick, frame_span("\""), 1, intern(machine->pool, &machine->frames, words, 7, NULL), 0);
+	}
+}
+
+static void
+add_value_words(Machine *machine, Pick *pick, uint32_t conjunction)
+{
+	Formulas *formulas = machine->formulas;
+	static const char *const constants[] = {"null", "false", "true"};
+	uint32_t formula;
+
+	for (int type = VALUE_NULL; type <= VALUE_TRUE; type++)
+		if (formula_of_conjunction(formulas, conjunction, (ValueType) type) == F_TRUE)
+			pick_add(machine, pick, frame_span(constants[type]), 0, 0, 0);
+	add_numbers(machine, pick, formula_of_conjunction(formulas, conjunction, VALUE_NUMBER));
+	add_strings(machine, pick, formula_of_conjunction(formulas, conjunction, VALUE_STRING));
+	formula = formula_of_conjunction(formulas, conjunction, VALUE_ARRAY);
+	if (formula != F_FALSE && !pool_failed(machine->pool))
+		pick_add(machine, pick, frame_span("["), 1, frame_make(machine, FRAME_ARRAY, formula, 1, 0, 0, 0, 2), 0);
+	formula = formula_of_conjunction(formulas, conjunction, VALUE_OBJECT);
+	if (formula != F_FALSE && !pool_failed(machine->pool))
+	{
+		uint32_t plan = plan_of(machine, conjunction);
+
+		if (!pool_failed(machine->pool) && machine->plan_list[plan]->formula != F_FALSE)
+			pick_add(machine, pick, frame_span("{"), 1,
+					 frame_make(machine, FRAME_OBJECT, plan, machine->plan_list[plan]->formula, 0, 1,
+								key_list_of_plan(machine, machine->plan_list[plan]), 5),
+					 0);
+	}
+}
+
+/* ---- what objects and arrays go on with ---- */
+
+static void
+add_array_words(Machine *machine, Pick *pick, uint32_t formula, bool is_first)
+{
+	PartOptions options = array_with(machine->formulas, formula);
+
+	if (container_ends(machine->formulas, formula))
+		pick_add(machine, pick, frame_span("]"), 0, 0, 0);
+	for (uint32_t i = 0; i < options.n && !pool_failed(machine->pool); i++)
+	{
+		uint32_t conjunction = conjunction_reduce(machine->formulas, options.at[i].conjunction);
+
+		if (conjunction != C_FALSE)
+			pick_add(machine, pick, frame_span(is_first ? "" : machine->separator), 2,
+					 frame_of_value(machine, conjunction),
+					 frame_make(machine, FRAME_ARRAY, options.at[i].formula, 0, 0, 0, 0, 2));
+	}
+}
+
+/* The kinds of further names, with what is left of a formula by each. */
+static const KeyKinds *
+other_kinds(Machine *machine, uint32_t formula)
+{
+	uint32_t index;
+	KeyKinds *kinds;
+
+	if (map_find(&machine->other_kinds, formula, &index))
+		return machine->kind_lists[index];
+	kinds = pool_alloc(machine->pool, 1, sizeof *kinds);
+	if (!kinds || !pool_grow(machine->pool, &machine->kind_lists, machine->n_kind_lists, &machine->kind_lists_capacity,
+							 sizeof *machine->kind_lists))
+		return NULL;
+	*kinds = object_with_other(machine->formulas, formula);
+	machine->kind_lists[machine->n_kind_lists] = kinds;
+	map_put(machine->pool, &machine->other_kinds, formula, machine->n_kind_lists++);
+	return kinds;
+}
+
+/* Are there as many names as there must be members? */
+static bool
+names_suffice(Machine *machine, const KeyKinds *kinds, uint32_t formula, uint32_t list)
+{
+	uint32_t least = object_least(machine->formulas, formula), n_keys, range;
+	uint64_t n = 0;
+
+	(void) interned(&machine->key_lists, list, &n_keys);
+	range = n_keys << 16;
+	for (uint32_t i = 0; i < kinds->n && least > 0; i++)
+	{
+		const Language *language = kinds->at[i].language;
+
+		if (language->n_words[language->start] == NO_LIMIT)
+			return true;
+		n += language->n_words[language->start] - keys_count_used(machine, language, language->start, list, range, 0);
+	}
+	return n >= least;
+}
+
+static void
+add_other_words(Machine *machine, Pick *pick, uint32_t plan, uint32_t formula, bool is_first, uint32_t list)
+{
+	const KeyKinds *kinds = other_kinds(machine, formula);
+	uint32_t n_keys;
+
+	(void) interned(&machine->key_lists, list, &n_keys);
+	if (!kinds || !names_suffice(machine, kinds, formula, list) ||
+		(n_keys >= machine->plan_list[plan]->n_names + MACHINE_MAX_KEYS && container_ends(machine->formulas, formula)))
+		return;
+	for (uint32_t i = 0; i < kinds->n && !pool_failed(machine->pool); i++)
+		for (uint32_t k = 0; k < kinds->at[i].options.n && !pool_failed(machine->pool); k++)
+		{
+			const PartOption *option = &kinds->at[i].options.at[k];
+			uint32_t conjunction = conjunction_reduce(machine->formulas, option->conjunction);
+			uint32_t rest[4] = {language_index(machine, kinds->at[i].language), plan, conjunction, option->formula};
+			uint32_t words[9] = {FRAME_KEY, 0, kinds->at[i].language->start, 0, 0, list, n_keys << 16, 0, 0};
+
+			if (conjunction == C_FALSE)
+				continue;
+			words[1] = intern(machine->pool, &machine->rests, rest, 4, NULL);
+			pick_add(machine, pick, frame_join(machine, is_first ? "" : machine->separator, frame_span("\""), ""), 1,
+					 intern(machine->pool, &machine->frames, words, 9, NULL), 0);
+		}
+}
+
+static void
+add_object_words(Machine *machine, Pick *pick, const uint32_t *words)
+{
+	Formulas *formulas = machine->formulas;
+	uint32_t plan = words[1], formula = words[2], list = words[5];
+	bool is_first = words[4];
+
+	for (uint32_t i = words[3]; i < machine->plan_list[plan]->n_names && pool_work(machine->pool, 1); i++)
+	{
+		uint32_t name = machine->plan_list[plan]->names[i];
+		ByteSpan spelled = scalar_spell(machine->pool, schema_span(formulas->schema, name));
+		PartOptions options = {0};
+
+		if (spelled.data)
+			options = object_with(formulas, formula, name);
+		for (uint32_t k = 0; k < options.n && !pool_failed(machine->pool); k++)
+		{
+			uint32_t conjunction = conjunction_reduce(formulas, options.at[k].conjunction);
+
+			if (conjunction != C_FALSE)
+				pick_add(machine, pick,
+						 frame_join(machine, is_first ? "" : machine->separator, spelled, machine->colon), 2,
+						 frame_of_value(machine, conjunction),
+						 frame_make(machine, FRAME_OBJECT, plan, options.at[k].formula, i + 1, 0, list, 5));
+		}
+		formula = object_without(formulas, formula, name);
+		if (formula == F_FALSE)
+			return;
+	}
+	add_other_words(machine, pick, plan, formula, is_first, list);
+	if (container_ends(formulas, formula))
+		pick_add(machine, pick, frame_span("}"), 0, 0, 0);
+}
+
+/* All words that a frame that has not begun can begin with. */
+const Pick *
+opening_words(Machine *machine, uint32_t frame)
+{
+	const uint32_t *words = interned(&machine->frames, frame, NULL);
+	uint32_t index;
+
+	if (words[0] == FRAME_WORDS)
+		return machine->picks[words[1]];
+	if (map_find(&machine->raw_picks, frame, &index))
+		return machine->picks[index];
+	index = pick_new(machine);
+	if (pool_failed(machine->pool))
+		return NULL;
+	map_put(machine->pool, &machine->raw_picks, frame, index);
+	if (words[0] == FRAME_VALUE)
+		add_value_words(machine, machine->picks[index], words[1]);
+	else if (words[0] == FRAME_ARRAY)
+		add_array_words(machine, machine->picks[index], words[1], words[2]);
+	else
+		add_object_words(machine, machine->picks[index], words);
+	return pool_failed(machine->pool) ? NULL : machine->picks[index];
+}
