@@ -414,7 +414,7 @@ soak-limits: $(B)/installed model
 # QUICK=1 measures less of everything; ROUNDS=N; FILES="demo qwen3-0.6b-q4_0 …" or FILES=all chooses the files (tests/bench/bench_models.py)
 PEER_DIR ?= $(CACHE_DIR)/peer
 BENCH_LINES := $(B)/bench.jsonl
-BENCHES := roofs decode prefill batch mixture hybrid load embed rerank sql scale tokenize quality spec rows prefix jobs latency queue limits neighbour
+BENCHES := roofs decode prefill batch mixture hybrid adapters load embed rerank sql scale tokenize quality spec rows prefix jobs latency queue limits neighbour
 BENCH_FOLDERS = --model $(MODEL) --peer $(PEER_DIR) --cache $(CACHE_DIR)
 BENCH_ARGUMENTS = --programs $(CURDIR)/$(B)/tests/bench $(BENCH_FOLDERS) $(if $(QUICK),--quick) $(if $(ROUNDS),--rounds $(ROUNDS)) $(FILES)
 # puts the target beside each line
@@ -439,6 +439,9 @@ bench-plot:
 # the engine alone
 bench-roofs bench-decode bench-prefill bench-batch bench-mixture bench-hybrid: $(ENGINE_BENCH) model bench-peer
 	@set -o pipefail; $(PYTHON) tests/bench/bench.py --bench $(@:bench-%=%) $(BENCH_ARGUMENTS) $(JUDGE)
+
+bench-adapters: $(ENGINE_BENCH) model bench-peer
+	@set -o pipefail; $(PYTHON) tests/bench/bench_adapters.py $(BENCH_ARGUMENTS) $(JUDGE)
 
 # and through SQL, on private servers
 bench-load bench-embed bench-rerank bench-sql bench-scale bench-spec: $(ENGINE_BENCH) $(LOAD_BENCH) $(B)/installed model bench-peer

@@ -5,12 +5,14 @@
 
 decode: 64 tokens after a short prompt; prefill: a prompt of 512 tokens; batch: 8 and 32 sequences of 128 tokens and 64 more each, and 32 of
 512 tokens with our keys and values in 8 bits (the speed of the 64); mixture: decode, prefill of 512 and of 4,096 and a batch of 32 of a mixture of experts; hybrid: decode, prefill of 512
-and a batch of 32 of models with gated delta nets. FILE: "demo" or one that bench_models.py makes; "all" for all of them.
+and a batch of 32 of models with gated delta nets. FILE: "demo" or one that bench_models.py makes; "all" for all of them. Beside a mixture
+stands ik_llama.cpp, too ("ik", with the instruction sets that its build uses, or why it has no figure).
 """
 import os
 import subprocess
 
 from bench_common import emit, file_for_both, median, median_ratio, ours, parse, parser_for, peer_batch, peer_bench, processes_of  # noqa: F401
+from ik import Ik
 
 FILES = {
     "decode": ["demo", "qwen3-0.6b-q4_0", "qwen3-0.6b-q8_0", "qwen3-0.6b-q4_k_m"],
@@ -22,13 +24,17 @@ FILES = {
 }
 
 
-def compare(a, name, our_run, peer_run, **also):
-    """Both sides in turn; the line."""
-    runs, theirs = [], []
+def compare(a, name, our_run, peer_run, ik=None, ik_work=(), **also):
+    """All sides in turn; the line."""
+    runs, theirs, of_ik = [], [], []
     for _ in range(a.rounds):
         runs.append(our_run())
         theirs.append(peer_run())
+        if ik:
+            of_ik.append(ik.run(*ik_work))
     speeds = [run["ours"] for run in runs]
+    if ik:
+        also.update(ik.figures(of_ik, speeds))
     if "products_of_roof" in runs[0]:
         also["products_of_roof"] = median([run["products_of_roof"] for run in runs])
     emit(bench=a.bench, file=name, threads=a.threads, **also, ours=median(speeds, 1), peer=median(theirs, 1), unit="tok/s", ratio=median_ratio(speeds, theirs),
@@ -50,13 +56,17 @@ def bench_file(a, file):
     elif a.bench == "prefill":
         compare(a, name, lambda: our_run("--prefill", "512"), lambda: peer_bench(a, inside, "-p", "512", "-n", "0", repeat=repeat))
     elif a.bench in ("mixture", "hybrid"):
-        compare(a, name, lambda: our_run("--decode", "64"), lambda: peer_bench(a, inside, "-p", "0", "-n", "64", repeat=repeat), what="decode")
+        ik = Ik(a, a.peer + inside) if a.bench == "mixture" else None
+        compare(a, name, lambda: our_run("--decode", "64"), lambda: peer_bench(a, inside, "-p", "0", "-n", "64", repeat=repeat), what="decode",
+                ik=ik, ik_work=("--decode", "64", "--repeat", str(repeat)))
         for length in ("512",) if a.quick or a.bench == "hybrid" else ("512", "4096"):
             # the long prompt once a round: it takes llama.cpp half a minute
             times = repeat if length == "512" else 1
             compare(a, name, lambda n=length, k=times: our_run("--prefill", n, times=k),
-                    lambda n=length, k=times: peer_bench(a, inside, "-p", n, "-n", "0", repeat=k), what="prefill", prompt=int(length))
-        compare(a, name, lambda: our_run("--batch", "32"), lambda: peer_batch(a, inside, 32), what="batch", sequences=32, prompt=128)
+                    lambda n=length, k=times: peer_bench(a, inside, "-p", n, "-n", "0", repeat=k), what="prefill", prompt=int(length),
+                    ik=ik, ik_work=("--prefill", length, "--repeat", str(times)))
+        compare(a, name, lambda: our_run("--batch", "32"), lambda: peer_batch(a, inside, 32), what="batch", sequences=32, prompt=128,
+                ik=ik, ik_work=("--batch", "32"))
     else:
         for sequences in (8, 32):
             compare(a, name, lambda n=sequences: our_run("--batch", str(n)), lambda n=sequences: peer_batch(a, inside, n), sequences=sequences, prompt=128)

@@ -115,7 +115,11 @@ class PeerServer:
 
     def __exit__(self, *_):
         self.process.terminate()
-        self.process.wait()
+        try:
+            self.process.wait(timeout=20)
+        except subprocess.TimeoutExpired:  # it waits for requests that nobody reads any more
+            self.process.kill()
+            self.process.wait()
 
     def is_healthy(self):
         if self.process.poll() is not None:

@@ -47,6 +47,9 @@ HYBRIDS = {
                              delta=dict(keys=16, values=32, dim=128, interval=4, decay=(-8.0, 2.3)), keys=SECTIONS),
     "qwen3.5-35b-a3b-8of40": dict(arch="qwen35moe", layers=8, hidden=2048, ffn=512, heads=16, kv_heads=2, head_dim=256, rotated=64, tied=False, vocab=49664,
                                   experts=256, used=8, shared=512, delta=dict(keys=16, values=32, dim=128, interval=4, decay=(-8.0, 2.3)), keys=SECTIONS),
+    # no hybrid, but large, too: a quarter of Qwen3-4B
+    "qwen3-4b-9of36": dict(arch="qwen3", layers=9, hidden=2560, ffn=9728, heads=32, kv_heads=8, head_dim=128, tied=True, vocab=37984,
+                           keys={"rope.freq_base": 1e6, "context_length": 40960}),
 }  # fmt: skip
 MIXTURE_TYPES = {"q4_0": "Q4_0", "mxfp4": "MXFP4"}  # all matrices but the routers, which are F32
 NAMES = [f"{shape}-{kind}" for shape in SHAPES for kind in TYPES] + [f"{shape}-{kind}" for shape in MIXTURES for kind in MIXTURE_TYPES]

@@ -30,6 +30,7 @@ TARGETS = [
     ("hybrid", {"what": "prefill"}, [("ratio", LEAST, 3.0)]),
     ("hybrid", {"what": "batch"}, [("ratio", LEAST, 4.0)]),
     ("mixture", {"what": "batch"}, [("ratio", LEAST, 3.0)]),
+    ("adapters", {}, [("ratio", LEAST, 0.9)]),
     ("embed", {"file": "*"}, [("ratio", LEAST, 3.0)]),
     ("rerank", {"file": "*"}, [("ratio", LEAST, 3.0), ("prefixes", MOST, 1)]),
     ("scale", {"what": "decode", "context": 4096}, [("of_roof", LEAST, 0.75), ("ratio", LEAST, 3.0)]),
@@ -98,7 +99,7 @@ def where(line):
     parts = [str(line[key]) for key in ("what", "task", "way") if key in line]
     parts += [str(line["file"]).removesuffix(".gguf")] if "file" in line else []
     parts += [line["cache"]] if "cache" in line else []
-    parts += [f"{key} {line[key]}" for key in ("text", "type", "context", "sequences", "prompt", "kv", "requests_of_a_role") if key in line]
+    parts += [f"{key} {line[key]}" for key in ("on", "text", "type", "context", "sequences", "prompt", "kv", "requests_of_a_role") if key in line]
     return ", ".join(parts)
 
 

@@ -25,7 +25,7 @@ RESULT_SHA256 = "09e8e0f13e6825f58640567b4e23b6d90409670e9a8ce34a74babc71a2ac225
 
 SCALAR_BYTES = {0: 1, 1: 1, 2: 2, 3: 2, 4: 4, 5: 4, 6: 4, 7: 1, 10: 8, 11: 8, 12: 8}
 STRING, ARRAY, U32 = 8, 9, 4
-BLOCKS = {0: (1, 4), 1: (1, 2), 3: (32, 20), 8: (32, 34), 26: (1, 4)}  # tensor type: elements and bytes of a block
+BLOCKS = {0: (1, 4), 1: (1, 2), 2: (32, 18), 3: (32, 20), 8: (32, 34), 14: (256, 210), 26: (1, 4)}  # tensor type: elements and bytes of a block
 ALIGNMENT = 32
 
 

@@ -1,0 +1,64 @@
+#!/usr/bin/env python3
+"""What adapters cost a step: 8 sequences that decode, each with an adapter of its own of rank 16, beside the same without; the engine alone, in turn in one run.
+
+  bench_adapters.py --programs FOLDER --peer FOLDER --cache FOLDER --model FILE [FILE …]
+
+"on": q and v, what most adapters that are trained change, or all matrices of every layer. "bytes": of the adapters, of which a step reads all, beside those of the
+weights: where memory is the roof, by so much a step is longer at least. "off" is ours without adapters.
+"""
+import os
+import sys
+import tempfile
+
+import numpy as np
+
+import bench_common as common
+from bench_common import emit, median, median_ratio
+
+sys.path.insert(0, os.path.join(os.path.dirname(os.path.abspath(__file__)), "..", "tools"))
+import demo_adapters  # noqa: E402
+import demo_model  # noqa: E402
+
+RANK, SEQUENCES = 16, 8
+ON = {"q and v": ("attn_q.weight", "attn_v.weight"), "all": (".weight",)}
+
+
+def write_adapter(path, model, endings):
+    """Random numbers in F16, as converters write them."""
+    with open(model, "rb") as file:
+        values, tensors = demo_model.read_gguf(file.read())
+    rng, pairs = np.random.default_rng(1), []
+    for name, dims, _, _ in tensors:
+        if name.startswith("blk.") and len(dims) == 2 and name.endswith(endings):
+            a, b = rng.normal(size=(RANK, dims[0])) / dims[0] ** 0.5, rng.normal(size=(dims[1], RANK)) * 0.01
+            pairs += demo_adapters.pair(name, a, b, demo_adapters.F16)
+    architecture = demo_model.Reader(values["general.architecture"][1]).string().decode()
+    demo_model.write_gguf(path, demo_adapters.keys(architecture, 2 * RANK), pairs)
+
+
+def bench_file(a, file, folder):
+    path = a.peer + common.file_for_both(a, file)
+    for on, endings in ON.items():
+        adapter = os.path.join(folder, "adapter.gguf")
+        write_adapter(adapter, path, endings)
+
+        def run(*more):
+            return common.ours(a, "engine_bench", path, "--threads", str(a.threads), "--repeat", "3", "--batch", str(SEQUENCES), *more)["ours"]
+
+        plain, adapted = [], []
+        for _ in range(a.rounds):
+            plain.append(run())
+            adapted.append(run("--adapter", adapter, "--adapters", str(SEQUENCES)))
+        emit(bench="adapters", file=os.path.basename(path), on=on, threads=a.threads, sequences=SEQUENCES, rank=RANK, ours=median(adapted, 1), off=median(plain, 1), unit="tok/s",
+             ratio=median_ratio(adapted, plain), bytes=round(SEQUENCES * os.path.getsize(adapter) / os.path.getsize(path), 2), rounds=a.rounds)
+
+
+def main():
+    a = common.parse(common.parser_for(__doc__, ["demo", "qwen3-0.6b-q4_0", "qwen3-4b-9of36-q4_0"], 3, quick_rounds=1))
+    with tempfile.TemporaryDirectory() as folder:
+        for file in a.files:
+            bench_file(a, file, folder)
+
+
+if __name__ == "__main__":
+    main()
