@@ -85,7 +85,7 @@ SELECT qwen_submit('job_view', 'body', 'job_rows', 'title', key_columns => '{id}
 SELECT is(qwen_wait(:job, '60 s'), 'done', 'a view is a source, too');
 SELECT is((SELECT title FROM job_rows WHERE id = 1), qwen_chat('one', 'Answer with one word.', max_tokens => 3, temperature => 0), 'with a system prompt');
 SELECT qwen_submit('TABLE job_rows', 'body', 'job_rows', 'short', max_tokens => 20, temperature => 0, max_attempts => 1, priority => 7) AS job \gset
-SELECT is(qwen_wait(:job, '60 s'), 'failed', 'answers that do not fit');
+SELECT is(qwen_wait(:job, '60 s'), 'done with failures', 'answers that do not fit');
 SELECT is((SELECT array_agg(sqlstate ORDER BY key) FROM qwen_dead_letters WHERE job = :job), ARRAY['22001', '22001'], 'are dead letters, and never cut');
 SELECT * FROM finish();
 DROP VIEW job_view;
