@@ -42,11 +42,11 @@ def test_places_are_counted_in_the_databases_characters(server, encoding, text):
 
 
 def test_a_table_is_redacted_in_one_batch(server):
-    server.query("DROP TABLE IF EXISTS mails; CREATE TABLE mails (id int PRIMARY KEY, body text)")
-    server.query("INSERT INTO mails SELECT i, 'Letter ' || i || ' of Anna to Bob, written in Rome.' FROM generate_series(1, 12) i")
-    plan = "\n".join(row[0] for row in server.query("EXPLAIN (ANALYZE) SELECT id, qwen_redact(body, '{person,place}', temperature => 1.5, seed => id) FROM mails"))
+    server.query("DROP TABLE IF EXISTS marked_letters; CREATE TABLE marked_letters (id int PRIMARY KEY, body text)")
+    server.query("INSERT INTO marked_letters SELECT i, 'Letter ' || i || ' of Anna to Bob, written in Rome.' FROM generate_series(1, 12) i")
+    plan = "\n".join(row[0] for row in server.query("EXPLAIN (ANALYZE) SELECT id, qwen_redact(body, '{person,place}', temperature => 1.5, seed => id) FROM marked_letters"))
     assert "Qwen Batch" in plan and "Requests: 12" in plan and "qwen_redact(" in plan, plan
-    assert server.query("""SELECT id FROM (SELECT id, body, qwen_redact(body, '{person,place}', temperature => 1.5, seed => id) AS batched FROM mails) m
+    assert server.query("""SELECT id FROM (SELECT id, body, qwen_redact(body, '{person,place}', temperature => 1.5, seed => id) AS batched FROM marked_letters) m
         WHERE batched <> (SELECT string_agg(r, '') FROM (SELECT qwen_redact(body, '{person,place}', temperature => 1.5, seed => id) AS r OFFSET 0) x)""") == []
 
 
@@ -74,12 +74,12 @@ def test_a_text_of_a_megabyte_is_given_up_at_once(server):
 
 
 def test_what_is_wrong_with_a_row_is_its_own(server):
-    server.query("DROP TABLE IF EXISTS mails; CREATE TABLE mails (id int PRIMARY KEY, body text, kinds text[])")
-    server.query("INSERT INTO mails VALUES (1, 'Anna', '{person}'), (2, 'Bob', '{a,a}'), (3, NULL, '{person}')")
+    server.query("DROP TABLE IF EXISTS marked_letters; CREATE TABLE marked_letters (id int PRIMARY KEY, body text, kinds text[])")
+    server.query("INSERT INTO marked_letters VALUES (1, 'Anna', '{person}'), (2, 'Bob', '{a,a}'), (3, NULL, '{person}')")
     connection = server.connect()
     cursor = connection.cursor()
     cursor.execute("SET qwen.on_error = 'null'")
-    cursor.execute("SELECT id, qwen_redact(body, kinds) IS NULL FROM mails ORDER BY id")
+    cursor.execute("SELECT id, qwen_redact(body, kinds) IS NULL FROM marked_letters ORDER BY id")
     assert cursor.fetchall() == [(1, False), (2, True), (3, True)]
     assert "kinds[2] must not be the same as kinds[1]" in str(connection.notices)
     connection.close()
