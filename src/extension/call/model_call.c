@@ -9,6 +9,7 @@
 #include "model_call.h"
 
 #include "../core/errors.h"
+#include "../core/results.h"
 #include "../core/settings.h"
 #include "../core/shared_memory.h"
 #include "../core/texts.h"
@@ -605,4 +606,14 @@ model_call_run(FunctionCallInfo fcinfo, const ModelFunction *function)
 	PG_END_TRY();
 	fcinfo->isnull = is_null;
 	return value;
+}
+
+Datum
+model_call_run_set(FunctionCallInfo fcinfo, const ModelFunction *function)
+{
+	init_materialized_set(fcinfo);
+	(void) model_call_run(fcinfo, function);
+	/* no request gives no rows, which is not NULL */
+	fcinfo->isnull = false;
+	return (Datum) 0;
 }

@@ -79,6 +79,9 @@ typedef struct ModelFunction
 		return model_call_run(fcinfo, &function);                                                                      \
 	}
 
+/* The same for a function that returns rows, which its finish puts into fcinfo's tuplestore. */
+extern Datum model_call_run_set(FunctionCallInfo fcinfo, const ModelFunction *function);
+
 /* What calls have cost, for EXPLAIN ANALYZE. */
 typedef struct ModelCallCounts
 {

@@ -13,7 +13,6 @@
 #include "../call/call.h"
 #include "../core/arguments.h"
 #include "../core/engine_reply.h"
-#include "../core/results.h"
 #include "../core/texts.h"
 #include "catalog/pg_type.h"
 #include "funcapi.h"
@@ -23,7 +22,6 @@
 #include "score_request.h"
 #include "task_prompts.h"
 #include "utils/builtins.h"
-#include "utils/tuplestore.h"
 
 #define DEFAULT_THRESHOLD 0.5
 #define LABELS_AT_ONCE 64 /* requests of one step */
@@ -47,10 +45,13 @@ threshold_of(FunctionCallInfo fcinfo)
 	return threshold;
 }
 
-/* Ask whether the next labels fit, up to n of them; first: where the common arguments begin. */
+/* Ask whether the next labels fit, up to n of them. */
 static void
-ask_labels(FunctionCallInfo fcinfo, ModelCall *call, LabelScores *scores, int first, int n)
+ask_labels(FunctionCallInfo fcinfo, ModelCall *call, LabelScores *scores, int n)
 {
+	/* the common arguments are the last ones of either function */
+	int first = call->function->most - N_TAIL_ARGUMENTS;
+
 	for (; n > 0 && scores->n_asked < scores->labels.n; n--)
 	{
 		char *label = TextDatumGetCString(scores->labels.labels[scores->n_asked++]);
@@ -64,12 +65,15 @@ ask_labels(FunctionCallInfo fcinfo, ModelCall *call, LabelScores *scores, int fi
 
 /* Begin with the first label of an array: the others follow as far as the session has room for them. */
 static void
-begin_labels(FunctionCallInfo fcinfo, ModelCall *call, int first)
+build_scores(FunctionCallInfo fcinfo, ModelCall *call)
 {
-	LabelScores scores = {.labels = read_labels(PG_GETARG_ARRAYTYPE_P(1), "labels")};
+	LabelScores scores;
 
+	if (!has_both(fcinfo))
+		return;
 	/* the state is made anew with each attempt: see take_labels */
-	ask_labels(fcinfo, call, &scores, first, 1);
+	scores = (LabelScores){.labels = read_labels(PG_GETARG_ARRAYTYPE_P(1), "labels")};
+	ask_labels(fcinfo, call, &scores, 1);
 }
 
 /* Take the answers of a step. */
@@ -91,24 +95,17 @@ take_labels(FunctionCallInfo fcinfo, ModelCall *call)
 	return scores;
 }
 
-static bool
-has_labels(FunctionCallInfo fcinfo)
+static void
+next_labels(FunctionCallInfo fcinfo, ModelCall *call)
 {
-	return !PG_ARGISNULL(0) && !PG_ARGISNULL(1) && !text_is_blank(PG_GETARG_TEXT_PP(0));
+	ask_labels(fcinfo, call, take_labels(fcinfo, call), LABELS_AT_ONCE);
 }
 
 static void
-build_multi(FunctionCallInfo fcinfo, ModelCall *call)
+build_fitting(FunctionCallInfo fcinfo, ModelCall *call)
 {
 	(void) threshold_of(fcinfo);
-	if (has_labels(fcinfo))
-		begin_labels(fcinfo, call, 3);
-}
-
-static void
-next_multi(FunctionCallInfo fcinfo, ModelCall *call)
-{
-	ask_labels(fcinfo, call, take_labels(fcinfo, call), 3, LABELS_AT_ONCE);
+	build_scores(fcinfo, call);
 }
 
 /* The labels that fit, in their order. */
@@ -130,8 +127,8 @@ finish_multi(FunctionCallInfo fcinfo, const ModelCall *call)
 const ModelFunction classify_multi_function = {
 	.symbol = "qwen_classify_multi",
 	.name = "classify_multi",
-	.build = build_multi,
-	.next = next_multi,
+	.build = build_fitting,
+	.next = next_labels,
 	.finish_state = finish_multi,
 	.result = TEXTARRAYOID,
 	.least = 2,
@@ -141,19 +138,6 @@ const ModelFunction classify_multi_function = {
 
 QWEN_MODEL_FUNCTION(qwen_classify_multi, classify_multi_function)
 
-static void
-build_multi_scores(FunctionCallInfo fcinfo, ModelCall *call)
-{
-	if (has_labels(fcinfo))
-		begin_labels(fcinfo, call, 2);
-}
-
-static void
-next_multi_scores(FunctionCallInfo fcinfo, ModelCall *call)
-{
-	ask_labels(fcinfo, call, take_labels(fcinfo, call), 2, LABELS_AT_ONCE);
-}
-
 /* A row for each label. */
 static Datum
 finish_multi_scores(FunctionCallInfo fcinfo, const ModelCall *call)
@@ -162,26 +146,18 @@ finish_multi_scores(FunctionCallInfo fcinfo, const ModelCall *call)
 	const LabelScores *scores = call->state;
 
 	for (int i = 0; i < scores->n_known; i++)
-	{
-		Datum values[2] = {scores->labels.labels[i], Float8GetDatum(scores->probabilities[i])};
-		bool nulls[2] = {false, false};
-
-		tuplestore_putvalues(set->setResult, set->setDesc, values, nulls);
-	}
+		put_score(set, scores->labels.labels[i], scores->probabilities[i]);
 	return (Datum) 0;
 }
 
 static const ModelFunction classify_multi_scores_function = {.symbol = "qwen_classify_multi_scores",
-															 .build = build_multi_scores,
-															 .next = next_multi_scores,
+															 .build = build_scores,
+															 .next = next_labels,
 															 .finish_state = finish_multi_scores,
 															 .least = 2,
 															 .most = 18};
 
 QWEN_FUNCTION(qwen_classify_multi_scores, 2, 18)
 {
-	init_materialized_set(fcinfo);
-	(void) model_call_run(fcinfo, &classify_multi_scores_function);
-	fcinfo->isnull = false;
-	return (Datum) 0;
+	return model_call_run_set(fcinfo, &classify_multi_scores_function);
 }

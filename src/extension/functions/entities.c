@@ -10,7 +10,6 @@
 #include "../call/call.h"
 #include "../core/arguments.h"
 #include "../core/engine_reply.h"
-#include "../core/results.h"
 #include "../core/texts.h"
 #include "catalog/pg_type.h"
 #include "chunk.h"
@@ -281,8 +280,5 @@ static const ModelFunction entities_function = {.symbol = "qwen_entities",
 
 QWEN_FUNCTION(qwen_entities, 2, 18)
 {
-	init_materialized_set(fcinfo);
-	(void) model_call_run(fcinfo, &entities_function);
-	fcinfo->isnull = false;
-	return (Datum) 0;
+	return model_call_run_set(fcinfo, &entities_function);
 }

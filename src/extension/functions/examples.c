@@ -7,10 +7,17 @@
 #include "utils/builtins.h"
 #include "utils/jsonb.h"
 
+/* How examples are written. */
+static int
+hint_example(void)
+{
+	return errhint("examples => '[{\"input\": \"a text\", \"label\": \"one of the labels\"}]'");
+}
+
 static void __attribute__((noreturn)) refuse_example(int place, const char *problem)
 {
-	ereport(ERROR, (errcode(ERRCODE_INVALID_PARAMETER_VALUE), errmsg("examples[%d]: %s", place, problem),
-					errhint("examples => '[{\"input\": \"a text\", \"label\": \"one of the labels\"}]'")));
+	ereport(ERROR,
+			(errcode(ERRCODE_INVALID_PARAMETER_VALUE), errmsg("examples[%d]: %s", place, problem), hint_example()));
 }
 
 /* A member that must be a text with something in it. */
@@ -68,8 +75,8 @@ read_examples(text *json, const Labels *labels, int *n)
 	JsonbValue value;
 
 	if (!JB_ROOT_IS_ARRAY(array) || JB_ROOT_IS_SCALAR(array))
-		ereport(ERROR, (errcode(ERRCODE_INVALID_PARAMETER_VALUE), errmsg("examples must be a JSON array"),
-						errhint("examples => '[{\"input\": \"a text\", \"label\": \"one of the labels\"}]'")));
+		ereport(ERROR,
+				(errcode(ERRCODE_INVALID_PARAMETER_VALUE), errmsg("examples must be a JSON array"), hint_example()));
 	if (JB_ROOT_COUNT(array) > MAX_EXAMPLES)
 		ereport(ERROR,
 				(errcode(ERRCODE_PROGRAM_LIMIT_EXCEEDED),

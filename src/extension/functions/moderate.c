@@ -11,7 +11,6 @@
 #include "../call/call.h"
 #include "../core/arguments.h"
 #include "../core/engine_reply.h"
-#include "../core/results.h"
 #include "../core/texts.h"
 #include "catalog/pg_type.h"
 #include "chat.h"
@@ -150,8 +149,5 @@ static const ModelFunction moderate_function = {.symbol = "qwen_moderate",
 
 QWEN_FUNCTION(qwen_moderate, 1, 17)
 {
-	init_materialized_set(fcinfo);
-	(void) model_call_run(fcinfo, &moderate_function);
-	fcinfo->isnull = false;
-	return (Datum) 0;
+	return model_call_run_set(fcinfo, &moderate_function);
 }

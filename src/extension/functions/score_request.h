@@ -5,6 +5,10 @@
 #define QWEN_SCORE_REQUEST_H
 
 #include "../call/call.h"
+#include "nodes/execnodes.h"
+
+/* Are both arguments of a score there, and is there something in the text, which is the first? */
+extern bool has_both(FunctionCallInfo fcinfo);
 
 /* A prompt over an input, answered by one of candidates (a JSON array); first: where the common arguments of fcinfo
  * begin. Their model holds, and their sampling is checked and has no effect. */
@@ -16,5 +20,8 @@ extern void score_options(FunctionCallInfo fcinfo, int first, Request *request);
 
 /* The scores of n candidates, or the error that there are none. */
 extern const RequestResult *scores_of(const EngineReply *reply, int n);
+
+/* A row of a label (a text) and its probability. */
+extern void put_score(ReturnSetInfo *set, Datum label, double probability);
 
 #endif

@@ -26,13 +26,6 @@
 #include "utils/builtins.h"
 #include "utils/tuplestore.h"
 
-/* Are both arguments of a score there, and is there something in the text? */
-static bool
-has_both(FunctionCallInfo fcinfo)
-{
-	return !PG_ARGISNULL(0) && !PG_ARGISNULL(1) && !text_is_blank(PG_GETARG_TEXT_PP(0));
-}
-
 /* Where examples stand in a call of today's script; an older one's has none. */
 #define ARG_EXAMPLES (2 + N_TAIL_ARGUMENTS - 1)
 
@@ -212,12 +205,7 @@ QWEN_FUNCTION(qwen_classify_scores, 2, 19)
 	labels = read_labels(PG_GETARG_ARRAYTYPE_P(1), "labels");
 	scores = scores_of(&reply, labels.n);
 	for (int i = 0; i < labels.n; i++)
-	{
-		Datum values[2] = {labels.labels[i], Float8GetDatum(protocol_float(scores->values, i))};
-		bool nulls[2] = {false, false};
-
-		tuplestore_putvalues(set->setResult, set->setDesc, values, nulls);
-	}
+		put_score(set, labels.labels[i], protocol_float(scores->values, i));
 	engine_end(call);
 	return (Datum) 0;
 }
