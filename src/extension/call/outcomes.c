@@ -24,15 +24,21 @@ typedef struct Untold
 static Untold *subtransactions; /* the innermost first; in the transaction's memory */
 
 bool
-is_row_error(int sqlstate)
+is_data_error(int sqlstate)
 {
 	int category = ERRCODE_TO_CATEGORY(sqlstate);
 
-	/* what is wrong with data or breaks a check; the last is what checks in PL/pgSQL raise */
+	/* the last is what checks in PL/pgSQL raise */
 	return category == ERRCODE_TO_CATEGORY(ERRCODE_DATA_EXCEPTION) ||
 		   category == ERRCODE_TO_CATEGORY(ERRCODE_INTEGRITY_CONSTRAINT_VIOLATION) ||
-		   sqlstate == ERRCODE_PROGRAM_LIMIT_EXCEEDED || sqlstate == ERRCODE_FEATURE_NOT_SUPPORTED ||
 		   sqlstate == ERRCODE_RAISE_EXCEPTION;
+}
+
+bool
+is_row_error(int sqlstate)
+{
+	return is_data_error(sqlstate) || sqlstate == ERRCODE_PROGRAM_LIMIT_EXCEEDED ||
+		   sqlstate == ERRCODE_FEATURE_NOT_SUPPORTED;
 }
 
 void

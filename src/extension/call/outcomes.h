@@ -7,6 +7,9 @@
 
 #include "../core/core.h"
 
+/* Does an error of this SQLSTATE say that a value is not what its type or a check wants? */
+extern bool is_data_error(int sqlstate);
+
 /* Does an error of this SQLSTATE concern the text and arguments of one call only? */
 extern bool is_row_error(int sqlstate);
 

@@ -30,7 +30,14 @@ type_path_add(StringInfo path, const char *name)
 			appendStringInfoChar(path, *name);
 }
 
-/* What to do instead of asking for a type, or NULL. */
+void
+type_path_leave(StringInfo path, int length)
+{
+	path->len = length;
+	path->data[length] = '\0';
+}
+
+/* What to do instead of asking for a type. */
 static const char *
 way_out(Oid type, char kind)
 {

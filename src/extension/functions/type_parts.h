@@ -54,6 +54,9 @@ extern bool type_column_is_asked(TupleDesc columns, int i, const List *only);
 /* "/name" with what JSON pointers escape, appended. */
 extern void type_path_add(StringInfo path, const char *name);
 
+/* Back to what it was when it was so long. */
+extern void type_path_leave(StringInfo path, int length);
+
 /* The JSON schema of a type, palloc'd. only: as above, of a composite type. */
 extern char *type_schema(Oid type, int32 modifier, List *only);
 

@@ -237,8 +237,7 @@ write_items(Writing *writing, const TypePart *part)
 		write_type(writing, part->base, part->modifier, part->n_dimensions - 1, false, NULL, NIL);
 	else
 		write_type(writing, part->element, part->modifier, 0, false, NULL, NIL);
-	writing->path.len = length;
-	writing->path.data[length] = '\0';
+	type_path_leave(&writing->path, length);
 }
 
 /* A name that was asked for and is none of the type's. */
@@ -286,8 +285,7 @@ write_members(Writing *writing, Oid type, List *only)
 		comment = GetComment(relation, RelationRelationId, i + 1);
 		write_type(writing, column->atttypid, column->atttypmod, column->attndims, !column->attnotnull,
 				   comment ? comment : comment_of(column->atttypid), NIL);
-		writing->path.len = length;
-		writing->path.data[length] = '\0';
+		type_path_leave(&writing->path, length);
 		appendStringInfoString(&required, n++ > 0 ? ", " : "");
 		escape_json(&required, name);
 	}

@@ -6,6 +6,7 @@
  */
 #include "type_parts.h"
 
+#include "../call/call.h"
 #include "access/htup_details.h"
 #include "catalog/pg_type.h"
 #include "fmgr.h"
@@ -19,13 +20,6 @@
 
 static Datum make_value(StringInfo path, JsonbValue *given, Oid type, int32 modifier, int n_dimensions, List *only,
 						bool *is_null);
-
-static void
-leave_path(StringInfo path, int length)
-{
-	path->len = length;
-	path->data[length] = '\0';
-}
 
 static void
 refuse_kind(Oid type)
@@ -94,7 +88,7 @@ make_row(StringInfo path, JsonbValue *given, Oid type, List *only)
 		type_path_add(path, key.val.string.val);
 		values[i] = make_value(path, findJsonbValueFromContainer(given->val.binary.data, JB_FOBJECT, &key),
 							   column->atttypid, column->atttypmod, column->attndims, NIL, &nulls[i]);
-		leave_path(path, length);
+		type_path_leave(path, length);
 	}
 	return HeapTupleGetDatum(heap_form_tuple(BlessTupleDesc(columns), values, nulls));
 }
@@ -148,7 +142,7 @@ add_elements(StringInfo path, JsonbValue *given, const TypePart *part, int dimen
 
 			add_element(all, value, is_null);
 		}
-		leave_path(path, length);
+		type_path_leave(path, length);
 	}
 }
 
@@ -202,17 +196,6 @@ make_value(StringInfo path, JsonbValue *given, Oid type, int32 modifier, int n_d
 	return value;
 }
 
-/* Does an error say that a value is not what its type or a check wants? */
-static bool
-is_about_value(int sqlstate)
-{
-	int category = ERRCODE_TO_CATEGORY(sqlstate);
-
-	return category == ERRCODE_TO_CATEGORY(ERRCODE_DATA_EXCEPTION) ||
-		   category == ERRCODE_TO_CATEGORY(ERRCODE_INTEGRITY_CONSTRAINT_VIOLATION) ||
-		   sqlstate == ERRCODE_RAISE_EXCEPTION;
-}
-
 Datum
 type_value(Jsonb *answer, Oid type, int32 modifier, List *only, bool *is_null)
 {
@@ -238,7 +221,7 @@ type_value(Jsonb *answer, Oid type, int32 modifier, List *only, bool *is_null)
 	{
 		ErrorData *error;
 
-		if (!is_about_value(geterrcode()))
+		if (!is_data_error(geterrcode()))
 			PG_RE_THROW();
 		MemoryContextSwitchTo(context);
 		error = CopyErrorData();
