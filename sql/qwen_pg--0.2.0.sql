@@ -537,7 +537,10 @@ WHERE pg_has_role(j.owner, 'USAGE');
 COMMENT ON VIEW qwen_jobs IS 'your jobs, with their progress';
 
 CREATE VIEW qwen_job_list WITH (security_barrier) AS
-SELECT j.id, j.state, j.done, j.failed, j.total, j.tokens_per_s, j.eta, j.target, j.error FROM qwen_jobs j;
+SELECT j.id, j.state, j.done, j.failed, j.total, j.eta, j.target,
+	-- a long one in lines: nothing of it is lost, and the table stays narrow
+	rtrim(regexp_replace(regexp_replace(j.error, '(\S{24})'::text, '\1 '::text, 'g'::text), '(.{1,24})( +|$)'::text, '\1'::text || chr(10), 'g'::text), chr(10)) AS error
+FROM qwen_jobs j;
 COMMENT ON VIEW qwen_job_list IS 'your jobs in few columns; qwen_jobs has all';
 
 CREATE VIEW qwen_dead_letters WITH (security_barrier) AS
@@ -604,8 +607,10 @@ CREATE VIEW qwen_models AS SELECT * FROM qwen_models_status();
 COMMENT ON VIEW qwen_models IS 'models that are loaded, being loaded, or failed to load';
 
 CREATE VIEW qwen_model_list AS
-SELECT m.name, m.state, round(m.progress * 100::float8)::int AS percent, m.architecture, m.quantization, m.context_length AS context,
-	pg_size_pretty(m.shared_memory_bytes) AS memory, m.error
+SELECT m.name, m.state, round(m.progress * 100::float8)::int AS percent, m.quantization, m.context_length AS context,
+	pg_size_pretty(m.shared_memory_bytes) AS memory,
+	-- a long one in lines: nothing of it is lost, and the table stays narrow
+	rtrim(regexp_replace(regexp_replace(m.error, '(\S{32})'::text, '\1 '::text, 'g'::text), '(.{1,32})( +|$)'::text, '\1'::text || chr(10), 'g'::text), chr(10)) AS error
 FROM qwen_models m;
 COMMENT ON VIEW qwen_model_list IS 'models in few columns; qwen_models has all';
 

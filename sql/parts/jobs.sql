@@ -95,7 +95,10 @@ WHERE pg_has_role(j.owner, 'USAGE');
 COMMENT ON VIEW qwen_jobs IS 'your jobs, with their progress';
 
 CREATE VIEW qwen_job_list WITH (security_barrier) AS
-SELECT j.id, j.state, j.done, j.failed, j.total, j.tokens_per_s, j.eta, j.target, j.error FROM qwen_jobs j;
+SELECT j.id, j.state, j.done, j.failed, j.total, j.eta, j.target,
+	-- a long one in lines: nothing of it is lost, and the table stays narrow
+	rtrim(regexp_replace(regexp_replace(j.error, '(\S{24})'::text, '\1 '::text, 'g'::text), '(.{1,24})( +|$)'::text, '\1'::text || chr(10), 'g'::text), chr(10)) AS error
+FROM qwen_jobs j;
 COMMENT ON VIEW qwen_job_list IS 'your jobs in few columns; qwen_jobs has all';
 
 CREATE VIEW qwen_dead_letters WITH (security_barrier) AS
