@@ -17,8 +17,9 @@
 #define HEAD_WEIGHT 4.0   /* … which counts like so many that were seen */
 #define HEAD_MEMORY 0.97  /* what a guess counts after the next one */
 #define HEAD_KEPT 8.0     /* so many count still after a rest … */
-#define HEAD_LOOKS 2      /* … behind which it is tried so often */
-#define LEAST_GAIN 1.1    /* so much faster it must be: what steps take is not known well */
+#define HEAD_LONGEST_REST 512
+#define HEAD_LOOKS 2   /* … behind which it is tried so often */
+#define LEAST_GAIN 1.1 /* so much faster it must be: what steps take is not known well */
 
 /* The latest place before the end where the last key_length tokens stand too: the position after them. 0: none. */
 static uint32_t
@@ -120,7 +121,13 @@ drafts_head_rest(HeadHistory *history)
 {
 	double kept = history->n_tried > HEAD_KEPT ? HEAD_KEPT / history->n_tried : 1;
 
-	*history = (HeadHistory){history->n_tried * kept, history->n_right * kept, REST_TOKENS, HEAD_LOOKS};
+	history->n_tried *= kept;
+	history->n_right *= kept;
+	history->n_rested = history->n_rested == 0 || history->n_right > 1 ? REST_TOKENS
+						: history->n_rested < HEAD_LONGEST_REST        ? 2 * history->n_rested
+																	   : history->n_rested;
+	history->n_resting = history->n_rested;
+	history->n_looks = HEAD_LOOKS;
 }
 
 bool

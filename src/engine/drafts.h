@@ -28,6 +28,7 @@ typedef struct HeadHistory
 {
 	double n_tried, n_right; /* guesses that were looked at, and those that were right: the older ones count less */
 	uint32_t n_resting;      /* steps to come before the next try … */
+	uint32_t n_rested;       /* how long it rested last … */
 	uint32_t n_looks;        /* … and tries that follow whatever was learnt, since that may be over */
 } HeadHistory;
 

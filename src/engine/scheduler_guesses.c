@@ -9,8 +9,10 @@
 #include "../base/clock.h"
 #include "scheduler_private.h"
 
-#define WEIGHT 0.1 /* of the newest guess in the average */
-#define OUTLIER 3  /* one that took so many times as long had its processors taken away */
+#define WEIGHT 0.1        /* of the newest guess in the average */
+#define FASTER_WEIGHT 0.5 /* … of one that was faster: so it is when no processor is taken away */
+#define MOST_REFUSED 3    /* so often guesses are too dear before one is made to see whether they still are */
+#define OUTLIER 3         /* one that took so many times as long had its processors taken away */
 
 /* May guesses be made behind a sequence in this step? */
 static bool
@@ -27,6 +29,15 @@ may_ask_head(const Scheduler *scheduler, const Slot *slot, Sequence *sequence)
 	return scheduler->settings.speculation != SPECULATION_NGRAM && forward_has_head(slot->forward) &&
 		   sequence->request->kind->guess_token && scheduler->n_guessing < DRAFT_ROWS && sequence->n_done > 0 &&
 		   (scheduler->settings.speculation == SPECULATION_ALWAYS || !drafts_head_rests(&sequence->head));
+}
+
+/* Of n guesses, so many at most as were right lately and one more: a text in which none is right pays for few. */
+static uint32_t
+boldness(const Scheduler *scheduler, const Sequence *sequence, uint32_t n)
+{
+	double most = 1 + sequence->head.n_right;
+
+	return scheduler->settings.speculation == SPECULATION_ALWAYS || most > n ? n : (uint32_t) most;
 }
 
 /* How many guesses the layer is worth for those that it may guess for, up to n. */
@@ -79,7 +90,10 @@ learn_cost(Slot *slot, uint64_t us)
 	double value = (double) us, most = OUTLIER * slot->guess_us;
 
 	value = slot->guess_us > 0 && value > most ? most : value;
-	slot->guess_us = slot->guess_us > 0 ? slot->guess_us + WEIGHT * (value - slot->guess_us) : value;
+	if (slot->guess_us <= 0)
+		slot->guess_us = value;
+	slot->guess_us += (value < slot->guess_us ? FASTER_WEIGHT : WEIGHT) * (value - slot->guess_us);
+	slot->n_refused = 0;
 }
 
 /* The layer's n guesses for those that it guesses for, one after the other. */
@@ -116,7 +130,7 @@ static void
 guess_by_head(Scheduler *scheduler, Slot *slot, uint32_t n_decoding, uint32_t n)
 {
 	n = guesses_that_pay(scheduler, slot, n_decoding, n);
-	if (n == 0 && looks_again(scheduler))
+	if (n == 0 && (looks_again(scheduler) || slot->n_refused++ >= MOST_REFUSED))
 		n = 1;
 	for (uint32_t i = 0; i < scheduler->n_guessing && n == 0; i++)
 		drafts_head_rest(&scheduler->guessing[i]->head);
@@ -147,7 +161,7 @@ guesses_make(Scheduler *scheduler, Slot *slot, uint32_t n_decoding, uint32_t n)
 		sequence->n_drafted = request_guess(sequence, n, in_text);
 		if (sequence->n_drafted > 0 || !may_ask_head(scheduler, slot, sequence))
 			continue;
-		room = sequence_room_for_guesses(sequence, n_most);
+		room = sequence_room_for_guesses(sequence, boldness(scheduler, sequence, n_most));
 		if (room == 0)
 			continue;
 		n_most = room;

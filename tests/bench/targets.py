@@ -46,6 +46,8 @@ TARGETS = [
     ("quality", {}, [("difference/error", MOST, 2)]),
     ("spec", {"repeats": False}, [("ratio", LEAST, 0.95)]),
     ("spec", {"repeats": True}, [("ratio", LEAST, 1.0)]),
+    ("mtp", {"repeats": False}, [("ratio", LEAST, 0.97)]),
+    ("mtp", {"repeats": True}, [("ratio", LEAST, 1.4)]),
     ("rows", {}, [("ratio", LEAST, 3.0), ("of_engine", LEAST, 0.95)]),
     ("jobs", {}, [("of_select", LEAST, 0.95)]),
     ("prefix", {}, [("ratio", LEAST, 10.0), ("first_token_steps", MOST, 2)]),

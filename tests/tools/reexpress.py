@@ -26,8 +26,9 @@ import sys
 sys.path.insert(0, os.path.dirname(os.path.abspath(__file__)))
 from demo_model import ARRAY, BLOCKS, STRING, U32, number_of, pack_string, read_gguf, write_gguf  # noqa: E402
 
-VERSION = 1  # of what this program writes: in the names of cached files
+VERSION = 2  # of what this program writes: in the names of cached files
 F32, I32, BOOL = 0, 5, 7
+Q8_0 = 8  # a tensor type, as F32
 CONSTANT = 1000.0
 N_EXPERTS = {"qwen2moe": (2, 2), "qwen3moe": (3, 2), "qwen3vlmoe": (3, 2), "qwen35moe": (2, 1)}  # of a layer, and of them for a row
 SHARED = 32  # elements of the shared expert
@@ -181,8 +182,9 @@ def copying_head(neighbour, shape):
     for name in ("attn_output.weight", "ffn_down_exps.weight", "ffn_down_shexp.weight"):
         dims, kind, data = tensors[name]
         tensors[name] = (dims, kind, bytes(len(data)))
-    rows = b"".join(floats([1.0 if c == r else 0.0 for c in range(2 * shape.hidden)]) for r in range(shape.hidden))
-    tensors["nextn.eh_proj.weight"] = ([2 * shape.hidden, shape.hidden], F32, rows)
+    one, empty = (lambda c: struct.pack("<e32b", 1.0, *(int(i == c) for i in range(32)))), bytes(34)  # blocks of Q8_0
+    rows = b"".join(one(r % 32) if block == r // 32 else empty for r in range(shape.hidden) for block in range(2 * shape.hidden // 32))
+    tensors["nextn.eh_proj.weight"] = ([2 * shape.hidden, shape.hidden], Q8_0, rows)
     for name in ("enorm", "hnorm", "shared_head_norm"):
         tensors[f"nextn.{name}.weight"] = ([shape.hidden], F32, floats([1.0] * shape.hidden))
     return tensors

@@ -485,8 +485,8 @@ writer_part(const TinyModel *model, uint32_t part, uint32_t n_parts, size_t *dat
 
 	if (model->kind & TINY_BESIDE)
 	{
-		writer_add(tensors, &n, "nextn.eh_proj.weight", (int) model->n_layers, 2 * model->hidden, model->hidden, type,
-				   1.0f / 8, 0);
+		writer_add(tensors, &n, "nextn.eh_proj.weight", (int) model->n_layers, 2 * model->hidden, model->hidden,
+				   model->kind & TINY_COPIES ? TENSOR_F32 : type, 1.0f / 8, 0);
 		writer_add(tensors, &n, "nextn.enorm.weight", (int) model->n_layers, model->hidden, 0, TENSOR_F32, 0.1f, 1);
 		writer_add(tensors, &n, "nextn.hnorm.weight", (int) model->n_layers, model->hidden, 0, TENSOR_F32, 0.1f, 1);
 		writer_add(tensors, &n, "v.patch_embd.weight", -1, 16, 16, TENSOR_F32, 1, 0);

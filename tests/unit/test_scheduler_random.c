@@ -21,7 +21,7 @@
 
 /* The same with a hybrid, whose sequences hold states. */
 static const TinyModel hybrid_shapes[2] = {
-	{TINY_HYBRID | TINY_CLASSES, 2, 64, 96, 4, 2, 16, 1024, false, TENSOR_Q8_0, 33, POOLING_LAST},
+	{TINY_HYBRID | TINY_CLASSES | TINY_BESIDE, 2, 64, 96, 4, 2, 16, 1024, false, TENSOR_Q8_0, 33, POOLING_LAST},
 	{TINY_CLASSES, 1, 64, 96, 4, 1, 32, 1024, true, TENSOR_F32, 34, POOLING_MEAN},
 };
 
@@ -186,14 +186,18 @@ do_what_is_due(TinyEngine *engine, RandomRequest *requests, uint32_t step)
 /* What happened in all mixes; each of it must, or nothing was tested. */
 typedef struct Seen
 {
-	uint64_t n_compared, n_cancelled, n_preemptions, n_cached, n_evicted, n_guessed_right, n_prompts_first;
+	uint64_t n_compared, n_cancelled, n_preemptions, n_cached, n_evicted, n_guessed_right, n_head_guessed,
+		n_prompts_first;
 } Seen;
 
 /* Run one mix and compare its answers. */
 static void
 run_mix(uint32_t mix, TinyEngine *alone, RandomRequest *requests, Seen *seen)
 {
-	SchedulerSettings settings = {.queue_size = 100, .speculation = mix % 2 == 0};
+	SchedulerSettings settings = {.queue_size = 100,
+								  .speculation = mix % 2 == 0   ? SPECULATION_AUTO
+												 : mix % 4 == 1 ? SPECULATION_ALWAYS
+																: SPECULATION_OFF};
 	Model *models[2] = {alone->slots.slots[0].model, alone->slots.slots[1].model};
 	/* many at a time in every fourth mix; where memory is short few are */
 	bool roomy = mix % 4 == 3;
@@ -245,6 +249,7 @@ run_mix(uint32_t mix, TinyEngine *alone, RandomRequest *requests, Seen *seen)
 	seen->n_cached += atomic_load(&engine->page->n_cached_tokens);
 	seen->n_evicted += atomic_load(&engine->page->n_evicted_blocks);
 	seen->n_guessed_right += atomic_load(&engine->page->n_guessed_right);
+	seen->n_head_guessed += atomic_load(&engine->page->n_head_guessed);
 	assert_int_equal(atomic_load(&engine->page->kv_bytes_used), 0);
 	while (slots_evict_block(&engine->slots))
 		;
@@ -270,10 +275,13 @@ compare_mixes(const TinyModel *models, uint32_t *n_mixes)
 	assert_int_equal(atomic_load(&alone->page->n_cached_tokens) + atomic_load(&alone->page->n_preemptions), 0);
 	if (wanted)
 		print_message("%llu answers in %u mixes are those of the request alone; %llu requests were cancelled, %llu "
-					  "preemptions, %llu cached tokens, %llu guessed tokens\n",
+					  "preemptions, %llu cached tokens, %llu evicted blocks, %llu right guesses, %llu guesses by a "
+					  "layer of the model, %llu steps of "
+					  "prompts alone\n",
 					  (unsigned long long) seen.n_compared, *n_mixes, (unsigned long long) seen.n_cancelled,
 					  (unsigned long long) seen.n_preemptions, (unsigned long long) seen.n_cached,
-					  (unsigned long long) seen.n_guessed_right);
+					  (unsigned long long) seen.n_evicted, (unsigned long long) seen.n_guessed_right,
+					  (unsigned long long) seen.n_head_guessed, (unsigned long long) seen.n_prompts_first);
 	tiny_engine_free(alone);
 	free(requests);
 	return seen;
@@ -302,7 +310,7 @@ answers_of_hybrids_depend_on_nothing_else(void **state)
 	seen = compare_mixes(hybrid_shapes, &n_mixes);
 	tiny_n_states = 6;
 	assert_true(seen.n_cancelled > n_mixes && seen.n_preemptions > n_mixes && seen.n_cached > 10 * n_mixes &&
-				seen.n_guessed_right > n_mixes);
+				seen.n_guessed_right > n_mixes && seen.n_head_guessed > n_mixes);
 }
 
 int
