@@ -55,6 +55,42 @@ REFUSED = [
 ]
 
 
+FAILS_FOR_EVERY_ROW = [
+    # arguments, SQLSTATE, what the message says
+    ("response_format => '{\"type\":\"object\",\"properties\":{\"a\":{\"type\":\"strin\"}}}'", "22023", "response_format"),
+    ("response_format => '{\"type\":\"regex\",\"pattern\":\"(a\"}'", "22023", "response_format"),
+    ("system => repeat('word ', 60000)", "54000", "tokens"),
+    ("function => 'fill_in', arguments => '{\"suffix\": \" end\"}'", "0A000", "fill"),
+    ("adapter => 'nobody'", "42704", 'adapter "nobody" of model'),
+]
+
+
+@pytest.mark.parametrize("arguments, code, said", FAILS_FOR_EVERY_ROW)
+def test_what_the_engine_would_refuse_of_every_row_is_refused_at_once(tables, arguments, code, said):
+    before = tables.query("SELECT s::text FROM qwen_stat_requests s ORDER BY 1")
+    with pytest.raises(psycopg2.Error) as failure:
+        tables.query(f"SELECT qwen_submit('texts', 'Say: {{body}}', 'texts', 'answer', {arguments})")
+    assert failure.value.pgcode == code and said in str(failure.value)
+    assert tables.query("SELECT s::text FROM qwen_stat_requests s ORDER BY 1") == before
+    assert tables.value("SELECT count(*) FROM qwen_stat_activity") == 0
+
+
+def test_looking_at_a_job_counts_nowhere(tables):
+    before = tables.query("SELECT s::text FROM qwen_stat_requests s ORDER BY 1")
+    connection = tables.connect()
+    connection.autocommit = False
+    connection.cursor().execute("SELECT qwen_submit('texts', 'Say: {body}', 'texts', 'answer', response_format => '{\"type\":\"json_object\"}', max_tokens => 5)")
+    connection.rollback()
+    connection.close()
+    assert tables.query("SELECT s::text FROM qwen_stat_requests s ORDER BY 1") == before
+
+
+def test_a_job_whose_model_cannot_be_asked_yet_is_taken(make_server):
+    server = make_server({"qwen.models": "chat=missing.gguf"}, prepared=False)
+    server.query("CREATE EXTENSION qwen_pg; CREATE TABLE texts (id int PRIMARY KEY, body text, answer text); INSERT INTO texts VALUES (1, 'a')")
+    assert server.value("SELECT qwen_submit('texts', 'body', 'texts', 'answer', response_format => '{\"type\":\"regex\",\"pattern\":\"(a\"}')") > 0
+
+
 @pytest.mark.parametrize("source, target, column, role, code, said", REFUSED)
 def test_what_a_job_can_never_write_is_refused_at_once(tables, source, target, column, role, code, said):
     keys = ", key_columns => '{id}'" if target == "seen" else ""

@@ -607,6 +607,71 @@ engine_next(EngineCall *call, EngineReply *reply, bool flush)
 		raise_engine_error(&reply->error);
 }
 
+/* Is it the request itself that is wrong, and not the moment? */
+static bool
+is_for_good(int sqlstate)
+{
+	int category = ERRCODE_TO_CATEGORY(sqlstate);
+
+	return category == ERRCODE_TO_CATEGORY(ERRCODE_DATA_EXCEPTION) ||
+		   category == ERRCODE_TO_CATEGORY(ERRCODE_FEATURE_NOT_SUPPORTED) ||
+		   category == ERRCODE_TO_CATEGORY(ERRCODE_PROGRAM_LIMIT_EXCEEDED);
+}
+
+/* One request until the engine has said whether it takes it. */
+static void
+try_request(const Request *request)
+{
+	EngineCall *call = engine_submit(request, CurrentMemoryContext);
+	EngineReply reply;
+
+	PG_TRY();
+	{
+		while (!call->frames && call->connection == connection_number())
+		{
+			engine_receive();
+			if (!call->frames && call->connection == connection_number())
+				engine_wait(false);
+		}
+		watch_forget(&call->watched);
+		if (engine_poll(call, &reply) && reply.type == FRAME_ERROR)
+			raise_engine_error(&reply.error);
+	}
+	PG_CATCH();
+	{
+		watch_forget(&call->watched);
+		engine_end(call);
+		PG_RE_THROW();
+	}
+	PG_END_TRY();
+	engine_end(call);
+}
+
+void
+engine_try(const Request *request)
+{
+	MemoryContext context = CurrentMemoryContext;
+
+	if (!model_can_be_asked(request))
+		return;
+	PG_TRY();
+	{
+		try_request(request);
+	}
+	PG_CATCH();
+	{
+		int sqlstate = geterrcode();
+
+		/* an engine that ends, or a model that goes, just now */
+		if (is_for_good(sqlstate) || (ERRCODE_TO_CATEGORY(sqlstate) != ERRCODE_TO_CATEGORY(ERRCODE_SYSTEM_ERROR) &&
+									  sqlstate != ERRCODE_UNDEFINED_OBJECT))
+			PG_RE_THROW();
+		MemoryContextSwitchTo(context);
+		FlushErrorState();
+	}
+	PG_END_TRY();
+}
+
 EngineCall *
 engine_run(const Request *request, EngineReply *reply)
 {

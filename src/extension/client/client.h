@@ -49,6 +49,13 @@ extern void engine_settle_model(Request *request);
 /* Is a model in qwen.models, loaded, or being loaded? */
 extern bool engine_knows_model(const char *name);
 
+/*
+ * What would the engine say to a request that is made later? It is prepared as any other and given up before it is
+ * computed. Raises what is wrong with it for good (SQLSTATE 22..., 0A..., 54...). Where its model cannot be asked now,
+ * nothing is said. It counts in no statistics.
+ */
+extern void engine_try(const Request *request);
+
 /* Whole call in the current memory context: submit, GO, wait for DONE or RESULT. Ended here when an error is raised. */
 extern EngineCall *engine_run(const Request *request, EngineReply *reply);
 

@@ -336,3 +336,22 @@ choose_model(Request *request, char name[PROTOCOL_MAX_NAME_BYTES + 1], char full
 	snprintf(adapter, sizeof adapter, "%.*s", (int) request->adapter.length, request->adapter.data);
 	wait_for_adapter(name, adapter);
 }
+
+bool
+model_can_be_asked(const Request *request)
+{
+	char name[PROTOCOL_MAX_NAME_BYTES + 1], adapter[PROTOCOL_MAX_NAME_BYTES + 1];
+	SharedSlot slot;
+	EngineState state;
+
+	LWLockAcquire(qwen_shared->lock, LW_SHARED);
+	state = qwen_shared->engine_state;
+	LWLockRelease(qwen_shared->lock);
+	if (state == ENGINE_BACKING_OFF || !request->model.data)
+		return false;
+	snprintf(name, sizeof name, "%.*s", (int) request->model.length, request->model.data);
+	snprintf(adapter, sizeof adapter, "%.*s", (int) request->adapter.length,
+			 request->adapter.data ? request->adapter.data : "");
+	return slot_state(name, NULL, &slot) == SLOT_SERVING &&
+		   (!request->adapter.data || slot_state(name, adapter, &slot) == SLOT_SERVING);
+}

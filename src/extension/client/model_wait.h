@@ -16,4 +16,7 @@ extern void check_client(void);
  * is kept, for as long as the request. */
 extern void choose_model(Request *request, char name[PROTOCOL_MAX_NAME_BYTES + 1], char full[ADAPTED_NAME_BYTES]);
 
+/* Are the request's model, and its adapter if it names one, served now? */
+extern bool model_can_be_asked(const Request *request);
+
 #endif

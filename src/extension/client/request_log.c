@@ -16,11 +16,10 @@
 #endif
 #include "common/sha2.h"
 
-static const char *const kind_names[] = {
-	[REQUEST_CHAT] = "chat",         [REQUEST_GENERATE] = "generate", [REQUEST_EMBED] = "embed",
-	[REQUEST_LOGPROBS] = "logprobs", [REQUEST_SCORE] = "score",       [REQUEST_CHUNK] = "chunk",
-	[REQUEST_RERANK] = "rerank",
-	[REQUEST_CHECK_FORMAT] = "check_format"};
+static const char *const kind_names[] = {[REQUEST_CHAT] = "chat",     [REQUEST_GENERATE] = "generate",
+										 [REQUEST_EMBED] = "embed",   [REQUEST_LOGPROBS] = "logprobs",
+										 [REQUEST_SCORE] = "score",   [REQUEST_CHUNK] = "chunk",
+										 [REQUEST_RERANK] = "rerank", [REQUEST_CHECK_FORMAT] = "check_format"};
 
 StaticAssertDecl(lengthof(kind_names) == REQUEST_CHECK_FORMAT + 1, "every kind of request has a name in the log");
 

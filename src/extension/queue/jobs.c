@@ -452,6 +452,7 @@ QWEN_FUNCTION(qwen_submit, 4, 29)
 	JobSpec spec = {.memory = CurrentMemoryContext};
 	Datum tail[N_TAIL_ARGUMENTS];
 	bool tail_nulls[N_TAIL_ARGUMENTS];
+	Request least;
 	int64 total, job;
 	char *note;
 
@@ -479,6 +480,8 @@ QWEN_FUNCTION(qwen_submit, 4, 29)
 	SPI_connect();
 	job_check_privilege(&store, spec.function);
 	total = check_statements(&spec, &note);
+	least = job_spec_least_request(&spec);
+	engine_try(&least);
 	job = insert_job(fcinfo, &store, &spec, total, note);
 	SPI_finish();
 	job_call_worker(GetUserId());

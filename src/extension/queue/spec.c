@@ -115,12 +115,28 @@ read_arguments(JobSpec *spec)
 	}
 }
 
+/* The requests of a row whose text has so many letters. What is wrong with an argument is raised. */
+static List *
+build(JobSpec *spec, int n_letters)
+{
+	char *letters = palloc(n_letters);
+	ModelCall call;
+
+	memset(letters, 'x', n_letters);
+	spec->call->args[spec->function->input] =
+		(NullableDatum){PointerGetDatum(cstring_to_text_with_len(letters, n_letters)), false};
+	model_call_build(&call, spec->function, spec->call, NULL);
+	spec->call->args[spec->function->input] = (NullableDatum){(Datum) 0, true};
+	if (call.error)
+		ReThrowError(call.error);
+	return call.first;
+}
+
 /* Build what a row of usual length asks: what is wrong with an argument is said now. */
 static void
 settle(JobSpec *spec)
 {
-	char *usual = palloc(USUAL_BYTES);
-	ModelCall call;
+	List *requests;
 
 	if (spec->system)
 		set_argument(spec, "system", PointerGetDatum(spec->system));
@@ -130,20 +146,24 @@ settle(JobSpec *spec)
 		set_argument(spec, "max_words", Int32GetDatum(spec->max_words));
 	if (spec->dimensions > 0)
 		set_argument(spec, "dimensions", Int32GetDatum(spec->dimensions));
-	memset(usual, 'x', USUAL_BYTES);
-	spec->call->args[spec->function->input] =
-		(NullableDatum){PointerGetDatum(cstring_to_text_with_len(usual, USUAL_BYTES)), false};
-	model_call_build(&call, spec->function, spec->call, NULL);
-	if (call.error)
-		ReThrowError(call.error);
-	if (call.first == NIL)
+	requests = build(spec, USUAL_BYTES);
+	if (requests == NIL)
 		ereport(ERROR, (errcode(ERRCODE_INVALID_PARAMETER_VALUE),
 						errmsg("function \"%s\" must be given its arguments", spec->function->name),
 						errdetail("They are: %s.", list_own_arguments(spec->function)),
 						errhint("In qwen_submit by name: arguments => '{\"%s\": ...}'; in a trigger: '%s=...'.",
 								first_own_argument(spec->function), first_own_argument(spec->function))));
-	spec->request = *(Request *) linitial(call.first);
-	spec->call->args[spec->function->input] = (NullableDatum){(Datum) 0, true};
+	spec->request = *(Request *) linitial(requests);
+}
+
+Request
+job_spec_least_request(JobSpec *spec)
+{
+	List *requests = build(spec, 1);
+	Request request = requests == NIL ? spec->request : *(Request *) linitial(requests);
+
+	request.model = spec->request.model;
+	return request;
 }
 
 /* A value that stays when its row goes, and that nothing has to be read for: rows are worked on outside of

@@ -68,6 +68,9 @@ extern bool job_function_takes(const ModelFunction *function, const char *argume
  */
 extern void job_spec_read_tail(JobSpec *spec, const Datum *values, const bool *nulls);
 
+/* The first request of a row with a text of one letter, so that nothing can be wrong with it but what all rows have. */
+extern Request job_spec_least_request(JobSpec *spec);
+
 /* A table that jobs may use as source or target; raises what cannot be. what: "source" or "target". */
 extern void job_check_relation(Relation relation, const char *what);
 

@@ -188,6 +188,13 @@ watch_failed(WatchedRequest *watched, int sqlstate)
 }
 
 void
+watch_forget(WatchedRequest *watched)
+{
+	watch_end(watched);
+	watched->counted = true;
+}
+
+void
 watch_given_up(WatchedRequest *watched)
 {
 	count_unanswered(watched, ENDED_BY_CANCEL, ERRCODE_QUERY_CANCELED);

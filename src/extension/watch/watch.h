@@ -46,6 +46,9 @@ extern void watch_answered(WatchedRequest *watched, const EngineReply *reply);
 /* An error of this SQLSTATE ended it. Only the first of these three counts. */
 extern void watch_failed(WatchedRequest *watched, int sqlstate);
 
+/* It was never meant to be answered: it counts nowhere. */
+extern void watch_forget(WatchedRequest *watched);
+
 /* Its session does not want it any more. */
 extern void watch_given_up(WatchedRequest *watched);
 
