@@ -208,14 +208,16 @@ read_values(ByteReader *reader, uint64_t n, Gguf *gguf)
 
 /* The shape of a tensor: elements counted without overflow, rows whole blocks. */
 static Status
-check_shape(const ByteReader *reader, GgufTensor *tensor)
+check_shape(GgufTensor *tensor)
 {
 	uint64_t n = 1;
 
 	for (uint32_t d = 0; d < tensor->n_dims; d++)
 	{
 		if (tensor->dims[d] == 0 || tensor->dims[d] > UINT32_MAX || n > UINT64_MAX / 8 / tensor->dims[d])
-			return corrupt(reader, "a tensor with an impossible shape");
+			return status_error(
+				STATUS_INVALID_ARGUMENT, "tensor \"%.*s\" has an impossible shape: its dimension %u is %llu",
+				(int) tensor->name.length, tensor->name.data, d + 1, (unsigned long long) tensor->dims[d]);
 		n *= tensor->dims[d];
 	}
 	if (tensor->dims[0] % tensor->type->block_elements != 0)
@@ -255,7 +257,7 @@ read_tensor(ByteReader *reader, GgufTensor *tensor)
 	if (!tensor->type)
 		return status_error(STATUS_UNSUPPORTED, "tensor \"%.*s\" has type %u; supported are " TENSOR_TYPES_SUPPORTED,
 							(int) tensor->name.length, tensor->name.data, type);
-	return check_shape(reader, tensor);
+	return check_shape(tensor);
 }
 
 Status

@@ -36,6 +36,27 @@ is_integer(const GgufValue *value)
 	return is_integer_type(value->type);
 }
 
+#define SHOWN_BYTES 40 /* of a text that should be a number */
+
+/* What stands there, for an error: a number as it is, anything else so that it is seen to be none. */
+static const char *
+show_value(const GgufValue *value, char out[64])
+{
+	size_t length = value->string.length < SHOWN_BYTES ? value->string.length : SHOWN_BYTES;
+
+	if (value->type == GGUF_STRING)
+		snprintf(out, 64, "the text \"%.*s\"", (int) length, value->string.data);
+	else if (value->type == GGUF_ARRAY)
+		snprintf(out, 64, "a list of %llu", (unsigned long long) value->n_elements);
+	else if (value->type == GGUF_BOOL)
+		snprintf(out, 64, "%s", value->integer != 0 ? "true" : "false");
+	else if (is_integer(value))
+		snprintf(out, 64, "%lld", (long long) value->integer);
+	else
+		snprintf(out, 64, "%g", value->number);
+	return out;
+}
+
 /* The one number that stands in a list for each layer. Layers of which each has its own are not supported. */
 static Status
 read_per_layer(const GgufValue *value, const ModelHyper *hyper, const char *key, GgufValue *number)
@@ -58,7 +79,7 @@ static Status
 read_number(const Gguf *gguf, const ModelHyper *hyper, const char *suffix, int64_t fallback, uint32_t low,
 			uint32_t high, uint32_t *out)
 {
-	char key[128];
+	char key[128], shown[64];
 	const GgufValue *value = find_in_architecture(gguf, hyper, suffix, key);
 	GgufValue listed;
 
@@ -73,8 +94,8 @@ read_number(const Gguf *gguf, const ModelHyper *hyper, const char *suffix, int64
 	if (!value)
 		return status_ok();
 	if (!is_integer(value) || value->integer < low || value->integer > high)
-		return status_error(STATUS_INVALID_ARGUMENT, "%s is %lld, not a number between %u and %u", key,
-							(long long) value->integer, low, high);
+		return status_error(STATUS_INVALID_ARGUMENT, "%s is %s, not a %snumber between %u and %u", key,
+							show_value(value, shown), is_integer(value) ? "" : "whole ", low, high);
 	*out = (uint32_t) value->integer;
 	return status_ok();
 }
@@ -83,12 +104,15 @@ read_number(const Gguf *gguf, const ModelHyper *hyper, const char *suffix, int64
 static Status
 read_float(const GgufValue *value, const char *key, double fallback, double low, double high, float *out)
 {
+	char shown[64];
+
 	*out = (float) fallback;
 	if (!value)
 		return status_ok();
-	if (value->type == GGUF_STRING || value->type == GGUF_ARRAY || !(value->number >= low && value->number <= high))
-		return status_error(STATUS_INVALID_ARGUMENT, "%s is %g, not a number between %g and %g", key, value->number,
-							low, high);
+	if (value->type == GGUF_STRING || value->type == GGUF_ARRAY || value->type == GGUF_BOOL ||
+		!(value->number >= low && value->number <= high))
+		return status_error(STATUS_INVALID_ARGUMENT, "%s is %s, not a number between %g and %g", key,
+							show_value(value, shown), low, high);
 	*out = (float) value->number;
 	return status_ok();
 }
@@ -204,13 +228,13 @@ read_heads(const Gguf *gguf, ModelHyper *hyper)
 static Status
 check_rule(const Gguf *gguf, const ModelHyper *hyper, const char *suffix, double rule)
 {
-	char key[128];
+	char key[128], shown[64];
 	const GgufValue *value = find_in_architecture(gguf, hyper, suffix, key);
 
 	if (!value || (value->type != GGUF_STRING && value->type != GGUF_ARRAY && value->number == rule))
 		return status_ok();
-	return status_error(STATUS_UNSUPPORTED, "%s is %g; architecture %s is supported with %g", key, value->number,
-						architecture_name(hyper->architecture), rule);
+	return status_error(STATUS_UNSUPPORTED, "%s is %s; architecture %s is supported with %g", key,
+						show_value(value, shown), architecture_name(hyper->architecture), rule);
 }
 
 /* Sizes of experts and how they are weighted. Early files do not give the sizes. */
@@ -218,6 +242,7 @@ static Status
 read_experts(const Gguf *gguf, ModelHyper *hyper)
 {
 	unsigned traits = architecture_traits(hyper->architecture);
+	uint32_t n_groups;
 	int64_t early = hyper->n_used_experts > 0 ? (int64_t) hyper->ffn / hyper->n_used_experts : 0;
 
 	if (!(traits & TRAIT_EXPERTS))
@@ -234,6 +259,10 @@ read_experts(const Gguf *gguf, ModelHyper *hyper)
 	STATUS_TRY(check_rule(gguf, hyper, "expert_weights_norm", hyper->experts_sum_to_1));
 	STATUS_TRY(check_rule(gguf, hyper, "expert_weights_scale", 1));
 	STATUS_TRY(check_rule(gguf, hyper, "expert_gating_func", 1)); /* softmax */
+	STATUS_TRY(read_number(gguf, hyper, "expert_group_count", 0, 0, MODEL_MAX_EXPERTS, &n_groups));
+	if (n_groups > 1)
+		return status_error(STATUS_UNSUPPORTED, "experts are chosen within %u groups; supported are those of one group",
+							n_groups);
 	if (hyper->n_used_experts > hyper->n_experts)
 		return status_error(STATUS_INVALID_ARGUMENT, "%u experts are used, but there are %u", hyper->n_used_experts,
 							hyper->n_experts);

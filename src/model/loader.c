@@ -90,15 +90,20 @@ check_type(const GgufTensor *tensor, const char *name, const TensorRole *role)
 	return status_ok();
 }
 
-/* Find a role's tensor in the first of its places that the file has. */
+/* Find a role's tensor in the one of its places that the file has. Which of two is meant, nobody could tell. */
 static Status
 find_source(const Gguf *gguf, const TensorRole *role, TensorSource *source)
 {
 	*source = (TensorSource){0};
-	for (uint32_t i = 0; i < role->n_places && !source->tensor; i++)
+	for (uint32_t i = 0; i < role->n_places; i++)
 	{
-		source->place = role->places[i];
-		source->tensor = gguf_find_tensor(gguf, role->places[i].name);
+		const GgufTensor *tensor = gguf_find_tensor(gguf, role->places[i].name);
+
+		if (tensor && source->tensor)
+			return status_error(STATUS_INVALID_ARGUMENT, "tensor \"%s\" stands twice: also in \"%s\"",
+								source->place.name, role->places[i].name);
+		if (tensor)
+			*source = (TensorSource){tensor, role->places[i]};
 	}
 	if (!source->tensor)
 		return status_ok();

@@ -138,6 +138,8 @@ MODEL = [
           "the gates of merged experts are gates and ups in turn", "unit:loader"),
     fault("jobs-across-experts", "src/model/loader.c", "left = run - tile % run;", "left = run - tile % run * 0;",
           "a read begins in one expert and goes on into what is fused with it", "unit:loader"),
+    fault("tensor-twice", "src/model/loader.c", "if (tensor && source->tensor)", "if (tensor && source->tensor && i == 0)",
+          "a tensor that stands alone and in a merged one is taken from one of them", "unit:loader"),
     fault("guessing-layers-alone", "src/model/loader.c", "if (guessing && !has_first)", "if (guessing && has_first)",
           "a file with only the layers that guess is not told what it is", "unit:loader"),
     fault("no-model", "src/model/hyperparameters.c", "	if (other)\n", "	if (other && !value)\n", "a drafter is an unknown architecture", "unit:loader"),

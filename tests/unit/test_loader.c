@@ -672,9 +672,10 @@ hostile_numbers_are_refused(void **state)
 	save_patched("x.gguf", "tokenizer.ggml.tokens", 8, &huge, 8);
 	expect_failure("x.gguf", STATUS_INVALID_ARGUMENT, "an array of");
 	save_patched("x.gguf", "token_embd.weight", 4, &huge, 8);
-	expect_failure("x.gguf", STATUS_INVALID_ARGUMENT, "impossible shape");
+	expect_failure("x.gguf", STATUS_INVALID_ARGUMENT,
+				   "tensor \"token_embd.weight\" has an impossible shape: its dimension 1 is");
 	save_patched("x.gguf", "token_embd.weight", 4, &zero64, 8);
-	expect_failure("x.gguf", STATUS_INVALID_ARGUMENT, "impossible shape");
+	expect_failure("x.gguf", STATUS_INVALID_ARGUMENT, "has an impossible shape: its dimension 1 is 0");
 	save_patched("x.gguf", "token_embd.weight", 4, &odd, 8);
 	expect_failure("x.gguf", STATUS_INVALID_ARGUMENT, "blocks of 32");
 	save_patched("x.gguf", "token_embd.weight", 20, &type99, 4);
@@ -1018,13 +1019,16 @@ static void
 mixtures_that_do_not_fit_are_named(void **state)
 {
 	const unsigned qwen2 = TINY_EXPERTS, qwen3 = TINY_EXPERTS | TINY_QWEN3;
-	const uint32_t eight = 8, forty = 40, many = 100000, q8_0 = TENSOR_Q8_0;
+	const uint32_t eight = 8, forty = 40, many = 100000, q8_0 = TENSOR_Q8_0, real[2] = {6, 0x40200000};
 
 	(void) state;
 	save_patched_mixture(qwen3, "qwen3moe.expert_used_count", 4, &eight, 4);
 	expect_failure("x.gguf", STATUS_INVALID_ARGUMENT, "8 experts are used, but there are 7");
 	save_patched_mixture(qwen3, "qwen3moe.expert_used_count", 4, &many, 4);
 	expect_failure("x.gguf", STATUS_INVALID_ARGUMENT, "expert_used_count is 100000, not a number between 1 and 64");
+	/* behind a key: its type, its value */
+	save_patched_mixture(qwen3, "qwen3moe.expert_used_count", 0, real, 8);
+	expect_failure("x.gguf", STATUS_INVALID_ARGUMENT, "expert_used_count is 2.5, not a whole number between 1 and 64");
 	save_patched_mixture(qwen3, "qwen3moe.expert_coun", 0, "x", 1);
 	expect_failure("x.gguf", STATUS_INVALID_ARGUMENT, "the metadata key qwen3moe.expert_count is missing");
 	save_patched_mixture(qwen3, "qwen3moe.expert_feed_forward_length", 4, &forty, 4);
@@ -1104,8 +1108,17 @@ rules_of_mixtures_that_are_others_are_named(void **state)
 		 "expert_weights_scale is 2.5; architecture qwen3moe is supported with 1"},
 		{"qwen3moe.expert_gating_func", 2, "expert_gating_func is 2; architecture qwen3moe is supported with 1"},
 	};
+	TinyModel grouped = {TINY_EXPERTS | TINY_QWEN3, 1, 64, 96, 4, 2, 16, 1024, false, TENSOR_F32, 3, -1};
+	ByteWriter whole = writer_model(&grouped, NULL), groups;
+	uint64_t n_groups = 0;
 
 	(void) state;
+	byte_writer_init(&groups);
+	writer_u32(&groups, "qwen3moe.expert_group_count", 4, &n_groups);
+	save_with_keys("x.gguf", &whole, &groups, n_groups);
+	expect_failure("x.gguf", STATUS_UNSUPPORTED, "experts are chosen within 4 groups");
+	byte_writer_free(&whole);
+	byte_writer_free(&groups);
 	for (size_t i = 0; i < sizeof cases / sizeof cases[0]; i++)
 	{
 		TinyModel shape = {TINY_EXPERTS | TINY_QWEN3, 1, 64, 96, 4, 2, 16, 1024, false, TENSOR_F32, 3, -1};
@@ -1275,7 +1288,7 @@ merged_experts_give_the_same_image(void **state)
 static void
 merged_experts_of_another_shape_are_named(void **state)
 {
-	const uint64_t six = 6, narrow = 191;
+	const uint64_t six = 6, narrow = 191, none = 0;
 	uint32_t two = 2;
 
 	(void) state;
@@ -1287,6 +1300,19 @@ merged_experts_of_another_shape_are_named(void **state)
 	expect_failure("x.gguf", STATUS_INVALID_ARGUMENT, "has the shape [7][191][64], expected [7][192][64]");
 	save_patched_mixture(TINY_EXPERTS | TINY_MERGED, "blk.0.ffn_gate_up_exps.weight", 0, &two, 4);
 	expect_failure("x.gguf", STATUS_INVALID_ARGUMENT, "");
+	save_patched_mixture(TINY_EXPERTS, "blk.0.ffn_gate_exps.weight", 20, &none, 8);
+	expect_failure("x.gguf", STATUS_INVALID_ARGUMENT,
+				   "tensor \"blk.0.ffn_gate_exps.weight\" has an impossible shape: its dimension 3 is 0");
+}
+
+static void
+a_tensor_alone_and_in_a_merged_one_is_named(void **state)
+{
+	(void) state;
+	/* which of the two is meant, nobody can tell */
+	save_patched_mixture(TINY_EXPERTS | TINY_MERGED, "blk.1.ffn_down_exps.weight", -16, "gate", 4);
+	expect_failure("x.gguf", STATUS_INVALID_ARGUMENT,
+				   "tensor \"blk.1.ffn_gate_exps.weight\" stands twice: also in \"blk.1.ffn_gate_up_exps.weight\"");
 }
 
 /* Files that users take for models: each is told what it is. */
@@ -1516,6 +1542,7 @@ main(void)
 		cmocka_unit_test(numbers_may_be_lists_of_equal_ones),
 		cmocka_unit_test(merged_experts_give_the_same_image),
 		cmocka_unit_test(merged_experts_of_another_shape_are_named),
+		cmocka_unit_test(a_tensor_alone_and_in_a_merged_one_is_named),
 		cmocka_unit_test(what_is_no_model_is_told_what_it_is),
 		cmocka_unit_test(layers_that_guess_are_no_model),
 		cmocka_unit_test(files_of_qwen_1_say_other_things),
