@@ -14,11 +14,11 @@
 #define REST_TOKENS 64    /* how long to leave it alone when it does not pay */
 #define MEMORY_GUESSES 64 /* what was longer ago counts half */
 #define HEAD_SHARE 0.7    /* of guesses of a model's layer are right, before any was seen … */
-#define HEAD_WEIGHT 4.0   /* … which counts like so many that were seen */
+#define HEAD_WEIGHT 3.0   /* … which counts like so many that were seen: wrong ones are soon left */
 #define HEAD_MEMORY 0.97  /* what a guess counts after the next one */
 #define HEAD_KEPT 8.0     /* so many count still after a rest … */
 #define HEAD_LONGEST_REST 512
-#define HEAD_LOOKS 2   /* … behind which it is tried so often */
+#define HEAD_LOOKS 1   /* … behind which it is tried so often */
 #define LEAST_GAIN 1.1 /* so much faster it must be: what steps take is not known well */
 
 /* The latest place before the end where the last key_length tokens stand too: the position after them. 0: none. */
