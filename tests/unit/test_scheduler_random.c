@@ -295,7 +295,9 @@ answers_depend_on_nothing_else(void **state)
 
 	(void) state;
 	assert_true(seen.n_cancelled > n_mixes && seen.n_preemptions > n_mixes && seen.n_cached > 50 * n_mixes &&
-				seen.n_evicted > 30 * n_mixes && seen.n_guessed_right > n_mixes && seen.n_prompts_first > n_mixes);
+				seen.n_evicted > 30 * n_mixes && seen.n_guessed_right > n_mixes);
+	/* where many run at a time and one role asks, which is one mix in eight */
+	assert_true(seen.n_prompts_first > 3 * ((n_mixes + 4) / 8));
 }
 
 static void
