@@ -17,9 +17,10 @@
  *
  * What the machine can do.
  *
- *   engine_bench --model FILE --logits OUT --text TEXT [--chunk N] [--kv f16|q8_0|f32]
+ *   engine_bench --model FILE --logits OUT --text TEXT [--chunk N] [--kv f16|q8_0|f32] [--states OUT]
  *
- * Writes n_tokens and n_vocab (uint32), the tokens (int32) and the logits of every position (float32).
+ * Writes n_tokens and n_vocab (uint32), the tokens (int32) and the logits of every position (float32); of a hybrid
+ * also the states behind the text.
  *
  *   engine_bench --model FILE --greedy N --text TEXT
  *
@@ -594,6 +595,21 @@ write_logits(Bench *bench, const char *text, const char *path, uint32_t chunk)
 	token_buffer_free(&tokens);
 }
 
+/* The matrices of a hybrid's delta nets behind the text: [layer][head][slice of columns][row][column of the slice]. */
+static void
+write_states(const Bench *bench, const char *path)
+{
+	const ModelHyper *hyper = &bench->model->hyper;
+	FILE *out = fopen(path, "wb");
+
+	if (!out || !bench->states)
+		die("cannot write the states", NULL);
+	for (uint32_t i = 0; i < model_n_delta_layers(hyper); i++)
+		fwrite(bench->states + STATE_HEAD + i * model_state_layer_floats(hyper), sizeof(float),
+			   (size_t) hyper->n_delta_values * hyper->delta_dim * hyper->delta_dim, out);
+	fclose(out);
+}
+
 static void
 print_greedy(Bench *bench, const char *text, uint32_t n)
 {
@@ -626,18 +642,29 @@ int
 main(int argc, char **argv)
 {
 	static const struct option options[] = {
-		{"model", required_argument, NULL, 'm'},    {"threads", required_argument, NULL, 't'},
-		{"decode", required_argument, NULL, 'd'},   {"prefill", required_argument, NULL, 'p'},
-		{"repeat", required_argument, NULL, 'r'},   {"logits", required_argument, NULL, 'l'},
-		{"text", required_argument, NULL, 'x'},     {"chunk", required_argument, NULL, 'c'},
-		{"kv", required_argument, NULL, 'k'},       {"greedy", required_argument, NULL, 'g'},
-		{"batch", required_argument, NULL, 'b'},    {"prompt", required_argument, NULL, 'q'},
-		{"context", required_argument, NULL, 'n'},  {"roofs", no_argument, NULL, 'o'},
-		{"disk", required_argument, NULL, 'i'},     {"settings", required_argument, NULL, 's'},
-		{"huge-pages", no_argument, NULL, 'u'},     {"adapter", required_argument, NULL, 'a'},
-		{"adapters", required_argument, NULL, 'A'}, {NULL, 0, NULL, 0},
+		{"model", required_argument, NULL, 'm'},
+		{"threads", required_argument, NULL, 't'},
+		{"decode", required_argument, NULL, 'd'},
+		{"prefill", required_argument, NULL, 'p'},
+		{"repeat", required_argument, NULL, 'r'},
+		{"logits", required_argument, NULL, 'l'},
+		{"text", required_argument, NULL, 'x'},
+		{"chunk", required_argument, NULL, 'c'},
+		{"kv", required_argument, NULL, 'k'},
+		{"greedy", required_argument, NULL, 'g'},
+		{"batch", required_argument, NULL, 'b'},
+		{"prompt", required_argument, NULL, 'q'},
+		{"context", required_argument, NULL, 'n'},
+		{"roofs", no_argument, NULL, 'o'},
+		{"disk", required_argument, NULL, 'i'},
+		{"settings", required_argument, NULL, 's'},
+		{"huge-pages", no_argument, NULL, 'u'},
+		{"adapter", required_argument, NULL, 'a'},
+		{"adapters", required_argument, NULL, 'A'},
+		{"states", required_argument, NULL, 'S'},
+		{NULL, 0, NULL, 0},
 	};
-	const char *model = NULL, *logits = NULL, *text = "", *settings = "";
+	const char *model = NULL, *logits = NULL, *states = NULL, *text = "", *settings = "";
 	int threads = 0, decode = 0, prefill = 0, repeat = 5, greedy = 0, option;
 	uint32_t chunk = 512, batch = 0, prompt = 128, context = 0;
 	const char *disk = NULL;
@@ -707,6 +734,9 @@ main(int argc, char **argv)
 					die("--adapter: no more than 64", NULL);
 				adapters[n_files++] = optarg;
 				break;
+			case 'S':
+				states = optarg;
+				break;
 			case 'A':
 				n_adapters = (uint32_t) atoi(optarg);
 				break;
@@ -735,6 +765,8 @@ main(int argc, char **argv)
 		bench_batch(&bench, batch, prompt, repeat);
 	if (logits)
 		write_logits(&bench, text, logits, chunk);
+	if (states)
+		write_states(&bench, states);
 	if (greedy > 0)
 		print_greedy(&bench, text, (uint32_t) greedy);
 	for (uint32_t i = 0; i < bench.n_adapters; i++)

@@ -1,5 +1,5 @@
 #!/usr/bin/env python3
-"""Remake double.json: what the transformer's formulas in double say about OTHER_MODELS of models.py.
+"""Remake double.json: what the transformer's formulas in double say about OTHER_MODELS of models.py, and about LONG_HYBRID, whose states go to states.json.
 
   make_double.py [--only MODEL ...]      needs numpy
 
@@ -13,9 +13,10 @@ import numpy as np
 
 sys.dont_write_bytecode = True
 import models  # noqa: E402
-from rows import keep, read_json, write_json  # noqa: E402
+from rows import keep, keep_state, read_json, write_json  # noqa: E402
 
 EPSILON = 1e-6
+ATTENDING = 1024  # positions at a time
 
 
 def weights_of(name):
@@ -71,6 +72,17 @@ def turn(x, base, stretch):
     return np.concatenate([a * cosines - b * sines, a * sines + b * cosines], -1)
 
 
+def attend(q, k, v):
+    """What one head sees."""
+    parts = []
+    for first in range(0, len(q), ATTENDING):
+        end = min(len(q), first + ATTENDING)
+        scores = q[first:end] @ k[:end].T
+        scores[:, first:] += np.triu(np.full((end - first, end - first), -np.inf), 1)
+        parts.append(softmax(scores) @ v[:end])
+    return np.concatenate(parts)
+
+
 def attention(m, weights, prefix, x):
     n, size, shares = len(x), m["head_dim"], m["heads"] // m["kv_heads"]
     if prefix + "attn_qkv.weight" in weights:
@@ -89,8 +101,7 @@ def attention(m, weights, prefix, x):
     base = m.get("keys", {}).get("rope.freq_base", 10000.0)
     rotated = m.get("rotated", size)
     q, k = (np.concatenate([turn(part[..., :rotated], base, m.get("set")), part[..., rotated:]], -1) for part in (q, k))
-    unseen = np.triu(np.full((n, n), -np.inf), 1)
-    heads = [softmax(q[:, h] @ k[:, h // shares].T / size**0.5 + unseen) @ v[:, h // shares] for h in range(m["heads"])]
+    heads = [attend(q[:, h] / size**0.5, k[:, h // shares], v[:, h // shares]) for h in range(m["heads"])]
     return (np.concatenate(heads, -1) * gates) @ weights[prefix + "attn_output.weight"].T
 
 
@@ -98,8 +109,8 @@ def unit(x):
     return x / np.sqrt((x * x).sum(-1, keepdims=True) + 1e-6)
 
 
-def delta_net(m, weights, prefix, x):
-    """Gated delta net, row by row. Value heads share key heads in groups in qwen3next, and in turns in qwen35."""
+def delta_net(m, weights, prefix, x, states):
+    """Gated delta net, row by row; the last state goes to states. Value heads share key heads in groups in qwen3next, and in turns in qwen35."""
     n, d, grouped = len(x), m["delta"], m["arch"] == "qwen3next"
     n_keys, n_values, dim = d["keys"], d["values"], d["dim"]
     shares = n_values // n_keys
@@ -124,6 +135,7 @@ def delta_net(m, weights, prefix, x):
         learned = (v[t] - np.einsum("hk,hkv->hv", k[t], state)) * sigmoid(beta[t])[:, None]
         state += k[t, :, :, None] * learned[:, None, :]
         out[t] = np.einsum("hk,hkv->hv", q[t], state)
+    states.append(state)
     return (norm(out, weights[prefix + "ssm_norm.weight"]) * silu(z)).reshape(n, -1) @ weights[prefix + "ssm_out.weight"].T
 
 
@@ -152,14 +164,15 @@ def experts(m, weights, prefix, x):
     return out
 
 
-def logits_of(m, weights, n):
-    """[n][VOCAB] for a prompt of n tokens."""
+def logits_of(m, weights, n, states=None):
+    """[n][VOCAB] for a prompt of n tokens; states: gets those of its delta nets, [head][key][value]."""
+    states = [] if states is None else states
     embeddings = weights["token_embd.weight"]
     x = embeddings[list(models.prompt(n).encode())]
     for i in range(m["layers"]):
         prefix = f"blk.{i}."
-        mixer = delta_net if models.is_delta_layer(m, i) else attention
-        x = x + mixer(m, weights, prefix, norm(x, weights[prefix + "attn_norm.weight"]))
+        normed = norm(x, weights[prefix + "attn_norm.weight"])
+        x = x + (delta_net(m, weights, prefix, normed, states) if models.is_delta_layer(m, i) else attention(m, weights, prefix, normed))
         normed = norm(x, weights[prefix + ("post_attention_norm" if "delta" in m else "ffn_norm") + ".weight"])
         if "experts" in m:
             x = x + experts(m, weights, prefix, normed)
@@ -173,9 +186,11 @@ def main():
     parser.add_argument("--only", nargs="+", metavar="MODEL", help="remake these entries, and nothing else")
     a = parser.parse_args()
     golden = read_json("double.json") if a.only else {}
-    for name in a.only or models.OTHER_MODELS:
-        m, weights = weights_of(name)
-        golden[name] = {str(n): keep(logits_of(m, weights, n), n) for n in models.lengths_of(name)}
+    for name in a.only or [*models.OTHER_MODELS, models.LONG_HYBRID]:
+        (m, weights), states = weights_of(name), []
+        golden[name] = {str(n): keep(logits_of(m, weights, n, states), n) for n in models.lengths_of(name)}
+        if name == models.LONG_HYBRID:
+            write_json("states.json", {name: {f"delta net {i}": keep_state(state) for i, state in enumerate(states)}})
         print(name, "done", flush=True)
     write_json("double.json", golden)
 

@@ -107,6 +107,10 @@ LONG_MODELS = {
     "qwen2-yarn-long": dict(arch="qwen2", layers=2, hidden=128, ffn=192, heads=2, kv_heads=1, head_dim=64, tied=True, keys=LONG_YARN),
     "qwen3-yarn-long": dict(arch="qwen3", layers=2, hidden=96, ffn=160, heads=2, kv_heads=2, head_dim=128, tied=False, keys=LONG_YARN),
 }
+# a hybrid that forgets as transformers begins with (decay: None), and as long as states are kept
+LONG_HYBRID = "qwen35-long"
+LONG_MODELS[LONG_HYBRID] = dict(arch="qwen35", layers=4, hidden=128, ffn=192, heads=2, kv_heads=1, head_dim=64, rotated=16, tied=True,
+                                delta=dict(keys=2, values=8, dim=64, interval=4, decay=None), keys={"rope.freq_base": 1e7, "rope.dimension_sections": [3, 3, 2, 0]})  # fmt: skip
 LENGTHS = (1, 7, 33, 512, 4096)  # of the prompts
 LONG_LENGTH = 32001  # the last position is 32,000
 
@@ -172,7 +176,7 @@ def tensor_bytes(type_name, seed, name, n, scale, offset):
     """The data of one tensor."""
     if len(TYPES[type_name]) > 3:
         return random_blocks(type_name, seed, name, n, scale)
-    values = random_values(seed, name, n, scale, offset)
+    values = np.array(offset, "<f4") if scale is None else random_values(seed, name, n, scale, offset)
     if type_name == "F16":
         return values.astype("<f2").tobytes()
     return (values.view("<u4") >> 16).astype("<u2").tobytes() if type_name == "BF16" else values.tobytes()
@@ -184,7 +188,7 @@ def count(dims):
 
 
 def tensors_of(m):
-    """(name, dimensions with the fastest first, scale, offset) of every tensor."""
+    """(name, dimensions with the fastest first, scale, offset) of every tensor; scale None: offset has its values."""
     hidden, q, kv = m["hidden"], m["heads"] * m["head_dim"], m["kv_heads"] * m["head_dim"]
     yield "token_embd.weight", [hidden, VOCAB], 1.0, 0.0
     yield "output_norm.weight", [hidden], 0.2, 1.0
@@ -233,10 +237,16 @@ def delta_tensors_of(m, prefix):
     for name, n_out in projections.items():
         yield f"{prefix}{name}.weight", [hidden, n_out], hidden**-0.5, 0.0
     yield f"{prefix}ssm_conv1d.weight", [4, 2 * keys + values], 0.5, 0.0
-    yield f"{prefix}ssm_dt.bias", [d["values"]], 0.3, 1.0
-    yield f"{prefix}ssm_a", [d["values"]], d["decay"][1], d["decay"][0]
+    yield f"{prefix}ssm_dt.bias", [d["values"]], 0.3 if d["decay"] else 0.0, 1.0
+    yield f"{prefix}ssm_a", [d["values"]], *(reversed(d["decay"]) if d["decay"] else (None, initial_decays(d["values"])))
     yield f"{prefix}ssm_norm.weight", [d["dim"]], 0.2, 1.0
     yield f"{prefix}ssm_out.weight", [values, hidden], values**-0.5, 0.0
+
+
+def initial_decays(n):
+    """Half of the heads: evenly from 0 to 16, as transformers draws them; the other half: what may become of them, down to memories of 100,000 positions."""
+    drawn, long = n - n // 2, n // 2
+    return [-16 * (i + 0.5) / drawn for i in range(drawn)] + [-(10.0 ** (-5 + 4 * i / max(1, long - 1))) for i in range(long)]
 
 
 def network_tensors_of(m, i):

@@ -24,6 +24,18 @@ def keep(logits, n, n_positions=POSITIONS):
     return rows
 
 
+def keep_state(state):
+    """Of each head of a delta net's state [head][key][value]: its magnitude, and some elements."""
+    return [{"head": h, "rms": float(f"{np.sqrt((matrix**2).mean()):.6e}"), "elements": {f"{i},{j}": float(f"{matrix[i, j]:.6e}") for i, j in elements_of(h, matrix)}}
+            for h, matrix in enumerate(state)]
+
+
+def elements_of(h, matrix):
+    """Which elements are kept of a head."""
+    keys, values = matrix.shape
+    return [((h * 5 + i * 13) % keys, (h * 11 + i * 29) % values) for i in range(6)]
+
+
 def write_json(file_name, golden):
     """Rows of the kept positions of every run of every model, a position a line."""
     lines = [f'"{name}": {{\n' + ",\n".join(f'  "{run}": [\n    ' + ",\n    ".join(map(json.dumps, rows)) + "\n  ]" for run, rows in runs.items()) + "\n}"
@@ -40,3 +52,10 @@ def read_json(file_name):
 def largest_difference(logits, rows):
     """max |difference| / RMS over the kept positions and tokens."""
     return max(abs(logits[row["position"], int(token)] - value) / row["rms"] for row in rows for token, value in row["logits"].items())
+
+
+def differences_of_state(state, rows):
+    """Of the heads of a delta net's state [head][key][value]: how far the RMS is off, and max |difference| / RMS over the kept elements."""
+    rms = max(abs(np.sqrt((state[row["head"]] ** 2).mean()) / row["rms"] - 1) for row in rows)
+    kept = ((row, tuple(map(int, at.split(","))), value) for row in rows for at, value in row["elements"].items())
+    return rms, max(abs(state[row["head"]][at] - value) / row["rms"] for row, at, value in kept)
