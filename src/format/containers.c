@@ -121,14 +121,45 @@ project_contains(Formulas *formulas, PartOptions *options, const uint32_t *words
 			   formula_atom3(formulas, ATOM_CONTAINS, words[0], words[1], words[2], 3));
 }
 
+/* One of the values that may still come, or something else. */
+static void
+project_unique(Formulas *formulas, PartOptions *options, uint32_t atom, const uint32_t *words, uint32_t n)
+{
+	for (uint32_t i = 0; i < words[1] && pool_work(formulas->pool, 1 + n / 4); i++)
+	{
+		WordList left = {0};
+
+		list_add(formulas->pool, &left, words[0]);
+		list_add(formulas->pool, &left, words[1] - 1);
+		list_add_all(formulas->pool, &left, words + 2, i);
+		list_add_all(formulas->pool, &left, words + 3 + i, words[1] - i - 1);
+		list_add_all(formulas->pool, &left, words + 2 + words[1], n - 2 - words[1]);
+		list_add(formulas->pool, &left, words[2 + i]);
+		/* the same values are one state, in whatever order they came */
+		for (uint32_t k = left.n - 1; k > 1 + words[1] && left.at[k - 1] > left.at[k]; k--)
+		{
+			uint32_t other = left.at[k - 1];
+
+			left.at[k - 1] = left.at[k];
+			left.at[k] = other;
+		}
+		add_option(formulas, options, conjunction_of(formulas, words[2 + i]),
+				   formula_atom(formulas, ATOM_UNIQUE, left.at, left.n));
+	}
+	add_option(formulas, options, conjunction_of(formulas, words[0] ^ 1), atom);
+}
+
 /* An atom about items, of which one is taken. */
 static void
-project_item(Formulas *formulas, PartOptions *options, uint32_t atom, FormulaKind kind, const uint32_t *words)
+project_item(Formulas *formulas, PartOptions *options, uint32_t atom, FormulaKind kind, const uint32_t *words,
+			 uint32_t n)
 {
 	if (kind == ATOM_ITEM_COUNT)
 		project_count(formulas, options, kind, words);
 	else if (kind == ATOM_CONTAINS)
 		project_contains(formulas, options, words);
+	else if (kind == ATOM_UNIQUE)
+		project_unique(formulas, options, atom, words, n);
 	else if (words[0] > 0)
 		add_option(formulas, options, C_TRUE, formula_atom3(formulas, kind, words[0] - 1, words[1], 0, 2));
 	else if (kind == ATOM_ITEM || kind == ATOM_HAS_ITEM)
@@ -177,11 +208,12 @@ project_atom(const Projection *projection, uint32_t atom)
 {
 	Formulas *formulas = projection->formulas;
 	FormulaKind kind = formula_kind(formulas, atom);
-	const uint32_t *words = formula_words(formulas, atom, NULL);
+	uint32_t n;
+	const uint32_t *words = formula_words(formulas, atom, &n);
 	PartOptions options = {0};
 
 	if (projection->mode == PROJECT_ITEM)
-		project_item(formulas, &options, atom, kind, words);
+		project_item(formulas, &options, atom, kind, words, n);
 	else if (kind == ATOM_COUNT)
 		project_count(formulas, &options, kind, words);
 	else if (projection->mode == PROJECT_OTHER)
@@ -359,6 +391,7 @@ container_ends(Formulas *formulas, uint32_t formula)
 		case ATOM_NAMES:
 		case ATOM_ITEM:
 		case ATOM_ITEMS:
+		case ATOM_UNIQUE:
 			return true;
 		case ATOM_MEMBER:
 			return words[2];

@@ -256,6 +256,18 @@ negate_member(Formulas *formulas, const uint32_t *words)
 					   formula_atom3(formulas, ATOM_MEMBER, words[0], LITERAL(formulas->schema->never, false), 1, 3));
 }
 
+/* Some value comes twice, or one more time. */
+static uint32_t
+negate_unique(Formulas *formulas, const uint32_t *words, uint32_t n)
+{
+	WordList parts = {0};
+
+	for (uint32_t i = 2; i < n && !pool_failed(formulas->pool); i++)
+		list_add(formulas->pool, &parts,
+				 formula_atom3(formulas, ATOM_CONTAINS, words[i], i < 2 + words[1] ? 2 : 1, NO_LIMIT, 3));
+	return formula_or(formulas, parts.at, parts.n);
+}
+
 /* AND and OR: of the opposites of all parts. */
 static uint32_t
 negate_list(Formulas *formulas, uint32_t formula)
@@ -325,6 +337,8 @@ negate_new(Formulas *formulas, uint32_t formula)
 		case ATOM_ITEM_COUNT:
 		case ATOM_CONTAINS:
 			return negate_count(formulas, kind, words);
+		case ATOM_UNIQUE:
+			return negate_unique(formulas, words, n);
 	}
 	return F_FALSE;
 }

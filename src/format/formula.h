@@ -57,6 +57,7 @@ typedef enum FormulaKind
 	ATOM_SOME_ITEM, /* index, literal */
 	ATOM_ITEM_COUNT,
 	ATOM_CONTAINS, /* literal, min, max */
+	ATOM_UNIQUE,   /* none of some values twice: literal of all, how many may still come, their literals, the others' */
 } FormulaKind;
 
 #define F_FALSE 0u

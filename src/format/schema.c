@@ -95,6 +95,30 @@ schema_constant(Schema *schema, const JsonNode *value)
 	return id;
 }
 
+uint32_t
+schema_values(Schema *schema, const JsonNode *values)
+{
+	uint32_t id = new_node(schema, NULL, "/enum");
+
+	if (pool_failed(schema->pool))
+		return 0;
+	schema->nodes[id]->values = values;
+	schema->nodes[id]->is_read = true;
+	return id;
+}
+
+uint32_t
+schema_any_of(Schema *schema, const WordList *nodes)
+{
+	uint32_t id = new_node(schema, NULL, "/anyOf");
+
+	if (pool_failed(schema->pool))
+		return 0;
+	schema->nodes[id]->any_of = (SchemaList){nodes->n, nodes->at};
+	schema->nodes[id]->is_read = true;
+	return id;
+}
+
 static bool
 is_among(const char *word, const char *const *words)
 {
@@ -137,11 +161,6 @@ read_node(Schema *schema, SchemaNode *node, int depth)
 	/* a dynamic reference is looked at after an ordinary one */
 	for (const JsonNode *member = node->json->first; member && !pool_failed(schema->pool); member = member->next)
 		read_keyword(&reader, member);
-	if (node->is_unique && node->max_items > 1 && (node->types & TYPE_ARRAY))
-	{
-		reader.keyword = "uniqueItems";
-		reader_unsupported(&reader, "");
-	}
 	/* "contains" alone gives these a meaning */
 	if (node->contains == NO_NODE)
 	{

@@ -94,7 +94,7 @@ typedef struct Schema
 	struct SchemaPlace *places; /* what $id and anchors name */
 	NumberMap base_of;          /* a JsonNode's base URI (a text) */
 	WordList dynamic_anchors;   /* texts, each as often as it is there */
-	bool has_recursive_anchor;
+	uint32_t n_recursive_anchors;
 	uint32_t always, never; /* the nodes true and false */
 	uint32_t root;
 } Schema;
@@ -105,6 +105,10 @@ extern void schema_open(Schema *schema, Pool *pool, Expressions *expressions, co
 
 /* The node of a constant. */
 extern uint32_t schema_constant(Schema *schema, const JsonNode *value);
+
+/* A new node, of one of the values in a list; of one of some nodes (the list stays where it is). */
+extern uint32_t schema_values(Schema *schema, const JsonNode *values);
+extern uint32_t schema_any_of(Schema *schema, const WordList *nodes);
 
 /* The number of a name; a name's bytes. */
 extern uint32_t schema_text(Schema *schema, const char *text, size_t length);

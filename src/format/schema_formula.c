@@ -6,6 +6,7 @@
 #include "alternatives.h"
 #include "conjunctions.h"
 #include "unevaluated.h"
+#include "unique.h"
 
 /* A node and type at hand, and the parts that its formula is the conjunction of. */
 typedef struct Parts
@@ -300,6 +301,8 @@ schema_formula(Formulas *formulas, uint32_t id, ValueType type)
 	add_applicators(&parts);
 	if (type == VALUE_OBJECT && node->unevaluated_members != NO_NODE)
 		add(&parts, unevaluated_members(formulas, id));
+	if (type == VALUE_ARRAY && node->is_unique && node->max_items > 1)
+		add(&parts, unique_items(formulas, id));
 	if (type == VALUE_ARRAY && node->unevaluated_items != NO_NODE)
 		add(&parts, unevaluated_items(formulas, id));
 	return formula_and(formulas, parts.list.at, parts.list.n);

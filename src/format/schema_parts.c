@@ -134,6 +134,16 @@ read_items(NodeReader *reader)
 	}
 }
 
+/* Does a recursive reference lead to a resource that does not ask for the outermost one, or that is alone in asking? */
+static bool
+is_static_recursion(const NodeReader *reader)
+{
+	const JsonNode *value = reader->value, *found;
+
+	found = refs_find(reader->schema, reader->node->json, reader->node->path, (ByteSpan){value->text, value->n});
+	return !found || !has_recursive_anchor(found) || reader->schema->n_recursive_anchors == 1;
+}
+
 /* A dynamic reference to what has its name alone is an ordinary one. */
 static bool
 is_static(const NodeReader *reader)
@@ -146,7 +156,7 @@ is_static(const NodeReader *reader)
 	if (value->kind != NODE_IS_STRING)
 		return true;
 	if (strcmp(reader->keyword, "$recursiveRef") == 0)
-		return !schema->has_recursive_anchor;
+		return is_static_recursion(reader);
 	name = memchr(value->text, '#', value->n);
 	for (uint32_t i = 0; name && i < schema->dynamic_anchors.n; i++)
 	{

@@ -161,6 +161,14 @@ string_member(const JsonNode *json, const char *name)
 	return (ByteSpan){member->text, member->n};
 }
 
+bool
+has_recursive_anchor(const JsonNode *json)
+{
+	const JsonNode *anchor = json_member_named(json, "$recursiveAnchor");
+
+	return anchor && anchor->kind == NODE_IS_BOOL && anchor->boolean;
+}
+
 /* $id (or id) and anchors of one schema; returns its base. */
 static uint32_t
 take_names(Schema *schema, const JsonNode *json, uint32_t base)
@@ -186,7 +194,7 @@ take_names(Schema *schema, const JsonNode *json, uint32_t base)
 	anchor = string_member(json, "$dynamicAnchor");
 	if (anchor.data)
 		list_add(schema->pool, &schema->dynamic_anchors, schema_text(schema, anchor.data, anchor.length));
-	schema->has_recursive_anchor |= json_member_named(json, "$recursiveAnchor") != NULL;
+	schema->n_recursive_anchors += has_recursive_anchor(json);
 	if (anchor.data)
 		add_place(schema, base, anchor, json);
 	return base;

@@ -11,6 +11,9 @@
 /* Note what the identifiers of a whole document name. */
 extern void refs_collect(Schema *schema);
 
+/* Does a part of the schema say "$recursiveAnchor": true? */
+extern bool has_recursive_anchor(const JsonNode *json);
+
 /* The part that a reference at a place of the schema names; NULL after a failure, which is noted. */
 extern const JsonNode *refs_find(Schema *schema, const JsonNode *at, const char *path, ByteSpan reference);
 

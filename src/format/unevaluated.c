@@ -4,31 +4,34 @@
 #include "unevaluated.h"
 
 #define MAX_EVALUATED_DEPTH 64
-#define MAX_UNSURE_PATTERNS 5
+#define MAX_UNSURE 5
 
 /* A part of an object or array about which it is asked who has looked at it: a name, an index, or all that are not
  * named.
  */
 typedef struct PartAsked
 {
-	bool is_item, is_other, is_pattern;
-	uint32_t name; /* or index, or the pattern that an unnamed member's name matches */
+	bool is_item, is_other, is_pattern, is_contains;
+	uint32_t name; /* or index, the pattern that an unnamed member's name matches, or the node that an item satisfies */
 } PartAsked;
 
 static uint32_t evaluated(Formulas *formulas, uint32_t id, const PartAsked *asked, bool is_inner, int depth);
+
+static ValueType
+type_of(const PartAsked *asked)
+{
+	return asked->is_item || asked->is_contains ? VALUE_ARRAY : VALUE_OBJECT;
+}
 
 /* The keywords of a node itself. */
 static bool
 evaluates_itself(Formulas *formulas, const SchemaNode *node, const PartAsked *asked, bool is_inner)
 {
+	if (asked->is_contains)
+		return node->contains == asked->name;
 	if (asked->is_item)
-	{
-		if (node->contains != NO_NODE && formulas->schema->draft >= 2020)
-			pool_fail(formulas->pool, STATUS_UNSUPPORTED,
-					  "\"unevaluatedItems\" with \"contains\" at %s is not supported", node->path);
 		return node->items != NO_NODE || (!is_inner && node->unevaluated_items != NO_NODE) ||
 			   (!asked->is_other && asked->name < node->prefix.n);
-	}
 	if (node->additional != NO_NODE || (!is_inner && node->unevaluated_members != NO_NODE))
 		return true;
 	for (uint32_t i = 0; asked->is_pattern && i < node->patterns.n; i++)
@@ -49,7 +52,7 @@ evaluates_itself(Formulas *formulas, const SchemaNode *node, const PartAsked *as
 static void
 add_evaluated(Formulas *formulas, WordList *made, const SchemaList *nodes, const PartAsked *asked, int depth)
 {
-	ValueType type = asked->is_item ? VALUE_ARRAY : VALUE_OBJECT;
+	ValueType type = type_of(asked);
 
 	for (uint32_t i = 0; i < nodes->n && !pool_failed(formulas->pool); i++)
 		list_add(formulas->pool, made,
@@ -60,7 +63,7 @@ add_evaluated(Formulas *formulas, WordList *made, const SchemaList *nodes, const
 static uint32_t
 evaluated_by_condition(Formulas *formulas, const SchemaNode *node, const PartAsked *asked, int depth)
 {
-	uint32_t condition = formula_of_node(formulas, node->condition, asked->is_item ? VALUE_ARRAY : VALUE_OBJECT);
+	uint32_t condition = formula_of_node(formulas, node->condition, type_of(asked));
 	uint32_t yes = evaluated(formulas, node->condition, asked, false, depth), no = F_FALSE;
 
 	if (node->then != NO_NODE)
@@ -81,7 +84,7 @@ evaluated(Formulas *formulas, uint32_t id, const PartAsked *asked, bool is_inner
 	if (depth > MAX_EVALUATED_DEPTH)
 	{
 		pool_fail(formulas->pool, STATUS_UNSUPPORTED, "\"unevaluated%s\" through a schema that refers to itself",
-				  asked->is_item ? "Items" : "Properties");
+				  type_of(asked) == VALUE_ARRAY ? "Items" : "Properties");
 		return F_FALSE;
 	}
 	if (!pool_work(formulas->pool, 1))
@@ -96,7 +99,7 @@ evaluated(Formulas *formulas, uint32_t id, const PartAsked *asked, bool is_inner
 	add_evaluated(formulas, &made, &node->one_of, asked, depth + 1);
 	if (node->condition != NO_NODE)
 		list_add(formulas->pool, &made, evaluated_by_condition(formulas, node, asked, depth + 1));
-	for (uint32_t i = 0; !asked->is_item && i < node->dependents.n; i++)
+	for (uint32_t i = 0; type_of(asked) == VALUE_OBJECT && i < node->dependents.n; i++)
 		list_add(formulas->pool, &made,
 				 formula_and2(formulas, formula_has_member(formulas, node->dependents.at[2 * i], true),
 							  evaluated(formulas, node->dependents.at[2 * i + 1], asked, false, depth + 1)));
@@ -106,7 +109,7 @@ evaluated(Formulas *formulas, uint32_t id, const PartAsked *asked, bool is_inner
 /* Names, patterns and prefixes of a node and all that it applies to the same value. */
 typedef struct Looked
 {
-	WordList names, expressions;
+	WordList names, expressions, contains;
 	uint32_t n_prefix;
 } Looked;
 
@@ -123,6 +126,8 @@ collect_looked(Formulas *formulas, uint32_t id, Looked *looked, int depth)
 		list_add(formulas->pool, &looked->names, node->properties.at[2 * i]);
 	for (uint32_t i = 0; i < node->patterns.n; i++)
 		list_add(formulas->pool, &looked->expressions, node->patterns.at[2 * i]);
+	if (node->contains != NO_NODE && formulas->schema->draft >= 2020)
+		list_add(formulas->pool, &looked->contains, node->contains);
 	looked->n_prefix = node->prefix.n > looked->n_prefix ? node->prefix.n : looked->n_prefix;
 	collect_looked(formulas, node->ref, looked, depth + 1);
 	lists[0] = &node->all_of;
@@ -158,10 +163,10 @@ unevaluated_others(Formulas *f, uint32_t id, const Looked *looked, uint32_t lite
 		if (condition != F_TRUE)
 			list_add(f->pool, &conditions, condition);
 	}
-	if (unsure.n > MAX_UNSURE_PATTERNS)
+	if (unsure.n > MAX_UNSURE)
 		pool_fail(f->pool, STATUS_UNSUPPORTED,
 				  "\"unevaluatedProperties\" at %s with more than %d patterns under conditions is not supported",
-				  *path ? path : "/", MAX_UNSURE_PATTERNS);
+				  *path ? path : "/", MAX_UNSURE);
 	list_add(f->pool, &made, evaluated(f, id, &others, true, 0));
 	for (uint32_t set = 0; !pool_failed(f->pool) && set < 1u << unsure.n; set++)
 	{
@@ -203,16 +208,15 @@ unevaluated_members(Formulas *f, uint32_t id)
 	return formula_and(f, parts.at, parts.n);
 }
 
-uint32_t
-unevaluated_items(Formulas *f, uint32_t id)
+/* Items that nobody has looked at satisfy a node. */
+static uint32_t
+items_are(Formulas *f, uint32_t id, const Looked *looked, uint32_t node)
 {
 	WordList parts = {0};
-	uint32_t literal = LITERAL(f->schema->nodes[id]->unevaluated_items, false);
-	Looked looked = {0};
+	uint32_t literal = LITERAL(node, false);
 	PartAsked others = {.is_item = true, .is_other = true};
 
-	collect_looked(f, id, &looked, 0);
-	for (uint32_t i = 0; i < looked.n_prefix && !pool_failed(f->pool); i++)
+	for (uint32_t i = 0; i < looked->n_prefix && !pool_failed(f->pool); i++)
 	{
 		PartAsked asked = {.is_item = true, .name = i};
 
@@ -221,6 +225,61 @@ unevaluated_items(Formulas *f, uint32_t id)
 	}
 	list_add(f->pool, &parts,
 			 formula_or2(f, evaluated(f, id, &others, true, 0),
-						 formula_atom3(f, ATOM_ITEMS, looked.n_prefix, literal, 0, 2)));
+						 formula_atom3(f, ATOM_ITEMS, looked->n_prefix, literal, 0, 2)));
 	return formula_and(f, parts.at, parts.n);
+}
+
+/* One of nodes: the one that is asked for, and of others those whose bits are set. */
+static uint32_t
+one_of_nodes(Formulas *f, uint32_t first, const WordList *sure, const WordList *unsure, uint32_t set)
+{
+	WordList nodes = {0};
+
+	list_add(f->pool, &nodes, first);
+	list_add_all(f->pool, &nodes, sure->at, sure->n);
+	for (uint32_t i = 0; i < unsure->n; i++)
+		if (set >> i & 1)
+			list_add(f->pool, &nodes, unsure->at[i]);
+	return nodes.n < 2 ? first : schema_any_of(f->schema, &nodes);
+}
+
+/*
+ * What "contains" has found is looked at. Where one counts under a condition: whichever of them do, an item that
+ * satisfies one of those need not satisfy more.
+ */
+uint32_t
+unevaluated_items(Formulas *f, uint32_t id)
+{
+	const char *path = f->schema->nodes[id]->path;
+	WordList sure = {0}, unsure = {0}, conditions = {0}, made = {0};
+	Looked looked = {0};
+
+	collect_looked(f, id, &looked, 0);
+	list_sort_unique(&looked.contains);
+	for (uint32_t i = 0; i < looked.contains.n && !pool_failed(f->pool); i++)
+	{
+		PartAsked asked = {.is_contains = true, .name = looked.contains.at[i]};
+		uint32_t condition = evaluated(f, id, &asked, true, 0);
+
+		list_add(f->pool, condition == F_TRUE ? &sure : &unsure, asked.name);
+		if (condition != F_TRUE)
+			list_add(f->pool, &conditions, condition);
+	}
+	if (unsure.n > MAX_UNSURE)
+		pool_fail(f->pool, STATUS_UNSUPPORTED,
+				  "\"unevaluatedItems\" at %s with more than %d times \"contains\" under conditions is not supported",
+				  *path ? path : "/", MAX_UNSURE);
+	for (uint32_t set = 0; !pool_failed(f->pool) && set < 1u << unsure.n; set++)
+	{
+		WordList all = {0};
+
+		for (uint32_t i = 0; i < unsure.n; i++)
+			if (set >> i & 1)
+				list_add(f->pool, &all, conditions.at[i]);
+		list_add(
+			f->pool, &all,
+			items_are(f, id, &looked, one_of_nodes(f, f->schema->nodes[id]->unevaluated_items, &sure, &unsure, set)));
+		list_add(f->pool, &made, formula_and(f, all.at, all.n));
+	}
+	return formula_or(f, made.at, made.n);
 }

@@ -172,6 +172,33 @@ static const FormatCase cases[] = {
 	 {"[true,false]", NULL},
 	 {"[true, false]", NULL}},
 	{"{\"type\":\"json_object\"}", {"{}", "{\"a\": [1, null]}", NULL}, {"[]", "1", NULL}},
+	{"{\"type\":\"array\",\"items\":{\"enum\":[\"a\",\"b\",1]},\"uniqueItems\":true,\"minItems\":1}",
+	 {"[\"a\"]", "[\"b\", \"a\"]", "[1, \"a\", \"b\"]", NULL},
+	 {"[]", "[\"a\", \"a\"]", "[\"a\", 1, \"a\"]", "[1, 1]", "[1, \"a\", \"b\", 1]", NULL}},
+	{"{\"type\":\"array\",\"items\":{\"type\":\"integer\",\"minimum\":-1,\"maximum\":1},\"uniqueItems\":true,"
+	 "\"minItems\":3}",
+	 {"[0, -1, 1]", "[1, 0, -1]", NULL},
+	 {"[0, 1]", "[0, 1, 0]", "[0, 1, -1, 0]", NULL}},
+	/* places that share no value need not be told apart; those that share some do by these alone */
+	{"{\"type\":\"array\",\"prefixItems\":[{\"type\":\"string\"},{\"type\":\"number\"},{\"enum\":[true,\"x\"]}],"
+	 "\"items\":{\"type\":\"boolean\"},\"uniqueItems\":true}",
+	 {"[]", "[\"x\", 1, true]", "[\"y\", 1, \"x\", true, false]", NULL},
+	 {"[\"x\", 1, \"x\"]", "[\"y\", 1, true, true]", "[\"y\", 1, true, false, false]", NULL}},
+	{"{\"not\":{\"items\":{\"enum\":[1,2]},\"uniqueItems\":true},\"type\":\"array\",\"items\":{\"enum\":[1,2]}}",
+	 {"[1, 1]", "[1, 2, 1]", NULL},
+	 {"[]", "[1]", "[2, 1]", NULL}},
+	{"{\"type\":\"array\",\"prefixItems\":[true],\"contains\":{\"type\":\"string\"},\"unevaluatedItems\":{\"const\":7}"
+	 "}",
+	 {"[\"a\"]", "[1, \"a\"]", "[1, 7, \"a\", \"b\", 7]", NULL},
+	 {"[1]", "[1, 7]", "[1, \"a\", 2]", NULL}},
+	{"{\"type\":\"array\",\"if\":{\"contains\":{\"const\":1}},\"then\":{\"contains\":{\"const\":2}},"
+	 "\"unevaluatedItems\":false}",
+	 {"[]", "[1, 2]", "[2, 1, 1]", NULL},
+	 {"[1]", "[2]", "[1, 2, 3]", NULL}},
+	{"{\"$schema\":\"https://json-schema.org/draft/2019-09/schema\",\"$recursiveAnchor\":true,\"type\":\"object\","
+	 "\"additionalProperties\":{\"$recursiveRef\":\"#\"}}",
+	 {"{}", "{\"a\": {\"b\": {}}}", NULL},
+	 {"{\"a\": 1}", NULL}},
 	{"{\"type\":\"json_schema\",\"schema\":{\"type\":\"string\",\"format\":\"nobody-knows\"},\"ignore\":[\"format\"]}",
 	 {"\"x\"", NULL},
 	 {"1", NULL}},
@@ -206,6 +233,12 @@ typedef struct ErrorCase
 static const ErrorCase errors[] = {
 	{"{\"type\":\"object\",\"properties\":{\"tags\":{\"uniqueItems\":true}}}", STATUS_UNSUPPORTED,
 	 "\"uniqueItems\" at /properties/tags"},
+	{"{\"items\":{\"type\":\"number\"},\"uniqueItems\":true}", STATUS_UNSUPPORTED, "bound them, or list them"},
+	{"{\"items\":{\"type\":\"string\"},\"uniqueItems\":true}", STATUS_UNSUPPORTED, "that \"enum\" does not list"},
+	{"{\"type\":\"array\",\"items\":{\"anyOf\":[{\"$ref\":\"#\"},{\"const\":1}]},\"uniqueItems\":true}",
+	 STATUS_UNSUPPORTED, "\"uniqueItems\" at /"},
+	{"{\"type\":\"array\",\"items\":{\"enum\":[1,2]},\"uniqueItems\":true,\"minItems\":3}", STATUS_INVALID_ARGUMENT,
+	 "no value satisfies"},
 	{"{\"properties\":{\"a/b\":{\"format\":\"colour\"}}}", STATUS_UNSUPPORTED, "\"format\" at /properties/a~1b"},
 	{"{\"$ref\":\"https://example.org/s\"}", STATUS_UNSUPPORTED, "outside of the schema"},
 	{"{\"$ref\":\"#/$defs/nobody\"}", STATUS_INVALID_ARGUMENT, "nothing in the schema is called"},
