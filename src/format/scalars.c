@@ -415,12 +415,15 @@ add_string_cube(Formulas *formulas, ScalarSets *sets, uint32_t *capacity, const 
 	if (set.min > set.max)
 		return;
 	set.language = formula_language(formulas, expression);
-	if (set.language && !set.language->is_dense && (set.min > 0 || set.max != NO_LIMIT))
+	if (set.language && set.min <= set.language->shortest[set.language->start])
+		set.min = 0;
+	/* the shortest end alone tells whether one is near enough; whether one is far enough, only where none is left out
+	 */
+	if (set.language && !set.language->is_dense && set.min > 0)
 	{
-		expression = expression_and(e, expression, expression_of_length(formulas, set.min, set.max));
+		expression = expression_and(e, expression, expression_of_length(formulas, set.min, NO_LIMIT));
 		set.language = formula_language(formulas, expression);
 		set.min = 0;
-		set.max = NO_LIMIT;
 	}
 	if (set.language && language_lives(set.language, set.language->start, set.min, set.max))
 		add_set(formulas, sets, capacity, set);

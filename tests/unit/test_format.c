@@ -172,6 +172,16 @@ static const FormatCase cases[] = {
 	 {"[true,false]", NULL},
 	 {"[true, false]", NULL}},
 	{"{\"type\":\"json_object\"}", {"{}", "{\"a\": [1, null]}", NULL}, {"[]", "1", NULL}},
+	{"{\"type\":\"string\",\"format\":\"email\",\"minLength\":1}",
+	 {"\"anna.b@mail.example.org\"", "\"a@b\"", NULL},
+	 {"\"\"", "\"anna\"", "\"a@b..c\"", "\"@b\"", NULL}},
+	{"{\"type\":\"string\",\"format\":\"hostname\",\"minLength\":3,\"maxLength\":9}",
+	 {"\"a.b\"", "\"abc\"", "\"a-b.c-d.e\"", "\"a.b.c.d.e\"", NULL},
+	 {"\"a\"", "\"ab\"", "\"a.\"", "\"a-b.c-d.ef\"", "\"a.b.c.d.e.f\"", "\"-ab\"", "\"a.-b\"", NULL}},
+	/* lengths of which some are left out, with bounds on both sides */
+	{"{\"type\":\"string\",\"pattern\":\"^(?:a{5})*$\",\"minLength\":6,\"maxLength\":14}",
+	 {"\"aaaaaaaaaa\"", NULL},
+	 {"\"\"", "\"aaaaa\"", "\"aaaaaa\"", "\"aaaaaaaaaaaaaaa\"", NULL}},
 	{"{\"type\":\"array\",\"items\":{\"enum\":[\"a\",\"b\",1]},\"uniqueItems\":true,\"minItems\":1}",
 	 {"[\"a\"]", "[\"b\", \"a\"]", "[1, \"a\", \"b\"]", NULL},
 	 {"[]", "[\"a\", \"a\"]", "[\"a\", 1, \"a\"]", "[1, 1]", "[1, \"a\", \"b\", 1]", NULL}},
@@ -389,6 +399,49 @@ masks_are_what_their_tokens_are_one_by_one(void **unused)
 	vocabulary_destroy(vocabulary);
 }
 
+/* Every format that the documentation lists has texts. */
+static void
+every_format_has_texts(void **unused)
+{
+	static const char *const texts[][2] = {
+		{"date", "2024-02-29"},
+		{"time", "23:59:59.5Z"},
+		{"date-time", "2024-02-29T00:00:00+01:00"},
+		{"duration", "P3DT4H"},
+		{"email", "a.b@c-d.example"},
+		{"hostname", "xn.example.org"},
+		{"ipv4", "10.0.255.1"},
+		{"ipv6", "2001:db8::1"},
+		{"uuid", "01234567-89ab-cdef-0123-456789abcdef"},
+		{"uri", "https://a@b.example:8080/c?d=e#f"},
+		{"uri-reference", "../c?d"},
+		{"iri", "urn:x:y"},
+		{"iri-reference", "#f"},
+		{"json-pointer", "/a~1b/0"},
+		{"relative-json-pointer", "1/a"},
+		{"sql-timestamp", "2024-02-29 00:00:00"},
+		{"sql-timestamptz", "2024-02-29 00:00:00+15:59"},
+		{"sql-time", "00:00:00"},
+		{"sql-timetz", "00:00:00Z"},
+		{"sql-interval", "P1Y2M3DT4H5M6S"},
+	};
+
+	(void) unused;
+	for (size_t i = 0; i < LENGTH(texts); i++)
+	{
+		char schema[200], text[100];
+		Format *format;
+
+		snprintf(schema, sizeof schema, "{\"type\":\"string\",\"format\":\"%s\",\"minLength\":1}", texts[i][0]);
+		snprintf(text, sizeof text, "\"%s\"", texts[i][1]);
+		format = compiled(schema);
+		if (!accepts(format, text))
+			fail_msg("%s must let %s through", schema, text);
+		assert_false(accepts(format, "\" \""));
+		format_destroy(format);
+	}
+}
+
 /* Lengths and counts beyond what is kept apart: one letter before the limit, and at it. */
 static void
 long_limits_hold_to_the_letter(void **unused)
@@ -492,6 +545,7 @@ main(void)
 		cmocka_unit_test(exactly_what_the_format_says_is_let_through),
 		cmocka_unit_test(what_cannot_be_kept_is_an_error_with_its_path),
 		cmocka_unit_test(masks_are_what_their_tokens_are_one_by_one),
+		cmocka_unit_test(every_format_has_texts),
 		cmocka_unit_test(long_limits_hold_to_the_letter),
 		cmocka_unit_test(completions_are_plain),
 		cmocka_unit_test(number_sets_are_exact),
