@@ -396,7 +396,7 @@ check-upgrade: model
 
 # everything at once with things breaking, for MINUTES or SOAK_SECONDS; not part of check
 SOAK_SECONDS ?= $(if $(MINUTES),$(shell echo $$(($(MINUTES) * 60))),600)
-.PHONY: soak soak-limits soak-hostile
+.PHONY: soak soak-limits soak-hostile soak-states
 soak: setup
 	@$(PYTHON) tests/soak/soak.py --seconds $(SOAK_SECONDS)
 	@$(PYTHON) tests/soak/limits.py
@@ -404,6 +404,10 @@ soak: setup
 # a role that may only use the functions does its worst beside one that chats, for MINUTES (10)
 soak-hostile: $(B)/installed model
 	@$(PYTHON) tests/soak/hostile.py --seconds $(SOAK_SECONDS)
+
+# states of a hybrid beside a dense model: chats that fork, rows, jobs, cancels, killed engines, for MINUTES (10)
+soak-states: $(B)/installed model
+	@$(PYTHON) tests/soak/states.py --seconds $(SOAK_SECONDS)
 
 # its part of a minute and a half: 64 sessions of 20 roles against their limits
 soak-limits: $(B)/installed model
@@ -414,7 +418,7 @@ soak-limits: $(B)/installed model
 # QUICK=1 measures less of everything; ROUNDS=N; FILES="demo qwen3-0.6b-q4_0 …" or FILES=all chooses the files (tests/bench/bench_models.py)
 PEER_DIR ?= $(CACHE_DIR)/peer
 BENCH_LINES := $(B)/bench.jsonl
-BENCHES := roofs decode prefill batch mixture hybrid adapters load embed rerank sql scale tokenize quality spec mtp rows prefix jobs latency queue limits neighbour
+BENCHES := roofs decode prefill batch mixture hybrid adapters load embed rerank sql scale tokenize quality spec mtp conversation rows prefix jobs latency queue limits neighbour
 BENCH_FOLDERS = --model $(MODEL) --peer $(PEER_DIR) --cache $(CACHE_DIR)
 BENCH_ARGUMENTS = --programs $(CURDIR)/$(B)/tests/bench $(BENCH_FOLDERS) $(if $(QUICK),--quick) $(if $(ROUNDS),--rounds $(ROUNDS)) $(FILES)
 # puts the target beside each line
@@ -444,7 +448,7 @@ bench-adapters: $(ENGINE_BENCH) model bench-peer
 	@set -o pipefail; $(PYTHON) tests/bench/bench_adapters.py $(BENCH_ARGUMENTS) $(JUDGE)
 
 # and through SQL, on private servers
-bench-load bench-embed bench-rerank bench-sql bench-scale bench-spec bench-mtp: $(ENGINE_BENCH) $(LOAD_BENCH) $(B)/installed model bench-peer
+bench-load bench-embed bench-rerank bench-sql bench-scale bench-spec bench-mtp bench-conversation: $(ENGINE_BENCH) $(LOAD_BENCH) $(B)/installed model bench-peer
 	@set -o pipefail; $(PYTHON) tests/bench/bench_$(@:bench-%=%).py $(BENCH_ARGUMENTS) $(JUDGE)
 
 # text to tokens on one thread, beside Hugging Face's tokenizers
