@@ -48,6 +48,7 @@ TARGETS = [
     ("spec", {"repeats": True}, [("ratio", LEAST, 1.0)]),
     ("mtp", {"repeats": False}, [("ratio", LEAST, 0.97)]),
     ("mtp", {"repeats": True}, [("ratio", LEAST, 1.4)]),
+    ("conversation", {}, [("ratio", LEAST, 1.0), ("extra", MOST, 0), ("restart_s", MOST, 2)]),
     ("rows", {}, [("ratio", LEAST, 3.0), ("of_engine", LEAST, 0.95)]),
     ("jobs", {}, [("of_select", LEAST, 0.95)]),
     ("prefix", {}, [("ratio", LEAST, 10.0), ("first_token_steps", MOST, 2)]),
