@@ -300,10 +300,10 @@ schema_formula(Formulas *formulas, uint32_t id, ValueType type)
 		add_items(&parts);
 	add_applicators(&parts);
 	if (type == VALUE_OBJECT && node->unevaluated_members != NO_NODE)
-		add(&parts, unevaluated_members(formulas, id));
+		add(&parts, formula_of_unevaluated_members(formulas, id));
 	if (type == VALUE_ARRAY && node->is_unique && node->max_items > 1)
 		add(&parts, unique_items(formulas, id));
 	if (type == VALUE_ARRAY && node->unevaluated_items != NO_NODE)
-		add(&parts, unevaluated_items(formulas, id));
+		add(&parts, formula_of_unevaluated_items(formulas, id));
 	return formula_and(formulas, parts.list.at, parts.list.n);
 }

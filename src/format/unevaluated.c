@@ -187,7 +187,7 @@ unevaluated_others(Formulas *f, uint32_t id, const Looked *looked, uint32_t lite
 }
 
 uint32_t
-unevaluated_members(Formulas *f, uint32_t id)
+formula_of_unevaluated_members(Formulas *f, uint32_t id)
 {
 	WordList parts = {0};
 	uint32_t literal = LITERAL(f->schema->nodes[id]->unevaluated_members, false);
@@ -248,7 +248,7 @@ one_of_nodes(Formulas *f, uint32_t first, const WordList *sure, const WordList *
  * satisfies one of those need not satisfy more.
  */
 uint32_t
-unevaluated_items(Formulas *f, uint32_t id)
+formula_of_unevaluated_items(Formulas *f, uint32_t id)
 {
 	const char *path = f->schema->nodes[id]->path;
 	WordList sure = {0}, unsure = {0}, conditions = {0}, made = {0};

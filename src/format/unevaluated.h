@@ -8,7 +8,7 @@
 #include "conjunctions.h"
 
 /* What the keyword of a node says of an object; of an array. */
-extern uint32_t unevaluated_members(Formulas *formulas, uint32_t node);
-extern uint32_t unevaluated_items(Formulas *formulas, uint32_t node);
+extern uint32_t formula_of_unevaluated_members(Formulas *formulas, uint32_t node);
+extern uint32_t formula_of_unevaluated_items(Formulas *formulas, uint32_t node);
 
 #endif
