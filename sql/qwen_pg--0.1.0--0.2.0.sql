@@ -273,16 +273,16 @@ CREATE FUNCTION qwen_logprobs(input text, model text DEFAULT NULL, options json 
 RETURNS TABLE (ordinality int, token int, piece text, logprob float8, rank int) AS 'MODULE_PATHNAME', 'qwen_logprobs' LANGUAGE C STABLE PARALLEL SAFE COST 10000 ROWS 100;
 COMMENT ON FUNCTION qwen_logprobs(text, text, json) IS 'how likely the model finds each token of the input after those before it';
 
-CREATE FUNCTION qwen_submit(source text, prompt text, target regclass, target_column name, key_columns name[] DEFAULT NULL,
-	function text DEFAULT 'chat', system text DEFAULT NULL, max_words int DEFAULT NULL, instruction text DEFAULT NULL,
-	dimensions int DEFAULT NULL, priority int DEFAULT 0, max_attempts int DEFAULT 5, model text DEFAULT NULL,
-	max_tokens int DEFAULT NULL, temperature float8 DEFAULT NULL, top_p float8 DEFAULT NULL, min_p float8 DEFAULT NULL,
-	top_k int DEFAULT NULL, repetition_penalty float8 DEFAULT NULL, presence_penalty float8 DEFAULT NULL,
-	frequency_penalty float8 DEFAULT NULL, seed bigint DEFAULT NULL, stop text[] DEFAULT NULL, thinking boolean DEFAULT NULL,
-	thinking_budget int DEFAULT NULL, response_format json DEFAULT NULL, adapter text DEFAULT NULL, arguments json DEFAULT NULL,
-	options json DEFAULT NULL)
+CREATE FUNCTION qwen_submit(source text, prompt text, target regclass, target_column name DEFAULT NULL,
+	key_columns name[] DEFAULT NULL, function text DEFAULT 'chat', system text DEFAULT NULL, max_words int DEFAULT NULL,
+	instruction text DEFAULT NULL, dimensions int DEFAULT NULL, priority int DEFAULT 0, max_attempts int DEFAULT 5,
+	model text DEFAULT NULL, max_tokens int DEFAULT NULL, temperature float8 DEFAULT NULL, top_p float8 DEFAULT NULL,
+	min_p float8 DEFAULT NULL, top_k int DEFAULT NULL, repetition_penalty float8 DEFAULT NULL,
+	presence_penalty float8 DEFAULT NULL, frequency_penalty float8 DEFAULT NULL, seed bigint DEFAULT NULL,
+	stop text[] DEFAULT NULL, thinking boolean DEFAULT NULL, thinking_budget int DEFAULT NULL, response_format json DEFAULT NULL,
+	adapter text DEFAULT NULL, arguments json DEFAULT NULL, target_columns name[] DEFAULT NULL, options json DEFAULT NULL)
 RETURNS bigint AS 'MODULE_PATHNAME', 'qwen_submit' LANGUAGE C VOLATILE PARALLEL UNSAFE;
-COMMENT ON FUNCTION qwen_submit(text, text, regclass, name, name[], text, text, int, text, int, int, int, text, int, float8, float8, float8, int, float8, float8, float8, bigint, text[], boolean, int, json, text, json, json) IS 'a job over all rows of a table or query, worked on in the background; its id';
+COMMENT ON FUNCTION qwen_submit(text, text, regclass, name, name[], text, text, int, text, int, int, int, text, int, float8, float8, float8, int, float8, float8, float8, bigint, text[], boolean, int, json, text, json, name[], json) IS 'a job over all rows of a table or query, worked on in the background; its id';
 
 CREATE FUNCTION qwen_load_model(name text, file text, options json DEFAULT NULL)
 RETURNS void AS 'MODULE_PATHNAME', 'qwen_load_model' LANGUAGE C VOLATILE PARALLEL RESTRICTED;
@@ -438,9 +438,17 @@ CREATE FUNCTION qwen_type_schema(type regtype, columns name[] DEFAULT NULL)
 RETURNS json AS 'MODULE_PATHNAME', 'qwen_type_schema' LANGUAGE C STABLE PARALLEL SAFE COST 100;
 COMMENT ON FUNCTION qwen_type_schema(regtype, name[]) IS 'the JSON schema that qwen_extract makes of a type; of columns of a row alone, if they are named';
 
+CREATE FUNCTION qwen_type_value(answer jsonb, type anyelement, columns name[] DEFAULT NULL)
+RETURNS anyelement AS 'MODULE_PATHNAME', 'qwen_type_value' LANGUAGE C VOLATILE PARALLEL UNSAFE COST 100;
+COMMENT ON FUNCTION qwen_type_value(jsonb, anyelement, name[]) IS 'the value of a type that qwen_extract makes of an answer; of columns of a row alone, if they are named';
+
 CREATE FUNCTION qwen_planner_support(internal)
 RETURNS internal AS 'MODULE_PATHNAME', 'qwen_planner_support' LANGUAGE C IMMUTABLE PARALLEL SAFE;
 COMMENT ON FUNCTION qwen_planner_support(internal) IS 'for the planner: a call that is the same for all rows is made once';
+
+CREATE FUNCTION qwen_extract_trigger()
+RETURNS trigger AS 'MODULE_PATHNAME', 'qwen_extract_trigger' LANGUAGE C VOLATILE PARALLEL UNSAFE;
+COMMENT ON FUNCTION qwen_extract_trigger() IS 'BEFORE INSERT OR UPDATE trigger: qwen_extract_trigger(''source column'', ''target column'' or ''{target,columns}'' [, ''name=value'' ...])';
 
 CREATE FUNCTION qwen_guard_rows()
 RETURNS trigger AS 'MODULE_PATHNAME', 'qwen_guard_rows' LANGUAGE C VOLATILE PARALLEL UNSAFE;
@@ -526,7 +534,7 @@ CREATE OR REPLACE FUNCTION qwen_privilege_of(function_name name)
 RETURNS text LANGUAGE sql IMMUTABLE PARALLEL SAFE AS
 $$
 	SELECT CASE
-		WHEN function_name IN ('qwen_cosine', 'qwen_job_workers', 'qwen_models_status', 'qwen_adapters_status',
+		WHEN function_name IN ('qwen_cosine', 'qwen_type_value', 'qwen_job_workers', 'qwen_models_status', 'qwen_adapters_status',
 			'qwen_engine_status', 'qwen_engine_guesses', 'qwen_engine_memory', 'qwen_health', 'qwen_activity', 'qwen_statement_progress',
 			'qwen_load_progress', 'qwen_request_totals', 'qwen_role_totals', 'qwen_may_see_role', 'qwen_usage_rows')
 			THEN 'everybody'
@@ -562,8 +570,9 @@ DROP FUNCTION qwen_change_privilege(regrole, text, text);
 ALTER TABLE qwen_job_table ADD COLUMN options json, ADD COLUMN truncated bigint NOT NULL DEFAULT 0;
 
 -- what was queued follows its trigger and its key columns, and knows through which answers it came; a job says what it left out
-ALTER TABLE qwen_job_table ADD COLUMN note text, ADD COLUMN arguments json;
-ALTER TABLE qwen_job_row ADD COLUMN trigger_oid oid, ADD COLUMN key_numbers smallint[], ADD COLUMN via bigint[];
+ALTER TABLE qwen_job_table ADD COLUMN note text, ADD COLUMN arguments json, ADD COLUMN target_columns text[],
+	ALTER COLUMN target_column DROP NOT NULL, ADD CHECK (num_nulls(target_column, target_columns) = 1);
+ALTER TABLE qwen_job_row ADD COLUMN trigger_oid oid, ADD COLUMN key_numbers smallint[], ADD COLUMN via bigint[], ADD COLUMN target_numbers smallint[];
 DROP INDEX qwen_job_row_failed;
 CREATE INDEX qwen_job_row_failed ON qwen_job_row (relation, failed_at) WHERE failed_at IS NOT NULL;
 CREATE INDEX qwen_job_row_key ON qwen_job_row (relation, hash_array(key)) WHERE relation IS NOT NULL;
@@ -587,8 +596,8 @@ SELECT j.id,
 		ELSE coalesce((SELECT 'rows are tried again: '::text || r.error FROM qwen_job_row r
 			WHERE r.job = j.id AND NOT r.dead AND r.next_try IS NOT NULL ORDER BY r.failed_at DESC LIMIT 1), w.trouble) END, nullif(pg_catalog.concat_ws('; ', j.error, j.note), '')) AS error,
 	j.function, coalesce(j.source, j.source_relation::regclass::text) AS source, j.target::regclass AS target,
-	j.target_column, j.prompt, j.priority, j.prompt_tokens, j.completion_tokens, j.submitted, j.started, j.ended,
-	w.pid AS worker_pid, j.truncated
+	coalesce(j.target_column, array_to_string(j.target_columns, ', ')) AS target_column, j.prompt, j.priority, j.prompt_tokens, j.completion_tokens, j.submitted, j.started, j.ended,
+	w.pid AS worker_pid, j.truncated, coalesce(j.target_columns, ARRAY[j.target_column]) AS target_columns
 FROM qwen_job_table j LEFT JOIN qwen_job_workers() w ON w.role = j.owner
 WHERE pg_has_role(j.owner, 'USAGE');
 
@@ -824,6 +833,7 @@ BEGIN
 			('qwen_similarity_to(text, real[], text, text, json)', 'qwen_similarity(text, text, text, text, json)'),
 			('qwen_rerank(text, text[], text, text, json)', 'qwen_similarity(text, text, text, text, json)'),
 			('qwen_rerank_score(text, text, text, text, json)', 'qwen_similarity(text, text, text, text, json)'),
+			('qwen_extract_trigger()', 'qwen_summarize_trigger()'),
 			('qwen_check_model(text)', 'qwen_load_model(text, text, json)')
 			) made (f, beside)
 			JOIN pg_proc p ON p.oid = format('%s.%s', schema, made.beside)::regprocedure, LATERAL aclexplode(p.proacl) a

@@ -344,6 +344,10 @@ CREATE FUNCTION qwen_type_schema(type regtype, columns name[] DEFAULT NULL)
 RETURNS json AS 'MODULE_PATHNAME', 'qwen_type_schema' LANGUAGE C STABLE PARALLEL SAFE COST 100;
 COMMENT ON FUNCTION qwen_type_schema(regtype, name[]) IS 'the JSON schema that qwen_extract makes of a type; of columns of a row alone, if they are named';
 
+CREATE FUNCTION qwen_type_value(answer jsonb, type anyelement, columns name[] DEFAULT NULL)
+RETURNS anyelement AS 'MODULE_PATHNAME', 'qwen_type_value' LANGUAGE C VOLATILE PARALLEL UNSAFE COST 100;
+COMMENT ON FUNCTION qwen_type_value(jsonb, anyelement, name[]) IS 'the value of a type that qwen_extract makes of an answer; of columns of a row alone, if they are named';
+
 CREATE FUNCTION qwen_render_chat(prompt text, system text DEFAULT NULL, thinking boolean DEFAULT NULL, model text DEFAULT NULL,
 	options json DEFAULT NULL)
 RETURNS text AS 'MODULE_PATHNAME', 'qwen_render_chat_text' LANGUAGE C STABLE PARALLEL SAFE COST 100;
@@ -386,6 +390,10 @@ CREATE FUNCTION qwen_summarize_trigger()
 RETURNS trigger AS 'MODULE_PATHNAME', 'qwen_summarize_trigger' LANGUAGE C VOLATILE PARALLEL UNSAFE;
 COMMENT ON FUNCTION qwen_summarize_trigger() IS 'BEFORE INSERT OR UPDATE trigger: qwen_summarize_trigger(''source column'', ''target column'' [, ''max words'' [, ''name=value'' ...]])';
 
+CREATE FUNCTION qwen_extract_trigger()
+RETURNS trigger AS 'MODULE_PATHNAME', 'qwen_extract_trigger' LANGUAGE C VOLATILE PARALLEL UNSAFE;
+COMMENT ON FUNCTION qwen_extract_trigger() IS 'BEFORE INSERT OR UPDATE trigger: qwen_extract_trigger(''source column'', ''target column'' or ''{target,columns}'' [, ''name=value'' ...])';
+
 CREATE FUNCTION qwen_embed_trigger()
 RETURNS trigger AS 'MODULE_PATHNAME', 'qwen_embed_trigger' LANGUAGE C VOLATILE PARALLEL UNSAFE;
 COMMENT ON FUNCTION qwen_embed_trigger() IS 'BEFORE INSERT OR UPDATE trigger: qwen_embed_trigger(''source column'', ''target column'' [, ''name=value'' ...])';
@@ -414,7 +422,7 @@ CREATE TABLE qwen_job_table (
 	source_relation oid,
 	search_path text NOT NULL,
 	target oid NOT NULL,
-	target_column text NOT NULL,
+	target_column text,
 	key_columns text[] NOT NULL,
 	key_types text[] NOT NULL,
 	prompt text NOT NULL,
@@ -443,7 +451,9 @@ CREATE TABLE qwen_job_table (
 	options json,
 	truncated bigint NOT NULL DEFAULT 0,
 	note text,
-	arguments json
+	arguments json,
+	target_columns text[],
+	CHECK (num_nulls(target_column, target_columns) = 1)
 ) WITH (fillfactor = 50);
 CREATE INDEX qwen_job_table_active ON qwen_job_table (owner) WHERE state IN ('queued', 'running');
 COMMENT ON TABLE qwen_job_table IS 'jobs of qwen_submit; the view qwen_jobs shows them';
@@ -464,7 +474,8 @@ CREATE TABLE qwen_job_row (
 	error text,
 	trigger_oid oid,
 	key_numbers smallint[],
-	via bigint[]
+	via bigint[],
+	target_numbers smallint[]
 );
 CREATE INDEX qwen_job_row_waiting ON qwen_job_row (owner, id) WHERE NOT dead;
 CREATE INDEX qwen_job_row_job ON qwen_job_row (job) WHERE job IS NOT NULL;
@@ -473,16 +484,16 @@ CREATE INDEX qwen_job_row_failed ON qwen_job_row (relation, failed_at) WHERE fai
 CREATE INDEX qwen_job_row_key ON qwen_job_row (relation, hash_array(key)) WHERE relation IS NOT NULL;
 COMMENT ON TABLE qwen_job_row IS 'rows that job workers work on, and those that failed for good';
 
-CREATE FUNCTION qwen_submit(source text, prompt text, target regclass, target_column name, key_columns name[] DEFAULT NULL,
-	function text DEFAULT 'chat', system text DEFAULT NULL, max_words int DEFAULT NULL, instruction text DEFAULT NULL,
-	dimensions int DEFAULT NULL, priority int DEFAULT 0, max_attempts int DEFAULT 5, model text DEFAULT NULL,
-	max_tokens int DEFAULT NULL, temperature float8 DEFAULT NULL, top_p float8 DEFAULT NULL, min_p float8 DEFAULT NULL,
-	top_k int DEFAULT NULL, repetition_penalty float8 DEFAULT NULL, presence_penalty float8 DEFAULT NULL,
-	frequency_penalty float8 DEFAULT NULL, seed bigint DEFAULT NULL, stop text[] DEFAULT NULL, thinking boolean DEFAULT NULL,
-	thinking_budget int DEFAULT NULL, response_format json DEFAULT NULL, adapter text DEFAULT NULL, arguments json DEFAULT NULL,
-	options json DEFAULT NULL)
+CREATE FUNCTION qwen_submit(source text, prompt text, target regclass, target_column name DEFAULT NULL,
+	key_columns name[] DEFAULT NULL, function text DEFAULT 'chat', system text DEFAULT NULL, max_words int DEFAULT NULL,
+	instruction text DEFAULT NULL, dimensions int DEFAULT NULL, priority int DEFAULT 0, max_attempts int DEFAULT 5,
+	model text DEFAULT NULL, max_tokens int DEFAULT NULL, temperature float8 DEFAULT NULL, top_p float8 DEFAULT NULL,
+	min_p float8 DEFAULT NULL, top_k int DEFAULT NULL, repetition_penalty float8 DEFAULT NULL,
+	presence_penalty float8 DEFAULT NULL, frequency_penalty float8 DEFAULT NULL, seed bigint DEFAULT NULL,
+	stop text[] DEFAULT NULL, thinking boolean DEFAULT NULL, thinking_budget int DEFAULT NULL, response_format json DEFAULT NULL,
+	adapter text DEFAULT NULL, arguments json DEFAULT NULL, target_columns name[] DEFAULT NULL, options json DEFAULT NULL)
 RETURNS bigint AS 'MODULE_PATHNAME', 'qwen_submit' LANGUAGE C VOLATILE PARALLEL UNSAFE;
-COMMENT ON FUNCTION qwen_submit(text, text, regclass, name, name[], text, text, int, text, int, int, int, text, int, float8, float8, float8, int, float8, float8, float8, bigint, text[], boolean, int, json, text, json, json) IS 'a job over all rows of a table or query, worked on in the background; its id';
+COMMENT ON FUNCTION qwen_submit(text, text, regclass, name, name[], text, text, int, text, int, int, int, text, int, float8, float8, float8, int, float8, float8, float8, bigint, text[], boolean, int, json, text, json, name[], json) IS 'a job over all rows of a table or query, worked on in the background; its id';
 
 CREATE FUNCTION qwen_cancel(id bigint)
 RETURNS boolean AS 'MODULE_PATHNAME', 'qwen_cancel' LANGUAGE C VOLATILE PARALLEL UNSAFE;
@@ -530,8 +541,8 @@ SELECT j.id,
 		ELSE coalesce((SELECT 'rows are tried again: '::text || r.error FROM qwen_job_row r
 			WHERE r.job = j.id AND NOT r.dead AND r.next_try IS NOT NULL ORDER BY r.failed_at DESC LIMIT 1), w.trouble) END, nullif(pg_catalog.concat_ws('; ', j.error, j.note), '')) AS error,
 	j.function, coalesce(j.source, j.source_relation::regclass::text) AS source, j.target::regclass AS target,
-	j.target_column, j.prompt, j.priority, j.prompt_tokens, j.completion_tokens, j.submitted, j.started, j.ended,
-	w.pid AS worker_pid, j.truncated
+	coalesce(j.target_column, array_to_string(j.target_columns, ', ')) AS target_column, j.prompt, j.priority, j.prompt_tokens, j.completion_tokens, j.submitted, j.started, j.ended,
+	w.pid AS worker_pid, j.truncated, coalesce(j.target_columns, ARRAY[j.target_column]) AS target_columns
 FROM qwen_job_table j LEFT JOIN qwen_job_workers() w ON w.role = j.owner
 WHERE pg_has_role(j.owner, 'USAGE');
 COMMENT ON VIEW qwen_jobs IS 'your jobs, with their progress';
@@ -843,7 +854,7 @@ CREATE FUNCTION qwen_privilege_of(function_name name)
 RETURNS text LANGUAGE sql IMMUTABLE PARALLEL SAFE AS
 $$
 	SELECT CASE
-		WHEN function_name IN ('qwen_cosine', 'qwen_job_workers', 'qwen_models_status', 'qwen_adapters_status',
+		WHEN function_name IN ('qwen_cosine', 'qwen_type_value', 'qwen_job_workers', 'qwen_models_status', 'qwen_adapters_status',
 			'qwen_engine_status', 'qwen_engine_guesses', 'qwen_engine_memory', 'qwen_health', 'qwen_activity', 'qwen_statement_progress',
 			'qwen_load_progress', 'qwen_request_totals', 'qwen_role_totals', 'qwen_may_see_role', 'qwen_usage_rows')
 			THEN 'everybody'

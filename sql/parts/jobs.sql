@@ -9,7 +9,7 @@ CREATE TABLE qwen_job_table (
 	source_relation oid,
 	search_path text NOT NULL,
 	target oid NOT NULL,
-	target_column text NOT NULL,
+	target_column text,
 	key_columns text[] NOT NULL,
 	key_types text[] NOT NULL,
 	prompt text NOT NULL,
@@ -38,7 +38,9 @@ CREATE TABLE qwen_job_table (
 	options json,
 	truncated bigint NOT NULL DEFAULT 0,
 	note text,
-	arguments json
+	arguments json,
+	target_columns text[],
+	CHECK (num_nulls(target_column, target_columns) = 1)
 ) WITH (fillfactor = 50);
 CREATE INDEX qwen_job_table_active ON qwen_job_table (owner) WHERE state IN ('queued', 'running');
 COMMENT ON TABLE qwen_job_table IS 'jobs of qwen_submit; the view qwen_jobs shows them';
@@ -59,7 +61,8 @@ CREATE TABLE qwen_job_row (
 	error text,
 	trigger_oid oid,
 	key_numbers smallint[],
-	via bigint[]
+	via bigint[],
+	target_numbers smallint[]
 );
 CREATE INDEX qwen_job_row_waiting ON qwen_job_row (owner, id) WHERE NOT dead;
 CREATE INDEX qwen_job_row_job ON qwen_job_row (job) WHERE job IS NOT NULL;
@@ -88,8 +91,8 @@ SELECT j.id,
 		ELSE coalesce((SELECT 'rows are tried again: '::text || r.error FROM qwen_job_row r
 			WHERE r.job = j.id AND NOT r.dead AND r.next_try IS NOT NULL ORDER BY r.failed_at DESC LIMIT 1), w.trouble) END, nullif(pg_catalog.concat_ws('; ', j.error, j.note), '')) AS error,
 	j.function, coalesce(j.source, j.source_relation::regclass::text) AS source, j.target::regclass AS target,
-	j.target_column, j.prompt, j.priority, j.prompt_tokens, j.completion_tokens, j.submitted, j.started, j.ended,
-	w.pid AS worker_pid, j.truncated
+	coalesce(j.target_column, array_to_string(j.target_columns, ', ')) AS target_column, j.prompt, j.priority, j.prompt_tokens, j.completion_tokens, j.submitted, j.started, j.ended,
+	w.pid AS worker_pid, j.truncated, coalesce(j.target_columns, ARRAY[j.target_column]) AS target_columns
 FROM qwen_job_table j LEFT JOIN qwen_job_workers() w ON w.role = j.owner
 WHERE pg_has_role(j.owner, 'USAGE');
 COMMENT ON VIEW qwen_jobs IS 'your jobs, with their progress';

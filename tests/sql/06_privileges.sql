@@ -8,7 +8,7 @@ CREATE ROLE qwen_test_user;
 
 SELECT is((SELECT array_agg(DISTINCT proname::text ORDER BY proname::text) FROM pg_proc p
 	WHERE proname LIKE 'qwen\_%' AND has_function_privilege('qwen_test_user', p.oid, 'EXECUTE')),
-	ARRAY['qwen_activity', 'qwen_adapters_status', 'qwen_cosine', 'qwen_engine_guesses', 'qwen_engine_memory', 'qwen_engine_status', 'qwen_health', 'qwen_job_workers', 'qwen_load_progress', 'qwen_may_see_role', 'qwen_models_status', 'qwen_request_totals', 'qwen_role_totals', 'qwen_statement_progress', 'qwen_usage_rows'], 'PUBLIC may call what shows the state, nothing else');
+	ARRAY['qwen_activity', 'qwen_adapters_status', 'qwen_cosine', 'qwen_engine_guesses', 'qwen_engine_memory', 'qwen_engine_status', 'qwen_health', 'qwen_job_workers', 'qwen_load_progress', 'qwen_may_see_role', 'qwen_models_status', 'qwen_request_totals', 'qwen_role_totals', 'qwen_statement_progress', 'qwen_type_value', 'qwen_usage_rows'], 'PUBLIC may call what shows the state, nothing else');
 SELECT is((SELECT array_agg(DISTINCT proname::text ORDER BY proname::text) FROM pg_proc WHERE proname LIKE 'qwen\_%' AND qwen_privilege_of(proname) NOT IN ('use', 'everybody')),
 	ARRAY['qwen_allow_models', 'qwen_check_model', 'qwen_clear_limit', 'qwen_grant', 'qwen_guard_rows', 'qwen_limits_changed', 'qwen_load_adapter', 'qwen_load_model', 'qwen_monitor', 'qwen_planner_support', 'qwen_privilege_of', 'qwen_revoke',
 	'qwen_set_limit', 'qwen_stat_reset', 'qwen_unload_adapter', 'qwen_unload_model'], 'what ''use'' does not give');

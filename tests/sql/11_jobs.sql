@@ -22,7 +22,7 @@ SELECT throws_ok($$SELECT qwen_submit('SELECT 1 AS id; DROP TABLE job_rows', 'id
 SELECT throws_ok($$SELECT qwen_submit('SELECT * FROM job_rows) q; DELETE FROM (job_rows', 'body', 'job_rows', 'summary')$$, '42601', NULL, 'nor two in disguise');
 SELECT throws_ok($$SELECT qwen_submit('SELECT nobody FROM job_rows', 'nobody', 'job_rows', 'summary')$$, '42703', NULL, 'a query must be right');
 SELECT throws_ok($$SELECT qwen_submit('job_rows', 'body', 'job_rows', 'summary', function => 'sing')$$, '22023',
-	'function must be chat, generate, fill_in, summarize, translate, classify, filter, sentiment, classify_multi, score, redact, embed, similarity_to or rerank_score, not "sing"');
+	'function must be chat, generate, fill_in, summarize, translate, classify, filter, sentiment, classify_multi, score, redact, extract, embed, similarity_to or rerank_score, not "sing"');
 SELECT throws_ok($$SELECT qwen_submit('job_rows', 'body', 'job_rows', 'summary', max_words => 5)$$, '22023', 'max_words means nothing with function => ''chat''');
 SELECT throws_ok($$SELECT qwen_submit('job_rows', 'body', 'job_rows', 'embedding', function => 'embed', system => 'x')$$, '22023',
 	'system means nothing with function => ''embed''');

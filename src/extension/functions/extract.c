@@ -11,6 +11,7 @@
 #include "access/xact.h"
 #include "catalog/pg_type.h"
 #include "funcapi.h"
+#include "functions.h"
 #include "nodes/nodeFuncs.h"
 #include "nodes/primnodes.h"
 #include "registry.h"
@@ -107,24 +108,11 @@ finish_extract(FunctionCallInfo fcinfo, const EngineReply *replies)
 	return JsonbPGetDatum(whole_answer(replies, "schema"));
 }
 
-/* The type that the second argument is of, and its modifier. */
-static Oid
-wanted_type(FunctionCallInfo fcinfo, int32 *modifier)
-{
-	Node *expression = argument_expression(fcinfo, 1);
-	Oid type = get_fn_expr_argtype(fcinfo->flinfo, 1);
-
-	if (!OidIsValid(type))
-		ereport(ERROR, (errcode(ERRCODE_DATATYPE_MISMATCH), errmsg("the type that is wanted cannot be told")));
-	*modifier = expression ? exprTypmod(expression) : -1;
-	return type;
-}
-
 static void
 build_extract_type(FunctionCallInfo fcinfo, ModelCall *call)
 {
 	int32 modifier;
-	Oid type = wanted_type(fcinfo, &modifier);
+	Oid type = type_wanted(fcinfo, &modifier);
 	char *schema;
 
 	/* a domain may have no NULL that could be written */
@@ -147,6 +135,8 @@ typedef struct Making
 	Jsonb *answer;
 	Oid type;
 	int32 modifier;
+	List *columns; /* or NIL: all */
+	Datum value;
 	bool is_null;
 } Making;
 
@@ -154,18 +144,17 @@ typedef struct Making
  * CHECKs run what users wrote, and where an error shall become NULL, what that has begun must be undone: so it runs in
  * a subtransaction then.
  */
-static Datum
+static void
 make_undoably(Making *making)
 {
 	MemoryContext context = CurrentMemoryContext;
 	ResourceOwner owner = CurrentResourceOwner;
-	volatile Datum value = (Datum) 0;
 
 	BeginInternalSubTransaction(NULL);
 	MemoryContextSwitchTo(context);
 	PG_TRY();
 	{
-		value = type_value(making->answer, making->type, making->modifier, NIL, &making->is_null);
+		making->value = type_value(making->answer, making->type, making->modifier, making->columns, &making->is_null);
 		ReleaseCurrentSubTransaction();
 		MemoryContextSwitchTo(context);
 		CurrentResourceOwner = owner;
@@ -183,25 +172,32 @@ make_undoably(Making *making)
 		ReThrowError(error);
 	}
 	PG_END_TRY();
-	return value;
+}
+
+static void
+make(void *argument)
+{
+	Making *making = argument;
+
+	if (qwen_on_error == QWEN_ON_ERROR_NULL)
+		make_undoably(making);
+	else
+		making->value = type_value(making->answer, making->type, making->modifier, making->columns, &making->is_null);
 }
 
 static Datum
 finish_extract_type(FunctionCallInfo fcinfo, const EngineReply *replies)
 {
 	Making making = {.answer = whole_answer(replies, "type")};
-	Datum value;
 
-	making.type = wanted_type(fcinfo, &making.modifier);
-	if (qwen_on_error == QWEN_ON_ERROR_NULL)
-		value = make_undoably(&making);
-	else
-		value = type_value(making.answer, making.type, making.modifier, NIL, &making.is_null);
+	making.type = type_wanted(fcinfo, &making.modifier);
+	make(&making);
 	fcinfo->isnull = making.is_null;
-	return value;
+	return making.value;
 }
 
 const ModelFunction extract_function = {.symbol = "qwen_extract",
+										.name = "extract",
 										.build = build_extract,
 										.finish = finish_extract,
 										.result = JSONBOID,
@@ -211,6 +207,27 @@ const ModelFunction extract_function = {.symbol = "qwen_extract",
 										.has_tail = true};
 
 QWEN_MODEL_FUNCTION(qwen_extract, extract_function)
+
+HeapTupleHeader
+extract_row(text *input, Oid type, List *columns, const NullableDatum *tail)
+{
+	LOCAL_FCINFO(call, 2 + N_TAIL_ARGUMENTS);
+	Making making = {.type = type, .modifier = -1, .columns = columns};
+	Datum answer;
+
+	InitFunctionCallInfoData(*call, NULL, 2 + N_TAIL_ARGUMENTS, InvalidOid, NULL, NULL);
+	call->args[0] = (NullableDatum){PointerGetDatum(input), false};
+	call->args[1] = (NullableDatum){CStringGetTextDatum(type_schema(type, -1, columns)), false};
+	for (int i = 0; i < N_TAIL_ARGUMENTS; i++)
+		call->args[2 + i] = tail ? tail[i] : (NullableDatum){(Datum) 0, true};
+	answer = model_call_run(call, &extract_function);
+	if (call->isnull)
+		return NULL;
+	making.answer = DatumGetJsonbP(answer);
+	if (!value_or_null(make, &making) || making.is_null)
+		return NULL;
+	return DatumGetHeapTupleHeader(making.value);
+}
 
 const ModelFunction extract_text_function = {.symbol = "qwen_extract_text",
 											 .build = build_extract,

@@ -57,13 +57,23 @@ extern void type_path_add(StringInfo path, const char *name);
 /* Back to what it was when it was so long. */
 extern void type_path_leave(StringInfo path, int length);
 
+/* The type that a function's second argument is of, and its modifier. */
+extern Oid type_wanted(FunctionCallInfo fcinfo, int32 *modifier);
+
+/* The names in an argument of type name[], as a list of C strings; at least one. */
+extern List *type_columns_of(Datum names);
+
 /* The JSON schema of a type, palloc'd. only: as above, of a composite type. */
 extern char *type_schema(Oid type, int32 modifier, List *only);
 
 /*
  * The value of an answer to that schema. What the type's input, a domain or an array refuses is raised with the
- * path. Runs what users wrote, in CHECKs of domains.
+ * path and the value. Runs what users wrote, in CHECKs of domains.
  */
 extern Datum type_value(Jsonb *answer, Oid type, int32 modifier, List *only, bool *is_null);
+
+/* What to say where a table refuses an answer that is a row for some of its columns (names, at least one): their paths,
+ * why, and the values. Palloc'd. */
+extern char *type_row_refusal(Jsonb *answer, const List *columns, const char *why);
 
 #endif

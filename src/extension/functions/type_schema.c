@@ -369,6 +369,25 @@ type_schema(Oid type, int32 modifier, List *only)
 	return writing.text.data;
 }
 
+List *
+type_columns_of(Datum names)
+{
+	List *columns = NIL;
+	Datum *elements;
+	bool *nulls;
+	int n;
+
+	deconstruct_array(DatumGetArrayTypeP(names), NAMEOID, NAMEDATALEN, false, TYPALIGN_CHAR, &elements, &nulls, &n);
+	for (int i = 0; i < n; i++)
+		if (nulls[i])
+			ereport(ERROR, (errcode(ERRCODE_INVALID_PARAMETER_VALUE), errmsg("columns must not hold NULL")));
+		else
+			columns = lappend(columns, NameStr(*DatumGetName(elements[i])));
+	if (columns == NIL)
+		ereport(ERROR, (errcode(ERRCODE_INVALID_PARAMETER_VALUE), errmsg("columns must name at least one")));
+	return columns;
+}
+
 QWEN_FUNCTION(qwen_type_schema, 1, 2)
 {
 	List *only = NIL;
@@ -378,19 +397,6 @@ QWEN_FUNCTION(qwen_type_schema, 1, 2)
 	if (!get_typisdefined(PG_GETARG_OID(0)))
 		ereport(ERROR, (errcode(ERRCODE_UNDEFINED_OBJECT), errmsg("there is no such type")));
 	if (!PG_ARGISNULL(1))
-	{
-		Datum *names;
-		bool *nulls;
-		int n;
-
-		deconstruct_array(PG_GETARG_ARRAYTYPE_P(1), NAMEOID, NAMEDATALEN, false, TYPALIGN_CHAR, &names, &nulls, &n);
-		for (int i = 0; i < n; i++)
-			if (nulls[i])
-				ereport(ERROR, (errcode(ERRCODE_INVALID_PARAMETER_VALUE), errmsg("columns must not hold NULL")));
-			else
-				only = lappend(only, NameStr(*DatumGetName(names[i])));
-		if (only == NIL)
-			ereport(ERROR, (errcode(ERRCODE_INVALID_PARAMETER_VALUE), errmsg("columns must name at least one")));
-	}
+		only = type_columns_of(PG_GETARG_DATUM(1));
 	PG_RETURN_TEXT_P(cstring_to_text(type_schema(PG_GETARG_OID(0), -1, only)));
 }

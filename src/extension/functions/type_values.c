@@ -2,23 +2,36 @@
  * type_values.c - values of types made of JSON that satisfies their schema.
  *
  * Each value goes through its type's own input, with the column's modifier, and through its domains' checks. Members
- * are found by name; what has none is NULL.
+ * are found by name; what has none is NULL. qwen_type_value does it in SQL: with it jobs write several columns.
  */
 #include "type_parts.h"
 
 #include "../call/call.h"
+#include "../core/arguments.h"
 #include "access/htup_details.h"
 #include "catalog/pg_type.h"
 #include "fmgr.h"
 #include "funcapi.h"
+#include "mb/pg_wchar.h"
 #include "miscadmin.h"
+#include "nodes/nodeFuncs.h"
 #include "utils/array.h"
 #include "utils/builtins.h"
 #include "utils/fmgrprotos.h"
+#include "utils/json.h"
 #include "utils/lsyscache.h"
 #include "utils/typcache.h"
 
-static Datum make_value(StringInfo path, JsonbValue *given, Oid type, int32 modifier, int n_dimensions, List *only,
+#define SHOWN_BYTES 100 /* of a value, in an error */
+
+/* Where a value is being made, and of what; for errors. */
+typedef struct Making
+{
+	StringInfoData path;
+	const JsonbValue *given; /* or NULL */
+} Making;
+
+static Datum make_value(Making *making, JsonbValue *given, Oid type, int32 modifier, int n_dimensions, List *only,
 						bool *is_null);
 
 static void
@@ -66,12 +79,12 @@ make_scalar(JsonbValue *given, const TypePart *part)
 }
 
 static Datum
-make_row(StringInfo path, JsonbValue *given, Oid type, List *only)
+make_row(Making *making, JsonbValue *given, Oid type, List *only)
 {
 	TupleDesc columns = lookup_rowtype_tupdesc_copy(type, -1);
 	Datum *values = palloc0(sizeof *values * columns->natts);
 	bool *nulls = palloc(sizeof *nulls * columns->natts);
-	int length = path->len;
+	int length = making->path.len;
 
 	if (given->type != jbvBinary || !JsonContainerIsObject(given->val.binary.data))
 		refuse_kind(type);
@@ -85,10 +98,10 @@ make_row(StringInfo path, JsonbValue *given, Oid type, List *only)
 			continue;
 		key.val.string.val = NameStr(column->attname);
 		key.val.string.len = strlen(key.val.string.val);
-		type_path_add(path, key.val.string.val);
-		values[i] = make_value(path, findJsonbValueFromContainer(given->val.binary.data, JB_FOBJECT, &key),
+		type_path_add(&making->path, key.val.string.val);
+		values[i] = make_value(making, findJsonbValueFromContainer(given->val.binary.data, JB_FOBJECT, &key),
 							   column->atttypid, column->atttypmod, column->attndims, NIL, &nulls[i]);
-		type_path_leave(path, length);
+		type_path_leave(&making->path, length);
 	}
 	return HeapTupleGetDatum(heap_form_tuple(BlessTupleDesc(columns), values, nulls));
 }
@@ -116,10 +129,11 @@ add_element(Elements *all, Datum value, bool is_null)
 }
 
 static void
-add_elements(StringInfo path, JsonbValue *given, const TypePart *part, int dimension, Elements *all)
+add_elements(Making *making, JsonbValue *given, const TypePart *part, int dimension, Elements *all)
 {
-	int length = path->len, n;
+	int length = making->path.len, n;
 
+	making->given = given;
 	if (given->type != jbvBinary || !JsonContainerIsArray(given->val.binary.data))
 		refuse_kind(part->base);
 	n = JsonContainerSize(given->val.binary.data);
@@ -133,21 +147,22 @@ add_elements(StringInfo path, JsonbValue *given, const TypePart *part, int dimen
 		JsonbValue *element = getIthJsonbValueFromContainer(given->val.binary.data, i);
 		bool is_null;
 
-		appendStringInfo(path, "/%d", i);
+		appendStringInfo(&making->path, "/%d", i);
 		if (dimension + 1 < part->n_dimensions)
-			add_elements(path, element, part, dimension + 1, all);
+			add_elements(making, element, part, dimension + 1, all);
 		else
 		{
-			Datum value = make_value(path, element, part->element, part->modifier, 0, NIL, &is_null);
+			Datum value = make_value(making, element, part->element, part->modifier, 0, NIL, &is_null);
 
 			add_element(all, value, is_null);
 		}
-		type_path_leave(path, length);
+		type_path_leave(&making->path, length);
+		making->given = given;
 	}
 }
 
 static Datum
-make_array(StringInfo path, JsonbValue *given, const TypePart *part)
+make_array(Making *making, JsonbValue *given, const TypePart *part)
 {
 	Elements all = {.room = 8};
 	int bounds[MAXDIM];
@@ -165,7 +180,7 @@ make_array(StringInfo path, JsonbValue *given, const TypePart *part)
 		all.lengths[i] = -1;
 		bounds[i] = 1;
 	}
-	add_elements(path, given, part, 0, &all);
+	add_elements(making, given, part, 0, &all);
 	if (all.n == 0)
 		return PointerGetDatum(construct_empty_array(part->element));
 	get_typlenbyvalalign(part->element, &length, &by_value, &align);
@@ -175,25 +190,78 @@ make_array(StringInfo path, JsonbValue *given, const TypePart *part)
 
 /* given may be NULL: there is none. */
 static Datum
-make_value(StringInfo path, JsonbValue *given, Oid type, int32 modifier, int n_dimensions, List *only, bool *is_null)
+make_value(Making *making, JsonbValue *given, Oid type, int32 modifier, int n_dimensions, List *only, bool *is_null)
 {
-	TypePart part = type_part_of(type, modifier, n_dimensions, path->data);
+	TypePart part = type_part_of(type, modifier, n_dimensions, making->path.data);
 	Datum value = (Datum) 0;
 
 	check_stack_depth();
+	making->given = given;
 	*is_null = !given || given->type == jbvNull;
 	if (!*is_null)
 	{
 		if (part.kind == TYPE_OBJECT)
-			value = make_row(path, given, part.base, only);
+			value = make_row(making, given, part.base, only);
 		else if (part.kind == TYPE_ARRAY)
-			value = make_array(path, given, &part);
+			value = make_array(making, given, &part);
 		else
 			value = make_scalar(given, &part);
 	}
+	making->given = given;
 	if (type != part.base)
 		domain_check(value, *is_null, type, NULL, NULL);
 	return value;
+}
+
+/* A value as JSON has it, not too long. */
+static char *
+shown(const JsonbValue *given)
+{
+	StringInfoData text;
+	int length;
+
+	initStringInfo(&text);
+	if (!given || given->type == jbvNull)
+		return "null";
+	if (given->type == jbvBinary)
+		(void) JsonbToCString(&text, given->val.binary.data, given->val.binary.len);
+	else if (given->type == jbvString)
+		escape_json(&text, pnstrdup(given->val.string.val, given->val.string.len));
+	else
+		appendStringInfoString(&text, written(given, TEXTOID));
+	if (text.len <= SHOWN_BYTES)
+		return text.data;
+	length = pg_mbcliplen(text.data, text.len, SHOWN_BYTES);
+	return psprintf("%s...", pnstrdup(text.data, length));
+}
+
+/* The first step of a path, without escapes; NULL: it has none. */
+static char *
+column_of(const char *path)
+{
+	StringInfoData name;
+
+	if (*path != '/')
+		return NULL;
+	initStringInfo(&name);
+	for (path++; *path && *path != '/'; path++)
+		if (*path == '~')
+			appendStringInfoChar(&name, *++path == '0' ? '~' : '/');
+		else
+			appendStringInfoChar(&name, *path);
+	return name.data;
+}
+
+/* Say of an error where in the answer it is, and which value is refused. */
+static void
+tell_where(ErrorData *error, const Making *making)
+{
+	const char *path = making->path.data;
+
+	error->message = psprintf("the answer%s%s%s is refused: %s (the value is %s)", *path ? "'s \"" : "", path,
+							  *path ? "\"" : "", error->message, shown(making->given));
+	if (!error->column_name)
+		error->column_name = column_of(path);
 }
 
 Datum
@@ -201,10 +269,10 @@ type_value(Jsonb *answer, Oid type, int32 modifier, List *only, bool *is_null)
 {
 	MemoryContext context = CurrentMemoryContext;
 	JsonbValue root;
-	StringInfoData path;
+	Making making = {.given = &root};
 	volatile Datum value = (Datum) 0;
 
-	initStringInfo(&path);
+	initStringInfo(&making.path);
 	if (JB_ROOT_IS_SCALAR(answer))
 		(void) JsonbExtractScalar(&answer->root, &root);
 	else
@@ -215,7 +283,7 @@ type_value(Jsonb *answer, Oid type, int32 modifier, List *only, bool *is_null)
 	}
 	PG_TRY();
 	{
-		value = make_value(&path, &root, type, modifier, 0, only, is_null);
+		value = make_value(&making, &root, type, modifier, 0, only, is_null);
 	}
 	PG_CATCH();
 	{
@@ -226,10 +294,62 @@ type_value(Jsonb *answer, Oid type, int32 modifier, List *only, bool *is_null)
 		MemoryContextSwitchTo(context);
 		error = CopyErrorData();
 		FlushErrorState();
-		error->message = path.len > 0 ? psprintf("the answer's \"%s\" is refused: %s", path.data, error->message)
-									  : psprintf("the answer is refused: %s", error->message);
+		tell_where(error, &making);
 		ReThrowError(error);
 	}
 	PG_END_TRY();
 	return value;
+}
+
+Oid
+type_wanted(FunctionCallInfo fcinfo, int32 *modifier)
+{
+	Node *call = fcinfo->flinfo ? fcinfo->flinfo->fn_expr : NULL;
+	Oid type = get_fn_expr_argtype(fcinfo->flinfo, 1);
+
+	if (!OidIsValid(type))
+		ereport(ERROR, (errcode(ERRCODE_DATATYPE_MISMATCH), errmsg("the type that is wanted cannot be told")));
+	*modifier = call && IsA(call, FuncExpr) ? exprTypmod((Node *) list_nth(((FuncExpr *) call)->args, 1)) : -1;
+	return type;
+}
+
+char *
+type_row_refusal(Jsonb *answer, const List *columns, const char *why)
+{
+	StringInfoData paths, values;
+	bool is_one = list_length(columns) == 1;
+	ListCell *cell;
+
+	initStringInfo(&paths);
+	initStringInfo(&values);
+	foreach (cell, columns)
+	{
+		JsonbValue key = {.type = jbvString};
+		const char *comma = paths.len > 0 ? ", " : "";
+
+		key.val.string.val = lfirst(cell);
+		key.val.string.len = strlen(key.val.string.val);
+		appendStringInfo(&paths, "%s\"", comma);
+		type_path_add(&paths, key.val.string.val);
+		appendStringInfoChar(&paths, '"');
+		appendStringInfo(&values, "%s%s", comma, shown(findJsonbValueFromContainer(&answer->root, JB_FOBJECT, &key)));
+	}
+	return psprintf("the answer's %s %s refused: %s (the value%s %s)", paths.data, is_one ? "is" : "are", why,
+					is_one ? " is" : "s are", values.data);
+}
+
+QWEN_FUNCTION(qwen_type_value, 2, 3)
+{
+	int32 modifier;
+	Oid type = type_wanted(fcinfo, &modifier);
+	List *only = PG_ARGISNULL(2) ? NIL : type_columns_of(PG_GETARG_DATUM(2));
+	bool is_null;
+	Datum value;
+
+	if (PG_ARGISNULL(0))
+		PG_RETURN_NULL();
+	value = type_value(PG_GETARG_JSONB_P(0), type, modifier, only, &is_null);
+	if (is_null)
+		PG_RETURN_NULL();
+	PG_RETURN_DATUM(value);
 }

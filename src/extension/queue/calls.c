@@ -16,6 +16,7 @@
 #include "common/shortest_dec.h"
 #include "utils/array.h"
 #include "utils/builtins.h"
+#include "utils/jsonb.h"
 #include "utils/memutils.h"
 #include "utils/timestamp.h"
 #include "worker_transaction.h"
@@ -154,6 +155,8 @@ write_value(Oid type, Datum value)
 			return format_floats(DatumGetArrayTypeP(value));
 		case TEXTARRAYOID:
 			return format_texts(DatumGetArrayTypeP(value));
+		case JSONBOID:
+			return JsonbToCString(NULL, &DatumGetJsonbP(value)->root, VARSIZE(DatumGetPointer(value)));
 		case FLOAT8OID:
 			written = palloc(DOUBLE_SHORTEST_DECIMAL_LEN);
 			double_to_shortest_decimal_buf(DatumGetFloat8(value), written);

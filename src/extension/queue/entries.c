@@ -108,7 +108,10 @@ job_entries_of(const TriggerData *data, const char *function)
 	keep_keys(entries, spec, columns);
 	entries->shown.is_immediate = OidIsValid(job_key_index(relation, spec->key_numbers, spec->n_keys));
 	entries->shown.relation = RelationGetRelid(relation);
-	entries->shown.target = SPI_fnumber(columns, spec->target_column);
+	entries->shown.n_targets = spec->n_targets;
+	entries->shown.targets = palloc(sizeof(int) * spec->n_targets);
+	for (int i = 0; i < spec->n_targets; i++)
+		entries->shown.targets[i] = SPI_fnumber(columns, spec->targets[i]);
 	return &entries->shown;
 }
 
@@ -186,55 +189,129 @@ run_plan(const JobStore *store, SPIPlanPtr plan, Datum *values, const char *null
 	SetUserIdAndSecContext(user, security);
 }
 
+/* The target columns of a set as smallint[]. */
+static Datum
+numbers_in(const JobEntries *shown, const Bitmapset *set)
+{
+	Datum *numbers = palloc(sizeof *numbers * shown->n_targets);
+	int n = 0;
+
+	for (int i = 0; i < shown->n_targets; i++)
+		if (bms_is_member(shown->targets[i], set))
+			numbers[n++] = Int16GetDatum(shown->targets[i]);
+	return PointerGetDatum(construct_array(numbers, n, INT2OID, sizeof(int16), true, TYPALIGN_SHORT));
+}
+
 bool
-job_entries_add(const JobEntries *shown, const TriggerData *data, char *const *key, int64 *id)
+job_entries_add(const JobEntries *shown, const TriggerData *data, char *const *key, const Bitmapset *wanted, int64 *id)
 {
 	static KeptPlan kept;
-	static const char insert[] = "INSERT INTO %s (owner, relation, trigger, key, trigger_oid, key_numbers, via) "
-								 "VALUES ($1, $2, $3, $4, $5, $6, $7) RETURNING id";
+	static const char insert[] =
+		"INSERT INTO %s (owner, relation, trigger, key, trigger_oid, key_numbers, via, target_numbers) "
+		"VALUES ($1, $2, $3, $4, $5, $6, $7, $8) RETURNING id";
 	/* until the extension is updated its table is an older version's, which the rows do well enough with */
 	static const char insert_old[] = "INSERT INTO %s (owner, relation, trigger, key) VALUES ($1, $2, $3, $4)";
 	const Entries *entries = (const Entries *) shown;
 	const Trigger *trigger = data->tg_trigger;
 	bool is_old = entries->store.is_old, is_answer = job_chain_runs();
+	bool is_whole = bms_num_members(wanted) == shown->n_targets;
 	Datum via = (Datum) 0;
 	Oid owner = data->tg_relation->rd_rel->relowner;
-	Oid types[7] = {OIDOID, OIDOID, TEXTOID, TEXTARRAYOID, OIDOID, INT2ARRAYOID, INT8ARRAYOID};
+	Oid types[8] = {OIDOID, OIDOID, TEXTOID, TEXTARRAYOID, OIDOID, INT2ARRAYOID, INT8ARRAYOID, INT2ARRAYOID};
+	char nulls[] = "        ";
 
 	if (is_answer && !job_chain_extend(shown->relation, trigger->tgoid, trigger->tgname, key, shown->n_keys, &via))
 		return false;
+	nulls[6] = is_answer ? ' ' : 'n';
+	nulls[7] = is_whole ? 'n' : ' ';
 	run_plan(
 		&entries->store,
-		keep_plan(&kept, &entries->store, is_old ? insert_old : insert, is_old ? 4 : 7, types, "rows cannot be queued"),
+		keep_plan(&kept, &entries->store, is_old ? insert_old : insert, is_old ? 4 : 8, types, "rows cannot be queued"),
 		(Datum[]){ObjectIdGetDatum(owner), ObjectIdGetDatum(shown->relation), CStringGetTextDatum(trigger->tgname),
-				  job_text_array(key, shown->n_keys), ObjectIdGetDatum(trigger->tgoid), entries->key_numbers, via},
-		is_answer ? NULL : "      n", is_old ? SPI_OK_INSERT : SPI_OK_INSERT_RETURNING, "a row could not be queued");
+				  job_text_array(key, shown->n_keys), ObjectIdGetDatum(trigger->tgoid), entries->key_numbers, via,
+				  is_whole ? (Datum) 0 : numbers_in(shown, wanted)},
+		nulls, is_old ? SPI_OK_INSERT : SPI_OK_INSERT_RETURNING, "a row could not be queued");
 	*id = is_old ? 0 : result_int8(0, 1);
 	job_request_worker(owner);
 	return true;
 }
 
-bool
-job_entries_take_back(const JobEntries *shown, const TriggerData *data, char *const *key, int64 before, bool dead)
+/* Of which row and trigger entries are: $1 to $4. */
+#define OF_ROW                                                                                                         \
+	"relation OPERATOR(pg_catalog.=) $1 "                                                                              \
+	"AND pg_catalog.hash_array(key) OPERATOR(pg_catalog.=) pg_catalog.hash_array($2) "                                 \
+	"AND key OPERATOR(pg_catalog.=) $2 "                                                                               \
+	"AND (trigger_oid OPERATOR(pg_catalog.=) $3 OR trigger OPERATOR(pg_catalog.=) $4)"
+
+/* Add the target columns that a deleted entry was for. */
+static void
+add_waited(const JobEntries *shown, int row, Bitmapset **waited)
+{
+	bool is_whole;
+	Datum array = SPI_getbinval(SPI_tuptable->vals[row], SPI_tuptable->tupdesc, 1, &is_whole);
+	Datum *numbers;
+	bool *nulls;
+	int n;
+
+	if (is_whole)
+	{
+		for (int i = 0; i < shown->n_targets; i++)
+			*waited = bms_add_member(*waited, shown->targets[i]);
+		return;
+	}
+	deconstruct_array(DatumGetArrayTypeP(array), INT2OID, sizeof(int16), true, TYPALIGN_SHORT, &numbers, &nulls, &n);
+	for (int i = 0; i < n; i++)
+		*waited = bms_add_member(*waited, DatumGetInt16(numbers[i]));
+}
+
+void
+job_entries_take_back(const JobEntries *shown, const TriggerData *data, char *const *key, int64 before, bool dead,
+					  Bitmapset **waited)
 {
 	static KeptPlan kept;
-	static const char take_back[] = "DELETE FROM %s WHERE relation OPERATOR(pg_catalog.=) $1 "
-									"AND pg_catalog.hash_array(key) OPERATOR(pg_catalog.=) pg_catalog.hash_array($2) "
-									"AND key OPERATOR(pg_catalog.=) $2 "
-									"AND (trigger_oid OPERATOR(pg_catalog.=) $3 OR trigger OPERATOR(pg_catalog.=) $4) "
-									"AND id OPERATOR(pg_catalog.<) $5 AND ($6 OR NOT dead)";
+	static const char take_back[] = "DELETE FROM %s WHERE " OF_ROW
+									" AND id OPERATOR(pg_catalog.<) $5 AND ($6 OR NOT dead) RETURNING target_numbers";
 	const Entries *entries = (const Entries *) shown;
 	Oid types[6] = {OIDOID, TEXTARRAYOID, OIDOID, TEXTOID, INT8OID, BOOLOID};
 
 	/* an older version's table has no such columns, and no worker until it is updated */
 	if (entries->store.is_old)
-		return false;
+		return;
 	run_plan(&entries->store, keep_plan(&kept, &entries->store, take_back, 6, types, "rows cannot be taken back"),
 			 (Datum[]){ObjectIdGetDatum(shown->relation), job_text_array(key, shown->n_keys),
 					   ObjectIdGetDatum(data->tg_trigger->tgoid), CStringGetTextDatum(data->tg_trigger->tgname),
 					   Int64GetDatum(before), BoolGetDatum(dead)},
-			 NULL, SPI_OK_DELETE, "a queued row could not be taken back");
-	return SPI_processed > 0;
+			 NULL, SPI_OK_DELETE_RETURNING, "a queued row could not be taken back");
+	for (uint64 i = 0; waited && i < SPI_processed; i++)
+		add_waited(shown, (int) i, waited);
+}
+
+void
+job_entries_take_back_columns(const JobEntries *shown, const TriggerData *data, char *const *key,
+							  const Bitmapset *kept_columns)
+{
+	static KeptPlan kept_less, kept_none;
+	static const char less[] =
+		"UPDATE %s SET target_numbers = ARRAY(SELECT c FROM pg_catalog.unnest(coalesce(target_numbers, $6)) c "
+		"WHERE NOT c OPERATOR(pg_catalog.=) ANY ($5)) WHERE " OF_ROW;
+	static const char none[] =
+		"DELETE FROM %s WHERE " OF_ROW " AND target_numbers OPERATOR(pg_catalog.=) '{}'::pg_catalog.int2[]";
+	const Entries *entries = (const Entries *) shown;
+	Oid types[6] = {OIDOID, TEXTARRAYOID, OIDOID, TEXTOID, INT2ARRAYOID, INT2ARRAYOID};
+	Datum values[6] = {ObjectIdGetDatum(shown->relation), job_text_array(key, shown->n_keys),
+					   ObjectIdGetDatum(data->tg_trigger->tgoid), CStringGetTextDatum(data->tg_trigger->tgname),
+					   numbers_in(shown, kept_columns)};
+	Bitmapset *all = NULL;
+
+	if (entries->store.is_old)
+		return;
+	for (int i = 0; i < shown->n_targets; i++)
+		all = bms_add_member(all, shown->targets[i]);
+	values[5] = numbers_in(shown, all);
+	run_plan(&entries->store, keep_plan(&kept_less, &entries->store, less, 6, types, "rows cannot be taken back"),
+			 values, NULL, SPI_OK_UPDATE, "a queued row could not be taken back");
+	run_plan(&entries->store, keep_plan(&kept_none, &entries->store, none, 4, types, "rows cannot be taken back"),
+			 values, NULL, SPI_OK_DELETE, "a queued row could not be taken back");
 }
 
 bool

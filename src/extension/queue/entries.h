@@ -9,14 +9,15 @@
 #include "access/htup.h"
 #include "access/tupdesc.h"
 #include "commands/trigger.h"
+#include "nodes/bitmapset.h"
 #include "nodes/pg_list.h"
 
 /* A trigger of a table that queues its rows; for the time of a statement. */
 typedef struct JobEntries
 {
 	Oid relation;
-	List *prompt_columns; /* names (C strings) of those that the prompt is made of */
-	int target;           /* number of the column that gets the answer */
+	List *prompt_columns;    /* names (C strings) of those that the prompt is made of */
+	int n_targets, *targets; /* numbers of the columns that get the answer */
 	int n_keys;
 	const int *keys;   /* [n_keys] numbers of the columns by which a row is queued */
 	bool is_immediate; /* no two rows ever have the same key, not even until the commit */
@@ -30,18 +31,25 @@ extern JobEntries *job_entries_of(const TriggerData *data, const char *function)
 extern char **job_entries_key(const JobEntries *entries, HeapTuple row, TupleDesc columns);
 
 /*
- * Put a row into the queue, and ask for a worker at the commit; false: it is the very row that is being answered for
- * the trigger, or was on the way here. *id: the entry's, or 0 in an older version's table. In SPI.
+ * Put a row into the queue, for those of its target columns that are in wanted (by number), and ask for a worker at the
+ * commit; false: it is the very row that is being answered for the trigger, or was on the way here. *id: the entry's,
+ * or 0 in an older version's table. In SPI.
  */
-extern bool job_entries_add(const JobEntries *entries, const TriggerData *data, char *const *key, int64 *id);
+extern bool job_entries_add(const JobEntries *entries, const TriggerData *data, char *const *key,
+							const Bitmapset *wanted, int64 *id);
 
 /*
  * Take back what is queued under a key, of before an entry of the queue: the row has a value of its own now, or goes by
- * another key. A worker that writes the answer at this moment is waited for. dead: letters as well. Was there anything?
- * In SPI.
+ * another key. A worker that writes the answer at this moment is waited for. dead: letters as well. The target columns
+ * that waited (by number) are added to *waited, which may be NULL. In SPI.
  */
-extern bool job_entries_take_back(const JobEntries *entries, const TriggerData *data, char *const *key, int64 before,
-								  bool dead);
+extern void job_entries_take_back(const JobEntries *entries, const TriggerData *data, char *const *key, int64 before,
+								  bool dead, Bitmapset **waited);
+
+/* Take back what is queued for some of the target columns alone, which the statement has given a value; dead letters
+ * too. In SPI. */
+extern void job_entries_take_back_columns(const JobEntries *entries, const TriggerData *data, char *const *key,
+										  const Bitmapset *kept);
 
 /* Does this process write answers of a trigger's rows? */
 extern bool job_entries_are_answered(void);

@@ -53,6 +53,7 @@ enum
 	ARG_MAX_ATTEMPTS,
 	ARG_TAIL,
 	ARG_ARGUMENTS = ARG_TAIL + N_TAIL_ARGUMENTS - 1,
+	ARG_TARGET_COLUMNS,
 	ARG_OPTIONS, /* the tail's last */
 };
 
@@ -108,26 +109,68 @@ read_function(FunctionCallInfo fcinfo, JobSpec *spec)
 	spec->max_attempts = int_argument(fcinfo, ARG_MAX_ATTEMPTS, JOB_DEFAULT_ATTEMPTS, 1, JOB_MAX_ATTEMPTS);
 }
 
+/* The elements of an array of names in an argument; none where it is NULL. */
+static int
+read_names(FunctionCallInfo fcinfo, int argument, const char *what, char ***names)
+{
+	Datum *elements;
+	bool *nulls;
+	int n;
+
+	if (PG_ARGISNULL(argument))
+		return 0;
+	deconstruct_array(PG_GETARG_ARRAYTYPE_P(argument), NAMEOID, NAMEDATALEN, false, TYPALIGN_CHAR, &elements, &nulls,
+					  &n);
+	*names = palloc(sizeof **names * Max(n, 1));
+	for (int i = 0; i < n; i++)
+	{
+		if (nulls[i])
+			ereport(ERROR, (errcode(ERRCODE_INVALID_PARAMETER_VALUE), errmsg("%s must not hold NULL", what)));
+		(*names)[i] = pstrdup(NameStr(*DatumGetName(elements[i])));
+	}
+	return n;
+}
+
+/* Where the answer goes: target_column, or target_columns. */
+static void
+read_targets(FunctionCallInfo fcinfo, JobSpec *spec)
+{
+	if (PG_ARGISNULL(ARG_TARGET_COLUMNS) == PG_ARGISNULL(ARG_TARGET_COLUMN))
+		ereport(ERROR,
+				(errcode(ERRCODE_INVALID_PARAMETER_VALUE),
+				 PG_ARGISNULL(ARG_TARGET_COLUMN) ? errmsg("target_column must not be null")
+												 : errmsg("target_column and target_columns must not both be given"),
+				 errhint("target_column is the column that gets the answer; target_columns are those that a "
+						 "row of function => 'extract' fills in.")));
+	if (PG_ARGISNULL(ARG_TARGET_COLUMNS))
+	{
+		spec->targets = palloc(sizeof *spec->targets);
+		spec->targets[0] = pstrdup(NameStr(*PG_GETARG_NAME(ARG_TARGET_COLUMN)));
+		spec->n_targets = 1;
+		return;
+	}
+	spec->n_targets = read_names(fcinfo, ARG_TARGET_COLUMNS, "target_columns", &spec->targets);
+	if (spec->n_targets == 0)
+		ereport(ERROR,
+				(errcode(ERRCODE_INVALID_PARAMETER_VALUE), errmsg("target_columns must name at least one column")));
+	job_check_target_names(spec->targets, spec->n_targets);
+}
+
 /* The key columns that were named, or the primary key of source or target. */
 static void
 read_keys(FunctionCallInfo fcinfo, JobSpec *spec)
 {
 	if (!PG_ARGISNULL(ARG_KEY_COLUMNS))
 	{
-		Datum *names;
-		bool *nulls;
-		int n;
+		char **names = NULL;
+		int n = read_names(fcinfo, ARG_KEY_COLUMNS, "key_columns", &names);
 
-		deconstruct_array(PG_GETARG_ARRAYTYPE_P(ARG_KEY_COLUMNS), NAMEOID, NAMEDATALEN, false, TYPALIGN_CHAR, &names,
-						  &nulls, &n);
 		if (n < 1 || n > JOB_MAX_KEYS)
 			ereport(ERROR, (errcode(ERRCODE_INVALID_PARAMETER_VALUE),
 							errmsg("key_columns must have 1 to %d elements, not %d", JOB_MAX_KEYS, n)));
 		for (int i = 0; i < n; i++)
 		{
-			if (nulls[i])
-				ereport(ERROR, (errcode(ERRCODE_INVALID_PARAMETER_VALUE), errmsg("key_columns must not hold NULL")));
-			spec->keys[i] = pstrdup(NameStr(*DatumGetName(names[i])));
+			spec->keys[i] = names[i];
 			spec->key_types[i] = "pg_catalog.text"; /* until the source's columns are known */
 		}
 		spec->n_keys = n;
@@ -203,25 +246,29 @@ check_target(const JobSpec *spec)
 {
 	Relation target = relation_open(spec->target, AccessShareLock);
 	const char *table = RelationGetRelationName(target);
-	AttrNumber column;
+	bool may_write = pg_class_aclcheck(spec->target, GetUserId(), ACL_UPDATE) == ACLCHECK_OK;
 
 	job_check_relation(target, "target");
-	job_check_target(target, spec->target_column, spec->function);
-	column = get_attnum(spec->target, spec->target_column);
+	for (int i = 0; i < spec->n_targets; i++)
+		job_check_target(target, spec->targets[i], spec->takes_row ? NULL : spec->function);
+	/* types that have no form are refused */
+	if (spec->takes_row)
+		(void) type_schema(get_rel_type_id(spec->target), -1, job_spec_targets(spec));
 	for (int i = 0; i < spec->n_keys; i++)
 	{
 		if (get_attnum(spec->target, spec->keys[i]) == InvalidAttrNumber)
 			ereport(ERROR, (errcode(ERRCODE_INVALID_PARAMETER_VALUE),
 							errmsg("target: table \"%s\" has no key column \"%s\"", table, spec->keys[i])));
-		if (strcmp(spec->keys[i], spec->target_column) == 0)
+		if (job_spec_target_number(spec, spec->keys[i]) >= 0)
 			ereport(ERROR, (errcode(ERRCODE_INVALID_PARAMETER_VALUE),
-							errmsg("target: column \"%s\" cannot be key and target", spec->target_column)));
+							errmsg("target: column \"%s\" cannot be key and target", spec->keys[i])));
 	}
 	check_unique(spec, target);
-	if (pg_class_aclcheck(spec->target, GetUserId(), ACL_UPDATE) != ACLCHECK_OK &&
-		pg_attribute_aclcheck(spec->target, column, GetUserId(), ACL_UPDATE) != ACLCHECK_OK)
-		ereport(ERROR, (errcode(ERRCODE_INSUFFICIENT_PRIVILEGE), errmsg("permission denied for table %s", table),
-						errdetail("The job updates column \"%s\".", spec->target_column)));
+	for (int i = 0; i < spec->n_targets && !may_write; i++)
+		if (pg_attribute_aclcheck(spec->target, get_attnum(spec->target, spec->targets[i]), GetUserId(), ACL_UPDATE) !=
+			ACLCHECK_OK)
+			ereport(ERROR, (errcode(ERRCODE_INSUFFICIENT_PRIVILEGE), errmsg("permission denied for table %s", table),
+							errdetail("The job updates column \"%s\".", spec->targets[i])));
 	relation_close(target, NoLock);
 }
 
@@ -236,10 +283,10 @@ check_prompt_columns(const JobSpec *spec, TupleDesc columns)
 	if (spec->relation != spec->target)
 		return;
 	foreach (cell, used)
-		if (strcmp(lfirst(cell), spec->target_column) == 0)
+		if (job_spec_target_number(spec, lfirst(cell)) >= 0)
 			ereport(ERROR, (errcode(ERRCODE_INVALID_PARAMETER_VALUE),
 							errmsg("prompt: the answer of column \"%s\" cannot be made from the column itself",
-								   spec->target_column)));
+								   (char *) lfirst(cell))));
 }
 
 /*
@@ -291,7 +338,7 @@ check_insert(const JobSpec *spec)
 	for (int i = 0; i < columns->natts; i++)
 	{
 		Form_pg_attribute column = TupleDescAttr(columns, i);
-		bool is_given = strcmp(NameStr(column->attname), spec->target_column) == 0;
+		bool is_given = job_spec_target_number(spec, NameStr(column->attname)) >= 0;
 
 		for (int k = 0; k < spec->n_keys; k++)
 			is_given |= strcmp(NameStr(column->attname), spec->keys[k]) == 0;
@@ -301,7 +348,7 @@ check_insert(const JobSpec *spec)
 								   NameStr(column->attname), RelationGetRelationName(target)),
 							errdetail("The job inserts rows that the target does not have, with the key columns and "
 									  "column \"%s\" alone.",
-									  spec->target_column),
+									  job_spec_target_list(spec)),
 							errhint("Give the column a default, or fill the rows in first and make the target the "
 									"source, too.")));
 	}
@@ -389,7 +436,10 @@ insert_job(FunctionCallInfo fcinfo, const JobStore *store, const JobSpec *spec, 
 	add_column(&columns, "source_relation", OIDOID, ObjectIdGetDatum(spec->relation), !OidIsValid(spec->relation));
 	add_text(&columns, "search_path", spec->search_path);
 	add_column(&columns, "target", OIDOID, ObjectIdGetDatum(spec->target), false);
-	add_text(&columns, "target_column", spec->target_column);
+	if (PG_ARGISNULL(ARG_TARGET_COLUMNS))
+		add_text(&columns, "target_column", spec->targets[0]);
+	else
+		add_column(&columns, "target_columns", TEXTARRAYOID, job_text_array(spec->targets, spec->n_targets), false);
 	add_column(&columns, "key_columns", TEXTARRAYOID, job_text_array(spec->keys, spec->n_keys), false);
 	add_column(&columns, "key_types", TEXTARRAYOID, job_text_array(spec->key_types, spec->n_keys), false);
 	add_text(&columns, "prompt", spec->prompt);
@@ -446,7 +496,7 @@ check_request(JobSpec *spec)
 	limits_check_demand(&demand);
 }
 
-QWEN_FUNCTION(qwen_submit, 4, 29)
+QWEN_FUNCTION(qwen_submit, 3, 30)
 {
 	JobStore store;
 	JobSpec spec = {.memory = CurrentMemoryContext};
@@ -458,10 +508,12 @@ QWEN_FUNCTION(qwen_submit, 4, 29)
 
 	require_preloaded();
 	job_store_require(&store);
-	for (int i = ARG_SOURCE; i <= ARG_TARGET_COLUMN; i++)
+	for (int i = ARG_SOURCE; i <= ARG_TARGET; i++)
 		if (PG_ARGISNULL(i))
 			ereport(ERROR,
 					(errcode(ERRCODE_INVALID_PARAMETER_VALUE), errmsg("%s must not be null", argument_names[i])));
+	spec.target = PG_GETARG_OID(ARG_TARGET);
+	read_targets(fcinfo, &spec);
 	job_check_owner(GetUserId(), "qwen_submit");
 	read_function(fcinfo, &spec);
 	for (int i = 0; i < N_TAIL_ARGUMENTS; i++)
@@ -472,8 +524,6 @@ QWEN_FUNCTION(qwen_submit, 4, 29)
 	job_spec_read_tail(&spec, tail, tail_nulls);
 	check_request(&spec);
 	spec.search_path = pstrdup(GetConfigOption("search_path", false, false));
-	spec.target = PG_GETARG_OID(ARG_TARGET);
-	spec.target_column = pstrdup(NameStr(*PG_GETARG_NAME(ARG_TARGET_COLUMN)));
 	spec.prompt = text_to_cstring(PG_GETARG_TEXT_PP(ARG_PROMPT));
 	job_read_source(&spec, text_to_cstring(PG_GETARG_TEXT_PP(ARG_SOURCE)));
 	read_keys(fcinfo, &spec);

@@ -18,6 +18,7 @@
 #include "miscadmin.h"
 #include "nodes/nodeFuncs.h"
 #include "prompt_template.h"
+#include "store.h"
 #include "utils/acl.h"
 #include "utils/builtins.h"
 #include "utils/lsyscache.h"
@@ -76,18 +77,26 @@ job_sql_columns(const JobSpec *spec)
 	}
 }
 
-/* The type of the target's column, for a cast. */
-static char *
-target_type(const JobSpec *spec)
+/* The number of a target column; raises when it is gone. */
+static AttrNumber
+target_number(const JobSpec *spec, int i)
 {
-	AttrNumber column = get_attnum(spec->target, spec->target_column);
+	AttrNumber number = get_attnum(spec->target, spec->targets[i]);
+
+	if (number <= 0)
+		ereport(ERROR,
+				(errcode(ERRCODE_UNDEFINED_COLUMN), errmsg("the target table has no column \"%s\"", spec->targets[i])));
+	return number;
+}
+
+/* The type of a target column, for a cast. */
+static char *
+target_type(const JobSpec *spec, int i)
+{
 	Oid type, collation;
 	int32 modifier;
 
-	if (column <= 0)
-		ereport(ERROR, (errcode(ERRCODE_UNDEFINED_COLUMN),
-						errmsg("the target table has no column \"%s\"", spec->target_column)));
-	get_atttypetypmodcoll(spec->target, column, &type, &modifier, &collation);
+	get_atttypetypmodcoll(spec->target, target_number(spec, i), &type, &modifier, &collation);
 	return format_type_extended(type, modifier, FORMAT_TYPE_TYPEMOD_GIVEN | FORMAT_TYPE_FORCE_QUALIFY);
 }
 
@@ -280,16 +289,19 @@ behind_position(const Key *keys, int n)
 	return psprintf("q.%s %s %s AND %s", keys[0].name, keys[0].operators.at_least, keys[0].position, behind);
 }
 
-/* unnest($1::int[], $2::text[], …) AS d(n, k1, …), with answers and hashes or without. Of more than one array the
- * parser makes pg_catalog's unnest whatever the search path. */
+/* unnest($1::int[], $2::text[], …) AS d(n, k1, …), with answers, hashes and what is picked, or without. Of more than
+ * one array the parser makes pg_catalog's unnest whatever the search path. */
 static char *
-rows_at_hand(const Key *keys, int n, bool with_answers)
+rows_at_hand(const JobSpec *spec, const Key *keys, bool with_answers)
 {
-	int next = n + 2;
+	int n = spec->n_keys, next = n + 2;
+	bool picks = with_answers && job_spec_picks_targets(spec);
 	char *more = with_answers ? psprintf(", $%d::pg_catalog.text[], $%d::pg_catalog.int8[]", next, next + 1) : "";
 
-	return psprintf("unnest($1::pg_catalog.int4[], %s%s) AS d(n, %s%s)", for_keys(keys, n, ", ", part_parameter), more,
-					for_keys(keys, n, ", ", part_number), with_answers ? ", answer, hash" : "");
+	return psprintf("unnest($1::pg_catalog.int4[], %s%s%s) AS d(n, %s%s%s)", for_keys(keys, n, ", ", part_parameter),
+					more, picks ? psprintf(", $%d::pg_catalog.text[]", next + 2) : "",
+					for_keys(keys, n, ", ", part_number), with_answers ? ", answer, hash" : "",
+					picks ? ", picked" : "");
 }
 
 /* a IS NOT DISTINCT FROM b, with an operator that is not looked up. */
@@ -307,21 +319,164 @@ answer_expression(const ModelFunction *function)
 {
 	Oid type = model_function_result(function);
 
-	/* the names of those that there are are words of the grammar: they need no schema */
+	if (type == JSONBOID)
+		return "d.answer::pg_catalog.jsonb";
+	/* the names of the others that there are are words of the grammar: they need no schema */
 	return type == TEXTOID ? "d.answer" : psprintf("d.answer::%s", format_type_be(type));
 }
 
-/* "Is the target's column NULL now?", of an alias with a point behind it; false to a role that may write it and not
- * read it. */
+/* "Is a target column NULL now?", of an alias with a point behind it; false to a role that may write it and not read
+ * it. */
 static char *
-is_empty(const JobSpec *spec, const char *alias, const char *column)
+is_empty(const JobSpec *spec, int i, const char *alias)
 {
-	AttrNumber number = get_attnum(spec->target, spec->target_column);
-
 	if (pg_class_aclcheck(spec->target, GetUserId(), ACL_SELECT) != ACLCHECK_OK &&
-		pg_attribute_aclcheck(spec->target, number, GetUserId(), ACL_SELECT) != ACLCHECK_OK)
+		pg_attribute_aclcheck(spec->target, target_number(spec, i), GetUserId(), ACL_SELECT) != ACLCHECK_OK)
 		return "false";
-	return psprintf("%s%s IS NOT DISTINCT FROM NULL", alias, column);
+	return psprintf("%s%s IS NOT DISTINCT FROM NULL", alias, quote_identifier(spec->targets[i]));
+}
+
+/* "Is a target column of a row at hand written?"; NULL: all are. */
+static char *
+is_picked(const JobSpec *spec, int i)
+{
+	if (!job_spec_picks_targets(spec))
+		return NULL;
+	return psprintf(
+		"(d.picked IS NULL OR %d::pg_catalog.int2 OPERATOR(pg_catalog.=) ANY (d.picked::pg_catalog.int2[]))",
+		target_number(spec, i));
+}
+
+/* "Has the answer a value for a target column?" */
+static char *
+is_answered(const JobSpec *spec, int i)
+{
+	if (!spec->takes_row)
+		return "d.answer IS NOT NULL";
+	return psprintf("pg_catalog.jsonb_typeof(pg_catalog.jsonb_object_field(d.answer::pg_catalog.jsonb, %s)) "
+					"OPERATOR(pg_catalog.<>) 'null'",
+					quote_literal_cstr(spec->targets[i]));
+}
+
+/* Which target column, from 1, is NULL although the answer has a value for it; 0: none. */
+static char *
+which_is_empty(const JobSpec *spec, const char *alias)
+{
+	StringInfoData made;
+
+	initStringInfo(&made);
+	appendStringInfoString(&made, "CASE");
+	for (int i = 0; i < spec->n_targets; i++)
+	{
+		const char *picked = is_picked(spec, i);
+
+		appendStringInfo(&made, " WHEN %s AND %s%s%s THEN %d", is_empty(spec, i, alias), is_answered(spec, i),
+						 picked ? " AND " : "", picked ? picked : "", i + 1);
+	}
+	appendStringInfoString(&made, " ELSE 0 END");
+	return made.data;
+}
+
+/* How many target columns are NULL. */
+static char *
+how_many_are_empty(const JobSpec *spec)
+{
+	StringInfoData made;
+
+	initStringInfo(&made);
+	for (int i = 0; i < spec->n_targets; i++)
+		appendStringInfo(&made, "%sCASE WHEN %s THEN 1 ELSE 0 END", i > 0 ? " OPERATOR(pg_catalog.+) " : "",
+						 is_empty(spec, i, ""));
+	return made.data;
+}
+
+/* The row that an answer is, to stand in FROM beside d with alias v. */
+static char *
+answered_row(const JobSpec *spec, const char *target)
+{
+	StringInfoData names;
+
+	initStringInfo(&names);
+	for (int i = 0; i < spec->n_targets; i++)
+		appendStringInfo(&names, "%s%s", i > 0 ? ", " : "", quote_literal_cstr(spec->targets[i]));
+	return psprintf("%s(d.answer::pg_catalog.jsonb, NULL::%s, ARRAY[%s]::pg_catalog.name[]) v",
+					job_own_function("qwen_type_value"), target, names.data);
+}
+
+/* The target columns with something before each, and commas between. */
+static char *
+target_names(const JobSpec *spec, const char *before)
+{
+	StringInfoData names;
+
+	initStringInfo(&names);
+	for (int i = 0; i < spec->n_targets; i++)
+		appendStringInfo(&names, "%s%s%s", i > 0 ? ", " : "", before, quote_identifier(spec->targets[i]));
+	return names.data;
+}
+
+/* The assignments of an UPDATE; own: the alias of the row that is written. An answer that is a row is read once. */
+static char *
+assignments(const JobSpec *spec, const char *target, const char *own)
+{
+	StringInfoData values;
+
+	if (!spec->takes_row)
+		return psprintf("%s = %s", quote_identifier(spec->targets[0]), answer_expression(spec->function));
+	initStringInfo(&values);
+	for (int i = 0; i < spec->n_targets; i++)
+	{
+		const char *name = quote_identifier(spec->targets[i]), *picked = is_picked(spec, i);
+
+		appendStringInfoString(&values, i > 0 ? ", " : "");
+		if (picked)
+			appendStringInfo(&values, "CASE WHEN %s THEN v.%s ELSE %s.%s END", picked, name, own, name);
+		else
+			appendStringInfo(&values, "v.%s", name);
+	}
+	return psprintf("(%s) = (SELECT %s FROM %s)", target_names(spec, ""), values.data, answered_row(spec, target));
+}
+
+/* "Has the target the answer already?" */
+static char *
+is_held(const JobSpec *spec)
+{
+	StringInfoData made;
+
+	initStringInfo(&made);
+	for (int i = 0; i < spec->n_targets; i++)
+	{
+		const char *name = quote_identifier(spec->targets[i]), *picked = is_picked(spec, i);
+		char *answer = spec->takes_row ? psprintf("v.%s::pg_catalog.text", name)
+									   : psprintf("(%s)::%s::pg_catalog.text", answer_expression(spec->function),
+												  target_type(spec, i));
+
+		appendStringInfo(&made, "%s(%s%s%s)", i > 0 ? " AND " : "", picked ? psprintf("NOT %s", picked) : "",
+						 picked ? " OR " : "", same_value(psprintf("t.%s::pg_catalog.text", name), answer, "="));
+	}
+	return made.data;
+}
+
+/* Puts rows at hand into the target that it does not have. A source may have a key twice, a row at hand is inserted
+ * once; what it was not asked for any more is left out before the answer is looked at. */
+static char *
+insert_statement(const JobSpec *spec, const char *target, const Key *keys, const char *with_answers,
+				 const char *is_current_row)
+{
+	int n = spec->n_keys;
+	const char *names = for_keys(keys, n, ", ", part_name);
+	StringInfoData changes;
+
+	initStringInfo(&changes);
+	for (int i = 0; i < spec->n_targets; i++)
+		appendStringInfo(&changes, "%s%s = EXCLUDED.%s", i > 0 ? ", " : "", quote_identifier(spec->targets[i]),
+						 quote_identifier(spec->targets[i]));
+	return psprintf("INSERT INTO %s (%s, %s) SELECT %s, %s FROM (SELECT * FROM %s WHERE %s OFFSET 0) d%s%s "
+					"ON CONFLICT (%s) DO UPDATE SET %s RETURNING %s",
+					target, names, target_names(spec, ""), for_keys(keys, n, ", ", part_value),
+					spec->takes_row ? target_names(spec, "v.") : answer_expression(spec->function), with_answers,
+					is_current_row, spec->takes_row ? " CROSS JOIN LATERAL " : "",
+					spec->takes_row ? answered_row(spec, target) : "", names, changes.data, how_many_are_empty(spec));
 }
 
 void
@@ -334,19 +489,19 @@ job_sql_make(const JobSpec *spec, JobSql *sql)
 	char *target = table_name(spec->target, "target");
 	char *source = source_item(spec);
 	const char *prompt = prompt_expression(spec->prompt, columns, spec->trigger ? spec->trigger : "prompt", &used);
-	const char *column = quote_identifier(spec->target_column);
-	const char *answer = answer_expression(spec->function);
 	const char *hash = psprintf("pg_catalog.hashtextextended((%s) COLLATE pg_catalog.\"C\", 0)", prompt);
 	const char *only = spec->trigger ? "ONLY " : "";
 	const char *is_q, *is_t, *at_hand, *with_answers, *is_current;
 	char *all_keys;
 	bool in_place = !spec->source && spec->relation == spec->target;
 
+	for (int i = 0; i < spec->n_targets; i++)
+		(void) target_number(spec, i);
 	make_keys(spec, columns, keys);
 	is_q = for_keys(keys, n, " AND ", part_is_q);
 	is_t = for_keys(keys, n, " AND ", part_is_t);
-	at_hand = rows_at_hand(keys, n, false);
-	with_answers = rows_at_hand(keys, n, true);
+	at_hand = rows_at_hand(spec, keys, false);
+	with_answers = rows_at_hand(spec, keys, true);
 	is_current = same_value(hash, "d.hash", "=");
 	all_keys = for_keys(keys, n, " AND ", part_not_null);
 
@@ -362,29 +517,25 @@ job_sql_make(const JobSpec *spec, JobSql *sql)
 	sql->there = psprintf("SELECT d.n FROM %s JOIN %s%s t ON %s", at_hand, only, target, is_t);
 	/* in place there is one row that is read and written: q itself, checked again when it was changed meanwhile */
 	if (in_place)
-		sql->update =
-			psprintf("UPDATE %s%s q SET %s = %s FROM %s WHERE %s AND %s "
-					 "RETURNING d.n, %s",
-					 only, target, column, answer, with_answers, is_q, is_current, is_empty(spec, "q.", column));
-	else
-		sql->update = psprintf("UPDATE %s t SET %s = %s FROM %s JOIN %s ON %s WHERE %s AND %s "
+		sql->update = psprintf("UPDATE %s%s q SET %s FROM %s WHERE %s AND %s "
 							   "RETURNING d.n, %s",
-							   target, column, answer, with_answers, source, is_q, is_t, is_current,
-							   is_empty(spec, "t.", column));
+							   only, target, assignments(spec, target, "q"), with_answers, is_q, is_current,
+							   which_is_empty(spec, "q."));
+	else
+		sql->update = psprintf("UPDATE %s t SET %s FROM %s JOIN %s ON %s WHERE %s AND %s "
+							   "RETURNING d.n, %s",
+							   target, assignments(spec, target, "t"), with_answers, source, is_q, is_t, is_current,
+							   which_is_empty(spec, "t."));
 	/* of rows with the same key, one that gives the same prompt, if there is one */
 	sql->recheck =
 		psprintf("SELECT DISTINCT ON (d.n) d.n, %s, %s, EXISTS (SELECT 1 FROM %s%s t WHERE %s) FROM %s JOIN %s "
 				 "ON %s ORDER BY d.n, CASE WHEN %s THEN 0 ELSE 1 END",
 				 prompt, hash, only, target, is_t, with_answers, source, is_q, is_current);
-	sql->holds = psprintf("SELECT d.n FROM %s JOIN %s%s t ON %s WHERE %s", with_answers, only, target, is_t,
-						  same_value(psprintf("t.%s::pg_catalog.text", column),
-									 psprintf("(%s)::%s::pg_catalog.text", answer, target_type(spec)), "="));
-	/* a source may have a key twice, a row at hand is inserted once */
-	sql->insert = psprintf("INSERT INTO %s (%s, %s) SELECT %s, %s FROM %s WHERE EXISTS (SELECT 1 FROM %s WHERE %s AND "
-						   "%s) ON CONFLICT (%s) DO UPDATE SET %s = EXCLUDED.%s RETURNING %s",
-						   target, for_keys(keys, n, ", ", part_name), column, for_keys(keys, n, ", ", part_value),
-						   answer, with_answers, source, is_q, is_current, for_keys(keys, n, ", ", part_name), column,
-						   column, is_empty(spec, "", column));
+	sql->holds = psprintf("SELECT d.n FROM %s JOIN %s%s t ON %s%s%s WHERE %s", with_answers, only, target, is_t,
+						  spec->takes_row ? " CROSS JOIN LATERAL " : "",
+						  spec->takes_row ? answered_row(spec, target) : "", is_held(spec));
+	sql->insert = insert_statement(spec, target, keys, with_answers,
+								   psprintf("EXISTS (SELECT 1 FROM %s WHERE %s AND %s)", source, is_q, is_current));
 	sql->count =
 		psprintf("SELECT pg_catalog.count(*) FILTER (WHERE %s), pg_catalog.count(*) FROM %s", all_keys, source);
 }

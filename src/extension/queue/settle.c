@@ -12,6 +12,7 @@
 #include "parameters.h"
 #include "requests.h"
 #include "storage/lmgr.h"
+#include "utils/array.h"
 #include "utils/builtins.h"
 #include "utils/syscache.h"
 #include "utils/timestamp.h"
@@ -101,8 +102,8 @@ forget_dead_letters(const JobStore *store, const Write *write)
 {
 	for (int i = 0; i < write->n; i++)
 	{
-		Oid types[4] = {OIDOID, TEXTOID, TEXTARRAYOID, OIDOID};
-		Datum values[4];
+		Oid types[5] = {OIDOID, TEXTOID, TEXTARRAYOID, OIDOID, TEXTOID};
+		Datum values[5];
 
 		if (write->outcomes[i] != OUTCOME_WRITTEN)
 			continue;
@@ -110,10 +111,12 @@ forget_dead_letters(const JobStore *store, const Write *write)
 		values[1] = CStringGetTextDatum(write->spec->trigger);
 		values[2] = job_text_array(write->rows[i]->key, write->spec->n_keys);
 		values[3] = ObjectIdGetDatum(write->spec->trigger_number);
+		values[4] = CStringGetTextDatum(write->rows[i]->picked ? write->rows[i]->picked : "");
 		job_execute(psprintf("DELETE FROM %s WHERE dead AND relation = $1 AND key = $3 AND "
-							 "(trigger_oid = $4 OR trigger = $2)",
+							 "(trigger_oid = $4 OR trigger = $2) AND "
+							 "($5 = '' OR target_numbers <@ nullif($5, '')::smallint[])",
 							 store->row),
-					4, types, values, NULL, SPI_OK_DELETE, 0);
+					5, types, values, NULL, SPI_OK_DELETE, 0);
 	}
 }
 
@@ -179,13 +182,14 @@ job_table_is_ours(JobWorker *worker, const JobStore *store, Write *write)
 	return owner == worker->place.role;
 }
 
-/* Which entries of the rows that are written are in the queue, or could be locked; in SPI. */
+/* Which entries of the rows that are written are in the queue, or could be locked; and in SPI's result for which target
+ * columns they are. In SPI. */
 static void
 keep_found(const JobStore *store, const Write *write, Datum ids, const char *lock, bool **found)
 {
 	Oid type = INT8ARRAYOID;
-	int n = job_execute(psprintf("SELECT id FROM %s WHERE id = ANY ($1)%s", store->row, lock), 1, &type, &ids, NULL,
-						SPI_OK_SELECT, 0);
+	int n = job_execute(psprintf("SELECT id, target_numbers FROM %s WHERE id = ANY ($1)%s", store->row, lock), 1, &type,
+						&ids, NULL, SPI_OK_SELECT, 0);
 
 	for (int k = 0; k < n; k++)
 	{
@@ -195,6 +199,48 @@ keep_found(const JobStore *store, const Write *write, Datum ids, const char *loc
 			for (int j = 0; j < write->rows[i]->n_ids; j++)
 				found[i][j] |= write->rows[i]->ids[j] == id;
 	}
+}
+
+/* Is an entry of SPI's result one of a row's? */
+static bool
+is_entry_of(const JobRow *row, int found)
+{
+	for (int j = 0; j < row->n_ids; j++)
+		if (row->ids[j] == result_int8(found, 1))
+			return true;
+	return false;
+}
+
+/* The target columns that a row's entries, which are SPI's result, are for. */
+static void
+pick_targets(JobRow *row)
+{
+	Bitmapset *numbers = NULL;
+	StringInfoData list;
+	int at = -1;
+
+	row->picked = NULL;
+	for (uint64 k = 0; k < SPI_processed; k++)
+	{
+		bool is_whole;
+		Datum array = SPI_getbinval(SPI_tuptable->vals[k], SPI_tuptable->tupdesc, 2, &is_whole);
+		Datum *elements;
+		bool *nulls;
+		int n;
+
+		if (!is_entry_of(row, (int) k))
+			continue;
+		if (is_whole)
+			return;
+		deconstruct_array(DatumGetArrayTypeP(array), INT2OID, sizeof(int16), true, TYPALIGN_SHORT, &elements, &nulls,
+						  &n);
+		for (int i = 0; i < n; i++)
+			numbers = bms_add_member(numbers, DatumGetInt16(elements[i]));
+	}
+	initStringInfo(&list);
+	while ((at = bms_next_member(numbers, at)) >= 0)
+		appendStringInfo(&list, "%s%d", list.len > 0 ? "," : "", at);
+	row->picked = MemoryContextStrdup(row->memory, psprintf("{%s}", list.data));
 }
 
 void
@@ -221,6 +267,8 @@ job_leave_taken_back(const JobStore *store, Write *write)
 	job_identity_begin(store, &identity);
 	keep_found(store, write, all, " ORDER BY id FOR UPDATE SKIP LOCKED", locked);
 	keep_found(store, write, all, "", there);
+	for (int i = 0; i < write->n && job_spec_picks_targets(write->spec); i++)
+		pick_targets(write->rows[i]);
 	job_identity_end(&identity);
 	for (int i = 0; i < write->n; i++)
 	{

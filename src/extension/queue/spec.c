@@ -19,6 +19,7 @@
 #include "utils/acl.h"
 #include "utils/builtins.h"
 #include "utils/datum.h"
+#include "utils/fmgrprotos.h"
 #include "utils/jsonb.h"
 #include "utils/lsyscache.h"
 #include "utils/memutils.h"
@@ -31,6 +32,56 @@
 
 /* Arguments that qwen_submit has, and that are columns of the table of jobs. */
 static const char *const submit_arguments[] = {"system", "max_words", "instruction", "dimensions", "model"};
+
+/* What a row's answer looks like, until a row is asked about: nothing of the catalog is read for it. */
+#define ANY_ROW "{\"type\":\"object\"}"
+
+char *
+job_spec_target_list(const JobSpec *spec)
+{
+	StringInfoData list;
+
+	initStringInfo(&list);
+	for (int i = 0; i < spec->n_targets; i++)
+		appendStringInfo(&list, "%s%s", i > 0 ? ", " : "", spec->targets[i]);
+	return list.data;
+}
+
+List *
+job_spec_targets(const JobSpec *spec)
+{
+	List *names = NIL;
+
+	for (int i = 0; i < spec->n_targets; i++)
+		names = lappend(names, spec->targets[i]);
+	return names;
+}
+
+bool
+job_spec_picks_targets(const JobSpec *spec)
+{
+	return spec->trigger && spec->n_targets > 1;
+}
+
+int
+job_spec_target_number(const JobSpec *spec, const char *name)
+{
+	for (int i = 0; i < spec->n_targets; i++)
+		if (strcmp(spec->targets[i], name) == 0)
+			return i;
+	return -1;
+}
+
+void
+job_spec_set_schema(const JobSpec *spec, NullableDatum *arguments)
+{
+	Oid row = get_rel_type_id(spec->target), type;
+	int i = model_function_argument(spec->function, "schema", &type);
+
+	if (!OidIsValid(row))
+		ereport(ERROR, (errcode(ERRCODE_UNDEFINED_TABLE), errmsg("the target table was dropped")));
+	arguments[i] = (NullableDatum){CStringGetTextDatum(type_schema(row, -1, job_spec_targets(spec))), false};
+}
 
 bool
 job_function_takes(const ModelFunction *function, const char *argument)
@@ -83,7 +134,12 @@ read_named(JobSpec *spec, const char *key, const JsonbValue *value)
 			continue;
 		if (strcmp(own->name, key) == 0)
 		{
-			if (value->type != jbvNull)
+			/* JSON as it was written, in its order */
+			if (value->type == jbvBinary && own->type == JSONOID)
+				set_argument(
+					spec, key,
+					DirectFunctionCall2(json_object_field, PointerGetDatum(spec->arguments), CStringGetTextDatum(key)));
+			else if (value->type != jbvNull)
 				set_argument(spec, key, options_value("arguments", key, value, own->type));
 			return;
 		}
@@ -132,6 +188,24 @@ build(JobSpec *spec, int n_letters)
 	return call.first;
 }
 
+/* Rows of the target's types are what is asked for where nobody says which other form. */
+static void
+settle_form(JobSpec *spec)
+{
+	Oid type;
+	int i = spec->function == &extract_function ? model_function_argument(spec->function, "schema", &type) : -1;
+
+	spec->takes_row = i >= 0 && spec->call->args[i].isnull;
+	if (spec->takes_row)
+		set_argument(spec, "schema", CStringGetTextDatum(ANY_ROW));
+	else if (spec->n_targets > 1)
+		ereport(ERROR, (errcode(ERRCODE_INVALID_PARAMETER_VALUE),
+						errmsg("the answer of function \"%s\"%s goes into one column, not into %d",
+							   spec->function->name, i >= 0 ? " with a schema" : "", spec->n_targets),
+						errhint("Several columns are filled in by function => 'extract' without a schema: their types "
+								"are what is asked for.")));
+}
+
 /* Build what a row of usual length asks: what is wrong with an argument is said now. */
 static void
 settle(JobSpec *spec)
@@ -146,6 +220,7 @@ settle(JobSpec *spec)
 		set_argument(spec, "max_words", Int32GetDatum(spec->max_words));
 	if (spec->dimensions > 0)
 		set_argument(spec, "dimensions", Int32GetDatum(spec->dimensions));
+	settle_form(spec);
 	requests = build(spec, USUAL_BYTES);
 	if (requests == NIL)
 		ereport(ERROR, (errcode(ERRCODE_INVALID_PARAMETER_VALUE),
@@ -271,7 +346,7 @@ job_check_target(Relation target, const char *column, const ModelFunction *funct
 {
 	const char *table = RelationGetRelationName(target);
 	AttrNumber number = get_attnum(RelationGetRelid(target), column);
-	Oid given = model_function_result(function), type;
+	Oid given = function ? model_function_result(function) : InvalidOid, type;
 
 	if (number <= 0)
 		ereport(ERROR, (errcode(ERRCODE_INVALID_PARAMETER_VALUE),
@@ -284,12 +359,51 @@ job_check_target(Relation target, const char *column, const ModelFunction *funct
 		ereport(ERROR, (errcode(ERRCODE_INVALID_PARAMETER_VALUE),
 						errmsg("target: column \"%s\" of table \"%s\" is an identity column", column, table)));
 	/* any type can be assigned to text: an embedding as text would be a mistake */
+	if (!function)
+		return;
 	if (!can_coerce_type(1, &given, &type, COERCION_ASSIGNMENT) ||
 		(given == FLOAT4ARRAYOID && TypeCategory(type) == TYPCATEGORY_STRING))
 		ereport(ERROR, (errcode(ERRCODE_INVALID_PARAMETER_VALUE),
 						errmsg("target: column \"%s\" of table \"%s\" is of type %s, which does not take %s", column,
 							   table, format_type_be(type), format_type_be(given)),
 						given == FLOAT4ARRAYOID ? errhint("Embeddings go into columns of type real[] or vector.") : 0));
+}
+
+void
+job_check_target_names(char *const *names, int n)
+{
+	for (int i = 0; i < n; i++)
+		for (int j = 0; j < i; j++)
+			if (strcmp(names[i], names[j]) == 0)
+				ereport(ERROR, (errcode(ERRCODE_INVALID_PARAMETER_VALUE),
+								errmsg("target: column \"%s\" is named twice", names[i])));
+}
+
+char **
+job_read_targets(Relation target, const char *argument, int *n)
+{
+	char **names = palloc(sizeof *names);
+	Datum *elements;
+	bool *nulls;
+	Datum array;
+
+	names[0] = pstrdup(argument);
+	*n = 1;
+	if (argument[0] != '{' || get_attnum(RelationGetRelid(target), argument) != InvalidAttrNumber)
+		return names;
+	array = options_value_of_text("target columns", pstrdup(argument), TEXTARRAYOID);
+	deconstruct_array(DatumGetArrayTypeP(array), TEXTOID, -1, false, TYPALIGN_INT, &elements, &nulls, n);
+	if (*n == 0)
+		ereport(ERROR, (errcode(ERRCODE_INVALID_PARAMETER_VALUE), errmsg("target: no column is named")));
+	names = palloc(sizeof *names * *n);
+	for (int i = 0; i < *n; i++)
+	{
+		if (nulls[i])
+			ereport(ERROR, (errcode(ERRCODE_INVALID_PARAMETER_VALUE), errmsg("target: a column must not be NULL")));
+		names[i] = TextDatumGetCString(elements[i]);
+	}
+	job_check_target_names(names, *n);
+	return names;
 }
 
 /* Is argument "name=…"? Then its value. */
@@ -415,10 +529,10 @@ check_prompt(const JobSpec *spec, Relation relation, const char *function)
 
 	(void) prompt_expression(spec->prompt, RelationGetDescr(relation), function, &used);
 	foreach (cell, used)
-		if (strcmp(lfirst(cell), spec->target_column) == 0)
+		if (job_spec_target_number(spec, lfirst(cell)) >= 0)
 			ereport(ERROR, (errcode(ERRCODE_INVALID_PARAMETER_VALUE),
 							errmsg("%s: the answer of column \"%s\" cannot be made from the column itself", function,
-								   spec->target_column)));
+								   (char *) lfirst(cell))));
 }
 
 /* May the owner read a column? */
@@ -436,9 +550,10 @@ static void
 check_owner(const JobSpec *spec, Relation relation, const char *function)
 {
 	Oid table = RelationGetRelid(relation), owner = relation->rd_rel->relowner;
-	AttrNumber column = get_attnum(table, spec->target_column);
-	bool may = pg_class_aclcheck(table, owner, ACL_UPDATE) == ACLCHECK_OK ||
-			   pg_attribute_aclcheck(table, column, owner, ACL_UPDATE) == ACLCHECK_OK;
+	bool may = true, whole = pg_class_aclcheck(table, owner, ACL_UPDATE) == ACLCHECK_OK;
+
+	for (int i = 0; i < spec->n_targets && !whole; i++)
+		may &= pg_attribute_aclcheck(table, get_attnum(table, spec->targets[i]), owner, ACL_UPDATE) == ACLCHECK_OK;
 
 	if (may && pg_class_aclcheck(table, owner, ACL_SELECT) != ACLCHECK_OK)
 	{
@@ -450,13 +565,16 @@ check_owner(const JobSpec *spec, Relation relation, const char *function)
 			may &= may_read(relation, lfirst(cell));
 		for (int i = 0; i < spec->n_keys; i++)
 			may &= may_read(relation, spec->keys[i]);
+		/* a value that stays is read and written again */
+		for (int i = 0; i < spec->n_targets && job_spec_picks_targets(spec); i++)
+			may &= may_read(relation, spec->targets[i]);
 	}
 	if (!may)
 		ereport(ERROR, (errcode(ERRCODE_INSUFFICIENT_PRIVILEGE),
 						errmsg("%s: permission denied for table %s", function, RelationGetRelationName(relation)),
 						errdetail("A background worker reads rows and fills in column \"%s\" as the table's owner, "
 								  "\"%s\".",
-								  spec->target_column, GetUserNameFromId(owner, false))));
+								  job_spec_target_list(spec), GetUserNameFromId(owner, false))));
 }
 
 JobSpec *
@@ -484,11 +602,15 @@ job_spec_of_trigger(Relation relation, const Trigger *trigger, const AttrNumber 
 						errmsg("%s takes 2 or more arguments, not %d", function, trigger->tgnargs),
 						errhint("EXECUTE FUNCTION %s('target column', 'template with {column}', 'name=value', ...)",
 								function)));
-	spec->target_column = pstrdup(trigger->tgargs[0]);
+	spec->targets = job_read_targets(relation, trigger->tgargs[0], &spec->n_targets);
 	spec->prompt = pstrdup(trigger->tgargs[1]);
 	read_options(spec, function, trigger);
 	job_check_relation(relation, "target");
-	job_check_target(relation, spec->target_column, spec->function);
+	for (int i = 0; i < spec->n_targets; i++)
+		job_check_target(relation, spec->targets[i], spec->takes_row ? NULL : spec->function);
+	/* types that have no form are refused */
+	if (spec->takes_row)
+		(void) type_schema(get_rel_type_id(spec->target), -1, job_spec_targets(spec));
 	check_prompt(spec, relation, function);
 	if (key_numbers)
 		take_keys(spec, relation, key_numbers, n_keys);

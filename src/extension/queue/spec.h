@@ -29,7 +29,9 @@ typedef struct JobSpec
 	char *source;      /* the query; NULL: relation */
 	char *search_path; /* that the query was written with; NULL: the session's, as a trigger's table has it */
 	Oid target;
-	char *target_column;
+	char **targets; /* [n_targets] the columns that get the answer */
+	int n_targets;
+	bool takes_row; /* the answer is an object, with a member for each target column, of its type */
 	int n_keys;
 	char *keys[JOB_MAX_KEYS];
 	char *key_types[JOB_MAX_KEYS];        /* as SQL writes them */
@@ -58,6 +60,22 @@ typedef struct JobSpec
 	char failure[512]; /* why the job cannot go on; to be written down */
 	uint64 looked_at;  /* the fetch in which a trigger was looked up last */
 } JobSpec;
+
+/* The names of the target columns with commas between, as they are. */
+extern char *job_spec_target_list(const JobSpec *spec);
+
+/* The target columns as a list of C strings. */
+extern List *job_spec_targets(const JobSpec *spec);
+
+/* Are some of the target columns written and others not, row by row? Statements give some of a trigger's values. */
+extern bool job_spec_picks_targets(const JobSpec *spec);
+
+/* A name among the target columns: its number from 0, or -1. */
+extern int job_spec_target_number(const JobSpec *spec, const char *name);
+
+/* What the answers to a spec's prompts look like where they are rows: its function's argument "schema", of the catalog
+ * as it is now; set in arguments. */
+extern void job_spec_set_schema(const JobSpec *spec, NullableDatum *arguments);
 
 /* Has a function an argument of this name, beside its input? */
 extern bool job_function_takes(const ModelFunction *function, const char *argument);

@@ -108,6 +108,17 @@ job_store_find(JobStore *store)
 	return true;
 }
 
+char *
+job_own_function(const char *name)
+{
+	JobStore store = {.extension = get_extension_oid("qwen_pg", true)};
+
+	if (!OidIsValid(store.extension) || !read_extension(store.extension, &store))
+		ereport(ERROR, (errcode(ERRCODE_OBJECT_NOT_IN_PREREQUISITE_STATE),
+						errmsg("the extension qwen_pg is not in this database")));
+	return quote_qualified_identifier(get_namespace_name(store.schema), name);
+}
+
 void
 job_store_require(JobStore *store)
 {
@@ -304,7 +315,23 @@ tail_columns(void)
 	return list.data;
 }
 
-#define FIRST_TAIL_COLUMN 21
+#define FIRST_TAIL_COLUMN 22
+
+/* One target column, or several. */
+static void
+read_targets(JobSpec *spec)
+{
+	bool is_null;
+	Datum array = datum_value(21, &is_null);
+
+	spec->n_targets =
+		is_null ? 1 : ArrayGetNItems(ARR_NDIM(DatumGetArrayTypeP(array)), ARR_DIMS(DatumGetArrayTypeP(array)));
+	spec->targets = palloc(sizeof *spec->targets * Max(spec->n_targets, 1));
+	if (is_null)
+		spec->targets[0] = string_value(spec, 5);
+	else
+		(void) job_strings_of(array, spec->targets, spec->n_targets);
+}
 
 /* The columns of the result row that job_store_load asked for, into spec; in spec's memory. */
 static void
@@ -322,7 +349,7 @@ read_job_row(JobSpec *spec)
 		spec->relation = InvalidOid;
 	spec->search_path = string_value(spec, 3);
 	spec->target = DatumGetObjectId(datum_value(4, &is_null));
-	spec->target_column = string_value(spec, 5);
+	read_targets(spec);
 	spec->n_keys = strings_value(6, spec->keys, JOB_MAX_KEYS);
 	strings_value(7, spec->key_types, JOB_MAX_KEYS);
 	spec->prompt = string_value(spec, 8);
@@ -359,10 +386,11 @@ job_store_load(const JobStore *store, int64 job, MemoryContext parent)
 	Datum value = Int64GetDatum(job);
 	MemoryContext memory, old;
 	JobSpec *spec;
-	char *sql = psprintf("SELECT source, source_relation, search_path, target, target_column, key_columns, key_types, "
-						 "prompt, function, system, instruction, max_words, dimensions, max_attempts, priority, "
-						 "position, exhausted, session_role, outer_role, arguments%s FROM %s WHERE id = $1",
-						 tail_columns(), store->job);
+	char *sql =
+		psprintf("SELECT source, source_relation, search_path, target, target_column, key_columns, key_types, "
+				 "prompt, function, system, instruction, max_words, dimensions, max_attempts, priority, "
+				 "position, exhausted, session_role, outer_role, arguments, target_columns%s FROM %s WHERE id = $1",
+				 tail_columns(), store->job);
 
 	if (job_execute(sql, 1, &type, &value, NULL, SPI_OK_SELECT, 0) == 0)
 		return NULL;

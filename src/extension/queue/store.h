@@ -20,6 +20,9 @@ extern bool job_store_find(JobStore *store);
 /* Are the tables of this version, and nobody's but the extension's own rows in them? The server log says when not. */
 extern bool job_store_is_workable(const JobStore *store);
 
+/* The name of one of the extension's functions for a statement of users', with its schema. */
+extern char *job_own_function(const char *name);
+
 /* Raise unless the extension is there. */
 extern void job_store_require(JobStore *store);
 

@@ -65,6 +65,8 @@ build_call(JobRow *row, text *prompt)
 	if (function->next || function->too_long)
 		prompt = cstring_to_text_with_len(VARDATA_ANY(prompt), VARSIZE_ANY_EXHDR(prompt));
 	arguments[function->input] = (NullableDatum){PointerGetDatum(prompt), false};
+	if (spec->takes_row)
+		job_spec_set_schema(spec, arguments);
 	limits_act_for(spec->roles);
 	PG_TRY();
 	{

@@ -46,6 +46,7 @@ typedef struct JobRow
 	int64 hash;      /* of the prompt; counts only with one */
 	ModelCall call;  /* of the spec's function; built with the prompt */
 	char *answer;    /* or NULL */
+	char *picked;    /* "{1,2}": numbers of the target columns that are written; NULL: all */
 	bool is_utf8;    /* as the engine gave it; else it is in the database's encoding */
 	bool is_cut;     /* off at max_tokens */
 	uint32 prompt_tokens, completion_tokens;

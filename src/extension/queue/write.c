@@ -15,11 +15,14 @@
 #include "executor/spi.h"
 #include "miscadmin.h"
 #include "parameters.h"
+#include "row_errors.h"
 #include "row_sql.h"
 #include "settle.h"
 #include "store.h"
 #include "utils/array.h"
 #include "utils/builtins.h"
+#include "utils/fmgrprotos.h"
+#include "utils/jsonb.h"
 #include "utils/lsyscache.h"
 #include "utils/rls.h"
 #include "utils/syscache.h"
@@ -73,10 +76,21 @@ bind_rows(const Write *write, const int *numbers, int n, bool with_answers, Oid 
 	types[n_keys + 1] = TEXTARRAYOID;
 	values[n_keys + 1] = PointerGetDatum(
 		construct_md_array(answers, no_answer, 1, dimensions, bounds, TEXTOID, -1, false, TYPALIGN_INT));
+	if (job_spec_picks_targets(write->spec))
+	{
+		for (int i = 0; i < n; i++)
+		{
+			no_answer[i] = rows[i]->picked == NULL;
+			answers[i] = no_answer[i] ? (Datum) 0 : CStringGetTextDatum(rows[i]->picked);
+		}
+		types[n_keys + 3] = TEXTARRAYOID;
+		values[n_keys + 3] = PointerGetDatum(
+			construct_md_array(answers, no_answer, 1, dimensions, bounds, TEXTOID, -1, false, TYPALIGN_INT));
+	}
 	types[n_keys + 2] = INT8ARRAYOID;
 	values[n_keys + 2] = PointerGetDatum(construct_md_array(hashes, no_hash, 1, dimensions, bounds, INT8OID,
 															sizeof(int64), FLOAT8PASSBYVAL, TYPALIGN_DOUBLE));
-	return n_keys + 3;
+	return n_keys + (job_spec_picks_targets(write->spec) ? 4 : 3);
 }
 
 /* Number (of the bound rows) in a column of a result row. */
@@ -102,8 +116,8 @@ refuse(Write *write, int i, int sqlstate, bool is_permanent, const char *error)
 static void
 update_rows(Write *write, const JobSql *sql, bool *was_locked)
 {
-	Oid types[JOB_MAX_KEYS + 3];
-	Datum values[JOB_MAX_KEYS + 3];
+	Oid types[JOB_MAX_KEYS + 4];
+	Datum values[JOB_MAX_KEYS + 4];
 	int *numbers = palloc(sizeof *numbers * write->n), *locked = palloc(sizeof *locked * write->n);
 	int n = collect(write, OUTCOME_NONE, numbers), n_locked, n_updated, n_parameters;
 
@@ -121,12 +135,12 @@ update_rows(Write *write, const JobSql *sql, bool *was_locked)
 	for (int i = 0; i < n_updated; i++)
 	{
 		int number = locked[number_at(i)];
-		bool is_null, is_empty = DatumGetBool(SPI_getbinval(SPI_tuptable->vals[i], SPI_tuptable->tupdesc, 2, &is_null));
+		int empty = result_int4(i, 2);
 
-		if (is_empty && write->rows[number]->answer)
+		if (empty > 0)
 			refuse(write, number, ERRCODE_TRIGGERED_ACTION_EXCEPTION, false,
 				   psprintf("the answer was not written: a BEFORE trigger of table \"%s\" makes column \"%s\" NULL",
-							get_rel_name(write->spec->target), write->spec->target_column));
+							get_rel_name(write->spec->target), write->spec->targets[empty - 1]));
 		else
 			write->outcomes[number] = OUTCOME_WRITTEN;
 	}
@@ -136,8 +150,8 @@ update_rows(Write *write, const JobSql *sql, bool *was_locked)
 static void
 recheck_rows(Write *write, const JobSql *sql, bool *missing)
 {
-	Oid types[JOB_MAX_KEYS + 3];
-	Datum values[JOB_MAX_KEYS + 3];
+	Oid types[JOB_MAX_KEYS + 4];
+	Datum values[JOB_MAX_KEYS + 4];
 	int *numbers = palloc(sizeof *numbers * write->n);
 	int n = collect(write, OUTCOME_NONE, numbers), n_found;
 
@@ -179,6 +193,28 @@ recheck_rows(Write *write, const JobSql *sql, bool *missing)
 	}
 }
 
+/* How many target columns has a row's answer no value for? */
+static int
+count_unanswered(const JobSpec *spec, const JobRow *row)
+{
+	Jsonb *answer;
+	int n = 0;
+
+	if (!row->answer || !spec->takes_row)
+		return row->answer ? 0 : spec->n_targets;
+	answer = DatumGetJsonbP(DirectFunctionCall1(jsonb_in, CStringGetDatum(row->answer)));
+	for (int i = 0; i < spec->n_targets; i++)
+	{
+		JsonbValue key = {.type = jbvString}, *value;
+
+		key.val.string.val = spec->targets[i];
+		key.val.string.len = strlen(spec->targets[i]);
+		value = findJsonbValueFromContainer(&answer->root, JB_FOBJECT, &key);
+		n += !value || value->type == jbvNull;
+	}
+	return n;
+}
+
 /* A trigger has made answers of rows that were inserted NULL: an error, by which the row is found whose it is. */
 static void
 check_inserted(const Write *write, const int *numbers, int n, int n_inserted)
@@ -186,17 +222,13 @@ check_inserted(const Write *write, const int *numbers, int n, int n_inserted)
 	int n_empty = 0;
 
 	for (int i = 0; i < n_inserted; i++)
-	{
-		bool is_null;
-
-		n_empty += DatumGetBool(SPI_getbinval(SPI_tuptable->vals[i], SPI_tuptable->tupdesc, 1, &is_null));
-	}
+		n_empty += result_int4(i, 1);
 	for (int i = 0; i < n; i++)
-		n_empty -= write->rows[numbers[i]]->answer == NULL;
+		n_empty -= count_unanswered(write->spec, write->rows[numbers[i]]);
 	if (n_empty > 0)
 		ereport(ERROR, (errcode(ERRCODE_TRIGGERED_ACTION_EXCEPTION),
 						errmsg("the answer was not written: a BEFORE trigger of table \"%s\" makes column \"%s\" NULL",
-							   get_rel_name(write->spec->target), write->spec->target_column)));
+							   get_rel_name(write->spec->target), job_spec_target_list(write->spec))));
 }
 
 /* Not all rows could be inserted. Those that changed meanwhile are looked at again; what is still as it was, and not
@@ -220,8 +252,8 @@ settle_uninserted(Write *write, const JobSql *sql, const int *numbers, int n)
 static void
 insert_rows(Write *write, const JobSql *sql, const bool *missing)
 {
-	Oid types[JOB_MAX_KEYS + 3];
-	Datum values[JOB_MAX_KEYS + 3];
+	Oid types[JOB_MAX_KEYS + 4];
+	Datum values[JOB_MAX_KEYS + 4];
 	int *numbers = palloc(sizeof *numbers * write->n);
 	int n = 0, n_parameters, n_inserted;
 
@@ -314,8 +346,8 @@ static void
 settle_unwritten(JobWorker *worker, const JobStore *store, Write *write, const JobSql *sql, const bool *was_locked,
 				 const bool *missing)
 {
-	Oid types[JOB_MAX_KEYS + 3];
-	Datum values[JOB_MAX_KEYS + 3];
+	Oid types[JOB_MAX_KEYS + 4];
+	Datum values[JOB_MAX_KEYS + 4];
 	int *numbers = palloc(sizeof *numbers * write->n), *kept_back = palloc(sizeof *kept_back * write->n);
 	int n = collect(write, OUTCOME_LATER, numbers), n_kept_back = 0, n_held;
 	bool is_guarded = n > 0 && hides_rows(write->spec->target);
@@ -386,7 +418,7 @@ note_error(JobWorker *worker, Write *write, int i, const ErrorData *error)
 	}
 	write->outcomes[i] = OUTCOME_FAILED;
 	row->sqlstate = error->sqlerrcode;
-	row->error = MemoryContextStrdup(row->memory, error->message);
+	row->error = MemoryContextStrdup(row->memory, job_row_error(row, error));
 	row->is_permanent =
 		ERRCODE_TO_CATEGORY(error->sqlerrcode) == ERRCODE_TO_CATEGORY(ERRCODE_SYNTAX_ERROR_OR_ACCESS_RULE_VIOLATION) ||
 		ERRCODE_TO_CATEGORY(error->sqlerrcode) == ERRCODE_TO_CATEGORY(ERRCODE_FEATURE_NOT_SUPPORTED);

@@ -1,10 +1,10 @@
 /*
  * enqueue_trigger.c - qwen_enqueue_trigger and qwen_enqueue_embed_trigger('target column', 'template' [, 'name=value'
- * …]).
+ * …]); several target columns, '{a,b}', get a row of function=extract.
  *
  * A row that wants an answer (trigger_values.c) is queued by its primary key, in the same transaction: rolled back, it
- * was never queued. A statement that gives the target a value takes back what is queued of the row. A worker of the
- * table's owner reads the row as it is then, asks the model, and writes the target column alone (write.c). That
+ * was never queued. A statement that gives a target column a value takes back what is queued of it. A worker of the
+ * table's owner reads the row as it is then, asks the model, and writes the target columns that wait (write.c). That
  * write does not queue the row again (chain.c).
  *
  * What a trigger needs is worked out for its first row in a statement and kept with the call's FmgrInfo.
@@ -75,14 +75,14 @@ has_new_key(const JobEntries *entries, const TriggerData *data, TupleDesc column
 }
 
 /*
- * What is queued under the row's old key. Only what was there before this statement: what it queued itself under that
- * key is another row's, which has moved there.
+ * What is queued under the row's old key, and for which target columns. Only what was there before this statement: what
+ * it queued itself under that key is another row's, which has moved there.
  */
-static bool
-take_back_old_key(const Enqueue *enqueue, const TriggerData *data, TupleDesc columns)
+static void
+take_back_old_key(const Enqueue *enqueue, const TriggerData *data, TupleDesc columns, Bitmapset **waited)
 {
-	return job_entries_take_back(enqueue->entries, data, job_entries_key(enqueue->entries, data->tg_trigtuple, columns),
-								 enqueue->first_moved > 0 ? enqueue->first_moved : PG_INT64_MAX, false);
+	job_entries_take_back(enqueue->entries, data, job_entries_key(enqueue->entries, data->tg_trigtuple, columns),
+						  enqueue->first_moved > 0 ? enqueue->first_moved : PG_INT64_MAX, false, waited);
 }
 
 /*
@@ -93,8 +93,46 @@ static void
 take_back_stale(const Enqueue *enqueue, const TriggerData *data, char *const *key)
 {
 	if (enqueue->entries->is_immediate)
-		(void) job_entries_take_back(enqueue->entries, data, key,
-									 enqueue->first_moved > 0 ? enqueue->first_moved : PG_INT64_MAX, true);
+		job_entries_take_back(enqueue->entries, data, key,
+							  enqueue->first_moved > 0 ? enqueue->first_moved : PG_INT64_MAX, true, NULL);
+}
+
+/* What the trigger has to do for the target columns of its row, by their numbers. */
+typedef struct Work
+{
+	Bitmapset *wanted, *kept, *given; /* kept: given, and not by an answer that comes in */
+} Work;
+
+static Work
+work_of(const Enqueue *enqueue, const TriggerData *data)
+{
+	const JobEntries *entries = enqueue->entries;
+	Work work = {NULL, NULL, NULL};
+
+	for (int i = 0; i < entries->n_targets; i++)
+		switch (trigger_work(data, enqueue->sources, enqueue->n_sources, entries->targets[i]))
+		{
+			case ROW_WANTS_ANSWER:
+				work.wanted = bms_add_member(work.wanted, entries->targets[i]);
+				break;
+			case ROW_KEEPS_VALUE:
+				work.given = bms_add_member(work.given, entries->targets[i]);
+				break;
+			default:
+				break;
+		}
+	work.kept = job_entries_are_answered() ? NULL : work.given;
+	return work;
+}
+
+/* Take back what is queued of the columns that were given a value. */
+static void
+take_back_kept(const JobEntries *entries, const TriggerData *data, char *const *key, const Work *work)
+{
+	if (bms_num_members(work->kept) == entries->n_targets)
+		job_entries_take_back(entries, data, key, PG_INT64_MAX, true, NULL);
+	else if (!bms_is_empty(work->kept))
+		job_entries_take_back_columns(entries, data, key, work->kept);
 }
 
 static Datum
@@ -105,8 +143,8 @@ enqueue_row(FunctionCallInfo fcinfo, const char *function)
 	const JobEntries *entries;
 	TupleDesc columns;
 	char **key;
-	bool moved, came, wanted, kept;
-	RowWork work;
+	bool moved, came;
+	Work work;
 	int64 id;
 
 	check_use(fcinfo, function);
@@ -121,25 +159,27 @@ enqueue_row(FunctionCallInfo fcinfo, const char *function)
 	}
 	entries = enqueue->entries;
 	columns = RelationGetDescr(data->tg_relation);
-	work = trigger_work(data, enqueue->sources, enqueue->n_sources, entries->target);
+	work = work_of(enqueue, data);
 	moved = has_new_key(entries, data, columns);
-	wanted = work == ROW_WANTS_ANSWER;
-	/* an answer that comes in is no value that somebody gives */
-	kept = work == ROW_KEEPS_VALUE && !job_entries_are_answered();
-	came = moved || (TRIGGER_FIRED_BY_INSERT(data->tg_event) && !wanted && !kept);
-	if (!came && !wanted && !kept)
+	came = moved || (TRIGGER_FIRED_BY_INSERT(data->tg_event) && bms_is_empty(work.wanted) && bms_is_empty(work.kept));
+	if (!came && bms_is_empty(work.wanted) && bms_is_empty(work.kept))
 		return PointerGetDatum(NULL);
 	key = job_entries_key(entries, TRIGGER_FIRED_BY_UPDATE(data->tg_event) ? data->tg_newtuple : data->tg_trigtuple,
 						  columns);
 	SPI_connect();
 	/* a row that waits goes on waiting under its new key; one that is filled in has nothing to wait for */
-	if (moved && take_back_old_key(enqueue, data, columns))
-		wanted = wanted || work != ROW_KEEPS_VALUE;
+	if (moved)
+	{
+		Bitmapset *waited = NULL;
+
+		take_back_old_key(enqueue, data, columns, &waited);
+		work.wanted = bms_add_members(work.wanted, bms_difference(waited, work.given));
+	}
 	if (came)
 		take_back_stale(enqueue, data, key);
-	if (kept)
-		(void) job_entries_take_back(entries, data, key, PG_INT64_MAX, true);
-	if (wanted && job_entries_add(entries, data, key, &id) && moved && enqueue->first_moved == 0)
+	take_back_kept(entries, data, key, &work);
+	if (!bms_is_empty(work.wanted) && job_entries_add(entries, data, key, work.wanted, &id) && moved &&
+		enqueue->first_moved == 0)
 		enqueue->first_moved = id;
 	SPI_finish();
 	return PointerGetDatum(NULL);

@@ -72,34 +72,6 @@ max_words_argument(const Trigger *trigger)
 	return (int) words;
 }
 
-/* The common arguments of qwen_summarize from the trigger's further ones; NULL: there are none. */
-static NullableDatum *
-further_arguments(const Trigger *trigger)
-{
-	NullableDatum *tail = trigger->tgnargs > 3 ? palloc(N_TAIL_ARGUMENTS * sizeof *tail) : NULL;
-
-	for (int i = 0; tail && i < N_TAIL_ARGUMENTS; i++)
-		tail[i] = (NullableDatum){(Datum) 0, true};
-	for (int i = 3; i < trigger->tgnargs; i++)
-	{
-		const char *argument = trigger->tgargs[i];
-		size_t name = strcspn(argument, "=");
-		int n = 0;
-
-		while (n < N_TAIL_ARGUMENTS &&
-			   (strlen(tail_arguments[n].name) != name || strncmp(tail_arguments[n].name, argument, name) != 0))
-			n++;
-		if (n == N_TAIL_ARGUMENTS || argument[name] != '=')
-			ereport(ERROR, (errcode(ERRCODE_INVALID_PARAMETER_VALUE),
-							errmsg("qwen_summarize_trigger: the argument \"%s\" is not known", argument),
-							errhint("Arguments behind max words look like 'name=value', with the names of "
-									"qwen_summarize's common arguments.")));
-		tail[n] = (NullableDatum){
-			options_value_of_text(tail_arguments[n].name, pstrdup(argument + name + 1), tail_arguments[n].type), false};
-	}
-	return tail;
-}
-
 /* Source and target must be two columns, neither of which is computed by the table. */
 static void
 check_columns(Relation relation, int source, int target)
@@ -162,8 +134,11 @@ QWEN_FUNCTION(qwen_summarize_trigger, 0, 0)
 	is_null = is_null || text_is_blank(DatumGetTextPP(value));
 	if (!is_null)
 	{
-		Summary wanted = {value_as_text(TupleDescAttr(descriptor, source - 1)->atttypid, value), NULL, max_words,
-						  further_arguments(data->tg_trigger)};
+		Summary wanted = {
+			value_as_text(TupleDescAttr(descriptor, source - 1)->atttypid, value), NULL, max_words,
+			trigger_tail(data->tg_trigger, 3, "qwen_summarize_trigger",
+						 "Arguments behind max words look like 'name=value', with the names of qwen_summarize's "
+						 "common arguments.")};
 
 		is_null = !value_or_null(make_summary, &wanted) || !wanted.summary;
 		value = PointerGetDatum(wanted.summary);

@@ -1,11 +1,12 @@
 /*
- * trigger_values.c - what all four triggers share: when a row gets an answer, and values of any type as text and back.
+ * trigger_values.c - what all triggers share: when a row gets an answer, and values of any type as text and back.
  *
  * The rule: a row is answered when it is inserted, when a source changes, and when an UPDATE sets the target to NULL;
  * never where the statement itself gives the target a value. The column's default is as good as NULL.
  */
 #include "trigger_values.h"
 
+#include "../call/call.h"
 #include "../core/statement.h"
 #include "access/htup_details.h"
 #include "access/sysattr.h"
@@ -214,6 +215,31 @@ value_as_text(Oid type, Datum value)
 			getTypeOutputInfo(base, &function, &is_varlena);
 			return cstring_to_text(OidOutputFunctionCall(function, value));
 	}
+}
+
+NullableDatum *
+trigger_tail(const Trigger *trigger, int first, const char *function, const char *hint)
+{
+	NullableDatum *tail = trigger->tgnargs > first ? palloc(N_TAIL_ARGUMENTS * sizeof *tail) : NULL;
+
+	for (int i = 0; tail && i < N_TAIL_ARGUMENTS; i++)
+		tail[i] = (NullableDatum){(Datum) 0, true};
+	for (int i = first; i < trigger->tgnargs; i++)
+	{
+		const char *argument = trigger->tgargs[i];
+		size_t name = strcspn(argument, "=");
+		int n = 0;
+
+		while (n < N_TAIL_ARGUMENTS &&
+			   (strlen(tail_arguments[n].name) != name || strncmp(tail_arguments[n].name, argument, name) != 0))
+			n++;
+		if (n == N_TAIL_ARGUMENTS || argument[name] != '=')
+			ereport(ERROR, (errcode(ERRCODE_INVALID_PARAMETER_VALUE),
+							errmsg("%s: the argument \"%s\" is not known", function, argument), errhint("%s", hint)));
+		tail[n] = (NullableDatum){
+			options_value_of_text(tail_arguments[n].name, pstrdup(argument + name + 1), tail_arguments[n].type), false};
+	}
+	return tail;
 }
 
 void

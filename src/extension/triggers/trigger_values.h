@@ -31,6 +31,10 @@ extern Datum assign_value(Form_pg_attribute column, Oid type, Datum value, bool 
 extern bool is_text_type(Oid type);
 extern text *value_as_text(Oid type, Datum value);
 
+/* The common arguments from a trigger's further ones, 'name=value', behind the first n: [N_TAIL_ARGUMENTS]; NULL: there
+ * are none. hint: what they may be. */
+extern NullableDatum *trigger_tail(const Trigger *trigger, int n, const char *function, const char *hint);
+
 /* Raise where a BEFORE trigger would not see a column's value. */
 extern void check_trigger_source(Relation relation, int column, const char *function);
 
