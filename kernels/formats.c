@@ -104,6 +104,26 @@ kv_type_name(KvType type)
 	return kv_type_names[type];
 }
 
+static const char *const state_type_names[] = {[STATE_F32] = "f32", [STATE_F16] = "f16"};
+
+const char *
+state_type_name(StateType type)
+{
+	return state_type_names[type];
+}
+
+bool
+state_type_by_name(const char *name, StateType *type)
+{
+	for (size_t i = 0; i < sizeof state_type_names / sizeof state_type_names[0]; i++)
+		if (strcmp(state_type_names[i], name) == 0)
+		{
+			*type = (StateType) i;
+			return true;
+		}
+	return false;
+}
+
 bool
 kv_type_by_name(const char *name, KvType *type)
 {

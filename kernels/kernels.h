@@ -190,6 +190,25 @@ typedef struct AttentionState
 #define DELTA_COLUMNS 32         /* of a value head's state that stand together: a slice, [dim][DELTA_COLUMNS] */
 #define DELTA_LEAST_DECAY 1e-30f /* what decays by more is forgotten */
 
+/* How matrices of states, and rows of the convolution that are kept with them, stand in memory. F16: rounded after
+ * every row, and the rows before they are used, so that it does not matter where a step ends; what is over its range is
+ * clamped to it. */
+typedef enum StateType
+{
+	STATE_F32 = 0,
+	STATE_F16 = 1,
+} StateType;
+
+/* "f32", "f16": false for any other name. */
+extern bool state_type_by_name(const char *name, StateType *type);
+extern const char *state_type_name(StateType type);
+
+static inline size_t
+state_type_bytes(StateType type)
+{
+	return type == STATE_F16 ? 2 : 4;
+}
+
 /* Rows of a sequence, one after the other, for one slice of the state of a value head. */
 typedef struct DeltaRows
 {
@@ -270,9 +289,14 @@ typedef struct Kernels
 	void (*sigmoid_mul)(float *x, const float *gate, uint32_t n);
 
 	/* A row of the convolution of channels and its activation: out[j] = silu(sum_i taps[i][j] rows[i][j]), the row
-	 * itself being rows[3]; taps: [DELTA_TAPS][tap_stride]. n is a multiple of 16, here and in what follows. */
-	void (*delta_conv)(const float *const rows[DELTA_TAPS], const float *taps, size_t tap_stride, uint32_t n,
-					   float *out);
+	 * itself being rows[3]; taps: [DELTA_TAPS][tap_stride]. rows: as they are; type: as they are kept. n is a multiple
+	 * of 16, here and in what follows. */
+	void (*delta_conv)(StateType type, const float *const rows[DELTA_TAPS], const float *taps, size_t tap_stride,
+					   uint32_t n, float *out);
+
+	/* Elements of a row of the convolution as a state keeps them (any n), and back (n a multiple of 16). */
+	void (*state_store)(StateType type, const float *x, uint32_t n, void *out);
+	void (*state_load)(StateType type, const void *state, uint32_t n, float *out);
 
 	/* x[i] = x[i] / sqrt(sum x^2 + 1e-6) * scale */
 	void (*unit_norm)(float *x, uint32_t n, float scale);
@@ -281,9 +305,9 @@ typedef struct Kernels
 	 * sigmoid(beta[i]). Any n. */
 	void (*delta_gates)(float *alpha, float *beta, const float *dt, const float *decay, uint32_t n);
 
-	/* For each row S = decay S; u = (v - S^T k) beta; S = S + k u^T; o = S^T q. What comes of a row does not depend on
-	 * how many follow it in the call. */
-	void (*delta_rows)(float *state, const DeltaRows *rows);
+	/* For each row S = decay S; u = (v - S^T k) beta; S = S + k u^T; o = S^T q; and S is rounded to its type. What
+	 * comes of a row does not depend on how many follow it in the call. */
+	void (*delta_rows)(StateType type, void *state, const DeltaRows *rows);
 
 	/* o[i] = o[i] / sqrt(mean(o^2) + epsilon) * weight[i] * silu(gate[i]) */
 	void (*delta_output)(float *o, const float *weight, const float *gate, uint32_t n, float epsilon);

@@ -34,5 +34,7 @@ const Kernels LANES_TABLE = {
 	.unit_norm = op_unit_norm,
 	.delta_gates = op_delta_gates,
 	.delta_rows = op_delta_rows,
+	.state_store = op_state_store,
+	.state_load = op_state_load,
 	.delta_output = op_delta_output,
 };

@@ -90,6 +90,18 @@ f_load_f16(const void *p)
 	return f_pair(_mm256_cvtph_ps(load128(p)), _mm256_cvtph_ps(load128((const char *) p + 16)));
 }
 
+LANE __m256
+half_round_f16(__m256 x)
+{
+	return _mm256_cvtph_ps(_mm256_cvtps_ph(x, _MM_FROUND_TO_NEAREST_INT | _MM_FROUND_NO_EXC));
+}
+
+LANE F32x16
+f_round_f16(F32x16 x)
+{
+	return f_pair(half_round_f16(x.a), half_round_f16(x.b));
+}
+
 LANE void
 f_store_f16(void *p, F32x16 x)
 {

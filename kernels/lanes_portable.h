@@ -100,6 +100,7 @@ load_half(const void *p, unsigned i)
 }
 
 F_OP(f_load_f16, (const void *p), f16_to_f32(load_half(p, i)))
+F_OP(f_round_f16, (F32x16 a), f16_to_f32(f32_to_f16(a.v[i])))
 F_OP(f_load_bf16, (const void *p), bf16_to_f32(load_half(p, i)))
 
 LANE void

@@ -5,14 +5,46 @@
  * of a sequence go one after the other; the chunked form would round by where chunks begin, and computes as much. The
  * order of every sum over keys: even and odd ones apart, each in order with fused multiply-add, then added. What the
  * next row needs of the state, S^T k, is summed in the pass that changes it, which is the same order in one pass less.
+ * The state may be kept in F16: then S is rounded where it is written, after every row, and the next row reads what it
+ * would find in memory.
  */
 #define COLUMN_LANES (DELTA_COLUMNS / 16)
 #define EACH_LANES(c) _Pragma("GCC unroll 2") for (uint32_t c = 0; c < COLUMN_LANES; c++)
 #define PARITIES 2
 
+/* Sixteen elements of a state, from number at on. */
+LANE F32x16
+state_lanes(const StateType type, const void *state, size_t at)
+{
+	return type == STATE_F16 ? f_load_f16((const uint16_t *) state + at) : f_load((const float *) state + at);
+}
+
+/* F16's range, at which x is kept. */
+LANE F32x16
+state_clamp(F32x16 x)
+{
+	return f_min(f_max(x, f_set(-65504.0f)), f_set(65504.0f));
+}
+
+LANE void
+state_put(const StateType type, void *state, size_t at, F32x16 x)
+{
+	if (type == STATE_F16)
+		f_store_f16((uint16_t *) state + at, state_clamp(x));
+	else
+		f_store((float *) state + at, x);
+}
+
+/* What is left of x when a state has kept it. */
+LANE F32x16
+state_value(const StateType type, F32x16 x)
+{
+	return type == STATE_F16 ? f_round_f16(state_clamp(x)) : x;
+}
+
 /* p = S^T k */
 LANE void
-delta_read(const float *state, const float *k, uint32_t dim, F32x16 p[COLUMN_LANES])
+delta_read(const StateType type, const void *state, const float *k, uint32_t dim, F32x16 p[COLUMN_LANES])
 {
 	F32x16 sum[PARITIES][COLUMN_LANES];
 
@@ -24,7 +56,7 @@ delta_read(const float *state, const float *k, uint32_t dim, F32x16 p[COLUMN_LAN
 		{
 			F32x16 key = f_set(k[i + h]);
 
-			EACH_LANES(c) sum[h][c] = f_fma(f_load(state + (i + h) * DELTA_COLUMNS + 16 * c), key, sum[h][c]);
+			EACH_LANES(c) sum[h][c] = f_fma(state_lanes(type, state, (i + h) * DELTA_COLUMNS + 16 * c), key, sum[h][c]);
 		}
 	}
 	EACH_LANES(c) p[c] = f_add(sum[0][c], sum[1][c]);
@@ -32,8 +64,8 @@ delta_read(const float *state, const float *k, uint32_t dim, F32x16 p[COLUMN_LAN
 
 /* S = decay S + k u^T; o = S^T q; and, if there is a next row (a constant), p = S^T k_next. */
 LANE void
-delta_write(float *state, const float *q, const float *k, const float *k_next, uint32_t dim, const bool next,
-			const F32x16 u[COLUMN_LANES], F32x16 decay, F32x16 o[COLUMN_LANES], F32x16 p[COLUMN_LANES])
+delta_write(const StateType type, void *state, const float *q, const float *k, const float *k_next, uint32_t dim,
+			const bool next, const F32x16 u[COLUMN_LANES], F32x16 decay, F32x16 o[COLUMN_LANES], F32x16 p[COLUMN_LANES])
 {
 	F32x16 sum[PARITIES][COLUMN_LANES], ahead[PARITIES][COLUMN_LANES];
 
@@ -47,17 +79,17 @@ delta_write(float *state, const float *q, const float *k, const float *k_next, u
 
 			EACH_LANES(c)
 			{
-				float *at = state + (i + h) * DELTA_COLUMNS + 16 * c;
+				size_t at = (i + h) * DELTA_COLUMNS + 16 * c;
 
-				x[c] = f_fma(key, u[c], f_mul(f_load(at), decay));
-				f_store(at, x[c]);
+				x[c] = f_fma(key, u[c], f_mul(state_lanes(type, state, at), decay));
+				state_put(type, state, at, x[c]);
 			}
 			key = f_set(q[i + h]);
 			EACH_LANES(c) sum[h][c] = f_fma(x[c], key, sum[h][c]);
 			if (next)
 			{
 				key = f_set(k_next[i + h]);
-				EACH_LANES(c) ahead[h][c] = f_fma(x[c], key, ahead[h][c]);
+				EACH_LANES(c) ahead[h][c] = f_fma(state_value(type, x[c]), key, ahead[h][c]);
 			}
 		}
 	}
@@ -66,14 +98,14 @@ delta_write(float *state, const float *q, const float *k, const float *k_next, u
 		EACH_LANES(c) p[c] = f_add(ahead[0][c], ahead[1][c]);
 }
 
-static void
-op_delta_rows(float *state, const DeltaRows *rows)
+LANE void
+delta_rows(const StateType type, void *state, const DeltaRows *rows)
 {
 	const uint32_t dim = rows->dim;
 	F32x16 p[COLUMN_LANES], u[COLUMN_LANES], o[COLUMN_LANES];
 
 	if (rows->n > 0)
-		delta_read(state, rows->k, dim, p);
+		delta_read(type, state, rows->k, dim, p);
 	for (uint32_t t = 0; t < rows->n; t++)
 	{
 		const float *k = rows->k + t * rows->qk_stride, *q = rows->q + t * rows->qk_stride;
@@ -82,11 +114,46 @@ op_delta_rows(float *state, const DeltaRows *rows)
 
 		EACH_LANES(c) u[c] = f_mul(f_fnma(decay, p[c], f_load(v + 16 * c)), beta);
 		if (t + 1 < rows->n)
-			delta_write(state, q, k, k + rows->qk_stride, dim, true, u, decay, o, p);
+			delta_write(type, state, q, k, k + rows->qk_stride, dim, true, u, decay, o, p);
 		else
-			delta_write(state, q, k, NULL, dim, false, u, decay, o, p);
+			delta_write(type, state, q, k, NULL, dim, false, u, decay, o, p);
 		EACH_LANES(c) f_store(rows->o + t * rows->o_stride + 16 * c, o[c]);
 	}
+}
+
+static void
+op_delta_rows(StateType type, void *state, const DeltaRows *rows)
+{
+	if (type == STATE_F16)
+		delta_rows(STATE_F16, state, rows);
+	else
+		delta_rows(STATE_F32, state, rows);
+}
+
+static void
+op_state_store(StateType type, const float *x, uint32_t n, void *out)
+{
+	for (uint32_t i = 0; i < n; i += 16)
+	{
+		unsigned lanes = n - i < 16 ? n - i : 16;
+		F32x16 value = f_load_first(x + i, lanes);
+		uint16_t halves[16];
+
+		if (type == STATE_F32)
+			f_store_first((float *) out + i, value, lanes);
+		else
+		{
+			state_put(STATE_F16, halves, 0, value);
+			memcpy((uint16_t *) out + i, halves, lanes * sizeof *halves);
+		}
+	}
+}
+
+static void
+op_state_load(StateType type, const void *state, uint32_t n, float *out)
+{
+	for (uint32_t i = 0; i < n; i += 16)
+		f_store(out + i, type == STATE_F16 ? state_lanes(STATE_F16, state, i) : state_lanes(STATE_F32, state, i));
 }
 
 LANE F32x16
@@ -106,17 +173,27 @@ op_sigmoid_mul(float *x, const float *gate, uint32_t n)
 	}
 }
 
-static void
-op_delta_conv(const float *const rows[4], const float *taps, size_t tap_stride, uint32_t n, float *out)
+LANE void
+delta_conv(const StateType type, const float *const rows[4], const float *taps, size_t tap_stride, uint32_t n,
+		   float *out)
 {
 	for (uint32_t j = 0; j < n; j += 16)
 	{
-		F32x16 x = f_mul(f_load(rows[0] + j), f_load(taps + j));
+		F32x16 x = f_mul(state_value(type, f_load(rows[0] + j)), f_load(taps + j));
 
 		for (uint32_t i = 1; i < 4; i++)
-			x = f_fma(f_load(rows[i] + j), f_load(taps + i * tap_stride + j), x);
+			x = f_fma(state_value(type, f_load(rows[i] + j)), f_load(taps + i * tap_stride + j), x);
 		f_store(out + j, f_mul(x, lanes_sigmoid(x)));
 	}
+}
+
+static void
+op_delta_conv(StateType type, const float *const rows[4], const float *taps, size_t tap_stride, uint32_t n, float *out)
+{
+	if (type == STATE_F16)
+		delta_conv(STATE_F16, rows, taps, tap_stride, n, out);
+	else
+		delta_conv(STATE_F32, rows, taps, tap_stride, n, out);
 }
 
 static void

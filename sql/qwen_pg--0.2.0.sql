@@ -596,7 +596,7 @@ CREATE FUNCTION qwen_models_status(OUT name text, OUT file text, OUT architectur
 	OUT quantization text, OUT context_length int, OUT embedding_size int, OUT file_bytes bigint, OUT shared_memory_bytes bigint,
 	OUT state text, OUT progress float8, OUT load_ms float8, OUT load_method text, OUT error text, OUT notices text,
 	OUT huge_page_bytes bigint, OUT kv_cache_type text, OUT kv_bytes_per_token bigint, OUT rope_scaling text,
-	OUT rope_factor float8, OUT rope_original_context int, OUT threads int, OUT state_bytes bigint)
+	OUT rope_factor float8, OUT rope_original_context int, OUT threads int, OUT state_bytes bigint, OUT state_type text)
 RETURNS SETOF record AS 'MODULE_PATHNAME', 'qwen_models_status' LANGUAGE C VOLATILE PARALLEL RESTRICTED;
 COMMENT ON FUNCTION qwen_models_status() IS 'the rows of the view qwen_models';
 

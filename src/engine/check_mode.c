@@ -57,7 +57,10 @@ add_cache(const CheckSettings *settings, const ModelHyper *hyper, ByteWriter *li
 	n_positions = (bytes > state ? bytes - state : 0) / block * KV_BLOCK_POSITIONS;
 	snprintf(value, sizeof value, "%llu", (unsigned long long) state);
 	if (state > 0)
+	{
+		check_line_write(lines, "state_type", state_type_name((StateType) hyper->state_type), NULL);
 		check_line_write(lines, "state_bytes", value, NULL);
+	}
 	snprintf(value, sizeof value, "%llu", (unsigned long long) context_bytes);
 	snprintf(problem, sizeof problem,
 			 "qwen.kv_cache_size (%llu MB) holds %llu tokens, so that longer texts are refused though the context is "
@@ -109,6 +112,7 @@ check_mode_run(const CheckSettings *settings)
 	byte_writer_init(&lines);
 	check.argument = &lines;
 	status = model_check(&check, &hyper);
+	hyper.state_type = settings->state_type;
 	if (hyper.architecture != 0)
 		add_cache(settings, &hyper, &lines);
 	check_lines_end(&lines, &status);

@@ -13,6 +13,7 @@ typedef struct CheckSettings
 	uint64_t cache_bytes;    /* that keys and values may still take beside the model */
 	uint64_t kv_cache_bytes; /* that they may have; 0: what an engine would give them (auto) */
 	KvType kv_type;
+	StateType state_type;
 	int answer_fd; /* gets the lines of check_lines.h */
 	int death_fd;  /* end of file here: nobody wants to know any more; or -1 */
 } CheckSettings;

@@ -10,6 +10,9 @@
  * out of a state again. Such rows are computed on a copy of each slice, and what went into them is kept behind the
  * state. When it is known how many count (forward_accept), the next step takes these through the state before its own
  * rows: the same numbers in the same order, so the same bits.
+ *
+ * Matrices and rows of the convolution are kept in the state's type. In F16 a matrix is rounded after every row, and a
+ * row when the convolution reads it, from wherever: so it shows nowhere which of them a step ended with.
  */
 #include <math.h>
 #include <string.h>
@@ -27,11 +30,19 @@ typedef struct DeltaLayer
 	size_t state_offset; /* floats before this layer's in a sequence's state */
 } DeltaLayer;
 
-/* Floats of a layer's matrices. */
-static size_t
-matrix_floats(const ModelHyper *hyper)
+#define CONVOLVED_AT_ONCE 512 /* channels */
+
+static StateType
+state_type_of(const Forward *f)
 {
-	return (size_t) hyper->n_delta_values * hyper->delta_dim * hyper->delta_dim;
+	return (StateType) f->model->hyper.state_type;
+}
+
+/* An element of what stands in a state's type. */
+static void *
+element_at(const ModelHyper *hyper, const void *elements, size_t i)
+{
+	return (char *) (uintptr_t) elements + i * state_type_bytes((StateType) hyper->state_type);
 }
 
 /* What is told of a state, at its beginning. */
@@ -67,20 +78,30 @@ states_end_step(const Forward *f)
 		head_of(f->sequences[s].state)->n_counting = 0;
 }
 
-/* A layer's part of a state: matrices, then rows before the next one, then tentative rows. */
-static float *
-history_in(const ModelHyper *hyper, float *layer)
+/* A layer's part of a state: matrices, then rows before the next one, then tentative rows. Here: row number i of those
+ * before. */
+static void *
+history_in(const ModelHyper *hyper, float *layer, uint32_t i)
 {
-	return layer + matrix_floats(hyper);
+	size_t matrices = (size_t) hyper->n_delta_values * hyper->delta_dim * hyper->delta_dim;
+
+	return element_at(hyper, layer, matrices + (size_t) i * model_delta_channels(hyper));
 }
 
 /* Tentative row number i: channels, then decays and betas. */
 static float *
 tentative_in(const ModelHyper *hyper, float *layer, uint32_t i)
 {
-	size_t before = matrix_floats(hyper) + (size_t) HISTORY * model_delta_channels(hyper);
+	float *first = history_in(hyper, layer, HISTORY);
 
-	return layer + before + (model_state_layer_floats(hyper) - before) / STATE_ROWS * i;
+	return first + (model_state_layer_floats(hyper) - (size_t) (first - layer)) / STATE_ROWS * i;
+}
+
+/* Its decays; betas follow. */
+static float *
+tentative_gates_in(const ModelHyper *hyper, float *layer, uint32_t i)
+{
+	return tentative_in(hyper, layer, i) + model_state_floats(hyper, model_delta_channels(hyper));
 }
 
 /* The channels stand in three row buffers: queries, keys, values. */
@@ -102,41 +123,65 @@ find_channels(const ModelHyper *hyper, ChannelPart parts[CHANNEL_PARTS])
 	parts[2] = (ChannelPart){ROWS_V, 2 * keys, values};
 }
 
-/* The rows before a sequence's first one in this step, [HISTORY][channels]; NULL where it begins. */
-static float *
-history_of(const Forward *f, const DeltaLayer *delta, uint32_t s)
-{
-	const StepSequence *sequence = &f->sequences[s];
-
-	return sequence->first_position == 0 ? NULL : history_in(&f->model->hyper, sequence->state + delta->state_offset);
-}
-
 /* What went into the convolution at so many rows (-1, -2, …) from a sequence's first one of the step, from channel
- * first on, as its state has it: tentative rows that count, before them the history. */
-static const float *
-input_before(const Forward *f, const DeltaLayer *delta, uint32_t s, int32_t at, uint32_t first)
+ * first on, as its state has it: tentative rows that count, before them the history; zeros where the sequence begins.
+ */
+static const void *
+kept_before(const Forward *f, const DeltaLayer *delta, uint32_t s, int32_t at, uint32_t first)
 {
 	const ModelHyper *hyper = &f->model->hyper;
-	const float *history = history_of(f, delta, s);
+	const StepSequence *sequence = &f->sequences[s];
+	float *layer = sequence->state + delta->state_offset;
 
-	if (!history)
+	if (sequence->first_position == 0)
 		return delta->zeros;
-	at += (int32_t) state_rows_counting(&f->sequences[s]);
+	at += (int32_t) state_rows_counting(sequence);
 	if (at >= 0)
-		return tentative_in(hyper, f->sequences[s].state + delta->state_offset, (uint32_t) at) + first;
-	return history + (size_t) (HISTORY + at) * model_delta_channels(hyper) + first;
+		return element_at(hyper, tentative_in(hyper, layer, (uint32_t) at), first);
+	return element_at(hyper, history_in(hyper, layer, (uint32_t) (HISTORY + at)), first);
 }
 
-/* What went into the convolution at a row of the step plus back (0, -1, …) of the same sequence. */
+/* The same as floats, n of them, in room where the state has others. */
 static const float *
-input_row(const Forward *f, const DeltaLayer *delta, const ChannelPart *part, uint32_t row, int32_t back)
+input_before(const Forward *f, const DeltaLayer *delta, uint32_t s, int32_t at, uint32_t first, uint32_t n, float *room)
+{
+	const void *kept = kept_before(f, delta, s, at, first);
+
+	if (state_type_of(f) == STATE_F32)
+		return kept;
+	f->kernels->state_load(state_type_of(f), kept, n, room);
+	return room;
+}
+
+/* What went into the convolution at a row of the step plus back (0, -1, …) of the same sequence: n channels of a part
+ * from one on. */
+static const float *
+input_row(const Forward *f, const DeltaLayer *delta, const ChannelPart *part, uint32_t row, int32_t back,
+		  uint32_t channel, uint32_t n, float *room)
 {
 	uint32_t s = f->row_sequences[row];
 	int32_t at = (int32_t) (row - f->first_rows[s]) + back;
 
 	if (at >= 0)
-		return row_at(&f->rows[part->rows], f->first_rows[s] + (uint32_t) at);
-	return input_before(f, delta, s, at, part->first);
+		return row_at(&f->rows[part->rows], f->first_rows[s] + (uint32_t) at) + channel;
+	return input_before(f, delta, s, at, part->first + channel, n, room);
+}
+
+/* A part of a row through the convolution. */
+static void
+convolve_part(const Forward *f, const DeltaLayer *delta, const ChannelPart *part, uint32_t row, float *out)
+{
+	float room[DELTA_TAPS][CONVOLVED_AT_ONCE];
+	const float *rows[DELTA_TAPS];
+
+	for (uint32_t n, channel = 0; channel < part->n; channel += n)
+	{
+		n = part->n - channel < CONVOLVED_AT_ONCE ? part->n - channel : CONVOLVED_AT_ONCE;
+		for (int32_t i = 0; i < DELTA_TAPS; i++)
+			rows[i] = input_row(f, delta, part, row, i - HISTORY, channel, n, room[i]);
+		f->kernels->delta_conv(state_type_of(f), rows, delta->taps + part->first + channel,
+							   model_delta_channels(&f->model->hyper), n, out + part->first + channel);
+	}
 }
 
 /* Phase: rows first … end-1 through the convolution; queries and keys to their lengths; what is forgotten, and how much
@@ -147,7 +192,6 @@ convolve_rows(Member *member, const void *argument, uint32_t first, uint32_t end
 	const Forward *f = member->forward;
 	const DeltaLayer *delta = argument;
 	const ModelHyper *hyper = &f->model->hyper;
-	uint32_t n_channels = model_delta_channels(hyper);
 	ChannelPart parts[CHANNEL_PARTS];
 
 	find_channels(hyper, parts);
@@ -156,13 +200,7 @@ convolve_rows(Member *member, const void *argument, uint32_t first, uint32_t end
 		float *out = row_at(&f->rows[ROWS_DELTA], r);
 
 		for (uint32_t p = 0; p < CHANNEL_PARTS; p++)
-		{
-			const float *rows[DELTA_TAPS];
-
-			for (int32_t i = 0; i < DELTA_TAPS; i++)
-				rows[i] = input_row(f, delta, &parts[p], r, i - HISTORY);
-			f->kernels->delta_conv(rows, delta->taps + parts[p].first, n_channels, parts[p].n, out + parts[p].first);
-		}
+			convolve_part(f, delta, &parts[p], r, out);
 		for (uint32_t h = 0; h < 2 * hyper->n_delta_keys; h++)
 			f->kernels->unit_norm(out + (size_t) h * hyper->delta_dim, hyper->delta_dim,
 								  h < hyper->n_delta_keys ? 1.0f / sqrtf((float) hyper->delta_dim) : 1.0f);
@@ -184,7 +222,8 @@ typedef struct Slice
 	uint32_t s, head, column, key_head;
 	uint32_t number;                    /* among the sequence's */
 	uint32_t first_channel, n_channels; /* its share of what is kept of channels */
-	float *layer, *matrix;              /* of the state */
+	float *layer;                       /* of the state */
+	void *matrix;                       /* the slice itself, in the state's type */
 } Slice;
 
 static Slice
@@ -201,40 +240,41 @@ find_slice(const Forward *f, const DeltaLayer *delta, uint32_t item)
 	slice.first_channel = (uint32_t) ((uint64_t) n_channels * slice.number / n_slices);
 	slice.n_channels = (uint32_t) ((uint64_t) n_channels * (slice.number + 1) / n_slices) - slice.first_channel;
 	slice.layer = f->sequences[slice.s].state + delta->state_offset;
-	slice.matrix = slice.layer + (size_t) slice.number * hyper->delta_dim * DELTA_COLUMNS;
+	slice.matrix = element_at(hyper, slice.layer, (size_t) slice.number * hyper->delta_dim * DELTA_COLUMNS);
 	return slice;
 }
 
-/* Channels of an item's share that went in at row number at of its sequence's in the step: those of one part, n of
- * them, from channel on. */
-static const float *
-channels_at(const Forward *f, const DeltaLayer *delta, uint32_t s, int32_t at, uint32_t channel, uint32_t end,
-			uint32_t *n)
+/* Keep an item's share of channels of a row of its sequence in the step. */
+static void
+keep_row(const Forward *f, const Slice *slice, uint32_t at, void *to)
 {
+	const ModelHyper *hyper = &f->model->hyper;
 	ChannelPart parts[CHANNEL_PARTS];
-	uint32_t p = 0;
+	uint32_t share_end = slice->first_channel + slice->n_channels;
 
-	find_channels(&f->model->hyper, parts);
-	while (channel >= parts[p].first + parts[p].n)
-		p++;
-	*n = parts[p].first + parts[p].n < end ? parts[p].first + parts[p].n - channel : end - channel;
-	if (at < 0)
-		return input_before(f, delta, s, at, channel);
-	return row_at(&f->rows[parts[p].rows], f->first_rows[s] + (uint32_t) at) + (channel - parts[p].first);
+	find_channels(hyper, parts);
+	for (uint32_t p = 0; p < CHANNEL_PARTS; p++)
+	{
+		uint32_t channel = slice->first_channel > parts[p].first ? slice->first_channel : parts[p].first;
+		uint32_t end = share_end < parts[p].first + parts[p].n ? share_end : parts[p].first + parts[p].n;
+		const float *row = row_at(&f->rows[parts[p].rows], f->first_rows[slice->s] + at);
+
+		if (channel < end)
+			f->kernels->state_store(state_type_of(f), row + (channel - parts[p].first), end - channel,
+									element_at(hyper, to, channel));
+	}
 }
 
-/* Copy an item's share of channels of a row of its sequence. */
+/* The same of one that may stand in the state already (at < 0). */
 static void
-copy_channels(const Forward *f, const DeltaLayer *delta, const Slice *slice, int32_t at, float *to)
+copy_channels(const Forward *f, const DeltaLayer *delta, const Slice *slice, int32_t at, void *to)
 {
-	uint32_t end = slice->first_channel + slice->n_channels, n;
-
-	for (uint32_t channel = slice->first_channel; channel < end; channel += n)
-	{
-		const float *from = channels_at(f, delta, slice->s, at, channel, end, &n);
-
-		memmove(to + channel, from, n * sizeof *to);
-	}
+	if (at >= 0)
+		keep_row(f, slice, (uint32_t) at, to);
+	else
+		memmove(element_at(&f->model->hyper, to, slice->first_channel),
+				kept_before(f, delta, slice->s, at, slice->first_channel),
+				slice->n_channels * state_type_bytes(state_type_of(f)));
 }
 
 /* Keep what the convolution of the next step needs of an item's share of channels: the last rows, or, of tentative
@@ -245,16 +285,15 @@ keep_channels(const Forward *f, const DeltaLayer *delta, const Slice *slice)
 	const ModelHyper *hyper = &f->model->hyper;
 	const StepSequence *sequence = &f->sequences[slice->s];
 	int32_t n = (int32_t) sequence->n_tokens, end = sequence->is_tentative ? 0 : n;
-	float *history = history_in(hyper, slice->layer);
 
 	/* older ones first: a row that moves up is read before it is written over */
 	for (int32_t i = 0; i < HISTORY && end + (int32_t) state_rows_counting(sequence) > 0; i++)
-		copy_channels(f, delta, slice, end + i - HISTORY, history + (size_t) i * model_delta_channels(hyper));
+		copy_channels(f, delta, slice, end + i - HISTORY, history_in(hyper, slice->layer, (uint32_t) i));
 	for (int32_t t = 0; sequence->is_tentative && t < n; t++)
 	{
-		float *kept = tentative_in(hyper, slice->layer, (uint32_t) t), *gates = kept + model_delta_channels(hyper);
+		float *gates = tentative_gates_in(hyper, slice->layer, (uint32_t) t);
 
-		copy_channels(f, delta, slice, t, kept);
+		keep_row(f, slice, (uint32_t) t, tentative_in(hyper, slice->layer, (uint32_t) t));
 		if (slice->column > 0)
 			continue;
 		gates[slice->head] = row_at(&f->rows[ROWS_DECAY], f->first_rows[slice->s] + (uint32_t) t)[slice->head];
@@ -263,18 +302,19 @@ keep_channels(const Forward *f, const DeltaLayer *delta, const Slice *slice)
 	}
 }
 
-/* Some channels of tentative row number i through the convolution. */
+/* Some channels, of one head, of tentative row number i through the convolution. */
 static void
 convolve_again(const Forward *f, const DeltaLayer *delta, const Slice *slice, int32_t i, uint32_t channel, uint32_t n,
 			   float *out)
 {
 	const ModelHyper *hyper = &f->model->hyper;
+	int32_t at = i - HISTORY - (int32_t) state_rows_counting(&f->sequences[slice->s]);
+	float room[DELTA_TAPS][MODEL_MAX_DELTA_DIM];
 	const float *rows[DELTA_TAPS];
 
 	for (int32_t tap = 0; tap < DELTA_TAPS; tap++)
-		rows[tap] = input_before(f, delta, slice->s,
-								 i + tap - HISTORY - (int32_t) state_rows_counting(&f->sequences[slice->s]), channel);
-	f->kernels->delta_conv(rows, delta->taps + channel, model_delta_channels(hyper), n, out);
+		rows[tap] = input_before(f, delta, slice->s, at + tap, channel, n, room[tap]);
+	f->kernels->delta_conv(state_type_of(f), rows, delta->taps + channel, model_delta_channels(hyper), n, out);
 }
 
 /* Phase: take tentative rows that count through slices first … end-1. */
@@ -290,7 +330,7 @@ update_again(Member *member, const void *argument, uint32_t first, uint32_t end)
 	for (uint32_t item = first; item < end; item++)
 	{
 		Slice slice = find_slice(f, delta, item);
-		const float *gates = tentative_in(hyper, slice.layer, 0) + model_delta_channels(hyper) + slice.head;
+		const float *gates = tentative_gates_in(hyper, slice.layer, 0) + slice.head;
 		DeltaRows rows = {
 			.n = state_rows_counting(&f->sequences[slice.s]),
 			.dim = dim,
@@ -313,7 +353,7 @@ update_again(Member *member, const void *argument, uint32_t first, uint32_t end)
 			convolve_again(f, delta, &slice, (int32_t) t, 2 * keys + slice.head * dim + slice.column, DELTA_COLUMNS,
 						   v + (size_t) t * DELTA_COLUMNS);
 		}
-		f->kernels->delta_rows(slice.matrix, &rows);
+		f->kernels->delta_rows(state_type_of(f), slice.matrix, &rows);
 	}
 }
 
@@ -332,7 +372,7 @@ update_slices(Member *member, const void *argument, uint32_t first, uint32_t end
 		uint32_t row = f->first_rows[slice.s];
 		const StepSequence *sequence = &f->sequences[slice.s];
 		const float *channels = row_at(&f->rows[ROWS_DELTA], row);
-		size_t matrix_bytes = (size_t) dim * DELTA_COLUMNS * sizeof *slice.matrix;
+		size_t matrix_bytes = (size_t) dim * DELTA_COLUMNS * state_type_bytes(state_type_of(f));
 		DeltaRows rows = {
 			.n = sequence->n_tokens,
 			.dim = dim,
@@ -352,7 +392,7 @@ update_slices(Member *member, const void *argument, uint32_t first, uint32_t end
 			memset(slice.matrix, 0, matrix_bytes);
 		if (sequence->is_tentative)
 			memcpy(member->scratch->slice, slice.matrix, matrix_bytes);
-		f->kernels->delta_rows(sequence->is_tentative ? member->scratch->slice : slice.matrix, &rows);
+		f->kernels->delta_rows(state_type_of(f), sequence->is_tentative ? member->scratch->slice : slice.matrix, &rows);
 		/* the phases before have read what was kept of the rows before these */
 		keep_channels(f, delta, &slice);
 		member_beat(member, sequence->n_tokens * dim / TILE_ROWS);

@@ -1,13 +1,14 @@
 /*
  * main.c - the program qwen_engine: reads its arguments and becomes a server, a loader, or one that looks at a file.
  *
- *   qwen_engine serve --slots=N --adapters=N --threads=N --kv-cache-bytes=N --kv-cache-type=f16|f32 --prefill-chunk=N
- * --max-running=N
- *                     --queue-size=N --sandbox=0|1 --lock-memory=0|1 --huge-pages=0|1
+ *   qwen_engine serve --slots=N --adapters=N --threads=N --kv-cache-bytes=N --kv-cache-type=f16|q8_0|f32
+ *                     --state-type=f32|f16 --prefill-chunk=N --max-running=N --queue-size=N --sandbox=0|1
+ *                     --lock-memory=0|1 --huge-pages=0|1
  *   qwen_engine load  --slot=K --generation=G --directory=D --file=F --name=N --io=auto|pread --threads=N
  *                     --kv-cache-bytes=N (that keys and values may still take)
  *   qwen_engine load-adapter --slot=K --generation=G --base-generation=G --directory=D --file=F --name=N --model=N
- *   qwen_engine check --directory=D --file=F --kv-cache-bytes=N --kv-cache-type=f16|q8_0|f32 --cache-to-come=N
+ *   qwen_engine check --directory=D --file=F --kv-cache-bytes=N --kv-cache-type=f16|q8_0|f32
+ *                     --state-type=f32|f16 --cache-to-come=N
  *   qwen_engine --version
  *
  * It is started by qwen_pg's supervisor with the descriptors of status_page.h, not by hand. Exit: 0 done, 1 failed, 2
@@ -31,6 +32,7 @@ typedef enum Option
 	OPTION_THREADS,
 	OPTION_KV_CACHE_BYTES,
 	OPTION_KV_CACHE_TYPE,
+	OPTION_STATE_TYPE,
 	OPTION_PREFILL_CHUNK,
 	OPTION_SPECULATION,
 	OPTION_MAX_RUNNING,
@@ -57,6 +59,7 @@ static const struct option long_options[] = {
 	{"threads", required_argument, NULL, OPTION_THREADS},
 	{"kv-cache-bytes", required_argument, NULL, OPTION_KV_CACHE_BYTES},
 	{"kv-cache-type", required_argument, NULL, OPTION_KV_CACHE_TYPE},
+	{"state-type", required_argument, NULL, OPTION_STATE_TYPE},
 	{"prefill-chunk", required_argument, NULL, OPTION_PREFILL_CHUNK},
 	{"speculation", required_argument, NULL, OPTION_SPECULATION},
 	{"max-running", required_argument, NULL, OPTION_MAX_RUNNING},
@@ -107,6 +110,21 @@ number(const Arguments *arguments, Option option, uint64_t low, uint64_t high, u
 	return true;
 }
 
+/* The number types of keys and values and of states; false (and a message): not given, or none. */
+static bool
+types(const Arguments *arguments, KvType *kv_type, StateType *state_type)
+{
+	const char *kv = arguments->values[OPTION_KV_CACHE_TYPE], *state = arguments->values[OPTION_STATE_TYPE];
+
+	if (!kv || !kv_type_by_name(kv, kv_type))
+		complain("--kv-cache-type must be f16, q8_0 or f32", NULL);
+	else if (!state || !state_type_by_name(state, state_type))
+		complain("--state-type must be f32 or f16", NULL);
+	else
+		return true;
+	return false;
+}
+
 static StatusPage *
 map_status_page(void)
 {
@@ -126,8 +144,8 @@ run_serve(const Arguments *arguments)
 {
 	uint64_t slots, adapters, threads, kv_cache_bytes, prefill_chunk, max_running, queue_size, speculation, sandbox,
 		lock_memory, huge_pages;
-	const char *kv_type_name = arguments->values[OPTION_KV_CACHE_TYPE];
 	KvType kv_type;
+	StateType state_type;
 	ServerSettings settings;
 	Status status;
 
@@ -141,19 +159,15 @@ run_serve(const Arguments *arguments)
 		!number(arguments, OPTION_QUEUE_SIZE, 1, 1 << 30, &queue_size) ||
 		!number(arguments, OPTION_SANDBOX, 0, 1, &sandbox) ||
 		!number(arguments, OPTION_LOCK_MEMORY, 0, 1, &lock_memory) ||
-		!number(arguments, OPTION_HUGE_PAGES, 0, 1, &huge_pages))
+		!number(arguments, OPTION_HUGE_PAGES, 0, 1, &huge_pages) || !types(arguments, &kv_type, &state_type))
 		return 2;
-	if (!kv_type_name || !kv_type_by_name(kv_type_name, &kv_type))
-	{
-		complain("--kv-cache-type must be f16, q8_0 or f32", NULL);
-		return 2;
-	}
 	settings = (ServerSettings){
 		.n_slots = (uint32_t) slots,
 		.n_adapters = (uint32_t) adapters,
 		.n_threads = (int) threads,
 		.kv_cache_bytes = kv_cache_bytes,
 		.kv_type = kv_type,
+		.state_type = state_type,
 		.prefill_chunk = (uint32_t) prefill_chunk,
 		.speculation = (Speculation) speculation,
 		.max_running = (uint32_t) max_running,
@@ -247,7 +261,6 @@ run_load(const Arguments *arguments)
 static int
 run_check(const Arguments *arguments)
 {
-	const char *kv_type_name = arguments->values[OPTION_KV_CACHE_TYPE];
 	CheckSettings settings = {
 		.directory = arguments->values[OPTION_DIRECTORY],
 		.file = arguments->values[OPTION_FILE],
@@ -257,11 +270,12 @@ run_check(const Arguments *arguments)
 	Status status;
 
 	if (!number(arguments, OPTION_KV_CACHE_BYTES, 0, (uint64_t) 1 << 50, &settings.kv_cache_bytes) ||
-		!number(arguments, OPTION_CACHE_TO_COME, 0, (uint64_t) 1 << 50, &settings.cache_bytes))
+		!number(arguments, OPTION_CACHE_TO_COME, 0, (uint64_t) 1 << 50, &settings.cache_bytes) ||
+		!types(arguments, &settings.kv_type, &settings.state_type))
 		return 2;
-	if (!settings.directory || !settings.file || !kv_type_name || !kv_type_by_name(kv_type_name, &settings.kv_type))
+	if (!settings.directory || !settings.file)
 	{
-		complain("check needs --directory, --file and --kv-cache-type", NULL);
+		complain("check needs --directory and --file", NULL);
 		return 2;
 	}
 	status = check_mode_run(&settings);

@@ -41,6 +41,15 @@ model_terms_kv_type(const ModelSettings *settings, KvType of_all)
 	return name && kv_type_by_name(name, &type) ? type : of_all;
 }
 
+StateType
+model_terms_state_type(const ModelSettings *settings, StateType of_all)
+{
+	const char *name = model_state_type(settings->state_type);
+	StateType type;
+
+	return name && state_type_by_name(name, &type) ? type : of_all;
+}
+
 bool
 model_terms_huge_pages(const ModelSettings *settings, bool of_all)
 {

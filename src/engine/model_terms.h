@@ -13,6 +13,7 @@ extern ContextSettings model_terms_context(const ModelSettings *settings);
 
 /* What was set, or what holds for all. */
 extern KvType model_terms_kv_type(const ModelSettings *settings, KvType of_all);
+extern StateType model_terms_state_type(const ModelSettings *settings, StateType of_all);
 extern bool model_terms_huge_pages(const ModelSettings *settings, bool of_all);
 
 #endif

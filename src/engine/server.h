@@ -15,6 +15,7 @@ typedef struct ServerSettings
 	int n_threads;           /* 0: the default */
 	uint64_t kv_cache_bytes; /* as far as models leave them; 0: a share of memory (memory.h) */
 	KvType kv_type;
+	StateType state_type;
 	uint32_t prefill_chunk, max_running, queue_size;
 	Speculation speculation;
 	bool huge_pages;  /* weights are put on huge pages where the system can */

@@ -94,6 +94,7 @@ set_up_engine(Server *server)
 		.team = team_create(settings->n_threads > 0 ? settings->n_threads : team_default_threads()),
 		.budget = kv_budget_create(memory_cache_limit(settings->kv_cache_bytes, memory_total(), memory_available(), 0)),
 		.kv_type = settings->kv_type,
+		.state_type = settings->state_type,
 		.max_rows = settings->max_running + settings->prefill_chunk + DRAFT_ROWS,
 		.max_running = settings->max_running,
 		.cache_bytes = settings->kv_cache_bytes,

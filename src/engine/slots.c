@@ -142,6 +142,7 @@ open_slot(Slots *slots, Slot *slot, uint64_t wanted, const ModelSettings *own)
 		return status_error(STATUS_INTERNAL, "the image is not complete or not the wanted one");
 	STATUS_TRY(model_open(slot->fd, &slot->model));
 	STATUS_TRY(context_apply(&slot->model->hyper, &context));
+	slot->model->hyper.state_type = model_terms_state_type(own, settings->state_type);
 	for (int i = 0; i < N_DESK_LANES; i++)
 		STATUS_TRY(tokenizer_share(slot->model->tokenizer, &slot->desk_tokenizers[i]));
 	notices = *tokenizer_notices(slot->model->tokenizer);
@@ -172,6 +173,7 @@ tell_terms(const Slot *slot)
 	in_force->n_threads = forward_threads(slot->forward);
 	snprintf(in_force->rope_scaling, sizeof in_force->rope_scaling, "%s", rope_scaling_name(hyper->rope_scaling));
 	snprintf(in_force->kv_cache_type, sizeof in_force->kv_cache_type, "%s", kv_type_name(kv_pool_type(slot->pool)));
+	snprintf(in_force->state_type, sizeof in_force->state_type, "%s", state_type_name((StateType) hyper->state_type));
 	in_force->kv_block_bytes = kv_pool_block_bytes(slot->pool);
 	in_force->kv_block_tokens = KV_BLOCK_POSITIONS;
 	in_force->state_bytes = kv_pool_states(slot->pool) ? kv_pool_block_bytes(kv_pool_states(slot->pool)) : 0;

@@ -48,6 +48,7 @@ typedef struct SlotSettings
 	Team *team;
 	KvBudget *budget;
 	KvType kv_type;
+	StateType state_type;
 	uint32_t max_rows, max_running;
 	uint64_t cache_bytes; /* for keys and values, as far as models leave them (memory.h); 0: a share of memory */
 	bool huge_pages;      /* weights are put on huge pages where the system can */

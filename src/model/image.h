@@ -13,7 +13,7 @@
 #include "model.h"
 
 #define IMAGE_MAGIC 0x314D4951u /* "QIM1" */
-#define IMAGE_VERSION 6
+#define IMAGE_VERSION 7
 #define IMAGE_COMPLETE 0x600DF00Du
 #define IMAGE_ALIGNMENT 4096 /* of each tensor's data */
 

@@ -103,6 +103,7 @@ typedef struct ModelHyper
 	uint32_t n_delta_keys;     /* heads of queries and keys */
 	uint32_t n_delta_values;   /* heads of values: a multiple of them */
 	uint32_t delta_is_grouped; /* 1: value heads that share a key head stand together; 0: they take turns */
+	uint32_t state_type;       /* StateType; not of the file: whoever opens the image says it, unless it is 0 */
 	uint64_t delta_layers[MODEL_MAX_LAYERS / 64]; /* bit: the layer has one instead of attention */
 	uint32_t n_guess_layers;                      /* of the file, behind the n_layers: they guess tokens ahead */
 	uint32_t n_heads_loaded;                      /* of these: the first one, or none */
@@ -203,15 +204,23 @@ model_n_cache_layers(const ModelHyper *hyper)
 #define STATE_HEAD 16 /* floats of room for what is told of a state */
 #define STATE_ROWS 8  /* that a state may have behind it without being changed by them */
 
-/* Floats of a layer in a state: its matrices, one for each value head; the rows that the convolution needs before the
- * next one; and of STATE_ROWS rows what went into the convolution, decay and beta. */
+/* Floats of room for n (even) elements of a state's type. */
+static inline uint64_t
+model_state_floats(const ModelHyper *hyper, uint64_t n)
+{
+	return n * state_type_bytes((StateType) hyper->state_type) / sizeof(float);
+}
+
+/* Floats of room for a layer in a state: its matrices, one for each value head; the rows that the convolution needs
+ * before the next one; and of STATE_ROWS rows what went into the convolution, decay and beta. Decays and betas are
+ * floats, all else is of the state's type. */
 static inline uint64_t
 model_state_layer_floats(const ModelHyper *hyper)
 {
 	uint64_t matrices = (uint64_t) hyper->n_delta_values * hyper->delta_dim * hyper->delta_dim;
 	uint64_t channels = model_delta_channels(hyper), gates = (2 * (uint64_t) hyper->n_delta_values + 15) / 16 * 16;
 
-	return matrices + (DELTA_TAPS - 1) * channels + STATE_ROWS * (channels + gates);
+	return model_state_floats(hyper, matrices + (DELTA_TAPS - 1 + STATE_ROWS) * channels) + STATE_ROWS * gates;
 }
 
 /* Floats of the hidden states in a state: the one behind its rows and those of STATE_ROWS rows behind it, which the

@@ -37,6 +37,7 @@ static const Setting settings_there_are[] = {
 	{"kv_cache_type", offsetof(ModelSettings, kv_cache_type), SETTING_CHOICE, 0, 0, {"f16", "q8_0", "f32"}},
 	{"huge_pages", offsetof(ModelSettings, huge_pages), SETTING_CHOICE, 0, 0, {"try", "on", "off"}},
 	{"threads", offsetof(ModelSettings, threads), SETTING_WHOLE, 1, 256, {NULL}},
+	{"state_type", offsetof(ModelSettings, state_type), SETTING_CHOICE, 0, 0, {"f32", "f16"}},
 };
 #define N_SETTINGS (sizeof settings_there_are / sizeof settings_there_are[0])
 
@@ -65,12 +66,23 @@ bits_of(const ModelSettings *settings, const Setting *setting)
 	return bits;
 }
 
+/* A choice by its number, of a setting that has so many. */
+static const char *
+choice_name(const char *name, uint32_t n, uint32_t number)
+{
+	return number >= 1 && number <= n ? find_setting(name, strlen(name))->choices[number - 1] : NULL;
+}
+
 const char *
 model_kv_cache_type(uint32_t kv_cache_type)
 {
-	const Setting *setting = find_setting("kv_cache_type", strlen("kv_cache_type"));
+	return choice_name("kv_cache_type", 3, kv_cache_type);
+}
 
-	return kv_cache_type >= 1 && kv_cache_type <= 3 ? setting->choices[kv_cache_type - 1] : NULL;
+const char *
+model_state_type(uint32_t state_type)
+{
+	return choice_name("state_type", 2, state_type);
 }
 
 /* Names with a comma between. */
@@ -107,8 +119,11 @@ refuse_value(const Setting *setting, const char *value, size_t length)
 	for (int i = 0; i < 4 && setting->choices[i]; i++)
 		append_name(list, sizeof list, setting->choices[i]);
 	if (setting->kind == SETTING_CHOICE)
-		return status_error(STATUS_INVALID_ARGUMENT, "%s is \"%.*s\", not one of %s", setting->name, shown(length),
-							value, list);
+		return status_error(
+			STATUS_INVALID_ARGUMENT, "%s is \"%.*s\", not one of %s%s", setting->name, shown(length), value, list,
+			setting->member == offsetof(ModelSettings, state_type) && length == 4 && memcmp(value, "bf16", 4) == 0
+				? "; " MODEL_NO_BF16_STATES
+				: "");
 	return status_error(STATUS_INVALID_ARGUMENT, "%s is \"%.*s\", not a %snumber between %.0f and %.0f", setting->name,
 						shown(length), value, setting->kind == SETTING_WHOLE ? "whole " : "", setting->low,
 						setting->high);

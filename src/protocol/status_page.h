@@ -15,7 +15,7 @@
 #include "model_settings.h"
 
 #define STATUS_PAGE_MAGIC 0x51504731u /* "1GPQ" */
-#define STATUS_PAGE_VERSION 4
+#define STATUS_PAGE_VERSION 5
 #define STATUS_PAGE_MAX_SLOTS 32    /* of models … */
 #define STATUS_PAGE_MAX_ADAPTERS 32 /* … and of adapters, behind them */
 #define STATUS_PAGE_ALL_SLOTS (STATUS_PAGE_MAX_SLOTS + STATUS_PAGE_MAX_ADAPTERS)
@@ -45,7 +45,7 @@ typedef struct ModelInForce
 	uint32_t rope_original_context; /* 0 where nothing is stretched */
 	float rope_factor;              /* 1 where nothing is stretched */
 	uint32_t n_threads;
-	char rope_scaling[8], kv_cache_type[8];
+	char rope_scaling[8], kv_cache_type[8], state_type[8];
 	uint64_t kv_block_bytes; /* keys and values of kv_block_tokens tokens */
 	uint32_t kv_block_tokens;
 	uint64_t state_bytes; /* of a hybrid's sequence, beside keys and values; 0: its layers have none */

@@ -6,9 +6,9 @@
  *
  * One JSON object a line: the median of the repeats, and the share of the memory or int8 roof measured beside them.
  * --context: positions that stand in the cache already, with made-up keys and values. --batch: so many sequences of
- * --prompt (128) tokens and 64 more each. --kv: the cache's number type. --settings: context and rotation, as they
- * stand behind the file in qwen.models. --huge-pages: weights on pages of 2 MB, as the engine serves them once it had
- * the time to put them there.
+ * --prompt (128) tokens and 64 more each. --kv: the cache's number type. --settings: context, rotation and the type of
+ * states, as they stand behind the file in qwen.models. --huge-pages: weights on pages of 2 MB, as the engine serves
+ * them once it had the time to put them there.
  *
  * --adapter: a LoRA file beside the model, which may be given several times; --adapters: so many of them, the files in
  * turns, each with memory of its own. Sequence number i has adapter number i modulo their number.
@@ -50,7 +50,7 @@ typedef struct Bench
 	KvBudget *budget;
 	KvPool *pool;
 	Forward *forward;
-	float *states; /* [sequences] of a hybrid's; NULL: it has none */
+	uint32_t *states; /* [sequences] of a hybrid's, of their pool; NULL: it has none */
 	uint32_t *blocks;
 	int image_fd;
 	Adapter *adapters[MAX_ADAPTERS]; /* [n_adapters], of which sequences take turns */
@@ -132,6 +132,7 @@ apply_settings(Model *model, const char *text)
 	check(model_settings_parse(text, strlen(text), 1, &settings), "settings");
 	context = model_terms_context(&settings);
 	check(context_apply(&model->hyper, &context), "settings");
+	model->hyper.state_type = model_terms_state_type(&settings, STATE_F32);
 }
 
 /* The folder of a file, and its name in there. */
@@ -175,8 +176,12 @@ open_model(Bench *bench, const char *path, int threads, uint32_t max_rows, uint3
 	check(forward_create(bench->model, bench->pool, bench->team, max_rows, max_sequences, max_logits, &bench->forward),
 		  "buffers");
 	bench->blocks = calloc(kv_pool_max_blocks(bench->pool), sizeof *bench->blocks);
-	if (model_state_bytes(&bench->model->hyper) > 0)
-		bench->states = aligned_alloc(64, model_state_bytes(&bench->model->hyper) * max_sequences);
+	if (kv_pool_states(bench->pool))
+	{
+		bench->states = calloc(max_sequences, sizeof *bench->states);
+		if (!kv_pool_take(kv_pool_states(bench->pool), max_sequences, bench->states))
+			die("KV cache too small for so many states", NULL);
+	}
 	count_weights(bench);
 }
 
@@ -232,7 +237,7 @@ median(double *values, int n)
 static float *
 state_of(const Bench *bench, uint32_t sequence)
 {
-	return bench->states ? bench->states + model_state_bytes(&bench->model->hyper) / sizeof(float) * sequence : NULL;
+	return bench->states ? kv_pool_state(kv_pool_states(bench->pool), bench->states[sequence]) : NULL;
 }
 
 /* Rows [first, first + n) of tokens through the model. */
@@ -276,10 +281,20 @@ static double
 kv_bytes(const Bench *bench, uint32_t position)
 {
 	const ModelHyper *hyper = &bench->model->hyper;
-	double slices = 2.0 * hyper->n_layers * hyper->n_kv_heads;
+	double slices = 2.0 * model_n_cache_layers(hyper) * hyper->n_kv_heads;
 
 	return slices * (position + 1) * (double) kv_slice_bytes(kv_pool_type(bench->pool), hyper->head_dim) /
 		   KV_BLOCK_POSITIONS;
+}
+
+/* Bytes of a state that a row reads and writes: its matrices, twice. */
+static double
+state_bytes(const Bench *bench)
+{
+	const ModelHyper *hyper = &bench->model->hyper;
+	double matrices = (double) hyper->n_delta_values * hyper->delta_dim * hyper->delta_dim;
+
+	return 2 * model_n_delta_layers(hyper) * matrices * (double) state_type_bytes((StateType) hyper->state_type);
 }
 
 /* One repetition: what was reached, and of which roof. */
@@ -375,10 +390,11 @@ static void
 fill_context(Bench *bench, uint32_t n_positions)
 {
 	const ModelHyper *hyper = &bench->model->hyper;
-	size_t bytes = kv_pool_block_bytes(bench->pool) / (2 * hyper->n_layers * hyper->n_kv_heads);
+	uint32_t n_layers = model_n_cache_layers(hyper);
+	size_t bytes = kv_pool_block_bytes(bench->pool) / (2 * n_layers * hyper->n_kv_heads);
 
 	for (uint32_t b = 0; b < kv_blocks_for(n_positions); b++)
-		for (uint32_t layer = 0; layer < hyper->n_layers; layer++)
+		for (uint32_t layer = 0; layer < n_layers; layer++)
 			for (uint32_t head = 0; head < hyper->n_kv_heads; head++)
 			{
 				memset(kv_pool_k(bench->pool, bench->blocks[b], layer, head), 0x2e, bytes);
@@ -392,6 +408,7 @@ bench_decode(Bench *bench, uint32_t n, uint32_t context, int repeat)
 	uint32_t prompt = context > 16 ? context : 16;
 	int32_t *tokens = some_tokens(bench, prompt + n);
 	Sample *samples = calloc((size_t) repeat, sizeof *samples);
+	double bytes = (double) bench->weight_bytes + kv_bytes(bench, prompt + n / 2) + state_bytes(bench);
 
 	take_blocks(bench, prompt + n);
 	fill_context(bench, prompt);
@@ -412,13 +429,11 @@ bench_decode(Bench *bench, uint32_t n, uint32_t context, int repeat)
 		forward_measure(bench->forward, NULL);
 		sample_roof(&samples[r], before, measure_memory(bench));
 		samples[r].speed = n / seconds;
-		samples[r].share =
-			((double) bench->weight_bytes + kv_bytes(bench, prompt + n / 2)) * n / seconds * 1e-9 / samples[r].roof;
+		samples[r].share = bytes * n / seconds * 1e-9 / samples[r].roof;
 	}
 	printf("{\"bench\": \"decode\", \"file\": \"%s\", \"threads\": %d, \"ours\": %.1f, \"unit\": \"tok/s\", "
 		   "\"bytes_per_token\": %.0f, \"context\": %u",
-		   bench->file, team_size(bench->team), sample_median(samples, repeat, SAMPLE_SPEED),
-		   (double) bench->weight_bytes + kv_bytes(bench, prompt + n / 2), prompt);
+		   bench->file, team_size(bench->team), sample_median(samples, repeat, SAMPLE_SPEED), bytes, prompt);
 	print_samples(samples, repeat, "memory_gb_s");
 	kv_pool_give(bench->pool, kv_blocks_for(prompt + n), bench->blocks);
 	free(tokens);

@@ -44,7 +44,7 @@ def test_page_and_server_agree(server):
 
 
 def test_values_out_of_range_are_refused(server):
-    for setting in ("max_models = 0", "max_models = 33", "kv_cache_size = '15MB'", "kv_cache_type = 'f64'", "max_tokens = 0", "io_method = 'mmap'", "threads = 257"):
+    for setting in ("max_models = 0", "max_models = 33", "kv_cache_size = '15MB'", "kv_cache_type = 'f64'", "state_type = 'q8_0'", "state_type = 'bf16'", "max_tokens = 0", "io_method = 'mmap'", "threads = 257"):
         try:
             server.query(f"ALTER SYSTEM SET qwen.{setting}")
         except Exception as error:

@@ -5,6 +5,7 @@ import signal
 import sys
 import time
 
+import psycopg2
 import pytest
 from cluster import MODEL_FILE, Cluster, model_directory, wait_until
 from conftest import ready
@@ -145,6 +146,61 @@ def bound(row, model, texts):
     return row % (f"'{model}'", "ARRAY[" + ", ".join(f"'{text}'" for text in texts) + "]")
 
 
+STATE = "SELECT state_type, state_bytes FROM qwen_models WHERE name = 'hybrid' AND state = 'serving'"
+
+
+def serve_hybrid(cluster, settings):
+    """The hybrid with other settings, in force."""
+    mine = f"{LONGER}, {settings}" if settings else LONGER
+    cluster.reload(qwen__models=f"hybrid={cluster.hybrid_file} {{{mine}}}, chat={MODEL_FILE}")
+    wanted = settings.partition("state_type=")[2] or "f32"
+    wait_until(lambda: [row[0] for row in cluster.query(STATE)] == [wanted], 30, f"states in {wanted}")
+
+
+def test_states_in_f16_take_half_and_change_nothing_else(mixed):
+    """Of a model by its own settings: bytes are told as they are, snapshots are found and moved, rows and turns are those of each request alone."""
+    assert mixed.query("SELECT state_type FROM qwen_models WHERE name = 'chat'") == [(None,)]
+    before = mixed.query(STATE)[0]
+    assert before[0] == "f32"
+    row = "SELECT qwen_generate(t, model => 'hybrid', temperature => 0, max_tokens => 16) FROM unnest(%s) t"
+    texts = [f"Thing number {i} of {'many ' * 40}is" for i in range(10)]
+    serve_hybrid(mixed, "state_type=f16")
+    try:
+        of_one = mixed.query(STATE)[0][1]
+        assert 0.45 * before[1] < of_one < 0.53 * before[1]
+        message = mixed.value("SELECT message FROM qwen_health_checks WHERE \"check\" = 'states'")
+        assert f"the KV cache holds {448 * 1048576 // of_one}" in message
+        together = [answer for (answer,) in mixed.query(row, (texts,))]
+        assert [mixed.query(row, ([text],))[0][0] for text in texts[:3]] == together[:3]
+        messages, cached_before = [], 0
+        for turn in range(3):
+            messages.append({"role": "user", "content": f"Question number {turn + 1}: which town is the capital of France?"})
+            answer, prompt, cached, completion = ask(mixed, messages)
+            assert cached == cached_before
+            cached_before = prompt + completion - 1
+            with mixed.connect() as fresh, fresh.cursor() as cursor:
+                cursor.execute("SET qwen.prefix_cache = off")
+                cursor.execute("SELECT content, cached_tokens FROM qwen_chat_full(%s::jsonb, temperature => 0, max_tokens => 12)", (json.dumps(messages),))
+                assert cursor.fetchall() == [(answer, 0)]
+            messages.append({"role": "assistant", "content": answer})
+        assert "Paris" in messages[1]["content"]
+        counted = idle_counts(mixed)
+        assert counted["snapshots"] > 0 and counted["snapshot_bytes"] == counted["snapshots"] * of_one
+    finally:
+        serve_hybrid(mixed, "")
+    assert mixed.query(STATE)[0] == before
+
+
+def test_states_in_bf16_are_refused_with_the_reason(mixed):
+    for statement in (f"ALTER SYSTEM SET qwen.models = 'hybrid={mixed.hybrid_file} {{state_type=bf16}}'", "ALTER SYSTEM SET qwen.state_type = 'bf16'"):
+        with pytest.raises(psycopg2.Error) as failure:
+            mixed.query(statement)
+        assert failure.value.pgcode == "22023" and "off by 2 %" in str(failure.value) and "f32, f16" in str(failure.value)
+    with pytest.raises(psycopg2.Error) as failure:
+        mixed.query("""SELECT qwen_load_model('other', %s, '{"state_type": "bf16"}')""", (mixed.hybrid_file,))
+    assert failure.value.pgcode == "22023" and "off by 2 %" in str(failure.value)
+
+
 def test_unloading_a_hybrid_gives_all_states_back(mixed):
     ask(mixed, [{"role": "user", "content": "What is the capital of France?"}])
     taken = idle_counts(mixed)
@@ -161,3 +217,19 @@ def test_unloading_a_hybrid_gives_all_states_back(mixed):
     mixed.query("SELECT qwen_load_model('hybrid', %s)", (mixed.hybrid_file,))
     assert time.monotonic() - begin < 60
     assert "Paris" in mixed.value("SELECT qwen_chat('What is the capital of France? Answer in one sentence.', model => 'hybrid', temperature => 0, max_tokens => 12)")
+
+
+def test_the_type_of_all_states_is_a_setting(mixed):
+    check = "SELECT item, value FROM qwen_check_model(%s) WHERE item LIKE 'state%%' ORDER BY item DESC"
+    of_f32 = dict(mixed.query(check, (mixed.hybrid_file,)))
+    assert of_f32["state_type"] == "f32" and of_f32["state_bytes"] == str(mixed.query(STATE)[0][1])
+    mixed.settings["qwen.state_type"] = "f16"
+    mixed.restart()
+    wait_until(lambda: mixed.query("SELECT state FROM qwen_models") == [("serving",)] * 2, 30, "both models")
+    in_force = mixed.query(STATE)[0]
+    of_f16 = dict(mixed.query(check, (mixed.hybrid_file,)))
+    assert in_force == ("f16", int(of_f16["state_bytes"])) and of_f16["state_type"] == "f16" and int(of_f16["state_bytes"]) < 0.53 * int(of_f32["state_bytes"])
+    # a model's own setting goes before it
+    mixed.query("SELECT qwen_unload_model('hybrid')")
+    mixed.query("""SELECT qwen_load_model('hybrid', %s, '{"state_type": "f32"}')""", (mixed.hybrid_file,))
+    assert mixed.query(STATE)[0][0] == "f32"

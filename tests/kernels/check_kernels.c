@@ -597,48 +597,162 @@ delta_by_definition(const DeltaCase *c, double *state, double *o)
 		}
 }
 
+/* A state of a type, from floats and back. */
 static void
-delta_rows_are_the_definition_in_any_cut_and_the_same_bits(void **state)
+keep_state(StateType type, const float *x, void *state)
 {
+	kernels_by_name("portable")->state_store(type, x, DELTA_DIM * DELTA_COLUMNS, state);
+}
+
+static void
+read_state(StateType type, const void *state, float *x)
+{
+	kernels_by_name("portable")->state_load(type, state, DELTA_DIM * DELTA_COLUMNS, x);
+}
+
+/* All rows in calls of so many. */
+static void
+delta_in_cuts(const Kernels *kernels, StateType type, const DeltaCase *c, uint32_t cut, void *state)
+{
+	for (uint32_t t = 0; t < DELTA_N; t += cut)
+	{
+		DeltaRows part = c->rows;
+
+		part.n = DELTA_N - t < cut ? DELTA_N - t : cut;
+		part.q += t * DELTA_DIM;
+		part.k += t * DELTA_DIM;
+		part.v += t * DELTA_COLUMNS;
+		part.decay += t;
+		part.beta += t;
+		part.o += t * DELTA_COLUMNS;
+		kernels->delta_rows(type, state, &part);
+	}
+}
+
+static void
+check_delta_rows(StateType type, double near)
+{
+	size_t n_bytes = DELTA_DIM * DELTA_COLUMNS * state_type_bytes(type);
 	double expected[DELTA_DIM * DELTA_COLUMNS], outputs[DELTA_N * DELTA_COLUMNS];
-	float first[DELTA_DIM * DELTA_COLUMNS], first_o[DELTA_N * DELTA_COLUMNS];
+	float first[DELTA_DIM * DELTA_COLUMNS], again[DELTA_DIM * DELTA_COLUMNS], values[DELTA_DIM * DELTA_COLUMNS];
+	float first_o[DELTA_N * DELTA_COLUMNS];
 	DeltaCase c = delta_case();
 
-	(void) state;
+	keep_state(type, c.state, first);
+	read_state(type, first, values);
 	for (uint32_t i = 0; i < DELTA_DIM * DELTA_COLUMNS; i++)
-		expected[i] = c.state[i];
+		expected[i] = values[i];
 	delta_by_definition(&c, expected, outputs);
-	memcpy(first, c.state, sizeof first);
-	kernels_by_name("portable")->delta_rows(first, &c.rows);
+	kernels_by_name("portable")->delta_rows(type, first, &c.rows);
 	memcpy(first_o, c.o, sizeof first_o);
+	read_state(type, first, values);
 	for (uint32_t i = 0; i < DELTA_DIM * DELTA_COLUMNS; i++)
-		assert_true(fabs(first[i] - expected[i]) < 1e-5);
+		assert_true(fabs(values[i] - expected[i]) < near);
 	for (uint32_t i = 0; i < DELTA_N * DELTA_COLUMNS; i++)
-		assert_true(fabs(first_o[i] - outputs[i]) < 1e-5);
+		assert_true(fabs(first_o[i] - outputs[i]) < near);
 	for (size_t i = 0; i < N_ISAS; i++)
 		for (uint32_t cut = 1; kernels_by_name(isa_names[i]) && cut <= DELTA_N; cut++)
 		{
-			float again[DELTA_DIM * DELTA_COLUMNS];
-
-			memcpy(again, c.state, sizeof again);
+			keep_state(type, c.state, again);
 			memset(c.o, 0, sizeof first_o);
-			for (uint32_t t = 0; t < DELTA_N; t += cut)
-			{
-				DeltaRows part = c.rows;
-
-				part.n = DELTA_N - t < cut ? DELTA_N - t : cut;
-				part.q += t * DELTA_DIM;
-				part.k += t * DELTA_DIM;
-				part.v += t * DELTA_COLUMNS;
-				part.decay += t;
-				part.beta += t;
-				part.o += t * DELTA_COLUMNS;
-				kernels_by_name(isa_names[i])->delta_rows(again, &part);
-			}
-			assert_same(first, again, sizeof first, "delta_rows, the state", isa_names[i]);
+			delta_in_cuts(kernels_by_name(isa_names[i]), type, &c, cut, again);
+			assert_same(first, again, n_bytes, "delta_rows, the state", isa_names[i]);
 			assert_same(first_o, c.o, sizeof first_o, "delta_rows", isa_names[i]);
 		}
 	free_delta_case(&c);
+}
+
+static void
+delta_rows_are_the_definition_in_any_cut_and_the_same_bits(void **state)
+{
+	(void) state;
+	check_delta_rows(STATE_F32, 1e-5);
+	check_delta_rows(STATE_F16, 5e-3);
+}
+
+/* A row alone: in F16 what it leaves is the F32 result rounded once, and clamped where it is over the range. */
+static void
+states_in_f16_are_rounded_after_each_row_and_clamped(void **state)
+{
+	float exact[DELTA_DIM * DELTA_COLUMNS], exact_o[DELTA_COLUMNS];
+	uint16_t halves[DELTA_DIM * DELTA_COLUMNS];
+	uint32_t n_clamped = 0;
+	DeltaCase c = delta_case();
+
+	(void) state;
+	for (uint32_t j = 0; j < DELTA_COLUMNS; j++)
+		c.rows.o[j] = 0;
+	((float *) (uintptr_t) c.rows.v)[3] = 3e6f;
+	((float *) (uintptr_t) c.rows.v)[20] = -3e6f;
+	c.rows.n = 1;
+	for (size_t i = 0; i < N_ISAS; i++)
+	{
+		const Kernels *kernels = kernels_by_name(isa_names[i]);
+
+		if (!kernels)
+			continue;
+		keep_state(STATE_F16, c.state, halves);
+		read_state(STATE_F16, halves, exact);
+		kernels->delta_rows(STATE_F32, exact, &c.rows);
+		memcpy(exact_o, c.rows.o, sizeof exact_o);
+		kernels->delta_rows(STATE_F16, halves, &c.rows);
+		for (uint32_t e = 0; e < DELTA_DIM * DELTA_COLUMNS; e++)
+		{
+			float x = exact[e] > 65504 ? 65504 : exact[e] < -65504 ? -65504 : exact[e];
+
+			n_clamped += x != exact[e];
+			assert_int_equal(halves[e], f32_to_f16(x));
+		}
+		assert_same(exact_o, c.rows.o, sizeof exact_o, "what a row gives, before it is kept", isa_names[i]);
+	}
+	assert_true(n_clamped > 0);
+	free_delta_case(&c);
+}
+
+/* Rows of the convolution: kept, read again, and used as they will be read. */
+static void
+rows_that_a_state_keeps_are_the_same_bits_wherever_they_are_read(void **state)
+{
+	enum
+	{
+		N = 48
+	};
+	float *x = random_floats(4 * N), *taps = random_floats(4 * N), a[N], b[N], rounded[4 * N];
+	const float *rows[4] = {x, x + N, x + 2 * N, x + 3 * N};
+	const float *rounded_rows[4] = {rounded, rounded + N, rounded + 2 * N, rounded + 3 * N};
+	uint16_t kept[4 * N];
+
+	(void) state;
+	x[5] = 1e6f;
+	x[N + 7] = -7e4f;
+	for (size_t i = 0; i < N_ISAS; i++)
+	{
+		const Kernels *kernels = kernels_by_name(isa_names[i]);
+
+		if (!kernels)
+			continue;
+		for (uint32_t n = 1; n <= 33; n++)
+		{
+			memset(kept, 0x5a, sizeof kept);
+			kernels->state_store(STATE_F16, x, n, kept);
+			for (uint32_t j = 0; j < n; j++)
+				assert_int_equal(kept[j], f32_to_f16(x[j] > 65504 ? 65504 : x[j]));
+			assert_int_equal(kept[n], 0x5a5a);
+		}
+		kernels->state_store(STATE_F16, x, 4 * N, kept);
+		kernels->state_load(STATE_F16, kept, 4 * N, rounded);
+		for (uint32_t j = 0; j < 4 * N; j++)
+			assert_true(rounded[j] == f16_to_f32(kept[j]));
+		kernels->delta_conv(STATE_F16, rows, taps, N, N, a);
+		kernels->delta_conv(STATE_F16, rounded_rows, taps, N, N, b);
+		assert_same(a, b, sizeof a, "delta_conv of what was kept and what was not", isa_names[i]);
+		kernels_by_name("portable")->delta_conv(STATE_F32, rounded_rows, taps, N, N, b);
+		assert_same(a, b, sizeof a, "delta_conv in F16", isa_names[i]);
+		kernels->state_store(STATE_F32, x, N - 1, rounded);
+		assert_memory_equal(rounded, x, (N - 1) * sizeof *x);
+	}
+	free(x);
+	free(taps);
 }
 
 static void
@@ -695,8 +809,8 @@ what_stands_around_delta_rows_is_the_same_bits(void **state)
 
 		if (!kernels)
 			continue;
-		portable->delta_conv(rows, taps, N, N, a);
-		kernels->delta_conv(rows, taps, N, N, b);
+		portable->delta_conv(STATE_F32, rows, taps, N, N, a);
+		kernels->delta_conv(STATE_F32, rows, taps, N, N, b);
 		assert_same(a, b, sizeof a, "delta_conv", isa_names[i]);
 		for (uint32_t j = 0; j < N; j++)
 		{
@@ -1125,6 +1239,8 @@ main(int argc, char **argv)
 {
 	const struct CMUnitTest tests[] = {
 		cmocka_unit_test(delta_rows_are_the_definition_in_any_cut_and_the_same_bits),
+		cmocka_unit_test(states_in_f16_are_rounded_after_each_row_and_clamped),
+		cmocka_unit_test(rows_that_a_state_keeps_are_the_same_bits_wherever_they_are_read),
 		cmocka_unit_test(delta_gates_are_near_and_never_leave_subnormal_states),
 		cmocka_unit_test(what_stands_around_delta_rows_is_the_same_bits),
 		cmocka_unit_test(halves_convert_exactly),

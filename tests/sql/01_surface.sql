@@ -68,6 +68,7 @@ SELECT is((SELECT array_agg(name ORDER BY name) FROM pg_settings WHERE name LIKE
 	'qwen.queue_size',
 	'qwen.speculation',
 	'qwen.stat_max',
+	'qwen.state_type',
 	'qwen.threads',
 	'qwen.watchdog_timeout'], 'the settings are those of docs/settings.md');
 SELECT throws_ok($$SET qwen.max_tokens = 0$$, '22023', NULL, 'a setting out of its range is refused');

@@ -734,7 +734,7 @@ outliers_are_pairs_of_what_is_rotated(void **state)
 
 /* All of a sequence's logits under every chunking, number of threads and instruction set: the same bits. */
 static void
-check_same_logits(TensorType type, KvType kv_type, unsigned kind, bool outliers)
+check_same_logits_of(TensorType type, KvType kv_type, StateType state_type, unsigned kind, bool outliers)
 {
 	static const uint32_t chunks[] = {1, 7, 16, 64, 700};
 	static const char *const isas[] = {"neon", "avx2", "portable"};
@@ -745,6 +745,7 @@ check_same_logits(TensorType type, KvType kv_type, unsigned kind, bool outliers)
 	int32_t *tokens = make_tokens(n, type);
 	float *first = NULL, *biases = outliers ? give_key_outliers(model) : NULL;
 
+	model->hyper.state_type = state_type;
 	for (int variant = 0; variant < 8; variant++)
 	{
 		Engine engine;
@@ -769,6 +770,12 @@ check_same_logits(TensorType type, KvType kv_type, unsigned kind, bool outliers)
 	free(biases);
 	free(tokens);
 	model_close(model);
+}
+
+static void
+check_same_logits(TensorType type, KvType kv_type, unsigned kind, bool outliers)
+{
+	check_same_logits_of(type, kv_type, STATE_F32, kind, outliers);
 }
 
 static void
@@ -804,6 +811,8 @@ logits_of_hybrids_do_not_depend_on_chunks_threads_or_instructions(void **state)
 	check_same_logits(TENSOR_F32, KV_F16, TINY_HYBRID | TINY_EXPERTS | TINY_NEXT, false);
 	check_same_logits(TENSOR_Q8_0, KV_F16, TINY_HYBRID, false);
 	check_same_logits(TENSOR_Q4_K, KV_Q8_0, TINY_HYBRID | TINY_EXPERTS, false);
+	check_same_logits_of(TENSOR_F32, KV_F16, STATE_F16, TINY_HYBRID | TINY_EXPERTS | TINY_NEXT, false);
+	check_same_logits_of(TENSOR_Q4_0, KV_F16, STATE_F16, TINY_HYBRID, false);
 }
 
 static void
@@ -1086,16 +1095,54 @@ cache_types_stay_near_f32(void **state)
 	model_close(model);
 }
 
+/* States of 16 bits take half the room, and change logits by what their rounding is worth. */
 static void
-check_neighbours(unsigned kind)
+states_in_f16_stay_near_f32_in_half_the_room(void **state)
+{
+	TinyModel shape = {TINY_HYBRID, 4, 256, 256, 4, 2, 32, 1024, false, TENSOR_F32, 9, -1};
+	Model *model = tiny_model(&shape);
+	int32_t *tokens = make_tokens(600, 5);
+	uint64_t bytes[2];
+	float *logits[2];
+	double squares = 0, difference;
+
+	(void) state;
+	for (int type = STATE_F32; type <= STATE_F16; type++)
+	{
+		Engine engine;
+
+		model->hyper.state_type = (uint32_t) type;
+		bytes[type] = model_state_bytes(&model->hyper);
+		engine = make_engine(model, 2, KV_F32);
+		assert_true(kv_pool_block_bytes(kv_pool_states(engine.pool)) < bytes[type] + 4096);
+		logits[type] = engine_logits(&engine, tokens, 600, 64);
+		free_engine(&engine);
+	}
+	assert_true((double) bytes[STATE_F16] / (double) bytes[STATE_F32] < 0.52);
+	for (size_t i = 0; i < 600 * TINY_VOCAB; i++)
+		squares += (double) logits[STATE_F32][i] * logits[STATE_F32][i];
+	difference = largest_difference(logits[STATE_F16], logits[STATE_F32], 600 * TINY_VOCAB);
+	difference /= sqrt(squares / (600 * TINY_VOCAB));
+	if (difference > 2e-2 || difference == 0)
+		fail_msg("max |difference| / RMS %g", difference);
+	free(logits[0]);
+	free(logits[1]);
+	free(tokens);
+	model_close(model);
+}
+
+static void
+check_neighbours(unsigned kind, StateType state_type)
 {
 	TinyModel shape = {kind, 2, 64, 96, 6, 2, 16, 1024, false, TENSOR_Q8_0, 7, -1};
 	Model *model = tiny_model(&shape);
-	Engine engine = make_engine(model, 2, KV_F16);
 	uint32_t lengths[8] = {40, 3, 1, 17, 64, 5, 33, 9}, blocks[8][4];
 	int32_t *tokens[8];
 	float *alone[8];
+	Engine engine;
 
+	model->hyper.state_type = state_type;
+	engine = make_engine(model, 2, KV_F16);
 	for (int s = 0; s < 8; s++)
 	{
 		tokens[s] = make_tokens(lengths[s] + 1, (uint64_t) s);
@@ -1138,14 +1185,15 @@ static void
 logits_do_not_depend_on_neighbours(void **state)
 {
 	(void) state;
-	check_neighbours(0);
-	check_neighbours(TINY_HYBRID);
+	check_neighbours(0, STATE_F32);
+	check_neighbours(TINY_HYBRID, STATE_F32);
+	check_neighbours(TINY_HYBRID, STATE_F16);
 }
 
 /* Rows whose effect is kept only as far as they are accepted afterwards: whatever is accepted, later rows have the bits
  * that they have without any that was not. */
 static void
-tentative_rows_leave_no_trace_but_those_that_count(void **state)
+check_tentative_rows(StateType state_type)
 {
 	enum
 	{
@@ -1153,13 +1201,12 @@ tentative_rows_leave_no_trace_but_those_that_count(void **state)
 	};
 	static const unsigned kinds[] = {TINY_HYBRID, TINY_HYBRID | TINY_EXPERTS | TINY_NEXT};
 
-	(void) state;
 	for (int k = 0; k < 2; k++)
 		for (int threads = 1; threads <= 2; threads++)
 		{
 			TinyModel shape = {kinds[k], 4, 64, 96, 6, 2, 16, 1024, false, TENSOR_Q8_0, 7, -1};
 			Model *model = tiny_model(&shape);
-			Engine engine = make_engine(model, threads, KV_F16);
+			Engine engine = (model->hyper.state_type = state_type, make_engine(model, threads, KV_F16));
 			int32_t *tokens = make_tokens(N + 8, 3);
 			float *expected = engine_logits(&engine, tokens, N, 50);
 			uint32_t blocks[8], at = 2, n_accepted[9] = {0};
@@ -1192,6 +1239,14 @@ tentative_rows_leave_no_trace_but_those_that_count(void **state)
 			free_engine(&engine);
 			model_close(model);
 		}
+}
+
+static void
+tentative_rows_leave_no_trace_but_those_that_count(void **state)
+{
+	(void) state;
+	check_tentative_rows(STATE_F32);
+	check_tentative_rows(STATE_F16);
 }
 
 static void
@@ -1239,6 +1294,7 @@ main(void)
 		cmocka_unit_test(a_step_leaves_processors_to_others),
 		cmocka_unit_test(members_beat_as_a_step_gets_on_and_not_while_it_hangs),
 		cmocka_unit_test(cache_types_stay_near_f32),
+		cmocka_unit_test(states_in_f16_stay_near_f32_in_half_the_room),
 		cmocka_unit_test(outliers_of_keys_do_not_spoil_eight_bits),
 		cmocka_unit_test(outliers_are_told_by_biases_alone),
 		cmocka_unit_test(outliers_are_pairs_of_what_is_rotated),

@@ -459,5 +459,12 @@ main(void)
 		cmocka_unit_test(guesses_in_vain_are_few),
 	};
 
-	return cmocka_run_group_tests_name("guesses", tests, NULL, NULL);
+	const struct CMUnitTest with_states[] = {
+		cmocka_unit_test(guesses_have_the_same_bits_whatever_came_before),
+		cmocka_unit_test(answers_do_not_change),
+	};
+	int failed = cmocka_run_group_tests_name("guesses", tests, NULL, NULL);
+
+	tiny_state_type = STATE_F16;
+	return failed + cmocka_run_group_tests_name("guesses, states in f16", with_states, NULL, NULL);
 }

@@ -315,11 +315,20 @@ answers_of_hybrids_depend_on_nothing_else(void **state)
 				seen.n_guessed_right > n_mixes && seen.n_head_guessed > n_mixes);
 }
 
+static void
+answers_of_hybrids_depend_on_nothing_else_in_f16(void **state)
+{
+	tiny_state_type = STATE_F16;
+	answers_of_hybrids_depend_on_nothing_else(state);
+	tiny_state_type = STATE_F32;
+}
+
 int
 main(void)
 {
 	const struct CMUnitTest tests[] = {cmocka_unit_test(answers_depend_on_nothing_else),
-									   cmocka_unit_test(answers_of_hybrids_depend_on_nothing_else)};
+									   cmocka_unit_test(answers_of_hybrids_depend_on_nothing_else),
+									   cmocka_unit_test(answers_of_hybrids_depend_on_nothing_else_in_f16)};
 
 	return cmocka_run_group_tests_name("scheduler_random", tests, NULL, NULL);
 }

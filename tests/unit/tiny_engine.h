@@ -54,6 +54,7 @@ tiny_ended(void *argument, EngineRequest *request)
 
 /* States of a hybrid that there is memory for beside its blocks. */
 __attribute__((unused)) static uint32_t tiny_n_states = 6;
+__attribute__((unused)) static StateType tiny_state_type = STATE_F32;
 
 /*
  * An engine of n_threads with n_blocks of KV cache (counted in blocks of the first model) for some models, which it
@@ -77,6 +78,7 @@ tiny_engine_of(Model *const *models, uint32_t n_models, KvType kv_type, int n_th
 		Slot *slot = &engine->slots.slots[engine->slots.n++];
 
 		slot->model = models[i];
+		slot->model->hyper.state_type = tiny_state_type;
 		slot->status = &engine->page->slots[i];
 		if (i == 0)
 		{

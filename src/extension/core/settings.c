@@ -21,6 +21,7 @@ char *qwen_kv_cache_size;
 bool qwen_lock_memory = false;
 int qwen_huge_pages = QWEN_HUGE_PAGES_TRY;
 int qwen_kv_cache_type = 0;
+int qwen_state_type = QWEN_STATE_F32;
 int qwen_prefill_chunk = 256;
 int qwen_speculation = QWEN_SPECULATION_AUTO;
 bool qwen_engine_sandbox = true;
@@ -41,6 +42,9 @@ bool qwen_batch_plans = true;
 
 static const struct config_enum_entry kv_cache_types[] = {
 	{"f16", 0, false}, {"q8_0", 2, false}, {"f32", 1, false}, {NULL, 0, false}};
+/* the hidden one is there to be refused with a reason */
+static const struct config_enum_entry state_types[] = {
+	{"f32", QWEN_STATE_F32, false}, {"f16", QWEN_STATE_F16, false}, {"bf16", QWEN_STATE_BF16, true}, {NULL, 0, false}};
 static const struct config_enum_entry huge_pages[] = {{"try", QWEN_HUGE_PAGES_TRY, false},
 													  {"on", QWEN_HUGE_PAGES_ON, false},
 													  {"off", QWEN_HUGE_PAGES_OFF, false},
@@ -103,6 +107,16 @@ check_adapters(char **value, void **extra, GucSource source)
 	return false;
 }
 
+static bool
+check_state_type(int *value, void **extra, GucSource source)
+{
+	if (*value != QWEN_STATE_BF16)
+		return true;
+	GUC_check_errdetail("%s.", MODEL_NO_BF16_STATES);
+	GUC_check_errhint("Available values: f32, f16.");
+	return false;
+}
+
 #define CACHE_LEAST_MB 16
 
 /* "auto" (0), or an amount of memory in MB where it has no unit. */
@@ -160,6 +174,9 @@ define_server_settings(void)
 							 NULL, &qwen_lock_memory, false, PGC_POSTMASTER, 0, NULL, NULL, NULL);
 	DefineCustomEnumVariable("qwen.kv_cache_type", "Number type of keys and values.", NULL, &qwen_kv_cache_type, 0,
 							 kv_cache_types, PGC_POSTMASTER, 0, NULL, NULL, NULL);
+	DefineCustomEnumVariable("qwen.state_type", "Number type of the states of models with gated delta nets.", NULL,
+							 &qwen_state_type, QWEN_STATE_F32, state_types, PGC_POSTMASTER, 0, check_state_type, NULL,
+							 NULL);
 	DefineCustomEnumVariable("qwen.speculation", "Who guesses tokens that come next, which are checked in one step.",
 							 "Answers do not change.", &qwen_speculation, QWEN_SPECULATION_AUTO, speculations,
 							 PGC_POSTMASTER, 0, NULL, NULL, NULL);

@@ -15,8 +15,8 @@ extern const char *refused_models(void);
 
 /* qwen.kv_cache_size in bytes; 0: auto. */
 extern uint64 kv_cache_bytes(void);
-extern int qwen_max_models, qwen_max_adapters, qwen_threads, qwen_kv_cache_type, qwen_prefill_chunk, qwen_max_running,
-	qwen_queue_size, qwen_max_tokens, qwen_prefix_cache, qwen_io_method, qwen_watchdog_timeout;
+extern int qwen_max_models, qwen_max_adapters, qwen_threads, qwen_kv_cache_type, qwen_state_type, qwen_prefill_chunk,
+	qwen_max_running, qwen_queue_size, qwen_max_tokens, qwen_prefix_cache, qwen_io_method, qwen_watchdog_timeout;
 extern int qwen_job_window, qwen_max_job_workers, qwen_job_retention;
 
 extern int qwen_engine_priority, qwen_speculation;
@@ -43,6 +43,10 @@ extern int qwen_huge_pages;
 #define QWEN_PRIORITY_LOW 0
 #define QWEN_PRIORITY_NORMAL 1
 #define QWEN_PRIORITY_HIGH 2
+
+#define QWEN_STATE_F32 0
+#define QWEN_STATE_F16 1
+#define QWEN_STATE_BF16 2 /* refused */
 
 #define QWEN_IO_AUTO 0
 #define QWEN_IO_PREAD 1

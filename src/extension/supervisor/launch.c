@@ -215,6 +215,7 @@ launch_engine(int listener, int death_pipe[2], int *pidfd)
 		psprintf("--threads=%d", qwen_threads),
 		psprintf("--kv-cache-bytes=" UINT64_FORMAT, kv_cache_bytes()),
 		psprintf("--kv-cache-type=%s", GetConfigOption("qwen.kv_cache_type", false, false)),
+		psprintf("--state-type=%s", GetConfigOption("qwen.state_type", false, false)),
 		psprintf("--prefill-chunk=%d", qwen_prefill_chunk),
 		psprintf("--speculation=%d", qwen_speculation),
 		psprintf("--max-running=%d", qwen_max_running),
@@ -302,6 +303,7 @@ launch_checker(const char *file, int answer_fd, int death_pipe[2], int *pidfd)
 		psprintf("--file=%s", file),
 		psprintf("--kv-cache-bytes=" UINT64_FORMAT, cache_bytes_now()),
 		psprintf("--kv-cache-type=%s", GetConfigOption("qwen.kv_cache_type", false, false)),
+		psprintf("--state-type=%s", GetConfigOption("qwen.state_type", false, false)),
 		psprintf("--cache-to-come=" UINT64_FORMAT, cache_bytes_to_come()),
 		NULL,
 	};

@@ -23,7 +23,7 @@
 #include "utils/numeric.h"
 #include "utils/timestamp.h"
 
-#define N_MODEL_COLUMNS 23
+#define N_MODEL_COLUMNS 24
 #define N_MODEL_COLUMNS_0_1 14 /* of the script of version 0.1 */
 
 const char *const slot_state_names[] = {"empty", "waiting", "loading", "opening", "serving", "failed", "unloading"};
@@ -52,7 +52,7 @@ slot_notices(const SlotStatus *status)
 	return CStringGetTextDatum(server_string(psprintf("%s%s%s", loader, loader[0] && engine[0] ? "; " : "", engine)));
 }
 
-/* How a model is served: seven columns. */
+/* How a model is served: eight columns. */
 static void
 put_in_force(const SharedSlot *slot, const SlotStatus *status, Datum *values, bool *nulls)
 {
@@ -60,7 +60,8 @@ put_in_force(const SharedSlot *slot, const SlotStatus *status, Datum *values, bo
 
 	in_force.rope_scaling[sizeof in_force.rope_scaling - 1] = '\0';
 	in_force.kv_cache_type[sizeof in_force.kv_cache_type - 1] = '\0';
-	for (int i = 0; i < 7; i++)
+	in_force.state_type[sizeof in_force.state_type - 1] = '\0';
+	for (int i = 0; i < 8; i++)
 		nulls[i] = slot->state != SLOT_SERVING;
 	if (slot->state != SLOT_SERVING)
 		return;
@@ -73,7 +74,8 @@ put_in_force(const SharedSlot *slot, const SlotStatus *status, Datum *values, bo
 	nulls[4] = in_force.rope_original_context == 0;
 	values[5] = Int32GetDatum(in_force.n_threads);
 	values[6] = Int64GetDatum((int64) in_force.state_bytes);
-	nulls[6] = in_force.state_bytes == 0;
+	values[7] = CStringGetTextDatum(server_string(in_force.state_type));
+	nulls[6] = nulls[7] = in_force.state_bytes == 0;
 }
 
 /* A slot as a row of qwen_models. */

@@ -278,11 +278,12 @@ check_states(const QwenShared *shared, StringInfo checks, Health *worst)
 		atomic_load(&qwen_page->n_states), atomic_load(&qwen_page->n_snapshots),
 		(unsigned long long) (atomic_load(&qwen_page->n_snapshots_copied) + atomic_load(&qwen_page->n_snapshots_moved)),
 		(unsigned long long) atomic_load(&qwen_page->n_snapshots_evicted));
-	add_check(checks, worst, "states", too_few ? DEGRADED : HEALTHY, message.data,
-			  too_few
-				  ? "Raise qwen.kv_cache_size: with so few states every turn of a conversation is computed from its "
-					"beginning."
-				  : NULL);
+	add_check(
+		checks, worst, "states", too_few ? DEGRADED : HEALTHY, message.data,
+		too_few
+			? "Raise qwen.kv_cache_size, or set state_type=f16 for the model in qwen.models: with so few states every "
+			  "turn of a conversation is computed from its beginning."
+			: NULL);
 }
 
 /* Do keys and values have what they may take, and will they find it? Better known now than on the day when they want
