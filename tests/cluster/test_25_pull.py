@@ -1,0 +1,317 @@
+"""qwen-pg-pull against a server on this machine that breaks off, lies about lengths and hashes, changes its file and redirects."""
+import hashlib
+import http.server
+import os
+import re
+import socket
+import ssl
+import subprocess
+import sys
+import threading
+
+import pytest
+
+PROGRAM = os.path.join(os.environ.get("QWEN_TEST_SOURCE_DIR") or os.path.join(os.path.dirname(__file__), "..", ".."), "src", "pull", "qwen-pg-pull")
+CONTENT = b"GGUF" + bytes(range(256)) * 12000  # 3 MB
+SHA256 = hashlib.sha256(CONTENT).hexdigest()
+
+
+class Handler(http.server.BaseHTTPRequestHandler):
+    """Answers by the first word of the path; what was asked stands in server.asked."""
+
+    protocol_version = "HTTP/1.1"
+
+    def log_message(self, *_):
+        pass
+
+    def send(self, body, status=200, length=None, headers=()):
+        self.send_response(status)
+        self.send_header("Content-Length", str(len(body) if length is None else length))
+        for key, value in headers:
+            self.send_header(key, value)
+        self.end_headers()
+        try:
+            self.wfile.write(body)
+        except (BrokenPipeError, ConnectionResetError):
+            pass
+        self.close_connection = True
+
+    def redirect(self, to):
+        self.send(b"", 302, headers=[("Location", to)])
+
+    def ranged(self, content, tag, cut=None, headers=()):
+        """As a good server would: ranges, an ETag; `cut` breaks off after so many bytes."""
+        wanted = re.fullmatch(r"bytes=(\d+)-", self.headers.get("Range", ""))
+        start = int(wanted.group(1)) if wanted else 0
+        tags = [("ETag", tag), *headers]
+        if start >= len(content) and wanted:
+            self.send(b"", 416, headers=[("Content-Range", f"bytes */{len(content)}"), *tags])
+            return
+        body = content[start:]
+        if wanted:
+            tags.append(("Content-Range", f"bytes {start}-{len(content) - 1}/{len(content)}"))
+        self.send(body[:cut] if cut else body, 206 if wanted else 200, len(body), tags)
+
+    def do_GET(self):
+        server = self.server
+        server.asked.append((self.path, self.headers.get("Range"), self.headers.get("Authorization")))
+        kind = self.path.split("/")[1]
+        n = sum(path == self.path for path, _, _ in server.asked)
+        if kind == "good" or kind.startswith("part"):
+            self.ranged(CONTENT, '"one"')
+        elif kind == "breaks":
+            self.ranged(CONTENT, '"one"', cut=1 << 20)
+        elif kind == "changes":
+            self.ranged(CONTENT if n > 1 else CONTENT[:-5] + b"other", '"two"' if n > 1 else '"one"', cut=None if n > 1 else 1 << 20)
+        elif kind == "no-ranges":
+            self.send(CONTENT if n > 1 else CONTENT[: 1 << 20], length=len(CONTENT), headers=[("ETag", '"one"')])
+        elif kind == "short":
+            self.send(CONTENT[:-100], length=len(CONTENT), headers=[("ETag", '"one"')])
+        elif kind == "huge":
+            self.send(CONTENT, length=1 << 50)
+        elif kind == "wrong-range":
+            if n == 1:
+                self.ranged(CONTENT, '"one"', cut=1 << 20)
+            else:
+                self.send(CONTENT[:1000], 206, headers=[("Content-Range", f"bytes 0-999/{len(CONTENT)}"), ("ETag", '"one"')])
+        elif kind == "hub":
+            self.send(b"", 302, headers=[("Location", f"/good/{server.name}"), ("X-Linked-ETag", f'"{SHA256}"'), ("X-Linked-Size", str(len(CONTENT)))])
+        elif kind == "lying-hub":
+            self.send(b"", 302, headers=[("Location", f"/good/{server.name}"), ("X-Linked-ETag", '"%s"' % ("0" * 64))])
+        elif kind == "page":
+            self.send(b"<html>please log in</html>" * 1000)
+        elif kind == "round":
+            self.redirect(self.path)
+        elif kind == "away":
+            self.redirect("http://models.invalid/m.gguf")
+        elif kind == "to-file":
+            self.redirect("file:///etc/passwd")
+        elif kind == "busy" and n < 3:
+            self.send(b"", 503)
+        elif kind == "busy":
+            self.ranged(CONTENT, '"one"')
+        elif kind == "closed":
+            self.send(b"", 401)
+        else:
+            self.send(b"", 404)
+
+
+class Server(http.server.ThreadingHTTPServer):
+    daemon_threads = True
+    name = "m.gguf"
+
+    def handle_error(self, *_):
+        pass
+
+
+def serve(context=None):
+    server = Server(("127.0.0.1", 0), Handler)
+    if context:
+        server.socket = context.wrap_socket(server.socket, server_side=True)
+    server.asked = []
+    threading.Thread(target=server.serve_forever, daemon=True).start()
+    return server
+
+
+@pytest.fixture
+def server():
+    server = serve()
+    yield server
+    server.shutdown()
+    server.server_close()
+
+
+def run(server, folder, path, *arguments, scheme="http", **environment):
+    """(exit status, what it said) of qwen-pg-pull."""
+    source = path if "://" in path or not path.startswith("/") else f"{scheme}://127.0.0.1:{server.server_port}{path}"
+    env = {"PATH": os.environ["PATH"], "QWEN_PG_PULL_NO_WAIT": "1", "QWEN_PG_HUB": f"{scheme}://127.0.0.1:{server.server_port}/hub", **environment}
+    owner = ["--owner", "root"] if os.geteuid() == 0 and "--owner" not in arguments else []
+    done = subprocess.run([sys.executable, PROGRAM, source, *owner, "--directory", str(folder), *arguments], capture_output=True, text=True, env=env, timeout=60, check=False)
+    assert "Traceback" not in done.stderr
+    return done.returncode, done.stdout + done.stderr
+
+
+def nothing_but(folder, *names):
+    assert sorted(os.listdir(folder)) == sorted(names)
+
+
+def test_a_file_arrives_whole_and_is_not_fetched_twice(server, tmp_path):
+    status, said = run(server, tmp_path, "/good/m.gguf")
+    assert status == 0 and SHA256 in said and "qwen.models = 'm=m.gguf'" in said
+    assert (tmp_path / "m.gguf").read_bytes() == CONTENT
+    nothing_but(tmp_path, "m.gguf")
+    asked = len(server.asked)
+    status, said = run(server, tmp_path, "/good/m.gguf", "--sha256", SHA256.upper())
+    assert status == 0 and "there already" in said and len(server.asked) == asked
+    status, said = run(server, tmp_path, "/good/m.gguf", "--sha256", "1" * 64)
+    assert status == 1 and "exists with another SHA-256" in said
+    assert (tmp_path / "m.gguf").read_bytes() == CONTENT
+
+
+def test_what_breaks_off_goes_on_where_it_ended(server, tmp_path):
+    status, said = run(server, tmp_path, "/breaks/m.gguf")
+    assert status == 0 and "the connection ended after 1048576 of" in said
+    assert [range_ for _, range_, _ in server.asked] == [None, "bytes=1048576-", "bytes=2097152-"]
+    assert (tmp_path / "m.gguf").read_bytes() == CONTENT
+
+
+def test_the_same_command_goes_on_with_what_stayed(server, tmp_path):
+    status, said = run(server, tmp_path, "/breaks/m.gguf", "--tries", "1")
+    assert status == 0, "progress gives tries back"
+    os.unlink(tmp_path / "m.gguf")
+    (tmp_path / "m.gguf.part").write_bytes(CONTENT[:100])
+    (tmp_path / "m.gguf.part.etag").write_text('"one"')
+    server.asked.clear()
+    status, said = run(server, tmp_path, "/good/m.gguf")
+    assert status == 0 and [range_ for _, range_, _ in server.asked] == ["bytes=100-"]
+    assert (tmp_path / "m.gguf").read_bytes() == CONTENT
+    # all had arrived, only the name was missing
+    os.rename(tmp_path / "m.gguf", tmp_path / "m.gguf.part")
+    (tmp_path / "m.gguf.part.etag").write_text('"one"')
+    assert run(server, tmp_path, "/good/m.gguf")[0] == 0
+    assert (tmp_path / "m.gguf").read_bytes() == CONTENT
+    nothing_but(tmp_path, "m.gguf")
+
+
+def test_a_file_that_changes_meanwhile_is_begun_anew(server, tmp_path):
+    status, said = run(server, tmp_path, "/changes/m.gguf")
+    assert status == 0 and "has changed" in said
+    assert (tmp_path / "m.gguf").read_bytes() == CONTENT
+
+
+def test_a_server_without_ranges_is_asked_for_all(server, tmp_path):
+    assert run(server, tmp_path, "/no-ranges/m.gguf")[0] == 0
+    assert (tmp_path / "m.gguf").read_bytes() == CONTENT
+
+
+@pytest.mark.parametrize("kind", ["short", "wrong-range"])
+def test_lengths_that_lie_leave_no_file(server, tmp_path, kind):
+    status, said = run(server, tmp_path, f"/{kind}/m.gguf", "--tries", "2")
+    assert status == 1 and ("connection ended" in said or "another part" in said or "416" in said)
+    assert "m.gguf" not in os.listdir(tmp_path)
+
+
+def test_room_is_looked_for_before_the_first_byte(server, tmp_path):
+    status, said = run(server, tmp_path, "/huge/m.gguf")
+    assert status == 1 and "are needed" in said and "make room" in said
+    assert (tmp_path / "m.gguf.part").stat().st_size == 0
+
+
+@pytest.mark.parametrize("path, arguments, message", [
+    ("/lying-hub/m.gguf", (), "expected 0000"),
+    ("/good/m.gguf", ("--sha256", "2" * 64), "expected 2222"),
+    ("/page/m.gguf", (), "no GGUF file"),
+])
+def test_what_is_not_what_was_wanted_is_thrown_away(server, tmp_path, path, arguments, message):
+    status, said = run(server, tmp_path, path, *arguments)
+    assert status == 1 and message in said and "nothing was kept" in said
+    nothing_but(tmp_path)
+
+
+def test_a_repository_of_the_hub(server, tmp_path):
+    status, said = run(server, tmp_path, "Qwen/Some-GGUF", "m.gguf", HF_TOKEN="secret")
+    assert status == 0 and SHA256 in said and "nothing said" not in said
+    assert server.asked[0] == ("/hub/Qwen/Some-GGUF/resolve/main/m.gguf", None, "Bearer secret")
+    server.asked.clear()
+    status, said = run(server, tmp_path, "qwen3-4b")
+    assert status == 0 and server.asked[0][0] == "/hub/Qwen/Qwen3-4B-GGUF/resolve/main/Qwen3-4B-Q4_K_M.gguf"
+    nothing_but(tmp_path, "m.gguf", "Qwen3-4B-Q4_K_M.gguf")
+
+
+def test_a_token_is_not_told_to_others(server, tmp_path):
+    status, said = run(server, tmp_path, "/good/m.gguf", HF_TOKEN="secret", QWEN_PG_HUB="https://hub.invalid")
+    assert status == 0 and server.asked[0][2] is None
+
+
+def test_all_parts_of_a_split_file_come(server, tmp_path):
+    status, said = run(server, tmp_path, "/part/big-00002-of-00003.gguf")
+    assert status == 0 and "big-00001-of-00003.gguf'" in said
+    nothing_but(tmp_path, *[f"big-0000{i}-of-00003.gguf" for i in (1, 2, 3)])
+
+
+@pytest.mark.parametrize("path, message", [
+    ("/round/m.gguf", "more than 10 redirects"),
+    ("/away/m.gguf", "only https:// is fetched"),
+    ("/to-file/m.gguf", "only https:// is fetched"),
+    ("/missing/m.gguf", "404"),
+    ("/closed/m.gguf", "HF_TOKEN"),
+    ("ftp://127.0.0.1/m.gguf", "only https:// is fetched"),
+    ("http://models.invalid/m.gguf", "only https:// is fetched"),
+    ("https:///m.gguf", "only https:// is fetched"),
+    ("nonsense", "no name of --list"),
+    ("/good/", "no name for a file"),
+    ("/good/..", "no name for a file"),
+])
+def test_where_nothing_is_fetched_from(server, tmp_path, path, message):
+    status, said = run(server, tmp_path, path)
+    assert status == 1 and message in said
+    assert [name for name in os.listdir(tmp_path) if not name.startswith("m.gguf.part")] == []
+
+
+def test_a_busy_server_is_asked_again(server, tmp_path):
+    assert run(server, tmp_path, "/busy/m.gguf")[0] == 0
+    assert len(server.asked) == 3
+
+
+def test_nobody_at_the_other_end(tmp_path):
+    with socket.socket() as closed:
+        closed.bind(("127.0.0.1", 0))
+        port = closed.getsockname()[1]
+
+        class Nobody:
+            server_port = port
+
+        status, said = run(Nobody, tmp_path, "/good/m.gguf", "--tries", "2")
+    assert status == 1 and "Connection refused" in said and "the same command goes on" in said
+
+
+def test_a_certificate_that_nobody_vouches_for_is_refused(tmp_path):
+    key, certificate = tmp_path / "key.pem", tmp_path / "certificate.pem"
+    subprocess.run(
+        ["openssl", "req", "-x509", "-newkey", "rsa:2048", "-nodes", "-keyout", key, "-out", certificate, "-days", "2", "-subj", "/CN=127.0.0.1", "-addext", "subjectAltName=IP:127.0.0.1"],
+        check=True, capture_output=True,
+    )
+    context = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
+    context.load_cert_chain(certificate, key)
+    server = serve(context)
+    folder = tmp_path / "models"
+    try:
+        status, said = run(server, folder, "/good/m.gguf", "--tries", "1", scheme="https")
+        assert status == 1 and "certificate verify failed" in said
+        status, said = run(server, folder, "/good/m.gguf", scheme="https", SSL_CERT_FILE=str(certificate))
+        assert status == 0 and (folder / "m.gguf").read_bytes() == CONTENT
+    finally:
+        server.shutdown()
+        server.server_close()
+
+
+def test_links_in_the_directory_are_not_followed(server, tmp_path):
+    precious = tmp_path / "precious"
+    precious.write_bytes(b"do not touch")
+    folder = tmp_path / "models"
+    folder.mkdir()
+    for name in ("m.gguf.part", "m.gguf.part.etag"):
+        os.symlink(precious, folder / name)
+        status, said = run(server, folder, "/good/m.gguf")
+        assert status == 1 and "is a link" in said
+        os.unlink(folder / name)
+        os.link(precious, folder / name)
+        status, said = run(server, folder, "/good/m.gguf")
+        assert status == 1 and "second name" in said
+        os.unlink(folder / name)
+    assert precious.read_bytes() == b"do not touch" and precious.stat().st_nlink == 1
+
+
+def test_two_at_a_time_do_not_mix(server, tmp_path):
+    import fcntl
+
+    with open(tmp_path / "m.gguf.part", "wb") as file:
+        fcntl.flock(file, fcntl.LOCK_EX)
+        status, said = run(server, tmp_path, "/good/m.gguf")
+        assert status == 1 and "another qwen-pg-pull" in said
+
+
+def test_an_owner_that_is_not_there(server, tmp_path):
+    status, said = run(server, tmp_path, "/good/m.gguf", "--owner", "nobody-of-that-name")
+    assert status == 1 and "does not exist" in said
+    nothing_but(tmp_path)
