@@ -17,7 +17,9 @@ WARNINGS := -Wall -Wextra $(FATAL) -Wmissing-prototypes -Wstrict-prototypes -Wsh
 OPTIMIZE ?= -O2
 HARDENING ?= -fstack-protector-strong -D_FORTIFY_SOURCE=2
 CFLAGS_OWN := -std=gnu11 -g -D_GNU_SOURCE= $(WARNINGS) -ffp-contract=off -fPIE $(HARDENING) -DQWEN_VERSION='"$(VERSION)"'
-LDFLAGS_OWN := -pie -Wl,-z,relro,-z,now
+# what a distribution adds to each link
+LINKING ?=
+LDFLAGS_OWN := -pie -Wl,-z,relro,-z,now $(LINKING)
 LIBRARIES := -luring -lpcre2-8 -lutf8proc -licuuc -ljansson -lm -lpthread
 
 ENGINE_SOURCES := $(wildcard src/base/*.c src/protocol/*.c src/template/*.c src/format/*.c src/model/*.c kernels/*.c) \
@@ -87,10 +89,10 @@ PG_CFLAGS = -O2 -g -fPIC -Wall -Wextra -Wclobbered -Wno-unknown-warning-option -
 
 $(B)/extension/%.o: %.c
 	@mkdir -p $(@D)
-	@echo "CC (extension) $<"; $(CC) $(PG_CFLAGS) $(PG_CPPFLAGS) $(INSTRUMENT) -MMD -MP -c $< -o $@
+	@echo "CC (extension) $<"; $(CC) $(PG_CFLAGS) $(HARDENING) $(PG_CPPFLAGS) $(INSTRUMENT) -MMD -MP -c $< -o $@
 
 $(EXTENSION): $(EXTENSION_OBJECTS)
-	$(CC) -shared -Wl,-z,relro,-z,now $(INSTRUMENT) $^ -o $@
+	$(CC) -shared -Wl,-z,relro,-z,now $(LINKING) $(INSTRUMENT) $^ -o $@
 
 PG_LIBDIR = $(shell $(PG_CONFIG) --pkglibdir)
 PG_EXTDIR = $(shell $(PG_CONFIG) --sharedir)/extension
@@ -101,10 +103,11 @@ install: engine extension
 	install -m 755 $(EXTENSION) $(DESTDIR)$(PG_LIBDIR)/qwen_pg.so
 	install -m 644 qwen_pg.control sql/qwen_pg--*.control sql/qwen_pg--*.sql $(DESTDIR)$(PG_EXTDIR)/
 	install -m 755 $(ENGINE) $(DESTDIR)$(PG_BINDIR)/qwen_engine
+	install -m 755 src/pull/qwen-pg-pull $(DESTDIR)$(PG_BINDIR)/qwen-pg-pull
 
 uninstall:
 	rm -f $(DESTDIR)$(PG_LIBDIR)/qwen_pg.so $(DESTDIR)$(PG_EXTDIR)/qwen_pg.control $(DESTDIR)$(PG_EXTDIR)/qwen_pg--*.control $(DESTDIR)$(PG_EXTDIR)/qwen_pg--*.sql \
-		$(DESTDIR)$(PG_BINDIR)/qwen_engine
+		$(DESTDIR)$(PG_BINDIR)/qwen_engine $(DESTDIR)$(PG_BINDIR)/qwen-pg-pull
 
 # ---- test programs --------------------------------------------------------------------------------------------------
 # tests that let what the engine calls fail
@@ -388,6 +391,12 @@ check-versions:
 .PHONY: check-matrix
 check-matrix: model
 	@tests/tools/check_matrix.sh $(CACHE_DIR) $(MATRIX)
+
+# Debian packages of HEAD, in build/deb/SUITE; SUITES="bookworm" chooses. Not part of check: it fetches a small system for each
+SUITES ?= bookworm trixie forky
+.PHONY: deb
+deb:
+	@tests/tools/make_deb.sh $(CACHE_DIR) $(CURDIR)/build/deb $(SUITES)
 
 # a real pg_upgrade from 15 to 17 with work waiting; not part of check: it fetches a small system
 .PHONY: check-upgrade
