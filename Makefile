@@ -392,6 +392,11 @@ check-versions:
 check-matrix: model
 	@tests/tools/check_matrix.sh $(CACHE_DIR) $(MATRIX)
 
+# the zip for PGXN of HEAD, in build/dist
+.PHONY: dist
+dist:
+	@PG_CONFIG=$(PG_CONFIG) tests/tools/make_dist.sh $(CURDIR)/build/dist
+
 # Debian packages of HEAD, in build/deb/SUITE; SUITES="bookworm" chooses. Not part of check: it fetches a small system for each
 SUITES ?= bookworm trixie forky
 .PHONY: deb
