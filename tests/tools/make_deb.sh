@@ -33,9 +33,7 @@ source_of() {
 	tar -C "$root/$folder" -xf "$root/$folder/qwen-pg_$upstream.orig.tar.gz"
 	"${git_here[@]}" archive --format=tar HEAD -- debian | tar -C "$root/$folder/qwen-pg-$upstream" -xf -
 	sed -i "1s/([^)]*)/($(suite_version "$suite"))/" "$root/$folder/qwen-pg-$upstream/debian/changelog"
-	# shellcheck disable=SC2016
-	in_folder "$root" sh -ec 'cd "$1"; pg_buildext updatecontrol; v=$(pg_buildext supported-versions | tail -1); sed "s/PGVERSION/$v/g" debian/tests/control.in >debian/tests/control' \
-		sh "/$folder/qwen-pg-$upstream"
+	in_folder "$root" sh -ec 'cd "$1" && pg_buildext updatecontrol' sh "/$folder/qwen-pg-$upstream"
 }
 
 for suite in "$@"; do

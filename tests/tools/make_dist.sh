@@ -17,7 +17,7 @@ mkdir -p "$result"
 config=${PG_CONFIG:-pg_config}
 pgxn info --help >/dev/null
 # what the client does with a zip, but into a folder: it hands PG_CONFIG to make, and a DESTDIR of ours
-HOME=$work DESTDIR=$work/root pgxn install --yes --nosudo --pg_config "$(command -v "$config")" "$result/$name.zip" >"$work/log" 2>&1 || { tail -20 "$work/log"; exit 1; }
+HOME=$work DESTDIR=$work/root pgxn install --yes --sudo env --pg_config "$(command -v "$config")" "$result/$name.zip" >"$work/log" 2>&1 || { tail -20 "$work/log"; exit 1; }
 library=$work/root$("$config" --pkglibdir)/qwen_pg.so
 [ -s "$library" ] || { echo "PGXN's client did not install $library"; tail -5 "$work/log"; exit 1; }
 echo "$result/$name.zip: $(stat -c %s "$result/$name.zip") bytes; META.json is as PGXN wants it, and its client builds and installs it"
