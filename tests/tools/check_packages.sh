@@ -1,0 +1,66 @@
+#!/bin/bash
+# check_packages.sh CACHE PACKAGES MODEL [SUITE …]: what `make deb` built, in bare systems as a user has them.
+#
+# For each suite, in a bare folder: docs/start.md letter by letter (apt-get install of the .deb, a model, an answer, rows), the autopkgtest, a purge that leaves nothing;
+# and, where PostgreSQL was there before (bookworm), an upgrade from the packages of the version before, with data and a server that runs: nothing is lost, the old
+# server goes on until its restart. Each run writes into an overlay that is thrown away. Needs root (or sudo); 500 MB a suite.
+set -euo pipefail
+source_dir=$(cd "$(dirname "$0")/../.." && pwd)
+. "$source_dir/tests/tools/debian_folder.sh"
+in_own_namespace "$0" "$@"
+cache=$1 packages=$2 model=$3
+shift 3
+[ $# -gt 0 ] || set -- bookworm trixie forky
+work=$(mktemp -d "$cache/packages.XXXXXX")
+trap 'umount -l "$work"/*/root 2>/dev/null || true; rm -rf "$work"' EXIT
+
+# over ROOT NAME: an overlay of ROOT with the system's folders, the packages and the sources; its path.
+over() {
+	local base=$1 top=$work/$2
+	mkdir -p "$top/upper" "$top/work" "$top/root"
+	mount -t overlay overlay -o "lowerdir=$base,upperdir=$top/upper,workdir=$top/work" "$top/root"
+	mount -t proc proc "$top/root/proc"
+	mount --bind /dev "$top/root/dev"
+	mount -t tmpfs -o mode=1777 tmpfs "$top/root/dev/shm"
+	mkdir -p "$top/root/packages" "$top/root/source/docs" "$top/root/source/tests/tools"
+	cp "$source_dir/docs/start.md" "$top/root/source/docs/"
+	cp "$source_dir/tests/tools/start_blocks.py" "$source_dir/tests/tools/demo_model.py" "$top/root/source/tests/tools/"
+	cp -r "$source_dir/debian" "$top/root/source/"
+	cp "$model" "$top/root/source/model.gguf"
+	# a server of the distribution starts at the installation, as it does for users; nothing else does
+	rm -f "$top/root/etc/postgresql-common/createcluster.conf"
+	echo "$top/root"
+}
+
+away() { umount -l "$1/dev/shm" "$1/dev" "$1/proc" "$1"; }
+
+# all names of a system that a package could have left, without logs and caches of apt and dpkg
+names() { (cd "$1" && find . -xdev \( -path ./proc -o -path ./dev -o -path ./tmp -o -path ./var/lib/dpkg -o -path ./var/cache -o -path ./var/log -o -path ./var/lib/apt -o -path ./source -o -path ./packages -o -path ./root \) -prune -o -print | sort); }
+
+for suite in "$@"; do
+	base=$cache/packages-base/$suite
+	if [ ! -e "$base/bare-ready" ]; then
+		make_folder "$base" "$suite"
+		# what a server has before: PostgreSQL itself; python3 is what the pages' reader runs in
+		in_folder "$base" sh -c 'mkdir -p /etc/postgresql-common; echo "create_main_cluster = false" >/etc/postgresql-common/createcluster.conf; apt-get update -qq; apt-get install -y -qq --no-install-recommends postgresql postgresql-common python3 ca-certificates' >&2
+		umount "$base/dev/shm" "$base/dev" "$base/proc"
+		touch "$base/bare-ready"
+	fi
+	root=$(over "$base" "$suite")
+	in_folder "$root" sh -ec 'v=$(ls /usr/lib/postgresql); pg_createcluster --start "$v" main' >&2
+	cp "$packages/$suite"/*.deb "$root/packages/"
+	names "$root" >"$work/before"
+	in_folder "$root" sh -ec 'cd /packages && exec python3 /source/tests/tools/start_blocks.py /source/docs/start.md /source/model.gguf'
+	in_folder "$root" env QWEN_PG_TEST_MODEL=/source/model.gguf sh -e /source/debian/tests/chat
+	in_folder "$root" sh -ec 'su postgres -c "psql -X -qc \"DROP EXTENSION qwen_pg CASCADE; DROP SCHEMA qwen; DROP TABLE mails; DROP ROLE app\""; rm /etc/postgresql/*/main/conf.d/qwen_pg.conf
+		v=$(ls /usr/lib/postgresql); pg_ctlcluster "$v" main restart; apt-get purge -y -qq qwen-pg-engine "postgresql-*-qwen-pg" >/dev/null; apt-get autoremove --purge -y -qq >/dev/null; pg_ctlcluster "$v" main stop'
+	names "$root" >"$work/after"
+	left=$(comm -13 "$work/before" "$work/after" | grep -v -e '/base/' -e '/pg_' -e '__pycache__' || true)
+	if [ -n "$left" ]; then
+		echo "FAILED: $suite: after the purge there is"
+		echo "$left" | head -20
+		exit 1
+	fi
+	away "$root"
+	echo "$suite: installed by apt, followed docs/start.md, chatted, purged without a rest"
+done
