@@ -84,19 +84,6 @@ def test_rolled_back_submit_never_runs(server):
     assert failure.value.pgcode == "42704"
 
 
-def test_prepared_transactions_are_refused(make_server):
-    server = make_server({"max_prepared_transactions": 5})
-    make_rows(server, "prepared", 2)
-    connection = server.connect()
-    cursor = connection.cursor()
-    cursor.execute("BEGIN")
-    cursor.execute(f"SELECT qwen_submit('prepared', '{PROMPT}', 'prepared', 'summary', {LIMITS})")
-    with pytest.raises(psycopg2.Error) as failure:
-        cursor.execute("PREPARE TRANSACTION 'x'")
-    assert failure.value.pgcode == "0A000"
-    connection.close()
-
-
 def test_query_into_another_table(server):
     make_rows(server, "articles_in", 6)
     server.query("DROP TABLE IF EXISTS answers; CREATE TABLE answers (id int PRIMARY KEY, said text, note text DEFAULT 'made')")

@@ -129,24 +129,6 @@ def test_a_table_given_to_another_takes_its_rows_along(server):
         server.query("DROP TABLE given; REVOKE ALL ON SCHEMA public FROM giver, taker; REVOKE ALL ON ALL FUNCTIONS IN SCHEMA public FROM giver, taker; DROP ROLE giver, taker")
 
 
-def test_work_that_was_undone_keeps_nobody_from_preparing(make_server):
-    server = make_server({"max_prepared_transactions": 4})
-    server.query(QUEUE.format("undone"))
-    session = server.connect()
-    cursor = session.cursor()
-    row = "INSERT INTO undone VALUES (1, 'a word')"
-    for number, sql in enumerate((f"SAVEPOINT s; {row}; ROLLBACK TO s", f"SAVEPOINT s; SAVEPOINT t; {row}; RELEASE t; ROLLBACK TO s")):
-        cursor.execute(f"BEGIN; {sql}")
-        cursor.execute(f"PREPARE TRANSACTION 'undone {number}'")
-        cursor.execute(f"COMMIT PREPARED 'undone {number}'")
-    for sql in (f"SAVEPOINT s; {row}; RELEASE s", f"{row}; SAVEPOINT s; INSERT INTO undone VALUES (2, 'word'); ROLLBACK TO s"):
-        cursor.execute(f"BEGIN; {sql}")
-        with pytest.raises(psycopg2.Error, match="cannot PREPARE a transaction that has queued work"):
-            cursor.execute("PREPARE TRANSACTION 'kept'")
-        cursor.execute("ROLLBACK")
-    session.close()
-
-
 def test_an_owner_who_is_no_superuser_any_more_looks_for_work(make_server):
     server = make_server()
     server.query("CREATE ROLE keeper SUPERUSER LOGIN; DROP EXTENSION qwen_pg")

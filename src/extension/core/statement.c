@@ -20,6 +20,7 @@ static const PlannedStmt *executor_plan; /* of the innermost of them */
 static void (*heard_ending)(const PlannedStmt *plan);
 static void (*heard_ends[MAX_HEARD_ENDS])(void);
 static int n_heard_ends;
+static void (*heard_transaction)(const TransactionStmt *statement);
 static ExecutorRun_hook_type previous_run;
 static ExecutorFinish_hook_type previous_finish;
 static ExecutorEnd_hook_type previous_end;
@@ -217,6 +218,8 @@ static void utility_hook UTILITY_PARAMETERS
 		utility_depth -= !is_cursor;
 	}
 	PG_END_TRY();
+	if (heard_transaction && IsA(statement->utilityStmt, TransactionStmt))
+		heard_transaction((const TransactionStmt *) statement->utilityStmt);
 	if (!is_cursor)
 		tell_of_end();
 }
@@ -232,6 +235,12 @@ statement_when_ended(void (*heard)(void))
 {
 	Assert(n_heard_ends < MAX_HEARD_ENDS);
 	heard_ends[n_heard_ends++] = heard;
+}
+
+void
+statement_when_transaction(void (*heard)(const TransactionStmt *statement))
+{
+	heard_transaction = heard;
 }
 
 void

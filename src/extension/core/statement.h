@@ -6,6 +6,7 @@
 
 #include "core.h"
 
+#include "nodes/parsenodes.h"
 #include "nodes/plannodes.h"
 
 /* Does the statement that runs, or whose AFTER triggers do, update a table that it names? Adds the columns that it sets
@@ -25,5 +26,8 @@ extern void statement_init(void);
  * first, several of the other. */
 extern void statement_when_ending(void (*heard)(const PlannedStmt *plan));
 extern void statement_when_ended(void (*heard)(void));
+
+/* Have heard called when a statement about transactions (BEGIN, COMMIT PREPARED ...) has run. One. */
+extern void statement_when_transaction(void (*heard)(const TransactionStmt *statement));
 
 #endif

@@ -150,6 +150,14 @@ job_want_scout(void)
 	LWLockRelease(qwen_shared->lock);
 }
 
+void
+job_scout_again_at(uint64 us)
+{
+	LWLockAcquire(qwen_shared->lock, LW_EXCLUSIVE);
+	job_places->look_again_us = us;
+	LWLockRelease(qwen_shared->lock);
+}
+
 bool
 job_scout_is_due(bool is_there)
 {
@@ -161,6 +169,11 @@ job_scout_is_due(bool is_there)
 	{
 		job_places->scout_wanted = true;
 		job_places->swept_us = clock_now_us();
+	}
+	if (job_places->look_again_us != 0 && clock_now_us() >= job_places->look_again_us)
+	{
+		job_places->scout_wanted = true;
+		job_places->look_again_us = 0;
 	}
 	due = job_places->scout_wanted && clock_now_us() >= next_scout_us && !is_there;
 	if (due)

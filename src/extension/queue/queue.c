@@ -4,11 +4,13 @@
 #include "queue.h"
 
 #include "letters.h"
+#include "prepared.h"
 #include "shared_part.h"
 #include "storage/ipc.h"
 #include "storage/shmem.h"
 
-static const SharedPart *const parts[] = {&job_places_part, &job_letters_part, &job_sweeps_part, &job_ends_part};
+static const SharedPart *const parts[] = {&job_places_part, &job_letters_part, &job_sweeps_part, &job_ends_part,
+										  &job_prepared_part};
 
 static Size
 bytes_of_parts(void)
@@ -45,4 +47,5 @@ void
 job_queue_init(void)
 {
 	job_letters_init();
+	job_prepared_init();
 }

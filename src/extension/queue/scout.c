@@ -19,6 +19,7 @@
 #include "miscadmin.h"
 #include "places.h"
 #include "postmaster/bgworker.h"
+#include "prepared.h"
 #include "requests.h"
 #include "starts.h"
 #include "storage/ipc.h"
@@ -140,6 +141,7 @@ scout_database(Oid database)
 	SPI_connect();
 	PushActiveSnapshot(GetTransactionSnapshot());
 	job_give_up_places(NIL);
+	job_prepared_look();
 	if (job_store_find(&store) && job_store_is_workable(&store))
 	{
 		job_identity_begin(&store, &identity);

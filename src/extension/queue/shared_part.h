@@ -13,6 +13,6 @@ typedef struct SharedPart
 	void (*start)(void *memory, bool is_new); /* use it from here on */
 } SharedPart;
 
-extern const SharedPart job_places_part, job_letters_part, job_sweeps_part, job_ends_part;
+extern const SharedPart job_places_part, job_letters_part, job_sweeps_part, job_ends_part, job_prepared_part;
 
 #endif
