@@ -22,6 +22,11 @@
  * Writes n_tokens and n_vocab (uint32), the tokens (int32) and the logits of every position (float32); of a hybrid
  * also the states behind the text.
  *
+ *   engine_bench --model FILE --guesses OUT --text TEXT [--chunk N] [--kv f16|q8_0|f32]
+ *
+ * Writes what the model's layer that guesses says, for slices up to the middle of the text and then behind each token:
+ * a position (uint32), logits (float32) of the layer's row there, and of the next one, which goes on from the first.
+ *
  *   engine_bench --model FILE --greedy N --text TEXT
  *
  * Prints the greedy continuation.
@@ -56,6 +61,7 @@ typedef struct Bench
 	Adapter *adapters[MAX_ADAPTERS]; /* [n_adapters], of which sequences take turns */
 	uint32_t n_adapters;
 	const char *file;
+	FILE *out; /* for guesses */
 	bool huge_pages;
 	uint64_t weight_bytes; /* that a decoded token reads */
 	double layer_ops;      /* int8 operations of a row in the layers' products */
@@ -610,6 +616,52 @@ write_logits(Bench *bench, const char *text, const char *path, uint32_t chunk)
 	token_buffer_free(&tokens);
 }
 
+/* Logits of a guess: to a file. */
+static void
+write_guess(void *argument, uint32_t s, uint32_t i, float *logits)
+{
+	const Bench *bench = argument;
+
+	(void) s;
+	(void) i;
+	fwrite(logits, sizeof *logits, bench->model->hyper.vocab, bench->out);
+}
+
+static void
+write_guesses(Bench *bench, const char *text, const char *path, uint32_t chunk)
+{
+	TokenBuffer tokens = encode(bench, text);
+	uint32_t n = (uint32_t) tokens.n;
+
+	bench->out = fopen(path, "wb");
+	if (!bench->out || !forward_has_head(bench->forward) || n < 4)
+		die("cannot write guesses", NULL);
+	take_blocks(bench, n);
+	for (uint32_t i = 0; i < n - 2; i++)
+	{
+		/* in slices up to the middle, then one by one */
+		uint32_t n_rows = i < n / 2 ? (n / 2 - i < chunk ? n / 2 - i : chunk) : 1;
+
+		step(bench, tokens.tokens, i, n_rows, 1);
+		i += n_rows - 1;
+		fwrite(&(uint32_t){i + 1}, sizeof(uint32_t), 1, bench->out);
+		for (uint32_t round = 0; round < 2; round++)
+		{
+			StepSequence row = {.tokens = tokens.tokens + i + 1 + round,
+								.n_tokens = 1,
+								.first_position = i + 1 + round,
+								.kv_blocks = bench->blocks,
+								.n_logits = 1,
+								.adapter_scale = 1,
+								.state = state_of(bench, 0)};
+
+			forward_guess(bench->forward, &row, 1, round, write_guess, bench);
+		}
+	}
+	fclose(bench->out);
+	token_buffer_free(&tokens);
+}
+
 /* The matrices of a hybrid's delta nets behind the text: [layer][head][slice of columns][row][column of the slice]. */
 static void
 write_states(const Bench *bench, const char *path)
@@ -657,29 +709,19 @@ int
 main(int argc, char **argv)
 {
 	static const struct option options[] = {
-		{"model", required_argument, NULL, 'm'},
-		{"threads", required_argument, NULL, 't'},
-		{"decode", required_argument, NULL, 'd'},
-		{"prefill", required_argument, NULL, 'p'},
-		{"repeat", required_argument, NULL, 'r'},
-		{"logits", required_argument, NULL, 'l'},
-		{"text", required_argument, NULL, 'x'},
-		{"chunk", required_argument, NULL, 'c'},
-		{"kv", required_argument, NULL, 'k'},
-		{"greedy", required_argument, NULL, 'g'},
-		{"batch", required_argument, NULL, 'b'},
-		{"prompt", required_argument, NULL, 'q'},
-		{"context", required_argument, NULL, 'n'},
-		{"roofs", no_argument, NULL, 'o'},
-		{"disk", required_argument, NULL, 'i'},
-		{"settings", required_argument, NULL, 's'},
-		{"huge-pages", no_argument, NULL, 'u'},
-		{"adapter", required_argument, NULL, 'a'},
-		{"adapters", required_argument, NULL, 'A'},
-		{"states", required_argument, NULL, 'S'},
-		{NULL, 0, NULL, 0},
+		{"model", required_argument, NULL, 'm'},    {"threads", required_argument, NULL, 't'},
+		{"decode", required_argument, NULL, 'd'},   {"prefill", required_argument, NULL, 'p'},
+		{"repeat", required_argument, NULL, 'r'},   {"logits", required_argument, NULL, 'l'},
+		{"text", required_argument, NULL, 'x'},     {"chunk", required_argument, NULL, 'c'},
+		{"kv", required_argument, NULL, 'k'},       {"greedy", required_argument, NULL, 'g'},
+		{"batch", required_argument, NULL, 'b'},    {"prompt", required_argument, NULL, 'q'},
+		{"context", required_argument, NULL, 'n'},  {"roofs", no_argument, NULL, 'o'},
+		{"disk", required_argument, NULL, 'i'},     {"settings", required_argument, NULL, 's'},
+		{"huge-pages", no_argument, NULL, 'u'},     {"adapter", required_argument, NULL, 'a'},
+		{"adapters", required_argument, NULL, 'A'}, {"states", required_argument, NULL, 'S'},
+		{"guesses", required_argument, NULL, 'G'},  {NULL, 0, NULL, 0},
 	};
-	const char *model = NULL, *logits = NULL, *states = NULL, *text = "", *settings = "";
+	const char *model = NULL, *logits = NULL, *states = NULL, *guesses = NULL, *text = "", *settings = "";
 	int threads = 0, decode = 0, prefill = 0, repeat = 5, greedy = 0, option;
 	uint32_t chunk = 512, batch = 0, prompt = 128, context = 0;
 	const char *disk = NULL;
@@ -752,6 +794,9 @@ main(int argc, char **argv)
 			case 'S':
 				states = optarg;
 				break;
+			case 'G':
+				guesses = optarg;
+				break;
 			case 'A':
 				n_adapters = (uint32_t) atoi(optarg);
 				break;
@@ -782,6 +827,8 @@ main(int argc, char **argv)
 		write_logits(&bench, text, logits, chunk);
 	if (states)
 		write_states(&bench, states);
+	if (guesses)
+		write_guesses(&bench, text, guesses, chunk);
 	if (greedy > 0)
 		print_greedy(&bench, text, (uint32_t) greedy);
 	for (uint32_t i = 0; i < bench.n_adapters; i++)

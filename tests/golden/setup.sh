@@ -1,6 +1,6 @@
 #!/bin/bash
 # setup.sh FOLDER [venv]: the independent programs that golden files come from. FOLDER/venv is a Python virtual environment with what
-# requirements.txt names; FOLDER/root, unless only venv is wanted, a small Debian (testing) made by debootstrap with llama.cpp, torch (for the CPU)
+# requirements.txt names; FOLDER/root, unless only venv is wanted, a small Debian (testing) made by debootstrap with llama.cpp and its headers, torch (for the CPU)
 # and, below /opt/golden, transformers from PyPI. Safe to run twice; the second needs root (or sudo), 2 GB and a few minutes the first time.
 set -euo pipefail
 folder=$1
@@ -17,7 +17,7 @@ if ! cmp -s "$here/requirements.txt" "$folder/venv/requirements.txt"; then
 fi
 [ "${2:-}" = venv ] && exit 0
 
-"$here/../bench/setup_peer.sh" "$folder/root" python3-torch
+"$here/../bench/setup_peer.sh" "$folder/root" python3-torch libllama-dev
 if [ ! -d "$folder/root/opt/golden/transformers-$transformers.dist-info" ]; then
 	version=$(chroot "$folder/root" python3 -c 'import sys; print("%d.%d" % sys.version_info[:2])')
 	as_root rm -rf "$folder/root/opt/golden"

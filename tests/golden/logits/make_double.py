@@ -164,21 +164,42 @@ def experts(m, weights, prefix, x):
     return out
 
 
-def logits_of(m, weights, n, states=None):
-    """[n][VOCAB] for a prompt of n tokens; states: gets those of its delta nets, [head][key][value]."""
-    states = [] if states is None else states
+def layer(m, weights, i, x, states):
+    prefix = f"blk.{i}."
+    normed = norm(x, weights[prefix + "attn_norm.weight"])
+    x = x + (delta_net(m, weights, prefix, normed, states) if models.is_delta_layer(m, i) else attention(m, weights, prefix, normed))
+    normed = norm(x, weights[prefix + ("post_attention_norm" if "delta" in m else "ffn_norm") + ".weight"])
+    if "experts" in m:
+        return x + experts(m, weights, prefix, normed)
+    return x + network(normed, *(weights[f"{prefix}ffn_{part}.weight"] for part in ("gate", "up", "down")))
+
+
+def hidden_states_of(m, weights, n, states):
+    """Behind the output norm, [n][hidden] for a prompt of n tokens; states gets those of its delta nets, [head][key][value]."""
     embeddings = weights["token_embd.weight"]
     x = embeddings[list(models.prompt(n).encode())]
     for i in range(m["layers"]):
-        prefix = f"blk.{i}."
-        normed = norm(x, weights[prefix + "attn_norm.weight"])
-        x = x + (delta_net(m, weights, prefix, normed, states) if models.is_delta_layer(m, i) else attention(m, weights, prefix, normed))
-        normed = norm(x, weights[prefix + ("post_attention_norm" if "delta" in m else "ffn_norm") + ".weight"])
-        if "experts" in m:
-            x = x + experts(m, weights, prefix, normed)
-        else:
-            x = x + network(normed, *(weights[f"{prefix}ffn_{part}.weight"] for part in ("gate", "up", "down")))
-    return norm(x, weights["output_norm.weight"]) @ weights.get("output.weight", embeddings).T
+        x = layer(m, weights, i, x, states)
+    return norm(x, weights["output_norm.weight"])
+
+
+def logits_of(m, weights, n, states=None):
+    """[n][VOCAB] for a prompt of n tokens."""
+    hidden = hidden_states_of(m, weights, n, [] if states is None else states)
+    return hidden @ weights.get("output.weight", weights["token_embd.weight"]).T
+
+
+def guesses_of(m, weights, n):
+    """Logits [n - 2][VOCAB] of the layer that guesses, at positions 1 ... n - 2, and those of position n - 1 behind its own hidden state."""
+    prefix, tokens = f"blk.{m['layers']}.", list(models.prompt(n).encode())
+    before = hidden_states_of(m, weights, n, [])[: n - 2]
+    for _ in range(2):
+        embeddings = norm(weights["token_embd.weight"][tokens[1 : len(before) + 1]], weights[prefix + "nextn.enorm.weight"])
+        joined = np.concatenate([embeddings, norm(before, weights[prefix + "nextn.hnorm.weight"])], -1) @ weights[prefix + "nextn.eh_proj.weight"].T
+        hidden = norm(layer(m, weights, m["layers"], joined, []), weights[prefix + "nextn.shared_head_norm.weight"])
+        before = np.concatenate([before, hidden[-1:]])
+    logits = hidden @ weights.get("output.weight", weights["token_embd.weight"]).T
+    return logits[:-1], logits[-1:]
 
 
 def main():

@@ -111,6 +111,14 @@ LONG_MODELS = {
 LONG_HYBRID = "qwen35-long"
 LONG_MODELS[LONG_HYBRID] = dict(arch="qwen35", layers=4, hidden=128, ffn=192, heads=2, kv_heads=1, head_dim=64, rotated=16, tied=True,
                                 delta=dict(keys=2, values=8, dim=64, interval=4, decay=None), keys={"rope.freq_base": 1e7, "rope.dimension_sections": [3, 3, 2, 0]})  # fmt: skip
+# with a layer that guesses tokens ahead, whose logits are what is compared
+GUESS_MODELS = {
+    "qwen35-guess": dict(arch="qwen35", **HYBRID, layers=3, ffn=160, tied=False, guess=True, delta=dict(keys=2, values=4, dim=32, interval=3, decay=(-0.5, 0.12)),
+                         keys={"rope.freq_base": 1e7, "rope.dimension_sections": [3, 3, 2, 0]}),
+    "qwen35moe-guess": dict(arch="qwen35moe", **HYBRID, layers=2, ffn=64, tied=True, experts=8, used=3, shared=64, guess=True,
+                            delta=dict(keys=2, values=4, dim=32, interval=2, decay=(-0.5, 0.12)), keys={"rope.freq_base": 1e7, "rope.dimension_sections": [3, 3, 2, 0]}),
+}  # fmt: skip
+GUESS_LENGTHS = (7, 33, 512)
 LENGTHS = (1, 7, 33, 512, 4096)  # of the prompts
 LONG_LENGTH = 32001  # the last position is 32,000
 
@@ -194,7 +202,7 @@ def tensors_of(m):
     yield "output_norm.weight", [hidden], 0.2, 1.0
     if not m["tied"]:
         yield "output.weight", [hidden, VOCAB], hidden**-0.5, 0.0
-    for i in range(m["layers"]):
+    for i in range(n_layers(m)):
         def matrix(name, n_in, n_out, gain=1.0, i=i):
             return f"blk.{i}.{name}.weight", [n_in, n_out], gain * n_in**-0.5, 0.0
 
@@ -223,9 +231,21 @@ def tensors_of(m):
         yield from network_tensors_of(m, i)
 
 
+    if "guess" in m:
+        # embeddings and hidden states, side by side
+        yield f"blk.{m['layers']}.nextn.eh_proj.weight", [2 * hidden, hidden], hidden**-0.5, 0.0
+        for name in ("enorm", "hnorm", "shared_head_norm"):
+            yield f"blk.{m['layers']}.nextn.{name}.weight", [hidden], 0.2, 1.0
+
+
+def n_layers(m):
+    """With the one that guesses."""
+    return m["layers"] + ("guess" in m)
+
+
 def is_delta_layer(m, i):
     """Has layer i of a hybrid a delta net?"""
-    return "delta" in m and (i + 1) % m["delta"]["interval"] != 0
+    return "delta" in m and i < m["layers"] and (i + 1) % m["delta"]["interval"] != 0
 
 
 def delta_tensors_of(m, prefix):
@@ -308,7 +328,7 @@ def metadata_of(m):
     kinds = [1] * 256 + [3] * 3 + [1] + [5] * (VOCAB - 260)
     tokens += [f"[PAD{i}]" for i in range(len(tokens), VOCAB)]
     shape = {
-        "block_count": m["layers"], "embedding_length": m["hidden"], "feed_forward_length": m["ffn"],
+        "block_count": n_layers(m), "embedding_length": m["hidden"], "feed_forward_length": m["ffn"],
         "attention.head_count": m["heads"], "attention.head_count_kv": m["kv_heads"], "attention.key_length": m["head_dim"],
         "attention.value_length": m["head_dim"], "attention.layer_norm_rms_epsilon": 1e-6, "rope.freq_base": 10000.0,
         "context_length": 40960, **m.get("keys", {}),
@@ -325,6 +345,8 @@ def metadata_of(m):
         d = m["delta"]
         shape |= {"ssm.conv_kernel": 4, "ssm.state_size": d["dim"], "ssm.group_count": d["keys"], "ssm.time_step_rank": d["values"],
                   "ssm.inner_size": d["values"] * d["dim"], "full_attention_interval": d["interval"], "rope.dimension_count": m["rotated"]}  # fmt: skip
+    if "guess" in m:
+        shape["nextn_predict_layers"] = 1
     return {
         "general.architecture": arch,
         **{f"{arch}.{key}": value for key, value in shape.items()},
@@ -336,7 +358,7 @@ def metadata_of(m):
 
 def shape_and_seed(name):
     """The entry of a model and the seed of its weights."""
-    for models, first_seed in ((MODELS, 1), (TYPED_MODELS, 100), (LONG_MODELS, 200), (OTHER_MODELS, 300)):
+    for models, first_seed in ((MODELS, 1), (TYPED_MODELS, 100), (LONG_MODELS, 200), (OTHER_MODELS, 300), (GUESS_MODELS, 400)):
         if name in models:
             return models[name], first_seed + list(models).index(name)
     raise KeyError(name)
