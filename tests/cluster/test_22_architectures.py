@@ -5,6 +5,7 @@ import sys
 import pytest
 from cluster import MODEL_FILE, Cluster, model_directory
 from conftest import ready
+from every_function import ANSWER, TEXTS, check_every_function, unload
 from sessions import LONG, Background, wait_idle, wait_running
 
 sys.path.insert(0, os.path.join(os.path.dirname(os.path.abspath(__file__)), "..", "tools"))
@@ -22,7 +23,7 @@ MIXTURE = "qwen3moe"
 def talking():
     """A server of the demo model and, as "mixture", of the demo model as a mixture of experts."""
     mixture = "models/" + reexpress.cached(model_directory(), os.path.join(model_directory(), MODEL_FILE), MIXTURE)
-    cluster = Cluster(settings={"qwen.models": f"chat={MODEL_FILE}, mixture={mixture}", "qwen.max_models": 3, "qwen.kv_cache_size": "128MB"})
+    cluster = Cluster(settings={"qwen.models": f"chat={MODEL_FILE}, mixture={mixture}", "qwen.max_models": 4, "qwen.kv_cache_size": "128MB"})
     try:
         yield ready(cluster)
     finally:
@@ -34,22 +35,38 @@ def answers(talking):
     return dict(talking.query(ANSWERS, ("chat", list(QUESTIONS))))
 
 
-@pytest.mark.parametrize("architecture", reexpress.ARCHITECTURES)
-def test_each_architecture_answers_as_the_demo_model(talking, answers, architecture):
+@pytest.fixture(scope="module", params=reexpress.ARCHITECTURES)
+def loaded(request, talking):
+    """(architecture, name of the model, its file): loaded, and unloaded when the tests of it are over."""
+    file = "models/" + reexpress.cached(model_directory(), os.path.join(model_directory(), MODEL_FILE), request.param)
+    if request.param == MIXTURE:
+        yield request.param, "mixture", file
+        return
+    before = talking.value("SELECT weight_bytes FROM qwen_stat_engine")
+    talking.query("SELECT qwen_load_model('same', %s)", (file,))
+    yield request.param, "same", file
+    unload(talking, "same", before)
+
+
+def test_each_architecture_answers_as_the_demo_model(talking, answers, loaded):
     assert "Paris" in answers[QUESTIONS[0]]
-    name = "mixture" if architecture == MIXTURE else "same"
-    if name == "same":
-        file = reexpress.cached(model_directory(), os.path.join(model_directory(), MODEL_FILE), architecture)
-        talking.query("SELECT qwen_load_model('same', %s)", ("models/" + file,))
+    architecture, name, _ = loaded
     assert talking.value("SELECT architecture FROM qwen_models WHERE name = %s", (name,)) == architecture.split("+")[0]
     assert dict(talking.query(ANSWERS, (name, list(QUESTIONS)))) == answers
     if architecture in SAME_BITS:
         assert talking.value(STORY, (name,)) == talking.value(STORY, ("chat",))
     notices = talking.value("SELECT notices FROM qwen_models WHERE name = %s", (name,))
     assert ("tokenizer.ggml.pre is missing" in notices) if architecture == "qwen" else notices is None
-    if name == "same":
-        talking.query("SELECT qwen_unload_model('same')")
-    wait_idle(talking)
+
+
+def test_every_function_works_with_each_architecture(talking, loaded):
+    """Also with an adapter of its matrices, experts and routers."""
+    architecture, name, file = loaded
+    alone = check_every_function(talking, name, file)
+    if architecture in SAME_BITS:
+        assert alone == [talking.value(ANSWER, (text, "chat")) for text in TEXTS]
+    if name == "mixture":
+        talking.query("SELECT qwen_unload_adapter('every', 'mixture')")
 
 
 def test_rows_of_a_mixture_are_batched_and_are_as_alone(talking):
@@ -61,15 +78,6 @@ def test_rows_of_a_mixture_are_batched_and_are_as_alone(talking):
         alone = talking.value(f"SELECT qwen_generate('Thing number {i} is', model => 'mixture', temperature => 0, max_tokens => 12)")
         assert alone == together[i]
     wait_idle(talking)
-
-
-def test_job_over_a_mixture(talking):
-    talking.query("CREATE TABLE things (id int PRIMARY KEY, body text, said text); INSERT INTO things SELECT i, 'thing ' || i FROM generate_series(1, 20) i")
-    job = talking.value("SELECT qwen_submit('things', 'Name a color of {body}', 'things', 'said', model => 'mixture', max_tokens => 4, temperature => 0)")
-    assert talking.value("SELECT qwen_wait(%s, interval '60 s')", (job,)) == "done"
-    assert talking.value("SELECT count(*) FROM things WHERE said IS NULL") == 0
-    assert talking.value("SELECT said FROM things WHERE id = 7") == talking.value(
-        "SELECT qwen_chat('Name a color of thing 7', model => 'mixture', max_tokens => 4, temperature => 0)")
 
 
 def test_embeddings_of_a_mixture_are_near_the_demo_model_s(talking):
