@@ -669,10 +669,10 @@ write_states(const Bench *bench, const char *path)
 	const ModelHyper *hyper = &bench->model->hyper;
 	FILE *out = fopen(path, "wb");
 
-	if (!out || !bench->states)
+	if (!out || !bench->states || hyper->state_type != STATE_F32)
 		die("cannot write the states", NULL);
 	for (uint32_t i = 0; i < model_n_delta_layers(hyper); i++)
-		fwrite(bench->states + STATE_HEAD + i * model_state_layer_floats(hyper), sizeof(float),
+		fwrite(state_of(bench, 0) + STATE_HEAD + i * model_state_layer_floats(hyper), sizeof(float),
 			   (size_t) hyper->n_delta_values * hyper->delta_dim * hyper->delta_dim, out);
 	fclose(out);
 }

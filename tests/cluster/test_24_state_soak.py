@@ -14,5 +14,5 @@ def test_a_short_soak_mixes_up_and_leaves_no_states():
     _, counts, verdict = read_summary(done.stdout)
     assert verdict == "soak: every answer as alone, no state lost and none left over"
     assert counts["most states at once"] > 1
-    for work in ("turns of hybrid", "cancels", "looks", "rows of jobs", "compared with those alone"):
+    for work in ("turns of hybrid", "cancels", "engines killed", "looks", "rows of jobs", "compared with those alone"):
         assert counts[work] > 0, work

@@ -26,7 +26,7 @@ from cluster import MODEL_FILE, Cluster, model_directory, wait_until  # noqa: E4
 
 ROLES = ("anna", "ben", "cleo")
 ALLOWED = {"58000", "57014"}  # a killed engine, a cancel
-ENGINE_KILL_SECONDS = (3, 12)
+ENGINE_KILL_SECONDS = (12, 50)  # more often it would be down for longer and longer
 TOPICS = ("a harbour with three cranes", "a bakery that opens at five", "an orchard of pears", "a mine that was closed", "a lighthouse of iron", "a market of spices")
 QUESTIONS = ("Say it again in other words.", "Who works there?", "What colour is it?", "What happened there last winter?", "Count to five.", "Name one thing that is near.")
 REPEATING = "la " * 12 + "la"
@@ -153,7 +153,7 @@ class Soak:
         self.count("cancels")
 
     def kill(self, cursor, chance):
-        if self.stopping.wait(chance.uniform(*ENGINE_KILL_SECONDS)):
+        if self.stopping.wait(min(self.seconds / 2, chance.uniform(*ENGINE_KILL_SECONDS))):
             return
         cursor.execute("SELECT pid FROM qwen_stat_engine")
         pid = cursor.fetchone()[0]
