@@ -454,6 +454,10 @@ CREATE FUNCTION qwen_guard_rows()
 RETURNS trigger AS 'MODULE_PATHNAME', 'qwen_guard_rows' LANGUAGE C VOLATILE PARALLEL UNSAFE;
 COMMENT ON FUNCTION qwen_guard_rows() IS 'lets nobody but functions of qwen_pg and superusers write its tables';
 
+CREATE FUNCTION qwen_enqueue(relation regclass, trigger name DEFAULT NULL)
+RETURNS bigint AS 'MODULE_PATHNAME', 'qwen_enqueue' LANGUAGE C VOLATILE PARALLEL UNSAFE;
+COMMENT ON FUNCTION qwen_enqueue(regclass, name) IS 'queue the rows of a table that wait for an answer of its queueing triggers and that nothing has queued: how many';
+
 CREATE FUNCTION qwen_forget(id bigint)
 RETURNS void AS 'MODULE_PATHNAME', 'qwen_forget' LANGUAGE C VOLATILE PARALLEL UNSAFE;
 COMMENT ON FUNCTION qwen_forget(bigint) IS 'remove a job that has ended, with its dead letters';

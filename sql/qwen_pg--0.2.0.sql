@@ -511,6 +511,10 @@ CREATE FUNCTION qwen_retry_table(relation regclass)
 RETURNS bigint AS 'MODULE_PATHNAME', 'qwen_retry_table' LANGUAGE C VOLATILE PARALLEL UNSAFE;
 COMMENT ON FUNCTION qwen_retry_table(regclass) IS 'try the dead letters of a table''s triggers again: how many';
 
+CREATE FUNCTION qwen_enqueue(relation regclass, trigger name DEFAULT NULL)
+RETURNS bigint AS 'MODULE_PATHNAME', 'qwen_enqueue' LANGUAGE C VOLATILE PARALLEL UNSAFE;
+COMMENT ON FUNCTION qwen_enqueue(regclass, name) IS 'queue the rows of a table that wait for an answer of its queueing triggers and that nothing has queued: how many';
+
 CREATE FUNCTION qwen_forget(id bigint)
 RETURNS void AS 'MODULE_PATHNAME', 'qwen_forget' LANGUAGE C VOLATILE PARALLEL UNSAFE;
 COMMENT ON FUNCTION qwen_forget(bigint) IS 'remove a job that has ended, with its dead letters';

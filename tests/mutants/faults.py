@@ -684,6 +684,8 @@ EXTENSION = [
           "what a prepared transaction queued is answered by nobody", "cluster:test_25_prepared.py::test_rows_are_answered_after_the_commit_of_another_session"),
     fault("prepared-before-a-start", "src/extension/queue/prepared.c", "may_miss = n == 0 && prepared->may_miss;", "may_miss = false;",
           "work that was prepared before a restart waits for a minute", "cluster:test_25_prepared.py::test_more_than_there_is_room_for_is_found_too"),
+    fault("queued-twice", "src/extension/triggers/enqueue_rows.c", "!job_entries_are_there(entries, &pass->data, key) &&", "true &&",
+          "a row that waits already is queued once more", "cluster:test_25_enqueue.py::test_what_waits_or_has_failed_is_not_queued_twice"),
     fault("adapter-of-nobody", "src/extension/watch/health.c", "state == SLOT_WAITING && !model_is_there(", "state == SLOT_FAILED && !model_is_there(",
           "nobody hears of an adapter whose model's name is misspelt", "cluster:test_22_adapters.py::test_the_setting_is_followed_when_it_changes"),
     fault("cosine-above-one", "src/extension/functions/embed.c", "size > 1 && size < 1 + 1e-5", "size > 1 + 1e-6 && size < 1 + 1e-5",

@@ -17,7 +17,7 @@ SELECT is((SELECT array_agg(DISTINCT proname::text ORDER BY proname::text) FROM 
 	'qwen_similarity_to', 'qwen_tokenize', 'qwen_type_schema'], 'embeddings, tokens and scores are stable');
 SELECT is((SELECT count(*)::int FROM pg_proc WHERE proname LIKE 'qwen\_%' AND proisstrict), 0, 'nothing is strict');
 SELECT is((SELECT count(*)::int FROM pg_proc WHERE proname LIKE 'qwen\_%' AND proparallel = 'u' AND prorettype <> 'trigger'::regtype AND
-	proname NOT IN ('qwen_submit', 'qwen_cancel', 'qwen_wait', 'qwen_retry', 'qwen_retry_table', 'qwen_forget', 'qwen_forget_table')
+	proname NOT IN ('qwen_submit', 'qwen_cancel', 'qwen_wait', 'qwen_retry', 'qwen_retry_table', 'qwen_enqueue', 'qwen_forget', 'qwen_forget_table')
 	AND prorettype <> 'anyelement'::regtype AND qwen_privilege_of(proname) NOT IN ('owner', 'admin')), 0,
 	'nothing but triggers, what changes tables and what runs checks of domains is parallel unsafe');
 SELECT is((SELECT count(*)::int FROM pg_proc p WHERE proname LIKE 'qwen\_%' AND obj_description(p.oid, 'pg_proc') IS NULL), 0,

@@ -40,11 +40,13 @@ create_wait_event_set(int n_events)
 #if PG_VERSION_NUM >= 160000
 #define function_aclcheck(function, role, mode) object_aclcheck(ProcedureRelationId, function, role, mode)
 #define function_ownercheck(function, role) object_ownercheck(ProcedureRelationId, function, role)
+#define relation_ownercheck(relation, role) object_ownercheck(RelationRelationId, relation, role)
 #define schema_aclcheck(schema, role, mode) object_aclcheck(NamespaceRelationId, schema, role, mode)
 #define type_aclcheck(type, role, mode) object_aclcheck(TypeRelationId, type, role, mode)
 #else
 #define function_aclcheck(function, role, mode) pg_proc_aclcheck(function, role, mode)
 #define function_ownercheck(function, role) pg_proc_ownercheck(function, role)
+#define relation_ownercheck(relation, role) pg_class_ownercheck(relation, role)
 #define schema_aclcheck(schema, role, mode) pg_namespace_aclcheck(schema, role, mode)
 #define type_aclcheck(type, role, mode) pg_type_aclcheck(type, role, mode)
 #endif

@@ -315,6 +315,31 @@ job_entries_take_back_columns(const JobEntries *shown, const TriggerData *data, 
 }
 
 bool
+job_entries_are_there(const JobEntries *shown, const TriggerData *data, char *const *key)
+{
+	static KeptPlan kept;
+	static const char find[] = "SELECT 1 FROM %s WHERE " OF_ROW " LIMIT 1";
+	const Entries *entries = (const Entries *) shown;
+	Oid types[4] = {OIDOID, TEXTARRAYOID, OIDOID, TEXTOID};
+
+	if (entries->store.is_old)
+		return false;
+	run_plan(&entries->store, keep_plan(&kept, &entries->store, find, 4, types, "the queue cannot be read"),
+			 (Datum[]){ObjectIdGetDatum(shown->relation), job_text_array(key, shown->n_keys),
+					   ObjectIdGetDatum(data->tg_trigger->tgoid), CStringGetTextDatum(data->tg_trigger->tgname)},
+			 NULL, SPI_OK_SELECT, "the queue could not be read");
+	return SPI_processed > 0;
+}
+
+bool
+job_trigger_queues(Oid function)
+{
+	JobStore store;
+
+	return job_store_find(&store) && job_store_queues(&store, function);
+}
+
+bool
 job_entries_are_answered(void)
 {
 	return job_chain_runs();

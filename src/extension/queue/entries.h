@@ -51,6 +51,12 @@ extern void job_entries_take_back(const JobEntries *entries, const TriggerData *
 extern void job_entries_take_back_columns(const JobEntries *entries, const TriggerData *data, char *const *key,
 										  const Bitmapset *kept);
 
+/* Does anything of a row stand in the queue for the trigger, or as a dead letter of it? In SPI. */
+extern bool job_entries_are_there(const JobEntries *entries, const TriggerData *data, char *const *key);
+
+/* Is it one of our functions that queue rows? */
+extern bool job_trigger_queues(Oid function);
+
 /* Does this process write answers of a trigger's rows? */
 extern bool job_entries_are_answered(void);
 

@@ -70,6 +70,15 @@ is_owners(Oid table, Oid owner)
 }
 
 bool
+job_store_queues(const JobStore *store, Oid function)
+{
+	const char *name = get_func_name(function);
+
+	return name && get_func_namespace(function) == store->schema &&
+		   (strcmp(name, "qwen_enqueue_trigger") == 0 || strcmp(name, "qwen_enqueue_embed_trigger") == 0);
+}
+
+bool
 job_store_is_workable(const JobStore *store)
 {
 	static bool told = false;

@@ -17,6 +17,9 @@ typedef struct JobStore
 
 extern bool job_store_find(JobStore *store);
 
+/* Is it one of the two functions of ours that queue a row, as triggers? */
+extern bool job_store_queues(const JobStore *store, Oid function);
+
 /* Are the tables of this version, and nobody's but the extension's own rows in them? The server log says when not. */
 extern bool job_store_is_workable(const JobStore *store);
 

@@ -20,16 +20,6 @@ typedef struct LookUp
 	bool is_gone;  /* the table is */
 } LookUp;
 
-/* Is it one of the two functions of ours that queue? */
-static bool
-is_queueing(const JobStore *store, Oid function)
-{
-	const char *name = get_func_name(function);
-
-	return name && get_func_namespace(function) == store->schema &&
-		   (strcmp(name, "qwen_enqueue_trigger") == 0 || strcmp(name, "qwen_enqueue_embed_trigger") == 0);
-}
-
 /* A table's trigger by its number, or one that was made anew under the name; a copy, as relations may be built again.
  */
 static Trigger *
@@ -42,7 +32,7 @@ find_in_table(const JobStore *store, Relation relation, const QueuedBy *by)
 	{
 		Trigger *trigger = &triggers->triggers[i];
 
-		if (!is_queueing(store, trigger->tgfoid))
+		if (!job_store_queues(store, trigger->tgfoid))
 			continue;
 		if (trigger->tgoid == by->number)
 			return trigger;

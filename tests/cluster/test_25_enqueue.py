@@ -1,0 +1,108 @@
+"""qwen_enqueue: rows that nothing has queued get their answers, and no others."""
+import psycopg2
+import pytest
+from cluster import wait_until
+
+QUEUE = "CREATE TRIGGER {1} AFTER INSERT OR UPDATE ON {0} FOR EACH ROW {2} EXECUTE FUNCTION qwen_enqueue_trigger('answer', 'body', 'max_tokens=1')"
+
+
+def answered(server, table, n, seconds=20):
+    wait_until(lambda: server.value(f"SELECT count(answer) FROM {table}") == n, seconds, f"{n} answers in {table}")
+
+
+def test_rows_of_before_the_trigger(server):
+    server.query("CREATE TABLE early (id int PRIMARY KEY, body text, answer text)")
+    server.query("INSERT INTO early SELECT i, CASE WHEN i <> 3 THEN 'a word' END, CASE WHEN i = 4 THEN 'mine' END FROM generate_series(1, 6) i")
+    server.query(QUEUE.format("early", "queue", ""))
+    assert server.value("SELECT qwen_enqueue('early')") == 4, "all but the row without a source and the one with a value"
+    answered(server, "early", 5)
+    assert server.value("SELECT answer FROM early WHERE id = 4") == "mine"
+    wait_until(lambda: server.value("SELECT count(*) FROM qwen_job_row WHERE relation = 'early'::regclass") == 0, 20, "an empty queue")
+    assert server.value("SELECT qwen_enqueue('early')") == 0
+    server.query("DROP TABLE early")
+
+
+def test_what_waits_or_has_failed_is_not_queued_twice(server):
+    server.query("CREATE TABLE twice (id int PRIMARY KEY, body text, answer varchar(1) CHECK (answer <> answer))")
+    server.query("ALTER TABLE twice OWNER TO CURRENT_USER")
+    server.query(QUEUE.format("twice", "queue", ""))
+    session = server.connect()
+    cursor = session.cursor()
+    cursor.execute("BEGIN; INSERT INTO twice SELECT i, 'a word' FROM generate_series(1, 3) i; SELECT qwen_enqueue('twice')")
+    assert cursor.fetchone() == (0,)
+    cursor.execute("COMMIT")
+    session.close()
+    wait_until(lambda: server.value("SELECT count(*) FROM qwen_dead_letters WHERE relation = 'twice'::regclass") == 3, 30, "dead letters")
+    assert server.value("SELECT qwen_enqueue('twice')") == 0
+    server.query("SELECT qwen_forget_table('twice')")
+    assert server.value("SELECT qwen_enqueue('twice')") == 3
+    server.query("DROP TABLE twice")
+
+
+def test_when_and_names_and_disabled_triggers(server):
+    server.query("CREATE TABLE picked (id int PRIMARY KEY, body text, answer text); INSERT INTO picked SELECT i, 'a word' FROM generate_series(1, 10) i")
+    with pytest.raises(psycopg2.Error, match="has no enabled trigger that queues") as failure:
+        server.query("SELECT qwen_enqueue('picked')")
+    assert failure.value.pgcode == "42704"
+    server.query(QUEUE.format("picked", "even", "WHEN (NEW.id % 2 = 0)"))
+    server.query(QUEUE.format("picked", '"Über"', "WHEN (NEW.id > 9 AND NEW.body IS NOT NULL)"))
+    server.query("ALTER TABLE picked DISABLE TRIGGER even")
+    assert server.value("SELECT qwen_enqueue('picked')") == 1
+    assert server.value("SELECT qwen_enqueue('picked', 'even')") == 5
+    with pytest.raises(psycopg2.Error, match='has no trigger "odd"'):
+        server.query("SELECT qwen_enqueue('picked', 'odd')")
+    server.query("CREATE TRIGGER changed AFTER UPDATE ON picked FOR EACH ROW WHEN (OLD.body <> NEW.body) EXECUTE FUNCTION qwen_enqueue_trigger('answer', 'body')")
+    with pytest.raises(psycopg2.Error, match='WHEN of trigger "changed" asks for OLD') as failure:
+        server.query("SELECT qwen_enqueue('picked')")
+    assert failure.value.pgcode == "0A000"
+    server.query("DROP TABLE picked")
+
+
+def test_partitions_and_not_children(server):
+    server.query("CREATE TABLE parted (id int PRIMARY KEY, body text, answer text) PARTITION BY RANGE (id); CREATE TABLE parted_1 PARTITION OF parted FOR VALUES FROM (0) TO (10)")
+    server.query("CREATE TABLE parted_2 (id int NOT NULL, body text, answer text); INSERT INTO parted_2 SELECT i, 'a word' FROM generate_series(10, 14) i")
+    server.query(QUEUE.format("parted", "queue", ""))
+    server.query("ALTER TABLE parted ATTACH PARTITION parted_2 FOR VALUES FROM (10) TO (20)")
+    assert server.value("SELECT qwen_enqueue('parted')") == 5
+    answered(server, "parted", 5)
+    server.query("DROP TABLE parted")
+    server.query("CREATE TABLE elder (id int PRIMARY KEY, body text, answer text); CREATE TABLE younger () INHERITS (elder); INSERT INTO younger VALUES (1, 'a word'); INSERT INTO elder VALUES (2, 'a word')")
+    server.query(QUEUE.format("elder", "queue", ""))
+    assert server.value("SELECT qwen_enqueue('elder')") == 1
+    server.query("DROP TABLE younger, elder")
+
+
+def test_only_for_the_owner(server):
+    server.query("CREATE TABLE owned (id int PRIMARY KEY, body text, answer text)")
+    server.query(QUEUE.format("owned", "queue", ""))
+    server.query("CREATE ROLE stranger LOGIN; GRANT ALL ON owned TO stranger; SELECT qwen_grant('stranger', 'use')")
+    try:
+        with pytest.raises(psycopg2.Error, match="must be owner of table owned") as failure:
+            server.query("SELECT qwen_enqueue('owned')", user="stranger")
+        assert failure.value.pgcode == "42501"
+    finally:
+        server.query("DROP TABLE owned; DROP OWNED BY stranger; DROP ROLE stranger")
+    with pytest.raises(psycopg2.Error) as failure:
+        server.query("SELECT qwen_enqueue(0)")
+    assert failure.value.pgcode == "42P01"
+    for sql in ("SELECT qwen_enqueue(NULL)", "SELECT qwen_enqueue('pg_class')", "SELECT qwen_enqueue('pg_stat_activity')", "SELECT qwen_enqueue('pg_class_oid_index')"):
+        with pytest.raises(psycopg2.Error):
+            if server.query(sql) == [(None,)]:
+                raise psycopg2.Error
+
+
+def test_a_restored_dump_is_queued_again(server):
+    """Many rows, undone in the middle: nothing is left; then all of them, cancelled by nobody."""
+    server.query("CREATE TABLE restored (id int PRIMARY KEY, body text, answer text); INSERT INTO restored SELECT i, 'word ' || i FROM generate_series(1, 20000) i")
+    server.query(QUEUE.format("restored", "queue", "WHEN (NEW.id % 200 = 0)"))
+    session = server.connect()
+    session.autocommit = False
+    cursor = session.cursor()
+    cursor.execute("SELECT qwen_enqueue('restored')")
+    assert cursor.fetchone() == (100,)
+    session.rollback()
+    session.close()
+    assert server.value("SELECT count(*) FROM qwen_job_row WHERE relation = 'restored'::regclass") == 0
+    assert server.value("SELECT qwen_enqueue('restored')") == 100
+    answered(server, "restored", 100, 30)
+    server.query("DROP TABLE restored")
