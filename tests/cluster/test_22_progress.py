@@ -116,6 +116,42 @@ def test_a_job_is_listed_until_it_is_done(house):
     wait_until(lambda: house.query(PROGRESS) == [], 20, "nothing under way")
 
 
+def test_a_cursor_goes_on_where_it_was(house):
+    """Rows that are fetched in portions are of one query, whatever its session does between them."""
+    house.query("VACUUM ANALYZE t")
+    session = house.connect()
+    session.autocommit = False
+    cursor = session.cursor()
+    cursor.execute("DECLARE c CURSOR FOR SELECT qwen_generate(body, max_tokens => 2) FROM t")
+    for between in ("SELECT 1", "SELECT qwen_generate('alone', max_tokens => 1)", "SELECT count(qwen_generate(body, max_tokens => 1)) FROM t WHERE id <= 4"):
+        before = [row[2:4] for row in house.query(PROGRESS)]
+        cursor.execute("FETCH 40 FROM c")
+        assert len(cursor.fetchall()) == 40
+        cursor.execute(between)
+        cursor.fetchall()
+        ((done, total),) = [row[2:4] for row in house.query(PROGRESS)]
+        assert done >= 40 + (before[0][0] - 32 if before else 0) and total == ROWS
+    assert done >= 120
+    cursor.execute("CLOSE c")
+    assert house.query(PROGRESS) == []
+    # a query that ends with an error, beside a cursor that does not
+    cursor.execute("DECLARE c CURSOR FOR SELECT qwen_generate(body, max_tokens => 2) FROM t; FETCH 40 FROM c; SAVEPOINT s")
+    with pytest.raises(psycopg2.Error):
+        cursor.execute("SELECT qwen_generate(body, max_tokens => 1) || (1 / (id - 40))::text FROM t")
+    cursor.execute("ROLLBACK TO s")
+    assert [row[3] for row in house.query(PROGRESS) if row[2] >= 40] == [ROWS]
+    session.rollback()
+    assert house.query(PROGRESS) == []
+    session.close()
+
+
+def test_commits_within_a_statement_forget_nothing(house):
+    running = Running(house, "DO $$ BEGIN FOR i IN 1..60 LOOP PERFORM qwen_generate('a', max_tokens => 6); COMMIT; END LOOP; END $$")
+    done = [row[2] for _, row in running.looks]
+    assert done == sorted(done) and done[-1] > 40
+    assert house.query(PROGRESS) == []
+
+
 def test_errors_and_cancels_leave_nothing(house):
     for sql in ("SELECT qwen_generate(body, max_tokens => 4) || (1 / (id - 40))::text FROM t ORDER BY id",
                 "SET statement_timeout = '500 ms'; SELECT qwen_generate(body, max_tokens => 200) FROM t"):

@@ -5,9 +5,10 @@
 #define QWEN_CALL_PROGRESS_H
 
 #include "../core/core.h"
+#include "nodes/execnodes.h"
 
-/* An executor starts that will ask about so many rows; negative: nobody knows how many. */
-extern void progress_plan(double rows);
+/* A query starts that will ask about so many rows; negative: nobody knows how many. */
+extern void progress_plan(const EState *executor, double rows);
 
 /* So many rows more than was said; negative: fewer. While they are asked about. */
 extern void progress_expect(double rows);

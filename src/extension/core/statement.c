@@ -17,6 +17,7 @@
 static int executor_depth;               /* how many executors run inside of each other */
 static int utility_depth;                /* utility statements that run, but for those of cursors */
 static const PlannedStmt *executor_plan; /* of the innermost of them */
+static QueryDesc *outermost;             /* the query of the outermost of them, if no utility statement is around it */
 static void (*heard_ending)(const PlannedStmt *plan);
 static void (*heard_ends[MAX_HEARD_ENDS])(void);
 static int n_heard_ends;
@@ -124,12 +125,26 @@ statement_depth(void)
 	return executor_depth;
 }
 
+QueryDesc *
+statement_query(void)
+{
+	return outermost;
+}
+
+bool
+statement_is_utility(void)
+{
+	return utility_depth > 0 && !outermost;
+}
+
 /* One more executor runs; what held for the one around it is given back. */
 static const PlannedStmt *
-enter_executor(const QueryDesc *query)
+enter_executor(QueryDesc *query)
 {
 	const PlannedStmt *outer = executor_plan;
 
+	if (executor_depth == 0)
+		outermost = utility_depth == 0 ? query : NULL;
 	executor_depth++;
 	executor_plan = query->plannedstmt;
 	return outer;
@@ -140,6 +155,8 @@ leave_executor(const PlannedStmt *outer)
 {
 	executor_depth--;
 	executor_plan = outer;
+	if (executor_depth == 0)
+		outermost = NULL;
 }
 
 static void run_hook EXECUTOR_RUN_PARAMETERS

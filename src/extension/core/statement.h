@@ -6,6 +6,7 @@
 
 #include "core.h"
 
+#include "executor/execdesc.h"
 #include "nodes/parsenodes.h"
 #include "nodes/plannodes.h"
 
@@ -18,6 +19,13 @@ extern bool executor_inserts(Oid table);
 
 /* How many executors run inside of each other now. */
 extern int statement_depth(void);
+
+/* The query of the outermost executor that runs; NULL: none does, or a utility statement is around it. A cursor's runs
+ * while rows are fetched from it. */
+extern QueryDesc *statement_query(void);
+
+/* Is what runs part of a utility statement (DO, CALL, CREATE INDEX, but not FETCH)? */
+extern bool statement_is_utility(void);
 
 /* Set the hooks. */
 extern void statement_init(void);

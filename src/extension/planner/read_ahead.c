@@ -129,7 +129,7 @@ link_batch(BatchState *node, Above above)
 	node->above = above.node;
 	node->passes_bound = above.limit && !above.hides_bound && !state->qual;
 	node->expected = outerPlanState(state)->plan->plan_rows;
-	progress_plan(above.may_stop ? -1 : node->expected);
+	progress_plan(state->state, above.may_stop ? -1 : node->expected);
 	link_state(outerPlanState(state),
 			   (Above){above.limit, above.may_stop, node, above.hides_bound || state->qual != NULL});
 }

@@ -1,8 +1,8 @@
 /*
  * progress.c - the rows of qwen_progress that are statements: how far each session is that asks the model about rows.
  *
- * A list in shared memory, an entry a session; the session writes its own with each row that is done. What is computed
- * of rows that are not is read from the list of requests (activity.c), so that tokens under way count as well.
+ * An entry a session, which it writes with each row that is done. What is computed of rows that are not is read from
+ * the list of requests (activity.c), so that tokens under way count as well.
  */
 #include "progress.h"
 
@@ -13,15 +13,12 @@
 #include "../core/texts.h"
 #include "activity.h"
 #include "commands/dbcommands.h"
-#include "function_name.h"
 #include "funcapi.h"
+#include "function_name.h"
 #include "miscadmin.h"
-#include "port/atomics.h"
 #include "postmaster/bgworker.h"
-#include "storage/ipc.h"
+#include "session_list.h"
 #include "storage/proc.h"
-#include "storage/shmem.h"
-#include "storage/spin.h"
 #include "utils/acl.h"
 #include "utils/builtins.h"
 
@@ -30,7 +27,6 @@
 /* A statement, as its session tells of it. */
 typedef struct Listing
 {
-	bool listed;
 	Oid role, database;
 	int leader; /* pid of the session that a parallel worker works for, or its own */
 	TimestampTz started_at;
@@ -38,22 +34,8 @@ typedef struct Listing
 	WatchedProgress progress;
 } Listing;
 
-typedef struct Entry
-{
-	pg_atomic_uint32 pid; /* of the session that owns it; 0: free */
-	slock_t lock;         /* guards listing, which the owner alone writes; held for copies only */
-	Listing listing;
-} Entry;
-
-typedef struct ProgressList
-{
-	uint32 n_entries;
-	Entry entries[FLEXIBLE_ARRAY_MEMBER];
-} ProgressList;
-
-static ProgressList *list;
+static SessionList *list;
 static int own = -1; /* this session's entry */
-static bool will_clean_up;
 
 static uint32
 count_entries(void)
@@ -64,98 +46,37 @@ count_entries(void)
 Size
 progress_memory_bytes(void)
 {
-	return MAXALIGN(offsetof(ProgressList, entries) + sizeof(Entry) * count_entries());
+	return session_list_bytes(count_entries(), sizeof(Listing));
 }
 
 void
 progress_init_memory(void)
 {
-	bool found;
-
-	list = ShmemInitStruct("qwen_pg progress", progress_memory_bytes(), &found);
-	if (found)
-		return;
-	memset(list, 0, progress_memory_bytes());
-	list->n_entries = count_entries();
-	for (uint32 i = 0; i < list->n_entries; i++)
-	{
-		pg_atomic_init_u32(&list->entries[i].pid, 0);
-		SpinLockInit(&list->entries[i].lock);
-	}
+	list = session_list_open("qwen_pg progress", count_entries(), sizeof(Listing));
 }
 
 void
 watch_progress_end(void)
 {
-	Entry *entry;
-
-	if (own < 0)
-		return;
-	entry = &list->entries[own];
-	SpinLockAcquire(&entry->lock);
-	entry->listing.listed = false;
-	SpinLockRelease(&entry->lock);
-	pg_atomic_write_u32(&entry->pid, 0);
+	if (own >= 0)
+		session_list_free(list, own);
 	own = -1;
-}
-
-static void
-end_with_session(int code, Datum argument)
-{
-	watch_progress_end();
-}
-
-/* Make an entry this session's; there may be none left, and then it is not listed. */
-static void
-take_entry(void)
-{
-	if (!will_clean_up)
-	{
-		on_shmem_exit(end_with_session, 0);
-		will_clean_up = true;
-	}
-	for (uint32 i = 0; i < list->n_entries && own < 0; i++)
-	{
-		uint32 nobody = 0;
-
-		if (pg_atomic_read_u32(&list->entries[i].pid) == 0 &&
-			pg_atomic_compare_exchange_u32(&list->entries[i].pid, &nobody, MyProcPid))
-			own = (int) i;
-	}
 }
 
 void
 watch_progress(const char *function, TimestampTz started_at, const WatchedProgress *progress)
 {
-	Listing listing = {.listed = true, .role = GetOuterUserId(), .database = MyDatabaseId, .started_at = started_at};
-	Entry *entry;
+	Listing listing = {.role = GetOuterUserId(), .database = MyDatabaseId, .started_at = started_at};
 
+	/* there may be none left, and then it is not listed */
 	if (own < 0)
-		take_entry();
+		own = session_list_take(list);
 	if (own < 0)
 		return;
 	listing.leader = MyProc->lockGroupLeader ? MyProc->lockGroupLeader->pid : MyProcPid;
 	watch_function_name(listing.function, function);
 	listing.progress = *progress;
-	entry = &list->entries[own];
-	SpinLockAcquire(&entry->lock);
-	entry->listing = listing;
-	SpinLockRelease(&entry->lock);
-}
-
-/* A copy of an entry that is listed, and its owner's pid; false: it is not. */
-static bool
-read_entry(uint32 i, Listing *copy, uint32 *pid)
-{
-	Entry *entry = &list->entries[i];
-
-	*pid = pg_atomic_read_u32(&entry->pid);
-	if (*pid == 0)
-		return false;
-	SpinLockAcquire(&entry->lock);
-	*copy = entry->listing;
-	SpinLockRelease(&entry->lock);
-	return copy->listed;
+	session_list_write(list, own, &listing);
 }
 
 static void
@@ -192,12 +113,12 @@ QWEN_FUNCTION(qwen_statement_progress, 0, 0)
 	require_preloaded();
 	init_materialized_set(fcinfo);
 	everybody = may_see_others(fcinfo->flinfo->fn_oid);
-	for (uint32 i = 0; i < list->n_entries; i++)
+	for (uint32 i = 0; i < session_list_size(list); i++)
 	{
 		Listing entry;
 		uint32 pid;
 
-		if (read_entry(i, &entry, &pid) && (everybody || has_privs_of_role(GetUserId(), entry.role)))
+		if (session_list_read(list, i, &entry, &pid) && (everybody || has_privs_of_role(GetUserId(), entry.role)))
 			put_row(set, &entry, pid);
 	}
 	return (Datum) 0;

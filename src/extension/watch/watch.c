@@ -96,7 +96,7 @@ watch_go(WatchedRequest *watched, uint32 meter)
 	watched->go_us = clock_now_us();
 	watched->meter = meter;
 	if (watched->entry >= 0)
-		activity_set_meter(watched->entry, meter);
+		activity_set_go(watched->entry, meter);
 }
 
 void
