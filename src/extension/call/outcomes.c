@@ -12,13 +12,14 @@
 static int64 nulls_made;        /* values that became NULL and have not been told of */
 static int64 answers_cut;       /* off at max_tokens, and not told of yet */
 static int64 answers_empty;     /* those of them of which nothing is left */
+static int64 plain_messages;    /* prompts that look like messages, and were not told of */
 static char first_message[256]; /* of the first of them */
 
 /* What there was to tell of when a subtransaction began. */
 typedef struct Untold
 {
 	struct Untold *outer;
-	int64 nulls_made, answers_cut, answers_empty;
+	int64 nulls_made, answers_cut, answers_empty, plain_messages;
 } Untold;
 
 static Untold *subtransactions; /* the innermost first; in the transaction's memory */
@@ -89,12 +90,32 @@ tell_of_cut_answers(void)
 							 : errhint("Raise the argument max_tokens or qwen.max_tokens.")));
 }
 
-/* The outermost statement tells how many values have become NULL, and how many answers were cut. */
+void
+count_plain_messages(void)
+{
+	plain_messages++;
+}
+
+static void
+tell_of_plain_messages(void)
+{
+	int64 n = plain_messages;
+
+	plain_messages = 0;
+	if (n > 0)
+		ereport(NOTICE, (errmsg_plural("%lld prompt looks like an array of messages, but is used as plain text",
+									   "%lld prompts look like arrays of messages, but are used as plain text", n,
+									   (long long) n),
+						 errhint("If it is meant as messages, cast it: qwen_chat(...::json).")));
+}
+
+/* The outermost statement tells what has become of its values. */
 static void
 tell(void)
 {
 	warn_of_nulls();
 	tell_of_cut_answers();
+	tell_of_plain_messages();
 }
 
 /* What ran outside of an executor (DO, CALL) is told of at the transaction's end; after an error nothing is left to
@@ -105,7 +126,7 @@ end_transaction(XactEvent event, void *argument)
 	if (event == XACT_EVENT_PRE_COMMIT || event == XACT_EVENT_PRE_PREPARE)
 		tell();
 	else if (event == XACT_EVENT_ABORT)
-		nulls_made = answers_cut = answers_empty = 0;
+		nulls_made = answers_cut = answers_empty = plain_messages = 0;
 	if (event == XACT_EVENT_COMMIT || event == XACT_EVENT_PREPARE || event == XACT_EVENT_ABORT)
 		subtransactions = NULL;
 }
@@ -119,7 +140,7 @@ end_subtransaction(SubXactEvent event, SubTransactionId id, SubTransactionId par
 	if (event == SUBXACT_EVENT_START_SUB)
 	{
 		before = MemoryContextAlloc(TopTransactionContext, sizeof *before);
-		*before = (Untold){subtransactions, nulls_made, answers_cut, answers_empty};
+		*before = (Untold){subtransactions, nulls_made, answers_cut, answers_empty, plain_messages};
 		subtransactions = before;
 	}
 	else if (before && (event == SUBXACT_EVENT_COMMIT_SUB || event == SUBXACT_EVENT_ABORT_SUB))
@@ -129,6 +150,7 @@ end_subtransaction(SubXactEvent event, SubTransactionId id, SubTransactionId par
 			nulls_made = Min(nulls_made, before->nulls_made);
 			answers_cut = Min(answers_cut, before->answers_cut);
 			answers_empty = Min(answers_empty, before->answers_empty);
+			plain_messages = Min(plain_messages, before->plain_messages);
 		}
 		subtransactions = before->outer;
 		pfree(before);

@@ -1,6 +1,6 @@
 /*
- * outcomes.h - what a statement's calls came to that is no error: values that became NULL, answers that were cut off.
- * They are counted here and told of once, at the statement's end.
+ * outcomes.h - what a statement's calls came to that is no error: values that became NULL, answers that were cut off,
+ * prompts that look like messages. They are counted here and told of once, at the statement's end.
  */
 #ifndef QWEN_CALL_OUTCOMES_H
 #define QWEN_CALL_OUTCOMES_H
@@ -18,6 +18,9 @@ extern void count_null(const char *message);
 
 /* An answer was cut off at its max_tokens. is_empty: thinking has taken all of them. */
 extern void count_cut(bool is_empty);
+
+/* A prompt looks like messages, and is none. */
+extern void count_plain_messages(void);
 
 /* Define how statements end: where these are told of. */
 extern void outcomes_init(void);

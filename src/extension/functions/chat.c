@@ -44,9 +44,10 @@ messages_from_texts(text *prompt, text *system_prompt)
 	return span_from_cstring(json.data);
 }
 
-/* A prompt that looks like messages was probably meant to be some. */
-static void
-notice_messages(text *prompt)
+/* A prompt that looks like messages was probably meant to be some. (A literal that is some is not taken for a prompt.)
+ */
+static bool
+looks_like_messages(text *prompt)
 {
 	const char *start = VARDATA_ANY(prompt);
 	size_t length = VARSIZE_ANY_EXHDR(prompt);
@@ -56,10 +57,8 @@ notice_messages(text *prompt)
 		start++;
 		length--;
 	}
-	if (length > 12 && *start == '[' && memchr(start, '{', Min(length, 8)) &&
-		strstr(text_to_cstring(prompt), "\"role\""))
-		ereport(NOTICE, (errmsg("the prompt looks like an array of messages, but is used as plain text"),
-						 errhint("Cast it: qwen_chat('...'::json).")));
+	return length > 12 && *start == '[' && memchr(start, '{', Min(length, 8)) &&
+		   strstr(text_to_cstring(prompt), "\"role\"");
 }
 
 /* A json or jsonb argument as UTF-8 text. */
@@ -90,7 +89,8 @@ read_chat(FunctionCallInfo fcinfo, InputForm form, Request *request)
 	request->kind = REQUEST_CHAT;
 	if (form == INPUT_TEXT)
 	{
-		notice_messages(PG_GETARG_TEXT_PP(0));
+		if (looks_like_messages(PG_GETARG_TEXT_PP(0)))
+			count_plain_messages();
 		request->messages = messages_from_texts(PG_GETARG_TEXT_PP(0), PG_ARGISNULL(1) ? NULL : PG_GETARG_TEXT_PP(1));
 	}
 	else

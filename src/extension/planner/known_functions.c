@@ -37,6 +37,15 @@ column_is(HeapTuple tuple, int column, const char *value)
 	return !is_null && strcmp(TextDatumGetCString(datum), value) == 0;
 }
 
+bool
+is_function_of_symbol(HeapTuple tuple, const char *symbol)
+{
+	Form_pg_proc form = (Form_pg_proc) GETSTRUCT(tuple);
+
+	return form->prolang == ClanguageId && column_is(tuple, Anum_pg_proc_probin, LIBRARY) &&
+		   column_is(tuple, Anum_pg_proc_prosrc, symbol);
+}
+
 /* Is it a plain C function of this library? */
 static bool
 is_plain_function(HeapTuple tuple)
