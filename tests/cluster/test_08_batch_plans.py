@@ -261,6 +261,17 @@ def test_explain_text(cursor):
     assert "Requests" not in str(cursor.fetchall())
 
 
+def test_explain_writes_calls_as_people_do(cursor):
+    """Arguments that were left out stand in no line, whichever node shows the value; what was given keeps its place or has its name."""
+    for sql, shown in (("SELECT id FROM t WHERE qwen_generate(body, max_tokens => 2) <> '' ORDER BY qwen_classify(body, '{a,b}', seed => 3)", "Sort Key: (qwen_classify(body, '{a,b}'::text[], seed => '3'::bigint))"),
+                       ("SELECT qwen_summarize(body), count(*) FROM t GROUP BY 1", "Group Key: (qwen_summarize(body, 60))"),
+                       ("SELECT id FROM t WHERE qwen_generate(body, max_tokens => 2) <> ''", "Filter: ((qwen_generate(body, max_tokens => 2)) <> ''::text)"),
+                       ("SELECT id FROM t ORDER BY qwen_similarity(body, 'a') LIMIT 3", "Sort Key: (qwen_similarity_to(t.body, $0))")):
+        cursor.execute("EXPLAIN (COSTS OFF) " + sql)
+        text = "\n".join(line for (line,) in cursor.fetchall()).replace("(InitPlan 1).col1", "$0")
+        assert shown in text and "NULL::" not in text, text
+
+
 def test_privilege_is_checked(database, cursor):
     cursor.execute("CREATE ROLE plan_reader; GRANT SELECT ON t TO plan_reader; SET ROLE plan_reader; SET qwen.on_error = 'null'")
     for batch in ("on", "off"):

@@ -89,7 +89,7 @@ begin_batch(CustomScanState *node, EState *estate, int eflags)
 	state->n_calls = intVal(linitial(plan->custom_private));
 	state->calls = palloc0(sizeof *state->calls * state->n_calls);
 	for (int i = 0; i < state->n_calls; i++)
-		init_call(&state->calls[i], (FuncExpr *) list_nth_node(TargetEntry, plan->custom_scan_tlist, i)->expr,
+		init_call(&state->calls[i], list_nth_node(FuncExpr, lsecond_node(List, plan->custom_private), i),
 				  list_nth(plan->custom_exprs, i), &node->ss.ps);
 	state->window = window_create(state->n_calls);
 	state->current_context = AllocSetContextCreate(CurrentMemoryContext, "qwen current row", ALLOCSET_SMALL_SIZES);

@@ -5,53 +5,7 @@
 #include "explain.h"
 
 #include "../core/compat.h"
-#include "access/htup_details.h"
-#include "funcapi.h"
-#include "nodes/nodeFuncs.h"
-#include "utils/builtins.h"
-#include "utils/lsyscache.h"
 #include "utils/ruleutils.h"
-#include "utils/syscache.h"
-
-/* Is an argument there only because the function has a default of NULL? */
-static bool
-is_left_out(Node *argument)
-{
-	return IsA(argument, Const) && ((Const *) argument)->constisnull;
-}
-
-/* A call as one would write it: arguments behind a NULL that is left out are named. */
-static char *
-call_text(FuncExpr *call, List *context, bool use_prefix)
-{
-	HeapTuple tuple = SearchSysCache1(PROCOID, ObjectIdGetDatum(call->funcid));
-	Oid *types;
-	char **names = NULL, *modes;
-	StringInfoData text;
-	ListCell *cell;
-	int i = 0, n_written = 0;
-
-	initStringInfo(&text);
-	appendStringInfo(&text, "%s(", quote_identifier(get_func_name(call->funcid)));
-	if (HeapTupleIsValid(tuple))
-		(void) get_func_arg_info(tuple, &types, &names, &modes);
-	foreach (cell, call->args)
-	{
-		if (i == 0 || !is_left_out(lfirst(cell)))
-		{
-			appendStringInfo(&text, "%s", n_written > 0 ? ", " : "");
-			if (n_written < i && names && names[i])
-				appendStringInfo(&text, "%s => ", quote_identifier(names[i]));
-			appendStringInfoString(&text, deparse_expression(lfirst(cell), context, use_prefix, false));
-			n_written++;
-		}
-		i++;
-	}
-	if (HeapTupleIsValid(tuple))
-		ReleaseSysCache(tuple);
-	appendStringInfoChar(&text, ')');
-	return text.data;
-}
 
 static void
 explain_calls(BatchState *state, List *ancestors, ExplainState *es)
@@ -64,7 +18,7 @@ explain_calls(BatchState *state, List *ancestors, ExplainState *es)
 	{
 		TargetEntry *target = list_nth_node(TargetEntry, plan->custom_scan_tlist, i);
 
-		calls = lappend(calls, call_text((FuncExpr *) target->expr, context, use_prefix));
+		calls = lappend(calls, deparse_expression((Node *) target->expr, context, use_prefix, false));
 	}
 	ExplainPropertyList("Calls", calls, es);
 }

@@ -3,10 +3,14 @@
  */
 #include "nodes.h"
 
+#include "access/htup_details.h"
 #include "batch_node.h"
+#include "catalog/pg_proc.h"
+#include "funcapi.h"
 #include "nodes/makefuncs.h"
 #include "nodes/pg_list.h"
 #include "optimizer/tlist.h"
+#include "utils/syscache.h"
 
 void
 plan_inherit(Plan *above, Plan *below, Rewrite *rewrite)
@@ -30,6 +34,67 @@ plan_inherit(Plan *above, Plan *below, Rewrite *rewrite)
 	/* an Append asks such a node for its rows in a way that ours does not: alone it would say that there are none */
 	below->async_capable = false;
 #endif
+}
+
+/* Is an argument there only because the function has a default of NULL? */
+static bool
+is_left_out(Node *argument)
+{
+	return IsA(argument, Const) && ((Const *) argument)->constisnull;
+}
+
+/* A call as one would write it, which EXPLAIN shows: without arguments that were left out, those behind them named. */
+static Expr *
+short_call(const FuncExpr *call)
+{
+	HeapTuple tuple = SearchSysCache1(PROCOID, ObjectIdGetDatum(call->funcid));
+	FuncExpr *written = copyObject((FuncExpr *) call);
+	Oid *types;
+	char **names = NULL, *modes;
+	ListCell *cell;
+	int i = 0, n_needed = list_length(call->args);
+
+	if (!HeapTupleIsValid(tuple))
+		return (Expr *) written;
+	(void) get_func_arg_info(tuple, &types, &names, &modes);
+	n_needed -= ((Form_pg_proc) GETSTRUCT(tuple))->pronargdefaults;
+	ReleaseSysCache(tuple);
+	written->args = NIL;
+	foreach (cell, call->args)
+	{
+		Node *argument = lfirst(cell);
+
+		if (i < n_needed || !is_left_out(argument))
+		{
+			if (list_length(written->args) < i && names && names[i][0] != '\0')
+			{
+				NamedArgExpr *named = makeNode(NamedArgExpr);
+
+				*named = (NamedArgExpr){.xpr = {T_NamedArgExpr}, .arg = (Expr *) argument, .name = names[i]};
+				named->argnumber = i;
+				named->location = -1;
+				argument = (Node *) named;
+			}
+			written->args = lappend(written->args, argument);
+		}
+		i++;
+	}
+	return (Expr *) written;
+}
+
+void
+plan_describe_calls(CustomScan *node)
+{
+	List *calls = NIL;
+
+	for (int i = 0; i < intVal(linitial(node->custom_private)); i++)
+	{
+		TargetEntry *column = list_nth_node(TargetEntry, node->custom_scan_tlist, i);
+
+		calls = lappend(calls, column->expr);
+		column->expr = short_call((const FuncExpr *) column->expr);
+	}
+	node->custom_private = lappend(node->custom_private, calls);
 }
 
 /* A target list that passes all columns of a plan on, as varno sees them from place on. */
@@ -103,6 +168,7 @@ plan_append_calls(Plan *child, List *calls, Split *split, Rewrite *rewrite)
 
 		node->custom_scan_tlist = lappend(node->custom_scan_tlist, makeTargetEntry(target->expr, ++place, NULL, false));
 	}
+	plan_describe_calls(node);
 	plan_inherit(&node->scan.plan, child, rewrite);
 	return &node->scan.plan;
 }

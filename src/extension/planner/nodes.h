@@ -24,6 +24,10 @@ extern Plan *plan_add_material(Plan *below, Rewrite *rewrite);
 
 /* One of ours that makes these calls (FoundCall). */
 extern CustomScan *plan_make_batch(const List *calls, Rewrite *rewrite);
+
+/* Once its custom_scan_tlist is there: what is executed goes behind the number of calls in custom_private, and in the
+ * list, which names its columns in EXPLAIN, stands what one would have written. */
+extern void plan_describe_calls(CustomScan *node);
 extern bool plan_is_batch(const Plan *plan);
 
 /* A node above child that makes calls over its rows and passes their values on as further columns, the first of which

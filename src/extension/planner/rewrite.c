@@ -182,6 +182,7 @@ describe_scan(CustomScan *node, Split *split)
 	}
 	child->targetlist = targets;
 	node->custom_scan_tlist = calls;
+	plan_describe_calls(node);
 }
 
 /* Put a node above plan for the next calls in its quals, or, when there are none, in its target list. NULL: no calls.
