@@ -68,7 +68,7 @@ class Function:
 
     def __init__(self, kind, name, arguments, returns):
         self.kind, self.name, self.arguments, self.returns = kind, name, arguments, returns
-        self.language, self.symbol, self.body, self.attributes = "C", name, None, {}
+        self.language, self.symbol, self.body, self.attributes = "C", name.lstrip("_"), None, {}
         self.section = self.audience = self.comment = self.support = self.made_of = self.like = None
         self.docs = "generated"
 
@@ -156,7 +156,7 @@ def read_table(text=None):
         except TableError as error:
             raise TableError(f"{function.signature()}: {error}") from None
         keys = {**common, **keys}
-        function.language, function.symbol = keys.get("language", "C"), keys.get("symbol", function.name)
+        function.language, function.symbol = keys.get("language", "C"), keys.get("symbol", function.symbol)
         function.audience, function.comment, function.docs = keys.get("for"), keys.get("comment"), keys.get("docs", "generated")
         function.support, function.like = keys.get("support"), keys.get("like")
         if function.kind == "aggregate":

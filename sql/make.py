@@ -5,9 +5,11 @@
 
 A script is a file of parts/ in which lines that begin with @ are replaced:
   @include FILE           a file of parts/            @functions SECTION    a section of the table: CREATE and COMMENT
+  @columns                what columns of views mean, by columns.txt
   @support                planner support functions   @privileges           in qwen_privilege_of: who may call what
 install.sql becomes qwen_pg--VERSION.sql. update-OLD.sql becomes qwen_pg--OLD--VERSION.sql, by what differs from qwen_pg--OLD.sql, and has beside these
   @changed functions      those with other arguments or columns: made beside the old one, which takes them over (NAME__new where their arguments are the same)
+  @renamed functions      those that are internal now, by an underscore in front
   @new functions          @changed bodies (CREATE OR REPLACE)    @changed comments    @changed views (new ones too)    @like (pairs of a new function and its like)
 
 The results are committed, so that what builds and installs needs no Python. Scripts of older versions are history, and only read.
@@ -55,7 +57,7 @@ def body_of(function, functions):
 
 
 def privilege_lines(functions):
-    for audience in (audience for audience in AUDIENCES if audience != "use"):
+    for audience in AUDIENCES:
         names = dict.fromkeys(function.name for function in functions if function.audience == audience)
         yield fill("\t\tWHEN function_name IN (", [quote(name) for name in names], ")").replace("\n\t", "\n\t\t\t")
         yield f"\t\t\tTHEN {quote(audience)}"
@@ -87,6 +89,27 @@ def support(functions):
     return "\n".join(f"ALTER FUNCTION {function.signature()} SUPPORT {function.support};" for function in functions if function.support)
 
 
+def column_comments(text):
+    """COMMENT ON COLUMN of columns.txt."""
+    said, view = {}, None
+    for line in text.splitlines():
+        if line.startswith("#") or not line.strip():
+            continue
+        if not line.startswith("\t"):
+            view = line.strip()
+            said[view] = {}
+            continue
+        name, _, meaning = line.strip().partition(": ")
+        if not view or not meaning:
+            raise TableError(f"columns.txt: {line.strip()}: belongs to nothing, or says nothing")
+        if name == "as":
+            other, *names = meaning.split()
+            said[view].update({name: said[other][name] for name in names})
+        else:
+            said[view][name] = meaning
+    return "\n".join(f'COMMENT ON COLUMN {view}."{name}" IS {quote(meaning)};' for view, columns in said.items() for name, meaning in columns.items())
+
+
 # ---- updates ----
 
 
@@ -95,6 +118,7 @@ class Difference:
 
     def __init__(self, functions, script, old_script):
         old_functions, old_views, old_comments = read_script(old_script)
+        self.renamed = self.rename(functions, old_functions, old_views)
         self.old = {function.signature(): function for function in old_functions}
         self.new, self.grown, self.reshaped, self.replaced, self.commented = [], [], [], [], []
         self.taken = set()
@@ -111,6 +135,21 @@ class Difference:
                 self.views.append(f"CREATE OR REPLACE VIEW {text};")
             if comments.get(name) != old_comments.get(name):
                 self.views.append(f"COMMENT ON VIEW {name} IS {quote(comments[name])};")
+
+    @staticmethod
+    def rename(functions, old_functions, old_views):
+        """What is internal begins with an underscore, and had none once: [ALTER FUNCTION ...], and the old script read as if it had been so."""
+        internal = {function.name for function in functions if function.docs == "internal"}
+        new_name = {old.name: "_" + old.name for old in old_functions if "_" + old.name in internal}
+        renamed = []
+        for old in old_functions:
+            if old.name in new_name:
+                renamed.append(f"ALTER FUNCTION {old.signature()} RENAME TO {new_name[old.name]};")
+            old.name = new_name.get(old.name, old.name)
+            old.made_of = tuple(new_name.get(name, name) for name in old.made_of) if old.made_of else old.made_of
+        for name, text in old_views.items():
+            old_views[name] = re.sub(r"\w+", lambda word: new_name.get(word[0], word[0]) if text[word.end() : word.end() + 1] == "(" else word[0], text)
+        return renamed
 
     def classify(self, function):
         old = self.old.get(function.signature())
@@ -137,7 +176,7 @@ class Difference:
         if name == "like":
             pairs = [f"\t\t\t({quote(function.signature())}, {quote(function.like)})" for function in self.new if function.like]
             return ",\n".join(pairs)
-        return {"new functions": with_comments(self.new), "changed bodies": with_comments(self.replaced, "CREATE OR REPLACE"),
+        return {"renamed functions": "\n".join(self.renamed), "new functions": with_comments(self.new), "changed bodies": with_comments(self.replaced, "CREATE OR REPLACE"),
                 "changed comments": "\n".join(comment(function) for function in self.commented), "changed views": "\n\n".join(self.views)}.get(name)
 
 
@@ -158,6 +197,8 @@ def expand(text, functions, version, difference=None):
             if not chosen:
                 raise TableError(f"{line}: no such section")
             lines.append(with_comments(chosen))
+        elif word == "columns":
+            lines.append(column_comments(read("sql", "parts", "columns.txt")))
         elif word == "support":
             lines.append(support(functions))
         else:
@@ -266,6 +307,8 @@ def entry_problems(functions):
             yield f"{name}: privileges are by name, and another form of it is for {audiences[function.name]}"
         if not function.comment or function.docs not in DOCS:
             yield f"{name}: needs a comment, and docs: one of {', '.join(DOCS)}"
+        if (function.docs == "internal") != function.name.startswith("_"):
+            yield f"{name}: what is internal has a name that begins with an underscore, and nothing else has"
         if function.like and function.like not in signatures:
             yield f"{name}: there is no {function.like} that it could be like"
         if function.language == "C" and symbols.setdefault(function.symbol, name) != name:

@@ -244,44 +244,44 @@ CREATE FUNCTION qwen_sentiment(input text, model text DEFAULT NULL, max_tokens i
 RETURNS text AS 'MODULE_PATHNAME', 'qwen_sentiment' LANGUAGE C VOLATILE PARALLEL SAFE COST 10000;
 COMMENT ON FUNCTION qwen_sentiment(text, text, int, float8, float8, float8, int, float8, float8, float8, bigint, text[], boolean, int, json, text, json) IS 'positive, negative, neutral or mixed';
 
-CREATE FUNCTION qwen_agg_add(internal, text)
+CREATE FUNCTION _qwen_agg_add(internal, text)
 RETURNS internal AS 'MODULE_PATHNAME', 'qwen_agg_add' LANGUAGE C IMMUTABLE PARALLEL SAFE;
-COMMENT ON FUNCTION qwen_agg_add(internal, text) IS 'part of qwen_summarize_agg';
+COMMENT ON FUNCTION _qwen_agg_add(internal, text) IS 'part of qwen_summarize_agg';
 
-CREATE FUNCTION qwen_agg_add(internal, text, text)
+CREATE FUNCTION _qwen_agg_add(internal, text, text)
 RETURNS internal AS 'MODULE_PATHNAME', 'qwen_agg_add_with_instruction' LANGUAGE C IMMUTABLE PARALLEL SAFE;
-COMMENT ON FUNCTION qwen_agg_add(internal, text, text) IS 'part of qwen_chat_agg';
+COMMENT ON FUNCTION _qwen_agg_add(internal, text, text) IS 'part of qwen_chat_agg';
 
-CREATE FUNCTION qwen_agg_add(internal, text, json)
+CREATE FUNCTION _qwen_agg_add(internal, text, json)
 RETURNS internal AS 'MODULE_PATHNAME', 'qwen_agg_add_with_options' LANGUAGE C IMMUTABLE PARALLEL SAFE;
-COMMENT ON FUNCTION qwen_agg_add(internal, text, json) IS 'part of qwen_summarize_agg';
+COMMENT ON FUNCTION _qwen_agg_add(internal, text, json) IS 'part of qwen_summarize_agg';
 
-CREATE FUNCTION qwen_agg_add(internal, text, text, json)
+CREATE FUNCTION _qwen_agg_add(internal, text, text, json)
 RETURNS internal AS 'MODULE_PATHNAME', 'qwen_agg_add_with_both' LANGUAGE C IMMUTABLE PARALLEL SAFE;
-COMMENT ON FUNCTION qwen_agg_add(internal, text, text, json) IS 'part of qwen_chat_agg';
+COMMENT ON FUNCTION _qwen_agg_add(internal, text, text, json) IS 'part of qwen_chat_agg';
 
-CREATE FUNCTION qwen_summarize_agg_final(internal)
+CREATE FUNCTION _qwen_summarize_agg_final(internal)
 RETURNS text AS 'MODULE_PATHNAME', 'qwen_summarize_agg_final' LANGUAGE C VOLATILE PARALLEL SAFE COST 10000;
-COMMENT ON FUNCTION qwen_summarize_agg_final(internal) IS 'part of qwen_summarize_agg';
+COMMENT ON FUNCTION _qwen_summarize_agg_final(internal) IS 'part of qwen_summarize_agg';
 
-CREATE FUNCTION qwen_chat_agg_final(internal)
+CREATE FUNCTION _qwen_chat_agg_final(internal)
 RETURNS text AS 'MODULE_PATHNAME', 'qwen_chat_agg_final' LANGUAGE C VOLATILE PARALLEL SAFE COST 10000;
-COMMENT ON FUNCTION qwen_chat_agg_final(internal) IS 'part of qwen_chat_agg';
+COMMENT ON FUNCTION _qwen_chat_agg_final(internal) IS 'part of qwen_chat_agg';
 
 CREATE AGGREGATE qwen_summarize_agg(input text) (
-	SFUNC = qwen_agg_add, STYPE = internal, FINALFUNC = qwen_summarize_agg_final, FINALFUNC_MODIFY = READ_ONLY, PARALLEL = SAFE);
+	SFUNC = _qwen_agg_add, STYPE = internal, FINALFUNC = _qwen_summarize_agg_final, FINALFUNC_MODIFY = READ_ONLY, PARALLEL = SAFE);
 COMMENT ON AGGREGATE qwen_summarize_agg(text) IS 'one summary of the texts of all rows';
 
 CREATE AGGREGATE qwen_chat_agg(input text, instruction text) (
-	SFUNC = qwen_agg_add, STYPE = internal, FINALFUNC = qwen_chat_agg_final, FINALFUNC_MODIFY = READ_ONLY, PARALLEL = SAFE);
+	SFUNC = _qwen_agg_add, STYPE = internal, FINALFUNC = _qwen_chat_agg_final, FINALFUNC_MODIFY = READ_ONLY, PARALLEL = SAFE);
 COMMENT ON AGGREGATE qwen_chat_agg(text, text) IS 'one answer to the instruction about the texts of all rows';
 
 CREATE AGGREGATE qwen_summarize_agg(input text, options json) (
-	SFUNC = qwen_agg_add, STYPE = internal, FINALFUNC = qwen_summarize_agg_final, FINALFUNC_MODIFY = READ_ONLY, PARALLEL = SAFE);
+	SFUNC = _qwen_agg_add, STYPE = internal, FINALFUNC = _qwen_summarize_agg_final, FINALFUNC_MODIFY = READ_ONLY, PARALLEL = SAFE);
 COMMENT ON AGGREGATE qwen_summarize_agg(text, json) IS 'one summary of the texts of all rows; options: max_words and the common arguments';
 
 CREATE AGGREGATE qwen_chat_agg(input text, instruction text, options json) (
-	SFUNC = qwen_agg_add, STYPE = internal, FINALFUNC = qwen_chat_agg_final, FINALFUNC_MODIFY = READ_ONLY, PARALLEL = SAFE);
+	SFUNC = _qwen_agg_add, STYPE = internal, FINALFUNC = _qwen_chat_agg_final, FINALFUNC_MODIFY = READ_ONLY, PARALLEL = SAFE);
 COMMENT ON AGGREGATE qwen_chat_agg(text, text, json) IS 'one answer to the instruction about the texts of all rows; options: the common arguments';
 
 -- ---- embed ----------------------------------------------------------------------------------------------------------
@@ -367,23 +367,23 @@ CREATE FUNCTION qwen_logprobs(input text, model text DEFAULT NULL, options json 
 RETURNS TABLE (ordinality int, token int, piece text, logprob float8, rank int) AS 'MODULE_PATHNAME', 'qwen_logprobs' LANGUAGE C STABLE PARALLEL SAFE COST 10000 ROWS 100;
 COMMENT ON FUNCTION qwen_logprobs(text, text, json) IS 'how likely the model finds each token of the input after those before it';
 
-CREATE FUNCTION qwen_planner_support(internal)
+CREATE FUNCTION _qwen_planner_support(internal)
 RETURNS internal AS 'MODULE_PATHNAME', 'qwen_planner_support' LANGUAGE C IMMUTABLE PARALLEL SAFE;
-COMMENT ON FUNCTION qwen_planner_support(internal) IS 'for the planner: a call that is the same for all rows is made once';
+COMMENT ON FUNCTION _qwen_planner_support(internal) IS 'for the planner: a call that is the same for all rows is made once';
 
-ALTER FUNCTION qwen_extract(text, json, text, int, float8, float8, float8, int, float8, float8, float8, bigint, text[], boolean, int, json, text, json) SUPPORT qwen_planner_support;
-ALTER FUNCTION qwen_extract(text, text, text, int, float8, float8, float8, int, float8, float8, float8, bigint, text[], boolean, int, json, text, json) SUPPORT qwen_planner_support;
-ALTER FUNCTION qwen_extract(text, anyelement, text, int, float8, float8, float8, int, float8, float8, float8, bigint, text[], boolean, int, json, text, json) SUPPORT qwen_planner_support;
-ALTER FUNCTION qwen_embed(text, text, text, int, json) SUPPORT qwen_planner_support;
-ALTER FUNCTION qwen_similarity(text, text, text, text, json) SUPPORT qwen_planner_support;
-ALTER FUNCTION qwen_similarity_to(text, real[], text, text, json) SUPPORT qwen_planner_support;
-ALTER FUNCTION qwen_rerank_score(text, text, text, text, json) SUPPORT qwen_planner_support;
-ALTER FUNCTION qwen_tokenize(text, text, boolean, json) SUPPORT qwen_planner_support;
-ALTER FUNCTION qwen_detokenize(int[], text, json) SUPPORT qwen_planner_support;
-ALTER FUNCTION qwen_count_tokens(text, text, json) SUPPORT qwen_planner_support;
-ALTER FUNCTION qwen_render_chat(text, text, boolean, text, json) SUPPORT qwen_planner_support;
-ALTER FUNCTION qwen_render_chat(json, json, boolean, text, json) SUPPORT qwen_planner_support;
-ALTER FUNCTION qwen_render_chat(jsonb, jsonb, boolean, text, json) SUPPORT qwen_planner_support;
+ALTER FUNCTION qwen_extract(text, json, text, int, float8, float8, float8, int, float8, float8, float8, bigint, text[], boolean, int, json, text, json) SUPPORT _qwen_planner_support;
+ALTER FUNCTION qwen_extract(text, text, text, int, float8, float8, float8, int, float8, float8, float8, bigint, text[], boolean, int, json, text, json) SUPPORT _qwen_planner_support;
+ALTER FUNCTION qwen_extract(text, anyelement, text, int, float8, float8, float8, int, float8, float8, float8, bigint, text[], boolean, int, json, text, json) SUPPORT _qwen_planner_support;
+ALTER FUNCTION qwen_embed(text, text, text, int, json) SUPPORT _qwen_planner_support;
+ALTER FUNCTION qwen_similarity(text, text, text, text, json) SUPPORT _qwen_planner_support;
+ALTER FUNCTION qwen_similarity_to(text, real[], text, text, json) SUPPORT _qwen_planner_support;
+ALTER FUNCTION qwen_rerank_score(text, text, text, text, json) SUPPORT _qwen_planner_support;
+ALTER FUNCTION qwen_tokenize(text, text, boolean, json) SUPPORT _qwen_planner_support;
+ALTER FUNCTION qwen_detokenize(int[], text, json) SUPPORT _qwen_planner_support;
+ALTER FUNCTION qwen_count_tokens(text, text, json) SUPPORT _qwen_planner_support;
+ALTER FUNCTION qwen_render_chat(text, text, boolean, text, json) SUPPORT _qwen_planner_support;
+ALTER FUNCTION qwen_render_chat(json, json, boolean, text, json) SUPPORT _qwen_planner_support;
+ALTER FUNCTION qwen_render_chat(jsonb, jsonb, boolean, text, json) SUPPORT _qwen_planner_support;
 
 -- ---- triggers -------------------------------------------------------------------------------------------------------
 CREATE FUNCTION qwen_summarize_trigger()
@@ -406,9 +406,9 @@ CREATE FUNCTION qwen_enqueue_embed_trigger()
 RETURNS trigger AS 'MODULE_PATHNAME', 'qwen_enqueue_embed_trigger' LANGUAGE C VOLATILE PARALLEL UNSAFE;
 COMMENT ON FUNCTION qwen_enqueue_embed_trigger() IS 'AFTER INSERT OR UPDATE trigger: qwen_enqueue_embed_trigger(''target column'', ''template with {column}'' [, ''name=value'' ...])';
 
-CREATE FUNCTION qwen_guard_rows()
+CREATE FUNCTION _qwen_guard_rows()
 RETURNS trigger AS 'MODULE_PATHNAME', 'qwen_guard_rows' LANGUAGE C VOLATILE PARALLEL UNSAFE;
-COMMENT ON FUNCTION qwen_guard_rows() IS 'lets nobody but functions of qwen_pg and superusers write its tables';
+COMMENT ON FUNCTION _qwen_guard_rows() IS 'lets nobody but functions of qwen_pg and superusers write its tables';
 
 -- ---- jobs -----------------------------------------------------------------------------------------------------------
 -- pg_dump leaves the rows of these two tables out, and logical replication brings none
@@ -523,9 +523,9 @@ CREATE FUNCTION qwen_forget_table(relation regclass)
 RETURNS bigint AS 'MODULE_PATHNAME', 'qwen_forget_table' LANGUAGE C VOLATILE PARALLEL UNSAFE;
 COMMENT ON FUNCTION qwen_forget_table(regclass) IS 'remove the dead letters of a table''s triggers: how many';
 
-CREATE FUNCTION qwen_job_workers(OUT role oid, OUT state text, OUT pid int, OUT trouble text)
+CREATE FUNCTION _qwen_job_workers(OUT role oid, OUT state text, OUT pid int, OUT trouble text)
 RETURNS SETOF record AS 'MODULE_PATHNAME', 'qwen_job_workers' LANGUAGE C VOLATILE PARALLEL RESTRICTED;
-COMMENT ON FUNCTION qwen_job_workers() IS 'the background workers of jobs and triggers in this database';
+COMMENT ON FUNCTION _qwen_job_workers() IS 'the background workers of jobs and triggers in this database';
 
 CREATE VIEW qwen_jobs WITH (security_barrier) AS
 SELECT j.id,
@@ -547,7 +547,7 @@ SELECT j.id,
 	j.function, coalesce(j.source, j.source_relation::regclass::text) AS source, j.target::regclass AS target,
 	coalesce(j.target_column, array_to_string(j.target_columns, ', ')) AS target_column, j.prompt, j.priority, j.prompt_tokens, j.completion_tokens, j.submitted, j.started, j.ended,
 	w.pid AS worker_pid, j.truncated, coalesce(j.target_columns, ARRAY[j.target_column]) AS target_columns
-FROM qwen_job_table j LEFT JOIN qwen_job_workers() w ON w.role = j.owner
+FROM qwen_job_table j LEFT JOIN _qwen_job_workers() w ON w.role = j.owner
 WHERE pg_has_role(j.owner, 'USAGE');
 COMMENT ON VIEW qwen_jobs IS 'your jobs, with their progress';
 
@@ -572,7 +572,7 @@ SELECT b.relation::regclass AS relation, b.trigger, b.waiting, b.retrying, b.dea
 		WHERE e.relation = b.relation AND coalesce(et.tgname::text COLLATE "default", e.trigger) = b.trigger AND e.failed_at IS NOT NULL
 		ORDER BY e.failed_at DESC LIMIT 1) AS last_error,
 	CASE WHEN b.waiting = 0 THEN NULL WHEN pg_is_in_recovery() THEN 'this server is a standby: rows are filled in on the primary'
-		ELSE coalesce((SELECT coalesce(w.trouble, w.state) FROM qwen_job_workers() w WHERE w.role = b.owner LIMIT 1),
+		ELSE coalesce((SELECT coalesce(w.trouble, w.state) FROM _qwen_job_workers() w WHERE w.role = b.owner LIMIT 1),
 			'no worker serves the role yet: the server is looking for work that was left, or 64 roles have workers') END AS worker
 FROM (SELECT r.owner, r.relation, coalesce(t.tgname::text COLLATE "default", r.trigger) AS trigger,
 		count(*) FILTER (WHERE NOT r.dead) AS waiting,
@@ -596,13 +596,13 @@ CREATE FUNCTION qwen_check_model(file text)
 RETURNS TABLE (item text, value text, problem text) AS 'MODULE_PATHNAME', 'qwen_check_model' LANGUAGE C VOLATILE PARALLEL RESTRICTED;
 COMMENT ON FUNCTION qwen_check_model(text) IS 'what a model file in qwen.model_directory is, what it needs and what is wrong with it, without loading it';
 
-CREATE FUNCTION qwen_models_status(OUT name text, OUT file text, OUT architecture text, OUT parameters bigint,
+CREATE FUNCTION _qwen_models_status(OUT name text, OUT file text, OUT architecture text, OUT parameters bigint,
 	OUT quantization text, OUT context_length int, OUT embedding_size int, OUT file_bytes bigint, OUT shared_memory_bytes bigint,
 	OUT state text, OUT progress float8, OUT load_ms float8, OUT load_method text, OUT error text, OUT notices text,
 	OUT huge_page_bytes bigint, OUT kv_cache_type text, OUT kv_bytes_per_token bigint, OUT rope_scaling text,
 	OUT rope_factor float8, OUT rope_original_context int, OUT threads int, OUT state_bytes bigint, OUT state_type text)
 RETURNS SETOF record AS 'MODULE_PATHNAME', 'qwen_models_status' LANGUAGE C VOLATILE PARALLEL RESTRICTED;
-COMMENT ON FUNCTION qwen_models_status() IS 'the rows of the view qwen_models';
+COMMENT ON FUNCTION _qwen_models_status() IS 'the rows of the view qwen_models';
 
 CREATE FUNCTION qwen_load_adapter(name text, file text, model text DEFAULT NULL)
 RETURNS void AS 'MODULE_PATHNAME', 'qwen_load_adapter' LANGUAGE C VOLATILE PARALLEL RESTRICTED;
@@ -612,13 +612,13 @@ CREATE FUNCTION qwen_unload_adapter(name text, model text DEFAULT NULL)
 RETURNS void AS 'MODULE_PATHNAME', 'qwen_unload_adapter' LANGUAGE C VOLATILE PARALLEL RESTRICTED;
 COMMENT ON FUNCTION qwen_unload_adapter(text, text) IS 'unload an adapter of a model; running requests end first';
 
-CREATE FUNCTION qwen_adapters_status(OUT name text, OUT model text, OUT file text, OUT rank int, OUT matrices int,
+CREATE FUNCTION _qwen_adapters_status(OUT name text, OUT model text, OUT file text, OUT rank int, OUT matrices int,
 	OUT parameters bigint, OUT quantization text, OUT file_bytes bigint, OUT shared_memory_bytes bigint, OUT load_ms float8,
 	OUT requests int, OUT state text, OUT error text, OUT notices text)
 RETURNS SETOF record AS 'MODULE_PATHNAME', 'qwen_adapters_status' LANGUAGE C VOLATILE PARALLEL RESTRICTED;
-COMMENT ON FUNCTION qwen_adapters_status() IS 'the rows of the view qwen_adapters';
+COMMENT ON FUNCTION _qwen_adapters_status() IS 'the rows of the view qwen_adapters';
 
-CREATE VIEW qwen_models AS SELECT * FROM qwen_models_status();
+CREATE VIEW qwen_models AS SELECT * FROM _qwen_models_status();
 COMMENT ON VIEW qwen_models IS 'models that are loaded, being loaded, or failed to load';
 
 CREATE VIEW qwen_model_list AS
@@ -629,11 +629,11 @@ SELECT m.name, m.state, round(m.progress * 100::float8)::int AS percent, m.quant
 FROM qwen_models m;
 COMMENT ON VIEW qwen_model_list IS 'models in few columns; qwen_models has all';
 
-CREATE VIEW qwen_adapters AS SELECT * FROM qwen_adapters_status();
+CREATE VIEW qwen_adapters AS SELECT * FROM _qwen_adapters_status();
 COMMENT ON VIEW qwen_adapters IS 'adapters of models that are loaded, being loaded, or failed to load';
 
 -- ---- watching -------------------------------------------------------------------------------------------------------
-CREATE FUNCTION qwen_engine_status(OUT state text, OUT pid int, OUT restarts bigint, OUT last_error text,
+CREATE FUNCTION _qwen_engine_status(OUT state text, OUT pid int, OUT restarts bigint, OUT last_error text,
 	OUT started_at timestamptz, OUT next_try timestamptz, OUT isa text, OUT threads int, OUT clients int, OUT running int,
 	OUT waiting int, OUT batch_tokens int, OUT kv_bytes_total bigint, OUT kv_bytes_used bigint, OUT steps bigint,
 	OUT prompt_tokens bigint, OUT generated_tokens bigint, OUT requests_done bigint, OUT requests_failed bigint,
@@ -641,56 +641,56 @@ CREATE FUNCTION qwen_engine_status(OUT state text, OUT pid int, OUT restarts big
 	OUT kv_bytes_cached bigint, OUT cached_tokens bigint, OUT prefix_hit_rate float8, OUT evicted_blocks bigint,
 	OUT preemptions bigint, OUT guessed_tokens bigint, OUT guessed_right bigint)
 RETURNS record AS 'MODULE_PATHNAME', 'qwen_engine_status' LANGUAGE C VOLATILE PARALLEL RESTRICTED;
-COMMENT ON FUNCTION qwen_engine_status() IS 'the row of the view qwen_stat_engine';
+COMMENT ON FUNCTION _qwen_engine_status() IS 'the row of the view qwen_stat_engine';
 
-CREATE FUNCTION qwen_engine_guesses(OUT mtp_steps bigint, OUT mtp_tokens bigint, OUT mtp_right bigint, OUT mtp_length float8,
+CREATE FUNCTION _qwen_engine_guesses(OUT mtp_steps bigint, OUT mtp_tokens bigint, OUT mtp_right bigint, OUT mtp_length float8,
 	OUT mtp_share float8)
 RETURNS record AS 'MODULE_PATHNAME', 'qwen_engine_guesses' LANGUAGE C VOLATILE PARALLEL RESTRICTED;
-COMMENT ON FUNCTION qwen_engine_guesses() IS 'what models'' own layers guessed, for qwen_stat_engine';
+COMMENT ON FUNCTION _qwen_engine_guesses() IS 'what models'' own layers guessed, for qwen_stat_engine';
 
-CREATE FUNCTION qwen_engine_memory(OUT weight_bytes bigint, OUT kv_bytes_resident bigint, OUT buffer_bytes bigint,
+CREATE FUNCTION _qwen_engine_memory(OUT weight_bytes bigint, OUT kv_bytes_resident bigint, OUT buffer_bytes bigint,
 	OUT unlisted_requests bigint, OUT states int, OUT state_bytes_used bigint, OUT state_bytes_resident bigint, OUT snapshots int,
 	OUT snapshot_bytes bigint, OUT snapshots_taken bigint, OUT snapshots_hit bigint, OUT snapshots_moved bigint,
 	OUT snapshots_evicted bigint)
 RETURNS record AS 'MODULE_PATHNAME', 'qwen_engine_memory' LANGUAGE C VOLATILE PARALLEL RESTRICTED;
-COMMENT ON FUNCTION qwen_engine_memory() IS 'columns of the view qwen_stat_engine: memory by purpose';
+COMMENT ON FUNCTION _qwen_engine_memory() IS 'columns of the view qwen_stat_engine: memory by purpose';
 
 CREATE FUNCTION qwen_health()
 RETURNS jsonb AS 'MODULE_PATHNAME', 'qwen_health' LANGUAGE C VOLATILE PARALLEL RESTRICTED;
 COMMENT ON FUNCTION qwen_health() IS 'healthy, degraded or unhealthy, with each check and what to do about it';
 
-CREATE FUNCTION qwen_activity(OUT pid int, OUT database text, OUT role text, OUT application_name text, OUT query_id bigint,
+CREATE FUNCTION _qwen_activity(OUT pid int, OUT database text, OUT role text, OUT application_name text, OUT query_id bigint,
 	OUT model text, OUT function text, OUT state text, OUT prompt_tokens int, OUT prompt_tokens_done int,
 	OUT completion_tokens int, OUT tokens_per_second float8, OUT submitted_at timestamptz, OUT started_at timestamptz,
 	OUT age_ms float8)
 RETURNS SETOF record AS 'MODULE_PATHNAME', 'qwen_activity' LANGUAGE C VOLATILE PARALLEL RESTRICTED ROWS 32;
-COMMENT ON FUNCTION qwen_activity() IS 'the rows of the view qwen_stat_activity';
+COMMENT ON FUNCTION _qwen_activity() IS 'the rows of the view qwen_stat_activity';
 
-CREATE FUNCTION qwen_statement_progress(OUT pid int, OUT leader int, OUT database text, OUT role text, OUT function text,
+CREATE FUNCTION _qwen_statement_progress(OUT pid int, OUT leader int, OUT database text, OUT role text, OUT function text,
 	OUT rows_done bigint, OUT rows_expected float8, OUT prompt_tokens bigint, OUT completion_tokens bigint,
 	OUT prompt_tokens_under_way bigint, OUT completion_tokens_under_way bigint, OUT started_at timestamptz)
 RETURNS SETOF record AS 'MODULE_PATHNAME', 'qwen_statement_progress' LANGUAGE C VOLATILE PARALLEL RESTRICTED ROWS 32;
-COMMENT ON FUNCTION qwen_statement_progress() IS 'statements that ask the model about rows, for the view qwen_progress';
+COMMENT ON FUNCTION _qwen_statement_progress() IS 'statements that ask the model about rows, for the view qwen_progress';
 
-CREATE FUNCTION qwen_load_progress(OUT name text, OUT bytes_done bigint, OUT bytes_total bigint, OUT started_at timestamptz)
+CREATE FUNCTION _qwen_load_progress(OUT name text, OUT bytes_done bigint, OUT bytes_total bigint, OUT started_at timestamptz)
 RETURNS SETOF record AS 'MODULE_PATHNAME', 'qwen_load_progress' LANGUAGE C VOLATILE PARALLEL RESTRICTED ROWS 2;
-COMMENT ON FUNCTION qwen_load_progress() IS 'models that are being loaded, for the view qwen_progress';
+COMMENT ON FUNCTION _qwen_load_progress() IS 'models that are being loaded, for the view qwen_progress';
 
-CREATE FUNCTION qwen_request_totals(OUT role text, OUT model text, OUT function text, OUT calls bigint, OUT errors bigint,
+CREATE FUNCTION _qwen_request_totals(OUT role text, OUT model text, OUT function text, OUT calls bigint, OUT errors bigint,
 	OUT cancelled bigint, OUT rejected bigint, OUT prompt_tokens bigint, OUT cached_tokens bigint, OUT completion_tokens bigint,
 	OUT total_ms float8, OUT queue_ms float8, OUT ttft_p50_ms float8, OUT ttft_p95_ms float8, OUT ttft_p99_ms float8,
 	OUT per_token_p50_ms float8, OUT per_token_p95_ms float8, OUT per_token_p99_ms float8, OUT total_p50_ms float8,
 	OUT total_p95_ms float8, OUT total_p99_ms float8, OUT errors_by_class jsonb, OUT since timestamptz)
 RETURNS SETOF record AS 'MODULE_PATHNAME', 'qwen_request_totals' LANGUAGE C VOLATILE PARALLEL RESTRICTED ROWS 32;
-COMMENT ON FUNCTION qwen_request_totals() IS 'the rows of the view qwen_stat_requests';
+COMMENT ON FUNCTION _qwen_request_totals() IS 'the rows of the view qwen_stat_requests';
 
-CREATE FUNCTION qwen_role_totals(OUT role text, OUT calls bigint, OUT errors bigint, OUT cancelled bigint, OUT rejected bigint,
+CREATE FUNCTION _qwen_role_totals(OUT role text, OUT calls bigint, OUT errors bigint, OUT cancelled bigint, OUT rejected bigint,
 	OUT prompt_tokens bigint, OUT cached_tokens bigint, OUT completion_tokens bigint, OUT total_ms float8, OUT queue_ms float8,
 	OUT ttft_p50_ms float8, OUT ttft_p95_ms float8, OUT ttft_p99_ms float8, OUT per_token_p50_ms float8,
 	OUT per_token_p95_ms float8, OUT per_token_p99_ms float8, OUT total_p50_ms float8, OUT total_p95_ms float8,
 	OUT total_p99_ms float8, OUT errors_by_class jsonb, OUT since timestamptz, OUT rejected_by_limit jsonb)
 RETURNS SETOF record AS 'MODULE_PATHNAME', 'qwen_role_totals' LANGUAGE C VOLATILE PARALLEL RESTRICTED ROWS 32;
-COMMENT ON FUNCTION qwen_role_totals() IS 'the rows of the view qwen_stat_roles';
+COMMENT ON FUNCTION _qwen_role_totals() IS 'the rows of the view qwen_stat_roles';
 
 CREATE FUNCTION qwen_stat_reset()
 RETURNS void AS 'MODULE_PATHNAME', 'qwen_stat_reset' LANGUAGE C VOLATILE PARALLEL RESTRICTED;
@@ -700,7 +700,7 @@ CREATE FUNCTION qwen_monitor()
 RETURNS boolean AS 'MODULE_PATHNAME', 'qwen_monitor' LANGUAGE C VOLATILE PARALLEL RESTRICTED;
 COMMENT ON FUNCTION qwen_monitor() IS 'whoever may call it sees the activity and the statistics of all roles';
 
-CREATE VIEW qwen_stat_engine AS SELECT * FROM qwen_engine_status(), qwen_engine_memory(), qwen_engine_guesses();
+CREATE VIEW qwen_stat_engine AS SELECT * FROM _qwen_engine_status(), _qwen_engine_memory(), _qwen_engine_guesses();
 COMMENT ON VIEW qwen_stat_engine IS 'the engine process: state, requests, memory and tokens since it started';
 
 CREATE VIEW qwen_top AS
@@ -715,13 +715,13 @@ SELECT c ->> 'check'::text AS "check", c ->> 'status'::text AS status, c ->> 'me
 FROM jsonb_array_elements(qwen_health() -> 'checks'::text) c;
 COMMENT ON VIEW qwen_health_checks IS 'the checks of qwen_health() as rows';
 
-CREATE VIEW qwen_stat_activity AS SELECT * FROM qwen_activity();
+CREATE VIEW qwen_stat_activity AS SELECT * FROM _qwen_activity();
 COMMENT ON VIEW qwen_stat_activity IS 'requests under way, of all sessions; of other roles only for those who may see them';
 
-CREATE VIEW qwen_stat_requests AS SELECT * FROM qwen_request_totals();
+CREATE VIEW qwen_stat_requests AS SELECT * FROM _qwen_request_totals();
 COMMENT ON VIEW qwen_stat_requests IS 'what requests have cost, per role, model and function';
 
-CREATE VIEW qwen_stat_roles AS SELECT * FROM qwen_role_totals();
+CREATE VIEW qwen_stat_roles AS SELECT * FROM _qwen_role_totals();
 COMMENT ON VIEW qwen_stat_roles IS 'what requests have cost, per role';
 
 -- A row that is under way counts by what is computed of it, in tokens of an average row that is done; with casts, so that each operator is PostgreSQL's own
@@ -735,7 +735,7 @@ WITH statement AS (
 		CASE WHEN sum(p.completion_tokens + p.completion_tokens_under_way) > 0::numeric THEN sum(p.completion_tokens_under_way)::float8
 			ELSE sum(p.prompt_tokens_under_way)::float8 END AS under_way,
 		greatest(extract(epoch FROM clock_timestamp() - min(p.started_at))::float8, 0.001::float8) AS seconds
-	FROM qwen_statement_progress() p GROUP BY p.leader),
+	FROM _qwen_statement_progress() p GROUP BY p.leader),
 counted AS (
 	SELECT s.*, i.pid AS builder,
 		s.rows_done::float8 + CASE WHEN s.tokens > 0::float8 THEN s.under_way * s.rows_done::float8 / s.tokens ELSE 0::float8 END AS equal_to,
@@ -760,13 +760,13 @@ SELECT 'load'::text, NULL::bigint, NULL::text, l.name, NULL::bigint, NULL::bigin
 	CASE WHEN l.bytes_total > 0::bigint THEN round(l.bytes_done::float8 / l.bytes_total::float8 * 100::float8)::int END, NULL::numeric,
 	CASE WHEN l.bytes_done > 0::bigint AND l.bytes_total > l.bytes_done
 		THEN round(extract(epoch FROM clock_timestamp() - l.started_at)::float8 * (l.bytes_total - l.bytes_done)::float8 / l.bytes_done::float8)::bigint END
-FROM qwen_load_progress() l;
+FROM _qwen_load_progress() l;
 COMMENT ON VIEW qwen_progress IS 'how far queries, jobs, loads and indexes are that ask the models, and how long it takes';
 
 -- ---- limits per role --------------------------------------------------------------------------------------------------
-CREATE FUNCTION qwen_limits_changed()
+CREATE FUNCTION _qwen_limits_changed()
 RETURNS trigger AS 'MODULE_PATHNAME', 'qwen_limits_changed' LANGUAGE C VOLATILE PARALLEL UNSAFE;
-COMMENT ON FUNCTION qwen_limits_changed() IS 'tells all sessions of a change of qwen_role_limit and qwen_role_models when it is committed';
+COMMENT ON FUNCTION _qwen_limits_changed() IS 'tells all sessions of a change of qwen_role_limit and qwen_role_models when it is committed';
 
 CREATE FUNCTION qwen_set_limit(role regrole, requests_per_minute int DEFAULT NULL, tokens_per_minute int DEFAULT NULL,
 	tokens_per_day bigint DEFAULT NULL, max_concurrent int DEFAULT NULL, max_tokens int DEFAULT NULL, priority int DEFAULT NULL)
@@ -777,18 +777,18 @@ CREATE FUNCTION qwen_clear_limit(role regrole)
 RETURNS void AS 'MODULE_PATHNAME', 'qwen_clear_limit' LANGUAGE C VOLATILE PARALLEL UNSAFE SET search_path = pg_catalog, pg_temp;
 COMMENT ON FUNCTION qwen_clear_limit(regrole) IS 'a role has no limits of its own any more: those of its roles or the settings hold';
 
-CREATE FUNCTION qwen_may_see_role(role regrole)
+CREATE FUNCTION _qwen_may_see_role(role regrole)
 RETURNS boolean AS 'MODULE_PATHNAME', 'qwen_may_see_role' LANGUAGE C STABLE PARALLEL SAFE;
-COMMENT ON FUNCTION qwen_may_see_role(regrole) IS 'whether the current user may see what concerns a role';
+COMMENT ON FUNCTION _qwen_may_see_role(regrole) IS 'whether the current user may see what concerns a role';
 
 CREATE FUNCTION qwen_allow_models(role regrole, models text[])
 RETURNS void AS 'MODULE_PATHNAME', 'qwen_allow_models' LANGUAGE C VOLATILE PARALLEL UNSAFE SET search_path = pg_catalog, pg_temp;
 COMMENT ON FUNCTION qwen_allow_models(regrole, text[]) IS 'the models that a role may ask, and no others; NULL: it has no list of its own any more';
 
-CREATE FUNCTION qwen_usage_rows(OUT role regrole, OUT limit_name text, OUT used bigint, OUT reserved bigint, OUT allowed bigint,
+CREATE FUNCTION _qwen_usage_rows(OUT role regrole, OUT limit_name text, OUT used bigint, OUT reserved bigint, OUT allowed bigint,
 	OUT remaining bigint, OUT rejected bigint)
 RETURNS SETOF record AS 'MODULE_PATHNAME', 'qwen_usage_rows' LANGUAGE C VOLATILE PARALLEL RESTRICTED;
-COMMENT ON FUNCTION qwen_usage_rows() IS 'the rows of the view qwen_usage';
+COMMENT ON FUNCTION _qwen_usage_rows() IS 'the rows of the view qwen_usage';
 
 CREATE TABLE qwen_role_limit (
 	role regrole PRIMARY KEY,
@@ -803,12 +803,12 @@ COMMENT ON TABLE qwen_role_limit IS 'limits per role; change it by qwen_set_limi
 SELECT pg_catalog.pg_extension_config_dump('qwen_role_limit', '');
 
 CREATE TRIGGER qwen_limits_changed AFTER INSERT OR UPDATE OR DELETE OR TRUNCATE ON qwen_role_limit
-	FOR EACH STATEMENT EXECUTE FUNCTION qwen_limits_changed();
+	FOR EACH STATEMENT EXECUTE FUNCTION _qwen_limits_changed();
 ALTER TABLE qwen_role_limit ENABLE ALWAYS TRIGGER qwen_limits_changed;
 
 CREATE VIEW qwen_limits WITH (security_barrier) AS
 	SELECT role, requests_per_minute, tokens_per_minute, tokens_per_day, max_concurrent, max_tokens, priority
-	FROM qwen_role_limit WHERE qwen_may_see_role(role);
+	FROM qwen_role_limit WHERE _qwen_may_see_role(role);
 COMMENT ON VIEW qwen_limits IS 'limits that were set for roles; NULL: no limit of that kind';
 
 CREATE TABLE qwen_role_models (
@@ -818,38 +818,290 @@ CREATE TABLE qwen_role_models (
 COMMENT ON TABLE qwen_role_models IS 'models that roles may ask; change it by qwen_allow_models, read it through qwen_allowed_models';
 SELECT pg_catalog.pg_extension_config_dump('qwen_role_models', '');
 CREATE TRIGGER qwen_limits_changed AFTER INSERT OR UPDATE OR DELETE OR TRUNCATE ON qwen_role_models
-	FOR EACH STATEMENT EXECUTE FUNCTION qwen_limits_changed();
+	FOR EACH STATEMENT EXECUTE FUNCTION _qwen_limits_changed();
 ALTER TABLE qwen_role_models ENABLE ALWAYS TRIGGER qwen_limits_changed;
 
 CREATE VIEW qwen_allowed_models WITH (security_barrier) AS
-	SELECT role, models FROM qwen_role_models WHERE qwen_may_see_role(role);
+	SELECT role, models FROM qwen_role_models WHERE _qwen_may_see_role(role);
 COMMENT ON VIEW qwen_allowed_models IS 'models that roles may ask; who is not in it may ask what its roles may, or all';
 
-CREATE VIEW qwen_usage AS SELECT * FROM qwen_usage_rows();
+CREATE VIEW qwen_usage AS SELECT * FROM _qwen_usage_rows();
 COMMENT ON VIEW qwen_usage IS 'what roles have used in each window, and what is left of their limits';
+
+-- ---- what columns mean ------------------------------------------------------------------------------------------------
+COMMENT ON COLUMN qwen_response."content" IS 'the answer, without thinking and calls of tools';
+COMMENT ON COLUMN qwen_response."thinking" IS 'what the model thought before it, without tags; NULL: it did not';
+COMMENT ON COLUMN qwen_response."tool_calls" IS 'calls of tools, [{"type": "function", "function": {"name", "arguments"}}]; NULL: none';
+COMMENT ON COLUMN qwen_response."finish_reason" IS 'stop, length (max_tokens or the context cut it off) or tool_calls';
+COMMENT ON COLUMN qwen_response."model" IS 'name of the model that answered';
+COMMENT ON COLUMN qwen_response."prompt_tokens" IS 'tokens of the prompt';
+COMMENT ON COLUMN qwen_response."cached_tokens" IS 'those of them that came from the prefix cache';
+COMMENT ON COLUMN qwen_response."completion_tokens" IS 'tokens sampled, of thinking too';
+COMMENT ON COLUMN qwen_response."queue_ms" IS 'time until the first step';
+COMMENT ON COLUMN qwen_response."ttft_ms" IS 'time to the first token, from the queue on';
+COMMENT ON COLUMN qwen_response."total_ms" IS 'the whole time, from the queue on';
+COMMENT ON COLUMN qwen_response."logprobs" IS 'with the argument logprobs: of each token [{"token", "logprob", "top"}]';
+COMMENT ON COLUMN qwen_models."name" IS 'by which functions choose it';
+COMMENT ON COLUMN qwen_models."file" IS 'in qwen.model_directory';
+COMMENT ON COLUMN qwen_models."architecture" IS 'as the file says it';
+COMMENT ON COLUMN qwen_models."parameters" IS 'how many weights';
+COMMENT ON COLUMN qwen_models."quantization" IS 'type of most weights';
+COMMENT ON COLUMN qwen_models."context_length" IS 'tokens of prompt and answer that it can hold';
+COMMENT ON COLUMN qwen_models."embedding_size" IS 'numbers of an embedding, as vector(n) has them';
+COMMENT ON COLUMN qwen_models."file_bytes" IS 'size of the file, of all parts';
+COMMENT ON COLUMN qwen_models."shared_memory_bytes" IS 'memory that its weights take';
+COMMENT ON COLUMN qwen_models."state" IS 'waiting, loading, opening, serving, failed, unloading';
+COMMENT ON COLUMN qwen_models."progress" IS 'of reading the file, 0 to 1';
+COMMENT ON COLUMN qwen_models."load_ms" IS 'how long reading and opening took';
+COMMENT ON COLUMN qwen_models."load_method" IS 'how it was read';
+COMMENT ON COLUMN qwen_models."error" IS 'why it failed, and what to do; NULL: it did not';
+COMMENT ON COLUMN qwen_models."notices" IS 'what is odd in the file';
+COMMENT ON COLUMN qwen_models."huge_page_bytes" IS 'of the weights, on huge pages';
+COMMENT ON COLUMN qwen_models."kv_cache_type" IS 'type of keys and values';
+COMMENT ON COLUMN qwen_models."kv_bytes_per_token" IS 'memory of keys and values that a token takes';
+COMMENT ON COLUMN qwen_models."rope_scaling" IS 'how positions are stretched: none, linear, yarn';
+COMMENT ON COLUMN qwen_models."rope_factor" IS 'by how much';
+COMMENT ON COLUMN qwen_models."rope_original_context" IS 'context before it was stretched';
+COMMENT ON COLUMN qwen_models."threads" IS 'that compute for it';
+COMMENT ON COLUMN qwen_models."state_bytes" IS 'of a hybrid: memory of a request''s state, whatever its length';
+COMMENT ON COLUMN qwen_model_list."name" IS 'by which functions choose it';
+COMMENT ON COLUMN qwen_model_list."state" IS 'waiting, loading, opening, serving, failed, unloading';
+COMMENT ON COLUMN qwen_model_list."quantization" IS 'type of most weights';
+COMMENT ON COLUMN qwen_model_list."error" IS 'why it failed, and what to do; NULL: it did not';
+COMMENT ON COLUMN qwen_model_list."percent" IS 'of reading the file';
+COMMENT ON COLUMN qwen_model_list."context" IS 'tokens of prompt and answer that it can hold';
+COMMENT ON COLUMN qwen_model_list."memory" IS 'that its weights take';
+COMMENT ON COLUMN qwen_adapters."name" IS 'by which requests choose it';
+COMMENT ON COLUMN qwen_adapters."model" IS 'that it belongs to';
+COMMENT ON COLUMN qwen_adapters."file" IS 'in qwen.model_directory';
+COMMENT ON COLUMN qwen_adapters."rank" IS 'the largest of its matrices';
+COMMENT ON COLUMN qwen_adapters."matrices" IS 'how many matrices of the model it changes';
+COMMENT ON COLUMN qwen_adapters."parameters" IS 'how many weights';
+COMMENT ON COLUMN qwen_adapters."quantization" IS 'type of most weights';
+COMMENT ON COLUMN qwen_adapters."file_bytes" IS 'size of the file';
+COMMENT ON COLUMN qwen_adapters."shared_memory_bytes" IS 'memory that its weights take';
+COMMENT ON COLUMN qwen_adapters."load_ms" IS 'how long reading and opening took';
+COMMENT ON COLUMN qwen_adapters."requests" IS 'under way with it';
+COMMENT ON COLUMN qwen_adapters."state" IS 'waiting, loading, opening, serving, failed, unloading';
+COMMENT ON COLUMN qwen_adapters."error" IS 'why it failed; NULL: it did not';
+COMMENT ON COLUMN qwen_adapters."notices" IS 'what is odd in the file';
+COMMENT ON COLUMN qwen_stat_engine."state" IS 'starting, running, hung, stopped ...';
+COMMENT ON COLUMN qwen_stat_engine."pid" IS 'of the engine''s process';
+COMMENT ON COLUMN qwen_stat_engine."restarts" IS 'since the server started';
+COMMENT ON COLUMN qwen_stat_engine."last_error" IS 'why it ended last; NULL: it has not';
+COMMENT ON COLUMN qwen_stat_engine."started_at" IS 'when this process started';
+COMMENT ON COLUMN qwen_stat_engine."next_try" IS 'when it is started again; NULL: it runs';
+COMMENT ON COLUMN qwen_stat_engine."isa" IS 'instruction set that it computes with';
+COMMENT ON COLUMN qwen_stat_engine."threads" IS 'that compute';
+COMMENT ON COLUMN qwen_stat_engine."clients" IS 'sessions that are connected';
+COMMENT ON COLUMN qwen_stat_engine."running" IS 'requests in the batch';
+COMMENT ON COLUMN qwen_stat_engine."waiting" IS 'requests that wait for a place';
+COMMENT ON COLUMN qwen_stat_engine."batch_tokens" IS 'of the last step';
+COMMENT ON COLUMN qwen_stat_engine."kv_bytes_total" IS 'what keys and values may take, qwen.kv_cache_size';
+COMMENT ON COLUMN qwen_stat_engine."kv_bytes_used" IS 'what those of requests take, with states';
+COMMENT ON COLUMN qwen_stat_engine."steps" IS 'since it started';
+COMMENT ON COLUMN qwen_stat_engine."prompt_tokens" IS 'computed, or found in the cache';
+COMMENT ON COLUMN qwen_stat_engine."generated_tokens" IS 'sampled';
+COMMENT ON COLUMN qwen_stat_engine."requests_done" IS 'that were answered';
+COMMENT ON COLUMN qwen_stat_engine."requests_failed" IS 'that ended with an error';
+COMMENT ON COLUMN qwen_stat_engine."requests_cancelled" IS 'that their sessions gave up';
+COMMENT ON COLUMN qwen_stat_engine."tokens_per_second" IS 'generated, a second of computing';
+COMMENT ON COLUMN qwen_stat_engine."heartbeat_age_ms" IS 'since its last sign of life';
+COMMENT ON COLUMN qwen_stat_engine."cached_blocks" IS 'of the prefix cache, that no request uses now';
+COMMENT ON COLUMN qwen_stat_engine."kv_bytes_cached" IS 'memory of these, with states that are kept';
+COMMENT ON COLUMN qwen_stat_engine."cached_tokens" IS 'of prompts, that came from the prefix cache';
+COMMENT ON COLUMN qwen_stat_engine."prefix_hit_rate" IS 'of all prompt tokens, how many came from it, 0 to 1';
+COMMENT ON COLUMN qwen_stat_engine."evicted_blocks" IS 'given up because their memory was wanted';
+COMMENT ON COLUMN qwen_stat_engine."preemptions" IS 'requests that gave their memory to more urgent ones';
+COMMENT ON COLUMN qwen_stat_engine."guessed_tokens" IS 'of speculation: tokens guessed ahead';
+COMMENT ON COLUMN qwen_stat_engine."guessed_right" IS 'those of them that came';
+COMMENT ON COLUMN qwen_stat_engine."weight_bytes" IS 'shared memory of all models';
+COMMENT ON COLUMN qwen_stat_engine."kv_bytes_resident" IS 'memory of keys, values and states that the system has given';
+COMMENT ON COLUMN qwen_stat_engine."buffer_bytes" IS 'all else that the engine holds';
+COMMENT ON COLUMN qwen_stat_engine."unlisted_requests" IS 'for which qwen_stat_activity had no room';
+COMMENT ON COLUMN qwen_stat_engine."states" IS 'of hybrids: states that requests hold';
+COMMENT ON COLUMN qwen_stat_engine."state_bytes_used" IS 'memory of these, part of kv_bytes_used';
+COMMENT ON COLUMN qwen_stat_engine."state_bytes_resident" IS 'memory of all states, part of kv_bytes_resident';
+COMMENT ON COLUMN qwen_stat_engine."snapshots" IS 'of hybrids: states that are kept for who goes on with a text';
+COMMENT ON COLUMN qwen_stat_engine."snapshot_bytes" IS 'memory of these';
+COMMENT ON COLUMN qwen_stat_engine."snapshots_taken" IS 'since it started';
+COMMENT ON COLUMN qwen_stat_engine."snapshots_hit" IS 'how often one was gone on from';
+COMMENT ON COLUMN qwen_stat_engine."snapshots_moved" IS 'of these, taken over without a copy';
+COMMENT ON COLUMN qwen_stat_engine."snapshots_evicted" IS 'given up because their memory was wanted';
+COMMENT ON COLUMN qwen_stat_engine."mtp_steps" IS 'of models'' own layers: steps in which they guessed';
+COMMENT ON COLUMN qwen_stat_engine."mtp_tokens" IS 'tokens that they guessed';
+COMMENT ON COLUMN qwen_stat_engine."mtp_right" IS 'those of them that came';
+COMMENT ON COLUMN qwen_stat_engine."mtp_length" IS 'guesses a step';
+COMMENT ON COLUMN qwen_stat_engine."mtp_share" IS 'of guesses, how many came, 0 to 1';
+COMMENT ON COLUMN qwen_top."state" IS 'starting, running, hung, stopped ...';
+COMMENT ON COLUMN qwen_top."threads" IS 'that compute';
+COMMENT ON COLUMN qwen_top."running" IS 'requests in the batch';
+COMMENT ON COLUMN qwen_top."waiting" IS 'requests that wait for a place';
+COMMENT ON COLUMN qwen_top."restarts" IS 'since the server started';
+COMMENT ON COLUMN qwen_top."tokens_per_s" IS 'generated, a second of computing';
+COMMENT ON COLUMN qwen_top."keys_and_values" IS 'memory that requests use, of what they may';
+COMMENT ON COLUMN qwen_top."cached_percent" IS 'of prompt tokens, how many came from the prefix cache';
+COMMENT ON COLUMN qwen_health_checks."check" IS 'what is looked at';
+COMMENT ON COLUMN qwen_health_checks."status" IS 'healthy, degraded or unhealthy';
+COMMENT ON COLUMN qwen_health_checks."message" IS 'how it is';
+COMMENT ON COLUMN qwen_health_checks."action" IS 'what to do; NULL where it is healthy';
+COMMENT ON COLUMN qwen_stat_activity."pid" IS 'of the session';
+COMMENT ON COLUMN qwen_stat_activity."database" IS 'of the session';
+COMMENT ON COLUMN qwen_stat_activity."role" IS 'who asks';
+COMMENT ON COLUMN qwen_stat_activity."application_name" IS 'of the session, when it sent the request';
+COMMENT ON COLUMN qwen_stat_activity."query_id" IS 'of the statement, where compute_query_id is on';
+COMMENT ON COLUMN qwen_stat_activity."model" IS 'that is asked, with its adapter';
+COMMENT ON COLUMN qwen_stat_activity."function" IS 'SQL function that asks';
+COMMENT ON COLUMN qwen_stat_activity."state" IS 'submitted, limited (waits for a limit of its role), waiting (for a place in the batch), running';
+COMMENT ON COLUMN qwen_stat_activity."prompt_tokens" IS 'of the prompt; NULL: the engine has not looked at it yet';
+COMMENT ON COLUMN qwen_stat_activity."prompt_tokens_done" IS 'those computed or found in the cache';
+COMMENT ON COLUMN qwen_stat_activity."completion_tokens" IS 'sampled so far';
+COMMENT ON COLUMN qwen_stat_activity."tokens_per_second" IS 'sampled, on average since started_at';
+COMMENT ON COLUMN qwen_stat_activity."submitted_at" IS 'when it was sent';
+COMMENT ON COLUMN qwen_stat_activity."started_at" IS 'when it was queued for the batch';
+COMMENT ON COLUMN qwen_stat_activity."age_ms" IS 'since submitted_at';
+COMMENT ON COLUMN qwen_stat_requests."role" IS 'who asked; NULL with model and function: what there was no row for';
+COMMENT ON COLUMN qwen_stat_requests."model" IS 'that was asked, with its adapter; NULL: there was none of that name';
+COMMENT ON COLUMN qwen_stat_requests."function" IS 'SQL function that asked';
+COMMENT ON COLUMN qwen_stat_requests."calls" IS 'requests that ended';
+COMMENT ON COLUMN qwen_stat_requests."errors" IS 'those of them that failed';
+COMMENT ON COLUMN qwen_stat_requests."cancelled" IS 'those that their sessions gave up';
+COMMENT ON COLUMN qwen_stat_requests."rejected" IS 'those that a limit refused';
+COMMENT ON COLUMN qwen_stat_requests."prompt_tokens" IS 'of their prompts';
+COMMENT ON COLUMN qwen_stat_requests."cached_tokens" IS 'those of them that came from the prefix cache';
+COMMENT ON COLUMN qwen_stat_requests."completion_tokens" IS 'sampled';
+COMMENT ON COLUMN qwen_stat_requests."total_ms" IS 'sum, from the queue to the end';
+COMMENT ON COLUMN qwen_stat_requests."queue_ms" IS 'sum, from the queue to the first step';
+COMMENT ON COLUMN qwen_stat_requests."ttft_p50_ms" IS 'time to the first token, from the queue on: half of all answers have less';
+COMMENT ON COLUMN qwen_stat_requests."ttft_p95_ms" IS 'the same: 95 of 100 have less';
+COMMENT ON COLUMN qwen_stat_requests."ttft_p99_ms" IS 'the same: 99 of 100 have less';
+COMMENT ON COLUMN qwen_stat_requests."per_token_p50_ms" IS 'time a token after the first: half of all answers have less';
+COMMENT ON COLUMN qwen_stat_requests."per_token_p95_ms" IS 'the same: 95 of 100 have less';
+COMMENT ON COLUMN qwen_stat_requests."per_token_p99_ms" IS 'the same: 99 of 100 have less';
+COMMENT ON COLUMN qwen_stat_requests."total_p50_ms" IS 'the whole time: half of all answers have less';
+COMMENT ON COLUMN qwen_stat_requests."total_p95_ms" IS 'the same: 95 of 100 have less';
+COMMENT ON COLUMN qwen_stat_requests."total_p99_ms" IS 'the same: 99 of 100 have less';
+COMMENT ON COLUMN qwen_stat_requests."errors_by_class" IS 'how many of each class of SQLSTATE, {"22": 1}';
+COMMENT ON COLUMN qwen_stat_requests."since" IS 'when the row was begun';
+COMMENT ON COLUMN qwen_stat_roles."calls" IS 'requests that ended';
+COMMENT ON COLUMN qwen_stat_roles."errors" IS 'those of them that failed';
+COMMENT ON COLUMN qwen_stat_roles."cancelled" IS 'those that their sessions gave up';
+COMMENT ON COLUMN qwen_stat_roles."rejected" IS 'those that a limit refused';
+COMMENT ON COLUMN qwen_stat_roles."prompt_tokens" IS 'of their prompts';
+COMMENT ON COLUMN qwen_stat_roles."cached_tokens" IS 'those of them that came from the prefix cache';
+COMMENT ON COLUMN qwen_stat_roles."completion_tokens" IS 'sampled';
+COMMENT ON COLUMN qwen_stat_roles."total_ms" IS 'sum, from the queue to the end';
+COMMENT ON COLUMN qwen_stat_roles."queue_ms" IS 'sum, from the queue to the first step';
+COMMENT ON COLUMN qwen_stat_roles."ttft_p50_ms" IS 'time to the first token, from the queue on: half of all answers have less';
+COMMENT ON COLUMN qwen_stat_roles."ttft_p95_ms" IS 'the same: 95 of 100 have less';
+COMMENT ON COLUMN qwen_stat_roles."ttft_p99_ms" IS 'the same: 99 of 100 have less';
+COMMENT ON COLUMN qwen_stat_roles."per_token_p50_ms" IS 'time a token after the first: half of all answers have less';
+COMMENT ON COLUMN qwen_stat_roles."per_token_p95_ms" IS 'the same: 95 of 100 have less';
+COMMENT ON COLUMN qwen_stat_roles."per_token_p99_ms" IS 'the same: 99 of 100 have less';
+COMMENT ON COLUMN qwen_stat_roles."total_p50_ms" IS 'the whole time: half of all answers have less';
+COMMENT ON COLUMN qwen_stat_roles."total_p95_ms" IS 'the same: 95 of 100 have less';
+COMMENT ON COLUMN qwen_stat_roles."total_p99_ms" IS 'the same: 99 of 100 have less';
+COMMENT ON COLUMN qwen_stat_roles."errors_by_class" IS 'how many of each class of SQLSTATE, {"22": 1}';
+COMMENT ON COLUMN qwen_stat_roles."since" IS 'when the row was begun';
+COMMENT ON COLUMN qwen_stat_roles."role" IS 'who asked; NULL: what there was no row for';
+COMMENT ON COLUMN qwen_stat_roles."rejected_by_limit" IS 'how many each limit refused, {"tokens_per_day": 3}';
+COMMENT ON COLUMN qwen_progress."kind" IS 'query, index, job or load';
+COMMENT ON COLUMN qwen_progress."id" IS 'query and index: pid of the session; job: its id; load: NULL';
+COMMENT ON COLUMN qwen_progress."role" IS 'who asks';
+COMMENT ON COLUMN qwen_progress."function" IS 'SQL function that asks; of a load the model';
+COMMENT ON COLUMN qwen_progress."rows_done" IS 'rows whose answers have come';
+COMMENT ON COLUMN qwen_progress."rows_total" IS 'how many there will be, as far as one can know; else NULL';
+COMMENT ON COLUMN qwen_progress."percent" IS 'of the work, with what is computed of rows under way';
+COMMENT ON COLUMN qwen_progress."tokens_per_s" IS 'generated, or read where none are generated, since it began';
+COMMENT ON COLUMN qwen_progress."seconds_left" IS 'if it goes on as until now; NULL until that means something';
+COMMENT ON COLUMN qwen_jobs."id" IS 'for qwen_wait, qwen_cancel, qwen_retry and qwen_forget';
+COMMENT ON COLUMN qwen_jobs."state" IS 'queued, running, done, done with failures, failed, cancelled, or no worker: there is work, and none can run';
+COMMENT ON COLUMN qwen_jobs."total" IS 'rows, as they were counted when it was submitted';
+COMMENT ON COLUMN qwen_jobs."done" IS 'rows that are written';
+COMMENT ON COLUMN qwen_jobs."failed" IS 'rows that failed for good: qwen_dead_letters';
+COMMENT ON COLUMN qwen_jobs."tokens_per_s" IS 'generated, or read where none are generated, while it worked';
+COMMENT ON COLUMN qwen_jobs."eta" IS 'time left, if it goes on as until now';
+COMMENT ON COLUMN qwen_jobs."owner" IS 'whose it is, and whose privileges it has';
+COMMENT ON COLUMN qwen_jobs."error" IS 'why it failed, or makes no progress';
+COMMENT ON COLUMN qwen_jobs."function" IS 'what is asked of the model, without qwen_';
+COMMENT ON COLUMN qwen_jobs."source" IS 'table or query that rows come from';
+COMMENT ON COLUMN qwen_jobs."target" IS 'table that is written';
+COMMENT ON COLUMN qwen_jobs."target_column" IS 'column that answers go into';
+COMMENT ON COLUMN qwen_jobs."prompt" IS 'column or template of the input';
+COMMENT ON COLUMN qwen_jobs."priority" IS 'of its requests';
+COMMENT ON COLUMN qwen_jobs."prompt_tokens" IS 'of all prompts';
+COMMENT ON COLUMN qwen_jobs."completion_tokens" IS 'sampled';
+COMMENT ON COLUMN qwen_jobs."submitted" IS 'when';
+COMMENT ON COLUMN qwen_jobs."started" IS 'when a worker began with it';
+COMMENT ON COLUMN qwen_jobs."ended" IS 'when it was done';
+COMMENT ON COLUMN qwen_jobs."worker_pid" IS 'of the worker, while it runs';
+COMMENT ON COLUMN qwen_jobs."truncated" IS 'answers that max_tokens or the context cut off';
+COMMENT ON COLUMN qwen_jobs."target_columns" IS 'columns that answers go into, if a row of a type fills several';
+COMMENT ON COLUMN qwen_job_list."id" IS 'for qwen_wait, qwen_cancel, qwen_retry and qwen_forget';
+COMMENT ON COLUMN qwen_job_list."state" IS 'queued, running, done, done with failures, failed, cancelled, or no worker: there is work, and none can run';
+COMMENT ON COLUMN qwen_job_list."done" IS 'rows that are written';
+COMMENT ON COLUMN qwen_job_list."failed" IS 'rows that failed for good: qwen_dead_letters';
+COMMENT ON COLUMN qwen_job_list."total" IS 'rows, as they were counted when it was submitted';
+COMMENT ON COLUMN qwen_job_list."eta" IS 'time left, if it goes on as until now';
+COMMENT ON COLUMN qwen_job_list."target" IS 'table that is written';
+COMMENT ON COLUMN qwen_job_list."error" IS 'why it failed, or makes no progress';
+COMMENT ON COLUMN qwen_dead_letters."id" IS 'of the row that failed';
+COMMENT ON COLUMN qwen_dead_letters."job" IS 'its job; NULL: it is a trigger''s';
+COMMENT ON COLUMN qwen_dead_letters."relation" IS 'table that would have been written';
+COMMENT ON COLUMN qwen_dead_letters."trigger" IS 'that had queued it; NULL: it is a job''s';
+COMMENT ON COLUMN qwen_dead_letters."key" IS 'values of the row''s key, as text';
+COMMENT ON COLUMN qwen_dead_letters."attempts" IS 'how often it was tried';
+COMMENT ON COLUMN qwen_dead_letters."sqlstate" IS 'of the last error';
+COMMENT ON COLUMN qwen_dead_letters."error" IS 'the last error';
+COMMENT ON COLUMN qwen_dead_letters."queued" IS 'when';
+COMMENT ON COLUMN qwen_dead_letters."failed_at" IS 'when it failed last';
+COMMENT ON COLUMN qwen_trigger_backlog."relation" IS 'table with the trigger';
+COMMENT ON COLUMN qwen_trigger_backlog."trigger" IS 'that queued rows';
+COMMENT ON COLUMN qwen_trigger_backlog."waiting" IS 'rows that are not filled in yet';
+COMMENT ON COLUMN qwen_trigger_backlog."retrying" IS 'those of them that failed before, and are tried again';
+COMMENT ON COLUMN qwen_trigger_backlog."dead" IS 'rows that failed for good: qwen_dead_letters';
+COMMENT ON COLUMN qwen_trigger_backlog."oldest" IS 'age of the one that has waited longest';
+COMMENT ON COLUMN qwen_trigger_backlog."last_error" IS 'of the row that failed last';
+COMMENT ON COLUMN qwen_trigger_backlog."worker" IS 'what the background worker does, or why there is none';
+COMMENT ON COLUMN qwen_limits."role" IS 'whose limits these are';
+COMMENT ON COLUMN qwen_limits."requests_per_minute" IS 'most requests in 60 seconds';
+COMMENT ON COLUMN qwen_limits."tokens_per_minute" IS 'most tokens of prompts and answers in 60 seconds';
+COMMENT ON COLUMN qwen_limits."tokens_per_day" IS 'most tokens in 24 hours';
+COMMENT ON COLUMN qwen_limits."max_concurrent" IS 'most requests at once';
+COMMENT ON COLUMN qwen_limits."max_tokens" IS 'most tokens of an answer';
+COMMENT ON COLUMN qwen_limits."priority" IS 'of its requests, when it says nothing else';
+COMMENT ON COLUMN qwen_allowed_models."role" IS 'whose list it is';
+COMMENT ON COLUMN qwen_allowed_models."models" IS 'names of models that it may ask, and no others';
+COMMENT ON COLUMN qwen_usage."role" IS 'who';
+COMMENT ON COLUMN qwen_usage."limit_name" IS 'requests_per_minute, tokens_per_minute, tokens_per_day or max_concurrent';
+COMMENT ON COLUMN qwen_usage."used" IS 'in the window that ends now';
+COMMENT ON COLUMN qwen_usage."reserved" IS 'of that, for requests under way';
+COMMENT ON COLUMN qwen_usage."allowed" IS 'the limit; NULL: none';
+COMMENT ON COLUMN qwen_usage."remaining" IS 'what is left of it';
+COMMENT ON COLUMN qwen_usage."rejected" IS 'requests that it refused';
 
 -- ---- the extension's own tables ---------------------------------------------------------------------------------------
 -- Users see the tables through views. What stands in them is believed: nobody but the extension's functions writes them, whatever privileges
 -- a role has. Jobs and queued rows are this server's own ('local'), limits and lists of models come by replication too ('shared').
 ALTER TABLE qwen_job_table ENABLE ROW LEVEL SECURITY;
-CREATE TRIGGER qwen_guard BEFORE INSERT OR UPDATE OR DELETE ON qwen_job_table FOR EACH ROW EXECUTE FUNCTION qwen_guard_rows('local');
-CREATE TRIGGER qwen_guard_truncate BEFORE TRUNCATE ON qwen_job_table FOR EACH STATEMENT EXECUTE FUNCTION qwen_guard_rows('local');
+CREATE TRIGGER qwen_guard BEFORE INSERT OR UPDATE OR DELETE ON qwen_job_table FOR EACH ROW EXECUTE FUNCTION _qwen_guard_rows('local');
+CREATE TRIGGER qwen_guard_truncate BEFORE TRUNCATE ON qwen_job_table FOR EACH STATEMENT EXECUTE FUNCTION _qwen_guard_rows('local');
 ALTER TABLE qwen_job_table ENABLE ALWAYS TRIGGER qwen_guard;
 ALTER TABLE qwen_job_table ENABLE ALWAYS TRIGGER qwen_guard_truncate;
 
 ALTER TABLE qwen_job_row ENABLE ROW LEVEL SECURITY;
-CREATE TRIGGER qwen_guard BEFORE INSERT OR UPDATE OR DELETE ON qwen_job_row FOR EACH ROW EXECUTE FUNCTION qwen_guard_rows('local');
-CREATE TRIGGER qwen_guard_truncate BEFORE TRUNCATE ON qwen_job_row FOR EACH STATEMENT EXECUTE FUNCTION qwen_guard_rows('local');
+CREATE TRIGGER qwen_guard BEFORE INSERT OR UPDATE OR DELETE ON qwen_job_row FOR EACH ROW EXECUTE FUNCTION _qwen_guard_rows('local');
+CREATE TRIGGER qwen_guard_truncate BEFORE TRUNCATE ON qwen_job_row FOR EACH STATEMENT EXECUTE FUNCTION _qwen_guard_rows('local');
 ALTER TABLE qwen_job_row ENABLE ALWAYS TRIGGER qwen_guard;
 ALTER TABLE qwen_job_row ENABLE ALWAYS TRIGGER qwen_guard_truncate;
 
-CREATE TRIGGER qwen_guard BEFORE INSERT OR UPDATE OR DELETE ON qwen_role_limit FOR EACH ROW EXECUTE FUNCTION qwen_guard_rows('shared');
-CREATE TRIGGER qwen_guard_truncate BEFORE TRUNCATE ON qwen_role_limit FOR EACH STATEMENT EXECUTE FUNCTION qwen_guard_rows('shared');
+CREATE TRIGGER qwen_guard BEFORE INSERT OR UPDATE OR DELETE ON qwen_role_limit FOR EACH ROW EXECUTE FUNCTION _qwen_guard_rows('shared');
+CREATE TRIGGER qwen_guard_truncate BEFORE TRUNCATE ON qwen_role_limit FOR EACH STATEMENT EXECUTE FUNCTION _qwen_guard_rows('shared');
 ALTER TABLE qwen_role_limit ENABLE ALWAYS TRIGGER qwen_guard;
 ALTER TABLE qwen_role_limit ENABLE ALWAYS TRIGGER qwen_guard_truncate;
 
-CREATE TRIGGER qwen_guard BEFORE INSERT OR UPDATE OR DELETE ON qwen_role_models FOR EACH ROW EXECUTE FUNCTION qwen_guard_rows('shared');
-CREATE TRIGGER qwen_guard_truncate BEFORE TRUNCATE ON qwen_role_models FOR EACH STATEMENT EXECUTE FUNCTION qwen_guard_rows('shared');
+CREATE TRIGGER qwen_guard BEFORE INSERT OR UPDATE OR DELETE ON qwen_role_models FOR EACH ROW EXECUTE FUNCTION _qwen_guard_rows('shared');
+CREATE TRIGGER qwen_guard_truncate BEFORE TRUNCATE ON qwen_role_models FOR EACH STATEMENT EXECUTE FUNCTION _qwen_guard_rows('shared');
 ALTER TABLE qwen_role_models ENABLE ALWAYS TRIGGER qwen_guard;
 ALTER TABLE qwen_role_models ENABLE ALWAYS TRIGGER qwen_guard_truncate;
 
@@ -858,22 +1110,32 @@ CREATE FUNCTION qwen_privilege_of(function_name name)
 RETURNS text LANGUAGE sql IMMUTABLE PARALLEL SAFE AS
 $$
 	SELECT CASE
-		WHEN function_name IN ('qwen_cosine', 'qwen_type_value', 'qwen_job_workers', 'qwen_models_status', 'qwen_adapters_status',
-			'qwen_engine_status', 'qwen_engine_guesses', 'qwen_engine_memory', 'qwen_health', 'qwen_activity', 'qwen_statement_progress',
-			'qwen_load_progress', 'qwen_request_totals', 'qwen_role_totals', 'qwen_may_see_role', 'qwen_usage_rows')
+		WHEN function_name IN ('qwen_cosine', 'qwen_type_value', '_qwen_job_workers', '_qwen_models_status',
+			'_qwen_adapters_status', '_qwen_engine_status', '_qwen_engine_guesses', '_qwen_engine_memory', 'qwen_health',
+			'_qwen_activity', '_qwen_statement_progress', '_qwen_load_progress', '_qwen_request_totals', '_qwen_role_totals',
+			'_qwen_may_see_role', '_qwen_usage_rows')
 			THEN 'everybody'
+		WHEN function_name IN ('qwen_chat', 'qwen_chat_full', 'qwen_chat_stream', 'qwen_generate', 'qwen_fill_in',
+			'qwen_generate_batch', 'qwen_summarize', 'qwen_translate', 'qwen_extract', 'qwen_classify', 'qwen_classify_scores',
+			'qwen_classify_multi', 'qwen_classify_multi_scores', 'qwen_score', 'qwen_entities', 'qwen_redact', 'qwen_moderate',
+			'qwen_filter', 'qwen_sentiment', '_qwen_agg_add', '_qwen_summarize_agg_final', '_qwen_chat_agg_final', 'qwen_summarize_agg',
+			'qwen_chat_agg', 'qwen_embed', 'qwen_embed_batch', 'qwen_similarity', 'qwen_similarity_to', 'qwen_rerank',
+			'qwen_rerank_score', 'qwen_chunk', 'qwen_tokenize', 'qwen_detokenize', 'qwen_count_tokens', 'qwen_check_format',
+			'qwen_type_schema', 'qwen_render_chat', 'qwen_logprobs', 'qwen_summarize_trigger', 'qwen_extract_trigger',
+			'qwen_embed_trigger', 'qwen_enqueue_trigger', 'qwen_enqueue_embed_trigger', 'qwen_submit', 'qwen_cancel', 'qwen_wait',
+			'qwen_retry', 'qwen_retry_table', 'qwen_enqueue', 'qwen_forget', 'qwen_forget_table')
+			THEN 'use'
 		WHEN function_name IN ('qwen_monitor')
 			THEN 'monitor'
 		WHEN function_name IN ('qwen_load_model', 'qwen_unload_model', 'qwen_check_model', 'qwen_load_adapter',
 			'qwen_unload_adapter', 'qwen_stat_reset', 'qwen_set_limit', 'qwen_clear_limit', 'qwen_allow_models')
 			THEN 'admin'
-		WHEN function_name IN ('qwen_planner_support', 'qwen_guard_rows', 'qwen_limits_changed', 'qwen_privilege_of',
+		WHEN function_name IN ('_qwen_planner_support', '_qwen_guard_rows', '_qwen_limits_changed', 'qwen_privilege_of',
 			'qwen_grant', 'qwen_revoke')
 			THEN 'owner'
-		ELSE 'use'
 	END
 $$;
-COMMENT ON FUNCTION qwen_privilege_of(name) IS 'which of use, monitor, admin a function of qwen_pg belongs to; everybody: PUBLIC may call it; owner: nobody else';
+COMMENT ON FUNCTION qwen_privilege_of(name) IS 'which of use, monitor, admin a function of qwen_pg belongs to; everybody: PUBLIC may call it; owner: nobody else; NULL: it is none';
 
 CREATE FUNCTION qwen_grant(role regrole, privilege text)
 RETURNS void AS 'MODULE_PATHNAME', 'qwen_grant' LANGUAGE C VOLATILE PARALLEL UNSAFE SET search_path = pg_catalog, pg_temp;

@@ -93,7 +93,7 @@ SELECT j.id,
 	j.function, coalesce(j.source, j.source_relation::regclass::text) AS source, j.target::regclass AS target,
 	coalesce(j.target_column, array_to_string(j.target_columns, ', ')) AS target_column, j.prompt, j.priority, j.prompt_tokens, j.completion_tokens, j.submitted, j.started, j.ended,
 	w.pid AS worker_pid, j.truncated, coalesce(j.target_columns, ARRAY[j.target_column]) AS target_columns
-FROM qwen_job_table j LEFT JOIN qwen_job_workers() w ON w.role = j.owner
+FROM qwen_job_table j LEFT JOIN _qwen_job_workers() w ON w.role = j.owner
 WHERE pg_has_role(j.owner, 'USAGE');
 COMMENT ON VIEW qwen_jobs IS 'your jobs, with their progress';
 
@@ -118,7 +118,7 @@ SELECT b.relation::regclass AS relation, b.trigger, b.waiting, b.retrying, b.dea
 		WHERE e.relation = b.relation AND coalesce(et.tgname::text COLLATE "default", e.trigger) = b.trigger AND e.failed_at IS NOT NULL
 		ORDER BY e.failed_at DESC LIMIT 1) AS last_error,
 	CASE WHEN b.waiting = 0 THEN NULL WHEN pg_is_in_recovery() THEN 'this server is a standby: rows are filled in on the primary'
-		ELSE coalesce((SELECT coalesce(w.trouble, w.state) FROM qwen_job_workers() w WHERE w.role = b.owner LIMIT 1),
+		ELSE coalesce((SELECT coalesce(w.trouble, w.state) FROM _qwen_job_workers() w WHERE w.role = b.owner LIMIT 1),
 			'no worker serves the role yet: the server is looking for work that was left, or 64 roles have workers') END AS worker
 FROM (SELECT r.owner, r.relation, coalesce(t.tgname::text COLLATE "default", r.trigger) AS trigger,
 		count(*) FILTER (WHERE NOT r.dead) AS waiting,

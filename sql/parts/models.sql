@@ -1,6 +1,6 @@
 @functions models
 
-CREATE VIEW qwen_models AS SELECT * FROM qwen_models_status();
+CREATE VIEW qwen_models AS SELECT * FROM _qwen_models_status();
 COMMENT ON VIEW qwen_models IS 'models that are loaded, being loaded, or failed to load';
 
 CREATE VIEW qwen_model_list AS
@@ -11,5 +11,5 @@ SELECT m.name, m.state, round(m.progress * 100::float8)::int AS percent, m.quant
 FROM qwen_models m;
 COMMENT ON VIEW qwen_model_list IS 'models in few columns; qwen_models has all';
 
-CREATE VIEW qwen_adapters AS SELECT * FROM qwen_adapters_status();
+CREATE VIEW qwen_adapters AS SELECT * FROM _qwen_adapters_status();
 COMMENT ON VIEW qwen_adapters IS 'adapters of models that are loaded, being loaded, or failed to load';

@@ -50,6 +50,9 @@ DROP FUNCTION qwen_look_at_tables();
 CREATE TABLE qwen_before AS SELECT pg_catalog.array_agg(oid) AS objects FROM (SELECT oid FROM pg_catalog.pg_proc UNION ALL SELECT oid FROM pg_catalog.pg_type UNION ALL
 	SELECT oid FROM pg_catalog.pg_class WHERE relkind NOT IN ('r', 'S')) AS o;
 
+-- what nobody calls by name is out of the way of \df qwen_*
+@renamed functions
+
 CREATE FUNCTION qwen_take_over()
 RETURNS void LANGUAGE plpgsql SET search_path = pg_catalog, pg_temp AS
 $$
@@ -118,6 +121,8 @@ CREATE INDEX qwen_job_row_key ON qwen_job_row (relation, hash_array(key)) WHERE 
 
 -- ---- views: new columns stand at the end ---------------------------------------------------------------------------------
 @changed views
+
+@columns
 
 -- ---- the extension's own tables: nobody but its functions writes them ----------------------------------------------------
 -- A job that somebody else may have put there waits for its owner's word. Others are those who have rights now, by whatever way.

@@ -1,6 +1,6 @@
 @functions watching
 
-CREATE VIEW qwen_stat_engine AS SELECT * FROM qwen_engine_status(), qwen_engine_memory(), qwen_engine_guesses();
+CREATE VIEW qwen_stat_engine AS SELECT * FROM _qwen_engine_status(), _qwen_engine_memory(), _qwen_engine_guesses();
 COMMENT ON VIEW qwen_stat_engine IS 'the engine process: state, requests, memory and tokens since it started';
 
 CREATE VIEW qwen_top AS
@@ -15,13 +15,13 @@ SELECT c ->> 'check'::text AS "check", c ->> 'status'::text AS status, c ->> 'me
 FROM jsonb_array_elements(qwen_health() -> 'checks'::text) c;
 COMMENT ON VIEW qwen_health_checks IS 'the checks of qwen_health() as rows';
 
-CREATE VIEW qwen_stat_activity AS SELECT * FROM qwen_activity();
+CREATE VIEW qwen_stat_activity AS SELECT * FROM _qwen_activity();
 COMMENT ON VIEW qwen_stat_activity IS 'requests under way, of all sessions; of other roles only for those who may see them';
 
-CREATE VIEW qwen_stat_requests AS SELECT * FROM qwen_request_totals();
+CREATE VIEW qwen_stat_requests AS SELECT * FROM _qwen_request_totals();
 COMMENT ON VIEW qwen_stat_requests IS 'what requests have cost, per role, model and function';
 
-CREATE VIEW qwen_stat_roles AS SELECT * FROM qwen_role_totals();
+CREATE VIEW qwen_stat_roles AS SELECT * FROM _qwen_role_totals();
 COMMENT ON VIEW qwen_stat_roles IS 'what requests have cost, per role';
 
 -- A row that is under way counts by what is computed of it, in tokens of an average row that is done; with casts, so that each operator is PostgreSQL's own
@@ -35,7 +35,7 @@ WITH statement AS (
 		CASE WHEN sum(p.completion_tokens + p.completion_tokens_under_way) > 0::numeric THEN sum(p.completion_tokens_under_way)::float8
 			ELSE sum(p.prompt_tokens_under_way)::float8 END AS under_way,
 		greatest(extract(epoch FROM clock_timestamp() - min(p.started_at))::float8, 0.001::float8) AS seconds
-	FROM qwen_statement_progress() p GROUP BY p.leader),
+	FROM _qwen_statement_progress() p GROUP BY p.leader),
 counted AS (
 	SELECT s.*, i.pid AS builder,
 		s.rows_done::float8 + CASE WHEN s.tokens > 0::float8 THEN s.under_way * s.rows_done::float8 / s.tokens ELSE 0::float8 END AS equal_to,
@@ -60,5 +60,5 @@ SELECT 'load'::text, NULL::bigint, NULL::text, l.name, NULL::bigint, NULL::bigin
 	CASE WHEN l.bytes_total > 0::bigint THEN round(l.bytes_done::float8 / l.bytes_total::float8 * 100::float8)::int END, NULL::numeric,
 	CASE WHEN l.bytes_done > 0::bigint AND l.bytes_total > l.bytes_done
 		THEN round(extract(epoch FROM clock_timestamp() - l.started_at)::float8 * (l.bytes_total - l.bytes_done)::float8 / l.bytes_done::float8)::bigint END
-FROM qwen_load_progress() l;
+FROM _qwen_load_progress() l;
 COMMENT ON VIEW qwen_progress IS 'how far queries, jobs, loads and indexes are that ask the models, and how long it takes';

@@ -32,7 +32,7 @@ def own_kb(pid):
 
 def worker_memory(server, seconds):
     """kB of the worker's own pages, as soon as it is at work and some seconds of work later."""
-    pid = wait_until(lambda: (server.query("SELECT pid FROM qwen_job_workers() WHERE state = 'running'") or [(None,)])[0][0], 30, "a worker")
+    pid = wait_until(lambda: (server.query("SELECT pid FROM _qwen_job_workers() WHERE state = 'running'") or [(None,)])[0][0], 30, "a worker")
     wait_until(lambda: server.value("SELECT running FROM qwen_stat_engine") > 0, 30, "requests")
     time.sleep(2)
     before = own_kb(pid)
@@ -45,7 +45,7 @@ def restart(server):
     server.stop()
     start = time.monotonic()
     server.start()
-    wait_until(lambda: server.query("SELECT 1 FROM qwen_job_workers() WHERE state = 'running'") != [], 60, "a worker")
+    wait_until(lambda: server.query("SELECT 1 FROM _qwen_job_workers() WHERE state = 'running'") != [], 60, "a worker")
     seconds = time.monotonic() - start
     wait_until(lambda: server.value("SELECT state FROM qwen_models") == "serving", 60, "the model")
     return round(seconds, 3), round(server.value("SELECT load_ms FROM qwen_models") / 1000, 3)

@@ -45,7 +45,7 @@ def check_exactly_once(server, table):
 
 
 def no_workers(server):
-    return server.query("SELECT * FROM qwen_job_workers()") == []
+    return server.query("SELECT * FROM _qwen_job_workers()") == []
 
 
 def worker_pids(server):

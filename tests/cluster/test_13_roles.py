@@ -361,7 +361,7 @@ def test_objects_of_the_same_names_are_not_taken_for_ours(shared, role):
         CREATE FUNCTION traps.format(text, VARIADIC text[]) RETURNS text {trap.format('format', "'SELECT 1'")};
         CREATE FUNCTION traps.quote_literal(text) RETURNS text {trap.format('quote', "''")};
         CREATE FUNCTION traps.pg_has_role(oid, text) RETURNS boolean {trap.format('has_role', 'true')};
-        CREATE FUNCTION traps.qwen_may_see_role(regrole) RETURNS boolean {trap.format('may_see', 'true')};
+        CREATE FUNCTION traps._qwen_may_see_role(regrole) RETURNS boolean {trap.format('may_see', 'true')};
         CREATE FUNCTION traps.same(oid, regrole) RETURNS boolean {trap.format('operator', 'true')};
         CREATE OPERATOR traps.= (LEFTARG = oid, RIGHTARG = regrole, FUNCTION = traps.same);
         CREATE TABLE traps.pg_authid (oid oid); CREATE TABLE traps.pg_proc (oid oid); CREATE TABLE traps.qwen_role_limit (role regrole);
@@ -398,7 +398,7 @@ def test_a_role_has_no_hand_in_the_tables(shared, role):
     for sql in ("SELECT qwen_enqueue_trigger()", "SELECT qwen_summarize_trigger()", "SELECT qwen_embed_trigger()"):
         with pytest.raises(psycopg2.Error):
             shared.query(sql, user=role)
-    for sql in ("SELECT qwen_limits_changed()", f"SELECT qwen_grant('{role}', 'admin')",
+    for sql in ("SELECT _qwen_limits_changed()", f"SELECT qwen_grant('{role}', 'admin')",
                 "CREATE TRIGGER t AFTER INSERT ON qwen_job_table EXECUTE FUNCTION qwen_enqueue_trigger('state', 'x')",
                 "CREATE RULE r AS ON SELECT TO qwen_usage DO INSTEAD SELECT 1"):
         with pytest.raises(psycopg2.Error) as failure:

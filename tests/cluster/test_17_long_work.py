@@ -122,7 +122,7 @@ def test_more_roles_than_places_need_few_scouts(busy):
     busy.signal(engine, signal.SIGSTOP)  # so that all places stay taken
     try:
         jobs = [submit(busy, role, 1) for role in roles]
-        assert busy.value("SELECT count(*) FROM qwen_job_workers()") == 64
+        assert busy.value("SELECT count(*) FROM _qwen_job_workers()") == 64
         time.sleep(3)
     finally:
         busy.signal(engine, signal.SIGCONT)

@@ -47,7 +47,7 @@ def test_rows_hidden_by_policies_are_said(server, roles):
     wait_empty(server)
     # with a setting of the role's the worker sees them
     server.query(f"ALTER ROLE {roles} SET app.tenant = 't1'")
-    wait_until(lambda: server.value("SELECT count(*) FROM qwen_job_workers()") == 0, 30, "no worker of the old settings")
+    wait_until(lambda: server.value("SELECT count(*) FROM _qwen_job_workers()") == 0, 30, "no worker of the old settings")
     server.query("SELECT qwen_retry_table('other.docs')")
     wait_empty(server)
     assert server.value("SELECT count(*) FROM other.docs WHERE e IS NOT NULL") == 4
@@ -70,7 +70,7 @@ def test_jobs_whose_rows_are_hidden_fail(server, roles, source):
     total, done, error = server.query("SELECT total, done, error FROM qwen_jobs WHERE id = %s", (job,))[0]
     assert (total, done) == (5, 0) and "sees 0 of the 5 rows" in error
     server.query(f"ALTER ROLE {roles} SET app.tenant = 't1'")
-    wait_until(lambda: server.value("SELECT count(*) FROM qwen_job_workers()") == 0, 30, "no worker of the old settings")
+    wait_until(lambda: server.value("SELECT count(*) FROM _qwen_job_workers()") == 0, 30, "no worker of the old settings")
     server.query("SELECT qwen_retry(%s)", (job,))
     assert server.value("SELECT qwen_wait(%s, '60 s')", (job,)) == "done"
     assert server.query("SELECT total, done, error FROM qwen_jobs WHERE id = %s", (job,)) == [(5, 5, None)]
@@ -173,7 +173,7 @@ def watch_writes(server, table, *columns):
 def stays_quiet(server, table, most):
     """The writes there are when the queue is empty, and that none come after."""
     wait_empty(server)
-    wait_until(lambda: server.value("SELECT count(*) FROM qwen_job_workers()") == 0, 60, "no worker")
+    wait_until(lambda: server.value("SELECT count(*) FROM _qwen_job_workers()") == 0, 60, "no worker")
     # of other tests' tables that were dropped something may stand there until it is swept
     assert server.value("SELECT count(*) FROM qwen_job_row WHERE NOT dead AND relation = %s::regclass", (table,)) == 0
     n = server.value(f"SELECT count(*) FROM {table}_writes")

@@ -35,7 +35,7 @@ def test_looks_begin_behind_what_has_gone(server):
         for first in range(1, n, 1000):
             put(writer.cursor(), first, first + 999)
         wait_until(lambda: server.value(NOT_FILLED) == 0, 60, "the rows")
-        wait_until(lambda: server.query("SELECT * FROM qwen_job_workers()") == [], 20, "no worker")
+        wait_until(lambda: server.query("SELECT * FROM _qwen_job_workers()") == [], 20, "no worker")
         # a look at the entries from the beginning for every 64 rows would be n * n / 128: more than a million
         assert index_reads(server) - before < 20 * n
     finally:
@@ -93,8 +93,8 @@ def test_commits_do_not_wake_who_is_at_work(server):
     cursor = writer.cursor()
     # enough that the model takes a while for, so that the worker is full and at work
     cursor.execute("INSERT INTO fast SELECT i, 'word ' || i, NULL FROM generate_series(1, 100) i")
-    wait_until(lambda: server.value("SELECT count(*) FROM qwen_job_workers() WHERE state = 'running'") == 1, 20, "a worker")
-    worker = server.value("SELECT pid FROM qwen_job_workers()")
+    wait_until(lambda: server.value("SELECT count(*) FROM _qwen_job_workers() WHERE state = 'running'") == 1, 20, "a worker")
+    worker = server.value("SELECT pid FROM _qwen_job_workers()")
     before = switches(supervisor), switches(worker)
     n = 1000
     for i in range(n):

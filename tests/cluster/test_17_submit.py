@@ -131,7 +131,7 @@ def lettered(server):
         """
     )
     wait_until(lambda: letters(server, "lettered") == 3, 30, "dead letters")
-    wait_until(lambda: server.query("SELECT * FROM qwen_job_workers()") == [], 30, "no worker")
+    wait_until(lambda: server.query("SELECT * FROM _qwen_job_workers()") == [], 30, "no worker")
     yield server
     server.query("DROP TABLE IF EXISTS lettered")
 
@@ -209,7 +209,7 @@ def test_ended_jobs_are_kept_for_so_long(make_server):
     wait_until(lambda: server.value("SHOW qwen.job_retention") == "1d", 10, "the setting")
     job = server.value("SELECT qwen_submit('kept', 'body', 'kept', 'answer', max_tokens => 1, max_attempts => 1)")
     assert server.value("SELECT qwen_wait(%s)", (job,)) == "failed"
-    wait_until(lambda: server.query("SELECT * FROM qwen_job_workers()") == [], 20, "no worker")
+    wait_until(lambda: server.query("SELECT * FROM _qwen_job_workers()") == [], 20, "no worker")
     assert server.value("SELECT failed FROM qwen_jobs WHERE id = %s", (job,)) == 30
 
 

@@ -147,9 +147,9 @@ def test_a_worker_that_cannot_connect_says_why(server, worker_role, session):
         wait_until(lambda: said in reason(server, job), 20, "the reason")
         assert server.value("SELECT state FROM qwen_jobs WHERE id = %s", (job,)) == "no worker"
         assert said in server.value("SELECT worker FROM qwen_trigger_backlog")
-        session.execute("SELECT trouble FROM qwen_job_workers() WHERE role = 'worked'::regrole")
+        session.execute("SELECT trouble FROM _qwen_job_workers() WHERE role = 'worked'::regrole")
         assert said in session.fetchone()[0]
-        assert said not in (server.value("SELECT trouble FROM qwen_job_workers()", user="stranger") or ""), "not for everybody"
+        assert said not in (server.value("SELECT trouble FROM _qwen_job_workers()", user="stranger") or ""), "not for everybody"
     finally:
         server.query("GRANT CONNECT ON DATABASE postgres TO PUBLIC; DROP OWNED BY stranger; DROP ROLE stranger")
     wait_done(server, job)
@@ -168,7 +168,7 @@ def test_what_a_worker_waits_for_is_shown(server, session, lock, said):
     put_rows(session, "worked_rows", 400)
     holder = server.connect()
     # what the views would wait for themselves
-    shown = "SELECT string_agg(trouble, ' ') FROM qwen_job_workers()" if "qwen_job_row" in lock else "SELECT string_agg(error, ' ') FROM qwen_jobs WHERE state = 'running'"
+    shown = "SELECT string_agg(trouble, ' ') FROM _qwen_job_workers()" if "qwen_job_row" in lock else "SELECT string_agg(error, ' ') FROM qwen_jobs WHERE state = 'running'"
     try:
         job = submit(session)
         wait_until(lambda: server.value("SELECT done > 0 FROM qwen_jobs WHERE id = %s", (job,)), 20, "a job at work")

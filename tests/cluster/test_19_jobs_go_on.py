@@ -89,10 +89,10 @@ def test_an_extension_made_anew_has_nothing_of_the_old_ones_jobs(make_server):
 
 def test_a_locked_table_stops_no_other_of_its_owner(server):
     server.query(QUEUE.format("l1") + QUEUE.format("l2"))
-    wait_until(lambda: server.query("SELECT * FROM qwen_job_workers()") == [], 30, "no worker")
+    wait_until(lambda: server.query("SELECT * FROM _qwen_job_workers()") == [], 30, "no worker")
     server.query("INSERT INTO l2 VALUES (0, 'a word')")
     wait_until(lambda: server.value("SELECT answer IS NOT NULL FROM l2"), 30, "a row")
-    wait_until(lambda: server.query("SELECT * FROM qwen_job_workers()") == [], 30, "no worker")
+    wait_until(lambda: server.query("SELECT * FROM _qwen_job_workers()") == [], 30, "no worker")
     session = server.connect()
     cursor = session.cursor()
     cursor.execute("BEGIN; LOCK TABLE l1")
@@ -102,7 +102,7 @@ def test_a_locked_table_stops_no_other_of_its_owner(server):
     server.query("INSERT INTO l2 VALUES (1, 'a word')")
     try:
         wait_until(lambda: server.value("SELECT answer IS NOT NULL FROM l2 WHERE id = 1"), 2, "the row of the other table")
-        wait_until(lambda: "l1" in (server.value("SELECT string_agg(trouble, ' ') FROM qwen_job_workers()") or ""), 5, "a word on the locked table")
+        wait_until(lambda: "l1" in (server.value("SELECT string_agg(trouble, ' ') FROM _qwen_job_workers()") or ""), 5, "a word on the locked table")
         cursor.execute("INSERT INTO l1 SELECT i, 'word' FROM generate_series(1, 5) i")
         cursor.execute("COMMIT")
         wait_until(lambda: server.value("SELECT count(*) FROM qwen_job_row WHERE relation = 'l1'::regclass") == 0, 60, "an empty queue")

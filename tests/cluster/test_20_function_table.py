@@ -99,7 +99,7 @@ def test_the_signatures_of_the_docs_are_the_catalogs(server):
     for name, arguments, result, comment in found:
         assert rows.pop((name, arguments, result), "not in the catalog") == comment, (name, arguments, result)
     left = {name for name, arguments, result in rows if "internal" not in arguments and result not in ("internal", "trigger") and "OUT " not in arguments}
-    assert left == {"qwen_may_see_role"}
+    assert left == {"_qwen_may_see_role"}
 
 
 # ---- rules ----
@@ -137,12 +137,12 @@ TABLE = "sql/functions.txt"
     (TABLE, "symbol: qwen_chat_json\n", "symbol: qwen_chat_yaml\n", "what becomes of it"),
     (TABLE, "symbol: qwen_chat_json\n", "symbol: qwen_chat_text\n", "is that of qwen_chat"),
     (TABLE, "qwen_cancel(id bigint) RETURNS boolean\n\tcomment: end a job; false when it has ended already\n\n", "", "what becomes of it"),
-    (TABLE, "made of: qwen_agg_add, qwen_summarize_agg_final", "made of: qwen_agg_add, qwen_chat_agg_final", "qwen_summarize_agg(text) of 0.1.0"),
+    (TABLE, "made of: _qwen_agg_add, _qwen_summarize_agg_final", "made of: _qwen_agg_add, _qwen_chat_agg_final", "qwen_summarize_agg(text) of 0.1.0"),
     (TABLE, "for: use\n\nqwen_chat(", "for: guests\n\nqwen_chat(", "for whom is it"),
     (TABLE, "section privileges\n\tfor: owner\n", "section privileges\n", "qwen_grant(regrole, text): for whom is it"),
     (TABLE, "is: VOLATILE PARALLEL UNSAFE\n\tfor: use\n\nqwen_submit", "is: VOLATILE\n\tfor: use\n\nqwen_submit", "its parallel is not said"),
     (TABLE, "*options) RETURNS real[]", "*options, more int DEFAULT 1) RETURNS real[]", "options must be the last"),
-    (TABLE, "like: qwen_agg_add(internal, text)\n", "like: qwen_agg_add(text)\n", "there is no qwen_agg_add(text)"),
+    (TABLE, "like: _qwen_agg_add(internal, text)\n", "like: _qwen_agg_add(text)\n", "there is no _qwen_agg_add(text)"),
     (TABLE, "comment: how many tokens a text has", "comment: how many tokens a sentence has", "docs/sql.md is not what"),
     (TABLE, "COST 1000 ROWS 10", "COST 1000 ROWS 11", "qwen_pg--0.2.0.sql is not what"),
     (TABLE, "docs: by hand\n\nqwen_summarize_trigger", "docs: generated\n\nqwen_summarize_trigger", "no mark names qwen_summarize_trigger"),

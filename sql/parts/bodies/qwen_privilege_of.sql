@@ -1,4 +1,3 @@
 	SELECT CASE
 @privileges
-		ELSE 'use'
 	END
