@@ -117,6 +117,91 @@ def test_a_trigger_with_an_unknown_model_says_so(house):
     house.query("DROP TABLE n")
 
 
+@pytest.mark.parametrize("arguments, kind, said", [
+    ("'s', '{body}', 'thinking=true'", "text", 'thinking must not be true: model "chat" cannot think'),
+    ("'s', '{body}', 'max_tokens=100000'", "text", "max_tokens must be between 1 and"),
+    ("'s', '{body}', 'response_format={\"type\": \"nope\"}'", "text", 'response_format: "type" at /'),
+    ("'s', '{body}', 'stop={\"\"}'", "text", "stop[1] must have between 1 and"),
+    ("'s', '{body}', 'adapter=nope'", "text", 'adapter "nope" of model "chat" is not loaded'),
+    ("'s', '{body}', 'model=zzz'", "text", 'model "zzz" is not loaded'),
+    ("'s', '{body}', 'function=similarity_to', 'embedding={1,2}'", "float8", "embedding has 2 numbers, and those of the model have"),
+    ("'s', '{nobody}'", "text", "nobody"), ("'s', '{body}'", "int", "which does not take text"),
+    ("'s', '{body}', 'max_tokens=4'", "text", None), ("'s', '{body}', 'function=classify', 'labels={a,b}'", "text", None),
+])
+def test_a_trigger_that_makes_dead_letters_says_so_when_it_is_made(house, arguments, kind, said):
+    connection = house.connect()
+    cursor = connection.cursor()
+    asked = "SELECT sum(prompt_tokens + completion_tokens) FROM qwen_stat_requests"
+    before = house.value(asked)
+    cursor.execute(f"CREATE TABLE d (id int PRIMARY KEY, body text, s {kind})")
+    cursor.execute(f"CREATE TRIGGER made AFTER INSERT ON d FOR EACH ROW EXECUTE FUNCTION qwen_enqueue_trigger({arguments})")
+    notices = "".join(connection.notices)
+    if said is None:
+        assert notices == ""
+    else:
+        assert 'WARNING:  trigger "made" cannot fill in rows as it is' in notices and said in notices, notices
+    cursor.execute("SELECT count(*) FROM pg_trigger WHERE tgname = 'made'")
+    assert cursor.fetchone() == (1,) and house.value(asked) == before
+    cursor.execute("DROP TABLE d")
+    connection.close()
+
+
+def test_a_list_with_a_model_that_nobody_knows_says_so(house):
+    connection = house.connect()
+    connection.cursor().execute("SELECT qwen_allow_models('boss', ARRAY['chat', 'chatt'])")
+    assert len(connection.notices) == 1 and 'NOTICE:  there is no model "chatt" now' in connection.notices[0]
+    connection.cursor().execute("SELECT qwen_allow_models('boss', NULL)")
+    connection.close()
+
+
+ARRAY = '[{"role": "system", "content": "Be brief."}, {"role": "user", "content": "Hi"}]'
+READ = 'NOTICE:  the prompt is an array of messages, and is read as messages'
+PLAIN = 'NOTICE:  1 prompt looks like an array of messages, but is used as plain text'
+
+
+def said(server, sql, arguments=None):
+    """(value, notices) of a statement."""
+    connection = server.connect()
+    cursor = connection.cursor()
+    cursor.execute(sql, arguments)
+    value = cursor.fetchone()[0]
+    connection.close()
+    return value, "".join(notice for notice in connection.notices if "cut off" not in notice)
+
+
+def test_a_literal_of_messages_is_read_as_messages(house):
+    """As the form with messages gives it, in every function that has both, and wherever a statement has it; who reads is told so."""
+    house.query("CREATE VIEW asked AS SELECT qwen_render_chat('" + ARRAY + "') AS r")
+    as_messages = house.value(f"SELECT qwen_render_chat('{ARRAY}'::json)")
+    assert "Be brief.<|im_end|>" in as_messages
+    for sql in (f"SELECT qwen_render_chat('{ARRAY}')", f"SELECT r FROM (SELECT qwen_render_chat('{ARRAY}', thinking => false) AS r) x", "SELECT r FROM asked",
+                f"SELECT max(r) FROM generate_series(1, 3) g, LATERAL (SELECT qwen_render_chat('{ARRAY}') || '' AS r WHERE g > 0) x"):
+        value, notices = said(house, sql)
+        assert value == as_messages and notices.startswith(READ) and notices.count("NOTICE") == 1, (sql, notices)
+    for call in ("qwen_chat({})", "string_agg(c, '') FROM qwen_chat_stream({}) c", "(qwen_chat_full({})).content"):
+        call = call.replace("{}", "{}, temperature => 0, max_tokens => 4")
+        assert said(house, "SELECT " + call.format(f"'{ARRAY}'"))[0] == said(house, "SELECT " + call.format(f"'{ARRAY}'::json"))[0]
+    assert refused(house, """SELECT qwen_chat('[{"role": "user"}]')""")[:2] == ("22023", 'messages[0] has no "content"')
+    house.query("DROP VIEW asked")
+
+
+def test_what_may_be_a_users_words_is_never_read_as_messages(house):
+    """A parameter, a column, a value that is computed, a literal that is said to be a prompt or has a system text beside it; and one that is no array of messages."""
+    house.query(f"PREPARE p(text) AS SELECT qwen_render_chat($1); CREATE TABLE words AS SELECT '{ARRAY}'::text AS body")
+    house.query("CREATE FUNCTION ask(t text) RETURNS text LANGUAGE sql AS 'SELECT qwen_chat(t, temperature => 0, max_tokens => 2)'")
+    plain = said(house, f"SELECT qwen_chat(prompt => '{ARRAY}', temperature => 0, max_tokens => 2)")
+    assert plain[1].startswith(PLAIN)
+    for sql in ("SELECT qwen_chat(body, temperature => 0, max_tokens => 2) FROM words", f"SELECT qwen_chat('{ARRAY[:9]}' || '{ARRAY[9:]}', temperature => 0, max_tokens => 2)", f"SELECT ask('{ARRAY}')",
+                f"PREPARE p(text) AS SELECT qwen_chat($1, temperature => 0, max_tokens => 2); EXECUTE p('{ARRAY}')"):
+        assert said(house, sql) == plain, sql
+    for prompt, rest in ((ARRAY, ", 'A system text'"), ('[{"role": "user"', ""), ('[{"role": 1}]', ""), ("[]", ""), ('["role"]', ""), ('{"role": "user"}', "")):
+        value, notices = said(house, f"SELECT qwen_render_chat('{prompt}'{rest})")
+        assert prompt in value and READ not in notices, prompt
+    _, notices = said(house, "SELECT count(qwen_chat(body, max_tokens => 1)) FROM words, generate_series(1, 3)")
+    assert notices.startswith("NOTICE:  3 prompts look like arrays of messages, but are used as plain text") and notices.count("NOTICE") == 1
+    house.query("DROP FUNCTION ask; DROP TABLE words")
+
+
 @pytest.mark.parametrize("sql, privilege", [
     ("SELECT qwen_chat('x')", "use"), ("SELECT qwen_chat(x) FROM (VALUES ('a'), ('b')) v(x)", "use"), ("SELECT * FROM qwen_chunk('x')", "use"),
     ("SELECT qwen_summarize_agg(x) FROM (VALUES ('a'), ('b')) v(x)", "use"), ("SELECT qwen_set_limit('stranger')", "admin"), ("SELECT qwen_monitor()", "monitor"),

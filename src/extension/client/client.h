@@ -46,6 +46,9 @@ extern void engine_end(EngineCall *call);
  * that the session may not ask and one that is neither in qwen.models nor loaded, without asking the engine. */
 extern void engine_settle_model(Request *request);
 
+/* Is the model of a request, with its adapter, served now? */
+extern bool engine_serves(const Request *request);
+
 /* Is a model in qwen.models, loaded, or being loaded? */
 extern bool engine_knows_model(const char *name);
 

@@ -175,6 +175,17 @@ engine_knows_model(const char *name)
 	return slot_state(name, NULL, &slot) != SLOT_EMPTY || is_configured(name);
 }
 
+bool
+engine_serves(const Request *request)
+{
+	SharedSlot slot;
+	const char *model = server_text(request->model);
+
+	if (slot_state(model, NULL, &slot) != SLOT_SERVING)
+		return false;
+	return !request->adapter.data || slot_state(model, server_text(request->adapter), &slot) == SLOT_SERVING;
+}
+
 /* Is an adapter in qwen.adapters? */
 static bool
 adapter_is_configured(const char *model, const char *adapter)

@@ -43,8 +43,8 @@ shared_memory_make(void)
 	qwen_page->magic = STATUS_PAGE_MAGIC;
 	qwen_page->version = STATUS_PAGE_VERSION;
 	qwen_page->n_slots = qwen_max_models;
-	EACH_SLOT(i)
-	qwen_slot_fds[i] = make_memory_file(i < STATUS_PAGE_MAX_SLOTS ? "qwen_pg_model" : "qwen_pg_adapter", 0);
+	EACH_SLOT (i)
+		qwen_slot_fds[i] = make_memory_file(i < STATUS_PAGE_MAX_SLOTS ? "qwen_pg_model" : "qwen_pg_adapter", 0);
 }
 
 bool
@@ -60,6 +60,24 @@ slot_full_name(const SharedSlot *slot, char name[ADAPTED_NAME_BYTES])
 		snprintf(name, ADAPTED_NAME_BYTES, "%s+%s", slot->model, slot->name);
 	else
 		strlcpy(name, slot->name, ADAPTED_NAME_BYTES);
+}
+
+bool
+slot_is_there(const char *name)
+{
+	char full[ADAPTED_NAME_BYTES];
+	bool found = false;
+
+	LWLockAcquire(qwen_shared->lock, LW_SHARED);
+	for (int i = 0; i < STATUS_PAGE_ALL_SLOTS && !found; i++)
+	{
+		if (qwen_shared->slots[i].state == SLOT_EMPTY)
+			continue;
+		slot_full_name(&qwen_shared->slots[i], full);
+		found = strcmp(full, name) == 0;
+	}
+	LWLockRelease(qwen_shared->lock);
+	return found;
 }
 
 void

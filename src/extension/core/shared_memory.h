@@ -76,6 +76,9 @@ extern bool slot_exists(int slot);
 /* "chat" of a model, "chat+legal" of an adapter: how both are called where one name is wanted. */
 extern void slot_full_name(const SharedSlot *slot, char name[ADAPTED_NAME_BYTES]);
 
+/* Is there a model, or a model with an adapter, of this name (slot_full_name), loaded, being loaded or failed? */
+extern bool slot_is_there(const char *name);
+
 /* In the postmaster: make the status page and the images' memory files. */
 extern void shared_memory_make(void);
 

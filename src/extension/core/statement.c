@@ -22,6 +22,7 @@ static void (*heard_ending)(const PlannedStmt *plan);
 static void (*heard_ends[MAX_HEARD_ENDS])(void);
 static int n_heard_ends;
 static void (*heard_transaction)(const TransactionStmt *statement);
+static void (*heard_utility)(const Node *statement);
 static ExecutorRun_hook_type previous_run;
 static ExecutorFinish_hook_type previous_finish;
 static ExecutorEnd_hook_type previous_end;
@@ -237,6 +238,8 @@ static void utility_hook UTILITY_PARAMETERS
 	PG_END_TRY();
 	if (heard_transaction && IsA(statement->utilityStmt, TransactionStmt))
 		heard_transaction((const TransactionStmt *) statement->utilityStmt);
+	if (heard_utility)
+		heard_utility(statement->utilityStmt);
 	if (!is_cursor)
 		tell_of_end();
 }
@@ -245,6 +248,12 @@ void
 statement_when_ending(void (*heard)(const PlannedStmt *plan))
 {
 	heard_ending = heard;
+}
+
+void
+statement_when_utility_done(void (*heard)(const Node *statement))
+{
+	heard_utility = heard;
 }
 
 void

@@ -4,18 +4,19 @@
  * Lists stand in the table qwen_role_models of each database. As with limits, a role's own row holds; where it has
  * none, a model must be in the list of every role that it is a member of and that has one; where none has, all models
  * are allowed. Both the session's user and the role of SET ROLE must be allowed a model. The setting
- * qwen.allowed_models stands beside this: what it leaves out is not allowed either. A model with an adapter is a name of
- * its own, "model+adapter": neither is allowed by the other.
+ * qwen.allowed_models stands beside this: what it leaves out is not allowed either. A model with an adapter is a name
+ * of its own, "model+adapter": neither is allowed by the other.
  *
  * What a backend has read it keeps until an invalidation message says that the table, a role or a membership has
  * changed (limit_tables.c tells when).
  */
-#include "../core/privileges.h"
 #include "../core/core.h"
+#include "../core/privileges.h"
 
 #include "../../protocol/configured_adapters.h"
 #include "../core/arguments.h"
 #include "../core/own_transaction.h"
+#include "../core/shared_memory.h"
 #include "access/genam.h"
 #include "access/htup_details.h"
 #include "access/relation.h"
@@ -231,6 +232,17 @@ limits_check_model(const char *name)
 									"change it with qwen_allow_models.")));
 }
 
+/* A list may be there before its models are; but who has misspelt one should hear of it. */
+static void
+tell_of_unknown(const char *name)
+{
+	if (qwen_shared && !slot_is_there(name))
+		ereport(NOTICE,
+				(errmsg("there is no model \"%s\" now", name), errdetail("It is allowed when there is one."),
+				 errhint("The views qwen_models and qwen_adapters list those that there are; an adapter's name is "
+						 "model+adapter.")));
+}
+
 /* Names that a model can have. */
 static void
 check_names(ArrayType *array)
@@ -246,9 +258,10 @@ check_names(ArrayType *array)
 		Status status = name ? adapted_name_check(name, strlen(name)) : status_ok();
 
 		if (!name || status.code != STATUS_OK)
-			ereport(ERROR,
-					(errcode(ERRCODE_INVALID_PARAMETER_VALUE), errmsg("models must be an array of models' names, or of both: model+adapter"),
-					 errdetail("%s", name ? status.message : "An element is null.")));
+			ereport(ERROR, (errcode(ERRCODE_INVALID_PARAMETER_VALUE),
+							errmsg("models must be an array of models' names, or of both: model+adapter"),
+							errdetail("%s", name ? status.message : "An element is null.")));
+		tell_of_unknown(name);
 	}
 }
 

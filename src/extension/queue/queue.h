@@ -4,9 +4,10 @@
  * Its files, by who does what: spec.c makes specs, prompt_template.c SQL of a prompt's template, row_sql.c the
  * statements over the user's tables, keys.c the comparisons of keys in them, parameters.c their parameters, values.h
  * reads their results; store.c has our own tables, entries.c puts rows of
- * triggers into them, rights.c says who may touch what in them; source.c reads a job's
- * source, jobs.c checks and queues it, job_control.c has what users do with it then. places.c says where work waits,
- * requests.c asks for workers at a commit, prepared.c at COMMIT PREPARED, starts.c starts them, worker_place.c is a worker's part of that,
+ * triggers into them, rights.c says who may touch what in them; new_trigger.c looks at triggers that are made; source.c
+ * reads a job's source, jobs.c checks and queues it, job_control.c has what users do with it then. places.c says where
+ * work waits, requests.c asks for workers at a commit, prepared.c at COMMIT PREPARED, starts.c starts them,
+ * worker_place.c is a worker's part of that,
  * place_views.c shows it; scout.c looks for work that was left; ends.c wakes who waits for a job; letters.c knows which
  * tables have dead letters, sweep_times.c when what is over is swept away.
  *

@@ -577,6 +577,13 @@ check_owner(const JobSpec *spec, Relation relation, const char *function)
 								  job_spec_target_list(spec), GetUserNameFromId(owner, false))));
 }
 
+bool
+job_has_queueing_name(const char *function)
+{
+	return function &&
+		   (strcmp(function, "qwen_enqueue_trigger") == 0 || strcmp(function, "qwen_enqueue_embed_trigger") == 0);
+}
+
 JobSpec *
 job_spec_of_trigger(Relation relation, const Trigger *trigger, const AttrNumber *key_numbers, int n_keys,
 					MemoryContext parent)

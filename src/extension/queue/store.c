@@ -74,8 +74,7 @@ job_store_queues(const JobStore *store, Oid function)
 {
 	const char *name = get_func_name(function);
 
-	return name && get_func_namespace(function) == store->schema &&
-		   (strcmp(name, "qwen_enqueue_trigger") == 0 || strcmp(name, "qwen_enqueue_embed_trigger") == 0);
+	return job_has_queueing_name(name) && get_func_namespace(function) == store->schema;
 }
 
 bool

@@ -53,29 +53,11 @@ watch_begin(WatchedRequest *watched, const Request *request)
 	watched->entry = activity_add(watched);
 }
 
-/* Names that users make up would fill the statistics. */
-static bool
-is_model(const char *name)
-{
-	char full[ADAPTED_NAME_BYTES];
-	bool found = false;
-
-	LWLockAcquire(qwen_shared->lock, LW_SHARED);
-	for (int i = 0; i < STATUS_PAGE_ALL_SLOTS && !found; i++)
-	{
-		if (qwen_shared->slots[i].state == SLOT_EMPTY)
-			continue;
-		slot_full_name(&qwen_shared->slots[i], full);
-		found = strcmp(full, name) == 0;
-	}
-	LWLockRelease(qwen_shared->lock);
-	return found;
-}
-
 void
 watch_model(WatchedRequest *watched, const char *model)
 {
-	if (!is_model(model))
+	/* names that users make up would fill the statistics */
+	if (!slot_is_there(model))
 		return;
 	strlcpy(watched->model, model, sizeof watched->model);
 	if (watched->entry >= 0)

@@ -1,0 +1,137 @@
+/*
+ * new_trigger.c - CREATE TRIGGER with one of the functions that queue: what would make every row of it a dead letter
+ * is said there and then.
+ *
+ * It is a WARNING: a dump is restored whatever models there are, and arguments that are wrong are an error at the first
+ * row anyway. What only the engine knows (that the model cannot think, what a form of answers means) it is asked, where
+ * it serves the model: a request that is accepted is not let go, so nothing is computed and nothing counted.
+ */
+#include "new_trigger.h"
+
+#include "../client/client.h"
+#include "../core/shared_memory.h"
+#include "../core/statement.h"
+#include "../core/texts.h"
+#include "access/relation.h"
+#include "access/xact.h"
+#include "catalog/namespace.h"
+#include "commands/trigger.h"
+#include "nodes/parsenodes.h"
+#include "store.h"
+#include "utils/lsyscache.h"
+#include "utils/memutils.h"
+#include "utils/rel.h"
+#include "utils/resowner.h"
+
+/* A trigger of a table by its name, if its function is one of the two: a copy. Else NULL. */
+static Trigger *
+find_queueing(Relation relation, const char *name)
+{
+	TriggerDesc *triggers = relation->trigdesc ? CopyTriggerDesc(relation->trigdesc) : NULL;
+	JobStore store;
+
+	for (int i = 0; triggers && i < triggers->numtriggers; i++)
+	{
+		Trigger *trigger = &triggers->triggers[i];
+
+		if (strcmp(trigger->tgname, name) == 0 && job_store_find(&store) && job_store_queues(&store, trigger->tgfoid))
+			return trigger;
+	}
+	return NULL;
+}
+
+/* Let the engine look at a request as the trigger's rows will make them, but for their text. */
+static void
+ask_engine(const JobSpec *spec)
+{
+	Request request = spec->request;
+	EngineCall *call;
+	EngineReply reply;
+
+	engine_settle_model(&request);
+	if (request.model.length == 0 || !engine_serves(&request))
+		return;
+	call = engine_submit(&request, CurrentMemoryContext);
+	engine_next(call, &reply, true);
+	engine_end(call);
+}
+
+/* Raise what is wrong with a trigger. */
+static void
+check_trigger(const CreateTrigStmt *statement)
+{
+	Oid table = RangeVarGetRelid(statement->relation, NoLock, true);
+	Relation relation = OidIsValid(table) ? try_relation_open(table, AccessShareLock) : NULL;
+	Trigger *trigger;
+
+	if (!relation)
+		return;
+	trigger = find_queueing(relation, statement->trigname);
+	if (trigger)
+		ask_engine(job_spec_of_trigger(relation, trigger, NULL, 0, CurrentMemoryContext));
+	relation_close(relation, NoLock);
+}
+
+/* Does an error say that rows will not be filled in, and not only that nobody can be asked now? */
+static bool
+concerns_rows(int sqlstate)
+{
+	return is_row_error(sqlstate) ||
+		   ERRCODE_TO_CATEGORY(sqlstate) == ERRCODE_TO_CATEGORY(ERRCODE_SYNTAX_ERROR_OR_ACCESS_RULE_VIOLATION) ||
+		   sqlstate == ERRCODE_CONFIGURATION_LIMIT_EXCEEDED;
+}
+
+/* check_trigger in a subtransaction, which is undone when it raises: the error, or NULL. */
+static ErrorData *
+error_of_trigger(const CreateTrigStmt *statement)
+{
+	MemoryContext context = CurrentMemoryContext;
+	ResourceOwner owner = CurrentResourceOwner;
+	ErrorData *volatile error = NULL;
+
+	BeginInternalSubTransaction(NULL);
+	PG_TRY();
+	{
+		check_trigger(statement);
+		ReleaseCurrentSubTransaction();
+	}
+	PG_CATCH();
+	{
+		MemoryContextSwitchTo(context);
+		error = CopyErrorData();
+		FlushErrorState();
+		RollbackAndReleaseCurrentSubTransaction();
+	}
+	PG_END_TRY();
+	MemoryContextSwitchTo(context);
+	CurrentResourceOwner = owner;
+	if (error && ERRCODE_TO_CATEGORY(error->sqlerrcode) == ERRCODE_TO_CATEGORY(ERRCODE_OPERATOR_INTERVENTION))
+		ReThrowError(error);
+	return error;
+}
+
+static void
+warn_of_trigger(const Node *node)
+{
+	const CreateTrigStmt *statement = (const CreateTrigStmt *) node;
+	const char *function = IsA(node, CreateTrigStmt) ? strVal(llast(statement->funcname)) : "";
+	ErrorData *error;
+
+	/* whose it is is looked up where it may be one of ours */
+	if (!job_has_queueing_name(function) || !qwen_shared)
+		return;
+	error = error_of_trigger(statement);
+	if (!error || !concerns_rows(error->sqlerrcode))
+		return;
+	ereport(WARNING,
+			(errcode(error->sqlerrcode), errmsg("trigger \"%s\" cannot fill in rows as it is", statement->trigname),
+			 errdetail("%s%s%s%s", error->message, error->detail ? " (" : "", error->detail ? error->detail : "",
+					   error->detail ? ")" : ""),
+			 error->hint ? errhint("%s", error->hint) : 0));
+}
+
+void
+job_new_trigger_init(void)
+{
+	statement_when_utility_done(warn_of_trigger);
+}
