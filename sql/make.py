@@ -118,7 +118,7 @@ class Difference:
 
     def __init__(self, functions, script, old_script):
         old_functions, old_views, old_comments = read_script(old_script)
-        self.renamed = self.rename(functions, old_functions, old_views)
+        self.renamed = self.rename(functions, old_functions)
         self.old = {function.signature(): function for function in old_functions}
         self.new, self.grown, self.reshaped, self.replaced, self.commented = [], [], [], [], []
         self.taken = set()
@@ -137,7 +137,7 @@ class Difference:
                 self.views.append(f"COMMENT ON VIEW {name} IS {quote(comments[name])};")
 
     @staticmethod
-    def rename(functions, old_functions, old_views):
+    def rename(functions, old_functions):
         """What is internal begins with an underscore, and had none once: [ALTER FUNCTION ...], and the old script read as if it had been so."""
         internal = {function.name for function in functions if function.docs == "internal"}
         new_name = {old.name: "_" + old.name for old in old_functions if "_" + old.name in internal}
@@ -147,8 +147,6 @@ class Difference:
                 renamed.append(f"ALTER FUNCTION {old.signature()} RENAME TO {new_name[old.name]};")
             old.name = new_name.get(old.name, old.name)
             old.made_of = tuple(new_name.get(name, name) for name in old.made_of) if old.made_of else old.made_of
-        for name, text in old_views.items():
-            old_views[name] = re.sub(r"\w+", lambda word: new_name.get(word[0], word[0]) if text[word.end() : word.end() + 1] == "(" else word[0], text)
         return renamed
 
     def classify(self, function):

@@ -693,6 +693,12 @@ FROM jsonb_array_elements(qwen_health() -> 'checks'::text) c;
 
 COMMENT ON VIEW qwen_health_checks IS 'the checks of qwen_health() as rows';
 
+CREATE OR REPLACE VIEW qwen_stat_activity AS SELECT * FROM _qwen_activity();
+
+CREATE OR REPLACE VIEW qwen_stat_requests AS SELECT * FROM _qwen_request_totals();
+
+CREATE OR REPLACE VIEW qwen_stat_roles AS SELECT * FROM _qwen_role_totals();
+
 CREATE VIEW qwen_progress WITH (security_barrier) AS
 WITH statement AS (
 	SELECT p.leader, min(p.role) AS role, min(p.function) AS function, sum(p.rows_done)::bigint AS rows_done,
@@ -730,6 +736,15 @@ SELECT 'load'::text, NULL::bigint, NULL::text, l.name, NULL::bigint, NULL::bigin
 FROM _qwen_load_progress() l;
 
 COMMENT ON VIEW qwen_progress IS 'how far queries, jobs, loads and indexes are that ask the models, and how long it takes';
+
+CREATE OR REPLACE VIEW qwen_limits WITH (security_barrier) AS
+	SELECT role, requests_per_minute, tokens_per_minute, tokens_per_day, max_concurrent, max_tokens, priority
+	FROM qwen_role_limit WHERE _qwen_may_see_role(role);
+
+CREATE OR REPLACE VIEW qwen_allowed_models WITH (security_barrier) AS
+	SELECT role, models FROM qwen_role_models WHERE _qwen_may_see_role(role);
+
+CREATE OR REPLACE VIEW qwen_usage AS SELECT * FROM _qwen_usage_rows();
 
 COMMENT ON COLUMN qwen_response."content" IS 'the answer, without thinking and calls of tools';
 COMMENT ON COLUMN qwen_response."thinking" IS 'what the model thought before it, without tags; NULL: it did not';

@@ -78,7 +78,7 @@ def documented():
         text = file.read()
     common = [f"{name} {kind} DEFAULT NULL" for name, kind in re.findall(r"^\| `(\w+)` \| ([\w\[\]]+) \|", text[text.index("| argument | type | meaning |"):].split("\n\n")[0], re.M)]
     assert common[0].startswith("model ") and common[-1].startswith("options ") and len(common) == 16
-    for block in re.findall(r"^```\n(.*?)^```$", text, re.M | re.S):
+    for block in (content for language, content in re.findall(r"^```(\w*)\n(.*?)^```$", text, re.M | re.S) if language == ""):
         comment = None
         for line in block.replace("\n    ", " ").splitlines():
             found = SIGNATURE.match(line)
@@ -143,13 +143,14 @@ TABLE = "sql/functions.txt"
     (TABLE, "is: VOLATILE PARALLEL UNSAFE\n\tfor: use\n\nqwen_submit", "is: VOLATILE\n\tfor: use\n\nqwen_submit", "its parallel is not said"),
     (TABLE, "*options) RETURNS real[]", "*options, more int DEFAULT 1) RETURNS real[]", "options must be the last"),
     (TABLE, "like: _qwen_agg_add(internal, text)\n", "like: _qwen_agg_add(text)\n", "there is no _qwen_agg_add(text)"),
+    (TABLE, "_qwen_load_progress(OUT name", "qwen_load_progress(OUT name", "begins with an underscore"),
     (TABLE, "comment: how many tokens a text has", "comment: how many tokens a sentence has", "docs/sql.md is not what"),
     (TABLE, "COST 1000 ROWS 10", "COST 1000 ROWS 11", "qwen_pg--0.2.0.sql is not what"),
     (TABLE, "docs: by hand\n\nqwen_summarize_trigger", "docs: generated\n\nqwen_summarize_trigger", "no mark names qwen_summarize_trigger"),
     ("sql/parts/models.sql", "@functions models\n", "", "no part has @functions models"),
     ("sql/parts/models.sql", "@functions models\n", "@functions models\n\n@functions models\n", "is made twice"),
     ("sql/parts/install.sql", "DROP FUNCTION qwen_settle_privileges(oid[]);", "", "belongs into functions.txt"),
-    (TABLE, "for: admin\n\nqwen_limits_changed", "for: use\n\nqwen_limits_changed", "docs/privileges.md is not what"),
+    (TABLE, "for: admin\n\n_qwen_limits_changed", "for: use\n\n_qwen_limits_changed", "docs/privileges.md is not what"),
     ("sql/parts/jobs.sql", "'this server is a standby: jobs run on the primary'", "'read only'", "qwen_pg--0.1.0--0.2.0.sql is not what"),
     ("sql/parts/types.sql", "content text,", "content text, -- what it says \u2026", "not ASCII"),
     ("sql/qwen_pg--0.2.0.sql", "COST 10000", "COST 1", "qwen_pg--0.2.0.sql is not what"),
@@ -172,7 +173,7 @@ def test_an_update_says_all_that_is_another(copied):
     assert "CREATE OR REPLACE FUNCTION qwen_cancel(id bigint)\nRETURNS boolean AS 'MODULE_PATHNAME', 'qwen_cancel' LANGUAGE C VOLATILE PARALLEL UNSAFE STRICT;" in added(
         "qwen_cancel(id bigint) RETURNS boolean\n", "qwen_cancel(id bigint) RETURNS boolean\n\tis: STRICT\n")
     text = added("OUT age_ms float8)", "OUT age_ms float8, OUT note text)")
-    assert "CREATE FUNCTION qwen_activity__new(" in text and "COMMENT ON FUNCTION qwen_activity__new()" in text and "CREATE OR REPLACE VIEW qwen_stat_activity AS" in text
+    assert "CREATE FUNCTION _qwen_activity__new(" in text and "COMMENT ON FUNCTION _qwen_activity__new()" in text and "CREATE OR REPLACE VIEW qwen_stat_activity AS" in text
     assert "CREATE FUNCTION qwen_sum(input text)" in added("qwen_health() RETURNS jsonb\n", "qwen_sum(input text) RETURNS text\n\tcomment: a sum\n\nqwen_health() RETURNS jsonb\n")
     assert "CREATE VIEW qwen_more AS" in added("CREATE VIEW qwen_models AS", "CREATE VIEW qwen_more AS SELECT 1;\nCOMMENT ON VIEW qwen_more IS 'more';\nCREATE VIEW qwen_models AS", "sql/parts/models.sql")
     # and what is as it was is in no update

@@ -63,14 +63,18 @@ SELECT relation, trigger, waiting, dead, worker FROM qwen_trigger_backlog;
 CREATE TABLE cities AS SELECT i AS id, 'city number ' || i AS name, NULL::text AS slogan FROM generate_series(1, 60) i;
 ALTER TABLE cities ADD PRIMARY KEY (id);
 SELECT qwen_submit('cities', 'Write a slogan for {name}.', 'cities', 'slogan', max_tokens => 12, temperature => 0) AS job \gset
-\echo '-- how far it is, with the short commands of docs/psql/qwen.psql (make psql, then :progress \\watch 1, repeats it)'
+\echo '-- how far it is, with the short commands of docs/psql/qwen.psql, which docs/psql.md has on one page'
 \i docs/psql/qwen.psql
-:models
-SELECT qwen_wait(:job, '1 s');
-:progress
 SELECT qwen_wait(:job, '1 s');
 :progress
 :jobs
+:models
+:top
+:health
+\echo '-- an answer as it comes: :stream, the query, :endstream'
+:stream
+SELECT qwen_chat_stream('Name three fruits.', temperature => 0, max_tokens => 16);
+:endstream
 SELECT id, state, done, failed, total, round(tokens_per_s::numeric) AS tokens_per_s, eta FROM qwen_jobs;
 SELECT qwen_wait(:job);
 SELECT id, state, done, failed, total, round(tokens_per_s::numeric) AS tokens_per_s, ended - started AS took FROM qwen_jobs;
@@ -84,6 +88,14 @@ SELECT id, round(qwen_similarity(body, 'a baker who makes fresh bread')::numeric
 SELECT name, architecture, quantization, context_length, shared_memory_bytes, state, round(load_ms) AS load_ms, load_method FROM qwen_models;
 SELECT state, pid, isa, threads, steps, prompt_tokens, generated_tokens, round(tokens_per_second) AS tokens_per_s FROM qwen_stat_engine;
 SQL
+say "an UPDATE over 400 rows, watched by another session: SELECT * FROM qwen_progress \\watch 1"
+sql -c "CREATE TABLE titled AS SELECT g AS id, 'Letter ' || g || ' about the new bakery. ' AS body, NULL::text AS title FROM generate_series(1, 400) g; ANALYZE titled"
+sql -c "UPDATE titled SET title = qwen_generate(body, temperature => 0, max_tokens => 12)" >/dev/null 2>&1 &
+update=$!
+# psql repeats it until it is interrupted
+echo 'SELECT * FROM qwen_progress \watch 1' | timeout -s INT 4 "$PYTHON" tests/tools/cluster.py demo-psql -q -P pager=off || true
+wait "$update"
+sql -c "SELECT count(*) AS rows, count(title) AS titled FROM titled"
 engine=$(sql -At -c 'SELECT pid FROM qwen_stat_engine')
 say "kill -9 of the engine (pid $engine): the server stays, the weights stay in memory"
 kill -9 "$engine" 2>/dev/null || sudo kill -9 "$engine"
