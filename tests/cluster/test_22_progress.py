@@ -1,4 +1,5 @@
 """qwen_progress: how far statements, jobs and indexes are, and how long they will take."""
+import re
 import threading
 import time
 
@@ -75,6 +76,18 @@ def test_elements_of_an_array_are_counted(house):
 def test_a_limit_is_what_is_expected(house):
     running = Running(house, "SELECT qwen_generate(body, max_tokens => 24) FROM t ORDER BY id LIMIT 60")
     assert {row[3] for _, row in running.looks[1:]} == {60}
+
+
+def test_a_table_that_nobody_analyzed_is_counted_by_its_blocks(house):
+    """The planner guesses how many rows such a table has, and how many a condition lets through: the blocks that have been read know better."""
+    house.query("CREATE TABLE unknown (id int, body text, s text) WITH (autovacuum_enabled = off)")
+    house.query("INSERT INTO unknown SELECT g, repeat('x', 500 + g % 100), NULL FROM generate_series(1, 1200) g")
+    planned = float(re.search(r"rows=(\d+)", house.value("EXPLAIN SELECT id FROM unknown WHERE id % 3 = 0"))[1])
+    assert not 300 < planned < 500
+    running = Running(house, "UPDATE unknown SET s = qwen_generate('Day ' || id, max_tokens => 2) WHERE id % 3 = 0")
+    later = [row for _, row in running.looks if row[2] >= 120]
+    assert later and all(row[3] is not None and 340 <= row[3] <= 460 for row in later), later
+    house.query("DROP TABLE unknown")
 
 
 def test_more_rows_than_there_are_numbers_hide_nobody(house):

@@ -165,6 +165,7 @@ take_row(BatchState *state, TupleTableSlot *slot)
 	MemoryContextSwitchTo(old);
 	window_measure(state->window);
 	ResetExprContext(state->input_context);
+	batch_expect_by_blocks(state);
 	state->n_read++;
 }
 

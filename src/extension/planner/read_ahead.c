@@ -12,7 +12,10 @@
 #include "read_ahead.h"
 
 #include "../core/compat.h"
+#include "access/heapam.h"
 #include "executor/executor.h"
+
+#define FIRST_BLOCKS 8 /* of a table, behind which its own rows say more than what the planner expects */
 
 /* What is above a node. */
 typedef struct Above
@@ -60,6 +63,35 @@ batch_expect(BatchState *state, double rows)
 {
 	progress_expect(rows - state->expected);
 	state->expected = rows;
+}
+
+/* The blocks of a table that a plain scan has read and the table has; false: it is no such scan, or has not begun. */
+static bool
+blocks_of_scan(PlanState *state, uint32 *n_read, uint32 *n_blocks)
+{
+	TableScanDesc scan = IsA(state, SeqScanState) ? ((ScanState *) state)->ss_currentScanDesc : NULL;
+	HeapScanDesc heap = (HeapScanDesc) scan;
+
+	if (!scan || scan->rs_parallel || scan->rs_rd->rd_tableam != GetHeapamTableAmRoutine() || !heap->rs_inited ||
+		heap->rs_cblock == InvalidBlockNumber)
+		return false;
+	/* scans of one table begin where another one is */
+	*n_read = (heap->rs_cblock + heap->rs_nblocks - heap->rs_startblock) % heap->rs_nblocks;
+	*n_blocks = heap->rs_nblocks;
+	return true;
+}
+
+void
+batch_expect_by_blocks(BatchState *state)
+{
+	uint32 n_read, n_blocks;
+
+	if (state->limit || state->may_stop_early || !blocks_of_scan(outerPlanState(state), &n_read, &n_blocks) ||
+		n_read < FIRST_BLOCKS || n_read == state->n_blocks)
+		return;
+	state->n_blocks = n_read;
+	/* the first row of a block has just been read: all others are of those before */
+	batch_expect(state, (double) state->n_read * n_blocks / n_read);
 }
 
 void

@@ -16,6 +16,10 @@ extern void batch_pass_bound(BatchState *state);
 /* So many rows will come of the node, for qwen_progress. */
 extern void batch_expect(BatchState *state, double rows);
 
+/* A row is about to be counted in n_read: of a table whose blocks are read one after the other, those that are left
+ * have as many rows as those behind, whatever the planner expects. */
+extern void batch_expect_by_blocks(BatchState *state);
+
 /* The LIMIT above knows its count by now. */
 extern void batch_expect_no_more_than_limit(BatchState *state);
 
