@@ -864,6 +864,7 @@ COMMENT ON COLUMN qwen_models."rope_factor" IS 'by how much';
 COMMENT ON COLUMN qwen_models."rope_original_context" IS 'context before it was stretched';
 COMMENT ON COLUMN qwen_models."threads" IS 'that compute for it';
 COMMENT ON COLUMN qwen_models."state_bytes" IS 'of a hybrid: memory of a request''s state, whatever its length';
+COMMENT ON COLUMN qwen_models."state_type" IS 'of a hybrid: type of the numbers of states';
 COMMENT ON COLUMN qwen_model_list."name" IS 'by which functions choose it';
 COMMENT ON COLUMN qwen_model_list."state" IS 'waiting, loading, opening, serving, failed, unloading';
 COMMENT ON COLUMN qwen_model_list."quantization" IS 'type of most weights';
