@@ -136,7 +136,7 @@ def test_a_trigger_that_makes_dead_letters_says_so_when_it_is_made(house, argume
     cursor.execute(f"CREATE TRIGGER made AFTER INSERT ON d FOR EACH ROW EXECUTE FUNCTION qwen_enqueue_trigger({arguments})")
     notices = "".join(connection.notices)
     if said is None:
-        assert notices == ""
+        assert "WARNING" not in notices
     else:
         assert 'WARNING:  trigger "made" cannot fill in rows as it is' in notices and said in notices, notices
     cursor.execute("SELECT count(*) FROM pg_trigger WHERE tgname = 'made'")
