@@ -287,6 +287,12 @@ else
 	@$(PYTEST) $(CLUSTER_TESTS)
 endif
 
+# several servers: nodes by postgres_fdw, standbys, logical replication, partitions, a pooler. Not part of check
+.PHONY: check-scale
+check-scale: $(B)/installed model
+	@tests/tools/install_packages.sh pgbouncer
+	@$(PYTEST) -s tests/scale
+
 # time and memory of every function by the size of its text, up to 16 MB, or PART=2/5 of it; not part of check, which has some of it in small sizes
 .PHONY: check-growth
 check-growth: $(B)/installed model

@@ -14,6 +14,8 @@ shift 2
 version=$(dpkg-parsechangelog -l "$source_dir/debian/changelog" -S Version)
 upstream=${version%-*}
 git_here=(git -c "safe.directory=$source_dir" -C "$source_dir")
+# of the same state, whoever commits meanwhile
+commit=$("${git_here[@]}" rev-parse HEAD)
 
 # The suite's mark behind the version, so that an upgrade of the system takes the package of the new one.
 suite_version() {
@@ -29,9 +31,9 @@ source_of() {
 	local root=$1 suite=$2 folder=$3
 	rm -rf "${root:?}/$folder"
 	mkdir -p "$root/$folder"
-	"${git_here[@]}" archive --format=tar "--prefix=qwen-pg-$upstream/" HEAD -- . ':!debian' ':!.ci' | gzip -9n >"$root/$folder/qwen-pg_$upstream.orig.tar.gz"
+	"${git_here[@]}" archive --format=tar "--prefix=qwen-pg-$upstream/" "$commit" -- . ':!debian' ':!.ci' | gzip -9n >"$root/$folder/qwen-pg_$upstream.orig.tar.gz"
 	tar -C "$root/$folder" -xf "$root/$folder/qwen-pg_$upstream.orig.tar.gz"
-	"${git_here[@]}" archive --format=tar HEAD -- debian | tar -C "$root/$folder/qwen-pg-$upstream" -xf -
+	"${git_here[@]}" archive --format=tar "$commit" -- debian | tar -C "$root/$folder/qwen-pg-$upstream" -xf -
 	sed -i "1s/([^)]*)/($(suite_version "$suite"))/" "$root/$folder/qwen-pg-$upstream/debian/changelog"
 	in_folder "$root" sh -ec 'cd "$1" && pg_buildext updatecontrol' sh "/$folder/qwen-pg-$upstream"
 }

@@ -154,7 +154,8 @@ void
 job_scout_again_at(uint64 us)
 {
 	LWLockAcquire(qwen_shared->lock, LW_EXCLUSIVE);
-	job_places->look_again_us = us;
+	if (job_places->look_again_us == 0 || us < job_places->look_again_us)
+		job_places->look_again_us = us;
 	LWLockRelease(qwen_shared->lock);
 }
 

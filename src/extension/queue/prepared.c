@@ -76,11 +76,12 @@ void
 job_prepared_keep(const PreparedRequest *requests, int n, bool all, bool sweep)
 {
 	uint64 name = name_of_this[0] ? hash_name(name_of_this) : 0;
+	bool misses;
 
 	if (!prepared)
 		return;
 	LWLockAcquire(qwen_shared->lock, LW_EXCLUSIVE);
-	prepared->may_miss |= all || name == 0;
+	misses = all || name == 0;
 	for (int i = 0; i < n && name != 0; i++)
 	{
 		Prepared *entry = take_entry();
@@ -88,9 +89,13 @@ job_prepared_keep(const PreparedRequest *requests, int n, bool all, bool sweep)
 		if (entry)
 			*entry = (Prepared){name, MyDatabaseId, requests[i].role, requests[i].calls, sweep};
 		else
-			prepared->may_miss = true;
+			misses = true;
 	}
+	prepared->may_miss |= misses;
 	LWLockRelease(qwen_shared->lock);
+	/* who commits it may run no statement */
+	if (misses)
+		job_scout_again_at(clock_now_us() + (uint64) LOOK_AGAIN_S * USECS_PER_SEC);
 }
 
 /* A prepared transaction has ended: what it queued is there for all, or was never there. */
