@@ -411,6 +411,11 @@ SUITES ?= bookworm trixie forky
 deb:
 	@tests/tools/make_deb.sh $(CACHE_DIR) $(CURDIR)/build/deb $(SUITES)
 
+# these packages in bare systems: docs/start.md letter by letter, an answer, a purge
+.PHONY: check-packages
+check-packages: model
+	@tests/tools/check_packages.sh $(CACHE_DIR) $(CURDIR)/build/deb $(MODEL) $(SUITES)
+
 # a real pg_upgrade from 15 to 17 with work waiting; not part of check: it fetches a small system
 .PHONY: check-upgrade
 check-upgrade: model
