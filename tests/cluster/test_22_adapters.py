@@ -252,6 +252,30 @@ def test_the_setting_is_followed_when_it_changes(adapted):
         assert why in str(failure.value), str(failure.value)
 
 
+def test_an_adapter_of_the_setting_waits_for_a_name_that_was_taken_by_hand(adapted):
+    """Nothing is passed over in silence: health says so, and it comes when the name is free; so do models."""
+    said = "SELECT status, message FROM qwen_health_checks WHERE \"check\" = %s"
+    adapted.query("SELECT qwen_load_adapter('mine', %s)", (adapter_file("deep"),))
+    answer = adapted.value(ASK, ("Tell me about a cat.", "mine"))
+    adapted.reload(qwen__adapters=SETTINGS["qwen.adapters"] + f", mine={adapter_file('swap')}@chat")
+    wait_until(lambda: adapted.query(said, ("adapters",))[0][0] == "degraded", 20)
+    assert '"mine" of model "chat" was loaded by hand; the file that qwen.adapters has under this name waits' in adapted.query(said, ("adapters",))[0][1]
+    assert adapted.value(ASK, ("Tell me about a cat.", "mine")) == answer
+    adapted.query("SELECT qwen_unload_adapter('mine')")
+    wait_until(lambda: adapted.query("SELECT state, rank FROM qwen_adapters WHERE name = 'mine'") == [("serving", 1)], 20)
+    assert adapted.value(ASK, ("Tell me about a cat.", "mine")).startswith("A dog")
+    wait_until(lambda: adapted.query(said, ("adapters",))[0][0] == "healthy", 20)
+    adapted.reload(qwen__adapters=SETTINGS["qwen.adapters"])
+    wait_until(lambda: states(adapted) == {"deep": "serving", "swap": "serving"}, 20)
+    # a model, with its adapters
+    adapted.query("SELECT qwen_load_model('second', %s)", (MODEL_FILE,))
+    adapted.reload(qwen__models=f"chat={MODEL_FILE}, second=models/{os.path.basename(MODEL)}")
+    wait_until(lambda: adapted.query(said, ("models",)) == [("degraded", '"second" was loaded by hand; the file that qwen.models has under this name waits')], 20)
+    adapted.reload(qwen__models=f"chat={MODEL_FILE}")
+    wait_until(lambda: adapted.query(said, ("models",))[0][0] == "healthy", 20)
+    adapted.query("SELECT qwen_unload_model('second')")
+
+
 # ---- files that lie ----
 def write_adapter(folder, name, tensors, architecture="qwen2"):
     path = os.path.join(folder, name)

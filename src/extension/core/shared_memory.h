@@ -31,6 +31,7 @@ typedef struct SharedSlot
 {
 	SlotState state;
 	bool configured; /* by qwen.models, else by qwen_load_model */
+	bool in_the_way; /* loaded by hand under a name that the setting has for another file, which waits for it */
 	char name[PROTOCOL_MAX_NAME_BYTES + 1];
 	char file[CONFIGURED_MAX_FILE_BYTES];
 	ModelSettings settings;

@@ -276,18 +276,19 @@ free_slot(void)
 /* Models of qwen.models that wait for a slot. One that was unloaded by hand is not among them until a reload. */
 static ConfiguredModels unplaced;
 
-/* Has a model of qwen.models a slot? */
-static bool
-is_placed(const ConfiguredModel *model)
+/* The slot that has the name of a model of qwen.models, or NULL. */
+static SharedSlot *
+slot_of_name(const ConfiguredModel *model)
 {
 	for (int i = 0; i < qwen_max_models; i++)
 		if (qwen_shared->slots[i].state != SLOT_EMPTY && qwen_shared->slots[i].state != SLOT_UNLOADING &&
 			strcmp(qwen_shared->slots[i].name, model->name) == 0)
-			return true;
-	return false;
+			return &qwen_shared->slots[i];
+	return NULL;
 }
 
-/* Give models that wait for a slot one, as long as there are any; the lock is held. */
+/* Give models that wait for a slot one, as long as there are any, and for their name, which one that was loaded by hand
+ * may have; the lock is held. */
 static void
 place_models(void)
 {
@@ -296,11 +297,14 @@ place_models(void)
 	for (int m = 0; m < unplaced.n; m++)
 	{
 		ConfiguredModel model = unplaced.models[m];
+		SharedSlot *named = slot_of_name(&model);
 		int i = free_slot();
 
-		if (is_placed(&model))
+		if (named && named->configured)
 			continue;
-		if (i < 0)
+		if (named)
+			named->in_the_way = true;
+		if (named || i < 0)
 		{
 			unplaced.models[n_left++] = model;
 			continue;
@@ -420,7 +424,7 @@ adapter_slot(const ConfiguredAdapter *adapter)
 	return -1;
 }
 
-/* Give adapters that wait for a slot one, as long as there are any; the lock is held. */
+/* As place_models; the lock is held. */
 static void
 place_adapters(void)
 {
@@ -429,12 +433,14 @@ place_adapters(void)
 	for (int a = 0; a < unplaced_adapters.n; a++)
 	{
 		ConfiguredAdapter adapter = unplaced_adapters.adapters[a];
-		int i = adapter_slot(NULL);
+		int i = adapter_slot(NULL), named = adapter_slot(&adapter);
 		SharedSlot slot = {.state = SLOT_WAITING, .configured = true};
 
-		if (adapter_slot(&adapter) >= 0)
+		if (named >= 0 && qwen_shared->slots[named].configured)
 			continue;
-		if (i < 0)
+		if (named >= 0)
+			qwen_shared->slots[named].in_the_way = true;
+		if (named >= 0 || i < 0)
 		{
 			unplaced_adapters.adapters[n_left++] = adapter;
 			continue;
@@ -460,6 +466,7 @@ reconcile_adapters(void)
 		SharedSlot *slot = &qwen_shared->slots[i];
 		bool is_listed = adapter_is_configured(&adapters, slot);
 
+		slot->in_the_way = false;
 		if (slot->state == SLOT_UNLOADING)
 			slot->again &= is_listed || !slot->configured;
 		if (slot->state == SLOT_EMPTY || slot->state == SLOT_UNLOADING)
@@ -503,6 +510,7 @@ slots_reconcile(void)
 	{
 		SharedSlot *slot = &qwen_shared->slots[i];
 
+		slot->in_the_way = false;
 		if (slot->state == SLOT_EMPTY || slot->state == SLOT_UNLOADING)
 			continue;
 		if (is_configured(&models, slot))
@@ -518,11 +526,15 @@ slots_reconcile(void)
 	reconcile_adapters();
 	LWLockRelease(qwen_shared->lock);
 	for (int a = 0; a < unplaced_adapters.n; a++)
-		ereport(LOG, (errmsg("qwen_pg: no slot is free for adapter \"%s\"", unplaced_adapters.adapters[a].name),
-					  errhint("Raise qwen.max_adapters, unless another adapter is just being unloaded.")));
+		ereport(LOG,
+				(errmsg("qwen_pg: no slot is free for adapter \"%s\"", unplaced_adapters.adapters[a].name),
+				 errhint("Raise qwen.max_adapters, unless another adapter is just being unloaded, or unload one of "
+						 "that name that was loaded by hand.")));
 	for (int m = 0; m < unplaced.n; m++)
-		ereport(LOG, (errmsg("qwen_pg: no slot is free for model \"%s\"", unplaced.models[m].name),
-					  errhint("Raise qwen.max_models, unless another model is just being unloaded.")));
+		ereport(LOG,
+				(errmsg("qwen_pg: no slot is free for model \"%s\"", unplaced.models[m].name),
+				 errhint("Raise qwen.max_models, unless another model is just being unloaded, or unload one of that "
+						 "name that was loaded by hand.")));
 }
 
 /* Take the next slot to load: its number and a copy of its work, and of an adapter the slot of its model; or -1. */

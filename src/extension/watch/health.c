@@ -60,7 +60,7 @@ static void
 check_models(const QwenShared *shared, StringInfo checks, Health *worst)
 {
 	int n_serving = 0, n_loading = 0, n_failed = 0;
-	const SharedSlot *failed = NULL;
+	const SharedSlot *failed = NULL, *in_the_way = NULL;
 
 	if (shared->refused_models[0])
 		add_check(
@@ -73,6 +73,8 @@ check_models(const QwenShared *shared, StringInfo checks, Health *worst)
 
 		n_serving += state == SLOT_SERVING;
 		n_loading += state == SLOT_WAITING || state == SLOT_LOADING || state == SLOT_OPENING;
+		if (state != SLOT_EMPTY && shared->slots[i].in_the_way)
+			in_the_way = &shared->slots[i];
 		if (state == SLOT_FAILED)
 		{
 			n_failed++;
@@ -87,6 +89,11 @@ check_models(const QwenShared *shared, StringInfo checks, Health *worst)
 	else if (n_serving == 0 && n_loading == 0)
 		add_check(checks, worst, "models", UNHEALTHY, "no model is loaded",
 				  "Set qwen.models, or load one with qwen_load_model(name, file).");
+	else if (in_the_way)
+		add_check(checks, worst, "models", DEGRADED,
+				  psprintf("\"%s\" was loaded by hand; the file that qwen.models has under this name waits",
+						   in_the_way->name),
+				  psprintf("SELECT qwen_unload_model('%s'), or give one of them another name.", in_the_way->name));
 	else if (n_serving == 0)
 		add_check(checks, worst, "models", DEGRADED, psprintf("%d being loaded", n_loading),
 				  "See qwen_models for progress.");
@@ -110,7 +117,7 @@ static void
 check_adapters(const QwenShared *shared, StringInfo checks, Health *worst)
 {
 	int n_serving = 0, n_waiting = 0, n_failed = 0;
-	const SharedSlot *failed = NULL, *orphan = NULL;
+	const SharedSlot *failed = NULL, *orphan = NULL, *in_the_way = NULL;
 
 	for (int i = STATUS_PAGE_MAX_SLOTS; i < STATUS_PAGE_ALL_SLOTS; i++)
 	{
@@ -118,6 +125,8 @@ check_adapters(const QwenShared *shared, StringInfo checks, Health *worst)
 
 		n_serving += state == SLOT_SERVING;
 		n_waiting += state == SLOT_WAITING || state == SLOT_LOADING || state == SLOT_OPENING;
+		if (state != SLOT_EMPTY && shared->slots[i].in_the_way)
+			in_the_way = &shared->slots[i];
 		if (state == SLOT_FAILED)
 		{
 			n_failed++;
@@ -135,6 +144,13 @@ check_adapters(const QwenShared *shared, StringInfo checks, Health *worst)
 		add_check(checks, worst, "adapters", DEGRADED,
 				  psprintf("adapter \"%s\" waits for model \"%s\", which is not loaded", orphan->name, orphan->model),
 				  "Load that model, or correct qwen.adapters and reload the configuration.");
+	else if (in_the_way)
+		add_check(checks, worst, "adapters", DEGRADED,
+				  psprintf("\"%s\" of model \"%s\" was loaded by hand; the file that qwen.adapters has under this "
+						   "name waits",
+						   in_the_way->name, in_the_way->model),
+				  psprintf("SELECT qwen_unload_adapter('%s', '%s'), or give one of them another name.",
+						   in_the_way->name, in_the_way->model));
 	else if (n_serving + n_waiting > 0)
 		add_check(checks, worst, "adapters", HEALTHY,
 				  psprintf("%d served, %d waiting or being loaded", n_serving, n_waiting), NULL);
