@@ -34,10 +34,29 @@ def long_server():
         cluster.remove()
 
 
-def engine_kb(pid):
-    """What the engine has of its own."""
+def own_kb(pid, of="RssAnon"):
+    """What a process has of its own; or of shared memory."""
     with open(f"/proc/{pid}/status") as file:
-        return next(int(line.split()[1]) for line in file if line.startswith("RssAnon:"))
+        return next(int(line.split()[1]) for line in file if line.startswith(f"{of}:"))
+
+
+class Watch:
+    """The most that the engine and a session's backend had, by the kernel's count, and the engine by its own."""
+
+    def __init__(self, server):
+        self.server, self.engine = server, server.engine_pid()
+        self.before = self.most = self.look(None)
+
+    def look(self, backend):
+        kv, buffers = self.server.query("SELECT kv_bytes_resident, buffer_bytes FROM qwen_stat_engine")[0]
+        return {"engine": own_kb(self.engine), "shared": own_kb(self.engine, "RssShmem"), "backend": own_kb(backend) if backend else 0, "kv": kv // 1024, "buffers": buffers // 1024}
+
+    def note(self, backend=None):
+        seen = self.look(backend)
+        self.most = {name: max(value, self.most[name]) for name, value in seen.items()}
+
+    def growth(self, name):
+        return self.most[name] - self.before[name]
 
 
 def progress(server):
@@ -46,21 +65,26 @@ def progress(server):
 
 
 def test_a_prompt_of_128k_tokens_gets_on_is_cancelled_and_goes_on(long_server):
-    server, _ = long_server
+    server, file = long_server
     contexts = next(row for row in server.value("SELECT qwen_health() -> 'checks'") if row["check"] == "contexts")
     assert contexts["message"] == f'"long": {CONTEXT} tokens take 16 MB; the KV cache holds 16 MB' and contexts["status"] == "healthy"
     # what buffers there are is there after a first request of some length
     server.query("SELECT qwen_generate(repeat(' a', 3000), max_tokens => 1)")
-    pid = server.engine_pid()
-    said, before = 16 * 1024, engine_kb(pid)
+    pid, watch = server.engine_pid(), Watch(server)
+    # what is said of it before: by the file alone, by the model as it is set, by the cache
+    per_token = server.value("SELECT kv_bytes_per_token FROM qwen_models")
+    assert server.value("SELECT value FROM qwen_check_model(%s) WHERE item = 'kv_bytes_per_token'", (file,)) == str(per_token)
+    said = per_token * CONTEXT // 1024
+    assert said == 16 * 1024 == server.value("SELECT kv_bytes_total FROM qwen_stat_engine") // 1024
     call = Background(server, ASK.format(PROMPT))
-    seen, most, largest_step = set(), before, 0
+    session = own_kb(call.pid)
+    seen, largest_step = set(), 0
     while (done := progress(server)[2] or 0) < PROMPT // 2 and call.thread.is_alive():
         if done:
             state, total, _ = progress(server)
             assert state is None or (state == "running" and PROMPT < total < PROMPT + 100)
             seen.add(done)
-        most = max(most, engine_kb(pid))
+        watch.note(call.pid)
         largest_step = max(largest_step, server.value("SELECT batch_tokens FROM qwen_stat_engine"))
     assert call.thread.is_alive() and len(seen) > 20, (call.error, len(seen))
     assert largest_step <= 256
@@ -78,11 +102,15 @@ def test_a_prompt_of_128k_tokens_gets_on_is_cancelled_and_goes_on(long_server):
     assert cached >= PROMPT // 2 * 128 * 0.9
     call = Background(server, ASK.format(FINISHED))
     while call.thread.is_alive():
-        most = max(most, engine_kb(pid))
+        watch.note()
         call.thread.join(0.05)
     assert call.error is None and call.rows[0][0] == 4 and call.rows[0][2] >= PROMPT // 2 * 0.9
-    # tokens, their text while it is taken apart, and the cache: no more than that
-    assert most - before < said + 24 * 1024, (most, before)
+    # tokens, their text while it is taken apart, and the cache: no more than that, whoever counts
+    print(f"kB before {watch.before}, at most {watch.most}; the session {session} before")
+    assert watch.growth("engine") < said + 24 * 1024 and watch.most["kv"] <= said, watch.most
+    assert watch.growth("buffers") < 24 * 1024 and watch.growth("shared") < 1024, (watch.before, watch.most)
+    # the session has its text a few times, and nothing for each token
+    assert watch.most["backend"] - session < 6 * 1024, (session, watch.most)
     assert server.engine_pid() == pid
 
 
