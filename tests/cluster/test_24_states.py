@@ -22,7 +22,7 @@ LONGER = "context=16384, rope_scaling=yarn, rope_factor=2"
 @pytest.fixture(scope="module")
 def mixed():
     """A server of the demo model as a hybrid, with a longer context, and as it is."""
-    file = "models/" + reexpress.cached(model_directory(), os.path.join(model_directory(), MODEL_FILE), "qwen35moe")
+    file = "models/" + reexpress.cached(model_directory(), os.path.join(model_directory(), MODEL_FILE), "qwen35moe+states")
     cluster = Cluster(settings={"qwen.models": f"hybrid={file} {{{LONGER}}}, chat={MODEL_FILE}", "qwen.kv_cache_size": "448MB"})
     cluster.hybrid_file = file
     try:

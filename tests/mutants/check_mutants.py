@@ -32,6 +32,7 @@ KERNELS_BUILT_SOONER = "OPTIMIZE=-O2"  # portable kernels take a minute with -O3
 WARNINGS_PASS = "FATAL="  # what a fault leaves unused is no matter of its tests
 GOLDEN_PROGRAMS = {
     "logits": ["build/tests/bench/engine_bench"],
+    "guesses": ["build/tests/bench/engine_bench"],
     "typed": ["build/tests/bench/engine_bench"],
     "tokenizer": ["build/tests/golden/tokenizer/encode_stdin"],
     "template": ["build/tests/golden/template/render_stdin"],

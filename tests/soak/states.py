@@ -57,7 +57,7 @@ def generate(text, model, n, seed=None):
 class Soak:
     def __init__(self, seconds, seed):
         self.random, self.seconds = random.Random(seed), seconds
-        file = "models/" + reexpress.cached(model_directory(), os.path.join(model_directory(), MODEL_FILE), "qwen35moe+head")
+        file = "models/" + reexpress.cached(model_directory(), os.path.join(model_directory(), MODEL_FILE), "qwen35moe+head+states")
         self.cluster = Cluster(settings={"qwen.models": f"hybrid={file}, dense={MODEL_FILE}", "qwen.kv_cache_size": "96MB", "qwen.log_requests": "off", "qwen.default_model": "hybrid"})
         self.counts, self.lock = collections.Counter(), threading.Lock()
         self.stopping, self.failure = threading.Event(), None
@@ -196,6 +196,8 @@ class Soak:
         cursor.execute("SET qwen.prefix_cache = off")
         questions, deadline = list(self.answers), time.monotonic() + self.seconds / 2
         self.random.shuffle(questions)
+        # the longest conversations first: theirs are the states that were kept, moved and found
+        questions.sort(key=lambda question: -question[1][0].count('"role"'))
         self.counts["different questions"] = len(questions)
         for n, question in enumerate(questions):
             if n >= CHECKED_AT_LEAST and time.monotonic() > deadline:

@@ -14,6 +14,8 @@ What is written computes the same, so greedy answers are the demo model's:
   layers with a delta net, which work on random numbers and add zeros.
 - qwen35moe+head: behind them a layer that guesses tokens ahead (nextn). It says the token again that it is given: right where a word is repeated, and
   nearly nowhere else.
+- qwen35moe+states, qwen35moe+head+states: layers with a delta net add what is not zero, so that what is said depends on their states, and is
+  not what the demo model says.
 
 The demo model has no part that says which expert is right: a test of routing itself needs experts that differ. Standard library only.
 """
@@ -35,8 +37,9 @@ SHARED = 32  # elements of the shared expert
 HAVE_SHARED = ("qwen2moe", "qwen35moe")
 DELTA_KEYS, DELTA_VALUES, DELTA_DIM = 2, 4, 64  # heads of a delta net, and elements of one
 ATTENTION_RUN = 3  # layers with attention behind one with a delta net
-HEAD = "+head"  # behind an architecture: with a layer that guesses
-ARCHITECTURES = ("qwen", "qwen2moe", "qwen2vl", "qwen3", "qwen3moe", "qwen3vl", "qwen3vlmoe", "qwen35moe", "qwen35moe+head")
+HEAD, STATES = "head", "states"  # behind an architecture, after a +: with a layer that guesses, with states that matter
+STATES_SHARE = 8.0  # of what they matter: it still talks sense
+ARCHITECTURES = ("qwen", "qwen2moe", "qwen2vl", "qwen3", "qwen3moe", "qwen3vl", "qwen3vlmoe", "qwen35moe", "qwen35moe+head", "qwen35moe+states", "qwen35moe+head+states")
 
 
 def floats(values):
@@ -144,8 +147,8 @@ def gated_attention(tensors, shape):
     tensors["attn_output.weight"] = ([shape.heads * wide, shape.hidden], kind, doubled(wider_columns(data, kind, shape), kind))
 
 
-def delta_layer(neighbour, shape):
-    """A layer with a delta net on random numbers that adds zeros, with the norms and the network of its neighbour, which adds zeros too."""
+def delta_layer(neighbour, shape, matters):
+    """A layer with a delta net on random numbers that adds zeros, or what they say where that matters, with the norms and the network of its neighbour, which adds zeros too."""
     numbers = random.Random(35)
     keys, values = DELTA_KEYS * DELTA_DIM, DELTA_VALUES * DELTA_DIM
     matrix = lambda n_in, n_out, scale: ([n_in, n_out], F32, floats([numbers.gauss(0, scale) for _ in range(n_in * n_out)]))  # noqa: E731
@@ -161,17 +164,17 @@ def delta_layer(neighbour, shape):
     tensors["ssm_dt.bias"] = ([DELTA_VALUES], F32, floats([1.0] * DELTA_VALUES))
     tensors["ssm_a"] = ([DELTA_VALUES], F32, floats([-(0.01 * 8**head) for head in range(DELTA_VALUES)]))
     tensors["ssm_norm.weight"] = ([DELTA_DIM], F32, floats([1.0] * DELTA_DIM))
-    tensors["ssm_out.weight"] = ([values, shape.hidden], F32, bytes(4 * values * shape.hidden))
+    tensors["ssm_out.weight"] = matrix(values, shape.hidden, STATES_SHARE * values**-0.5) if matters else ([values, shape.hidden], F32, bytes(4 * values * shape.hidden))
     return tensors
 
 
-def with_delta_layers(layers, shape):
+def with_delta_layers(layers, shape, matters):
     """(layers, which of them have a delta net)"""
     out = []
     for i, layer in sorted(layers.items()):
         layer["post_attention_norm.weight"] = layer.pop("ffn_norm.weight")
         if i % ATTENTION_RUN == 0:
-            out.append((delta_layer(layer, shape), True))
+            out.append((delta_layer(layer, shape, matters), True))
         out.append((layer, False))
     return {i: layer for i, (layer, _) in enumerate(out)}, [is_delta for _, is_delta in out]
 
@@ -246,7 +249,7 @@ def metadata(values, shape, architecture, delta_layers):
 
 
 def reexpress(source, target, architecture):
-    has_head, architecture = architecture.endswith(HEAD), architecture.removesuffix(HEAD)
+    architecture, *more = architecture.split("+")
     with open(source, "rb") as file:
         values, tensors = read_gguf(file.read())
     shape, layers, others = Shape(values), {}, {}
@@ -267,14 +270,14 @@ def reexpress(source, target, architecture):
             attention_with_norms(of_layer, shape)
         if architecture in N_EXPERTS:
             experts(of_layer, shape, architecture, layer)
-    layers, delta_layers = with_delta_layers(layers, shape) if architecture == "qwen35moe" else (layers, None)
-    if has_head:
+    layers, delta_layers = with_delta_layers(layers, shape, STATES in more) if architecture == "qwen35moe" else (layers, None)
+    if HEAD in more:
         layers[len(layers)] = copying_head(layers[len(layers) - 1], shape)
         delta_layers.append(False)
     out = [(name, *tensor) for name, tensor in others.items()]
     out += [(f"blk.{layer}.{role}", *tensor) for layer, of_layer in layers.items() for role, tensor in of_layer.items()]
     changed = metadata(values, shape, architecture, delta_layers)
-    if has_head:
+    if HEAD in more:
         changed[f"{architecture}.nextn_predict_layers"] = (U32, struct.pack("<I", 1))
     write_gguf(target, changed, out)
 
