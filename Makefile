@@ -423,7 +423,7 @@ check-upgrade: model
 
 # everything at once with things breaking, for MINUTES or SOAK_SECONDS; not part of check
 SOAK_SECONDS ?= $(if $(MINUTES),$(shell echo $$(($(MINUTES) * 60))),600)
-.PHONY: soak soak-limits soak-hostile soak-states
+.PHONY: soak soak-limits soak-hostile soak-states soak-progress
 soak: setup
 	@$(PYTHON) tests/soak/soak.py --seconds $(SOAK_SECONDS)
 	@$(PYTHON) tests/soak/limits.py
@@ -439,6 +439,10 @@ soak-states: $(B)/installed model
 # its part of a minute and a half: 64 sessions of 20 roles against their limits
 soak-limits: $(B)/installed model
 	@$(PYTHON) tests/soak/limits.py
+
+# seconds_left of qwen_progress against the time that came, of ROWS (10000) rows of an UPDATE, a job, an array and embeddings; on a quiet machine
+soak-progress: $(B)/installed model
+	@$(PYTHON) tests/soak/progress.py --rows $(or $(ROWS),10000)
 
 # ---- benches --------------------------------------------------------------------------------------------------------
 # make bench: all of them from a clean clone, a table of the targets at the end, the lines in build/bench.jsonl; make bench-NAME: one.

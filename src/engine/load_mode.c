@@ -16,6 +16,8 @@ show_progress(void *argument, uint64_t bytes_done, uint64_t bytes_total)
 {
 	SlotStatus *status = argument;
 
+	if (atomic_load(&status->load_bytes_total) != bytes_total)
+		atomic_store(&status->load_data_us, clock_now_us());
 	atomic_store(&status->load_bytes_total, bytes_total);
 	atomic_store(&status->load_bytes_done, bytes_done);
 }

@@ -84,8 +84,9 @@ typedef struct SlotStatus
 	/* loader: progress, in bytes of tensor data read and packed */
 	_Atomic uint64_t load_bytes_done;
 	_Atomic uint64_t load_bytes_total;
-	_Atomic uint32_t load_io; /* LoadIo */
-	_Atomic uint64_t load_us; /* time of the whole load, set at its end */
+	_Atomic uint64_t load_data_us; /* clock_now_us() when the first of them was asked for, behind the file's head */
+	_Atomic uint32_t load_io;      /* LoadIo */
+	_Atomic uint64_t load_us;      /* time of the whole load, set at its end */
 	/* loader: when it exits with 1: what was wrong */
 	_Atomic uint32_t load_error_code; /* StatusCode */
 	char load_error[512];

@@ -26,6 +26,7 @@ struct Orders
 	int64_t no_memfd;         /* errno of memfd_create; 0: it works */
 	int64_t slow_truncate_ms; /* how long it takes to give the memory of a file back */
 	int64_t no_cancel;        /* errno of a send that begins with a frame CANCEL; 0: it works */
+	int64_t slow_read_ms;     /* how long it takes to read a megabyte of a file */
 };
 
 static const struct Orders none;
@@ -123,6 +124,23 @@ send(int fd, const void *data, size_t length, int flags)
 		return -1;
 	}
 	return real(fd, data, length, flags);
+}
+
+ssize_t
+pread64(int fd, void *data, size_t length, off64_t offset)
+{
+	ssize_t (*real)(int, void *, size_t, off64_t) =
+		(ssize_t(*)(int, void *, size_t, off64_t)) dlsym(RTLD_NEXT, "pread64");
+
+	if (orders->slow_read_ms)
+		usleep((useconds_t) ((int64_t) length * orders->slow_read_ms / 1000));
+	return real(fd, data, length, offset);
+}
+
+ssize_t
+pread(int fd, void *data, size_t length, off_t offset)
+{
+	return pread64(fd, data, length, offset);
 }
 
 int

@@ -6,9 +6,10 @@ import time
 import psycopg2
 import pytest
 
-from cluster import Cluster
+from cluster import MODEL_FILE, Cluster
 from conftest import ready
 from sessions import Background, wait_until
+from shim import Shim
 
 ROWS = 320
 PROGRESS = "SELECT kind, function, rows_done, rows_total, percent, seconds_left FROM qwen_progress"
@@ -118,6 +119,26 @@ def test_an_index_is_counted_by_the_blocks_of_its_table(house):
     assert {row[:2] for _, row in running.looks} == {("index", "qwen_embed")}
     known = [row for _, row in running.looks if row[3] is not None and row[4] > 40]
     assert known and all(ROWS * 0.75 <= row[3] <= ROWS * 1.25 for row in known)
+
+
+def test_a_load_says_how_long_it_takes():
+    """From a disk of a known speed, which takes as long for a file's head as for its data: seconds left are right within a quarter. (The first pieces of so small a file are a tenth of it.)"""
+    shim = Shim()
+    server = Cluster(settings={"qwen.models": "", "qwen.io_method": "pread", "qwen.engine_sandbox": "off"})
+    server.starter = shim.starter()
+    try:
+        server.start()
+        server.query("CREATE EXTENSION qwen_pg")
+        shim.order(slow_read_ms=400)
+        looks = [look for look in Running(server, f"SELECT qwen_load_model('slow', '{MODEL_FILE}')").looks if look[1][0] == "load"]
+        assert looks and {row[1] for _, row in looks} == {"slow"}
+        end = looks[-1][0]
+        judged = [(end - seconds, row[5]) for seconds, row in looks if row[4] is not None and 25 <= row[4] < 100]
+        assert len(judged) > 5 and all(said is not None and abs(said - left) <= max(0.25 * left, 1) for left, said in judged), judged
+        assert server.query(PROGRESS) == []
+    finally:
+        server.remove()
+        shim.remove()
 
 
 def test_a_job_is_listed_until_it_is_done(house):

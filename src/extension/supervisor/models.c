@@ -170,6 +170,17 @@ slot_read(int i)
 	return slot;
 }
 
+/* Since when a load has been reading data: how long the file's head took says nothing of them. */
+static TimestampTz
+reading_since(const SharedSlot *slot, const SlotStatus *status)
+{
+	uint64 since_us = atomic_load(&status->load_data_us), now_us = clock_now_us();
+
+	if (atomic_load(&status->load_bytes_total) == 0 || since_us == 0 || since_us > now_us)
+		return slot->loading_since;
+	return GetCurrentTimestamp() - (int64) (now_us - since_us);
+}
+
 /* For qwen_progress: the loads under way. */
 QWEN_FUNCTION(qwen_load_progress, 0, 0)
 {
@@ -190,7 +201,7 @@ QWEN_FUNCTION(qwen_load_progress, 0, 0)
 		values[0] = CStringGetTextDatum(name);
 		values[1] = Int64GetDatum((int64) atomic_load(&qwen_page->slots[i].load_bytes_done));
 		values[2] = Int64GetDatum((int64) atomic_load(&qwen_page->slots[i].load_bytes_total));
-		values[3] = TimestampTzGetDatum(slot.loading_since);
+		values[3] = TimestampTzGetDatum(reading_since(&slot, &qwen_page->slots[i]));
 		tuplestore_putvalues(set->setResult, set->setDesc, values, nulls);
 	}
 	return (Datum) 0;
