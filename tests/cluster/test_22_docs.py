@@ -9,7 +9,8 @@ from cluster import MODEL_FILE, Cluster
 
 ROOT = os.path.join(os.path.dirname(os.path.abspath(__file__)), "..", "..")
 PAGES = sorted(["README.md"] + [f"docs/{name}" for name in os.listdir(os.path.join(ROOT, "docs")) if name.endswith(".md")])
-ELSEWHERE = {"docs/first-hour.md", "docs/prompts.md", "docs/start.md"}  # test_22_first_hour.py, test_22_prompts.py, `make check-packages`
+# test_22_first_hour.py, test_22_prompts.py, `make check-packages`, and what takes several servers
+ELSEWHERE = {"docs/first-hour.md", "docs/prompts.md", "docs/start.md", "docs/scale.md"}
 EXTENSION = "CREATE SCHEMA qwen; CREATE EXTENSION qwen_pg SCHEMA qwen; ALTER DATABASE {page} SET search_path = public, qwen;"
 ROLES = "SELECT 'CREATE ROLE ' || r FROM unnest('{analyst,ops,boss}'::text[]) r WHERE NOT EXISTS (SELECT FROM pg_roles WHERE rolname = r) \\gexec\n"
 # what a reader has: tables, roles and models that a page takes for granted
