@@ -40,6 +40,7 @@ UNIT_TESTS := $(patsubst tests/unit/%.c,$(B)/tests/unit/%,$(wildcard tests/unit/
 CHECK_KERNELS := $(B)/tests/kernels/check_kernels
 ENGINE_BENCH := $(B)/tests/bench/engine_bench
 TOKENIZE_BENCH := $(B)/tests/bench/tokenize_bench
+FORMAT_BENCH := $(B)/tests/bench/format_bench
 LOAD_BENCH := $(B)/tests/bench/load_bench
 ENCODE_STDIN := $(B)/tests/golden/tokenizer/encode_stdin
 RENDER_STDIN := $(B)/tests/golden/template/render_stdin
@@ -49,7 +50,7 @@ HOSTILE_CLIENT := $(B)/tests/cluster/hostile_client
 SCHEDULED_LOGITS := $(B)/tests/golden/logits/scheduled_logits
 SAMPLE_STDIN := $(B)/tests/golden/sampling/sample_stdin
 WALK_STDIN := $(B)/tests/golden/formats/walk_stdin
-TEST_PROGRAMS := $(UNIT_TESTS) $(CHECK_KERNELS) $(ENGINE_BENCH) $(TOKENIZE_BENCH) $(LOAD_BENCH) $(ENCODE_STDIN) $(RENDER_STDIN) $(FUZZ_REPLAYS) \
+TEST_PROGRAMS := $(UNIT_TESTS) $(CHECK_KERNELS) $(ENGINE_BENCH) $(TOKENIZE_BENCH) $(FORMAT_BENCH) $(LOAD_BENCH) $(ENCODE_STDIN) $(RENDER_STDIN) $(FUZZ_REPLAYS) \
 	$(HOSTILE_CLIENT) $(SCHEDULED_LOGITS) $(SAMPLE_STDIN) $(WALK_STDIN)
 
 .SECONDARY:
@@ -486,6 +487,13 @@ bench-load bench-embed bench-rerank bench-sql bench-scale bench-spec bench-mtp b
 bench-tokenize: $(TOKENIZE_BENCH)
 	@set -o pipefail; PG_CONFIG=$(PG_CONFIG) $(PYTHON) tests/bench/bench_tokenize.py --tokenize-bench $(TOKENIZE_BENCH) --cache $(CACHE_DIR) \
 		$(if $(QUICK),--rounds 2) $(JUDGE)
+
+# compiling schemas and finding masks on one thread, beside llguidance and xgrammar; needs root for the golden set-up's Debian
+.PHONY: bench-format
+bench-format: $(FORMAT_BENCH)
+	@tests/golden/setup.sh $(GOLDEN_DIR)
+	@set -o pipefail; $(PYTHON) tests/bench/bench_format.py --format-bench $(FORMAT_BENCH) --cache $(CACHE_DIR) --root $(GOLDEN_DIR)/root \
+		$(if $(QUICK),--rounds 1) $(JUDGE)
 
 # what quantized files lose, ours beside llama.cpp's; TYPES="Q4_0 …" chooses the tensor types
 bench-quality: $(ENGINE_BENCH) model bench-peer

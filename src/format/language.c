@@ -78,8 +78,8 @@ is_forbidden(uint32_t letter)
 static void
 collect_bounds(Builder *builder, WordList *bounds)
 {
-	static const uint32_t always[] = {0,    1,     0x20,   0x22,   0x23,   0x5C,   0x5D,   0x7F,
-									  0x80, 0x800, 0x2028, 0x202A, 0xD800, 0xE000, 0x10000};
+	static const uint32_t always[] = {0,    1,    0x20, 0x21, 0x22, 0x23,  0x30,   0x3A,   0x41,   0x5B,   0x5C,
+									  0x5D, 0x61, 0x7B, 0x7F, 0x80, 0x800, 0x2028, 0x202A, 0xD800, 0xE000, 0x10000};
 	Expressions *e = builder->e;
 
 	list_add_all(e->pool, bounds, always, sizeof always / sizeof *always);
@@ -99,11 +99,15 @@ collect_bounds(Builder *builder, WordList *bounds)
 	list_sort_unique(bounds);
 }
 
-/* What is always apart, so that classes are wholly plain or not at all, and have one size of spelling. */
+/* What is always apart, so that classes are wholly in a set or not at all, and have one size of spelling. */
 static uint32_t
 spelling_of(uint32_t letter)
 {
-	return letter_json_bytes(letter) * 2 + letter_is_plain(letter);
+	uint32_t spelling = letter_json_bytes(letter);
+
+	for (int set = 0; set < N_LETTER_SETS; set++)
+		spelling = spelling * 2 + letter_is_in(letter, (LetterSet) set);
+	return spelling;
 }
 
 /* Letters that no class tells apart are one class. */
@@ -322,14 +326,15 @@ lengths_are_dense(const Language *language)
 	return true;
 }
 
-/* How many letters of plain text are possible from each state, whichever they are. */
+/* How many letters of a set are possible from each state, whichever they are. */
 static void
-find_free(Language *language)
+find_free(Language *language, LetterSet set)
 {
+	uint8_t *free_for = language->free_for[set];
 	bool changes = language->n_states <= 4096;
 
-	memset(language->free_for, changes ? FREE_FOR_EVER : 0, language->n_states);
-	language->free_for[0] = 0;
+	memset(free_for, changes ? FREE_FOR_EVER : 0, language->n_states);
+	free_for[0] = 0;
 	for (int pass = 0; changes; pass++)
 	{
 		changes = false;
@@ -337,19 +342,17 @@ find_free(Language *language)
 		{
 			uint32_t least = FREE_FOR_EVER;
 
-			for (uint32_t class_ = 1; class_ < language->n_classes && language->free_for[state] > 0; class_++)
+			for (uint32_t class_ = 1; class_ < language->n_classes && free_for[state] > 0; class_++)
 			{
 				uint32_t to = language->next[state * language->n_classes + class_];
-				uint32_t letters = to == 0                                   ? 0
-								   : language->free_for[to] == FREE_FOR_EVER ? FREE_FOR_EVER
-																			 : language->free_for[to] + 1u;
+				uint32_t letters = to == 0 ? 0 : free_for[to] == FREE_FOR_EVER ? FREE_FOR_EVER : free_for[to] + 1u;
 
-				if (letter_is_plain(language->letter_of[class_]) && letters < least)
+				if (letter_is_in(language->letter_of[class_], set) && letters < least)
 					least = letters;
 			}
-			if (least < language->free_for[state])
+			if (least < free_for[state])
 			{
-				language->free_for[state] = (uint8_t) (least < 129 ? least : 129);
+				free_for[state] = (uint8_t) (least < 129 ? least : 129);
 				changes = true;
 			}
 		}
@@ -357,8 +360,8 @@ find_free(Language *language)
 		if (pass == 132 && changes)
 		{
 			for (uint32_t state = 1; state < language->n_states; state++)
-				if (language->free_for[state] == FREE_FOR_EVER || language->free_for[state] > 128)
-					language->free_for[state] = 0;
+				if (free_for[state] == FREE_FOR_EVER || free_for[state] > 128)
+					free_for[state] = 0;
 			return;
 		}
 	}
@@ -381,7 +384,8 @@ keep_living(Builder *builder, const uint32_t *rows, uint32_t n)
 	language->start = number[1];
 	language->next = pool_alloc(pool, (size_t) language->n_states * n_classes, sizeof *language->next);
 	language->accepts = pool_alloc(pool, language->n_states, 1);
-	language->free_for = pool_alloc(pool, language->n_states, 1);
+	for (int set = 0; set < N_LETTER_SETS; set++)
+		language->free_for[set] = pool_alloc(pool, language->n_states, 1);
 	language->shortest = pool_alloc(pool, language->n_states, sizeof *language->shortest);
 	language->longest = pool_alloc(pool, language->n_states, sizeof *language->longest);
 	language->n_words = pool_alloc(pool, language->n_states, sizeof *language->n_words);
@@ -442,7 +446,12 @@ language_build(Expressions *e, uint32_t expression)
 	}
 	if (pool_failed(e->pool) || !keep_living(&builder, rows.at, builder.states.n) || !find_longest(&builder))
 		return NULL;
-	find_free(language);
+	for (int set = 0; set < N_LETTER_SETS; set++)
+		find_free(language, (LetterSet) set);
+	language->least_longest = NO_LIMIT;
+	for (uint32_t state = 1; state < language->n_states; state++)
+		if (language->longest[state] < language->least_longest)
+			language->least_longest = language->longest[state];
 	language->is_dense = lengths_are_dense(language);
 	return language;
 }

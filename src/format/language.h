@@ -11,7 +11,18 @@
 #include "expression.h"
 
 #define LANGUAGE_MAX_STATES 16384
-#define FREE_FOR_EVER 255
+#define FREE_FOR_EVER 255 /* more than 129 letters are this, or not known */
+
+/* Sets of letters of which most tokens are made. */
+typedef enum LetterSet
+{
+	LETTERS_PLAIN,     /* valid in a JSON string as they are, and no line end for patterns */
+	LETTERS_WORDS,     /* of ASCII the letters, digits and the space only */
+	LETTERS_ALNUM,     /* letters and digits of ASCII */
+	LETTERS_LOWER,     /* a to z */
+	LETTERS_BLANKLESS, /* as WORDS, without the space */
+	N_LETTER_SETS,
+} LetterSet;
 
 typedef struct Language
 {
@@ -25,7 +36,8 @@ typedef struct Language
 	uint32_t *shortest;                  /* letters to the nearest end */
 	uint32_t *longest;                   /* to the farthest; NO_LIMIT */
 	uint32_t *n_words;                   /* that lead to an end; NO_LIMIT: very many */
-	uint8_t *free_for;                   /* so many letters of plain text, of any kind, are possible */
+	uint8_t *free_for[N_LETTER_SETS];    /* so many letters of a set, whichever they are, are possible */
+	uint32_t least_longest;              /* of all states */
 	uint32_t *letter_of;                 /* of each class: the one that is written with the fewest bytes */
 	uint32_t max_shortest, letter_bytes; /* bytes that a letter takes at most, when the shortest is chosen */
 	bool is_dense;                       /* from each state all lengths between shortest and longest are possible */
@@ -70,10 +82,15 @@ language_lives(const Language *language, uint32_t state, uint32_t min, uint32_t 
 	return state != 0 && language->shortest[state] <= max && language->longest[state] >= min;
 }
 
-/* Is plain text: valid in a JSON string as it is, and no line end for patterns. */
 static inline bool
-letter_is_plain(uint32_t letter)
+letter_is_in(uint32_t letter, LetterSet set)
 {
+	bool is_alnum = (letter >= '0' && letter <= '9') || ((letter | 32) >= 'a' && (letter | 32) <= 'z');
+
+	if (set == LETTERS_LOWER)
+		return letter >= 'a' && letter <= 'z';
+	if (set == LETTERS_ALNUM || (set != LETTERS_PLAIN && letter < 0x80))
+		return is_alnum || (set == LETTERS_WORDS && letter == ' ');
 	return letter >= 0x20 && letter != '"' && letter != '\\' && letter != 0x2028 && letter != 0x2029;
 }
 

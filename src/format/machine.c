@@ -11,6 +11,7 @@
 #include "expansions.h"
 #include "frames.h"
 #include "keys.h"
+#include "letter_frames.h"
 
 /* What a step has found of the next state. */
 typedef struct Found
@@ -134,6 +135,44 @@ find_word(const Pick *pick, uint32_t first, uint32_t last, uint32_t depth, unsig
 	return first;
 }
 
+/* The bytes that words go on with. */
+static void
+add_pick_bytes(const Machine *machine, const uint32_t *words, uint64_t bytes[4])
+{
+	const Pick *pick = machine->picks[words[1]];
+
+	for (uint32_t at = words[2]; at < words[3];)
+	{
+		unsigned char byte = (unsigned char) pick->words[at].text[words[4]];
+
+		bytes[byte / 64] |= (uint64_t) 1 << byte % 64;
+		at = find_word(pick, at, words[3], words[4], byte + 1u);
+	}
+}
+
+void
+machine_bytes(const Machine *machine, uint32_t state, uint64_t bytes[4])
+{
+	uint32_t n;
+	const uint32_t *cells = interned(&machine->states, state, &n);
+
+	memset(bytes, 0, 4 * sizeof *bytes);
+	for (uint32_t i = 0; i < n; i++)
+	{
+		const uint32_t *frame;
+
+		if (cells[i] < N_SPECIAL_CELLS)
+			continue;
+		frame = interned(&machine->frames, interned(&machine->cells, cells[i], NULL)[0], NULL);
+		if (frame[0] == FRAME_PICK)
+			add_pick_bytes(machine, frame, bytes);
+		else if (frame[0] == FRAME_NUMBER)
+			bytes[0] |= (uint64_t) 0x3FF << '0' | (uint64_t) 1 << '-' | (uint64_t) 1 << '.';
+		else
+			memset(bytes, 0xFF, 4 * sizeof *bytes);
+	}
+}
+
 static void
 step_pick(Found *found, const uint32_t *words, uint32_t parent, unsigned char byte)
 {
@@ -166,65 +205,19 @@ step_number(Found *found, const uint32_t *words, uint32_t parent, unsigned char 
 		pop_to(found, parent);
 }
 
-/* Take a letter off a count. */
-static uint32_t
-count_down(uint32_t count)
-{
-	return count == 0 || count == NO_LIMIT ? count : count - 1;
-}
-
+/* A string, or a text. */
 static void
-step_string(Found *found, const uint32_t *words, uint32_t parent, unsigned char byte)
+step_letters(Found *found, const uint32_t *words, uint32_t parent, unsigned char byte)
 {
 	Machine *machine = found->machine;
-	const Language *language = machine->formulas->language_list[words[1]];
-	uint32_t next[7], letter = 0;
-	LetterPrefix prefix = {words[5], words[6]};
-	LetterStep step = letter_step(&prefix, byte, true, &letter);
+	const Language *language = letters_language(machine, words);
+	LettersPlace place = letters_place(words);
+	LettersStep step = words[0] == FRAME_STRING ? letters_step_string(language, &place, byte)
+												: letters_step_text(language, &place, byte);
 
-	memcpy(next, words, sizeof next);
-	if (step == LETTER_QUOTE && language->accepts[words[2]] && words[3] == 0)
-		pop_to(found, parent);
-	if (step == LETTER_PART && letter_shortest(language, words[2], words[3], words[4], &prefix) == NO_LIMIT)
-		return;
-	if (step == LETTER_WHOLE)
-	{
-		if (words[4] == 0)
-			return;
-		next[2] = language_next(language, words[2], letter);
-		next[3] = count_down(words[3]);
-		next[4] = count_down(words[4]);
-		if (!language_lives(language, next[2], next[3], next[4]))
-			return;
-	}
-	if (step == LETTER_PART || step == LETTER_WHOLE)
-	{
-		next[5] = prefix.mode;
-		next[6] = prefix.value;
-		add_cell(found, cell_make(machine, frame_of_words(machine, next, 7), parent));
-	}
-}
-
-static void
-step_text(Found *found, const uint32_t *words, uint32_t parent, unsigned char byte)
-{
-	Machine *machine = found->machine;
-	const Language *language = machine->formulas->language_list[words[1]];
-	uint32_t next[5] = {FRAME_TEXT, words[1], words[2], 0, 0}, letter = 0;
-	LetterPrefix prefix = {words[3], words[4]};
-	LetterStep step = letter_step(&prefix, byte, false, &letter);
-
-	if (step == LETTER_DEAD ||
-		(step == LETTER_PART && letter_shortest(language, words[2], 0, NO_LIMIT, &prefix) == NO_LIMIT))
-		return;
-	if (step == LETTER_WHOLE)
-		next[2] = language_next(language, words[2], letter);
-	if (next[2] == 0)
-		return;
-	next[3] = prefix.mode;
-	next[4] = prefix.value;
-	add_cell(found, cell_make(machine, frame_of_words(machine, next, 5), parent));
-	if (step == LETTER_WHOLE && language->accepts[next[2]])
+	if (step == LETTERS_GO_ON || step == LETTERS_BOTH)
+		add_cell(found, cell_make(machine, letters_frame(machine, words, &place), parent));
+	if (step == LETTERS_END || step == LETTERS_BOTH)
 		pop_to(found, parent);
 }
 
@@ -278,14 +271,12 @@ step_cell(Found *found, uint32_t cell, unsigned char byte)
 		case FRAME_NUMBER:
 			step_number(found, frame, words[1], byte);
 			break;
-		case FRAME_STRING:
-			step_string(found, frame, words[1], byte);
-			break;
 		case FRAME_KEY:
 			step_key(found, frame, words[1], byte);
 			break;
+		case FRAME_STRING:
 		case FRAME_TEXT:
-			step_text(found, frame, words[1], byte);
+			step_letters(found, frame, words[1], byte);
 			break;
 		default:
 			break;

@@ -108,6 +108,9 @@ extern void machine_begin_text(Machine *machine, uint32_t expression);
 /* The state after a byte. */
 extern uint32_t machine_step(Machine *machine, uint32_t state, unsigned char byte);
 
+/* The bytes, as bits, of which some may come next; no others do. */
+extern void machine_bytes(const Machine *machine, uint32_t state, uint64_t bytes[4]);
+
 /* The state after bytes of the text, in which names are kept; STATE_DEAD: no text of the format goes on so. */
 extern uint32_t machine_take(Machine *machine, uint32_t state, const char *bytes, size_t n);
 

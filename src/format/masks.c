@@ -7,10 +7,11 @@
 #include <string.h>
 
 #include "format_private.h"
+#include "letter_frames.h"
 
-#define MAX_LIST 1024   /* tokens; more are a bitset */
-#define FREE_ENOUGH 128 /* letters of plain text: no token has more */
+#define MAX_LIST 1024 /* tokens; more are a bitset */
 #define ROOT_SET 1u
+#define MIN_SUBTREE 4 /* nodes below which it does not pay to look for a quicker way */
 #define DEPTH_SEEN 24 /* below so many arrays and objects depth makes no difference yet */
 
 /* Tokens that one frame takes. */
@@ -20,7 +21,7 @@ typedef struct Piece
 	uint32_t n, n_removed;
 	const uint32_t *list;  /* tokens; behind them those that the class has too much */
 	const uint64_t *bits;  /* NULL: none */
-	const uint64_t *class; /* of plain tokens; NULL: none */
+	const uint64_t *class; /* of a slice's tokens; NULL: none */
 } Piece;
 
 struct Masks
@@ -106,34 +107,29 @@ masks_trim(Masks *masks)
 	(void) open_pool(masks);
 }
 
-/* How many letters of plain text a frame takes, whichever they are; 0 where that is not known. */
+/*
+ * How many letters of a set are possible at a place, whichever they are; 0 where that is not known. *is_exact: and no
+ * token of the set that has more.
+ */
 static uint32_t
-plain_letters(const Machine *machine, uint32_t frame)
+free_letters(const Language *language, const LettersPlace *place, LetterSet set, bool *is_exact)
 {
-	const uint32_t *words = interned(&machine->frames, frame, NULL);
-	uint32_t index = words[1], max = NO_LIMIT, mode;
-	const Language *language;
+	uint32_t free_for = language->free_for[set][place->state],
+			 letters = free_for == FREE_FOR_EVER ? NO_LIMIT : free_for;
 
-	switch ((FrameKind) words[0])
-	{
-		case FRAME_STRING:
-			mode = words[5];
-			max = words[4];
-			break;
-		case FRAME_TEXT:
-			mode = words[3];
-			break;
-		case FRAME_KEY:
-			index = interned(&machine->rests, words[1], NULL)[0];
-			mode = words[3];
-			break;
-		default:
-			return 0;
-	}
-	language = machine->formulas->language_list[index];
-	if (mode || language->free_for[words[2]] < FREE_ENOUGH || (max != NO_LIMIT && language->max_shortest > 0))
+	*is_exact = false;
+	/* far enough is told by the counts only where every end is far enough */
+	if (place->prefix.mode || (place->min > 0 && language->least_longest != NO_LIMIT))
 		return 0;
-	return max;
+	/* the farthest state must still be near enough to an end */
+	if (place->max != NO_LIMIT)
+	{
+		uint32_t near = place->max - (place->max < language->max_shortest ? place->max : language->max_shortest);
+
+		*is_exact = near <= letters && language->max_shortest == 0;
+		letters = near < letters ? near : letters;
+	}
+	return letters;
 }
 
 /* Is this exit's cell in a state? Special cells come first in it. */
@@ -150,51 +146,196 @@ has_cell(const Machine *machine, uint32_t state, uint32_t cell, bool *is_alone)
 	return has;
 }
 
-/* Walk through a trie from the nodes of a set on. */
-static void
-walk(Masks *masks, uint32_t frame, uint32_t exit_cell, uint32_t entries, bool is_plain)
+/* A walk through a trie: of all tokens, or of those that a slice leaves out. */
+typedef struct Walk
 {
+	Masks *masks;
+	const TrieNode *nodes;
+	const VocabularySlice *slice; /* NULL: all */
+	uint32_t exit_cell;
+} Walk;
+
+/* The frame is left at a node; what comes below it matters if some token goes on. */
+static void
+note_exit(const Walk *walk, uint32_t i)
+{
+	uint32_t there = walk->slice ? walk->slice->others_to_all[i] : i;
+
+	if (walk->masks->vocabulary->all.nodes[there].subtree > 1)
+		walk->masks->left[walk->masks->n_left++] = there;
+}
+
+static void walk_letters(const Walk *walk, uint32_t frame, uint32_t parent, uint32_t i, uint32_t end);
+
+/* Is a state one frame of letters alone, of which no place need be kept? */
+static bool
+is_letters(const Machine *machine, uint32_t state, uint32_t *frame, uint32_t *parent)
+{
+	uint32_t n;
+	const uint32_t *cells = interned(&machine->states, state, &n), *words;
+
+	if (n != 1 || cells[0] < N_SPECIAL_CELLS)
+		return false;
+	words = interned(&machine->cells, cells[0], NULL);
+	*frame = words[0];
+	*parent = words[1];
+	words = interned(&machine->frames, *frame, NULL);
+	return letters_language(machine, words) && letters_are_alone(words);
+}
+
+/* The nodes i … end - 1, by states of the machine; at has the state at each depth above them. */
+static void
+walk_states(const Walk *walk, uint32_t i, uint32_t end, uint32_t *at)
+{
+	Masks *masks = walk->masks;
 	Machine *machine = &masks->format->machine;
-	const Vocabulary *vocabulary = masks->vocabulary;
-	const TrieNode *nodes = is_plain ? vocabulary->others.nodes : vocabulary->all.nodes;
-	uint32_t at[256], n_entries, start = machine_state_of_frame(machine, frame, exit_cell);
-	const uint32_t *set = interned(&masks->sets, entries, &n_entries);
+	uint32_t frame, parent;
+	uint64_t bytes[256][4];
 	bool is_alone;
 
-	masks->n_got = masks->n_left = 0;
-	for (uint32_t k = 0; k < n_entries && !pool_failed(machine->pool); k++)
+	if (i < end)
+		machine_bytes(machine, at[walk->nodes[i].depth - 1], bytes[walk->nodes[i].depth - 1]);
+	while (i < end && !pool_failed(machine->pool))
 	{
-		uint32_t i = set[k] + 1, end = set[k] + nodes[set[k]].subtree;
+		const TrieNode *node = &walk->nodes[i];
+		uint32_t state = STATE_DEAD;
 
-		at[nodes[set[k]].depth] = start;
-		while (i < end)
+		if (bytes[node->depth - 1][node->byte / 64] >> node->byte % 64 & 1)
+			state = machine_step(machine, at[node->depth - 1], node->byte);
+		if (state == STATE_DEAD)
 		{
-			const TrieNode *node = &nodes[i];
-			uint32_t state = machine_step(machine, at[node->depth - 1], node->byte);
-
-			if (state == STATE_DEAD)
+			i += node->subtree;
+			continue;
+		}
+		if (node->token != VOCABULARY_NO_TOKEN)
+			masks->got[masks->n_got++] = node->token;
+		if (has_cell(machine, state, walk->exit_cell, &is_alone))
+		{
+			note_exit(walk, i);
+			if (is_alone)
 			{
 				i += node->subtree;
 				continue;
 			}
-			if (node->token != VOCABULARY_NO_TOKEN)
-				masks->got[masks->n_got++] = node->token;
-			if (has_cell(machine, state, exit_cell, &is_alone))
-			{
-				uint32_t there = is_plain ? vocabulary->others_to_all[i] : i;
-
-				if (vocabulary->all.nodes[there].subtree > 1)
-					masks->left[masks->n_left++] = there;
-				if (is_alone)
-				{
-					i += node->subtree;
-					continue;
-				}
-			}
-			at[node->depth] = state;
-			i++;
 		}
+		at[node->depth] = state;
+		if (node->subtree >= MIN_SUBTREE && is_letters(machine, state, &frame, &parent))
+		{
+			walk_letters(walk, frame, parent, i + 1, i + node->subtree);
+			i += node->subtree;
+			continue;
+		}
+		if (node->subtree > 1)
+			machine_bytes(machine, state, bytes[node->depth]);
+		i++;
 	}
+}
+
+/* May all that is below a node come, whichever it is? */
+static bool
+takes_all_below(const Language *language, const LettersPlace *place, const TrieNode *node)
+{
+	bool is_exact;
+
+	for (int set = 0; set < N_LETTER_SETS; set++)
+		if (node->only >> set & 1 && language->free_for[set][place->state] > 0 &&
+			free_letters(language, place, (LetterSet) set, &is_exact) >= node->height)
+			return true;
+	return false;
+}
+
+/* All tokens below a node. */
+static void
+take_all_below(const Walk *walk, uint32_t i)
+{
+	Masks *masks = walk->masks;
+	uint32_t end = i + walk->nodes[i].subtree;
+
+	while (++i < end)
+		if (walk->nodes[i].token != VOCABULARY_NO_TOKEN)
+			masks->got[masks->n_got++] = walk->nodes[i].token;
+}
+
+/* The nodes i … end - 1, by places in one frame of letters, which are not kept: behind its end goes on by states. */
+static void
+walk_letters(const Walk *walk, uint32_t frame, uint32_t parent, uint32_t i, uint32_t end)
+{
+	Masks *masks = walk->masks;
+	Machine *machine = &masks->format->machine;
+	const uint32_t *words = interned(&machine->frames, frame, NULL);
+	const Language *language = letters_language(machine, words);
+	bool is_text = words[0] == FRAME_TEXT, is_exit = parent == walk->exit_cell && words[0] != FRAME_KEY;
+	LettersPlace at[256];
+
+	at[walk->nodes[i].depth - 1] = letters_place(words);
+	while (i < end)
+	{
+		const TrieNode *node = &walk->nodes[i];
+		LettersPlace *place = &at[node->depth];
+		LettersStep step;
+
+		*place = at[node->depth - 1];
+		step =
+			is_text ? letters_step_text(language, place, node->byte) : letters_step_string(language, place, node->byte);
+		if (step == LETTERS_DEAD)
+		{
+			i += node->subtree;
+			continue;
+		}
+		if (node->token != VOCABULARY_NO_TOKEN && (step != LETTERS_END || is_exit))
+			masks->got[masks->n_got++] = node->token;
+		if (step == LETTERS_BOTH || (step == LETTERS_END && is_exit))
+			note_exit(walk, i);
+		else if (step == LETTERS_END)
+		{
+			uint32_t states[256];
+
+			states[node->depth - 1] =
+				machine_state_of_frame(machine, letters_frame(machine, words, &at[node->depth - 1]), parent);
+			walk_states(walk, i, i + node->subtree, states);
+		}
+		if (step == LETTERS_GO_ON && node->subtree >= MIN_SUBTREE && takes_all_below(language, place, node))
+		{
+			take_all_below(walk, i);
+			step = LETTERS_END;
+		}
+		i += step == LETTERS_END ? node->subtree : 1;
+	}
+}
+
+/* Walk through a trie from the nodes of a set on. */
+static void
+walk(Masks *masks, uint32_t frame, uint32_t exit_cell, uint32_t entries, const VocabularySlice *slice)
+{
+	Machine *machine = &masks->format->machine;
+	Walk walk = {masks, slice ? slice->others.nodes : masks->vocabulary->all.nodes, slice, exit_cell};
+	uint32_t at[256], n_entries, start = machine_state_of_frame(machine, frame, exit_cell), inner, parent;
+	const uint32_t *set = interned(&masks->sets, entries, &n_entries);
+	bool by_letters = is_letters(machine, start, &inner, &parent);
+
+	masks->n_got = masks->n_left = 0;
+	for (uint32_t k = 0; k < n_entries && !pool_failed(machine->pool); k++)
+	{
+		uint32_t first = set[k] + 1, end = set[k] + walk.nodes[set[k]].subtree;
+
+		at[walk.nodes[set[k]].depth] = start;
+		if (first < end && by_letters)
+			walk_letters(&walk, inner, parent, first, end);
+		else if (first < end)
+			walk_states(&walk, first, end, at);
+	}
+}
+
+/* Is a whole token possible at a place, none of whose letters ends it? */
+static bool
+takes_token(const Language *language, LettersPlace place, bool is_text, ByteSpan token)
+{
+	LettersStep step = LETTERS_GO_ON;
+
+	for (size_t i = 0; i < token.length && step != LETTERS_DEAD; i++)
+		step = is_text ? letters_step_text(language, &place, (unsigned char) token.data[i])
+					   : letters_step_string(language, &place, (unsigned char) token.data[i]);
+	return step != LETTERS_DEAD;
 }
 
 /* The bits of the tokens found. */
@@ -208,22 +349,61 @@ bits_of_got(Masks *masks)
 	return bits;
 }
 
-/* The class of plain tokens of at most so many letters, and those in it that have more. */
-static void
-choose_class(Masks *masks, Piece *piece, uint32_t letters)
+/* What a frame takes of a slice's tokens without a walk. */
+typedef struct Chosen
 {
-	const Vocabulary *vocabulary = masks->vocabulary;
+	const VocabularySlice *slice; /* NULL: nothing */
+	uint32_t letters;
+	bool is_exact;
+} Chosen;
+
+static Chosen
+choose_slice(const Masks *masks, uint32_t frame, uint32_t entries)
+{
+	const Machine *machine = &masks->format->machine;
+	const uint32_t *words = interned(&machine->frames, frame, NULL);
+	const Language *language = letters_language(machine, words);
+	LettersPlace place;
+	Chosen chosen = {0};
+
+	/* of a language without end names that are used are never all there are */
+	if (entries != ROOT_SET || !language || (!letters_are_alone(words) && language->least_longest != NO_LIMIT))
+		return chosen;
+	place = letters_place(words);
+	for (int set = 0; set < N_SLICES; set++)
+	{
+		chosen.letters = free_letters(language, &place, (LetterSet) set, &chosen.is_exact);
+		/* fewer would leave too many tokens that are to be looked at one by one */
+		if (chosen.letters >= VOCABULARY_MAX_CHARACTERS || (chosen.letters > 0 && chosen.is_exact))
+		{
+			chosen.slice = &masks->vocabulary->slices[set];
+			return chosen;
+		}
+	}
+	return chosen;
+}
+
+/* The slice's tokens of at most so many letters, and those in it that are refused. */
+static void
+take_slice(Masks *masks, Piece *piece, uint32_t frame, const Chosen *chosen)
+{
+	const VocabularySlice *slice = chosen->slice;
+	const Machine *machine = &masks->format->machine;
+	const uint32_t *words = interned(&machine->frames, frame, NULL);
+	const Language *language = letters_language(machine, words);
+	LettersPlace place = letters_place(words);
 	WordList list = {0};
 
-	if (letters <= VOCABULARY_MAX_CHARACTERS)
+	if (chosen->letters <= VOCABULARY_MAX_CHARACTERS && chosen->is_exact)
 	{
-		piece->class = vocabulary->up_to[letters];
+		piece->class = slice->up_to[chosen->letters];
 		return;
 	}
-	piece->class = vocabulary->plain;
-	for (uint32_t i = 0; letters < FREE_ENOUGH && i < vocabulary->n_longer; i++)
-		if (vocabulary->longer_characters[i] > letters)
-			list_add(&masks->pool, &list, vocabulary->longer[i]);
+	piece->class = slice->bits;
+	for (uint32_t i = 0; chosen->letters != NO_LIMIT && i < slice->n_longer; i++)
+		if (slice->longer_characters[i] > chosen->letters &&
+			(chosen->is_exact || !takes_token(language, place, words[0] == FRAME_TEXT, slice->longer[i])))
+			list_add(&masks->pool, &list, slice->longer_tokens[i]);
 	piece->n_removed = list.n;
 	list_add_all(&masks->pool, &list, masks->got, masks->n_got);
 	piece->list = list.at;
@@ -234,20 +414,21 @@ static const Piece *
 piece_get(Masks *masks, uint32_t frame, uint32_t exit_cell, uint32_t entries)
 {
 	uint32_t words[3] = {frame, exit_cell, entries}, key = intern(&masks->pool, &masks->keys, words, 3, NULL), index;
-	uint32_t letters = entries == ROOT_SET ? plain_letters(&masks->format->machine, frame) : 0;
+	Chosen chosen;
 	Piece piece = {0};
 	WordList list = {0};
 
 	if (map_find(&masks->piece_of, key, &index))
 		return &masks->pieces[index];
-	walk(masks, frame, exit_cell, entries, letters > 0);
+	chosen = choose_slice(masks, frame, entries);
+	walk(masks, frame, exit_cell, entries, chosen.slice);
 	if (pool_failed(&masks->format->pool) ||
 		!pool_grow(&masks->pool, &masks->pieces, masks->n_pieces, &masks->pieces_capacity, sizeof *masks->pieces))
 		return NULL;
 	piece.exits = intern(&masks->pool, &masks->sets, masks->left, masks->n_left, NULL);
 	piece.n = masks->n_got;
-	if (letters > 0)
-		choose_class(masks, &piece, letters);
+	if (chosen.slice)
+		take_slice(masks, &piece, frame, &chosen);
 	if (masks->n_got > MAX_LIST)
 	{
 		piece.bits = bits_of_got(masks);

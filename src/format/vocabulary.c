@@ -7,9 +7,9 @@
 #include <string.h>
 
 #include "../base/utf8.h"
-#include "language.h"
 
 #define MAX_TOKEN_BYTES 250
+#define ALL_SETS ((1u << N_LETTER_SETS) - 1)
 
 typedef struct SortedToken
 {
@@ -28,9 +28,9 @@ compare_tokens(const void *a, const void *b)
 	return c != 0 ? c : (x->token > y->token) - (x->token < y->token);
 }
 
-/* Characters of plain text, or 0. */
+/* How many characters a token has, all of a set; or 0. */
 static uint32_t
-plain_characters(const char *text, size_t length)
+characters_of(const char *text, size_t length, LetterSet set)
 {
 	uint32_t n = 0;
 
@@ -38,11 +38,50 @@ plain_characters(const char *text, size_t length)
 	{
 		int bytes = utf8_character_bytes(text + at, length - at);
 
-		if (bytes <= 0 || !letter_is_plain(utf8_code_point(text + at, bytes)))
+		if (bytes <= 0 || !letter_is_in(utf8_code_point(text + at, bytes), set))
 			return 0;
 		at += (size_t) bytes;
 	}
 	return n;
+}
+
+/* From where on a token's letters are all of a set, for each; behind its end where they never are. */
+static void
+find_suffixes(const SortedToken *token, uint32_t from[N_LETTER_SETS])
+{
+	memset(from, 0, N_LETTER_SETS * sizeof *from);
+	for (uint32_t at = 0; at < token->length;)
+	{
+		int bytes = utf8_character_bytes(token->data + at, token->length - at);
+
+		for (int set = 0; set < N_LETTER_SETS; set++)
+			if (bytes <= 0)
+				from[set] = token->length + 1;
+			else if (!letter_is_in(utf8_code_point(token->data + at, bytes), (LetterSet) set))
+				from[set] = at + (uint32_t) bytes;
+		if (bytes <= 0)
+			return;
+		at += (uint32_t) bytes;
+	}
+}
+
+/* A token below the nodes on its way: how far down it goes, and of which letters it is. */
+static void
+note_token(Trie *trie, const uint32_t *open, const SortedToken *token)
+{
+	uint32_t from[N_LETTER_SETS];
+
+	find_suffixes(token, from);
+	for (uint32_t depth = 0; depth < token->length; depth++)
+	{
+		TrieNode *node = &trie->nodes[open[depth]];
+
+		for (int set = 0; set < N_LETTER_SETS; set++)
+			if (depth < from[set])
+				node->only &= (uint8_t) ~(1u << set);
+		if (token->length - depth > node->height)
+			node->height = (uint8_t) (token->length - depth);
+	}
 }
 
 /* A trie of sorted tokens. Of tokens with the same bytes the first one stands in it. */
@@ -57,7 +96,7 @@ build_trie(Trie *trie, const SortedToken *tokens, uint32_t n)
 	trie->nodes = malloc(room * sizeof *trie->nodes);
 	if (!trie->nodes)
 		return false;
-	trie->nodes[0] = (TrieNode){.token = VOCABULARY_NO_TOKEN};
+	trie->nodes[0] = (TrieNode){.token = VOCABULARY_NO_TOKEN, .only = ALL_SETS};
 	trie->n = 1;
 	for (uint32_t i = 0; i < n; i++)
 	{
@@ -73,8 +112,9 @@ build_trie(Trie *trie, const SortedToken *tokens, uint32_t n)
 		{
 			open[depth + 1] = trie->n;
 			trie->nodes[trie->n++] =
-				(TrieNode){VOCABULARY_NO_TOKEN, 0, (uint8_t) token->data[depth], (uint8_t) (depth + 1)};
+				(TrieNode){VOCABULARY_NO_TOKEN, 0, (uint8_t) token->data[depth], (uint8_t) (depth + 1), ALL_SETS, 0};
 		}
+		note_token(trie, open, token);
 		if (trie->nodes[open[depth]].token == VOCABULARY_NO_TOKEN)
 			trie->nodes[open[depth]].token = token->token;
 	}
@@ -86,69 +126,104 @@ build_trie(Trie *trie, const SortedToken *tokens, uint32_t n)
 
 /* Which node of all each of the others is: both are in one order. */
 static bool
-map_others(Vocabulary *vocabulary)
+map_others(VocabularySlice *slice, const TrieNode *all)
 {
 	uint32_t at[MAX_TOKEN_BYTES + 1] = {0};
-	const TrieNode *all = vocabulary->all.nodes;
 
-	vocabulary->others_to_all = calloc(vocabulary->others.n, sizeof *vocabulary->others_to_all);
-	if (!vocabulary->others_to_all)
+	slice->others_to_all = calloc(slice->others.n, sizeof *slice->others_to_all);
+	if (!slice->others_to_all)
 		return false;
-	for (uint32_t i = 1; i < vocabulary->others.n; i++)
+	for (uint32_t i = 1; i < slice->others.n; i++)
 	{
-		const TrieNode *node = &vocabulary->others.nodes[i];
+		const TrieNode *node = &slice->others.nodes[i];
 		uint32_t found = at[node->depth - 1] + 1;
 
 		while (all[found].byte != node->byte)
 			found += all[found].subtree;
-		at[node->depth] = vocabulary->others_to_all[i] = found;
+		at[node->depth] = slice->others_to_all[i] = found;
 	}
 	return true;
 }
 
-/* Sort tokens into plain ones, by their characters, and others, which are put at the beginning of the list. */
 static bool
-sort_plain(Vocabulary *vocabulary, SortedToken *tokens, uint32_t n, uint32_t *n_others)
+allocate_slice(VocabularySlice *slice, uint32_t n_words, uint32_t n)
 {
-	vocabulary->plain = calloc(vocabulary->n_words, sizeof *vocabulary->plain);
-	vocabulary->longer = malloc((n + 1) * sizeof *vocabulary->longer);
-	vocabulary->longer_characters = malloc(n + 1);
+	bool ok = true;
+
+	slice->bits = calloc(n_words + 1, sizeof *slice->bits);
+	slice->longer = malloc((n + 1) * sizeof *slice->longer);
+	slice->longer_tokens = malloc((n + 1) * sizeof *slice->longer_tokens);
+	slice->longer_characters = malloc(n + 1);
 	for (int k = 0; k <= VOCABULARY_MAX_CHARACTERS; k++)
-		vocabulary->up_to[k] = calloc(vocabulary->n_words, sizeof **vocabulary->up_to);
-	if (!vocabulary->plain || !vocabulary->longer || !vocabulary->longer_characters)
+	{
+		slice->up_to[k] = calloc(n_words + 1, sizeof **slice->up_to);
+		ok = ok && slice->up_to[k];
+	}
+	return ok && slice->bits && slice->longer && slice->longer_tokens && slice->longer_characters;
+}
+
+/* Sort tokens into those of a set of letters, by their characters, and others, which go to a list of their own. */
+static bool
+make_slice(Vocabulary *vocabulary, LetterSet set, const SortedToken *tokens, uint32_t n, SortedToken *others)
+{
+	VocabularySlice *slice = &vocabulary->slices[set];
+	uint32_t n_others = 0;
+
+	if (!allocate_slice(slice, vocabulary->n_words, n))
 		return false;
-	for (int k = 0; k <= VOCABULARY_MAX_CHARACTERS; k++)
-		if (!vocabulary->up_to[k])
-			return false;
-	*n_others = 0;
 	for (uint32_t i = 0; i < n; i++)
 	{
-		uint32_t token = tokens[i].token, characters = plain_characters(tokens[i].data, tokens[i].length);
+		uint32_t token = tokens[i].token, characters = characters_of(tokens[i].data, tokens[i].length, set);
 
 		if (characters == 0)
 		{
-			tokens[(*n_others)++] = tokens[i];
+			others[n_others++] = tokens[i];
 			continue;
 		}
-		vocabulary->plain[token / 64] |= (uint64_t) 1 << token % 64;
+		slice->bits[token / 64] |= (uint64_t) 1 << token % 64;
 		for (uint32_t k = characters; k <= VOCABULARY_MAX_CHARACTERS; k++)
-			vocabulary->up_to[k][token / 64] |= (uint64_t) 1 << token % 64;
+			slice->up_to[k][token / 64] |= (uint64_t) 1 << token % 64;
 		if (characters > VOCABULARY_MAX_CHARACTERS)
 		{
-			vocabulary->longer_characters[vocabulary->n_longer] = (uint8_t) characters;
-			vocabulary->longer[vocabulary->n_longer++] = token;
+			slice->longer_characters[slice->n_longer] = (uint8_t) characters;
+			slice->longer_tokens[slice->n_longer] = token;
+			slice->longer[slice->n_longer++] = (ByteSpan){tokens[i].data, tokens[i].length};
 		}
 	}
-	return true;
+	return build_trie(&slice->others, others, n_others) && map_others(slice, vocabulary->all.nodes);
+}
+
+/* The bytes of longer tokens, which outlive the caller's. */
+static bool
+keep_longer(Vocabulary *vocabulary)
+{
+	size_t n = 1;
+	char *at;
+
+	for (int set = 0; set < N_SLICES; set++)
+		for (uint32_t i = 0; i < vocabulary->slices[set].n_longer; i++)
+			n += vocabulary->slices[set].longer[i].length;
+	at = vocabulary->bytes = malloc(n);
+	for (int set = 0; at && set < N_SLICES; set++)
+		for (uint32_t i = 0; i < vocabulary->slices[set].n_longer; i++)
+		{
+			ByteSpan *span = &vocabulary->slices[set].longer[i];
+
+			memcpy(at, span->data, span->length);
+			span->data = at;
+			at += span->length;
+		}
+	return at != NULL;
 }
 
 Vocabulary *
 vocabulary_create(const ByteSpan *tokens, uint32_t n_tokens)
 {
 	Vocabulary *vocabulary = calloc(1, sizeof *vocabulary);
-	SortedToken *sorted = malloc((n_tokens + 1) * sizeof *sorted);
-	uint32_t n = 0, n_others = 0;
-	bool ok = vocabulary && sorted;
+	SortedToken *sorted = malloc(((size_t) n_tokens + 1) * sizeof *sorted);
+	SortedToken *others = malloc(((size_t) n_tokens + 1) * sizeof *others);
+	uint32_t n = 0;
+	bool ok = vocabulary && sorted && others;
 
 	for (uint32_t i = 0; ok && i < n_tokens; i++)
 		if (tokens[i].data && tokens[i].length > 0 && tokens[i].length <= MAX_TOKEN_BYTES)
@@ -158,10 +233,13 @@ vocabulary_create(const ByteSpan *tokens, uint32_t n_tokens)
 		vocabulary->n_tokens = n_tokens;
 		vocabulary->n_words = (n_tokens + 63) / 64;
 		qsort(sorted, n, sizeof *sorted, compare_tokens);
-		ok = build_trie(&vocabulary->all, sorted, n) && sort_plain(vocabulary, sorted, n, &n_others) &&
-			 build_trie(&vocabulary->others, sorted, n_others) && map_others(vocabulary);
+		ok = build_trie(&vocabulary->all, sorted, n);
 	}
+	for (int set = 0; ok && set < N_SLICES; set++)
+		ok = make_slice(vocabulary, (LetterSet) set, sorted, n, others);
+	ok = ok && keep_longer(vocabulary);
 	free(sorted);
+	free(others);
 	if (ok)
 		return vocabulary;
 	vocabulary_destroy(vocabulary);
@@ -174,13 +252,20 @@ vocabulary_destroy(Vocabulary *vocabulary)
 	if (!vocabulary)
 		return;
 	free(vocabulary->all.nodes);
-	free(vocabulary->others.nodes);
-	free(vocabulary->others_to_all);
-	free(vocabulary->plain);
-	for (int k = 0; k <= VOCABULARY_MAX_CHARACTERS; k++)
-		free(vocabulary->up_to[k]);
-	free(vocabulary->longer);
-	free(vocabulary->longer_characters);
+	for (int set = 0; set < N_SLICES; set++)
+	{
+		VocabularySlice *slice = &vocabulary->slices[set];
+
+		free(slice->others.nodes);
+		free(slice->others_to_all);
+		free(slice->bits);
+		for (int k = 0; k <= VOCABULARY_MAX_CHARACTERS; k++)
+			free(slice->up_to[k]);
+		free(slice->longer);
+		free(slice->longer_tokens);
+		free(slice->longer_characters);
+	}
+	free(vocabulary->bytes);
 	free(vocabulary);
 }
 

@@ -12,8 +12,10 @@
 #include <stdint.h>
 
 #include "../base/bytes.h"
+#include "language.h"
 
 #define VOCABULARY_NO_TOKEN UINT32_MAX
+#define N_SLICES 4
 #define VOCABULARY_MAX_CHARACTERS 16 /* a bitset each for plain tokens of at most so many characters */
 
 /* A node of a trie, depth first. The root has depth 0. */
@@ -22,6 +24,8 @@ typedef struct TrieNode
 	uint32_t token;   /* that ends here, or VOCABULARY_NO_TOKEN */
 	uint32_t subtree; /* nodes of it, this one included */
 	uint8_t byte, depth;
+	uint8_t only;   /* a bit for each set of letters: what is below, from a letter's end here, is of these alone */
+	uint8_t height; /* bytes of the longest way down */
 } TrieNode;
 
 typedef struct Trie
@@ -30,16 +34,25 @@ typedef struct Trie
 	uint32_t n;
 } Trie;
 
+/* The tokens whose letters are all of one set, which many states take without looking. */
+typedef struct VocabularySlice
+{
+	uint64_t *bits;
+	uint64_t *up_to[VOCABULARY_MAX_CHARACTERS + 1]; /* of at most so many characters */
+	uint32_t n_longer;
+	ByteSpan *longer; /* tokens of more characters, in order: their bytes (the vocabulary's own) … */
+	uint32_t *longer_tokens;
+	uint8_t *longer_characters; /* … and how many those have */
+	Trie others;                /* the tokens that are not of the set … */
+	uint32_t *others_to_all;    /* … and which nodes those are in the trie of all */
+} VocabularySlice;
+
 typedef struct Vocabulary
 {
 	uint32_t n_tokens, n_words; /* words of 64 bits of a bitset */
-	Trie all, others;           /* others: those that are not plain */
-	uint32_t *others_to_all;    /* nodes of others, in all */
-	uint64_t *plain;
-	uint64_t *up_to[VOCABULARY_MAX_CHARACTERS + 1];
-	uint32_t n_longer;
-	uint32_t *longer;           /* plain tokens of more characters, in order … */
-	uint8_t *longer_characters; /* … and how many those have */
+	Trie all;
+	VocabularySlice slices[N_SLICES]; /* of the first sets */
+	char *bytes;                      /* of the longer tokens */
 } Vocabulary;
 
 /* Tokens whose span has no data are not ordinary, and left out. The spans are not kept. NULL: no memory. */

@@ -178,6 +178,10 @@ static const FormatCase cases[] = {
 	{"{\"type\":\"string\",\"format\":\"hostname\",\"minLength\":3,\"maxLength\":9}",
 	 {"\"a.b\"", "\"abc\"", "\"a-b.c-d.e\"", "\"a.b.c.d.e\"", NULL},
 	 {"\"a\"", "\"ab\"", "\"a.\"", "\"a-b.c-d.ef\"", "\"a.b.c.d.e.f\"", "\"-ab\"", "\"a.-b\"", NULL}},
+	/* an end that is too near, behind a letter after which any letters may come */
+	{"{\"type\":\"string\",\"pattern\":\"^(?:a*|[^a].{0,500})$\",\"minLength\":600}",
+	 {NULL},
+	 {"\"b\"", "\"aaab\"", NULL}},
 	/* lengths of which some are left out, with bounds on both sides */
 	{"{\"type\":\"string\",\"pattern\":\"^(?:a{5})*$\",\"minLength\":6,\"maxLength\":14}",
 	 {"\"aaaaaaaaaa\"", NULL},
