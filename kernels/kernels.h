@@ -186,6 +186,7 @@ typedef struct AttentionState
 
 /* ---- delta nets -------------------------------------------------------------------------------------------------- */
 
+#define DELTA_MAX_DIM 256        /* elements of a head at most */
 #define DELTA_TAPS 4             /* of the convolution before one: this row and those before it */
 #define DELTA_COLUMNS 32         /* of a value head's state that stand together: a slice, [dim][DELTA_COLUMNS] */
 #define DELTA_LEAST_DECAY 1e-30f /* what decays by more is forgotten */
@@ -212,11 +213,12 @@ state_type_bytes(StateType type)
 /* Rows of a sequence, one after the other, for one slice of the state of a value head. */
 typedef struct DeltaRows
 {
-	uint32_t n, dim;           /* rows; elements of a head, even */
+	uint32_t n, dim;           /* rows; elements of a head, even, at most DELTA_MAX_DIM */
 	const float *q, *k;        /* [n][dim], of the head of keys; unit length, q scaled by 1/sqrt(dim) */
 	const float *v;            /* [n][DELTA_COLUMNS], these columns of the head */
 	const float *decay, *beta; /* [n], of the head */
 	float *o;                  /* [n][DELTA_COLUMNS] */
+	const void *next;          /* a slice that is worth fetching meanwhile, or NULL */
 	size_t qk_stride, v_stride, gate_stride, o_stride;
 } DeltaRows;
 

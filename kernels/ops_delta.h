@@ -42,9 +42,9 @@ state_value(const StateType type, F32x16 x)
 	return type == STATE_F16 ? f_round_f16(state_clamp(x)) : x;
 }
 
-/* p = S^T k */
+/* p = S^T k; floats: what was read, where it is kept otherwise. */
 LANE void
-delta_read(const StateType type, const void *state, const float *k, uint32_t dim, F32x16 p[COLUMN_LANES])
+delta_read(const StateType type, const void *state, float *floats, const float *k, uint32_t dim, F32x16 p[COLUMN_LANES])
 {
 	F32x16 sum[PARITIES][COLUMN_LANES];
 
@@ -56,16 +56,37 @@ delta_read(const StateType type, const void *state, const float *k, uint32_t dim
 		{
 			F32x16 key = f_set(k[i + h]);
 
-			EACH_LANES(c) sum[h][c] = f_fma(state_lanes(type, state, (i + h) * DELTA_COLUMNS + 16 * c), key, sum[h][c]);
+			EACH_LANES(c)
+			{
+				size_t at = (i + h) * DELTA_COLUMNS + 16 * c;
+				F32x16 x = state_lanes(type, state, at);
+
+				if (type != STATE_F32)
+					f_store(floats + at, x);
+				sum[h][c] = f_fma(x, key, sum[h][c]);
+			}
 		}
 	}
 	EACH_LANES(c) p[c] = f_add(sum[0][c], sum[1][c]);
 }
 
-/* S = decay S + k u^T; o = S^T q; and, if there is a next row (a constant), p = S^T k_next. */
+/* Bytes of row i of a slice, and of the one behind it, into the cache. */
 LANE void
-delta_write(const StateType type, void *state, const float *q, const float *k, const float *k_next, uint32_t dim,
-			const bool next, const F32x16 u[COLUMN_LANES], F32x16 decay, F32x16 o[COLUMN_LANES], F32x16 p[COLUMN_LANES])
+delta_fetch(const StateType type, const uint8_t *next, uint32_t i)
+{
+	const size_t bytes = PARITIES * DELTA_COLUMNS * state_type_bytes(type);
+
+	_Pragma("GCC unroll 4") for (size_t at = 0; at < bytes; at += 64)
+		__builtin_prefetch(next + i / PARITIES * bytes + at);
+}
+
+/* S = decay S + k u^T; o = S^T q; and, if there is a next row (a constant), p = S^T k_next. S is read from floats, and
+ * written there for the next row, or to the state where there is none; then another slice is fetched meanwhile, as
+ * memory has nothing to do in this pass. */
+LANE void
+delta_write(const StateType type, float *floats, void *state, const float *q, const float *k, const float *k_next,
+			uint32_t dim, const bool next, const uint8_t *fetch, const F32x16 u[COLUMN_LANES], F32x16 decay,
+			F32x16 o[COLUMN_LANES], F32x16 p[COLUMN_LANES])
 {
 	F32x16 sum[PARITIES][COLUMN_LANES], ahead[PARITIES][COLUMN_LANES];
 
@@ -73,23 +94,28 @@ delta_write(const StateType type, void *state, const float *q, const float *k, c
 		EACH_LANES(c) sum[h][c] = ahead[h][c] = f_zero();
 	for (uint32_t i = 0; i < dim; i += PARITIES)
 	{
+		if (!next && fetch)
+			delta_fetch(type, fetch, i);
 		_Pragma("GCC unroll 2") for (uint32_t h = 0; h < PARITIES; h++)
 		{
-			F32x16 key = f_set(k[i + h]), x[COLUMN_LANES];
+			F32x16 key = f_set(k[i + h]), x[COLUMN_LANES], kept[COLUMN_LANES];
 
 			EACH_LANES(c)
 			{
 				size_t at = (i + h) * DELTA_COLUMNS + 16 * c;
 
-				x[c] = f_fma(key, u[c], f_mul(state_lanes(type, state, at), decay));
-				state_put(type, state, at, x[c]);
+				x[c] = f_fma(key, u[c], f_mul(f_load(floats + at), decay));
+				if (!next)
+					state_put(type, state, at, x[c]);
+				else
+					f_store(floats + at, kept[c] = state_value(type, x[c]));
 			}
 			key = f_set(q[i + h]);
 			EACH_LANES(c) sum[h][c] = f_fma(x[c], key, sum[h][c]);
 			if (next)
 			{
 				key = f_set(k_next[i + h]);
-				EACH_LANES(c) ahead[h][c] = f_fma(state_value(type, x[c]), key, ahead[h][c]);
+				EACH_LANES(c) ahead[h][c] = f_fma(kept[c], key, ahead[h][c]);
 			}
 		}
 	}
@@ -98,14 +124,15 @@ delta_write(const StateType type, void *state, const float *q, const float *k, c
 		EACH_LANES(c) p[c] = f_add(ahead[0][c], ahead[1][c]);
 }
 
+/* floats: the state itself, or room for it. */
 LANE void
-delta_rows(const StateType type, void *state, const DeltaRows *rows)
+delta_rows(const StateType type, void *state, float *floats, const DeltaRows *rows)
 {
 	const uint32_t dim = rows->dim;
 	F32x16 p[COLUMN_LANES], u[COLUMN_LANES], o[COLUMN_LANES];
 
 	if (rows->n > 0)
-		delta_read(type, state, rows->k, dim, p);
+		delta_read(type, state, floats, rows->k, dim, p);
 	for (uint32_t t = 0; t < rows->n; t++)
 	{
 		const float *k = rows->k + t * rows->qk_stride, *q = rows->q + t * rows->qk_stride;
@@ -114,9 +141,9 @@ delta_rows(const StateType type, void *state, const DeltaRows *rows)
 
 		EACH_LANES(c) u[c] = f_mul(f_fnma(decay, p[c], f_load(v + 16 * c)), beta);
 		if (t + 1 < rows->n)
-			delta_write(type, state, q, k, k + rows->qk_stride, dim, true, u, decay, o, p);
+			delta_write(type, floats, state, q, k, k + rows->qk_stride, dim, true, NULL, u, decay, o, p);
 		else
-			delta_write(type, state, q, k, NULL, dim, false, u, decay, o, p);
+			delta_write(type, floats, state, q, k, NULL, dim, false, rows->next, u, decay, o, p);
 		EACH_LANES(c) f_store(rows->o + t * rows->o_stride + 16 * c, o[c]);
 	}
 }
@@ -124,10 +151,12 @@ delta_rows(const StateType type, void *state, const DeltaRows *rows)
 static void
 op_delta_rows(StateType type, void *state, const DeltaRows *rows)
 {
+	_Alignas(64) float room[DELTA_MAX_DIM * DELTA_COLUMNS];
+
 	if (type == STATE_F16)
-		delta_rows(STATE_F16, state, rows);
+		delta_rows(STATE_F16, state, room, rows);
 	else
-		delta_rows(STATE_F32, state, rows);
+		delta_rows(STATE_F32, state, state, rows);
 }
 
 static void

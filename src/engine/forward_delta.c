@@ -386,6 +386,7 @@ update_slices(Member *member, const void *argument, uint32_t first, uint32_t end
 			.v_stride = f->rows[ROWS_DELTA].stride,
 			.gate_stride = f->rows[ROWS_DECAY].stride,
 			.o_stride = f->rows[ROWS_ATTENDED].stride,
+			.next = item + 1 < end ? find_slice(f, delta, item + 1).matrix : NULL,
 		};
 
 		if (sequence->first_position == 0)

@@ -70,7 +70,7 @@ typedef enum Ranking
 #define MODEL_MAX_HEAD_DIM 256
 #define MODEL_MAX_EXPERTS 1024
 #define MODEL_MAX_USED_EXPERTS 64
-#define MODEL_MAX_DELTA_DIM 256
+#define MODEL_MAX_DELTA_DIM DELTA_MAX_DIM
 
 /* Hyperparameters, from the file's metadata; plain data, part of the image. */
 typedef struct ModelHyper

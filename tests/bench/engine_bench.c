@@ -224,6 +224,19 @@ measure_memory(const Bench *bench)
 	return read_roof(bench->team, bench->model->image, bench->model->image_bytes, 1);
 }
 
+/* GB/s of changing all states in place; 0: there are none. */
+static double
+measure_states(const Bench *bench)
+{
+	const KvPool *states = kv_pool_states(bench->pool);
+
+	if (!states)
+		return 0;
+	/* they stand one behind the other: a pool gives low addresses first */
+	return update_roof(bench->team, (uint8_t *) kv_pool_state(states, bench->states[0]),
+					   kv_pool_n_taken(states) * kv_pool_block_bytes(states), 2);
+}
+
 static int
 compare_doubles(const void *a, const void *b)
 {
@@ -303,12 +316,22 @@ state_bytes(const Bench *bench)
 	return 2 * model_n_delta_layers(hyper) * matrices * (double) state_type_bytes((StateType) hyper->state_type);
 }
 
+/* The share of their roof that states of n rows have reached, each with a state of its own. */
+static double
+share_of_states(const Bench *bench, const StepTimes *times, double n, double before, double after)
+{
+	double roof = before > after ? before : after;
+
+	return roof > 0 ? n * state_bytes(bench) / (double) times->part_ns[STEP_STATES] / roof : 0;
+}
+
 /* One repetition: what was reached, and of which roof. */
 typedef struct Sample
 {
 	double speed;    /* tok/s */
 	double share;    /* of the roof measured around it */
 	double products; /* of the roof, by the matrix products alone */
+	double states;   /* a hybrid's, read and written, of what memory does of that alone */
 	double roof;
 	bool settled; /* the roof was the same before and after */
 	StepTimes times;
@@ -329,6 +352,7 @@ typedef enum SampleValue
 	SAMPLE_SPEED,
 	SAMPLE_SHARE,
 	SAMPLE_PRODUCTS,
+	SAMPLE_STATES,
 	SAMPLE_ROOF,
 } SampleValue;
 
@@ -348,6 +372,7 @@ sample_median(const Sample *samples, int n, SampleValue value)
 			values[n_values++] = value == SAMPLE_SPEED      ? samples[i].speed
 								 : value == SAMPLE_SHARE    ? samples[i].share
 								 : value == SAMPLE_PRODUCTS ? samples[i].products
+								 : value == SAMPLE_STATES   ? samples[i].states
 															: samples[i].roof;
 	result = median(values, n_values);
 	free(values);
@@ -376,6 +401,8 @@ print_samples(const Sample *samples, int n, const char *roof_name)
 	printf(", \"of_roof\": %.3f", sample_median(samples, n, SAMPLE_SHARE));
 	if (samples[0].products > 0)
 		printf(", \"products_of_roof\": %.3f", sample_median(samples, n, SAMPLE_PRODUCTS));
+	if (samples[0].states > 0)
+		printf(", \"states_of_roof\": %.3f", sample_median(samples, n, SAMPLE_STATES));
 	printf(", \"%s\": %.1f, \"settled\": %d, \"parts\": {", roof_name, sample_median(samples, n, SAMPLE_ROOF),
 		   n_settled);
 	for (int part = 0; part < N_STEP_PARTS; part++)
@@ -420,7 +447,7 @@ bench_decode(Bench *bench, uint32_t n, uint32_t context, int repeat)
 	fill_context(bench, prompt);
 	for (int r = 0; r < repeat; r++)
 	{
-		double before = measure_memory(bench), seconds;
+		double before = measure_memory(bench), states_before = measure_states(bench), seconds;
 		uint64_t start = clock_now_us();
 
 		forward_measure(bench->forward, &samples[r].times);
@@ -435,6 +462,7 @@ bench_decode(Bench *bench, uint32_t n, uint32_t context, int repeat)
 		forward_measure(bench->forward, NULL);
 		sample_roof(&samples[r], before, measure_memory(bench));
 		samples[r].speed = n / seconds;
+		samples[r].states = share_of_states(bench, &samples[r].times, n, states_before, measure_states(bench));
 		samples[r].share = bytes * n / seconds * 1e-9 / samples[r].roof;
 	}
 	printf("{\"bench\": \"decode\", \"file\": \"%s\", \"threads\": %d, \"ours\": %.1f, \"unit\": \"tok/s\", "
@@ -522,7 +550,7 @@ bench_batch(Bench *bench, uint32_t n_sequences, uint32_t prompt, int repeat)
 		die("KV cache too small", NULL);
 	for (int r = 0; r < repeat; r++)
 	{
-		double before = int8_roof(bench->team), seconds;
+		double before = int8_roof(bench->team), states_before = measure_states(bench), seconds;
 		uint64_t start = clock_now_us(), prompts_read;
 		Sample *sample = &samples[r];
 
@@ -537,6 +565,8 @@ bench_batch(Bench *bench, uint32_t n_sequences, uint32_t prompt, int repeat)
 		totals[r] = n_sequences * (prompt + BATCH_ANSWER) / ((double) (clock_now_us() - start) * 1e-6);
 		sample_roof(sample, before, int8_roof(bench->team));
 		sample->speed = n_sequences * BATCH_ANSWER / seconds;
+		sample->states =
+			share_of_states(bench, &sample->times, n_sequences * BATCH_ANSWER, states_before, measure_states(bench));
 		if (sample->roof > 0)
 		{
 			sample->share = ops / seconds * 1e-9 / sample->roof;

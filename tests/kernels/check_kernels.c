@@ -562,8 +562,19 @@ delta_case(void)
 		c.decay[t] = t == 5 ? 0 : expf(-fabsf(c.decay[t]));
 		c.beta[t] = 1 / (1 + expf(-c.beta[t]));
 	}
-	c.rows = (DeltaRows){DELTA_N, DELTA_DIM, c.q,       c.k,           c.v, c.decay,
-						 c.beta,  c.o,       DELTA_DIM, DELTA_COLUMNS, 1,   DELTA_COLUMNS};
+	c.rows = (DeltaRows){.n = DELTA_N,
+						 .dim = DELTA_DIM,
+						 .q = c.q,
+						 .k = c.k,
+						 .v = c.v,
+						 .decay = c.decay,
+						 .beta = c.beta,
+						 .o = c.o,
+						 .next = c.state,
+						 .qk_stride = DELTA_DIM,
+						 .v_stride = DELTA_COLUMNS,
+						 .gate_stride = 1,
+						 .o_stride = DELTA_COLUMNS};
 	return c;
 }
 

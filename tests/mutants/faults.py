@@ -296,7 +296,7 @@ ENGINE = [
           "guesses of the layer pay however few are right", "unit:guesses"),
     fault("history-without-guesses", "src/engine/forward_delta.c", "i < HISTORY && end + (int32_t) state_rows_counting(sequence) > 0; i++)", "i < HISTORY && end > 0; i++)",
           "the convolution forgets rows of right guesses where guesses follow guesses", "unit:scheduler_random"),
-    fault("state-not-rounded", "kernels/ops_delta.h", "ahead[h][c] = f_fma(state_value(type, x[c]), key, ahead[h][c]);", "ahead[h][c] = f_fma(x[c], key, ahead[h][c]);",
+    fault("state-not-rounded", "kernels/ops_delta.h", "kept[c] = state_value(type, x[c]));", "kept[c] = x[c]);",
           "the next row of a step finds a state in F16 before it was rounded", "kernels"),
     fault("kept-rows-not-rounded", "kernels/ops_delta.h", "x = f_fma(state_value(type, f_load(rows[i] + j)), ", "x = f_fma(f_load(rows[i] + j), ",
           "the convolution sees rows of the step as they are, and those of the step before as F16 has them", "kernels"),
