@@ -5,7 +5,7 @@
 
 decode: 64 tokens after a short prompt; prefill: a prompt of 512 tokens; batch: 8 and 32 sequences of 128 tokens and 64 more each, and 32 of
 512 tokens with our keys and values in 8 bits (the speed of the 64); mixture: decode, prefill of 512 and of 4,096 and a batch of 32 of a mixture of experts; hybrid: decode, prefill of 512
-and a batch of 32 of models with gated delta nets. FILE: "demo" or one that bench_models.py makes; "all" for all of them. Beside a mixture
+and a batch of 32 of models with gated delta nets, and the batch with states in F16 (of_roof there: of memory that is read and written in place). FILE: "demo" or one that bench_models.py makes; "all" for all of them. Beside a mixture
 stands ik_llama.cpp, too ("ik", with the instruction sets that its build uses, or why it has no figure).
 """
 import os
@@ -67,6 +67,11 @@ def bench_file(a, file):
                     ik=ik, ik_work=("--prefill", length, "--repeat", str(times)))
         compare(a, name, lambda: our_run("--batch", "32"), lambda: peer_batch(a, inside, 32), what="batch", sequences=32, prompt=128,
                 ik=ik, ik_work=("--batch", "32"))
+        if a.bench == "hybrid":
+            speeds = [(our_run("--batch", "32"), our_run("--batch", "32", "--settings", "state_type=f16")) for _ in range(a.rounds)]
+            emit(bench=a.bench, file=name, threads=a.threads, what="states", sequences=32, prompt=128, f32=median([one["ours"] for one, _ in speeds], 1),
+                 f16=median([other["ours"] for _, other in speeds], 1), unit="tok/s", ratio=median_ratio([other["ours"] for _, other in speeds], [one["ours"] for one, _ in speeds]),
+                 of_roof=median([one["states_of_roof"] for one, _ in speeds]), f16_of_roof=median([other["states_of_roof"] for _, other in speeds]), rounds=a.rounds)
     else:
         for sequences in (8, 32):
             compare(a, name, lambda n=sequences: our_run("--batch", str(n)), lambda n=sequences: peer_batch(a, inside, n), sequences=sequences, prompt=128)
