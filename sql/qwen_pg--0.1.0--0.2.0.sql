@@ -319,6 +319,24 @@ CREATE FUNCTION _qwen_engine_memory__new(OUT weight_bytes bigint, OUT kv_bytes_r
 RETURNS record AS 'MODULE_PATHNAME', 'qwen_engine_memory' LANGUAGE C VOLATILE PARALLEL RESTRICTED;
 COMMENT ON FUNCTION _qwen_engine_memory__new() IS 'columns of the view qwen_stat_engine: memory by purpose';
 
+CREATE FUNCTION _qwen_request_totals__new(OUT role text, OUT model text, OUT function text, OUT calls bigint, OUT errors bigint,
+	OUT cancelled bigint, OUT rejected bigint, OUT prompt_tokens bigint, OUT cached_tokens bigint, OUT completion_tokens bigint,
+	OUT total_ms float8, OUT queue_ms float8, OUT ttft_p50_ms float8, OUT ttft_p95_ms float8, OUT ttft_p99_ms float8,
+	OUT per_token_p50_ms float8, OUT per_token_p95_ms float8, OUT per_token_p99_ms float8, OUT total_p50_ms float8,
+	OUT total_p95_ms float8, OUT total_p99_ms float8, OUT errors_by_class jsonb, OUT since timestamptz,
+	OUT constrained_tokens bigint, OUT forced_tokens bigint, OUT mask_ms float8)
+RETURNS SETOF record AS 'MODULE_PATHNAME', 'qwen_request_totals' LANGUAGE C VOLATILE PARALLEL RESTRICTED ROWS 32;
+COMMENT ON FUNCTION _qwen_request_totals__new() IS 'the rows of the view qwen_stat_requests';
+
+CREATE FUNCTION _qwen_role_totals__new(OUT role text, OUT calls bigint, OUT errors bigint, OUT cancelled bigint,
+	OUT rejected bigint, OUT prompt_tokens bigint, OUT cached_tokens bigint, OUT completion_tokens bigint, OUT total_ms float8,
+	OUT queue_ms float8, OUT ttft_p50_ms float8, OUT ttft_p95_ms float8, OUT ttft_p99_ms float8, OUT per_token_p50_ms float8,
+	OUT per_token_p95_ms float8, OUT per_token_p99_ms float8, OUT total_p50_ms float8, OUT total_p95_ms float8,
+	OUT total_p99_ms float8, OUT errors_by_class jsonb, OUT since timestamptz, OUT rejected_by_limit jsonb,
+	OUT constrained_tokens bigint, OUT forced_tokens bigint, OUT mask_ms float8)
+RETURNS SETOF record AS 'MODULE_PATHNAME', 'qwen_role_totals' LANGUAGE C VOLATILE PARALLEL RESTRICTED ROWS 32;
+COMMENT ON FUNCTION _qwen_role_totals__new() IS 'the rows of the view qwen_stat_roles';
+
 SELECT qwen_take_over();
 DROP FUNCTION qwen_take_over();
 
@@ -505,6 +523,11 @@ CREATE FUNCTION _qwen_engine_guesses(OUT mtp_steps bigint, OUT mtp_tokens bigint
 RETURNS record AS 'MODULE_PATHNAME', 'qwen_engine_guesses' LANGUAGE C VOLATILE PARALLEL RESTRICTED;
 COMMENT ON FUNCTION _qwen_engine_guesses() IS 'what models'' own layers guessed, for qwen_stat_engine';
 
+CREATE FUNCTION _qwen_engine_forms(OUT constrained_tokens bigint, OUT forced_tokens bigint, OUT mask_ms float8, OUT forms int,
+	OUT form_bytes bigint)
+RETURNS record AS 'MODULE_PATHNAME', 'qwen_engine_forms' LANGUAGE C VOLATILE PARALLEL RESTRICTED;
+COMMENT ON FUNCTION _qwen_engine_forms() IS 'what forms of answers have done, for qwen_stat_engine';
+
 CREATE FUNCTION _qwen_statement_progress(OUT pid int, OUT leader int, OUT database text, OUT role text, OUT function text,
 	OUT rows_done bigint, OUT rows_expected float8, OUT prompt_tokens bigint, OUT completion_tokens bigint,
 	OUT prompt_tokens_under_way bigint, OUT completion_tokens_under_way bigint, OUT started_at timestamptz)
@@ -555,9 +578,9 @@ RETURNS text LANGUAGE sql IMMUTABLE PARALLEL SAFE AS
 $$
 	SELECT CASE
 		WHEN function_name IN ('qwen_cosine', 'qwen_type_value', '_qwen_job_workers', '_qwen_models_status',
-			'_qwen_adapters_status', '_qwen_engine_status', '_qwen_engine_guesses', '_qwen_engine_memory', 'qwen_health',
-			'_qwen_activity', '_qwen_statement_progress', '_qwen_load_progress', '_qwen_request_totals', '_qwen_role_totals',
-			'_qwen_may_see_role', '_qwen_usage_rows')
+			'_qwen_adapters_status', '_qwen_engine_status', '_qwen_engine_guesses', '_qwen_engine_forms', '_qwen_engine_memory',
+			'qwen_health', '_qwen_activity', '_qwen_statement_progress', '_qwen_load_progress', '_qwen_request_totals',
+			'_qwen_role_totals', '_qwen_may_see_role', '_qwen_usage_rows')
 			THEN 'everybody'
 		WHEN function_name IN ('qwen_chat', 'qwen_chat_full', 'qwen_chat_stream', 'qwen_generate', 'qwen_fill_in',
 			'qwen_generate_batch', 'qwen_summarize', 'qwen_translate', 'qwen_extract', 'qwen_classify', 'qwen_classify_scores',
@@ -677,7 +700,7 @@ CREATE VIEW qwen_adapters AS SELECT * FROM _qwen_adapters_status();
 
 COMMENT ON VIEW qwen_adapters IS 'adapters of models that are loaded, being loaded, or failed to load';
 
-CREATE OR REPLACE VIEW qwen_stat_engine AS SELECT * FROM _qwen_engine_status(), _qwen_engine_memory(), _qwen_engine_guesses();
+CREATE OR REPLACE VIEW qwen_stat_engine AS SELECT * FROM _qwen_engine_status(), _qwen_engine_memory(), _qwen_engine_guesses(), _qwen_engine_forms();
 
 CREATE VIEW qwen_top AS
 SELECT e.state, e.threads, e.running, e.waiting, round(e.tokens_per_second::numeric, 1) AS tokens_per_s,
@@ -851,6 +874,11 @@ COMMENT ON COLUMN qwen_stat_engine."mtp_tokens" IS 'tokens that they guessed';
 COMMENT ON COLUMN qwen_stat_engine."mtp_right" IS 'those of them that came';
 COMMENT ON COLUMN qwen_stat_engine."mtp_length" IS 'guesses a step';
 COMMENT ON COLUMN qwen_stat_engine."mtp_share" IS 'of guesses, how many came, 0 to 1';
+COMMENT ON COLUMN qwen_stat_engine."constrained_tokens" IS 'tokens for which a form of the answer said what may come';
+COMMENT ON COLUMN qwen_stat_engine."forced_tokens" IS 'those of them of which it left no choice';
+COMMENT ON COLUMN qwen_stat_engine."mask_ms" IS 'time to find what may come';
+COMMENT ON COLUMN qwen_stat_engine."forms" IS 'forms of answers that are compiled, used or kept';
+COMMENT ON COLUMN qwen_stat_engine."form_bytes" IS 'their memory, with that of their masks';
 COMMENT ON COLUMN qwen_top."state" IS 'starting, running, hung, stopped ...';
 COMMENT ON COLUMN qwen_top."threads" IS 'that compute';
 COMMENT ON COLUMN qwen_top."running" IS 'requests in the batch';
@@ -901,6 +929,9 @@ COMMENT ON COLUMN qwen_stat_requests."total_p95_ms" IS 'the same: 95 of 100 have
 COMMENT ON COLUMN qwen_stat_requests."total_p99_ms" IS 'the same: 99 of 100 have less';
 COMMENT ON COLUMN qwen_stat_requests."errors_by_class" IS 'how many of each class of SQLSTATE, {"22": 1}';
 COMMENT ON COLUMN qwen_stat_requests."since" IS 'when the row was begun';
+COMMENT ON COLUMN qwen_stat_requests."constrained_tokens" IS 'of requests that ended well: tokens for which a form of the answer said what may come';
+COMMENT ON COLUMN qwen_stat_requests."forced_tokens" IS 'those of them of which it left no choice';
+COMMENT ON COLUMN qwen_stat_requests."mask_ms" IS 'time to find what may come';
 COMMENT ON COLUMN qwen_stat_roles."calls" IS 'requests that ended';
 COMMENT ON COLUMN qwen_stat_roles."errors" IS 'those of them that failed';
 COMMENT ON COLUMN qwen_stat_roles."cancelled" IS 'those that their sessions gave up';
@@ -921,6 +952,9 @@ COMMENT ON COLUMN qwen_stat_roles."total_p95_ms" IS 'the same: 95 of 100 have le
 COMMENT ON COLUMN qwen_stat_roles."total_p99_ms" IS 'the same: 99 of 100 have less';
 COMMENT ON COLUMN qwen_stat_roles."errors_by_class" IS 'how many of each class of SQLSTATE, {"22": 1}';
 COMMENT ON COLUMN qwen_stat_roles."since" IS 'when the row was begun';
+COMMENT ON COLUMN qwen_stat_roles."constrained_tokens" IS 'of requests that ended well: tokens for which a form of the answer said what may come';
+COMMENT ON COLUMN qwen_stat_roles."forced_tokens" IS 'those of them of which it left no choice';
+COMMENT ON COLUMN qwen_stat_roles."mask_ms" IS 'time to find what may come';
 COMMENT ON COLUMN qwen_stat_roles."role" IS 'who asked; NULL: what there was no row for';
 COMMENT ON COLUMN qwen_stat_roles."rejected_by_limit" IS 'how many each limit refused, {"tokens_per_day": 3}';
 COMMENT ON COLUMN qwen_progress."kind" IS 'query, index, job or load';
@@ -954,7 +988,7 @@ COMMENT ON COLUMN qwen_jobs."started" IS 'when a worker began with it';
 COMMENT ON COLUMN qwen_jobs."ended" IS 'when it was done';
 COMMENT ON COLUMN qwen_jobs."worker_pid" IS 'of the worker, while it runs';
 COMMENT ON COLUMN qwen_jobs."truncated" IS 'answers that max_tokens or the context cut off';
-COMMENT ON COLUMN qwen_jobs."target_columns" IS 'columns that answers go into, if a row of a type fills several';
+COMMENT ON COLUMN qwen_jobs."target_columns" IS 'the columns that answers go into';
 COMMENT ON COLUMN qwen_job_list."id" IS 'for qwen_wait, qwen_cancel, qwen_retry and qwen_forget';
 COMMENT ON COLUMN qwen_job_list."state" IS 'queued, running, done, done with failures, failed, cancelled, or no worker: there is work, and none can run';
 COMMENT ON COLUMN qwen_job_list."done" IS 'rows that are written';

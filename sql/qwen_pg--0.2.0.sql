@@ -648,6 +648,11 @@ CREATE FUNCTION _qwen_engine_guesses(OUT mtp_steps bigint, OUT mtp_tokens bigint
 RETURNS record AS 'MODULE_PATHNAME', 'qwen_engine_guesses' LANGUAGE C VOLATILE PARALLEL RESTRICTED;
 COMMENT ON FUNCTION _qwen_engine_guesses() IS 'what models'' own layers guessed, for qwen_stat_engine';
 
+CREATE FUNCTION _qwen_engine_forms(OUT constrained_tokens bigint, OUT forced_tokens bigint, OUT mask_ms float8, OUT forms int,
+	OUT form_bytes bigint)
+RETURNS record AS 'MODULE_PATHNAME', 'qwen_engine_forms' LANGUAGE C VOLATILE PARALLEL RESTRICTED;
+COMMENT ON FUNCTION _qwen_engine_forms() IS 'what forms of answers have done, for qwen_stat_engine';
+
 CREATE FUNCTION _qwen_engine_memory(OUT weight_bytes bigint, OUT kv_bytes_resident bigint, OUT buffer_bytes bigint,
 	OUT unlisted_requests bigint, OUT states int, OUT state_bytes_used bigint, OUT state_bytes_resident bigint, OUT snapshots int,
 	OUT snapshot_bytes bigint, OUT snapshots_taken bigint, OUT snapshots_hit bigint, OUT snapshots_moved bigint,
@@ -680,7 +685,8 @@ CREATE FUNCTION _qwen_request_totals(OUT role text, OUT model text, OUT function
 	OUT cancelled bigint, OUT rejected bigint, OUT prompt_tokens bigint, OUT cached_tokens bigint, OUT completion_tokens bigint,
 	OUT total_ms float8, OUT queue_ms float8, OUT ttft_p50_ms float8, OUT ttft_p95_ms float8, OUT ttft_p99_ms float8,
 	OUT per_token_p50_ms float8, OUT per_token_p95_ms float8, OUT per_token_p99_ms float8, OUT total_p50_ms float8,
-	OUT total_p95_ms float8, OUT total_p99_ms float8, OUT errors_by_class jsonb, OUT since timestamptz)
+	OUT total_p95_ms float8, OUT total_p99_ms float8, OUT errors_by_class jsonb, OUT since timestamptz,
+	OUT constrained_tokens bigint, OUT forced_tokens bigint, OUT mask_ms float8)
 RETURNS SETOF record AS 'MODULE_PATHNAME', 'qwen_request_totals' LANGUAGE C VOLATILE PARALLEL RESTRICTED ROWS 32;
 COMMENT ON FUNCTION _qwen_request_totals() IS 'the rows of the view qwen_stat_requests';
 
@@ -688,7 +694,8 @@ CREATE FUNCTION _qwen_role_totals(OUT role text, OUT calls bigint, OUT errors bi
 	OUT prompt_tokens bigint, OUT cached_tokens bigint, OUT completion_tokens bigint, OUT total_ms float8, OUT queue_ms float8,
 	OUT ttft_p50_ms float8, OUT ttft_p95_ms float8, OUT ttft_p99_ms float8, OUT per_token_p50_ms float8,
 	OUT per_token_p95_ms float8, OUT per_token_p99_ms float8, OUT total_p50_ms float8, OUT total_p95_ms float8,
-	OUT total_p99_ms float8, OUT errors_by_class jsonb, OUT since timestamptz, OUT rejected_by_limit jsonb)
+	OUT total_p99_ms float8, OUT errors_by_class jsonb, OUT since timestamptz, OUT rejected_by_limit jsonb,
+	OUT constrained_tokens bigint, OUT forced_tokens bigint, OUT mask_ms float8)
 RETURNS SETOF record AS 'MODULE_PATHNAME', 'qwen_role_totals' LANGUAGE C VOLATILE PARALLEL RESTRICTED ROWS 32;
 COMMENT ON FUNCTION _qwen_role_totals() IS 'the rows of the view qwen_stat_roles';
 
@@ -700,7 +707,7 @@ CREATE FUNCTION qwen_monitor()
 RETURNS boolean AS 'MODULE_PATHNAME', 'qwen_monitor' LANGUAGE C VOLATILE PARALLEL RESTRICTED;
 COMMENT ON FUNCTION qwen_monitor() IS 'whoever may call it sees the activity and the statistics of all roles';
 
-CREATE VIEW qwen_stat_engine AS SELECT * FROM _qwen_engine_status(), _qwen_engine_memory(), _qwen_engine_guesses();
+CREATE VIEW qwen_stat_engine AS SELECT * FROM _qwen_engine_status(), _qwen_engine_memory(), _qwen_engine_guesses(), _qwen_engine_forms();
 COMMENT ON VIEW qwen_stat_engine IS 'the engine process: state, requests, memory and tokens since it started';
 
 CREATE VIEW qwen_top AS
@@ -934,6 +941,11 @@ COMMENT ON COLUMN qwen_stat_engine."mtp_tokens" IS 'tokens that they guessed';
 COMMENT ON COLUMN qwen_stat_engine."mtp_right" IS 'those of them that came';
 COMMENT ON COLUMN qwen_stat_engine."mtp_length" IS 'guesses a step';
 COMMENT ON COLUMN qwen_stat_engine."mtp_share" IS 'of guesses, how many came, 0 to 1';
+COMMENT ON COLUMN qwen_stat_engine."constrained_tokens" IS 'tokens for which a form of the answer said what may come';
+COMMENT ON COLUMN qwen_stat_engine."forced_tokens" IS 'those of them of which it left no choice';
+COMMENT ON COLUMN qwen_stat_engine."mask_ms" IS 'time to find what may come';
+COMMENT ON COLUMN qwen_stat_engine."forms" IS 'forms of answers that are compiled, used or kept';
+COMMENT ON COLUMN qwen_stat_engine."form_bytes" IS 'their memory, with that of their masks';
 COMMENT ON COLUMN qwen_top."state" IS 'starting, running, hung, stopped ...';
 COMMENT ON COLUMN qwen_top."threads" IS 'that compute';
 COMMENT ON COLUMN qwen_top."running" IS 'requests in the batch';
@@ -984,6 +996,9 @@ COMMENT ON COLUMN qwen_stat_requests."total_p95_ms" IS 'the same: 95 of 100 have
 COMMENT ON COLUMN qwen_stat_requests."total_p99_ms" IS 'the same: 99 of 100 have less';
 COMMENT ON COLUMN qwen_stat_requests."errors_by_class" IS 'how many of each class of SQLSTATE, {"22": 1}';
 COMMENT ON COLUMN qwen_stat_requests."since" IS 'when the row was begun';
+COMMENT ON COLUMN qwen_stat_requests."constrained_tokens" IS 'of requests that ended well: tokens for which a form of the answer said what may come';
+COMMENT ON COLUMN qwen_stat_requests."forced_tokens" IS 'those of them of which it left no choice';
+COMMENT ON COLUMN qwen_stat_requests."mask_ms" IS 'time to find what may come';
 COMMENT ON COLUMN qwen_stat_roles."calls" IS 'requests that ended';
 COMMENT ON COLUMN qwen_stat_roles."errors" IS 'those of them that failed';
 COMMENT ON COLUMN qwen_stat_roles."cancelled" IS 'those that their sessions gave up';
@@ -1004,6 +1019,9 @@ COMMENT ON COLUMN qwen_stat_roles."total_p95_ms" IS 'the same: 95 of 100 have le
 COMMENT ON COLUMN qwen_stat_roles."total_p99_ms" IS 'the same: 99 of 100 have less';
 COMMENT ON COLUMN qwen_stat_roles."errors_by_class" IS 'how many of each class of SQLSTATE, {"22": 1}';
 COMMENT ON COLUMN qwen_stat_roles."since" IS 'when the row was begun';
+COMMENT ON COLUMN qwen_stat_roles."constrained_tokens" IS 'of requests that ended well: tokens for which a form of the answer said what may come';
+COMMENT ON COLUMN qwen_stat_roles."forced_tokens" IS 'those of them of which it left no choice';
+COMMENT ON COLUMN qwen_stat_roles."mask_ms" IS 'time to find what may come';
 COMMENT ON COLUMN qwen_stat_roles."role" IS 'who asked; NULL: what there was no row for';
 COMMENT ON COLUMN qwen_stat_roles."rejected_by_limit" IS 'how many each limit refused, {"tokens_per_day": 3}';
 COMMENT ON COLUMN qwen_progress."kind" IS 'query, index, job or load';
@@ -1037,7 +1055,7 @@ COMMENT ON COLUMN qwen_jobs."started" IS 'when a worker began with it';
 COMMENT ON COLUMN qwen_jobs."ended" IS 'when it was done';
 COMMENT ON COLUMN qwen_jobs."worker_pid" IS 'of the worker, while it runs';
 COMMENT ON COLUMN qwen_jobs."truncated" IS 'answers that max_tokens or the context cut off';
-COMMENT ON COLUMN qwen_jobs."target_columns" IS 'columns that answers go into, if a row of a type fills several';
+COMMENT ON COLUMN qwen_jobs."target_columns" IS 'the columns that answers go into';
 COMMENT ON COLUMN qwen_job_list."id" IS 'for qwen_wait, qwen_cancel, qwen_retry and qwen_forget';
 COMMENT ON COLUMN qwen_job_list."state" IS 'queued, running, done, done with failures, failed, cancelled, or no worker: there is work, and none can run';
 COMMENT ON COLUMN qwen_job_list."done" IS 'rows that are written';
@@ -1112,9 +1130,9 @@ RETURNS text LANGUAGE sql IMMUTABLE PARALLEL SAFE AS
 $$
 	SELECT CASE
 		WHEN function_name IN ('qwen_cosine', 'qwen_type_value', '_qwen_job_workers', '_qwen_models_status',
-			'_qwen_adapters_status', '_qwen_engine_status', '_qwen_engine_guesses', '_qwen_engine_memory', 'qwen_health',
-			'_qwen_activity', '_qwen_statement_progress', '_qwen_load_progress', '_qwen_request_totals', '_qwen_role_totals',
-			'_qwen_may_see_role', '_qwen_usage_rows')
+			'_qwen_adapters_status', '_qwen_engine_status', '_qwen_engine_guesses', '_qwen_engine_forms', '_qwen_engine_memory',
+			'qwen_health', '_qwen_activity', '_qwen_statement_progress', '_qwen_load_progress', '_qwen_request_totals',
+			'_qwen_role_totals', '_qwen_may_see_role', '_qwen_usage_rows')
 			THEN 'everybody'
 		WHEN function_name IN ('qwen_chat', 'qwen_chat_full', 'qwen_chat_stream', 'qwen_generate', 'qwen_fill_in',
 			'qwen_generate_batch', 'qwen_summarize', 'qwen_translate', 'qwen_extract', 'qwen_classify', 'qwen_classify_scores',

@@ -1,6 +1,6 @@
 @functions watching
 
-CREATE VIEW qwen_stat_engine AS SELECT * FROM _qwen_engine_status(), _qwen_engine_memory(), _qwen_engine_guesses();
+CREATE VIEW qwen_stat_engine AS SELECT * FROM _qwen_engine_status(), _qwen_engine_memory(), _qwen_engine_guesses(), _qwen_engine_forms();
 COMMENT ON VIEW qwen_stat_engine IS 'the engine process: state, requests, memory and tokens since it started';
 
 CREATE VIEW qwen_top AS

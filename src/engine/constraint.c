@@ -7,6 +7,7 @@
 #include <stdlib.h>
 #include <string.h>
 
+#include "../base/clock.h"
 #include "../base/utf8.h"
 #include "replies.h"
 
@@ -15,6 +16,7 @@
 #define BOUND_SLACK 64   /* tokens: bounds are near the truth */
 #define TRIM_TOKENS 32   /* between two looks at how much is kept */
 #define FORCED_BYTES 64  /* that are looked ahead for guesses */
+#define FORCED_LIST 64   /* tokens at most among which there may be no choice */
 
 static Status
 refuse(const char *what)
@@ -83,7 +85,7 @@ constraint_init(Constraint *constraint, const Workplace *place, const Request *m
 	constraint->status = status_ok();
 	if (!message->format.data)
 		return status_ok();
-	STATUS_TRY(format_cache_get(place, message->format, &constraint->shared));
+	STATUS_TRY(format_cache_get(place, message->role, message->format, &constraint->shared));
 	if (!constraint->shared)
 		return status_ok();
 	format = shared_format(constraint->shared);
@@ -172,21 +174,66 @@ constraint_guess(Constraint *constraint, uint32_t n, int32_t *guesses)
 	return constraint_check_guesses(constraint, guesses, n_guesses);
 }
 
+/* How many bytes have to come first, whichever token of a short list is taken; 0: there is a choice. */
+static uint32_t
+count_forced(const Constraint *constraint, const TokenMask *mask)
+{
+	ByteSpan longest = {NULL, 0};
+	size_t n_forced;
+
+	if (mask->bits || mask->n == 0 || mask->n > FORCED_LIST)
+		return 0;
+	for (uint32_t i = 0; i < mask->n; i++)
+	{
+		ByteSpan bytes = tokenizer_token_bytes(constraint->tokenizer, (int32_t) mask->list[i]);
+
+		if (bytes.length > longest.length)
+			longest = bytes;
+	}
+	n_forced = longest.length;
+	for (uint32_t i = 0; i < mask->n && n_forced > 0; i++)
+	{
+		ByteSpan bytes = tokenizer_token_bytes(constraint->tokenizer, (int32_t) mask->list[i]);
+		size_t same = 0;
+
+		while (same < bytes.length && bytes.data[same] == longest.data[same])
+			same++;
+		/* one that is the beginning of the others leaves no choice */
+		if (same < bytes.length && same < n_forced)
+			n_forced = same;
+	}
+	return (uint32_t) n_forced;
+}
+
+/* A token is taken: count what the form had to say of it. */
+static void
+count_token(Constraint *constraint, int32_t token)
+{
+	const RowMask *row = constraint->row < constraint->n_rows ? &constraint->rows[constraint->row] : NULL;
+	size_t length = tokenizer_token_bytes(constraint->tokenizer, token).length;
+
+	constraint->counts.n_tokens++;
+	constraint->counts.n_forced += constraint->is_cut || (row && length > 0 && length <= row->n_forced);
+}
+
 void
 constraint_begin_step(Constraint *constraint, const int32_t *guesses, uint32_t n_guesses)
 {
 	Format *format;
 	FormatState state = constraint->state;
 
-	constraint->n_rows = 0;
+	uint64_t began_ns;
+
+	constraint->n_rows = constraint->row = 0;
 	if (!constraint->shared || constraint->is_cut)
 		return;
+	began_ns = clock_now_ns();
 	format = shared_format(constraint->shared);
 	for (uint32_t row = 0; row <= n_guesses && row <= DRAFT_MAX; row++)
 	{
 		RowMask *mask = &constraint->rows[constraint->n_rows++];
 
-		*mask = (RowMask){NULL, true, true};
+		*mask = (RowMask){NULL, true, true, 0};
 		if (!constraint->is_open)
 			continue;
 		mask->mask = masks_get(shared_masks(constraint->shared), state);
@@ -199,9 +246,12 @@ constraint_begin_step(Constraint *constraint, const int32_t *guesses, uint32_t n
 				constraint->status = no_memory();
 			return;
 		}
+		if (!mask->may_end && !mask->may_think)
+			mask->n_forced = count_forced(constraint, mask->mask);
 		if (row < n_guesses)
 			state = take_token(constraint, state, guesses[row]);
 	}
+	constraint->counts.mask_ns += clock_now_ns() - began_ns;
 }
 
 /* Logits of a list of tokens stay. */
@@ -336,14 +386,14 @@ take_ordinary(Constraint *constraint, int32_t *token, uint32_t n_left)
 		}
 	}
 	constraint->state = next;
+	count_token(constraint, *token);
 	return status_ok();
 }
 
-Status
-constraint_take(Constraint *constraint, Answer *answer, int32_t *token, uint32_t n_left)
+/* Take a token while the form holds, or where it may begin. */
+static Status
+take_open(Constraint *constraint, Answer *answer, int32_t *token, uint32_t n_left)
 {
-	if (!constraint->shared || !constraint->is_open)
-		return status_ok();
 	STATUS_TRY(constraint->status);
 	if (*token < 0)
 		return status_error(STATUS_UNSUPPORTED, "response_format: no token of the model's vocabulary can come next");
@@ -365,6 +415,18 @@ constraint_take(Constraint *constraint, Answer *answer, int32_t *token, uint32_t
 	if (constraint->n_taken++ % TRIM_TOKENS == TRIM_TOKENS - 1)
 		shared_format_trim(constraint->shared);
 	return take_ordinary(constraint, token, n_left);
+}
+
+Status
+constraint_take(Constraint *constraint, Answer *answer, int32_t *token, uint32_t n_left)
+{
+	Status status;
+
+	if (!constraint->shared || !constraint->is_open)
+		return status_ok();
+	status = take_open(constraint, answer, token, n_left);
+	constraint->row++;
+	return status;
 }
 
 bool

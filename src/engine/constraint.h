@@ -12,12 +12,14 @@
 #include "answer.h"
 #include "drafts.h"
 #include "format_cache.h"
+#include "request.h"
 
 /* What may come in one row of a step. */
 typedef struct RowMask
 {
 	const TokenMask *mask; /* NULL: anything */
 	bool may_end, may_think;
+	uint32_t n_forced; /* bytes that have to come first, whichever token is taken; 0: there is a choice */
 } RowMask;
 
 typedef struct Constraint
@@ -33,7 +35,8 @@ typedef struct Constraint
 	uint32_t n_ends, n_shortest; /* tokens of the shortest answer … */
 	uint32_t n_closing;          /* … and, at most, of what ends a thinking */
 	RowMask rows[DRAFT_MAX + 1];
-	uint32_t n_rows;
+	uint32_t n_rows, row; /* row: the next one that a token is taken of */
+	FormCounts counts;
 	uint32_t n_taken; /* tokens of it */
 	Status status;    /* why there are no masks */
 	TokenBuffer completion;

@@ -8,9 +8,10 @@
 #include <stdlib.h>
 #include <string.h>
 
+#include "kept_memory.h"
 #include "replies.h"
+#include "role_budget.h"
 
-#define CACHE_BYTES ((size_t) 64 << 20) /* of formats that nobody uses */
 #define MASK_BYTES ((size_t) 32 << 20)  /* of one format's masks */
 #define GROWN_BYTES ((size_t) 24 << 20) /* of a format: newcomers get it anew */
 
@@ -18,6 +19,7 @@ typedef struct ModelVocabulary
 {
 	const Model *model;
 	Vocabulary *vocabulary;
+	MaskScratch *scratch;
 	struct ModelVocabulary *next;
 } ModelVocabulary;
 
@@ -32,6 +34,8 @@ struct SharedFormat
 	uint32_t n_users;
 	uint64_t used; /* the how manieth use was its last */
 	size_t bytes;
+	uint32_t role;  /* whose memory it is: of the first of its users, or of those that it had */
+	size_t charged; /* bytes that this role has for it */
 	bool is_listed;
 	SharedFormat *next;
 };
@@ -40,64 +44,145 @@ static pthread_mutex_t lock = PTHREAD_MUTEX_INITIALIZER;
 static SharedFormat *formats;
 static ModelVocabulary *vocabularies;
 static uint64_t n_uses;
+static RoleBudget idle = {.limit = FORMAT_CACHE_BYTES}; /* bytes of listed ones that nobody uses, by role */
+static FormatTotals totals;
 
+/* Note how many bytes it has now; the lock is held. */
+static void
+set_bytes(SharedFormat *shared, size_t bytes)
+{
+	totals.bytes += bytes - shared->bytes;
+	shared->bytes = bytes;
+}
+
+/* The lock is held. */
 static void
 destroy(SharedFormat *shared)
 {
+	set_bytes(shared, 0);
+	totals.n--;
 	masks_destroy(shared->masks);
 	format_destroy(shared->format);
 	free(shared->text);
 	free(shared);
 }
 
-/* Take out of the list; the lock is held. */
-static void
-unlist(SharedFormat *shared)
+/* Its place in the list, or NULL; the lock is held. */
+static SharedFormat **
+find_link(const SharedFormat *shared)
 {
 	SharedFormat **at = &formats;
 
 	while (*at && *at != shared)
 		at = &(*at)->next;
-	if (*at)
+	return *at ? at : NULL;
+}
+
+/* Take out of the list; the lock is held. */
+static void
+unlist(SharedFormat *shared)
+{
+	SharedFormat **at = find_link(shared);
+
+	if (at)
 		*at = shared->next;
+	if (shared->n_users == 0)
+		role_budget_give(&idle, shared->role, shared->charged);
 	shared->is_listed = false;
+}
+
+/* At the head of the list, where what is used much is found soon; the lock is held. */
+static void
+put_first(SharedFormat *shared)
+{
+	shared->used = ++n_uses;
+	shared->next = formats;
+	formats = shared;
 }
 
 /* A format of the list that is the same and not worn out; the lock is held. */
 static SharedFormat *
 find(const Model *model, ByteSpan text)
 {
-	for (SharedFormat *shared = formats; shared; shared = shared->next)
-		if (shared->model == model && shared->length == text.length &&
-			memcmp(shared->text, text.data, text.length) == 0)
-		{
-			shared->n_users++;
-			shared->used = ++n_uses;
-			return shared;
-		}
+	for (SharedFormat **at = &formats; *at; at = &(*at)->next)
+	{
+		SharedFormat *shared = *at;
+
+		if (shared->model != model || shared->length != text.length ||
+			memcmp(shared->text, text.data, text.length) != 0)
+			continue;
+		*at = shared->next;
+		put_first(shared);
+		return shared;
+	}
 	return NULL;
 }
 
-/* Drop what was used least recently while nobody uses it and there is too much; the lock is held. */
+/* One user more. The first one's role has its memory; the lock is held. */
+static Status
+begin_use(SharedFormat *shared, uint32_t role)
+{
+	Status status = status_ok();
+
+	if (shared->n_users == 0)
+	{
+		status = kept_memory_take(role, shared->bytes);
+		if (status.code != STATUS_OK)
+			return status;
+		if (shared->is_listed)
+			role_budget_give(&idle, shared->role, shared->charged);
+		shared->role = role;
+		shared->charged = shared->bytes;
+	}
+	shared->n_users++;
+	return status;
+}
+
+/* One user less. true: nobody finds it any more, either; the lock is held. */
+static bool
+end_use(SharedFormat *shared)
+{
+	if (--shared->n_users > 0)
+		return false;
+	kept_memory_give(shared->role, shared->charged);
+	shared->charged = shared->bytes;
+	if (!shared->is_listed)
+		return true;
+	if (role_budget_take(&idle, shared->role, shared->charged))
+		return false;
+	*find_link(shared) = shared->next;
+	return true;
+}
+
+/* The format to give up next: that of the role with most of them that was used least recently; the lock is held. */
+static SharedFormat *
+find_victim(void)
+{
+	SharedFormat *victim = NULL;
+	size_t most = 0;
+
+	for (SharedFormat *shared = formats; shared; shared = shared->next)
+	{
+		size_t bytes = shared->n_users == 0 ? role_budget_of(&idle, shared->role) : 0;
+
+		if (bytes == 0 || bytes < most || (bytes == most && victim && shared->used > victim->used))
+			continue;
+		victim = shared;
+		most = bytes;
+	}
+	return victim;
+}
+
+/* Drop what nobody uses while there is too much of it; the lock is held. */
 static void
 evict(void)
 {
-	for (;;)
-	{
-		SharedFormat *oldest = NULL;
-		size_t bytes = 0;
+	SharedFormat *victim;
 
-		for (SharedFormat *shared = formats; shared; shared = shared->next)
-			if (shared->n_users == 0)
-			{
-				bytes += shared->bytes;
-				if (!oldest || shared->used < oldest->used)
-					oldest = shared;
-			}
-		if (!oldest || bytes <= CACHE_BYTES)
-			return;
-		unlist(oldest);
-		destroy(oldest);
+	while (idle.total > FORMAT_CACHE_BYTES && (victim = find_victim()))
+	{
+		unlist(victim);
+		destroy(victim);
 	}
 }
 
@@ -119,12 +204,19 @@ make_vocabulary(const Model *model)
 	return vocabulary;
 }
 
+static void
+destroy_vocabulary(ModelVocabulary *one)
+{
+	mask_scratch_destroy(one->scratch);
+	vocabulary_destroy(one->vocabulary);
+	free(one);
+}
+
 /* A model's vocabulary, made for the first request that needs it; the others wait. NULL: no memory. */
-static const Vocabulary *
+static const ModelVocabulary *
 vocabulary_of(const Model *model)
 {
 	ModelVocabulary *one;
-	const Vocabulary *found;
 
 	pthread_mutex_lock(&lock);
 	for (one = vocabularies; one && one->model != model; one = one->next)
@@ -132,24 +224,31 @@ vocabulary_of(const Model *model)
 	if (!one && (one = calloc(1, sizeof *one)))
 	{
 		one->vocabulary = make_vocabulary(model);
+		one->scratch = one->vocabulary ? mask_scratch_create(one->vocabulary) : NULL;
 		one->model = model;
 		one->next = vocabularies;
-		if (one->vocabulary)
+		if (one->scratch)
 			vocabularies = one;
 		else
 		{
-			free(one);
+			destroy_vocabulary(one);
 			one = NULL;
 		}
 	}
-	found = one ? one->vocabulary : NULL;
 	pthread_mutex_unlock(&lock);
-	return found;
+	return one;
+}
+
+static size_t
+bytes_of(const SharedFormat *shared)
+{
+	return sizeof *shared + shared->length + format_bytes(shared->format) + masks_all_bytes(shared->masks);
 }
 
 static Status
 compile(const Workplace *place, ByteSpan text, SharedFormat **out)
 {
+	const ModelVocabulary *words;
 	SharedFormat *shared;
 	Format *format;
 
@@ -163,72 +262,87 @@ compile(const Workplace *place, ByteSpan text, SharedFormat **out)
 		format_destroy(format);
 		return no_memory();
 	}
+	words = vocabulary_of(place->model);
 	shared->model = place->model;
 	shared->format = format;
-	shared->vocabulary = vocabulary_of(place->model);
-	shared->masks = shared->vocabulary ? masks_create(format, shared->vocabulary) : NULL;
+	shared->vocabulary = words ? words->vocabulary : NULL;
+	shared->masks = words ? masks_create(format, words->vocabulary, words->scratch) : NULL;
 	shared->text = strndup(text.data, text.length);
 	shared->length = text.length;
-	shared->n_users = 1;
-	if (!shared->masks || !shared->text)
+	pthread_mutex_lock(&lock);
+	totals.n++;
+	if (shared->masks && shared->text)
 	{
-		destroy(shared);
-		return no_memory();
+		set_bytes(shared, bytes_of(shared));
+		*out = shared;
 	}
-	shared->bytes = format_bytes(format);
-	*out = shared;
-	return status_ok();
+	else
+		destroy(shared);
+	pthread_mutex_unlock(&lock);
+	return *out ? status_ok() : no_memory();
 }
 
 Status
-format_cache_get(const Workplace *place, ByteSpan text, SharedFormat **shared)
+format_cache_get(const Workplace *place, uint32_t role, ByteSpan text, SharedFormat **out)
 {
-	SharedFormat *other;
+	SharedFormat *made = NULL, *found;
+	Status status = status_ok();
 
+	*out = NULL;
 	pthread_mutex_lock(&lock);
-	*shared = find(place->model, text);
+	found = find(place->model, text);
+	if (found)
+		status = begin_use(found, role);
 	pthread_mutex_unlock(&lock);
-	if (*shared)
-		return status_ok();
-	STATUS_TRY(compile(place, text, shared));
-	if (!*shared)
-		return status_ok();
-	/* nobody else has this text */
-	if (format_is_copy((*shared)->format))
-		return status_ok();
-	pthread_mutex_lock(&lock);
-	/* another thread may have been faster */
-	other = find(place->model, text);
-	if (!other)
+	if (!found)
 	{
-		(*shared)->used = ++n_uses;
-		(*shared)->is_listed = true;
-		(*shared)->next = formats;
-		formats = *shared;
-		evict();
+		STATUS_TRY(compile(place, text, &made));
+		if (!made)
+			return status_ok();
+		pthread_mutex_lock(&lock);
+		/* another thread may have been faster; of a text to be copied nobody else has the same */
+		found = format_is_copy(made->format) ? NULL : find(place->model, text);
+		if (found)
+		{
+			destroy(made);
+			made = found;
+		}
+		status = begin_use(made, role);
+		if (status.code != STATUS_OK && !made->is_listed)
+			destroy(made);
+		else if (!made->is_listed && !format_is_copy(made->format))
+		{
+			made->is_listed = true;
+			put_first(made);
+		}
+		found = made;
+		pthread_mutex_unlock(&lock);
 	}
-	pthread_mutex_unlock(&lock);
-	if (other)
-	{
-		destroy(*shared);
-		*shared = other;
-	}
-	return status_ok();
+	*out = status.code == STATUS_OK ? found : NULL;
+	return status;
 }
 
 void
 format_cache_release(SharedFormat *shared)
 {
-	bool is_last;
-
 	if (!shared)
 		return;
 	pthread_mutex_lock(&lock);
-	is_last = --shared->n_users == 0 && !shared->is_listed;
+	if (end_use(shared))
+		destroy(shared);
 	evict();
 	pthread_mutex_unlock(&lock);
-	if (is_last)
-		destroy(shared);
+}
+
+FormatTotals
+format_cache_totals(void)
+{
+	FormatTotals found;
+
+	pthread_mutex_lock(&lock);
+	found = totals;
+	pthread_mutex_unlock(&lock);
+	return found;
 }
 
 Format *
@@ -249,6 +363,20 @@ shared_vocabulary(const SharedFormat *shared)
 	return shared->vocabulary;
 }
 
+/* A format that is used has other bytes than its role has for it; the lock is held. false: there is no room for more.
+ */
+static bool
+charge(SharedFormat *shared)
+{
+	if (shared->bytes > shared->charged &&
+		kept_memory_take(shared->role, shared->bytes - shared->charged).code != STATUS_OK)
+		return false;
+	if (shared->bytes < shared->charged)
+		kept_memory_give(shared->role, shared->charged - shared->bytes);
+	shared->charged = shared->bytes;
+	return true;
+}
+
 void
 shared_format_trim(SharedFormat *shared)
 {
@@ -257,7 +385,14 @@ shared_format_trim(SharedFormat *shared)
 	if (masks_bytes(shared->masks) > MASK_BYTES)
 		masks_trim(shared->masks);
 	pthread_mutex_lock(&lock);
-	shared->bytes = format_bytes(shared->format) + masks_bytes(shared->masks);
+	set_bytes(shared, bytes_of(shared));
+	if (!charge(shared))
+	{
+		/* masks can be had again; those of the step at hand go the next time */
+		masks_trim(shared->masks);
+		set_bytes(shared, bytes_of(shared));
+		(void) charge(shared);
+	}
 	if (is_worn && shared->is_listed)
 		unlist(shared);
 	pthread_mutex_unlock(&lock);
@@ -277,6 +412,7 @@ format_cache_forget(const Model *model)
 			continue;
 		}
 		*at = shared->next;
+		role_budget_give(&idle, shared->role, shared->charged);
 		destroy(shared);
 	}
 	for (ModelVocabulary **at = &vocabularies; *at; at = &(*at)->next)
@@ -285,8 +421,7 @@ format_cache_forget(const Model *model)
 			ModelVocabulary *gone = *at;
 
 			*at = gone->next;
-			vocabulary_destroy(gone->vocabulary);
-			free(gone);
+			destroy_vocabulary(gone);
 			break;
 		}
 	pthread_mutex_unlock(&lock);

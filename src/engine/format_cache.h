@@ -2,7 +2,8 @@
  * format_cache.h - compiled formats of answers, shared by the requests that ask for the same one of the same model, and
  * the models' vocabularies as tries.
  *
- * Compiled at the desk, used by the event loop alone from then on. What nobody uses stays while there is room.
+ * Compiled at the desk, used by the event loop alone from then on. What nobody uses stays while there is room; then the
+ * role that has most of it gives up what it used least recently, so that nobody's many forms drive out those of others.
  */
 #ifndef QWEN_FORMAT_CACHE_H
 #define QWEN_FORMAT_CACHE_H
@@ -13,9 +14,23 @@
 
 typedef struct SharedFormat SharedFormat;
 
-/* The format that a text asks for; *shared is NULL where it asks for none. Release it. */
-extern Status format_cache_get(const Workplace *place, ByteSpan text, SharedFormat **shared);
+#define FORMAT_CACHE_BYTES ((size_t) 64 << 20) /* of formats that nobody uses */
+
+/*
+ * The format that a text asks for; *shared is NULL where it asks for none. Release it. While it is used its memory is
+ * that of a role, of the first that uses it (kept_memory.h): STATUS_UNAVAILABLE where there is no room.
+ */
+extern Status format_cache_get(const Workplace *place, uint32_t role, ByteSpan text, SharedFormat **shared);
 extern void format_cache_release(SharedFormat *shared);
+
+/* All that are compiled, used or kept. */
+typedef struct FormatTotals
+{
+	uint32_t n;
+	size_t bytes;
+} FormatTotals;
+
+extern FormatTotals format_cache_totals(void);
 
 extern Format *shared_format(SharedFormat *shared);
 extern Masks *shared_masks(SharedFormat *shared);

@@ -24,10 +24,11 @@ kept_memory_take(uint32_t role, size_t bytes)
 							bytes, KEPT_MEMORY_BYTES / 2);
 	pthread_mutex_lock(&lock);
 	if (!role_budget_has_room(&budget, role, bytes))
-		status = status_error(STATUS_UNAVAILABLE,
-							  "requests that have not ended keep %zu bytes of memory for tools, answers to choose from "
-							  "and pieces of texts, %zu of them for this role: there is no room for %zu more now",
-							  budget.total, role_budget_of(&budget, role), bytes);
+		status = status_error(
+			STATUS_UNAVAILABLE,
+			"requests that have not ended keep %zu bytes of memory for tools, answers to choose from, "
+			"pieces of texts and forms of answers, %zu of them for this role: there is no room for %zu more now",
+			budget.total, role_budget_of(&budget, role), bytes);
 	else if (!role_budget_take(&budget, role, bytes))
 		status = status_error(STATUS_UNAVAILABLE, "out of memory in the engine");
 	pthread_mutex_unlock(&lock);

@@ -1,6 +1,6 @@
 /*
  * kept_memory.h - a bound for what requests keep from being prepared until their end, beside texts and tokens: the
- * tools that an answer's calls are typed by, the answers to choose from, the pieces of a text.
+ * tools that an answer's calls are typed by, the answers to choose from, the pieces of a text, the forms of answers.
  *
  * Each of these is bounded, but requests wait by the thousand, and which client says GO is its own affair. So all of
  * them together have a bound, and a role may have as much as it leaves free to others: alone half of it, and then who

@@ -285,6 +285,7 @@ generate_take_row(EngineRequest *request, Sequence *sequence, const StepRow *row
 	uint32_t n_left = sequence->n_behind - sequence->n_generated - 1;
 
 	STATUS_TRY(constraint_take(constraint, answer, &token, n_left));
+	request->form = constraint->counts;
 	if (token < 0)
 		return not_finite(request->model, sequence->n_tokens - 1);
 	if (sequence->n_generated == 0)
@@ -327,6 +328,9 @@ generate_finish(EngineRequest *request, ByteWriter *out)
 		.queue_us = request->started_us - request->go_us,
 		.ttft_us = generation->first_token_us - request->go_us,
 		.total_us = now - request->go_us,
+		.constrained_tokens = request->form.n_tokens,
+		.forced_tokens = request->form.n_forced,
+		.mask_us = request->form.mask_ns / 1000,
 		.model = {request->model->name, strlen(request->model->name)},
 		.content = span_of(&answer->content),
 	};

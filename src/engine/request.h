@@ -27,6 +27,14 @@ typedef enum RequestState
 struct RoleAccount;
 struct EngineKind;
 
+/* What the form of an answer has done. */
+typedef struct FormCounts
+{
+	uint32_t n_tokens; /* for which it said what may come … */
+	uint32_t n_forced; /* … and of these, those of which it left no choice */
+	uint64_t mask_ns;  /* to find what may come */
+} FormCounts;
+
 typedef struct EngineRequest
 {
 	uint32_t id; /* the client's */
@@ -46,6 +54,8 @@ typedef struct EngineRequest
 	uint32_t n_prompt;        /* tokens that were asked with */
 	uint32_t n_counted;       /* of these: that are in the statistics … */
 	uint32_t n_cached_tokens; /* … and that it did not have to compute */
+	FormCounts form;          /* … what an answer's form has done so far, … */
+	FormCounts form_counted;  /* … and what of it is in the engine's statistics */
 	RequestMeter *meter;      /* NULL: nobody wants to know */
 	uint64_t go_us, started_us;
 

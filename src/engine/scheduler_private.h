@@ -51,6 +51,9 @@ extern void scheduler_count_prompt(Scheduler *scheduler, Sequence *sequence, boo
 /* A token more of an answer. */
 extern void scheduler_count_token(Scheduler *scheduler, const Sequence *sequence);
 
+/* Count what the form of a request's answer has done since the last time. */
+extern void scheduler_count_form(Scheduler *scheduler, EngineRequest *request);
+
 /* Guesses of an answer, and how many of them were right. */
 extern void scheduler_count_guesses(Scheduler *scheduler, uint32_t n_guesses, uint32_t n_right, bool by_head);
 

@@ -60,6 +60,7 @@ take_rows(Scheduler *scheduler, Slot *slot, uint32_t index, ByteWriter *out)
 		row.logits = part->want_hidden ? NULL : forward_logits(slot->forward, index, r);
 		status = request_take_row(sequence, &row, out);
 	}
+	scheduler_count_form(scheduler, sequence->request);
 	return status;
 }
 
@@ -97,6 +98,7 @@ take_guessed(Scheduler *scheduler, Slot *slot, uint32_t index, ByteWriter *out)
 	else
 		drafts_learn(&sequence->drafts, n_guesses, n_right);
 	scheduler_count_guesses(scheduler, n_guesses, n_right, sequence->by_head);
+	scheduler_count_form(scheduler, sequence->request);
 	sequence->n_drafted = 0;
 	return status;
 }

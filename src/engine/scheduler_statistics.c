@@ -36,6 +36,19 @@ scheduler_count_token(Scheduler *scheduler, const Sequence *sequence)
 }
 
 void
+scheduler_count_form(Scheduler *scheduler, EngineRequest *request)
+{
+	const FormCounts *form = &request->form;
+
+	if (form->n_tokens == request->form_counted.n_tokens)
+		return;
+	atomic_fetch_add(&scheduler->page->n_constrained_tokens, form->n_tokens - request->form_counted.n_tokens);
+	atomic_fetch_add(&scheduler->page->n_forced_tokens, form->n_forced - request->form_counted.n_forced);
+	atomic_fetch_add(&scheduler->page->mask_ns, form->mask_ns - request->form_counted.mask_ns);
+	request->form_counted = *form;
+}
+
+void
 scheduler_count_guesses(Scheduler *scheduler, uint32_t n_guesses, uint32_t n_right, bool by_head)
 {
 	atomic_fetch_add(&scheduler->page->n_guessed_tokens, n_guesses);

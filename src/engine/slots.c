@@ -374,12 +374,15 @@ slots_publish_memory(const Slots *slots, StatusPage *page)
 {
 	const KvBudget *budget = slots->settings.budget;
 	uint64_t idle = slots_idle_bytes(slots);
+	FormatTotals forms = format_cache_totals();
 
 	atomic_store(&page->kv_bytes_resident, kv_budget_resident(budget));
 	atomic_store(&page->kv_bytes_used, kv_budget_in_use(budget) - idle);
 	atomic_store(&page->kv_bytes_cached, idle);
 	atomic_store(&page->n_cached_blocks, slots_cached_blocks(slots));
 	publish_states(slots, page);
+	atomic_store(&page->n_forms, forms.n);
+	atomic_store(&page->form_bytes, forms.bytes);
 }
 
 void

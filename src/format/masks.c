@@ -37,9 +37,42 @@ struct Masks
 	NumberMap piece_of, composed;
 	TokenMask *masks;
 	uint32_t n_masks, masks_capacity;
-	uint32_t *got, *left; /* of the walk at hand */
+	uint32_t *got, *left; /* of the walk at hand: the scratch's */
 	uint32_t n_got, n_left;
+	bool was_asked; /* since the last trim */
 };
+
+struct MaskScratch
+{
+	uint32_t *tokens, *nodes;
+};
+
+void
+mask_scratch_destroy(MaskScratch *scratch)
+{
+	if (!scratch)
+		return;
+	free(scratch->tokens);
+	free(scratch->nodes);
+	free(scratch);
+}
+
+MaskScratch *
+mask_scratch_create(const Vocabulary *vocabulary)
+{
+	MaskScratch *scratch = calloc(1, sizeof *scratch);
+
+	if (!scratch)
+		return NULL;
+	scratch->tokens = malloc((size_t) vocabulary->n_tokens * sizeof *scratch->tokens);
+	scratch->nodes = malloc((size_t) vocabulary->all.n * sizeof *scratch->nodes);
+	if (!scratch->tokens || !scratch->nodes)
+	{
+		mask_scratch_destroy(scratch);
+		return NULL;
+	}
+	return scratch;
+}
 
 /* The sets that always are. */
 static bool
@@ -60,7 +93,7 @@ open_pool(Masks *masks)
 }
 
 Masks *
-masks_create(Format *format, const Vocabulary *vocabulary)
+masks_create(Format *format, const Vocabulary *vocabulary, MaskScratch *scratch)
 {
 	Masks *masks = calloc(1, sizeof *masks);
 
@@ -68,9 +101,9 @@ masks_create(Format *format, const Vocabulary *vocabulary)
 		return NULL;
 	masks->format = format;
 	masks->vocabulary = vocabulary;
-	masks->got = malloc((size_t) vocabulary->n_tokens * sizeof *masks->got);
-	masks->left = malloc((size_t) vocabulary->all.n * sizeof *masks->left);
-	if (!masks->got || !masks->left || !open_pool(masks))
+	masks->got = scratch->tokens;
+	masks->left = scratch->nodes;
+	if (!open_pool(masks))
 	{
 		masks_destroy(masks);
 		return NULL;
@@ -87,8 +120,6 @@ masks_destroy(Masks *masks)
 		pool_close(&masks->pool);
 	if (masks->old.arena)
 		pool_close(&masks->old);
-	free(masks->got);
-	free(masks->left);
 	free(masks);
 }
 
@@ -98,9 +129,18 @@ masks_bytes(const Masks *masks)
 	return arena_used(masks->pool.arena);
 }
 
+size_t
+masks_all_bytes(const Masks *masks)
+{
+	return masks_bytes(masks) + (masks->old.arena ? arena_used(masks->old.arena) : 0);
+}
+
 void
 masks_trim(Masks *masks)
 {
+	if (!masks->was_asked)
+		return;
+	masks->was_asked = false;
 	if (masks->old.arena)
 		pool_close(&masks->old);
 	masks->old = masks->pool;
@@ -545,6 +585,7 @@ masks_get(Masks *masks, FormatState state)
 	uint32_t n, index;
 	const uint32_t *cells;
 
+	masks->was_asked = true;
 	if (map_find(&masks->composed, state, &index))
 		return &masks->masks[index];
 	masks->format->pool.work = 0;

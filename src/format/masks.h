@@ -21,16 +21,25 @@ typedef struct TokenMask
 	const uint64_t *bits; /* NULL: the list */
 } TokenMask;
 
-/* Both outlive the masks. NULL: no memory. */
-extern Masks *masks_create(Format *format, const Vocabulary *vocabulary);
+/* Room for one walk at a time through a vocabulary, which the masks of all formats share. NULL: no memory. */
+typedef struct MaskScratch MaskScratch;
+extern MaskScratch *mask_scratch_create(const Vocabulary *vocabulary);
+extern void mask_scratch_destroy(MaskScratch *scratch);
+
+/* All three outlive the masks. NULL: no memory. */
+extern Masks *masks_create(Format *format, const Vocabulary *vocabulary, MaskScratch *scratch);
 extern void masks_destroy(Masks *masks);
 
 /* The mask of a state, valid until the second masks_trim from here on. NULL after a failure, which format_status or
  * memory tells. */
 extern const TokenMask *masks_get(Masks *masks, FormatState state);
 
-/* Bytes that are kept; forget all of them. */
+/* Bytes of masks that are kept; with those that go at the next trim. */
 extern size_t masks_bytes(const Masks *masks);
+extern size_t masks_all_bytes(const Masks *masks);
+
+/* Forget all masks; nothing where none was asked for since the last time, so that those of a step stay until its end.
+ */
 extern void masks_trim(Masks *masks);
 
 #endif

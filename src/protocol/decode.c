@@ -358,6 +358,9 @@ decode_done(const unsigned char *body, size_t length, Done *done)
 	done->queue_us = read_u64(&reader);
 	done->ttft_us = read_u64(&reader);
 	done->total_us = read_u64(&reader);
+	done->constrained_tokens = read_u32(&reader);
+	done->forced_tokens = read_u32(&reader);
+	done->mask_us = read_u64(&reader);
 	done->model = read_text(&reader);
 	done->content = read_text(&reader);
 	done->thinking = read_text(&reader);

@@ -175,6 +175,9 @@ encode_done(ByteWriter *writer, uint32_t request_id, const Done *done)
 	write_u64(writer, done->queue_us);
 	write_u64(writer, done->ttft_us);
 	write_u64(writer, done->total_us);
+	write_u32(writer, done->constrained_tokens);
+	write_u32(writer, done->forced_tokens);
+	write_u64(writer, done->mask_us);
 	write_span(writer, done->model);
 	write_span(writer, done->content);
 	write_span(writer, done->thinking);

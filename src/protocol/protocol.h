@@ -207,9 +207,12 @@ typedef struct Done
 	uint32_t prompt_tokens;
 	uint32_t cached_tokens;
 	uint32_t completion_tokens;
-	uint64_t queue_us; /* GO until the first step with it */
-	uint64_t ttft_us;  /* GO until the first sampled token */
-	uint64_t total_us; /* GO until the end */
+	uint64_t queue_us;           /* GO until the first step with it */
+	uint64_t ttft_us;            /* GO until the first sampled token */
+	uint64_t total_us;           /* GO until the end */
+	uint32_t constrained_tokens; /* those for which a form (format) said what may come … */
+	uint32_t forced_tokens;      /* … and of these, those of which it left no choice */
+	uint64_t mask_us;            /* it took to find what may come */
 	ByteSpan model;
 	ByteSpan content;
 	ByteSpan thinking;   /* not given where the model did not think */

@@ -168,13 +168,18 @@ typedef struct StatusPage
 	_Atomic uint64_t n_prompt_tokens; /* computed or from the prefix cache */
 	_Atomic uint64_t n_cached_tokens; /* those from the prefix cache */
 	_Atomic uint64_t n_generated_tokens;
-	_Atomic uint64_t n_guessed_tokens; /* by speculation … */
-	_Atomic uint64_t n_guessed_right;  /* … and so many of them came */
-	_Atomic uint64_t n_head_steps;     /* times that a model's own layer guessed … */
-	_Atomic uint64_t n_head_guessed;   /* … so many of them … */
-	_Atomic uint64_t n_head_right;     /* … and of these came */
-	_Atomic uint64_t step_us_total;    /* time inside steps */
-	char isa[16];                      /* which kernels: "portable", "avx2", "avx512", "neon" */
+	_Atomic uint64_t n_guessed_tokens;     /* by speculation … */
+	_Atomic uint64_t n_guessed_right;      /* … and so many of them came */
+	_Atomic uint64_t n_head_steps;         /* times that a model's own layer guessed … */
+	_Atomic uint64_t n_head_guessed;       /* … so many of them … */
+	_Atomic uint64_t n_head_right;         /* … and of these came */
+	_Atomic uint64_t n_constrained_tokens; /* generated, for which a form said what may come … */
+	_Atomic uint64_t n_forced_tokens;      /* … of which it left no choice … */
+	_Atomic uint64_t mask_ns;              /* … and it took to find that out */
+	_Atomic uint32_t n_forms;              /* compiled, used now or kept … */
+	_Atomic uint64_t form_bytes;           /* … and their memory, with that of their masks */
+	_Atomic uint64_t step_us_total;        /* time inside steps */
+	char isa[16];                          /* which kernels: "portable", "avx2", "avx512", "neon" */
 
 	SlotStatus slots[STATUS_PAGE_ALL_SLOTS];
 

@@ -49,7 +49,7 @@ def protocol():
     for name, body in requests.items():
         save("protocol", f"request_{name}", b"\x02" + body)
     save("protocol", "stream_client", b"\x00" + frame(1, requests["generate"]) + frame(2, struct.pack("<I", 3)) + frame(3, b"", 8))
-    done = struct.pack("<BIIIQQQ", 2, 5, 3, 9, 1, 2, 3) + span("chat") + span("text") + span("thought") + span("[]")
+    done = struct.pack("<BIIIQQQIIQ", 2, 5, 3, 9, 1, 2, 3, 8, 4, 6) + span("chat") + span("text") + span("thought") + span("[]") + span("[]")
     piece, error = b"\x01" + span("pièce"), struct.pack("<H", 1) + span("wrong") + span(None) + span("hint")
     accepted = struct.pack("<II", 5, 100)
     save("protocol", "stream_engine", b"\x01" + frame(16, accepted) + frame(17, piece) + frame(18, done))

@@ -387,12 +387,13 @@ static void
 masks_are_what_their_tokens_are_one_by_one(void **unused)
 {
 	Vocabulary *vocabulary = small_vocabulary();
+	MaskScratch *scratch = mask_scratch_create(vocabulary);
 
 	(void) unused;
 	for (size_t i = 0; i < LENGTH(cases); i++)
 	{
 		Format *format = compiled(cases[i].format);
-		Masks *masks = masks_create(format, vocabulary);
+		Masks *masks = masks_create(format, vocabulary, scratch);
 
 		assert_non_null(masks);
 		for (uint64_t seed = 1; seed <= 6; seed++)
@@ -400,6 +401,7 @@ masks_are_what_their_tokens_are_one_by_one(void **unused)
 		masks_destroy(masks);
 		format_destroy(format);
 	}
+	mask_scratch_destroy(scratch);
 	vocabulary_destroy(vocabulary);
 }
 

@@ -235,7 +235,7 @@ answers_round_trip(void **state)
 	ByteWriter writer;
 	Accepted accepted = {12, 500};
 	Piece piece = {PIECE_THINKING, span("hm")};
-	Done done = {FINISH_LENGTH, 1, 2, 3, 4, 5, 6, span("m"), span("text"), {NULL, 0}, span("[]"), span("[1]")};
+	Done done = {FINISH_LENGTH, 1, 2, 3, 4, 5, 6, 7, 8, 9, span("m"), span("text"), {NULL, 0}, span("[]"), span("[1]")};
 	float values[2] = {0.5f, -3.25f};
 	RequestResult result = {RESULT_FLOATS, 2, (const unsigned char *) values, {NULL, 0}, 9, 4};
 	ProtocolError error = {STATUS_TOO_LONG, span("too long"), {NULL, 0}, span("shorten it")};
@@ -258,6 +258,9 @@ answers_round_trip(void **state)
 	assert_int_equal(decode_done(writer.data + 16, writer.length - 16, &done).code, STATUS_OK);
 	assert_int_equal(done.finish_reason, FINISH_LENGTH);
 	assert_int_equal(done.total_us, 6);
+	assert_int_equal(done.constrained_tokens, 7);
+	assert_int_equal(done.forced_tokens, 8);
+	assert_int_equal(done.mask_us, 9);
 	assert_span(done.content, "text");
 	assert_null(done.thinking.data);
 

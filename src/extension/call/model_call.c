@@ -313,6 +313,9 @@ count_step(ModelCall *call)
 			counts->prompt_tokens += reply->done.prompt_tokens;
 			counts->cached_tokens += reply->done.cached_tokens;
 			counts->completion_tokens += reply->done.completion_tokens;
+			counts->constrained_tokens += reply->done.constrained_tokens;
+			counts->forced_tokens += reply->done.forced_tokens;
+			counts->mask_us += reply->done.mask_us;
 			call->was_cut |= reply->done.finish_reason == FINISH_LENGTH;
 		}
 		else if (reply->type == FRAME_RESULT)
@@ -525,6 +528,9 @@ add_counts(ModelCallCounts *counts, const ModelCallCounts *more)
 	counts->prompt_tokens += more->prompt_tokens;
 	counts->cached_tokens += more->cached_tokens;
 	counts->completion_tokens += more->completion_tokens;
+	counts->constrained_tokens += more->constrained_tokens;
+	counts->forced_tokens += more->forced_tokens;
+	counts->mask_us += more->mask_us;
 }
 
 Datum

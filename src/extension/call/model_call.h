@@ -89,6 +89,8 @@ typedef struct ModelCallCounts
 	int64 prompt_tokens;
 	int64 cached_tokens;
 	int64 completion_tokens;
+	int64 constrained_tokens, forced_tokens; /* by the form of the answer */
+	int64 mask_us;
 	int64 failed;
 } ModelCallCounts;
 

@@ -23,6 +23,30 @@ explain_calls(BatchState *state, List *ancestors, ExplainState *es)
 	ExplainPropertyList("Calls", calls, es);
 }
 
+/* What the forms of answers have done; nothing where no answer had one. */
+static void
+explain_forms(const ModelCallCounts *counts, ExplainState *es)
+{
+	double mask_ms = counts->mask_us / 1000.0;
+
+	if (counts->constrained_tokens == 0)
+		return;
+	if (es->format != EXPLAIN_FORMAT_TEXT)
+	{
+		ExplainPropertyInteger("Constrained Tokens", NULL, counts->constrained_tokens, es);
+		ExplainPropertyInteger("Forced Tokens", NULL, counts->forced_tokens, es);
+		if (es->timing)
+			ExplainPropertyFloat("Mask Time", "ms", mask_ms, 3, es);
+		return;
+	}
+	appendStringInfoSpaces(es->str, es->indent * 2);
+	appendStringInfo(es->str, "Constrained Tokens: %lld  Forced Tokens: %lld", (long long) counts->constrained_tokens,
+					 (long long) counts->forced_tokens);
+	if (es->timing)
+		appendStringInfo(es->str, "  Mask Time: %.3f ms", mask_ms);
+	appendStringInfoChar(es->str, '\n');
+}
+
 /* What was asked, and how long was waited for it. */
 static void
 explain_counts(const BatchState *state, ExplainState *es)
@@ -38,6 +62,7 @@ explain_counts(const BatchState *state, ExplainState *es)
 		ExplainPropertyInteger("Prompt Tokens", NULL, counts->prompt_tokens, es);
 		ExplainPropertyInteger("Cached Tokens", NULL, counts->cached_tokens, es);
 		ExplainPropertyInteger("Generated Tokens", NULL, counts->completion_tokens, es);
+		explain_forms(counts, es);
 		ExplainPropertyInteger("Largest Window", NULL, state->window->largest, es);
 		ExplainPropertyFloat("Waited", "ms", waited_ms, 3, es);
 		return;
@@ -46,6 +71,7 @@ explain_counts(const BatchState *state, ExplainState *es)
 	appendStringInfo(es->str, "Requests: %lld  Prompt Tokens: %lld  Cached Tokens: %lld  Generated Tokens: %lld\n",
 					 (long long) counts->requests, (long long) counts->prompt_tokens, (long long) counts->cached_tokens,
 					 (long long) counts->completion_tokens);
+	explain_forms(counts, es);
 	if (counts->failed > 0)
 		ExplainPropertyInteger("Failed Requests", NULL, counts->failed, es);
 	appendStringInfoSpaces(es->str, es->indent * 2);

@@ -13,6 +13,7 @@
 
 #define N_ENGINE_COLUMNS 30
 #define N_GUESS_COLUMNS 5
+#define N_FORM_COLUMNS 5
 
 static const char *const engine_state_names[] = {"stopped", "running", "backing off"};
 
@@ -106,5 +107,23 @@ QWEN_FUNCTION(qwen_engine_guesses, 0, 0)
 	values[3] = Float8GetDatum(steps ? (double) right / steps : 0);
 	nulls[4] = guessed == 0;
 	values[4] = Float8GetDatum(guessed ? (double) right / guessed : 0);
+	return HeapTupleGetDatum(heap_form_tuple(BlessTupleDesc(descriptor), values, nulls));
+}
+
+/* What forms of answers have done, and the memory of those that are compiled. */
+QWEN_FUNCTION(qwen_engine_forms, 0, 0)
+{
+	Datum values[N_FORM_COLUMNS];
+	bool nulls[N_FORM_COLUMNS] = {false};
+	TupleDesc descriptor;
+
+	require_preloaded();
+	if (get_call_result_type(fcinfo, NULL, &descriptor) != TYPEFUNC_COMPOSITE || descriptor->natts != N_FORM_COLUMNS)
+		elog(ERROR, "qwen_engine_forms has an unexpected shape");
+	values[0] = Int64GetDatum(atomic_load(&qwen_page->n_constrained_tokens));
+	values[1] = Int64GetDatum(atomic_load(&qwen_page->n_forced_tokens));
+	values[2] = Float8GetDatum(atomic_load(&qwen_page->mask_ns) / 1000 / 1000.0);
+	values[3] = Int32GetDatum(atomic_load(&qwen_page->n_forms));
+	values[4] = Int64GetDatum(atomic_load(&qwen_page->form_bytes));
 	return HeapTupleGetDatum(heap_form_tuple(BlessTupleDesc(descriptor), values, nulls));
 }

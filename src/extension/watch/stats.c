@@ -29,8 +29,9 @@
 #include "utils/timestamp.h"
 
 #define N_TOTAL_COLUMNS 20 /* of both views, after the key */
+#define N_FORM_COLUMNS 3   /* at the end of both */
 #define MAX_KEY_COLUMNS 3
-#define N_ROLE_COLUMNS (1 + N_TOTAL_COLUMNS + 1)
+#define N_ROLE_COLUMNS (1 + N_TOTAL_COLUMNS + 1 + N_FORM_COLUMNS)
 
 /* SQLSTATE classes that are told apart; the last one stands for all others. */
 static const char *const class_names[] = {"0A", "22", "42", "53", "54", "55", "57", "58", "other"};
@@ -49,6 +50,7 @@ typedef struct StatCounts
 	uint64 calls, errors, cancelled, rejected;
 	uint64 prompt_tokens, cached_tokens, completion_tokens;
 	uint64 total_us, queue_us;
+	uint64 constrained_tokens, forced_tokens, mask_us;
 	uint64 by_class[N_CLASSES];
 	Histogram ttft, per_token, total;
 	TimestampTz since;
@@ -155,6 +157,9 @@ stats_count(const WatchedRequest *watched, const RequestOutcome *outcome)
 		counts->completion_tokens += outcome->completion_tokens;
 		counts->total_us += outcome->total_us;
 		counts->queue_us += outcome->queue_us;
+		counts->constrained_tokens += outcome->constrained_tokens;
+		counts->forced_tokens += outcome->forced_tokens;
+		counts->mask_us += outcome->mask_us;
 		if (outcome->end == ENDED_WELL)
 		{
 			histogram_add(&counts->total, outcome->total_us);
@@ -291,6 +296,15 @@ put_counts(const StatCounts *counts, Datum *values, bool *nulls)
 	values[19] = TimestampTzGetDatum(counts->since);
 }
 
+/* The last columns of both views: what the forms of answers have done. */
+static void
+put_forms(const StatCounts *counts, Datum *values)
+{
+	values[0] = Int64GetDatum(counts->constrained_tokens);
+	values[1] = Int64GetDatum(counts->forced_tokens);
+	values[2] = Float8GetDatum(counts->mask_us / 1000.0);
+}
+
 /* A name, NULL when it is empty. */
 static void
 put_name(const char *name, Datum *value, bool *null)
@@ -329,8 +343,8 @@ QWEN_FUNCTION(qwen_request_totals, 0, 0)
 	entries = copy_entries(&n);
 	for (int i = 0; i < n; i++)
 	{
-		Datum values[MAX_KEY_COLUMNS + N_TOTAL_COLUMNS] = {0};
-		bool nulls[MAX_KEY_COLUMNS + N_TOTAL_COLUMNS] = {false};
+		Datum values[MAX_KEY_COLUMNS + N_TOTAL_COLUMNS + N_FORM_COLUMNS] = {0};
+		bool nulls[MAX_KEY_COLUMNS + N_TOTAL_COLUMNS + N_FORM_COLUMNS] = {false};
 
 		if (!may_see(everybody, entries[i].key.role))
 			continue;
@@ -338,6 +352,7 @@ QWEN_FUNCTION(qwen_request_totals, 0, 0)
 		put_name(entries[i].key.model, &values[1], &nulls[1]);
 		put_name(entries[i].key.function, &values[2], &nulls[2]);
 		put_counts(&entries[i].counts, &values[3], &nulls[3]);
+		put_forms(&entries[i].counts, &values[MAX_KEY_COLUMNS + N_TOTAL_COLUMNS]);
 		tuplestore_putvalues(set->setResult, set->setDesc, values, nulls);
 	}
 	return (Datum) 0;
@@ -364,6 +379,9 @@ merge_counts(StatCounts *sum, const StatCounts *other)
 	sum->completion_tokens += other->completion_tokens;
 	sum->total_us += other->total_us;
 	sum->queue_us += other->queue_us;
+	sum->constrained_tokens += other->constrained_tokens;
+	sum->forced_tokens += other->forced_tokens;
+	sum->mask_us += other->mask_us;
 	for (int i = 0; i < N_CLASSES; i++)
 		sum->by_class[i] += other->by_class[i];
 	histogram_merge(&sum->ttft, &other->ttft);
@@ -395,7 +413,8 @@ QWEN_FUNCTION(qwen_role_totals, 0, 0)
 			continue;
 		put_name(name_of_role(entries[i].key.role), &values[0], &nulls[0]);
 		put_counts(&entries[i].counts, &values[1], &nulls[1]);
-		put_rejected(entries[i].key.role, &values[N_ROLE_COLUMNS - 1], &nulls[N_ROLE_COLUMNS - 1]);
+		put_rejected(entries[i].key.role, &values[1 + N_TOTAL_COLUMNS], &nulls[1 + N_TOTAL_COLUMNS]);
+		put_forms(&entries[i].counts, &values[N_ROLE_COLUMNS - N_FORM_COLUMNS]);
 		tuplestore_putvalues(set->setResult, set->setDesc, values, nulls);
 	}
 	return (Datum) 0;

@@ -23,6 +23,8 @@ typedef struct RequestOutcome
 	uint32 prompt_tokens, cached_tokens, completion_tokens;
 	bool has_first_token;
 	uint64 total_us, queue_us, ttft_us;
+	uint32 constrained_tokens, forced_tokens; /* by the form of the answer */
+	uint64 mask_us;
 } RequestOutcome;
 
 extern Size stats_memory_bytes(void);

@@ -150,6 +150,9 @@ watch_answered(WatchedRequest *watched, const EngineReply *reply)
 		outcome.queue_us = reply->done.queue_us;
 		outcome.ttft_us = Min(reply->done.ttft_us, reply->done.total_us);
 		outcome.total_us = reply->done.total_us;
+		outcome.constrained_tokens = reply->done.constrained_tokens;
+		outcome.forced_tokens = reply->done.forced_tokens;
+		outcome.mask_us = reply->done.mask_us;
 	}
 	else if (watched->has_go)
 	{

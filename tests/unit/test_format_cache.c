@@ -1,0 +1,152 @@
+/*
+ * test_format_cache.c - compiled forms have a bound, what is used is its role's memory, and nobody's many forms drive
+ * out those of others.
+ */
+#include <setjmp.h>
+#include <stdarg.h>
+#include <stddef.h>
+#include <stdint.h>
+
+#include <cmocka.h>
+#include <stdio.h>
+
+#include "../../src/engine/format_cache.h"
+#include "../../src/engine/kept_memory.h"
+#include "tiny_engine.h"
+
+#define N_FORMS 2000
+#define FORM_BYTES 120000 /* of text: about 2 MB once it is compiled */
+
+static const TinyModel shape = {false, 2, 64, 96, 4, 2, 16, 2048, false, TENSOR_F32, 21, POOLING_LAST};
+static Model *model;
+static Workplace place;
+static char text[FORM_BYTES + 1];
+
+/* A form of many values that differs from others by a number. */
+static ByteSpan
+form(int number)
+{
+	size_t n = (size_t) snprintf(text, sizeof text, "{\"enum\":[\"n%d\"", number);
+
+	for (int i = 0; n + 32 < FORM_BYTES; i++)
+		n += (size_t) snprintf(text + n, sizeof text - n, ",\"a value %06d\"", i * 37 % 9973);
+	n += (size_t) snprintf(text + n, sizeof text - n, "]}");
+	return (ByteSpan){text, n};
+}
+
+static SharedFormat *
+get(uint32_t role, int number)
+{
+	SharedFormat *shared;
+	Status status = format_cache_get(&place, role, form(number), &shared);
+
+	if (status.code != STATUS_OK)
+		fail_msg("%s", status.message);
+	return shared;
+}
+
+/* Is a form compiled now? Asking for one that is not makes one more. */
+static bool
+is_kept(uint32_t role, int number)
+{
+	FormatTotals before = format_cache_totals();
+	SharedFormat *shared = get(role, number);
+	bool is_there = format_cache_totals().n == before.n;
+
+	format_cache_release(shared);
+	return is_there;
+}
+
+static void
+the_same_form_is_compiled_once(void **state)
+{
+	SharedFormat *first = get(1, 1), *second = get(2, 1);
+
+	(void) state;
+	assert_ptr_equal(first, second);
+	format_cache_release(first);
+	format_cache_release(second);
+	assert_true(is_kept(3, 1));
+}
+
+static void
+forms_of_a_role_do_not_drive_out_those_of_others(void **state)
+{
+	SharedFormat *used = get(1, 1);
+	size_t most = 0;
+
+	(void) state;
+	format_cache_release(get(1, 2));
+	for (int i = 0; i < N_FORMS / 10; i++)
+	{
+		size_t bytes;
+
+		format_cache_release(get(2 + i % 3, 100 + i));
+		bytes = format_cache_totals().bytes;
+		most = bytes > most ? bytes : most;
+	}
+	/* the one that is used comes on top of the bound, and the last one before something is given up */
+	assert_true(most > FORMAT_CACHE_BYTES / 2 && most < FORMAT_CACHE_BYTES + FORMAT_CACHE_BYTES / 4);
+	assert_true(is_kept(1, 1) && is_kept(1, 2));
+	assert_false(is_kept(2, 100));
+	assert_ptr_equal(get(5, 1), used);
+	format_cache_release(used);
+	format_cache_release(used);
+}
+
+static void
+forms_in_use_are_their_roles_memory(void **state)
+{
+	static SharedFormat *used[N_FORMS];
+	Status status = status_ok();
+	int n = 0;
+	size_t bytes;
+
+	(void) state;
+	while (n < N_FORMS && status.code == STATUS_OK)
+	{
+		status = format_cache_get(&place, 7, form(10000 + n), &used[n]);
+		n += status.code == STATUS_OK;
+	}
+	assert_int_equal(status.code, STATUS_UNAVAILABLE);
+	bytes = format_cache_totals().bytes;
+	assert_true(bytes > KEPT_MEMORY_BYTES / 4 && bytes < KEPT_MEMORY_BYTES / 2 + 2 * FORMAT_CACHE_BYTES);
+	/* others find room, also for a form that this role has */
+	format_cache_release(get(8, 9999));
+	format_cache_release(get(8, 10000));
+	while (n > 0)
+		format_cache_release(used[--n]);
+	assert_true(format_cache_totals().bytes <= FORMAT_CACHE_BYTES);
+	assert_int_equal(kept_memory_take(9, KEPT_MEMORY_BYTES / 2).code, STATUS_OK);
+	assert_int_equal(kept_memory_take(7, KEPT_MEMORY_BYTES / 2 - (4 << 20)).code, STATUS_OK);
+	kept_memory_give(9, KEPT_MEMORY_BYTES / 2);
+	kept_memory_give(7, KEPT_MEMORY_BYTES / 2 - (4 << 20));
+}
+
+static void
+a_model_that_goes_takes_its_forms_along(void **state)
+{
+	(void) state;
+	format_cache_release(get(1, 1));
+	format_cache_forget(model);
+	assert_int_equal(format_cache_totals().n, 0);
+	assert_int_equal(format_cache_totals().bytes, 0);
+}
+
+int
+main(void)
+{
+	const struct CMUnitTest tests[] = {
+		cmocka_unit_test(the_same_form_is_compiled_once),
+		cmocka_unit_test(forms_of_a_role_do_not_drive_out_those_of_others),
+		cmocka_unit_test(forms_in_use_are_their_roles_memory),
+		cmocka_unit_test(a_model_that_goes_takes_its_forms_along),
+	};
+	int failed;
+
+	model = tiny_model(&shape);
+	place = (Workplace){.model = model, .tokenizer = model->tokenizer};
+	failed = cmocka_run_group_tests(tests, NULL, NULL);
+	model_close(model);
+	return failed;
+}
