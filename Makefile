@@ -215,13 +215,15 @@ check-isa: $(COMPUTING:%=$(B)/tests/unit/test_%)
 check-kernels: $(CHECK_KERNELS)
 	@$(RUNNER) ./$(CHECK_KERNELS) 2>&1 | grep -vE 'RUN|  OK '; exit $${PIPESTATUS[0]}
 
-GOLDEN_PARTS := logits guesses scheduled typed sampling formats tokenizer template greedy
+GOLDEN_PARTS := logits adapters guesses scheduled typed sampling formats tokenizer template greedy
 check-golden: $(GOLDEN_PARTS:%=check-golden-%)
 .PHONY: $(GOLDEN_PARTS:%=check-golden-%)
 check-golden-logits: $(ENGINE_BENCH)
 	@$(PYTHON) tests/golden/logits/check_logits.py --engine-bench $(ENGINE_BENCH)
 check-golden-guesses: $(ENGINE_BENCH)
 	@$(PYTHON) tests/golden/logits/check_guesses.py --engine-bench $(ENGINE_BENCH)
+check-golden-adapters: $(ENGINE_BENCH)
+	@$(PYTHON) tests/golden/logits/check_adapters.py --engine-bench $(ENGINE_BENCH)
 check-golden-scheduled: $(SCHEDULED_LOGITS) $(ENGINE_BENCH)
 	@$(PYTHON) tests/golden/logits/check_scheduled.py --program $(SCHEDULED_LOGITS) --engine-bench $(ENGINE_BENCH)
 check-golden-sampling: $(SAMPLE_STDIN)

@@ -1,10 +1,11 @@
 #!/usr/bin/env python3
-"""What adapters cost a step: 8 sequences that decode, each with an adapter of its own of rank 16, beside the same without; the engine alone, in turn in one run.
+"""What adapters cost: 8 sequences that decode, each with an adapter of its own of rank 16, and a prompt with one, beside the same without; the engine alone, each step
+with and without in turn.
 
   bench_adapters.py --programs FOLDER --peer FOLDER --cache FOLDER --model FILE [FILE …]
 
 "on": q and v, what most adapters that are trained change, or all matrices of every layer. "bytes": of the adapters, of which a step reads all, beside those of the
-weights: where memory is the roof, by so much a step is longer at least. "off" is ours without adapters.
+weights: where memory is the roof, by so much a step is longer at least, and "bytes_permit" is the best ratio. "off" is ours without adapters.
 """
 import os
 import sys
@@ -13,13 +14,13 @@ import tempfile
 import numpy as np
 
 import bench_common as common
-from bench_common import emit, median, median_ratio
+from bench_common import emit, median
 
 sys.path.insert(0, os.path.join(os.path.dirname(os.path.abspath(__file__)), "..", "tools"))
 import demo_adapters  # noqa: E402
 import demo_model  # noqa: E402
 
-RANK, SEQUENCES = 16, 8
+RANK, SEQUENCES, PROMPT = 16, 8, 512
 ON = {"q and v": ("attn_q.weight", "attn_v.weight"), "all": (".weight",)}
 
 
@@ -42,15 +43,13 @@ def bench_file(a, file, folder):
         adapter = os.path.join(folder, "adapter.gguf")
         write_adapter(adapter, path, endings)
 
-        def run(*more):
-            return common.ours(a, "engine_bench", path, "--threads", str(a.threads), "--repeat", "3", "--batch", str(SEQUENCES), *more)["ours"]
-
-        plain, adapted = [], []
-        for _ in range(a.rounds):
-            plain.append(run())
-            adapted.append(run("--adapter", adapter, "--adapters", str(SEQUENCES)))
-        emit(bench="adapters", file=os.path.basename(path), on=on, threads=a.threads, sequences=SEQUENCES, rank=RANK, ours=median(adapted, 1), off=median(plain, 1), unit="tok/s",
-             ratio=median_ratio(adapted, plain), bytes=round(SEQUENCES * os.path.getsize(adapter) / os.path.getsize(path), 2), rounds=a.rounds)
+        n_bytes = os.path.getsize(adapter) / os.path.getsize(path)
+        for what, options, n in (("decode", ["--batch", str(SEQUENCES), "--adapters", str(SEQUENCES)], SEQUENCES), ("prefill", ["--prefill", str(PROMPT)], 1)):
+            runs = [common.ours(a, "engine_bench", path, "--threads", str(a.threads), "--repeat", "3", "--adapter", adapter, *options) for _ in range(a.rounds)]
+            ours, off, ratio = (median([run[key] for run in runs], digits) for key, digits in (("ours", 1), ("off", 1), ("ratio", 3)))
+            permits = {"bytes": round(n * n_bytes, 2), "bytes_permit": round(1 / (1 + n * n_bytes), 2)} if what == "decode" else {}
+            emit(bench="adapters", what=what, file=os.path.basename(path), on=on, threads=a.threads, rows=SEQUENCES if what == "decode" else PROMPT, rank=RANK, ours=ours,
+                 off=off, unit="tok/s", ratio=ratio, **permits, rounds=a.rounds)
 
 
 def main():

@@ -11,7 +11,9 @@
  * them once it had the time to put them there.
  *
  * --adapter: a LoRA file beside the model, which may be given several times; --adapters: so many of them, the files in
- * turns, each with memory of its own. Sequence number i has adapter number i modulo their number.
+ * turns, each with memory of its own. Sequence number i has adapter number i modulo their number, with
+ * --adapter-scale; an empty name is no adapter. --batch and --prefill measure what that costs then: every step with and
+ * without, in turn. --logits writes one after the other what sequences with each of them get side by side.
  *
  *   engine_bench --roofs [--threads N] [--disk FILE]
  *
@@ -60,6 +62,8 @@ typedef struct Bench
 	int image_fd;
 	Adapter *adapters[MAX_ADAPTERS]; /* [n_adapters], of which sequences take turns */
 	uint32_t n_adapters;
+	bool without_adapters; /* leave them out for now */
+	float adapter_scale;
 	const char *file;
 	FILE *out; /* for guesses */
 	bool huge_pages;
@@ -200,6 +204,8 @@ load_adapter(Bench *bench, const char *path)
 	AdapterLoadReport report;
 	Adapter **adapter = &bench->adapters[bench->n_adapters++];
 
+	if (!path[0])
+		return;
 	request.file = split_path(path, directory, sizeof directory);
 	request.directory = directory;
 	request.base_fd = bench->image_fd;
@@ -207,6 +213,8 @@ load_adapter(Bench *bench, const char *path)
 	check(adapter_load(&request, &report), "adapter");
 	check(adapter_open(request.image_fd, 1, adapter), "adapter");
 	check(forward_check_adapter(bench->forward, *adapter), "adapter");
+	if (bench->huge_pages && !pages_collapse((void *) (*adapter)->image, (*adapter)->image_bytes))
+		fprintf(stderr, "engine_bench: not all of an adapter is on huge pages\n");
 	close(request.image_fd);
 }
 
@@ -214,7 +222,9 @@ load_adapter(Bench *bench, const char *path)
 static const Adapter *
 adapter_of(const Bench *bench, uint32_t sequence)
 {
-	return bench->n_adapters > 0 ? bench->adapters[sequence % bench->n_adapters] : NULL;
+	if (bench->n_adapters == 0 || bench->without_adapters)
+		return NULL;
+	return bench->adapters[sequence % bench->n_adapters];
 }
 
 /* GB/s of reading the model's own image. */
@@ -259,21 +269,29 @@ state_of(const Bench *bench, uint32_t sequence)
 	return bench->states ? kv_pool_state(kv_pool_states(bench->pool), bench->states[sequence]) : NULL;
 }
 
+/* Tokens that sequence number s has next, from position first on; it has n_blocks blocks. */
+static StepSequence
+step_sequence(const Bench *bench, uint32_t s, const int32_t *tokens, uint32_t first, uint32_t n, uint32_t n_blocks)
+{
+	return (StepSequence){
+		.tokens = tokens,
+		.n_tokens = n,
+		.first_position = first,
+		.kv_blocks = bench->blocks + s * n_blocks,
+		.n_logits = 1,
+		.adapter = adapter_of(bench, s),
+		.adapter_scale = bench->adapter_scale,
+		.state = state_of(bench, s),
+	};
+}
+
 /* Rows [first, first + n) of tokens through the model. */
 static void
 step(Bench *bench, const int32_t *tokens, uint32_t first, uint32_t n, uint32_t n_logits)
 {
-	StepSequence sequence = {
-		.tokens = tokens + first,
-		.n_tokens = n,
-		.first_position = first,
-		.kv_blocks = bench->blocks,
-		.n_logits = n_logits,
-		.adapter = adapter_of(bench, 0),
-		.adapter_scale = 1,
-		.state = state_of(bench, 0),
-	};
+	StepSequence sequence = step_sequence(bench, 0, tokens + first, first, n, 0);
 
+	sequence.n_logits = n_logits;
 	forward_step(bench->forward, &sequence, 1);
 }
 
@@ -520,16 +538,7 @@ batch_step(Bench *bench, const int32_t *tokens, uint32_t n_blocks, uint32_t star
 	StepSequence sequences[64] = {{0}};
 
 	for (uint32_t s = 0; s < n_sequences; s++)
-		sequences[s] = (StepSequence){
-			.tokens = tokens + start + s + first,
-			.n_tokens = n,
-			.first_position = first,
-			.kv_blocks = bench->blocks + (start + s) * n_blocks,
-			.n_logits = 1,
-			.adapter = adapter_of(bench, start + s),
-			.adapter_scale = 1,
-			.state = state_of(bench, start + s),
-		};
+		sequences[s] = step_sequence(bench, start + s, tokens + start + s + first, first, n, n_blocks);
 	forward_step(bench->forward, sequences, n_sequences);
 	for (uint32_t s = 0; s < n_sequences; s++)
 		(void) kernels_select()->argmax(forward_logits(bench->forward, s, 0), bench->model->hyper.vocab);
@@ -585,6 +594,68 @@ bench_batch(Bench *bench, uint32_t n_sequences, uint32_t prompt, int repeat)
 	free(totals);
 }
 
+/* Seconds of one step of all sequences, or of a prompt where there is one sequence, with the adapters or without. */
+static double
+timed_step(Bench *bench, const int32_t *tokens, uint32_t n_blocks, uint32_t n_sequences, uint32_t first, uint32_t n,
+		   bool without, StepTimes *times)
+{
+	uint64_t start = clock_now_us();
+
+	bench->without_adapters = without;
+	forward_measure(bench->forward, times);
+	batch_step(bench, tokens, n_blocks, 0, n_sequences, first, n);
+	forward_measure(bench->forward, NULL);
+	bench->without_adapters = false;
+	return (double) (clock_now_us() - start) * 1e-6;
+}
+
+/*
+ * What adapters cost: each step is done with them and without, in turn, so that whatever else the machine does meets
+ * both. A prompt of prompt tokens of one sequence, or answers behind it of several; medians of steps, and of the ratios
+ * of neighbours.
+ */
+static void
+bench_adapters(Bench *bench, uint32_t n_sequences, uint32_t prompt, int repeat)
+{
+	bool prefill = n_sequences == 0;
+	uint32_t n_blocks = kv_blocks_for(prompt + BATCH_ANSWER), n_steps = prefill ? 1 : BATCH_ANSWER, n = 0;
+	size_t n_pairs = (size_t) repeat * n_steps;
+	int32_t *tokens;
+	double *on = calloc(n_pairs, sizeof *on), *off = calloc(n_pairs, sizeof *off),
+		   *ratios = calloc(n_pairs, sizeof *ratios);
+	StepTimes times[2];
+
+	memset(times, 0, sizeof times);
+	n_sequences = prefill ? 1 : n_sequences;
+	tokens = some_tokens(bench, n_sequences + prompt + BATCH_ANSWER);
+	if (!kv_pool_take(bench->pool, n_blocks * n_sequences, bench->blocks))
+		die("KV cache too small", NULL);
+	for (uint32_t s = 0; s < n_sequences; s++)
+		batch_step(bench, tokens, n_blocks, s, 1, 0, prompt);
+	for (int r = 0; r < repeat; r++)
+		for (uint32_t i = 0; i < n_steps; i++, n++)
+		{
+			uint32_t first = prefill ? 0 : prompt + i, n_rows = prefill ? prompt : 1;
+
+			on[n] = timed_step(bench, tokens, n_blocks, n_sequences, first, n_rows, false, &times[0]);
+			off[n] = timed_step(bench, tokens, n_blocks, n_sequences, first, n_rows, true, &times[1]);
+			ratios[n] = off[n] / on[n];
+		}
+	n_sequences = prefill ? prompt : n_sequences;
+	printf(
+		"{\"bench\": \"adapters\", \"file\": \"%s\", \"threads\": %d, \"adapters\": %u, \"rows\": %u, \"ours\": %.1f, "
+		"\"off\": %.1f, \"unit\": \"tok/s\", \"ratio\": %.3f, \"products_ms\": %.2f, \"products_off_ms\": %.2f, "
+		"\"waited_ms\": %.2f, \"waited_off_ms\": %.2f}\n",
+		bench->file, team_size(bench->team), bench->n_adapters, n_sequences, n_sequences / median(on, (int) n),
+		n_sequences / median(off, (int) n), median(ratios, (int) n), part_seconds(&times[0], false) * 1e3 / n,
+		part_seconds(&times[1], false) * 1e3 / n, (double) times[0].waited_ns * 1e-6 / n,
+		(double) times[1].waited_ns * 1e-6 / n);
+	free(tokens);
+	free(on);
+	free(off);
+	free(ratios);
+}
+
 static void
 print_roofs(int threads, const char *disk)
 {
@@ -622,25 +693,44 @@ larger(uint32_t a, uint32_t b)
 	return a > b ? a : b;
 }
 
+/* The logits of every position; with adapters those of a sequence for each of them, side by side in the same steps, one
+ * after the other in the file. */
 static void
 write_logits(Bench *bench, const char *text, const char *path, uint32_t chunk)
 {
 	TokenBuffer tokens = encode(bench, text);
 	FILE *out = fopen(path, "wb");
-	uint32_t sizes[2] = {(uint32_t) tokens.n, bench->model->hyper.vocab};
+	uint32_t sizes[2] = {(uint32_t) tokens.n, bench->model->hyper.vocab}, n_blocks = kv_blocks_for(sizes[0]);
+	uint32_t n_sequences = bench->n_adapters > 0 ? bench->n_adapters : 1;
+	long head = (long) (sizeof sizes + tokens.n * sizeof *tokens.tokens), row = (long) sizes[1] * 4;
 
 	if (!out)
 		die("cannot write the logits", NULL);
-	take_blocks(bench, sizes[0]);
-	fwrite(sizes, 4, 2, out);
-	fwrite(tokens.tokens, 4, tokens.n, out);
+	if (!kv_pool_take(bench->pool, n_blocks * n_sequences, bench->blocks))
+		die("KV cache too small", NULL);
+	for (uint32_t s = 0; s < n_sequences; s++)
+	{
+		(void) fseek(out, (head + row * (long) tokens.n) * s, SEEK_SET);
+		fwrite(sizes, 4, 2, out);
+		fwrite(tokens.tokens, 4, tokens.n, out);
+	}
 	for (uint32_t i = 0; i < sizes[0]; i += chunk)
 	{
 		uint32_t n = sizes[0] - i < chunk ? sizes[0] - i : chunk;
+		StepSequence sequences[MAX_ADAPTERS];
 
-		step(bench, tokens.tokens, i, n, n);
-		for (uint32_t j = 0; j < n; j++)
-			fwrite(forward_logits(bench->forward, 0, j), 4, sizes[1], out);
+		for (uint32_t s = 0; s < n_sequences; s++)
+		{
+			sequences[s] = step_sequence(bench, s, tokens.tokens + i, i, n, n_blocks);
+			sequences[s].n_logits = n;
+		}
+		forward_step(bench->forward, sequences, n_sequences);
+		for (uint32_t s = 0; s < n_sequences; s++)
+		{
+			(void) fseek(out, (head + row * (long) tokens.n) * s + head + row * (long) i, SEEK_SET);
+			for (uint32_t j = 0; j < n; j++)
+				fwrite(forward_logits(bench->forward, s, j), 4, sizes[1], out);
+		}
 	}
 	fclose(out);
 	token_buffer_free(&tokens);
@@ -739,27 +829,39 @@ int
 main(int argc, char **argv)
 {
 	static const struct option options[] = {
-		{"model", required_argument, NULL, 'm'},    {"threads", required_argument, NULL, 't'},
-		{"decode", required_argument, NULL, 'd'},   {"prefill", required_argument, NULL, 'p'},
-		{"repeat", required_argument, NULL, 'r'},   {"logits", required_argument, NULL, 'l'},
-		{"text", required_argument, NULL, 'x'},     {"chunk", required_argument, NULL, 'c'},
-		{"kv", required_argument, NULL, 'k'},       {"greedy", required_argument, NULL, 'g'},
-		{"batch", required_argument, NULL, 'b'},    {"prompt", required_argument, NULL, 'q'},
-		{"context", required_argument, NULL, 'n'},  {"roofs", no_argument, NULL, 'o'},
-		{"disk", required_argument, NULL, 'i'},     {"settings", required_argument, NULL, 's'},
-		{"huge-pages", no_argument, NULL, 'u'},     {"adapter", required_argument, NULL, 'a'},
-		{"adapters", required_argument, NULL, 'A'}, {"states", required_argument, NULL, 'S'},
-		{"guesses", required_argument, NULL, 'G'},  {NULL, 0, NULL, 0},
+		{"model", required_argument, NULL, 'm'},
+		{"threads", required_argument, NULL, 't'},
+		{"decode", required_argument, NULL, 'd'},
+		{"prefill", required_argument, NULL, 'p'},
+		{"repeat", required_argument, NULL, 'r'},
+		{"logits", required_argument, NULL, 'l'},
+		{"text", required_argument, NULL, 'x'},
+		{"chunk", required_argument, NULL, 'c'},
+		{"kv", required_argument, NULL, 'k'},
+		{"greedy", required_argument, NULL, 'g'},
+		{"batch", required_argument, NULL, 'b'},
+		{"prompt", required_argument, NULL, 'q'},
+		{"context", required_argument, NULL, 'n'},
+		{"roofs", no_argument, NULL, 'o'},
+		{"disk", required_argument, NULL, 'i'},
+		{"settings", required_argument, NULL, 's'},
+		{"huge-pages", no_argument, NULL, 'u'},
+		{"adapter", required_argument, NULL, 'a'},
+		{"adapters", required_argument, NULL, 'A'},
+		{"states", required_argument, NULL, 'S'},
+		{"guesses", required_argument, NULL, 'G'},
+		{"adapter-scale", required_argument, NULL, 'C'},
+		{NULL, 0, NULL, 0},
 	};
 	const char *model = NULL, *logits = NULL, *states = NULL, *guesses = NULL, *text = "", *settings = "";
 	int threads = 0, decode = 0, prefill = 0, repeat = 5, greedy = 0, option;
 	uint32_t chunk = 512, batch = 0, prompt = 128, context = 0;
 	const char *disk = NULL;
 	const char *adapters[MAX_ADAPTERS];
-	uint32_t n_files = 0, n_adapters = 0;
+	uint32_t n_files = 0, n_adapters = 0, side_by_side;
 	bool roofs = false;
 	KvType kv_type = KV_F16;
-	Bench bench = {0};
+	Bench bench = {.adapter_scale = 1};
 
 	while ((option = getopt_long(argc, argv, "", options, NULL)) != -1)
 		switch (option)
@@ -830,6 +932,9 @@ main(int argc, char **argv)
 			case 'A':
 				n_adapters = (uint32_t) atoi(optarg);
 				break;
+			case 'C':
+				bench.adapter_scale = (float) atof(optarg);
+				break;
 			default:
 				return 2;
 		}
@@ -840,18 +945,20 @@ main(int argc, char **argv)
 	}
 	if (!model || repeat < 1 || chunk < 1 || batch > 64 || prompt < 1 || n_adapters > MAX_ADAPTERS)
 		die("usage: engine_bench --model FILE …", NULL);
-	open_model(&bench, model, threads, larger(larger(chunk, prompt), 512), batch > 4 ? batch : 4,
-			   logits      ? chunk
-			   : batch > 4 ? batch
-						   : 4,
-			   kv_type, (uint64_t) (context > 16384 ? 32 : 4) << 30, settings);
-	for (uint32_t i = 0; i < larger(n_files, n_files > 0 ? n_adapters : 0); i++)
+	n_adapters = n_files > 0 ? larger(n_files, n_adapters) : 0;
+	side_by_side = logits ? larger(n_adapters, 1) : 1;
+	open_model(&bench, model, threads, larger(larger(chunk * side_by_side, prompt), larger(512, (uint32_t) prefill)),
+			   larger(larger(batch, side_by_side), 4), larger(logits ? chunk * side_by_side : batch, 4), kv_type,
+			   (uint64_t) (context > 16384 ? 32 : 4) << 30, settings);
+	for (uint32_t i = 0; i < n_adapters; i++)
 		load_adapter(&bench, adapters[i % n_files]);
 	if (decode > 0)
 		bench_decode(&bench, (uint32_t) decode, context, repeat);
-	if (prefill > 0)
+	if (bench.n_adapters > 0 && (prefill > 0 || batch > 0))
+		bench_adapters(&bench, batch, batch > 0 ? prompt : (uint32_t) prefill, repeat);
+	else if (prefill > 0)
 		bench_prefill(&bench, (uint32_t) prefill, chunk, repeat);
-	if (batch > 0)
+	else if (batch > 0)
 		bench_batch(&bench, batch, prompt, repeat);
 	if (logits)
 		write_logits(&bench, text, logits, chunk);

@@ -30,7 +30,7 @@ TARGETS = [
     ("hybrid", {"what": "prefill"}, [("ratio", LEAST, 3.0)]),
     ("hybrid", {"what": "batch"}, [("ratio", LEAST, 4.0)]),
     ("mixture", {"what": "batch"}, [("ratio", LEAST, 3.0)]),
-    ("adapters", {}, [("ratio", LEAST, 0.9)]),
+    ("adapters", {"what": "decode"}, [("ratio", LEAST, 0.9)]),
     ("embed", {"file": "*"}, [("ratio", LEAST, 3.0)]),
     ("rerank", {"file": "*"}, [("ratio", LEAST, 3.0), ("prefixes", MOST, 1)]),
     ("scale", {"what": "decode", "context": 4096}, [("of_roof", LEAST, 0.75), ("ratio", LEAST, 3.0)]),

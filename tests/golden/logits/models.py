@@ -400,26 +400,56 @@ def write_model(name, path, type_name="F32"):
             file.write(data + b"\0" * (-len(data) % alignment))
 
 
-def write_importance(name, path):
-    """An importance matrix (GGUF, as llama-imatrix writes it) by which all inputs of a model's matrices matter as much."""
-    (m, _), alignment = shape_and_seed(name), 32
-    values = {"general.type": "imatrix", "imatrix.datasets": ["none"], "imatrix.chunk_count": 1, "imatrix.chunk_size": 512}
-    tensors = []
-    for tensor, dims, _, _ in tensors_of(m):
-        n_matrices = dims[2] if len(dims) > 2 else 1
-        if len(dims) > 1:
-            tensors += [(f"{tensor}.in_sum2", (dims[0], n_matrices)), (f"{tensor}.counts", (1, n_matrices))]
+def write_file(path, values, tensors, alignment=32):
+    """A GGUF file (version 3) of (name, dimensions, the arrays of its F32 numbers)."""
     head = struct.pack("<IIQQ", 0x46554747, 3, len(tensors), len(values))
     head += b"".join(pack_text(key) + pack_value(value) for key, value in values.items())
     offset = 0
-    for tensor, dims in tensors:
-        head += pack_text(tensor) + struct.pack("<IQQIQ", 2, *dims, 0, offset)
+    for tensor, dims, _ in tensors:
+        head += pack_text(tensor) + struct.pack(f"<I{len(dims)}QIQ", len(dims), *dims, 0, offset)
         offset += -(-count(dims) * 4 // alignment) * alignment
     with open(path, "wb") as file:
         file.write(head + b"\0" * (-len(head) % alignment))
-        for _, dims in tensors:
-            data = np.ones(count(dims), "<f4").tobytes()
+        for _, dims, numbers in tensors:
+            data = numbers.astype("<f4").tobytes()
+            assert len(data) == count(dims) * 4
             file.write(data + b"\0" * (-len(data) % alignment))
+
+
+def write_importance(name, path):
+    """An importance matrix (GGUF, as llama-imatrix writes it) by which all inputs of a model's matrices matter as much."""
+    (m, _), tensors = shape_and_seed(name), []
+    for tensor, dims, _, _ in tensors_of(m):
+        n_matrices = dims[2] if len(dims) > 2 else 1
+        if len(dims) > 1:
+            tensors += [(f"{tensor}.{what}", shape, np.ones(count(shape))) for what, shape in (("in_sum2", (dims[0], n_matrices)), ("counts", (1, n_matrices)))]
+    write_file(path, {"general.type": "imatrix", "imatrix.datasets": ["none"], "imatrix.chunk_count": 1, "imatrix.chunk_size": 512}, tensors)
+
+
+# LoRA adapters, on every matrix that llama.cpp knows them for: which models have golden logits with them; rank, alpha and the scale that is asked for
+ADAPTED_MODELS = ("qwen3", "qwen2moe", "qwen35", "qwen3next")
+ADAPTERS = {"wide": (11, 22.0, 0.5), "narrow": (4, 3.0, -1.25)}
+
+
+def adapter_tensors(name, adapter):
+    """(name, dimensions, numbers) of the A and B of every matrix; of the embeddings they are the other way round: a row of A for each token."""
+    (m, seed), rank = shape_and_seed(name), ADAPTERS[adapter][0]
+    for tensor, dims, _, _ in tensors_of(m):
+        if "norm" in tensor or "conv1d" in tensor or not tensor.endswith(".weight") or (len(dims) == 1 and "_inp_shexp" not in tensor):
+            continue
+        n_in, n_out, experts = dims[0], dims[1] if len(dims) > 1 else 1, dims[2:]
+        shapes = (("lora_a", [n_in, rank, *experts], n_in**-0.5), ("lora_b", [rank, n_out, *experts], 0.2))
+        if tensor == "token_embd.weight":
+            shapes = (("lora_a", [rank, n_out], 0.5), ("lora_b", [rank, n_in], 0.3))
+        for which, shape, scale in shapes:
+            full = f"{tensor}.{which}"
+            yield full, shape, random_values(seed, f"{adapter}.{full}", count(shape), scale)
+
+
+def write_adapter(name, adapter, path):
+    """Write an adapter of one of ADAPTED_MODELS."""
+    values = {"general.type": "adapter", "general.architecture": shape_and_seed(name)[0]["arch"], "adapter.type": "lora", "adapter.lora.alpha": ADAPTERS[adapter][1]}
+    write_file(path, values, list(adapter_tensors(name, adapter)))
 
 
 def quantize(peer, name, folder, file_type, *options):
