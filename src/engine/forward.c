@@ -202,7 +202,7 @@ static void
 step_work(void *argument, int thread)
 {
 	Forward *f = argument;
-	Member member = {f, &f->scratch[thread], thread == 0 ? f->times : NULL, 0, UINT32_MAX, 0, 0};
+	Member member = {f, &f->scratch[thread], thread == 0 ? f->times : NULL, 0, UINT32_MAX, UINT32_MAX, 0, 0};
 
 	phases_run(&member);
 	member.scratch->waited_ns = member.waited_ns;
@@ -239,6 +239,8 @@ reset_phases(Forward *f)
 		f->n_items[i] = phase->items(f, phase->argument);
 		atomic_store_explicit(&f->progress[i].n_taken, 0, memory_order_relaxed);
 		atomic_store_explicit(&f->progress[i].n_done, 0, memory_order_relaxed);
+		atomic_store_explicit(&f->progress[i].n_low_taken, 0, memory_order_relaxed);
+		atomic_store_explicit(&f->progress[i].n_low_done, 0, memory_order_relaxed);
 	}
 }
 

@@ -1,10 +1,12 @@
 /*
  * forward_adapters.c - what adapters (src/model/adapter.h) add to the products of the rows that have one.
  *
- * y += scale * B (A x) is done in two parts: A x in a phase of its own before the product, with its input's rows as
- * they are (never quantized); B times that behind the product, by whoever multiplied the tiles. Rows of a step that
- * have the same adapter stand together, so an adapter is read once for all of them. Each number is summed in one order,
- * whatever else is in the step. Without adapters in a step there is nothing to do in it.
+ * y += scale * B (A x) is done in two parts: A x with the input's rows as they are (never quantized), by all members
+ * that have come to the product's phase, in small items, before each multiplies the tiles that it has taken; B times
+ * that behind the product, by whoever multiplied the tiles. So there is no phase more, and who is through with its
+ * tiles before A x is there waits for no more than an item that somebody has in hand, which waits for nobody. Rows of a
+ * step that have the same adapter stand together, so an adapter is read once for all of them. Each number is summed in
+ * one order, whatever else is in the step. Without adapters in a step there is nothing to do in it.
  */
 #include "../model/tensor_roles.h"
 #include "forward_private.h"
@@ -73,9 +75,8 @@ items_of(const AdapterMatrix *matrix, uint32_t n)
 }
 
 static uint32_t
-lower_items(const Forward *f, const void *argument)
+lower_items(const Forward *f, const Product *product)
 {
-	const Product *product = argument;
 	uint32_t n_items = 0;
 
 	for (uint32_t g = 0; g < f->n_adapters; g++)
@@ -87,24 +88,6 @@ lower_items(const Forward *f, const void *argument)
 			n_items += items_of(adapter_matrix(f->adapter_rows[g].adapter, product->roles[i]), n);
 	}
 	return n_items;
-}
-
-/* The input's rows as floats: few ones are normalized by each member for itself, as for the product itself. */
-static MatmulInput
-float_input(Member *member, const Product *product)
-{
-	const Forward *f = member->forward;
-	const RowSource *source = &product->source;
-	MatmulInput input = product_input(member, product);
-
-	if (source->norm && is_few(input.n_tokens) && member->prepared != member->phase)
-	{
-		for (uint32_t r = 0; r < input.n_tokens; r++)
-			f->kernels->rms_norm(row_at(source->rows, r), source->norm, source->n_cols, f->model->hyper.rms_epsilon,
-								 (float *) input.rows + r * input.row_stride);
-		member->prepared = member->phase;
-	}
-	return input;
 }
 
 /* Rows first_rank … of A (n_ranks of them) times n rows of the input from first on, scaled. */
@@ -145,43 +128,66 @@ lower_item(const Forward *f, const Product *product, const AdapterMatrix *matrix
 	lower(f, product, matrix, i, input, first + from, n - from < LOWER_ROWS ? n - from : LOWER_ROWS, 0, matrix->rank);
 }
 
-/* Phase: items first … end-1, counted through adapters and matrices. */
-static void
-lower_rows(Member *member, const void *argument, uint32_t first, uint32_t end)
+/* Item number wanted, counted through adapters and matrices. Returns how many rows it was for. */
+static uint32_t
+lower_numbered(const Forward *f, const Product *product, const MatmulInput *input, uint32_t wanted)
 {
-	const Product *product = argument;
-	const Forward *f = member->forward;
-	MatmulInput input = float_input(member, product);
-	uint32_t before = 0;
-
-	for (uint32_t g = 0; g < f->n_adapters && before < end; g++)
-		for (uint32_t i = 0; i < product->n_matrices && before < end; i++)
+	for (uint32_t g = 0; g < f->n_adapters; g++)
+		for (uint32_t i = 0; i < product->n_matrices; i++)
 		{
 			const AdapterMatrix *matrix = adapter_matrix(f->adapter_rows[g].adapter, product->roles[i]);
-			uint32_t first_row, n, n_items;
+			uint32_t first, n, n_items;
 
-			rows_in_product(f, product, &f->adapter_rows[g], &first_row, &n);
+			rows_in_product(f, product, &f->adapter_rows[g], &first, &n);
 			n_items = items_of(matrix, n);
-			for (uint32_t item = first > before ? first - before : 0; item < n_items && before + item < end; item++)
-				lower_item(f, product, matrix, i, &input, first_row, n, item);
-			before += n_items;
+			if (wanted < n_items)
+			{
+				lower_item(f, product, matrix, i, input, first, n, wanted);
+				return n < LOWER_ROWS ? n : LOWER_ROWS;
+			}
+			wanted -= n_items;
 		}
+	return 0;
 }
 
 void
-plan_add_lowering(Forward *f, const Product *product)
+adapters_lower(Member *member, const Product *product)
 {
-	if (!product)
+	const Forward *f = member->forward;
+	PhaseProgress *progress = &f->progress[member->phase];
+	uint32_t n_items, item;
+	MatmulInput input;
+
+	if (f->n_adapters == 0)
 		return;
-	(void) plan_rows(f, ROWS_LOW, PRODUCT_MATRICES * ADAPTER_MAX_RANK);
-	plan_add(f, product->part, lower_items, lower_rows, product);
+	n_items = lower_items(f, product);
+	input = product_input(member, product);
+	while (atomic_load_explicit(&progress->n_low_taken, memory_order_relaxed) < n_items &&
+		   (item = atomic_fetch_add_explicit(&progress->n_low_taken, 1, memory_order_relaxed)) < n_items)
+	{
+		uint32_t n_rows = lower_numbered(f, product, &input, item);
+
+		atomic_fetch_add_explicit(&progress->n_low_done, 1, memory_order_release);
+		member_beat(member, n_rows);
+	}
 }
 
 void
-adapters_add(const Member *member, const Product *product, uint32_t i, uint32_t first, uint32_t end)
+plan_lows(Forward *f)
+{
+	(void) plan_rows(f, ROWS_LOW, PRODUCT_MATRICES * ADAPTER_MAX_RANK);
+}
+
+void
+adapters_add(Member *member, const Product *product, uint32_t i, uint32_t first, uint32_t end)
 {
 	const Forward *f = member->forward;
 
+	if (f->n_adapters == 0)
+		return;
+	if (member->lowered != member->phase)
+		member->waited_ns += wait_for_items(&f->progress[member->phase].n_low_done, lower_items(f, product));
+	member->lowered = member->phase;
 	for (uint32_t g = 0; g < f->n_adapters; g++)
 	{
 		const AdapterMatrix *matrix = adapter_matrix(f->adapter_rows[g].adapter, product->roles[i]);

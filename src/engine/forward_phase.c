@@ -41,17 +41,16 @@ take_items(PhaseProgress *phase, uint32_t n_items, uint32_t n_members, uint32_t 
 	return true;
 }
 
-/* Wait until all items are done; returns for how long. */
-static uint64_t
-wait_for_items(PhaseProgress *phase, uint32_t n_items)
+uint64_t
+wait_for_items(atomic_uint *n_done, uint32_t n_items)
 {
 	uint64_t started;
 	int spins = 0;
 
-	if (atomic_load_explicit(&phase->n_done, memory_order_acquire) >= n_items)
+	if (atomic_load_explicit(n_done, memory_order_acquire) >= n_items)
 		return 0;
 	started = clock_now_ns();
-	while (atomic_load_explicit(&phase->n_done, memory_order_acquire) < n_items)
+	while (atomic_load_explicit(n_done, memory_order_acquire) < n_items)
 	{
 		if (++spins < SPINS_BEFORE_YIELD)
 			spin_pause();
@@ -98,7 +97,7 @@ run_phase(Member *member, const PlanPhase *phase, PhaseProgress *progress, uint3
 		do_items(member, phase, first, end);
 		atomic_fetch_add_explicit(&progress->n_done, end - first, memory_order_release);
 	}
-	waited = wait_for_items(progress, n_items);
+	waited = wait_for_items(&progress->n_done, n_items);
 	member->waited_ns += waited;
 	if (member->times)
 	{

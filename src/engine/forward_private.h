@@ -38,11 +38,13 @@ typedef struct ThreadScratch
 	float *keys;        /* [STATE_ROWS][MODEL_MAX_DELTA_DIM + 2 DELTA_COLUMNS]: rows that count after all */
 } ThreadScratch;
 
-/* How far a phase is in the step at hand. Written by all members: items handed out and items done. */
+/* How far a phase is in the step at hand. Written by all members: items handed out and items done; of a product also
+ * those of its adapters (forward_adapters.c). */
 typedef struct PhaseProgress
 {
 	_Alignas(64) atomic_uint n_taken;
 	atomic_uint n_done;
+	atomic_uint n_low_taken, n_low_done;
 } PhaseProgress;
 
 typedef struct Member Member;
@@ -197,6 +199,7 @@ struct Member
 	StepTimes *times;   /* the first member's: the step's, or NULL */
 	uint32_t phase;     /* the one at hand */
 	uint32_t prepared;  /* the phase that the private rows and panels were prepared for */
+	uint32_t lowered;   /* the phase whose input all members have multiplied with adapters' rows */
 	uint32_t unsaid;    /* work done since it said so last: items times rows */
 	uint64_t waited_ns; /* for the others, in this step */
 };
@@ -217,6 +220,9 @@ extern void phases_run(Member *member);
 
 /* Say that work gets on, once a good part of it is done. work: about as much as so many rows of one tile. */
 extern void member_beat(Member *member, uint32_t work);
+
+/* Wait until so many items are done, by a phase's counter of them; returns for how long. */
+extern uint64_t wait_for_items(atomic_uint *n_done, uint32_t n_items);
 
 /* ---- forward_plan.c: the list of phases in the making ------------------------------------------------------------ */
 
@@ -297,12 +303,15 @@ product_input(const Member *member, const Product *product)
 /* The role of a matrix, in whose products adapters are looked for from now on. */
 extern uint32_t plan_role(Forward *forward, const PackedMatrix *matrix);
 
-/* The phase of a product that multiplies its input with the adapters' rows; after its preparation, before it is
- * multiplied. */
-extern void plan_add_lowering(Forward *forward, const Product *product);
+/* Room for what adapters make of a product's input. */
+extern void plan_lows(Forward *forward);
+
+/* Multiply a product's input with the adapters' rows, together with all members that have come to the product's phase:
+ * before a member multiplies the tiles that it has taken. The input is prepared. */
+extern void adapters_lower(Member *member, const Product *product);
 
 /* Add to tiles first … end-1 of matrix number i of a product, just multiplied, what adapters add. */
-extern void adapters_add(const Member *member, const Product *product, uint32_t i, uint32_t first, uint32_t end);
+extern void adapters_add(Member *member, const Product *product, uint32_t i, uint32_t first, uint32_t end);
 
 /* Add to a token's embedding what the adapter of its sequence adds. */
 extern void adapters_add_embedding(const Forward *forward, const StepSequence *sequence, uint32_t token, float *row);

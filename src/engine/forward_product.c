@@ -76,6 +76,7 @@ multiply_tiles(Member *member, const void *argument, uint32_t first, uint32_t en
 		prepare_panels(member, product, 0, activations_n_panels(input.n_tokens));
 		member->prepared = member->phase;
 	}
+	adapters_lower(member, product);
 	if (product->gated)
 	{
 		multiply_gated(member, product, &input, first, end);
@@ -133,9 +134,9 @@ plan_add_product(Forward *f, const Product *product)
 		(void) plan_rows(f, ROWS_NORMED, product->source.n_cols);
 	if (product->source.n_cols > f->plan.widest)
 		f->plan.widest = product->source.n_cols;
+	plan_lows(f);
 	kept = plan_keep(f, &complete, sizeof complete);
 	if (product->source.norm || product->source.up || complete.quantized)
 		plan_add(f, STEP_PREPARE, prepare_items, prepare_panels, kept);
-	plan_add_lowering(f, kept);
 	plan_add(f, product->part, multiply_items, multiply_tiles, kept);
 }
