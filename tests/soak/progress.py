@@ -65,7 +65,7 @@ def main():
     try:
         server.start()
         server.query("CREATE EXTENSION qwen_pg; CREATE TABLE t (id int PRIMARY KEY, body text, s text)")
-        server.query("INSERT INTO t SELECT g, 'It rained on day ' || g || repeat(' and the sun', g % 7) FROM generate_series(1, %s) g", (arguments.rows,))
+        server.query("INSERT INTO t SELECT g, 'It rained on day ' || g || repeat(' and the sun', g %% 7) FROM generate_series(1, %s) g", (arguments.rows,))
         server.value("SELECT qwen_generate('a', max_tokens => 1)")
         return sum([watch(server, name) for name in arguments.kinds])
     finally:
