@@ -32,6 +32,7 @@ typedef struct BenchCase
 
 static ByteSpan *vocabulary_spans;
 static Vocabulary *vocabulary;
+static MaskScratch *scratch;
 static BenchCase cases[MAX_CASES];
 static uint32_t n_cases;
 
@@ -115,6 +116,7 @@ read_vocabulary(const char *path)
 		n++;
 	}
 	vocabulary = vocabulary_create(vocabulary_spans, n);
+	scratch = vocabulary ? mask_scratch_create(vocabulary) : NULL;
 	require(vocabulary != NULL, "no memory");
 }
 
@@ -180,7 +182,7 @@ run_case(BenchCase *one, int round)
 		keep_least(&one->compile, now_us() - begin, round);
 		return;
 	}
-	masks = masks_create(format, vocabulary);
+	masks = masks_create(format, vocabulary, scratch);
 	keep_least(&one->compile, now_us() - begin, round);
 	require(masks != NULL, "no memory");
 	state = format_start(format);
@@ -222,7 +224,7 @@ run_batch(uint32_t first, uint32_t n_rows, double *steps, uint32_t *n_steps, int
 		const BenchCase *one = &cases[first + row];
 
 		require(format_compile(one->text, NULL, &formats[row]).code == STATUS_OK, "a case does not compile");
-		masks[row] = masks_create(formats[row], vocabulary);
+		masks[row] = masks_create(formats[row], vocabulary, scratch);
 		require(masks[row] != NULL, "no memory");
 		states[row] = format_start(formats[row]);
 		longest = one->n > longest ? one->n : longest;
@@ -280,6 +282,7 @@ main(int argc, char **argv)
 			printf("%.2f ", steps[i]);
 	}
 	printf("\n");
+	mask_scratch_destroy(scratch);
 	vocabulary_destroy(vocabulary);
 	return 0;
 }
