@@ -202,7 +202,7 @@ MODEL = [
 ]
 
 ENGINE = [
-    fault("mask-too-long", "src/format/masks.c", "if (vocabulary->longer_characters[i] > letters)", "if (vocabulary->longer_characters[i] > letters + 8)",
+    fault("mask-too-long", "src/format/masks.c", "if (slice->longer_characters[i] > chosen->letters &&", "if (slice->longer_characters[i] > chosen->letters + 8 &&",
           "a token of more letters than maxLength leaves is allowed", "unit:format"),
     fault("mark-behind-a-blank", "src/format/copy.c", "if (breaks && i > 0 && !utf8_code_point_is_blank((uint32_t) before))", "if (breaks && i > 0)",
           "a mark may end with a blank", "unit:copy"),
