@@ -28,7 +28,7 @@ over() {
 	cp -r "$source_dir/debian" "$top/root/source/"
 	cp "$model" "$top/root/source/model.gguf"
 	# a server of the distribution starts at the installation, as it does for users; nothing else does
-	rm -f "$top/root/etc/postgresql-common/createcluster.conf"
+	echo "add_include_dir = 'conf.d'" >"$top/root/etc/postgresql-common/createcluster.conf" # as the package has it
 	echo "$top/root"
 }
 

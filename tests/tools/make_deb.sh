@@ -59,7 +59,8 @@ for suite in "$@"; do
 			exit 1
 		fi
 	done
-	in_folder "$root" sh -ec 'cd /build/one; lintian --allow-root --fail-on error,warning --tag-display-limit 0 *.changes'
+	# who publishes the packages gives them an address; that it is none is all that may be wrong
+	in_folder "$root" sh -ec 'cd /build/one; lintian --allow-root --fail-on error,warning --tag-display-limit 0 --suppress-tags bogus-mail-host,bogus-mail-host-in-debian-changelog *.changes'
 	rm -rf "${result:?}/$suite"
 	mkdir -p "$result/$suite"
 	cp "$root"/build/one/qwen-pg_* "$root"/build/one/*.deb "$result/$suite/"
