@@ -50,8 +50,9 @@ HOSTILE_CLIENT := $(B)/tests/cluster/hostile_client
 SCHEDULED_LOGITS := $(B)/tests/golden/logits/scheduled_logits
 SAMPLE_STDIN := $(B)/tests/golden/sampling/sample_stdin
 WALK_STDIN := $(B)/tests/golden/formats/walk_stdin
+WALK_RANDOM := $(B)/tests/golden/formats/walk_random
 TEST_PROGRAMS := $(UNIT_TESTS) $(CHECK_KERNELS) $(ENGINE_BENCH) $(TOKENIZE_BENCH) $(FORMAT_BENCH) $(LOAD_BENCH) $(ENCODE_STDIN) $(RENDER_STDIN) $(FUZZ_REPLAYS) \
-	$(HOSTILE_CLIENT) $(SCHEDULED_LOGITS) $(SAMPLE_STDIN) $(WALK_STDIN)
+	$(HOSTILE_CLIENT) $(SCHEDULED_LOGITS) $(SAMPLE_STDIN) $(WALK_STDIN) $(WALK_RANDOM)
 
 .SECONDARY:
 .DEFAULT_GOAL := all
@@ -232,8 +233,9 @@ check-golden-typed: $(ENGINE_BENCH)
 	@$(PYTHON) tests/golden/logits/check_typed.py --engine-bench $(ENGINE_BENCH)
 check-golden-tokenizer: $(ENCODE_STDIN)
 	@$(PYTHON) tests/golden/tokenizer/check_tokenizer.py --encode $(ENCODE_STDIN) --cache $(CACHE_DIR)/npm
-check-golden-formats: $(WALK_STDIN)
+check-golden-formats: $(WALK_STDIN) $(WALK_RANDOM)
 	@$(PYTHON) tests/golden/formats/check_suite.py --walk $(WALK_STDIN) --cache $(CACHE_DIR)
+	@$(PYTHON) tests/golden/formats/check_random.py --walk-random $(WALK_RANDOM) --cache $(CACHE_DIR)
 check-golden-template: $(RENDER_STDIN)
 	@$(PYTHON) tests/golden/template/check_jinja.py --render $(RENDER_STDIN) --cache $(CACHE_DIR)/npm --demo-model $(MODEL)
 check-golden-greedy: $(B)/installed
@@ -243,11 +245,13 @@ check-golden-greedy: $(B)/installed
 # calls, N requests.
 # SEED=… makes other ones
 GOLDEN_DIR := $(CACHE_DIR)/golden
-.PHONY: check-tokenizer check-templates check-tool-calls check-invariance golden
+.PHONY: check-formats check-tokenizer check-templates check-tool-calls check-invariance golden
 check-tokenizer: $(ENCODE_STDIN)
 	@tests/golden/setup.sh $(GOLDEN_DIR) venv
 	@$(GOLDEN_DIR)/venv/bin/python tests/golden/tokenizer/check_live.py --encode $(ENCODE_STDIN) --cache $(CACHE_DIR)/npm --n $(or $(N),1000000) \
 		--seed $(or $(SEED),1)
+check-formats: $(WALK_RANDOM)
+	@$(PYTHON) tests/golden/formats/check_random.py --walk-random $(WALK_RANDOM) --cache $(CACHE_DIR) --n $(or $(N),10000) --seed $(or $(SEED),1)
 check-tool-calls: $(B)/tests/unit/test_tool_calls_random
 	@QWEN_TEST_ANSWERS=$(or $(N),10000000) ./$<
 check-templates: $(RENDER_STDIN)
@@ -566,7 +570,7 @@ lint-cppcheck:
 		--error-exitcode=1 -DQWEN_VERSION='"x"' src/base src/protocol src/template src/model src/engine kernels
 lint-tidy:
 	@tests/tools/install_packages.sh clang-tidy
-	$(TIDY) --checks='$(TIDY_CHECKS)' $(filter src/base/%.c src/protocol/%.c src/template/%.c src/model/%.c src/engine/%.c,$(OWN_C)) $(TIDY_FLAGS) 2>/dev/null
+	$(TIDY) --checks='$(TIDY_CHECKS)' $(filter src/base/%.c src/protocol/%.c src/template/%.c src/format/%.c src/model/%.c src/engine/%.c,$(OWN_C)) $(TIDY_FLAGS) 2>/dev/null
 	$(TIDY) --checks='$(TIDY_CHECKS)' $(filter-out kernels/kernels_%,$(filter kernels/%.c,$(OWN_C))) $(TIDY_FLAGS) 2>/dev/null
 	$(TIDY) --checks='$(TIDY_CHECKS),$(POSTGRES_WAYS)' $(filter src/extension/%.c,$(OWN_C)) $(TIDY_FLAGS) -isystem $(shell $(PG_CONFIG) --includedir-server) 2>/dev/null
 lint-analyzer:

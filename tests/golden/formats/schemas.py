@@ -319,6 +319,6 @@ if __name__ == "__main__":
     schemas = all_schemas()
     for kind, schema, answer in schemas:
         jsonschema.Draft202012Validator.check_schema(schema)
-        for error in jsonschema.Draft202012Validator(schema, format_checker=jsonschema.FormatChecker()).iter_errors(answer):
+        for error in jsonschema.Draft202012Validator(schema, format_checker=jsonschema.Draft202012Validator.FORMAT_CHECKER).iter_errors(answer):
             print(f"{kind}: {json.dumps(schema)}\n  {json.dumps(answer)}\n  {error.message}")
     print(f"{len(schemas)} schemas")
