@@ -76,15 +76,15 @@ frame_span(const char *text)
 ByteSpan
 frame_join(Machine *machine, const char *before, ByteSpan text, const char *behind)
 {
-	size_t n_before = strlen(before), n_behind = strlen(behind);
-	char *made = pool_alloc(machine->pool, n_before + text.length + n_behind + 1, 1);
+	ByteSpan first = frame_span(before), last = frame_span(behind);
+	char *made = pool_alloc(machine->pool, first.length + text.length + last.length + 1, 1);
 
 	if (!made)
 		return (ByteSpan){"", 0};
-	memcpy(made, before, n_before);
-	memcpy(made + n_before, text.data, text.length);
-	memcpy(made + n_before + text.length, behind, n_behind);
-	return (ByteSpan){made, n_before + text.length + n_behind};
+	memcpy(made, first.data, first.length);
+	memcpy(made + first.length, text.data, text.length);
+	memcpy(made + first.length + text.length, last.data, last.length);
+	return (ByteSpan){made, first.length + text.length + last.length};
 }
 
 uint32_t

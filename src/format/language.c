@@ -208,7 +208,7 @@ find_shortest(Builder *builder, const uint32_t *rows, uint32_t n, uint32_t *shor
 	uint32_t *from = pool_alloc(pool, (size_t) n * n_classes, sizeof *from);
 	uint32_t *queue = pool_alloc(pool, n, sizeof *queue);
 
-	if (!starts || !from || !queue || !pool_work(pool, (uint64_t) n * n_classes / 8))
+	if (!rows || !starts || !from || !queue || !pool_work(pool, (uint64_t) n * n_classes / 8))
 		return false;
 	for (uint32_t i = 0; i < n * n_classes; i++)
 		starts[rows[i] + 2]++;
@@ -444,7 +444,8 @@ language_build(Expressions *e, uint32_t expression)
 		while (!pool_failed(e->pool) && rows.n < builder.states.n * language->n_classes)
 			list_add(e->pool, &rows, 0);
 	}
-	if (pool_failed(e->pool) || !keep_living(&builder, rows.at, builder.states.n) || !find_longest(&builder))
+	if (pool_failed(e->pool) || !rows.at || !keep_living(&builder, rows.at, builder.states.n) ||
+		!find_longest(&builder))
 		return NULL;
 	for (int set = 0; set < N_LETTER_SETS; set++)
 		find_free(language, (LetterSet) set);

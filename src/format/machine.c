@@ -42,8 +42,9 @@ void
 machine_open(Machine *machine, Formulas *formulas, bool is_compact)
 {
 	*machine = (Machine){.pool = formulas->pool, .formulas = formulas};
-	strcpy(machine->separator, is_compact ? "," : ", ");
-	strcpy(machine->colon, is_compact ? ":" : ": ");
+	machine->separator[0] = ',';
+	machine->colon[0] = ':';
+	machine->separator[1] = machine->colon[1] = is_compact ? 0 : ' ';
 	/* the special cells, with the depth at which they are */
 	for (uint32_t i = 0; i < N_SPECIAL_CELLS && !pool_failed(machine->pool); i++)
 	{

@@ -48,8 +48,8 @@ sub_path(NodeReader *reader, const char *name, size_t length)
 		return NULL;
 	memcpy(made, path, at);
 	made[at++] = '/';
-	memcpy(made + at, reader->keyword, strlen(reader->keyword));
-	at += strlen(reader->keyword);
+	for (const char *c = reader->keyword; *c; c++)
+		made[at++] = *c;
 	if (name)
 		made[at++] = '/';
 	for (size_t i = 0; name && i < length && i < 200; i++)

@@ -213,7 +213,8 @@ scalar_numbers(Formulas *formulas, uint32_t formula)
 ByteSpan
 scalar_spell(Pool *pool, ByteSpan text)
 {
-	static const char hex[] = "0123456789abcdef";
+	static const char hex[] = "0123456789abcdef", letters[] = "\"\\bfnrt";
+	static const char escaped[7] = {'"', '\\', '\b', '\f', '\n', '\r', '\t'};
 	char *out = pool_alloc(pool, text.length * 6 + 3, 1);
 	size_t n = 0;
 
@@ -223,19 +224,21 @@ scalar_spell(Pool *pool, ByteSpan text)
 	for (size_t i = 0; i < text.length; i++)
 	{
 		unsigned char c = (unsigned char) text.data[i];
-		const char *known = memchr("\"\\\b\f\n\r\t", c, 7);
+		const char *known = memchr(escaped, c, sizeof escaped);
 
 		if (known)
 		{
 			out[n++] = '\\';
-			out[n++] = "\"\\bfnrt"[strchr("\"\\\b\f\n\r\t", c) - "\"\\\b\f\n\r\t"];
+			out[n++] = letters[known - escaped];
 		}
 		else if (c < 0x20)
 		{
-			memcpy(out + n, "\\u00", 4);
-			out[n + 4] = hex[c >> 4];
-			out[n + 5] = hex[c & 15];
-			n += 6;
+			out[n++] = '\\';
+			out[n++] = 'u';
+			out[n++] = '0';
+			out[n++] = '0';
+			out[n++] = hex[c >> 4];
+			out[n++] = hex[c & 15];
 		}
 		else
 			out[n++] = (char) c;

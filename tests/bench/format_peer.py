@@ -1,6 +1,6 @@
 """The peers' side of bench_format.py, in an environment that has the package: llguidance or xgrammar, on one thread.
 
-  format_peer.py PACKAGE TOKENIZER_JSON N_VOCABULARY CASES ROUNDS      (lines as of format_bench.c, without those of steps)
+  format_peer.py PACKAGE TOKENIZER_JSON N_VOCABULARY CASES ROUNDS      (lines of JSON; FORMAT_PEER_SECONDS, 60 unless set: no more schemas then)
 
 CASES: lines of {"schema": ..., "tokens": [...]}. Both are told to keep our form where they can: separators with one space, members in order.
 """
@@ -106,10 +106,13 @@ def main():
     results = [{} for _ in cases]
     for round in range(int(sys.argv[5])):
         for case, result in zip(cases, results):
-            if round > 0 and time.monotonic() > deadline:
+            if time.monotonic() > deadline:
                 break
             run(peer, case, result)
+    # those that there was time for
     for case, result in zip(cases, results):
+        if not result and not case.get("refused"):
+            break
         print(json.dumps({"refused": case.get("refused"), "right": result.get("right", False), "compile": result.get("compile", 0) / 1e3,
                           "take": result.get("take", 0) / 1e3, "masks": [each / 1e3 for each in result.get("masks", [])]}))
 

@@ -134,11 +134,11 @@ walk(Format *format, Masks *masks, int n_steps, ByteWriter *answer)
 }
 
 static void
-run(const char *text, int n_walks, int n_steps, const Vocabulary *vocabulary)
+run(const char *text, int n_walks, int n_steps, const Vocabulary *vocabulary, MaskScratch *scratch)
 {
 	Format *format = NULL;
 	Status status = format_compile((ByteSpan){text, strlen(text)}, NULL, &format);
-	Masks *masks = format ? masks_create(format, vocabulary) : NULL;
+	Masks *masks = format ? masks_create(format, vocabulary, scratch) : NULL;
 
 	for (int i = 0; i < n_walks; i++)
 	{
@@ -191,17 +191,20 @@ main(int argc, char **argv)
 	size_t capacity = 0;
 	ssize_t length;
 	Vocabulary *vocabulary;
+	MaskScratch *scratch;
 
 	if (argc != 5 || !read_vocabulary(argv[1]))
 		return 1;
 	vocabulary = vocabulary_create(spans, n_spans);
+	scratch = vocabulary ? mask_scratch_create(vocabulary) : NULL;
 	seed = strtoull(argv[2], NULL, 10);
-	while (vocabulary && (length = getline(&line, &capacity, stdin)) > 0)
+	while (scratch && (length = getline(&line, &capacity, stdin)) > 0)
 	{
 		line[length - (line[length - 1] == '\n')] = 0;
-		run(line, atoi(argv[3]), atoi(argv[4]), vocabulary);
+		run(line, atoi(argv[3]), atoi(argv[4]), vocabulary, scratch);
 	}
+	mask_scratch_destroy(scratch);
 	vocabulary_destroy(vocabulary);
 	free(line);
-	return !vocabulary;
+	return !scratch;
 }
