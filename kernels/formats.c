@@ -57,6 +57,18 @@ long_row_bytes(TensorType type, uint32_t n_cols)
 }
 
 void
+long_row_pack(TensorType type, const void *source, uint32_t row, uint32_t n_rows, uint32_t n_cols, uint8_t *rows)
+{
+	size_t run_bytes = long_row_bytes(type, 16);
+	uint32_t first = row / ROW_GROUP * ROW_GROUP, n = n_rows - first < ROW_GROUP ? n_rows - first : ROW_GROUP;
+	uint8_t *out = rows + long_row_bytes(type, n_cols) * first + run_bytes * (row - first);
+
+	for (uint32_t c = 0; c < n_cols; c += 16, out += run_bytes * n)
+		memcpy(out, (const uint8_t *) source + run_bytes * (c / 16),
+			   long_row_bytes(type, 1) / 16 * (n_cols - c < 16 ? n_cols - c : 16));
+}
+
+void
 dequantize_row(TensorType type, const void *row, uint32_t n_cols, float *out)
 {
 	const TensorFormat *format = &tensor_formats[type];

@@ -105,8 +105,18 @@ extern void pack_tile(TensorType type, const void *rows, uint32_t n_rows, uint32
 /* Expand one row of a packed matrix to float, exactly as dequantize_row does from the file. out: [n_cols] */
 extern void packed_row_expand(const PackedMatrix *matrix, uint32_t row, float *out);
 
-/* Bytes of a row for the kernel dot_rows, of a float type: whole groups of 16 elements. */
+/* Bytes of a long row of a float type: whole runs of 16 elements. */
 extern size_t long_row_bytes(TensorType type, uint32_t n_cols);
+
+/*
+ * Long rows stand in groups of ROW_GROUP, the last one of those that are left: 16 elements of each of a group's rows in
+ * turn, so that the kernel dot_rows reads a group from end to end.
+ */
+#define ROW_GROUP 8
+
+/* Put row number row of n_rows, as it stands in a file, among the long rows at rows, whose padding is zeros already. */
+extern void long_row_pack(TensorType type, const void *source, uint32_t row, uint32_t n_rows, uint32_t n_cols,
+						  uint8_t *rows);
 
 /* ---- activations ----------------------------------------------------------------------------------------------- */
 
@@ -242,12 +252,18 @@ typedef struct Kernels
 						 uint32_t n_cols, float *y, size_t y_stride);
 
 	/*
-	 * y[t][r] = row_r * x_t for n_rows rows of a float type, one after the other as in a file but each rounded up to
-	 * long_row_bytes() with zeros. For few rows, of which a tile would be mostly padding. Lane i sums the columns i mod
-	 * 16.
+	 * y[t][r] = row_r * x_t for n_rows rows of a float type, long rows as long_row_pack leaves them. For few rows, of
+	 * which a tile would be mostly padding. Lane i sums the columns i mod 16.
 	 */
 	void (*dot_rows)(TensorType type, const uint8_t *rows, uint32_t n_rows, const float *x, size_t x_stride,
 					 uint32_t n_tokens, uint32_t n_cols, float *y, size_t y_stride);
+
+	/*
+	 * y[t][r] += sum_c W[r][c] x[t][c] for n_rows rows of a float type in tiles one after the other, and any number of
+	 * tokens. For few columns, where a product is mostly reading. One fused multiply-add a column, in order.
+	 */
+	void (*add_thin)(TensorType type, const uint8_t *tiles, size_t tile_bytes, uint32_t n_rows, uint32_t n_cols,
+					 const float *x, size_t x_stride, uint32_t n_tokens, float *y, size_t y_stride);
 
 	/* out[i] = x[i] / sqrt(mean(x^2) + epsilon) * weight[i]; out may be x (Zhang & Sennrich 2019) */
 	void (*rms_norm)(const float *x, const float *weight, uint32_t n, float epsilon, float *out);

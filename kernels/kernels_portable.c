@@ -12,6 +12,7 @@
 
 #include "lanes_portable.h"
 #include "ops_matmul.h"
+#include "ops_adapters.h"
 #include "ops_vector.h"
 
 const Kernels LANES_TABLE = {
@@ -20,6 +21,7 @@ const Kernels LANES_TABLE = {
 	.matmul_quantized = op_matmul_quantized,
 	.matmul_float = op_matmul_float,
 	.dot_rows = op_dot_rows,
+	.add_thin = op_add_thin,
 	.rms_norm = op_rms_norm,
 	.rope = op_rope,
 	.silu_mul = op_silu_mul,

@@ -11,8 +11,8 @@
 #include "../model/tensor_roles.h"
 #include "forward_private.h"
 
-#define LOWER_RANKS 8 /* rows of A in one item, where an adapter has few rows … */
-#define LOWER_ROWS 32 /* … of the step; else so many of them are an item, with all of A */
+#define LOWER_RANKS ROW_GROUP /* rows of A in one item, where an adapter has few rows … */
+#define LOWER_ROWS 32         /* … of the step; else so many of them are an item, with all of A */
 #define LOW_ROLE(i) ((size_t) (i) *ADAPTER_MAX_RANK) /* where in a row of ROWS_LOW that of matrix number i stands */
 
 uint32_t
@@ -205,11 +205,11 @@ void
 adapter_raise_rows(const Forward *f, const AdapterMatrix *matrix, uint32_t expert, const float *low, size_t low_stride,
 				   uint32_t n, uint32_t first, uint32_t end, float *y, size_t y_stride)
 {
-	PackedMatrix tiles = matrix->tiles;
-	MatmulInput input = {n, NULL, low, low_stride};
+	const PackedMatrix *tiles = &matrix->tiles;
+	uint32_t from = first * TILE_ROWS, to = end * TILE_ROWS < tiles->n_rows ? end * TILE_ROWS : tiles->n_rows;
 
-	tiles.tiles += expert * matrix->tiles_expert_bytes;
-	matmul_tiles(f->kernels, &tiles, &input, first, end, y, y_stride, true);
+	f->kernels->add_thin(tiles->type, tiles->tiles + expert * matrix->tiles_expert_bytes + first * tiles->tile_bytes,
+						 tiles->tile_bytes, to - from, tiles->n_cols, low, low_stride, n, y + from, y_stride);
 }
 
 const AdapterMatrix *

@@ -11,7 +11,7 @@
 #include "image.h"
 
 #define ADAPTER_IMAGE_MAGIC 0x31414951u /* "QIA1" */
-#define ADAPTER_IMAGE_VERSION 1
+#define ADAPTER_IMAGE_VERSION 2
 
 /* What is added to one tensor of the model. */
 typedef struct AdapterSite
@@ -19,7 +19,7 @@ typedef struct AdapterSite
 	uint32_t rank; /* 0: nothing, as the members that follow */
 	uint32_t rows_type, tiles_type;
 	float scale;
-	ImagePart rows;  /* A: long rows (kernels.h); of each expert */
+	ImagePart rows;  /* A: long rows (kernels.h) of each expert; of the embeddings a long row for each token */
 	ImagePart tiles; /* B: packed tiles; of each expert */
 } AdapterSite;
 

@@ -380,16 +380,25 @@ convert_row(const GgufTensor *tensor, const uint8_t *row, uint32_t n, float *num
 	return status_ok();
 }
 
-/* A as long rows. */
+/* A as long rows, of each expert; of the embeddings a row for each token, as rows are looked up one by one there. row:
+ * room for one. */
 static Status
 fill_rows(const AdapterSite *site, const AdapterShape *shape, const GgufTensor *tensor, const uint8_t *bytes,
-		  float *numbers, uint8_t *out)
+		  float *numbers, uint8_t *row, uint8_t *out)
 {
-	size_t row_bytes = tensor_row_bytes(tensor->type, shape->rows_cols);
-	size_t kept_bytes = long_row_bytes((TensorType) site->rows_type, shape->rows_cols);
+	TensorType type = (TensorType) site->rows_type;
+	size_t row_bytes = tensor_row_bytes(tensor->type, shape->rows_cols),
+		   kept_bytes = long_row_bytes(type, shape->rows_cols);
 
-	for (uint64_t r = 0; r < (uint64_t) shape->n_experts * shape->rows_each; r++)
-		STATUS_TRY(convert_row(tensor, bytes + r * row_bytes, shape->rows_cols, numbers, out + r * kept_bytes));
+	for (uint32_t e = 0; e < shape->n_experts; e++, out += kept_bytes * shape->rows_each)
+		for (uint32_t r = 0; r < shape->rows_each; r++, bytes += row_bytes)
+		{
+			STATUS_TRY(convert_row(tensor, bytes, shape->rows_cols, numbers, row));
+			if (shape->is_embedding)
+				memcpy(out + kept_bytes * r, row, tensor_row_bytes(tensor_type_info(type), shape->rows_cols));
+			else
+				long_row_pack(type, row, r, shape->rows_each, shape->rows_cols, out);
+		}
 	return status_ok();
 }
 
@@ -430,17 +439,18 @@ fill_site(AdapterLoader *loader, uint32_t i)
 	const AdapterSite *site = &loader->sites[i];
 	const SiteSource *source = &loader->sources[i];
 	AdapterShape shape;
-	uint8_t *a = NULL, *b = NULL, *rows = malloc((size_t) TILE_ROWS * site->rank * 4);
+	uint8_t *a = NULL, *b = NULL, *rows;
 	float *numbers;
 	Status status;
 
 	(void) adapter_shape(&loader->header.hyper, i, site->rank, &shape);
+	rows = malloc(((size_t) shape.rows_cols + (size_t) TILE_ROWS * site->rank) * sizeof(float));
 	numbers = malloc(((size_t) shape.rows_cols + site->rank) * sizeof *numbers);
 	status = rows && numbers ? read_tensor(loader, source->a, &a) : no_memory("a tensor");
 	if (status.code == STATUS_OK)
 		status = read_tensor(loader, source->b, &b);
 	if (status.code == STATUS_OK)
-		status = fill_rows(site, &shape, source->a, a, numbers, loader->image + site->rows.offset);
+		status = fill_rows(site, &shape, source->a, a, numbers, rows, loader->image + site->rows.offset);
 	if (status.code == STATUS_OK)
 		status = fill_tiles(site, &shape, source, b, numbers, rows, loader->image + site->tiles.offset);
 	free(a);

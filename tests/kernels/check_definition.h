@@ -534,4 +534,49 @@ unbounded_activations_quantize_the_same(void **state)
 	free(expected);
 }
 
+/* Products of few columns that are added: every output of every version equals the definition, whatever the tokens
+ * beside it; what stands behind the rows stays. */
+static void
+thin_products_follow_the_definition(void **state)
+{
+	static const TensorType float_types[] = {TENSOR_F32, TENSOR_F16, TENSOR_BF16};
+	static const uint32_t ranks[] = {1, 4, 16, 33}, heights[] = {5, 32, 75, 113}, counts[] = {1, 2, 5, 6, 13};
+
+	(void) state;
+	for (size_t c = 0; c < 3 * 4 * 4 * 5; c++)
+	{
+		TensorType type = float_types[c % 3];
+		uint32_t rank = ranks[c / 3 % 4], n_rows = heights[c / 12 % 4], n_tokens = counts[c / 48];
+		uint8_t *rows = random_rows(type, n_rows, rank);
+		PackedMatrix matrix = pack_matrix(type, rows, n_rows, rank);
+		size_t row_bytes = tensor_row_bytes(tensor_type_info(type), rank), stride = n_rows + 3;
+		float *x = random_floats(n_tokens * rank), *before = random_floats(n_tokens * stride),
+			  *y = allocate(n_tokens * stride * 4);
+
+		for (size_t i = 0; i < N_ISAS; i++)
+		{
+			const Kernels *kernels = kernels_by_name(isa_names[i]);
+
+			if (!kernels)
+				continue;
+			memcpy(y, before, n_tokens * stride * 4);
+			kernels->add_thin(type, matrix.tiles, matrix.tile_bytes, n_rows, rank, x, rank, n_tokens, y, stride);
+			for (uint32_t j = 0; j < n_tokens * stride; j++)
+			{
+				uint32_t r = j % (uint32_t) stride, t = j / (uint32_t) stride;
+				float expected = before[j];
+
+				if (r < n_rows)
+					expected += float_product_by_definition(type, rows + r * row_bytes, x + t * rank, rank);
+				assert_same(&expected, &y[j], 4, "add_thin", isa_names[i]);
+			}
+		}
+		free((void *) matrix.tiles);
+		free(rows);
+		free(x);
+		free(before);
+		free(y);
+	}
+}
+
 #endif

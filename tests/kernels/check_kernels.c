@@ -427,11 +427,11 @@ dots_of_rows_are_right_and_the_same_bits(void **state)
 		TensorType type = float_types[c % 3];
 		uint32_t n = lengths[c / 3];
 		size_t row_bytes = long_row_bytes(type, n), element_bytes = type == TENSOR_F32 ? 4 : 2;
-		uint8_t *rows = allocate(ROWS * row_bytes);
+		uint8_t *file = allocate(ROWS * n * element_bytes), *rows = allocate(ROWS * row_bytes),
+				*single = allocate(row_bytes);
 		float *x = random_floats(TOKENS * n), *a = allocate(TOKENS * ROWS * 4), *b = allocate(TOKENS * ROWS * 4);
 		float *expanded = allocate(n * 4);
 
-		memset(rows, 0, ROWS * row_bytes);
 		for (uint32_t i = 0; i < ROWS * n; i++)
 		{
 			float value = random_float();
@@ -439,15 +439,16 @@ dots_of_rows_are_right_and_the_same_bits(void **state)
 
 			if (type == TENSOR_BF16)
 				memcpy(&half, (char *) &value + 2, 2);
-			memcpy(rows + i / n * row_bytes + i % n * element_bytes, type == TENSOR_F32 ? (void *) &value : &half,
-				   element_bytes);
+			memcpy(file + i * element_bytes, type == TENSOR_F32 ? (void *) &value : &half, element_bytes);
 		}
+		for (uint32_t r = 0; r < ROWS; r++)
+			long_row_pack(type, file + r * n * element_bytes, r, ROWS, n, rows);
 		kernels_by_name("portable")->dot_rows(type, rows, ROWS, x, n, TOKENS, n, a, ROWS);
 		for (uint32_t i = 0; i < TOKENS * ROWS; i++)
 		{
 			double exact = 0, size = 0;
 
-			dequantize_row(type, rows + i % ROWS * row_bytes, n, expanded);
+			dequantize_row(type, file + i % ROWS * n * element_bytes, n, expanded);
 			for (uint32_t j = 0; j < n; j++)
 			{
 				exact += (double) expanded[j] * x[i / ROWS * n + j];
@@ -464,10 +465,15 @@ dots_of_rows_are_right_and_the_same_bits(void **state)
 			kernels->dot_rows(type, rows, ROWS, x, n, TOKENS, n, b, ROWS);
 			assert_same(a, b, TOKENS * ROWS * 4, "dot_rows", isa_names[i]);
 			for (uint32_t r = 0; r < TOKENS * ROWS; r++)
-				kernels->dot_rows(type, rows + r % ROWS * row_bytes, 1, x + r / ROWS * n, n, 1, n, b + r, 1);
+			{
+				long_row_pack(type, file + r % ROWS * n * element_bytes, 0, 1, n, single);
+				kernels->dot_rows(type, single, 1, x + r / ROWS * n, n, 1, n, b + r, 1);
+			}
 			assert_same(a, b, TOKENS * ROWS * 4, "dot_rows of one row", isa_names[i]);
 		}
+		free(file);
 		free(rows);
+		free(single);
 		free(x);
 		free(a);
 		free(b);
@@ -1280,6 +1286,7 @@ main(int argc, char **argv)
 		cmocka_unit_test(a_region_may_be_given_to_some_members),
 		cmocka_unit_test(quotas_of_all_groups_above_count),
 		cmocka_unit_test(dots_of_rows_are_right_and_the_same_bits),
+		cmocka_unit_test(thin_products_follow_the_definition),
 	};
 
 	n_types = computed_types(types);

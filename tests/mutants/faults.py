@@ -264,7 +264,7 @@ ENGINE = [
           "the dimensions of a pair are told as if all of a head were rotated", "unit:forward"),
     fault("adapter-logits", "src/engine/forward_adapters.c", "*first = of_logits ? rows->first_logit : rows->first_row;", "*first = rows->first_row;",
           "an adapter of the output matrix changes other rows of logits", "unit:adapters"),
-    fault("adapter-expert", "src/engine/forward_adapters.c", "tiles.tiles += expert * matrix->tiles_expert_bytes;", "tiles.tiles += 0 * expert * matrix->tiles_expert_bytes;",
+    fault("adapter-expert", "src/engine/forward_adapters.c", "tiles->tiles + expert * matrix->tiles_expert_bytes +", "tiles->tiles + 0 * expert * matrix->tiles_expert_bytes +",
           "all experts have the adapter of the first one", "unit:adapters"),
     fault("adapter-added-early", "src/engine/forward_adapters.c", "\t\tmember->waited_ns += wait_for_items(&f->progress[member->phase].n_low_done, lower_items(f, product));\n", "\t\tmember->waited_ns += 0;\n",
           "B is multiplied with what another thread has not made yet", "unit:adapters",
