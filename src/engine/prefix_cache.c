@@ -259,6 +259,20 @@ prefix_cache_move_state(PrefixCache *cache, uint32_t block)
 	return state;
 }
 
+uint32_t
+prefix_cache_give_up_state(PrefixCache *cache, uint32_t block)
+{
+	Entry *entry = &cache->entries[block];
+	uint32_t state = entry->n_references == 1 ? entry->state : PREFIX_NONE;
+
+	if (state == PREFIX_NONE)
+		return PREFIX_NONE;
+	entry->state = PREFIX_NONE;
+	cache->n_states--;
+	cache->counts.evicted++;
+	return state;
+}
+
 /* All tails of a parent are in one bucket, whatever their tokens. */
 static uint64_t
 tail_hash(const PrefixCache *cache, uint32_t parent)

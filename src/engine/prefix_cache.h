@@ -66,6 +66,9 @@ extern uint32_t prefix_cache_state(const PrefixCache *cache, uint32_t block);
 /* The same for who copies it now: it is counted. */
 extern uint32_t prefix_cache_use_state(PrefixCache *cache, uint32_t block);
 
+/* Take the state of a block away, for its memory, if the caller's is the block's only reference; else PREFIX_NONE. */
+extern uint32_t prefix_cache_give_up_state(PrefixCache *cache, uint32_t block);
+
 /* Take the state of a block away if it moves; else PREFIX_NONE. */
 extern uint32_t prefix_cache_move_state(PrefixCache *cache, uint32_t block);
 

@@ -363,6 +363,25 @@ use_cached_state(Sequence *sequence, uint32_t end)
 	}
 }
 
+bool
+sequence_give_up_snapshot(Sequence *sequence)
+{
+	for (uint32_t i = 0; i < sequence->n_cached_blocks; i++)
+	{
+		uint32_t state = prefix_cache_give_up_state(sequence->slot->cache, sequence->blocks[i]);
+
+		if (state == PREFIX_NONE)
+			continue;
+		/* the one that it was about to copy */
+		if (!sequence->has_state && (i + 1) * KV_BLOCK_POSITIONS == sequence->n_done)
+			adopt_state(sequence, state);
+		else
+			kv_pool_give(states_of(sequence), 1, &state);
+		return true;
+	}
+	return false;
+}
+
 void
 sequence_use_cached(Sequence *sequence)
 {

@@ -96,6 +96,10 @@ extern void sequence_go_back(Sequence *sequence, uint32_t n);
 extern bool sequence_wants_state(const Sequence *sequence);
 extern void sequence_take_state(Sequence *sequence, uint32_t state);
 
+/* Memory is short, and nobody else can give some: give up a state that is kept on its way and that no other sequence
+ * refers to; the one that it is about to go on from becomes its own. false: there is none. */
+extern bool sequence_give_up_snapshot(Sequence *sequence);
+
 /* Its next rows are computed now, and no state is wanted: the memory of its state as they find it; NULL: it has none.
  */
 extern float *sequence_begin_rows(Sequence *sequence);

@@ -318,6 +318,55 @@ more_conversations_than_memory_are_right_and_leave_nothing(void **state)
 	tiny_n_states = 6;
 }
 
+/* Until nothing is left to do, or for ever. */
+static bool
+runs_to_its_end(TinyEngine *engine, uint32_t most)
+{
+	for (uint32_t i = 0; i < most && scheduler_has_work(engine->scheduler); i++)
+		tiny_step(engine);
+	return !scheduler_has_work(engine->scheduler);
+}
+
+/* Memory for one state and all blocks, and not for the states that are worth keeping on the way. */
+static void
+who_needs_all_memory_keeps_no_states_on_its_way(void **state)
+{
+	static char text[9001];
+	SchedulerSettings wide = {.max_running = 4, .prefill_chunk = 1000, .queue_size = 10};
+	TinyEngine *engine;
+	TinyCall call;
+	Request request = drawn(letters(text, 9001, 9), 40, 10);
+
+	(void) state;
+	tiny_n_states = 1;
+	engine = make_engine(kv_blocks_for(9000 + 40), wide);
+	tiny_submit(engine, &request, &call);
+	assert_string_equal(call.status.message, "");
+	assert_true(runs_to_its_end(engine, 2000));
+	assert_int_equal(tiny_done(&call).completion_tokens, 40);
+	tiny_call_free(&call);
+	free_idle(engine);
+	/* the same for the state behind a beginning of many, which is found, and copied where there is room for a copy */
+	for (uint32_t n_more = 0; n_more < 40; n_more += 13)
+	{
+		engine = make_engine(kv_blocks_for(400 + 30) + n_more, usual);
+		for (uint32_t i = 0; i < 5; i++)
+		{
+			letters(text, 401, 3);
+			letters(text + 390, 11, 100 + i);
+			request = drawn(text, 30, 10);
+			tiny_submit(engine, &request, &call);
+			sequence_forget_leaf(&call.request->sequences[0]);
+			assert_true(runs_to_its_end(engine, 2000));
+			assert_int_equal(tiny_done(&call).completion_tokens, 30);
+			tiny_call_free(&call);
+			(void) cached_of(engine, &request);
+		}
+		free_idle(engine);
+	}
+	tiny_n_states = 6;
+}
+
 int
 main(void)
 {
@@ -329,6 +378,7 @@ main(void)
 		cmocka_unit_test(long_prompts_keep_states_on_their_way),
 		cmocka_unit_test(who_was_preempted_goes_on_where_it_was),
 		cmocka_unit_test(an_answer_with_thinking_is_left_before_it),
+		cmocka_unit_test(who_needs_all_memory_keeps_no_states_on_its_way),
 		cmocka_unit_test(more_conversations_than_memory_are_right_and_leave_nothing),
 	};
 
