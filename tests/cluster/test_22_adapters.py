@@ -252,6 +252,22 @@ def test_the_setting_is_followed_when_it_changes(adapted):
         assert why in str(failure.value), str(failure.value)
 
 
+def test_a_list_that_is_refused_is_seen_without_the_log(adapted):
+    """As one of qwen.models: by whoever reloads, and of both at once."""
+    look = "SELECT status, message, action FROM qwen_health_checks WHERE \"check\" = 'settings'"
+    assert adapted.query(look) == []
+    adapted.reload(qwen__adapters="deep=a@b, deep=c@b")
+    status, message, action = wait_until(lambda: adapted.query(look))[0]
+    assert (status, action) == ("degraded", "Correct qwen.adapters, then reload the configuration.")
+    assert message == 'the newest value of qwen.adapters is refused, the one before it holds: The name "deep" stands twice for model "b".'
+    assert states(adapted) == {"deep": "serving", "swap": "serving"}
+    adapted.reload(qwen__models="chat")
+    message, action = wait_until(lambda: [row[1:] for row in adapted.query(look) if "qwen.models" in row[1]])[0]
+    assert action == "Correct qwen.models and qwen.adapters, then reload the configuration." and 'stands twice for model "b"' in message
+    adapted.reload(qwen__models=f"chat={MODEL_FILE}", qwen__adapters=SETTINGS["qwen.adapters"])
+    wait_until(lambda: adapted.query(look) == [])
+
+
 def test_an_adapter_of_the_setting_waits_for_a_name_that_was_taken_by_hand(adapted):
     """Nothing is passed over in silence: health says so, and it comes when the name is free; so do models."""
     said = "SELECT status, message FROM qwen_health_checks WHERE \"check\" = %s"

@@ -70,12 +70,18 @@ static const struct config_enum_entry priorities[] = {{"low", QWEN_PRIORITY_LOW,
 static const struct config_enum_entry on_error_values[] = {
 	{"error", QWEN_ON_ERROR_RAISE, false}, {"null", QWEN_ON_ERROR_NULL, false}, {NULL, 0, false}};
 
-static char why_models_refused[STATUS_MESSAGE_BYTES];
+static char why_models_refused[STATUS_MESSAGE_BYTES], why_adapters_refused[STATUS_MESSAGE_BYTES];
 
 const char *
 refused_models(void)
 {
 	return why_models_refused;
+}
+
+const char *
+refused_adapters(void)
+{
+	return why_adapters_refused;
 }
 
 /* A list that cannot be read is refused before it takes effect. The supervisor shows why (qwen_health): who reloads the
@@ -101,6 +107,7 @@ check_adapters(char **value, void **extra, GucSource source)
 	Status status = configured_adapters_parse(*value, adapters);
 
 	pfree(adapters);
+	strlcpy(why_adapters_refused, status.message, sizeof why_adapters_refused);
 	if (status_is_ok(&status))
 		return true;
 	GUC_check_errdetail("%s", status.message);

@@ -10,8 +10,9 @@ extern char *qwen_models, *qwen_adapters, *qwen_model_directory, *qwen_default_m
 	*qwen_default_rerank_model, *qwen_engine_path, *qwen_kv_cache_size;
 extern bool qwen_engine_sandbox, qwen_lock_memory;
 
-/* Why the newest value of qwen.models was refused in this process; "" where it holds. */
+/* Why the newest value of qwen.models, of qwen.adapters, was refused in this process; "" where it holds. */
 extern const char *refused_models(void);
+extern const char *refused_adapters(void);
 
 /* qwen.kv_cache_size in bytes; 0: auto. */
 extern uint64 kv_cache_bytes(void);

@@ -58,8 +58,9 @@ typedef struct QwenShared
 	bool give_up; /* the next start is too far away, or without much hope: calls fail instead of waiting for it */
 	TimestampTz started_at, next_try;
 	char last_error[256];
-	char refused_models[STATUS_MESSAGE_BYTES]; /* why the newest qwen.models does not hold; "": it does */
-	SharedSlot slots[STATUS_PAGE_ALL_SLOTS];   /* of models, then of adapters */
+	char refused_models[STATUS_MESSAGE_BYTES];   /* why the newest qwen.models does not hold; "": it does */
+	char refused_adapters[STATUS_MESSAGE_BYTES]; /* likewise of qwen.adapters */
+	SharedSlot slots[STATUS_PAGE_ALL_SLOTS];     /* of models, then of adapters */
 } QwenShared;
 
 extern QwenShared *qwen_shared;

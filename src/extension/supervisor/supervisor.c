@@ -93,12 +93,13 @@ publish(EngineState state, const char *why)
 	LWLockRelease(qwen_shared->lock);
 }
 
-/* Let everybody see whether the newest qwen.models holds. */
+/* Let everybody see whether the newest qwen.models and qwen.adapters hold. */
 static void
-publish_refused_models(void)
+publish_refused_lists(void)
 {
 	LWLockAcquire(qwen_shared->lock, LW_EXCLUSIVE);
 	strlcpy(qwen_shared->refused_models, refused_models(), sizeof qwen_shared->refused_models);
+	strlcpy(qwen_shared->refused_adapters, refused_adapters(), sizeof qwen_shared->refused_adapters);
 	LWLockRelease(qwen_shared->lock);
 }
 
@@ -374,7 +375,7 @@ qwen_supervisor_main(Datum argument)
 	BackgroundWorkerUnblockSignals();
 	before_shmem_exit(leave, 0);
 	make_listener();
-	publish_refused_models();
+	publish_refused_lists();
 	slots_recover();
 	slots_reconcile();
 	/* from here on calls find a socket and the slots' state */
@@ -389,7 +390,7 @@ qwen_supervisor_main(Datum argument)
 		{
 			ConfigReloadPending = false;
 			ProcessConfigFile(PGC_SIGHUP);
-			publish_refused_models();
+			publish_refused_lists();
 			slots_reconcile();
 		}
 		look_after_engine();

@@ -56,17 +56,34 @@ check_engine(const QwenShared *shared, StringInfo checks, Health *worst)
 				  "Look into the server log and qwen_stat_engine.");
 }
 
+/* Lists that could not be read: of qwen.models and of qwen.adapters. */
+static void
+check_lists(const QwenShared *shared, StringInfo checks, Health *worst)
+{
+	const char *why[] = {shared->refused_models, shared->refused_adapters};
+	const char *settings[] = {"qwen.models", "qwen.adapters"};
+	StringInfoData message, action;
+
+	initStringInfo(&message);
+	initStringInfo(&action);
+	for (int i = 0; i < 2; i++)
+		if (why[i][0])
+		{
+			appendStringInfo(&message, "%sthe newest value of %s is refused, the one before it holds: %s",
+							 message.len > 0 ? "; " : "", settings[i], why[i]);
+			appendStringInfo(&action, "%s%s", action.len > 0 ? " and " : "Correct ", settings[i]);
+		}
+	appendStringInfoString(&action, ", then reload the configuration.");
+	if (message.len > 0)
+		add_check(checks, worst, "settings", DEGRADED, message.data, action.data);
+}
+
 static void
 check_models(const QwenShared *shared, StringInfo checks, Health *worst)
 {
 	int n_serving = 0, n_loading = 0, n_failed = 0;
 	const SharedSlot *failed = NULL, *in_the_way = NULL;
 
-	if (shared->refused_models[0])
-		add_check(
-			checks, worst, "settings", DEGRADED,
-			psprintf("the newest value of qwen.models is refused, the one before it holds: %s", shared->refused_models),
-			"Correct qwen.models, then reload the configuration.");
 	for (int i = 0; i < qwen_max_models; i++)
 	{
 		SlotState state = shared->slots[i].state;
@@ -372,6 +389,7 @@ QWEN_FUNCTION(qwen_health, 0, 0)
 		memcpy(&shared, qwen_shared, sizeof shared);
 		LWLockRelease(qwen_shared->lock);
 		check_engine(&shared, &checks, &worst);
+		check_lists(&shared, &checks, &worst);
 		check_models(&shared, &checks, &worst);
 		check_adapters(&shared, &checks, &worst);
 		check_stability(&shared, &checks, &worst);
