@@ -1,5 +1,7 @@
 """Databases that are not UTF-8: what their encoding cannot hold is an error of its row, and no more than that; messages are text, whatever
 they quote and wherever they are cut."""
+import os
+
 import psycopg2
 import pytest
 from cluster import wait_until
@@ -194,3 +196,29 @@ def test_messages_that_are_cut_are_text(server, shift):
     text = bytes(said).decode("utf-8")
     assert text == "x" * shift + "\u20ac" * ((511 - shift) // 3)
     server.query("DROP TABLE moody; DROP FUNCTION complain")
+
+
+def test_a_file_has_one_name_in_all_databases(make_server):
+    """The system has it in UTF-8: who says it in another encoding means the same file, and views and messages show it in theirs."""
+    name = "日本の犬.gguf"
+    server = make_server({"qwen.models": f"chat={name}", "qwen.adapters": f"legal={name}@chat", "qwen.model_directory": "own_models"}, prepared=False)
+    os.mkdir(os.path.join(server.data, "own_models"))
+    with open(os.path.join(server.data, "own_models", name), "wb") as file:
+        file.write(b"no model")
+    for folder, _, files in os.walk(os.path.join(server.data, "own_models")):
+        for path in (folder, *(os.path.join(folder, file) for file in files)):
+            os.chmod(path, 0o755)
+    server.reload()
+    databases = {}
+    for encoding, shown in (("EUC_JP", name), ("LATIN1", name.encode("ascii", "backslashreplace").decode())):
+        database = Database(server, encoding.lower(), encoding)
+        wait_until(lambda database=database: "GGUF" in (database.value("SELECT error FROM qwen_models") or ""), what="the file is found")
+        assert database.query("SELECT file, position(file IN error) > 0 FROM qwen_models") == [(shown, True)]
+        assert database.query("SELECT file FROM qwen_adapters") == [(shown,)]
+        databases[encoding] = database
+    japanese = databases["EUC_JP"]
+    assert "GGUF" in japanese.value("SELECT value || problem FROM (SELECT value, coalesce(problem, '') AS problem FROM qwen_check_model(%s) WHERE item = 'loads') AS t", (name,))
+    code, message = japanese.fails("SELECT qwen_load_model('other', %s)", (name,))
+    assert code == "22023" and f'own_models/{name}".' in message, message
+    code, message = japanese.fails("SELECT qwen_load_model('other', '猫.gguf')")
+    assert code == "42704" and f'There are: "{name}".' in message and 'cannot open file "猫.gguf"' in message, message

@@ -63,8 +63,8 @@ extern void engine_try(const Request *request);
 extern EngineCall *engine_run(const Request *request, EngineReply *reply);
 
 /*
- * Raise that a model could not be loaded. file: as it was configured; why: the loader's message; otherwise: the HINT
- * where nothing better is known of the cause, or NULL.
+ * Raise that a model could not be loaded. file: as it was configured (UTF-8); why: the loader's message, shown as it
+ * is; otherwise: the HINT where nothing better is known of the cause, or NULL.
  */
 extern void raise_load_failure(int sqlstate, const char *name, const char *file, const char *why, const char *otherwise)
 	__attribute__((noreturn));

@@ -140,13 +140,15 @@ raise_file_failure(int sqlstate, const char *message, const char *file, const ch
 	char *directory = whole_directory();
 	char *path = file[0] == '/' ? pstrdup(file) : psprintf("%s/%s", directory, file);
 	const char *hint = hint_of(directory, file, path);
+	char *shown = server_string(path);
 
 	if (!hint)
 		hint = otherwise;
-	ereport(ERROR,
-			(errcode(sqlstate), errmsg("%s", message),
-			 may_see_paths() && file[0] != '~' ? errdetail("%s\nThe file is \"%s\".", why, path) : errdetail("%s", why),
-			 hint ? errhint("%s", hint) : 0));
+	hint = hint ? server_string(hint) : NULL;
+	ereport(ERROR, (errcode(sqlstate), errmsg("%s", message),
+					may_see_paths() && file[0] != '~' ? errdetail("%s\nThe file is \"%s\".", why, shown)
+													  : errdetail("%s", why),
+					hint ? errhint("%s", hint) : 0));
 }
 
 /* Names of the models that are served, or NULL. */
@@ -165,7 +167,7 @@ served_models(void)
 	return n > 0 ? names.data : NULL;
 }
 
-/* Its file in qwen.models, or NULL. */
+/* Its file in qwen.models, as it is shown, or NULL. */
 static char *
 configured_file(const char *name)
 {
@@ -175,7 +177,7 @@ configured_file(const char *name)
 		return NULL;
 	for (int i = 0; i < configured.n; i++)
 		if (strcmp(configured.models[i].name, name) == 0)
-			return pstrdup(configured.models[i].file);
+			return server_string(configured.models[i].file);
 	return NULL;
 }
 
@@ -184,6 +186,9 @@ static void
 raise_no_model(void)
 {
 	char *there = may_see_paths() ? files_there(whole_directory()) : NULL;
+	char *directory = server_string(whole_directory());
+
+	there = there ? server_string(there) : NULL;
 
 	ereport(ERROR,
 			(errcode(ERRCODE_UNDEFINED_OBJECT), errmsg("no model is loaded"),
@@ -195,7 +200,7 @@ raise_no_model(void)
 						   there)
 				 : errhint("Put a GGUF file of a Qwen model into the model directory%s, set qwen.models = "
 						   "'chat=FILE' and reload the configuration.",
-						   may_see_paths() ? psprintf(" (%s)", whole_directory()) : "")));
+						   may_see_paths() ? psprintf(" (%s)", directory) : "")));
 }
 
 void

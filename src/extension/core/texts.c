@@ -98,6 +98,14 @@ span_from_text(text *value)
 }
 
 char *
+file_name_from_text(text *value)
+{
+	char *name = text_to_cstring(value);
+
+	return GetDatabaseEncoding() == PG_SQL_ASCII ? name : unconstify(char *, span_from_cstring(name).data);
+}
+
+char *
 server_text(ByteSpan span)
 {
 	char *copy = pnstrdup(span.data, span.length);

@@ -13,6 +13,9 @@ extern ByteSpan span_from_cstring(const char *value);
 extern char *server_text(ByteSpan span);
 extern text *text_from_span(ByteSpan span);
 
+/* The name of a file, which the system has in UTF-8 whatever the encoding of the database that says it; palloc'd. */
+extern char *file_name_from_text(text *value);
+
 /*
  * Any text of UTF-8 in the server's encoding, for messages and pieces of text: a character that the encoding cannot
  * hold is written as \uXXXX or \UXXXXXXXX, a byte that is no text as a question mark. Not among the arguments of

@@ -28,7 +28,7 @@ adapter_row(const SharedSlot *slot, SlotStatus *status, Datum *values, bool *nul
 		nulls[i] = !described;
 	values[0] = CStringGetTextDatum(slot->name);
 	values[1] = CStringGetTextDatum(slot->model);
-	values[2] = CStringGetTextDatum(slot_file_name(slot->file));
+	values[2] = CStringGetTextDatum(server_string(slot_file_name(slot->file)));
 	if (described)
 	{
 		values[3] = Int32GetDatum(status->adapter_rank);
@@ -197,7 +197,7 @@ QWEN_FUNCTION(qwen_load_adapter, 2, 3)
 	name = name_argument(fcinfo);
 	if (PG_ARGISNULL(1))
 		ereport(ERROR, (errcode(ERRCODE_INVALID_PARAMETER_VALUE), errmsg("file must not be null")));
-	file = text_to_cstring(PG_GETARG_TEXT_PP(1));
+	file = file_name_from_text(PG_GETARG_TEXT_PP(1));
 	if (*file == '\0' || strlen(file) >= CONFIGURED_MAX_FILE_BYTES)
 		ereport(ERROR,
 				(errcode(ERRCODE_INVALID_PARAMETER_VALUE), errmsg("file must have between 1 and %d bytes, not %zu",

@@ -200,7 +200,7 @@ QWEN_FUNCTION(qwen_check_model, 1, 1)
 	require_preloaded();
 	if (PG_ARGISNULL(0))
 		ereport(ERROR, (errcode(ERRCODE_INVALID_PARAMETER_VALUE), errmsg("file must not be null")));
-	file = text_to_cstring(PG_GETARG_TEXT_PP(0));
+	file = file_name_from_text(PG_GETARG_TEXT_PP(0));
 	if (*file == '\0' || strlen(file) >= CONFIGURED_MAX_FILE_BYTES)
 		ereport(ERROR,
 				(errcode(ERRCODE_INVALID_PARAMETER_VALUE), errmsg("file must have between 1 and %d bytes, not %zu",
@@ -209,7 +209,8 @@ QWEN_FUNCTION(qwen_check_model, 1, 1)
 	answer = ask_checker(file);
 	end = find_end(answer);
 	if (end.code == STATUS_NOT_FOUND || end.code == STATUS_NOT_ALLOWED)
-		raise_file_failure(sqlstate_of(end.code), psprintf("model file \"%s\" could not be looked at", file), file,
+		raise_file_failure(sqlstate_of(end.code),
+						   psprintf("model file \"%s\" could not be looked at", server_string(file)), file,
 						   server_string(pnstrdup(end.value.data, end.value.length)), NULL);
 	put_line(set, span_from_cstring("loads"), span_from_cstring(end.code == STATUS_OK ? "true" : "false"), end.value);
 	byte_reader_init(&reader, answer->data, answer->len);

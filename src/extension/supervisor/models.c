@@ -90,7 +90,7 @@ model_row(const SharedSlot *slot, SlotStatus *status, Datum *values, bool *nulls
 	for (int i = 2; i < 9; i++)
 		nulls[i] = !described;
 	values[0] = CStringGetTextDatum(slot->name);
-	values[1] = CStringGetTextDatum(slot_file_name(slot->file));
+	values[1] = CStringGetTextDatum(server_string(slot_file_name(slot->file)));
 	if (described)
 	{
 		values[2] = page_text(status->architecture, sizeof status->architecture);
@@ -330,7 +330,7 @@ QWEN_FUNCTION(qwen_load_model, 2, 3)
 	if (PG_ARGISNULL(0) || PG_ARGISNULL(1))
 		ereport(ERROR, (errcode(ERRCODE_INVALID_PARAMETER_VALUE), errmsg("name and file must not be null")));
 	name = text_to_cstring(PG_GETARG_TEXT_PP(0));
-	file = text_to_cstring(PG_GETARG_TEXT_PP(1));
+	file = file_name_from_text(PG_GETARG_TEXT_PP(1));
 	status = model_name_check(name, strlen(name));
 	if (status.code != STATUS_OK)
 		ereport(ERROR, (errcode(ERRCODE_INVALID_PARAMETER_VALUE), errmsg("\"%s\" cannot be a model's name", name),
