@@ -204,6 +204,8 @@ MODEL = [
 ENGINE = [
     fault("mask-too-long", "src/format/masks.c", "if (slice->longer_characters[i] > chosen->letters &&", "if (slice->longer_characters[i] > chosen->letters + 8 &&",
           "a token of more letters than maxLength leaves is allowed", "unit:format"),
+    fault("twice-the-same-item", "src/format/containers.c", "list_add(formulas->pool, &left, words[1] - 1);", "list_add(formulas->pool, &left, words[1]);",
+          "an item of uniqueItems may come a second time", "unit:format"),
     fault("mark-behind-a-blank", "src/format/copy.c", "if (breaks && i > 0 && !utf8_code_point_is_blank((uint32_t) before))", "if (breaks && i > 0)",
           "a mark may end with a blank", "unit:copy"),
     fault("mark-that-never-closes", "src/format/copy.c", "if (place >= (is_outside ? copy->n : copy->last_close) ||", "if (place >= copy->n ||",
