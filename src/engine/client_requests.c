@@ -5,12 +5,16 @@
 
 #include <stdio.h>
 #include <stdlib.h>
+#include <string.h>
 
+#include "constraint.h"
 #include "long_frames.h"
 #include "prepare.h"
 #include "replies.h"
 
 #define TOO_LONG_HINT "Send less text: qwen_chunk cuts it into parts, and qwen_summarize takes texts of any length."
+#define NO_ROOM_HINT                                                                                                   \
+	"Raise the argument max_tokens, qwen.max_tokens or the role's limit; where the context is full, send less text."
 #define NAMES_BYTES (STATUS_PAGE_MAX_SLOTS * (PROTOCOL_MAX_NAME_BYTES + 3)) /* the names of all slots, never cut */
 #define ADAPTER_NAMES_BYTES (STATUS_PAGE_MAX_ADAPTERS * (PROTOCOL_MAX_NAME_BYTES + 3))
 #define AT_ONCE_BYTES ((size_t) 16 * 1024)            /* a request of so many bytes at most is prepared in the loop */
@@ -194,11 +198,23 @@ reply_unknown_adapter(Server *server, Client *client, const Slot *slot, uint32_t
 	atomic_fetch_add(&server->page->n_requests_failed, 1);
 }
 
+/* What to do about a request that is too long, or NULL. */
+static const char *
+hint_of(const Status *status)
+{
+	if (status->code != STATUS_TOO_LONG)
+		return NULL;
+	if (strncmp(status->message, CONSTRAINT_NO_ROOM, strlen(CONSTRAINT_NO_ROOM)) == 0)
+		return NO_ROOM_HINT;
+	/* a form that is too large is no long text */
+	return strncmp(status->message, "response_format: ", 17) == 0 ? NULL : TOO_LONG_HINT;
+}
+
 /* A request that cannot be done. */
 static void
 refuse(Server *server, Client *client, uint32_t request_id, const Status *status)
 {
-	reply_error(&client->output, request_id, status, NULL, status->code == STATUS_TOO_LONG ? TOO_LONG_HINT : NULL);
+	reply_error(&client->output, request_id, status, NULL, hint_of(status));
 	atomic_fetch_add(&server->page->n_requests_failed, 1);
 }
 

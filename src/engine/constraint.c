@@ -106,8 +106,7 @@ constraint_init(Constraint *constraint, const Workplace *place, const Request *m
 	constraint->n_closing = message->options.given & OPTION_THINKING_BUDGET ? BUDGET_TOKENS : CLOSING_TOKENS;
 	n_needed = constraint->n_shortest + (end.in_thinking ? constraint->n_closing : 0);
 	if (n_needed > n_behind)
-		return status_error(STATUS_TOO_LONG,
-							"response_format: the shortest answer has %u tokens%s, but there is room for %u", n_needed,
+		return status_error(STATUS_TOO_LONG, CONSTRAINT_NO_ROOM " has %u tokens%s, but there is room for %u", n_needed,
 							end.in_thinking ? " behind the thinking" : "", n_behind);
 	return status_ok();
 }

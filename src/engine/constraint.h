@@ -14,6 +14,9 @@
 #include "format_cache.h"
 #include "request.h"
 
+/* How the sentence begins that says that there is no room for an answer of the form. */
+#define CONSTRAINT_NO_ROOM "response_format: the shortest answer"
+
 /* What may come in one row of a step. */
 typedef struct RowMask
 {

@@ -51,6 +51,33 @@ def test_a_file_that_cannot_be_loaded_has_one_hint(house, file, hint):
         assert f'The file is "{model_directory()}/nope.gguf".' in detail and f'"{FILE}"' in said
 
 
+def test_what_lies_elsewhere_is_no_file_of_the_directory(house, tmp_path):
+    folder = os.path.join(house.folder, "models")
+    os.makedirs(os.path.join(folder, "folder.gguf"))
+    os.symlink("/etc/passwd", os.path.join(folder, "link.gguf"))
+    with open(os.path.join(folder, "words.gguf"), "w") as file:
+        file.write("words")
+    os.chmod(folder, 0o755)
+    try:
+        set_directory(house, folder)
+        assert "links do not lead out of it" in refused(house, "SELECT qwen_load_model('a', 'link.gguf')")[3]
+        there = refused(house, "SELECT qwen_load_model('a', 'nope.gguf')")[3]
+        assert '"words.gguf"' in there and "folder.gguf" not in there, there
+        # whoever sees the path need not be told where it is
+        _, _, detail, hint = refused(house, "SELECT qwen_load_model('a', 'words.gguf')")
+        assert f'The file is "{folder}/words.gguf".' in detail and hint == "", (detail, hint)
+        assert "server log" in refused(house, "SELECT qwen_load_model('a', 'words.gguf')", user="boss")[3]
+    finally:
+        set_directory(house, model_directory())
+
+
+def test_a_form_without_room_asks_for_more_tokens(house):
+    for sql in ("qwen_redact('The text is longer.', '{a}', max_tokens => 1)",
+                "qwen_chat('x', max_tokens => 2, response_format => '{\"type\": \"array\", \"items\": {\"type\": \"integer\"}, \"minItems\": 9}')"):
+        code, message, _, hint = refused(house, f"SELECT {sql}")
+        assert code == "54000" and "the shortest answer has" in message and "max_tokens" in hint and "qwen_chunk" not in hint, (message, hint)
+
+
 def test_an_argument_among_the_options_is_told_to_be_one(house):
     code, message, _, hint = refused(house, "SELECT qwen_chat('x', options => '{\"temperature\": 0}')")
     assert (code, message) == ("22023", 'options: the key "temperature" is not known') and "it is an argument: temperature => value" in hint

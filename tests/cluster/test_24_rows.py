@@ -8,6 +8,7 @@ TYPES = """
 CREATE SCHEMA rows; SET search_path = rows, public;
 CREATE TYPE state AS ENUM ('open', 'paid "late"', 'Über');
 CREATE DOMAIN percent AS numeric(5, 2) NOT NULL CHECK (VALUE BETWEEN 0 AND 100);
+CREATE DOMAIN short AS varchar(4);
 CREATE DOMAIN share AS numeric(5, 2) NOT NULL;
 CREATE TYPE item AS (what varchar(12), n int2);
 CREATE TABLE invoices (id int GENERATED ALWAYS AS IDENTITY, number serial, gone text, sender varchar(10) NOT NULL, total numeric(6, 2), due date,
@@ -147,6 +148,14 @@ def test_a_schema_stays_a_schema(cursor):
 def test_a_text_is_no_type_of_its_own(cursor):
     with pytest.raises(psycopg2.errors.InvalidParameterValue, match="NULL of the type wanted"):
         cursor.execute("SELECT qwen_extract('x', NULL::varchar(4))")
+    with pytest.raises(psycopg2.errors.InvalidParameterValue, match="type => NULL::text"):
+        cursor.execute("SELECT qwen_extract('x', NULL::short)")
+
+
+@pytest.mark.parametrize("kind", ["varchar(4)", "short"])
+def test_a_text_is_a_type_where_the_argument_is_named(cursor, kind):
+    values = rows(cursor, f"SELECT qwen_extract(body, type => NULL::{kind}) FROM mails ORDER BY id")
+    assert all(isinstance(value, str) and len(value) <= 4 for value, in values[:6]) and values[6:] == [(None,), (None,)], values
 
 
 def test_a_type_that_was_altered_is_found_as_it_is(cursor):

@@ -22,6 +22,17 @@ def test_rows_of_before_the_trigger(server):
     server.query("DROP TABLE early")
 
 
+def test_rows_with_nothing_to_see_have_no_answer_and_are_not_queued(server):
+    server.query("CREATE TABLE bare (id int PRIMARY KEY, body text, pad char(5), answer text)")
+    server.query("INSERT INTO bare SELECT i, (ARRAY['', E' \\t\\n', chr(8203), NULL, 'a word'])[i], ' ' FROM generate_series(1, 5) i")
+    server.query(QUEUE.format("bare", "queue", "").replace("'body'", "'Say: {body}{pad}'"))
+    assert server.value("SELECT qwen_enqueue('bare')") == 1, "the row with a word"
+    answered(server, "bare", 1)
+    server.query("UPDATE bare SET body = 'a word' WHERE id = 1")
+    answered(server, "bare", 2)
+    server.query("DROP TABLE bare")
+
+
 def test_what_waits_or_has_failed_is_not_queued_twice(server):
     server.query("CREATE TABLE twice (id int PRIMARY KEY, body text, answer varchar(1) CHECK (answer <> answer))")
     server.query("ALTER TABLE twice OWNER TO CURRENT_USER")

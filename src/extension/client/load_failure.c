@@ -65,8 +65,10 @@ files_there(const char *directory)
 	while (n < MAX_NAMED_FILES && (entry = ReadDirExtended(opened, directory, LOG)) != NULL)
 	{
 		size_t length = strlen(entry->d_name);
+		struct stat info;
 
-		if (length > 5 && strcmp(entry->d_name + length - 5, ".gguf") == 0)
+		if (length > 5 && strcmp(entry->d_name + length - 5, ".gguf") == 0 &&
+			stat(psprintf("%s/%s", directory, entry->d_name), &info) == 0 && S_ISREG(info.st_mode))
 			appendStringInfo(&names, "%s\"%s\"", n++ > 0 ? ", " : "", entry->d_name);
 	}
 	FreeDir(opened);
@@ -90,13 +92,28 @@ directory_hint(const char *directory)
 	return NULL;
 }
 
+/* Does a file that there is lie elsewhere, links followed? */
+static bool
+leads_out(const char *directory, const char *path)
+{
+	char *real_directory = realpath(directory, NULL), *real_path = realpath(path, NULL);
+	size_t length = real_directory ? strlen(real_directory) : 0;
+	bool is_out = real_directory && real_path &&
+				  (strncmp(real_path, real_directory, length) != 0 || (length > 1 && real_path[length] != '/'));
+
+	free(real_directory);
+	free(real_path);
+	return is_out;
+}
+
 /* What to do where the file's name or place is the cause, or NULL. path: of the file. */
 static char *
 file_hint(const char *directory, const char *file, const char *path)
 {
 	char *there;
 
-	if (strstr(file, "..") || (file[0] == '/' && strncmp(file, directory, strlen(directory)) != 0))
+	if (strstr(file, "..") || (file[0] == '/' && strncmp(file, directory, strlen(directory)) != 0) ||
+		leads_out(directory, path))
 		return psprintf("Files lie in \"%s\", and links do not lead out of it: move the file there, or set "
 						"qwen.model_directory and reload.",
 						directory);
@@ -144,6 +161,8 @@ raise_file_failure(int sqlstate, const char *message, const char *file, const ch
 
 	if (!hint)
 		hint = otherwise;
+	if (!hint && !may_see_paths())
+		hint = "The server log has the whole path; so has this message for members of pg_read_all_settings.";
 	hint = hint ? server_string(hint) : NULL;
 	ereport(ERROR, (errcode(sqlstate), errmsg("%s", message),
 					may_see_paths() && file[0] != '~' ? errdetail("%s\nThe file is \"%s\".", why, shown)

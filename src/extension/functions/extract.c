@@ -66,8 +66,8 @@ refuse_untyped_null(FunctionCallInfo fcinfo)
 	if (schema && exprType(schema) == TEXTOID && IsA(schema, Const) && ((Const *) schema)->constisnull)
 		ereport(ERROR, (errcode(ERRCODE_INVALID_PARAMETER_VALUE),
 						errmsg("the second argument of qwen_extract must be a schema, or NULL of the type wanted"),
-						errhint("Cast it: NULL::date, NULL::my_table. For a text use a domain over text, or "
-								"qwen_chat.")));
+						errhint("Cast it: NULL::date, NULL::my_table. For a text, or a domain over one, name the "
+								"argument: type => NULL::text.")));
 }
 
 static void

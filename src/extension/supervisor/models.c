@@ -363,9 +363,7 @@ QWEN_FUNCTION(qwen_load_model, 2, 3)
 		char *why = server_string(now.error);
 
 		slot_clear_failed(slot);
-		raise_load_failure(
-			sqlstate_of(now.error_code), name, file, why,
-			"The server log has the whole path; so has this message for members of pg_read_all_settings.");
+		raise_load_failure(sqlstate_of(now.error_code), name, file, why, NULL);
 	}
 	ereport(ERROR,
 			(errcode(ERRCODE_SYSTEM_ERROR), errmsg("model \"%s\" was unloaded while it was being loaded", name)));

@@ -10,6 +10,7 @@
 #include "../core/arguments.h"
 #include "../core/compat.h"
 #include "../core/shared_memory.h"
+#include "../core/texts.h"
 #include "../queue/queue.h"
 #include "access/table.h"
 #include "access/tableam.h"
@@ -37,7 +38,8 @@ typedef struct Pass
 	TriggerData data;
 	JobEntries *entries;
 	int n_sources, sources[MaxHeapAttributeNumber];
-	ExprState *when; /* NULL: all rows */
+	bool is_computed; /* a source is what a column of the prompt is computed from, and not that column */
+	ExprState *when;  /* NULL: all rows */
 	const char *function;
 } Pass;
 
@@ -84,8 +86,31 @@ begin_pass(Pass *pass, Relation relation, Trigger *trigger, EState *state)
 	pass->function = get_func_name(trigger->tgfoid);
 	pass->entries = job_entries_of(&pass->data, pass->function);
 	foreach (cell, pass->entries->prompt_columns)
-		pass->n_sources = add_sources(columns, SPI_fnumber(columns, lfirst(cell)), pass->sources, pass->n_sources);
+	{
+		int column = SPI_fnumber(columns, lfirst(cell)), first = pass->n_sources;
+
+		pass->n_sources = add_sources(columns, column, pass->sources, first);
+		pass->is_computed |= pass->n_sources != first + 1 || pass->sources[first] != column;
+	}
 	pass->when = prepare_when(trigger, state);
+}
+
+/* Is there something to be asked about: a source that is neither NULL nor blank? Of others the answer is NULL again. */
+static bool
+has_words(const Pass *pass, HeapTuple row)
+{
+	TupleDesc columns = RelationGetDescr(pass->data.tg_relation);
+
+	for (int i = 0; i < pass->n_sources && !pass->is_computed; i++)
+	{
+		bool is_null;
+		Datum value = heap_getattr(row, pass->sources[i], columns, &is_null);
+		Oid type = TupleDescAttr(columns, pass->sources[i] - 1)->atttypid;
+
+		if (!is_null && !text_is_blank(value_as_text(type, value)))
+			return true;
+	}
+	return pass->is_computed;
 }
 
 /* Put one row before the trigger; does it stand in the queue now, and did not before? In SPI. */
@@ -101,7 +126,7 @@ enqueue(Pass *pass, HeapTuple row)
 	for (int i = 0; i < entries->n_targets; i++)
 		if (trigger_work(&pass->data, pass->sources, pass->n_sources, entries->targets[i]) == ROW_WANTS_ANSWER)
 			wanted = bms_add_member(wanted, entries->targets[i]);
-	if (bms_is_empty(wanted))
+	if (bms_is_empty(wanted) || !has_words(pass, row))
 		return false;
 	key = job_entries_key(entries, row, RelationGetDescr(pass->data.tg_relation));
 	return !job_entries_are_there(entries, &pass->data, key) && job_entries_add(entries, &pass->data, key, wanted, &id);
