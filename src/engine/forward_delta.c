@@ -26,7 +26,7 @@ typedef struct DeltaLayer
 {
 	const ModelLayer *layer;
 	const float *taps;   /* [DELTA_TAPS][channels] */
-	const float *zeros;  /* [the widest of the channels' parts]: rows before the beginning */
+	const float *zeros;  /* [channels]: rows before the beginning */
 	size_t state_offset; /* floats before this layer's in a sequence's state */
 } DeltaLayer;
 
@@ -437,12 +437,13 @@ finish_rows(Member *member, const void *argument, uint32_t first, uint32_t end)
 		}
 }
 
-/* The taps of all channels, tap by tap, and a row of zeros behind them: part of the plan. */
+/* The taps of all channels, tap by tap, and a row of zeros behind them, of which an item may want any share: part of
+ * the plan. */
 static const float *
-lay_out_taps(Forward *f, const ModelLayer *layer, size_t n_zeros)
+lay_out_taps(Forward *f, const ModelLayer *layer)
 {
 	size_t n = model_delta_channels(&f->model->hyper);
-	float *taps = f->plan.arena ? arena_alloc_array(f->plan.arena, DELTA_TAPS * n + n_zeros, sizeof *taps) : NULL;
+	float *taps = f->plan.arena ? arena_alloc_array(f->plan.arena, (DELTA_TAPS + 1) * n, sizeof *taps) : NULL;
 
 	if (!taps)
 	{
@@ -452,7 +453,7 @@ lay_out_taps(Forward *f, const ModelLayer *layer, size_t n_zeros)
 	for (size_t i = 0; i < DELTA_TAPS; i++)
 		for (size_t c = 0; c < n; c++)
 			taps[i * n + c] = layer->delta_conv[c * DELTA_TAPS + i];
-	memset(taps + DELTA_TAPS * n, 0, n_zeros * sizeof *taps);
+	memset(taps + DELTA_TAPS * n, 0, n * sizeof *taps);
 	return taps;
 }
 
@@ -490,7 +491,7 @@ plan_delta(Forward *f, uint32_t layer_index)
 	};
 
 	(void) plan_rows(f, ROWS_DELTA, n_channels);
-	about.taps = lay_out_taps(f, layer, keys > values ? keys : values);
+	about.taps = lay_out_taps(f, layer);
 	about.zeros = about.taps ? about.taps + (size_t) DELTA_TAPS * n_channels : NULL;
 	delta = plan_keep(f, &about, sizeof about);
 	plan_add_product(f, &inputs);

@@ -36,9 +36,11 @@
 #define TINY_COPIES                                                                                                    \
 	8192u /* … whose layers say little, and that layer joins nothing, so that its guesses are often right */
 
+#define TINY_ONE_HEAD 16384u /* … whose delta nets have one head of keys and one of values */
+
 #define TINY_DELTA_DIM 32
-#define TINY_DELTA_KEYS 2
-#define TINY_DELTA_VALUES 8
+#define TINY_DELTA_KEYS(kind) ((kind) &TINY_ONE_HEAD ? 1u : 2u)
+#define TINY_DELTA_VALUES(kind) ((kind) &TINY_ONE_HEAD ? 1u : 8u)
 #define TINY_CLASSES 256u /* a reranker's classifier, and TINY_RERANK_TEMPLATE */
 
 #define TINY_RERANK_TEMPLATE "Is it about {query}? {document} <|im_end|>"
@@ -210,7 +212,8 @@ writer_type_for(TensorType type, uint32_t cols)
 static inline void
 writer_add_delta(WriterTensor *tensors, uint32_t *n, const TinyModel *model, int layer)
 {
-	uint32_t keys = TINY_DELTA_KEYS * TINY_DELTA_DIM, values = TINY_DELTA_VALUES * TINY_DELTA_DIM;
+	uint32_t keys = TINY_DELTA_KEYS(model->kind) * TINY_DELTA_DIM,
+			 values = TINY_DELTA_VALUES(model->kind) * TINY_DELTA_DIM;
 	float small = 1.0f / 8;
 
 	if (model->kind & TINY_IN_ONE)
@@ -221,15 +224,18 @@ writer_add_delta(WriterTensor *tensors, uint32_t *n, const TinyModel *model, int
 		writer_add(tensors, n, "attn_gate.weight", layer, model->hidden, values, model->type, small, 0);
 	}
 	if (model->kind & TINY_NEXT)
-		writer_add(tensors, n, "ssm_ba.weight", layer, model->hidden, 2 * TINY_DELTA_VALUES, model->type, small, 0);
+		writer_add(tensors, n, "ssm_ba.weight", layer, model->hidden, 2 * TINY_DELTA_VALUES(model->kind), model->type,
+				   small, 0);
 	else
 	{
-		writer_add(tensors, n, "ssm_beta.weight", layer, model->hidden, TINY_DELTA_VALUES, model->type, small, 0);
-		writer_add(tensors, n, "ssm_alpha.weight", layer, model->hidden, TINY_DELTA_VALUES, model->type, small, 0);
+		writer_add(tensors, n, "ssm_beta.weight", layer, model->hidden, TINY_DELTA_VALUES(model->kind), model->type,
+				   small, 0);
+		writer_add(tensors, n, "ssm_alpha.weight", layer, model->hidden, TINY_DELTA_VALUES(model->kind), model->type,
+				   small, 0);
 	}
 	writer_add(tensors, n, "ssm_conv1d.weight", layer, 4, 2 * keys + values, TENSOR_F32, 0.5f, 0);
-	writer_add(tensors, n, "ssm_dt.bias", layer, TINY_DELTA_VALUES, 0, TENSOR_F32, 0.5f, 0);
-	writer_add(tensors, n, "ssm_a", layer, TINY_DELTA_VALUES, 0, TENSOR_F32, 0.1f, -0.4f);
+	writer_add(tensors, n, "ssm_dt.bias", layer, TINY_DELTA_VALUES(model->kind), 0, TENSOR_F32, 0.5f, 0);
+	writer_add(tensors, n, "ssm_a", layer, TINY_DELTA_VALUES(model->kind), 0, TENSOR_F32, 0.1f, -0.4f);
 	writer_add(tensors, n, "ssm_norm.weight", layer, TINY_DELTA_DIM, 0, TENSOR_F32, 0.1f, 1);
 	writer_add(tensors, n, "ssm_out.weight", layer, values, model->hidden, writer_type_for(model->type, values), small,
 			   0);
@@ -371,9 +377,9 @@ writer_part(const TinyModel *model, uint32_t part, uint32_t n_parts, size_t *dat
 	{
 		WRITER_NUMBER("ssm.conv_kernel", 4)
 		WRITER_NUMBER("ssm.state_size", TINY_DELTA_DIM)
-		WRITER_NUMBER("ssm.group_count", TINY_DELTA_KEYS)
-		WRITER_NUMBER("ssm.time_step_rank", TINY_DELTA_VALUES)
-		WRITER_NUMBER("ssm.inner_size", TINY_DELTA_VALUES * TINY_DELTA_DIM)
+		WRITER_NUMBER("ssm.group_count", TINY_DELTA_KEYS(model->kind))
+		WRITER_NUMBER("ssm.time_step_rank", TINY_DELTA_VALUES(model->kind))
+		WRITER_NUMBER("ssm.inner_size", TINY_DELTA_VALUES(model->kind) * TINY_DELTA_DIM)
 		WRITER_NUMBER("full_attention_interval", 2)
 	}
 	if (model->kind & TINY_BESIDE)

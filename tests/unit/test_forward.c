@@ -810,6 +810,7 @@ logits_of_hybrids_do_not_depend_on_chunks_threads_or_instructions(void **state)
 	(void) state;
 	check_same_logits(TENSOR_F32, KV_F16, TINY_HYBRID | TINY_EXPERTS | TINY_NEXT, false);
 	check_same_logits(TENSOR_Q8_0, KV_F16, TINY_HYBRID, false);
+	check_same_logits(TENSOR_F32, KV_F16, TINY_HYBRID | TINY_ONE_HEAD, false);
 	check_same_logits(TENSOR_Q4_K, KV_Q8_0, TINY_HYBRID | TINY_EXPERTS, false);
 	check_same_logits_of(TENSOR_F32, KV_F16, STATE_F16, TINY_HYBRID | TINY_EXPERTS | TINY_NEXT, false);
 	check_same_logits_of(TENSOR_Q4_0, KV_F16, STATE_F16, TINY_HYBRID, false);
@@ -1188,6 +1189,8 @@ logits_do_not_depend_on_neighbours(void **state)
 	check_neighbours(0, STATE_F32);
 	check_neighbours(TINY_HYBRID, STATE_F32);
 	check_neighbours(TINY_HYBRID, STATE_F16);
+	check_neighbours(TINY_HYBRID | TINY_ONE_HEAD, STATE_F32);
+	check_neighbours(TINY_HYBRID | TINY_ONE_HEAD, STATE_F16);
 }
 
 /* Rows whose effect is kept only as far as they are accepted afterwards: whatever is accepted, later rows have the bits
