@@ -122,7 +122,7 @@ score_prepare(EngineRequest *request, const Workplace *place, const Request *mes
 	STATUS_TRY(read_answers(scoring, place, message));
 	n_path = scorer_longest_path(scoring->scorer);
 	STATUS_TRY(prompt_check_context(place, PROMPT_NOUN, sequence->n_prompt, n_path, false));
-	STATUS_TRY(prompt_check_cache(place, sequence->n_prompt, n_path));
+	STATUS_TRY(prompt_check_cache_with_copy(place, sequence->n_prompt, n_path));
 	if (!sequence_make_room(sequence, n_path))
 		return no_memory();
 	sequence->is_rewritten = true;

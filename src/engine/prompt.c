@@ -227,17 +227,32 @@ prompt_check_context(const Workplace *place, const char *noun, uint32_t n_tokens
 						n_tokens + n_behind, place->model->name, context);
 }
 
-Status
-prompt_check_cache(const Workplace *place, uint32_t n_tokens, uint32_t n_behind)
+static Status
+check_positions(uint64_t positions, uint32_t n_tokens, uint32_t n_behind)
 {
-	uint64_t positions = prompt_cache_positions(place);
-
 	if (n_tokens + n_behind <= positions)
 		return status_ok();
 	return status_error(STATUS_TOO_LONG,
 						"the request needs room for %u tokens (prompt %u, answer %u), but the KV cache holds %llu; "
 						"qwen.kv_cache_size sets it",
 						n_tokens + n_behind, n_tokens, n_behind, (unsigned long long) positions);
+}
+
+Status
+prompt_check_cache(const Workplace *place, uint32_t n_tokens, uint32_t n_behind)
+{
+	return check_positions(prompt_cache_positions(place), n_tokens, n_behind);
+}
+
+Status
+prompt_check_cache_with_copy(const Workplace *place, uint32_t n_tokens, uint32_t n_behind)
+{
+	const KvPool *states = kv_pool_states(place->pool);
+	uint64_t bytes = kv_pool_max_blocks(place->pool) * kv_pool_block_bytes(place->pool);
+	uint64_t copy = states && n_behind > 0 ? kv_pool_block_bytes(states) : 0;
+
+	bytes = bytes > copy ? bytes - copy : 0;
+	return check_positions(bytes / kv_pool_block_bytes(place->pool) * KV_BLOCK_POSITIONS, n_tokens, n_behind);
 }
 
 Status

@@ -53,6 +53,9 @@ extern Status prompt_check_context(const Workplace *place, const char *noun, uin
 /* And into the KV cache? */
 extern Status prompt_check_cache(const Workplace *place, uint32_t n_tokens, uint32_t n_behind);
 
+/* The same for one that goes back to its prompt's end, for which a hybrid keeps a copy of the state there. */
+extern Status prompt_check_cache_with_copy(const Workplace *place, uint32_t n_tokens, uint32_t n_behind);
+
 /* How many of a prompt's first tokens are those of the shared messages, which are nobody's secret. */
 extern Status prompt_count_shared(const Workplace *place, const Request *message, const int32_t *tokens,
 								  uint32_t n_tokens, uint32_t *n_shared);

@@ -367,6 +367,46 @@ who_needs_all_memory_keeps_no_states_on_its_way(void **state)
 	tiny_n_states = 6;
 }
 
+/* Who goes back to its prompt's end needs two states; and what cannot fit is refused before it begins. */
+static void
+a_score_that_has_no_room_for_its_second_state_is_refused(void **state)
+{
+	Request request = {.kind = REQUEST_SCORE, .role = 10, .prefix_sharing = PREFIX_ROLE};
+	char letters_of[300], messages[400];
+	uint32_t n_refused = 0, n_done = 0;
+
+	(void) state;
+	tiny_n_states = 1;
+	snprintf(messages, sizeof messages, "[{\"role\":\"user\",\"content\":\"%s\"}]", letters(letters_of, 300, 9));
+	request.messages = tiny_span(messages);
+	request.candidates = tiny_span("[\"never here\", \"never there\", \"always\"]");
+	for (uint32_t n_blocks = 8; n_blocks < 30; n_blocks++)
+	{
+		TinyEngine *engine = make_engine(n_blocks, usual);
+		TinyCall call;
+
+		tiny_submit(engine, &request, &call);
+		if (call.status.code != STATUS_OK)
+		{
+			assert_int_equal(call.status.code, STATUS_TOO_LONG);
+			assert_non_null(strstr(call.status.message, "qwen.kv_cache_size sets it"));
+			/* nothing that is refused would have fitted */
+			assert_int_equal(n_done, 0);
+			n_refused++;
+		}
+		else
+		{
+			assert_true(runs_to_its_end(engine, 2000));
+			assert_true(tiny_same_result(&call.out, &call.out));
+			n_done++;
+		}
+		tiny_call_free(&call);
+		free_idle(engine);
+	}
+	assert_true(n_refused > 0 && n_done > 0);
+	tiny_n_states = 6;
+}
+
 int
 main(void)
 {
@@ -379,6 +419,7 @@ main(void)
 		cmocka_unit_test(who_was_preempted_goes_on_where_it_was),
 		cmocka_unit_test(an_answer_with_thinking_is_left_before_it),
 		cmocka_unit_test(who_needs_all_memory_keeps_no_states_on_its_way),
+		cmocka_unit_test(a_score_that_has_no_room_for_its_second_state_is_refused),
 		cmocka_unit_test(more_conversations_than_memory_are_right_and_leave_nothing),
 	};
 
