@@ -78,6 +78,14 @@ def test_a_form_without_room_asks_for_more_tokens(house):
         assert code == "54000" and "the shortest answer has" in message and "max_tokens" in hint and "qwen_chunk" not in hint, (message, hint)
 
 
+def test_a_default_that_is_no_model_is_named(house):
+    for setting, call in (("qwen.default_model", "qwen_chat('x')"), ("qwen.default_embedding_model", "qwen_embed('x')"),
+                          ("qwen.default_rerank_model", "qwen_rerank_score('x', 'y')")):
+        code, message, _, hint = refused(house, f"SET {setting} = 'nobody'; SELECT {call}")
+        assert (code, message) == ("42704", 'model "nobody" is not loaded') and hint.startswith(f"{setting} names it"), (message, hint)
+    assert "default" not in refused(house, "SELECT qwen_chat('x', model => 'nobody')")[3]
+
+
 def test_an_argument_among_the_options_is_told_to_be_one(house):
     code, message, _, hint = refused(house, "SELECT qwen_chat('x', options => '{\"temperature\": 0}')")
     assert (code, message) == ("22023", 'options: the key "temperature" is not known') and "it is an argument: temperature => value" in hint

@@ -222,12 +222,25 @@ raise_no_model(void)
 						   may_see_paths() ? psprintf(" (%s)", directory) : "")));
 }
 
+/* The setting that calls without a model have such a name from, or NULL. */
+static const char *
+setting_that_names(const char *model)
+{
+	if (*model == '\0')
+		return NULL;
+	return strcmp(model, qwen_default_model) == 0             ? "qwen.default_model"
+		   : strcmp(model, qwen_default_embedding_model) == 0 ? "qwen.default_embedding_model"
+		   : strcmp(model, qwen_default_rerank_model) == 0    ? "qwen.default_rerank_model"
+															  : NULL;
+}
+
 void
 raise_not_loaded(const char *model)
 {
 	char *served = served_models(), *file = configured_file(model);
 	/* of a name that is no model's, anything may be there */
 	char *name = server_text((ByteSpan){model, strlen(model)});
+	const char *setting = setting_that_names(model);
 
 	if (*name == '\0' && !served)
 		raise_no_model();
@@ -236,7 +249,9 @@ raise_not_loaded(const char *model)
 				(errcode(ERRCODE_UNDEFINED_OBJECT), errmsg("model \"%s\" is not loaded", name),
 				 errdetail("It is in qwen.models, and was unloaded."),
 				 errhint("Load it: SELECT qwen_load_model('%s', '%s'), or SELECT pg_reload_conf().", name, file)));
-	ereport(ERROR, (errcode(ERRCODE_UNDEFINED_OBJECT), errmsg("model \"%s\" is not loaded", name),
-					served ? errdetail("Loaded models: %s.", served) : errdetail("No model is loaded."),
-					errhint("Set qwen.models, or load one with qwen_load_model(name, file).")));
+	ereport(ERROR,
+			(errcode(ERRCODE_UNDEFINED_OBJECT), errmsg("model \"%s\" is not loaded", name),
+			 served ? errdetail("Loaded models: %s.", served) : errdetail("No model is loaded."),
+			 setting ? errhint("%s names it: correct that, or load it with qwen_load_model(name, file).", setting)
+					 : errhint("Set qwen.models, or load one with qwen_load_model(name, file).")));
 }
