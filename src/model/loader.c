@@ -672,7 +672,8 @@ loader_main_type(const Gguf *gguf)
 	return bytes[best] > 0 ? tensor_type_info(best)->name : "";
 }
 
-/* Has the file a layer that guesses tokens ahead, and is it wanted? Some have its number, and left its tensors out. */
+/* Has the file a layer that guesses tokens ahead, and is it wanted? Some have its number, and left its tensors out.
+ * What it goes on from stands behind a sequence's state: a model without delta nets has none. */
 static bool
 has_head(const Loader *loader)
 {
@@ -680,7 +681,8 @@ has_head(const Loader *loader)
 	char name[GGUF_ROLE_NAME_BYTES];
 
 	snprintf(name, sizeof name, "blk.%u.nextn.eh_proj.weight", hyper->n_layers);
-	return hyper->n_guess_layers > 0 && !loader->request->without_heads && gguf_find_tensor(&loader->files.gguf, name);
+	return hyper->n_guess_layers > 0 && model_n_delta_layers(hyper) > 0 && !loader->request->without_heads &&
+		   gguf_find_tensor(&loader->files.gguf, name);
 }
 
 Status

@@ -37,6 +37,7 @@
 	8192u /* … whose layers say little, and that layer joins nothing, so that its guesses are often right */
 
 #define TINY_ONE_HEAD 16384u /* … whose delta nets have one head of keys and one of values */
+#define TINY_NO_DELTA 32768u /* … that has none, but attention in all layers */
 
 #define TINY_DELTA_DIM 32
 #define TINY_DELTA_KEYS(kind) ((kind) &TINY_ONE_HEAD ? 1u : 2u)
@@ -380,7 +381,7 @@ writer_part(const TinyModel *model, uint32_t part, uint32_t n_parts, size_t *dat
 		WRITER_NUMBER("ssm.group_count", TINY_DELTA_KEYS(model->kind))
 		WRITER_NUMBER("ssm.time_step_rank", TINY_DELTA_VALUES(model->kind))
 		WRITER_NUMBER("ssm.inner_size", TINY_DELTA_VALUES(model->kind) * TINY_DELTA_DIM)
-		WRITER_NUMBER("full_attention_interval", 2)
+		WRITER_NUMBER("full_attention_interval", model->kind & TINY_NO_DELTA ? 1 : 2)
 	}
 	if (model->kind & TINY_BESIDE)
 	{
@@ -427,7 +428,7 @@ writer_part(const TinyModel *model, uint32_t part, uint32_t n_parts, size_t *dat
 	for (int i = 0; i < (int) model->n_layers + (model->kind & TINY_BESIDE ? 1 : 0); i++)
 	{
 		float small = 1.0f / 8;
-		bool delta = hybrid && i % 2 == 0 && i < (int) model->n_layers;
+		bool delta = hybrid && !(model->kind & TINY_NO_DELTA) && i % 2 == 0 && i < (int) model->n_layers;
 
 		writer_add(tensors, &n, "attn_norm.weight", i, model->hidden, 0, TENSOR_F32, 0.1f, 1);
 		writer_add(tensors, &n, hybrid ? "post_attention_norm.weight" : "ffn_norm.weight", i, model->hidden, 0,

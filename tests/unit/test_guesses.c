@@ -448,6 +448,28 @@ guesses_in_vain_are_few(void **state)
 	assert_true(guesses_in_vain(100000, 100, 130) < 220);
 }
 
+/* The hidden state before a guess stands behind a sequence's state: where all layers have attention there is none. */
+static void
+without_delta_nets_the_layer_is_left_out(void **state)
+{
+	static const TinyModel shape = {
+		TINY_HYBRID | TINY_BESIDE | TINY_NO_DELTA, 4, 64, 64, 2, 1, 32, 12000, false, TENSOR_F32, 5, -1};
+	SchedulerSettings settings = {
+		.max_running = 4, .prefill_chunk = 64, .queue_size = 10, .speculation = SPECULATION_ALWAYS};
+	TinyEngine *engine = tiny_engine(&shape, 1, 100, settings);
+	Request request = tiny_request("a text of some length", 30, 10);
+	TinyCall call;
+
+	(void) state;
+	assert_false(forward_has_head(engine->slots.slots[0].forward));
+	tiny_submit(engine, &request, &call);
+	assert_string_equal(call.status.message, "");
+	tiny_run(engine);
+	assert_int_equal(tiny_done(&call).completion_tokens, 30);
+	tiny_call_free(&call);
+	tiny_engine_free(engine);
+}
+
 int
 main(void)
 {
@@ -455,6 +477,7 @@ main(void)
 		cmocka_unit_test(the_layer_computes_what_it_should),
 		cmocka_unit_test(guesses_have_the_same_bits_whatever_came_before),
 		cmocka_unit_test(answers_do_not_change),
+		cmocka_unit_test(without_delta_nets_the_layer_is_left_out),
 		cmocka_unit_test(so_many_guesses_are_made_as_pay),
 		cmocka_unit_test(guesses_in_vain_are_few),
 	};
