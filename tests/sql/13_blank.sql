@@ -49,6 +49,11 @@ SELECT is((SELECT qwen_summarize_agg(x) FROM (VALUES (U&'\3000'), ('A dog barked
 SELECT throws_ok($$SELECT qwen_translate('x', E'\t')$$, '22023', 'target_language must not be blank');
 SELECT throws_ok($$SELECT qwen_filter('x', U&'\3000')$$, '22023', 'condition must not be blank');
 SELECT throws_ok($$SELECT qwen_chat_agg('x', ' ')$$, '22023', 'instruction must not be blank');
+SELECT throws_ok(format('SELECT %s', call), '22023', 'instruction must not be blank', call) FROM unnest(ARRAY[
+    $$qwen_embed('x', instruction => ' ')$$, $$qwen_similarity('x', 'y', instruction => U&'\3000')$$,
+    $$qwen_similarity(what, 'y', instruction => '') FROM blanks$$, $$qwen_similarity_to('x', qwen_embed('y'), instruction => '')$$,
+    $$qwen_rerank_score('x', 'y', instruction => E'\n')$$, $$qwen_rerank('x', '{y}', instruction => '')$$]) AS call;
+SELECT is(qwen_embed(' ', instruction => ' '), NULL, 'of a blank text nothing is asked');
 
 -- tokens are counted as they are
 SELECT is(qwen_count_tokens(' '), 1, 'a space is a token');

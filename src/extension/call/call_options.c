@@ -34,6 +34,15 @@ const TailArgument tail_arguments[N_TAIL_ARGUMENTS] = {
 };
 
 void
+options_set_instruction(FunctionCallInfo fcinfo, int argument, Request *request)
+{
+	if (PG_ARGISNULL(argument))
+		return;
+	require_text(PG_GETARG_TEXT_PP(argument), "instruction");
+	request->instruction = span_from_text(PG_GETARG_TEXT_PP(argument));
+}
+
+void
 options_set_model(Request *request, text *name, const char *fallback)
 {
 	if (name)

@@ -20,6 +20,10 @@ extern void options_read_object(FunctionCallInfo fcinfo, int argument, Request *
 /* A model's name argument (or NULL) into request->model; fallback: the setting that holds when it is NULL. */
 extern void options_set_model(Request *request, text *name, const char *fallback);
 
+/* What a text is embedded or ranked for, an argument that may be NULL; a blank one, which would be another question, is
+ * 22023. */
+extern void options_set_instruction(FunctionCallInfo fcinfo, int argument, Request *request);
+
 /* The value of a key of the JSON object in an argument as one of a SQL type; raises, naming the key, what it is not. */
 struct JsonbValue;
 extern Datum options_value(const char *argument, const char *key, const struct JsonbValue *value, Oid type);

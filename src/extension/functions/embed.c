@@ -58,8 +58,7 @@ build_embed(FunctionCallInfo fcinfo, ModelCall *call)
 							errmsg("dimensions must be at least 1, not %d", dimensions)));
 		request->dimensions = dimensions;
 	}
-	if (!PG_ARGISNULL(2))
-		request->instruction = span_from_text(PG_GETARG_TEXT_PP(2));
+	options_set_instruction(fcinfo, 2, request);
 	build_embedding(request, PG_GETARG_TEXT_PP(0), PG_ARGISNULL(1) ? NULL : PG_GETARG_TEXT_PP(1));
 }
 
@@ -80,8 +79,8 @@ static void
 build_side(FunctionCallInfo fcinfo, int first, bool takes_instruction, text *input, Request *request)
 {
 	options_read_object(fcinfo, first + 2, request);
-	if (takes_instruction && !PG_ARGISNULL(first + 1))
-		request->instruction = span_from_text(PG_GETARG_TEXT_PP(first + 1));
+	if (takes_instruction)
+		options_set_instruction(fcinfo, first + 1, request);
 	build_embedding(request, input, PG_ARGISNULL(first) ? NULL : PG_GETARG_TEXT_PP(first));
 }
 

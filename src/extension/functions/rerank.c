@@ -37,8 +37,7 @@ build_rerank_score(FunctionCallInfo fcinfo, ModelCall *call)
 	request->query = span_from_text(PG_GETARG_TEXT_PP(0));
 	request->text = span_from_text(PG_GETARG_TEXT_PP(1));
 	options_read_object(fcinfo, 4, request);
-	if (!PG_ARGISNULL(3))
-		request->instruction = span_from_text(PG_GETARG_TEXT_PP(3));
+	options_set_instruction(fcinfo, 3, request);
 	options_set_model(request, PG_ARGISNULL(2) ? NULL : PG_GETARG_TEXT_PP(2), default_rerank_model());
 }
 
