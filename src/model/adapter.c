@@ -95,6 +95,10 @@ build(Adapter *adapter, const AdapterHeader *header, uint64_t bytes, uint64_t ge
 {
 	const AdapterSite *sites;
 
+	/* a loader that was installed beside a server that runs */
+	if (header->magic == ADAPTER_IMAGE_MAGIC && header->version != ADAPTER_IMAGE_VERSION)
+		return status_error(STATUS_UNAVAILABLE,
+							"the adapter's image in memory is of another version of qwen_pg: restart the server");
 	if (header->magic != ADAPTER_IMAGE_MAGIC || header->version != ADAPTER_IMAGE_VERSION ||
 		atomic_load_explicit(&header->state, memory_order_acquire) != IMAGE_COMPLETE)
 		return damaged("it is not complete");

@@ -75,6 +75,10 @@ check_meta(const ImageHeader *header, uint64_t bytes)
 							   tokenizer->token_offsets, tokenizer->token_bytes, tokenizer->token_types,
 							   tokenizer->merge_offsets, tokenizer->merge_bytes};
 
+	/* a loader that was installed beside a server that runs */
+	if (header->magic == IMAGE_MAGIC && header->version != IMAGE_VERSION)
+		return status_error(STATUS_UNAVAILABLE,
+							"the model's image in memory is of another version of qwen_pg: restart the server");
 	if (header->magic != IMAGE_MAGIC || header->version != IMAGE_VERSION ||
 		atomic_load_explicit(&header->state, memory_order_acquire) != IMAGE_COMPLETE)
 		return damaged("it is not complete");

@@ -975,6 +975,9 @@ damaged_images_are_not_opened(void **state)
 		assert_int_not_equal(model_open(fd, &model).code, STATUS_OK);
 		image[at] ^= 1;
 	}
+	image[4] ^= 1; /* made by another version */
+	assert_non_null(strstr(model_open(fd, &model).message, "another version of qwen_pg: restart the server"));
+	image[4] ^= 1;
 	image[8] ^= 1; /* not complete */
 	assert_false(model_image_is_complete(fd, &generation));
 	assert_int_not_equal(model_open(fd, &model).code, STATUS_OK);
