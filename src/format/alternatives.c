@@ -104,7 +104,7 @@ are_disjoint(Formulas *formulas, uint32_t a, uint32_t b, ValueType type, int dep
 	if (type == VALUE_NUMBER)
 		return scalar_numbers(formulas, formula_and2(formulas, a, b))->n == 0;
 	if (type == VALUE_STRING)
-		return scalar_strings(formulas, formula_and2(formulas, a, b))->n == 0;
+		return scalar_no_strings(formulas, formula_and2(formulas, a, b));
 	if (formula_kind(formulas, a) == FORMULA_OR)
 		return all_are_disjoint(formulas, a, b, type, depth);
 	if (formula_kind(formulas, b) == FORMULA_OR)

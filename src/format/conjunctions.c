@@ -128,7 +128,7 @@ conjunction_is_empty(Formulas *formulas, uint32_t conjunction)
 		if (formula == F_FALSE)
 			continue;
 		empty = (type == VALUE_NUMBER && scalar_numbers(formulas, formula)->n == 0) ||
-				(type == VALUE_STRING && scalar_strings(formulas, formula)->n == 0);
+				(type == VALUE_STRING && scalar_no_strings(formulas, formula));
 	}
 	if (!formulas->probe_failed)
 		map_put(formulas->pool, &formulas->emptiness, conjunction, empty);

@@ -71,7 +71,7 @@ formula_atom3(Formulas *formulas, FormulaKind kind, uint32_t a, uint32_t b, uint
 		return F_TRUE;
 	if (kind == ATOM_CONTAINS && words[1] > words[2])
 		return F_FALSE;
-	if (kind == ATOM_COUNT || kind == ATOM_ITEM_COUNT || kind == ATOM_LENGTH)
+	if (kind == ATOM_COUNT || kind == ATOM_ITEM_COUNT || (kind == ATOM_LENGTH && words[2] == LENGTH_EXACT))
 	{
 		if (words[0] == 0 && words[1] == NO_LIMIT)
 			return F_TRUE;
@@ -211,6 +211,29 @@ formula_or2(Formulas *formulas, uint32_t a, uint32_t b)
 	return combine(formulas, FORMULA_OR, parts, 2);
 }
 
+/* The opposite of a length between min and max: less, or more. What holds above does not below. */
+static uint32_t
+negate_length(Formulas *formulas, const uint32_t *words)
+{
+	static const uint32_t opposites[] = {
+		[LENGTH_EXACT] = LENGTH_EXACT, [LENGTH_BELOW] = LENGTH_ABOVE, [LENGTH_ABOVE] = LENGTH_BELOW};
+	uint32_t min = words[0], max = words[1], side = opposites[words[2]], less = F_FALSE, more = F_FALSE;
+
+	if (min > 0)
+		less = formula_atom3(formulas, ATOM_LENGTH, 0, min - 1, side, 3);
+	if (max != NO_LIMIT)
+		more = formula_atom3(formulas, ATOM_LENGTH, max + 1, NO_LIMIT, side, 3);
+	return formula_or2(formulas, less, more);
+}
+
+static uint32_t
+negate_pattern(Formulas *formulas, const uint32_t *words)
+{
+	Expressions *e = formulas->schema->expressions;
+
+	return formula_atom3(formulas, ATOM_PATTERN, expression_not(e, words[1]), expression_not(e, words[0]), 0, 2);
+}
+
 /* The opposite of a count between min and max: less, or more. */
 static uint32_t
 negate_count(Formulas *formulas, FormulaKind kind, const uint32_t *words)
@@ -318,8 +341,7 @@ negate_new(Formulas *formulas, uint32_t formula)
 		case ATOM_NO_WORDS:
 			return formula_atom(formulas, opposites[kind], words, n);
 		case ATOM_PATTERN:
-			return formula_atom3(formulas, ATOM_PATTERN, expression_not(formulas->schema->expressions, words[0]), 0, 0,
-								 1);
+			return negate_pattern(formulas, words);
 		case ATOM_REST:
 		case ATOM_SOME:
 		case ATOM_ITEM:
@@ -333,6 +355,7 @@ negate_new(Formulas *formulas, uint32_t formula)
 		case ATOM_MEMBER:
 			return negate_member(formulas, words);
 		case ATOM_LENGTH:
+			return negate_length(formulas, words);
 		case ATOM_COUNT:
 		case ATOM_ITEM_COUNT:
 		case ATOM_CONTAINS:

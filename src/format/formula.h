@@ -5,6 +5,9 @@
  * type is made of atoms about the value itself (a bound, a pattern) or about its parts: member p satisfies a literal,
  * all other members do, some other member does. Negation goes down to the atoms, each of which has an atom or two for
  * its opposite. So oneOf, if, dependencies, propertyNames, not and unevaluated* need nothing of their own below here.
+ *
+ * Formats of strings are not known exactly, but from below (what is made) and from above. An atom of one has both, and
+ * so has its opposite; values are made of what is below, and that no value satisfies a formula is asked above.
  */
 #ifndef QWEN_FORMAT_FORMULA_H
 #define QWEN_FORMAT_FORMULA_H
@@ -39,8 +42,8 @@ typedef enum FormulaKind
 	ATOM_VALUES,
 	ATOM_NO_VALUES,
 	/* strings */
-	ATOM_LENGTH,  /* min, max */
-	ATOM_PATTERN, /* an expression */
+	ATOM_LENGTH,  /* min, max, LengthSide */
+	ATOM_PATTERN, /* an expression, one that holds it */
 	ATOM_WORDS,   /* texts, sorted */
 	ATOM_NO_WORDS,
 	/* objects */
@@ -59,6 +62,14 @@ typedef enum FormulaKind
 	ATOM_CONTAINS, /* literal, min, max */
 	ATOM_UNIQUE,   /* none of some values twice: literal of all, how many may still come, their literals, the others' */
 } FormulaKind;
+
+/* A length that goes with a format is one that texts above may break. */
+typedef enum LengthSide
+{
+	LENGTH_EXACT,
+	LENGTH_BELOW, /* above: all lengths */
+	LENGTH_ABOVE, /* below: none */
+} LengthSide;
 
 #define F_FALSE 0u
 #define F_TRUE 1u
@@ -88,6 +99,7 @@ struct Formulas
 	struct Language **language_list;
 	uint32_t n_languages, language_capacity;
 	int depth;
+	bool is_above; /* texts are asked for from above */
 	/* while it is asked whether alternatives exclude each other: what is being made cannot be asked */
 	bool is_probing, probe_failed;
 };

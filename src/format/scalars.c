@@ -257,20 +257,31 @@ count_letters(ByteSpan text)
 	return n;
 }
 
+/* The least and most letters of a length, below or above; false: none. */
+static bool
+length_of_atom(const Formulas *formulas, const uint32_t *words, uint32_t *min, uint32_t *max)
+{
+	bool is_open = words[2] == LENGTH_BELOW && formulas->is_above;
+
+	*min = is_open ? 0 : words[0];
+	*max = is_open ? NO_LIMIT : words[1];
+	return words[2] != LENGTH_ABOVE || formulas->is_above;
+}
+
 static bool
 atom_satisfied(Formulas *formulas, uint32_t atom, ByteSpan text)
 {
-	uint32_t n, length;
+	uint32_t n, length, min, max;
 	const uint32_t *words = formula_words(formulas, atom, &n);
 	FormulaKind kind = formula_kind(formulas, atom);
 
 	if (kind == ATOM_LENGTH)
 	{
 		length = count_letters(text);
-		return length >= words[0] && length <= words[1];
+		return length_of_atom(formulas, words, &min, &max) && length >= min && length <= max;
 	}
 	if (kind == ATOM_PATTERN)
-		return expression_matches(formulas, words[0], text);
+		return expression_matches(formulas, words[formulas->is_above], text);
 	for (uint32_t i = 0; i < n; i++)
 	{
 		ByteSpan word = schema_span(formulas->schema, words[i]);
@@ -337,7 +348,7 @@ scalar_expression(Formulas *formulas, uint32_t formula)
 {
 	Expressions *e = formulas->schema->expressions;
 	FormulaKind kind = formula_kind(formulas, formula);
-	uint32_t n, made;
+	uint32_t n, made, min, max;
 	const uint32_t *words = formula_words(formulas, formula, &n);
 
 	switch (kind)
@@ -347,9 +358,9 @@ scalar_expression(Formulas *formulas, uint32_t formula)
 		case FORMULA_TRUE:
 			return E_ALL;
 		case ATOM_LENGTH:
-			return expression_of_length(formulas, words[0], words[1]);
+			return length_of_atom(formulas, words, &min, &max) ? expression_of_length(formulas, min, max) : E_NONE;
 		case ATOM_PATTERN:
-			return words[0];
+			return words[formulas->is_above];
 		case ATOM_WORDS:
 			return expression_of_words(formulas, words, n);
 		case ATOM_NO_WORDS:
@@ -399,7 +410,7 @@ add_string_cube(Formulas *formulas, ScalarSets *sets, uint32_t *capacity, const 
 
 	for (uint32_t i = 0; i < cube->n; i++)
 	{
-		uint32_t n, atom = cube->at[i];
+		uint32_t n, min, max, atom = cube->at[i];
 		const uint32_t *words = formula_words(formulas, atom, &n);
 
 		if (formula_kind(formulas, atom) == ATOM_WORDS)
@@ -409,8 +420,10 @@ add_string_cube(Formulas *formulas, ScalarSets *sets, uint32_t *capacity, const 
 		}
 		if (formula_kind(formulas, atom) == ATOM_LENGTH)
 		{
-			set.min = words[0] > set.min ? words[0] : set.min;
-			set.max = words[1] < set.max ? words[1] : set.max;
+			if (!length_of_atom(formulas, words, &min, &max))
+				return;
+			set.min = min > set.min ? min : set.min;
+			set.max = max < set.max ? max : set.max;
 		}
 		else
 			expression = expression_and(e, expression, scalar_expression(formulas, atom));
@@ -442,4 +455,15 @@ scalar_strings(Formulas *formulas, uint32_t formula)
 	for (uint32_t i = 0; sets && i < cubes.n && !pool_failed(formulas->pool); i++)
 		add_string_cube(formulas, sets, &capacity, &cubes.cubes[i]);
 	return sets ? sets : &no_sets;
+}
+
+bool
+scalar_no_strings(Formulas *formulas, uint32_t formula)
+{
+	bool was_above = formulas->is_above, none;
+
+	formulas->is_above = true;
+	none = scalar_strings(formulas, formula)->n == 0;
+	formulas->is_above = was_above;
+	return none;
 }

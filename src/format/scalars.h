@@ -26,6 +26,9 @@ typedef struct ScalarSets
 extern const ScalarSets *scalar_numbers(Formulas *formulas, uint32_t formula);
 extern const ScalarSets *scalar_strings(Formulas *formulas, uint32_t formula);
 
+/* Is it plain that no string satisfies it, those that are never made counted? */
+extern bool scalar_no_strings(Formulas *formulas, uint32_t formula);
+
 /* Does a text satisfy a formula of strings? */
 extern bool scalar_text_satisfies(Formulas *formulas, uint32_t formula, ByteSpan text);
 

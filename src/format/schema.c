@@ -51,6 +51,7 @@ new_node(Schema *schema, const JsonNode *json, const char *path)
 		.path = arena_copy(schema->pool->arena, path, strlen(path)),
 		.types = TYPE_ANY,
 		.max_length = NO_LIMIT,
+		.format_length = NO_LIMIT,
 		.pattern = NO_EXPRESSION,
 		.format = NO_EXPRESSION,
 		.additional = NO_NODE,

@@ -59,7 +59,8 @@ typedef struct SchemaNode
 	Decimal lower, upper; /* both allowed */
 	SchemaList steps;     /* of numbers of decimals: multipleOf */
 	uint32_t min_length, max_length;
-	uint32_t pattern, format; /* expressions, or NO_EXPRESSION */
+	uint32_t pattern, format, format_bound; /* expressions, or NO_EXPRESSION; string_formats.h */
+	uint32_t format_length;                 /* the most letters that a text of the format is made of */
 
 	SchemaList properties; /* (name, node) */
 	SchemaList patterns;   /* (expression, node) */

@@ -187,11 +187,13 @@ add_strings(Parts *parts)
 {
 	const SchemaNode *node = parts->node;
 
-	add(parts, formula_atom3(parts->formulas, ATOM_LENGTH, node->min_length, node->max_length, 0, 2));
+	add(parts, formula_atom3(parts->formulas, ATOM_LENGTH, node->min_length, node->max_length, LENGTH_EXACT, 3));
+	if (node->format_length != NO_LIMIT)
+		add(parts, formula_atom3(parts->formulas, ATOM_LENGTH, 0, node->format_length, LENGTH_BELOW, 3));
 	if (node->pattern != NO_EXPRESSION)
-		add(parts, formula_atom3(parts->formulas, ATOM_PATTERN, node->pattern, 0, 0, 1));
+		add(parts, formula_atom3(parts->formulas, ATOM_PATTERN, node->pattern, node->pattern, 0, 2));
 	if (node->format != NO_EXPRESSION && node->format != E_ALL)
-		add(parts, formula_atom3(parts->formulas, ATOM_PATTERN, node->format, 0, 0, 1));
+		add(parts, formula_atom3(parts->formulas, ATOM_PATTERN, node->format, node->format_bound, 0, 2));
 }
 
 /* ---- objects ---- */

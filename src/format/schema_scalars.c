@@ -154,10 +154,10 @@ read_pattern(NodeReader *reader)
 static void
 narrow_by_format(SchemaNode *node, const JsonNode *name)
 {
-	if (json_string_is(name, "hostname") && node->max_length > 253)
-		node->max_length = 253;
-	if (json_string_is(name, "email") && node->max_length > 254)
-		node->max_length = 254;
+	if (json_string_is(name, "hostname"))
+		node->format_length = 253;
+	if (json_string_is(name, "email"))
+		node->format_length = 254;
 	if (json_string_is(name, "int32"))
 	{
 		narrow_lower(node, -DECIMAL_ONE * 2147483648);
@@ -178,7 +178,7 @@ read_format(NodeReader *reader)
 	if ((reader->schema->ignored & IGNORE_FORMAT) || !reader_expects(reader, NODE_IS_STRING, "must be a string"))
 		return;
 	if (!string_format_find(reader->schema->expressions, (ByteSpan){reader->value->text, reader->value->n},
-							&reader->node->format))
+							&reader->node->format, &reader->node->format_bound))
 		pool_fail(pool, STATUS_UNSUPPORTED, "\"format\" at %s: \"%.*s\" is not supported", reader_path(reader),
 				  (int) (reader->value->n < 60 ? reader->value->n : 60), reader->value->text);
 	narrow_by_format(reader->node, reader->value);
@@ -211,13 +211,7 @@ read_scalar_keyword(NodeReader *reader, const char *keyword)
 	else if (IS("minLength"))
 		reader_take_count(reader, &node->min_length);
 	else if (IS("maxLength"))
-	{
-		uint32_t limit = NO_LIMIT;
-
-		/* a format may have said less */
-		reader_take_count(reader, &limit);
-		node->max_length = limit < node->max_length ? limit : node->max_length;
-	}
+		reader_take_count(reader, &node->max_length);
 	else if (IS("pattern"))
 		read_pattern(reader);
 	else if (IS("format"))

@@ -3,7 +3,8 @@
  *
  * They are exact where that is possible (leap years), and otherwise narrower than the standard: what is made is always
  * valid, while rare spellings of valid texts may be missing (seconds of 60, which PostgreSQL would change; quoted local
- * parts of addresses; internationalized labels). docs/typed.md lists them.
+ * parts of addresses; internationalized labels). docs/typed.md lists them. Those have a second, wider pattern, which no
+ * valid text is outside of: what the negation of a format lets through must not be valid by anybody's reading.
  */
 #include "string_formats.h"
 
@@ -49,6 +50,10 @@
 #define ATOM "[A-Za-z0-9!#$%&'*+/=?^_`{|}~-]+"
 #define POINTER "(?:/(?:[^~/]|~[01])*)*"
 #define TIME_PART "T(?:\\d+H(?:\\d+M(?:\\d+S)?)?|\\d+M(?:\\d+S)?|\\d+S)"
+/* wider ones */
+#define DATE_BOUND "(?:\\d{4}-" DAY_OF_ANY_YEAR "|" YEAR_LEAP "-02-29)"
+#define CLOCK_BOUND "(?:[01]\\d|2[0-3]):[0-5]\\d:(?:[0-5]\\d|60)(?:\\.\\d+)?"
+#define URI_BOUND SCHEME "[!-~]*"
 /* numbers of an interval that PostgreSQL's can hold */
 #define N6 "\\d{1,6}"
 #define SQL_TIME_PART "T(?:" N6 "H(?:" N6 "M(?:" N6 "S)?)?|" N6 "M(?:" N6 "S)?|" N6 "S)"
@@ -56,50 +61,57 @@
 typedef struct StringFormat
 {
 	const char *name, *pattern; /* of the whole text; NULL: all */
+	const char *bound;          /* NULL: the pattern */
 } StringFormat;
 
 static const StringFormat formats[] = {
-	{"date", DATE},
-	{"time", CLOCK ZONE},
-	{"date-time", DATE "[Tt]" CLOCK ZONE},
-	{"duration", "P(?:\\d+Y(?:\\d+M(?:\\d+D)?)?(?:" TIME_PART ")?|\\d+M(?:\\d+D)?(?:" TIME_PART ")?|\\d+D(?:" TIME_PART
-				 ")?|" TIME_PART "|\\d+W)"},
-	{"email", ATOM "(?:\\." ATOM ")*@" HOST},
-	{"hostname", HOST},
-	{"ipv4", IPV4},
-	{"ipv6", IPV6},
-	{"uuid", "[0-9A-Fa-f]{8}-[0-9A-Fa-f]{4}-[0-9A-Fa-f]{4}-[0-9A-Fa-f]{4}-[0-9A-Fa-f]{12}"},
-	{"uri", URI},
-	{"uri-reference", "(?:" URI "|" RELATIVE "(?:\\?" QUERY ")?(?:#" QUERY ")?)"},
+	{"date", DATE, DATE_BOUND},
+	{"time", CLOCK ZONE, CLOCK_BOUND ZONE},
+	{"date-time", DATE "[Tt]" CLOCK ZONE, DATE_BOUND "[Tt ]" CLOCK_BOUND ZONE},
+	{"duration",
+	 "P(?:\\d+Y(?:\\d+M(?:\\d+D)?)?(?:" TIME_PART ")?|\\d+M(?:\\d+D)?(?:" TIME_PART ")?|\\d+D(?:" TIME_PART
+	 ")?|" TIME_PART "|\\d+W)",
+	 NULL},
+	{"email", ATOM "(?:\\." ATOM ")*@" HOST, "[^]*@[^]*"},
+	{"hostname", HOST, "[A-Za-z0-9._-]*"},
+	{"ipv4", IPV4, NULL},
+	{"ipv6", IPV6, "[0-9A-Fa-f:.]*"},
+	{"uuid", "[0-9A-Fa-f]{8}-[0-9A-Fa-f]{4}-[0-9A-Fa-f]{4}-[0-9A-Fa-f]{4}-[0-9A-Fa-f]{12}", NULL},
+	{"uri", URI, URI_BOUND},
+	{"uri-reference", "(?:" URI "|" RELATIVE "(?:\\?" QUERY ")?(?:#" QUERY ")?)", "[!-~]*"},
 	/* what is a URI is an IRI */
-	{"iri", URI},
-	{"iri-reference", "(?:" URI "|" RELATIVE "(?:\\?" QUERY ")?(?:#" QUERY ")?)"},
-	{"json-pointer", POINTER},
-	{"relative-json-pointer", "(?:0|[1-9]\\d*)(?:#|" POINTER ")"},
+	{"iri", URI, SCHEME "[^\\x00-\\x20\\x7f]*"},
+	{"iri-reference", "(?:" URI "|" RELATIVE "(?:\\?" QUERY ")?(?:#" QUERY ")?)", "[^\\x00-\\x20\\x7f]*"},
+	{"json-pointer", POINTER, NULL},
+	/* a later draft moves along an array */
+	{"relative-json-pointer", "(?:0|[1-9]\\d*)(?:#|" POINTER ")", "\\d+(?:[+-]\\d+)?(?:#|" POINTER ")"},
 	/* of OpenAPI: about numbers */
-	{"int32", NULL},
-	{"int64", NULL},
-	{"float", NULL},
-	{"double", NULL},
+	{"int32", NULL, NULL},
+	{"int64", NULL, NULL},
+	{"float", NULL, NULL},
+	{"double", NULL, NULL},
 	/* what types of SQL take */
-	{"sql-timestamp", DATE " " CLOCK},
-	{"sql-timestamptz", DATE "[ T]" CLOCK SQL_ZONE},
-	{"sql-time", CLOCK},
-	{"sql-timetz", CLOCK SQL_ZONE},
-	{"sql-interval", "P(?:" N6 "Y(?:" N6 "M(?:" N6 "D)?)?(?:" SQL_TIME_PART ")?|" N6 "M(?:" N6 "D)?(?:" SQL_TIME_PART
-					 ")?|" N6 "D(?:" SQL_TIME_PART ")?|" SQL_TIME_PART "|" N6 "W)"},
+	{"sql-timestamp", DATE " " CLOCK, NULL},
+	{"sql-timestamptz", DATE "[ T]" CLOCK SQL_ZONE, NULL},
+	{"sql-time", CLOCK, NULL},
+	{"sql-timetz", CLOCK SQL_ZONE, NULL},
+	{"sql-interval",
+	 "P(?:" N6 "Y(?:" N6 "M(?:" N6 "D)?)?(?:" SQL_TIME_PART ")?|" N6 "M(?:" N6 "D)?(?:" SQL_TIME_PART ")?|" N6
+	 "D(?:" SQL_TIME_PART ")?|" SQL_TIME_PART "|" N6 "W)",
+	 NULL},
 };
 
 bool
-string_format_find(Expressions *e, ByteSpan name, uint32_t *expression)
+string_format_find(Expressions *e, ByteSpan name, uint32_t *made, uint32_t *bound)
 {
 	for (size_t i = 0; i < sizeof formats / sizeof *formats; i++)
 	{
-		const char *pattern = formats[i].pattern;
+		const char *pattern = formats[i].pattern, *wider = formats[i].bound;
 
 		if (strlen(formats[i].name) != name.length || memcmp(formats[i].name, name.data, name.length) != 0)
 			continue;
-		*expression = pattern ? pattern_read(e, pattern, strlen(pattern), true) : E_ALL;
+		*made = pattern ? pattern_read(e, pattern, strlen(pattern), true) : E_ALL;
+		*bound = wider ? pattern_read(e, wider, strlen(wider), true) : *made;
 		return true;
 	}
 	return false;
