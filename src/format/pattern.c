@@ -17,8 +17,9 @@ typedef enum PieceType
 	PIECE_SEQUENCE, /* first child, next … */
 	PIECE_CHOICE,
 	PIECE_REPEAT, /* one child, min, max */
-	PIECE_ANCHOR, /* expression: the letter */
-	PIECE_AHEAD,  /* one child; negative */
+	PIECE_BEGIN,  /* expression: the letter */
+	PIECE_END,
+	PIECE_AHEAD, /* one child; negative */
 } PieceType;
 
 typedef struct PatternPiece
@@ -35,6 +36,7 @@ typedef struct PatternReader
 	const char *text;
 	size_t length, at;
 	int depth;
+	uint32_t skipped; /* in front of letters and ends: a beginning that nobody asked for */
 } PatternReader;
 
 static PatternPiece *read_choice(PatternReader *reader);
@@ -471,7 +473,7 @@ read_atom(PatternReader *reader)
 			return new_letters(reader, expression_invert(e, CLASS_OF(e, line_end_ranges)));
 		case '^':
 		case '$':
-			piece = new_piece(reader, PIECE_ANCHOR);
+			piece = new_piece(reader, c == '^' ? PIECE_BEGIN : PIECE_END);
 			letter = c == '^' ? LETTER_BEGIN : LETTER_END;
 			if (piece)
 				piece->expression = expression_range(e, letter, letter);
@@ -616,7 +618,9 @@ make_piece(PatternReader *reader, const PatternPiece *piece, uint32_t then)
 	switch (piece->type)
 	{
 		case PIECE_LETTERS:
-		case PIECE_ANCHOR:
+		case PIECE_END:
+			return expression_cat(e, reader->skipped, expression_cat(e, piece->expression, then));
+		case PIECE_BEGIN:
 			return expression_cat(e, piece->expression, then);
 		case PIECE_SEQUENCE:
 			return make_list(reader, piece->first, then);
@@ -633,10 +637,8 @@ make_piece(PatternReader *reader, const PatternPiece *piece, uint32_t then)
 			made = expression_repeat(e, make_piece(reader, piece->first, E_EMPTY), piece->min, piece->max);
 			return expression_cat(e, made, then);
 		case PIECE_AHEAD:
-			made = expression_cat(e, make_piece(reader, piece->first, E_EMPTY), E_ALL);
-			/* letters of the beginning that nobody took are not in its way */
-			made = expression_cat(e, expression_repeat(e, expression_range(e, LETTER_BEGIN, LETTER_BEGIN), 0, NO_LIMIT),
-								  made);
+			/* what it looks at goes on behind it, of which look-aheads in it say something too */
+			made = make_piece(reader, piece->first, E_ALL);
 			return expression_and(e, piece->negative ? expression_not(e, made) : made, then);
 	}
 	return E_NONE;
@@ -667,7 +669,7 @@ pattern_read(Expressions *e, const char *text, size_t length, bool whole)
 {
 	PatternReader reader = {.e = e, .text = text, .length = length};
 	PatternPiece *tree;
-	uint32_t made;
+	uint32_t made, begins;
 
 	if (length > PATTERN_MAX_BYTES)
 	{
@@ -677,15 +679,27 @@ pattern_read(Expressions *e, const char *text, size_t length, bool whole)
 	tree = read_choice(&reader);
 	if (!at_end(&reader))
 		fail(&reader, STATUS_INVALID_ARGUMENT, ") without (");
+	begins = expression_repeat(e, expression_range(e, LETTER_BEGIN, LETTER_BEGIN), 0, NO_LIMIT);
+	reader.skipped = tree && tree->has_ahead ? begins : E_EMPTY;
 	if (whole)
 	{
 		uint32_t ends = expression_repeat(e, expression_range(e, LETTER_END, LETTER_END), 0, NO_LIMIT);
-		uint32_t begins = expression_repeat(e, expression_range(e, LETTER_BEGIN, LETTER_BEGIN), 0, NO_LIMIT);
 
-		made = expression_cat(e, begins, make_piece(&reader, tree, ends));
+		made = make_piece(&reader, tree, expression_cat(e, reader.skipped, ends));
+		if (reader.skipped == E_EMPTY)
+			made = expression_cat(e, begins, made);
 	}
 	else
-		made = expression_cat(e, E_ALL, make_piece(&reader, tree, E_ALL));
+	{
+		uint32_t before = E_ALL;
+
+		if (reader.skipped != E_EMPTY)
+		{
+			before = expression_repeat(e, expression_invert(e, E_NONE), 1, NO_LIMIT);
+			before = expression_or(e, E_EMPTY, expression_cat(e, begins, before));
+		}
+		made = expression_cat(e, before, make_piece(&reader, tree, E_ALL));
+	}
 	made = expression_strip(e, expression_derive_anchors(e, made, LETTER_BEGIN));
 	return pool_failed(e->pool) ? E_NONE : made;
 }

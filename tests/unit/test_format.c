@@ -253,6 +253,13 @@ static const FormatCase cases[] = {
 	{"{\"type\":\"json_schema\",\"schema\":{\"type\":\"string\",\"format\":\"nobody-knows\"},\"ignore\":[\"format\"]}",
 	 {"\"x\"", NULL},
 	 {"1", NULL}},
+	{"{\"type\":\"string\",\"pattern\":\"^(?=.*b(?!c)).*$\"}",
+	 {"\"ab\"", "\"bcba\"", NULL},
+	 {"\"abc\"", "\"a\"", NULL}},
+	{"{\"type\":\"string\",\"pattern\":\"^(?=a(?=b))\"}", {"\"abc\"", NULL}, {"\"a\"", "\"aa\"", NULL}},
+	{"{\"type\":\"string\",\"pattern\":\"(?=^a)a\"}", {"\"ab\"", NULL}, {"\"ba\"", "\"\"", NULL}},
+	{"{\"type\":\"string\",\"pattern\":\"(?!^)a\"}", {"\"ba\"", "\"aa\"", NULL}, {"\"a\"", "\"ab\"", NULL}},
+	{"{\"type\":\"string\",\"pattern\":\"(?!$)\"}", {"\"a\"", NULL}, {"\"\"", NULL}},
 };
 
 /* The cases that other engines have wrong, and what each keyword is about. */
