@@ -242,6 +242,14 @@ prefix_cache_state_counts(const PrefixCache *cache)
 	return cache->counts;
 }
 
+void
+prefix_cache_uncount(PrefixCache *cache, StateCounts from, StateCounts to)
+{
+	cache->counts.kept -= to.kept - from.kept;
+	cache->counts.copied -= to.copied - from.copied;
+	cache->counts.moved -= to.moved - from.moved;
+}
+
 uint32_t
 prefix_cache_move_state(PrefixCache *cache, uint32_t block)
 {

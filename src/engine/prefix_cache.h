@@ -114,4 +114,7 @@ typedef struct StateCounts
 
 extern StateCounts prefix_cache_state_counts(const PrefixCache *cache);
 
+/* What was counted as kept or found from one time to another does not count. */
+extern void prefix_cache_uncount(PrefixCache *cache, StateCounts from, StateCounts to);
+
 #endif

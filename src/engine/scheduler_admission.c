@@ -110,13 +110,21 @@ start(Scheduler *scheduler, EngineRequest *request)
 static bool
 try_start(Scheduler *scheduler, EngineRequest *request, bool others_give_way)
 {
+	PrefixCache *cache = request->slot->cache;
+	StateCounts before = prefix_cache_state_counts(cache), found, left;
+
 	request_use_cached(request);
+	found = prefix_cache_state_counts(cache);
 	if (can_run(scheduler, request) || (others_give_way && make_way(scheduler, request)))
 	{
 		start(scheduler, request);
 		return true;
 	}
+	/* it will look again, and find the same */
+	left = prefix_cache_state_counts(cache);
 	request_give_blocks(request, true);
+	prefix_cache_uncount(cache, left, prefix_cache_state_counts(cache));
+	prefix_cache_uncount(cache, before, found);
 	return false;
 }
 

@@ -407,6 +407,46 @@ a_score_that_has_no_room_for_its_second_state_is_refused(void **state)
 	tiny_n_states = 6;
 }
 
+/* A request that waits for memory looks again and again at what it would find: that counts only when it begins. */
+static void
+states_are_found_by_who_begins(void **state)
+{
+	TinyEngine *engine;
+	char text[601], other[501];
+	Request request = drawn(letters(text, 601, 5), 1, 10), first = drawn(letters(other, 501, 6), 60, 11);
+	TinyCall call, waiting;
+	uint64_t n_kept, n_moved;
+
+	(void) state;
+	tiny_n_states = 2;
+	engine = make_engine(24, usual);
+	text[120] = '\0';
+	request = drawn(text, 1, 10);
+	call = run(engine, &request);
+	tiny_call_free(&call);
+	tiny_submit(engine, &first, &call);
+	for (uint32_t i = 0; i < 12; i++)
+		tiny_step(engine);
+	letters(text, 601, 5);
+	request = drawn(text, 1, 10);
+	tiny_submit(engine, &request, &waiting);
+	n_kept = atomic_load(&engine->page->n_snapshots_kept);
+	n_moved = atomic_load(&engine->page->n_snapshots_moved);
+	for (uint32_t i = 0; i < 20; i++)
+		tiny_step(engine);
+	assert_int_equal(call.request->state, STATE_RUNNING);
+	assert_int_equal(waiting.request->state, STATE_QUEUED);
+	assert_int_equal(atomic_load(&engine->page->n_snapshots), 1);
+	assert_int_equal(atomic_load(&engine->page->n_snapshots_kept), n_kept);
+	assert_int_equal(atomic_load(&engine->page->n_snapshots_moved), n_moved);
+	tiny_run(engine);
+	assert_int_equal(atomic_load(&engine->page->n_snapshots_moved), n_moved + 1);
+	tiny_call_free(&call);
+	tiny_call_free(&waiting);
+	free_idle(engine);
+	tiny_n_states = 6;
+}
+
 int
 main(void)
 {
@@ -420,6 +460,7 @@ main(void)
 		cmocka_unit_test(an_answer_with_thinking_is_left_before_it),
 		cmocka_unit_test(who_needs_all_memory_keeps_no_states_on_its_way),
 		cmocka_unit_test(a_score_that_has_no_room_for_its_second_state_is_refused),
+		cmocka_unit_test(states_are_found_by_who_begins),
 		cmocka_unit_test(more_conversations_than_memory_are_right_and_leave_nothing),
 	};
 
