@@ -451,8 +451,14 @@ language_build(Expressions *e, uint32_t expression)
 		find_free(language, (LetterSet) set);
 	language->least_longest = NO_LIMIT;
 	for (uint32_t state = 1; state < language->n_states; state++)
-		if (language->longest[state] < language->least_longest)
-			language->least_longest = language->longest[state];
+	{
+		uint32_t longest = language->longest[state];
+
+		if (longest < language->least_longest)
+			language->least_longest = longest;
+		if (longest != NO_LIMIT && longest > language->most_longest)
+			language->most_longest = longest;
+	}
 	language->is_dense = lengths_are_dense(language);
 	return language;
 }

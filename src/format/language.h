@@ -38,6 +38,7 @@ typedef struct Language
 	uint32_t *n_words;                   /* that lead to an end; NO_LIMIT: very many */
 	uint8_t *free_for[N_LETTER_SETS];    /* so many letters of a set, whichever they are, are possible */
 	uint32_t least_longest;              /* of all states */
+	uint32_t most_longest;               /* of those that have one */
 	uint32_t *letter_of;                 /* of each class: the one that is written with the fewest bytes */
 	uint32_t max_shortest, letter_bytes; /* bytes that a letter takes at most, when the shortest is chosen */
 	bool is_dense;                       /* from each state all lengths between shortest and longest are possible */

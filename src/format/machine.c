@@ -497,9 +497,10 @@ machine_frame_for_mask(Machine *machine, uint32_t frame)
 	if (kind == FRAME_STRING)
 	{
 		const Language *language = machine->formulas->language_list[words[1]];
-		uint32_t far = 130 + language->max_shortest;
+		uint32_t longest = language->most_longest, shortest = language->max_shortest;
+		/* a token does not see further, and what has an end is over before */
+		uint32_t far = 130 + (longest > shortest ? longest : shortest);
 
-		/* a token does not see further */
 		if ((words[4] == NO_LIMIT || words[4] < far + words[3]) && words[3] < far)
 			return frame;
 		memcpy(few, words, 7 * sizeof *few);

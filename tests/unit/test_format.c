@@ -260,6 +260,7 @@ static const FormatCase cases[] = {
 	{"{\"type\":\"string\",\"pattern\":\"(?=^a)a\"}", {"\"ab\"", NULL}, {"\"ba\"", "\"\"", NULL}},
 	{"{\"type\":\"string\",\"pattern\":\"(?!^)a\"}", {"\"ba\"", "\"aa\"", NULL}, {"\"a\"", "\"ab\"", NULL}},
 	{"{\"type\":\"string\",\"pattern\":\"(?!$)\"}", {"\"a\"", NULL}, {"\"\"", NULL}},
+	{"{\"type\":\"string\",\"pattern\":\"^(?:a*|[^a].{0,150})$\",\"minLength\":300}", {NULL}, {"\"b\"", "\"a\"", NULL}},
 };
 
 /* The cases that other engines have wrong, and what each keyword is about. */
