@@ -293,6 +293,10 @@ ifeq ($(CLUSTER_TESTS),all)
 else
 	@$(PYTEST) $(CLUSTER_TESTS)
 endif
+# answers of a form of every schema cut at every max_tokens, with guesses and without
+.PHONY: check-typed-cuts
+check-typed-cuts: $(B)/installed
+	@QWEN_TEST_TYPED_CUTS=1 $(PYTEST) tests/cluster/test_23_typed.py -k cut
 
 # several servers: nodes by postgres_fdw, standbys, logical replication, partitions, a pooler. Not part of check
 .PHONY: check-scale

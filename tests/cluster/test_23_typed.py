@@ -1,5 +1,6 @@
 """Answers of a form (response_format): always valid, whatever the model would rather say, however it is cut and whoever runs beside it."""
 import json
+import os
 
 import jsonschema
 import psycopg2
@@ -191,3 +192,53 @@ def test_a_model_that_says_anything_says_it_in_form(thinkers):
         for seed in range(2):
             text = thinkers.value("SELECT qwen_chat('x', model => 'random', thinking => false, temperature => 1.5, seed => %s, max_tokens => 60, response_format => %s)", (seed, form(schema)))
             check(text, schema)
+
+
+# make check-typed-cuts: all schemas at each place, with guesses and without
+LONG = "QWEN_TEST_TYPED_CUTS" in os.environ
+CUTS = ("SELECT n, s, qwen_chat('Anna is 31.', model => %s, temperature => t, seed => n, max_tokens => n, response_format => (%s::json ->> s)::json)"
+        " FROM unnest(%s::text[]) WITH ORDINALITY u (s, i), unnest(%s::float8[]) t, generate_series(1, 60) n WHERE %s OR n %% %s = i - 1")
+
+
+def check_cuts(server, model, temperatures, every):
+    """Rows beside each other, cut at every max_tokens: each is valid, or has no room for the shortest one; a few again alone."""
+    forms = json.dumps({name: form(schema) for name, schema in SCHEMAS.items()})
+    connection = server.connect()
+    cursor = connection.cursor()
+    cursor.execute("SET qwen.on_error = 'null'")
+    cursor.execute(CUTS, (model, forms, list(SCHEMAS), temperatures, every, len(SCHEMAS)))
+    rows = cursor.fetchall()
+    connection.close()
+    assert len(rows) == 60 * len(temperatures) * (len(SCHEMAS) if every else 1)
+    alone = "SELECT qwen_chat('Anna is 31.', model => %s, temperature => %s, seed => %s, max_tokens => %s, response_format => %s)"
+    for name, schema in SCHEMAS.items():
+        refused = [n for n, of, text in rows if of == name and text is None]
+        made = [(n, text) for n, of, text in rows if of == name and text is not None]
+        for _, text in made:
+            check(text, schema)
+        assert made and max(refused, default=0) < min(n for n, _ in made), (name, refused)
+        if refused:
+            with pytest.raises(psycopg2.errors.ProgramLimitExceeded, match=f"there is room for {max(refused)}|tokens are not enough"):
+                server.value(alone, (model, temperatures[0], max(refused), max(refused), form(schema)))
+        n, text = made[len(made) // 2]
+        assert text in [server.value(alone, (model, t, n, n, form(schema))) for t in temperatures]
+    return len(rows)
+
+
+def test_rows_cut_at_every_max_tokens_are_valid(server):
+    check_cuts(server, "chat", [1, 1.5], LONG)
+
+
+def test_rows_that_think_cut_at_every_max_tokens_are_valid(thinkers):
+    check_cuts(thinkers, "always", [1, 1.5] if LONG else [1.5], LONG)
+
+
+if LONG:
+
+    def test_rows_cut_without_guesses_are_the_same(server, make_server):
+        """Guesses only save steps."""
+        plain = make_server({"qwen.speculation": "off"})
+        check_cuts(plain, "chat", [1, 1.5], True)
+        forms = json.dumps({name: form(schema) for name, schema in SCHEMAS.items()})
+        ask = "SELECT qwen_chat('Anna is 31.', temperature => t, seed => 7, max_tokens => 60, response_format => (%s::json ->> s)::json) FROM unnest(%s::text[]) s, unnest(ARRAY[0, 1, 1.5]) t"
+        assert server.query(ask, (forms, list(SCHEMAS))) == plain.query(ask, (forms, list(SCHEMAS)))
