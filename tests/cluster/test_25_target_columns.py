@@ -251,6 +251,17 @@ def test_a_before_trigger_tells_what_is_refused(house):
     assert query(house, f"SET qwen.on_error = 'null'; {row}; SELECT count(*), count(held), count(other), to_regclass('pg_temp.left_behind') FROM bills") == [(8, 0, 0, None)]
 
 
+def test_a_before_trigger_says_types_and_not_a_schema(house):
+    query(house, "CREATE TABLE wordy (id int PRIMARY KEY, body text, a text); CREATE TRIGGER q BEFORE INSERT ON wordy FOR EACH ROW EXECUTE FUNCTION qwen_extract_trigger('body', '{a}', 'max_tokens=8', 'temperature=0')")
+    with pytest.raises(psycopg2.errors.ProgramLimitExceeded, match="are not enough for what the type asks for") as failure:
+        query(house, "INSERT INTO wordy SELECT i, 'Anna wrote a long letter about a garden and its many flowers.' FROM generate_series(1, 5) i")
+    assert "varchar(n)" in failure.value.diag.message_hint
+    # an element of an array is no column
+    with pytest.raises(psycopg2.errors.InvalidTextRepresentation) as failure:
+        query(house, "SELECT qwen_type_value('[[1,2],[3]]', NULL::int[])")
+    assert failure.value.diag.column_name is None
+
+
 def test_values_of_types_are_made_of_json_alone(house):
     """qwen_type_value: what jobs use, with the errors of answers."""
     assert query(house, """SELECT qwen_type_value('{"total": 1.005, "due": "2024-02-29", "x": 1}', NULL::bill)::text, qwen_type_value('{"total": 1, "due": "2024-02-29"}', NULL::bill, '{due}')::text,

@@ -208,10 +208,18 @@ const ModelFunction extract_function = {.symbol = "qwen_extract",
 
 QWEN_MODEL_FUNCTION(qwen_extract, extract_function)
 
+/* A trigger's: what is asked for are the columns' types, and errors say so. */
+static Datum
+finish_columns(FunctionCallInfo fcinfo, const EngineReply *replies)
+{
+	return JsonbPGetDatum(whole_answer(replies, "type"));
+}
+
 HeapTupleHeader
 extract_row(text *input, Oid type, List *columns, const NullableDatum *tail)
 {
 	LOCAL_FCINFO(call, 2 + N_TAIL_ARGUMENTS);
+	ModelFunction function = extract_function;
 	Making making = {.type = type, .modifier = -1, .columns = columns};
 	Datum answer;
 
@@ -220,7 +228,8 @@ extract_row(text *input, Oid type, List *columns, const NullableDatum *tail)
 	call->args[1] = (NullableDatum){CStringGetTextDatum(type_schema(type, -1, columns)), false};
 	for (int i = 0; i < N_TAIL_ARGUMENTS; i++)
 		call->args[2 + i] = tail ? tail[i] : (NullableDatum){(Datum) 0, true};
-	answer = model_call_run(call, &extract_function);
+	function.finish = finish_columns;
+	answer = model_call_run(call, &function);
 	if (call->isnull)
 		return NULL;
 	making.answer = DatumGetJsonbP(answer);

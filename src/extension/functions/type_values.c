@@ -252,15 +252,15 @@ column_of(const char *path)
 	return name.data;
 }
 
-/* Say of an error where in the answer it is, and which value is refused. */
+/* Say of an error where in the answer it is, and which value is refused; of a row, which column that is. */
 static void
-tell_where(ErrorData *error, const Making *making)
+tell_where(ErrorData *error, const Making *making, Oid type)
 {
 	const char *path = making->path.data;
 
 	error->message = psprintf("the answer%s%s%s is refused: %s (the value is %s)", *path ? "'s \"" : "", path,
 							  *path ? "\"" : "", error->message, shown(making->given));
-	if (!error->column_name)
+	if (!error->column_name && type_is_rowtype(getBaseType(type)))
 		error->column_name = column_of(path);
 }
 
@@ -294,7 +294,7 @@ type_value(Jsonb *answer, Oid type, int32 modifier, List *only, bool *is_null)
 		MemoryContextSwitchTo(context);
 		error = CopyErrorData();
 		FlushErrorState();
-		tell_where(error, &making);
+		tell_where(error, &making, type);
 		ReThrowError(error);
 	}
 	PG_END_TRY();
