@@ -92,6 +92,13 @@ push_content(Answer *answer, const char *text, size_t length, bool is_last, Byte
 	if (length > 0)
 		answer->after_thinking = false;
 	answer->clear.length = 0;
+	if (answer->in_call)
+	{
+		(void) stop_matcher_push(&answer->stops, (ByteSpan){"", 0}, true, &answer->clear);
+		write_raw(&answer->clear, text, length);
+		deliver(answer, PIECE_CONTENT, (char *) answer->clear.data, answer->clear.length, out);
+		return false;
+	}
 	matched = stop_matcher_push(&answer->stops, (ByteSpan){text, length}, is_last, &answer->clear);
 	deliver(answer, PIECE_CONTENT, (char *) answer->clear.data, answer->clear.length, out);
 	return matched;
@@ -166,6 +173,8 @@ push_thinking(Answer *answer, bool is_last, ByteWriter *out)
 		deliver(answer, PIECE_THINKING, text, length_without_blanks(text, (size_t) (close - text), n_blanks), out);
 		answer->in_thinking = false;
 		answer->after_thinking = true;
+		answer->behind.length = 0;
+		write_raw(&answer->behind, rest, pending->length - (size_t) (rest - text));
 		matched =
 			push_content(answer, rest, answer->is_strict ? 0 : pending->length - (size_t) (rest - text), is_last, out);
 		pending->length = 0;
@@ -230,16 +239,22 @@ push_token(Answer *answer, int32_t token, bool is_last, ByteWriter *out)
 
 /* Calls of tools out of the content; where there are none the content stays as it is. */
 static Status
-take_tool_calls(Answer *answer, bool is_ended, ByteWriter *calls, FinishReason *reason)
+take_tool_calls(Answer *answer, bool is_ended, const Format *format, ByteWriter *calls, FinishReason *reason)
 {
+	ByteSpan text = span_of(&answer->content);
 	ByteWriter content;
 	uint32_t n_calls = 0;
-	Status status;
+	bool is_read = false;
+	Status status = status_ok();
 
 	byte_writer_init(&content);
-	status = tool_calls_extract(
-		(ByteSpan){answer->content.data ? (char *) answer->content.data : "", answer->content.length}, is_ended,
-		answer->tools, &content, calls, &n_calls);
+	if (format && format_calls(format))
+		status = tool_calls_read(text, format, answer->tools, &content, calls, &n_calls, &is_read);
+	if (status.code == STATUS_OK && !is_read)
+	{
+		content.length = calls->length = 0;
+		status = tool_calls_extract(text, is_ended, answer->tools, &content, calls, &n_calls);
+	}
 	if (status.code == STATUS_OK && n_calls > 0)
 	{
 		byte_writer_free(&answer->content);
@@ -307,6 +322,7 @@ answer_init(Answer *answer, const Workplace *place, const Request *message, uint
 						tokenizer_find(answer->tokenizer, "<think>", 7) >= 0;
 	answer->thinking_budget =
 		message->options.given & OPTION_THINKING_BUDGET ? (uint32_t) message->options.thinking_budget : UINT32_MAX;
+	answer->has_no_calls = message->tool_choice == TOOL_CHOICE_NONE;
 	return keep_texts(answer, place, message);
 }
 
@@ -318,6 +334,7 @@ answer_free(Answer *answer)
 	byte_writer_free(&answer->content);
 	byte_writer_free(&answer->thinking);
 	byte_writer_free(&answer->pending);
+	byte_writer_free(&answer->behind);
 	byte_writer_free(&answer->raw);
 	byte_writer_free(&answer->whole);
 	byte_writer_free(&answer->clear);
@@ -344,6 +361,12 @@ answer_close_thinking(Answer *answer)
 		return status_ok();
 	answer->forced.n = answer->n_forced = 0;
 	return tokenizer_encode(answer->tokenizer, closing_words, strlen(closing_words), true, &answer->forced);
+}
+
+ByteSpan
+answer_text_behind(const Answer *answer)
+{
+	return span_of(&answer->behind);
 }
 
 bool
@@ -385,7 +408,7 @@ answer_is_lost(const Answer *answer, const ByteWriter *out)
 {
 	const ByteWriter *const parts[] = {
 		out,          &answer->content, &answer->thinking, &answer->pending, &answer->stops.held, &answer->clear,
-		&answer->raw, &answer->whole,
+		&answer->raw, &answer->whole,   &answer->behind,
 	};
 
 	for (size_t i = 0; i < sizeof parts / sizeof parts[0]; i++)
@@ -395,7 +418,8 @@ answer_is_lost(const Answer *answer, const ByteWriter *out)
 }
 
 Status
-answer_finish(Answer *answer, bool is_ended, ByteWriter *calls, FinishReason *reason, ByteWriter *out)
+answer_finish(Answer *answer, bool is_ended, const Format *format, ByteWriter *calls, FinishReason *reason,
+			  ByteWriter *out)
 {
 	Status status = status_ok();
 
@@ -403,8 +427,8 @@ answer_finish(Answer *answer, bool is_ended, ByteWriter *calls, FinishReason *re
 	/* an answer without some of its text must not look like a whole one */
 	if (answer_is_lost(answer, out))
 		status = no_memory_for_answer();
-	if (status.code == STATUS_OK && answer->tools)
-		status = take_tool_calls(answer, is_ended, calls, reason);
+	if (status.code == STATUS_OK && answer->tools && !answer->has_no_calls)
+		status = take_tool_calls(answer, is_ended, format, calls, reason);
 	if (status.code == STATUS_OK && answer->is_streamed && answer->content.length > answer->n_streamed)
 	{
 		/* with tools what follows a tag could not be streamed before its calls were known */

@@ -8,6 +8,7 @@
 #ifndef QWEN_ANSWER_H
 #define QWEN_ANSWER_H
 
+#include "../format/format.h"
 #include "prompt.h"
 #include "stop_matcher.h"
 
@@ -30,11 +31,14 @@ typedef struct Answer
 	ByteWriter pending;                   /* text that may become <think> or </think>, and white space before it */
 	size_t n_pending_blanks;              /* at its beginning, which are known to be white space */
 	bool beginning;                       /* still at the beginning */
+	bool in_call;                         /* the next token is a call's: stop strings are not looked for in it */
+	ByteWriter behind;                    /* what stood behind the thinking in its last token */
 	bool is_strict;                       /* what stands behind the thinking in its last token is dropped */
 	TokenBuffer forced;                   /* tokens that come next whatever the model says */
 	size_t n_forced;                      /* of these have come */
 
 	struct ToolSet *tools;       /* for reading calls; see tool_set.h */
+	bool has_no_calls;           /* there cannot be any in it */
 	size_t n_looked, n_streamed; /* of the content of a stream with tools: searched for calls; sent */
 	bool has_tag;                /* there may be calls in it: the rest is sent at the end */
 } Answer;
@@ -59,6 +63,9 @@ extern void answer_begin_content(Answer *answer);
 /* Words that end the thinking come next, unless others that do so come already. */
 extern Status answer_close_thinking(Answer *answer);
 
+/* What stood behind the thinking in the token that ended it. */
+extern ByteSpan answer_text_behind(const Answer *answer);
+
 /* May what the text says force the next token? */
 extern bool answer_may_be_forced(const Answer *answer);
 
@@ -77,7 +84,8 @@ extern Status answer_count_thinking(Answer *answer, bool was_thinking);
 extern bool answer_is_lost(const Answer *answer, const ByteWriter *out);
 
 /* The end: what is held comes out, a stream's rest is sent, calls of tools are taken out of the content and into calls
- * (then *reason says so). is_ended: the model itself ended it. */
-extern Status answer_finish(Answer *answer, bool is_ended, ByteWriter *calls, FinishReason *reason, ByteWriter *out);
+ * (then *reason says so). is_ended: the model itself ended it; format: that has kept its calls in form, or NULL. */
+extern Status answer_finish(Answer *answer, bool is_ended, const Format *format, ByteWriter *calls,
+							FinishReason *reason, ByteWriter *out);
 
 #endif

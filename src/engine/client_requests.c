@@ -202,12 +202,18 @@ reply_unknown_adapter(Server *server, Client *client, const Slot *slot, uint32_t
 static const char *
 hint_of(const Status *status)
 {
+	size_t subject = 0;
+
 	if (status->code != STATUS_TOO_LONG)
 		return NULL;
-	if (strncmp(status->message, CONSTRAINT_NO_ROOM, strlen(CONSTRAINT_NO_ROOM)) == 0)
+	if (strncmp(status->message, "response_format: ", 17) == 0)
+		subject = 17;
+	else if (strncmp(status->message, "tools: ", 7) == 0)
+		subject = 7;
+	if (strncmp(status->message + subject, CONSTRAINT_NO_ROOM, strlen(CONSTRAINT_NO_ROOM)) == 0)
 		return NO_ROOM_HINT;
 	/* a form that is too large is no long text */
-	return strncmp(status->message, "response_format: ", 17) == 0 ? NULL : TOO_LONG_HINT;
+	return subject > 0 ? NULL : TOO_LONG_HINT;
 }
 
 /* A request that cannot be done. */

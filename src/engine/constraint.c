@@ -18,10 +18,12 @@
 #define FORCED_BYTES 64  /* that are looked ahead for guesses */
 #define FORCED_LIST 64   /* tokens at most among which there may be no choice */
 
+#define PIECE_BYTES 256 /* that are looked at of a token at a time */
+
 static Status
-refuse(const char *what)
+internal(const Constraint *constraint, const char *what)
 {
-	return status_error(STATUS_UNSUPPORTED, "response_format: %s", what);
+	return status_error(STATUS_INTERNAL, "%s: %s", constraint->subject, what);
 }
 
 /* The tokens of a text, the longest first each time: any text has some, and its bytes are never changed. */
@@ -37,9 +39,8 @@ encode(const Constraint *constraint, const char *text, size_t n, TokenBuffer *to
 		uint32_t token = vocabulary_longest(vocabulary, text, n, &length);
 
 		if (token == VOCABULARY_NO_TOKEN)
-			return status_error(STATUS_UNSUPPORTED,
-								"response_format: the model's vocabulary has no token for the byte 0x%02x",
-								(unsigned char) *text);
+			return status_error(STATUS_UNSUPPORTED, "%s: the model's vocabulary has no token for the byte 0x%02x",
+								constraint->subject, (unsigned char) *text);
 		if (tokens->n == tokens->capacity)
 		{
 			size_t capacity = tokens->capacity ? tokens->capacity * 2 : 64;
@@ -61,15 +62,24 @@ encode(const Constraint *constraint, const char *text, size_t n, TokenBuffer *to
 static Status
 check_company(const Request *message, const Format *format, PromptEnd end)
 {
-	if (message->tools.data)
-		return refuse("an answer of a form beside tools is not supported");
-	if (end.has_begun && !end.in_thinking)
-		return refuse("an answer that has begun cannot be given a form");
+	/* what has begun goes on as a free text alone, which may call */
+	if (end.has_begun && !end.in_thinking && !format_is_free(format, format_start(format)))
+		return status_error(STATUS_UNSUPPORTED, "%s: an answer that has begun cannot be %s",
+							message->format.data ? "response_format" : "tool_choice",
+							message->format.data ? "given a form" : "made a call");
 	if (message->n_stops > 0 && (format_is_json(format) || format_is_copy(format)))
 		return status_error(STATUS_INVALID_ARGUMENT,
 							"response_format: stop strings would cut %s; leave out stop or response_format",
 							format_is_json(format) ? "JSON" : "the copy");
 	return status_ok();
+}
+
+/* Is it a failure for which an answer that was not asked to keep the schemas of its tools goes on without them? */
+static bool
+is_forgiven(const Constraint *constraint, Status status)
+{
+	return constraint->is_lenient && (status.code == STATUS_UNSUPPORTED || status.code == STATUS_INVALID_ARGUMENT ||
+									  status.code == STATUS_TOO_LONG);
 }
 
 Status
@@ -83,19 +93,21 @@ constraint_init(Constraint *constraint, const Workplace *place, const Request *m
 	Status status;
 
 	constraint->status = status_ok();
-	if (!message->format.data)
-		return status_ok();
-	STATUS_TRY(format_cache_get(place, message->role, message->format, &constraint->shared));
-	if (!constraint->shared)
-		return status_ok();
+	constraint->is_lenient = !message->format.data && message->tool_choice == TOOL_CHOICE_NOT_GIVEN;
+	status = format_cache_get(place, message, &constraint->shared);
+	if (!constraint->shared || status.code != STATUS_OK)
+		return is_forgiven(constraint, status) ? status_ok() : status;
 	format = shared_format(constraint->shared);
 	constraint->tokenizer = place->model->tokenizer;
+	constraint->subject = format_calls(format) ? "tools" : "response_format";
+	constraint->may_be_free = format_is_free(format, format_start(format));
+	call_tokens(place->model->tokenizer, &constraint->call_open, &constraint->call_close);
 	STATUS_TRY(check_company(message, format, end));
 	constraint->think = tokenizer_find(place->model->tokenizer, "<think>", 7);
 	constraint->n_ends = tokenizer_ends(place->model->tokenizer, constraint->ends);
 	constraint->is_open = !end.in_thinking;
 	constraint->may_think = message->kind == REQUEST_CHAT && constraint->is_open && constraint->think >= 0 &&
-							place->model->can_think && !has_thinking_off;
+							place->model->can_think && !has_thinking_off && !constraint->may_be_free;
 	constraint->state = format_start(format);
 	/* the format's own memory: what others find out about it meanwhile does not change it */
 	shortest = format_shortest(format);
@@ -105,10 +117,16 @@ constraint_init(Constraint *constraint, const Workplace *place, const Request *m
 	STATUS_TRY(status);
 	constraint->n_closing = message->options.given & OPTION_THINKING_BUDGET ? BUDGET_TOKENS : CLOSING_TOKENS;
 	n_needed = constraint->n_shortest + (end.in_thinking ? constraint->n_closing : 0);
-	if (n_needed > n_behind)
-		return status_error(STATUS_TOO_LONG, CONSTRAINT_NO_ROOM " has %u tokens%s, but there is room for %u", n_needed,
-							end.in_thinking ? " behind the thinking" : "", n_behind);
+	if (n_needed > n_behind && !constraint->may_be_free)
+		return status_error(STATUS_TOO_LONG, "%s: " CONSTRAINT_NO_ROOM " has %u tokens%s, but there is room for %u",
+							constraint->subject, n_needed, end.in_thinking ? " behind the thinking" : "", n_behind);
 	return status_ok();
+}
+
+const Format *
+constraint_format(const Constraint *constraint)
+{
+	return constraint->shared ? shared_format(constraint->shared) : NULL;
 }
 
 void
@@ -118,14 +136,52 @@ constraint_free(Constraint *constraint)
 	token_buffer_free(&constraint->completion);
 }
 
+/* The answer goes on as if it had no form. */
+static void
+do_without(Constraint *constraint)
+{
+	format_cache_release(constraint->shared);
+	constraint->shared = NULL;
+	constraint->n_rows = 0;
+}
+
+/* Bytes of a free text: those that stand for tokens of their own are none of it. */
+static FormatState
+take_free(Format *format, FormatState state, ByteSpan bytes)
+{
+	while (bytes.length > 0 && state != 0)
+	{
+		char piece[PIECE_BYTES];
+		size_t n = bytes.length < sizeof piece ? bytes.length : sizeof piece;
+
+		for (size_t i = 0; i < n; i++)
+			piece[i] = (unsigned char) bytes.data[i] >= CALL_FIRST_BYTE ? (char) (CALL_FIRST_BYTE - 1) : bytes.data[i];
+		state = format_take(format, state, piece, n);
+		bytes = (ByteSpan){bytes.data + n, bytes.length - n};
+	}
+	return state;
+}
+
 static FormatState
 take_token(const Constraint *constraint, FormatState state, int32_t token)
 {
+	static const char open_byte = CALL_OPEN_BYTE, close_byte = CALL_CLOSE_BYTE;
+	Format *format = shared_format(constraint->shared);
 	ByteSpan bytes = tokenizer_token_bytes(constraint->tokenizer, token);
+	TokenType type = tokenizer_token_type(constraint->tokenizer, token);
+	bool is_free = format_is_free(format, state);
 
-	if (bytes.length == 0 || tokenizer_token_type(constraint->tokenizer, token) != TOKEN_NORMAL)
+	if (token == constraint->call_open)
+		return format_take(format, state, &open_byte, 1);
+	/* outside of calls it closes nothing, and is text */
+	if (token == constraint->call_close && !is_free)
+		return format_take(format, state, &close_byte, 1);
+	/* control tokens are no text, and part none */
+	if (is_free)
+		return type == TOKEN_CONTROL && token != constraint->call_close ? state : take_free(format, state, bytes);
+	if (bytes.length == 0 || type != TOKEN_NORMAL)
 		return 0;
-	return format_take(shared_format(constraint->shared), state, bytes.data, bytes.length);
+	return format_take(format, state, bytes.data, bytes.length);
 }
 
 uint32_t
@@ -146,6 +202,10 @@ constraint_check_guesses(Constraint *constraint, const int32_t *guesses, uint32_
 				return i;
 			continue;
 		}
+		/* a free text may end anywhere */
+		if (tokenizer_is_end(constraint->tokenizer, guesses[i]) &&
+			format_is_free(shared_format(constraint->shared), state))
+			return i + 1;
 		state = take_token(constraint, state, guesses[i]);
 		if (state == 0 || format_is_over(shared_format(constraint->shared), state))
 			return i;
@@ -153,23 +213,50 @@ constraint_check_guesses(Constraint *constraint, const int32_t *guesses, uint32_
 	return n;
 }
 
+/* Guess the tokens that a text begins with: what opens or closes a call, or all up to there. How many bytes they are.
+ */
+static size_t
+guess_text(const Constraint *constraint, ByteSpan text, int32_t *guesses, uint32_t n, uint32_t *n_guesses)
+{
+	TokenBuffer tokens = {0};
+	size_t length = 0;
+
+	if (text.data[0] == CALL_OPEN_BYTE || text.data[0] == CALL_CLOSE_BYTE)
+	{
+		guesses[(*n_guesses)++] = text.data[0] == CALL_OPEN_BYTE ? constraint->call_open : constraint->call_close;
+		return 1;
+	}
+	while (length < text.length && (unsigned char) text.data[length] < CALL_FIRST_BYTE)
+		length++;
+	/* one byte alone may be the beginning of any token */
+	if ((length == 1 && length == text.length) || !utf8_is_valid(text.data, length) ||
+		tokenizer_encode(constraint->tokenizer, text.data, length, false, &tokens).code != STATUS_OK)
+		length = text.length;
+	for (size_t i = 0; *n_guesses < n && i < tokens.n; i++)
+		guesses[(*n_guesses)++] = tokens.tokens[i];
+	token_buffer_free(&tokens);
+	return length;
+}
+
 uint32_t
 constraint_guess(Constraint *constraint, uint32_t n, int32_t *guesses)
 {
 	ByteWriter forced;
-	TokenBuffer tokens = {0};
+	ByteSpan text;
 	uint32_t n_guesses = 0;
 
 	if (!constraint->shared || !constraint->is_open || constraint->is_cut)
 		return 0;
 	byte_writer_init(&forced);
 	format_forced(shared_format(constraint->shared), constraint->state, FORCED_BYTES, &forced);
-	if (forced.length > 1 && !forced.failed && utf8_is_valid((char *) forced.data, forced.length) &&
-		tokenizer_encode(constraint->tokenizer, (char *) forced.data, forced.length, false, &tokens).code == STATUS_OK)
-		for (; n_guesses < n && n_guesses < tokens.n; n_guesses++)
-			guesses[n_guesses] = tokens.tokens[n_guesses];
+	text = (ByteSpan){(char *) forced.data, forced.failed ? 0 : forced.length};
+	while (text.length > 0 && n_guesses < n)
+	{
+		size_t length = guess_text(constraint, text, guesses, n, &n_guesses);
+
+		text = (ByteSpan){text.data + length, text.length - length};
+	}
 	byte_writer_free(&forced);
-	token_buffer_free(&tokens);
 	return constraint_check_guesses(constraint, guesses, n_guesses);
 }
 
@@ -233,7 +320,8 @@ constraint_begin_step(Constraint *constraint, const int32_t *guesses, uint32_t n
 		RowMask *mask = &constraint->rows[constraint->n_rows++];
 
 		*mask = (RowMask){NULL, true, true, 0};
-		if (!constraint->is_open)
+		/* behind a guess of the end nothing is looked at */
+		if (!constraint->is_open || state == 0)
 			continue;
 		mask->mask = masks_get(shared_masks(constraint->shared), state);
 		mask->may_end = format_is_complete(format, state);
@@ -243,6 +331,8 @@ constraint_begin_step(Constraint *constraint, const int32_t *guesses, uint32_t n
 			constraint->status = format_status(format);
 			if (constraint->status.code == STATUS_OK)
 				constraint->status = no_memory();
+			if (is_forgiven(constraint, constraint->status))
+				do_without(constraint);
 			return;
 		}
 		if (!mask->may_end && !mask->may_think)
@@ -281,6 +371,18 @@ keep_bits(const uint64_t *bits, float *logits, uint32_t n_vocab)
 	}
 }
 
+/* Of a free text: all but what may not come stays. */
+static void
+refuse_tokens(const TokenMask *mask, float *logits, uint32_t n_vocab)
+{
+	for (uint32_t i = 0; !mask->bits && i < mask->n; i++)
+		if (mask->list[i] < n_vocab)
+			logits[mask->list[i]] = NAN;
+	for (uint32_t i = 0; mask->bits && i < n_vocab; i++)
+		if (mask->bits[i / 64] >> i % 64 & 1)
+			logits[i] = NAN;
+}
+
 void
 constraint_apply(const Constraint *constraint, uint32_t row, float *logits, uint32_t n_vocab)
 {
@@ -291,6 +393,11 @@ constraint_apply(const Constraint *constraint, uint32_t row, float *logits, uint
 	if (!constraint->shared || row >= constraint->n_rows || !constraint->rows[row].mask)
 		return;
 	mask = &constraint->rows[row];
+	if (mask->mask->is_free)
+	{
+		refuse_tokens(mask->mask, logits, n_vocab);
+		return;
+	}
 	n_masked = shared_vocabulary(constraint->shared)->n_tokens;
 	for (uint32_t i = 0; i < constraint->n_ends; i++)
 		ends[i] = logits[constraint->ends[i]];
@@ -356,8 +463,8 @@ cut(Constraint *constraint, int32_t *token)
 {
 	STATUS_TRY(encode_completion(constraint, constraint->state, &constraint->completion));
 	constraint->is_cut = true;
-	if (!constraint_next(constraint, token))
-		return status_error(STATUS_INTERNAL, "response_format: an answer that is complete was to be completed");
+	/* what is complete ends here, without what there was no room for */
+	constraint->has_stopped = !constraint_next(constraint, token);
 	return status_ok();
 }
 
@@ -370,8 +477,15 @@ take_ordinary(Constraint *constraint, int32_t *token, uint32_t n_left)
 
 	if (next == 0)
 	{
-		STATUS_TRY(format_status(shared_format(constraint->shared)));
-		return status_error(STATUS_INTERNAL, "response_format: token %d was picked, which may not come", *token);
+		Status status = format_status(shared_format(constraint->shared));
+
+		if (status.code == STATUS_OK)
+			return status_error(STATUS_INTERNAL, "%s: token %d was picked, which may not come", constraint->subject,
+								*token);
+		if (!is_forgiven(constraint, status))
+			return status;
+		do_without(constraint);
+		return status_ok();
 	}
 	if (!constraint->is_cut)
 	{
@@ -379,9 +493,11 @@ take_ordinary(Constraint *constraint, int32_t *token, uint32_t n_left)
 		if (too_far)
 		{
 			STATUS_TRY(cut(constraint, token));
+			if (constraint->has_stopped)
+				return status_ok();
 			next = take_token(constraint, constraint->state, *token);
 			if (next == 0)
-				return status_error(STATUS_INTERNAL, "response_format: an answer could not be completed");
+				return internal(constraint, "an answer could not be completed");
 		}
 	}
 	constraint->state = next;
@@ -393,9 +509,17 @@ take_ordinary(Constraint *constraint, int32_t *token, uint32_t n_left)
 static Status
 take_open(Constraint *constraint, Answer *answer, int32_t *token, uint32_t n_left)
 {
+	Format *format = shared_format(constraint->shared);
+	bool is_free;
+
 	STATUS_TRY(constraint->status);
+	is_free = format_is_free(format, constraint->state);
+	/* a free text lacks a token where the model gave no numbers */
+	if (*token < 0 && is_free)
+		return status_ok();
 	if (*token < 0)
-		return status_error(STATUS_UNSUPPORTED, "response_format: no token of the model's vocabulary can come next");
+		return status_error(STATUS_UNSUPPORTED, "%s: no token of the model's vocabulary can come next",
+							constraint->subject);
 	if (constraint->may_think && !constraint->has_begun && *token == constraint->think)
 	{
 		/* there must be room for what ends it, and for the answer */
@@ -408,9 +532,10 @@ take_open(Constraint *constraint, Answer *answer, int32_t *token, uint32_t n_lef
 	}
 	if (tokenizer_is_end(constraint->tokenizer, *token))
 		return status_ok();
-	if (!constraint->has_begun)
+	if (!constraint->has_begun && !constraint->may_be_free)
 		answer_begin_content(answer);
 	constraint->has_begun = true;
+	answer->in_call = format_calls(format) && !is_free;
 	if (constraint->n_taken++ % TRIM_TOKENS == TRIM_TOKENS - 1)
 		shared_format_trim(constraint->shared);
 	return take_ordinary(constraint, token, n_left);
@@ -421,11 +546,18 @@ constraint_take(Constraint *constraint, Answer *answer, int32_t *token, uint32_t
 {
 	Status status;
 
+	answer->in_call = false;
 	if (!constraint->shared || !constraint->is_open)
 		return status_ok();
 	status = take_open(constraint, answer, token, n_left);
 	constraint->row++;
 	return status;
+}
+
+bool
+constraint_has_stopped(const Constraint *constraint)
+{
+	return constraint->has_stopped;
 }
 
 bool
@@ -443,12 +575,23 @@ constraint_is_over(const Constraint *constraint)
 Status
 constraint_look_at_thinking(Constraint *constraint, Answer *answer, uint32_t n_left)
 {
-	if (!constraint->shared || constraint->is_open)
+	if (!constraint->shared)
+		return status_ok();
+	if (constraint->is_open)
+	{
+		/* a free text may turn out to be a thinking */
+		constraint->is_open = !(constraint->may_be_free && answer->in_thinking);
+		return status_ok();
+	}
+	if (answer->in_thinking && constraint->may_be_free)
 		return status_ok();
 	if (answer->in_thinking)
 		return n_left <= constraint->n_shortest + constraint->n_closing ? answer_close_thinking(answer) : status_ok();
 	constraint->is_open = true;
 	constraint->may_think = false;
 	constraint->state = format_start_behind_thinking(shared_format(constraint->shared));
-	return status_ok();
+	/* what stands behind it in the same token belongs to a free text */
+	if (constraint->may_be_free)
+		constraint->state = take_free(shared_format(constraint->shared), constraint->state, answer_text_behind(answer));
+	return constraint->state ? status_ok() : internal(constraint, "the token that ends the thinking opens a call");
 }

@@ -5,6 +5,7 @@
 #include "format_cache.h"
 
 #include <pthread.h>
+#include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
 
@@ -26,7 +27,7 @@ typedef struct ModelVocabulary
 struct SharedFormat
 {
 	const Model *model;
-	char *text; /* NUL-terminated */
+	char *key; /* all that it was compiled of */
 	size_t length;
 	Format *format;
 	Masks *masks;
@@ -63,7 +64,7 @@ destroy(SharedFormat *shared)
 	totals.n--;
 	masks_destroy(shared->masks);
 	format_destroy(shared->format);
-	free(shared->text);
+	free(shared->key);
 	free(shared);
 }
 
@@ -102,14 +103,13 @@ put_first(SharedFormat *shared)
 
 /* A format of the list that is the same and not worn out; the lock is held. */
 static SharedFormat *
-find(const Model *model, ByteSpan text)
+find(const Model *model, ByteSpan key)
 {
 	for (SharedFormat **at = &formats; *at; at = &(*at)->next)
 	{
 		SharedFormat *shared = *at;
 
-		if (shared->model != model || shared->length != text.length ||
-			memcmp(shared->text, text.data, text.length) != 0)
+		if (shared->model != model || shared->length != key.length || memcmp(shared->key, key.data, key.length) != 0)
 			continue;
 		*at = shared->next;
 		put_first(shared);
@@ -186,20 +186,58 @@ evict(void)
 	}
 }
 
-/* Ordinary tokens only: tags and control tokens are no part of a constrained answer. */
+static int32_t
+find_tag(const Tokenizer *tokenizer, const char *text)
+{
+	int32_t token = tokenizer_find(tokenizer, text, strlen(text));
+
+	return token >= 0 && tokenizer_token_type(tokenizer, token) != TOKEN_NORMAL ? token : -1;
+}
+
+void
+call_tokens(const Tokenizer *tokenizer, int32_t *open, int32_t *close)
+{
+	*open = find_tag(tokenizer, CALL_OPEN_TEXT);
+	*close = find_tag(tokenizer, CALL_CLOSE_TEXT);
+}
+
+/* Has a token a byte that is no text's? */
+static bool
+has_no_text(ByteSpan token)
+{
+	for (size_t i = 0; i < token.length; i++)
+		if ((unsigned char) token.data[i] >= CALL_FIRST_BYTE)
+			return true;
+	return false;
+}
+
+/* Ordinary tokens only: tags and control tokens are no part of a constrained answer. But what opens and closes calls
+ * has bytes that no ordinary token may have then. */
 static Vocabulary *
 make_vocabulary(const Model *model)
 {
+	static const char open_byte = CALL_OPEN_BYTE, close_byte = CALL_CLOSE_BYTE;
 	uint32_t n = tokenizer_n_tokens(model->tokenizer);
 	ByteSpan *tokens = calloc(n + 1, sizeof *tokens);
 	Vocabulary *vocabulary = NULL;
+	int32_t open, close;
 
-	for (uint32_t i = 0; tokens && i < n && i < model->hyper.vocab; i++)
+	n = n < model->hyper.vocab ? n : model->hyper.vocab;
+	for (uint32_t i = 0; tokens && i < n; i++)
 		if (tokenizer_token_type(model->tokenizer, (int32_t) i) == TOKEN_NORMAL &&
 			!tokenizer_is_end(model->tokenizer, (int32_t) i))
+		{
 			tokens[i] = tokenizer_token_bytes(model->tokenizer, (int32_t) i);
+			if (has_no_text(tokens[i]))
+				tokens[i] = (ByteSpan){NULL, 0};
+		}
+	call_tokens(model->tokenizer, &open, &close);
+	if (tokens && open >= 0 && (uint32_t) open < n)
+		tokens[open] = (ByteSpan){&open_byte, 1};
+	if (tokens && close >= 0 && (uint32_t) close < n)
+		tokens[close] = (ByteSpan){&close_byte, 1};
 	if (tokens)
-		vocabulary = vocabulary_create(tokens, n < model->hyper.vocab ? n : model->hyper.vocab);
+		vocabulary = vocabulary_create(tokens, n);
 	free(tokens);
 	return vocabulary;
 }
@@ -245,18 +283,66 @@ bytes_of(const SharedFormat *shared)
 	return sizeof *shared + shared->length + format_bytes(shared->format) + masks_all_bytes(shared->masks);
 }
 
-static Status
-compile(const Workplace *place, ByteSpan text, SharedFormat **out)
+/* How the calls of a message's answer are written, and whether there may be any. */
+static CallForm
+call_form(const Model *model, const Request *message)
 {
+	static const CallChoice choices[] = {
+		[TOOL_CHOICE_NOT_GIVEN] = CALLS_MAY, [TOOL_CHOICE_AUTO] = CALLS_MAY,  [TOOL_CHOICE_NONE] = CALLS_NONE,
+		[TOOL_CHOICE_REQUIRED] = CALLS_MUST, [TOOL_CHOICE_NAMED] = CALLS_ONE,
+	};
+	int32_t open, close;
+
+	call_tokens(model->tokenizer, &open, &close);
+	return (CallForm){
+		.is_of_tags = model->calls_by_tags,
+		.has_open = open >= 0,
+		.has_close = close >= 0,
+		.is_lenient = message->tool_choice == TOOL_CHOICE_NOT_GIVEN,
+		.choice = choices[message->tool_choice],
+		.name = message->tool_name,
+	};
+}
+
+/* All that a format is compiled of, beside the model. data NULL: no memory. */
+static ByteSpan
+make_key(const Request *message)
+{
+	const ByteSpan parts[] = {message->tool_name, message->tools, message->format};
+	size_t room = 100 + message->tool_name.length + message->tools.length + message->format.length;
+	char *key = malloc(room);
+	size_t n;
+
+	if (!key)
+		return (ByteSpan){NULL, 0};
+	n = (size_t) snprintf(key, room, "%u %zu %zu %zu\n", message->tool_choice, message->tool_name.length,
+						  message->tools.length, message->format.length);
+	for (size_t i = 0; i < sizeof parts / sizeof *parts; i++)
+	{
+		if (parts[i].length)
+			memcpy(key + n, parts[i].data, parts[i].length);
+		n += parts[i].length;
+	}
+	return (ByteSpan){key, n};
+}
+
+/* The format of a message, of which key becomes a part in any case. */
+static Status
+compile(const Workplace *place, const Request *message, ByteSpan key, SharedFormat **out)
+{
+	CallForm form = call_form(place->model, message);
 	const ModelVocabulary *words;
 	SharedFormat *shared;
 	Format *format;
 
-	STATUS_TRY(format_compile(text, place->cancelled, &format));
+	Status status = format_compile_calls(message->tools, message->format, &form, place->cancelled, &format);
+
 	*out = NULL;
+	shared = format ? calloc(1, sizeof *shared) : NULL;
+	if (!shared)
+		free((void *) (uintptr_t) key.data);
 	if (!format)
-		return status_ok();
-	shared = calloc(1, sizeof *shared);
+		return status;
 	if (!shared)
 	{
 		format_destroy(format);
@@ -267,11 +353,11 @@ compile(const Workplace *place, ByteSpan text, SharedFormat **out)
 	shared->format = format;
 	shared->vocabulary = words ? words->vocabulary : NULL;
 	shared->masks = words ? masks_create(format, words->vocabulary, words->scratch) : NULL;
-	shared->text = strndup(text.data, text.length);
-	shared->length = text.length;
+	shared->key = (char *) (uintptr_t) key.data;
+	shared->length = key.length;
 	pthread_mutex_lock(&lock);
 	totals.n++;
-	if (shared->masks && shared->text)
+	if (shared->masks)
 	{
 		set_bytes(shared, bytes_of(shared));
 		*out = shared;
@@ -283,31 +369,39 @@ compile(const Workplace *place, ByteSpan text, SharedFormat **out)
 }
 
 Status
-format_cache_get(const Workplace *place, uint32_t role, ByteSpan text, SharedFormat **out)
+format_cache_get(const Workplace *place, const Request *message, SharedFormat **out)
 {
 	SharedFormat *made = NULL, *found;
 	Status status = status_ok();
+	ByteSpan key;
 
 	*out = NULL;
+	if (!message->format.data && !message->tools.data)
+		return status;
+	key = make_key(message);
+	if (!key.data)
+		return no_memory();
 	pthread_mutex_lock(&lock);
-	found = find(place->model, text);
+	found = find(place->model, key);
 	if (found)
-		status = begin_use(found, role);
+		status = begin_use(found, message->role);
 	pthread_mutex_unlock(&lock);
-	if (!found)
+	if (found)
+		free((void *) (uintptr_t) key.data);
+	else
 	{
-		STATUS_TRY(compile(place, text, &made));
+		STATUS_TRY(compile(place, message, key, &made));
 		if (!made)
 			return status_ok();
 		pthread_mutex_lock(&lock);
 		/* another thread may have been faster; of a text to be copied nobody else has the same */
-		found = format_is_copy(made->format) ? NULL : find(place->model, text);
+		found = format_is_copy(made->format) ? NULL : find(place->model, key);
 		if (found)
 		{
 			destroy(made);
 			made = found;
 		}
-		status = begin_use(made, role);
+		status = begin_use(made, message->role);
 		if (status.code != STATUS_OK && !made->is_listed)
 			destroy(made);
 		else if (!made->is_listed && !format_is_copy(made->format))

@@ -10,6 +10,7 @@
 
 #include "../format/format.h"
 #include "../format/masks.h"
+#include "../protocol/protocol.h"
 #include "workplace.h"
 
 typedef struct SharedFormat SharedFormat;
@@ -17,10 +18,11 @@ typedef struct SharedFormat SharedFormat;
 #define FORMAT_CACHE_BYTES ((size_t) 64 << 20) /* of formats that nobody uses */
 
 /*
- * The format that a text asks for; *shared is NULL where it asks for none. Release it. While it is used its memory is
- * that of a role, of the first that uses it (kept_memory.h): STATUS_UNAVAILABLE where there is no room.
+ * The format of a message's answer (response_format, tools); *shared is NULL where any answer is one. Release it. While
+ * it is used its memory is that of a role, of the first that uses it (kept_memory.h): STATUS_UNAVAILABLE where there is
+ * no room.
  */
-extern Status format_cache_get(const Workplace *place, uint32_t role, ByteSpan text, SharedFormat **shared);
+extern Status format_cache_get(const Workplace *place, const Request *message, SharedFormat **shared);
 extern void format_cache_release(SharedFormat *shared);
 
 /* All that are compiled, used or kept. */
@@ -35,6 +37,9 @@ extern FormatTotals format_cache_totals(void);
 extern Format *shared_format(SharedFormat *shared);
 extern Masks *shared_masks(SharedFormat *shared);
 extern const Vocabulary *shared_vocabulary(const SharedFormat *shared);
+
+/* The model's own tokens for what opens and closes a call of a tool; -1: it has none, they are ordinary text. */
+extern void call_tokens(const Tokenizer *tokenizer, int32_t *open, int32_t *close);
 
 /* Between steps: forget masks where there are too many; who comes from here on gets a format anew that has grown much.
  */

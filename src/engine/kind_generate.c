@@ -128,7 +128,7 @@ generate_prepare(EngineRequest *request, const Workplace *place, const Request *
 	STATUS_TRY(answer_init(&generation->answer, place, message, request->id, end));
 	STATUS_TRY(constraint_init(&generation->constraint, place, message, end,
 							   (message->options.given & OPTION_THINKING) && !message->options.thinking, n_behind));
-	generation->answer.is_strict = generation->constraint.shared != NULL;
+	generation->answer.is_strict = generation->constraint.shared && !generation->constraint.may_be_free;
 	if (!sequence_make_room(sequence, n_behind))
 		return no_memory();
 	generation->kernels = kernels_select();
@@ -290,6 +290,8 @@ generate_take_row(EngineRequest *request, Sequence *sequence, const StepRow *row
 		return not_finite(request->model, sequence->n_tokens - 1);
 	if (sequence->n_generated == 0)
 		generation->first_token_us = clock_now_us();
+	if (constraint_has_stopped(constraint))
+		return complete(request, FINISH_LENGTH, false);
 	sequence->n_generated++;
 	sequence->tokens[sequence->n_tokens++] = token;
 	if (tokenizer_is_end(request->model->tokenizer, token))
@@ -319,7 +321,11 @@ generate_finish(EngineRequest *request, ByteWriter *out)
 	Status status;
 
 	byte_writer_init(&calls);
-	status = answer_finish(&generation->answer, generation->is_ended, &calls, &reason, out);
+	status = answer_finish(&generation->answer, generation->is_ended, constraint_format(&generation->constraint),
+						   &calls, &reason, out);
+	/* calls that were completed for want of tokens are not what the model would have said */
+	if (generation->constraint.is_cut)
+		reason = FINISH_LENGTH;
 	done = (Done){
 		.finish_reason = (uint8_t) reason,
 		.prompt_tokens = request->n_prompt,

@@ -444,6 +444,196 @@ extract(Extraction *x)
 				   x->after_block, false);
 }
 
+/* ---- calls that a format has kept in form ---- */
+
+/* Text that comes next; *at moves behind it. */
+static bool
+take_word(const Extraction *x, size_t *at, const char *word)
+{
+	if (!is_at(x->answer, *at, word))
+		return false;
+	*at += strlen(word);
+	return true;
+}
+
+/* A name up to "> and a line end", as it stands in a tag. */
+static bool
+take_tag_name(const Extraction *x, size_t *at, ByteSpan *name)
+{
+	const char *start = x->answer.data + *at, *end = memmem(start, x->answer.length - *at, ">\n", 2);
+
+	if (!end)
+		return false;
+	*name = (ByteSpan){start, (size_t) (end - start)};
+	*at += name->length + 2;
+	return true;
+}
+
+/* Write a value of JSON that was kept in form. */
+static bool
+write_kept_json(Extraction *x, ByteSpan text)
+{
+	size_t end = 0;
+	const JsonNode *value = read_json(x, text, &end);
+
+	if (!value || end != text.length)
+		return false;
+	json_write_node(x->calls, value);
+	return true;
+}
+
+/* {"name": NAME, "arguments": {...}} */
+static bool
+read_kept_json(Extraction *x, const Format *format, size_t *at)
+{
+	ByteSpan text = {x->answer.data + *at, x->answer.length - *at};
+	size_t end = 0;
+	const JsonNode *call = read_json(x, text, &end), *name = json_member_named(call, "name"),
+				   *arguments = json_member_named(call, "arguments");
+
+	if (!name || name->kind != NODE_IS_STRING || !arguments)
+		return false;
+	*at += end;
+	if (!format_keeps_tool(format, string_span(name)))
+		return write_json_call(x, call, false);
+	write_head(x, string_span(name));
+	json_write_node(x->calls, arguments);
+	write_raw(x->calls, "}}", 2);
+	x->n_calls++;
+	return true;
+}
+
+/* The value of a parameter, by what its tool makes of it. */
+static bool
+write_kept_parameter(Extraction *x, const Format *format, ByteSpan function, ByteSpan name, ByteSpan value)
+{
+	const JsonNode *root = tool_parameters(tool_find(x->tools, function));
+	const ToolSchema schemas = {root, x->scratch, &x->out_of_memory, x->schema_work};
+
+	if (!format_keeps_tool(format, function))
+		schema_write_text(&schemas, schema_member(&schemas, root, name.data, name.length), value, x->calls);
+	else if (format_argument_is_text(format, function, name, value))
+		json_write_string(x->calls, value.data, value.length);
+	else
+		return write_kept_json(x, value);
+	return true;
+}
+
+/* NAME> and parameters, behind <function= */
+static bool
+read_kept_tags(Extraction *x, const Format *format, size_t *at)
+{
+	static const char close[] = "\n</parameter>\n";
+	ByteSpan function, name;
+
+	if (!take_tag_name(x, at, &function))
+		return false;
+	write_head(x, function);
+	write_raw(x->calls, "{", 1);
+	for (uint32_t n = 0; take_word(x, at, "<parameter="); n++)
+	{
+		const char *end;
+		ByteSpan value;
+
+		if (!take_tag_name(x, at, &name))
+			return false;
+		value.data = x->answer.data + *at;
+		end = memmem(value.data, x->answer.length - *at, close, strlen(close));
+		if (!end)
+			return false;
+		value.length = (size_t) (end - value.data);
+		*at += value.length + strlen(close);
+		write_raw(x->calls, ",", n > 0);
+		json_write_string(x->calls, name.data, name.length);
+		write_raw(x->calls, ":", 1);
+		if (!write_kept_parameter(x, format, function, name, value))
+			return false;
+	}
+	write_raw(x->calls, "}}}", 3);
+	x->n_calls++;
+	return take_word(x, at, "</function>");
+}
+
+/* The call that begins at a place. */
+static bool
+read_kept_call(Extraction *x, const Format *format, size_t *at)
+{
+	arena_reset(x->scratch);
+	if (take_word(x, at, CALL_OPEN_TEXT "\n"))
+		return (format_calls(format)->is_of_tags ? take_word(x, at, function_open) && read_kept_tags(x, format, at)
+												 : read_kept_json(x, format, at)) &&
+			   take_word(x, at, "\n") && take_word(x, at, block_close);
+	if (!take_word(x, at, function_open) || !read_kept_tags(x, format, at))
+		return false;
+	/* what was not opened may be closed */
+	if (is_at(x->answer, skip_space(x->answer, *at), block_close))
+		*at = skip_space(x->answer, *at) + strlen(block_close);
+	return true;
+}
+
+/* Where the next call begins, at a place or behind it; the answer's end: nowhere. */
+static size_t
+find_kept_call(const Extraction *x, const Format *format, size_t at)
+{
+	for (; at < x->answer.length; at++)
+	{
+		const char *open = memchr(x->answer.data + at, '<', x->answer.length - at);
+
+		if (!open)
+			break;
+		at = (size_t) (open - x->answer.data);
+		if (is_at(x->answer, at, CALL_OPEN_TEXT) ||
+			(format_calls(format)->is_of_tags && is_at(x->answer, at, function_open)))
+			return at;
+	}
+	return x->answer.length;
+}
+
+/* All of them. false: the answer is not of the format. */
+static bool
+read_kept(Extraction *x, const Format *format)
+{
+	bool is_free = format_is_free(format, format_start(format));
+	size_t at = find_kept_call(x, format, 0);
+
+	/* beside a form it is calls from its beginning on, or none */
+	if (!is_free && at > 0)
+		at = x->answer.length;
+	while (at < x->answer.length)
+	{
+		size_t end = at;
+
+		if (!read_kept_call(x, format, &end))
+			return false;
+		remove_block(x, at, end);
+		at = find_kept_call(x, format, end);
+	}
+	append_content(x->content, (ByteSpan){x->answer.data + x->text_from, x->answer.length - x->text_from},
+				   x->after_block, false);
+	return true;
+}
+
+Status
+tool_calls_read(ByteSpan answer, const Format *format, const ToolSet *tools, ByteWriter *content, ByteWriter *calls,
+				uint32_t *n_calls, bool *is_read)
+{
+	SchemaWork work;
+	Extraction x = {.answer = answer, .is_ended = true, .content = content, .calls = calls, .tools = tools};
+
+	x.schema_work = &work;
+	schema_work_init(&work, tools, answer.length);
+	x.scratch = arena_create(0);
+	x.out_of_memory = !x.scratch;
+	x.bytes_left = 16 * answer.length + 65536;
+	*is_read = x.scratch && read_kept(&x, format);
+	write_raw(calls, "]", *is_read && x.n_calls > 0);
+	arena_destroy(x.scratch);
+	*n_calls = *is_read ? x.n_calls : 0;
+	if (x.out_of_memory || content->failed || calls->failed)
+		return status_error(STATUS_UNAVAILABLE, "out of memory for tool calls");
+	return status_ok();
+}
+
 Status
 tool_calls_extract(ByteSpan answer, bool is_ended, const ToolSet *tools, ByteWriter *content, ByteWriter *calls,
 				   uint32_t *n_calls)

@@ -16,6 +16,7 @@
 
 #include "../base/bytes.h"
 #include "../base/status.h"
+#include "../format/format.h"
 #include "tool_schema.h"
 
 /*
@@ -27,6 +28,13 @@
  */
 extern Status tool_calls_extract(ByteSpan answer, bool is_ended, const ToolSet *tools, ByteWriter *content,
 								 ByteWriter *calls, uint32_t *n_calls);
+
+/*
+ * The same of an answer whose calls a format has kept in form (format_calls): they are where it began them, and values
+ * are what they were made as. *is_read: false where the answer is not of the format.
+ */
+extern Status tool_calls_read(ByteSpan answer, const Format *format, const ToolSet *tools, ByteWriter *content,
+							  ByteWriter *calls, uint32_t *n_calls, bool *is_read);
 
 /*
  * Bytes at the beginning of text, a part of an answer, that are no part of a call, nor of the white space before one,

@@ -81,6 +81,10 @@ frame_best_byte(Machine *machine, const uint32_t *words)
 			if (!prefix.mode && language->accepts[words[2]] && words[3] == 0)
 				return '"';
 			return letter_best_byte(language, words[2], words[3], words[4], &prefix, true);
+		case FRAME_RAW:
+			language = machine->formulas->language_list[words[1]];
+			prefix = (LetterPrefix){words[5], words[6]};
+			return letter_best_byte(language, words[2], words[3], words[4], &prefix, false);
 		case FRAME_TEXT:
 			language = machine->formulas->language_list[words[1]];
 			prefix = (LetterPrefix){words[3], words[4]};

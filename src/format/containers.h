@@ -30,6 +30,9 @@ typedef struct ObjectPlan
 {
 	uint32_t n_names, formula;
 	uint32_t *names; /* texts */
+	uint8_t *kinds;  /* of tags: what each member can be (parameters.h), found when it is asked for; NULL: none */
+	bool is_closed;  /* no members but those with names */
+	bool is_of_tags; /* written as <parameter=NAME> … instead of JSON */
 } ObjectPlan;
 
 /* Names that the schema does not have, of one kind: they are told apart by the patterns that they match. */

@@ -45,7 +45,8 @@ word_cost(Machine *machine, const PickWord *word, uint32_t depth)
 		uint32_t kind = interned(&machine->frames, word->frames[i], NULL)[0];
 
 		/* [ and { stand before a frame of their own */
-		if (i == 0 && (kind == FRAME_OBJECT || kind == FRAME_ARRAY))
+		if (i == 0 && (kind == FRAME_OBJECT || kind == FRAME_ARRAY) && word->length &&
+			strchr("[{", word->text[word->length - 1]))
 			part.height = plus(part.height, 1);
 		cost.bytes = plus(cost.bytes, part.bytes);
 		cost.height = part.height > cost.height ? part.height : cost.height;
@@ -125,6 +126,7 @@ evaluate_new(Machine *machine, uint32_t frame)
 				return (FrameCost){.bytes = 1};
 			/* fall through */
 		case FRAME_VALUE:
+		case FRAME_BARE:
 		case FRAME_WORDS:
 			pick = opening_words(machine, frame);
 			return words_cost(machine, pick, 0, pick ? pick->n : 0, 0);
@@ -141,6 +143,15 @@ evaluate_new(Machine *machine, uint32_t frame)
 				.bytes = text_cost(machine->formulas->language_list[words[1]], words[2], words[3], words[5]) + 1};
 		case FRAME_TEXT:
 			return (FrameCost){.bytes = text_cost(machine->formulas->language_list[words[1]], words[2], 0, words[3])};
+		case FRAME_RAW:
+		{
+			uint32_t bytes = text_cost(machine->formulas->language_list[words[1]], words[2], words[3], words[5]);
+
+			/* what is complete already goes on better without it */
+			return (FrameCost){.bytes = bytes ? bytes : 1};
+		}
+		case FRAME_FREE:
+			return (FrameCost){.bytes = 1};
 		case FRAME_KEY:
 			return key_cost(machine, words);
 	}

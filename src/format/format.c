@@ -8,6 +8,7 @@
 
 #include "conjunctions.h"
 #include "format_private.h"
+#include "parameters.h"
 #include "pattern.h"
 #include "schema_formula.h"
 
@@ -284,28 +285,33 @@ find_shortest(Format *format)
 	byte_writer_free(&out);
 }
 
-static void
-compile(Format *format, ByteSpan text)
+/* Read JSON, which is kept. NULL after a failure. */
+static JsonNode *
+read_json(Format *format, ByteSpan text)
 {
 	JsonError error = {0};
-	JsonNode *json;
-	const char *form;
+	JsonNode *json = NULL;
 	char *copy = arena_copy(format->pool.arena, text.data, text.length);
 
-	if (!copy)
-	{
-		pool_fail(&format->pool, STATUS_UNAVAILABLE, "out of memory for a format, or it was cancelled");
-		return;
-	}
-	json = json_tree_read(format->pool.arena, (ByteSpan){copy, text.length}, JSON_STRICT, NULL, &error);
-	if (!json && error.out_of_memory)
+	if (copy)
+		json = json_tree_read(format->pool.arena, (ByteSpan){copy, text.length}, JSON_STRICT, NULL, &error);
+	if (!copy || (!json && error.out_of_memory))
 		pool_fail(&format->pool, STATUS_UNAVAILABLE, "out of memory for a format, or it was cancelled");
 	else if (!json)
 		pool_fail(&format->pool, STATUS_INVALID_ARGUMENT, "no JSON: %s at byte %zu", error.what ? error.what : "wrong",
 				  error.offset + 1);
+	return json;
+}
+
+/* What response_format says. */
+static void
+compile_form(Format *format, ByteSpan text)
+{
+	JsonNode *json = read_json(format, text);
+	const char *form;
+
 	if (!json)
 		return;
-	expressions_open(&format->expressions, &format->pool);
 	form = form_of(json);
 	if (form)
 		begin_form(format, json, form);
@@ -313,10 +319,46 @@ compile(Format *format, ByteSpan text)
 		begin_json(format, json, "", 0, false);
 	else
 		refuse(format, "it must be an object with a member \"type\", or a schema");
+}
+
+/* Tools, beside a form if there is one. */
+static void
+compile_calls(Format *format, ByteSpan tools, const CallForm *form, bool has_form)
+{
+	const JsonNode *array = read_json(format, tools);
+	bool is_beside = has_form && form->choice == CALLS_MAY;
+	CallForm kept = *form;
+
+	if (!array)
+		return;
+	if (is_beside && format->copy)
+	{
+		pool_fail(&format->pool, STATUS_UNSUPPORTED, "a copy cannot stand beside calls; set tool_choice to none");
+		return;
+	}
+	if (!is_beside)
+	{
+		format->copy = NULL;
+		format->is_json = false;
+		open_machine(format);
+	}
+	kept.name.data = form->name.length ? arena_copy(format->pool.arena, form->name.data, form->name.length) : "";
+	if (!pool_failed(&format->pool) && kept.name.data)
+		format->tools = tools_open(&format->machine, array, &kept);
+	if (format->tools)
+		format->machine.start = tools_start(format->tools, is_beside ? format->machine.start : STATE_DEAD);
+}
+
+/* What is found out once about the beginning. */
+static void
+finish_compiling(Format *format)
+{
 	if (!pool_failed(&format->pool))
 		find_shortest(format);
 	if (!pool_failed(&format->pool) && !format->copy)
-		format->behind_thinking = machine_behind_blanks(&format->machine);
+		format->behind_thinking = machine_is_free(&format->machine, format->machine.start)
+									  ? format->machine.start
+									  : machine_behind_blanks(&format->machine);
 }
 
 static bool
@@ -335,6 +377,15 @@ is_plain_text(ByteSpan text)
 Status
 format_compile(ByteSpan text, const CancelFlag *cancelled, Format **out)
 {
+	return format_compile_calls((ByteSpan){NULL, 0}, text, NULL, cancelled, out);
+}
+
+Status
+format_compile_calls(ByteSpan tools, ByteSpan text, const CallForm *form, const CancelFlag *cancelled, Format **out)
+{
+	bool has_form = text.data && !(text.length < 100 && is_plain_text(text));
+	bool has_calls = tools.data && !(has_form && form->choice == CALLS_NONE);
+	const char *subject = "response_format";
 	Format *format;
 	Status status;
 
@@ -342,7 +393,7 @@ format_compile(ByteSpan text, const CancelFlag *cancelled, Format **out)
 	if (text.length > FORMAT_MAX_BYTES)
 		return status_error(STATUS_TOO_LONG, "response_format has %zu bytes, the limit is %d", text.length,
 							FORMAT_MAX_BYTES);
-	if (text.length < 100 && is_plain_text(text))
+	if (!has_form && !has_calls)
 		return status_ok();
 	format = calloc(1, sizeof *format);
 	if (!format || !pool_open(&format->pool))
@@ -351,7 +402,15 @@ format_compile(ByteSpan text, const CancelFlag *cancelled, Format **out)
 		return status_error(STATUS_UNAVAILABLE, "out of memory for a format");
 	}
 	arena_set_cancel(format->pool.arena, cancelled);
-	compile(format, text);
+	expressions_open(&format->expressions, &format->pool);
+	if (has_form)
+		compile_form(format, text);
+	if (has_calls && !pool_failed(&format->pool))
+	{
+		subject = "tools";
+		compile_calls(format, tools, form, has_form);
+	}
+	finish_compiling(format);
 	if (cancel_is_wanted(cancelled))
 		format->pool.status = status_error(STATUS_CANCELLED, "the request was cancelled");
 	arena_set_cancel(format->pool.arena, NULL);
@@ -360,7 +419,7 @@ format_compile(ByteSpan text, const CancelFlag *cancelled, Format **out)
 	if (status.code != STATUS_OK)
 	{
 		format_destroy(format);
-		return status_prefix(status, "response_format");
+		return status_prefix(status, subject);
 	}
 	*out = format;
 	return status;
@@ -385,6 +444,34 @@ bool
 format_is_copy(const Format *format)
 {
 	return format->copy != NULL;
+}
+
+const CallForm *
+format_calls(const Format *format)
+{
+	return format->tools ? &format->tools->form : NULL;
+}
+
+bool
+format_keeps_tool(const Format *format, ByteSpan tool)
+{
+	const Tool *found = format->tools ? tools_find(format->tools, tool) : NULL;
+
+	return found && found->is_kept;
+}
+
+bool
+format_argument_is_text(const Format *format, ByteSpan tool, ByteSpan parameter, ByteSpan value)
+{
+	const Tool *found = format->tools ? tools_find(format->tools, tool) : NULL;
+
+	return !found || parameter_is_text(tools_parameter(format->tools, found, parameter), value);
+}
+
+bool
+format_is_free(const Format *format, FormatState state)
+{
+	return format->tools && machine_is_free(&format->machine, state);
 }
 
 FormatState

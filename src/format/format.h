@@ -11,6 +11,7 @@
 #include "../base/bytes.h"
 #include "../base/cancel.h"
 #include "../base/status.h"
+#include "calls.h"
 
 #define FORMAT_MAX_BYTES (2 * 1024 * 1024)
 
@@ -27,11 +28,30 @@ typedef uint32_t FormatState;
 extern Status format_compile(ByteSpan text, const CancelFlag *cancelled, Format **format);
 extern void format_destroy(Format *format);
 
+/*
+ * Compile an answer that calls tools (a JSON array), or else has the form that text says (not given: any text). *format
+ * is NULL where nothing is asked of it. Errors are as above, or about "tools", with the tool's name.
+ */
+extern Status format_compile_calls(ByteSpan tools, ByteSpan text, const CallForm *form, const CancelFlag *cancelled,
+								   Format **format);
+
 /* Is it of JSON? */
 extern bool format_is_json(const Format *format);
 
 /* Is it a copy of a text? Then nobody else will have it. */
 extern bool format_is_copy(const Format *format);
+
+/* How its calls are written; NULL: it has none. */
+extern const CallForm *format_calls(const Format *format);
+
+/* Are a tool's arguments those of its schema? */
+extern bool format_keeps_tool(const Format *format, ByteSpan tool);
+
+/* Is what stands in a parameter of a call of tags a string as it is? Otherwise it is JSON. */
+extern bool format_argument_is_text(const Format *format, ByteSpan tool, ByteSpan parameter, ByteSpan value);
+
+/* Is the text free there? Then all but a few tokens may come. */
+extern bool format_is_free(const Format *format, FormatState state);
 
 /* The beginning; behind a thinking, after which there may be up to two line ends. */
 extern FormatState format_start(const Format *format);

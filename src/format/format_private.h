@@ -7,6 +7,7 @@
 #include "copy.h"
 #include "format.h"
 #include "machine.h"
+#include "tools.h"
 
 struct Format
 {
@@ -16,7 +17,8 @@ struct Format
 	Formulas formulas;
 	Machine machine;
 	bool is_json;
-	Copy *copy; /* instead of a machine; NULL: none */
+	Copy *copy;   /* instead of a machine; NULL: none */
+	Tools *tools; /* that the answer may call; NULL: none */
 	uint32_t behind_thinking;
 	ByteSpan shortest;
 };

@@ -14,6 +14,7 @@ letters_language(const Machine *machine, const uint32_t *words)
 	switch ((FrameKind) words[0])
 	{
 		case FRAME_STRING:
+		case FRAME_RAW:
 		case FRAME_TEXT:
 			return machine->formulas->language_list[words[1]];
 		case FRAME_KEY:
@@ -26,7 +27,7 @@ letters_language(const Machine *machine, const uint32_t *words)
 LettersPlace
 letters_place(const uint32_t *words)
 {
-	bool is_string = words[0] == FRAME_STRING;
+	bool is_string = words[0] == FRAME_STRING || words[0] == FRAME_RAW;
 
 	return (LettersPlace){words[2], is_string ? words[3] : 0, is_string ? words[4] : NO_LIMIT,
 						  is_string ? (LetterPrefix){words[5], words[6]} : (LetterPrefix){words[3], words[4]}};
@@ -35,12 +36,12 @@ letters_place(const uint32_t *words)
 uint32_t
 letters_frame(Machine *machine, const uint32_t *words, const LettersPlace *place)
 {
-	uint32_t made[9], n = words[0] == FRAME_STRING ? 7 : words[0] == FRAME_TEXT ? 5 : 9;
-	uint32_t at = words[0] == FRAME_STRING ? 5 : 3;
+	bool is_string = words[0] == FRAME_STRING || words[0] == FRAME_RAW;
+	uint32_t made[9], n = is_string ? 7 : words[0] == FRAME_TEXT ? 5 : 9, at = is_string ? 5 : 3;
 
 	memcpy(made, words, n * sizeof *made);
 	made[2] = place->state;
-	if (words[0] == FRAME_STRING)
+	if (is_string)
 	{
 		made[3] = place->min;
 		made[4] = place->max;
@@ -107,12 +108,10 @@ letters_step_text(const Language *language, LettersPlace *place, unsigned char b
 	uint32_t letter = 0;
 	LetterStep step = letter_step(&place->prefix, byte, false, &letter);
 
-	if (step == LETTER_PART && letter_shortest(language, place->state, 0, NO_LIMIT, &place->prefix) != NO_LIMIT)
+	if (step == LETTER_PART &&
+		letter_shortest(language, place->state, place->min, place->max, &place->prefix) != NO_LIMIT)
 		return LETTERS_GO_ON;
-	if (step != LETTER_WHOLE)
+	if (step != LETTER_WHOLE || take_letter(language, place, letter) == LETTERS_DEAD)
 		return LETTERS_DEAD;
-	place->state = language_next(language, place->state, letter);
-	if (place->state == 0)
-		return LETTERS_DEAD;
-	return language->accepts[place->state] ? LETTERS_BOTH : LETTERS_GO_ON;
+	return language->accepts[place->state] && place->min == 0 ? LETTERS_BOTH : LETTERS_GO_ON;
 }

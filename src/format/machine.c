@@ -88,9 +88,12 @@ push_frame(Found *found, uint32_t frame, uint32_t parent)
 	FrameKind kind = (FrameKind) interned(&machine->frames, frame, NULL)[0];
 	const Expansion *expansion;
 
-	if (kind != FRAME_VALUE && kind != FRAME_OBJECT && kind != FRAME_ARRAY && kind != FRAME_WORDS)
+	if (kind != FRAME_VALUE && kind != FRAME_OBJECT && kind != FRAME_ARRAY && kind != FRAME_WORDS && kind != FRAME_BARE)
 	{
 		add_cell(found, cell_make(machine, frame, parent));
+		/* a text that is free may end anywhere */
+		if (kind == FRAME_FREE)
+			pop_to(found, parent);
 		return;
 	}
 	/* the parts of an object are as deep as it itself is, one deeper than what it stands in */
@@ -222,6 +225,36 @@ step_letters(Found *found, const uint32_t *words, uint32_t parent, unsigned char
 		pop_to(found, parent);
 }
 
+/* The longest end of text that begins a word of a pick: which word, and how much of it. */
+static uint32_t
+longest_beginning(const Pick *pick, const char *text, uint32_t n, uint32_t *word)
+{
+	for (; n > 0; text++, n--)
+		for (*word = 0; *word < pick->n; ++*word)
+			if (pick->words[*word].length >= n && memcmp(pick->words[*word].text, text, n) == 0)
+				return n;
+	*word = 0;
+	return 0;
+}
+
+static void
+step_free(Found *found, const uint32_t *words, uint32_t parent, unsigned char byte)
+{
+	Machine *machine = found->machine;
+	const Pick *pick = machine->picks[words[1]];
+	char text[FREE_WORD_BYTES + 1];
+	uint32_t next[4] = {FRAME_FREE, words[1], 0, 0};
+
+	if (words[3])
+		memcpy(text, pick->words[words[2]].text, words[3]);
+	text[words[3]] = (char) byte;
+	next[3] = longest_beginning(pick, text, words[3] + 1, &next[2]);
+	if (next[3] && pick->words[next[2]].length == next[3])
+		finish_word(found, &pick->words[next[2]], parent);
+	else
+		push_frame(found, frame_of_words(machine, next, 4), parent);
+}
+
 static void
 step_key(Found *found, const uint32_t *words, uint32_t parent, unsigned char byte)
 {
@@ -272,11 +305,15 @@ step_cell(Found *found, uint32_t cell, unsigned char byte)
 		case FRAME_NUMBER:
 			step_number(found, frame, words[1], byte);
 			break;
+		case FRAME_FREE:
+			step_free(found, frame, words[1], byte);
+			break;
 		case FRAME_KEY:
 			step_key(found, frame, words[1], byte);
 			break;
 		case FRAME_STRING:
 		case FRAME_TEXT:
+		case FRAME_RAW:
 			step_letters(found, frame, words[1], byte);
 			break;
 		default:
@@ -332,6 +369,31 @@ machine_is_over(const Machine *machine, uint32_t state)
 
 	(void) interned(&machine->states, state, &n);
 	return n == 1 && machine_is_complete(machine, state);
+}
+
+bool
+machine_is_free(const Machine *machine, uint32_t state)
+{
+	uint32_t n;
+	const uint32_t *cells = interned(&machine->states, state, &n);
+
+	for (uint32_t i = 0; i < n; i++)
+		if (cells[i] >= N_SPECIAL_CELLS &&
+			interned(&machine->frames, interned(&machine->cells, cells[i], NULL)[0], NULL)[0] == FRAME_FREE)
+			return true;
+	return false;
+}
+
+uint32_t
+machine_start_of(Machine *machine, uint32_t frame, uint32_t beside)
+{
+	Found found = {.machine = machine};
+	uint32_t n;
+	const uint32_t *cells = interned(&machine->states, beside, &n);
+
+	list_add_all(machine->pool, &found.cells, cells, n);
+	push_frame(&found, frame, CELL_DONE);
+	return state_make(&found);
 }
 
 uint32_t
@@ -494,7 +556,7 @@ machine_frame_for_mask(Machine *machine, uint32_t frame)
 		few[8] = NO_KEY;
 		return frame_of_words(machine, few, 9);
 	}
-	if (kind == FRAME_STRING)
+	if (kind == FRAME_STRING || kind == FRAME_RAW)
 	{
 		const Language *language = machine->formulas->language_list[words[1]];
 		uint32_t longest = language->most_longest, shortest = language->max_shortest;

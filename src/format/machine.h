@@ -22,6 +22,7 @@
 #define CELL_EXIT(depth) (1u + (depth))
 #define N_SPECIAL_CELLS (2u + MACHINE_MAX_DEPTH)
 #define STATE_DEAD 0u
+#define FREE_WORD_BYTES 16 /* of a word that ends a free text, at most */
 
 typedef enum FrameKind
 {
@@ -34,6 +35,9 @@ typedef enum FrameKind
 	FRAME_KEY,    /* rest, state, letter prefix (2), names used, first, last, letters so far */
 	FRAME_TEXT,   /* language, state, letter prefix (2) */
 	FRAME_WORDS,  /* pick: not begun */
+	FRAME_RAW,    /* as a string, but without quotes and escapes: what stands behind it ends it */
+	FRAME_BARE,   /* conjunction, kinds (parameters.h): not begun; a value of which strings are as they are */
+	FRAME_FREE,   /* pick, and of one of its words so many bytes: any text until a word comes */
 } FrameKind;
 
 /* A word, and the frames that come after it (the first one on top). */
@@ -104,6 +108,12 @@ extern void machine_open(Machine *machine, Formulas *formulas, bool is_compact);
 extern void machine_begin_value(Machine *machine, uint32_t conjunction);
 extern void machine_begin_words(Machine *machine, const ByteSpan *words, uint32_t n);
 extern void machine_begin_text(Machine *machine, uint32_t expression);
+
+/* The state of a frame at the beginning; with the cells of another state beside it. */
+extern uint32_t machine_start_of(Machine *machine, uint32_t frame, uint32_t beside);
+
+/* Is a text free there: may anything come? */
+extern bool machine_is_free(const Machine *machine, uint32_t state);
 
 /* The state after a byte. */
 extern uint32_t machine_step(Machine *machine, uint32_t state, unsigned char byte);

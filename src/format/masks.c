@@ -259,7 +259,9 @@ walk_states(const Walk *walk, uint32_t i, uint32_t end, uint32_t *at)
 			}
 		}
 		at[node->depth] = state;
-		if (node->subtree >= MIN_SUBTREE && is_letters(machine, state, &frame, &parent))
+		/* what ends without a sign of its own has to be walked through with what stands behind it */
+		if (node->subtree >= MIN_SUBTREE && is_letters(machine, state, &frame, &parent) &&
+			(interned(&machine->frames, frame, NULL)[0] != FRAME_RAW || parent == walk->exit_cell))
 		{
 			walk_letters(walk, frame, parent, i + 1, i + node->subtree);
 			i += node->subtree;
@@ -304,7 +306,8 @@ walk_letters(const Walk *walk, uint32_t frame, uint32_t parent, uint32_t i, uint
 	Machine *machine = &masks->format->machine;
 	const uint32_t *words = interned(&machine->frames, frame, NULL);
 	const Language *language = letters_language(machine, words);
-	bool is_text = words[0] == FRAME_TEXT, is_exit = parent == walk->exit_cell && words[0] != FRAME_KEY;
+	bool is_text = words[0] == FRAME_TEXT || words[0] == FRAME_RAW,
+		 is_exit = parent == walk->exit_cell && words[0] != FRAME_KEY;
 	LettersPlace at[256];
 
 	at[walk->nodes[i].depth - 1] = letters_place(words);
@@ -442,7 +445,8 @@ take_slice(Masks *masks, Piece *piece, uint32_t frame, const Chosen *chosen)
 	piece->class = slice->bits;
 	for (uint32_t i = 0; chosen->letters != NO_LIMIT && i < slice->n_longer; i++)
 		if (slice->longer_characters[i] > chosen->letters &&
-			(chosen->is_exact || !takes_token(language, place, words[0] == FRAME_TEXT, slice->longer[i])))
+			(chosen->is_exact ||
+			 !takes_token(language, place, words[0] == FRAME_TEXT || words[0] == FRAME_RAW, slice->longer[i])))
 			list_add(&masks->pool, &list, slice->longer_tokens[i]);
 	piece->n_removed = list.n;
 	list_add_all(&masks->pool, &list, masks->got, masks->n_got);
@@ -577,6 +581,82 @@ finish_mask(Masks *masks, FormatState state, Sum *sum)
 	return &masks->masks[masks->n_masks++];
 }
 
+/* Note the tokens of a node and below it whose bytes the machine does not take, behind a state. */
+static void
+refuse_below(Masks *masks, Sum *sum, uint32_t top, FormatState behind)
+{
+	Machine *machine = &masks->format->machine;
+	const TrieNode *nodes = masks->vocabulary->all.nodes;
+	uint32_t at[257], end = top + nodes[top].subtree;
+
+	at[nodes[top].depth] = behind;
+	for (uint32_t i = top; i < end && !pool_failed(machine->pool); i++)
+	{
+		uint32_t before = i == top ? STATE_DEAD : at[nodes[i].depth - 1];
+
+		if (i != top)
+			at[nodes[i].depth] = machine_step(machine, before, nodes[i].byte);
+		if (at[nodes[i].depth] == STATE_DEAD && nodes[i].token != VOCABULARY_NO_TOKEN)
+			list_add(&masks->pool, &sum->list, nodes[i].token);
+	}
+}
+
+/* The node of some bytes, or 0. */
+static uint32_t
+find_node(const Trie *trie, const char *bytes, uint32_t n)
+{
+	uint32_t at = 0;
+
+	for (uint32_t i = 0; i < n; i++)
+	{
+		uint32_t child = at + 1, end = at + trie->nodes[at].subtree;
+
+		while (child < end && trie->nodes[child].byte != (uint8_t) bytes[i])
+			child += trie->nodes[child].subtree;
+		if (child >= end)
+			return 0;
+		at = child;
+	}
+	return at;
+}
+
+/* A free text: the tokens that complete a word which opens a call, and go on as no call does. frame: where it is. */
+static const TokenMask *
+free_mask(Masks *masks, FormatState state, const uint32_t *frame)
+{
+	Machine *machine = &masks->format->machine;
+	const Pick *pick = machine->picks[frame[1]];
+	const char *there = frame[3] ? pick->words[frame[2]].text : "";
+	const TokenMask *made;
+	Sum sum = {0};
+
+	for (uint32_t i = 0; i < pick->n; i++)
+		for (uint32_t n = 0; n <= frame[3] && n < pick->words[i].length; n++)
+		{
+			const PickWord *word = &pick->words[i];
+			uint32_t node;
+
+			if (n && memcmp(there + frame[3] - n, word->text, n) != 0)
+				continue;
+			node = find_node(&masks->vocabulary->all, word->text + n, word->length - n);
+			if (node)
+				refuse_below(masks, &sum, node, machine_take(machine, state, word->text + n, word->length - n));
+		}
+	for (uint32_t i = 0; i < masks->vocabulary->n_hidden; i++)
+	{
+		const char *bytes = masks->vocabulary->hidden_bytes[i];
+
+		if (machine_take(machine, state, bytes, strlen(bytes)) == STATE_DEAD)
+			list_add(&masks->pool, &sum.list, masks->vocabulary->hidden[i]);
+	}
+	if (pool_failed(machine->pool))
+		return NULL;
+	made = finish_mask(masks, state, &sum);
+	if (made)
+		masks->masks[masks->n_masks - 1].is_free = true;
+	return made;
+}
+
 const TokenMask *
 masks_get(Masks *masks, FormatState state)
 {
@@ -597,6 +677,14 @@ masks_get(Masks *masks, FormatState state)
 		return finish_mask(masks, state, &sum);
 	}
 	cells = interned(&machine->states, state, &n);
+	for (uint32_t i = 0; i < n; i++)
+	{
+		const uint32_t *words = cells[i] < N_SPECIAL_CELLS ? NULL : interned(&machine->cells, cells[i], NULL);
+		const uint32_t *frame = words ? interned(&machine->frames, words[0], NULL) : NULL;
+
+		if (frame && frame[0] == FRAME_FREE)
+			return free_mask(masks, state, frame);
+	}
 	for (uint32_t i = 0; i < n; i++)
 		if (!add_cell_pieces(masks, &sum, cells[i]))
 			return NULL;

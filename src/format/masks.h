@@ -13,9 +13,10 @@
 
 typedef struct Masks Masks;
 
-/* Tokens that may come: a list in order, or a bitset. Not those that end an answer. */
+/* Tokens that may come: a list in order, or a bitset. Not those that end an answer. In a free text: all but a list. */
 typedef struct TokenMask
 {
+	bool is_free;
 	uint32_t n; /* of the list; 0: none, or see bits */
 	const uint32_t *list;
 	const uint64_t *bits; /* NULL: the list */

@@ -8,6 +8,7 @@
 #include "conjunctions.h"
 #include "frames.h"
 #include "keys.h"
+#include "parameters.h"
 #include "scalars.h"
 
 /* ---- what values begin with ---- */
@@ -73,23 +74,54 @@ add_strings(Machine *machine, Pick *pick, uint32_t formula)
 	}
 }
 
+/* Strings as they are. */
 static void
-add_value_words(Machine *machine, Pick *pick, uint32_t conjunction)
+add_texts(Machine *machine, Pick *pick, uint32_t formula, uint32_t kinds)
+{
+	const ScalarSets *sets = scalar_texts(machine->formulas, formula, parameter_texts(machine, kinds));
+
+	for (uint32_t i = 0; i < sets->n && !pool_failed(machine->pool); i++)
+	{
+		const ScalarSet *set = &sets->sets[i];
+		uint32_t words[7] = {FRAME_RAW, 0, 0, set->min, set->max, 0, 0};
+
+		if (!set->language)
+		{
+			pick_add(machine, pick, set->word, 0, 0, 0);
+			continue;
+		}
+		words[1] = language_index(machine, set->language);
+		words[2] = set->language->start;
+		if (set->language->accepts[words[2]] && set->min == 0)
+			pick_add(machine, pick, frame_span(""), 0, 0, 0);
+		pick_add(machine, pick, frame_span(""), 1, intern(machine->pool, &machine->frames, words, 7, NULL), 0);
+	}
+}
+
+/* A value of one of some kinds. is_bare: with strings as they are. */
+static void
+add_value_words(Machine *machine, Pick *pick, uint32_t conjunction, uint32_t kinds, bool is_bare)
 {
 	Formulas *formulas = machine->formulas;
 	static const char *const constants[] = {"null", "false", "true"};
 	uint32_t formula;
 
 	for (int type = VALUE_NULL; type <= VALUE_TRUE; type++)
-		if (formula_of_conjunction(formulas, conjunction, (ValueType) type) == F_TRUE)
+		if ((kinds & (type == VALUE_NULL ? KIND_NULL : KIND_BOOLEAN)) &&
+			formula_of_conjunction(formulas, conjunction, (ValueType) type) == F_TRUE)
 			pick_add(machine, pick, frame_span(constants[type]), 0, 0, 0);
-	add_numbers(machine, pick, formula_of_conjunction(formulas, conjunction, VALUE_NUMBER));
-	add_strings(machine, pick, formula_of_conjunction(formulas, conjunction, VALUE_STRING));
+	if (kinds & KIND_NUMBER)
+		add_numbers(machine, pick, formula_of_conjunction(formulas, conjunction, VALUE_NUMBER));
+	formula = formula_of_conjunction(formulas, conjunction, VALUE_STRING);
+	if ((kinds & KIND_STRING) && is_bare)
+		add_texts(machine, pick, formula, kinds);
+	else if (kinds & KIND_STRING)
+		add_strings(machine, pick, formula);
 	formula = formula_of_conjunction(formulas, conjunction, VALUE_ARRAY);
-	if (formula != F_FALSE && !pool_failed(machine->pool))
+	if ((kinds & KIND_ARRAY) && formula != F_FALSE && !pool_failed(machine->pool))
 		pick_add(machine, pick, frame_span("["), 1, frame_make(machine, FRAME_ARRAY, formula, 1, 0, 0, 0, 2), 0);
 	formula = formula_of_conjunction(formulas, conjunction, VALUE_OBJECT);
-	if (formula != F_FALSE && !pool_failed(machine->pool))
+	if ((kinds & KIND_OBJECT) && formula != F_FALSE && !pool_failed(machine->pool))
 	{
 		uint32_t plan = plan_of(machine, conjunction);
 
@@ -186,38 +218,81 @@ add_other_words(Machine *machine, Pick *pick, uint32_t plan, uint32_t formula, b
 		}
 }
 
+/* A member of an object: how its name is written, and whether it is the object's first. */
+typedef struct MemberName
+{
+	ByteSpan spelled;
+	bool is_first;
+	uint32_t index;
+} MemberName;
+
+/* What closes a parameter, before the frame of the rest. */
+static uint32_t
+parameter_end(Machine *machine, uint32_t rest)
+{
+	uint32_t pick = pick_new(machine);
+
+	if (pool_failed(machine->pool))
+		return 0;
+	pick_add(machine, machine->picks[pick], frame_span("\n</parameter>\n"), 1, rest, 0);
+	return frame_make(machine, FRAME_WORDS, pick, 0, 0, 0, 0, 1);
+}
+
+/* A member with a value, and the rest of its object. */
+static void
+add_member(Machine *machine, Pick *pick, ObjectPlan *plan, const MemberName *name, uint32_t conjunction, uint32_t rest)
+{
+	if (plan->is_of_tags)
+		pick_add(machine, pick, name->spelled, 2,
+				 frame_make(machine, FRAME_BARE, conjunction, parameter_kinds(machine, plan, name->index), 0, 0, 0, 2),
+				 parameter_end(machine, rest));
+	else
+		pick_add(machine, pick,
+				 frame_join(machine, name->is_first ? "" : machine->separator, name->spelled, machine->colon), 2,
+				 frame_of_value(machine, conjunction), rest);
+}
+
+/* How a member's name is written; data NULL: it cannot be. */
+static ByteSpan
+spell_name(Machine *machine, const ObjectPlan *plan, uint32_t name)
+{
+	ByteSpan text = schema_span(machine->formulas->schema, name);
+
+	if (!plan->is_of_tags)
+		return scalar_spell(machine->pool, text);
+	return tag_takes_name(text) ? frame_join(machine, "<parameter=", text, ">\n") : (ByteSpan){NULL, 0};
+}
+
 static void
 add_object_words(Machine *machine, Pick *pick, const uint32_t *words)
 {
 	Formulas *formulas = machine->formulas;
-	uint32_t plan = words[1], formula = words[2], list = words[5];
-	bool is_first = words[4];
+	uint32_t index = words[1], formula = words[2], list = words[5];
+	ObjectPlan *plan = machine->plan_list[index];
 
-	for (uint32_t i = words[3]; i < machine->plan_list[plan]->n_names && pool_work(machine->pool, 1); i++)
+	for (uint32_t i = words[3]; i < plan->n_names && pool_work(machine->pool, 1); i++)
 	{
-		uint32_t name = machine->plan_list[plan]->names[i];
-		ByteSpan spelled = scalar_spell(machine->pool, schema_span(formulas->schema, name));
+		MemberName name = {spell_name(machine, plan, plan->names[i]), words[4], i};
 		PartOptions options = {0};
 
-		if (spelled.data)
-			options = object_with(formulas, formula, name);
+		if (name.spelled.data)
+			options = object_with(formulas, formula, plan->names[i]);
 		for (uint32_t k = 0; k < options.n && !pool_failed(machine->pool); k++)
 		{
 			uint32_t conjunction = conjunction_reduce(formulas, options.at[k].conjunction);
 
 			if (conjunction != C_FALSE)
-				pick_add(machine, pick,
-						 frame_join(machine, is_first ? "" : machine->separator, spelled, machine->colon), 2,
-						 frame_of_value(machine, conjunction),
-						 frame_make(machine, FRAME_OBJECT, plan, options.at[k].formula, i + 1, 0, list, 5));
+				add_member(machine, pick, plan, &name, conjunction,
+						   frame_make(machine, FRAME_OBJECT, index, options.at[k].formula, i + 1, 0, list, 5));
 		}
-		formula = object_without(formulas, formula, name);
+		formula = object_without(formulas, formula, plan->names[i]);
 		if (formula == F_FALSE)
 			return;
 	}
-	add_other_words(machine, pick, plan, formula, is_first, list);
+	if (!plan->is_closed)
+		add_other_words(machine, pick, index, formula, words[4], list);
 	if (container_ends(formulas, formula))
-		pick_add(machine, pick, frame_span("}"), 0, 0, 0);
+		pick_add(machine, pick, frame_span(plan->is_of_tags ? "" : "}"), 0, 0, 0);
 }
 
 /* All words that a frame that has not begun can begin with. */
@@ -236,7 +311,9 @@ opening_words(Machine *machine, uint32_t frame)
 		return NULL;
 	map_put(machine->pool, &machine->raw_picks, frame, index);
 	if (words[0] == FRAME_VALUE)
-		add_value_words(machine, machine->picks[index], words[1]);
+		add_value_words(machine, machine->picks[index], words[1], ~0u, false);
+	else if (words[0] == FRAME_BARE)
+		add_value_words(machine, machine->picks[index], words[1], words[2], true);
 	else if (words[0] == FRAME_ARRAY)
 		add_array_words(machine, machine->picks[index], words[1], words[2]);
 	else

@@ -378,9 +378,17 @@ scalar_expression(Formulas *formulas, uint32_t formula)
 	return made;
 }
 
+/* How strings are written: as JSON, or as they are, where an expression has them. */
+typedef struct Writing
+{
+	bool is_plain;
+	uint32_t bound;
+} Writing;
+
 /* The words of a cube that has a list of them. */
 static void
-add_words(Formulas *formulas, ScalarSets *sets, uint32_t *capacity, const WordList *cube, uint32_t list)
+add_words(Formulas *formulas, ScalarSets *sets, uint32_t *capacity, const WordList *cube, uint32_t list,
+		  const Writing *writing)
 {
 	uint32_t n;
 	const uint32_t *words = formula_words(formulas, list, &n);
@@ -388,13 +396,15 @@ add_words(Formulas *formulas, ScalarSets *sets, uint32_t *capacity, const WordLi
 	for (uint32_t i = 0; i < n && pool_work(formulas->pool, 1); i++)
 	{
 		ByteSpan text = schema_span(formulas->schema, words[i]), spelled;
-		bool has = true;
+		bool has = !memchr(text.data, 0, text.length);
 
 		for (uint32_t k = 0; k < cube->n && has; k++)
 			has = cube->at[k] == list || atom_satisfied(formulas, cube->at[k], text);
+		if (has && writing->is_plain)
+			has = expression_matches(formulas, writing->bound, text);
 		if (!has)
 			continue;
-		spelled = scalar_spell(formulas->pool, text);
+		spelled = writing->is_plain ? text : scalar_spell(formulas->pool, text);
 		if (spelled.data)
 			add_set(formulas, sets, capacity, (ScalarSet){.word = spelled});
 	}
@@ -402,11 +412,11 @@ add_words(Formulas *formulas, ScalarSets *sets, uint32_t *capacity, const WordLi
 
 /* The texts of one cube. */
 static void
-add_string_cube(Formulas *formulas, ScalarSets *sets, uint32_t *capacity, const WordList *cube)
+add_string_cube(Formulas *formulas, ScalarSets *sets, uint32_t *capacity, const WordList *cube, const Writing *writing)
 {
 	Expressions *e = formulas->schema->expressions;
 	ScalarSet set = {.max = NO_LIMIT};
-	uint32_t expression = E_ALL;
+	uint32_t expression = writing->bound;
 
 	for (uint32_t i = 0; i < cube->n; i++)
 	{
@@ -415,7 +425,7 @@ add_string_cube(Formulas *formulas, ScalarSets *sets, uint32_t *capacity, const 
 
 		if (formula_kind(formulas, atom) == ATOM_WORDS)
 		{
-			add_words(formulas, sets, capacity, cube, atom);
+			add_words(formulas, sets, capacity, cube, atom, writing);
 			return;
 		}
 		if (formula_kind(formulas, atom) == ATOM_LENGTH)
@@ -445,15 +455,15 @@ add_string_cube(Formulas *formulas, ScalarSets *sets, uint32_t *capacity, const 
 		add_set(formulas, sets, capacity, set);
 }
 
-const ScalarSets *
-scalar_strings(Formulas *formulas, uint32_t formula)
+static const ScalarSets *
+strings_of(Formulas *formulas, uint32_t formula, Writing writing)
 {
 	Cubes cubes = cubes_of(formulas, formula);
 	ScalarSets *sets = pool_alloc(formulas->pool, 1, sizeof *sets);
 	uint32_t capacity = 0;
 
 	for (uint32_t i = 0; sets && i < cubes.n && !pool_failed(formulas->pool); i++)
-		add_string_cube(formulas, sets, &capacity, &cubes.cubes[i]);
+		add_string_cube(formulas, sets, &capacity, &cubes.cubes[i], &writing);
 	return sets ? sets : &no_sets;
 }
 
@@ -466,4 +476,16 @@ scalar_no_strings(Formulas *formulas, uint32_t formula)
 	none = scalar_strings(formulas, formula)->n == 0;
 	formulas->is_above = was_above;
 	return none;
+}
+
+const ScalarSets *
+scalar_strings(Formulas *formulas, uint32_t formula)
+{
+	return strings_of(formulas, formula, (Writing){false, E_ALL});
+}
+
+const ScalarSets *
+scalar_texts(Formulas *formulas, uint32_t formula, uint32_t bound)
+{
+	return strings_of(formulas, formula, (Writing){true, bound});
 }

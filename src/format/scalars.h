@@ -12,7 +12,7 @@ typedef struct ScalarSet
 	/* one of these: */
 	const NumberSet *numbers;
 	const Language *language; /* texts, of min … max letters */
-	ByteSpan word;            /* one value, as JSON */
+	ByteSpan word;            /* one value, as it is written */
 	uint32_t min, max;
 } ScalarSet;
 
@@ -28,6 +28,9 @@ extern const ScalarSets *scalar_strings(Formulas *formulas, uint32_t formula);
 
 /* Is it plain that no string satisfies it, those that are never made counted? */
 extern bool scalar_no_strings(Formulas *formulas, uint32_t formula);
+
+/* Strings that are written without quotes and escapes, of those that an expression has. */
+extern const ScalarSets *scalar_texts(Formulas *formulas, uint32_t formula, uint32_t bound);
 
 /* Does a text satisfy a formula of strings? */
 extern bool scalar_text_satisfies(Formulas *formulas, uint32_t formula, ByteSpan text);

@@ -48,6 +48,7 @@ new_node(Schema *schema, const JsonNode *json, const char *path)
 	}
 	*node = (SchemaNode){
 		.json = json,
+		.draft = schema->draft,
 		.path = arena_copy(schema->pool->arena, path, strlen(path)),
 		.types = TYPE_ANY,
 		.max_length = NO_LIMIT,
@@ -224,14 +225,24 @@ void
 schema_open(Schema *schema, Pool *pool, Expressions *expressions, const JsonNode *json, const char *path,
 			uint32_t ignored)
 {
-	*schema = (Schema){.pool = pool, .expressions = expressions, .root_json = json, .ignored = ignored};
-	schema->draft = draft_of(json);
+	*schema = (Schema){.pool = pool, .expressions = expressions, .ignored = ignored};
 	schema->always = new_node(schema, NULL, "");
 	schema->never = new_node(schema, NULL, "");
 	if (pool_failed(pool))
 		return;
 	schema->nodes[schema->never]->is_false = true;
 	schema->nodes[schema->always]->is_read = schema->nodes[schema->never]->is_read = true;
+	schema->root = schema_add(schema, json, path);
+}
+
+uint32_t
+schema_add(Schema *schema, const JsonNode *json, const char *path)
+{
+	schema->root_json = json;
+	schema->draft = draft_of(json);
+	schema->places = NULL;
+	schema->dynamic_anchors = (WordList){0};
+	schema->n_recursive_anchors = 0;
 	refs_collect(schema);
-	schema->root = node_of(schema, json, path, 0);
+	return node_of(schema, json, path, 0);
 }

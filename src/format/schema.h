@@ -51,6 +51,7 @@ typedef struct SchemaNode
 {
 	const JsonNode *json; /* NULL: made, of true, false or a constant */
 	char *path;           /* a JSON pointer */
+	int draft;
 	bool is_read, is_false;
 	uint8_t types;
 	const JsonNode *values, *constant; /* enum; const. NULL: none */
@@ -103,6 +104,9 @@ typedef struct Schema
 /* Read a schema and all that it refers to. Failures are noted in the pool. */
 extern void schema_open(Schema *schema, Pool *pool, Expressions *expressions, const JsonNode *json, const char *path,
 						uint32_t ignored);
+
+/* The same of one document more, whose references stay within it: its node. */
+extern uint32_t schema_add(Schema *schema, const JsonNode *json, const char *path);
 
 /* The node of a constant. */
 extern uint32_t schema_constant(Schema *schema, const JsonNode *value);

@@ -126,7 +126,7 @@ collect_looked(Formulas *formulas, uint32_t id, Looked *looked, int depth)
 		list_add(formulas->pool, &looked->names, node->properties.at[2 * i]);
 	for (uint32_t i = 0; i < node->patterns.n; i++)
 		list_add(formulas->pool, &looked->expressions, node->patterns.at[2 * i]);
-	if (node->contains != NO_NODE && formulas->schema->draft >= 2020)
+	if (node->contains != NO_NODE && node->draft >= 2020)
 		list_add(formulas->pool, &looked->contains, node->contains);
 	looked->n_prefix = node->prefix.n > looked->n_prefix ? node->prefix.n : looked->n_prefix;
 	collect_looked(formulas, node->ref, looked, depth + 1);

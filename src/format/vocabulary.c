@@ -7,6 +7,7 @@
 #include <string.h>
 
 #include "../base/utf8.h"
+#include "calls.h"
 
 #define MAX_TOKEN_BYTES 250
 #define ALL_SETS ((1u << N_LETTER_SETS) - 1)
@@ -216,6 +217,39 @@ keep_longer(Vocabulary *vocabulary)
 	return at != NULL;
 }
 
+/* Does a token open a call behind its first byte? */
+static bool
+hides_opening(ByteSpan token)
+{
+	return token.length > 1 && !memchr(token.data, 0, token.length) &&
+		   (memmem(token.data + 1, token.length - 1, CALL_OPEN_TEXT, strlen(CALL_OPEN_TEXT)) ||
+			memmem(token.data + 1, token.length - 1, CALL_FUNCTION_TEXT, strlen(CALL_FUNCTION_TEXT)));
+}
+
+/* Note the tokens that do: hardly any vocabulary has one. */
+static bool
+find_hidden(Vocabulary *vocabulary, const SortedToken *tokens, uint32_t n)
+{
+	for (uint32_t i = 0; i < n; i++)
+	{
+		uint32_t at = vocabulary->n_hidden;
+		uint32_t *grown;
+		char **grown_bytes;
+
+		if (!hides_opening((ByteSpan){tokens[i].data, tokens[i].length}))
+			continue;
+		grown = realloc(vocabulary->hidden, (at + 1) * sizeof *grown);
+		vocabulary->hidden = grown ? grown : vocabulary->hidden;
+		grown_bytes = realloc(vocabulary->hidden_bytes, (at + 1) * sizeof *grown_bytes);
+		vocabulary->hidden_bytes = grown_bytes ? grown_bytes : vocabulary->hidden_bytes;
+		if (!grown || !grown_bytes || !(grown_bytes[at] = strndup(tokens[i].data, tokens[i].length)))
+			return false;
+		grown[at] = tokens[i].token;
+		vocabulary->n_hidden++;
+	}
+	return true;
+}
+
 Vocabulary *
 vocabulary_create(const ByteSpan *tokens, uint32_t n_tokens)
 {
@@ -233,7 +267,7 @@ vocabulary_create(const ByteSpan *tokens, uint32_t n_tokens)
 		vocabulary->n_tokens = n_tokens;
 		vocabulary->n_words = (n_tokens + 63) / 64;
 		qsort(sorted, n, sizeof *sorted, compare_tokens);
-		ok = build_trie(&vocabulary->all, sorted, n);
+		ok = find_hidden(vocabulary, sorted, n) && build_trie(&vocabulary->all, sorted, n);
 	}
 	for (int set = 0; ok && set < N_SLICES; set++)
 		ok = make_slice(vocabulary, (LetterSet) set, sorted, n, others);
@@ -266,6 +300,10 @@ vocabulary_destroy(Vocabulary *vocabulary)
 		free(slice->longer_characters);
 	}
 	free(vocabulary->bytes);
+	for (uint32_t i = 0; i < vocabulary->n_hidden; i++)
+		free(vocabulary->hidden_bytes[i]);
+	free(vocabulary->hidden_bytes);
+	free(vocabulary->hidden);
 	free(vocabulary);
 }
 

@@ -53,6 +53,9 @@ typedef struct Vocabulary
 	Trie all;
 	VocabularySlice slices[N_SLICES]; /* of the first sets */
 	char *bytes;                      /* of the longer tokens */
+	uint32_t n_hidden;                /* tokens that have what opens a call behind other bytes ... */
+	uint32_t *hidden;
+	char **hidden_bytes; /* ... with a NUL behind them */
 } Vocabulary;
 
 /* Tokens whose span has no data are not ordinary, and left out. The spans are not kept. NULL: no memory. */

@@ -246,6 +246,27 @@ opens_thinking(const ChatTemplate *chat_template, bool *opens)
 	return status.code == STATUS_UNAVAILABLE ? status : status_ok();
 }
 
+/* How does the template write calls of tools? Asked with one that nobody else has. */
+static Status
+writes_tags(const ChatTemplate *chat_template, bool *by_tags)
+{
+	static const char messages[] =
+		"[{\"role\": \"user\", \"content\": \"Hello\"}, {\"role\": \"assistant\", \"content\": \"\", \"tool_calls\": "
+		"[{\"type\": \"function\", \"function\": {\"name\": \"qwen_pg_asks\", \"arguments\": {\"how\": \"so\"}}}]}]";
+	ChatInput input = {
+		.messages = {messages, strlen(messages)},
+		.enable_thinking = -1,
+		.bos_token = "",
+		.eos_token = "",
+	};
+	ChatPrompt prompt = {0};
+	Status status = chat_template_render(chat_template, &input, &prompt);
+
+	*by_tags = status.code == STATUS_OK && strstr(prompt.text, "<function=qwen_pg_asks>");
+	chat_prompt_free(&prompt);
+	return status.code == STATUS_UNAVAILABLE ? status : status_ok();
+}
+
 /*
  * Does the template take </think> out of old answers without ever writing <think>? Then the model opens its thinking by
  * itself (early R1 distills). A template that does write it, in old answers only, is that of a model that does not
@@ -283,6 +304,7 @@ create_template(Model *model, const ImageHeader *header)
 				   : status_ok();
 	}
 	STATUS_TRY(status_prefix(opens_thinking(model->chat_template, &opens), "chat template"));
+	STATUS_TRY(status_prefix(writes_tags(model->chat_template, &model->calls_by_tags), "chat template"));
 	model->has_thinking_switch = chat_template_mentions(model->chat_template, "enable_thinking");
 	model->can_think = model->has_thinking_switch || opens || leaves_opening(model, text, length);
 	return status_ok();

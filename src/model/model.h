@@ -164,6 +164,7 @@ typedef struct Model
 	ChatTemplate *chat_template; /* NULL where the template could not be parsed; then chat_template_error says why */
 	Status chat_template_error;
 	bool can_think;           /* its answers may begin with thinking, by its template */
+	bool calls_by_tags;       /* its template writes calls of tools as <function=NAME>, else as JSON */
 	bool has_thinking_switch; /* the template asks for enable_thinking; else a model that can think always does */
 	const void *image;        /* the mapping and its length; private to model.c */
 	size_t image_bytes;

@@ -197,6 +197,9 @@ check_members(const Request *request)
 		return status_error(STATUS_INVALID_ARGUMENT, "request kind %u with shared messages", request->kind);
 	if (!chat && request->tools.data)
 		return status_error(STATUS_INVALID_ARGUMENT, "request kind %u with tools", request->kind);
+	if (request->tool_choice > TOOL_CHOICE_NAMED || (request->tool_choice && !request->tools.data) ||
+		(request->tool_choice == TOOL_CHOICE_NAMED) != (request->tool_name.length > 0))
+		return status_error(STATUS_INVALID_ARGUMENT, "a request's choice of tools makes no sense");
 	if (request->format.data && request->kind != REQUEST_CHAT && request->kind != REQUEST_GENERATE)
 		return status_error(STATUS_INVALID_ARGUMENT, "request kind %u with a format", request->kind);
 	if (score != (request->candidates.data != NULL))
@@ -290,8 +293,10 @@ decode_request_unchecked(const unsigned char *body, size_t length, Request *requ
 	request->prefix_sharing = read_u8(&reader);
 	request->shared_messages = read_span(&reader);
 	request->format = read_span(&reader);
+	request->tool_choice = read_u8(&reader);
+	request->tool_name = read_span(&reader);
 	STATUS_TRY(finish_body(&reader, "request"));
-	if (((request->flags & REQUEST_FLAG_FORMAT) != 0) != (request->format.data != NULL))
+	if (((request->flags & REQUEST_FLAG_FORMAT) != 0) != (request->format.data || request->tools.data))
 		return status_error(STATUS_INVALID_ARGUMENT, "a request's flag for its format is wrong");
 	request->flags &= ~REQUEST_FLAG_FORMAT;
 	return request_check(request);
@@ -300,9 +305,9 @@ decode_request_unchecked(const unsigned char *body, size_t length, Request *requ
 Status
 request_check_texts(const Request *request)
 {
-	const ByteSpan texts[] = {request->model,      request->adapter,         request->text,  request->messages,
-							  request->tools,      request->instruction,     request->query, request->suffix,
-							  request->candidates, request->shared_messages, request->format};
+	const ByteSpan texts[] = {request->model,      request->adapter,         request->text,   request->messages,
+							  request->tools,      request->instruction,     request->query,  request->suffix,
+							  request->candidates, request->shared_messages, request->format, request->tool_name};
 
 	for (size_t i = 0; i < sizeof texts / sizeof texts[0]; i++)
 		if (!is_text(texts[i]))

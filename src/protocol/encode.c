@@ -75,9 +75,9 @@ static Status
 check_request_size(const Request *request)
 {
 	uint64_t total = (uint64_t) request->n_tokens * 4;
-	const ByteSpan *spans[] = {&request->model,      &request->adapter,         &request->text,  &request->messages,
-							   &request->tools,      &request->instruction,     &request->query, &request->suffix,
-							   &request->candidates, &request->shared_messages, &request->format};
+	const ByteSpan *spans[] = {&request->model,      &request->adapter,         &request->text,   &request->messages,
+							   &request->tools,      &request->instruction,     &request->query,  &request->suffix,
+							   &request->candidates, &request->shared_messages, &request->format, &request->tool_name};
 
 	for (size_t i = 0; i < sizeof spans / sizeof spans[0]; i++)
 		total += spans[i]->length;
@@ -99,7 +99,7 @@ encode_request(ByteWriter *writer, uint32_t request_id, const Request *request)
 	STATUS_TRY(request_check(request));
 	start = begin_frame(writer, request_id, FRAME_REQUEST);
 	write_u8(writer, request->kind);
-	write_u32(writer, request->flags | (request->format.data ? REQUEST_FLAG_FORMAT : 0));
+	write_u32(writer, request->flags | (request->format.data || request->tools.data ? REQUEST_FLAG_FORMAT : 0));
 	write_u32(writer, request->role);
 	write_span(writer, request->model);
 	write_span(writer, request->adapter);
@@ -123,6 +123,8 @@ encode_request(ByteWriter *writer, uint32_t request_id, const Request *request)
 	write_u8(writer, request->prefix_sharing);
 	write_span(writer, request->shared_messages);
 	write_span(writer, request->format);
+	write_u8(writer, request->tool_choice);
+	write_span(writer, request->tool_name);
 	return end_frame(writer, start);
 }
 

@@ -86,7 +86,7 @@ typedef enum RequestKind
 #define REQUEST_FLAG_STREAM 1u        /* send PIECE frames as text is sampled; else all content comes in DONE */
 #define REQUEST_FLAG_PARSE_SPECIAL 2u /* TOKENIZE, GENERATE: added tokens in the text are recognised */
 #define REQUEST_FLAG_FORMAT                                                                                            \
-	4u /* set by encode_request where format is given: near the beginning, for who reads it first */
+	4u /* set by encode_request where format or tools are given: near the beginning, for who reads it first */
 #define REQUEST_FLAGS_KNOWN (3u | REQUEST_LOGPROBS_MASK)
 /* CHAT, GENERATE: the answer's tokens come with their log-probabilities, and with those of the n likeliest beside each.
  */
@@ -122,6 +122,16 @@ typedef enum PrefixSharing
 	PREFIX_ROLE = 1,   /* requests of the same role; for shared_messages' part, all */
 	PREFIX_SHARED = 2, /* all requests with PREFIX_SHARED */
 } PrefixSharing;
+
+/* May an answer call tools, and which? */
+typedef enum ToolChoice
+{
+	TOOL_CHOICE_NOT_GIVEN = 0, /* as AUTO; what a schema says that cannot be kept is no error */
+	TOOL_CHOICE_AUTO = 1,
+	TOOL_CHOICE_NONE = 2,
+	TOOL_CHOICE_REQUIRED = 3,
+	TOOL_CHOICE_NAMED = 4, /* the one of tool_name */
+} ToolChoice;
 
 typedef struct SamplingOptions
 {
@@ -171,6 +181,8 @@ typedef struct Request
 	ByteSpan
 		shared_messages; /* CHAT, SCORE, or not given: messages that are nobody's secret (a built-in prompt without
 							the user's text). As far as the prompt begins with the same tokens, all may share it. */
+	uint8_t tool_choice; /* ToolChoice; needs tools */
+	ByteSpan tool_name;  /* TOOL_CHOICE_NAMED, else not given */
 } Request;
 
 /* Body of ACCEPTED. */

@@ -111,7 +111,7 @@ def endless_request(text):
     not_given = struct.pack("<I", 0xFFFFFFFF)
     options = struct.pack("<IidddidddqBid", 1 | 2, 4000, 0.0, 0.0, 0.0, 0, 1.0, 0.0, 0.0, 0, 0, 0, 0.0)
     return (struct.pack("<BII", 2, 0, 10) + 2 * not_given + struct.pack("<I", len(text)) + text + 6 * not_given + struct.pack("<5I", 0, 0, 0, 0, 0) + options
-            + struct.pack("<iB", 0, 0) + 2 * not_given)
+            + struct.pack("<iB", 0, 0) + 2 * not_given + b"\0" + not_given)
 
 
 def test_a_connection_that_ends_without_a_word_frees_all_of_its_requests(server):

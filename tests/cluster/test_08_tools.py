@@ -30,7 +30,11 @@ SYSTEM = {
     "caller": "You are Qwen, created by Alibaba Cloud. You are a helpful assistant.\n\n",
     "thinking_caller": "",
 }
-ONE_TOOL = '[{"type": "function", "function": {"name": "get_weather", "parameters": {"type": "object", "properties": {"city": {"type": "string"}}}}}]'
+ONE_TOOL = (
+    '[{"type": "function", "function": {"name": "get_weather", "parameters": {"type": "object", "properties": {"city": {"enum": ["Paris"]}}, "required": ["city"]}}}]'
+)
+# one whose schema cannot be kept
+UNKEPT_TOOL = ONE_TOOL.replace('"enum": ["Paris"]', '"$ref": "http://example.com/city"')
 
 
 @pytest.fixture(scope="module")
@@ -97,12 +101,17 @@ def test_tools_without_a_call(tool_server):
     assert (content, calls, reason) == (ANSWER, None, "stop")
 
 
-def test_a_call_cut_off_is_no_call(tool_server):
-    sql = "SELECT content, tool_calls, finish_reason FROM qwen_chat_full('[{\"role\": \"user\", \"content\": \"x\"}]'::json, %s::json, temperature => 0, max_tokens => %s)"
+CUT = "SELECT content, tool_calls, finish_reason FROM qwen_chat_full('[{\"role\": \"user\", \"content\": \"x\"}]'::json, %s::json, temperature => 0, max_tokens => %s)"
+
+
+def test_a_call_for_which_there_is_no_room_does_not_begin(tool_server):
     for n in (7, 12, 18):
-        content, calls, reason = tool_server.query(sql, (ONE_TOOL, n))[0]
-        assert calls is None and reason == "length"
-        assert content.startswith(CALL_WORDS + "\n\n<tool_call>")
+        assert tool_server.query(CUT, (ONE_TOOL, n))[0] == (CALL_WORDS + "\n\n", None, "length")
+
+
+def test_a_schema_that_cannot_be_kept_leaves_the_arguments_to_the_model(tool_server):
+    ((_, calls, _),) = tool_server.query(CUT, (UNKEPT_TOOL, 60))
+    assert [call["function"]["name"] for call in calls] == ["get_weather"] and set(calls[0]["function"]["arguments"]) <= {"city"}
 
 
 CALL_TEXT = '<tool_call>\n{"name": "get_weather", "arguments": {"city": "Paris"}}\n</tool_call>'

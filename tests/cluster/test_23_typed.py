@@ -161,8 +161,9 @@ def test_what_cannot_be_kept_is_said_before_it_begins(server):
     assert server.query("SELECT * FROM qwen_check_format(NULL)") == []
     with pytest.raises(psycopg2.errors.InvalidParameterValue, match="stop strings would cut JSON"):
         server.query("SELECT qwen_chat('x', stop => ARRAY['}'], response_format => '{}')")
-    with pytest.raises(psycopg2.errors.FeatureNotSupported, match="beside tools"):
-        server.query("""SELECT qwen_chat('[{"role": "user", "content": "x"}]'::json, tools => '[{"type": "function", "function": {"name": "f"}}]', response_format => '{}')""")
+    with pytest.raises(psycopg2.errors.FeatureNotSupported, match="a copy cannot stand beside calls"):
+        server.query("""SELECT qwen_chat('[{"role": "user", "content": "x"}]'::json, tools => '[{"type": "function", "function": {"name": "f"}}]',
+            response_format => '{"type": "copy", "text": "a", "kinds": ["b"]}')""")
 
 
 @pytest.fixture(scope="module")

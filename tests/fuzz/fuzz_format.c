@@ -1,7 +1,8 @@
 /*
  * fuzz_format.c - what a client asks of an answer's form: compiled, walked through at random, completed.
  *
- * Input: a byte that seeds the walk, then the response_format.
+ * Input: a byte that seeds the walk, then the response_format; or, from 64 on, tools, of which the upper bits say how
+ * they are called.
  */
 #include "../../src/format/format.h"
 #include "fuzz.h"
@@ -19,13 +20,19 @@ LLVMFuzzerTestOneInput(const uint8_t *data, size_t size)
 	FormatState state;
 	uint64_t seed;
 	ByteWriter answer;
+	CallForm form;
+	bool has_calls;
 
 	byte_reader_init(&input, data, size);
 	seed = read_u8(&input) + 1;
 	text = fuzz_rest(&input);
 	if (!utf8_is_valid(text.data, text.length) || memchr(text.data, 0, text.length))
 		return 0;
-	status = format_compile(text, NULL, &format);
+	form = (CallForm){.is_of_tags = seed & 64, .has_open = seed & 32, .has_close = seed & 32, .is_lenient = seed & 16};
+	form.choice = seed & 128 ? CALLS_MUST : CALLS_MAY;
+	has_calls = seed > 64;
+	status = !has_calls ? format_compile(text, NULL, &format)
+						: format_compile_calls(text, (ByteSpan){NULL, 0}, &form, NULL, &format);
 	PROMISE(status.code == STATUS_OK || status.code == STATUS_INVALID_ARGUMENT || status.code == STATUS_UNSUPPORTED ||
 			status.code == STATUS_TOO_LONG);
 	PROMISE((status.code == STATUS_OK) || !format);
@@ -61,7 +68,8 @@ LLVMFuzzerTestOneInput(const uint8_t *data, size_t size)
 		PROMISE(answer.length < MAX_ANSWER);
 		state = format_take(format, format_start(format), answer.data ? (char *) answer.data : "", answer.length);
 		PROMISE(format_status(format).code != STATUS_OK || (state && format_is_complete(format, state)));
-		PROMISE(utf8_is_valid(answer.data ? (char *) answer.data : "", answer.length));
+		/* a free text is any, and calls have bytes of their own */
+		PROMISE(has_calls || utf8_is_valid(answer.data ? (char *) answer.data : "", answer.length));
 	}
 	else
 		PROMISE(format_status(format).code != STATUS_INTERNAL);

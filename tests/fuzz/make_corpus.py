@@ -20,12 +20,12 @@ def span(text):
 
 
 def request(kind, flags=0, model=None, adapter=None, text=None, messages=None, tools=None, instruction=None, query=None, suffix=None, candidates=None, tokens=(), dimensions=0,
-            chunk=(0, 0), stops=(), given=0, thinking=0, shared=None, form=None):
-    body = struct.pack("<BII", kind, flags | (0 if form is None else 4), 10) + b"".join(span(s) for s in (model, adapter, text, messages, tools, instruction, query, suffix, candidates))
+            chunk=(0, 0), stops=(), given=0, thinking=0, shared=None, form=None, choice=0, name=None):
+    body = struct.pack("<BII", kind, flags | (4 if form or tools else 0), 10) + b"".join(span(s) for s in (model, adapter, text, messages, tools, instruction, query, suffix, candidates))
     body += struct.pack(f"<I{len(tokens)}i", len(tokens), *tokens) + struct.pack("<IIII", dimensions, *chunk, len(stops))
     body += b"".join(span(s) for s in stops)
     body += struct.pack("<IidddidddqBid", given, 50, 0.7, 0.9, 0.05, 20, 1.1, 0.5, 0.5, 42, thinking, 100, 0.5)
-    return body + struct.pack("<iB", 0, 1) + span(shared) + span(form)
+    return body + struct.pack("<iB", 0, 1) + span(shared) + span(form) + bytes([choice]) + span(name)
 
 
 def frame(kind, body, number=7):
@@ -36,6 +36,7 @@ def protocol():
     messages = '[{"role":"user","content":"Hi"}]'
     requests = {
         "chat": request(1, 1, "chat", "legal", messages=messages, tools="[]", stops=("END", "\n"), given=0xFFF, thinking=1, shared="[]"),
+        "call": request(1, messages=messages, tools='[{"name":"f"}]', choice=4, name="f"),
         "generate": request(2, text="Once upon"),
         "fill_in": request(2, text="Once upon", suffix=", he was king."),
         "form": request(2, text="Once upon", form='{"type":"json_object"}'),
@@ -77,6 +78,9 @@ def small_texts():
                        ("regex", '{"type":"regex","pattern":"[a-c]{2,4}\\\\d|(?:x|\\u00e9)*"}'), ("choice", '{"type":"choice","choices":["foo","foobar"]}'),
                        ("copy", '{"type":"copy","text":"e\\u0301 \\ue002 z","kinds":["a","ab"],"open":"\\ue000","close":"\\ue001"}')):
         save("format", name, b"\x07" + text.encode())
+    tools = '[{"name":"f","parameters":{"properties":{"a":{"type":["string","integer"]},"b":{"enum":["x",null]}},"required":["a"]}},{"function":{"name":"g"}}]'
+    for name, how in (("calls_json", b"\x61"), ("calls_tags", b"\xe0"), ("calls_lenient", b"\xd5")):
+        save("format", name, how + tools.encode())
     for name, text in (("classes", "^[^a-z\\d]\\w+\\s?$|\\p{Lu}{2,3}"), ("ahead", "^(?!x)(?=..b)[a-z]+(?:$|q)"), ("counts", "(a{2}|b{1,}?){0,3}\\x41\\u{1f600}")):
         save("pattern", name, text)
     save("detokenizer", "cut", b"\x02caf\xc3\xa9 \xf0\x9f\x91\x8d\xe2\x82")

@@ -12,6 +12,7 @@
 
 #include <cmocka.h>
 
+#include "../../src/engine/format_cache.h"
 #include "extract_calls.h"
 #include "failing_allocations.h"
 #include "tiny_engine.h"
@@ -327,6 +328,7 @@ requests_fail_whole_or_not_at_all(void **state)
 	request.chunk_tokens = 20;
 	request.chunk_overlap = 4;
 	check_request(engine, "chunk", &request);
+	format_cache_forget(engine->slots.slots[0].model);
 	tiny_engine_free(engine);
 	assert_int_equal(atomic_load(&allocations_live), live);
 }

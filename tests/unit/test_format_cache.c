@@ -38,7 +38,8 @@ static SharedFormat *
 get(uint32_t role, int number)
 {
 	SharedFormat *shared;
-	Status status = format_cache_get(&place, role, form(number), &shared);
+	const Request message = {.kind = REQUEST_GENERATE, .role = role, .format = form(number)};
+	Status status = format_cache_get(&place, &message, &shared);
 
 	if (status.code != STATUS_OK)
 		fail_msg("%s", status.message);
@@ -105,7 +106,8 @@ forms_in_use_are_their_roles_memory(void **state)
 	(void) state;
 	while (n < N_FORMS && status.code == STATUS_OK)
 	{
-		status = format_cache_get(&place, 7, form(10000 + n), &used[n]);
+		status = format_cache_get(&place, &(Request){.kind = REQUEST_GENERATE, .role = 7, .format = form(10000 + n)},
+								  &used[n]);
 		n += status.code == STATUS_OK;
 	}
 	assert_int_equal(status.code, STATUS_UNAVAILABLE);

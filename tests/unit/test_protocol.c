@@ -42,6 +42,8 @@ full_request(void)
 	request.adapter = span("legal");
 	request.messages = span("[{\"role\":\"user\",\"content\":\"Grüße\"}]");
 	request.tools = span("[]");
+	request.tool_choice = TOOL_CHOICE_NAMED;
+	request.tool_name = span("look");
 	request.n_stops = 2;
 	request.stops[0] = span("\n\n");
 	request.stops[1] = span("END");
@@ -98,6 +100,8 @@ request_round_trip(void **state)
 	assert_true(received.options.adapter_scale == -0.5);
 	assert_span(received.messages, "[{\"role\":\"user\",\"content\":\"Grüße\"}]");
 	assert_span(received.tools, "[]");
+	assert_int_equal(received.tool_choice, TOOL_CHOICE_NAMED);
+	assert_span(received.tool_name, "look");
 	assert_null(received.text.data);
 	assert_int_equal(received.n_stops, 2);
 	assert_span(received.stops[1], "END");

@@ -129,10 +129,79 @@ read_adapter_scale(const JsonbValue *value, Request *request)
 		DatumGetFloat8(DirectFunctionCall1(numeric_float8_no_overflow, NumericGetDatum(value->val.numeric)));
 }
 
+/* A member of an object, or NULL. */
+static const JsonbValue *
+member_of(const JsonbValue *object, const char *name)
+{
+	JsonbValue key = {.type = jbvString, .val.string = {(int) strlen(name), (char *) name}};
+
+	if (!object || object->type != jbvBinary || !JsonContainerIsObject(object->val.binary.data))
+		return NULL;
+	return findJsonbValueFromContainer(object->val.binary.data, JB_FOBJECT, &key);
+}
+
+static bool
+text_is(const JsonbValue *value, const char *text)
+{
+	return value && value->type == jbvString && value->val.string.len == (int) strlen(text) &&
+		   memcmp(value->val.string.val, text, strlen(text)) == 0;
+}
+
+/* The name in {"type": "function", "function": {"name": ...}}, which stands without "function" in a newer interface;
+ * NULL: it is none of them. */
+static const JsonbValue *
+chosen_name(const JsonbValue *value)
+{
+	const JsonbValue *function = member_of(value, "function"), *name = member_of(function ? function : value, "name");
+
+	return text_is(member_of(value, "type"), "function") && name && name->type == jbvString ? name : NULL;
+}
+
+/* "auto", "none", "required", or the name of a tool, alone or as an object. */
+static void
+read_tool_choice(const JsonbValue *value, Request *request)
+{
+	const JsonbValue *name = value->type == jbvString ? value : chosen_name(value);
+
+	if (value->type == jbvNull)
+		return;
+	if (!name || name->val.string.len == 0)
+		ereport(ERROR,
+				(errcode(ERRCODE_INVALID_PARAMETER_VALUE),
+				 errmsg("options: \"tool_choice\" must be \"auto\", \"none\", \"required\" or the name of a tool"),
+				 errhint("options => '{\"tool_choice\": {\"type\": \"function\", \"function\": {\"name\": \"...\"}}}' "
+						 "names a tool of any name.")));
+	if (text_is(value, "auto"))
+		request->tool_choice = TOOL_CHOICE_AUTO;
+	else if (text_is(value, "none"))
+		request->tool_choice = TOOL_CHOICE_NONE;
+	else if (text_is(value, "required"))
+		request->tool_choice = TOOL_CHOICE_REQUIRED;
+	else
+	{
+		request->tool_choice = TOOL_CHOICE_NAMED;
+		request->tool_name = span_from_text(cstring_to_text_with_len(name->val.string.val, name->val.string.len));
+	}
+}
+
+/* Without tools there is nothing to choose, and what asks for a call is an error. */
+static void
+check_tool_choice(Request *request)
+{
+	if (request->tools.data)
+		return;
+	if (request->tool_choice == TOOL_CHOICE_REQUIRED || request->tool_choice == TOOL_CHOICE_NAMED)
+		ereport(ERROR, (errcode(ERRCODE_INVALID_PARAMETER_VALUE),
+						errmsg("options: \"tool_choice\" asks for a call, but there are no tools"),
+						errhint("Functions that take messages as json or jsonb take tools beside them.")));
+	request->tool_choice = TOOL_CHOICE_NOT_GIVEN;
+}
+
 /* The keys there are: a row each, in the order of docs/sql.md. */
 static const NamedOption named_options[] = {
 	{"adapter", read_adapter},
 	{"adapter_scale", read_adapter_scale},
+	{"tool_choice", read_tool_choice},
 	{NULL, NULL},
 };
 
@@ -199,6 +268,7 @@ options_read_object(FunctionCallInfo fcinfo, int argument, Request *request)
 	if ((request->options.given & OPTION_ADAPTER_SCALE) && !request->adapter.data)
 		ereport(ERROR, (errcode(ERRCODE_INVALID_PARAMETER_VALUE),
 						errmsg("options: \"adapter_scale\" is given without an adapter")));
+	check_tool_choice(request);
 }
 
 void

@@ -160,10 +160,10 @@ QWEN_FUNCTION(qwen_render_chat_json, 1, 5)
 	if (PG_ARGISNULL(0))
 		PG_RETURN_NULL();
 	init_request(&request, REQUEST_RENDER_CHAT, optional_text(fcinfo, 3));
-	options_read_object(fcinfo, 4, &request);
 	request.messages = span_from_text(PG_GETARG_TEXT_PP(0));
 	if (!PG_ARGISNULL(1))
 		request.tools = span_from_text(PG_GETARG_TEXT_PP(1));
+	options_read_object(fcinfo, 4, &request);
 	return render(fcinfo, &request);
 }
 
@@ -181,9 +181,9 @@ QWEN_FUNCTION(qwen_render_chat_jsonb, 1, 5)
 	if (PG_ARGISNULL(0))
 		PG_RETURN_NULL();
 	init_request(&request, REQUEST_RENDER_CHAT, optional_text(fcinfo, 3));
-	options_read_object(fcinfo, 4, &request);
 	request.messages = span_from_jsonb(PG_GETARG_JSONB_P(0));
 	if (!PG_ARGISNULL(1))
 		request.tools = span_from_jsonb(PG_GETARG_JSONB_P(1));
+	options_read_object(fcinfo, 4, &request);
 	return render(fcinfo, &request);
 }
