@@ -309,6 +309,11 @@ check-scale: $(B)/installed model
 check-growth: $(B)/installed model
 	@QWEN_GROWTH=full QWEN_GROWTH_PART=$(or $(PART),1/1) $(PYTHON) -m pytest -q -s -p no:cacheprovider tests/cluster/test_17_growth.py
 
+# calls of tools at a high temperature: SEEDS of each question, and every other max_tokens; check asks a few
+.PHONY: check-tool-choice
+check-tool-choice: $(B)/installed model
+	@QWEN_TEST_SEEDS=$(or $(SEEDS),12) $(PYTEST) tests/cluster/test_25_tool_choice.py
+
 # a prompt of 128K tokens read to its end; check cancels it in the middle
 .PHONY: check-long-prompts
 check-long-prompts: $(B)/installed model
