@@ -69,7 +69,6 @@ def test_instruction_is_qwens_form(embedding_server):
     sql = "SELECT qwen_embed(%s, model => %s, instruction => %s)"
     for model in cases.MODELS:
         assert embedding_server.value(sql, ("Where?", model, "Find it")) == embedding_server.value(sql, ("Instruct: Find it\nQuery:Where?", model, None))
-    assert embedding_server.value(sql, ("Where?", "embed_last", "")) == embedding_server.value(sql, ("Instruct: \nQuery:Where?", "embed_last", None))
 
 
 @pytest.mark.parametrize("dimensions", [1, 7, 32, 64])

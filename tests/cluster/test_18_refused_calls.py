@@ -18,6 +18,7 @@ LAYOUT = f"<qq{N_CALLS}qq{N_PATHS * PATH_BYTES}s"
 
 # refused calls that cost nothing: files that may be asked for, and why
 MAY_BE_ASKED_FOR = {
+    "/proc/sys/vm/overcommit_memory": "the C library, when a thread's heap shrinks: refused, it gives the pages back by madvise",
     "/proc/meminfo": "how much memory is left beside a model: the loader has said it (slots.c)",
     "/proc/self/cgroup": "the same",
     "/sys/devices/system/cpu/online": "the C library counts processors when a thread allocates for the first time",

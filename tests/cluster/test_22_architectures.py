@@ -52,7 +52,13 @@ def test_each_architecture_answers_as_the_demo_model(talking, answers, loaded):
     assert "Paris" in answers[QUESTIONS[0]]
     architecture, name, _ = loaded
     assert talking.value("SELECT architecture FROM qwen_models WHERE name = %s", (name,)) == architecture.split("+")[0]
-    assert dict(talking.query(ANSWERS, (name, list(QUESTIONS)))) == answers
+    said = dict(talking.query(ANSWERS, (name, list(QUESTIONS))))
+    # delta nets that matter say other things than the demo model does, and the same ones whatever goes on beside them
+    if architecture.endswith("+states"):
+        assert "Paris" in said[QUESTIONS[0]]
+        assert {question: talking.query(ANSWERS, (name, [question]))[0][1] for question in QUESTIONS} == said
+    else:
+        assert said == answers
     if architecture in SAME_BITS:
         assert talking.value(STORY, (name,)) == talking.value(STORY, ("chat",))
     notices = talking.value("SELECT notices FROM qwen_models WHERE name = %s", (name,))

@@ -34,20 +34,20 @@ def test_rows_with_nothing_to_see_have_no_answer_and_are_not_queued(server):
 
 
 def test_what_waits_or_has_failed_is_not_queued_twice(server):
-    server.query("CREATE TABLE twice (id int PRIMARY KEY, body text, answer varchar(1) CHECK (answer <> answer))")
-    server.query("ALTER TABLE twice OWNER TO CURRENT_USER")
-    server.query(QUEUE.format("twice", "queue", ""))
+    server.query("CREATE TABLE queued_once (id int PRIMARY KEY, body text, answer varchar(1) CHECK (answer <> answer))")
+    server.query("ALTER TABLE queued_once OWNER TO CURRENT_USER")
+    server.query(QUEUE.format("queued_once", "queue", ""))
     session = server.connect()
     cursor = session.cursor()
-    cursor.execute("BEGIN; INSERT INTO twice SELECT i, 'a word' FROM generate_series(1, 3) i; SELECT qwen_enqueue('twice')")
+    cursor.execute("BEGIN; INSERT INTO queued_once SELECT i, 'a word' FROM generate_series(1, 3) i; SELECT qwen_enqueue('queued_once')")
     assert cursor.fetchone() == (0,)
     cursor.execute("COMMIT")
     session.close()
-    wait_until(lambda: server.value("SELECT count(*) FROM qwen_dead_letters WHERE relation = 'twice'::regclass") == 3, 30, "dead letters")
-    assert server.value("SELECT qwen_enqueue('twice')") == 0
-    server.query("SELECT qwen_forget_table('twice')")
-    assert server.value("SELECT qwen_enqueue('twice')") == 3
-    server.query("DROP TABLE twice")
+    wait_until(lambda: server.value("SELECT count(*) FROM qwen_dead_letters WHERE relation = 'queued_once'::regclass") == 3, 30, "dead letters")
+    assert server.value("SELECT qwen_enqueue('queued_once')") == 0
+    server.query("SELECT qwen_forget_table('queued_once')")
+    assert server.value("SELECT qwen_enqueue('queued_once')") == 3
+    server.query("DROP TABLE queued_once")
 
 
 def test_when_and_names_and_disabled_triggers(server):
