@@ -77,9 +77,11 @@ def make_roles(server, *names):
     server.query("; ".join(f"CREATE ROLE {name} SUPERUSER LOGIN; CREATE TABLE said_{name} (id int PRIMARY KEY, said text)" for name in names))
 
 
+SUBMIT = "SELECT qwen_submit('SELECT id, body FROM texts WHERE id <= {}', 'body', 'said_{}', 'said', max_tokens => 1, temperature => 0)"
+
+
 def submit(server, role, n_rows):
-    source = f"SELECT id, body FROM texts WHERE id <= {n_rows}"
-    return server.value(f"SELECT qwen_submit('{source}', 'body', 'said_{role}', 'said', max_tokens => 1, temperature => 0)", user=role)
+    return server.value(SUBMIT.format(n_rows, role), user=role)
 
 
 def states(server, jobs):
@@ -119,9 +121,20 @@ def test_more_roles_than_places_need_few_scouts(busy):
     make_roles(busy, *roles)
     busy.reload(qwen__max_job_workers=8)
     before, start, engine = count_scouts(busy), time.monotonic(), busy.engine_pid()
-    busy.signal(engine, signal.SIGSTOP)  # so that all places stay taken
+    # a job that is submitted is shown to the engine, so all are before it stands still, and their places stay taken
+    open_sessions, jobs = [], []
+    for role in roles:
+        session = busy.connect(role)
+        session.autocommit = False
+        cursor = session.cursor()
+        cursor.execute(SUBMIT.format(1, role))
+        jobs.append(cursor.fetchone()[0])
+        open_sessions.append(session)
+    busy.signal(engine, signal.SIGSTOP)
     try:
-        jobs = [submit(busy, role, 1) for role in roles]
+        for session in open_sessions:
+            session.commit()
+            session.close()
         assert busy.value("SELECT count(*) FROM _qwen_job_workers()") == 64
         time.sleep(3)
     finally:
