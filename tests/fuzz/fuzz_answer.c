@@ -107,8 +107,9 @@ say(ByteSpan answer, ByteSpan stop, uint8_t settings, uint32_t budget, bool stre
 		memset(logits, 0, sizeof logits);
 		logits[at < answer.length ? token_of[(unsigned char) answer.data[at]] : 258] = 1;
 		at += !is_forced;
-		/* as a step does: what calls of tools do not let come has a mask */
+		/* as a step does: what calls of tools do not let come is not picked */
 		constraint_begin_step(&generation_of(asked)->constraint, NULL, 0);
+		constraint_apply(&generation_of(asked)->constraint, 0, logits, TINY_VOCAB);
 		PROMISE(request_take_row(&asked->sequences[0], &row, &frames).code == STATUS_OK);
 		read_frames(&frames, &outcome);
 	}
