@@ -12,7 +12,7 @@ import struct
 import sys
 
 sys.path.insert(0, os.path.dirname(os.path.abspath(__file__)))
-from demo_model import BLOCKS, STRING, pack_string, read_gguf, write_gguf  # noqa: E402
+from demo_model import BLOCKS, STRING, kept, pack_string, read_gguf, write_gguf  # noqa: E402
 
 VERSION = 1  # of what this program writes: in the names of cached files
 RENAMED = {b"<issue_start>": b"<tool_call>", b"<issue_comment>": b"</tool_call>"}
@@ -62,16 +62,10 @@ def write_calling(source, target, template):
 
 def cached(cache, source, template):
     """The file name, below cache/models, of a model with one of the published templates; made unless it is there."""
-    file = f"calling-{os.path.splitext(os.path.basename(source))[0]}-{template}-{VERSION}.gguf"
-    path = os.path.join(cache, "models", file)
-    if not os.path.exists(path):
-        os.makedirs(os.path.dirname(path), exist_ok=True)
-        new = f"{path}.{os.getpid()}.tmp"
-        with open(os.path.join(TEMPLATES, f"{template}.jinja"), encoding="utf-8") as file_of_template:
-            write_calling(source, new, file_of_template.read())
-        os.chmod(new, 0o644)
-        os.replace(new, path)
-    return file
+    with open(os.path.join(TEMPLATES, f"{template}.jinja"), encoding="utf-8") as file:
+        text = file.read()
+    name = f"calling-{os.path.splitext(os.path.basename(source))[0]}-{template}-{VERSION}.gguf"
+    return kept(os.path.join(cache, "models"), name, lambda new: write_calling(source, new, text))
 
 
 def main():

@@ -142,15 +142,7 @@ def write(source, target, type_name):
 
 def cached(cache, source, type_name):
     """The file name, below cache/models, of the demo model with matrices of a type; made unless it is there."""
-    file = f"demo_in_{type_name}-{VERSION}.gguf"
-    path = os.path.join(cache, "models", file)
-    if not os.path.exists(path):
-        os.makedirs(os.path.dirname(path), exist_ok=True)
-        new = f"{path}.{os.getpid()}.tmp"
-        write(source, new, type_name)
-        os.chmod(new, 0o644)
-        os.replace(new, path)
-    return file
+    return demo_model.kept(os.path.join(cache, "models"), f"demo_in_{type_name}-{VERSION}.gguf", lambda new: write(source, new, type_name))
 
 
 def main():

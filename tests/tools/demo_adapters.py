@@ -78,15 +78,8 @@ def read(model):
 
 def cached(model, folder, name):
     """An adapter's file name in the folder; made unless it is there."""
-    file = f"demo-adapter-{name}-{VERSION}.gguf"
-    path = os.path.join(folder, file)
-    if not os.path.exists(path):
-        os.makedirs(folder, exist_ok=True)
-        maker, alpha = MAKERS[name]
-        demo_model.write_gguf(f"{path}.{os.getpid()}.tmp", keys("qwen2", alpha), maker(*read(model)))
-        os.chmod(f"{path}.{os.getpid()}.tmp", 0o644)
-        os.replace(f"{path}.{os.getpid()}.tmp", path)
-    return file
+    maker, alpha = MAKERS[name]
+    return demo_model.kept(folder, f"demo-adapter-{name}-{VERSION}.gguf", lambda new: demo_model.write_gguf(new, keys("qwen2", alpha), maker(*read(model))))
 
 
 def main():

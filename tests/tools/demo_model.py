@@ -174,6 +174,18 @@ def fetch(folder):
     return path
 
 
+def kept(folder, file, write):
+    """The name of a file in a folder; made by write(path) unless it is there, and visible only when it is whole."""
+    path = os.path.join(folder, file)
+    if not os.path.exists(path):
+        os.makedirs(folder, exist_ok=True)
+        new = f"{path}.{os.getpid()}.tmp"
+        write(new)
+        os.chmod(new, 0o644)
+        os.replace(new, path)
+    return file
+
+
 def main():
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--out", required=True)

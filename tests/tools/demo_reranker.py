@@ -43,14 +43,7 @@ def write(source, target):
 
 def cached(model, folder):
     """The file's name in the folder; made unless it is there."""
-    name = f"demo-reranker-{VERSION}.gguf"
-    path = os.path.join(folder, name)
-    if not os.path.exists(path):
-        os.makedirs(folder, exist_ok=True)
-        write(model, f"{path}.{os.getpid()}.tmp")
-        os.chmod(f"{path}.{os.getpid()}.tmp", 0o644)
-        os.replace(f"{path}.{os.getpid()}.tmp", path)
-    return name
+    return demo_model.kept(folder, f"demo-reranker-{VERSION}.gguf", lambda new: write(model, new))
 
 
 def main():

@@ -28,6 +28,7 @@ import numpy as np
 HERE = os.path.dirname(os.path.abspath(__file__))
 sys.path.insert(0, os.path.join(HERE, "..", "golden", "logits"))
 import npm_package  # noqa: E402
+from demo_model import kept  # noqa: E402
 from models import byte_symbols, pack_text, pack_value, random_values  # noqa: E402
 
 VERSION = 1  # of what this program writes: in the names of cached files
@@ -210,16 +211,7 @@ def write_model(path, architecture="qwen3", kind="q8_0", cache=None, tokenizer=N
 def cached_model(cache, name, **options):
     """The file name, below cache/models, of a model with these options of write_model; made unless it is there."""
     digest = hashlib.sha256(json.dumps([VERSION, SHAPES, options], sort_keys=True).encode()).hexdigest()[:10]
-    folder = os.path.join(cache, "models")
-    file = f"{name}-{digest}.gguf"
-    path = os.path.join(folder, file)
-    if not os.path.exists(path):
-        os.makedirs(folder, exist_ok=True)
-        new = f"{path}.{os.getpid()}.tmp"
-        write_model(new, cache=os.path.join(cache, "npm"), **options)
-        os.chmod(new, 0o644)
-        os.replace(new, path)
-    return file
+    return kept(os.path.join(cache, "models"), f"{name}-{digest}.gguf", lambda new: write_model(new, cache=os.path.join(cache, "npm"), **options))
 
 
 def main():

@@ -26,7 +26,7 @@ import struct
 import sys
 
 sys.path.insert(0, os.path.dirname(os.path.abspath(__file__)))
-from demo_model import ARRAY, BLOCKS, STRING, U32, number_of, pack_string, read_gguf, write_gguf  # noqa: E402
+from demo_model import ARRAY, BLOCKS, STRING, U32, kept, number_of, pack_string, read_gguf, write_gguf  # noqa: E402
 
 VERSION = 2  # of what this program writes: in the names of cached files
 F32, I32, BOOL = 0, 5, 7
@@ -284,15 +284,7 @@ def reexpress(source, target, architecture):
 
 def cached(cache, source, architecture):
     """The file name, below cache/models, of the demo model in an architecture; made unless it is there."""
-    file = f"demo_as_{architecture}-{VERSION}.gguf"
-    path = os.path.join(cache, "models", file)
-    if not os.path.exists(path):
-        os.makedirs(os.path.dirname(path), exist_ok=True)
-        new = f"{path}.{os.getpid()}.tmp"
-        reexpress(source, new, architecture)
-        os.chmod(new, 0o644)
-        os.replace(new, path)
-    return file
+    return kept(os.path.join(cache, "models"), f"demo_as_{architecture}-{VERSION}.gguf", lambda new: reexpress(source, new, architecture))
 
 
 def main():
