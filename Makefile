@@ -458,7 +458,7 @@ soak-limits: $(B)/installed model
 
 # seconds_left of qwen_progress against the time that came, of ROWS (10000) rows of an UPDATE, a job, an array and embeddings; on a quiet machine
 soak-progress: $(B)/installed model
-	@$(PYTHON) tests/soak/progress.py --rows $(or $(ROWS),10000)
+	@$(PYTHON) tests/soak/progress.py --rows $(or $(ROWS),10000) $(if $(FILE),--file $(FILE))
 
 # ---- benches --------------------------------------------------------------------------------------------------------
 # make bench: all of them from a clean clone, a table of the targets at the end, the lines in build/bench.jsonl; make bench-NAME: one.

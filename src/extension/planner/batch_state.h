@@ -46,7 +46,9 @@ typedef struct BatchState
 	struct BatchState *above; /* a node between us and limit that holds rows */
 	bool passes_bound;        /* limit's count bounds the rows of our child too */
 	double expected;          /* rows that qwen_progress was told to expect */
-	uint32 n_blocks;          /* of a table below us that have been read, when it was told so last */
+	uint32 n_blocks;          /* of a table below us that have been read, when it was told so last … */
+	uint32 n_full_blocks;     /* … with a row that is read … */
+	uint32 n_hole_blocks;     /* … and that lie in long stretches without any */
 	/* since the last rescan */
 	int64 n_taken; /* rows taken off the window */
 	/* for EXPLAIN ANALYZE */

@@ -16,6 +16,7 @@
 #include "executor/executor.h"
 
 #define FIRST_BLOCKS 8 /* of a table, behind which its own rows say more than what the planner expects */
+#define HOLE 8         /* so many blocks without a row, and so many times more than usual, are a hole */
 
 /* What is above a node. */
 typedef struct Above
@@ -81,17 +82,33 @@ blocks_of_scan(PlanState *state, uint32 *n_read, uint32 *n_blocks)
 	return true;
 }
 
+/* Are so many blocks without a row unlike those before? What an UPDATE of all rows leaves in front of the new ones is.
+ */
+static bool
+is_hole(const BatchState *state, uint32 n_empty)
+{
+	uint32 n_usual = state->n_full_blocks ? (state->n_blocks - state->n_hole_blocks) / state->n_full_blocks : 0;
+
+	return n_empty >= HOLE && n_empty / HOLE >= n_usual;
+}
+
 void
 batch_expect_by_blocks(BatchState *state)
 {
-	uint32 n_read, n_blocks;
+	uint32 n_read, n_blocks, n_counted;
 
-	if (state->limit || state->may_stop_early || !blocks_of_scan(outerPlanState(state), &n_read, &n_blocks) ||
-		n_read < FIRST_BLOCKS || n_read == state->n_blocks)
+	if (state->limit || state->may_stop_early || !blocks_of_scan(outerPlanState(state), &n_read, &n_blocks))
 		return;
-	state->n_blocks = n_read;
+	if (n_read <= state->n_blocks)
+		return;
 	/* the first row of a block has just been read: all others are of those before */
-	batch_expect(state, (double) state->n_read * n_blocks / n_read);
+	if (is_hole(state, n_read - state->n_blocks - 1))
+		state->n_hole_blocks += n_read - state->n_blocks - 1;
+	state->n_blocks = n_read;
+	state->n_full_blocks++;
+	n_counted = n_read - state->n_hole_blocks;
+	if (n_counted >= FIRST_BLOCKS)
+		batch_expect(state, state->n_read + (double) state->n_read / n_counted * (n_blocks - n_read));
 }
 
 void
