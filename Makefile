@@ -13,7 +13,7 @@ B ?= build
 VERSION := 0.2.0
 # FATAL= builds what has warnings, as planted faults have
 FATAL := -Werror
-WARNINGS := -Wall -Wextra $(FATAL) -Wmissing-prototypes -Wstrict-prototypes -Wshadow
+WARNINGS := -Wall -Wextra $(FATAL) -Wmissing-prototypes -Wstrict-prototypes -Wshadow -Wformat-security
 OPTIMIZE ?= -O2
 HARDENING ?= -fstack-protector-strong -D_FORTIFY_SOURCE=2
 CFLAGS_OWN := -std=gnu11 -g -D_GNU_SOURCE= $(WARNINGS) -ffp-contract=off -fPIE $(HARDENING) -DQWEN_VERSION='"$(VERSION)"'

@@ -419,7 +419,7 @@ format_compile_calls(ByteSpan tools, ByteSpan text, const CallForm *form, const 
 	if (status.code != STATUS_OK)
 	{
 		format_destroy(format);
-		return status_prefix(status, subject);
+		return status_prefix(status, "%s", subject);
 	}
 	*out = format;
 	return status;
