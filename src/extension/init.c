@@ -21,7 +21,12 @@
 #include "supervisor/supervisor.h"
 #include "watch/watch.h"
 
+/* 18 can tell what a loaded library is: pg_get_loaded_modules(). */
+#ifdef PG_MODULE_MAGIC_EXT
+PG_MODULE_MAGIC_EXT(.name = "qwen_pg", .version = QWEN_VERSION);
+#else
 PG_MODULE_MAGIC;
+#endif
 
 extern PGDLLEXPORT void _PG_init(void);
 
