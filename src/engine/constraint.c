@@ -198,7 +198,7 @@ constraint_check_guesses(Constraint *constraint, const int32_t *guesses, uint32_
 		{
 			ByteSpan bytes = tokenizer_token_bytes(constraint->tokenizer, guesses[i]);
 
-			if (memchr(bytes.data, '>', bytes.length))
+			if (memchr(bytes.data, '>', bytes.length) || tokenizer_is_end(constraint->tokenizer, guesses[i]))
 				return i;
 			continue;
 		}
@@ -541,14 +541,29 @@ take_open(Constraint *constraint, Answer *answer, int32_t *token, uint32_t n_lef
 	return take_ordinary(constraint, token, n_left);
 }
 
+/* Take a token of a thinking: one that ends the whole answer there ends the thinking alone, as the form is yet to come.
+ */
+static Status
+take_thinking(const Constraint *constraint, Answer *answer, int32_t *token)
+{
+	if (!answer->in_thinking || constraint->may_be_free || !tokenizer_is_end(constraint->tokenizer, *token))
+		return status_ok();
+	STATUS_TRY(answer_close_thinking(answer));
+	if (answer_is_forced(answer))
+		*token = answer_next_forced(answer);
+	return status_ok();
+}
+
 Status
 constraint_take(Constraint *constraint, Answer *answer, int32_t *token, uint32_t n_left)
 {
 	Status status;
 
 	answer->in_call = false;
-	if (!constraint->shared || !constraint->is_open)
+	if (!constraint->shared)
 		return status_ok();
+	if (!constraint->is_open)
+		return take_thinking(constraint, answer, token);
 	status = take_open(constraint, answer, token, n_left);
 	constraint->row++;
 	return status;

@@ -76,7 +76,8 @@ extern void constraint_apply(const Constraint *constraint, uint32_t row, float *
 extern bool constraint_next(Constraint *constraint, int32_t *token);
 
 /*
- * Take a token, with n_left that may come behind it; *token is changed where the answer has to be completed now.
+ * Take a token, with n_left that may come behind it; *token is changed where the answer has to be completed now, and
+ * where the model would end it before it has thought to the end.
  * answer: what it becomes; told when the thinking is over, or has to be.
  */
 extern Status constraint_take(Constraint *constraint, Answer *answer, int32_t *token, uint32_t n_left);

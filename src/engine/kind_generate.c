@@ -200,19 +200,14 @@ generate_guess_token(EngineRequest *request, const Sequence *sequence, float *lo
 	return sampler_guess(generation->sampler, generation->kernels, logits, sequence->n_generated + i);
 }
 
-/* The sampler's token i of the answer, with what the model says of it where that is wanted. */
+/* The sampler's token i of the answer. What the model says of it is noted where that is wanted, and written down once
+ * the form has had its say (generate_take_row). */
 static int32_t
 pick_token(Generation *generation, float *logits, uint32_t i, uint32_t row, uint32_t n_vocab)
 {
-	int32_t token;
-
 	answer_scores_keep(&generation->scores, logits);
 	constraint_apply(&generation->constraint, row, logits, n_vocab);
-	token = sampler_pick(generation->sampler, generation->kernels, logits, i);
-	/* where no logit is finite there is no token, and the request ends with an error */
-	if (token >= 0)
-		answer_scores_write(&generation->scores, token);
-	return token;
+	return sampler_pick(generation->sampler, generation->kernels, logits, i);
 }
 
 /* A token that comes whatever the model says: forced by a used-up thinking budget, or of an answer's completion. */
@@ -238,7 +233,6 @@ next_token(Generation *generation, float *logits, uint32_t i, uint32_t n_vocab)
 	{
 		answer_scores_keep(&generation->scores, logits);
 		sampler_note(generation->sampler, token);
-		answer_scores_write(&generation->scores, token);
 		return token;
 	}
 	if (generation->n_picks_taken < generation->n_picks)
@@ -292,6 +286,7 @@ generate_take_row(EngineRequest *request, Sequence *sequence, const StepRow *row
 		generation->first_token_us = clock_now_us();
 	if (constraint_has_stopped(constraint))
 		return complete(request, FINISH_LENGTH, false);
+	answer_scores_write(&generation->scores, token);
 	sequence->n_generated++;
 	sequence->tokens[sequence->n_tokens++] = token;
 	if (tokenizer_is_end(request->model->tokenizer, token))

@@ -46,6 +46,8 @@ MODELS = {
         "\n", "<think>", " \n", "Let", " me", " think", ":", " Paris", ",", " of", " course", ".\n", "</think>",
         "\n\n", "The", " capital", " is", " ", "Paris", ".", "<|im_end|>",
     ]),
+    # thinks, and ends its turn before it has answered
+    "quitter": dict(architecture="qwen3", script=["\n", "<think>", " \n", "Let", " me", "<|im_end|>"]),
     # its template opens the thinking of every answer
     "always": dict(architecture="qwen3", changes={"tokenizer.chat_template": template("qwq")}, script=[
         "\n", "Let", " me", " think", ":", " Paris", ",", " of", " course", ".\n", "</think>",

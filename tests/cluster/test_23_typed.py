@@ -168,7 +168,7 @@ def test_what_cannot_be_kept_is_said_before_it_begins(server):
 
 @pytest.fixture(scope="module")
 def thinkers():
-    cluster = serving("always", "thinker", "random")
+    cluster = serving("always", "thinker", "quitter", "random")
     yield cluster
     cluster.remove()
 
@@ -185,6 +185,37 @@ def test_thinking_is_free_and_the_answer_strict(thinkers):
     ((thinking, text, reason),) = thinkers.query(ask.format("thinking => false,"), ("thinker", 200, form(PERSON)))
     assert not thinking
     check(text, PERSON)
+
+
+def test_a_thinking_that_ends_the_turn_still_gives_the_form(thinkers):
+    """The model ends its turn inside the thinking: the thinking is closed, and the answer comes."""
+    free = "SELECT r.thinking, r.content, r.finish_reason FROM qwen_chat_full('Which?', model => 'quitter', temperature => 0) r"
+    assert thinkers.query(free) == [("Let me", "", "stop")]
+    ask = (
+        "SELECT r.thinking, r.content, r.tool_calls, (SELECT string_agg(t ->> 'token', '' ORDER BY n) FROM jsonb_array_elements(r.logprobs) WITH ORDINALITY e(t, n)),"
+        " jsonb_array_length(r.logprobs) = r.completion_tokens FROM qwen_chat_full('[{\"role\": \"user\", \"content\": \"Which?\"}]'::json, %s::json,"
+        " model => 'quitter', temperature => %s, seed => 5, max_tokens => %s, response_format => %s, options => %s, logprobs => 0) r"
+    )
+    for temperature, n in ((0, 200), (1, 60)):
+        ((thinking, text, _, tokens, is_each),) = thinkers.query(ask, (None, temperature, n, form(PERSON), None))
+        assert thinking == "Let me" and is_each
+        assert tokens == "<think> \nLet me\n</think>\n\n" + text
+        check(text, PERSON)
+    tools = json.dumps([{"type": "function", "function": {"name": "now", "parameters": {"type": "object", "properties": {}, "additionalProperties": False}}}])
+    ((thinking, text, calls, _, _),) = thinkers.query(ask, (tools, 0, 60, None, '{"tool_choice": "now"}'))
+    assert (thinking, text) == ("Let me", "") and [c["function"] for c in calls] == [{"name": "now", "arguments": {}}]
+    assert "age" in thinkers.value("SELECT qwen_extract('Anna is 31.', %s::json, model => 'quitter', thinking => true)", (json.dumps(PERSON),))
+
+
+def test_log_probabilities_are_of_the_tokens_of_a_cut_answer(server):
+    ask = (
+        "SELECT r.content, (SELECT string_agg(t ->> 'token', '' ORDER BY n) FROM jsonb_array_elements(r.logprobs) WITH ORDINALITY e(t, n)), r.finish_reason"
+        " FROM generate_series(40, 56, 4) n, LATERAL qwen_chat_full('Anna is 31.', temperature => 1.5, seed => 3, max_tokens => n, logprobs => 0, response_format => %s) r"
+    )
+    rows = server.query(ask, (form({"type": "object", "properties": {"a": {"type": "string", "maxLength": 200}, "b": {"type": "string", "maxLength": 200}}, "required": ["a", "b"]}),))
+    assert "length" in [reason for _, _, reason in rows]
+    for text, tokens, _ in rows:
+        assert tokens.removesuffix("<|im_end|>") == text
 
 
 def test_a_model_that_says_anything_says_it_in_form(thinkers):

@@ -207,6 +207,19 @@ def test_an_answer_has_a_form_or_calls(callers, model):
 
 
 @pytest.mark.parametrize("model", MODELS)
+def test_calls_that_were_cut_are_not_called_an_empty_answer(callers, model):
+    connection = callers.connect()
+    for function in ("qwen_chat_full", "qwen_chat_stream"):
+        connection.cursor().execute(
+            f"SELECT * FROM {function}(%s::json, %s::json, model => %s, temperature => 0, max_tokens => 40, thinking => false, options => %s)",
+            (MESSAGES, json.dumps(TOOLS), model, '{"tool_choice": "order"}'),
+        )
+    notices = [notice for notice in connection.notices if "cut off" in notice]
+    connection.close()
+    assert len(notices) == 2 and "empty" not in "".join(notices)
+
+
+@pytest.mark.parametrize("model", MODELS)
 def test_thinking_is_free_and_the_call_strict(callers, model):
     """Of a model that does not end its thinking: it is ended where the tokens that are left are for the call."""
     for content, calls, reason, _ in ask(callers, model, "order", "1, 2", 90, thinking="true"):

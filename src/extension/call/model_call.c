@@ -416,7 +416,9 @@ model_call_engine_ended(const ModelCall *call)
 static bool
 is_empty(const ModelCall *call)
 {
-	return call->replies[0].type == FRAME_DONE && call->replies[0].done.content.length == 0;
+	const Done *done = &call->replies[0].done;
+
+	return call->replies[0].type == FRAME_DONE && done->content.length == 0 && done->tool_calls.length == 0;
 }
 
 /* The value of an ended call, or its error. */

@@ -396,7 +396,7 @@ chat_stream(FunctionCallInfo fcinfo, InputForm form)
 		if (reply.type == FRAME_DONE)
 		{
 			if (reply.done.finish_reason == FINISH_LENGTH)
-				count_cut(!stream->has_pieces);
+				count_cut(!stream->has_pieces && reply.done.tool_calls.length == 0);
 			break;
 		}
 	}
