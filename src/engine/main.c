@@ -20,6 +20,7 @@
 #include <stdlib.h>
 #include <string.h>
 #include <sys/mman.h>
+#include <sys/prctl.h>
 #include <unistd.h>
 
 #include "check_mode.h"
@@ -295,6 +296,8 @@ main(int argc, char **argv)
 		printf("qwen_engine %s\n", QWEN_VERSION);
 		return 0;
 	}
+	/* started by a descriptor, the kernel calls us by its number */
+	(void) prctl(PR_SET_NAME, "qwen_engine");
 	if (argc < 2)
 	{
 		complain("started by qwen_pg, not by hand; see the documentation", NULL);

@@ -95,7 +95,5 @@ _PG_init(void)
 	progress_init();
 	job_queue_init();
 	planner_init();
-	/* pg_upgrade counts on a server in which nothing happens by itself */
-	if (!IsBinaryUpgrade)
-		supervisor_register();
+	supervisor_register();
 }

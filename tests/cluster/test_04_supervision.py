@@ -65,6 +65,30 @@ def test_engine_that_stops_working_fails_fast_and_recovers(make_server, wrapper)
     assert server.read_log().count("read and packed") == 1
 
 
+def test_engine_stays_that_of_the_servers_start(make_server):
+    """Another version is installed beside a server that runs: engine and loaders that are started later are still those of the start."""
+    folder = tempfile.mkdtemp(prefix="qwen_pg_engine_", dir="/tmp")
+    try:
+        os.chmod(folder, 0o755)
+        program = os.path.join(folder, "engine")
+        shutil.copy(f"{server_programs()}/qwen_engine", program)
+        server = make_server({"qwen.engine_path": program, "qwen.max_models": 2})
+        engine = server.engine_pid()
+        break_engine(folder, "exit 3")
+        os.rename(os.path.join(folder, "broken"), program)
+        os.kill(engine, signal.SIGKILL)
+        wait_until(lambda: server.query("SELECT 1 FROM qwen_stat_engine WHERE state = 'running' AND pid <> %s", (engine,)))
+        assert server.value(COUNT) == 1
+        server.query("SELECT qwen_load_model('second', %s)", (MODEL_FILE,))
+        wait_until(lambda: server.value("SELECT state FROM qwen_models WHERE name = 'second'") == "serving", 30)
+        with open(f"/proc/{server.engine_pid()}/comm") as file:
+            assert file.read() == "qwen_engine\n"
+        server.restart()
+        wait_until(lambda: server.value("SELECT last_error FROM qwen_stat_engine") == "the engine exited with code 3")
+    finally:
+        shutil.rmtree(folder)
+
+
 def test_call_in_the_backlog_of_an_engine_that_never_listens_ends(make_server, wrapper):
     server = make_server({"qwen.engine_path": f"{wrapper}/engine"})
     engine = server.engine_pid()

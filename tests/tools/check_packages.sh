@@ -2,8 +2,8 @@
 # check_packages.sh CACHE PACKAGES MODEL [SUITE …]: what `make deb` built, in bare systems as a user has them.
 #
 # For each suite, in a bare folder: docs/start.md letter by letter (apt-get install of the .deb, a model, an answer, rows), the autopkgtest, a purge that leaves nothing;
-# and, where PostgreSQL was there before (bookworm), an upgrade from the packages of the version before, with data and a server that runs: nothing is lost, the old
-# server goes on until its restart. Each run writes into an overlay that is thrown away. Needs root (or sudo); 500 MB a suite.
+# and an upgrade from the packages of the version before, with data and a server that runs (upgrade_packages.py). Each run writes into an overlay that is thrown away.
+# Needs root (or sudo); 500 MB a suite.
 set -euo pipefail
 source_dir=$(cd "$(dirname "$0")/../.." && pwd)
 . "$source_dir/tests/tools/debian_folder.sh"
@@ -24,7 +24,7 @@ over() {
 	mount -t tmpfs -o mode=1777 tmpfs "$top/root/dev/shm"
 	mkdir -p "$top/root/packages" "$top/root/source/docs" "$top/root/source/tests/tools"
 	cp "$source_dir/docs/start.md" "$top/root/source/docs/"
-	cp "$source_dir/tests/tools/start_blocks.py" "$source_dir/tests/tools/demo_model.py" "$top/root/source/tests/tools/"
+	cp "$source_dir"/tests/tools/{start_blocks,upgrade_packages,demo_model}.py "$top/root/source/tests/tools/"
 	cp -r "$source_dir/debian" "$top/root/source/"
 	cp "$model" "$top/root/source/model.gguf"
 	# a server of the distribution starts at the installation, as it does for users; nothing else does
@@ -63,4 +63,11 @@ for suite in "$@"; do
 	fi
 	away "$root"
 	echo "$suite: installed by apt, followed docs/start.md, chatted, purged without a rest"
+
+	root=$(over "$base" "$suite-upgrade")
+	in_folder "$root" sh -ec 'v=$(ls /usr/lib/postgresql); pg_createcluster --start "$v" main' >&2
+	cp -r "$packages/$suite/." "$root/packages/"
+	in_folder "$root" python3 /source/tests/tools/upgrade_packages.py /packages/before /packages /source/model.gguf
+	in_folder "$root" sh -ec 'v=$(ls /usr/lib/postgresql); pg_ctlcluster "$v" main stop'
+	away "$root"
 done

@@ -7,6 +7,7 @@
  */
 #include "launch.h"
 
+#include <dlfcn.h>
 #include <fcntl.h>
 #include <sched.h>
 #include <signal.h>
@@ -27,24 +28,50 @@
 #ifndef SYS_pidfd_open
 #define SYS_pidfd_open 434
 #endif
+#ifndef AT_EMPTY_PATH
+#define AT_EMPTY_PATH 0x1000
+#endif
 
 #define LOW_PRIORITY_NICE 10
 #define HIGH_PRIORITY_NICE -15
 
+/* The program as it was when the server started, and where it lies. */
+static int program_fd = -1;
+static char program_path[MAXPGPATH];
+
+/* What comes with our library, which may lie in a folder of its own: ../bin beside it. False where there is none. */
+static bool
+find_beside_library(char *path)
+{
+	Dl_info library;
+
+	if (dladdr(program_path, &library) == 0 || !library.dli_fname || !is_absolute_path(library.dli_fname))
+		return false;
+	strlcpy(path, library.dli_fname, MAXPGPATH);
+	get_parent_directory(path);
+	get_parent_directory(path);
+	strlcat(path, "/bin/qwen_engine", MAXPGPATH);
+	return access(path, X_OK) == 0;
+}
+
+void
+engine_program_open(void)
+{
+	if (qwen_engine_path && *qwen_engine_path)
+		strlcpy(program_path, qwen_engine_path, sizeof program_path);
+	else if (!find_beside_library(program_path))
+	{
+		strlcpy(program_path, my_exec_path, sizeof program_path);
+		get_parent_directory(program_path);
+		strlcat(program_path, "/qwen_engine", sizeof program_path);
+	}
+	program_fd = open(program_path, O_PATH | O_CLOEXEC);
+}
+
 const char *
 engine_program(void)
 {
-	static char path[MAXPGPATH];
-
-	if (qwen_engine_path && *qwen_engine_path)
-		strlcpy(path, qwen_engine_path, sizeof path);
-	else
-	{
-		strlcpy(path, my_exec_path, sizeof path);
-		get_parent_directory(path);
-		strlcat(path, "/qwen_engine", sizeof path);
-	}
-	return path;
+	return program_path;
 }
 
 /*
@@ -106,11 +133,24 @@ check_high_priority(void)
 					 HIGH_PRIORITY_NICE)));
 }
 
+/*
+ * The program of the server's start, though another version may have been installed since: it is what our code talks
+ * to. By its path where that cannot be, as for a script, or when there was none at the start.
+ */
+static void
+run_program(int program, char *const *arguments)
+{
+	if (program >= 0)
+		(void) syscall(SYS_execveat, program, "", arguments, environ, AT_EMPTY_PATH);
+	execv(program_path, arguments);
+}
+
 /* Everything between fork and exec: only calls that are safe there. fds[i] goes to descriptor targets[i]. */
 static void
-become_engine(const char *program, char *const *arguments, pid_t parent, const int *fds, const int *targets, int n)
+become_engine(char *const *arguments, pid_t parent, const int *fds, const int *targets, int n)
 {
 	int parked[STATUS_PAGE_ALL_SLOTS + 3];
+	int program;
 	sigset_t none;
 	int last = 2;
 	int oom;
@@ -127,6 +167,7 @@ become_engine(const char *program, char *const *arguments, pid_t parent, const i
 	for (int i = 0; i < n; i++)
 		if ((parked[i] = fcntl(fds[i], F_DUPFD, last + 1)) < 0)
 			_exit(126);
+	program = fcntl(program_fd, F_DUPFD_CLOEXEC, last + 1);
 	for (int i = 0; i < n; i++)
 		if (dup2(parked[i], targets[i]) < 0)
 			_exit(126);
@@ -140,9 +181,14 @@ become_engine(const char *program, char *const *arguments, pid_t parent, const i
 		if (!given)
 			close(fd);
 	}
-	if (syscall(SYS_close_range, last + 1, ~0U, 0) != 0)
-		for (int fd = last + 1; fd < 4096; fd++)
+	/* it stands behind the last one, and goes at the exec */
+	if (program > last + 1)
+		program = dup3(program, last + 1, O_CLOEXEC);
+	if (syscall(SYS_close_range, last + 2, ~0U, 0) != 0)
+		for (int fd = last + 2; fd < 4096; fd++)
 			close(fd);
+	if (program < 0)
+		close(last + 1);
 	oom = open("/proc/self/oom_score_adj", O_WRONLY);
 	if (oom >= 0)
 	{
@@ -153,7 +199,7 @@ become_engine(const char *program, char *const *arguments, pid_t parent, const i
 	}
 	sigemptyset(&none);
 	sigprocmask(SIG_SETMASK, &none, NULL);
-	execv(program, arguments);
+	run_program(program, arguments);
 	_exit(127);
 }
 
@@ -161,7 +207,6 @@ become_engine(const char *program, char *const *arguments, pid_t parent, const i
 static pid_t
 launch(char *const *arguments, const int *fds, const int *targets, int n, int *pidfd)
 {
-	const char *program = engine_program();
 	pid_t parent = getpid(), pid;
 	sigset_t all, old;
 
@@ -171,7 +216,7 @@ launch(char *const *arguments, const int *fds, const int *targets, int n, int *p
 	sigprocmask(SIG_SETMASK, &all, &old);
 	pid = fork();
 	if (pid == 0)
-		become_engine(program, arguments, parent, fds, targets, n);
+		become_engine(arguments, parent, fds, targets, n);
 	sigprocmask(SIG_SETMASK, &old, NULL);
 	*pidfd = -1;
 	if (pid > 0)

@@ -11,6 +11,9 @@
 extern pid_t launch_engine(int listener, int death_pipe[2], int *pidfd);
 extern pid_t launch_loader(int slot, const SharedSlot *work, int death_pipe[2], int *pidfd);
 extern pid_t launch_adapter_loader(int slot, const SharedSlot *work, int base_slot, int death_pipe[2], int *pidfd);
+
+/* Find the program and keep it open for as long as the server runs: in the postmaster, before there are others. */
+extern void engine_program_open(void);
 extern const char *engine_program(void);
 
 /* Start one that looks at a model file and writes check_lines.h to answer_fd. Any process may. */

@@ -66,6 +66,10 @@ supervisor_register(void)
 {
 	BackgroundWorker worker;
 
+	engine_program_open();
+	/* pg_upgrade counts on a server in which nothing happens by itself */
+	if (IsBinaryUpgrade)
+		return;
 	memset(&worker, 0, sizeof worker);
 	worker.bgw_flags = BGWORKER_SHMEM_ACCESS;
 	worker.bgw_start_time = BgWorkerStart_PostmasterStart;
