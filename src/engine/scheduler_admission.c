@@ -20,17 +20,18 @@
 #define AGED_SHARE 8                          /* … until one of so many places that become free may be its own */
 #define AGED_LOOK_US ((uint64_t) 1000 * 1000) /* where nobody has waited so long, this is looked at again then */
 
-/* How much memory is missing for all that the running requests will soon need, and this one. */
+/* How much memory is missing for all that the running requests hold and will soon need, and this one. They may hold
+ * more than there is: the budget is smaller since another model was loaded. */
 static uint64_t
 bytes_missing(const Scheduler *scheduler, const EngineRequest *request)
 {
 	const KvBudget *budget = scheduler->slots->settings.budget;
-	uint64_t wanted = request_bytes_wanted(request), there;
+	uint64_t held = kv_budget_in_use(budget) - slots_idle_bytes(scheduler->slots);
+	uint64_t wanted = held + request_bytes_wanted(request);
 
 	for (uint32_t i = 0; i < scheduler->n_running; i++)
 		wanted += request_bytes_wanted(scheduler->running[i]);
-	there = kv_budget_limit(budget) - kv_budget_in_use(budget) + slots_idle_bytes(scheduler->slots);
-	return wanted > there ? wanted - there : 0;
+	return wanted > kv_budget_limit(budget) ? wanted - kv_budget_limit(budget) : 0;
 }
 
 static bool

@@ -1537,6 +1537,42 @@ who_does_not_fit_a_smaller_cache_ends_with_an_error(void **state)
 	tiny_engine_free(engine);
 }
 
+/* The same, where what runs still holds more than there may be: nobody is begun whose memory is not there. */
+static void
+who_has_to_wait_for_a_smaller_cache_is_not_begun_in_vain(void **state)
+{
+	static const TinyModel small_cache = {false, 2, 64, 96, 4, 2, 16, 2048, false, TENSOR_F32, 21, POOLING_LAST};
+	static const SchedulerSettings plain = {.max_running = 4, .prefill_chunk = 64, .queue_size = 100};
+	TinyEngine *engine = tiny_engine(&small_cache, 1, 20, plain);
+	static char text[401];
+	Request large, small;
+	TinyCall first, second;
+
+	(void) state;
+	for (int i = 0; i < 400; i++)
+		text[i] = (char) ('a' + i % 26);
+	large = tiny_request(text, 15, 10);
+	small = tiny_request("short text", 20, 11);
+	tiny_submit(engine, &large, &first);
+	for (int i = 0; i < 9; i++)
+		tiny_step(engine);
+	assert_non_null(first.request);
+	kv_budget_set_limit(engine->slots.settings.budget, kv_budget_in_use(engine->slots.settings.budget) / 2);
+	tiny_submit(engine, &small, &second);
+	for (int i = 0; i < 5; i++)
+		tiny_step(engine);
+	assert_non_null(first.request);
+	assert_int_equal(atomic_load(&engine->page->n_running), 1);
+	assert_int_equal(atomic_load(&engine->page->n_waiting), 1);
+	tiny_run(engine);
+	assert_int_equal(atomic_load(&engine->page->n_preemptions), 0);
+	assert_int_equal(atomic_load(&engine->page->n_requests_done), 2);
+	tiny_call_free(&first);
+	tiny_call_free(&second);
+	assert_idle(engine);
+	tiny_engine_free(engine);
+}
+
 int
 main(void)
 {
@@ -1563,6 +1599,7 @@ main(void)
 		cmocka_unit_test(who_has_a_higher_priority_does_not_wait_for_running_answers),
 		cmocka_unit_test(equal_priority_gives_no_way),
 		cmocka_unit_test(who_does_not_fit_a_smaller_cache_ends_with_an_error),
+		cmocka_unit_test(who_has_to_wait_for_a_smaller_cache_is_not_begun_in_vain),
 		cmocka_unit_test(nobody_gives_way_for_ever),
 		cmocka_unit_test(who_has_waited_long_has_a_place_in_spite_of_priority),
 		cmocka_unit_test(who_has_waited_long_keeps_its_place_when_memory_is_short),
