@@ -27,8 +27,9 @@ add_line(void *argument, const char *item, const char *value, const char *proble
 	check_line_write(argument, item, value, problem);
 }
 
-/* What keys and values take, and how many tokens there is room for. */
-static void
+/* What keys and values take, and how many tokens there is room for. The status says where there is none for a single
+ * request: the model would not be served. */
+static Status
 add_cache(const CheckSettings *settings, const ModelHyper *hyper, ByteWriter *lines)
 {
 	/* of address space; the rest is arithmetic */
@@ -46,7 +47,7 @@ add_cache(const CheckSettings *settings, const ModelHyper *hyper, ByteWriter *li
 	{
 		check_line_write(lines, "kv_bytes_per_token", NULL, status.message);
 		kv_budget_destroy(budget);
-		return;
+		return status;
 	}
 	block = kv_pool_block_bytes(pool);
 	snprintf(value, sizeof value, "%llu", (unsigned long long) (block / KV_BLOCK_POSITIONS));
@@ -69,6 +70,7 @@ add_cache(const CheckSettings *settings, const ModelHyper *hyper, ByteWriter *li
 	check_line_write(lines, "kv_bytes_of_context", value, n_positions < hyper->context_length ? problem : NULL);
 	kv_pool_destroy(pool);
 	kv_budget_destroy(budget);
+	return status_ok();
 }
 
 /* All of it to the pipe. */
@@ -104,7 +106,7 @@ check_mode_run(const CheckSettings *settings)
 	};
 	ByteWriter lines;
 	ModelHyper hyper;
-	Status status;
+	Status status, cache;
 
 	(void) setrlimit(RLIMIT_AS, &memory);
 	if (settings->death_fd >= 0)
@@ -113,8 +115,9 @@ check_mode_run(const CheckSettings *settings)
 	check.argument = &lines;
 	status = model_check(&check, &hyper);
 	hyper.state_type = settings->state_type;
-	if (hyper.architecture != 0)
-		add_cache(settings, &hyper, &lines);
+	cache = hyper.architecture != 0 ? add_cache(settings, &hyper, &lines) : status_ok();
+	if (status.code == STATUS_OK && cache.code == STATUS_TOO_LONG)
+		status = cache;
 	check_lines_end(&lines, &status);
 	status = write_all(settings->answer_fd, &lines);
 	byte_writer_free(&lines);

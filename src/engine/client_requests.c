@@ -10,9 +10,13 @@
 #include "constraint.h"
 #include "long_frames.h"
 #include "prepare.h"
+#include "prompt.h"
 #include "replies.h"
 
 #define TOO_LONG_HINT "Send less text: qwen_chunk cuts it into parts, and qwen_summarize takes texts of any length."
+#define NO_CACHE_HINT                                                                                                  \
+	"Give a smaller max_tokens or less text (qwen_chunk cuts it into parts), or raise qwen.kv_cache_size and restart " \
+	"the server."
 #define NO_ROOM_HINT                                                                                                   \
 	"Raise the argument max_tokens, qwen.max_tokens or the role's limit; where the context is full, send less text."
 #define NAMES_BYTES (STATUS_PAGE_MAX_SLOTS * (PROTOCOL_MAX_NAME_BYTES + 3)) /* the names of all slots, never cut */
@@ -212,6 +216,8 @@ hint_of(const Status *status)
 		subject = 7;
 	if (strncmp(status->message + subject, CONSTRAINT_NO_ROOM, strlen(CONSTRAINT_NO_ROOM)) == 0)
 		return NO_ROOM_HINT;
+	if (strncmp(status->message, REQUEST_NO_CACHE, strlen(REQUEST_NO_CACHE)) == 0)
+		return NO_CACHE_HINT;
 	/* a form that is too large is no long text */
 	return subject > 0 ? NULL : TOO_LONG_HINT;
 }

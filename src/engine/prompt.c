@@ -233,8 +233,8 @@ check_positions(uint64_t positions, uint32_t n_tokens, uint32_t n_behind)
 	if (n_tokens + n_behind <= positions)
 		return status_ok();
 	return status_error(STATUS_TOO_LONG,
-						"the request needs room for %u tokens (prompt %u, answer %u), but the KV cache holds %llu; "
-						"qwen.kv_cache_size sets it",
+						REQUEST_NO_CACHE " %u tokens (prompt %u, answer %u), but the KV cache holds %llu; "
+										 "qwen.kv_cache_size sets it",
 						n_tokens + n_behind, n_tokens, n_behind, (unsigned long long) positions);
 }
 

@@ -21,6 +21,9 @@ typedef struct PromptEnd
 #define PROMPT_NOUN "prompt"
 #define INPUT_NOUN "input"
 
+/* How the refusal of a request begins that the whole KV cache cannot hold. */
+#define REQUEST_NO_CACHE "the request needs room for"
+
 /* An empty buffer for a prompt's tokens. What is far too long for the model is not even counted. */
 extern TokenBuffer prompt_buffer(const Model *model);
 

@@ -9,6 +9,7 @@
 #include <math.h>
 
 #include "../base/clock.h"
+#include "prompt.h"
 
 #define RETURN_US ((uint64_t) 500 * 1000) /* a role that had its answer comes again within so long, or is gone */
 #define SOON_US ((uint64_t) 30 * 1000)    /* or in so short a time: an application that asks again and again */
@@ -39,10 +40,9 @@ no_room_for_blocks(const Sequence *sequence, const KvPool *pool)
 							"the system has no memory for the keys and values of position %u: a smaller "
 							"qwen.kv_cache_size, or more memory",
 							sequence->n_blocks * KV_BLOCK_POSITIONS + 1);
-	return status_error(
-		STATUS_TOO_LONG,
-		"the request needs room for %u tokens, but the KV cache holds %u since another model was loaded",
-		sequence_positions(sequence), kv_pool_max_blocks(sequence->slot->pool) * KV_BLOCK_POSITIONS);
+	return status_error(STATUS_TOO_LONG,
+						REQUEST_NO_CACHE " %u tokens, but the KV cache holds %u since another model was loaded",
+						sequence_positions(sequence), kv_pool_max_blocks(sequence->slot->pool) * KV_BLOCK_POSITIONS);
 }
 
 /* Would all blocks together be enough for the positions before end of a sequence and what its request holds for others?

@@ -126,8 +126,8 @@ def test_model_larger_than_memory_is_refused_with_the_numbers(loading_server, mo
     assert time.monotonic() - start < 10
 
 
-def make_sparse_model(path):
-    """The head of a qwen2 model with 80 layers of 8192 in F32 over a file of holes; bytes of the head."""
+def make_sparse_model(path, layers=200, hidden=16384, ffn=65536, heads=128, head_dim=128):
+    """The head of a qwen2 model in F32 over a file of holes; bytes of the head. As it stands by far too large for any memory."""
 
     def text(raw):
         return struct.pack("<Q", len(raw)) + raw
@@ -135,7 +135,7 @@ def make_sparse_model(path):
     def value(key, kind, raw):
         return text(key) + struct.pack("<I", kind) + raw
 
-    layers, hidden, ffn, vocab = 200, 16384, 65536, 300
+    vocab, width = 300, heads * head_dim
     arch = b"qwen2."
     values = [value(b"general.architecture", 8, text(b"qwen2"))]
     for key, number in (
@@ -143,7 +143,9 @@ def make_sparse_model(path):
         (b"embedding_length", hidden),
         (b"feed_forward_length", ffn),
         (b"context_length", 4096),
-        (b"attention.head_count", 128),
+        (b"attention.head_count", heads),
+        (b"attention.key_length", head_dim),
+        (b"attention.value_length", head_dim),
     ):
         values.append(value(arch + key, 4, struct.pack("<I", number)))
     values.append(value(arch + b"attention.layer_norm_rms_epsilon", 6, struct.pack("<f", 1e-6)))
@@ -157,8 +159,8 @@ def make_sparse_model(path):
     for i in range(layers):
         b = f"blk.{i}."
         tensors += [(b + "attn_norm.weight", (hidden,)), (b + "ffn_norm.weight", (hidden,))]
-        tensors += [(b + f"attn_{x}.weight", (hidden, hidden)) for x in ("q", "k", "v", "output")]
-        tensors += [(b + f"attn_{x}.bias", (hidden,)) for x in "qkv"]
+        tensors += [(b + f"attn_{x}.weight", (hidden, width)) for x in "qkv"] + [(b + "attn_output.weight", (width, hidden))]
+        tensors += [(b + f"attn_{x}.bias", (width,)) for x in "qkv"]
         tensors += [(b + "ffn_gate.weight", (hidden, ffn)), (b + "ffn_up.weight", (hidden, ffn)), (b + "ffn_down.weight", (ffn, hidden))]
     infos, offset = b"", 0
     for name, dims in tensors:

@@ -35,7 +35,7 @@ def check(server, name):
 def error_of(server, sql, arguments=None):
     with pytest.raises(psycopg2.Error) as failure:
         server.query(sql, arguments)
-    return failure.value.pgcode, str(failure.value)
+    return failure.value.pgcode, str(failure.value)  # HINT and all
 
 
 def loads(server):
@@ -206,5 +206,6 @@ def test_what_a_long_context_takes_is_said_before_it_is_used(own):
     assert "kv_cache_type=q8_0" in said["action"]
     code, message = error_of(own, "SELECT qwen_generate(repeat(' word', 12000), max_tokens => 1)")
     assert code == "54000" and "needs room for 12001 tokens (prompt 12000, answer 1), but the KV cache holds 11648" in message
+    assert "HINT:  Give a smaller max_tokens or less text" in message and "raise qwen.kv_cache_size" in message
     own.reload(qwen__models=entry("chat"))
     wait_in_force(own, "chat", *PLAIN)

@@ -120,6 +120,15 @@ def test_all_that_is_wrong_is_told(checking):
     assert found["loads"] == ("true", None) and "tokenizer.ggml.pre is missing" in found["notice"][0]
 
 
+def test_too_little_room_for_keys_and_values_is_in_the_verdict(checking, folder):
+    """One block of 32 positions needs more than the whole KV cache."""
+    make_sparse_model(os.path.join(folder, "wide.gguf"), layers=65, hidden=32, ffn=32, heads=32, head_dim=256)
+    found, why = check(checking, "wide.gguf"), why_not(checking, "wide.gguf")
+    os.unlink(os.path.join(folder, "wide.gguf"))
+    assert "but the KV cache has %d" % (64 << 20) in why and found["loads"] == ("false", why)
+    assert found["kv_bytes_per_token"] == (None, why)
+
+
 def test_more_than_memory_is_told_with_the_numbers(checking, folder):
     make_sparse_model(os.path.join(folder, "huge.gguf"))
     found = check(checking, "huge.gguf")

@@ -218,6 +218,8 @@ ENGINE = [
           "an answer ends before its form is complete", "cluster:test_23_typed.py::test_every_answer_is_of_its_schema"),
     fault("thinking-ends-the-turn", "src/engine/constraint.c", "if (!answer->in_thinking || constraint->may_be_free ||", "if (constraint || constraint->may_be_free ||",
           "a turn that ends inside the thinking has no answer of its form", "cluster:test_23_typed.py::test_a_thinking_that_ends_the_turn_still_gives_the_form"),
+    fault("check-forgets-the-cache", "src/engine/check_mode.c", "if (status.code == STATUS_OK && cache.code == STATUS_TOO_LONG)", "if (status.code != STATUS_OK && cache.code == STATUS_TOO_LONG)",
+          "a model for which the KV cache has no room is said to load", "cluster:test_22_check_model.py::test_too_little_room_for_keys_and_values_is_in_the_verdict"),
     fault("one-of-is-any-of", "src/format/alternatives.c", "!probe_disjoint(formulas, alternatives.at[i], alternatives.at[k], type))", "probe_disjoint(formulas, alternatives.at[i], alternatives.at[k], type))",
           "oneOf lets through what satisfies two", "unit:format"),
     fault("member-twice", "src/format/keys.c", "list = key_list_add(machine, list, words[8]);", "(void) key_list_add(machine, list, words[8]);",
