@@ -47,6 +47,23 @@ check_thinking(const Model *model, const SamplingOptions *options)
 	return status_ok();
 }
 
+/*
+ * A template that does not ask for tools leaves them out: the model would never see what it may call. Where no call
+ * may come nobody misses them.
+ */
+static Status
+check_tools_are_seen(const Model *model, const Request *message, ChatPrompt *prompt)
+{
+	if (prompt->n_tools == 0 || message->tool_choice == TOOL_CHOICE_NONE ||
+		chat_template_mentions(model->chat_template, "tools"))
+		return status_ok();
+	chat_prompt_free(prompt);
+	return status_error(STATUS_UNSUPPORTED,
+						"tools cannot be given: the chat template of model \"%s\" writes none into the prompt; take a "
+						"model whose template does (Qwen2.5 and later), or leave tools out",
+						model->name);
+}
+
 Status
 prompt_render(const Workplace *place, const Request *message, ChatPrompt *prompt)
 {
@@ -69,7 +86,8 @@ prompt_render(const Workplace *place, const Request *message, ChatPrompt *prompt
 	STATUS_TRY(check_thinking(model, options));
 	if (!model->chat_template)
 		return status_prefix(model->chat_template_error, "the chat template of model \"%s\"", model->name);
-	return chat_template_render(model->chat_template, &input, prompt);
+	STATUS_TRY(chat_template_render(model->chat_template, &input, prompt));
+	return check_tools_are_seen(model, message, prompt);
 }
 
 Status

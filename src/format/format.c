@@ -12,7 +12,6 @@
 #include "pattern.h"
 #include "schema_formula.h"
 
-#define MAX_SHORTEST (256 * 1024) /* bytes of the shortest text */
 #define MAX_CHOICES 10000
 
 static const char *const form_names[] = {"text",   "json_object", "json_schema", "regex",
@@ -234,6 +233,13 @@ begin_choice(Format *format, const JsonNode *json)
 }
 
 static void
+begin_copy(Format *format, const JsonNode *json)
+{
+	format->copy = copy_open(&format->pool, json);
+	format->walk = &copy_walk;
+}
+
+static void
 begin_form(Format *format, const JsonNode *json, const char *form)
 {
 	const char *path;
@@ -251,7 +257,7 @@ begin_form(Format *format, const JsonNode *json, const char *form)
 	if (strcmp(form, "json_object") == 0)
 		begin_json(format, NULL, "", 0, read_whitespace(format, json));
 	else if (strcmp(form, "copy") == 0)
-		format->copy = copy_open(&format->pool, json);
+		begin_copy(format, json);
 	else if (strcmp(form, "regex") == 0)
 		begin_regex(format, json);
 	else if (strcmp(form, "choice") == 0)
@@ -331,14 +337,14 @@ compile_calls(Format *format, ByteSpan tools, const CallForm *form, bool has_for
 
 	if (!array)
 		return;
-	if (is_beside && format->copy)
+	if (is_beside && format_is_copy(format))
 	{
 		pool_fail(&format->pool, STATUS_UNSUPPORTED, "a copy cannot stand beside calls; set tool_choice to none");
 		return;
 	}
 	if (!is_beside)
 	{
-		format->copy = NULL;
+		format->walk = &machine_walk;
 		format->is_json = false;
 		open_machine(format);
 	}
@@ -353,12 +359,15 @@ compile_calls(Format *format, ByteSpan tools, const CallForm *form, bool has_for
 static void
 finish_compiling(Format *format)
 {
-	if (!pool_failed(&format->pool))
-		find_shortest(format);
-	if (!pool_failed(&format->pool) && !format->copy)
-		format->behind_thinking = machine_is_free(&format->machine, format->machine.start)
-									  ? format->machine.start
-									  : machine_behind_blanks(&format->machine);
+	Machine *machine = &format->machine;
+
+	if (pool_failed(&format->pool))
+		return;
+	format->start = format->behind_thinking = format_is_copy(format) ? copy_start(format->copy) : machine->start;
+	find_shortest(format);
+	/* behind the thinking come line ends, unless those are of the text itself */
+	if (!pool_failed(&format->pool) && !format_is_copy(format) && !machine_is_free(machine, machine->start))
+		format->behind_thinking = machine_behind_blanks(machine);
 }
 
 static bool
@@ -401,6 +410,7 @@ format_compile_calls(ByteSpan tools, ByteSpan text, const CallForm *form, const 
 		free(format);
 		return status_error(STATUS_UNAVAILABLE, "out of memory for a format");
 	}
+	format->walk = &machine_walk;
 	arena_set_cancel(format->pool.arena, cancelled);
 	expressions_open(&format->expressions, &format->pool);
 	if (has_form)
@@ -443,7 +453,7 @@ format_is_json(const Format *format)
 bool
 format_is_copy(const Format *format)
 {
-	return format->copy != NULL;
+	return format->walk == &copy_walk;
 }
 
 const CallForm *
@@ -477,40 +487,31 @@ format_is_free(const Format *format, FormatState state)
 FormatState
 format_start(const Format *format)
 {
-	if (format->copy)
-		return copy_start(format->copy);
-	return format->machine.start;
+	return format->start;
 }
 
 FormatState
 format_start_behind_thinking(Format *format)
 {
-	return format->copy ? copy_start(format->copy) : format->behind_thinking;
+	return format->behind_thinking;
 }
 
 FormatState
 format_take(Format *format, FormatState state, const char *bytes, size_t n)
 {
-	if (format->copy)
-	{
-		for (size_t i = 0; i < n && state != 0; i++)
-			state = copy_step(format->copy, state, (unsigned char) bytes[i]);
-		return state;
-	}
-	format->pool.work = 0;
-	return machine_take(&format->machine, state, bytes, n);
+	return format->walk->take(format, state, bytes, n);
 }
 
 bool
 format_is_complete(const Format *format, FormatState state)
 {
-	return format->copy ? copy_is_complete(format->copy, state) : machine_is_complete(&format->machine, state);
+	return format->walk->is_complete(format, state);
 }
 
 bool
 format_is_over(const Format *format, FormatState state)
 {
-	return format->copy ? copy_is_complete(format->copy, state) : machine_is_over(&format->machine, state);
+	return format->walk->is_over(format, state);
 }
 
 ByteSpan
@@ -522,81 +523,19 @@ format_shortest(const Format *format)
 uint32_t
 format_completion_bound(Format *format, FormatState state)
 {
-	if (format->copy)
-		return copy_completion_bound(format->copy, state);
-	format->pool.work = 0;
-	return machine_completion_bytes(&format->machine, state);
+	return format->walk->completion_bound(format, state);
 }
 
 Status
 format_complete(Format *format, FormatState state, ByteWriter *out)
 {
-	size_t start = out->length;
-
-	if (format->copy)
-	{
-		copy_complete(format->copy, state, out);
-		return status_ok();
-	}
-	while (!pool_failed(&format->pool))
-	{
-		unsigned char byte;
-
-		format->pool.work = 0;
-		byte = machine_completion_next(&format->machine, state);
-		if (!byte)
-			break;
-		format->machine.is_real = true;
-		state = machine_step(&format->machine, state, byte);
-		format->machine.is_real = false;
-		write_u8(out, byte);
-		if (out->length - start > MAX_SHORTEST)
-			return status_error(STATUS_TOO_LONG,
-								"the shortest text of the format has more than %d bytes, which is the limit",
-								MAX_SHORTEST);
-	}
-	if (pool_failed(&format->pool))
-		return format->pool.status;
-	if (!machine_is_complete(&format->machine, state))
-		return status_error(STATUS_INTERNAL, "a text of the format cannot be completed");
-	return status_ok();
+	return format->walk->complete(format, state, out);
 }
 
 void
 format_forced(Format *format, FormatState state, size_t limit, ByteWriter *out)
 {
-	if (format->copy)
-	{
-		copy_likely(format->copy, state, limit, out);
-		return;
-	}
-	for (size_t i = 0; i < limit && !machine_is_complete(&format->machine, state) && !pool_failed(&format->pool); i++)
-	{
-		uint32_t next = STATE_DEAD;
-		unsigned only = 0;
-
-		format->pool.work = 0;
-		format->machine.is_real = true;
-		for (unsigned byte = 0; byte < 256; byte++)
-		{
-			uint32_t to = machine_step(&format->machine, state, (unsigned char) byte);
-
-			if (to == STATE_DEAD)
-				continue;
-			if (next != STATE_DEAD)
-			{
-				format->machine.is_real = false;
-				return;
-			}
-			next = to;
-			only = byte;
-		}
-		format->machine.is_real = false;
-		if (next == STATE_DEAD)
-			return;
-		write_u8(out, (uint8_t) only);
-		state = next;
-	}
+	format->walk->likely(format, state, limit, out);
 }
 
 Status

@@ -670,9 +670,9 @@ masks_get(Masks *masks, FormatState state)
 		return &masks->masks[index];
 	masks->format->pool.work = 0;
 	masks->pool.work = 0;
-	if (masks->format->copy)
+	if (masks->format->walk->tokens)
 	{
-		masks->n_got = copy_tokens(masks->format->copy, masks->vocabulary, state, masks->got);
+		masks->n_got = masks->format->walk->tokens(masks->format, masks->vocabulary, state, masks->got);
 		list_add_all(&masks->pool, &sum.list, masks->got, masks->n_got);
 		return finish_mask(masks, state, &sum);
 	}

@@ -10,6 +10,7 @@
 #include "../base/utf8.h"
 
 #define MAX_NESTING 200
+#define SHOWN_COUNTS 60 /* bytes of {n,m} in an error */
 
 typedef enum PieceType
 {
@@ -495,7 +496,7 @@ read_atom(PatternReader *reader)
 static bool
 read_counts(PatternReader *reader, uint32_t *min, uint32_t *max)
 {
-	size_t at = reader->at + 1;
+	size_t start = reader->at, at = start + 1, written;
 	uint64_t counts[2] = {0, 0};
 	int n = 0;
 	bool has_digits = false, open = false;
@@ -523,10 +524,12 @@ read_counts(PatternReader *reader, uint32_t *min, uint32_t *max)
 	reader->at = at + 1;
 	*min = (uint32_t) counts[0];
 	*max = n == 0 ? *min : open ? NO_LIMIT : (uint32_t) counts[1];
+	written = at + 1 - start;
 	if (*min > PATTERN_MAX_REPEAT || (*max != NO_LIMIT && *max > PATTERN_MAX_REPEAT))
 		pool_fail(reader->e->pool, STATUS_TOO_LONG,
-				  "a repetition of {%llu,%llu} in a pattern: the limit is %d (maxLength has none)",
-				  (unsigned long long) counts[0], (unsigned long long) counts[1], PATTERN_MAX_REPEAT);
+				  "a repetition of %.*s%s in a pattern: the limit is %d (maxLength has none)",
+				  (int) (written < SHOWN_COUNTS ? written : SHOWN_COUNTS), reader->text + start,
+				  written > SHOWN_COUNTS ? "..." : "", PATTERN_MAX_REPEAT);
 	if (*max < *min)
 		fail(reader, STATUS_INVALID_ARGUMENT, "a repetition that ends before it begins");
 	return true;

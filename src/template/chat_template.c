@@ -291,6 +291,7 @@ chat_template_render(const ChatTemplate *chat_template, const ChatInput *input, 
 		set_variables(&interpreter, scope, input, &wish) && template_run(&interpreter, scope))
 	{
 		work.line = 0;
+		prompt->n_tools = wish.tools.kind == VALUE_LIST ? wish.tools.as.list->n : 0;
 		if (!wish.begun.given || add_begun(&work, &builder, &wish, prompt))
 			copy_prompt(&work, &builder, prompt);
 	}

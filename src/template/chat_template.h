@@ -33,7 +33,7 @@ typedef struct ChatInput
 	ByteSpan messages;   /* JSON array of objects with a string "role" of system, developer (the same), user, assistant
 							or tool, and "content" (string, or an array of parts of type "text"; null or absent beside
 							"tool_calls", and beside "reasoning_content" where the template knows that) */
-	ByteSpan tools;      /* JSON array, or not given */
+	ByteSpan tools;      /* JSON array of objects with a "name", or with a "function" that has one; or not given */
 	int enable_thinking; /* 0, 1, or -1: the variable is not defined */
 	bool add_generation_prompt;
 	bool continues; /* with add_generation_prompt: when the last message is the assistant's (and has no calls), the
@@ -52,6 +52,7 @@ typedef struct ChatPrompt
 	size_t length;
 	TextRun *trusted; /* runs that the template wrote */
 	size_t n_trusted;
+	size_t n_tools;   /* that were given, whatever the template made of them */
 	bool has_begun;   /* it ends with the beginning of an answer … */
 	bool is_thinking; /* … in the middle of its thinking */
 } ChatPrompt;

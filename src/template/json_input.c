@@ -577,6 +577,39 @@ read_messages(Workspace *work, const char *text, size_t length, const MessageRul
 	return true;
 }
 
+/* A tool without a name cannot be called, and one whose parameters are no schema not rightly: say what lacks. */
+static bool
+check_tool(Workspace *work, const JsonNode *tool, size_t index)
+{
+	const JsonNode *inner = json_member_named(tool, "function"), *own, *name, *parameters;
+	const char *where = inner ? ".function" : "", *keyword = "parameters";
+
+	if (tool->kind != NODE_IS_OBJECT)
+		return workspace_fail(work, STATUS_INVALID_ARGUMENT, "tools[%zu] must be an object", index);
+	if (inner && inner->kind != NODE_IS_OBJECT)
+		return workspace_fail(work, STATUS_INVALID_ARGUMENT, "tools[%zu].function must be an object", index);
+	own = inner ? inner : tool;
+	name = json_member_named(own, "name");
+	if (!name && !inner && json_string_is(json_member_named(tool, "type"), "function"))
+		return workspace_fail(work, STATUS_INVALID_ARGUMENT,
+							  "tools[%zu] has no \"function\": {\"type\": \"function\", \"function\": {\"name\": "
+							  "\"...\", \"parameters\": {...}}}",
+							  index);
+	if (!name)
+		return workspace_fail(work, STATUS_INVALID_ARGUMENT, "tools[%zu]%s has no \"name\"", index, where);
+	if (name->kind != NODE_IS_STRING || name->n == 0 || memchr(name->text, 0, name->n))
+		return workspace_fail(work, STATUS_INVALID_ARGUMENT,
+							  "tools[%zu]%s.name must be a string that is not empty and holds no NUL", index, where);
+	parameters = json_member_named(own, keyword);
+	if (!parameters)
+		parameters = json_member_named(own, keyword = "input_schema");
+	if (parameters && parameters->kind != NODE_IS_OBJECT && parameters->kind != NODE_IS_BOOL &&
+		parameters->kind != NODE_IS_NULL)
+		return workspace_fail(work, STATUS_INVALID_ARGUMENT, "tools[%zu]%s.%s must be a JSON schema, an object", index,
+							  where, keyword);
+	return true;
+}
+
 bool
 read_tools(Workspace *work, const char *text, size_t length, Value *out)
 {
@@ -592,9 +625,7 @@ read_tools(Workspace *work, const char *text, size_t length, Value *out)
 	{
 		Place place = {"tools", list->n};
 
-		if (tool->kind != NODE_IS_OBJECT)
-			return workspace_fail(work, STATUS_INVALID_ARGUMENT, "tools[%zu] must be an object", list->n);
-		if (!convert(work, &place, tool, &list->items[list->n]))
+		if (!check_tool(work, tool, list->n) || !convert(work, &place, tool, &list->items[list->n]))
 			return false;
 		list->n++;
 	}

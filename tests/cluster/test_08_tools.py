@@ -197,6 +197,8 @@ def test_a_whole_round_in_sql(tool_server):
 @pytest.mark.parametrize("messages, tools, words", [
     ('[{"role": "user", "content": "x"}]', '{"name": "f"}', "tools must be a JSON array"),
     ('[{"role": "user", "content": "x"}]', "[1]", "tools[0]"),
+    ('[{"role": "user", "content": "x"}]', '[{"type": "function"}]', 'tools[0] has no "function"'),
+    ('[{"role": "user", "content": "x"}]', '[{"type": "function", "function": {"description": "f"}}]', 'tools[0].function has no "name"'),
     ('[{"role": "user", "content": "x"}, {"role": "assistant", "tool_calls": [{"name": "f", "arguments": "[1]"}]}]', None, "messages[1].tool_calls[0]"),
     ('[{"role": "user", "content": "x"}, {"role": "assistant", "tool_calls": [{"name": "f", "arguments": "{"}]}]', None, "messages[1].tool_calls[0]"),
     ('[{"role": "assistant", "reasoning_content": "x"}, {"role": "user", "content": "x"}]', None, "content"),

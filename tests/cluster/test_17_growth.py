@@ -79,7 +79,7 @@ OF_JSON = {
     "render_chat": "length(qwen_render_chat((SELECT body FROM t)::json))",
     "render_chat of jsonb": "length(qwen_render_chat((SELECT body FROM t)::jsonb))",
     "chat": "qwen_chat((SELECT body FROM t)::json, max_tokens => 1)",
-    "tools": "length(qwen_render_chat('[{\"role\":\"user\",\"content\":\"Hi\"}]'::json, (SELECT body FROM t)::json))",
+    "tools": "qwen_chat('[{\"role\":\"user\",\"content\":\"Hi\"}]'::json, ((SELECT '[{\"name\":\"f\",\"parameters\":{\"examples\":' || body || '}}]' FROM t))::json, max_tokens => 1, options => '{\"tool_choice\":\"none\"}')",
 }
 
 # many of something: SQL over n bytes

@@ -161,9 +161,20 @@ def test_what_cannot_be_kept_is_said_before_it_begins(server):
     assert server.query("SELECT * FROM qwen_check_format(NULL)") == []
     with pytest.raises(psycopg2.errors.InvalidParameterValue, match="stop strings would cut JSON"):
         server.query("SELECT qwen_chat('x', stop => ARRAY['}'], response_format => '{}')")
-    with pytest.raises(psycopg2.errors.FeatureNotSupported, match="a copy cannot stand beside calls"):
-        server.query("""SELECT qwen_chat('[{"role": "user", "content": "x"}]'::json, tools => '[{"type": "function", "function": {"name": "f"}}]',
-            response_format => '{"type": "copy", "text": "a", "kinds": ["b"]}')""")
+
+
+def test_tools_that_the_template_leaves_out_are_refused(server):
+    """The model would never see them. Where no call may come nothing is missed."""
+    sql = "SELECT qwen_chat(%s::json, %s::json, max_tokens => 2, options => %s)"
+    messages, tools = '[{"role": "user", "content": "x"}]', '[{"type": "function", "function": {"name": "f"}}]'
+    refused = 'the chat template of model "chat" writes none into the prompt'
+    for options in (None, '{"tool_choice": "auto"}', '{"tool_choice": "required"}', '{"tool_choice": "f"}'):
+        with pytest.raises(psycopg2.errors.FeatureNotSupported, match=refused):
+            server.query(sql, (messages, tools, options))
+    with pytest.raises(psycopg2.errors.FeatureNotSupported, match=refused):
+        server.query("SELECT qwen_render_chat(%s::json, %s::json)", (messages, tools))
+    assert server.value(sql, (messages, tools, '{"tool_choice": "none"}')) is not None
+    assert server.value(sql, (messages, "[]", None)) is not None
 
 
 @pytest.fixture(scope="module")

@@ -73,6 +73,18 @@ def test_types_without_a_form_are_refused_with_a_way_out(cursor, kind, part):
         cursor.execute("SELECT qwen_extract('x', NULL::holder)")
 
 
+def test_more_dimensions_than_arrays_have_are_refused_before_the_model_is_asked(cursor):
+    cursor.execute("CREATE TYPE deep AS (a int, b int[][][][][][]); CREATE TYPE deeper AS (a int, b int[][][][][][][])")
+    inner = schema(cursor, "deep")["properties"]["b"]
+    for _ in range(6):
+        assert "array" in inner["type"]
+        inner = inner["items"]
+    assert inner["type"] == "integer"
+    for ask in ("SELECT qwen_type_schema('deeper')", "SELECT qwen_extract('x', NULL::deeper)", "SELECT qwen_type_value('{}', NULL::deeper)"):
+        with pytest.raises(psycopg2.errors.ProgramLimitExceeded, match='at most 6 dimensions, not the 7 declared \\(at "/b"\\)'):
+            cursor.execute(ask)
+
+
 def test_whatever_the_model_says_is_a_value_of_the_type(cursor):
     """At a temperature at which it says nearly anything."""
     found = rows(cursor, "SELECT (x).* FROM generate_series(1, 12) i, LATERAL qwen_extract('Anna ' || i, NULL::everything, temperature => 1.5, seed => i, max_tokens => 1000) x")

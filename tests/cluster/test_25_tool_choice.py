@@ -204,6 +204,8 @@ def test_an_answer_has_a_form_or_calls(callers, model):
             else:
                 jsonschema.validate(json.loads(content), form)
     assert seen["none"] == {False} and seen["required"] == {True} and seen["auto"]
+    with pytest.raises(psycopg2.errors.FeatureNotSupported, match="a copy cannot stand beside calls"):
+        callers.query("SELECT qwen_chat(%s::json, %s::json, model => %s, response_format => %s)", (MESSAGES, json.dumps(TOOLS), model, '{"type": "copy", "text": "a", "kinds": ["b"]}'))
 
 
 @pytest.mark.parametrize("model", MODELS)

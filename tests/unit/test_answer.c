@@ -46,6 +46,7 @@ make_fixture(void **state)
 	const TinyModel shape = {true, 1, 64, 64, 2, 1, 32, 2048, false, TENSOR_F32, 5, -1};
 
 	fixture.model = tiny_model(&shape);
+	tiny_learn_tools(fixture.model);
 	fixture.budget = kv_budget_create(64 << 20);
 	assert_string_equal(kv_pool_create(fixture.budget, &fixture.model->hyper, KV_F16, false, &fixture.pool).message,
 						"");

@@ -381,6 +381,26 @@ wrong_messages_are_named(void **state)
 		{"[{\"role\":\"user\",\"content\":\"\xff\"}]", "messages is not valid UTF-8"},
 		{"[{\"role\":\"user\",\"content\":\"\\ud800\"}]", "messages is not valid JSON"},
 	};
+	static const struct
+	{
+		const char *json, *sentence;
+	} tools[] = {
+		{"{}", "tools must be a JSON array"},
+		{"[1]", "tools[0] must be an object"},
+		{"[{}]", "tools[0] has no \"name\""},
+		{"[{\"name\":\"f\"},{\"type\":\"function\"}]",
+		 "tools[1] has no \"function\": {\"type\": \"function\", \"function\": {\"name\": \"...\", \"parameters\": "
+		 "{...}}}"},
+		{"[{\"type\":\"function\",\"function\":\"f\"}]", "tools[0].function must be an object"},
+		{"[{\"type\":\"function\",\"function\":null}]", "tools[0].function must be an object"},
+		{"[{\"type\":\"function\",\"function\":{\"parameters\":{}}}]", "tools[0].function has no \"name\""},
+		{"[{\"function\":{\"name\":\"\"}}]",
+		 "tools[0].function.name must be a string that is not empty and holds no NUL"},
+		{"[{\"name\":7}]", "tools[0].name must be a string that is not empty and holds no NUL"},
+		{"[{\"name\":\"f\",\"parameters\":[]}]", "tools[0].parameters must be a JSON schema, an object"},
+		{"[{\"function\":{\"name\":\"f\",\"input_schema\":\"{}\"}}]",
+		 "tools[0].function.input_schema must be a JSON schema, an object"},
+	};
 	ChatInput input = input_of(HELLO);
 	ChatPrompt prompt;
 	Status status;
@@ -388,13 +408,13 @@ wrong_messages_are_named(void **state)
 	(void) state;
 	for (size_t i = 0; i < sizeof wrong / sizeof wrong[0]; i++)
 		expect_failure("x", wrong[i].messages, STATUS_INVALID_ARGUMENT, wrong[i].sentence);
-	input.tools = (ByteSpan){"{}", 2};
-	status = render("x", &input, &prompt);
-	assert_string_equal(status.message, "tools must be a JSON array");
-	input.tools = (ByteSpan){"[1]", 3};
-	status = render("x", &input, &prompt);
-	assert_string_equal(status.message, "tools[0] must be an object");
-	assert_int_equal(status.code, STATUS_INVALID_ARGUMENT);
+	for (size_t i = 0; i < sizeof tools / sizeof tools[0]; i++)
+	{
+		input.tools = (ByteSpan){tools[i].json, strlen(tools[i].json)};
+		status = render("x", &input, &prompt);
+		assert_string_equal(status.message, tools[i].sentence);
+		assert_int_equal(status.code, STATUS_INVALID_ARGUMENT);
+	}
 }
 
 static void

@@ -69,4 +69,16 @@ tiny_model(const TinyModel *shape)
 	return model;
 }
 
+/* Give a model a template that writes tools, as those of models that call them do; its own knows none. */
+static inline void
+tiny_learn_tools(Model *model)
+{
+	char source[1024];
+	int n = snprintf(source, sizeof source, "{%%- if tools %%}{{- tools | tojson }}{%%- endif %%}%s",
+					 chat_template_default);
+
+	chat_template_destroy(model->chat_template);
+	tiny_require(chat_template_create(source, (size_t) n, &model->chat_template));
+}
+
 #endif

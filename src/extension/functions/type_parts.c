@@ -13,6 +13,7 @@
 #include "catalog/pg_type.h"
 #include "nodes/nodeFuncs.h"
 #include "nodes/primnodes.h"
+#include "utils/array.h"
 #include "utils/builtins.h"
 #include "utils/fmgroids.h"
 #include "utils/fmgrprotos.h"
@@ -181,6 +182,14 @@ type_part_of(Oid type, int32 modifier, int n_dimensions, const char *path)
 	{
 		part.kind = TYPE_ARRAY;
 		part.n_dimensions = Max(n_dimensions, 1);
+		/* columns may be declared with more than any array can have */
+		if (part.n_dimensions > MAXDIM)
+			ereport(ERROR, (errcode(ERRCODE_PROGRAM_LIMIT_EXCEEDED),
+							*path ? errmsg("arrays have at most %d dimensions, not the %d declared (at \"%s\")", MAXDIM,
+										   part.n_dimensions, path)
+								  : errmsg("arrays have at most %d dimensions, not the %d declared", MAXDIM,
+										   part.n_dimensions),
+							errhint("Extract a type that declares fewer, and cast the value.")));
 		return part;
 	}
 	part.kind = kind_of(part.base, path);

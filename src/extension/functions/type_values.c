@@ -170,9 +170,6 @@ make_array(Making *making, JsonbValue *given, const TypePart *part)
 	bool by_value;
 	char align;
 
-	if (part->n_dimensions > MAXDIM)
-		ereport(ERROR, (errcode(ERRCODE_PROGRAM_LIMIT_EXCEEDED),
-						errmsg("arrays have at most %d dimensions, not %d", MAXDIM, part->n_dimensions)));
 	all.values = palloc(sizeof *all.values * all.room);
 	all.nulls = palloc(sizeof *all.nulls * all.room);
 	for (int i = 0; i < MAXDIM; i++)
