@@ -17,7 +17,9 @@
 typedef enum LetterSet
 {
 	LETTERS_PLAIN,     /* valid in a JSON string as they are, and no line end for patterns */
-	LETTERS_WORDS,     /* of ASCII the letters, digits and the space only */
+	LETTERS_WORDS,     /* of these no blanks, and of ASCII the letters, digits and the space only */
+	LETTERS_PRINTED,   /* ASCII that is seen, and the space, valid as they are */
+	LETTERS_SEEN,      /* as PLAIN, without blanks */
 	LETTERS_ALNUM,     /* letters and digits of ASCII */
 	LETTERS_LOWER,     /* a to z */
 	LETTERS_BLANKLESS, /* as WORDS, without the space */
@@ -83,16 +85,37 @@ language_lives(const Language *language, uint32_t state, uint32_t min, uint32_t 
 	return state != 0 && language->shortest[state] <= max && language->longest[state] >= min;
 }
 
+/* Is a letter beyond ASCII a blank for patterns? */
+static inline bool
+letter_is_wide_blank(uint32_t letter)
+{
+	return letter == 0xA0 || letter == 0x1680 || (letter >= 0x2000 && letter <= 0x200A) || letter == 0x2028 ||
+		   letter == 0x2029 || letter == 0x202F || letter == 0x205F || letter == 0x3000 || letter == 0xFEFF;
+}
+
 static inline bool
 letter_is_in(uint32_t letter, LetterSet set)
 {
 	bool is_alnum = (letter >= '0' && letter <= '9') || ((letter | 32) >= 'a' && (letter | 32) <= 'z');
+	bool is_plain = letter >= 0x20 && letter != '"' && letter != '\\' && letter != 0x2028 && letter != 0x2029;
 
-	if (set == LETTERS_LOWER)
-		return letter >= 'a' && letter <= 'z';
-	if (set == LETTERS_ALNUM || (set != LETTERS_PLAIN && letter < 0x80))
-		return is_alnum || (set == LETTERS_WORDS && letter == ' ');
-	return letter >= 0x20 && letter != '"' && letter != '\\' && letter != 0x2028 && letter != 0x2029;
+	switch (set)
+	{
+		case LETTERS_PLAIN:
+			return is_plain;
+		case LETTERS_PRINTED:
+			return is_plain && letter < 0x7F;
+		case LETTERS_SEEN:
+			return is_plain && letter != ' ' && !letter_is_wide_blank(letter);
+		case LETTERS_LOWER:
+			return letter >= 'a' && letter <= 'z';
+		case LETTERS_ALNUM:
+			return is_alnum;
+		default:
+			if (letter < 0x80)
+				return is_alnum || (set == LETTERS_WORDS && letter == ' ');
+			return !letter_is_wide_blank(letter);
+	}
 }
 
 /* Bytes of a letter in a JSON string. */

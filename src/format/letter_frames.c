@@ -29,8 +29,19 @@ letters_place(const uint32_t *words)
 {
 	bool is_string = words[0] == FRAME_STRING || words[0] == FRAME_RAW;
 
-	return (LettersPlace){words[2], is_string ? words[3] : 0, is_string ? words[4] : NO_LIMIT,
-						  is_string ? (LetterPrefix){words[5], words[6]} : (LetterPrefix){words[3], words[4]}};
+	LettersPlace place = {words[2],
+						  is_string ? words[3] : 0,
+						  is_string ? words[4] : NO_LIMIT,
+						  is_string ? (LetterPrefix){words[5], words[6]} : (LetterPrefix){words[3], words[4]},
+						  0,
+						  0};
+
+	if (words[0] == FRAME_KEY && (words[6] & 0xFFFF) < words[6] >> 16)
+	{
+		place.used = words[6];
+		place.used_depth = words[7];
+	}
+	return place;
 }
 
 uint32_t
@@ -50,14 +61,12 @@ letters_frame(Machine *machine, const uint32_t *words, const LettersPlace *place
 	made[at + 1] = place->prefix.value;
 	/* letters of it have come that nobody keeps */
 	if (words[0] == FRAME_KEY)
+	{
+		made[6] = place->used;
+		made[7] = place->used_depth;
 		made[8] = NO_KEY;
+	}
 	return frame_of_words(machine, made, n);
-}
-
-bool
-letters_are_alone(const uint32_t *words)
-{
-	return words[0] != FRAME_KEY || (words[6] & 0xFFFF) >= words[6] >> 16;
 }
 
 /* Take a letter off a count. */
@@ -79,8 +88,8 @@ take_letter(const Language *language, LettersPlace *place, uint32_t letter)
 	return language_lives(language, place->state, place->min, place->max) ? LETTERS_GO_ON : LETTERS_DEAD;
 }
 
-LettersStep
-letters_step_string(const Language *language, LettersPlace *place, unsigned char byte)
+static LettersStep
+step_string(const Language *language, LettersPlace *place, unsigned char byte)
 {
 	uint32_t letter = 0;
 
@@ -102,8 +111,8 @@ letters_step_string(const Language *language, LettersPlace *place, unsigned char
 	}
 }
 
-LettersStep
-letters_step_text(const Language *language, LettersPlace *place, unsigned char byte)
+static LettersStep
+step_text(const Language *language, LettersPlace *place, unsigned char byte)
 {
 	uint32_t letter = 0;
 	LetterStep step = letter_step(&place->prefix, byte, false, &letter);
@@ -114,4 +123,32 @@ letters_step_text(const Language *language, LettersPlace *place, unsigned char b
 	if (step != LETTER_WHOLE || take_letter(language, place, letter) == LETTERS_DEAD)
 		return LETTERS_DEAD;
 	return language->accepts[place->state] && place->min == 0 ? LETTERS_BOTH : LETTERS_GO_ON;
+}
+
+/* A byte of a name beside which others are used. */
+static LettersStep
+step_key(Machine *machine, const uint32_t *words, LettersPlace *place, unsigned char byte)
+{
+	uint32_t next[9], after[3];
+	KeyStep step;
+
+	memcpy(next, words, sizeof next);
+	next[2] = place->state;
+	next[3] = place->prefix.mode;
+	next[4] = place->prefix.value;
+	next[6] = place->used;
+	next[7] = place->used_depth;
+	next[8] = NO_KEY;
+	step = key_step(machine, next, byte, after);
+	if (step == KEY_GOES_ON)
+		*place = letters_place(next);
+	return step == KEY_GOES_ON ? LETTERS_GO_ON : step == KEY_ENDS ? LETTERS_END : LETTERS_DEAD;
+}
+
+LettersStep
+letters_step(Machine *machine, const Language *language, const uint32_t *words, LettersPlace *place, unsigned char byte)
+{
+	if (words[0] == FRAME_TEXT || words[0] == FRAME_RAW)
+		return step_text(language, place, byte);
+	return place->used ? step_key(machine, words, place, byte) : step_string(language, place, byte);
 }

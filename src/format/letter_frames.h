@@ -20,6 +20,8 @@ typedef struct LettersPlace
 {
 	uint32_t state, min, max;
 	LetterPrefix prefix;
+	uint32_t used,
+		used_depth; /* of a name: those used that begin so, and how many of their letters are there; 0: none */
 } LettersPlace;
 
 /* The language of such a frame's words; NULL: it is of another kind. */
@@ -29,11 +31,30 @@ extern const Language *letters_language(const Machine *machine, const uint32_t *
 extern LettersPlace letters_place(const uint32_t *words);
 extern uint32_t letters_frame(Machine *machine, const uint32_t *words, const LettersPlace *place);
 
-/* Are names that are used already of no account here? */
-extern bool letters_are_alone(const uint32_t *words);
+/* A byte of such a frame's text; words: the frame's. */
+extern LettersStep letters_step(Machine *machine, const Language *language, const uint32_t *words, LettersPlace *place,
+								unsigned char byte);
 
-/* A byte of a string (or of a name that has no other beside it), or of a text. */
-extern LettersStep letters_step_string(const Language *language, LettersPlace *place, unsigned char byte);
-extern LettersStep letters_step_text(const Language *language, LettersPlace *place, unsigned char byte);
+/* Has a place nothing but its state: does the next byte, where it is a letter, lead to another such place? */
+static inline bool
+letters_is_simple(const LettersPlace *place)
+{
+	return place->prefix.mode == 0 && place->min == 0 && place->max == NO_LIMIT && place->used == 0;
+}
+
+/* Is a byte a letter, wherever one may begin? */
+static inline bool
+letters_is_letter(unsigned char byte, bool is_text)
+{
+	return byte >= 0x20 && byte < 0x80 && (is_text || (byte != '"' && byte != '\\'));
+}
+
+/* The same for a letter at a simple place. */
+static inline LettersStep
+letters_step_simple(const Language *language, bool is_text, uint32_t *state, unsigned char byte)
+{
+	*state = language->next[*state * language->n_classes + language->ascii[byte]];
+	return *state == 0 ? LETTERS_DEAD : is_text && language->accepts[*state] ? LETTERS_BOTH : LETTERS_GO_ON;
+}
 
 #endif

@@ -12,6 +12,7 @@
 #include "frames.h"
 #include "keys.h"
 #include "letter_frames.h"
+#include "word_frames.h"
 
 /* What a step has found of the next state. */
 typedef struct Found
@@ -122,38 +123,6 @@ finish_word(Found *found, const PickWord *word, uint32_t parent)
 	push_frame(found, word->frames[0], parent);
 }
 
-/* The first word from first on whose byte at depth is not less (or, after, greater) than a byte; words are that long.
- */
-static uint32_t
-find_word(const Pick *pick, uint32_t first, uint32_t last, uint32_t depth, unsigned byte)
-{
-	while (first < last)
-	{
-		uint32_t middle = first + (last - first) / 2;
-
-		if (pick->words[middle].length <= depth || (unsigned char) pick->words[middle].text[depth] < byte)
-			first = middle + 1;
-		else
-			last = middle;
-	}
-	return first;
-}
-
-/* The bytes that words go on with. */
-static void
-add_pick_bytes(const Machine *machine, const uint32_t *words, uint64_t bytes[4])
-{
-	const Pick *pick = machine->picks[words[1]];
-
-	for (uint32_t at = words[2]; at < words[3];)
-	{
-		unsigned char byte = (unsigned char) pick->words[at].text[words[4]];
-
-		bytes[byte / 64] |= (uint64_t) 1 << byte % 64;
-		at = find_word(pick, at, words[3], words[4], byte + 1u);
-	}
-}
-
 void
 machine_bytes(const Machine *machine, uint32_t state, uint64_t bytes[4])
 {
@@ -169,7 +138,11 @@ machine_bytes(const Machine *machine, uint32_t state, uint64_t bytes[4])
 			continue;
 		frame = interned(&machine->frames, interned(&machine->cells, cells[i], NULL)[0], NULL);
 		if (frame[0] == FRAME_PICK)
-			add_pick_bytes(machine, frame, bytes);
+		{
+			WordsPlace place = words_place(machine, frame);
+
+			words_bytes(&place, bytes);
+		}
 		else if (frame[0] == FRAME_NUMBER)
 			bytes[0] |= (uint64_t) 0x3FF << '0' | (uint64_t) 1 << '-' | (uint64_t) 1 << '.';
 		else
@@ -181,15 +154,16 @@ static void
 step_pick(Found *found, const uint32_t *words, uint32_t parent, unsigned char byte)
 {
 	Machine *machine = found->machine;
-	const Pick *pick = machine->picks[words[1]];
-	uint32_t depth = words[4], first = find_word(pick, words[2], words[3], depth, byte);
-	uint32_t last = find_word(pick, first, words[3], depth, byte + 1u);
+	WordsPlace place = words_place(machine, words);
+	uint32_t next_word = place.first;
 
-	for (; first < last && pick->words[first].length == depth + 1; first++)
-		finish_word(found, &pick->words[first], parent);
-	if (first < last)
+	if (words_step(&place, &next_word, byte) == WORDS_DEAD)
+		return;
+	for (uint32_t i = place.n_whole; i > 0; i--)
+		finish_word(found, &place.pick->words[place.first - i], parent);
+	if (place.first < place.last)
 	{
-		uint32_t next[5] = {FRAME_PICK, words[1], first, last, depth + 1};
+		uint32_t next[5] = {FRAME_PICK, words[1], place.first, place.last, place.depth};
 
 		add_cell(found, cell_make(machine, frame_of_words(machine, next, 5), parent));
 	}
@@ -216,8 +190,7 @@ step_letters(Found *found, const uint32_t *words, uint32_t parent, unsigned char
 	Machine *machine = found->machine;
 	const Language *language = letters_language(machine, words);
 	LettersPlace place = letters_place(words);
-	LettersStep step = words[0] == FRAME_STRING ? letters_step_string(language, &place, byte)
-												: letters_step_text(language, &place, byte);
+	LettersStep step = letters_step(machine, language, words, &place, byte);
 
 	if (step == LETTERS_GO_ON || step == LETTERS_BOTH)
 		add_cell(found, cell_make(machine, letters_frame(machine, words, &place), parent));

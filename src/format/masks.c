@@ -7,7 +7,9 @@
 #include <string.h>
 
 #include "format_private.h"
+#include "frames.h"
 #include "letter_frames.h"
+#include "word_frames.h"
 
 #define MAX_LIST 1024 /* tokens; more are a bitset */
 #define ROOT_SET 1u
@@ -205,23 +207,32 @@ note_exit(const Walk *walk, uint32_t i)
 		walk->masks->left[walk->masks->n_left++] = there;
 }
 
-static void walk_letters(const Walk *walk, uint32_t frame, uint32_t parent, uint32_t i, uint32_t end);
+/* How a state is walked through when it is one frame alone whose places need not be kept as states. */
+typedef enum WalkKind
+{
+	WALK_STATES,
+	WALK_LETTERS,
+	WALK_WORDS,
+} WalkKind;
 
-/* Is a state one frame of letters alone, of which no place need be kept? */
-static bool
-is_letters(const Machine *machine, uint32_t state, uint32_t *frame, uint32_t *parent)
+/* Which frame a state is, and what stands behind it. */
+static WalkKind
+walk_kind(const Machine *machine, uint32_t state, uint32_t *frame, uint32_t *parent)
 {
 	uint32_t n;
 	const uint32_t *cells = interned(&machine->states, state, &n), *words;
 
 	if (n != 1 || cells[0] < N_SPECIAL_CELLS)
-		return false;
+		return WALK_STATES;
 	words = interned(&machine->cells, cells[0], NULL);
 	*frame = words[0];
 	*parent = words[1];
 	words = interned(&machine->frames, *frame, NULL);
-	return letters_language(machine, words) && letters_are_alone(words);
+	return words[0] == FRAME_PICK ? WALK_WORDS : letters_language(machine, words) ? WALK_LETTERS : WALK_STATES;
 }
+
+static void walk_letters(const Walk *walk, uint32_t frame, uint32_t parent, uint32_t i, uint32_t end);
+static void walk_words(const Walk *walk, uint32_t frame, uint32_t parent, uint32_t i, uint32_t end);
 
 /* The nodes i … end - 1, by states of the machine; at has the state at each depth above them. */
 static void
@@ -231,6 +242,7 @@ walk_states(const Walk *walk, uint32_t i, uint32_t end, uint32_t *at)
 	Machine *machine = &masks->format->machine;
 	uint32_t frame, parent;
 	uint64_t bytes[256][4];
+	WalkKind kind;
 	bool is_alone;
 
 	if (i < end)
@@ -259,11 +271,17 @@ walk_states(const Walk *walk, uint32_t i, uint32_t end, uint32_t *at)
 			}
 		}
 		at[node->depth] = state;
+		kind = node->subtree >= MIN_SUBTREE ? walk_kind(machine, state, &frame, &parent) : WALK_STATES;
 		/* what ends without a sign of its own has to be walked through with what stands behind it */
-		if (node->subtree >= MIN_SUBTREE && is_letters(machine, state, &frame, &parent) &&
-			(interned(&machine->frames, frame, NULL)[0] != FRAME_RAW || parent == walk->exit_cell))
-		{
+		if (kind == WALK_WORDS)
+			walk_words(walk, frame, parent, i + 1, i + node->subtree);
+		else if (kind == WALK_LETTERS &&
+				 (interned(&machine->frames, frame, NULL)[0] != FRAME_RAW || parent == walk->exit_cell))
 			walk_letters(walk, frame, parent, i + 1, i + node->subtree);
+		else
+			kind = WALK_STATES;
+		if (kind != WALK_STATES)
+		{
 			i += node->subtree;
 			continue;
 		}
@@ -279,9 +297,26 @@ takes_all_below(const Language *language, const LettersPlace *place, const TrieN
 {
 	bool is_exact;
 
-	for (int set = 0; set < N_LETTER_SETS; set++)
-		if (node->only >> set & 1 && language->free_for[set][place->state] > 0 &&
-			free_letters(language, place, (LetterSet) set, &is_exact) >= node->height)
+	/* names that are used are never all there are of a language without end */
+	if (place->used != 0 && language->least_longest != NO_LIMIT)
+		return false;
+	for (uint32_t sets = node->only; sets != 0; sets &= sets - 1)
+	{
+		LetterSet set = (LetterSet) __builtin_ctz(sets);
+
+		if (language->free_for[set][place->state] >= node->height &&
+			free_letters(language, place, set, &is_exact) >= node->height)
+			return true;
+	}
+	return false;
+}
+
+/* The same at a simple place. */
+static bool
+takes_all_simple(const Language *language, uint32_t state, const TrieNode *node)
+{
+	for (uint32_t sets = node->only; sets != 0; sets &= sets - 1)
+		if (language->free_for[__builtin_ctz(sets)][state] >= node->height)
 			return true;
 	return false;
 }
@@ -291,11 +326,39 @@ static void
 take_all_below(const Walk *walk, uint32_t i)
 {
 	Masks *masks = walk->masks;
-	uint32_t end = i + walk->nodes[i].subtree;
+	uint32_t n;
+	const uint32_t *tokens = trie_below(walk->slice ? &walk->slice->others : &masks->vocabulary->all, i, &n);
 
-	while (++i < end)
-		if (walk->nodes[i].token != VOCABULARY_NO_TOKEN)
-			masks->got[masks->n_got++] = walk->nodes[i].token;
+	memcpy(masks->got + masks->n_got, tokens, n * sizeof *tokens);
+	masks->n_got += n;
+}
+
+/* The state behind a frame of letters that a byte ends. */
+static uint32_t
+state_behind(Machine *machine, const uint32_t *words, const LettersPlace *place, uint32_t parent, unsigned char byte)
+{
+	return machine_step(machine, machine_state_of_frame(machine, letters_frame(machine, words, place), parent), byte);
+}
+
+/* A node at which the machine is in a state, and those below it. */
+static void
+walk_from(const Walk *walk, uint32_t i, uint32_t state)
+{
+	Masks *masks = walk->masks;
+	const TrieNode *node = &walk->nodes[i];
+	uint32_t at[256];
+	bool is_alone = false;
+
+	if (state == STATE_DEAD)
+		return;
+	if (node->token != VOCABULARY_NO_TOKEN)
+		masks->got[masks->n_got++] = node->token;
+	if (has_cell(&masks->format->machine, state, walk->exit_cell, &is_alone))
+		note_exit(walk, i);
+	if (is_alone || node->subtree == 1)
+		return;
+	at[node->depth] = state;
+	walk_states(walk, i + 1, i + node->subtree, at);
 }
 
 /* The nodes i … end - 1, by places in one frame of letters, which are not kept: behind its end goes on by states. */
@@ -309,17 +372,31 @@ walk_letters(const Walk *walk, uint32_t frame, uint32_t parent, uint32_t i, uint
 	bool is_text = words[0] == FRAME_TEXT || words[0] == FRAME_RAW,
 		 is_exit = parent == walk->exit_cell && words[0] != FRAME_KEY;
 	LettersPlace at[256];
+	uint32_t states[256], behind = STATE_DEAD; /* of simple places the state alone is kept */
+	bool is_simple[256];
 
 	at[walk->nodes[i].depth - 1] = letters_place(words);
+	states[walk->nodes[i].depth - 1] = at[walk->nodes[i].depth - 1].state;
+	is_simple[walk->nodes[i].depth - 1] = letters_is_simple(&at[walk->nodes[i].depth - 1]);
 	while (i < end)
 	{
 		const TrieNode *node = &walk->nodes[i];
-		LettersPlace *place = &at[node->depth];
+		uint32_t depth = node->depth, state = states[depth - 1];
 		LettersStep step;
 
-		*place = at[node->depth - 1];
-		step =
-			is_text ? letters_step_text(language, place, node->byte) : letters_step_string(language, place, node->byte);
+		if (is_simple[depth - 1] && letters_is_letter(node->byte, is_text))
+		{
+			step = letters_step_simple(language, is_text, &state, node->byte);
+			is_simple[depth] = true;
+		}
+		else
+		{
+			at[depth] = is_simple[depth - 1] ? (LettersPlace){.state = state, .max = NO_LIMIT} : at[depth - 1];
+			step = letters_step(machine, language, words, &at[depth], node->byte);
+			state = at[depth].state;
+			is_simple[depth] = letters_is_simple(&at[depth]);
+		}
+		states[depth] = state;
 		if (step == LETTERS_DEAD)
 		{
 			i += node->subtree;
@@ -331,18 +408,64 @@ walk_letters(const Walk *walk, uint32_t frame, uint32_t parent, uint32_t i, uint
 			note_exit(walk, i);
 		else if (step == LETTERS_END)
 		{
-			uint32_t states[256];
-
-			states[node->depth - 1] =
-				machine_state_of_frame(machine, letters_frame(machine, words, &at[node->depth - 1]), parent);
-			walk_states(walk, i, i + node->subtree, states);
+			/* the same state wherever it ends */
+			if (behind == STATE_DEAD)
+				behind =
+					state_behind(machine, words,
+								 is_simple[depth - 1] ? &(LettersPlace){.state = states[depth - 1], .max = NO_LIMIT}
+													  : &at[depth - 1],
+								 parent, node->byte);
+			walk_from(walk, i, behind);
+			if (pool_failed(machine->pool))
+				return;
 		}
-		if (step == LETTERS_GO_ON && node->subtree >= MIN_SUBTREE && takes_all_below(language, place, node))
+		if (step == LETTERS_GO_ON && node->subtree >= MIN_SUBTREE &&
+			(is_simple[depth] ? takes_all_simple(language, state, node) : takes_all_below(language, &at[depth], node)))
 		{
 			take_all_below(walk, i);
 			step = LETTERS_END;
 		}
 		i += step == LETTERS_END ? node->subtree : 1;
+	}
+}
+
+/* The nodes i … end - 1, by the words that go on so. */
+static void
+walk_words(const Walk *walk, uint32_t frame, uint32_t parent, uint32_t i, uint32_t end)
+{
+	Masks *masks = walk->masks;
+	Machine *machine = &masks->format->machine;
+	const uint32_t *words = interned(&machine->frames, frame, NULL);
+	WordsPlace at[256];
+	uint32_t next[256], states[256];
+
+	at[walk->nodes[i].depth - 1] = words_place(machine, words);
+	next[walk->nodes[i].depth - 1] = at[walk->nodes[i].depth - 1].first;
+	while (i < end && !pool_failed(machine->pool))
+	{
+		const TrieNode *node = &walk->nodes[i];
+		uint32_t depth = node->depth;
+		WordsStep step;
+
+		at[depth] = at[depth - 1];
+		step = words_step(&at[depth], &next[depth - 1], node->byte);
+		next[depth] = at[depth].first;
+		/* a word that nothing comes behind */
+		if (step == WORDS_END && parent == walk->exit_cell && at[depth].first == at[depth].last &&
+			at[depth].n_whole == 1 && at[depth].pick->words[at[depth].first - 1].n_frames == 0)
+			note_exit(walk, i);
+		else if (step == WORDS_END)
+		{
+			uint32_t made[5] = {FRAME_PICK, words[1], at[depth - 1].first, at[depth - 1].last, at[depth - 1].depth};
+
+			states[depth - 1] = machine_state_of_frame(machine, frame_of_words(machine, made, 5), parent);
+			walk_states(walk, i, i + node->subtree, states);
+			i += node->subtree;
+			continue;
+		}
+		if (step != WORDS_DEAD && node->token != VOCABULARY_NO_TOKEN)
+			masks->got[masks->n_got++] = node->token;
+		i += step == WORDS_GO_ON ? 1 : node->subtree;
 	}
 }
 
@@ -354,7 +477,7 @@ walk(Masks *masks, uint32_t frame, uint32_t exit_cell, uint32_t entries, const V
 	Walk walk = {masks, slice ? slice->others.nodes : masks->vocabulary->all.nodes, slice, exit_cell};
 	uint32_t at[256], n_entries, start = machine_state_of_frame(machine, frame, exit_cell), inner, parent;
 	const uint32_t *set = interned(&masks->sets, entries, &n_entries);
-	bool by_letters = is_letters(machine, start, &inner, &parent);
+	WalkKind kind = walk_kind(machine, start, &inner, &parent);
 
 	masks->n_got = masks->n_left = 0;
 	for (uint32_t k = 0; k < n_entries && !pool_failed(machine->pool); k++)
@@ -362,22 +485,25 @@ walk(Masks *masks, uint32_t frame, uint32_t exit_cell, uint32_t entries, const V
 		uint32_t first = set[k] + 1, end = set[k] + walk.nodes[set[k]].subtree;
 
 		at[walk.nodes[set[k]].depth] = start;
-		if (first < end && by_letters)
+		if (first == end)
+			continue;
+		if (kind == WALK_LETTERS)
 			walk_letters(&walk, inner, parent, first, end);
-		else if (first < end)
+		else if (kind == WALK_WORDS)
+			walk_words(&walk, inner, parent, first, end);
+		else
 			walk_states(&walk, first, end, at);
 	}
 }
 
 /* Is a whole token possible at a place, none of whose letters ends it? */
 static bool
-takes_token(const Language *language, LettersPlace place, bool is_text, ByteSpan token)
+takes_token(Machine *machine, const Language *language, const uint32_t *words, LettersPlace place, ByteSpan token)
 {
 	LettersStep step = LETTERS_GO_ON;
 
 	for (size_t i = 0; i < token.length && step != LETTERS_DEAD; i++)
-		step = is_text ? letters_step_text(language, &place, (unsigned char) token.data[i])
-					   : letters_step_string(language, &place, (unsigned char) token.data[i]);
+		step = letters_step(machine, language, words, &place, (unsigned char) token.data[i]);
 	return step != LETTERS_DEAD;
 }
 
@@ -410,9 +536,11 @@ choose_slice(const Masks *masks, uint32_t frame, uint32_t entries)
 	Chosen chosen = {0};
 
 	/* of a language without end names that are used are never all there are */
-	if (entries != ROOT_SET || !language || (!letters_are_alone(words) && language->least_longest != NO_LIMIT))
+	if (entries != ROOT_SET || !language)
 		return chosen;
 	place = letters_place(words);
+	if (place.used != 0 && language->least_longest != NO_LIMIT)
+		return chosen;
 	for (int set = 0; set < N_SLICES; set++)
 	{
 		chosen.letters = free_letters(language, &place, (LetterSet) set, &chosen.is_exact);
@@ -431,7 +559,7 @@ static void
 take_slice(Masks *masks, Piece *piece, uint32_t frame, const Chosen *chosen)
 {
 	const VocabularySlice *slice = chosen->slice;
-	const Machine *machine = &masks->format->machine;
+	Machine *machine = &masks->format->machine;
 	const uint32_t *words = interned(&machine->frames, frame, NULL);
 	const Language *language = letters_language(machine, words);
 	LettersPlace place = letters_place(words);
@@ -445,8 +573,7 @@ take_slice(Masks *masks, Piece *piece, uint32_t frame, const Chosen *chosen)
 	piece->class = slice->bits;
 	for (uint32_t i = 0; chosen->letters != NO_LIMIT && i < slice->n_longer; i++)
 		if (slice->longer_characters[i] > chosen->letters &&
-			(chosen->is_exact ||
-			 !takes_token(language, place, words[0] == FRAME_TEXT || words[0] == FRAME_RAW, slice->longer[i])))
+			(chosen->is_exact || !takes_token(machine, language, words, place, slice->longer[i])))
 			list_add(&masks->pool, &list, slice->longer_tokens[i]);
 	piece->n_removed = list.n;
 	list_add_all(&masks->pool, &list, masks->got, masks->n_got);

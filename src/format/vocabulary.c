@@ -89,13 +89,14 @@ note_token(Trie *trie, const uint32_t *open, const SortedToken *token)
 static bool
 build_trie(Trie *trie, const SortedToken *tokens, uint32_t n)
 {
-	uint32_t open[MAX_TOKEN_BYTES + 1] = {0}, depth = 0;
+	uint32_t open[MAX_TOKEN_BYTES + 1] = {0}, depth = 0, n_tokens = 0;
 	size_t room = 1;
 
 	for (uint32_t i = 0; i < n; i++)
 		room += tokens[i].length;
 	trie->nodes = malloc(room * sizeof *trie->nodes);
-	if (!trie->nodes)
+	trie->tokens = malloc(((size_t) n + 1) * sizeof *trie->tokens);
+	if (!trie->nodes || !trie->tokens)
 		return false;
 	trie->nodes[0] = (TrieNode){.token = VOCABULARY_NO_TOKEN, .only = ALL_SETS};
 	trie->n = 1;
@@ -112,12 +113,15 @@ build_trie(Trie *trie, const SortedToken *tokens, uint32_t n)
 		for (; depth < token->length; depth++)
 		{
 			open[depth + 1] = trie->n;
-			trie->nodes[trie->n++] =
-				(TrieNode){VOCABULARY_NO_TOKEN, 0, (uint8_t) token->data[depth], (uint8_t) (depth + 1), ALL_SETS, 0};
+			trie->nodes[trie->n++] = (TrieNode){
+				VOCABULARY_NO_TOKEN, 0, (uint8_t) token->data[depth], (uint8_t) (depth + 1), ALL_SETS, 0, n_tokens};
 		}
 		note_token(trie, open, token);
 		if (trie->nodes[open[depth]].token == VOCABULARY_NO_TOKEN)
-			trie->nodes[open[depth]].token = token->token;
+		{
+			trie->nodes[open[depth]].token = trie->tokens[n_tokens++] = token->token;
+			trie->nodes[open[depth]].n_upto = n_tokens;
+		}
 	}
 	for (; depth > 0; depth--)
 		trie->nodes[open[depth]].subtree = trie->n - open[depth];
@@ -280,17 +284,24 @@ vocabulary_create(const ByteSpan *tokens, uint32_t n_tokens)
 	return NULL;
 }
 
+static void
+free_trie(Trie *trie)
+{
+	free(trie->nodes);
+	free(trie->tokens);
+}
+
 void
 vocabulary_destroy(Vocabulary *vocabulary)
 {
 	if (!vocabulary)
 		return;
-	free(vocabulary->all.nodes);
+	free_trie(&vocabulary->all);
 	for (int set = 0; set < N_SLICES; set++)
 	{
 		VocabularySlice *slice = &vocabulary->slices[set];
 
-		free(slice->others.nodes);
+		free_trie(&slice->others);
 		free(slice->others_to_all);
 		free(slice->bits);
 		for (int k = 0; k <= VOCABULARY_MAX_CHARACTERS; k++)

@@ -15,7 +15,7 @@
 #include "language.h"
 
 #define VOCABULARY_NO_TOKEN UINT32_MAX
-#define N_SLICES 4
+#define N_SLICES 6
 #define VOCABULARY_MAX_CHARACTERS 16 /* a bitset each for plain tokens of at most so many characters */
 
 /* A node of a trie, depth first. The root has depth 0. */
@@ -24,15 +24,27 @@ typedef struct TrieNode
 	uint32_t token;   /* that ends here, or VOCABULARY_NO_TOKEN */
 	uint32_t subtree; /* nodes of it, this one included */
 	uint8_t byte, depth;
-	uint8_t only;   /* a bit for each set of letters: what is below, from a letter's end here, is of these alone */
-	uint8_t height; /* bytes of the longest way down */
+	uint8_t only;    /* a bit for each set of letters: what is below, from a letter's end here, is of these alone */
+	uint8_t height;  /* bytes of the longest way down */
+	uint32_t n_upto; /* tokens that end here or at nodes before this one */
 } TrieNode;
 
 typedef struct Trie
 {
 	TrieNode *nodes;
 	uint32_t n;
+	uint32_t *tokens; /* in the nodes' order: those below a node stand side by side */
 } Trie;
+
+/* The tokens below a node, without its own; *n of them. */
+static inline const uint32_t *
+trie_below(const Trie *trie, uint32_t i, uint32_t *n)
+{
+	uint32_t first = trie->nodes[i].n_upto;
+
+	*n = trie->nodes[i + trie->nodes[i].subtree - 1].n_upto - first;
+	return trie->tokens + first;
+}
 
 /* The tokens whose letters are all of one set, which many states take without looking. */
 typedef struct VocabularySlice

@@ -204,6 +204,12 @@ MODEL = [
 ENGINE = [
     fault("mask-too-long", "src/format/masks.c", "if (slice->longer_characters[i] > chosen->letters &&", "if (slice->longer_characters[i] > chosen->letters + 8 &&",
           "a token of more letters than maxLength leaves is allowed", "unit:format"),
+    fault("name-that-is-used-up", "src/format/masks.c", "if (place->used != 0 && language->least_longest != NO_LIMIT)", "if (place->used != 0 && !language)",
+          "the last name that begins so may come although it is used", "unit:format"),
+    fault("word-with-nothing-behind", "src/format/masks.c", "at[depth].n_whole == 1 && at[depth].pick->words[at[depth].first - 1].n_frames == 0)", "at[depth].n_whole == 1)",
+          "behind a word of an enum what its frame wants is left out", "unit:format"),
+    fault("tokens-below-another", "src/format/vocabulary.h", "*n = trie->nodes[i + trie->nodes[i].subtree - 1].n_upto - first;", "*n = trie->nodes[i + trie->nodes[i].subtree - 1].n_upto - first + 1;",
+          "the token behind a subtree that may come whole is taken too", "unit:format"),
     fault("twice-the-same-item", "src/format/containers.c", "list_add(formulas->pool, &left, words[1] - 1);", "list_add(formulas->pool, &left, words[1]);",
           "an item of uniqueItems may come a second time", "unit:format"),
     fault("tools-left-out", "src/engine/prompt.c", "		chat_template_mentions(model->chat_template, \"tools\"))", "		model->chat_template)",

@@ -102,6 +102,28 @@ static const FormatCase cases[] = {
 	 "\"^score$\":{\"minimum\":10}},\"required\":[\"score\"],\"additionalProperties\":false}",
 	 {"{\"score\": 10}", "{\"score\": 15}", NULL},
 	 {"{\"score\": 5}", "{\"score\": 11}", "{}", NULL}},
+	/* words with blanks between them, of which Unicode has others */
+	{"{\"type\":\"regex\",\"pattern\":\"^\\\\S+( \\\\S+){0,9}$\"}",
+	 {"a", "a b \xC3\xA9", "\"a\" \\", NULL},
+	 {"", " a", "a  b", "a ",
+	  "a\xE3\x80\x80"
+	  "b",
+	  "a\xC2\xA0"
+	  "b",
+	  NULL}},
+	{"{\"type\":\"string\",\"pattern\":\"^[ -~]*b[ -~]{2}$\"}",
+	 {"\"abab\"", "\"\\\"bbb\"", NULL},
+	 {"\"baba\"",
+	  "\"\xC3\xA9"
+	  "baa\"",
+	  "\"ba\"", NULL}},
+	/* names of a finite language, of which some are used up, and words with something behind them */
+	{"{\"type\":\"object\",\"propertyNames\":{\"pattern\":\"^b[a-z]{1,2}$\"},\"additionalProperties\":{\"enum\":["
+	 "\"bb\","
+	 "\"bba\",1]},\"minProperties\":4}",
+	 {"{\"bab\": \"bb\", \"ba\": \"bba\", \"bbb\": 1, \"bba\": 1}", NULL},
+	 {"{\"bab\": 1, \"ba\": 1, \"bbb\": 1, \"bab\": 1}", "{\"bab\": 1}",
+	  "{\"bab\": \"b\", \"ba\": 1, \"bb\": 1, \"bz\": 1}", NULL}},
 	{"{\"type\":\"string\",\"pattern\":\"\\\\S\"}", {"\" a\"", NULL}, {"\" \"", "\"\"", NULL}},
 	{"{\"type\":\"string\",\"pattern\":\"^a$|^b$\"}", {"\"a\"", "\"b\"", NULL}, {"\"ab\"", "\"\"", NULL}},
 	{"{\"type\":\"string\",\"pattern\":\"^(?!x)[a-z]+$\"}", {"\"ax\"", NULL}, {"\"xa\"", "\"\"", NULL}},
@@ -339,10 +361,21 @@ what_cannot_be_kept_is_an_error_with_its_path(void **unused)
 
 /* A small vocabulary: all bytes, and some tokens that go over the edges of what a schema knows. */
 static const char *const longer_tokens[] = {
-	"{\"",      "\": ",     "\", \"",   "\"}",     "}]",    "[{\"", "abc", "a\"",
-	"\\u00",    "\\\"",     "true",     "null",    "12",    "0.",   ", ",  "\"a\": ",
-	"\xC3\xA9", "\xF0\x9F", "\x98\x80", "}}",      "]}",    "-0",   "ab",  "aaaaaaaaaaaaaaaaaaaaaaaa",
-	"\"a",      "fo",       "foobar",   "2024-02", "-29\"",
+	"{\"",          "\": ",     "\", \"",
+	"\"}",          "}]",       "[{\"",
+	"abc",          "a\"",      "\\u00",
+	"\\\"",         "true",     "null",
+	"12",           "0.",       ", ",
+	"\"a\": ",      "\xC3\xA9", "\xF0\x9F",
+	"\x98\x80",     "}}",       "]}",
+	"-0",           "ab",       "aaaaaaaaaaaaaaaaaaaaaaaa",
+	"\"a",          "fo",       "foobar",
+	"2024-02",      "-29\"",    "ba",
+	"bb",           "bab",      "bba",
+	" a",           " ab",      " abc abc",
+	"  ",           "a ",       "a\xE3\x80\x80z",
+	"\xE3\x80\x80", "\xC2\xA0", "\"bb\"",
+	"a\", \"",
 };
 
 #define N_TOKENS (256 + LENGTH(longer_tokens))
