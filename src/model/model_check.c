@@ -90,10 +90,28 @@ tell_rope(const ModelCheck *check, const ModelHyper *hyper)
 			 hyper->rope_scaling == ROPE_SCALING_YARN ? "yarn" : "linear", hyper->rope_factor);
 }
 
+/* Of a hybrid: its delta nets, and the layers behind the others that guess tokens ahead. The first one is of use, where
+ * the file has more of it than its number. */
+static void
+tell_hybrid(const ModelCheck *check, const ModelHyper *hyper)
+{
+	char n_guess_layers[16];
+
+	if (model_n_delta_layers(hyper) == 0)
+		return;
+	tell_size(check, "delta_net_layers", model_n_delta_layers(hyper));
+	snprintf(n_guess_layers, sizeof n_guess_layers, "%u", hyper->n_guess_layers);
+	check->line(check->argument, "guessing_layers", n_guess_layers,
+				hyper->n_guess_layers > 0 && hyper->n_heads_loaded == 0
+					? "the tensors of the first one were left out of the file: it guesses nothing"
+					: NULL);
+}
+
 static void
 tell_hyper(const ModelCheck *check, const ModelHyper *hyper)
 {
 	tell_size(check, "layers", hyper->n_layers);
+	tell_hybrid(check, hyper);
 	tell_size(check, "embedding_size", hyper->hidden);
 	tell(check, "heads", "%u, %u of keys and values, of %u elements", hyper->n_heads, hyper->n_kv_heads,
 		 hyper->head_dim);

@@ -120,6 +120,24 @@ def test_all_that_is_wrong_is_told(checking):
     assert found["loads"] == ("true", None) and "tokenizer.ggml.pre is missing" in found["notice"][0]
 
 
+def test_layers_of_a_hybrid_are_told(checking, folder):
+    """How many are delta nets, and whether there is one that guesses tokens ahead; one whose tensors were left out is told of."""
+    demo = os.path.join(model_directory(), MODEL_FILE)
+    for name, architecture in (("none", "qwen35moe"), ("guessing", "qwen35moe+head")):
+        shutil.copy(os.path.join(model_directory(), "models", reexpress.cached(model_directory(), demo, architecture)), os.path.join(folder, f"{name}.gguf"))
+    with open(os.path.join(folder, "guessing.gguf"), "rb") as file:
+        values, tensors = reexpress.read_gguf(file.read())
+    reexpress.write_gguf(os.path.join(folder, "bare.gguf"), values, [tensor for tensor in tensors if not tensor[0].startswith("blk.40.")])
+    found = {name: check(checking, f"{name}.gguf") for name in ("none", "guessing", "bare")}
+    for name in found:
+        os.unlink(os.path.join(folder, f"{name}.gguf"))
+        assert found[name]["loads"] == ("true", None) and found[name]["layers"] == ("40", None) and found[name]["delta_net_layers"] == ("10", None)
+    assert found["none"]["guessing_layers"] == ("0", None) and found["guessing"]["guessing_layers"] == ("1", None)
+    value, problem = found["bare"]["guessing_layers"]
+    assert value == "1" and "left out of the file" in problem
+    assert "guessing_layers" not in check(checking, "good.gguf")
+
+
 def test_too_little_room_for_keys_and_values_is_in_the_verdict(checking, folder):
     """One block of 32 positions needs more than the whole KV cache."""
     make_sparse_model(os.path.join(folder, "wide.gguf"), layers=65, hidden=32, ffn=32, heads=32, head_dim=256)

@@ -290,19 +290,23 @@ check_states(const QwenShared *shared, StringInfo checks, Health *worst)
 {
 	uint64 total = atomic_load(&qwen_page->kv_bytes_total);
 	StringInfoData message;
-	bool too_few = false;
+	bool too_few = false, can_halve = false;
 
 	initStringInfo(&message);
 	for (int i = 0; i < qwen_max_models; i++)
 	{
-		uint64 bytes = qwen_page->slots[i].in_force.state_bytes;
+		const ModelInForce *in_force = &qwen_page->slots[i].in_force;
+		uint64 bytes = in_force->state_bytes;
 
 		if (shared->slots[i].state != SLOT_SERVING || bytes == 0)
 			continue;
 		appendStringInfo(&message, "%s\"%s\": a state takes %.1f MB, the KV cache holds %llu",
 						 message.len > 0 ? "; " : "", shared->slots[i].name, bytes / 1048576.0,
 						 (unsigned long long) (total / bytes));
-		too_few |= total / bytes < 3;
+		if (total / bytes >= 3)
+			continue;
+		too_few = true;
+		can_halve |= strcmp(in_force->state_type, "f16") != 0;
 	}
 	if (message.len == 0)
 		return;
@@ -313,10 +317,12 @@ check_states(const QwenShared *shared, StringInfo checks, Health *worst)
 		(unsigned long long) atomic_load(&qwen_page->n_snapshots_evicted));
 	add_check(
 		checks, worst, "states", too_few ? DEGRADED : HEALTHY, message.data,
-		too_few
+		!too_few ? NULL
+		: can_halve
 			? "Raise qwen.kv_cache_size, or set state_type=f16 for the model in qwen.models: with so few states every "
 			  "turn of a conversation is computed from its beginning."
-			: NULL);
+			: "Raise qwen.kv_cache_size: with so few states every turn of a conversation is computed from its "
+			  "beginning.");
 }
 
 /* Do keys and values have what they may take, and will they find it? Better known now than on the day when they want
