@@ -2,6 +2,7 @@
 """Follow docs/start.md letter by letter on a bare system, as root in the folder with the packages: each ```sh block in sh, the ```sql blocks in one psql session.
 
   start_blocks.py START.md MODEL      MODEL answers on loopback for the hub, which a test cannot reach
+  start_blocks.py --hub MODEL         only answer for the hub: prints its address, until it is killed
 What it must come to: the chat's answer names Paris, and three summaries."""
 import http.server
 import os
@@ -36,6 +37,9 @@ def psql(script):
 
 def main():
     page, model = sys.argv[1:]
+    if page == "--hub":
+        print(serve(model), flush=True)
+        threading.Event().wait()
     with open(page, encoding="utf-8") as file:
         blocks = re.findall(r"^```(sh|sql)\n(.*?)^```$", file.read(), re.M | re.S)
     os.environ["QWEN_PG_HUB"] = serve(model)

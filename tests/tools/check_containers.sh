@@ -1,0 +1,197 @@
+#!/bin/bash
+# check_containers.sh CACHE PACKAGES MODEL: docs/containers built and run, with the packages that `make deb` made for trixie and forky.
+#
+# podman builds and runs what the Dockerfiles say; the base images, which no registry is asked for, are debootstrap's folders. Tried: the health check, models and data
+# in volumes, qwen-pg-pull, passwords, a stop and a start; io_uring refused by ENOSYS and by EPERM and allowed; pages that cannot be made huge; a read-only root without
+# any capability; an unknown user; and qwen_pg as an image volume beside a PostgreSQL 18 that has no file of it. Images and containers lie in a folder that is thrown
+# away. Needs root (or sudo); 500 MB a suite, kept, and 3 GB while it runs.
+set -euo pipefail
+source_dir=$(cd "$(dirname "$0")/../.." && pwd)
+. "$source_dir/tests/tools/debian_folder.sh"
+in_own_namespace "$0" "$@"
+cache=$1 packages=$2 model=$3
+"$source_dir/tests/tools/install_packages.sh" podman runc
+work=$(mktemp -d "$cache/containers.XXXXXX")
+mkdir -p "$work/context/build"
+# what nobody here may raise is not raised
+pods() { podman --root "$work/store" --runroot "$work/run" --cgroup-manager cgroupfs --runtime runc --log-level error "$@"; }
+run() { pods run --ulimit "nofile=$(ulimit -Hn):$(ulimit -Hn)" --ulimit "nproc=$(ulimit -Hu):$(ulimit -Hu)" "$@"; }
+cleanup() {
+	pods rm --all --force --time 0 >/dev/null 2>&1 || true
+	pods rmi --all --force >/dev/null 2>&1 || true
+	umount -l "$work/store/overlay" 2>/dev/null || true
+	rm -rf "$work"
+}
+trap cleanup EXIT
+
+fail() {
+	echo "FAILED: $*"
+	pods logs "$name" 2>&1 | tail -30
+	exit 1
+}
+
+# base SUITE: the image debian:SUITE-slim, as localhost has it.
+base() {
+	local root=$cache/containers-base/$1
+	if [ ! -e "$root/base-ready" ]; then
+		make_folder "$root" "$1"
+		umount "$root/dev/shm" "$root/dev" "$root/proc"
+	fi
+	tar -C "$root" --exclude=./proc/* --exclude=./dev/* --exclude=./usr/sbin/policy-rc.d --exclude=./etc/postgresql-common -cf - . | pods import --quiet - "localhost/debian:$1-slim" >/dev/null
+}
+
+# build NAME DOCKERFILE [ARGUMENT …]
+build() {
+	local tag=$1 file=$2
+	shift 2
+	pods build --isolation chroot --network host --format docker "$@" -t "$tag" -f "$file" "$work/context" >"$work/build.log" 2>&1 ||
+		{
+			tail -40 "$work/build.log"
+			echo "FAILED: $file does not build"
+			exit 1
+		}
+}
+
+sql() { pods exec "$name" psql -X -U postgres -v ON_ERROR_STOP=1 -Atqc "$1"; }
+
+# wait_for SECONDS WHAT COMMAND …
+wait_for() {
+	local end=$((SECONDS + $1)) what=$2
+	shift 2
+	until "$@" >/dev/null 2>&1; do
+		[ $SECONDS -lt $end ] || fail "$name: $what did not come"
+		sleep 0.2
+	done
+}
+
+serving() { [ "$(sql "SELECT string_agg(state, ',') FROM qwen_models")" = serving ]; }
+healthy() { pods healthcheck run "$name"; }
+
+# start NAME ARGUMENT … -- COMMAND: a container that is healthy, and answers
+start() {
+	name=$1
+	shift
+	run --detach --name "$name" --network none "$@" >/dev/null || { echo "FAILED: $name does not start"; exit 1; }
+	wait_for 60 "a healthy server" healthy
+	wait_for 60 "a model" serving
+	answer=$(sql "SELECT qwen_chat('What is the capital of France? Answer in one sentence.', temperature => 0)")
+	case "$answer" in *Paris*) ;; *) fail "$name: the answer is: $answer" ;; esac
+}
+
+# as SECONDS it may take, STOPSIGNAL ends it in order
+stop() {
+	pods stop --time 20 "$name" >/dev/null
+	[ "$(pods inspect --format '{{.State.ExitCode}}' "$name")" = 0 ] || fail "$name: a stop ended with code $(pods inspect --format '{{.State.ExitCode}}' "$name")"
+}
+
+how_read() { sql "SELECT load_method FROM qwen_models"; }
+
+# profile NAME PYTHON: podman's seccomp profile, changed
+profile() {
+	python3 - "$work/$1.json" "$2" <<-'END'
+		import json, sys
+		with open("/usr/share/containers/seccomp.json") as file:
+		    profile = json.load(file)
+		calls = profile["syscalls"]
+		def forget(name):
+		    for rule in calls:
+		        rule["names"] = [other for other in rule["names"] if other != name]
+		exec(sys.argv[2])
+		profile["syscalls"] = [rule for rule in calls if rule["names"]]
+		with open(sys.argv[1], "w") as file:
+		    json.dump(profile, file)
+	END
+	echo "$work/$1.json"
+}
+
+# with SUITE: its packages in the context, as in the repository, and its base
+with() {
+	[ -n "$(ls "$packages/$1"/qwen-pg-engine_*.deb 2>/dev/null)" ] || { echo "FAILED: no packages of $1: make deb SUITES=$1"; exit 1; }
+	cp -r "$packages/$1" "$work/context/build/deb/"
+	base "$1"
+}
+mkdir -p "$work/context/docs" "$work/context/build/deb"
+cp -r "$source_dir/docs/containers" "$work/context/docs/"
+
+# ---- the server's image ----
+with trixie
+build qwen_pg "$source_dir/docs/containers/Dockerfile"
+python3 "$source_dir/tests/tools/start_blocks.py" --hub "$model" >"$work/hub" &
+hub=$!
+until [ -s "$work/hub" ]; do sleep 0.1; done
+name=pull
+run --rm --name pull --network host -e "QWEN_PG_HUB=$(cat "$work/hub")" -v models:/var/lib/qwen_pg qwen_pg qwen-pg-pull qwen3-0.6b >"$work/pull.log" 2>&1 || { cat "$work/pull.log"; echo "FAILED: qwen-pg-pull in the image"; exit 1; }
+kill "$hub"
+
+start plain -v models:/var/lib/qwen_pg:ro -v data:/var/lib/postgresql -e POSTGRES_PASSWORD=a-secret qwen_pg
+[ "$(how_read | grep -c pread)" = 1 ] || fail "plain: read by $(how_read), though the profile has no io_uring"
+[ "$(pods exec -e PGPASSWORD=a-secret plain psql -X -h 127.0.0.1 -U postgres -Atc 'SELECT 1')" = 1 ] || fail "plain: no login by password"
+! pods exec -e PGPASSWORD=another plain psql -X -h 127.0.0.1 -U postgres -Atc 'SELECT 1' >/dev/null 2>&1 || fail "plain: a login by a wrong password"
+[ "$(sql "SELECT name FROM qwen_models")" = qwen3_0_6b_q8_0 ] || fail "plain: the model's name is $(sql 'SELECT name FROM qwen_models')"
+sql "CREATE TABLE kept AS SELECT 1 AS one"
+engine=$(sql "SELECT pid FROM qwen_stat_engine")
+pods exec plain sh -c "grep -E '^(Seccomp|NoNewPrivs):' /proc/$engine/status" | tr -d '\t\n' | grep -q 'NoNewPrivs:1Seccomp:2' || fail "plain: the engine's sandbox is not whole"
+sql "SELECT qwen_unload_model('qwen3_0_6b_q8_0')" >/dev/null
+! healthy >/dev/null || fail "plain: healthy without its model"
+stop
+pods start plain >/dev/null
+wait_for 60 "a healthy server after a stop" healthy
+[ "$(sql "SELECT one FROM kept")" = 1 ] || fail "plain: what was stored is gone"
+pods exec plain kill -9 "$(sql "SELECT pid FROM qwen_stat_engine")"
+wait_for 20 "an engine after one was killed" sh -c "true"
+wait_for 20 "a healthy server after its engine was killed" healthy
+stop
+echo "containers: built; healthy, answers, password, model and data in volumes, a stop and a start"
+
+start refused -v models:/var/lib/qwen_pg:ro --security-opt "seccomp=$(profile refused 'calls.append({"names": ["io_uring_setup", "io_uring_enter", "io_uring_register"], "action": "SCMP_ACT_ERRNO", "errnoRet": 1})')" qwen_pg
+[ "$(how_read | grep -c pread)" = 1 ] || fail "refused: read by $(how_read)"
+stop
+start allowed -v models:/var/lib/qwen_pg:ro --security-opt "seccomp=$(profile allowed 'calls.append({"names": ["io_uring_setup", "io_uring_enter", "io_uring_register"], "action": "SCMP_ACT_ALLOW"})')" qwen_pg
+[ "$(how_read | grep -c io_uring)" = 1 ] || fail "allowed: read by $(how_read)"
+stop
+echo "containers: io_uring refused by ENOSYS and EPERM, and allowed"
+
+# MADV_COLLAPSE is 25
+start pages -v models:/var/lib/qwen_pg:ro --security-opt "seccomp=$(profile pages 'forget("madvise"); calls.append({"names": ["madvise"], "action": "SCMP_ACT_ALLOW", "args": [{"index": 2, "value": 25, "op": "SCMP_CMP_NE"}]})')" qwen_pg postgres -c qwen.huge_pages=on
+sql "SELECT qwen_health()->>'status'" | grep -q degraded || fail "pages: qwen_health() is silent about huge pages that do not come"
+stop
+echo "containers: no huge pages: serves, and qwen_health() says so"
+
+start sealed -v models:/var/lib/qwen_pg:ro -v sealed:/var/lib/postgresql --read-only --read-only-tmpfs=false --tmpfs /tmp --tmpfs /var/run/postgresql:mode=3777 --cap-drop ALL --security-opt no-new-privileges qwen_pg
+! pods exec sealed touch /var/lib/qwen_pg/x 2>/dev/null || fail "sealed: the volume of models can be written"
+stop
+start unknown -v models:/var/lib/qwen_pg:ro --user 54321:54321 --passwd=false --read-only --read-only-tmpfs=false --tmpfs /tmp --tmpfs /var/run/postgresql:mode=3777 --cap-drop ALL qwen_pg
+[ "$(pods exec unknown stat -c %u /var/lib/postgresql/data)" = 54321 ] || fail "unknown: the data is another's"
+! pods exec unknown id -un >/dev/null 2>&1 || fail "unknown: the user has a name"
+stop
+echo "containers: a read-only root without capabilities, a user without a name"
+
+# ---- the image volume, beside a server that has no file of ours, as CloudNativePG sets it up ----
+with forky
+build qwen_pg-volume "$source_dir/docs/containers/Dockerfile.volume"
+cat >"$work/Dockerfile.server" <<-'END'
+	FROM debian:forky-slim
+	RUN apt-get update && mkdir -p /etc/postgresql-common && echo 'create_main_cluster = false' >/etc/postgresql-common/createcluster.conf && apt-get install -y --no-install-recommends postgresql-18 \
+		&& install -d -m 1777 /var/lib/postgresql && chmod 3777 /var/run/postgresql && groupadd -g 26 cnpg && useradd -u 26 -g 26 -d /var/lib/postgresql cnpg
+	USER 26
+	HEALTHCHECK CMD ["pg_isready", "-q"]
+END
+build server "$work/Dockerfile.server"
+[ -z "$(run --rm --network none server find / -xdev -name '*qwen*')" ] || { echo "FAILED: the server has files of ours"; exit 1; }
+name=volume
+run --detach --name volume --network none --read-only --read-only-tmpfs=false --tmpfs /tmp --tmpfs /var/run/postgresql:mode=3777 -v volume:/var/lib/postgresql -v models:/models:ro \
+	--mount type=image,source=localhost/qwen_pg-volume,destination=/extensions/qwen_pg server sh -ec '
+	PATH=/usr/lib/postgresql/18/bin:$PATH
+	[ -s /var/lib/postgresql/data/PG_VERSION ] || initdb -D /var/lib/postgresql/data -U postgres --auth=trust --locale=C.UTF-8 >/dev/null
+	exec postgres -D /var/lib/postgresql/data -c shared_preload_libraries=qwen_pg -c extension_control_path=\$system:/extensions/qwen_pg/share -c dynamic_library_path=\$libdir:/extensions/qwen_pg/lib \
+		-c qwen.model_directory=/models -c qwen.models=chat=Qwen3-0.6B-Q8_0.gguf' >/dev/null
+wait_for 60 "a server" healthy
+sql "CREATE EXTENSION qwen_pg VERSION '0.1.0'"
+sql "ALTER EXTENSION qwen_pg UPDATE"
+wait_for 60 "a model" serving
+sql "SELECT qwen_chat('What is the capital of France? Answer in one sentence.', temperature => 0)" | grep -q Paris || fail "volume: no answer"
+[ "$(pods exec volume sh -c "readlink /proc/$(sql "SELECT pid FROM qwen_stat_engine")/exe")" = /extensions/qwen_pg/bin/qwen_engine ] || fail "volume: another engine"
+[ "$(sql "SELECT count(qwen_embed(g::text)) FROM generate_series(1, 20) g")" = 20 ] || fail "volume: no embeddings"
+sql "SELECT file_name || ' ' || version FROM pg_get_loaded_modules() WHERE module_name = 'qwen_pg'" | grep -q "qwen_pg.so [0-9]" || fail "volume: the server does not know what it has loaded"
+stop
+echo "containers: image volume beside a bare PostgreSQL 18: installed as 0.1.0, updated, answers"
