@@ -12,6 +12,8 @@ ATTRIBUTES = {
     "rows": r"\bROWS (\d+)\b", "security": r"\bSECURITY (DEFINER|INVOKER)\b", "set": r"\bSET (\w+ = .+)$",
 }
 WRITTEN = {"volatility": "{}", "parallel": "PARALLEL {}", "strict": "{}", "cost": "COST {}", "rows": "ROWS {}", "security": "SECURITY {}", "set": "SET {}"}
+# names that must be quoted: FORMAT JSON is two words of one clause from PostgreSQL 16 on
+QUOTED = ("format",)
 UNSAID = {"volatility": "VOLATILE", "parallel": "UNSAFE"}
 
 
@@ -52,12 +54,13 @@ class Argument:
         declaration, _, self.default = (part.strip() for part in declaration.partition(" DEFAULT "))
         words = declaration.split()
         self.mode = words.pop(0) if words[0] in ("IN", "OUT", "INOUT", "VARIADIC") else "IN"
-        self.name = words.pop(0) if len(words) > 1 else ""
+        self.name = words.pop(0).strip('"') if len(words) > 1 else ""
         self.type = " ".join(words)
         self.group = group  # of which list it came
 
     def sql(self):
-        return " ".join(([self.mode] if self.mode != "IN" else []) + ([self.name] if self.name else []) + [self.type] + (["DEFAULT " + self.default] if self.default else []))
+        name = f'"{self.name}"' if self.name in QUOTED else self.name
+        return " ".join(([self.mode] if self.mode != "IN" else []) + ([name] if name else []) + [self.type] + (["DEFAULT " + self.default] if self.default else []))
 
     def identity(self):
         return self.mode, self.name, self.type, self.default

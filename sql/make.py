@@ -247,7 +247,7 @@ def documented(function):
     arguments = function.arguments
     if any(argument.group == "common" for argument in arguments):
         arguments = [argument for argument in arguments if argument.group != "options"]
-    parts = dict.fromkeys("\u2026" if argument.group == "common" else argument.sql() for argument in arguments)
+    parts = dict.fromkeys("\u2026" if argument.group == "common" else argument.sql().replace('"', '') for argument in arguments)
     kind = "aggregate " if function.kind == "aggregate" else ""
     return fill(f"{kind}{function.name}(", parts, f") \u2192 {function.returns}").replace("\t", "    ")
 

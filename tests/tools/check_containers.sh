@@ -12,7 +12,8 @@ in_own_namespace "$0" "$@"
 cache=$1 packages=$2 model=$3
 "$source_dir/tests/tools/install_packages.sh" podman runc
 work=$(mktemp -d "$cache/containers.XXXXXX")
-mkdir -p "$work/context/build"
+# runc looks processes up by the numbers that they have here
+mount -t proc proc /proc
 # what nobody here may raise is not raised
 pods() { podman --root "$work/store" --runroot "$work/run" --cgroup-manager cgroupfs --runtime runc --log-level error "$@"; }
 run() { pods run --ulimit "nofile=$(ulimit -Hn):$(ulimit -Hn)" --ulimit "nproc=$(ulimit -Hu):$(ulimit -Hu)" "$@"; }
@@ -71,7 +72,7 @@ healthy() { pods healthcheck run "$name"; }
 start() {
 	name=$1
 	shift
-	run --detach --name "$name" --network none "$@" >/dev/null || { echo "FAILED: $name does not start"; exit 1; }
+	run --detach --name "$name" --network none --health-interval disable "$@" >/dev/null || { echo "FAILED: $name does not start"; exit 1; }
 	wait_for 60 "a healthy server" healthy
 	wait_for 60 "a model" serving
 	answer=$(sql "SELECT qwen_chat('What is the capital of France? Answer in one sentence.', temperature => 0)")
@@ -120,7 +121,7 @@ python3 "$source_dir/tests/tools/start_blocks.py" --hub "$model" >"$work/hub" &
 hub=$!
 until [ -s "$work/hub" ]; do sleep 0.1; done
 name=pull
-run --rm --name pull --network host -e "QWEN_PG_HUB=$(cat "$work/hub")" -v models:/var/lib/qwen_pg qwen_pg qwen-pg-pull qwen3-0.6b >"$work/pull.log" 2>&1 || { cat "$work/pull.log"; echo "FAILED: qwen-pg-pull in the image"; exit 1; }
+run --rm --name pull --network host --health-interval disable -e "QWEN_PG_HUB=$(cat "$work/hub")" -v models:/var/lib/qwen_pg qwen_pg qwen-pg-pull qwen3-0.6b >"$work/pull.log" 2>&1 || { cat "$work/pull.log"; echo "FAILED: qwen-pg-pull in the image"; exit 1; }
 kill "$hub"
 
 start plain -v models:/var/lib/qwen_pg:ro -v data:/var/lib/postgresql -e POSTGRES_PASSWORD=a-secret qwen_pg
@@ -179,7 +180,7 @@ END
 build server "$work/Dockerfile.server"
 [ -z "$(run --rm --network none server find / -xdev -name '*qwen*')" ] || { echo "FAILED: the server has files of ours"; exit 1; }
 name=volume
-run --detach --name volume --network none --read-only --read-only-tmpfs=false --tmpfs /tmp --tmpfs /var/run/postgresql:mode=3777 -v volume:/var/lib/postgresql -v models:/models:ro \
+run --detach --name volume --network none --health-interval disable --read-only --read-only-tmpfs=false --tmpfs /tmp --tmpfs /var/run/postgresql:mode=3777 -v volume:/var/lib/postgresql -v models:/models:ro \
 	--mount type=image,source=localhost/qwen_pg-volume,destination=/extensions/qwen_pg server sh -ec '
 	PATH=/usr/lib/postgresql/18/bin:$PATH
 	[ -s /var/lib/postgresql/data/PG_VERSION ] || initdb -D /var/lib/postgresql/data -U postgres --auth=trust --locale=C.UTF-8 >/dev/null
