@@ -387,8 +387,9 @@ def test_engine_killed(database):
 
 def test_open_cursor_frees_when_closed(database, cursor):
     cursor.execute("BEGIN; DECLARE c CURSOR FOR SELECT qwen_generate(body, temperature => 0, max_tokens => CASE WHEN id < 5 THEN 1 ELSE 1500 END, stop => ARRAY['never-said']) FROM t ORDER BY id")
-    cursor.execute("FETCH 4 c")
-    assert len(cursor.fetchall()) == 4
+    for _ in range(2):
+        cursor.execute("FETCH 2 c")
+        assert len(cursor.fetchall()) == 2
     wait_until(lambda: database.value("SELECT running FROM qwen_stat_engine") > 0, 20, "reading ahead")
     with pytest.raises(psycopg2.errors.DivisionByZero):
         cursor.execute("SAVEPOINT a; SELECT 1 / 0")

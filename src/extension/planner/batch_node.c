@@ -28,6 +28,7 @@
 #include "utils/datum.h"
 #include "utils/lsyscache.h"
 #include "utils/memutils.h"
+#include "worker_counts.h"
 
 /* What a row of the window keeps: the child's row, and the arguments of each call ([n_arguments], NULL: no call). */
 typedef struct BatchRow
@@ -241,6 +242,7 @@ store_row(BatchState *state, WindowRow *row)
 	MemoryContextSwitchTo(old);
 	window_pop(state->window);
 	state->n_taken++;
+	worker_counts_tell(state);
 	slot_getallattrs(child);
 	for (int i = 0; i < child->tts_tupleDescriptor->natts; i++)
 	{
@@ -293,6 +295,7 @@ end_batch(CustomScanState *node)
 	BatchState *state = (BatchState *) node;
 
 	window_clear(state->window);
+	worker_counts_tell(state);
 	clear_slots(state);
 	ExecEndNode(outerPlanState(node));
 }
@@ -305,7 +308,7 @@ rescan_batch(CustomScanState *node)
 	window_clear(state->window);
 	clear_slots(state);
 	state->child_done = state->started = false;
-	state->n_taken = 0;
+	state->n_taken = state->n_taken_before = 0;
 	/* of how many rescans nobody knows */
 	progress_expect_more();
 	/* a sort that keeps its rows for a rescan must hear of a bound that has changed first */
@@ -321,6 +324,10 @@ static const CustomExecMethods batch_exec_methods = {
 	.ExecCustomScan = exec_batch,
 	.EndCustomScan = end_batch,
 	.ReScanCustomScan = rescan_batch,
+	.EstimateDSMCustomScan = worker_counts_estimate,
+	.InitializeDSMCustomScan = worker_counts_begin,
+	.ReInitializeDSMCustomScan = worker_counts_begin_again,
+	.InitializeWorkerCustomScan = worker_counts_join,
 	.ExplainCustomScan = batch_explain,
 };
 

@@ -1,11 +1,13 @@
 /*
- * explain.c - what EXPLAIN says of a batching node: its calls; with ANALYZE also what they have cost. A parallel
- * query shows the leader's share only, as each worker has a window of its own.
+ * explain.c - what EXPLAIN says of a batching node: its calls; with ANALYZE also what they have cost, in all
+ * processes of a parallel query together. Each of these has a window of its own: shown are the largest, and the longest
+ * time that one of them has waited.
  */
 #include "explain.h"
 
 #include "../core/compat.h"
 #include "utils/ruleutils.h"
+#include "worker_counts.h"
 
 static void
 explain_calls(BatchState *state, List *ancestors, ExplainState *es)
@@ -51,19 +53,20 @@ explain_forms(const ModelCallCounts *counts, ExplainState *es)
 static void
 explain_counts(const BatchState *state, ExplainState *es)
 {
-	const ModelCallCounts *counts = &state->window->counts;
-	double waited_ms = state->window->waited_us / 1000.0;
+	BatchCounts sum = worker_counts_sum(state);
+	const ModelCallCounts *counts = &sum.calls;
+	double waited_ms = sum.waited_us / 1000.0;
 
 	if (es->format != EXPLAIN_FORMAT_TEXT)
 	{
-		ExplainPropertyInteger("Rows Read", NULL, state->n_read, es);
+		ExplainPropertyInteger("Rows Read", NULL, sum.n_read, es);
 		ExplainPropertyInteger("Requests", NULL, counts->requests, es);
 		ExplainPropertyInteger("Failed Requests", NULL, counts->failed, es);
 		ExplainPropertyInteger("Prompt Tokens", NULL, counts->prompt_tokens, es);
 		ExplainPropertyInteger("Cached Tokens", NULL, counts->cached_tokens, es);
 		ExplainPropertyInteger("Generated Tokens", NULL, counts->completion_tokens, es);
 		explain_forms(counts, es);
-		ExplainPropertyInteger("Largest Window", NULL, state->window->largest, es);
+		ExplainPropertyInteger("Largest Window", NULL, sum.largest, es);
 		ExplainPropertyFloat("Waited", "ms", waited_ms, 3, es);
 		return;
 	}
@@ -75,7 +78,7 @@ explain_counts(const BatchState *state, ExplainState *es)
 	if (counts->failed > 0)
 		ExplainPropertyInteger("Failed Requests", NULL, counts->failed, es);
 	appendStringInfoSpaces(es->str, es->indent * 2);
-	appendStringInfo(es->str, "Rows Read: %lld  Largest Window: %d", (long long) state->n_read, state->window->largest);
+	appendStringInfo(es->str, "Rows Read: %lld  Largest Window: %d", (long long) sum.n_read, sum.largest);
 	if (es->timing)
 		appendStringInfo(es->str, "  Waited: %.3f ms", waited_ms);
 	appendStringInfoChar(es->str, '\n');

@@ -22,7 +22,8 @@ plan_inherit(Plan *above, Plan *below, Rewrite *rewrite)
 #if PG_VERSION_NUM >= 180000
 	above->disabled_nodes = below->disabled_nodes;
 #endif
-	above->parallel_aware = false;
+	/* to have memory that workers share with their leader */
+	above->parallel_aware = rewrite->n_gathers > 0 && plan_is_batch(above);
 	above->parallel_safe = below->parallel_safe;
 	above->plan_node_id = rewrite->next_node_id++;
 	above->extParam = bms_copy(below->extParam);

@@ -14,6 +14,7 @@ typedef struct Rewrite
 	PlannedStmt *statement;
 	int next_node_id; /* they are keys in shared memory of parallel queries */
 	int n_nodes;      /* of ours */
+	int n_gathers;    /* above what is being rewritten */
 } Rewrite;
 
 /* What a new node above another takes over. */

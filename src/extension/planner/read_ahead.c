@@ -2,10 +2,11 @@
  * read_ahead.c - how far ahead a batching node may read.
  *
  * Nobody above may want all rows: reading ahead costs tokens. Below a LIMIT that gets all of its rows from us, the
- * window holds as many rows as are still wanted. Where a parent may stop for other reasons (EXISTS, a semi join, a join
- * below a LIMIT, a cursor that is fetched from in portions), the window begins with one row and grows with the rows
- * that have been taken. Else it is as large as it can be. So that each node knows, the tree of a query is walked once
- * when its executor has started: ExecSetTupleBound does not reach other people's nodes.
+ * window holds as many rows as are still wanted; so it does for a cursor that is fetched from in portions, for which
+ * as many rows are computed ahead of its FETCH as earlier ones have taken. Where a parent may stop for other reasons
+ * (EXISTS, a semi join, a join below a LIMIT or a cursor), the window begins with one row and grows with the rows that
+ * have been taken. Else it is as large as it can be. So that each node knows, the tree of a query is walked once when
+ * its executor has started: ExecSetTupleBound does not reach other people's nodes.
  *
  * Trees that are started otherwise (EvalPlanQual) keep the cautious default.
  */
@@ -14,6 +15,7 @@
 #include "../core/compat.h"
 #include "access/heapam.h"
 #include "executor/executor.h"
+#include "storage/bufmgr.h"
 
 #define FIRST_BLOCKS 8 /* of a table, behind which its own rows say more than what the planner expects */
 #define HOLE 8         /* so many blocks without a row, and so many times more than usual, are a hole */
@@ -21,15 +23,19 @@
 /* What is above a node. */
 typedef struct Above
 {
-	LimitState *limit; /* all rows go there, or NULL */
-	bool may_stop;     /* somebody may not want all rows */
-	BatchState *node;  /* of ours, between here and limit */
-	bool hides_bound;  /* somebody between here and limit drops or keeps rows: others may be wanted than limit counts */
+	LimitState *limit;  /* all rows go there, or NULL */
+	bool may_stop;      /* somebody may not want all rows */
+	bool to_portal;     /* all rows that limit, if there is one, lets through go to whoever runs the query */
+	bool may_be_parted; /* somebody wants all rows only if whoever runs the query does */
+	BatchState *node;   /* of ours, between here and limit or the portal */
+	bool hides_bound; /* somebody between here and limit drops or keeps rows: others may be wanted than limit counts */
 } Above;
 
 static ExecutorStart_hook_type previous_start;
 static ExecutorRun_hook_type previous_run;
-static uint64 run_count; /* rows that the running portal wants now; 0: all */
+static uint64 run_count;  /* rows that the running portal wants now; 0: all */
+static uint64 run_number; /* which run of an executor this is, of all in this session */
+static uint64 n_runs;
 
 /* The rows that a LIMIT takes before it ends; -1: it does not end by counting. */
 static int64
@@ -41,22 +47,52 @@ rows_of_limit(const LimitState *limit)
 	return limit->offset + limit->count;
 }
 
-int64
-batch_row_limit(const BatchState *state)
+/* The rows that this FETCH still wants of the limit, or of the top of the plan; -1: all that there are. */
+static int64
+rows_of_fetch(const BatchState *state)
 {
 	const LimitState *limit = state->limit;
-	int64 wanted = rows_of_limit(limit);
+	uint64 processed = state->custom.ss.ps.state->es_processed;
+	int64 wanted;
 
-	if (wanted >= 0)
-	{
-		wanted -= limit->position;
-		for (const BatchState *above = state->above; above; above = above->above)
-			wanted -= above->window->n;
-		return Max(wanted, 1);
-	}
-	if (state->may_stop_early || limit || run_count > 0)
+	if (!state->to_portal || run_count == 0)
+		return -1;
+	/* what earlier ones took says that this one may not be the last */
+	wanted = (int64) Min(run_count - Min(processed, run_count), PG_INT32_MAX) + state->n_taken_before;
+	/* rows of an OFFSET do not reach it */
+	if (limit && limit->position < limit->offset)
+		wanted += Min(limit->offset - limit->position, PG_INT32_MAX);
+	return wanted;
+}
+
+/* Another FETCH than the last one runs: all that was taken until now is of earlier ones. */
+static void
+notice_fetch(BatchState *state)
+{
+	if (state->run == run_number)
+		return;
+	state->run = run_number;
+	state->n_taken_before = state->n_taken;
+}
+
+int64
+batch_row_limit(BatchState *state)
+{
+	const LimitState *limit = state->limit;
+	int64 of_limit = rows_of_limit(limit), of_fetch, wanted;
+
+	notice_fetch(state);
+	of_fetch = rows_of_fetch(state);
+	if (of_limit >= 0)
+		of_limit -= limit->position;
+	else if (state->may_stop_early || (limit && !limit->noCount) || (state->may_be_parted && run_count > 0))
 		return state->n_taken + 1;
-	return PG_INT64_MAX;
+	if (of_limit < 0 && of_fetch < 0)
+		return PG_INT64_MAX;
+	wanted = of_limit < 0 || (of_fetch >= 0 && of_fetch < of_limit) ? of_fetch : of_limit;
+	for (const BatchState *above = state->above; above; above = above->above)
+		wanted -= above->window->n;
+	return Max(wanted, 1);
 }
 
 void
@@ -82,6 +118,55 @@ blocks_of_scan(PlanState *state, uint32 *n_read, uint32 *n_blocks)
 	return true;
 }
 
+/* The blocks that a scan of a table reads, as far as one knows. */
+static uint32
+blocks_of_table(const ScanState *scan)
+{
+	TableScanDesc begun = scan->ss_currentScanDesc;
+
+	/* what has been inserted since it began is none of its */
+	if (begun && begun->rs_rd->rd_tableam == GetHeapamTableAmRoutine())
+		return ((HeapScanDesc) begun)->rs_nblocks;
+	return RelationGetNumberOfBlocks(scan->ss_currentRelation);
+}
+
+/* Add the blocks of the tables that an Append has read before, and those of which it has them all. */
+static bool
+add_other_blocks(const AppendState *append, uint32 *n_read, uint32 *n_blocks)
+{
+	int i = -1;
+
+	while ((i = bms_next_member(append->as_valid_subplans, i)) >= 0)
+	{
+		const ScanState *scan = (const ScanState *) append->appendplans[i];
+
+		if (!IsA(scan, SeqScanState))
+			return false;
+		if (i == append->as_whichplan)
+			continue;
+		*n_blocks += blocks_of_table(scan);
+		*n_read += i < append->as_whichplan ? blocks_of_table(scan) : 0;
+	}
+	return true;
+}
+
+/* The blocks of all tables below us that plain scans have read, and have; false: none has read a further one. */
+static bool
+count_blocks(BatchState *state, uint32 *n_read, uint32 *n_blocks)
+{
+	PlanState *below = outerPlanState(state);
+	const AppendState *append = IsA(below, AppendState) ? (const AppendState *) below : NULL;
+	int which = append ? append->as_whichplan : 0;
+
+	if (below->plan->parallel_aware || which < 0 ||
+		!blocks_of_scan(append ? append->appendplans[which] : below, n_read, n_blocks) ||
+		(*n_read == state->n_own_blocks && which == state->which_table))
+		return false;
+	state->n_own_blocks = *n_read;
+	state->which_table = which;
+	return (!append || add_other_blocks(append, n_read, n_blocks)) && *n_read > state->n_blocks;
+}
+
 /* Are so many blocks without a row unlike those before? What an UPDATE of all rows leaves in front of the new ones is.
  */
 static bool
@@ -97,9 +182,7 @@ batch_expect_by_blocks(BatchState *state)
 {
 	uint32 n_read, n_blocks, n_counted;
 
-	if (state->limit || state->may_stop_early || !blocks_of_scan(outerPlanState(state), &n_read, &n_blocks))
-		return;
-	if (n_read <= state->n_blocks)
+	if (state->limit || state->may_stop_early || !count_blocks(state, &n_read, &n_blocks))
 		return;
 	/* the first row of a block has just been read: all others are of those before */
 	if (is_hole(state, n_read - state->n_blocks - 1))
@@ -137,12 +220,19 @@ link_reader_of_all(PlanState *state)
 	link_state(outerPlanState(state), (Above){.may_stop = false});
 }
 
-/* Children of a node that may stop when its parent does. */
-static void
-link_joined(PlanState *state, bool may_stop)
+/* What is above the children of a node that may stop when its parent does. */
+static Above
+stops_with(Above above)
 {
-	link_state(outerPlanState(state), (Above){.may_stop = may_stop});
-	link_state(innerPlanState(state), (Above){.may_stop = may_stop});
+	return (Above){.may_stop = above.may_stop || above.limit, .may_be_parted = above.to_portal || above.may_be_parted};
+}
+
+/* Children of a node that reads of both. */
+static void
+link_joined(PlanState *state, Above above)
+{
+	link_state(outerPlanState(state), above);
+	link_state(innerPlanState(state), above);
 }
 
 static void
@@ -175,30 +265,34 @@ link_batch(BatchState *node, Above above)
 
 	node->limit = above.limit;
 	node->may_stop_early = above.may_stop;
+	node->to_portal = above.to_portal;
+	node->may_be_parted = above.may_be_parted;
 	node->above = above.node;
 	node->passes_bound = above.limit && !above.hides_bound && !state->qual;
 	node->expected = outerPlanState(state)->plan->plan_rows;
 	progress_plan(state->state, above.may_stop ? -1 : node->expected);
-	link_state(outerPlanState(state),
-			   (Above){above.limit, above.may_stop, node, above.hides_bound || state->qual != NULL});
+	above.node = node;
+	above.hides_bound |= state->qual != NULL;
+	link_state(outerPlanState(state), above);
 }
 
 static void
 link_nested_loop(JoinState *join, Above above)
 {
 	PlanState *state = &join->ps;
-	bool may_stop = above.may_stop || above.limit;
+	Above stopping = stops_with(above);
 	bool one_match = join->single_match || join->jointype == JOIN_SEMI || join->jointype == JOIN_ANTI;
 
 	above.hides_bound = true;
-	link_state(outerPlanState(state), gives_one_row(innerPlanState(state)) ? above : (Above){.may_stop = may_stop});
-	link_state(innerPlanState(state), (Above){.may_stop = may_stop || one_match});
+	link_state(outerPlanState(state), gives_one_row(innerPlanState(state)) ? above : stopping);
+	stopping.may_stop |= one_match;
+	link_state(innerPlanState(state), stopping);
 }
 
 static void
 link_state(PlanState *state, Above above)
 {
-	bool may_stop = above.may_stop || above.limit;
+	Above stopping = stops_with(above);
 
 	if (!state)
 		return;
@@ -209,7 +303,12 @@ link_state(PlanState *state, Above above)
 				link_batch((BatchState *) state, above);
 			break;
 		case T_LimitState:
-			link_state(outerPlanState(state), (Above){.limit = (LimitState *) state, .may_stop = above.may_stop});
+			/* it counts rows, and lets all that it counts behind an OFFSET through */
+			link_state(outerPlanState(state),
+					   (Above){.limit = (LimitState *) state,
+							   .may_stop = above.may_stop,
+							   .to_portal = above.to_portal && !above.limit,
+							   .may_be_parted = above.may_be_parted || (above.to_portal && above.limit)});
 			break;
 		case T_ResultState:
 			link_state(outerPlanState(state), above);
@@ -229,8 +328,7 @@ link_state(PlanState *state, Above above)
 			link_list(((AppendState *) state)->appendplans, ((AppendState *) state)->as_nplans, above);
 			break;
 		case T_MergeAppendState:
-			link_list(((MergeAppendState *) state)->mergeplans, ((MergeAppendState *) state)->ms_nplans,
-					  (Above){.may_stop = may_stop});
+			link_list(((MergeAppendState *) state)->mergeplans, ((MergeAppendState *) state)->ms_nplans, stopping);
 			break;
 		case T_SortState:
 		case T_HashState:
@@ -246,10 +344,11 @@ link_state(PlanState *state, Above above)
 			break;
 		case T_AggState:
 			/* with groups in order, it stops between two of them */
-			link_joined(state, ((Agg *) state->plan)->aggstrategy == AGG_SORTED && may_stop);
+			link_joined(state,
+						((Agg *) state->plan)->aggstrategy == AGG_SORTED ? stopping : (Above){.may_stop = false});
 			break;
 		case T_HashJoinState:
-			link_state(outerPlanState(state), (Above){.may_stop = may_stop});
+			link_state(outerPlanState(state), stopping);
 			link_state(innerPlanState(state), (Above){.may_stop = false});
 			break;
 		case T_NestLoopState:
@@ -257,10 +356,10 @@ link_state(PlanState *state, Above above)
 			break;
 		case T_MergeJoinState:
 			/* it ends when either side does */
-			link_joined(state, true);
+			link_joined(state, (Above){.may_stop = true});
 			break;
 		default:
-			link_joined(state, may_stop);
+			link_joined(state, stopping);
 			break;
 	}
 }
@@ -276,14 +375,15 @@ start_hook(QueryDesc *query, int eflags)
 		standard_ExecutorStart(query, eflags);
 	foreach (cell, query->estate->es_subplanstates)
 		link_state(lfirst(cell), (Above){.may_stop = true});
-	link_state(query->planstate, (Above){.may_stop = false});
+	link_state(query->planstate, (Above){.to_portal = true});
 }
 
 static void run_hook EXECUTOR_RUN_PARAMETERS
 {
-	uint64 outer_count = run_count;
+	uint64 outer_count = run_count, outer_number = run_number;
 
 	run_count = count;
+	run_number = ++n_runs;
 	PG_TRY();
 	{
 		if (previous_run)
@@ -294,6 +394,7 @@ static void run_hook EXECUTOR_RUN_PARAMETERS
 	PG_FINALLY();
 	{
 		run_count = outer_count;
+		run_number = outer_number;
 	}
 	PG_END_TRY();
 }

@@ -7,7 +7,7 @@
 #include "batch_state.h"
 
 /* Rows that may be in the window now. */
-extern int64 batch_row_limit(const BatchState *state);
+extern int64 batch_row_limit(BatchState *state);
 
 /* Tell the child how many rows a LIMIT above takes, or that it takes all: it may sort no more than that. Before the
  * child is read or rescanned. */

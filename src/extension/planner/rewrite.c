@@ -6,7 +6,8 @@
  * expressions around them move up and see the calls' values as columns. Calls in arguments of aggregates, window
  * functions and set-returning functions get a node below instead. This happens on the finished plan, because the
  * planner applies targets of scans and joins where no hook reaches them.
- * split.c takes expressions apart, nodes.c makes the nodes, lateral.c looks at functions beside a row.
+ * split.c takes expressions apart, nodes.c makes the nodes, lateral.c looks at functions beside a row, append.c makes
+ * one node of those of partitions.
  *
  * Whatever is not known to give the same rows stays as it is: outer joins' conditions, INSERT's VALUES, RETURNING, what
  * ON CONFLICT and MERGE do, other extensions' nodes.
@@ -15,6 +16,7 @@
 
 #include "../core/settings.h"
 #include "access/xact.h"
+#include "append.h"
 #include "batch_node.h"
 #include "executor/executor.h"
 #include "guards.h"
@@ -321,10 +323,18 @@ further_children(Plan *plan)
 	}
 }
 
+/* Is what is below a plan executed by the workers of a parallel query? */
+static bool
+is_gather(const Plan *plan)
+{
+	return IsA(plan, Gather) || IsA(plan, GatherMerge);
+}
+
 static Plan *
 rewrite_plan(Plan *plan, Rewrite *rewrite)
 {
 	Plan *inner, *wrapped;
+	List *async;
 	ListCell *cell;
 
 	if (!plan)
@@ -333,13 +343,16 @@ rewrite_plan(Plan *plan, Rewrite *rewrite)
 	/* what is below a node that we know nothing of may have to be as it was */
 	if (IsA(plan, CustomScan) || (IsA(plan, ForeignScan) && ((ForeignScan *) plan)->operation != CMD_SELECT))
 		return plan;
+	rewrite->n_gathers += is_gather(plan);
 	plan->lefttree = rewrite_plan(plan->lefttree, rewrite);
+	rewrite->n_gathers -= is_gather(plan);
 	if (IsA(plan, NestLoop))
 		plan_wrap_lateral((NestLoop *) plan, rewrite);
 	inner = rewrite_plan(plan->righttree, rewrite);
 	if (IsA(plan, MergeJoin) && !((MergeJoin *) plan)->skip_mark_restore && !supports_mark(inner))
 		inner = plan_add_material(inner, rewrite);
 	plan->righttree = inner;
+	async = plan_find_async(plan_appended(plan));
 	foreach (cell, further_children(plan))
 		lfirst(cell) = rewrite_plan(lfirst(cell), rewrite);
 	if (IsA(plan, SubqueryScan))
@@ -347,7 +360,7 @@ rewrite_plan(Plan *plan, Rewrite *rewrite)
 	wrap_input(plan, rewrite);
 	while ((wrapped = wrap_plan(plan, rewrite)) != NULL)
 		plan = wrapped;
-	return plan;
+	return plan_appended(plan) == NIL ? plan : plan_lift_calls(plan, async, rewrite);
 }
 
 /* The highest number of a node in a plan. */
