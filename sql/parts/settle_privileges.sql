@@ -26,6 +26,8 @@ BEGIN
 		SELECT 'TYPE', t.oid::regtype::text, a.grantee
 		FROM member m JOIN pg_type t ON m.classid = 'pg_type'::regclass AND t.oid = m.objid, LATERAL aclexplode(coalesce(t.typacl, acldefault('T', t.typowner))) a
 		WHERE t.oid <> ALL (kept) AND t.typrelid <> ALL (SELECT v.objid FROM member v WHERE v.classid = 'pg_class'::regclass) AND a.grantee <> t.typowner
+			-- arrays, members from PostgreSQL 17 on, have the privileges of their elements
+			AND NOT EXISTS (SELECT FROM pg_type element WHERE element.typarray = t.oid)
 	LOOP
 		EXECUTE format('REVOKE ALL ON %s %s FROM %s CASCADE', given.kind, given.object,
 			CASE WHEN given.grantee = 0 THEN 'PUBLIC' ELSE quote_ident(pg_get_userbyid(given.grantee)) END);
