@@ -211,6 +211,8 @@ ENGINE = [
           "a token of more letters than maxLength leaves is allowed", "unit:format"),
     fault("name-that-is-used-up", "src/format/masks.c", "if (place->used != 0 && language->least_longest != NO_LIMIT)", "if (place->used != 0 && !language)",
           "the last name that begins so may come although it is used", "unit:format"),
+    fault("letters-of-another-set", "src/format/masks.c", "if (is_quoted && language->within[place.state] >> set & 1)", "if (is_quoted && place.state != 0)",
+          "plain tokens that have other letters than the set's are left out", "unit:format"),
     fault("word-with-nothing-behind", "src/format/masks.c", "at[depth].n_whole == 1 && at[depth].pick->words[at[depth].first - 1].n_frames == 0)", "at[depth].n_whole == 1)",
           "behind a word of an enum what its frame wants is left out", "unit:format"),
     fault("tokens-below-another", "src/format/vocabulary.h", "*n = trie->nodes[i + trie->nodes[i].subtree - 1].n_upto - first;", "*n = trie->nodes[i + trie->nodes[i].subtree - 1].n_upto - first + 1;",
