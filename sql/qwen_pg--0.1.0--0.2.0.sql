@@ -519,9 +519,10 @@ RETURNS SETOF record AS 'MODULE_PATHNAME', 'qwen_adapters_status' LANGUAGE C VOL
 COMMENT ON FUNCTION _qwen_adapters_status() IS 'the rows of the view qwen_adapters';
 
 CREATE FUNCTION _qwen_engine_guesses(OUT mtp_steps bigint, OUT mtp_tokens bigint, OUT mtp_right bigint, OUT mtp_length float8,
-	OUT mtp_share float8)
+	OUT mtp_share float8, OUT draft_steps bigint, OUT draft_tokens bigint, OUT draft_right bigint, OUT draft_length float8,
+	OUT draft_share float8, OUT draft_lengths bigint[])
 RETURNS record AS 'MODULE_PATHNAME', 'qwen_engine_guesses' LANGUAGE C VOLATILE PARALLEL RESTRICTED;
-COMMENT ON FUNCTION _qwen_engine_guesses() IS 'what models'' own layers guessed, for qwen_stat_engine';
+COMMENT ON FUNCTION _qwen_engine_guesses() IS 'what models'' own layers and draft models guessed, for qwen_stat_engine';
 
 CREATE FUNCTION _qwen_engine_forms(OUT constrained_tokens bigint, OUT forced_tokens bigint, OUT mask_ms float8, OUT forms int,
 	OUT form_bytes bigint)
@@ -874,6 +875,12 @@ COMMENT ON COLUMN qwen_stat_engine."mtp_tokens" IS 'tokens that they guessed';
 COMMENT ON COLUMN qwen_stat_engine."mtp_right" IS 'those of them that came';
 COMMENT ON COLUMN qwen_stat_engine."mtp_length" IS 'guesses a step';
 COMMENT ON COLUMN qwen_stat_engine."mtp_share" IS 'of guesses, how many came, 0 to 1';
+COMMENT ON COLUMN qwen_stat_engine."draft_steps" IS 'of draft models: times that one guessed behind an answer';
+COMMENT ON COLUMN qwen_stat_engine."draft_tokens" IS 'tokens that they guessed';
+COMMENT ON COLUMN qwen_stat_engine."draft_right" IS 'those of them that came';
+COMMENT ON COLUMN qwen_stat_engine."draft_length" IS 'right ones a time';
+COMMENT ON COLUMN qwen_stat_engine."draft_share" IS 'of guesses, how many came, 0 to 1';
+COMMENT ON COLUMN qwen_stat_engine."draft_lengths" IS 'how often none came, one, two ... seven at a time';
 COMMENT ON COLUMN qwen_stat_engine."constrained_tokens" IS 'tokens for which a form of the answer said what may come';
 COMMENT ON COLUMN qwen_stat_engine."forced_tokens" IS 'those of them of which it left no choice';
 COMMENT ON COLUMN qwen_stat_engine."mask_ms" IS 'time to find what may come';

@@ -86,7 +86,7 @@ release_slot(Server *server, Slot *slot, AdapterSlot *adapter)
 	atomic_store(&slot->status->n_requests, slot->n_requests);
 	if (adapter)
 		atomic_store(&adapter->status->n_requests, --adapter->n_requests);
-	if ((slot->draining && slot->n_requests == 0) || (adapter && adapter->draining && adapter->n_requests == 0))
+	if (slots_have_drained(&server->slots) || (adapter && adapter->draining && adapter->n_requests == 0))
 		slots_look(&server->slots);
 }
 

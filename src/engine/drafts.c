@@ -97,6 +97,23 @@ drafts_head_learn(HeadHistory *history, uint32_t n_guessed, uint32_t n_right)
 	}
 }
 
+void
+drafts_head_fade(HeadHistory *history)
+{
+	history->n_tried *= HEAD_MEMORY;
+	history->n_right *= HEAD_MEMORY;
+}
+
+double
+drafts_tokens(double share, uint32_t n)
+{
+	double tokens = 1, likely = 1;
+
+	for (uint32_t i = 0; i < n; i++)
+		tokens += likely *= share;
+	return tokens;
+}
+
 uint32_t
 drafts_that_pay(double share, uint32_t n, const double *us)
 {

@@ -17,13 +17,23 @@
 typedef enum Speculation
 {
 	SPECULATION_OFF = 0,
-	SPECULATION_AUTO = 1,   /* the text, and where nothing is found in it the model's layer for that */
+	SPECULATION_AUTO = 1,   /* whoever makes the answer come fastest: the text, the model's layer, its draft model */
 	SPECULATION_NGRAM = 2,  /* the text alone */
 	SPECULATION_MTP = 3,    /* the layer alone */
-	SPECULATION_ALWAYS = 4, /* the layer alone, whatever it costs: for tests */
+	SPECULATION_DRAFT = 4,  /* the draft model alone */
+	SPECULATION_ALWAYS = 5, /* the draft model, or the layer where there is none, whatever it costs: for tests */
 } Speculation;
 
-/* How a model's layer that guesses has gone for one request. All zero at its beginning. */
+/* Who has made the guesses of a step. */
+typedef enum GuessSource
+{
+	GUESSED_BY_FORM, /* they have to come */
+	GUESSED_BY_TEXT,
+	GUESSED_BY_HEAD,  /* the model's layer for that */
+	GUESSED_BY_DRAFT, /* its draft model */
+} GuessSource;
+
+/* How a model that guesses, or a layer of one, has gone for one request. All zero at its beginning. */
 typedef struct HeadHistory
 {
 	double n_tried, n_right; /* guesses that were looked at, and those that were right: the older ones count less */
@@ -58,6 +68,12 @@ extern void drafts_head_learn(HeadHistory *history, uint32_t n_guessed, uint32_t
 /* How many guesses to make at a time, at most n, where each is right in such a share of cases as long as those before
  * it are, and a step takes us[i] with i of them [n + 1], making them counted. 0: none, it would be slower. */
 extern uint32_t drafts_that_pay(double share, uint32_t n, const double *us);
+
+/* Tokens that come of n guesses, on average, with the one that comes in any case. */
+extern double drafts_tokens(double share, uint32_t n);
+
+/* Others were asked instead: what was learnt counts a little less each time, so that it is tried again. */
+extern void drafts_head_fade(HeadHistory *history);
 
 /* They do not pay: leave it alone for a while. */
 extern void drafts_head_rest(HeadHistory *history);

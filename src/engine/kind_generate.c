@@ -190,13 +190,23 @@ generate_check_guesses(EngineRequest *request, const Sequence *sequence, uint32_
 	return constraint_check_guesses(&generation->constraint, sequence->tokens + sequence->n_tokens, n);
 }
 
-/* What the sampler would pick there, with the same number of chance: where the layer that guesses sees what the model
+/* Find what may stand there. */
+static void
+generate_begin_guess(EngineRequest *request, const Sequence *sequence, uint32_t i)
+{
+	Generation *generation = request->work;
+
+	constraint_begin_step(&generation->constraint, sequence->tokens + sequence->n_tokens, i);
+}
+
+/* What the sampler would pick there, with the same number of chance: where the one that guesses sees what the model
  * sees, that is what comes. */
 static int32_t
 generate_guess_token(EngineRequest *request, const Sequence *sequence, float *logits, uint32_t i)
 {
 	Generation *generation = request->work;
 
+	constraint_apply(&generation->constraint, i, logits, request->model->hyper.vocab);
 	return sampler_guess(generation->sampler, generation->kernels, logits, sequence->n_generated + i);
 }
 
@@ -356,6 +366,7 @@ const EngineKind kind_generate = {
 	.begin_step = generate_begin_step,
 	.guess = generate_guess,
 	.check_guesses = generate_check_guesses,
+	.begin_guess = generate_begin_guess,
 	.guess_token = generate_guess_token,
 	.look = generate_look,
 	.take_row = generate_take_row,

@@ -155,7 +155,7 @@ run_serve(const Arguments *arguments)
 		!number(arguments, OPTION_THREADS, 0, 256, &threads) ||
 		!number(arguments, OPTION_KV_CACHE_BYTES, 0, (uint64_t) 1 << 50, &kv_cache_bytes) ||
 		!number(arguments, OPTION_PREFILL_CHUNK, 1, 65536, &prefill_chunk) ||
-		!number(arguments, OPTION_SPECULATION, SPECULATION_OFF, SPECULATION_MTP, &speculation) ||
+		!number(arguments, OPTION_SPECULATION, SPECULATION_OFF, SPECULATION_ALWAYS, &speculation) ||
 		!number(arguments, OPTION_MAX_RUNNING, 1, 65536, &max_running) ||
 		!number(arguments, OPTION_QUEUE_SIZE, 1, 1 << 30, &queue_size) ||
 		!number(arguments, OPTION_SANDBOX, 0, 1, &sandbox) ||

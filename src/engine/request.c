@@ -215,6 +215,7 @@ request_guess(Sequence *sequence, uint32_t n, bool in_text)
 	n = n < DRAFT_MAX ? n : DRAFT_MAX;
 	if (n > 0 && request->kind->guess)
 		n_known = request->kind->guess(request, sequence, n, known);
+	sequence->guessed_by = n_known > 0 ? GUESSED_BY_FORM : GUESSED_BY_TEXT;
 	if (n_known == 0 && !in_text)
 		return 0;
 	n = sequence_guess(sequence, n, known, n_known);
@@ -227,6 +228,13 @@ request_check_guesses(Sequence *sequence, uint32_t n)
 	EngineRequest *request = sequence->request;
 
 	return n > 0 && request->kind->check_guesses ? request->kind->check_guesses(request, sequence, n) : n;
+}
+
+void
+request_begin_guess(Sequence *sequence, uint32_t i)
+{
+	if (sequence->request->kind->begin_guess)
+		sequence->request->kind->begin_guess(sequence->request, sequence, i);
 }
 
 int32_t

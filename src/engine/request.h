@@ -113,7 +113,9 @@ typedef struct EngineKind
 	uint32_t (*guess)(EngineRequest *request, const Sequence *sequence, uint32_t n, int32_t *guesses);
 	uint32_t (*check_guesses)(EngineRequest *request, const Sequence *sequence, uint32_t n);
 
-	/* The token behind the last one and i guesses, by logits [vocab] of a model's layer that guesses. On any thread. */
+	/* The token behind the last one and i guesses, by logits [vocab] of a layer or a model that guesses: begun by
+	 * begin_guess, once the guesses before it are there; then on any thread. */
+	void (*begin_guess)(EngineRequest *request, const Sequence *sequence, uint32_t i);
 	int32_t (*guess_token)(EngineRequest *request, const Sequence *sequence, float *logits, uint32_t i);
 
 	/*
@@ -174,8 +176,9 @@ extern bool request_has_blocks(const EngineRequest *request);
  * over as well. */
 extern uint32_t request_rows_wanted(const Sequence *sequence, uint32_t n);
 extern void request_begin_step(Sequence *sequence, uint32_t n_rows);
-extern uint32_t request_guess(Sequence *sequence, uint32_t n,
-							  bool in_text); /* in_text: what the text says counts too */
+/* in_text: what the text says counts too. guessed_by says whose the guesses are. */
+extern uint32_t request_guess(Sequence *sequence, uint32_t n, bool in_text);
+extern void request_begin_guess(Sequence *sequence, uint32_t i);
 extern uint32_t request_check_guesses(Sequence *sequence, uint32_t n);
 extern int32_t request_guess_token(const Sequence *sequence, float *logits, uint32_t i);
 extern bool request_look(const Sequence *sequence, float *logits, uint32_t row);

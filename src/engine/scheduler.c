@@ -96,31 +96,6 @@ scheduler_go(Scheduler *scheduler, EngineRequest *request)
 	return status_ok();
 }
 
-/* Compute the step that was put together, and learn what it takes. */
-static void
-compute(Scheduler *scheduler, Slot *slot, uint32_t n_rows)
-{
-	StepTimes times = {0};
-	uint64_t n_keys = 0, start;
-	bool wants_keys;
-
-	for (uint32_t i = 0; i < scheduler->n_batch; i++)
-	{
-		uint64_t first = scheduler->parts[i].first_position, n = scheduler->parts[i].n_tokens;
-
-		n_keys += n * first + n * (n + 1) / 2;
-	}
-	forward_spare(slot->forward, scheduler->settings.leaves_processor && scheduler->expects_other);
-	wants_keys = step_cost_wants_keys(n_rows, n_keys);
-	forward_measure(slot->forward, wants_keys ? &times : NULL);
-	start = clock_now_us();
-	forward_step(slot->forward, scheduler->parts, scheduler->n_batch);
-	step_cost_learn(&slot->cost, n_rows, n_keys, clock_now_us() - start);
-	forward_measure(slot->forward, NULL);
-	if (wants_keys)
-		step_cost_learn_keys(&slot->cost, n_keys, (double) times.part_ns[STEP_ATTENTION] / 1000);
-}
-
 void
 scheduler_step(Scheduler *scheduler)
 {
@@ -128,6 +103,7 @@ scheduler_step(Scheduler *scheduler)
 	Slot *slot;
 	uint32_t rows;
 
+	draft_settle(scheduler);
 	admission_run(scheduler);
 	slot = batch_choose_slot(scheduler);
 	if (!slot)
@@ -141,9 +117,8 @@ scheduler_step(Scheduler *scheduler)
 		return;
 	atomic_store(&scheduler->page->batch_tokens, rows);
 	atomic_store(&scheduler->page->step_running, 1);
-	forward_set_heartbeat(slot->forward, &scheduler->page->heartbeat_us);
 	forward_set_logits_work(slot->forward, results_look, scheduler);
-	compute(scheduler, slot, rows);
+	scheduler_compute(scheduler, slot, scheduler->parts, scheduler->n_batch);
 	for (uint32_t i = 0; i < scheduler->n_batch;)
 	{
 		i = results_take(scheduler, slot, i);

@@ -26,7 +26,8 @@ static uint64_t
 bytes_missing(const Scheduler *scheduler, const EngineRequest *request)
 {
 	const KvBudget *budget = scheduler->slots->settings.budget;
-	uint64_t held = kv_budget_in_use(budget) - slots_idle_bytes(scheduler->slots);
+	/* drafts give back what they have before anybody gives way */
+	uint64_t held = kv_budget_in_use(budget) - slots_idle_bytes(scheduler->slots) - draft_bytes(scheduler);
 	uint64_t wanted = held + request_bytes_wanted(request);
 
 	for (uint32_t i = 0; i < scheduler->n_running; i++)

@@ -1,8 +1,8 @@
 /*
  * scheduler_batch.c - which rows go into the next step.
  *
- * Whoever needs a block takes it from cached ones first, then from the most junior request, then from states that are
- * kept on its own way; so the most senior one always gets on, and everybody is that one day.
+ * Whoever needs a block takes it from cached ones first, then from drafts, then from the most junior request, then from
+ * states that are kept on its own way; so the most senior one always gets on, and everybody is that one day.
  */
 #include "scheduler_private.h"
 
@@ -87,6 +87,8 @@ take_blocks(Scheduler *scheduler, Sequence *sequence, uint32_t end)
 			atomic_fetch_add(&scheduler->page->n_evicted_blocks, 1);
 			continue;
 		}
+		if (draft_give_up(scheduler))
+			continue;
 		victim = choose_victim(scheduler, request);
 		/* states on its own way, which it would find again and hold as long as it runs */
 		if (victim == request && sequence_give_up_snapshot(sequence))

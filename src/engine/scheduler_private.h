@@ -1,9 +1,9 @@
 /*
  * scheduler_private.h - what the scheduler's files share. See scheduler.h.
  *
- * In this order, each using those before it alone: statistics (what others see), running (who is in the batch),
- * admission (who gets in), guesses (what may come next), batch (which rows go into a step), results (what is done with
- * them). scheduler.c has the whole.
+ * In this order, each using those before it alone: statistics (what others see), compute (a step), running (who is in
+ * the batch), draft (another model that guesses for one), admission (who gets in), guesses (what may come next), batch
+ * (which rows go into a step), results (what is done with them). scheduler.c has the whole.
  */
 #ifndef QWEN_SCHEDULER_PRIVATE_H
 #define QWEN_SCHEDULER_PRIVATE_H
@@ -34,9 +34,10 @@ struct Scheduler
 	Sequence **batch;       /* [max_running] of the step; those of one request stand together … */
 	StepSequence *parts;    /* … as forward.h has them */
 	uint32_t n_batch;
-	Sequence *guessing[DRAFT_ROWS]; /* those for which the model's layer guesses before the step … */
+	Sequence *guessing[DRAFT_ROWS]; /* those for which a layer or a model guesses before the step … */
 	StepSequence guess_parts[DRAFT_ROWS];
 	uint32_t n_guessing;
+	uint32_t guess_round; /* … which of its guesses */
 };
 
 /* ---- scheduler_statistics.c ----------------------------------------------------------------------------------------
@@ -55,10 +56,16 @@ extern void scheduler_count_token(Scheduler *scheduler, const Sequence *sequence
 extern void scheduler_count_form(Scheduler *scheduler, EngineRequest *request);
 
 /* Guesses of an answer, and how many of them were right. */
-extern void scheduler_count_guesses(Scheduler *scheduler, uint32_t n_guesses, uint32_t n_right, bool by_head);
+extern void scheduler_count_guesses(Scheduler *scheduler, uint32_t n_guesses, uint32_t n_right, GuessSource source);
 
 /* Work gets on. */
 extern void scheduler_beat(const Scheduler *scheduler);
+
+/* ---- scheduler_compute.c ------------------------------------------------------------------------------------------
+ */
+
+/* Run a step of a slot's model, and learn what it takes. */
+extern void scheduler_compute(Scheduler *scheduler, Slot *slot, const StepSequence *parts, uint32_t n_parts);
 
 /* ---- scheduler_running.c -------------------------------------------------------------------------------------------
  */
@@ -87,6 +94,30 @@ typedef struct RunningWalk
 /* On to the next one. false: there is none. */
 extern bool running_next(const Scheduler *scheduler, const Slot *slot, RunningWalk *walk);
 
+/* ---- scheduler_draft.c ---------------------------------------------------------------------------------------------
+ */
+
+/* Is there a draft model for a slot's, and is it to be asked? */
+extern bool draft_is_wanted(const Scheduler *scheduler, const Slot *slot);
+
+/* Close drafts whose model guesses for theirs no more, and slots that waited for that. */
+extern void draft_settle(Scheduler *scheduler);
+
+/* Memory is short: close the draft of the most junior request that has one. false: there is none. */
+extern bool draft_give_up(Scheduler *scheduler);
+
+/* Bytes that others can have when all drafts are closed. */
+extern uint64_t draft_bytes(const Scheduler *scheduler);
+
+/* Of n guesses, so many can be made for a sequence by its draft model now; it has a draft then. */
+extern uint32_t draft_room(const Scheduler *scheduler, const Slot *slot, Sequence *sequence, uint32_t n);
+
+/* What n guesses for each of n_guessed sequences take. */
+extern double draft_us(const Slot *slot, uint32_t n_guessed, uint32_t n);
+
+/* Have it guess n tokens for those that it guesses for; of these only those stay that have their guesses. */
+extern void draft_ask(Scheduler *scheduler, Slot *slot, uint32_t n);
+
 /* ---- scheduler_admission.c -----------------------------------------------------------------------------------------
  */
 
@@ -105,9 +136,12 @@ extern uint32_t batch_build(Scheduler *scheduler, Slot *slot);
 /* ---- scheduler_guesses.c ------------------------------------------------------------------------------------------
  */
 
-/* Guess behind the answers of a step that have their blocks, up to n each: by the text, or by the model's layer for
- * that. */
+/* Guess behind the answers of a step that have their blocks, up to n each: by the text, the model's layer for that, or
+ * its draft model. */
 extern void guesses_make(Scheduler *scheduler, Slot *slot, uint32_t n_decoding, uint32_t n);
+
+/* Of the guesses behind a sequence the first n_right were right. */
+extern void guesses_learn(Sequence *sequence, uint32_t n_guesses, uint32_t n_right);
 
 /* ---- scheduler_results.c -------------------------------------------------------------------------------------------
  */

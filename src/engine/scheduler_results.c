@@ -93,11 +93,8 @@ take_guessed(Scheduler *scheduler, Slot *slot, uint32_t index, ByteWriter *out)
 	}
 	sequence_accept_rows(sequence, sequence->n_done - first);
 	sequence_share_blocks(sequence);
-	if (sequence->by_head)
-		drafts_head_learn(&sequence->head, n_guesses, n_right);
-	else
-		drafts_learn(&sequence->drafts, n_guesses, n_right);
-	scheduler_count_guesses(scheduler, n_guesses, n_right, sequence->by_head);
+	guesses_learn(sequence, n_guesses, n_right);
+	scheduler_count_guesses(scheduler, n_guesses, n_right, sequence->guessed_by);
 	scheduler_count_form(scheduler, sequence->request);
 	sequence->n_drafted = 0;
 	return status;

@@ -49,15 +49,21 @@ scheduler_count_form(Scheduler *scheduler, EngineRequest *request)
 }
 
 void
-scheduler_count_guesses(Scheduler *scheduler, uint32_t n_guesses, uint32_t n_right, bool by_head)
+scheduler_count_guesses(Scheduler *scheduler, uint32_t n_guesses, uint32_t n_right, GuessSource source)
 {
 	atomic_fetch_add(&scheduler->page->n_guessed_tokens, n_guesses);
 	atomic_fetch_add(&scheduler->page->n_guessed_right, n_right);
-	if (!by_head)
-		return;
-	atomic_fetch_add(&scheduler->page->n_head_steps, 1);
-	atomic_fetch_add(&scheduler->page->n_head_guessed, n_guesses);
-	atomic_fetch_add(&scheduler->page->n_head_right, n_right);
+	if (source == GUESSED_BY_HEAD)
+	{
+		atomic_fetch_add(&scheduler->page->n_head_steps, 1);
+		atomic_fetch_add(&scheduler->page->n_head_guessed, n_guesses);
+		atomic_fetch_add(&scheduler->page->n_head_right, n_right);
+	}
+	else if (source == GUESSED_BY_DRAFT)
+	{
+		atomic_fetch_add(&scheduler->page->n_draft_guessed, n_guesses);
+		atomic_fetch_add(&scheduler->page->n_draft_right[n_right], 1);
+	}
 }
 
 void

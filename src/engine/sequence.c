@@ -492,6 +492,90 @@ sequence_give_blocks(Sequence *sequence)
 	sequence->fork_at = 0;
 	sequence->n_blocks = sequence->n_cached_blocks = 0;
 	sequence->n_done = 0;
+	sequence_close_draft(sequence);
+}
+
+bool
+sequence_open_draft(Sequence *sequence, Slot *slot)
+{
+	Sequence *draft = calloc(1, sizeof *draft);
+
+	if (!draft)
+		return false;
+	*draft = (Sequence){
+		.request = sequence->request,
+		.slot = slot,
+		.n_prompt = sequence->n_prompt,
+		.n_behind = sequence->n_behind,
+		.uses_cache = sequence->uses_cache,
+		/* an adapter changes the model, not its draft */
+		.scope = {.role = sequence->scope.role},
+		.n_shared_tokens = sequence->n_shared_tokens,
+		.goes_on = sequence->goes_on,
+		.blocks = malloc(kv_blocks_for(sequence_positions(sequence)) * sizeof *draft->blocks),
+	};
+	if (!draft->blocks)
+	{
+		free(draft);
+		return false;
+	}
+	slot->n_borrowers++;
+	sequence->draft = draft;
+	return true;
+}
+
+void
+sequence_follow(Sequence *sequence)
+{
+	Sequence *draft = sequence->draft;
+
+	draft->tokens = sequence->tokens;
+	draft->n_tokens = sequence->n_tokens;
+	sequence_use_cached(draft);
+}
+
+void
+sequence_accept_guesses(Sequence *sequence, uint32_t n_right)
+{
+	Sequence *draft = sequence->draft;
+	uint32_t n = n_right < sequence->n_ahead ? n_right : sequence->n_ahead;
+
+	sequence->n_ahead = 0;
+	if (!draft)
+		return;
+	draft->n_tokens = sequence->n_tokens;
+	draft->n_done += n;
+	sequence_accept_rows(draft, n);
+	sequence_share_blocks(draft);
+}
+
+void
+sequence_close_draft(Sequence *sequence)
+{
+	Sequence *draft = sequence->draft;
+
+	if (!draft)
+		return;
+	sequence->draft = NULL;
+	sequence->n_ahead = 0;
+	draft->keeps_leaf = draft->goes_on;
+	sequence_give_blocks(draft);
+	draft->slot->n_borrowers--;
+	free(draft->blocks);
+	free(draft);
+}
+
+uint64_t
+sequence_draft_bytes(const Sequence *sequence)
+{
+	const Sequence *draft = sequence->draft;
+	uint32_t n;
+
+	if (!draft)
+		return 0;
+	n = draft->n_blocks - draft->n_cached_blocks;
+	n += prefix_cache_n_own(draft->slot->cache, draft->n_cached_blocks, draft->blocks);
+	return n * kv_pool_block_bytes(draft->slot->pool) + state_bytes_held(draft);
 }
 
 uint64_t

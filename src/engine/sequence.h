@@ -51,9 +51,16 @@ typedef struct Sequence
 	uint32_t n_slice; /* rows */
 	uint64_t turn;    /* when it had some, while roles share them: the earlier, the sooner it has some again */
 	DraftHistory drafts;
-	HeadHistory head;   /* how the model's layer that guesses has gone */
+	HeadHistory head;   /* how the model's layer that guesses has gone … */
+	HeadHistory model;  /* … how its draft model has, … */
+	HeadHistory text;   /* … and what was found in the text, as against these */
 	uint32_t n_drafted; /* guesses: they stand behind the n_tokens tokens */
-	bool by_head;       /* the model's layer made them */
+	GuessSource guessed_by;
+
+	/* The same tokens in the model that guesses for this one, while it does: blocks of keys and values, and a state, of
+	 * its own in that one's pool and cache. Its tokens are this one's. */
+	struct Sequence *draft;
+	uint32_t n_ahead; /* of guesses behind its positions, so many were computed: right ones need not be again */
 } Sequence;
 
 /* The tokens of a buffer, which is empty then, are its prompt. */
@@ -146,6 +153,21 @@ extern uint64_t sequence_bytes_freed(const Sequence *sequence);
  * known to be likely, or nothing: then the text is looked through.
  */
 extern uint32_t sequence_guess(Sequence *sequence, uint32_t n, const int32_t *known, uint32_t n_known);
+
+/* Begin to follow the text in a slot's model, which guesses for its own. false: no memory. */
+extern bool sequence_open_draft(Sequence *sequence, struct Slot *slot);
+
+/* The draft's tokens are those that there are by now; cached blocks are used where there are any. */
+extern void sequence_follow(Sequence *sequence);
+
+/* Of the guesses that the draft has made, the first n_right were right. */
+extern void sequence_accept_guesses(Sequence *sequence, uint32_t n_right);
+
+/* No more: the draft's blocks are given back. */
+extern void sequence_close_draft(Sequence *sequence);
+
+/* Bytes that others can have when its draft is closed. */
+extern uint64_t sequence_draft_bytes(const Sequence *sequence);
 
 /* Of n guesses, so many can be made behind its last token: a block for them is taken where one is free. */
 extern uint32_t sequence_room_for_guesses(Sequence *sequence, uint32_t n);

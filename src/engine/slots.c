@@ -3,6 +3,7 @@
  */
 #include "slots.h"
 
+#include "draft_models.h"
 #include "format_cache.h"
 
 #include <errno.h>
@@ -20,6 +21,7 @@ clear_status(SlotStatus *status)
 	atomic_store(&status->serving_generation, 0);
 	atomic_store(&status->n_requests, 0);
 	atomic_store(&status->huge_bytes, 0);
+	atomic_store(&status->draft_state, DRAFT_NONE);
 }
 
 void
@@ -77,6 +79,7 @@ close_slot(Slots *slots, Slot *slot)
 	slot->pool = NULL;
 	slot->model = NULL;
 	slot->draining = false;
+	draft_models_forget(slot);
 	atomic_store(&slot->status->serving_generation, 0);
 }
 
@@ -201,6 +204,22 @@ begin_serving(const Slots *slots, Slot *slot, uint64_t wanted, const ModelSettin
 	atomic_store(&slot->status->serving_generation, wanted);
 }
 
+/* Does nobody use the model of a slot that is to be closed? */
+static bool
+has_drained(const Slot *slot)
+{
+	return slot->draining && slot->n_requests == 0 && slot->n_borrowers == 0;
+}
+
+bool
+slots_have_drained(const Slots *slots)
+{
+	for (uint32_t i = 0; i < slots->n; i++)
+		if (has_drained(&slots->slots[i]))
+			return true;
+	return false;
+}
+
 static void
 look_at_slot(Slots *slots, Slot *slot)
 {
@@ -212,7 +231,7 @@ look_at_slot(Slots *slots, Slot *slot)
 		return;
 	if (slot->model && (slot->model->generation != wanted || slot->settings_number != number))
 		slot->draining = true;
-	if (slot->draining && slot->n_requests == 0)
+	if (has_drained(slot))
 		close_slot(slots, slot);
 	if (slot->model || wanted == 0 || atomic_load(&slot->status->error_generation) == wanted)
 		return;
@@ -392,6 +411,7 @@ slots_look(Slots *slots)
 		look_at_slot(slots, &slots->slots[i]);
 	for (uint32_t i = 0; i < slots->n_adapters; i++)
 		look_at_adapter(slots, &slots->adapters[i]);
+	draft_models_link(slots);
 	slots_publish_memory(slots, slots->page);
 }
 

@@ -34,11 +34,15 @@ typedef struct Slot
 	PrefixCache *cache; /* of the pool's blocks */
 	Forward *forward;
 	PageWorker *page_worker; /* NULL: none is wanted, or to be had */
-	uint32_t n_requests;     /* that use the model, here and at the desk; kept by the scheduler's caller */
-	StepTurn turn;           /* of the last step; kept by the scheduler, as … */
-	StepCost cost;           /* … what its steps take … */
-	double guess_us;         /* … and a guess of its layer for that, of a few sequences together; 0: not known */
-	uint32_t n_refused;      /* times that guesses were too dear, since one was made */
+	struct Slot *draft; /* of the model that guesses for this one, while both are served (draft_models.h); or NULL */
+	uint64_t draft_generation; /* … which is of this one, or was refused; 0: none */
+	float *draft_logits;       /* [DRAFT_ROWS][vocab], where that one has fewer of them */
+	uint32_t n_requests;       /* that use the model, here and at the desk; kept by the scheduler's caller */
+	uint32_t n_borrowers;      /* texts of other models that it guesses for */
+	StepTurn turn;             /* of the last step; kept by the scheduler, as … */
+	StepCost cost;             /* … what its steps take … */
+	double guess_us;           /* … and a guess of its layer for that, of a few sequences together; 0: not known */
+	uint32_t n_refused;        /* times that guesses were too dear, since one was made */
 	uint32_t even_positions; /* that a row sees when it takes twice as long as one at a text's beginning; 0: none do */
 	bool draining;           /* no new requests: closed once n_requests is 0 */
 } Slot;
@@ -76,6 +80,9 @@ extern void slots_init(Slots *slots, const SlotSettings *settings, StatusPage *p
 /* Compare what is wanted with what is served and do what can be done now. Call it at start, when told to, and when a
  * slot drains. */
 extern void slots_look(Slots *slots);
+
+/* Is there a slot that waits to be closed, and nobody uses its model any more? Then it is time to look. */
+extern bool slots_have_drained(const Slots *slots);
 
 /* The slot of a model's name (not given: the lowest one that serves), or NULL. */
 extern Slot *slots_find(Slots *slots, ByteSpan name);

@@ -117,15 +117,22 @@ step_cost_us(const StepCost *cost, uint32_t n_rows, uint64_t n_keys)
 	return us + step_cost_keys_us(cost, n_keys);
 }
 
+bool
+step_cost_knows(const StepCost *cost, uint32_t n_rows)
+{
+	const StepClass *fewest = fewest_seen(cost);
+
+	return fewest && fewest->rows <= 2 * n_rows;
+}
+
 uint32_t
 step_cost_rows(const StepCost *cost, uint32_t n_rows, double times)
 {
-	const StepClass *fewest = fewest_seen(cost);
 	double us = expected_us(cost, n_rows) * times;
 	uint32_t rows = n_rows + FREE_ROWS_MIN;
 
 	/* steps of many rows alone do not tell what few take */
-	if (us <= 0 || fewest->rows > 2 * n_rows)
+	if (us <= 0 || !step_cost_knows(cost, n_rows))
 		return n_rows + FREE_ROWS_USUAL;
 	while (rows < n_rows + FREE_ROWS_MAX && expected_us(cost, rows + 1) <= us)
 		rows++;

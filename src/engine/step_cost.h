@@ -45,6 +45,9 @@ extern void step_cost_learn_keys(StepCost *cost, uint64_t n_keys, double attenti
 extern double step_cost_keys_us(const StepCost *cost, uint64_t n_keys);
 extern double step_cost_us(const StepCost *cost, uint32_t n_rows, uint64_t n_keys);
 
+/* Were steps of so few rows seen, or nearly so? What many take does not tell what few do. */
+extern bool step_cost_knows(const StepCost *cost, uint32_t n_rows);
+
 /* The rows of a step that takes so many times as long as one of n_rows, keys apart: FREE_ROWS_MIN more at least,
  * FREE_ROWS_MAX more at most.
  */

@@ -15,9 +15,11 @@
 #include "model_settings.h"
 
 #define STATUS_PAGE_MAGIC 0x51504731u /* "1GPQ" */
-#define STATUS_PAGE_VERSION 5
-#define STATUS_PAGE_MAX_SLOTS 32    /* of models … */
-#define STATUS_PAGE_MAX_ADAPTERS 32 /* … and of adapters, behind them */
+#define STATUS_PAGE_VERSION 6
+#define STATUS_PAGE_MAX_SLOTS 32     /* of models … */
+#define STATUS_PAGE_MAX_ADAPTERS 32  /* … and of adapters, behind them */
+#define STATUS_PAGE_DRAFT_LENGTHS 8  /* guesses of a draft model that come at a time: none to so many less one */
+#define STATUS_PAGE_DRAFT_BYTES 4096 /* of the list of draft models */
 #define STATUS_PAGE_ALL_SLOTS (STATUS_PAGE_MAX_SLOTS + STATUS_PAGE_MAX_ADAPTERS)
 
 /* Descriptors of qwen_engine. */
@@ -37,6 +39,15 @@ typedef enum LoadIo
 	LOAD_IO_PREAD_DIRECT = 3,   /* pread, O_DIRECT; io_uring refused */
 	LOAD_IO_PREAD_BUFFERED = 4, /* pread; both refused */
 } LoadIo;
+
+/* Does another model guess for one (SlotStatus.draft_state)? */
+typedef enum DraftState
+{
+	DRAFT_NONE = 0, /* none is configured */
+	DRAFT_WAITING,  /* it is not served */
+	DRAFT_GUESSES,
+	DRAFT_REFUSED, /* it cannot, as draft_note says */
+} DraftState;
 
 /* How a model is served in fact: what its file, its own settings and the server's come to. */
 typedef struct ModelInForce
@@ -80,6 +91,9 @@ typedef struct SlotStatus
 	/* engine: what is odd in the model that it serves, or could not be done for it; "" otherwise */
 	char serve_notices[1024];
 	_Atomic uint64_t error_generation;
+	/* engine: of the model that guesses for this one; the note is written before the state */
+	_Atomic uint32_t draft_state; /* DraftState */
+	char draft_note[512];
 
 	/* loader: progress, in bytes of tensor data read and packed */
 	_Atomic uint64_t load_bytes_done;
@@ -136,6 +150,11 @@ typedef struct StatusPage
 	uint32_t n_slots; /* postmaster */
 	uint32_t unused;
 
+	/* supervisor: qwen.draft_models, and the how manieth value it is; 0 while it is being written. SIGUSR1 tells the
+	 * engine to look. */
+	_Atomic uint64_t drafts_number;
+	char draft_models[STATUS_PAGE_DRAFT_BYTES];
+
 	/* engine, from here to the slots; all set to zero when it starts */
 	_Atomic uint64_t heartbeat_us; /* clock_now_us(), at least every 250 ms while idle, and as a step gets on */
 	_Atomic uint64_t n_steps;      /* steps finished */
@@ -168,18 +187,21 @@ typedef struct StatusPage
 	_Atomic uint64_t n_prompt_tokens; /* computed or from the prefix cache */
 	_Atomic uint64_t n_cached_tokens; /* those from the prefix cache */
 	_Atomic uint64_t n_generated_tokens;
-	_Atomic uint64_t n_guessed_tokens;     /* by speculation … */
-	_Atomic uint64_t n_guessed_right;      /* … and so many of them came */
-	_Atomic uint64_t n_head_steps;         /* times that a model's own layer guessed … */
-	_Atomic uint64_t n_head_guessed;       /* … so many of them … */
-	_Atomic uint64_t n_head_right;         /* … and of these came */
+	_Atomic uint64_t n_guessed_tokens; /* by speculation … */
+	_Atomic uint64_t n_guessed_right;  /* … and so many of them came */
+	_Atomic uint64_t n_head_steps;     /* times that a model's own layer guessed … */
+	_Atomic uint64_t n_head_guessed;   /* … so many of them … */
+	_Atomic uint64_t n_head_right;     /* … and of these came */
+	_Atomic uint64_t n_draft_guessed;  /* by draft models … */
+	/* … and how often so many of them came at a time, from none on */
+	_Atomic uint64_t n_draft_right[STATUS_PAGE_DRAFT_LENGTHS];
 	_Atomic uint64_t n_constrained_tokens; /* generated, for which a form said what may come … */
 	_Atomic uint64_t n_forced_tokens;      /* … of which it left no choice … */
 	_Atomic uint64_t mask_ns;              /* … and it took to find that out */
 	_Atomic uint32_t n_forms;              /* compiled, used now or kept … */
 	_Atomic uint64_t form_bytes;           /* … and their memory, with that of their masks */
 	_Atomic uint64_t step_us_total;        /* time inside steps */
-	char isa[16];                          /* which kernels: their table's name (kernels.h) */
+	char isa[16];                          /* which kernels: "portable", "avx2", "avx512", "neon" */
 
 	SlotStatus slots[STATUS_PAGE_ALL_SLOTS];
 

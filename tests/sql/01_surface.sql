@@ -49,6 +49,7 @@ SELECT is((SELECT array_agg(name ORDER BY name) FROM pg_settings WHERE name LIKE
 	'qwen.default_rerank_model',
 	'qwen.default_tokens_per_day',
 	'qwen.default_tokens_per_minute',
+	'qwen.draft_models',
 	'qwen.engine_path',
 	'qwen.engine_priority',
 	'qwen.engine_sandbox',

@@ -14,6 +14,7 @@
 
 #include "../../src/engine/model_terms.h"
 #include "../../src/engine/rope.h"
+#include "../../src/protocol/configured_drafts.h"
 #include "../../src/protocol/configured_models.h"
 
 static ConfiguredModels models;
@@ -264,6 +265,56 @@ what_is_not_set_is_as_for_all(void **state)
 	assert_true(model_terms_huge_pages(settings_of("a=b {huge_pages=on}"), false));
 }
 
+/* ---- qwen.draft_models ------------------------------------------------------------------------------------------- */
+
+/* Why a list of draft models is refused; "": it is not. */
+static const char *
+draft_refusal(const char *list)
+{
+	static char message[STATUS_MESSAGE_BYTES];
+	static ConfiguredDrafts drafts;
+	Status status = configured_drafts_parse(list, &drafts);
+
+	snprintf(message, sizeof message, "%s", status.message);
+	return message;
+}
+
+static void
+lists_of_draft_models_are_read(void **state)
+{
+	static ConfiguredDrafts drafts;
+
+	(void) state;
+	assert_int_equal(configured_drafts_parse(" chat = small ,, big=small,", &drafts).code, STATUS_OK);
+	assert_int_equal(drafts.n, 2);
+	assert_string_equal(configured_draft_of(&drafts, "chat"), "small");
+	assert_string_equal(configured_draft_of(&drafts, "big"), "small");
+	assert_null(configured_draft_of(&drafts, "small"));
+	assert_int_equal(configured_drafts_parse("", &drafts).code, STATUS_OK);
+	assert_int_equal(drafts.n, 0);
+}
+
+static void
+bad_lists_of_draft_models_are_refused(void **state)
+{
+	char longest[STATUS_PAGE_DRAFT_BYTES + 1], *entry = longest;
+
+	(void) state;
+	assert_string_equal(draft_refusal("chat"), "At byte 1: Entries look like \"model=draft\".");
+	assert_string_equal(draft_refusal("a=b, a=c"), "At byte 6: \"a\" has a draft model already.");
+	assert_string_equal(draft_refusal("a=b, c = c"), "At byte 6: \"c\" cannot guess for itself.");
+	assert_non_null(strstr(draft_refusal("a="), "1 to"));
+	assert_non_null(strstr(draft_refusal("a=b c"), "letters"));
+	memset(longest, ' ', sizeof longest - 1);
+	longest[sizeof longest - 1] = '\0';
+	assert_string_equal(draft_refusal(longest), "The list has 4095 bytes at most.");
+	for (int i = 0; i < STATUS_PAGE_MAX_SLOTS; i++)
+		entry += sprintf(entry, "m%d=d,", i);
+	assert_string_equal(draft_refusal(longest), "");
+	sprintf(entry, "one=more");
+	assert_non_null(strstr(draft_refusal(longest), "At most 32 models"));
+}
+
 int
 main(void)
 {
@@ -275,6 +326,8 @@ main(void)
 		cmocka_unit_test(a_context_is_what_the_rotation_reaches),
 		cmocka_unit_test(yarn_counts_the_elements_that_are_rotated),
 		cmocka_unit_test(what_is_not_set_is_as_for_all),
+		cmocka_unit_test(lists_of_draft_models_are_read),
+		cmocka_unit_test(bad_lists_of_draft_models_are_refused),
 	};
 
 	return cmocka_run_group_tests_name("model_settings", tests, NULL, NULL);

@@ -69,6 +69,7 @@ tiny_engine_of(Model *const *models, uint32_t n_models, KvType kv_type, int n_th
 	SlotSettings *s = &engine->slots.settings;
 
 	engine->page = calloc(1, sizeof *engine->page);
+	engine->slots.page = engine->page;
 	s->team = team_create(n_threads);
 	s->kv_type = kv_type;
 	s->max_running = settings.max_running;

@@ -4,11 +4,13 @@
 #include "settings.h"
 
 #include "../../protocol/configured_adapters.h"
+#include "../../protocol/configured_drafts.h"
 #include "../../protocol/status_page.h"
 #include "utils/guc.h"
 
 char *qwen_models;
 char *qwen_adapters;
+char *qwen_draft_models;
 char *qwen_model_directory;
 char *qwen_default_model;
 char *qwen_default_embedding_model;
@@ -52,7 +54,8 @@ static const struct config_enum_entry huge_pages[] = {{"try", QWEN_HUGE_PAGES_TR
 /* it was a switch: what that took is still taken */
 static const struct config_enum_entry speculations[] = {
 	{"auto", QWEN_SPECULATION_AUTO, false}, {"ngram", QWEN_SPECULATION_NGRAM, false},
-	{"mtp", QWEN_SPECULATION_MTP, false},   {"off", QWEN_SPECULATION_OFF, false},
+	{"mtp", QWEN_SPECULATION_MTP, false},   {"draft", QWEN_SPECULATION_DRAFT, false},
+	{"off", QWEN_SPECULATION_OFF, false},   {"always", QWEN_SPECULATION_ALWAYS, true},
 	{"on", QWEN_SPECULATION_AUTO, true},    {"true", QWEN_SPECULATION_AUTO, true},
 	{"yes", QWEN_SPECULATION_AUTO, true},   {"1", QWEN_SPECULATION_AUTO, true},
 	{"false", QWEN_SPECULATION_OFF, true},  {"no", QWEN_SPECULATION_OFF, true},
@@ -70,7 +73,8 @@ static const struct config_enum_entry priorities[] = {{"low", QWEN_PRIORITY_LOW,
 static const struct config_enum_entry on_error_values[] = {
 	{"error", QWEN_ON_ERROR_RAISE, false}, {"null", QWEN_ON_ERROR_NULL, false}, {NULL, 0, false}};
 
-static char why_models_refused[STATUS_MESSAGE_BYTES], why_adapters_refused[STATUS_MESSAGE_BYTES];
+static char why_models_refused[STATUS_MESSAGE_BYTES], why_adapters_refused[STATUS_MESSAGE_BYTES],
+	why_drafts_refused[STATUS_MESSAGE_BYTES];
 
 const char *
 refused_models(void)
@@ -82,6 +86,12 @@ const char *
 refused_adapters(void)
 {
 	return why_adapters_refused;
+}
+
+const char *
+refused_drafts(void)
+{
+	return why_drafts_refused;
 }
 
 /* A list that cannot be read is refused before it takes effect. The supervisor shows why (qwen_health): who reloads the
@@ -108,6 +118,20 @@ check_adapters(char **value, void **extra, GucSource source)
 
 	pfree(adapters);
 	strlcpy(why_adapters_refused, status.message, sizeof why_adapters_refused);
+	if (status_is_ok(&status))
+		return true;
+	GUC_check_errdetail("%s", status.message);
+	return false;
+}
+
+static bool
+check_drafts(char **value, void **extra, GucSource source)
+{
+	ConfiguredDrafts *drafts = palloc(sizeof *drafts);
+	Status status = configured_drafts_parse(*value, drafts);
+
+	pfree(drafts);
+	strlcpy(why_drafts_refused, status.message, sizeof why_drafts_refused);
 	if (status_is_ok(&status))
 		return true;
 	GUC_check_errdetail("%s", status.message);
@@ -207,6 +231,9 @@ define_server_settings(void)
 							   PGC_SIGHUP, GUC_SUPERUSER_ONLY, check_models, NULL, NULL);
 	DefineCustomStringVariable("qwen.adapters", "Adapters to load: name=file@model, name=file@model, ...", NULL,
 							   &qwen_adapters, "", PGC_SIGHUP, GUC_SUPERUSER_ONLY, check_adapters, NULL, NULL);
+	DefineCustomStringVariable("qwen.draft_models", "Models that guess for others: model=draft, model=draft, ...",
+							   "Answers do not change.", &qwen_draft_models, "", PGC_SIGHUP, GUC_SUPERUSER_ONLY,
+							   check_drafts, NULL, NULL);
 	DefineCustomStringVariable("qwen.model_directory", "Folder of model files, relative to the data directory.", NULL,
 							   &qwen_model_directory, "qwen_models", PGC_SIGHUP, GUC_SUPERUSER_ONLY, NULL, NULL, NULL);
 	DefineCustomEnumVariable("qwen.io_method", "How model files are read.", NULL, &qwen_io_method, QWEN_IO_AUTO,

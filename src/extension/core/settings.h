@@ -6,13 +6,14 @@
 
 #include "core.h"
 
-extern char *qwen_models, *qwen_adapters, *qwen_model_directory, *qwen_default_model, *qwen_default_embedding_model,
-	*qwen_default_rerank_model, *qwen_engine_path, *qwen_kv_cache_size;
+extern char *qwen_models, *qwen_adapters, *qwen_draft_models, *qwen_model_directory, *qwen_default_model,
+	*qwen_default_embedding_model, *qwen_default_rerank_model, *qwen_engine_path, *qwen_kv_cache_size;
 extern bool qwen_engine_sandbox, qwen_lock_memory;
 
 /* Why the newest value of qwen.models, of qwen.adapters, was refused in this process; "" where it holds. */
 extern const char *refused_models(void);
 extern const char *refused_adapters(void);
+extern const char *refused_drafts(void);
 
 /* qwen.kv_cache_size in bytes; 0: auto. */
 extern uint64 kv_cache_bytes(void);
@@ -28,7 +29,9 @@ enum
 	QWEN_SPECULATION_OFF,
 	QWEN_SPECULATION_AUTO,
 	QWEN_SPECULATION_NGRAM,
-	QWEN_SPECULATION_MTP
+	QWEN_SPECULATION_MTP,
+	QWEN_SPECULATION_DRAFT,
+	QWEN_SPECULATION_ALWAYS /* for tests */
 };
 
 /* qwen.huge_pages */

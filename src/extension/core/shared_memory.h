@@ -59,7 +59,8 @@ typedef struct QwenShared
 	TimestampTz started_at, next_try;
 	char last_error[256];
 	char refused_models[STATUS_MESSAGE_BYTES];   /* why the newest qwen.models does not hold; "": it does */
-	char refused_adapters[STATUS_MESSAGE_BYTES]; /* likewise of qwen.adapters */
+	char refused_adapters[STATUS_MESSAGE_BYTES]; /* likewise of qwen.adapters … */
+	char refused_drafts[STATUS_MESSAGE_BYTES];   /* … and of qwen.draft_models */
 	SharedSlot slots[STATUS_PAGE_ALL_SLOTS];     /* of models, then of adapters */
 } QwenShared;
 

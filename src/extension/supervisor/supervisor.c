@@ -60,6 +60,7 @@ static int listener = -1;
 static int backoff_ms;
 static uint64 next_start_us, started_us;
 static bool killed_as_silent; /* the watchdog ended it */
+static bool drafts_are_new;   /* the engine has not been told of qwen.draft_models */
 
 void
 supervisor_register(void)
@@ -97,14 +98,39 @@ publish(EngineState state, const char *why)
 	LWLockRelease(qwen_shared->lock);
 }
 
-/* Let everybody see whether the newest qwen.models and qwen.adapters hold. */
+/* Let everybody see whether the newest qwen.models, qwen.adapters and qwen.draft_models hold. */
 static void
 publish_refused_lists(void)
 {
 	LWLockAcquire(qwen_shared->lock, LW_EXCLUSIVE);
 	strlcpy(qwen_shared->refused_models, refused_models(), sizeof qwen_shared->refused_models);
 	strlcpy(qwen_shared->refused_adapters, refused_adapters(), sizeof qwen_shared->refused_adapters);
+	strlcpy(qwen_shared->refused_drafts, refused_drafts(), sizeof qwen_shared->refused_drafts);
 	LWLockRelease(qwen_shared->lock);
+}
+
+/* Let the engine know who guesses for whom. One that starts later reads it by itself; one that does not listen yet
+ * would die of the signal, so it is told again. */
+static void
+publish_drafts(void)
+{
+	static uint64 number;
+
+	if (number > 0 && strcmp(qwen_page->draft_models, qwen_draft_models) == 0)
+		return;
+	atomic_store(&qwen_page->drafts_number, 0);
+	strlcpy(qwen_page->draft_models, qwen_draft_models, sizeof qwen_page->draft_models);
+	atomic_store(&qwen_page->drafts_number, ++number);
+	drafts_are_new = true;
+}
+
+static void
+tell_of_drafts(void)
+{
+	if (!drafts_are_new || engine.pid <= 0 || !atomic_load(&qwen_page->ready))
+		return;
+	kill(engine.pid, SIGUSR1);
+	drafts_are_new = false;
 }
 
 /* Without a socket there is nothing to supervise: leave, to be started again in a second, and let calls say why. */
@@ -380,6 +406,7 @@ qwen_supervisor_main(Datum argument)
 	before_shmem_exit(leave, 0);
 	make_listener();
 	publish_refused_lists();
+	publish_drafts();
 	slots_recover();
 	slots_reconcile();
 	/* from here on calls find a socket and the slots' state */
@@ -395,15 +422,17 @@ qwen_supervisor_main(Datum argument)
 			ConfigReloadPending = false;
 			ProcessConfigFile(PGC_SIGHUP);
 			publish_refused_lists();
+			publish_drafts();
 			slots_reconcile();
 		}
 		look_after_engine();
 		watch_engine();
+		tell_of_drafts();
 		look_after_loader();
 		job_launch();
 		usage_sweep();
 		usage_file_write(false);
-		wait_for_something(slots_advance(engine.pid) || loader.pid > 0);
+		wait_for_something(slots_advance(engine.pid) || loader.pid > 0 || drafts_are_new);
 		MemoryContextReset(round);
 	}
 	/* exit code 0 would unregister the worker for good */

@@ -7,12 +7,14 @@
 #include "../core/arguments.h"
 #include "../core/shared_memory.h"
 #include "../core/texts.h"
+#include "catalog/pg_type.h"
 #include "funcapi.h"
+#include "utils/array.h"
 #include "utils/builtins.h"
 #include "utils/timestamp.h"
 
 #define N_ENGINE_COLUMNS 30
-#define N_GUESS_COLUMNS 5
+#define N_GUESS_COLUMNS 11
 #define N_FORM_COLUMNS 5
 
 static const char *const engine_state_names[] = {"stopped", "running", "backing off"};
@@ -86,7 +88,33 @@ QWEN_FUNCTION(qwen_engine_status, 0, 0)
 	return HeapTupleGetDatum(heap_form_tuple(BlessTupleDesc(descriptor), values, nulls));
 }
 
-/* What models' own layers guessed, and how many of it came at a time and of all. */
+/* What draft models guessed, and how often how many of it came: six columns. */
+static void
+draft_columns(StatusPage *page, Datum *values, bool *nulls)
+{
+	uint64 steps = 0, guessed = atomic_load(&page->n_draft_guessed), right = 0;
+	Datum lengths[STATUS_PAGE_DRAFT_LENGTHS];
+
+	for (int i = 0; i < STATUS_PAGE_DRAFT_LENGTHS; i++)
+	{
+		uint64 n = atomic_load(&page->n_draft_right[i]);
+
+		steps += n;
+		right += n * i;
+		lengths[i] = Int64GetDatum(n);
+	}
+	values[0] = Int64GetDatum(steps);
+	values[1] = Int64GetDatum(guessed);
+	values[2] = Int64GetDatum(right);
+	nulls[3] = steps == 0;
+	values[3] = Float8GetDatum(steps ? (double) right / steps : 0);
+	nulls[4] = guessed == 0;
+	values[4] = Float8GetDatum(guessed ? (double) right / guessed : 0);
+	values[5] = PointerGetDatum(
+		construct_array(lengths, STATUS_PAGE_DRAFT_LENGTHS, INT8OID, sizeof(int64), FLOAT8PASSBYVAL, TYPALIGN_DOUBLE));
+}
+
+/* What models' own layers guessed, and how many of it came at a time and of all; and what draft models did. */
 QWEN_FUNCTION(qwen_engine_guesses, 0, 0)
 {
 	uint64 steps, guessed, right;
@@ -107,6 +135,7 @@ QWEN_FUNCTION(qwen_engine_guesses, 0, 0)
 	values[3] = Float8GetDatum(steps ? (double) right / steps : 0);
 	nulls[4] = guessed == 0;
 	values[4] = Float8GetDatum(guessed ? (double) right / guessed : 0);
+	draft_columns(qwen_page, values + 5, nulls + 5);
 	return HeapTupleGetDatum(heap_form_tuple(BlessTupleDesc(descriptor), values, nulls));
 }
 

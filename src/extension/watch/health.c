@@ -5,6 +5,7 @@
 
 #include "../../base/clock.h"
 #include "../../base/memory.h"
+#include "../../protocol/configured_drafts.h"
 #include "../core/arguments.h"
 #include "../core/settings.h"
 #include "../core/shared_memory.h"
@@ -56,17 +57,17 @@ check_engine(const QwenShared *shared, StringInfo checks, Health *worst)
 				  "Look into the server log and qwen_stat_engine.");
 }
 
-/* Lists that could not be read: of qwen.models and of qwen.adapters. */
+/* Lists that could not be read: of qwen.models, of qwen.adapters and of qwen.draft_models. */
 static void
 check_lists(const QwenShared *shared, StringInfo checks, Health *worst)
 {
-	const char *why[] = {shared->refused_models, shared->refused_adapters};
-	const char *settings[] = {"qwen.models", "qwen.adapters"};
+	const char *why[] = {shared->refused_models, shared->refused_adapters, shared->refused_drafts};
+	const char *settings[] = {"qwen.models", "qwen.adapters", "qwen.draft_models"};
 	StringInfoData message, action;
 
 	initStringInfo(&message);
 	initStringInfo(&action);
-	for (int i = 0; i < 2; i++)
+	for (int i = 0; i < 3; i++)
 		if (why[i][0])
 		{
 			appendStringInfo(&message, "%sthe newest value of %s is refused, the one before it holds: %s",
@@ -171,6 +172,66 @@ check_adapters(const QwenShared *shared, StringInfo checks, Health *worst)
 	else if (n_serving + n_waiting > 0)
 		add_check(checks, worst, "adapters", HEALTHY,
 				  psprintf("%d served, %d waiting or being loaded", n_serving, n_waiting), NULL);
+}
+
+/* The slot in which a model of that name is served, or -1. */
+static int
+served_slot(const QwenShared *shared, const char *name)
+{
+	for (int i = 0; i < qwen_max_models; i++)
+		if (shared->slots[i].state == SLOT_SERVING && strcmp(shared->slots[i].name, name) == 0)
+			return i;
+	return -1;
+}
+
+/* What keeps a draft model from guessing, or NULL. */
+static const char *
+draft_complaint(const QwenShared *shared, const ConfiguredDraft *entry)
+{
+	int slot = served_slot(shared, entry->model);
+	char note[sizeof qwen_page->slots[0].draft_note];
+
+	if (slot < 0)
+		return psprintf("model \"%s\" is not served", entry->model);
+	if (atomic_load(&qwen_page->slots[slot].draft_state) == DRAFT_REFUSED)
+	{
+		memcpy(note, qwen_page->slots[slot].draft_note, sizeof note);
+		note[sizeof note - 1] = '\0';
+		return pstrdup(note);
+	}
+	if (served_slot(shared, entry->draft) < 0)
+		return psprintf("draft model \"%s\" of \"%s\" is not served", entry->draft, entry->model);
+	return NULL;
+}
+
+/* Models that shall guess for others; said where there are any. */
+static void
+check_drafts(const QwenShared *shared, StringInfo checks, Health *worst)
+{
+	ConfiguredDrafts drafts;
+	StringInfoData complaints;
+	int n_guessing = 0;
+
+	if (configured_drafts_parse(qwen_draft_models, &drafts).code != STATUS_OK || drafts.n == 0)
+		return;
+	initStringInfo(&complaints);
+	for (int i = 0; i < drafts.n; i++)
+	{
+		const char *complaint = draft_complaint(shared, &drafts.drafts[i]);
+
+		n_guessing += complaint == NULL;
+		if (complaint)
+			appendStringInfo(&complaints, "; %s", complaint);
+	}
+	if (qwen_speculation == QWEN_SPECULATION_OFF || qwen_speculation == QWEN_SPECULATION_NGRAM ||
+		qwen_speculation == QWEN_SPECULATION_MTP)
+		appendStringInfoString(&complaints, "; qwen.speculation has none of them asked");
+	add_check(checks, worst, "drafts", complaints.len > 0 ? DEGRADED : HEALTHY,
+			  psprintf("%d of %d draft models can be asked%s", n_guessing, drafts.n, complaints.data),
+			  complaints.len > 0
+				  ? "Load both models, of the same vocabulary, or correct qwen.draft_models and reload the "
+					"configuration; answers come all the same."
+				  : NULL);
 }
 
 static void
@@ -398,6 +459,7 @@ QWEN_FUNCTION(qwen_health, 0, 0)
 		check_lists(&shared, &checks, &worst);
 		check_models(&shared, &checks, &worst);
 		check_adapters(&shared, &checks, &worst);
+		check_drafts(&shared, &checks, &worst);
 		check_stability(&shared, &checks, &worst);
 		check_queue(&checks, &worst);
 		check_cache(&checks, &worst);
