@@ -1,11 +1,16 @@
 """The peers' side of bench_format.py, in an environment that has the package: llguidance or xgrammar, on one thread.
 
-  format_peer.py PACKAGE TOKENIZER_JSON N_VOCABULARY CASES ROUNDS      (lines of JSON; FORMAT_PEER_SECONDS, 60 unless set: no more schemas then)
+  format_peer.py PACKAGE TOKENIZER_JSON N_VOCABULARY CASES ROUNDS      (lines of JSON)
+
+Each schema is a process of its own, ended after FORMAT_PEER_LIMIT seconds (2 unless set), which counts as refused; no more schemas after
+FORMAT_PEER_SECONDS (100).
 
 CASES: lines of {"schema": ..., "tokens": [...]}. Both are told to keep our form where they can: separators with one space, members in order.
 """
 import json
 import os
+import select
+import signal
 import sys
 import time
 
@@ -98,23 +103,55 @@ def run(peer, case, results):
     results["right"] = right and peer.is_complete()
 
 
+def line_of(peer, case, rounds):
+    """What is said of a case after all rounds."""
+    result = {}
+    for _ in range(rounds):
+        run(peer, case, result)
+    return json.dumps({"refused": case.get("refused"), "right": result.get("right", False), "compile": result.get("compile", 0) / 1e3,
+                       "take": result.get("take", 0) / 1e3, "masks": [each / 1e3 for each in result.get("masks", [])]})
+
+
+def within(seconds, work):
+    """The text that work gives, in a process of its own; None where it takes longer or dies."""
+    reader, writer = os.pipe()
+    child = os.fork()
+    if child == 0:
+        try:
+            os.close(reader)
+            with os.fdopen(writer, "w") as out:
+                out.write(work())
+        finally:
+            os._exit(0)
+    os.close(writer)
+    text, deadline = b"", time.monotonic() + seconds
+    while select.select([reader], [], [], max(0, deadline - time.monotonic()))[0]:
+        piece = os.read(reader, 1 << 16)
+        if not piece:
+            break
+        text += piece
+    else:
+        text = b""
+        os.kill(child, signal.SIGKILL)
+    os.close(reader)
+    os.waitpid(child, 0)
+    return text.decode() or None
+
+
 def main():
+    # packages print what they have to say
+    answers = os.fdopen(os.dup(1), "w")
+    os.dup2(2, 1)
     peer = {"llguidance": Llguidance, "xgrammar": Xgrammar}[sys.argv[1]](sys.argv[2], int(sys.argv[3]))
     with open(sys.argv[4], encoding="utf-8") as file:
         cases = [json.loads(line) for line in file]
-    deadline = time.monotonic() + float(os.environ.get("FORMAT_PEER_SECONDS", 60))
-    results = [{} for _ in cases]
-    for round in range(int(sys.argv[5])):
-        for case, result in zip(cases, results):
-            if time.monotonic() > deadline:
-                break
-            run(peer, case, result)
-    # those that there was time for
-    for case, result in zip(cases, results):
-        if not result and not case.get("refused"):
+    limit, deadline = float(os.environ.get("FORMAT_PEER_LIMIT", 2)), time.monotonic() + float(os.environ.get("FORMAT_PEER_SECONDS", 100))
+    rounds = int(sys.argv[5])
+    for case in cases:
+        if time.monotonic() > deadline:
             break
-        print(json.dumps({"refused": case.get("refused"), "right": result.get("right", False), "compile": result.get("compile", 0) / 1e3,
-                          "take": result.get("take", 0) / 1e3, "masks": [each / 1e3 for each in result.get("masks", [])]}))
+        line = within(limit * rounds, lambda: line_of(peer, case, rounds))
+        print(line or json.dumps({"refused": f"longer than {limit:g} s", "right": False, "compile": 0, "take": 0, "masks": []}), file=answers, flush=True)
 
 
 if __name__ == "__main__":
