@@ -26,7 +26,11 @@ ENGINE_SOURCES := $(wildcard src/base/*.c src/protocol/*.c src/template/*.c src/
 	$(filter-out src/engine/main.c,$(wildcard src/engine/*.c))
 # the kernels of other architectures' instruction sets are left out where they mean nothing
 MACHINE := $(firstword $(subst -, ,$(shell $(CC) -dumpmachine)))
-OTHER_KERNELS := $(if $(filter x86_64,$(MACHINE)),,%_avx2.c %_avx512.c) $(if $(filter aarch64,$(MACHINE)),,%_neon.c)
+# AVX-VNNI: encoded by VEX, as processors without AVX-512 have it, by EVEX for tests (check-evex), or nothing where the compiler is older
+ifndef AVXVNNI
+AVXVNNI := $(if $(filter x86_64,$(MACHINE)),$(shell $(or $(CC_LOOPS),$(CC)) -mavxvnni -E -x c /dev/null >/dev/null 2>&1 && echo VEX))
+endif
+OTHER_KERNELS := $(if $(filter x86_64,$(MACHINE)),,%_avx2.c %_avx512.c) $(if $(AVXVNNI),,%_avxvnni.c) $(if $(filter aarch64,$(MACHINE)),,%_neon.c)
 ENGINE_SOURCES := $(filter-out $(OTHER_KERNELS),$(ENGINE_SOURCES))
 ENGINE_OBJECTS := $(ENGINE_SOURCES:%.c=$(B)/%.o)
 ENGINE_LIBRARY := $(B)/libqwen_engine.a
@@ -73,7 +77,10 @@ $(B)/kernels/kernels_%.o: override INSTRUMENT := $(filter-out --coverage $(NOT_I
 $(B)/kernels/kernels_%.o: override CC := $(or $(CC_LOOPS),$(CC))
 $(B)/kernels/%.o: OPTIMIZE := $(if $(SANITIZE),-O1,-O3)
 $(B)/kernels/%_avx2.o: ISA_FLAGS := -mavx2 -mfma -mf16c
-$(B)/kernels/%_avx512.o: ISA_FLAGS := -mavx512f -mavx512bw -mavx512vl -mavx512dq -mavx512vnni -mfma -mf16c
+AVX512_FLAGS := -mavx512f -mavx512bw -mavx512vl -mavx512dq -mavx512vnni -mfma -mf16c
+$(B)/kernels/%_avx512.o: ISA_FLAGS := $(AVX512_FLAGS)
+$(B)/kernels/%_avxvnni.o: ISA_FLAGS := $(if $(filter EVEX,$(AVXVNNI)),$(AVX512_FLAGS),-mavx2 -mfma -mf16c -mavxvnni)
+$(B)/kernels/select.o $(B)/tests/kernels/check_kernels.o: ISA_FLAGS := $(AVXVNNI:%=-DQWEN_AVXVNNI_%)
 $(B)/kernels/%_neon.o: ISA_FLAGS := -march=armv8.2-a+dotprod
 
 $(ENGINE_LIBRARY): $(ENGINE_OBJECTS)
@@ -215,6 +222,11 @@ check-isa: $(COMPUTING:%=$(B)/tests/unit/test_%)
 
 check-kernels: $(CHECK_KERNELS)
 	@$(RUNNER) ./$(CHECK_KERNELS) 2>&1 | grep -vE 'RUN|  OK '; exit $${PIPESTATUS[0]}
+
+# the kernels of AVX-VNNI by their other encoding (lanes_avxvnni.h), for a processor that has AVX-512 and not AVX-VNNI; not part of check
+.PHONY: check-evex
+check-evex:
+	@$(MAKE) --no-print-directory -j$(JOBS) B=build/evex AVXVNNI=EVEX check-kernels
 
 GOLDEN_PARTS := logits adapters guesses scheduled typed sampling formats tokenizer template greedy
 check-golden: $(GOLDEN_PARTS:%=check-golden-%)

@@ -333,6 +333,7 @@ grid_points_read(const GridFormat format, const uint8_t *numbers, const uint8_t 
 
 extern const Kernels kernels_portable;
 extern const Kernels kernels_avx2;
+extern const Kernels kernels_avxvnni;
 extern const Kernels kernels_avx512;
 extern const Kernels kernels_neon;
 

@@ -1,17 +1,20 @@
 /*
  * lanes_avx2.h - sixteen lanes in two ymm registers; see lanes_portable.h for what each primitive means.
  *
- * There is no dot product of bytes here: maddubs adds pairs in 16 bits, which is exact for weights up to 128 (128 * 127
- * * 2 < 2^15). Chains of smaller weights stay in 16 bits as long as they fit. The biased bytes of Q8_0 (0 … 255) are
- * made signed again and the sign is moved to the activations.
+ * There is no dot product of bytes here (lanes_avxvnni.h, which includes this file, brings one): maddubs adds pairs in
+ * 16 bits, which is exact for weights up to 128 (128 * 127 * 2 < 2^15). Chains of smaller weights stay in 16 bits as
+ * long as they fit. The biased bytes of Q8_0 (0 … 255) are made signed again and the sign is moved to the activations.
  */
 #ifndef QWEN_LANES_H
 #define QWEN_LANES_H
 
 #include <immintrin.h>
 
+#ifndef LANES_NAME
 #define LANES_NAME "avx2"
 #define LANES_TABLE kernels_avx2
+#define LANES_PAIRED_PRODUCTS /* dot products are made of maddubs */
+#endif
 #define LANE_GROUPS 1 /* 16 registers */
 #define LANE_SUMS 4   /* running sums of sixteen lanes that fit the registers beside what they are made of */
 
@@ -501,6 +504,8 @@ b_broadcast4(const uint8_t *p)
 	return i_pair(all, all);
 }
 
+#ifdef LANES_PAIRED_PRODUCTS
+
 /* Sums of 16 bits; the start comes in at the end. */
 typedef U8x64 Dots;
 
@@ -558,5 +563,7 @@ i_start_biased(const int16_t *pair)
 	(void) pair; /* the bias is taken off the weights themselves */
 	return i_zero();
 }
+
+#endif
 
 #endif

@@ -1,9 +1,8 @@
 /*
  * ops_vector.h - the vector operations of the table, written once over sixteen lanes.
  *
- * Included by kernels_portable.c, kernels_avx2.c, kernels_avx512.c and kernels_neon.c behind their lanes_*.h, which
- * give the primitives their instructions. So all versions do the same operations in the same order, and give the same
- * bits.
+ * Included (by ops_table.h) by each kernels_*.c behind its lanes_*.h, which gives the primitives their instructions. So
+ * all versions do the same operations in the same order, and give the same bits.
  */
 
 /*

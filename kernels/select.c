@@ -47,6 +47,20 @@ has_avx512(void)
 		   __builtin_cpu_supports("avx512vl") && __builtin_cpu_supports("avx512dq") &&
 		   __builtin_cpu_supports("avx512vnni");
 }
+
+#if defined(QWEN_AVXVNNI_EVEX)
+/* built for tests, with the other encoding (lanes_avxvnni.h) */
+#define has_avxvnni has_avx512
+#elif defined(QWEN_AVXVNNI_VEX)
+/* The compiler's own list has had it for a shorter time than the instructions: bit 4 of EAX of leaf 7, subleaf 1. */
+static bool
+has_avxvnni(void)
+{
+	unsigned a, b, c, d;
+
+	return has_avx2() && __get_cpuid_count(7, 1, &a, &b, &c, &d) && (a & 1u << 4);
+}
+#endif
 #endif
 
 #if defined(__aarch64__)
@@ -62,6 +76,9 @@ has_dot_product(void)
 static const Candidate candidates[] = {
 #if defined(__x86_64__)
 	{&kernels_avx512, has_avx512},
+#if defined(QWEN_AVXVNNI_VEX) || defined(QWEN_AVXVNNI_EVEX)
+	{&kernels_avxvnni, has_avxvnni},
+#endif
 	{&kernels_avx2, has_avx2},
 #endif
 #if defined(__aarch64__)
@@ -76,6 +93,15 @@ kernels_by_name(const char *name)
 	for (size_t i = 0; i < sizeof candidates / sizeof candidates[0]; i++)
 		if (strcmp(candidates[i].kernels->name, name) == 0)
 			return candidates[i].can_run() ? candidates[i].kernels : NULL;
+	return NULL;
+}
+
+const Kernels *
+kernels_of_this_cpu(size_t i)
+{
+	for (size_t c = 0; c < sizeof candidates / sizeof candidates[0]; c++)
+		if (candidates[c].can_run() && i-- == 0)
+			return candidates[c].kernels;
 	return NULL;
 }
 

@@ -369,6 +369,32 @@ find_free(Language *language, LetterSet set)
 	}
 }
 
+/* Of which sets all letters are that may come from each state. */
+static void
+find_within(Language *language)
+{
+	bool changes = language->n_states <= 4096;
+
+	memset(language->within, changes ? UINT8_MAX : 0, language->n_states);
+	while (changes)
+	{
+		changes = false;
+		for (uint32_t state = language->n_states - 1; state > 0; state--)
+		{
+			uint8_t sets = language->within[state];
+
+			for (uint32_t class_ = 1; class_ < language->n_classes && sets != 0; class_++)
+			{
+				uint32_t to = language->next[state * language->n_classes + class_];
+
+				sets &= to ? letter_sets(language->letter_of[class_]) & language->within[to] : UINT8_MAX;
+			}
+			changes |= sets != language->within[state];
+			language->within[state] = sets;
+		}
+	}
+}
+
 /* Only what can be completed stays. */
 static bool
 keep_living(Builder *builder, const uint32_t *rows, uint32_t n)
@@ -388,6 +414,7 @@ keep_living(Builder *builder, const uint32_t *rows, uint32_t n)
 	language->accepts = pool_alloc(pool, language->n_states, 1);
 	for (int set = 0; set < N_LETTER_SETS; set++)
 		language->free_for[set] = pool_alloc(pool, language->n_states, 1);
+	language->within = pool_alloc(pool, language->n_states, 1);
 	language->shortest = pool_alloc(pool, language->n_states, sizeof *language->shortest);
 	language->longest = pool_alloc(pool, language->n_states, sizeof *language->longest);
 	language->n_words = pool_alloc(pool, language->n_states, sizeof *language->n_words);
@@ -451,6 +478,7 @@ language_build(Expressions *e, uint32_t expression)
 		return NULL;
 	for (int set = 0; set < N_LETTER_SETS; set++)
 		find_free(language, (LetterSet) set);
+	find_within(language);
 	language->least_longest = NO_LIMIT;
 	for (uint32_t state = 1; state < language->n_states; state++)
 	{

@@ -39,6 +39,7 @@ typedef struct Language
 	uint32_t *longest;                   /* to the farthest; NO_LIMIT */
 	uint32_t *n_words;                   /* that lead to an end; NO_LIMIT: very many */
 	uint8_t *free_for[N_LETTER_SETS];    /* so many letters of a set, whichever they are, are possible */
+	uint8_t *within;                     /* a bit for each set of letters: all that may come is of it */
 	uint32_t least_longest;              /* of all states */
 	uint32_t most_longest;               /* of those that have one */
 	uint32_t *letter_of;                 /* of each class: the one that is written with the fewest bytes */
@@ -116,6 +117,17 @@ letter_is_in(uint32_t letter, LetterSet set)
 				return is_alnum || (set == LETTERS_WORDS && letter == ' ');
 			return !letter_is_wide_blank(letter);
 	}
+}
+
+/* The sets that a letter is in, as bits. */
+static inline uint8_t
+letter_sets(uint32_t letter)
+{
+	uint8_t sets = 0;
+
+	for (int set = 0; set < N_LETTER_SETS; set++)
+		sets |= (uint8_t) (letter_is_in(letter, (LetterSet) set) << set);
+	return sets;
 }
 
 /* Bytes of a letter in a JSON string. */

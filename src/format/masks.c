@@ -171,6 +171,8 @@ free_letters(const Language *language, const LettersPlace *place, LetterSet set,
 		*is_exact = near <= letters && language->max_shortest == 0;
 		letters = near < letters ? near : letters;
 	}
+	else if (language->longest[place->state] <= letters)
+		*is_exact = true;
 	return letters;
 }
 
@@ -524,6 +526,7 @@ typedef struct Chosen
 	const VocabularySlice *slice; /* NULL: nothing */
 	uint32_t letters;
 	bool is_exact;
+	const VocabularySlice *walked; /* whose other tokens are to be walked through */
 } Chosen;
 
 static Chosen
@@ -532,6 +535,7 @@ choose_slice(const Masks *masks, uint32_t frame, uint32_t entries)
 	const Machine *machine = &masks->format->machine;
 	const uint32_t *words = interned(&machine->frames, frame, NULL);
 	const Language *language = letters_language(machine, words);
+	bool is_quoted = words[0] == FRAME_STRING || words[0] == FRAME_KEY;
 	LettersPlace place;
 	Chosen chosen = {0};
 
@@ -548,6 +552,11 @@ choose_slice(const Masks *masks, uint32_t frame, uint32_t entries)
 		if (chosen.letters >= VOCABULARY_MAX_CHARACTERS || (chosen.letters > 0 && chosen.is_exact))
 		{
 			chosen.slice = &masks->vocabulary->slices[set];
+			/* where only a quote ends it, plain tokens that have other letters are no way on */
+			if (is_quoted && language->within[place.state] >> set & 1)
+				chosen.walked = &masks->vocabulary->slices[LETTERS_PLAIN];
+			else
+				chosen.walked = chosen.slice;
 			return chosen;
 		}
 	}
@@ -592,7 +601,7 @@ piece_get(Masks *masks, uint32_t frame, uint32_t exit_cell, uint32_t entries)
 	if (map_find(&masks->piece_of, key, &index))
 		return &masks->pieces[index];
 	chosen = choose_slice(masks, frame, entries);
-	walk(masks, frame, exit_cell, entries, chosen.slice);
+	walk(masks, frame, exit_cell, entries, chosen.walked);
 	if (pool_failed(&masks->format->pool) ||
 		!pool_grow(&masks->pool, &masks->pieces, masks->n_pieces, &masks->pieces_capacity, sizeof *masks->pieces))
 		return NULL;

@@ -16,70 +16,92 @@ typedef struct SortedToken
 {
 	const char *data;
 	uint32_t length, token;
+	const uint8_t *sets; /* a bit for each set of letters: from this byte on all are of it */
+	uint32_t n_characters;
+	uint64_t beginning; /* of its bytes the first eight, as a number */
 } SortedToken;
+
+static uint64_t
+beginning_of(ByteSpan token)
+{
+	uint64_t beginning = 0;
+
+	for (size_t i = 0; i < 8; i++)
+		beginning = beginning << 8 | (i < token.length ? (unsigned char) token.data[i] : 0);
+	return beginning;
+}
 
 static int
 compare_tokens(const void *a, const void *b)
 {
 	const SortedToken *x = a, *y = b;
-	int c = memcmp(x->data, y->data, x->length < y->length ? x->length : y->length);
+	int c;
+
+	if (x->beginning != y->beginning)
+		return x->beginning < y->beginning ? -1 : 1;
+	c = memcmp(x->data, y->data, x->length < y->length ? x->length : y->length);
 
 	if (c == 0)
 		c = (x->length > y->length) - (x->length < y->length);
 	return c != 0 ? c : (x->token > y->token) - (x->token < y->token);
 }
 
-/* How many characters a token has, all of a set; or 0. */
-static uint32_t
-characters_of(const char *text, size_t length, LetterSet set)
-{
-	uint32_t n = 0;
-
-	for (size_t at = 0; at < length; n++)
-	{
-		int bytes = utf8_character_bytes(text + at, length - at);
-
-		if (bytes <= 0 || !letter_is_in(utf8_code_point(text + at, bytes), set))
-			return 0;
-		at += (size_t) bytes;
-	}
-	return n;
-}
-
-/* From where on a token's letters are all of a set, for each; behind its end where they never are. */
+/* Note of which sets all letters of a token are from each of its bytes on, and how many letters it has. */
 static void
-find_suffixes(const SortedToken *token, uint32_t from[N_LETTER_SETS])
+find_sets(SortedToken *token, uint8_t *sets, const uint8_t ascii[128])
 {
-	memset(from, 0, N_LETTER_SETS * sizeof *from);
-	for (uint32_t at = 0; at < token->length;)
+	token->sets = sets;
+	token->n_characters = 0;
+	for (uint32_t at = 0; at < token->length; token->n_characters++)
 	{
 		int bytes = utf8_character_bytes(token->data + at, token->length - at);
 
-		for (int set = 0; set < N_LETTER_SETS; set++)
-			if (bytes <= 0)
-				from[set] = token->length + 1;
-			else if (!letter_is_in(utf8_code_point(token->data + at, bytes), (LetterSet) set))
-				from[set] = at + (uint32_t) bytes;
+		/* parts of letters are of no set, and nothing before them is */
 		if (bytes <= 0)
+		{
+			memset(sets, 0, token->length);
 			return;
+		}
+		memset(sets + at,
+			   bytes == 1 ? ascii[(unsigned char) token->data[at]]
+						  : letter_sets(utf8_code_point(token->data + at, bytes)),
+			   (size_t) bytes);
 		at += (uint32_t) bytes;
 	}
+	for (uint32_t at = token->length - 1; at-- > 0;)
+		sets[at] &= sets[at + 1];
+}
+
+/* The same of all tokens. NULL: no memory. */
+static uint8_t *
+find_all_sets(SortedToken *tokens, uint32_t n)
+{
+	uint8_t ascii[128], *sets;
+	size_t n_bytes = 1;
+
+	for (uint32_t letter = 0; letter < 128; letter++)
+		ascii[letter] = letter_sets(letter);
+	for (uint32_t i = 0; i < n; i++)
+		n_bytes += tokens[i].length;
+	sets = malloc(n_bytes);
+	n_bytes = 0;
+	for (uint32_t i = 0; sets && i < n; i++)
+	{
+		find_sets(&tokens[i], sets + n_bytes, ascii);
+		n_bytes += tokens[i].length;
+	}
+	return sets;
 }
 
 /* A token below the nodes on its way: how far down it goes, and of which letters it is. */
 static void
 note_token(Trie *trie, const uint32_t *open, const SortedToken *token)
 {
-	uint32_t from[N_LETTER_SETS];
-
-	find_suffixes(token, from);
 	for (uint32_t depth = 0; depth < token->length; depth++)
 	{
 		TrieNode *node = &trie->nodes[open[depth]];
 
-		for (int set = 0; set < N_LETTER_SETS; set++)
-			if (depth < from[set])
-				node->only &= (uint8_t) ~(1u << set);
+		node->only &= token->sets[depth];
 		if (token->length - depth > node->height)
 			node->height = (uint8_t) (token->length - depth);
 	}
@@ -178,23 +200,26 @@ make_slice(Vocabulary *vocabulary, LetterSet set, const SortedToken *tokens, uin
 		return false;
 	for (uint32_t i = 0; i < n; i++)
 	{
-		uint32_t token = tokens[i].token, characters = characters_of(tokens[i].data, tokens[i].length, set);
+		uint32_t token = tokens[i].token, characters = tokens[i].n_characters;
 
-		if (characters == 0)
+		if (!(tokens[i].sets[0] >> set & 1))
 		{
 			others[n_others++] = tokens[i];
 			continue;
 		}
 		slice->bits[token / 64] |= (uint64_t) 1 << token % 64;
-		for (uint32_t k = characters; k <= VOCABULARY_MAX_CHARACTERS; k++)
-			slice->up_to[k][token / 64] |= (uint64_t) 1 << token % 64;
-		if (characters > VOCABULARY_MAX_CHARACTERS)
+		if (characters <= VOCABULARY_MAX_CHARACTERS)
+			slice->up_to[characters][token / 64] |= (uint64_t) 1 << token % 64;
+		else
 		{
 			slice->longer_characters[slice->n_longer] = (uint8_t) characters;
 			slice->longer_tokens[slice->n_longer] = token;
 			slice->longer[slice->n_longer++] = (ByteSpan){tokens[i].data, tokens[i].length};
 		}
 	}
+	for (uint32_t k = 1; k <= VOCABULARY_MAX_CHARACTERS; k++)
+		for (uint32_t word = 0; word < vocabulary->n_words; word++)
+			slice->up_to[k][word] |= slice->up_to[k - 1][word];
 	return build_trie(&slice->others, others, n_others) && map_others(slice, vocabulary->all.nodes);
 }
 
@@ -260,24 +285,28 @@ vocabulary_create(const ByteSpan *tokens, uint32_t n_tokens)
 	Vocabulary *vocabulary = calloc(1, sizeof *vocabulary);
 	SortedToken *sorted = malloc(((size_t) n_tokens + 1) * sizeof *sorted);
 	SortedToken *others = malloc(((size_t) n_tokens + 1) * sizeof *others);
+	uint8_t *sets = NULL;
 	uint32_t n = 0;
 	bool ok = vocabulary && sorted && others;
 
 	for (uint32_t i = 0; ok && i < n_tokens; i++)
 		if (tokens[i].data && tokens[i].length > 0 && tokens[i].length <= MAX_TOKEN_BYTES)
-			sorted[n++] = (SortedToken){tokens[i].data, (uint32_t) tokens[i].length, i};
+			sorted[n++] =
+				(SortedToken){tokens[i].data, (uint32_t) tokens[i].length, i, NULL, 0, beginning_of(tokens[i])};
 	if (ok)
 	{
 		vocabulary->n_tokens = n_tokens;
 		vocabulary->n_words = (n_tokens + 63) / 64;
 		qsort(sorted, n, sizeof *sorted, compare_tokens);
-		ok = find_hidden(vocabulary, sorted, n) && build_trie(&vocabulary->all, sorted, n);
+		sets = find_all_sets(sorted, n);
+		ok = sets && find_hidden(vocabulary, sorted, n) && build_trie(&vocabulary->all, sorted, n);
 	}
 	for (int set = 0; ok && set < N_SLICES; set++)
 		ok = make_slice(vocabulary, (LetterSet) set, sorted, n, others);
 	ok = ok && keep_longer(vocabulary);
 	free(sorted);
 	free(others);
+	free(sets);
 	if (ok)
 		return vocabulary;
 	vocabulary_destroy(vocabulary);

@@ -201,7 +201,7 @@ typedef struct StatusPage
 	_Atomic uint32_t n_forms;              /* compiled, used now or kept … */
 	_Atomic uint64_t form_bytes;           /* … and their memory, with that of their masks */
 	_Atomic uint64_t step_us_total;        /* time inside steps */
-	char isa[16];                          /* which kernels: "portable", "avx2", "avx512", "neon" */
+	char isa[16];                          /* which kernels: their table's name (kernels.h) */
 
 	SlotStatus slots[STATUS_PAGE_ALL_SLOTS];
 

@@ -181,6 +181,55 @@ dot_work(void *team)
 	team_run(team, dot_part, NULL);
 }
 
+/* compilers that know AVX-VNNI */
+#if defined(__clang__) ? __clang_major__ >= 12 : __GNUC__ >= 11
+/* The same by registers of 256 bits. */
+__attribute__((target("avx2,avxvnni"))) static void
+narrow_dot_part(void *argument, int thread)
+{
+	__m256i acc[8], x = _mm256_set1_epi32(0x01020304);
+
+	(void) argument;
+	(void) thread;
+#pragma GCC unroll 8
+	for (int i = 0; i < 8; i++)
+		acc[i] = x;
+	for (int round = 0; round < ROOF_ROUNDS; round++)
+#pragma GCC unroll 8
+		for (int i = 0; i < 8; i++)
+		{
+			acc[i] = _mm256_dpbusd_avx_epi32(acc[i], x, x);
+			__asm__("" : "+x"(acc[i]));
+		}
+#pragma GCC unroll 8
+	for (int i = 1; i < 8; i++)
+		acc[0] = _mm256_add_epi32(acc[0], acc[i]);
+	sink += (uint64_t) _mm_cvtsi128_si64(_mm256_castsi256_si128(acc[0]));
+}
+
+static void
+narrow_dot_work(void *team)
+{
+	team_run(team, narrow_dot_part, NULL);
+}
+
+/* GOP/s by AVX-VNNI with all of a team's threads, or 0 where the processor has it not. */
+static double
+narrow_int8_roof(Team *team)
+{
+	if (!kernels_by_name("avxvnni"))
+		return 0;
+	return 2.0 * 32 * 8 * ROOF_ROUNDS * team_size(team) / best_seconds(3, narrow_dot_work, team) * 1e-9;
+}
+#else
+static double
+narrow_int8_roof(Team *team)
+{
+	(void) team;
+	return 0;
+}
+#endif
+
 static void
 float_work(void *team)
 {
@@ -192,7 +241,7 @@ static double
 int8_roof(Team *team)
 {
 	if (!kernels_by_name("avx512"))
-		return 0;
+		return narrow_int8_roof(team);
 	return 2.0 * 64 * 8 * ROOF_ROUNDS * team_size(team) / best_seconds(3, dot_work, team) * 1e-9;
 }
 

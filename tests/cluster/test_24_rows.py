@@ -139,6 +139,38 @@ def test_what_a_check_refuses_is_its_rows_error_with_the_path(cursor):
         cursor.execute(ask.format("no"))
 
 
+def test_a_tables_checks_are_said_and_refuse_a_row_alone(cursor):
+    """Those that an answer decides; what speaks of other columns, or of the row as such, is left to the table."""
+    cursor.execute("CREATE TABLE checked (gone int, id serial, a int CHECK (a > 1), b int, c text, CHECK (b < a), CHECK (a < id), CHECK (checked IS NOT NULL), CHECK (tableoid > 0));"
+                   " ALTER TABLE checked DROP COLUMN gone; COMMENT ON COLUMN checked.a IS 'a number'")
+    found = schema(cursor, "checked")
+    assert list(found["properties"]) == ["a", "b", "c"] and "b < a" in found["description"] and "id" not in found["description"]
+    assert found["properties"]["a"]["description"] == "a number; CHECK ((a > 1))" and "description" not in found["properties"]["b"]
+    for answer, words in (('{"a": 1}', '"/a" is refused: new row for relation "checked" violates check constraint "checked_a_check" \\(the value is 1\\)'),
+                          ('{"a": 5, "b": 6}', 'the answer is refused: .*"checked_check" \\(the value is {"a": 5, "b": 6}\\)')):
+        with pytest.raises(psycopg2.errors.CheckViolation, match=words) as failure:
+            cursor.execute("SELECT qwen_type_value(%s, NULL::checked)", (answer,))
+        assert failure.value.diag.constraint_name == ("checked_a_check" if "b" not in answer else "checked_check")
+        # of some columns the table itself says it, as it does where a job writes them
+        assert rows(cursor, "SELECT qwen_type_value(%s, NULL::checked, '{a,b}') IS NULL", (answer,)) == [(False,)]
+    assert rows(cursor, "SELECT (v).a, (v).b FROM qwen_type_value('{\"a\": 6, \"b\": 5}', NULL::checked) v") == [(6, 5)]
+    with pytest.raises(psycopg2.errors.CheckViolation, match='"/1/a"'):
+        cursor.execute("SELECT qwen_type_value('[{\"a\": 2}, {\"a\": 1}]', NULL::checked[])")
+    cursor.execute("CREATE TABLE refusing (a int CHECK (a * 0 = 1), b int)")
+    cursor.execute("SET qwen.on_error = 'null'")
+    try:
+        filled = rows(cursor, "INSERT INTO refusing SELECT (x).* FROM mails, LATERAL qwen_extract(body, NULL::refusing, temperature => 0, max_tokens => 40) x WHERE id < 3 AND NOT x IS NULL RETURNING a")
+    finally:
+        cursor.execute("RESET qwen.on_error")
+    assert filled == []
+
+
+def test_what_the_database_makes_for_every_row_is_not_asked_for(cursor):
+    cursor.execute("CREATE TABLE made (id uuid PRIMARY KEY DEFAULT gen_random_uuid(), a int DEFAULT 3, b date DEFAULT CURRENT_DATE, c float8 DEFAULT random(), d int DEFAULT nextval('checked_id_seq'))")
+    assert list(schema(cursor, "made")["properties"]) == ["a", "b"]
+    assert list(schema(cursor, "made", "{id,a}")["properties"]) == ["id", "a"]
+
+
 def test_a_schema_stays_a_schema(cursor):
     """Literals, parameters and casts find the form that they did; what is meant otherwise is said."""
     small = '{"type": "object", "properties": {"a": {"type": "boolean"}}, "required": ["a"], "additionalProperties": false}'

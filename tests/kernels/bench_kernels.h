@@ -295,9 +295,10 @@ bench_vectors(const Kernels *kernels)
 	free(work.bytes);
 }
 
-/* Print times of one table's operations; isa: its name, or NULL for the best one here. */
+/* Print times of one table's operations; isa: its name, or NULL for the best one here; only: one type's products alone
+ * ("Q4_0"), or NULL. */
 static void
-bench_kernels(const char *isa)
+bench_kernels(const char *isa, const char *only)
 {
 	Team *one = team_create(1), *all = team_create(team_default_threads());
 	TensorType types[MAX_TYPES];
@@ -309,9 +310,14 @@ bench_kernels(const char *isa)
 		printf("cannot run %s\n", isa ? isa : "here");
 		return;
 	}
-	printf("int8 roof of one core: %.0f GOP/s\n", int8_roof(one));
-	bench_vectors(kernels);
-	for (int type = KV_F16; type <= KV_Q8_0; type += KV_Q8_0 - KV_F16)
+	printf("int8 roof of one core: %.0f GOP/s", int8_roof(one));
+#if defined(__x86_64__)
+	printf("; %.0f by AVX-VNNI", narrow_int8_roof(one));
+#endif
+	printf("\n");
+	if (!only)
+		bench_vectors(kernels);
+	for (int type = KV_F16; !only && type <= KV_Q8_0; type += KV_Q8_0 - KV_F16)
 		for (uint32_t head_dim = 64; head_dim <= 128; head_dim *= 2)
 		{
 			bench_attention(kernels, (KvType) type, head_dim, 1, 16, 200);
@@ -321,7 +327,8 @@ bench_kernels(const char *isa)
 			bench_attention(kernels, (KvType) type, head_dim, 2, 4096, 1);
 		}
 	for (size_t k = 0; k < n_types; k++)
-		bench_matmul(kernels, types[k], one, all);
+		if (!only || strcmp(only, tensor_type_info(types[k])->name) == 0)
+			bench_matmul(kernels, types[k], one, all);
 	team_destroy(one);
 	team_destroy(all);
 }

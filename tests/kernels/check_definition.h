@@ -317,7 +317,7 @@ assert_products_by_definition(TensorType type, const uint8_t *rows, uint32_t n_r
 	size_t row_bytes = tensor_row_bytes(tensor_type_info(type), n_cols), stride = n_rows + 3;
 	float *y = allocate(n_tokens * stride * 4);
 
-	for (size_t i = 0; i < N_ISAS; i++)
+	for (size_t i = 0; i < n_isas; i++)
 	{
 		const Kernels *kernels = kernels_by_name(isa_names[i]);
 		uint8_t *panels;
@@ -477,7 +477,7 @@ products_do_not_depend_on_the_batch(void **state)
 {
 	(void) state;
 	for (size_t k = 0; k < n_types; k++)
-		for (size_t i = 1; i < N_ISAS; i++)
+		for (size_t i = 1; i < n_isas; i++)
 		{
 			const Kernels *kernels = kernels_by_name(isa_names[i]);
 			uint32_t n_cols = cols_for(types[k], 1), n_rows = 70;
@@ -523,7 +523,7 @@ unbounded_activations_quantize_the_same(void **state)
 	x[63] = -INFINITY;
 	x[95] = NAN;
 	expected = quantize(kernels_by_name("portable"), x, 1, 96);
-	for (size_t i = 1; i < N_ISAS; i++)
+	for (size_t i = 1; i < n_isas; i++)
 		if (kernels_by_name(isa_names[i]))
 		{
 			uint8_t *found = quantize(kernels_by_name(isa_names[i]), x, 1, 96);
@@ -553,7 +553,7 @@ thin_products_follow_the_definition(void **state)
 		float *x = random_floats(n_tokens * rank), *before = random_floats(n_tokens * stride),
 			  *y = allocate(n_tokens * stride * 4);
 
-		for (size_t i = 0; i < N_ISAS; i++)
+		for (size_t i = 0; i < n_isas; i++)
 		{
 			const Kernels *kernels = kernels_by_name(isa_names[i]);
 

@@ -4,8 +4,8 @@
  *
  * Helpers and the basic checks; check_definition.h has the products, check_types.h golden rows, check_sequence.h
  * attention over many blocks.
- * Random input from a fixed seed, odd shapes, extreme values. With --bench [portable|avx2|avx512|neon]
- * the program times the operations instead (bench_kernels.h).
+ * Random input from a fixed seed, odd shapes, extreme values. With --bench [NAME OF A TABLE [TENSOR TYPE]] the program
+ * times the operations instead (bench_kernels.h).
  */
 #include <math.h>
 #include <setjmp.h>
@@ -25,9 +25,8 @@
 #include "bench_kernels.h"
 #include "computed_types.h"
 
-static const char *const isa_names[] = {"portable", "avx2", "avx512",
-										"neon"}; /* those that this processor has are checked */
-#define N_ISAS (sizeof isa_names / sizeof isa_names[0])
+static const char *isa_names[8]; /* those that this processor has, the portable one first */
+static size_t n_isas;
 static TensorType types[MAX_TYPES]; /* all that are computed with */
 static size_t n_types;
 
@@ -271,7 +270,7 @@ products_are_the_same_bits_everywhere(void **state)
 			float *all = multiply(kernels_by_name("portable"), &matrix, x, 64, 100, false);
 
 			for (size_t n = 0; n < sizeof n_tokens_cases / sizeof n_tokens_cases[0]; n++)
-				for (size_t i = 0; i < N_ISAS; i++)
+				for (size_t i = 0; i < n_isas; i++)
 				{
 					const Kernels *kernels = kernels_by_name(isa_names[i]);
 					float *y, *added;
@@ -359,7 +358,7 @@ extreme_quants_do_not_saturate(void **state)
 		matrix = pack_matrix(TENSOR_Q8_0, rows, n_rows, n_cols);
 		expected = multiply(kernels_by_name("portable"), &matrix, x, 1, 1, false);
 		assert_true(expected[0] == (float) exact);
-		for (size_t i = 1; i < N_ISAS; i++)
+		for (size_t i = 1; i < n_isas; i++)
 			if (kernels_by_name(isa_names[i]))
 			{
 				found = multiply(kernels_by_name(isa_names[i]), &matrix, x, 1, 1, false);
@@ -396,7 +395,7 @@ quantization_is_the_same_bits_and_near(void **state)
 			memcpy(&scale, block + 32 * n_tokens + 4, 4);
 			assert_true(fabsf(x[n_cols + c] - scale * (float) (int8_t) block[32 + c % 32]) <= scale * 0.5001f);
 		}
-		for (size_t i = 1; i < N_ISAS; i++)
+		for (size_t i = 1; i < n_isas; i++)
 			if (kernels_by_name(isa_names[i]))
 			{
 				uint8_t *found = quantize(kernels_by_name(isa_names[i]), x, n_tokens, n_cols);
@@ -456,7 +455,7 @@ dots_of_rows_are_right_and_the_same_bits(void **state)
 			}
 			assert_true(fabs(a[i] - exact) <= 1e-6 * size);
 		}
-		for (size_t i = 0; i < N_ISAS; i++)
+		for (size_t i = 0; i < n_isas; i++)
 		{
 			const Kernels *kernels = kernels_by_name(isa_names[i]);
 
@@ -499,7 +498,7 @@ vector_operations_are_the_same_bits(void **state)
 		portable->rms_norm(x, w, n, 1e-5f, a);
 		for (uint32_t i = 0; i < n; i++)
 			assert_true(fabs(x[i] / sqrt(squares / n + 1e-5) * w[i] - a[i]) <= 1e-5 * (1 + fabs((double) a[i])));
-		for (size_t i = 1; i < N_ISAS; i++)
+		for (size_t i = 1; i < n_isas; i++)
 		{
 			const Kernels *kernels = kernels_by_name(isa_names[i]);
 
@@ -667,7 +666,7 @@ check_delta_rows(StateType type, double near)
 		assert_true(fabs(values[i] - expected[i]) < near);
 	for (uint32_t i = 0; i < DELTA_N * DELTA_COLUMNS; i++)
 		assert_true(fabs(first_o[i] - outputs[i]) < near);
-	for (size_t i = 0; i < N_ISAS; i++)
+	for (size_t i = 0; i < n_isas; i++)
 		for (uint32_t cut = 1; kernels_by_name(isa_names[i]) && cut <= DELTA_N; cut++)
 		{
 			keep_state(type, c.state, again);
@@ -702,7 +701,7 @@ states_in_f16_are_rounded_after_each_row_and_clamped(void **state)
 	((float *) (uintptr_t) c.rows.v)[3] = 3e6f;
 	((float *) (uintptr_t) c.rows.v)[20] = -3e6f;
 	c.rows.n = 1;
-	for (size_t i = 0; i < N_ISAS; i++)
+	for (size_t i = 0; i < n_isas; i++)
 	{
 		const Kernels *kernels = kernels_by_name(isa_names[i]);
 
@@ -742,7 +741,7 @@ rows_that_a_state_keeps_are_the_same_bits_wherever_they_are_read(void **state)
 	(void) state;
 	x[5] = 1e6f;
 	x[N + 7] = -7e4f;
-	for (size_t i = 0; i < N_ISAS; i++)
+	for (size_t i = 0; i < n_isas; i++)
 	{
 		const Kernels *kernels = kernels_by_name(isa_names[i]);
 
@@ -782,7 +781,7 @@ delta_gates_are_near_and_never_leave_subnormal_states(void **state)
 	};
 
 	(void) state;
-	for (size_t i = 0; i < N_ISAS; i++)
+	for (size_t i = 0; i < n_isas; i++)
 		for (int d = 0; kernels_by_name(isa_names[i]) && d < 3; d++)
 		{
 			const float rates[] = {-1e-3f, -1, -16};
@@ -819,7 +818,7 @@ what_stands_around_delta_rows_is_the_same_bits(void **state)
 	const float *rows[4] = {x, x + N, x + 2 * N, x + 3 * N};
 
 	(void) state;
-	for (size_t i = 0; i < N_ISAS; i++)
+	for (size_t i = 0; i < n_isas; i++)
 	{
 		const Kernels *kernels = kernels_by_name(isa_names[i]);
 		double squares = 1e-6, of_output = 0;
@@ -869,7 +868,7 @@ static void
 argmax_takes_the_first_and_no_nan(void **state)
 {
 	(void) state;
-	for (size_t i = 0; i < N_ISAS; i++)
+	for (size_t i = 0; i < n_isas; i++)
 	{
 		const Kernels *kernels = kernels_by_name(isa_names[i]);
 		float x[40];
@@ -1065,7 +1064,7 @@ attention_is_the_same_bits_and_right(void **state)
 			double exact[256];
 
 			attend_twice(portable, &c, 0, c.n_rows, states, out);
-			for (size_t i = 0; i < N_ISAS; i++)
+			for (size_t i = 0; i < n_isas; i++)
 			{
 				const Kernels *kernels = kernels_by_name(isa_names[i]);
 				AttentionCase d;
@@ -1107,7 +1106,7 @@ static void
 merging_equals_one_pass(void **state)
 {
 	(void) state;
-	for (size_t i = 0; i < N_ISAS; i++)
+	for (size_t i = 0; i < n_isas; i++)
 	{
 		const Kernels *kernels = kernels_by_name(isa_names[i]);
 		AttentionState a = {2.0f, 3.0f}, b = {1.0f, 4.0f}, nothing = {-INFINITY, 0}, empty = {-INFINITY, 0};
@@ -1247,6 +1246,63 @@ shares_cover_everything_once(void **state)
 		}
 }
 
+/* True when a word of the line of /proc/cpuinfo that tells what the processor has (on ARM: "Features") is this one. */
+static bool
+processor_says(const char *flag)
+{
+	static char line[16384];
+	FILE *file = line[0] ? NULL : fopen("/proc/cpuinfo", "r");
+	size_t length = strlen(flag);
+
+	while (file && fgets(line, sizeof line, file) && strncmp(line, "flags", 5) != 0 &&
+		   strncmp(line, "Features", 8) != 0)
+		;
+	if (file)
+		fclose(file);
+	for (const char *at = line; (at = strstr(at, flag)); at += length)
+		if (at[-1] == ' ' && (at[length] == ' ' || at[length] == '\n'))
+			return true;
+	return false;
+}
+
+/* The sets that this processor says it has are those that can be chosen, the best one unless QWEN_ISA names another. */
+static void
+sets_are_those_of_the_processor(void **state)
+{
+	static const struct
+	{
+		const char *name, *flags[6];
+	} sets[] = {
+#if defined(__x86_64__)
+		{"avx512", {"avx512f", "avx512bw", "avx512vl", "avx512dq", "avx512_vnni"}},
+#if defined(QWEN_AVXVNNI_VEX)
+		{"avxvnni", {"avx_vnni", "avx2", "fma", "f16c"}},
+#endif
+		{"avx2", {"avx2", "fma", "f16c"}},
+#elif defined(__aarch64__)
+		{"neon", {"asimddp"}},
+#endif
+		{"portable", {NULL}}
+	};
+	const char *best = NULL;
+
+	(void) state;
+	for (size_t i = 0; i < sizeof sets / sizeof sets[0]; i++)
+	{
+		bool has = true;
+
+		for (size_t f = 0; f < 6 && sets[i].flags[f]; f++)
+			has = has && processor_says(sets[i].flags[f]);
+		assert_true(has == (kernels_by_name(sets[i].name) != NULL));
+		best = has && !best ? sets[i].name : best;
+		setenv("QWEN_ISA", sets[i].name, 1);
+		assert_string_equal(kernels_select()->name, has ? sets[i].name : kernels_of_this_cpu(0)->name);
+		unsetenv("QWEN_ISA");
+	}
+	assert_string_equal(kernels_select()->name, best);
+	assert_null(kernels_by_name("none"));
+}
+
 #include "check_definition.h"
 #include "check_sequence.h"
 #include "check_types.h"
@@ -1260,6 +1316,7 @@ main(int argc, char **argv)
 		cmocka_unit_test(rows_that_a_state_keeps_are_the_same_bits_wherever_they_are_read),
 		cmocka_unit_test(delta_gates_are_near_and_never_leave_subnormal_states),
 		cmocka_unit_test(what_stands_around_delta_rows_is_the_same_bits),
+		cmocka_unit_test(sets_are_those_of_the_processor),
 		cmocka_unit_test(halves_convert_exactly),
 		cmocka_unit_test(packed_rows_expand_to_the_file_rows),
 		cmocka_unit_test(tiles_that_lack_rows_do_not_show_what_stood_there),
@@ -1290,9 +1347,13 @@ main(int argc, char **argv)
 	};
 
 	n_types = computed_types(types);
+	while (kernels_of_this_cpu(n_isas))
+		n_isas++;
+	for (size_t i = 0; i < n_isas; i++)
+		isa_names[n_isas - 1 - i] = kernels_of_this_cpu(i)->name;
 	if (argc > 1 && strcmp(argv[1], "--bench") == 0)
 	{
-		bench_kernels(argc > 2 ? argv[2] : NULL);
+		bench_kernels(argc > 2 ? argv[2] : NULL, argc > 3 ? argv[3] : NULL);
 		return 0;
 	}
 	return cmocka_run_group_tests_name("kernels", tests, NULL, NULL);

@@ -135,7 +135,7 @@ attention_over_many_blocks_is_right(void **state)
 				assert_true(fabs(exact[d] - all[(size_t) r * head_dim + d] / states[r].sum) < 3e-4);
 		}
 		/* every version, and every number of rows together from 1 to 64 */
-		for (size_t i = 0; i < N_ISAS; i++)
+		for (size_t i = 0; i < n_isas; i++)
 			for (uint32_t n = 1; kernels_by_name(isa_names[i]) && n <= SEQUENCE_ROWS; n += i == 0 ? 21 : 1)
 			{
 				uint32_t first = SEQUENCE_ROWS - n;
@@ -188,7 +188,7 @@ static void
 masked_positions_change_nothing(void **state)
 {
 	(void) state;
-	for (size_t i = 0; i < N_ISAS; i++)
+	for (size_t i = 0; i < n_isas; i++)
 		for (KvType type = KV_F16; kernels_by_name(isa_names[i]) && type <= KV_Q8_0; type++)
 			for (uint32_t n_valid = 1; n_valid < KV_BLOCK_POSITIONS; n_valid++)
 			{
@@ -218,7 +218,7 @@ pieces_merge_to_the_whole(void **state)
 
 		attend(portable, &s, 0, SEQUENCE_ROWS, 0, cut, first, out);
 		attend(portable, &s, 0, SEQUENCE_ROWS, cut, SEQUENCE_BLOCKS, later, later_out);
-		for (size_t i = 0; i < N_ISAS; i++)
+		for (size_t i = 0; i < n_isas; i++)
 		{
 			AttentionState states[SEQUENCE_ROWS], expected[SEQUENCE_ROWS];
 

@@ -737,7 +737,6 @@ static void
 check_same_logits_of(TensorType type, KvType kv_type, StateType state_type, unsigned kind, bool outliers)
 {
 	static const uint32_t chunks[] = {1, 7, 16, 64, 700};
-	static const char *const isas[] = {"neon", "avx2", "portable"};
 	uint32_t n_layers = kind & TINY_HYBRID ? 2 : 1;
 	TinyModel shape = {kind, n_layers, 256, 256, 16, 4, 16, 1024, (kind & TINY_EXPERTS) != 0, type, 6, -1};
 	Model *model = tiny_model(&shape);
@@ -748,11 +747,12 @@ check_same_logits_of(TensorType type, KvType kv_type, StateType state_type, unsi
 	model->hyper.state_type = state_type;
 	for (int variant = 0; variant < 8; variant++)
 	{
+		const Kernels *kernels = variant < 5 ? NULL : kernels_of_this_cpu((size_t) variant - 4);
 		Engine engine;
 		float *found;
 
-		/* the best one where the processor has none of the name */
-		setenv("QWEN_ISA", variant < 5 ? "best" : isas[variant - 5], 1);
+		/* the best one, then, as far as there are, those that are not */
+		setenv("QWEN_ISA", kernels ? kernels->name : "best", 1);
 		engine = make_engine(model, 1 + variant % 3, kv_type);
 		found = engine_logits(&engine, tokens, n, variant < 5 ? chunks[variant] : 64);
 		if (!first)

@@ -5,14 +5,15 @@
 
 #include "access/genam.h"
 #include "access/htup_details.h"
+#include "access/sysattr.h"
 #include "access/table.h"
 #include "access/transam.h"
 #include "catalog/indexing.h"
 #include "catalog/pg_constraint.h"
-#include "catalog/pg_namespace.h"
 #include "catalog/pg_type.h"
-#include "nodes/nodeFuncs.h"
-#include "nodes/primnodes.h"
+#include "nodes/bitmapset.h"
+#include "nodes/readfuncs.h"
+#include "optimizer/optimizer.h"
 #include "utils/array.h"
 #include "utils/builtins.h"
 #include "utils/fmgroids.h"
@@ -196,25 +197,6 @@ type_part_of(Oid type, int32 modifier, int n_dimensions, const char *path)
 	return part;
 }
 
-/* Does an expression take the next number of a sequence? */
-static bool
-takes_number(Node *node, void *context)
-{
-	if (!node)
-		return false;
-	if (IsA(node, NextValueExpr))
-		return true;
-	if (IsA(node, FuncExpr))
-	{
-		Oid function = ((FuncExpr *) node)->funcid;
-		char *name = get_func_name(function);
-
-		if (name && strcmp(name, "nextval") == 0 && get_func_namespace(function) == PG_CATALOG_NAMESPACE)
-			return true;
-	}
-	return expression_tree_walker(node, takes_number, context);
-}
-
 bool
 type_column_is_asked(TupleDesc columns, int i, const List *only)
 {
@@ -230,7 +212,34 @@ type_column_is_asked(TupleDesc columns, int i, const List *only)
 	if (only != NIL || column->attidentity)
 		return false;
 	for (int j = 0; constraints && j < constraints->num_defval; j++)
-		if (constraints->defval[j].adnum == i + 1 && takes_number(stringToNode(constraints->defval[j].adbin), NULL))
+		if (constraints->defval[j].adnum == i + 1 &&
+			contain_volatile_functions(stringToNode(constraints->defval[j].adbin)))
 			return false;
 	return true;
+}
+
+Node *
+type_check_decided(TupleDesc columns, int i, const List *only, int *column)
+{
+	const ConstrCheck *check = &columns->constr->check[i];
+	Node *expression = stringToNode(check->ccbin);
+	Bitmapset *numbers = NULL;
+	int one = -1, n = 0;
+
+	*column = -1;
+#if PG_VERSION_NUM >= 180000
+	if (!check->ccenforced)
+		return NULL;
+#endif
+	pull_varattnos(expression, 1, &numbers);
+	while ((one = bms_next_member(numbers, one)) >= 0)
+	{
+		int number = one + FirstLowInvalidHeapAttributeNumber;
+
+		/* a system column, or the row as a whole */
+		if (number <= 0 || !type_column_is_asked(columns, number - 1, only))
+			return NULL;
+		*column = n++ == 0 ? number - 1 : -1;
+	}
+	return n > 0 ? expression : NULL;
 }

@@ -12,6 +12,7 @@
 #include "../core/core.h"
 
 #include "access/tupdesc.h"
+#include "nodes/nodes.h"
 #include "nodes/pg_list.h"
 #include "utils/jsonb.h"
 
@@ -46,10 +47,17 @@ typedef struct TypePart
 extern TypePart type_part_of(Oid type, int32 modifier, int n_dimensions, const char *path);
 
 /*
- * Is a column of a composite type asked for? Not what is dropped, generated, an identity, or numbered by a sequence.
+ * Is a column of a composite type asked for? Not what is dropped, generated, an identity, or what a default of its own
+ * fills in anew for every row, as numbers of a sequence.
  * only: names (C strings) of those that are, or NIL.
  */
 extern bool type_column_is_asked(TupleDesc columns, int i, const List *only);
+
+/*
+ * The expression of a CHECK of a table, constr->check[i], where an answer decides it: all columns that it speaks of are
+ * asked for (only: as above). NULL: the table itself has to. *column: the only one that it speaks of, or -1.
+ */
+extern Node *type_check_decided(TupleDesc columns, int i, const List *only, int *column);
 
 /* "/name" with what JSON pointers escape, appended. */
 extern void type_path_add(StringInfo path, const char *name);
@@ -67,8 +75,8 @@ extern List *type_columns_of(Datum names);
 extern char *type_schema(Oid type, int32 modifier, List *only);
 
 /*
- * The value of an answer to that schema. What the type's input, a domain or an array refuses is raised with the
- * path and the value. Runs what users wrote, in CHECKs of domains.
+ * The value of an answer to that schema. What the type's input, a domain, an array or a table's CHECK refuses is
+ * raised with the path and the value. Runs what users wrote, in these CHECKs.
  */
 extern Datum type_value(Jsonb *answer, Oid type, int32 modifier, List *only, bool *is_null);
 

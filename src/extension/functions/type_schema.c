@@ -2,8 +2,8 @@
  * type_schema.c - the JSON schema of a type, made of the catalog, and qwen_type_schema, which shows it.
  *
  * Columns come in their order and are all required, so that their names need no choice of the model's; one that may be
- * NULL takes null. Comments of columns, types and tables, and the CHECKs of domains, are descriptions: the model reads
- * the schema.
+ * NULL takes null. Comments of columns, types and tables, and the CHECKs of domains and tables, are descriptions: the
+ * model reads the schema.
  */
 #include "type_parts.h"
 
@@ -23,6 +23,7 @@
 #include "utils/fmgroids.h"
 #include "utils/json.h"
 #include "utils/lsyscache.h"
+#include "utils/ruleutils.h"
 #include "utils/typcache.h"
 
 #define SCHEMA_BYTES (1024 * 1024) /* that a type's schema may have */
@@ -260,10 +261,34 @@ check_names(TupleDesc columns, Oid type, const List *only)
 	}
 }
 
-static void
-write_members(Writing *writing, Oid type, List *only)
+/* What CHECKs say of a column (-1: of several at once), beside what is said of it already; NULL: nothing. */
+static const char *
+checks_of(Oid relation, TupleDesc columns, int column, const List *only, const char *before)
 {
-	TupleDesc columns = lookup_rowtype_tupdesc_copy(type, -1);
+	StringInfoData all;
+	List *context = NIL;
+
+	initStringInfo(&all);
+	for (int i = 0; columns->constr && i < columns->constr->num_check; i++)
+	{
+		int about;
+		Node *check = type_check_decided(columns, i, only, &about);
+
+		if (!check || about != column)
+			continue;
+		if (context == NIL)
+			context = deparse_context_for(get_rel_name(relation), relation);
+		appendStringInfo(&all, "%sCHECK (%s)", all.len > 0 ? ", " : "",
+						 deparse_expression(check, context, false, false));
+	}
+	if (all.len == 0)
+		return before;
+	return before ? psprintf("%s; %s", before, all.data) : all.data;
+}
+
+static void
+write_members(Writing *writing, Oid type, TupleDesc columns, List *only)
+{
 	Oid relation = get_typ_typrelid(type);
 	int length = writing->path.len, n = 0;
 	StringInfoData required;
@@ -283,8 +308,10 @@ write_members(Writing *writing, Oid type, List *only)
 		add_string(writing, name);
 		add(writing, ": ");
 		comment = GetComment(relation, RelationRelationId, i + 1);
+		if (!comment)
+			comment = comment_of(column->atttypid);
 		write_type(writing, column->atttypid, column->atttypmod, column->attndims, !column->attnotnull,
-				   comment ? comment : comment_of(column->atttypid), NIL);
+				   checks_of(relation, columns, i, only, comment), NIL);
 		type_path_leave(&writing->path, length);
 		appendStringInfoString(&required, n++ > 0 ? ", " : "");
 		escape_json(&required, name);
@@ -303,6 +330,7 @@ write_type(Writing *writing, Oid type, int32 modifier, int n_dimensions, bool ma
 {
 	TypePart part = type_part_of(type, modifier, n_dimensions, writing->path.data);
 	const char *looks = NULL;
+	TupleDesc columns = NULL;
 
 	check_stack_depth();
 	CHECK_FOR_INTERRUPTS();
@@ -317,6 +345,8 @@ write_type(Writing *writing, Oid type, int32 modifier, int n_dimensions, bool ma
 	{
 		case TYPE_OBJECT:
 			add_type(writing, "object", may_be_null);
+			columns = lookup_rowtype_tupdesc_copy(part.base, -1);
+			comment = checks_of(get_typ_typrelid(part.base), columns, -1, only, comment);
 			break;
 		case TYPE_ARRAY:
 			add_type(writing, "array", may_be_null);
@@ -346,7 +376,7 @@ write_type(Writing *writing, Oid type, int32 modifier, int n_dimensions, bool ma
 	}
 	add_description(writing, comment, looks, part.check);
 	if (part.kind == TYPE_OBJECT)
-		write_members(writing, part.base, only);
+		write_members(writing, part.base, columns, only);
 	else if (part.kind == TYPE_ARRAY)
 		write_items(writing, &part);
 	add(writing, "}");

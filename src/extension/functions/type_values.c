@@ -1,7 +1,8 @@
 /*
  * type_values.c - values of types made of JSON that satisfies their schema.
  *
- * Each value goes through its type's own input, with the column's modifier, and through its domains' checks. Members
+ * Each value goes through its type's own input, with the column's modifier, and through its domains' checks, a row
+ * through its table's. Members
  * are found by name; what has none is NULL. qwen_type_value does it in SQL: with it jobs write several columns.
  */
 #include "type_parts.h"
@@ -10,6 +11,7 @@
 #include "../core/arguments.h"
 #include "access/htup_details.h"
 #include "catalog/pg_type.h"
+#include "executor/executor.h"
 #include "fmgr.h"
 #include "funcapi.h"
 #include "mb/pg_wchar.h"
@@ -39,6 +41,17 @@ refuse_kind(Oid type)
 {
 	ereport(ERROR, (errcode(ERRCODE_INVALID_TEXT_REPRESENTATION),
 					errmsg("it is of another kind than type %s takes", format_type_be(type))));
+}
+
+/* A member of an object, or NULL. */
+static JsonbValue *
+member_of(const JsonbValue *object, const char *name)
+{
+	JsonbValue key = {.type = jbvString};
+
+	key.val.string.val = (char *) (uintptr_t) name;
+	key.val.string.len = strlen(name);
+	return findJsonbValueFromContainer(object->val.binary.data, JB_FOBJECT, &key);
 }
 
 /* A single value as text. */
@@ -78,6 +91,44 @@ make_scalar(JsonbValue *given, const TypePart *part)
 	return OidInputFunctionCall(input, text, parameter, part->modifier);
 }
 
+/*
+ * A table's CHECKs, where the answer decides them; of some of its columns, or of what else a row is made of, the table
+ * says it itself. An answer that the table would refuse is an error of its row alone then.
+ */
+static void
+check_row(Making *making, JsonbValue *given, TupleDesc columns, HeapTuple row)
+{
+	EState *state = CreateExecutorState();
+	TupleTableSlot *slot = MakeSingleTupleTableSlot(columns, &TTSOpsHeapTuple);
+	ExprContext *context = GetPerTupleExprContext(state);
+	int length = making->path.len;
+
+	ExecStoreHeapTuple(row, slot, false);
+	context->ecxt_scantuple = slot;
+	for (int i = 0; i < columns->constr->num_check; i++)
+	{
+		const char *name = columns->constr->check[i].ccname;
+		int column;
+		Node *check = type_check_decided(columns, i, NIL, &column);
+
+		making->given = given;
+		if (!check || ExecCheck(ExecPrepareExpr((Expr *) check, state), context))
+			continue;
+		if (column >= 0)
+		{
+			type_path_add(&making->path, NameStr(TupleDescAttr(columns, column)->attname));
+			making->given = member_of(given, NameStr(TupleDescAttr(columns, column)->attname));
+		}
+		ereport(ERROR, (errcode(ERRCODE_CHECK_VIOLATION),
+						errmsg("new row for relation \"%s\" violates check constraint \"%s\"",
+							   get_rel_name(get_typ_typrelid(columns->tdtypeid)), name),
+						err_generic_string(PG_DIAG_CONSTRAINT_NAME, name)));
+	}
+	type_path_leave(&making->path, length);
+	ExecDropSingleTupleTableSlot(slot);
+	FreeExecutorState(state);
+}
+
 static Datum
 make_row(Making *making, JsonbValue *given, Oid type, List *only)
 {
@@ -85,25 +136,26 @@ make_row(Making *making, JsonbValue *given, Oid type, List *only)
 	Datum *values = palloc0(sizeof *values * columns->natts);
 	bool *nulls = palloc(sizeof *nulls * columns->natts);
 	int length = making->path.len;
+	HeapTuple row;
 
 	if (given->type != jbvBinary || !JsonContainerIsObject(given->val.binary.data))
 		refuse_kind(type);
 	for (int i = 0; i < columns->natts; i++)
 	{
 		Form_pg_attribute column = TupleDescAttr(columns, i);
-		JsonbValue key = {.type = jbvString};
 
 		nulls[i] = true;
 		if (!type_column_is_asked(columns, i, only))
 			continue;
-		key.val.string.val = NameStr(column->attname);
-		key.val.string.len = strlen(key.val.string.val);
-		type_path_add(&making->path, key.val.string.val);
-		values[i] = make_value(making, findJsonbValueFromContainer(given->val.binary.data, JB_FOBJECT, &key),
-							   column->atttypid, column->atttypmod, column->attndims, NIL, &nulls[i]);
+		type_path_add(&making->path, NameStr(column->attname));
+		values[i] = make_value(making, member_of(given, NameStr(column->attname)), column->atttypid, column->atttypmod,
+							   column->attndims, NIL, &nulls[i]);
 		type_path_leave(&making->path, length);
 	}
-	return HeapTupleGetDatum(heap_form_tuple(BlessTupleDesc(columns), values, nulls));
+	row = heap_form_tuple(BlessTupleDesc(columns), values, nulls);
+	if (only == NIL && columns->constr && columns->constr->num_check > 0)
+		check_row(making, given, columns, row);
+	return HeapTupleGetDatum(row);
 }
 
 /* The elements of an array of any dimensions, in one row. */

@@ -29,7 +29,7 @@ def instruction_sets():
         flags = next((line.split() for line in file if line.startswith(("flags", "Features"))), [])
     found = ["portable", "neon"] if "asimddp" in flags else ["portable"]
     if {"avx2", "fma", "f16c"} <= set(flags):
-        found.append("avx2")
+        found += ["avx2", "avxvnni"] if "avx_vnni" in flags else ["avx2"]
         if {"avx512f", "avx512bw", "avx512vl", "avx512dq", "avx512_vnni"} <= set(flags):
             found.append("avx512")
     return found
