@@ -14,6 +14,8 @@ cache=$1 packages=$2 model=$3
 work=$(mktemp -d "$cache/containers.XXXXXX")
 # runc looks processes up by the numbers that they have here
 mount -t proc proc /proc
+# nobody is asked to run health checks by the clock
+[ ! -d /run/systemd ] || mount -t tmpfs tmpfs /run/systemd
 # what nobody here may raise is not raised
 pods() { podman --root "$work/store" --runroot "$work/run" --cgroup-manager cgroupfs --runtime runc --log-level error "$@"; }
 run() { pods run --ulimit "nofile=$(ulimit -Hn):$(ulimit -Hn)" --ulimit "nproc=$(ulimit -Hu):$(ulimit -Hu)" "$@"; }
@@ -139,7 +141,6 @@ pods start plain >/dev/null
 wait_for 60 "a healthy server after a stop" healthy
 [ "$(sql "SELECT one FROM kept")" = 1 ] || fail "plain: what was stored is gone"
 pods exec plain kill -9 "$(sql "SELECT pid FROM qwen_stat_engine")"
-wait_for 20 "an engine after one was killed" sh -c "true"
 wait_for 20 "a healthy server after its engine was killed" healthy
 stop
 echo "containers: built; healthy, answers, password, model and data in volumes, a stop and a start"

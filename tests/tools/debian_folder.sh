@@ -19,11 +19,23 @@ in_folder() {
 	chroot "$root" env -i HOME=/root PATH=/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin LANG=C.UTF-8 DEBIAN_FRONTEND=noninteractive "$@"
 }
 
+# add_experimental ROOT MIRROR: PostgreSQL, and nothing else, of experimental.
+add_experimental() {
+	echo "deb $2 experimental main" >"$1/etc/apt/sources.list.d/experimental.list"
+	printf 'Package: src:postgresql-* libpq*\nPin: release a=experimental\nPin-Priority: 990\n' >"$1/etc/apt/preferences.d/experimental"
+	# their lists run out after a week, and a mirror may be a snapshot
+	echo 'Acquire::Check-Valid-Until "false";' >"$1/etc/apt/apt.conf.d/snapshot"
+	in_folder "$1" apt-get update -qq >&2
+}
+
 # make_folder ROOT SUITE: the suite's smallest system, with /proc, /dev and a /dev/shm of its own. Nothing that is installed in it starts by itself.
+# experimental is what there is beside sid.
 make_folder() {
-	local root=$1 suite=$2 mirror script=/usr/share/debootstrap/scripts/$2
+	local root=$1 suite=$2 mirror script
 
 	if [ ! -e "$root/base-ready" ]; then
+		[ "$suite" != experimental ] || suite=sid
+		script=/usr/share/debootstrap/scripts/$suite
 		command -v debootstrap >/dev/null || apt-get install -y -qq --no-install-recommends debootstrap >/dev/null
 		mirror=$(apt-get indextargets --format '$(REPO_URI)' 'Created-By: Packages' | grep -v security | head -1)
 		[ -e "$script" ] || script=/usr/share/debootstrap/scripts/sid
@@ -34,6 +46,7 @@ make_folder() {
 		chmod 755 "$root/usr/sbin/policy-rc.d"
 		mkdir -p "$root/etc/postgresql-common"
 		echo 'create_main_cluster = false' >"$root/etc/postgresql-common/createcluster.conf"
+		[ "$2" != experimental ] || add_experimental "$root" "$mirror"
 		touch "$root/base-ready"
 	fi
 	mount -t proc proc "$root/proc"

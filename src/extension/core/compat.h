@@ -1,5 +1,5 @@
 /*
- * compat.h - what differs between PostgreSQL 13 and 18, in one place.
+ * compat.h - what differs between PostgreSQL 13 and 19, in one place.
  */
 #ifndef QWEN_COMPAT_H
 #define QWEN_COMPAT_H
@@ -65,6 +65,25 @@ create_wait_event_set(int n_events)
 #else
 #define EXECUTOR_RUN_PARAMETERS (QueryDesc * query, ScanDirection direction, uint64 count, bool execute_once)
 #define EXECUTOR_RUN_ARGUMENTS (query, direction, count, execute_once)
+#endif
+
+/* 19 gives the planner EXPLAIN's state. */
+#if PG_VERSION_NUM >= 190000
+#define PLANNER_PARAMETERS                                                                                             \
+	(Query * query, const char *text, int cursor_options, ParamListInfo parameters, ExplainState *explain)
+#define PLANNER_ARGUMENTS (query, text, cursor_options, parameters, explain)
+#else
+#define PLANNER_PARAMETERS (Query * query, const char *text, int cursor_options, ParamListInfo parameters)
+#define PLANNER_ARGUMENTS (query, text, cursor_options, parameters)
+#endif
+
+/* 19 makes a table in shared memory of its whole size at once, and gives scans flags. */
+#if PG_VERSION_NUM >= 190000
+#define make_shared_hash(name, n, control, flags) ShmemInitHash(name, n, control, flags)
+#define begin_table_scan(relation, snapshot) table_beginscan(relation, snapshot, 0, NULL, SO_NONE)
+#else
+#define make_shared_hash(name, n, control, flags) ShmemInitHash(name, n, n, control, flags)
+#define begin_table_scan(relation, snapshot) table_beginscan(relation, snapshot, 0, NULL)
 #endif
 
 /* 14 says whether a utility statement's tree may be changed. */

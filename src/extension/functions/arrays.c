@@ -17,6 +17,7 @@
 #include "../core/shared_memory.h"
 #include "../core/texts.h"
 #include "../limits/limits.h"
+#include "access/htup_details.h"
 #include "catalog/pg_type.h"
 #include "funcapi.h"
 #include "functions.h"

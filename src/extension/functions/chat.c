@@ -6,6 +6,7 @@
 
 #include "../core/shared_memory.h"
 #include "../core/texts.h"
+#include "access/htup_details.h"
 #include "catalog/pg_type.h"
 #include "funcapi.h"
 #include "mb/pg_wchar.h"

@@ -9,6 +9,7 @@
 #include "literal_messages.h"
 
 #include "../../base/json_tree.h"
+#include "../core/compat.h"
 #include "../core/texts.h"
 #include "access/htup_details.h"
 #include "access/transam.h"
@@ -128,13 +129,11 @@ read_literals(Node *node, void *context)
 	return expression_tree_walker(node, read_literals, context);
 }
 
-static PlannedStmt *
-plan_with_messages(Query *query, const char *text, int cursor_options, ParamListInfo parameters)
+static PlannedStmt *plan_with_messages PLANNER_PARAMETERS
 {
 	if (IsTransactionState() && query->commandType != CMD_UTILITY)
 		read_literals((Node *) query, NULL);
-	return previous_planner ? previous_planner(query, text, cursor_options, parameters)
-							: standard_planner(query, text, cursor_options, parameters);
+	return previous_planner ? previous_planner PLANNER_ARGUMENTS : standard_planner PLANNER_ARGUMENTS;
 }
 
 void

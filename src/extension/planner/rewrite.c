@@ -14,6 +14,7 @@
  */
 #include "rewrite.h"
 
+#include "../core/compat.h"
 #include "../core/settings.h"
 #include "access/xact.h"
 #include "append.h"
@@ -404,11 +405,9 @@ rewrite_statement(PlannedStmt *statement, int cursor_options)
 		statement->planTree = plan_add_material(statement->planTree, &rewrite);
 }
 
-static PlannedStmt *
-batch_planner(Query *query, const char *text, int cursor_options, ParamListInfo parameters)
+static PlannedStmt *batch_planner PLANNER_PARAMETERS
 {
-	PlannedStmt *statement = previous_planner ? previous_planner(query, text, cursor_options, parameters)
-											  : standard_planner(query, text, cursor_options, parameters);
+	PlannedStmt *statement = previous_planner ? previous_planner PLANNER_ARGUMENTS : standard_planner PLANNER_ARGUMENTS;
 
 	if (qwen_batch_plans && IsTransactionState() && statement->commandType != CMD_UTILITY)
 		rewrite_statement(statement, cursor_options);

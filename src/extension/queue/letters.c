@@ -90,24 +90,37 @@ may_delete(const PlannedStmt *plan)
 	return plan->commandType == CMD_DELETE || plan->hasModifyingCTE;
 }
 
+static void
+note_target(const PlannedStmt *plan, int target)
+{
+	Oid role;
+
+	LWLockAcquire(qwen_shared->lock, LW_SHARED);
+	role = lettered_role(rt_fetch(target, plan->rtable)->relid);
+	LWLockRelease(qwen_shared->lock);
+	if (OidIsValid(role))
+		job_request_sweep(role);
+}
+
 /* A statement ends that may have deleted rows with dead letters. */
 static void
 note_deleted_rows(const PlannedStmt *plan)
 {
+#if PG_VERSION_NUM >= 190000
+	int target = -1;
+#else
 	ListCell *cell;
+#endif
 
 	if (!letters || pg_atomic_read_u32(&letters->n) == 0 || !plan || !may_delete(plan))
 		return;
+#if PG_VERSION_NUM >= 190000
+	while ((target = bms_next_member(plan->resultRelationRelids, target)) >= 0)
+		note_target(plan, target);
+#else
 	foreach (cell, plan->resultRelations)
-	{
-		Oid role;
-
-		LWLockAcquire(qwen_shared->lock, LW_SHARED);
-		role = lettered_role(rt_fetch(lfirst_int(cell), plan->rtable)->relid);
-		LWLockRelease(qwen_shared->lock);
-		if (OidIsValid(role))
-			job_request_sweep(role);
-	}
+		note_target(plan, lfirst_int(cell));
+#endif
 }
 
 void

@@ -4,6 +4,7 @@
 #include "../core/core.h"
 
 #include "../core/arguments.h"
+#include "../core/compat.h"
 #include "../core/results.h"
 #include "../core/settings.h"
 #include "miscadmin.h"

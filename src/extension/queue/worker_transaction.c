@@ -6,6 +6,7 @@
  */
 #include "worker_transaction.h"
 
+#include "../core/compat.h"
 #include "access/xact.h"
 #include "catalog/pg_type.h"
 #include "chain.h"

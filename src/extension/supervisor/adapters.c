@@ -14,6 +14,7 @@
 #include "miscadmin.h"
 #include "slot_access.h"
 #include "utils/builtins.h"
+#include "utils/tuplestore.h"
 
 #define N_ADAPTER_COLUMNS 14
 

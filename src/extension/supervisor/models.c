@@ -15,6 +15,7 @@
 #include "../core/settings.h"
 #include "../core/shared_memory.h"
 #include "../core/texts.h"
+#include "access/htup_details.h"
 #include "funcapi.h"
 #include "miscadmin.h"
 #include "slot_access.h"
@@ -22,6 +23,7 @@
 #include "utils/jsonb.h"
 #include "utils/numeric.h"
 #include "utils/timestamp.h"
+#include "utils/tuplestore.h"
 
 #define N_MODEL_COLUMNS 24
 #define N_MODEL_COLUMNS_0_1 14 /* of the script of version 0.1 */

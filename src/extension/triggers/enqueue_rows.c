@@ -138,7 +138,7 @@ run_pass(Pass *pass, EState *state)
 {
 	Relation relation = pass->data.tg_relation;
 	TupleTableSlot *slot = table_slot_create(relation, NULL);
-	TableScanDesc scan = table_beginscan(relation, GetActiveSnapshot(), 0, NULL);
+	TableScanDesc scan = begin_table_scan(relation, GetActiveSnapshot());
 	ExprContext *context = GetPerTupleExprContext(state);
 	MemoryContext old = MemoryContextSwitchTo(GetPerTupleMemoryContext(state));
 	int64 n = 0;

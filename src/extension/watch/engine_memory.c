@@ -9,6 +9,7 @@
 #include "../core/arguments.h"
 #include "../core/settings.h"
 #include "../core/shared_memory.h"
+#include "access/htup_details.h"
 #include "activity.h"
 #include "funcapi.h"
 

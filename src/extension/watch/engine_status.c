@@ -7,6 +7,7 @@
 #include "../core/arguments.h"
 #include "../core/shared_memory.h"
 #include "../core/texts.h"
+#include "access/htup_details.h"
 #include "catalog/pg_type.h"
 #include "funcapi.h"
 #include "utils/array.h"

@@ -21,6 +21,8 @@
 #include "storage/proc.h"
 #include "utils/acl.h"
 #include "utils/builtins.h"
+#include "utils/lsyscache.h"
+#include "utils/tuplestore.h"
 
 #define N_PROGRESS_COLUMNS 12
 

@@ -12,6 +12,7 @@
 #include <math.h>
 
 #include "../../base/histogram.h"
+#include "../core/compat.h"
 #include "../core/privileges.h"
 #include "../core/results.h"
 #include "../core/settings.h"
@@ -27,6 +28,7 @@
 #include "utils/hsearch.h"
 #include "utils/jsonb.h"
 #include "utils/timestamp.h"
+#include "utils/tuplestore.h"
 
 #define N_TOTAL_COLUMNS 20 /* of both views, after the key */
 #define N_FORM_COLUMNS 3   /* at the end of both */
@@ -102,7 +104,7 @@ stats_init_memory(void)
 	control.keysize = sizeof(StatKey);
 	control.entrysize = sizeof(StatEntry);
 	table_lock = &(GetNamedLWLockTranche("qwen_pg_statistics"))->lock;
-	table = ShmemInitHash("qwen_pg statistics", qwen_stat_max, qwen_stat_max, &control, HASH_ELEM | HASH_BLOBS);
+	table = make_shared_hash("qwen_pg statistics", qwen_stat_max, &control, HASH_ELEM | HASH_BLOBS);
 	memset(&others, 0, sizeof others);
 	LWLockAcquire(table_lock, LW_EXCLUSIVE);
 	(void) make_entry(&others);
