@@ -14,10 +14,18 @@ shift
 sql=${MATRIX_SQL:-$(cd "$source_dir" && echo tests/sql/*.sql)}
 cluster=${MATRIX_CLUSTER:-tests/cluster}
 
-# What packages.txt names, without what only other groups need and without the headers, which are unpacked.
+# What packages.txt names, without what only other groups need and without the headers, which are unpacked. A version that is not released
+# has no extensions yet: no pgvector, and pgTAP's script, which is SQL alone, from the version before.
 packages_of() {
-	sed -e "s/@PG@/$1/" -e '/^#/d' -e '/server-dev/d' -e '/^git$/d' -e '/^npm$/d' -e '/pip$/d' "$source_dir/tests/tools/packages.txt"
-	echo "postgresql-$1-pgvector libssl-dev e2fsprogs mount"
+	sed -e "s/@PG@/$1/" -e '/^#/d' -e '/server-dev/d' -e '/^git$/d' -e '/^npm$/d' -e '/pip$/d' -e "$([ "$2" != experimental ] || echo '/-pgtap$/d')" "$source_dir/tests/tools/packages.txt"
+	echo "libssl-dev e2fsprogs mount"
+	[ "$2" = experimental ] || echo "postgresql-$1-pgvector"
+}
+
+borrow_pgtap() {
+	local root=$1 version=$2
+	unpack_once "$root" pgtap-ready "postgresql-$((version - 1))-pgtap"
+	cp "$root/usr/share/postgresql/$((version - 1))/extension"/pgtap* "$root/usr/share/postgresql/$version/extension/"
 }
 
 # The targets of the Makefile that run the tests.
@@ -28,7 +36,7 @@ targets() {
 }
 
 run_in_folder() {
-	local suite=$1 version=$2 root=$cache/matrix/$1
+	local suite=$1 version=$2 root=$cache/matrix/$1 vector=required
 
 	# one check at a time in a folder
 	mkdir -p "$cache/matrix"
@@ -36,13 +44,17 @@ run_in_folder() {
 	flock 9
 	make_folder "$root" "$suite"
 	# shellcheck disable=SC2046
-	install_once "$root" tests-ready $(packages_of "$version")
+	install_once "$root" tests-ready $(packages_of "$version" "$suite")
 	unpack_once "$root" headers-ready "postgresql-server-dev-$version" libpq-dev
+	if [ "$suite" = experimental ]; then
+		vector=
+		borrow_pgtap "$root" "$version"
+	fi
 	mkdir -p "$root/var/cache/qwen_pg"
 	mount --bind "$cache" "$root/var/cache/qwen_pg"
 	put_source "$root" Makefile src kernels sql docs qwen_pg.control tests README.md
 	for target in $(targets); do
-		in_folder "$root" env QWEN_TEST_VECTOR=required make --no-print-directory -s -C /source -j2 "$target" "SQL_TESTS=$sql" "CLUSTER_TESTS=$cluster" \
+		in_folder "$root" env "QWEN_TEST_VECTOR=$vector" make --no-print-directory -s -C /source -j2 "$target" "SQL_TESTS=$sql" "CLUSTER_TESTS=$cluster" \
 			PYTHON=/usr/bin/python3 "PG_CONFIG=/usr/lib/postgresql/$version/bin/pg_config"
 	done
 }
