@@ -127,8 +127,12 @@ check_contents(const Gguf *gguf, const ModelHyper *hyper)
 {
 	static const char nextn[] = ".nextn.";
 	const GgufTensor *guessing = NULL;
-	bool looks = (architecture_traits(hyper->architecture) & TRAIT_HYBRID) != 0, has_first = false;
+	const GgufTensor *after = NULL; /* of the layer behind the last one */
+	bool looks = (architecture_traits(hyper->architecture) & TRAIT_HYBRID) != 0, has_first = false, guesses = false;
+	char behind[GGUF_ROLE_NAME_BYTES], guess[GGUF_ROLE_NAME_BYTES];
 
+	snprintf(behind, sizeof behind, "blk.%u.", hyper->n_layers);
+	snprintf(guess, sizeof guess, "blk.%u.nextn.", hyper->n_layers);
 	for (uint32_t t = 0; t < gguf->n_tensors; t++)
 	{
 		const GgufTensor *tensor = &gguf->tensors[t];
@@ -142,12 +146,22 @@ check_contents(const Gguf *gguf, const ModelHyper *hyper)
 		has_first |= name_begins(tensor, "blk.0.");
 		if (memmem(tensor->name.data, tensor->name.length, nextn, strlen(nextn)))
 			guessing = tensor;
+		if (name_begins(tensor, behind))
+			after = tensor;
+		guesses |= name_begins(tensor, guess);
 	}
 	if (guessing && !has_first)
 		return status_error(STATUS_UNSUPPORTED,
 							"it has only the layers that guess tokens ahead (tensor \"%.*s\", a file named mtp-...), "
 							"not the model that they belong to",
 							(int) guessing->name.length, guessing->name.data);
+	/* it would be passed over, and the model say something else */
+	if (hyper->n_guess_layers > 0 && after && !guesses)
+		return status_error(
+			STATUS_UNSUPPORTED,
+			"layer %u is one of the model (tensor \"%.*s\"), where %u of nextn_predict_layers says that "
+			"layers begin that guess tokens ahead; the file's number is wrong",
+			hyper->n_layers, (int) after->name.length, after->name.data, hyper->n_guess_layers);
 	return status_ok();
 }
 

@@ -367,7 +367,7 @@ save_patched_hybrid(unsigned kind, const char *mark, long offset, const void *by
 static void
 hybrids_that_cannot_be_computed_are_refused(void **state)
 {
-	static const uint32_t zero, one = 1, three = 3, five = 5, many = 48;
+	static const uint32_t zero, one = 1, two = 2, three = 3, five = 5, many = 48;
 
 	(void) state;
 	save_patched_hybrid(0, "ssm.conv_kernel", 4, &five, 4);
@@ -401,6 +401,8 @@ hybrids_that_cannot_be_computed_are_refused(void **state)
 	/* a layer that guesses ahead belongs to the file only where it says so */
 	save_patched_hybrid(TINY_BESIDE, "nextn_predict_layers", 4, &zero, 4);
 	expect_failure("hybrid.gguf", STATUS_INVALID_ARGUMENT, "tensor \"blk.2.");
+	save_patched_hybrid(TINY_BESIDE | TINY_NO_DELTA, "nextn_predict_layers", 4, &two, 4);
+	expect_failure("hybrid.gguf", STATUS_UNSUPPORTED, "layer 1 is one of the model (tensor \"blk.1.");
 	save_patched_hybrid(TINY_BESIDE, "nextn_predict_layers", 4, &three, 4);
 	expect_failure("hybrid.gguf", STATUS_UNSUPPORTED, "all of the 3 layers guess tokens ahead");
 }
