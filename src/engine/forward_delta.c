@@ -79,7 +79,7 @@ states_end_step(const Forward *f)
 }
 
 /* A layer's part of a state: matrices, then rows before the next one, then tentative rows. Here: row number i of those
- * before. */
+ * before. The row of position p is number p % HISTORY, so that it stays where it is until it is not needed any more. */
 static void *
 history_in(const ModelHyper *hyper, float *layer, uint32_t i)
 {
@@ -124,7 +124,7 @@ find_channels(const ModelHyper *hyper, ChannelPart parts[CHANNEL_PARTS])
 }
 
 /* What went into the convolution at so many rows (-1, -2, …) from a sequence's first one of the step, from channel
- * first on, as its state has it: tentative rows that count, before them the history; zeros where the sequence begins.
+ * first on, as its state has it: tentative rows that count, before them the history; zeros before the sequence begins.
  */
 static const void *
 kept_before(const Forward *f, const DeltaLayer *delta, uint32_t s, int32_t at, uint32_t first)
@@ -132,13 +132,14 @@ kept_before(const Forward *f, const DeltaLayer *delta, uint32_t s, int32_t at, u
 	const ModelHyper *hyper = &f->model->hyper;
 	const StepSequence *sequence = &f->sequences[s];
 	float *layer = sequence->state + delta->state_offset;
+	int32_t position = (int32_t) sequence->first_position + at;
 
-	if (sequence->first_position == 0)
+	if (position < 0)
 		return delta->zeros;
 	at += (int32_t) state_rows_counting(sequence);
 	if (at >= 0)
 		return element_at(hyper, tentative_in(hyper, layer, (uint32_t) at), first);
-	return element_at(hyper, history_in(hyper, layer, (uint32_t) (HISTORY + at)), first);
+	return element_at(hyper, history_in(hyper, layer, (uint32_t) position % HISTORY), first);
 }
 
 /* The same as floats, n of them, in room where the state has others. */
@@ -265,16 +266,22 @@ keep_row(const Forward *f, const Slice *slice, uint32_t at, void *to)
 	}
 }
 
-/* The same of one that may stand in the state already (at < 0). */
+/* Put an item's share of channels of a row (at < 0: of a step before) into the history, where it is not there yet. */
 static void
-copy_channels(const Forward *f, const DeltaLayer *delta, const Slice *slice, int32_t at, void *to)
+keep_before(const Forward *f, const DeltaLayer *delta, const Slice *slice, int32_t at)
 {
+	const ModelHyper *hyper = &f->model->hyper;
+	const StepSequence *sequence = &f->sequences[slice->s];
+	int32_t position = (int32_t) sequence->first_position + at;
+	void *to = history_in(hyper, slice->layer, (uint32_t) position % HISTORY);
+
+	if (position < 0)
+		return;
 	if (at >= 0)
 		keep_row(f, slice, (uint32_t) at, to);
-	else
-		memmove(element_at(&f->model->hyper, to, slice->first_channel),
-				kept_before(f, delta, slice->s, at, slice->first_channel),
-				slice->n_channels * state_type_bytes(state_type_of(f)));
+	else if (at + (int32_t) state_rows_counting(sequence) >= 0)
+		memcpy(element_at(hyper, to, slice->first_channel), kept_before(f, delta, slice->s, at, slice->first_channel),
+			   slice->n_channels * state_type_bytes(state_type_of(f)));
 }
 
 /* Keep what the convolution of the next step needs of an item's share of channels: the last rows, or, of tentative
@@ -286,9 +293,8 @@ keep_channels(const Forward *f, const DeltaLayer *delta, const Slice *slice)
 	const StepSequence *sequence = &f->sequences[slice->s];
 	int32_t n = (int32_t) sequence->n_tokens, end = sequence->is_tentative ? 0 : n;
 
-	/* older ones first: a row that moves up is read before it is written over */
-	for (int32_t i = 0; i < HISTORY && end + (int32_t) state_rows_counting(sequence) > 0; i++)
-		copy_channels(f, delta, slice, end + i - HISTORY, history_in(hyper, slice->layer, (uint32_t) i));
+	for (int32_t i = end - HISTORY; i < end; i++)
+		keep_before(f, delta, slice, i);
 	for (int32_t t = 0; sequence->is_tentative && t < n; t++)
 	{
 		float *gates = tentative_gates_in(hyper, slice->layer, (uint32_t) t);
