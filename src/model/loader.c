@@ -8,6 +8,7 @@
  */
 #include <errno.h>
 #include <fcntl.h>
+#include <math.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
@@ -499,15 +500,21 @@ scratch_bytes(const Loader *loader)
 	return most;
 }
 
-/* Rows of vectors, as floats. */
+/* Rows of vectors, as floats. Of a matrix a number that is none shows in the answers; what a vector scales or forgets
+ * may hide it. */
 static Status
 use_vectors(const Loader *loader, uint32_t role, uint32_t first, uint32_t n_rows, const uint8_t *bytes,
 			uint8_t *scratch)
 {
 	const ImageTensor *tensor = &loader->tensors[role];
+	const GgufTensor *source = loader->sources[role].tensor;
+	float *numbers = (float *) (void *) scratch;
 
-	dequantize_row(loader->sources[role].tensor->type->type, bytes, n_rows * tensor->n_cols,
-				   (float *) (void *) scratch);
+	dequantize_row(source->type->type, bytes, n_rows * tensor->n_cols, numbers);
+	for (size_t i = 0; i < (size_t) n_rows * tensor->n_cols; i++)
+		if (!isfinite(numbers[i]))
+			return status_error(STATUS_INVALID_ARGUMENT, "tensor \"%.*s\" holds a number that is not finite",
+								(int) source->name.length, source->name.data);
 	return write_data(loader, tensor->data.offset + (uint64_t) first * tensor->n_cols * 4, scratch,
 					  (uint64_t) n_rows * tensor->n_cols * 4);
 }

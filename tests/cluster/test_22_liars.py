@@ -124,6 +124,19 @@ def test_mixtures_that_lie_are_named_and_leave_nothing(lied_to, whole):
     assert server.value("SELECT qwen_chat('What is 2 plus 2?', temperature => 0, max_tokens => 8)")
 
 
+@pytest.mark.parametrize("worst", [np.nan, np.inf, -np.inf])
+def test_vectors_that_are_not_finite_are_not_served(lied_to, whole, worst):
+    """A norm, a bias or a decay of NaN spoils every answer, or hides in it. (The head of a file says nothing of it.)"""
+    server, folder = lied_to
+    values, tensors = whole
+    norm = "blk.0.ffn_norm.weight"
+    spoilt = [(tensor[0], [64], F32, np.array([1.0] * 63 + [worst], np.float32).tobytes()) if tensor[0] == norm else tensor for tensor in tensors]
+    assert spoilt != tensors
+    write(folder, "spoilt", values, spoilt)
+    failure = failure_of(server, "SELECT qwen_load_model('liar', %s)", (shown(folder, "spoilt"),))
+    assert failure.pgcode == "22023" and f'tensor "{norm}" holds a number that is not finite' in failure.diag.message_detail, str(failure)
+
+
 def adapter_of(tensors, architecture="qwen3moe", alpha=8.0):
     return demo_adapters.keys(architecture, alpha), [tensor for pair in tensors for tensor in demo_adapters.pair(*pair)]
 

@@ -746,6 +746,8 @@ EXTENSION = [
           "cluster:test_22_messages.py::test_every_function_names_the_privilege_that_it_is_of"),
     fault("rows-beyond-bigint", "sql/parts/watching.sql", "THEN least(round(c.rows), 9e18::float8)::bigint END AS rows_total", "THEN round(c.rows)::bigint END AS rows_total",
           "nobody can read qwen_progress while the planner expects 1e21 rows of somebody's statement", "cluster:test_22_progress.py::test_more_rows_than_there_are_numbers_hide_nobody"),
+    fault("vectors-of-nan", "src/model/loader.c", "if (!isfinite(numbers[i]))", "if (isinf(numbers[i]))",
+          "a model whose decays or norms are NaN is served", "cluster:test_22_liars.py::test_vectors_that_are_not_finite_are_not_served"),
     fault("progress-of-dead-rows", "src/extension/planner/read_ahead.c", "return n_empty >= HOLE && n_empty / HOLE >= n_usual;", "return false;",
           "blocks of rows that an UPDATE left behind make qwen_progress expect a fraction of the rows", "cluster:test_22_progress.py::test_rows_that_an_update_left_behind_are_not_waited_for"),
     fault("progress-of-statement", "src/extension/call/progress.c", "\tforget(&of_utility);\n", "\twhile (first)\n\t\tforget(first);\n",
