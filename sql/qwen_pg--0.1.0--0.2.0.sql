@@ -712,7 +712,7 @@ FROM qwen_stat_engine e;
 COMMENT ON VIEW qwen_top IS 'the engine in one short line; qwen_stat_engine has all';
 
 CREATE VIEW qwen_health_checks AS
-SELECT c ->> 'check'::text AS "check", c ->> 'status'::text AS status, c ->> 'message'::text AS message, c ->> 'action'::text AS action
+SELECT c ->> 'check'::text AS name, c ->> 'status'::text AS status, c ->> 'message'::text AS message, c ->> 'action'::text AS action
 FROM jsonb_array_elements(qwen_health() -> 'checks'::text) c;
 
 COMMENT ON VIEW qwen_health_checks IS 'the checks of qwen_health() as rows';
@@ -894,7 +894,7 @@ COMMENT ON COLUMN qwen_top."restarts" IS 'since the server started';
 COMMENT ON COLUMN qwen_top."tokens_per_s" IS 'generated, a second of computing';
 COMMENT ON COLUMN qwen_top."keys_and_values" IS 'memory that requests use, of what they may';
 COMMENT ON COLUMN qwen_top."cached_percent" IS 'of prompt tokens, how many came from the prefix cache';
-COMMENT ON COLUMN qwen_health_checks."check" IS 'what is looked at';
+COMMENT ON COLUMN qwen_health_checks."name" IS 'what is looked at';
 COMMENT ON COLUMN qwen_health_checks."status" IS 'healthy, degraded or unhealthy';
 COMMENT ON COLUMN qwen_health_checks."message" IS 'how it is';
 COMMENT ON COLUMN qwen_health_checks."action" IS 'what to do; NULL where it is healthy';

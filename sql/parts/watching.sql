@@ -11,7 +11,7 @@ FROM qwen_stat_engine e;
 COMMENT ON VIEW qwen_top IS 'the engine in one short line; qwen_stat_engine has all';
 
 CREATE VIEW qwen_health_checks AS
-SELECT c ->> 'check'::text AS "check", c ->> 'status'::text AS status, c ->> 'message'::text AS message, c ->> 'action'::text AS action
+SELECT c ->> 'check'::text AS name, c ->> 'status'::text AS status, c ->> 'message'::text AS message, c ->> 'action'::text AS action
 FROM jsonb_array_elements(qwen_health() -> 'checks'::text) c;
 COMMENT ON VIEW qwen_health_checks IS 'the checks of qwen_health() as rows';
 

@@ -235,7 +235,7 @@ def test_the_setting_is_followed_when_it_changes(adapted):
     wait_until(lambda: states(adapted) == {"deep": "serving", "late": "serving", "lost": "waiting"}, 20)
     assert adapted.value(ASK, ("Tell me about a cat.", "late")).startswith("A dog")
     # whose model nobody loads, as one that is misspelt, is told of
-    status, message = adapted.query("SELECT status, message FROM qwen_health_checks WHERE \"check\" = 'adapters'")[0]
+    status, message = adapted.query("SELECT status, message FROM qwen_health_checks WHERE name = 'adapters'")[0]
     assert status == "degraded" and 'adapter "lost" waits for model "nobody", which is not loaded' in message, (status, message)
     # one that cannot be loaded says so, degrades health, and takes nothing with it
     adapted.reload(qwen__adapters=f"deep={adapter_file('deep')}@chat, broken={MODEL_FILE}@chat")
@@ -245,7 +245,7 @@ def test_the_setting_is_followed_when_it_changes(adapted):
     refused(adapted, "58000", "could not be loaded", ASK, ("Hi", "broken"))
     adapted.reload(qwen__adapters=SETTINGS["qwen.adapters"])
     wait_until(lambda: states(adapted) == {"deep": "serving", "swap": "serving"}, 20)
-    assert adapted.value("SELECT status FROM qwen_health_checks WHERE \"check\" = 'adapters'") == "healthy"
+    assert adapted.value("SELECT status FROM qwen_health_checks WHERE name = 'adapters'") == "healthy"
     for value, why in (("a=b", "Entries look like"), ("a=b@", "A model's name"), ("a b=c@d", "An adapter's name"), ("a=b@c,a=d@c", "stands twice"), ("=b@c", "An adapter's name")):
         with pytest.raises(psycopg2.Error) as failure:
             adapted.query("ALTER SYSTEM SET qwen.adapters = %s", (value,))
@@ -254,7 +254,7 @@ def test_the_setting_is_followed_when_it_changes(adapted):
 
 def test_a_list_that_is_refused_is_seen_without_the_log(adapted):
     """As one of qwen.models: by whoever reloads, and of both at once."""
-    look = "SELECT status, message, action FROM qwen_health_checks WHERE \"check\" = 'settings'"
+    look = "SELECT status, message, action FROM qwen_health_checks WHERE name = 'settings'"
     assert adapted.query(look) == []
     adapted.reload(qwen__adapters="deep=a@b, deep=c@b")
     status, message, action = wait_until(lambda: adapted.query(look))[0]
@@ -270,7 +270,7 @@ def test_a_list_that_is_refused_is_seen_without_the_log(adapted):
 
 def test_an_adapter_of_the_setting_waits_for_a_name_that_was_taken_by_hand(adapted):
     """Nothing is passed over in silence: health says so, and it comes when the name is free; so do models."""
-    said = "SELECT status, message FROM qwen_health_checks WHERE \"check\" = %s"
+    said = "SELECT status, message FROM qwen_health_checks WHERE name = %s"
     adapted.query("SELECT qwen_load_adapter('mine', %s)", (adapter_file("deep"),))
     answer = adapted.value(ASK, ("Tell me about a cat.", "mine"))
     adapted.reload(qwen__adapters=SETTINGS["qwen.adapters"] + f", mine={adapter_file('swap')}@chat")

@@ -46,7 +46,7 @@ def test_long_texts_are_broken_into_lines_by_the_short_commands(server):
     server.reload(qwen__models=models + ", lost=a-file-that-nobody-has-put-there-and-with-a-name-of-many-letters.gguf")
     try:
         wait_until(lambda: server.value("SELECT count(*) FROM qwen_models WHERE state = 'failed'") == 1, 20, "the model that fails")
-        error, (check, action) = server.value("SELECT error FROM qwen_models WHERE name = 'lost'"), server.query("SELECT message, action FROM qwen_health_checks WHERE \"check\" = 'models'")[0]
+        error, (check, action) = server.value("SELECT error FROM qwen_models WHERE name = 'lost'"), server.query("SELECT message, action FROM qwen_health_checks WHERE name = 'models'")[0]
         for name, texts in (("models", [error]), ("health", [check, action])):
             done = subprocess.run(["psql", "-X", "-q", "-f", "-"], input=f"\\i {file}\n:{name}\n", env=server.environment(), text=True, capture_output=True, check=True)
             assert done.stderr == "" and max(map(len, done.stdout.splitlines())) <= 110, done.stdout
@@ -85,15 +85,19 @@ PLACE = re.compile(r"%[-+ 0#]*\*?\d*(?:\.\d+|\.\*)?(?:hh|h|ll|l|z|j)?[a-zA-Z]")
 
 
 def said_by_us():
-    """The texts in our sources."""
+    """The texts in our sources; parts of them may have names."""
+    sources = []
     for folder, _, names in os.walk(os.path.join(os.path.dirname(PAGE), "..", "src")):
         for name in names:
-            if not name.endswith(".c"):
-                continue
-            with open(os.path.join(folder, name), encoding="utf-8") as file:
-                for literal in STRING.findall(file.read()):
-                    text = "".join(re.findall(r'"((?:[^"\\\n]|\\.)*)"', literal)).replace('\\"', '"')
-                    yield PLACE.sub("7", text)
+            with open(os.path.join(folder, name), encoding="utf-8", errors="replace") as file:
+                sources.append(file.read())
+    named = dict(pair for source in sources for pair in re.findall(r'^#define (\w+) ("(?:[^"\\\n]|\\.)*")$', source, re.M))
+    for source in sources:
+        for name in re.findall(r'\b([A-Z]\w+) "', source):
+            source = source.replace(f'{name} "', f'{named[name]} "') if name in named else source
+        for literal in STRING.findall(source):
+            text = "".join(re.findall(r'"((?:[^"\\\n]|\\.)*)"', literal)).replace('\\"', '"')
+            yield PLACE.sub("7", text)
 
 
 def test_messages_of_the_troubleshooting_page_are_ours():

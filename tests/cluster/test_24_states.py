@@ -81,7 +81,7 @@ def test_states_and_snapshots_are_counted(mixed):
 
 
 def test_health_tells_of_states(mixed):
-    status, message = mixed.query("SELECT status, message FROM qwen_health_checks WHERE \"check\" = 'states'")[0]
+    status, message = mixed.query("SELECT status, message FROM qwen_health_checks WHERE name = 'states'")[0]
     assert status == "healthy" and '"hybrid": a state takes' in message and '"chat"' not in message
     of_one = mixed.value("SELECT state_bytes FROM qwen_models WHERE name = 'hybrid'")
     assert f"the KV cache holds {448 * 1048576 // of_one}" in message
@@ -168,7 +168,7 @@ def test_states_in_f16_take_half_and_change_nothing_else(mixed):
     try:
         of_one = mixed.query(STATE)[0][1]
         assert 0.45 * before[1] < of_one < 0.53 * before[1]
-        message = mixed.value("SELECT message FROM qwen_health_checks WHERE \"check\" = 'states'")
+        message = mixed.value("SELECT message FROM qwen_health_checks WHERE name = 'states'")
         assert f"the KV cache holds {448 * 1048576 // of_one}" in message
         together = [answer for (answer,) in mixed.query(row, (texts,))]
         assert [mixed.query(row, ([text],))[0][0] for text in texts[:3]] == together[:3]
@@ -212,7 +212,7 @@ def test_unloading_a_hybrid_gives_all_states_back(mixed):
     assert mixed.value("SELECT state_bytes_resident FROM qwen_stat_engine") == 0
     # what happened stays counted, and unloading is no eviction
     assert gains(taken, after) == {"snapshots_taken": 0, "snapshots_hit": 0, "snapshots_moved": 0, "snapshots_evicted": 0}
-    assert mixed.value("SELECT count(*) FROM qwen_health_checks WHERE \"check\" = 'states'") == 0
+    assert mixed.value("SELECT count(*) FROM qwen_health_checks WHERE name = 'states'") == 0
     begin = time.monotonic()
     mixed.query("SELECT qwen_load_model('hybrid', %s)", (mixed.hybrid_file,))
     assert time.monotonic() - begin < 60

@@ -4,7 +4,7 @@ SET client_min_messages = warning;
 CREATE EXTENSION IF NOT EXISTS pgtap;
 DROP EXTENSION IF EXISTS qwen_pg CASCADE;
 CREATE EXTENSION qwen_pg;
-SELECT plan(20);
+SELECT plan(21);
 
 -- the names, so that a function is added here knowingly
 SELECT is((SELECT array_agg(DISTINCT proname::text ORDER BY proname::text) FROM pg_proc WHERE proname LIKE '%qwen\_%' AND provolatile = 'v' AND procost = 10000),
@@ -78,6 +78,10 @@ SELECT is((SELECT array_agg(name ORDER BY name) FROM pg_settings WHERE name LIKE
 	'qwen.state_type',
 	'qwen.threads',
 	'qwen.watchdog_timeout'], 'the settings are those of docs/settings.md');
+SELECT is_empty($$SELECT c.relname, a.attname FROM pg_depend d JOIN pg_class c ON c.oid = d.objid JOIN pg_attribute a ON a.attrelid = c.oid AND a.attnum > 0
+	JOIN pg_get_keywords() k ON k.word = a.attname AND k.catcode IN ('R', 'T')
+	WHERE d.deptype = 'e' AND d.classid = 'pg_class'::regclass AND d.refobjid = (SELECT oid FROM pg_extension WHERE extname = 'qwen_pg')$$,
+	'no column must be quoted');
 SELECT throws_ok($$SET qwen.max_tokens = 0$$, '22023', NULL, 'a setting out of its range is refused');
 SELECT is((SELECT count(*)::int FROM qwen_models WHERE name = 'chat'), 1, 'the configured model is listed');
 SELECT is((SELECT state FROM qwen_stat_engine), 'running', 'the engine runs');
