@@ -23,6 +23,7 @@ typedef enum StatusCode
 	STATUS_CANCELLED = 7,        /* 57014: the request was cancelled */
 	STATUS_INTERNAL = 8,         /* 58000: a broken promise inside; always a bug */
 	STATUS_NOT_FINITE = 9,       /* 22003: a model's numbers overflow */
+	STATUS_QUEUE_FULL = 10,      /* 58000: no room for one more that waits; said of a request that stays as it is */
 } StatusCode;
 
 #define STATUS_MESSAGE_BYTES 480

@@ -443,6 +443,18 @@ finish_ready(Server *server, Client *client, EngineRequest *request)
 	return status_ok();
 }
 
+/* There is no room for a request: its meter is as it came, and it waits for another GO. */
+static Status
+reply_queue_full(Client *client, EngineRequest *request)
+{
+	Accepted accepted = request_accepted(request);
+
+	if (request->meter)
+		atomic_store(&request->meter->state, METER_GIVEN);
+	request->meter = NULL;
+	return encode_accepted(&client->output, request->id, &accepted);
+}
+
 /* GO for a request that waits for it; for one that is gone or on its way it means nothing. */
 static Status
 handle_go(Server *server, Client *client, uint32_t request_id, const unsigned char *body, size_t length)
@@ -470,8 +482,9 @@ handle_go(Server *server, Client *client, uint32_t request_id, const unsigned ch
 	status = scheduler_go(server->scheduler, request);
 	if (status.code == STATUS_OK)
 		return status;
-	reply_error(&client->output, request_id, &status, NULL,
-				status.code == STATUS_UNAVAILABLE ? "Try again later, or raise qwen.queue_size." : NULL);
+	if (status.code == STATUS_QUEUE_FULL)
+		return reply_queue_full(client, request);
+	reply_error(&client->output, request_id, &status, NULL, NULL);
 	atomic_fetch_add(&server->page->n_requests_failed, 1);
 	drop_request(server, request);
 	return status_ok();

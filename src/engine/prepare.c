@@ -58,7 +58,7 @@ create(const Workplace *place, const Request *message, uint32_t request_id, Byte
 		status = request_keep_work(request);
 	if (status.code == STATUS_OK)
 	{
-		accepted = (Accepted){request->n_prompt, request->kind->samples ? request->sequences[0].n_behind : 0};
+		accepted = request_accepted(request);
 		status = encode_accepted(out, request_id, &accepted);
 	}
 	if (status.code == STATUS_OK)

@@ -63,6 +63,12 @@ request_use_slot(EngineRequest *request, struct Slot *slot)
 		request->sequences[i].slot = slot;
 }
 
+Accepted
+request_accepted(const EngineRequest *request)
+{
+	return (Accepted){request->n_prompt, request->kind->samples ? request->sequences[0].n_behind : 0};
+}
+
 bool
 request_is_ready(const EngineRequest *request)
 {

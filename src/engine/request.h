@@ -155,6 +155,9 @@ extern void request_use_slot(EngineRequest *request, struct Slot *slot);
 /* Is there nothing to compute for an accepted request? Then GO brings its last frame at once, after which it is to be
  * destroyed. */
 extern bool request_is_ready(const EngineRequest *request);
+
+/* What ACCEPTED says of it. */
+extern Accepted request_accepted(const EngineRequest *request);
 extern Status request_give_ready(EngineRequest *request, ByteWriter *out);
 
 /* Tokens that its models have given so far. */

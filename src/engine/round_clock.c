@@ -8,7 +8,8 @@
 #define GO_WAIT_US 2000   /* a request that was accepted has its GO waited for so long at most */
 #define GO_WAIT_SHARE 16  /* and for this part of a step … */
 #define ONLY_WAIT_SHARE 2 /* … or this one, where it is the only one of its role */
-#define AT_ONCE_US 2000   /* requests are prepared as long as those of the round have taken less than this */
+#define NO_ROUND UINT64_MAX
+#define AT_ONCE_US 2000 /* requests are prepared as long as those of the round have taken less than this */
 
 bool
 round_clock_has_time(const RoundClock *clock)
@@ -31,12 +32,14 @@ round_clock_add(RoundClock *clock, EngineRequest *request)
 }
 
 void
-round_clock_remove(RoundClock *clock, const EngineRequest *request)
+round_clock_remove(RoundClock *clock, EngineRequest *request)
 {
 	if (request->state != STATE_ACCEPTED || request->round != clock->round)
 		return;
 	clock->n_new--;
 	clock->n_only -= request->is_only;
+	/* a GO that found the queue full is not the last one */
+	request->round = NO_ROUND;
 }
 
 uint64_t

@@ -28,7 +28,7 @@ extern void round_clock_prepared(RoundClock *clock, uint64_t start_us);
 
 /* A request waits for GO; it does so no more, before its state changes. */
 extern void round_clock_add(RoundClock *clock, EngineRequest *request);
-extern void round_clock_remove(RoundClock *clock, const EngineRequest *request);
+extern void round_clock_remove(RoundClock *clock, EngineRequest *request);
 
 /* How long GO is waited for. */
 extern uint64_t round_clock_wait_us(const RoundClock *clock);

@@ -85,7 +85,7 @@ scheduler_go(Scheduler *scheduler, EngineRequest *request)
 	/* who can run by now does not count as waiting */
 	admission_run(scheduler);
 	if (fair_queue_is_full(scheduler->waiting, request->role, scheduler->settings.queue_size))
-		return status_error(STATUS_UNAVAILABLE, "%u requests are waiting already, as many as qwen.queue_size allows",
+		return status_error(STATUS_QUEUE_FULL, "%u requests are waiting already, as many as qwen.queue_size allows",
 							fair_queue_n_waiting(scheduler->waiting));
 	request->go_us = clock_now_us();
 	request->arrival = ++scheduler->n_arrivals;

@@ -15,6 +15,7 @@
  *              <------------------  ERROR     … it cannot be done: the end
  *              <------------------  RESULT    … kinds that need no model step (see request_kind_is_immediate): the end
  *              <------------------  ACCEPTED  prompt_tokens, max_tokens, kv need: the client may now charge limits
+ *                                             (again after a GO for which the queue had no room: it may say GO later)
  *     GO       ------------------>            queued, and metered; or CANCEL to give it up
  *              <------------------  PIECE*    only when REQUEST_FLAG_STREAM is set
  *              <------------------  DONE | RESULT | ERROR   the end

@@ -321,7 +321,7 @@ def test_loader_and_engine_without_memory_say_so(make_server, mode, kilobytes):
 
 # ---- queue and descriptors ----------------------------------------------------------------------------------------------
 def test_one_call_more_than_the_queue_holds(make_server):
-    server = make_server({"qwen.queue_size": 1, "qwen.max_running": 1})
+    server = make_server({"qwen.queue_size": 1, "qwen.queue_timeout": 0, "qwen.max_running": 1})
     running = Background(server, LONG)
     wait_running(server, 1)
     waiting = Background(server, LONG)

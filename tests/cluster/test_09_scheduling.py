@@ -183,7 +183,7 @@ def test_a_kv_cache_that_is_too_small_for_all_preempts(make_server):
 
 
 def test_a_full_queue_says_so(make_server):
-    server = make_server({"qwen.max_running": 1, "qwen.queue_size": 2})
+    server = make_server({"qwen.max_running": 1, "qwen.queue_size": 2, "qwen.queue_timeout": 0})
     long = "SELECT qwen_generate('Once upon a time', temperature => 0, max_tokens => 2000, stop => ARRAY['never-said'])"
     calls = [Background(server, long) for _ in range(5)]
     # one runs, two wait

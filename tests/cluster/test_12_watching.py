@@ -139,7 +139,7 @@ def test_a_server_with_more_requests_than_places_goes_on(make_server):
     server = make_server({"qwen.max_running": 1, "qwen.queue_size": 1, "max_connections": "15", "qwen.batch_window": "40"})
     call = Background(server, "SELECT count(*) FROM qwen_embed_batch(array_fill(repeat('many words ', 50), ARRAY[60]))")
     call.join(60)
-    assert call.rows == [(60,)] or call.error.pgcode == "58000"
+    assert call.error is None and call.rows == [(60,)]
     assert server.value("SELECT count(*) FROM qwen_stat_activity") == 0
     assert server.value("SELECT qwen_count_tokens('one')") == 1
 

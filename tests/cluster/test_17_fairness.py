@@ -74,7 +74,7 @@ def test_a_higher_priority_does_not_wait_for_running_answers(make_server):
 
 
 def test_who_fills_the_queue_does_not_close_it_to_others(make_server):
-    server = make_server({"qwen.max_running": 1, "qwen.queue_size": 2})
+    server = make_server({"qwen.max_running": 1, "qwen.queue_size": 2, "qwen.queue_timeout": 0})
     greedy, other = make_role(server), make_role(server)
     endless = [as_role(server, greedy, ENDLESS) for _ in range(3)]
     wait_until(lambda: server.query("SELECT running, waiting FROM qwen_stat_engine") == [(1, 2)], what="a full queue")

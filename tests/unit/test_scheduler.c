@@ -527,7 +527,7 @@ the_queue_is_bounded(void **state)
 		assert_string_equal(calls[i].status.message, "");
 	}
 	tiny_submit(engine, &request, &calls[5]);
-	assert_int_equal(calls[5].status.code, STATUS_UNAVAILABLE);
+	assert_int_equal(calls[5].status.code, STATUS_QUEUE_FULL);
 	assert_non_null(strstr(calls[5].status.message, "3 requests are waiting already"));
 	assert_non_null(strstr(calls[5].status.message, "qwen.queue_size"));
 	tiny_call_free(&calls[5]);
@@ -550,7 +550,7 @@ refusal_of(TinyEngine *engine, const Request *request)
 
 	tiny_submit(engine, request, &call);
 	status = call.status;
-	assert_int_equal(status.code, STATUS_UNAVAILABLE);
+	assert_int_equal(status.code, STATUS_QUEUE_FULL);
 	tiny_call_free(&call);
 	return status;
 }

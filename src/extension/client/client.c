@@ -20,6 +20,7 @@
 #include "miscadmin.h"
 #include "model_wait.h"
 #include "pgstat.h"
+#include "queue_gate.h"
 #include "request_log.h"
 #include "storage/ipc.h"
 #include "tcop/dest.h"
@@ -43,10 +44,13 @@ struct EngineCall
 {
 	struct EngineCall *next;
 	uint32 id;
-	uint64 connection; /* which one it was sent on */
-	bool ended;        /* its last frame has come, or it was given up */
-	bool engine_ended; /* the connection did, while it was under way, and not by our doing */
-	Accepted accepted; /* what it asks for; of the frame ACCEPTED */
+	uint64 connection;     /* which one it was sent on */
+	bool ended;            /* its last frame has come, or it was given up */
+	bool engine_ended;     /* the connection did, while it was under way, and not by our doing */
+	bool has_go;           /* it was sent, and the engine has not said that it has no room */
+	bool was_refused;      /* it has said so of this one */
+	uint64 waits_since_us; /* for room; 0: it has not had to */
+	Accepted accepted;     /* what it asks for; of the frame ACCEPTED */
 	LimitPass pass;
 	RequestLog log;
 	Frame *frames, *last_frame;
@@ -58,7 +62,8 @@ struct EngineCall
 static uint32 next_id = 1;
 static EngineCall *calls;
 static StringInfoData input;
-static int input_taken; /* bytes at the beginning of input whose frames have been taken off it */
+static uint64 last_end_us; /* of a request of this session */
+static int input_taken;    /* bytes at the beginning of input whose frames have been taken off it */
 static MemoryContext client_context;
 
 /* The connection is gone: calls on it find out by its number, and what has been read of it ends in the middle. */
@@ -99,6 +104,19 @@ leave_limits(EngineCall *call, bool ended, const char *how)
 		request_log_end(&call->log, &used, call->pass.admitted_us, how);
 }
 
+/* The queue was full when the call's GO came: it is as before, and what its limits gave is theirs again. */
+static void
+take_go_back(EngineCall *call)
+{
+	call->has_go = false;
+	call->was_refused = true;
+	if (call->waits_since_us == 0)
+		call->waits_since_us = clock_now_us();
+	queue_gate_refused();
+	watch_no_room(&call->watched);
+	limits_take_back(&call->pass);
+}
+
 /* Give a whole frame to its call. */
 static void
 deliver_frame(EngineCall *call, Frame *frame)
@@ -109,8 +127,13 @@ deliver_frame(EngineCall *call, Frame *frame)
 		call->frames = frame;
 	call->last_frame = frame;
 	call->ended = is_last_frame(frame->header.type);
+	if (frame->header.type == FRAME_ACCEPTED && call->has_go)
+		take_go_back(call);
 	if (call->ended)
 	{
+		last_end_us = clock_now_us();
+		if (call->has_go)
+			queue_gate_ended();
 		watch_end(&call->watched);
 		/* the last thing: the request's line in the log may fail */
 		leave_limits(call, true, frame->header.type == FRAME_ERROR ? "failed" : "done");
@@ -434,6 +457,8 @@ engine_submit(const Request *asked, MemoryContext context)
 		if (status.code != STATUS_OK)
 			raise_status(&status);
 		refresh_connection();
+		if (!calls)
+			queue_gate_reset();
 		call->connection = connection_number();
 		call->ended = false;
 		call->next = calls;
@@ -481,6 +506,54 @@ engine_pause(long timeout_ms)
 /* Whom limits wait for. */
 static const LimitCompany company = {count_running, engine_pause};
 
+/* There was no room for long enough. */
+static void
+raise_queue_full(const EngineCall *call)
+{
+	uint64 waited_ms = (clock_now_us() - call->waits_since_us) / 1000;
+
+	ereport(ERROR, (errcode(ERRCODE_SYSTEM_ERROR),
+					errmsg("%u requests are waiting already, as many as qwen.queue_size allows",
+						   atomic_load(&qwen_page->n_waiting)),
+					waited_ms > 0 ? errdetail("It has waited %llu ms for room (qwen.queue_timeout).",
+											  (unsigned long long) waited_ms)
+								  : 0,
+					errhint("Try again later, or raise qwen.queue_size.")));
+}
+
+/* Has a call that the engine had no room for waited for long enough? Not while others of the session are under way: it
+ * is they who have filled the queue, and they will end. */
+static bool
+has_waited(const EngineCall *call)
+{
+	return call->was_refused && qwen_queue_timeout >= 0 && count_running() == 0 &&
+		   clock_now_us() - Max(call->waits_since_us, last_end_us) >= (uint64) qwen_queue_timeout * 1000;
+}
+
+/* Wait until the call may say GO, as far as this session can know. */
+static void
+wait_for_room(EngineCall *call)
+{
+	/* jobs send their row back and go on later */
+	if (limits_is_job())
+	{
+		if (call->was_refused)
+			raise_queue_full(call);
+		return;
+	}
+	while (!has_waited(call))
+	{
+		if (queue_gate_pass())
+			return;
+		if (call->waits_since_us == 0)
+			call->waits_since_us = clock_now_us();
+		engine_pause(queue_gate_pause_ms());
+		if (call->connection != connection_number())
+			raise_lost(call);
+	}
+	raise_queue_full(call);
+}
+
 void
 engine_go(EngineCall *call)
 {
@@ -492,12 +565,16 @@ engine_go(EngineCall *call)
 	{
 		if (call->connection != connection_number())
 			raise_lost(call);
+		wait_for_room(call);
 		limits_enter(&call->pass, &demand, &company);
 		watch_go(&call->watched, call->pass.meter);
 		if (call->connection != connection_number())
 			raise_lost(call);
 		if (encode_go(&writer, call->id, call->pass.meter).code == STATUS_OK)
+		{
+			call->has_go = true;
 			send_frame(call, writer.data, writer.length);
+		}
 	}
 	PG_CATCH();
 	{
@@ -672,6 +749,14 @@ engine_try(const Request *request)
 	PG_END_TRY();
 }
 
+bool
+engine_goes_on(EngineCall *call, const EngineReply *reply)
+{
+	if (reply->type == FRAME_ACCEPTED)
+		engine_go(call);
+	return !is_last_frame(reply->type);
+}
+
 EngineCall *
 engine_run(const Request *request, EngineReply *reply)
 {
@@ -679,14 +764,9 @@ engine_run(const Request *request, EngineReply *reply)
 
 	PG_TRY();
 	{
-		engine_next(call, reply, false);
-		if (reply->type == FRAME_ACCEPTED)
-		{
-			engine_go(call);
-			do
-				engine_next(call, reply, false);
-			while (reply->type == FRAME_PIECE);
-		}
+		do
+			engine_next(call, reply, false);
+		while (engine_goes_on(call, reply));
 	}
 	PG_CATCH();
 	{

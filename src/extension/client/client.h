@@ -36,8 +36,13 @@ extern int engine_under_way(int most);
 /* Did the engine end while it had the call? Not so where this session has given up its connection. */
 extern bool engine_ended_with(const EngineCall *call);
 
-/* Say GO after ACCEPTED, when the limits of the session's roles allow it: raises 53400, or waits (admission.c). */
+/* Say GO after ACCEPTED, when the limits of the session's roles allow it: raises 53400, or waits (admission.c).
+ * ACCEPTED comes again where the engine's queue was full: then it waits for room first, qwen.queue_timeout at most
+ * (58000). */
 extern void engine_go(EngineCall *call);
+
+/* A reply has been taken: say GO to ACCEPTED. true: more replies will come. */
+extern bool engine_goes_on(EngineCall *call, const EngineReply *reply);
 
 /* Give a call up, or free the frames of one that has ended; may be repeated. Never raises. */
 extern void engine_end(EngineCall *call);

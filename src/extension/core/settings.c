@@ -29,6 +29,7 @@ int qwen_speculation = QWEN_SPECULATION_AUTO;
 bool qwen_engine_sandbox = true;
 int qwen_max_running = 64;
 int qwen_queue_size = 1000;
+int qwen_queue_timeout = 60000;
 int qwen_max_tokens = 512;
 int qwen_prefix_cache = PREFIX_ROLE;
 int qwen_stat_max = 1000;
@@ -265,6 +266,9 @@ settings_define(bool preloaded)
 							&qwen_batch_window, 32, 1, 1000, PGC_USERSET, 0, NULL, NULL, NULL);
 	DefineCustomBoolVariable("qwen.batch_plans", "Plans keep the model calls of many rows in flight.", NULL,
 							 &qwen_batch_plans, true, PGC_USERSET, 0, NULL, NULL, NULL);
+	DefineCustomIntVariable("qwen.queue_timeout", "How long a request waits for room in a full queue.",
+							"0: not at all; -1: as long as it takes.", &qwen_queue_timeout, 60000, -1, INT_MAX,
+							PGC_USERSET, GUC_UNIT_MS, NULL, NULL, NULL);
 	DefineCustomEnumVariable("qwen.on_error", "What a row that fails by itself gives: an error, or NULL.", NULL,
 							 &qwen_on_error, QWEN_ON_ERROR_RAISE, on_error_values, PGC_USERSET, 0, NULL, NULL, NULL);
 	DefineCustomEnumVariable("qwen.prefix_cache", "Who may use what was computed for the beginning of a prompt again.",

@@ -18,7 +18,8 @@ extern const char *refused_drafts(void);
 /* qwen.kv_cache_size in bytes; 0: auto. */
 extern uint64 kv_cache_bytes(void);
 extern int qwen_max_models, qwen_max_adapters, qwen_threads, qwen_kv_cache_type, qwen_state_type, qwen_prefill_chunk,
-	qwen_max_running, qwen_queue_size, qwen_max_tokens, qwen_prefix_cache, qwen_io_method, qwen_watchdog_timeout;
+	qwen_max_running, qwen_queue_size, qwen_queue_timeout, qwen_max_tokens, qwen_prefix_cache, qwen_io_method,
+	qwen_watchdog_timeout;
 extern int qwen_job_window, qwen_max_job_workers, qwen_job_retention;
 
 extern int qwen_engine_priority, qwen_speculation;

@@ -330,15 +330,10 @@ static Stream *
 start_stream(FuncCallContext *context, Request *request)
 {
 	Stream *stream = MemoryContextAllocZero(context->multi_call_memory_ctx, sizeof *stream);
-	EngineReply reply;
 
 	request->flags |= REQUEST_FLAG_STREAM;
 	request->function = "qwen_chat_stream";
 	stream->call = engine_submit(request, context->multi_call_memory_ctx);
-	engine_next(stream->call, &reply, true);
-	if (reply.type != FRAME_ACCEPTED)
-		ereport(ERROR, (errcode(ERRCODE_SYSTEM_ERROR), errmsg("the qwen engine did not accept the request")));
-	engine_go(stream->call);
 	return stream;
 }
 
@@ -384,7 +379,9 @@ chat_stream(FunctionCallInfo fcinfo, InputForm form)
 	stream = context->user_fctx;
 	for (;;)
 	{
-		engine_next(stream->call, &reply, true);
+		do
+			engine_next(stream->call, &reply, true);
+		while (reply.type == FRAME_ACCEPTED && engine_goes_on(stream->call, &reply));
 		if (reply.type == FRAME_PIECE && reply.piece.kind == PIECE_CONTENT)
 		{
 			StreamPiece piece = {reply.piece.text, NULL};

@@ -33,9 +33,8 @@ limits_set_worker(const LimitWorker *it)
 	worker = it;
 }
 
-/* Is this the worker of a job? */
-static bool
-is_job(void)
+bool
+limits_is_job(void)
 {
 	return MyBackendType == B_BG_WORKER && !IsParallelWorker();
 }
@@ -44,7 +43,7 @@ is_job(void)
 static bool
 waits_for_limits(void)
 {
-	return qwen_limit_action == LIMIT_ACTION_WAIT || is_job();
+	return qwen_limit_action == LIMIT_ACTION_WAIT || limits_is_job();
 }
 
 /* What to do about it. */
@@ -135,7 +134,7 @@ pause_before_next_try(const LimitRefusal *refusal, const LimitCompany *company, 
 	company->wait(pause_ms);
 	limits_refresh();
 	usage_sweep();
-	if (is_job())
+	if (limits_is_job())
 		check_job(refusal);
 }
 

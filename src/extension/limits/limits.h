@@ -104,8 +104,11 @@ extern void limits_set_worker(const LimitWorker *worker);
 /* Leave by it; as usage_release. May be repeated. Never raises. used: what it has used until now, where held. */
 extern bool limits_leave(LimitPass *pass, bool ended, LimitDemand *used);
 
-/* GO could not be sent. */
+/* GO could not be sent, or the engine did not take it: as if the request had never passed. Never raises. */
 extern void limits_take_back(LimitPass *pass);
+
+/* Is this the worker of a job? It has nobody to tell of an error, and time. */
+extern bool limits_is_job(void);
 
 /* How many requests this session's roles may have under way at once; INT_MAX: no limit. For batches. */
 extern int limits_window(void);

@@ -175,6 +175,8 @@ settle(Charge *charge, const RequestMeter *meter, uint64 now_us)
 			continue;
 		usage_advance(role, now_us);
 		usage_give_back(role, second, unused);
+		if (charge->undone)
+			usage_give_back_request(role, second);
 		role->reserved_tokens -= charge->max_tokens - charge->counted_tokens;
 		role->n_running--;
 	}
@@ -266,6 +268,7 @@ usage_take_back(uint32 meter)
 {
 	atomic_store(&qwen_page->meters[meter].prompt_tokens, 0);
 	atomic_store(&qwen_page->meters[meter].completion_tokens, 0);
+	usage_memory->charges[meter].undone = true;
 	look_at_charge(meter, true, true, NULL);
 }
 

@@ -163,3 +163,10 @@ usage_give_back(RoleUsage *usage, uint64 second, uint32 tokens)
 	take_from(usage->day_tokens, DAY_BUCKETS, usage->second / DAY_BUCKET_SECONDS, second / DAY_BUCKET_SECONDS, tokens);
 	usage->n_tokens -= tokens;
 }
+
+void
+usage_give_back_request(RoleUsage *usage, uint64 second)
+{
+	take_from(usage->requests, MINUTE_BUCKETS, usage->second, second, 1);
+	usage->n_requests--;
+}

@@ -37,7 +37,8 @@
 typedef struct Go
 {
 	bool is_given;
-	uint32 meter; /* in the status page */
+	bool has_no_room; /* the engine's queue was full: it is not, but will be */
+	uint32 meter;     /* in the status page */
 	TimestampTz at;
 } Go;
 
@@ -134,6 +135,14 @@ activity_set_go(int i, uint32 meter)
 }
 
 void
+activity_set_no_room(int i)
+{
+	Go go = {.has_no_room = true};
+
+	session_list_write_part(list, i, offsetof(Listing, go), &go, sizeof go);
+}
+
+void
 activity_remove(int i)
 {
 	session_list_free(list, i);
@@ -172,6 +181,8 @@ state_name(const Listing *entry, bool has_begun)
 {
 	if (entry->go.is_given)
 		return has_begun ? "running" : "waiting";
+	if (entry->go.has_no_room)
+		return "waiting";
 	return entry->prompt_tokens > 0 ? "limited" : "submitted";
 }
 

@@ -14,6 +14,7 @@ extern int activity_add(const WatchedRequest *watched);
 extern void activity_set_model(int entry, const char *model);
 extern void activity_set_prompt_tokens(int entry, uint32 prompt_tokens);
 extern void activity_set_go(int entry, uint32 meter);
+extern void activity_set_no_room(int entry);
 extern void activity_remove(int entry);
 
 /* What the engine has computed for the requests of a session that have not ended. */

@@ -82,6 +82,14 @@ watch_go(WatchedRequest *watched, uint32 meter)
 }
 
 void
+watch_no_room(WatchedRequest *watched)
+{
+	watched->has_go = false;
+	if (watched->entry >= 0)
+		activity_set_no_room(watched->entry);
+}
+
+void
 watch_end(WatchedRequest *watched)
 {
 	if (watched->ended_us != 0)

@@ -37,6 +37,9 @@ extern void watch_accepted(WatchedRequest *watched, const Accepted *accepted);
 /* GO is about to be sent, with this meter. */
 extern void watch_go(WatchedRequest *watched, uint32 meter);
 
+/* The engine had no room for it: it will have another GO. */
+extern void watch_no_room(WatchedRequest *watched);
+
 /* Nothing more will come from the engine; may be repeated. */
 extern void watch_end(WatchedRequest *watched);
 
