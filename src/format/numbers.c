@@ -139,6 +139,23 @@ digits_of(Decimal bound)
 	return n;
 }
 
+static Decimal
+power_of_ten(int n)
+{
+	Decimal power = 1;
+
+	while (n-- > 0)
+		power *= 10;
+	return power;
+}
+
+/* The farthest from zero that can be written. */
+static Decimal
+farthest(const NumberSet *set)
+{
+	return power_of_ten(set->integer_digits) * DECIMAL_ONE - 1;
+}
+
 void
 number_set_close(NumberSet *set)
 {
@@ -152,6 +169,9 @@ number_set_close(NumberSet *set)
 	set->integer_digits = (uint8_t) (digits < DECIMAL_INTEGER_DIGITS ? digits : DECIMAL_INTEGER_DIGITS);
 	set->fraction_digits = set->step % 100 || (set->lo == set->hi && set->lo % 100) ? DECIMAL_DIGITS : 16;
 	set->is_plain = set->lo == all.lo && set->hi == all.hi && !set->step && !set->n_nots && !set->n_except;
+	/* the least multiple may have a digit more than the bound */
+	if (!number_set_meets(set, -farthest(set), farthest(set)))
+		set->integer_digits = DECIMAL_INTEGER_DIGITS;
 }
 
 static bool
@@ -200,16 +220,6 @@ number_set_meets(const NumberSet *set, Decimal lo, Decimal hi)
 	return false;
 }
 
-static Decimal
-power_of_ten(int n)
-{
-	Decimal power = 1;
-
-	while (n-- > 0)
-		power *= 10;
-	return power;
-}
-
 /* Is there a number of the set whose absolute value lies between lo and hi, and that is not "-0"? */
 static bool
 meets_signed(const NumberSet *set, bool negative, Decimal lo, Decimal hi)
@@ -228,7 +238,7 @@ prefix_lives(const NumberSet *set, const NumberPrefix *prefix)
 	switch (prefix->phase)
 	{
 		case PHASE_MINUS:
-			return number_set_meets(set, set->lo, -1);
+			return number_set_meets(set, -farthest(set), -1);
 		case PHASE_INTEGER:
 			if (set->is_plain)
 				return !set->is_whole || !prefix->negative || value > 0;

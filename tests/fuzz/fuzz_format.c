@@ -42,26 +42,25 @@ LLVMFuzzerTestOneInput(const uint8_t *data, size_t size)
 	state = format_start(format);
 	for (int step = 0; step < STEPS && !format_is_over(format, state); step++)
 	{
-		unsigned char next[256];
-		int n = 0;
+		FormatState next = 0;
+		unsigned char byte = 0, order;
 
-		for (int byte = 0; byte < 256; byte++)
+		/* all bytes in some order until one goes on */
+		seed = seed * 6364136223846793005u + 1442695040888963407u;
+		order = (unsigned char) (seed >> 41 | 1);
+		for (int i = 0; i < 256 && !next && format_status(format).code == STATUS_OK; i++)
 		{
-			char c = (char) byte;
-
-			if (format_take(format, state, &c, 1))
-				next[n++] = (unsigned char) byte;
+			byte = (unsigned char) ((seed >> 33) + (unsigned) i * order);
+			next = format_take(format, state, (char *) &byte, 1);
 		}
 		if (format_status(format).code != STATUS_OK)
 			break;
 		/* no dead ends */
-		PROMISE(n > 0 || format_is_complete(format, state));
-		if (n == 0)
+		PROMISE(next || format_is_complete(format, state));
+		if (!next)
 			break;
-		seed = seed * 6364136223846793005u + 1442695040888963407u;
-		write_u8(&answer, next[(seed >> 33) % (unsigned) n]);
-		state = format_take(format, state, (char *) answer.data + answer.length - 1, 1);
-		PROMISE(state != 0);
+		write_u8(&answer, byte);
+		state = next;
 	}
 	if (format_status(format).code == STATUS_OK && format_complete(format, state, &answer).code == STATUS_OK)
 	{

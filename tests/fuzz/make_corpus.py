@@ -83,6 +83,11 @@ def small_texts():
         save("format", name, how + tools.encode())
     for name, text in (("classes", "^[^a-z\\d]\\w+\\s?$|\\p{Lu}{2,3}"), ("ahead", "^(?!x)(?=..b)[a-z]+(?:$|q)"), ("counts", "(a{2}|b{1,}?){0,3}\\x41\\u{1f600}")):
         save("pattern", name, text)
+    # bytes choose keywords by their place in fuzz_schema.c
+    save("schema", "members", bytes((9, 0, 4, 2, 2, 0, 1, 0, 0, 2, 1, 1, 0, 5, 3, 1, 0, 4, 0, 9, 1, 1, 0, 1)))
+    save("schema", "strings", bytes((5, 1, 30, 4, 3, 0, 0, 30, 2, 28, 1, 29, 4)))
+    save("schema", "alternatives", bytes((77, 0, 2, 33, 2, 1, 0, 0, 1, 0, 1, 1, 22, 3, 35, 1, 21, 2, 6)))
+    save("schema", "names", bytes((3, 0, 4, 0, 5, 6, 1, 30, 2, 7, 3, 4, 1, 0, 4, 5, 1, 5, 1, 0, 2)))
     save("detokenizer", "cut", b"\x02caf\xc3\xa9 \xf0\x9f\x91\x8d\xe2\x82")
     save("detokenizer", "ill_formed", b"\x00\xf0\x80\x80\xed\xa0\x80\xff\xc0\xafA\xe2\x28\xa1")
 

@@ -11,7 +11,7 @@ import sys
 
 HERE = os.path.dirname(os.path.abspath(__file__))
 # longest input in bytes: what a door's inputs need, no more, since short ones are run more often
-LENGTHS = {"configured_models": 400, "detokenizer": 64, "stop_matcher": 160, "protocol": 400, "tool_calls": 600, "answer": 200, "gguf": 20000, "loader": 20000, "adapter": 2000}
+LENGTHS = {"configured_models": 400, "detokenizer": 64, "stop_matcher": 160, "protocol": 400, "tool_calls": 600, "answer": 200, "gguf": 20000, "loader": 20000, "adapter": 2000, "schema": 160, "pattern": 120, "format": 500}
 DEFAULT_LENGTH = 1500
 
 

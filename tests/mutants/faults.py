@@ -209,6 +209,8 @@ MODEL = [
 ENGINE = [
     fault("mask-too-long", "src/format/masks.c", "if (slice->longer_characters[i] > chosen->letters &&", "if (slice->longer_characters[i] > chosen->letters + 8 &&",
           "a token of more letters than maxLength leaves is allowed", "unit:format"),
+    fault("minus-before-too-many-digits", "src/format/numbers.c", "return number_set_meets(set, -farthest(set), -1);", "return number_set_meets(set, set->lo, -1);",
+          "a minus may come where no number below zero can be written", "unit:format"),
     fault("name-that-is-used-up", "src/format/masks.c", "if (place->used != 0 && language->least_longest != NO_LIMIT)", "if (place->used != 0 && !language)",
           "the last name that begins so may come although it is used", "unit:format"),
     fault("letters-of-another-set", "src/format/masks.c", "if (is_quoted && language->within[place.state] >> set & 1)", "if (is_quoted && place.state != 0)",

@@ -102,6 +102,13 @@ static const FormatCase cases[] = {
 	 "\"^score$\":{\"minimum\":10}},\"required\":[\"score\"],\"additionalProperties\":false}",
 	 {"{\"score\": 10}", "{\"score\": 15}", NULL},
 	 {"{\"score\": 5}", "{\"score\": 11}", "{}", NULL}},
+	/* numbers of which the least has more digits than its bound; and the only one below zero */
+	{"{\"type\":\"integer\",\"multipleOf\":9007199254740993,\"minimum\":9007199254740994}",
+	 {"18014398509481986", "27021597764222979", NULL},
+	 {"9007199254740993", "0", "18014398509481987", NULL}},
+	{"{\"type\":\"integer\",\"multipleOf\":9007199254740993,\"not\":{\"const\":-9007199254740993}}",
+	 {"0", "9007199254740993", NULL},
+	 {"-9007199254740993", "-", "-1", NULL}},
 	/* words with blanks between them, of which Unicode has others */
 	{"{\"type\":\"regex\",\"pattern\":\"^\\\\S+( \\\\S+){0,9}$\"}",
 	 {"a", "a b \xC3\xA9", "\"a\" \\", NULL},
