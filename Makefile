@@ -423,7 +423,7 @@ fuzz:
 check-versions:
 	@tests/tools/check_postgres_versions.sh $(CACHE_DIR)/versions
 
-# SQL and cluster tests on PostgreSQL 15, 17 and 18, with pgvector; MATRIX="forky:18" chooses, MATRIX_SQL and MATRIX_CLUSTER the tests
+# SQL and cluster tests on PostgreSQL 15, 17, 18 and 19, as README.md says; MATRIX="forky:18" chooses, MATRIX_SQL and MATRIX_CLUSTER the tests
 .PHONY: check-matrix
 check-matrix: model
 	@tests/tools/check_matrix.sh $(CACHE_DIR) $(MATRIX)
@@ -433,7 +433,7 @@ check-matrix: model
 dist:
 	@PG_CONFIG=$(PG_CONFIG) tests/tools/make_dist.sh $(CURDIR)/build/dist
 
-# Debian packages of HEAD, in build/deb/SUITE; SUITES="bookworm" chooses. Not part of check: it fetches a small system for each
+# Debian packages of HEAD, in build/deb/SUITE; SUITES="bookworm" chooses, ARM=1 cross-builds for arm64. Not part of check: it fetches a small system for each
 SUITES ?= bookworm trixie forky
 .PHONY: deb
 deb:

@@ -35,7 +35,7 @@ fail() {
 
 # base SUITE: the image debian:SUITE-slim, as localhost has it.
 base() {
-	local root=$cache/containers-base/$1
+	local root=$cache/bare/$1
 	if [ ! -e "$root/base-ready" ]; then
 		make_folder "$root" "$1"
 		umount "$root/dev/shm" "$root/dev" "$root/proc"

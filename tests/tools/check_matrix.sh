@@ -10,7 +10,12 @@ source_dir=$(cd "$(dirname "$0")/../.." && pwd)
 in_own_namespace "$0" "$@"
 cache=$1
 shift
-[ $# -gt 0 ] || set -- bookworm:15 trixie:17 forky:18
+# what README.md says of each version whose tests are run
+promised=$(sed -n 's/^| \([0-9]*\)[^|]*|[^|]*| all.*/\1/p' "$source_dir/README.md" | tr '\n' ' ')
+all="bookworm:15 trixie:17 forky:18 experimental:19"
+[ "$promised" = "$(echo "$all" | tr ' ' '\n' | sed 's/.*://' | tr '\n' ' ')" ] || { echo "FAILED: README.md promises PostgreSQL $promised- and this runs $all"; exit 1; }
+# shellcheck disable=SC2086
+[ $# -gt 0 ] || set -- $all
 sql=${MATRIX_SQL:-$(cd "$source_dir" && echo tests/sql/*.sql)}
 cluster=${MATRIX_CLUSTER:-tests/cluster}
 

@@ -3,7 +3,7 @@
 #
 # The packages of suite S come to RESULT/S. Each is built twice in different folders; that both have the same bytes is checked, and
 # lintian's word of errors and warnings ends the run. RESULT/S/before has packages of the version before, made of its sources by the packaging of
-# now, to be upgraded from. Needs root (or sudo); about 2 GB a suite the first time. The folders stay below CACHE/deb.
+# now, to be upgraded from. With ARM=1 it is arm64 alone, cross-built once, into RESULT/S-arm64. Needs root (or sudo); about 2 GB a suite the first time. The folders stay below CACHE/deb.
 set -euo pipefail
 source_dir=$(cd "$(dirname "$0")/../.." && pwd)
 . "$source_dir/tests/tools/debian_folder.sh"
@@ -69,11 +69,52 @@ packages_before() {
 	touch "$root/before/ready"
 }
 
+# The compiler and libraries of arm64. postgresql-server-dev-N is no package that two architectures can have at once, and asks for a whole LLVM of the other:
+# its headers are unpacked to /opt/arm64, and a pg_config says so.
+ready_for_arm64() {
+	local root=$1 version
+	[ ! -e "$root/arm64-ready" ] || return 0
+	in_folder "$root" sh -ec 'dpkg --add-architecture arm64; apt-get update -qq; apt-get install -y -qq --no-install-recommends crossbuild-essential-arm64 \
+		libicu-dev:arm64 libjansson-dev:arm64 libkrb5-dev:arm64 libpcre2-dev:arm64 liburing-dev:arm64 libutf8proc-dev:arm64' >&2
+	for version in $(ls "$root/usr/lib/postgresql"); do
+		in_folder "$root" sh -ec 'mkdir -p /opt/arm64 && cd /opt/arm64 && apt-get download -qq "postgresql-server-dev-$1:arm64" && dpkg -x postgresql-server-dev-"$1"_*.deb . && rm ./*.deb
+			printf "#!/bin/sh\nexec /usr/lib/postgresql/$1/bin/pg_config \"\$@\" | sed s,/usr/include/postgresql,/opt/arm64/usr/include/postgresql,\n" >"pg_config-$1"; chmod 755 "pg_config-$1"' sh "$version" >&2
+	done
+	touch "$root/arm64-ready"
+}
+
+# arm64 ROOT SUITE: its packages, of which the engine runs where there is an emulator.
+arm64() {
+	local root=$1 suite=$2 result_here=$result/$2-arm64
+	ready_for_arm64 "$root"
+	source_of "$root" "$suite" build/arm64 "$commit" "$upstream"
+	sed -i 's|PG_CONFIG=/usr/lib/postgresql/$$v/bin/pg_config|PG_CONFIG=/opt/arm64/pg_config-$$v|' "$root/build/arm64/qwen-pg-$upstream/debian/rules"
+	build "$root" build/arm64 "qwen-pg-$upstream" nocheck -aarm64 -d -B
+	rm -rf "$result_here"
+	mkdir -p "$result_here"
+	cp "$root"/build/arm64/*_arm64.deb "$result_here/"
+	mkdir "$root/build/arm64/unpacked"
+	for deb in "$result_here"/qwen-pg-engine_*.deb "$result_here"/postgresql-*-qwen-pg_*.deb; do
+		dpkg-deb -x "$deb" "$root/build/arm64/unpacked"
+	done
+	for file in "$root"/build/arm64/unpacked/usr/lib/postgresql/*/lib/qwen_pg.so "$root/build/arm64/unpacked/usr/lib/qwen-pg/qwen_engine"; do
+		readelf -h "$file" | grep -q AArch64 || { echo "FAILED: $(basename "$file") is not of arm64"; exit 1; }
+	done
+	"$source_dir/tests/tools/install_packages.sh" qemu-user
+	qemu-aarch64 -L "$root" "$root/build/arm64/unpacked/usr/lib/qwen-pg/qwen_engine" --version | grep -qx "qwen_engine $upstream" || { echo "FAILED: the engine of arm64 does not run"; exit 1; }
+	rm -rf "$root/build/arm64"
+	echo "$suite, arm64: $(cd "$result_here" && ls ./*.deb | sed 's|^./||' | tr '\n' ' ')"
+}
+
 for suite in "$@"; do
 	root=$cache/deb/$suite
 	make_folder "$root" "$suite"
 	install_once "$root" build-ready build-essential debhelper lintian fakeroot postgresql-server-dev-all libicu-dev libjansson-dev libkrb5-dev libpcre2-dev liburing-dev \
 		libutf8proc-dev libcmocka-dev
+	if [ -n "${ARM:-}" ]; then
+		arm64 "$root" "$suite"
+		continue
+	fi
 	for folder in build/one build/another; do
 		source_of "$root" "$suite" "$folder" "$commit" "$upstream"
 		options=
