@@ -30,7 +30,11 @@ MACHINE := $(firstword $(subst -, ,$(shell $(CC) -dumpmachine)))
 ifndef AVXVNNI
 AVXVNNI := $(if $(filter x86_64,$(MACHINE)),$(shell $(or $(CC_LOOPS),$(CC)) -mavxvnni -E -x c /dev/null >/dev/null 2>&1 && echo VEX))
 endif
-OTHER_KERNELS := $(if $(filter x86_64,$(MACHINE)),,%_avx2.c %_avx512.c) $(if $(AVXVNNI),,%_avxvnni.c) $(if $(filter aarch64,$(MACHINE)),,%_neon.c)
+# ARM's products of matrices of bytes, unless the compiler is older
+I8MM_FLAGS := -march=armv8.2-a+dotprod+i8mm
+I8MM := $(if $(filter aarch64,$(MACHINE)),$(shell $(or $(CC_LOOPS),$(CC)) $(I8MM_FLAGS) -E -x c /dev/null >/dev/null 2>&1 && echo yes))
+OTHER_KERNELS := $(if $(filter x86_64,$(MACHINE)),,%_avx2.c %_avx512.c) $(if $(AVXVNNI),,%_avxvnni.c) \
+	$(if $(filter aarch64,$(MACHINE)),,%_neon.c) $(if $(I8MM),,%_i8mm.c)
 ENGINE_SOURCES := $(filter-out $(OTHER_KERNELS),$(ENGINE_SOURCES))
 ENGINE_OBJECTS := $(ENGINE_SOURCES:%.c=$(B)/%.o)
 ENGINE_LIBRARY := $(B)/libqwen_engine.a
@@ -80,7 +84,8 @@ $(B)/kernels/%_avx2.o: ISA_FLAGS := -mavx2 -mfma -mf16c
 AVX512_FLAGS := -mavx512f -mavx512bw -mavx512vl -mavx512dq -mavx512vnni -mfma -mf16c
 $(B)/kernels/%_avx512.o: ISA_FLAGS := $(AVX512_FLAGS)
 $(B)/kernels/%_avxvnni.o: ISA_FLAGS := $(if $(filter EVEX,$(AVXVNNI)),$(AVX512_FLAGS),-mavx2 -mfma -mf16c -mavxvnni)
-$(B)/kernels/select.o $(B)/tests/kernels/check_kernels.o: ISA_FLAGS := $(AVXVNNI:%=-DQWEN_AVXVNNI_%)
+$(B)/kernels/%_i8mm.o: ISA_FLAGS := $(I8MM_FLAGS)
+$(B)/kernels/select.o $(B)/tests/kernels/check_kernels.o: ISA_FLAGS := $(AVXVNNI:%=-DQWEN_AVXVNNI_%) $(I8MM:yes=-DQWEN_I8MM)
 $(B)/kernels/%_neon.o: ISA_FLAGS := -march=armv8.2-a+dotprod
 
 $(ENGINE_LIBRARY): $(ENGINE_OBJECTS)
@@ -227,6 +232,11 @@ check-kernels: $(CHECK_KERNELS)
 .PHONY: check-evex
 check-evex:
 	@$(MAKE) --no-print-directory -j$(JOBS) B=build/evex AVXVNNI=EVEX check-kernels
+
+# the transformer with each number of threads from 1 to 64, not with some of them; not part of check
+.PHONY: check-thread-counts
+check-thread-counts:
+	@QWEN_TEST_ALL_THREADS=1 $(MAKE) --no-print-directory check-unit UNIT_TESTS=$(B)/tests/unit/test_forward
 
 GOLDEN_PARTS := logits adapters guesses scheduled typed sampling formats tokenizer template greedy
 check-golden: $(GOLDEN_PARTS:%=check-golden-%)
@@ -443,11 +453,6 @@ deb:
 .PHONY: check-packages
 check-packages: model
 	@tests/tools/check_packages.sh $(CACHE_DIR) $(CURDIR)/build/deb $(MODEL) $(SUITES)
-
-# docs/containers built and run by podman, with the packages of trixie and forky
-.PHONY: check-containers
-check-containers: model
-	@tests/tools/check_containers.sh $(CACHE_DIR) $(CURDIR)/build/deb $(MODEL)
 
 # a real pg_upgrade from 15 to 17 with work waiting; not part of check: it fetches a small system
 .PHONY: check-upgrade

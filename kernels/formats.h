@@ -336,5 +336,6 @@ extern const Kernels kernels_avx2;
 extern const Kernels kernels_avxvnni;
 extern const Kernels kernels_avx512;
 extern const Kernels kernels_neon;
+extern const Kernels kernels_i8mm;
 
 #endif

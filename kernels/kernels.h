@@ -1,8 +1,8 @@
 /*
  * kernels.h - the door of the room: quantized block formats, packing, matrix and vector math.
  *
- * Every operation has a portable C version (kernels_portable.c) and versions for AVX2+FMA, AVX-VNNI, AVX-512 VNNI and
- * ARM's NEON with dot products. All versions read the same packed layout and give the same bits: the order of
+ * Every operation has a portable C version (kernels_portable.c) and versions for AVX2+FMA, AVX-VNNI, AVX-512 VNNI, and
+ * ARM's NEON with dot products or products of matrices (i8mm). All versions read the same packed layout and give the same bits: the order of
  * operations inside one output is fixed, and fused multiply-add is part of the definition (fmaf in C). So an answer
  * depends neither on the machine's instruction set nor on how many tokens or sequences share a batch nor on the number
  * of threads. kernels_select() fills the table with the best version the CPU has; QWEN_ISA, a table's name, forces one.
@@ -234,7 +234,7 @@ typedef struct DeltaRows
 
 typedef struct Kernels
 {
-	const char *name; /* "portable", "avx2", "avxvnni", "avx512", "neon" */
+	const char *name; /* "portable", "avx2", "avxvnni", "avx512", "neon", "i8mm" */
 
 	/* Quantize rows of one panel: x: [n_tokens][x_stride], n_cols a multiple of 32 (n_tokens <= PANEL_TOKENS); out: the
 	 * panel. */

@@ -17,6 +17,7 @@
 #endif
 #define LANE_GROUPS 1 /* 16 registers */
 #define LANE_SUMS 4   /* running sums of sixteen lanes that fit the registers beside what they are made of */
+#define LANE_STEPS 1
 
 typedef struct F32x16
 {

@@ -10,6 +10,7 @@
 #define LANES_TABLE kernels_avx512
 #define LANE_GROUPS 2 /* 32 registers */
 #define LANE_SUMS 24  /* running sums of sixteen lanes that fit the registers beside what they are made of */
+#define LANE_STEPS 1
 
 typedef __m512 F32x16;
 typedef __m512i I32x16;

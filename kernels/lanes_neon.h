@@ -3,15 +3,19 @@
  *
  * The dot product of bytes (sdot, ARMv8.2's "dotprod") takes both sides signed. Weights up to 63 are the same number
  * either way; the biased bytes of Q8_0 (0 … 255) are made signed again by turning their highest bit over, and then have
- * no bias to be taken off. The mixed product (usdot, of i8mm) would save that one instruction and is not asked for.
+ * no bias to be taken off. lanes_i8mm.h, which includes this file, brings the mixed product, and that of two rows.
  */
 #ifndef QWEN_LANES_H
 #define QWEN_LANES_H
 
 #include <arm_neon.h>
 
+#ifndef LANES_NAME
 #define LANES_NAME "neon"
 #define LANES_TABLE kernels_neon
+#define LANES_SIGNED_PRODUCTS /* weights are made signed */
+#define LANE_STEPS 1
+#endif
 #define LANE_GROUPS 1 /* 32 registers, four for sixteen lanes */
 #define LANE_SUMS 4   /* running sums of sixteen lanes that fit the registers beside what they are made of */
 
@@ -261,6 +265,8 @@ b_broadcast4(const uint8_t *p)
 	return (U8x64){{all, all, all, all}};
 }
 
+#ifdef LANES_SIGNED_PRODUCTS
+
 /* Both sides as signed bytes. */
 LANE int32x4_t
 dot_signed(int32x4_t acc, uint8x16_t weights, uint8x16_t x)
@@ -292,5 +298,7 @@ i_start_biased(const int16_t *pair)
 	(void) pair; /* the bias is taken off the weights themselves */
 	return i_zero();
 }
+
+#endif
 
 #endif

@@ -30,6 +30,7 @@ typedef struct U8x64
 #define LANE static inline
 #define LANE_GROUPS 2
 #define LANE_SUMS 16
+#define LANE_STEPS 1 /* steps of four inputs that one product takes */
 #define LANES(i) for (unsigned i = 0; i < 16; i++)
 
 /* A function of lanes with one expression for lane i. */

@@ -383,20 +383,30 @@ dot_biased_tile(const uint8_t *steps, const uint32_t first, const uint8_t *const
 
 		EACH_GROUP sums[g][i] = start;
 	}
+	EACH_GROUP begin_pairs(n, sums[g]);
 #pragma GCC unroll 8
-	for (uint32_t step = 0; step < Q8_0_TILE_STEPS; step++)
+	for (uint32_t step = 0; step < Q8_0_TILE_STEPS; step += LANE_STEPS)
 	{
-		U8x64 w[LANE_GROUPS];
+		U8x64 w[LANE_STEPS][LANE_GROUPS];
 
-		EACH_GROUP w[g] = b_load(steps + step * 128 + (first + g) * 64);
+		EACH_STEP EACH_GROUP w[s][g] = b_load(steps + (step + s) * 128 + (first + g) * 64);
+#if LANE_STEPS == 2
+		const uint8_t *eight[2 * ATTENTION_GROUP];
+
+		for (uint32_t i = 0; i < n; i++)
+			eight[i] = x[i] + 4 * step;
+		EACH_GROUP d_add_two(sums[g], n, w[0][g], w[1][g], eight);
+#else
 #pragma GCC unroll 12
 		for (uint32_t i = 0; i < n; i++)
 		{
 			U8x64 four = b_broadcast4(x[i] + 4 * step);
 
-			EACH_GROUP sums[g][i] = i_dot_biased(sums[g][i], w[g], four);
+			EACH_GROUP sums[g][i] = i_dot_biased(sums[g][i], w[0][g], four);
 		}
+#endif
 	}
+	EACH_GROUP end_pairs(n, sums[g]);
 }
 
 /* As attention_scores, for a tile of keys and queries as attention_queries left them (rows of stride bytes). */

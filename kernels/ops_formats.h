@@ -52,13 +52,14 @@ q8_0_block(const uint8_t *tile, const uint8_t *block, const uint32_t n_tokens, F
 		block = LANE_GROUPS == 1 ? load_again(block) : block;
 		begin_biased(block, n_tokens, sums);
 #pragma GCC unroll 8
-		for (uint32_t step = 0; step < 8; step++)
+		for (uint32_t step = 0; step < 8; step += LANE_STEPS)
 		{
-			U8x64 w[LANE_GROUPS];
+			U8x64 w[LANE_STEPS][LANE_GROUPS];
 
-			EACH_GROUP w[g] = b_load(tile + 64 + step * 128 + (first + g) * 64);
+			EACH_STEP EACH_GROUP w[s][g] = b_load(tile + 64 + (step + s) * 128 + (first + g) * 64);
 			add_biased(panel_quants(block, 0) + 4 * step, n_tokens, w, sums);
 		}
+		EACH_GROUP end_pairs(n_tokens, sums[g]);
 		EACH_GROUP add_scaled(block, n_tokens, f_load_f16(tile + 32 * (first + g)), sums[g], acc[first + g]);
 	}
 }
@@ -69,20 +70,21 @@ dot_table(const uint8_t *weights, const uint8_t *block, const uint32_t n_tokens,
 {
 	begin_biased(block, n_tokens, sums);
 #pragma GCC unroll 4
-	for (uint32_t step = 0; step < 4; step++)
+	for (uint32_t step = 0; step < 4; step += LANE_STEPS)
 	{
-		U8x64 low[LANE_GROUPS], high[LANE_GROUPS];
+		U8x64 low[LANE_STEPS][LANE_GROUPS], high[LANE_STEPS][LANE_GROUPS];
 
-		EACH_GROUP
+		EACH_STEP EACH_GROUP
 		{
-			U8x64 w = b_load(weights + step * 128 + g * 64);
+			U8x64 w = b_load(weights + (step + s) * 128 + g * 64);
 
-			low[g] = b_values(iq4_table, b_low(w));
-			high[g] = b_values(iq4_table, b_high(w));
+			low[s][g] = b_values(iq4_table, b_low(w));
+			high[s][g] = b_values(iq4_table, b_high(w));
 		}
 		add_biased(panel_quants(block, 0) + 4 * step, n_tokens, low, sums);
 		add_biased(panel_quants(block, 0) + 16 + 4 * step, n_tokens, high, sums);
 	}
+	EACH_GROUP end_pairs(n_tokens, sums[g]);
 }
 
 /* One block of IQ4_NL. */
@@ -134,6 +136,7 @@ mxfp4_block(const uint8_t *nibbles, const uint8_t *exponents, const uint8_t *blo
 
 			EACH_GROUP sums[g][t] = start;
 		}
+		EACH_GROUP begin_pairs(n_tokens, sums[g]);
 #pragma GCC unroll 2
 		for (uint32_t chain = 0; chain < 2; chain++)
 		{
@@ -141,22 +144,23 @@ mxfp4_block(const uint8_t *nibbles, const uint8_t *exponents, const uint8_t *blo
 
 			EACH_TOKEN EACH_GROUP dots[g][t] = d_begin(sums[g][t]);
 #pragma GCC unroll 2
-			for (uint32_t step = 2 * chain; step < 2 * chain + 2; step++)
+			for (uint32_t step = 2 * chain; step < 2 * chain + 2; step += LANE_STEPS)
 			{
-				U8x64 low[LANE_GROUPS], high[LANE_GROUPS];
+				U8x64 low[LANE_STEPS][LANE_GROUPS], high[LANE_STEPS][LANE_GROUPS];
 
-				EACH_GROUP
+				EACH_STEP EACH_GROUP
 				{
-					U8x64 w = b_load(nibbles + step * 128 + (first + g) * 64);
+					U8x64 w = b_load(nibbles + (step + s) * 128 + (first + g) * 64);
 
-					low[g] = b_values(mxfp4_table, b_low(w));
-					high[g] = b_values(mxfp4_table, b_high(w));
+					low[s][g] = b_values(mxfp4_table, b_low(w));
+					high[s][g] = b_values(mxfp4_table, b_high(w));
 				}
 				add_dots(panel_quants(block, 0) + 4 * step, n_tokens, low, dots);
 				add_dots(panel_quants(block, 0) + 16 + 4 * step, n_tokens, high, dots);
 			}
 			EACH_TOKEN EACH_GROUP sums[g][t] = d_total(dots[g][t], sums[g][t]);
 		}
+		EACH_GROUP end_pairs(n_tokens, sums[g]);
 		EACH_GROUP add_scaled(block, n_tokens, f_load_exponent(exponents + 16 * (first + g)), sums[g], acc[first + g]);
 	}
 }
@@ -209,6 +213,7 @@ block_points(const GridFormat format, const uint8_t *head, const uint8_t *block,
 
 			EACH_GROUP sums[g][t] = start;
 		}
+		EACH_GROUP begin_pairs(n_tokens, sums[g]);
 #pragma GCC unroll 4
 		for (uint32_t lookup = piece * n_lookups / n_pieces; lookup < (piece + 1) * n_lookups / n_pieces; lookup++)
 		{
@@ -217,19 +222,16 @@ block_points(const GridFormat format, const uint8_t *head, const uint8_t *block,
 			EACH_GROUP points[g] =
 				b_points(format, numbers + 64 * lookup + 32 * (first + g), planes + 8 * lookup + 4 * (first + g));
 #pragma GCC unroll 4
-			for (uint32_t step = 0; step < n_steps; step++)
+			for (uint32_t step = 0; step < n_steps; step += LANE_STEPS)
 			{
-				U8x64 w[LANE_GROUPS];
+				U8x64 w[LANE_STEPS][LANE_GROUPS];
 
-				EACH_GROUP w[g] = point_weights(format, points[g], b_load(signs + 64 * (first + g)), lookup, step);
-				EACH_TOKEN
-				{
-					U8x64 x = b_broadcast4(turned[t] + 4 * (n_steps * lookup + step));
-
-					EACH_GROUP sums[g][t] = d_total(d_add(d_begin(sums[g][t]), w[g], x), sums[g][t]);
-				}
+				EACH_STEP EACH_GROUP w[s][g] =
+					point_weights(format, points[g], b_load(signs + 64 * (first + g)), lookup, step + s);
+				add_short_chains(turned[0] + 4 * (n_steps * lookup + step), n_tokens, w, sums);
 			}
 		}
+		EACH_GROUP end_pairs(n_tokens, sums[g]);
 		EACH_GROUP add_scaled(block, n_tokens, point_scale(format, head, sub, piece, first + g, d[first + g]), sums[g],
 							  acc[first + g]);
 	}
@@ -293,6 +295,7 @@ dot_half(const uint32_t bits, const uint8_t *sub, const uint8_t *block, const ui
 			start = i_negative_shifted(i_pair_half(panel_sums(block, n_tokens, t), half), bits == 6 ? 5 : 2);
 		EACH_GROUP sums[g][t] = start;
 	}
+	EACH_GROUP begin_pairs(n_tokens, sums[g]);
 #pragma GCC unroll 2
 	for (uint32_t from = 0; from < 4; from += chain)
 	{
@@ -300,20 +303,16 @@ dot_half(const uint32_t bits, const uint8_t *sub, const uint8_t *block, const ui
 
 		EACH_TOKEN EACH_GROUP dots[g][t] = d_begin(sums[g][t]);
 #pragma GCC unroll 4
-		for (uint32_t step = from; step < from + chain; step++)
+		for (uint32_t step = from; step < from + chain; step += LANE_STEPS)
 		{
-			U8x64 w[LANE_GROUPS];
+			U8x64 w[LANE_STEPS][LANE_GROUPS];
 
-			EACH_GROUP w[g] = half_weights(bits, sub, half, step, first + g);
-			EACH_TOKEN
-			{
-				U8x64 x = b_broadcast4(panel_quants(block, t) + 16 * half + 4 * step);
-
-				EACH_GROUP dots[g][t] = d_add(dots[g][t], w[g], x);
-			}
+			EACH_STEP EACH_GROUP w[s][g] = half_weights(bits, sub, half, step + s, first + g);
+			add_dots(panel_quants(block, 0) + 16 * half + 4 * step, n_tokens, w, dots);
 		}
 		EACH_TOKEN EACH_GROUP sums[g][t] = d_total(dots[g][t], sums[g][t]);
 	}
+	EACH_GROUP end_pairs(n_tokens, sums[g]);
 }
 
 /* One sub-block of 32 inputs of Q3_K or Q6_K: with a scale for each half. */

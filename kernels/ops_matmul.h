@@ -105,6 +105,95 @@ offset_start(const uint8_t *block, const uint32_t n_tokens, uint32_t t, const Of
 }
 
 /*
+ * Products are added for LANE_STEPS steps at a time. Where these are two, tokens sit in pairs: their sums are
+ * interleaved once they have their start, and are taken apart behind the last product (lanes_i8mm.h).
+ */
+#define EACH_STEP _Pragma("GCC unroll 2") for (uint32_t s = 0; s < LANE_STEPS; s++)
+
+#if LANE_STEPS == 2
+LANE void
+begin_pairs(const uint32_t n, I32x16 *sums)
+{
+#pragma GCC unroll 6
+	for (uint32_t t = 0; t + 1 < n; t += 2)
+		d_begin_pair(&sums[t], &sums[t + 1]);
+}
+
+LANE void
+end_pairs(const uint32_t n, I32x16 *sums)
+{
+#pragma GCC unroll 6
+	for (uint32_t t = 0; t + 1 < n; t += 2)
+		d_end_pair(&sums[t], &sums[t + 1]);
+}
+
+/* Two steps of all groups for n_tokens tokens, 32 bytes from one's activations to the next one's. */
+LANE void
+add_two_steps(const uint8_t *x, const uint32_t n_tokens, const U8x64 weights[LANE_STEPS][LANE_GROUPS],
+			  I32x16 sums[LANE_GROUPS][PANEL_TOKENS])
+{
+	const uint8_t *rows[PANEL_TOKENS];
+
+	EACH_TOKEN rows[t] = x + 32 * t;
+	EACH_GROUP d_add_two(sums[g], n_tokens, weights[0][g], weights[1][g], rows);
+}
+#else
+#define begin_pairs(n, sums) ((void) (sums))
+#define end_pairs(n, sums) ((void) (sums))
+#endif
+
+/* LANE_STEPS steps of weights that hold w + 128; x: where the first token's activations for them stand. */
+LANE void
+add_biased(const uint8_t *x, const uint32_t n_tokens, const U8x64 weights[LANE_STEPS][LANE_GROUPS],
+		   I32x16 sums[LANE_GROUPS][PANEL_TOKENS])
+{
+#if LANE_STEPS == 2
+	add_two_steps(x, n_tokens, weights, sums);
+#else
+	EACH_TOKEN
+	{
+		U8x64 four = b_broadcast4(x + 32 * t);
+
+		EACH_GROUP sums[g][t] = i_dot_biased(sums[g][t], weights[0][g], four);
+	}
+#endif
+}
+
+/* LANE_STEPS steps of a chain; x: as there. */
+LANE void
+add_dots(const uint8_t *x, const uint32_t n_tokens, const U8x64 weights[LANE_STEPS][LANE_GROUPS],
+		 Dots dots[LANE_GROUPS][PANEL_TOKENS])
+{
+#if LANE_STEPS == 2
+	add_two_steps(x, n_tokens, weights, dots);
+#else
+	EACH_TOKEN
+	{
+		U8x64 four = b_broadcast4(x + 32 * t);
+
+		EACH_GROUP dots[g][t] = d_add(dots[g][t], weights[0][g], four);
+	}
+#endif
+}
+
+/* Chains that are no longer than LANE_STEPS steps; x: as there. */
+LANE void
+add_short_chains(const uint8_t *x, const uint32_t n_tokens, const U8x64 weights[LANE_STEPS][LANE_GROUPS],
+				 I32x16 sums[LANE_GROUPS][PANEL_TOKENS])
+{
+#if LANE_STEPS == 2
+	add_two_steps(x, n_tokens, weights, sums);
+#else
+	EACH_TOKEN
+	{
+		U8x64 four = b_broadcast4(x + 32 * t);
+
+		EACH_GROUP sums[g][t] = d_total(d_add(d_begin(sums[g][t]), weights[0][g], four), sums[g][t]);
+	}
+#endif
+}
+
+/*
  * Steps from … to-1 (of 4) of weights that are nibbles, with fifth bits where there are some (else NULL), of the groups
  * that start at weights and bits: onto dots, for all tokens.
  */
@@ -113,34 +202,24 @@ add_steps(const uint8_t *weights, const uint8_t *bits, const uint8_t *block, con
 		  const uint32_t from, const uint32_t to, Dots dots[LANE_GROUPS][PANEL_TOKENS])
 {
 #pragma GCC unroll 4
-	for (uint32_t step = from; step < to; step++)
+	for (uint32_t step = from; step < to; step += LANE_STEPS)
 	{
-		U8x64 low[LANE_GROUPS], high[LANE_GROUPS];
+		U8x64 low[LANE_STEPS][LANE_GROUPS], high[LANE_STEPS][LANE_GROUPS];
 
-		EACH_GROUP
+		EACH_STEP EACH_GROUP
 		{
-			U8x64 w = b_load(weights + step * 128 + g * 64);
+			U8x64 w = b_load(weights + (step + s) * 128 + g * 64);
 
-			low[g] = b_low(w);
-			high[g] = b_high(w);
+			low[s][g] = b_low(w);
+			high[s][g] = b_high(w);
 			if (bits)
 			{
-				low[g] = b_or(low[g], b_bit_to_4(b_load(bits + g * 64), (int) step));
-				high[g] = b_or(high[g], b_bit_to_4(b_load(bits + g * 64), (int) step + 4));
+				low[s][g] = b_or(low[s][g], b_bit_to_4(b_load(bits + g * 64), (int) (step + s)));
+				high[s][g] = b_or(high[s][g], b_bit_to_4(b_load(bits + g * 64), (int) (step + s) + 4));
 			}
 		}
-		EACH_TOKEN
-		{
-			U8x64 x = b_broadcast4(panel_quants(block, t) + 4 * step);
-
-			EACH_GROUP dots[g][t] = d_add(dots[g][t], low[g], x);
-		}
-		EACH_TOKEN
-		{
-			U8x64 x = b_broadcast4(panel_quants(block, t) + 16 + 4 * step);
-
-			EACH_GROUP dots[g][t] = d_add(dots[g][t], high[g], x);
-		}
+		add_dots(panel_quants(block, 0) + 4 * step, n_tokens, low, dots);
+		add_dots(panel_quants(block, 0) + 16 + 4 * step, n_tokens, high, dots);
 	}
 }
 
@@ -157,7 +236,9 @@ dot_nibbles(const uint8_t *weights, const uint8_t *block, const uint32_t n_token
 
 		EACH_GROUP dots[g][t] = d_begin(start);
 	}
+	EACH_GROUP begin_pairs(n_tokens, dots[g]);
 	add_steps(weights, NULL, block, n_tokens, 0, 4, dots);
+	EACH_GROUP end_pairs(n_tokens, dots[g]);
 	EACH_TOKEN
 	{
 		I32x16 start = offset_start(block, n_tokens, t, offset);
@@ -177,6 +258,7 @@ dot_five_bits(const uint8_t *bits, const uint8_t *block, const uint32_t n_tokens
 
 		EACH_GROUP sums[g][t] = start;
 	}
+	EACH_GROUP begin_pairs(n_tokens, sums[g]);
 #pragma GCC unroll 2
 	for (uint32_t chain = 0; chain < 2; chain++)
 	{
@@ -186,9 +268,10 @@ dot_five_bits(const uint8_t *bits, const uint8_t *block, const uint32_t n_tokens
 		add_steps(bits + 128, bits, block, n_tokens, 2 * chain, 2 * chain + 2, dots);
 		EACH_TOKEN EACH_GROUP sums[g][t] = d_total(dots[g][t], sums[g][t]);
 	}
+	EACH_GROUP end_pairs(n_tokens, sums[g]);
 }
 
-/* Integer sums of weights that hold w + 128. */
+/* Where integer sums of weights that hold w + 128 begin. */
 LANE void
 begin_biased(const uint8_t *block, const uint32_t n_tokens, I32x16 sums[LANE_GROUPS][PANEL_TOKENS])
 {
@@ -198,32 +281,7 @@ begin_biased(const uint8_t *block, const uint32_t n_tokens, I32x16 sums[LANE_GRO
 
 		EACH_GROUP sums[g][t] = start;
 	}
-}
-
-/* One step of them; x: where the first token's four activations stand. */
-LANE void
-add_biased(const uint8_t *x, const uint32_t n_tokens, const U8x64 weights[LANE_GROUPS],
-		   I32x16 sums[LANE_GROUPS][PANEL_TOKENS])
-{
-	EACH_TOKEN
-	{
-		U8x64 four = b_broadcast4(x + 32 * t);
-
-		EACH_GROUP sums[g][t] = i_dot_biased(sums[g][t], weights[g], four);
-	}
-}
-
-/* One step of a chain; x: as there. */
-LANE void
-add_dots(const uint8_t *x, const uint32_t n_tokens, const U8x64 weights[LANE_GROUPS],
-		 Dots dots[LANE_GROUPS][PANEL_TOKENS])
-{
-	EACH_TOKEN
-	{
-		U8x64 four = b_broadcast4(x + 32 * t);
-
-		EACH_GROUP dots[g][t] = d_add(dots[g][t], weights[g], four);
-	}
+	EACH_GROUP begin_pairs(n_tokens, sums[g]);
 }
 
 /* acc += integer sums * weight scale * activation scale, for one group of rows */

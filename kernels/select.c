@@ -70,6 +70,15 @@ has_dot_product(void)
 {
 	return (getauxval(AT_HWCAP) & HWCAP_ASIMDDP) != 0;
 }
+
+#if defined(QWEN_I8MM)
+/* Products of matrices of bytes, from ARMv8.6 on; older headers of the system have no name for it. */
+static bool
+has_i8mm(void)
+{
+	return has_dot_product() && (getauxval(AT_HWCAP2) & 1ul << 13) != 0;
+}
+#endif
 #endif
 
 /* Best first. */
@@ -82,6 +91,9 @@ static const Candidate candidates[] = {
 	{&kernels_avx2, has_avx2},
 #endif
 #if defined(__aarch64__)
+#if defined(QWEN_I8MM)
+	{&kernels_i8mm, has_i8mm},
+#endif
 	{&kernels_neon, has_dot_product},
 #endif
 	{&kernels_portable, always},

@@ -1246,7 +1246,19 @@ shares_cover_everything_once(void **state)
 		}
 }
 
-/* True when a word of the line of /proc/cpuinfo that tells what the processor has (on ARM: "Features") is this one. */
+/* True when the processor has what the kernel calls so. */
+#if defined(__aarch64__)
+/* By its registers, which the kernel reads for programs, and qemu has; /proc/cpuinfo is the host's there. */
+static bool
+processor_says(const char *flag)
+{
+	uint64_t first, second;
+
+	__asm__("mrs %0, ID_AA64ISAR0_EL1" : "=r"(first));
+	__asm__("mrs %0, ID_AA64ISAR1_EL1" : "=r"(second));
+	return ((strcmp(flag, "i8mm") == 0 ? second >> 52 : first >> 44) & 15) != 0;
+}
+#else
 static bool
 processor_says(const char *flag)
 {
@@ -1254,8 +1266,7 @@ processor_says(const char *flag)
 	FILE *file = line[0] ? NULL : fopen("/proc/cpuinfo", "r");
 	size_t length = strlen(flag);
 
-	while (file && fgets(line, sizeof line, file) && strncmp(line, "flags", 5) != 0 &&
-		   strncmp(line, "Features", 8) != 0)
+	while (file && fgets(line, sizeof line, file) && strncmp(line, "flags", 5) != 0)
 		;
 	if (file)
 		fclose(file);
@@ -1264,6 +1275,7 @@ processor_says(const char *flag)
 			return true;
 	return false;
 }
+#endif
 
 /* The sets that this processor says it has are those that can be chosen, the best one unless QWEN_ISA names another. */
 static void
@@ -1280,6 +1292,9 @@ sets_are_those_of_the_processor(void **state)
 #endif
 		{"avx2", {"avx2", "fma", "f16c"}},
 #elif defined(__aarch64__)
+#if defined(QWEN_I8MM)
+		{"i8mm", {"asimddp", "i8mm"}},
+#endif
 		{"neon", {"asimddp"}},
 #endif
 		{"portable", {NULL}}

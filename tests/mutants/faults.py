@@ -67,6 +67,7 @@ KERNELS = [
           "half == 1 ? _mm256_slli_epi32(both, 16) : both, 16);", "AVX2 takes the other half's sum", "kernels"),
     fault("avx2-bit-pair", "kernels/lanes_avx2.h", "_mm256_srli_epi16(x, 2 * pair - 4), 0x30);", "_mm256_srli_epi16(x, 2 * pair - 4), 0x10);",
           "AVX2 loses the sixth bit of Q6_K", "kernels"),
+    fault("team-of-32", "kernels/team.c", "#define TEAM_MAX_THREADS 256", "#define TEAM_MAX_THREADS 32", "there are no more than 32 threads", "unit:forward"),
     fault("avxvnni-bias", "kernels/lanes_avxvnni.h", "return i_negative_shifted(i_pair_sum(pair), 7);", "return i_negative_shifted(i_pair_sum(pair), 6);",
           "AVX-VNNI takes half of Q8_0's offset away", "kernels"),
     fault("avxvnni-not-found", "kernels/select.c", "(a & 1u << 4);", "(a & 1u << 3);", "another bit of the processor's is taken for AVX-VNNI", "kernels"),

@@ -995,6 +995,55 @@ few_rows_are_the_same_on_many_members(void **state)
 	model_close(model);
 }
 
+/*
+ * More threads than processors, than tiles of most matrices, and than heads: each number of them from 1 to 64 with
+ * QWEN_TEST_ALL_THREADS (make check-thread-counts), else some. 64 rows in one step and 6 in another.
+ */
+static void
+logits_are_the_same_bits_with_1_to_64_threads(void **state)
+{
+	static const struct
+	{
+		unsigned kind;
+		TensorType type;
+		KvType kv_type;
+	} models[] = {{0, TENSOR_Q4_0, KV_F16},
+				  {TINY_QWEN3, TENSOR_Q4_K, KV_Q8_0},
+				  {TINY_EXPERTS, TENSOR_Q6_K, KV_F16},
+				  {TINY_HYBRID | TINY_EXPERTS, TENSOR_Q8_0, KV_F16}};
+	const bool all = getenv("QWEN_TEST_ALL_THREADS") != NULL;
+
+	(void) state;
+	for (size_t m = 0; m < sizeof models / sizeof models[0]; m++)
+	{
+		unsigned kind = models[m].kind;
+		TinyModel shape = {
+			kind, kind & TINY_HYBRID ? 2 : 1, 256, 256, 16, 4, 16, 1024, (kind & TINY_EXPERTS) != 0, models[m].type, 6,
+			-1};
+		Model *model = tiny_model(&shape);
+		int32_t *tokens = make_tokens(70, m);
+		float *first = NULL;
+
+		for (int threads = 1; threads <= 64; threads += all || threads < 3 ? 1 : threads < 33 ? 15 : 31)
+		{
+			Engine engine = make_engine(model, threads, models[m].kv_type);
+			float *found = engine_logits(&engine, tokens, 70, 64);
+
+			assert_int_equal(team_size(engine.team), threads);
+			if (first && memcmp(first, found, (size_t) 70 * TINY_VOCAB * sizeof *found) != 0)
+				fail_msg("model %zu, %d threads: differs", m, threads);
+			if (first)
+				free(found);
+			else
+				first = found;
+			free_engine(&engine);
+		}
+		free(first);
+		free(tokens);
+		model_close(model);
+	}
+}
+
 /* The heartbeat as the last phase of a step finds it, and whether it moves while that phase hangs. */
 typedef struct Watched
 {
@@ -1294,6 +1343,7 @@ main(void)
 		cmocka_unit_test(equal_experts_are_chosen_from_the_first_on),
 		cmocka_unit_test(rows_of_a_mixture_do_not_depend_on_who_shares_their_experts),
 		cmocka_unit_test(few_rows_are_the_same_on_many_members),
+		cmocka_unit_test(logits_are_the_same_bits_with_1_to_64_threads),
 		cmocka_unit_test(a_step_leaves_processors_to_others),
 		cmocka_unit_test(members_beat_as_a_step_gets_on_and_not_while_it_hangs),
 		cmocka_unit_test(cache_types_stay_near_f32),

@@ -27,7 +27,7 @@ def instruction_sets():
     """Those that this machine can run, as QWEN_ISA names them."""
     with open("/proc/cpuinfo", encoding="utf-8") as file:
         flags = next((line.split() for line in file if line.startswith(("flags", "Features"))), [])
-    found = ["portable", "neon"] if "asimddp" in flags else ["portable"]
+    found = ["portable"] + ["neon"] * ("asimddp" in flags) + ["i8mm"] * ({"asimddp", "i8mm"} <= set(flags))
     if {"avx2", "fma", "f16c"} <= set(flags):
         found += ["avx2", "avxvnni"] if "avx_vnni" in flags else ["avx2"]
         if {"avx512f", "avx512bw", "avx512vl", "avx512dq", "avx512_vnni"} <= set(flags):
