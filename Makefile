@@ -487,7 +487,7 @@ soak-progress: $(B)/installed model
 # QUICK=1 measures less of everything; ROUNDS=N; FILES="demo qwen3-0.6b-q4_0 …" or FILES=all chooses the files (tests/bench/bench_models.py)
 PEER_DIR ?= $(CACHE_DIR)/peer
 BENCH_LINES := $(B)/bench.jsonl
-BENCHES := roofs decode prefill batch mixture hybrid adapters load embed rerank sql scale tokenize quality spec mtp conversation rows prefix typed jobs latency queue limits neighbour
+BENCHES := roofs decode prefill batch mixture hybrid adapters load embed rerank sql scale tokenize quality spec mtp conversation rows prefix typed extract jobs latency queue limits neighbour
 BENCH_FOLDERS = --model $(MODEL) --peer $(PEER_DIR) --cache $(CACHE_DIR)
 BENCH_ARGUMENTS = --programs $(CURDIR)/$(B)/tests/bench $(BENCH_FOLDERS) $(if $(QUICK),--quick) $(if $(ROUNDS),--rounds $(ROUNDS)) $(FILES)
 # puts the target beside each line
@@ -544,6 +544,11 @@ bench-prefix: $(B)/installed model
 .PHONY: bench-typed
 bench-typed: $(B)/installed model
 	@set -o pipefail; $(CLUSTER) run $(PYTHON) tests/bench/bench_typed.py $(if $(QUICK),--rounds 1) $(JUDGE)
+
+# quality of qwen_extract with fixed and with free white space, on labelled texts
+.PHONY: bench-extract
+bench-extract: $(B)/installed model
+	@set -o pipefail; $(CLUSTER) run $(PYTHON) tests/bench/bench_extract.py $(if $(QUICK),--rows-of-each 5) $(JUDGE)
 
 bench-jobs: $(B)/installed model
 	@set -o pipefail; $(CLUSTER) run $(PYTHON) tests/bench/bench_jobs.py $(if $(QUICK),--rounds 1 --rows 300) $(JUDGE)

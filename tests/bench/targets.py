@@ -55,6 +55,7 @@ TARGETS = [
     ("typed", {"what": "extract*"}, [("ratio", LEAST, 1.0)]),
     ("format", {"engine": "qwen_pg"}, [("compile_p50_us", MOST, 300), ("compile_p99_us", MOST, 10000), ("mask_p50_us", MOST, 10), ("mask_p99_us", MOST, 120),
                                        ("kept_us", MOST, 0.2), ("step_max_us", MOST, 2000), ("refused", MOST, 0), ("wrong", MOST, 0)]),
+    ("extract", {"what": "fixed against free"}, [("ratio", LEAST, 0.97)]),
     ("jobs", {}, [("of_select", LEAST, 0.95)]),
     ("prefix", {}, [("ratio", LEAST, 10.0), ("first_token_steps", MOST, 2)]),
     ("latency", {}, [("ours", MOST, 3), ("longest_gap_chunks", MOST, 2)]),

@@ -256,6 +256,8 @@ ENGINE = [
           "a string of more letters than maxLength", "unit:format"),
     fault("number-at-a-dead-end", "src/format/numbers.c", "hi = hi < set->hi ? hi : set->hi;", "hi = hi < set->hi ? hi : hi;",
           "digits may come that no number of the set begins with", "unit:format"),
+    fault("guesses-of-a-call-unmasked", "src/engine/constraint.c", "if (row < n_guesses)", "if (row < n_guesses && row == 0)",
+          "behind its second guess a call is masked as behind the first", "unit:scheduler"),
     fault("cut-in-the-middle", "src/engine/constraint.c", "*too_far = tokens.n > n_left;", "*too_far = tokens.n > n_left + 2;",
           "max_tokens cuts JSON", "cluster:test_23_typed.py::test_an_answer_is_valid_at_every_max_tokens"),
     fault("string-closes-its-tag", "src/format/parameters.c", 'closing[] = "[^]*\\\\n</parameter>[^]*"', 'closing[] = "[^]*\\\\n</parameters>[^]*"',

@@ -270,6 +270,150 @@ a_full_cache_preempts_and_answers_stay_the_same(void **state)
 	tiny_engine_free(engine);
 }
 
+/* A question with tools, whose choice, temperature and seed depend on a number. */
+static Request
+calling_request(uint32_t i)
+{
+	static const char tools[] =
+		"[{\"type\":\"function\",\"function\":{\"name\":\"add\",\"parameters\":{\"type\":\"object\",\"properties\":{"
+		"\"n\":{\"type\":\"integer\",\"minimum\":1,\"maximum\":30},\"note\":{\"type\":\"string\",\"maxLength\":20},"
+		"\"kind\":{\"enum\":[\"small\",\"large\"]}},\"required\":[\"n\",\"note\",\"kind\"]}}},"
+		"{\"type\":\"function\",\"function\":{\"name\":\"now\"}}]";
+	static const ToolChoice choices[] = {TOOL_CHOICE_REQUIRED, TOOL_CHOICE_NAMED, TOOL_CHOICE_AUTO,
+										 TOOL_CHOICE_NOT_GIVEN};
+	Request request = tiny_request("", 150, 10);
+
+	request.kind = REQUEST_CHAT;
+	request.text = (ByteSpan){NULL, 0};
+	request.messages = tiny_span("[{\"role\":\"user\",\"content\":\"Add this, this and this.\"}]");
+	request.tools = tiny_span(tools);
+	request.tool_choice = choices[i % 4];
+	if (request.tool_choice == TOOL_CHOICE_NAMED)
+		request.tool_name = tiny_span("add");
+	request.options.temperature = i % 3 * 0.75;
+	request.options.given |= OPTION_SEED;
+	request.options.seed = i;
+	return request;
+}
+
+/* An engine whose model writes its calls in one form. */
+static TinyEngine *
+calling_engine(bool is_of_tags, uint32_t n_blocks, SchedulerSettings settings)
+{
+	TinyEngine *engine = make_engine(n_blocks, settings);
+	Model *model = engine->slots.slots[0].model;
+
+	tiny_learn_tools(model);
+	model->calls_by_tags = is_of_tags;
+	return engine;
+}
+
+#define N_CALLING 12
+#define N_URGENT 32
+
+/* The answers of all calling requests together; again and again somebody urgent takes the blocks of those that run. */
+static void
+call_among_urgent_ones(TinyEngine *engine, TinyCall *calls)
+{
+	TinyCall urgent[N_URGENT];
+	char texts[N_URGENT][1401];
+	uint32_t n_urgent = 0;
+
+	for (uint32_t i = 0; i < N_CALLING; i++)
+	{
+		Request request = calling_request(i);
+
+		request.priority = -1000;
+		request.prefix_sharing = i % 3 ? PREFIX_ROLE : PREFIX_OFF;
+		tiny_submit(engine, &request, &calls[i]);
+		assert_string_equal(calls[i].status.message, "");
+	}
+	while (scheduler_has_work(engine->scheduler))
+	{
+		bool is_quiet = n_urgent == 0 || !urgent[n_urgent - 1].request;
+
+		/* the next one a while after the last has ended, at another place of the calls each time */
+		if (is_quiet && n_urgent < N_URGENT &&
+			engine->n_steps >= (n_urgent ? urgent[n_urgent - 1].ended_at : 0) + 4 + n_urgent % 13)
+		{
+			Request request = tiny_request(make_text(texts[n_urgent], 1400, n_urgent), 1, 10);
+
+			request.priority = 1000;
+			request.prefix_sharing = PREFIX_OFF;
+			tiny_submit(engine, &request, &urgent[n_urgent++]);
+		}
+		tiny_step(engine);
+	}
+	for (uint32_t i = 0; i < n_urgent; i++)
+		tiny_call_free(&urgent[i]);
+}
+
+static void
+assert_same_done(const Done *a, const Done *b)
+{
+	assert_int_equal(a->finish_reason, b->finish_reason);
+	assert_int_equal(a->completion_tokens, b->completion_tokens);
+	assert_int_equal(a->content.length, b->content.length);
+	assert_memory_equal(a->content.data, b->content.data, a->content.length);
+	assert_int_equal(a->tool_calls.length, b->tool_calls.length);
+	if (a->tool_calls.length)
+		assert_memory_equal(a->tool_calls.data, b->tool_calls.data, a->tool_calls.length);
+}
+
+/* In both forms, for each way to choose, as free text too; cut off in the middle of calls, between their bytes. */
+static void
+calls_are_the_same_guessed_and_preempted(void **state)
+{
+	SchedulerSettings plain = {.max_running = 1, .prefill_chunk = 64, .queue_size = 1};
+
+	(void) state;
+	for (int is_of_tags = 0; is_of_tags < 2; is_of_tags++)
+	{
+		TinyCall alone[N_CALLING], calls[N_CALLING];
+		uint32_t n_called = 0;
+
+		for (uint32_t i = 0; i < N_CALLING; i++)
+		{
+			TinyEngine *engine = calling_engine(is_of_tags, 1000, plain);
+			Request request = calling_request(i);
+
+			tiny_submit(engine, &request, &alone[i]);
+			assert_string_equal(alone[i].status.message, "");
+			tiny_run(engine);
+			tiny_engine_free(engine);
+		}
+		for (int guesses = 0; guesses < 2; guesses++)
+		{
+			SchedulerSettings settings = usual;
+			TinyEngine *engine;
+
+			/* so few that there is room for runs of guesses */
+			settings.max_running = 2;
+			settings.prefill_chunk = 512;
+			settings.speculation = guesses ? SPECULATION_AUTO : SPECULATION_OFF;
+			engine = calling_engine(is_of_tags, 60, settings);
+			call_among_urgent_ones(engine, calls);
+			assert_true(atomic_load(&engine->page->n_preemptions) >= N_CALLING);
+			assert_true(guesses ? atomic_load(&engine->page->n_guessed_right) > 50
+								: atomic_load(&engine->page->n_guessed_tokens) == 0);
+			for (uint32_t i = 0; i < N_CALLING; i++)
+			{
+				Done expected = tiny_done(&alone[i]), done = tiny_done(&calls[i]);
+
+				assert_same_done(&done, &expected);
+				n_called += done.tool_calls.length > 0;
+				tiny_call_free(&calls[i]);
+			}
+			assert_idle(engine);
+			tiny_engine_free(engine);
+		}
+		/* those that have to call do, with guesses and without */
+		assert_true(n_called >= N_CALLING);
+		for (uint32_t i = 0; i < N_CALLING; i++)
+			tiny_call_free(&alone[i]);
+	}
+}
+
 /* The one frame that a request without DONE gets. */
 static ByteWriter
 result_alone(const TinyModel *model, const Request *asked)
@@ -1583,6 +1727,7 @@ main(void)
 		cmocka_unit_test(the_part_that_is_nobody_s_secret_is_everybody_s),
 		cmocka_unit_test(equal_prompts_at_the_same_time_are_computed_once),
 		cmocka_unit_test(a_full_cache_preempts_and_answers_stay_the_same),
+		cmocka_unit_test(calls_are_the_same_guessed_and_preempted),
 		cmocka_unit_test(what_is_preempted_in_its_prompt_gives_the_same),
 		cmocka_unit_test(scores_leave_no_block_that_they_write_again),
 		cmocka_unit_test(a_query_is_computed_once_for_its_role),

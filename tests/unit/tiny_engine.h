@@ -7,6 +7,7 @@
 #define TINY_ENGINE_H
 
 #include "../../src/base/clock.h"
+#include "../../src/engine/format_cache.h"
 #include "../../src/engine/prepare.h"
 #include "../../src/engine/scheduler.h"
 #include "tiny_model.h"
@@ -121,6 +122,8 @@ tiny_engine_free(TinyEngine *engine)
 		forward_destroy(engine->slots.slots[i].forward);
 		prefix_cache_destroy(engine->slots.slots[i].cache);
 		kv_pool_destroy(engine->slots.slots[i].pool);
+		/* as where a model goes: the next one may stand at the same address */
+		format_cache_forget(engine->slots.slots[i].model);
 		model_close(engine->slots.slots[i].model);
 	}
 	scheduler_destroy(engine->scheduler);
