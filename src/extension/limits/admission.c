@@ -17,12 +17,14 @@
 #include "miscadmin.h"
 #include "postmaster/bgworker.h"
 #include "role_limits.h"
+#include "sisters.h"
 #include "usage.h"
 #include "utils/acl.h"
+#include "utils/builtins.h"
 #include "utils/syscache.h"
 
 #define LONGEST_PAUSE_MS 250
-#define COMPANY_PAUSE_MS 10 /* other processes of a parallel query end a request without waking us */
+#define COMPANY_PAUSE_MS 10 /* sisters end a request without waking us */
 #define SHORTEST_PAUSE_MS 5
 
 static const LimitWorker *worker; /* what this process is, or NULL */
@@ -46,6 +48,17 @@ waits_for_limits(void)
 	return qwen_limit_action == LIMIT_ACTION_WAIT || limits_is_job();
 }
 
+/* How requests of a role wait instead. */
+static char *
+waiting_hint(Oid role)
+{
+	/* a SET of the client's does not come along */
+	if (sisters_of_another_server())
+		return psprintf("ALTER ROLE %s SET qwen.limit_action = 'wait' on this server",
+						quote_identifier(role_name(role)));
+	return pstrdup("SET qwen.limit_action = 'wait'");
+}
+
 /* What to do about it. */
 static char *
 refusal_hint(const LimitRefusal *refusal)
@@ -57,9 +70,9 @@ refusal_hint(const LimitRefusal *refusal)
 													   ? "the role may use nothing."
 													   : "use a shorter prompt or a lower max_tokens.");
 	if (refusal->frees_in_us == FREES_WITH_A_REQUEST)
-		return pstrdup("Try again when a request that is under way has ended, or SET qwen.limit_action = 'wait'.");
-	return psprintf("Try again in %lld seconds, or SET qwen.limit_action = 'wait'.",
-					(long long) ceil(refusal->frees_in_us / 1e6));
+		return psprintf("Try again when a request that is under way has ended, or %s.", waiting_hint(refusal->role));
+	return psprintf("Try again in %lld seconds, or %s.", (long long) ceil(refusal->frees_in_us / 1e6),
+					waiting_hint(refusal->role));
 }
 
 static void
@@ -92,10 +105,11 @@ limits_check_demand(const LimitDemand *demand)
 static void
 raise_others_first(const LimitSubject *subject)
 {
-	ereport(ERROR, (errcode(ERRCODE_CONFIGURATION_LIMIT_EXCEEDED),
-					errmsg("other requests of role \"%s\" wait for its limits already",
-						   role_name(subject->roles[subject->n - 1])),
-					errhint("Try again later, or SET qwen.limit_action = 'wait' to wait after them.")));
+	ereport(
+		ERROR,
+		(errcode(ERRCODE_CONFIGURATION_LIMIT_EXCEEDED),
+		 errmsg("other requests of role \"%s\" wait for its limits already", role_name(subject->roles[subject->n - 1])),
+		 errhint("Try again later, or %s to wait after them.", waiting_hint(subject->roles[subject->n - 1]))));
 }
 
 /* Raise unless the roles that a job's requests are made for are there. */

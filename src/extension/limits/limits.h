@@ -85,9 +85,9 @@ typedef struct LimitCompany
 } LimitCompany;
 
 /*
- * Pass the door, or raise 53400, or wait. It waits for the session's own requests and for those of the other processes
- * of a parallel query, whatever qwen.limit_action says, before it refuses, so that a session never fails by its own
- * company.
+ * Pass the door, or raise 53400, or wait. It waits for the session's own requests and for those of its sisters (other
+ * processes of a parallel query, connections of one query of Citus), whatever qwen.limit_action says, before it
+ * refuses, so that a query never fails by its own company.
  */
 extern void limits_enter(LimitPass *pass, const LimitDemand *demand, const LimitCompany *company);
 

@@ -61,7 +61,7 @@ extern void usage_release(uint32 meter, bool ended, LimitDemand *used);
 /* GO for a meter could not be sent: nothing was used. */
 extern void usage_take_back(uint32 meter);
 
-/* Do other processes of this one's parallel query have requests under way? */
+/* Do sisters of this process (sisters.h) have requests under way, or it and they some that were just given up? */
 extern bool usage_has_company(void);
 
 /* Count a request that was refused. */

@@ -5,8 +5,10 @@
  * and what was not computed is given back at the end.
  */
 #include "usage_charges.h"
+#include "sisters.h"
 
 #include "miscadmin.h"
+#include "sisters.h"
 #include "storage/proc.h"
 #include "usage_memory.h"
 #include "usage_queue.h"
@@ -42,13 +44,6 @@ give_charge(uint32 number)
 	LWLockRelease(CHARGES_LOCK);
 }
 
-/* The leader of the parallel processes that this one belongs to, or this one. */
-static int
-my_group_pid(void)
-{
-	return MyProc->lockGroupLeader ? MyProc->lockGroupLeader->pid : MyProcPid;
-}
-
 /* Write an admitted request down. Its records are locked. */
 static void
 write_charge(uint32 number, const uint32 usage[MAX_LIMITED_ROLES_OF_CALL], const LimitDemand *demand, uint64 now_us)
@@ -65,7 +60,7 @@ write_charge(uint32 number, const uint32 usage[MAX_LIMITED_ROLES_OF_CALL], const
 		.max_tokens = demand->max_tokens,
 		.engine_pid = qwen_shared->engine_pid,
 		.pid = MyProcPid,
-		.group_pid = my_group_pid(),
+		.group = sisters_group(),
 		.admitted_us = now_us,
 	};
 	for (int i = 0; i < MAX_LIMITED_ROLES_OF_CALL; i++)
@@ -292,16 +287,16 @@ usage_sweep(void)
 bool
 usage_has_company(void)
 {
-	int group_pid = my_group_pid();
+	uint64 group = sisters_group();
 	uint32 n = usage_memory->n_charges;
 
-	if (!MyProc->lockGroupLeader)
-		return false;
 	for (uint32 i = 0; i < n; i++)
 	{
 		const Charge *charge = &usage_memory->charges[i];
 
-		if (charge->state == CHARGE_HELD && charge->group_pid == group_pid && charge->pid != MyProcPid)
+		/* what was given up a moment ago, by this process too, the engine may not have let go of yet */
+		if (charge->group == group &&
+			(charge->state == CHARGE_LEFT || (charge->state == CHARGE_HELD && charge->pid != MyProcPid)))
 			return true;
 	}
 	return false;

@@ -32,8 +32,9 @@ typedef struct Charge
 	uint32 max_tokens;
 	uint32 counted_tokens; /* of the answer, charged already */
 	int engine_pid;
-	bool undone;        /* it is to count as if it had never been admitted */
-	int pid, group_pid; /* whose it is, and the leader of the processes of its query */
+	bool undone;  /* it is to count as if it had never been admitted */
+	int pid;      /* whose it is */
+	uint64 group; /* that it has sisters in */
 	uint64 admitted_us;
 	uint64 left_us;
 } Charge;
