@@ -1,5 +1,6 @@
 /*
  * replay.c - runs a fuzz target over kept inputs, without libFuzzer: replay FILE|FOLDER…
+ *            or over N random ones: replay --random N SEED
  *
  * Each file is run whole, cut after each of its first bytes, and with each of them changed, so that the targets
  * themselves are seen to work in every make check. The promise is that the program comes to its end.
@@ -10,7 +11,8 @@
 
 #include "fuzz.h"
 
-#define MAX_CUT_BYTES 512 /* of a file, that are cut and changed */
+#define MAX_CUT_BYTES 512    /* of a file, that are cut and changed */
+#define MAX_RANDOM_BYTES 120 /* of a random input */
 
 static size_t n_files, n_inputs;
 
@@ -98,9 +100,41 @@ replay(const char *path)
 	closedir(folder);
 }
 
+/* Random bytes, for targets that make something of any. An input is found again by its number and the seed. */
+static void
+run_random(unsigned long long n, uint64_t seed)
+{
+	for (unsigned long long i = 0; i < n; i++)
+	{
+		uint64_t mixed = (seed << 40) + i;
+		uint8_t data[MAX_RANDOM_BYTES];
+		size_t size = 0, wanted;
+
+		wanted = (size_t) ((mixed * 0x9E3779B97F4A7C15u) >> 40) % MAX_RANDOM_BYTES;
+		while (size <= wanted)
+		{
+			uint64_t z = mixed += 0x9E3779B97F4A7C15u;
+
+			z = (z ^ z >> 30) * 0xBF58476D1CE4E5B9u;
+			z = (z ^ z >> 27) * 0x94D049BB133111EBu;
+			data[size++] = (uint8_t) (z >> 56);
+		}
+		if (i % 10000 == 0)
+			fprintf(stderr, "\r%llu", i);
+		run(data, size);
+	}
+	fprintf(stderr, "\r");
+	printf("%llu random inputs\n", n);
+}
+
 int
 main(int argc, char **argv)
 {
+	if (argc == 4 && strcmp(argv[1], "--random") == 0)
+	{
+		run_random(strtoull(argv[2], NULL, 10), strtoull(argv[3], NULL, 10));
+		return 0;
+	}
 	for (int i = 1; i < argc; i++)
 		replay(argv[i]);
 	if (n_files == 0)
