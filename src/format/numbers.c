@@ -156,6 +156,13 @@ farthest(const NumberSet *set)
 	return power_of_ten(set->integer_digits) * DECIMAL_ONE - 1;
 }
 
+/* Is there a number that can be written? */
+static bool
+has_written(const NumberSet *set)
+{
+	return number_set_meets(set, -farthest(set), farthest(set));
+}
+
 void
 number_set_close(NumberSet *set)
 {
@@ -169,9 +176,23 @@ number_set_close(NumberSet *set)
 	set->integer_digits = (uint8_t) (digits < DECIMAL_INTEGER_DIGITS ? digits : DECIMAL_INTEGER_DIGITS);
 	set->fraction_digits = set->step % 100 || (set->lo == set->hi && set->lo % 100) ? DECIMAL_DIGITS : 16;
 	set->is_plain = set->lo == all.lo && set->hi == all.hi && !set->step && !set->n_nots && !set->n_except;
-	/* the least multiple may have a digit more than the bound */
-	if (!number_set_meets(set, -farthest(set), farthest(set)))
+	/* the least multiple may have a digit more than its bound, and what lies between two bounds more behind the point
+	 */
+	if (!has_written(set))
+	{
+		int integer_digits = set->integer_digits, fraction_digits = set->fraction_digits;
+
 		set->integer_digits = DECIMAL_INTEGER_DIGITS;
+		if (has_written(set))
+			return;
+		set->fraction_digits = DECIMAL_DIGITS;
+		set->integer_digits = (uint8_t) integer_digits;
+		if (has_written(set))
+			return;
+		set->integer_digits = DECIMAL_INTEGER_DIGITS;
+		if (!has_written(set))
+			set->fraction_digits = (uint8_t) fraction_digits;
+	}
 }
 
 static bool

@@ -109,6 +109,9 @@ static const FormatCase cases[] = {
 	{"{\"type\":\"integer\",\"multipleOf\":9007199254740993,\"not\":{\"const\":-9007199254740993}}",
 	 {"0", "9007199254740993", NULL},
 	 {"-9007199254740993", "-", "-1", NULL}},
+	{"{\"type\":\"number\",\"exclusiveMinimum\":1,\"maximum\":1.00000000000000002}",
+	 {"1.00000000000000001", "1.00000000000000002", "1.000000000000000015", NULL},
+	 {"1", "1.0", "1.00000000000000003", NULL}},
 	/* words with blanks between them, of which Unicode has others */
 	{"{\"type\":\"regex\",\"pattern\":\"^\\\\S+( \\\\S+){0,9}$\"}",
 	 {"a", "a b \xC3\xA9", "\"a\" \\", NULL},
