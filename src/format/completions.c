@@ -28,7 +28,7 @@ pick_best_byte(Machine *machine, const uint32_t *words)
 	return (unsigned char) pick->words[best].text[words[4]];
 }
 
-/* The quote, if the name may end here; otherwise a letter after which it can. */
+/* The quote, if the name may end here; otherwise a letter after which it can, escaped where nothing else is as near. */
 static unsigned char
 key_best_byte(Machine *machine, const uint32_t *words)
 {
@@ -36,11 +36,14 @@ key_best_byte(Machine *machine, const uint32_t *words)
 	uint32_t least = NO_COST, after[3];
 	unsigned char best = 0;
 
-	for (unsigned byte = 1; byte < 256; byte++)
+	for (unsigned i = 1; i <= 256; i++)
 	{
+		unsigned byte = i < 256 ? i : '\\';
 		uint32_t next[9], letters;
-		LetterPrefix prefix;
 		KeyStep step;
+
+		if (i == '\\')
+			continue;
 
 		memcpy(next, words, sizeof next);
 		step = key_step(machine, next, (unsigned char) byte, after);
@@ -48,8 +51,7 @@ key_best_byte(Machine *machine, const uint32_t *words)
 			return '"';
 		if (step == KEY_DEAD)
 			continue;
-		prefix = (LetterPrefix){next[3], next[4]};
-		letters = prefix.mode ? letter_shortest(language, next[2], 0, NO_LIMIT, &prefix) : language->shortest[next[2]];
+		letters = next[3] ? key_shortest(machine, language, next) : language->shortest[next[2]];
 		if (letters < least)
 		{
 			least = letters;

@@ -103,12 +103,13 @@ pick_of_blanks(Machine *machine, const uint32_t *cells, uint32_t n)
 	uint32_t index = pick_new(machine);
 
 	for (uint32_t i = 0; i < n && !pool_failed(machine->pool); i++)
-		if (cells[i] >= N_SPECIAL_CELLS)
-		{
-			uint32_t frame = interned(&machine->cells, cells[i], NULL)[0];
+	{
+		/* what is complete without any text is so behind line ends, too */
+		uint32_t n_frames = cells[i] != CELL_DONE;
+		uint32_t frame = n_frames ? interned(&machine->cells, cells[i], NULL)[0] : 0;
 
-			pick_add(machine, machine->picks[index], frame_span("\n"), 1, frame, 0);
-			pick_add(machine, machine->picks[index], frame_span("\n\n"), 1, frame, 0);
-		}
+		pick_add(machine, machine->picks[index], frame_span("\n"), n_frames, frame, 0);
+		pick_add(machine, machine->picks[index], frame_span("\n\n"), n_frames, frame, 0);
+	}
 	return index;
 }

@@ -187,6 +187,49 @@ narrow_range(const Machine *machine, uint32_t list, uint32_t range, uint32_t dep
 	return end == first ? 0 : first | end << 16;
 }
 
+/* After some letter of a range, all of which lead to one state: is there a name that is not used yet? */
+static bool
+lives_after(const Machine *machine, const Language *language, uint32_t to, LetterRange letters, const uint32_t words[9])
+{
+	uint32_t list = words[5], range = words[6];
+	uint32_t n_used = (range & 0xFFFF) < range >> 16 ? (range >> 16) - (range & 0xFFFF) : 0;
+
+	/* more letters than names are used: behind one of them none is */
+	if (language->n_words[to] == NO_LIMIT || letters.last - letters.first >= n_used)
+		return language->n_words[to] > 0;
+	for (uint32_t letter = letters.first; letter <= letters.last; letter++)
+	{
+		uint32_t used = narrow_range(machine, list, range, words[7], letter);
+
+		if (key_lives(machine, language, to, list, used, used ? words[7] + 1 : 0))
+			return true;
+	}
+	return false;
+}
+
+uint32_t
+key_shortest(const Machine *machine, const Language *language, const uint32_t words[9])
+{
+	LetterPrefix prefix = {words[3], words[4]};
+	LetterRange ranges[2];
+	uint32_t n = letter_ranges(&prefix, ranges), least = NO_LIMIT;
+
+	for (uint32_t i = 0; i < n; i++)
+		for (uint32_t k = language_segment(language, ranges[i].first);
+			 k < language->n_segments && language->segment_start[k] <= ranges[i].last; k++)
+		{
+			uint32_t to = language->next[words[2] * language->n_classes + language->segment_class[k]];
+			uint32_t end = k + 1 < language->n_segments ? language->segment_start[k + 1] - 1 : ranges[i].last;
+			LetterRange letters = {language->segment_start[k] > ranges[i].first ? language->segment_start[k]
+																				: ranges[i].first,
+								   end < ranges[i].last ? end : ranges[i].last};
+
+			if (to != 0 && language->shortest[to] < least && lives_after(machine, language, to, letters, words))
+				least = language->shortest[to];
+		}
+	return least;
+}
+
 KeyStep
 key_step(Machine *machine, uint32_t words[9], unsigned char byte, uint32_t after[3])
 {
@@ -229,10 +272,13 @@ key_step(Machine *machine, uint32_t words[9], unsigned char byte, uint32_t after
 			words[8] = machine->is_real && words[8] != NO_KEY ? key_add(machine, words[8], letter) : NO_KEY;
 			break;
 		case LETTER_PART:
-			if (letter_shortest(language, words[2], 0, NO_LIMIT, &prefix) == NO_LIMIT)
+			words[3] = prefix.mode;
+			words[4] = prefix.value;
+			if (key_shortest(machine, language, words) == NO_LIMIT)
 				return KEY_DEAD;
 			if (!machine->is_real)
 				words[8] = NO_KEY;
+			break;
 	}
 	words[3] = prefix.mode;
 	words[4] = prefix.value;

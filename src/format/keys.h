@@ -28,6 +28,10 @@ extern uint32_t keys_count_used(const Machine *machine, const Language *language
 extern bool key_lives(const Machine *machine, const Language *language, uint32_t state, uint32_t list, uint32_t range,
 					  uint32_t depth);
 
+/* The fewest letters to an end of a name, behind what has been read of a letter: a whole one after which some name is
+ * not used yet. NO_LIMIT: there is none. */
+extern uint32_t key_shortest(const Machine *machine, const Language *language, const uint32_t words[9]);
+
 /* A byte of a name, of which words is the frame (changed). after: the frames that come behind it. */
 extern KeyStep key_step(Machine *machine, uint32_t words[9], unsigned char byte, uint32_t after[3]);
 

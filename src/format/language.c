@@ -496,20 +496,9 @@ language_build(Expressions *e, uint32_t expression)
 bool
 language_has(const Language *language, uint32_t state, uint32_t lo, uint32_t hi, uint32_t min, uint32_t max)
 {
-	uint32_t low = 0, high = language->n_segments;
-
 	if (max == 0)
 		return false;
-	while (high - low > 1)
-	{
-		uint32_t middle = (low + high) / 2;
-
-		if (language->segment_start[middle] <= lo)
-			low = middle;
-		else
-			high = middle;
-	}
-	for (uint32_t i = low; i < language->n_segments && language->segment_start[i] <= hi; i++)
+	for (uint32_t i = language_segment(language, lo); i < language->n_segments && language->segment_start[i] <= hi; i++)
 	{
 		uint32_t to = language->next[state * language->n_classes + language->segment_class[i]];
 

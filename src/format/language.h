@@ -50,13 +50,12 @@ typedef struct Language
 /* NULL after a failure. n_states is 1 where the language is empty. */
 extern Language *language_build(Expressions *e, uint32_t expression);
 
+/* The segment that a letter is in. */
 static inline uint32_t
-language_class(const Language *language, uint32_t letter)
+language_segment(const Language *language, uint32_t letter)
 {
 	uint32_t low = 0, high = language->n_segments;
 
-	if (letter < 128)
-		return language->ascii[letter];
 	while (high - low > 1)
 	{
 		uint32_t middle = (low + high) / 2;
@@ -66,7 +65,13 @@ language_class(const Language *language, uint32_t letter)
 		else
 			high = middle;
 	}
-	return language->segment_class[low];
+	return low;
+}
+
+static inline uint32_t
+language_class(const Language *language, uint32_t letter)
+{
+	return letter < 128 ? language->ascii[letter] : language->segment_class[language_segment(language, letter)];
 }
 
 static inline uint32_t

@@ -172,20 +172,11 @@ letter_step(LetterPrefix *prefix, unsigned char byte, bool is_json, uint32_t *le
 static uint32_t
 shortest_of(const Language *language, uint32_t state, uint32_t lo, uint32_t hi, uint32_t min, uint32_t max)
 {
-	uint32_t least = NO_LIMIT, low = 0, high = language->n_segments;
+	uint32_t least = NO_LIMIT;
 
 	if (max == 0 || lo > hi)
 		return NO_LIMIT;
-	while (high - low > 1)
-	{
-		uint32_t middle = (low + high) / 2;
-
-		if (language->segment_start[middle] <= lo)
-			low = middle;
-		else
-			high = middle;
-	}
-	for (uint32_t i = low; i < language->n_segments && language->segment_start[i] <= hi; i++)
+	for (uint32_t i = language_segment(language, lo); i < language->n_segments && language->segment_start[i] <= hi; i++)
 	{
 		uint32_t to = language->next[state * language->n_classes + language->segment_class[i]];
 
@@ -203,27 +194,32 @@ less(uint32_t a, uint32_t b)
 }
 
 uint32_t
-letter_shortest(const Language *language, uint32_t state, uint32_t min, uint32_t max, const LetterPrefix *prefix)
+letter_ranges(const LetterPrefix *prefix, LetterRange ranges[2])
 {
-	uint32_t mode = prefix->mode, value = prefix->value, bits, lo, hi, pair = NO_LIMIT;
+	uint32_t mode = prefix->mode, value = prefix->value, bits, lo, hi, n = 0;
 
 	if (mode <= MODE_ESCAPE)
-		return shortest_of(language, state, 1, MAX_CODE_POINT, min, max);
+	{
+		ranges[0] = (LetterRange){1, MAX_CODE_POINT};
+		return 1;
+	}
 	if (mode < MODE_HIGH)
 	{
 		bits = 4 * (4 - (mode - MODE_HEX));
 		lo = value << bits;
 		hi = lo | ((1u << bits) - 1);
+		ranges[n++] = (LetterRange){lo, hi};
 		/* first parts of pairs among them */
 		if (lo < 0xDC00 && hi >= 0xD800)
-			pair = shortest_of(language, state, 0x10000 + (((lo > 0xD800 ? lo : 0xD800) - 0xD800) << 10),
-							   0x10000 + (((hi < 0xDBFF ? hi : 0xDBFF) - 0xD800) << 10) + 0x3FF, min, max);
-		return less(pair, shortest_of(language, state, lo, hi, min, max));
+			ranges[n++] = (LetterRange){0x10000 + (((lo > 0xD800 ? lo : 0xD800) - 0xD800) << 10),
+										0x10000 + (((hi < 0xDBFF ? hi : 0xDBFF) - 0xD800) << 10) + 0x3FF};
+		return n;
 	}
 	if (mode < MODE_LOW)
 	{
 		lo = 0x10000 + ((value - 0xD800) << 10);
-		return shortest_of(language, state, lo, lo + 0x3FF, min, max);
+		ranges[0] = (LetterRange){lo, lo + 0x3FF};
+		return 1;
 	}
 	if (mode < MODE_UTF8)
 	{
@@ -234,8 +230,8 @@ letter_shortest(const Language *language, uint32_t state, uint32_t min, uint32_t
 		hi = lo | ((1u << bits) - 1);
 		lo = lo > 0xDC00 ? lo : 0xDC00;
 		hi = hi < 0xDFFF ? hi : 0xDFFF;
-		return lo > hi ? NO_LIMIT
-					   : shortest_of(language, state, first + (lo - 0xDC00), first + (hi - 0xDC00), min, max);
+		ranges[0] = (LetterRange){first + (lo - 0xDC00), first + (hi - 0xDC00)};
+		return lo <= hi;
 	}
 	bits = 6 * (mode - MODE_UTF8 + 1);
 	lo = (value & 0xFFFF) << bits;
@@ -247,7 +243,19 @@ letter_shortest(const Language *language, uint32_t state, uint32_t min, uint32_t
 		lo = lo > 0x10000 ? lo : 0x10000;
 		hi = hi < MAX_CODE_POINT ? hi : MAX_CODE_POINT;
 	}
-	return shortest_of(language, state, lo, hi, min, max);
+	ranges[0] = (LetterRange){lo, hi};
+	return 1;
+}
+
+uint32_t
+letter_shortest(const Language *language, uint32_t state, uint32_t min, uint32_t max, const LetterPrefix *prefix)
+{
+	LetterRange ranges[2];
+	uint32_t n = letter_ranges(prefix, ranges), least = NO_LIMIT;
+
+	for (uint32_t i = 0; i < n; i++)
+		least = less(least, shortest_of(language, state, ranges[i].first, ranges[i].last, min, max));
+	return least;
 }
 
 /* The first byte of the letter that leads to an end soonest, where no letter has begun: one of each class is looked at.

@@ -23,6 +23,15 @@ typedef enum LetterStep
 /* One byte more, of a JSON string or of plain text. */
 extern LetterStep letter_step(LetterPrefix *prefix, unsigned char byte, bool is_json, uint32_t *letter);
 
+/* Letters between two, both counted. */
+typedef struct LetterRange
+{
+	uint32_t first, last;
+} LetterRange;
+
+/* The letters that begin so: in how many ranges. */
+extern uint32_t letter_ranges(const LetterPrefix *prefix, LetterRange ranges[2]);
+
 /* The fewest letters to an end after a letter that begins so; NO_LIMIT: none can. The text may have between min and max
  * letters more. */
 extern uint32_t letter_shortest(const Language *language, uint32_t state, uint32_t min, uint32_t max,

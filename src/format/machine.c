@@ -517,7 +517,7 @@ machine_completion_next(Machine *machine, uint32_t state)
 }
 
 uint32_t
-machine_frame_for_mask(Machine *machine, uint32_t frame)
+machine_frame_for_mask(Machine *machine, uint32_t frame, uint32_t reach)
 {
 	uint32_t n, few[9];
 	const uint32_t *words = interned(&machine->frames, frame, &n);
@@ -534,7 +534,7 @@ machine_frame_for_mask(Machine *machine, uint32_t frame)
 		const Language *language = machine->formulas->language_list[words[1]];
 		uint32_t longest = language->most_longest, shortest = language->max_shortest;
 		/* a token does not see further, and what has an end is over before */
-		uint32_t far = 130 + (longest > shortest ? longest : shortest);
+		uint32_t far = reach + 2 + (longest > shortest ? longest : shortest);
 
 		if ((words[4] == NO_LIMIT || words[4] < far + words[3]) && words[3] < far)
 			return frame;

@@ -136,8 +136,9 @@ extern uint32_t machine_completion_bytes(Machine *machine, uint32_t state);
 /* The next byte of a short completion. 0: the state is complete. */
 extern unsigned char machine_completion_next(Machine *machine, uint32_t state);
 
-/* The state of one frame above an exit: for masks. And the frames of a cell. */
+/* The state of one frame above an exit: for masks. And the frame that takes the same tokens, which have at most reach
+ * bytes, as one of a cell. */
 extern uint32_t machine_state_of_frame(Machine *machine, uint32_t frame, uint32_t exit_cell);
-extern uint32_t machine_frame_for_mask(Machine *machine, uint32_t frame);
+extern uint32_t machine_frame_for_mask(Machine *machine, uint32_t frame, uint32_t reach);
 
 #endif

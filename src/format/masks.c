@@ -14,7 +14,6 @@
 #define MAX_LIST 1024 /* tokens; more are a bitset */
 #define ROOT_SET 1u
 #define MIN_SUBTREE 4 /* nodes below which it does not pay to look for a quicker way */
-#define DEPTH_SEEN 24 /* below so many arrays and objects depth makes no difference yet */
 
 /* Tokens that one frame takes. */
 typedef struct Piece
@@ -679,8 +678,10 @@ add_cell_pieces(Masks *masks, Sum *sum, uint32_t cell)
 	{
 		const uint32_t *words = interned(&machine->cells, cell, NULL);
 		uint32_t parent = words[1], depth = machine->cell_depths[parent];
-		uint32_t exit_cell = CELL_EXIT(depth + machine->max_height < DEPTH_SEEN ? 0 : depth);
-		const Piece *piece = piece_get(masks, machine_frame_for_mask(machine, words[0]), exit_cell, entries);
+		/* depth makes no difference yet where no token goes down to where nothing may begin */
+		bool is_deep = depth + machine->max_height + masks->vocabulary->n_brackets >= MACHINE_MAX_DEPTH;
+		uint32_t few = machine_frame_for_mask(machine, words[0], masks->vocabulary->all.nodes[0].height);
+		const Piece *piece = piece_get(masks, few, CELL_EXIT(is_deep ? depth : 0), entries);
 
 		if (!piece)
 			return false;

@@ -223,6 +223,23 @@ make_slice(Vocabulary *vocabulary, LetterSet set, const SortedToken *tokens, uin
 	return build_trie(&slice->others, others, n_others) && map_others(slice, vocabulary->all.nodes);
 }
 
+/* How far down a token may go: the brackets that open something in the one with most of them. */
+static uint32_t
+count_brackets(const SortedToken *tokens, uint32_t n)
+{
+	uint32_t most = 0;
+
+	for (uint32_t i = 0; i < n; i++)
+	{
+		uint32_t found = 0;
+
+		for (uint32_t at = 0; at < tokens[i].length; at++)
+			found += tokens[i].data[at] == '[' || tokens[i].data[at] == '{';
+		most = found > most ? found : most;
+	}
+	return most;
+}
+
 /* The bytes of longer tokens, which outlive the caller's. */
 static bool
 keep_longer(Vocabulary *vocabulary)
@@ -297,6 +314,7 @@ vocabulary_create(const ByteSpan *tokens, uint32_t n_tokens)
 	{
 		vocabulary->n_tokens = n_tokens;
 		vocabulary->n_words = (n_tokens + 63) / 64;
+		vocabulary->n_brackets = count_brackets(sorted, n);
 		qsort(sorted, n, sizeof *sorted, compare_tokens);
 		sets = find_all_sets(sorted, n);
 		ok = sets && find_hidden(vocabulary, sorted, n) && build_trie(&vocabulary->all, sorted, n);

@@ -62,6 +62,7 @@ typedef struct VocabularySlice
 typedef struct Vocabulary
 {
 	uint32_t n_tokens, n_words; /* words of 64 bits of a bitset */
+	uint32_t n_brackets;        /* that open something, of the token with most of them */
 	Trie all;
 	VocabularySlice slices[N_SLICES]; /* of the first sets */
 	char *bytes;                      /* of the longer tokens */

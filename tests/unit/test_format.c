@@ -293,6 +293,26 @@ static const FormatCase cases[] = {
 	{"{\"type\":\"string\",\"pattern\":\"(?!^)a\"}", {"\"ba\"", "\"aa\"", NULL}, {"\"a\"", "\"ab\"", NULL}},
 	{"{\"type\":\"string\",\"pattern\":\"(?!$)\"}", {"\"a\"", NULL}, {"\"\"", NULL}},
 	{"{\"type\":\"string\",\"pattern\":\"^(?:a*|[^a].{0,150})$\",\"minLength\":300}", {NULL}, {"\"b\"", "\"a\"", NULL}},
+	/* names of which few are left, which begin as those used do: with a byte of UTF-8, or an escape */
+	{"{\"type\":\"object\",\"propertyNames\":{\"pattern\":\"^[a\\u00e9]$\"},\"minProperties\":2}",
+	 {"{\"\xC3\xA9\": 1, \"a\": 2}", "{\"a\": 1, \"\\u00e9\": 2}", NULL},
+	 {"{\"a\": 1}", "{\"\xC3\xA9\": 1, \"\\u00e9\": 2}", NULL}},
+	{"{\"type\":\"object\",\"propertyNames\":{\"pattern\":\"^[a\\\"\\\\\\\\]$\"},\"minProperties\":3}",
+	 {"{\"\\\"\": 1, \"a\": 2, \"\\\\\": 3}", "{\"\\u005C\": 1, \"\\\"\": 2, \"a\": 3}", NULL},
+	 {"{\"\\\"\": 1, \"a\": 2}", NULL}},
+	{"{\"type\":\"object\",\"propertyNames\":{\"pattern\":\"^[\\\"\\\\\\\\]{2}$\"},\"minProperties\":4}",
+	 {"{\"\\\"\\\"\": 1, \"\\\\\\\\\": 2, \"\\\"\\\\\": 3, \"\\\\\\\"\": 4}", NULL},
+	 {"{\"\\\"\\\"\": 1, \"\\\\\\\\\": 2, \"\\\"\\\\\": 3}", NULL}},
+	{"{\"type\":\"object\",\"propertyNames\":{\"pattern\":\"^[\\ud83d\\ude00-\\ud83d\\ude02]$\"},\"minProperties\":3}",
+	 {"{\"\xF0\x9F\x98\x80\": 1, \"\\ud83d\\ude01\": 2, \"\xF0\x9F\x98\x82\": 3}", NULL},
+	 {"{\"\xF0\x9F\x98\x80\": 1, \"\\ud83d\\ude00\": 2, \"\xF0\x9F\x98\x82\": 3}", NULL}},
+	{"{\"type\":\"object\",\"propertyNames\":{\"pattern\":\"^[\\u00e0-\\u00e3][0-9]$\"},\"minProperties\":20}",
+	 {NULL},
+	 {"{}", NULL}},
+	/* ends that only a long token sees */
+	{"{\"type\":\"string\",\"maxLength\":135}", {"\"a\"", NULL}, {"a", NULL}},
+	{"{\"type\":\"string\",\"minLength\":140}", {NULL}, {"\"a\"", NULL}},
+	{"{\"type\":\"array\",\"items\":{\"type\":\"array\"}}", {"[]", "[[{}]]", NULL}, {"[1]", NULL}},
 };
 
 /* The cases that other engines have wrong, and what each keyword is about. */
@@ -369,23 +389,56 @@ what_cannot_be_kept_is_an_error_with_its_path(void **unused)
 	}
 }
 
+#define TEN(text) text text text text text text text text text text
+
 /* A small vocabulary: all bytes, and some tokens that go over the edges of what a schema knows. */
 static const char *const longer_tokens[] = {
-	"{\"",          "\": ",     "\", \"",
-	"\"}",          "}]",       "[{\"",
-	"abc",          "a\"",      "\\u00",
-	"\\\"",         "true",     "null",
-	"12",           "0.",       ", ",
-	"\"a\": ",      "\xC3\xA9", "\xF0\x9F",
-	"\x98\x80",     "}}",       "]}",
-	"-0",           "ab",       "aaaaaaaaaaaaaaaaaaaaaaaa",
-	"\"a",          "fo",       "foobar",
-	"2024-02",      "-29\"",    "ba",
-	"bb",           "bab",      "bba",
-	" a",           " ab",      " abc abc",
-	"  ",           "a ",       "a\xE3\x80\x80z",
-	"\xE3\x80\x80", "\xC2\xA0", "\"bb\"",
+	"{\"",
+	"\": ",
+	"\", \"",
+	"\"}",
+	"}]",
+	"[{\"",
+	"abc",
+	"a\"",
+	"\\u00",
+	"\\\"",
+	"true",
+	"null",
+	"12",
+	"0.",
+	", ",
+	"\"a\": ",
+	"\xC3\xA9",
+	"\xF0\x9F",
+	"\x98\x80",
+	"}}",
+	"]}",
+	"-0",
+	"ab",
+	"aaaaaaaaaaaaaaaaaaaaaaaa",
+	"\"a",
+	"fo",
+	"foobar",
+	"2024-02",
+	"-29\"",
+	"ba",
+	"bb",
+	"bab",
+	"bba",
+	" a",
+	" ab",
+	" abc abc",
+	"  ",
+	"a ",
+	"a\xE3\x80\x80z",
+	"\xE3\x80\x80",
+	"\xC2\xA0",
+	"\"bb\"",
 	"a\", \"",
+	TEN(TEN("a")) TEN("aaaaa"),
+	TEN(TEN("a")) TEN("aaaa") "\"",
+	TEN("[[[[[[") "[[[[",
 };
 
 #define N_TOKENS (256 + LENGTH(longer_tokens))
@@ -495,6 +548,21 @@ masks_are_what_their_tokens_are_one_by_one(void **unused)
 	}
 	mask_scratch_destroy(scratch);
 	vocabulary_destroy(vocabulary);
+}
+
+/* A format that takes no text at all is complete behind the line ends after a thinking, too. */
+static void
+no_text_is_complete_behind_line_ends(void **unused)
+{
+	static const char text[] = "{\"type\":\"regex\",\"pattern\":\"\"}";
+	Format *format = compiled(text);
+	FormatState behind = format_take(format, format_start_behind_thinking(format), "\n\n", 2);
+
+	(void) unused;
+	assert_true(format_is_complete(format, format_start(format)));
+	assert_true(behind && format_is_complete(format, behind));
+	assert_true(format_is_over(format, behind));
+	format_destroy(format);
 }
 
 /* Every format that the documentation lists has texts. */
@@ -643,6 +711,7 @@ main(void)
 		cmocka_unit_test(exactly_what_the_format_says_is_let_through),
 		cmocka_unit_test(what_cannot_be_kept_is_an_error_with_its_path),
 		cmocka_unit_test(masks_are_what_their_tokens_are_one_by_one),
+		cmocka_unit_test(no_text_is_complete_behind_line_ends),
 		cmocka_unit_test(every_format_has_texts),
 		cmocka_unit_test(long_limits_hold_to_the_letter),
 		cmocka_unit_test(completions_are_plain),
