@@ -17,10 +17,12 @@ LANE __m256i
 dot256(__m256i acc, __m256i weights, __m256i x)
 {
 #ifdef __AVXVNNI__
-	return _mm256_dpbusd_avx_epi32(acc, weights, x);
+	acc = _mm256_dpbusd_avx_epi32(acc, weights, x);
 #else
-	return _mm256_dpbusd_epi32(acc, weights, x);
+	acc = _mm256_dpbusd_epi32(acc, weights, x);
 #endif
+	__asm__("" : "+x"(acc)); /* as in chain256: else gcc loads what comes later first, and spills it */
+	return acc;
 }
 
 LANE I32x16

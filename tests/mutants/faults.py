@@ -70,6 +70,8 @@ KERNELS = [
     fault("team-of-32", "kernels/team.c", "#define TEAM_MAX_THREADS 256", "#define TEAM_MAX_THREADS 32", "there are no more than 32 threads", "unit:forward"),
     fault("avxvnni-bias", "kernels/lanes_avxvnni.h", "return i_negative_shifted(i_pair_sum(pair), 7);", "return i_negative_shifted(i_pair_sum(pair), 6);",
           "AVX-VNNI takes half of Q8_0's offset away", "kernels"),
+    fault("avxvnni-half", "kernels/lanes_avxvnni.h", "dot256(acc.b, weights.b, x.b)", "dot256(acc.b, weights.a, x.b)",
+          "AVX-VNNI multiplies the last eight rows' activations with the first eight rows' weights", "kernels"),
     fault("avxvnni-not-found", "kernels/select.c", "(a & 1u << 4);", "(a & 1u << 3);", "another bit of the processor's is taken for AVX-VNNI", "kernels"),
     fault("set-named-is-not-taken", "kernels/select.c", "wanted ? kernels_by_name(wanted) : NULL;", "wanted && wanted[0] == 'p' ? kernels_by_name(wanted) : NULL;",
           "QWEN_ISA is heard for the portable set alone", "kernels"),
