@@ -156,6 +156,9 @@ def test_a_tables_checks_are_said_and_refuse_a_row_alone(cursor):
     assert rows(cursor, "SELECT (v).a, (v).b FROM qwen_type_value('{\"a\": 6, \"b\": 5}', NULL::checked) v") == [(6, 5)]
     with pytest.raises(psycopg2.errors.CheckViolation, match='"/1/a"'):
         cursor.execute("SELECT qwen_type_value('[{\"a\": 2}, {\"a\": 1}]', NULL::checked[])")
+    cursor.execute("CREATE TABLE dividing (b int, a int CHECK (1 / a >= 0))")
+    with pytest.raises(psycopg2.errors.DivisionByZero, match='"/a" is refused: division by zero \\(the value is 0\\)'):
+        cursor.execute("SELECT qwen_type_value('{\"a\": 0}', NULL::dividing)")
     cursor.execute("CREATE TABLE refusing (a int CHECK (a * 0 = 1), b int)")
     cursor.execute("SET qwen.on_error = 'null'")
     try:

@@ -49,7 +49,7 @@ way_out(Oid type, char kind)
 		return "Ask for the two bounds, as columns of a type of your own, and make the range of them.";
 	if (type == BYTEAOID)
 		return "A model writes text: ask for text, and decode() it.";
-	if (type == MONEYOID)
+	if (type == CASHOID)
 		return "Ask for numeric.";
 	if (kind == TYPTYPE_PSEUDO)
 		return "Cast the NULL to the type that is wanted: NULL::date, NULL::my_table.";

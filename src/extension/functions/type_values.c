@@ -111,20 +111,22 @@ check_row(Making *making, JsonbValue *given, TupleDesc columns, HeapTuple row)
 		int column;
 		Node *check = type_check_decided(columns, i, NIL, &column);
 
-		making->given = given;
-		if (!check || ExecCheck(ExecPrepareExpr((Expr *) check, state), context))
+		if (!check)
 			continue;
+		making->given = given;
 		if (column >= 0)
 		{
 			type_path_add(&making->path, NameStr(TupleDescAttr(columns, column)->attname));
 			making->given = member_of(given, NameStr(TupleDescAttr(columns, column)->attname));
 		}
-		ereport(ERROR, (errcode(ERRCODE_CHECK_VIOLATION),
-						errmsg("new row for relation \"%s\" violates check constraint \"%s\"",
-							   get_rel_name(get_typ_typrelid(columns->tdtypeid)), name),
-						err_generic_string(PG_DIAG_CONSTRAINT_NAME, name)));
+		if (!ExecCheck(ExecPrepareExpr((Expr *) check, state), context))
+			ereport(ERROR, (errcode(ERRCODE_CHECK_VIOLATION),
+							errmsg("new row for relation \"%s\" violates check constraint \"%s\"",
+								   get_rel_name(get_typ_typrelid(columns->tdtypeid)), name),
+							err_generic_string(PG_DIAG_CONSTRAINT_NAME, name)));
+		type_path_leave(&making->path, length);
 	}
-	type_path_leave(&making->path, length);
+	making->given = given;
 	ExecDropSingleTupleTableSlot(slot);
 	FreeExecutorState(state);
 }
