@@ -174,7 +174,7 @@ build qwen_pg-volume "$source_dir/docs/containers/Dockerfile.volume"
 cat >"$work/Dockerfile.server" <<-'END'
 	FROM debian:forky-slim
 	RUN apt-get update && mkdir -p /etc/postgresql-common && echo 'create_main_cluster = false' >/etc/postgresql-common/createcluster.conf && apt-get install -y --no-install-recommends postgresql-18 \
-		&& install -d -m 1777 /var/lib/postgresql && chmod 3777 /var/run/postgresql && groupadd -g 26 cnpg && useradd -u 26 -g 26 -d /var/lib/postgresql cnpg
+		&& install -d -m 1777 /var/lib/postgresql && chmod 3777 /var/run/postgresql && useradd -u 26 -g nogroup -d /var/lib/postgresql cnpg
 	USER 26
 	HEALTHCHECK CMD ["pg_isready", "-q"]
 END

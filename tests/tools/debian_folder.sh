@@ -23,8 +23,6 @@ in_folder() {
 add_experimental() {
 	echo "deb $2 experimental main" >"$1/etc/apt/sources.list.d/experimental.list"
 	printf 'Package: src:postgresql-* libpq*\nPin: release a=experimental\nPin-Priority: 990\n' >"$1/etc/apt/preferences.d/experimental"
-	# their lists run out after a week, and a mirror may be a snapshot
-	echo 'Acquire::Check-Valid-Until "false";' >"$1/etc/apt/apt.conf.d/snapshot"
 	in_folder "$1" apt-get update -qq >&2
 }
 
@@ -33,11 +31,11 @@ add_experimental() {
 make_folder() {
 	local root=$1 suite=$2 mirror script
 
+	mirror=$(apt-get indextargets --format '$(REPO_URI)' 'Created-By: Packages' | grep -v security | head -1)
 	if [ ! -e "$root/base-ready" ]; then
 		[ "$suite" != experimental ] || suite=sid
 		script=/usr/share/debootstrap/scripts/$suite
 		command -v debootstrap >/dev/null || apt-get install -y -qq --no-install-recommends debootstrap >/dev/null
-		mirror=$(apt-get indextargets --format '$(REPO_URI)' 'Created-By: Packages' | grep -v security | head -1)
 		[ -e "$script" ] || script=/usr/share/debootstrap/scripts/sid
 		rm -rf "$root"
 		mkdir -p "$root"
@@ -46,12 +44,14 @@ make_folder() {
 		chmod 755 "$root/usr/sbin/policy-rc.d"
 		mkdir -p "$root/etc/postgresql-common"
 		echo 'create_main_cluster = false' >"$root/etc/postgresql-common/createcluster.conf"
-		[ "$2" != experimental ] || add_experimental "$root" "$mirror"
 		touch "$root/base-ready"
 	fi
+	# lists of what is no release run out after a week, and a mirror may be a snapshot
+	echo 'Acquire::Check-Valid-Until "false";' >"$root/etc/apt/apt.conf.d/snapshot"
 	mount -t proc proc "$root/proc"
 	mount --bind /dev "$root/dev"
 	mount -t tmpfs -o mode=1777 tmpfs "$root/dev/shm"
+	[ "$2" != experimental ] || [ -e "$root/etc/apt/sources.list.d/experimental.list" ] || add_experimental "$root" "$mirror"
 }
 
 # install_once ROOT MARK PACKAGE …: install packages unless the mark says that it was done. The lists of packages are those that debootstrap got.
