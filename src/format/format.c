@@ -20,13 +20,13 @@ static const char *const form_names[] = {"text",   "json_object", "json_schema",
 /* The members that a form may have, "type" and the common ones aside. */
 typedef struct FormMembers
 {
-	const char *form, *members[6];
+	const char *form, *members[9];
 } FormMembers;
 
 static const FormMembers form_members[] = {
 	{"text", {NULL}},
 	{"json_object", {"whitespace", NULL}},
-	{"json_schema", {"json_schema", "schema", "whitespace", "ignore", "relax", NULL}},
+	{"json_schema", {"json_schema", "schema", "name", "description", "strict", "whitespace", "ignore", "relax", NULL}},
 	{"regex", {"pattern", NULL}},
 	{"choice", {"choices", NULL}},
 	{"copy", {"text", "kinds", "open", "close", NULL}},
@@ -118,8 +118,11 @@ find_schema(Format *format, const JsonNode *json, const char **path)
 				pool_fail(&format->pool, STATUS_INVALID_ARGUMENT, "\"json_schema\" has no member \"%.*s\"",
 						  (int) (member->key_bytes < 60 ? member->key_bytes : 60), member->key);
 	}
-	else if (wrapped)
-		schema = NULL;
+	else if (wrapped && schema)
+	{
+		refuse(format, "\"json_schema\" and \"schema\" must not both be given");
+		return NULL;
+	}
 	if (!schema)
 		refuse(format, "\"json_schema\" must have a member \"schema\"");
 	return schema;
@@ -248,7 +251,7 @@ begin_form(Format *format, const JsonNode *json, const char *form)
 	if (strcmp(form, "grammar") == 0)
 	{
 		pool_fail(&format->pool, STATUS_UNSUPPORTED,
-				  "the form \"grammar\" is not supported: \"regex\" and \"json_schema\" are");
+				  "the form \"grammar\" is not supported: take \"regex\", \"choice\" or a JSON schema");
 		return;
 	}
 	check_members(format, json, form);

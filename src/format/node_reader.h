@@ -14,6 +14,7 @@ typedef struct NodeReader
 	SchemaNode *node;
 	const JsonNode *value; /* of the keyword at hand */
 	const char *keyword;
+	bool knows_one; /* some keyword is one of the standard */
 	int depth;
 	/* the node of a part of the schema, which is read when it is asked for first */
 	uint32_t (*node_of)(Schema *schema, const JsonNode *json, const char *path, int depth);

@@ -140,12 +140,10 @@ read_keyword(NodeReader *reader, const JsonNode *member)
 		return;
 	memcpy(keyword, member->key, member->key_bytes);
 	keyword[member->key_bytes] = 0;
-	if (is_among(keyword, annotations))
-		return;
 	reader->keyword = keyword;
 	reader->value = member;
-	(void) (read_scalar_keyword(reader, keyword) || read_container_keyword(reader, keyword) ||
-			read_applicator_keyword(reader, keyword));
+	reader->knows_one |= is_among(keyword, annotations) || read_scalar_keyword(reader, keyword) ||
+						 read_container_keyword(reader, keyword) || read_applicator_keyword(reader, keyword);
 }
 
 /* The members of a schema that is an object. */
@@ -163,6 +161,13 @@ read_node(Schema *schema, SchemaNode *node, int depth)
 	/* a dynamic reference is looked at after an ordinary one */
 	for (const JsonNode *member = node->json->first; member && !pool_failed(schema->pool); member = member->next)
 		read_keyword(&reader, member);
+	/* names of what is wanted, or another interface's form: read as annotations they would let anything be the answer
+	 */
+	if (depth == 0 && node->json->n > 0 && !reader.knows_one && !pool_failed(schema->pool))
+		pool_fail(schema->pool, STATUS_INVALID_ARGUMENT,
+				  "the schema has no keyword of JSON Schema, and \"%.*s\" is none; members stand below \"properties\"",
+				  (int) (node->json->first->key_bytes < 60 ? node->json->first->key_bytes : 60),
+				  node->json->first->key);
 	/* "contains" alone gives these a meaning */
 	if (node->contains == NO_NODE)
 	{

@@ -140,6 +140,14 @@ def test_extract_gives_jsonb_of_the_schema(server):
             cursor.execute("SELECT qwen_extract('x', '{}', response_format => '{}')")
         with pytest.raises(psycopg2.errors.FeatureNotSupported, match='"uniqueItems" at /'):
             cursor.execute("""SELECT qwen_extract('x', '{"uniqueItems": true}')""")
+        # a response_format's schema is asked for as the schema by itself
+        cursor.execute("SELECT qwen_extract(body, %s) FROM mails WHERE id = 1", (form(PERSON),))
+        assert cursor.fetchone()[0] == rows[1]
+        for wrapped in ({"type": "json_schema", "json_schema": {"name": "p", "strict": True, "schema": PERSON}}, {"type": "json_schema", "name": "p", "strict": True, "schema": PERSON}):
+            cursor.execute("SELECT qwen_extract(body, %s) FROM mails WHERE id = 1", (json.dumps(wrapped),))
+            assert cursor.fetchone()[0] == rows[1]
+        with pytest.raises(psycopg2.errors.InvalidParameterValue, match="has no keyword of JSON Schema"):
+            cursor.execute("""SELECT qwen_extract('x', '{"name": "What is the name?"}')""")
     finally:
         cursor.execute("DROP TABLE mails")
 

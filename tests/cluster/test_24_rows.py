@@ -9,6 +9,7 @@ CREATE SCHEMA rows; SET search_path = rows, public;
 CREATE TYPE state AS ENUM ('open', 'paid "late"', 'Über');
 CREATE DOMAIN percent AS numeric(5, 2) NOT NULL CHECK (VALUE BETWEEN 0 AND 100);
 CREATE DOMAIN short AS varchar(4);
+CREATE DOMAIN address AS text CHECK (VALUE ~ '@');
 CREATE DOMAIN share AS numeric(5, 2) NOT NULL;
 CREATE TYPE item AS (what varchar(12), n int2);
 CREATE TABLE invoices (id int GENERATED ALWAYS AS IDENTITY, number serial, gone text, sender varchar(10) NOT NULL, total numeric(6, 2), due date,
@@ -197,6 +198,8 @@ def test_a_text_is_no_type_of_its_own(cursor):
         cursor.execute("SELECT qwen_extract('x', NULL::varchar(4))")
     with pytest.raises(psycopg2.errors.InvalidParameterValue, match="type => NULL::text"):
         cursor.execute("SELECT qwen_extract('x', NULL::short)")
+    with pytest.raises(psycopg2.errors.InvalidParameterValue, match="type => NULL::text"):
+        cursor.execute("SELECT qwen_extract('x', NULL::address)")
 
 
 @pytest.mark.parametrize("kind", ["varchar(4)", "short"])

@@ -264,6 +264,9 @@ def test_a_before_trigger_says_types_and_not_a_schema(house):
 
 def test_values_of_types_are_made_of_json_alone(house):
     """qwen_type_value: what jobs use, with the errors of answers."""
+    for sql, error, part in (("'{}', NULL::bill, '{due,nobody}'", psycopg2.errors.UndefinedColumn, 'no column "nobody"'), ("'1', NULL::int, '{due}'", psycopg2.errors.InvalidParameterValue, "has no columns")):
+        with pytest.raises(error, match=part):
+            query(house, f"SELECT qwen_type_value({sql})")
     assert query(house, """SELECT qwen_type_value('{"total": 1.005, "due": "2024-02-29", "x": 1}', NULL::bill)::text, qwen_type_value('{"total": 1, "due": "2024-02-29"}', NULL::bill, '{due}')::text,
         qwen_type_value('[1, 2]', NULL::int[]), qwen_type_value('null', NULL::int), qwen_type_value(NULL, NULL::int), qwen_type_value('1.25', NULL::numeric(3, 1))""") == [
             ("(,1.01,2024-02-29)", "(,,2024-02-29)", [1, 2], None, None, query(house, "SELECT 1.3")[0][0])]

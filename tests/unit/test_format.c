@@ -203,6 +203,12 @@ static const FormatCase cases[] = {
 	 "\"boolean\"}}},\"whitespace\":\"compact\"}",
 	 {"[true,false]", NULL},
 	 {"[true, false]", NULL}},
+	{"{\"type\":\"json_schema\",\"name\":\"n\",\"description\":\"d\",\"strict\":true,\"schema\":{\"type\":\"boolean\"}"
+	 "}",
+	 {"true", NULL},
+	 {"1", NULL}},
+	/* one keyword makes it a schema, whatever stands beside it */
+	{"{\"a\":1,\"title\":\"t\"}", {"1", "{}", NULL}, {NULL}},
 	{"{\"type\":\"json_object\"}", {"{}", "{\"a\": [1, null]}", NULL}, {"[]", "1", NULL}},
 	/* what is never made of a format, and is valid, does not come of the format's opposite either */
 	{"{\"type\":\"string\",\"not\":{\"format\":\"time\"}}",
@@ -369,6 +375,11 @@ static const ErrorCase errors[] = {
 	{"{\"type\":\"array\",\"minItems\":100000}", STATUS_TOO_LONG, "the limit is 4096"},
 	{"{\"type\":\"json_object\",\"schema\":{}}", STATUS_INVALID_ARGUMENT, "no member \"schema\""},
 	{"{\"type\":\"grammar\"}", STATUS_UNSUPPORTED, "grammar"},
+	{"{\"type\":\"json_schema\",\"schema\":{},\"json_schema\":{\"schema\":{}}}", STATUS_INVALID_ARGUMENT,
+	 "must not both be given"},
+	{"{\"name\":\"What is the name?\"}", STATUS_INVALID_ARGUMENT,
+	 "\"name\" is none; members stand below \"properties\""},
+	{"{\"name\":\"n\",\"strict\":true,\"schema\":{\"type\":\"object\"}}", STATUS_INVALID_ARGUMENT, "has no keyword"},
 	{"{\"type\":\"choice\",\"choices\":[]}", STATUS_INVALID_ARGUMENT, "choices"},
 	{"{\"type\":", STATUS_INVALID_ARGUMENT, "no JSON"},
 	{"7", STATUS_INVALID_ARGUMENT, "it must be an object"},

@@ -26,21 +26,51 @@
 
 #define EXTRACT_TOKENS 1024 /* of an answer, where nobody says how many */
 
-/* Ask about the first argument in the form of a schema; the common arguments are behind the second. */
+/* The member of an object, as JSON, or NULL. */
+static char *
+member_of(const char *json, const char *name)
+{
+	LOCAL_FCINFO(call, 2);
+	Datum found;
+
+	InitFunctionCallInfoData(*call, NULL, 2, InvalidOid, NULL, NULL);
+	call->args[0] = (NullableDatum){CStringGetTextDatum(json), false};
+	call->args[1] = (NullableDatum){CStringGetTextDatum(name), false};
+	found = json_object_field(call);
+	return call->isnull ? NULL : TextDatumGetCString(found);
+}
+
+/* The schema within a response_format of the type json_schema; NULL where it is none, or has none. */
+static const char *
+schema_within(const char *form)
+{
+	const char *type = member_of(form, "type"), *wrapped;
+
+	if (!type || strcmp(type, "\"json_schema\"") != 0)
+		return NULL;
+	wrapped = member_of(form, "json_schema");
+	return member_of(wrapped ? wrapped : form, "schema");
+}
+
+/*
+ * Ask about the first argument in the form of a schema, which may stand in a response_format; the common arguments are
+ * behind the second.
+ */
 static void
 ask(FunctionCallInfo fcinfo, ModelCall *call, const char *schema, const char *whose)
 {
 	Request *request = model_call_ask(call);
+	const char *within = schema_within(schema);
 	StringInfoData form;
 
 	request->kind = REQUEST_CHAT;
-	task_messages(request, psprintf(PROMPT_EXTRACT, schema), PG_GETARG_TEXT_PP(0));
+	task_messages(request, psprintf(PROMPT_EXTRACT, within ? within : schema), PG_GETARG_TEXT_PP(0));
 	options_read(fcinfo, 2, request);
 	if (request->format.data)
 		ereport(ERROR, (errcode(ERRCODE_INVALID_PARAMETER_VALUE),
 						errmsg("response_format must not be given: the %s is the form of the answer", whose)));
 	initStringInfo(&form);
-	appendStringInfo(&form, "{\"type\":\"json_schema\",\"schema\":%s}", schema);
+	appendStringInfo(&form, within ? "%s" : "{\"type\":\"json_schema\",\"schema\":%s}", schema);
 	request->format = span_from_cstring(form.data);
 	task_options(request);
 	task_max_tokens(request, EXTRACT_TOKENS);
@@ -63,7 +93,13 @@ refuse_untyped_null(FunctionCallInfo fcinfo)
 {
 	Node *schema = argument_expression(fcinfo, 1);
 
-	if (schema && exprType(schema) == TEXTOID && IsA(schema, Const) && ((Const *) schema)->constisnull)
+	if (!schema || exprType(schema) != TEXTOID)
+		return;
+	/* of a domain over a text */
+	while (IsA(schema, RelabelType) || IsA(schema, CoerceToDomain))
+		schema = IsA(schema, RelabelType) ? (Node *) ((RelabelType *) schema)->arg
+										  : (Node *) ((CoerceToDomain *) schema)->arg;
+	if (IsA(schema, Const) && ((Const *) schema)->constisnull)
 		ereport(ERROR, (errcode(ERRCODE_INVALID_PARAMETER_VALUE),
 						errmsg("the second argument of qwen_extract must be a schema, or NULL of the type wanted"),
 						errhint("Cast it: NULL::date, NULL::my_table. For a text, or a domain over one, name the "
@@ -92,12 +128,13 @@ whole_answer(const EngineReply *replies, const char *whose)
 	if (replies[0].type != FRAME_DONE)
 		ereport(ERROR, (errcode(ERRCODE_SYSTEM_ERROR), errmsg("the qwen engine gave no answer")));
 	if (replies[0].done.finish_reason == FINISH_LENGTH)
-		ereport(ERROR, (errcode(ERRCODE_PROGRAM_LIMIT_EXCEEDED),
-						errmsg("%u tokens are not enough for what the %s asks for",
-							   (unsigned) replies[0].done.completion_tokens, whose),
-						strcmp(whose, "schema") == 0
-							? errhint("Raise max_tokens, or bound strings and arrays by maxLength and maxItems.")
-							: errhint("Raise max_tokens, or bound texts: varchar(n) instead of text.")));
+		ereport(ERROR,
+				(errcode(ERRCODE_PROGRAM_LIMIT_EXCEEDED),
+				 errmsg("%u tokens are not enough for what the %s asks for",
+						(unsigned) replies[0].done.completion_tokens, whose),
+				 strcmp(whose, "schema") == 0
+					 ? errhint("Raise max_tokens, or bound strings and arrays by maxLength and maxItems.")
+					 : errhint("Raise max_tokens, or bound texts: varchar(n) instead of text. Arrays have no bound.")));
 	return DatumGetJsonbP(
 		DirectFunctionCall1(jsonb_in, CStringGetDatum(text_to_cstring(text_from_span(replies[0].done.content)))));
 }

@@ -71,6 +71,9 @@ extern Oid type_wanted(FunctionCallInfo fcinfo, int32 *modifier);
 /* The names in an argument of type name[], as a list of C strings; at least one. */
 extern List *type_columns_of(Datum names);
 
+/* Is each of these a column of the type that can be filled in? Otherwise it is an error. */
+extern void type_check_columns(Oid type, int32 modifier, const List *only);
+
 /* The JSON schema of a type, palloc'd. only: as above, of a composite type. */
 extern char *type_schema(Oid type, int32 modifier, List *only);
 

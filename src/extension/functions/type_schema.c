@@ -382,6 +382,25 @@ write_type(Writing *writing, Oid type, int32 modifier, int n_dimensions, bool ma
 	add(writing, "}");
 }
 
+/* Columns are of rows. */
+static void
+refuse_columns(const TypePart *part, Oid type, const List *only)
+{
+	if (only != NIL && part->kind != TYPE_OBJECT)
+		ereport(ERROR,
+				(errcode(ERRCODE_INVALID_PARAMETER_VALUE), errmsg("type %s has no columns", format_type_be(type))));
+}
+
+void
+type_check_columns(Oid type, int32 modifier, const List *only)
+{
+	TypePart part = type_part_of(type, modifier, 0, "");
+
+	refuse_columns(&part, type, only);
+	if (only != NIL)
+		check_names(lookup_rowtype_tupdesc_copy(part.base, -1), part.base, only);
+}
+
 char *
 type_schema(Oid type, int32 modifier, List *only)
 {
@@ -390,9 +409,7 @@ type_schema(Oid type, int32 modifier, List *only)
 
 	initStringInfo(&writing.text);
 	initStringInfo(&writing.path);
-	if (only != NIL && part.kind != TYPE_OBJECT)
-		ereport(ERROR,
-				(errcode(ERRCODE_INVALID_PARAMETER_VALUE), errmsg("type %s has no columns", format_type_be(type))));
+	refuse_columns(&part, type, only);
 	/* of a row or an array there is always one, of a single value perhaps not */
 	write_type(&writing, type, modifier, 0, part.kind != TYPE_OBJECT && part.kind != TYPE_ARRAY, comment_of(type),
 			   only);

@@ -397,6 +397,7 @@ QWEN_FUNCTION(qwen_type_value, 2, 3)
 	bool is_null;
 	Datum value;
 
+	type_check_columns(type, modifier, only);
 	if (PG_ARGISNULL(0))
 		PG_RETURN_NULL();
 	value = type_value(PG_GETARG_JSONB_P(0), type, modifier, only, &is_null);
