@@ -146,6 +146,8 @@ def test_extract_gives_jsonb_of_the_schema(server):
         for wrapped in ({"type": "json_schema", "json_schema": {"name": "p", "strict": True, "schema": PERSON}}, {"type": "json_schema", "name": "p", "strict": True, "schema": PERSON}):
             cursor.execute("SELECT qwen_extract(body, %s) FROM mails WHERE id = 1", (json.dumps(wrapped),))
             assert cursor.fetchone()[0] == rows[1]
+        with pytest.raises(psycopg2.errors.InvalidParameterValue, match='"json_schema" must have a member "schema"'):
+            cursor.execute("""SELECT qwen_extract('x', '{"type": "json_schema", "json_schema": {"name": "p"}}')""")
         with pytest.raises(psycopg2.errors.InvalidParameterValue, match="has no keyword of JSON Schema"):
             cursor.execute("""SELECT qwen_extract('x', '{"name": "What is the name?"}')""")
     finally:

@@ -40,16 +40,23 @@ member_of(const char *json, const char *name)
 	return call->isnull ? NULL : TextDatumGetCString(found);
 }
 
-/* The schema within a response_format of the type json_schema; NULL where it is none, or has none. */
+/* Is it a response_format, and no schema? */
+static bool
+is_form(const char *json)
+{
+	const char *type = member_of(json, "type");
+
+	return type && strcmp(type, "\"json_schema\"") == 0;
+}
+
+/* The schema within a response_format; where there is none, all of it, which will be refused. */
 static const char *
 schema_within(const char *form)
 {
-	const char *type = member_of(form, "type"), *wrapped;
+	const char *wrapped = member_of(form, "json_schema");
+	const char *schema = member_of(wrapped ? wrapped : form, "schema");
 
-	if (!type || strcmp(type, "\"json_schema\"") != 0)
-		return NULL;
-	wrapped = member_of(form, "json_schema");
-	return member_of(wrapped ? wrapped : form, "schema");
+	return schema ? schema : form;
 }
 
 /*
@@ -60,17 +67,17 @@ static void
 ask(FunctionCallInfo fcinfo, ModelCall *call, const char *schema, const char *whose)
 {
 	Request *request = model_call_ask(call);
-	const char *within = schema_within(schema);
+	bool is_whole = is_form(schema);
 	StringInfoData form;
 
 	request->kind = REQUEST_CHAT;
-	task_messages(request, psprintf(PROMPT_EXTRACT, within ? within : schema), PG_GETARG_TEXT_PP(0));
+	task_messages(request, psprintf(PROMPT_EXTRACT, is_whole ? schema_within(schema) : schema), PG_GETARG_TEXT_PP(0));
 	options_read(fcinfo, 2, request);
 	if (request->format.data)
 		ereport(ERROR, (errcode(ERRCODE_INVALID_PARAMETER_VALUE),
 						errmsg("response_format must not be given: the %s is the form of the answer", whose)));
 	initStringInfo(&form);
-	appendStringInfo(&form, within ? "%s" : "{\"type\":\"json_schema\",\"schema\":%s}", schema);
+	appendStringInfo(&form, is_whole ? "%s" : "{\"type\":\"json_schema\",\"schema\":%s}", schema);
 	request->format = span_from_cstring(form.data);
 	task_options(request);
 	task_max_tokens(request, EXTRACT_TOKENS);
