@@ -488,7 +488,7 @@ soak-progress: $(B)/installed model
 # QUICK=1 measures less of everything; ROUNDS=N; FILES="demo qwen3-0.6b-q4_0 …" or FILES=all chooses the files (tests/bench/bench_models.py)
 PEER_DIR ?= $(CACHE_DIR)/peer
 BENCH_LINES := $(B)/bench.jsonl
-BENCHES := roofs decode prefill batch mixture hybrid adapters load embed rerank sql scale tokenize quality spec mtp conversation rows prefix typed extract jobs latency queue limits neighbour
+BENCHES := roofs decode prefill batch mixture hybrid adapters load embed rerank sql scale tokenize quality spec mtp draft conversation rows prefix typed extract jobs latency queue limits neighbour
 BENCH_FOLDERS = --model $(MODEL) --peer $(PEER_DIR) --cache $(CACHE_DIR)
 BENCH_ARGUMENTS = --programs $(CURDIR)/$(B)/tests/bench $(BENCH_FOLDERS) $(if $(QUICK),--quick) $(if $(ROUNDS),--rounds $(ROUNDS)) $(FILES)
 # puts the target beside each line
@@ -518,7 +518,7 @@ bench-adapters: $(ENGINE_BENCH) model bench-peer
 	@set -o pipefail; $(PYTHON) tests/bench/bench_adapters.py $(BENCH_ARGUMENTS) $(JUDGE)
 
 # and through SQL, on private servers
-bench-load bench-embed bench-rerank bench-sql bench-scale bench-spec bench-mtp bench-conversation: $(ENGINE_BENCH) $(LOAD_BENCH) $(B)/installed model bench-peer
+bench-load bench-embed bench-rerank bench-sql bench-scale bench-spec bench-mtp bench-draft bench-conversation: $(ENGINE_BENCH) $(LOAD_BENCH) $(B)/installed model bench-peer
 	@set -o pipefail; $(PYTHON) tests/bench/bench_$(@:bench-%=%).py $(BENCH_ARGUMENTS) $(JUDGE)
 
 # text to tokens on one thread, beside Hugging Face's tokenizers

@@ -138,8 +138,8 @@ few_rows_us(const Slot *slot, uint32_t n_rows)
 	const Slot *draft = slot->draft;
 
 	if (step_cost_knows(&draft->cost, n_rows))
-		return step_cost_us(&draft->cost, n_rows, 0);
-	return step_cost_us(&slot->cost, n_rows, 0) * (double) draft->model->image_bytes /
+		return step_cost_few_us(&draft->cost, n_rows);
+	return step_cost_few_us(&slot->cost, n_rows) * (double) draft->model->image_bytes /
 		   (double) slot->model->image_bytes;
 }
 

@@ -12,7 +12,10 @@
 #define WEIGHT 0.1        /* of the newest guess in the average */
 #define FASTER_WEIGHT 0.5 /* … of one that was faster: so it is when no processor is taken away */
 #define MOST_REFUSED 3    /* so often guesses are too dear before one is made to see whether they still are */
-#define OUTLIER 3         /* one that took so many times as long had its processors taken away */
+#define RIGHT_OFTEN 0.5
+#define SHORT_REST 8   /* steps */
+#define LOOK_LONGER 12 /* guesses made, until more at a time are tried again than are believed to pay */
+#define OUTLIER 3      /* one that took so many times as long had its processors taken away */
 
 /* May guesses be made behind a sequence in this step? */
 static bool
@@ -52,22 +55,32 @@ guess_costs(const Slot *slot, GuessSource source, uint32_t n_decoding, uint32_t 
 			double us[DRAFT_MAX + 1])
 {
 	for (uint32_t i = 0; i <= n; i++)
-		us[i] = step_cost_us(&slot->cost, n_decoding + i * n_guessed, 0) +
+		us[i] = step_cost_few_us(&slot->cost, n_decoding + i * n_guessed) +
 				(source == GUESSED_BY_HEAD ? i * slot->guess_us : draft_us(slot, n_guessed, i));
 }
 
 /* How many guesses of a source are worth it for those that it may guess for, up to n. */
 static uint32_t
-guesses_that_pay(const Scheduler *scheduler, const Slot *slot, GuessSource source, uint32_t n_decoding, uint32_t n)
+guesses_that_pay(const Scheduler *scheduler, Slot *slot, GuessSource source, uint32_t n_decoding, uint32_t n)
 {
-	double us[DRAFT_MAX + 1], share = 0;
+	double us[DRAFT_MAX + 1], share = 0, rows_us;
+	uint32_t best, most;
 
 	if (scheduler->settings.speculation == SPECULATION_ALWAYS)
 		return n;
 	for (uint32_t i = 0; i < scheduler->n_guessing; i++)
 		share += drafts_of_head(history_of(scheduler->guessing[i], source)) / scheduler->n_guessing;
 	guess_costs(slot, source, n_decoding, scheduler->n_guessing, n, us);
-	return drafts_that_pay(share, n, us);
+	best = drafts_that_pay(share, n, us);
+	if (best == 0 || slot->n_short++ < LOOK_LONGER)
+		return best;
+	/* what more rows take may have been learnt on a busy machine: as many as would be worth it if they took nothing */
+	slot->n_short = 0;
+	rows_us = step_cost_few_us(&slot->cost, n_decoding);
+	for (uint32_t i = 1; i <= n; i++)
+		us[i] += rows_us - step_cost_few_us(&slot->cost, n_decoding + i * scheduler->n_guessing);
+	most = drafts_that_pay(share, n, us);
+	return most > best ? most : best;
 }
 
 /* Tokens a microsecond of an answer by so many guesses of a source as are best, up to n. */
@@ -86,7 +99,7 @@ speed_of(const Slot *slot, GuessSource source, Sequence *sequence, uint32_t n_de
 static bool
 is_beaten(const Slot *slot, GuessSource source, Sequence *sequence, uint32_t n_decoding, uint32_t n)
 {
-	double us = step_cost_us(&slot->cost, n_decoding + n_decoding * sequence->n_drafted, 0);
+	double us = step_cost_few_us(&slot->cost, n_decoding + n_decoding * sequence->n_drafted);
 
 	return drafts_tokens(drafts_of_head(&sequence->text), sequence->n_drafted) / us <
 		   speed_of(slot, source, sequence, n_decoding, n);
@@ -185,6 +198,16 @@ ask_head(Scheduler *scheduler, Slot *slot, uint32_t n)
 	}
 }
 
+/* Guesses of a source do not pay. Where a draft model is right often it is only what steps are said to take that speaks
+ * against it, which may have been learnt on a busy machine: so it is looked at again soon. */
+static void
+rest(HeadHistory *history, GuessSource source)
+{
+	drafts_head_rest(history);
+	if (source == GUESSED_BY_DRAFT && drafts_of_head(history) >= RIGHT_OFTEN)
+		history->n_resting = SHORT_REST;
+}
+
 /* Have a source guess for those that were collected, up to n each. */
 static void
 guess_by(Scheduler *scheduler, Slot *slot, GuessSource source, uint32_t n_decoding, uint32_t n)
@@ -193,7 +216,7 @@ guess_by(Scheduler *scheduler, Slot *slot, GuessSource source, uint32_t n_decodi
 	if (n == 0 && (looks_again(scheduler, source) || slot->n_refused++ >= MOST_REFUSED))
 		n = 1;
 	for (uint32_t i = 0; i < scheduler->n_guessing && n == 0; i++)
-		drafts_head_rest(history_of(scheduler->guessing[i], source));
+		rest(history_of(scheduler->guessing[i], source), source);
 	if (n == 0)
 		return;
 	if (source == GUESSED_BY_HEAD)

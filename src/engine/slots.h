@@ -42,6 +42,7 @@ typedef struct Slot
 	StepTurn turn;             /* of the last step; kept by the scheduler, as … */
 	StepCost cost;             /* … what its steps take … */
 	double guess_us;           /* … and a guess of its layer for that, of a few sequences together; 0: not known */
+	uint32_t n_short;          /* times that some were made, since more than believed to pay were */
 	uint32_t n_refused;        /* times that guesses were too dear, since one was made */
 	uint32_t even_positions; /* that a row sees when it takes twice as long as one at a text's beginning; 0: none do */
 	bool draining;           /* no new requests: closed once n_requests is 0 */

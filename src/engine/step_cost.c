@@ -6,6 +6,7 @@
 #include <stddef.h>
 
 #define WEIGHT 0.1          /* of the newest step in the averages */
+#define FASTER_WEIGHT 0.5   /* … of one that was faster than usual, of few rows */
 #define OUTLIER 3           /* a step that took so many times as long as usual had its processors taken away */
 #define KEYS_MEASURED 1024u /* a step of fewer keys tells little of what they take … */
 #define ROWS_MEASURED 64u   /* … and one of more rows reads each key for many of them */
@@ -17,6 +18,26 @@ average(double *mean, double value)
 	if (*mean > 0 && value > OUTLIER * *mean)
 		value = OUTLIER * *mean;
 	*mean = *mean > 0 ? *mean + WEIGHT * (value - *mean) : value;
+}
+
+/* Likewise, but one that was faster counts for more: so it is when no processor is taken away. */
+static void
+average_of_fast(double *mean, double value)
+{
+	if (*mean > 0 && value < *mean)
+		*mean += FASTER_WEIGHT * (value - *mean);
+	else
+		average(mean, value);
+}
+
+/* Steps of exactly so many rows; fewer never take longer. */
+static void
+learn_few(StepCost *cost, uint32_t n_rows, double us)
+{
+	average_of_fast(&cost->few_us[n_rows], us);
+	for (uint32_t n = 1; n < n_rows; n++)
+		if (cost->few_us[n] > cost->few_us[n_rows])
+			cost->few_us[n] = cost->few_us[n_rows];
 }
 
 /* The class of steps of so many rows: up to 1, 2, 4, 8 … */
@@ -72,6 +93,8 @@ step_cost_learn(StepCost *cost, uint32_t n_rows, uint64_t n_keys, uint64_t step_
 	}
 	average(&class->rows, n_rows);
 	average(&class->us, without_keys);
+	if (n_rows <= STEP_FEW_ROWS)
+		learn_few(cost, n_rows, without_keys);
 	/* fewer rows never take longer: what was learnt of them while the processors were taken away is over */
 	for (StepClass *fewer = cost->classes; fewer < class; fewer++)
 		if (fewer->us > class->us)
@@ -115,6 +138,18 @@ step_cost_us(const StepCost *cost, uint32_t n_rows, uint64_t n_keys)
 	if (us <= 0)
 		us = fewest ? fewest->us : n_rows;
 	return us + step_cost_keys_us(cost, n_keys);
+}
+
+double
+step_cost_few_us(const StepCost *cost, uint32_t n_rows)
+{
+	double us = 0;
+
+	if (n_rows > STEP_FEW_ROWS)
+		return step_cost_us(cost, n_rows, 0);
+	for (uint32_t n = 1; n <= n_rows; n++)
+		us = cost->few_us[n] > us ? cost->few_us[n] : us;
+	return us > 0 ? us : step_cost_us(cost, n_rows, 0);
 }
 
 bool

@@ -15,6 +15,9 @@
 /* Steps of up to 1, 2, 4, 8 … rows. */
 #define N_STEP_CLASSES 10
 
+/* Of so few rows each number has a time of its own: guesses come to as many. */
+#define STEP_FEW_ROWS 8
+
 /* Moving averages of the steps of one class; 0: none was seen. */
 typedef struct StepClass
 {
@@ -26,6 +29,9 @@ typedef struct StepCost
 {
 	StepClass classes[N_STEP_CLASSES];
 	double key_us; /* a key that a row looks at; 0: not known */
+
+	/* of so many rows exactly, without keys, as fast as they are when no processor is taken away; 0: none was seen */
+	double few_us[STEP_FEW_ROWS + 1];
 } StepCost;
 
 /* So many more rows at least and at most, and what holds before times were measured. */
@@ -44,6 +50,10 @@ extern void step_cost_learn_keys(StepCost *cost, uint64_t n_keys, double attenti
 /* What so many keys take, and a step of rows and keys; where nothing is known a row counts as a microsecond. */
 extern double step_cost_keys_us(const StepCost *cost, uint64_t n_keys);
 extern double step_cost_us(const StepCost *cost, uint32_t n_rows, uint64_t n_keys);
+
+/* What a step of so many rows takes, keys apart, as far as guesses are concerned: of more rows than were seen, what the
+ * most that were seen take. So they are tried, and then it is known. */
+extern double step_cost_few_us(const StepCost *cost, uint32_t n_rows);
 
 /* Were steps of so few rows seen, or nearly so? What many take does not tell what few do. */
 extern bool step_cost_knows(const StepCost *cost, uint32_t n_rows);

@@ -48,6 +48,8 @@ TARGETS = [
     ("spec", {"repeats": True}, [("ratio", LEAST, 1.0)]),
     ("mtp", {"repeats": False}, [("ratio", LEAST, 0.97)]),
     ("mtp", {"repeats": True}, [("ratio", LEAST, 1.4)]),
+    ("draft", {"draft": "small", "task": "sampled"}, [("ratio", LEAST, 1.5)]),
+    ("draft", {"draft": "stranger"}, [("ratio", LEAST, 0.95)]),
     ("conversation", {}, [("ratio", LEAST, 1.0), ("extra", MOST, 0), ("restart_s", MOST, 2)]),
     ("rows", {}, [("ratio", LEAST, 3.0), ("of_engine", LEAST, 0.95)]),
     ("typed", {"what": "any"}, [("ratio", LEAST, 0.98)]),

@@ -351,6 +351,8 @@ ENGINE = [
           "keys of the layer stand one position too far", "unit:guesses"),
     fault("head-sees-the-first-position", "src/engine/forward_attention.c", "n_valid[r] -= attention->begins_late && b == 0;", "n_valid[r] -= attention->begins_late && b == 1;",
           "the layer sees a position more than there is", "unit:guesses"),
+    fault("slow-few-rows-stay", "src/engine/step_cost.c", "if (cost->few_us[n] > cost->few_us[n_rows])", "if (false)",
+          "what few rows took on a busy machine stands until as many come again", "unit:step_shares"),
     fault("wrong-guess-of-draft-kept", "src/engine/sequence.c", "uint32_t n = n_right < sequence->n_ahead ? n_right : sequence->n_ahead;",
           "uint32_t n = n_right < sequence->n_ahead ? n_right + 1 : sequence->n_ahead;", "the draft keeps keys of a guess that was wrong, and its model finds them", "unit:draft_models"),
     fault("draft-after-its-requests", "src/engine/scheduler_batch.c", "if (draft_give_up(scheduler))\n\t\t\tcontinue;", "if (false)\n\t\t\tcontinue;",

@@ -295,6 +295,30 @@ who_looks_far_behind_lets_others_do_so(void **state)
 	assert_int_equal(shares_measure(shares, 2, &cost), 1);
 }
 
+/* What guesses cost: times of so few rows count each by itself, what was not seen is worth a try, and a time that was
+ * learnt while the machine was busy is soon corrected, by its own like or by one of more rows. */
+static void
+few_rows_count_each_by_itself(void **state)
+{
+	StepCost cost = {0};
+
+	(void) state;
+	step_cost_learn(&cost, 1, 0, 100);
+	step_cost_learn(&cost, 64, 0, 2000);
+	assert_true(step_cost_few_us(&cost, 1) == 100 && step_cost_few_us(&cost, 4) == 100);
+	assert_true(step_cost_us(&cost, 4, 0) > 150);
+	step_cost_learn(&cost, 2, 0, 400);
+	assert_true(step_cost_few_us(&cost, 1) == 100 && step_cost_few_us(&cost, 4) == 400);
+	for (int i = 0; i < 3; i++)
+		step_cost_learn(&cost, 2, 0, 110);
+	assert_true(step_cost_few_us(&cost, 2) < 150);
+	step_cost_learn(&cost, 5, 0, 105);
+	assert_true(step_cost_few_us(&cost, 2) <= 105 && step_cost_few_us(&cost, 5) == 105);
+	/* one that had its processors taken away is not believed */
+	step_cost_learn(&cost, 5, 0, 100000);
+	assert_true(step_cost_few_us(&cost, 5) < 150);
+}
+
 int
 main(void)
 {
@@ -304,6 +328,7 @@ main(void)
 		cmocka_unit_test(everybody_gets_on),
 		cmocka_unit_test(the_highest_priority_is_not_held_up),
 		cmocka_unit_test(rows_are_measured),
+		cmocka_unit_test(few_rows_count_each_by_itself),
 		cmocka_unit_test(few_rows_are_not_judged_by_many),
 		cmocka_unit_test(the_fifth_row_may_cost_as_much_as_all_before),
 		cmocka_unit_test(keys_are_measured_apart),
