@@ -14,10 +14,8 @@ cache=$1 packages=$2 model=$3
 work=$(mktemp -d "$cache/containers.XXXXXX")
 # runc looks processes up by the numbers that they have here
 mount -t proc proc /proc
-# nobody is asked to run health checks by the clock
-[ ! -d /run/systemd ] || mount -t tmpfs tmpfs /run/systemd
 # what nobody here may raise is not raised
-pods() { podman --root "$work/store" --runroot "$work/run" --cgroup-manager cgroupfs --runtime runc --log-level error "$@"; }
+pods() { podman --root "$work/store" --runroot "$work/run" --cgroup-manager cgroupfs --runtime runc --log-level fatal "$@"; }
 run() { pods run --ulimit "nofile=$(ulimit -Hn):$(ulimit -Hn)" --ulimit "nproc=$(ulimit -Hu):$(ulimit -Hu)" "$@"; }
 cleanup() {
 	pods rm --all --force --time 0 >/dev/null 2>&1 || true

@@ -75,7 +75,7 @@ ready_for_arm64() {
 	local root=$1 version
 	[ ! -e "$root/arm64-ready" ] || return 0
 	in_folder "$root" sh -ec 'dpkg --add-architecture arm64; apt-get update -qq; apt-get install -y -qq --no-install-recommends crossbuild-essential-arm64 \
-		libicu-dev:arm64 libjansson-dev:arm64 libkrb5-dev:arm64 libpcre2-dev:arm64 liburing-dev:arm64 libutf8proc-dev:arm64' >&2
+		libicu-dev:arm64 libjansson-dev:arm64 libkrb5-dev:arm64 libpcre2-dev:arm64 libssl-dev:arm64 liburing-dev:arm64 libutf8proc-dev:arm64' >&2
 	for version in $(ls "$root/usr/lib/postgresql"); do
 		in_folder "$root" sh -ec 'mkdir -p /opt/arm64 && cd /opt/arm64 && apt-get download -qq "postgresql-server-dev-$1:arm64" && dpkg -x postgresql-server-dev-"$1"_*.deb . && rm ./*.deb
 			printf "#!/bin/sh\nexec /usr/lib/postgresql/$1/bin/pg_config \"\$@\" | sed s,/usr/include/postgresql,/opt/arm64/usr/include/postgresql,\n" >"pg_config-$1"; chmod 755 "pg_config-$1"' sh "$version" >&2
