@@ -434,7 +434,7 @@ fuzz:
 check-versions:
 	@tests/tools/check_postgres_versions.sh $(CACHE_DIR)/versions
 
-# SQL and cluster tests on PostgreSQL 15, 17, 18 and 19, as README.md says; MATRIX="forky:18" chooses, MATRIX_SQL and MATRIX_CLUSTER the tests
+# SQL and cluster tests on PostgreSQL 15, 17 and 18, as README.md says; MATRIX="forky:18" chooses, MATRIX_SQL and MATRIX_CLUSTER the tests
 .PHONY: check-matrix
 check-matrix: model
 	@tests/tools/check_matrix.sh $(CACHE_DIR) $(MATRIX)

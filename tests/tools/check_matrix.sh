@@ -12,7 +12,7 @@ cache=$1
 shift
 # what README.md says of each version whose tests are run
 promised=$(sed -n 's/^| \([0-9]*\)[^|]*|[^|]*| all.*/\1/p' "$source_dir/README.md" | tr '\n' ' ')
-all="bookworm:15 trixie:17 forky:18 experimental:19"
+all="bookworm:15 trixie:17 forky:18"
 [ "$promised" = "$(echo "$all" | tr ' ' '\n' | sed 's/.*://' | tr '\n' ' ')" ] || { echo "FAILED: README.md promises PostgreSQL $promised- and this runs $all"; exit 1; }
 # shellcheck disable=SC2086
 [ $# -gt 0 ] || set -- $all
