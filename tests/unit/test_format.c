@@ -112,6 +112,12 @@ static const FormatCase cases[] = {
 	{"{\"type\":\"number\",\"exclusiveMinimum\":1,\"maximum\":1.00000000000000002}",
 	 {"1.00000000000000001", "1.00000000000000002", "1.000000000000000015", NULL},
 	 {"1", "1.0", "1.00000000000000003", NULL}},
+	/* a name that is used up, of which an escape or a part of a letter may begin */
+	{"{\"type\":\"object\",\"propertyNames\":{\"pattern\":\"^(a|bc|\xC3\xA9)?$\"},\"additionalProperties\":{\"type\":"
+	 "\"null\"},"
+	 "\"minProperties\":4}",
+	 {"{\"a\": null, \"\\u0062c\": null, \"\xC3\xA9\": null, \"\": null}", NULL},
+	 {"{\"a\": null, \"\\u0061", "{\"\xC3\xA9\": null, \"\xC3", "{\"a\": null, \"\\u006", NULL}},
 	/* words with blanks between them, of which Unicode has others */
 	{"{\"type\":\"regex\",\"pattern\":\"^\\\\S+( \\\\S+){0,9}$\"}",
 	 {"a", "a b \xC3\xA9", "\"a\" \\", NULL},
