@@ -29,8 +29,8 @@ typedef struct Pair
 } Pair;
 
 static const Pair pairs[] = {
-	{&target, &coarser, true, 12},  {&target, &stranger, false, 12},      {&target, &forgetful, true, 12},
-	{&target, &hybrid, false, 100}, {&hybrid, &hybrid_coarser, true, 12}, {&hybrid, &target, false, 12},
+	{&target, &coarser, true, 12},    {&target, &stranger, false, 12},      {&target, &forgetful, true, 12},
+	{&target, &hybrid, false, 100},   {&hybrid, &hybrid_coarser, true, 12}, {&hybrid, &target, false, 12},
 	{&with_head, &hybrid, false, 12},
 };
 #define N_PAIRS (sizeof pairs / sizeof pairs[0])
@@ -161,7 +161,8 @@ answers_do_not_change(void **state)
 static void
 a_twin_is_always_right(void **state)
 {
-	static const Pair twins[] = {{&target, &target, true, 40}, {&hybrid, &hybrid, true, 40}, {&with_head, &with_head, true, 40}};
+	static const Pair twins[] = {
+		{&target, &target, true, 40}, {&hybrid, &hybrid, true, 40}, {&with_head, &with_head, true, 40}};
 
 	(void) state;
 	for (uint32_t p = 0; p < sizeof twins / sizeof twins[0]; p++)
@@ -276,6 +277,39 @@ drafts_give_way_first(void **state)
 	tiny_engine_free(engine);
 }
 
+/* A request that comes later finds the room that a draft has, and nobody gives way for it. */
+static void
+drafts_give_way_to_who_comes(void **state)
+{
+	TinyEngine *engine = engine_of(&pairs[0], SPECULATION_ALWAYS, 10);
+	char long_text[151], longer_text[151];
+	Request request, later;
+	TinyCall calls[2];
+
+	(void) state;
+	for (uint32_t i = 0; i < 150; i++)
+	{
+		long_text[i] = (char) ('a' + i % 7);
+		longer_text[i] = (char) ('a' + i * i % 23);
+	}
+	long_text[100] = longer_text[150] = '\0';
+	/* texts of 140 and 155 tokens take 5 blocks each, all that there are */
+	request = tiny_request(long_text, 40, 1);
+	later = tiny_request(longer_text, 5, 1);
+	submit(engine, &request, &calls[0], 1);
+	while (atomic_load(&engine->page->n_draft_guessed) == 0)
+		tiny_step(engine);
+	submit(engine, &later, &calls[1], 1);
+	tiny_step(engine);
+	assert_int_equal(atomic_load(&engine->page->n_running), 2);
+	tiny_run(engine);
+	assert_int_equal(atomic_load(&engine->page->n_preemptions), 0);
+	tiny_call_free(&calls[0]);
+	tiny_call_free(&calls[1]);
+	expect_nothing_held(engine);
+	tiny_engine_free(engine);
+}
+
 /* A request that is cancelled, or whose draft model leaves, lets go of it. */
 static void
 drafts_let_go(void **state)
@@ -342,6 +376,7 @@ main(void)
 		cmocka_unit_test(blocks_of_drafts_are_as_computed),
 		cmocka_unit_test(drafts_use_the_prefix_cache),
 		cmocka_unit_test(drafts_give_way_first),
+		cmocka_unit_test(drafts_give_way_to_who_comes),
 		cmocka_unit_test(drafts_let_go),
 		cmocka_unit_test(many_answers_have_no_draft),
 	};
