@@ -103,6 +103,16 @@ def test_rows_that_an_update_left_behind_are_not_waited_for(house):
     assert totals and all(320 <= total <= 500 for total in totals), totals
 
 
+def test_a_table_that_was_counted_is_known_from_the_first_row_on(house):
+    """Its first half has a tenth of the rows: blocks that have been read say little of those that follow."""
+    house.query("CREATE TABLE thinned (id int, body text) WITH (autovacuum_enabled = off)")
+    house.query("INSERT INTO thinned SELECT g, repeat('It rained. ', 60) || g FROM generate_series(1, 800) g")
+    house.query("DELETE FROM thinned WHERE id <= 400 AND id % 10 <> 0")
+    house.query("ANALYZE thinned")
+    running = Running(house, "SELECT count(qwen_embed(left(body, 40))) FROM thinned")
+    assert {row[3] for _, row in running.looks[1:]} == {440}, running.looks
+
+
 def test_more_rows_than_there_are_numbers_hide_nobody(house):
     """The planner expects 1e21 rows of such a join, which no bigint is: qwen_progress shows the statement, and those of others."""
     many = "generate_series(1, 10000000)"

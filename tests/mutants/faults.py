@@ -777,6 +777,8 @@ EXTENSION = [
           "nobody can read qwen_progress while the planner expects 1e21 rows of somebody's statement", "cluster:test_22_progress.py::test_more_rows_than_there_are_numbers_hide_nobody"),
     fault("vectors-of-nan", "src/model/loader.c", "if (!isfinite(numbers[i]))", "if (isinf(numbers[i]))",
           "a model whose decays or norms are NaN is served", "cluster:test_22_liars.py::test_vectors_that_are_not_finite_are_not_served"),
+    fault("progress-of-counted-tables", "src/extension/planner/read_ahead.c", "return fabs(n_blocks - n_counted) <= n_blocks * SAME_SIZE;", "return false;",
+          "qwen_progress guesses how many rows a table has, whose statistics know", "cluster:test_22_progress.py::test_a_table_that_was_counted_is_known_from_the_first_row_on"),
     fault("progress-of-dead-rows", "src/extension/planner/read_ahead.c", "return n_empty >= HOLE && n_empty / HOLE >= n_usual;", "return false;",
           "blocks of rows that an UPDATE left behind make qwen_progress expect a fraction of the rows", "cluster:test_22_progress.py::test_rows_that_an_update_left_behind_are_not_waited_for"),
     fault("progress-of-statement", "src/extension/call/progress.c", "\tforget(&of_utility);\n", "\twhile (first)\n\t\tforget(first);\n",

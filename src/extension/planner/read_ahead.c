@@ -12,6 +12,8 @@
  */
 #include "read_ahead.h"
 
+#include <math.h>
+
 #include "../core/compat.h"
 #include "access/heapam.h"
 #include "executor/executor.h"
@@ -19,6 +21,7 @@
 
 #define FIRST_BLOCKS 8 /* of a table, behind which its own rows say more than what the planner expects */
 #define HOLE 8         /* so many blocks without a row, and so many times more than usual, are a hole */
+#define SAME_SIZE 0.1  /* a table that has changed by no more has its statistics still */
 
 /* What is above a node. */
 typedef struct Above
@@ -167,6 +170,37 @@ count_blocks(BatchState *state, uint32 *n_read, uint32 *n_blocks)
 	return (!append || add_other_blocks(append, n_read, n_blocks)) && *n_read > state->n_blocks;
 }
 
+/* Has a table that is read whole been counted, and not changed its size since? Then the planner knows. */
+static bool
+is_counted(PlanState *state)
+{
+	Relation table = IsA(state, SeqScanState) ? ((ScanState *) state)->ss_currentRelation : NULL;
+	double n_blocks, n_counted;
+
+	if (!table || state->qual || table->rd_rel->reltuples <= 0)
+		return false;
+	n_blocks = blocks_of_table((ScanState *) state);
+	n_counted = table->rd_rel->relpages;
+	return fabs(n_blocks - n_counted) <= n_blocks * SAME_SIZE;
+}
+
+/* The same of all tables below a node. */
+static bool
+are_counted(PlanState *below)
+{
+	const AppendState *append = (const AppendState *) below;
+
+	if (!IsA(below, AppendState))
+		return is_counted(below);
+	/* the planner counted those as well that turned out not to be read */
+	if (bms_num_members(append->as_valid_subplans) < list_length(((const Append *) below->plan)->appendplans))
+		return false;
+	for (int i = 0; i < append->as_nplans; i++)
+		if (!is_counted(append->appendplans[i]))
+			return false;
+	return true;
+}
+
 /* Are so many blocks without a row unlike those before? What an UPDATE of all rows leaves in front of the new ones is.
  */
 static bool
@@ -182,7 +216,8 @@ batch_expect_by_blocks(BatchState *state)
 {
 	uint32 n_read, n_blocks, n_counted;
 
-	if (state->limit || state->may_stop_early || !count_blocks(state, &n_read, &n_blocks))
+	if (state->limit || state->may_stop_early || !count_blocks(state, &n_read, &n_blocks) ||
+		are_counted(outerPlanState(state)))
 		return;
 	/* the first row of a block has just been read: all others are of those before */
 	if (is_hole(state, n_read - state->n_blocks - 1))
