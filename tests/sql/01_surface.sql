@@ -72,7 +72,7 @@ SELECT is((SELECT array_agg(name ORDER BY name) FROM pg_settings WHERE name LIKE
 	'qwen.on_error',
 	'qwen.prefill_chunk',
 	'qwen.prefix_cache',
-	'qwen.queue_size',
+	'qwen.queue_size', 'qwen.queue_timeout',
 	'qwen.speculation',
 	'qwen.stat_max',
 	'qwen.state_type',
