@@ -7,7 +7,7 @@
  */
 #include "../../src/engine/kind_generate.h"
 #include "../../src/engine/prepare.h"
-#include "../unit/gguf_writer.h"
+#include "../unit/tiny_model.h"
 #include "fuzz_model.h"
 
 #define MAX_ANSWER_TOKENS 400
@@ -31,6 +31,7 @@ set_up(void)
 	ByteWriter file = writer_model(&shape, NULL);
 
 	PROMISE(fuzz_model_open(file.data, file.length, &model).code == STATUS_OK);
+	tiny_learn_tools(model);
 	PROMISE(kv_pool_create(kv_budget_create((uint64_t) 64 << 20), &model->hyper, KV_F16, false, &pool).code ==
 			STATUS_OK);
 	for (int32_t i = 0; i < 256; i++)
