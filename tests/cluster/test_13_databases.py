@@ -93,7 +93,7 @@ def test_a_reload_applies_what_can_be_and_says_what_needs_a_restart(make_server)
     server = make_server()
     engine = server.engine_pid()
     others = {"bool": lambda row: "off" if row[2] == "on" else "on", "integer": lambda row: str(int(row[2]) + 1 if int(row[2]) < int(row[4]) else int(row[2]) - 1),
-              "enum": lambda row: [value for value in row[5] if value != row[2]][0], "string": lambda row: {"qwen.kv_cache_size": "512MB", "qwen.adapters": "legal=legal.gguf@chat"}.get(row[0], "another")}
+              "enum": lambda row: [value for value in row[5] if value != row[2]][0], "string": lambda row: {"qwen.kv_cache_size": "512MB", "qwen.adapters": "legal=legal.gguf@chat", "qwen.draft_models": "chat=small"}.get(row[0], "another")}
     rows = server.query("SELECT name, vartype, setting, context, max_val, enumvals FROM pg_settings WHERE name LIKE 'qwen.%' AND name NOT IN ('qwen.models', 'qwen.model_directory')")
     wanted = {row[0]: others[row[1]](row) for row in rows}
     server.reload(**{name.replace(".", "__"): value for name, value in wanted.items()})

@@ -6,13 +6,16 @@ import re
 import signal
 import struct
 import subprocess
+import sys
 import tempfile
 
-from cluster import MODEL_FILE, Cluster, wait_until
+from cluster import MODEL_FILE, Cluster, model_directory, wait_until
 from conftest import ready
 from sessions import LONG, Background, wait_idle, wait_running
 
 HERE = os.path.dirname(os.path.abspath(__file__))
+sys.path.insert(0, os.path.join(HERE, "..", "tools"))
+import calling_model  # noqa: E402
 N_CALLS, N_PATHS, PATH_BYTES = 1022, 64, 64  # as in refused_calls.c
 LAYOUT = f"<qq{N_CALLS}qq{N_PATHS * PATH_BYTES}s"
 
@@ -97,7 +100,9 @@ def ask_everything(server, counters):
 def test_no_call_of_a_serving_engine_is_refused():
     with tempfile.TemporaryDirectory(prefix="qwen_pg_refused_", dir="/tmp") as folder:
         counters = Counters(folder)
-        server = Cluster(settings={"qwen.max_models": 2, "qwen.threads": 2, "qwen.lock_memory": "on"})
+        # the demo model with a template that writes tools
+        file = calling_model.cached(model_directory(), os.path.join(model_directory(), MODEL_FILE), "qwen3-0.6b")
+        server = Cluster(settings={"qwen.models": f"chat=models/{file}", "qwen.max_models": 2, "qwen.threads": 2, "qwen.lock_memory": "on"})
         server.starter = counters.starter()
         try:
             ready(server)

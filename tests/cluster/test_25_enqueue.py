@@ -70,13 +70,13 @@ def test_when_and_names_and_disabled_triggers(server):
 
 
 def test_partitions_and_not_children(server):
-    server.query("CREATE TABLE parted (id int PRIMARY KEY, body text, answer text) PARTITION BY RANGE (id); CREATE TABLE parted_1 PARTITION OF parted FOR VALUES FROM (0) TO (10)")
-    server.query("CREATE TABLE parted_2 (id int NOT NULL, body text, answer text); INSERT INTO parted_2 SELECT i, 'a word' FROM generate_series(10, 14) i")
-    server.query(QUEUE.format("parted", "queue", ""))
-    server.query("ALTER TABLE parted ATTACH PARTITION parted_2 FOR VALUES FROM (10) TO (20)")
-    assert server.value("SELECT qwen_enqueue('parted')") == 5
-    answered(server, "parted", 5)
-    server.query("DROP TABLE parted")
+    server.query("CREATE TABLE asked_parts (id int PRIMARY KEY, body text, answer text) PARTITION BY RANGE (id); CREATE TABLE asked_parts_1 PARTITION OF asked_parts FOR VALUES FROM (0) TO (10)")
+    server.query("CREATE TABLE asked_parts_2 (id int NOT NULL, body text, answer text); INSERT INTO asked_parts_2 SELECT i, 'a word' FROM generate_series(10, 14) i")
+    server.query(QUEUE.format("asked_parts", "queue", ""))
+    server.query("ALTER TABLE asked_parts ATTACH PARTITION asked_parts_2 FOR VALUES FROM (10) TO (20)")
+    assert server.value("SELECT qwen_enqueue('asked_parts')") == 5
+    answered(server, "asked_parts", 5)
+    server.query("DROP TABLE asked_parts")
     server.query("CREATE TABLE elder (id int PRIMARY KEY, body text, answer text); CREATE TABLE younger () INHERITS (elder); INSERT INTO younger VALUES (1, 'a word'); INSERT INTO elder VALUES (2, 'a word')")
     server.query(QUEUE.format("elder", "queue", ""))
     assert server.value("SELECT qwen_enqueue('elder')") == 1
