@@ -198,13 +198,13 @@ ask_head(Scheduler *scheduler, Slot *slot, uint32_t n)
 	}
 }
 
-/* Guesses of a source do not pay. Where a draft model is right often it is only what steps are said to take that speaks
- * against it, which may have been learnt on a busy machine: so it is looked at again soon. */
+/* Guesses of a source do not pay. Where they are right often it is only what steps are said to take that speaks
+ * against them, which may have been learnt on a busy machine: so they are looked at again soon. */
 static void
-rest(HeadHistory *history, GuessSource source)
+rest(HeadHistory *history)
 {
 	drafts_head_rest(history);
-	if (source == GUESSED_BY_DRAFT && drafts_of_head(history) >= RIGHT_OFTEN)
+	if (drafts_of_head(history) >= RIGHT_OFTEN)
 		history->n_resting = SHORT_REST;
 }
 
@@ -216,7 +216,7 @@ guess_by(Scheduler *scheduler, Slot *slot, GuessSource source, uint32_t n_decodi
 	if (n == 0 && (looks_again(scheduler, source) || slot->n_refused++ >= MOST_REFUSED))
 		n = 1;
 	for (uint32_t i = 0; i < scheduler->n_guessing && n == 0; i++)
-		rest(history_of(scheduler->guessing[i], source), source);
+		rest(history_of(scheduler->guessing[i], source));
 	if (n == 0)
 		return;
 	if (source == GUESSED_BY_HEAD)

@@ -121,7 +121,8 @@ def test_who_waits_holds_nothing_of_its_limits(narrow, full):
     full_of_its_own = as_role(narrow, other, ENDLESS)
     wait_until(lambda: narrow.value("SELECT waiting FROM qwen_stat_engine") == 4, 10, "all places")
     third = make_role(narrow)
-    set_limit(narrow, third, requests_per_minute=2, max_concurrent=1, tokens_per_day=1000)
+    # as many as try at the same time: else one may find the other's try, and end
+    set_limit(narrow, third, requests_per_minute=2, max_concurrent=2, tokens_per_day=1000)
     waits = [as_role(narrow, third, ONE) for _ in range(2)]
     pids = [call.pid for call in waits]
     wait_until(lambda: narrow.value("SELECT count(*) FROM qwen_stat_activity WHERE state = 'waiting' AND pid = ANY (%s)", (pids,)) == 2, 10, "two that wait")
