@@ -5,22 +5,7 @@
 
 #include <string.h>
 
-/* White space around the parts of the list. */
-static bool
-is_space(char c)
-{
-	return c == ' ' || c == '\t' || c == '\n' || c == '\r';
-}
-
-/* Cut white space off both ends of [*start, *end). */
-static void
-trim(const char **start, const char **end)
-{
-	while (*start < *end && is_space(**start))
-		(*start)++;
-	while (*end > *start && is_space((*end)[-1]))
-		(*end)--;
-}
+#include "list_text.h"
 
 Status
 adapter_name_check(const char *name, size_t length)
@@ -59,9 +44,9 @@ parse_entry(const char *start, const char *end, ConfiguredAdapters *adapters)
 		return status_error(STATUS_INVALID_ARGUMENT, "At most %d adapters can be listed.", STATUS_PAGE_MAX_ADAPTERS);
 	file = equals + 1;
 	model = at + 1;
-	trim(&start, &name_end);
-	trim(&file, &file_end);
-	trim(&model, &end);
+	list_trim(&start, &name_end);
+	list_trim(&file, &file_end);
+	list_trim(&model, &end);
 	STATUS_TRY(adapter_name_check(start, (size_t) (name_end - start)));
 	STATUS_TRY(model_name_check(model, (size_t) (end - model)));
 	if (file_end - file < 1 || file_end - file >= CONFIGURED_MAX_FILE_BYTES)
@@ -90,7 +75,7 @@ configured_adapters_parse(const char *value, ConfiguredAdapters *adapters)
 		const char *end = strchr(at, ',');
 		const char *start = at, *stop = end ? end : at + strlen(at);
 
-		trim(&start, &stop);
+		list_trim(&start, &stop);
 		if (start < stop)
 			STATUS_TRY(parse_entry(start, stop, adapters));
 		at = end ? end + 1 : NULL;

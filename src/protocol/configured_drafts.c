@@ -5,22 +5,7 @@
 
 #include <string.h>
 
-/* White space around the parts of the list. */
-static bool
-is_space(char c)
-{
-	return c == ' ' || c == '\t' || c == '\n' || c == '\r';
-}
-
-/* Cut white space off both ends of [*start, *end). */
-static void
-trim(const char **start, const char **end)
-{
-	while (*start < *end && is_space(**start))
-		(*start)++;
-	while (*end > *start && is_space((*end)[-1]))
-		(*end)--;
-}
+#include "list_text.h"
 
 /* One "model=draft" of the list. */
 static Status
@@ -35,8 +20,8 @@ parse_entry(const char *start, const char *end, ConfiguredDrafts *drafts)
 	if (drafts->n == STATUS_PAGE_MAX_SLOTS)
 		return status_error(STATUS_INVALID_ARGUMENT, "At most %d models can be listed.", STATUS_PAGE_MAX_SLOTS);
 	draft = equals + 1;
-	trim(&start, &model_end);
-	trim(&draft, &end);
+	list_trim(&start, &model_end);
+	list_trim(&draft, &end);
 	STATUS_TRY(model_name_check(start, (size_t) (model_end - start)));
 	STATUS_TRY(model_name_check(draft, (size_t) (end - draft)));
 	memset(entry, 0, sizeof *entry);
@@ -63,7 +48,7 @@ configured_drafts_parse(const char *value, ConfiguredDrafts *drafts)
 		const char *end = strchr(at, ',');
 		const char *start = at, *stop = end ? end : at + strlen(at);
 
-		trim(&start, &stop);
+		list_trim(&start, &stop);
 		if (start < stop)
 			STATUS_TRY(status_prefix(parse_entry(start, stop, drafts), "At byte %zu", (size_t) (start - value) + 1));
 		at = end ? end + 1 : NULL;

@@ -5,12 +5,7 @@
 
 #include <string.h>
 
-/* White space around the parts of the list. */
-static bool
-is_space(char c)
-{
-	return c == ' ' || c == '\t' || c == '\n' || c == '\r';
-}
+#include "list_text.h"
 
 static bool
 is_name_character(char c)
@@ -29,16 +24,6 @@ model_name_check(const char *name, size_t length)
 			return status_error(STATUS_INVALID_ARGUMENT,
 								"A model's name is made of letters, digits, \"_\", \".\", \":\" and \"-\".");
 	return status_ok();
-}
-
-/* Cut white space off both ends of [*start, *end). */
-static void
-trim(const char **start, const char **end)
-{
-	while (*start < *end && is_space(**start))
-		(*start)++;
-	while (*end > *start && is_space((*end)[-1]))
-		(*end)--;
 }
 
 /* Where a part of the list stands, for an error: its bytes are counted from 1. */
@@ -61,8 +46,8 @@ parse_name_and_file(const char *start, const char *end, ConfiguredModels *models
 		return status_error(STATUS_INVALID_ARGUMENT, "Entries look like \"name=file\".");
 	if (models->n == STATUS_PAGE_MAX_SLOTS)
 		return status_error(STATUS_INVALID_ARGUMENT, "At most %d models can be listed.", STATUS_PAGE_MAX_SLOTS);
-	trim(&start, &name_end);
-	trim(&file, &end);
+	list_trim(&start, &name_end);
+	list_trim(&file, &end);
 	STATUS_TRY(model_name_check(start, (size_t) (name_end - start)));
 	if (end - file < 1 || end - file >= CONFIGURED_MAX_FILE_BYTES)
 		return status_error(STATUS_INVALID_ARGUMENT, "A file's name has 1 to %d bytes.", CONFIGURED_MAX_FILE_BYTES - 1);
@@ -122,7 +107,7 @@ configured_models_parse(const char *value, ConfiguredModels *models)
 		const char *end = entry_end(at);
 		const char *start = at, *stop = end;
 
-		trim(&start, &stop);
+		list_trim(&start, &stop);
 		if (start < stop)
 			STATUS_TRY(parse_entry(value, start, stop, models));
 		at = *end ? end + 1 : NULL;

@@ -9,6 +9,8 @@
 #include <stdlib.h>
 #include <string.h>
 
+#include "list_text.h"
+
 #define LONGEST_NUMBER 32
 #define SHOWN_BYTES 40 /* of what is wrong, in an error */
 
@@ -207,22 +209,6 @@ model_settings_check(const ModelSettings *settings)
 	return status_ok();
 }
 
-static bool
-is_space(char c)
-{
-	return c == ' ' || c == '\t' || c == '\n' || c == '\r';
-}
-
-/* Cut white space off both ends of [*start, *end). */
-static void
-trim(const char **start, const char **end)
-{
-	while (*start < *end && is_space(**start))
-		(*start)++;
-	while (*end > *start && is_space((*end)[-1]))
-		(*end)--;
-}
-
 /* One "name = value". */
 static Status
 parse_one(const char *start, const char *end, ModelSettings *settings)
@@ -233,8 +219,8 @@ parse_one(const char *start, const char *end, ModelSettings *settings)
 	if (!equals)
 		return status_error(STATUS_INVALID_ARGUMENT, "settings look like \"name=value\", not like \"%.*s\"",
 							shown((size_t) (end - start)), start);
-	trim(&start, &name_end);
-	trim(&value, &end);
+	list_trim(&start, &name_end);
+	list_trim(&value, &end);
 	return model_settings_set(settings, start, (size_t) (name_end - start), value, (size_t) (end - value));
 }
 
@@ -249,7 +235,7 @@ model_settings_parse(const char *text, size_t length, size_t first, ModelSetting
 		const char *comma = memchr(at, ',', (size_t) (stop - at));
 		const char *start = at, *end = comma ? comma : stop;
 
-		trim(&start, &end);
+		list_trim(&start, &end);
 		if (start < end)
 			STATUS_TRY(status_prefix(parse_one(start, end, settings), "at byte %zu", first + (size_t) (start - text)));
 		at = comma ? comma + 1 : stop;

@@ -98,17 +98,23 @@ refused_drafts(void)
 /* A list that cannot be read is refused before it takes effect. The supervisor shows why (qwen_health): who reloads the
  * configuration would have to look for it in the log. */
 static bool
+take_list(const Status *status, char why[STATUS_MESSAGE_BYTES])
+{
+	strlcpy(why, status->message, STATUS_MESSAGE_BYTES);
+	if (status_is_ok(status))
+		return true;
+	GUC_check_errdetail("%s", status->message);
+	return false;
+}
+
+static bool
 check_models(char **value, void **extra, GucSource source)
 {
 	ConfiguredModels *models = palloc(sizeof *models);
 	Status status = configured_models_parse(*value, models);
 
 	pfree(models);
-	strlcpy(why_models_refused, status.message, sizeof why_models_refused);
-	if (status_is_ok(&status))
-		return true;
-	GUC_check_errdetail("%s", status.message);
-	return false;
+	return take_list(&status, why_models_refused);
 }
 
 static bool
@@ -118,11 +124,7 @@ check_adapters(char **value, void **extra, GucSource source)
 	Status status = configured_adapters_parse(*value, adapters);
 
 	pfree(adapters);
-	strlcpy(why_adapters_refused, status.message, sizeof why_adapters_refused);
-	if (status_is_ok(&status))
-		return true;
-	GUC_check_errdetail("%s", status.message);
-	return false;
+	return take_list(&status, why_adapters_refused);
 }
 
 static bool
@@ -132,11 +134,7 @@ check_drafts(char **value, void **extra, GucSource source)
 	Status status = configured_drafts_parse(*value, drafts);
 
 	pfree(drafts);
-	strlcpy(why_drafts_refused, status.message, sizeof why_drafts_refused);
-	if (status_is_ok(&status))
-		return true;
-	GUC_check_errdetail("%s", status.message);
-	return false;
+	return take_list(&status, why_drafts_refused);
 }
 
 static bool
