@@ -372,10 +372,7 @@ convert_row(const GgufTensor *tensor, const uint8_t *row, uint32_t n, float *num
 	TensorType type = kept_type(tensor);
 
 	dequantize_row(tensor->type->type, row, n, numbers);
-	for (uint32_t i = 0; i < n; i++)
-		if (!isfinite(numbers[i]))
-			return status_error(STATUS_INVALID_ARGUMENT, "tensor \"%.*s\" holds a number that is not finite",
-								(int) tensor->name.length, tensor->name.data);
+	STATUS_TRY(gguf_check_finite(tensor, numbers, n));
 	memcpy(out, type == TENSOR_F32 ? (const void *) numbers : row, (size_t) n * (type == TENSOR_F32 ? 4 : 2));
 	return status_ok();
 }

@@ -8,6 +8,7 @@
 
 #include <errno.h>
 #include <fcntl.h>
+#include <math.h>
 #include <stdlib.h>
 #include <string.h>
 #include <unistd.h>
@@ -482,4 +483,14 @@ gguf_find_tensor(const Gguf *gguf, const char *name)
 		if (gguf->tensors[i].name.length == strlen(name) && memcmp(gguf->tensors[i].name.data, name, strlen(name)) == 0)
 			return &gguf->tensors[i];
 	return NULL;
+}
+
+Status
+gguf_check_finite(const GgufTensor *tensor, const float *numbers, size_t n)
+{
+	for (size_t i = 0; i < n; i++)
+		if (!isfinite(numbers[i]))
+			return status_error(STATUS_INVALID_ARGUMENT, "tensor \"%.*s\" holds a number that is not finite",
+								(int) tensor->name.length, tensor->name.data);
+	return status_ok();
 }

@@ -97,4 +97,7 @@ extern uint64_t gguf_integer_at(const GgufValue *array, uint64_t i);
 /* The tensor of a name, or NULL. */
 extern const GgufTensor *gguf_find_tensor(const Gguf *gguf, const char *name);
 
+/* Are all of n numbers, which were read of a tensor, finite? */
+extern Status gguf_check_finite(const GgufTensor *tensor, const float *numbers, size_t n);
+
 #endif

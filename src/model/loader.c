@@ -8,7 +8,6 @@
  */
 #include <errno.h>
 #include <fcntl.h>
-#include <math.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
@@ -511,10 +510,7 @@ use_vectors(const Loader *loader, uint32_t role, uint32_t first, uint32_t n_rows
 	float *numbers = (float *) (void *) scratch;
 
 	dequantize_row(source->type->type, bytes, n_rows * tensor->n_cols, numbers);
-	for (size_t i = 0; i < (size_t) n_rows * tensor->n_cols; i++)
-		if (!isfinite(numbers[i]))
-			return status_error(STATUS_INVALID_ARGUMENT, "tensor \"%.*s\" holds a number that is not finite",
-								(int) source->name.length, source->name.data);
+	STATUS_TRY(gguf_check_finite(source, numbers, (size_t) n_rows * tensor->n_cols));
 	return write_data(loader, tensor->data.offset + (uint64_t) first * tensor->n_cols * 4, scratch,
 					  (uint64_t) n_rows * tensor->n_cols * 4);
 }

@@ -775,7 +775,7 @@ EXTENSION = [
           "cluster:test_22_messages.py::test_every_function_names_the_privilege_that_it_is_of"),
     fault("rows-beyond-bigint", "sql/parts/watching.sql", "THEN least(round(c.rows), 9e18::float8)::bigint END AS rows_total", "THEN round(c.rows)::bigint END AS rows_total",
           "nobody can read qwen_progress while the planner expects 1e21 rows of somebody's statement", "cluster:test_22_progress.py::test_more_rows_than_there_are_numbers_hide_nobody"),
-    fault("vectors-of-nan", "src/model/loader.c", "if (!isfinite(numbers[i]))", "if (isinf(numbers[i]))",
+    fault("vectors-of-nan", "src/model/gguf.c", "if (!isfinite(numbers[i]))", "if (isinf(numbers[i]))",
           "a model whose decays or norms are NaN is served", "cluster:test_22_liars.py::test_vectors_that_are_not_finite_are_not_served"),
     fault("progress-of-counted-tables", "src/extension/planner/read_ahead.c", "return fabs(n_blocks - n_counted) <= n_blocks * SAME_SIZE;", "return false;",
           "qwen_progress guesses how many rows a table has, whose statistics know", "cluster:test_22_progress.py::test_a_table_that_was_counted_is_known_from_the_first_row_on"),
