@@ -1076,6 +1076,9 @@ $$;
 SELECT qwen_settle_jobs();
 DROP FUNCTION qwen_settle_jobs();
 
+SELECT pg_catalog.pg_extension_config_dump('qwen_role_limit', 'WHERE role IN (SELECT oid FROM pg_catalog.pg_roles)');
+SELECT pg_catalog.pg_extension_config_dump('qwen_role_models', 'WHERE role IN (SELECT oid FROM pg_catalog.pg_roles)');
+
 -- Users see the tables through views. What stands in them is believed: nobody but the extension's functions writes them, whatever privileges
 -- a role has. Jobs and queued rows are this server's own ('local'), limits and lists of models come by replication too ('shared').
 ALTER TABLE qwen_job_table ENABLE ROW LEVEL SECURITY;

@@ -808,7 +808,8 @@ CREATE TABLE qwen_role_limit (
 	priority int
 );
 COMMENT ON TABLE qwen_role_limit IS 'limits per role; change it by qwen_set_limit and qwen_clear_limit, read it through qwen_limits';
-SELECT pg_catalog.pg_extension_config_dump('qwen_role_limit', '');
+-- a role that was dropped is in no dump: its number may be another role's where that is restored
+SELECT pg_catalog.pg_extension_config_dump('qwen_role_limit', 'WHERE role IN (SELECT oid FROM pg_catalog.pg_roles)');
 
 CREATE TRIGGER qwen_limits_changed AFTER INSERT OR UPDATE OR DELETE OR TRUNCATE ON qwen_role_limit
 	FOR EACH STATEMENT EXECUTE FUNCTION _qwen_limits_changed();
@@ -824,7 +825,7 @@ CREATE TABLE qwen_role_models (
 	models text[] NOT NULL
 );
 COMMENT ON TABLE qwen_role_models IS 'models that roles may ask; change it by qwen_allow_models, read it through qwen_allowed_models';
-SELECT pg_catalog.pg_extension_config_dump('qwen_role_models', '');
+SELECT pg_catalog.pg_extension_config_dump('qwen_role_models', 'WHERE role IN (SELECT oid FROM pg_catalog.pg_roles)');
 CREATE TRIGGER qwen_limits_changed AFTER INSERT OR UPDATE OR DELETE OR TRUNCATE ON qwen_role_models
 	FOR EACH STATEMENT EXECUTE FUNCTION _qwen_limits_changed();
 ALTER TABLE qwen_role_models ENABLE ALWAYS TRIGGER qwen_limits_changed;

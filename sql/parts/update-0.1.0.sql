@@ -161,6 +161,9 @@ $$;
 SELECT qwen_settle_jobs();
 DROP FUNCTION qwen_settle_jobs();
 
+SELECT pg_catalog.pg_extension_config_dump('qwen_role_limit', 'WHERE role IN (SELECT oid FROM pg_catalog.pg_roles)');
+SELECT pg_catalog.pg_extension_config_dump('qwen_role_models', 'WHERE role IN (SELECT oid FROM pg_catalog.pg_roles)');
+
 @include guards.sql
 
 -- ---- privileges ------------------------------------------------------------------------------------------------------------

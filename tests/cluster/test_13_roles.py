@@ -147,6 +147,37 @@ def test_a_list_of_models_is_checked_dumped_and_restored(shared, role):
         shared.query(f"DROP DATABASE {name}")
 
 
+def test_a_dropped_role_is_seen_nowhere_and_in_no_dump(shared, role):
+    """Dropped in one database, with a limit and a list in another: its number may be another role's where the dump is restored."""
+    shared.query(f"CREATE ROLE {role}_gone")
+    shared.query("CREATE DATABASE roles_gone")
+    number = shared.value(f"SELECT '{role}_gone'::regrole::oid")
+    environment = dict(shared.environment(), PGDATABASE="roles_gone")
+
+    def psql(sql):
+        return subprocess.run(["psql", "-XAtq", "-v", "ON_ERROR_STOP=1"], input=sql, env=environment, text=True, check=True, capture_output=True).stdout
+
+    def dump(option="--data-only"):
+        return subprocess.run([f"{shared.programs}/pg_dump", option], env=environment, text=True, check=True, capture_output=True).stdout
+
+    try:
+        psql(f"CREATE EXTENSION qwen_pg; SELECT qwen_allow_models(r, ARRAY['small']), qwen_set_limit(r, max_tokens => 7) FROM unnest(ARRAY['{role}', '{role}_gone']::regrole[]) r")
+        assert dump().count(f"\n{role}_gone\t") == 2
+        shared.query(f"DROP ROLE {role}_gone")
+        seen = "SELECT role, models FROM qwen_allowed_models; SELECT role, max_tokens FROM qwen_limits"
+        assert psql(seen) == f"{role}|{{small}}\n{role}|7\n"
+        # nor by a role that may see all others
+        psql(f"SELECT qwen_grant('{role}', 'monitor')")
+        assert psql(f"SET ROLE {role}; {seen}") == f"{role}|{{small}}\n{role}|7\n"
+        said = dump()
+        assert said.count(f"\n{role}\t") == 2 and str(number) not in said, said
+        # and the next change takes the rows away
+        psql(f"SELECT qwen_allow_models('{role}', NULL), qwen_clear_limit('{role}')")
+        assert psql("SELECT count(*) FROM qwen_role_models; SELECT count(*) FROM qwen_role_limit") == "0\n0\n"
+    finally:
+        shared.query("DROP DATABASE roles_gone WITH (FORCE)")
+
+
 # ---- the door ----
 
 

@@ -85,9 +85,12 @@ may_see_others(Oid called)
 	return has_privs_of_role(GetUserId(), reader) || is_granted_monitor(called);
 }
 
+/* Rows of a role that was dropped are nobody's: tables keep them, in each database, until they are changed next. */
 bool
 may_see_role(Oid role, Oid called)
 {
+	if (!SearchSysCacheExists1(AUTHOID, ObjectIdGetDatum(role)))
+		return false;
 	return role == GetSessionUserId() || role == GetOuterUserId() || is_member_of_role(GetUserId(), role) ||
 		   may_see_others(called);
 }

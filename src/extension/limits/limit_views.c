@@ -7,14 +7,12 @@
 #include "../core/privileges.h"
 #include "../core/results.h"
 #include "../core/shared_memory.h"
-#include "catalog/pg_authid.h"
 #include "funcapi.h"
 #include "limits.h"
 #include "miscadmin.h"
 #include "role_limits.h"
 #include "usage.h"
 #include "utils/builtins.h"
-#include "utils/syscache.h"
 #include "utils/tuplestore.h"
 
 #define N_USAGE_COLUMNS 7
@@ -58,8 +56,7 @@ QWEN_FUNCTION(qwen_usage_rows, 0, 0)
 	usage_sweep();
 	copies = usage_copy_all(&n);
 	for (int i = 0; i < n; i++)
-		if (SearchSysCacheExists1(AUTHOID, ObjectIdGetDatum(copies[i].role)) &&
-			may_see_role(copies[i].role, fcinfo->flinfo->fn_oid))
+		if (may_see_role(copies[i].role, fcinfo->flinfo->fn_oid))
 		{
 			put_usage(set, &copies[i]);
 			own_shown = own_shown || copies[i].role == GetOuterUserId();
