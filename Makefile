@@ -514,6 +514,11 @@ bench-peer:
 bench-plot:
 	@$(PYTHON) tests/bench/plot.py --lines $(BENCH_LINES) --out docs/benchmarks.svg
 
+# the README's picture: rows a second beside llama-server, of the last make bench-rows
+.PHONY: bench-plot-rows
+bench-plot-rows:
+	@$(PYTHON) tests/bench/plot_rows.py --lines $(BENCH_LINES) --out docs/rows.svg
+
 # the engine alone
 bench-roofs bench-decode bench-prefill bench-batch bench-mixture bench-hybrid: $(ENGINE_BENCH) model bench-peer
 	@set -o pipefail; $(PYTHON) tests/bench/bench.py --bench $(@:bench-%=%) $(BENCH_ARGUMENTS) $(JUDGE)

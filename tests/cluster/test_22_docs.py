@@ -88,6 +88,31 @@ def test_the_contents_of_the_manual_are_its_headings():
     assert re.findall(r"^- \[(.*)\]\(#(.*)\)$", text[: text.index("\n## ")], re.M) == list(zip(headings, anchors)) and len(headings) > 10
 
 
+def anchors(text):
+    """Of its headings, as GitHub writes them."""
+    return {re.sub(r"[^\w\- ]", "", heading.lower()).replace(" ", "-") for heading in re.findall(r"^#+ (.*)$", text, re.M)}
+
+
+def test_links_lead_somewhere():
+    wrong = []
+    for page in [*PAGES, "CONTRIBUTING.md", "CHANGELOG.md", "docs/containers/README.md", "tests/fuzz/README.md"]:
+        text = re.sub(r"^```.*?^```|`[^`\n]*`", "", text_of(page), flags=re.M | re.S)
+        for target in re.findall(r"\]\(([^)\s]+)\)", text):
+            path, _, anchor = target.partition("#")
+            whole = os.path.normpath(os.path.join(os.path.dirname(page), path)) if path else page
+            if re.match(r"[a-z]+:", target):
+                continue
+            if not os.path.exists(os.path.join(ROOT, whole)) or (anchor and anchor not in anchors(text_of(whole))):
+                wrong.append(f"{page}: {target}")
+    assert wrong == []
+
+
+def test_the_contents_name_every_page():
+    contents = text_of("docs/README.md")
+    missing = [name for name in os.listdir(os.path.join(ROOT, "docs")) if not name.endswith(".svg") and name != "README.md" and f"]({name}" not in contents]
+    assert missing == []
+
+
 @pytest.mark.parametrize("page", ["README.md", "docs/first-hour.md", "docs/sql.md", "docs/psql.md", "docs/troubleshooting.md"])
 def test_lines_fit_a_screen(page):
     """Rows of tables, and marks for what is made, cannot be broken."""
