@@ -33,13 +33,15 @@ static unsigned char
 key_best_byte(Machine *machine, const uint32_t *words)
 {
 	const Language *language = machine->formulas->language_list[interned(&machine->rests, words[1], NULL)[0]];
-	uint32_t least = NO_COST, after[3];
+	uint32_t after[3];
+	uint64_t least = UINT64_MAX;
 	unsigned char best = 0;
 
 	for (unsigned i = 1; i <= 256; i++)
 	{
 		unsigned byte = i < 256 ? i : '\\';
-		uint32_t next[9], letters;
+		uint32_t next[9];
+		uint64_t letters;
 		KeyStep step;
 
 		if (i == '\\')
@@ -51,7 +53,9 @@ key_best_byte(Machine *machine, const uint32_t *words)
 			return '"';
 		if (step == KEY_DEAD)
 			continue;
-		letters = next[3] ? key_shortest(machine, language, next) : language->shortest[next[2]];
+		/* rather a name that may end there than one that is used, or each name would be longer than the one before */
+		letters = 2 * (uint64_t) (next[3] ? key_shortest(machine, language, next) : language->shortest[next[2]]) +
+				  (next[3] || key_is_used(machine, next));
 		if (letters < least)
 		{
 			least = letters;

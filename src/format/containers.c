@@ -9,6 +9,7 @@
 
 #define MAX_OPTIONS 4096
 #define MAX_PREDICATES 10
+#define MAX_FEW_PREDICATES 4 /* by which it is found out whether names are many */
 
 /* What a part is, while formulas are taken one part further. */
 typedef struct Projection
@@ -483,6 +484,38 @@ object_with_other(Formulas *formulas, uint32_t formula)
 	else
 		add_kinds(&projection, formula, 0, E_ALL, &kinds);
 	return kinds;
+}
+
+/* Is there no kind of names of which there are few? */
+static bool
+kinds_are_many(Formulas *formulas, const WordList *expressions, uint32_t index, uint32_t expression)
+{
+	Expressions *e = formulas->schema->expressions;
+	const Language *language = formula_language(formulas, expression);
+
+	if (!language || pool_failed(formulas->pool))
+		return false;
+	if (language->n_states == 1)
+		return true;
+	if (index == expressions->n)
+		return language->n_words[language->start] == NO_LIMIT;
+	return kinds_are_many(formulas, expressions, index + 1, expression_and(e, expression, expressions->at[index])) &&
+		   kinds_are_many(formulas, expressions, index + 1,
+						  expression_and(e, expression, expression_not(e, expressions->at[index])));
+}
+
+bool
+object_has_many_names(Formulas *formulas, ObjectPlan *plan)
+{
+	WordList expressions = {0};
+
+	if (plan->was_asked)
+		return plan->has_many_names;
+	plan->was_asked = true;
+	/* what is left of a formula further on asks for no more than it does at its beginning */
+	collect_predicates(formulas, plan->formula, &expressions);
+	plan->has_many_names = expressions.n <= MAX_FEW_PREDICATES && kinds_are_many(formulas, &expressions, 0, E_ALL);
+	return plan->has_many_names;
 }
 
 /* ---- the plan of an object ---- */

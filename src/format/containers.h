@@ -29,10 +29,12 @@ typedef struct PartOptions
 typedef struct ObjectPlan
 {
 	uint32_t n_names, formula;
-	uint32_t *names; /* texts */
-	uint8_t *kinds;  /* of tags: what each member can be (parameters.h), found when it is asked for; NULL: none */
-	bool is_closed;  /* no members but those with names */
-	bool is_of_tags; /* written as <parameter=NAME> … instead of JSON */
+	uint32_t *names;   /* texts */
+	uint8_t *kinds;    /* of tags: what each member can be (parameters.h), found when it is asked for; NULL: none */
+	uint32_t key_list; /* its names as names that are used (keys.h); set by who makes the first frame of it */
+	bool is_closed;    /* no members but those with names */
+	bool is_of_tags;   /* written as <parameter=NAME> … instead of JSON */
+	bool was_asked, has_many_names; /* object_has_many_names, which was asked */
 } ObjectPlan;
 
 /* Names that the schema does not have, of one kind: they are told apart by the patterns that they match. */
@@ -59,6 +61,10 @@ extern bool object_minds(Formulas *formulas, uint32_t formula, uint32_t name);
 
 /* With one more member that has no name in the schema. */
 extern KeyKinds object_with_other(Formulas *formulas, uint32_t formula);
+
+/* Has each kind of names that the schema does not have so many that those used do not matter, here and all the way on?
+ */
+extern bool object_has_many_names(Formulas *formulas, ObjectPlan *plan);
 
 /* How many members are still to come, at least. */
 extern uint32_t object_least(Formulas *formulas, uint32_t formula);

@@ -112,11 +112,32 @@ key_cost(Machine *machine, const uint32_t *words)
 	return value;
 }
 
+/* The frame that costs as much as one of an object: where names are many, those that are used make no difference, and
+ * what there is for one list of them is there for all. */
+static uint32_t
+frame_of_cost(Machine *machine, uint32_t frame)
+{
+	const uint32_t *words = interned(&machine->frames, frame, NULL);
+	ObjectPlan *plan;
+
+	if (words[0] != FRAME_OBJECT)
+		return frame;
+	plan = machine->plan_list[words[1]];
+	if (words[5] == plan->key_list || !object_has_many_names(machine->formulas, plan))
+		return frame;
+	return frame_make(machine, FRAME_OBJECT, words[1], words[2], words[3], words[4], plan->key_list, 5);
+}
+
 static FrameCost
 evaluate_new(Machine *machine, uint32_t frame)
 {
-	const uint32_t *words = interned(&machine->frames, frame, NULL);
+	const uint32_t *words;
 	const Pick *pick;
+	uint32_t same = frame_of_cost(machine, frame);
+
+	if (same != frame)
+		return evaluate(machine, same);
+	words = interned(&machine->frames, frame, NULL);
 
 	switch ((FrameKind) words[0])
 	{

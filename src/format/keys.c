@@ -86,25 +86,25 @@ static uint32_t
 key_list_add(Machine *machine, uint32_t list, uint32_t key)
 {
 	WordList made = {0};
-	uint32_t n, n_key, n_other, *letters = key_letters(machine, key, &n_key);
+	uint32_t n, n_key, n_other, first = 0, last, *letters = key_letters(machine, key, &n_key);
 	const uint32_t *keys = interned(&machine->key_lists, list, &n);
-	bool is_in = false;
 
-	for (uint32_t i = 0; letters && i < n; i++)
+	/* its place: each look takes memory, so there are few */
+	for (last = n; first < last && !pool_failed(machine->pool);)
 	{
-		uint32_t *other = is_in ? NULL : key_letters(machine, keys[i], &n_other);
+		uint32_t middle = first + (last - first) / 2, *other = key_letters(machine, keys[middle], &n_other);
+		int c = other && letters ? compare_letters(other, n_other, letters, n_key) : 0;
 
-		if (keys[i] == key)
+		if (c == 0)
 			return list;
-		if (other && compare_letters(other, n_other, letters, n_key) > 0)
-		{
-			list_add(machine->pool, &made, key);
-			is_in = true;
-		}
-		list_add(machine->pool, &made, keys[i]);
+		if (c < 0)
+			first = middle + 1;
+		else
+			last = middle;
 	}
-	if (!is_in)
-		list_add(machine->pool, &made, key);
+	list_add_all(machine->pool, &made, keys, first);
+	list_add(machine->pool, &made, key);
+	list_add_all(machine->pool, &made, keys + first, n - first);
 	return intern(machine->pool, &machine->key_lists, made.at, made.n, NULL);
 }
 
@@ -172,6 +172,22 @@ key_lives(const Machine *machine, const Language *language, uint32_t state, uint
 						  language->n_words[state] > keys_count_used(machine, language, state, list, range, depth));
 }
 
+/* The first name used of first … last - 1 that has a letter at depth, which is not less than letter. */
+static uint32_t
+find_key(const Machine *machine, const uint32_t *keys, uint32_t first, uint32_t last, uint32_t depth, uint32_t letter)
+{
+	while (first < last)
+	{
+		uint32_t middle = first + (last - first) / 2;
+
+		if (key_length(machine, keys[middle]) <= depth || key_letter(machine, keys[middle], depth) < letter)
+			first = middle + 1;
+		else
+			last = middle;
+	}
+	return first;
+}
+
 /* The names used that go on with a letter. */
 static uint32_t
 narrow_range(const Machine *machine, uint32_t list, uint32_t range, uint32_t depth, uint32_t letter)
@@ -179,11 +195,8 @@ narrow_range(const Machine *machine, uint32_t list, uint32_t range, uint32_t dep
 	const uint32_t *keys = interned(&machine->key_lists, list, NULL);
 	uint32_t first = range & 0xFFFF, last = range >> 16, end;
 
-	while (first < last &&
-		   (key_length(machine, keys[first]) <= depth || key_letter(machine, keys[first], depth) < letter))
-		first++;
-	for (end = first; end < last && key_letter(machine, keys[end], depth) == letter; end++)
-		;
+	first = find_key(machine, keys, first, last, depth, letter);
+	end = find_key(machine, keys, first, last, depth, letter + 1);
 	return end == first ? 0 : first | end << 16;
 }
 
@@ -230,6 +243,15 @@ key_shortest(const Machine *machine, const Language *language, const uint32_t wo
 	return least;
 }
 
+bool
+key_is_used(const Machine *machine, const uint32_t words[9])
+{
+	uint32_t first = words[6] & 0xFFFF;
+
+	return first < words[6] >> 16 &&
+		   key_length(machine, interned(&machine->key_lists, words[5], NULL)[first]) == words[7];
+}
+
 KeyStep
 key_step(Machine *machine, uint32_t words[9], unsigned char byte, uint32_t after[3])
 {
@@ -246,9 +268,7 @@ key_step(Machine *machine, uint32_t words[9], unsigned char byte, uint32_t after
 		case LETTER_DEAD:
 			return KEY_DEAD;
 		case LETTER_QUOTE:
-			if (!language->accepts[words[2]] ||
-				((range & 0xFFFF) < range >> 16 &&
-				 key_length(machine, interned(&machine->key_lists, list, NULL)[range & 0xFFFF]) == depth))
+			if (!language->accepts[words[2]] || key_is_used(machine, words))
 				return KEY_DEAD;
 			if (machine->is_real && words[8] != NO_KEY)
 				list = key_list_add(machine, list, words[8]);

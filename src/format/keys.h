@@ -32,6 +32,9 @@ extern bool key_lives(const Machine *machine, const Language *language, uint32_t
  * not used yet. NO_LIMIT: there is none. */
 extern uint32_t key_shortest(const Machine *machine, const Language *language, const uint32_t words[9]);
 
+/* Is the name so far, of which words is the frame, used already? */
+extern bool key_is_used(const Machine *machine, const uint32_t words[9]);
+
 /* A byte of a name, of which words is the frame (changed). after: the frames that come behind it. */
 extern KeyStep key_step(Machine *machine, uint32_t words[9], unsigned char byte, uint32_t after[3]);
 

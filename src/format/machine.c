@@ -294,8 +294,9 @@ step_cell(Found *found, uint32_t cell, unsigned char byte)
 	}
 }
 
-uint32_t
-machine_step(Machine *machine, uint32_t state, unsigned char byte)
+/* A step; one that leads nowhere is noted where the same may be asked again. */
+static uint32_t
+step(Machine *machine, uint32_t state, unsigned char byte, bool notes_dead)
 {
 	uint64_t key = (uint64_t) state << 9 | (uint64_t) machine->is_real << 8 | byte;
 	Found found = {.machine = machine};
@@ -310,9 +311,41 @@ machine_step(Machine *machine, uint32_t state, unsigned char byte)
 	for (uint32_t i = 0; i < n && !pool_failed(machine->pool); i++)
 		step_cell(&found, cells[i], byte);
 	made = state_make(&found);
-	if (!pool_failed(machine->pool))
+	if (!pool_failed(machine->pool) && (made != STATE_DEAD || notes_dead))
 		map_put(machine->pool, &machine->steps, key, made);
 	return made;
+}
+
+uint32_t
+machine_step(Machine *machine, uint32_t state, unsigned char byte)
+{
+	return step(machine, state, byte, true);
+}
+
+uint32_t
+machine_only_step(Machine *machine, uint32_t state, unsigned char *byte)
+{
+	uint64_t bytes[4];
+	uint32_t next = STATE_DEAD;
+
+	machine_bytes(machine, state, bytes);
+	machine->is_real = true;
+	for (unsigned one = 0; one < 256; one++)
+	{
+		uint32_t to = bytes[one / 64] >> one % 64 & 1 ? step(machine, state, (unsigned char) one, false) : STATE_DEAD;
+
+		if (to == STATE_DEAD)
+			continue;
+		if (next != STATE_DEAD)
+		{
+			next = STATE_DEAD;
+			break;
+		}
+		next = to;
+		*byte = (unsigned char) one;
+	}
+	machine->is_real = false;
+	return next;
 }
 
 uint32_t

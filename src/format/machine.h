@@ -118,6 +118,10 @@ extern bool machine_is_free(const Machine *machine, uint32_t state);
 /* The state after a byte. */
 extern uint32_t machine_step(Machine *machine, uint32_t state, unsigned char byte);
 
+/* The only state that a state leads to, and by which byte, with names kept; STATE_DEAD: there are several, or none.
+ * What leads nowhere is not noted: it is asked once at each place of an answer, and would take more than all else. */
+extern uint32_t machine_only_step(Machine *machine, uint32_t state, unsigned char *byte);
+
 /* The bytes, as bits, of which some may come next; no others do. */
 extern void machine_bytes(const Machine *machine, uint32_t state, uint64_t bytes[4]);
 

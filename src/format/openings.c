@@ -126,10 +126,13 @@ add_value_words(Machine *machine, Pick *pick, uint32_t conjunction, uint32_t kin
 		uint32_t plan = plan_of(machine, conjunction);
 
 		if (!pool_failed(machine->pool) && machine->plan_list[plan]->formula != F_FALSE)
+		{
+			machine->plan_list[plan]->key_list = key_list_of_plan(machine, machine->plan_list[plan]);
 			pick_add(machine, pick, frame_span("{"), 1,
 					 frame_make(machine, FRAME_OBJECT, plan, machine->plan_list[plan]->formula, 0, 1,
-								key_list_of_plan(machine, machine->plan_list[plan]), 5),
+								machine->plan_list[plan]->key_list, 5),
 					 0);
+		}
 	}
 }
 

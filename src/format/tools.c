@@ -167,7 +167,7 @@ read_arguments(Tools *tools, Tool *tool, const JsonNode *parameters)
 	Pool *pool = machine->pool;
 	uint32_t node = schema_add(machine->formulas->schema, parameters, ""), conjunction;
 	FrameCost cost = {.bytes = NO_COST};
-	const ObjectPlan *plan;
+	ObjectPlan *plan;
 
 	if (pool_failed(pool))
 		return;
@@ -178,8 +178,8 @@ read_arguments(Tools *tools, Tool *tool, const JsonNode *parameters)
 	if (!plan)
 		return;
 	tool->plan = machine->n_plans - 1;
-	tool->frame =
-		frame_make(machine, FRAME_OBJECT, tool->plan, plan->formula, 0, 1, key_list_of_plan(machine, plan), 5);
+	plan->key_list = key_list_of_plan(machine, plan);
+	tool->frame = frame_make(machine, FRAME_OBJECT, tool->plan, plan->formula, 0, 1, plan->key_list, 5);
 	if (plan->formula != F_FALSE)
 		cost = frame_cost(machine, tool->frame);
 	if (cost.bytes != NO_COST && cost.height >= MACHINE_MAX_DEPTH)

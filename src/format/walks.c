@@ -60,26 +60,6 @@ machine_walk_complete(Format *format, FormatState state, ByteWriter *out)
 	return status_ok();
 }
 
-/* The only state that a state leads to, and by which byte; STATE_DEAD: there are several, or none. */
-static uint32_t
-only_next(Machine *machine, uint32_t state, unsigned *byte)
-{
-	uint32_t next = STATE_DEAD;
-
-	for (unsigned one = 0; one < 256; one++)
-	{
-		uint32_t to = machine_step(machine, state, (unsigned char) one);
-
-		if (to == STATE_DEAD)
-			continue;
-		if (next != STATE_DEAD)
-			return STATE_DEAD;
-		next = to;
-		*byte = one;
-	}
-	return next;
-}
-
 static void
 machine_walk_likely(Format *format, FormatState state, size_t limit, ByteWriter *out)
 {
@@ -87,15 +67,13 @@ machine_walk_likely(Format *format, FormatState state, size_t limit, ByteWriter 
 
 	for (size_t i = 0; i < limit && !machine_is_complete(machine, state) && !pool_failed(&format->pool); i++)
 	{
-		unsigned byte = 0;
+		unsigned char byte = 0;
 
 		format->pool.work = 0;
-		machine->is_real = true;
-		state = only_next(machine, state, &byte);
-		machine->is_real = false;
+		state = machine_only_step(machine, state, &byte);
 		if (state == STATE_DEAD)
 			return;
-		write_u8(out, (uint8_t) byte);
+		write_u8(out, byte);
 	}
 }
 

@@ -666,6 +666,50 @@ completions_are_plain(void **unused)
 }
 
 /* All short decimals against a set, by whole numbers. */
+/* Names that the schema does not have: what is found out at each place of an answer is kept as long as the form is. */
+static void
+free_names_take_little_memory(void **unused)
+{
+	static const uint32_t least[] = {30, 1000};
+	char schema[200], text[40];
+
+	(void) unused;
+	for (size_t i = 0; i < LENGTH(least); i++)
+	{
+		Format *format;
+		FormatState state;
+		size_t before;
+
+		(void) snprintf(schema, sizeof schema,
+						"{\"type\":\"object\",\"minProperties\":%u,\"additionalProperties\":{\"type\":\"integer\"}}",
+						least[i]);
+		format = compiled(schema);
+		/* names of completions differ by a letter, not by their lengths */
+		assert_true(format_shortest(format).length < least[i] * 14);
+		before = format_bytes(format);
+		assert_true(before < (1 << 18) + least[i] * (16 << 10));
+		state = format_start(format);
+		for (int name = 0; name < 200; name++)
+		{
+			ByteWriter forced;
+			int n = snprintf(text, sizeof text, "%s\"%d a name %c\": 1", name ? ", " : "{", name * 7919 % 1000,
+							 'a' + name % 26);
+
+			for (int k = 0; k < n; k++)
+			{
+				byte_writer_init(&forced);
+				format_forced(format, state, 64, &forced);
+				byte_writer_free(&forced);
+				state = format_take(format, state, text + k, 1);
+				(void) format_completion_bound(format, state);
+			}
+			assert_true(state != 0);
+		}
+		assert_true(format_bytes(format) - before < 8 << 20);
+		format_destroy(format);
+	}
+}
+
 static void
 number_sets_are_exact(void **unused)
 {
@@ -732,6 +776,7 @@ main(void)
 		cmocka_unit_test(every_format_has_texts),
 		cmocka_unit_test(long_limits_hold_to_the_letter),
 		cmocka_unit_test(completions_are_plain),
+		cmocka_unit_test(free_names_take_little_memory),
 		cmocka_unit_test(number_sets_are_exact),
 		cmocka_unit_test(dates_are_those_of_the_calendar),
 	};
