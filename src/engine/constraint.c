@@ -26,6 +26,23 @@ internal(const Constraint *constraint, const char *what)
 	return status_error(STATUS_INTERNAL, "%s: %s", constraint->subject, what);
 }
 
+static bool
+add_token(TokenBuffer *tokens, int32_t token)
+{
+	if (tokens->n == tokens->capacity)
+	{
+		size_t capacity = tokens->capacity ? tokens->capacity * 2 : 64;
+		int32_t *grown = realloc(tokens->tokens, capacity * sizeof *grown);
+
+		if (!grown)
+			return false;
+		tokens->tokens = grown;
+		tokens->capacity = capacity;
+	}
+	tokens->tokens[tokens->n++] = token;
+	return true;
+}
+
 /* The tokens of a text, the longest first each time: any text has some, and its bytes are never changed. */
 static Status
 encode(const Constraint *constraint, const char *text, size_t n, TokenBuffer *tokens)
@@ -41,17 +58,8 @@ encode(const Constraint *constraint, const char *text, size_t n, TokenBuffer *to
 		if (token == VOCABULARY_NO_TOKEN)
 			return status_error(STATUS_UNSUPPORTED, "%s: the model's vocabulary has no token for the byte 0x%02x",
 								constraint->subject, (unsigned char) *text);
-		if (tokens->n == tokens->capacity)
-		{
-			size_t capacity = tokens->capacity ? tokens->capacity * 2 : 64;
-			int32_t *grown = realloc(tokens->tokens, capacity * sizeof *grown);
-
-			if (!grown)
-				return no_memory();
-			tokens->tokens = grown;
-			tokens->capacity = capacity;
-		}
-		tokens->tokens[tokens->n++] = (int32_t) token;
+		if (!add_token(tokens, (int32_t) token))
+			return no_memory();
 		text += length;
 		n -= length;
 	}
@@ -115,6 +123,7 @@ constraint_init(Constraint *constraint, const Workplace *place, const Request *m
 	constraint->n_shortest = (uint32_t) tokens.n;
 	token_buffer_free(&tokens);
 	STATUS_TRY(status);
+	constraint->role = message->role;
 	constraint->n_closing = message->options.given & OPTION_THINKING_BUDGET ? BUDGET_TOKENS : CLOSING_TOKENS;
 	n_needed = constraint->n_shortest + (end.in_thinking ? constraint->n_closing : 0);
 	if (n_needed > n_behind && !constraint->may_be_free)
@@ -134,6 +143,8 @@ constraint_free(Constraint *constraint)
 {
 	format_cache_release(constraint->shared);
 	token_buffer_free(&constraint->completion);
+	token_buffer_free(&constraint->taken);
+	free(constraint->behind);
 }
 
 /* The answer goes on as if it had no form. */
@@ -182,6 +193,44 @@ take_token(const Constraint *constraint, FormatState state, int32_t token)
 	if (bytes.length == 0 || type != TOKEN_NORMAL)
 		return 0;
 	return format_take(format, state, bytes.data, bytes.length);
+}
+
+/* Walk to where the answer is in its format, from the beginning on. */
+static FormatState
+walk_again(const Constraint *constraint)
+{
+	Format *format = shared_format(constraint->shared);
+	FormatState state = constraint->is_behind_thinking ? format_start_behind_thinking(format) : format_start(format);
+
+	if (constraint->n_behind)
+		state = take_free(format, state, (ByteSpan){constraint->behind, constraint->n_behind});
+	for (size_t i = 0; i < constraint->taken.n && state != 0; i++)
+		state = take_token(constraint, state, constraint->taken.tokens[i]);
+	return state;
+}
+
+/* Walk on in a format of its own, or of others whose answers leave it room, where this one is full of what answers have
+ * found out that are over or went another way. false: there is none, it stays. */
+static bool
+renew(Constraint *constraint)
+{
+	SharedFormat *worn = constraint->shared, *fresh;
+	FormatState state;
+
+	if (format_cache_renew(worn, constraint->role, &fresh).code != STATUS_OK)
+		return false;
+	constraint->shared = fresh;
+	state = walk_again(constraint);
+	if (state == 0)
+	{
+		constraint->shared = worn;
+		format_cache_release(fresh);
+		return false;
+	}
+	shared_format_settle(fresh);
+	constraint->state = state;
+	format_cache_release(worn);
+	return true;
 }
 
 uint32_t
@@ -302,19 +351,14 @@ count_token(Constraint *constraint, int32_t token)
 	constraint->counts.n_forced += constraint->is_cut || (row && length > 0 && length <= row->n_forced);
 }
 
-void
-constraint_begin_step(Constraint *constraint, const int32_t *guesses, uint32_t n_guesses)
+/* The masks of the rows of a step. false: the format has failed. */
+static bool
+find_masks(Constraint *constraint, const int32_t *guesses, uint32_t n_guesses)
 {
-	Format *format;
+	Format *format = shared_format(constraint->shared);
 	FormatState state = constraint->state;
 
-	uint64_t began_ns;
-
-	constraint->n_rows = constraint->row = 0;
-	if (!constraint->shared || constraint->is_cut)
-		return;
-	began_ns = clock_now_ns();
-	format = shared_format(constraint->shared);
+	constraint->n_rows = 0;
 	for (uint32_t row = 0; row <= n_guesses && row <= DRAFT_MAX; row++)
 	{
 		RowMask *mask = &constraint->rows[constraint->n_rows++];
@@ -327,18 +371,35 @@ constraint_begin_step(Constraint *constraint, const int32_t *guesses, uint32_t n
 		mask->may_end = format_is_complete(format, state);
 		mask->may_think = constraint->may_think && !constraint->has_begun && row == 0;
 		if (!mask->mask)
-		{
-			constraint->status = format_status(format);
-			if (constraint->status.code == STATUS_OK)
-				constraint->status = no_memory();
-			if (is_forgiven(constraint, constraint->status))
-				do_without(constraint);
-			return;
-		}
+			return false;
 		if (!mask->may_end && !mask->may_think)
 			mask->n_forced = count_forced(constraint, mask->mask);
 		if (row < n_guesses)
 			state = take_token(constraint, state, guesses[row]);
+	}
+	return true;
+}
+
+void
+constraint_begin_step(Constraint *constraint, const int32_t *guesses, uint32_t n_guesses)
+{
+	uint64_t began_ns;
+
+	constraint->n_rows = constraint->row = 0;
+	if (!constraint->shared || constraint->is_cut)
+		return;
+	began_ns = clock_now_ns();
+	if (constraint->is_open && shared_format_is_worn(constraint->shared))
+		(void) renew(constraint);
+	if (!find_masks(constraint, guesses, n_guesses) &&
+		!(renew(constraint) && find_masks(constraint, guesses, n_guesses)))
+	{
+		constraint->status = format_status(shared_format(constraint->shared));
+		if (constraint->status.code == STATUS_OK)
+			constraint->status = no_memory();
+		if (is_forgiven(constraint, constraint->status))
+			do_without(constraint);
+		return;
 	}
 	constraint->counts.mask_ns += clock_now_ns() - began_ns;
 }
@@ -474,11 +535,14 @@ take_ordinary(Constraint *constraint, int32_t *token, uint32_t n_left)
 {
 	FormatState next = take_token(constraint, constraint->state, *token);
 	bool too_far;
+	Status status;
 
+	/* others may have used it up meanwhile */
+	if (next == 0 && shared_format_is_worn(constraint->shared) && renew(constraint))
+		next = take_token(constraint, constraint->state, *token);
 	if (next == 0)
 	{
-		Status status = format_status(shared_format(constraint->shared));
-
+		status = format_status(shared_format(constraint->shared));
 		if (status.code == STATUS_OK)
 			return status_error(STATUS_INTERNAL, "%s: token %d was picked, which may not come", constraint->subject,
 								*token);
@@ -489,7 +553,13 @@ take_ordinary(Constraint *constraint, int32_t *token, uint32_t n_left)
 	}
 	if (!constraint->is_cut)
 	{
-		STATUS_TRY(is_too_far(constraint, next, n_left, &too_far));
+		status = is_too_far(constraint, next, n_left, &too_far);
+		if (status.code != STATUS_OK && shared_format_is_worn(constraint->shared) && renew(constraint))
+		{
+			next = take_token(constraint, constraint->state, *token);
+			status = is_too_far(constraint, next, n_left, &too_far);
+		}
+		STATUS_TRY(status);
 		if (too_far)
 		{
 			STATUS_TRY(cut(constraint, token));
@@ -502,7 +572,7 @@ take_ordinary(Constraint *constraint, int32_t *token, uint32_t n_left)
 	}
 	constraint->state = next;
 	count_token(constraint, *token);
-	return status_ok();
+	return add_token(&constraint->taken, *token) ? status_ok() : no_memory();
 }
 
 /* Take a token while the form holds, or where it may begin. */
@@ -536,7 +606,7 @@ take_open(Constraint *constraint, Answer *answer, int32_t *token, uint32_t n_lef
 		answer_begin_content(answer);
 	constraint->has_begun = true;
 	answer->in_call = format_calls(format) && !is_free;
-	if (constraint->n_taken++ % TRIM_TOKENS == TRIM_TOKENS - 1)
+	if (constraint->taken.n % TRIM_TOKENS == TRIM_TOKENS - 1)
 		shared_format_trim(constraint->shared);
 	return take_ordinary(constraint, token, n_left);
 }
@@ -587,6 +657,21 @@ constraint_is_over(const Constraint *constraint)
 	return format_is_over(format, constraint->state);
 }
 
+/* Keep the text behind the token that ends a thinking. */
+static Status
+keep_behind(Constraint *constraint, ByteSpan text)
+{
+	char *kept = text.length ? realloc(constraint->behind, text.length) : constraint->behind;
+
+	if (!kept && text.length)
+		return no_memory();
+	if (text.length)
+		memcpy(kept, text.data, text.length);
+	constraint->behind = kept;
+	constraint->n_behind = text.length;
+	return status_ok();
+}
+
 Status
 constraint_look_at_thinking(Constraint *constraint, Answer *answer, uint32_t n_left)
 {
@@ -604,9 +689,12 @@ constraint_look_at_thinking(Constraint *constraint, Answer *answer, uint32_t n_l
 		return n_left <= constraint->n_shortest + constraint->n_closing ? answer_close_thinking(answer) : status_ok();
 	constraint->is_open = true;
 	constraint->may_think = false;
-	constraint->state = format_start_behind_thinking(shared_format(constraint->shared));
+	constraint->is_behind_thinking = true;
+	constraint->taken.n = 0;
+	constraint->n_behind = 0;
 	/* what stands behind it in the same token belongs to a free text */
 	if (constraint->may_be_free)
-		constraint->state = take_free(shared_format(constraint->shared), constraint->state, answer_text_behind(answer));
+		STATUS_TRY(keep_behind(constraint, answer_text_behind(answer)));
+	constraint->state = walk_again(constraint);
 	return constraint->state ? status_ok() : internal(constraint, "the token that ends the thinking opens a call");
 }

@@ -45,8 +45,12 @@ typedef struct Constraint
 	RowMask rows[DRAFT_MAX + 1];
 	uint32_t n_rows, row; /* row: the next one that a token is taken of */
 	FormCounts counts;
-	uint32_t n_taken; /* tokens of it */
-	Status status;    /* why there are no masks */
+	uint32_t role;           /* whose the answer is */
+	TokenBuffer taken;       /* tokens of it, by which it can be walked to again */
+	bool is_behind_thinking; /* they are behind a thinking … */
+	char *behind;            /* … and this, which stands in the token that ends it */
+	size_t n_behind;
+	Status status; /* why there are no masks */
 	TokenBuffer completion;
 	size_t n_completed; /* of it have come */
 } Constraint;

@@ -24,17 +24,26 @@ typedef struct ModelVocabulary
 	struct ModelVocabulary *next;
 } ModelVocabulary;
 
+/* What a format is compiled of. */
+typedef struct FormParts
+{
+	CallForm form;
+	ByteSpan tools, text; /* data NULL: none */
+} FormParts;
+
 struct SharedFormat
 {
 	const Model *model;
-	char *key; /* all that it was compiled of */
+	char *key; /* all that it was compiled of, beside the model: the parts point into it */
 	size_t length;
+	FormParts parts;
 	Format *format;
 	Masks *masks;
 	const Vocabulary *vocabulary;
 	uint32_t n_users;
 	uint64_t used; /* the how manieth use was its last */
 	size_t bytes;
+	size_t worn_at; /* bytes of the format alone from which on answers walk on in another one */
 	uint32_t role;  /* whose memory it is: of the first of its users, or of those that it had */
 	size_t charged; /* bytes that this role has for it */
 	bool is_listed;
@@ -304,7 +313,8 @@ call_form(const Model *model, const Request *message)
 	};
 }
 
-/* All that a format is compiled of, beside the model. data NULL: no memory. */
+/* All that a format is compiled of, beside the model, the parts one behind the other at its end. data NULL: no memory.
+ */
 static ByteSpan
 make_key(const Request *message)
 {
@@ -326,16 +336,39 @@ make_key(const Request *message)
 	return (ByteSpan){key, n};
 }
 
-/* The format of a message, of which key becomes a part in any case. */
-static Status
-compile(const Workplace *place, const Request *message, ByteSpan key, SharedFormat **out)
+/* The parts of a message in its key. */
+static FormParts
+parts_of(CallForm form, const Request *message, ByteSpan key)
 {
-	CallForm form = call_form(place->model, message);
+	const char *text = key.data + key.length - message->format.length, *tools = text - message->tools.length;
+
+	form.name.data = tools - form.name.length;
+	return (FormParts){
+		form,
+		{message->tools.data ? tools : NULL, message->tools.length},
+		{message->format.data ? text : NULL, message->format.length},
+	};
+}
+
+/* How many bytes it may have before answers that it has grown with walk on in another one: what it has by now is what
+ * it needs. */
+static size_t
+wearing_bytes(const Format *format)
+{
+	size_t bytes = format_bytes(format);
+
+	return bytes + (FORMAT_LIMIT_BYTES > bytes ? (FORMAT_LIMIT_BYTES - bytes) * 3 / 8 : 0);
+}
+
+/* The format of some parts, of which key, in which they are, becomes a part in any case. */
+static Status
+compile(const Model *model, const CancelFlag *cancelled, const FormParts *parts, ByteSpan key, SharedFormat **out)
+{
 	const ModelVocabulary *words;
 	SharedFormat *shared;
 	Format *format;
 
-	Status status = format_compile_calls(message->tools, message->format, &form, place->cancelled, &format);
+	Status status = format_compile_calls(parts->tools, parts->text, &parts->form, cancelled, &format);
 
 	*out = NULL;
 	shared = format ? calloc(1, sizeof *shared) : NULL;
@@ -348,9 +381,11 @@ compile(const Workplace *place, const Request *message, ByteSpan key, SharedForm
 		format_destroy(format);
 		return no_memory();
 	}
-	words = vocabulary_of(place->model);
-	shared->model = place->model;
+	words = vocabulary_of(model);
+	shared->model = model;
 	shared->format = format;
+	shared->parts = *parts;
+	shared->worn_at = wearing_bytes(format);
 	shared->vocabulary = words ? words->vocabulary : NULL;
 	shared->masks = words ? masks_create(format, words->vocabulary, words->scratch) : NULL;
 	shared->key = (char *) (uintptr_t) key.data;
@@ -368,10 +403,38 @@ compile(const Workplace *place, const Request *message, ByteSpan key, SharedForm
 	return *out ? status_ok() : no_memory();
 }
 
+/* Begin to use what was compiled, or what another thread has listed meanwhile; *shared is the one. */
+static Status
+begin_made(SharedFormat **shared, uint32_t role)
+{
+	SharedFormat *made = *shared, *found;
+	Status status;
+
+	pthread_mutex_lock(&lock);
+	/* of a text to be copied nobody else has the same */
+	found = format_is_copy(made->format) ? NULL : find(made->model, (ByteSpan){made->key, made->length});
+	if (found)
+	{
+		destroy(made);
+		made = found;
+	}
+	status = begin_use(made, role);
+	if (status.code != STATUS_OK && !made->is_listed)
+		destroy(made);
+	else if (!made->is_listed && !format_is_copy(made->format))
+	{
+		made->is_listed = true;
+		put_first(made);
+	}
+	pthread_mutex_unlock(&lock);
+	*shared = status.code == STATUS_OK ? made : NULL;
+	return status;
+}
+
 Status
 format_cache_get(const Workplace *place, const Request *message, SharedFormat **out)
 {
-	SharedFormat *made = NULL, *found;
+	SharedFormat *found;
 	Status status = status_ok();
 	ByteSpan key;
 
@@ -390,27 +453,66 @@ format_cache_get(const Workplace *place, const Request *message, SharedFormat **
 		free((void *) (uintptr_t) key.data);
 	else
 	{
-		STATUS_TRY(compile(place, message, key, &made));
-		if (!made)
+		const FormParts parts = parts_of(call_form(place->model, message), message, key);
+
+		STATUS_TRY(compile(place->model, place->cancelled, &parts, key, &found));
+		if (!found)
 			return status_ok();
-		pthread_mutex_lock(&lock);
-		/* another thread may have been faster; of a text to be copied nobody else has the same */
-		found = format_is_copy(made->format) ? NULL : find(place->model, key);
-		if (found)
-		{
-			destroy(made);
-			made = found;
-		}
-		status = begin_use(made, message->role);
-		if (status.code != STATUS_OK && !made->is_listed)
-			destroy(made);
-		else if (!made->is_listed && !format_is_copy(made->format))
-		{
-			made->is_listed = true;
-			put_first(made);
-		}
-		found = made;
-		pthread_mutex_unlock(&lock);
+		status = begin_made(&found, message->role);
+	}
+	*out = status.code == STATUS_OK ? found : NULL;
+	return status;
+}
+
+bool
+shared_format_is_worn(const SharedFormat *shared)
+{
+	return !format_is_copy(shared->format) &&
+		   (format_bytes(shared->format) > shared->worn_at || format_status(shared->format).code != STATUS_OK);
+}
+
+void
+shared_format_settle(SharedFormat *shared)
+{
+	shared->worn_at = wearing_bytes(shared->format);
+}
+
+Status
+format_cache_renew(SharedFormat *worn, uint32_t role, SharedFormat **out)
+{
+	SharedFormat *found = NULL;
+	FormParts parts = worn->parts;
+	Status status = status_ok();
+	char *key;
+
+	*out = NULL;
+	pthread_mutex_lock(&lock);
+	if (worn->is_listed)
+		unlist(worn);
+	found = find(worn->model, (ByteSpan){worn->key, worn->length});
+	if (found && (format_bytes(found->format) > GROWN_BYTES || format_status(found->format).code != STATUS_OK))
+	{
+		unlist(found);
+		if (found->n_users == 0)
+			destroy(found);
+		found = NULL;
+	}
+	if (found)
+		status = begin_use(found, role);
+	pthread_mutex_unlock(&lock);
+	if (!found)
+	{
+		key = malloc(worn->length + 1);
+		if (!key)
+			return no_memory();
+		memcpy(key, worn->key, worn->length);
+		parts.form.name.data = key + (worn->parts.form.name.data - worn->key);
+		parts.tools.data = worn->parts.tools.data ? key + (worn->parts.tools.data - worn->key) : NULL;
+		parts.text.data = worn->parts.text.data ? key + (worn->parts.text.data - worn->key) : NULL;
+		STATUS_TRY(compile(worn->model, NULL, &parts, (ByteSpan){key, worn->length}, &found));
+		if (!found)
+			return status_error(STATUS_INTERNAL, "a form that is used is none");
+		status = begin_made(&found, role);
 	}
 	*out = status.code == STATUS_OK ? found : NULL;
 	return status;

@@ -45,6 +45,15 @@ extern void call_tokens(const Tokenizer *tokenizer, int32_t *open, int32_t *clos
  */
 extern void shared_format_trim(SharedFormat *shared);
 
+/*
+ * Has a format grown so much with its answers, or beyond its limit, that each of them should walk on in another one?
+ * Then renew gives that (release both), in which the answer walks to where it is, and settle says that it has. What
+ * others have left behind in the old one is forgotten with it.
+ */
+extern bool shared_format_is_worn(const SharedFormat *shared);
+extern Status format_cache_renew(SharedFormat *worn, uint32_t role, SharedFormat **shared);
+extern void shared_format_settle(SharedFormat *shared);
+
 /* Nobody uses a model any more: forget what was made for it. */
 extern void format_cache_forget(const Model *model);
 

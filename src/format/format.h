@@ -14,6 +14,7 @@
 #include "calls.h"
 
 #define FORMAT_MAX_BYTES (2 * 1024 * 1024)
+#define FORMAT_LIMIT_BYTES ((size_t) 64 << 20) /* that a compiled one takes, also while it is used */
 
 typedef struct Format Format;
 

@@ -15,7 +15,7 @@
 #include "../base/bytes.h"
 #include "../base/status.h"
 
-#define FORMAT_ARENA_BYTES ((size_t) 64 << 20)
+#define FORMAT_ARENA_BYTES ((size_t) 64 << 20) /* FORMAT_LIMIT_BYTES */
 #define FORMAT_MAX_WORK ((uint64_t) 4000000) /* steps of building; about 0.2 s */
 #define NO_LIMIT UINT32_MAX
 

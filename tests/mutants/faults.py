@@ -711,6 +711,8 @@ EXTENSION = [
           "what a constraint of the table refuses is told without its value", "cluster:test_25_target_columns.py::test_a_row_that_is_refused_says_which_value"),
     fault("others-forms-driven-out", "src/engine/format_cache.c", "size_t bytes = shared->n_users == 0 ? role_budget_of(&idle, shared->role) : 0;", "size_t bytes = shared->n_users == 0;",
           "a role's many forms drive out those of others", "unit:format_cache"),
+    fault("full-forms-kept", "src/engine/constraint.c", "if (format_cache_renew(worn, constraint->role, &fresh).code != STATUS_OK)", "if (worn || format_cache_renew(worn, constraint->role, &fresh).code != STATUS_OK)",
+          "answers fail where others have filled their form", "unit:format_cache"),
     fault("used-forms-for-free", "src/engine/format_cache.c", "status = kept_memory_take(role, shared->bytes);", "status = kept_memory_take(role, 1);",
           "forms of requests that wait take memory without a bound", "unit:format_cache"),
     fault("submit-past-limits", "src/extension/queue/jobs.c", "limits_check_demand(&demand);", "(void) demand;", "a job that can never be done within its role's limits is queued",

@@ -10,11 +10,13 @@
 #include <cmocka.h>
 #include <stdio.h>
 
+#include "../../src/engine/constraint.h"
 #include "../../src/engine/format_cache.h"
 #include "../../src/engine/kept_memory.h"
 #include "tiny_engine.h"
 
 #define N_FORMS 2000
+#define N_ANSWERS 12      /* at once */
 #define FORM_BYTES 120000 /* of text: about 2 MB once it is compiled */
 
 static const TinyModel shape = {false, 2, 64, 96, 4, 2, 16, 2048, false, TENSOR_F32, 21, POOLING_LAST};
@@ -125,6 +127,75 @@ forms_in_use_are_their_roles_memory(void **state)
 	kept_memory_give(7, KEPT_MEMORY_BYTES / 2 - (4 << 20));
 }
 
+/* Take some text, token by token, as the model would say it. */
+static void
+say(Constraint *constraint, Answer *answer, const char *said)
+{
+	size_t n = strlen(said), length;
+
+	for (; n > 0; said += length, n -= length)
+	{
+		int32_t guesses[DRAFT_MAX];
+		int32_t token = (int32_t) vocabulary_longest(shared_vocabulary(constraint->shared), said, n, &length);
+		Status status;
+
+		constraint_begin_step(constraint, guesses, 0);
+		(void) constraint_guess(constraint, DRAFT_MAX, guesses);
+		assert_true(constraint->n_rows == 1 && constraint->rows[0].mask);
+		status = constraint_take(constraint, answer, &token, 1 << 20);
+		if (status.code != STATUS_OK)
+			fail_msg("%s", status.message);
+	}
+}
+
+/* What answers find out about a form would fill it: they walk on in another one, and what is said stays the same. */
+static void
+answers_go_on_where_their_form_is_full(void **state)
+{
+	static Constraint constraints[N_ANSWERS];
+	static Answer answers[N_ANSWERS];
+	static const char object[] =
+		"{\"type\":\"object\",\"minProperties\":30,\"additionalProperties\":{\"type\":\"integer\"}}";
+	const Request message = {.kind = REQUEST_GENERATE, .role = 1, .format = {object, sizeof object - 1}};
+	const SharedFormat *first;
+	size_t most = 0;
+
+	(void) state;
+	format_cache_forget(model);
+	for (int i = 0; i < N_ANSWERS; i++)
+		assert_int_equal(constraint_init(&constraints[i], &place, &message, (PromptEnd){0}, true, 1 << 20).code,
+						 STATUS_OK);
+	first = constraints[0].shared;
+	for (int name = 0; name < 180; name++)
+		for (int i = 0; i < N_ANSWERS; i++)
+		{
+			char said[60];
+
+			(void) snprintf(said, sizeof said, "%s\"a name %d of %d that is long\": %d", name ? ", " : "{",
+							name * 7919 % 1000, i, name % 10);
+			say(&constraints[i], &answers[i], said);
+			most = format_cache_totals().bytes > most ? format_cache_totals().bytes : most;
+		}
+	/* it would have been more than one form may take, and none is left that nobody uses */
+	assert_ptr_not_equal(constraints[0].shared, first);
+	assert_true(most > FORMAT_LIMIT_BYTES / 3);
+	assert_true(format_cache_totals().n <= 3);
+	for (int i = 0; i < N_ANSWERS; i++)
+	{
+		/* names that it used before it walked on are used */
+		Format *format = shared_format(constraints[i].shared);
+		char again[60];
+
+		(void) snprintf(again, sizeof again, ", \"a name 0 of %d that is long\"", i);
+		assert_int_equal(format_take(format, constraints[i].state, again, strlen(again)), 0);
+		(void) snprintf(again, sizeof again, ", \"a name 0 of %d that is long\"", i + N_ANSWERS);
+		assert_int_not_equal(format_take(format, constraints[i].state, again, strlen(again)), 0);
+		say(&constraints[i], &answers[i], "}");
+		assert_true(constraint_is_over(&constraints[i]));
+		constraint_free(&constraints[i]);
+	}
+}
+
 static void
 a_model_that_goes_takes_its_forms_along(void **state)
 {
@@ -142,6 +213,7 @@ main(void)
 		cmocka_unit_test(the_same_form_is_compiled_once),
 		cmocka_unit_test(forms_of_a_role_do_not_drive_out_those_of_others),
 		cmocka_unit_test(forms_in_use_are_their_roles_memory),
+		cmocka_unit_test(answers_go_on_where_their_form_is_full),
 		cmocka_unit_test(a_model_that_goes_takes_its_forms_along),
 	};
 	int failed;
