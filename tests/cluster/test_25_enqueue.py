@@ -117,3 +117,35 @@ def test_a_restored_dump_is_queued_again(server):
     assert server.value("SELECT qwen_enqueue('restored')") == 100
     answered(server, "restored", 100, 30)
     server.query("DROP TABLE restored")
+
+
+def test_a_statement_that_takes_the_trigger_from_waiting_rows_says_how_many(server):
+    """DETACH of a partition (with partitions of its own) and DROP TRIGGER, by an owner who is no superuser; not a word where nothing waits."""
+    server.query("CREATE ROLE detacher LOGIN; CREATE SCHEMA detached AUTHORIZATION detacher; SELECT qwen_grant('detacher', 'use')")
+    session = server.connect("detacher")
+    cursor = session.cursor()
+    cursor.execute("""SET search_path = detached, public; CREATE TABLE parts (id int PRIMARY KEY, body text, answer text) PARTITION BY RANGE (id);
+        CREATE TABLE one PARTITION OF parts FOR VALUES FROM (0) TO (100) PARTITION BY RANGE (id); CREATE TABLE one_a PARTITION OF one FOR VALUES FROM (0) TO (50);
+        CREATE TABLE one_b PARTITION OF one FOR VALUES FROM (50) TO (100); CREATE TABLE two PARTITION OF parts FOR VALUES FROM (100) TO (200); CREATE TABLE three PARTITION OF parts FOR VALUES FROM (200) TO (300)""")
+    cursor.execute(QUEUE.format("parts", "queue", ""))
+
+    def said(sql):
+        del session.notices[:]
+        cursor.execute(sql)
+        return "".join(session.notices)
+
+    try:
+        assert said("BEGIN; INSERT INTO parts SELECT i, 'a word' FROM generate_series(41, 108) i; ALTER TABLE parts DETACH PARTITION three") == ""
+        assert "WARNING:  59 rows wait for an answer of a trigger that their table has no more" in said("ALTER TABLE parts DETACH PARTITION one")
+        warned = said("DROP TRIGGER queue ON parts")
+        assert "WARNING:  9 rows wait" in warned and "for table detached.two before" in warned
+        assert said("DROP TABLE one") == "", "with a table go its rows"
+        # a trigger of the same name takes them over, and a DROP of another takes nothing away
+        cursor.execute(QUEUE.format("two", "queue", "") + ";" + QUEUE.format("two", "other", "WHEN (NEW.id < 0)"))
+        assert said("DROP TRIGGER other ON two; DROP TRIGGER IF EXISTS nowhere ON two").count("WARNING") == 0
+        cursor.execute("COMMIT")
+        wait_until(lambda: server.value("SELECT count(answer) FROM detached.two") == 9, 20, "the answers of the new trigger")
+        assert server.value("SELECT count(*) FROM qwen_dead_letters") == 0
+    finally:
+        session.close()
+        server.query("DROP SCHEMA detached CASCADE; DROP OWNED BY detacher; DROP ROLE detacher")

@@ -805,6 +805,8 @@ EXTENSION = [
           "limits of roles that were dropped are shown as numbers", "cluster:test_13_roles.py::test_a_dropped_role_is_seen_nowhere_and_in_no_dump"),
     fault("dropped-role-dumped", "sql/parts/limits.sql", "config_dump('qwen_role_models', 'WHERE role IN (SELECT oid FROM pg_catalog.pg_roles)')", "config_dump('qwen_role_models', '')",
           "a dump brings the models of a dropped role to whoever has its number", "cluster:test_13_roles.py::test_a_dropped_role_is_seen_nowhere_and_in_no_dump"),
+    fault("detached-in-silence", "src/extension/queue/lost_trigger.c", "if (command->subtype == AT_DetachPartition", "if (command->subtype == AT_AttachPartition",
+          "rows that wait lose their trigger by a DETACH and nobody says so", "cluster:test_25_enqueue.py::test_a_statement_that_takes_the_trigger_from_waiting_rows_says_how_many"),
     fault("schema-kept", "src/extension/queue/entries.c", "if (kept->plan && strcmp(kept->table, store->row) == 0 && kept->statement == statement)", "if (kept->plan)",
           "a session's triggers fail after the extension's schema was renamed", "cluster:test_18_own_tables.py::test_schema_renamed_and_left_under_open_sessions"),
     fault("execute-is-enough", "src/extension/core/privileges.c", 'if (is_granted("qwen_may_admin", called) == GRANTED_NO)', 'if (is_granted("qwen_may_admin", called) > GRANTED_NOT_KNOWN)',

@@ -13,6 +13,7 @@
 #include "tcop/utility.h"
 
 #define MAX_HEARD_ENDS 4
+#define MAX_HEARD_UTILITIES 4
 
 static int executor_depth;               /* how many executors run inside of each other */
 static int utility_depth;                /* utility statements that run, but for those of cursors */
@@ -22,7 +23,8 @@ static void (*heard_ending)(const PlannedStmt *plan);
 static void (*heard_ends[MAX_HEARD_ENDS])(void);
 static int n_heard_ends;
 static void (*heard_transaction)(const TransactionStmt *statement);
-static void (*heard_utility)(const Node *statement);
+static void (*heard_utilities[MAX_HEARD_UTILITIES])(const Node *statement);
+static int n_heard_utilities;
 static ExecutorRun_hook_type previous_run;
 static ExecutorFinish_hook_type previous_finish;
 static ExecutorEnd_hook_type previous_end;
@@ -238,8 +240,8 @@ static void utility_hook UTILITY_PARAMETERS
 	PG_END_TRY();
 	if (heard_transaction && IsA(statement->utilityStmt, TransactionStmt))
 		heard_transaction((const TransactionStmt *) statement->utilityStmt);
-	if (heard_utility)
-		heard_utility(statement->utilityStmt);
+	for (int i = 0; i < n_heard_utilities; i++)
+		heard_utilities[i](statement->utilityStmt);
 	if (!is_cursor)
 		tell_of_end();
 }
@@ -253,7 +255,8 @@ statement_when_ending(void (*heard)(const PlannedStmt *plan))
 void
 statement_when_utility_done(void (*heard)(const Node *statement))
 {
-	heard_utility = heard;
+	Assert(n_heard_utilities < MAX_HEARD_UTILITIES);
+	heard_utilities[n_heard_utilities++] = heard;
 }
 
 void

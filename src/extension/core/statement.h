@@ -30,7 +30,7 @@ extern bool statement_is_utility(void);
 /* Set the hooks. */
 extern void statement_init(void);
 
-/* Have heard called when a utility statement has been executed. One of them. */
+/* Have heard called when a utility statement has been executed. Several. */
 extern void statement_when_utility_done(void (*heard)(const Node *statement));
 
 /* Have heard called before a statement's executor ends, with its plan; and when the outermost has ended. One of the

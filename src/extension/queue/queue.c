@@ -4,6 +4,7 @@
 #include "queue.h"
 
 #include "letters.h"
+#include "lost_trigger.h"
 #include "new_trigger.h"
 #include "prepared.h"
 #include "shared_part.h"
@@ -50,4 +51,5 @@ job_queue_init(void)
 	job_letters_init();
 	job_prepared_init();
 	job_new_trigger_init();
+	job_lost_trigger_init();
 }
