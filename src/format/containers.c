@@ -8,7 +8,6 @@
 #include "conjunctions.h"
 
 #define MAX_OPTIONS 4096
-#define MAX_PREDICATES 10
 #define MAX_FEW_PREDICATES 4 /* by which it is found out whether names are many */
 
 /* What a part is, while formulas are taken one part further. */
@@ -360,24 +359,6 @@ object_minds(Formulas *formulas, uint32_t formula, uint32_t name)
 	return false;
 }
 
-uint32_t
-object_least(Formulas *formulas, uint32_t formula)
-{
-	FormulaKind kind = formula_kind(formulas, formula);
-	uint32_t n, least = kind == FORMULA_OR ? NO_LIMIT : 0;
-	const uint32_t *words = formula_words(formulas, formula, &n);
-
-	if (kind == ATOM_COUNT)
-		return words[0];
-	for (uint32_t i = 0; (kind == FORMULA_AND || kind == FORMULA_OR) && i < n; i++)
-	{
-		uint32_t part = object_least(formulas, words[i]);
-
-		least = kind == FORMULA_AND ? (part > least ? part : least) : (part < least ? part : least);
-	}
-	return least;
-}
-
 bool
 container_ends(Formulas *formulas, uint32_t formula)
 {
@@ -466,7 +447,7 @@ add_kinds(Projection *projection, uint32_t formula, uint32_t index, uint32_t exp
 	}
 	if (!pool_grow(formulas->pool, &kinds->at, kinds->n, &kinds->capacity, sizeof *kinds->at))
 		return;
-	kinds->at[kinds->n] = (KeyKind){language, project(projection, formula)};
+	kinds->at[kinds->n] = (KeyKind){language, project(projection, formula), projection->truths};
 	kinds->n += kinds->at[kinds->n].options.n > 0;
 }
 
@@ -483,7 +464,44 @@ object_with_other(Formulas *formulas, uint32_t formula)
 				  expressions.n, MAX_PREDICATES);
 	else
 		add_kinds(&projection, formula, 0, E_ALL, &kinds);
+	kinds.expressions = expressions;
 	return kinds;
+}
+
+/* Is a name left of which an expression holds? */
+static bool
+has_name_of(const KeyKinds *kinds, const uint32_t *left, uint32_t expression)
+{
+	for (uint32_t i = 0; i < kinds->n; i++)
+		for (uint32_t k = 0; left[i] > 0 && k < kinds->expressions.n; k++)
+			if (kinds->expressions.at[k] == expression && (kinds->at[i].truths >> k & 1))
+				return true;
+	return false;
+}
+
+bool
+object_has_names(Formulas *formulas, uint32_t formula, const KeyKinds *kinds, const uint32_t *left)
+{
+	FormulaKind kind = formula_kind(formulas, formula);
+	uint32_t n;
+	const uint32_t *words = formula_words(formulas, formula, &n);
+	uint64_t sum = 0;
+
+	/* each way by itself: one that there are no names for does not help another one */
+	if (kind == FORMULA_AND || kind == FORMULA_OR)
+	{
+		for (uint32_t i = 0; i < n; i++)
+			if (object_has_names(formulas, words[i], kinds, left) == (kind == FORMULA_OR))
+				return kind == FORMULA_OR;
+		return kind == FORMULA_AND;
+	}
+	if (kind == ATOM_SOME_NAME)
+		return has_name_of(kinds, left, literal_expression(formulas, words[0]));
+	if (kind != ATOM_COUNT && kind != ATOM_SOME)
+		return true;
+	for (uint32_t i = 0; i < kinds->n; i++)
+		sum += left[i];
+	return sum >= (kind == ATOM_COUNT ? words[0] : 1);
 }
 
 /* Is there no kind of names of which there are few? */

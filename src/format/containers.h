@@ -37,17 +37,21 @@ typedef struct ObjectPlan
 	bool was_asked, has_many_names; /* object_has_many_names, which was asked */
 } ObjectPlan;
 
+#define MAX_PREDICATES 10 /* by which one object tells names apart */
+
 /* Names that the schema does not have, of one kind: they are told apart by the patterns that they match. */
 typedef struct KeyKind
 {
 	const Language *language;
 	PartOptions options;
+	uint32_t truths; /* which of the patterns, as bits */
 } KeyKind;
 
 typedef struct KeyKinds
 {
 	uint32_t n, capacity;
 	KeyKind *at;
+	WordList expressions; /* the patterns */
 } KeyKinds;
 
 extern ObjectPlan *object_plan(Formulas *formulas, uint32_t conjunction);
@@ -66,8 +70,8 @@ extern KeyKinds object_with_other(Formulas *formulas, uint32_t formula);
  */
 extern bool object_has_many_names(Formulas *formulas, ObjectPlan *plan);
 
-/* How many members are still to come, at least. */
-extern uint32_t object_least(Formulas *formulas, uint32_t formula);
+/* Are there names enough for what has to come, where of each kind so many are left (NO_LIMIT: any number)? */
+extern bool object_has_names(Formulas *formulas, uint32_t formula, const KeyKinds *kinds, const uint32_t *left);
 
 /* May an object, or array, end here? */
 extern bool container_ends(Formulas *formulas, uint32_t formula);

@@ -74,6 +74,28 @@ check_members(Format *format, const JsonNode *json, const char *form)
 							  (int) (member->key_bytes < 60 ? member->key_bytes : 60), member->key);
 }
 
+/* What clients write beside a schema, which does nothing here, is of its type all the same, or null. */
+static void
+check_beside(Format *format, const JsonNode *json, const char *path)
+{
+	static const struct
+	{
+		const char *name, *what;
+		JsonNodeKind kind;
+	} beside[] = {{"strict", "true or false", NODE_IS_BOOL},
+				  {"name", "a string", NODE_IS_STRING},
+				  {"description", "a string", NODE_IS_STRING}};
+
+	for (size_t i = 0; i < sizeof beside / sizeof *beside; i++)
+	{
+		const JsonNode *value = json_member_named(json, beside[i].name);
+
+		if (value && value->kind != NODE_IS_NULL && value->kind != (uint8_t) beside[i].kind)
+			pool_fail(&format->pool, STATUS_INVALID_ARGUMENT, "\"%s\" at %s must be %s", beside[i].name, path,
+					  beside[i].what);
+	}
+}
+
 /* "ignore" and "relax": what may be left out, when it is asked for. */
 static uint32_t
 read_leave(Format *format, const JsonNode *json, const char *name, const char *keyword, uint32_t bit)
@@ -110,6 +132,14 @@ find_schema(Format *format, const JsonNode *json, const char **path)
 	const JsonNode *wrapped = json_member_named(json, "json_schema"), *schema = json_member_named(json, "schema");
 
 	*path = "";
+	check_beside(format, json, "/");
+	if (wrapped && wrapped->kind != NODE_IS_OBJECT)
+	{
+		refuse(format, "\"json_schema\" must be an object with a member \"schema\"");
+		return NULL;
+	}
+	if (wrapped && !schema)
+		check_beside(format, wrapped, "/json_schema");
 	if (wrapped && wrapped->kind == NODE_IS_OBJECT && !schema)
 	{
 		schema = json_member_named(wrapped, "schema");

@@ -179,20 +179,19 @@ other_kinds(Machine *machine, uint32_t formula)
 static bool
 names_suffice(Machine *machine, const KeyKinds *kinds, uint32_t formula, uint32_t list)
 {
-	uint32_t least = object_least(machine->formulas, formula), n_keys, range;
-	uint64_t n = 0;
+	uint32_t left[1 << MAX_PREDICATES], n_keys;
 
 	(void) interned(&machine->key_lists, list, &n_keys);
-	range = n_keys << 16;
-	for (uint32_t i = 0; i < kinds->n && least > 0; i++)
+	for (uint32_t i = 0; i < kinds->n; i++)
 	{
 		const Language *language = kinds->at[i].language;
 
-		if (language->n_words[language->start] == NO_LIMIT)
+		left[i] = language->n_words[language->start];
+		if (left[i] == NO_LIMIT)
 			return true;
-		n += language->n_words[language->start] - keys_count_used(machine, language, language->start, list, range, 0);
+		left[i] -= keys_count_used(machine, language, language->start, list, n_keys << 16, 0);
 	}
-	return n >= least;
+	return object_has_names(machine->formulas, formula, kinds, left);
 }
 
 static void

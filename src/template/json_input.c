@@ -581,6 +581,11 @@ read_messages(Workspace *work, const char *text, size_t length, const MessageRul
 static bool
 check_tool(Workspace *work, const JsonNode *tool, size_t index)
 {
+	static const struct
+	{
+		const char *name, *what;
+		JsonNodeKind kind;
+	} beside[] = {{"strict", "true or false", NODE_IS_BOOL}, {"description", "a string", NODE_IS_STRING}};
 	const JsonNode *inner = json_member_named(tool, "function"), *own, *name, *parameters;
 	const char *where = inner ? ".function" : "", *keyword = "parameters";
 
@@ -607,6 +612,14 @@ check_tool(Workspace *work, const JsonNode *tool, size_t index)
 		parameters->kind != NODE_IS_NULL)
 		return workspace_fail(work, STATUS_INVALID_ARGUMENT, "tools[%zu]%s.%s must be a JSON schema, an object", index,
 							  where, keyword);
+	for (size_t i = 0; i < sizeof beside / sizeof *beside; i++)
+	{
+		const JsonNode *value = json_member_named(own, beside[i].name);
+
+		if (value && value->kind != NODE_IS_NULL && value->kind != (uint8_t) beside[i].kind)
+			return workspace_fail(work, STATUS_INVALID_ARGUMENT, "tools[%zu]%s.%s must be %s", index, where,
+								  beside[i].name, beside[i].what);
+	}
 	return true;
 }
 

@@ -254,6 +254,8 @@ ENGINE = [
           "a token opens more arrays in one another than there may be", "unit:format"),
     fault("member-twice", "src/format/keys.c", "list = key_list_add(machine, list, words[8]);", "(void) key_list_add(machine, list, words[8]);",
           "a member comes twice", "unit:format"),
+    fault("names-for-any-way", "src/format/containers.c", "return has_name_of(kinds, left, literal_expression(formulas, words[0]));", "return true;",
+          "a way for which there is no name stands for another one that has too few", "unit:format"),
     fault("steps-to-nowhere-kept", "src/format/machine.c", "(made != STATE_DEAD || notes_dead)", "(made != STATE_DEAD || true)",
           "what leads nowhere fills the memory of a form", "unit:format"),
     fault("costs-by-names-used", "src/format/costs.c", "!object_has_many_names(machine->formulas, plan)", "true",

@@ -354,6 +354,20 @@ typedef struct ErrorCase
 } ErrorCase;
 
 static const ErrorCase errors[] = {
+	/* more members than there are names, beside a way that there is no name for */
+	{"{\"type\":\"object\",\"propertyNames\":{\"maxLength\":0},\"anyOf\":[{\"minProperties\":3},{\"not\":{"
+	 "\"propertyNames\":{\"minLength\":0}}}]}",
+	 STATUS_INVALID_ARGUMENT, "no value satisfies the schema"},
+	{"{\"type\":\"object\",\"propertyNames\":{\"enum\":[\"a\",\"b\"]},\"anyOf\":[{\"minProperties\":3},{\"not\":{"
+	 "\"propertyNames\":{\"enum\":[\"a\",\"b\",\"c\"]}}}]}",
+	 STATUS_INVALID_ARGUMENT, "no value satisfies the schema"},
+	{"{\"type\":\"json_schema\",\"json_schema\":{\"strict\":\"yes\",\"schema\":{}}}", STATUS_INVALID_ARGUMENT,
+	 "\"strict\" at /json_schema must be true or false"},
+	{"{\"type\":\"json_schema\",\"strict\":1,\"schema\":{}}", STATUS_INVALID_ARGUMENT,
+	 "\"strict\" at / must be true or false"},
+	{"{\"type\":\"json_schema\",\"json_schema\":{\"name\":[],\"schema\":{}}}", STATUS_INVALID_ARGUMENT,
+	 "\"name\" at /json_schema must be a string"},
+	{"{\"type\":\"json_schema\",\"json_schema\":\"x\"}", STATUS_INVALID_ARGUMENT, "\"json_schema\" must be an object"},
 	{"{\"type\":\"object\",\"properties\":{\"tags\":{\"uniqueItems\":true}}}", STATUS_UNSUPPORTED,
 	 "\"uniqueItems\" at /properties/tags"},
 	{"{\"items\":{\"type\":\"number\"},\"uniqueItems\":true}", STATUS_UNSUPPORTED, "bound them, or list them"},

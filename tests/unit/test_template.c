@@ -398,6 +398,8 @@ wrong_messages_are_named(void **state)
 		 "tools[0].function.name must be a string that is not empty and holds no NUL"},
 		{"[{\"name\":7}]", "tools[0].name must be a string that is not empty and holds no NUL"},
 		{"[{\"name\":\"f\",\"parameters\":[]}]", "tools[0].parameters must be a JSON schema, an object"},
+		{"[{\"name\":\"f\",\"strict\":\"yes\"}]", "tools[0].strict must be true or false"},
+		{"[{\"function\":{\"name\":\"f\",\"description\":7}}]", "tools[0].function.description must be a string"},
 		{"[{\"function\":{\"name\":\"f\",\"input_schema\":\"{}\"}}]",
 		 "tools[0].function.input_schema must be a JSON schema, an object"},
 	};
