@@ -325,11 +325,11 @@ endif
 check-typed-cuts: $(B)/installed
 	@QWEN_TEST_TYPED_CUTS=1 $(PYTEST) tests/cluster/test_23_typed.py -k cut
 
-# several servers: nodes by postgres_fdw, standbys, logical replication, partitions, a pooler. Not part of check
+# several servers: nodes by postgres_fdw, standbys, logical replication, partitions, a pooler; CITUS=1: Citus, where its server's files are. Not part of check
 .PHONY: check-scale
 check-scale: $(B)/installed model
 	@tests/tools/install_packages.sh pgbouncer
-	@$(PYTEST) -s tests/scale
+	@$(PYTEST) -s tests/scale $(if $(CITUS),,--ignore=tests/scale/test_citus.py)
 
 # time and memory of every function by the size of its text, up to 16 MB, or PART=2/5 of it; not part of check, which has some of it in small sizes
 .PHONY: check-growth
