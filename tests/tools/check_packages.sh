@@ -3,7 +3,8 @@
 #
 # For each suite: in a bare system docs/start.md letter by letter (apt-get install of the .deb, which brings PostgreSQL, a model, an answer, rows); in one that has a
 # server already an upgrade from the packages of the version before, with data and a job at work (upgrade_packages.py), the autopkgtest, and a purge that leaves
-# nothing. Each run writes into an overlay that is thrown away. Needs root (or sudo); 700 MB a suite.
+# nothing; in another what else happens to packages (tests/packages/life.py); where there are packages for two versions of PostgreSQL, both on one machine
+# (tests/packages/side_by_side.py). Each run writes into an overlay that is thrown away. Needs root (or sudo); 700 MB a suite.
 set -euo pipefail
 source_dir=$(cd "$(dirname "$0")/../.." && pwd)
 . "$source_dir/tests/tools/debian_folder.sh"
@@ -24,7 +25,7 @@ over() {
 	mount -t tmpfs -o mode=1777 tmpfs "$top/root/dev/shm"
 	mkdir -p "$top/root/packages" "$top/root/source/docs"
 	cp "$source_dir/docs/start.md" "$top/root/source/docs/"
-	cp "$source_dir"/tests/tools/{start_blocks,upgrade_packages}.py "$top/root/source/"
+	cp "$source_dir"/tests/tools/{start_blocks,upgrade_packages}.py "$source_dir"/tests/packages/*.py "$top/root/source/"
 	cp -r "$source_dir/debian" "$top/root/source/"
 	cp "$model" "$top/root/source/model.gguf"
 	# a server of the distribution starts at the installation, as it does for users; nothing else does
@@ -78,4 +79,19 @@ for suite in "$@"; do
 	fi
 	away "$root"
 	echo "$suite: upgraded beside a server that runs, chatted, purged without a rest"
+
+	root=$(over "$cache/packages-base/$suite" "$suite-life")
+	in_folder "$root" sh -ec 'v=$(ls /usr/lib/postgresql); pg_createcluster "$v" main' >&2
+	cp -r "$packages/$suite/." "$root/packages/"
+	in_folder "$root" python3 /source/life.py /packages/before /packages /source/model.gguf
+	away "$root"
+
+	[ -e "$packages/$suite/two" ] || continue
+	root=$(over "$cache/packages-base/$suite" "$suite-two")
+	cp "$packages/$suite"/two/*.deb "$root/packages/"
+	sed -n "/^deb .* $suite main/s/$suite/bookworm/p" "$root/etc/apt/sources.list" >"$root/etc/apt/sources.list.d/older.list"
+	in_folder "$root" sh -ec 'echo "create_main_cluster = false" >>/etc/postgresql-common/createcluster.conf
+		apt-get update -qq; apt-get install -y -qq --no-install-recommends "postgresql-$(ls /packages | sed -n "s/^postgresql-\([0-9]*\)-qwen-pg_.*/\1/p" | sort -n | head -1)"' >&2
+	in_folder "$root" python3 /source/side_by_side.py /packages /source/model.gguf
+	away "$root"
 done

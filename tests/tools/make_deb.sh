@@ -3,7 +3,8 @@
 #
 # The packages of suite S come to RESULT/S. Each is built twice in different folders; that both have the same bytes is checked, and
 # lintian's word of errors and warnings ends the run. RESULT/S/before has packages of the version before, made of its sources by the packaging of
-# now, to be upgraded from. With ARM=1 it is arm64 alone, cross-built once, into RESULT/S-arm64. Needs root (or sudo); about 2 GB a suite the first time. The folders stay below CACHE/deb.
+# now, to be upgraded from; RESULT/trixie/two is for two versions of PostgreSQL on one machine, its own and the one of the suite before.
+# With ARM=1 it is arm64 alone, cross-built once, into RESULT/S-arm64. Needs root (or sudo); about 2 GB a suite the first time. The folders stay below CACHE/deb.
 set -euo pipefail
 source_dir=$(cd "$(dirname "$0")/../.." && pwd)
 . "$source_dir/tests/tools/debian_folder.sh"
@@ -59,7 +60,7 @@ packages_before() {
 	local root=$1 suite=$2 debian=$1/build/before/qwen-pg-$before/debian
 	[ ! -e "$root/before/ready" ] || return 0
 	source_of "$root" "$suite" build/before "$commit_before" "$before"
-	sed -i -e "s/^OURS := .*/OURS := WARNINGS=-w HARDENING='\$(CPPFLAGS) \$(CFLAGS)'/" -e 's| sql/qwen_pg--\*.control||' -e '/qwen-pg-pull/d' "$debian/rules"
+	sed -i -e "s/^OURS := .*/OURS := \$(JOBS) WARNINGS=-w HARDENING='\$(CPPFLAGS) \$(CFLAGS)'/" -e 's| sql/qwen_pg--\*.control||' -e '/qwen-pg-pull/d' "$debian/rules"
 	rm "$debian/qwen-pg-engine.manpages"
 	build "$root" build/before "qwen-pg-$before" nocheck -B
 	rm -rf "$root/before"
@@ -69,6 +70,28 @@ packages_before() {
 	touch "$root/before/ready"
 }
 
+# two_versions ROOT SUITE OLDER: packages for the suite's PostgreSQL and for that of the suite OLDER, of the tree that is built already, as a repository that has several
+# versions builds them. What that takes lies in an overlay that is thrown away.
+two_versions() {
+	local root=$1 suite=$2 older=$3 top=$1.two over=$1.two/root
+	rm -rf "$top"
+	mkdir -p "$top/upper" "$top/work" "$over"
+	mount -t overlay overlay -o "lowerdir=$root,upperdir=$top/upper,workdir=$top/work" "$over"
+	mount -t proc proc "$over/proc"
+	mount --bind /dev "$over/dev"
+	sed -n "/^deb .* $suite main/s/$suite/$older/p" "$over/etc/apt/sources.list" >"$over/etc/apt/sources.list.d/older.list"
+	in_folder "$over" sh -ec 'version=$(pg_buildext supported-versions /build/one/*/)
+		apt-get update -qq; cd /var/tmp; before=$(apt-cache depends "postgresql/$1" | sed -n "s/.*Depends: postgresql-\([0-9]*\)$/\1/p" | head -1)
+		apt-get download -qq "postgresql-server-dev-$before"; dpkg -x postgresql-server-dev-"$before"_*.deb /
+		printf "%s\n" "$before" "$version" >/etc/postgresql-common/supported_versions
+		cd "/build/one/qwen-pg-$2"; rm -rf debian/.debhelper debian/debhelper-build-stamp ../*.deb; pg_buildext updatecontrol' sh "$older" "$upstream" >"$root.two.log" 2>&1 || { tail -20 "$root.two.log"; exit 1; }
+	build "$over" build/one "qwen-pg-$upstream" nocheck -b -nc
+	mkdir -p "$result/$suite/two"
+	cp "$over"/build/one/*.deb "$result/$suite/two/"
+	umount -l "$over/dev" "$over/proc" "$over"
+	rm -rf "$top" "$root.two.log"
+}
+
 # The compiler and libraries of arm64. postgresql-server-dev-N is no package that two architectures can have at once, and asks for a whole LLVM of the other:
 # its headers are unpacked to /opt/arm64, and a pg_config says so.
 ready_for_arm64() {
@@ -76,7 +99,7 @@ ready_for_arm64() {
 	[ ! -e "$root/arm64-ready" ] || return 0
 	in_folder "$root" sh -ec 'dpkg --add-architecture arm64; apt-get update -qq; apt-get install -y -qq --no-install-recommends crossbuild-essential-arm64 \
 		libicu-dev:arm64 libjansson-dev:arm64 libkrb5-dev:arm64 libpcre2-dev:arm64 libssl-dev:arm64 liburing-dev:arm64 libutf8proc-dev:arm64' >&2
-	for version in $(ls "$root/usr/lib/postgresql"); do
+	for version in $(in_folder "$root" /usr/share/postgresql-common/supported-versions); do
 		in_folder "$root" sh -ec 'mkdir -p /opt/arm64 && cd /opt/arm64 && apt-get download -qq "postgresql-server-dev-$1:arm64" && dpkg -x postgresql-server-dev-"$1"_*.deb . && rm ./*.deb
 			printf "#!/bin/sh\nexec /usr/lib/postgresql/$1/bin/pg_config \"\$@\" | sed s,/usr/include/postgresql,/opt/arm64/usr/include/postgresql,\n" >"pg_config-$1"; chmod 755 "pg_config-$1"' sh "$version" >&2
 	done
@@ -134,6 +157,7 @@ for suite in "$@"; do
 	mkdir -p "$result/$suite/before"
 	cp "$root"/build/one/qwen-pg_* "$root"/build/one/*.deb "$result/$suite/"
 	cp "$root"/before/*.deb "$result/$suite/before/"
+	[ "$suite" != trixie ] || two_versions "$root" trixie bookworm
 	[ -z "${SUDO_UID:-}" ] || chown -R "$SUDO_UID:$SUDO_GID" "$result"
 	rm -rf "$root/build"
 	echo "$suite: $(cd "$result/$suite" && ls ./*.deb | sed 's|^./||' | tr '\n' ' ')- the same bytes twice, lintian has nothing to say"
