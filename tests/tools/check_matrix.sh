@@ -59,7 +59,7 @@ run_in_folder() {
 	mount --bind "$cache" "$root/var/cache/qwen_pg"
 	put_source "$root" Makefile src kernels sql docs qwen_pg.control tests README.md
 	for target in $(targets); do
-		in_folder "$root" env "QWEN_TEST_VECTOR=$vector" make --no-print-directory -s -C /source -j2 "$target" "SQL_TESTS=$sql" "CLUSTER_TESTS=$cluster" \
+		in_folder "$root" env "QWEN_TEST_VECTOR=$vector" make --no-print-directory -s -C /source -j2 FATAL=-Werror "$target" "SQL_TESTS=$sql" "CLUSTER_TESTS=$cluster" \
 			PYTHON=/usr/bin/python3 "PG_CONFIG=/usr/lib/postgresql/$version/bin/pg_config"
 	done
 }

@@ -72,7 +72,7 @@ for pair in "$@"; do
 	as_root mkdir "$root/source"
 	tar -C "$source_dir" -cf - Makefile src kernels sql qwen_pg.control | as_root tar -C "$root/source" -xf -
 	config=/usr/lib/postgresql/$version/bin/pg_config
-	if as_root chroot "$root" make -s -k -C /source -j2 extension "PG_CONFIG=$config" >"/tmp/check_postgres_$version.log" 2>&1; then
+	if as_root chroot "$root" make -s -k -C /source -j2 FATAL=-Werror extension "PG_CONFIG=$config" >"/tmp/check_postgres_$version.log" 2>&1; then
 		echo "PostgreSQL $version ($suite, $(as_root chroot "$root" gcc -dumpfullversion), $(as_root chroot "$root" "$config" --version)): compiles"
 		rm -f "/tmp/check_postgres_$version.log"
 	else

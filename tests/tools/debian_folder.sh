@@ -29,8 +29,12 @@ add_experimental() {
 # make_folder ROOT SUITE: the suite's smallest system, with /proc, /dev and a /dev/shm of its own. Nothing that is installed in it starts by itself.
 # experimental is what there is beside sid.
 make_folder() {
-	local root=$1 suite=$2 mirror script
+	local root=$1 suite=$2 mirror script lock
 
+	# made by one check at a time, whoever else wants it
+	mkdir -p "$(dirname "$root")"
+	exec {lock}>"$root.base-lock"
+	flock "$lock"
 	mirror=$(apt-get indextargets --format '$(REPO_URI)' 'Created-By: Packages' | grep -v security | head -1)
 	if [ ! -e "$root/base-ready" ]; then
 		[ "$suite" != experimental ] || suite=sid
@@ -46,6 +50,7 @@ make_folder() {
 		echo 'create_main_cluster = false' >"$root/etc/postgresql-common/createcluster.conf"
 		touch "$root/base-ready"
 	fi
+	exec {lock}>&-
 	# lists of what is no release run out after a week, and a mirror may be a snapshot
 	echo 'Acquire::Check-Valid-Until "false";' >"$root/etc/apt/apt.conf.d/snapshot"
 	mount -t proc proc "$root/proc"
@@ -54,13 +59,15 @@ make_folder() {
 	[ "$2" != experimental ] || [ -e "$root/etc/apt/sources.list.d/experimental.list" ] || add_experimental "$root" "$mirror"
 }
 
-# install_once ROOT MARK PACKAGE …: install packages unless the mark says that it was done. The lists of packages are those that debootstrap got.
+# install_once ROOT MARK PACKAGE …: install packages unless the mark says that just these are there. The lists of packages are those that debootstrap got, until
+# a package comes to be needed that was not before.
 install_once() {
 	local root=$1 mark=$2
 	shift 2
-	[ ! -e "$root/$mark" ] || return 0
-	in_folder "$root" apt-get install -y -qq --no-install-recommends "$@" >&2
-	touch "$root/$mark"
+	[ "$(cat "$root/$mark" 2>/dev/null)" != "$*" ] || return 0
+	[ ! -e "$root/$mark" ] || in_folder "$root" apt-get update -qq >&2
+	in_folder "$root" apt-get install -y -qq --no-install-recommends --no-upgrade "$@" >&2
+	echo "$*" >"$root/$mark"
 }
 
 # unpack_once ROOT MARK PACKAGE …: only unpack them, for headers whose packages ask for a whole compiler more.

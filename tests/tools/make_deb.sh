@@ -131,6 +131,10 @@ arm64() {
 
 for suite in "$@"; do
 	root=$cache/deb/$suite
+	mkdir -p "$cache/deb"
+	# who calls it at the same time waits: both would build in the same folder
+	exec 9>"$root.lock"
+	flock 9
 	make_folder "$root" "$suite"
 	install_once "$root" build-ready build-essential debhelper lintian fakeroot postgresql-server-dev-all libicu-dev libjansson-dev libkrb5-dev libpcre2-dev liburing-dev \
 		libutf8proc-dev libcmocka-dev
