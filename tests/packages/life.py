@@ -57,6 +57,12 @@ def files_and_rights(version):
             check((mode, uid, gid) == (0o755 if program else 0o644, 0, 0), f"{path} is {mode:o} of {uid}:{gid}")
 
 
+def dependencies(version):
+    """A library needs a server that is not older than the headers it was built with: one that cannot load it does not start."""
+    found = re.search(rf"postgresql-{version} \(>= ({version}[.~][^)]*)\)", run("dpkg-query", "-W", "-f", "${Depends}", f"postgresql-{version}-qwen-pg"))
+    check(found, f"the package of PostgreSQL {version} asks for no minor version")
+
+
 def documentation(now):
     """The manual's pages find each other, and what containers are made of is there to be used; what the sources alone have (tests/) is not meant."""
     apt("install", *glob.glob(f"{now}/qwen-pg-doc_*.deb"))
@@ -195,6 +201,7 @@ def main():
     run("pg_createcluster", "--locale", "C", "-d", DATA, version, "main")
     apt("install", *debs(now))
     files_and_rights(version)
+    dependencies(version)
     documentation(now)
     pull(model)
     configuration = f"/etc/postgresql/{version}/main/conf.d/qwen_pg.conf"

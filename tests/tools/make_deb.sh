@@ -111,7 +111,7 @@ arm64() {
 	local root=$1 suite=$2 result_here=$result/$2-arm64
 	ready_for_arm64 "$root"
 	source_of "$root" "$suite" build/arm64 "$commit" "$upstream"
-	sed -i 's|PG_CONFIG=/usr/lib/postgresql/$$v/bin/pg_config|PG_CONFIG=/opt/arm64/pg_config-$$v|' "$root/build/arm64/qwen-pg-$upstream/debian/rules"
+	sed -i 's|^PG_CONFIG_OF = .*|PG_CONFIG_OF = /opt/arm64/pg_config-$(1)|' "$root/build/arm64/qwen-pg-$upstream/debian/rules"
 	build "$root" build/arm64 "qwen-pg-$upstream" nocheck -aarm64 -d -B
 	rm -rf "$result_here"
 	mkdir -p "$result_here"
