@@ -146,12 +146,15 @@ def directory_of_administrator(now):
 
 
 def removed(version, ctl, answer, now):
-    """Not purged: models stay, the server that runs goes on; who removes is told which server will not start, and that it does so."""
+    """Not purged: models stay, the server that runs goes on without the functions; who removes is told which server will not start, and that it does so."""
     said = apt("remove", *names(version))
     check(f"cluster {version} main does not start again" in said and "/conf.d/qwen_pg.conf" in said, f"the removal does not say what will not start:\n{said}")
     check(not os.path.exists("/usr/lib/qwen-pg"), "the removal leaves /usr/lib/qwen-pg")
     check(os.path.exists(f"{MODELS}/{FILE}"), "the removal takes the models")
-    goes_on(answer, "the removal")
+    check(psql("SELECT count(*) FROM pg_extension WHERE extname = 'qwen_pg'") == "1", "the removal takes the server along")
+    apt("install", *debs(now))
+    goes_on(answer, "packages were removed and came again")
+    apt("remove", *names(version))
     ctl("stop")
     done = subprocess.run(["pg_ctlcluster", version, "main", "start"], text=True, capture_output=True, check=False)
     check(done.returncode != 0, "a server without the library starts")
