@@ -7,12 +7,15 @@
 #include <string.h>
 
 #include "conjunctions.h"
+#include "costs.h"
 #include "format_private.h"
+#include "frames.h"
 #include "parameters.h"
 #include "pattern.h"
 #include "schema_formula.h"
 
 #define MAX_CHOICES 10000
+#define NO_VALUE_AT " at "
 
 static const char *const form_names[] = {"text",   "json_object", "json_schema", "regex",
 										 "choice", "copy",        "grammar",     NULL};
@@ -20,13 +23,14 @@ static const char *const form_names[] = {"text",   "json_object", "json_schema",
 /* The members that a form may have, "type" and the common ones aside. */
 typedef struct FormMembers
 {
-	const char *form, *members[9];
+	const char *form, *members[10];
 } FormMembers;
 
 static const FormMembers form_members[] = {
 	{"text", {NULL}},
 	{"json_object", {"whitespace", NULL}},
-	{"json_schema", {"json_schema", "schema", "name", "description", "strict", "whitespace", "ignore", "relax", NULL}},
+	{"json_schema",
+	 {"json_schema", "schema", "name", "description", "strict", "whitespace", "closed", "ignore", "relax", NULL}},
 	{"regex", {"pattern", NULL}},
 	{"choice", {"choices", NULL}},
 	{"copy", {"text", "kinds", "open", "close", NULL}},
@@ -125,6 +129,17 @@ read_whitespace(Format *format, const JsonNode *json)
 	return json_string_is(value, "compact");
 }
 
+/* Have objects no members but those that they name, where their schema says nothing of others? */
+static uint32_t
+read_closed(Format *format, const JsonNode *json)
+{
+	const JsonNode *value = json_member_named(json, "closed");
+
+	if (value && value->kind != NODE_IS_BOOL)
+		refuse(format, "\"closed\" must be true or false");
+	return value && value->boolean ? CLOSE_OBJECTS : 0;
+}
+
 /* The schema of {"type": "json_schema"}, bare or wrapped. */
 static const JsonNode *
 find_schema(Format *format, const JsonNode *json, const char **path)
@@ -156,6 +171,59 @@ find_schema(Format *format, const JsonNode *json, const char **path)
 	if (!schema)
 		refuse(format, "\"json_schema\" must have a member \"schema\"");
 	return schema;
+}
+
+/* Is there a value of a part of the schema by itself? */
+static bool
+has_value(Format *format, uint32_t node)
+{
+	Formulas *formulas = &format->formulas;
+	uint32_t conjunction = conjunction_reduce(formulas, conjunction_of(formulas, LITERAL(node, false)));
+
+	return pool_failed(&format->pool) ||
+		   (conjunction != C_FALSE &&
+			frame_cost(&format->machine, frame_of_value(&format->machine, conjunction)).bytes != NO_COST);
+}
+
+/* A part that a value of a node must have, and for which there is no value; NO_NODE: none is known. */
+static uint32_t
+part_without_value(Format *format, const SchemaNode *node)
+{
+	if (node->ref != NO_NODE && !has_value(format, node->ref))
+		return node->ref;
+	for (uint32_t i = 0; i < node->all_of.n; i++)
+		if (!has_value(format, node->all_of.at[i]))
+			return node->all_of.at[i];
+	for (uint32_t i = 0; i < node->properties.n; i++)
+		for (uint32_t k = 0; k < node->required.n; k++)
+			if (node->required.at[k] == node->properties.at[2 * i] &&
+				!has_value(format, node->properties.at[2 * i + 1]))
+				return node->properties.at[2 * i + 1];
+	for (uint32_t i = 0; i < node->prefix.n && i < node->min_items; i++)
+		if (!has_value(format, node->prefix.at[i]))
+			return node->prefix.at[i];
+	if (node->items != NO_NODE && node->min_items > node->prefix.n && !has_value(format, node->items))
+		return node->items;
+	return NO_NODE;
+}
+
+/* No value satisfies the schema: say where, as deep as that is known. */
+static void
+refuse_unsatisfiable(Format *format)
+{
+	const Schema *schema = &format->schema;
+	uint32_t node = schema->root, part;
+
+	for (int depth = 0; depth < SCHEMA_MAX_DEPTH && !pool_failed(&format->pool); depth++)
+	{
+		part = part_without_value(format, schema->nodes[node]);
+		/* of false there is no place */
+		if (part == NO_NODE || !schema->nodes[part]->json)
+			break;
+		node = part;
+	}
+	pool_fail(&format->pool, STATUS_INVALID_ARGUMENT, "no value satisfies the schema%s%.300s",
+			  *schema->nodes[node]->path ? NO_VALUE_AT : "", schema->nodes[node]->path);
 }
 
 /* Values of a schema (NULL: all objects). */
@@ -195,8 +263,9 @@ begin_json(Format *format, const JsonNode *schema, const char *path, uint32_t ig
 		conjunction_reduce(&format->formulas, conjunction_of(&format->formulas, LITERAL(format->schema.root, false)));
 	if (pool_failed(&format->pool))
 		return;
-	if (conjunction == C_FALSE)
-		refuse(format, "no value satisfies the schema");
+	if (conjunction == C_FALSE ||
+		frame_cost(&format->machine, frame_of_value(&format->machine, conjunction)).bytes == NO_COST)
+		refuse_unsatisfiable(format);
 	else
 		machine_begin_value(&format->machine, conjunction);
 }
@@ -301,7 +370,7 @@ begin_form(Format *format, const JsonNode *json, const char *form)
 		if (schema)
 			begin_json(format, schema, path,
 					   read_leave(format, json, "ignore", "format", IGNORE_FORMAT) |
-						   read_leave(format, json, "relax", "oneOf", RELAX_ONE_OF),
+						   read_leave(format, json, "relax", "oneOf", RELAX_ONE_OF) | read_closed(format, json),
 					   read_whitespace(format, json));
 	}
 }
@@ -588,7 +657,7 @@ format_check(ByteSpan text, const CancelFlag *cancelled, ByteWriter *out)
 {
 	Format *format;
 	Status status = format_compile(text, cancelled, &format);
-	const char *keyword = status.message, *path = NULL, *end;
+	const char *keyword = status.message, *path = NULL, *end, *where;
 
 	format_destroy(format);
 	if (status.code == STATUS_UNAVAILABLE || status.code == STATUS_CANCELLED || status.code == STATUS_INTERNAL)
@@ -601,6 +670,7 @@ format_check(ByteSpan text, const CancelFlag *cancelled, ByteWriter *out)
 			keyword += 17;
 		write_raw(out, "{\"path\":", 8);
 		end = *keyword == '"' ? strchr(keyword + 1, '"') : NULL;
+		where = strstr(keyword, "the schema" NO_VALUE_AT "/");
 		if (end && strncmp(end, "\" at /", 6) == 0)
 			path = end + 5;
 		if (path)
@@ -610,6 +680,11 @@ format_check(ByteSpan text, const CancelFlag *cancelled, ByteWriter *out)
 			json_write_string(out, path, length == 1 ? 0 : length);
 			write_raw(out, ",\"keyword\":", 11);
 			json_write_string(out, keyword + 1, (size_t) (end - keyword - 1));
+		}
+		else if (where)
+		{
+			json_write_string(out, strchr(where, '/'), strlen(strchr(where, '/')));
+			write_raw(out, ",\"keyword\":null", 15);
 		}
 		else
 			write_raw(out, "null,\"keyword\":null", 19);

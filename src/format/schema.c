@@ -226,6 +226,106 @@ draft_of(const JsonNode *json)
 	return 2020;
 }
 
+/* Does a node say itself what other members may be? */
+static bool
+says_others(const SchemaNode *node)
+{
+	static const char *const keywords[] = {"additionalProperties", "patternProperties", "unevaluatedProperties",
+										   "propertyNames"};
+
+	for (size_t i = 0; i < sizeof keywords / sizeof *keywords; i++)
+		if (json_member_named(node->json, keywords[i]))
+			return true;
+	return false;
+}
+
+static void
+leave_open(WordList *open, Pool *pool, const SchemaList *list)
+{
+	list_add_all(pool, open, list->at, list->n);
+}
+
+/*
+ * What a node applies to the same value: parts of one description, of which none may forbid what another one names. A
+ * reference alone, or ways of which one is enough, describe it by themselves, and stay as closed as they are.
+ */
+static void
+find_open(const Schema *schema, uint32_t id, WordList *open)
+{
+	const SchemaNode *node = schema->nodes[id];
+	const uint32_t single[] = {node->not, node->condition, node->then, node->otherwise, node->contains};
+	uint32_t n_ways = (node->ref != NO_NODE) + (node->any_of.n > 0) + (node->one_of.n > 0) + node->all_of.n;
+
+	leave_open(open, schema->pool, &node->one_of);
+	for (size_t i = 0; i < sizeof single / sizeof *single; i++)
+		if (single[i] != NO_NODE)
+			list_add(schema->pool, open, single[i]);
+	for (uint32_t i = 0; i < node->dependents.n; i++)
+		list_add(schema->pool, open, node->dependents.at[2 * i + 1]);
+	if (n_ways < 2 && node->properties.n == 0 && node->required.n == 0 && !says_others(node) &&
+		node->dependents.n == 0 && node->condition == NO_NODE && node->not == NO_NODE)
+		return;
+	leave_open(open, schema->pool, &node->any_of);
+	leave_open(open, schema->pool, &node->all_of);
+	if (node->ref != NO_NODE)
+		list_add(schema->pool, open, node->ref);
+}
+
+static void
+leave_open_below(const Schema *schema, const SchemaNode *node, WordList *open)
+{
+	const SchemaList *pairs[] = {&node->properties, &node->patterns};
+	const uint32_t single[] = {node->ref, node->items, node->additional, node->unevaluated_members,
+							   node->unevaluated_items};
+
+	leave_open(open, schema->pool, &node->any_of);
+	leave_open(open, schema->pool, &node->all_of);
+	leave_open(open, schema->pool, &node->prefix);
+	for (size_t i = 0; i < sizeof pairs / sizeof *pairs; i++)
+		for (uint32_t k = 0; k < pairs[i]->n; k++)
+			list_add(schema->pool, open, pairs[i]->at[2 * k + 1]);
+	for (size_t i = 0; i < sizeof single / sizeof *single; i++)
+		if (single[i] != NO_NODE)
+			list_add(schema->pool, open, single[i]);
+}
+
+/* Has a node other descriptions of the same value? */
+static bool
+is_combined(const SchemaNode *node)
+{
+	return node->ref != NO_NODE || node->all_of.n || node->any_of.n || node->one_of.n || node->dependents.n ||
+		   node->condition != NO_NODE || node->not != NO_NODE;
+}
+
+/* Objects whose schema names members and says nothing of others have no others (CLOSE_OBJECTS). */
+static void
+close_objects(Schema *schema)
+{
+	uint8_t *is_open = pool_alloc(schema->pool, schema->n_nodes, 1);
+	WordList open = {0};
+
+	for (uint32_t i = 0; is_open && i < schema->n_nodes && !pool_failed(schema->pool); i++)
+		if (schema->nodes[i]->json)
+			find_open(schema, i, &open);
+	/* and all that is below: another part may speak of it too, or it is negated */
+	for (uint32_t i = 0; is_open && i < open.n && !pool_failed(schema->pool); i++)
+	{
+		const SchemaNode *node = schema->nodes[open.at[i]];
+
+		if (is_open[open.at[i]])
+			continue;
+		is_open[open.at[i]] = 1;
+		leave_open_below(schema, node, &open);
+	}
+	for (uint32_t i = 0; is_open && i < schema->n_nodes && !pool_failed(schema->pool); i++)
+	{
+		SchemaNode *node = schema->nodes[i];
+
+		if (node->json && node->properties.n > 0 && !is_open[i] && !is_combined(node) && !says_others(node))
+			node->additional = schema->never;
+	}
+}
+
 void
 schema_open(Schema *schema, Pool *pool, Expressions *expressions, const JsonNode *json, const char *path,
 			uint32_t ignored)
@@ -238,6 +338,8 @@ schema_open(Schema *schema, Pool *pool, Expressions *expressions, const JsonNode
 	schema->nodes[schema->never]->is_false = true;
 	schema->nodes[schema->always]->is_read = schema->nodes[schema->never]->is_read = true;
 	schema->root = schema_add(schema, json, path);
+	if ((ignored & CLOSE_OBJECTS) && !pool_failed(pool))
+		close_objects(schema);
 }
 
 uint32_t

@@ -38,6 +38,7 @@ enum
 {
 	IGNORE_FORMAT = 1,
 	RELAX_ONE_OF = 2,
+	CLOSE_OBJECTS = 4, /* and what is asked of it besides */
 };
 
 /* A list of nodes, names or pairs of them. */

@@ -170,9 +170,26 @@ def test_a_tables_checks_are_said_and_refuse_a_row_alone(cursor):
 
 
 def test_what_the_database_makes_for_every_row_is_not_asked_for(cursor):
-    cursor.execute("CREATE TABLE made (id uuid PRIMARY KEY DEFAULT gen_random_uuid(), a int DEFAULT 3, b date DEFAULT CURRENT_DATE, c float8 DEFAULT random(), d int DEFAULT nextval('checked_id_seq'))")
-    assert list(schema(cursor, "made")["properties"]) == ["a", "b"]
+    cursor.execute("CREATE TABLE made (id uuid PRIMARY KEY DEFAULT gen_random_uuid(), a int DEFAULT 3, b date DEFAULT CURRENT_DATE, c float8 DEFAULT random(), d int DEFAULT nextval('checked_id_seq'), "
+                   "e timestamptz DEFAULT now(), f text DEFAULT CURRENT_USER, g date DEFAULT '2026-01-01')")
+    assert list(schema(cursor, "made")["properties"]) == ["a", "g"]
     assert list(schema(cursor, "made", "{id,a}")["properties"]) == ["id", "a"]
+
+
+def test_extracted_objects_have_the_members_that_the_schema_names(cursor):
+    """Also where it says nothing of others; of them qwen_extract has none, as tools. What it says otherwise holds."""
+    silent = '{"type": "object", "properties": {"a": {"type": "boolean"}}, "required": ["a"]}'
+    for given in (silent, '{"type": "json_schema", "schema": %s}' % silent):
+        answers = rows(cursor, f"SELECT qwen_extract('Anna, 31, of Oslo', '{given}', temperature => 1.5, seed => s) FROM generate_series(1, 6) s")
+        assert all(set(answer) == {"a"} for (answer,) in answers)
+    more = '{"type": "object", "properties": {"a": {"type": "boolean"}}, "minProperties": 2, "additionalProperties": {"type": "boolean"}}'
+    assert len(rows(cursor, f"SELECT qwen_extract('Anna', '{more}', max_tokens => 60)")[0][0]) >= 2
+    lame = '{"type": "object", "properties": {"a": {"type": "integer", "minimum": 3, "maximum": 1}}, "required": ["a"]}'
+    for given, part in ((lame, '^schema: no value satisfies the schema at /properties/a\n'), ('{"type": "object", "properties": {"a": {"pattern": "("}}}', '^schema: "pattern" at /properties/a'),
+                        ('{"type": "json_schema", "strict": "yes", "schema": {}}', '^schema: "strict" at / must be true or false')):
+        with pytest.raises(psycopg2.errors.InvalidParameterValue, match=part):
+            cursor.execute("SELECT qwen_extract('x', %s)", (given,))
+    assert rows(cursor, f"SELECT path, problem FROM qwen_check_format('{lame}')") == [("/properties/a", "no value satisfies the schema at /properties/a")]
 
 
 def test_a_schema_stays_a_schema(cursor):

@@ -256,6 +256,8 @@ ENGINE = [
           "a member comes twice", "unit:format"),
     fault("names-for-any-way", "src/format/containers.c", "return has_name_of(kinds, left, literal_expression(formulas, words[0]));", "return true;",
           "a way for which there is no name stands for another one that has too few", "unit:format"),
+    fault("closed-beside-others", "src/format/schema.c", "!is_open[i] && !is_combined(node)", "!is_combined(node)",
+          "an object is closed that another schema describes too", "unit:format"),
     fault("steps-to-nowhere-kept", "src/format/machine.c", "(made != STATE_DEAD || notes_dead)", "(made != STATE_DEAD || true)",
           "what leads nowhere fills the memory of a form", "unit:format"),
     fault("costs-by-names-used", "src/format/costs.c", "!object_has_many_names(machine->formulas, plan)", "true",

@@ -45,6 +45,32 @@ typedef struct FormatCase
 } FormatCase;
 
 static const FormatCase cases[] = {
+	/* closed: no members but those that are named, where nothing else is said of them and nothing else describes them
+	 */
+	{"{\"type\":\"json_schema\",\"closed\":true,\"schema\":{\"type\":\"object\",\"properties\":{\"a\":{\"type\":"
+	 "\"object\",\"properties\":{\"b\":{}}}}}}",
+	 {"{}", "{\"a\": {\"b\": 1}}", NULL},
+	 {"{\"c\": 1}", "{\"a\": {\"c\": 1}}", NULL}},
+	{"{\"type\":\"json_schema\",\"closed\":true,\"schema\":{\"type\":\"object\",\"properties\":{\"a\":{}},"
+	 "\"additionalProperties\":true}}",
+	 {"{\"c\": 1}", NULL},
+	 {"[]", NULL}},
+	{"{\"type\":\"json_schema\",\"closed\":true,\"schema\":{\"type\":\"object\",\"properties\":{\"a\":{}},\"allOf\":[{"
+	 "\"properties\":{\"b\":{}}}]}}",
+	 {"{\"a\": 1, \"b\": 2, \"c\": 3}", NULL},
+	 {"[]", NULL}},
+	{"{\"type\":\"json_schema\",\"closed\":true,\"schema\":{\"allOf\":[{\"type\":\"object\",\"properties\":{\"a\":{"
+	 "\"type\":\"object\",\"properties\":{\"x\":{}}}}},{\"properties\":{\"a\":{\"required\":[\"y\"]}}}]}}",
+	 {"{\"a\": {\"y\": 3}, \"b\": 2}", NULL},
+	 {"{\"a\": {}}", NULL}},
+	{"{\"type\":\"json_schema\",\"closed\":true,\"schema\":{\"anyOf\":[{\"$ref\":\"#/$defs/"
+	 "d\"},{\"type\":\"null\"}],\"$defs\":{\"d\":{\"type\":\"object\",\"properties\":{\"a\":{}}}}}}",
+	 {"{\"a\": 1}", "null", NULL},
+	 {"{\"b\": 1}", NULL}},
+	{"{\"type\":\"json_schema\",\"closed\":true,\"schema\":{\"type\":\"object\",\"not\":{\"properties\":{\"a\":{"
+	 "\"type\":\"object\",\"properties\":{\"b\":{\"type\":\"null\"}}}}}}}",
+	 {"{\"a\": 1}", "{\"a\": {\"b\": 1}}", NULL},
+	 {"{}", "{\"a\": {\"c\": 1}}", NULL}},
 	{"{\"type\":\"copy\",\"text\":\"a b\",\"kinds\":[\"x\",\"xy\"]}",
 	 {"a b", "<x>a</x> b", "<xy>a</xy> <x>b</x>", "<x>a b</x>", "a <xy>b</xy>", NULL},
 	 {"a", "a b ", "<x></x>a b", "<x>a</xy> b", "<x>a </x>b", "a<x> b</x>", "<z>a</z> b", "<x>a b", "<x><x>a</x></x> b",
@@ -354,6 +380,13 @@ typedef struct ErrorCase
 } ErrorCase;
 
 static const ErrorCase errors[] = {
+	/* as deep as it is known */
+	{"{\"type\":\"object\",\"properties\":{\"a\":{\"type\":\"array\",\"minItems\":1,\"items\":{\"type\":\"object\","
+	 "\"properties\":{\"b\":{\"type\":\"integer\",\"minimum\":3,\"maximum\":1}},\"required\":[\"b\"]}}},\"required\":["
+	 "\"a\"]}",
+	 STATUS_INVALID_ARGUMENT, "no value satisfies the schema at /properties/a/items/properties/b"},
+	{"{\"type\":\"json_schema\",\"closed\":1,\"schema\":{}}", STATUS_INVALID_ARGUMENT,
+	 "\"closed\" must be true or false"},
 	/* more members than there are names, beside a way that there is no name for */
 	{"{\"type\":\"object\",\"propertyNames\":{\"maxLength\":0},\"anyOf\":[{\"minProperties\":3},{\"not\":{"
 	 "\"propertyNames\":{\"minLength\":0}}}]}",

@@ -354,6 +354,25 @@ model_call_end(ModelCall *call)
 	end_requests(call);
 }
 
+/* What is wrong with a form that the function made of an argument is the argument's. */
+static const ProtocolError *
+about_argument(const ModelCall *call, const ProtocolError *error)
+{
+	static const char made[] = "response_format:";
+	ProtocolError *named;
+	char *message;
+
+	if (!call->function->form || error->message.length < sizeof made ||
+		memcmp(error->message.data, made, sizeof made - 1) != 0)
+		return error;
+	named = palloc(sizeof *named);
+	*named = *error;
+	message = psprintf("%s:%.*s", call->function->form, (int) (error->message.length - (sizeof made - 1)),
+					   error->message.data + sizeof made - 1);
+	named->message = span_from_cstring(message);
+	return named;
+}
+
 /* Raise the error of a call that has one. */
 static void
 raise_call_error(ModelCall *call)
@@ -361,7 +380,7 @@ raise_call_error(ModelCall *call)
 	if (call->error)
 		ReThrowError(call->error);
 	if (call->failed >= 0)
-		raise_engine_error(&call->replies[call->failed].error);
+		raise_engine_error(about_argument(call, &call->replies[call->failed].error));
 }
 
 ByteSpan

@@ -68,6 +68,7 @@ typedef struct ModelFunction
 	bool has_tail;
 	ModelArgument later; /* one more that may be left out, between the tail and options; its name NULL: none */
 	int input;           /* which of them is the text that a row of a job, or an element of an array, gives */
+	const char *form;    /* the argument that becomes the form of the answer, which errors of it are about; or NULL */
 	bool fits_length;    /* max_tokens follows the text's length, so a job does not settle it beforehand */
 } ModelFunction;
 

@@ -77,7 +77,13 @@ ask(FunctionCallInfo fcinfo, ModelCall *call, const char *schema, const char *wh
 		ereport(ERROR, (errcode(ERRCODE_INVALID_PARAMETER_VALUE),
 						errmsg("response_format must not be given: the %s is the form of the answer", whose)));
 	initStringInfo(&form);
-	appendStringInfo(&form, is_whole ? "%s" : "{\"type\":\"json_schema\",\"schema\":%s}", schema);
+	/* what it does not name nobody asked for */
+	if (!is_whole)
+		appendStringInfo(&form, "{\"type\":\"json_schema\",\"closed\":true,\"schema\":%s}", schema);
+	else if (member_of(schema, "closed"))
+		appendStringInfoString(&form, schema);
+	else
+		appendStringInfo(&form, "{\"closed\":true,%s", strchr(schema, '{') + 1);
 	request->format = span_from_cstring(form.data);
 	task_options(request);
 	task_max_tokens(request, EXTRACT_TOKENS);
@@ -248,6 +254,7 @@ const ModelFunction extract_function = {.symbol = "qwen_extract",
 										.least = 2,
 										.most = 18,
 										.arguments = {{"input", TEXTOID}, {"schema", JSONOID}},
+										.form = "schema",
 										.has_tail = true};
 
 QWEN_MODEL_FUNCTION(qwen_extract, extract_function)
@@ -289,6 +296,7 @@ const ModelFunction extract_text_function = {.symbol = "qwen_extract_text",
 											 .least = 2,
 											 .most = 18,
 											 .arguments = {{"input", TEXTOID}, {"schema", TEXTOID}},
+											 .form = "schema",
 											 .has_tail = true};
 
 QWEN_MODEL_FUNCTION(qwen_extract_text, extract_text_function)
@@ -300,6 +308,7 @@ const ModelFunction extract_type_function = {.symbol = "qwen_extract_type",
 											 .least = 2,
 											 .most = 18,
 											 .arguments = {{"input", TEXTOID}, {"type", ANYELEMENTOID}},
+											 .form = "type",
 											 .has_tail = true};
 
 QWEN_MODEL_FUNCTION(qwen_extract_type, extract_type_function)

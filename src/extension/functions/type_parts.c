@@ -213,7 +213,7 @@ type_column_is_asked(TupleDesc columns, int i, const List *only)
 		return false;
 	for (int j = 0; constraints && j < constraints->num_defval; j++)
 		if (constraints->defval[j].adnum == i + 1 &&
-			contain_volatile_functions(stringToNode(constraints->defval[j].adbin)))
+			contain_mutable_functions(stringToNode(constraints->defval[j].adbin)))
 			return false;
 	return true;
 }
