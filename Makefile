@@ -135,6 +135,7 @@ WRAP_ALLOCATIONS := $(call wrap,malloc calloc realloc aligned_alloc strdup strnd
 $(B)/tests/unit/test_allocations $(B)/tests/unit/test_server_faults: WRAPPED := $(WRAP_ALLOCATIONS)
 WRAP_SYSTEM := $(call wrap,pread pwrite mmap fallocate ftruncate pthread_create io_uring_queue_init io_uring_submit)
 $(B)/tests/unit/test_faults: WRAPPED := $(WRAP_SYSTEM)
+$(B)/tests/unit/test_pages: WRAPPED := $(call wrap,fopen syscall)
 
 $(B)/tests/%: $(B)/tests/%.o $(ENGINE_LIBRARY)
 	$(CC) $(LDFLAGS_OWN) $(INSTRUMENT) $(WRAPPED) $^ -lcmocka $(LIBRARIES) -o $@
@@ -416,6 +417,15 @@ check-arm:
 	@$(MAKE) --no-print-directory -j$(JOBS) B=$(ARM_BUILD) CROSS=aarch64-linux-gnu- SYSROOT=$(ARM_ROOT)/root \
 		UNIT_TESTS='$(filter-out %/test_faults,$(UNIT_TESTS:$(B)/%=$(ARM_BUILD)/%))' \
 		RUNNER='qemu-aarch64 -cpu max -L $(ARM_ROOT)/root' engine tests check-kernels check-unit
+
+# what is promised of NUMA nodes, in machines of two and of three nodes that qemu computes; not part of check
+NUMA_PROGRAM := $(B)/tests/numa/numa_pages
+$(NUMA_PROGRAM): tests/numa/numa_pages.c src/base/pages.c src/base/pages.h
+	@mkdir -p $(@D)
+	$(CC) $(CFLAGS_OWN) -static tests/numa/numa_pages.c src/base/pages.c -o $@
+.PHONY: check-numa
+check-numa: $(NUMA_PROGRAM)
+	@tests/numa/machine.sh $(CACHE_DIR)/numa $< 2 3
 
 # the kept inputs of all fuzz targets, each changed a little
 check-fuzz: $(FUZZ_REPLAYS)

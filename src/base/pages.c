@@ -11,7 +11,9 @@
 #include <sys/syscall.h>
 #include <unistd.h>
 
-#define MPOL_INTERLEAVE_MODE 3 /* of linux/mempolicy.h, which not every system has */
+#define MPOL_PREFERRED_MODE 1 /* of linux/mempolicy.h, which not every system has */
+#define MPOL_INTERLEAVE_MODE 3
+#define MOST_STRIPES 1024 /* each is a mapping of its own to the kernel while they are made */
 #ifndef MADV_COLLAPSE
 #define MADV_COLLAPSE 25 /* headers of an older C library do not know it, a running kernel may */
 #endif
@@ -135,16 +137,41 @@ pages_interleave(void *start, size_t bytes)
 		(void) syscall(SYS_mbind, start, bytes, MPOL_INTERLEAVE_MODE, nodes->bits, (unsigned long) PAGES_MAX_NODES, 0u);
 }
 
+/* The node of a set behind this one, the first one again behind the last. */
+static uint32_t
+node_after(const NodeSet *nodes, uint32_t node)
+{
+	do
+		node = (node + 1) % PAGES_MAX_NODES;
+	while ((nodes->bits[node / BITS_OF_LONG] & 1ul << node % BITS_OF_LONG) == 0);
+	return node;
+}
+
+/*
+ * Stripe by stripe, not page by page: pages_collapse takes the memory of a huge page from the node that most of its
+ * small pages are on, and among equals always from the first (Linux 6.1 to 6.18), so that pages which alternate would
+ * all end up there.
+ */
 void
 pages_interleave_file(int fd, size_t bytes)
 {
-	void *start;
+	const NodeSet *nodes = allowed_nodes();
+	size_t stripe = HUGE_PAGE_BYTES;
+	uint32_t node = PAGES_MAX_NODES - 1;
+	uint8_t *start = nodes->n > 1 ? pages_map_shared(fd, bytes) : NULL;
 
-	if (allowed_nodes()->n <= 1)
-		return;
-	start = pages_map_shared(fd, bytes);
 	if (!start)
 		return;
-	pages_interleave(start, bytes);
+	while (bytes / stripe >= MOST_STRIPES)
+		stripe *= 2;
+	for (size_t at = 0; at < bytes; at += stripe)
+	{
+		NodeSet one = {.n = 1};
+
+		node = node_after(nodes, node);
+		one.bits[node / BITS_OF_LONG] = 1ul << node % BITS_OF_LONG;
+		(void) syscall(SYS_mbind, start + at, bytes - at < stripe ? bytes - at : stripe, MPOL_PREFERRED_MODE, one.bits,
+					   (unsigned long) PAGES_MAX_NODES, 0u);
+	}
 	munmap(start, bytes);
 }

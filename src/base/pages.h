@@ -47,7 +47,8 @@ extern void pages_look(void);
  */
 extern void pages_interleave(void *start, size_t bytes);
 
-/* The same for the pages of a file of shared memory that have not been written yet, whoever writes them. */
+/* The same for the pages of a file of shared memory that have not been written yet, whoever writes them, in stripes of
+ * huge pages: they stay spread when they are put on such. */
 extern void pages_interleave_file(int fd, size_t bytes);
 
 #endif
