@@ -102,25 +102,57 @@ sink_worst(Candidate *heap, uint32_t n, uint32_t i)
 	heap[i] = moved;
 }
 
-/* The k best candidates, sorted, as one range. */
+#define LOOK_AT 64 /* logits that are looked at together */
+
+/* Sixteen bytes of floats: as many as every instruction set compares at once. */
+typedef float Floats __attribute__((vector_size(16), aligned(4), may_alias));
+typedef int32_t Truths __attribute__((vector_size(16)));
+
+/* Is one of LOOK_AT logits at least so much? NaN is not. */
+static inline bool
+has_at_least(const float *logits, float least)
+{
+	const Floats *at = (const Floats *) logits, all = {least, least, least, least};
+	Truths any = {0};
+
+	for (size_t i = 0; i < LOOK_AT / 4; i++)
+		any |= at[i] >= all;
+	return (any[0] | any[1] | any[2] | any[3]) != 0;
+}
+
+/* The first logit from number i on that is at least so much, or n. */
+static uint32_t
+find_at_least(const float *logits, uint32_t n, uint32_t i, float least)
+{
+	while (i + LOOK_AT <= n && !has_at_least(logits + i, least))
+		i += LOOK_AT;
+	while (i < n && !(logits[i] >= least))
+		i++;
+	return i;
+}
+
+/* The k best candidates, sorted, as one range. Once there are k, most of the vocabulary is passed over. */
 static void
 gather_few(Candidates *candidates, const float *logits, float floor, uint32_t k)
 {
 	Candidate *heap = candidates->list;
-	uint32_t n = 0;
+	uint32_t n_vocab = candidates->n_vocab, n = 0;
 
-	for (uint32_t i = 0; i < candidates->n_vocab; i++)
+	for (uint32_t i = find_at_least(logits, n_vocab, 0, floor); i < n_vocab;
+		 i = find_at_least(logits, n_vocab, i + 1, floor))
 	{
 		Candidate candidate = {logits[i], i};
 
-		if (!(candidate.logit >= floor) || candidate.logit == INFINITY)
+		if (candidate.logit == INFINITY)
 			continue;
 		if (n < k)
 		{
 			heap[n++] = candidate;
-			if (n == k)
-				for (uint32_t j = k / 2; j-- > 0;)
-					sink_worst(heap, k, j);
+			if (n < k)
+				continue;
+			for (uint32_t j = k / 2; j-- > 0;)
+				sink_worst(heap, k, j);
+			floor = heap[0].logit;
 		}
 		else if (is_better(candidate, heap[0]))
 		{
