@@ -5,10 +5,13 @@
 
 #include <string.h>
 
+#include "../base/utf8.h"
 #include "conjunctions.h"
 
 #define MAX_OPTIONS 4096
 #define MAX_FEW_PREDICATES 4 /* by which it is found out whether names are many */
+#define FEW_NAMES 32u        /* of a kind, that get members of their own */
+#define FEW_NAMES_LETTERS 256u
 
 /* What a part is, while formulas are taken one part further. */
 typedef struct Projection
@@ -681,10 +684,47 @@ spread(Planner *planner, uint32_t formula)
 	return kind == FORMULA_AND ? formula_and(formulas, parts.at, parts.n) : formula_or(formulas, parts.at, parts.n);
 }
 
+static void
+plan_text(void *context, const uint32_t *letters, uint32_t n)
+{
+	Planner *planner = context;
+	char bytes[4 * FEW_NAMES_LETTERS];
+	size_t length = 0;
+
+	for (uint32_t i = 0; i < n; i++)
+		length += (size_t) utf8_write(letters[i], bytes + length);
+	plan_name(planner, schema_text(planner->formulas->schema, bytes, length));
+}
+
+/*
+ * Names that a pattern leaves no more than a few of are members with names: only so it is known all the way on which of
+ * them are left, and that what has to come still can. Of predicates from index on, of names of an expression.
+ */
+static void
+plan_few_names(Planner *planner, const WordList *predicates, uint32_t index, uint32_t expression)
+{
+	Formulas *formulas = planner->formulas;
+	Expressions *e = formulas->schema->expressions;
+	const Language *language = formula_language(formulas, expression);
+
+	if (!language || language->n_states == 1 || pool_failed(formulas->pool))
+		return;
+	if (index == predicates->n)
+	{
+		if (language->n_words[language->start] <= FEW_NAMES && language->longest[language->start] <= FEW_NAMES_LETTERS)
+			language_texts(formulas->pool, language, plan_text, planner);
+		return;
+	}
+	plan_few_names(planner, predicates, index + 1, expression_and(e, expression, predicates->at[index]));
+	plan_few_names(planner, predicates, index + 1,
+				   expression_and(e, expression, expression_not(e, predicates->at[index])));
+}
+
 ObjectPlan *
 object_plan(Formulas *formulas, uint32_t conjunction)
 {
 	Planner planner = {.formulas = formulas};
+	WordList predicates = {0};
 	uint32_t n, formula = formula_of_conjunction(formulas, conjunction, VALUE_OBJECT);
 	const uint32_t *literals = interned(&formulas->conjunctions, conjunction, &n);
 	ObjectPlan *plan = pool_alloc(formulas->pool, 1, sizeof *plan);
@@ -695,6 +735,9 @@ object_plan(Formulas *formulas, uint32_t conjunction)
 		for (uint32_t i = 0; i < n; i++)
 			plan_declared(&planner, LITERAL_NODE(literals[i]), required);
 	plan_atoms(&planner, formula);
+	collect_predicates(formulas, formula, &predicates);
+	if (predicates.n <= MAX_FEW_PREDICATES)
+		plan_few_names(&planner, &predicates, 0, E_ALL);
 	if (planner.names.n > SCHEMA_MAX_MEMBERS)
 		pool_fail(formulas->pool, STATUS_TOO_LONG, "an object has %u members with names, the limit is %u",
 				  planner.names.n, SCHEMA_MAX_MEMBERS);

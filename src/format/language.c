@@ -507,3 +507,29 @@ language_has(const Language *language, uint32_t state, uint32_t lo, uint32_t hi,
 	}
 	return false;
 }
+
+/* The texts from a state on, behind the letters that are there: those of a state have no more letters than its longest.
+ */
+static void
+texts_from(const Language *language, uint32_t state, uint32_t *letters, uint32_t n, LanguageText text, void *context)
+{
+	if (language->accepts[state])
+		text(context, letters, n);
+	for (uint32_t k = 0; k < language->n_segments && language->longest[state] > 0; k++)
+	{
+		uint32_t to = language->next[state * language->n_classes + language->segment_class[k]];
+		uint32_t end = k + 1 < language->n_segments ? language->segment_start[k + 1] : MAX_CODE_POINT + 1;
+
+		for (letters[n] = language->segment_start[k]; to != 0 && letters[n] < end; letters[n]++)
+			texts_from(language, to, letters, n + 1, text, context);
+	}
+}
+
+void
+language_texts(Pool *pool, const Language *language, LanguageText text, void *context)
+{
+	uint32_t longest = language->longest[language->start], *letters = pool_alloc(pool, longest + 1, sizeof *letters);
+
+	if (letters && pool_work(pool, (uint64_t) language->n_words[language->start] * (longest + 1)))
+		texts_from(language, language->start, letters, 0, text, context);
+}

@@ -50,6 +50,10 @@ typedef struct Language
 /* NULL after a failure. n_states is 1 where the language is empty. */
 extern Language *language_build(Expressions *e, uint32_t expression);
 
+/* Gives each text of a language that has no more than so many, in the order of code points: its letters. */
+typedef void (*LanguageText)(void *context, const uint32_t *letters, uint32_t n);
+extern void language_texts(Pool *pool, const Language *language, LanguageText text, void *context);
+
 /* The segment that a letter is in. */
 static inline uint32_t
 language_segment(const Language *language, uint32_t letter)

@@ -142,8 +142,12 @@ static const FormatCase cases[] = {
 	{"{\"type\":\"object\",\"propertyNames\":{\"pattern\":\"^(a|bc|\xC3\xA9)?$\"},\"additionalProperties\":{\"type\":"
 	 "\"null\"},"
 	 "\"minProperties\":4}",
-	 {"{\"a\": null, \"\\u0062c\": null, \"\xC3\xA9\": null, \"\": null}", NULL},
-	 {"{\"a\": null, \"\\u0061", "{\"\xC3\xA9\": null, \"\xC3", "{\"a\": null, \"\\u006", NULL}},
+	 {"{\"\": null, \"a\": null, \"bc\": null, \"\xC3\xA9\": null}", NULL},
+	 {"{\"a\": null, \"\\u0061", "{\"\": null, \"a\": null, \"a", "{\"a\": null, \"bc\": null, \"\xC3\xA9\": null}",
+	  NULL}},
+	{"{\"type\":\"object\",\"propertyNames\":{\"pattern\":\"^(a|bc|\xC3\xA9)?[0-9][xy]?$\"}}",
+	 {"{\"a9y\": 1, \"\\u00619\": 2, \"\xC3\xA9\x39x\": 3, \"\xC3\xA9\x39y\": 4}", NULL},
+	 {"{\"a9y\": 1, \"\\u00619y", "{\"\xC3\xA9\x39y\": null, \"\xC3\xA9\x39y", "{\"a\": null", NULL}},
 	/* words with blanks between them, of which Unicode has others */
 	{"{\"type\":\"regex\",\"pattern\":\"^\\\\S+( \\\\S+){0,9}$\"}",
 	 {"a", "a b \xC3\xA9", "\"a\" \\", NULL},
@@ -331,19 +335,29 @@ static const FormatCase cases[] = {
 	{"{\"type\":\"string\",\"pattern\":\"(?!^)a\"}", {"\"ba\"", "\"aa\"", NULL}, {"\"a\"", "\"ab\"", NULL}},
 	{"{\"type\":\"string\",\"pattern\":\"(?!$)\"}", {"\"a\"", NULL}, {"\"\"", NULL}},
 	{"{\"type\":\"string\",\"pattern\":\"^(?:a*|[^a].{0,150})$\",\"minLength\":300}", {NULL}, {"\"b\"", "\"a\"", NULL}},
-	/* names of which few are left, which begin as those used do: with a byte of UTF-8, or an escape */
+	/* names of which there are few are members in their order, and the last one has what must come */
+	{"{\"type\":\"object\",\"not\":{\"additionalProperties\":{\"type\":\"string\"}},\"propertyNames\":{\"const\":\"a\"}"
+	 "}",
+	 {"{\"a\": 1}", "{\"a\": [\"x\"]}", NULL},
+	 {"{}", "{\"a\": \"x\"}", "{\"a\": \"", NULL}},
+	{"{\"type\":\"object\",\"propertyNames\":{\"enum\":[\"b\",\"a\"]},\"allOf\":[{\"not\":{\"additionalProperties\":{"
+	 "\"type\":\"string\"}}},{\"not\":{\"additionalProperties\":{\"type\":\"number\"}}}]}",
+	 {"{\"a\": 1, \"b\": \"x\"}", "{\"a\": \"x\", \"b\": 2}", "{\"b\": null}", NULL},
+	 {"{\"a\": 1, \"b\": 2}", "{\"b\": 1}", "{\"a\": 1}", "{\"b\": null, \"a\": 1}", NULL}},
 	{"{\"type\":\"object\",\"propertyNames\":{\"pattern\":\"^[a\\u00e9]$\"},\"minProperties\":2}",
-	 {"{\"\xC3\xA9\": 1, \"a\": 2}", "{\"a\": 1, \"\\u00e9\": 2}", NULL},
-	 {"{\"a\": 1}", "{\"\xC3\xA9\": 1, \"\\u00e9\": 2}", NULL}},
+	 {"{\"a\": 1, \"\xC3\xA9\": 2}", NULL},
+	 {"{\"a\": 1}", "{\"a\": 1, \"a\": 2}", NULL}},
 	{"{\"type\":\"object\",\"propertyNames\":{\"pattern\":\"^[a\\\"\\\\\\\\]$\"},\"minProperties\":3}",
-	 {"{\"\\\"\": 1, \"a\": 2, \"\\\\\": 3}", "{\"\\u005C\": 1, \"\\\"\": 2, \"a\": 3}", NULL},
+	 {"{\"\\\"\": 1, \"\\\\\": 3, \"a\": 2}", NULL},
 	 {"{\"\\\"\": 1, \"a\": 2}", NULL}},
-	{"{\"type\":\"object\",\"propertyNames\":{\"pattern\":\"^[\\\"\\\\\\\\]{2}$\"},\"minProperties\":4}",
-	 {"{\"\\\"\\\"\": 1, \"\\\\\\\\\": 2, \"\\\"\\\\\": 3, \"\\\\\\\"\": 4}", NULL},
-	 {"{\"\\\"\\\"\": 1, \"\\\\\\\\\": 2, \"\\\"\\\\\": 3}", NULL}},
-	{"{\"type\":\"object\",\"propertyNames\":{\"pattern\":\"^[\\ud83d\\ude00-\\ud83d\\ude02]$\"},\"minProperties\":3}",
-	 {"{\"\xF0\x9F\x98\x80\": 1, \"\\ud83d\\ude01\": 2, \"\xF0\x9F\x98\x82\": 3}", NULL},
-	 {"{\"\xF0\x9F\x98\x80\": 1, \"\\ud83d\\ude00\": 2, \"\xF0\x9F\x98\x82\": 3}", NULL}},
+	{"{\"type\":\"object\",\"patternProperties\":{\"^[\\ud83d\\ude00-\\ud83d\\ude02]$\":{\"type\":\"null\"}},"
+	 "\"additionalProperties\":false,\"minProperties\":3}",
+	 {"{\"\xF0\x9F\x98\x80\": null, \"\xF0\x9F\x98\x81\": null, \"\xF0\x9F\x98\x82\": null}", NULL},
+	 {"{\"\xF0\x9F\x98\x80\": null, \"\xF0\x9F\x98\x82\": null}", NULL}},
+	/* more of them, which begin as those used do: with a byte of UTF-8, or an escape */
+	{"{\"type\":\"object\",\"propertyNames\":{\"pattern\":\"^[\\\"\\\\\\\\][a\\u00e9][0-9]$\"},\"minProperties\":40}",
+	 {NULL},
+	 {"{\"\\\"a0\": 1}", NULL}},
 	{"{\"type\":\"object\",\"propertyNames\":{\"pattern\":\"^[\\u00e0-\\u00e3][0-9]$\"},\"minProperties\":20}",
 	 {NULL},
 	 {"{}", NULL}},
