@@ -24,9 +24,12 @@ class Cluster:
     def ctl(self, action):
         run("pg_ctlcluster", self.version, self.name, action)
 
+    def configuration(self):
+        return f"/etc/postgresql/{self.version}/{self.name}/conf.d/qwen_pg.conf"
+
     def create(self):
         run("pg_createcluster", self.version, self.name)
-        with open(f"/etc/postgresql/{self.version}/{self.name}/conf.d/qwen_pg.conf", "w", encoding="utf-8") as file:
+        with open(self.configuration(), "w", encoding="utf-8") as file:
             file.write(CONFIGURATION)
         self.ctl("start")
 
@@ -65,6 +68,9 @@ def upgraded(older, newer, name, method, answer):
     upgrade_packages.psql = before.psql
     wait("SELECT count(*) > 0 FROM mails WHERE summary IS NOT NULL", "t")
     run("pg_upgradecluster", "-m", method, "-v", newer, older, name)
+    # it takes postgresql.conf along, and leaves conf.d
+    shutil.copy(before.configuration(), after.configuration())
+    after.ctl("restart")
     after.serves(answer)
     in_work = after.psql("SELECT count(*) FROM mails WHERE summary IS NOT NULL")
     wait(f"SELECT state FROM qwen_jobs WHERE id = {job}", "done", 240)
