@@ -30,7 +30,7 @@ in_folder "$root" sh -ec "apt-get update -qq; ${packages/install/install -y -qq 
 in_folder "$root" sh -ec "cd /unpacked/*/; export MAKEFLAGS=-j$(nproc); $commands" >"$work/log" 2>&1 || { tail -20 "$work/log"; exit 1; }
 in_folder "$root" sh -ec 'v=$(ls /usr/lib/postgresql); pg_createcluster "$v" main >/dev/null
 	install -d -o postgres /var/lib/qwen_pg; install -o postgres -m 644 /unpacked/small.gguf /var/lib/qwen_pg/
-	printf "%s\n" "shared_preload_libraries = '\''qwen_pg'\''" "qwen.model_directory = '\''/var/lib/qwen_pg'\''" "qwen.models = '\''chat=small.gguf'\''" >"/etc/postgresql/$v/main/conf.d/qwen_pg.conf"
+	printf "%s\n" "shared_preload_libraries = '\''qwen_pg'\''" "qwen.model_directory = '\''/var/lib/qwen_pg'\''" "qwen.models = '\''chat=small.gguf'\''" >>"/etc/postgresql/$v/main/postgresql.conf"
 	pg_ctlcluster "$v" main start
 	ask() { su postgres -c "psql -X -v ON_ERROR_STOP=1 -AtqP pager=off"; }
 	echo "CREATE SCHEMA qwen; CREATE EXTENSION qwen_pg SCHEMA qwen" | ask
