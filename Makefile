@@ -511,7 +511,7 @@ soak-progress: $(B)/installed model
 # QUICK=1 measures less of everything; ROUNDS=N; FILES="demo qwen3-0.6b-q4_0 …" or FILES=all chooses the files (tests/bench/bench_models.py)
 PEER_DIR ?= $(CACHE_DIR)/peer
 BENCH_LINES := $(B)/bench.jsonl
-BENCHES := roofs decode prefill batch mixture hybrid adapters load embed rerank sql scale tokenize quality spec mtp draft conversation rows prefix typed extract jobs latency queue limits neighbour
+BENCHES := roofs decode prefill batch mixture hybrid adapters load embed rerank sql scale tokenize quality keys spec mtp draft conversation rows prefix typed extract jobs latency queue limits neighbour
 BENCH_FOLDERS = --model $(MODEL) --peer $(PEER_DIR) --cache $(CACHE_DIR)
 BENCH_ARGUMENTS = --programs $(CURDIR)/$(B)/tests/bench $(BENCH_FOLDERS) $(if $(QUICK),--quick) $(if $(ROUNDS),--rounds $(ROUNDS)) $(FILES)
 # puts the target beside each line
@@ -565,6 +565,10 @@ bench-format: $(FORMAT_BENCH)
 bench-quality: $(ENGINE_BENCH) model bench-peer
 	@set -o pipefail; $(PYTHON) tests/bench/bench_quality.py --engine-bench $(ENGINE_BENCH) --model $(MODEL) --peer $(PEER_DIR) \
 		$(or $(TYPES),$(if $(QUICK),Q4_0 Q8_0 Q4_K_M)) $(JUDGE)
+
+# what types of keys and values lose behind long texts
+bench-keys: $(ENGINE_BENCH) model
+	@set -o pipefail; $(PYTHON) tests/bench/bench_keys.py --engine-bench $(ENGINE_BENCH) --model $(MODEL) $(if $(QUICK),--texts prose) $(JUDGE)
 
 bench-prefix: $(B)/installed model
 	@set -o pipefail; $(CLUSTER) run $(PYTHON) tests/bench/bench_prefix.py $(if $(QUICK),--rounds 1) $(JUDGE)

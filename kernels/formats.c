@@ -108,7 +108,7 @@ packed_row_expand(const PackedMatrix *matrix, uint32_t row, float *out)
 		format->unpack(at, row % TILE_ROWS, out + i);
 }
 
-static const char *const kv_type_names[] = {[KV_F16] = "f16", [KV_F32] = "f32", [KV_Q8_0] = "q8_0"};
+static const char *const kv_type_names[] = {[KV_F16] = "f16", [KV_F32] = "f32", [KV_Q8_0] = "q8_0", [KV_Q4] = "q4"};
 
 const char *
 kv_type_name(KvType type)

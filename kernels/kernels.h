@@ -2,10 +2,11 @@
  * kernels.h - the door of the room: quantized block formats, packing, matrix and vector math.
  *
  * Every operation has a portable C version (kernels_portable.c) and versions for AVX2+FMA, AVX-VNNI, AVX-512 VNNI, and
- * ARM's NEON with dot products or products of matrices (i8mm). All versions read the same packed layout and give the same bits: the order of
- * operations inside one output is fixed, and fused multiply-add is part of the definition (fmaf in C). So an answer
- * depends neither on the machine's instruction set nor on how many tokens or sequences share a batch nor on the number
- * of threads. kernels_select() fills the table with the best version the CPU has; QWEN_ISA, a table's name, forces one.
+ * ARM's NEON with dot products or products of matrices (i8mm). All versions read the same packed layout and give the
+ * same bits: the order of operations inside one output is fixed, and fused multiply-add is part of the definition (fmaf
+ * in C). So an answer depends neither on the machine's instruction set nor on how many tokens or sequences share a
+ * batch nor on the number of threads. kernels_select() fills the table with the best version the CPU has; QWEN_ISA, a
+ * table's name, forces one.
  *
  * Nothing here allocates, logs, fails or knows a model: sizes are checked by the callers (src/model).
  */
@@ -146,9 +147,18 @@ typedef enum KvType
 	KV_F16 = 0,
 	KV_F32 = 1,
 	KV_Q8_0 = 2,
+	KV_Q4 = 3,
 } KvType;
+#define N_KV_TYPES 4
 
-/* "f16", "f32", "q8_0": false for any other name. */
+/* Attention multiplies integers; keys may have outliers that stand apart. */
+static inline bool
+kv_type_is_quantized(KvType type)
+{
+	return type == KV_Q8_0 || type == KV_Q4;
+}
+
+/* "f16", "f32", "q8_0", "q4": false for any other name. */
 extern bool kv_type_by_name(const char *name, KvType *type);
 extern const char *kv_type_name(KvType type);
 
@@ -156,13 +166,21 @@ extern const char *kv_type_name(KvType type);
  * One K or V slice of the cache: one block of KV_BLOCK_POSITIONS positions of one KV head of one layer, 64-byte
  * aligned. K: [2][head_dim][16]  two halves of 16 positions, transposed so that 16 positions are computed side by side
  *   V: [KV_BLOCK_POSITIONS][head_dim]
- * Values over the range of F16 are clamped to it when they are stored (F16, Q8_0), so that no infinity enters the
+ * Values over the range of F16 are clamped to it when they are stored (but for F32), so that no infinity enters the
  * cache. head_dim is a multiple of 16, at most 256.
  *
  * KV_Q8_0 is both slices as tiles whose weights are bytes (formats.h), q + 128. K: a Q8_0 tile whose rows are the
  * positions: a scale for every 32 dimensions of a position, as channels of keys differ in size. V: f16 scale[32], one
  * for all of a position's dimensions (values have no such channels, and the scale can go into the softmax's weights);
  * then for every 32 dimensions the 8 steps of a tile whose rows are the dimensions and whose inputs the positions.
+ *
+ * KV_Q4 is the same with weights that are nibbles, numbers of the values of IQ4_NL (formats.h), of heads that are
+ * rotated by a Hadamard matrix: which leaves no dimension far from the others, changes no score if queries are rotated
+ * too, and is undone in what attention gives (attention_output). K: a tile of IQ4_NL. V: f16 scale[32]; then for every
+ * 32 dimensions 8 steps of 64 bytes, dimension 16 + r of a position in the high nibble of dimension r's byte: so a
+ * position's bytes are its own, whoever writes the others at that moment. A scale may be negative: the largest of what
+ * shares it is the table's first value, -127.
+ *
  * Keys with outliers (below) have, behind the tile, F16 [KEY_OUTLIERS][KV_BLOCK_POSITIONS] of those dimensions.
  */
 static inline size_t
@@ -170,6 +188,8 @@ kv_slice_bytes(KvType type, uint32_t head_dim)
 {
 	if (type == KV_Q8_0)
 		return (size_t) (head_dim + 31) / 32 * 1088; /* TILE_Q8_0_BYTES */
+	if (type == KV_Q4)
+		return (size_t) (head_dim + 31) / 32 * 576; /* TILE_Q4_0_BYTES */
 	return (size_t) KV_BLOCK_POSITIONS * head_dim * (type == KV_F16 ? 2 : 4);
 }
 
@@ -178,8 +198,8 @@ kv_slice_bytes(KvType type, uint32_t head_dim)
 
 /*
  * Dimensions of one head whose keys are far larger than all others (a bias of 100 and more in one rotary pair, as
- * Qwen2.5 has it). In eight bits they would take the precision of the 31 dimensions that share their scale, so a cache
- * of KV_Q8_0 keeps them apart in F16. The other types have no use for it.
+ * Qwen2.5 has it). In eight bits they would take the precision of the 31 dimensions that share their scale, rotated
+ * that of all, so quantized caches keep them apart in F16. The other types have no use for it.
  */
 typedef struct KeyOutliers
 {
@@ -281,8 +301,9 @@ typedef struct Kernels
 	void (*kv_store_v)(KvType type, void *slice, uint32_t position, const float *v, uint32_t head_dim);
 
 	/* Make query rows, already scaled by 1/sqrt(head_dim), what attention_block takes for this type, in place: for
-	 * KV_Q8_0 a row becomes its panel of one token (and zeros up to 32 dimensions), and behind it the floats of the
-	 * outliers' dimensions, which the panel has as zeros; else nothing changes. outliers: may be NULL. */
+	 * quantized types a row (KV_Q4: rotated) becomes its panel of one token (and zeros up to 32 dimensions), and behind
+	 * it the floats of the outliers' dimensions, which the panel has as zeros; else nothing changes. outliers: may be
+	 * NULL. */
 	void (*attention_queries)(KvType type, float *q, uint32_t n_rows, uint32_t head_dim, const KeyOutliers *outliers);
 
 	/*
@@ -295,6 +316,10 @@ typedef struct Kernels
 	void (*attention_block)(KvType type, const void *k_slice, const void *v_slice, const float *q,
 							const uint8_t *n_valid, uint32_t n_rows, uint32_t head_dim, AttentionState *states,
 							float *out, const void *next_k, uint32_t n_outliers);
+
+	/* Make a row that attention gave, from all of its pieces, what the layer takes, in place: for KV_Q4 the values'
+	 * rotation is undone. */
+	void (*attention_output)(KvType type, float *out, uint32_t head_dim);
 
 	/* Merge a later piece into an earlier one (both unnormalized): the fixed-order merge of split sequences. */
 	void (*attention_merge)(AttentionState *state, float *out, const AttentionState *later, const float *later_out,

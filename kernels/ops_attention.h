@@ -1,174 +1,16 @@
 /*
- * ops_attention.h - the KV cache's slices and attention over them, written once over sixteen lanes; see ops_vector.h,
- * which includes it, for how.
+ * ops_attention.h - attention over slices of the KV cache, written once over sixteen lanes; see ops_vector.h, which
+ * includes it, for how. ops_cache.h fills the slices.
  *
- * F16 and F32: all in floats. Q8_0: scores are integer products of bytes, as in a matrix product; the softmax and its
- * running maximum and sum are floats; the weights times the values' scales become bytes again, in two planes so that
- * they lose nothing that counts beside the values' own eight bits. Either way a row's result depends on that row alone.
+ * F16 and F32: all in floats. Q8_0 and Q4: scores are integer products of bytes, as in a matrix product; the softmax
+ * and its running maximum and sum are floats; the weights times the values' scales become bytes again, in two planes so
+ * that they lose nothing that counts beside the values' own eight bits. Either way a row's result depends on that row
+ * alone.
  */
 #ifndef QWEN_OPS_ATTENTION_H
 #define QWEN_OPS_ATTENTION_H
 
-/* What goes into the cache is finite: NaN becomes 0, and F16's range is kept. */
-LANE F32x16
-cache_value(F32x16 x, KvType type)
-{
-	float largest = type == KV_F32 ? FLT_MAX : 65504.0f;
-
-	return f_min(f_max(f_zero_nan(x), f_set(-largest)), f_set(largest));
-}
-
-/* Dimensions d … d+15 of a head that go into the cache; zeros where a head has no more. */
-LANE F32x16
-cache_values(const float *head, uint32_t d, uint32_t head_dim)
-{
-	return d < head_dim ? cache_value(f_load(head + d), KV_Q8_0) : f_zero();
-}
-
-/* q + 128 of sixteen values, as bytes. */
-LANE void
-store_biased(uint8_t *out, F32x16 values, float inverse)
-{
-	i_store_s8(out, i_from_f32(f_mul(values, f_set(inverse))));
-	for (uint32_t i = 0; i < 16; i++)
-		out[i] ^= 0x80;
-}
-
-/* Sixteen times the same scale, as F16, rounded by the version's own instruction; the first of them. */
-LANE void
-store_scale(uint8_t *out, float scale)
-{
-	uint8_t halves[32];
-
-	f_store_f16(halves, f_set(scale));
-	memcpy(out, halves, 2);
-}
-
-/* The first outlier's F16 values of a K slice of Q8_0: [KEY_OUTLIERS][KV_BLOCK_POSITIONS]. */
-LANE const uint8_t *
-outliers_of(const void *k_slice, uint32_t head_dim)
-{
-	return (const uint8_t *) k_slice + kv_slice_bytes(KV_Q8_0, head_dim);
-}
-
-/* Put the outliers of a key into their place; what is left of it for the tile, zeros in their dimensions, in rest. */
-static void
-store_outliers(void *slice, uint32_t position, const float *k, uint32_t head_dim, const KeyOutliers *outliers,
-			   float *rest)
-{
-	uint8_t *out = (uint8_t *) slice + kv_slice_bytes(KV_Q8_0, head_dim);
-
-	memcpy(rest, k, head_dim * sizeof *rest);
-	for (uint32_t i = 0; i < outliers->n; i++)
-	{
-		uint8_t halves[32];
-
-		f_store_f16(halves, cache_value(f_set(k[outliers->dims[i]]), KV_Q8_0));
-		memcpy(out + (i * KV_BLOCK_POSITIONS + position) * 2, halves, 2);
-		rest[outliers->dims[i]] = 0;
-	}
-}
-
-/* A key into row position of the slice's tile. */
-LANE void
-store_k_q8_0(uint8_t *tile, uint32_t position, const float *k, uint32_t head_dim)
-{
-	for (uint32_t d = 0; d < head_dim; d += 32, tile += TILE_Q8_0_BYTES)
-	{
-		F32x16 low = cache_values(k, d, head_dim), high = cache_values(k, d + 16, head_dim);
-		float max = f_largest(f_max(f_abs(low), f_abs(high)));
-		float inverse = max > 0 ? 127.0f / max : 0.0f;
-		uint8_t bytes[32];
-
-		store_biased(bytes, low, inverse);
-		store_biased(bytes + 16, high, inverse);
-		store_scale(tile + 2 * position, max / 127.0f);
-		for (uint32_t step = 0; step < 8; step++)
-			memcpy(tile + 64 + step * 128 + position * 4, bytes + step * 4, 4);
-	}
-}
-
-/* A value into input position of the slice's tiles. */
-LANE void
-store_v_q8_0(uint8_t *slice, uint32_t position, const float *v, uint32_t head_dim)
-{
-	F32x16 largest = f_zero();
-	float max, inverse;
-
-	for (uint32_t d = 0; d < head_dim; d += 16)
-		largest = f_max(largest, f_abs(cache_values(v, d, head_dim)));
-	max = f_largest(largest);
-	inverse = max > 0 ? 127.0f / max : 0.0f;
-	store_scale(slice + 2 * position, max / 127.0f);
-	for (uint32_t d = 0; d < head_dim; d += 16)
-	{
-		uint8_t *run = slice + 64 + (size_t) (d / 32) * 1024 + position / 4 * 128 + d % 32 * 4 + position % 4;
-		uint8_t bytes[16];
-
-		store_biased(bytes, cache_values(v, d, head_dim), inverse);
-		for (uint32_t i = 0; i < 16; i++)
-			run[i * 4] = bytes[i];
-	}
-}
-
-static void
-op_kv_store_k(KvType type, void *slice, uint32_t position, const float *k, uint32_t head_dim,
-			  const KeyOutliers *outliers)
-{
-	size_t start = (size_t) (position / 16) * head_dim * 16 + position % 16;
-	float rest[256];
-
-	if (type == KV_Q8_0)
-	{
-		if (outliers && outliers->n > 0)
-		{
-			store_outliers(slice, position, k, head_dim, outliers, rest);
-			k = rest;
-		}
-		store_k_q8_0(slice, position, k, head_dim);
-		return;
-	}
-	for (uint32_t d = 0; d < head_dim; d += 16)
-	{
-		F32x16 value = cache_value(f_load(k + d), type);
-		size_t at = start + (size_t) d * 16;
-		uint16_t halves[16];
-		float values[16];
-
-		if (type == KV_F16)
-		{
-			f_store_f16(halves, value);
-			for (uint32_t i = 0; i < 16; i++)
-				((uint16_t *) slice)[at + i * 16] = halves[i];
-		}
-		else
-		{
-			f_store(values, value);
-			for (uint32_t i = 0; i < 16; i++)
-				((float *) slice)[at + i * 16] = values[i];
-		}
-	}
-}
-
-static void
-op_kv_store_v(KvType type, void *slice, uint32_t position, const float *v, uint32_t head_dim)
-{
-	if (type == KV_Q8_0)
-	{
-		store_v_q8_0(slice, position, v, head_dim);
-		return;
-	}
-	for (uint32_t d = 0; d < head_dim; d += 16)
-	{
-		size_t at = (size_t) position * head_dim + d;
-		F32x16 value = cache_value(f_load(v + d), type);
-
-		if (type == KV_F16)
-			f_store_f16((uint16_t *) slice + at, value);
-		else
-			f_store((float *) slice + at, value);
-	}
-}
+#include "ops_cache.h"
 
 /* What is asked for while a block is computed: its values beside its scores, then the next block's keys. Slices of a
  * head lie far from each other, and no processor guesses where the next one is. NULL: nothing. */
@@ -342,7 +184,8 @@ attention_values(KvType type, const void *v_slice, const float *weights, const f
 	EACH_ROW EACH_CHUNK f_store(out + (size_t) r * head_dim + first_dim + c * 16, sums[r][c]);
 }
 
-/* ---- Q8_0 ------------------------------------------------------------------------------------------------------- */
+/* ---- integers -----------------------------------------------------------------------------------------------------
+ */
 
 #define QUERY_BLOCK_BYTES ACTIVATION_BLOCK_BYTES /* of a panel of one token: q[32], scale, two sums */
 #define Q8_0_TILE_STEPS 8
@@ -353,7 +196,7 @@ op_attention_queries(KvType type, float *q, uint32_t n_rows, uint32_t head_dim, 
 	uint32_t padded = (head_dim + 31) / 32 * 32;
 	float row[256], apart[KEY_OUTLIERS];
 
-	for (uint32_t r = 0; type == KV_Q8_0 && r < n_rows; r++, q += head_dim)
+	for (uint32_t r = 0; kv_type_is_quantized(type) && r < n_rows; r++, q += head_dim)
 	{
 		memcpy(row, q, head_dim * sizeof *row);
 		memset(row + head_dim, 0, (padded - head_dim) * sizeof *row);
@@ -362,19 +205,48 @@ op_attention_queries(KvType type, float *q, uint32_t n_rows, uint32_t head_dim, 
 			apart[i] = row[outliers->dims[i]];
 			row[outliers->dims[i]] = 0;
 		}
+		if (type == KV_Q4)
+			rotate_head(row, head_dim);
 		op_quantize_panel(row, padded, 1, padded, (uint8_t *) q);
 		if (outliers)
 			memcpy((uint8_t *) q + padded / 32 * QUERY_BLOCK_BYTES, apart, outliers->n * sizeof *apart);
 	}
 }
 
+static void
+op_attention_output(KvType type, float *out, uint32_t head_dim)
+{
+	if (type == KV_Q4)
+		rotate_head(out, head_dim);
+}
+
+/* How the weights of a tile stand in the 8 steps of a slice (kernels.h). */
+typedef enum Weights
+{
+	WEIGHTS_BYTES,
+	WEIGHTS_OF_KEYS,   /* nibbles, inputs 16 apart in a byte */
+	WEIGHTS_OF_VALUES, /* nibbles, rows 16 apart in a byte */
+} Weights;
+
+/* One step of one group (constants) as bytes w + 128. */
+LANE U8x64
+biased_weights(const Weights kind, const uint8_t *steps, const uint32_t step, const uint32_t group)
+{
+	U8x64 both;
+
+	if (kind == WEIGHTS_BYTES)
+		return b_load(steps + step * 128 + group * 64);
+	both = b_load(kind == WEIGHTS_OF_KEYS ? steps + step % 4 * 128 + group * 64 : steps + step * 64);
+	return b_values(iq4_table, (kind == WEIGHTS_OF_KEYS ? step / 4 : group) == 0 ? b_low(both) : b_high(both));
+}
+
 /*
- * Integer sums of one pass over 8 steps of a tile of bytes (its groups from first on) with n (constant) vectors of 32
- * bytes at x[0 … n-1], whose sums stand at pairs[…].
+ * Integer sums of one pass over 8 steps of a tile (its groups from first on) with n (constant) vectors of 32 bytes at
+ * x[0 … n-1], whose sums stand at pairs[…].
  */
 LANE void
-dot_biased_tile(const uint8_t *steps, const uint32_t first, const uint8_t *const *x, const int16_t *const *pairs,
-				const uint32_t n, I32x16 sums[LANE_GROUPS][2 * ATTENTION_GROUP])
+dot_biased_tile(const Weights kind, const uint8_t *steps, const uint32_t first, const uint8_t *const *x,
+				const int16_t *const *pairs, const uint32_t n, I32x16 sums[LANE_GROUPS][2 * ATTENTION_GROUP])
 {
 #pragma GCC unroll 12
 	for (uint32_t i = 0; i < n; i++)
@@ -389,7 +261,7 @@ dot_biased_tile(const uint8_t *steps, const uint32_t first, const uint8_t *const
 	{
 		U8x64 w[LANE_STEPS][LANE_GROUPS];
 
-		EACH_STEP EACH_GROUP w[s][g] = b_load(steps + (step + s) * 128 + (first + g) * 64);
+		EACH_STEP EACH_GROUP w[s][g] = biased_weights(kind, steps, step + s, first + g);
 #if LANE_STEPS == 2
 		const uint8_t *eight[2 * ATTENTION_GROUP];
 
@@ -411,15 +283,16 @@ dot_biased_tile(const uint8_t *steps, const uint32_t first, const uint8_t *const
 
 /* As attention_scores, for a tile of keys and queries as attention_queries left them (rows of stride bytes). */
 LANE void
-attention_scores_q8_0(const uint8_t *tile, const uint8_t *q, size_t stride, const uint32_t n_rows, uint32_t head_dim,
-					  float *scores, const uint8_t *next, uint32_t n_outliers)
+attention_scores_quantized(const KvType type, const uint8_t *tile, const uint8_t *q, size_t stride,
+						   const uint32_t n_rows, uint32_t head_dim, float *scores, const uint8_t *next,
+						   uint32_t n_outliers)
 {
-	const uint8_t *outliers = outliers_of(tile, head_dim);
+	const uint8_t *outliers = outliers_of(type, tile, head_dim);
 	F32x16 acc[2][ATTENTION_GROUP];
-	Prefetch prefetch = prefetch_slice(next, KV_Q8_0, head_dim, (head_dim + 31) / 32);
+	Prefetch prefetch = prefetch_slice(next, type, head_dim, (head_dim + 31) / 32);
 
 	EACH_ROW acc[0][r] = acc[1][r] = f_zero();
-	for (uint32_t d = 0; d < head_dim; d += 32, tile += TILE_Q8_0_BYTES, q += QUERY_BLOCK_BYTES)
+	for (uint32_t d = 0; d < head_dim; d += 32, tile += kv_slice_bytes(type, 32), q += QUERY_BLOCK_BYTES)
 	{
 		prefetch_share(&prefetch);
 		EACH_PASS
@@ -433,7 +306,7 @@ attention_scores_q8_0(const uint8_t *tile, const uint8_t *q, size_t stride, cons
 				x[r] = q + r * stride;
 				pairs[r] = panel_sums(q + r * stride, 1, 0);
 			}
-			dot_biased_tile(tile + 64, first, x, pairs, n_rows, sums);
+			dot_biased_tile(type == KV_Q4 ? WEIGHTS_OF_KEYS : WEIGHTS_BYTES, tile + 64, first, x, pairs, n_rows, sums);
 			EACH_GROUP
 			{
 				F32x16 scale = f_load_f16(tile + 32 * (first + g));
@@ -480,7 +353,7 @@ make_planes(const float *weights, uint32_t n_valid, const uint8_t *scales, Weigh
 	F32x16 low = f_first(f_mul(f_load(weights), f_load_f16(scales)), n_valid < 16 ? n_valid : 16, f_zero());
 	F32x16 high =
 		f_first(f_mul(f_load(weights + 16), f_load_f16(scales + 32)), n_valid > 16 ? n_valid - 16 : 0, f_zero());
-	float max = f_largest(f_max(low, high));
+	float max = f_largest(f_max(f_abs(low), f_abs(high)));
 	F32x16 inverse = f_set(max > 0 ? 127.0f / max : 0.0f);
 
 	low = f_mul(low, inverse);
@@ -503,8 +376,8 @@ make_planes(const float *weights, uint32_t n_valid, const uint8_t *scales, Weigh
 /* out[r] = out[r] * shrink[r] + sum over the 32 positions of weight * v, for the 32 dimensions of a tile (n_dims: 32,
  * or 16 at the end of a head). */
 LANE void
-attention_values_q8_0(const uint8_t *steps, const WeightPlanes *planes, const float *shrink, const uint32_t n_rows,
-					  uint32_t n_dims, uint32_t head_dim, float *out)
+attention_values_quantized(const KvType type, const uint8_t *steps, const WeightPlanes *planes, const float *shrink,
+						   const uint32_t n_rows, uint32_t n_dims, uint32_t head_dim, float *out)
 {
 	EACH_PASS
 	{
@@ -517,7 +390,7 @@ attention_values_q8_0(const uint8_t *steps, const WeightPlanes *planes, const fl
 			x[2 * r + plane] = planes[r].q[plane];
 			pairs[2 * r + plane] = planes[r].sums[plane];
 		}
-		dot_biased_tile(steps, first, x, pairs, 2 * n_rows, sums);
+		dot_biased_tile(type == KV_Q4 ? WEIGHTS_OF_VALUES : WEIGHTS_BYTES, steps, first, x, pairs, 2 * n_rows, sums);
 		EACH_GROUP if (16 * (first + g) < n_dims)
 		{
 			EACH_ROW
@@ -531,19 +404,19 @@ attention_values_q8_0(const uint8_t *steps, const WeightPlanes *planes, const fl
 	}
 }
 
-/* As attention_rows, for Q8_0. */
+/* As attention_rows, for types of integers. */
 LANE void
-attention_rows_q8_0(const uint8_t *k_slice, const uint8_t *v_slice, const float *q, const uint8_t *n_valid,
-					const uint32_t n_rows, uint32_t head_dim, AttentionState *states, float *out, Ahead ahead,
-					uint32_t n_outliers)
+attention_rows_quantized(const KvType type, const uint8_t *k_slice, const uint8_t *v_slice, const float *q,
+						 const uint8_t *n_valid, const uint32_t n_rows, uint32_t head_dim, AttentionState *states,
+						 float *out, Ahead ahead, uint32_t n_outliers)
 {
-	Prefetch prefetch = prefetch_slice(ahead.next_k, KV_Q8_0, head_dim, (head_dim + 31) / 32);
+	Prefetch prefetch = prefetch_slice(ahead.next_k, type, head_dim, (head_dim + 31) / 32);
 	float scores[ATTENTION_GROUP * 32];
 	float shrink[ATTENTION_GROUP];
 	WeightPlanes planes[ATTENTION_GROUP];
 
-	attention_scores_q8_0(k_slice, (const uint8_t *) q, head_dim * sizeof *q, n_rows, head_dim, scores, ahead.v,
-						  n_outliers);
+	attention_scores_quantized(type, k_slice, (const uint8_t *) q, head_dim * sizeof *q, n_rows, head_dim, scores,
+							   ahead.v, n_outliers);
 	for (uint32_t r = 0; r < n_rows; r++)
 	{
 		shrink[r] = attention_weights(scores + r * 32, n_valid[r], &states[r]);
@@ -552,7 +425,8 @@ attention_rows_q8_0(const uint8_t *k_slice, const uint8_t *v_slice, const float 
 	for (uint32_t d = 0; d < head_dim; d += 32)
 	{
 		prefetch_share(&prefetch);
-		attention_values_q8_0(v_slice + 64 + d * 32, planes, shrink, n_rows, head_dim - d, head_dim, out + d);
+		attention_values_quantized(type, v_slice + 64 + d * (type == KV_Q4 ? 16 : 32), planes, shrink, n_rows,
+								   head_dim - d, head_dim, out + d);
 	}
 }
 
@@ -576,9 +450,9 @@ attention_rows(KvType type, const void *k_slice, const void *v_slice, const floa
 		prefetch_whole_slice(ahead.next_k, type, head_dim);
 		ahead = (Ahead){NULL, NULL};
 	}
-	if (type == KV_Q8_0)
+	if (kv_type_is_quantized(type))
 	{
-		attention_rows_q8_0(k_slice, v_slice, q, n_valid, n_rows, head_dim, states, out, ahead, n_outliers);
+		attention_rows_quantized(type, k_slice, v_slice, q, n_valid, n_rows, head_dim, states, out, ahead, n_outliers);
 		return;
 	}
 	prefetch = prefetch_slice(ahead.next_k, type, head_dim, n_seen * ((head_dim / 16 + n_chunks - 1) / n_chunks));
@@ -656,6 +530,9 @@ op_attention_block(KvType type, const void *k_slice, const void *v_slice, const 
 						  states + r, out + (size_t) r * head_dim, next_k, 0);
 		else if (type == KV_Q8_0)
 			attention_run(KV_Q8_0, k_slice, v_slice, q + (size_t) r * head_dim, n_valid + r, end - r, head_dim,
+						  states + r, out + (size_t) r * head_dim, next_k, n_outliers);
+		else if (type == KV_Q4)
+			attention_run(KV_Q4, k_slice, v_slice, q + (size_t) r * head_dim, n_valid + r, end - r, head_dim,
 						  states + r, out + (size_t) r * head_dim, next_k, n_outliers);
 		else
 			attention_run(KV_F32, k_slice, v_slice, q + (size_t) r * head_dim, n_valid + r, end - r, head_dim,

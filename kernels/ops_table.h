@@ -23,6 +23,7 @@ const Kernels LANES_TABLE = {
 	.kv_store_v = op_kv_store_v,
 	.attention_queries = op_attention_queries,
 	.attention_block = op_attention_block,
+	.attention_output = op_attention_output,
 	.attention_merge = op_attention_merge,
 	.argmax = op_argmax,
 	.sigmoid_mul = op_sigmoid_mul,

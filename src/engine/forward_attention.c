@@ -280,6 +280,7 @@ write_output(const Forward *f, const ModelLayer *layer, uint32_t row, uint32_t h
 
 	for (uint32_t d = 0; d < f->head_dim; d++)
 		to[d] = out[d] * scale;
+	f->kernels->attention_output(kv_pool_type(f->pool), to, f->head_dim);
 	if (f->model->hyper.gated_attention)
 		gate_output(f, layer, row, head, to);
 }

@@ -148,7 +148,7 @@ Status
 kv_pool_create(KvBudget *budget, const ModelHyper *hyper, KvType type, bool key_outliers, KvPool **pool_out)
 {
 	size_t v_bytes = kv_slice_bytes(type, hyper->head_dim);
-	size_t k_bytes = v_bytes + (key_outliers && type == KV_Q8_0 ? KEY_OUTLIER_BYTES : 0);
+	size_t k_bytes = v_bytes + (key_outliers && kv_type_is_quantized(type) ? KEY_OUTLIER_BYTES : 0);
 	uint32_t n_layers = model_n_cache_layers(hyper);
 	uint64_t block_bytes = whole_pages((uint64_t) n_layers * hyper->n_kv_heads * (k_bytes + v_bytes));
 	uint64_t state_bytes = whole_pages(model_state_bytes(hyper));

@@ -118,7 +118,7 @@ types(const Arguments *arguments, KvType *kv_type, StateType *state_type)
 	const char *kv = arguments->values[OPTION_KV_CACHE_TYPE], *state = arguments->values[OPTION_STATE_TYPE];
 
 	if (!kv || !kv_type_by_name(kv, kv_type))
-		complain("--kv-cache-type must be f16, q8_0 or f32", NULL);
+		complain("--kv-cache-type must be f16, q8_0, q4 or f32", NULL);
 	else if (!state || !state_type_by_name(state, state_type))
 		complain("--state-type must be f32 or f16", NULL);
 	else

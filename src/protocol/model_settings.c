@@ -14,6 +14,8 @@
 #define LONGEST_NUMBER 32
 #define SHOWN_BYTES 40 /* of what is wrong, in an error */
 
+#define MAX_CHOICES 4
+
 typedef enum SettingKind
 {
 	SETTING_WHOLE,  /* uint32_t, low ... high */
@@ -27,7 +29,7 @@ typedef struct Setting
 	size_t member;
 	SettingKind kind;
 	double low, high;
-	const char *choices[4];
+	const char *choices[MAX_CHOICES];
 } Setting;
 
 /* The choices in the order of their numbers in model_settings.h. */
@@ -36,7 +38,7 @@ static const Setting settings_there_are[] = {
 	{"rope_scaling", offsetof(ModelSettings, rope_scaling), SETTING_CHOICE, 0, 0, {"none", "linear", "yarn"}},
 	{"rope_factor", offsetof(ModelSettings, rope_factor), SETTING_REAL, 1, 1024, {NULL}},
 	{"rope_original_context", offsetof(ModelSettings, rope_original_context), SETTING_WHOLE, 32, 1 << 24, {NULL}},
-	{"kv_cache_type", offsetof(ModelSettings, kv_cache_type), SETTING_CHOICE, 0, 0, {"f16", "q8_0", "f32"}},
+	{"kv_cache_type", offsetof(ModelSettings, kv_cache_type), SETTING_CHOICE, 0, 0, {"f16", "q8_0", "q4", "f32"}},
 	{"huge_pages", offsetof(ModelSettings, huge_pages), SETTING_CHOICE, 0, 0, {"try", "on", "off"}},
 	{"threads", offsetof(ModelSettings, threads), SETTING_WHOLE, 1, 256, {NULL}},
 	{"state_type", offsetof(ModelSettings, state_type), SETTING_CHOICE, 0, 0, {"f32", "f16"}},
@@ -78,7 +80,7 @@ choice_name(const char *name, uint32_t n, uint32_t number)
 const char *
 model_kv_cache_type(uint32_t kv_cache_type)
 {
-	return choice_name("kv_cache_type", 3, kv_cache_type);
+	return choice_name("kv_cache_type", 4, kv_cache_type);
 }
 
 const char *
@@ -118,7 +120,7 @@ refuse_value(const Setting *setting, const char *value, size_t length)
 {
 	char list[64] = "";
 
-	for (int i = 0; i < 4 && setting->choices[i]; i++)
+	for (int i = 0; i < MAX_CHOICES && setting->choices[i]; i++)
 		append_name(list, sizeof list, setting->choices[i]);
 	if (setting->kind == SETTING_CHOICE)
 		return status_error(
@@ -154,7 +156,7 @@ read_number(const Setting *setting, const char *value, size_t length, double *nu
 static uint32_t
 read_choice(const Setting *setting, const char *value, size_t length)
 {
-	for (uint32_t i = 0; i < 4 && setting->choices[i]; i++)
+	for (uint32_t i = 0; i < MAX_CHOICES && setting->choices[i]; i++)
 		if (strlen(setting->choices[i]) == length && memcmp(setting->choices[i], value, length) == 0)
 			return i + 1;
 	return 0;

@@ -892,7 +892,7 @@ main(int argc, char **argv)
 				break;
 			case 'k':
 				if (!kv_type_by_name(optarg, &kv_type))
-					die("--kv: f16, q8_0 or f32", NULL);
+					die("--kv: f16, q8_0, q4 or f32", NULL);
 				break;
 			case 'g':
 				greedy = atoi(optarg);

@@ -44,6 +44,8 @@ TARGETS = [
     ("sql", {"what": "round_trip"}, [("ours", MOST, 100)]),
     ("tokenize", {}, [("ratio", LEAST, 2.0)]),
     ("quality", {}, [("difference/error", MOST, 2)]),
+    ("keys", {"kv": "q8_0", "positions": "0-4096"}, [("ours", MOST, 0.001)]),
+    ("keys", {"kv": "q4", "positions": "0-4096"}, [("ours", MOST, 0.05)]),
     ("spec", {"repeats": False}, [("ratio", LEAST, 0.95)]),
     ("spec", {"repeats": True}, [("ratio", LEAST, 1.0)]),
     ("mtp", {"repeats": False}, [("ratio", LEAST, 0.97)]),
@@ -110,7 +112,7 @@ def where(line):
     parts = [str(line[key]) for key in ("what", "task", "way") if key in line]
     parts += [str(line["file"]).removesuffix(".gguf")] if "file" in line else []
     parts += [line["cache"]] if "cache" in line else []
-    parts += [f"{key} {line[key]}" for key in ("on", "text", "type", "context", "sequences", "prompt", "kv", "requests_of_a_role") if key in line]
+    parts += [f"{key} {line[key]}" for key in ("on", "text", "type", "context", "sequences", "prompt", "kv", "positions", "requests_of_a_role") if key in line]
     return ", ".join(parts)
 
 

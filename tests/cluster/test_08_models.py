@@ -266,14 +266,14 @@ def test_default_of_max_tokens_fits_the_kv_cache(make_server):
     wait_idle(server)
 
 
-@pytest.mark.parametrize("kv_type", ["f16", "q8_0"])
-def test_kv_cache_of_8_bits_holds_nearly_twice_as_many_tokens(make_server, kv_type):
+@pytest.mark.parametrize("kv_type", ["f16", "q8_0", "q4"])
+def test_kv_caches_of_fewer_bits_hold_more_tokens(make_server, kv_type):
     server = make_server({"qwen.kv_cache_size": "16MB", "qwen.kv_cache_type": kv_type})
     with pytest.raises(psycopg2.Error) as failure:
-        server.query("SELECT qwen_generate('Once upon a time', max_tokens => 4000)")
+        server.query("SELECT qwen_generate('Once upon a time', max_tokens => 8000)")
     holds = int(re.search(r"but the KV cache holds (\d+)", str(failure.value)).group(1))
-    # 30 layers of 3 KV heads of 64 dimensions, keys and values: two bytes each, or 1088 bytes for 32 x 32 of them
-    a_token = 30 * 3 * 2 * (64 * 2 if kv_type == "f16" else 2 * 1088 // 32)
+    # 30 layers of 3 KV heads of 64 dimensions, keys and values: bytes of 32 x 32 of them
+    a_token = 30 * 3 * 2 * 2 * {"f16": 2048, "q8_0": 1088, "q4": 576}[kv_type] // 32
     assert (16 << 20) // a_token * 0.95 <= holds <= (16 << 20) // a_token
     alone = server.value("SELECT qwen_generate('Once upon a time, number 3', max_tokens => 20, temperature => 0)")
     together = server.query("SELECT i, qwen_generate('Once upon a time, number ' || i, max_tokens => 20, temperature => 0) FROM generate_series(1, 12) i")

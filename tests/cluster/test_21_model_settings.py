@@ -107,8 +107,8 @@ def test_a_value_that_is_refused_is_seen_without_the_log(own):
     own.reload(qwen__models=entry("chat"))
     wait_until(lambda: check(own, "settings") is None)
     # ALTER SYSTEM says it at once
-    code, message = error_of(own, "ALTER SYSTEM SET qwen.models = 'a=b.gguf {context=4096, kv_cache_type=q4}'")
-    assert code == "22023" and 'at byte 25: kv_cache_type is "q4", not one of f16, q8_0, f32' in message
+    code, message = error_of(own, "ALTER SYSTEM SET qwen.models = 'a=b.gguf {context=4096, kv_cache_type=q4_0}'")
+    assert code == "22023" and 'at byte 25: kv_cache_type is "q4_0", not one of f16, q8_0, q4, f32' in message
 
 
 def test_a_context_beyond_the_rotation_is_refused_with_the_way_out(own):
@@ -174,14 +174,14 @@ def test_a_model_loaded_by_hand_keeps_its_settings(own):
 
 
 def test_pools_of_several_types_share_one_budget(make_server):
-    models = ", ".join(entry(kind, f"kv_cache_type={kind}, context=2048") for kind in ("f16", "q8_0", "f32"))
-    server = make_server({"qwen.models": models, "qwen.kv_cache_size": "16MB", "qwen.max_models": 3})
-    wait_until(lambda: server.value("SELECT count(*) FROM qwen_models WHERE state = 'serving'") == 3)
+    models = ", ".join(entry(kind, f"kv_cache_type={kind}, context=2048") for kind in ("f16", "q8_0", "q4", "f32"))
+    server = make_server({"qwen.models": models, "qwen.kv_cache_size": "16MB", "qwen.max_models": 4})
+    wait_until(lambda: server.value("SELECT count(*) FROM qwen_models WHERE state = 'serving'") == 4)
     sizes = dict(server.query("SELECT kv_cache_type, kv_bytes_per_token FROM qwen_models"))
-    assert sizes["f32"] == 2 * sizes["f16"] and sizes["q8_0"] < 0.55 * sizes["f16"]
+    assert sizes["f32"] == 2 * sizes["f16"] and sizes["q8_0"] < 0.55 * sizes["f16"] and sizes["q4"] < 0.29 * sizes["f16"]
     alone = {kind: server.value(STORY, (kind,)) for kind in sizes}
     # a prompt each that takes most of the memory alone: they wait, are put back and come again, and stay as they are
-    texts = {"f16": 450, "q8_0": 800, "f32": 220}
+    texts = {"f16": 450, "q8_0": 800, "q4": 1400, "f32": 220}
     long_story = STORY.replace("'Once upon", "repeat('one two ', {}) || 'Once upon")
     long_alone = {kind: server.value(long_story.format(n // 2), (kind,)) for kind, n in texts.items()}
     calls = [Background(server, long_story.format(texts[kind] // 2) % f"'{kind}'") for kind in 2 * list(sizes)]

@@ -201,8 +201,7 @@ bench_attention(const Kernels *kernels, KvType type, uint32_t head_dim, uint32_t
 	kernels->attention_queries(type, work.q, n_rows, head_dim, NULL);
 	seconds = best_seconds(5, attention_work, &work) / repeat;
 	printf("attention %-8s %-4s head %3u, %2u rows, %4u blocks: %6.1f GB/s %6.1f GFLOP/s\n", kernels->name,
-		   type == KV_Q8_0 ? "q8_0" : "f16", head_dim, n_rows, n_blocks,
-		   2.0 * (double) bytes * n_blocks / seconds * 1e-9,
+		   kv_type_name(type), head_dim, n_rows, n_blocks, 2.0 * (double) bytes * n_blocks / seconds * 1e-9,
 		   4.0 * head_dim * n_rows * n_blocks * KV_BLOCK_POSITIONS / seconds * 1e-9);
 	free(work.k);
 	free(work.v);
@@ -317,7 +316,7 @@ bench_kernels(const char *isa, const char *only)
 	printf("\n");
 	if (!only)
 		bench_vectors(kernels);
-	for (int type = KV_F16; !only && type <= KV_Q8_0; type += KV_Q8_0 - KV_F16)
+	for (int type = 0; !only && type < N_KV_TYPES; type++)
 		for (uint32_t head_dim = 64; head_dim <= 128; head_dim *= 2)
 		{
 			bench_attention(kernels, (KvType) type, head_dim, 1, 16, 200);

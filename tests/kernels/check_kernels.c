@@ -998,6 +998,155 @@ round_beside_outliers(const float *x, const KeyOutliers *outliers, bool is_key, 
 	}
 }
 
+/* A head times Hadamard's matrix over its root, as the definition has it, in pieces of a power of two. */
+static void
+rotate_plainly(const double *x, uint32_t head_dim, double *out)
+{
+	uint32_t piece = head_dim & -head_dim;
+
+	for (uint32_t d = 0; d < head_dim; d++)
+	{
+		out[d] = 0;
+		for (uint32_t j = 0; j < piece; j++)
+			out[d] += (__builtin_popcount(j & d % piece) % 2 ? -1 : 1) * x[d / piece * piece + j] / sqrt(piece);
+	}
+}
+
+static void
+rotating_is_hadamards_and_undoes_itself(void **state)
+{
+	static const uint32_t head_dims[] = {16, 48, 64, 80, 96, 112, 128, 256};
+
+	(void) state;
+	for (size_t i = 0; i < n_isas; i++)
+		for (size_t h = 0; kernels_by_name(isa_names[i]) && h < 8; h++)
+		{
+			const Kernels *kernels = kernels_by_name(isa_names[i]), *portable = kernels_by_name("portable");
+			uint32_t n = head_dims[h];
+			float *x = random_floats(n), *y = allocate(n * 4), *z = allocate(n * 4);
+			double in[256], expected[256];
+
+			memcpy(y, x, n * 4);
+			memcpy(z, x, n * 4);
+			for (uint32_t d = 0; d < n; d++)
+				in[d] = x[d];
+			rotate_plainly(in, n, expected);
+			kernels->attention_output(KV_Q4, y, n);
+			portable->attention_output(KV_Q4, z, n);
+			assert_same(y, z, n * 4, "attention_output", isa_names[i]);
+			for (uint32_t d = 0; d < n; d++)
+				assert_true(fabs(y[d] - expected[d]) < 1e-5);
+			kernels->attention_output(KV_Q4, y, n);
+			for (uint32_t d = 0; d < n; d++)
+				assert_true(fabs(y[d] - x[d]) < 1e-5);
+			/* other types have nothing to undo */
+			memcpy(y, x, n * 4);
+			for (int type = 0; type < N_KV_TYPES; type++)
+				if (type != KV_Q4)
+					kernels->attention_output((KvType) type, y, n);
+			assert_same(x, y, n * 4, "attention_output of other types", isa_names[i]);
+			free(x);
+			free(y);
+			free(z);
+		}
+}
+
+/* Dimension d of position p in a slice of four bits, as kernels.h describes it. */
+static double
+four_bits(const uint8_t *slice, bool is_key, uint32_t p, uint32_t d)
+{
+	static const int8_t values[16] = {-127, -104, -83, -65, -49, -35, -22, -10, 1, 13, 25, 38, 53, 69, 89, 113};
+	uint32_t i = d % 32;
+	uint8_t both;
+	uint16_t scale;
+
+	if (is_key)
+	{
+		slice += d / 32 * 576;
+		both = slice[64 + i % 16 / 4 * 128 + p * 4 + i % 4];
+	}
+	else
+		both = slice[64 + d / 32 * 512 + p / 4 * 64 + i % 16 * 4 + p % 4];
+	memcpy(&scale, slice + 2 * p, 2);
+	return f16_to_f32(scale) * (double) values[i < 16 ? both & 15 : both >> 4];
+}
+
+/* A key, value or query without its outliers, finite and rotated. */
+static void
+rotate_beside_outliers(const float *x, const KeyOutliers *outliers, uint32_t head_dim, float *out)
+{
+	for (uint32_t d = 0; d < head_dim; d++)
+		out[d] = clamp_to_cache(x[d]);
+	for (uint32_t i = 0; outliers && i < outliers->n; i++)
+		out[outliers->dims[i]] = 0;
+	kernels_by_name("portable")->attention_output(KV_Q4, out, head_dim);
+}
+
+/* What is kept of a head in four bits is near what it was: within half of the largest gap between two values, and what
+ * rounding to bytes first and a scale in F16 may add. */
+static void
+assert_four_bits_near(const AttentionCase *c, bool is_key, uint32_t p)
+{
+	uint32_t share = is_key ? 32 : c->head_dim; /* dimensions of one scale */
+	float rotated[256];
+
+	rotate_beside_outliers((is_key ? c->k : c->v) + p * c->head_dim, is_key ? &c->outliers : NULL, c->head_dim,
+						   rotated);
+	for (uint32_t first = 0; first < c->head_dim; first += share)
+	{
+		float largest = 0;
+
+		for (uint32_t d = first; d < first + share && d < c->head_dim; d++)
+			largest = fmaxf(largest, fabsf(rotated[d]));
+		for (uint32_t d = first; d < first + share && d < c->head_dim; d++)
+		{
+			double kept = four_bits(is_key ? c->k_slice : c->v_slice, is_key, p, d);
+
+			/* the table ends at 113 on one side */
+			assert_true(fabs(kept - rotated[d]) <= largest * (14.5 / 127));
+			if (fabsf(rotated[d]) == largest)
+				assert_true(fabs(kept - rotated[d]) <= largest * 1e-3);
+		}
+	}
+}
+
+/* Row r's attention over the whole block in double, from what is kept in four bits; rotated back. */
+static void
+attend_to_four_bits(const AttentionCase *c, uint32_t r, double *out)
+{
+	const float *row = c->q + (size_t) r * c->head_dim;
+	double sum = 0, max = -1e300, score[32], q[256], rotated[256] = {0};
+	float turned[256];
+
+	rotate_beside_outliers(row, &c->outliers, c->head_dim, turned);
+	round_to_8_bits(turned, c->head_dim, 32, false, q);
+	for (uint32_t p = 0; p < 32; p++)
+	{
+		const uint8_t *apart = (const uint8_t *) c->k_slice + kv_slice_bytes(KV_Q4, c->head_dim);
+
+		assert_four_bits_near(c, true, p);
+		assert_four_bits_near(c, false, p);
+		score[p] = 0;
+		for (uint32_t d = 0; d < c->head_dim; d++)
+			score[p] += q[d] * four_bits(c->k_slice, true, p, d);
+		for (uint32_t i = 0; i < c->outliers.n; i++)
+		{
+			uint16_t half;
+
+			memcpy(&half, apart + (i * 32 + p) * 2, 2);
+			assert_int_equal(half, f32_to_f16(clamp_to_cache(c->k[p * c->head_dim + c->outliers.dims[i]])));
+			score[p] += (double) row[c->outliers.dims[i]] * f16_to_f32(half);
+		}
+		max = fmax(max, score[p]);
+	}
+	for (uint32_t p = 0; p < 32; p++)
+		sum += exp(score[p] - max);
+	for (uint32_t p = 0; p < 32; p++)
+		for (uint32_t d = 0; d < c->head_dim; d++)
+			rotated[d] += exp(score[p] - max) * four_bits(c->v_slice, false, p, d) / sum;
+	rotate_plainly(rotated, c->head_dim, out);
+}
+
 /* Row r's attention over the whole block in double, with keys, values and queries as the type keeps them. */
 static void
 attend_in_double(const AttentionCase *c, uint32_t r, double *out)
@@ -1005,6 +1154,11 @@ attend_in_double(const AttentionCase *c, uint32_t r, double *out)
 	double sum = 0, max = -1e300, score[32], q[256], k[256], v[256];
 	float row[256];
 
+	if (c->type == KV_Q4)
+	{
+		attend_to_four_bits(c, r, out);
+		return;
+	}
 	for (uint32_t d = 0; d < c->head_dim; d++)
 		q[d] = c->q[(size_t) r * c->head_dim + d];
 	if (c->type == KV_Q8_0)
@@ -1050,11 +1204,11 @@ attention_is_the_same_bits_and_right(void **state)
 
 	(void) state;
 	for (size_t h = 0; h < 5; h++)
-		for (int kind = KV_F16; kind <= KV_Q8_0 + 2; kind++)
+		for (uint32_t kind = 0; kind < N_KV_TYPES + 4; kind++)
 		{
-			/* keys in eight bits with no outliers, one pair, two pairs */
-			int type = kind < KV_Q8_0 ? kind : KV_Q8_0;
-			uint32_t n_outliers = kind < KV_Q8_0 ? 0 : (uint32_t) (kind - KV_Q8_0) * 2;
+			/* each type, and keys of quantized ones with a pair of outliers, and with two */
+			uint32_t type = kind < N_KV_TYPES ? kind : kind % 2 ? KV_Q8_0 : KV_Q4;
+			uint32_t n_outliers = kind < N_KV_TYPES ? 0 : kind < N_KV_TYPES + 2 ? 2 : 4;
 			const Kernels *portable = kernels_by_name("portable");
 			uint64_t seed = random_state;
 			AttentionCase c = attention_case(portable, head_dims[h], (KvType) type, n_outliers);
@@ -1092,9 +1246,10 @@ attention_is_the_same_bits_and_right(void **state)
 			/* a value outside of F16 was clamped, NaN is 0; eight bits round weights too, by up to 7e-4 of other seeds
 			 */
 			attend_in_double(&c, 8, exact);
+			portable->attention_output((KvType) type, out + (size_t) 8 * c.head_dim, c.head_dim);
 			for (uint32_t d = 0; d < c.head_dim; d++)
 				assert_true(fabs(exact[d] - out[(size_t) 8 * c.head_dim + d] / states[8].sum) <
-							(type == KV_Q8_0 ? 1e-3 : 1e-4));
+							(kv_type_is_quantized((KvType) type) ? 1e-3 : 1e-4));
 			assert_true(states[4].sum == 0 && states[4].max == -INFINITY);
 			attention_free(&c);
 			free(out);
@@ -1348,6 +1503,7 @@ main(int argc, char **argv)
 		cmocka_unit_test(extreme_quants_do_not_saturate),
 		cmocka_unit_test(vector_operations_are_the_same_bits),
 		cmocka_unit_test(argmax_takes_the_first_and_no_nan),
+		cmocka_unit_test(rotating_is_hadamards_and_undoes_itself),
 		cmocka_unit_test(attention_is_the_same_bits_and_right),
 		cmocka_unit_test(attention_over_many_blocks_is_right),
 		cmocka_unit_test(merging_equals_one_pass),

@@ -67,6 +67,14 @@ def write(source, target):
     demo_model.write_gguf(target, values, out)
 
 
+def write_float(source, target):
+    """Write the demo model in F32 in its own shape."""
+    with open(source, "rb") as file:
+        values, tensors = demo_model.read_gguf(file.read())
+    values["general.file_type"] = (demo_model.U32, struct.pack("<I", F32))
+    demo_model.write_gguf(target, values, [(name, dims, F32, dequantize(kind, data).tobytes()) for name, dims, kind, data in tensors])
+
+
 def texts():
     """Three pieces of real text of some 600 tokens each, written for this; without special tokens, which llama-results takes for plain text."""
     found = []

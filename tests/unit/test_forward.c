@@ -628,8 +628,10 @@ error_of_cache(Model *model, KvType type, const int32_t *tokens, uint32_t n, con
 	return error;
 }
 
+/* A type of few bits costs with outliers what it costs without, since they stand apart; times: how many times as much
+ * it would cost if they did not. */
 static void
-outliers_of_keys_do_not_spoil_eight_bits(void **state)
+check_outliers(KvType type, double times)
 {
 	enum
 	{
@@ -641,10 +643,9 @@ outliers_of_keys_do_not_spoil_eight_bits(void **state)
 	double *expected = calloc((size_t) N * TINY_VOCAB, sizeof *expected), plain, halves, apart, together;
 	float *biases;
 
-	(void) state;
 	assert_null(model->key_outliers);
 	reference_logits(model, tokens, N, expected);
-	plain = error_of_cache(model, KV_Q8_0, tokens, N, expected);
+	plain = error_of_cache(model, type, tokens, N, expected);
 	biases = give_key_outliers(model);
 	for (uint32_t i = 0; i < model->hyper.n_layers * model->hyper.n_kv_heads; i++)
 	{
@@ -654,19 +655,27 @@ outliers_of_keys_do_not_spoil_eight_bits(void **state)
 	}
 	reference_logits(model, tokens, N, expected);
 	halves = error_of_cache(model, KV_F16, tokens, N, expected);
-	apart = error_of_cache(model, KV_Q8_0, tokens, N, expected);
+	apart = error_of_cache(model, type, tokens, N, expected);
 	free(model->key_outliers);
 	model->key_outliers = NULL;
-	together = error_of_cache(model, KV_Q8_0, tokens, N, expected);
-	print_message("max error / RMS of logits: without outliers %.4f, with %.4f (F16 %.4f), were they not apart %.4f\n",
-				  plain, apart, halves, together);
-	/* what eight bits cost without outliers, and what F16 costs with them */
+	together = error_of_cache(model, type, tokens, N, expected);
+	print_message("%s, max error / RMS of logits: without outliers %.4f, with %.4f (F16 %.4f), not apart %.4f\n",
+				  kv_type_name(type), plain, apart, halves, together);
+	/* what the type costs without outliers, and what F16 costs with them */
 	assert_true(apart < 1.5 * plain + 1.5 * halves);
-	assert_true(together > 4 * apart);
+	assert_true(together > times * apart);
 	free(biases);
 	free(tokens);
 	free(expected);
 	model_close(model);
+}
+
+static void
+outliers_of_keys_do_not_spoil_few_bits(void **state)
+{
+	(void) state;
+	check_outliers(KV_Q8_0, 4);
+	check_outliers(KV_Q4, 2);
 }
 
 static void
@@ -792,6 +801,8 @@ logits_do_not_depend_on_chunks_threads_or_instructions(void **state)
 	check_same_logits(TENSOR_Q4_K, KV_Q8_0, false, false);
 	check_same_logits(TENSOR_Q4_0, KV_Q8_0, false, true);
 	check_same_logits(TENSOR_Q4_0, KV_F32, 0, false);
+	check_same_logits(TENSOR_Q8_0, KV_Q4, true, false);
+	check_same_logits(TENSOR_Q4_0, KV_Q4, false, true);
 }
 
 static void
@@ -812,6 +823,7 @@ logits_of_hybrids_do_not_depend_on_chunks_threads_or_instructions(void **state)
 	check_same_logits(TENSOR_Q8_0, KV_F16, TINY_HYBRID, false);
 	check_same_logits(TENSOR_F32, KV_F16, TINY_HYBRID | TINY_ONE_HEAD, false);
 	check_same_logits(TENSOR_Q4_K, KV_Q8_0, TINY_HYBRID | TINY_EXPERTS, false);
+	check_same_logits(TENSOR_Q8_0, KV_Q4, TINY_HYBRID, false);
 	check_same_logits_of(TENSOR_F32, KV_F16, STATE_F16, TINY_HYBRID | TINY_EXPERTS | TINY_NEXT, false);
 	check_same_logits_of(TENSOR_Q4_0, KV_F16, STATE_F16, TINY_HYBRID, false);
 }
@@ -1009,6 +1021,7 @@ logits_are_the_same_bits_with_1_to_64_threads(void **state)
 		KvType kv_type;
 	} models[] = {{0, TENSOR_Q4_0, KV_F16},
 				  {TINY_QWEN3, TENSOR_Q4_K, KV_Q8_0},
+				  {TINY_QWEN3, TENSOR_Q4_0, KV_Q4},
 				  {TINY_EXPERTS, TENSOR_Q6_K, KV_F16},
 				  {TINY_HYBRID | TINY_EXPERTS, TENSOR_Q8_0, KV_F16}};
 	const bool all = getenv("QWEN_TEST_ALL_THREADS") != NULL;
@@ -1110,19 +1123,19 @@ largest_difference(const float *a, const float *b, size_t n)
 	return largest;
 }
 
-/* A cache of 8 bits changes logits by about what its rounding is worth; of 16 by far less. */
+/* A cache of 8 or 4 bits changes logits by about what its rounding is worth; of 16 by far less. */
 static void
 cache_types_stay_near_f32(void **state)
 {
-	static const double limits[] = {[KV_F16] = 5e-3, [KV_F32] = 0, [KV_Q8_0] = 1e-1};
+	static const double limits[] = {[KV_F16] = 5e-3, [KV_F32] = 0, [KV_Q8_0] = 1e-1, [KV_Q4] = 1};
 	TinyModel shape = {true, 2, 256, 256, 8, 4, 64, 1024, false, TENSOR_F32, 9, -1};
 	Model *model = tiny_model(&shape);
 	int32_t *tokens = make_tokens(300, 5);
-	float *logits[3];
+	float *logits[N_KV_TYPES];
 	double squares = 0;
 
 	(void) state;
-	for (int type = KV_F16; type <= KV_Q8_0; type++)
+	for (int type = 0; type < N_KV_TYPES; type++)
 	{
 		Engine engine = make_engine(model, 2, (KvType) type);
 
@@ -1131,7 +1144,7 @@ cache_types_stay_near_f32(void **state)
 	}
 	for (size_t i = 0; i < 300 * TINY_VOCAB; i++)
 		squares += (double) logits[KV_F32][i] * logits[KV_F32][i];
-	for (int type = KV_F16; type <= KV_Q8_0; type++)
+	for (int type = 0; type < N_KV_TYPES; type++)
 	{
 		double difference = largest_difference(logits[type], logits[KV_F32], 300 * TINY_VOCAB);
 
@@ -1139,7 +1152,7 @@ cache_types_stay_near_f32(void **state)
 		if (difference > limits[type] || (type != KV_F32 && difference == 0))
 			fail_msg("cache type %d: max |difference| / RMS %g", type, difference);
 	}
-	for (int type = KV_F16; type <= KV_Q8_0; type++)
+	for (int type = 0; type < N_KV_TYPES; type++)
 		free(logits[type]);
 	free(tokens);
 	model_close(model);
@@ -1348,7 +1361,7 @@ main(void)
 		cmocka_unit_test(members_beat_as_a_step_gets_on_and_not_while_it_hangs),
 		cmocka_unit_test(cache_types_stay_near_f32),
 		cmocka_unit_test(states_in_f16_stay_near_f32_in_half_the_room),
-		cmocka_unit_test(outliers_of_keys_do_not_spoil_eight_bits),
+		cmocka_unit_test(outliers_of_keys_do_not_spoil_few_bits),
 		cmocka_unit_test(outliers_are_told_by_biases_alone),
 		cmocka_unit_test(outliers_are_pairs_of_what_is_rotated),
 		cmocka_unit_test(logits_do_not_depend_on_neighbours),

@@ -72,7 +72,7 @@ what_is_wrong_is_said_with_its_place(void **state)
 	expect_refused("a=b {context}", "at byte 6: settings look like \"name=value\"");
 	expect_refused("a=b {context=}", "context is \"\"");
 	expect_refused("a=b {context=64, context=128}", "at byte 18: context stands twice");
-	expect_refused("a=b {kv_cache_type=q4_0}", "kv_cache_type is \"q4_0\", not one of f16, q8_0, f32");
+	expect_refused("a=b {kv_cache_type=q4_0}", "kv_cache_type is \"q4_0\", not one of f16, q8_0, q4, f32");
 	expect_refused("a=b {state_type=q8_0}", "state_type is \"q8_0\", not one of f32, f16");
 	expect_refused("a=b {state_type=bf16}",
 				   "not one of f32, f16; in bf16, which has eight bits, what a state gives is off by 2 %");
@@ -115,6 +115,7 @@ what_is_written_is_read_again(void **state)
 		"a=b {context=16777216, rope_scaling=linear, rope_factor=1023.9999, rope_original_context=16777216, "
 		"kv_cache_type=q8_0, huge_pages=try, threads=256, state_type=f16}",
 		"a=b {rope_scaling=yarn, rope_factor=1.0000001, kv_cache_type=f32, huge_pages=on}",
+		"a=b {kv_cache_type=q4}",
 	};
 
 	(void) state;
@@ -254,6 +255,8 @@ what_is_not_set_is_as_for_all(void **state)
 	(void) state;
 	assert_int_equal(model_terms_kv_type(settings_of("a=b"), KV_F32), KV_F32);
 	assert_int_equal(model_terms_kv_type(settings_of("a=b {kv_cache_type=q8_0}"), KV_F32), KV_Q8_0);
+	assert_int_equal(model_terms_kv_type(settings_of("a=b {kv_cache_type=q4}"), KV_F32), KV_Q4);
+	assert_int_equal(model_terms_kv_type(settings_of("a=b {kv_cache_type=f32}"), KV_F16), KV_F32);
 	assert_int_equal(model_terms_kv_type(settings_of("a=b {kv_cache_type=f16}"), KV_F32), KV_F16);
 	assert_int_equal(model_terms_state_type(settings_of("a=b"), STATE_F16), STATE_F16);
 	assert_int_equal(model_terms_state_type(settings_of("a=b {state_type=f32}"), STATE_F16), STATE_F32);

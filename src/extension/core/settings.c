@@ -44,7 +44,7 @@ int qwen_on_error = QWEN_ON_ERROR_RAISE;
 bool qwen_batch_plans = true;
 
 static const struct config_enum_entry kv_cache_types[] = {
-	{"f16", 0, false}, {"q8_0", 2, false}, {"f32", 1, false}, {NULL, 0, false}};
+	{"f16", 0, false}, {"q8_0", 2, false}, {"q4", 3, false}, {"f32", 1, false}, {NULL, 0, false}};
 /* the hidden one is there to be refused with a reason */
 static const struct config_enum_entry state_types[] = {
 	{"f32", QWEN_STATE_F32, false}, {"f16", QWEN_STATE_F16, false}, {"bf16", QWEN_STATE_BF16, true}, {NULL, 0, false}};

@@ -337,9 +337,10 @@ check_contexts(const QwenShared *shared, StringInfo checks, Health *worst)
 		return;
 	appendStringInfo(&message, "; the KV cache holds %llu MB", (unsigned long long) (total >> 20));
 	add_check(checks, worst, "contexts", wanted_more ? DEGRADED : HEALTHY, message.data,
-			  wanted_more ? "Raise qwen.kv_cache_size, or set kv_cache_type=q8_0 or a smaller context for the model in "
-							"qwen.models."
-						  : NULL);
+			  wanted_more
+				  ? "Raise qwen.kv_cache_size, or set kv_cache_type=q8_0 or q4 or a smaller context for the model in "
+					"qwen.models."
+				  : NULL);
 }
 
 /*
