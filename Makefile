@@ -373,7 +373,7 @@ check-sanitize: deps model
 	@$(MAKE) --no-print-directory check-threads
 
 # clang, whose ThreadSanitizer knows every synchronization that is used here
-THREADED := forward scheduler scheduler_random loader desk kept_memory
+THREADED := forward phases scheduler scheduler_random loader desk kept_memory
 THREADS_BUILD := B=build/threads SANITIZE=1 CC=clang CC_LOOPS=gcc WARNINGS= OPTIMIZE=-O1 HARDENING= \
 	INSTRUMENT='-fsanitize=thread -fno-omit-frame-pointer' UNIT_TESTS='$(THREADED:%=build/threads/tests/unit/test_%)'
 check-threads: deps

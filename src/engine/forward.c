@@ -88,9 +88,10 @@ create_buffers(Forward *f)
 	f->scratch = calloc((size_t) f->n_threads, sizeof *f->scratch);
 	f->n_items = calloc(f->plan.n_phases, sizeof *f->n_items);
 	f->progress = (PhaseProgress *) allocate_floats(f->plan.n_phases * sizeof *f->progress / sizeof(float));
+	f->shares = (MemberShare *) allocate_floats((size_t) f->n_threads * sizeof *f->shares / sizeof(float));
 	ok = ok && f->cosines && f->sines && f->panels && f->row_positions && f->row_rotary_positions && f->row_sequences &&
 		 f->logit_rows && f->first_logits && f->first_rows && f->row_is_finite && f->adapter_rows && f->split_states &&
-		 f->split_outs && f->scratch && f->n_items && f->progress;
+		 f->split_outs && f->scratch && f->n_items && f->progress && f->shares;
 	for (int t = 0; ok && t < f->n_threads; t++)
 		ok = create_scratch(f, &f->scratch[t]);
 	return ok;
@@ -146,6 +147,7 @@ forward_destroy(Forward *f)
 	}
 	free(f->scratch);
 	free_floats(f->progress);
+	free_floats(f->shares);
 	free(f->n_items);
 	for (int i = 0; i < N_ROW_BUFFERS; i++)
 		free_floats(f->rows[i].rows);
@@ -202,7 +204,12 @@ static void
 step_work(void *argument, int thread)
 {
 	Forward *f = argument;
-	Member member = {f, &f->scratch[thread], thread == 0 ? f->times : NULL, 0, UINT32_MAX, UINT32_MAX, 0, 0};
+	Member member = {.forward = f,
+					 .scratch = &f->scratch[thread],
+					 .times = thread == 0 ? f->times : NULL,
+					 .number = (uint32_t) thread,
+					 .prepared = UINT32_MAX,
+					 .lowered = UINT32_MAX};
 
 	phases_run(&member);
 	member.scratch->waited_ns = member.waited_ns;
@@ -236,12 +243,14 @@ reset_phases(Forward *f)
 	{
 		const PlanPhase *phase = &f->plan.phases[i];
 
-		f->n_items[i] = phase->items(f, phase->argument);
+		f->n_items[i] = phase->items ? phase->items(f, phase->argument) : 0;
 		atomic_store_explicit(&f->progress[i].n_taken, 0, memory_order_relaxed);
 		atomic_store_explicit(&f->progress[i].n_done, 0, memory_order_relaxed);
 		atomic_store_explicit(&f->progress[i].n_low_taken, 0, memory_order_relaxed);
 		atomic_store_explicit(&f->progress[i].n_low_done, 0, memory_order_relaxed);
 	}
+	for (int t = 0; t < f->n_threads; t++)
+		atomic_store_explicit(&f->shares[t].taken, 0, memory_order_relaxed);
 }
 
 /* Lay out the rows of one sequence behind those that are there. */

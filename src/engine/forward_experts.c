@@ -195,16 +195,6 @@ prepare_rows(Member *member, const void *argument, uint32_t first, uint32_t end)
 	}
 }
 
-/* Items of the six phases behind the routing, which knows them: gathering, adapters' part of gate and up, gate and up,
- * the middle, adapters' part of down, down. */
-static uint32_t
-set_by_routing(const Forward *f, const void *argument)
-{
-	(void) f;
-	(void) argument;
-	return 0;
-}
-
 static uint32_t
 one_item(const Forward *f, const void *argument)
 {
@@ -235,6 +225,8 @@ route(Member *member, const void *argument, uint32_t first, uint32_t end)
 		weigh(hyper, logits, chosen, experts->weights + (size_t) r * experts->n_chosen);
 	}
 	order_pairs(experts, f->n_rows, hyper->n_experts);
+	/* of the six phases behind this one: gathering, adapters' part of gate and up, gate and up, the middle, adapters'
+	 * part of down, down */
 	n_items[0] = experts->n_in_use < n_pairs ? experts->n_in_use : 0; /* none has several rows */
 	n_items[1] = any_adapter_changes(f, about->roles, 2) ? n_pairs : 0;
 	n_items[2] = experts->n_in_use * packed_n_tiles(hyper->expert_ffn);
@@ -604,12 +596,12 @@ plan_experts(Forward *f, uint32_t layer_index)
 	plan_add(f, STEP_PREPARE, all_rows, prepare_rows, experts);
 	plan_add_product(f, &router);
 	plan_add(f, STEP_PREPARE, one_item, route, experts);
-	plan_add(f, STEP_PREPARE, set_by_routing, gather_inputs, experts);
-	plan_add(f, STEP_PRODUCTS, set_by_routing, lower_gate_up, experts);
-	plan_add(f, STEP_PRODUCTS, set_by_routing, multiply_gate_up, experts);
-	plan_add(f, STEP_PREPARE, set_by_routing, quantize_middle, experts);
-	plan_add(f, STEP_PRODUCTS, set_by_routing, lower_down, experts);
-	plan_add(f, STEP_PRODUCTS, set_by_routing, multiply_down, experts);
+	plan_add(f, STEP_PREPARE, NULL, gather_inputs, experts);
+	plan_add(f, STEP_PRODUCTS, NULL, lower_gate_up, experts);
+	plan_add(f, STEP_PRODUCTS, NULL, multiply_gate_up, experts);
+	plan_add(f, STEP_PREPARE, NULL, quantize_middle, experts);
+	plan_add(f, STEP_PRODUCTS, NULL, lower_down, experts);
+	plan_add(f, STEP_PRODUCTS, NULL, multiply_down, experts);
 	if (hyper->shared_ffn > 0)
 		plan_shared(f, layer);
 	plan_add(f, STEP_PREPARE, sum_items, sum_rows, NULL);

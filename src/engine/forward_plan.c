@@ -23,6 +23,12 @@ plan_keep(Forward *f, const void *argument, size_t bytes)
 void
 plan_add(Forward *f, StepPart part, PhaseItems items, PhaseWork work, const void *argument)
 {
+	plan_add_fetching(f, part, items, work, NULL, argument);
+}
+
+void
+plan_add_fetching(Forward *f, StepPart part, PhaseItems items, PhaseWork work, PhaseFetch fetch, const void *argument)
+{
 	Plan *plan = &f->plan;
 
 	if (plan->n_phases == plan->n_allocated)
@@ -38,7 +44,7 @@ plan_add(Forward *f, StepPart part, PhaseItems items, PhaseWork work, const void
 		plan->phases = phases;
 		plan->n_allocated = n;
 	}
-	plan->phases[plan->n_phases++] = (PlanPhase){part, items, work, argument};
+	plan->phases[plan->n_phases++] = (PlanPhase){part, items, work, fetch, argument};
 }
 
 const RowBuffer *

@@ -2,10 +2,11 @@
  * forward_private.h - the plan of a model's layers and the step's state, shared by forward*.c only.
  *
  * When a model is opened, its layers become a plan: a list of phases, each with what it works on (forward_plan.c). A
- * step is that list, which every member of the team walks through. The items of a phase are handed out by a counter,
- * and a phase is over when all its items are done: not when all members have come by. So a member that the system has
- * taken off its processor holds up the others only with the items it had in hand; when it is back it finds the phases
- * over and catches up. A member touches data only while it holds an item of the phase at hand.
+ * step is that list, which every member of the team walks through. The items of a phase are shared out, half of them
+ * beforehand (forward_phase.c), and a phase is over when all its items are done: not when all members have come by. So
+ * a member that the system has taken off its processor holds up the others only with the items it had in hand; when it
+ * is back it finds the phases over and catches up. A member touches data only while it holds an item of the phase at
+ * hand.
  */
 #ifndef QWEN_FORWARD_PRIVATE_H
 #define QWEN_FORWARD_PRIVATE_H
@@ -38,31 +39,41 @@ typedef struct ThreadScratch
 	float *keys;        /* [STATE_ROWS][MODEL_MAX_DELTA_DIM + 2 DELTA_COLUMNS]: rows that count after all */
 } ThreadScratch;
 
-/* How far a phase is in the step at hand. Written by all members: items handed out and items done; of a product also
- * those of its adapters (forward_adapters.c). */
+/* How far a phase is in the step at hand. Written by all members: items handed out behind the first shares, and items
+ * done; of a product also those of its adapters (forward_adapters.c). */
 typedef struct PhaseProgress
 {
 	_Alignas(64) atomic_uint n_taken;
-	atomic_uint n_done;
-	atomic_uint n_low_taken, n_low_done;
+	atomic_uint n_low_taken;
+	_Alignas(64) atomic_uint n_done; /* what all look at who wait stands apart from what those change who do not */
+	atomic_uint n_low_done;
 } PhaseProgress;
+
+/* The first share of a member in the phase at hand, which others take when it is not there. */
+typedef struct MemberShare
+{
+	_Alignas(64) atomic_uint taken; /* the last phase in which it was taken, plus 1; a step begins with 0 */
+} MemberShare;
 
 typedef struct Member Member;
 typedef struct Experts Experts;
 
-/* How many items a phase has in the step at hand, as far as that is known before it; 0: nothing to do, the phase is
- * left out, unless an earlier one gives it items (Forward.n_items). */
+/* How many items a phase has in the step at hand; 0: nothing to do, the phase is left out. */
 typedef uint32_t (*PhaseItems)(const Forward *forward, const void *argument);
 
 /* Do items first … end-1 of a phase. */
 typedef void (*PhaseWork)(Member *member, const void *argument, uint32_t first, uint32_t end);
 
+/* Ask for what an item of a phase reads that is in memory since before the step. */
+typedef void (*PhaseFetch)(const Forward *forward, const void *argument, uint32_t item);
+
 /* One phase of the plan. */
 typedef struct PlanPhase
 {
-	StepPart part; /* whose time it takes */
-	PhaseItems items;
+	StepPart part;    /* whose time it takes */
+	PhaseItems items; /* NULL: an earlier phase gives it its items within the step */
 	PhaseWork work;
+	PhaseFetch fetch;     /* or NULL */
 	const void *argument; /* what the phase is about: part of the plan, never written to */
 } PlanPhase;
 
@@ -158,6 +169,7 @@ struct Forward
 	Experts *experts; /* NULL: the model has none */
 	ThreadScratch *scratch;
 	PhaseProgress *progress; /* [plan.n_phases] */
+	MemberShare *shares;     /* [n_threads] */
 	uint32_t *n_items;       /* [plan.n_phases] in the step at hand; beside each other, as most are only looked at */
 	bool *row_is_finite;     /* [max_rows] */
 	bool *takes_adapters;    /* [n_roles]: matrices whose products look for them */
@@ -197,6 +209,7 @@ struct Member
 	Forward *forward;
 	ThreadScratch *scratch;
 	StepTimes *times;   /* the first member's: the step's, or NULL */
+	uint32_t number;    /* of n_members */
 	uint32_t phase;     /* the one at hand */
 	uint32_t prepared;  /* the phase that the private rows and panels were prepared for */
 	uint32_t lowered;   /* the phase whose input all members have multiplied with adapters' rows */
@@ -231,8 +244,13 @@ extern void plan_free(Plan *plan);
 /* Copy what phases are about into the plan; NULL when memory has run out, which layers_plan will find. */
 extern const void *plan_keep(Forward *forward, const void *argument, size_t bytes);
 
-/* The next phase. argument: from plan_keep, or NULL. */
+/* The next phase. argument: from plan_keep, or NULL. items: NULL where an earlier phase gives them (Forward.n_items).
+ */
 extern void plan_add(Forward *forward, StepPart part, PhaseItems items, PhaseWork work, const void *argument);
+
+/* The same of a phase whose first bytes are worth asking for before it begins. */
+extern void plan_add_fetching(Forward *forward, StepPart part, PhaseItems items, PhaseWork work, PhaseFetch fetch,
+							  const void *argument);
 
 /* A row buffer that is at least so wide. */
 extern const RowBuffer *plan_rows(Forward *forward, RowsName name, uint32_t width);
