@@ -297,7 +297,40 @@ is_combined(const SchemaNode *node)
 		   node->condition != NO_NODE || node->not != NO_NODE;
 }
 
-/* Objects whose schema names members and says nothing of others have no others (CLOSE_OBJECTS). */
+static bool
+has_property(const SchemaNode *node, uint32_t name)
+{
+	for (uint32_t i = 0; i < node->properties.n; i++)
+		if (node->properties.at[2 * i] == name)
+			return true;
+	return false;
+}
+
+/* Have an object no members but those that it names. What it requires it names, too: anything, where nothing is said of
+ * it. */
+static void
+close_object(const Schema *schema, SchemaNode *node)
+{
+	WordList named = {0};
+
+	list_add_all(schema->pool, &named, node->properties.at, 2 * node->properties.n);
+	for (uint32_t i = 0; i < node->required.n + node->needs.n; i++)
+	{
+		uint32_t name = i < node->required.n ? node->required.at[i] : node->needs.at[2 * (i - node->required.n) + 1];
+
+		if (has_property(node, name))
+			continue;
+		list_add(schema->pool, &named, name);
+		list_add(schema->pool, &named, schema->always);
+		node->properties = (SchemaList){named.n / 2, named.at};
+	}
+	/* more members than have names: others have to be */
+	if (!pool_failed(schema->pool) && node->min_members <= node->properties.n)
+		node->additional = schema->never;
+}
+
+/* Objects whose schema names members and says nothing of others have no others (CLOSE_OBJECTS). Of given values it says
+ * all. */
 static void
 close_objects(Schema *schema)
 {
@@ -321,8 +354,9 @@ close_objects(Schema *schema)
 	{
 		SchemaNode *node = schema->nodes[i];
 
-		if (node->json && node->properties.n > 0 && !is_open[i] && !is_combined(node) && !says_others(node))
-			node->additional = schema->never;
+		if (node->json && node->properties.n > 0 && !is_open[i] && !is_combined(node) && !says_others(node) &&
+			!node->values && !node->constant)
+			close_object(schema, node);
 	}
 }
 

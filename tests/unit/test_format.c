@@ -63,6 +63,19 @@ static const FormatCase cases[] = {
 	 "\"type\":\"object\",\"properties\":{\"x\":{}}}}},{\"properties\":{\"a\":{\"required\":[\"y\"]}}}]}}",
 	 {"{\"a\": {\"y\": 3}, \"b\": 2}", NULL},
 	 {"{\"a\": {}}", NULL}},
+	/* what is required is named; more members than have names, and given values, leave it open */
+	{"{\"type\":\"json_schema\",\"closed\":true,\"schema\":{\"type\":\"object\",\"properties\":{\"a\":{}},"
+	 "\"required\":[\"b\",\"c\",\"b\"],\"dependentRequired\":{\"a\":[\"d\",\"b\"]}}}",
+	 {"{\"b\": 1, \"c\": \"x\"}", "{\"a\": 1, \"b\": 1, \"c\": 2, \"d\": []}", NULL},
+	 {"{}", "{\"b\": 1}", "{\"b\": 1, \"c\": 2, \"e\": 3}", "{\"a\": 1, \"b\": 1, \"c\": 2}", NULL}},
+	{"{\"type\":\"json_schema\",\"closed\":true,\"schema\":{\"type\":\"object\",\"properties\":{\"a\":{}},"
+	 "\"minProperties\":2}}",
+	 {"{\"a\": 1, \"b\": 2}", NULL},
+	 {"{\"a\": 1}", NULL}},
+	{"{\"type\":\"json_schema\",\"closed\":true,\"schema\":{\"properties\":{\"a\":{}},\"enum\":[{\"a\":1,\"b\":2}"
+	 "]}}",
+	 {"{\"a\": 1, \"b\": 2}", NULL},
+	 {"{\"a\": 1}", NULL}},
 	{"{\"type\":\"json_schema\",\"closed\":true,\"schema\":{\"anyOf\":[{\"$ref\":\"#/$defs/"
 	 "d\"},{\"type\":\"null\"}],\"$defs\":{\"d\":{\"type\":\"object\",\"properties\":{\"a\":{}}}}}}",
 	 {"{\"a\": 1}", "null", NULL},
