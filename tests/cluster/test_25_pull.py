@@ -8,12 +8,14 @@ import ssl
 import subprocess
 import sys
 import threading
+import urllib.parse
 
 import pytest
 
 PROGRAM = os.path.join(os.environ.get("QWEN_TEST_SOURCE_DIR") or os.path.join(os.path.dirname(__file__), "..", ".."), "src", "pull", "qwen-pg-pull")
 CONTENT = b"GGUF" + bytes(range(256)) * 12000  # 3 MB
 SHA256 = hashlib.sha256(CONTENT).hexdigest()
+OTHER = b"GGUF another file"
 
 
 class Handler(http.server.BaseHTTPRequestHandler):
@@ -90,6 +92,29 @@ class Handler(http.server.BaseHTTPRequestHandler):
             self.send(b"", 503)
         elif kind == "busy":
             self.ranged(CONTENT, '"one"')
+        elif kind == "own-hash":
+            # what a hub redirects to names the hash of what it sends instead
+            self.send(OTHER, headers=[("X-Linked-ETag", f'"{hashlib.sha256(OTHER).hexdigest()}"')])
+        elif kind == "hub-to-liar":
+            self.send(b"", 302, headers=[("Location", "/own-hash/m.gguf"), ("X-Linked-ETag", f'"{SHA256}"')])
+        elif kind == "open-range":
+            # a range of a file whose whole length is not told, and that breaks off
+            self.send(CONTENT[: 1 << 20], 206, len(CONTENT), headers=[("Content-Range", f"bytes 0-{len(CONTENT) - 1}/*")])
+        elif kind == "says-length":
+            self.send(CONTENT, length=urllib.parse.unquote(self.path.split("/")[2], "latin-1"))
+        elif kind == "says-linked":
+            self.send(CONTENT, headers=[("X-Linked-Size", "\xb2"), ("Transfer-Encoding", "chunked")])
+        elif kind == "says-range":
+            self.send(CONTENT, 206, headers=[("Content-Range", "bytes 0-9/" + "9" * 5000)])
+        elif kind == "chunks":
+            self.send(b"-5\r\nGGUF", length=0, headers=[("Transfer-Encoding", "chunked")])
+        elif kind == "to-user":
+            self.redirect("https://user:secret@models.invalid/m.gguf")
+        elif kind == "to":
+            self.redirect(urllib.parse.unquote(self.path[4:], "latin-1"))
+        elif kind == "colours":
+            self.send_response(404, "\x1b[31mgone\x07")
+            self.end_headers()
         elif kind == "closed":
             self.send(b"", 401)
         else:
@@ -201,6 +226,7 @@ def test_room_is_looked_for_before_the_first_byte(server, tmp_path):
     ("/lying-hub/m.gguf", (), "expected 0000"),
     ("/good/m.gguf", ("--sha256", "2" * 64), "expected 2222"),
     ("/page/m.gguf", (), "no GGUF file"),
+    ("/hub-to-liar/m.gguf", (), f"expected {SHA256}"),
 ])
 def test_what_is_not_what_was_wanted_is_thrown_away(server, tmp_path, path, arguments, message):
     status, said = run(server, tmp_path, path, *arguments)
@@ -246,6 +272,34 @@ def test_where_nothing_is_fetched_from(server, tmp_path, path, message):
     status, said = run(server, tmp_path, path)
     assert status == 1 and message in said
     assert [name for name in os.listdir(tmp_path) if not name.startswith("m.gguf.part")] == []
+
+
+@pytest.mark.parametrize("path, message", [
+    ("/open-range/m.gguf", "another part"),
+    ("/says-length/%B2/m.gguf", "as a length"),
+    (f"/says-length/{'9' * 5000}/m.gguf", "are needed"),
+    (f"/says-length/{'9' * 400}/m.gguf", "are needed"),
+    ("/says-range/m.gguf", "another part"),
+    ("/chunks/m.gguf", "have arrived"),
+    ("/to/https:%2F%2F[bad/m.gguf", "no address that can be fetched"),
+    ("/to/https:%2F%2Fmodels.invalid:999999/m.gguf", "no address that can be fetched"),
+    ("/to/https:%2F%2Fmodels.invalid:abc/m.gguf", "no address that can be fetched"),
+    ("/to-user/m.gguf", "no address that can be fetched"),
+    ("https://[bad/m.gguf", "no address that can be fetched"),
+    ("https://user:secret@models.invalid/m.gguf", "no address that can be fetched"),
+    ("/good/a%0Ab.gguf", "no name for a file"),
+    ("/colours/m.gguf", "404 ?[31mgone?"),
+])
+def test_what_lies_in_headers_and_addresses_is_said_in_a_line(server, tmp_path, path, message):
+    status, said = run(server, tmp_path, path, "--tries", "2")
+    assert status == 1 and message in said and "secret" not in said
+    assert not (tmp_path / "m.gguf").exists()
+
+
+@pytest.mark.parametrize("path", ["/to/%2Fgood%2Fm m.gguf", "/to/%2Fgood%2Fm\u00e4.gguf"])
+def test_addresses_with_letters_that_must_be_quoted(server, tmp_path, path):
+    assert run(server, tmp_path, path, "--as", "m.gguf")[0] == 0
+    assert (tmp_path / "m.gguf").read_bytes() == CONTENT
 
 
 def test_a_busy_server_is_asked_again(server, tmp_path):
