@@ -50,6 +50,7 @@ ENGINE_BENCH := $(B)/tests/bench/engine_bench
 TOKENIZE_BENCH := $(B)/tests/bench/tokenize_bench
 FORMAT_BENCH := $(B)/tests/bench/format_bench
 LOAD_BENCH := $(B)/tests/bench/load_bench
+STEP_CONSTANTS := $(B)/tests/bench/step_constants
 ENCODE_STDIN := $(B)/tests/golden/tokenizer/encode_stdin
 RENDER_STDIN := $(B)/tests/golden/template/render_stdin
 FUZZ_NAMES := $(patsubst tests/fuzz/fuzz_%.c,%,$(wildcard tests/fuzz/fuzz_*.c))
@@ -59,7 +60,7 @@ SCHEDULED_LOGITS := $(B)/tests/golden/logits/scheduled_logits
 SAMPLE_STDIN := $(B)/tests/golden/sampling/sample_stdin
 WALK_STDIN := $(B)/tests/golden/formats/walk_stdin
 WALK_RANDOM := $(B)/tests/golden/formats/walk_random
-TEST_PROGRAMS := $(UNIT_TESTS) $(CHECK_KERNELS) $(ENGINE_BENCH) $(TOKENIZE_BENCH) $(FORMAT_BENCH) $(LOAD_BENCH) $(ENCODE_STDIN) $(RENDER_STDIN) $(FUZZ_REPLAYS) \
+TEST_PROGRAMS := $(UNIT_TESTS) $(CHECK_KERNELS) $(ENGINE_BENCH) $(TOKENIZE_BENCH) $(FORMAT_BENCH) $(LOAD_BENCH) $(STEP_CONSTANTS) $(ENCODE_STDIN) $(RENDER_STDIN) $(FUZZ_REPLAYS) \
 	$(HOSTILE_CLIENT) $(SCHEDULED_LOGITS) $(SAMPLE_STDIN) $(WALK_STDIN) $(WALK_RANDOM)
 
 .SECONDARY:
@@ -548,6 +549,11 @@ bench-adapters: $(ENGINE_BENCH) model bench-peer
 # and through SQL, on private servers
 bench-load bench-embed bench-rerank bench-sql bench-scale bench-spec bench-mtp bench-draft bench-conversation: $(ENGINE_BENCH) $(LOAD_BENCH) $(B)/installed model bench-peer
 	@set -o pipefail; $(PYTHON) tests/bench/bench_$(@:bench-%=%).py $(BENCH_ARGUMENTS) $(JUDGE)
+
+# a model of the step from what its parts take on one core, held against engine_bench; what it predicts for more cores
+.PHONY: bench-model
+bench-model: $(ENGINE_BENCH) $(STEP_CONSTANTS) model bench-peer
+	@set -o pipefail; $(PYTHON) tests/bench/step_model.py $(BENCH_ARGUMENTS) $(JUDGE)
 
 # text to tokens on one thread, beside Hugging Face's tokenizers
 bench-tokenize: $(TOKENIZE_BENCH)
