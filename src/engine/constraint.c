@@ -141,6 +141,7 @@ constraint_format(const Constraint *constraint)
 void
 constraint_free(Constraint *constraint)
 {
+	format_cache_release(constraint->left);
 	format_cache_release(constraint->shared);
 	token_buffer_free(&constraint->completion);
 	token_buffer_free(&constraint->taken);
@@ -229,7 +230,10 @@ renew(Constraint *constraint)
 	}
 	shared_format_settle(fresh);
 	constraint->state = state;
-	format_cache_release(worn);
+	if (!constraint->left)
+		constraint->left = worn;
+	else
+		format_cache_release(worn);
 	return true;
 }
 
@@ -386,6 +390,8 @@ constraint_begin_step(Constraint *constraint, const int32_t *guesses, uint32_t n
 	uint64_t began_ns;
 
 	constraint->n_rows = constraint->row = 0;
+	format_cache_release(constraint->left);
+	constraint->left = NULL;
 	if (!constraint->shared || constraint->is_cut)
 		return;
 	began_ns = clock_now_ns();

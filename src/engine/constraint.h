@@ -29,6 +29,7 @@ typedef struct RowMask
 typedef struct Constraint
 {
 	SharedFormat *shared; /* NULL: the answer is free */
+	SharedFormat *left;   /* in which it was when the step began: masks of rows that are still to be taken are its */
 	Tokenizer *tokenizer;
 	FormatState state;
 	bool is_open;        /* the format holds: the thinking is over, or may begin now */

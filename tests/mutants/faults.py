@@ -737,6 +737,8 @@ EXTENSION = [
           "a role's many forms drive out those of others", "unit:format_cache"),
     fault("full-forms-kept", "src/engine/constraint.c", "if (format_cache_renew(worn, constraint->role, &fresh).code != STATUS_OK)", "if (worn || format_cache_renew(worn, constraint->role, &fresh).code != STATUS_OK)",
           "answers fail where others have filled their form", "unit:format_cache"),
+    fault("left-forms-freed", "src/engine/constraint.c", "if (!constraint->left)", "if (!constraint->left && !constraint->shared)",
+          "masks of a step are freed with the form that an answer leaves in it", "unit:format_cache"),
     fault("used-forms-for-free", "src/engine/format_cache.c", "status = kept_memory_take(role, shared->bytes);", "status = kept_memory_take(role, 1);",
           "forms of requests that wait take memory without a bound", "unit:format_cache"),
     fault("submit-past-limits", "src/extension/queue/jobs.c", "limits_check_demand(&demand);", "(void) demand;", "a job that can never be done within its role's limits is queued",

@@ -196,6 +196,55 @@ answers_go_on_where_their_form_is_full(void **state)
 	}
 }
 
+/* Fill a format with names, as other answers may in the same step. */
+static void
+fill(Format *format)
+{
+	FormatState at = format_take(format, format_start(format), "{", 1);
+
+	for (int i = 0; at && format_status(format).code == STATUS_OK; i++)
+	{
+		char said[600];
+
+		(void) snprintf(said, sizeof said, "%s\"%0500d\": 1", i ? ", " : "", i);
+		at = format_take(format, at, said, strlen(said));
+	}
+}
+
+/* Rows behind a guess are drawn after the row before them was taken, for which a completion was looked for. */
+static void
+masks_of_a_step_stay_where_the_form_is_left_in_it(void **state)
+{
+	static const char object[] = "{\"type\":\"object\",\"additionalProperties\":{\"type\":\"integer\"}}";
+	const Request message = {.kind = REQUEST_GENERATE, .role = 1, .format = {object, sizeof object - 1}};
+	static Constraint constraint;
+	static Answer answer;
+	size_t length;
+	int32_t tokens[2];
+	TokenMask before;
+	const SharedFormat *first;
+
+	(void) state;
+	format_cache_forget(model);
+	assert_int_equal(constraint_init(&constraint, &place, &message, (PromptEnd){0}, true, 1 << 20).code, STATUS_OK);
+	first = constraint.shared;
+	tokens[0] = (int32_t) vocabulary_longest(shared_vocabulary(first), "{", 1, &length);
+	tokens[1] = (int32_t) vocabulary_longest(shared_vocabulary(first), "\"", 1, &length);
+	constraint_begin_step(&constraint, tokens, 1);
+	assert_int_equal(constraint.n_rows, 2);
+	before = *constraint.rows[1].mask;
+	fill(shared_format(constraint.shared));
+	assert_int_not_equal(format_status(shared_format(constraint.shared)).code, STATUS_OK);
+	assert_int_equal(constraint_take(&constraint, &answer, &tokens[0], 50).code, STATUS_OK);
+	assert_ptr_not_equal(constraint.shared, first);
+	assert_int_equal(format_cache_totals().n, 2);
+	assert_memory_equal(constraint.rows[1].mask, &before, sizeof before);
+	assert_int_equal(constraint_take(&constraint, &answer, &tokens[1], 50).code, STATUS_OK);
+	constraint_begin_step(&constraint, tokens, 0);
+	assert_int_equal(format_cache_totals().n, 1);
+	constraint_free(&constraint);
+}
+
 static void
 a_model_that_goes_takes_its_forms_along(void **state)
 {
@@ -214,6 +263,7 @@ main(void)
 		cmocka_unit_test(forms_of_a_role_do_not_drive_out_those_of_others),
 		cmocka_unit_test(forms_in_use_are_their_roles_memory),
 		cmocka_unit_test(answers_go_on_where_their_form_is_full),
+		cmocka_unit_test(masks_of_a_step_stay_where_the_form_is_left_in_it),
 		cmocka_unit_test(a_model_that_goes_takes_its_forms_along),
 	};
 	int failed;
