@@ -565,6 +565,13 @@ i_start_biased(const int16_t *pair)
 	return i_zero();
 }
 
+LANE I32x16
+i_start_ready(const int32_t *start)
+{
+	(void) start;
+	return i_zero();
+}
+
 #endif
 
 #endif

@@ -422,5 +422,10 @@ i_start_biased(const int16_t *pair)
 {
 	return i_negative_shifted(i_pair_sum(pair), 7);
 }
+LANE I32x16
+i_start_ready(const int32_t *start)
+{
+	return _mm512_set1_epi32(*start);
+}
 
 #endif

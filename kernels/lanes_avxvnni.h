@@ -37,6 +37,12 @@ i_start_biased(const int16_t *pair)
 	return i_negative_shifted(i_pair_sum(pair), 7);
 }
 
+LANE I32x16
+i_start_ready(const int32_t *start)
+{
+	return i_pair(_mm256_set1_epi32(*start), _mm256_set1_epi32(*start));
+}
+
 typedef I32x16 Dots;
 
 LANE Dots

@@ -33,6 +33,7 @@ i_start_biased(const int16_t *pair)
 {
 	return i_negative_shifted(i_pair_sum(pair), 7);
 }
+LANES_OP(I32x16, i_start_ready, (const int32_t *start), vdupq_n_s32(*start))
 
 /* Sums of two tokens from their own order to the interleaved one, and back. */
 LANE void

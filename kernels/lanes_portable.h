@@ -321,4 +321,14 @@ i_start_biased(const int16_t *pair)
 	return i_negative_shifted(i_pair_sum(pair), 7);
 }
 
+/* The same from the start itself, -128 times the sum. */
+LANE I32x16
+i_start_ready(const int32_t *start)
+{
+	I32x16 out;
+
+	LANES(i) out.v[i] = *start;
+	return out;
+}
+
 #endif

@@ -86,7 +86,9 @@ score_halves(KvType type, const void *k_slice, const float *q, const uint32_t n_
 
 	for (uint32_t first = 0; first < 4; first += n_chains)
 	{
-		EACH_HALF EACH_ROW EACH_CHAIN sums[h][r][first + c] = f_zero();
+		F32x16 chains[2][ATTENTION_GROUP][4]; /* sums themselves would be stored again and again */
+
+		EACH_HALF EACH_ROW EACH_CHAIN chains[h][r][c] = f_zero();
 		for (uint32_t d = first; d < head_dim; d += 4)
 		{
 			prefetch_share(prefetch);
@@ -99,10 +101,11 @@ score_halves(KvType type, const void *k_slice, const float *q, const uint32_t n_
 				{
 					F32x16 x = f_set(q[(size_t) r * head_dim + d + c]);
 
-					EACH_HALF sums[h][r][first + c] = f_fma(k[h], x, sums[h][r][first + c]);
+					EACH_HALF chains[h][r][c] = f_fma(k[h], x, chains[h][r][c]);
 				}
 			}
 		}
+		EACH_HALF EACH_ROW EACH_CHAIN sums[h][r][first + c] = chains[h][r][c];
 	}
 	EACH_HALF EACH_ROW f_store(scores + r * 32 + (half + h) * 16,
 							   f_add(f_add(sums[h][r][0], sums[h][r][1]), f_add(sums[h][r][2], sums[h][r][3])));
@@ -135,28 +138,45 @@ attention_scores(KvType type, const void *k_slice, const float *q, const uint32_
 }
 
 /*
- * Scores of one row to weights exp(score - max), masked positions to 0, and the row's running maximum and sum brought
- * up to date. Returns the factor by which what the row has gathered so far shrinks.
+ * Scores of n_rows (constant) rows to weights exp(score - max), masked positions to 0, and the rows' running maxima and
+ * sums brought up to date. shrink: [16], the factors by which what the rows have gathered so far shrinks, of all rows
+ * by one vector of exponentials.
  */
-LANE float
-attention_weights(float *scores, uint32_t n_valid, AttentionState *state)
+LANE void
+attention_weights(float *scores, const uint8_t *n_valid, const uint32_t n_rows, AttentionState *states, float *shrink)
 {
-	F32x16 masked = f_set(-INFINITY);
-	F32x16 low = f_first(f_load(scores), n_valid < 16 ? n_valid : 16, masked);
-	F32x16 high = f_first(f_load(scores + 16), n_valid > 16 ? n_valid - 16 : 0, masked);
-	float block_max = f_largest(f_max(low, high));
-	float max = block_max > state->max ? block_max : state->max;
-	float lanes[16];
-	F32x16 weights_low, weights_high;
+	f_store(shrink, f_zero());
+	EACH_ROW
+	{
+		F32x16 low = f_load(scores + r * 32), high = f_load(scores + r * 32 + 16);
+		float largest, max;
 
-	f_store(lanes, lanes_exp(f_set(state->max - max)));
-	weights_low = f_first(lanes_exp(f_sub(low, f_set(max))), n_valid < 16 ? n_valid : 16, f_zero());
-	weights_high = f_first(lanes_exp(f_sub(high, f_set(max))), n_valid > 16 ? n_valid - 16 : 0, f_zero());
-	f_store(scores, weights_low);
-	f_store(scores + 16, weights_high);
-	state->sum = fmaf(state->sum, lanes[0], f_sum(f_add(weights_low, weights_high)));
-	state->max = max;
-	return lanes[0];
+		if (n_valid[r] < KV_BLOCK_POSITIONS)
+		{
+			low = f_first(low, n_valid[r] < 16 ? n_valid[r] : 16, f_set(-INFINITY));
+			high = f_first(high, n_valid[r] > 16 ? n_valid[r] - 16 : 0, f_set(-INFINITY));
+		}
+		largest = f_largest(f_max(low, high));
+		max = largest > states[r].max ? largest : states[r].max;
+		shrink[r] = states[r].max - max;
+		states[r].max = max;
+	}
+	f_store(shrink, lanes_exp_below(f_load(shrink)));
+	EACH_ROW
+	{
+		F32x16 max = f_set(states[r].max);
+		F32x16 low = lanes_exp_below(f_sub(f_load(scores + r * 32), max));
+		F32x16 high = lanes_exp_below(f_sub(f_load(scores + r * 32 + 16), max));
+
+		if (n_valid[r] < KV_BLOCK_POSITIONS)
+		{
+			low = f_first(low, n_valid[r] < 16 ? n_valid[r] : 16, f_zero());
+			high = f_first(high, n_valid[r] > 16 ? n_valid[r] - 16 : 0, f_zero());
+		}
+		f_store(scores + r * 32, low);
+		f_store(scores + r * 32 + 16, high);
+		states[r].sum = fmaf(states[r].sum, shrink[r], f_sum(f_add(low, high)));
+	}
 }
 
 /*
@@ -190,6 +210,22 @@ attention_values(KvType type, const void *v_slice, const float *weights, const f
 #define QUERY_BLOCK_BYTES ACTIVATION_BLOCK_BYTES /* of a panel of one token: q[32], scale, two sums */
 #define Q8_0_TILE_STEPS 8
 
+/* In the place of a panel's two sums of a block: where integer products with stored bytes, which are q + 128, begin. */
+LANE void
+begin_query_block(uint8_t *block)
+{
+	const int16_t *sums = panel_sums(block, 1, 0);
+	int32_t start = -128 * (sums[0] + sums[1]);
+
+	memcpy(block + 36, &start, sizeof start);
+}
+
+LANE const int32_t *
+query_start(const uint8_t *block)
+{
+	return (const int32_t *) (const void *) (block + 36);
+}
+
 static void
 op_attention_queries(KvType type, float *q, uint32_t n_rows, uint32_t head_dim, const KeyOutliers *outliers)
 {
@@ -208,6 +244,8 @@ op_attention_queries(KvType type, float *q, uint32_t n_rows, uint32_t head_dim, 
 		if (type == KV_Q4)
 			rotate_head(row, head_dim);
 		op_quantize_panel(row, padded, 1, padded, (uint8_t *) q);
+		for (uint32_t b = 0; b < padded / 32; b++)
+			begin_query_block((uint8_t *) q + b * QUERY_BLOCK_BYTES);
 		if (outliers)
 			memcpy((uint8_t *) q + padded / 32 * QUERY_BLOCK_BYTES, apart, outliers->n * sizeof *apart);
 	}
@@ -242,16 +280,16 @@ biased_weights(const Weights kind, const uint8_t *steps, const uint32_t step, co
 
 /*
  * Integer sums of one pass over 8 steps of a tile (its groups from first on) with n (constant) vectors of 32 bytes at
- * x[0 … n-1], whose sums stand at pairs[…].
+ * x[0 … n-1], whose sums begin with starts[…].
  */
 LANE void
 dot_biased_tile(const Weights kind, const uint8_t *steps, const uint32_t first, const uint8_t *const *x,
-				const int16_t *const *pairs, const uint32_t n, I32x16 sums[LANE_GROUPS][2 * ATTENTION_GROUP])
+				const int32_t *const *starts, const uint32_t n, I32x16 sums[LANE_GROUPS][2 * ATTENTION_GROUP])
 {
 #pragma GCC unroll 12
 	for (uint32_t i = 0; i < n; i++)
 	{
-		I32x16 start = i_start_biased(pairs[i]);
+		I32x16 start = i_start_ready(starts[i]);
 
 		EACH_GROUP sums[g][i] = start;
 	}
@@ -299,14 +337,14 @@ attention_scores_quantized(const KvType type, const uint8_t *tile, const uint8_t
 		{
 			I32x16 sums[LANE_GROUPS][2 * ATTENTION_GROUP];
 			const uint8_t *x[2 * ATTENTION_GROUP];
-			const int16_t *pairs[2 * ATTENTION_GROUP];
+			const int32_t *starts[2 * ATTENTION_GROUP];
 
 			EACH_ROW
 			{
 				x[r] = q + r * stride;
-				pairs[r] = panel_sums(q + r * stride, 1, 0);
+				starts[r] = query_start(q + r * stride);
 			}
-			dot_biased_tile(type == KV_Q4 ? WEIGHTS_OF_KEYS : WEIGHTS_BYTES, tile + 64, first, x, pairs, n_rows, sums);
+			dot_biased_tile(type == KV_Q4 ? WEIGHTS_OF_KEYS : WEIGHTS_BYTES, tile + 64, first, x, starts, n_rows, sums);
 			EACH_GROUP
 			{
 				F32x16 scale = f_load_f16(tile + 32 * (first + g));
@@ -343,8 +381,8 @@ attention_scores_quantized(const KvType type, const uint8_t *tile, const uint8_t
 typedef struct WeightPlanes
 {
 	float scale;
+	int32_t starts[2]; /* -128 times the sum of a plane: see query_start */
 	uint8_t q[2][32];
-	int16_t sums[2][2];
 } WeightPlanes;
 
 LANE void
@@ -355,6 +393,8 @@ make_planes(const float *weights, uint32_t n_valid, const uint8_t *scales, Weigh
 		f_first(f_mul(f_load(weights + 16), f_load_f16(scales + 32)), n_valid > 16 ? n_valid - 16 : 0, f_zero());
 	float max = f_largest(f_max(f_abs(low), f_abs(high)));
 	F32x16 inverse = f_set(max > 0 ? 127.0f / max : 0.0f);
+	I32x16 sums[2];
+	int32_t both;
 
 	low = f_mul(low, inverse);
 	high = f_mul(high, inverse);
@@ -365,32 +405,37 @@ make_planes(const float *weights, uint32_t n_valid, const uint8_t *scales, Weigh
 
 		i_store_s8(planes->q[plane], a);
 		i_store_s8(planes->q[plane] + 16, b);
-		planes->sums[plane][0] = (int16_t) i_sum(i_add(a, b));
-		planes->sums[plane][1] = 0;
+		sums[plane] = i_add(a, b);
 		low = f_mul(f_sub(low, f_from_i32(a)), f_set(254.0f));
 		high = f_mul(f_sub(high, f_from_i32(b)), f_set(254.0f));
 	}
+	/* one sum for both: that of 32 bytes is far below 2^15 either way */
+	both = i_sum(i_add(sums[0], i_negative_shifted(sums[1], 16)));
+	planes->starts[0] = -128 * (int16_t) (both & 0xFFFF);
+	planes->starts[1] = 128 * ((both + 0x8000) >> 16);
 	planes->scale = max / 127.0f;
 }
 
-/* out[r] = out[r] * shrink[r] + sum over the 32 positions of weight * v, for the 32 dimensions of a tile (n_dims: 32,
- * or 16 at the end of a head). */
+/* out[r] = out[r] * shrink[r] + sum over the 32 positions of weight * v, for the 32 dimensions of a tile (n_dims,
+ * constant: 32, or 16 at the end of a head). */
 LANE void
 attention_values_quantized(const KvType type, const uint8_t *steps, const WeightPlanes *planes, const float *shrink,
-						   const uint32_t n_rows, uint32_t n_dims, uint32_t head_dim, float *out)
+						   const uint32_t n_rows, const uint32_t n_dims, uint32_t head_dim, float *out)
 {
 	EACH_PASS
 	{
 		I32x16 sums[LANE_GROUPS][2 * ATTENTION_GROUP];
 		const uint8_t *x[2 * ATTENTION_GROUP];
-		const int16_t *pairs[2 * ATTENTION_GROUP];
+		const int32_t *starts[2 * ATTENTION_GROUP];
 
+		/* else gcc keeps all weights in memory, sixteen times as long, from one tile to the next */
+		planes = (const WeightPlanes *) (const void *) load_again((const uint8_t *) planes);
 		EACH_ROW for (uint32_t plane = 0; plane < 2; plane++)
 		{
 			x[2 * r + plane] = planes[r].q[plane];
-			pairs[2 * r + plane] = planes[r].sums[plane];
+			starts[2 * r + plane] = &planes[r].starts[plane];
 		}
-		dot_biased_tile(type == KV_Q4 ? WEIGHTS_OF_VALUES : WEIGHTS_BYTES, steps, first, x, pairs, 2 * n_rows, sums);
+		dot_biased_tile(type == KV_Q4 ? WEIGHTS_OF_VALUES : WEIGHTS_BYTES, steps, first, x, starts, 2 * n_rows, sums);
 		EACH_GROUP if (16 * (first + g) < n_dims)
 		{
 			EACH_ROW
@@ -404,6 +449,23 @@ attention_values_quantized(const KvType type, const uint8_t *steps, const Weight
 	}
 }
 
+/* Rows whose planes meet a tile of values together: for more there are no registers. */
+#define PLANE_ROWS (ATTENTION_GROUP / 2)
+
+/* The same for any n_rows (constant) of a group, and the tile of dimensions from d on. */
+LANE void
+attention_tile(const KvType type, const uint8_t *v_slice, uint32_t d, const WeightPlanes *planes, const float *shrink,
+			   const uint32_t n_rows, const uint32_t n_dims, uint32_t head_dim, float *out)
+{
+	const uint32_t n_first = n_rows < PLANE_ROWS ? n_rows : PLANE_ROWS;
+	const uint8_t *steps = v_slice + 64 + d * (type == KV_Q4 ? 16 : 32);
+
+	attention_values_quantized(type, steps, planes, shrink, n_first, n_dims, head_dim, out + d);
+	if (n_rows > n_first)
+		attention_values_quantized(type, steps, planes + n_first, shrink + n_first, n_rows - n_first, n_dims, head_dim,
+								   out + (size_t) n_first * head_dim + d);
+}
+
 /* As attention_rows, for types of integers. */
 LANE void
 attention_rows_quantized(const KvType type, const uint8_t *k_slice, const uint8_t *v_slice, const float *q,
@@ -412,22 +474,22 @@ attention_rows_quantized(const KvType type, const uint8_t *k_slice, const uint8_
 {
 	Prefetch prefetch = prefetch_slice(ahead.next_k, type, head_dim, (head_dim + 31) / 32);
 	float scores[ATTENTION_GROUP * 32];
-	float shrink[ATTENTION_GROUP];
+	float shrink[16];
 	WeightPlanes planes[ATTENTION_GROUP];
+	uint32_t d = 0;
 
 	attention_scores_quantized(type, k_slice, (const uint8_t *) q, head_dim * sizeof *q, n_rows, head_dim, scores,
 							   ahead.v, n_outliers);
+	attention_weights(scores, n_valid, n_rows, states, shrink);
 	for (uint32_t r = 0; r < n_rows; r++)
-	{
-		shrink[r] = attention_weights(scores + r * 32, n_valid[r], &states[r]);
 		make_planes(scores + r * 32, n_valid[r], v_slice, &planes[r]);
-	}
-	for (uint32_t d = 0; d < head_dim; d += 32)
+	for (; d + 32 <= head_dim; d += 32)
 	{
 		prefetch_share(&prefetch);
-		attention_values_quantized(type, v_slice + 64 + d * (type == KV_Q4 ? 16 : 32), planes, shrink, n_rows,
-								   head_dim - d, head_dim, out + d);
+		attention_tile(type, v_slice, d, planes, shrink, n_rows, 32, head_dim, out);
 	}
+	if (d < head_dim)
+		attention_tile(type, v_slice, d, planes, shrink, n_rows, 16, head_dim, out);
 }
 
 /* All of one block for n_rows (constant) rows that each see at least one position. */
@@ -437,7 +499,7 @@ attention_rows(KvType type, const void *k_slice, const void *v_slice, const floa
 			   uint32_t n_outliers)
 {
 	float scores[ATTENTION_GROUP * 32];
-	float shrink[ATTENTION_GROUP];
+	float shrink[16];
 	const uint32_t n_chunks = sums_a_row(n_rows);
 	uint32_t n_seen = n_valid[0], d = 0;
 	Prefetch prefetch;
@@ -458,8 +520,7 @@ attention_rows(KvType type, const void *k_slice, const void *v_slice, const floa
 	prefetch = prefetch_slice(ahead.next_k, type, head_dim, n_seen * ((head_dim / 16 + n_chunks - 1) / n_chunks));
 	attention_scores(type, k_slice, q, n_rows, n_seen, head_dim, scores, ahead.v,
 					 kv_slice_bytes(type, head_dim) * n_seen / KV_BLOCK_POSITIONS);
-	for (uint32_t r = 0; r < n_rows; r++)
-		shrink[r] = attention_weights(scores + r * 32, n_valid[r], &states[r]);
+	attention_weights(scores, n_valid, n_rows, states, shrink);
 	for (; d + 16 * n_chunks <= head_dim; d += 16 * n_chunks)
 		attention_values(type, v_slice, scores, shrink, n_rows, n_seen, n_chunks, head_dim, d, out, &prefetch);
 	for (; d < head_dim; d += 16)

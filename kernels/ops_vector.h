@@ -5,16 +5,13 @@
  * all versions do the same operations in the same order, and give the same bits.
  */
 
-/*
- * exp(x) for x clamped to [-87, 88]: 2^n times a polynomial of degree 6 in the rest (Cephes' split of ln 2; relative
- * error below 2e-7).
- */
+/* exp(x) for x in [-87, 88]: 2^n times a polynomial of degree 6 in the rest (Cephes' split of ln 2; relative error
+ * below 2e-7). */
 LANE F32x16
-lanes_exp(F32x16 x)
+exp_of_clamped(F32x16 x)
 {
-	F32x16 clamped = f_min(f_max(x, f_set(-87.0f)), f_set(88.0f));
-	F32x16 n = f_round(f_mul(clamped, f_set(1.44269504f)));
-	F32x16 r = f_fnma(n, f_set(0.693359375f), clamped);
+	F32x16 n = f_round(f_mul(x, f_set(1.44269504f)));
+	F32x16 r = f_fnma(n, f_set(0.693359375f), x);
 	F32x16 p = f_set(1.0f / 720);
 
 	r = f_fnma(n, f_set(-2.12194440e-4f), r);
@@ -25,6 +22,20 @@ lanes_exp(F32x16 x)
 	p = f_fma(p, r, f_set(1.0f));
 	p = f_fma(p, r, f_set(1.0f));
 	return f_mul(p, f_power_of_2(i_from_f32(n)));
+}
+
+/* exp(x) for x clamped to [-87, 88]; NaN counts as the least. */
+LANE F32x16
+lanes_exp(F32x16 x)
+{
+	return exp_of_clamped(f_min(f_max(x, f_set(-87.0f)), f_set(88.0f)));
+}
+
+/* The same for x that is never above 88, as differences from a maximum. */
+LANE F32x16
+lanes_exp_below(F32x16 x)
+{
+	return exp_of_clamped(f_max(x, f_set(-87.0f)));
 }
 
 /* The sum of squares in sixteen lanes, lane i taking the elements i mod 16. */
