@@ -64,12 +64,11 @@ attention_lay_out(Forward *f)
 	f->group_heads = hyper->n_heads / hyper->n_kv_heads;
 	f->group_tokens = f->group_heads >= ATTENTION_ROWS ? 1 : ATTENTION_ROWS / f->group_heads;
 	f->item_heads = f->group_heads;
-	/* too few items for the members: smaller ones, which read keys and values more often, so no smaller than needed */
-	while (f->group_tokens > 1 && items_worth(f, longest) < wanted)
-		f->group_tokens /= 2;
+	/* Too few items for the members: their pieces, where there is room for what comes of them; then fewer tokens, and
+	 * then fewer heads, for which keys and values are read more often. */
 	f->split = f->n_pieces > 1 && f->n_rows * f->n_pieces <= f->n_split_slots && items_worth(f, longest) < wanted;
-	if (f->split)
-		f->group_tokens = 1;
+	while (f->group_tokens > 1 && items_worth(f, longest) * (f->split ? f->n_pieces : 1) < wanted)
+		f->group_tokens /= 2;
 	while (f->item_heads > 1 && items_worth(f, longest) * (f->split ? f->n_pieces : 1) * parts_of_heads(f) < n_members)
 		f->item_heads = (f->item_heads + 1) / 2;
 	/* who stores a row's key and value is one item, and here several need them */
@@ -314,15 +313,23 @@ split_slot(const Forward *f, uint32_t row, uint32_t head, uint32_t piece)
 	return ((size_t) row * f->n_pieces + piece) * f->model->hyper.n_heads + head;
 }
 
-/* One piece of an item of one token, kept for merging. */
+/* One piece of an item, kept for merging. */
 static void
 attend_split(const Forward *f, const AttentionLayer *attention, const QueryRows *rows, uint32_t piece,
 			 ThreadScratch *scratch)
 {
-	size_t slot = split_slot(f, rows->first_row, rows->first_head, piece);
+	AttentionState states[ATTENTION_ROWS];
 
 	gather_queries(f, attention, rows, scratch->q);
-	attend_piece(f, attention, rows, scratch->q, piece, &f->split_states[slot], f->split_outs + slot * f->head_dim);
+	attend_piece(f, attention, rows, scratch->q, piece, states, scratch->piece);
+	for (uint32_t t = 0; t < rows->n_tokens; t++)
+	{
+		size_t slot = split_slot(f, rows->first_row + t, rows->first_head, piece), from = (size_t) t * rows->n_heads;
+
+		memcpy(f->split_states + slot, states + from, rows->n_heads * sizeof *states);
+		memcpy(f->split_outs + slot * f->head_dim, scratch->piece + from * f->head_dim,
+			   (size_t) rows->n_heads * f->head_dim * sizeof *f->split_outs);
+	}
 }
 
 /* Phase: merge the pieces of heads first … end-1 (counted through all rows), in order. */
@@ -357,7 +364,7 @@ attend_item(const Forward *f, const AttentionLayer *attention, uint32_t item, Th
 	uint32_t per_group = per_piece * (f->split ? f->n_pieces : 1);
 	QueryRows rows = find_group(f, item / per_group);
 	uint32_t piece = item % per_group / per_piece, part = item % n_parts;
-	uint32_t last_piece = f->row_positions[rows.first_row] / PIECE_POSITIONS;
+	uint32_t last_piece = f->row_positions[rows.first_row + rows.n_tokens - 1] / PIECE_POSITIONS;
 	uint32_t end = (part + 1) * f->item_heads < f->group_heads ? (part + 1) * f->item_heads : f->group_heads;
 
 	if (f->split && piece > last_piece)

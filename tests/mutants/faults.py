@@ -425,6 +425,8 @@ ENGINE = [
     fault("last-piece-lost", "src/engine/forward_attention.c", "piece < attention_pieces_for(f->row_positions[i / n_heads] + 1); piece++)",
           "piece < attention_pieces_for(f->row_positions[i / n_heads]); piece++)", "at the first position of a piece that piece is left out",
           "unit:forward"),
+    fault("split-ends-with-its-first-row", "src/engine/forward_attention.c", "f->row_positions[rows.first_row + rows.n_tokens - 1] / PIECE_POSITIONS;",
+          "f->row_positions[rows.first_row] / PIECE_POSITIONS;", "rows that stand together over the end of a piece lack the next one", "unit:forward"),
     fault("head-of-another-group", "src/engine/forward_attention.c", "rows.first_head = rows.kv_head * f->group_heads + h;",
           "rows.first_head = rows.kv_head + h * f->group_heads;", "query heads meet the keys of another group", "unit:forward"),
     fault("norm-of-logits", "src/engine/forward_ends.c", "row_at(&f->rows[ROWS_HIDDEN], f->logit_rows[i]), f->model->output_norm,",
