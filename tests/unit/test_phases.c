@@ -30,8 +30,8 @@ typedef struct MadeStep
 	MemberShare shares[MAX_MEMBERS];
 	atomic_uint n_times[N_PHASES][MOST_ITEMS]; /* an item was done */
 	uint8_t by[N_PHASES][MOST_ITEMS];
-	uint32_t fetched[N_PHASES]; /* the item that was asked for last */
-	uint32_t numbers[N_PHASES]; /* arguments of the phases */
+	atomic_uint fetched[N_PHASES]; /* the item that was asked for last */
+	uint32_t numbers[N_PHASES];    /* arguments of the phases */
 } MadeStep;
 
 static void
@@ -56,7 +56,7 @@ note_fetch(const Forward *forward, const void *argument, uint32_t item)
 {
 	MadeStep *step = (MadeStep *) (void *) (Forward *) forward;
 
-	step->fetched[*(const uint32_t *) argument] = item;
+	atomic_store_explicit(&step->fetched[*(const uint32_t *) argument], item, memory_order_relaxed);
 }
 
 static uint32_t
