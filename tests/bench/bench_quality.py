@@ -23,7 +23,7 @@ HERE = os.path.dirname(os.path.abspath(__file__))
 sys.path.insert(0, os.path.join(HERE, "..", "tools"))
 import bench_models  # noqa: E402
 import padded_model  # noqa: E402
-from bench import processes_of  # noqa: E402
+from bench_common import processes_of  # noqa: E402
 
 
 class Quality:

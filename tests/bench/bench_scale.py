@@ -1,24 +1,25 @@
 #!/usr/bin/env python3
-"""Long contexts, many sequences and both threads, beside llama.cpp on the same file, in turn in one run.
+"""Long contexts, many sequences and both threads, beside llama.cpp and ik_llama.cpp on the same file, in turn in one run.
 
   bench_scale.py --programs FOLDER --peer FOLDER --cache FOLDER --model FILE [FILE …]
 
-"decode": tokens per second behind a context, as a share of the memory roof (bytes of weights and of keys and values), beside llama-bench -d; at 16K ours alone (the
-peer would read for minutes). "decode_long": behind 128K positions, stretched by YaRN; keys and values are 15 GB in F16, 8 in Q8_0: F16 where the machine has so much. "prefill": a prompt of 4096 tokens. "threads": decode and batches of 1 to 64 sequences (128 + 64 tokens) by two threads against one.
+"prefill": a prompt of 4,096 tokens; "decode": tokens per second behind 512 to 16,384 positions, as a share of the memory roof (bytes of weights and of keys and values). Behind 4,096 the
+peers' two figures come of one run of llama-batched-bench, so that they read the prompt once; at 16,384 ours alone (they would read for minutes). "decode_long": behind 128K positions, stretched by YaRN; keys and values are
+15 GB in F16, 8 in Q8_0: F16 where the machine has so much. "threads": decode and batches of 1 to 64 sequences (128 + 64 tokens) by two threads against one. --quick: 4,096 and 64 sequences alone.
 """
 import os
 
 import bench_common as common
-from bench_common import emit, median, median_ratio
+from bench_common import emit, figures, in_turn, median, median_ratio
 
-CONTEXTS, PEER_CONTEXTS, PROMPT = (512, 4096, 16384), (512, 4096), 4096
+LONG = 4096
 SEQUENCES = (1, 8, 32, 64)
 LONG_CONTEXT, LONG_SETTINGS = 131072, "context=163840, rope_scaling=yarn, rope_factor=4"
 F16_BYTES, OTHERS_BYTES = 15.4e9, 3e9  # of that context in the 0.6B shape, and what is left to the rest of the machine
 
 
 def decode(a, path, context, threads, n=32, more=()):
-    return common.ours(a, "engine_bench", path, "--threads", str(threads), "--repeat", "2", "--decode", str(n), "--context", str(context), *more)
+    return common.ours(a, "engine_bench", path, "--threads", str(threads), "--repeat", "2", "--huge-pages", "--decode", str(n), "--context", str(context), *more)
 
 
 def available_bytes():
@@ -34,25 +35,24 @@ def scale_long(a, inside):
 
 
 def scale_contexts(a, inside):
-    path, name = a.peer + inside, os.path.basename(inside)
-    for context in CONTEXTS:
-        runs, theirs = [], []
-        for _ in range(a.rounds):
-            runs.append(decode(a, path, context, a.threads))
-            if context in PEER_CONTEXTS:
-                theirs.append(common.peer_bench(a, inside, "-p", "0", "-n", "32", "-d", str(context), repeat=1))
-        speeds = [run["ours"] for run in runs]
-        beside = {"peer": median(theirs, 1), "ratio": median_ratio(speeds, theirs)} if theirs else {}
-        emit(bench="scale", what="decode", file=name, threads=a.threads, context=context, ours=median(speeds, 1), **beside, unit="tok/s", of_roof=median([run["of_roof"] for run in runs]), rounds=a.rounds)
+    for context, beside in ((512, None), (16384, [])):
+        runs, theirs = in_turn(a, lambda: decode(a, a.peer + inside, context, a.threads), lambda peer: common.peer_batch(a, inside, 1, context, 32, peer=peer), beside)
+        line_of(a, inside, "decode", runs, theirs, context=context)
 
 
-def scale_prefill(a, inside):
-    runs, theirs = [], []
-    for _ in range(a.rounds):
-        runs.append(common.ours(a, "engine_bench", a.peer + inside, "--threads", str(a.threads), "--repeat", "1", "--prefill", str(PROMPT)))
-        theirs.append(common.peer_bench(a, inside, "-p", str(PROMPT), "-n", "0", "--no-warmup", repeat=1))
-    speeds = [run["ours"] for run in runs]
-    emit(bench="scale", what="prefill", file=os.path.basename(inside), threads=a.threads, tokens=PROMPT, ours=median(speeds, 1), peer=median(theirs, 1), unit="tok/s", ratio=median_ratio(speeds, theirs),
+def scale_long_prompt(a, inside):
+    """A prompt of 4,096 tokens, and the answer behind it."""
+    def our_run():
+        prefill = common.ours(a, "engine_bench", a.peer + inside, "--threads", str(a.threads), "--repeat", "1", "--huge-pages", "--prefill", str(LONG))
+        return prefill, decode(a, a.peer + inside, LONG, a.threads)
+
+    runs, theirs = in_turn(a, our_run, lambda peer: common.peer_batch(a, inside, 1, LONG, 32, peer=peer, what=None))
+    for i, what, also in ((1, "decode", {"context": LONG}), (0, "prefill", {"tokens": LONG})):
+        line_of(a, inside, what, [run[i] for run in runs], {peer: [pair and pair[i] for pair in pairs] for peer, pairs in theirs.items()}, **also)
+
+
+def line_of(a, inside, what, runs, theirs, **also):
+    emit(bench="scale", what=what, file=os.path.basename(inside), threads=a.threads, **also, **figures([run["ours"] for run in runs], theirs), unit="tok/s",
          of_roof=median([run["of_roof"] for run in runs]), rounds=a.rounds)
 
 
@@ -69,10 +69,11 @@ def scale_threads(a, inside):
     # how much the second thread adds to what the machine can do: below 2 where both share a core, or the memory
     roofs = [common.ours(a, "engine_bench", path, "--roofs", "--threads", str(threads)) for threads in (1, 2)]
     emit(bench="scale", what="threads_roofs", threads=2, **{f"{roof}_of_one_thread": round(roofs[1][roof] / roofs[0][roof], 2) for roof in ("memory_gb_s", "int8_gop_s") if roofs[0][roof]})
-    line("threads_decode", lambda threads: decode(a, path, 512, threads), context=512)
+    if not a.quick:
+        line("threads_decode", lambda threads: decode(a, path, 512, threads), context=512)
     for sequences in SEQUENCES:
-        if not a.quick or sequences in (8, 64):
-            line("threads_batch", lambda threads, n=sequences: common.ours(a, "engine_bench", path, "--threads", str(threads), "--repeat", "1", "--batch", str(n)), sequences=sequences)
+        if not a.quick or sequences == 64:
+            line("threads_batch", lambda threads, n=sequences: common.ours(a, "engine_bench", path, "--threads", str(threads), "--repeat", "1", "--huge-pages", "--batch", str(n)), sequences=sequences)
 
 
 def main():
@@ -80,9 +81,10 @@ def main():
     with common.processes_of(a.peer):
         for file in a.files:
             inside = common.file_for_both(a, file)
-            scale_contexts(a, inside)
-            scale_long(a, inside)
-            scale_prefill(a, inside)
+            scale_long_prompt(a, inside)
+            if not a.quick:
+                scale_contexts(a, inside)
+                scale_long(a, inside)
             scale_threads(a, inside)
 
 

@@ -2,7 +2,7 @@
 """How much of a database's speed is left while answers are generated beside it, and what the low priority costs alone.
 
 pgbench -S with 4 clients runs alone, then while 32 answers are generated all the time, in turns; then the speed of 32 answers alone with
-qwen.engine_priority = low and = normal: one JSON object ("ours": the transactions beside the answers). Exit code 1 when less than 80% of the transactions per second are left.
+qwen.engine_priority = low and = normal: one JSON object ("ours": the transactions beside the answers; "of_alone": the share that is left).
 
 Then one answer beside a process that keeps one processor busy all the time, with one thread and with all: the waits for the thread whose processor
 is taken must not make two threads slower than one ("busy_one_thread", "busy_all_threads": tokens per second).
@@ -21,7 +21,7 @@ import time
 sys.path.insert(0, os.path.join(os.path.dirname(os.path.abspath(__file__)), "..", "tools"))
 from cluster import Cluster, as_server_user, wait_until  # noqa: E402
 
-CLIENTS, ANSWERS, LEAST_SHARE = 4, 32, 0.8
+CLIENTS, ANSWERS = 4, 32
 GENERATE = f"SELECT count(*) FROM qwen_generate_batch(array_fill('Once upon a time'::text, ARRAY[{ANSWERS}]), temperature => 0.8, max_tokens => 100)"
 
 
@@ -127,8 +127,6 @@ def main():
         "busy_all_threads": round(statistics.median(busy[0]), 1),
         "rounds": rounds,
     }), flush=True)
-    return 0 if share >= LEAST_SHARE else 1
-
 
 if __name__ == "__main__":
-    sys.exit(main())
+    main()

@@ -1,16 +1,17 @@
 #!/usr/bin/env python3
-"""A picture of the benches' lines: the share of the roof by work, ours and llama.cpp's, as an SVG.
+"""A picture of the benches' lines: the share of the roof by work, ours, llama.cpp's and ik_llama.cpp's, as an SVG.
 
   plot.py --lines build/bench.jsonl --out docs/benchmarks.svg
 
-Both sides do the same work on the same machine in the same run, so the peer's share of the roof is ours divided by the ratio of the speeds.
+Both sides do the same work on the same machine in the same run, so a peer's share of the roof is ours divided by the ratio of the speeds.
 """
 import argparse
 import json
 from xml.sax.saxutils import escape
 
 LABEL, WIDTH, BAR, GAP, TOP = 330, 470, 11, 14, 56
-OURS, PEER, LINE, TEXT = "#2f6db3", "#c9852b", "#d0d0d0", "#222"
+OURS, LINE, TEXT = "#2f6db3", "#d0d0d0", "#222"
+PEERS = (("peer", "ratio", "llama.cpp", "#c9852b"), ("ik", "ik_ratio", "ik_llama.cpp", "#5a9e5a"))
 
 
 def name_of(line):
@@ -39,13 +40,17 @@ def bar(y, share, colour, what):
             f'<text x="{LABEL + width + 4:.1f}" y="{y + BAR - 2}" font-size="10">{share:.0%}</text>')
 
 
+def height_of(line):
+    return (1 + sum(bool(line.get(ratio)) for _, ratio, _, _ in PEERS)) * BAR + GAP
+
+
 def draw(lines):
-    height = TOP + len(lines) * (2 * BAR + GAP) + 10
+    height = TOP + sum(height_of(line) for line in lines) + 10
     out = [f'<svg xmlns="http://www.w3.org/2000/svg" width="{LABEL + WIDTH + 50}" height="{height}" font-family="sans-serif" font-size="12" fill="{TEXT}">',
            f'<rect width="{LABEL + WIDTH + 50}" height="{height}" fill="white"/>',
            '<text x="10" y="20" font-size="14">Share of the roof (memory for decode, int8 for prefill and batches), 2 threads</text>',
            f'<rect x="10" y="32" width="10" height="10" fill="{OURS}"/><text x="25" y="41">qwen_pg</text>',
-           f'<rect x="95" y="32" width="10" height="10" fill="{PEER}"/><text x="110" y="41">llama.cpp</text>']
+           *(f'<rect x="{x}" y="32" width="10" height="10" fill="{colour}"/><text x="{x + 15}" y="41">{name}</text>' for x, (_, _, name, colour) in zip((95, 180), PEERS))]
     for percent in (0, 25, 50, 75, 100):
         x = LABEL + percent / 100 * WIDTH
         out.append(f'<line x1="{x}" y1="{TOP - 6}" x2="{x}" y2="{height - 8}" stroke="{LINE}"/><text x="{x}" y="{TOP - 9}" text-anchor="middle" font-size="10">{percent}%</text>')
@@ -53,9 +58,9 @@ def draw(lines):
     for line in lines:
         out.append(f'<text x="{LABEL - 8}" y="{y + BAR + 4}" text-anchor="end">{escape(name_of(line))}</text>')
         out.append(bar(y, line["of_roof"], OURS, f"{line['ours']} {line['unit']}"))
-        if line.get("ratio"):
-            out.append(bar(y + BAR, line["of_roof"] / line["ratio"], PEER, f"{line['peer']} {line['unit']}"))
-        y += 2 * BAR + GAP
+        for i, (name, ratio, _, colour) in enumerate((one for one in PEERS if line.get(one[1])), 1):
+            out.append(bar(y + i * BAR, line["of_roof"] / line[ratio], colour, f"{line[name]} {line['unit']}"))
+        y += height_of(line)
     return "\n".join([*out, "</svg>", ""])
 
 

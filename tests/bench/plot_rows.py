@@ -15,7 +15,7 @@ from xml.sax.saxutils import escape
 
 LABEL, BARS, RIGHT, BAR, GAP, TOP, FOOT = 210, 440, 126, 26, 12, 52, 62
 WAYS = {"select": "SELECT qwen_generate(…)", "batch": "qwen_generate_batch(…)", "job": "qwen_submit(…), a job"}
-COLOURS = {"back": ("#ffffff", "#161b22"), "text": ("#1f2328", "#e6edf3"), "faint": ("#59636e", "#9198a1"), "ours": ("#2f6db3", "#58a6ff"), "peer": ("#c9852b", "#e3a04a")}
+COLOURS = {"back": ("#ffffff", "#161b22"), "text": ("#1f2328", "#e6edf3"), "faint": ("#59636e", "#9198a1"), "ours": ("#2f6db3", "#58a6ff"), "peer": ("#c9852b", "#e3a04a"), "ik": ("#5a9e5a", "#7cc47c")}
 
 
 def machine():
@@ -39,6 +39,8 @@ def draw(lines, date, where):
     peer = lines[0]["peer"]
     bars = [(WAYS[way], ours[way]["ours"], "ours", f"{ours[way]['ratio']:.2f} times") for way in WAYS if way in ours]
     bars.append(("llama-server, 32 connections", peer, "peer", ""))
+    if all("ik" in line for line in lines):
+        bars.append(("ik_llama.cpp's server", lines[0]["ik"], "ik", ""))
     most = max(speed for _, speed, _, _ in bars)
     width, height = LABEL + BARS + RIGHT, TOP + len(bars) * (BAR + GAP) + FOOT
     prompt, answer = lines[0]["tokens_per_row"]
