@@ -4,8 +4,8 @@ llama.cpp's on the same file and the same text; a JSON line a tensor type.
 
   bench_quality.py --engine-bench PROGRAM --peer FOLDER --model FILE [TYPE …]
 
-The file is the demo model padded to a shape that takes every type (padded_model.py), quantized by llama-quantize. Everything but the reference runs as it
-runs by default: keys and values in F16. The reference is llama.cpp in F32 with keys and values in F32, and our own F32 is held against it first.
+The file is the demo model padded to a shape that takes every type (padded_model.py), quantized by llama-quantize. Everything but the reference has keys
+and values in F16 (bench_keys.py: other types). The reference is llama.cpp in F32 with keys and values in F32, and our own F32 is held against it first.
 "difference" is the mean of ours less theirs, position by position, and "error" the standard error of that mean: the target is a difference that is not
 above zero by more than twice the error.
 """

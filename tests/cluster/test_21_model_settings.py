@@ -203,7 +203,7 @@ def test_what_a_long_context_takes_is_said_before_it_is_used(own):
     wait_in_force(own, "chat", "serving", 32768, "f16", "yarn", 4.0, 8192)
     said = check(own, "contexts")
     assert said["status"] == "degraded" and '"chat": 32768 tokens take 720 MB, 11648 fit; the KV cache holds 256 MB' in said["message"]
-    assert "kv_cache_type=q8_0" in said["action"]
+    assert "kv_cache_type of fewer bits (q8_0, q4)" in said["action"]
     code, message = error_of(own, "SELECT qwen_generate(repeat(' word', 12000), max_tokens => 1)")
     assert code == "54000" and "needs room for 12001 tokens (prompt 12000, answer 1), but the KV cache holds 11648" in message
     assert "HINT:  Give a smaller max_tokens or less text" in message and "raise qwen.kv_cache_size" in message

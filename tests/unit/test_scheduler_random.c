@@ -208,7 +208,8 @@ run_mix(uint32_t mix, TinyEngine *alone, RandomRequest *requests, Seen *seen)
 	settings.max_running = roomy ? N_REQUESTS : mix % 4 ? 6 + draw(16) : 1 + draw(4);
 	settings.prefill_chunk = mix % 5 == 0 ? 1 + draw(16) : mix % 5 == 1 ? 512 : 16 + draw(100);
 	/* the longest request needs 14 blocks of 32: 240 of text, 40 of the template, 160 of the answer */
-	engine = tiny_engine_of(models, 2, KV_F16, mix % 3 == 0 ? 2 : 1, roomy ? 14 * N_REQUESTS : 14 + draw(8), settings);
+	engine = tiny_engine_of(models, 2, alone->slots.settings.kv_type, mix % 3 == 0 ? 2 : 1,
+							roomy ? 14 * N_REQUESTS : 14 + draw(8), settings);
 	for (int i = 0; i < N_REQUESTS; i++)
 	{
 		make_random(&requests[i], i ? &requests[i - 1] : NULL);
@@ -259,12 +260,13 @@ run_mix(uint32_t mix, TinyEngine *alone, RandomRequest *requests, Seen *seen)
 	tiny_engine_free(engine);
 }
 
-/* Mixes of requests for two models until so many answers were compared. */
+/* Mixes of requests for two models, whose keys and values are of a type, until so many answers were compared. */
 static Seen
-compare_mixes(const TinyModel *models, uint32_t *n_mixes)
+compare_mixes(const TinyModel *models, KvType kv_type, uint32_t *n_mixes)
 {
 	SchedulerSettings roomy = {.max_running = 4, .prefill_chunk = 300, .queue_size = 10};
-	TinyEngine *alone = tiny_engine(models, 2, 500, roomy);
+	Model *opened[] = {tiny_model(&models[0]), tiny_model(&models[1])};
+	TinyEngine *alone = tiny_engine_of(opened, 2, kv_type, 1, 500, roomy);
 	RandomRequest *requests = calloc(N_REQUESTS, sizeof *requests);
 	const char *wanted = getenv("QWEN_INVARIANCE_REQUESTS");
 	uint64_t n_wanted = wanted ? strtoull(wanted, NULL, 10) : N_COMPARED;
@@ -291,7 +293,7 @@ static void
 answers_depend_on_nothing_else(void **state)
 {
 	uint32_t n_mixes = 0;
-	Seen seen = compare_mixes(shapes, &n_mixes);
+	Seen seen = compare_mixes(shapes, KV_Q4, &n_mixes);
 
 	(void) state;
 	assert_true(seen.n_cancelled > n_mixes && seen.n_preemptions > n_mixes && seen.n_cached > 50 * n_mixes &&
@@ -309,7 +311,7 @@ answers_of_hybrids_depend_on_nothing_else(void **state)
 	(void) state;
 	/* few, so that states are short as well */
 	tiny_n_states = 3;
-	seen = compare_mixes(hybrid_shapes, &n_mixes);
+	seen = compare_mixes(hybrid_shapes, tiny_state_type == STATE_F16 ? KV_F16 : KV_Q8_0, &n_mixes);
 	tiny_n_states = 6;
 	assert_true(seen.n_cancelled > n_mixes && seen.n_preemptions > n_mixes && seen.n_cached > 10 * n_mixes &&
 				seen.n_guessed_right > n_mixes && seen.n_head_guessed > n_mixes);

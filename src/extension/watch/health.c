@@ -336,11 +336,12 @@ check_contexts(const QwenShared *shared, StringInfo checks, Health *worst)
 	if (message.len == 0)
 		return;
 	appendStringInfo(&message, "; the KV cache holds %llu MB", (unsigned long long) (total >> 20));
-	add_check(checks, worst, "contexts", wanted_more ? DEGRADED : HEALTHY, message.data,
-			  wanted_more
-				  ? "Raise qwen.kv_cache_size, or set kv_cache_type=q8_0 or q4 or a smaller context for the model in "
-					"qwen.models."
-				  : NULL);
+	add_check(
+		checks, worst, "contexts", wanted_more ? DEGRADED : HEALTHY, message.data,
+		wanted_more
+			? "Raise qwen.kv_cache_size, or set a kv_cache_type of fewer bits (q8_0, q4) or a smaller context for "
+			  "the model in qwen.models."
+			: NULL);
 }
 
 /*
