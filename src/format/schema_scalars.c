@@ -21,6 +21,23 @@ narrow_upper(SchemaNode *node, Decimal value)
 	node->has_upper = true;
 }
 
+/* Bounds. One beyond all numbers that are made would leave none, although there are some. */
+static void
+take_lower(NodeReader *reader, Decimal bound, Decimal least)
+{
+	if (bound >= DECIMAL_LIMIT)
+		reader_unsupported(reader, ": numbers have at most 19 digits before the point");
+	narrow_lower(reader->node, least);
+}
+
+static void
+take_upper(NodeReader *reader, Decimal bound, Decimal most)
+{
+	if (bound <= -DECIMAL_LIMIT)
+		reader_unsupported(reader, ": numbers have at most 19 digits before the point");
+	narrow_upper(reader->node, most);
+}
+
 /* Draft 4: exclusiveMinimum is a flag beside minimum. */
 static bool
 is_exclusive(const NodeReader *reader, const char *keyword)
@@ -37,7 +54,7 @@ read_minimum(NodeReader *reader)
 	bool is_exact;
 
 	if (reader_take_decimal(reader, &value, &is_exact))
-		narrow_lower(reader->node, value + (!is_exact || is_exclusive(reader, "exclusiveMinimum")));
+		take_lower(reader, value, value + (!is_exact || is_exclusive(reader, "exclusiveMinimum")));
 }
 
 static void
@@ -47,7 +64,7 @@ read_maximum(NodeReader *reader)
 	bool is_exact;
 
 	if (reader_take_decimal(reader, &value, &is_exact))
-		narrow_upper(reader->node, value - (is_exact && is_exclusive(reader, "exclusiveMaximum")));
+		take_upper(reader, value, value - (is_exact && is_exclusive(reader, "exclusiveMaximum")));
 }
 
 static void
@@ -57,7 +74,7 @@ read_exclusive_minimum(NodeReader *reader)
 	bool is_exact;
 
 	if (reader->value->kind != NODE_IS_BOOL && reader_take_decimal(reader, &value, &is_exact))
-		narrow_lower(reader->node, value + 1);
+		take_lower(reader, value, value + 1);
 }
 
 static void
@@ -67,7 +84,7 @@ read_exclusive_maximum(NodeReader *reader)
 	bool is_exact;
 
 	if (reader->value->kind != NODE_IS_BOOL && reader_take_decimal(reader, &value, &is_exact))
-		narrow_upper(reader->node, value - is_exact);
+		take_upper(reader, value, value - is_exact);
 }
 
 static void

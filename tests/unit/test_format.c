@@ -448,6 +448,11 @@ static const ErrorCase errors[] = {
 	{"{\"type\":\"string\",\"pattern\":\"a{3,16385}\"}", STATUS_TOO_LONG, "a repetition of {3,16385} in a pattern"},
 	{"{\"type\":\"string\",\"pattern\":\"a{20000,}\"}", STATUS_TOO_LONG, "a repetition of {20000,} in a pattern"},
 	{"{\"type\":\"integer\",\"minimum\":3,\"maximum\":2}", STATUS_INVALID_ARGUMENT, "no value satisfies"},
+	/* there are such numbers, but none that is made */
+	{"{\"type\":\"number\",\"minimum\":1e19}", STATUS_UNSUPPORTED,
+	 "\"minimum\" at / is not supported: numbers have at most 19 digits before the point"},
+	{"{\"properties\":{\"a\":{\"exclusiveMaximum\":-1e30}}}", STATUS_UNSUPPORTED,
+	 "\"exclusiveMaximum\" at /properties/a is not supported"},
 	{"{\"type\":\"object\",\"required\":[\"a\"],\"properties\":{\"a\":{\"$ref\":\"#\"}}}", STATUS_INVALID_ARGUMENT,
 	 "no value satisfies"},
 	{"{\"$ref\":\"#\"}", STATUS_INVALID_ARGUMENT, "refers to itself"},
