@@ -80,9 +80,10 @@ two_versions() {
 	mount -t proc proc "$over/proc"
 	mount --bind /dev "$over/dev"
 	sed -n "/^deb .* $suite main/s/$suite/$older/p" "$over/etc/apt/sources.list" >"$over/etc/apt/sources.list.d/older.list"
-	in_folder "$over" sh -ec 'version=$(pg_buildext supported-versions /build/one/*/)
+	in_folder "$over" sh -ec 'cd "/build/one/qwen-pg-$2"; version=$(pg_buildext supported-versions)
 		apt-get update -qq; cd /var/tmp; before=$(apt-cache depends "postgresql/$1" | sed -n "s/.*Depends: postgresql-\([0-9]*\)$/\1/p" | head -1)
-		apt-get download -qq "postgresql-server-dev-$before"; dpkg -x postgresql-server-dev-"$before"_*.deb /
+		# the client has pg_config
+		for part in server-dev client; do apt-get download -qq "postgresql-$part-$before"; dpkg -x "postgresql-$part-$before"_*.deb /; done
 		printf "%s\n" "$before" "$version" >/etc/postgresql-common/supported_versions
 		cd "/build/one/qwen-pg-$2"; rm -rf debian/.debhelper debian/debhelper-build-stamp ../*.deb; pg_buildext updatecontrol' sh "$older" "$upstream" >"$root.two.log" 2>&1 || { tail -20 "$root.two.log"; exit 1; }
 	build "$over" build/one "qwen-pg-$upstream" nocheck -b -nc
