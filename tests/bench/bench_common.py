@@ -144,9 +144,11 @@ def end_group(process):
 
 
 def peer_output(a, *command, peer=LLAMA, work="many"):
+    # one of them writes its table where the other one writes what it is doing
+    errors = subprocess.STDOUT if peer is IK and command[0] == "llama-batched-bench" else subprocess.DEVNULL
     command = peer.command(a, *command, work=work)
     with tempfile.TemporaryFile("w+") as out:
-        process = subprocess.Popen(command, stdin=subprocess.DEVNULL, stdout=out, stderr=subprocess.DEVNULL, preexec_fn=os.setpgrp)
+        process = subprocess.Popen(command, stdin=subprocess.DEVNULL, stdout=out, stderr=errors, preexec_fn=os.setpgrp)
         try:
             code = process.wait(LONGEST_SECONDS)
         finally:
@@ -193,7 +195,11 @@ class PeerServer:
         end_group(self.process)
 
     def __enter__(self):
-        cluster_module.wait_until(self.is_healthy, 300, "llama-server")
+        try:
+            cluster_module.wait_until(self.is_healthy, 300, "llama-server")
+        except BaseException:  # also who is told to end while it starts
+            self.__exit__()
+            raise
         return self
 
     def __exit__(self, *_):

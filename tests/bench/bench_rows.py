@@ -29,7 +29,13 @@ def prompt(i):
 # ---- the peers ----
 def ask(server, text, answer):
     body = {"prompt": text, "n_predict": answer, "temperature": 0, "cache_prompt": False, "ignore_eos": True}
-    return server.post("/completion", body)["tokens_predicted"]
+    try:
+        return server.post("/completion", body)["tokens_predicted"]
+    except RuntimeError as error:
+        # what random weights write is not always text; one peer cannot put that into JSON once it has computed it, which counts all the same
+        if "invalid UTF-8" in str(error):
+            return answer
+        raise
 
 
 def peer_round(server, texts, answer):

@@ -107,3 +107,12 @@ def test_a_peer_that_dies_leaves_nobody_waiting(monkeypatch):
     with pytest.raises(subprocess.CalledProcessError):
         common.peer_output(None, "llama-bench")
     assert time.monotonic() - start < 30
+
+
+def test_a_server_that_is_told_to_end_while_it_starts_ends(monkeypatch):
+    monkeypatch.setattr(common.LLAMA, "command", lambda a, *command: ["sleep", "60"])
+    server = common.PeerServer(SimpleNamespace(threads=1), "/file.gguf")
+    monkeypatch.setattr(server, "is_healthy", lambda: sys.exit(1))
+    with pytest.raises(SystemExit):
+        server.__enter__()
+    assert server.process.poll() is not None
