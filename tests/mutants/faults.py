@@ -687,6 +687,8 @@ EXTENSION = [
           "subject->roles[1] != subject->roles[0])\n\t\tsubject->n = 1;", "SET ROLE takes one's own limits off", "sql:11_limits cluster:test_11_limits.py::test_both_roles_are_charged_after_set_role"),
     fault("news-for-one-reader", "src/extension/limits/limit_tables.c", "forgets[which] = forget;", "forgets[0] = forget;",
           "only who asked last hears that a table of limits or models has changed", "sql:11_limits"),
+    fault("freed-statement", "src/extension/core/statement.c", "IsA(statement->utilityStmt, CallStmt) ||", "IsA(statement->utilityStmt, VacuumStmt) ||",
+          "a CALL is looked at after its procedure has given it up", "cluster:test_03_manners.py::test_a_procedure_may_give_up_the_statement_that_called_it"),
     fault("ending-not-heard", "src/extension/core/statement.c", "heard_ending(query->plannedstmt);", ";",
           "nobody hears that a statement has deleted rows with dead letters", "cluster:test_17_submit.py::test_dead_letters_go_with_their_row"),
     fault("worker-is-a-session", "src/extension/queue/worker.c", "limits_set_worker(&as_worker);", "limits_set_worker(NULL);\n\t(void) as_worker;",

@@ -224,6 +224,8 @@ end_hook(QueryDesc *query)
 static void utility_hook UTILITY_PARAMETERS
 {
 	bool is_cursor = IsA(statement->utilityStmt, FetchStmt) || IsA(statement->utilityStmt, DeclareCursorStmt);
+	/* what they roll back gives up the plan that called them: then statement may be gone when they end */
+	bool may_free = IsA(statement->utilityStmt, CallStmt) || IsA(statement->utilityStmt, DoStmt);
 
 	utility_depth += !is_cursor;
 	PG_TRY();
@@ -238,9 +240,9 @@ static void utility_hook UTILITY_PARAMETERS
 		utility_depth -= !is_cursor;
 	}
 	PG_END_TRY();
-	if (heard_transaction && IsA(statement->utilityStmt, TransactionStmt))
+	if (!may_free && heard_transaction && IsA(statement->utilityStmt, TransactionStmt))
 		heard_transaction((const TransactionStmt *) statement->utilityStmt);
-	for (int i = 0; i < n_heard_utilities; i++)
+	for (int i = 0; !may_free && i < n_heard_utilities; i++)
 		heard_utilities[i](statement->utilityStmt);
 	if (!is_cursor)
 		tell_of_end();
