@@ -100,19 +100,42 @@ check_beside(Format *format, const JsonNode *json, const char *path)
 	}
 }
 
-/* "ignore" and "relax": what may be left out, when it is asked for. */
+/* What may be left out, when it is asked for. */
+typedef struct Leave
+{
+	const char *name, *keyword;
+	uint32_t bit;
+} Leave;
+
+static const Leave leaves[] = {
+	{"ignore", "format", IGNORE_FORMAT},
+	{"ignore", "uniqueItems", IGNORE_UNIQUE},
+	{"relax", "oneOf", RELAX_ONE_OF},
+};
+
 static uint32_t
-read_leave(Format *format, const JsonNode *json, const char *name, const char *keyword, uint32_t bit)
+leave_named(const char *name, const JsonNode *keyword)
+{
+	for (size_t i = 0; i < sizeof leaves / sizeof *leaves; i++)
+		if (strcmp(leaves[i].name, name) == 0 && json_string_is(keyword, leaves[i].keyword))
+			return leaves[i].bit;
+	return 0;
+}
+
+/* "ignore" or "relax". */
+static uint32_t
+read_leave(Format *format, const JsonNode *json, const char *name, const char *allowed)
 {
 	const JsonNode *list = json_member_named(json, name);
 	uint32_t bits = 0;
 
 	for (const JsonNode *one = list && list->kind == NODE_IS_ARRAY ? list->first : NULL; one; one = one->next)
 	{
-		if (json_string_is(one, keyword))
-			bits |= bit;
-		else
-			pool_fail(&format->pool, STATUS_INVALID_ARGUMENT, "\"%s\" can have \"%s\" alone", name, keyword);
+		uint32_t bit = leave_named(name, one);
+
+		bits |= bit;
+		if (!bit)
+			pool_fail(&format->pool, STATUS_INVALID_ARGUMENT, "\"%s\" can have %s alone", name, allowed);
 	}
 	if (list && list->kind != NODE_IS_ARRAY)
 		pool_fail(&format->pool, STATUS_INVALID_ARGUMENT, "\"%s\" must be an array", name);
@@ -369,8 +392,8 @@ begin_form(Format *format, const JsonNode *json, const char *form)
 		schema = find_schema(format, json, &path);
 		if (schema)
 			begin_json(format, schema, path,
-					   read_leave(format, json, "ignore", "format", IGNORE_FORMAT) |
-						   read_leave(format, json, "relax", "oneOf", RELAX_ONE_OF) | read_closed(format, json),
+					   read_leave(format, json, "ignore", "\"format\" and \"uniqueItems\"") |
+						   read_leave(format, json, "relax", "\"oneOf\"") | read_closed(format, json),
 					   read_whitespace(format, json));
 	}
 }
@@ -411,6 +434,19 @@ read_json(Format *format, ByteSpan text)
 	return json;
 }
 
+/* What is neither a form nor a schema, by the only member that tells the two apart: both are listed. */
+static void
+check_type(Format *format, const JsonNode *json)
+{
+	const JsonNode *type = json_member_named(json, "type");
+
+	if (type && type->kind == NODE_IS_STRING && !schema_type_named(type))
+		pool_fail(&format->pool, STATUS_INVALID_ARGUMENT,
+				  "\"type\" at / must be a form (json_schema, json_object, regex, choice, copy or text) or a schema's "
+				  "(" SCHEMA_TYPES "), not \"%.*s\"",
+				  (int) (type->n < 60 ? type->n : 60), type->text);
+}
+
 /* What response_format says. */
 static void
 compile_form(Format *format, ByteSpan text)
@@ -424,7 +460,11 @@ compile_form(Format *format, ByteSpan text)
 	if (form)
 		begin_form(format, json, form);
 	else if (json->kind == NODE_IS_OBJECT || json->kind == NODE_IS_BOOL)
-		begin_json(format, json, "", 0, false);
+	{
+		check_type(format, json);
+		if (!pool_failed(&format->pool))
+			begin_json(format, json, "", 0, false);
+	}
 	else
 		refuse(format, "it must be an object with a member \"type\", or a schema");
 }
@@ -451,6 +491,7 @@ compile_calls(Format *format, ByteSpan tools, const CallForm *form, bool has_for
 		open_machine(format);
 	}
 	kept.name.data = form->name.length ? arena_copy(format->pool.arena, form->name.data, form->name.length) : "";
+	format->schema.ignored = OF_TOOLS; /* what the form beside leaves out is its own */
 	if (!pool_failed(&format->pool) && kept.name.data)
 		format->tools = tools_open(&format->machine, array, &kept);
 	if (format->tools)

@@ -25,6 +25,20 @@ reader_unsupported(NodeReader *reader, const char *what)
 			  reader_path(reader), what);
 }
 
+void
+schema_unsupported(const Schema *schema, const char *keyword, const char *path, const char *why)
+{
+	if (schema->ignored & OF_TOOLS)
+		pool_fail(schema->pool, STATUS_UNSUPPORTED,
+				  "\"%s\" at %s is not supported%s; leave it out, or set \"strict\": false beside the tool's name",
+				  keyword, path, why);
+	else
+		pool_fail(
+			schema->pool, STATUS_UNSUPPORTED,
+			"\"%s\" at %s is not supported%s; \"ignore\": [\"%s\"] beside \"type\": \"json_schema\" passes it over",
+			keyword, path, why, keyword);
+}
+
 /* Is the keyword's value of a kind? Otherwise it is refused. */
 bool
 reader_expects(NodeReader *reader, JsonNodeKind kind, const char *what)

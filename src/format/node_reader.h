@@ -27,6 +27,9 @@ extern const char *reader_path(const NodeReader *reader);
 extern void reader_refuse(NodeReader *reader, const char *what);
 extern void reader_unsupported(NodeReader *reader, const char *what);
 
+/* Say that a keyword that may be left out is not supported, and how it is. */
+extern void schema_unsupported(const Schema *schema, const char *keyword, const char *path, const char *why);
+
 /* Is the keyword's value of a kind? Otherwise it is refused. */
 extern bool reader_expects(NodeReader *reader, JsonNodeKind kind, const char *what);
 

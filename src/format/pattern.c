@@ -81,9 +81,9 @@ take_text(PatternReader *reader, const char *text)
 static void
 fail(PatternReader *reader, StatusCode code, const char *what)
 {
-	pool_fail(reader->e->pool, code, "%s at byte %zu of the pattern \"%.*s\"", what, reader->at + 1,
-			  (int) (reader->length < 200 ? reader->length : utf8_cut(reader->text, reader->length, 200)),
-			  reader->text);
+	pool_fail(reader->e->pool, code, "%s at byte %zu of the pattern \"%.*s\"%s", what, reader->at + 1,
+			  (int) (reader->length < 200 ? reader->length : utf8_cut(reader->text, reader->length, 200)), reader->text,
+			  code == STATUS_UNSUPPORTED ? " is not supported" : "");
 }
 
 static PatternPiece *

@@ -39,6 +39,8 @@ enum
 	IGNORE_FORMAT = 1,
 	RELAX_ONE_OF = 2,
 	CLOSE_OBJECTS = 4, /* and what is asked of it besides */
+	IGNORE_UNIQUE = 8,
+	OF_TOOLS = 16, /* no part of a form, so errors name another way out */
 };
 
 /* A list of nodes, names or pairs of them. */
@@ -101,6 +103,12 @@ typedef struct Schema
 	uint32_t always, never; /* the nodes true and false */
 	uint32_t root;
 } Schema;
+
+/* The types of a schema's keyword "type", as errors list them. */
+#define SCHEMA_TYPES "null, boolean, integer, number, string, array or object"
+
+/* The TYPE_ of a name; 0: it is none, or no string. */
+extern uint8_t schema_type_named(const JsonNode *name);
 
 /* Read a schema and all that it refers to. Failures are noted in the pool. */
 extern void schema_open(Schema *schema, Pool *pool, Expressions *expressions, const JsonNode *json, const char *path,

@@ -228,7 +228,7 @@ read_container_keyword(NodeReader *reader, const char *keyword)
 	else if (IS("uniqueItems"))
 	{
 		if (reader_expects(reader, NODE_IS_BOOL, "must be true or false"))
-			node->is_unique = reader->value->boolean;
+			node->is_unique = reader->value->boolean && !(reader->schema->ignored & IGNORE_UNIQUE);
 	}
 	else if (IS("unevaluatedProperties"))
 		reader_take_node(reader, &node->unevaluated_members);

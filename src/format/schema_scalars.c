@@ -1,6 +1,7 @@
 /*
  * schema_scalars.c - keywords of any type of values, of numbers and of strings.
  */
+#include <stdio.h>
 #include <string.h>
 
 #include "node_reader.h"
@@ -108,8 +109,8 @@ read_multiple(NodeReader *reader)
 		reader->node->steps.at[0] = schema->n_steps++;
 }
 
-static uint8_t
-type_named(NodeReader *reader, const JsonNode *name)
+uint8_t
+schema_type_named(const JsonNode *name)
 {
 	static const struct
 	{
@@ -121,8 +122,22 @@ type_named(NodeReader *reader, const JsonNode *name)
 	for (size_t i = 0; i < sizeof names / sizeof *names; i++)
 		if (json_string_is(name, names[i].name))
 			return names[i].type;
-	reader_refuse(reader, "must be null, boolean, integer, number, string, array or object, or an array of these");
 	return 0;
+}
+
+/* A type by its name, which is told of where it is none. */
+static uint8_t
+type_named(NodeReader *reader, const JsonNode *name)
+{
+	uint8_t type = schema_type_named(name);
+	bool is_name = name && name->kind == NODE_IS_STRING;
+
+	if (!type)
+		pool_fail(reader->schema->pool, STATUS_INVALID_ARGUMENT,
+				  "\"type\" at %s must be " SCHEMA_TYPES ", or an array of these%s%.*s%s", reader_path(reader),
+				  is_name ? ", not \"" : "", is_name ? (int) (name->n < 60 ? name->n : 60) : 0,
+				  is_name ? name->text : "", is_name ? "\"" : "");
+	return type;
 }
 
 static void
@@ -190,14 +205,17 @@ narrow_by_format(SchemaNode *node, const JsonNode *name)
 static void
 read_format(NodeReader *reader)
 {
-	Pool *pool = reader->schema->pool;
-
 	if ((reader->schema->ignored & IGNORE_FORMAT) || !reader_expects(reader, NODE_IS_STRING, "must be a string"))
 		return;
 	if (!string_format_find(reader->schema->expressions, (ByteSpan){reader->value->text, reader->value->n},
 							&reader->node->format, &reader->node->format_bound))
-		pool_fail(pool, STATUS_UNSUPPORTED, "\"format\" at %s: \"%.*s\" is not supported", reader_path(reader),
-				  (int) (reader->value->n < 60 ? reader->value->n : 60), reader->value->text);
+	{
+		char why[100];
+
+		(void) snprintf(why, sizeof why, ": \"%.*s\"", (int) (reader->value->n < 60 ? reader->value->n : 60),
+						reader->value->text);
+		schema_unsupported(reader->schema, "format", reader_path(reader), why);
+	}
 	narrow_by_format(reader->node, reader->value);
 }
 

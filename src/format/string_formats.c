@@ -48,6 +48,9 @@
 #define SCHEME "[A-Za-z][A-Za-z0-9+.-]*:"
 #define URI SCHEME HIERARCHY "(?:\\?" QUERY ")?(?:#" QUERY ")?"
 #define ATOM "[A-Za-z0-9!#$%&'*+/=?^_`{|}~-]+"
+#define BASE64 "(?:[A-Za-z0-9+/]{4})*(?:[A-Za-z0-9+/]{2}==|[A-Za-z0-9+/]{3}=)?"
+/* what validators make nothing of may be valid whatever it is */
+#define ANY_TEXT "[^]*"
 #define POINTER "(?:/(?:[^~/]|~[01])*)*"
 #define TIME_PART "T(?:\\d+H(?:\\d+M(?:\\d+S)?)?|\\d+M(?:\\d+S)?|\\d+S)"
 /* wider ones */
@@ -90,6 +93,11 @@ static const StringFormat formats[] = {
 	{"int64", NULL, NULL},
 	{"float", NULL, NULL},
 	{"double", NULL, NULL},
+	/* of OpenAPI: how to show a text, any octets, and base64, which Pydantic and zod call by its name */
+	{"password", NULL, NULL},
+	{"binary", NULL, NULL},
+	{"byte", BASE64, ANY_TEXT},
+	{"base64", BASE64, ANY_TEXT},
 	/* what types of SQL take */
 	{"sql-timestamp", DATE " " CLOCK, NULL},
 	{"sql-timestamptz", DATE "[ T]" CLOCK SQL_ZONE, NULL},

@@ -6,10 +6,12 @@
  * counted (any string, arrays and objects) is refused.
  */
 #include "unique.h"
+#include "node_reader.h"
 
 #include <string.h>
 
 #include "conjunctions.h"
+#include "node_reader.h"
 #include "scalars.h"
 
 #define MAX_UNIQUE_VALUES 256
@@ -31,8 +33,7 @@ typedef struct Shared
 static void
 refuse(const Shared *shared, const char *why)
 {
-	pool_fail(shared->formulas->pool, STATUS_UNSUPPORTED, "\"uniqueItems\" at %s is not supported%s",
-			  *shared->path ? shared->path : "/", why);
+	schema_unsupported(shared->formulas->schema, "uniqueItems", *shared->path ? shared->path : "/", why);
 }
 
 static JsonNode *

@@ -193,6 +193,23 @@ an_answer_has_a_form_or_calls(void **unused)
 		}
 }
 
+/* What a form is told to pass over is its own: a tool beside it has its formats kept, or refused. */
+static void
+a_form_passes_over_nothing_of_tools(void **unused)
+{
+	static const char *const form = "{\"type\":\"json_schema\",\"ignore\":[\"format\",\"uniqueItems\"],\"relax\":["
+									"\"oneOf\"],\"schema\":{\"type\":\"string\",\"format\":\"date\"}}";
+	static const char *const dated = "[{\"name\":\"f\",\"parameters\":{\"type\":\"object\",\"properties\":{"
+									 "\"a\":{\"type\":\"string\",\"format\":\"date\"}}}}]";
+	Format *format = compiled_beside(dated, form, form_of(false, CALLS_MAY, ""));
+
+	(void) unused;
+	assert_true(accepts(format, "\"no date\""));
+	assert_true(accepts(format, JSON_CALL("f", "\"a\": \"2024-02-29\"")));
+	assert_false(accepts(format, JSON_CALL("f", "\"a\": \"no date\"")));
+	format_destroy(format);
+}
+
 /* References and drafts are of each tool's own schema; members that a schema leaves open come where it says so. */
 static void
 schemas_of_tools_stand_alone(void **unused)
@@ -273,6 +290,8 @@ what_cannot_be_kept_is_an_error_of_its_tool(void **unused)
 	expect_error(tools, form_of(false, CALLS_ONE, "sub"), STATUS_INVALID_ARGUMENT, "tools: there is no tool \"sub\"");
 	expect_error("[]", form_of(false, CALLS_MUST, ""), STATUS_INVALID_ARGUMENT, "tools: there is no tool to call");
 	expect_error("{}", form_of(false, CALLS_MUST, ""), STATUS_INVALID_ARGUMENT, "tools: it must be an array");
+	expect_error(TOOL("{\"properties\":{\"a\":{\"format\":\"colour\"}}}"), form_of(true, CALLS_MUST, ""),
+				 STATUS_UNSUPPORTED, "set \"strict\": false beside the tool's name");
 	expect_error("[{\"name\":\"a>b\"}]", form_of(true, CALLS_MAY, ""), STATUS_INVALID_ARGUMENT, "tool \"a>b\"");
 	format_destroy(compiled("[{\"name\":\"a>b\"}]", form_of(false, CALLS_MAY, "")));
 }
@@ -533,6 +552,7 @@ main(void)
 		cmocka_unit_test(calls_are_what_their_tools_say),
 		cmocka_unit_test(tags_that_are_no_tokens_are_spelled),
 		cmocka_unit_test(an_answer_has_a_form_or_calls),
+		cmocka_unit_test(a_form_passes_over_nothing_of_tools),
 		cmocka_unit_test(schemas_of_tools_stand_alone),
 		cmocka_unit_test(what_cannot_be_kept_is_an_error_of_its_tool),
 		cmocka_unit_test(loose_tools_take_any_values),
