@@ -3,7 +3,7 @@
 
   bench_feel.py --programs FOLDER --peer FOLDER --cache FOLDER --model FILE [FILE …]
 
-"first_token": a chat of about 200 tokens, until an answer of one token is there; "chat": another one, with an answer of 64, drawn at 0.7; "rows": 32 rows of about 100 tokens, 32 tokens of answer each,
+"first_token": a chat of about 200 tokens, until an answer of one token is there; "chat": another one, with an answer of 64, drawn at 0.7; "rows": 32 rows of about 50 tokens, 16 tokens of answer each,
 by a SELECT over a table beside a client with 32 connections; "embeddings": 1,000 texts of 32 tokens, of which as many as "measured" says are embedded, by qwen_embed_batch beside
 one request. Everybody has its defaults otherwise; what is asked is new to all sides in each round.
 """
@@ -15,9 +15,9 @@ import bench_embed
 import bench_rows
 from bench_common import emit, in_turn, median, median_ratio
 
-ANSWER, ROWS, ROW_ANSWER, TEXTS, TOKENS = 64, 32, 32, 1000, 32
-MEASURED = {"qwen3-4b-q4_0": 100}  # texts a round; of other files all, with --quick a quarter
-QUICK_MEASURED = {"qwen3-4b-q4_0": 32}
+ANSWER, ROWS, ROW_ANSWER, TEXTS, TOKENS = 64, 32, 16, 1000, 32
+MEASURED = {"qwen3-4b-q4_0": 100}  # texts a round; of other files all, with --quick an eighth
+QUICK_MEASURED = {"qwen3-4b-q4_0": 16}
 
 
 def question(number):
@@ -28,7 +28,7 @@ def question(number):
 
 def row(number):
     words = bench_rows.WORDS
-    return f"{number}. Report {number * 7919 % 10007}: " + " ".join(words[(number * 31 + j * 17 + j * j) % len(words)] for j in range(85))
+    return f"{number}. Report {number * 7919 % 10007}: " + " ".join(words[(number * 31 + j * 17 + j * j) % len(words)] for j in range(40))
 
 
 # ---- one chat ----
@@ -83,7 +83,7 @@ def line_of(a, name, what, ours, theirs, **also):
 def bench_file(a, file):
     inside = common.file_for_both(a, file)
     name = os.path.basename(inside)
-    n = QUICK_MEASURED.get(file, TEXTS // 4) if a.quick else MEASURED.get(file, TEXTS)
+    n = QUICK_MEASURED.get(file, TEXTS // 8) if a.quick else MEASURED.get(file, TEXTS)
     numbers = iter(range(1, 1000))  # of rounds
     with common.our_server(a, a.peer + inside) as server:
         server.query("CREATE TABLE rows AS SELECT id, body FROM unnest(%s::int[], %s::text[]) AS u(id, body)",

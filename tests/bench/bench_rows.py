@@ -5,7 +5,7 @@
 
 Rows of about 150 tokens, answers of 64. Ours: a plain SELECT (batched by its plan), qwen_generate_batch, a job. A peer has as many slots as
 connections and room for all of them. Only one of all computes at a time; the others wait idle. No side keeps prompts. NAME: as in bench_models.py, or "demo".
-of_engine: the share of what the engine alone reaches with as many tokens, 32 sequences at a time and the rest of the rows at last. --quick: 96 rows, two thirds of them for the peers.
+of_engine: the share of what the engine alone reaches with as many tokens, 32 sequences at a time and the rest of the rows at last. --quick: 96 rows, a third of them for the peers.
 """
 import concurrent.futures
 import contextlib
@@ -95,7 +95,7 @@ def bench_file(a, file):
     # all ways ask about the same rows
     settings = {"qwen__max_tokens": ANSWER, "qwen__prefix_cache": "off"}
     options = ["-np", str(CONNECTIONS), "-c", str(CONNECTIONS * 320)]
-    texts = [prompt(i) for i in range(a.rows * 2 // 3 if a.quick else a.rows)]
+    texts = [prompt(i) for i in range(max(a.rows // 3, 1) if a.quick else a.rows)]
     with common.our_server(a, path, **settings) as server, common.peer_servers(a, inside, *options) if not a.no_peer else contextlib.nullcontext({}) as servers:
         fill_table(server, a.rows)
         n_prompt = int(server.value("SELECT round(avg(qwen_count_tokens(body))) FROM rows"))
