@@ -1,8 +1,9 @@
 """A full queue waits: more requests than fit into it, of one session or of many, take their turn, and who waits can be cancelled, counts for no limit and stops nobody else."""
 import time
 
+import psycopg2
 import pytest
-from cluster import wait_until
+from cluster import server_user, wait_until
 from roles import ENDLESS, ONE, as_role, make_role, set_limit, start, usage, wait_settled
 from sessions import Background, wait_idle, wait_running
 
@@ -12,7 +13,7 @@ SHORT = "qwen_generate('word ' || {0}, temperature => 0, max_tokens => 2)"
 @pytest.fixture(scope="module")
 def narrow():
     """One request is computed and two wait."""
-    server = start(**{"qwen.max_running": 1, "qwen.queue_size": 2, "qwen.batch_window": 40})
+    server = start(**{"qwen.max_running": 1, "qwen.queue_size": 2, "qwen.batch_window": 40, "wal_level": "logical"})
     server.query("CREATE TABLE rows AS SELECT g AS id FROM generate_series(1, 40) g; GRANT SELECT ON rows TO PUBLIC")
     yield server
     server.remove()
@@ -141,6 +142,42 @@ def test_who_waits_holds_nothing_of_its_limits(narrow, full):
     assert None in ended and set(ended) <= {None, "53400"}
     wait_settled(narrow, third)
     assert usage(narrow, third)["requests_per_minute"][0] == ended.count(None)
+
+
+def test_other_background_workers_wait_as_sessions_do(narrow, full):
+    """Only a job's worker sends its row back: a subscription's, whose trigger asks the model, would fail and begin anew, or be disabled."""
+    table = "CREATE TABLE copied (id int PRIMARY KEY, body text, short text)"
+    narrow.query(table + "; CREATE PUBLICATION copied FOR TABLE copied")
+    narrow.query("CREATE DATABASE subscriber")
+    narrow.query("SELECT pg_create_logical_replication_slot('copied', 'pgoutput')")
+    subscriber = psycopg2.connect(host=narrow.folder, port=narrow.port, user=server_user(), dbname="subscriber")
+    subscriber.autocommit = True
+    cursor = subscriber.cursor()
+    cursor.execute(f"CREATE EXTENSION qwen_pg; {table}; CREATE TRIGGER short BEFORE INSERT ON copied FOR EACH ROW EXECUTE FUNCTION qwen_summarize_trigger('body', 'short', '3');"
+                   "ALTER TABLE copied ENABLE ALWAYS TRIGGER short")
+    cursor.execute(f"CREATE SUBSCRIPTION copied CONNECTION 'host={narrow.folder} port={narrow.port} dbname=postgres user={server_user()}' PUBLICATION copied WITH (create_slot = false)")
+
+    logged = len(narrow.read_log())
+
+    def arrived():
+        cursor.execute("SELECT count(short) FROM copied")
+        return cursor.fetchone()[0]
+
+    def refused():
+        return "as many as qwen.queue_size allows" in narrow.read_log()[logged:]
+
+    try:
+        narrow.query("INSERT INTO copied VALUES (1, 'The town council met on Tuesday and spoke about the bridge for two hours.')")
+        wait_until(lambda: refused() or narrow.value("SELECT count(*) FROM qwen_stat_activity WHERE state = 'waiting'") > 2, 20, "the apply worker's request")
+        assert not refused()
+        full()
+        wait_until(lambda: arrived() == 1, 20, "the row with its answer")
+        assert not refused()
+    finally:
+        cursor.execute("DROP SUBSCRIPTION copied")
+        subscriber.close()
+        narrow.query("DROP DATABASE subscriber")
+        narrow.query("DROP PUBLICATION copied; DROP TABLE copied")
 
 
 def test_nobody_stops_another_role(narrow):

@@ -534,8 +534,8 @@ has_waited(const EngineCall *call)
 static void
 wait_for_room(EngineCall *call)
 {
-	/* jobs send their row back and go on later */
-	if (limits_is_job())
+	/* jobs send their row back and go on later; other background workers, as a subscription's, have none */
+	if (limits_is_worker())
 	{
 		if (call->was_refused)
 			raise_queue_full(call);

@@ -36,6 +36,12 @@ limits_set_worker(const LimitWorker *it)
 }
 
 bool
+limits_is_worker(void)
+{
+	return worker != NULL;
+}
+
+bool
 limits_is_job(void)
 {
 	return MyBackendType == B_BG_WORKER && !IsParallelWorker();

@@ -107,7 +107,10 @@ extern bool limits_leave(LimitPass *pass, bool ended, LimitDemand *used);
 /* GO could not be sent, or the engine did not take it: as if the request had never passed. Never raises. */
 extern void limits_take_back(LimitPass *pass);
 
-/* Is this the worker of a job? It has nobody to tell of an error, and time. */
+/* Is this process a LimitWorker, which may give back what it works on? */
+extern bool limits_is_worker(void);
+
+/* Is this a background worker, of a job or another one's? It has nobody to tell of an error, and time. */
 extern bool limits_is_job(void);
 
 /* How many requests this session's roles may have under way at once; INT_MAX: no limit. For batches. */
