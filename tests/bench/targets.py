@@ -109,7 +109,7 @@ def where(line):
     parts = [str(line[key]) for key in ("what", "task", "way") if key in line]
     parts += [str(line["file"]).removesuffix(".gguf")] if "file" in line else []
     parts += [line["cache"]] if "cache" in line else []
-    parts += [f"{key} {line[key]}" for key in ("on", "text", "type", "context", "sequences", "prompt", "kv", "positions", "requests_of_a_role") if key in line]
+    parts += [f"{key} {line[key]}" for key in ("draft", "on", "text", "type", "context", "sequences", "prompt", "kv", "positions", "requests_of_a_role") if key in line]
     return ", ".join(parts)
 
 

@@ -116,3 +116,9 @@ def test_a_server_that_is_told_to_end_while_it_starts_ends(monkeypatch):
     with pytest.raises(SystemExit):
         server.__enter__()
     assert server.process.poll() is not None
+
+
+def test_both_drafts_have_a_row(tmp_path):
+    line = {"bench": "draft", "task": "sampled", "unit": "tok/s", "off": 60.0}
+    rows = rows_of([line | {"draft": "small", "ours": 96.0, "ratio": 1.6}, line | {"draft": "stranger", "ours": 54.0, "ratio": 0.9}], tmp_path)
+    assert [(row[0], row[4], row[7]) for row in rows[2:]] == [("draft: sampled, draft small", "1.6 (1.5)", "yes"), ("draft: sampled, draft stranger", "0.9 (0.95)", "**no**")]
