@@ -12,8 +12,6 @@ ATTRIBUTES = {
     "rows": r"\bROWS (\d+)\b", "security": r"\bSECURITY (DEFINER|INVOKER)\b", "set": r"\bSET (\w+ = .+)$",
 }
 WRITTEN = {"volatility": "{}", "parallel": "PARALLEL {}", "strict": "{}", "cost": "COST {}", "rows": "ROWS {}", "security": "SECURITY {}", "set": "SET {}"}
-# names that must be quoted: FORMAT JSON is two words of one clause from PostgreSQL 16 on
-QUOTED = ("format",)
 UNSAID = {"volatility": "VOLATILE", "parallel": "UNSAFE"}
 
 
@@ -59,8 +57,7 @@ class Argument:
         self.group = group  # of which list it came
 
     def sql(self):
-        name = f'"{self.name}"' if self.name in QUOTED else self.name
-        return " ".join(([self.mode] if self.mode != "IN" else []) + ([name] if name else []) + [self.type] + (["DEFAULT " + self.default] if self.default else []))
+        return " ".join(([self.mode] if self.mode != "IN" else []) + ([self.name] if self.name else []) + [self.type] + (["DEFAULT " + self.default] if self.default else []))
 
     def identity(self):
         return self.mode, self.name, self.type, self.default

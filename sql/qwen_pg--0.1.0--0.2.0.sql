@@ -464,7 +464,7 @@ CREATE FUNCTION qwen_rerank_score(query text, document text, model text DEFAULT 
 RETURNS float8 AS 'MODULE_PATHNAME', 'qwen_rerank_score' LANGUAGE C STABLE PARALLEL SAFE COST 10000;
 COMMENT ON FUNCTION qwen_rerank_score(text, text, text, text, json) IS 'how relevant a document is for a query, 0 ... 1';
 
-CREATE FUNCTION qwen_check_format("format" json)
+CREATE FUNCTION qwen_check_format(response_format json)
 RETURNS TABLE (path text, keyword text, problem text) AS 'MODULE_PATHNAME', 'qwen_check_format' LANGUAGE C STABLE PARALLEL SAFE COST 100 ROWS 1;
 COMMENT ON FUNCTION qwen_check_format(json) IS 'what is wrong with a response_format; no rows where nothing is';
 

@@ -336,7 +336,7 @@ CREATE FUNCTION qwen_count_tokens(input text, model text DEFAULT NULL, options j
 RETURNS int AS 'MODULE_PATHNAME', 'qwen_count_tokens' LANGUAGE C STABLE PARALLEL SAFE COST 100;
 COMMENT ON FUNCTION qwen_count_tokens(text, text, json) IS 'how many tokens a text has';
 
-CREATE FUNCTION qwen_check_format("format" json)
+CREATE FUNCTION qwen_check_format(response_format json)
 RETURNS TABLE (path text, keyword text, problem text) AS 'MODULE_PATHNAME', 'qwen_check_format' LANGUAGE C STABLE PARALLEL SAFE COST 100 ROWS 1;
 COMMENT ON FUNCTION qwen_check_format(json) IS 'what is wrong with a response_format; no rows where nothing is';
 

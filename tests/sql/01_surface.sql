@@ -4,7 +4,7 @@ SET client_min_messages = warning;
 CREATE EXTENSION IF NOT EXISTS pgtap;
 DROP EXTENSION IF EXISTS qwen_pg CASCADE;
 CREATE EXTENSION qwen_pg;
-SELECT plan(21);
+SELECT plan(22);
 
 -- the names, so that a function is added here knowingly
 SELECT is((SELECT array_agg(DISTINCT proname::text ORDER BY proname::text) FROM pg_proc WHERE proname LIKE '%qwen\_%' AND provolatile = 'v' AND procost = 10000),
@@ -82,6 +82,10 @@ SELECT is_empty($$SELECT c.relname, a.attname FROM pg_depend d JOIN pg_class c O
 	JOIN pg_get_keywords() k ON k.word = a.attname AND k.catcode IN ('R', 'T')
 	WHERE d.deptype = 'e' AND d.classid = 'pg_class'::regclass AND d.refobjid = (SELECT oid FROM pg_extension WHERE extname = 'qwen_pg')$$,
 	'no column must be quoted');
+-- pg_dump and pg_upgrade write GRANT ON FUNCTION with the arguments' names, which PostgreSQL does not quote: FORMAT before JSON is a clause from 16 on
+SELECT is((SELECT string_agg(p.oid::regprocedure::text || ' ' || name, ', ') FROM pg_proc p JOIN pg_depend d ON d.classid = 'pg_proc'::regclass AND d.objid = p.oid AND d.deptype = 'e'
+	JOIN pg_extension e ON e.oid = d.refobjid AND e.extname = 'qwen_pg', unnest(proargnames) name WHERE name IN ('format', 'nulls', 'with', 'without', 'not')), NULL,
+	'no argument has a name by which a dump cannot be restored');
 SELECT throws_ok($$SET qwen.max_tokens = 0$$, '22023', NULL, 'a setting out of its range is refused');
 SELECT is((SELECT count(*)::int FROM qwen_models WHERE name = 'chat'), 1, 'the configured model is listed');
 SELECT is((SELECT state FROM qwen_stat_engine), 'running', 'the engine runs');
