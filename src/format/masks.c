@@ -664,7 +664,8 @@ add_piece(Masks *masks, Sum *sum, const Piece *piece)
 {
 	add_bits(masks, sum, piece->class, piece->list, piece->n_removed);
 	add_bits(masks, sum, piece->bits, NULL, 0);
-	list_add_all(&masks->pool, &sum->list, piece->list + piece->n_removed, piece->n);
+	if (piece->n > 0)
+		list_add_all(&masks->pool, &sum->list, piece->list + piece->n_removed, piece->n);
 }
 
 /* The pieces of one cell: of its frame, then, where that may be left, of the one below. */

@@ -16,7 +16,9 @@
 #include "../base/status.h"
 
 #define FORMAT_ARENA_BYTES ((size_t) 64 << 20) /* FORMAT_LIMIT_BYTES */
+#ifndef FORMAT_MAX_WORK                        /* a fuzzer takes less */
 #define FORMAT_MAX_WORK ((uint64_t) 4000000)   /* steps of building; about 0.2 s */
+#endif
 #define NO_LIMIT UINT32_MAX
 
 typedef struct Pool

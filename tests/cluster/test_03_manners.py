@@ -178,7 +178,7 @@ def test_restart_keeps_the_configuration(make_server):
 
 
 # ---- statements that are gone when they end ----
-def frame(kind, *parts):
+def message(kind, *parts):
     body = b"".join(part if isinstance(part, bytes) else part.encode() + b"\0" for part in parts)
     return kind + struct.pack("!I", len(body) + 4) + body
 
@@ -199,11 +199,11 @@ def test_a_procedure_may_give_up_the_statement_that_called_it(server):
         FOR i IN 1 .. n LOOP EXECUTE 'PREPARE t' || i || ' AS SELECT ' || quote_literal(repeat('z', size)); EXECUTE 'EXECUTE t' || i; END LOOP; END$$""")
     with socket.socket(socket.AF_UNIX) as session:
         session.connect(f"{server.folder}/.s.PGSQL.{server.port}")
-        session.sendall(frame(b"", struct.pack("!I", 3 << 16), "user", server.environment()["PGUSER"], "database", "postgres", b"\0"))
+        session.sendall(message(b"", struct.pack("!I", 3 << 16), "user", server.environment()["PGUSER"], "database", "postgres", b"\0"))
         answer_of(session)
         for i in range(150):
-            session.sendall(frame(b"P", "called", f"CALL gives_up({1 + i % 20}, {20 + i * 7})", b"\0\0") + frame(b"B", "", "called", b"\0" * 6) +
-                            frame(b"E", "", b"\0" * 4) + frame(b"S"))
+            session.sendall(message(b"P", "called", f"CALL gives_up({1 + i % 20}, {20 + i * 7})", b"\0\0") + message(b"B", "", "called", b"\0" * 6) +
+                            message(b"E", "", b"\0" * 4) + message(b"S"))
             answer = answer_of(session)
             assert b"CALL\0" in answer, answer
     server.query("DROP PROCEDURE gives_up")
