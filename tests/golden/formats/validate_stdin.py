@@ -3,10 +3,28 @@
 Formats are checked as far as the package knows them; numbers exactly, and a name that comes twice is wrong."""
 import decimal
 import json
+import re
 import sys
+import types
 
 import jsonschema
 from jsonschema import Draft202012Validator as Validator
+
+
+# what ECMA-262 says otherwise than Python: digits are ASCII's, blanks have others, . leaves out all line ends, $ is the very end
+BLANKS = r"\t-\r \xa0\u1680\u2000-\u200a\u2028\u2029\u202f\u205f\u3000\ufeff"
+ECMA = {r"\d": "[0-9]", r"\S": f"[^{BLANKS}]", r"\s": f"[{BLANKS}]", ".": r"[^\n\r\u2028\u2029]", "$": r"\Z"}
+
+
+def search(pattern, text, *more):
+    """re.search as the standard has it; of classes only what stands in them letter by letter."""
+    parts = re.findall(r"\[(?:\\.|[^\]])*\]|\\.|.", pattern, re.DOTALL)
+    return re.search("".join(ECMA.get(part, part) for part in parts), text, *more)
+
+
+for name, module in list(sys.modules.items()):
+    if re.match(r"jsonschema\._(keywords|validators|utils|legacy)", name) and hasattr(module, "re"):
+        module.re = types.SimpleNamespace(**{**vars(re), "search": search})
 
 
 def without_duplicates(pairs):
