@@ -26,23 +26,6 @@ internal(const Constraint *constraint, const char *what)
 	return status_error(STATUS_INTERNAL, "%s: %s", constraint->subject, what);
 }
 
-static bool
-add_token(TokenBuffer *tokens, int32_t token)
-{
-	if (tokens->n == tokens->capacity)
-	{
-		size_t capacity = tokens->capacity ? tokens->capacity * 2 : 64;
-		int32_t *grown = realloc(tokens->tokens, capacity * sizeof *grown);
-
-		if (!grown)
-			return false;
-		tokens->tokens = grown;
-		tokens->capacity = capacity;
-	}
-	tokens->tokens[tokens->n++] = token;
-	return true;
-}
-
 /* The tokens of a text, the longest first each time: any text has some, and its bytes are never changed. */
 static Status
 encode(const Constraint *constraint, const char *text, size_t n, TokenBuffer *tokens)
@@ -58,8 +41,7 @@ encode(const Constraint *constraint, const char *text, size_t n, TokenBuffer *to
 		if (token == VOCABULARY_NO_TOKEN)
 			return status_error(STATUS_UNSUPPORTED, "%s: the model's vocabulary has no token for the byte 0x%02x",
 								constraint->subject, (unsigned char) *text);
-		if (!add_token(tokens, (int32_t) token))
-			return no_memory();
+		STATUS_TRY(token_buffer_add(tokens, (int32_t) token));
 		text += length;
 		n -= length;
 	}
@@ -578,7 +560,7 @@ take_ordinary(Constraint *constraint, int32_t *token, uint32_t n_left)
 	}
 	constraint->state = next;
 	count_token(constraint, *token);
-	return add_token(&constraint->taken, *token) ? status_ok() : no_memory();
+	return token_buffer_add(&constraint->taken, *token);
 }
 
 /* Take a token while the form holds, or where it may begin. */

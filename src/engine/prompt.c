@@ -114,24 +114,6 @@ prompt_encode_chat(const Workplace *place, const Request *message, TokenBuffer *
 	return status;
 }
 
-/* One token at the end of a buffer. */
-static Status
-append_token(TokenBuffer *buffer, int32_t token)
-{
-	if (buffer->n == buffer->capacity)
-	{
-		size_t capacity = buffer->capacity ? buffer->capacity * 2 : 64;
-		int32_t *grown = realloc(buffer->tokens, capacity * sizeof *grown);
-
-		if (!grown)
-			return no_memory();
-		buffer->tokens = grown;
-		buffer->capacity = capacity;
-	}
-	buffer->tokens[buffer->n++] = token;
-	return status_ok();
-}
-
 Status
 prompt_encode_text(const Workplace *place, const Request *message, TokenBuffer *tokens)
 {
@@ -142,7 +124,7 @@ prompt_encode_text(const Workplace *place, const Request *message, TokenBuffer *
 
 	STATUS_TRY(check_thinking(model, &message->options));
 	if (first >= 0 && ((tokenizer_add_bos(model->tokenizer) && bos >= 0) || message->text.length == 0))
-		STATUS_TRY(append_token(tokens, first));
+		STATUS_TRY(token_buffer_add(tokens, first));
 	STATUS_TRY(tokenizer_encode(place->tokenizer, message->text.data, message->text.length, parses_special, tokens));
 	if (tokens->n == 0)
 		return status_error(STATUS_INVALID_ARGUMENT, "the prompt is empty");
@@ -163,7 +145,7 @@ append_mark(const Workplace *place, const char *mark, TokenBuffer *tokens)
 			STATUS_UNSUPPORTED,
 			"model \"%s\" was not made to fill gaps: its vocabulary has no token %s (the Coder models' has)",
 			place->model->name, mark);
-	return append_token(tokens, token);
+	return token_buffer_add(tokens, token);
 }
 
 Status
@@ -204,13 +186,13 @@ prompt_encode_embedding(const Workplace *place, const Request *message, TokenBuf
 	write_raw(&text, message->text.data, message->text.length);
 	status = text.failed ? no_memory() : status_ok();
 	if (status.code == STATUS_OK && tokenizer_add_bos(tokenizer) && tokenizer_bos(tokenizer) >= 0)
-		status = append_token(tokens, tokenizer_bos(tokenizer));
+		status = token_buffer_add(tokens, tokenizer_bos(tokenizer));
 	if (status.code == STATUS_OK)
 		status = tokenizer_encode(tokenizer, text.data ? (char *) text.data : "", text.length, false, tokens);
 	if (status.code == STATUS_OK && gathers)
-		status = append_token(tokens, end);
+		status = token_buffer_add(tokens, end);
 	else if (status.code == STATUS_OK && tokenizer_add_eos(tokenizer) && tokenizer_eos(tokenizer) >= 0)
-		status = append_token(tokens, tokenizer_eos(tokenizer));
+		status = token_buffer_add(tokens, tokenizer_eos(tokenizer));
 	if (status.code == STATUS_OK && tokens->n == 0)
 		status = status_error(STATUS_INVALID_ARGUMENT, "the input is empty");
 	byte_writer_free(&text);

@@ -26,6 +26,14 @@ token_buffer_reserve(TokenBuffer *buffer, size_t n_more)
 	return status_ok();
 }
 
+Status
+token_buffer_add(TokenBuffer *buffer, int32_t token)
+{
+	STATUS_TRY(token_buffer_reserve(buffer, 1));
+	buffer->tokens[buffer->n++] = token;
+	return status_ok();
+}
+
 void
 token_buffer_free(TokenBuffer *buffer)
 {

@@ -77,6 +77,9 @@ typedef struct TokenBuffer
 
 extern void token_buffer_free(TokenBuffer *buffer);
 
+/* One token more at its end. UNAVAILABLE: no memory, it is as it was. */
+extern Status token_buffer_add(TokenBuffer *buffer, int32_t token);
+
 /*
  * Append the tokens of text (valid UTF-8). parse_added: added tokens in it are recognised; otherwise all of it is
  * ordinary text. add_bos/add_eos of the file are not applied here.

@@ -34,15 +34,6 @@ encode_segment(Tokenizer *tokenizer, const char *text, size_t length, TokenBuffe
 	return status_ok();
 }
 
-/* Append one token. */
-static Status
-append_token(TokenBuffer *out, int32_t token)
-{
-	STATUS_TRY(token_buffer_reserve(out, 1));
-	out->tokens[out->n++] = token;
-	return status_ok();
-}
-
 /* Cut text at the added tokens inside the trusted runs and append everything; runs have been checked. */
 static Status
 encode_segments(Tokenizer *tokenizer, const char *text, size_t length, const TextRun *trusted, size_t n_trusted,
@@ -68,7 +59,7 @@ encode_segments(Tokenizer *tokenizer, const char *text, size_t length, const Tex
 				continue;
 			}
 			STATUS_TRY(encode_segment(tokenizer, text + segment, offset - segment, out));
-			STATUS_TRY(append_token(out, token));
+			STATUS_TRY(token_buffer_add(out, token));
 			offset += matched;
 			segment = offset;
 		}
