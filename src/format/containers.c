@@ -428,29 +428,55 @@ collect_predicates(Formulas *formulas, uint32_t formula, WordList *expressions)
 		add_predicate(formulas, expressions, literal_expression(formulas, words[0]));
 }
 
-/* All combinations of predicates that a name can have, from predicate index on. */
-static void
-add_kinds(Projection *projection, uint32_t formula, uint32_t index, uint32_t expression, KeyKinds *kinds)
+/* A walk through the kinds that names are of by some predicates. visit: a kind that has names, by which predicates hold
+ * of it, as bits. */
+typedef struct KindWalk
 {
-	Formulas *formulas = projection->formulas;
+	Formulas *formulas;
+	const WordList *predicates;
+	void (*visit)(void *context, const Language *language, uint32_t truths);
+	void *context;
+} KindWalk;
+
+/* All combinations of predicates that a name of an expression can have, from predicate index on. */
+static void
+each_kind(const KindWalk *walk, uint32_t index, uint32_t expression, uint32_t truths)
+{
+	Formulas *formulas = walk->formulas;
 	Expressions *e = formulas->schema->expressions;
 	const Language *language = formula_language(formulas, expression);
+	uint32_t predicate;
 
 	if (!language || language->n_states == 1 || pool_failed(formulas->pool))
 		return;
-	if (index < projection->expressions->n)
+	if (index == walk->predicates->n)
 	{
-		uint32_t predicate = projection->expressions->at[index];
-
-		projection->truths |= 1u << index;
-		add_kinds(projection, formula, index + 1, expression_and(e, expression, predicate), kinds);
-		projection->truths &= ~(1u << index);
-		add_kinds(projection, formula, index + 1, expression_and(e, expression, expression_not(e, predicate)), kinds);
+		walk->visit(walk->context, language, truths);
 		return;
 	}
-	if (!pool_grow(formulas->pool, &kinds->at, kinds->n, &kinds->capacity, sizeof *kinds->at))
+	predicate = walk->predicates->at[index];
+	each_kind(walk, index + 1, expression_and(e, expression, predicate), truths | 1u << index);
+	each_kind(walk, index + 1, expression_and(e, expression, expression_not(e, predicate)), truths);
+}
+
+/* The kinds of a formula that are being listed. */
+typedef struct KindList
+{
+	Projection *projection;
+	uint32_t formula;
+	KeyKinds *kinds;
+} KindList;
+
+static void
+list_kind(void *context, const Language *language, uint32_t truths)
+{
+	const KindList *list = context;
+	KeyKinds *kinds = list->kinds;
+
+	if (!pool_grow(list->projection->formulas->pool, &kinds->at, kinds->n, &kinds->capacity, sizeof *kinds->at))
 		return;
-	kinds->at[kinds->n] = (KeyKind){language, project(projection, formula), projection->truths};
+	list->projection->truths = truths;
+	kinds->at[kinds->n] = (KeyKind){language, project(list->projection, list->formula), truths};
 	kinds->n += kinds->at[kinds->n].options.n > 0;
 }
 
@@ -460,13 +486,15 @@ object_with_other(Formulas *formulas, uint32_t formula)
 	WordList expressions = {0};
 	Projection projection = {.formulas = formulas, .mode = PROJECT_OTHER, .expressions = &expressions};
 	KeyKinds kinds = {0};
+	KindList list = {&projection, formula, &kinds};
+	KindWalk walk = {formulas, &expressions, list_kind, &list};
 
 	collect_predicates(formulas, formula, &expressions);
 	if (expressions.n > MAX_PREDICATES)
 		pool_fail(formulas->pool, STATUS_TOO_LONG, "an object tells names apart by %u patterns, the limit is %d",
 				  expressions.n, MAX_PREDICATES);
 	else
-		add_kinds(&projection, formula, 0, E_ALL, &kinds);
+		each_kind(&walk, 0, E_ALL, 0);
 	kinds.expressions = expressions;
 	return kinds;
 }
@@ -507,35 +535,31 @@ object_has_names(Formulas *formulas, uint32_t formula, const KeyKinds *kinds, co
 	return sum >= (kind == ATOM_COUNT ? words[0] : 1);
 }
 
-/* Is there no kind of names of which there are few? */
-static bool
-kinds_are_many(Formulas *formulas, const WordList *expressions, uint32_t index, uint32_t expression)
+/* Of no kind of names there are few, as far as has been seen. */
+static void
+see_whether_many(void *context, const Language *language, uint32_t truths)
 {
-	Expressions *e = formulas->schema->expressions;
-	const Language *language = formula_language(formulas, expression);
+	bool *are_many = context;
 
-	if (!language || pool_failed(formulas->pool))
-		return false;
-	if (language->n_states == 1)
-		return true;
-	if (index == expressions->n)
-		return language->n_words[language->start] == NO_LIMIT;
-	return kinds_are_many(formulas, expressions, index + 1, expression_and(e, expression, expressions->at[index])) &&
-		   kinds_are_many(formulas, expressions, index + 1,
-						  expression_and(e, expression, expression_not(e, expressions->at[index])));
+	(void) truths;
+	*are_many &= language->n_words[language->start] == NO_LIMIT;
 }
 
 bool
 object_has_many_names(Formulas *formulas, ObjectPlan *plan)
 {
 	WordList expressions = {0};
+	bool are_many = true;
+	KindWalk walk = {formulas, &expressions, see_whether_many, &are_many};
 
 	if (plan->was_asked)
 		return plan->has_many_names;
 	plan->was_asked = true;
 	/* what is left of a formula further on asks for no more than it does at its beginning */
 	collect_predicates(formulas, plan->formula, &expressions);
-	plan->has_many_names = expressions.n <= MAX_FEW_PREDICATES && kinds_are_many(formulas, &expressions, 0, E_ALL);
+	if (expressions.n <= MAX_FEW_PREDICATES)
+		each_kind(&walk, 0, E_ALL, 0);
+	plan->has_many_names = expressions.n <= MAX_FEW_PREDICATES && are_many && !pool_failed(formulas->pool);
 	return plan->has_many_names;
 }
 
@@ -696,28 +720,16 @@ plan_text(void *context, const uint32_t *letters, uint32_t n)
 	plan_name(planner, schema_text(planner->formulas->schema, bytes, length));
 }
 
-/*
- * Names that a pattern leaves no more than a few of are members with names: only so it is known all the way on which of
- * them are left, and that what has to come still can. Of predicates from index on, of names of an expression.
- */
+/* Names of a kind of which there are no more than a few are members with names: only so it is known all the way on
+ * which of them are left, and that what has to come still can. */
 static void
-plan_few_names(Planner *planner, const WordList *predicates, uint32_t index, uint32_t expression)
+plan_few_names(void *context, const Language *language, uint32_t truths)
 {
-	Formulas *formulas = planner->formulas;
-	Expressions *e = formulas->schema->expressions;
-	const Language *language = formula_language(formulas, expression);
+	Planner *planner = context;
 
-	if (!language || language->n_states == 1 || pool_failed(formulas->pool))
-		return;
-	if (index == predicates->n)
-	{
-		if (language->n_words[language->start] <= FEW_NAMES && language->longest[language->start] <= FEW_NAMES_LETTERS)
-			language_texts(formulas->pool, language, plan_text, planner);
-		return;
-	}
-	plan_few_names(planner, predicates, index + 1, expression_and(e, expression, predicates->at[index]));
-	plan_few_names(planner, predicates, index + 1,
-				   expression_and(e, expression, expression_not(e, predicates->at[index])));
+	(void) truths;
+	if (language->n_words[language->start] <= FEW_NAMES && language->longest[language->start] <= FEW_NAMES_LETTERS)
+		language_texts(planner->formulas->pool, language, plan_text, planner);
 }
 
 ObjectPlan *
@@ -725,6 +737,7 @@ object_plan(Formulas *formulas, uint32_t conjunction)
 {
 	Planner planner = {.formulas = formulas};
 	WordList predicates = {0};
+	KindWalk walk = {formulas, &predicates, plan_few_names, &planner};
 	uint32_t n, formula = formula_of_conjunction(formulas, conjunction, VALUE_OBJECT);
 	const uint32_t *literals = interned(&formulas->conjunctions, conjunction, &n);
 	ObjectPlan *plan = pool_alloc(formulas->pool, 1, sizeof *plan);
@@ -737,7 +750,7 @@ object_plan(Formulas *formulas, uint32_t conjunction)
 	plan_atoms(&planner, formula);
 	collect_predicates(formulas, formula, &predicates);
 	if (predicates.n <= MAX_FEW_PREDICATES)
-		plan_few_names(&planner, &predicates, 0, E_ALL);
+		each_kind(&walk, 0, E_ALL, 0);
 	if (planner.names.n > SCHEMA_MAX_MEMBERS)
 		pool_fail(formulas->pool, STATUS_TOO_LONG, "an object has %u members with names, the limit is %u",
 				  planner.names.n, SCHEMA_MAX_MEMBERS);

@@ -226,7 +226,7 @@ ENGINE = [
           "behind a word of an enum what its frame wants is left out", "unit:format"),
     fault("tokens-below-another", "src/format/vocabulary.h", "*n = trie->nodes[i + trie->nodes[i].subtree - 1].n_upto - first;", "*n = trie->nodes[i + trie->nodes[i].subtree - 1].n_upto - first + 1;",
           "the token behind a subtree that may come whole is taken too", "unit:format"),
-    fault("few-names-are-free", "src/format/containers.c", "if (predicates.n <= MAX_FEW_PREDICATES)\n\t\tplan_few_names", "if (predicates.n > MAX_FEW_PREDICATES)\n\t\tplan_few_names",
+    fault("few-names-are-free", "src/format/containers.c", "if (predicates.n <= MAX_FEW_PREDICATES)\n\t\teach_kind", "if (predicates.n > MAX_FEW_PREDICATES)\n\t\teach_kind",
           "what must come is left to a member that there is no name for", "unit:format"),
     fault("twice-the-same-item", "src/format/containers.c", "list_add(formulas->pool, &left, words[1] - 1);", "list_add(formulas->pool, &left, words[1]);",
           "an item of uniqueItems may come a second time", "unit:format"),
