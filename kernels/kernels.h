@@ -135,6 +135,9 @@ extern void long_row_pack(TensorType type, const void *source, uint32_t row, uin
 extern uint32_t activations_n_panels(uint32_t n_tokens);
 extern void activations_panel_range(uint32_t n_tokens, uint32_t panel, uint32_t *first_token, uint32_t *n_panel_tokens);
 
+/* The first token of a panel; n_tokens behind the last one. */
+extern uint32_t activations_first_token(uint32_t n_tokens, uint32_t panel);
+
 /* Bytes of all panels of n_tokens rows of n_cols (rounded up to ACTIVATION_BLOCK) inputs. */
 extern size_t activations_bytes(uint32_t n_tokens, uint32_t n_cols);
 
@@ -379,11 +382,22 @@ typedef struct MatmulInput
 /* True when the type's kernels take panels (quantized), false when they take rows (float). */
 extern bool tensor_type_takes_panels(TensorType type);
 
+/* A part of a product: tiles first_tile … end_tile-1 times panels first_panel … end_panel-1 of the input. */
+typedef struct MatmulPart
+{
+	uint32_t first_tile, end_tile;
+	uint32_t first_panel, end_panel;
+} MatmulPart;
+
 /*
- * y[t][r] (+)= sum_c W[r][c] x[t][c] for the rows r of tiles first_tile … end_tile-1 and all tokens. add: add to what
- * is in y. Streams the tiles once for few tokens, walks panels per tile (prefetching the next) for many. Threads take
- * disjoint ranges of tiles; padding rows are not written.
+ * y[t][r] (+)= sum_c W[r][c] x[t][c] for the rows r and the tokens t of a part. add: add to what is in y. Streams the
+ * tiles once for few tokens, walks panels per tile (prefetching the next) for many. Threads take parts that have
+ * nothing in common; padding rows are not written.
  */
+extern void matmul_part(const Kernels *kernels, const PackedMatrix *matrix, const MatmulInput *input,
+						const MatmulPart *part, float *y, size_t y_stride, bool add);
+
+/* The same for some tiles and all tokens. */
 extern void matmul_tiles(const Kernels *kernels, const PackedMatrix *matrix, const MatmulInput *input,
 						 uint32_t first_tile, uint32_t end_tile, float *y, size_t y_stride, bool add);
 

@@ -26,6 +26,15 @@ activations_panel_range(uint32_t n_tokens, uint32_t panel, uint32_t *first_token
 	*n_panel_tokens = small + (panel < n_large);
 }
 
+uint32_t
+activations_first_token(uint32_t n_tokens, uint32_t panel)
+{
+	uint32_t first_token, n_panel_tokens;
+
+	activations_panel_range(n_tokens, panel, &first_token, &n_panel_tokens);
+	return first_token;
+}
+
 size_t
 activations_bytes(uint32_t n_tokens, uint32_t n_cols)
 {
@@ -64,21 +73,30 @@ tile_product(const Kernels *kernels, const PackedMatrix *matrix, const MatmulInp
 }
 
 void
-matmul_tiles(const Kernels *kernels, const PackedMatrix *matrix, const MatmulInput *input, uint32_t first_tile,
-			 uint32_t end_tile, float *y, size_t y_stride, bool add)
+matmul_part(const Kernels *kernels, const PackedMatrix *matrix, const MatmulInput *input, const MatmulPart *part,
+			float *y, size_t y_stride, bool add)
 {
-	uint32_t n_panels = activations_n_panels(input->n_tokens);
-	size_t share = (matrix->tile_bytes / n_panels + 63) / 64 * 64;
+	size_t share = (matrix->tile_bytes / (part->end_panel - part->first_panel) + 63) / 64 * 64;
 
-	for (uint32_t tile = first_tile; tile < end_tile; tile++)
-		for (uint32_t panel = 0; panel < n_panels; panel++)
+	for (uint32_t tile = part->first_tile; tile < part->end_tile; tile++)
+		for (uint32_t panel = part->first_panel; panel < part->end_panel; panel++)
 		{
+			size_t fetched = share * (panel - part->first_panel);
 			uint32_t first_token, n_tokens;
 			const uint8_t *next = NULL;
 
-			if (input->n_tokens > STREAM_TOKENS && tile + 1 < end_tile && share * panel < matrix->tile_bytes)
-				next = matrix->tiles + (size_t) (tile + 1) * matrix->tile_bytes + share * panel;
+			if (input->n_tokens > STREAM_TOKENS && tile + 1 < part->end_tile && fetched < matrix->tile_bytes)
+				next = matrix->tiles + (size_t) (tile + 1) * matrix->tile_bytes + fetched;
 			activations_panel_range(input->n_tokens, panel, &first_token, &n_tokens);
 			tile_product(kernels, matrix, input, tile, first_token, n_tokens, next, share, y, y_stride, add);
 		}
+}
+
+void
+matmul_tiles(const Kernels *kernels, const PackedMatrix *matrix, const MatmulInput *input, uint32_t first_tile,
+			 uint32_t end_tile, float *y, size_t y_stride, bool add)
+{
+	MatmulPart part = {first_tile, end_tile, 0, activations_n_panels(input->n_tokens)};
+
+	matmul_part(kernels, matrix, input, &part, y, y_stride, add);
 }

@@ -223,7 +223,6 @@ run_members(Forward *f)
 {
 	uint64_t started = clock_now_ns(), waited_ns = 0, ended;
 
-	f->n_members = f->members.n > f->n_spared ? f->members.n - f->n_spared : 1;
 	team_run_some(f->team, (int) f->n_members, step_work, f);
 	ended = clock_now_ns();
 	/* who was away at the end has to catch up with phases that are over, and is waited for */
@@ -317,6 +316,8 @@ run_phases(Forward *f, const StepSequence *sequences, uint32_t n_sequences, uint
 	f->end_phase = end_phase;
 	f->sequences = sequences;
 	f->n_sequences = n_sequences;
+	/* how many there are is part of how much phases have to do */
+	f->n_members = f->members.n > f->n_spared ? f->members.n - f->n_spared : 1;
 	lay_out_rows(f);
 	attention_lay_out(f);
 	reset_phases(f);

@@ -179,9 +179,11 @@ plan_lows(Forward *f)
 }
 
 void
-adapters_add(Member *member, const Product *product, uint32_t i, uint32_t first, uint32_t end)
+adapters_add(Member *member, const Product *product, uint32_t i, const MatmulPart *part)
 {
 	const Forward *f = member->forward;
+	uint32_t from = activations_first_token(*product->n_rows, part->first_panel);
+	uint32_t to = activations_first_token(*product->n_rows, part->end_panel);
 
 	if (f->n_adapters == 0)
 		return;
@@ -191,12 +193,14 @@ adapters_add(Member *member, const Product *product, uint32_t i, uint32_t first,
 	for (uint32_t g = 0; g < f->n_adapters; g++)
 	{
 		const AdapterMatrix *matrix = adapter_matrix(f->adapter_rows[g].adapter, product->roles[i]);
-		uint32_t first_row, n;
+		uint32_t first, n, end;
 
-		rows_in_product(f, product, &f->adapter_rows[g], &first_row, &n);
-		if (matrix && n > 0)
-			adapter_raise_rows(f, matrix, 0, row_at(&f->rows[ROWS_LOW], first_row) + LOW_ROLE(i),
-							   f->rows[ROWS_LOW].stride, n, first, end, row_at(product->outputs[i], first_row),
+		rows_in_product(f, product, &f->adapter_rows[g], &first, &n);
+		end = first + n < to ? first + n : to;
+		first = first > from ? first : from;
+		if (matrix && first < end)
+			adapter_raise_rows(f, matrix, 0, row_at(&f->rows[ROWS_LOW], first) + LOW_ROLE(i), f->rows[ROWS_LOW].stride,
+							   end - first, part->first_tile, part->end_tile, row_at(product->outputs[i], first),
 							   product->outputs[i]->stride);
 	}
 }

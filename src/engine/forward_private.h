@@ -328,8 +328,8 @@ extern void plan_lows(Forward *forward);
  * before a member multiplies the tiles that it has taken. The input is prepared. */
 extern void adapters_lower(Member *member, const Product *product);
 
-/* Add to tiles first … end-1 of matrix number i of a product, just multiplied, what adapters add. */
-extern void adapters_add(Member *member, const Product *product, uint32_t i, uint32_t first, uint32_t end);
+/* Add to a part of matrix number i of a product, just multiplied, what adapters add. */
+extern void adapters_add(Member *member, const Product *product, uint32_t i, const MatmulPart *part);
 
 /* Add to a token's embedding what the adapter of its sequence adds. */
 extern void adapters_add_embedding(const Forward *forward, const StepSequence *sequence, uint32_t token, float *row);

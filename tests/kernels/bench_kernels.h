@@ -53,7 +53,7 @@ typedef struct MatmulWork
 } MatmulWork;
 
 static void
-matmul_part(void *argument, int thread)
+matmul_share(void *argument, int thread)
 {
 	MatmulWork *work = argument;
 	unsigned first, end;
@@ -66,7 +66,7 @@ matmul_part(void *argument, int thread)
 static void
 matmul_work(void *argument)
 {
-	team_run(((MatmulWork *) argument)->team, matmul_part, argument);
+	team_run(((MatmulWork *) argument)->team, matmul_share, argument);
 }
 
 /* Tiles of any bits: scales may be wild, which costs the kernels nothing unless they are denormal or infinite. */

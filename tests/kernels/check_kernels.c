@@ -233,7 +233,7 @@ tiles_that_lack_rows_do_not_show_what_stood_there(void **state)
 		}
 }
 
-/* y for all tokens with one table. */
+/* y for all tokens with one table, in parts of so many tiles and twice as many panels. */
 static float *
 multiply(const Kernels *kernels, const PackedMatrix *matrix, const float *x, uint32_t n_tokens, uint32_t split,
 		 bool add)
@@ -241,15 +241,18 @@ multiply(const Kernels *kernels, const PackedMatrix *matrix, const float *x, uin
 	uint8_t *panels = tensor_type_takes_panels(matrix->type) ? quantize(kernels, x, n_tokens, matrix->n_cols) : NULL;
 	MatmulInput input = {n_tokens, panels, x, matrix->n_cols};
 	float *y = allocate((size_t) n_tokens * matrix->n_rows * 4);
+	uint32_t n_tiles = packed_n_tiles(matrix->n_rows), n_panels = activations_n_panels(n_tokens);
 
 	for (size_t i = 0; add && i < (size_t) n_tokens * matrix->n_rows; i++)
 		y[i] = (float) (i % 13) - 6;
-	for (uint32_t t = 0; t < packed_n_tiles(matrix->n_rows); t += split)
-	{
-		uint32_t end = t + split < packed_n_tiles(matrix->n_rows) ? t + split : packed_n_tiles(matrix->n_rows);
+	for (uint32_t t = 0; t < n_tiles; t += split)
+		for (uint32_t p = 0; p < n_panels; p += 2 * split)
+		{
+			MatmulPart part = {t, t + split < n_tiles ? t + split : n_tiles, p,
+							   p + 2 * split < n_panels ? p + 2 * split : n_panels};
 
-		matmul_tiles(kernels, matrix, &input, t, end, y, matrix->n_rows, add);
-	}
+			matmul_part(kernels, matrix, &input, &part, y, matrix->n_rows, add);
+		}
 	free(panels);
 	return y;
 }
