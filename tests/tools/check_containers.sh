@@ -143,6 +143,18 @@ wait_for 20 "a healthy server after its engine was killed" healthy
 stop
 echo "containers: built; healthy, answers, password, model and data in volumes, a stop and a start"
 
+# killed while it makes its cluster, at ever later moments: the next start makes it anew, or finds it whole
+for tenths in 1 5 10 20 30; do
+	run --detach --name killed --network none --health-interval disable -v "killed$tenths:/var/lib/postgresql" qwen_pg >/dev/null
+	sleep "$(echo "$tenths" | sed 's/.$/.&/')"
+	pods kill killed >/dev/null
+	pods rm killed >/dev/null
+	start "after$tenths" -v models:/var/lib/qwen_pg:ro -v "killed$tenths:/var/lib/postgresql" qwen_pg
+	stop
+done
+! run --rm --name strange --network none --health-interval disable -v models:/var/lib/postgresql qwen_pg env PGDATA=/var/lib/postgresql qwen_pg-entrypoint postgres >"$work/strange.log" 2>&1 && grep -q "is not empty" "$work/strange.log" || { cat "$work/strange.log"; echo "FAILED: a folder with other files is made a cluster"; exit 1; }
+echo "containers: killed while the cluster was made, five times"
+
 start refused -v models:/var/lib/qwen_pg:ro --security-opt "seccomp=$(profile refused 'calls.append({"names": ["io_uring_setup", "io_uring_enter", "io_uring_register"], "action": "SCMP_ACT_ERRNO", "errnoRet": 1})')" qwen_pg
 [ "$(how_read | grep -c pread)" = 1 ] || fail "refused: read by $(how_read)"
 stop
