@@ -35,6 +35,14 @@ tensor_type_takes_panels(TensorType type)
 	return tensor_formats[type].takes_panels;
 }
 
+#define IS_UNPACKED(id, ...) || type == TENSOR_##id
+
+bool
+tensor_type_is_unpacked(TensorType type)
+{
+	return false UNPACKED_FORMATS(IS_UNPACKED);
+}
+
 size_t
 tensor_row_bytes(const TensorTypeInfo *info, uint32_t n_cols)
 {

@@ -270,7 +270,20 @@ typedef struct Kernels
 	void (*matmul_quantized)(TensorType type, const uint8_t *tile, const uint8_t *panel, uint32_t n_tokens,
 							 uint32_t n_cols, float *y, size_t y_stride, const uint8_t *next, size_t next_bytes);
 
-	/* The same for F32, F16 and BF16 weights and float activations x: [n_tokens][x_stride]. */
+	/*
+	 * Unpack weights of a tile, of a type with tensor_type_is_unpacked: blocks of 32 inputs first_block … first_block +
+	 * n_blocks - 1, multiples of 8, n_blocks at most UNPACKED_BLOCKS. unpacked: UNPACKED_BYTES, 64-byte aligned.
+	 */
+	void (*unpack)(TensorType type, const uint8_t *tile, uint32_t first_block, uint32_t n_blocks, uint8_t *unpacked);
+
+	/*
+	 * sums[t][0..31] += what was unpacked * x_t, for 1 … PANEL_TOKENS tokens; panel: where these blocks begin. From
+	 * sums of zeros on and block by block it gives what matmul_quantized gives, bit for bit.
+	 */
+	void (*matmul_unpacked)(TensorType type, const uint8_t *unpacked, const uint8_t *panel, uint32_t n_tokens,
+							uint32_t n_blocks, float *sums);
+
+	/* As matmul_quantized for F32, F16 and BF16 weights and float activations x: [n_tokens][x_stride]. */
 	void (*matmul_float)(TensorType type, const uint8_t *tile, const float *x, size_t x_stride, uint32_t n_tokens,
 						 uint32_t n_cols, float *y, size_t y_stride);
 
@@ -370,6 +383,20 @@ extern const Kernels *kernels_of_this_cpu(size_t i);
 
 /* ---- matrix products over many tokens --------------------------------------------------------------------------- */
 
+/*
+ * Weights whose unpacking takes the processor long are unpacked once for a chunk of panels, in pieces that leave the
+ * first-level cache room for what passes them: memory of a thread's own for a piece, and for the chunk's sums.
+ */
+#define UNPACKED_BLOCKS 16        /* of 32 inputs, of a piece */
+#define UNPACKED_BLOCK_BYTES 1280 /* at most: scales, and 32 x 32 bytes */
+#define UNPACKED_PANELS 16        /* of a chunk */
+#define UNPACKED_BYTES ((size_t) UNPACKED_BLOCKS * UNPACKED_BLOCK_BYTES)
+#define MATMUL_SCRATCH_BYTES                                                                                           \
+	(UNPACKED_BYTES + (size_t) UNPACKED_PANELS * PANEL_TOKENS * TILE_ROWS * sizeof(float))
+
+/* True when a type's weights are unpacked before they are multiplied with several panels. */
+extern bool tensor_type_is_unpacked(TensorType type);
+
 /* The right-hand side: panels for quantized weights, rows for float weights (either may be NULL when not needed). */
 typedef struct MatmulInput
 {
@@ -377,6 +404,7 @@ typedef struct MatmulInput
 	const uint8_t *panels; /* activations_bytes(n_tokens, n_cols) */
 	const float *rows;     /* [n_tokens][row_stride] */
 	size_t row_stride;
+	uint8_t *scratch; /* MATMUL_SCRATCH_BYTES, 64-byte aligned, or NULL: nothing is unpacked beforehand */
 } MatmulInput;
 
 /* True when the type's kernels take panels (quantized), false when they take rows (float). */

@@ -397,6 +397,27 @@ b_turn_sign(U8x64 x, U8x64 signs, int bit)
 	return i_pair(turn_sign256(x.a, signs.a, bit), turn_sign256(x.b, signs.b, bit));
 }
 
+LANE void
+b_store(uint8_t *p, U8x64 x)
+{
+	_mm256_store_si256((__m256i *) p, x.a);
+	_mm256_store_si256((__m256i *) (p + 32), x.b);
+}
+
+/* Of each lane of both the first two bytes, and the last two. */
+LANE U8x64
+b_join_low(U8x64 x, U8x64 y)
+{
+	return i_pair(_mm256_blend_epi16(x.a, _mm256_slli_epi32(y.a, 16), 0xAA),
+				  _mm256_blend_epi16(x.b, _mm256_slli_epi32(y.b, 16), 0xAA));
+}
+LANE U8x64
+b_join_high(U8x64 x, U8x64 y)
+{
+	return i_pair(_mm256_blend_epi16(_mm256_srli_epi32(x.a, 16), y.a, 0xAA),
+				  _mm256_blend_epi16(_mm256_srli_epi32(x.b, 16), y.b, 0xAA));
+}
+
 /* Sixteen numbers, of which bit bit stands in plane. */
 LANE __m256i
 with_bit(__m256i numbers, const uint8_t *plane, int bit)

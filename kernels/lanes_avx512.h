@@ -294,6 +294,24 @@ b_turn_sign(U8x64 a, U8x64 signs, int bit)
 	return _mm512_mask_sub_epi8(a, negative, _mm512_set1_epi8((char) 128), a);
 }
 
+LANE void
+b_store(uint8_t *p, U8x64 a)
+{
+	_mm512_store_si512(p, a);
+}
+
+/* Of each lane of both the first two bytes, and the last two. */
+LANE U8x64
+b_join_low(U8x64 a, U8x64 b)
+{
+	return _mm512_mask_blend_epi16(0xAAAAAAAA, a, _mm512_slli_epi32(b, 16));
+}
+LANE U8x64
+b_join_high(U8x64 a, U8x64 b)
+{
+	return _mm512_mask_blend_epi16(0xAAAAAAAA, _mm512_srli_epi32(a, 16), b);
+}
+
 /* The points of a part of a codebook that the low 6 to 10 bits of numbers choose: a table of 64, or one of two halves.
  */
 LANE __m512i

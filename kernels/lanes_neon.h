@@ -222,6 +222,18 @@ LANES_OP(U8x64, b_values, (const uint8_t table[16], U8x64 a), vqtbl1q_u8(vld1q_u
 LANES_OP(U8x64, b_turn_sign, (U8x64 a, U8x64 signs, int bit),
 		 vbslq_u8(vtstq_u8(signs.v[i], vdupq_n_u8((uint8_t) (1u << bit))), vsubq_u8(vdupq_n_u8(128), a.v[i]), a.v[i]))
 
+LANE void
+b_store(uint8_t *p, U8x64 a)
+{
+	QUARTERS(i) vst1q_u8(p + 16 * i, a.v[i]);
+}
+
+/* Of each lane of both the first two bytes, and the last two. */
+LANES_OP(U8x64, b_join_low, (U8x64 a, U8x64 b),
+		 vreinterpretq_u8_u16(vtrn1q_u16(vreinterpretq_u16_u8(a.v[i]), vreinterpretq_u16_u8(b.v[i]))))
+LANES_OP(U8x64, b_join_high, (U8x64 a, U8x64 b),
+		 vreinterpretq_u8_u16(vtrn2q_u16(vreinterpretq_u16_u8(a.v[i]), vreinterpretq_u16_u8(b.v[i]))))
+
 /* The points of a run of 32 numbers (formats.h). */
 LANE U8x64
 b_points(const GridFormat format, const uint8_t *numbers, const uint8_t *planes)

@@ -249,6 +249,16 @@ B_OP(b_bit_to_2, (U8x64 a, int bit), (a.v[i] >> bit & 1) << 2)
 /* Bit number bit (0 … 7) of each byte, moved to bit 4. */
 B_OP(b_bit_to_4, (U8x64 a, int bit), (a.v[i] >> bit & 1) << 4)
 
+/* Of each lane of both the first two bytes, and the last two. */
+B_OP(b_join_low, (U8x64 a, U8x64 b), i % 4 < 2 ? a.v[i] : b.v[i - 2])
+B_OP(b_join_high, (U8x64 a, U8x64 b), i % 4 < 2 ? a.v[i + 2] : b.v[i])
+
+LANE void
+b_store(uint8_t *p, U8x64 a)
+{
+	memcpy(p, a.v, 64);
+}
+
 /* The points of a run of 32 numbers (formats.h). */
 LANE U8x64
 b_points(const GridFormat format, const uint8_t *numbers, const uint8_t *planes)

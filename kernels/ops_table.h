@@ -7,12 +7,15 @@
 
 /* these are written over the first */
 #include "ops_adapters.h"
+#include "ops_unpacked.h"
 #include "ops_vector.h"
 
 const Kernels LANES_TABLE = {
 	.name = LANES_NAME,
 	.quantize_panel = op_quantize_panel,
 	.matmul_quantized = op_matmul_quantized,
+	.unpack = op_unpack,
+	.matmul_unpacked = op_matmul_unpacked,
 	.matmul_float = op_matmul_float,
 	.dot_rows = op_dot_rows,
 	.add_thin = op_add_thin,

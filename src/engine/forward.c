@@ -54,13 +54,14 @@ create_scratch(Forward *forward, ThreadScratch *scratch)
 
 	scratch->rows = allocate_floats((size_t) FEW_ROWS * forward->plan.widest);
 	scratch->panels = (uint8_t *) allocate_floats(activations_bytes(FEW_ROWS, forward->plan.widest) / 4 + 16);
+	scratch->unpacked = (uint8_t *) allocate_floats(MATMUL_SCRATCH_BYTES / sizeof(float));
 	scratch->q = allocate_floats(attention_floats);
 	scratch->piece = allocate_floats(attention_floats);
 	scratch->total = allocate_floats(attention_floats);
 	scratch->slice = allocate_floats((size_t) MODEL_MAX_DELTA_DIM * DELTA_COLUMNS);
 	scratch->keys = allocate_floats((size_t) STATE_ROWS * (MODEL_MAX_DELTA_DIM + 2 * DELTA_COLUMNS));
-	return scratch->rows && scratch->panels && scratch->q && scratch->piece && scratch->total && scratch->slice &&
-		   scratch->keys;
+	return scratch->rows && scratch->panels && scratch->unpacked && scratch->q && scratch->piece && scratch->total &&
+		   scratch->slice && scratch->keys;
 }
 
 /* Everything whose size follows from the plan and the maxima. */
@@ -139,6 +140,7 @@ forward_destroy(Forward *f)
 	{
 		free_floats(f->scratch[t].rows);
 		free_floats(f->scratch[t].panels);
+		free_floats(f->scratch[t].unpacked);
 		free_floats(f->scratch[t].q);
 		free_floats(f->scratch[t].piece);
 		free_floats(f->scratch[t].total);

@@ -290,18 +290,20 @@ gather_inputs(Member *member, const void *argument, uint32_t first, uint32_t end
 
 /* Where the inputs of an expert in use stand. */
 static MatmulInput
-input_of(const Forward *f, uint32_t u)
+input_of(const Member *member, uint32_t u)
 {
+	const Forward *f = member->forward;
 	const Experts *experts = f->experts;
+	uint8_t *unpacked = member->scratch->unpacked;
 	size_t row_bytes = activations_bytes(1, f->model->hyper.hidden);
 	uint32_t first = experts->first_pairs[u];
 	const RowBuffer *rows = &f->rows[experts->n_pairs[u] == 1 ? ROWS_NORMED : PAIRS_INPUT];
 
 	if (experts->n_pairs[u] == 1)
 		return (MatmulInput){1, experts->row_panels + row_bytes * experts->rows[first],
-							 row_at(rows, experts->rows[first]), rows->stride};
+							 row_at(rows, experts->rows[first]), rows->stride, unpacked};
 	return (MatmulInput){experts->n_pairs[u], experts->pair_panels + row_bytes * first,
-						 rows->rows ? row_at(rows, first) : NULL, rows->stride};
+						 rows->rows ? row_at(rows, first) : NULL, rows->stride, unpacked};
 }
 
 /* One expert's matrix of those that stand one behind the other. */
@@ -418,7 +420,7 @@ multiply_gate_up(Member *member, const void *argument, uint32_t first, uint32_t 
 	while (first < end)
 	{
 		first = tiles_of_one(first, end, packed_n_tiles(ffn), &u, &from, &to);
-		MatmulInput input = input_of(f, u);
+		MatmulInput input = input_of(member, u);
 		PackedMatrix gate = expert_of(&layer->expert_gate, experts->in_use[u], ffn);
 		PackedMatrix up = expert_of(&layer->expert_up, experts->in_use[u], ffn);
 		uint32_t pair = experts->first_pairs[u];
@@ -472,7 +474,7 @@ multiply_down(Member *member, const void *argument, uint32_t first, uint32_t end
 		PackedMatrix down = expert_of(&layer->expert_down, experts->in_use[u], hidden);
 		uint32_t pair = experts->first_pairs[u];
 		MatmulInput input = {experts->n_pairs[u], experts->middle_panels + activations_bytes(1, ffn) * pair,
-							 row_at(gates, pair), gates->stride};
+							 row_at(gates, pair), gates->stride, member->scratch->unpacked};
 
 		matmul_tiles(f->kernels, &down, &input, from, to, row_at(downs, pair), downs->stride, false);
 		add_adapters(f, about->roles[2], 0, u, from, to, downs);

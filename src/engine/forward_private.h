@@ -32,6 +32,7 @@ typedef struct ThreadScratch
 	uint64_t waited_ns; /* in the last step */
 	float *rows;        /* [FEW_ROWS][widest] normalized rows */
 	uint8_t *panels;    /* of FEW_ROWS rows */
+	uint8_t *unpacked;  /* MATMUL_SCRATCH_BYTES for weights that are unpacked once for many rows */
 	float *q;           /* [ATTENTION_ROWS][head_dim] */
 	float *piece;       /* the same, of the piece at hand */
 	float *total;       /* the same, of all pieces so far */
@@ -306,7 +307,7 @@ product_input(const Member *member, const Product *product)
 	const Forward *f = member->forward;
 	bool few = is_few(*product->n_rows);
 	MatmulInput input = {*product->n_rows, few ? member->scratch->panels : f->panels, product->source.rows->rows,
-						 product->source.rows->stride};
+						 product->source.rows->stride, member->scratch->unpacked};
 
 	if (product->source.norm)
 	{

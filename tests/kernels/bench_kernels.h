@@ -48,6 +48,7 @@ typedef struct MatmulWork
 	Team *team;
 	PackedMatrix matrix;
 	MatmulInput input;
+	uint8_t *scratch; /* MATMUL_SCRATCH_BYTES of each thread */
 	float *y;
 	int repeat;
 } MatmulWork;
@@ -55,12 +56,14 @@ typedef struct MatmulWork
 static void
 matmul_share(void *argument, int thread)
 {
-	MatmulWork *work = argument;
+	const MatmulWork *work = argument;
+	MatmulInput input = work->input;
 	unsigned first, end;
 
+	input.scratch = work->scratch + MATMUL_SCRATCH_BYTES * (size_t) thread;
 	team_share(packed_n_tiles(work->matrix.n_rows), thread, team_size(work->team), &first, &end);
 	for (int i = 0; i < work->repeat; i++)
-		matmul_tiles(work->kernels, &work->matrix, &work->input, first, end, work->y, work->matrix.n_rows, false);
+		matmul_tiles(work->kernels, &work->matrix, &input, first, end, work->y, work->matrix.n_rows, false);
 }
 
 static void
@@ -89,7 +92,10 @@ static double
 matmul_seconds(const Kernels *kernels, Team *team, TensorType type, uint32_t n_rows, uint32_t n_cols, uint32_t n_tokens,
 			   int repeat, double *roof)
 {
-	MatmulWork work = {kernels, team, {type, n_rows, n_cols, NULL, packed_tile_bytes(type, n_cols)}, {0}, NULL, repeat};
+	MatmulWork work = {.kernels = kernels,
+					   .team = team,
+					   .matrix = {type, n_rows, n_cols, NULL, packed_tile_bytes(type, n_cols)},
+					   .repeat = repeat};
 	float *x = some_floats((size_t) n_tokens * n_cols);
 	uint8_t *panels = bench_allocate(activations_bytes(n_tokens, n_cols));
 	double seconds;
@@ -103,13 +109,15 @@ matmul_seconds(const Kernels *kernels, Team *team, TensorType type, uint32_t n_r
 		kernels->quantize_panel(x + (size_t) first * n_cols, n_cols, n, n_cols,
 								panels + activations_bytes(1, n_cols) * first);
 	}
-	work.input = (MatmulInput){n_tokens, panels, x, n_cols};
+	work.input = (MatmulInput){n_tokens, panels, x, n_cols, NULL};
+	work.scratch = bench_allocate(MATMUL_SCRATCH_BYTES * (size_t) team_size(team));
 	work.y = bench_allocate((size_t) n_tokens * n_rows * 4);
 	if (roof)
 		*roof = read_roof(team, work.matrix.tiles, work.matrix.tile_bytes * packed_n_tiles(n_rows), 5);
 	seconds = best_seconds(5, matmul_work, &work) / repeat;
 	free((void *) work.matrix.tiles);
 	free(work.y);
+	free(work.scratch);
 	free(panels);
 	free(x);
 	return seconds;

@@ -316,10 +316,12 @@ assert_products_by_definition(TensorType type, const uint8_t *rows, uint32_t n_r
 	PackedMatrix matrix = pack_matrix(type, rows, n_rows, n_cols);
 	size_t row_bytes = tensor_row_bytes(tensor_type_info(type), n_cols), stride = n_rows + 3;
 	float *y = allocate(n_tokens * stride * 4);
+	uint8_t *scratch = allocate(MATMUL_SCRATCH_BYTES);
 
-	for (size_t i = 0; i < n_isas; i++)
+	/* each set twice: with weights that are unpacked for each panel, and once for all of them */
+	for (size_t i = 0; i < 2 * n_isas; i++)
 	{
-		const Kernels *kernels = kernels_by_name(isa_names[i]);
+		const Kernels *kernels = kernels_by_name(isa_names[i / 2]);
 		uint8_t *panels;
 
 		if (!kernels)
@@ -327,8 +329,8 @@ assert_products_by_definition(TensorType type, const uint8_t *rows, uint32_t n_r
 		panels = tensor_type_takes_panels(type) ? quantize(kernels, x, n_tokens, n_cols) : NULL;
 		for (size_t j = 0; j < n_tokens * stride; j++)
 			y[j] = 12345;
-		matmul_tiles(kernels, &matrix, &(MatmulInput){n_tokens, panels, x, n_cols}, 0, packed_n_tiles(n_rows), y,
-					 stride, false);
+		matmul_tiles(kernels, &matrix, &(MatmulInput){n_tokens, panels, x, n_cols, i % 2 ? scratch : NULL}, 0,
+					 packed_n_tiles(n_rows), y, stride, false);
 		for (uint32_t p = 0; p < activations_n_panels(n_tokens); p++)
 		{
 			uint32_t first, n;
@@ -348,7 +350,7 @@ assert_products_by_definition(TensorType type, const uint8_t *rows, uint32_t n_r
 
 					if (memcmp(&expected, &got[r], 4) != 0)
 						fail_msg("%s %s row %u token %u: %.9g, by definition %.9g", tensor_type_info(type)->name,
-								 isa_names[i], r, first + t, (double) got[r], (double) expected);
+								 isa_names[i / 2], r, first + t, (double) got[r], (double) expected);
 				}
 				for (size_t r = n_rows; r < stride; r++)
 					assert_true(got[r] == 12345);
@@ -357,6 +359,7 @@ assert_products_by_definition(TensorType type, const uint8_t *rows, uint32_t n_r
 		free(panels);
 	}
 	free(y);
+	free(scratch);
 	free((void *) matrix.tiles);
 }
 
@@ -392,7 +395,7 @@ extreme_products_follow_the_definition(void **state)
 			for (int pattern = 0; pattern < 3; pattern++)
 			{
 				const TensorTypeInfo *info = tensor_type_info(types[k]);
-				uint32_t n_cols = 512, n_rows = 32, n_tokens = 6;
+				uint32_t n_cols = 512, n_rows = 32, n_tokens = 12;
 				size_t bytes = tensor_row_bytes(info, n_cols) * n_rows;
 				uint8_t *rows = allocate(bytes);
 				float *x = random_floats((size_t) n_tokens * n_cols);
@@ -487,14 +490,14 @@ products_do_not_depend_on_the_batch(void **state)
 
 			for (uint32_t t = 0; kernels && t < 64; t++)
 			{
-				float *y = multiply(kernels, &matrix, x + (size_t) t * n_cols, 1, 1, false);
+				float *y = multiply(kernels, &matrix, x + (size_t) t * n_cols, 1, 1, false, true);
 
 				memcpy(singles + (size_t) t * n_rows, y, n_rows * 4);
 				free(y);
 			}
 			for (uint32_t n = 1; kernels && n <= 64; n++)
 			{
-				float *y = multiply(kernels, &matrix, x, n, 1 + n % 3, false);
+				float *y = multiply(kernels, &matrix, x, n, 1 + n % 3, false, true);
 
 				if (memcmp(singles, y, (size_t) n * n_rows * 4) != 0)
 					fail_msg("%s %s: %u tokens differ from single ones", tensor_type_info(types[k])->name, isa_names[i],

@@ -233,26 +233,29 @@ tiles_that_lack_rows_do_not_show_what_stood_there(void **state)
 		}
 }
 
-/* y for all tokens with one table, in parts of so many tiles and twice as many panels. */
+/* y for all tokens with one table, in parts of so many tiles and twice the square of that panels. unpack: once for
+ * several panels, as the engine does; else for each. */
 static float *
 multiply(const Kernels *kernels, const PackedMatrix *matrix, const float *x, uint32_t n_tokens, uint32_t split,
-		 bool add)
+		 bool add, bool unpack)
 {
 	uint8_t *panels = tensor_type_takes_panels(matrix->type) ? quantize(kernels, x, n_tokens, matrix->n_cols) : NULL;
-	MatmulInput input = {n_tokens, panels, x, matrix->n_cols};
+	uint8_t *scratch = unpack ? allocate(MATMUL_SCRATCH_BYTES) : NULL;
+	MatmulInput input = {n_tokens, panels, x, matrix->n_cols, scratch};
 	float *y = allocate((size_t) n_tokens * matrix->n_rows * 4);
 	uint32_t n_tiles = packed_n_tiles(matrix->n_rows), n_panels = activations_n_panels(n_tokens);
 
 	for (size_t i = 0; add && i < (size_t) n_tokens * matrix->n_rows; i++)
 		y[i] = (float) (i % 13) - 6;
 	for (uint32_t t = 0; t < n_tiles; t += split)
-		for (uint32_t p = 0; p < n_panels; p += 2 * split)
+		for (uint32_t p = 0; p < n_panels; p += 2 * split * split)
 		{
 			MatmulPart part = {t, t + split < n_tiles ? t + split : n_tiles, p,
-							   p + 2 * split < n_panels ? p + 2 * split : n_panels};
+							   p + 2 * split * split < n_panels ? p + 2 * split * split : n_panels};
 
 			matmul_part(kernels, matrix, &input, &part, y, matrix->n_rows, add);
 		}
+	free(scratch);
 	free(panels);
 	return y;
 }
@@ -260,7 +263,11 @@ multiply(const Kernels *kernels, const PackedMatrix *matrix, const float *x, uin
 static void
 products_are_the_same_bits_everywhere(void **state)
 {
-	static const uint32_t n_tokens_cases[] = {1, 2, 3, 4, 5, 6, 7, 8, 11, 13, 64};
+	enum
+	{
+		MOST_TOKENS = 109 /* panels of more than one chunk */
+	};
+	static const uint32_t n_tokens_cases[] = {1, 2, 3, 4, 5, 6, 7, 8, 11, 13, 64, MOST_TOKENS};
 
 	(void) state;
 	for (size_t k = 0; k < n_types; k++)
@@ -269,8 +276,8 @@ products_are_the_same_bits_everywhere(void **state)
 			uint32_t n_cols = cols_for(types[k], c), n_rows = c == 1 ? 32 : 77;
 			uint8_t *rows = random_rows(types[k], n_rows, n_cols);
 			PackedMatrix matrix = pack_matrix(types[k], rows, n_rows, n_cols);
-			float *x = random_floats((size_t) 64 * n_cols);
-			float *all = multiply(kernels_by_name("portable"), &matrix, x, 64, 100, false);
+			float *x = random_floats((size_t) MOST_TOKENS * n_cols);
+			float *all = multiply(kernels_by_name("portable"), &matrix, x, MOST_TOKENS, 100, false, false);
 
 			for (size_t n = 0; n < sizeof n_tokens_cases / sizeof n_tokens_cases[0]; n++)
 				for (size_t i = 0; i < n_isas; i++)
@@ -280,10 +287,10 @@ products_are_the_same_bits_everywhere(void **state)
 
 					if (!kernels)
 						continue;
-					y = multiply(kernels, &matrix, x, n_tokens_cases[n], 1 + (uint32_t) n % 3, false);
+					y = multiply(kernels, &matrix, x, n_tokens_cases[n], 1 + (uint32_t) n % 3, false, true);
 					assert_same(all, y, (size_t) n_tokens_cases[n] * n_rows * 4, tensor_type_info(types[k])->name,
 								isa_names[i]);
-					added = multiply(kernels, &matrix, x, n_tokens_cases[n], 2, true);
+					added = multiply(kernels, &matrix, x, n_tokens_cases[n], 2, true, n % 2 == 0);
 					for (size_t j = 0; j < (size_t) n_tokens_cases[n] * n_rows; j++)
 						assert_true(added[j] == ((float) (j % 13) - 6) + y[j]);
 					free(y);
@@ -306,7 +313,7 @@ products_are_near_the_exact_ones(void **state)
 		uint8_t *rows = random_rows(types[k], n_rows, n_cols);
 		PackedMatrix matrix = pack_matrix(types[k], rows, n_rows, n_cols);
 		float *x = random_floats((size_t) n_tokens * n_cols), *weights = allocate(n_cols * 4);
-		float *y = multiply(kernels_select(), &matrix, x, n_tokens, 1, false);
+		float *y = multiply(kernels_select(), &matrix, x, n_tokens, 1, false, true);
 		double error = 0, size = 0;
 
 		for (uint32_t r = 0; r < n_rows; r++)
@@ -359,12 +366,12 @@ extreme_quants_do_not_saturate(void **state)
 			exact += (double) x[c] * (pattern & 1 ? -128 : 127);
 		}
 		matrix = pack_matrix(TENSOR_Q8_0, rows, n_rows, n_cols);
-		expected = multiply(kernels_by_name("portable"), &matrix, x, 1, 1, false);
+		expected = multiply(kernels_by_name("portable"), &matrix, x, 1, 1, false, true);
 		assert_true(expected[0] == (float) exact);
 		for (size_t i = 1; i < n_isas; i++)
 			if (kernels_by_name(isa_names[i]))
 			{
-				found = multiply(kernels_by_name(isa_names[i]), &matrix, x, 1, 1, false);
+				found = multiply(kernels_by_name(isa_names[i]), &matrix, x, 1, 1, false, true);
 				assert_same(expected, found, n_rows * 4, "extreme Q8_0", isa_names[i]);
 				free(found);
 			}

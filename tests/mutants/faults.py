@@ -89,6 +89,14 @@ KERNELS = [
           "a format's row goes on at another block's weights", "kernels"),
     fault("residual-lost", "kernels/matmul.c", "bool direct = n_rows == TILE_ROWS && !add;", "bool direct = n_rows == TILE_ROWS;",
           "a full tile is written, not added, to the residual stream", "kernels unit:forward"),
+    fault("unpacked-sums-go-on", "kernels/matmul.c", "memset(input->scratch + UNPACKED_BYTES, 0, (size_t) n_tokens", "memset(input->scratch + UNPACKED_BYTES, 0, (size_t) 1",
+          "sums of a tile whose weights are unpacked begin with those of the tile before", "kernels"),
+    fault("unpacked-scale", "kernels/ops_unpacked.h", "point_scale(format, head, sub, half, g, d));", "point_scale(format, head, sub, 0, g, d));",
+          "both halves of unpacked weights have the scale of the first one", "kernels"),
+    fault("unpacked-chain", "kernels/formats.h", "ROW(IQ3_S, iq3_s, false, 6, 1)", "ROW(IQ3_S, iq3_s, false, 6, 4)",
+          "sums of unpacked weights do not fit AVX2's 16 bits", "kernels"),
+    fault("unpacked-order", "kernels/lanes_avx2.h", "_mm256_srli_epi32(x.b, 16), y.b, 0xAA)", "_mm256_srli_epi32(x.b, 16), y.b, 0x55)",
+          "AVX2 unpacks weights in another order than that of inputs", "kernels"),
 ]
 
 BASE = [
