@@ -4,13 +4,14 @@ import signal
 
 import psycopg2
 import pytest
-from cluster import MODEL_FILE, wait_until
+from cluster import MODEL_FILE, model_directory, wait_until
 from conftest import ready
+from random_models import make_model
 from sessions import LONG, Background, wait_idle, wait_running
 from test_17_memory import collapse_works
 
 IN_FORCE = "SELECT state, context_length, kv_cache_type, rope_scaling, rope_factor, rope_original_context FROM qwen_models WHERE name = %s"
-PLAIN = ("serving", 8192, "f16", "none", 1.0, None)
+PLAIN = ("serving", 8192, "q8_0", "none", 1.0, None)
 STORY = "SELECT qwen_generate('Once upon a time, in a small village, ', temperature => 0, max_tokens => 40, model => %s)"
 STRETCHED = "rope_scaling=yarn, rope_factor=4"
 
@@ -55,11 +56,11 @@ def own():
 
 
 def test_settings_hold_for_their_model_alone(own):
-    own.reload(qwen__models=entry("chat") + ", " + entry("long", f"context=20000, {STRETCHED}, kv_cache_type=q8_0, threads=1, huge_pages=off"))
-    wait_in_force(own, "long", "serving", 20000, "q8_0", "yarn", 4.0, 8192)
+    own.reload(qwen__models=entry("chat") + ", " + entry("long", f"context=20000, {STRETCHED}, kv_cache_type=f16, threads=1, huge_pages=off"))
+    wait_in_force(own, "long", "serving", 20000, "f16", "yarn", 4.0, 8192)
     assert in_force(own, "chat") == PLAIN
     sizes = dict(own.query("SELECT name, kv_bytes_per_token FROM qwen_models"))
-    assert sizes["chat"] == 2 * 30 * 3 * 64 * 2 and sizes["chat"] * 0.5 < sizes["long"] < sizes["chat"] * 0.55
+    assert sizes["long"] == 2 * 30 * 3 * 64 * 2 and sizes["long"] * 0.5 < sizes["chat"] < sizes["long"] * 0.55
     assert own.query("SELECT threads, huge_page_bytes FROM qwen_models WHERE name = 'long'") == [(1, 0)]
     if collapse_works():
         wait_until(lambda: own.value("SELECT huge_page_bytes FROM qwen_models WHERE name = 'chat'") > 0)
@@ -121,7 +122,7 @@ def test_a_context_beyond_the_rotation_is_refused_with_the_way_out(own):
     assert words in check(own, "models")["message"]
     # what the sentence says helps
     own.reload(qwen__models=entry("chat") + ", " + entry("long", f"context=32768, {STRETCHED}"))
-    wait_in_force(own, "long", "serving", 32768, "f16", "yarn", 4.0, 8192)
+    wait_in_force(own, "long", "serving", 32768, *PLAIN[2:3], "yarn", 4.0, 8192)
     # one that is served, too, and the other model is not touched
     own.reload(qwen__models=entry("chat") + ", " + entry("long", "context=8193"))
     wait_until(lambda: in_force(own, "long")[0] == "failed")
@@ -147,8 +148,8 @@ def test_a_model_loaded_by_hand_keeps_its_settings(own):
     code, message = error_of(own, load, (MODEL_FILE, '{"context": 10000}'))
     assert code == "22023" and "context is 10000, but the model reaches 8192" in message
     assert own.query("SELECT name FROM qwen_models") == [("chat",)]
-    own.query(load, (MODEL_FILE, '{"context": 12000.0, "rope_scaling": "linear", "rope_factor": 1.5, "kv_cache_type": "q8_0", "threads": null}'))
-    expected = ("serving", 12000, "q8_0", "linear", 1.5, 8192)
+    own.query(load, (MODEL_FILE, '{"context": 12000.0, "rope_scaling": "linear", "rope_factor": 1.5, "kv_cache_type": "f16", "threads": null}'))
+    expected = ("serving", 12000, "f16", "linear", 1.5, 8192)
     assert in_force(own, "mine") == expected
     story = own.value(STORY, ("mine",))
     # another engine, and another life of PostgreSQL's shared memory
@@ -195,17 +196,39 @@ def test_pools_of_several_types_share_one_budget(make_server):
     wait_idle(server)
 
 
+def test_heads_of_every_size_are_served_with_the_default(make_server):
+    """Eight bits come in 32 dimensions: sizes that are multiples of 16 alone take the room of the next multiple, and lose no more."""
+    sizes = (16, 48, 80, 240)
+    files = {size: "models/" + make_model.cached_model(model_directory(), f"heads-{size}", architecture="qwen2", head_dim=size) for size in sizes}
+    models = [f"{name}{size}={file}{settings}" for size, file in files.items() for name, settings in (("h", ""), ("exact", " {kv_cache_type=f32}"))]
+    server = make_server({"qwen.models": ", ".join(models), "qwen.max_models": len(models), "qwen.kv_cache_size": "64MB"})
+    wait_until(lambda: server.value("SELECT count(*) FROM qwen_models WHERE state = 'serving'") == len(models))
+    for size in sizes:
+        assert in_force(server, f"h{size}")[2] == "q8_0"
+        a_token = 2 * 2 * 2 * -(-size // 32) * 1088 / 32
+        assert a_token <= server.value("SELECT kv_bytes_per_token FROM qwen_models WHERE name = %s", (f"h{size}",)) < a_token + 4096 / 32
+        alone = server.value(STORY, (f"h{size}",))
+        together = server.query("SELECT qwen_generate('Once upon a time, in a small village, ', temperature => 0, max_tokens => 40, model => %s) FROM generate_series(1, 8)", (f"h{size}",))
+        assert set(together) == {(alone,)}
+        text = "What a text of some words says is near to what it says with keys and values in F32."
+        assert server.value("SELECT qwen_cosine(qwen_embed(%s, model => %s), qwen_embed(%s, model => %s))", (text, f"h{size}", text, f"exact{size}")) > 0.999
+
+
 def test_what_a_long_context_takes_is_said_before_it_is_used(own):
     assert check(own, "contexts") == {
-        "check": "contexts", "status": "healthy", "message": '"chat": 8192 tokens take 180 MB; the KV cache holds 256 MB',
+        "check": "contexts", "status": "healthy", "message": '"chat": 8192 tokens take 96 MB; the KV cache holds 256 MB',
     }  # fmt: skip
     own.reload(qwen__models=entry("chat", f"{STRETCHED}, context=32768"))
-    wait_in_force(own, "chat", "serving", 32768, "f16", "yarn", 4.0, 8192)
+    wait_in_force(own, "chat", "serving", 32768, *PLAIN[2:3], "yarn", 4.0, 8192)
     said = check(own, "contexts")
-    assert said["status"] == "degraded" and '"chat": 32768 tokens take 720 MB, 11648 fit; the KV cache holds 256 MB' in said["message"]
-    assert "kv_cache_type of fewer bits (q8_0, q4)" in said["action"]
-    code, message = error_of(own, "SELECT qwen_generate(repeat(' word', 12000), max_tokens => 1)")
-    assert code == "54000" and "needs room for 12001 tokens (prompt 12000, answer 1), but the KV cache holds 11648" in message
+    assert said["status"] == "degraded" and '"chat": 32768 tokens take 384 MB, 21824 fit; the KV cache holds 256 MB' in said["message"]
+    assert "kv_cache_type of fewer bits (q4) or" in said["action"]
+    code, message = error_of(own, "SELECT qwen_generate(repeat(' word', 22000), max_tokens => 1)")
+    assert code == "54000" and "needs room for 22001 tokens (prompt 22000, answer 1), but the KV cache holds 21824" in message
     assert "HINT:  Give a smaller max_tokens or less text" in message and "raise qwen.kv_cache_size" in message
+    for kind, advice in (("f16", "kv_cache_type of fewer bits (q8_0, q4) or"), ("q4", "or set a smaller context")):
+        own.reload(qwen__models=entry("chat", f"rope_scaling=yarn, rope_factor=12, context=98304, kv_cache_type={kind}"))
+        wait_in_force(own, "chat", "serving", 98304, kind, "yarn", 12.0, 8192)
+        assert advice in check(own, "contexts")["action"]
     own.reload(qwen__models=entry("chat"))
     wait_in_force(own, "chat", *PLAIN)

@@ -8,6 +8,15 @@
 #include "../../protocol/status_page.h"
 #include "utils/guc.h"
 
+/* the engine is told their names (kernels/kernels.h has its own numbers) */
+enum
+{
+	QWEN_KV_F16,
+	QWEN_KV_Q8_0,
+	QWEN_KV_Q4,
+	QWEN_KV_F32,
+};
+
 char *qwen_models;
 char *qwen_adapters;
 char *qwen_draft_models;
@@ -22,7 +31,7 @@ int qwen_threads = 0;
 char *qwen_kv_cache_size;
 bool qwen_lock_memory = false;
 int qwen_huge_pages = QWEN_HUGE_PAGES_TRY;
-int qwen_kv_cache_type = 0;
+int qwen_kv_cache_type = QWEN_KV_Q8_0;
 int qwen_state_type = QWEN_STATE_F32;
 int qwen_prefill_chunk = 256;
 int qwen_speculation = QWEN_SPECULATION_AUTO;
@@ -43,8 +52,11 @@ int qwen_batch_window = 32;
 int qwen_on_error = QWEN_ON_ERROR_RAISE;
 bool qwen_batch_plans = true;
 
-static const struct config_enum_entry kv_cache_types[] = {
-	{"f16", 0, false}, {"q8_0", 2, false}, {"q4", 3, false}, {"f32", 1, false}, {NULL, 0, false}};
+static const struct config_enum_entry kv_cache_types[] = {{"f16", QWEN_KV_F16, false},
+														  {"q8_0", QWEN_KV_Q8_0, false},
+														  {"q4", QWEN_KV_Q4, false},
+														  {"f32", QWEN_KV_F32, false},
+														  {NULL, 0, false}};
 /* the hidden one is there to be refused with a reason */
 static const struct config_enum_entry state_types[] = {
 	{"f32", QWEN_STATE_F32, false}, {"f16", QWEN_STATE_F16, false}, {"bf16", QWEN_STATE_BF16, true}, {NULL, 0, false}};
@@ -202,8 +214,8 @@ define_server_settings(void)
 							 &qwen_huge_pages, QWEN_HUGE_PAGES_TRY, huge_pages, PGC_POSTMASTER, 0, NULL, NULL, NULL);
 	DefineCustomBoolVariable("qwen.lock_memory", "Weights are locked into memory, so that they are never swapped out.",
 							 NULL, &qwen_lock_memory, false, PGC_POSTMASTER, 0, NULL, NULL, NULL);
-	DefineCustomEnumVariable("qwen.kv_cache_type", "Number type of keys and values.", NULL, &qwen_kv_cache_type, 0,
-							 kv_cache_types, PGC_POSTMASTER, 0, NULL, NULL, NULL);
+	DefineCustomEnumVariable("qwen.kv_cache_type", "Number type of keys and values.", NULL, &qwen_kv_cache_type,
+							 QWEN_KV_Q8_0, kv_cache_types, PGC_POSTMASTER, 0, NULL, NULL, NULL);
 	DefineCustomEnumVariable("qwen.state_type", "Number type of the states of models with gated delta nets.", NULL,
 							 &qwen_state_type, QWEN_STATE_F32, state_types, PGC_POSTMASTER, 0, check_state_type, NULL,
 							 NULL);

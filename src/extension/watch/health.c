@@ -304,6 +304,28 @@ context_bytes(const SharedSlot *slot, const ModelInForce *in_force)
 	return ((uint64) in_force->context_length + tokens - 1) / tokens * in_force->kv_block_bytes + in_force->state_bytes;
 }
 
+/* The types of keys and values that take less than one, best first; NULL: there is none. */
+static const char *
+smaller_kv_types(const char *kv_cache_type)
+{
+	if (strcmp(kv_cache_type, "q4") == 0)
+		return NULL;
+	return strcmp(kv_cache_type, "q8_0") == 0 ? "q4" : "q8_0, q4";
+}
+
+/* What to do about contexts that do not fit, of models with keys and values of a type. */
+static const char *
+advice_on_contexts(const char *kv_cache_type)
+{
+	const char *smaller = smaller_kv_types(kv_cache_type);
+
+	if (!smaller)
+		return "Raise qwen.kv_cache_size, or set a smaller context for the model in qwen.models.";
+	return psprintf("Raise qwen.kv_cache_size, or set a kv_cache_type of fewer bits (%s) or a smaller context for the "
+					"model in qwen.models.",
+					smaller);
+}
+
 /*
  * What the longest contexts of models take, against the KV cache: who sets a context means to use it, and learns now
  * that it does not fit, not from the first long prompt. One that the file brings may be longer than the cache.
@@ -313,7 +335,7 @@ check_contexts(const QwenShared *shared, StringInfo checks, Health *worst)
 {
 	uint64 total = atomic_load(&qwen_page->kv_bytes_total);
 	StringInfoData message;
-	bool wanted_more = false;
+	const char *advice = NULL; /* of the first model whose user wanted more than fits */
 
 	initStringInfo(&message);
 	for (int i = 0; i < qwen_max_models; i++)
@@ -331,17 +353,13 @@ check_contexts(const QwenShared *shared, StringInfo checks, Health *worst)
 			continue;
 		appendStringInfo(&message, ", %llu fit",
 						 (unsigned long long) (left / in_force.kv_block_bytes * in_force.kv_block_tokens));
-		wanted_more |= slot->settings.context > 0 || slot->settings.rope_factor > 1;
+		if (!advice && (slot->settings.context > 0 || slot->settings.rope_factor > 1))
+			advice = advice_on_contexts(in_force.kv_cache_type);
 	}
 	if (message.len == 0)
 		return;
 	appendStringInfo(&message, "; the KV cache holds %llu MB", (unsigned long long) (total >> 20));
-	add_check(
-		checks, worst, "contexts", wanted_more ? DEGRADED : HEALTHY, message.data,
-		wanted_more
-			? "Raise qwen.kv_cache_size, or set a kv_cache_type of fewer bits (q8_0, q4) or a smaller context for "
-			  "the model in qwen.models."
-			: NULL);
+	add_check(checks, worst, "contexts", advice ? DEGRADED : HEALTHY, message.data, advice);
 }
 
 /*
