@@ -30,7 +30,7 @@ add_line(void *argument, const char *item, const char *value, const char *proble
 /* What keys and values take, and how many tokens there is room for. The status says where there is none for a single
  * request: the model would not be served. */
 static Status
-add_cache(const CheckSettings *settings, const ModelHyper *hyper, ByteWriter *lines)
+add_cache(const CheckSettings *settings, const ModelHyper *hyper, bool key_outliers, ByteWriter *lines)
 {
 	/* of address space; the rest is arithmetic */
 	uint64_t bytes = settings->kv_cache_bytes > 0 ? settings->kv_cache_bytes
@@ -41,7 +41,7 @@ add_cache(const CheckSettings *settings, const ModelHyper *hyper, ByteWriter *li
 	uint64_t block, context_bytes, n_positions, state = 0;
 	Status status;
 
-	status = budget ? kv_pool_create(budget, hyper, settings->kv_type, false, &pool)
+	status = budget ? kv_pool_create(budget, hyper, settings->kv_type, key_outliers, &pool)
 					: status_error(STATUS_UNAVAILABLE, "out of memory");
 	if (status.code != STATUS_OK)
 	{
@@ -106,6 +106,7 @@ check_mode_run(const CheckSettings *settings)
 	};
 	ByteWriter lines;
 	ModelHyper hyper;
+	bool key_outliers;
 	Status status, cache;
 
 	(void) setrlimit(RLIMIT_AS, &memory);
@@ -113,9 +114,9 @@ check_mode_run(const CheckSettings *settings)
 		STATUS_TRY(death_watch_start(settings->death_fd));
 	byte_writer_init(&lines);
 	check.argument = &lines;
-	status = model_check(&check, &hyper);
+	status = model_check(&check, &hyper, &key_outliers);
 	hyper.state_type = settings->state_type;
-	cache = hyper.architecture != 0 ? add_cache(settings, &hyper, &lines) : status_ok();
+	cache = hyper.architecture != 0 ? add_cache(settings, &hyper, key_outliers, &lines) : status_ok();
 	if (status.code == STATUS_OK && cache.code == STATUS_TOO_LONG)
 		status = cache;
 	check_lines_end(&lines, &status);

@@ -66,9 +66,8 @@ longest_unit(const ModelHyper *hyper, const float *bias, const KeyOutliers *foun
 	return longest;
 }
 
-/* The outliers of one head. */
-static void
-find_in_head(const ModelHyper *hyper, const float *bias, KeyOutliers *found)
+void
+key_outliers_of_head(const ModelHyper *hyper, const float *bias, KeyOutliers *found)
 {
 	while (found->n < KEY_OUTLIERS)
 	{
@@ -96,7 +95,7 @@ key_outliers_find(const ModelHyper *hyper, const ModelLayer *layers, KeyOutliers
 		{
 			KeyOutliers *of_head = &found[(size_t) layer * hyper->n_kv_heads + head];
 
-			find_in_head(hyper, layers[layer].attn_k_bias + (size_t) head * hyper->head_dim, of_head);
+			key_outliers_of_head(hyper, layers[layer].attn_k_bias + (size_t) head * hyper->head_dim, of_head);
 			n += of_head->n;
 		}
 	if (n > 0)

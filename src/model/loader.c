@@ -380,9 +380,8 @@ tiles_of_job(const TensorSource *source, const ImageTensor *tensor, uint32_t til
 	return n < left ? (uint32_t) n : left;
 }
 
-/* The job that brings n tiles of role number i, from a tile on. */
-static ReadJob
-job_of(const Loader *loader, uint32_t i, uint32_t tile, uint32_t n)
+ReadJob
+loader_job_of(const Loader *loader, uint32_t i, uint32_t tile, uint32_t n)
 {
 	const TensorSource *source = &loader->sources[i];
 	const ImageTensor *tensor = &loader->tensors[i];
@@ -427,7 +426,7 @@ make_jobs(Loader *loader)
 				step = tiles_of_job(source, &loader->tensors[i], tile);
 				if (pass == 1)
 				{
-					loader->jobs[loader->n_jobs] = job_of(loader, i, tile, step);
+					loader->jobs[loader->n_jobs] = loader_job_of(loader, i, tile, step);
 					loader->data_bytes += loader->jobs[loader->n_jobs++].bytes;
 				}
 				n += pass == 0;

@@ -55,6 +55,9 @@ extern Status loader_check_memory(const Loader *loader);
 /* Everything before the tensor data, with its checksum, to meta: [header.data_start] */
 extern void loader_write_meta(Loader *loader);
 
+/* Where n tiles of role number i stand in the file, from a tile on; a vector is one tile. After loader_lay_out. */
+extern ReadJob loader_job_of(const Loader *loader, uint32_t i, uint32_t tile, uint32_t n);
+
 /* The type that holds most bytes of the file. */
 extern const char *loader_main_type(const Gguf *gguf);
 

@@ -301,9 +301,10 @@ typedef struct ModelCheck
  * Look at a file's head and tell what would be loaded, without loading it. Returns what model_load and model_open would
  * say, as far as that does not depend on the tensors' data; NOT_FOUND and NOT_ALLOWED only of the file that was named,
  * and then nothing was told. *hyper: what it has; of architecture 0 where it cannot be
- * told.
+ * told. *key_outliers: heads have some (KeyOutliers), for which caches of few bits have room; the one thing that is
+ * read of the data.
  */
-extern Status model_check(const ModelCheck *check, ModelHyper *hyper);
+extern Status model_check(const ModelCheck *check, ModelHyper *hyper, bool *key_outliers);
 
 /* True and *generation when fd holds a complete image. */
 extern bool model_image_is_complete(int image_fd, uint64_t *generation);

@@ -12,6 +12,7 @@
 #include <unistd.h>
 
 #include "../base/memory.h"
+#include "key_outliers.h"
 #include "loader_private.h"
 #include "model_path.h"
 #include "tensor_roles.h"
@@ -168,9 +169,54 @@ bytes_of_token(const Loader *loader)
 	return bytes;
 }
 
+/* A vector's floats: [n_cols of the role's tensor]; false: not to be had, which loading will tell. */
+static bool
+read_vector(const Loader *loader, uint32_t role, float *numbers)
+{
+	ReadJob job = loader_job_of(loader, role, 0, 1);
+	uint8_t *bytes = malloc(job.bytes);
+	ssize_t n = bytes ? pread(loader->files.fds[job.file], bytes, job.bytes, (off_t) job.offset) : -1;
+	bool done = n == (ssize_t) job.bytes;
+
+	if (done)
+		dequantize_row(loader->sources[role].tensor->type->type, bytes, loader->tensors[role].n_cols, numbers);
+	free(bytes);
+	return done;
+}
+
+/* Has a head of the layer whose biases of keys these are outliers? */
+static bool
+bias_has_outliers(const Loader *loader, uint32_t role)
+{
+	const ModelHyper *hyper = &loader->header.hyper;
+	float *bias = calloc((size_t) hyper->n_kv_heads * hyper->head_dim, sizeof *bias);
+	bool is_read = bias && read_vector(loader, role, bias), found = false;
+
+	for (uint32_t head = 0; is_read && head < hyper->n_kv_heads && !found; head++)
+	{
+		KeyOutliers outliers = {0};
+
+		key_outliers_of_head(hyper, bias + (size_t) head * hyper->head_dim, &outliers);
+		found = outliers.n > 0;
+	}
+	free(bias);
+	return found;
+}
+
+/* Has any head outliers? What keys take depends on it. */
+static bool
+has_key_outliers(const Loader *loader)
+{
+	for (uint32_t i = N_MODEL_ROLES; i < loader->header.n_tensors; i++)
+		if ((i - N_MODEL_ROLES) % N_LAYER_ROLES == ROLE_ATTN_K_BIAS && loader->sources[i].tensor &&
+			bias_has_outliers(loader, i))
+			return true;
+	return false;
+}
+
 /* With the head read: everything that is in it, and whether there is memory for what it says. */
 static Status
-check_head(Loader *loader)
+check_head(Loader *loader, bool *key_outliers)
 {
 	const ModelCheck *check = loader->check;
 	char bytes[32];
@@ -179,6 +225,7 @@ check_head(Loader *loader)
 	tell_hyper(check, &loader->header.hyper);
 	STATUS_TRY(loader_match_tensors(loader));
 	STATUS_TRY(loader_lay_out(loader));
+	*key_outliers = has_key_outliers(loader);
 	STATUS_TRY(check_texts(loader));
 	tell_size(check, "parameters", loader->report->n_parameters);
 	tell_size(check, "weight_bytes_per_token", bytes_of_token(loader));
@@ -192,7 +239,7 @@ check_head(Loader *loader)
 
 /* A file that is open. */
 static Status
-check_file(Loader *loader, ModelHyper *hyper)
+check_file(Loader *loader, ModelHyper *hyper, bool *key_outliers)
 {
 	const ModelCheck *check = loader->check;
 	Status status;
@@ -201,7 +248,7 @@ check_file(Loader *loader, ModelHyper *hyper)
 	status = loader_read_head(loader);
 	if (status.code == STATUS_OK)
 	{
-		status = check_head(loader);
+		status = check_head(loader, key_outliers);
 		*hyper = loader->header.hyper;
 	}
 	if (loader->n_wrong > MODEL_CHECK_TENSORS)
@@ -230,7 +277,7 @@ open_files(const ModelCheck *check, ModelFiles *files)
 }
 
 Status
-model_check(const ModelCheck *check, ModelHyper *hyper)
+model_check(const ModelCheck *check, ModelHyper *hyper, bool *key_outliers)
 {
 	const ModelLoadRequest request = {.directory = check->directory,
 									  .file = check->file,
@@ -242,6 +289,7 @@ model_check(const ModelCheck *check, ModelHyper *hyper)
 	Status status = status_error(STATUS_UNAVAILABLE, "out of memory for looking at a file");
 
 	memset(hyper, 0, sizeof *hyper);
+	*key_outliers = false;
 	if (loader && report)
 	{
 		loader->request = &request;
@@ -250,7 +298,7 @@ model_check(const ModelCheck *check, ModelHyper *hyper)
 		status = open_files(check, &loader->files);
 		if (status.code == STATUS_OK)
 		{
-			status = status_prefix(check_file(loader, hyper), "model file \"%s\"",
+			status = status_prefix(check_file(loader, hyper, key_outliers), "model file \"%s\"",
 								   model_path_shown(check->directory, check->file));
 			model_files_close(&loader->files);
 		}

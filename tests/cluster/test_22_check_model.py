@@ -139,6 +139,30 @@ def test_layers_of_a_hybrid_are_told(checking, folder):
     assert "guessing_layers" not in check(checking, "good.gguf")
 
 
+@pytest.mark.parametrize("architecture", ["qwen2", "qwen"])
+def test_room_for_outliers_of_keys_is_counted(checking, folder, architecture):
+    """A pair of dimensions whose bias stands far out, as in Qwen2.5: eight bits keep it apart, in room of its own. In "qwen" the bias is part of a fused one."""
+    with open(os.path.join(model_directory(), MODEL_FILE), "rb") as file:
+        values, tensors = reexpress.read_gguf(file.read())
+    at = next(i for i, tensor in enumerate(tensors) if tensor[0] == "blk.17.attn_k.bias")
+    name, dims, kind, data = tensors[at]
+    bias = list(struct.unpack(f"<{len(data) // 4}f", data))
+    bias[64 + 3], bias[64 + 32 + 3] = 120.0, -90.0
+    tensors[at] = (name, dims, kind, struct.pack(f"<{len(bias)}f", *bias))
+    reexpress.write_gguf(os.path.join(folder, "far.gguf"), values, tensors)
+    if architecture == "qwen":
+        reexpress.reexpress(os.path.join(folder, "far.gguf"), os.path.join(folder, "fused.gguf"), architecture)
+        os.rename(os.path.join(folder, "fused.gguf"), os.path.join(folder, "far.gguf"))
+    found = check(checking, "far.gguf")
+    checking.query("SELECT qwen_load_model('far', 'far.gguf')")
+    in_force = checking.value("SELECT kv_bytes_per_token FROM qwen_models WHERE name = 'far'")
+    checking.query("SELECT qwen_unload_model('far')")
+    os.unlink(os.path.join(folder, "far.gguf"))
+    assert found["kv_bytes_per_token"] == (str(in_force), None)
+    heads = 9 if architecture == "qwen" else 3
+    assert in_force == -(-30 * heads * (4 * 1088 + 4 * 32 * 2) // 4096) * 4096 // 32
+
+
 def test_too_little_room_for_keys_and_values_is_in_the_verdict(checking, folder):
     """One block of 32 positions needs more than the whole KV cache."""
     make_sparse_model(os.path.join(folder, "wide.gguf"), layers=125, hidden=32, ffn=32, heads=32, head_dim=256)

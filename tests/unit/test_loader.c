@@ -57,7 +57,8 @@ check_says_the_same(const char *file, uint64_t memory_limit, const Status *loade
 		.directory = folder, .file = file, .memory_limit = memory_limit, .line = count_line, .argument = &n_lines};
 	Model *model = NULL;
 	ModelHyper hyper;
-	Status status = model_check(&check, &hyper);
+	bool key_outliers;
+	Status status = model_check(&check, &hyper, &key_outliers);
 
 	if (loaded->code == STATUS_OK && status.code != STATUS_OK)
 		assert_int_not_equal(model_open(image_fd, &model).code, STATUS_OK);
