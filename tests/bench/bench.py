@@ -4,7 +4,7 @@
   bench.py --bench decode|prefill|batch|mixture|hybrid|roofs --programs FOLDER --peer FOLDER --cache FOLDER --model FILE [FILE …]
 
 decode: 64 tokens after a short prompt; prefill: a prompt of 512 tokens; batch: 8 and 32 sequences of 128 tokens and 64 more each, and 32 of
-512 tokens with our keys and values in 8 bits (the speed of the 64); mixture: decode, prefill of 512 and of 4,096 and a batch of 32 of a mixture of experts; hybrid: decode, prefill of 512
+512 tokens with keys and values in 8 bits, elsewhere in F16 on all sides (the speed of the 64); mixture: decode, prefill of 512 and of 4,096 and a batch of 32 of a mixture of experts; hybrid: decode, prefill of 512
 and a batch of 32 of models with gated delta nets, and the batch with states in F16 (of_roof there: of memory that is read and written in place); roofs: what the machine can do, and
 what was measured on it: "machine". --quick: less of each, prompts of 512 in a batch by us alone. FILE: "demo" or one that bench_models.py makes; "all" for all of them. "peer" is llama.cpp, "ik" ik_llama.cpp.
 """
@@ -13,7 +13,7 @@ import os
 import platform
 import subprocess
 
-from bench_common import LLAMA, emit, figures, file_for_both, in_turn, median, median_ratio, ours, parse, parser_for, peer_batch, peer_bench, peers, processes_of
+from bench_common import ALONE_KV, LLAMA, emit, engine, figures, file_for_both, in_turn, median, median_ratio, parse, parser_for, peer_batch, peer_bench, peers, processes_of
 
 FILES = {
     "decode": ["qwen3-0.6b-q4_0", "qwen3-0.6b-q8_0", "qwen3-0.6b-q4_k_m", "demo"],
@@ -26,12 +26,12 @@ FILES = {
 QUICK_FILES = {"decode": 3, "prefill": 3, "batch": 1}  # the first ones
 
 
-def compare(a, name, our_run, their_run, beside=None, **also):
+def compare(a, name, our_run, their_run, beside=None, kv=ALONE_KV, **also):
     """All sides in turn; the line."""
     runs, theirs = in_turn(a, our_run, their_run, beside)
     if "products_of_roof" in runs[0]:
         also["products_of_roof"] = median([run["products_of_roof"] for run in runs])
-    emit(bench=a.bench, file=name, threads=a.threads, **also, **figures([run["ours"] for run in runs], theirs), unit="tok/s",
+    emit(bench=a.bench, file=name, threads=a.threads, **also, kv=kv, **figures([run["ours"] for run in runs], theirs), unit="tok/s",
          of_roof=median([run["of_roof"] for run in runs]), rounds=a.rounds)
 
 
@@ -40,9 +40,9 @@ def bench_file(a, file):
     name = os.path.basename(inside)
     repeat = 2 if a.quick else 3
 
-    def our_run(*work, times=None):
+    def our_run(*work, times=None, kv=ALONE_KV):
         # on pages of 2 MB, as the engine serves a file a second after it was loaded
-        return ours(a, "engine_bench", a.peer + inside, "--threads", str(a.threads), "--repeat", str(times or repeat), "--huge-pages", *work)
+        return engine(a, a.peer + inside, "--huge-pages", *work, repeat=times or repeat, kv=kv)
 
     def decode(**also):
         compare(a, name, lambda: our_run("--decode", "64"), lambda peer: peer_bench(a, inside, "-p", "0", "-n", "64", repeat=repeat, peer=peer), **also)
@@ -52,9 +52,9 @@ def bench_file(a, file):
         times = repeat if length <= 512 else 1
         compare(a, name, lambda: our_run("--prefill", str(length), times=times), lambda peer: peer_bench(a, inside, "-p", str(length), "-n", "0", repeat=times, peer=peer), **also)
 
-    def batch(sequences, prompt=128, more=(), **also):
-        compare(a, name, lambda: our_run("--batch", str(sequences), "--prompt", str(prompt), *more), lambda peer: peer_batch(a, inside, sequences, prompt, peer=peer),
-                **also, sequences=sequences, prompt=prompt)
+    def batch(sequences, prompt=128, kv=ALONE_KV, **also):
+        compare(a, name, lambda: our_run("--batch", str(sequences), "--prompt", str(prompt), kv=kv), lambda peer: peer_batch(a, inside, sequences, prompt, peer=peer, kv=kv),
+                **also, sequences=sequences, prompt=prompt, kv=kv)
 
     if a.bench == "decode":
         decode()
@@ -67,7 +67,7 @@ def bench_file(a, file):
         batch(32, what="batch")
         if a.bench == "hybrid":
             speeds = [(our_run("--batch", "32"), our_run("--batch", "32", "--settings", "state_type=f16")) for _ in range(a.rounds)]
-            emit(bench=a.bench, file=name, threads=a.threads, what="states", sequences=32, prompt=128, f32=median([one["ours"] for one, _ in speeds], 1),
+            emit(bench=a.bench, file=name, threads=a.threads, what="states", sequences=32, prompt=128, kv=ALONE_KV, f32=median([one["ours"] for one, _ in speeds], 1),
                  f16=median([other["ours"] for _, other in speeds], 1), unit="tok/s", ratio=median_ratio([other["ours"] for _, other in speeds], [one["ours"] for one, _ in speeds]),
                  of_roof=median([one["states_of_roof"] for one, _ in speeds]), f16_of_roof=median([other["states_of_roof"] for _, other in speeds]), rounds=a.rounds)
     else:
@@ -75,7 +75,7 @@ def bench_file(a, file):
             batch(8)
         batch(32)
         # llama.cpp reads so many prompts for more than a minute
-        batch(32, 512, ("--kv", "q8_0"), beside=[] if a.quick else None, kv="q8_0")
+        batch(32, 512, kv="q8_0", beside=[] if a.quick else None)
 
 
 # ---- the machine ----

@@ -45,10 +45,10 @@ def bench_file(a, file, folder):
 
         n_bytes = os.path.getsize(adapter) / os.path.getsize(path)
         for what, options, n in (("decode", ["--batch", str(SEQUENCES), "--adapters", str(SEQUENCES)], SEQUENCES), ("prefill", ["--prefill", str(PROMPT)], 1)):
-            runs = [common.ours(a, "engine_bench", path, "--threads", str(a.threads), "--repeat", "3", "--adapter", adapter, *options) for _ in range(a.rounds)]
+            runs = [common.engine(a, path, "--adapter", adapter, *options, repeat=3) for _ in range(a.rounds)]
             ours, off, ratio = (median([run[key] for run in runs], digits) for key, digits in (("ours", 1), ("off", 1), ("ratio", 3)))
             permits = {"bytes": round(n * n_bytes, 2), "bytes_permit": round(1 / (1 + n * n_bytes), 2)} if what == "decode" else {}
-            emit(bench="adapters", what=what, file=os.path.basename(path), on=on, threads=a.threads, rows=SEQUENCES if what == "decode" else PROMPT, rank=RANK, ours=ours,
+            emit(bench="adapters", what=what, file=os.path.basename(path), on=on, threads=a.threads, rows=SEQUENCES if what == "decode" else PROMPT, rank=RANK, kv=common.ALONE_KV, ours=ours,
                  off=off, unit="tok/s", ratio=ratio, **permits, rounds=a.rounds)
 
 

@@ -79,6 +79,15 @@ def processes_of(peer):
             subprocess.run([*as_root, "umount", f"{peer}/proc"], check=False)
 
 
+# The type of keys and values: of all sides where the engine alone stands beside a peer's (what the peers take by themselves), and of ours through SQL (the default)
+ALONE_KV, SQL_KV = "f16", "q8_0"
+
+
+def engine(a, path, *work, threads=None, repeat=1, kv=ALONE_KV):
+    """One run of the engine alone with keys and values of a type: its JSON line."""
+    return ours(a, "engine_bench", path, "--threads", str(threads or a.threads), "--repeat", str(repeat), "--kv", kv, *work)
+
+
 def ours(a, program, path, *work):
     """One run of one of our programs: its JSON line."""
     command = [os.path.join(a.programs, program), "--model", path, *work]
@@ -159,16 +168,21 @@ def peer_output(a, *command, peer=LLAMA, work="many"):
         return out.read()
 
 
+def kv_options(kv):
+    """Keys and values of a peer's programs. Values of eight bits go with its own attention alone."""
+    return ["-ctk", kv, "-ctv", kv, *([] if kv == ALONE_KV else ["-fa", "on"])]
+
+
 def peer_bench(a, inside, *work, repeat=3, threads=None, peer=LLAMA):
-    """llama-bench: tokens per second."""
-    out = peer_output(a, "llama-bench", "-m", inside, "-t", str(threads or a.threads), "-r", str(repeat), "-o", "json", *work, peer=peer)
+    """llama-bench: tokens per second, with keys and values of ALONE_KV."""
+    out = peer_output(a, "llama-bench", "-m", inside, "-t", str(threads or a.threads), "-r", str(repeat), "-o", "json", *kv_options(ALONE_KV), *work, peer=peer)
     return json.loads(out[out.index("["):])[0]["avg_ts"]
 
 
-def peer_batch(a, inside, sequences, prompt=128, answer=64, extra=(), threads=None, peer=LLAMA, what="speed_tg"):
-    """llama-batched-bench: tokens per second of the answers together; what="speed_pp": of the prompts, None: both as a pair."""
+def peer_batch(a, inside, sequences, prompt=128, answer=64, extra=(), threads=None, peer=LLAMA, what="speed_tg", kv=ALONE_KV):
+    """llama-batched-bench: tokens per second of the answers together; what="speed_pp": of the prompts, None: both as a pair. Where a peer cannot have such keys and values it does not run."""
     out = peer_output(a, "llama-batched-bench", "-m", inside, "-t", str(threads or a.threads), "-c", str(sequences * (prompt + answer) + 64),
-                      "-npp", str(prompt), "-ntg", str(answer), "-npl", str(sequences), *(["--output-format", "jsonl"] if peer is LLAMA else []), *extra, peer=peer, work="one" if sequences == 1 else "many")
+                      "-npp", str(prompt), "-ntg", str(answer), "-npl", str(sequences), *kv_options(kv), *(["--output-format", "jsonl"] if peer is LLAMA else []), *extra, peer=peer, work="one" if sequences == 1 else "many")
     if peer is LLAMA:
         line = json.loads(next(line for line in out.splitlines() if line.startswith("{")))
     else:
@@ -254,6 +268,7 @@ def our_server(a, path, warm="SELECT qwen_generate('warm', max_tokens => 1)", **
         "qwen.model_directory": os.path.dirname(path),
         "qwen.threads": a.threads,
         "qwen.kv_cache_size": "2GB",
+        "qwen.kv_cache_type": SQL_KV,
         **{key.replace("__", "."): value for key, value in settings.items()},
     }
     server = cluster_module.Cluster(settings=values)

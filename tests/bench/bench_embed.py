@@ -68,7 +68,7 @@ def bench_file(a, file, n):
         ours, theirs = in_turn(a, our_run, lambda peer: [peer_round(servers[peer], our_run.texts, at_once) for at_once in ways], list(servers))
     best = {peer: max(zip(*rounds), key=median) if None not in rounds else rounds for peer, rounds in theirs.items()}
     also = {"peers_prefill": median(upper), "of_peers_prefill": median_ratio(ours, upper)} if upper else {}
-    emit(bench="embed", file=os.path.basename(inside), threads=a.threads, tokens=TOKENS, texts=n, **figures(ours, best, digits=2), unit="texts/s", **also, rounds=a.rounds)
+    emit(bench="embed", file=os.path.basename(inside), threads=a.threads, tokens=TOKENS, texts=n, kv=common.SQL_KV, **figures(ours, best, digits=2), unit="texts/s", **also, rounds=a.rounds)
 
 
 def server_options(slots):

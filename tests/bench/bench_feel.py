@@ -77,7 +77,7 @@ def line_of(a, name, what, ours, theirs, **also):
     for peer, seconds in theirs.items():
         if seconds and None not in seconds:
             line |= {peer.name: median(seconds), peer.ratio: median_ratio(seconds, ours)}
-    emit(bench="feel", what=what, file=name, threads=a.threads, **line, unit="s", **also, rounds=a.rounds)
+    emit(bench="feel", what=what, file=name, threads=a.threads, kv=common.SQL_KV, **line, unit="s", **also, rounds=a.rounds)
 
 
 def bench_file(a, file):

@@ -74,7 +74,7 @@ def bench_file(a, file):
         server.query("SELECT qwen_rerank_score(%s, %s)", (query, "zebra " + texts[0]))
         block_tokens = (tokens_of(server)[1] - before[1]) // BLOCK * BLOCK
     best = max(theirs.values(), key=median)
-    emit(bench="rerank", file=os.path.basename(inside), threads=a.threads, tokens=TOKENS, texts=DOCUMENTS, ours=median(ours), peer=median(best), unit="documents/s",
+    emit(bench="rerank", file=os.path.basename(inside), threads=a.threads, tokens=TOKENS, texts=DOCUMENTS, kv=common.SQL_KV, ours=median(ours), peer=median(best), unit="documents/s",
          ratio=median_ratio(ours, best), prefix_tokens=block_tokens, prefixes=median(DOCUMENTS - one / block_tokens for one in cached), rounds=a.rounds)
 
 

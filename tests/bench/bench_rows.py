@@ -54,7 +54,7 @@ def engine_round(a, path, n_prompt):
     seconds = 0.0
     for n, times in ((CONNECTIONS, a.rows // CONNECTIONS), (a.rows % CONNECTIONS, 1)):
         if n > 0 and times > 0:
-            line = common.ours(a, "engine_bench", path, "--threads", str(a.threads), "--repeat", "2", "--huge-pages", "--batch", str(n), "--prompt", str(n_prompt))
+            line = common.engine(a, path, "--huge-pages", "--batch", str(n), "--prompt", str(n_prompt), repeat=2, kv=common.SQL_KV)
             seconds += times * n * (n_prompt + ANSWER) / line["with_prompts"]
     return a.rows / seconds
 
@@ -107,7 +107,7 @@ def bench_file(a, file):
     engine = [run["engine"] for run in runs]
     for way in WAYS:
         speeds = [run[way][0] for run in runs]
-        emit(bench="rows", way=way, file=name, threads=a.threads, rows=a.rows, **figures(speeds, theirs, digits=3), engine=median(engine, 3), unit="rows/s",
+        emit(bench="rows", way=way, file=name, threads=a.threads, rows=a.rows, kv=common.SQL_KV, **figures(speeds, theirs, digits=3), engine=median(engine, 3), unit="rows/s",
              of_engine=median_ratio(speeds, engine), tokens_per_row=[n_prompt, median([run[way][1] for run in runs], 1)], rounds=a.rounds)
 
 

@@ -40,7 +40,7 @@ def through_sql(server, sequences):
 
 def engine_alone(a, path, sequences):
     """Tokens of answers per second, the time for the prompts counted."""
-    run = common.ours(a, "engine_bench", path, "--threads", str(a.threads), "--repeat", "1", "--batch", str(sequences))
+    run = common.engine(a, path, "--batch", str(sequences), kv=common.SQL_KV)
     return run["with_prompts"] * ANSWER / (PROMPT + ANSWER)
 
 
@@ -65,7 +65,7 @@ def bench_file(a, file):
             for _ in range(a.rounds):
                 alone.append(engine_alone(a, path, sequences))
                 sql.append(through_sql(server, sequences))
-            emit(bench="sql", file=name, threads=a.threads, sequences=sequences, ours=median(sql, 1), engine=median(alone, 1), unit="tok/s", of_engine=median_ratio(sql, alone), rounds=a.rounds)
+            emit(bench="sql", file=name, threads=a.threads, sequences=sequences, kv=common.SQL_KV, ours=median(sql, 1), engine=median(alone, 1), unit="tok/s", of_engine=median_ratio(sql, alone), rounds=a.rounds)
         trips, empty = [], []
         for _ in range(a.rounds):
             trips.append(round_trip(server, "SELECT qwen_count_tokens('');", 1 if a.quick else 3))

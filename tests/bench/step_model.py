@@ -14,7 +14,7 @@ import os
 import subprocess
 
 import bench_models
-from bench_common import emit, file_for_both, ours, parse, parser_for, processes_of
+from bench_common import emit, engine, file_for_both, parse, parser_for, processes_of
 
 TILE_ROWS, FEW_ROWS = 32, 4
 BYTES = {"Q4_0": 18 / 32, "Q8_0": 34 / 32, "Q4_K": 144 / 256, "Q6_K": 210 / 256}  # a weight's, as they are packed
@@ -130,7 +130,7 @@ def tokens_per_second(machine, file, work, behind):
 def measured(a, path, work, threads):
     """engine_bench's line of the same work."""
     arguments = {"decode": ["--decode", "64"], "prefill 512": ["--prefill", "512"]}.get(work) or ["--batch", work.split()[1], "--prompt", "32"]
-    return ours(a, "engine_bench", path, "--threads", str(threads), "--repeat", "1", "--huge-pages", *arguments)
+    return engine(a, path, "--huge-pages", *arguments, threads=threads)
 
 
 def measured_constants(a):

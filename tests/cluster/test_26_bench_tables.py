@@ -83,6 +83,17 @@ def test_both_batched_benches_are_read(peer, out, speeds, monkeypatch):
     assert asked[0][0] is peer and ("--output-format" in asked[0][1]) == (peer is common.LLAMA)
 
 
+@pytest.mark.parametrize("kv, options", [("f16", "-ctk f16 -ctv f16"), ("q8_0", "-ctk q8_0 -ctv q8_0 -fa on")])
+def test_all_sides_have_keys_and_values_of_the_same_type(kv, options, monkeypatch):
+    asked = []
+    monkeypatch.setattr(common, "peer_output", lambda a, *command, peer, work: asked.append(" ".join(command)) or LLAMA_LINES)
+    monkeypatch.setattr(common, "ours", lambda a, program, path, *work: asked.append(" ".join(work)))
+    a = SimpleNamespace(threads=2)
+    common.peer_batch(a, "/file.gguf", 32, kv=kv)
+    common.engine(a, "/file.gguf", "--batch", "32", kv=kv)
+    assert f" {options} " in asked[0] + " " and f"--kv {kv} " in asked[1]
+
+
 def test_only_llama_cpp_must_run():
     def theirs(failing):
         def run(peer):
