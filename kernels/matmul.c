@@ -45,13 +45,18 @@ activations_bytes(uint32_t n_tokens, uint32_t n_cols)
 	return n_blocks * ACTIVATION_BLOCK_BYTES * n_tokens;
 }
 
-/* Sums of a tile, [n_tokens][TILE_ROWS], of which n_rows count, into y or onto what is there. */
+/* Sums of a tile, [n_tokens][TILE_ROWS], of which n_rows count, into y or onto what is there. A tile that is added to
+ * the residual stream is nearly always full: that loop has a constant length. */
 static void
-put_sums(const float *sums, uint32_t n_tokens, uint32_t n_rows, float *y, size_t y_stride, bool add)
+put_sums(const float *restrict sums, uint32_t n_tokens, uint32_t n_rows, float *restrict y, size_t y_stride, bool add)
 {
-	for (uint32_t t = 0; t < n_tokens; t++)
-		for (uint32_t r = 0; r < n_rows; r++)
-			y[t * y_stride + r] = add ? y[t * y_stride + r] + sums[t * TILE_ROWS + r] : sums[t * TILE_ROWS + r];
+	for (uint32_t t = 0; t < n_tokens; t++, y += y_stride, sums += TILE_ROWS)
+		if (add && n_rows == TILE_ROWS)
+			for (uint32_t r = 0; r < TILE_ROWS; r++)
+				y[r] += sums[r];
+		else
+			for (uint32_t r = 0; r < n_rows; r++)
+				y[r] = add ? y[r] + sums[r] : sums[r];
 }
 
 /* Rows of a matrix in a tile. */
