@@ -8,7 +8,7 @@ import os
 import shutil
 import sys
 
-from upgrade_packages import ANSWER, SERVING, check, install, run, wait
+from upgrade_packages import ANSWER, SERVING, check, install, run, wait, wait_for_job
 import upgrade_packages
 
 MODELS = "/var/lib/qwen_pg"
@@ -73,7 +73,7 @@ def upgraded(older, newer, name, method, answer):
     after.ctl("restart")
     after.serves(answer)
     in_work = after.psql("SELECT count(*) FROM mails WHERE summary IS NOT NULL")
-    wait(f"SELECT state FROM qwen_jobs WHERE id = {job}", "done", 240)
+    wait_for_job(job)
     check(after.psql("SELECT count(*) FROM mails WHERE summary IS NULL OR summary = ''") == "0", f"{method}: rows of the job are lost")
     check(after.psql("SELECT count(*) FROM qwen_dead_letters") == "0", f"{method}: there are dead letters")
     check(after.psql("SELECT tokens_per_day FROM qwen_limits WHERE role = 'app'::regrole") == "1000000", f"{method}: the limit is lost")
