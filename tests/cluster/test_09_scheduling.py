@@ -173,7 +173,7 @@ def test_unloading_a_model_drops_its_prefixes(roles):
 
 def test_a_kv_cache_that_is_too_small_for_all_preempts(make_server):
     # 16 MB are about 700 tokens of the demo model
-    server = make_server({"qwen.kv_cache_size": "16MB"})
+    server = make_server({"qwen.kv_cache_size": "16MB", "qwen.kv_cache_type": "f16"})
     statements = [f"SELECT qwen_generate('{i}. Once upon a time in a village by the sea there lived', temperature => 0, max_tokens => 120, stop => ARRAY['never-said'])" for i in range(8)]
     alone = [server.value(statement) for statement in statements]
     calls = [Background(server, statement) for statement in statements]

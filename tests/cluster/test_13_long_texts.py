@@ -9,7 +9,7 @@ SUMMARY = "qwen_summarize(body, 20, max_tokens => 10)"
 @pytest.fixture
 def texts(make_server):
     # 16 MB are about 700 tokens of the demo model; every second text has some 1,300
-    server = make_server({"qwen.kv_cache_size": "16MB", "qwen.max_tokens": 16})
+    server = make_server({"qwen.kv_cache_size": "16MB", "qwen.kv_cache_type": "f16", "qwen.max_tokens": 16})
     server.query(
         """
         CREATE TABLE texts AS SELECT i AS id, string_agg(format('Sentence %s of text %s tells about the bridge. ', k, i), '' ORDER BY k) AS body
