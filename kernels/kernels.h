@@ -391,8 +391,7 @@ extern const Kernels *kernels_of_this_cpu(size_t i);
 #define UNPACKED_BLOCK_BYTES 1280 /* at most: scales, and 32 x 32 bytes */
 #define UNPACKED_PANELS 16        /* of a chunk */
 #define UNPACKED_BYTES ((size_t) UNPACKED_BLOCKS * UNPACKED_BLOCK_BYTES)
-#define MATMUL_SCRATCH_BYTES                                                                                           \
-	(UNPACKED_BYTES + (size_t) UNPACKED_PANELS * PANEL_TOKENS * TILE_ROWS * sizeof(float))
+#define MATMUL_SCRATCH_BYTES (UNPACKED_BYTES + (size_t) UNPACKED_PANELS * PANEL_TOKENS * TILE_ROWS * sizeof(float))
 
 /* True when a type's weights are unpacked before they are multiplied with several panels. */
 extern bool tensor_type_is_unpacked(TensorType type);

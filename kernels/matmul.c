@@ -9,7 +9,7 @@
 
 #include "kernels.h"
 
-#define STREAM_TOKENS 4 /* up to here a step is bound by memory */
+#define STREAM_TOKENS 4         /* up to here a step is bound by memory */
 #define UNPACKED_LEAST_PANELS 2 /* from here on a step is bound by unpacking */
 
 uint32_t
@@ -145,8 +145,8 @@ unpacked_product(const Kernels *kernels, const PackedMatrix *matrix, const Matmu
 		for (uint32_t block = 0; block < n_blocks; block += UNPACKED_BLOCKS)
 			unpacked_piece(kernels, matrix, input, tile, block,
 						   n_blocks - block < UNPACKED_BLOCKS ? n_blocks - block : UNPACKED_BLOCKS, first, chunk_end);
-		put_sums(sums, n_tokens, rows_of_tile(matrix, tile), y + token * y_stride + (size_t) tile * TILE_ROWS,
-				 y_stride, add);
+		put_sums(sums, n_tokens, rows_of_tile(matrix, tile), y + token * y_stride + (size_t) tile * TILE_ROWS, y_stride,
+				 add);
 	}
 }
 

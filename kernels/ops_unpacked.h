@@ -109,15 +109,17 @@ LANE void
 dot_unpacked(uint8_t *block, const bool halves, const uint32_t chain, const uint8_t *panel, const uint32_t n_tokens,
 			 const uint32_t from, const uint32_t to, const uint32_t first, I32x16 sums[LANE_GROUPS][PANEL_TOKENS])
 {
+	const uint32_t length = chain > LANE_STEPS ? chain : LANE_STEPS;
+
 #pragma GCC unroll 8
-	for (uint32_t begin = from; begin < to; begin += chain > LANE_STEPS ? chain : LANE_STEPS)
+	for (uint32_t begin = from; begin < to; begin += length)
 	{
 		Dots dots[LANE_GROUPS][PANEL_TOKENS];
 
 		if (chain > 1)
 			EACH_TOKEN EACH_GROUP dots[g][t] = d_begin(sums[g][t]);
 #pragma GCC unroll 4
-		for (uint32_t step = begin; step < begin + (chain > LANE_STEPS ? chain : LANE_STEPS); step += LANE_STEPS)
+		for (uint32_t step = begin; step < begin + length; step += LANE_STEPS)
 		{
 			U8x64 w[LANE_STEPS][LANE_GROUPS];
 

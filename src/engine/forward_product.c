@@ -107,7 +107,8 @@ static void
 multiply_gated(Member *member, const Product *product, const MatmulInput *input, const MatmulPart *part)
 {
 	const Kernels *kernels = member->forward->kernels;
-	uint32_t from = part->first_tile * TILE_ROWS, to = part->end_tile * TILE_ROWS, n_rows = product->matrices[0]->n_rows;
+	uint32_t from = part->first_tile * TILE_ROWS, to = part->end_tile * TILE_ROWS,
+			 n_rows = product->matrices[0]->n_rows;
 
 	for (uint32_t i = 0; i < 2; i++)
 		multiply_matrix(member, product, i, input, part);

@@ -231,8 +231,8 @@ narrow_int8_roof(Team *team)
 #endif
 
 /*
- * The most that AVX2 could do, which has no dot product: 32 products to a multiplication, summed in 16 bits. A product that
- * keeps its sums widens them now and then, too.
+ * The most that AVX2 could do, which has no dot product: 32 products to a multiplication, summed in 16 bits. A product
+ * that keeps its sums widens them now and then, too.
  */
 __attribute__((target("avx2"))) static void
 pairs_part(void *argument, int thread)

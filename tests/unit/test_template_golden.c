@@ -15,9 +15,9 @@
 
 #include <cmocka.h>
 
+#include "../../src/base/json_tree.h"
 #include "../../src/base/utf8.h"
 #include "../../src/template/chat_template.h"
-#include "../../src/base/json_tree.h"
 
 /* A JSON value as it stands in the file, or a string's text; an empty span when there is none. */
 static ByteSpan

@@ -6,7 +6,8 @@
 
 #include "core.h"
 
-/* May the current user see what other roles do? called: the function that asks, which lies in the extension's schema. */
+/* May the current user see what other roles do? called: the function that asks, which lies in the extension's schema.
+ */
 extern bool may_see_others(Oid called);
 
 /* May the current user see what concerns this role? called: the function that asks. */

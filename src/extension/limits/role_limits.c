@@ -7,8 +7,8 @@
  */
 #include "role_limits.h"
 
-#include "../core/privileges.h"
 #include "../core/own_transaction.h"
+#include "../core/privileges.h"
 #include "access/genam.h"
 #include "access/htup_details.h"
 #include "access/relation.h"

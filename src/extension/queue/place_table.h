@@ -47,7 +47,7 @@ typedef struct PlaceTable
 	bool is_full; /* somebody found no place: a scout is to look when one is free */
 	uint64 next_turn;
 	uint64 look_again_us; /* a scout is wanted then; 0: never */
-	uint64 swept_us; /* when a scout was last sent to look for what is to be swept away */
+	uint64 swept_us;      /* when a scout was last sent to look for what is to be swept away */
 } PlaceTable;
 
 extern PlaceTable *job_places; /* NULL: the library was not preloaded */
