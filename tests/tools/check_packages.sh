@@ -50,6 +50,9 @@ base() {
 }
 
 for suite in "$@"; do
+	[ -n "$(ls "$packages/$suite"/qwen-pg-engine_*.deb 2>/dev/null)" ] || { echo "FAILED: no packages of $suite: make deb SUITES=$suite"; exit 1; }
+done
+for suite in "$@"; do
 	base "$cache/bare/$suite" "$suite"
 	root=$(over "$cache/bare/$suite" "$suite-bare")
 	rm -f "$root/etc/postgresql-common/createcluster.conf"

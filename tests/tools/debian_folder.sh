@@ -66,6 +66,8 @@ install_once() {
 	shift 2
 	[ "$(cat "$root/$mark" 2>/dev/null)" != "$*" ] || return 0
 	[ ! -e "$root/$mark" ] || in_folder "$root" apt-get update -qq >&2
+	# what an interrupted installation left is brought to its end
+	in_folder "$root" sh -ec 'dpkg --configure -a; apt-get install -f -y -qq --no-install-recommends' >&2
 	in_folder "$root" apt-get install -y -qq --no-install-recommends --no-upgrade "$@" >&2
 	echo "$*" >"$root/$mark"
 }
