@@ -26,7 +26,8 @@ with open(os.path.join(HERE, "..", "golden", "greedy", "codebooks.json"), encodi
 @pytest.fixture(scope="module")
 def written():
     """A server of the demo model as it is, beside which the others are loaded."""
-    cluster = Cluster(settings={"qwen.models": f"chat={MODEL_FILE}", "qwen.max_models": 2, "qwen.kv_cache_size": "128MB"})
+    cluster = Cluster(settings={"qwen.models": f"chat={MODEL_FILE}", "qwen.max_models": 2, "qwen.kv_cache_size": "128MB",
+                                "qwen.kv_cache_type": "f16"})  # as llama.cpp's words were made with
     try:
         yield ready(cluster)
     finally:

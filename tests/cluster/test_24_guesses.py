@@ -22,7 +22,8 @@ ASKS = [
 
 def server_of(speculation, **settings):
     file = "models/" + reexpress.cached(model_directory(), os.path.join(model_directory(), MODEL_FILE), "qwen35moe+head")
-    return Cluster(settings={"qwen.models": f"chat={file}", "qwen.kv_cache_size": "256MB", "qwen.speculation": speculation, **settings})
+    return Cluster(settings={"qwen.models": f"chat={file}", "qwen.kv_cache_size": "256MB", "qwen.speculation": speculation,
+                             "qwen.kv_cache_type": "f16", **settings})  # with which the first answer is one token again and again, as the layer guesses
 
 
 @pytest.fixture(scope="module")

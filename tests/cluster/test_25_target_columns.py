@@ -89,8 +89,8 @@ def test_one_column_is_filled_in_by_its_type_and_json_by_a_schema(house):
 
 def test_rows_are_inserted_and_partitions_found(house):
     """Into a table that has no such rows, whose partitions have their columns in another order; with triggers of its own, in a query's order of rows."""
-    query(house, TABLE + ROWS + """CREATE TABLE others (id int, a yes, lines entry[], t text DEFAULT 'mine', PRIMARY KEY (id)) PARTITION BY RANGE (id); CREATE TABLE others_1 PARTITION OF others FOR VALUES FROM (0) TO (3);
-        CREATE TABLE others_2 (t text DEFAULT 'mine', lines entry[], id int NOT NULL, a yes); ALTER TABLE others ATTACH PARTITION others_2 FOR VALUES FROM (3) TO (100);
+    query(house, TABLE + ROWS + """CREATE TABLE others (id int, a yes NOT NULL, lines entry[], t text DEFAULT 'mine', PRIMARY KEY (id)) PARTITION BY RANGE (id); CREATE TABLE others_1 PARTITION OF others FOR VALUES FROM (0) TO (3);
+        CREATE TABLE others_2 (t text DEFAULT 'mine', lines entry[], id int NOT NULL, a yes NOT NULL); ALTER TABLE others ATTACH PARTITION others_2 FOR VALUES FROM (3) TO (100);
         CREATE FUNCTION stamp() RETURNS trigger LANGUAGE plpgsql AS $$ BEGIN NEW.t := NEW.a::text || 'terday'; RETURN NEW; END $$;
         CREATE TRIGGER stamp BEFORE INSERT OR UPDATE ON others FOR EACH ROW EXECUTE FUNCTION stamp()""")
     for _ in range(2):
