@@ -495,6 +495,11 @@ deb:
 check-packages: model
 	@tests/tools/check_packages.sh $(CACHE_DIR) $(CURDIR)/build/deb $(MODEL) $(SUITES)
 
+# docs/containers built and run by podman, with the packages of trixie and forky
+.PHONY: check-containers
+check-containers: model
+	@tests/tools/check_containers.sh $(CACHE_DIR) $(CURDIR)/build/deb $(MODEL)
+
 # a real pg_upgrade from 15 to 17 with work waiting; not part of check: it fetches a small system
 .PHONY: check-upgrade
 check-upgrade: model

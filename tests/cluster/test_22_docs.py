@@ -1,6 +1,8 @@
 """Every ```sql block of README.md and docs/ runs as it stands, in the tables that its page speaks of; lines of the first pages fit a screen."""
+import glob
 import os
 import re
+import subprocess
 
 import pytest
 
@@ -113,6 +115,17 @@ def test_the_contents_name_every_page():
     assert missing == []
     # packages have these where man finds them, and not beside the contents
     assert [name for name in os.listdir(os.path.join(ROOT, "docs", "man")) if f"`man {name.rsplit('.', 1)[0]}`" not in contents] == []
+
+
+def test_each_make_command_of_the_docs_is_there():
+    """`make check-containers` stood in four pages, and was gone from the Makefile."""
+    pages = ["README.md", "CONTRIBUTING.md", *(os.path.relpath(path, ROOT) for path in glob.glob(os.path.join(ROOT, "docs", "**", "*.md"), recursive=True))]
+    named = {(page, target) for page in pages for code in re.findall(r"`[^`]*`|^```$.*?^```$", text_of(page), re.M | re.S)
+             for target in re.findall(r"(?:^|`|&& |; )make (?:[-A-Z_a-z0-9]*=\S+ |-j\d* )*([a-z][-a-z0-9]*)", code, re.M)}
+    assert len(named) > 50
+    rules = subprocess.run(["make", "-pn", "-C", ROOT], capture_output=True, text=True).stdout
+    known = set(re.findall(r"^([a-z][-a-z0-9]*):", rules, re.M))
+    assert sorted((page, target) for page, target in named if target not in known) == []
 
 
 @pytest.mark.parametrize("page", ["README.md", "docs/first-hour.md", "docs/sql.md", "docs/psql.md", "docs/troubleshooting.md"])
