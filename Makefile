@@ -84,10 +84,10 @@ $(B)/%.o: %.c
 $(B)/kernels/kernels_%.o: override INSTRUMENT := $(filter-out --coverage $(NOT_IN_LOOPS),$(INSTRUMENT))
 # clang with sanitizers takes many minutes for their loops
 $(B)/kernels/kernels_%.o: override CC := $(or $(CC_LOOPS),$(CC))
-# without places of variables for debuggers, which take a tenth of the time
-$(B)/kernels/%.o: OPTIMIZE := $(if $(SANITIZE),-O1,-O3 -fno-var-tracking)
+# lines for debuggers, and no places of variables, which take a third of the time
+$(B)/kernels/%.o: OPTIMIZE := $(if $(SANITIZE),-O1,-O3 -g1)
 # -O3 takes four times as long and is not faster here
-$(B)/kernels/kernels_portable.o: OPTIMIZE := $(if $(SANITIZE),-O1,-O2)
+$(B)/kernels/kernels_portable.o: OPTIMIZE := $(if $(SANITIZE),-O1,-O2 -g1)
 $(B)/kernels/%_avx2.o: ISA_FLAGS := -mavx2 -mfma -mf16c
 AVX512_FLAGS := -mavx512f -mavx512bw -mavx512vl -mavx512dq -mavx512vnni -mfma -mf16c
 $(B)/kernels/%_avx512.o: ISA_FLAGS := $(AVX512_FLAGS)
