@@ -4,6 +4,7 @@
 #if defined(__x86_64__)
 #include <cpuid.h>
 #endif
+#include <stdatomic.h>
 #include <stdlib.h>
 #include <string.h>
 #if defined(__aarch64__)
@@ -99,20 +100,38 @@ static const Candidate candidates[] = {
 	{&kernels_portable, always},
 };
 
+#define N_CANDIDATES (sizeof candidates / sizeof candidates[0])
+
+/* Asked of the processor once: in a virtual machine a question goes to the host and takes tens of microseconds, and
+ * each request asks. */
+static bool
+runs_here(size_t i)
+{
+	static _Atomic unsigned char known[N_CANDIDATES]; /* 0: not asked yet; 1: no; 2: yes */
+	unsigned char answer = atomic_load_explicit(&known[i], memory_order_relaxed);
+
+	if (answer == 0)
+	{
+		answer = candidates[i].can_run() ? 2 : 1;
+		atomic_store_explicit(&known[i], answer, memory_order_relaxed);
+	}
+	return answer == 2;
+}
+
 const Kernels *
 kernels_by_name(const char *name)
 {
-	for (size_t i = 0; i < sizeof candidates / sizeof candidates[0]; i++)
+	for (size_t i = 0; i < N_CANDIDATES; i++)
 		if (strcmp(candidates[i].kernels->name, name) == 0)
-			return candidates[i].can_run() ? candidates[i].kernels : NULL;
+			return runs_here(i) ? candidates[i].kernels : NULL;
 	return NULL;
 }
 
 const Kernels *
 kernels_of_this_cpu(size_t i)
 {
-	for (size_t c = 0; c < sizeof candidates / sizeof candidates[0]; c++)
-		if (candidates[c].can_run() && i-- == 0)
+	for (size_t c = 0; c < N_CANDIDATES; c++)
+		if (runs_here(c) && i-- == 0)
 			return candidates[c].kernels;
 	return NULL;
 }
@@ -124,7 +143,7 @@ kernels_select(void)
 	const Kernels *kernels = wanted ? kernels_by_name(wanted) : NULL;
 
 	for (size_t i = 0; !kernels; i++)
-		if (candidates[i].can_run())
+		if (runs_here(i))
 			kernels = candidates[i].kernels;
 	return kernels;
 }
