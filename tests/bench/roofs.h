@@ -127,207 +127,110 @@ update_roof(Team *team, uint8_t *bytes, size_t n, int times)
 
 #define ROOF_ROUNDS 2000000
 
-/* Independent chains of dot products (VNNI) in registers. */
-__attribute__((target("avx512f,avx512vnni"))) static void
-dot_part(void *argument, int thread)
-{
-	__m512i acc[8], x = _mm512_set1_epi32(0x01020304);
+/*
+ * One thread's part: n independent chains in registers. step: what a becomes by a and x; add: of two vectors, which
+ * brings the chains to one number.
+ */
+#define CHAINS(name, isa, Vector, n, value, add, step)                                                                 \
+	__attribute__((target(isa))) static void name(void *argument, int thread)                                          \
+	{                                                                                                                  \
+		Vector acc[n], x = value;                                                                                      \
+                                                                                                                       \
+		(void) argument;                                                                                               \
+		(void) thread;                                                                                                 \
+		_Pragma("GCC unroll 10") for (int i = 0; i < (n); i++) acc[i] = x;                                             \
+		for (int round = 0; round < ROOF_ROUNDS; round++)                                                              \
+			_Pragma("GCC unroll 10") for (int i = 0; i < (n); i++)                                                     \
+			{                                                                                                          \
+				Vector a = acc[i];                                                                                     \
+                                                                                                                       \
+				acc[i] = step;                                                                                         \
+				__asm__("" : "+v"(acc[i]));                                                                            \
+			}                                                                                                          \
+		_Pragma("GCC unroll 10") for (int i = 1; i < (n); i++) acc[0] = add(acc[0], acc[i]);                           \
+		sink += (uint64_t) acc[0][0];                                                                                  \
+	}
 
-	(void) argument;
-	(void) thread;
-#pragma GCC unroll 8
-	for (int i = 0; i < 8; i++)
-		acc[i] = x;
-	for (int round = 0; round < ROOF_ROUNDS; round++)
-#pragma GCC unroll 8
-		for (int i = 0; i < 8; i++)
-		{
-			acc[i] = _mm512_dpbusd_epi32(acc[i], x, x);
-			__asm__("" : "+v"(acc[i]));
-		}
-#pragma GCC unroll 8
-	for (int i = 1; i < 8; i++)
-		acc[0] = _mm512_add_epi32(acc[0], acc[i]);
-	sink += (uint64_t) _mm_cvtsi128_si64(_mm512_castsi512_si128(acc[0]));
+/* A number that looks like another one each time, so that what is made of it is not made once. */
+__attribute__((target("avx2"))) static inline __m256i
+another(__m256i x)
+{
+	__asm__ volatile("" : "+v"(x));
+	return x;
 }
 
-/* Independent chains of fused multiplications and additions in registers. */
-__attribute__((target("avx512f"))) static void
-float_part(void *argument, int thread)
-{
-	__m512 acc[10], x = _mm512_set1_ps(0.5f);
-
-	(void) argument;
-	(void) thread;
-#pragma GCC unroll 10
-	for (int i = 0; i < 10; i++)
-		acc[i] = x;
-	for (int round = 0; round < ROOF_ROUNDS; round++)
-#pragma GCC unroll 10
-		for (int i = 0; i < 10; i++)
-		{
-			acc[i] = _mm512_fmadd_ps(acc[i], x, x);
-			__asm__("" : "+v"(acc[i]));
-		}
-#pragma GCC unroll 10
-	for (int i = 1; i < 10; i++)
-		acc[0] = _mm512_add_ps(acc[0], acc[i]);
-	sink += (uint64_t) _mm_cvtsi128_si64(_mm512_castsi512_si128(_mm512_castps_si512(acc[0])));
-}
-
-static void
-dot_work(void *team)
-{
-	team_run(team, dot_part, NULL);
-}
-
-/* compilers that know AVX-VNNI */
+/* dot products (VNNI), and the same by registers of 256 bits for compilers that know AVX-VNNI */
+CHAINS(dot_part, "avx512f,avx512vnni", __m512i, 8, _mm512_set1_epi32(0x01020304), _mm512_add_epi32,
+	   _mm512_dpbusd_epi32(a, x, x))
 #if defined(__clang__) ? __clang_major__ >= 12 : __GNUC__ >= 11
-/* The same by registers of 256 bits. */
-__attribute__((target("avx2,avxvnni"))) static void
-narrow_dot_part(void *argument, int thread)
-{
-	__m256i acc[8], x = _mm256_set1_epi32(0x01020304);
+#define KNOWS_AVXVNNI
+CHAINS(narrow_dot_part, "avx2,avxvnni", __m256i, 8, _mm256_set1_epi32(0x01020304), _mm256_add_epi32,
+	   _mm256_dpbusd_avx_epi32(a, x, x))
+#endif
+/* The most that AVX2 could do, which has no dot product: 32 products to a multiplication, summed in 16 bits. A product
+ * that keeps its sums widens them now and then, too. */
+CHAINS(pairs_part, "avx2", __m256i, 8, _mm256_set1_epi32(0x01020304), _mm256_add_epi32,
+	   _mm256_add_epi16(a, _mm256_maddubs_epi16(x, another(x))))
+/* fused multiplications and additions */
+CHAINS(float_part, "avx512f", __m512, 10, _mm512_set1_ps(0.5f), _mm512_add_ps, _mm512_fmadd_ps(a, x, x))
+CHAINS(narrow_float_part, "avx2,fma", __m256, 10, _mm256_set1_ps(0.5f), _mm256_add_ps, _mm256_fmadd_ps(a, x, x))
 
-	(void) argument;
-	(void) thread;
-#pragma GCC unroll 8
-	for (int i = 0; i < 8; i++)
-		acc[i] = x;
-	for (int round = 0; round < ROOF_ROUNDS; round++)
-#pragma GCC unroll 8
-		for (int i = 0; i < 8; i++)
-		{
-			acc[i] = _mm256_dpbusd_avx_epi32(acc[i], x, x);
-			__asm__("" : "+x"(acc[i]));
-		}
-#pragma GCC unroll 8
-	for (int i = 1; i < 8; i++)
-		acc[0] = _mm256_add_epi32(acc[0], acc[i]);
-	sink += (uint64_t) _mm_cvtsi128_si64(_mm256_castsi256_si128(acc[0]));
-}
+typedef struct ChainsWork
+{
+	Team *team;
+	void (*part)(void *argument, int thread);
+} ChainsWork;
 
 static void
-narrow_dot_work(void *team)
+chains_work(void *argument)
 {
-	team_run(team, narrow_dot_part, NULL);
+	const ChainsWork *work = argument;
+
+	team_run(work->team, work->part, NULL);
 }
 
-/* GOP/s by AVX-VNNI with all of a team's threads, or 0 where the processor has it not. */
+/* Billions of operations a second with all of a team's threads, of chains with so many of them in a round. */
 static double
-narrow_int8_roof(Team *team)
+chains_roof(Team *team, void (*part)(void *argument, int thread), int operations)
 {
-	if (!kernels_by_name("avxvnni"))
-		return 0;
-	return 2.0 * 32 * 8 * ROOF_ROUNDS * team_size(team) / best_seconds(3, narrow_dot_work, team) * 1e-9;
+	ChainsWork work = {team, part};
+
+	return (double) operations * ROOF_ROUNDS * team_size(team) / best_seconds(3, chains_work, &work) * 1e-9;
 }
-#else
+
+/* GOP/s by AVX-VNNI with all of a team's threads, or 0 where the processor or the compiler has it not. */
 static double
 narrow_int8_roof(Team *team)
 {
+#if defined(KNOWS_AVXVNNI)
+	if (kernels_by_name("avxvnni"))
+		return chains_roof(team, narrow_dot_part, 2 * 32 * 8);
+#endif
 	(void) team;
 	return 0;
-}
-#endif
-
-/*
- * The most that AVX2 could do, which has no dot product: 32 products to a multiplication, summed in 16 bits. A product
- * that keeps its sums widens them now and then, too.
- */
-__attribute__((target("avx2"))) static void
-pairs_part(void *argument, int thread)
-{
-	__m256i acc[8], x = _mm256_set1_epi32(0x01020304);
-
-	(void) argument;
-	(void) thread;
-#pragma GCC unroll 8
-	for (int i = 0; i < 8; i++)
-		acc[i] = x;
-	for (int round = 0; round < ROOF_ROUNDS; round++)
-#pragma GCC unroll 8
-		for (int i = 0; i < 8; i++)
-		{
-			__m256i w = x;
-
-			__asm__ volatile("" : "+x"(w)); /* which would be computed once */
-			acc[i] = _mm256_add_epi16(acc[i], _mm256_maddubs_epi16(x, w));
-			__asm__("" : "+x"(acc[i]));
-		}
-#pragma GCC unroll 8
-	for (int i = 1; i < 8; i++)
-		acc[0] = _mm256_add_epi32(acc[0], acc[i]);
-	sink += (uint64_t) _mm_cvtsi128_si64(_mm256_castsi256_si128(acc[0]));
-}
-
-static void
-pairs_work(void *team)
-{
-	team_run(team, pairs_part, NULL);
-}
-
-static void
-float_work(void *team)
-{
-	team_run(team, float_part, NULL);
-}
-
-/* float_part() by registers of 256 bits. */
-__attribute__((target("avx2,fma"))) static void
-narrow_float_part(void *argument, int thread)
-{
-	__m256 acc[10], x = _mm256_set1_ps(0.5f);
-
-	(void) argument;
-	(void) thread;
-#pragma GCC unroll 10
-	for (int i = 0; i < 10; i++)
-		acc[i] = x;
-	for (int round = 0; round < ROOF_ROUNDS; round++)
-#pragma GCC unroll 10
-		for (int i = 0; i < 10; i++)
-		{
-			acc[i] = _mm256_fmadd_ps(acc[i], x, x);
-			__asm__("" : "+x"(acc[i]));
-		}
-#pragma GCC unroll 10
-	for (int i = 1; i < 10; i++)
-		acc[0] = _mm256_add_ps(acc[0], acc[i]);
-	sink += (uint64_t) _mm_cvtsi128_si64(_mm256_castsi256_si128(_mm256_castps_si256(acc[0])));
-}
-
-static void
-narrow_float_work(void *team)
-{
-	team_run(team, narrow_float_part, NULL);
 }
 
 /* GOP/s of int8 dot products with all of a team's threads, or 0 where it is not known how. */
 static double
 int8_roof(Team *team)
 {
-	if (!kernels_by_name("avx512"))
-	{
-		double narrow = narrow_int8_roof(team);
+	double narrow;
 
-		if (narrow > 0 || !kernels_by_name("avx2"))
-			return narrow;
-		return 2.0 * 32 * 8 * ROOF_ROUNDS * team_size(team) / best_seconds(3, pairs_work, team) * 1e-9;
-	}
-	return 2.0 * 64 * 8 * ROOF_ROUNDS * team_size(team) / best_seconds(3, dot_work, team) * 1e-9;
+	if (kernels_by_name("avx512"))
+		return chains_roof(team, dot_part, 2 * 64 * 8);
+	narrow = narrow_int8_roof(team);
+	if (narrow > 0 || !kernels_by_name("avx2"))
+		return narrow;
+	return chains_roof(team, pairs_part, 2 * 32 * 8);
 }
 
 /* GFLOP/s of F32 with all of a team's threads, or 0 where it is not known how. */
 static inline double
 float_roof(Team *team)
 {
-	if (!kernels_by_name("avx512"))
-	{
-		if (!kernels_by_name("avx2"))
-			return 0;
-		return 2.0 * 8 * 10 * ROOF_ROUNDS * team_size(team) / best_seconds(3, narrow_float_work, team) * 1e-9;
-	}
-	return 2.0 * 16 * 10 * ROOF_ROUNDS * team_size(team) / best_seconds(3, float_work, team) * 1e-9;
+	if (kernels_by_name("avx512"))
+		return chains_roof(team, float_part, 2 * 16 * 10);
+	return kernels_by_name("avx2") ? chains_roof(team, narrow_float_part, 2 * 8 * 10) : 0;
 }
 #else
 static double
