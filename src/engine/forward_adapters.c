@@ -182,11 +182,12 @@ void
 adapters_add(Member *member, const Product *product, uint32_t i, const MatmulPart *part)
 {
 	const Forward *f = member->forward;
-	uint32_t from = activations_first_token(*product->n_rows, part->first_panel);
-	uint32_t to = activations_first_token(*product->n_rows, part->end_panel);
+	uint32_t from, to;
 
 	if (f->n_adapters == 0)
 		return;
+	from = activations_first_token(*product->n_rows, part->first_panel);
+	to = activations_first_token(*product->n_rows, part->end_panel);
 	if (member->lowered != member->phase)
 		member->waited_ns += wait_for_items(&f->progress[member->phase].n_low_done, lower_items(f, product));
 	member->lowered = member->phase;
