@@ -166,7 +166,7 @@ AS_ROOT := $(if $(filter 0,$(shell id -u)),,sudo)
 CLUSTER := $(PYTHON) tests/tools/cluster.py
 JOBS ?= 2
 
-.PHONY: model setup demo demo-stop psql
+.PHONY: model ready setup demo demo-stop psql
 deps:
 	@tests/tools/install_packages.sh
 
@@ -179,15 +179,15 @@ $(B)/installed: $(ENGINE) $(EXTENSION) qwen_pg.control $(wildcard sql/*.sql sql/
 model:
 	@$(PYTHON) tests/tools/demo_model.py --out $(MODEL)
 
-# a make of its own after deps: what is installed by then decides how things are built
-setup: deps
-	@$(MAKE) --no-print-directory -j$(JOBS) all
-	@$(MAKE) --no-print-directory $(B)/installed model
-
-# without test programs, for who only looks
-demo: deps
+# What a server takes, without test programs. A make of its own after deps: what is installed by then decides how things are built
+ready: deps
 	@$(MAKE) --no-print-directory -j$(JOBS) engine extension
 	@$(MAKE) --no-print-directory $(B)/installed model
+
+setup: ready
+	@$(MAKE) --no-print-directory -j$(JOBS) all
+
+demo: ready
 	@tests/tools/demo.sh
 
 demo-stop:
