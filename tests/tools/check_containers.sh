@@ -107,7 +107,7 @@ profile() {
 
 # with SUITE: its packages in the context, as in the repository, and its base
 with() {
-	[ -n "$(ls "$packages/$1"/qwen-pg-engine_*.deb 2>/dev/null)" ] || { echo "FAILED: no packages of $1: make deb SUITES=$1"; exit 1; }
+	need_packages "$packages" "$1"
 	cp -r "$packages/$1" "$work/context/build/deb/"
 	base "$1"
 }

@@ -50,7 +50,7 @@ base() {
 }
 
 for suite in "$@"; do
-	[ -n "$(ls "$packages/$suite"/qwen-pg-engine_*.deb 2>/dev/null)" ] || { echo "FAILED: no packages of $suite: make deb SUITES=$suite"; exit 1; }
+	need_packages "$packages" "$suite"
 done
 for suite in "$@"; do
 	base "$cache/bare/$suite" "$suite"

@@ -89,3 +89,8 @@ put_source() {
 	find "$root/source" -mindepth 1 -maxdepth 1 ! -name build -exec rm -rf {} +
 	tar -C "$source_dir" -cf - "$@" | tar -C "$root/source" -xf -
 }
+
+# need_packages FOLDER SUITE: what `make deb` made of a suite is there.
+need_packages() {
+	[ -n "$(ls "$1/$2"/qwen-pg-engine_*.deb 2>/dev/null)" ] || { echo "FAILED: no packages of $2: make deb SUITES=$2"; exit 1; }
+}
