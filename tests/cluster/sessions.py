@@ -1,4 +1,6 @@
 """Sessions that run one statement in the background, and questions that tests ask of the engine."""
+import contextlib
+import os
 import threading
 import time
 
@@ -57,6 +59,20 @@ def wait_idle(cluster, seconds=5):
         seconds,
         "an engine that has freed everything",
     )
+
+
+def descriptors(pid):
+    """What the process holds open: path of /proc -> what it leads to. A client's connection may close while it is read."""
+    links, folder = {}, f"/proc/{pid}/fd"
+    for fd in os.listdir(folder):
+        with contextlib.suppress(FileNotFoundError):
+            links[f"{folder}/{fd}"] = os.readlink(f"{folder}/{fd}")
+    return links
+
+
+def image_files(pid):
+    """What stat says of each memory file of a model that the process holds."""
+    return [os.stat(path) for path, link in descriptors(pid).items() if link.startswith("/memfd:qwen_pg_model")]
 
 
 def is_gone(pid):

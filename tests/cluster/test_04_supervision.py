@@ -10,7 +10,7 @@ import time
 import psycopg2
 import pytest
 from cluster import MODEL_FILE, model_directory, server_programs, wait_until
-from sessions import LONG, Background, is_gone, wait_idle, wait_running
+from sessions import LONG, Background, descriptors, image_files, is_gone, wait_idle, wait_running
 
 COUNT = "SELECT qwen_count_tokens('one')"
 USED_MODEL = "SELECT model FROM qwen_chat_full('Hi', max_tokens => 1)"
@@ -106,7 +106,7 @@ def test_engine_has_the_descriptors_it_was_given_and_no_other(make_server):
     engine = server.engine_pid()
     # the connection of the session before may still be on its way out
     wait_until(lambda: server.value("SELECT clients FROM qwen_stat_engine") == 0)
-    links = {fd: os.readlink(f"/proc/{engine}/fd/{fd}") for fd in os.listdir(f"/proc/{engine}/fd")}
+    links = {os.path.basename(path): link for path, link in descriptors(engine).items()}
     for fd, start in own.items():
         assert links[fd].startswith(start), links
     for link in links.values():
@@ -188,8 +188,7 @@ def test_model_that_left_the_list_while_it_was_being_loaded_is_unloaded(make_ser
 def test_image_that_is_damaged_is_loaded_again(make_server):
     server = make_server()
     supervisor, engine = supervisor_pid(server), server.engine_pid()
-    images = [f"/proc/{supervisor}/fd/{fd}" for fd in os.listdir(f"/proc/{supervisor}/fd")]
-    images = [path for path in images if os.readlink(path).startswith("/memfd:qwen_pg_model") and os.stat(path).st_size]
+    images = [path for path, link in descriptors(supervisor).items() if link.startswith("/memfd:qwen_pg_model") and os.stat(path).st_size]
     assert len(images) == 1
     os.kill(engine, signal.SIGSTOP)
     with open(images[0], "r+b") as image:
@@ -254,11 +253,7 @@ def test_unload_gives_the_memory_back(make_server):
     server = make_server()
 
     def memory():
-        pid, total = server.engine_pid(), 0
-        for fd in os.listdir(f"/proc/{pid}/fd"):
-            if os.readlink(f"/proc/{pid}/fd/{fd}").startswith("/memfd:qwen_pg_model"):
-                total += os.stat(f"/proc/{pid}/fd/{fd}").st_blocks * 512
-        return total
+        return sum(status.st_blocks * 512 for status in image_files(server.engine_pid()))
 
     before = memory()
     assert before > os.path.getsize(os.path.join(model_directory(), MODEL_FILE)) // 2

@@ -11,7 +11,7 @@ import psycopg2
 import pytest
 from cluster import MODEL_FILE, Cluster, model_directory, wait_until
 from conftest import ready
-from sessions import Background, is_gone, wait_idle
+from sessions import Background, descriptors, is_gone, wait_idle
 
 CAPITAL = "SELECT qwen_chat('What is the capital of France? Answer in one sentence.', temperature => 0)"
 COUNT = "SELECT qwen_count_tokens('one')"
@@ -146,8 +146,7 @@ def loader_of(server):
     with open(f"/proc/{supervisor}/task/{supervisor}/children") as file:
         for pid in file.read().split():
             with contextlib.suppress(OSError):
-                links = [os.readlink(f"/proc/{pid}/fd/{fd}") for fd in os.listdir(f"/proc/{pid}/fd")]
-                if any(link.endswith("changing.gguf") for link in links):
+                if any(link.endswith("changing.gguf") for link in descriptors(pid).values()):
                     return int(pid)
     return None
 

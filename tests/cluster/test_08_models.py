@@ -11,7 +11,7 @@ import time
 import psycopg2
 import pytest
 from cluster import MODEL_FILE, model_directory, wait_until
-from sessions import LONG, Background, wait_idle, wait_running
+from sessions import LONG, Background, image_files, wait_idle, wait_running
 
 STORY = "SELECT qwen_generate('Once upon a time, in a small village, ', temperature => 0, max_tokens => 60, model => %s)"
 COUNT = "SELECT qwen_count_tokens('one', model => %s)"
@@ -50,13 +50,9 @@ def wait_models(server, *expected):
 
 def images(server):
     """Bytes of shared memory that all models take, by the kernel's count."""
-    pid, total = server.engine_pid(), 0
-    for fd in os.listdir(f"/proc/{pid}/fd"):
-        if os.readlink(f"/proc/{pid}/fd/{fd}").startswith("/memfd:qwen_pg_model"):
-            status = os.stat(f"/proc/{pid}/fd/{fd}")
-            assert status.st_blocks * 512 >= status.st_size
-            total += status.st_blocks * 512
-    return total
+    files = image_files(server.engine_pid())
+    assert all(status.st_blocks * 512 >= status.st_size for status in files)
+    return sum(status.st_blocks * 512 for status in files)
 
 
 def mapped(server):

@@ -1,12 +1,11 @@
 """docs/footprint.md adds up: under any load the engine's memory stays below what the settings allow by the page's own figures."""
-import contextlib
 import os
 import re
 import time
 
 import pytest
 from cluster import Cluster, wait_until
-from sessions import Background, wait_idle
+from sessions import Background, descriptors, wait_idle
 
 PAGE = os.path.join(os.path.dirname(os.path.abspath(__file__)), "..", "..", "docs", "footprint.md")
 # the demo model
@@ -49,8 +48,7 @@ def test_memory_stays_below_what_the_settings_allow(make_server, max_running, pr
     wait_idle(server)
     # weights: what the view says is what the files of the postmaster hold
     weights = server.value("SELECT weight_bytes FROM qwen_stat_engine")
-    held = sum(os.stat(f"/proc/{server.postmaster_pid()}/fd/{fd}").st_blocks * 512 for fd in os.listdir(f"/proc/{server.postmaster_pid()}/fd")
-               if "memfd:qwen" in os.readlink(f"/proc/{server.postmaster_pid()}/fd/{fd}"))
+    held = sum(os.stat(path).st_blocks * 512 for path, link in descriptors(server.postmaster_pid()).items() if "memfd:qwen" in link)
     assert weights <= held < weights + 8e6
 
 
@@ -102,7 +100,7 @@ def test_a_session_that_asks_nothing_has_nothing(server):
     before = len(os.listdir(files))
     session.again("SELECT count(*) FROM pg_class")
     assert len(os.listdir(files)) <= before + 8, "PostgreSQL's own files alone"
-    sockets = lambda: sum(os.readlink(os.path.join(files, name)).startswith("socket:") for name in os.listdir(files))  # noqa: E731
+    sockets = lambda: sum(link.startswith("socket:") for link in descriptors(session.pid).values())  # noqa: E731
     n = sockets()
     session.again("SELECT qwen_count_tokens('one')")
     session.again("SELECT qwen_embed('one')")
@@ -114,13 +112,7 @@ def test_files_ports_and_catalog(server):
     wait_until(lambda: os.path.exists(os.path.join(server.data, "pgsql_tmp_qwen_pg_usage")), 20, "the file of usage")
     assert sorted(name for name in os.listdir(server.data) if "qwen" in name) == ["pgsql_tmp_qwen_pg.sock", "pgsql_tmp_qwen_pg_usage"]
     assert {os.stat(os.path.join(server.data, name)).st_mode & 0o777 for name in ("pgsql_tmp_qwen_pg.sock", "pgsql_tmp_qwen_pg_usage")} == {0o600}
-    inodes = set()
-    for name in os.listdir(f"/proc/{server.engine_pid()}/fd"):
-        # a client's connection may be gone meanwhile
-        with contextlib.suppress(FileNotFoundError):
-            found = re.match(r"socket:\[(\d+)\]", os.readlink(f"/proc/{server.engine_pid()}/fd/{name}"))
-            if found:
-                inodes.add(found.group(1))
+    inodes = set(re.findall(r"socket:\[(\d+)\]", " ".join(descriptors(server.engine_pid()).values())))
     for table in ("tcp", "tcp6", "udp", "udp6"):
         if os.path.exists(f"/proc/net/{table}"):
             with open(f"/proc/net/{table}") as file:

@@ -6,6 +6,7 @@ import subprocess
 import pytest
 from cluster import MODEL_FILE, server_programs
 from conftest import let_others_in
+from sessions import descriptors
 
 CAPITAL = "SELECT qwen_chat('What is the capital of France? Answer in one sentence.', temperature => 0)"
 
@@ -87,18 +88,17 @@ def test_engine_cannot_write_to_weights(server):
         weights = [line for line in file if "/memfd:qwen_pg_model" in line]
     assert weights, "the engine maps no model"
     assert all(line.split()[1] == "r--s" for line in weights), weights
-    links = {fd: os.readlink(f"/proc/{pid}/fd/{fd}") for fd in os.listdir(f"/proc/{pid}/fd")}
-    slots = [fd for fd, link in links.items() if "/memfd:qwen_pg_model" in link]
+    slots = [path for path, link in descriptors(pid).items() if "/memfd:qwen_pg_model" in link]
     assert slots
-    for fd in slots:
-        with open(f"/proc/{pid}/fdinfo/{fd}") as file:
+    for path in slots:
+        with open(path.replace("/fd/", "/fdinfo/")) as file:
             flags = int(re.search(r"flags:\s*(\d+)", file.read()).group(1), 8)
-        assert flags & os.O_ACCMODE == os.O_RDONLY, links[fd]
+        assert flags & os.O_ACCMODE == os.O_RDONLY, path
 
 
 def test_engine_has_no_descriptor_that_it_does_not_need(server):
     pid = server.engine_pid()
-    kinds = [os.readlink(f"/proc/{pid}/fd/{fd}") for fd in os.listdir(f"/proc/{pid}/fd") if int(fd) > 2]
+    kinds = [link for path, link in descriptors(pid).items() if int(os.path.basename(path)) > 2]
     for kind in kinds:
         assert re.match(r"socket:|pipe:|/memfd:|anon_inode:\[?(eventpoll|signalfd|eventfd)", kind), kinds
 

@@ -321,7 +321,7 @@ def test_work_without_tools_takes_no_call(callers):
     # an array says it of each element
     ((error,),) = run("SELECT error FROM qwen_generate_batch(ARRAY['x'], options => {})", "required")
     assert "there are no tools" in error
-    assert callers.query("SELECT count(*) FROM qwen_jobs") == [(0,)]
+    assert callers.query("SELECT count(*) FROM qwen_jobs WHERE target = 'toolless'::regclass") == [(0,)]
     assert callers.query("SELECT count(*) FROM pg_trigger WHERE tgrelid = 'toolless'::regclass") == [(0,)]
     assert callers.query("SELECT id, answer FROM toolless") == [(1, None)]
     for choice in ("auto", "none"):
