@@ -25,7 +25,7 @@ LIBRARIES := -luring -lpcre2-8 -lutf8proc -licuuc -ljansson -lm -lpthread
 ENGINE_SOURCES := $(wildcard src/base/*.c src/protocol/*.c src/template/*.c src/format/*.c src/model/*.c kernels/*.c) \
 	$(filter-out src/engine/main.c,$(wildcard src/engine/*.c))
 # the kernels of other architectures' instruction sets are left out where they mean nothing
-MACHINE := $(firstword $(subst -, ,$(shell $(CC) -dumpmachine)))
+MACHINE := $(firstword $(subst -, ,$(shell $(CC) -dumpmachine 2>/dev/null)))
 # AVX-VNNI: encoded by VEX, as processors without AVX-512 have it, by EVEX for tests (check-evex), or nothing where the compiler is older
 ifndef AVXVNNI
 AVXVNNI := $(if $(filter x86_64,$(MACHINE)),$(shell $(or $(CC_LOOPS),$(CC)) -mavxvnni -E -x c /dev/null >/dev/null 2>&1 && echo VEX))
@@ -166,8 +166,12 @@ AS_ROOT := $(if $(filter 0,$(shell id -u)),,sudo)
 CLUSTER := $(PYTHON) tests/tools/cluster.py
 JOBS ?= 2
 
-.PHONY: model ready setup demo demo-stop psql
+.PHONY: model deps-server ready setup demo demo-stop psql
 deps:
+	@tests/tools/install_packages.sh --for-tests
+
+# a third of what deps installs, in half of its time: for make demo
+deps-server:
 	@tests/tools/install_packages.sh
 
 # built and installed only when something changed since, so that a check does not ask for a password again
@@ -180,11 +184,12 @@ model:
 	@$(PYTHON) tests/tools/demo_model.py --out $(MODEL)
 
 # What a server takes, without test programs. A make of its own after deps: what is installed by then decides how things are built
-ready: deps
-	@$(MAKE) --no-print-directory -j$(JOBS) engine extension
-	@$(MAKE) --no-print-directory $(B)/installed model
+ready: deps-server
+	@$(MAKE) --no-print-directory -j$(JOBS) engine extension model
+	@$(MAKE) --no-print-directory $(B)/installed
 
-setup: ready
+setup: deps
+	@$(MAKE) --no-print-directory ready
 	@$(MAKE) --no-print-directory -j$(JOBS) all
 
 demo: ready

@@ -1,5 +1,6 @@
 #!/bin/bash
-# Install what packages.txt lists (or the packages given as arguments) and this machine lacks, with apt; with sudo when we are not root.
+# install_packages.sh [--for-tests | PACKAGE...]: install what packages.txt lists, with --for-tests what packages_for_tests.txt lists, too, or the
+# packages given, as far as this machine lacks them, with apt; with sudo when we are not root.
 set -euo pipefail
 here=$(cd "$(dirname "$0")" && pwd)
 export DEBIAN_FRONTEND=noninteractive
@@ -17,7 +18,9 @@ server_version() {
 	echo "$found"
 }
 
-if [ $# -gt 0 ]; then
+if [ "${1:-}" = --for-tests ]; then
+	listed=$(cat "$here/packages.txt" "$here/packages_for_tests.txt")
+elif [ $# -gt 0 ]; then
 	listed=$(printf '%s\n' "$@")
 else
 	listed=$(cat "$here/packages.txt")
