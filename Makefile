@@ -164,15 +164,17 @@ CACHE_DIR := $(or $(QWEN_CACHE_DIR),$(if $(filter 0,$(shell id -u)),/var/cache/q
 MODEL := $(CACHE_DIR)/SmolLM2-135M-Instruct-qwen2-Q4_1.gguf
 AS_ROOT := $(if $(filter 0,$(shell id -u)),,sudo)
 CLUSTER := $(PYTHON) tests/tools/cluster.py
-JOBS ?= 2
+JOBS ?= $(shell nproc)
 
-.PHONY: model deps-server ready setup demo demo-stop psql
+.PHONY: model deps-engine deps-server ready setup demo demo-stop psql
 deps:
-	@tests/tools/install_packages.sh --for-tests
+	@tests/tools/install_packages.sh --lists engine server tests
 
-# a third of what deps installs, in half of its time: for make demo
+# what a demo does without stays away: of tests alone are two thirds of the packages
+deps-engine:
+	@tests/tools/install_packages.sh --lists engine
 deps-server:
-	@tests/tools/install_packages.sh
+	@tests/tools/install_packages.sh --lists engine server
 
 # built and installed only when something changed since, so that a check does not ask for a password again
 $(B)/installed: $(ENGINE) $(EXTENSION) qwen_pg.control $(wildcard sql/*.sql sql/*.control)
@@ -183,13 +185,16 @@ $(B)/installed: $(ENGINE) $(EXTENSION) qwen_pg.control $(wildcard sql/*.sql sql/
 model:
 	@$(PYTHON) tests/tools/demo_model.py --out $(MODEL)
 
-# What a server takes, without test programs. A make of its own after deps: what is installed by then decides how things are built
-ready: deps-server
-	@$(MAKE) --no-print-directory -j$(JOBS) engine extension model
+# What a server takes, without test programs. A make of its own after each part of deps: what is installed by then decides how things are built.
+# The engine, which takes longest, needs no PostgreSQL: that is installed beside
+OTHER_DEPS := deps-server
+ready: deps-engine
+	@$(MAKE) --no-print-directory -j$$(($(JOBS) + 1)) $(OTHER_DEPS) engine
+	@$(MAKE) --no-print-directory -j$(JOBS) extension model
 	@$(MAKE) --no-print-directory $(B)/installed
 
-setup: deps
-	@$(MAKE) --no-print-directory ready
+setup:
+	@$(MAKE) --no-print-directory ready OTHER_DEPS=deps
 	@$(MAKE) --no-print-directory -j$(JOBS) all
 
 demo: ready
@@ -228,11 +233,15 @@ check-rooms:
 sql:
 	@$(PYTHON) sql/make.py
 
+# JOBS at a time; the one that takes as long as all others first
 check-unit: $(UNIT_TESTS)
-	@failed=0; for test in $(UNIT_TESTS); do \
-		$(TEST_ENV) $(RUNNER) ./$$test >$$test.log 2>&1 || failed=1; \
-		grep -E '^\[  (FAILED|ERROR)|^\[=+\] .* run|^\[  PASSED' $$test.log || { cat $$test.log; failed=1; }; \
-	done; if [ $$failed = 1 ]; then grep -hE -A8 'ERROR|FAILED|Sanitizer|runtime error' $(addsuffix .log,$(UNIT_TESTS)) | head -100; exit 1; fi
+	@$(MAKE) --no-print-directory -k -O -j$(JOBS) $(patsubst $(B)/%,run/%,$(filter %/test_forward,$(UNIT_TESTS)) $(filter-out %/test_forward,$(UNIT_TESTS))) \
+	|| { grep -hE -A8 'ERROR|FAILED|Sanitizer|runtime error' $(addsuffix .log,$(UNIT_TESTS)) | head -100; exit 1; }
+
+# run/tests/unit/NAME: one of them, with its last lines
+run/%:
+	@$(TEST_ENV) $(RUNNER) ./$(B)/$* >$(B)/$*.log 2>&1; status=$$?; \
+	grep -E '^\[  (FAILED|ERROR)|^\[=+\] .* run|^\[  PASSED' $(B)/$*.log || { cat $(B)/$*.log; status=1; }; exit $$status
 
 # what computes, under the instruction sets that are not this machine's best (check-unit runs that; check-kernels and test_forward compare all in one run)
 ISAS := $(if $(filter x86_64,$(shell uname -m)),avx2) portable
@@ -261,7 +270,9 @@ check-thread-counts:
 	@QWEN_TEST_ALL_THREADS=1 $(MAKE) --no-print-directory check-unit UNIT_TESTS=$(B)/tests/unit/test_forward
 
 GOLDEN_PARTS := logits adapters guesses scheduled typed sampling formats tokenizer template greedy
-check-golden: $(GOLDEN_PARTS:%=check-golden-%)
+# each by itself, JOBS at a time
+check-golden: $(ENGINE_BENCH) $(SCHEDULED_LOGITS) $(SAMPLE_STDIN) $(WALK_STDIN) $(WALK_RANDOM) $(ENCODE_STDIN) $(RENDER_STDIN) $(B)/installed
+	@$(MAKE) --no-print-directory -k -O -j$(JOBS) $(GOLDEN_PARTS:%=check-golden-%)
 .PHONY: $(GOLDEN_PARTS:%=check-golden-%)
 check-golden-logits: $(ENGINE_BENCH)
 	@$(PYTHON) tests/golden/logits/check_logits.py --engine-bench $(ENGINE_BENCH)

@@ -1,5 +1,5 @@
 #!/bin/bash
-# Install what make fuzz needs beyond packages.txt: Debian's clang, and its sanitizers and libFuzzer.
+# Install what make fuzz needs beyond tests/tools/packages: Debian's clang, and its sanitizers and libFuzzer.
 set -euo pipefail
 install=$(dirname "$0")/../tools/install_packages.sh
 "$install" clang

@@ -19,10 +19,10 @@ all="bookworm:15 trixie:17 forky:18"
 sql=${MATRIX_SQL:-$(cd "$source_dir" && echo tests/sql/*.sql)}
 cluster=${MATRIX_CLUSTER:-tests/cluster}
 
-# What packages.txt and packages_for_tests.txt name, without what only other groups need and without the headers, which are unpacked. A version that is not released
+# What packages/*.txt name, without what only other groups need and without the headers, which are unpacked. A version that is not released
 # has no extensions yet: no pgvector, and pgTAP's script, which is SQL alone, from the version before.
 packages_of() {
-	sed -e "s/@PG@/$1/" -e '/^#/d' -e '/server-dev/d' -e '/^git$/d' -e '/^npm$/d' -e '/pip$/d' -e "$([ "$2" != experimental ] || echo '/-pgtap$/d')" "$source_dir"/tests/tools/packages{,_for_tests}.txt
+	sed -e "s/@PG@/$1/" -e '/^#/d' -e '/server-dev/d' -e '/^git$/d' -e '/^npm$/d' -e '/pip$/d' -e "$([ "$2" != experimental ] || echo '/-pgtap$/d')" "$source_dir"/tests/tools/packages/*.txt
 	echo "libssl-dev e2fsprogs mount"
 	[ "$2" = experimental ] || echo "postgresql-$1-pgvector"
 }

@@ -13,9 +13,9 @@ mkdir -p "$cache"
 exec 9>"$root.lock"
 flock 9
 
-# What packages.txt and packages_for_tests.txt name, without what only other groups need and without the headers, which are unpacked.
+# What packages/*.txt name, without what only other groups need and without the headers, which are unpacked.
 packages() {
-	sed -e "s/@PG@/17/" -e '/^#/d' -e '/server-dev/d' -e '/pgtap/d' -e '/^git$/d' -e '/^npm$/d' -e '/pip$/d' "$source_dir"/tests/tools/packages{,_for_tests}.txt
+	sed -e "s/@PG@/17/" -e '/^#/d' -e '/server-dev/d' -e '/pgtap/d' -e '/^git$/d' -e '/^npm$/d' -e '/pip$/d' "$source_dir"/tests/tools/packages/*.txt
 	echo libssl-dev
 }
 

@@ -1,8 +1,7 @@
 #!/bin/bash
-# install_packages.sh [--for-tests | PACKAGE...]: install what packages.txt lists, with --for-tests what packages_for_tests.txt lists, too, or the
-# packages given, as far as this machine lacks them, with apt; with sudo when we are not root.
+# install_packages.sh --lists NAME... | PACKAGE...: install what packages/NAME.txt list, or the packages given, as far as this machine lacks them,
+# with apt; with sudo when we are not root.
 set -euo pipefail
-here=$(cd "$(dirname "$0")" && pwd)
 export DEBIAN_FRONTEND=noninteractive
 
 as_root() { if [ "$(id -u)" = 0 ]; then "$@"; else sudo -E "$@"; fi; }
@@ -18,16 +17,21 @@ server_version() {
 	echo "$found"
 }
 
-if [ "${1:-}" = --for-tests ]; then
-	listed=$(cat "$here/packages.txt" "$here/packages_for_tests.txt")
-elif [ $# -gt 0 ]; then
-	listed=$(printf '%s\n' "$@")
-else
-	listed=$(cat "$here/packages.txt")
+listed=$(printf '%s\n' "$@")
+if [ "$1" = --lists ]; then
+	shift
+	listed=$(cd "$(dirname "$0")/packages" && cat "${@/%/.txt}")
 fi
+
+# apt's own lists, once
+update_lists() {
+	[ -n "${lists_are_new:-}" ] || as_root apt-get update -qq
+	lists_are_new=yes
+}
+
 version=$(server_version)
 if [ -z "$version" ]; then
-	as_root apt-get update -qq
+	update_lists
 	version=$(server_version)
 fi
 missing=()
@@ -46,5 +50,5 @@ if [ ! -d /etc/postgresql-common ]; then
 	as_root mkdir -p /etc/postgresql-common
 	echo 'create_main_cluster = false' | as_root tee /etc/postgresql-common/createcluster.conf >/dev/null
 fi
-as_root apt-get update -qq
+update_lists
 as_root apt-get install -y -qq --no-install-recommends "${missing[@]}" >/dev/null
