@@ -500,6 +500,10 @@ CREATE FUNCTION qwen_forget_table(relation regclass)
 RETURNS bigint AS 'MODULE_PATHNAME', 'qwen_forget_table' LANGUAGE C VOLATILE PARALLEL UNSAFE;
 COMMENT ON FUNCTION qwen_forget_table(regclass) IS 'remove the dead letters of a table''s triggers: how many';
 
+CREATE FUNCTION _qwen_job_unserved(OUT state text, OUT trouble text)
+RETURNS SETOF record AS 'MODULE_PATHNAME', 'qwen_job_unserved' LANGUAGE C VOLATILE PARALLEL RESTRICTED;
+COMMENT ON FUNCTION _qwen_job_unserved() IS 'why roles that have work may have no worker';
+
 CREATE FUNCTION qwen_check_model(file text)
 RETURNS TABLE (item text, value text, problem text) AS 'MODULE_PATHNAME', 'qwen_check_model' LANGUAGE C VOLATILE PARALLEL RESTRICTED;
 COMMENT ON FUNCTION qwen_check_model(text) IS 'what a model file in qwen.model_directory is, what it needs and what is wrong with it, without loading it';
@@ -578,7 +582,7 @@ CREATE OR REPLACE FUNCTION qwen_privilege_of(function_name name)
 RETURNS text LANGUAGE sql IMMUTABLE PARALLEL SAFE AS
 $$
 	SELECT CASE
-		WHEN function_name IN ('qwen_cosine', 'qwen_type_value', '_qwen_job_workers', '_qwen_models_status',
+		WHEN function_name IN ('qwen_cosine', 'qwen_type_value', '_qwen_job_workers', '_qwen_job_unserved', '_qwen_models_status',
 			'_qwen_adapters_status', '_qwen_engine_status', '_qwen_engine_guesses', '_qwen_engine_forms', '_qwen_engine_memory',
 			'qwen_health', '_qwen_activity', '_qwen_statement_progress', '_qwen_load_progress', '_qwen_request_totals',
 			'_qwen_role_totals', '_qwen_may_see_role', '_qwen_usage_rows')
@@ -634,7 +638,7 @@ CREATE INDEX qwen_job_row_key ON qwen_job_row (relation, hash_array(key)) WHERE 
 -- ---- views: new columns stand at the end ---------------------------------------------------------------------------------
 CREATE OR REPLACE VIEW qwen_jobs WITH (security_barrier) AS
 SELECT j.id,
-	CASE WHEN j.state IN ('queued', 'running') AND w.state IN ('no slot', 'limited', 'failed') THEN 'no worker'
+	CASE WHEN j.state IN ('queued', 'running') AND (w.state IN ('no slot', 'limited', 'failed') OR w.role IS NULL AND u.state = 'no worker') THEN 'no worker'
 		-- a job that has come to its end says whether its rows have
 		WHEN j.state = 'done' AND j.failed > 0 THEN CASE WHEN j.done = 0 THEN 'failed' ELSE 'done with failures' END
 		ELSE j.state END AS state,
@@ -646,13 +650,13 @@ SELECT j.id,
 	pg_get_userbyid(j.owner) AS owner,
 	coalesce(CASE WHEN j.state NOT IN ('queued', 'running') THEN NULL
 		WHEN pg_is_in_recovery() THEN 'this server is a standby: jobs run on the primary'
-		WHEN w.role IS NULL THEN 'no worker serves the role yet: the server is looking for work that was left, or 64 roles have workers'
+		WHEN w.role IS NULL THEN u.trouble
 		ELSE coalesce((SELECT 'rows are tried again: '::text || r.error FROM qwen_job_row r
 			WHERE r.job = j.id AND NOT r.dead AND r.next_try IS NOT NULL ORDER BY r.failed_at DESC LIMIT 1), w.trouble) END, nullif(pg_catalog.concat_ws('; ', j.error, j.note), '')) AS error,
 	j.function, coalesce(j.source, j.source_relation::regclass::text) AS source, j.target::regclass AS target,
 	coalesce(j.target_column, array_to_string(j.target_columns, ', ')) AS target_column, j.prompt, j.priority, j.prompt_tokens, j.completion_tokens, j.submitted, j.started, j.ended,
 	w.pid AS worker_pid, j.truncated, coalesce(j.target_columns, ARRAY[j.target_column]) AS target_columns
-FROM qwen_job_table j LEFT JOIN _qwen_job_workers() w ON w.role = j.owner
+FROM qwen_job_table j CROSS JOIN _qwen_job_unserved() u LEFT JOIN _qwen_job_workers() w ON w.role = j.owner
 WHERE pg_has_role(j.owner, 'USAGE');
 
 CREATE VIEW qwen_job_list WITH (security_barrier) AS
@@ -677,7 +681,7 @@ SELECT b.relation::regclass AS relation, b.trigger, b.waiting, b.retrying, b.dea
 		ORDER BY e.failed_at DESC LIMIT 1) AS last_error,
 	CASE WHEN b.waiting = 0 THEN NULL WHEN pg_is_in_recovery() THEN 'this server is a standby: rows are filled in on the primary'
 		ELSE coalesce((SELECT coalesce(w.trouble, w.state) FROM _qwen_job_workers() w WHERE w.role = b.owner LIMIT 1),
-			'no worker serves the role yet: the server is looking for work that was left, or 64 roles have workers') END AS worker
+			(SELECT u.trouble FROM _qwen_job_unserved() u)) END AS worker
 FROM (SELECT r.owner, r.relation, coalesce(t.tgname::text COLLATE "default", r.trigger) AS trigger,
 		count(*) FILTER (WHERE NOT r.dead) AS waiting,
 		count(*) FILTER (WHERE NOT r.dead AND r.attempts > 0) AS retrying, count(*) FILTER (WHERE r.dead) AS dead,

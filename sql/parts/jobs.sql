@@ -75,7 +75,7 @@ COMMENT ON TABLE qwen_job_row IS 'rows that job workers work on, and those that 
 
 CREATE VIEW qwen_jobs WITH (security_barrier) AS
 SELECT j.id,
-	CASE WHEN j.state IN ('queued', 'running') AND w.state IN ('no slot', 'limited', 'failed') THEN 'no worker'
+	CASE WHEN j.state IN ('queued', 'running') AND (w.state IN ('no slot', 'limited', 'failed') OR w.role IS NULL AND u.state = 'no worker') THEN 'no worker'
 		-- a job that has come to its end says whether its rows have
 		WHEN j.state = 'done' AND j.failed > 0 THEN CASE WHEN j.done = 0 THEN 'failed' ELSE 'done with failures' END
 		ELSE j.state END AS state,
@@ -87,13 +87,13 @@ SELECT j.id,
 	pg_get_userbyid(j.owner) AS owner,
 	coalesce(CASE WHEN j.state NOT IN ('queued', 'running') THEN NULL
 		WHEN pg_is_in_recovery() THEN 'this server is a standby: jobs run on the primary'
-		WHEN w.role IS NULL THEN 'no worker serves the role yet: the server is looking for work that was left, or 64 roles have workers'
+		WHEN w.role IS NULL THEN u.trouble
 		ELSE coalesce((SELECT 'rows are tried again: '::text || r.error FROM qwen_job_row r
 			WHERE r.job = j.id AND NOT r.dead AND r.next_try IS NOT NULL ORDER BY r.failed_at DESC LIMIT 1), w.trouble) END, nullif(pg_catalog.concat_ws('; ', j.error, j.note), '')) AS error,
 	j.function, coalesce(j.source, j.source_relation::regclass::text) AS source, j.target::regclass AS target,
 	coalesce(j.target_column, array_to_string(j.target_columns, ', ')) AS target_column, j.prompt, j.priority, j.prompt_tokens, j.completion_tokens, j.submitted, j.started, j.ended,
 	w.pid AS worker_pid, j.truncated, coalesce(j.target_columns, ARRAY[j.target_column]) AS target_columns
-FROM qwen_job_table j LEFT JOIN _qwen_job_workers() w ON w.role = j.owner
+FROM qwen_job_table j CROSS JOIN _qwen_job_unserved() u LEFT JOIN _qwen_job_workers() w ON w.role = j.owner
 WHERE pg_has_role(j.owner, 'USAGE');
 COMMENT ON VIEW qwen_jobs IS 'your jobs, with their progress';
 
@@ -119,7 +119,7 @@ SELECT b.relation::regclass AS relation, b.trigger, b.waiting, b.retrying, b.dea
 		ORDER BY e.failed_at DESC LIMIT 1) AS last_error,
 	CASE WHEN b.waiting = 0 THEN NULL WHEN pg_is_in_recovery() THEN 'this server is a standby: rows are filled in on the primary'
 		ELSE coalesce((SELECT coalesce(w.trouble, w.state) FROM _qwen_job_workers() w WHERE w.role = b.owner LIMIT 1),
-			'no worker serves the role yet: the server is looking for work that was left, or 64 roles have workers') END AS worker
+			(SELECT u.trouble FROM _qwen_job_unserved() u)) END AS worker
 FROM (SELECT r.owner, r.relation, coalesce(t.tgname::text COLLATE "default", r.trigger) AS trigger,
 		count(*) FILTER (WHERE NOT r.dead) AS waiting,
 		count(*) FILTER (WHERE NOT r.dead AND r.attempts > 0) AS retrying, count(*) FILTER (WHERE r.dead) AS dead,

@@ -136,6 +136,8 @@ def test_more_roles_than_places_need_few_scouts(busy):
             session.commit()
             session.close()
         assert busy.value("SELECT count(*) FROM _qwen_job_workers()") == 64
+        assert busy.query("SELECT state, error, count(*) FROM qwen_jobs WHERE worker_pid IS NULL AND error LIKE '%other roles have workers%' GROUP BY 1, 2") == [
+            ("no worker", "64 other roles have workers or wait for one, which is the most: this role has its turn when one of them is done", 4)]
         time.sleep(3)
     finally:
         busy.signal(engine, signal.SIGCONT)

@@ -53,7 +53,7 @@ FUNCTIONS = """SELECT p.proname, p.pronargs, p.pronargdefaults, ARRAY(SELECT for
     WHERE p.prokind = 'f' AND p.prorettype <> 'trigger'::regtype AND NOT 'internal'::regtype = ANY (p.proargtypes) ORDER BY 1, 4"""
 # what changes from call to call, changes something, or is gone
 UNEQUAL = ("qwen_change_privilege", "qwen_activity", "qwen_engine_status", "qwen_engine_memory", "qwen_health", "qwen_request_totals", "qwen_role_totals", "qwen_models_status", "qwen_usage_rows",
-           "qwen_job_workers", "qwen_chat_full", "qwen_privilege_of")
+           "qwen_job_unserved", "qwen_job_workers", "qwen_chat_full", "qwen_privilege_of")
 SAMPLED = ("qwen_chat", "qwen_chat_stream", "qwen_generate", "qwen_generate_batch")  # unless temperature is 0
 
 

@@ -244,7 +244,7 @@ DECLARE
 	f text; a text;
 BEGIN
 	FOREACH f IN ARRAY ARRAY['qwen_settle_privileges', 'qwen_settle_jobs', 'qwen_look_at_tables', 'qwen_take_over', 'qwen_grant_beside', 'qwen_grant_rights', 'qwen_look_for_work', 'qwen_privilege_of', 'qwen_change_privilege',
-		'qwen_limits_changed', 'qwen_may_see_role', 'qwen_job_workers', 'qwen_models_status', '_qwen_limits_changed', '_qwen_guard_rows', '_qwen_engine_status', '_qwen_engine_memory', '_qwen_engine_forms', '_qwen_engine_guesses', '_qwen_models_status', '_qwen_job_workers', '_qwen_may_see_role', '_qwen_activity'] LOOP
+		'qwen_limits_changed', 'qwen_may_see_role', 'qwen_job_workers', 'qwen_models_status', '_qwen_limits_changed', '_qwen_guard_rows', '_qwen_engine_status', '_qwen_engine_memory', '_qwen_engine_forms', '_qwen_engine_guesses', '_qwen_models_status', '_qwen_job_workers', '_qwen_job_unserved', '_qwen_may_see_role', '_qwen_activity'] LOOP
 		FOREACH a IN ARRAY ARRAY['text', 'text[]', 'VARIADIC int[]', 'regtype, VARIADIC text[]', 'anyarray', 'bigint'] LOOP
 			EXECUTE format('CREATE FUNCTION %s(%s) RETURNS int LANGUAGE plpgsql AS %L', f, a, 'BEGIN INSERT INTO public.sprung VALUES (current_user); RETURN 1; END');
 		END LOOP;

@@ -8,7 +8,7 @@ CREATE ROLE qwen_test_user;
 
 SELECT is((SELECT array_agg(DISTINCT proname::text ORDER BY proname::text) FROM pg_proc p
 	WHERE proname LIKE '%qwen\_%' AND has_function_privilege('qwen_test_user', p.oid, 'EXECUTE')),
-	ARRAY['_qwen_activity', '_qwen_adapters_status', '_qwen_engine_forms', '_qwen_engine_guesses', '_qwen_engine_memory', '_qwen_engine_status', '_qwen_job_workers', '_qwen_load_progress', '_qwen_may_see_role', '_qwen_models_status', '_qwen_request_totals', '_qwen_role_totals', '_qwen_statement_progress', '_qwen_usage_rows', 'qwen_cosine', 'qwen_health', 'qwen_type_value'], 'PUBLIC may call what shows the state, nothing else');
+	ARRAY['_qwen_activity', '_qwen_adapters_status', '_qwen_engine_forms', '_qwen_engine_guesses', '_qwen_engine_memory', '_qwen_engine_status', '_qwen_job_unserved', '_qwen_job_workers', '_qwen_load_progress', '_qwen_may_see_role', '_qwen_models_status', '_qwen_request_totals', '_qwen_role_totals', '_qwen_statement_progress', '_qwen_usage_rows', 'qwen_cosine', 'qwen_health', 'qwen_type_value'], 'PUBLIC may call what shows the state, nothing else');
 SELECT is((SELECT array_agg(DISTINCT proname::text ORDER BY proname::text) FROM pg_proc WHERE proname LIKE '%qwen\_%' AND qwen_privilege_of(proname) NOT IN ('use', 'everybody')),
 	ARRAY['_qwen_guard_rows', '_qwen_limits_changed', '_qwen_planner_support', 'qwen_allow_models', 'qwen_check_model', 'qwen_clear_limit', 'qwen_grant', 'qwen_load_adapter', 'qwen_load_model', 'qwen_monitor', 'qwen_privilege_of', 'qwen_revoke', 'qwen_set_limit', 'qwen_stat_reset', 'qwen_unload_adapter', 'qwen_unload_model'], 'what ''use'' does not give');
 SELECT is(qwen_privilege_of('nope'), NULL, 'what is no function of ours belongs to no privilege');

@@ -82,3 +82,43 @@ QWEN_FUNCTION(qwen_job_workers, 0, 0)
 	}
 	return (Datum) 0;
 }
+
+/* Are all places taken? */
+static bool
+places_are_full(void)
+{
+	Place copy[N_PLACES];
+
+	if (!job_places_copy(copy))
+		return false;
+	for (int i = 0; i < N_PLACES; i++)
+		if (copy[i].state == PLACE_FREE)
+			return false;
+	return true;
+}
+
+/* Why a role that has work may have no place: what the views say of it. */
+QWEN_FUNCTION(qwen_job_unserved, 0, 0)
+{
+	ReturnSetInfo *set = (ReturnSetInfo *) fcinfo->resultinfo;
+	Datum values[2];
+	bool nulls[2] = {false};
+	const char *trouble;
+
+	init_materialized_set(fcinfo);
+	if (!job_places)
+		trouble = "qwen_pg is not in shared_preload_libraries: add it there and restart the server";
+	else if (places_are_full())
+		trouble = psprintf("%d other roles have workers or wait for one, which is the most: this role has its turn "
+						   "when one of them is done",
+						   N_PLACES);
+	else
+	{
+		trouble = "the server looks for work that was left, as after a start or a promotion: a worker comes in seconds";
+		nulls[0] = true;
+	}
+	values[0] = CStringGetTextDatum("no worker");
+	values[1] = CStringGetTextDatum(trouble);
+	tuplestore_putvalues(set->setResult, set->setDesc, values, nulls);
+	return (Datum) 0;
+}
