@@ -16,6 +16,25 @@ def test_a_server_without_the_library_says_why_nothing_moves(make_server):
     assert server.query("SELECT worker FROM qwen_trigger_backlog") == [(missing,)]
     server.settings["shared_preload_libraries"] = preload
     server.restart()
-    seen = {server.query("SELECT state, coalesce(error, '-') FROM qwen_jobs")[0] for _ in range(200)}
-    assert not any("no worker" == state or "64" in error for state, error in seen), seen
+    session, seen = server.connect().cursor(), set()
+    for _ in range(100):
+        session.execute("SELECT state, coalesce(error, '-') FROM qwen_jobs")
+        seen.add(session.fetchone())
+    assert not any(state == "no worker" or "64" in error for state, error in seen), seen
     assert server.value("SELECT qwen_wait(id, '100 s') FROM qwen_jobs") == "done"
+
+
+def test_a_job_whose_rows_all_failed_says_the_first_error(server):
+    server.query(ROWS.format("unfilled", 3) + "; ALTER TABLE unfilled ADD CHECK (answer IS NULL)")
+    job = server.value("SELECT qwen_submit('unfilled', 'Say {body}', 'unfilled', 'answer', max_tokens => 2, max_attempts => 1)")
+    assert server.value("SELECT qwen_wait(%s, '60 s')", (job,)) == "failed"
+    first = server.value("SELECT error FROM qwen_dead_letters WHERE job = %s ORDER BY failed_at, id LIMIT 1", (job,))
+    said = "all rows failed: qwen_dead_letters has them; the first: " + first
+    assert "unfilled_answer_check" in first
+    assert server.query("SELECT state, failed, error FROM qwen_jobs WHERE id = %s", (job,)) == [("failed", 3, said)]
+    assert " ".join(server.value("SELECT error FROM qwen_job_list WHERE id = %s", (job,)).split()).startswith("all rows failed: qwen_dead_letters has them;")
+    # one row that is filled in makes it another story, which state and failed tell
+    server.query("ALTER TABLE unfilled DROP CONSTRAINT unfilled_answer_check; ALTER TABLE unfilled ADD CHECK (id = 1 OR answer IS NULL); SELECT qwen_retry(%s)", (job,))
+    server.value("SELECT qwen_wait(%s, '60 s')", (job,))
+    assert server.query("SELECT state, done, failed, error FROM qwen_jobs WHERE id = %s", (job,)) == [("done with failures", 1, 2, None)]
+    server.query("DROP TABLE unfilled")
