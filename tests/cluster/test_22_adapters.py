@@ -268,6 +268,49 @@ def test_a_list_that_is_refused_is_seen_without_the_log(adapted):
     wait_until(lambda: adapted.query(look) == [])
 
 
+@pytest.mark.parametrize("setting", ["qwen.draft_models", "qwen.adapters", "qwen.models"])
+def test_a_refused_line_that_is_removed_is_forgotten(adapted, setting):
+    """PostgreSQL tells nobody of a removed line whose value never held; nor does the postmaster forget what it refused."""
+    look = "SELECT message FROM qwen_health_checks WHERE name = 'settings'"
+    broken = f"{setting} = 'nonsense'"
+    lines = os.path.join(adapted.data, "postgresql.auto.conf")  # read last
+    with open(lines) as file:
+        before = file.read()
+
+    def reload_with(text):
+        with open(lines, "w") as file:
+            file.write(before + text + "\n")
+        adapted.query("SELECT pg_reload_conf()")
+
+    def is_said():
+        rows = adapted.query(look)
+        return bool(rows) and setting in rows[0][0]
+
+    try:
+        reload_with(broken)
+        wait_until(is_said)
+        # it stands there still, so it is said still, with what is new
+        another = "qwen.adapters" if setting != "qwen.adapters" else "qwen.models"
+        reload_with(f"{broken}\n{another} = 'nonsense'")
+        wait_until(lambda: f"{another} is refused" in adapted.value(look))
+        assert is_said()
+        # a file with an error in its form is not taken: what was refused before is still so
+        reload_with("no such parameter")
+        wait_until(lambda: "syntax error in file" in adapted.read_log())
+        assert all(is_said() for _ in range(50))
+        reload_with("")
+        wait_until(lambda: adapted.query(look) == [])
+        # a supervisor that starts anew is a copy of the postmaster
+        engine = adapted.engine_pid()
+        with open(f"/proc/{engine}/stat") as file:
+            os.kill(int(file.read().rsplit(")", 1)[1].split()[1]), signal.SIGTERM)
+        wait_until(lambda: adapted.query("SELECT pid FROM qwen_stat_engine WHERE state = 'running' AND pid <> %s", (engine,)), 30)
+        wait_until(lambda: set(states(adapted).values()) == {"serving"}, 30)
+        assert adapted.query(look) == []
+    finally:
+        reload_with("")
+
+
 def test_an_adapter_of_the_setting_waits_for_a_name_that_was_taken_by_hand(adapted):
     """Nothing is passed over in silence: health says so, and it comes when the name is free; so do models."""
     said = "SELECT status, message FROM qwen_health_checks WHERE name = %s"

@@ -7,6 +7,7 @@
 #include "../../protocol/configured_drafts.h"
 #include "../../protocol/status_page.h"
 #include "utils/guc.h"
+#include "utils/timestamp.h"
 
 /* the engine is told their names (kernels/kernels.h has its own numbers) */
 enum
@@ -86,25 +87,37 @@ static const struct config_enum_entry priorities[] = {{"low", QWEN_PRIORITY_LOW,
 static const struct config_enum_entry on_error_values[] = {
 	{"error", QWEN_ON_ERROR_RAISE, false}, {"null", QWEN_ON_ERROR_NULL, false}, {NULL, 0, false}};
 
-static char why_models_refused[STATUS_MESSAGE_BYTES], why_adapters_refused[STATUS_MESSAGE_BYTES],
-	why_drafts_refused[STATUS_MESSAGE_BYTES];
+static RefusedLists refused;
 
-const char *
-refused_models(void)
+const RefusedLists *
+refused_lists(void)
 {
-	return why_models_refused;
+	return &refused;
 }
 
-const char *
-refused_adapters(void)
+/*
+ * Of a line that is gone from the files no hook is told where its value never held, so what was refused before is
+ * forgotten first: the lines that still stand there are refused again. A file with an error in its form is not taken at
+ * all (nor is its time noted), and then nothing is known anew.
+ */
+void
+settings_reload(void)
 {
-	return why_adapters_refused;
+	RefusedLists before = refused;
+	TimestampTz last = PgReloadTime;
+
+	memset(&refused, 0, sizeof refused);
+	ProcessConfigFile(PGC_SIGHUP);
+	if (PgReloadTime == last)
+		refused = before;
 }
 
-const char *
-refused_drafts(void)
+/* The postmaster reads its files itself, so only reading them tells. */
+void
+settings_forget_old_refusals(void)
 {
-	return why_drafts_refused;
+	if (refused.models[0] || refused.adapters[0] || refused.drafts[0])
+		settings_reload();
 }
 
 /* A list that cannot be read is refused before it takes effect. The supervisor shows why (qwen_health): who reloads the
@@ -126,7 +139,7 @@ check_models(char **value, void **extra, GucSource source)
 	Status status = configured_models_parse(*value, models);
 
 	pfree(models);
-	return take_list(&status, why_models_refused);
+	return take_list(&status, refused.models);
 }
 
 static bool
@@ -136,7 +149,7 @@ check_adapters(char **value, void **extra, GucSource source)
 	Status status = configured_adapters_parse(*value, adapters);
 
 	pfree(adapters);
-	return take_list(&status, why_adapters_refused);
+	return take_list(&status, refused.adapters);
 }
 
 static bool
@@ -146,7 +159,7 @@ check_drafts(char **value, void **extra, GucSource source)
 	Status status = configured_drafts_parse(*value, drafts);
 
 	pfree(drafts);
-	return take_list(&status, why_drafts_refused);
+	return take_list(&status, refused.drafts);
 }
 
 static bool

@@ -10,10 +10,20 @@ extern char *qwen_models, *qwen_adapters, *qwen_draft_models, *qwen_model_direct
 	*qwen_default_embedding_model, *qwen_default_rerank_model, *qwen_engine_path, *qwen_kv_cache_size;
 extern bool qwen_engine_sandbox, qwen_lock_memory;
 
-/* Why the newest value of qwen.models, of qwen.adapters, was refused in this process; "" where it holds. */
-extern const char *refused_models(void);
-extern const char *refused_adapters(void);
-extern const char *refused_drafts(void);
+/* Why the newest value of qwen.models, qwen.adapters and qwen.draft_models does not hold; "": it does. */
+typedef struct RefusedLists
+{
+	char models[STATUS_MESSAGE_BYTES], adapters[STATUS_MESSAGE_BYTES], drafts[STATUS_MESSAGE_BYTES];
+} RefusedLists;
+
+/* … in this process, as far as it has read them (settings_reload, or the server at its start). */
+extern const RefusedLists *refused_lists(void);
+
+/* Read the configuration files anew. */
+extern void settings_reload(void);
+
+/* At a process's start: what the postmaster, whose copy it is, remembers of lists may be long corrected. */
+extern void settings_forget_old_refusals(void);
 
 /* qwen.kv_cache_size in bytes; 0: auto. */
 extern uint64 kv_cache_bytes(void);

@@ -8,6 +8,7 @@
 
 #include "../../protocol/configured_adapters.h"
 #include "../../protocol/status_page.h"
+#include "settings.h"
 
 typedef enum EngineState
 {
@@ -58,10 +59,8 @@ typedef struct QwenShared
 	bool give_up; /* the next start is too far away, or without much hope: calls fail instead of waiting for it */
 	TimestampTz started_at, next_try;
 	char last_error[256];
-	char refused_models[STATUS_MESSAGE_BYTES];   /* why the newest qwen.models does not hold; "": it does */
-	char refused_adapters[STATUS_MESSAGE_BYTES]; /* likewise of qwen.adapters … */
-	char refused_drafts[STATUS_MESSAGE_BYTES];   /* … and of qwen.draft_models */
-	SharedSlot slots[STATUS_PAGE_ALL_SLOTS];     /* of models, then of adapters */
+	RefusedLists refused;
+	SharedSlot slots[STATUS_PAGE_ALL_SLOTS]; /* of models, then of adapters */
 } QwenShared;
 
 extern QwenShared *qwen_shared;

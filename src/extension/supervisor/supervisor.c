@@ -103,9 +103,7 @@ static void
 publish_refused_lists(void)
 {
 	LWLockAcquire(qwen_shared->lock, LW_EXCLUSIVE);
-	strlcpy(qwen_shared->refused_models, refused_models(), sizeof qwen_shared->refused_models);
-	strlcpy(qwen_shared->refused_adapters, refused_adapters(), sizeof qwen_shared->refused_adapters);
-	strlcpy(qwen_shared->refused_drafts, refused_drafts(), sizeof qwen_shared->refused_drafts);
+	qwen_shared->refused = *refused_lists();
 	LWLockRelease(qwen_shared->lock);
 }
 
@@ -405,6 +403,7 @@ qwen_supervisor_main(Datum argument)
 	BackgroundWorkerUnblockSignals();
 	before_shmem_exit(leave, 0);
 	make_listener();
+	settings_forget_old_refusals();
 	publish_refused_lists();
 	publish_drafts();
 	slots_recover();
@@ -420,7 +419,7 @@ qwen_supervisor_main(Datum argument)
 		if (ConfigReloadPending)
 		{
 			ConfigReloadPending = false;
-			ProcessConfigFile(PGC_SIGHUP);
+			settings_reload();
 			publish_refused_lists();
 			publish_drafts();
 			slots_reconcile();

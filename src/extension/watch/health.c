@@ -61,7 +61,7 @@ check_engine(const QwenShared *shared, StringInfo checks, Health *worst)
 static void
 check_lists(const QwenShared *shared, StringInfo checks, Health *worst)
 {
-	const char *why[] = {shared->refused_models, shared->refused_adapters, shared->refused_drafts};
+	const char *why[] = {shared->refused.models, shared->refused.adapters, shared->refused.drafts};
 	const char *settings[] = {"qwen.models", "qwen.adapters", "qwen.draft_models"};
 	StringInfoData message, action;
 
