@@ -22,7 +22,7 @@ trap unmount EXIT
 # a system that debootstrap did not finish is made anew
 if [ ! -e "$peer/debootstrapped" ]; then
 	unmount
-	as_root rm -rf "$peer"
+	as_root rm -rf --one-file-system "$peer"
 	as_root debootstrap --variant=minbase --include=ca-certificates forky "$peer" "$mirror" /usr/share/debootstrap/scripts/sid >&2
 	as_root touch "$peer/debootstrapped"
 fi

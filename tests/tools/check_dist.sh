@@ -9,7 +9,7 @@ cache=$1 zip=$2 model=$3
 base=$cache/bare/bookworm
 work=$(mktemp -d "$cache/dist.XXXXXX")
 root=$work/root
-trap 'umount -l "$root/dev/shm" "$root/dev" "$root/proc" "$root" 2>/dev/null || true; rm -rf "$work"' EXIT
+trap 'umount -l "$root/dev/shm" "$root/dev" "$root/proc" "$root" 2>/dev/null || true; rm -rf --one-file-system "$work"' EXIT
 
 make_folder "$base" bookworm
 umount "$base/dev/shm" "$base/dev" "$base/proc"

@@ -13,7 +13,7 @@ cache=$1 packages=$2 model=$3
 shift 3
 [ $# -gt 0 ] || set -- bookworm trixie forky
 work=$(mktemp -d "$cache/packages.XXXXXX")
-trap 'umount -l "$work"/*/root 2>/dev/null || true; rm -rf "$work"' EXIT
+trap 'umount -l "$work"/*/root 2>/dev/null || true; rm -rf --one-file-system "$work"' EXIT
 
 # over ROOT NAME: an overlay of ROOT with the system's folders, the packages and the sources; its path.
 over() {

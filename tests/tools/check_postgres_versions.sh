@@ -25,7 +25,7 @@ make_folder() {
 
 	[ -e "$script" ] || script=/usr/share/debootstrap/scripts/sid
 	[ -e "$root/ready" ] && return
-	as_root rm -rf "$root"
+	as_root rm -rf --one-file-system "$root"
 	as_root mkdir -p "$versions"
 	as_root debootstrap --variant=minbase --include=ca-certificates "$suite" "$root" "$mirror" "$script" >&2
 	mounted=$root/proc

@@ -41,7 +41,7 @@ make_folder() {
 		script=/usr/share/debootstrap/scripts/$suite
 		command -v debootstrap >/dev/null || apt-get install -y -qq --no-install-recommends debootstrap >/dev/null
 		[ -e "$script" ] || script=/usr/share/debootstrap/scripts/sid
-		rm -rf "$root"
+		rm -rf --one-file-system "$root"
 		mkdir -p "$root"
 		debootstrap --variant=minbase --include=ca-certificates "$suite" "$root" "$mirror" "$script" >&2
 		printf '#!/bin/sh\nexit 101\n' >"$root/usr/sbin/policy-rc.d"

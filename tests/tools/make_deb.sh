@@ -74,7 +74,7 @@ packages_before() {
 # versions builds them. What that takes lies in an overlay that is thrown away.
 two_versions() {
 	local root=$1 suite=$2 older=$3 top=$1.two over=$1.two/root
-	rm -rf "$top"
+	rm -rf --one-file-system "$top"
 	mkdir -p "$top/upper" "$top/work" "$over"
 	mount -t overlay overlay -o "lowerdir=$root,upperdir=$top/upper,workdir=$top/work" "$over"
 	mount -t proc proc "$over/proc"
@@ -90,7 +90,7 @@ two_versions() {
 	mkdir -p "$result/$suite/two"
 	cp "$over"/build/one/*.deb "$result/$suite/two/"
 	umount -l "$over/dev" "$over/proc" "$over"
-	rm -rf "$top" "$root.two.log"
+	rm -rf --one-file-system "$top" "$root.two.log"
 }
 
 # The compiler and libraries of arm64. postgresql-server-dev-N is no package that two architectures can have at once, and asks for a whole LLVM of the other:
