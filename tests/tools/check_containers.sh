@@ -21,7 +21,7 @@ cleanup() {
 	pods rm --all --force --time 0 >/dev/null 2>&1 || true
 	pods rmi --all --force >/dev/null 2>&1 || true
 	umount -l "$work/store/overlay" 2>/dev/null || true
-	rm -rf "$work"
+	rm -rf --one-file-system "$work"
 }
 trap cleanup EXIT
 
@@ -65,7 +65,7 @@ wait_for() {
 	done
 }
 
-serving() { [ "$(sql "SELECT string_agg(state, ',') FROM qwen_models")" = serving ]; }
+serving() { [ "$(sql "SELECT bool_and(state = 'serving') FROM qwen_models")" = t ]; }
 healthy() { pods healthcheck run "$name"; }
 
 # start NAME ARGUMENT … -- COMMAND: a container that is healthy, and answers
@@ -77,6 +77,25 @@ start() {
 	wait_for 60 "a model" serving
 	answer=$(sql "SELECT qwen_chat('What is the capital of France? Answer in one sentence.', temperature => 0)")
 	case "$answer" in *Paris*) ;; *) fail "$name: the answer is: $answer" ;; esac
+}
+
+# in_data VOLUME COMMAND: in its data directory
+in_data() { run --rm --network none --health-interval disable -v "$1:/var/lib/postgresql" qwen_pg sh -ec "mkdir -p /var/lib/postgresql/data; cd /var/lib/postgresql/data; $2"; }
+
+# refused WORDS ARGUMENT …: a container that ends with an error, whose log says why
+refused() {
+	local words=$1
+	name=refused
+	shift
+	! run --rm --name refused --network none --health-interval disable "$@" >"$work/refused.log" 2>&1 && grep -q -- "$words" "$work/refused.log" || { cat "$work/refused.log"; echo "FAILED: no container that says: $words"; exit 1; }
+}
+
+# program NAME LINE: a line in front of the program of that name in a container
+program() {
+	local path=$work/program_$1
+	printf '#!/bin/sh\n%s\nexec /usr/bin/%s "$@"\n' "$2" "$1" >"$path"
+	chmod 755 "$path"
+	echo "$path:/usr/local/bin/$1:ro"
 }
 
 # as SECONDS it may take, STOPSIGNAL ends it in order
@@ -152,8 +171,62 @@ for tenths in 1 5 10 20 30; do
 	start "after$tenths" -v models:/var/lib/qwen_pg:ro -v "killed$tenths:/var/lib/postgresql" qwen_pg
 	stop
 done
-! run --rm --name strange --network none --health-interval disable -v models:/var/lib/postgresql qwen_pg env PGDATA=/var/lib/postgresql qwen_pg-entrypoint postgres >"$work/strange.log" 2>&1 && grep -q "is not empty" "$work/strange.log" || { cat "$work/strange.log"; echo "FAILED: a folder with other files is made a cluster"; exit 1; }
 echo "containers: killed while the cluster was made, five times"
+
+# stopped when all but PG_VERSION is at its place: goes on with what there is
+! run --rm --network none --health-interval disable -v moved:/var/lib/postgresql -v "$(program mv 'case "$*" in *PG_VERSION*) exit 1 ;; esac')" qwen_pg 2>/dev/null || { echo "FAILED: a move that failed is no error"; exit 1; }
+in_data moved '[ -d base ] && [ -e making/complete ] && [ ! -e PG_VERSION ] && touch global/kept' || { echo "FAILED: a cluster that is half moved looks otherwise"; exit 1; }
+start moved -v models:/var/lib/qwen_pg:ro -v moved:/var/lib/postgresql qwen_pg
+pods exec moved sh -c 'test -e /var/lib/postgresql/data/global/kept && test ! -e /var/lib/postgresql/data/making' || fail "moved: made anew, or not cleared"
+stop
+
+# what is not ours stays
+refused "is not empty" -v models:/var/lib/postgresql -e PGDATA=/var/lib/postgresql qwen_pg
+in_data folder 'mkdir making; touch making/mine mine'
+refused "is not empty" -v folder:/var/lib/postgresql qwen_pg
+in_data folder 'test -e making/mine && test -e mine' || { echo "FAILED: a folder with another's making is emptied"; exit 1; }
+in_data cut 'mkdir making base; touch PG_VERSION base/mine making/made_by_qwen_pg'
+refused "PG_VERSION is empty" -v cut:/var/lib/postgresql qwen_pg
+in_data cut 'test -e base/mine' || { echo "FAILED: a cluster whose PG_VERSION is empty is deleted"; exit 1; }
+echo "containers: half moved, and gone on with; folders of others are left as they are"
+
+# two of one volume: half a second apart, one of them late with what it does to the folder; and beside a server that runs
+run --detach --name first --network none --health-interval disable -v models:/var/lib/qwen_pg:ro -v shared:/var/lib/postgresql qwen_pg >/dev/null
+sleep 0.5
+run --detach --name late --network none --health-interval disable -v shared:/var/lib/postgresql -v "$(program find 'sleep 8')" qwen_pg >/dev/null
+refused "another container" -v shared:/var/lib/postgresql qwen_pg
+name=late
+[ "$(pods wait late)" = 1 ] && pods logs late 2>&1 | grep -q "another container" || fail "late: a second server of one volume"
+name=first
+wait_for 60 "a healthy server" healthy
+wait_for 60 "a model" serving
+sql "CREATE TABLE kept AS SELECT 1 AS one"
+refused "another container" -v shared:/var/lib/postgresql qwen_pg
+name=first
+[ "$(sql "SELECT one FROM kept")" = 1 ] || fail "first: what was stored is gone"
+stop
+pods start first >/dev/null
+wait_for 60 "a healthy server after a stop" healthy
+wait_for 60 "a model" serving
+[ "$(sql "SELECT one FROM kept")" = 1 ] || fail "first: what was stored is gone after a stop"
+stop
+echo "containers: two of one volume: the second is refused"
+
+# a library that cannot be loaded ends the making with FATAL
+: >"$work/empty"
+refused "could not load library" -v fatal:/var/lib/postgresql -v "$work/empty:$(run --rm --network none qwen_pg sh -c 'echo /usr/lib/postgresql/*/lib/qwen_pg.so'):ro" -e POSTGRES_PASSWORD=a-secret qwen_pg
+in_data fatal '[ -z "$(ls -A)" ]' || { echo "FAILED: a try that failed leaves something"; exit 1; }
+
+# files that no list can hold take no model away, and there are places for more than four
+run --rm --network none --health-interval disable -v models:/models:ro -v odd:/var/lib/qwen_pg qwen_pg sh -ec 'cd /var/lib/qwen_pg
+	cp /models/*.gguf model.gguf
+	for i in 1 2 3 4; do ln model.gguf "more $i.gguf"; done
+	ln model.gguf Model.gguf; ln model.gguf a,b.gguf; ln model.gguf "{.gguf"; ln model.gguf "$(printf %064d 0).gguf"'
+start odd -v odd:/var/lib/qwen_pg:ro qwen_pg postgres -c qwen.default_model=more_4
+[ "$(sql "SELECT count(*), string_agg(name, ' ' ORDER BY name) FROM qwen_models")" = "5|model more_1 more_2 more_3 more_4" ] || fail "odd: other models"
+[ "$(pods logs odd 2>&1 | grep -c "is not served")" = 4 ] || fail "odd: the log does not say what is passed over"
+stop
+echo "containers: a FATAL while the cluster is made; names that no list can hold"
 
 start refused -v models:/var/lib/qwen_pg:ro --security-opt "seccomp=$(profile refused 'calls.append({"names": ["io_uring_setup", "io_uring_enter", "io_uring_register"], "action": "SCMP_ACT_ERRNO", "errnoRet": 1})')" qwen_pg
 [ "$(how_read | grep -c pread)" = 1 ] || fail "refused: read by $(how_read)"
