@@ -4,12 +4,13 @@ import shutil
 import signal
 import stat
 import subprocess
+import sys
 import tempfile
 import time
 
 import psycopg2
 import pytest
-from cluster import MODEL_FILE, model_directory, server_programs, wait_until
+from cluster import MODEL_FILE, as_server_user, model_directory, server_programs, wait_until
 from sessions import LONG, Background, descriptors, image_files, is_gone, wait_idle, wait_running
 
 COUNT = "SELECT qwen_count_tokens('one')"
@@ -41,6 +42,25 @@ def break_engine(folder, script):
         file.write("#!/bin/sh\n" + script)
     os.chmod(path + ".new", stat.S_IRWXU | stat.S_IRGRP | stat.S_IXGRP | stat.S_IROTH | stat.S_IXOTH)
     os.rename(path + ".new", path)
+
+
+def test_a_loader_is_no_orphan_of_a_stop(make_server, wrapper):
+    """A postmaster that is process 1, as in a container, or a subreaper as here, inherits children of its children, and takes one that was killed for a crash."""
+    server = make_server({"qwen.engine_path": f"{wrapper}/engine"})
+    server.stop()
+    with open(f"{wrapper}/engine", "w") as file:
+        file.write(f'#!/bin/sh\n[ "$1" = load ] && touch /tmp/{os.path.basename(wrapper)}.loads && exec sleep 60\nexec {server_programs()}/qwen_engine "$@"\n')
+    mark, program = f"/tmp/{os.path.basename(wrapper)}.loads", f"{server_programs()}/postgres"
+    reaper = "import ctypes, os, sys; ctypes.CDLL(None).prctl(36, 1, 0, 0, 0); os.execv(sys.argv[1], sys.argv[1:])"
+    with open(server.log, "a") as log:
+        process = subprocess.Popen(as_server_user([sys.executable, "-c", reaper, program, "-D", server.data]), cwd="/tmp", stdout=log, stderr=log)
+    try:
+        wait_until(lambda: os.path.exists(mark))
+        os.unlink(mark)
+        server.stop()
+        assert process.wait(30) == 0 and "abnormal" not in server.read_log() and "terminated by signal" not in server.read_log()
+    finally:
+        server.stop("immediate")
 
 
 def test_engine_that_stops_working_fails_fast_and_recovers(make_server, wrapper):

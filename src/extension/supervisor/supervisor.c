@@ -369,6 +369,19 @@ wait_for_something(bool pending)
 	ResetLatch(MyLatch);
 }
 
+/* Kill a child and wait for it: where the postmaster is process 1, as in a container, it would inherit it, and take it
+ * for a server process that has crashed. */
+static void
+end_child(Child *child)
+{
+	if (child->pid <= 0)
+		return;
+	kill(child->pid, SIGKILL);
+	while (waitpid(child->pid, NULL, 0) < 0 && errno == EINTR)
+		;
+	child->pid = 0;
+}
+
 /* At the end, however it comes: no latch that others would set, no children. */
 static void
 leave(int code, Datum argument)
@@ -379,12 +392,10 @@ leave(int code, Datum argument)
 	qwen_shared->engine_state = ENGINE_STOPPED;
 	qwen_shared->engine_pid = 0;
 	LWLockRelease(qwen_shared->lock);
-	if (loader.pid > 0)
-		kill(loader.pid, SIGKILL);
+	end_child(&loader);
 	if (engine.pid > 0)
 	{
-		kill(engine.pid, SIGKILL);
-		waitpid(engine.pid, NULL, 0);
+		end_child(&engine);
 		forget_engine();
 	}
 	if (listener >= 0)
