@@ -101,6 +101,7 @@ check_mode_run(const CheckSettings *settings)
 	ModelCheck check = {
 		.directory = settings->directory,
 		.file = settings->file,
+		.without_heads = settings->without_heads,
 		.cache_bytes = settings->cache_bytes,
 		.line = add_line,
 	};

@@ -10,6 +10,7 @@
 typedef struct CheckSettings
 {
 	const char *directory, *file;
+	bool without_heads;      /* as in ModelLoadRequest */
 	uint64_t cache_bytes;    /* that keys and values may still take beside the model */
 	uint64_t kv_cache_bytes; /* that they may have; 0: what an engine would give them (auto) */
 	KvType kv_type;

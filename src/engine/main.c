@@ -5,10 +5,10 @@
  *                     --state-type=f32|f16 --prefill-chunk=N --max-running=N --queue-size=N --sandbox=0|1
  *                     --lock-memory=0|1 --huge-pages=0|1
  *   qwen_engine load  --slot=K --generation=G --directory=D --file=F --name=N --io=auto|pread --threads=N
- *                     --kv-cache-bytes=N (that keys and values may still take)
+ *                     --heads=0|1 --kv-cache-bytes=N (that keys and values may still take)
  *   qwen_engine load-adapter --slot=K --generation=G --base-generation=G --directory=D --file=F --name=N --model=N
  *   qwen_engine check --directory=D --file=F --kv-cache-bytes=N --kv-cache-type=f16|q8_0|f32
- *                     --state-type=f32|f16 --cache-to-come=N
+ *                     --state-type=f32|f16 --cache-to-come=N --heads=0|1
  *   qwen_engine --version
  *
  * It is started by qwen_pg's supervisor with the descriptors of status_page.h, not by hand. Exit: 0 done, 1 failed, 2
@@ -268,17 +268,19 @@ run_check(const Arguments *arguments)
 		.answer_fd = ENGINE_FD_ANSWER,
 		.death_fd = ENGINE_FD_DEATH,
 	};
+	uint64_t heads;
 	Status status;
 
 	if (!number(arguments, OPTION_KV_CACHE_BYTES, 0, (uint64_t) 1 << 50, &settings.kv_cache_bytes) ||
 		!number(arguments, OPTION_CACHE_TO_COME, 0, (uint64_t) 1 << 50, &settings.cache_bytes) ||
-		!types(arguments, &settings.kv_type, &settings.state_type))
+		!number(arguments, OPTION_HEADS, 0, 1, &heads) || !types(arguments, &settings.kv_type, &settings.state_type))
 		return 2;
 	if (!settings.directory || !settings.file)
 	{
 		complain("check needs --directory and --file", NULL);
 		return 2;
 	}
+	settings.without_heads = heads == 0;
 	status = check_mode_run(&settings);
 	if (status.code != STATUS_OK)
 		complain(status.message, NULL);

@@ -688,17 +688,14 @@ loader_main_type(const Gguf *gguf)
 	return bytes[best] > 0 ? tensor_type_info(best)->name : "";
 }
 
-/* Has the file a layer that guesses tokens ahead, and is it wanted? Some have its number, and left its tensors out.
- * What it goes on from stands behind a sequence's state: a model without delta nets has none. */
-static bool
-has_head(const Loader *loader)
+bool
+loader_file_has_head(const Loader *loader)
 {
 	const ModelHyper *hyper = &loader->header.hyper;
 	char name[GGUF_ROLE_NAME_BYTES];
 
 	snprintf(name, sizeof name, "blk.%u.nextn.eh_proj.weight", hyper->n_layers);
-	return hyper->n_guess_layers > 0 && model_n_delta_layers(hyper) > 0 && !loader->request->without_heads &&
-		   gguf_find_tensor(&loader->files.gguf, name);
+	return hyper->n_guess_layers > 0 && model_n_delta_layers(hyper) > 0 && gguf_find_tensor(&loader->files.gguf, name);
 }
 
 Status
@@ -708,7 +705,7 @@ loader_read_head(Loader *loader)
 	uint32_t n_roles;
 
 	STATUS_TRY(hyper_read(&loader->files.gguf, &header->hyper, &loader->report->notices));
-	header->hyper.n_heads_loaded = has_head(loader);
+	header->hyper.n_heads_loaded = !loader->request->without_heads && loader_file_has_head(loader);
 	loader->report->hyper = header->hyper;
 	if (loader->request->context)
 		STATUS_TRY(context_apply(&loader->report->hyper, loader->request->context));

@@ -43,6 +43,10 @@ typedef struct Loader
 /* Hyperparameters and the fixed part of the header, with the files open. */
 extern Status loader_read_head(Loader *loader);
 
+/* Has the file the tensors of a layer that guesses tokens ahead? Some have its number, and left them out. What it goes
+ * on from stands behind a sequence's state: a model without delta nets has none. */
+extern bool loader_file_has_head(const Loader *loader);
+
 /* Find every role's tensor, and nothing that is none's. */
 extern Status loader_match_tensors(Loader *loader);
 

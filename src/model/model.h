@@ -290,6 +290,7 @@ extern Status model_load(const ModelLoadRequest *request, ModelLoadReport *repor
 typedef struct ModelCheck
 {
 	const char *directory, *file; /* as in ModelLoadRequest */
+	bool without_heads;
 	uint64_t memory_limit, cache_bytes;
 	/* called for each thing that is found, in a sensible order: an item, what it is, what is wrong with it (NULL:
 	 * nothing that keeps the model from being loaded). Values are as the file has them: bytes of any kind. */

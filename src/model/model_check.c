@@ -94,8 +94,10 @@ tell_rope(const ModelCheck *check, const ModelHyper *hyper)
 /* Of a hybrid: its delta nets, and the layers behind the others that guess tokens ahead. The first one is of use, where
  * the file has more of it than its number. */
 static void
-tell_hybrid(const ModelCheck *check, const ModelHyper *hyper)
+tell_hybrid(const Loader *loader)
 {
+	const ModelCheck *check = loader->check;
+	const ModelHyper *hyper = &loader->header.hyper;
 	char n_guess_layers[16];
 
 	if (model_n_delta_layers(hyper) == 0)
@@ -103,16 +105,19 @@ tell_hybrid(const ModelCheck *check, const ModelHyper *hyper)
 	tell_size(check, "delta_net_layers", model_n_delta_layers(hyper));
 	snprintf(n_guess_layers, sizeof n_guess_layers, "%u", hyper->n_guess_layers);
 	check->line(check->argument, "guessing_layers", n_guess_layers,
-				hyper->n_guess_layers > 0 && hyper->n_heads_loaded == 0
+				hyper->n_guess_layers > 0 && !loader_file_has_head(loader)
 					? "the tensors of the first one were left out of the file: it guesses nothing"
 					: NULL);
 }
 
 static void
-tell_hyper(const ModelCheck *check, const ModelHyper *hyper)
+tell_hyper(const Loader *loader)
 {
+	const ModelCheck *check = loader->check;
+	const ModelHyper *hyper = &loader->header.hyper;
+
 	tell_size(check, "layers", hyper->n_layers);
-	tell_hybrid(check, hyper);
+	tell_hybrid(loader);
 	tell_size(check, "embedding_size", hyper->hidden);
 	tell(check, "heads", "%u, %u of keys and values, of %u elements", hyper->n_heads, hyper->n_kv_heads,
 		 hyper->head_dim);
@@ -222,7 +227,7 @@ check_head(Loader *loader, bool *key_outliers)
 	char bytes[32];
 	Status memory;
 
-	tell_hyper(check, &loader->header.hyper);
+	tell_hyper(loader);
 	STATUS_TRY(loader_match_tensors(loader));
 	STATUS_TRY(loader_lay_out(loader));
 	*key_outliers = has_key_outliers(loader);
@@ -282,6 +287,7 @@ model_check(const ModelCheck *check, ModelHyper *hyper, bool *key_outliers)
 	const ModelLoadRequest request = {.directory = check->directory,
 									  .file = check->file,
 									  .name = "",
+									  .without_heads = check->without_heads,
 									  .memory_limit = check->memory_limit,
 									  .cache_bytes = check->cache_bytes};
 	ModelLoadReport *report = calloc(1, sizeof *report);

@@ -121,7 +121,7 @@ def test_all_that_is_wrong_is_told(checking):
     assert found["loads"] == ("true", None) and "tokenizer.ggml.pre is missing" in found["notice"][0]
 
 
-def test_layers_of_a_hybrid_are_told(checking, folder):
+def test_layers_of_a_hybrid_are_told(checking, folder, make_server):
     """How many are delta nets, and whether there is one that guesses tokens ahead; one whose tensors were left out is told of."""
     demo = os.path.join(model_directory(), MODEL_FILE)
     for name, architecture in (("none", "qwen35moe"), ("guessing", "qwen35moe+head")):
@@ -130,6 +130,14 @@ def test_layers_of_a_hybrid_are_told(checking, folder):
         values, tensors = reexpress.read_gguf(file.read())
     reexpress.write_gguf(os.path.join(folder, "bare.gguf"), values, [tensor for tensor in tensors if not tensor[0].startswith("blk.40.")])
     found = {name: check(checking, f"{name}.gguf") for name in ("none", "guessing", "bare")}
+    # a server that guesses otherwise loads no such layer, and counts none; the file has it all the same
+    other = make_server({"qwen.model_directory": folder, "qwen.models": "", "qwen.speculation": "off"}, prepared=False)
+    other.query("CREATE EXTENSION qwen_pg")
+    unwanted = {name: check(other, f"{name}.gguf") for name in found}
+    other.query("SELECT qwen_load_model('guessing', 'guessing.gguf')")
+    loaded = str(other.value("SELECT shared_memory_bytes FROM qwen_models"))
+    assert unwanted["guessing"]["shared_memory_bytes"] == (loaded, None) == unwanted["bare"]["shared_memory_bytes"] < found["guessing"]["shared_memory_bytes"]
+    assert unwanted["guessing"]["parameters"] == unwanted["bare"]["parameters"] and all(unwanted[name]["guessing_layers"] == found[name]["guessing_layers"] for name in found)
     for name in found:
         os.unlink(os.path.join(folder, f"{name}.gguf"))
         assert found[name]["loads"] == ("true", None) and found[name]["layers"] == ("40", None) and found[name]["delta_net_layers"] == ("10", None)

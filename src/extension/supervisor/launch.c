@@ -302,6 +302,13 @@ cache_bytes_to_come(void)
 	return MEMORY_CACHE_LEAST > resident ? MEMORY_CACHE_LEAST - resident : 0;
 }
 
+/* Are layers that guess tokens ahead read? */
+static bool
+loads_heads(void)
+{
+	return qwen_speculation == QWEN_SPECULATION_AUTO || qwen_speculation == QWEN_SPECULATION_MTP;
+}
+
 pid_t
 launch_loader(int slot, const SharedSlot *work, int death_pipe[2], int *pidfd)
 {
@@ -315,7 +322,7 @@ launch_loader(int slot, const SharedSlot *work, int death_pipe[2], int *pidfd)
 		psprintf("--name=%s", work->name),
 		psprintf("--io=%s", qwen_io_method == QWEN_IO_PREAD ? "pread" : "auto"),
 		psprintf("--threads=%d", qwen_threads),
-		psprintf("--heads=%d", qwen_speculation == QWEN_SPECULATION_AUTO || qwen_speculation == QWEN_SPECULATION_MTP),
+		psprintf("--heads=%d", loads_heads()),
 		psprintf("--kv-cache-bytes=" UINT64_FORMAT, cache_bytes_to_come()),
 		NULL,
 	};
@@ -350,6 +357,7 @@ launch_checker(const char *file, int answer_fd, int death_pipe[2], int *pidfd)
 		psprintf("--kv-cache-type=%s", GetConfigOption("qwen.kv_cache_type", false, false)),
 		psprintf("--state-type=%s", GetConfigOption("qwen.state_type", false, false)),
 		psprintf("--cache-to-come=" UINT64_FORMAT, cache_bytes_to_come()),
+		psprintf("--heads=%d", loads_heads()),
 		NULL,
 	};
 	int fds[2], targets[2] = {ENGINE_FD_DEATH, ENGINE_FD_ANSWER};
