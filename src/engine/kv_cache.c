@@ -144,13 +144,26 @@ create_pool(KvBudget *budget, uint64_t block_bytes, uint64_t beside, KvPool **po
 	return status_ok();
 }
 
+static size_t
+k_slice_bytes(const ModelHyper *hyper, KvType type, bool key_outliers)
+{
+	return kv_slice_bytes(type, hyper->head_dim) + (key_outliers && kv_type_is_quantized(type) ? KEY_OUTLIER_BYTES : 0);
+}
+
+uint64_t
+kv_block_bytes(const ModelHyper *hyper, KvType type, bool key_outliers)
+{
+	size_t both = k_slice_bytes(hyper, type, key_outliers) + kv_slice_bytes(type, hyper->head_dim);
+
+	return whole_pages((uint64_t) model_n_cache_layers(hyper) * hyper->n_kv_heads * both);
+}
+
 Status
 kv_pool_create(KvBudget *budget, const ModelHyper *hyper, KvType type, bool key_outliers, KvPool **pool_out)
 {
-	size_t v_bytes = kv_slice_bytes(type, hyper->head_dim);
-	size_t k_bytes = v_bytes + (key_outliers && kv_type_is_quantized(type) ? KEY_OUTLIER_BYTES : 0);
+	size_t v_bytes = kv_slice_bytes(type, hyper->head_dim), k_bytes = k_slice_bytes(hyper, type, key_outliers);
 	uint32_t n_layers = model_n_cache_layers(hyper);
-	uint64_t block_bytes = whole_pages((uint64_t) n_layers * hyper->n_kv_heads * (k_bytes + v_bytes));
+	uint64_t block_bytes = kv_block_bytes(hyper, type, key_outliers);
 	uint64_t state_bytes = whole_pages(model_state_bytes(hyper));
 	KvPool *pool;
 

@@ -35,6 +35,9 @@ extern uint32_t kv_blocks_for(uint32_t n_positions);
 /* Bytes of one block: all layers, all KV heads, K and V. */
 extern uint64_t kv_pool_block_bytes(const KvPool *pool);
 
+/* The same of a model's keys and values in some type; key_outliers as for kv_pool_create. */
+extern uint64_t kv_block_bytes(const ModelHyper *hyper, KvType type, bool key_outliers);
+
 /* The pool of the states of a model's sequences, made and destroyed with its own; NULL: they have none. */
 extern KvPool *kv_pool_states(const KvPool *pool);
 

@@ -163,6 +163,20 @@ open_slot(Slots *slots, Slot *slot, uint64_t wanted, const ModelSettings *own)
 	return status_ok();
 }
 
+/* Small heads take more in q8_0 than in f16: a tile is of 32 elements. */
+static void
+tell_smaller_kv_types(const Slot *slot, char *names, size_t size)
+{
+	const KvType types[] = {KV_Q8_0, KV_Q4};
+	size_t n = 0;
+
+	names[0] = '\0';
+	for (int i = 0; i < 2; i++)
+		if (kv_block_bytes(&slot->model->hyper, types[i], slot->model->key_outliers != NULL) <
+			kv_pool_block_bytes(slot->pool))
+			n += (size_t) snprintf(names + n, size - n, "%s%s", n > 0 ? ", " : "", kv_type_name(types[i]));
+}
+
 /* What holds for a model that is served, for everybody to see. */
 static void
 tell_terms(const Slot *slot)
@@ -178,6 +192,7 @@ tell_terms(const Slot *slot)
 	snprintf(in_force->kv_cache_type, sizeof in_force->kv_cache_type, "%s", kv_type_name(kv_pool_type(slot->pool)));
 	snprintf(in_force->state_type, sizeof in_force->state_type, "%s", state_type_name((StateType) hyper->state_type));
 	in_force->kv_block_bytes = kv_pool_block_bytes(slot->pool);
+	tell_smaller_kv_types(slot, in_force->smaller_kv_types, sizeof in_force->smaller_kv_types);
 	in_force->kv_block_tokens = KV_BLOCK_POSITIONS;
 	in_force->state_bytes = kv_pool_states(slot->pool) ? kv_pool_block_bytes(kv_pool_states(slot->pool)) : 0;
 }

@@ -15,7 +15,7 @@
 #include "model_settings.h"
 
 #define STATUS_PAGE_MAGIC 0x51504731u /* "1GPQ" */
-#define STATUS_PAGE_VERSION 6
+#define STATUS_PAGE_VERSION 7
 #define STATUS_PAGE_MAX_SLOTS 32     /* of models … */
 #define STATUS_PAGE_MAX_ADAPTERS 32  /* … and of adapters, behind them */
 #define STATUS_PAGE_DRAFT_LENGTHS 8  /* guesses of a draft model that come at a time: none to so many less one */
@@ -57,7 +57,8 @@ typedef struct ModelInForce
 	float rope_factor;              /* 1 where nothing is stretched */
 	uint32_t n_threads;
 	char rope_scaling[8], kv_cache_type[8], state_type[8];
-	uint64_t kv_block_bytes; /* keys and values of kv_block_tokens tokens */
+	char smaller_kv_types[16]; /* in which its keys and values would take less, best first: "q8_0, q4" */
+	uint64_t kv_block_bytes;   /* keys and values of kv_block_tokens tokens */
 	uint32_t kv_block_tokens;
 	uint64_t state_bytes; /* of a hybrid's sequence, beside keys and values; 0: its layers have none */
 } ModelInForce;

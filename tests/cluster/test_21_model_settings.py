@@ -214,6 +214,19 @@ def test_heads_of_every_size_are_served_with_the_default(make_server):
         assert server.value("SELECT qwen_cosine(qwen_embed(%s, model => %s), qwen_embed(%s, model => %s))", (text, f"h{size}", text, f"exact{size}")) > 0.999
 
 
+def test_what_helps_a_context_is_said_of_its_model(make_server):
+    """Types that take less for that model alone: heads of 16 elements take more in q8_0 than in f16, and so few of them whole pages in q4."""
+    tiny = "models/" + make_model.cached_model(model_directory(), "heads-16", architecture="qwen2", head_dim=16)
+    too_long = "rope_scaling=linear, rope_factor=128, context=524288"
+    models = {"least": (MODEL_FILE, "q4"), "tiny": (tiny, "f16"), "tiny32": (tiny, "f32"), "wide": (MODEL_FILE, "f16")}
+    server = make_server({"qwen.models": ", ".join(f"{name}={file} {{{too_long}, kv_cache_type={kind}}}" for name, (file, kind) in models.items()), "qwen.kv_cache_size": "64MB"})
+    wait_until(lambda: server.value("SELECT count(*) FROM qwen_models WHERE state = 'serving'") == len(models))
+    assert check(server, "contexts")["action"] == (
+        'Raise qwen.kv_cache_size, or set a smaller context for "least", a smaller context for "tiny", '
+        'a kv_cache_type of fewer bits (q8_0, q4) or a smaller context for "tiny32", a kv_cache_type of fewer bits (q8_0, q4) or a smaller context for "wide" in qwen.models.'
+    )
+
+
 def test_what_a_long_context_takes_is_said_before_it_is_used(own):
     assert check(own, "contexts") == {
         "check": "contexts", "status": "healthy", "message": '"chat": 8192 tokens take 96 MB; the KV cache holds 256 MB',

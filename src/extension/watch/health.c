@@ -304,26 +304,15 @@ context_bytes(const SharedSlot *slot, const ModelInForce *in_force)
 	return ((uint64) in_force->context_length + tokens - 1) / tokens * in_force->kv_block_bytes + in_force->state_bytes;
 }
 
-/* The types of keys and values that take less than one, best first; NULL: there is none. */
-static const char *
-smaller_kv_types(const char *kv_cache_type)
+/* What to do about a model whose longest context does not fit, beside more memory. */
+static void
+advise_on_context(StringInfo advice, const SharedSlot *slot, ModelInForce *in_force)
 {
-	if (strcmp(kv_cache_type, "q4") == 0)
-		return NULL;
-	return strcmp(kv_cache_type, "q8_0") == 0 ? "q4" : "q8_0, q4";
-}
-
-/* What to do about contexts that do not fit, of models with keys and values of a type. */
-static const char *
-advice_on_contexts(const char *kv_cache_type)
-{
-	const char *smaller = smaller_kv_types(kv_cache_type);
-
-	if (!smaller)
-		return "Raise qwen.kv_cache_size, or set a smaller context for the model in qwen.models.";
-	return psprintf("Raise qwen.kv_cache_size, or set a kv_cache_type of fewer bits (%s) or a smaller context for the "
-					"model in qwen.models.",
-					smaller);
+	in_force->smaller_kv_types[sizeof in_force->smaller_kv_types - 1] = '\0';
+	appendStringInfoString(advice, advice->len > 0 ? ", " : "Raise qwen.kv_cache_size, or set ");
+	if (in_force->smaller_kv_types[0])
+		appendStringInfo(advice, "a kv_cache_type of fewer bits (%s) or ", server_string(in_force->smaller_kv_types));
+	appendStringInfo(advice, "a smaller context for \"%s\"", slot->name);
 }
 
 /*
@@ -334,10 +323,10 @@ static void
 check_contexts(const QwenShared *shared, StringInfo checks, Health *worst)
 {
 	uint64 total = atomic_load(&qwen_page->kv_bytes_total);
-	StringInfoData message;
-	const char *advice = NULL; /* of the first model whose user wanted more than fits */
+	StringInfoData message, advice; /* on models whose users wanted more than fits */
 
 	initStringInfo(&message);
+	initStringInfo(&advice);
 	for (int i = 0; i < qwen_max_models; i++)
 	{
 		const SharedSlot *slot = &shared->slots[i];
@@ -353,13 +342,16 @@ check_contexts(const QwenShared *shared, StringInfo checks, Health *worst)
 			continue;
 		appendStringInfo(&message, ", %llu fit",
 						 (unsigned long long) (left / in_force.kv_block_bytes * in_force.kv_block_tokens));
-		if (!advice && (slot->settings.context > 0 || slot->settings.rope_factor > 1))
-			advice = advice_on_contexts(in_force.kv_cache_type);
+		if (slot->settings.context > 0 || slot->settings.rope_factor > 1)
+			advise_on_context(&advice, slot, &in_force);
 	}
 	if (message.len == 0)
 		return;
 	appendStringInfo(&message, "; the KV cache holds %llu MB", (unsigned long long) (total >> 20));
-	add_check(checks, worst, "contexts", advice ? DEGRADED : HEALTHY, message.data, advice);
+	if (advice.len > 0)
+		appendStringInfoString(&advice, " in qwen.models.");
+	add_check(checks, worst, "contexts", advice.len > 0 ? DEGRADED : HEALTHY, message.data,
+			  advice.len > 0 ? advice.data : NULL);
 }
 
 /*
