@@ -196,7 +196,7 @@ $$;
 SELECT qwen_grant_beside();
 DROP FUNCTION qwen_grant_beside();
 
--- whoever had been given all functions of a privilege has what now stands beside them; PUBLIC has not
+-- whoever had been given all functions of a privilege has what now stands beside them, that of admin alone where it is both; PUBLIC has not
 CREATE FUNCTION qwen_grant_rights()
 RETURNS void LANGUAGE plpgsql SET search_path = pg_catalog, pg_temp AS
 $$
@@ -205,11 +205,11 @@ DECLARE
 	given record;
 BEGIN
 	FOR given IN
-		SELECT a.grantee, r.kind FROM (VALUES ('monitor', ARRAY['qwen_monitor']),
+		SELECT g.grantee, min(g.kind) AS kind FROM (SELECT a.grantee, r.kind FROM (VALUES ('monitor', ARRAY['qwen_monitor']),
 				('admin', ARRAY['qwen_load_model', 'qwen_unload_model', 'qwen_stat_reset', 'qwen_set_limit', 'qwen_clear_limit', 'qwen_allow_models'])) r (kind, functions),
 			pg_proc p, LATERAL aclexplode(p.proacl) a
 		WHERE p.pronamespace = schema AND p.proname = ANY (r.functions::name[]) AND a.grantee NOT IN (0, p.proowner)
-		GROUP BY a.grantee, r.kind, r.functions HAVING count(DISTINCT p.proname) = cardinality(r.functions)
+		GROUP BY a.grantee, r.kind, r.functions HAVING count(DISTINCT p.proname) = cardinality(r.functions)) g GROUP BY g.grantee
 	LOOP
 		EXECUTE format('GRANT USAGE ON TYPE %s.qwen_may_%s TO %s', schema, given.kind, quote_ident(pg_get_userbyid(given.grantee)));
 	END LOOP;

@@ -5,7 +5,7 @@ CREATE EXTENSION IF NOT EXISTS pgtap;
 DROP EXTENSION IF EXISTS qwen_pg;
 CREATE SCHEMA qwen_own; CREATE EXTENSION qwen_pg SCHEMA qwen_own;
 SET search_path = public, qwen_own;
-SELECT plan(33);
+SELECT plan(47);
 CREATE ROLE gr_app; CREATE ROLE gr_group; CREATE ROLE gr_member IN ROLE gr_group; CREATE ROLE gr_stranger; CREATE ROLE gr_boss; CREATE ROLE gr_all;
 
 -- the schema comes with the functions
@@ -57,6 +57,48 @@ SELECT qwen_revoke('gr_boss', 'admin'), qwen_revoke('gr_group', 'use');
 SELECT lives_ok('DROP ROLE gr_boss', 'nothing is left of what was revoked');
 SELECT lives_ok('DROP ROLE gr_group', 'of a group neither');
 SELECT lives_ok('DROP OWNED BY gr_app; DROP ROLE gr_app', 'a role with privileges goes after DROP OWNED');
+
+-- of two privileges each is taken alone
+CREATE ROLE gr_mon;
+SELECT qwen_grant('gr_mon', 'monitor'), qwen_grant('gr_mon', 'admin'), qwen_revoke('gr_mon', 'admin');
+SET ROLE gr_mon;
+SELECT ok(qwen_own.qwen_monitor(), 'who was granted "monitor" sees when "admin" has gone');
+SELECT throws_ok($$SELECT qwen_own.qwen_stat_reset()$$, '42501', NULL, 'and administers no more');
+RESET ROLE;
+SELECT qwen_grant('gr_mon', 'admin'), qwen_revoke('gr_mon', 'monitor');
+SET ROLE gr_mon;
+SELECT ok(qwen_monitor(), 'who administers sees without "monitor"');
+SELECT lives_ok($$SELECT qwen_stat_reset()$$, 'and administers');
+RESET ROLE;
+SELECT qwen_grant('gr_mon', 'use'), qwen_revoke('gr_mon', 'admin');
+SET ROLE gr_mon;
+SELECT throws_ok($$SELECT qwen_monitor()$$, '42501', NULL, 'with "admin" goes what it brought');
+SELECT is(qwen_count_tokens('a'), 1, 'and "use" stays');
+RESET ROLE;
+SELECT qwen_revoke('gr_mon', 'use');
+SELECT lives_ok('DROP ROLE gr_mon', 'nothing is left of the three');
+
+-- the schema goes with the last privilege, and stays where it may be for something else
+CREATE ROLE gr_other; GRANT USAGE ON SCHEMA qwen_own TO gr_other;
+SELECT qwen_revoke('gr_other', 'use');
+SELECT ok(has_schema_privilege('gr_other', 'qwen_own', 'USAGE'), 'what takes nothing takes no schema');
+SELECT qwen_grant('gr_other', 'use'), qwen_revoke('gr_other', 'use');
+SELECT ok(NOT has_schema_privilege('gr_other', 'qwen_own', 'USAGE'), 'from a schema of ours alone the last privilege takes it');
+CREATE FUNCTION pg_temp.keeps(made text, dropped text, role text) RETURNS boolean LANGUAGE plpgsql AS $$
+DECLARE result boolean;
+BEGIN
+	EXECUTE 'CREATE ' || made;
+	EXECUTE 'GRANT USAGE ON SCHEMA qwen_own TO ' || role;
+	PERFORM qwen_grant(role, 'use'), qwen_revoke(role, 'use');
+	EXECUTE 'DROP ' || dropped;
+	result := has_schema_privilege('gr_other', 'qwen_own', 'USAGE');
+	EXECUTE 'REVOKE USAGE ON SCHEMA qwen_own FROM ' || role;
+	RETURN result;
+END $$;
+SELECT ok(pg_temp.keeps(made, dropped, role), role || ' keeps it beside a ' || dropped) FROM (VALUES ('FUNCTION qwen_own.other() RETURNS int LANGUAGE sql AS ''SELECT 1''', 'FUNCTION qwen_own.other()', 'gr_other'),
+	('FUNCTION qwen_own.other() RETURNS int LANGUAGE sql AS ''SELECT 1''', 'FUNCTION qwen_own.other()', 'PUBLIC'), ('VIEW qwen_own.other AS SELECT 1 AS one', 'VIEW qwen_own.other', 'gr_other'),
+	('TYPE qwen_own.other AS (a int)', 'TYPE qwen_own.other', 'gr_other'), ('DOMAIN qwen_own.other AS int', 'DOMAIN qwen_own.other', 'gr_other')) AS v (made, dropped, role);
+DROP ROLE gr_other;
 DROP OWNED BY gr_all; DROP ROLE gr_all, gr_member, gr_stranger;
 SELECT * FROM finish();
 DROP EXTENSION qwen_pg; DROP SCHEMA qwen_own; RESET search_path; CREATE EXTENSION qwen_pg;

@@ -13,7 +13,7 @@
 #include "utils/builtins.h"
 #include "utils/lsyscache.h"
 
-/* Which functions belong to a privilege; who administers sees everything too. */
+/* Which functions belong to a privilege. */
 static const char *const functions_of =
 	"SELECT p.oid::pg_catalog.regprocedure::pg_catalog.text FROM pg_catalog.pg_proc p "
 	"JOIN pg_catalog.pg_depend d ON d.classid OPERATOR(pg_catalog.=) 'pg_catalog.pg_proc'::pg_catalog.regclass "
@@ -21,14 +21,33 @@ static const char *const functions_of =
 	"JOIN pg_catalog.pg_extension e ON d.refclassid OPERATOR(pg_catalog.=) "
 	"'pg_catalog.pg_extension'::pg_catalog.regclass "
 	"AND d.refobjid OPERATOR(pg_catalog.=) e.oid AND e.extname OPERATOR(pg_catalog.=) 'qwen_pg' "
-	"WHERE %s(p.proname) OPERATOR(pg_catalog.=) $1 OR "
-	"($1 OPERATOR(pg_catalog.=) 'admin' AND %s(p.proname) OPERATOR(pg_catalog.=) 'monitor') ORDER BY p.oid";
+	"WHERE %s(p.proname) OPERATOR(pg_catalog.=) $1 ORDER BY p.oid";
+
+/* Functions, relations and types of a schema that are no members of the extension. Row types, arrays and multiranges
+ * come with what they are of. */
+static const char *const others_in_schema =
+	"SELECT FROM (SELECT 'pg_catalog.pg_proc'::pg_catalog.regclass AS catalog, oid FROM pg_catalog.pg_proc "
+	"WHERE pronamespace OPERATOR(pg_catalog.=) $1 UNION ALL "
+	"SELECT 'pg_catalog.pg_class'::pg_catalog.regclass, oid FROM pg_catalog.pg_class "
+	"WHERE relnamespace OPERATOR(pg_catalog.=) $1 AND relkind OPERATOR(pg_catalog.=) ANY ('{r,p,v,m,f,S}') UNION ALL "
+	"SELECT 'pg_catalog.pg_type'::pg_catalog.regclass, t.oid FROM pg_catalog.pg_type t "
+	"LEFT JOIN pg_catalog.pg_class c ON c.oid OPERATOR(pg_catalog.=) t.typrelid "
+	"WHERE t.typnamespace OPERATOR(pg_catalog.=) $1 AND t.typtype OPERATOR(pg_catalog.<>) 'm' "
+	"AND (c.oid IS NULL OR c.relkind OPERATOR(pg_catalog.=) 'c') "
+	"AND NOT EXISTS (SELECT FROM pg_catalog.pg_type e WHERE e.typarray OPERATOR(pg_catalog.=) t.oid)) o "
+	"WHERE NOT EXISTS (SELECT FROM pg_catalog.pg_depend d JOIN pg_catalog.pg_extension e "
+	"ON e.oid OPERATOR(pg_catalog.=) d.refobjid AND e.extname OPERATOR(pg_catalog.=) 'qwen_pg' "
+	"WHERE d.classid OPERATOR(pg_catalog.=) o.catalog AND d.objid OPERATOR(pg_catalog.=) o.oid "
+	"AND d.deptype OPERATOR(pg_catalog.=) 'e' "
+	"AND d.refclassid OPERATOR(pg_catalog.=) 'pg_catalog.pg_extension'::pg_catalog.regclass) LIMIT 1";
 
 /* What is granted or taken, from whom. */
 typedef struct GrantChange
 {
 	bool is_grant;
+	Oid schema_oid;
 	const char *schema; /* of the extension, quoted */
+	Oid role_oid;       /* InvalidOid: PUBLIC */
 	const char *role;   /* quoted, or PUBLIC */
 } GrantChange;
 
@@ -84,7 +103,7 @@ change_functions(const GrantChange *it, const char *privilege)
 	SPITupleTable *found;
 	uint64 n;
 
-	if (SPI_execute_with_args(psprintf(functions_of, of, of), 1, &type, &value, NULL, true, 0) != SPI_OK_SELECT)
+	if (SPI_execute_with_args(psprintf(functions_of, of), 1, &type, &value, NULL, true, 0) != SPI_OK_SELECT)
 		elog(ERROR, "the functions of a privilege could not be found");
 	found = SPI_tuptable;
 	n = SPI_processed;
@@ -92,41 +111,104 @@ change_functions(const GrantChange *it, const char *privilege)
 		change(it, "EXECUTE", psprintf("ROUTINE %s", SPI_getvalue(found->vals[i], found->tupdesc, 1)));
 }
 
-/* Does the role have any of the three still, granted to itself? Then it needs the schema. */
+/* Does a query about one oid, $1, find a row? */
 static bool
-has_functions(const char *schema, Oid role)
+finds(const char *query, Oid about)
 {
 	Oid type = OIDOID;
-	Datum value = ObjectIdGetDatum(role);
+	Datum value = ObjectIdGetDatum(about);
 
-	if (SPI_execute_with_args(
-			psprintf("SELECT FROM pg_catalog.pg_proc p, LATERAL pg_catalog.aclexplode(p.proacl) a "
-					 "WHERE p.pronamespace OPERATOR(pg_catalog.=) %s::pg_catalog.regnamespace AND p.proname "
-					 "OPERATOR(pg_catalog.~~) 'qwen\\_%%' AND a.grantee OPERATOR(pg_catalog.=) $1 AND "
-					 "%s.qwen_privilege_of(p.proname) OPERATOR(pg_catalog.<>) 'everybody' LIMIT 1",
-					 quote_literal_cstr(schema), schema),
-			1, &type, &value, NULL, false, 1) != SPI_OK_SELECT)
+	if (SPI_execute_with_args(query, 1, &type, &value, NULL, false, 1) != SPI_OK_SELECT)
 		elog(ERROR, "the privileges of a role could not be found");
 	return SPI_processed > 0;
 }
 
-/* What a role has already, itself or as everybody, is not granted again. PUBLIC: only what it has itself. */
+/* Does the role have any of the three, granted to itself? Then it needs the schema. */
 static bool
-may_use_schema(FunctionCallInfo fcinfo, Oid role)
+has_functions(const GrantChange *it)
 {
-	Oid schema = get_func_namespace(fcinfo->flinfo->fn_oid);
-
-	return schema_aclcheck(schema, OidIsValid(role) ? role : ACL_ID_PUBLIC, ACL_USAGE) == ACLCHECK_OK;
+	return finds(psprintf("SELECT FROM pg_catalog.pg_proc p, LATERAL pg_catalog.aclexplode(p.proacl) a "
+						  "WHERE p.pronamespace OPERATOR(pg_catalog.=) %s::pg_catalog.regnamespace AND p.proname "
+						  "OPERATOR(pg_catalog.~~) 'qwen\\_%%' AND a.grantee OPERATOR(pg_catalog.=) $1 AND "
+						  "%s.qwen_privilege_of(p.proname) OPERATOR(pg_catalog.<>) 'everybody' LIMIT 1",
+						  quote_literal_cstr(it->schema), it->schema),
+				 it->role_oid);
 }
 
-/* role: InvalidOid means PUBLIC. The schema public is for more than this extension: USAGE on it is left. */
+/* Does it have the type that stands for "monitor" or "admin", granted to itself? */
+static bool
+has_type(const GrantChange *it, const char *privilege)
+{
+	return finds(psprintf("SELECT FROM pg_catalog.pg_type t, LATERAL pg_catalog.aclexplode(t.typacl) a "
+						  "WHERE t.typnamespace OPERATOR(pg_catalog.=) %s::pg_catalog.regnamespace AND t.typname "
+						  "OPERATOR(pg_catalog.=) 'qwen_may_%s' AND a.grantee OPERATOR(pg_catalog.=) $1",
+						  quote_literal_cstr(it->schema), privilege),
+				 it->role_oid);
+}
+
+/* Does it have the extension's schema, granted to itself? */
+static bool
+has_schema(const GrantChange *it)
+{
+	return finds(psprintf("SELECT FROM pg_catalog.pg_namespace n, LATERAL pg_catalog.aclexplode(n.nspacl) a "
+						  "WHERE n.oid OPERATOR(pg_catalog.=) %s::pg_catalog.regnamespace AND a.grantee "
+						  "OPERATOR(pg_catalog.=) $1 AND a.privilege_type OPERATOR(pg_catalog.=) 'USAGE'",
+						  quote_literal_cstr(it->schema)),
+				 it->role_oid);
+}
+
+/* What a role has already, itself or as everybody, is not granted again. PUBLIC: only what it has itself. */
+static void
+grant_schema(const GrantChange *it)
+{
+	Oid role = OidIsValid(it->role_oid) ? it->role_oid : ACL_ID_PUBLIC;
+
+	if (schema_aclcheck(it->schema_oid, role, ACL_USAGE) != ACLCHECK_OK)
+		change(it, "USAGE", psprintf("SCHEMA %s", it->schema));
+}
+
+/* Nothing says whether USAGE came from us: it stays where the schema is for more than this extension, as public is. */
+static void
+revoke_schema(const GrantChange *it)
+{
+	if (strcmp(it->schema, "public") == 0 || has_functions(it) || !has_schema(it))
+		return;
+	if (!finds(others_in_schema, it->schema_oid))
+		change(it, "USAGE", psprintf("SCHEMA %s", it->schema));
+	else
+		ereport(NOTICE, (errmsg("%s keeps USAGE on schema %s", it->role, it->schema),
+						 errdetail("It may be for what lies in the schema and is not of the extension."),
+						 errhint("REVOKE USAGE ON SCHEMA %s FROM %s;", it->schema, it->role)));
+}
+
+/*
+ * The functions of a privilege, and the type that stands for it. Who administers sees too, without the type of
+ * "monitor": so that of both, granted one after the other, each can be taken alone.
+ */
+static void
+change_set(const GrantChange *it, const char *privilege)
+{
+	bool monitors = strcmp(privilege, "monitor") == 0, administers = strcmp(privilege, "admin") == 0;
+
+	if (monitors || administers)
+		change(it, "USAGE", psprintf("TYPE %s.qwen_may_%s", it->schema, privilege));
+	if (!monitors)
+		change_functions(it, privilege);
+	if ((monitors || administers) && (it->is_grant || !has_type(it, monitors ? "admin" : "monitor")))
+		change_functions(it, "monitor");
+}
+
+/* role: InvalidOid means PUBLIC. What takes nothing takes no schema. */
 static void
 change_privilege(FunctionCallInfo fcinfo, const char *privilege, Oid role, bool is_grant)
 {
+	GrantChange it = {.is_grant = is_grant,
+					  .schema_oid = get_func_namespace(fcinfo->flinfo->fn_oid),
+					  .role_oid = role,
+					  .role = "PUBLIC"};
+	bool had_any;
 
-	GrantChange it = {is_grant, quote_identifier(get_namespace_name(get_func_namespace(fcinfo->flinfo->fn_oid))),
-					  "PUBLIC"};
-
+	it.schema = quote_identifier(get_namespace_name(it.schema_oid));
 	if (OidIsValid(role))
 		it.role = quote_identifier(GetUserNameFromId(role, false));
 	else if (is_grant && strcmp(privilege, "admin") == 0)
@@ -134,15 +216,12 @@ change_privilege(FunctionCallInfo fcinfo, const char *privilege, Oid role, bool 
 						errdetail("Everybody could unload models and lift limits."),
 						errhint("Grant it to a role, of which others can be members.")));
 	SPI_connect();
-	if (is_grant && !may_use_schema(fcinfo, role))
-		change(&it, "USAGE", psprintf("SCHEMA %s", it.schema));
-	change_functions(&it, privilege);
-	if (strcmp(privilege, "use") != 0)
-		change(&it, "USAGE", psprintf("TYPE %s.qwen_may_monitor", it.schema));
-	if (strcmp(privilege, "admin") == 0)
-		change(&it, "USAGE", psprintf("TYPE %s.qwen_may_admin", it.schema));
-	if (!is_grant && strcmp(it.schema, "public") != 0 && !has_functions(it.schema, role))
-		change(&it, "USAGE", psprintf("SCHEMA %s", it.schema));
+	had_any = has_functions(&it);
+	if (is_grant)
+		grant_schema(&it);
+	change_set(&it, privilege);
+	if (!is_grant && had_any)
+		revoke_schema(&it);
 	SPI_finish();
 }
 

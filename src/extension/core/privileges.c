@@ -49,12 +49,15 @@ may_call_monitor(Oid called)
 	return OidIsValid(function) && function_aclcheck(function, GetUserId(), ACL_EXECUTE) == ACLCHECK_OK;
 }
 
+/* Who administers sees, too. */
 static bool
 is_granted_monitor(Oid called)
 {
 	Granted granted = is_granted("qwen_may_monitor", called);
 
-	return granted == GRANTED_NOT_KNOWN ? may_call_monitor(called) : granted == GRANTED_YES;
+	if (granted == GRANTED_NOT_KNOWN)
+		return may_call_monitor(called);
+	return granted == GRANTED_YES || is_granted("qwen_may_admin", called) == GRANTED_YES;
 }
 
 void
