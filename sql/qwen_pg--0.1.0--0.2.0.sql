@@ -205,7 +205,7 @@ CREATE FUNCTION qwen_summarize(input text, max_words int DEFAULT 60, model text 
 	seed bigint DEFAULT NULL, stop text[] DEFAULT NULL, thinking boolean DEFAULT NULL, thinking_budget int DEFAULT NULL,
 	response_format json DEFAULT NULL, adapter text DEFAULT NULL, options json DEFAULT NULL)
 RETURNS text AS 'MODULE_PATHNAME', 'qwen_summarize' LANGUAGE C VOLATILE PARALLEL SAFE COST 10000;
-COMMENT ON FUNCTION qwen_summarize(text, int, text, int, float8, float8, float8, int, float8, float8, float8, bigint, text[], boolean, int, json, text, json) IS 'a summary of the input in at most about max_words words';
+COMMENT ON FUNCTION qwen_summarize(text, int, text, int, float8, float8, float8, int, float8, float8, float8, bigint, text[], boolean, int, json, text, json) IS 'a summary of the input in at most about max_words words (1 to 10000)';
 
 CREATE FUNCTION qwen_translate(input text, target_language text, model text DEFAULT NULL, max_tokens int DEFAULT NULL,
 	temperature float8 DEFAULT NULL, top_p float8 DEFAULT NULL, min_p float8 DEFAULT NULL, top_k int DEFAULT NULL,
@@ -256,7 +256,7 @@ COMMENT ON FUNCTION qwen_similarity(text, text, text, text, json) IS 'the cosine
 CREATE FUNCTION qwen_chunk(input text, max_tokens int DEFAULT 512, overlap int DEFAULT 0, model text DEFAULT NULL,
 	options json DEFAULT NULL)
 RETURNS TABLE (ordinality bigint, chunk text) AS 'MODULE_PATHNAME', 'qwen_chunk' LANGUAGE C STABLE PARALLEL SAFE COST 1000 ROWS 10;
-COMMENT ON FUNCTION qwen_chunk(text, int, int, text, json) IS 'the input in pieces of at most max_tokens, at the ends of paragraphs and sentences';
+COMMENT ON FUNCTION qwen_chunk(text, int, int, text, json) IS 'the input in pieces of at most max_tokens (at least 16), at the ends of paragraphs and sentences';
 
 CREATE FUNCTION qwen_tokenize(input text, model text DEFAULT NULL, special boolean DEFAULT false, options json DEFAULT NULL)
 RETURNS int[] AS 'MODULE_PATHNAME', 'qwen_tokenize' LANGUAGE C STABLE PARALLEL SAFE COST 100;
