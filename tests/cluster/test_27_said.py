@@ -1,4 +1,7 @@
 """What views and errors say of jobs and triggers to somebody who has just begun: which cause it is, and what is to be done."""
+import psycopg2
+import pytest
+
 ROWS = """CREATE TABLE {0} AS SELECT g AS id, 'row ' || g AS body, NULL::text AS answer FROM generate_series(1, {1}) g; ALTER TABLE {0} ADD PRIMARY KEY (id)"""
 
 
@@ -38,3 +41,80 @@ def test_a_job_whose_rows_all_failed_says_the_first_error(server):
     server.value("SELECT qwen_wait(%s, '60 s')", (job,))
     assert server.query("SELECT state, done, failed, error FROM qwen_jobs WHERE id = %s", (job,)) == [("done with failures", 1, 2, None)]
     server.query("DROP TABLE unfilled")
+
+
+TABLE = "CREATE TABLE kept (id int PRIMARY KEY, body text, s text, e real[], n int); "
+
+
+def failure_of(server, sql):
+    with pytest.raises(psycopg2.Error) as failure:
+        server.query(sql)
+    return failure.value.diag
+
+
+def notices_of(server, *statements):
+    connection = server.connect()
+    for sql in statements:
+        connection.cursor().execute(sql)
+    connection.close()
+    return "".join(connection.notices)
+
+
+@pytest.fixture
+def kept(server):
+    server.query(TABLE)
+    yield server
+    server.query("DROP TABLE kept CASCADE")
+
+
+@pytest.mark.parametrize("moment, call, column", [
+    ("AFTER", "qwen_enqueue_trigger('s', '{body}')", "s"), ("AFTER", "qwen_enqueue_trigger('s', 'Of {body}, say')", "body"), ("AFTER", "qwen_enqueue_trigger('s', 'body')", "body"),
+    ("AFTER", "qwen_enqueue_trigger('{n,\"s\"}', '{body}', 'function=extract')", "s"), ("AFTER", "qwen_enqueue_embed_trigger('e', '{body}')", "e"),
+    ("BEFORE", "qwen_summarize_trigger('body', 's')", "body"), ("BEFORE", "qwen_summarize_trigger('body', 's')", "s"), ("BEFORE", "qwen_embed_trigger('body', 'e')", "body"),
+    ("BEFORE", "qwen_extract_trigger('body', '{s,n}')", "n"),
+])
+def test_a_column_that_a_trigger_names_is_missed_when_it_goes_and_later(kept, moment, call, column):
+    kept.query(f"CREATE TRIGGER tt {moment} INSERT OR UPDATE ON kept FOR EACH ROW EXECUTE FUNCTION {call}")
+    kept.query("ALTER TABLE kept ADD other int")
+    assert "WARNING" not in notices_of(kept, "ALTER TABLE kept RENAME other TO another", "ALTER TABLE kept DROP another", "ALTER TABLE kept RENAME CONSTRAINT kept_pkey TO kept_key")
+    said = notices_of(kept, f"ALTER TABLE kept RENAME {column} TO anew")
+    assert f'WARNING:  trigger "tt" of table "kept" names column "{column}" in its arguments, which is not there any more' in said and '"anew"' in said, said
+    told = failure_of(kept, "INSERT INTO kept (id) VALUES (1)")
+    assert column in told.message_primary and 'trigger "tt" of table "kept"' in told.context
+    assert "make the trigger anew" in (told.message_hint or "") or "renamed by its new name" in (told.message_hint or "") or call.endswith("'body')"), told.message_hint
+    assert "WARNING" not in notices_of(kept, f"ALTER TABLE kept RENAME anew TO {column}")
+    assert f'names column "{column}"' in notices_of(kept, f"ALTER TABLE kept DROP {column}")
+
+
+def test_a_partitioned_table_is_told_of_once(server):
+    server.query("CREATE TABLE parted (id int PRIMARY KEY, body text, s text) PARTITION BY RANGE (id); CREATE TABLE part PARTITION OF parted FOR VALUES FROM (0) TO (9)")
+    server.query("CREATE TRIGGER tt AFTER INSERT ON parted FOR EACH ROW EXECUTE FUNCTION qwen_enqueue_trigger('s', '{body}')")
+    assert notices_of(server, "ALTER TABLE parted RENAME s TO z").count('trigger "tt" of table "parted" names column "s"') == 1
+    assert notices_of(server, "ALTER TABLE parted RENAME z TO zz") == ""
+    server.query("DROP TABLE parted")
+
+
+@pytest.mark.parametrize("kind, call, said", [
+    ("BEFORE INSERT ON kept FOR EACH ROW", "qwen_enqueue_trigger('s', '{body}')", "qwen_enqueue_trigger must be an AFTER INSERT OR UPDATE trigger FOR EACH ROW"),
+    ("AFTER INSERT ON kept FOR EACH STATEMENT", "qwen_enqueue_trigger('s', '{body}')", "must be an AFTER INSERT OR UPDATE trigger FOR EACH ROW"),
+    ("AFTER INSERT OR DELETE ON kept FOR EACH ROW", "qwen_enqueue_embed_trigger('e', '{body}')", "must be an AFTER INSERT OR UPDATE trigger FOR EACH ROW"),
+    ("AFTER INSERT ON kept FOR EACH ROW", "qwen_summarize_trigger('body', 's')", "qwen_summarize_trigger must be a BEFORE INSERT OR UPDATE trigger FOR EACH ROW"),
+    ("BEFORE INSERT ON kept FOR EACH STATEMENT", "qwen_embed_trigger('body', 'e')", "must be a BEFORE INSERT OR UPDATE trigger FOR EACH ROW"),
+    ("BEFORE INSERT ON kept FOR EACH ROW", "qwen_extract_trigger('body')", "qwen_extract_trigger takes 2 or more arguments, not 1"),
+    ("BEFORE INSERT OR UPDATE OF body ON kept FOR EACH ROW", "qwen_extract_trigger('body', 's')", None),
+    ("BEFORE UPDATE ON kept FOR EACH ROW", "qwen_summarize_trigger('body', 's')", None),
+])
+def test_a_trigger_of_the_wrong_kind_is_told_of_when_it_is_made(kept, kind, call, said):
+    notices = notices_of(kept, f"CREATE TRIGGER tt {kind} EXECUTE FUNCTION {call}")
+    assert ("WARNING" not in notices) if said is None else ('WARNING:  trigger "tt" cannot fill in rows as it is' in notices and said in notices), notices
+    if said and "DELETE" not in kind:
+        told = failure_of(kept, "INSERT INTO kept (id, body) VALUES (1, 'x')")
+        assert said in told.message_primary and told.context == 'trigger "tt" of table "kept"'
+
+
+def test_a_job_says_which_trigger_refuses_its_answers(kept):
+    kept.query("INSERT INTO kept (id, body) VALUES (1, 'a word'); CREATE TRIGGER tt AFTER UPDATE ON kept FOR EACH ROW EXECUTE FUNCTION qwen_enqueue_trigger('zz', '{body}')")
+    job = kept.value("SELECT qwen_submit('kept', 'body', 'kept', 's', max_tokens => 2, max_attempts => 1)")
+    assert kept.value("SELECT qwen_wait(%s, '60 s')", (job,)) == "failed"
+    assert kept.query("SELECT error FROM qwen_dead_letters WHERE job = %s", (job,)) == [('target: table "kept" has no column "zz" (trigger "tt" of table "kept")',)]
+    assert 'trigger "tt" of table "kept"' in failure_of(kept, "SELECT qwen_enqueue('kept')").context

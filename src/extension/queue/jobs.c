@@ -250,7 +250,7 @@ check_target(const JobSpec *spec)
 
 	job_check_relation(target, "target");
 	for (int i = 0; i < spec->n_targets; i++)
-		job_check_target(target, spec->targets[i], spec->takes_row ? NULL : spec->function);
+		job_check_target(target, spec->targets[i], spec->takes_row ? NULL : spec->function, false);
 	/* types that have no form are refused */
 	if (spec->takes_row)
 		(void) type_schema(get_rel_type_id(spec->target), -1, job_spec_targets(spec));

@@ -1,6 +1,6 @@
 /*
- * new_trigger.c - CREATE TRIGGER with one of the functions that queue: what would make every row of it a dead letter
- * is said there and then.
+ * new_trigger.c - CREATE TRIGGER with one of our functions: that it would refuse every write of the table, or make
+ * every row of it a dead letter, is said there and then.
  *
  * It is a WARNING: a dump is restored whatever models there are, and arguments that are wrong are an error at the first
  * row anyway. What only the engine knows (that the model cannot think, what a form of answers means) it is asked, where
@@ -15,17 +15,19 @@
 #include "access/relation.h"
 #include "access/xact.h"
 #include "catalog/namespace.h"
+#include "catalog/pg_trigger.h"
 #include "commands/trigger.h"
 #include "nodes/parsenodes.h"
 #include "store.h"
+#include "trigger_use.h"
 #include "utils/lsyscache.h"
 #include "utils/memutils.h"
 #include "utils/rel.h"
 #include "utils/resowner.h"
 
-/* A trigger of a table by its name, if its function is one of the two: a copy. Else NULL. */
+/* A trigger of a table by its name, if its function is one of ours: a copy, and how it is used. Else NULL. */
 static Trigger *
-find_queueing(Relation relation, const char *name)
+find_ours(Relation relation, const char *name, const TriggerUse **use)
 {
 	TriggerDesc *triggers = relation->trigdesc ? CopyTriggerDesc(relation->trigdesc) : NULL;
 	JobStore store;
@@ -34,8 +36,10 @@ find_queueing(Relation relation, const char *name)
 	{
 		Trigger *trigger = &triggers->triggers[i];
 
-		if (strcmp(trigger->tgname, name) == 0 && job_store_find(&store) && job_store_queues(&store, trigger->tgfoid))
-			return trigger;
+		if (strcmp(trigger->tgname, name) != 0 || !job_store_find(&store))
+			continue;
+		*use = job_store_use_of(&store, trigger->tgfoid);
+		return *use ? trigger : NULL;
 	}
 	return NULL;
 }
@@ -56,18 +60,32 @@ ask_engine(const JobSpec *spec)
 	engine_end(call);
 }
 
+/* Does a trigger fire only when its function is for? */
+static bool
+fits(const TriggerUse *use, int16 type)
+{
+	return (use->is_before ? TRIGGER_FOR_BEFORE(type) : TRIGGER_FOR_AFTER(type)) && TRIGGER_FOR_ROW(type) &&
+		   !TRIGGER_FOR_DELETE(type) && !TRIGGER_FOR_TRUNCATE(type);
+}
+
 /* Raise what is wrong with a trigger. */
 static void
 check_trigger(const CreateTrigStmt *statement)
 {
 	Oid table = RangeVarGetRelid(statement->relation, NoLock, true);
 	Relation relation = OidIsValid(table) ? try_relation_open(table, AccessShareLock) : NULL;
+	const TriggerUse *use;
 	Trigger *trigger;
 
 	if (!relation)
 		return;
-	trigger = find_queueing(relation, statement->trigname);
+	trigger = find_ours(relation, statement->trigname, &use);
 	if (trigger)
+	{
+		trigger_check_moment(use, fits(use, trigger->tgtype));
+		trigger_check_arguments(use, trigger->tgnargs);
+	}
+	if (trigger && use->queues)
 		ask_engine(job_spec_of_trigger(relation, trigger, NULL, 0, CurrentMemoryContext));
 	relation_close(relation, NoLock);
 }
@@ -118,7 +136,7 @@ warn_of_trigger(const Node *node)
 	ErrorData *error;
 
 	/* whose it is is looked up where it may be one of ours */
-	if (!job_has_queueing_name(function) || !qwen_shared)
+	if (!trigger_use_of(function) || !qwen_shared)
 		return;
 	error = error_of_trigger(statement);
 	if (!error || !concerns_rows(error->sqlerrcode))

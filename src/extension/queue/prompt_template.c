@@ -80,7 +80,7 @@ read_placeholder(const char *template, const char **at, TupleDesc columns, const
 		ereport(ERROR,
 				(errcode(ERRCODE_INVALID_PARAMETER_VALUE), errmsg("%s: the placeholder {%s} is no column", what, name),
 				 errdetail("The columns are %s.", list_columns(columns)),
-				 errhint("Write {{ and }} for braces in the text.")));
+				 errhint("Write {{ and }} for braces in the text, and a column that was renamed by its new name.")));
 	*at = end + 1;
 	return name;
 }

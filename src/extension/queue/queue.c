@@ -4,6 +4,7 @@
 #include "queue.h"
 
 #include "letters.h"
+#include "lost_column.h"
 #include "lost_trigger.h"
 #include "new_trigger.h"
 #include "prepared.h"
@@ -52,4 +53,5 @@ job_queue_init(void)
 	job_prepared_init();
 	job_new_trigger_init();
 	job_lost_trigger_init();
+	job_lost_column_init();
 }

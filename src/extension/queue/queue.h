@@ -4,10 +4,10 @@
  * Its files, by who does what: spec.c makes specs, prompt_template.c SQL of a prompt's template, row_sql.c the
  * statements over the user's tables, keys.c the comparisons of keys in them, parameters.c their parameters, values.h
  * reads their results; store.c has our own tables, entries.c puts rows of
- * triggers into them, rights.c says who may touch what in them; new_trigger.c looks at triggers that are made,
- * lost_trigger.c at those that go; source.c
- * reads a job's source, jobs.c checks and queues it, job_control.c has what users do with it then. places.c says where
- * work waits, requests.c asks for workers at a commit, prepared.c at COMMIT PREPARED, starts.c starts them,
+ * triggers into them, rights.c says who may touch what in them; trigger_use.c says how our triggers are to be used,
+ * new_trigger.c looks at those that are made, lost_trigger.c at those that go, lost_column.c at columns that go;
+ * source.c reads a job's source, jobs.c checks and queues it, job_control.c has what users do with it then. places.c
+ * says where work waits, requests.c asks for workers at a commit, prepared.c at COMMIT PREPARED, starts.c starts them,
  * worker_place.c is a worker's part of that,
  * place_views.c shows it; scout.c looks for work that was left; ends.c wakes who waits for a job; letters.c knows which
  * tables have dead letters, sweep_times.c when what is over is swept away.
@@ -25,6 +25,7 @@
 #include "entries.h"
 #include "starts.h"
 #include "target.h"
+#include "trigger_use.h"
 
 /* Ask PostgreSQL for memory, and begin with it (under AddinShmemInitLock). */
 extern void job_shared_request(void);

@@ -9,6 +9,7 @@
 #include "catalog/namespace.h"
 #include "catalog/pg_constraint.h"
 #include "catalog/pg_type.h"
+#include "trigger_use.h"
 #include "utils/array.h"
 #include "utils/fmgrprotos.h"
 #include "utils/jsonb.h"
@@ -48,6 +49,21 @@ columns_of_constraint(const JobSpec *spec, Oid table, const char *name)
 }
 
 char *
+job_error_words(const ErrorData *error)
+{
+	static const char begins[] = TRIGGER_CONTEXT_BEGINS;
+	const char *at = error->context;
+
+	while (at && strncmp(at, begins, sizeof begins - 1) != 0)
+	{
+		at = strchr(at, '\n');
+		if (at)
+			at++;
+	}
+	return at ? psprintf("%s (%.*s)", error->message, (int) strcspn(at, "\n"), at) : error->message;
+}
+
+char *
 job_row_error(const JobRow *row, const ErrorData *error)
 {
 	const JobSpec *spec = row->spec;
@@ -55,7 +71,7 @@ job_row_error(const JobRow *row, const ErrorData *error)
 	Oid schema, table;
 
 	if (!spec->takes_row || !row->answer || !error->schema_name || !error->table_name)
-		return error->message;
+		return job_error_words(error);
 	schema = get_namespace_oid(error->schema_name, true);
 	table = OidIsValid(schema) ? get_relname_relid(error->table_name, schema) : InvalidOid;
 	if (error->constraint_name && OidIsValid(table))
@@ -63,7 +79,7 @@ job_row_error(const JobRow *row, const ErrorData *error)
 	else
 		columns = add_target(spec, columns, error->column_name);
 	if (columns == NIL)
-		return error->message;
+		return job_error_words(error);
 	return type_row_refusal(DatumGetJsonbP(DirectFunctionCall1(jsonb_in, CStringGetDatum(row->answer))), columns,
 							error->message);
 }

@@ -16,6 +16,7 @@
 #include "miscadmin.h"
 #include "parser/parse_coerce.h"
 #include "prompt_template.h"
+#include "trigger_use.h"
 #include "utils/acl.h"
 #include "utils/builtins.h"
 #include "utils/datum.h"
@@ -342,7 +343,7 @@ take_keys(JobSpec *spec, Relation relation, const AttrNumber *numbers, int n)
 }
 
 void
-job_check_target(Relation target, const char *column, const ModelFunction *function)
+job_check_target(Relation target, const char *column, const ModelFunction *function, bool of_trigger)
 {
 	const char *table = RelationGetRelationName(target);
 	AttrNumber number = get_attnum(RelationGetRelid(target), column);
@@ -350,7 +351,8 @@ job_check_target(Relation target, const char *column, const ModelFunction *funct
 
 	if (number <= 0)
 		ereport(ERROR, (errcode(ERRCODE_INVALID_PARAMETER_VALUE),
-						errmsg("target: table \"%s\" has no column \"%s\"", table, column)));
+						errmsg("target: table \"%s\" has no column \"%s\"", table, column),
+						of_trigger ? trigger_column_hint() : 0));
 	type = get_atttype(RelationGetRelid(target), number);
 	if (TupleDescAttr(RelationGetDescr(target), number - 1)->attgenerated)
 		ereport(ERROR, (errcode(ERRCODE_INVALID_PARAMETER_VALUE),
@@ -577,13 +579,6 @@ check_owner(const JobSpec *spec, Relation relation, const char *function)
 								  job_spec_target_list(spec), GetUserNameFromId(owner, false))));
 }
 
-bool
-job_has_queueing_name(const char *function)
-{
-	return function &&
-		   (strcmp(function, "qwen_enqueue_trigger") == 0 || strcmp(function, "qwen_enqueue_embed_trigger") == 0);
-}
-
 JobSpec *
 job_spec_of_trigger(Relation relation, const Trigger *trigger, const AttrNumber *key_numbers, int n_keys,
 					MemoryContext parent)
@@ -604,17 +599,13 @@ job_spec_of_trigger(Relation relation, const Trigger *trigger, const AttrNumber 
 	spec->trigger_number = trigger->tgoid;
 	spec->trigger_arguments = join_arguments(trigger);
 	spec->max_attempts = JOB_DEFAULT_ATTEMPTS;
-	if (trigger->tgnargs < 2)
-		ereport(ERROR, (errcode(ERRCODE_INVALID_PARAMETER_VALUE),
-						errmsg("%s takes 2 or more arguments, not %d", function, trigger->tgnargs),
-						errhint("EXECUTE FUNCTION %s('target column', 'template with {column}', 'name=value', ...)",
-								function)));
+	trigger_check_arguments(trigger_use_of(spec->asked_by), trigger->tgnargs);
 	spec->targets = job_read_targets(relation, trigger->tgargs[0], &spec->n_targets);
 	spec->prompt = pstrdup(trigger->tgargs[1]);
 	read_options(spec, function, trigger);
 	job_check_relation(relation, "target");
 	for (int i = 0; i < spec->n_targets; i++)
-		job_check_target(relation, spec->targets[i], spec->takes_row ? NULL : spec->function);
+		job_check_target(relation, spec->targets[i], spec->takes_row ? NULL : spec->function, true);
 	/* types that have no form are refused */
 	if (spec->takes_row)
 		(void) type_schema(get_rel_type_id(spec->target), -1, job_spec_targets(spec));

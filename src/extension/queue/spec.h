@@ -95,9 +95,6 @@ extern void job_check_relation(Relation relation, const char *what);
 /* The columns of a table's primary key as keys of spec; false: it has none that counts. */
 extern bool job_spec_keys_of(JobSpec *spec, Relation relation);
 
-/* Do the functions that queue rows have such a name? */
-extern bool job_has_queueing_name(const char *function);
-
 /*
  * The spec of a trigger of a table in a context of its own below parent; raises what is wrong with its arguments.
  * key_numbers: the columns by which rows were queued, or NULL for the primary key as it is now. The trigger is not one

@@ -69,12 +69,20 @@ is_owners(Oid table, Oid owner)
 	return found == owner || superuser_arg(found);
 }
 
+const TriggerUse *
+job_store_use_of(const JobStore *store, Oid function)
+{
+	const TriggerUse *use = trigger_use_of(get_func_name(function));
+
+	return use && get_func_namespace(function) == store->schema ? use : NULL;
+}
+
 bool
 job_store_queues(const JobStore *store, Oid function)
 {
-	const char *name = get_func_name(function);
+	const TriggerUse *use = job_store_use_of(store, function);
 
-	return job_has_queueing_name(name) && get_func_namespace(function) == store->schema;
+	return use && use->queues;
 }
 
 bool

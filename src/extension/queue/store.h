@@ -5,6 +5,7 @@
 #define QWEN_STORE_H
 
 #include "spec.h"
+#include "trigger_use.h"
 
 /* The extension's schema and tables; false: the extension is not there (any more). */
 typedef struct JobStore
@@ -16,6 +17,9 @@ typedef struct JobStore
 } JobStore;
 
 extern bool job_store_find(JobStore *store);
+
+/* How a function is used as a trigger; NULL: it is none of ours. */
+extern const TriggerUse *job_store_use_of(const JobStore *store, Oid function);
 
 /* Is it one of the two functions of ours that queue a row, as triggers? */
 extern bool job_store_queues(const JobStore *store, Oid function);

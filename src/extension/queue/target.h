@@ -8,8 +8,9 @@
 
 #include "utils/relcache.h"
 
-/* A target column must be there and take what the function gives; NULL: a value of its own type. */
-extern void job_check_target(Relation target, const char *column, const ModelFunction *function);
+/* A target column must be there and take what the function gives; NULL: a value of its own type. of_trigger: a
+ * trigger's argument names it. */
+extern void job_check_target(Relation target, const char *column, const ModelFunction *function, bool of_trigger);
 
 /*
  * The columns of a table that a trigger's argument names: one, or several in the form of an array, '{a,"b c"}'. A name

@@ -412,7 +412,7 @@ note_error(JobWorker *worker, Write *write, int i, const ErrorData *error)
 
 	if (job_error_passes(error) && ++row->n_conflicts < MAX_CONFLICTS)
 	{
-		write->trouble = error->message;
+		write->trouble = job_error_words(error);
 		write->outcomes[i] = OUTCOME_LATER;
 		return;
 	}
@@ -454,7 +454,7 @@ write_answers(JobWorker *worker, const JobStore *store, Write *write)
 		return;
 	}
 	if (is_of_job(write->spec, error))
-		job_rows_fail(worker, write->spec, error->message);
+		job_rows_fail(worker, write->spec, job_error_words(error));
 	if (error->sqlerrcode == ERRCODE_LOCK_NOT_AVAILABLE)
 		write->trouble = error->message;
 	if (write->spec->failure[0] || error->sqlerrcode == ERRCODE_LOCK_NOT_AVAILABLE)

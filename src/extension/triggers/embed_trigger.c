@@ -13,29 +13,12 @@
 #include "catalog/pg_type.h"
 #include "commands/trigger.h"
 #include "executor/spi.h"
+#include "trigger_call.h"
 #include "trigger_values.h"
 #include "utils/builtins.h"
 #include "utils/rel.h"
 
 #define NAME "qwen_embed_trigger"
-
-static void
-check_use(FunctionCallInfo fcinfo)
-{
-	const TriggerData *data = (TriggerData *) fcinfo->context;
-
-	require_preloaded();
-	if (!CALLED_AS_TRIGGER(fcinfo))
-		ereport(ERROR, (errcode(ERRCODE_INVALID_PARAMETER_VALUE), errmsg(NAME " must be called as a trigger")));
-	if (!TRIGGER_FIRED_BEFORE(data->tg_event) || !TRIGGER_FIRED_FOR_ROW(data->tg_event) ||
-		!(TRIGGER_FIRED_BY_INSERT(data->tg_event) || TRIGGER_FIRED_BY_UPDATE(data->tg_event)))
-		ereport(ERROR, (errcode(ERRCODE_INVALID_PARAMETER_VALUE),
-						errmsg(NAME " must be a BEFORE INSERT OR UPDATE trigger FOR EACH ROW")));
-	if (data->tg_trigger->tgnargs < 2)
-		ereport(ERROR, (errcode(ERRCODE_INVALID_PARAMETER_VALUE),
-						errmsg(NAME " takes 2 or more arguments, not %d", data->tg_trigger->tgnargs),
-						errhint("EXECUTE FUNCTION " NAME "('source column', 'target column', 'name=value', ...)")));
-}
 
 /* The number of the source column, which is of a type of text. */
 static int
@@ -47,7 +30,8 @@ source_column(Relation relation, const char *name)
 
 	if (column <= 0)
 		ereport(ERROR, (errcode(ERRCODE_INVALID_PARAMETER_VALUE),
-						errmsg(NAME ": table \"%s\" has no column \"%s\"", RelationGetRelationName(relation), name)));
+						errmsg(NAME ": table \"%s\" has no column \"%s\"", RelationGetRelationName(relation), name),
+						trigger_column_hint()));
 	if (!is_text_type(type))
 		ereport(ERROR, (errcode(ERRCODE_INVALID_PARAMETER_VALUE),
 						errmsg(NAME ": column \"%s\" of table \"%s\" is not of type text or varchar", name,
@@ -80,9 +64,9 @@ read_options(const Trigger *trigger, FunctionCallInfo call)
 	}
 }
 
-QWEN_FUNCTION(qwen_embed_trigger, 0, 0)
+static Datum
+embed_row(FunctionCallInfo fcinfo, TriggerData *data)
 {
-	TriggerData *data = (TriggerData *) fcinfo->context;
 	LOCAL_FCINFO(call, 5);
 	int source, target;
 	TupleDesc columns;
@@ -90,10 +74,9 @@ QWEN_FUNCTION(qwen_embed_trigger, 0, 0)
 	Datum value;
 	bool is_null;
 
-	check_use(fcinfo);
 	columns = RelationGetDescr(data->tg_relation);
 	source = source_column(data->tg_relation, data->tg_trigger->tgargs[0]);
-	job_check_target(data->tg_relation, data->tg_trigger->tgargs[1], &embed_function);
+	job_check_target(data->tg_relation, data->tg_trigger->tgargs[1], &embed_function, true);
 	target = SPI_fnumber(columns, data->tg_trigger->tgargs[1]);
 	InitFunctionCallInfoData(*call, NULL, 5, InvalidOid, NULL, NULL);
 	for (int i = 0; i < 5; i++)
@@ -113,4 +96,9 @@ QWEN_FUNCTION(qwen_embed_trigger, 0, 0)
 	is_null = call->isnull;
 	value = assign_value(TupleDescAttr(columns, target - 1), FLOAT4ARRAYOID, value, &is_null);
 	return PointerGetDatum(heap_modify_tuple_by_cols(row, columns, 1, &target, &value, &is_null));
+}
+
+QWEN_FUNCTION(qwen_embed_trigger, 0, 0)
+{
+	return trigger_call(fcinfo, NAME, embed_row);
 }

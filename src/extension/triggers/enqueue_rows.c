@@ -24,6 +24,7 @@
 #include "optimizer/optimizer.h"
 #include "rewrite/prs2lock.h"
 #include "rewrite/rewriteManip.h"
+#include "trigger_call.h"
 #include "trigger_values.h"
 #include "utils/acl.h"
 #include "utils/lsyscache.h"
@@ -41,6 +42,7 @@ typedef struct Pass
 	bool is_computed; /* a source is what a column of the prompt is computed from, and not that column */
 	ExprState *when;  /* NULL: all rows */
 	const char *function;
+	ErrorContextCallback context; /* since begin_pass */
 } Pass;
 
 /* Does an expression ask for a row's version of before an update? */
@@ -84,6 +86,7 @@ begin_pass(Pass *pass, Relation relation, Trigger *trigger, EState *state)
 	pass->data.tg_relation = relation;
 	pass->data.tg_trigger = trigger;
 	pass->function = get_func_name(trigger->tgfoid);
+	trigger_name_errors(&pass->context, &pass->data);
 	pass->entries = job_entries_of(&pass->data, pass->function);
 	foreach (cell, pass->entries->prompt_columns)
 	{
@@ -188,6 +191,7 @@ enqueue_table(Oid table, const char *name, int *n_triggers)
 		state = CreateExecutorState();
 		begin_pass(pass, relation, trigger, state);
 		n += run_pass(pass, state);
+		error_context_stack = pass->context.previous;
 		FreeExecutorState(state);
 	}
 	table_close(relation, NoLock);

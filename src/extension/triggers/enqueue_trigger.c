@@ -17,6 +17,7 @@
 #include "access/htup_details.h"
 #include "commands/trigger.h"
 #include "executor/spi.h"
+#include "trigger_call.h"
 #include "trigger_values.h"
 #include "utils/memutils.h"
 #include "utils/rel.h"
@@ -29,20 +30,6 @@ typedef struct Enqueue
 	int n_sources, sources[MaxHeapAttributeNumber];
 	int64 first_moved; /* the first row that this statement queued again under a new key; 0: none */
 } Enqueue;
-
-static void
-check_use(FunctionCallInfo fcinfo, const char *function)
-{
-	const TriggerData *data = (TriggerData *) fcinfo->context;
-
-	require_preloaded();
-	if (!CALLED_AS_TRIGGER(fcinfo))
-		ereport(ERROR, (errcode(ERRCODE_INVALID_PARAMETER_VALUE), errmsg("%s must be called as a trigger", function)));
-	if (!TRIGGER_FIRED_AFTER(data->tg_event) || !TRIGGER_FIRED_FOR_ROW(data->tg_event) ||
-		!(TRIGGER_FIRED_BY_INSERT(data->tg_event) || TRIGGER_FIRED_BY_UPDATE(data->tg_event)))
-		ereport(ERROR, (errcode(ERRCODE_INVALID_PARAMETER_VALUE),
-						errmsg("%s must be an AFTER INSERT OR UPDATE trigger FOR EACH ROW", function)));
-}
 
 /* Check everything about the trigger, and keep what its rows need. */
 static Enqueue *
@@ -136,9 +123,8 @@ take_back_kept(const JobEntries *entries, const TriggerData *data, char *const *
 }
 
 static Datum
-enqueue_row(FunctionCallInfo fcinfo, const char *function)
+enqueue_row(FunctionCallInfo fcinfo, TriggerData *data, const char *function)
 {
-	const TriggerData *data = (TriggerData *) fcinfo->context;
 	Enqueue *enqueue;
 	const JobEntries *entries;
 	TupleDesc columns;
@@ -147,7 +133,6 @@ enqueue_row(FunctionCallInfo fcinfo, const char *function)
 	Work work;
 	int64 id;
 
-	check_use(fcinfo, function);
 	enqueue = fcinfo->flinfo->fn_extra;
 	if (!enqueue || enqueue->entries->relation != RelationGetRelid(data->tg_relation))
 	{
@@ -185,12 +170,24 @@ enqueue_row(FunctionCallInfo fcinfo, const char *function)
 	return PointerGetDatum(NULL);
 }
 
+static Datum
+enqueue_chat(FunctionCallInfo fcinfo, TriggerData *data)
+{
+	return enqueue_row(fcinfo, data, "qwen_enqueue_trigger");
+}
+
+static Datum
+enqueue_embed(FunctionCallInfo fcinfo, TriggerData *data)
+{
+	return enqueue_row(fcinfo, data, "qwen_enqueue_embed_trigger");
+}
+
 QWEN_FUNCTION(qwen_enqueue_trigger, 0, 0)
 {
-	return enqueue_row(fcinfo, "qwen_enqueue_trigger");
+	return trigger_call(fcinfo, "qwen_enqueue_trigger", enqueue_chat);
 }
 
 QWEN_FUNCTION(qwen_enqueue_embed_trigger, 0, 0)
 {
-	return enqueue_row(fcinfo, "qwen_enqueue_embed_trigger");
+	return trigger_call(fcinfo, "qwen_enqueue_embed_trigger", enqueue_embed);
 }

@@ -16,29 +16,12 @@
 #include "commands/trigger.h"
 #include "executor/executor.h"
 #include "executor/spi.h"
+#include "trigger_call.h"
 #include "trigger_values.h"
 #include "utils/builtins.h"
 #include "utils/rel.h"
 
 #define NAME "qwen_extract_trigger"
-
-static void
-check_use(FunctionCallInfo fcinfo)
-{
-	const TriggerData *data = (TriggerData *) fcinfo->context;
-
-	if (!CALLED_AS_TRIGGER(fcinfo))
-		ereport(ERROR, (errcode(ERRCODE_INVALID_PARAMETER_VALUE), errmsg(NAME " must be called as a trigger")));
-	if (!TRIGGER_FIRED_BEFORE(data->tg_event) || !TRIGGER_FIRED_FOR_ROW(data->tg_event) ||
-		!(TRIGGER_FIRED_BY_INSERT(data->tg_event) || TRIGGER_FIRED_BY_UPDATE(data->tg_event)))
-		ereport(ERROR, (errcode(ERRCODE_INVALID_PARAMETER_VALUE),
-						errmsg(NAME " must be a BEFORE INSERT OR UPDATE trigger FOR EACH ROW")));
-	if (data->tg_trigger->tgnargs < 2)
-		ereport(ERROR, (errcode(ERRCODE_INVALID_PARAMETER_VALUE),
-						errmsg(NAME " takes 2 or more arguments, not %d", data->tg_trigger->tgnargs),
-						errhint("EXECUTE FUNCTION " NAME
-								"('source column', 'target column' or '{target,columns}', 'name=value', ...)")));
-}
 
 /* The number of the source column, which is of a type of text. */
 static int
@@ -49,7 +32,8 @@ source_column(Relation relation, const char *name)
 
 	if (column <= 0)
 		ereport(ERROR, (errcode(ERRCODE_INVALID_PARAMETER_VALUE),
-						errmsg(NAME ": table \"%s\" has no column \"%s\"", RelationGetRelationName(relation), name)));
+						errmsg(NAME ": table \"%s\" has no column \"%s\"", RelationGetRelationName(relation), name),
+						trigger_column_hint()));
 	if (!is_text_type(TupleDescAttr(columns, column - 1)->atttypid))
 		ereport(ERROR, (errcode(ERRCODE_INVALID_PARAMETER_VALUE),
 						errmsg(NAME ": column \"%s\" of table \"%s\" is not of type text or varchar", name,
@@ -74,7 +58,7 @@ target_columns(Relation relation, const char *argument, int source)
 	targets.numbers = palloc(sizeof *targets.numbers * targets.n);
 	for (int i = 0; i < targets.n; i++)
 	{
-		job_check_target(relation, targets.names[i], NULL);
+		job_check_target(relation, targets.names[i], NULL, true);
 		targets.numbers[i] = SPI_fnumber(RelationGetDescr(relation), targets.names[i]);
 		if (targets.numbers[i] == source)
 			ereport(ERROR, (errcode(ERRCODE_INVALID_PARAMETER_VALUE),
@@ -124,9 +108,9 @@ with_columns(HeapTuple row, TupleDesc columns, const Targets *targets, HeapTuple
 	return heap_modify_tuple_by_cols(row, columns, targets->n, targets->numbers, values, nulls);
 }
 
-QWEN_FUNCTION(qwen_extract_trigger, 0, 0)
+static Datum
+extract_row_of(FunctionCallInfo fcinfo, TriggerData *data)
 {
-	TriggerData *data = (TriggerData *) fcinfo->context;
 	Targets targets, wanted, emptied;
 	HeapTupleHeader answer = NULL;
 	NullableDatum *tail;
@@ -136,8 +120,6 @@ QWEN_FUNCTION(qwen_extract_trigger, 0, 0)
 	int source;
 	bool is_null;
 
-	require_preloaded();
-	check_use(fcinfo);
 	columns = RelationGetDescr(data->tg_relation);
 	source = source_column(data->tg_relation, data->tg_trigger->tgargs[0]);
 	targets = target_columns(data->tg_relation, data->tg_trigger->tgargs[1], source);
@@ -159,4 +141,9 @@ QWEN_FUNCTION(qwen_extract_trigger, 0, 0)
 	}
 	row = with_columns(row, columns, &emptied, NULL);
 	return PointerGetDatum(with_columns(row, columns, &wanted, answer));
+}
+
+QWEN_FUNCTION(qwen_extract_trigger, 0, 0)
+{
+	return trigger_call(fcinfo, NAME, extract_row_of);
 }

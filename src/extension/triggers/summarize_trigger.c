@@ -8,10 +8,12 @@
 #include "../core/shared_memory.h"
 #include "../core/texts.h"
 #include "../functions/functions.h"
+#include "../queue/queue.h"
 #include "access/htup_details.h"
 #include "catalog/pg_type.h"
 #include "commands/trigger.h"
 #include "executor/spi.h"
+#include "trigger_call.h"
 #include "trigger_values.h"
 #include "utils/builtins.h"
 #include "utils/rel.h"
@@ -25,33 +27,14 @@ text_column(TupleDesc descriptor, const char *name, const char *table)
 
 	if (column <= 0)
 		ereport(ERROR, (errcode(ERRCODE_INVALID_PARAMETER_VALUE),
-						errmsg("qwen_summarize_trigger: table \"%s\" has no column \"%s\"", table, name)));
+						errmsg("qwen_summarize_trigger: table \"%s\" has no column \"%s\"", table, name),
+						trigger_column_hint()));
 	type = TupleDescAttr(descriptor, column - 1)->atttypid;
 	if (!is_text_type(type))
 		ereport(ERROR, (errcode(ERRCODE_INVALID_PARAMETER_VALUE),
 						errmsg("qwen_summarize_trigger: column \"%s\" of table \"%s\" is not of type text or varchar",
 							   name, table)));
 	return column;
-}
-
-static void
-check_use(FunctionCallInfo fcinfo)
-{
-	TriggerData *data = (TriggerData *) fcinfo->context;
-
-	if (!CALLED_AS_TRIGGER(fcinfo))
-		ereport(ERROR, (errcode(ERRCODE_INVALID_PARAMETER_VALUE),
-						errmsg("qwen_summarize_trigger must be called as a trigger")));
-	if (!TRIGGER_FIRED_BEFORE(data->tg_event) || !TRIGGER_FIRED_FOR_ROW(data->tg_event) ||
-		!(TRIGGER_FIRED_BY_INSERT(data->tg_event) || TRIGGER_FIRED_BY_UPDATE(data->tg_event)))
-		ereport(ERROR, (errcode(ERRCODE_INVALID_PARAMETER_VALUE),
-						errmsg("qwen_summarize_trigger must be a BEFORE INSERT OR UPDATE trigger FOR EACH ROW")));
-	if (data->tg_trigger->tgnargs < 2)
-		ereport(ERROR,
-				(errcode(ERRCODE_INVALID_PARAMETER_VALUE),
-				 errmsg("qwen_summarize_trigger takes 2 or more arguments, not %d", data->tg_trigger->tgnargs),
-				 errhint("EXECUTE FUNCTION qwen_summarize_trigger('source column', 'target column', 'max words', "
-						 "'name=value', ...)")));
 }
 
 /* The third argument, a number in words. */
@@ -107,9 +90,9 @@ make_summary(void *argument)
 	wanted->summary = summarize(wanted->input, wanted->max_words, wanted->tail);
 }
 
-QWEN_FUNCTION(qwen_summarize_trigger, 0, 0)
+static Datum
+summarize_row(FunctionCallInfo fcinfo, TriggerData *data)
 {
-	TriggerData *data = (TriggerData *) fcinfo->context;
 	int source, target, max_words;
 	TupleDesc descriptor;
 	HeapTuple row;
@@ -118,8 +101,6 @@ QWEN_FUNCTION(qwen_summarize_trigger, 0, 0)
 	Datum value;
 	bool is_null;
 
-	require_preloaded();
-	check_use(fcinfo);
 	descriptor = RelationGetDescr(data->tg_relation);
 	table = RelationGetRelationName(data->tg_relation);
 	source = text_column(descriptor, data->tg_trigger->tgargs[0], table);
@@ -145,4 +126,9 @@ QWEN_FUNCTION(qwen_summarize_trigger, 0, 0)
 	}
 	value = assign_value(column, TEXTOID, value, &is_null);
 	return PointerGetDatum(heap_modify_tuple_by_cols(row, descriptor, 1, &target, &value, &is_null));
+}
+
+QWEN_FUNCTION(qwen_summarize_trigger, 0, 0)
+{
+	return trigger_call(fcinfo, "qwen_summarize_trigger", summarize_row);
 }
