@@ -162,7 +162,7 @@ def nothing_but(folder, *names):
 
 def test_a_file_arrives_whole_and_is_not_fetched_twice(server, tmp_path):
     status, said = run(server, tmp_path, "/good/m.gguf")
-    assert status == 0 and SHA256 in said and "qwen.models = 'm=m.gguf'" in said
+    assert status == 0 and SHA256 in said and "qwen.models = 'm=m.gguf'" in said and "qwen_check_model('m.gguf')" in said
     assert (tmp_path / "m.gguf").read_bytes() == CONTENT
     nothing_but(tmp_path, "m.gguf")
     asked = len(server.asked)
@@ -219,7 +219,7 @@ def test_lengths_that_lie_leave_no_file(server, tmp_path, kind):
 def test_room_is_looked_for_before_the_first_byte(server, tmp_path):
     status, said = run(server, tmp_path, "/huge/m.gguf")
     assert status == 1 and "are needed" in said and "make room" in said
-    assert (tmp_path / "m.gguf.part").stat().st_size == 0
+    nothing_but(tmp_path)
 
 
 @pytest.mark.parametrize("path, arguments, message", [
@@ -271,7 +271,35 @@ def test_all_parts_of_a_split_file_come(server, tmp_path):
 def test_where_nothing_is_fetched_from(server, tmp_path, path, message):
     status, said = run(server, tmp_path, path)
     assert status == 1 and message in said
-    assert [name for name in os.listdir(tmp_path) if not name.startswith("m.gguf.part")] == []
+    nothing_but(tmp_path)
+
+
+def test_what_has_arrived_stays_and_what_is_empty_does_not(server, tmp_path):
+    """An empty .part of mode 600 lay in the directory after a 404."""
+    for path, left in (("/missing/m.gguf", []), ("/chunks/m.gguf", []), ("/short/m.gguf", ["m.gguf.part", "m.gguf.part.etag"])):
+        status, said = run(server, tmp_path, path, "--tries", "1")
+        assert status == 1 and ("stay in" in said) == bool(left)
+        nothing_but(tmp_path, *left)
+
+
+@pytest.mark.parametrize("path", ["file:///srv/my%20model.gguf", "/srv/my model.gguf", "./my model.gguf"])
+def test_a_file_that_is_here_is_copied(tmp_path, path):
+    done = subprocess.run([sys.executable, PROGRAM, path, "--directory", str(tmp_path)], capture_output=True, text=True, check=False)
+    place = "." if path.startswith(".") else "/srv"
+    assert done.returncode == 1 and f"install -o postgres -m 644 '{place}/my model.gguf' {tmp_path}/" in done.stderr
+    nothing_but(tmp_path)
+
+
+@pytest.mark.parametrize("name", ["it's.gguf", "a,b.gguf", "a{context=1}.gguf", "a\\b.gguf", " a.gguf"])
+def test_a_name_that_breaks_the_setting_is_refused(server, tmp_path, name):
+    """The last line is pasted into postgresql.conf."""
+    status, said = run(server, tmp_path, "/good/" + urllib.parse.quote(name))
+    assert status == 1 and "cannot stand in qwen.models" in said and "--as" in said
+    nothing_but(tmp_path)
+    assert run(server, tmp_path, "/good/" + urllib.parse.quote(name), "--as", "a.gguf")[0] == 0
+    folder = tmp_path / "it's"
+    status, said = run(server, folder, "/good/m.gguf", "--as", "x" * 80 + ".gguf")
+    assert status == 0 and "it''s', qwen.models = '" + "x" * 63 + "=" in said
 
 
 @pytest.mark.parametrize("path, message", [
@@ -280,7 +308,7 @@ def test_where_nothing_is_fetched_from(server, tmp_path, path, message):
     (f"/says-length/{'9' * 5000}/m.gguf", "are needed"),
     (f"/says-length/{'9' * 400}/m.gguf", "are needed"),
     ("/says-range/m.gguf", "another part"),
-    ("/chunks/m.gguf", "have arrived"),
+    ("/chunks/m.gguf", "nothing has arrived"),
     ("/to/https:%2F%2F[bad/m.gguf", "no address that can be fetched"),
     ("/to/https:%2F%2Fmodels.invalid:999999/m.gguf", "no address that can be fetched"),
     ("/to/https:%2F%2Fmodels.invalid:abc/m.gguf", "no address that can be fetched"),
@@ -316,7 +344,8 @@ def test_nobody_at_the_other_end(tmp_path):
             server_port = port
 
         status, said = run(Nobody, tmp_path, "/good/m.gguf", "--tries", "2")
-    assert status == 1 and "Connection refused" in said and "the same command goes on" in said
+    assert status == 1 and "Connection refused" in said and "nothing has arrived" in said
+    nothing_but(tmp_path)
 
 
 def test_a_certificate_that_nobody_vouches_for_is_refused(tmp_path):
