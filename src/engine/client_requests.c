@@ -13,7 +13,9 @@
 #include "prompt.h"
 #include "replies.h"
 
-#define TOO_LONG_HINT "Send less text: qwen_chunk cuts it into parts, and qwen_summarize takes texts of any length."
+#define TOO_LONG_HINT                                                                                                  \
+	"Send less: fewer labels, examples or messages, or less text, which qwen_chunk cuts into parts. qwen_summarize "   \
+	"takes texts of any length."
 #define NO_CACHE_HINT                                                                                                  \
 	"Give a smaller max_tokens or less text (qwen_chunk cuts it into parts), or raise qwen.kv_cache_size and restart " \
 	"the server."

@@ -109,8 +109,10 @@ constraint_init(Constraint *constraint, const Workplace *place, const Request *m
 	constraint->n_closing = message->options.given & OPTION_THINKING_BUDGET ? BUDGET_TOKENS : CLOSING_TOKENS;
 	n_needed = constraint->n_shortest + (end.in_thinking ? constraint->n_closing : 0);
 	if (n_needed > n_behind && !constraint->may_be_free)
-		return status_error(STATUS_TOO_LONG, "%s: " CONSTRAINT_NO_ROOM " has %u tokens%s, but there is room for %u",
-							constraint->subject, n_needed, end.in_thinking ? " behind the thinking" : "", n_behind);
+		/* whose form it is, of an argument or of the function itself, is not known here */
+		return status_error(STATUS_TOO_LONG, "%s" CONSTRAINT_NO_ROOM " has %u tokens%s, but there is room for %u",
+							format_calls(format) ? "tools: " : "", n_needed,
+							end.in_thinking ? " behind the thinking" : "", n_behind);
 	return status_ok();
 }
 

@@ -75,7 +75,7 @@ def test_a_form_without_room_asks_for_more_tokens(house):
     for sql in ("qwen_redact('The text is longer.', '{a}', max_tokens => 1)",
                 "qwen_chat('x', max_tokens => 2, response_format => '{\"type\": \"array\", \"items\": {\"type\": \"integer\"}, \"minItems\": 9}')"):
         code, message, _, hint = refused(house, f"SELECT {sql}")
-        assert code == "54000" and "the shortest answer has" in message and "max_tokens" in hint and "qwen_chunk" not in hint, (message, hint)
+        assert code == "54000" and message.startswith("the shortest answer has") and "max_tokens" in hint and "qwen_chunk" not in hint, (message, hint)
 
 
 def test_a_default_that_is_no_model_is_named(house):
@@ -84,6 +84,25 @@ def test_a_default_that_is_no_model_is_named(house):
         code, message, _, hint = refused(house, f"SET {setting} = 'nobody'; SELECT {call}")
         assert (code, message) == ("42704", 'model "nobody" is not loaded') and hint.startswith(f"{setting} names it"), (message, hint)
     assert "default" not in refused(house, "SELECT qwen_chat('x', model => 'nobody')")[3]
+    # an empty name, and one that is too long, are told as any other
+    for name in ("nobody", "", "n" * 64):
+        for call in ("qwen_chat('x', model => %s)", "qwen_embed('x', model => %s)", "qwen_count_tokens('x', model => %s)"):
+            _, message, detail, hint = refused(house, "SELECT " + call % f"'{name}'")
+            assert message == f'model "{name}" is not loaded' and detail.startswith("Loaded models: ") and "qwen_load_model" in hint, (name, call)
+
+
+def test_a_default_that_is_no_model_degrades_health(house):
+    """Each call without a model fails with it, so a session that asks is told."""
+    checks = "SELECT message FROM qwen_health_checks WHERE name = 'defaults' AND status = 'degraded'"
+    assert house.query(checks) == []
+    assert house.query(f"SET qwen.default_model = 'nobody'; SET qwen.default_rerank_model = 'none'; {checks}") == [
+        ('qwen.default_model is "nobody", which is not loaded; qwen.default_rerank_model is "none", which is not loaded',)]
+    assert house.query(f"SET qwen.default_model = '{house.value('SELECT name FROM qwen_models LIMIT 1')}'; {checks}") == []
+
+
+def test_too_many_labels_are_told_to_be_fewer(house):
+    code, _, _, hint = refused(house, "SELECT qwen_classify('x', (SELECT array_agg('label' || i) FROM generate_series(1, 5000) i))")
+    assert code == "54000" and "fewer labels" in hint
 
 
 def test_an_argument_among_the_options_is_told_to_be_one(house):
@@ -257,13 +276,14 @@ def test_every_function_names_the_privilege_that_it_is_of(house):
     assert len(calls) > 20 and {"use", "monitor", "admin", "owner"} == {privilege for _, privilege, _ in calls}
     for name, privilege, call in calls:
         code, _, _, hint = refused(house, call, user="stranger")
-        said = hint.split("'")[-2] if hint else "owner"
+        said = "owner" if not hint or "for the owner of the extension" in hint else hint.split("'")[-2]
         assert (code, said) == ("42501", privilege), (name, hint)
 
 
 def test_other_rights_have_no_such_hint(house):
     house.query("CREATE FUNCTION qwen_mine() RETURNS int LANGUAGE sql AS 'SELECT 1'; REVOKE ALL ON FUNCTION qwen_mine() FROM PUBLIC")
-    assert refused(house, "SELECT qwen_revoke('boss', 'use')", user="stranger")[3] == ""
+    for call in ("qwen_revoke('boss', 'use')", "qwen_grant('boss', 'use')"):
+        assert refused(house, f"SELECT {call}", user="stranger")[3] == "It is for the owner of the extension and superusers."
     assert refused(house, "SELECT * FROM qwen_job_table", user="stranger")[3] == ""
     house.query("DROP FUNCTION qwen_mine()")
 

@@ -96,6 +96,9 @@ def test_only_for_the_owner(server):
     with pytest.raises(psycopg2.Error) as failure:
         server.query("SELECT qwen_enqueue(0)")
     assert failure.value.pgcode == "42P01"
+    with pytest.raises(psycopg2.Error) as failure:
+        server.query("SELECT qwen_enqueue(NULL)")
+    assert failure.value.pgcode == "22023" and "relation must not be null" in str(failure.value)
     for sql in ("SELECT qwen_enqueue(NULL)", "SELECT qwen_enqueue('pg_class')", "SELECT qwen_enqueue('pg_stat_activity')", "SELECT qwen_enqueue('pg_class_oid_index')"):
         with pytest.raises(psycopg2.Error):
             if server.query(sql) == [(None,)]:

@@ -70,7 +70,7 @@ RESET ROLE;
 SELECT qwen_set_limit('limit_b', max_tokens => 3) \g /dev/null
 SET ROLE limit_b;
 SELECT matches(refusal($$SELECT qwen_generate('x', max_tokens => 4)$$),
-	'^53400\|a request of role "limit_b" asks for more than its limit of max_tokens allows\|Limit max_tokens: 0 used, 4 asked for, 3 allowed\.\|Ask for at most 3 tokens with max_tokens\.$', 'a longer answer is refused');
+	'^53400\|a request of role "limit_b" asks for more than its limit of max_tokens allows\|Limit max_tokens: 4 asked for, 3 allowed\.\|Ask for at most 3 tokens with max_tokens\.$', 'a longer answer is refused');
 SELECT is((qwen_chat_full('Tell me a story.')).completion_tokens, 3, 'who asks for no length gets the longest that is allowed');
 SELECT is((qwen_chat_full('Tell me a story.')).finish_reason, 'length', 'which the finish reason shows');
 RESET ROLE;

@@ -3,8 +3,10 @@
  */
 #include "call_options.h"
 
+#include "../client/client.h"
 #include "../core/errors.h"
 #include "../core/settings.h"
+#include "../core/shared_memory.h"
 #include "../core/texts.h"
 #include "../limits/limits.h"
 #include "catalog/pg_type.h"
@@ -54,8 +56,10 @@ options_set_model(Request *request, text *name, const char *fallback)
 		return;
 	/* cut off, it might be another model's name */
 	if (request->model.length == 0 || request->model.length > PROTOCOL_MAX_NAME_BYTES)
-		ereport(ERROR,
-				(errcode(ERRCODE_UNDEFINED_OBJECT), errmsg("model \"%s\" is not loaded", server_text(request->model))));
+	{
+		require_preloaded();
+		raise_not_loaded(pnstrdup(request->model.data, request->model.length));
+	}
 }
 
 /* An adapter's name. It may be said once. */

@@ -85,15 +85,18 @@ static void
 raise_refusal(const LimitRefusal *refusal)
 {
 	usage_count_rejected(refusal);
-	ereport(ERROR, (errcode(ERRCODE_CONFIGURATION_LIMIT_EXCEEDED),
-					refusal->frees_in_us == FREES_NEVER
-						? errmsg("a request of role \"%s\" asks for more than its limit of %s allows",
-								 role_name(refusal->role), limit_names[refusal->kind])
-						: errmsg("role \"%s\" has reached its limit of %s", role_name(refusal->role),
-								 limit_names[refusal->kind]),
-					errdetail("Limit %s: %lld used, %lld asked for, %lld allowed.", limit_names[refusal->kind],
-							  (long long) refusal->used, (long long) refusal->asked, (long long) refusal->allowed),
-					errhint("%s", refusal_hint(refusal))));
+	ereport(
+		ERROR,
+		(errcode(ERRCODE_CONFIGURATION_LIMIT_EXCEEDED),
+		 refusal->frees_in_us == FREES_NEVER
+			 ? errmsg("a request of role \"%s\" asks for more than its limit of %s allows", role_name(refusal->role),
+					  limit_names[refusal->kind])
+			 : errmsg("role \"%s\" has reached its limit of %s", role_name(refusal->role), limit_names[refusal->kind]),
+		 errdetail("Limit %s: %s%lld asked for, %lld allowed.", limit_names[refusal->kind],
+				   /* of one answer nothing is used before */
+				   refusal->kind == LIMIT_MAX_TOKENS ? "" : psprintf("%lld used, ", (long long) refusal->used),
+				   (long long) refusal->asked, (long long) refusal->allowed),
+		 errhint("%s", refusal_hint(refusal))));
 }
 
 void

@@ -48,7 +48,7 @@ privilege_of_error(const ErrorData *error)
 		return NULL;
 	for (size_t i = 0; i < lengthof(others); i++)
 		if (strcmp(others[i].function, name) == 0)
-			return *others[i].privilege ? others[i].privilege : NULL;
+			return others[i].privilege;
 	return "use";
 }
 
@@ -77,8 +77,10 @@ start_hook(QueryDesc *query, int eflags)
 		if (!privilege)
 			PG_RE_THROW();
 		FlushErrorState();
-		error->hint =
-			psprintf("The extension's owner or a superuser grants it: SELECT qwen_grant('role', '%s');", privilege);
+		error->hint = *privilege
+						  ? psprintf("The extension's owner or a superuser grants it: SELECT qwen_grant('role', '%s');",
+									 privilege)
+						  : pstrdup("It is for the owner of the extension and superusers.");
 		ReThrowError(error);
 	}
 	PG_END_TRY();

@@ -210,7 +210,7 @@ check_owner(Oid table)
 
 QWEN_FUNCTION(qwen_enqueue, 1, 2)
 {
-	Oid table = PG_GETARG_OID(0);
+	Oid table = PG_ARGISNULL(0) ? InvalidOid : PG_GETARG_OID(0);
 	char *name = PG_ARGISNULL(1) ? NULL : NameStr(*PG_GETARG_NAME(1));
 	List *tables;
 	ListCell *cell;
@@ -218,6 +218,8 @@ QWEN_FUNCTION(qwen_enqueue, 1, 2)
 	int64 n = 0;
 
 	require_preloaded();
+	if (PG_ARGISNULL(0))
+		ereport(ERROR, (errcode(ERRCODE_INVALID_PARAMETER_VALUE), errmsg("relation must not be null")));
 	check_owner(table);
 	tables = find_all_inheritors(table, RowExclusiveLock, NULL);
 	foreach (cell, tables)

@@ -234,6 +234,24 @@ check_drafts(const QwenShared *shared, StringInfo checks, Health *worst)
 				  : NULL);
 }
 
+/* Models of calls that name none, as this session has them set, of which nothing is known: each such call fails. */
+static void
+check_defaults(const QwenShared *shared, StringInfo checks, Health *worst)
+{
+	const char *models[] = {qwen_default_model, qwen_default_embedding_model, qwen_default_rerank_model};
+	const char *settings[] = {"qwen.default_model", "qwen.default_embedding_model", "qwen.default_rerank_model"};
+	StringInfoData message;
+
+	initStringInfo(&message);
+	for (int i = 0; i < 3; i++)
+		if (*models[i] && !model_is_there(shared, models[i]))
+			appendStringInfo(&message, "%s%s is \"%s\", which is not loaded", message.len > 0 ? "; " : "", settings[i],
+							 models[i]);
+	if (message.len > 0)
+		add_check(checks, worst, "defaults", DEGRADED, message.data,
+				  "Correct it, or load that model: calls that name no model fail.");
+}
+
 static void
 check_queue(StringInfo checks, Health *worst)
 {
@@ -472,6 +490,7 @@ QWEN_FUNCTION(qwen_health, 0, 0)
 		check_models(&shared, &checks, &worst);
 		check_adapters(&shared, &checks, &worst);
 		check_drafts(&shared, &checks, &worst);
+		check_defaults(&shared, &checks, &worst);
 		check_stability(&shared, &checks, &worst);
 		check_queue(&checks, &worst);
 		check_cache(&checks, &worst);
