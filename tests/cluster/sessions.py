@@ -82,3 +82,8 @@ def is_gone(pid):
             return file.read().rsplit(")", 1)[1].split()[0] == "Z"
     except OSError:
         return True
+
+# calls of all functions that write tables
+WRITING = ("qwen_submit('t', 'b', 'pg_class', 's')", "qwen_cancel(1)", "qwen_retry(1)", "qwen_retry_table('pg_class')", "qwen_forget(1)", "qwen_forget_table('pg_class')", "qwen_enqueue('pg_class')",
+           "qwen_set_limit('pg_monitor')", "qwen_clear_limit('pg_monitor')", "qwen_allow_models('pg_monitor', NULL)", "qwen_grant('public', 'use')", "qwen_revoke('public', 'use')", "qwen_grant('pg_monitor'::regrole, 'use')",
+           "qwen_revoke('pg_monitor'::regrole, 'use')")

@@ -7,7 +7,7 @@ import subprocess
 import psycopg2
 import pytest
 from cluster import Cluster, as_server_user, wait_until
-from sessions import LONG, Background, wait_idle, wait_running
+from sessions import LONG, WRITING, Background, wait_idle, wait_running
 
 CAPITAL = "SELECT qwen_chat('What is the capital of France? Answer in one sentence.', temperature => 0)"
 
@@ -52,6 +52,11 @@ def test_everything_that_does_not_write_works_on_a_standby(pair):
     with pytest.raises(psycopg2.Error) as failure:
         standby.query("INSERT INTO news SELECT 2, qwen_chat('Hi', max_tokens => 1)")
     assert failure.value.pgcode == "25006"
+    for call in WRITING:
+        with pytest.raises(psycopg2.Error) as failure:
+            standby.query(f"SELECT {call}")
+        told = failure.value.diag
+        assert (told.sqlstate, told.message_primary, told.context) == ("25006", f"cannot execute {call.split('(')[0]}() during recovery", None)
     wait_idle(standby)
 
 

@@ -1,6 +1,7 @@
 """What views and errors say of jobs and triggers to somebody who has just begun: which cause it is, and what is to be done."""
 import psycopg2
 import pytest
+from sessions import WRITING
 
 ROWS = """CREATE TABLE {0} AS SELECT g AS id, 'row ' || g AS body, NULL::text AS answer FROM generate_series(1, {1}) g; ALTER TABLE {0} ADD PRIMARY KEY (id)"""
 
@@ -118,3 +119,10 @@ def test_a_job_says_which_trigger_refuses_its_answers(kept):
     assert kept.value("SELECT qwen_wait(%s, '60 s')", (job,)) == "failed"
     assert kept.query("SELECT error FROM qwen_dead_letters WHERE job = %s", (job,)) == [('target: table "kept" has no column "zz" (trigger "tt" of table "kept")',)]
     assert 'trigger "tt" of table "kept"' in failure_of(kept, "SELECT qwen_enqueue('kept')").context
+
+
+@pytest.mark.parametrize("call", WRITING)
+def test_what_writes_is_refused_in_a_transaction_that_may_only_read(server, call):
+    told = failure_of(server, f"BEGIN READ ONLY; SELECT {call}")
+    name = call.split("(")[0]
+    assert (told.sqlstate, told.message_primary, told.context) == ("25006", f"cannot execute {name}() in a read-only transaction", None)

@@ -1,8 +1,10 @@
 /*
- * arguments.c - the errors of functions that were passed other arguments than this library knows; see arguments.h.
+ * arguments.c - the errors of functions that were passed other arguments than this library knows, or that may not write
+ * here; see arguments.h.
  */
 #include "arguments.h"
 
+#include "miscadmin.h"
 #include "utils/lsyscache.h"
 
 /* The name that SQL knows a function by, or its symbol where it is not known. */
@@ -44,4 +46,14 @@ raise_missing_argument(FunctionCallInfo fcinfo, int argument)
 			 errmsg("the function %s was declared with %d arguments, and needs argument %d in version %s of qwen_pg",
 					name_of(fcinfo, "of qwen_pg"), PG_NARGS(), argument + 1, QWEN_VERSION),
 			 hint_update()));
+}
+
+void
+check_may_write(FunctionCallInfo fcinfo, const char *symbol)
+{
+	const char *name = psprintf("%s()", name_of(fcinfo, symbol));
+
+	/* on a standby every transaction is READ ONLY, too */
+	PreventCommandDuringRecovery(name);
+	PreventCommandIfReadOnly(name);
 }

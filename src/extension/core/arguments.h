@@ -20,6 +20,9 @@ extern void check_arguments(FunctionCallInfo fcinfo, const char *symbol, int lea
 /* Raise the same for an argument that is needed and was not passed. */
 extern void raise_missing_argument(FunctionCallInfo fcinfo, int argument) __attribute__((noreturn));
 
+/* Raise 25006 on a standby and in a READ ONLY transaction, as PostgreSQL's own functions do. */
+extern void check_may_write(FunctionCallInfo fcinfo, const char *symbol);
+
 static inline bool
 argument_is_null(FunctionCallInfo fcinfo, int argument)
 {
@@ -57,6 +60,18 @@ arguments_set(FunctionCallInfo fcinfo, const NullableDatum *arguments)
 	Datum name(PG_FUNCTION_ARGS)                                                                                       \
 	{                                                                                                                  \
 		check_arguments(fcinfo, #name, least, most);                                                                   \
+		return name##_checked(fcinfo);                                                                                 \
+	}                                                                                                                  \
+	static Datum name##_checked(PG_FUNCTION_ARGS)
+
+/* The same of a function that writes tables: in a transaction that may not, nothing of it is done. */
+#define QWEN_WRITING_FUNCTION(name, least, most)                                                                       \
+	PG_FUNCTION_INFO_V1(name);                                                                                         \
+	static Datum name##_checked(PG_FUNCTION_ARGS);                                                                     \
+	Datum name(PG_FUNCTION_ARGS)                                                                                       \
+	{                                                                                                                  \
+		check_arguments(fcinfo, #name, least, most);                                                                   \
+		check_may_write(fcinfo, #name);                                                                                \
 		return name##_checked(fcinfo);                                                                                 \
 	}                                                                                                                  \
 	static Datum name##_checked(PG_FUNCTION_ARGS)

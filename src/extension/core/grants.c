@@ -261,25 +261,25 @@ change_of_name(FunctionCallInfo fcinfo, bool is_grant)
 	change_privilege(fcinfo, privilege, role, is_grant);
 }
 
-QWEN_FUNCTION(qwen_grant, 2, 2)
+QWEN_WRITING_FUNCTION(qwen_grant, 2, 2)
 {
 	change_of_role(fcinfo, true);
 	PG_RETURN_VOID();
 }
 
-QWEN_FUNCTION(qwen_revoke, 2, 2)
+QWEN_WRITING_FUNCTION(qwen_revoke, 2, 2)
 {
 	change_of_role(fcinfo, false);
 	PG_RETURN_VOID();
 }
 
-QWEN_FUNCTION(qwen_grant_name, 2, 2)
+QWEN_WRITING_FUNCTION(qwen_grant_name, 2, 2)
 {
 	change_of_name(fcinfo, true);
 	PG_RETURN_VOID();
 }
 
-QWEN_FUNCTION(qwen_revoke_name, 2, 2)
+QWEN_WRITING_FUNCTION(qwen_revoke_name, 2, 2)
 {
 	change_of_name(fcinfo, false);
 	PG_RETURN_VOID();

@@ -266,7 +266,7 @@ check_names(ArrayType *array)
 }
 
 /* qwen_allow_models(role, models): NULL takes the role's row away. */
-QWEN_FUNCTION(qwen_allow_models, 2, 2)
+QWEN_WRITING_FUNCTION(qwen_allow_models, 2, 2)
 {
 	Oid types[2] = {OIDOID, TEXTARRAYOID};
 	Datum values[2] = {ObjectIdGetDatum(limit_role_argument(fcinfo)), (Datum) 0};

@@ -267,7 +267,7 @@ check_limits(FunctionCallInfo fcinfo)
 																  -MAX_PRIORITY, MAX_PRIORITY, PG_GETARG_INT32(6))));
 }
 
-QWEN_FUNCTION(qwen_set_limit, 1, 7)
+QWEN_WRITING_FUNCTION(qwen_set_limit, 1, 7)
 {
 	Oid types[N_LIMIT_COLUMNS] = {OIDOID, INT4OID, INT4OID, INT8OID, INT4OID, INT4OID, INT4OID};
 	Datum values[N_LIMIT_COLUMNS] = {ObjectIdGetDatum(limit_role_argument(fcinfo))};
@@ -293,7 +293,7 @@ QWEN_FUNCTION(qwen_set_limit, 1, 7)
 	PG_RETURN_VOID();
 }
 
-QWEN_FUNCTION(qwen_clear_limit, 1, 1)
+QWEN_WRITING_FUNCTION(qwen_clear_limit, 1, 1)
 {
 	Oid types[1] = {OIDOID};
 	Datum values[1] = {ObjectIdGetDatum(limit_role_argument(fcinfo))};

@@ -49,7 +49,7 @@ own_relation_argument(FunctionCallInfo fcinfo, Datum *relation)
 	return job_own_relation(DatumGetObjectId(*relation));
 }
 
-QWEN_FUNCTION(qwen_cancel, 1, 1)
+QWEN_WRITING_FUNCTION(qwen_cancel, 1, 1)
 {
 	int64 job = job_argument(fcinfo);
 	Oid type = INT8OID, owner;
@@ -77,7 +77,7 @@ QWEN_FUNCTION(qwen_cancel, 1, 1)
 	PG_RETURN_BOOL(!ended);
 }
 
-QWEN_FUNCTION(qwen_retry, 1, 1)
+QWEN_WRITING_FUNCTION(qwen_retry, 1, 1)
 {
 	int64 job = job_argument(fcinfo), n;
 	Oid type = INT8OID, owner;
@@ -104,7 +104,7 @@ QWEN_FUNCTION(qwen_retry, 1, 1)
 	PG_RETURN_INT64(n);
 }
 
-QWEN_FUNCTION(qwen_retry_table, 1, 1)
+QWEN_WRITING_FUNCTION(qwen_retry_table, 1, 1)
 {
 	Oid type = OIDOID, owner;
 	Datum relation;
@@ -126,7 +126,7 @@ QWEN_FUNCTION(qwen_retry_table, 1, 1)
 	PG_RETURN_INT64(n);
 }
 
-QWEN_FUNCTION(qwen_forget, 1, 1)
+QWEN_WRITING_FUNCTION(qwen_forget, 1, 1)
 {
 	Oid type = INT8OID;
 	JobStore store;
@@ -153,7 +153,7 @@ QWEN_FUNCTION(qwen_forget, 1, 1)
 	PG_RETURN_VOID();
 }
 
-QWEN_FUNCTION(qwen_forget_table, 1, 1)
+QWEN_WRITING_FUNCTION(qwen_forget_table, 1, 1)
 {
 	Oid type = OIDOID;
 	JobStore store;

@@ -496,7 +496,7 @@ check_request(JobSpec *spec)
 	limits_check_demand(&demand);
 }
 
-QWEN_FUNCTION(qwen_submit, 3, 30)
+QWEN_WRITING_FUNCTION(qwen_submit, 3, 30)
 {
 	JobStore store;
 	JobSpec spec = {.memory = CurrentMemoryContext};

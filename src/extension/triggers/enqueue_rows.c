@@ -208,7 +208,7 @@ check_owner(Oid table)
 		aclcheck_error(ACLCHECK_NOT_OWNER, OBJECT_TABLE, get_rel_name(table));
 }
 
-QWEN_FUNCTION(qwen_enqueue, 1, 2)
+QWEN_WRITING_FUNCTION(qwen_enqueue, 1, 2)
 {
 	Oid table = PG_ARGISNULL(0) ? InvalidOid : PG_GETARG_OID(0);
 	char *name = PG_ARGISNULL(1) ? NULL : NameStr(*PG_GETARG_NAME(1));
