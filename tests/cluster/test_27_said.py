@@ -1,6 +1,7 @@
 """What views and errors say of jobs and triggers to somebody who has just begun: which cause it is, and what is to be done."""
 import psycopg2
 import pytest
+from cluster import wait_until
 from sessions import WRITING
 
 ROWS = """CREATE TABLE {0} AS SELECT g AS id, 'row ' || g AS body, NULL::text AS answer FROM generate_series(1, {1}) g; ALTER TABLE {0} ADD PRIMARY KEY (id)"""
@@ -126,3 +127,34 @@ def test_what_writes_is_refused_in_a_transaction_that_may_only_read(server, call
     told = failure_of(server, f"BEGIN READ ONLY; SELECT {call}")
     name = call.split("(")[0]
     assert (told.sqlstate, told.message_primary, told.context) == ("25006", f"cannot execute {name}() in a read-only transaction", None)
+
+
+def test_a_job_of_a_role_that_was_dropped_is_not_retried(server):
+    server.query("CREATE ROLE leaver LOGIN; SELECT qwen_grant('leaver', 'use'); GRANT CREATE ON SCHEMA public TO leaver")
+    server.query(ROWS.format("orphans", 500), user="leaver")
+    job = server.value("SELECT qwen_submit('orphans', 'Say {body}', 'orphans', 'answer', max_tokens => 100)", user="leaver")
+    server.query("SELECT qwen_cancel(%s)", (job,))
+    wait_until(lambda: server.query("SELECT * FROM _qwen_job_workers()") == [], 20, "no worker")
+    server.query("REASSIGN OWNED BY leaver TO CURRENT_USER; DROP OWNED BY leaver; DROP ROLE leaver")
+    fatal = server.read_log().count("FATAL")
+    told = failure_of(server, f"SELECT qwen_retry({job})")
+    assert (told.sqlstate, told.message_primary) == ("55000", f"the role that owns job {job} was dropped") and f"qwen_forget({job})" in told.message_hint
+    # one that is still to be done can be ended, and nobody is started for it
+    server.query("UPDATE qwen_job_table SET state = 'queued', ended = NULL WHERE id = %s", (job,))
+    assert server.value("SELECT qwen_cancel(%s)", (job,))
+    assert server.query("SELECT * FROM _qwen_job_workers()") == [] and server.read_log().count("FATAL") == fatal
+    server.query("SELECT qwen_forget(%s); DROP TABLE orphans", (job,))
+
+
+@pytest.mark.parametrize("n, said, trigger_hint", [(9, ": its primary key has 9 columns, at most 8 are possible", "Make another primary key"), (0, " has no primary key", "ADD PRIMARY KEY")])
+def test_a_key_of_too_many_columns_is_not_none(server, n, said, trigger_hint):
+    names = [f"k{i}" for i in range(n)]
+    server.query(f"CREATE TABLE keyed ({''.join(f'{name} int, ' for name in names)} body text, s text" + (f", PRIMARY KEY ({', '.join(names)}))" if n else ")"))
+    try:
+        told = failure_of(server, "SELECT qwen_submit('keyed', 'body', 'keyed', 's')")
+        assert told.message_primary == f'table "keyed"{said}' and "key_columns" in told.message_hint
+        assert said in notices_of(server, "CREATE TRIGGER tt AFTER INSERT ON keyed FOR EACH ROW EXECUTE FUNCTION qwen_enqueue_trigger('s', 'body')")
+        told = failure_of(server, "INSERT INTO keyed VALUES (" + "1, " * n + "'x')")
+        assert told.message_primary == f'qwen_enqueue_trigger: table "keyed"{said}' and trigger_hint in told.message_hint
+    finally:
+        server.query("DROP TABLE keyed")

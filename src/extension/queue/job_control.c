@@ -17,6 +17,7 @@
 #include "utils/builtins.h"
 #include "utils/resowner.h"
 #include "utils/snapmgr.h"
+#include "utils/syscache.h"
 #include "utils/timestamp.h"
 #include "values.h"
 
@@ -90,6 +91,12 @@ QWEN_WRITING_FUNCTION(qwen_retry, 1, 1)
 	job_store_require(&store);
 	SPI_connect();
 	owner = job_find_own(&store, job, &state, true);
+	if (!SearchSysCacheExists1(AUTHOID, ObjectIdGetDatum(owner)))
+		ereport(ERROR,
+				(errcode(ERRCODE_OBJECT_NOT_IN_PREREQUISITE_STATE),
+				 errmsg("the role that owns job " INT64_FORMAT " was dropped", job),
+				 errdetail("A background worker does a job's work as its owner."),
+				 errhint("Submit the job anew as another role; qwen_forget(" INT64_FORMAT ") removes this one.", job)));
 	job_identity_begin(&store, &identity);
 	n = job_execute(
 		psprintf("UPDATE %s SET dead = false, attempts = 0, next_try = NULL WHERE job = $1 AND dead", store.row), 1,

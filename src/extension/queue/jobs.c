@@ -181,10 +181,7 @@ read_keys(FunctionCallInfo fcinfo, JobSpec *spec)
 		Relation opened = relation_open(relation, AccessShareLock);
 
 		if (!job_spec_keys_of(spec, opened))
-			ereport(ERROR, (errcode(ERRCODE_INVALID_PARAMETER_VALUE),
-							errmsg("table \"%s\" has no primary key of at most %d columns",
-								   RelationGetRelationName(opened), JOB_MAX_KEYS),
-							errhint("Name the columns that tell rows apart: key_columns => '{...}'.")));
+			job_refuse_keys(opened, NULL);
 		relation_close(opened, NoLock);
 	}
 }

@@ -11,6 +11,7 @@
 #include "places.h"
 #include "prepared.h"
 #include "sweep_times.h"
+#include "utils/syscache.h"
 
 #define N_REQUESTS 16 /* roles that one transaction can ask for; with more, a scout looks */
 
@@ -94,7 +95,9 @@ job_request_worker(Oid role)
 void
 job_call_worker(Oid role)
 {
-	note_request(role, true);
+	/* one that was dropped has no worker ever: each start would be a FATAL of the log */
+	if (SearchSysCacheExists1(AUTHOID, ObjectIdGetDatum(role)))
+		note_request(role, true);
 }
 
 void

@@ -311,6 +311,46 @@ add_primary_key(JobSpec *spec, Relation relation, Oid index_number)
 	ReleaseSysCache(tuple);
 }
 
+/* How many columns has a table's primary key? 0: it has none. */
+static int
+primary_key_columns(Relation relation)
+{
+	List *indexes = RelationGetIndexList(relation);
+	ListCell *cell;
+	int n = 0;
+
+	foreach (cell, indexes)
+	{
+		HeapTuple tuple = SearchSysCache1(INDEXRELID, ObjectIdGetDatum(lfirst_oid(cell)));
+
+		if (!HeapTupleIsValid(tuple))
+			continue;
+		if (((Form_pg_index) GETSTRUCT(tuple))->indisprimary)
+			n = ((Form_pg_index) GETSTRUCT(tuple))->indnkeyatts;
+		ReleaseSysCache(tuple);
+	}
+	list_free(indexes);
+	return n;
+}
+
+void
+job_refuse_keys(Relation relation, const char *function)
+{
+	const char *table = RelationGetRelationName(relation), *begins = function ? psprintf("%s: ", function) : "";
+	int n = primary_key_columns(relation);
+
+	ereport(ERROR,
+			(errcode(ERRCODE_INVALID_PARAMETER_VALUE),
+			 n > JOB_MAX_KEYS ? errmsg("%stable \"%s\": its primary key has %d columns, at most %d are possible",
+									   begins, table, n, JOB_MAX_KEYS)
+							  : errmsg("%stable \"%s\" has no primary key", begins, table),
+			 errdetail("Rows are found again by their keys, of at most %d columns.", JOB_MAX_KEYS),
+			 !function          ? errhint("Name the columns that tell rows apart: key_columns => '{...}'.")
+			 : n > JOB_MAX_KEYS ? errhint("Make another primary key, as an identity column is, and a unique index of "
+										  "the columns that it has now.")
+								: errhint("ALTER TABLE ... ADD PRIMARY KEY (...).")));
+}
+
 bool
 job_spec_keys_of(JobSpec *spec, Relation relation)
 {
@@ -613,11 +653,7 @@ job_spec_of_trigger(Relation relation, const Trigger *trigger, const AttrNumber 
 	if (key_numbers)
 		take_keys(spec, relation, key_numbers, n_keys);
 	else if (!job_spec_keys_of(spec, relation))
-		ereport(ERROR,
-				(errcode(ERRCODE_INVALID_PARAMETER_VALUE),
-				 errmsg("%s: table \"%s\" has no primary key", function, RelationGetRelationName(relation)),
-				 errdetail("A queued row is found again by its primary key, of at most %d columns.", JOB_MAX_KEYS),
-				 errhint("ALTER TABLE ... ADD PRIMARY KEY (...).")));
+		job_refuse_keys(relation, function);
 	check_owner(spec, relation, function);
 	MemoryContextSwitchTo(old);
 	MemoryContextSetParent(memory, parent);

@@ -95,6 +95,9 @@ extern void job_check_relation(Relation relation, const char *what);
 /* The columns of a table's primary key as keys of spec; false: it has none that counts. */
 extern bool job_spec_keys_of(JobSpec *spec, Relation relation);
 
+/* Raise that a table has no such primary key. function: the trigger's; NULL: a job's table. */
+extern void job_refuse_keys(Relation relation, const char *function) __attribute__((noreturn));
+
 /*
  * The spec of a trigger of a table in a context of its own below parent; raises what is wrong with its arguments.
  * key_numbers: the columns by which rows were queued, or NULL for the primary key as it is now. The trigger is not one
