@@ -158,3 +158,30 @@ def test_a_key_of_too_many_columns_is_not_none(server, n, said, trigger_hint):
         assert told.message_primary == f'qwen_enqueue_trigger: table "keyed"{said}' and trigger_hint in told.message_hint
     finally:
         server.query("DROP TABLE keyed")
+
+
+@pytest.mark.parametrize("drop, schema", [("DROP EXTENSION qwen_pg", "public"), ("DROP EXTENSION IF EXISTS plpgsql, qwen_pg CASCADE", "public"), ("DROP SCHEMA held CASCADE", "held"), ("DROP OWNED BY CURRENT_USER CASCADE", "held")])
+def test_what_goes_with_the_extension_is_counted(make_server, drop, schema):
+    server = make_server(prepared=False)
+    server.query("CREATE ROLE bound; CREATE ROLE maker SUPERUSER LOGIN")
+    session = server.connect("maker")
+    cursor = session.cursor()
+    said = lambda: [notice for notice in session.notices if "with the extension" in notice]  # noqa: E731
+    make = f"CREATE EXTENSION IF NOT EXISTS plpgsql; CREATE SCHEMA IF NOT EXISTS {schema}; SET search_path = {schema}; CREATE EXTENSION qwen_pg SCHEMA {schema}"
+    cursor.execute(make)
+    cursor.execute(drop)
+    assert said() == [], "nothing was there"
+    cursor.execute(make)
+    cursor.execute("SELECT qwen_set_limit('bound', requests_per_minute => 2), qwen_allow_models('bound', '{chat}'), qwen_allow_models('maker', '{chat}')")
+    cursor.execute("INSERT INTO qwen_job_row (owner, relation, trigger, key, dead) SELECT 10, 'pg_class'::regclass, 't', '{1}', g = 1 FROM generate_series(1, 4) g")
+    # a DROP that fails says nothing, and one of something else neither
+    with pytest.raises(psycopg2.Error):
+        cursor.execute("DROP EXTENSION qwen_pg, nothing_of_this_name")
+    cursor.execute("CREATE SCHEMA other; DROP SCHEMA other CASCADE")
+    assert said() == []
+    cursor.execute(f"BEGIN; {drop}; ROLLBACK")
+    cursor.execute("SELECT count(*) FROM qwen_job_row WHERE dead")
+    assert cursor.fetchone() == (1,)
+    cursor.execute(drop)
+    assert [line.split("\n")[0] for line in said()] == 2 * ["WARNING:  with the extension qwen_pg went 3 queued rows, 1 dead letter, 1 role's limits, 2 roles' allowed models"]
+    session.close()

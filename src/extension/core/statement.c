@@ -23,6 +23,7 @@ static void (*heard_ending)(const PlannedStmt *plan);
 static void (*heard_ends[MAX_HEARD_ENDS])(void);
 static int n_heard_ends;
 static void (*heard_transaction)(const TransactionStmt *statement);
+static void (*heard_beginning)(const Node *statement);
 static void (*heard_utilities[MAX_HEARD_UTILITIES])(const Node *statement);
 static int n_heard_utilities;
 static ExecutorRun_hook_type previous_run;
@@ -227,6 +228,8 @@ static void utility_hook UTILITY_PARAMETERS
 	/* what they roll back gives up the plan that called them: then statement may be gone when they end */
 	bool may_free = IsA(statement->utilityStmt, CallStmt) || IsA(statement->utilityStmt, DoStmt);
 
+	if (heard_beginning)
+		heard_beginning(statement->utilityStmt);
 	utility_depth += !is_cursor;
 	PG_TRY();
 	{
@@ -252,6 +255,12 @@ void
 statement_when_ending(void (*heard)(const PlannedStmt *plan))
 {
 	heard_ending = heard;
+}
+
+void
+statement_when_utility_begins(void (*heard)(const Node *statement))
+{
+	heard_beginning = heard;
 }
 
 void

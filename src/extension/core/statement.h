@@ -30,6 +30,9 @@ extern bool statement_is_utility(void);
 /* Set the hooks. */
 extern void statement_init(void);
 
+/* Have heard called before a utility statement is executed. One. */
+extern void statement_when_utility_begins(void (*heard)(const Node *statement));
+
 /* Have heard called when a utility statement has been executed. Several. */
 extern void statement_when_utility_done(void (*heard)(const Node *statement));
 
