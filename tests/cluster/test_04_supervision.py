@@ -44,23 +44,46 @@ def break_engine(folder, script):
     os.rename(path + ".new", path)
 
 
-def test_a_loader_is_no_orphan_of_a_stop(make_server, wrapper):
-    """A postmaster that is process 1, as in a container, or a subreaper as here, inherits children of its children, and takes one that was killed for a crash."""
-    server = make_server({"qwen.engine_path": f"{wrapper}/engine"})
-    server.stop()
-    with open(f"{wrapper}/engine", "w") as file:
-        file.write(f'#!/bin/sh\n[ "$1" = load ] && touch /tmp/{os.path.basename(wrapper)}.loads && exec sleep 60\nexec {server_programs()}/qwen_engine "$@"\n')
-    mark, program = f"/tmp/{os.path.basename(wrapper)}.loads", f"{server_programs()}/postgres"
+@pytest.fixture
+def in_orphanage(make_server, wrapper):
+    """A server whose postmaster is a subreaper: as process 1 of a container it inherits children of its children, and takes one that was killed for a crash.
+    The engine program is one that sleeps in one mode, when the mark is there."""
+    server, mark = make_server({"qwen.engine_path": f"{wrapper}/engine"}, prepared=False), f"{wrapper}/mark"
+    os.chmod(wrapper, 0o777)
+    server.query("CREATE EXTENSION qwen_pg")
     reaper = "import ctypes, os, sys; ctypes.CDLL(None).prctl(36, 1, 0, 0, 0); os.execv(sys.argv[1], sys.argv[1:])"
-    with open(server.log, "a") as log:
-        process = subprocess.Popen(as_server_user([sys.executable, "-c", reaper, program, "-D", server.data]), cwd="/tmp", stdout=log, stderr=log)
-    try:
-        wait_until(lambda: os.path.exists(mark))
-        os.unlink(mark)
+
+    def start(mode):
         server.stop()
-        assert process.wait(30) == 0 and "abnormal" not in server.read_log() and "terminated by signal" not in server.read_log()
-    finally:
-        server.stop("immediate")
+        with open(f"{wrapper}/engine", "w") as file:
+            file.write(f'#!/bin/sh\n[ "$1" = {mode} ] && touch {mark} && exec sleep 60\nexec {server_programs()}/qwen_engine "$@"\n')
+        with open(server.log, "a") as log:
+            process = subprocess.Popen(as_server_user([sys.executable, "-c", reaper, f"{server_programs()}/postgres", "-D", server.data]), cwd="/tmp", stdout=log, stderr=log)
+        return process, mark
+
+    yield server, start
+    server.stop("immediate")
+
+
+def test_a_loader_is_no_orphan_of_a_stop(in_orphanage):
+    server, start = in_orphanage
+    process, mark = start("load")
+    wait_until(lambda: os.path.exists(mark))
+    server.stop()
+    assert process.wait(30) == 0 and "terminated by signal" not in server.read_log()
+
+
+def test_a_checker_is_no_orphan_of_its_session(in_orphanage):
+    server, start = in_orphanage
+    process, mark = start("check")
+    wait_until(lambda: server.read_log().count("ready to accept connections") == 2)
+    session = Background(server, f"SELECT * FROM qwen_check_model('{MODEL_FILE}')")
+    wait_until(lambda: os.path.exists(mark))
+    server.query("SELECT pg_terminate_backend(%s)", (session.pid,))
+    session.join()
+    assert session.error is not None
+    server.stop()
+    assert process.wait(30) == 0 and "terminated by signal" not in server.read_log()
 
 
 def test_engine_that_stops_working_fails_fast_and_recovers(make_server, wrapper):

@@ -881,6 +881,8 @@ EXTENSION = [
           "who was granted monitor and admin sees no more when admin is revoked", "sql:14_grants"),
     fault("loader-orphaned", "src/extension/supervisor/supervisor.c", "\tend_child(&loader);\n", "\tif (loader.pid > 0)\n\t\tkill(loader.pid, SIGKILL);\n",
           "a server that is process 1 and is stopped while it loads a model ends as after a crash", "cluster:test_04_supervision.py::test_a_loader_is_no_orphan_of_a_stop"),
+    fault("checker-orphaned", "src/extension/supervisor/check_model.c", "\tend_checker((Checker *) DatumGetPointer(checker));", "\t(void) checker;",
+          "to terminate a session that looks at a model file ends all sessions of a server that is process 1", "cluster:test_04_supervision.py::test_a_checker_is_no_orphan_of_its_session"),
     fault("unwanted-head-counted", "src/extension/supervisor/launch.c", "cache_bytes_to_come()),\n\t\tpsprintf(\"--heads=%d\", loads_heads()),", "cache_bytes_to_come()),\n\t\tpsprintf(\"--heads=%d\", 1),",
           "qwen_check_model counts a layer that is not loaded", "cluster:test_22_check_model.py::test_layers_of_a_hybrid_are_told"),
     fault("jobs-untried", "src/extension/queue/jobs.c", "\tengine_try(&least);\n", "",

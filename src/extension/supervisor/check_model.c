@@ -25,6 +25,7 @@
 #include "launch.h"
 #include "lib/stringinfo.h"
 #include "miscadmin.h"
+#include "storage/ipc.h"
 #include "utils/builtins.h"
 #include "utils/tuplestore.h"
 
@@ -46,7 +47,7 @@ close_once(int *fd)
 	*fd = -1;
 }
 
-/* However it ends. */
+/* However it ends: what is not waited for would be the postmaster's where that is process 1, and count as a crash. */
 static void
 end_checker(Checker *checker)
 {
@@ -63,6 +64,13 @@ end_checker(Checker *checker)
 		close_once(&checker->answer[i]);
 		close_once(&checker->death_pipe[i]);
 	}
+}
+
+/* A session that is terminated takes no PG_FINALLY. */
+static void
+end_checker_at_exit(int code, Datum checker)
+{
+	end_checker((Checker *) DatumGetPointer(checker));
 }
 
 static void
@@ -132,7 +140,7 @@ ask_checker(const char *file)
 
 	*checker = (Checker){0, -1, {-1, -1}, {-1, -1}};
 
-	PG_TRY();
+	PG_ENSURE_ERROR_CLEANUP(end_checker_at_exit, PointerGetDatum(checker));
 	{
 		start_checker(checker, file);
 		take_answer(checker, answer);
@@ -142,11 +150,8 @@ ask_checker(const char *file)
 		checker->pid = 0;
 		how = status;
 	}
-	PG_FINALLY();
-	{
-		end_checker(checker);
-	}
-	PG_END_TRY();
+	PG_END_ENSURE_ERROR_CLEANUP(end_checker_at_exit, PointerGetDatum(checker));
+	end_checker(checker);
 	status = how;
 	if (!WIFEXITED(status) || WEXITSTATUS(status) != 0)
 		raise_end(status);
