@@ -30,6 +30,11 @@ def test_a_base_backup_has_nothing_of_this_server_alone(make_server):
         assert ours(copy.data) == []
         copy.start()
         assert copy.value(used) == 0
+        # the files of a copy are synchronized at its start: one that gets another name meanwhile would be told of in the log
+        usage = os.path.join(copy.data, "pgsql_tmp_qwen_pg_usage")
+        wait_until(lambda: os.path.exists(usage), 25, "the file of usage")
+        assert os.stat(usage).st_mtime - copy.value("SELECT extract(epoch FROM pg_postmaster_start_time())::float8") > 9
+        assert "pgsql_tmp_qwen_pg" not in copy.read_log()
     finally:
         copy.remove()
 

@@ -5,6 +5,8 @@
  * has a name that pg_basebackup passes over; nothing at the start of a server removes it there.
  *
  * The supervisor writes it every 10 s and at its end, under another name first, so that the file is whole at any time;
+ * not at once: a server that starts from a backup or after a crash has all files of its directory synchronized first,
+ * and says of one that has another name by then that it cannot be opened;
  * the postmaster reads it once, when the server starts. What was used in the last 10 s before a crash of the whole
  * server is forgotten. A file that is damaged, or of another version, is left out with a WARNING: then the windows
  * begin at zero.
@@ -173,6 +175,8 @@ usage_file_write(bool at_once)
 	RoleUsage *records;
 	int n;
 
+	if (written_us == 0)
+		written_us = now_us;
 	if (!at_once && now_us - written_us < WRITE_EVERY_US)
 		return;
 	written_us = now_us;
