@@ -1,4 +1,6 @@
 """Nobody writes the extension's tables but its functions, whatever privileges a role has; and the extension where it is renamed, moved or replicated."""
+import time
+
 import psycopg2
 import pytest
 from cluster import Cluster, wait_until
@@ -431,6 +433,37 @@ def test_schema_renamed_and_left_under_open_sessions(house):
     finally:
         wait_until(lambda: house.value("SELECT count(*) FROM pg_stat_activity WHERE datname = 'moving'") == 0, 20, "nobody in the database")
         house.query("DROP DATABASE moving")
+
+
+def test_a_worker_that_looks_while_the_schema_moves_says_nothing(house):
+    """It knows where its tables are from the transaction's beginning, and waits for a lock on what is elsewhere by then."""
+    house.query("CREATE DATABASE shifting")
+    try:
+        sql_in(house, "shifting", "CREATE SCHEMA one; CREATE SCHEMA two; CREATE EXTENSION qwen_pg SCHEMA one; CREATE TABLE t (id int PRIMARY KEY, body text, answer text);"
+               "CREATE TRIGGER a AFTER INSERT ON t FOR EACH ROW EXECUTE FUNCTION one.qwen_enqueue_trigger('answer', 'Say {body}', 'max_tokens=1')")
+        boss, writer = connect(house, "shifting").cursor(), connect(house, "shifting").cursor()
+        waits = "SELECT EXISTS (SELECT FROM pg_locks l JOIN pg_stat_activity a USING (pid) WHERE NOT l.granted AND a.datname = 'shifting' AND a.backend_type LIKE 'qwen_pg job%')"
+        n_met, log = 0, len(house.read_log())
+        for number in range(40):
+            to = ("two", "one")[number % 2]
+            writer.execute(f"INSERT INTO t SELECT {number} * 100 + i, 'row' FROM generate_series(1, 30) i")
+            boss.connection.autocommit = False
+            boss.execute(f"ALTER EXTENSION qwen_pg SET SCHEMA {to}")
+            deadline = time.monotonic() + 0.4
+            while time.monotonic() < deadline and not house.value(waits):
+                pass
+            n_met += house.value(waits)
+            boss.connection.commit()
+            boss.connection.autocommit = True
+            wait_until(lambda: sql_in(house, "shifting", "SELECT count(answer) = count(*) FROM t") == "t", 30, "the answers")
+            if n_met >= 3:
+                break
+        assert n_met > 0
+        assert [line for line in house.read_log()[log:].splitlines() if "could not be" in line and "does not exist" in line] == []
+    finally:
+        house.query("SELECT pg_terminate_backend(pid) FROM pg_stat_activity WHERE datname = 'shifting' AND backend_type = 'client backend'")
+        wait_until(lambda: house.value("SELECT count(*) FROM pg_stat_activity WHERE datname = 'shifting'") == 0, 20, "nobody in the database")
+        house.query("DROP DATABASE shifting")
 
 
 # ---- other servers ----

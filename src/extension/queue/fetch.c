@@ -311,7 +311,7 @@ fetch_queued(JobWorker *worker, int n)
 		worker->look_for_rows = true;
 		worker->pause_until = TimestampTzPlusMilliseconds(job_clock(), JOB_LAST_PAUSE_MS);
 		job_rows_trouble(worker, NULL, error->message);
-		ereport(LOG, (errmsg("qwen_pg: queued rows could not be read: %s", error->message)));
+		job_log_failure("queued rows could not be read", error);
 		return 0;
 	}
 	/* a full look says that there is more behind it */

@@ -70,7 +70,7 @@ end_job(JobWorker *worker, JobSpec *spec, const char *error)
 	if (!job_transaction(worker, end_body, &ending, &failure))
 	{
 		job_spec_pause(worker, spec, failure->message);
-		ereport(LOG, (errmsg("qwen_pg: job " INT64_FORMAT " could not be ended: %s", spec->job, failure->message)));
+		job_log_failure(psprintf("job " INT64_FORMAT " could not be ended", spec->job), failure);
 		return;
 	}
 	if (!ending.has_ended)

@@ -226,14 +226,14 @@ job_sweep_as_worker(JobWorker *worker)
 	{
 		n = 0;
 		if (!job_transaction(worker, sweep_body, &n, &error))
-			ereport(LOG, (errmsg("qwen_pg: ended jobs could not be swept away: %s", error->message)));
+			job_log_failure("ended jobs could not be swept away", error);
 	} while (n >= ROWS_AT_ONCE);
 	worker->n_fetches++; /* triggers are looked up anew */
 	do
 	{
 		letters.n_seen = 0;
 		if (!job_transaction(worker, letters_body, &letters, &error))
-			ereport(LOG, (errmsg("qwen_pg: dead letters could not be swept away: %s", error->message)));
+			job_log_failure("dead letters could not be swept away", error);
 		MemoryContextReset(worker->scratch);
 	} while (letters.n_seen > 0);
 	job_letters_clear(worker->place.role);

@@ -165,7 +165,7 @@ job_specs_refresh(JobWorker *worker)
 	if (!done)
 	{
 		job_rows_trouble(worker, NULL, psprintf("the jobs could not be read: %s", error->message));
-		ereport(LOG, (errmsg("qwen_pg: the jobs could not be read: %s", error->message)));
+		job_log_failure("the jobs could not be read", error);
 	}
 	/* some may have been cancelled */
 	job_announce_end();

@@ -125,6 +125,21 @@ job_error_passes(const ErrorData *error)
 		   class == ERRCODE_TO_CATEGORY(ERRCODE_SYSTEM_ERROR) || error->sqlerrcode == ERRCODE_LOCK_NOT_AVAILABLE;
 }
 
+/* A transaction finds the extension's tables at its beginning. What ALTER EXTENSION … SET SCHEMA, or a schema's new
+ * name, takes from there before they are read is found by the next one. */
+static bool
+is_of_moved_tables(const ErrorData *error)
+{
+	return error->sqlerrcode == ERRCODE_UNDEFINED_TABLE && strstr(error->message, "qwen_job_");
+}
+
+void
+job_log_failure(const char *what, const ErrorData *error)
+{
+	if (!is_of_moved_tables(error))
+		ereport(LOG, (errmsg("qwen_pg: %s: %s", what, error->message)));
+}
+
 bool
 job_lock(const JobStore *store, int64 job, bool *ended)
 {

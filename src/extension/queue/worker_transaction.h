@@ -28,6 +28,9 @@ extern bool job_error_passes(const ErrorData *error);
 
 #define JOB_ROW_IS_LOCKED "another session has its row of qwen_job_table locked"
 
+/* Say in the server log what a transaction could not do, where somebody has to know. */
+extern void job_log_failure(const char *what, const ErrorData *error);
+
 /* Lock an active job's row unless somebody else has it locked; false: not now, and *ended says whether ever. */
 extern bool job_lock(const JobStore *store, int64 job, bool *ended);
 

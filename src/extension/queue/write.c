@@ -551,7 +551,7 @@ write_spec(JobWorker *worker, JobSpec *spec, double elapsed_ms)
 	write.outcomes = palloc0(sizeof *write.outcomes * write.n);
 	if (!job_transaction(worker, write_body, &write, &error))
 	{
-		ereport(LOG, (errmsg("qwen_pg: answers could not be written and will be again: %s", error->message)));
+		job_log_failure("answers could not be written and will be again", error);
 		for (int i = 0; i < write.n; i++)
 			write.outcomes[i] = OUTCOME_LATER;
 		for (int i = 0; i < write.n; i++)
