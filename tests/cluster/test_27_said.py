@@ -42,7 +42,7 @@ def test_a_job_whose_rows_all_failed_says_the_first_error(server):
     server.query("ALTER TABLE unfilled DROP CONSTRAINT unfilled_answer_check; ALTER TABLE unfilled ADD CHECK (id = 1 OR answer IS NULL); SELECT qwen_retry(%s)", (job,))
     server.value("SELECT qwen_wait(%s, '60 s')", (job,))
     assert server.query("SELECT state, done, failed, error FROM qwen_jobs WHERE id = %s", (job,)) == [("done with failures", 1, 2, None)]
-    server.query("DROP TABLE unfilled")
+    server.query("SELECT qwen_forget(%s); DROP TABLE unfilled", (job,))
 
 
 TABLE = "CREATE TABLE kept (id int PRIMARY KEY, body text, s text, e real[], n int); "
@@ -120,6 +120,7 @@ def test_a_job_says_which_trigger_refuses_its_answers(kept):
     assert kept.value("SELECT qwen_wait(%s, '60 s')", (job,)) == "failed"
     assert kept.query("SELECT error FROM qwen_dead_letters WHERE job = %s", (job,)) == [('target: table "kept" has no column "zz" (trigger "tt" of table "kept")',)]
     assert 'trigger "tt" of table "kept"' in failure_of(kept, "SELECT qwen_enqueue('kept')").context
+    kept.query("SELECT qwen_forget(%s)", (job,))
 
 
 @pytest.mark.parametrize("call", WRITING)
