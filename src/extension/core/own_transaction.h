@@ -13,4 +13,11 @@
  */
 extern void own_transaction(void (*body)(void *argument), void *argument);
 
+/*
+ * Run body, which only looks, in a subtransaction that is undone however it ends: no lock of it stays, and an error of
+ * it keeps nobody from going on. That error, in the caller's memory context, or NULL; one that ends the statement (a
+ * cancel, a shutdown) is raised again.
+ */
+extern ErrorData *error_of_look(void (*body)(void *argument), void *argument);
+
 #endif

@@ -2,11 +2,12 @@
  * lost_extension.c - DROP EXTENSION, DROP SCHEMA ... CASCADE and DROP OWNED, where jobs, queued rows or limits go with
  * the extension: how many is said there and then.
  *
- * They are counted before, as afterwards the tables are gone, and told of when the statement has been executed. The
- * count is made in a subtransaction, which is undone: no lock is left, and an error of it keeps nobody from dropping.
+ * They are counted before, as afterwards the tables are gone, and told of when the statement has been executed. An
+ * error of the count keeps nobody from dropping.
  */
 #include "lost_extension.h"
 
+#include "../core/own_transaction.h"
 #include "../core/shared_memory.h"
 #include "../core/statement.h"
 #include "access/xact.h"
@@ -19,8 +20,6 @@
 #include "utils/acl.h"
 #include "utils/builtins.h"
 #include "utils/lsyscache.h"
-#include "utils/memutils.h"
-#include "utils/resowner.h"
 #include "utils/snapmgr.h"
 #include "values.h"
 
@@ -84,8 +83,9 @@ count_of(const JobStore *store, const char *name)
 }
 
 static void
-count_all(const Node *node)
+count_all(void *argument)
 {
+	const Node *node = argument;
 	JobStore store;
 	JobIdentity identity;
 
@@ -108,10 +108,6 @@ count_all(const Node *node)
 static void
 before_statement(const Node *node)
 {
-	MemoryContext context = CurrentMemoryContext;
-	ResourceOwner owner = CurrentResourceOwner;
-	ErrorData *volatile error = NULL;
-
 	if (!(IsA(node, DropStmt) || IsA(node, DropOwnedStmt)))
 		return;
 	counted_for = NULL;
@@ -119,24 +115,7 @@ before_statement(const Node *node)
 		 ((const DropStmt *) node)->removeType != OBJECT_SCHEMA) ||
 		!qwen_shared || !IsTransactionState())
 		return;
-	BeginInternalSubTransaction(NULL);
-	PG_TRY();
-	{
-		count_all(node);
-	}
-	PG_CATCH();
-	{
-		MemoryContextSwitchTo(context);
-		error = CopyErrorData();
-		FlushErrorState();
-		counted_for = NULL;
-	}
-	PG_END_TRY();
-	RollbackAndReleaseCurrentSubTransaction();
-	MemoryContextSwitchTo(context);
-	CurrentResourceOwner = owner;
-	if (error && ERRCODE_TO_CATEGORY(error->sqlerrcode) == ERRCODE_TO_CATEGORY(ERRCODE_OPERATOR_INTERVENTION))
-		ReThrowError(error);
+	(void) error_of_look(count_all, (void *) node);
 }
 
 /* "2 jobs, 59 queued rows": what there was of each. */

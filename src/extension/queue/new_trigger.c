@@ -9,11 +9,11 @@
 #include "new_trigger.h"
 
 #include "../client/client.h"
+#include "../core/own_transaction.h"
 #include "../core/shared_memory.h"
 #include "../core/statement.h"
 #include "../core/texts.h"
 #include "access/relation.h"
-#include "access/xact.h"
 #include "catalog/namespace.h"
 #include "catalog/pg_trigger.h"
 #include "commands/trigger.h"
@@ -21,9 +21,7 @@
 #include "store.h"
 #include "trigger_use.h"
 #include "utils/lsyscache.h"
-#include "utils/memutils.h"
 #include "utils/rel.h"
-#include "utils/resowner.h"
 
 /* A trigger of a table by its name, if its function is one of ours: a copy, and how it is used. Else NULL. */
 static Trigger *
@@ -68,10 +66,11 @@ fits(const TriggerUse *use, int16 type)
 		   !TRIGGER_FOR_DELETE(type) && !TRIGGER_FOR_TRUNCATE(type);
 }
 
-/* Raise what is wrong with a trigger. */
+/* Raise what is wrong with a trigger that a CreateTrigStmt has made. */
 static void
-check_trigger(const CreateTrigStmt *statement)
+check_trigger(void *argument)
 {
+	const CreateTrigStmt *statement = argument;
 	Oid table = RangeVarGetRelid(statement->relation, NoLock, true);
 	Relation relation = OidIsValid(table) ? try_relation_open(table, AccessShareLock) : NULL;
 	const TriggerUse *use;
@@ -99,35 +98,6 @@ concerns_rows(int sqlstate)
 		   sqlstate == ERRCODE_CONFIGURATION_LIMIT_EXCEEDED;
 }
 
-/* check_trigger in a subtransaction, which is undone when it raises: the error, or NULL. */
-static ErrorData *
-error_of_trigger(const CreateTrigStmt *statement)
-{
-	MemoryContext context = CurrentMemoryContext;
-	ResourceOwner owner = CurrentResourceOwner;
-	ErrorData *volatile error = NULL;
-
-	BeginInternalSubTransaction(NULL);
-	PG_TRY();
-	{
-		check_trigger(statement);
-		ReleaseCurrentSubTransaction();
-	}
-	PG_CATCH();
-	{
-		MemoryContextSwitchTo(context);
-		error = CopyErrorData();
-		FlushErrorState();
-		RollbackAndReleaseCurrentSubTransaction();
-	}
-	PG_END_TRY();
-	MemoryContextSwitchTo(context);
-	CurrentResourceOwner = owner;
-	if (error && ERRCODE_TO_CATEGORY(error->sqlerrcode) == ERRCODE_TO_CATEGORY(ERRCODE_OPERATOR_INTERVENTION))
-		ReThrowError(error);
-	return error;
-}
-
 static void
 warn_of_trigger(const Node *node)
 {
@@ -138,7 +108,7 @@ warn_of_trigger(const Node *node)
 	/* whose it is is looked up where it may be one of ours */
 	if (!trigger_use_of(function) || !qwen_shared)
 		return;
-	error = error_of_trigger(statement);
+	error = error_of_look(check_trigger, (void *) statement);
 	if (!error || !concerns_rows(error->sqlerrcode))
 		return;
 	ereport(WARNING,
