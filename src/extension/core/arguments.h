@@ -50,30 +50,25 @@ arguments_set(FunctionCallInfo fcinfo, const NullableDatum *arguments)
 #undef PG_GETARG_DATUM
 #define PG_GETARG_DATUM(argument) argument_value(fcinfo, argument)
 
-/*
- * The head of a function that SQL calls: least arguments are those without a default in the oldest script that this
- * library serves, most those in the newest.
- */
-#define QWEN_FUNCTION(name, least, most)                                                                               \
+/* A function that SQL calls, behind what is looked at first. */
+#define QWEN_FUNCTION_BEHIND(name, checks)                                                                             \
 	PG_FUNCTION_INFO_V1(name);                                                                                         \
 	static Datum name##_checked(PG_FUNCTION_ARGS);                                                                     \
 	Datum name(PG_FUNCTION_ARGS)                                                                                       \
 	{                                                                                                                  \
-		check_arguments(fcinfo, #name, least, most);                                                                   \
+		checks;                                                                                                        \
 		return name##_checked(fcinfo);                                                                                 \
 	}                                                                                                                  \
 	static Datum name##_checked(PG_FUNCTION_ARGS)
 
+/*
+ * The head of a function that SQL calls: least arguments are those without a default in the oldest script that this
+ * library serves, most those in the newest.
+ */
+#define QWEN_FUNCTION(name, least, most) QWEN_FUNCTION_BEHIND(name, check_arguments(fcinfo, #name, least, most))
+
 /* The same of a function that writes tables: in a transaction that may not, nothing of it is done. */
 #define QWEN_WRITING_FUNCTION(name, least, most)                                                                       \
-	PG_FUNCTION_INFO_V1(name);                                                                                         \
-	static Datum name##_checked(PG_FUNCTION_ARGS);                                                                     \
-	Datum name(PG_FUNCTION_ARGS)                                                                                       \
-	{                                                                                                                  \
-		check_arguments(fcinfo, #name, least, most);                                                                   \
-		check_may_write(fcinfo, #name);                                                                                \
-		return name##_checked(fcinfo);                                                                                 \
-	}                                                                                                                  \
-	static Datum name##_checked(PG_FUNCTION_ARGS)
+	QWEN_FUNCTION_BEHIND(name, (check_arguments(fcinfo, #name, least, most), check_may_write(fcinfo, #name)))
 
 #endif
