@@ -106,11 +106,14 @@ look_at_table(const JobStore *store, Relation relation, const LostColumn *lost, 
 static void
 look_for_triggers(const LostColumn *lost)
 {
-	Oid table = RangeVarGetRelid(lost->table, NoLock, true);
 	List *told = NIL;
 	JobStore store;
 	ListCell *cell;
+	Oid table;
 
+	/* what the statement has done is to be seen */
+	CommandCounterIncrement();
+	table = RangeVarGetRelid(lost->table, NoLock, true);
 	if (!OidIsValid(table) || !job_store_find(&store))
 		return;
 	foreach (cell, find_all_inheritors(table, NoLock, NULL))
@@ -129,7 +132,6 @@ warn_of_column(const Node *node)
 {
 	const RenameStmt *rename = (const RenameStmt *) node;
 	const AlterTableStmt *alter = (const AlterTableStmt *) node;
-	List *all = NIL;
 	ListCell *cell;
 
 	if (!(IsA(node, RenameStmt) || IsA(node, AlterTableStmt)) || !qwen_shared || !IsTransactionState())
@@ -139,7 +141,7 @@ warn_of_column(const Node *node)
 		LostColumn lost = {rename->relation, rename->subname, rename->newname};
 
 		if (rename->renameType == OBJECT_COLUMN && lost.table)
-			all = list_make1(memcpy(palloc(sizeof lost), &lost, sizeof lost));
+			look_for_triggers(&lost);
 	}
 	else
 		foreach (cell, alter->cmds)
@@ -148,14 +150,8 @@ warn_of_column(const Node *node)
 			LostColumn lost = {alter->relation, command->name, NULL};
 
 			if (command->subtype == AT_DropColumn)
-				all = lappend(all, memcpy(palloc(sizeof lost), &lost, sizeof lost));
+				look_for_triggers(&lost);
 		}
-	if (all == NIL)
-		return;
-	/* what the statement has done is to be seen */
-	CommandCounterIncrement();
-	foreach (cell, all)
-		look_for_triggers(lfirst(cell));
 }
 
 void
