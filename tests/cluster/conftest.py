@@ -1,4 +1,7 @@
-"""Fixtures: one server that tests share as long as they leave it well, and a maker of servers of their own."""
+"""Fixtures: one server that tests share as long as they leave it well, and a maker of servers of their own.
+
+What a file's tests made on the shared server goes with the file, so that names of tables and roles are the file's own.
+"""
 import os
 import sys
 
@@ -23,13 +26,62 @@ def let_others_in(tmp_path):
             os.chmod(folder, 0o755)
 
 
+shared = []  # the server of `server`, from when it is ready
+
+# each question gives statements that drop what is neither the server's nor an extension's, what holds others first (CASCADE may have been there before)
+MADE_BY_TESTS = (
+    "SELECT format('DROP DATABASE IF EXISTS %I WITH (FORCE)', datname) FROM pg_database WHERE datname NOT IN ('postgres', 'template0', 'template1')",
+    "SELECT format('DROP EVENT TRIGGER IF EXISTS %I', evtname) FROM pg_event_trigger e WHERE NOT EXISTS (SELECT FROM pg_depend d WHERE d.objid = e.oid AND d.deptype = 'e')",
+    "SELECT format('DROP EXTENSION IF EXISTS %I CASCADE', extname) FROM pg_extension WHERE extname NOT IN ('plpgsql', 'qwen_pg')",
+    "SELECT format('DROP SCHEMA IF EXISTS %I CASCADE', nspname) FROM pg_namespace WHERE oid >= 16384 AND nspname !~ '^pg_'",
+    """SELECT format('DROP %s IF EXISTS %s CASCADE', CASE relkind WHEN 'v' THEN 'VIEW' WHEN 'm' THEN 'MATERIALIZED VIEW' WHEN 'S' THEN 'SEQUENCE' WHEN 'f' THEN 'FOREIGN TABLE'
+        WHEN 'c' THEN 'TYPE' ELSE 'TABLE' END, c.oid::regclass) FROM pg_class c WHERE relnamespace = 'public'::regnamespace AND relkind NOT IN ('i', 'I', 't')
+        AND NOT EXISTS (SELECT FROM pg_depend d WHERE d.classid = 'pg_class'::regclass AND d.objid = c.oid
+            AND (d.deptype = 'e' OR d.deptype IN ('i', 'a') AND d.refclassid = 'pg_class'::regclass AND d.refobjid <> c.oid))
+        AND NOT EXISTS (SELECT FROM pg_type t JOIN pg_depend d ON d.objid = t.oid AND d.deptype = 'e' WHERE t.oid = c.reltype)""",
+    """SELECT format('DROP ROUTINE IF EXISTS %s CASCADE', p.oid::regprocedure) FROM pg_proc p WHERE pronamespace = 'public'::regnamespace
+        AND NOT EXISTS (SELECT FROM pg_depend d WHERE d.classid = 'pg_proc'::regclass AND d.objid = p.oid AND d.deptype IN ('e', 'i'))""",
+    """SELECT format('DROP TYPE IF EXISTS %s CASCADE', t.oid::regtype) FROM pg_type t WHERE typnamespace = 'public'::regnamespace AND typrelid = 0
+        AND NOT EXISTS (SELECT FROM pg_depend d WHERE d.classid = 'pg_type'::regclass AND d.objid = t.oid AND d.deptype IN ('e', 'i'))""",
+    "SELECT format('DROP OWNED BY %I CASCADE', rolname) FROM pg_roles WHERE oid >= 16384",
+    "SELECT format('DROP ROLE %I', rolname) FROM pg_roles WHERE oid >= 16384",
+)
+
+
+def drop_what_tests_made(cluster):
+    """Leave the extension alone in its database, and no role but the server's own."""
+    connection = cluster.connect()
+    try:
+        cursor = connection.cursor()
+        cursor.execute("SET lock_timeout = '60s'; SET client_min_messages = error")
+        for question in MADE_BY_TESTS:
+            cursor.execute(question)
+            for (statement,) in cursor.fetchall():
+                cursor.execute(statement)
+        for question in MADE_BY_TESTS:
+            cursor.execute(question)
+            assert not (left := cursor.fetchall()), f"not dropped: {left}"
+    finally:
+        connection.close()
+
+
 @pytest.fixture(scope="session")
 def server():
     cluster = cluster_module.Cluster()
     try:
-        yield ready(cluster)
+        shared.append(ready(cluster))
+        yield cluster
     finally:
+        shared.clear()
         cluster.remove()
+
+
+@pytest.fixture(scope="module", autouse=True)
+def names_of_its_own():
+    """What the tests of one file leave on the shared server is not there for the next file."""
+    yield
+    if shared:
+        drop_what_tests_made(shared[0])
 
 
 @pytest.fixture
