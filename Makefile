@@ -190,7 +190,7 @@ model:
 OTHER_DEPS := deps-server
 ready: deps-engine
 	@$(MAKE) --no-print-directory -j$$(($(JOBS) + 1)) $(OTHER_DEPS) engine
-	@$(MAKE) --no-print-directory -j$(JOBS) extension model
+	@$(MAKE) --no-print-directory -j$(JOBS) model extension
 	@$(MAKE) --no-print-directory $(B)/installed
 
 setup:

@@ -88,8 +88,8 @@ SELECT id, round(qwen_similarity(body, 'a baker who makes fresh bread')::numeric
 SELECT name, architecture, quantization, context_length, shared_memory_bytes, state, round(load_ms) AS load_ms, load_method FROM qwen_models;
 SELECT state, pid, isa, threads, steps, prompt_tokens, generated_tokens, round(tokens_per_second) AS tokens_per_s FROM qwen_stat_engine;
 SQL
-say "an UPDATE over 400 rows, watched by another session: SELECT * FROM qwen_progress \\watch 1"
-sql -c "CREATE TABLE titled AS SELECT g AS id, 'Letter ' || g || ' about the new bakery. ' AS body, NULL::text AS title FROM generate_series(1, 400) g; ANALYZE titled"
+say "an UPDATE over 200 rows, watched by another session: SELECT * FROM qwen_progress \\watch 1"
+sql -c "CREATE TABLE titled AS SELECT g AS id, 'Letter ' || g || ' about the new bakery. ' AS body, NULL::text AS title FROM generate_series(1, 200) g; ANALYZE titled"
 sql -c "UPDATE titled SET title = qwen_generate(body, temperature => 0, max_tokens => 12)" >/dev/null 2>&1 &
 update=$!
 # psql repeats it until it is interrupted
