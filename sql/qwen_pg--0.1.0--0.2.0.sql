@@ -501,7 +501,7 @@ RETURNS bigint AS 'MODULE_PATHNAME', 'qwen_forget_table' LANGUAGE C VOLATILE PAR
 COMMENT ON FUNCTION qwen_forget_table(regclass) IS 'remove the dead letters of a table''s triggers: how many';
 
 CREATE FUNCTION _qwen_job_unserved(OUT state text, OUT trouble text)
-RETURNS SETOF record AS 'MODULE_PATHNAME', 'qwen_job_unserved' LANGUAGE C VOLATILE PARALLEL RESTRICTED;
+RETURNS SETOF record AS 'MODULE_PATHNAME', 'qwen_job_unserved' LANGUAGE C VOLATILE PARALLEL RESTRICTED ROWS 1;
 COMMENT ON FUNCTION _qwen_job_unserved() IS 'why roles that have work may have no worker';
 
 CREATE FUNCTION qwen_check_model(file text)
@@ -631,7 +631,8 @@ ALTER TABLE qwen_job_table ADD COLUMN options json, ADD COLUMN truncated bigint 
 ALTER TABLE qwen_job_table ADD COLUMN note text, ADD COLUMN arguments json, ADD COLUMN target_columns text[],
 	ALTER COLUMN target_column DROP NOT NULL, ADD CHECK (num_nulls(target_column, target_columns) = 1);
 ALTER TABLE qwen_job_row ADD COLUMN trigger_oid oid, ADD COLUMN key_numbers smallint[], ADD COLUMN via bigint[], ADD COLUMN target_numbers smallint[];
-DROP INDEX qwen_job_row_failed;
+DROP INDEX qwen_job_row_failed, qwen_job_row_job;
+CREATE INDEX qwen_job_row_job ON qwen_job_row (job, id) WHERE job IS NOT NULL;
 CREATE INDEX qwen_job_row_failed ON qwen_job_row (relation, failed_at) WHERE failed_at IS NOT NULL;
 CREATE INDEX qwen_job_row_key ON qwen_job_row (relation, hash_array(key)) WHERE relation IS NOT NULL;
 
@@ -654,7 +655,7 @@ SELECT j.id,
 		ELSE coalesce((SELECT 'rows are tried again: '::text || r.error FROM qwen_job_row r
 			WHERE r.job = j.id AND NOT r.dead AND r.next_try IS NOT NULL ORDER BY r.failed_at DESC LIMIT 1), w.trouble) END, nullif(pg_catalog.concat_ws('; ', j.error,
 		CASE WHEN j.state = 'done' AND j.failed > 0 AND j.done = 0 THEN coalesce('all rows failed: qwen_dead_letters has them; the first: '::text ||
-			(SELECT r.error FROM qwen_job_row r WHERE r.job = j.id AND r.dead ORDER BY r.failed_at, r.id LIMIT 1), 'all rows failed') END, j.note), '')) AS error,
+			(SELECT r.error FROM qwen_job_row r WHERE r.job = j.id AND r.dead ORDER BY r.job, r.id LIMIT 1), 'all rows failed') END, j.note), '')) AS error,
 	j.function, coalesce(j.source, j.source_relation::regclass::text) AS source, j.target::regclass AS target,
 	coalesce(j.target_column, array_to_string(j.target_columns, ', ')) AS target_column, j.prompt, j.priority, j.prompt_tokens, j.completion_tokens, j.submitted, j.started, j.ended,
 	w.pid AS worker_pid, j.truncated, coalesce(j.target_columns, ARRAY[j.target_column]) AS target_columns

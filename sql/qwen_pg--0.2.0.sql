@@ -478,7 +478,7 @@ CREATE TABLE qwen_job_row (
 	target_numbers smallint[]
 );
 CREATE INDEX qwen_job_row_waiting ON qwen_job_row (owner, id) WHERE NOT dead;
-CREATE INDEX qwen_job_row_job ON qwen_job_row (job) WHERE job IS NOT NULL;
+CREATE INDEX qwen_job_row_job ON qwen_job_row (job, id) WHERE job IS NOT NULL;
 CREATE INDEX qwen_job_row_dead ON qwen_job_row (relation, key) WHERE dead;
 CREATE INDEX qwen_job_row_failed ON qwen_job_row (relation, failed_at) WHERE failed_at IS NOT NULL;
 CREATE INDEX qwen_job_row_key ON qwen_job_row (relation, hash_array(key)) WHERE relation IS NOT NULL;
@@ -528,7 +528,7 @@ RETURNS SETOF record AS 'MODULE_PATHNAME', 'qwen_job_workers' LANGUAGE C VOLATIL
 COMMENT ON FUNCTION _qwen_job_workers() IS 'the background workers of jobs and triggers in this database';
 
 CREATE FUNCTION _qwen_job_unserved(OUT state text, OUT trouble text)
-RETURNS SETOF record AS 'MODULE_PATHNAME', 'qwen_job_unserved' LANGUAGE C VOLATILE PARALLEL RESTRICTED;
+RETURNS SETOF record AS 'MODULE_PATHNAME', 'qwen_job_unserved' LANGUAGE C VOLATILE PARALLEL RESTRICTED ROWS 1;
 COMMENT ON FUNCTION _qwen_job_unserved() IS 'why roles that have work may have no worker';
 
 CREATE VIEW qwen_jobs WITH (security_barrier) AS
@@ -549,7 +549,7 @@ SELECT j.id,
 		ELSE coalesce((SELECT 'rows are tried again: '::text || r.error FROM qwen_job_row r
 			WHERE r.job = j.id AND NOT r.dead AND r.next_try IS NOT NULL ORDER BY r.failed_at DESC LIMIT 1), w.trouble) END, nullif(pg_catalog.concat_ws('; ', j.error,
 		CASE WHEN j.state = 'done' AND j.failed > 0 AND j.done = 0 THEN coalesce('all rows failed: qwen_dead_letters has them; the first: '::text ||
-			(SELECT r.error FROM qwen_job_row r WHERE r.job = j.id AND r.dead ORDER BY r.failed_at, r.id LIMIT 1), 'all rows failed') END, j.note), '')) AS error,
+			(SELECT r.error FROM qwen_job_row r WHERE r.job = j.id AND r.dead ORDER BY r.job, r.id LIMIT 1), 'all rows failed') END, j.note), '')) AS error,
 	j.function, coalesce(j.source, j.source_relation::regclass::text) AS source, j.target::regclass AS target,
 	coalesce(j.target_column, array_to_string(j.target_columns, ', ')) AS target_column, j.prompt, j.priority, j.prompt_tokens, j.completion_tokens, j.submitted, j.started, j.ended,
 	w.pid AS worker_pid, j.truncated, coalesce(j.target_columns, ARRAY[j.target_column]) AS target_columns

@@ -115,7 +115,8 @@ ALTER TABLE qwen_job_table ADD COLUMN options json, ADD COLUMN truncated bigint 
 ALTER TABLE qwen_job_table ADD COLUMN note text, ADD COLUMN arguments json, ADD COLUMN target_columns text[],
 	ALTER COLUMN target_column DROP NOT NULL, ADD CHECK (num_nulls(target_column, target_columns) = 1);
 ALTER TABLE qwen_job_row ADD COLUMN trigger_oid oid, ADD COLUMN key_numbers smallint[], ADD COLUMN via bigint[], ADD COLUMN target_numbers smallint[];
-DROP INDEX qwen_job_row_failed;
+DROP INDEX qwen_job_row_failed, qwen_job_row_job;
+CREATE INDEX qwen_job_row_job ON qwen_job_row (job, id) WHERE job IS NOT NULL;
 CREATE INDEX qwen_job_row_failed ON qwen_job_row (relation, failed_at) WHERE failed_at IS NOT NULL;
 CREATE INDEX qwen_job_row_key ON qwen_job_row (relation, hash_array(key)) WHERE relation IS NOT NULL;
 

@@ -233,3 +233,36 @@ def test_faults_at_random_moments_hurt_no_row(place):
     assert place.query("SELECT id FROM writes GROUP BY id HAVING count(*) <> 1") == []
     owner.close()
     locker.close()
+
+
+def test_what_keeps_rows_waiting_is_told_after_the_transaction_that_met_it(place):
+    """An error that passes, met under one of our triggers, and so long that its memory is given back at once."""
+    place.query(
+        """
+        CREATE TABLE busy (id int PRIMARY KEY, body text, said text);
+        INSERT INTO busy VALUES (1, 'hello', NULL);
+        CREATE FUNCTION ask_too_much() RETURNS trigger LANGUAGE plpgsql AS $$ BEGIN
+            EXECUTE E'SELECT raise_it() /*\ntrigger "busy" of a comment\n*/'; RETURN NEW; END $$;
+        CREATE FUNCTION raise_it() RETURNS int LANGUAGE plpgsql AS $$ BEGIN RAISE SQLSTATE '53000' USING MESSAGE = 'no room ' || repeat('x', 4000000); END $$;
+        CREATE TRIGGER ask BEFORE UPDATE ON busy FOR EACH ROW EXECUTE FUNCTION ask_too_much();
+        """
+    )
+    try:
+        job = place.value("SELECT qwen_submit('busy', 'Say: {body}', 'busy', 'said', max_tokens => 2)")
+        told = wait_until(lambda: place.query("SELECT error FROM qwen_jobs WHERE id = %s AND error LIKE '%%no room%%'", (job,)), 30, "a view that says why the row waits")[0][0]
+        assert told.startswith(f"job {job}: no room xxx"), told[:100]
+        place.query("DROP TRIGGER ask ON busy")
+        assert place.value("SELECT qwen_wait(%s, '60 s')", (job,)) == "done"
+    finally:
+        place.query("DROP TABLE busy; DROP FUNCTION ask_too_much, raise_it")
+
+
+def test_tables_that_are_not_worked_on_are_told_of_and_looked_at_again(place):
+    place.query("ALTER TABLE qwen_job_row DISABLE TRIGGER qwen_guard")
+    try:
+        job = place.value("SELECT qwen_submit('texts', 'Say: {body}', 'answers', 'said', " + JOB + ")")
+        wait_until(lambda: "not worked on: the trigger qwen_guard" in (place.value("SELECT error FROM qwen_jobs WHERE id = %s", (job,)) or ""), 20, "a view that says what is wrong")
+    finally:
+        place.query("ALTER TABLE qwen_job_row ENABLE ALWAYS TRIGGER qwen_guard")
+    # nobody tells of it: it is looked at every minute
+    assert place.value("SELECT qwen_wait(%s, '100 s')", (job,)) == "done"

@@ -5,7 +5,7 @@ CREATE EXTENSION IF NOT EXISTS pgtap;
 DROP EXTENSION IF EXISTS qwen_pg;
 CREATE SCHEMA qwen_own; CREATE EXTENSION qwen_pg SCHEMA qwen_own;
 SET search_path = public, qwen_own;
-SELECT plan(47);
+SELECT plan(53);
 CREATE ROLE gr_app; CREATE ROLE gr_group; CREATE ROLE gr_member IN ROLE gr_group; CREATE ROLE gr_stranger; CREATE ROLE gr_boss; CREATE ROLE gr_all;
 
 -- the schema comes with the functions
@@ -97,7 +97,19 @@ BEGIN
 END $$;
 SELECT ok(pg_temp.keeps(made, dropped, role), role || ' keeps it beside a ' || dropped) FROM (VALUES ('FUNCTION qwen_own.other() RETURNS int LANGUAGE sql AS ''SELECT 1''', 'FUNCTION qwen_own.other()', 'gr_other'),
 	('FUNCTION qwen_own.other() RETURNS int LANGUAGE sql AS ''SELECT 1''', 'FUNCTION qwen_own.other()', 'PUBLIC'), ('VIEW qwen_own.other AS SELECT 1 AS one', 'VIEW qwen_own.other', 'gr_other'),
-	('TYPE qwen_own.other AS (a int)', 'TYPE qwen_own.other', 'gr_other'), ('DOMAIN qwen_own.other AS int', 'DOMAIN qwen_own.other', 'gr_other')) AS v (made, dropped, role);
+	('TYPE qwen_own.other AS (a int)', 'TYPE qwen_own.other', 'gr_other'), ('DOMAIN qwen_own.other AS int', 'DOMAIN qwen_own.other', 'gr_other'),
+	('COLLATION qwen_own.other FROM "C"', 'COLLATION qwen_own.other', 'gr_other'), ('OPERATOR qwen_own.!=! (FUNCTION = int4ne, LEFTARG = int, RIGHTARG = int)', 'OPERATOR qwen_own.!=! (int, int)', 'gr_other'),
+	('TEXT SEARCH CONFIGURATION qwen_own.other (COPY = pg_catalog.simple)', 'TEXT SEARCH CONFIGURATION qwen_own.other', 'gr_other')) AS v (made, dropped, role);
+-- what a role has through others it may lose with them
+SELECT qwen_grant('public', 'use'), qwen_grant('gr_other', 'use'), qwen_revoke('public', 'use');
+SELECT ok(has_schema_privilege('gr_other', 'qwen_own', 'USAGE'), 'and has the schema itself when everybody has lost it');
+CREATE ROLE gr_group; CREATE ROLE gr_of_group IN ROLE gr_group;
+SELECT qwen_revoke('gr_other', 'use'), qwen_grant('gr_group', 'use'), qwen_grant('gr_of_group', 'admin'), qwen_revoke('gr_group', 'use');
+SELECT ok(has_schema_privilege('gr_of_group', 'qwen_own', 'USAGE'), 'nor does it go with a group');
+SELECT qwen_revoke('gr_of_group', 'admin');
+DROP ROLE gr_group, gr_of_group;
+SELECT qwen_grant(CURRENT_USER::text, 'use'), qwen_revoke(CURRENT_USER::text, 'use');
+SELECT ok((SELECT bool_or(grantee = nspowner AND privilege_type = 'USAGE') FROM pg_namespace, aclexplode(nspacl) WHERE nspname = 'qwen_own'), 'an owner keeps its schema');
 DROP ROLE gr_other;
 DROP OWNED BY gr_all; DROP ROLE gr_all, gr_member, gr_stranger;
 SELECT * FROM finish();

@@ -23,23 +23,19 @@ static const char *const functions_of =
 	"AND d.refobjid OPERATOR(pg_catalog.=) e.oid AND e.extname OPERATOR(pg_catalog.=) 'qwen_pg' "
 	"WHERE %s(p.proname) OPERATOR(pg_catalog.=) $1 ORDER BY p.oid";
 
-/* Functions, relations and types of a schema that are no members of the extension. Row types, arrays and multiranges
- * come with what they are of. */
+/* What lies in a schema and is neither the extension nor its member, of whatever kind: row types, arrays and indexes,
+ * which come with what they are of, do not depend on the schema themselves. */
 static const char *const others_in_schema =
-	"SELECT FROM (SELECT 'pg_catalog.pg_proc'::pg_catalog.regclass AS catalog, oid FROM pg_catalog.pg_proc "
-	"WHERE pronamespace OPERATOR(pg_catalog.=) $1 UNION ALL "
-	"SELECT 'pg_catalog.pg_class'::pg_catalog.regclass, oid FROM pg_catalog.pg_class "
-	"WHERE relnamespace OPERATOR(pg_catalog.=) $1 AND relkind OPERATOR(pg_catalog.=) ANY ('{r,p,v,m,f,S}') UNION ALL "
-	"SELECT 'pg_catalog.pg_type'::pg_catalog.regclass, t.oid FROM pg_catalog.pg_type t "
-	"LEFT JOIN pg_catalog.pg_class c ON c.oid OPERATOR(pg_catalog.=) t.typrelid "
-	"WHERE t.typnamespace OPERATOR(pg_catalog.=) $1 AND t.typtype OPERATOR(pg_catalog.<>) 'm' "
-	"AND (c.oid IS NULL OR c.relkind OPERATOR(pg_catalog.=) 'c') "
-	"AND NOT EXISTS (SELECT FROM pg_catalog.pg_type e WHERE e.typarray OPERATOR(pg_catalog.=) t.oid)) o "
-	"WHERE NOT EXISTS (SELECT FROM pg_catalog.pg_depend d JOIN pg_catalog.pg_extension e "
-	"ON e.oid OPERATOR(pg_catalog.=) d.refobjid AND e.extname OPERATOR(pg_catalog.=) 'qwen_pg' "
-	"WHERE d.classid OPERATOR(pg_catalog.=) o.catalog AND d.objid OPERATOR(pg_catalog.=) o.oid "
-	"AND d.deptype OPERATOR(pg_catalog.=) 'e' "
-	"AND d.refclassid OPERATOR(pg_catalog.=) 'pg_catalog.pg_extension'::pg_catalog.regclass) LIMIT 1";
+	"SELECT FROM pg_catalog.pg_depend s, pg_catalog.pg_extension e "
+	"WHERE s.refclassid OPERATOR(pg_catalog.=) 'pg_catalog.pg_namespace'::pg_catalog.regclass "
+	"AND s.refobjid OPERATOR(pg_catalog.=) $1 AND s.deptype OPERATOR(pg_catalog.=) 'n' "
+	"AND e.extname OPERATOR(pg_catalog.=) 'qwen_pg' AND NOT "
+	"(s.classid OPERATOR(pg_catalog.=) 'pg_catalog.pg_extension'::pg_catalog.regclass "
+	"AND s.objid OPERATOR(pg_catalog.=) e.oid) "
+	"AND NOT EXISTS (SELECT FROM pg_catalog.pg_depend d WHERE d.classid OPERATOR(pg_catalog.=) s.classid "
+	"AND d.objid OPERATOR(pg_catalog.=) s.objid AND d.deptype OPERATOR(pg_catalog.=) 'e' "
+	"AND d.refclassid OPERATOR(pg_catalog.=) 'pg_catalog.pg_extension'::pg_catalog.regclass "
+	"AND d.refobjid OPERATOR(pg_catalog.=) e.oid) LIMIT 1";
 
 /* What is granted or taken, from whom. */
 typedef struct GrantChange
@@ -129,7 +125,7 @@ has_functions(const GrantChange *it)
 {
 	return finds(psprintf("SELECT FROM pg_catalog.pg_proc p, LATERAL pg_catalog.aclexplode(p.proacl) a "
 						  "WHERE p.pronamespace OPERATOR(pg_catalog.=) %s::pg_catalog.regnamespace AND p.proname "
-						  "OPERATOR(pg_catalog.~~) 'qwen\\_%%' AND a.grantee OPERATOR(pg_catalog.=) $1 AND "
+						  "OPERATOR(pg_catalog.^@) 'qwen_' AND a.grantee OPERATOR(pg_catalog.=) $1 AND "
 						  "%s.qwen_privilege_of(p.proname) OPERATOR(pg_catalog.<>) 'everybody' LIMIT 1",
 						  quote_literal_cstr(it->schema), it->schema),
 				 it->role_oid);
@@ -146,25 +142,27 @@ has_type(const GrantChange *it, const char *privilege)
 				 it->role_oid);
 }
 
-/* Does it have the extension's schema, granted to itself? */
+/* Does it have the extension's schema, granted to itself? Its owner has it without. */
 static bool
 has_schema(const GrantChange *it)
 {
 	return finds(psprintf("SELECT FROM pg_catalog.pg_namespace n, LATERAL pg_catalog.aclexplode(n.nspacl) a "
 						  "WHERE n.oid OPERATOR(pg_catalog.=) %s::pg_catalog.regnamespace AND a.grantee "
-						  "OPERATOR(pg_catalog.=) $1 AND a.privilege_type OPERATOR(pg_catalog.=) 'USAGE'",
+						  "OPERATOR(pg_catalog.=) $1 AND a.privilege_type OPERATOR(pg_catalog.=) 'USAGE' "
+						  "AND n.nspowner OPERATOR(pg_catalog.<>) $1",
 						  quote_literal_cstr(it->schema)),
 				 it->role_oid);
 }
 
-/* What a role has already, itself or as everybody, is not granted again. PUBLIC: only what it has itself. */
+/* What a role has itself is not granted again; what it has as a member of another, or as everybody, can be taken from
+ * those. Everybody's schema public stays that. */
 static void
 grant_schema(const GrantChange *it)
 {
-	Oid role = OidIsValid(it->role_oid) ? it->role_oid : ACL_ID_PUBLIC;
-
-	if (schema_aclcheck(it->schema_oid, role, ACL_USAGE) != ACLCHECK_OK)
-		change(it, "USAGE", psprintf("SCHEMA %s", it->schema));
+	if (has_schema(it) ||
+		(strcmp(it->schema, "public") == 0 && schema_aclcheck(it->schema_oid, ACL_ID_PUBLIC, ACL_USAGE) == ACLCHECK_OK))
+		return;
+	change(it, "USAGE", psprintf("SCHEMA %s", it->schema));
 }
 
 /* Nothing says whether USAGE came from us: it stays where the schema is for more than this extension, as public is. */

@@ -13,6 +13,7 @@
 #include "place_table.h"
 #include "storage/proc.h"
 #include "storage/procarray.h"
+#include "store.h"
 #include "utils/acl.h"
 #include "utils/builtins.h"
 #include "utils/timestamp.h"
@@ -104,9 +105,14 @@ QWEN_FUNCTION(qwen_job_unserved, 0, 0)
 	Datum values[2];
 	bool nulls[2] = {false};
 	const char *trouble;
+	JobStore store;
 
 	init_materialized_set(fcinfo);
-	if (!job_places)
+	if (job_store_find(&store) && !job_store_is_guarded(&store))
+		trouble =
+			"not worked on: the trigger qwen_guard of qwen_job_table or qwen_job_row has been taken away, or they "
+			"have triggers of others; ALTER TABLE ... ENABLE ALWAYS TRIGGER qwen_guard";
+	else if (!job_places)
 		trouble = "qwen_pg is not in shared_preload_libraries: add it there and restart the server";
 	else if (places_are_full())
 		trouble = psprintf("%d other roles have workers or wait for one, which is the most: this role has its turn "

@@ -25,6 +25,7 @@
 #define FIRST_RETRY_MS 200
 #define FAILURES_TO_SCOUT 3
 #define SCOUT_PAUSE_MS 5000 /* between two scouts: each is a process a database */
+#define LOOK_AGAIN_S 60     /* until a scout looks for what no statement may tell of */
 
 PlaceTable *job_places;
 
@@ -151,8 +152,10 @@ job_want_scout(void)
 }
 
 void
-job_scout_again_at(uint64 us)
+job_scout_later(void)
 {
+	uint64 us = clock_now_us() + (uint64) LOOK_AGAIN_S * USECS_PER_SEC;
+
 	LWLockAcquire(qwen_shared->lock, LW_EXCLUSIVE);
 	if (job_places->look_again_us == 0 || us < job_places->look_again_us)
 		job_places->look_again_us = us;

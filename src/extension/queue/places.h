@@ -17,8 +17,8 @@ extern void job_place_request(Oid database, Oid role, bool calls);
 /* A scout is wanted. May be called while a process ends. */
 extern void job_want_scout(void);
 
-/* At this time of clock_now_us() a scout is wanted again. */
-extern void job_scout_again_at(uint64 us);
+/* In a minute a scout is wanted again: what is to come tells nobody. */
+extern void job_scout_later(void);
 
 /* Give up places whose worker can never connect again: of databases that are not among these, or, with NIL, of roles of
  * this database that are gone. */

@@ -26,7 +26,6 @@
 #include "values.h"
 
 #define N_PREPARED 64
-#define LOOK_AGAIN_S 60
 
 typedef struct Prepared
 {
@@ -95,7 +94,7 @@ job_prepared_keep(const PreparedRequest *requests, int n, bool all, bool sweep)
 	LWLockRelease(qwen_shared->lock);
 	/* who commits it may run no statement */
 	if (misses)
-		job_scout_again_at(clock_now_us() + (uint64) LOOK_AGAIN_S * USECS_PER_SEC);
+		job_scout_later();
 }
 
 /* A prepared transaction has ended: what it queued is there for all, or was never there. */
@@ -162,7 +161,7 @@ job_prepared_look(void)
 	if (job_execute("SELECT FROM pg_catalog.pg_prepared_xacts LIMIT 1", 0, NULL, NULL, NULL, SPI_OK_SELECT, 0) == 0)
 		return;
 	set_may_miss(true);
-	job_scout_again_at(clock_now_us() + (uint64) LOOK_AGAIN_S * USECS_PER_SEC);
+	job_scout_later();
 }
 
 void

@@ -28,7 +28,7 @@ typedef struct Write
 	int only;          /* this row alone, or -1: all */
 	bool dropped;      /* the job has ended: nothing is written */
 	double elapsed_ms;
-	const char *trouble; /* a passing error, or NULL */
+	const char *trouble; /* a passing error, or NULL; told after the commit: in the worker's scratch, or for good */
 } Write;
 
 /* All rows of a write have one outcome. */

@@ -22,6 +22,7 @@
 #include "executor/spi.h"
 #include "miscadmin.h"
 #include "parameters.h"
+#include "places.h"
 #include "utils/array.h"
 #include "utils/builtins.h"
 #include "utils/fmgroids.h"
@@ -86,10 +87,16 @@ job_store_queues(const JobStore *store, Oid function)
 }
 
 bool
+job_store_is_guarded(const JobStore *store)
+{
+	return !store->is_old && guard_is_on(store->job_table) && guard_is_on(store->row_table);
+}
+
+bool
 job_store_is_workable(const JobStore *store)
 {
 	static bool told = false;
-	bool workable = !store->is_old && guard_is_on(store->job_table) && guard_is_on(store->row_table);
+	bool workable = job_store_is_guarded(store);
 
 	if (!workable && !told)
 		ereport(LOG, (errmsg("qwen_pg: jobs and queued rows of database \"%s\" are not worked on",
@@ -99,6 +106,9 @@ job_store_is_workable(const JobStore *store)
 					  errhint("ALTER EXTENSION qwen_pg UPDATE makes the one, ALTER TABLE ... ENABLE ALWAYS TRIGGER "
 							  "qwen_guard the other.")));
 	told = !workable;
+	/* nobody tells when they are again */
+	if (!workable)
+		job_scout_later();
 	return workable;
 }
 

@@ -24,7 +24,10 @@ extern const TriggerUse *job_store_use_of(const JobStore *store, Oid function);
 /* Is it one of the two functions of ours that queue a row, as triggers? */
 extern bool job_store_queues(const JobStore *store, Oid function);
 
-/* Are the tables of this version, and nobody's but the extension's own rows in them? The server log says when not. */
+/* Are the tables of this version, and nobody's but the extension's own rows in them? */
+extern bool job_store_is_guarded(const JobStore *store);
+
+/* The same, for who would work on them: the server log says when not. */
 extern bool job_store_is_workable(const JobStore *store);
 
 /* The name of one of the extension's functions for a statement of users', with its schema. */

@@ -412,7 +412,8 @@ note_error(JobWorker *worker, Write *write, int i, const ErrorData *error)
 
 	if (job_error_passes(error) && ++row->n_conflicts < MAX_CONFLICTS)
 	{
-		write->trouble = job_error_words(error);
+		/* it is told after the commit */
+		write->trouble = MemoryContextStrdup(worker->scratch, job_error_words(error));
 		write->outcomes[i] = OUTCOME_LATER;
 		return;
 	}
