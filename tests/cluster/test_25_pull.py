@@ -117,6 +117,16 @@ class Handler(http.server.BaseHTTPRequestHandler):
             self.end_headers()
         elif kind == "closed":
             self.send(b"", 401)
+        elif kind == "removes":
+            # somebody clears the directory meanwhile
+            os.unlink(server.part)
+            self.send(b"", 404)
+        elif kind == "takes":
+            # … and another one begins to fetch the same
+            os.unlink(server.part)
+            with open(server.part, "wb") as file:
+                file.write(b"of another")
+            self.ranged(CONTENT, '"one"')
         else:
             self.send(b"", 404)
 
@@ -288,6 +298,55 @@ def test_a_file_that_is_here_is_copied(tmp_path, path):
     place = "." if path.startswith(".") else "/srv"
     assert done.returncode == 1 and f"install -o postgres -m 644 '{place}/my model.gguf' {tmp_path}/" in done.stderr
     nothing_but(tmp_path)
+
+
+def said_of(folder, *arguments, **environment):
+    """What it says without a server, in that folder; it fails in a line."""
+    done = subprocess.run([sys.executable, PROGRAM, *arguments, "--directory", str(folder)], capture_output=True, text=True, check=False, cwd=folder, env={**os.environ, **environment})
+    assert done.returncode == 1 and done.stderr.count("\n") == 1 and "Traceback" not in done.stderr, done.stderr
+    return done.stderr
+
+
+@pytest.mark.parametrize("source, message", [
+    ("file://[", "no address that can be fetched"),
+    ("file://\u2100/m.gguf", "no address that can be fetched"),
+    ("FILE://models.invalid/m.gguf", "only https:// is fetched"),
+    ("file:", "no name of --list"),
+    ("file://", "only https:// is fetched"),
+    ("file:-x.gguf", "install -o postgres -m 644 ./-x.gguf "),
+    ("file://localhost/a%3F.gguf", "install -o postgres -m 644 '/a?.gguf' "),
+    ("~/m.gguf", "install -o postgres -m 644 /home/of/m.gguf "),
+])
+def test_what_is_no_file_of_this_machine_is_said_and_what_is_can_be_pasted(tmp_path, source, message):
+    said = said_of(tmp_path, source, HOME="/home/of")
+    assert message in said and ("install" in said) == ("install" in message)
+
+
+def test_a_name_of_the_list_is_no_file_of_the_current_folder(server, tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    for name in ("qwen3-8b", "mine.gguf"):
+        (tmp_path / name).write_bytes(b"")
+    status, said = run(server, tmp_path / "models", "qwen3-8b", QWEN_PG_HUB=f"http://127.0.0.1:{server.server_port}/good")
+    assert status == 0, said
+    nothing_but(tmp_path / "models", "Qwen3-8B-Q4_K_M.gguf")
+    assert "install" in said_of(tmp_path, "mine.gguf")
+
+
+def test_a_part_that_is_taken_away_hides_no_error(server, tmp_path):
+    server.part = str(tmp_path / "m.gguf.part")
+    status, said = run(server, tmp_path, "/removes/m.gguf")
+    assert status == 1 and "404" in said and "No such file" not in said
+    nothing_but(tmp_path)
+    status, said = run(server, tmp_path, "/takes/m.gguf")
+    assert status == 1 and "was removed while it was fetched" in said
+    assert (tmp_path / "m.gguf.part").read_bytes() == b"of another" and not (tmp_path / "m.gguf").exists()
+
+
+def test_a_hub_that_is_no_address(server, tmp_path):
+    status, said = run(server, tmp_path, "/good/m.gguf", HF_TOKEN="secret", QWEN_PG_HUB="https://[bad")
+    assert status == 0 and server.asked[0][2] is None, said
+    status, said = run(server, tmp_path, "qwen3-8b", QWEN_PG_HUB="https://[bad")
+    assert status == 1 and "no address that can be fetched" in said
 
 
 @pytest.mark.parametrize("name", ["it's.gguf", "a,b.gguf", "a{context=1}.gguf", "a\\b.gguf", " a.gguf"])
