@@ -221,10 +221,13 @@ in_data fatal '[ -z "$(ls -A)" ]' || { echo "FAILED: a try that failed leaves so
 run --rm --network none --health-interval disable -v models:/models:ro -v odd:/var/lib/qwen_pg qwen_pg sh -ec 'cd /var/lib/qwen_pg
 	cp /models/*.gguf model.gguf
 	for i in 1 2 3 4; do ln model.gguf "more $i.gguf"; done
-	ln model.gguf Model.gguf; ln model.gguf a,b.gguf; ln model.gguf "{.gguf"; ln model.gguf "$(printf %064d 0).gguf"'
+	ln model.gguf Model.gguf; ln model.gguf "$(printf "b\\377\\376.gguf")"; ln model.gguf a,b.gguf; ln model.gguf "{.gguf"; ln model.gguf "$(printf %064d 0).gguf"'
 start odd -v odd:/var/lib/qwen_pg:ro qwen_pg postgres -c qwen.default_model=more_4
 [ "$(sql "SELECT count(*), string_agg(name, ' ' ORDER BY name) FROM qwen_models")" = "5|model more_1 more_2 more_3 more_4" ] || fail "odd: other models"
-[ "$(pods logs odd 2>&1 | grep -c "is not served")" = 4 ] || fail "odd: the log does not say what is passed over"
+[ "$(pods logs odd 2>&1 | grep -ac "is not served")" = 5 ] || fail "odd: the log does not say what is passed over"
+stop
+start listed -v models:/var/lib/qwen_pg:ro -v data:/var/lib/postgresql -e "QWEN_MODELS=$(printf 'm%d=Qwen3-0.6B-Q8_0.gguf {context=512, threads=1}, ' 1 2 3 4 5)" qwen_pg
+[ "$(sql "SELECT count(*) FROM qwen_models")" = 5 ] || fail "listed: there are places for $(sql 'SHOW qwen.max_models')"
 stop
 echo "containers: a FATAL while the cluster is made; names that no list can hold"
 
