@@ -1,6 +1,8 @@
 """Sessions that run one statement in the background, and questions that tests ask of the engine."""
 import contextlib
 import os
+import subprocess
+import sys
 import threading
 import time
 
@@ -73,6 +75,18 @@ def descriptors(pid):
 def image_files(pid):
     """What stat says of each memory file of a model that the process holds."""
     return [os.stat(path) for path, link in descriptors(pid).items() if link.startswith("/memfd:qwen_pg_model")]
+
+
+@contextlib.contextmanager
+def held(pid):
+    """The process, once it is killed, cannot be waited for as long as this lasts, as one that a disk holds in the kernel: a tracer that asks for no news (PTRACE_SEIZE) has to see its end first."""
+    script = "import ctypes, sys; print(ctypes.CDLL(None).ptrace(0x4206, int(sys.argv[1]), 0, 0), flush=True); sys.stdin.read()"
+    with subprocess.Popen([sys.executable, "-c", script, str(pid)], stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True) as tracer:
+        assert tracer.stdout.readline() == "0\n"
+        try:
+            yield
+        finally:
+            tracer.stdin.close()
 
 
 def is_gone(pid):

@@ -11,7 +11,7 @@ import time
 import psycopg2
 import pytest
 from cluster import MODEL_FILE, as_server_user, model_directory, server_programs, wait_until
-from sessions import LONG, Background, descriptors, image_files, is_gone, wait_idle, wait_running
+from sessions import LONG, Background, descriptors, held, image_files, is_gone, wait_idle, wait_running
 
 COUNT = "SELECT qwen_count_tokens('one')"
 USED_MODEL = "SELECT model FROM qwen_chat_full('Hi', max_tokens => 1)"
@@ -84,6 +84,21 @@ def test_a_checker_is_no_orphan_of_its_session(in_orphanage):
     assert session.error is not None
     server.stop()
     assert process.wait(30) == 0 and "terminated by signal" not in server.read_log()
+
+
+def test_a_loader_that_the_kernel_holds_does_not_hold_a_stop(make_server, wrapper):
+    server, noted = make_server({"qwen.models": "", "qwen.engine_path": f"{wrapper}/engine"}, prepared=False), f"{wrapper}/pid"
+    os.chmod(wrapper, 0o777)
+    with open(f"{wrapper}/engine", "w") as file:
+        file.write(f'#!/bin/sh\n[ "$1" = load ] && echo $$ >{noted} && exec sleep 100\nexec {server_programs()}/qwen_engine "$@"\n')
+    server.reload(qwen__models=f"chat={MODEL_FILE}")
+    wait_until(lambda: os.path.exists(noted) and os.stat(noted).st_size > 1)
+    with open(noted) as file:
+        loader = int(file.read())
+    with held(loader):
+        server.stop()
+        assert not server.is_running() and f"process {loader} was killed and has not ended" in server.read_log()
+    assert "terminated by signal" not in server.read_log()
 
 
 def test_engine_that_stops_working_fails_fast_and_recovers(make_server, wrapper):
@@ -182,6 +197,53 @@ def test_supervisor_that_comes_back_does_not_kill_the_new_engine(make_server):
         wait_until(answers, 10)
         assert server.value("SELECT restarts FROM qwen_stat_engine") == 0
     assert "signal 10" not in server.read_log()
+
+
+@pytest.mark.parametrize("number", [signal.SIGTERM, signal.SIGKILL])
+def test_a_supervisor_that_comes_back_takes_nothing_that_nobody_reloaded(make_server, number):
+    """It read the files anew to see whether what they had refused before still stood there, and unloaded what sessions took for configured."""
+    server = make_server()
+    health = "SELECT message FROM qwen_health_checks WHERE name = 'settings'"
+
+    def write_models(value):
+        server.settings["qwen.models"] = value
+        server.write_settings()
+
+    def come_back():
+        engine = server.engine_pid()
+        os.kill(supervisor_pid(server), number)
+
+        def is_back():
+            try:
+                return server.query("SELECT pid FROM qwen_stat_engine WHERE state = 'running' AND pid <> %s", (engine,)) and server.value(COUNT) == 1
+            except psycopg2.Error:
+                return False
+
+        wait_until(is_back, 30)
+
+    def is_unchanged():
+        return server.value("SHOW qwen.models") == f"chat={MODEL_FILE}" and server.query("SELECT name, state FROM qwen_models") == [("chat", "serving")]
+
+    server.reload(qwen__models="bad")
+    wait_until(lambda: server.query(health))
+    refused = server.value(health)
+    write_models("other=nofile.gguf")
+    come_back()
+    assert is_unchanged() and server.value(health) == refused
+    # and where nothing was refused
+    server.reload(qwen__models=f"chat={MODEL_FILE}")
+    wait_until(lambda: server.query(health) == [])
+    write_models("bad")
+    come_back()
+    assert is_unchanged() and server.query(health) == []
+    # a refused value of the server's start, whose lines are read before the library is there
+    server.reload(qwen__models="")
+    server.settings["qwen.adapters"] = "bad"
+    server.restart()
+    refused = wait_until(lambda: server.query(health))
+    server.query("SELECT qwen_load_model('mine', %s)", (MODEL_FILE,))
+    come_back()
+    assert server.query(health) == refused and "qwen.adapters" in refused[0][0]
 
 
 def test_call_waits_while_the_supervisor_is_away(make_server):

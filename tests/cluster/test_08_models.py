@@ -86,6 +86,9 @@ def test_more_models_than_places(make_server, folder):
     assert 'model "three" is not loaded: 2 other models take all places' in str(failure.value)
     assert "Raise qwen.max_models" in str(failure.value)
     assert 'no slot is free for model "three"' in server.read_log()
+    places = "SELECT status, message, action FROM qwen_health_checks WHERE name = 'places'"
+    status, message, action = server.query(places)[0]
+    assert status == "degraded" and message == 'no place is left for 1 of qwen.models, the first of them "three": qwen.max_models is 2' and "Raise qwen.max_models" in action
     with pytest.raises(psycopg2.Error) as failure:
         server.query("SELECT qwen_load_model('four', 'a.gguf')")
     assert failure.value.pgcode == "54000" and "Raise qwen.max_models" in str(failure.value)
@@ -93,6 +96,12 @@ def test_more_models_than_places(make_server, folder):
     server.query("SELECT qwen_unload_model('two')")
     assert server.value(COUNT, ("three",)) == 1
     wait_models(server, ("one", "a.gguf"), ("three", "c.gguf"))
+    assert server.query(places) == []
+    # nor while a place becomes free
+    server.reload(qwen__models="one=a.gguf, two=b.gguf, three=deep/c.gguf")
+    wait_until(lambda: server.query(places) and 'them "two"' in server.query(places)[0][1])
+    server.reload(qwen__models="one=a.gguf, two=b.gguf", qwen__adapters=", ".join(f"a{i}=x.gguf@one" for i in range(10)))
+    wait_until(lambda: [row[1] for row in server.query(places)] == ['no place is left for 2 of qwen.adapters, the first of them "one+a8": qwen.max_adapters is 8'])
 
 
 # ---- memory -----------------------------------------------------------------------------------------------------------

@@ -9,7 +9,7 @@ import psycopg2
 import pytest
 from cluster import MODEL_FILE, Cluster, model_directory, server_programs, wait_until
 from conftest import ready
-from sessions import Background, is_gone
+from sessions import Background, held, is_gone
 from test_02_models import make_sparse_model
 
 sys.path.insert(0, os.path.join(os.path.dirname(os.path.abspath(__file__)), "..", "tools"))
@@ -279,6 +279,37 @@ def test_cancel_ends_the_reader(checking, folder):
         wait_until(lambda: is_gone(pids[-1]))
         os.unlink(noted)
     os.unlink(broken)
+
+
+def test_a_reader_that_does_not_end_can_be_cancelled(checking, folder):
+    """All has come, but it does not go; then it is killed, and the kernel does not let it go either."""
+    broken, noted = os.path.join(folder, "broken"), "/tmp/qwen_pg_check_pid_%d" % os.getpid()
+
+    def start(call):
+        with open(broken, "w") as file:
+            file.write(f"echo $$ > {noted}\nexec 5>&-\nexec sleep 100\n")
+        call.start("SELECT * FROM qwen_check_model('good.gguf')")
+        wait_until(lambda: os.path.exists(noted) and os.stat(noted).st_size > 1)
+        with open(noted) as file:
+            pid = int(file.read())
+        os.unlink(noted)
+        os.unlink(broken)
+        return pid
+
+    call = Background(checking, "SELECT 1").join()
+    reader = start(call)
+    checking.query("SELECT pg_cancel_backend(%s)", (call.pid,))
+    assert call.join().error.pgcode == "57014" and call.seconds < 10
+    wait_until(lambda: is_gone(reader))
+    reader = start(call)
+    with held(reader):
+        checking.query("SELECT pg_cancel_backend(%s)", (call.pid,))
+        assert call.join().error.pgcode == "57014" and call.seconds < 10
+        # it is waited for later, at the next look at a file
+        assert call.again("SELECT item FROM qwen_check_model('good.gguf')")[0] == ("loads",)
+        assert os.path.exists(f"/proc/{reader}")
+    assert call.again("SELECT item FROM qwen_check_model('good.gguf')")[0] == ("loads",)
+    assert not os.path.exists(f"/proc/{reader}")
 
 
 def test_only_administrators_look_at_files(checking):

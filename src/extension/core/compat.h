@@ -105,6 +105,10 @@ create_wait_event_set(int n_events)
 #include "commands/explain_state.h"
 #endif
 
+/* Did the configuration files have a line for a setting when this process (or the one it is a copy of) read them last?
+ * Not known of those of the server's start, which are read before our settings are there. */
+extern bool setting_is_in_files(const char *name);
+
 /* The name that pg_stat_activity shows for waits on the engine: a custom one from 17 on. */
 extern uint32 qwen_wait_event(void);
 

@@ -6,6 +6,7 @@
 #include "../../protocol/configured_adapters.h"
 #include "../../protocol/configured_drafts.h"
 #include "../../protocol/status_page.h"
+#include "compat.h"
 #include "utils/guc.h"
 #include "utils/timestamp.h"
 
@@ -112,12 +113,29 @@ settings_reload(void)
 		refused = before;
 }
 
-/* The postmaster reads its files itself, so only reading them tells. */
+static TimestampTz read_at_definition; /* when the files had been read that the server's start knows */
+
+static void
+forget_without_line(const char *setting, char why[STATUS_MESSAGE_BYTES])
+{
+	if (!setting_is_in_files(setting))
+		why[0] = '\0';
+}
+
+/*
+ * The postmaster's hooks are told as little of lines that are gone. Which lines there were when it read its files last
+ * it knows all the same. The files themselves may say otherwise by now: that holds when somebody reloads them, and they
+ * are not read here.
+ */
 void
 settings_forget_old_refusals(void)
 {
-	if (refused.models[0] || refused.adapters[0] || refused.drafts[0])
-		settings_reload();
+	/* nothing is old where nobody has reloaded anything */
+	if (PgReloadTime == read_at_definition)
+		return;
+	forget_without_line("qwen.models", refused.models);
+	forget_without_line("qwen.adapters", refused.adapters);
+	forget_without_line("qwen.draft_models", refused.drafts);
 }
 
 /* A list that cannot be read is refused before it takes effect. The supervisor shows why (qwen_health): who reloads the
@@ -298,6 +316,7 @@ settings_define(bool preloaded)
 							 NULL, &qwen_prefix_cache, PREFIX_ROLE, prefix_sharings, PGC_SUSET, 0, NULL, NULL, NULL);
 	DefineCustomIntVariable("qwen.job_window", "Rows of jobs and triggers that a worker has in flight.", NULL,
 							&qwen_job_window, 32, 1, 1024, PGC_USERSET, 0, NULL, NULL, NULL);
+	read_at_definition = PgReloadTime;
 	if (preloaded)
 		define_server_settings();
 }

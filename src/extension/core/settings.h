@@ -22,7 +22,8 @@ extern const RefusedLists *refused_lists(void);
 /* Read the configuration files anew. */
 extern void settings_reload(void);
 
-/* At a process's start: what the postmaster, whose copy it is, remembers of lists may be long corrected. */
+/* At a process's start: what the postmaster, whose copy it is, remembers of lists may be long corrected. No value
+ * changes by it: what has not been reloaded is not read. */
 extern void settings_forget_old_refusals(void);
 
 /* qwen.kv_cache_size in bytes; 0: auto. */

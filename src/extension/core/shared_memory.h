@@ -48,6 +48,13 @@ typedef struct SharedSlot
 	char error[512];
 } SharedSlot;
 
+/* What stands in a list of the settings and has no slot, as there are too few. */
+typedef struct WithoutSlot
+{
+	int n;
+	char first[ADAPTED_NAME_BYTES]; /* as slot_full_name */
+} WithoutSlot;
+
 /* In PostgreSQL's shared memory; guarded by lock. */
 typedef struct QwenShared
 {
@@ -60,6 +67,7 @@ typedef struct QwenShared
 	TimestampTz started_at, next_try;
 	char last_error[256];
 	RefusedLists refused;
+	WithoutSlot models_without_slot, adapters_without_slot;
 	SharedSlot slots[STATUS_PAGE_ALL_SLOTS]; /* of models, then of adapters */
 } QwenShared;
 

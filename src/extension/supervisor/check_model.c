@@ -30,6 +30,9 @@
 #include "utils/tuplestore.h"
 
 #define N_CHECK_COLUMNS 3
+#define END_POLL_MS 2
+#define END_PATIENCE_MS 1000 /* for a program that was killed */
+#define MAX_LATE 16
 
 /* The program that reads the file, and the pipes to it. */
 typedef struct Checker
@@ -38,6 +41,41 @@ typedef struct Checker
 	int pidfd;
 	int answer[2], death_pipe[2];
 } Checker;
+
+/* Those that were killed and that the kernel did not let go in time, as at a disk that hangs. */
+static pid_t late[MAX_LATE];
+static int n_late;
+
+static void
+reap_late(void)
+{
+	int n_left = 0;
+
+	for (int i = 0; i < n_late; i++)
+		if (waitpid(late[i], NULL, WNOHANG) == 0)
+			late[n_left++] = late[i];
+	n_late = n_left;
+}
+
+/* So that what has ended meanwhile is nobody's orphan. */
+static void
+reap_late_at_exit(int code, Datum argument)
+{
+	reap_late();
+}
+
+static void
+remember_late(pid_t pid)
+{
+	static bool is_registered;
+
+	if (n_late == MAX_LATE)
+		return;
+	late[n_late++] = pid;
+	if (!is_registered)
+		on_proc_exit(reap_late_at_exit, 0);
+	is_registered = true;
+}
 
 static void
 close_once(int *fd)
@@ -51,13 +89,9 @@ close_once(int *fd)
 static void
 end_checker(Checker *checker)
 {
-	if (checker->pid > 0)
-	{
-		kill(checker->pid, SIGKILL);
-		while (waitpid(checker->pid, NULL, 0) < 0 && errno == EINTR)
-			;
-		checker->pid = 0;
-	}
+	if (checker->pid > 0 && !launch_end(checker->pid, END_PATIENCE_MS))
+		remember_late(checker->pid);
+	checker->pid = 0;
 	close_once(&checker->pidfd);
 	for (int i = 0; i < 2; i++)
 	{
@@ -117,6 +151,21 @@ take_answer(const Checker *checker, StringInfo answer)
 	}
 }
 
+/* Its end, behind all that it wrote: its status. The statement can be cancelled meanwhile. */
+static int
+wait_for_end(const Checker *checker)
+{
+	int status = 0;
+
+	while (waitpid(checker->pid, &status, WNOHANG) == 0)
+	{
+		(void) WaitLatch(MyLatch, WL_LATCH_SET | WL_TIMEOUT | WL_EXIT_ON_PM_DEATH, END_POLL_MS, qwen_wait_event());
+		ResetLatch(MyLatch);
+		CHECK_FOR_INTERRUPTS();
+	}
+	return status;
+}
+
 /* Its end without an answer. */
 static void
 raise_end(int status)
@@ -139,16 +188,13 @@ ask_checker(const char *file)
 	int status;
 
 	*checker = (Checker){0, -1, {-1, -1}, {-1, -1}};
-
+	reap_late();
 	PG_ENSURE_ERROR_CLEANUP(end_checker_at_exit, PointerGetDatum(checker));
 	{
 		start_checker(checker, file);
 		take_answer(checker, answer);
-		status = 0;
-		while (waitpid(checker->pid, &status, 0) < 0 && errno == EINTR)
-			;
+		how = wait_for_end(checker);
 		checker->pid = 0;
-		how = status;
 	}
 	PG_END_ENSURE_ERROR_CLEANUP(end_checker_at_exit, PointerGetDatum(checker));
 	end_checker(checker);

@@ -14,8 +14,10 @@
 #include <sys/prctl.h>
 #include <sys/resource.h>
 #include <sys/syscall.h>
+#include <sys/wait.h>
 #include <unistd.h>
 
+#include "../../base/clock.h"
 #include "../../base/memory.h"
 #include "../core/settings.h"
 #include "miscadmin.h"
@@ -34,6 +36,7 @@
 
 #define LOW_PRIORITY_NICE 10
 #define HIGH_PRIORITY_NICE -15
+#define END_POLL_US 1000
 
 /* The program as it was when the server started, and where it lies. */
 static int program_fd = -1;
@@ -226,6 +229,21 @@ launch(char *const *arguments, const int *fds, const int *targets, int n, int *p
 			fcntl(*pidfd, F_SETFD, FD_CLOEXEC);
 	}
 	return pid;
+}
+
+bool
+launch_end(pid_t pid, int patience_ms)
+{
+	uint64 deadline = clock_now_us() + (uint64) patience_ms * 1000;
+
+	kill(pid, SIGKILL);
+	while (waitpid(pid, NULL, WNOHANG) == 0)
+	{
+		if (clock_now_us() >= deadline)
+			return false;
+		pg_usleep(END_POLL_US);
+	}
+	return true;
 }
 
 /* A new death pipe in place of the old one. */

@@ -19,4 +19,8 @@ extern const char *engine_program(void);
 /* Start one that looks at a model file and writes check_lines.h to answer_fd. Any process may. */
 extern pid_t launch_checker(const char *file, int answer_fd, int death_pipe[2], int *pidfd);
 
+/* Kill what this process has started and wait for it, so long at most: one that the kernel does not let go, as at a
+ * disk that hangs, ends later. false: it is still to be waited for. */
+extern bool launch_end(pid_t pid, int patience_ms);
+
 #endif

@@ -292,6 +292,7 @@ slot_of_name(const ConfiguredModel *model)
 static void
 place_models(void)
 {
+	WithoutSlot without = {0};
 	int n_left = 0;
 
 	for (int m = 0; m < unplaced.n; m++)
@@ -304,6 +305,8 @@ place_models(void)
 			continue;
 		if (named)
 			named->in_the_way = true;
+		if (!named && i < 0 && without.n++ == 0)
+			strlcpy(without.first, model.name, sizeof without.first);
 		if (named || i < 0)
 		{
 			unplaced.models[n_left++] = model;
@@ -317,6 +320,7 @@ place_models(void)
 		qwen_shared->slots[i].settings = model.settings;
 	}
 	unplaced.n = n_left;
+	qwen_shared->models_without_slot = without;
 }
 
 /* ---- adapters: their slots stand behind those of models, and they come and go with their model ----------------------
@@ -428,6 +432,7 @@ adapter_slot(const ConfiguredAdapter *adapter)
 static void
 place_adapters(void)
 {
+	WithoutSlot without = {0};
 	int n_left = 0;
 
 	for (int a = 0; a < unplaced_adapters.n; a++)
@@ -440,6 +445,8 @@ place_adapters(void)
 			continue;
 		if (named >= 0)
 			qwen_shared->slots[named].in_the_way = true;
+		if (named < 0 && i < 0 && without.n++ == 0)
+			snprintf(without.first, sizeof without.first, "%s+%s", adapter.model, adapter.name);
 		if (named >= 0 || i < 0)
 		{
 			unplaced_adapters.adapters[n_left++] = adapter;
@@ -451,6 +458,7 @@ place_adapters(void)
 		qwen_shared->slots[i] = slot;
 	}
 	unplaced_adapters.n = n_left;
+	qwen_shared->adapters_without_slot = without;
 }
 
 /* Make slots and qwen.adapters agree; the lock is held. */

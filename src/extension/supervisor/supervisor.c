@@ -42,6 +42,7 @@ extern PGDLLEXPORT void qwen_supervisor_main(Datum argument);
 #define FIRST_BACKOFF_MS 100
 #define LAST_BACKOFF_MS 30000
 #define HEALTHY_AFTER_MS 10000 /* an engine that ran this long starts again at once */
+#define END_PATIENCE_MS 10000  /* for a child that was killed: longer than its memory takes to be given back */
 #define PATIENCE_MS 1000       /* calls wait for the next start when it is not further away than this */
 
 /* A child: the engine or a loader. */
@@ -370,15 +371,15 @@ wait_for_something(bool pending)
 }
 
 /* Kill a child and wait for it: where the postmaster is process 1, as in a container, it would inherit it, and take it
- * for a server process that has crashed. */
+ * for a server process that has crashed. One that a disk holds does not hold the server's stop. */
 static void
 end_child(Child *child)
 {
 	if (child->pid <= 0)
 		return;
-	kill(child->pid, SIGKILL);
-	while (waitpid(child->pid, NULL, 0) < 0 && errno == EINTR)
-		;
+	if (!launch_end(child->pid, END_PATIENCE_MS))
+		ereport(LOG, (errmsg("qwen_pg: process %d was killed and has not ended within %d s, it is not waited for",
+							 (int) child->pid, END_PATIENCE_MS / 1000)));
 	child->pid = 0;
 }
 

@@ -119,6 +119,47 @@ check_models(const QwenShared *shared, StringInfo checks, Health *worst)
 		add_check(checks, worst, "models", HEALTHY, psprintf("%d served, %d being loaded", n_serving, n_loading), NULL);
 }
 
+/* Does a slot from the first to before the end become free? Then what waits for one may get it. */
+static bool
+one_becomes_free(const QwenShared *shared, int first, int end)
+{
+	for (int i = first; i < end; i++)
+		if (shared->slots[i].state == SLOT_UNLOADING)
+			return true;
+	return false;
+}
+
+/* What the settings list beyond the places that there are; said where there is any. */
+static void
+check_places(const QwenShared *shared, StringInfo checks, Health *worst)
+{
+	const WithoutSlot *models = &shared->models_without_slot, *adapters = &shared->adapters_without_slot;
+	bool too_many_models = models->n > 0 && !one_becomes_free(shared, 0, STATUS_PAGE_MAX_SLOTS);
+	bool too_many_adapters = adapters->n > 0 && !one_becomes_free(shared, STATUS_PAGE_MAX_SLOTS, STATUS_PAGE_ALL_SLOTS);
+	StringInfoData message, action;
+
+	if (!too_many_models && !too_many_adapters)
+		return;
+	initStringInfo(&message);
+	initStringInfo(&action);
+	if (too_many_models)
+	{
+		appendStringInfo(&message,
+						 "no place is left for %d of qwen.models, the first of them \"%s\": qwen.max_models is %d",
+						 models->n, models->first, qwen_max_models);
+		appendStringInfoString(&action, "Raise qwen.max_models");
+	}
+	if (too_many_adapters)
+	{
+		appendStringInfo(
+			&message, "%sno place is left for %d of qwen.adapters, the first of them \"%s\": qwen.max_adapters is %d",
+			message.len > 0 ? "; " : "", adapters->n, adapters->first, qwen_max_adapters);
+		appendStringInfo(&action, "%s qwen.max_adapters", action.len > 0 ? " and" : "Raise");
+	}
+	appendStringInfoString(&action, " and restart the server, or unload what is not needed.");
+	add_check(checks, worst, "places", DEGRADED, message.data, action.data);
+}
+
 /* Whether a model of that name is there in any state. */
 static bool
 model_is_there(const QwenShared *shared, const char *name)
@@ -489,6 +530,7 @@ QWEN_FUNCTION(qwen_health, 0, 0)
 		check_lists(&shared, &checks, &worst);
 		check_models(&shared, &checks, &worst);
 		check_adapters(&shared, &checks, &worst);
+		check_places(&shared, &checks, &worst);
 		check_drafts(&shared, &checks, &worst);
 		check_defaults(&shared, &checks, &worst);
 		check_stability(&shared, &checks, &worst);
