@@ -9,6 +9,7 @@
 
 #include "call/call.h"
 #include "commands/extension.h"
+#include "core/objects.h"
 #include "core/settings.h"
 #include "core/shared_memory.h"
 #include "core/statement.h"
@@ -91,6 +92,7 @@ _PG_init(void)
 	settings_end();
 	share_memory();
 	statement_init();
+	objects_init();
 	outcomes_init();
 	progress_init();
 	job_queue_init();

@@ -1,4 +1,6 @@
 """What views and errors say of jobs and triggers to somebody who has just begun: which cause it is, and what is to be done."""
+import time
+
 import psycopg2
 import pytest
 from cluster import wait_until
@@ -96,6 +98,69 @@ def test_a_partitioned_table_is_told_of_once(server):
     server.query("DROP TABLE parted")
 
 
+LOST = ' names column "{0}" in its arguments, which is not there any more'
+
+
+@pytest.mark.parametrize("template, column, named", [
+    ("Say {{body}} of {id}", "body", False), ("Say {{{body}}} of {id}", "body", True), ("Of {id}}} and {{ {body}", "body", True), ("{a,b}", "a,b", True), ("{a,b}", "body", False),
+    ("{id} and {n,body}", "body", False), ("{ body}", "body", False),
+])
+def test_a_template_is_read_as_the_trigger_reads_it(kept, template, column, named):
+    kept.query('ALTER TABLE kept ADD "a,b" text')
+    kept.query(f"CREATE TRIGGER tt AFTER INSERT ON kept FOR EACH ROW EXECUTE FUNCTION qwen_enqueue_trigger('s', '{template}')")
+    assert (LOST.format(column) in notices_of(kept, f'ALTER TABLE kept RENAME "{column}" TO anew')) == named
+
+
+@pytest.mark.parametrize("argument, column, named", [('{n,"s"}', "s", True), ('{"a,b",n}', "a,b", True), ('{"a,b",n}', "s", False), ("{broken", "s", False), ("{n,NULL}", "n", False)])
+def test_a_list_of_columns_is_read_as_the_trigger_reads_it(kept, argument, column, named):
+    kept.query('ALTER TABLE kept ADD "a,b" text')
+    kept.query(f"CREATE TRIGGER tt BEFORE INSERT ON kept FOR EACH ROW EXECUTE FUNCTION qwen_extract_trigger('body', '{argument}')")
+    assert (LOST.format(column) in notices_of(kept, f'ALTER TABLE kept RENAME "{column}" TO anew')) == named
+    assert "WARNING" not in notices_of(kept, "ALTER TABLE kept DROP id, ADD id int")
+
+
+FILL = "CREATE TRIGGER tt AFTER INSERT ON {0} FOR EACH ROW EXECUTE FUNCTION qwen_enqueue_trigger('s', '{{body}}'); "
+
+
+@pytest.mark.parametrize("made, lost, tables, column", [
+    ("CREATE DOMAIN words AS text; CREATE TABLE lost (id int PRIMARY KEY, body words, s text); " + FILL.format("lost"), "DROP DOMAIN words CASCADE", ["lost"], "body"),
+    ("CREATE SCHEMA lang; CREATE DOMAIN lang.words AS text; CREATE TABLE lost (id int PRIMARY KEY, body lang.words, s text); " + FILL.format("lost"), "DROP SCHEMA lang CASCADE", ["lost"], "body"),
+    ("CREATE DOMAIN words AS text; CREATE TABLE lost (id int PRIMARY KEY, body words, s text) PARTITION BY RANGE (id); CREATE TABLE part PARTITION OF lost DEFAULT; " + FILL.format("lost"),
+     "DROP DOMAIN words CASCADE", ["lost"], "body"),
+    ("CREATE TYPE shape AS (id int, body text, s text); CREATE TABLE lost OF shape (PRIMARY KEY (id)); " + FILL.format("lost"), "ALTER TYPE shape RENAME ATTRIBUTE body TO anew CASCADE", ["lost"], "body"),
+    ("CREATE TYPE shape AS (id int, body text, s text); CREATE TABLE lost OF shape (PRIMARY KEY (id)); " + FILL.format("lost"), "ALTER TYPE shape DROP ATTRIBUTE s CASCADE", ["lost"], "s"),
+    ("CREATE TABLE lost (id int, body text, s text); CREATE TABLE one (PRIMARY KEY (id)) INHERITS (lost); CREATE TABLE two (PRIMARY KEY (id)) INHERITS (lost); " + FILL.format("one") + FILL.format("two"),
+     "ALTER TABLE lost RENAME body TO anew", ["one", "two"], "body"),
+    ("CREATE TABLE lost (id int, body text, s text); CREATE TABLE one (PRIMARY KEY (id)) INHERITS (lost); CREATE TABLE two (PRIMARY KEY (id)) INHERITS (lost); " + FILL.format("one") + FILL.format("two"),
+     "ALTER TABLE lost DROP s", ["one", "two"], "s"),
+    ("CREATE TABLE lost (id int PRIMARY KEY, body text, s text); " + FILL.format("lost"), "DO $$ BEGIN ALTER TABLE lost DROP body; END $$", ["lost"], "body"),
+    # the table goes as well, or another column of the name comes
+    ("CREATE DOMAIN words AS text; CREATE TABLE lost (id int PRIMARY KEY, body words, s text); " + FILL.format("lost"), "DROP TABLE lost", [], "body"),
+    ("CREATE SCHEMA lang; CREATE DOMAIN lang.words AS text; CREATE TABLE lang.lost (id int PRIMARY KEY, body lang.words, s text); " + FILL.format("lang.lost"), "DROP SCHEMA lang CASCADE", [], "body"),
+    ("CREATE TABLE lost (id int PRIMARY KEY, body text, s text); " + FILL.format("lost"), "ALTER TABLE lost DROP body, ADD body varchar", [], "body"),
+])
+def test_a_column_is_missed_by_whatever_way_it_goes(server, made, lost, tables, column):
+    server.query(made)
+    try:
+        said = [line for line in notices_of(server, lost).split("\n") if "names column" in line]
+        assert sorted(said) == [f'WARNING:  trigger "tt" of table "{table}"' + LOST.format(column) for table in tables]
+    finally:
+        server.query("DROP TABLE IF EXISTS lost CASCADE; DROP TYPE IF EXISTS words, shape CASCADE; DROP SCHEMA IF EXISTS lang CASCADE")
+
+
+@pytest.mark.parametrize("event", ["ddl_command_start", "sql_drop", "ddl_command_end"])
+def test_statements_of_event_triggers_do_not_hide_what_is_said(make_server, event):
+    server = make_server(prepared=False)
+    body = "BEGIN DROP TABLE IF EXISTS nothing_at_all; BEGIN DROP EXTENSION no_such_thing; EXCEPTION WHEN others THEN NULL; END; ALTER TABLE beside RENAME y TO z; ALTER TABLE beside RENAME z TO y; END"
+    server.query("CREATE EXTENSION qwen_pg; CREATE ROLE bound; CREATE TABLE beside (x int, y int); CREATE TABLE kept (id int PRIMARY KEY, body text, s text); " + FILL.format("kept"))
+    server.query("SELECT qwen_set_limit('bound', requests_per_minute => 2)")
+    server.query(f"""CREATE FUNCTION nests() RETURNS event_trigger LANGUAGE plpgsql AS $$ BEGIN IF pg_trigger_depth() = 0 AND current_setting('own.inside', true) IS DISTINCT FROM 'yes' THEN
+        PERFORM set_config('own.inside', 'yes', false); {body}; PERFORM set_config('own.inside', '', false); END IF; END $$; CREATE EVENT TRIGGER nests ON {event} EXECUTE FUNCTION nests()""")
+    said = notices_of(server, "ALTER TABLE kept DROP s", "DROP EXTENSION qwen_pg CASCADE")
+    assert "nothing_at_all" in said
+    assert said.count(LOST.format("s")) == 1 and said.count("with the extension qwen_pg went 1 role's limits") == 1, said
+
+
 @pytest.mark.parametrize("kind, call, said", [
     ("BEFORE INSERT ON kept FOR EACH ROW", "qwen_enqueue_trigger('s', '{body}')", "qwen_enqueue_trigger must be an AFTER INSERT OR UPDATE trigger FOR EACH ROW"),
     ("AFTER INSERT ON kept FOR EACH STATEMENT", "qwen_enqueue_trigger('s', '{body}')", "must be an AFTER INSERT OR UPDATE trigger FOR EACH ROW"),
@@ -186,3 +251,31 @@ def test_what_goes_with_the_extension_is_counted(make_server, drop, schema):
     cursor.execute(drop)
     assert [line.split("\n")[0] for line in said()] == 2 * ["WARNING:  with the extension qwen_pg went 3 queued rows, 1 dead letter, 1 role's limits, 2 roles' allowed models"]
     session.close()
+
+
+def test_who_may_not_drop_the_extension_does_not_wait_for_its_count(make_server):
+    server = make_server(prepared=False)
+    server.query("CREATE SCHEMA held; CREATE EXTENSION qwen_pg SCHEMA held; CREATE ROLE plain LOGIN")
+    holder, plain = server.connect(), server.connect("plain")
+    holder.autocommit = False
+    holder.cursor().execute("LOCK held.qwen_job_row, held.qwen_job_table IN ACCESS EXCLUSIVE MODE")
+    plain.cursor().execute("SET lock_timeout = '5s'")
+    for drop, error in (("DROP EXTENSION qwen_pg", "must be owner of extension"), ("DROP SCHEMA held CASCADE", "must be owner of schema")):
+        start = time.monotonic()
+        with pytest.raises(psycopg2.Error) as failure:
+            plain.cursor().execute(drop)
+        assert error in str(failure.value) and time.monotonic() - start < 4
+    plain.cursor().execute("DROP OWNED BY plain CASCADE")
+    holder.close()
+    plain.close()
+
+
+def test_who_owns_the_schema_is_told_what_went_with_the_extension(make_server):
+    server = make_server(prepared=False)
+    server.query("CREATE ROLE landlord LOGIN; CREATE ROLE bound; CREATE SCHEMA qs AUTHORIZATION landlord; CREATE EXTENSION qwen_pg SCHEMA qs; SELECT qs.qwen_set_limit('bound', requests_per_minute => 2)")
+    for drop in ("BEGIN; DROP SCHEMA qs CASCADE; ROLLBACK", "BEGIN; DO $$ BEGIN DROP OWNED BY landlord CASCADE; END $$; ROLLBACK", "DROP OWNED BY landlord CASCADE"):
+        session = server.connect("landlord")
+        session.cursor().execute(drop)
+        said = "".join(session.notices)
+        assert "drop cascades to extension qwen_pg" in said and said.count("WARNING:  with the extension qwen_pg went 1 role's limits") == 1, said
+        session.close()

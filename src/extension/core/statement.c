@@ -23,9 +23,9 @@ static void (*heard_ending)(const PlannedStmt *plan);
 static void (*heard_ends[MAX_HEARD_ENDS])(void);
 static int n_heard_ends;
 static void (*heard_transaction)(const TransactionStmt *statement);
-static void (*heard_beginning)(const Node *statement);
-static void (*heard_utilities[MAX_HEARD_UTILITIES])(const Node *statement);
+static void (*heard_utilities[MAX_HEARD_UTILITIES])(const UtilityStatement *statement);
 static int n_heard_utilities;
+static UtilityStatement *innermost_utility;
 static ExecutorRun_hook_type previous_run;
 static ExecutorFinish_hook_type previous_finish;
 static ExecutorEnd_hook_type previous_end;
@@ -141,6 +141,12 @@ statement_is_utility(void)
 	return utility_depth > 0 && !outermost;
 }
 
+UtilityStatement *
+utility_statement(void)
+{
+	return innermost_utility;
+}
+
 /* One more executor runs; what held for the one around it is given back. */
 static const PlannedStmt *
 enter_executor(QueryDesc *query)
@@ -227,9 +233,10 @@ static void utility_hook UTILITY_PARAMETERS
 	bool is_cursor = IsA(statement->utilityStmt, FetchStmt) || IsA(statement->utilityStmt, DeclareCursorStmt);
 	/* what they roll back gives up the plan that called them: then statement may be gone when they end */
 	bool may_free = IsA(statement->utilityStmt, CallStmt) || IsA(statement->utilityStmt, DoStmt);
+	UtilityStatement utility = {
+		.node = statement->utilityStmt, .memory = CurrentMemoryContext, .outer = innermost_utility};
 
-	if (heard_beginning)
-		heard_beginning(statement->utilityStmt);
+	innermost_utility = may_free ? NULL : &utility;
 	utility_depth += !is_cursor;
 	PG_TRY();
 	{
@@ -241,12 +248,13 @@ static void utility_hook UTILITY_PARAMETERS
 	PG_FINALLY();
 	{
 		utility_depth -= !is_cursor;
+		innermost_utility = utility.outer;
 	}
 	PG_END_TRY();
 	if (!may_free && heard_transaction && IsA(statement->utilityStmt, TransactionStmt))
 		heard_transaction((const TransactionStmt *) statement->utilityStmt);
 	for (int i = 0; !may_free && i < n_heard_utilities; i++)
-		heard_utilities[i](statement->utilityStmt);
+		heard_utilities[i](&utility);
 	if (!is_cursor)
 		tell_of_end();
 }
@@ -258,13 +266,7 @@ statement_when_ending(void (*heard)(const PlannedStmt *plan))
 }
 
 void
-statement_when_utility_begins(void (*heard)(const Node *statement))
-{
-	heard_beginning = heard;
-}
-
-void
-statement_when_utility_done(void (*heard)(const Node *statement))
+statement_when_utility_done(void (*heard)(const UtilityStatement *statement))
 {
 	Assert(n_heard_utilities < MAX_HEARD_UTILITIES);
 	heard_utilities[n_heard_utilities++] = heard;

@@ -30,11 +30,29 @@ extern bool statement_is_utility(void);
 /* Set the hooks. */
 extern void statement_init(void);
 
-/* Have heard called before a utility statement is executed. One. */
-extern void statement_when_utility_begins(void (*heard)(const Node *statement));
+/* Who keeps notes of a utility statement, from what happens in it to its end. */
+typedef enum UtilityNote
+{
+	NOTE_OF_COLUMNS,
+	NOTE_OF_EXTENSION,
+	N_UTILITY_NOTES
+} UtilityNote;
+
+/* A utility statement that runs. They run inside of each other (event triggers run some), each with notes of its own,
+ * which are gone with it when it fails. */
+typedef struct UtilityStatement
+{
+	const Node *node;
+	MemoryContext memory; /* of notes: there is nothing of it after the statement */
+	void *notes[N_UTILITY_NOTES];
+	struct UtilityStatement *outer;
+} UtilityStatement;
+
+/* The innermost of them; NULL: none runs, or it is CALL or DO, which are not told of when they are done. */
+extern UtilityStatement *utility_statement(void);
 
 /* Have heard called when a utility statement has been executed. Several. */
-extern void statement_when_utility_done(void (*heard)(const Node *statement));
+extern void statement_when_utility_done(void (*heard)(const UtilityStatement *statement));
 
 /* Have heard called before a statement's executor ends, with its plan; and when the outermost has ended. One of the
  * first, several of the other. */

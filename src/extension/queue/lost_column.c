@@ -1,69 +1,119 @@
 /*
- * lost_column.c - ALTER TABLE ... RENAME COLUMN and DROP COLUMN, where a trigger of ours names the column: that every
- * statement which fires it will fail is said there and then.
+ * lost_column.c - a column that is renamed or goes, where a trigger of ours names it: that every statement which fires
+ * the trigger will fail is said there and then.
  *
- * A trigger's arguments are texts: PostgreSQL neither changes them nor keeps the column. It is a WARNING, as the
- * trigger may be made anew next.
+ * A trigger's arguments are texts: PostgreSQL neither changes them nor keeps the column. Columns are noted when they
+ * are about to go, whatever statement takes them (ALTER TABLE, DROP TYPE ... CASCADE, ALTER TYPE of a typed table), and
+ * told of when that statement is done. It is a WARNING, as the trigger may be made anew next.
  */
 #include "lost_column.h"
 
+#include "../core/objects.h"
+#include "../core/own_transaction.h"
 #include "../core/shared_memory.h"
 #include "../core/statement.h"
+#include "access/genam.h"
+#include "access/htup_details.h"
 #include "access/relation.h"
+#include "access/table.h"
 #include "access/xact.h"
-#include "catalog/namespace.h"
-#include "catalog/pg_inherits.h"
+#include "catalog/indexing.h"
+#include "catalog/pg_class.h"
+#include "catalog/pg_trigger.h"
 #include "commands/trigger.h"
-#include "nodes/parsenodes.h"
+#include "prompt_template.h"
 #include "store.h"
+#include "target.h"
+#include "utils/fmgroids.h"
 #include "utils/lsyscache.h"
 #include "utils/rel.h"
-#include "utils/snapmgr.h"
 
-/* A column that went. */
+/* A column that a statement takes, or that it alters. */
 typedef struct LostColumn
 {
-	const RangeVar *table;
-	const char *name, *new_name; /* NULL: it was dropped */
+	Oid table;
+	AttrNumber number;
+	const char *name;     /* that it had */
+	const char *new_name; /* NULL: it was dropped */
 } LostColumn;
 
-/* Does a list with commas between, {a,"b c"} without its braces, have an element of this name? */
-static bool
-has_element(const char *list, size_t length, const char *name)
+static void
+note_column(UtilityStatement *statement, ObjectAccessType access, Oid class, Oid object, int column)
 {
-	size_t n_name = strlen(name);
+	MemoryContext old;
+	LostColumn *lost;
 
-	for (size_t at = 0; at <= length; at++)
-	{
-		size_t end = at;
-		bool quoted;
-
-		while (end < length && list[end] != ',')
-			end++;
-		while (at < end && list[at] == ' ')
-			at++;
-		quoted = end - at >= 2 && list[at] == '"' && list[end - 1] == '"';
-		if (end - at - 2 * quoted == n_name && memcmp(list + at + quoted, name, n_name) == 0)
-			return true;
-		at = end;
-	}
-	return false;
+	/* other statements alter columns too, and rename none */
+	if (class != RelationRelationId || column <= 0 || !qwen_shared ||
+		(access == OAT_POST_ALTER && !IsA(statement->node, RenameStmt)))
+		return;
+	old = MemoryContextSwitchTo(statement->memory);
+	lost = palloc0(sizeof *lost);
+	lost->table = object;
+	lost->number = (AttrNumber) column;
+	lost->name = get_attname(object, lost->number, true);
+	if (lost->name)
+		statement->notes[NOTE_OF_COLUMNS] = lappend(statement->notes[NOTE_OF_COLUMNS], lost);
+	MemoryContextSwitchTo(old);
 }
 
-/* Does an argument name a column: as it is, in a template's {column}, or in a list {a,b}? */
+/* Is a trigger a partition's copy of its parent's, which loses the column too? */
 static bool
-names_column(const char *argument, const char *name)
+is_copy(Oid trigger)
 {
-	if (strcmp(argument, name) == 0)
-		return true;
-	for (const char *open = strchr(argument, '{'); open; open = strchr(open + 1, '{'))
-	{
-		size_t length = strcspn(open + 1, "{}");
+	Relation relation = table_open(TriggerRelationId, AccessShareLock);
+	ScanKeyData key;
+	SysScanDesc scan;
+	HeapTuple tuple;
+	bool copy;
 
-		if (open[1 + length] == '}' && has_element(open + 1, length, name))
-			return true;
-	}
-	return false;
+	ScanKeyInit(&key, Anum_pg_trigger_oid, BTEqualStrategyNumber, F_OIDEQ, ObjectIdGetDatum(trigger));
+	scan = systable_beginscan(relation, TriggerOidIndexId, true, NULL, 1, &key);
+	tuple = systable_getnext(scan);
+	copy = HeapTupleIsValid(tuple) && OidIsValid(((Form_pg_trigger) GETSTRUCT(tuple))->tgparentid);
+	systable_endscan(scan);
+	table_close(relation, AccessShareLock);
+	return copy;
+}
+
+/* A list of target columns, and a name that may be in it. */
+typedef struct Targets
+{
+	Relation relation;
+	const char *argument, *name;
+	bool named;
+} Targets;
+
+static void
+read_targets(void *argument)
+{
+	Targets *targets = argument;
+	int n;
+	char **names = job_read_targets(targets->relation, targets->argument, &n);
+
+	for (int i = 0; i < n; i++)
+		targets->named |= strcmp(names[i], targets->name) == 0;
+}
+
+/* Does an argument name a column, alone or in a list {a,b}? A list that is none names nothing. */
+static bool
+targets_name(Relation relation, const char *argument, const char *name)
+{
+	Targets targets = {relation, argument, name, strcmp(argument, name) == 0};
+
+	if (!targets.named && argument[0] == '{')
+		(void) error_of_look(read_targets, &targets);
+	return targets.named;
+}
+
+/* Do a trigger's arguments name a column, as the trigger itself reads them? */
+static bool
+trigger_names(Relation relation, const Trigger *trigger, const TriggerUse *use, const char *name)
+{
+	if (use->queues)
+		return targets_name(relation, trigger->tgargs[0], name) ||
+			   prompt_names(trigger->tgargs[1], RelationGetDescr(relation), name);
+	return strcmp(trigger->tgargs[0], name) == 0 || targets_name(relation, trigger->tgargs[1], name);
 }
 
 static void
@@ -77,85 +127,60 @@ warn_of_trigger(Relation relation, const Trigger *trigger, const LostColumn *los
 									 : errhint("Make the trigger anew without the column, or drop it.")));
 }
 
-/* The triggers of one table. told: names of those that were told of; partitions have copies of them. */
-static List *
-look_at_table(const JobStore *store, Relation relation, const LostColumn *lost, List *told)
+/* The triggers of the column's table. */
+static void
+look_at_triggers(const JobStore *store, Relation relation, const LostColumn *lost)
 {
-	TriggerDesc *triggers = relation->trigdesc ? CopyTriggerDesc(relation->trigdesc) : NULL;
+	TriggerDesc *triggers = CopyTriggerDesc(relation->trigdesc);
 
-	if (get_attnum(RelationGetRelid(relation), lost->name) != InvalidAttrNumber)
-		return told;
-	for (int i = 0; triggers && i < triggers->numtriggers; i++)
+	for (int i = 0; i < triggers->numtriggers; i++)
 	{
 		const Trigger *trigger = &triggers->triggers[i];
-		bool named = false;
-		ListCell *cell;
+		const TriggerUse *use = trigger->tgnargs < 2 ? NULL : job_store_use_of(store, trigger->tgfoid);
 
-		foreach (cell, told)
-			named |= strcmp(lfirst(cell), trigger->tgname) == 0;
-		if (named || trigger->tgnargs < 2 || !job_store_use_of(store, trigger->tgfoid) ||
-			!(names_column(trigger->tgargs[0], lost->name) || names_column(trigger->tgargs[1], lost->name)))
-			continue;
-		warn_of_trigger(relation, trigger, lost);
-		told = lappend(told, trigger->tgname);
+		if (use && trigger_names(relation, trigger, use, lost->name) && !is_copy(trigger->tgoid))
+			warn_of_trigger(relation, trigger, lost);
 	}
-	return told;
 }
 
-/* A table with its partitions and children, which lose the column too. */
+/* A column that was noted: the table may be gone, the column be there still, or another of its name. */
 static void
-look_for_triggers(const LostColumn *lost)
+look_at_column(const JobStore *store, LostColumn *lost)
 {
-	List *told = NIL;
+	Relation relation = try_relation_open(lost->table, AccessShareLock);
+
+	if (!relation)
+		return;
+	if (relation->trigdesc && get_attnum(lost->table, lost->name) == InvalidAttrNumber)
+	{
+		Form_pg_attribute now = TupleDescAttr(RelationGetDescr(relation), lost->number - 1);
+
+		lost->new_name = now->attisdropped ? NULL : pstrdup(NameStr(now->attname));
+		look_at_triggers(store, relation, lost);
+	}
+	relation_close(relation, NoLock);
+}
+
+static void
+warn_of_columns(const UtilityStatement *statement)
+{
+	List *noted = statement->notes[NOTE_OF_COLUMNS];
 	JobStore store;
 	ListCell *cell;
-	Oid table;
 
+	if (noted == NIL || !IsTransactionState())
+		return;
 	/* what the statement has done is to be seen */
 	CommandCounterIncrement();
-	table = RangeVarGetRelid(lost->table, NoLock, true);
-	if (!OidIsValid(table) || !job_store_find(&store))
+	if (!job_store_find(&store))
 		return;
-	foreach (cell, find_all_inheritors(table, NoLock, NULL))
-	{
-		Relation relation = try_relation_open(lfirst_oid(cell), AccessShareLock);
-
-		if (!relation)
-			continue;
-		told = look_at_table(&store, relation, lost, told);
-		relation_close(relation, NoLock);
-	}
-}
-
-static void
-warn_of_column(const Node *node)
-{
-	const RenameStmt *rename = (const RenameStmt *) node;
-	const AlterTableStmt *alter = (const AlterTableStmt *) node;
-	ListCell *cell;
-
-	if (!(IsA(node, RenameStmt) || IsA(node, AlterTableStmt)) || !qwen_shared || !IsTransactionState())
-		return;
-	if (IsA(node, RenameStmt))
-	{
-		LostColumn lost = {rename->relation, rename->subname, rename->newname};
-
-		if (rename->renameType == OBJECT_COLUMN && lost.table)
-			look_for_triggers(&lost);
-	}
-	else
-		foreach (cell, alter->cmds)
-		{
-			const AlterTableCmd *command = lfirst_node(AlterTableCmd, cell);
-			LostColumn lost = {alter->relation, command->name, NULL};
-
-			if (command->subtype == AT_DropColumn)
-				look_for_triggers(&lost);
-		}
+	foreach (cell, noted)
+		look_at_column(&store, lfirst(cell));
 }
 
 void
 job_lost_column_init(void)
 {
-	statement_when_utility_done(warn_of_column);
+	object_when_changed(note_column);
+	statement_when_utility_done(warn_of_columns);
 }

@@ -1,158 +1,177 @@
 /*
- * lost_extension.c - DROP EXTENSION, DROP SCHEMA ... CASCADE and DROP OWNED, where jobs, queued rows or limits go with
- * the extension: how many is said there and then.
+ * lost_extension.c - DROP EXTENSION, or DROP SCHEMA ... CASCADE and DROP OWNED that reach it, where jobs, queued rows
+ * or limits go with the extension: how many is said there and then.
  *
- * They are counted before, as afterwards the tables are gone, and told of when the statement has been executed. An
- * error of the count keeps nobody from dropping.
+ * Each of its tables is counted when it is about to be dropped, by whatever statement: PostgreSQL has found then that
+ * the statement may, and has locked the table. It is told of when the statement is done. Nothing of the extension is
+ * called for it, and an error of the count keeps nobody from dropping.
  */
 #include "lost_extension.h"
 
+#include "../core/objects.h"
 #include "../core/own_transaction.h"
 #include "../core/shared_memory.h"
 #include "../core/statement.h"
+#include "access/genam.h"
+#include "access/table.h"
 #include "access/xact.h"
 #include "catalog/dependency.h"
 #include "catalog/pg_class.h"
+#include "catalog/pg_type.h"
 #include "commands/extension.h"
 #include "executor/spi.h"
-#include "nodes/parsenodes.h"
-#include "store.h"
-#include "utils/acl.h"
-#include "utils/builtins.h"
 #include "utils/lsyscache.h"
-#include "utils/snapmgr.h"
-#include "values.h"
+#include "utils/rel.h"
+
+/* What the rows are that go. */
+typedef enum Counted
+{
+	COUNTED_JOB, /* that has not ended */
+	COUNTED_WAITING,
+	COUNTED_DEAD,
+	COUNTED_LIMIT,
+	COUNTED_MODELS,
+	N_COUNTED
+} Counted;
 
 typedef struct Counts
 {
-	int64 jobs, waiting, dead, limits, models; /* jobs: that have not ended */
+	int64 n[N_COUNTED];
 } Counts;
 
-/* What was counted for the statement that runs now; NULL: nothing. */
-static const Node *counted_for;
-static Counts counts;
-
-static bool
-is_named(List *names, const char *name)
+/* A job's row; N_COUNTED: of one that has ended. */
+static Counted
+count_as_job(HeapTuple row, TupleDesc columns)
 {
-	ListCell *cell;
+	char *state = SPI_getvalue(row, columns, SPI_fnumber(columns, "state"));
 
-	foreach (cell, names)
-		if (name && strcmp(strVal(lfirst(cell)), name) == 0)
-			return true;
-	return false;
+	return state && (strcmp(state, "queued") == 0 || strcmp(state, "running") == 0) ? COUNTED_JOB : N_COUNTED;
 }
 
-/* May a statement drop the extension? */
-static bool
-may_drop(const Node *node, const JobStore *store)
+/* A row of qwen_job_row; N_COUNTED: of a job. */
+static Counted
+count_as_row(HeapTuple row, TupleDesc columns)
 {
-	const DropStmt *drop = (const DropStmt *) node;
-	ListCell *cell;
+	bool no_job, is_null;
+	Datum dead = SPI_getbinval(row, columns, SPI_fnumber(columns, "dead"), &is_null);
 
-	if (IsA(node, DropOwnedStmt))
+	(void) SPI_getbinval(row, columns, SPI_fnumber(columns, "job"), &no_job);
+	if (!is_null && DatumGetBool(dead))
+		return COUNTED_DEAD;
+	return no_job ? COUNTED_WAITING : N_COUNTED;
+}
+
+/* The extension's tables that are counted. */
+static const struct CountedTable
+{
+	const char *name;
+	Counted as; /* N_COUNTED: each row as count_as says */
+	Counted (*count_as)(HeapTuple row, TupleDesc columns);
+} counted_tables[] = {
+	{"qwen_job_table", N_COUNTED, count_as_job},
+	{"qwen_job_row", N_COUNTED, count_as_row},
+	{"qwen_role_limit", COUNTED_LIMIT, NULL},
+	{"qwen_role_models", COUNTED_MODELS, NULL},
+};
+
+/* One of them by its oid; NULL: it is none. */
+static const struct CountedTable *
+find_counted(Oid table)
+{
+	const char *name = get_rel_name(table);
+	Oid extension;
+
+	for (int i = 0; name && i < (int) lengthof(counted_tables); i++)
+		if (strcmp(counted_tables[i].name, name) == 0)
+		{
+			extension = get_extension_oid("qwen_pg", true);
+			return OidIsValid(extension) && getExtensionOfObject(RelationRelationId, table) == extension
+					   ? &counted_tables[i]
+					   : NULL;
+		}
+	return NULL;
+}
+
+/* A table that is about to be dropped. */
+typedef struct Count
+{
+	const struct CountedTable *counted;
+	Oid table;
+	Counts counts;
+} Count;
+
+/* Indexes may be gone already; the rows are all there. */
+static void
+count_rows(void *argument)
+{
+	Count *count = argument;
+	const struct CountedTable *counted = count->counted;
+	Relation relation = table_open(count->table, AccessShareLock);
+	SysScanDesc scan = systable_beginscan(relation, InvalidOid, false, NULL, 0, NULL);
+	HeapTuple row;
+
+	while (HeapTupleIsValid(row = systable_getnext(scan)))
 	{
-		foreach (cell, ((const DropOwnedStmt *) node)->roles)
-			if (get_rolespec_oid(lfirst(cell), true) == store->owner)
-				return true;
-		return false;
+		Counted as = counted->count_as ? counted->count_as(row, RelationGetDescr(relation)) : counted->as;
+
+		if (as != N_COUNTED)
+			count->counts.n[as]++;
 	}
-	if (drop->removeType == OBJECT_EXTENSION)
-		return is_named(drop->objects, "qwen_pg");
-	return drop->removeType == OBJECT_SCHEMA && drop->behavior == DROP_CASCADE &&
-		   is_named(drop->objects, get_namespace_name(store->schema));
-}
-
-static int64
-count(const char *table, const char *condition)
-{
-	(void) job_execute(psprintf("SELECT count(*) FROM %s WHERE %s", table, condition), 0, NULL, NULL, NULL,
-					   SPI_OK_SELECT, 0);
-	return result_int8(0, 1);
-}
-
-/* The rows of another table of the extension; none where it has no such table. */
-static int64
-count_of(const JobStore *store, const char *name)
-{
-	Oid table = get_relname_relid(name, store->schema);
-
-	if (!OidIsValid(table) || getExtensionOfObject(RelationRelationId, table) != store->extension)
-		return 0;
-	return count(quote_qualified_identifier(get_namespace_name(store->schema), name), "true");
+	systable_endscan(scan);
+	table_close(relation, AccessShareLock);
 }
 
 static void
-count_all(void *argument)
+note_table(UtilityStatement *statement, ObjectAccessType access, Oid class, Oid object, int column)
 {
-	const Node *node = argument;
-	JobStore store;
-	JobIdentity identity;
+	Count count = {.table = object};
+	Counts *counts = statement->notes[NOTE_OF_EXTENSION];
 
-	if (!job_store_find(&store) || !may_drop(node, &store))
+	if (access != OAT_DROP || class != RelationRelationId || column != 0 || !qwen_shared)
 		return;
-	PushActiveSnapshot(GetTransactionSnapshot());
-	SPI_connect();
-	job_identity_to_read(&store, &identity);
-	counts.jobs = count(store.job, "state IN ('queued', 'running')");
-	counts.waiting = count(store.row, "job IS NULL AND NOT dead");
-	counts.dead = count(store.row, "dead");
-	counts.limits = count_of(&store, "qwen_role_limit");
-	counts.models = count_of(&store, "qwen_role_models");
-	job_identity_end(&identity);
-	SPI_finish();
-	PopActiveSnapshot();
-	counted_for = node;
-}
-
-static void
-before_statement(const Node *node)
-{
-	if (!(IsA(node, DropStmt) || IsA(node, DropOwnedStmt)))
+	count.counted = find_counted(object);
+	if (!count.counted || error_of_look(count_rows, &count))
 		return;
-	counted_for = NULL;
-	if ((IsA(node, DropStmt) && ((const DropStmt *) node)->removeType != OBJECT_EXTENSION &&
-		 ((const DropStmt *) node)->removeType != OBJECT_SCHEMA) ||
-		!qwen_shared || !IsTransactionState())
-		return;
-	(void) error_of_look(count_all, (void *) node);
+	if (!counts)
+		counts = statement->notes[NOTE_OF_EXTENSION] = MemoryContextAllocZero(statement->memory, sizeof *counts);
+	for (int i = 0; i < N_COUNTED; i++)
+		counts->n[i] += count.counts.n[i];
 }
 
 /* "2 jobs, 59 queued rows": what there was of each. */
 static char *
-list_counts(void)
+list_counts(const Counts *counts)
 {
-	const struct
+	static const struct
 	{
-		int64 n;
 		const char *one, *several;
-	} all[] = {
-		{counts.jobs, "job that has not ended", "jobs that have not ended"},
-		{counts.waiting, "queued row", "queued rows"},
-		{counts.dead, "dead letter", "dead letters"},
-		{counts.limits, "role's limits", "roles' limits"},
-		{counts.models, "role's allowed models", "roles' allowed models"},
+	} names[N_COUNTED] = {
+		[COUNTED_JOB] = {"job that has not ended", "jobs that have not ended"},
+		[COUNTED_WAITING] = {"queued row", "queued rows"},
+		[COUNTED_DEAD] = {"dead letter", "dead letters"},
+		[COUNTED_LIMIT] = {"role's limits", "roles' limits"},
+		[COUNTED_MODELS] = {"role's allowed models", "roles' allowed models"},
 	};
 	StringInfoData list;
 
 	initStringInfo(&list);
-	for (int i = 0; i < (int) lengthof(all); i++)
-		if (all[i].n > 0)
-			appendStringInfo(&list, "%s%lld %s", list.len > 0 ? ", " : "", (long long) all[i].n,
-							 all[i].n == 1 ? all[i].one : all[i].several);
+	for (int i = 0; i < N_COUNTED; i++)
+		if (counts->n[i] > 0)
+			appendStringInfo(&list, "%s%lld %s", list.len > 0 ? ", " : "", (long long) counts->n[i],
+							 counts->n[i] == 1 ? names[i].one : names[i].several);
 	return list.data;
 }
 
 static void
-after_statement(const Node *node)
+warn_of_extension(const UtilityStatement *statement)
 {
+	const Counts *counts = statement->notes[NOTE_OF_EXTENSION];
 	char *list;
 
-	if (!(IsA(node, DropStmt) || IsA(node, DropOwnedStmt)) || counted_for != node)
+	if (!counts || !IsTransactionState())
 		return;
-	counted_for = NULL;
-	list = list_counts();
-	/* it may have been left where it was, as DROP OWNED of others' does */
+	list = list_counts(counts);
+	/* its own update may have dropped a table */
 	CommandCounterIncrement();
 	if (*list == '\0' || OidIsValid(get_extension_oid("qwen_pg", true)))
 		return;
@@ -164,6 +183,6 @@ after_statement(const Node *node)
 void
 job_lost_extension_init(void)
 {
-	statement_when_utility_begins(before_statement);
-	statement_when_utility_done(after_statement);
+	object_when_changed(note_table);
+	statement_when_utility_done(warn_of_extension);
 }

@@ -89,8 +89,9 @@ count_lost(const JobStore *store, List *tables, Oid *table)
 }
 
 static void
-warn_of_lost(const Node *node)
+warn_of_lost(const UtilityStatement *statement)
 {
+	const Node *node = statement->node;
 	List *tables;
 	JobStore store;
 	int64 n = 0;

@@ -99,10 +99,10 @@ concerns_rows(int sqlstate)
 }
 
 static void
-warn_of_trigger(const Node *node)
+warn_of_trigger(const UtilityStatement *utility)
 {
-	const CreateTrigStmt *statement = (const CreateTrigStmt *) node;
-	const char *function = IsA(node, CreateTrigStmt) ? strVal(llast(statement->funcname)) : "";
+	const CreateTrigStmt *statement = (const CreateTrigStmt *) utility->node;
+	const char *function = IsA(statement, CreateTrigStmt) ? strVal(llast(statement->funcname)) : "";
 	ErrorData *error;
 
 	/* whose it is is looked up where it may be one of ours */

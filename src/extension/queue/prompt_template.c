@@ -63,26 +63,83 @@ append_literal(StringInfo sql, StringInfo literal)
 	resetStringInfo(literal);
 }
 
-/* The name between the braces at *at, which is moved behind them. */
-static char *
-read_placeholder(const char *template, const char **at, TupleDesc columns, const char *what)
+/* What a template is made of. */
+typedef enum TemplatePart
 {
-	const char *start = *at + 1;
-	const char *end = strchr(start, '}');
-	char *name;
+	PART_CHARACTER, /* {{ and }} are one too */
+	PART_PLACEHOLDER,
+	PART_OPEN, /* a brace without the other one */
+	PART_CLOSE
+} TemplatePart;
 
+/* The part at *at, which is moved behind it. text, length: its character, or the name between its braces. */
+static TemplatePart
+read_part(const char **at, const char **text, size_t *length)
+{
+	const char *start = *at, *end;
+
+	*text = start;
+	*length = 1;
+	*at = start + 1;
+	if (*start != '{' && *start != '}')
+		return PART_CHARACTER;
+	if (start[1] == *start)
+	{
+		*at = start + 2;
+		return PART_CHARACTER;
+	}
+	if (*start == '}')
+		return PART_CLOSE;
+	end = strchr(start, '}');
 	if (!end)
-		ereport(ERROR, (errcode(ERRCODE_INVALID_PARAMETER_VALUE),
-						errmsg("%s: the template has a { without a }: \"%s\"", what, template),
-						errhint("Write {{ for a brace in the text.")));
-	name = pnstrdup(start, end - start);
+		return PART_OPEN;
+	*text = start + 1;
+	*length = end - *text;
+	*at = end + 1;
+	return PART_PLACEHOLDER;
+}
+
+/* Raise unless a placeholder is a column. */
+static void
+check_placeholder(const char *name, TupleDesc columns, const char *what)
+{
 	if (!has_column(columns, name))
 		ereport(ERROR,
 				(errcode(ERRCODE_INVALID_PARAMETER_VALUE), errmsg("%s: the placeholder {%s} is no column", what, name),
 				 errdetail("The columns are %s.", list_columns(columns)),
 				 errhint("Write {{ and }} for braces in the text, and a column that was renamed by its new name.")));
-	*at = end + 1;
-	return name;
+}
+
+static void
+refuse_brace(TemplatePart part, const char *prompt, const char *what)
+{
+	if (part == PART_OPEN)
+		ereport(ERROR, (errcode(ERRCODE_INVALID_PARAMETER_VALUE),
+						errmsg("%s: the template has a { without a }: \"%s\"", what, prompt),
+						errhint("Write {{ for a brace in the text.")));
+	ereport(ERROR, (errcode(ERRCODE_INVALID_PARAMETER_VALUE),
+					errmsg("%s: the template has a } without a {: \"%s\"", what, prompt),
+					errhint("Write }} for a brace in the text.")));
+}
+
+bool
+prompt_names(const char *prompt, TupleDesc columns, const char *name)
+{
+	const char *at = prompt, *text;
+	size_t length;
+	TemplatePart part = PART_CHARACTER;
+
+	if (strcmp(prompt, name) == 0)
+		return true;
+	if (has_column(columns, prompt))
+		return false;
+	while (*at && part != PART_OPEN && part != PART_CLOSE)
+	{
+		part = read_part(&at, &text, &length);
+		if (part == PART_PLACEHOLDER && length == strlen(name) && memcmp(text, name, length) == 0)
+			return true;
+	}
+	return false;
 }
 
 /* A character in the database's encoding, appended to out; nothing where the encoding has none. */
@@ -159,26 +216,24 @@ prompt_expression(const char *prompt, TupleDesc columns, const char *what, List 
 	initStringInfo(&nulls);
 	while (*at)
 	{
-		CHECK_FOR_INTERRUPTS();
-		if ((at[0] == '{' || at[0] == '}') && at[0] == at[1])
-		{
-			appendStringInfoChar(&literal, at[0]);
-			at += 2;
-		}
-		else if (*at == '{')
-		{
-			char *name = read_placeholder(prompt, &at, columns, what);
+		const char *text;
+		size_t length;
+		TemplatePart part = read_part(&at, &text, &length);
 
+		CHECK_FOR_INTERRUPTS();
+		if (part == PART_CHARACTER)
+			appendStringInfoChar(&literal, *text);
+		else if (part == PART_PLACEHOLDER)
+		{
+			char *name = pnstrdup(text, length);
+
+			check_placeholder(name, columns, what);
 			append_literal(&sql, &literal);
 			append_part(&sql, psprintf("COALESCE(q.%s::pg_catalog.text, '')", quote_identifier(name)));
 			add_once(used, name);
 		}
-		else if (*at == '}')
-			ereport(ERROR, (errcode(ERRCODE_INVALID_PARAMETER_VALUE),
-							errmsg("%s: the template has a } without a {: \"%s\"", what, prompt),
-							errhint("Write }} for a brace in the text.")));
 		else
-			appendStringInfoChar(&literal, *at++);
+			refuse_brace(part, prompt, what);
 	}
 	append_literal(&sql, &literal);
 	if (*used == NIL)

@@ -16,4 +16,7 @@
  */
 extern char *prompt_expression(const char *prompt, TupleDesc columns, const char *what, List **used);
 
+/* Does a prompt, read in the same way, name a column that may have gone from columns? Raises nothing. */
+extern bool prompt_names(const char *prompt, TupleDesc columns, const char *name);
+
 #endif
