@@ -266,7 +266,8 @@ def test_a_reader_that_fails_is_an_error_and_no_more(checking, folder):
 def test_cancel_ends_the_reader(checking, folder):
     broken, noted = os.path.join(folder, "broken"), "/tmp/qwen_pg_check_pid_%d" % os.getpid()
     with open(broken, "w") as file:
-        file.write(f"echo $$ > {noted}\nexec sleep 100\n")
+        # the signals of both ends go to the session's whole process group
+        file.write(f"trap '' INT TERM\necho $$ > {noted}\nexec sleep 100\n")
     pids = []
     for end in ("pg_cancel_backend", "pg_terminate_backend"):
         call = Background(checking, "SELECT * FROM qwen_check_model('good.gguf')")
@@ -287,7 +288,7 @@ def test_a_reader_that_does_not_end_can_be_cancelled(checking, folder):
 
     def start(call):
         with open(broken, "w") as file:
-            file.write(f"echo $$ > {noted}\nexec 5>&-\nexec sleep 100\n")
+            file.write(f"trap '' INT\necho $$ > {noted}\nexec 5>&-\nexec sleep 100\n")
         call.start("SELECT * FROM qwen_check_model('good.gguf')")
         wait_until(lambda: os.path.exists(noted) and os.stat(noted).st_size > 1)
         with open(noted) as file:
