@@ -152,3 +152,21 @@ def test_a_statement_that_takes_the_trigger_from_waiting_rows_says_how_many(serv
     finally:
         session.close()
         server.query("DROP SCHEMA detached CASCADE; DROP OWNED BY detacher; DROP ROLE detacher")
+
+
+@pytest.mark.parametrize("made, taken, said", [
+    ("", "ALTER TABLE taken DROP extra CASCADE", 7), ("", "ALTER TABLE taken DROP other CASCADE", 0), ("", "DROP TABLE taken", 0), ("", "ALTER TABLE taken DISABLE TRIGGER ALL", 0),
+    ("CREATE DOMAIN odd AS int; ALTER TABLE taken DROP extra CASCADE; ALTER TABLE taken ADD extra odd; ", "DROP DOMAIN odd CASCADE", 7),
+])
+def test_a_trigger_that_goes_with_a_column_is_missed_by_its_waiting_rows(server, made, taken, said):
+    session = server.connect()
+    session.autocommit = False
+    cursor = session.cursor()
+    cursor.execute("CREATE TABLE taken (id int PRIMARY KEY, body text, answer text, extra int, other int); " + made + QUEUE.format("taken", "queue", "").replace("UPDATE ", "UPDATE OF extra ", 1))
+    cursor.execute("INSERT INTO taken SELECT i, 'a word' FROM generate_series(1, 7) i")
+    del session.notices[:]
+    cursor.execute(taken)
+    warned = "".join(session.notices)
+    assert warned.count("WARNING") == (said > 0) and (f"{said} rows wait for an answer of a trigger that their table has no more" in warned) == (said > 0), warned
+    session.rollback()
+    session.close()

@@ -93,7 +93,8 @@ def test_a_column_that_a_trigger_names_is_missed_when_it_goes_and_later(kept, mo
 def test_a_partitioned_table_is_told_of_once(server):
     server.query("CREATE TABLE parted (id int PRIMARY KEY, body text, s text) PARTITION BY RANGE (id); CREATE TABLE part PARTITION OF parted FOR VALUES FROM (0) TO (9)")
     server.query("CREATE TRIGGER tt AFTER INSERT ON parted FOR EACH ROW EXECUTE FUNCTION qwen_enqueue_trigger('s', '{body}')")
-    assert notices_of(server, "ALTER TABLE parted RENAME s TO z").count('trigger "tt" of table "parted" names column "s"') == 1
+    said = notices_of(server, "ALTER TABLE parted RENAME s TO z")
+    assert said.count('trigger "tt" of table "parted" names column "s"') == said.count("WARNING") == 1, said
     assert notices_of(server, "ALTER TABLE parted RENAME z TO zz") == ""
     server.query("DROP TABLE parted")
 

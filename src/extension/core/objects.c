@@ -6,7 +6,7 @@
  */
 #include "objects.h"
 
-#define MAX_HEARD_CHANGES 2
+#define MAX_HEARD_CHANGES 3
 
 static void (*heard_changes[MAX_HEARD_CHANGES])(UtilityStatement *statement, ObjectAccessType access, Oid class,
 												Oid object, int column);

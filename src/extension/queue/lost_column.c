@@ -12,19 +12,14 @@
 #include "../core/own_transaction.h"
 #include "../core/shared_memory.h"
 #include "../core/statement.h"
-#include "access/genam.h"
-#include "access/htup_details.h"
 #include "access/relation.h"
-#include "access/table.h"
 #include "access/xact.h"
-#include "catalog/indexing.h"
 #include "catalog/pg_class.h"
-#include "catalog/pg_trigger.h"
 #include "commands/trigger.h"
 #include "prompt_template.h"
 #include "store.h"
 #include "target.h"
-#include "utils/fmgroids.h"
+#include "trigger_row.h"
 #include "utils/lsyscache.h"
 #include "utils/rel.h"
 
@@ -61,19 +56,9 @@ note_column(UtilityStatement *statement, ObjectAccessType access, Oid class, Oid
 static bool
 is_copy(Oid trigger)
 {
-	Relation relation = table_open(TriggerRelationId, AccessShareLock);
-	ScanKeyData key;
-	SysScanDesc scan;
-	HeapTuple tuple;
-	bool copy;
+	TriggerRow row;
 
-	ScanKeyInit(&key, Anum_pg_trigger_oid, BTEqualStrategyNumber, F_OIDEQ, ObjectIdGetDatum(trigger));
-	scan = systable_beginscan(relation, TriggerOidIndexId, true, NULL, 1, &key);
-	tuple = systable_getnext(scan);
-	copy = HeapTupleIsValid(tuple) && OidIsValid(((Form_pg_trigger) GETSTRUCT(tuple))->tgparentid);
-	systable_endscan(scan);
-	table_close(relation, AccessShareLock);
-	return copy;
+	return trigger_row_find(trigger, &row) && OidIsValid(row.parent);
 }
 
 /* A list of target columns, and a name that may be in it. */

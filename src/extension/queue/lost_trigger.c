@@ -1,66 +1,59 @@
 /*
- * lost_trigger.c - ALTER TABLE ... DETACH PARTITION and DROP TRIGGER, while rows of the trigger wait for answers: how
- * many become dead letters is said there and then.
+ * lost_trigger.c - a trigger that is dropped while its rows wait for answers, and their table stays: how many become
+ * dead letters is said there and then.
  *
- * A partition that is detached has its rows still, and none of its parent's triggers. It is a WARNING: a trigger that
- * is made under the same name before a worker comes to the rows takes them over.
+ * DROP TRIGGER drops it, and DROP COLUMN ... CASCADE where it is UPDATE OF that column; a partition that is detached
+ * has its rows still, and none of its parent's triggers. The tables are noted when triggers are about to go, whatever
+ * statement takes them. It is a WARNING: a trigger that is made under the same name before a worker comes to the rows
+ * takes them over.
  */
 #include "lost_trigger.h"
 
+#include "../core/objects.h"
 #include "../core/shared_memory.h"
 #include "../core/statement.h"
 #include "access/xact.h"
-#include "catalog/namespace.h"
-#include "catalog/pg_inherits.h"
+#include "catalog/pg_trigger.h"
 #include "catalog/pg_type.h"
 #include "executor/spi.h"
-#include "nodes/parsenodes.h"
 #include "store.h"
+#include "trigger_row.h"
+#include "trigger_use.h"
 #include "utils/array.h"
 #include "utils/builtins.h"
 #include "utils/lsyscache.h"
 #include "utils/snapmgr.h"
+#include "utils/syscache.h"
 #include "values.h"
 
-/* A table with its partitions, as far as it is there. */
-static List *
-tree_of(const RangeVar *name)
+/* A table that loses a trigger that queues, by its function's name: the extension itself may be going. */
+static void
+note_trigger(UtilityStatement *statement, ObjectAccessType access, Oid class, Oid object, int column)
 {
-	Oid table = name ? RangeVarGetRelid(name, NoLock, true) : InvalidOid;
+	const TriggerUse *use;
+	MemoryContext old;
+	TriggerRow row;
 
-	return OidIsValid(table) ? find_all_inheritors(table, NoLock, NULL) : NIL;
+	if (access != OAT_DROP || class != TriggerRelationId || !qwen_shared || !trigger_row_find(object, &row))
+		return;
+	use = trigger_use_of(get_func_name(row.function));
+	if (!use || !use->queues)
+		return;
+	old = MemoryContextSwitchTo(statement->memory);
+	statement->notes[NOTE_OF_TRIGGERS] = lappend_oid(statement->notes[NOTE_OF_TRIGGERS], row.table);
+	MemoryContextSwitchTo(old);
 }
 
-/* Tables that may have lost a trigger by a statement. */
+/* Those of the tables that are still there: with a table goes what is queued of it. */
 static List *
-tables_of(const Node *node)
+tables_left(const List *noted)
 {
-	const AlterTableStmt *alter = (const AlterTableStmt *) node;
-	const DropStmt *drop = (const DropStmt *) node;
 	List *tables = NIL;
 	ListCell *cell;
 
-	if (IsA(node, AlterTableStmt))
-		foreach (cell, alter->cmds)
-		{
-			const AlterTableCmd *command = lfirst_node(AlterTableCmd, cell);
-
-			if (command->subtype == AT_DetachPartition
-#if PG_VERSION_NUM >= 140000
-				|| command->subtype == AT_DetachPartitionFinalize
-#endif
-			)
-				tables = list_concat(tables, tree_of(castNode(PartitionCmd, command->def)->name));
-		}
-	else if (IsA(node, DropStmt) && drop->removeType == OBJECT_TRIGGER)
-		foreach (cell, drop->objects)
-		{
-			/* the table's name, and the trigger's behind it */
-			List *name = lfirst_node(List, cell);
-
-			tables = list_concat(
-				tables, tree_of(makeRangeVarFromNameList(list_truncate(list_copy(name), list_length(name) - 1))));
-		}
+	foreach (cell, noted)
+		if (SearchSysCacheExists1(RELOID, ObjectIdGetDatum(lfirst_oid(cell))))
+			tables = lappend_oid(tables, lfirst_oid(cell));
 	return tables;
 }
 
@@ -91,19 +84,18 @@ count_lost(const JobStore *store, List *tables, Oid *table)
 static void
 warn_of_lost(const UtilityStatement *statement)
 {
-	const Node *node = statement->node;
 	List *tables;
 	JobStore store;
 	int64 n = 0;
 	Oid table = InvalidOid;
 
-	if (!(IsA(node, AlterTableStmt) || IsA(node, DropStmt)) || !qwen_shared || !IsTransactionState())
-		return;
-	tables = tables_of(node);
-	if (tables == NIL)
+	if (!statement->notes[NOTE_OF_TRIGGERS] || !IsTransactionState())
 		return;
 	/* what the statement has done is to be seen */
 	CommandCounterIncrement();
+	tables = tables_left(statement->notes[NOTE_OF_TRIGGERS]);
+	if (tables == NIL)
+		return;
 	PushActiveSnapshot(GetTransactionSnapshot());
 	SPI_connect();
 	if (job_store_find(&store) && !store.is_old)
@@ -125,5 +117,6 @@ warn_of_lost(const UtilityStatement *statement)
 void
 job_lost_trigger_init(void)
 {
+	object_when_changed(note_trigger);
 	statement_when_utility_done(warn_of_lost);
 }
