@@ -1,6 +1,6 @@
 """Fixtures: one server that tests share as long as they leave it well, and a maker of servers of their own.
 
-What a file's tests made on the shared server goes with the file, so that names of tables and roles are the file's own.
+What a file's tests made on the shared server goes before the next file's begin, so that names of tables and roles are the file's own.
 """
 import os
 import sys
@@ -78,8 +78,7 @@ def server():
 
 @pytest.fixture(scope="module", autouse=True)
 def names_of_its_own():
-    """What the tests of one file leave on the shared server is not there for the next file."""
-    yield
+    """What the tests of the file before left on the shared server goes, which its fixtures hold no more."""
     if shared:
         drop_what_tests_made(shared[0])
 

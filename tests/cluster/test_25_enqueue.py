@@ -118,7 +118,7 @@ def test_a_restored_dump_is_queued_again(server):
     session.close()
     assert server.value("SELECT count(*) FROM qwen_job_row WHERE relation = 'restored'::regclass") == 0
     assert server.value("SELECT qwen_enqueue('restored')") == 100
-    answered(server, "restored", 100, 30)
+    answered(server, "restored", 100, 120)
     server.query("DROP TABLE restored")
 
 
