@@ -181,7 +181,8 @@ def test_a_job_that_stood_in_an_unguarded_table_waits_for_its_owner(house):
         # a guard that somebody took away: nothing is worked on until it is back
         sql_in(house, "unguarded", "ALTER TABLE qwen_job_table DISABLE TRIGGER qwen_guard; SELECT qwen_submit('hostile.bait', 'Say {body}', 'hostile.bait', 'answer', max_tokens => 1)")
         wait_until(lambda: 'jobs and queued rows of database "unguarded" are not worked on' in house.read_log(), 20, "a line in the log")
-        assert sql_in(house, "unguarded", "SELECT state FROM qwen_jobs WHERE id = 3") == "queued"
+        state, error = sql_in(house, "unguarded", "SELECT state, error FROM qwen_jobs WHERE id = 3").split("|")
+        assert state == "no worker" and error.startswith("not worked on: the trigger qwen_guard") and sql_in(house, "unguarded", "SELECT state FROM qwen_job_table WHERE id = 3") == "queued"
         sql_in(house, "unguarded", "ALTER TABLE qwen_job_table ENABLE ALWAYS TRIGGER qwen_guard; SELECT qwen_submit('hostile.bait', 'Say {body}', 'hostile.bait', 'answer', max_tokens => 1)")
         assert sql_in(house, "unguarded", "SELECT qwen_wait(3, '30 s'); SELECT qwen_wait(4, '30 s')") == "done\ndone"
     finally:
