@@ -288,6 +288,43 @@ def test_other_rights_have_no_such_hint(house):
     house.query("DROP FUNCTION qwen_mine()")
 
 
+@pytest.fixture(scope="module")
+def articles(house):
+    house.query("CREATE TABLE articles (id int PRIMARY KEY, body text, headline text); INSERT INTO articles VALUES (1, 'a text'); CREATE TABLE own (id int PRIMARY KEY, headline text); "
+                "SELECT qwen_grant('stranger', 'use'); ALTER TABLE own OWNER TO stranger; "
+                "CREATE FUNCTION fails(i int) RETURNS int LANGUAGE plpgsql AS 'BEGIN RETURN 1 / (i - i); END'; "
+                "CREATE FUNCTION submits() RETURNS bigint LANGUAGE plpgsql AS $$BEGIN RETURN qwen_submit('SELECT id, nope FROM articles', 'body', 'articles', 'headline'); END$$")
+    yield house
+    house.query("SELECT qwen_revoke('stranger', 'use'); DROP TABLE articles, own; DROP FUNCTION fails, submits")
+
+
+@pytest.mark.parametrize("source, code, message", [
+    ("SELECT id::text, body FROM articles", "22023", 'source: key column "id" is of type text, that of the target "articles" of type integer'),
+    ("SELECT id, body, body FROM articles", "22023", 'source: 2 columns are called "body"'),
+    ("SELECT id, id, body FROM articles", "22023", 'source: 2 columns are called "id"'),
+    ("", "22023", "source must be a table or a query, not an empty text"),
+    ("articles a", "42602", 'source: "articles a" is neither a table\'s name nor a query'),
+])
+def test_a_source_that_cannot_be_a_jobs_is_named(articles, source, code, message):
+    assert refused(articles, f"SELECT qwen_submit('{source}', 'body', 'articles', 'headline')")[:2] == (code, message)
+
+
+@pytest.mark.parametrize("call, user, message, query, position, context", [
+    ("qwen_submit('SELECT id, nope FROM articles', 'body', 'articles', 'headline')", None, 'column "nope" does not exist', "SELECT id, nope FROM articles", "12", None),
+    ("qwen_submit('SELECT ''é'', nope FROM articles', 'body', 'articles', 'headline')", None, 'column "nope" does not exist', "SELECT 'é', nope FROM articles", "13", None),
+    ("qwen_submit('SELECT id FROM FROM articles', 'id', 'articles', 'headline')", None, 'syntax error at or near "FROM"', "SELECT id FROM FROM articles", "16", None),
+    ("submits()", None, 'column "nope" does not exist', "SELECT id, nope FROM articles", "12", "PL/pgSQL function submits() line 1 at RETURN"),
+    ("qwen_submit('SELECT id + fails(id) AS id, body FROM articles', 'body', 'articles', 'headline')", None, "division by zero", None, None, "PL/pgSQL function fails(integer) line 1 at RETURN"),
+    ("qwen_submit('SELECT id / 0 AS id, body FROM articles', 'body', 'articles', 'headline')", None, "division by zero", None, None, None),
+    ("qwen_submit('SELECT id, body FROM articles', 'body', 'own', 'headline')", "stranger", "permission denied for table articles", None, None, None),
+])
+def test_an_error_of_a_source_shows_the_source_and_not_our_statement(articles, call, user, message, query, position, context):
+    with pytest.raises(psycopg2.Error) as failure:
+        articles.query(f"SELECT {call}", user=user)
+    said = failure.value.diag
+    assert (said.message_primary, said.internal_query, said.internal_position, said.context) == (message, query, position, context)
+
+
 def test_create_extension_without_preload_warns():
     server = Cluster(preload=False)
     try:

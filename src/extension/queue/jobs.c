@@ -18,8 +18,10 @@
 #include "catalog/pg_type.h"
 #include "executor/spi.h"
 #include "keys.h"
+#include "mb/pg_wchar.h"
 #include "miscadmin.h"
 #include "parameters.h"
+#include "parser/parse_coerce.h"
 #include "prompt_template.h"
 #include "requests.h"
 #include "rights.h"
@@ -186,6 +188,20 @@ read_keys(FunctionCallInfo fcinfo, JobSpec *spec)
 	}
 }
 
+/* A name that two columns have says neither of them. */
+static void
+refuse_twice(TupleDesc columns, const char *name)
+{
+	int n = 0;
+
+	for (int c = 0; c < columns->natts; c++)
+		n += !TupleDescAttr(columns, c)->attisdropped && strcmp(NameStr(TupleDescAttr(columns, c)->attname), name) == 0;
+	if (n > 1)
+		ereport(ERROR,
+				(errcode(ERRCODE_INVALID_PARAMETER_VALUE), errmsg("source: %d columns are called \"%s\"", n, name),
+				 errhint("Leave one of them out, or give it another name with AS.")));
+}
+
 /* The keys must be columns of the source; their types are the source's. */
 static void
 settle_key_types(JobSpec *spec, TupleDesc columns)
@@ -194,6 +210,7 @@ settle_key_types(JobSpec *spec, TupleDesc columns)
 	{
 		bool found = false;
 
+		refuse_twice(columns, spec->keys[i]);
 		for (int c = 0; c < columns->natts && !found; c++)
 		{
 			Form_pg_attribute attribute = TupleDescAttr(columns, c);
@@ -237,9 +254,31 @@ check_unique(const JobSpec *spec, Relation target)
 			 errhint("Each row of the source gets one row of the target, found by its key.")));
 }
 
+/* A key of the source becomes that of the target's row, as an INSERT assigns it. */
+static void
+check_key_type(const JobSpec *spec, Relation target, TupleDesc columns, const char *key)
+{
+	Oid type = get_atttype(spec->target, get_attnum(spec->target, key));
+
+	for (int c = 0; c < columns->natts; c++)
+	{
+		Form_pg_attribute from = TupleDescAttr(columns, c);
+		Oid given = job_key_type(from->atttypid);
+
+		if (!from->attisdropped && strcmp(NameStr(from->attname), key) == 0 &&
+			!can_coerce_type(1, &given, &type, COERCION_ASSIGNMENT))
+			ereport(ERROR,
+					(errcode(ERRCODE_INVALID_PARAMETER_VALUE),
+					 errmsg("source: key column \"%s\" is of type %s, that of the target \"%s\" of type %s", key,
+							format_type_be(from->atttypid), RelationGetRelationName(target), format_type_be(type)),
+					 errhint("Each row of the source gets the row of the target that has its key: select the key "
+							 "as the target has it.")));
+	}
+}
+
 /* The target must be writable for the caller and have one row a key. */
 static void
-check_target(const JobSpec *spec)
+check_target(const JobSpec *spec, TupleDesc columns)
 {
 	Relation target = relation_open(spec->target, AccessShareLock);
 	const char *table = RelationGetRelationName(target);
@@ -259,6 +298,7 @@ check_target(const JobSpec *spec)
 		if (job_spec_target_number(spec, spec->keys[i]) >= 0)
 			ereport(ERROR, (errcode(ERRCODE_INVALID_PARAMETER_VALUE),
 							errmsg("target: column \"%s\" cannot be key and target", spec->keys[i])));
+		check_key_type(spec, target, columns, spec->keys[i]);
 	}
 	check_unique(spec, target);
 	for (int i = 0; i < spec->n_targets && !may_write; i++)
@@ -277,6 +317,8 @@ check_prompt_columns(const JobSpec *spec, TupleDesc columns)
 	ListCell *cell;
 
 	(void) prompt_expression(spec->prompt, columns, "prompt", &used);
+	foreach (cell, used)
+		refuse_twice(columns, lfirst(cell));
 	if (spec->relation != spec->target)
 		return;
 	foreach (cell, used)
@@ -286,13 +328,60 @@ check_prompt_columns(const JobSpec *spec, TupleDesc columns)
 								   (char *) lfirst(cell))));
 }
 
+/* The worker's statements, tried one after the other. */
+typedef struct Trial
+{
+	JobSpec *spec;
+	const char *statement; /* of ours, that is tried now */
+	int64 n_rows, n_left_out;
+} Trial;
+
+/* The lines of an error's context but for the one that shows a statement. */
+static char *
+context_without(const char *context, const char *statement)
+{
+	const char *found = context ? strstr(context, statement) : NULL, *begin = found, *end;
+
+	if (!found)
+		return context ? pstrdup(context) : NULL;
+	while (begin > context && begin[-1] != '\n')
+		begin--;
+	end = strchr(found + strlen(statement), '\n');
+	if (begin == context)
+		return end ? pstrdup(end + 1) : NULL;
+	return psprintf("%.*s%s", (int) (begin - 1 - context), context, end ? end : "");
+}
+
+/* A place in our statement as one in the source, if it is there. */
+static void
+point_into_source(ErrorData *error, const char *source)
+{
+	const char *at = source ? strstr(error->internalquery, source) : NULL;
+	int before = at ? pg_mbstrlen_with_len(error->internalquery, (int) (at - error->internalquery)) : 0;
+	bool is_in_it = at && error->internalpos > before && error->internalpos <= before + pg_mbstrlen(source);
+
+	error->internalquery = is_in_it ? pstrdup(source) : NULL;
+	error->internalpos = is_in_it ? error->internalpos - before : 0;
+}
+
+/* Raise what a trial has raised, without our statement: its user has not written it. */
+static void
+raise_as_asked(const Trial *trial, ErrorData *error)
+{
+	if (error->internalquery && strcmp(error->internalquery, trial->statement) == 0)
+		point_into_source(error, trial->spec->source);
+	error->context = context_without(error->context, trial->statement);
+	ReThrowError(error);
+}
+
 /*
  * Plan a statement of the worker and start it without running it, as EXPLAIN does: so all that it names must be there,
  * of types that fit, and the caller must have the privileges.
  */
 static void
-check_statement(const JobSpec *spec, const char *sql, bool with_answers)
+check_statement(Trial *trial, const char *sql, bool with_answers)
 {
+	const JobSpec *spec = trial->spec;
 	Oid types[JOB_MAX_KEYS + 3];
 	Datum values[JOB_MAX_KEYS + 3];
 	int n = spec->n_keys + 1;
@@ -309,7 +398,8 @@ check_statement(const JobSpec *spec, const char *sql, bool with_answers)
 		values[i] = PointerGetDatum(construct_empty_array(types[i] == INT4ARRAYOID   ? INT4OID
 														  : types[i] == INT8ARRAYOID ? INT8OID
 																					 : TEXTOID));
-	job_execute(psprintf("EXPLAIN %s", sql), n, types, values, NULL, SPI_OK_UTILITY, 0);
+	trial->statement = psprintf("EXPLAIN %s", sql);
+	job_execute(trial->statement, n, types, values, NULL, SPI_OK_UTILITY, 0);
 }
 
 /* Say what the job will not do; NULL: nothing. */
@@ -352,38 +442,65 @@ check_insert(const JobSpec *spec)
 	relation_close(target, NoLock);
 }
 
+/* Try all that the worker will ask of source and target. */
+static void
+try_statements(Trial *trial)
+{
+	JobSpec *spec = trial->spec;
+	TupleDesc columns;
+	JobSql sql;
+
+	trial->statement = job_sql_rows(spec);
+	columns = job_sql_columns(spec);
+	job_sql_check_source(spec);
+	settle_key_types(spec, columns);
+	check_prompt_columns(spec, columns);
+	check_target(spec, columns);
+	job_sql_make(spec, &sql);
+	check_statement(trial, sql.by_key, false);
+	check_statement(trial, sql.recheck, true);
+	check_statement(trial, sql.lock, false);
+	check_statement(trial, sql.update, true);
+	if (spec->source || spec->relation != spec->target)
+	{
+		check_insert(spec);
+		check_statement(trial, sql.insert, true);
+	}
+	trial->statement = sql.page;
+	job_execute(sql.page, 1, (Oid[]){INT8OID}, (Datum[]){Int64GetDatum(0)}, NULL, SPI_OK_SELECT, 0);
+	trial->statement = sql.count;
+	job_execute(sql.count, 0, NULL, NULL, NULL, SPI_OK_SELECT, 1);
+	trial->n_rows = result_int8(0, 1);
+	trial->n_left_out = result_int8(0, 2) - trial->n_rows;
+}
+
 /* Everything that the worker will ask of source and target can be asked, under its settings; how many rows there are.
  */
 static int64
 check_statements(JobSpec *spec, char **note)
 {
-	int64 n;
-	TupleDesc columns;
-	JobSql sql;
+	MemoryContext context = CurrentMemoryContext;
+	Trial trial = {.spec = spec, .statement = ""}; /* in memory all along: its address is given away */
 	int level = NewGUCNestLevel();
 
 	job_set_formats(GUC_ACTION_SAVE);
-	columns = job_sql_columns(spec);
-	job_sql_check_source(spec);
-	settle_key_types(spec, columns);
-	check_prompt_columns(spec, columns);
-	check_target(spec);
-	job_sql_make(spec, &sql);
-	check_statement(spec, sql.by_key, false);
-	check_statement(spec, sql.recheck, true);
-	check_statement(spec, sql.lock, false);
-	check_statement(spec, sql.update, true);
-	if (spec->source || spec->relation != spec->target)
+	PG_TRY();
 	{
-		check_insert(spec);
-		check_statement(spec, sql.insert, true);
+		try_statements(&trial);
 	}
-	job_execute(sql.page, 1, (Oid[]){INT8OID}, (Datum[]){Int64GetDatum(0)}, NULL, SPI_OK_SELECT, 0);
-	job_execute(sql.count, 0, NULL, NULL, NULL, SPI_OK_SELECT, 1);
+	PG_CATCH();
+	{
+		ErrorData *error;
+
+		MemoryContextSwitchTo(context);
+		error = CopyErrorData();
+		FlushErrorState();
+		raise_as_asked(&trial, error);
+	}
+	PG_END_TRY();
 	AtEOXact_GUC(false, level);
-	n = result_int8(0, 1);
-	*note = note_left_out(result_int8(0, 2) - n);
-	return n;
+	*note = note_left_out(trial.n_left_out);
+	return trial.n_rows;
 }
 
 /* Columns and values of a statement that is being put together. */

@@ -56,12 +56,18 @@ open_table(Oid relation, const char *what)
 	return opened;
 }
 
+char *
+job_sql_rows(const JobSpec *spec)
+{
+	return psprintf("SELECT * FROM %s", source_item(spec));
+}
+
 TupleDesc
 job_sql_columns(const JobSpec *spec)
 {
 	if (spec->source)
 	{
-		SPIPlanPtr plan = SPI_prepare(psprintf("SELECT * FROM (%s\n) q", spec->source), 0, NULL);
+		SPIPlanPtr plan = SPI_prepare(job_sql_rows(spec), 0, NULL);
 		List *sources = plan ? SPI_plan_get_plan_sources(plan) : NIL;
 
 		if (list_length(sources) != 1)
@@ -562,7 +568,7 @@ reads_setting(Node *node, void *context)
 bool
 job_sql_depends_on_session(const JobSpec *spec)
 {
-	SPIPlanPtr plan = SPI_prepare(psprintf("SELECT * FROM %s", source_item(spec)), 0, NULL);
+	SPIPlanPtr plan = SPI_prepare(job_sql_rows(spec), 0, NULL);
 	ListCell *cell, *query;
 	bool depends = false;
 
@@ -609,7 +615,7 @@ refuse_in_source(Node *node, void *context)
 void
 job_sql_check_source(const JobSpec *spec)
 {
-	SPIPlanPtr plan = SPI_prepare(psprintf("SELECT * FROM %s", source_item(spec)), 0, NULL);
+	SPIPlanPtr plan = SPI_prepare(job_sql_rows(spec), 0, NULL);
 	ListCell *cell, *query;
 
 	foreach (cell, plan ? SPI_plan_get_plan_sources(plan) : NIL)

@@ -26,6 +26,9 @@ typedef struct JobSql
 	char *count;   /* how many rows have a key, and how many there are */
 } JobSql;
 
+/* All rows of a spec's source: what the three below ask for. */
+extern char *job_sql_rows(const JobSpec *spec);
+
 /* The columns of a spec's source. In SPI. Raises what is wrong with a query. */
 extern TupleDesc job_sql_columns(const JobSpec *spec);
 

@@ -5,12 +5,16 @@
 
 #include "access/relation.h"
 #include "catalog/pg_class.h"
+#include "mb/pg_wchar.h"
 #include "nodes/parsenodes.h"
 #include "tcop/tcopprot.h"
 #include "utils/builtins.h"
 #include "utils/formatting.h"
 #include "utils/regproc.h"
 #include "utils/rel.h"
+#include "utils/varlena.h"
+
+#define SHOWN_BYTES 100 /* of what was given as a source */
 
 /* Does a byte go on with a word, as SQL reads them? */
 static bool
@@ -65,11 +69,37 @@ other_statement(const char *source)
 	return NULL;
 }
 
+/* Where an error is, in the source and not in the statement that has it as an argument. */
+static void
+point_into_query(void *query)
+{
+	int position = geterrposition();
+
+	if (position <= 0)
+		return;
+	errposition(0);
+	internalerrposition(position);
+	internalerrquery(query);
+}
+
+/* The statements of a query. */
+static List *
+parse(char *query)
+{
+	ErrorContextCallback where = {.previous = error_context_stack, .callback = point_into_query, .arg = query};
+	List *statements;
+
+	error_context_stack = &where;
+	statements = pg_parse_query(query);
+	error_context_stack = where.previous;
+	return statements;
+}
+
 /* A source must be one statement, which reads and neither writes nor locks: it is run for each page and each answer. */
 static void
-check_reads(const char *query)
+check_reads(char *query)
 {
-	List *statements = pg_parse_query(query);
+	List *statements = parse(query);
 	SelectStmt *select = NULL;
 
 	if (list_length(statements) == 1)
@@ -116,6 +146,25 @@ trim_query(char *query)
 	return query;
 }
 
+/* A source that is no query must be a table's name: PostgreSQL would say of another that the syntax is invalid, not
+ * whose. */
+static void
+check_name(const char *source)
+{
+	List *names;
+
+	if (source[strspn(source, " \t\r\n")] == '\0')
+		ereport(ERROR, (errcode(ERRCODE_INVALID_PARAMETER_VALUE),
+						errmsg("source must be a table or a query, not an empty text")));
+	if (!SplitIdentifierString(pstrdup(source), '.', &names))
+		ereport(ERROR,
+				(errcode(ERRCODE_INVALID_NAME),
+				 errmsg("source: \"%.*s\" is neither a table's name nor a query",
+						pg_mbcliplen(source, (int) strlen(source), SHOWN_BYTES), source),
+				 errhint("A query begins with SELECT, WITH, VALUES or TABLE. A table is named alone, as articles, "
+						 "its schema before it, as news.articles, and in \"\" where SQL would write it so.")));
+}
+
 void
 job_read_source(JobSpec *spec, char *source)
 {
@@ -132,6 +181,7 @@ job_read_source(JobSpec *spec, char *source)
 						errmsg("source must be a table or a query that reads, not %s", other_statement(source)),
 						errdetail("A query is run again for each page of rows and each answer."),
 						errhint("Use SELECT, WITH, VALUES or TABLE, or the name of a table.")));
+	check_name(source);
 	spec->relation = DatumGetObjectId(DirectFunctionCall1(regclassin, CStringGetDatum(source)));
 	if (!OidIsValid(spec->relation))
 		ereport(ERROR, (errcode(ERRCODE_INVALID_PARAMETER_VALUE), errmsg("source must be a table or a query")));
