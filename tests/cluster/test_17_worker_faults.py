@@ -266,3 +266,27 @@ def test_tables_that_are_not_worked_on_are_told_of_and_looked_at_again(place):
         place.query("ALTER TABLE qwen_job_row ENABLE ALWAYS TRIGGER qwen_guard")
     # nobody tells of it: it is looked at every minute
     assert place.value("SELECT qwen_wait(%s, '100 s')", (job,)) == "done"
+
+
+def test_rows_of_a_dropped_role_s_tables_go_to_who_has_them_now(place):
+    """The role's worker has a job, too, which ends with the role: whoever ends it leaves nothing behind that nobody looks at."""
+    place.query(
+        """
+        CREATE ROLE giver LOGIN; CREATE ROLE taker LOGIN; SELECT qwen_grant('giver', 'use'), qwen_grant('taker', 'use');
+        CREATE TABLE given (id int PRIMARY KEY, body text, said text);
+        CREATE TRIGGER fill AFTER INSERT ON given FOR EACH ROW EXECUTE FUNCTION qwen_enqueue_trigger('said', 'Say {body}', 'max_tokens=2', 'max_attempts=50');
+        CREATE TABLE asked (id int PRIMARY KEY, body text, said text); INSERT INTO asked SELECT i, 'text ' || i FROM generate_series(1, 4) i;
+        ALTER TABLE given OWNER TO giver; ALTER TABLE asked OWNER TO giver; SELECT qwen_set_limit('giver', requests_per_minute => 0);
+        """
+    )
+    try:
+        place.query("INSERT INTO given VALUES (1, 'hello', NULL)", user="giver")
+        wait_until(lambda: place.value("SELECT max(attempts) FROM qwen_job_row") == 2, 20, "a row that is tried again")
+        place.query("SELECT qwen_set_limit('giver', requests_per_minute => 1)")
+        job = place.value("SELECT qwen_submit('asked', 'Say {body}', 'asked', 'said', max_tokens => 2)", user="giver")
+        wait_until(lambda: "has reached its limit" in (place.value("SELECT error FROM qwen_jobs WHERE id = %s", (job,)) or ""), 20, "a job that waits")
+        place.query("REASSIGN OWNED BY giver TO taker; DROP OWNED BY giver; DROP ROLE giver")
+        assert place.value("SELECT qwen_wait(%s, '30 s')", (job,)) == "failed"
+        wait_until(lambda: place.value("SELECT said IS NOT NULL FROM given"), 30, "the row that is another role's now")
+    finally:
+        place.query("DROP TABLE given, asked; DROP OWNED BY taker; DROP ROLE taker")

@@ -788,6 +788,8 @@ EXTENSION = [
           "cluster:test_19_jobs_go_on.py::test_scouts_end_without_an_error_and_no_other_follows"),
     fault("waiter-holds-locks", "src/extension/queue/job_control.c", "ResourceOwnerRelease(look->own, RESOURCE_RELEASE_LOCKS, false, false);", "ResourceOwnerRelease(look->own, RESOURCE_RELEASE_LOCKS, true, false);",
           "who waits for a job keeps the locks of its looks", "cluster:test_19_jobs_go_on.py::test_a_waiter_keeps_nobody_from_the_tables"),
+    fault("orphan-tells-nobody", "src/extension/queue/worker.c", "if (worker->is_orphan)\n\t\t\tjob_want_scout();", "",
+          "rows of tables that a dropped role gave away wait for a restart", "cluster:test_17_worker_faults.py::test_rows_of_a_dropped_role_s_tables_go_to_who_has_them_now"),
     fault("old-jobs-in-new-tables", "src/extension/queue/worker_transaction.c", "worker->is_replaced = worker->is_gone = true;", "worker->is_replaced = false;",
           "a worker takes jobs of an extension made anew for those it has", "cluster:test_19_jobs_go_on.py::test_an_extension_made_anew_has_nothing_of_the_old_ones_jobs"),
     fault("locked-table-waited-for", "src/extension/queue/trigger_specs.c", "if (!ConditionalLockRelationOid(by->relation, AccessShareLock))", "LockRelationOid(by->relation, AccessShareLock);\n\tif (false)",

@@ -16,6 +16,7 @@
 #include "job_ends.h"
 #include "miscadmin.h"
 #include "pgstat.h"
+#include "places.h"
 #include "postmaster/bgworker.h"
 #include "postmaster/interrupt.h"
 #include "spec.h"
@@ -147,6 +148,9 @@ rest(JobWorker *worker, uint64 requests_seen)
 		}
 		if (sweep_ms == 0)
 			job_sweep_as_worker(worker);
+		/* rows of tables that were given to others before the role was dropped: a scout finds their owners */
+		if (worker->is_orphan)
+			job_want_scout();
 		return job_worker_leave(&worker->place, requests_seen);
 	}
 	if (next_try == 0 || next_try <= now)
