@@ -290,3 +290,33 @@ def test_rows_of_a_dropped_role_s_tables_go_to_who_has_them_now(place):
         wait_until(lambda: place.value("SELECT said IS NOT NULL FROM given"), 30, "the row that is another role's now")
     finally:
         place.query("DROP TABLE given, asked; DROP OWNED BY taker; DROP ROLE taker")
+
+
+def test_a_model_that_is_not_there_hurts_rows_of_plain_roles_alone(place):
+    """Unloaded, and configured with a file that is missing: the words for it depend on what the role may see, and a worker asks the model where no
+    transaction is open to look that up in."""
+    place.query("CREATE ROLE plain LOGIN; SELECT qwen_grant('plain', 'use'); GRANT CREATE ON SCHEMA public TO plain")
+    configured = place.settings["qwen.models"]
+    queue = "CREATE TABLE {0} (id int PRIMARY KEY, body text, said text); CREATE TRIGGER q AFTER INSERT ON {0} FOR EACH ROW EXECUTE FUNCTION qwen_enqueue_trigger('said', '{{body}}', 'max_tokens=2', 'max_attempts=2', 'model={1}')"
+    try:
+        place.query(queue.format("unloaded", "chat"), user="plain")
+        place.query(queue.format("missing", "other"), user="plain")
+        place.query("CREATE TABLE asked (id int PRIMARY KEY, body text, said text); INSERT INTO asked VALUES (1, 'one')", user="plain")
+        place.query("SELECT qwen_unload_model('chat')")
+        place.query("INSERT INTO unloaded VALUES (1, 'one')", user="plain")
+        job = place.value("SELECT qwen_submit('asked', 'body', 'asked', 'said', max_tokens => 2, max_attempts => 2)", user="plain")
+        told = lambda table: place.query("SELECT error FROM qwen_dead_letters WHERE relation = %s::regclass", (table,), user="plain")  # noqa: E731
+        assert "model \"chat\" is not loaded" in wait_until(lambda: told("unloaded"), 60, "a row that was given up")[0][0]
+        assert place.value("SELECT qwen_wait(%s, '60 s')", (job,)) == "failed"
+        place.reload(qwen__models=configured + ", other=missing.gguf")
+        wait_until(lambda: place.query("SELECT 1 FROM qwen_models WHERE name = 'other' AND state = 'failed'"), what="a load that failed")
+        place.query("INSERT INTO missing VALUES (1, 'one')", user="plain")
+        # a load that failed is tried again, and so is the row
+        wait_until(lambda: "model \"other\" could not be loaded" in str(place.query("SELECT worker FROM qwen_trigger_backlog WHERE relation = 'missing'::regclass", user="plain")), 30, "a view that says why the row waits")
+        wait_until(lambda: place.query("SELECT 1 FROM qwen_models WHERE name = 'chat' AND state = 'serving'"), 30, "the model")
+        place.query("DROP TABLE missing", user="plain")
+        assert place.value("SELECT qwen_retry_table('unloaded')", user="plain") == 1
+        wait_until(lambda: place.value("SELECT said IS NOT NULL FROM unloaded"), 30, "the answer")
+    finally:
+        place.reload(qwen__models=configured)
+        place.query("DROP TABLE IF EXISTS unloaded, missing, asked; DROP OWNED BY plain; DROP ROLE plain")

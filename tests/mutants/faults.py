@@ -644,6 +644,8 @@ EXTENSION = [
           "a lock on the table of limits is counted as a failure of the row", "cluster:test_17_worker_faults.py::test_locks_cancels_and_terminations_hurt_no_row"),
     fault("trouble-of-the-transaction", "src/extension/queue/write.c", "write->trouble = MemoryContextStrdup(worker->scratch, job_error_words(error));", "write->trouble = job_error_words(error);",
           "what troubles a row is told from memory that went with its transaction", "cluster:test_17_worker_faults.py::test_what_keeps_rows_waiting_is_told_after_the_transaction_that_met_it"),
+    fault("roles-without-transaction", "src/extension/client/load_failure.c", "return IsTransactionState() && has_privs_of_role(GetUserId(), ROLE_PG_READ_ALL_SETTINGS);", "return has_privs_of_role(GetUserId(), ROLE_PG_READ_ALL_SETTINGS);",
+          "a model that is not there ends the server where a plain role's worker asks it", "cluster:test_17_worker_faults.py::test_a_model_that_is_not_there_hurts_rows_of_plain_roles_alone"),
     fault("unguarded-for-good", "src/extension/queue/store.c", "	if (!workable)\n		job_scout_later();", "",
           "tables that have their guard again are not looked at before the next start", "cluster:test_17_worker_faults.py::test_tables_that_are_not_worked_on_are_told_of_and_looked_at_again"),
     fault("unserved-thousandfold", "sql/qwen_pg--0.2.0.sql", "LANGUAGE C VOLATILE PARALLEL RESTRICTED ROWS 1", "LANGUAGE C VOLATILE PARALLEL RESTRICTED",

@@ -14,6 +14,7 @@
 #include "../core/settings.h"
 #include "../core/shared_memory.h"
 #include "../core/texts.h"
+#include "access/xact.h"
 #include "catalog/pg_authid.h"
 #include "client.h"
 #include "miscadmin.h"
@@ -22,13 +23,14 @@
 
 #define MAX_NAMED_FILES 5
 
+/* A job's worker asks models where no transaction is open, in which nobody's roles can be looked up. */
 static bool
 may_see_paths(void)
 {
 #if PG_VERSION_NUM >= 140000
-	return has_privs_of_role(GetUserId(), ROLE_PG_READ_ALL_SETTINGS);
+	return IsTransactionState() && has_privs_of_role(GetUserId(), ROLE_PG_READ_ALL_SETTINGS);
 #else
-	return has_privs_of_role(GetUserId(), DEFAULT_ROLE_READ_ALL_SETTINGS);
+	return IsTransactionState() && has_privs_of_role(GetUserId(), DEFAULT_ROLE_READ_ALL_SETTINGS);
 #endif
 }
 
