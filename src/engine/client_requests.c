@@ -16,6 +16,9 @@
 #define TOO_LONG_HINT                                                                                                  \
 	"Send less: fewer labels, examples or messages, or less text, which qwen_chunk cuts into parts. qwen_summarize "   \
 	"takes texts of any length."
+#define LONG_TEXT_HINT "Send less text: qwen_chunk cuts it into parts."
+#define FORM_HINT "Send a smaller form: fewer choices, or a schema without long enumerations and descriptions."
+#define TOOLS_HINT "Send fewer tools, or shorter descriptions of them."
 #define NO_CACHE_HINT                                                                                                  \
 	"Give a smaller max_tokens or less text (qwen_chunk cuts it into parts), or raise qwen.kv_cache_size and restart " \
 	"the server."
@@ -204,6 +207,13 @@ reply_unknown_adapter(Server *server, Client *client, const Slot *slot, uint32_t
 	atomic_fetch_add(&server->page->n_requests_failed, 1);
 }
 
+/* Does a message begin so? */
+static bool
+begins(const Status *status, const char *words)
+{
+	return strncmp(status->message, words, strlen(words)) == 0;
+}
+
 /* What to do about a request that is too long, or NULL. */
 static const char *
 hint_of(const Status *status)
@@ -220,6 +230,12 @@ hint_of(const Status *status)
 		return NO_ROOM_HINT;
 	if (strncmp(status->message, REQUEST_NO_CACHE, strlen(REQUEST_NO_CACHE)) == 0)
 		return NO_CACHE_HINT;
+	if (begins(status, "response_format has "))
+		return FORM_HINT;
+	if (begins(status, "tools has "))
+		return TOOLS_HINT;
+	if (begins(status, "the " INPUT_NOUN " has ") || begins(status, "the " DOCUMENT_NOUN " has "))
+		return LONG_TEXT_HINT;
 	/* a form that is too large is no long text */
 	return subject > 0 ? NULL : TOO_LONG_HINT;
 }

@@ -13,9 +13,6 @@
 #include "replies.h"
 #include "rerank_prompt.h"
 
-/* What errors call the text. */
-#define DOCUMENT_NOUN "prompt with the document"
-
 /* Such a request's own work. */
 typedef struct Ranked
 {

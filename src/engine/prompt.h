@@ -20,6 +20,7 @@ typedef struct PromptEnd
 /* What a prompt is called in errors: the text of a request that has no answer is its "input". */
 #define PROMPT_NOUN "prompt"
 #define INPUT_NOUN "input"
+#define DOCUMENT_NOUN "prompt with the document"
 
 /* How the refusal of a request begins that the whole KV cache cannot hold. */
 #define REQUEST_NO_CACHE "the request needs room for"

@@ -271,8 +271,10 @@ read_role(Workspace *work, const Place *place, const JsonNode *message, Value *o
 	for (size_t i = 0; i < sizeof roles / sizeof roles[0]; i++)
 		if (json_string_is(role, roles[i]))
 			return own_text(work, roles[i], out);
-	return workspace_fail(work, STATUS_INVALID_ARGUMENT, "messages[%zu] has the unknown role \"%.*s\"", place->index,
-						  (int) (role->n < 60 ? role->n : 60), role->text);
+	return workspace_fail(work, STATUS_INVALID_ARGUMENT,
+						  "messages[%zu] has the unknown role \"%.*s\": roles are system, developer, user, assistant "
+						  "and tool",
+						  place->index, (int) (role->n < 60 ? role->n : 60), role->text);
 }
 
 /* The object that a call's arguments are, or that their text is. */

@@ -79,6 +79,12 @@ def test_engine_program_that_is_missing(make_server):
     # where it should be is not for everybody to see
     assert "nowhere" not in str(failure.value) + server.value("SELECT last_error FROM qwen_stat_engine")
     assert 'could not execute "/nowhere/qwen_engine"' in server.read_log()
+    assert 'the engine program "/nowhere/qwen_engine" cannot be run: No such file or directory' in server.read_log()
+    advice = server.query("SELECT action FROM qwen_health_checks WHERE status <> 'healthy' AND name IN ('engine', 'models')")
+    assert advice and all(action.startswith("Correct qwen.engine_path and restart the server") for (action,) in advice), advice
+    with pytest.raises(psycopg2.Error) as failure:
+        server.query("SELECT qwen_check_model('x.gguf')")
+    assert "qwen.engine_path names it" in str(failure.value)
 
 
 # ---- freed within a step ----------------------------------------------------------------------------------------------

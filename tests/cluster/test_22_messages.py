@@ -6,7 +6,7 @@ import psycopg2
 import pytest
 
 from cluster import Cluster, model_directory
-from conftest import ready
+from conftest import let_others_in, ready
 from sessions import wait_until
 
 FILE = "SmolLM2-135M-Instruct-qwen2-Q4_1.gguf"
@@ -100,9 +100,38 @@ def test_a_default_that_is_no_model_degrades_health(house):
     assert house.query(f"SET qwen.default_model = '{house.value('SELECT name FROM qwen_models LIMIT 1')}'; {checks}") == []
 
 
-def test_too_many_labels_are_told_to_be_fewer(house):
-    code, _, _, hint = refused(house, "SELECT qwen_classify('x', (SELECT array_agg('label' || i) FROM generate_series(1, 5000) i))")
-    assert code == "54000" and "fewer labels" in hint
+@pytest.mark.parametrize("call, advice", [
+    ("qwen_classify('x', (SELECT array_agg('label' || i) FROM generate_series(1, 5000) i))", "Send less: fewer labels"),
+    ("qwen_chat(repeat('word ', 100000))", "Send less: fewer labels"), ("qwen_embed(repeat('word ', 100000))", "Send less text: qwen_chunk cuts it"),
+    ("qwen_rerank_score('x', repeat('word ', 100000))", "Send less text: qwen_chunk cuts it"),
+    ("qwen_chat('x', response_format => json_build_object('enum', json_build_array(repeat('x', 3000000))))", "Send a smaller form"),
+])
+def test_what_is_too_long_is_told_what_to_make_shorter(house, call, advice):
+    code, _, _, hint = refused(house, f"SELECT {call}")
+    assert code == "54000" and hint.startswith(advice), hint
+
+
+def test_a_name_of_any_length_is_shown_in_part(house):
+    for letter in ("m", "é"):
+        message = refused(house, f"SELECT qwen_chat('x', model => repeat('{letter}', 100000))")[1]
+        assert message.startswith(f'model "{letter * 60}') and message.endswith(f'{letter}" is not loaded') and len(message) < 200
+
+
+def test_an_unknown_role_is_told_which_there_are(house):
+    assert refused(house, """SELECT qwen_chat('[{"role": "usr", "content": "x"}]'::json)""")[1] == \
+        'messages[0] has the unknown role "usr": roles are system, developer, user, assistant and tool'
+
+
+@pytest.mark.parametrize("trigger, option", [
+    ("AFTER INSERT ON twice FOR EACH ROW EXECUTE FUNCTION qwen_enqueue_trigger('s', '{body}', 'temperature=0', 'temperature=1')", "temperature"),
+    ("BEFORE INSERT ON twice FOR EACH ROW EXECUTE FUNCTION qwen_embed_trigger('body', 'e', 'dimensions=4', 'dimensions=4')", "dimensions"),
+    ("BEFORE INSERT ON twice FOR EACH ROW EXECUTE FUNCTION qwen_summarize_trigger('body', 's', '10', 'temperature=0', 'temperature=1')", "temperature"),
+])
+def test_an_option_that_a_trigger_has_twice_is_refused(house, trigger, option):
+    house.query(f"CREATE TABLE twice (id int PRIMARY KEY, body text, s text, e real[]); CREATE TRIGGER made {trigger}")
+    code, message, _, _ = refused(house, "INSERT INTO twice VALUES (1, 'a')")
+    house.query("DROP TABLE twice")
+    assert code == "22023" and message.endswith(f'_trigger: the argument "{option}" is given twice')
 
 
 def test_an_argument_among_the_options_is_told_to_be_one(house):
@@ -127,6 +156,36 @@ def test_a_directory_that_cannot_be_read_says_what_to_do(house, tmp_path):
         assert "may not read the directory" in refused(house, "SELECT qwen_load_model('a', 'x.gguf')")[3]
     finally:
         set_directory(house, model_directory())
+
+
+def models_check(server):
+    """(message, action) of health's check of models."""
+    return server.query("SELECT message, action FROM qwen_health_checks WHERE name = 'models'")[0]
+
+
+def test_health_advises_what_helps(house, tmp_path):
+    let_others_in(tmp_path)
+    house.query("SELECT qwen_unload_model('chat')")
+    assert models_check(house) == ("no model is loaded: all of qwen.models have been unloaded", "SELECT pg_reload_conf() loads them again.")
+    for path, advice in (("/nonexistent/models", "Correct qwen.model_directory, or make the directory"), ("~/models", '"~" is not expanded: write the whole path into qwen.model_directory'),
+                         (str(tmp_path), "Correct qwen.models or the file")):
+        set_directory(house, path)
+        wait_until(lambda: "could not be loaded" in models_check(house)[0] and models_check(house)[1].startswith(advice), 20, advice)
+    set_directory(house, model_directory())
+    wait_until(lambda: house.value("SELECT count(*) FROM qwen_models WHERE state = 'serving'") == 1, 20, "the model")
+
+
+def test_models_that_were_refused_at_the_start_are_told_so():
+    server = Cluster()
+    try:
+        server.settings["qwen.models"] = "bad"
+        server.start()
+        server.query("CREATE EXTENSION qwen_pg")
+        assert refused(server, "SELECT qwen_chat('x')")[:3] == ("42704", "no model is loaded", "The value of qwen.models is refused.")
+        assert models_check(server) == ("no model is loaded: qwen.models is refused", "Correct qwen.models, then reload the configuration.")
+        assert server.value("SELECT message FROM qwen_health_checks WHERE name = 'settings'").startswith("the newest value of qwen.models is refused, there is none before it: ")
+    finally:
+        server.remove()
 
 
 def test_none_unloaded_and_unknown_are_told_apart(house):
@@ -166,14 +225,34 @@ def test_a_trigger_with_an_unknown_model_says_so(house):
                 "CREATE TRIGGER x AFTER INSERT ON n FOR EACH ROW EXECUTE FUNCTION qwen_enqueue_trigger('s', '{body}', 'model=zzz')")
     connection = house.connect()
     connection.cursor().execute("INSERT INTO n VALUES (1, 'a'), (2, 'b')")
-    assert [notice for notice in connection.notices if 'WARNING:  model "zzz" of trigger "x" is not loaded' in notice and "tried again until it is" in notice] and len(connection.notices) == 1
+    assert [notice for notice in connection.notices if 'WARNING:  model "zzz" of trigger "x" is not loaded' in notice and "tried 5 times within 15 s; those that do not find it are dead letters then" in notice
+            and "SELECT qwen_retry_table('public.n')" in notice] and len(connection.notices) == 1
     connection.close()
+    house.query("DROP TABLE n")
+
+
+def test_rows_that_no_model_is_there_for_are_told_and_come_back(house):
+    """What the warning says happens: so many attempts, dead letters, and qwen_retry_table."""
+    house.query("CREATE TABLE n (id int PRIMARY KEY, body text, s text); "
+                "CREATE TRIGGER x AFTER INSERT ON n FOR EACH ROW EXECUTE FUNCTION qwen_enqueue_trigger('s', '{body}', 'max_tokens=2', 'max_attempts=2')")
+    house.query("SELECT qwen_unload_model('chat')")
+    connection = house.connect()
+    connection.cursor().execute("INSERT INTO n VALUES (1, 'a')")
+    assert 'WARNING:  no model is loaded, which trigger "x" needs' in connection.notices[0] and "tried 2 times within 1 s" in connection.notices[0]
+    wait_until(lambda: house.query("SELECT attempts, error FROM qwen_dead_letters") == [(2, "no model is loaded")], 20, "the dead letter")
+    house.query("SELECT pg_reload_conf()")
+    wait_until(lambda: house.value("SELECT count(*) FROM qwen_models WHERE state = 'serving'") == 1, 20, "the model")
+    connection.cursor().execute("INSERT INTO n VALUES (2, 'a')")
+    assert len(connection.notices) == 1
+    connection.close()
+    assert house.value("SELECT qwen_retry_table('n')") == 1
+    wait_until(lambda: house.value("SELECT count(s) FROM n") == 2, 20, "the rows")
     house.query("DROP TABLE n")
 
 
 @pytest.mark.parametrize("arguments, kind, said", [
     ("'s', '{body}', 'thinking=true'", "text", 'thinking must not be true: model "chat" cannot think'),
-    ("'s', '{body}', 'max_tokens=100000'", "text", "max_tokens must be between 1 and"),
+    ("'s', '{body}', 'max_tokens=100000'", "text", "max_tokens must be between 1 and"), ("'s', '{body}', 'max_tokens=four'", "text", "max_tokens: invalid input"),
     ("'s', '{body}', 'response_format={\"type\": \"nope\"}'", "text", 'response_format: "type" at /'),
     ("'s', '{body}', 'stop={\"\"}'", "text", "stop[1] must have between 1 and"),
     ("'s', '{body}', 'adapter=nope'", "text", 'adapter "nope" of model "chat" is not loaded'),
@@ -332,5 +411,8 @@ def test_create_extension_without_preload_warns():
         server.start()
         done = subprocess.run(["psql", "-X", "-c", "CREATE EXTENSION qwen_pg"], env=server.environment(), text=True, capture_output=True, check=True)
         assert "WARNING:  qwen_pg is not in shared_preload_libraries" in done.stderr and "shared_preload_libraries = 'auto_explain, qwen_pg'" in done.stderr
+        # who may not see what is there is not told to write over it
+        server.query("CREATE ROLE stranger LOGIN; SELECT qwen_grant('stranger', 'use')")
+        assert refused(server, "SELECT qwen_chat('x')", user="stranger")[3] == "Add qwen_pg to shared_preload_libraries in postgresql.conf, behind what is there, and restart the server."
     finally:
         server.remove()

@@ -365,7 +365,7 @@ wrong_messages_are_named(void **state)
 		{"[1]", "messages[0] must be an object"},
 		{"[{\"content\":\"x\"}]", "messages[0] has no \"role\""},
 		{"[{\"role\":\"user\",\"content\":\"\"},{\"role\":\"robot\",\"content\":\"\"}]",
-		 "messages[1] has the unknown role \"robot\""},
+		 "messages[1] has the unknown role \"robot\": roles are system, developer, user, assistant and tool"},
 		{"[{\"role\":3,\"content\":\"x\"}]", "messages[0].role must be a string"},
 		{"[{\"role\":\"user\"}]", "messages[0] has no \"content\""},
 		{"[{\"role\":\"user\",\"content\":null}]", "messages[0].content is null"},

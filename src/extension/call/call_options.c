@@ -3,6 +3,7 @@
  */
 #include "call_options.h"
 
+#include "../../base/utf8.h"
 #include "../client/client.h"
 #include "../core/errors.h"
 #include "../core/settings.h"
@@ -15,6 +16,8 @@
 #include "utils/builtins.h"
 #include "utils/jsonb.h"
 #include "utils/lsyscache.h"
+
+#define SHOWN_NAME_BYTES 128 /* of a name that is too long to be a model's */
 
 const TailArgument tail_arguments[N_TAIL_ARGUMENTS] = {
 	{"model", TEXTOID},
@@ -57,8 +60,11 @@ options_set_model(Request *request, text *name, const char *fallback)
 	/* cut off, it might be another model's name */
 	if (request->model.length == 0 || request->model.length > PROTOCOL_MAX_NAME_BYTES)
 	{
+		char shown[SHOWN_NAME_BYTES];
+
 		require_preloaded();
-		raise_not_loaded(pnstrdup(request->model.data, request->model.length));
+		utf8_copy(shown, sizeof shown, pnstrdup(request->model.data, request->model.length));
+		raise_not_loaded(shown);
 	}
 }
 
@@ -317,24 +323,30 @@ options_read(FunctionCallInfo fcinfo, int first, Request *request)
 		raise_status(&status);
 }
 
-/* Names the argument that an error of a type's input function is about, which tells of the value alone. */
-static void
-name_argument(void *name)
-{
-	errcontext("argument \"%s\"", (const char *) name);
-}
-
 Datum
 options_value_of_text(const char *name, char *written, Oid type)
 {
-	ErrorContextCallback callback = {error_context_stack, name_argument, (void *) name};
+	MemoryContext context = CurrentMemoryContext;
 	Oid input, parameter;
-	Datum value;
+	Datum value = (Datum) 0;
 
 	getTypeInputInfo(type, &input, &parameter);
-	error_context_stack = &callback;
-	value = OidInputFunctionCall(input, written, parameter, -1);
-	error_context_stack = callback.previous;
+	PG_TRY();
+	{
+		value = OidInputFunctionCall(input, written, parameter, -1);
+	}
+	PG_CATCH();
+	{
+		ErrorData *error;
+
+		/* a type's input function tells of the value alone */
+		MemoryContextSwitchTo(context);
+		error = CopyErrorData();
+		FlushErrorState();
+		error->message = psprintf("%s: %s", name, error->message);
+		ReThrowError(error);
+	}
+	PG_END_TRY();
 	return value;
 }
 

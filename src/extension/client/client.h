@@ -57,6 +57,10 @@ extern bool engine_serves(const Request *request);
 /* Is a model in qwen.models, loaded, or being loaded? */
 extern bool engine_knows_model(const char *name);
 
+/* Is a model there, or one that is awaited, so that a request for it may be answered by and by? name: NULL: any model.
+ */
+extern bool engine_awaits_model(const char *name);
+
 /*
  * What would the engine say to a request that is made later? It is prepared as any other and given up before it is
  * computed. Raises what is wrong with it for good (SQLSTATE 22..., 0A..., 54...). Where its model cannot be asked now,

@@ -106,11 +106,13 @@ report_not_preloaded(int level)
 	/* its value is not for everybody to see */
 	const char *present = superuser() ? GetConfigOption("shared_preload_libraries", true, false) : NULL;
 
-	ereport(
-		level,
-		(errcode(ERRCODE_OBJECT_NOT_IN_PREREQUISITE_STATE), errmsg("qwen_pg is not in shared_preload_libraries"),
-		 errhint("Add this line to postgresql.conf and restart the server: shared_preload_libraries = '%s%sqwen_pg'",
-				 present ? present : "", present && *present ? ", " : "")));
+	ereport(level,
+			(errcode(ERRCODE_OBJECT_NOT_IN_PREREQUISITE_STATE), errmsg("qwen_pg is not in shared_preload_libraries"),
+			 present ? errhint("Add this line to postgresql.conf and restart the server: shared_preload_libraries = "
+							   "'%s%sqwen_pg'",
+							   present, *present ? ", " : "")
+					 : errhint("Add qwen_pg to shared_preload_libraries in postgresql.conf, behind what is there, and "
+							   "restart the server.")));
 }
 
 void

@@ -18,6 +18,7 @@
 #include "parser/parse_coerce.h"
 #include "prompt_template.h"
 #include "requests.h"
+#include "settle.h"
 #include "spec.h"
 #include "store.h"
 #include "utils/array.h"
@@ -78,18 +79,28 @@ keep_keys(Entries *entries, const JobSpec *spec, TupleDesc columns)
 
 /* A statement is not lost for a model that is not there now; but who wrote the trigger should hear of it. */
 static void
-warn_of_unknown_model(const JobSpec *spec)
+warn_of_missing_model(const JobSpec *spec, Relation relation)
 {
-	char *name;
+	char *name = spec->request.model.length > 0 ? server_text(spec->request.model) : NULL;
+	int64 tried_ms = 0;
 
-	if (spec->request.model.length == 0)
+	if (engine_awaits_model(name))
 		return;
-	name = server_text(spec->request.model);
-	if (!engine_knows_model(name))
-		ereport(WARNING, (errcode(ERRCODE_UNDEFINED_OBJECT),
-						  errmsg("model \"%s\" of trigger \"%s\" is not loaded", name, spec->trigger),
-						  errdetail("Rows are queued, and tried again until it is."),
-						  errhint("qwen_models lists the models that there are.")));
+	for (int i = 0; i < spec->max_attempts - 1; i++)
+		tried_ms += job_backoff_ms(i);
+	ereport(WARNING,
+			(errcode(ERRCODE_UNDEFINED_OBJECT),
+			 name ? errmsg("model \"%s\" of trigger \"%s\" is not loaded", name, spec->trigger)
+				  : errmsg("no model is loaded, which trigger \"%s\" needs", spec->trigger),
+			 spec->max_attempts > 1 ? errdetail("Rows are queued and tried %d times within " INT64_FORMAT
+												" s; those that do not find it are dead letters then.",
+												spec->max_attempts, tried_ms / 1000)
+									: errdetail("Rows are queued and tried once; those that do not find it are dead "
+												"letters then."),
+			 errhint("qwen_models lists the models that there are. When it is loaded, SELECT qwen_retry_table(%s) "
+					 "tries dead letters again.",
+					 quote_literal_cstr(quote_qualified_identifier(get_namespace_name(RelationGetNamespace(relation)),
+																   RelationGetRelationName(relation))))));
 }
 
 JobEntries *
@@ -103,7 +114,7 @@ job_entries_of(const TriggerData *data, const char *function)
 	job_store_require(&entries->store);
 	guard_take(entries->store.row_table);
 	job_check_owner(relation->rd_rel->relowner, function);
-	warn_of_unknown_model(spec);
+	warn_of_missing_model(spec, relation);
 	(void) prompt_expression(spec->prompt, columns, function, &entries->shown.prompt_columns);
 	keep_keys(entries, spec, columns);
 	entries->shown.is_immediate = OidIsValid(job_key_index(relation, spec->key_numbers, spec->n_keys));

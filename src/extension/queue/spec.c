@@ -535,6 +535,7 @@ read_trigger_function(JobSpec *spec, const char *function, const Trigger *trigge
 static void
 read_options(JobSpec *spec, const char *function, const Trigger *trigger)
 {
+	trigger_refuse_twice(function, trigger->tgargs, 2, trigger->tgnargs);
 	read_trigger_function(spec, function, trigger);
 	begin_call(spec);
 	for (int i = 2; i < trigger->tgnargs; i++)

@@ -41,6 +41,20 @@ trigger_check_arguments(const TriggerUse *use, int n)
 						errhint("EXECUTE FUNCTION %s(%s)", use->function, use->arguments)));
 }
 
+void
+trigger_refuse_twice(const char *function, char *const *arguments, int first, int n)
+{
+	for (int i = first; i < n; i++)
+	{
+		int length = (int) strcspn(arguments[i], "=");
+
+		for (int j = first; j < i; j++)
+			if (strncmp(arguments[j], arguments[i], length + 1) == 0)
+				ereport(ERROR, (errcode(ERRCODE_INVALID_PARAMETER_VALUE),
+								errmsg("%s: the argument \"%.*s\" is given twice", function, length, arguments[i])));
+	}
+}
+
 int
 trigger_column_hint(void)
 {

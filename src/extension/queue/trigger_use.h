@@ -27,6 +27,9 @@ extern void trigger_check_moment(const TriggerUse *use, bool fits);
 /* Raise for too few arguments. */
 extern void trigger_check_arguments(const TriggerUse *use, int n);
 
+/* Raise for a "name=value" argument, from the first of these on, whose name stands before another one, too. */
+extern void trigger_refuse_twice(const char *function, char *const *arguments, int first, int n);
+
 /* errhint(): what is done where a trigger's argument names a column that is not there. */
 extern int trigger_column_hint(void);
 

@@ -175,7 +175,11 @@ raise_end(int status)
 												   : psprintf("It exited with code %d.", WEXITSTATUS(status));
 
 	ereport(ERROR, (errcode(ERRCODE_SYSTEM_ERROR), errmsg("the program that reads model files gave no answer"),
-					errdetail("%s", how)));
+					errdetail("%s", how),
+					WIFEXITED(status) && WEXITSTATUS(status) == 127
+						? errhint("The server log says where it should be and why it cannot be run; qwen.engine_path "
+								  "names it.")
+						: 0));
 }
 
 /* What the program says of a file: its bytes, ended by an end. */

@@ -143,9 +143,17 @@ check_high_priority(void)
 static void
 run_program(int program, char *const *arguments)
 {
+	char line[MAXPGPATH + 128];
+	int n;
+
 	if (program >= 0)
 		(void) syscall(SYS_execveat, program, "", arguments, environ, AT_EMPTY_PATH);
 	execv(program_path, arguments);
+	/* whoever waits for us sees that it did not go, not why: that goes straight into the log */
+	n = snprintf(line, sizeof line, "qwen_pg: the engine program \"%s\" cannot be run: %s\n", program_path,
+				 strerror(errno));
+	if (write(STDERR_FILENO, line, n) < 0)
+		errno = 0;
 }
 
 /* Everything between fork and exec: only calls that are safe there. fds[i] goes to descriptor targets[i]. */

@@ -43,6 +43,7 @@ source_column(Relation relation, const char *name)
 static void
 read_options(const Trigger *trigger, FunctionCallInfo call)
 {
+	trigger_refuse_twice(NAME, trigger->tgargs, 2, trigger->tgnargs);
 	for (int i = 2; i < trigger->tgnargs; i++)
 	{
 		const char *argument = trigger->tgargs[i];

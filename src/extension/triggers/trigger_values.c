@@ -8,6 +8,7 @@
 
 #include "../call/call.h"
 #include "../core/statement.h"
+#include "../queue/queue.h"
 #include "access/htup_details.h"
 #include "access/sysattr.h"
 #include "access/table.h"
@@ -224,6 +225,7 @@ trigger_tail(const Trigger *trigger, int first, const char *function, const char
 
 	for (int i = 0; tail && i < N_TAIL_ARGUMENTS; i++)
 		tail[i] = (NullableDatum){(Datum) 0, true};
+	trigger_refuse_twice(function, trigger->tgargs, first, trigger->tgnargs);
 	for (int i = first; i < trigger->tgnargs; i++)
 	{
 		const char *argument = trigger->tgargs[i];

@@ -3,6 +3,8 @@
  */
 #include "../core/core.h"
 
+#include <unistd.h>
+
 #include "../../base/clock.h"
 #include "../../base/memory.h"
 #include "../../protocol/configured_drafts.h"
@@ -44,9 +46,40 @@ add_check(StringInfo checks, Health *worst, const char *name, Health health, con
 	*worst = Max(*worst, health);
 }
 
+/* What to do about something that has failed, if the cause is that the engine's program cannot be run; else NULL. */
+static const char *
+program_advice(const char *error)
+{
+	if (!strstr(error, "could not be executed"))
+		return NULL;
+	return qwen_engine_path && *qwen_engine_path
+			   ? "Correct qwen.engine_path and restart the server; its log says why the program cannot be run."
+			   : "The program qwen_engine is not where it was installed, or may not be run: the server log says where "
+				 "it should be and why. Install it again, or set qwen.engine_path and restart the server.";
+}
+
+/* What to do about a file that could not be loaded, which a setting names. */
+static const char *
+load_advice(const SharedSlot *failed, const char *setting)
+{
+	const char *advice = program_advice(failed->error);
+
+	if (advice)
+		return advice;
+	if (qwen_model_directory[0] == '~')
+		return "\"~\" is not expanded: write the whole path into qwen.model_directory, then reload the configuration.";
+	/* relative to the data directory, where every process of the server is */
+	if (access(qwen_model_directory, X_OK) != 0)
+		return "Correct qwen.model_directory, or make the directory for the server's user to read, then reload the "
+			   "configuration.";
+	return psprintf("Correct %s or the file, then reload the configuration.", setting);
+}
+
 static void
 check_engine(const QwenShared *shared, StringInfo checks, Health *worst)
 {
+	const char *advice = program_advice(shared->last_error);
+
 	if (shared->engine_state == ENGINE_RUNNING && atomic_load(&qwen_page->ready))
 		add_check(checks, worst, "engine", HEALTHY, psprintf("running, pid %d", (int) shared->engine_pid), NULL);
 	else if (shared->engine_state == ENGINE_RUNNING)
@@ -54,7 +87,7 @@ check_engine(const QwenShared *shared, StringInfo checks, Health *worst)
 	else
 		add_check(checks, worst, "engine", UNHEALTHY,
 				  psprintf("not running%s%s", shared->last_error[0] ? ": " : "", shared->last_error),
-				  "Look into the server log and qwen_stat_engine.");
+				  advice ? advice : "Look into the server log and qwen_stat_engine.");
 }
 
 /* Lists that could not be read: of qwen.models, of qwen.adapters and of qwen.draft_models. */
@@ -63,6 +96,7 @@ check_lists(const QwenShared *shared, StringInfo checks, Health *worst)
 {
 	const char *why[] = {shared->refused.models, shared->refused.adapters, shared->refused.drafts};
 	const char *settings[] = {"qwen.models", "qwen.adapters", "qwen.draft_models"};
+	const char *held[] = {qwen_models, qwen_adapters, qwen_draft_models};
 	StringInfoData message, action;
 
 	initStringInfo(&message);
@@ -70,8 +104,8 @@ check_lists(const QwenShared *shared, StringInfo checks, Health *worst)
 	for (int i = 0; i < 3; i++)
 		if (why[i][0])
 		{
-			appendStringInfo(&message, "%sthe newest value of %s is refused, the one before it holds: %s",
-							 message.len > 0 ? "; " : "", settings[i], why[i]);
+			appendStringInfo(&message, "%sthe newest value of %s is refused, %s: %s", message.len > 0 ? "; " : "",
+							 settings[i], *held[i] ? "the one before it holds" : "there is none before it", why[i]);
 			appendStringInfo(&action, "%s%s", action.len > 0 ? " and " : "Correct ", settings[i]);
 		}
 	appendStringInfoString(&action, ", then reload the configuration.");
@@ -103,7 +137,13 @@ check_models(const QwenShared *shared, StringInfo checks, Health *worst)
 		add_check(checks, worst, "models", n_serving > 0 ? DEGRADED : UNHEALTHY,
 				  psprintf("%d of %d models could not be loaded; \"%s\": %s", n_failed,
 						   n_failed + n_serving + n_loading, failed->name, failed->error),
-				  "Correct qwen.models or the file, then reload the configuration.");
+				  load_advice(failed, "qwen.models"));
+	else if (n_serving == 0 && n_loading == 0 && *qwen_models && shared->supervisor_latch)
+		add_check(checks, worst, "models", UNHEALTHY, "no model is loaded: all of qwen.models have been unloaded",
+				  "SELECT pg_reload_conf() loads them again.");
+	else if (n_serving == 0 && n_loading == 0 && shared->refused.models[0])
+		add_check(checks, worst, "models", UNHEALTHY, "no model is loaded: qwen.models is refused",
+				  "Correct qwen.models, then reload the configuration.");
 	else if (n_serving == 0 && n_loading == 0)
 		add_check(checks, worst, "models", UNHEALTHY, "no model is loaded",
 				  "Set qwen.models, or load one with qwen_load_model(name, file).");
@@ -198,7 +238,7 @@ check_adapters(const QwenShared *shared, StringInfo checks, Health *worst)
 		add_check(checks, worst, "adapters", DEGRADED,
 				  psprintf("%d of %d adapters could not be loaded; \"%s\" of model \"%s\": %s", n_failed,
 						   n_failed + n_serving + n_waiting, failed->name, failed->model, failed->error),
-				  "Correct qwen.adapters or the file, then reload the configuration.");
+				  load_advice(failed, "qwen.adapters"));
 	else if (orphan)
 		add_check(checks, worst, "adapters", DEGRADED,
 				  psprintf("adapter \"%s\" waits for model \"%s\", which is not loaded", orphan->name, orphan->model),
