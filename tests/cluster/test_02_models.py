@@ -227,7 +227,7 @@ def test_configured_model_that_is_missing_is_an_error_with_the_reason(make_serve
     server.query("CREATE EXTENSION qwen_pg")
     with pytest.raises(psycopg2.Error) as failure:
         server.query("SELECT qwen_chat('x')")
-    assert failure.value.pgcode == "58000" and "No such file" in str(failure.value)
+    assert failure.value.pgcode == "42704" and "No such file" in str(failure.value)
     assert server.value("SELECT state FROM qwen_models") == "failed"
 
 

@@ -272,7 +272,7 @@ def test_default_model_that_failed_is_not_replaced_by_another(make_server):
     wait_until(lambda: server.query("SELECT 1 FROM qwen_models WHERE state = 'serving'"))
     with pytest.raises(psycopg2.Error) as failure:
         server.query(COUNT)
-    assert failure.value.pgcode == "58000"
+    assert failure.value.pgcode == "42704"
     assert 'model "first" could not be loaded' in str(failure.value) and "No such file" in str(failure.value)
     assert server.value("SELECT qwen_count_tokens('one', model => 'second')") == 1
     assert server.value("SELECT qwen_health() ->> 'status'") == "degraded"

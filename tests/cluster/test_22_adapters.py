@@ -242,7 +242,7 @@ def test_the_setting_is_followed_when_it_changes(adapted):
     wait_until(lambda: states(adapted) == {"deep": "serving", "broken": "failed"}, 20)
     assert "it is no adapter" in adapted.value("SELECT error FROM qwen_adapters WHERE name = 'broken'")
     assert "broken" in str(adapted.value("SELECT qwen_health() -> 'checks' @? '$[*] ? (@.check == \"adapters\" && @.status == \"degraded\")', qwen_health()::text")) or adapted.value("SELECT qwen_health() ->> 'status'") == "degraded"
-    refused(adapted, "58000", "could not be loaded", ASK, ("Hi", "broken"))
+    refused(adapted, "42704", "could not be loaded", ASK, ("Hi", "broken"))
     adapted.reload(qwen__adapters=SETTINGS["qwen.adapters"])
     wait_until(lambda: states(adapted) == {"deep": "serving", "swap": "serving"}, 20)
     assert adapted.value("SELECT status FROM qwen_health_checks WHERE name = 'adapters'") == "healthy"

@@ -279,6 +279,23 @@ may_get_slot(const char *name)
 	return n_unloading > 0;
 }
 
+/* What is wrong with a file or its name stays so until somebody does something about it: as good as not loaded, and for
+ * a job's worker the error of the rows that ask for it, beside which others go on. Memory and disks come back. */
+static int
+code_of_failure(const SharedSlot *slot)
+{
+	switch (slot->error_code)
+	{
+		case STATUS_INVALID_ARGUMENT:
+		case STATUS_NOT_FOUND:
+		case STATUS_UNSUPPORTED:
+		case STATUS_NOT_ALLOWED:
+			return ERRCODE_UNDEFINED_OBJECT;
+		default:
+			return ERRCODE_SYSTEM_ERROR;
+	}
+}
+
 /* A call waits for a model that is still being loaded instead of failing. */
 static void
 wait_for_model(const char *name)
@@ -298,7 +315,7 @@ wait_for_model(const char *name)
 	if (state != SLOT_FAILED)
 		return;
 	why = server_string(slot.error);
-	raise_load_failure(ERRCODE_SYSTEM_ERROR, name, slot.file, why,
+	raise_load_failure(code_of_failure(&slot), name, slot.file, why,
 					   slot.retry_ms > 0
 						   ? psprintf("Try again after %s, when it is loaded again.", timestamptz_to_str(slot.retry_at))
 						   : "Correct qwen.models and reload the configuration, or use qwen_load_model.");
@@ -338,7 +355,7 @@ wait_for_adapter(const char *model, const char *adapter)
 	if (state != SLOT_FAILED)
 		return;
 	why = server_string(slot.error);
-	ereport(ERROR, (errcode(ERRCODE_SYSTEM_ERROR),
+	ereport(ERROR, (errcode(code_of_failure(&slot)),
 					errmsg("adapter \"%s\" of model \"%s\" could not be loaded", adapter, model), errdetail("%s", why),
 					slot.retry_ms > 0
 						? errhint("Try again after %s, when it is loaded again.", timestamptz_to_str(slot.retry_at))
