@@ -77,7 +77,7 @@ configured_adapters_parse(const char *value, ConfiguredAdapters *adapters)
 
 		list_trim(&start, &stop);
 		if (start < stop)
-			STATUS_TRY(parse_entry(start, stop, adapters));
+			STATUS_TRY(status_prefix(parse_entry(start, stop, adapters), "At byte %zu", (size_t) (start - value) + 1));
 		at = end ? end + 1 : NULL;
 	}
 	return status_ok();

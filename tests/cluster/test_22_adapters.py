@@ -259,7 +259,7 @@ def test_a_list_that_is_refused_is_seen_without_the_log(adapted):
     adapted.reload(qwen__adapters="deep=a@b, deep=c@b")
     status, message, action = wait_until(lambda: adapted.query(look))[0]
     assert (status, action) == ("degraded", "Correct qwen.adapters, then reload the configuration.")
-    assert message == 'the newest value of qwen.adapters is refused, the one before it holds: The name "deep" stands twice for model "b".'
+    assert message == 'the newest value of qwen.adapters is refused, the one before it holds: At byte 11: The name "deep" stands twice for model "b".'
     assert states(adapted) == {"deep": "serving", "swap": "serving"}
     adapted.reload(qwen__models="chat")
     message, action = wait_until(lambda: [row[1:] for row in adapted.query(look) if "qwen.models" in row[1]])[0]
