@@ -7,6 +7,7 @@ import time
 import pytest
 from cluster import Cluster, wait_until
 from conftest import ready
+from roles import used
 
 N_ROWS = 6
 OWNER = "job_owner"
@@ -320,3 +321,40 @@ def test_a_model_that_is_not_there_hurts_rows_of_plain_roles_alone(place):
     finally:
         place.reload(qwen__models=configured)
         place.query("DROP TABLE IF EXISTS unloaded, missing, asked; DROP OWNED BY plain; DROP ROLE plain")
+
+
+def test_what_is_answered_is_written_while_others_wait_for_the_limit(place):
+    """Three of six requests may go in a minute. The worker writes them, hears of a cancel, and one that ends has nothing of them to do again."""
+    place.query(f"SELECT qwen_set_limit('{OWNER}', requests_per_minute => 3)")
+    job, other = (place.value(f"SELECT qwen_submit('texts', 'Say one word about {{body}}', 'answers', 'said', {JOB})", user=OWNER) for _ in range(2))
+    wait_until(lambda: place.value("SELECT done FROM qwen_jobs WHERE id = %s", (job,)) == 3, 10, "three rows that are written")
+    wait_until(lambda: "limit of requests_per_minute" in (place.value("SELECT error FROM qwen_jobs WHERE id = %s", (job,)) or ""), 5, "the reason")
+    place.query("SELECT qwen_cancel(%s)", (other,), user=OWNER)
+    place.query("DELETE FROM qwen_job_row WHERE job = %s", (other,))  # claims of a cancelled job are swept later
+    before = worker_pids(place)
+    place.query("SELECT pg_terminate_backend(%s)", (before[0],))
+    wait_until(lambda: worker_pids(place) not in ([], before), 10, "another worker")
+    wait_until(lambda: place.value("SELECT count(*) FROM qwen_stat_activity WHERE state = 'limited'") > 0, what="requests that wait at the door")
+    assert used(place, OWNER, "requests_per_minute") == 3
+    place.query(f"SELECT qwen_clear_limit('{OWNER}')")
+    check_done(place, job)
+
+
+def test_a_worker_that_writes_does_not_stand_in_its_role_s_queue(place):
+    """Others of the role are not made to wait for requests of a worker that is held up elsewhere and asks for nothing just now."""
+    place.query("CREATE TRIGGER gate BEFORE INSERT OR UPDATE ON answers FOR EACH ROW EXECUTE FUNCTION gate_row()")
+    place.query(f"SELECT qwen_set_limit('{OWNER}', requests_per_minute => 3)")
+    owner, locker = place.connect(OWNER), place.connect()
+    try:
+        locker.cursor().execute("BEGIN; LOCK TABLE gate IN ACCESS EXCLUSIVE MODE")
+        job = place.value(f"SELECT qwen_submit('texts', 'Say one word about {{body}}', 'answers', 'said', {JOB})", user=OWNER)
+        wait_until(lambda: used(place, OWNER, "requests_per_minute") == 3, what="requests that are computed")
+        wait_until(lambda: not waiting_worker(place), what="a pause between two attempts to write")
+        wait_until(lambda: waiting_worker(place), what="an attempt to write")
+        place.query(f"SELECT qwen_set_limit('{OWNER}', requests_per_minute => 10)")
+        owner.cursor().execute("SELECT qwen_chat('Hi', max_tokens => 1)")
+        locker.cursor().execute("ROLLBACK")
+        check_done(place, job)
+    finally:
+        owner.close()
+        locker.close()

@@ -259,13 +259,15 @@ has_other_way(const ModelCall *call)
 	return call->function->too_long && !call->has_gone_on && !call->takes_one_step;
 }
 
-/* Take the frames of one request that have come. */
+/* Take the frames of one request that have come, and say GO once it is accepted, then or later. */
 static void
 advance_request(ModelCall *call, int i)
 {
 	const Request *request = list_nth(call->asked, i);
 	EngineReply *reply = &call->replies[i];
 
+	if (call->comes_back && reply->type == FRAME_ACCEPTED)
+		engine_try_go(call->requests[i]);
 	while (engine_poll(call->requests[i], reply))
 	{
 		if (reply->type == FRAME_ACCEPTED && has_other_way(call) &&
@@ -276,7 +278,9 @@ advance_request(ModelCall *call, int i)
 			call->n_ended++;
 			return;
 		}
-		if (reply->type == FRAME_ACCEPTED)
+		if (reply->type == FRAME_ACCEPTED && call->comes_back)
+			engine_try_go(call->requests[i]);
+		else if (reply->type == FRAME_ACCEPTED)
 			engine_go(call->requests[i]);
 		else if (reply->type != FRAME_PIECE)
 		{
@@ -418,7 +422,7 @@ model_call_is_running(const ModelCall *call)
 	bool is_running = call->has_gone_on;
 
 	for (int i = 0; i < call->n_requests; i++)
-		is_running |= call->replies[i].type == FRAME_ACCEPTED;
+		is_running |= call->replies[i].type == FRAME_ACCEPTED && engine_has_go(call->requests[i]);
 	return is_running;
 }
 

@@ -109,6 +109,7 @@ struct ModelCall
 	List *first;                    /* those of the first one */
 	bool has_gone_on;               /* this is not the first step */
 	bool takes_one_step;            /* what does not fit is an error, or cut */
+	bool comes_back;                /* model_call_advance does not wait for limits: it is called again in time */
 	bool is_over;                   /* all requests of the last step have ended, or there is an error */
 	int n_requests;                 /* of this step, that were sent: all in the end, or up to one that fails */
 	int n_ended;

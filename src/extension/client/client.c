@@ -554,10 +554,12 @@ wait_for_room(EngineCall *call)
 	raise_queue_full(call);
 }
 
-void
-engine_go(EngineCall *call)
+/* Pass the door of limits and say GO; false: with comes_back, not now. */
+static bool
+say_go(EngineCall *call, bool comes_back)
 {
 	LimitDemand demand = {call->accepted.prompt_tokens, call->accepted.max_tokens};
+	volatile bool admitted = true;
 	ByteWriter writer;
 
 	byte_writer_init(&writer);
@@ -566,11 +568,15 @@ engine_go(EngineCall *call)
 		if (call->connection != connection_number())
 			raise_lost(call);
 		wait_for_room(call);
-		limits_enter(&call->pass, &demand, &company);
-		watch_go(&call->watched, call->pass.meter);
+		if (comes_back)
+			admitted = limits_try_to_enter(&call->pass, &demand);
+		else
+			limits_enter(&call->pass, &demand, &company);
+		if (admitted)
+			watch_go(&call->watched, call->pass.meter);
 		if (call->connection != connection_number())
 			raise_lost(call);
-		if (encode_go(&writer, call->id, call->pass.meter).code == STATUS_OK)
+		if (admitted && encode_go(&writer, call->id, call->pass.meter).code == STATUS_OK)
 		{
 			call->has_go = true;
 			send_frame(call, writer.data, writer.length);
@@ -585,6 +591,26 @@ engine_go(EngineCall *call)
 	}
 	PG_END_TRY();
 	byte_writer_free(&writer);
+	return admitted;
+}
+
+void
+engine_go(EngineCall *call)
+{
+	(void) say_go(call, false);
+}
+
+void
+engine_try_go(EngineCall *call)
+{
+	if (!call->has_go && !call->ended && !call->frames)
+		(void) say_go(call, true);
+}
+
+bool
+engine_has_go(const EngineCall *call)
+{
+	return call->has_go;
 }
 
 /* Read a frame's body. */

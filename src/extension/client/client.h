@@ -41,6 +41,11 @@ extern bool engine_ended_with(const EngineCall *call);
  * (58000). */
 extern void engine_go(EngineCall *call);
 
+/* The same for a worker of jobs, which has other things to do meanwhile: while limits do not allow it, or something
+ * else has come, nothing is said. To be called again within limits_again_ms. Has it been said? */
+extern void engine_try_go(EngineCall *call);
+extern bool engine_has_go(const EngineCall *call);
+
 /* A reply has been taken: say GO to ACCEPTED. true: more replies will come. */
 extern bool engine_goes_on(EngineCall *call, const EngineReply *reply);
 

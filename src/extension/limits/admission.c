@@ -3,7 +3,8 @@
  *
  * Tokens are known exactly by then. The prompt is charged, the longest possible answer reserved; what is sampled is
  * charged as it is, and what is left of the reservation goes back at the end. A request that a limit stands against is
- * refused, or waits in the order of arrival, holding no lock. What the engine answers without the model (counting
+ * refused, or waits in the order of arrival, holding no lock. A worker of jobs waits otherwise: its requests come back
+ * (limits_try_to_enter), and it writes meanwhile what is answered. What the engine answers without the model (counting
  * tokens, rendering a prompt) needs no GO and is not limited.
  */
 #include "limits.h"
@@ -28,6 +29,15 @@
 #define SHORTEST_PAUSE_MS 5
 
 static const LimitWorker *worker; /* what this process is, or NULL */
+
+/* Who stands in the queue for this worker. */
+static struct
+{
+	const LimitPass *pass; /* NULL: nobody does */
+	uint64 ticket;         /* 0: it has not stood there yet */
+	bool is_aside;
+	uint64 again_us, checked_us;
+} first;
 
 void
 limits_set_worker(const LimitWorker *it)
@@ -133,32 +143,64 @@ check_roles(void *argument)
 			ereport(ERROR, (errcode(ERRCODE_UNDEFINED_OBJECT), errmsg("role %u was dropped", roles[i])));
 }
 
-/* A job waits as long as it takes, but not for a role that is gone, nor while others' jobs wait for its worker. */
+/* A job does not wait while others' jobs wait for its worker. */
 static void
-check_job(const LimitRefusal *refusal)
+check_turn(const LimitRefusal *refusal)
 {
 	char *role;
 
-	own_transaction(check_roles, NULL);
 	if (!worker || !worker->turn_is_over())
 		return;
 	role = role_name(refusal->role);
 	ereport(ERROR, (errcode(ERRCODE_QUERY_CANCELED), errmsg("the job waits for a limit of role \"%s\"", role)));
 }
 
-/* Until something may have changed: a wake-up, an answer to one of this session's requests, or the time. */
+/* How long nothing changes that nobody is woken for. */
+static int64
+pause_ms(const LimitRefusal *refusal, bool has_company)
+{
+	if (refusal->frees_in_us >= 0)
+		return Max(SHORTEST_PAUSE_MS, Min(refusal->frees_in_us / 1000 + 1, LONGEST_PAUSE_MS));
+	return has_company ? COMPANY_PAUSE_MS : LONGEST_PAUSE_MS;
+}
+
+/* Until something may have changed: a wake-up, an answer to one of this session's requests, or the time. A job waits
+ * as long as it takes, but not for a role that is gone. */
 static void
 pause_before_next_try(const LimitRefusal *refusal, const LimitCompany *company, bool has_company)
 {
-	int64 pause_ms = has_company ? COMPANY_PAUSE_MS : LONGEST_PAUSE_MS;
-
-	if (refusal->frees_in_us >= 0)
-		pause_ms = Max(SHORTEST_PAUSE_MS, Min(refusal->frees_in_us / 1000 + 1, LONGEST_PAUSE_MS));
-	company->wait(pause_ms);
+	company->wait(pause_ms(refusal, has_company));
 	limits_refresh();
 	usage_sweep();
-	if (limits_is_job())
-		check_job(refusal);
+	if (!limits_is_job())
+		return;
+	own_transaction(check_roles, NULL);
+	check_turn(refusal);
+}
+
+/* May the request pass now? Raises what is refused for good. */
+static Admission
+ask(LimitPass *pass, const LimitDemand *demand, uint64 ticket, LimitSubject *subject, LimitRefusal *refusal)
+{
+	Admission admission;
+
+	limits_subject(subject);
+	refusal->frees_in_us = FREES_WITH_A_REQUEST;
+	refusal->role = subject->roles[subject->n - 1];
+	admission = usage_admit(subject, demand, ticket, &pass->meter, refusal);
+	if (admission == REFUSED && refusal->frees_in_us == FREES_NEVER)
+		raise_refusal(refusal);
+	return admission;
+}
+
+/* Say why a worker's request waits. */
+static void
+tell_worker(Admission admission, const LimitRefusal *refusal)
+{
+	if (worker)
+		worker->tell(admission == OTHERS_FIRST ? "other requests of the role wait for its limits already"
+											   : psprintf("role \"%s\" has reached its limit of %s",
+														  role_name(refusal->role), limit_names[refusal->kind]));
 }
 
 /* Try until it is admitted or refused for good. */
@@ -175,14 +217,9 @@ try_to_enter(LimitPass *pass, const LimitDemand *demand, const LimitCompany *com
 	{
 		bool has_company = false;
 
-		limits_subject(&subject);
-		refusal.frees_in_us = FREES_WITH_A_REQUEST;
-		refusal.role = subject.roles[subject.n - 1];
-		admission = usage_admit(&subject, demand, ticket, &pass->meter, &refusal);
+		admission = ask(pass, demand, ticket, &subject, &refusal);
 		if (admission == ADMITTED)
 			return;
-		if (admission == REFUSED && refusal.frees_in_us == FREES_NEVER)
-			raise_refusal(&refusal);
 		if (!swept)
 		{
 			/* what the engine has let go of meanwhile may make room */
@@ -193,11 +230,8 @@ try_to_enter(LimitPass *pass, const LimitDemand *demand, const LimitCompany *com
 		if (waits_for_limits())
 		{
 			if (ticket == 0)
-				ticket = usage_queue_enter(&subject);
-			if (worker)
-				worker->tell(admission == OTHERS_FIRST ? "other requests of the role wait for its limits already"
-													   : psprintf("role \"%s\" has reached its limit of %s",
-																  role_name(refusal.role), limit_names[refusal.kind]));
+				ticket = usage_queue_enter(&subject, 0);
+			tell_worker(admission, &refusal);
 		}
 		else if (company->n_under_way() == 0 && !(has_company = usage_has_company()))
 		{
@@ -209,9 +243,18 @@ try_to_enter(LimitPass *pass, const LimitDemand *demand, const LimitCompany *com
 	}
 }
 
+static void
+pass_door(LimitPass *pass)
+{
+	pass->held = true;
+	pass->admitted_us = clock_now_us();
+}
+
 void
 limits_enter(LimitPass *pass, const LimitDemand *demand, const LimitCompany *company)
 {
+	/* one place in the queue a process: what a table's trigger asks is asked by the worker that writes */
+	limits_step_aside();
 	PG_TRY();
 	{
 		try_to_enter(pass, demand, company);
@@ -222,14 +265,107 @@ limits_enter(LimitPass *pass, const LimitDemand *demand, const LimitCompany *com
 		PG_RE_THROW();
 	}
 	PG_END_TRY();
-	pass->held = true;
-	pass->admitted_us = clock_now_us();
+	pass_door(pass);
 	usage_queue_leave();
+}
+
+/* The worker's first request does not wait any more. */
+static void
+leave_first(const LimitPass *pass)
+{
+	if (first.pass != pass)
+		return;
+	memset(&first, 0, sizeof first);
+	usage_queue_leave();
+}
+
+void
+limits_step_aside(void)
+{
+	if (!first.pass || first.is_aside)
+		return;
+	first.is_aside = true;
+	usage_queue_leave();
+}
+
+long
+limits_again_ms(void)
+{
+	uint64 now = clock_now_us();
+
+	if (!first.pass)
+		return -1;
+	return now >= first.again_us ? 0 : (long) ((first.again_us - now) / 1000) + 1;
+}
+
+/* One request waits for all of the worker's, and not for a role that is gone. */
+static void
+wait_first(const LimitPass *pass, const LimitSubject *subject, Admission admission, const LimitRefusal *refusal)
+{
+	uint64 now = clock_now_us();
+
+	first.pass = pass;
+	if (first.ticket == 0 || first.is_aside)
+		first.ticket = usage_queue_enter(subject, first.ticket);
+	first.is_aside = false;
+	first.again_us = now + (uint64) pause_ms(refusal, false) * 1000;
+	tell_worker(admission, refusal);
+	check_turn(refusal);
+	if (now < first.checked_us + (uint64) LONGEST_PAUSE_MS * 1000)
+		return;
+	first.checked_us = now;
+	own_transaction(check_roles, NULL);
+}
+
+/* Try once; else wait as the first. */
+static bool
+try_once(LimitPass *pass, const LimitDemand *demand)
+{
+	LimitSubject subject;
+	LimitRefusal refusal;
+	Admission admission;
+
+	limits_refresh();
+	admission = ask(pass, demand, first.ticket, &subject, &refusal);
+	if (admission != ADMITTED)
+	{
+		/* what the engine has let go of meanwhile may make room */
+		usage_sweep();
+		admission = ask(pass, demand, first.ticket, &subject, &refusal);
+	}
+	if (admission != ADMITTED)
+		wait_first(pass, &subject, admission, &refusal);
+	return admission == ADMITTED;
+}
+
+bool
+limits_try_to_enter(LimitPass *pass, const LimitDemand *demand)
+{
+	volatile bool admitted = false;
+
+	if (first.pass && first.pass != pass)
+		return false;
+	PG_TRY();
+	{
+		admitted = try_once(pass, demand);
+	}
+	PG_CATCH();
+	{
+		leave_first(pass);
+		PG_RE_THROW();
+	}
+	PG_END_TRY();
+	if (!admitted)
+		return false;
+	pass_door(pass);
+	leave_first(pass);
+	return true;
 }
 
 bool
 limits_leave(LimitPass *pass, bool ended, LimitDemand *used)
 {
+	leave_first(pass);
 	if (!pass->held)
 		return false;
 	pass->held = false;
@@ -241,6 +377,7 @@ limits_leave(LimitPass *pass, bool ended, LimitDemand *used)
 void
 limits_take_back(LimitPass *pass)
 {
+	leave_first(pass);
 	if (!pass->held)
 		return;
 	pass->held = false;

@@ -91,7 +91,20 @@ typedef struct LimitCompany
  */
 extern void limits_enter(LimitPass *pass, const LimitDemand *demand, const LimitCompany *company);
 
-/* What a worker of jobs, which waits for limits as long as it takes, is told and asked meanwhile. */
+/*
+ * The same for a LimitWorker that does other things meanwhile. false: not now. The first one that may not pass stands
+ * in the queue, those that come after it wait behind it, and all are asked again within limits_again_ms. One that is
+ * given up leaves by limits_leave.
+ */
+extern bool limits_try_to_enter(LimitPass *pass, const LimitDemand *demand);
+
+/* When it is to be tried again; -1: nobody waits. */
+extern long limits_again_ms(void);
+
+/* This worker is busy for a while: others need not wait for its turn, which it keeps. */
+extern void limits_step_aside(void);
+
+/* What a worker of jobs, whose requests wait for limits as long as it takes, is told and asked meanwhile. */
 typedef struct LimitWorker
 {
 	void (*tell)(const char *why); /* why nothing moves */

@@ -70,8 +70,8 @@ extern void usage_count_rejected(const LimitRefusal *refusal);
 /* Begin with the memory that the postmaster has made; first_time: nothing was used yet. */
 extern void usage_start_memory(bool first_time);
 
-/* Stand in the queue of the subject's roles; the ticket. */
-extern uint64 usage_queue_enter(const LimitSubject *subject);
+/* Stand in the queue of the subject's roles, with a new ticket (0) or where one stood with an old one; the ticket. */
+extern uint64 usage_queue_enter(const LimitSubject *subject, uint64 ticket);
 
 /* Copies of all records in use, palloc'd, brought up to date. */
 extern RoleUsage *usage_copy_all(int *n);

@@ -73,10 +73,9 @@ count_waiting(const Oid *roles, int change)
 }
 
 uint64
-usage_queue_enter(const LimitSubject *subject)
+usage_queue_enter(const LimitSubject *subject, uint64 ticket)
 {
 	Oid roles[MAX_LIMITED_ROLES_OF_CALL] = {subject->roles[0], subject->n > 1 ? subject->roles[1] : InvalidOid};
-	uint64 ticket;
 	uint32 i;
 
 	LWLockAcquire(QUEUE_LOCK, LW_EXCLUSIVE);
@@ -89,7 +88,8 @@ usage_queue_enter(const LimitSubject *subject)
 						errmsg("%d requests wait for their role's limits already", N_QUEUE_PLACES)));
 	}
 	usage_memory->n_places = Max(usage_memory->n_places, i + 1);
-	ticket = usage_memory->next_ticket++;
+	if (ticket == 0)
+		ticket = usage_memory->next_ticket++;
 	usage_memory->places[i].ticket = ticket;
 	usage_memory->places[i].latch = MyLatch;
 	memcpy(usage_memory->places[i].roles, roles, sizeof roles);

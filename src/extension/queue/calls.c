@@ -33,7 +33,7 @@ pause_worker(JobWorker *worker, const char *why)
 	worker->n_pauses++;
 	worker->pause_until = TimestampTzPlusMilliseconds(job_clock(), wait_ms);
 	job_rows_trouble(worker, NULL, why);
-	worker->trouble_is_engines = true;
+	worker->trouble_ends_with_answer = true;
 }
 
 static void
@@ -221,7 +221,7 @@ take_answer(JobWorker *worker, JobRow *row)
 	MemoryContextSwitchTo(old);
 	end_call(row);
 	worker->n_pauses = 0;
-	if (worker->trouble_is_engines)
+	if (worker->trouble_ends_with_answer)
 		worker->trouble[0] = '\0';
 }
 

@@ -84,8 +84,10 @@ static long
 time_to_wait(const JobWorker *worker)
 {
 	TimestampTz now = job_clock();
-	long wait = LOOK_MS;
+	long wait = LOOK_MS, again = limits_again_ms();
 
+	if (again >= 0)
+		wait = Min(wait, again);
 	if (count_writable(worker) > 0)
 		wait = Min(wait, (long) (TimestampTzPlusMilliseconds(worker->last_write, WRITE_EVERY_MS) - now) / 1000);
 	else if (worker->n_in_flight == 0)
@@ -249,24 +251,36 @@ work(JobWorker *worker)
 	}
 }
 
+static JobWorker this_worker = {.look_for_rows = true, .calls_seen = UINT64_MAX};
+
+/* Requests wait for a limit, in a round of the worker's or in what it writes, which takes as long. */
+static void
+tell_of_limit(const char *why)
+{
+	job_rows_trouble(&this_worker, NULL, why);
+	this_worker.trouble_ends_with_answer = true;
+	job_worker_tell(this_worker.trouble);
+}
+
 void
 qwen_job_worker_main(Datum argument)
 {
-	static const LimitWorker as_worker = {job_worker_tell, job_turn_is_over};
-	JobWorker worker = {.look_for_rows = true, .calls_seen = UINT64_MAX};
+	static const LimitWorker as_worker = {tell_of_limit, job_turn_is_over};
+	JobWorker *worker = &this_worker;
 
 	pqsignal(SIGTERM, die);
 	pqsignal(SIGHUP, SignalHandlerForConfigReload);
 	BackgroundWorkerUnblockSignals();
-	if (!job_worker_arrive(argument, &worker.place))
+	if (!job_worker_arrive(argument, &worker->place))
 		proc_exit(0);
-	BackgroundWorkerInitializeConnectionByOid(worker.place.database, worker.place.role, BGWORKER_BYPASS_ROLELOGINCHECK);
-	job_worker_connected(&worker.place);
+	BackgroundWorkerInitializeConnectionByOid(worker->place.database, worker->place.role,
+											  BGWORKER_BYPASS_ROLELOGINCHECK);
+	job_worker_connected(&worker->place);
 	limits_set_worker(&as_worker);
 	job_settle_session();
-	worker.memory = AllocSetContextCreate(TopMemoryContext, "qwen_pg job worker", ALLOCSET_DEFAULT_SIZES);
-	worker.scratch = AllocSetContextCreate(TopMemoryContext, "qwen_pg job worker's round", ALLOCSET_DEFAULT_SIZES);
-	worker.last_write = job_clock();
-	work(&worker);
+	worker->memory = AllocSetContextCreate(TopMemoryContext, "qwen_pg job worker", ALLOCSET_DEFAULT_SIZES);
+	worker->scratch = AllocSetContextCreate(TopMemoryContext, "qwen_pg job worker's round", ALLOCSET_DEFAULT_SIZES);
+	worker->last_write = job_clock();
+	work(worker);
 	proc_exit(0);
 }

@@ -81,6 +81,7 @@ build_call(JobRow *row, text *prompt)
 	limits_act_for(NULL);
 	row->call.asked_by = spec->asked_by;
 	/* further steps convert texts, which takes a transaction in other encodings */
+	row->call.comes_back = true;
 	row->call.takes_one_step = GetDatabaseEncoding() != PG_UTF8;
 }
 
@@ -120,7 +121,7 @@ job_rows_trouble(JobWorker *worker, const JobSpec *spec, const char *why)
 	else if (spec)
 		text = psprintf("job " INT64_FORMAT ": %s", spec->job, why);
 	copy_server_text(worker->trouble, text, sizeof worker->trouble);
-	worker->trouble_is_engines = false;
+	worker->trouble_ends_with_answer = false;
 	worker->trouble_until = TimestampTzPlusMilliseconds(job_clock(), TROUBLE_LASTS_MS);
 }
 

@@ -91,7 +91,7 @@ typedef struct JobWorker
 	int n_pauses;
 	int n_in_flight;
 	char trouble[JOB_TROUBLE_BYTES]; /* why something does not move, or empty */
-	bool trouble_is_engines;         /* over with the next answer */
+	bool trouble_ends_with_answer;   /* it is the engine's, or a limit's */
 	TimestampTz trouble_until;
 } JobWorker;
 

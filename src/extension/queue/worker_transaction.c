@@ -7,6 +7,7 @@
 #include "worker_transaction.h"
 
 #include "../core/compat.h"
+#include "../limits/limits.h"
 #include "access/xact.h"
 #include "catalog/pg_type.h"
 #include "chain.h"
@@ -51,6 +52,7 @@ job_transaction(JobWorker *worker, JobBody body, void *argument, ErrorData **err
 	volatile bool committed = false;
 
 	*error = NULL;
+	limits_step_aside();
 	PG_TRY();
 	{
 		JobStore store;
