@@ -358,3 +358,26 @@ def test_a_worker_that_writes_does_not_stand_in_its_role_s_queue(place):
     finally:
         owner.close()
         locker.close()
+
+
+def test_a_worker_leaves_when_its_role_s_settings_change(place):
+    """Rows come faster than it ends; they are read and asked with what holds when they come."""
+    place.query(
+        """
+        CREATE ROLE setter LOGIN; SELECT qwen_grant('setter', 'use'); CREATE TABLE kept (id int PRIMARY KEY, body text, said text);
+        CREATE TRIGGER fill AFTER INSERT ON kept FOR EACH ROW EXECUTE FUNCTION qwen_enqueue_trigger('said', 'Say {body}', 'max_tokens=2', 'max_attempts=30');
+        ALTER TABLE kept OWNER TO setter; ALTER ROLE setter SET qwen.default_model = 'nix';
+        """
+    )
+    try:
+        place.query("INSERT INTO kept VALUES (1, 'hello', NULL)", user="setter")
+        wait_until(lambda: place.value("SELECT error LIKE '%nix%' FROM qwen_job_row"), 20, "a row that asks a model that is not there")
+        first = worker_pids(place)
+        place.query("ALTER ROLE setter RESET ALL")
+        place.query("INSERT INTO kept SELECT i, 'hello', NULL FROM generate_series(2, 5) i", user="setter")
+        wait_until(lambda: place.value("SELECT count(said) FROM kept WHERE id > 1") == 4, 20, "answers of the model that is there")
+        assert place.value("SELECT count(*) FROM qwen_job_row WHERE error LIKE '%nix%' AND id > (SELECT min(id) FROM qwen_job_row)") == 0
+        assert not set(first) & set(worker_pids(place))
+        wait_until(lambda: place.value("SELECT count(said) FROM kept") == 5, 30, "the first row's next attempt")
+    finally:
+        place.query("DROP TABLE kept; DROP OWNED BY setter; DROP ROLE setter")

@@ -794,6 +794,8 @@ EXTENSION = [
           "what is answered is not written while another row waits for the limit", "cluster:test_17_worker_faults.py::test_what_is_answered_is_written_while_others_wait_for_the_limit"),
     fault("writer-stands-in-the-queue", "src/extension/queue/worker_transaction.c", "\tlimits_step_aside();\n", "",
           "a role's requests wait behind a worker that is held up in a table", "cluster:test_17_worker_faults.py::test_a_worker_that_writes_does_not_stand_in_its_role_s_queue"),
+    fault("settings-of-before", "src/extension/queue/worker_settings.c", "\t\tjob_worker_end_turn();", "\t\t(void) 0;",
+          "a worker keeps its role's old settings as long as rows come", "cluster:test_17_worker_faults.py::test_a_worker_leaves_when_its_role_s_settings_change"),
     fault("orphan-tells-nobody", "src/extension/queue/worker.c", "if (worker->is_orphan)\n\t\t\tjob_want_scout();", "",
           "rows of tables that a dropped role gave away wait for a restart", "cluster:test_17_worker_faults.py::test_rows_of_a_dropped_role_s_tables_go_to_who_has_them_now"),
     fault("old-jobs-in-new-tables", "src/extension/queue/worker_transaction.c", "worker->is_replaced = worker->is_gone = true;", "worker->is_replaced = false;",

@@ -283,6 +283,12 @@ fetch_queued_body(JobWorker *worker, const JobStore *store, void *argument)
 {
 	Fetch *fetch = argument;
 
+	/* the next worker's, which has the settings of now */
+	if (job_turn_is_over())
+	{
+		worker->look_for_rows = true;
+		return;
+	}
 	job_floor_raise(worker, store);
 	queued_body(worker, store, fetch);
 	for (int i = 0; i < fetch->n_added; i++)

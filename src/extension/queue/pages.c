@@ -167,6 +167,9 @@ page_body(JobWorker *worker, const JobStore *store, void *argument)
 	JobPage *page = argument;
 	bool ended;
 
+	/* the next worker's, which has the settings of now */
+	if (job_turn_is_over())
+		return;
 	if (job_lock(store, page->spec->job, &ended))
 		take_page(worker, store, page);
 	else if (ended)

@@ -13,11 +13,11 @@
  * dead letters, sweep_times.c when what is over is swept away.
  *
  * worker.c is a worker, worker_rows.c what it has in its hands, worker_specs.c the jobs and triggers that it works for,
- * fetch.c its transactions that fetch rows (worker_transaction.c runs them): pages.c of jobs' queries, queued.c of the
- * queue, whose triggers trigger_specs.c looks up; calls.c its requests to the engine, write.c writes answers
- * (row_errors.c says which value of one a table refuses),
- * settle.c settles their entries in the queue, chain.c keeps them from going round; job_ends.c ends jobs; floor.c
- * says from where a queue is read; sweep.c sweeps.
+ * fetch.c its transactions that fetch rows (worker_transaction.c runs them, worker_settings.c sees settings change):
+ * pages.c of jobs' queries, queued.c of the queue, whose triggers trigger_specs.c looks up; calls.c its requests to the
+ * engine, write.c writes answers (row_errors.c says which value of one a table refuses), settle.c settles their entries
+ * in the queue, chain.c keeps them from going round; job_ends.c ends jobs; floor.c says from where a queue is read;
+ * sweep.c sweeps.
  */
 #ifndef QWEN_QUEUE_H
 #define QWEN_QUEUE_H

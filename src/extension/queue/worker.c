@@ -155,6 +155,9 @@ rest(JobWorker *worker, uint64 requests_seen)
 			job_want_scout();
 		return job_worker_leave(&worker->place, requests_seen);
 	}
+	/* it does not listen any more */
+	if (job_turn_is_over())
+		return false;
 	if (next_try == 0 || next_try <= now)
 	{
 		/* something is there that could not be had just now */

@@ -15,6 +15,7 @@
 #define TURN_MS 5000 /* a worker that has worked this long goes behind those that wait for one */
 
 static Place *my_place;
+static bool turn_was_ended;
 static char last_words[JOB_TROUBLE_BYTES];
 static emit_log_hook_type previous_log_hook;
 
@@ -153,6 +154,8 @@ job_turn_is_over(void)
 {
 	bool others_wait = false;
 
+	if (my_place && turn_was_ended)
+		return true;
 	if (!my_place || clock_now_us() < my_place->started_us + (uint64) TURN_MS * 1000)
 		return false;
 	LWLockAcquire(qwen_shared->lock, LW_SHARED);
@@ -160,6 +163,12 @@ job_turn_is_over(void)
 		others_wait |= job_places->places[i].state == PLACE_LIMITED;
 	LWLockRelease(qwen_shared->lock);
 	return others_wait;
+}
+
+void
+job_worker_end_turn(void)
+{
+	turn_was_ended = true;
 }
 
 void

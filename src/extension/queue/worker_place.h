@@ -28,6 +28,9 @@ extern bool job_worker_leave(const JobWorkerPlace *place, uint64 requests_seen);
  * and its place stands behind them.
  */
 extern bool job_turn_is_over(void);
+
+/* It is over at once, whoever waits. */
+extern void job_worker_end_turn(void);
 extern void job_give_turn(void);
 
 /* From here on whoever queues rows wakes the worker. false: somebody has meanwhile. */

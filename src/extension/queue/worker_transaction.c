@@ -17,6 +17,7 @@
 #include "utils/resowner.h"
 #include "utils/snapmgr.h"
 #include "utils/syscache.h"
+#include "worker_settings.h"
 
 ErrorData *
 job_take_error(JobWorker *worker)
@@ -67,6 +68,8 @@ job_transaction(JobWorker *worker, JobBody body, void *argument, ErrorData **err
 		if (!worker->is_gone && is_replaced(worker, &store))
 			worker->is_replaced = worker->is_gone = true;
 		worker->is_orphan = !SearchSysCacheExists1(AUTHOID, ObjectIdGetDatum(worker->place.role));
+		if (!worker->is_gone && !worker->is_orphan)
+			job_settings_look(&worker->place);
 		if (!worker->is_gone)
 			body(worker, &store, argument);
 		SPI_finish();
