@@ -404,6 +404,14 @@ check-threads: deps
 	@$(MAKE) --no-print-directory -j$(JOBS) $(THREADS_BUILD) $(THREADED:%=build/threads/tests/unit/test_%) build/threads/tests/kernels/check_kernels
 	@TSAN_OPTIONS='halt_on_error=1 ignore_noninstrumented_modules=1' $(MAKE) --no-print-directory $(THREADS_BUILD) check-unit check-kernels
 
+# the server's own assertions (tests/tools/asserting_postgres.sh) over what runs in it; CLUSTER_TESTS="tests/cluster/…" runs some. Not part of check
+.PHONY: check-asserts
+ASSERTS_BUILD := B=build/asserts AS_ROOT=
+check-asserts: setup
+	@config=$$(JOBS=$(JOBS) tests/tools/asserting_postgres.sh $(CACHE_DIR)/asserts) && \
+		$(MAKE) --no-print-directory -j$(JOBS) $(ASSERTS_BUILD) PG_CONFIG=$$config engine extension && \
+		$(MAKE) --no-print-directory -k $(ASSERTS_BUILD) PG_CONFIG=$$config check-sql check-cluster
+
 # memcheck over backends and the supervisor; the engine, which holds nothing of PostgreSQL's, is the sanitizers' matter
 VALGRIND_TESTS ?= 01_surface 02_chat 03_errors 05_trigger_rows 08_arrays 10_tasks 11_limits 12_enqueue
 check-valgrind: setup
