@@ -83,6 +83,8 @@ directory_hint(const char *directory)
 {
 	struct stat info;
 
+	if (qwen_model_directory[0] == '~')
+		return "\"~\" is not expanded: set qwen.model_directory to the whole path, and reload.";
 	if (stat(directory, &info) != 0 && errno == ENOENT)
 		return psprintf("Make the directory: mkdir -p %s && chown %s %s. Or set qwen.model_directory to where the "
 						"files are, and reload.",

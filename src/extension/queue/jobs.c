@@ -263,10 +263,13 @@ check_key_type(const JobSpec *spec, Relation target, TupleDesc columns, const ch
 	for (int c = 0; c < columns->natts; c++)
 	{
 		Form_pg_attribute from = TupleDescAttr(columns, c);
-		Oid given = job_key_type(from->atttypid);
+		Oid given;
 
-		if (!from->attisdropped && strcmp(NameStr(from->attname), key) == 0 &&
-			!can_coerce_type(1, &given, &type, COERCION_ASSIGNMENT))
+		/* a dropped column has no type */
+		if (from->attisdropped || strcmp(NameStr(from->attname), key) != 0)
+			continue;
+		given = job_key_type(from->atttypid);
+		if (!can_coerce_type(1, &given, &type, COERCION_ASSIGNMENT))
 			ereport(ERROR,
 					(errcode(ERRCODE_INVALID_PARAMETER_VALUE),
 					 errmsg("source: key column \"%s\" is of type %s, that of the target \"%s\" of type %s", key,
