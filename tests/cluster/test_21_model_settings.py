@@ -118,7 +118,7 @@ def test_a_context_beyond_the_rotation_is_refused_with_the_way_out(own):
     words = "context is 32768, but the model reaches 8192; for more its rotation is stretched: rope_scaling=yarn, rope_factor=4"
     assert words in own.value("SELECT error FROM qwen_models WHERE name = 'long'")
     code, message = error_of(own, STORY, ("long",))
-    assert code == "58000" and words in message
+    assert code == "42704" and words in message
     assert words in check(own, "models")["message"]
     # what the sentence says helps
     own.reload(qwen__models=entry("chat") + ", " + entry("long", f"context=32768, {STRETCHED}"))
