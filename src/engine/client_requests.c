@@ -207,34 +207,34 @@ reply_unknown_adapter(Server *server, Client *client, const Slot *slot, uint32_t
 	atomic_fetch_add(&server->page->n_requests_failed, 1);
 }
 
-/* Does a message begin so? */
 static bool
-begins(const Status *status, const char *words)
+begins(const char *message, const char *words)
 {
-	return strncmp(status->message, words, strlen(words)) == 0;
+	return strncmp(message, words, strlen(words)) == 0;
 }
 
 /* What to do about a request that is too long, or NULL. */
 static const char *
 hint_of(const Status *status)
 {
+	const char *message = status->message;
 	size_t subject = 0;
 
 	if (status->code != STATUS_TOO_LONG)
 		return NULL;
-	if (strncmp(status->message, "response_format: ", 17) == 0)
+	if (begins(message, "response_format: "))
 		subject = 17;
-	else if (strncmp(status->message, "tools: ", 7) == 0)
+	else if (begins(message, "tools: "))
 		subject = 7;
-	if (strncmp(status->message + subject, CONSTRAINT_NO_ROOM, strlen(CONSTRAINT_NO_ROOM)) == 0)
+	if (begins(message + subject, CONSTRAINT_NO_ROOM))
 		return NO_ROOM_HINT;
-	if (strncmp(status->message, REQUEST_NO_CACHE, strlen(REQUEST_NO_CACHE)) == 0)
+	if (begins(message, REQUEST_NO_CACHE))
 		return NO_CACHE_HINT;
-	if (begins(status, "response_format has "))
+	if (begins(message, "response_format has "))
 		return FORM_HINT;
-	if (begins(status, "tools has "))
+	if (begins(message, "tools has "))
 		return TOOLS_HINT;
-	if (begins(status, "the " INPUT_NOUN " has ") || begins(status, "the " DOCUMENT_NOUN " has "))
+	if (begins(message, "the " INPUT_NOUN " has ") || begins(message, "the " DOCUMENT_NOUN " has "))
 		return LONG_TEXT_HINT;
 	/* a form that is too large is no long text */
 	return subject > 0 ? NULL : TOO_LONG_HINT;

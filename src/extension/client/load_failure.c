@@ -11,6 +11,7 @@
 #include <sys/stat.h>
 #include <unistd.h>
 
+#include "../core/compat.h"
 #include "../core/settings.h"
 #include "../core/shared_memory.h"
 #include "../core/texts.h"
@@ -27,11 +28,7 @@
 static bool
 may_see_paths(void)
 {
-#if PG_VERSION_NUM >= 140000
 	return IsTransactionState() && has_privs_of_role(GetUserId(), ROLE_PG_READ_ALL_SETTINGS);
-#else
-	return IsTransactionState() && has_privs_of_role(GetUserId(), DEFAULT_ROLE_READ_ALL_SETTINGS);
-#endif
 }
 
 /* The model directory as one would write it in a shell. */
@@ -204,6 +201,18 @@ configured_file(const char *name)
 	return NULL;
 }
 
+/* Was qwen.models refused? Sessions see it as empty then. What stands in it is not for everybody. */
+static bool
+is_refused(void)
+{
+	bool refused;
+
+	LWLockAcquire(qwen_shared->lock, LW_SHARED);
+	refused = qwen_shared->refused.models[0] != '\0';
+	LWLockRelease(qwen_shared->lock);
+	return refused;
+}
+
 /* No call names a model, and there is none. */
 static void
 raise_no_model(void)
@@ -211,6 +220,11 @@ raise_no_model(void)
 	char *there = may_see_paths() ? files_there(whole_directory()) : NULL;
 	char *directory = server_string(whole_directory());
 
+	if (!*qwen_models && is_refused())
+		ereport(ERROR, (errcode(ERRCODE_UNDEFINED_OBJECT), errmsg("no model is loaded"),
+						errdetail("The value of qwen.models is refused."),
+						errhint("qwen_health_checks and the server log say why: correct it and reload the "
+								"configuration.")));
 	there = there ? server_string(there) : NULL;
 
 	ereport(ERROR,

@@ -362,23 +362,6 @@ wait_for_adapter(const char *model, const char *adapter)
 						: errhint("Correct qwen.adapters and reload the configuration, or use qwen_load_adapter.")));
 }
 
-/* Raise that qwen.models was refused, if that is why there is no model: sessions see it as empty. What stands in it is
- * not for everybody. */
-static void
-raise_if_refused(void)
-{
-	bool is_refused;
-
-	LWLockAcquire(qwen_shared->lock, LW_SHARED);
-	is_refused = qwen_shared->refused.models[0] != '\0';
-	LWLockRelease(qwen_shared->lock);
-	if (is_refused && !*qwen_models)
-		ereport(ERROR, (errcode(ERRCODE_UNDEFINED_OBJECT), errmsg("no model is loaded"),
-						errdetail("The value of qwen.models is refused."),
-						errhint("qwen_health_checks and the server log say why: correct it and reload the "
-								"configuration.")));
-}
-
 void
 choose_model(Request *request, char name[PROTOCOL_MAX_NAME_BYTES + 1], char full[ADAPTED_NAME_BYTES])
 {
@@ -390,10 +373,7 @@ choose_model(Request *request, char name[PROTOCOL_MAX_NAME_BYTES + 1], char full
 	if (request->model.data)
 		snprintf(name, PROTOCOL_MAX_NAME_BYTES + 1, "%.*s", (int) request->model.length, request->model.data);
 	else if (!first_model(name))
-	{
-		raise_if_refused();
 		raise_not_loaded("");
-	}
 	request->model = (ByteSpan){name, strlen(name)};
 	set_full_name(request, name, full);
 	limits_check_model(full);

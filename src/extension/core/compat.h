@@ -22,6 +22,12 @@
 #include "storage/waiteventset.h"
 #endif
 
+/* 14 has given the predefined roles their names. */
+#if PG_VERSION_NUM < 140000
+#define ROLE_PG_READ_ALL_SETTINGS DEFAULT_ROLE_READ_ALL_SETTINGS
+#define ROLE_PG_READ_ALL_STATS DEFAULT_ROLE_READ_ALL_STATS
+#endif
+
 /* 13 cannot look whether the client is still there without reading from it. */
 #define HAVE_CHECK_CONNECTION (PG_VERSION_NUM >= 140000)
 

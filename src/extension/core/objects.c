@@ -6,6 +6,8 @@
  */
 #include "objects.h"
 
+#include "shared_memory.h"
+
 #define MAX_HEARD_CHANGES 3
 
 static void (*heard_changes[MAX_HEARD_CHANGES])(UtilityStatement *statement, ObjectAccessType access, Oid class,
@@ -20,7 +22,8 @@ access_hook(ObjectAccessType access, Oid class, Oid object, int column, void *ar
 
 	if (previous_access)
 		previous_access(access, class, object, column, argument);
-	for (int i = 0; statement && (access == OAT_DROP || access == OAT_POST_ALTER) && i < n_heard_changes; i++)
+	for (int i = 0; statement && qwen_shared && (access == OAT_DROP || access == OAT_POST_ALTER) && i < n_heard_changes;
+		 i++)
 		heard_changes[i](statement, access, class, object, column);
 }
 

@@ -79,13 +79,7 @@ require_administrator(FunctionCallInfo fcinfo)
 bool
 may_see_others(Oid called)
 {
-#if PG_VERSION_NUM >= 140000
-	Oid reader = ROLE_PG_READ_ALL_STATS;
-#else
-	Oid reader = DEFAULT_ROLE_READ_ALL_STATS;
-#endif
-
-	return has_privs_of_role(GetUserId(), reader) || is_granted_monitor(called);
+	return has_privs_of_role(GetUserId(), ROLE_PG_READ_ALL_STATS) || is_granted_monitor(called);
 }
 
 /* Rows of a role that was dropped are nobody's: tables keep them, in each database, until they are changed next. */

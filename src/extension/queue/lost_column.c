@@ -10,7 +10,6 @@
 
 #include "../core/objects.h"
 #include "../core/own_transaction.h"
-#include "../core/shared_memory.h"
 #include "../core/statement.h"
 #include "access/relation.h"
 #include "access/xact.h"
@@ -39,8 +38,7 @@ note_column(UtilityStatement *statement, ObjectAccessType access, Oid class, Oid
 	LostColumn *lost;
 
 	/* other statements alter columns too, and rename none */
-	if (class != RelationRelationId || column <= 0 || !qwen_shared ||
-		(access == OAT_POST_ALTER && !IsA(statement->node, RenameStmt)))
+	if (class != RelationRelationId || column <= 0 || (access == OAT_POST_ALTER && !IsA(statement->node, RenameStmt)))
 		return;
 	old = MemoryContextSwitchTo(statement->memory);
 	lost = palloc0(sizeof *lost);

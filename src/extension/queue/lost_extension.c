@@ -10,7 +10,6 @@
 
 #include "../core/objects.h"
 #include "../core/own_transaction.h"
-#include "../core/shared_memory.h"
 #include "../core/statement.h"
 #include "access/genam.h"
 #include "access/table.h"
@@ -127,7 +126,7 @@ note_table(UtilityStatement *statement, ObjectAccessType access, Oid class, Oid 
 	Count count = {.table = object};
 	Counts *counts = statement->notes[NOTE_OF_EXTENSION];
 
-	if (access != OAT_DROP || class != RelationRelationId || column != 0 || !qwen_shared)
+	if (access != OAT_DROP || class != RelationRelationId || column != 0)
 		return;
 	count.counted = find_counted(object);
 	if (!count.counted || error_of_look(count_rows, &count))

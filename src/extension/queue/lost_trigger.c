@@ -10,7 +10,6 @@
 #include "lost_trigger.h"
 
 #include "../core/objects.h"
-#include "../core/shared_memory.h"
 #include "../core/statement.h"
 #include "access/xact.h"
 #include "catalog/pg_trigger.h"
@@ -34,7 +33,7 @@ note_trigger(UtilityStatement *statement, ObjectAccessType access, Oid class, Oi
 	MemoryContext old;
 	TriggerRow row;
 
-	if (access != OAT_DROP || class != TriggerRelationId || !qwen_shared || !trigger_row_find(object, &row))
+	if (access != OAT_DROP || class != TriggerRelationId || !trigger_row_find(object, &row))
 		return;
 	use = trigger_use_of(get_func_name(row.function));
 	if (!use || !use->queues)
