@@ -226,21 +226,28 @@ typedef struct __attribute__((packed)) BlockIQ3_S
 	ROW(IQ3_S, iq3_s, 256, 110, TILE_IQ3_S_BYTES, 1)
 
 /*
- * Those whose weights are unpacked once for several panels, which for the others gives nothing:
+ * What weights that are unpacked once for several tokens become: f32 scale[32] (of halves: [2][32]) and eight steps of
+ * bytes in the order of Q8_0, for a block of 32 inputs.
  *
- *   ROW(id, name, halves: a scale for each half of a block, log2 of what the bytes have more than the weights, how many
- *   steps of them a chain of dot products may have)
- *
- * The name stands in NAME_unpack_block (ops_unpacked.h). A block of 32 inputs is f32 scale[32] (of halves: [2][32]) and
- * eight steps of bytes in the order of Q8_0.
+ *   ROW(name, halves: a scale for each half of a block, log2 of what the bytes have more than the weights, how many
+ * steps of them a chain of dot products may have)
+ */
+#define UNPACKED_SHAPES(ROW)                                                                                           \
+	ROW(three_bits, true, 2, 4)                                                                                        \
+	ROW(points, false, 6, 1)                                                                                           \
+	ROW(points_in_halves, true, 6, 1)
+
+/*
+ * The formats for which that is faster: ROW(id, name, halves, shape). The name stands in NAME_unpack_block
+ * (ops_unpacked.h).
  */
 #define UNPACKED_FORMATS(ROW)                                                                                          \
-	ROW(Q3_K, q3_k, true, 2, 4)                                                                                        \
-	ROW(IQ2_XXS, iq2_xxs, false, 6, 1)                                                                                 \
-	ROW(IQ2_XS, iq2_xs, true, 6, 1)                                                                                    \
-	ROW(IQ2_S, iq2_s, true, 6, 1)                                                                                      \
-	ROW(IQ3_XXS, iq3_xxs, false, 6, 1)                                                                                 \
-	ROW(IQ3_S, iq3_s, false, 6, 1)
+	ROW(Q3_K, q3_k, true, three_bits)                                                                                  \
+	ROW(IQ2_XXS, iq2_xxs, false, points)                                                                               \
+	ROW(IQ2_XS, iq2_xs, true, points_in_halves)                                                                        \
+	ROW(IQ2_S, iq2_s, true, points_in_halves)                                                                          \
+	ROW(IQ3_XXS, iq3_xxs, false, points)                                                                               \
+	ROW(IQ3_S, iq3_s, false, points)
 
 /* The same for floats, whose blocks are one number. */
 #define FLOAT_FORMATS(ROW)                                                                                             \

@@ -310,7 +310,34 @@ add_scaled_with_min(const uint8_t *block, const uint32_t n_tokens, F32x16 scale,
 	}
 }
 
+/* A copy of a kernel for each count (1 … 6) of tokens or rows. */
+#define FOR_COUNT(count, call, ...)                                                                                    \
+	switch (count)                                                                                                     \
+	{                                                                                                                  \
+		case 1:                                                                                                        \
+			call(1, __VA_ARGS__);                                                                                      \
+			break;                                                                                                     \
+		case 2:                                                                                                        \
+			call(2, __VA_ARGS__);                                                                                      \
+			break;                                                                                                     \
+		case 3:                                                                                                        \
+			call(3, __VA_ARGS__);                                                                                      \
+			break;                                                                                                     \
+		case 4:                                                                                                        \
+			call(4, __VA_ARGS__);                                                                                      \
+			break;                                                                                                     \
+		case 5:                                                                                                        \
+			call(5, __VA_ARGS__);                                                                                      \
+			break;                                                                                                     \
+		default:                                                                                                       \
+			call(6, __VA_ARGS__);                                                                                      \
+			break;                                                                                                     \
+	}
+
 #include "ops_formats.h"
+
+/* written over both */
+#include "ops_unpacked.h"
 
 #define ADD_PRODUCTS(id, name, ...)                                                                                    \
 	case TENSOR_##id:                                                                                                  \
@@ -410,33 +437,13 @@ matmul_float_rows(const TensorType type, const size_t element_bytes, const uint8
 							y + g * 16, y_stride);
 }
 
-/* A copy of a kernel for each count (1 … 6) of tokens or rows. */
-#define FOR_COUNT(count, call, ...)                                                                                    \
-	switch (count)                                                                                                     \
-	{                                                                                                                  \
-		case 1:                                                                                                        \
-			call(1, __VA_ARGS__);                                                                                      \
-			break;                                                                                                     \
-		case 2:                                                                                                        \
-			call(2, __VA_ARGS__);                                                                                      \
-			break;                                                                                                     \
-		case 3:                                                                                                        \
-			call(3, __VA_ARGS__);                                                                                      \
-			break;                                                                                                     \
-		case 4:                                                                                                        \
-			call(4, __VA_ARGS__);                                                                                      \
-			break;                                                                                                     \
-		case 5:                                                                                                        \
-			call(5, __VA_ARGS__);                                                                                      \
-			break;                                                                                                     \
-		default:                                                                                                       \
-			call(6, __VA_ARGS__);                                                                                      \
-			break;                                                                                                     \
-	}
-
-/* A format's kernel; what comes next is asked for in shares, one a block. */
+/* A format's kernel; what comes next is asked for in shares, one a block. Its weights are used as they stand in the
+ * tile, but for formats that are unpacked and more than DIRECT_TOKENS tokens. */
 #define QUANTIZED_CALL(T, id, n_scales)                                                                                \
-	matmul_rows(TENSOR_##id, n_scales, tile, panel, T, n_cols, y, y_stride, prefetch)
+	if (T <= DIRECT_TOKENS || !TYPE_IS_UNPACKED(id))                                                                   \
+		matmul_rows(TENSOR_##id, n_scales, tile, panel, T, n_cols, y, y_stride, prefetch);                             \
+	else                                                                                                               \
+		matmul_piecewise(TENSOR_##id, tile, panel, T, n_cols, y, y_stride, prefetch)
 #define QUANTIZED_KERNEL(id, name, n_inputs, bytes, tile_bytes, n_scales)                                              \
 	static void name##_matmul(const uint8_t *tile, const uint8_t *panel, uint32_t n_tokens, uint32_t n_cols, float *y, \
 							  size_t y_stride, Prefetch prefetch)                                                      \

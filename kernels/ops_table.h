@@ -7,7 +7,6 @@
 
 /* these are written over the first */
 #include "ops_adapters.h"
-#include "ops_unpacked.h"
 #include "ops_vector.h"
 
 const Kernels LANES_TABLE = {

@@ -1,12 +1,25 @@
 /*
- * ops_unpacked.h - products with weights that were unpacked before, written once over sixteen lanes; behind
- * ops_matmul.h.
+ * ops_unpacked.h - products with weights that were unpacked before, written once over sixteen lanes; a part of
+ * ops_matmul.h, over ops_formats.h.
  *
- * To look up points and to put third bits to pairs takes longer than to multiply what comes of it. With several panels
+ * To look up points and to put third bits to pairs takes longer than to multiply what comes of it. With several tokens
  * that is done once for all of them: a block of 32 inputs becomes its scales as floats, just as ops_formats.h makes
  * them, and bytes in the order of inputs. What follows is the same sums of integers and the same operations on floats,
  * so it is the same bits.
  */
+
+/*
+ * Up to here weights are used as they stand in a tile. Beyond, a copy of each format's kernel for each count of tokens
+ * would be a quarter of all kernels' code, and is not faster.
+ */
+#define DIRECT_TOKENS 2
+
+/* Is it one of UNPACKED_FORMATS? A constant, so that no code is made of what it excludes. */
+#define UNPACKED_BIT(id, ...) | 1ull << TENSOR_##id
+#define TYPE_IS_UNPACKED(id) (((0 UNPACKED_FORMATS(UNPACKED_BIT)) >> TENSOR_##id & 1) != 0)
+
+/* Bytes of an unpacked block. */
+#define UNPACKED_BLOCK(halves) (((halves) ? 256 : 128) + 1024)
 
 /* A block: scales of both groups of rows (of each half), then the steps. */
 LANE float *
@@ -18,7 +31,7 @@ unpacked_scales(uint8_t *block, const uint32_t half, const uint32_t group)
 LANE uint8_t *
 unpacked_step(uint8_t *block, const bool halves, const uint32_t step, const uint32_t group)
 {
-	return block + (halves ? 256 : 128) + 128 * step + 64 * group;
+	return block + UNPACKED_BLOCK(halves) - 1024 + 128 * step + 64 * group;
 }
 
 /* Block b (of 32 inputs) of a tile of IQ2 or IQ3 (format is constant): from turned order back to that of inputs. */
@@ -90,7 +103,7 @@ UNPACK_POINTS(IQ3_S, iq3_s)
 #define RUN_UNPACK(id, name, halves, ...)                                                                              \
 	case TENSOR_##id:                                                                                                  \
 		for (uint32_t b = 0; b < n_blocks; b++)                                                                        \
-			name##_unpack_block(tile, first_block + b, unpacked + b * ((halves ? 256 : 128) + 1024));                  \
+			name##_unpack_block(tile, first_block + b, unpacked + b * UNPACKED_BLOCK(halves));                         \
 		break;
 
 static void
@@ -168,27 +181,27 @@ LANE void
 unpacked_rows(const uint32_t n_tokens, const bool halves, const int offset_bits, const uint32_t chain,
 			  const uint8_t *unpacked, const uint8_t *panel, uint32_t n_blocks, float *sums)
 {
-	const size_t block_bytes = (halves ? 256 : 128) + 1024;
 	F32x16 acc[2][PANEL_TOKENS];
 
 	EACH_TOKEN for (uint32_t g = 0; g < 2; g++) acc[g][t] = f_load(sums + TILE_ROWS * t + 16 * g);
 	for (uint32_t b = 0; b < n_blocks; b++)
-		unpacked_block((uint8_t *) unpacked + b * block_bytes, halves, offset_bits, chain,
+		unpacked_block((uint8_t *) unpacked + b * UNPACKED_BLOCK(halves), halves, offset_bits, chain,
 					   panel + (size_t) b * ACTIVATION_BLOCK_BYTES * n_tokens, n_tokens, acc);
 	EACH_TOKEN for (uint32_t g = 0; g < 2; g++) f_store(sums + TILE_ROWS * t + 16 * g, acc[g][t]);
 }
 
-#define UNPACKED_KERNEL(id, name, halves, offset_bits, chain)                                                          \
-	static void name##_matmul_unpacked(const uint8_t *unpacked, const uint8_t *panel, uint32_t n_tokens,               \
-									   uint32_t n_blocks, float *sums)                                                 \
+/* One kernel for all formats of a shape. */
+#define SHAPE_KERNEL(name, halves, offset_bits, chain)                                                                 \
+	static void matmul_##name(const uint8_t *unpacked, const uint8_t *panel, uint32_t n_tokens, uint32_t n_blocks,     \
+							  float *sums)                                                                             \
 	{                                                                                                                  \
 		FOR_COUNT(n_tokens, unpacked_rows, halves, offset_bits, chain, unpacked, panel, n_blocks, sums)                \
 	}
-UNPACKED_FORMATS(UNPACKED_KERNEL)
+UNPACKED_SHAPES(SHAPE_KERNEL)
 
-#define RUN_UNPACKED(id, name, ...)                                                                                    \
+#define RUN_UNPACKED(id, name, halves, shape)                                                                          \
 	case TENSOR_##id:                                                                                                  \
-		name##_matmul_unpacked(unpacked, panel, n_tokens, n_blocks, sums);                                             \
+		matmul_##shape(unpacked, panel, n_tokens, n_blocks, sums);                                                     \
 		break;
 
 static void
@@ -201,4 +214,24 @@ op_matmul_unpacked(TensorType type, const uint8_t *unpacked, const uint8_t *pane
 		default:
 			break;
 	}
+}
+
+/* A whole tile and a panel: the weights of 256 inputs at a time. */
+static void
+matmul_piecewise(TensorType type, const uint8_t *tile, const uint8_t *panel, uint32_t n_tokens, uint32_t n_cols,
+				 float *y, size_t y_stride, Prefetch prefetch)
+{
+	_Alignas(64) uint8_t unpacked[8 * UNPACKED_BLOCK(true)];
+	_Alignas(64) float sums[PANEL_TOKENS * TILE_ROWS];
+
+	memset(sums, 0, n_tokens * TILE_ROWS * sizeof *sums);
+	for (uint32_t b = 0; b < n_cols / 32; b += 8, panel += (size_t) 8 * ACTIVATION_BLOCK_BYTES * n_tokens)
+	{
+		for (uint32_t share = 0; share < 8; share++)
+			prefetch_share(&prefetch);
+		op_unpack(type, tile, b, 8, unpacked);
+		op_matmul_unpacked(type, unpacked, panel, n_tokens, 8, sums);
+	}
+	for (uint32_t t = 0; t < n_tokens; t++)
+		memcpy(y + t * y_stride, sums + t * TILE_ROWS, TILE_ROWS * sizeof *sums);
 }

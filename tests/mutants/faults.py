@@ -93,8 +93,10 @@ KERNELS = [
           "sums of a tile whose weights are unpacked begin with those of the tile before", "kernels"),
     fault("unpacked-scale", "kernels/ops_unpacked.h", "point_scale(format, head, sub, half, g, d));", "point_scale(format, head, sub, 0, g, d));",
           "both halves of unpacked weights have the scale of the first one", "kernels"),
-    fault("unpacked-chain", "kernels/formats.h", "ROW(IQ3_S, iq3_s, false, 6, 1)", "ROW(IQ3_S, iq3_s, false, 6, 4)",
+    fault("unpacked-chain", "kernels/formats.h", "ROW(points, false, 6, 1)", "ROW(points, false, 6, 4)",
           "sums of unpacked weights do not fit AVX2's 16 bits", "kernels"),
+    fault("unpacked-piece-again", "kernels/ops_unpacked.h", "op_unpack(type, tile, b, 8, unpacked);", "op_unpack(type, tile, 0, 8, unpacked);",
+          "a panel of a tile that is unpacked 256 inputs at a time meets its first weights again", "kernels"),
     fault("unpacked-order", "kernels/lanes_avx2.h", "_mm256_srli_epi32(x.b, 16), y.b, 0xAA)", "_mm256_srli_epi32(x.b, 16), y.b, 0x55)",
           "AVX2 unpacks weights in another order than that of inputs", "kernels"),
 ]
