@@ -52,6 +52,9 @@ prefetch_whole_slice(const uint8_t *next, KvType type, uint32_t head_dim)
 #else
 #define ATTENTION_GROUP 4
 #endif
+/* What has no constants to gain from, in one copy instead of one for each count of rows and type. */
+#define NOT_INLINED __attribute__((noinline))
+
 #define EACH_ROW _Pragma("GCC unroll 6") for (uint32_t r = 0; r < n_rows; r++)
 #define EACH_HALF _Pragma("GCC unroll 2") for (uint32_t h = 0; h < n_halves; h++)
 #define EACH_CHAIN _Pragma("GCC unroll 4") for (uint32_t c = 0; c < n_chains; c++)
@@ -122,31 +125,31 @@ attention_scores(KvType type, const void *k_slice, const float *q, const uint32_
 {
 	const bool both = 4 * n_rows <= LANE_SUMS && n_seen > 16;
 	const uint32_t n_chains = sums_a_row((both ? 2 : 1) * n_rows);
-	Prefetch prefetch =
-		prefetch_bytes(next, next_bytes, head_dim / 4 * (4 / n_chains) * (!both && n_seen > 16 ? 2 : 1));
+	uint32_t n_halves = n_seen > 16 ? 2 : 1;
+	Prefetch prefetch = prefetch_bytes(next, next_bytes, head_dim / 4 * (4 / n_chains) * (both ? 1 : n_halves));
 
 	if (both)
 	{
 		score_halves(type, k_slice, q, n_rows, 0, 2, head_dim, scores, &prefetch);
 		return;
 	}
-	score_halves(type, k_slice, q, n_rows, 0, 1, head_dim, scores, &prefetch);
-	if (n_seen > 16)
-		score_halves(type, k_slice, q, n_rows, 1, 1, head_dim, scores, &prefetch);
-	else
+	if (n_seen <= 16)
 		EACH_ROW f_store(scores + r * 32 + 16, f_zero());
+#pragma GCC unroll 1
+	for (uint32_t half = 0; half < n_halves; half++)
+		score_halves(type, k_slice, q, n_rows, half, 1, head_dim, scores, &prefetch);
 }
 
 /*
- * Scores of n_rows (constant) rows to weights exp(score - max), masked positions to 0, and the rows' running maxima and
+ * Scores of n_rows rows to weights exp(score - max), masked positions to 0, and the rows' running maxima and
  * sums brought up to date. shrink: [16], the factors by which what the rows have gathered so far shrinks, of all rows
- * by one vector of exponentials.
+ * by one vector of exponentials. One copy for all types and counts: a row after the other is no slower.
  */
-LANE void
-attention_weights(float *scores, const uint8_t *n_valid, const uint32_t n_rows, AttentionState *states, float *shrink)
+static NOT_INLINED void
+attention_weights(float *scores, const uint8_t *n_valid, uint32_t n_rows, AttentionState *states, float *shrink)
 {
 	f_store(shrink, f_zero());
-	EACH_ROW
+	for (uint32_t r = 0; r < n_rows; r++)
 	{
 		F32x16 low = f_load(scores + r * 32), high = f_load(scores + r * 32 + 16);
 		float largest, max;
@@ -162,7 +165,7 @@ attention_weights(float *scores, const uint8_t *n_valid, const uint32_t n_rows, 
 		states[r].max = max;
 	}
 	f_store(shrink, lanes_exp_below(f_load(shrink)));
-	EACH_ROW
+	for (uint32_t r = 0; r < n_rows; r++)
 	{
 		F32x16 max = f_set(states[r].max);
 		F32x16 low = lanes_exp_below(f_sub(f_load(scores + r * 32), max));
@@ -202,6 +205,22 @@ attention_values(KvType type, const void *v_slice, const float *weights, const f
 		}
 	}
 	EACH_ROW EACH_CHUNK f_store(out + (size_t) r * head_dim + first_dim + c * 16, sums[r][c]);
+}
+
+/* The same from first_dim on, for heads whose dimensions are no multiple of what a group of rows takes at a time: row
+ * by row, so that there is one copy of it. */
+static NOT_INLINED void
+attention_values_behind(KvType type, const void *v_slice, const float *weights, const float *shrink, uint32_t n_rows,
+						uint32_t n_seen, uint32_t head_dim, uint32_t first_dim, float *out)
+{
+	Prefetch nothing = {NULL, 0};
+
+	for (; n_rows > 0; n_rows--, weights += 32, shrink++, out += head_dim)
+		for (uint32_t d = first_dim; d < head_dim; d += 16)
+			if (type == KV_F16)
+				attention_values(KV_F16, v_slice, weights, shrink, 1, n_seen, 1, head_dim, d, out, &nothing);
+			else
+				attention_values(KV_F32, v_slice, weights, shrink, 1, n_seen, 1, head_dim, d, out, &nothing);
 }
 
 /* ---- integers -----------------------------------------------------------------------------------------------------
@@ -385,7 +404,7 @@ typedef struct WeightPlanes
 	uint8_t q[2][32];
 } WeightPlanes;
 
-LANE void
+static NOT_INLINED void
 make_planes(const float *weights, uint32_t n_valid, const uint8_t *scales, WeightPlanes *planes)
 {
 	F32x16 low = f_first(f_mul(f_load(weights), f_load_f16(scales)), n_valid < 16 ? n_valid : 16, f_zero());
@@ -416,11 +435,11 @@ make_planes(const float *weights, uint32_t n_valid, const uint8_t *scales, Weigh
 	planes->scale = max / 127.0f;
 }
 
-/* out[r] = out[r] * shrink[r] + sum over the 32 positions of weight * v, for the 32 dimensions of a tile (n_dims,
- * constant: 32, or 16 at the end of a head). */
+/* out[r] = out[r] * shrink[r] + sum over the 32 positions of weight * v, for the 32 dimensions of a tile, or for n_dims
+ * (16) at the end of a head. */
 LANE void
 attention_values_quantized(const KvType type, const uint8_t *steps, const WeightPlanes *planes, const float *shrink,
-						   const uint32_t n_rows, const uint32_t n_dims, uint32_t head_dim, float *out)
+						   const uint32_t n_rows, uint32_t n_dims, uint32_t head_dim, float *out)
 {
 	EACH_PASS
 	{
@@ -452,18 +471,42 @@ attention_values_quantized(const KvType type, const uint8_t *steps, const Weight
 /* Rows whose planes meet a tile of values together: for more there are no registers. */
 #define PLANE_ROWS (ATTENTION_GROUP / 2)
 
-/* The same for any n_rows (constant) of a group, and the tile of dimensions from d on. */
+/* The same for all dimensions, n_rows constant. */
 LANE void
-attention_tile(const KvType type, const uint8_t *v_slice, uint32_t d, const WeightPlanes *planes, const float *shrink,
-			   const uint32_t n_rows, const uint32_t n_dims, uint32_t head_dim, float *out)
+attention_tiles(const KvType type, const uint8_t *v_slice, const WeightPlanes *planes, const float *shrink,
+				const uint32_t n_rows, uint32_t head_dim, float *out, Prefetch prefetch)
 {
-	const uint32_t n_first = n_rows < PLANE_ROWS ? n_rows : PLANE_ROWS;
-	const uint8_t *steps = v_slice + 64 + d * (type == KV_Q4 ? 16 : 32);
+	const uint8_t *steps = v_slice + 64;
 
-	attention_values_quantized(type, steps, planes, shrink, n_first, n_dims, head_dim, out + d);
-	if (n_rows > n_first)
-		attention_values_quantized(type, steps, planes + n_first, shrink + n_first, n_rows - n_first, n_dims, head_dim,
-								   out + (size_t) n_first * head_dim + d);
+	for (uint32_t d = 0; d < head_dim; d += 32, steps += 32 * (type == KV_Q4 ? 16 : 32))
+	{
+		prefetch_share(&prefetch);
+		attention_values_quantized(type, steps, planes, shrink, n_rows, head_dim - d, head_dim, out + d);
+	}
+}
+
+/* For 1 … PLANE_ROWS rows: one copy of each, whatever the groups are that they come from. */
+static NOT_INLINED void
+attention_in_planes(KvType type, const uint8_t *v_slice, const WeightPlanes *planes, const float *shrink,
+					uint32_t n_rows, uint32_t head_dim, float *out, Prefetch prefetch)
+{
+#define TILES_CALL(n, type) attention_tiles(type, v_slice, planes, shrink, n, head_dim, out, prefetch)
+#define EACH_PLANE_ROWS(type)                                                                                          \
+	if (n_rows == 1)                                                                                                   \
+		TILES_CALL(1, type);                                                                                           \
+	else if (n_rows < PLANE_ROWS)                                                                                      \
+		TILES_CALL(2, type);                                                                                           \
+	else                                                                                                               \
+		TILES_CALL(PLANE_ROWS, type)
+
+	if (type == KV_Q4)
+	{
+		EACH_PLANE_ROWS(KV_Q4);
+	}
+	else
+	{
+		EACH_PLANE_ROWS(KV_Q8_0);
+	}
 }
 
 /* As attention_rows, for types of integers. */
@@ -476,20 +519,17 @@ attention_rows_quantized(const KvType type, const uint8_t *k_slice, const uint8_
 	float scores[ATTENTION_GROUP * 32];
 	float shrink[16];
 	WeightPlanes planes[ATTENTION_GROUP];
-	uint32_t d = 0;
+	const uint32_t n_first = n_rows < PLANE_ROWS ? n_rows : PLANE_ROWS;
 
 	attention_scores_quantized(type, k_slice, (const uint8_t *) q, head_dim * sizeof *q, n_rows, head_dim, scores,
 							   ahead.v, n_outliers);
 	attention_weights(scores, n_valid, n_rows, states, shrink);
 	for (uint32_t r = 0; r < n_rows; r++)
 		make_planes(scores + r * 32, n_valid[r], v_slice, &planes[r]);
-	for (; d + 32 <= head_dim; d += 32)
-	{
-		prefetch_share(&prefetch);
-		attention_tile(type, v_slice, d, planes, shrink, n_rows, 32, head_dim, out);
-	}
-	if (d < head_dim)
-		attention_tile(type, v_slice, d, planes, shrink, n_rows, 16, head_dim, out);
+	attention_in_planes(type, v_slice, planes, shrink, n_first, head_dim, out, prefetch);
+	if (n_rows > n_first)
+		attention_in_planes(type, v_slice, planes + n_first, shrink + n_first, n_rows - n_first, head_dim,
+							out + (size_t) n_first * head_dim, (Prefetch){NULL, 0});
 }
 
 /* All of one block for n_rows (constant) rows that each see at least one position. */
@@ -523,8 +563,8 @@ attention_rows(KvType type, const void *k_slice, const void *v_slice, const floa
 	attention_weights(scores, n_valid, n_rows, states, shrink);
 	for (; d + 16 * n_chunks <= head_dim; d += 16 * n_chunks)
 		attention_values(type, v_slice, scores, shrink, n_rows, n_seen, n_chunks, head_dim, d, out, &prefetch);
-	for (; d < head_dim; d += 16)
-		attention_values(type, v_slice, scores, shrink, n_rows, n_seen, 1, head_dim, d, out, &prefetch);
+	if (d < head_dim)
+		attention_values_behind(type, v_slice, scores, shrink, n_rows, n_seen, head_dim, d, out);
 }
 
 #define ATTENTION_CALL(n)                                                                                              \
