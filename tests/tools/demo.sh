@@ -35,9 +35,9 @@ INSERT INTO news VALUES
  (2, 'The bakery on Main Street has won the prize for the best bread of the county for the third time. Its owner says that the secret is a sourdough that her grandmother started in 1931. People queue from six in the morning.'),
  (3, 'A storm has closed the harbour since Saturday. All ferries are cancelled until Monday, and about two hundred travellers have found beds in schools and in the town hall. The wind is expected to drop during the night.');
 SELECT id, qwen_summarize(body, max_words => 20) AS summary FROM news ORDER BY id;
-\echo '-- a query over many rows is batched: 64 titles, first one after the other, then with 32 in flight'
+\echo '-- a query over many rows is batched: 32 titles, first one after the other, then with 32 in flight'
 CREATE TABLE notes AS SELECT i AS id, 'Letter ' || i || ' of ' || (ARRAY['Ada', 'Ben', 'Cleo', 'Dan'])[1 + i % 4] || ' about ' ||
-  (ARRAY['a broken bridge', 'the new bakery', 'a stormy night', 'the library', 'lost luggage'])[1 + i % 5] || '. ' AS body FROM generate_series(1, 64) i;
+  (ARRAY['a broken bridge', 'the new bakery', 'a stormy night', 'the library', 'lost luggage'])[1 + i % 5] || '. ' AS body FROM generate_series(1, 32) i;
 SET qwen.batch_plans = off;
 CREATE TABLE titles_plain AS SELECT id, qwen_generate(body, temperature => 0, max_tokens => 12) AS title FROM notes;
 SET qwen.batch_plans = on;
