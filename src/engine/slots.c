@@ -262,12 +262,23 @@ look_at_slot(Slots *slots, Slot *slot)
 	atomic_store(&slot->status->error_generation, wanted);
 }
 
+/*
+ * Does a slot's model take requests? One that is closed to be opened again with other settings does until then: who
+ * asks has seen it served, a moment ago, and has nothing to do with its settings.
+ */
+static bool
+takes_requests(const Slot *slot)
+{
+	return slot->model &&
+		   (!slot->draining || atomic_load(&slot->status->wanted_generation) == slot->model->generation);
+}
+
 /* The slot whose model is of this generation and takes requests, or NULL. */
 static Slot *
 find_base(Slots *slots, uint64_t generation)
 {
 	for (uint32_t i = 0; i < slots->n; i++)
-		if (slots->slots[i].model && !slots->slots[i].draining && slots->slots[i].model->generation == generation)
+		if (takes_requests(&slots->slots[i]) && slots->slots[i].model->generation == generation)
 			return &slots->slots[i];
 	return NULL;
 }
@@ -470,7 +481,7 @@ slots_find(Slots *slots, ByteSpan name)
 	{
 		Slot *slot = &slots->slots[i];
 
-		if (!slot->model || slot->draining)
+		if (!takes_requests(slot))
 			continue;
 		if (!name.data ||
 			(strlen(slot->model->name) == name.length && memcmp(slot->model->name, name.data, name.length) == 0))
@@ -486,7 +497,7 @@ slots_names(const Slots *slots, char *out, size_t bytes)
 
 	out[0] = '\0';
 	for (uint32_t i = 0; i < slots->n; i++)
-		if (slots->slots[i].model && !slots->slots[i].draining && length < bytes)
+		if (takes_requests(&slots->slots[i]) && length < bytes)
 			length += (size_t) snprintf(out + length, bytes - length, "%s%s", length ? ", " : "",
 										slots->slots[i].model->name);
 }

@@ -45,7 +45,7 @@ typedef struct Slot
 	uint32_t n_short;          /* times that some were made, since more than believed to pay were */
 	uint32_t n_refused;        /* times that guesses were too dear, since one was made */
 	uint32_t even_positions; /* that a row sees when it takes twice as long as one at a text's beginning; 0: none do */
-	bool draining;           /* no new requests: closed once n_requests is 0 */
+	bool draining;           /* closed once n_requests is 0, and perhaps opened again with other settings */
 } Slot;
 
 typedef struct SlotSettings

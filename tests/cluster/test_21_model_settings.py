@@ -8,6 +8,7 @@ from cluster import MODEL_FILE, model_directory, wait_until
 from conftest import ready
 from random_models import make_model
 from sessions import LONG, Background, wait_idle, wait_running
+from test_03_manners import endless_request, frame, speak
 from test_17_memory import collapse_works
 
 IN_FORCE = "SELECT state, context_length, kv_cache_type, rope_scaling, rope_factor, rope_original_context FROM qwen_models WHERE name = %s"
@@ -91,6 +92,21 @@ def test_other_settings_are_taken_without_reading_the_file_again(own):
     wait_in_force(own, "chat", *PLAIN)
     assert own.value(STORY, ("chat",)) == before
     assert (own.engine_pid(), loads(own)) == (pid, files)
+
+
+def test_who_saw_the_model_served_a_moment_ago_is_answered(own):
+    """Between a look at qwen_models and the engine's of the request, settings may change: the model is there all the time."""
+    call = Background(own, LONG)
+    wait_running(own, 1)
+    own.reload(qwen__models=entry("chat", "context=4096"))
+    wait_until(lambda: in_force(own, "chat")[0] == "opening", what="a model that is to be opened again")
+    state, got = speak(own, frame(1, 1, endless_request(b"Once upon a time")))
+    assert state == "open" and bytes.fromhex(got)[8] == 16, "ACCEPTED, not an error"
+    own.query(f"SELECT pg_cancel_backend({call.pid})")
+    call.join(60)
+    wait_in_force(own, "chat", "serving", 4096, *PLAIN[2:])
+    own.reload(qwen__models=entry("chat"))
+    wait_in_force(own, "chat", *PLAIN)
 
 
 def test_a_value_that_is_refused_is_seen_without_the_log(own):
