@@ -8,7 +8,9 @@ As a module: Cluster(settings={…}) with start(), stop(), connect(); as a progr
 PostgreSQL refuses to run as root, so root runs it as the user postgres. Everything lies in one temporary folder that this user
 owns; connections are over a socket in it and, for programs that want TCP, a free port on the loopback address.
 """
+import atexit
 import contextlib
+import functools
 import os
 import pwd
 import shutil
@@ -50,6 +52,29 @@ def free_port():
         return s.getsockname()[1]
 
 
+def own_folder(folder):
+    """One that the server's user may write to."""
+    os.makedirs(folder, exist_ok=True)
+    if os.geteuid() == 0:
+        shutil.chown(folder, "postgres", "postgres")
+    os.chmod(folder, 0o755)
+
+
+def init_data(programs, data):
+    command = [f"{programs}/initdb", "-N", "-D", data, "-A", "trust", "-E", "UTF8", "--locale=C.UTF-8", "-U", server_user()]
+    subprocess.run(as_server_user(command), cwd="/tmp", check=True, stdin=subprocess.DEVNULL, capture_output=True)
+
+
+@functools.cache
+def fresh_data(programs):
+    """What initdb makes, once a process: tests start hundreds of servers, and each would take seconds for it."""
+    folder = tempfile.mkdtemp(prefix="qwen_pg_fresh_", dir="/tmp")
+    atexit.register(shutil.rmtree, folder, ignore_errors=True)
+    own_folder(folder)
+    init_data(programs, os.path.join(folder, "data"))
+    return os.path.join(folder, "data")
+
+
 class Cluster:
     """One cluster in one folder. start() makes it when it is not there."""
 
@@ -82,11 +107,11 @@ class Cluster:
         return subprocess.run(list(starter) + as_user, cwd="/tmp", check=check, stdin=subprocess.DEVNULL, text=True, capture_output=True, **options)
 
     def init(self):
-        os.makedirs(self.folder, exist_ok=True)
-        if os.geteuid() == 0:
-            shutil.chown(self.folder, "postgres", "postgres")
-        os.chmod(self.folder, 0o755)
-        self.run([f"{self.programs}/initdb", "-D", self.data, "-A", "trust", "-E", "UTF8", "--locale=C.UTF-8", "-U", server_user()])
+        own_folder(self.folder)
+        if self.is_temporary:
+            self.run(["cp", "-a", fresh_data(self.programs), self.data])
+        else:
+            init_data(self.programs, self.data)
 
     def write_settings(self):
         self.port = self.port or free_port()
