@@ -207,3 +207,21 @@ def test_a_procedure_may_give_up_the_statement_that_called_it(server):
             answer = answer_of(session)
             assert b"CALL\0" in answer, answer
     server.query("DROP PROCEDURE gives_up")
+
+
+def test_a_session_that_is_terminated_in_its_middle_drops_its_temporary_tables_quietly(server):
+    """Termination unwinds nothing: of the statement that ran there is only freed memory left when, on the way out, triggers are dropped."""
+    bystander = Background(server, "SELECT 1").join()
+    connection = server.connect()
+    cursor = connection.cursor()
+    cursor.execute("CREATE TEMP TABLE t (a int PRIMARY KEY, b text)")
+    # other catalog entries, whose loading asks for memory, go in turn with the triggers
+    cursor.execute("""DO $$BEGIN FOR j IN 1 .. 20 LOOP
+        EXECUTE format('CREATE TRIGGER x%s AFTER INSERT ON t FOR EACH ROW EXECUTE FUNCTION qwen_enqueue_trigger(''b'', ''{a}'')', j);
+        EXECUTE format('CREATE INDEX i%s ON t (a)', j); END LOOP; END$$""")
+    cursor.execute("DO $$BEGIN FOR j IN 1 .. 20 LOOP EXECUTE format('ALTER INDEX i%s SET (fillfactor = 80)', j); END LOOP; END$$")
+    cursor.execute("CREATE TEMP TABLE z (a int); CREATE INDEX zi ON z (a); DROP INDEX zi; DROP TABLE z")
+    with pytest.raises(psycopg2.OperationalError):
+        cursor.execute("EXPLAIN ANALYZE SELECT pg_terminate_backend(pg_backend_pid()), pg_sleep(1)")
+    wait_until(lambda: server.value("SELECT count(*) FROM pg_class WHERE relname = 'i20'") == 0, what="the end of the session")
+    assert bystander.again("SELECT 1") == [(1,)], "no crash has ended all sessions"

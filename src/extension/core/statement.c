@@ -10,6 +10,7 @@
 #include "executor/executor.h"
 #include "parser/parse_relation.h"
 #include "parser/parsetree.h"
+#include "storage/ipc.h"
 #include "tcop/utility.h"
 
 #define MAX_HEARD_ENDS 4
@@ -30,6 +31,16 @@ static ExecutorRun_hook_type previous_run;
 static ExecutorFinish_hook_type previous_finish;
 static ExecutorEnd_hook_type previous_end;
 static ProcessUtility_hook_type previous_utility;
+
+/*
+ * FATAL ends a session in the middle of its statements, and takes no PG_FINALLY: what is kept of them here lies in
+ * freed memory when, on the way out, temporary tables are dropped. No statement runs then.
+ */
+static bool
+is_leaving(void)
+{
+	return proc_exit_inprogress;
+}
 
 /* The columns that a statement may set in a table that it names, by attribute number less the lowest. */
 static Bitmapset *
@@ -77,7 +88,7 @@ executor_updates(Oid table, Bitmapset **columns)
 	ListCell *cell;
 	bool updates;
 
-	if (executor_depth == 0 || !executor_plan)
+	if (executor_depth == 0 || !executor_plan || is_leaving())
 		return false;
 	updates = plan_updates(executor_plan, executor_plan->planTree, table, columns);
 	/* those of WITH */
@@ -115,7 +126,7 @@ executor_inserts(Oid table)
 	ListCell *cell;
 	bool inserts;
 
-	if (executor_depth == 0 || !executor_plan)
+	if (executor_depth == 0 || !executor_plan || is_leaving())
 		return false;
 	inserts = plan_inserts(executor_plan, executor_plan->planTree, table);
 	foreach (cell, executor_plan->subplans)
@@ -126,25 +137,25 @@ executor_inserts(Oid table)
 int
 statement_depth(void)
 {
-	return executor_depth;
+	return is_leaving() ? 0 : executor_depth;
 }
 
 QueryDesc *
 statement_query(void)
 {
-	return outermost;
+	return is_leaving() ? NULL : outermost;
 }
 
 bool
 statement_is_utility(void)
 {
-	return utility_depth > 0 && !outermost;
+	return utility_depth > 0 && !outermost && !is_leaving();
 }
 
 UtilityStatement *
 utility_statement(void)
 {
-	return innermost_utility;
+	return is_leaving() ? NULL : innermost_utility;
 }
 
 /* One more executor runs; what held for the one around it is given back. */

@@ -12,6 +12,8 @@
 #include "../core/objects.h"
 #include "../core/statement.h"
 #include "access/xact.h"
+#include "catalog/pg_language.h"
+#include "catalog/pg_proc.h"
 #include "catalog/pg_trigger.h"
 #include "catalog/pg_type.h"
 #include "executor/spi.h"
@@ -25,6 +27,20 @@
 #include "utils/syscache.h"
 #include "values.h"
 
+/* Can it be one of ours? Anybody may give a function of his own the name of one, but not write it in C. */
+static bool
+is_in_c(Oid function)
+{
+	HeapTuple tuple = SearchSysCache1(PROCOID, ObjectIdGetDatum(function));
+	bool in_c;
+
+	if (!HeapTupleIsValid(tuple))
+		return false;
+	in_c = ((Form_pg_proc) GETSTRUCT(tuple))->prolang == ClanguageId;
+	ReleaseSysCache(tuple);
+	return in_c;
+}
+
 /* A table that loses a trigger that queues, by its function's name: the extension itself may be going. */
 static void
 note_trigger(UtilityStatement *statement, ObjectAccessType access, Oid class, Oid object, int column)
@@ -36,7 +52,7 @@ note_trigger(UtilityStatement *statement, ObjectAccessType access, Oid class, Oi
 	if (access != OAT_DROP || class != TriggerRelationId || !trigger_row_find(object, &row))
 		return;
 	use = trigger_use_of(get_func_name(row.function));
-	if (!use || !use->queues)
+	if (!use || !use->queues || !is_in_c(row.function))
 		return;
 	old = MemoryContextSwitchTo(statement->memory);
 	statement->notes[NOTE_OF_TRIGGERS] = lappend_oid(statement->notes[NOTE_OF_TRIGGERS], row.table);
@@ -69,9 +85,12 @@ count_lost(const JobStore *store, List *tables, Oid *table)
 		oids[i] = ObjectIdGetDatum(list_nth_oid(tables, i));
 	values[0] = PointerGetDatum(construct_array(oids, list_length(tables), OIDOID, sizeof(Oid), true, TYPALIGN_INT));
 	job_identity_to_read(store, &identity);
-	(void) job_execute(psprintf("SELECT count(*), min(r.relation) FROM %s r WHERE r.job IS NULL AND NOT r.dead AND "
-								"r.relation = ANY ($1) AND NOT EXISTS (SELECT FROM pg_trigger t WHERE "
-								"t.oid = r.trigger_oid OR t.tgrelid = r.relation AND t.tgname = r.trigger)",
+	/* triggers are looked up once for all of their rows, each time by an index */
+	(void) job_execute(psprintf("SELECT coalesce(sum(r.n), 0)::int8, min(r.relation) FROM (SELECT relation, "
+								"trigger_oid, trigger, count(*) AS n FROM %s WHERE job IS NULL AND NOT dead AND "
+								"relation = ANY ($1) GROUP BY 1, 2, 3) r WHERE NOT EXISTS (SELECT FROM pg_trigger t "
+								"WHERE t.oid = r.trigger_oid) AND NOT EXISTS (SELECT FROM pg_trigger t WHERE "
+								"t.tgrelid = r.relation AND t.tgname = r.trigger)",
 								store->row),
 					   1, types, values, NULL, SPI_OK_SELECT, 0);
 	n = result_int8(0, 1);
