@@ -269,8 +269,7 @@ look_at_slot(Slots *slots, Slot *slot)
 static bool
 takes_requests(const Slot *slot)
 {
-	return slot->model &&
-		   (!slot->draining || atomic_load(&slot->status->wanted_generation) == slot->model->generation);
+	return slot->model && (!slot->draining || atomic_load(&slot->status->wanted_generation) == slot->model->generation);
 }
 
 /* The slot whose model is of this generation and takes requests, or NULL. */

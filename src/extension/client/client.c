@@ -576,8 +576,12 @@ say_go(EngineCall *call, bool comes_back)
 			watch_go(&call->watched, call->pass.meter);
 		if (call->connection != connection_number())
 			raise_lost(call);
-		if (admitted && encode_go(&writer, call->id, call->pass.meter).code == STATUS_OK)
+		if (admitted)
 		{
+			Status status = encode_go(&writer, call->id, call->pass.meter);
+
+			if (status.code != STATUS_OK)
+				raise_status(&status);
 			call->has_go = true;
 			send_frame(call, writer.data, writer.length);
 		}

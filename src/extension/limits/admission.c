@@ -273,10 +273,14 @@ limits_enter(LimitPass *pass, const LimitDemand *demand, const LimitCompany *com
 static void
 leave_first(const LimitPass *pass)
 {
+	/* the process's place is another one's while it stands aside */
+	bool has_place = !first.is_aside;
+
 	if (first.pass != pass)
 		return;
 	memset(&first, 0, sizeof first);
-	usage_queue_leave();
+	if (has_place)
+		usage_queue_leave();
 }
 
 void
