@@ -12,10 +12,11 @@ typedef struct AdapterSlot
 {
 	int fd; /* of the image, read-only */
 	SlotStatus *status;
-	Adapter *adapter;    /* NULL: nothing is served */
-	uint32_t number;     /* that no other one has had: what was computed with this one is told from all else by it */
-	uint32_t n_requests; /* that use it, here and at the desk */
-	bool draining;       /* no new requests: closed once n_requests is 0 */
+	Adapter *adapter;     /* NULL: nothing is served */
+	uint32_t number;      /* that no other one has had: what was computed with this one is told from all else by it */
+	uint32_t n_requests;  /* that use it, here and at the desk */
+	bool draining;        /* no new requests: closed once n_requests is 0 */
+	uint64_t draining_us; /* since when */
 } AdapterSlot;
 
 #endif

@@ -28,6 +28,7 @@
 #define ADAPTER_NAMES_BYTES (STATUS_PAGE_MAX_ADAPTERS * (PROTOCOL_MAX_NAME_BYTES + 3))
 #define AT_ONCE_BYTES ((size_t) 16 * 1024)            /* a request of so many bytes at most is prepared in the loop */
 #define CLIENT_DESK_BYTES ((size_t) 32 * 1024 * 1024) /* of a client's requests at the desk, unless it is one */
+#define GO_ON_ITS_WAY_US 1000000                      /* a client says GO at once, unless limits keep it */
 #define DESK_BYTES ((size_t) 256 * 1024 * 1024)       /* of all clients' */
 
 /* Link a request to its client. */
@@ -506,6 +507,37 @@ handle_go(Server *server, Client *client, uint32_t request_id, const unsigned ch
 	atomic_fetch_add(&server->page->n_requests_failed, 1);
 	drop_request(server, request);
 	return status_ok();
+}
+
+/* Its model, or its adapter, is to be closed. */
+static void
+refuse_waiting(Server *server, Client *client, EngineRequest *request)
+{
+	Status status = status_error(STATUS_UNAVAILABLE,
+								 "model \"%s\" was to be closed, or opened with other settings, while the request "
+								 "waited for its limits",
+								 request->slot->model->name);
+
+	round_clock_remove(&server->clock, request);
+	reply_error(&client->output, request->id, &status, NULL, "Ask again: requests that have begun end first.");
+	atomic_fetch_add(&server->page->n_requests_failed, 1);
+	drop_request(server, request);
+}
+
+void
+clients_make_way(Server *server)
+{
+	uint64_t before_us = clock_now_us() - GO_ON_ITS_WAY_US;
+
+	if (!slots_any_drains_since(&server->slots, before_us))
+		return;
+	for (Client *client = server->clients; client; client = client->next)
+		for (EngineRequest *request = client->requests, *next; request; request = next)
+		{
+			next = request->next_of_client;
+			if (request->state == STATE_ACCEPTED && slots_drain_since(request->slot, request->adapter, before_us))
+				refuse_waiting(server, client, request);
+		}
 }
 
 /* Nobody wants a request any more, wherever it is. */

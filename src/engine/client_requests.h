@@ -27,6 +27,10 @@ extern void client_drop_paper(Server *server, DeskPaper *paper);
 /* Nobody wants a client's requests and papers any more. */
 extern void client_cancel_all(Server *server, Client *client);
 
+/* What is to be closed waits for nobody who may wait for GO as long as limits want: such requests are refused, after a
+ * moment in which their GO may be under way. */
+extern void clients_make_way(Server *server);
+
 /* For the scheduler: where a request's frames go, and its end. */
 extern ByteWriter *client_output(void *server, EngineRequest *request);
 extern void client_ended(void *server, EngineRequest *request);

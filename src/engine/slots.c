@@ -11,6 +11,7 @@
 #include <string.h>
 #include <sys/mman.h>
 
+#include "../base/clock.h"
 #include "../base/memory.h"
 #include "model_terms.h"
 
@@ -236,6 +237,14 @@ slots_have_drained(const Slots *slots)
 }
 
 static void
+begin_draining(bool *draining, uint64_t *since_us)
+{
+	if (!*draining)
+		*since_us = clock_now_us();
+	*draining = true;
+}
+
+static void
 look_at_slot(Slots *slots, Slot *slot)
 {
 	uint64_t wanted = atomic_load(&slot->status->wanted_generation), number;
@@ -245,7 +254,7 @@ look_at_slot(Slots *slots, Slot *slot)
 	if (!read_settings(slot->status, &own, &number))
 		return;
 	if (slot->model && (slot->model->generation != wanted || slot->settings_number != number))
-		slot->draining = true;
+		begin_draining(&slot->draining, &slot->draining_us);
 	if (has_drained(slot))
 		close_slot(slots, slot);
 	if (slot->model || wanted == 0 || atomic_load(&slot->status->error_generation) == wanted)
@@ -317,7 +326,7 @@ look_at_adapter(Slots *slots, AdapterSlot *slot)
 	Status status;
 
 	if (slot->adapter && (slot->adapter->generation != wanted || !find_base(slots, slot->adapter->base_generation)))
-		slot->draining = true;
+		begin_draining(&slot->draining, &slot->draining_us);
 	if (slot->draining && slot->n_requests == 0)
 		close_adapter(slot);
 	if (slot->adapter || wanted == 0 || atomic_load(&slot->status->error_generation) == wanted)
@@ -471,6 +480,25 @@ slots_adapter_names(const Slots *slots, const Slot *base, char *out, size_t byte
 		if (is_adapter_of(&slots->adapters[i], base) && length < bytes)
 			length += (size_t) snprintf(out + length, bytes - length, "%s%s", length ? ", " : "",
 										slots->adapters[i].adapter->name);
+}
+
+bool
+slots_drain_since(const Slot *slot, const AdapterSlot *adapter, uint64_t before_us)
+{
+	return (slot->draining && slot->draining_us < before_us) ||
+		   (adapter && adapter->draining && adapter->draining_us < before_us);
+}
+
+bool
+slots_any_drains_since(const Slots *slots, uint64_t before_us)
+{
+	for (uint32_t i = 0; i < slots->n; i++)
+		if (slots_drain_since(&slots->slots[i], NULL, before_us))
+			return true;
+	for (uint32_t i = 0; i < slots->n_adapters; i++)
+		if (slots->adapters[i].draining && slots->adapters[i].draining_us < before_us)
+			return true;
+	return false;
 }
 
 Slot *

@@ -46,6 +46,7 @@ typedef struct Slot
 	uint32_t n_refused;        /* times that guesses were too dear, since one was made */
 	uint32_t even_positions; /* that a row sees when it takes twice as long as one at a text's beginning; 0: none do */
 	bool draining;           /* closed once n_requests is 0, and perhaps opened again with other settings */
+	uint64_t draining_us;    /* since when */
 } Slot;
 
 typedef struct SlotSettings
@@ -84,6 +85,10 @@ extern void slots_look(Slots *slots);
 
 /* Is there a slot that waits to be closed, and nobody uses its model any more? Then it is time to look. */
 extern bool slots_have_drained(const Slots *slots);
+
+/* Is a slot's model, or an adapter (or NULL), to be closed, since before a moment; is any of them? */
+extern bool slots_drain_since(const Slot *slot, const AdapterSlot *adapter, uint64_t before_us);
+extern bool slots_any_drains_since(const Slots *slots, uint64_t before_us);
 
 /* The slot of a model's name (not given: the lowest one that serves), or NULL. */
 extern Slot *slots_find(Slots *slots, ByteSpan name);

@@ -109,6 +109,28 @@ def test_who_saw_the_model_served_a_moment_ago_is_answered(own):
     wait_in_force(own, "chat", *PLAIN)
 
 
+def test_who_waits_for_limits_holds_no_model(own):
+    """A request that a role's limits keep for an hour, in a job or in a session, is refused when its model is to be closed or opened anew."""
+    own.query("CREATE ROLE slow LOGIN; GRANT CREATE ON SCHEMA public TO slow; SELECT qwen_grant('slow', 'use'); SELECT qwen_set_limit('slow', tokens_per_day => 60)")
+    as_slow = "SET SESSION AUTHORIZATION slow; SET qwen.limit_action = wait"
+    Background(own, STORY.replace("%s", "'chat'"), as_slow).join()
+    own.query("""SET SESSION AUTHORIZATION slow; CREATE TABLE waits AS SELECT 1 AS id, 'Ada' AS name, NULL::text AS hello; ALTER TABLE waits ADD PRIMARY KEY (id);
+        SELECT qwen_submit('waits', 'Greet {name}.', 'waits', 'hello', max_tokens => 4, temperature => 0)""")
+    call = Background(own, STORY.replace("%s", "'chat'"), as_slow)
+    wait_until(lambda: own.value("SELECT count(*) FROM qwen_stat_activity WHERE state = 'limited'") == 2, what="a call and a row that wait")
+    own.reload(qwen__models=entry("chat", "context=4096"))
+    wait_in_force(own, "chat", "serving", 4096, *PLAIN[2:])
+    call.join(5)
+    assert call.error.pgcode == "58000" and "while the request waited for its limits" in str(call.error) and "Ask again" in str(call.error)
+    wait_until(lambda: own.value("SELECT count(*) FROM qwen_stat_activity WHERE state = 'limited'") == 1, what="the row, which waits again")
+    assert own.query("SELECT state, failed FROM qwen_jobs") == [("running", 0)]
+    own.reload(qwen__models=entry("chat"))
+    wait_in_force(own, "chat", *PLAIN)
+    own.query("SELECT qwen_set_limit('slow', tokens_per_day => NULL)")
+    wait_until(lambda: own.query("SELECT state, done, failed FROM qwen_jobs") == [("done", 1, 0)], 60, "the job's end")
+    own.query("DROP TABLE waits; SELECT qwen_revoke('slow', 'use'); DROP OWNED BY slow; DROP ROLE slow")
+
+
 def test_a_value_that_is_refused_is_seen_without_the_log(own):
     assert check(own, "settings") is None
     for bad, words in (

@@ -62,8 +62,9 @@ struct EngineCall
 static uint32 next_id = 1;
 static EngineCall *calls;
 static StringInfoData input;
-static uint64 last_end_us; /* of a request of this session */
-static int input_taken;    /* bytes at the beginning of input whose frames have been taken off it */
+static EngineCall *entering; /* it waits at the door of limits */
+static uint64 last_end_us;   /* of a request of this session */
+static int input_taken;      /* bytes at the beginning of input whose frames have been taken off it */
 static MemoryContext client_context;
 
 /* The connection is gone: calls on it find out by its number, and what has been read of it ends in the middle. */
@@ -488,6 +489,20 @@ count_running(void)
 	return n;
 }
 
+static void read_reply(const Frame *frame, EngineReply *reply);
+
+/* The engine may refuse a call that waits for limits, as when its model is to be closed: then it waits for nothing. */
+static void
+raise_refusal_at_door(void)
+{
+	EngineReply reply;
+
+	if (!entering || !entering->ended || !entering->frames || entering->frames->header.type != FRAME_ERROR)
+		return;
+	read_reply(entering->frames, &reply);
+	raise_engine_error(&reply.error);
+}
+
 /* Wait, interruptibly, for the latch, the engine or at most this long, and take in what has come. */
 static void
 engine_pause(long timeout_ms)
@@ -496,6 +511,7 @@ engine_pause(long timeout_ms)
 	{
 		connection_wait(false, Min(timeout_ms, CLIENT_CHECK_MS));
 		engine_receive();
+		raise_refusal_at_door();
 		return;
 	}
 	(void) WaitLatch(MyLatch, WL_LATCH_SET | WL_TIMEOUT | WL_EXIT_ON_PM_DEATH, timeout_ms, qwen_wait_event());
@@ -567,11 +583,13 @@ say_go(EngineCall *call, bool comes_back)
 	{
 		if (call->connection != connection_number())
 			raise_lost(call);
+		entering = call;
 		wait_for_room(call);
 		if (comes_back)
 			admitted = limits_try_to_enter(&call->pass, &demand);
 		else
 			limits_enter(&call->pass, &demand, &company);
+		entering = NULL;
 		if (admitted)
 			watch_go(&call->watched, call->pass.meter);
 		if (call->connection != connection_number())
@@ -588,6 +606,7 @@ say_go(EngineCall *call, bool comes_back)
 	}
 	PG_CATCH();
 	{
+		entering = NULL;
 		watch_failed(&call->watched, geterrcode());
 		limits_take_back(&call->pass);
 		byte_writer_free(&writer);
