@@ -222,6 +222,27 @@ def test_jobs_wait_for_limits(limited, role):
     assert used(limited, role, "requests_per_minute") == 6
 
 
+def test_a_limit_of_nothing_pauses_jobs_and_queued_rows(limited, role):
+    table = f"{role}_paused"
+    limited.query(f"""CREATE TABLE {table} (id int PRIMARY KEY, body text, answer text, said text); ALTER TABLE {table} OWNER TO {role};
+        INSERT INTO {table} SELECT g, 'word ' || g FROM generate_series(1, 4) g""")
+    limited.query(f"""CREATE TRIGGER q AFTER INSERT OR UPDATE OF body ON {table} FOR EACH ROW
+        EXECUTE FUNCTION qwen_enqueue_trigger('said', 'Say {{body}}', 'max_tokens=3', 'temperature=0', 'max_attempts=1')""", user=role)
+    set_limit(limited, role, requests_per_minute=60, max_concurrent=1)
+    job = limited.value(f"SELECT qwen_submit('{table}', 'Say {{body}}', '{table}', 'answer', max_tokens => 3, max_attempts => 1)", user=role)
+    set_limit(limited, role, requests_per_minute=0)
+    limited.query(f"INSERT INTO {table} SELECT g, 'word ' || g FROM generate_series(5, 8) g", user=role)
+    wait_until(lambda: "limit of requests_per_minute" in (limited.value("SELECT worker FROM qwen_trigger_backlog WHERE trigger = 'q'") or ""), what="rows that wait")
+    time.sleep(1.5)
+    assert limited.query("SELECT waiting, retrying, dead FROM qwen_trigger_backlog") == [(4, 0, 0)]
+    assert limited.query("SELECT state, failed FROM qwen_jobs WHERE id = %s", (job,))[0] in [("running", 0), ("done", 0)]
+    with pytest.raises(psycopg2.Error, match="the role may use nothing"):
+        limited.query(f"SET qwen.limit_action = 'wait'; {ONE}", user=role)
+    set_limit(limited, role, requests_per_minute=60)
+    wait_until(lambda: limited.query(f"SELECT count(said) FILTER (WHERE id > 4), count(answer) FILTER (WHERE id <= 4) FROM {table}") == [(4, 4)], 40, "all answers")
+    limited.query(f"DROP TABLE {table}")
+
+
 # ---- time, restarts and crashes ----
 
 

@@ -131,6 +131,28 @@ def test_who_waits_for_limits_holds_no_model(own):
     own.query("DROP TABLE waits; SELECT qwen_revoke('slow', 'use'); DROP OWNED BY slow; DROP ROLE slow")
 
 
+def test_models_that_cannot_be_loaded_hold_no_place_of_one_that_can(own):
+    """Four places, five models, of which the last can be loaded."""
+    own.reload(qwen__models=", ".join(f"b{i}=none{i}.gguf" for i in range(1, 5)) + ", " + entry("last"))
+    wait_until(lambda: own.query("SELECT state, count(*) FROM qwen_models GROUP BY 1 ORDER BY 1") == [("failed", 3), ("serving", 1)])
+    assert own.value(STORY, ("last",))
+    code, message = error_of(own, "SELECT qwen_generate('x', max_tokens => 1)")
+    assert code in ("42704", "54000") and 'model "b1"' in message, "the first one is meant, whether it or another one has lost its place"
+    own.reload(qwen__models=entry("chat"))
+    wait_in_force(own, "chat", *PLAIN)
+
+
+def test_no_other_model_answers_for_the_default_one(own):
+    own.query(f"SELECT qwen_load_model('other', '{MODEL_FILE}'); SELECT qwen_unload_model('chat')")
+    for call in ("SELECT qwen_generate('x', max_tokens => 1)", "SELECT qwen_embed('x')"):
+        code, message = error_of(own, call)
+        assert code == "42704" and 'model "chat" is not loaded' in message and "SELECT pg_reload_conf()" in message
+    assert own.value(STORY, ("other",))
+    own.query("SELECT qwen_unload_model('other')")
+    own.reload(qwen__models=entry("chat"))
+    wait_in_force(own, "chat", *PLAIN)
+
+
 def test_a_value_that_is_refused_is_seen_without_the_log(own):
     assert check(own, "settings") is None
     for bad, words in (

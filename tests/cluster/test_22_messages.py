@@ -192,7 +192,7 @@ def test_none_unloaded_and_unknown_are_told_apart(house):
     assert refused(house, "SELECT qwen_chat('x', model => 'nope')")[1:3] == ('model "nope" is not loaded', "Loaded models: chat.")
     house.query("SELECT qwen_unload_model('chat')")
     assert refused(house, "SELECT qwen_chat('x', model => 'chat')")[1:] == (
-        'model "chat" is not loaded', "It is in qwen.models, and was unloaded.", f"Load it: SELECT qwen_load_model('chat', '{FILE}'), or SELECT pg_reload_conf().")
+        'model "chat" is not loaded', "It is in qwen.models, and was unloaded or could not be loaded.", f"Load it: SELECT qwen_load_model('chat', '{FILE}'), or SELECT pg_reload_conf().")
     assert refused(house, "SELECT qwen_chat('x')")[1:] == ("no model is loaded", "All models of qwen.models have been unloaded.", "SELECT pg_reload_conf() loads them again.")
     house.query("ALTER SYSTEM SET qwen.models = ''")
     house.query("SELECT pg_reload_conf()")

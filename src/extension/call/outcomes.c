@@ -78,16 +78,16 @@ tell_of_cut_answers(void)
 
 	answers_cut = answers_empty = 0;
 	if (n > 0)
-		ereport(NOTICE,
-				(errmsg_plural("%lld answer was cut off at max_tokens", "%lld answers were cut off at max_tokens", n,
-							   (long long) n),
-				 n_empty > 0 ? errdetail_plural("%lld is empty: thinking has taken all of its tokens.",
-												"%lld are empty: thinking has taken all of their tokens.", n_empty,
-												(long long) n_empty)
-							 : 0,
-				 n_empty > 0 ? errhint("Raise the argument max_tokens or qwen.max_tokens, or give thinking => false or "
-									   "a thinking_budget.")
-							 : errhint("Raise the argument max_tokens or qwen.max_tokens.")));
+		ereport(NOTICE, (errmsg_plural("%lld answer was cut off at max_tokens",
+									   "%lld answers were cut off at max_tokens", n, (long long) n),
+						 n_empty > 0 ? errdetail_plural("%lld is empty: thinking has taken all of its tokens.",
+														"%lld are empty: thinking has taken all of their tokens.",
+														n_empty, (long long) n_empty)
+									 : 0,
+						 n_empty > 0 ? errhint("Raise the argument max_tokens, qwen.max_tokens or the role's limit, or "
+											   "give thinking => false or "
+											   "a thinking_budget.")
+									 : errhint("Raise the argument max_tokens, qwen.max_tokens or the role's limit.")));
 }
 
 void

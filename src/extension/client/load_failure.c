@@ -265,7 +265,7 @@ raise_not_loaded(const char *model)
 	if (file)
 		ereport(ERROR,
 				(errcode(ERRCODE_UNDEFINED_OBJECT), errmsg("model \"%s\" is not loaded", name),
-				 errdetail("It is in qwen.models, and was unloaded."),
+				 errdetail("It is in qwen.models, and was unloaded or could not be loaded."),
 				 errhint("Load it: SELECT qwen_load_model('%s', '%s'), or SELECT pg_reload_conf().", name, file)));
 	ereport(ERROR,
 			(errcode(ERRCODE_UNDEFINED_OBJECT), errmsg("model \"%s\" is not loaded", name),

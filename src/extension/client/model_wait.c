@@ -103,9 +103,9 @@ slot_counts(const SharedSlot *slot)
 }
 
 /*
- * The model of a call for which neither argument nor setting names one: the first of qwen.models, else the first that
- * qwen_models lists, whether it is loaded already or not, so that the choice does not depend on what loads faster.
- * false: there is none.
+ * The model of a call for which neither argument nor setting names one: the first of qwen.models, whether it is there
+ * or not, so that no other one answers in its place; where that is empty the first that qwen_models lists. false: no
+ * model is, or will be, of use.
  */
 static bool
 first_model(char name[PROTOCOL_MAX_NAME_BYTES + 1])
@@ -113,21 +113,16 @@ first_model(char name[PROTOCOL_MAX_NAME_BYTES + 1])
 	ConfiguredModels configured;
 	bool found = false;
 
-	if (configured_models_parse(qwen_models, &configured).code != STATUS_OK)
-		configured.n = 0;
 	LWLockAcquire(qwen_shared->lock, LW_SHARED);
-	for (int i = 0; i < qwen_max_models; i++)
-	{
-		const SharedSlot *slot = &qwen_shared->slots[i];
-		bool is_first = configured.n > 0 && strcmp(slot->name, configured.models[0].name) == 0;
-
-		if (slot_counts(slot) && (is_first || !found))
+	for (int i = 0; i < qwen_max_models && !found; i++)
+		if (slot_counts(&qwen_shared->slots[i]))
 		{
-			strlcpy(name, slot->name, PROTOCOL_MAX_NAME_BYTES + 1);
+			strlcpy(name, qwen_shared->slots[i].name, PROTOCOL_MAX_NAME_BYTES + 1);
 			found = true;
 		}
-	}
 	LWLockRelease(qwen_shared->lock);
+	if (found && configured_models_parse(qwen_models, &configured).code == STATUS_OK && configured.n > 0)
+		strlcpy(name, configured.models[0].name, PROTOCOL_MAX_NAME_BYTES + 1);
 	return found;
 }
 
@@ -268,7 +263,8 @@ may_get_slot(const char *name)
 	LWLockAcquire(qwen_shared->lock, LW_SHARED);
 	for (int i = 0; i < qwen_max_models; i++)
 	{
-		n_unloading += qwen_shared->slots[i].state == SLOT_UNLOADING;
+		n_unloading += qwen_shared->slots[i].state == SLOT_UNLOADING ||
+					   (slot_gives_way(&qwen_shared->slots[i]) && qwen_shared->models_without_slot.n > 0);
 		n_empty += qwen_shared->slots[i].state == SLOT_EMPTY;
 	}
 	LWLockRelease(qwen_shared->lock);

@@ -178,6 +178,13 @@ pause_before_next_try(const LimitRefusal *refusal, const LimitCompany *company, 
 	check_turn(refusal);
 }
 
+/* Is it the role that may not do anything, whatever is asked for? Its jobs and queued rows wait until it may again. */
+static bool
+is_pause(const LimitRefusal *refusal)
+{
+	return refusal->allowed == 0 && refusal->kind != LIMIT_MAX_TOKENS && limits_is_job();
+}
+
 /* May the request pass now? Raises what is refused for good. */
 static Admission
 ask(LimitPass *pass, const LimitDemand *demand, uint64 ticket, LimitSubject *subject, LimitRefusal *refusal)
@@ -188,6 +195,8 @@ ask(LimitPass *pass, const LimitDemand *demand, uint64 ticket, LimitSubject *sub
 	refusal->frees_in_us = FREES_WITH_A_REQUEST;
 	refusal->role = subject->roles[subject->n - 1];
 	admission = usage_admit(subject, demand, ticket, &pass->meter, refusal);
+	if (admission == REFUSED && refusal->frees_in_us == FREES_NEVER && is_pause(refusal))
+		refusal->frees_in_us = FREES_WITH_A_REQUEST;
 	if (admission == REFUSED && refusal->frees_in_us == FREES_NEVER)
 		raise_refusal(refusal);
 	return admission;

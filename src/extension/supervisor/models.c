@@ -239,7 +239,7 @@ claim_slot(const char *name, const char *file, const ModelSettings *settings)
 		if (qwen_shared->slots[i].state == SLOT_EMPTY)
 			slot = i;
 	for (int i = 0; i < qwen_max_models && slot < 0 && !taken; i++)
-		if (qwen_shared->slots[i].state == SLOT_FAILED && qwen_shared->slots[i].retry_ms == 0)
+		if (slot_gives_way(&qwen_shared->slots[i]))
 			slot = i;
 	if (slot >= 0)
 	{
