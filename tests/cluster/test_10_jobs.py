@@ -481,6 +481,9 @@ def test_no_worker_slot_is_shown_and_passes(make_server):
     job = submit(server, "slotless")
     wait_until(lambda: "raise max_worker_processes (2)" in (row_of(server, job)["error"] or ""), what="the setting to raise")
     assert row_of(server, job)["state"] == "no worker"
+    # nor can the server look for what was left before a restart
+    server.restart()
+    wait_until(lambda: "raise max_worker_processes (2)" in (row_of(server, job)["error"] or ""), what="the same behind a restart")
     server.settings["max_worker_processes"] = 8
     server.restart()
     assert wait(server, job) == "done"

@@ -278,6 +278,39 @@ def test_a_trigger_that_makes_dead_letters_says_so_when_it_is_made(house, argume
     connection.close()
 
 
+@pytest.mark.parametrize("change, said", [
+    ("ALTER TABLE d ALTER COLUMN s TYPE int USING NULL", "which does not take text"), ("ALTER TABLE d DROP CONSTRAINT d_pkey", "has no primary key"),
+    ("ALTER TABLE d OWNER TO nobody_logs_in", "cannot log in"), ("ALTER TABLE d ALTER COLUMN s TYPE varchar(10)", None), ("ALTER TABLE d ADD COLUMN t int", None),
+])
+def test_a_table_that_is_altered_so_that_its_trigger_fails_says_so(house, change, said):
+    if "nobody" in change and house.value("SHOW server_version_num") >= "170000":
+        said = None
+    connection = house.connect()
+    cursor = connection.cursor()
+    cursor.execute("CREATE TABLE d (id int PRIMARY KEY, body text, s text); CREATE ROLE nobody_logs_in")
+    for name in ("kept", "other"):
+        cursor.execute(f"CREATE TRIGGER {name} AFTER INSERT ON d FOR EACH ROW EXECUTE FUNCTION qwen_enqueue_trigger('s', '{{body}}', 'max_tokens=2')")
+    assert connection.notices == []
+    cursor.execute(change)
+    assert len(connection.notices) == (said is not None), connection.notices
+    if said:
+        assert 'WARNING:  trigger "kept" cannot fill in rows as it is' in connection.notices[0] and said in connection.notices[0]
+    cursor.execute("DROP TABLE d; DROP ROLE nobody_logs_in")
+    connection.close()
+
+
+def test_a_trigger_on_a_table_of_an_owner_who_cannot_log_in_says_so(house):
+    if house.value("SHOW server_version_num") >= "170000":
+        return
+    connection = house.connect()
+    cursor = connection.cursor()
+    cursor.execute("CREATE TABLE d (id int PRIMARY KEY, body text, s text); CREATE ROLE nobody_logs_in; ALTER TABLE d OWNER TO nobody_logs_in")
+    cursor.execute("CREATE TRIGGER made AFTER INSERT ON d FOR EACH ROW EXECUTE FUNCTION qwen_enqueue_trigger('s', '{body}', 'max_tokens=2')")
+    assert len(connection.notices) == 1 and "cannot log in" in connection.notices[0]
+    cursor.execute("DROP TABLE d; DROP ROLE nobody_logs_in")
+    connection.close()
+
+
 def test_a_list_with_a_model_that_nobody_knows_says_so(house):
     connection = house.connect()
     connection.cursor().execute("SELECT qwen_allow_models('boss', ARRAY['chat', 'chatt'])")

@@ -1,6 +1,6 @@
 /*
- * new_trigger.c - CREATE TRIGGER with one of our functions: that it would refuse every write of the table, or make
- * every row of it a dead letter, is said there and then.
+ * new_trigger.c - CREATE TRIGGER with one of our functions, and ALTER TABLE of a table that has such a one: that it
+ * would refuse every write of the table, or make every row of it a dead letter, is said there and then.
  *
  * It is a WARNING: a dump is restored whatever models there are, and arguments that are wrong are an error at the first
  * row anyway. What only the engine knows (that the model cannot think, what a form of answers means) it is asked, where
@@ -23,24 +23,13 @@
 #include "utils/lsyscache.h"
 #include "utils/rel.h"
 
-/* A trigger of a table by its name, if its function is one of ours: a copy, and how it is used. Else NULL. */
-static Trigger *
-find_ours(Relation relation, const char *name, const TriggerUse **use)
+/* What is looked at: the trigger of that name, or all (NULL) of a table. */
+typedef struct Look
 {
-	TriggerDesc *triggers = relation->trigdesc ? CopyTriggerDesc(relation->trigdesc) : NULL;
-	JobStore store;
-
-	for (int i = 0; triggers && i < triggers->numtriggers; i++)
-	{
-		Trigger *trigger = &triggers->triggers[i];
-
-		if (strcmp(trigger->tgname, name) != 0 || !job_store_find(&store))
-			continue;
-		*use = job_store_use_of(&store, trigger->tgfoid);
-		return *use ? trigger : NULL;
-	}
-	return NULL;
-}
+	const RangeVar *table;
+	const char *only;
+	char found[NAMEDATALEN]; /* the one that something is wrong with */
+} Look;
 
 /* Let the engine look at a request as the trigger's rows will make them, but for their text. */
 static void
@@ -66,27 +55,44 @@ fits(const TriggerUse *use, int16 type)
 		   !TRIGGER_FOR_DELETE(type) && !TRIGGER_FOR_TRUNCATE(type);
 }
 
-/* Raise what is wrong with a trigger that a CreateTrigStmt has made. */
+/* Raise what is wrong with one of our triggers. A new one's request is shown to the engine, too. */
 static void
-check_trigger(void *argument)
+check_trigger(Relation relation, Trigger *trigger, const TriggerUse *use, bool is_new)
 {
-	const CreateTrigStmt *statement = argument;
-	Oid table = RangeVarGetRelid(statement->relation, NoLock, true);
-	Relation relation = OidIsValid(table) ? try_relation_open(table, AccessShareLock) : NULL;
-	const TriggerUse *use;
-	Trigger *trigger;
+	JobSpec *spec;
 
-	if (!relation)
+	trigger_check_moment(use, fits(use, trigger->tgtype));
+	trigger_check_arguments(use, trigger->tgnargs);
+	if (!use->queues)
 		return;
-	trigger = find_ours(relation, statement->trigname, &use);
-	if (trigger)
+	job_check_owner(relation->rd_rel->relowner, use->function);
+	spec = job_spec_of_trigger(relation, trigger, NULL, 0, CurrentMemoryContext);
+	if (is_new)
+		ask_engine(spec);
+}
+
+/* Raise what is wrong with the first of a table's triggers that something is wrong with. */
+static void
+check_triggers(void *argument)
+{
+	Look *look = argument;
+	Oid table = RangeVarGetRelid(look->table, NoLock, true);
+	Relation relation = OidIsValid(table) ? try_relation_open(table, AccessShareLock) : NULL;
+	TriggerDesc *triggers = relation && relation->trigdesc ? CopyTriggerDesc(relation->trigdesc) : NULL;
+	JobStore store;
+
+	for (int i = 0; triggers && i < triggers->numtriggers && job_store_find(&store); i++)
 	{
-		trigger_check_moment(use, fits(use, trigger->tgtype));
-		trigger_check_arguments(use, trigger->tgnargs);
+		Trigger *trigger = &triggers->triggers[i];
+		const TriggerUse *use = job_store_use_of(&store, trigger->tgfoid);
+
+		if (!use || (look->only && strcmp(trigger->tgname, look->only) != 0))
+			continue;
+		strlcpy(look->found, trigger->tgname, sizeof look->found);
+		check_trigger(relation, trigger, use, look->only != NULL);
 	}
-	if (trigger && use->queues)
-		ask_engine(job_spec_of_trigger(relation, trigger, NULL, 0, CurrentMemoryContext));
-	relation_close(relation, NoLock);
+	if (relation)
+		relation_close(relation, NoLock);
 }
 
 /* Does an error say that rows will not be filled in, and not only that nobody can be asked now? */
@@ -98,24 +104,58 @@ concerns_rows(int sqlstate)
 		   sqlstate == ERRCODE_CONFIGURATION_LIMIT_EXCEEDED;
 }
 
+/* May what ALTER TABLE does make the table's triggers useless? Of columns that go lost_column.c tells. */
+static bool
+may_concern_triggers(const AlterTableStmt *statement)
+{
+	ListCell *cell;
+
+	foreach (cell, statement->cmds)
+		switch (lfirst_node(AlterTableCmd, cell)->subtype)
+		{
+			case AT_AlterColumnType:
+			case AT_DropConstraint:
+			case AT_ChangeOwner:
+				return true;
+			default:
+				break;
+		}
+	return false;
+}
+
+/* What a statement makes worth a look; false: nothing. */
+static bool
+look_of(const Node *node, Look *look)
+{
+	if (IsA(node, CreateTrigStmt))
+	{
+		const CreateTrigStmt *statement = (const CreateTrigStmt *) node;
+
+		*look = (Look){.table = statement->relation, .only = statement->trigname};
+		/* whose it is is looked up where it may be one of ours */
+		return trigger_use_of(strVal(llast(statement->funcname))) != NULL;
+	}
+	if (!IsA(node, AlterTableStmt) || !may_concern_triggers((const AlterTableStmt *) node))
+		return false;
+	*look = (Look){.table = ((const AlterTableStmt *) node)->relation};
+	return true;
+}
+
 static void
 warn_of_trigger(const UtilityStatement *utility)
 {
-	const CreateTrigStmt *statement = (const CreateTrigStmt *) utility->node;
-	const char *function = IsA(statement, CreateTrigStmt) ? strVal(llast(statement->funcname)) : "";
 	ErrorData *error;
+	Look look;
 
-	/* whose it is is looked up where it may be one of ours */
-	if (!trigger_use_of(function) || !qwen_shared)
+	if (!qwen_shared || !look_of(utility->node, &look))
 		return;
-	error = error_of_look(check_trigger, (void *) statement);
-	if (!error || !concerns_rows(error->sqlerrcode))
+	error = error_of_look(check_triggers, &look);
+	if (!error || !look.found[0] || !concerns_rows(error->sqlerrcode))
 		return;
-	ereport(WARNING,
-			(errcode(error->sqlerrcode), errmsg("trigger \"%s\" cannot fill in rows as it is", statement->trigname),
-			 errdetail("%s%s%s%s", error->message, error->detail ? " (" : "", error->detail ? error->detail : "",
-					   error->detail ? ")" : ""),
-			 error->hint ? errhint("%s", error->hint) : 0));
+	ereport(WARNING, (errcode(error->sqlerrcode), errmsg("trigger \"%s\" cannot fill in rows as it is", look.found),
+					  errdetail("%s%s%s%s", error->message, error->detail ? " (" : "",
+								error->detail ? error->detail : "", error->detail ? ")" : ""),
+					  error->hint ? errhint("%s", error->hint) : 0));
 }
 
 void

@@ -44,7 +44,8 @@ typedef struct PlaceTable
 {
 	Place places[N_PLACES];
 	bool scout_wanted;
-	bool is_full; /* somebody found no place: a scout is to look when one is free */
+	bool scout_has_no_slot; /* of background workers: one could not be started */
+	bool is_full;           /* somebody found no place: a scout is to look when one is free */
 	uint64 next_turn;
 	uint64 look_again_us; /* a scout is wanted then; 0: never */
 	uint64 swept_us;      /* when a scout was last sent to look for what is to be swept away */

@@ -7,6 +7,7 @@
 #include "../core/compat.h"
 #include "../core/results.h"
 #include "../core/settings.h"
+#include "../core/shared_memory.h"
 #include "miscadmin.h"
 #include "nodes/execnodes.h"
 #include "pgstat.h"
@@ -30,6 +31,13 @@ waits_for_standby(pid_t pid)
 	return process && process->wait_event_info == WAIT_EVENT_SYNC_REP;
 }
 
+static char *
+no_slot_trouble(void)
+{
+	return psprintf("no background worker slot is free: raise max_worker_processes (%d) and restart",
+					max_worker_processes);
+}
+
 /* What is to be done about a place's state, or NULL. Words of errors are for those who have the role's privileges. */
 static char *
 place_trouble(const Place *place)
@@ -40,8 +48,7 @@ place_trouble(const Place *place)
 	switch (place->state)
 	{
 		case PLACE_NO_SLOT:
-			return psprintf("no background worker slot is free: raise max_worker_processes (%d) and restart",
-							max_worker_processes);
+			return no_slot_trouble();
 		case PLACE_LIMITED:
 			return psprintf("other job workers are at work: raise qwen.max_job_workers (%d)", qwen_max_job_workers);
 		case PLACE_FAILED:
@@ -98,6 +105,18 @@ places_are_full(void)
 	return true;
 }
 
+/* Could nobody be sent to look for work that was left? */
+static bool
+scout_has_no_slot(void)
+{
+	bool has_none;
+
+	LWLockAcquire(qwen_shared->lock, LW_SHARED);
+	has_none = job_places->scout_has_no_slot;
+	LWLockRelease(qwen_shared->lock);
+	return has_none;
+}
+
 /* Why a role that has work may have no place: what the views say of it. */
 QWEN_FUNCTION(qwen_job_unserved, 0, 0)
 {
@@ -118,6 +137,8 @@ QWEN_FUNCTION(qwen_job_unserved, 0, 0)
 		trouble = psprintf("%d other roles have workers or wait for one, which is the most: this role has its turn "
 						   "when one of them is done",
 						   N_PLACES);
+	else if (scout_has_no_slot())
+		trouble = no_slot_trouble();
 	else
 	{
 		trouble = "the server looks for work that was left, as after a start or a promotion: a worker comes in seconds";

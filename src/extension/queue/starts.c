@@ -90,8 +90,15 @@ take_for_start(void)
 static void
 launch_scout(void)
 {
-	if (job_scout_is_due(!has_ended(scout)) &&
-		!job_start_worker("qwen_job_scout_main", "qwen_pg job scout", ObjectIdGetDatum(InvalidOid), &scout))
+	bool started;
+
+	if (!job_scout_is_due(!has_ended(scout)))
+		return;
+	started = job_start_worker("qwen_job_scout_main", "qwen_pg job scout", ObjectIdGetDatum(InvalidOid), &scout);
+	LWLockAcquire(qwen_shared->lock, LW_EXCLUSIVE);
+	job_places->scout_has_no_slot = !started;
+	LWLockRelease(qwen_shared->lock);
+	if (!started)
 		job_want_scout();
 }
 
