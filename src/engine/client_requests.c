@@ -513,10 +513,10 @@ handle_go(Server *server, Client *client, uint32_t request_id, const unsigned ch
 static void
 refuse_waiting(Server *server, Client *client, EngineRequest *request)
 {
-	Status status = status_error(STATUS_UNAVAILABLE,
-								 "model \"%s\" was to be closed, or opened with other settings, while the request "
-								 "waited for its limits",
-								 request->slot->model->name);
+	bool of_model = request->slot->draining;
+	Status status = status_error(
+		STATUS_UNAVAILABLE, "%s \"%s\" was to be closed, or opened with other settings, before the request began",
+		of_model ? "model" : "adapter", of_model ? request->slot->model->name : request->adapter->adapter->name);
 
 	round_clock_remove(&server->clock, request);
 	reply_error(&client->output, request->id, &status, NULL, "Ask again: requests that have begun end first.");

@@ -121,7 +121,7 @@ def test_who_waits_for_limits_holds_no_model(own):
     own.reload(qwen__models=entry("chat", "context=4096"))
     wait_in_force(own, "chat", "serving", 4096, *PLAIN[2:])
     call.join(5)
-    assert call.error.pgcode == "58000" and "while the request waited for its limits" in str(call.error) and "Ask again" in str(call.error)
+    assert call.error.pgcode == "58000" and "before the request began" in str(call.error) and "Ask again" in str(call.error)
     wait_until(lambda: own.value("SELECT count(*) FROM qwen_stat_activity WHERE state = 'limited'") == 1, what="the row, which waits again")
     assert own.query("SELECT state, failed FROM qwen_jobs") == [("running", 0)]
     own.reload(qwen__models=entry("chat"))
