@@ -261,6 +261,7 @@ take_prepared(Server *server, Client *client, Slot *slot, uint32_t request_id, c
 	else
 	{
 		request_use_slot(request, slot);
+		request->accepted_us = clock_now_us();
 		request->is_only = !scheduler_serves(server->scheduler, request->role);
 		round_clock_add(&server->clock, request);
 		hold_slot(slot, request->adapter);
@@ -471,6 +472,7 @@ reply_queue_full(Client *client, EngineRequest *request)
 	if (request->meter)
 		atomic_store(&request->meter->state, METER_GIVEN);
 	request->meter = NULL;
+	request->had_no_room = true;
 	return encode_accepted(&client->output, request->id, &accepted);
 }
 
@@ -524,6 +526,14 @@ refuse_waiting(Server *server, Client *client, EngineRequest *request)
 	drop_request(server, request);
 }
 
+/* Does a request wait for its role's limits, which may keep it for ever, and not for room, which others make? */
+static bool
+holds_its_model(const EngineRequest *request, uint64_t before_us)
+{
+	return request->state == STATE_ACCEPTED && !request->had_no_room && request->accepted_us < before_us &&
+		   slots_drain_since(request->slot, request->adapter, before_us);
+}
+
 void
 clients_make_way(Server *server)
 {
@@ -535,7 +545,7 @@ clients_make_way(Server *server)
 		for (EngineRequest *request = client->requests, *next; request; request = next)
 		{
 			next = request->next_of_client;
-			if (request->state == STATE_ACCEPTED && slots_drain_since(request->slot, request->adapter, before_us))
+			if (holds_its_model(request, before_us))
 				refuse_waiting(server, client, request);
 		}
 }

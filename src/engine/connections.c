@@ -288,7 +288,6 @@ connections_look_again(Server *server)
 {
 	if (server->listener_paused_us && clock_now_us() - server->listener_paused_us > LISTENER_PAUSE_US)
 		connections_watch_listener(server, true);
-	clients_make_way(server);
 }
 
 /* Make a client of a connection, or close it. */

@@ -63,7 +63,9 @@ typedef struct EngineRequest
 	void *client;
 	struct EngineRequest *next_of_client;
 	uint64_t round; /* of the server, in which it was accepted */
-	bool is_only;   /* its role had no others then */
+	uint64_t accepted_us;
+	bool had_no_room; /* in the queue, when its GO came: it will be there again by itself */
+	bool is_only;     /* its role had no others then */
 
 	/* for the scheduler */
 	struct EngineRequest *next, *previous; /* in its list */

@@ -14,6 +14,7 @@
 #include <sys/signalfd.h>
 #include <unistd.h>
 
+#include "client_requests.h"
 #include "connections.h"
 #include "long_frames.h"
 #include "server_setup.h"
@@ -131,6 +132,7 @@ server_run(const ServerSettings *settings)
 	while (!server.stop && status.code == STATUS_OK)
 	{
 		status = handle_arrivals(&server);
+		clients_make_way(&server);
 		take_step(&server);
 		connections_look_again(&server);
 		server_beat(&server);

@@ -578,6 +578,9 @@ say_go(EngineCall *call, bool comes_back)
 	volatile bool admitted = true;
 	ByteWriter writer;
 
+	/* refused meanwhile: what comes next is the error */
+	if (call->ended)
+		return true;
 	byte_writer_init(&writer);
 	PG_TRY();
 	{

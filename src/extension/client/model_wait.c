@@ -256,22 +256,28 @@ engine_settle_model(Request *request)
 static bool
 may_get_slot(const char *name)
 {
-	int n_unloading = 0, n_empty = 0;
+	int n_unloading = 0, n_empty = 0, n_failed = 0;
 
 	if (!is_configured(name))
 		return false;
 	LWLockAcquire(qwen_shared->lock, LW_SHARED);
 	for (int i = 0; i < qwen_max_models; i++)
 	{
-		n_unloading += qwen_shared->slots[i].state == SLOT_UNLOADING ||
-					   (slot_gives_way(&qwen_shared->slots[i]) && qwen_shared->models_without_slot.n > 0);
+		n_unloading += qwen_shared->slots[i].state == SLOT_UNLOADING;
 		n_empty += qwen_shared->slots[i].state == SLOT_EMPTY;
+		n_failed += qwen_shared->slots[i].state == SLOT_FAILED;
 	}
 	LWLockRelease(qwen_shared->lock);
 	if (n_unloading == 0 && n_empty == 0)
 		ereport(ERROR, (errcode(ERRCODE_PROGRAM_LIMIT_EXCEEDED),
 						errmsg("model \"%s\" is not loaded: %d other models take all places", name, qwen_max_models),
-						errhint("Raise qwen.max_models and restart the server, or unload a model.")));
+						n_failed > 0 ? errdetail_plural("%d of them could not be loaded: qwen_models says why.",
+														"%d of them could not be loaded: qwen_models says why.",
+														n_failed, n_failed)
+									 : 0,
+						n_failed > 0 ? errhint("Correct it in qwen.models, or take it out, and reload the "
+											   "configuration; or raise qwen.max_models and restart the server.")
+									 : errhint("Raise qwen.max_models and restart the server, or unload a model.")));
 	return n_unloading > 0;
 }
 

@@ -48,13 +48,6 @@ typedef struct SharedSlot
 	char error[512];
 } SharedSlot;
 
-/* Has a slot's model or adapter failed for good, so that another one may have the place? */
-static inline bool
-slot_gives_way(const SharedSlot *slot)
-{
-	return slot->state == SLOT_FAILED && slot->retry_ms == 0;
-}
-
 /* What stands in a list of the settings and has no slot, as there are too few. */
 typedef struct WithoutSlot
 {

@@ -86,7 +86,7 @@ check_triggers(void *argument)
 		Trigger *trigger = &triggers->triggers[i];
 		const TriggerUse *use = job_store_use_of(&store, trigger->tgfoid);
 
-		if (!use || (look->only && strcmp(trigger->tgname, look->only) != 0))
+		if (!use || (look->only ? strcmp(trigger->tgname, look->only) != 0 : trigger->tgenabled == TRIGGER_DISABLED))
 			continue;
 		strlcpy(look->found, trigger->tgname, sizeof look->found);
 		check_trigger(relation, trigger, use, look->only != NULL);

@@ -263,25 +263,14 @@ start_unloading(int i)
 	qwen_shared->slots[i].state = SLOT_UNLOADING;
 }
 
-/* A slot that holds nothing, of those from first to before end; else, if none is about to, the last one whose model or
- * adapter has failed for good; else -1. */
+/* A slot that holds nothing, or -1. */
 static int
-free_slot(int first, int end)
+free_slot(void)
 {
-	int failed = -1;
-	bool some_come = false;
-
-	for (int i = first; i < end; i++)
-	{
-		const SharedSlot *slot = &qwen_shared->slots[i];
-
-		if (slot->state == SLOT_EMPTY)
+	for (int i = 0; i < qwen_max_models; i++)
+		if (qwen_shared->slots[i].state == SLOT_EMPTY)
 			return i;
-		some_come |= slot->state == SLOT_UNLOADING;
-		if (slot_gives_way(slot))
-			failed = i;
-	}
-	return some_come ? -1 : failed;
+	return -1;
 }
 
 /* Models of qwen.models that wait for a slot. One that was unloaded by hand is not among them until a reload. */
@@ -310,7 +299,7 @@ place_models(void)
 	{
 		ConfiguredModel model = unplaced.models[m];
 		SharedSlot *named = slot_of_name(&model);
-		int i = free_slot(0, qwen_max_models);
+		int i = free_slot();
 
 		if (named && named->configured)
 			continue;
@@ -423,7 +412,7 @@ adapter_is_configured(const ConfiguredAdapters *adapters, const SharedSlot *slot
 	return false;
 }
 
-/* The slot that an adapter has, or -1. */
+/* The slot that an adapter has, or -1; with NULL: one that holds nothing. */
 static int
 adapter_slot(const ConfiguredAdapter *adapter)
 {
@@ -431,8 +420,9 @@ adapter_slot(const ConfiguredAdapter *adapter)
 	{
 		const SharedSlot *slot = &qwen_shared->slots[i];
 
-		if (slot->state != SLOT_EMPTY && slot->state != SLOT_UNLOADING && strcmp(slot->name, adapter->name) == 0 &&
-			strcmp(slot->model, adapter->model) == 0)
+		if (adapter ? slot->state != SLOT_EMPTY && slot->state != SLOT_UNLOADING &&
+						  strcmp(slot->name, adapter->name) == 0 && strcmp(slot->model, adapter->model) == 0
+					: slot->state == SLOT_EMPTY)
 			return i;
 	}
 	return -1;
@@ -448,8 +438,7 @@ place_adapters(void)
 	for (int a = 0; a < unplaced_adapters.n; a++)
 	{
 		ConfiguredAdapter adapter = unplaced_adapters.adapters[a];
-		int named = adapter_slot(&adapter);
-		int i = free_slot(STATUS_PAGE_MAX_SLOTS, STATUS_PAGE_MAX_SLOTS + qwen_max_adapters);
+		int i = adapter_slot(NULL), named = adapter_slot(&adapter);
 		SharedSlot slot = {.state = SLOT_WAITING, .configured = true};
 
 		if (named >= 0 && qwen_shared->slots[named].configured)

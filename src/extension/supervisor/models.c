@@ -239,7 +239,7 @@ claim_slot(const char *name, const char *file, const ModelSettings *settings)
 		if (qwen_shared->slots[i].state == SLOT_EMPTY)
 			slot = i;
 	for (int i = 0; i < qwen_max_models && slot < 0 && !taken; i++)
-		if (slot_gives_way(&qwen_shared->slots[i]))
+		if (qwen_shared->slots[i].state == SLOT_FAILED && qwen_shared->slots[i].retry_ms == 0)
 			slot = i;
 	if (slot >= 0)
 	{
@@ -360,7 +360,7 @@ QWEN_FUNCTION(qwen_load_model, 2, 3)
 	}
 	if (strcmp(now.name, name) == 0 && now.state == SLOT_SERVING)
 		PG_RETURN_VOID();
-	if (now.state == SLOT_FAILED)
+	if (strcmp(now.name, name) == 0 && now.state == SLOT_FAILED)
 	{
 		char *why = server_string(now.error);
 
