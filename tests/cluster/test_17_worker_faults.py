@@ -277,7 +277,7 @@ def test_rows_of_a_dropped_role_s_tables_go_to_who_has_them_now(place):
         CREATE TABLE given (id int PRIMARY KEY, body text, said text);
         CREATE TRIGGER fill AFTER INSERT ON given FOR EACH ROW EXECUTE FUNCTION qwen_enqueue_trigger('said', 'Say {body}', 'max_tokens=2', 'max_attempts=50');
         CREATE TABLE asked (id int PRIMARY KEY, body text, said text); INSERT INTO asked SELECT i, 'text ' || i FROM generate_series(1, 4) i;
-        ALTER TABLE given OWNER TO giver; ALTER TABLE asked OWNER TO giver; SELECT qwen_set_limit('giver', requests_per_minute => 0);
+        ALTER TABLE given OWNER TO giver; ALTER TABLE asked OWNER TO giver; SELECT qwen_set_limit('giver', tokens_per_minute => 1);
         """
     )
     try:
