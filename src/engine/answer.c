@@ -232,10 +232,8 @@ push_token(Answer *answer, int32_t token, bool is_last, ByteWriter *out)
 		bytes.length = 0;
 
 	answer->raw.length = answer->whole.length = 0;
-	/* a character of which max_tokens has cut off the end is left out */
-	if (is_last)
-		detokenizer_forget(&answer->detokenizer);
-	detokenizer_push(&answer->detokenizer, bytes, is_last, &answer->raw);
+	/* never the last: a character of which max_tokens has cut off the end is left out */
+	detokenizer_push(&answer->detokenizer, bytes, false, &answer->raw);
 	write_without_nul(&answer->whole, (char *) answer->raw.data, answer->raw.length);
 	return push_text(answer, (char *) answer->whole.data, answer->whole.length, is_last, out);
 }

@@ -47,12 +47,6 @@ write_decided(const char *bytes, size_t length, ByteWriter *out)
 }
 
 void
-detokenizer_forget(Detokenizer *detokenizer)
-{
-	detokenizer->n_held = 0;
-}
-
-void
 detokenizer_push(Detokenizer *detokenizer, ByteSpan bytes, bool is_last, ByteWriter *out)
 {
 	size_t offset = 0;

@@ -134,7 +134,4 @@ typedef struct Detokenizer
  */
 extern void detokenizer_push(Detokenizer *detokenizer, ByteSpan bytes, bool is_last, ByteWriter *out);
 
-/* What is held is given up: the text was cut there. */
-extern void detokenizer_forget(Detokenizer *detokenizer);
-
 #endif

@@ -511,7 +511,7 @@ ENGINE = [
     fault("another-model-for-the-default", "src/extension/client/model_wait.c", "if (found && configured_models_parse(qwen_models, &configured).code == STATUS_OK", "if (!found && configured_models_parse(qwen_models, &configured).code == STATUS_OK",
           "another model answers calls that name none while the first one of qwen.models is unloaded",
           "cluster:test_21_model_settings.py::test_no_other_model_answers_for_the_default_one"),
-    fault("cut-character-is-shown", "src/engine/answer.c", "if (is_last)\n\t\tdetokenizer_forget(", "if (false)\n\t\tdetokenizer_forget(",
+    fault("cut-character-is-shown", "src/engine/answer.c", "detokenizer_push(&answer->detokenizer, bytes, false,", "detokenizer_push(&answer->detokenizer, bytes, is_last,",
           "an answer that is cut within a character ends with U+FFFD", "sql:09_utf8"),
     fault("altered-tables-are-not-looked-at", "src/extension/queue/new_trigger.c", "case AT_DropConstraint:\n", "",
           "a primary key that a trigger needs is dropped without a word", "cluster:test_22_messages.py::test_a_table_that_is_altered_so_that_its_trigger_fails_says_so"),
