@@ -205,7 +205,7 @@ class World:
             self.run("SET app.tenant = 't'")
         # whoever submits asks for the rows that policies let them see at that moment
         n_seen = self.cursor.fetchone()[0] if self.run(f"SELECT count(*) FROM {table.name()}") else 0
-        if self.run(f"SELECT public.qwen_submit('{table.name()}', 'Say {{rid}}', '{table.name()}', 'f', max_tokens => 1, max_attempts => 2{keys})"):
+        if self.run(f"SELECT public.qwen_submit('{table.name()}', 'Say {{rid}}', '{table.name()}', 'f', max_tokens => 1, temperature => 0, max_attempts => 2{keys})"):
             self.jobs.append((self.cursor.fetchone()[0], table, n_seen))
         self.run("RESET ROLE; RESET app.tenant")
 

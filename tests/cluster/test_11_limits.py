@@ -216,7 +216,7 @@ def test_changes_reach_requests_that_wait(limited, role):
 def test_jobs_wait_for_limits(limited, role):
     limited.query(f"CREATE TABLE {role}_rows (id int PRIMARY KEY, body text, answer text); INSERT INTO {role}_rows SELECT g, 'word ' || g FROM generate_series(1, 6) g; ALTER TABLE {role}_rows OWNER TO {role}")
     set_limit(limited, role, max_concurrent=1)
-    job = limited.value(f"SELECT qwen_submit('{role}_rows', 'Say {{body}}', '{role}_rows', 'answer', max_tokens => 3)", user=role)
+    job = limited.value(f"SELECT qwen_submit('{role}_rows', 'Say {{body}}', '{role}_rows', 'answer', max_tokens => 3, temperature => 0)", user=role)
     wait_until(lambda: limited.value("SELECT state FROM qwen_jobs WHERE id = %s", (job,)) == "done", 30, "the job")
     assert limited.value(f"SELECT count(answer) FROM {role}_rows") == 6
     assert used(limited, role, "requests_per_minute") == 6
@@ -229,7 +229,7 @@ def test_a_limit_of_nothing_pauses_jobs_and_queued_rows(limited, role):
     limited.query(f"""CREATE TRIGGER q AFTER INSERT OR UPDATE OF body ON {table} FOR EACH ROW
         EXECUTE FUNCTION qwen_enqueue_trigger('said', 'Say {{body}}', 'max_tokens=3', 'temperature=0', 'max_attempts=1')""", user=role)
     set_limit(limited, role, requests_per_minute=60, max_concurrent=1)
-    job = limited.value(f"SELECT qwen_submit('{table}', 'Say {{body}}', '{table}', 'answer', max_tokens => 3, max_attempts => 1)", user=role)
+    job = limited.value(f"SELECT qwen_submit('{table}', 'Say {{body}}', '{table}', 'answer', max_tokens => 3, temperature => 0, max_attempts => 1)", user=role)
     set_limit(limited, role, requests_per_minute=0)
     limited.query(f"INSERT INTO {table} SELECT g, 'word ' || g FROM generate_series(5, 8) g", user=role)
     wait_until(lambda: "limit of requests_per_minute" in (limited.value("SELECT worker FROM qwen_trigger_backlog WHERE trigger = 'q'") or ""), what="rows that wait")

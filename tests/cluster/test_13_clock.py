@@ -90,7 +90,7 @@ def test_a_job_s_row_is_tried_again_after_the_clock_was_put_back(stepped):
           RETURN NEW; END $$;
         CREATE TRIGGER refuse BEFORE UPDATE ON stubborn FOR EACH ROW EXECUTE FUNCTION refuse()"""
     )
-    job = stepped.value("SELECT qwen_submit('stubborn', 'Say {body}', 'stubborn', 'answer', max_tokens => 2)")
+    job = stepped.value("SELECT qwen_submit('stubborn', 'Say {body}', 'stubborn', 'answer', max_tokens => 2, temperature => 0)")
     wait_until(lambda: stepped.query("SELECT count(*) FROM qwen_job_row WHERE attempts >= 1") == [(1,)], 20, "a row that was refused")
     stepped.step(-DAY)
     try:

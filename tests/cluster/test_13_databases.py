@@ -169,7 +169,7 @@ def test_two_databases_and_one_without_the_extension(house):
     # what is queued in one is worked on there
     for database in ("second", "postgres"):
         sql_in(house, database, "CREATE TABLE jobs (id int PRIMARY KEY, body text, answer text); INSERT INTO jobs SELECT g, 'word ' || g FROM generate_series(1, 5) g;"
-               "SELECT qwen_submit('jobs', 'Say {body}', 'jobs', 'answer', max_tokens => 2); SELECT qwen_wait(max(id), '60 s') FROM qwen_jobs")
+               "SELECT qwen_submit('jobs', 'Say {body}', 'jobs', 'answer', max_tokens => 2, temperature => 0); SELECT qwen_wait(max(id), '60 s') FROM qwen_jobs")
         assert sql_in(house, database, "SELECT count(answer) FROM jobs; SELECT count(*) FROM qwen_jobs") == "5\n1"
         sql_in(house, database, "DROP TABLE jobs")
     # nobody stays in a database that is to go
@@ -246,7 +246,7 @@ def test_other_tablespaces(house):
     sql_in(house, "in_space", "ALTER TABLE ALL IN TABLESPACE pg_default SET TABLESPACE two; ALTER TABLE qwen_role_limit SET TABLESPACE two; ALTER INDEX qwen_role_limit_pkey SET TABLESPACE two; ALTER TABLE qwen_job_row SET TABLESPACE two; VACUUM FULL qwen_role_limit")
     with pytest.raises(AssertionError, match="limit of requests_per_minute"):
         sql_in(house, "in_space", ONE, "spaced")
-    sql_in(house, "in_space", "CREATE TABLE t (id int PRIMARY KEY, body text, answer text) TABLESPACE two; INSERT INTO t VALUES (1, 'a word', NULL); SELECT qwen_submit('t', 'Say {body}', 't', 'answer', max_tokens => 2); SELECT qwen_wait(max(id), '30 s') FROM qwen_jobs")
+    sql_in(house, "in_space", "CREATE TABLE t (id int PRIMARY KEY, body text, answer text) TABLESPACE two; INSERT INTO t VALUES (1, 'a word', NULL); SELECT qwen_submit('t', 'Say {body}', 't', 'answer', max_tokens => 2, temperature => 0); SELECT qwen_wait(max(id), '30 s') FROM qwen_jobs")
     assert sql_in(house, "in_space", "SELECT count(answer) FROM t") == "1"
     wait_until(lambda: house.value("SELECT count(*) FROM pg_stat_activity WHERE datname = 'in_space'") == 0, 20, "nobody in the database")
     house.query("DROP DATABASE in_space")

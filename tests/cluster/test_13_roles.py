@@ -116,7 +116,7 @@ def test_a_job_is_refused_what_a_call_is(shared, role):
         assert shared.value("SELECT count(*) FROM qwen_jobs WHERE owner = %s", (role,)) == 0
         # what fits is done, and what is used up meanwhile is no reason
         shared.query(f"SELECT qwen_set_limit('{role}', max_tokens => 5)")
-        job = call.again(f"SELECT qwen_submit('{role}_rows', 'body', '{role}_rows', 'answer', max_tokens => 5)")[0][0]
+        job = call.again(f"SELECT qwen_submit('{role}_rows', 'body', '{role}_rows', 'answer', max_tokens => 5, temperature => 0)")[0][0]
         assert shared.value("SELECT qwen_wait(%s, '30 s')", (job,)) == "done"
         assert shared.value("SELECT model FROM qwen_job_table WHERE id = %s", (job,)) == "chat"
     finally:
@@ -268,7 +268,7 @@ def test_default_limits_of_a_role_and_a_database(shared, role):
 
 def make_table(server, name, owner, rows=4):
     server.query(f"CREATE TABLE {name} (id int PRIMARY KEY, body text, answer text); INSERT INTO {name} SELECT g, 'word ' || g FROM generate_series(1, {rows}) g; ALTER TABLE {name} OWNER TO {owner}")
-    return f"SELECT qwen_submit('{name}', 'Say {{body}}', '{name}', 'answer', max_tokens => 2)"
+    return f"SELECT qwen_submit('{name}', 'Say {{body}}', '{name}', 'answer', max_tokens => 2, temperature => 0)"
 
 
 @pytest.mark.parametrize("way", ["set role", "security definer"])
@@ -318,7 +318,7 @@ def test_nobody_reads_the_texts_of_others(shared):
     shared.query(f"UPDATE secret_rows SET body = '{SECRET} ' || id; INSERT INTO secret_rows VALUES (5, '{SECRET} ' || repeat('word ', 20000))")
     shared.query(f"ALTER TABLE secret_rows ADD COLUMN queued text; SET ROLE {victim}; CREATE TRIGGER enqueue AFTER UPDATE OF body ON secret_rows FOR EACH ROW"
                  f" EXECUTE FUNCTION qwen_enqueue_trigger('queued', '{SECRET} {{body}}', 'max_attempts=1')")
-    job = shared.value(f"SELECT qwen_submit('SELECT id, body || ''{SECRET}'' AS body FROM secret_rows', '{SECRET} {{body}}', 'secret_rows', 'answer', max_tokens => 2, max_attempts => 1)", user=victim)
+    job = shared.value(f"SELECT qwen_submit('SELECT id, body || ''{SECRET}'' AS body FROM secret_rows', '{SECRET} {{body}}', 'secret_rows', 'answer', max_tokens => 2, temperature => 0, max_attempts => 1)", user=victim)
     shared.query(f"UPDATE secret_rows SET body = '{SECRET}' || body WHERE id = 5", user=victim)
     assert shared.value("SELECT qwen_wait(%s, '60 s')", (job,)) == "done with failures"
     wait_until(lambda: shared.query("SELECT count(*) FROM qwen_dead_letters WHERE relation = 'secret_rows'::regclass") == [(2,)], 30, "two dead letters")
@@ -409,7 +409,7 @@ def test_objects_of_the_same_names_are_not_taken_for_ours(shared, role):
         shared.query(path + f"SELECT count(*) FROM qwen_jobs; SELECT count(*) FROM qwen_usage; {ONE}", user=boss)
         shared.query(path + f"SELECT qwen_clear_limit('{boss}'), qwen_allow_models('{boss}', NULL)", user=boss)
         make_table(shared, "trapped", boss)
-        job = shared.value(path + "SELECT qwen_submit('public.trapped', 'Say {body}', 'public.trapped', 'answer', max_tokens => 1)", user=boss)
+        job = shared.value(path + "SELECT qwen_submit('public.trapped', 'Say {body}', 'public.trapped', 'answer', max_tokens => 1, temperature => 0)", user=boss)
         assert shared.value("SELECT qwen_wait(%s, '30 s')", (job,)) == "done"
         assert shared.query("SELECT * FROM sprung") == []
         # a schema in front for temporary objects is no way either

@@ -182,7 +182,7 @@ def test_clock_that_jumps(shim, shimmed):
         times = server.query("SELECT (r).total_ms FROM qwen_chat_full('Hi', max_tokens => 2) r")[0][0]
         assert 0 <= times < 60000
         server.query("UPDATE notes SET summary = NULL")
-        job = server.value("SELECT qwen_submit('SELECT id, body FROM notes', 'Summarise: {body}', 'notes', 'summary', max_tokens => 3)")
+        job = server.value("SELECT qwen_submit('SELECT id, body FROM notes', 'Summarise: {body}', 'notes', 'summary', max_tokens => 3, temperature => 0)")
         server.query("SET statement_timeout = '60s'; SELECT qwen_wait(%s)", (job,))
         assert server.value("SELECT count(*) FROM notes WHERE summary IS NOT NULL") == 4
 

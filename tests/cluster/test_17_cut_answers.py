@@ -97,7 +97,7 @@ def job_row(server, job):
 
 def test_jobs_count_their_cut_answers(server):
     server.query("CREATE TABLE cut (id int PRIMARY KEY, body text, answer text); INSERT INTO cut SELECT i, 'Tell me story ' || i FROM generate_series(1, 4) i")
-    job = server.value("SELECT qwen_submit('cut', 'body', 'cut', 'answer', max_tokens => 2)")
+    job = server.value("SELECT qwen_submit('cut', 'body', 'cut', 'answer', max_tokens => 2, temperature => 0)")
     assert job_row(server, job) == (4, 0, 4)
     job = server.value("SELECT qwen_submit('SELECT id, ''What is the capital of France? One word.'' AS body FROM cut', 'body', 'cut', 'answer', temperature => 0)")
     assert job_row(server, job) == (4, 0, 0)
@@ -109,6 +109,21 @@ def test_a_stream_that_was_cut_is_not_called_empty(server):
     notices = notices_of(connection, "SELECT * FROM qwen_chat_stream('Tell me a story', max_tokens => 3)")
     assert len(notices) == 1 and "1 answer was cut off" in notices[0] and "is empty" not in notices[0]
     connection.close()
+
+
+def test_an_answer_that_ends_inside_its_first_character_is_not_said_to_have_thought(server):
+    """Its letters are of several tokens each, as those of emojis are."""
+    faces, cut = "🙂" * 8, "max_tokens => 1, temperature => 0"
+    connection = server.connect()
+    for sql in (f"SELECT qwen_generate('{faces}', {cut})", f"SELECT * FROM qwen_chat_stream('Repeat this with a comma after each: {faces}', {cut})"):
+        notices = notices_of(connection, sql)
+        assert len(notices) == 1 and "1 is empty: its tokens end before its first whole character" in notices[0] and "thinking" not in notices[0]
+    connection.close()
+    server.query(f"CREATE TABLE faces (id int PRIMARY KEY, body text, answer text); INSERT INTO faces VALUES (1, '{faces}')")
+    job = server.value(f"SELECT qwen_submit('faces', 'Repeat this with a comma after each: {{body}}', 'faces', 'answer', {cut})")
+    assert job_row(server, job) == (0, 1, 1)
+    assert "it was cut off before its first whole character (raise max_tokens)" in server.value("SELECT error FROM qwen_dead_letters WHERE job = %s", (job,))
+    server.query("DROP TABLE faces")
 
 
 def test_an_answer_of_which_thinking_left_nothing_is_a_failure_of_its_row():

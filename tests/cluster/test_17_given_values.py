@@ -43,7 +43,7 @@ def test_given_values_are_kept(server, case, together):
 def test_a_value_given_to_a_dead_letter_is_kept(server):
     server.query(MAKE + "ALTER TABLE given ADD CHECK (s IS NULL OR s = 'hand')")
     server.query("DROP TRIGGER q ON given; CREATE TRIGGER q AFTER INSERT OR UPDATE ON given FOR EACH ROW "
-                 "EXECUTE FUNCTION qwen_enqueue_trigger('s', 'b', 'max_tokens=2', 'max_attempts=1'); INSERT INTO given VALUES (1, 'x'), (2, 'y')")
+                 "EXECUTE FUNCTION qwen_enqueue_trigger('s', 'b', 'max_tokens=2', 'temperature=0', 'max_attempts=1'); INSERT INTO given VALUES (1, 'x'), (2, 'y')")
     wait_empty(server)
     assert server.value("SELECT count(*) FROM qwen_dead_letters WHERE relation = 'given'::regclass") == 2
     server.query("UPDATE given SET s = 'hand' WHERE id = 1; ALTER TABLE given DROP CONSTRAINT given_s_check")
@@ -68,7 +68,7 @@ def test_a_new_key_alone_changes_nothing(server):
 def test_a_move_to_another_partition_keeps_the_target(server):
     server.query("""CREATE TABLE moved (p int, id int, b text, s text, PRIMARY KEY (p, id)) PARTITION BY LIST (p); CREATE TABLE moved_1 PARTITION OF moved FOR VALUES IN (1);
         CREATE TABLE moved_2 (s text, b text, id int NOT NULL, p int NOT NULL); ALTER TABLE moved ATTACH PARTITION moved_2 FOR VALUES IN (2);
-        CREATE TRIGGER q AFTER INSERT OR UPDATE ON moved FOR EACH ROW EXECUTE FUNCTION qwen_enqueue_trigger('s', 'b', 'max_tokens=2');
+        CREATE TRIGGER q AFTER INSERT OR UPDATE ON moved FOR EACH ROW EXECUTE FUNCTION qwen_enqueue_trigger('s', 'b', 'max_tokens=2', 'temperature=0');
         INSERT INTO moved SELECT 1, i, 'x', 'mine' FROM generate_series(1, 4) i;""")
     server.query("UPDATE moved SET p = 2 WHERE id = 1")
     server.query("UPDATE moved SET p = 2, s = 'hand' WHERE id = 2")
@@ -82,7 +82,7 @@ def test_a_move_to_another_partition_keeps_the_target(server):
 
 def test_the_default_of_a_domain_is_no_given_value(server):
     server.query("""DROP TABLE IF EXISTS given; CREATE DOMAIN said AS text NOT NULL DEFAULT 'nothing'; CREATE TABLE given (id int PRIMARY KEY, b text, s said, t said);
-        CREATE TRIGGER q AFTER INSERT OR UPDATE ON given FOR EACH ROW EXECUTE FUNCTION qwen_enqueue_trigger('s', 'b', 'max_tokens=2');
+        CREATE TRIGGER q AFTER INSERT OR UPDATE ON given FOR EACH ROW EXECUTE FUNCTION qwen_enqueue_trigger('s', 'b', 'max_tokens=2', 'temperature=0');
         CREATE TRIGGER r BEFORE INSERT OR UPDATE ON given FOR EACH ROW EXECUTE FUNCTION qwen_summarize_trigger('b', 't', '5');
         INSERT INTO given VALUES (1, 'word', DEFAULT, DEFAULT), (2, 'word', 'mine', 'mine')""")
     wait_empty(server)
@@ -94,7 +94,7 @@ def test_rows_that_come_in_beside_an_update_of_partitions_keep_their_values(serv
     """A row that is inserted is told from one that an UPDATE of the same statement moves into its partition."""
     server.query("""CREATE TABLE months (id int PRIMARY KEY, b text, s text) PARTITION BY RANGE (id); CREATE TABLE months_1 PARTITION OF months FOR VALUES FROM (0) TO (10);
         CREATE TABLE months_2 PARTITION OF months FOR VALUES FROM (10) TO (20) PARTITION BY RANGE (id); CREATE TABLE months_21 PARTITION OF months_2 FOR VALUES FROM (10) TO (20);
-        CREATE TRIGGER q AFTER INSERT OR UPDATE ON months FOR EACH ROW EXECUTE FUNCTION qwen_enqueue_trigger('s', 'b', 'max_tokens=2'); INSERT INTO months VALUES (1, 'x', 'hand')""")
+        CREATE TRIGGER q AFTER INSERT OR UPDATE ON months FOR EACH ROW EXECUTE FUNCTION qwen_enqueue_trigger('s', 'b', 'max_tokens=2', 'temperature=0'); INSERT INTO months VALUES (1, 'x', 'hand')""")
     server.query("WITH u AS (UPDATE months SET b = 'y' WHERE id = 1 RETURNING id) INSERT INTO months SELECT i, 'z', 'given' FROM u, unnest('{2, 12}'::int[]) i")
     merged = ""
     if server.value("SELECT current_setting('server_version_num')::int >= 150000"):
@@ -129,7 +129,7 @@ def test_rows_that_come_to_the_key_of_a_row_that_is_gone_are_left_alone(server):
 def test_rows_that_come_to_another_partition_are_not_taken_for_one_that_is_gone(server):
     server.query("""BEGIN; CREATE TABLE keyed_parts (id int PRIMARY KEY, b text, s text) PARTITION BY RANGE (id); CREATE TABLE keyed_parts_1 PARTITION OF keyed_parts FOR VALUES FROM (0) TO (10);
         CREATE TABLE keyed_parts_2 PARTITION OF keyed_parts FOR VALUES FROM (10) TO (20);
-        CREATE TRIGGER q AFTER INSERT OR UPDATE ON keyed_parts FOR EACH ROW EXECUTE FUNCTION qwen_enqueue_trigger('s', 'b', 'max_tokens=2');
+        CREATE TRIGGER q AFTER INSERT OR UPDATE ON keyed_parts FOR EACH ROW EXECUTE FUNCTION qwen_enqueue_trigger('s', 'b', 'max_tokens=2', 'temperature=0');
         INSERT INTO keyed_parts VALUES (1, 'x'); DELETE FROM keyed_parts; ALTER TABLE keyed_parts DISABLE TRIGGER q; INSERT INTO keyed_parts VALUES (11, 'y', 'mine'); ALTER TABLE keyed_parts ENABLE TRIGGER q;
         UPDATE keyed_parts SET id = 1; COMMIT""")
     wait_empty(server)

@@ -197,7 +197,7 @@ def test_indexes_that_cannot_serve_are_named(server):
 
     def refused(key="{a}"):
         with pytest.raises(psycopg2.Error) as failure:
-            server.query(f"SELECT qwen_submit('indexed', 'body', 'indexed', 'e', key_columns => '{key}', max_tokens => 1)")
+            server.query(f"SELECT qwen_submit('indexed', 'body', 'indexed', 'e', key_columns => '{key}', max_tokens => 1, temperature => 0)")
         assert failure.value.pgcode == "22023"
         return failure.value.diag.message_detail or failure.value.diag.message_primary
 
@@ -211,7 +211,7 @@ def test_indexes_that_cannot_serve_are_named(server):
     server.query("CREATE UNIQUE INDEX i ON indexed (a DESC NULLS FIRST) INCLUDE (b)")
     connection = server.connect()
     cursor = connection.cursor()
-    cursor.execute("SELECT qwen_submit('indexed', 'body', 'indexed', 'e', key_columns => '{a}', max_tokens => 1)")
+    cursor.execute("SELECT qwen_submit('indexed', 'body', 'indexed', 'e', key_columns => '{a}', max_tokens => 1, temperature => 0)")
     job = cursor.fetchone()[0]
     assert "1 rows of the source are left out" in connection.notices[-1]
     connection.close()
@@ -229,7 +229,7 @@ def test_keys_of_other_operators_and_types(server):
         INSERT INTO to_big VALUES (1); INSERT INTO to_text VALUES ('20'); INSERT INTO to_char VALUES ('1')"""
     )
     for target in ("to_big", "to_text", "to_char"):
-        job = server.value(f"SELECT qwen_submit('SELECT * FROM from_int', 'body', '{target}', 'e', key_columns => '{{id}}', max_tokens => 1)")
+        job = server.value(f"SELECT qwen_submit('SELECT * FROM from_int', 'body', '{target}', 'e', key_columns => '{{id}}', max_tokens => 1, temperature => 0)")
         assert server.value("SELECT qwen_wait(%s, '60 s')", (job,)) == "done"
         assert server.query("SELECT total, done, failed, error FROM qwen_jobs WHERE id = %s", (job,)) == [(2, 2, 0, None)]
         assert sorted(int(row[0]) for row in server.query(f"SELECT id FROM {target} WHERE e IS NOT NULL")) == [1, 20]
@@ -259,7 +259,7 @@ def test_identity_partitions_and_children(server):
     wait_until(lambda: server.value("SELECT sum(waiting) FROM qwen_trigger_backlog") in (0, None), 60, "an empty queue")
     said = "qwen_chat(body, max_tokens => 2, temperature => 0)"
     assert server.value(f"SELECT bool_and(e = {said}) FROM split"), "a row that moved has the answer to its new text"
-    job = server.value("SELECT qwen_submit('split', 'Say {body}', 'split', 'e', max_tokens => 1)")
+    job = server.value("SELECT qwen_submit('split', 'Say {body}', 'split', 'e', max_tokens => 1, temperature => 0)")
     assert server.value("SELECT qwen_wait(%s, '60 s')", (job,)) == "done"
     assert server.query("SELECT total, done, error FROM qwen_jobs WHERE id = %s", (job,)) == [(3, 3, None)]
     server.query("DROP TABLE counted, split, parent CASCADE")

@@ -63,7 +63,7 @@ def test_jobs_whose_rows_are_hidden_fail(server, roles, source):
     connection = server.connect(roles)
     cursor = connection.cursor()
     cursor.execute("SET app.tenant = 't1'")
-    cursor.execute("SELECT qwen_submit(%s, 'body', %s, 'e', max_tokens => 1)", (source, target))
+    cursor.execute("SELECT qwen_submit(%s, 'body', %s, 'e', max_tokens => 1, temperature => 0)", (source, target))
     job = cursor.fetchone()[0]
     connection.close()
     assert server.value("SELECT qwen_wait(%s, '60 s')", (job,)) == "failed"
@@ -80,7 +80,7 @@ def test_rows_that_may_be_read_and_not_written_are_said(server, roles):
     server.query("""CREATE TABLE other.docs (id int PRIMARY KEY, body text, e text); ALTER TABLE other.docs ENABLE ROW LEVEL SECURITY; ALTER TABLE other.docs FORCE ROW LEVEL SECURITY;
         CREATE POLICY r ON other.docs FOR SELECT USING (true); CREATE POLICY i ON other.docs FOR INSERT WITH CHECK (true); CREATE POLICY u ON other.docs FOR UPDATE USING (id > 2);""" + queue("other.docs"), user=roles)
     server.query("INSERT INTO other.docs SELECT i, 'word' FROM generate_series(1, 4) i", user=roles)
-    job = server.query("SELECT qwen_submit('other.docs', 'Say {body}', 'other.docs', 'e', max_tokens => 1)", user=roles)[0][0]
+    job = server.query("SELECT qwen_submit('other.docs', 'Say {body}', 'other.docs', 'e', max_tokens => 1, temperature => 0)", user=roles)[0][0]
     assert server.value("SELECT qwen_wait(%s, '60 s')", (job,)) == "done with failures"
     wait_empty(server)
     assert server.query("SELECT id FROM other.docs WHERE e IS NOT NULL ORDER BY id") == [(3,), (4,)]
@@ -93,7 +93,7 @@ def test_a_lower_total_has_its_reason(server):
     connection = server.connect()
     connection.autocommit = False
     cursor = connection.cursor()
-    cursor.execute("SELECT qwen_submit('shrinking', 'body', 'shrinking', 'e', max_tokens => 1)")
+    cursor.execute("SELECT qwen_submit('shrinking', 'body', 'shrinking', 'e', max_tokens => 1, temperature => 0)")
     job = cursor.fetchone()[0]
     cursor.execute("DELETE FROM shrinking WHERE id > 3")
     connection.commit()
@@ -113,7 +113,7 @@ RENAMES = {
     "schema": "CREATE SCHEMA elsewhere; ALTER TABLE moving SET SCHEMA elsewhere",
     "key column": "ALTER TABLE moving RENAME id TO number",
     "other primary key": "ALTER TABLE moving ADD COLUMN other int UNIQUE; UPDATE moving SET other = -id; ALTER TABLE moving DROP CONSTRAINT moving_pkey, ADD PRIMARY KEY (other)",
-    "another of the old name": "ALTER TRIGGER q ON moving RENAME TO p; CREATE TRIGGER q AFTER INSERT ON moving FOR EACH ROW EXECUTE FUNCTION qwen_enqueue_trigger('f', 'body', 'max_tokens=2')",
+    "another of the old name": "ALTER TRIGGER q ON moving RENAME TO p; CREATE TRIGGER q AFTER INSERT ON moving FOR EACH ROW EXECUTE FUNCTION qwen_enqueue_trigger('f', 'body', 'max_tokens=2', 'temperature=0')",
     "made anew": "DROP TRIGGER q ON moving; " + queue("moving"),
     "disabled": "ALTER TABLE moving DISABLE TRIGGER q",
 }
@@ -211,7 +211,7 @@ def test_answers_do_not_go_round(server, loop):
     else:
         server.query("INSERT INTO looping (id, body) SELECT i, 'word ' || i FROM generate_series(1, 3) i")
     if "beside" in loop:
-        job = server.value("SELECT qwen_submit('looping', 'body', 'looping', 'f', max_tokens => 2)")
+        job = server.value("SELECT qwen_submit('looping', 'body', 'looping', 'f', max_tokens => 2, temperature => 0)")
         assert server.value("SELECT qwen_wait(%s, '60 s')", (job,)) == "done"
     stays_quiet(server, "looping", most)
     assert server.value("SELECT count(*) FROM looping WHERE e IS NULL") == 0
@@ -286,7 +286,7 @@ def test_names_in_the_owners_path_are_not_ours(server, roles):
     server.query("CREATE TABLE docs (id int, part text, body text, e text, f text, PRIMARY KEY (id, part)); CREATE TABLE into_docs (id int, part text, e text, PRIMARY KEY (id, part));" + queue("docs", template="{id} {body}"), user=roles)
     server.query("INSERT INTO other.docs SELECT i, 'p', 'word ' || i FROM generate_series(1, 70) i")
     for target, column in (("docs", "f"), ("into_docs", "e")):
-        job = server.query(f"SELECT public.qwen_submit('TABLE docs', 'Say {{body}}', '{target}', '{column}', max_tokens => 1)", user=roles)[0][0]
+        job = server.query(f"SELECT public.qwen_submit('TABLE docs', 'Say {{body}}', '{target}', '{column}', max_tokens => 1, temperature => 0)", user=roles)[0][0]
         server.query("SELECT qwen_wait(%s, '60 s')", (job,))
         assert server.query("SELECT state, total, done, error FROM qwen_jobs WHERE id = %s", (job,)) == [("done", 70, 70, None)]
     wait_empty(server)

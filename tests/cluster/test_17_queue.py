@@ -5,7 +5,7 @@ from cluster import wait_until
 TABLE = """
     DROP TABLE IF EXISTS fast;
     CREATE TABLE fast (id bigint PRIMARY KEY, body text, answer text);
-    CREATE TRIGGER queue AFTER INSERT OR UPDATE ON fast FOR EACH ROW EXECUTE FUNCTION qwen_enqueue_trigger('answer', 'body', 'max_tokens=1', 'max_attempts=1');
+    CREATE TRIGGER queue AFTER INSERT OR UPDATE ON fast FOR EACH ROW EXECUTE FUNCTION qwen_enqueue_trigger('answer', 'body', 'max_tokens=1', 'temperature=0', 'max_attempts=1');
 """
 NOT_FILLED = "SELECT count(*) FROM fast WHERE answer IS NOT NULL"
 

@@ -101,7 +101,7 @@ def test_what_a_job_can_never_write_is_refused_at_once(tables, source, target, c
 
 
 def test_a_source_may_begin_with_a_comment(tables):
-    job = tables.value("SELECT qwen_submit('-- all' || chr(10) || 'SELECT id, body FROM texts;', 'body', 'loose', 'answer', max_tokens => 1)")
+    job = tables.value("SELECT qwen_submit('-- all' || chr(10) || 'SELECT id, body FROM texts;', 'body', 'loose', 'answer', max_tokens => 1, temperature => 0)")
     wait_until(lambda: tables.value("SELECT state = 'done' FROM qwen_jobs WHERE id = %s", (job,)), 30, "the end")
     assert tables.value("SELECT count(*) FROM loose WHERE answer IS NOT NULL") == 3
 
@@ -126,7 +126,7 @@ def lettered(server):
     server.query(
         """
         CREATE TABLE lettered (id int PRIMARY KEY, body text, answer text CHECK (id > 3 OR answer IS NULL));
-        CREATE TRIGGER t AFTER INSERT OR UPDATE ON lettered FOR EACH ROW EXECUTE FUNCTION qwen_enqueue_trigger('answer', 'body', 'max_tokens=1', 'max_attempts=1');
+        CREATE TRIGGER t AFTER INSERT OR UPDATE ON lettered FOR EACH ROW EXECUTE FUNCTION qwen_enqueue_trigger('answer', 'body', 'max_tokens=1', 'temperature=0', 'max_attempts=1');
         INSERT INTO lettered SELECT i, 'word' FROM generate_series(1, 5) i;
         """
     )
@@ -178,7 +178,7 @@ def test_owners_remove_dead_letters(lettered):
 
 def test_owners_forget_ended_jobs(tables):
     tables.query("CREATE TABLE long_job (id int PRIMARY KEY, body text, answer text); INSERT INTO long_job SELECT i, 'word' FROM generate_series(1, 300) i")
-    job = tables.value("SELECT qwen_submit('long_job', 'body', 'long_job', 'answer', max_tokens => 8)")
+    job = tables.value("SELECT qwen_submit('long_job', 'body', 'long_job', 'answer', max_tokens => 8, temperature => 0)")
     wait_until(lambda: tables.value("SELECT count(*) > 0 FROM qwen_job_row WHERE job = %s", (job,)), 20, "claims")
     with pytest.raises(psycopg2.Error) as failure:
         tables.query("SELECT qwen_forget(%s)", (job,))
@@ -200,14 +200,14 @@ def test_owners_forget_ended_jobs(tables):
 def test_ended_jobs_are_kept_for_so_long(make_server):
     server = make_server({"qwen.job_retention": "1s"})
     server.query("CREATE TABLE kept (id int PRIMARY KEY, body text, answer text CHECK (answer IS NULL)); INSERT INTO kept SELECT i, 'word' FROM generate_series(1, 30) i")
-    jobs = [server.value("SELECT qwen_submit('kept', 'body', 'kept', 'answer', max_tokens => 1, max_attempts => 1)") for _ in range(3)]
+    jobs = [server.value("SELECT qwen_submit('kept', 'body', 'kept', 'answer', max_tokens => 1, temperature => 0, max_attempts => 1)") for _ in range(3)]
     server.query("SELECT qwen_cancel(%s)", (jobs[2],))
     # no work comes after them: they go by themselves
     wait_until(lambda: server.value("SELECT count(*) FROM qwen_job_table") == 0, 40, "no job")
     assert server.value("SELECT count(*) FROM qwen_job_row") == 0
     server.reload(qwen__job_retention="1d")
     wait_until(lambda: server.value("SHOW qwen.job_retention") == "1d", 10, "the setting")
-    job = server.value("SELECT qwen_submit('kept', 'body', 'kept', 'answer', max_tokens => 1, max_attempts => 1)")
+    job = server.value("SELECT qwen_submit('kept', 'body', 'kept', 'answer', max_tokens => 1, temperature => 0, max_attempts => 1)")
     assert server.value("SELECT qwen_wait(%s)", (job,)) == "failed"
     wait_until(lambda: server.query("SELECT * FROM _qwen_job_workers()") == [], 20, "no worker")
     assert server.value("SELECT failed FROM qwen_jobs WHERE id = %s", (job,)) == 30
@@ -236,7 +236,7 @@ def test_sources_that_no_worker_can_read_are_refused(tables, source, code, said)
 
 
 def test_a_prompt_that_is_never_the_same_ends(tables):
-    job = tables.value("SELECT qwen_submit('SELECT id, body || clock_timestamp() AS body FROM texts', 'body', 'loose', 'answer', max_tokens => 1)")
+    job = tables.value("SELECT qwen_submit('SELECT id, body || clock_timestamp() AS body FROM texts', 'body', 'loose', 'answer', max_tokens => 1, temperature => 0)")
     assert tables.value("SELECT qwen_wait(%s, '60 s')", (job,)) == "failed"
     assert tables.query(JOB, (job,)) == [("failed", 0, 3)]
     assert tables.query(LETTERS, (job,))[0][0] == "55000" and "the time or on chance" in tables.query(LETTERS, (job,))[0][1]
@@ -256,7 +256,7 @@ def test_answers_that_triggers_of_a_target_take_away_are_said(tables, body, said
     tables.query("DROP TABLE IF EXISTS kept; DROP FUNCTION IF EXISTS kept; CREATE TABLE kept (id int PRIMARY KEY, answer text); " + KEPT.format(body))
     if there:
         tables.query("INSERT INTO kept SELECT id FROM texts")
-    job = tables.value("SELECT qwen_submit('texts', 'body', 'kept', 'answer', max_tokens => 1, max_attempts => 1)")
+    job = tables.value("SELECT qwen_submit('texts', 'body', 'kept', 'answer', max_tokens => 1, temperature => 0, max_attempts => 1)")
     assert tables.value("SELECT qwen_wait(%s, '30 s')", (job,)) == "failed"
     assert tables.query(JOB, (job,)) == [("failed", 0, 3)]
     assert [(code, said in error) for code, error in tables.query(LETTERS, (job,))] == [("09000", True)]
@@ -264,7 +264,7 @@ def test_answers_that_triggers_of_a_target_take_away_are_said(tables, body, said
 
 
 def test_an_answer_that_a_trigger_makes_null_is_said(tables):
-    tables.query("CREATE TABLE kept (id int PRIMARY KEY, body text, answer text); CREATE TRIGGER t AFTER INSERT ON kept FOR EACH ROW EXECUTE FUNCTION qwen_enqueue_trigger('answer', 'body', 'max_tokens=1', 'max_attempts=1'); "
+    tables.query("CREATE TABLE kept (id int PRIMARY KEY, body text, answer text); CREATE TRIGGER t AFTER INSERT ON kept FOR EACH ROW EXECUTE FUNCTION qwen_enqueue_trigger('answer', 'body', 'max_tokens=1', 'temperature=0', 'max_attempts=1'); "
                  + KEPT.format("NEW.answer = NULL; RETURN NEW;") + "; INSERT INTO kept VALUES (1, 'word'), (2, NULL)")
     wait_until(lambda: letters(tables, "kept") == 1, 30, "a dead letter")
     assert tables.query("SELECT key, sqlstate FROM qwen_dead_letters WHERE relation = 'kept'::regclass") == [(["1"], "09000")]
@@ -273,7 +273,7 @@ def test_an_answer_that_a_trigger_makes_null_is_said(tables):
 
 def test_a_job_needs_no_right_to_read_what_it_writes(tables):
     tables.query("CREATE TABLE blind (id int PRIMARY KEY, body text, answer text); INSERT INTO blind VALUES (1, 'word'); GRANT SELECT (id, body), UPDATE (answer) ON blind TO submitter")
-    job = tables.query("SELECT qwen_submit('blind', 'body', 'blind', 'answer', max_tokens => 1)", user="submitter")[0][0]
+    job = tables.query("SELECT qwen_submit('blind', 'body', 'blind', 'answer', max_tokens => 1, temperature => 0)", user="submitter")[0][0]
     assert tables.value("SELECT qwen_wait(%s, '30 s')", (job,)) == "done"
     assert tables.query(JOB, (job,)) == [("done", 1, 0)]
     tables.query("DROP TABLE blind")

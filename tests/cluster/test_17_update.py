@@ -294,7 +294,7 @@ def test_what_users_have_built_lives_through_an_update(house, old_database):
     assert sql_in(house, name, RIGHTS) == "half qwen_may_monitor, keeper qwen_may_admin"
     sql_in(house, name, "SELECT qwen_set_limit('keeper', requests_per_minute => 999)", "keeper")
     # and all of it goes on: new rows, new jobs, options in the old views' functions
-    sql_in(house, name, "INSERT INTO letters (id, body) VALUES (4, 'And then it was dry'); SELECT qwen_submit('letters', 'Say {body}', 'letters', 'answer', max_tokens => 2, options => '{}'); SELECT qwen_wait(max(id), '30 s') FROM qwen_jobs", "keeper")
+    sql_in(house, name, "INSERT INTO letters (id, body) VALUES (4, 'And then it was dry'); SELECT qwen_submit('letters', 'Say {body}', 'letters', 'answer', max_tokens => 2, temperature => 0, options => '{}'); SELECT qwen_wait(max(id), '30 s') FROM qwen_jobs", "keeper")
     wait_until(lambda: sql_in(house, name, "SELECT count(e) FROM letters WHERE summary IS NOT NULL") == "4", 30, "the new row")
     sql_in(house, name, "DROP VIEW answers; CREATE VIEW answers AS SELECT qwen_generate(body, options => '{}') AS answer FROM letters; REFRESH MATERIALIZED VIEW counted", "keeper")
     sql_in(house, name, "DROP OWNED BY keeper, half CASCADE; SELECT qwen_clear_limit('keeper'), qwen_allow_models('keeper', NULL)")

@@ -249,7 +249,7 @@ def test_what_keeps_rows_waiting_is_told_after_the_transaction_that_met_it(place
         """
     )
     try:
-        job = place.value("SELECT qwen_submit('busy', 'Say: {body}', 'busy', 'said', max_tokens => 2)")
+        job = place.value("SELECT qwen_submit('busy', 'Say: {body}', 'busy', 'said', max_tokens => 2, temperature => 0)")
         told = wait_until(lambda: place.query("SELECT error FROM qwen_jobs WHERE id = %s AND error LIKE '%%no room%%'", (job,)), 30, "a view that says why the row waits")[0][0]
         assert told.startswith(f"job {job}: no room xxx"), told[:100]
         place.query("DROP TRIGGER ask ON busy")
@@ -275,7 +275,7 @@ def test_rows_of_a_dropped_role_s_tables_go_to_who_has_them_now(place):
         """
         CREATE ROLE giver LOGIN; CREATE ROLE taker LOGIN; SELECT qwen_grant('giver', 'use'), qwen_grant('taker', 'use');
         CREATE TABLE given (id int PRIMARY KEY, body text, said text);
-        CREATE TRIGGER fill AFTER INSERT ON given FOR EACH ROW EXECUTE FUNCTION qwen_enqueue_trigger('said', 'Say {body}', 'max_tokens=2', 'max_attempts=50');
+        CREATE TRIGGER fill AFTER INSERT ON given FOR EACH ROW EXECUTE FUNCTION qwen_enqueue_trigger('said', 'Say {body}', 'max_tokens=2', 'temperature=0', 'max_attempts=50');
         CREATE TABLE asked (id int PRIMARY KEY, body text, said text); INSERT INTO asked SELECT i, 'text ' || i FROM generate_series(1, 4) i;
         ALTER TABLE given OWNER TO giver; ALTER TABLE asked OWNER TO giver; SELECT qwen_set_limit('giver', tokens_per_minute => 1);
         """
@@ -284,7 +284,7 @@ def test_rows_of_a_dropped_role_s_tables_go_to_who_has_them_now(place):
         place.query("INSERT INTO given VALUES (1, 'hello', NULL)", user="giver")
         wait_until(lambda: place.value("SELECT max(attempts) FROM qwen_job_row") == 2, 20, "a row that is tried again")
         place.query("SELECT qwen_set_limit('giver', requests_per_minute => 1)")
-        job = place.value("SELECT qwen_submit('asked', 'Say {body}', 'asked', 'said', max_tokens => 2)", user="giver")
+        job = place.value("SELECT qwen_submit('asked', 'Say {body}', 'asked', 'said', max_tokens => 2, temperature => 0)", user="giver")
         wait_until(lambda: "has reached its limit" in (place.value("SELECT error FROM qwen_jobs WHERE id = %s", (job,)) or ""), 20, "a job that waits")
         place.query("REASSIGN OWNED BY giver TO taker; DROP OWNED BY giver; DROP ROLE giver")
         assert place.value("SELECT qwen_wait(%s, '30 s')", (job,)) == "failed"
@@ -298,14 +298,14 @@ def test_a_model_that_is_not_there_hurts_rows_of_plain_roles_alone(place):
     transaction is open to look that up in."""
     place.query("CREATE ROLE plain LOGIN; SELECT qwen_grant('plain', 'use'); GRANT CREATE ON SCHEMA public TO plain")
     configured = place.settings["qwen.models"]
-    queue = "CREATE TABLE {0} (id int PRIMARY KEY, body text, said text); CREATE TRIGGER q AFTER INSERT ON {0} FOR EACH ROW EXECUTE FUNCTION qwen_enqueue_trigger('said', '{{body}}', 'max_tokens=2', 'max_attempts=2', 'model={1}')"
+    queue = "CREATE TABLE {0} (id int PRIMARY KEY, body text, said text); CREATE TRIGGER q AFTER INSERT ON {0} FOR EACH ROW EXECUTE FUNCTION qwen_enqueue_trigger('said', '{{body}}', 'max_tokens=2', 'temperature=0', 'max_attempts=2', 'model={1}')"
     try:
         place.query(queue.format("unloaded", "chat"), user="plain")
         place.query(queue.format("missing", "other"), user="plain")
         place.query("CREATE TABLE asked (id int PRIMARY KEY, body text, said text); INSERT INTO asked VALUES (1, 'one')", user="plain")
         place.query("SELECT qwen_unload_model('chat')")
         place.query("INSERT INTO unloaded VALUES (1, 'one')", user="plain")
-        job = place.value("SELECT qwen_submit('asked', 'body', 'asked', 'said', max_tokens => 2, max_attempts => 2)", user="plain")
+        job = place.value("SELECT qwen_submit('asked', 'body', 'asked', 'said', max_tokens => 2, temperature => 0, max_attempts => 2)", user="plain")
         told = lambda table: place.query("SELECT error FROM qwen_dead_letters WHERE relation = %s::regclass", (table,), user="plain")  # noqa: E731
         assert "model \"chat\" is not loaded" in wait_until(lambda: told("unloaded"), 60, "a row that was given up")[0][0]
         assert place.value("SELECT qwen_wait(%s, '60 s')", (job,)) == "failed"
@@ -365,7 +365,7 @@ def test_a_worker_leaves_when_its_role_s_settings_change(place):
     place.query(
         """
         CREATE ROLE setter LOGIN; SELECT qwen_grant('setter', 'use'); CREATE TABLE kept (id int PRIMARY KEY, body text, said text);
-        CREATE TRIGGER fill AFTER INSERT ON kept FOR EACH ROW EXECUTE FUNCTION qwen_enqueue_trigger('said', 'Say {body}', 'max_tokens=2', 'max_attempts=30');
+        CREATE TRIGGER fill AFTER INSERT ON kept FOR EACH ROW EXECUTE FUNCTION qwen_enqueue_trigger('said', 'Say {body}', 'max_tokens=2', 'temperature=0', 'max_attempts=30');
         ALTER TABLE kept OWNER TO setter; ALTER ROLE setter SET qwen.default_model = 'nix';
         """
     )

@@ -53,7 +53,7 @@ def refused(server, sql, user):
 @pytest.mark.parametrize("role", ["writer", "unseen", "heir"])
 def test_who_may_write_all_tables_becomes_nobody_else(house, role):
     """A row of the queue with another owner, by each way in that SQL has."""
-    job = house.value("SELECT qwen_submit('hostile.bait', 'Say {body}', 'hostile.bait', 'answer', max_tokens => 1)", user="victim")
+    job = house.value("SELECT qwen_submit('hostile.bait', 'Say {body}', 'hostile.bait', 'answer', max_tokens => 1, temperature => 0)", user="victim")
     house.query("SELECT qwen_wait(%s, '30 s')", (job,))
     assert house.value("SELECT state FROM qwen_jobs WHERE id = %s", (job,)) == "done"
     superuser = house.value("SELECT oid FROM pg_roles WHERE rolsuper ORDER BY oid LIMIT 1")
@@ -123,8 +123,8 @@ def test_default_privileges_give_and_take_nothing(house):
 def test_a_trigger_on_the_tables_does_not_run_as_their_owner(house, table):
     """GRANT ALL ON ALL TABLES, as many do it, gives TRIGGER too: what the extension writes as the tables' owner would run it."""
     house.query(f"GRANT ALL ON {table} TO heir; CREATE TABLE own (id int PRIMARY KEY, body text, answer text, e real[]); CREATE TRIGGER e AFTER INSERT ON own FOR EACH ROW EXECUTE FUNCTION qwen_enqueue_embed_trigger('e', '{{body}}')")
-    writes = {"qwen_job_table": ["SELECT qwen_submit('own', 'Say {body}', 'own', 'answer', max_tokens => 1)"],
-              "qwen_job_row": ["INSERT INTO own VALUES (1, 'x')", "SELECT qwen_submit('own', 'Say {body}', 'own', 'answer', max_tokens => 1)", "SELECT qwen_retry_table('own')"],
+    writes = {"qwen_job_table": ["SELECT qwen_submit('own', 'Say {body}', 'own', 'answer', max_tokens => 1, temperature => 0)"],
+              "qwen_job_row": ["INSERT INTO own VALUES (1, 'x')", "SELECT qwen_submit('own', 'Say {body}', 'own', 'answer', max_tokens => 1, temperature => 0)", "SELECT qwen_retry_table('own')"],
               "qwen_role_limit": ["SELECT qwen_set_limit('boss', priority => 2)", "SELECT qwen_clear_limit('boss')"], "qwen_role_models": ["SELECT qwen_allow_models('boss', NULL)"]}[table]
     for when, level in (("BEFORE", "ROW"), ("AFTER", "ROW"), ("BEFORE", "STATEMENT"), ("AFTER", "STATEMENT")):
         house.query("CREATE OR REPLACE FUNCTION hostile.spring() RETURNS trigger LANGUAGE plpgsql AS $$ BEGIN INSERT INTO public.sprung VALUES (current_user); RETURN NEW; END $$;"
@@ -171,7 +171,7 @@ def test_a_job_that_stood_in_an_unguarded_table_waits_for_its_owner(house):
     try:
         sql_in(house, "unguarded", f"CREATE EXTENSION qwen_pg VERSION '{OLD}'; {TRAP} SELECT qwen_grant('victim', 'use'); GRANT INSERT ON qwen_job_table TO heir")
         sql_in(house, "unguarded", JOB.format(table="qwen_job_table", owner=10), "heir")
-        sql_in(house, "unguarded", "SELECT qwen_submit('hostile.bait', 'Say {body}', 'hostile.bait', 'answer', max_tokens => 1)", "victim")
+        sql_in(house, "unguarded", "SELECT qwen_submit('hostile.bait', 'Say {body}', 'hostile.bait', 'answer', max_tokens => 1, temperature => 0)", "victim")
         house.restart()
         ready_model(house)
         sql_in(house, "unguarded", "ALTER EXTENSION qwen_pg UPDATE")
@@ -179,11 +179,11 @@ def test_a_job_that_stood_in_an_unguarded_table_waits_for_its_owner(house):
         assert sql_in(house, "unguarded", "SELECT qwen_retry(2) >= 0; SELECT qwen_wait(2, '30 s')", "victim") == "t\ndone"
         assert sql_in(house, "unguarded", "SELECT count(*) FROM sprung") == "0"
         # a guard that somebody took away: nothing is worked on until it is back
-        sql_in(house, "unguarded", "ALTER TABLE qwen_job_table DISABLE TRIGGER qwen_guard; SELECT qwen_submit('hostile.bait', 'Say {body}', 'hostile.bait', 'answer', max_tokens => 1)")
+        sql_in(house, "unguarded", "ALTER TABLE qwen_job_table DISABLE TRIGGER qwen_guard; SELECT qwen_submit('hostile.bait', 'Say {body}', 'hostile.bait', 'answer', max_tokens => 1, temperature => 0)")
         wait_until(lambda: 'jobs and queued rows of database "unguarded" are not worked on' in house.read_log(), 20, "a line in the log")
         state, error = sql_in(house, "unguarded", "SELECT state, error FROM qwen_jobs WHERE id = 3").split("|")
         assert state == "no worker" and error.startswith("not worked on: the trigger qwen_guard") and sql_in(house, "unguarded", "SELECT state FROM qwen_job_table WHERE id = 3") == "queued"
-        sql_in(house, "unguarded", "ALTER TABLE qwen_job_table ENABLE ALWAYS TRIGGER qwen_guard; SELECT qwen_submit('hostile.bait', 'Say {body}', 'hostile.bait', 'answer', max_tokens => 1)")
+        sql_in(house, "unguarded", "ALTER TABLE qwen_job_table ENABLE ALWAYS TRIGGER qwen_guard; SELECT qwen_submit('hostile.bait', 'Say {body}', 'hostile.bait', 'answer', max_tokens => 1, temperature => 0)")
         assert sql_in(house, "unguarded", "SELECT qwen_wait(3, '30 s'); SELECT qwen_wait(4, '30 s')") == "done\ndone"
     finally:
         wait_until(lambda: house.value("SELECT count(*) FROM pg_stat_activity WHERE datname = 'unguarded'") == 0, 20, "nobody in the database")
@@ -306,7 +306,7 @@ def update_refused(server, database):
 def test_an_update_runs_nobodys_trigger(house, old_database):
     """A trigger that a role with TRIGGER left on a table waits for a superuser's statement, and the update is one."""
     for table in TABLES:
-        sql_in(house, old_database, f"GRANT ALL ON {table} TO heir; SELECT qwen_submit('hostile.bait', 'Say {{body}}', 'hostile.bait', 'answer', max_tokens => 1)")
+        sql_in(house, old_database, f"GRANT ALL ON {table} TO heir; SELECT qwen_submit('hostile.bait', 'Say {{body}}', 'hostile.bait', 'answer', max_tokens => 1, temperature => 0)")
         sql_in(house, old_database, "CREATE OR REPLACE FUNCTION hostile.spring() RETURNS trigger LANGUAGE plpgsql AS $$ BEGIN INSERT INTO public.sprung VALUES (current_user); RETURN NEW; END $$;"
                f"CREATE TRIGGER evil BEFORE INSERT OR UPDATE ON {table} FOR EACH STATEMENT EXECUTE FUNCTION hostile.spring()", "heir")
         diag = update_refused(house, old_database)
@@ -340,7 +340,7 @@ def test_a_job_that_others_may_have_put_there_is_stopped(house, old_database, wa
     try:
         sql_in(house, old_database, prepared)
         if way in ("trigger", "nobody", "member"):
-            sql_in(house, old_database, "SELECT qwen_submit('hostile.bait', 'Say {body}', 'hostile.bait', 'answer', max_tokens => 1)")
+            sql_in(house, old_database, "SELECT qwen_submit('hostile.bait', 'Say {body}', 'hostile.bait', 'answer', max_tokens => 1, temperature => 0)")
         else:
             sql_in(house, old_database, JOB.format(table=table, owner=10), "heir")
         sql_in(house, old_database, "ALTER EXTENSION qwen_pg UPDATE")
@@ -406,7 +406,7 @@ def test_schema_renamed_and_left_under_open_sessions(house):
             session.execute(f"INSERT INTO t (id, body) VALUES ({number}, 'It rained')")
             session.execute(f"SELECT answer FROM v WHERE id = {number}")
             assert session.fetchall()[0][0]
-            session.execute(f"SELECT {schema}.qwen_submit('t', 'Say {{body}}', 't', 'answer', max_tokens => 1)")
+            session.execute(f"SELECT {schema}.qwen_submit('t', 'Say {{body}}', 't', 'answer', max_tokens => 1, temperature => 0)")
             job = session.fetchone()[0]
             session.execute(f"SELECT {schema}.qwen_wait({job}, '30 s')")
             assert session.fetchone() == ("done",)
@@ -416,7 +416,7 @@ def test_schema_renamed_and_left_under_open_sessions(house):
             wait_until(lambda: sql_in(house, "moving", "SELECT count(e) = count(*) FROM t") == "t", 30, "the embeddings")
 
         go_on("one")
-        session.execute("SELECT one.qwen_submit('many', 'Say {body}', 'many', 'answer', max_tokens => 3)")
+        session.execute("SELECT one.qwen_submit('many', 'Say {body}', 'many', 'answer', max_tokens => 3, temperature => 0)")
         long_job = session.fetchone()[0]
         wait_until(lambda: sql_in(house, "moving", "SELECT count(answer) > 0 FROM many") == "t", 30, "the first rows")
         boss.execute("ALTER SCHEMA one RENAME TO two")
@@ -441,7 +441,7 @@ def test_a_worker_that_looks_while_the_schema_moves_says_nothing(house):
     house.query("CREATE DATABASE shifting")
     try:
         sql_in(house, "shifting", "CREATE SCHEMA one; CREATE SCHEMA two; CREATE EXTENSION qwen_pg SCHEMA one; CREATE TABLE t (id int PRIMARY KEY, body text, answer text);"
-               "CREATE TRIGGER a AFTER INSERT ON t FOR EACH ROW EXECUTE FUNCTION one.qwen_enqueue_trigger('answer', 'Say {body}', 'max_tokens=1')")
+               "CREATE TRIGGER a AFTER INSERT ON t FOR EACH ROW EXECUTE FUNCTION one.qwen_enqueue_trigger('answer', 'Say {body}', 'max_tokens=1', 'temperature=0')")
         boss, writer = connect(house, "shifting").cursor(), connect(house, "shifting").cursor()
         waits = "SELECT EXISTS (SELECT FROM pg_locks l JOIN pg_stat_activity a USING (pid) WHERE NOT l.granted AND a.datname = 'shifting' AND a.backend_type LIKE 'qwen_pg job%')"
         n_met, log = 0, len(house.read_log())
@@ -479,10 +479,10 @@ def test_a_subscriber_does_not_run_the_publishers_jobs(house):
             sql_in(house, database, "CREATE EXTENSION qwen_pg; CREATE TABLE t (id int PRIMARY KEY, body text, answer text, e real[]); SELECT qwen_set_limit('victim', priority => 5)" if database == "source" else
                    "CREATE EXTENSION qwen_pg; CREATE TABLE t (id int PRIMARY KEY, body text, answer text, e real[]); CREATE TRIGGER e AFTER INSERT ON t FOR EACH ROW EXECUTE FUNCTION qwen_enqueue_embed_trigger('e', '{body}'); ALTER TABLE t ENABLE ALWAYS TRIGGER e")
         # two ended jobs and one that waits: its owner may not run any
-        jobs = "INSERT INTO t (id, body) VALUES (1, 'x'); SELECT qwen_submit('t', 'Say {body}', 't', 'answer', max_tokens => 1); SELECT qwen_submit('t', 'Say {body}', 't', 'answer', max_tokens => 1)"
+        jobs = "INSERT INTO t (id, body) VALUES (1, 'x'); SELECT qwen_submit('t', 'Say {body}', 't', 'answer', max_tokens => 1, temperature => 0); SELECT qwen_submit('t', 'Say {body}', 't', 'answer', max_tokens => 1, temperature => 0)"
         sql_in(house, "source", jobs + "; SELECT qwen_wait(id, '30 s') FROM qwen_jobs")
         house.reload(qwen__max_job_workers=1)
-        sql_in(house, "copy", "INSERT INTO t (id, body) VALUES (99, 'y'); SELECT qwen_submit('t', 'Own {body}', 't', 'answer', max_tokens => 1)")
+        sql_in(house, "copy", "INSERT INTO t (id, body) VALUES (99, 'y'); SELECT qwen_submit('t', 'Own {body}', 't', 'answer', max_tokens => 1, temperature => 0)")
         assert sql_in(house, "copy", "SELECT qwen_wait(1, '30 s')") == "done"
         own = sql_in(house, "copy", "SELECT md5(string_agg(j::text, '' ORDER BY id)) FROM qwen_job_table j")
         sql_in(house, "source", "CREATE PUBLICATION p FOR ALL TABLES; SELECT pg_create_logical_replication_slot('to_copy', 'pgoutput')")
@@ -495,7 +495,7 @@ def test_a_subscriber_does_not_run_the_publishers_jobs(house):
             with pytest.raises(AssertionError, match="cannot be truncated"):
                 sql_in(house, "source", f"TRUNCATE {table}")
         # the publisher's job 1 is changed and ended there, a new one comes, one goes
-        sql_in(house, "source", "SELECT qwen_submit('t', 'Say {body}', 't', 'answer', max_tokens => 1); UPDATE qwen_job_table SET prompt = 'changed' WHERE id = 1; DELETE FROM qwen_job_table WHERE id = 2; INSERT INTO t (id, body) VALUES (2, 'last')")
+        sql_in(house, "source", "SELECT qwen_submit('t', 'Say {body}', 't', 'answer', max_tokens => 1, temperature => 0); UPDATE qwen_job_table SET prompt = 'changed' WHERE id = 1; DELETE FROM qwen_job_table WHERE id = 2; INSERT INTO t (id, body) VALUES (2, 'last')")
         wait_until(lambda: sql_in(house, "copy", "SELECT count(*) FROM t WHERE id = 2 AND e IS NOT NULL") == "1", 60, "the last row and its embedding, which the subscriber's own trigger queued")
         assert sql_in(house, "copy", "SELECT md5(string_agg(j::text, '' ORDER BY id)) FROM qwen_job_table j") == own
         assert sql_in(house, "copy", "SELECT count(*) FROM qwen_job_row") == "0"

@@ -8,7 +8,7 @@ import pytest
 from cluster import wait_until
 
 QUEUE = """CREATE TABLE {0} (id int PRIMARY KEY, body text, answer text);
-    CREATE TRIGGER queue AFTER INSERT ON {0} FOR EACH ROW EXECUTE FUNCTION qwen_enqueue_trigger('answer', 'body', 'max_tokens=1');"""
+    CREATE TRIGGER queue AFTER INSERT ON {0} FOR EACH ROW EXECUTE FUNCTION qwen_enqueue_trigger('answer', 'body', 'max_tokens=1', 'temperature=0');"""
 
 
 def test_scouts_end_without_an_error_and_no_other_follows(make_server):
@@ -35,7 +35,7 @@ def test_a_waiter_keeps_nobody_from_the_tables(server):
     server.query("CREATE TABLE waited (id int PRIMARY KEY, body text, answer text); INSERT INTO waited SELECT i, 'word ' || i FROM generate_series(1, 400) i")
     server.query(QUEUE.format("waited_queue"))
     ended = {}
-    job = server.value("SELECT qwen_submit('waited', 'body', 'waited', 'answer', max_tokens => 2)")
+    job = server.value("SELECT qwen_submit('waited', 'body', 'waited', 'answer', max_tokens => 2, temperature => 0)")
 
     def run(name, sql):
         try:
@@ -68,12 +68,12 @@ def test_an_extension_made_anew_has_nothing_of_the_old_ones_jobs(make_server):
     server = make_server({"qwen.job_window": 8})
     server.query("CREATE TABLE old (id int PRIMARY KEY, body text, answer text); INSERT INTO old SELECT i, 'word ' || i FROM generate_series(1, 2000) i")
     server.query("CREATE TABLE new (id int PRIMARY KEY, body text, answer text); INSERT INTO new SELECT i, 'thing ' || i FROM generate_series(1, 30) i")
-    first = server.value("SELECT qwen_submit('old', 'body', 'old', 'answer', max_tokens => 2)")
+    first = server.value("SELECT qwen_submit('old', 'body', 'old', 'answer', max_tokens => 2, temperature => 0)")
     wait_until(lambda: server.value("SELECT count(answer) FROM old") > 0, 60, "the first answers")
     session = server.connect()
     cursor = session.cursor()
     cursor.execute("BEGIN; DROP EXTENSION qwen_pg; CREATE EXTENSION qwen_pg")
-    cursor.execute("SELECT qwen_submit('new', 'body', 'new', 'answer', max_tokens => 2)")
+    cursor.execute("SELECT qwen_submit('new', 'body', 'new', 'answer', max_tokens => 2, temperature => 0)")
     job = cursor.fetchone()[0]
     assert job == first
     cursor.execute("SELECT count(answer) FROM old")
@@ -135,7 +135,7 @@ def test_an_owner_who_is_no_superuser_any_more_looks_for_work(make_server):
     server.query("CREATE EXTENSION qwen_pg", user="keeper")
     server.query("CREATE TABLE kept (id int PRIMARY KEY, body text, answer text); INSERT INTO kept VALUES (1, 'a word')")
     server.query("ALTER ROLE keeper NOSUPERUSER")
-    job = server.value("SELECT qwen_submit('kept', 'body', 'kept', 'answer', max_tokens => 1)")
+    job = server.value("SELECT qwen_submit('kept', 'body', 'kept', 'answer', max_tokens => 1, temperature => 0)")
     assert server.value(f"SELECT qwen_wait({job}, '30 s')") == "done"
     server.restart()
     wait_until(lambda: server.value("SELECT count(*) FROM pg_stat_activity WHERE backend_type = 'qwen_pg job scout'") > 0, 20, "a scout")
@@ -147,6 +147,6 @@ def test_an_owner_who_is_no_superuser_any_more_looks_for_work(make_server):
 def test_a_table_whose_name_begins_as_a_query_does_is_a_source(server):
     for name in ("selecté", "with$old", "table_of"):
         server.query(f"CREATE TABLE {name} (id int PRIMARY KEY, body text, answer text); INSERT INTO {name} VALUES (1, 'a word')")
-        job = server.value("SELECT qwen_submit(%s, 'body', %s::regclass, 'answer', max_tokens => 1)", (name, name))
+        job = server.value("SELECT qwen_submit(%s, 'body', %s::regclass, 'answer', max_tokens => 1, temperature => 0)", (name, name))
         assert server.value(f"SELECT qwen_wait({job}, '30 s')") == "done"
         server.query(f"DROP TABLE {name}")

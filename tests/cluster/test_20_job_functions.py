@@ -165,7 +165,7 @@ def test_parts_of_many_long_texts_keep_to_the_queue():
         alone = [server.value(f"SELECT {call} FROM books WHERE id = %s", (i,)) for i in range(1, 5)]
         assert [answer for answer, in server.query(f"SELECT {call} FROM books ORDER BY id")] == alone
         failed = server.value("SELECT requests_failed FROM qwen_stat_engine")
-        job = server.value("SELECT qwen_submit('books', 'body', 'books', 'answer', function => 'summarize', max_words => 5, max_tokens => 2)")
+        job = server.value("SELECT qwen_submit('books', 'body', 'books', 'answer', function => 'summarize', max_words => 5, max_tokens => 2, temperature => 0)")
         assert server.value("SELECT qwen_wait(%s, '60 s')", (job,)) == "done"
         assert [answer for answer, in server.query("SELECT answer FROM books ORDER BY id")] == alone
         # each text is refused once, as it is too long, and nothing else is
@@ -180,7 +180,7 @@ def test_a_job_goes_on_with_one_place_in_the_queue():
     try:
         server.query("CREATE TABLE books (id int PRIMARY KEY, body text, answer text)")
         server.query("INSERT INTO books SELECT i, i || repeat(' The cat sat on the mat and looked at the dog.', 300) FROM generate_series(1, 2) i")
-        job = server.value("SELECT qwen_submit('books', 'body', 'books', 'answer', function => 'summarize', max_words => 5, max_tokens => 2)")
+        job = server.value("SELECT qwen_submit('books', 'body', 'books', 'answer', function => 'summarize', max_words => 5, max_tokens => 2, temperature => 0)")
         assert server.value("SELECT qwen_wait(%s, '30 s')", (job,)) == "done"
         assert server.value("SELECT done = 2 AND failed = 0 FROM qwen_jobs WHERE id = %s", (job,))
     finally:

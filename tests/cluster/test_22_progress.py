@@ -165,7 +165,7 @@ def test_a_load_says_how_long_it_takes():
 
 
 def test_a_job_is_listed_until_it_is_done(house):
-    job = house.value("SELECT qwen_submit('t', '{body}', 't', 's', max_tokens => 4)")
+    job = house.value("SELECT qwen_submit('t', '{body}', 't', 's', max_tokens => 4, temperature => 0)")
     wait_until(lambda: [row[:1] + row[1:2] + row[3:4] for row in house.query(PROGRESS) if row[2] > 20] == [("job", "qwen_chat", ROWS)], 30, "rows of the job")
     assert house.value("SELECT id FROM qwen_progress") == job
     assert house.query("SELECT * FROM qwen_progress", user="other") == []

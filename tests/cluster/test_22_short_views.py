@@ -13,7 +13,7 @@ def end_of(server, lengths):
         listener = server.connect()
         listener.autocommit = True
         listener.cursor().execute("LISTEN qwen_job")
-        job = server.value("SELECT qwen_submit('SELECT id, body FROM short_views', 'Say: {body}', 'short_views', 'answer', max_tokens => 3, max_attempts => 1)")
+        job = server.value("SELECT qwen_submit('SELECT id, body FROM short_views', 'Say: {body}', 'short_views', 'answer', max_tokens => 3, temperature => 0, max_attempts => 1)")
         wait_until(lambda: server.value("SELECT ended IS NOT NULL FROM qwen_jobs WHERE id = %s", (job,)), 60, "the end of the job")
         row = server.query("SELECT state, done, failed FROM qwen_jobs WHERE id = %s", (job,))[0]
         assert server.query("SELECT state, done, failed FROM qwen_job_list WHERE id = %s", (job,))[0] == row
@@ -42,7 +42,7 @@ def test_a_job_says_whether_its_rows_failed(server):
 def failed_job(server, error):
     """A job that has ended with an error, as of a table that was dropped."""
     server.query("CREATE TABLE dropped_views (id int PRIMARY KEY, body text, answer text); INSERT INTO dropped_views VALUES (1, 'word')")
-    job = server.value("SELECT qwen_submit('dropped_views', 'body', 'dropped_views', 'answer', max_tokens => 1)")
+    job = server.value("SELECT qwen_submit('dropped_views', 'body', 'dropped_views', 'answer', max_tokens => 1, temperature => 0)")
     wait_until(lambda: server.value("SELECT ended IS NOT NULL FROM qwen_jobs WHERE id = %s", (job,)), 60, "the end of the job")
     server.query("UPDATE qwen_job_table SET error = %s WHERE id = %s; DROP TABLE dropped_views", (error, job))
     return job

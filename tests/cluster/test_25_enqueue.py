@@ -3,7 +3,7 @@ import psycopg2
 import pytest
 from cluster import wait_until
 
-QUEUE = "CREATE TRIGGER {1} AFTER INSERT OR UPDATE ON {0} FOR EACH ROW {2} EXECUTE FUNCTION qwen_enqueue_trigger('answer', 'body', 'max_tokens=1')"
+QUEUE = "CREATE TRIGGER {1} AFTER INSERT OR UPDATE ON {0} FOR EACH ROW {2} EXECUTE FUNCTION qwen_enqueue_trigger('answer', 'body', 'max_tokens=1', 'temperature=0')"
 
 
 def answered(server, table, n, seconds=20):

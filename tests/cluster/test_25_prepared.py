@@ -4,7 +4,7 @@ from cluster import Cluster, wait_until
 from conftest import ready
 
 QUEUE = """CREATE TABLE {0} (id int PRIMARY KEY, body text, answer text);
-    CREATE TRIGGER queue AFTER INSERT ON {0} FOR EACH ROW EXECUTE FUNCTION qwen_enqueue_trigger('answer', 'body', 'max_tokens=1');"""
+    CREATE TRIGGER queue AFTER INSERT ON {0} FOR EACH ROW EXECUTE FUNCTION qwen_enqueue_trigger('answer', 'body', 'max_tokens=1', 'temperature=0');"""
 WORKERS = "SELECT count(*) FROM pg_stat_activity WHERE backend_type = 'qwen_pg job worker'"
 SCOUTS = "SELECT count(*) FROM pg_stat_activity WHERE backend_type = 'qwen_pg job scout'"
 
@@ -61,7 +61,7 @@ def test_what_is_rolled_back_leaves_nothing(two_phase):
 def test_jobs_can_be_prepared(two_phase):
     server = two_phase
     server.query("CREATE TABLE jobs_two (id int PRIMARY KEY, body text, answer text); INSERT INTO jobs_two SELECT i, 'word' FROM generate_series(1, 5) i")
-    prepare(server, "job", "SELECT qwen_submit('jobs_two', 'body', 'jobs_two', 'answer', max_tokens => 1)")
+    prepare(server, "job", "SELECT qwen_submit('jobs_two', 'body', 'jobs_two', 'answer', max_tokens => 1, temperature => 0)")
     assert server.value("SELECT count(*) FROM qwen_jobs WHERE target = 'jobs_two'::regclass") == 0
     server.query("COMMIT PREPARED 'job'")
     answered(server, "jobs_two", 5, 4)

@@ -325,7 +325,7 @@ def test_work_without_tools_takes_no_call(callers):
     assert callers.query("SELECT count(*) FROM pg_trigger WHERE tgrelid = 'toolless'::regclass") == [(0,)]
     assert callers.query("SELECT id, answer FROM toolless") == [(1, None)]
     for choice in ("auto", "none"):
-        job = run("SELECT qwen_submit('toolless', 'body', 'toolless', 'answer', max_tokens => 2, options => {})", choice)[0][0]
+        job = run("SELECT qwen_submit('toolless', 'body', 'toolless', 'answer', max_tokens => 2, temperature => 0, options => {})", choice)[0][0]
         wait_until(lambda: callers.value("SELECT state = 'done' FROM qwen_jobs WHERE id = %s", (job,)), 30, "the end")  # noqa: B023
     assert callers.query("SELECT id FROM toolless WHERE answer IS NOT NULL") == [(1,)]
 

@@ -33,7 +33,7 @@ def test_a_server_without_the_library_says_why_nothing_moves(make_server):
 
 def test_a_job_whose_rows_all_failed_says_the_first_error(server):
     server.query(ROWS.format("unfilled", 3) + "; ALTER TABLE unfilled ADD CHECK (answer IS NULL)")
-    job = server.value("SELECT qwen_submit('unfilled', 'Say {body}', 'unfilled', 'answer', max_tokens => 2, max_attempts => 1)")
+    job = server.value("SELECT qwen_submit('unfilled', 'Say {body}', 'unfilled', 'answer', max_tokens => 2, temperature => 0, max_attempts => 1)")
     assert server.value("SELECT qwen_wait(%s, '60 s')", (job,)) == "failed"
     first = server.value("SELECT error FROM qwen_dead_letters WHERE job = %s ORDER BY failed_at, id LIMIT 1", (job,))
     said = "all rows failed: qwen_dead_letters has them; the first: " + first
@@ -182,7 +182,7 @@ def test_a_trigger_of_the_wrong_kind_is_told_of_when_it_is_made(kept, kind, call
 
 def test_a_job_says_which_trigger_refuses_its_answers(kept):
     kept.query("INSERT INTO kept (id, body) VALUES (1, 'a word'); CREATE TRIGGER tt AFTER UPDATE ON kept FOR EACH ROW EXECUTE FUNCTION qwen_enqueue_trigger('zz', '{body}')")
-    job = kept.value("SELECT qwen_submit('kept', 'body', 'kept', 's', max_tokens => 2, max_attempts => 1)")
+    job = kept.value("SELECT qwen_submit('kept', 'body', 'kept', 's', max_tokens => 2, temperature => 0, max_attempts => 1)")
     assert kept.value("SELECT qwen_wait(%s, '60 s')", (job,)) == "failed"
     assert kept.query("SELECT error FROM qwen_dead_letters WHERE job = %s", (job,)) == [('target: table "kept" has no column "zz" (trigger "tt" of table "kept")',)]
     assert 'trigger "tt" of table "kept"' in failure_of(kept, "SELECT qwen_enqueue('kept')").context

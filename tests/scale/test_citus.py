@@ -110,6 +110,6 @@ def test_rows_of_a_shard_that_moves_are_queued_again(citus):
     port, shard = coordinator.query("SELECT nodeport, shardid FROM citus_shards WHERE table_name = 'moving'::regclass")[0]
     source, target = (one, two) if port == one.port else (two, one)
     coordinator.query(f"SELECT citus_move_shard_placement({shard}, '127.0.0.1', {source.port}, '127.0.0.1', {target.port}, 'block_writes')")
-    target.query(f"SET citus.enable_manual_changes_to_shards = on; CREATE TRIGGER queue AFTER INSERT ON moving_{shard} FOR EACH ROW EXECUTE FUNCTION qwen_enqueue_trigger('answer', 'body', 'max_tokens=1')")
+    target.query(f"SET citus.enable_manual_changes_to_shards = on; CREATE TRIGGER queue AFTER INSERT ON moving_{shard} FOR EACH ROW EXECUTE FUNCTION qwen_enqueue_trigger('answer', 'body', 'max_tokens=1', 'temperature=0')")
     assert target.value(f"SELECT qwen_enqueue('moving_{shard}')") == 6
     wait_until(lambda: coordinator.value("SELECT count(answer) FROM moving") == 6, 60, "the answers on the new node")

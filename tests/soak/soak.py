@@ -30,6 +30,8 @@ WORKER_KILL_SECONDS = (5, 20)
 SERVER_KILL_SECONDS = (45, 90)
 SUBJECTS = ("bridge", "bakery", "harbour", "library", "orchestra", "mountain", "garden", "station")
 GENERATE = "qwen_generate({0}, max_tokens => 8, temperature => 0)"
+# what must come through at least once; a short soak goes on until it has
+KINDS = ("plain calls", "batched selects", "array calls", "embeddings", "cancels", "statements with a timeout")
 
 SETUP = f"""
 CREATE EXTENSION qwen_pg;
@@ -429,6 +431,7 @@ class Soak:
             for thread in threads:
                 thread.start()
             self.stopping.wait(self.seconds)
+            wait_until(lambda: self.failure or all(self.counts[kind] > 0 for kind in KINDS), 120, "one of each kind of work")
             self.stopping.set()
             for thread in threads:
                 thread.join(60)

@@ -77,14 +77,14 @@ SELECT is((SELECT count(answer) FROM embedded), 0::bigint, 'nothing is embedded'
 -- jobs and queues
 BEGIN;
 CREATE TABLE blank_rows (id int PRIMARY KEY, body text, title text, answer text, embedding real[]);
-CREATE TRIGGER a AFTER INSERT OR UPDATE ON blank_rows FOR EACH ROW EXECUTE FUNCTION qwen_enqueue_trigger('answer', 'Summarise: {title} {body}', 'max_tokens=2');
+CREATE TRIGGER a AFTER INSERT OR UPDATE ON blank_rows FOR EACH ROW EXECUTE FUNCTION qwen_enqueue_trigger('answer', 'Summarise: {title} {body}', 'max_tokens=2', 'temperature=0');
 CREATE TRIGGER b AFTER INSERT OR UPDATE ON blank_rows FOR EACH ROW EXECUTE FUNCTION qwen_enqueue_embed_trigger('embedding', 'body');
 CREATE TABLE blank_jobs (id int PRIMARY KEY, body text, answer text, summary text, embedding real[]);
 INSERT INTO blank_rows SELECT i, 'A dog', 'barked', 'old', '{1}' FROM generate_series(1, 5) i;
 UPDATE blank_rows r SET body = v.body, title = v.title FROM (VALUES (1, '', ' '), (2, E'\n', NULL), (3, U&'\3000\00A0', U&'\200B'), (4, repeat(' ', 3000), ''), (5, '', 'A title')) v (id, body, title)
 	WHERE r.id = v.id;
 INSERT INTO blank_jobs SELECT id, body, 'old', 'old', '{1}' FROM blank_rows;
-SELECT qwen_submit('blank_jobs', 'Say {body}', 'blank_jobs', 'answer', max_tokens => 2) AS job1 \gset
+SELECT qwen_submit('blank_jobs', 'Say {body}', 'blank_jobs', 'answer', max_tokens => 2, temperature => 0) AS job1 \gset
 SELECT qwen_submit('blank_jobs', 'body', 'blank_jobs', 'summary', function => 'summarize') AS job2 \gset
 SELECT qwen_submit('blank_jobs', 'body', 'blank_jobs', 'embedding', function => 'embed') AS job3 \gset
 COMMIT;

@@ -24,7 +24,7 @@ GRANT EXECUTE ON FUNCTION qwen_submit TO app;
 SELECT qwen_set_limit('app', tokens_per_day => 1000000);
 CREATE TABLE mails (id int PRIMARY KEY, body text, summary text);
 CREATE TABLE queued (id int PRIMARY KEY, body text, answer text);
-CREATE TRIGGER answer AFTER INSERT ON queued FOR EACH ROW EXECUTE FUNCTION qwen_enqueue_trigger('answer', 'Say {body}', 'max_tokens=2');
+CREATE TRIGGER answer AFTER INSERT ON queued FOR EACH ROW EXECUTE FUNCTION qwen_enqueue_trigger('answer', 'Say {body}', 'max_tokens=2', 'temperature=0');
 CREATE VIEW short AS SELECT id, qwen_summarize(body, max_words => 5) AS short FROM mails;
 INSERT INTO mails SELECT i, 'The shipment number ' || i || ' arrived damaged this morning.' FROM generate_series(1, 400) i;
 """

@@ -32,12 +32,12 @@ def make_work(server):
         CREATE TABLE jobbed (id int PRIMARY KEY, body text, answer text);
         INSERT INTO jobbed SELECT i, 'word ' || i FROM generate_series(1, {N}) i;
         CREATE TABLE queued (id int PRIMARY KEY, body text, answer text, e real[]);
-        CREATE TRIGGER answer AFTER INSERT OR UPDATE ON queued FOR EACH ROW EXECUTE FUNCTION qwen_enqueue_trigger('answer', 'Say {{body}}', 'max_tokens=2');
+        CREATE TRIGGER answer AFTER INSERT OR UPDATE ON queued FOR EACH ROW EXECUTE FUNCTION qwen_enqueue_trigger('answer', 'Say {{body}}', 'max_tokens=2', 'temperature=0');
         CREATE TRIGGER embed AFTER INSERT OR UPDATE ON queued FOR EACH ROW EXECUTE FUNCTION qwen_enqueue_embed_trigger('e', '{{body}}');
         INSERT INTO queued SELECT i, 'word ' || i FROM generate_series(1, {N}) i;
         """
     )
-    return server.value("SELECT qwen_submit('jobbed', 'Say {body}', 'jobbed', 'answer', max_tokens => 2)")
+    return server.value("SELECT qwen_submit('jobbed', 'Say {body}', 'jobbed', 'answer', max_tokens => 2, temperature => 0)")
 
 
 def upgrade(old, new):

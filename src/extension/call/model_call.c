@@ -435,13 +435,14 @@ model_call_engine_ended(const ModelCall *call)
 	return false;
 }
 
-/* Is nothing left of an answer that was cut off: has thinking taken all of it? */
-static bool
-is_empty(const ModelCall *call)
+CutAnswer
+model_call_cut(const ModelCall *call)
 {
 	const Done *done = &call->replies[0].done;
 
-	return call->replies[0].type == FRAME_DONE && done->content.length == 0 && done->tool_calls.length == 0;
+	if (call->replies[0].type != FRAME_DONE)
+		return CUT_IN_TEXT;
+	return cut_answer(done->content.length > 0 || done->tool_calls.length > 0, done->thinking.data != NULL);
 }
 
 /* The value of an ended call, or its error. */
@@ -460,7 +461,7 @@ take_value(ModelCall *call, bool *is_null)
 		value = PointerGetDatum(text_from_span(model_call_answer(call)));
 	/* a value counts as one, in how many parts it may have been made */
 	if (call->was_cut)
-		count_cut(is_empty(call));
+		count_cut(model_call_cut(call));
 	return value;
 }
 

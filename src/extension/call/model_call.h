@@ -162,6 +162,9 @@ extern void model_call_end(ModelCall *call);
  */
 extern bool model_call_has_value(const ModelCall *call);
 extern ByteSpan model_call_answer(const ModelCall *call);
+
+/* What is left of an answer that was cut off. */
+extern CutAnswer model_call_cut(const ModelCall *call);
 extern Datum model_call_finish(ModelCall *call, bool *is_null);
 
 /* Is something of it computed: has a request its GO? And did the engine end while it was? */

@@ -9,20 +9,25 @@
 #include "access/xact.h"
 #include "utils/memutils.h"
 
-static int64 nulls_made;        /* values that became NULL and have not been told of */
-static int64 answers_cut;       /* off at max_tokens, and not told of yet */
-static int64 answers_empty;     /* those of them of which nothing is left */
-static int64 plain_messages;    /* prompts that look like messages, and were not told of */
-static char first_message[256]; /* of the first of them */
-
-/* What there was to tell of when a subtransaction began. */
+/* What has not been told of yet. */
 typedef struct Untold
 {
-	struct Untold *outer;
-	int64 nulls_made, answers_cut, answers_empty, plain_messages;
+	int64 nulls_made;                    /* values that became NULL */
+	int64 answers_cut[CUT_AT_START + 1]; /* by what is left of them */
+	int64 plain_messages;                /* prompts that look like messages */
 } Untold;
 
-static Untold *subtransactions; /* the innermost first; in the transaction's memory */
+static Untold untold;
+static char first_message[256]; /* of the first value that became NULL */
+
+/* What there was to tell of when a subtransaction began. */
+typedef struct Subtransaction
+{
+	struct Subtransaction *outer;
+	Untold untold;
+} Subtransaction;
+
+static Subtransaction *subtransactions; /* the innermost first; in the transaction's memory */
 
 bool
 is_data_error(int sqlstate)
@@ -45,7 +50,7 @@ is_row_error(int sqlstate)
 void
 count_null(const char *message)
 {
-	if (nulls_made++ == 0)
+	if (untold.nulls_made++ == 0)
 		copy_server_text(first_message, message, sizeof first_message);
 }
 
@@ -53,9 +58,9 @@ count_null(const char *message)
 static void
 warn_of_nulls(void)
 {
-	int64 n = nulls_made;
+	int64 n = untold.nulls_made;
 
-	nulls_made = 0;
+	untold.nulls_made = 0;
 	if (n > 0)
 		ereport(WARNING, (errmsg_plural("%lld value is NULL because its row failed",
 										"%lld values are NULL because their rows failed", n, (long long) n),
@@ -63,45 +68,56 @@ warn_of_nulls(void)
 						  errhint("With qwen.on_error = error the statement stops at the first one.")));
 }
 
-void
-count_cut(bool is_empty)
+CutAnswer
+cut_answer(bool has_text, bool has_thought)
 {
-	answers_cut++;
-	answers_empty += is_empty;
+	return has_text ? CUT_IN_TEXT : has_thought ? CUT_IN_THINKING : CUT_AT_START;
+}
+
+void
+count_cut(CutAnswer left)
+{
+	untold.answers_cut[left]++;
 }
 
 /* The NOTICE that counts answers that were cut off since the last one; nothing when there are none. */
 static void
 tell_of_cut_answers(void)
 {
-	int64 n = answers_cut, n_empty = answers_empty;
+	int64 thought = untold.answers_cut[CUT_IN_THINKING], begun = untold.answers_cut[CUT_AT_START];
+	int64 n = untold.answers_cut[CUT_IN_TEXT] + thought + begun;
 
-	answers_cut = answers_empty = 0;
-	if (n > 0)
-		ereport(NOTICE, (errmsg_plural("%lld answer was cut off at max_tokens",
-									   "%lld answers were cut off at max_tokens", n, (long long) n),
-						 n_empty > 0 ? errdetail_plural("%lld is empty: thinking has taken all of its tokens.",
-														"%lld are empty: thinking has taken all of their tokens.",
-														n_empty, (long long) n_empty)
-									 : 0,
-						 n_empty > 0 ? errhint("Raise the argument max_tokens, qwen.max_tokens or the role's limit, or "
-											   "give thinking => false or "
-											   "a thinking_budget.")
-									 : errhint("Raise the argument max_tokens, qwen.max_tokens or the role's limit.")));
+	memset(untold.answers_cut, 0, sizeof untold.answers_cut);
+	if (n == 0)
+		return;
+	ereport(NOTICE,
+			(errmsg_plural("%lld answer was cut off at max_tokens", "%lld answers were cut off at max_tokens", n,
+						   (long long) n),
+			 thought > 0 ? errdetail_plural("%lld is empty: thinking has taken all of its tokens.",
+											"%lld are empty: thinking has taken all of their tokens.", thought,
+											(long long) thought)
+			 : begun > 0 ? errdetail_plural("%lld is empty: its tokens end before its first whole character.",
+											"%lld are empty: their tokens end before their first whole character.",
+											begun, (long long) begun)
+						 : 0,
+			 thought > 0 ? errhint("Raise the argument max_tokens, qwen.max_tokens or the role's limit, or "
+								   "give thinking => false or "
+								   "a thinking_budget.")
+						 : errhint("Raise the argument max_tokens, qwen.max_tokens or the role's limit.")));
 }
 
 void
 count_plain_messages(void)
 {
-	plain_messages++;
+	untold.plain_messages++;
 }
 
 static void
 tell_of_plain_messages(void)
 {
-	int64 n = plain_messages;
+	int64 n = untold.plain_messages;
 
-	plain_messages = 0;
+	untold.plain_messages = 0;
 	if (n > 0)
 		ereport(NOTICE, (errmsg_plural("%lld prompt looks like an array of messages, but is used as plain text",
 									   "%lld prompts look like arrays of messages, but are used as plain text", n,
@@ -126,7 +142,7 @@ end_transaction(XactEvent event, void *argument)
 	if (event == XACT_EVENT_PRE_COMMIT || event == XACT_EVENT_PRE_PREPARE)
 		tell();
 	else if (event == XACT_EVENT_ABORT)
-		nulls_made = answers_cut = answers_empty = plain_messages = 0;
+		untold = (Untold){0};
 	if (event == XACT_EVENT_COMMIT || event == XACT_EVENT_PREPARE || event == XACT_EVENT_ABORT)
 		subtransactions = NULL;
 }
@@ -135,22 +151,22 @@ end_transaction(XactEvent event, void *argument)
 static void
 end_subtransaction(SubXactEvent event, SubTransactionId id, SubTransactionId parent, void *argument)
 {
-	Untold *before = subtransactions;
+	Subtransaction *before = subtransactions;
 
 	if (event == SUBXACT_EVENT_START_SUB)
 	{
 		before = MemoryContextAlloc(TopTransactionContext, sizeof *before);
-		*before = (Untold){subtransactions, nulls_made, answers_cut, answers_empty, plain_messages};
+		*before = (Subtransaction){subtransactions, untold};
 		subtransactions = before;
 	}
 	else if (before && (event == SUBXACT_EVENT_COMMIT_SUB || event == SUBXACT_EVENT_ABORT_SUB))
 	{
 		if (event == SUBXACT_EVENT_ABORT_SUB)
 		{
-			nulls_made = Min(nulls_made, before->nulls_made);
-			answers_cut = Min(answers_cut, before->answers_cut);
-			answers_empty = Min(answers_empty, before->answers_empty);
-			plain_messages = Min(plain_messages, before->plain_messages);
+			untold.nulls_made = Min(untold.nulls_made, before->untold.nulls_made);
+			for (int i = 0; i <= CUT_AT_START; i++)
+				untold.answers_cut[i] = Min(untold.answers_cut[i], before->untold.answers_cut[i]);
+			untold.plain_messages = Min(untold.plain_messages, before->untold.plain_messages);
 		}
 		subtransactions = before->outer;
 		pfree(before);

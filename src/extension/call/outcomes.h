@@ -16,8 +16,19 @@ extern bool is_row_error(int sqlstate);
 /* A value became NULL, by an error with this message. */
 extern void count_null(const char *message);
 
-/* An answer was cut off at its max_tokens. is_empty: thinking has taken all of them. */
-extern void count_cut(bool is_empty);
+/* What is left of an answer that was cut off at its max_tokens. */
+typedef enum CutAnswer
+{
+	CUT_IN_TEXT,
+	CUT_IN_THINKING, /* nothing: thinking has taken all of them */
+	CUT_AT_START,    /* nothing: they end before the first whole character */
+} CutAnswer;
+
+/* has_text: of the answer, or of calls of tools. */
+extern CutAnswer cut_answer(bool has_text, bool has_thought);
+
+/* An answer was cut off. */
+extern void count_cut(CutAnswer left);
 
 /* A prompt looks like messages, and is none. */
 extern void count_plain_messages(void);

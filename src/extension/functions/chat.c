@@ -394,7 +394,8 @@ chat_stream(FunctionCallInfo fcinfo, InputForm form)
 		if (reply.type == FRAME_DONE)
 		{
 			if (reply.done.finish_reason == FINISH_LENGTH)
-				count_cut(!stream->has_pieces && reply.done.tool_calls.length == 0);
+				count_cut(cut_answer(stream->has_pieces || reply.done.tool_calls.length > 0,
+									 reply.done.thinking.data != NULL));
 			break;
 		}
 	}

@@ -215,9 +215,11 @@ take_answer(JobWorker *worker, JobRow *row)
 	PG_END_TRY();
 	if (row->state == ROW_ANSWERED && row->is_cut && row->is_utf8 && row->answer[0] == '\0')
 		fail_row(row, ERRCODE_PROGRAM_LIMIT_EXCEEDED,
-				 psprintf("the answer is empty: thinking has taken all of its %u tokens (raise max_tokens, or give "
-						  "thinking => false or a thinking_budget)",
-						  row->completion_tokens));
+				 model_call_cut(&row->call) == CUT_IN_THINKING
+					 ? psprintf("the answer is empty: thinking has taken all of its %u tokens (raise max_tokens, or "
+								"give thinking => false or a thinking_budget)",
+								row->completion_tokens)
+					 : "the answer is empty: it was cut off before its first whole character (raise max_tokens)");
 	MemoryContextSwitchTo(old);
 	end_call(row);
 	worker->n_pauses = 0;
