@@ -26,7 +26,7 @@ def let_others_in(tmp_path):
             os.chmod(folder, 0o755)
 
 
-shared = []  # the server of `server`, from when it is ready
+shared = {}  # by their model: the servers of `server`, from when they are ready
 
 # each question gives statements that drop what is neither the server's nor an extension's, what holds others first (CASCADE may have been there before)
 MADE_BY_TESTS = (
@@ -66,21 +66,36 @@ def drop_what_tests_made(cluster):
 
 
 @pytest.fixture(scope="session")
-def server():
-    cluster = cluster_module.Cluster()
-    try:
-        shared.append(ready(cluster))
-        yield cluster
-    finally:
-        shared.clear()
+def shared_servers():
+    yield shared
+    for cluster in shared.values():
         cluster.remove()
+    shared.clear()
 
 
 @pytest.fixture(scope="module", autouse=True)
-def names_of_its_own():
-    """What the tests of the file before left on the shared server goes, which its fixtures hold no more."""
-    if shared:
-        drop_what_tests_made(shared[0])
+def world_of_its_own(request, shared_servers):
+    """The file's model, and none of the names that tests of the file before have left, which its fixtures hold no more.
+
+    A file that has the name MODEL_FILE has the demo model, whose words or size it looks at; others have plain_model.
+    """
+    cluster_module.default_model = cluster_module.MODEL_FILE if hasattr(request.module, "MODEL_FILE") else cluster_module.plain_model()
+    for cluster in shared.values():
+        drop_what_tests_made(cluster)
+
+
+@pytest.fixture(scope="module")
+def server(world_of_its_own):
+    """The server that tests share."""
+    model = cluster_module.default_model
+    if model not in shared:
+        cluster = cluster_module.Cluster()
+        try:
+            shared[model] = ready(cluster)
+        except BaseException:
+            cluster.remove()
+            raise
+    return shared[model]
 
 
 @pytest.fixture

@@ -5,7 +5,7 @@ import time
 
 import psycopg2
 import pytest
-from cluster import wait_until
+from cluster import MODEL_FILE, wait_until  # noqa: F401
 from sessions import LONG, Background, is_gone, running, wait_idle, wait_running
 
 CAPITAL = "SELECT qwen_chat('What is the capital of France? Answer in one sentence.', temperature => 0)"

@@ -1,6 +1,6 @@
 """The prefix cache, preemption and the queue, as sessions see them."""
 import pytest
-from cluster import wait_until
+from cluster import MODEL_FILE, wait_until  # noqa: F401
 from sessions import LONG, Background, wait_idle
 
 INSTRUCTION = "You are given a sentence. Say in one word whether it is about an animal, a plant, a place or a thing, and nothing else at all. " * 3

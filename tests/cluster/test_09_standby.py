@@ -6,7 +6,7 @@ import subprocess
 
 import psycopg2
 import pytest
-from cluster import Cluster, as_server_user, wait_until
+from cluster import MODEL_FILE, Cluster, as_server_user, wait_until  # noqa: F401
 from sessions import LONG, WRITING, Background, wait_idle, wait_running
 
 CAPITAL = "SELECT qwen_chat('What is the capital of France? Answer in one sentence.', temperature => 0)"

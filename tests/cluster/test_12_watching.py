@@ -6,7 +6,7 @@ import signal
 
 import psycopg2
 import pytest
-from cluster import Cluster, wait_until
+from cluster import MODEL_FILE, Cluster, wait_until  # noqa: F401
 from conftest import ready
 from sessions import LONG, Background, wait_idle, wait_running
 

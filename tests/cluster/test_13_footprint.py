@@ -4,7 +4,7 @@ import re
 import time
 
 import pytest
-from cluster import Cluster, wait_until
+from cluster import MODEL_FILE, Cluster, wait_until  # noqa: F401
 from sessions import Background, descriptors, wait_idle
 
 PAGE = os.path.join(os.path.dirname(os.path.abspath(__file__)), "..", "..", "docs", "footprint.md")

@@ -1,6 +1,6 @@
 """Answers that max_tokens cuts off are told of: once a statement, with their number; in jobs as a column; empty ones as failures."""
 import pytest
-from cluster import wait_until
+from cluster import MODEL_FILE, wait_until  # noqa: F401
 from random_models import serving
 
 ROWS = "(VALUES ('one'), ('two'), ('three'), ('four'), ('five')) v (body)"

@@ -5,7 +5,7 @@ import sys
 
 import psycopg2
 import pytest
-from cluster import Cluster, wait_until
+from cluster import MODEL_FILE, Cluster, wait_until  # noqa: F401
 from random_models import serving
 from roles import ENDLESS, as_role, make_role, set_limit
 from sessions import Background, is_gone, wait_idle, wait_running

@@ -3,7 +3,7 @@ import time
 
 import psycopg2
 import pytest
-from cluster import wait_until
+from cluster import MODEL_FILE, wait_until  # noqa: F401
 
 OPTIONS = "'max_tokens=2', 'temperature=0'"
 

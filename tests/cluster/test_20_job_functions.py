@@ -2,7 +2,7 @@
 import psycopg2
 import psycopg2.extras
 import pytest
-from cluster import wait_until
+from cluster import MODEL_FILE, wait_until  # noqa: F401
 from random_models import serving
 
 TEXTS = ["The staff was wonderful, we loved every minute.", "The room was dirty and cold.", "Breakfast is served from seven to ten."]

@@ -6,7 +6,7 @@ import subprocess
 import pytest
 
 import first_hour
-from cluster import Cluster
+from cluster import MODEL_FILE, Cluster  # noqa: F401
 from sessions import wait_until
 
 PAGE = os.path.join(os.path.dirname(os.path.abspath(__file__)), "..", "..", "docs", "first-hour.md")

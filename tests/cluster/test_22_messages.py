@@ -5,7 +5,7 @@ import subprocess
 import psycopg2
 import pytest
 
-from cluster import Cluster, model_directory
+from cluster import MODEL_FILE, Cluster, model_directory  # noqa: F401
 from conftest import let_others_in, ready
 from sessions import wait_until
 

@@ -3,6 +3,7 @@ import json
 
 import psycopg2
 import pytest
+from cluster import MODEL_FILE  # noqa: F401
 
 TYPES = """
 CREATE SCHEMA rows; SET search_path = rows, public;

@@ -3,7 +3,7 @@ import re
 
 import psycopg2
 import pytest
-from cluster import wait_until
+from cluster import MODEL_FILE, wait_until  # noqa: F401
 from docs_blocks import blocks
 
 # types of which there is one value, so that answers are known

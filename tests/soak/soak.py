@@ -21,7 +21,7 @@ import time
 import psycopg2
 
 sys.path.insert(0, os.path.join(os.path.dirname(os.path.abspath(__file__)), "..", "tools"))
-from cluster import Cluster, wait_until  # noqa: E402
+from cluster import Cluster, plain_model, wait_until  # noqa: E402
 
 N_DOCUMENTS = 120
 ALLOWED = {"58000", "57014", "57P01", "57P02", "57P03"}
@@ -66,7 +66,7 @@ class Soak:
     def __init__(self, seconds, seed):
         self.random = random.Random(seed)
         self.seconds = seconds
-        self.cluster = Cluster(settings={"qwen.kv_cache_size": "48MB", "max_worker_processes": "16", "fsync": "on", "qwen.batch_window": "8", "qwen.log_requests": "off"})
+        self.cluster = Cluster(settings={"qwen.models": f"chat={plain_model()}", "qwen.kv_cache_size": "48MB", "max_worker_processes": "16", "fsync": "on", "qwen.batch_window": "8", "qwen.log_requests": "off"})
         self.counts, self.lock = collections.Counter(), threading.Lock()
         self.stopping, self.failure = threading.Event(), None
         self.server_lock = threading.Lock()  # held while the server is down on purpose

@@ -21,8 +21,12 @@ import sys
 import tempfile
 import time
 
+sys.path.insert(0, os.path.dirname(os.path.abspath(__file__)))
+import short_model  # noqa: E402
+
 MODEL_FILE = "SmolLM2-135M-Instruct-qwen2-Q4_1.gguf"
 COVERAGE = "QWEN_TEST_COVERAGE" in os.environ  # where counters are written (coverage.py), everybody must come to a regular end
+LEAST_MEMORY = 6 << 30  # of memory's file system, for servers to lie there
 DEMO_FOLDER = "/var/tmp/qwen_pg_demo" if os.geteuid() == 0 else f"/var/tmp/qwen_pg_demo_{os.geteuid()}"
 
 
@@ -30,6 +34,17 @@ def model_directory():
     """Where the demo model is kept, outside of the repository."""
     default = "/var/cache/qwen_pg" if os.geteuid() == 0 else os.path.expanduser("~/.cache/qwen_pg")
     return os.environ.get("QWEN_CACHE_DIR", default)
+
+
+default_model = MODEL_FILE  # what a server has unless it is told otherwise
+
+
+def plain_model():
+    """What serves where nobody looks at the words. Tests hold times, and were written with processors that have AVX-512: others need shorter models for them."""
+    with open("/proc/cpuinfo") as file:
+        if "avx512_vnni" in file.read():
+            return MODEL_FILE
+    return "models/" + short_model.cached(model_directory(), os.path.join(model_directory(), MODEL_FILE))
 
 
 def server_programs():
@@ -66,9 +81,20 @@ def init_data(programs, data):
 
 
 @functools.cache
+def servers_folder():
+    """Where temporary servers lie: in memory, where that has room for some. On a disk a copy of fresh_data takes as long as initdb does."""
+    memory = "/dev/shm"
+    try:
+        space = os.statvfs(memory)
+    except OSError:
+        return "/tmp"
+    return memory if space.f_bavail * space.f_frsize >= LEAST_MEMORY and os.access(memory, os.W_OK) else "/tmp"
+
+
+@functools.cache
 def fresh_data(programs):
     """What initdb makes, once a process: tests start hundreds of servers, and each would take seconds for it."""
-    folder = tempfile.mkdtemp(prefix="qwen_pg_fresh_", dir="/tmp")
+    folder = tempfile.mkdtemp(prefix="qwen_pg_fresh_", dir=servers_folder())
     atexit.register(shutil.rmtree, folder, ignore_errors=True)
     own_folder(folder)
     init_data(programs, os.path.join(folder, "data"))
@@ -81,10 +107,10 @@ class Cluster:
     def __init__(self, folder=None, settings=None, preload=True):
         self.programs = server_programs()
         self.is_temporary = folder is None
-        self.folder = folder or tempfile.mkdtemp(prefix="qwen_pg_test_", dir="/tmp")
+        self.folder = folder or tempfile.mkdtemp(prefix="qwen_pg_test_", dir=servers_folder())
         self.data = os.path.join(self.folder, "data")
         self.log = os.path.join(self.folder, "log")
-        self.settings = {"qwen.models": f"chat={MODEL_FILE}", "qwen.model_directory": model_directory(), "fsync": "off"}
+        self.settings = {"qwen.models": f"chat={default_model}", "qwen.model_directory": model_directory(), "fsync": "off"}
         if self.is_temporary:
             # tests hold times against the clock, beside whatever else runs on the machine
             self.settings["qwen.engine_priority"] = "normal"
