@@ -28,7 +28,7 @@
 #define ADAPTER_NAMES_BYTES (STATUS_PAGE_MAX_ADAPTERS * (PROTOCOL_MAX_NAME_BYTES + 3))
 #define AT_ONCE_BYTES ((size_t) 16 * 1024)            /* a request of so many bytes at most is prepared in the loop */
 #define CLIENT_DESK_BYTES ((size_t) 32 * 1024 * 1024) /* of a client's requests at the desk, unless it is one */
-#define GO_ON_ITS_WAY_US 1000000                      /* a client says GO at once, unless limits keep it */
+#define GO_ON_ITS_WAY_US 1000000                      /* a client says GO at once, unless something keeps it */
 #define DESK_BYTES ((size_t) 256 * 1024 * 1024)       /* of all clients' */
 
 /* Link a request to its client. */
@@ -472,7 +472,7 @@ reply_queue_full(Client *client, EngineRequest *request)
 	if (request->meter)
 		atomic_store(&request->meter->state, METER_GIVEN);
 	request->meter = NULL;
-	request->had_no_room = true;
+	request->accepted_us = clock_now_us();
 	return encode_accepted(&client->output, request->id, &accepted);
 }
 
@@ -511,13 +511,13 @@ handle_go(Server *server, Client *client, uint32_t request_id, const unsigned ch
 	return status_ok();
 }
 
-/* Its model, or its adapter, is to be closed. */
+/* Its model, or its adapter, is to be closed. Its client sends it again, when it gets to it. */
 static void
 refuse_waiting(Server *server, Client *client, EngineRequest *request)
 {
 	bool of_model = request->slot->draining;
 	Status status = status_error(
-		STATUS_UNAVAILABLE, "%s \"%s\" was to be closed, or opened with other settings, before the request began",
+		STATUS_NOT_BEGUN, "%s \"%s\" was to be closed, or opened with other settings, before the request began",
 		of_model ? "model" : "adapter", of_model ? request->slot->model->name : request->adapter->adapter->name);
 
 	round_clock_remove(&server->clock, request);
@@ -526,11 +526,11 @@ refuse_waiting(Server *server, Client *client, EngineRequest *request)
 	drop_request(server, request);
 }
 
-/* Does a request wait for its role's limits, which may keep it for ever, and not for room, which others make? */
+/* Does a request wait for a GO that may never come: by its role's limits, or a client that does other things? */
 static bool
 holds_its_model(const EngineRequest *request, uint64_t before_us)
 {
-	return request->state == STATE_ACCEPTED && !request->had_no_room && request->accepted_us < before_us &&
+	return request->state == STATE_ACCEPTED && request->accepted_us < before_us &&
 		   slots_drain_since(request->slot, request->adapter, before_us);
 }
 

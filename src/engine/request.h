@@ -64,8 +64,7 @@ typedef struct EngineRequest
 	struct EngineRequest *next_of_client;
 	uint64_t round; /* of the server, in which it was accepted */
 	uint64_t accepted_us;
-	bool had_no_room; /* in the queue, when its GO came: it will be there again by itself */
-	bool is_only;     /* its role had no others then */
+	bool is_only; /* its role had no others then */
 
 	/* for the scheduler */
 	struct EngineRequest *next, *previous; /* in its list */

@@ -406,7 +406,7 @@ decode_error(const unsigned char *body, size_t length, ProtocolError *error)
 	error->message = read_text(&reader);
 	error->detail = read_text(&reader);
 	error->hint = read_text(&reader);
-	if (error->code == STATUS_OK || error->code > STATUS_NOT_FINITE || !error->message.data)
+	if (error->code == STATUS_OK || error->code > STATUS_NOT_BEGUN || !error->message.data)
 		reader.failed = true;
 	return finish_body(&reader, "error");
 }

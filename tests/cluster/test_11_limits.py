@@ -243,6 +243,39 @@ def test_a_limit_of_nothing_pauses_jobs_and_queued_rows(limited, role):
     limited.query(f"DROP TABLE {table}")
 
 
+def test_who_is_paused_keeps_nobody_else(limited, role):
+    """What was submitted as another role is charged to both: with one of them paused, the other one and its other jobs go on."""
+    other = f"{role}_other"
+    limited.query(f"CREATE ROLE {other} LOGIN; GRANT {other} TO {role}; GRANT CREATE ON SCHEMA public TO {other}; SELECT qwen_grant('{other}', 'use')")
+    for table in (f"{role}_first", f"{role}_second"):
+        limited.query(f"CREATE TABLE {table} AS SELECT g AS id, 'word ' || g AS body, NULL::text AS said FROM generate_series(1, 200) g; ALTER TABLE {table} ADD PRIMARY KEY (id); ALTER TABLE {table} OWNER TO {other}")
+    submit = "SELECT qwen_submit('{0}', 'Say {{body}}', '{0}', 'said', max_tokens => 2, temperature => 0)"
+    set_limit(limited, role, requests_per_minute=0)
+    first = limited.query(f"SET SESSION AUTHORIZATION {other}; " + submit.format(f"{role}_first"))[0][0]
+    limited.query("SELECT qwen_cancel(%s)", (first,))
+    set_limit(limited, role, requests_per_minute=1000)
+    session = limited.connect(role)
+    cursor = session.cursor()
+    cursor.execute(f"SET ROLE {other}; BEGIN; " + submit.format(f"{role}_first"))
+    first = cursor.fetchall()[0][0]
+    set_limit(limited, role, requests_per_minute=0)
+    cursor.execute("COMMIT")
+    wait_until(lambda: "reached its limit" in (limited.value("SELECT error FROM qwen_jobs WHERE id = %s", (first,)) or ""), what="a job of two roles that waits")
+    second = limited.query(submit.format(f"{role}_second"), user=other)[0][0]
+    assert limited.value("SELECT qwen_wait(%s, '60 s')", (second,)) == "done"
+    assert limited.query(ONE, user=other)
+    assert limited.query("SELECT state, done, failed FROM qwen_jobs WHERE id = %s", (first,)) == [("running", 0, 0)]
+    # now the other one, with the session's own role free
+    set_limit(limited, role, requests_per_minute=1000)
+    set_limit(limited, other, requests_per_minute=0)
+    time.sleep(3)
+    assert limited.query(ONE, user=role), "a call of the session's role alone"
+    set_limit(limited, other, requests_per_minute=1000)
+    assert limited.value("SELECT qwen_wait(%s, '60 s')", (first,)) == "done"
+    session.close()
+    limited.query(f"DROP TABLE {role}_first, {role}_second; DROP OWNED BY {other}; DROP ROLE {other}")
+
+
 # ---- time, restarts and crashes ----
 
 

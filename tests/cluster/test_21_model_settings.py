@@ -1,6 +1,7 @@
 """Settings of one model: in qwen.models and in qwen_load_model, what comes of them, and what is said where they are wrong."""
 import os
 import signal
+import time
 
 import psycopg2
 import pytest
@@ -111,7 +112,7 @@ def test_who_saw_the_model_served_a_moment_ago_is_answered(own):
 
 
 def test_who_waits_for_limits_holds_no_model(own):
-    """A request that a role's limits keep for an hour, in a job or in a session, is refused when its model is to be closed or opened anew."""
+    """A request that a role's limits keep for an hour, in a job or in a session, lets go of a model that is to be opened anew, and waits for that."""
     own.query("CREATE ROLE slow LOGIN; GRANT CREATE ON SCHEMA public TO slow; SELECT qwen_grant('slow', 'use'); SELECT qwen_set_limit('slow', tokens_per_day => 60)")
     as_slow = "SET SESSION AUTHORIZATION slow; SET qwen.limit_action = wait"
     Background(own, STORY.replace("%s", "'chat'"), as_slow).join()
@@ -121,15 +122,37 @@ def test_who_waits_for_limits_holds_no_model(own):
     wait_until(lambda: own.value("SELECT count(*) FROM qwen_stat_activity WHERE state = 'limited'") == 2, what="a call and a row that wait")
     own.reload(qwen__models=entry("chat", "context=4096"))
     wait_in_force(own, "chat", "serving", 4096, *PLAIN[2:])
-    call.join(5)
-    assert call.error.pgcode == "58000" and "before the request began" in str(call.error) and "Ask again" in str(call.error)
-    wait_until(lambda: own.value("SELECT count(*) FROM qwen_stat_activity WHERE state = 'limited'") == 1, what="the row, which waits again")
+    wait_until(lambda: own.value("SELECT count(*) FROM qwen_stat_activity WHERE state = 'limited'") == 2, what="both, which wait again")
     assert own.query("SELECT state, failed FROM qwen_jobs") == [("running", 0)]
+    stream = Background(own, "SELECT * FROM qwen_chat_stream('Hi', max_tokens => 4)", as_slow)
+    wait_until(lambda: own.value("SELECT count(*) FROM qwen_stat_activity WHERE state = 'limited'") == 3, what="an answer in pieces that waits")
     own.reload(qwen__models=entry("chat"))
     wait_in_force(own, "chat", *PLAIN)
+    stream.join(5)
+    assert stream.error.pgcode == "58000" and "before the request began" in str(stream.error) and "Ask again" in str(stream.error)
     own.query("SELECT qwen_set_limit('slow', tokens_per_day => NULL)")
     wait_until(lambda: own.query("SELECT state, done, failed FROM qwen_jobs") == [("done", 1, 0)], 60, "the job's end")
+    call.join(30)
+    assert call.error is None and call.rows == own.query(STORY, ("chat",))
     own.query("DROP TABLE waits; SELECT qwen_revoke('slow', 'use'); DROP OWNED BY slow; DROP ROLE slow")
+
+
+def test_who_does_other_things_meanwhile_fails_by_no_reload(own):
+    """The plan node has sent requests, and says nothing of them to the engine while its rows come slowly; nor does one whose rows nobody reads."""
+    slow = Background(own, "SELECT count(qwen_generate('Once ' || g, max_tokens => 2)) FROM (SELECT g, pg_sleep(0.4) FROM generate_series(1, 10) g OFFSET 0) s")
+    connection = own.connect()
+    cursor = connection.cursor()
+    cursor.execute("BEGIN; DECLARE c CURSOR FOR SELECT qwen_generate('Twice ' || g, max_tokens => 2) FROM generate_series(1, 40) g; FETCH 1 FROM c")
+    time.sleep(0.8)
+    own.reload(qwen__models=entry("chat", "context=4096"))
+    wait_in_force(own, "chat", "serving", 4096, *PLAIN[2:])
+    cursor.execute("FETCH ALL FROM c")
+    assert len(cursor.fetchall()) == 39
+    connection.close()
+    slow.join(30)
+    assert slow.error is None and slow.rows == [(10,)], slow.error
+    own.reload(qwen__models=entry("chat"))
+    wait_in_force(own, "chat", *PLAIN)
 
 
 def test_who_has_no_place_is_told_of_those_that_could_not_be_loaded(own):

@@ -259,6 +259,25 @@ has_other_way(const ModelCall *call)
 	return call->function->too_long && !call->has_gone_on && !call->takes_one_step;
 }
 
+/* Its model was closed before the request began, as for other settings: the same is asked of the one that comes after
+ * it, for which it waits. A worker waits in its own way. */
+static bool
+is_asked_again(const ModelCall *call, const EngineReply *reply)
+{
+	return reply->type == FRAME_ERROR && reply->error.code == STATUS_NOT_BEGUN && !call->comes_back;
+}
+
+static void
+ask_again(ModelCall *call, int i)
+{
+	MemoryContext context = MemoryContextSwitchTo(call->memory);
+
+	engine_end(call->requests[i]);
+	memset(&call->replies[i], 0, sizeof call->replies[i]);
+	call->requests[i] = engine_submit(list_nth(call->asked, i), call->memory);
+	MemoryContextSwitchTo(context);
+}
+
 /* Take the frames of one request that have come, and say GO once it is accepted, then or later. */
 static void
 advance_request(ModelCall *call, int i)
@@ -282,6 +301,8 @@ advance_request(ModelCall *call, int i)
 			engine_try_go(call->requests[i]);
 		else if (reply->type == FRAME_ACCEPTED)
 			engine_go(call->requests[i]);
+		else if (is_asked_again(call, reply))
+			ask_again(call, i);
 		else if (reply->type != FRAME_PIECE)
 		{
 			if (reply->type == FRAME_ERROR && call->failed < 0)

@@ -489,18 +489,11 @@ count_running(void)
 	return n;
 }
 
-static void read_reply(const Frame *frame, EngineReply *reply);
-
-/* The engine may refuse a call that waits for limits, as when its model is to be closed: then it waits for nothing. */
-static void
-raise_refusal_at_door(void)
+/* The engine may refuse a call that waits at the door, as when its model is to be closed: then it waits for nothing. */
+static bool
+has_ended_at_door(void)
 {
-	EngineReply reply;
-
-	if (!entering || !entering->ended || !entering->frames || entering->frames->header.type != FRAME_ERROR)
-		return;
-	read_reply(entering->frames, &reply);
-	raise_engine_error(&reply.error);
+	return entering && entering->ended;
 }
 
 /* Wait, interruptibly, for the latch, the engine or at most this long, and take in what has come. */
@@ -511,7 +504,6 @@ engine_pause(long timeout_ms)
 	{
 		connection_wait(false, Min(timeout_ms, CLIENT_CHECK_MS));
 		engine_receive();
-		raise_refusal_at_door();
 		return;
 	}
 	(void) WaitLatch(MyLatch, WL_LATCH_SET | WL_TIMEOUT | WL_EXIT_ON_PM_DEATH, timeout_ms, qwen_wait_event());
@@ -520,7 +512,7 @@ engine_pause(long timeout_ms)
 }
 
 /* Whom limits wait for. */
-static const LimitCompany company = {count_running, engine_pause};
+static const LimitCompany company = {count_running, engine_pause, has_ended_at_door};
 
 /* There was no room for long enough. */
 static void
@@ -566,11 +558,13 @@ wait_for_room(EngineCall *call)
 		engine_pause(queue_gate_pause_ms());
 		if (call->connection != connection_number())
 			raise_lost(call);
+		if (call->ended)
+			return;
 	}
 	raise_queue_full(call);
 }
 
-/* Pass the door of limits and say GO; false: with comes_back, not now. */
+/* Pass the door of limits and say GO; false: with comes_back, not now, else the call has ended meanwhile. */
 static bool
 say_go(EngineCall *call, bool comes_back)
 {
@@ -588,10 +582,12 @@ say_go(EngineCall *call, bool comes_back)
 			raise_lost(call);
 		entering = call;
 		wait_for_room(call);
-		if (comes_back)
+		if (call->ended)
+			admitted = false;
+		else if (comes_back)
 			admitted = limits_try_to_enter(&call->pass, &demand);
 		else
-			limits_enter(&call->pass, &demand, &company);
+			admitted = limits_enter(&call->pass, &demand, &company);
 		entering = NULL;
 		if (admitted)
 			watch_go(&call->watched, call->pass.meter);

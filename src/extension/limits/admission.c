@@ -22,6 +22,7 @@
 #include "usage.h"
 #include "utils/acl.h"
 #include "utils/builtins.h"
+#include "utils/memutils.h"
 #include "utils/syscache.h"
 
 #define LONGEST_PAUSE_MS 250
@@ -38,6 +39,8 @@ static struct
 	bool is_aside;
 	uint64 again_us, checked_us;
 } first;
+
+static Oid paused_role; /* whose pause has refused this worker's last request */
 
 void
 limits_set_worker(const LimitWorker *it)
@@ -91,14 +94,25 @@ refusal_hint(const LimitRefusal *refusal)
 					waiting_hint(refusal->role));
 }
 
+/* Is it the role that may not do anything, whatever is asked for? */
+static bool
+is_pause(const LimitRefusal *refusal)
+{
+	return refusal->allowed == 0 && refusal->kind != LIMIT_MAX_TOKENS;
+}
+
 static void
 raise_refusal(const LimitRefusal *refusal)
 {
-	usage_count_rejected(refusal);
+	/* what a job has queued is not rejected by it: it waits */
+	bool waits = worker && is_pause(refusal);
+
+	if (!waits)
+		usage_count_rejected(refusal);
 	ereport(
 		ERROR,
 		(errcode(ERRCODE_CONFIGURATION_LIMIT_EXCEEDED),
-		 refusal->frees_in_us == FREES_NEVER
+		 refusal->frees_in_us == FREES_NEVER && !waits
 			 ? errmsg("a request of role \"%s\" asks for more than its limit of %s allows", role_name(refusal->role),
 					  limit_names[refusal->kind])
 			 : errmsg("role \"%s\" has reached its limit of %s", role_name(refusal->role), limit_names[refusal->kind]),
@@ -178,16 +192,10 @@ pause_before_next_try(const LimitRefusal *refusal, const LimitCompany *company, 
 	check_turn(refusal);
 }
 
-/* Is it the role that may not do anything, whatever is asked for? Its jobs and queued rows wait until it may again. */
-static bool
-is_pause(const LimitRefusal *refusal)
-{
-	return refusal->allowed == 0 && refusal->kind != LIMIT_MAX_TOKENS && limits_is_job();
-}
-
-/* May the request pass now? Raises what is refused for good. */
+/* May the request pass now? Raises what is refused for good, after noting in paused, if given, whose pause it is. */
 static Admission
-ask(LimitPass *pass, const LimitDemand *demand, uint64 ticket, LimitSubject *subject, LimitRefusal *refusal)
+ask(LimitPass *pass, const LimitDemand *demand, uint64 ticket, LimitSubject *subject, LimitRefusal *refusal,
+	Oid *paused)
 {
 	Admission admission;
 
@@ -195,10 +203,11 @@ ask(LimitPass *pass, const LimitDemand *demand, uint64 ticket, LimitSubject *sub
 	refusal->frees_in_us = FREES_WITH_A_REQUEST;
 	refusal->role = subject->roles[subject->n - 1];
 	admission = usage_admit(subject, demand, ticket, &pass->meter, refusal);
-	if (admission == REFUSED && refusal->frees_in_us == FREES_NEVER && is_pause(refusal))
-		refusal->frees_in_us = FREES_WITH_A_REQUEST;
-	if (admission == REFUSED && refusal->frees_in_us == FREES_NEVER)
-		raise_refusal(refusal);
+	if (admission != REFUSED || refusal->frees_in_us != FREES_NEVER)
+		return admission;
+	if (paused && is_pause(refusal))
+		*paused = refusal->role;
+	raise_refusal(refusal);
 	return admission;
 }
 
@@ -212,9 +221,9 @@ tell_worker(Admission admission, const LimitRefusal *refusal)
 														  role_name(refusal->role), limit_names[refusal->kind]));
 }
 
-/* Try until it is admitted or refused for good. */
-static void
-try_to_enter(LimitPass *pass, const LimitDemand *demand, const LimitCompany *company)
+/* Try until it is admitted, refused for good or gone; every round in memory that the next one has again. */
+static bool
+try_to_enter(LimitPass *pass, const LimitDemand *demand, const LimitCompany *company, MemoryContext round)
 {
 	LimitSubject subject;
 	LimitRefusal refusal;
@@ -226,9 +235,10 @@ try_to_enter(LimitPass *pass, const LimitDemand *demand, const LimitCompany *com
 	{
 		bool has_company = false;
 
-		admission = ask(pass, demand, ticket, &subject, &refusal);
+		MemoryContextReset(round);
+		admission = ask(pass, demand, ticket, &subject, &refusal, NULL);
 		if (admission == ADMITTED)
-			return;
+			return true;
 		if (!swept)
 		{
 			/* what the engine has let go of meanwhile may make room */
@@ -249,6 +259,8 @@ try_to_enter(LimitPass *pass, const LimitDemand *demand, const LimitCompany *com
 			raise_refusal(&refusal);
 		}
 		pause_before_next_try(&refusal, company, has_company);
+		if (company->is_gone())
+			return false;
 	}
 }
 
@@ -259,23 +271,32 @@ pass_door(LimitPass *pass)
 	pass->admitted_us = clock_now_us();
 }
 
-void
+bool
 limits_enter(LimitPass *pass, const LimitDemand *demand, const LimitCompany *company)
 {
+	MemoryContext round = AllocSetContextCreate(CurrentMemoryContext, "qwen_pg limits", ALLOCSET_SMALL_SIZES);
+	MemoryContext before = MemoryContextSwitchTo(round);
+	volatile bool admitted = false;
+
 	/* one place in the queue a process: what a table's trigger asks is asked by the worker that writes */
 	limits_step_aside();
 	PG_TRY();
 	{
-		try_to_enter(pass, demand, company);
+		admitted = try_to_enter(pass, demand, company, round);
 	}
 	PG_CATCH();
 	{
+		MemoryContextSwitchTo(before);
 		usage_queue_leave();
 		PG_RE_THROW();
 	}
 	PG_END_TRY();
-	pass_door(pass);
+	if (admitted)
+		pass_door(pass);
 	usage_queue_leave();
+	MemoryContextSwitchTo(before);
+	MemoryContextDelete(round);
+	return admitted;
 }
 
 /* The worker's first request does not wait any more. */
@@ -330,7 +351,8 @@ wait_first(const LimitPass *pass, const LimitSubject *subject, Admission admissi
 	own_transaction(check_roles, NULL);
 }
 
-/* Try once; else wait as the first. */
+/* Try once; else wait as the first. Whom a pause keeps must not stand in the queue, where it would keep others: of both
+ * roles that a request is charged to, and all of this worker's. */
 static bool
 try_once(LimitPass *pass, const LimitDemand *demand)
 {
@@ -339,12 +361,12 @@ try_once(LimitPass *pass, const LimitDemand *demand)
 	Admission admission;
 
 	limits_refresh();
-	admission = ask(pass, demand, first.ticket, &subject, &refusal);
+	admission = ask(pass, demand, first.ticket, &subject, &refusal, &paused_role);
 	if (admission != ADMITTED)
 	{
 		/* what the engine has let go of meanwhile may make room */
 		usage_sweep();
-		admission = ask(pass, demand, first.ticket, &subject, &refusal);
+		admission = ask(pass, demand, first.ticket, &subject, &refusal, &paused_role);
 	}
 	if (admission != ADMITTED)
 		wait_first(pass, &subject, admission, &refusal);
@@ -356,6 +378,7 @@ limits_try_to_enter(LimitPass *pass, const LimitDemand *demand)
 {
 	volatile bool admitted = false;
 
+	paused_role = InvalidOid;
 	if (first.pass && first.pass != pass)
 		return false;
 	PG_TRY();
@@ -373,6 +396,15 @@ limits_try_to_enter(LimitPass *pass, const LimitDemand *demand)
 	pass_door(pass);
 	leave_first(pass);
 	return true;
+}
+
+Oid
+limits_paused_role(void)
+{
+	Oid role = paused_role;
+
+	paused_role = InvalidOid;
+	return role;
 }
 
 bool

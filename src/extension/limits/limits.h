@@ -76,27 +76,30 @@ typedef struct LimitPass
 	uint64 admitted_us;
 } LimitPass;
 
-/* Who stands at the door: how many requests of this process are under way, and how it waits for what the engine sends
- * of them, at most this long. */
+/* Who stands at the door: how many requests of this process are under way, how it waits for what the engine sends of
+ * them, at most this long, and whether the one at the door has come to an end meanwhile. */
 typedef struct LimitCompany
 {
 	int (*n_under_way)(void);
 	void (*wait)(long timeout_ms);
+	bool (*is_gone)(void);
 } LimitCompany;
 
 /*
  * Pass the door, or raise 53400, or wait. It waits for the session's own requests and for those of its sisters (other
  * processes of a parallel query, connections of one query of Citus), whatever qwen.limit_action says, before it
- * refuses, so that a query never fails by its own company.
+ * refuses, so that a query never fails by its own company. false: the request has come to an end while it waited.
  */
-extern void limits_enter(LimitPass *pass, const LimitDemand *demand, const LimitCompany *company);
+extern bool limits_enter(LimitPass *pass, const LimitDemand *demand, const LimitCompany *company);
 
 /*
  * The same for a LimitWorker that does other things meanwhile. false: not now. The first one that may not pass stands
  * in the queue, those that come after it wait behind it, and all are asked again within limits_again_ms. One that is
- * given up leaves by limits_leave.
+ * given up leaves by limits_leave. 53400 for a role that may do nothing at all: limits_paused_role tells it once, and
+ * the request is to come back another time.
  */
 extern bool limits_try_to_enter(LimitPass *pass, const LimitDemand *demand);
+extern Oid limits_paused_role(void);
 
 /* When it is to be tried again; -1: nobody waits. */
 extern long limits_again_ms(void);

@@ -19,6 +19,7 @@
 #include "utils/jsonb.h"
 #include "utils/memutils.h"
 #include "utils/timestamp.h"
+#include "worker_specs.h"
 #include "worker_transaction.h"
 
 #define FIRST_PAUSE_MS 100
@@ -59,14 +60,55 @@ passes_over_row(const ErrorData *error)
 	return job_error_passes(error) && error->sqlerrcode != ERRCODE_CONFIGURATION_LIMIT_EXCEEDED;
 }
 
+/* A role may do nothing for a while. If it is the worker's own, nothing can be done; else what was submitted as it goes
+ * back to where it is looked for later, and leaves its room to others. */
+static void
+pause_role(JobWorker *worker, JobRow *paused, Oid role, const char *why)
+{
+	if (role == worker->place.role)
+	{
+		end_call(paused);
+		paused->state = ROW_READY;
+		pause_worker(worker, why);
+		return;
+	}
+	job_spec_pause(worker, paused->spec, why);
+	for (JobRow *row = worker->rows; row; row = row->next)
+		if (row == paused || (row->spec == paused->spec && (row->state == ROW_READY || row->state == ROW_SENT)))
+		{
+			end_call(row);
+			row->state = ROW_SENT_BACK;
+		}
+}
+
+/* Free the rows that were sent back. */
+static void
+free_sent_back(JobWorker *worker)
+{
+	JobRow *next;
+
+	for (JobRow *row = worker->rows; row; row = next)
+	{
+		next = row->next;
+		if (row->state != ROW_SENT_BACK)
+			continue;
+		job_row_free(worker, row);
+		worker->look_for_rows = true;
+		worker->last_id = 0;
+	}
+}
+
 /* An error was raised over a row. */
 static void
 take_raised_error(JobWorker *worker, JobRow *row)
 {
 	ErrorData *error = job_take_error(worker);
 	bool was_computed = row->state == ROW_RUNNING && model_call_engine_ended(&row->call);
+	Oid paused = limits_paused_role();
 
-	if (error->sqlerrcode == ERRCODE_QUERY_CANCELED || (passes_over_row(error) && !was_computed))
+	if (OidIsValid(paused) && !was_computed)
+		pause_role(worker, row, paused, error->message);
+	else if (error->sqlerrcode == ERRCODE_QUERY_CANCELED || (passes_over_row(error) && !was_computed))
 	{
 		end_call(row);
 		row->state = ROW_READY;
@@ -81,7 +123,7 @@ take_engine_error(JobWorker *worker, JobRow *row, const ProtocolError *error)
 {
 	char *message = server_string(pnstrdup(error->message.data, error->message.length));
 
-	if (error->code == STATUS_UNAVAILABLE || error->code == STATUS_CANCELLED)
+	if (error->code == STATUS_UNAVAILABLE || error->code == STATUS_NOT_BEGUN || error->code == STATUS_CANCELLED)
 	{
 		end_call(row);
 		row->state = ROW_READY;
@@ -312,14 +354,22 @@ receive_all(JobWorker *worker)
 	return window;
 }
 
+static int
+count_in_flight(const JobWorker *worker)
+{
+	int n = 0;
+
+	for (const JobRow *row = worker->rows; row; row = row->next)
+		n += row->state == ROW_SENT || row->state == ROW_RUNNING;
+	return n;
+}
+
 bool
 job_calls_advance(JobWorker *worker)
 {
 	bool moved = false;
-	int n_in_flight = 0, window = receive_all(worker);
+	int window = receive_all(worker), n_in_flight = count_in_flight(worker);
 
-	for (JobRow *row = worker->rows; row; row = row->next)
-		n_in_flight += row->state == ROW_SENT || row->state == ROW_RUNNING;
 	for (JobRow *row = worker->rows; row; row = row->next)
 	{
 		bool was_in_flight = row->state == ROW_SENT || row->state == ROW_RUNNING;
@@ -329,7 +379,8 @@ job_calls_advance(JobWorker *worker)
 		moved |= advance_row(worker, row, may_send, &is_in_flight);
 		n_in_flight += is_in_flight - was_in_flight;
 	}
-	worker->n_in_flight = n_in_flight;
+	free_sent_back(worker);
+	worker->n_in_flight = count_in_flight(worker);
 	return moved;
 }
 

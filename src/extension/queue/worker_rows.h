@@ -19,11 +19,12 @@ job_clock(void)
 
 typedef enum RowState
 {
-	ROW_READY,    /* has a prompt, is to be sent */
-	ROW_SENT,     /* the engine has it, and has not accepted it yet */
-	ROW_RUNNING,  /* accepted, and GO said */
-	ROW_ANSWERED, /* has its answer */
-	ROW_FAILED,   /* error says why */
+	ROW_READY,     /* has a prompt, is to be sent */
+	ROW_SENT_BACK, /* is to be freed, and looked for later */
+	ROW_SENT,      /* the engine has it, and has not accepted it yet */
+	ROW_RUNNING,   /* accepted, and GO said */
+	ROW_ANSWERED,  /* has its answer */
+	ROW_FAILED,    /* error says why */
 } RowState;
 
 typedef struct JobRow
