@@ -484,6 +484,10 @@ def test_no_worker_slot_is_shown_and_passes(make_server):
     # nor can the server look for what was left before a restart
     server.restart()
     wait_until(lambda: "raise max_worker_processes (2)" in (row_of(server, job)["error"] or ""), what="the same behind a restart")
+    # one that looks for databases, and none for those in which it finds work
+    server.settings["max_worker_processes"] = 3
+    server.restart()
+    wait_until(lambda: "raise max_worker_processes (3)" in (row_of(server, job)["error"] or ""), what="the same where half of a look has a slot")
     server.settings["max_worker_processes"] = 8
     server.restart()
     assert wait(server, job) == "done"

@@ -520,7 +520,7 @@ ENGINE = [
           "an answer that is cut within a character ends with U+FFFD", "sql:09_utf8"),
     fault("altered-tables-are-not-looked-at", "src/extension/queue/new_trigger.c", "case AT_DropConstraint:\n", "",
           "a primary key that a trigger needs is dropped without a word", "cluster:test_22_messages.py::test_a_table_that_is_altered_so_that_its_trigger_fails_says_so"),
-    fault("scout-without-a-slot-promised", "src/extension/queue/starts.c", "job_places->scout_has_no_slot = !started;", "job_places->scout_has_no_slot = false;",
+    fault("scout-without-a-slot-promised", "src/extension/queue/starts.c", "job_places->scout_has_no_slot = !has_slot;", "job_places->scout_has_no_slot = false;",
           "a worker is promised in seconds where no background worker can start", "cluster:test_10_jobs.py::test_no_worker_slot_is_shown_and_passes"),
     fault("reopening-refuses-stragglers", "src/engine/slots.c",
           "(!slot->draining || atomic_load(&slot->status->wanted_generation) == slot->model->generation);", "!slot->draining;",

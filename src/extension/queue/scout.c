@@ -178,11 +178,14 @@ qwen_job_scout_main(Datum argument)
 		while (
 			!job_start_worker("qwen_job_scout_main", "qwen_pg job scout", ObjectIdGetDatum(lfirst_oid(cell)), &handle))
 		{
+			job_scout_has_slot(false);
 			(void) WaitLatch(MyLatch, WL_LATCH_SET | WL_TIMEOUT | WL_EXIT_ON_PM_DEATH, 1000, qwen_wait_event());
 			ResetLatch(MyLatch);
 			CHECK_FOR_INTERRUPTS();
 		}
+		job_scout_has_slot(true);
 		(void) WaitForBackgroundWorkerShutdown(handle);
 	}
+	job_scout_has_slot(true);
 	proc_exit(0);
 }

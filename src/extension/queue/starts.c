@@ -87,6 +87,14 @@ take_for_start(void)
 	return first;
 }
 
+void
+job_scout_has_slot(bool has_slot)
+{
+	LWLockAcquire(qwen_shared->lock, LW_EXCLUSIVE);
+	job_places->scout_has_no_slot = !has_slot;
+	LWLockRelease(qwen_shared->lock);
+}
+
 static void
 launch_scout(void)
 {
@@ -95,11 +103,10 @@ launch_scout(void)
 	if (!job_scout_is_due(!has_ended(scout)))
 		return;
 	started = job_start_worker("qwen_job_scout_main", "qwen_pg job scout", ObjectIdGetDatum(InvalidOid), &scout);
-	LWLockAcquire(qwen_shared->lock, LW_EXCLUSIVE);
-	job_places->scout_has_no_slot = !started;
-	LWLockRelease(qwen_shared->lock);
-	if (!started)
-		job_want_scout();
+	if (started)
+		return;
+	job_scout_has_slot(false);
+	job_want_scout();
 }
 
 void
