@@ -299,6 +299,18 @@ def test_a_table_that_is_altered_so_that_its_trigger_fails_says_so(house, change
     connection.close()
 
 
+def test_a_parent_that_is_altered_so_that_a_partitions_trigger_fails_says_so(house):
+    connection = house.connect()
+    cursor = connection.cursor()
+    cursor.execute("""CREATE TABLE d (id int PRIMARY KEY, body text, s text) PARTITION BY RANGE (id); CREATE TABLE d_1 PARTITION OF d FOR VALUES FROM (0) TO (10);
+        CREATE TRIGGER kept AFTER INSERT ON d_1 FOR EACH ROW EXECUTE FUNCTION qwen_enqueue_trigger('s', '{body}', 'max_tokens=2')""")
+    assert connection.notices == []
+    cursor.execute("ALTER TABLE d ALTER COLUMN s TYPE int USING NULL")
+    assert len(connection.notices) == 1 and 'WARNING:  trigger "kept" cannot fill in rows as it is' in connection.notices[0]
+    cursor.execute("DROP TABLE d")
+    connection.close()
+
+
 def test_a_trigger_on_a_table_of_an_owner_who_cannot_log_in_says_so(house):
     if house.value("SHOW server_version_num") >= "170000":
         return

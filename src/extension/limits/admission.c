@@ -287,6 +287,7 @@ limits_enter(LimitPass *pass, const LimitDemand *demand, const LimitCompany *com
 	PG_CATCH();
 	{
 		MemoryContextSwitchTo(before);
+		MemoryContextDelete(round);
 		usage_queue_leave();
 		PG_RE_THROW();
 	}

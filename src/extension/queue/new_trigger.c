@@ -15,6 +15,7 @@
 #include "../core/texts.h"
 #include "access/relation.h"
 #include "catalog/namespace.h"
+#include "catalog/pg_inherits.h"
 #include "catalog/pg_trigger.h"
 #include "commands/trigger.h"
 #include "nodes/parsenodes.h"
@@ -73,18 +74,15 @@ check_trigger(Relation relation, Trigger *trigger, const TriggerUse *use, bool i
 
 /* Raise what is wrong with the first of a table's triggers that something is wrong with. */
 static void
-check_triggers(void *argument)
+check_table(Look *look, const JobStore *store, Oid table)
 {
-	Look *look = argument;
-	Oid table = RangeVarGetRelid(look->table, NoLock, true);
-	Relation relation = OidIsValid(table) ? try_relation_open(table, AccessShareLock) : NULL;
+	Relation relation = try_relation_open(table, AccessShareLock);
 	TriggerDesc *triggers = relation && relation->trigdesc ? CopyTriggerDesc(relation->trigdesc) : NULL;
-	JobStore store;
 
-	for (int i = 0; triggers && i < triggers->numtriggers && job_store_find(&store); i++)
+	for (int i = 0; triggers && i < triggers->numtriggers; i++)
 	{
 		Trigger *trigger = &triggers->triggers[i];
-		const TriggerUse *use = job_store_use_of(&store, trigger->tgfoid);
+		const TriggerUse *use = job_store_use_of(store, trigger->tgfoid);
 
 		if (!use || (look->only ? strcmp(trigger->tgname, look->only) != 0 : trigger->tgenabled == TRIGGER_DISABLED))
 			continue;
@@ -93,6 +91,24 @@ check_triggers(void *argument)
 	}
 	if (relation)
 		relation_close(relation, NoLock);
+}
+
+/* The same for the tables that a statement is about: what is altered is so in partitions and children, too. */
+static void
+check_triggers(void *argument)
+{
+	Look *look = argument;
+	Oid table = RangeVarGetRelid(look->table, NoLock, true);
+	JobStore store;
+	ListCell *cell;
+
+	if (!OidIsValid(table) || !job_store_find(&store))
+		return;
+	if (look->only)
+		check_table(look, &store, table);
+	else
+		foreach (cell, find_all_inheritors(table, AccessShareLock, NULL))
+			check_table(look, &store, lfirst_oid(cell));
 }
 
 /* Does an error say that rows will not be filled in, and not only that nobody can be asked now? */
