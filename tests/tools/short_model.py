@@ -1,11 +1,7 @@
-#!/usr/bin/env python3
 """The demo model's first layers alone, for tests in which it does not matter what is said: several times as fast, and nonsense.
-
-  short_model.py --from DEMO_MODEL --out FILE
 
 Tokenizer, template, context and types of tensors are the demo model's. Standard library only.
 """
-import argparse
 import os
 import struct
 import sys
@@ -29,15 +25,3 @@ def shorten(source, target):
 def cached(cache, source):
     """The name of the file in the cache's models; made unless it is there."""
     return kept(os.path.join(cache, "models"), f"demo_short-{VERSION}.gguf", lambda new: shorten(source, new))
-
-
-def main():
-    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("--from", dest="source", required=True)
-    parser.add_argument("--out", required=True)
-    arguments = parser.parse_args()
-    shorten(arguments.source, arguments.out)
-
-
-if __name__ == "__main__":
-    main()

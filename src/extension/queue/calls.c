@@ -37,6 +37,13 @@ pause_worker(JobWorker *worker, const char *why)
 	worker->trouble_ends_with_answer = true;
 }
 
+/* Has the engine its request? */
+static bool
+is_in_flight(const JobRow *row)
+{
+	return row->state == ROW_SENT || row->state == ROW_RUNNING;
+}
+
 static void
 end_call(JobRow *row)
 {
@@ -60,6 +67,15 @@ passes_over_row(const ErrorData *error)
 	return job_error_passes(error) && error->sqlerrcode != ERRCODE_CONFIGURATION_LIMIT_EXCEEDED;
 }
 
+/* A row is as before it was sent, and nothing is asked for a while. */
+static void
+ask_later(JobWorker *worker, JobRow *row, const char *why)
+{
+	end_call(row);
+	row->state = ROW_READY;
+	pause_worker(worker, why);
+}
+
 /* A role may do nothing for a while. If it is the worker's own, nothing can be done; else what was submitted as it goes
  * back to where it is looked for later, and leaves its room to others. */
 static void
@@ -67,9 +83,7 @@ pause_role(JobWorker *worker, JobRow *paused, Oid role, const char *why)
 {
 	if (role == worker->place.role)
 	{
-		end_call(paused);
-		paused->state = ROW_READY;
-		pause_worker(worker, why);
+		ask_later(worker, paused, why);
 		return;
 	}
 	job_spec_pause(worker, paused->spec, why);
@@ -109,11 +123,7 @@ take_raised_error(JobWorker *worker, JobRow *row)
 	if (OidIsValid(paused) && !was_computed)
 		pause_role(worker, row, paused, error->message);
 	else if (error->sqlerrcode == ERRCODE_QUERY_CANCELED || (passes_over_row(error) && !was_computed))
-	{
-		end_call(row);
-		row->state = ROW_READY;
-		pause_worker(worker, error->message);
-	}
+		ask_later(worker, row, error->message);
 	else
 		fail_row(row, error->sqlerrcode, error->message);
 }
@@ -124,11 +134,7 @@ take_engine_error(JobWorker *worker, JobRow *row, const ProtocolError *error)
 	char *message = server_string(pnstrdup(error->message.data, error->message.length));
 
 	if (error->code == STATUS_UNAVAILABLE || error->code == STATUS_NOT_BEGUN || error->code == STATUS_CANCELLED)
-	{
-		end_call(row);
-		row->state = ROW_READY;
-		pause_worker(worker, message);
-	}
+		ask_later(worker, row, message);
 	else
 		fail_row(row, sqlstate_of(error->code), message);
 	pfree(message);
@@ -318,7 +324,7 @@ advance_row(JobWorker *worker, JobRow *row, bool may_send, int *n_in_flight)
 			row->state = ROW_SENT;
 			moved = true;
 		}
-		else if (row->state == ROW_SENT || row->state == ROW_RUNNING)
+		else if (is_in_flight(row))
 			moved = receive_row(worker, row);
 	}
 	PG_CATCH();
@@ -329,7 +335,7 @@ advance_row(JobWorker *worker, JobRow *row, bool may_send, int *n_in_flight)
 	}
 	PG_END_TRY();
 	limits_act_for(NULL);
-	*n_in_flight += row->state == ROW_SENT || row->state == ROW_RUNNING;
+	*n_in_flight += is_in_flight(row);
 	return moved;
 }
 
@@ -360,7 +366,7 @@ count_in_flight(const JobWorker *worker)
 	int n = 0;
 
 	for (const JobRow *row = worker->rows; row; row = row->next)
-		n += row->state == ROW_SENT || row->state == ROW_RUNNING;
+		n += is_in_flight(row);
 	return n;
 }
 
@@ -372,12 +378,12 @@ job_calls_advance(JobWorker *worker)
 
 	for (JobRow *row = worker->rows; row; row = row->next)
 	{
-		bool was_in_flight = row->state == ROW_SENT || row->state == ROW_RUNNING;
+		bool was_in_flight = is_in_flight(row);
 		bool may_send = !was_in_flight && n_in_flight < window && job_clock() >= worker->pause_until;
-		int is_in_flight = 0;
+		int now_in_flight = 0;
 
-		moved |= advance_row(worker, row, may_send, &is_in_flight);
-		n_in_flight += is_in_flight - was_in_flight;
+		moved |= advance_row(worker, row, may_send, &now_in_flight);
+		n_in_flight += now_in_flight - was_in_flight;
 	}
 	free_sent_back(worker);
 	worker->n_in_flight = count_in_flight(worker);
