@@ -77,9 +77,9 @@ def shared_servers():
 def world_of_its_own(request, shared_servers):
     """The file's model, and none of the names that tests of the file before have left, which its fixtures hold no more.
 
-    A file that has the name MODEL_FILE has the demo model, whose words or size it looks at; others have plain_model.
+    A file's DEFAULT_MODEL is the demo model where it looks at that one's words or size; others have plain_model.
     """
-    cluster_module.default_model = cluster_module.MODEL_FILE if hasattr(request.module, "MODEL_FILE") else cluster_module.plain_model()
+    cluster_module.default_model = getattr(request.module, "DEFAULT_MODEL", None) or cluster_module.plain_model()
     for cluster in shared.values():
         drop_what_tests_made(cluster)
 

@@ -5,9 +5,10 @@ import time
 
 import psycopg2
 import pytest
-from cluster import MODEL_FILE, wait_until  # noqa: F401
+from cluster import MODEL_FILE, wait_until
 from sessions import LONG, Background, is_gone, running, wait_idle, wait_running
 
+DEFAULT_MODEL = MODEL_FILE
 CAPITAL = "SELECT qwen_chat('What is the capital of France? Answer in one sentence.', temperature => 0)"
 
 

@@ -9,6 +9,7 @@ import pytest
 from cluster import MODEL_FILE, model_directory, wait_until
 from sessions import LONG, Background, wait_idle, wait_running
 
+DEFAULT_MODEL = MODEL_FILE
 CAPITAL = "SELECT qwen_chat('What is the capital of France? Answer in one sentence.', temperature => 0, model => %s)"
 
 

@@ -13,6 +13,7 @@ import pytest
 from cluster import MODEL_FILE, as_server_user, model_directory, server_programs, wait_until
 from sessions import LONG, Background, descriptors, held, image_files, is_gone, wait_idle, wait_running
 
+DEFAULT_MODEL = MODEL_FILE
 COUNT = "SELECT qwen_count_tokens('one')"
 USED_MODEL = "SELECT model FROM qwen_chat_full('Hi', max_tokens => 1)"
 

@@ -13,6 +13,7 @@ from cluster import MODEL_FILE, Cluster, model_directory, wait_until
 from conftest import ready
 from sessions import Background, descriptors, is_gone, wait_idle
 
+DEFAULT_MODEL = MODEL_FILE
 CAPITAL = "SELECT qwen_chat('What is the capital of France? Answer in one sentence.', temperature => 0)"
 COUNT = "SELECT qwen_count_tokens('one')"
 as_root = pytest.mark.skipif(os.geteuid() != 0, reason="only root can mount")

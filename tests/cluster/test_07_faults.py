@@ -14,6 +14,7 @@ from cluster import MODEL_FILE, Cluster, as_server_user, server_programs, wait_u
 from conftest import ready
 from sessions import LONG, Background, wait_idle, wait_running
 
+DEFAULT_MODEL = MODEL_FILE
 CAPITAL = "SELECT qwen_chat('What is the capital of France? Answer in one sentence.', temperature => 0)"
 COUNT = "SELECT qwen_count_tokens('one')"
 MEMORY_GROUPS = "/sys/fs/cgroup/memory"

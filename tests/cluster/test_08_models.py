@@ -13,6 +13,7 @@ import pytest
 from cluster import MODEL_FILE, model_directory, wait_until
 from sessions import LONG, Background, image_files, wait_idle, wait_running
 
+DEFAULT_MODEL = MODEL_FILE
 STORY = "SELECT qwen_generate('Once upon a time, in a small village, ', temperature => 0, max_tokens => 60, model => %s)"
 COUNT = "SELECT qwen_count_tokens('one', model => %s)"
 USED_MODEL = "SELECT model FROM qwen_chat_full('Hi', max_tokens => 1)"

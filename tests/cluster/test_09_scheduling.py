@@ -1,8 +1,9 @@
 """The prefix cache, preemption and the queue, as sessions see them."""
 import pytest
-from cluster import MODEL_FILE, wait_until  # noqa: F401
+from cluster import MODEL_FILE, wait_until
 from sessions import LONG, Background, wait_idle
 
+DEFAULT_MODEL = MODEL_FILE
 INSTRUCTION = "You are given a sentence. Say in one word whether it is about an animal, a plant, a place or a thing, and nothing else at all. " * 3
 FULL = "SELECT content, prompt_tokens, cached_tokens FROM qwen_chat_full(%s, temperature => 0, max_tokens => 12)"
 ROWS = ["The fox sleeps.", "An oak stands there.", "Paris is large.", "The hammer is heavy."]

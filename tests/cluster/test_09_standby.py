@@ -6,9 +6,10 @@ import subprocess
 
 import psycopg2
 import pytest
-from cluster import MODEL_FILE, Cluster, as_server_user, wait_until  # noqa: F401
+from cluster import MODEL_FILE, Cluster, as_server_user, wait_until
 from sessions import LONG, WRITING, Background, wait_idle, wait_running
 
+DEFAULT_MODEL = MODEL_FILE
 CAPITAL = "SELECT qwen_chat('What is the capital of France? Answer in one sentence.', temperature => 0)"
 
 

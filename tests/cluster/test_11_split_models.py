@@ -12,6 +12,7 @@ from conftest import ready
 sys.path.insert(0, os.path.join(os.path.dirname(os.path.abspath(__file__)), "..", "tools"))
 import demo_model  # noqa: E402
 
+DEFAULT_MODEL = MODEL_FILE
 N_PARTS = 3
 CAPITAL = "SELECT qwen_chat('What is the capital of France? Answer in one sentence.', temperature => 0, model => %s)"
 U16, I32 = 2, 5  # as llama-gguf-split writes the numbers

@@ -4,9 +4,10 @@ import re
 import time
 
 import pytest
-from cluster import MODEL_FILE, Cluster, wait_until  # noqa: F401
+from cluster import MODEL_FILE, Cluster, wait_until
 from sessions import Background, descriptors, wait_idle
 
+DEFAULT_MODEL = MODEL_FILE
 PAGE = os.path.join(os.path.dirname(os.path.abspath(__file__)), "..", "..", "docs", "footprint.md")
 # the demo model
 HIDDEN, HEADS, KV_HEADS, FFN, VOCABULARY = 576, 576, 192, 1536, 49152

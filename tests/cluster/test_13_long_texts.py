@@ -1,8 +1,9 @@
 """Texts that are longer than there is room for: summaries are made in parts, everything else is an error of that row alone."""
 import psycopg2
 import pytest
-from cluster import MODEL_FILE, wait_until  # noqa: F401
+from cluster import MODEL_FILE, wait_until
 
+DEFAULT_MODEL = MODEL_FILE
 SUMMARY = "qwen_summarize(body, 20, max_tokens => 10)"
 
 

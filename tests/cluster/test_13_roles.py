@@ -7,17 +7,18 @@ import time
 
 import psycopg2
 import pytest
-from cluster import MODEL_FILE, wait_until
+from cluster import plain_model, wait_until
 from roles import ENDLESS, ONE, as_role, make_role, refused, set_limit, start, usage, used, wait_settled
 from sessions import Background, wait_idle, wait_running
 
+MODEL = plain_model()
 SMALL = "SELECT qwen_generate('one two three', temperature => 0, max_tokens => 1, model => 'small')"
 SECRET = "xylophone"
 
 
 @pytest.fixture(scope="module")
 def shared():
-    server = start(**{"qwen.models": f"chat={MODEL_FILE}, small={MODEL_FILE}", "qwen.max_models": 4})
+    server = start(**{"qwen.models": f"chat={MODEL}, small={MODEL}", "qwen.max_models": 4})
     wait_until(lambda: server.value("SELECT count(*) FROM qwen_models WHERE state = 'serving'") == 2, what="both models")
     try:
         yield server

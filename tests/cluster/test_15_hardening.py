@@ -8,6 +8,7 @@ from cluster import MODEL_FILE, server_programs
 from conftest import let_others_in
 from sessions import descriptors
 
+DEFAULT_MODEL = MODEL_FILE
 CAPITAL = "SELECT qwen_chat('What is the capital of France? Answer in one sentence.', temperature => 0)"
 
 

@@ -10,6 +10,7 @@ from conftest import let_others_in, ready
 from sessions import is_gone, wait_idle
 from shim import Shim
 
+DEFAULT_MODEL = MODEL_FILE
 CAPITAL = "SELECT qwen_chat('What is the capital of France? Answer in one sentence.', temperature => 0)"
 COUNT = "SELECT qwen_count_tokens('one')"
 HOUR = 3600

@@ -1,8 +1,9 @@
 """Answers that max_tokens cuts off are told of: once a statement, with their number; in jobs as a column; empty ones as failures."""
 import pytest
-from cluster import MODEL_FILE, wait_until  # noqa: F401
+from cluster import MODEL_FILE, wait_until
 from random_models import serving
 
+DEFAULT_MODEL = MODEL_FILE
 ROWS = "(VALUES ('one'), ('two'), ('three'), ('four'), ('five')) v (body)"
 CUT = "max_tokens => 2, temperature => 0"
 

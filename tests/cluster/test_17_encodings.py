@@ -4,7 +4,9 @@ import os
 
 import psycopg2
 import pytest
-from cluster import MODEL_FILE, wait_until  # noqa: F401
+from cluster import MODEL_FILE, wait_until
+
+DEFAULT_MODEL = MODEL_FILE
 
 # answers of the demo model that no database of one byte a character can hold, and such that any can
 BAD = ["Write some emoji", "Translate into Greek: hello world", "Write in Russian: hello world"]

@@ -5,7 +5,7 @@ import sys
 
 import psycopg2
 import pytest
-from cluster import MODEL_FILE, Cluster, wait_until  # noqa: F401
+from cluster import MODEL_FILE, Cluster, wait_until
 from random_models import serving
 from roles import ENDLESS, as_role, make_role, set_limit
 from sessions import Background, is_gone, wait_idle, wait_running
@@ -13,6 +13,7 @@ from sessions import Background, is_gone, wait_idle, wait_running
 sys.path.insert(0, os.path.join(os.path.dirname(os.path.abspath(__file__)), "..", "soak"))
 import hostile  # noqa: E402
 
+DEFAULT_MODEL = MODEL_FILE
 WORDS = "the quick brown fox jumps over the lazy dog and runs far away "
 
 

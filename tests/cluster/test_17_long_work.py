@@ -4,10 +4,12 @@ import threading
 import time
 
 import pytest
-from cluster import MODEL_FILE, Cluster, wait_until
+from cluster import Cluster, plain_model, wait_until
 from conftest import ready
 from sessions import Background
 from shim import Shim
+
+MODEL = plain_model()
 
 
 @pytest.fixture(scope="module")
@@ -46,7 +48,7 @@ def test_giving_memory_back_holds_nobody_up(shim):
     server.starter = shim.starter()
     try:
         ready(server)
-        server.query("SELECT qwen_load_model('second', %s)", (MODEL_FILE,))
+        server.query("SELECT qwen_load_model('second', %s)", (MODEL,))
         shim.order(slow_truncate_ms=1500)
         watches = [Stopwatch(server, sql) for sql in ("SELECT qwen_count_tokens('one two')", "SELECT count(*) FROM qwen_models", "SELECT qwen_chat('Hi', max_tokens => 1)")]
         unload = Background(server, "SELECT qwen_unload_model('second')").join(20)
@@ -54,7 +56,7 @@ def test_giving_memory_back_holds_nobody_up(shim):
         assert max(watch.stop() for watch in watches) < 0.75 and min(watch.n for watch in watches) > 5
         shim.order()
         assert server.query("SELECT name FROM qwen_models") == [("chat",)]
-        server.query("SELECT qwen_load_model('third', %s)", (MODEL_FILE,))
+        server.query("SELECT qwen_load_model('third', %s)", (MODEL,))
         assert server.value("SELECT qwen_chat('Hi', model => 'third', max_tokens => 1)") is not None
     finally:
         shim.order()

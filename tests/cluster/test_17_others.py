@@ -3,8 +3,9 @@ import time
 
 import psycopg2
 import pytest
-from cluster import MODEL_FILE, wait_until  # noqa: F401
+from cluster import MODEL_FILE, wait_until
 
+DEFAULT_MODEL = MODEL_FILE
 OPTIONS = "'max_tokens=2', 'temperature=0'"
 
 

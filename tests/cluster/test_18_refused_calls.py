@@ -9,13 +9,15 @@ import subprocess
 import sys
 import tempfile
 
-from cluster import MODEL_FILE, Cluster, model_directory, wait_until
+from cluster import Cluster, model_directory, plain_model, wait_until
 from conftest import ready
 from sessions import LONG, Background, wait_idle, wait_running
 
 HERE = os.path.dirname(os.path.abspath(__file__))
 sys.path.insert(0, os.path.join(HERE, "..", "tools"))
 import calling_model  # noqa: E402
+
+MODEL = plain_model()
 N_CALLS, N_PATHS, PATH_BYTES = 1022, 64, 64  # as in refused_calls.c
 LAYOUT = f"<qq{N_CALLS}qq{N_PATHS * PATH_BYTES}s"
 
@@ -87,7 +89,7 @@ def ask_everything(server, counters):
     many = [Background(server, f"SELECT qwen_embed('Text {i}')") for i in range(40)]
     assert [one.join(60).error for one in many] == [None] * len(many)
     # models come and go
-    server.query("SELECT qwen_load_model('second', %s)", (MODEL_FILE,))
+    server.query("SELECT qwen_load_model('second', %s)", (MODEL,))
     assert server.value("SELECT qwen_chat('Hi', model => 'second', max_tokens => 2)") is not None
     server.query("SELECT qwen_unload_model('second')")
     # no descriptor is left for the next clients at first
@@ -101,7 +103,7 @@ def test_no_call_of_a_serving_engine_is_refused():
     with tempfile.TemporaryDirectory(prefix="qwen_pg_refused_", dir="/tmp") as folder:
         counters = Counters(folder)
         # the demo model with a template that writes tools
-        file = calling_model.cached(model_directory(), os.path.join(model_directory(), MODEL_FILE), "qwen3-0.6b")
+        file = calling_model.cached(model_directory(), os.path.join(model_directory(), MODEL), "qwen3-0.6b")
         server = Cluster(settings={"qwen.models": f"chat=models/{file}", "qwen.max_models": 2, "qwen.threads": 2, "qwen.lock_memory": "on"})
         server.starter = counters.starter()
         try:

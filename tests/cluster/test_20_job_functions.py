@@ -2,9 +2,10 @@
 import psycopg2
 import psycopg2.extras
 import pytest
-from cluster import MODEL_FILE, wait_until  # noqa: F401
+from cluster import MODEL_FILE, wait_until
 from random_models import serving
 
+DEFAULT_MODEL = MODEL_FILE
 TEXTS = ["The staff was wonderful, we loved every minute.", "The room was dirty and cold.", "Breakfast is served from seven to ten."]
 # function, its arguments in a job and in a trigger, its call in a session, the type of the column
 CASES = [

@@ -12,6 +12,7 @@ from sessions import LONG, Background, wait_idle, wait_running
 from test_03_manners import endless_request, frame, speak
 from test_17_memory import collapse_works
 
+DEFAULT_MODEL = MODEL_FILE
 IN_FORCE = "SELECT state, context_length, kv_cache_type, rope_scaling, rope_factor, rope_original_context FROM qwen_models WHERE name = %s"
 PLAIN = ("serving", 8192, "q8_0", "none", 1.0, None)
 STORY = "SELECT qwen_generate('Once upon a time, in a small village, ', temperature => 0, max_tokens => 40, model => %s)"

@@ -14,6 +14,8 @@ sys.path[:0] = [os.path.join(HERE, "..", "golden", "rerank"), os.path.join(HERE,
 import rerank_cases as cases  # noqa: E402
 import demo_reranker  # noqa: E402
 
+DEFAULT_MODEL = MODEL_FILE
+
 # what cannot rank, or not so
 ODD = {
     "other_classes": cases.reranker(labels=("cat", "dog")),

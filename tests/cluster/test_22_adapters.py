@@ -14,6 +14,7 @@ sys.path.append(os.path.join(os.path.dirname(os.path.abspath(__file__)), "..", "
 import demo_adapters  # noqa: E402
 import demo_model  # noqa: E402
 
+DEFAULT_MODEL = MODEL_FILE
 MODEL = os.path.join(model_directory(), MODEL_FILE)
 ASK = "SELECT qwen_chat(%s, temperature => 0, max_tokens => 12, adapter => %s)"
 EMBED = "SELECT qwen_embed(%s, options => %s)"

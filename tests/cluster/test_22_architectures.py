@@ -11,6 +11,7 @@ from sessions import LONG, Background, wait_idle, wait_running
 sys.path.insert(0, os.path.join(os.path.dirname(os.path.abspath(__file__)), "..", "tools"))
 import reexpress  # noqa: E402
 
+DEFAULT_MODEL = MODEL_FILE
 SAME_BITS = ("qwen", "qwen2vl")  # nothing is computed otherwise
 # whose answers are clear: of two tokens that are nearly as likely rounding decides, and it is another one where anything is computed otherwise
 QUESTIONS = ("What is the capital of France? Answer in one sentence.", "What is 2 plus 2?", "Name the capital of Italy.", "Say hello in Spanish.", "Count from one to five.")

@@ -15,6 +15,7 @@ from test_02_models import make_sparse_model
 sys.path.insert(0, os.path.join(os.path.dirname(os.path.abspath(__file__)), "..", "tools"))
 import reexpress  # noqa: E402
 
+DEFAULT_MODEL = MODEL_FILE
 CHECK = "SELECT item, value, problem FROM qwen_check_model(%s)"
 
 

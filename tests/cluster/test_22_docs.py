@@ -9,6 +9,7 @@ import pytest
 import first_hour
 from cluster import MODEL_FILE, Cluster
 
+DEFAULT_MODEL = MODEL_FILE
 ROOT = os.path.join(os.path.dirname(os.path.abspath(__file__)), "..", "..")
 PAGES = sorted(["README.md"] + [f"docs/{name}" for name in os.listdir(os.path.join(ROOT, "docs")) if name.endswith(".md")])
 # test_22_first_hour.py, test_22_prompts.py, `make check-packages`, and what takes several servers

@@ -6,9 +6,10 @@ import subprocess
 import pytest
 
 import first_hour
-from cluster import MODEL_FILE, Cluster  # noqa: F401
+from cluster import MODEL_FILE, Cluster
 from sessions import wait_until
 
+DEFAULT_MODEL = MODEL_FILE
 PAGE = os.path.join(os.path.dirname(os.path.abspath(__file__)), "..", "..", "docs", "first-hour.md")
 
 

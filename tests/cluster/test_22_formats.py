@@ -16,6 +16,8 @@ import codebook_model  # noqa: E402
 from check_greedy import NEAR, first_difference  # noqa: E402
 from make_golden import N_CODEBOOK_TOKENS  # noqa: E402
 
+DEFAULT_MODEL = MODEL_FILE
+
 # what rounding of activations does to log-probabilities where a third of the layers has two bits: 0.15 in the median, 0.47 of nine in ten (others: 0.05, 0.15)
 NEAR_OF_TWO_BITS = 2 * 0.47
 

@@ -19,6 +19,8 @@ import demo_model  # noqa: E402
 import models as golden_models  # noqa: E402
 import numpy as np  # noqa: E402
 
+DEFAULT_MODEL = MODEL_FILE
+
 F32, Q8_0 = 0, 8
 U32, FLOAT, BOOL, TEXT, LIST = 4, 6, 7, 8, 9
 GATE, UP, DOWN, MERGED, ROUTER = (f"blk.0.ffn_{name}.weight" for name in ("gate_exps", "up_exps", "down_exps", "gate_up_exps", "gate_inp"))

@@ -5,10 +5,11 @@ import subprocess
 import psycopg2
 import pytest
 
-from cluster import MODEL_FILE, Cluster, model_directory  # noqa: F401
+from cluster import MODEL_FILE, Cluster, model_directory
 from conftest import let_others_in, ready
 from sessions import wait_until
 
+DEFAULT_MODEL = MODEL_FILE
 FILE = "SmolLM2-135M-Instruct-qwen2-Q4_1.gguf"
 
 

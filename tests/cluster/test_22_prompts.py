@@ -7,6 +7,7 @@ import random_models
 from cluster import MODEL_FILE
 from docs_blocks import blocks, run
 
+DEFAULT_MODEL = MODEL_FILE
 PAGE = "prompts.md"
 MADE = re.compile(r"^CREATE FUNCTION (\w+)", re.M)
 MARKS = ("<|fim_prefix|>", "<|fim_suffix|>", "<|fim_middle|>")

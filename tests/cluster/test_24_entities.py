@@ -1,7 +1,9 @@
 """qwen_redact and qwen_entities as users have them: other encodings, plans, long texts that are given up, thinking, what copying costs."""
 import psycopg2
 import pytest
-from cluster import MODEL_FILE, wait_until  # noqa: F401
+from cluster import MODEL_FILE, wait_until
+
+DEFAULT_MODEL = MODEL_FILE
 
 # what qwen_redact must be, made of what qwen_entities says, in the characters of the database
 REDACTED = """CREATE FUNCTION redacted(input text, kinds text[], heat float8, seed bigint) RETURNS text LANGUAGE plpgsql AS $$

@@ -10,6 +10,7 @@ from sessions import wait_idle
 sys.path.insert(0, os.path.join(os.path.dirname(os.path.abspath(__file__)), "..", "tools"))
 import reexpress  # noqa: E402
 
+DEFAULT_MODEL = MODEL_FILE
 WORDS = "la la la la la la la la la la la la"
 ASKS = [
     f"SELECT qwen_generate('{WORDS}', temperature => 0, max_tokens => 60)",

@@ -3,8 +3,9 @@ import json
 
 import psycopg2
 import pytest
-from cluster import MODEL_FILE  # noqa: F401
+from cluster import MODEL_FILE
 
+DEFAULT_MODEL = MODEL_FILE
 TYPES = """
 CREATE SCHEMA rows; SET search_path = rows, public;
 CREATE TYPE state AS ENUM ('open', 'paid "late"', 'Über');

@@ -7,23 +7,25 @@ import time
 
 import psycopg2
 import pytest
-from cluster import MODEL_FILE, Cluster, model_directory, wait_until
+from cluster import Cluster, model_directory, plain_model, wait_until
 from conftest import ready
 from sessions import LONG, Background, wait_idle, wait_running
 
 sys.path.insert(0, os.path.join(os.path.dirname(os.path.abspath(__file__)), "..", "tools"))
 import reexpress  # noqa: E402
 
+MODEL = plain_model()
 COLUMNS = ("states", "state_bytes_used", "snapshots", "snapshot_bytes", "snapshots_taken", "snapshots_hit", "snapshots_moved", "snapshots_evicted")
 IS_LONG = os.environ.get("QWEN_LONG_PROMPTS") == "full"  # make check-long-prompts
+PARIS = "SELECT qwen_chat('What is the capital of France? Answer in one sentence.', model => 'hybrid', temperature => 0, max_tokens => 12)"
 LONGER = "context=16384, rope_scaling=yarn, rope_factor=2"
 
 
 @pytest.fixture(scope="module")
 def mixed():
     """A server of the demo model as a hybrid, with a longer context, and as it is."""
-    file = "models/" + reexpress.cached(model_directory(), os.path.join(model_directory(), MODEL_FILE), "qwen35moe+states")
-    cluster = Cluster(settings={"qwen.models": f"hybrid={file} {{{LONGER}}}, chat={MODEL_FILE}", "qwen.kv_cache_size": "448MB"})
+    file = "models/" + reexpress.cached(model_directory(), os.path.join(model_directory(), MODEL), "qwen35moe+states")
+    cluster = Cluster(settings={"qwen.models": f"hybrid={file} {{{LONGER}}}, chat={MODEL}", "qwen.kv_cache_size": "448MB"})
     cluster.hybrid_file = file
     try:
         yield ready(cluster)
@@ -53,7 +55,7 @@ def ask(cluster, messages, max_tokens=12):
 
 def test_states_and_snapshots_are_counted(mixed):
     of_one = mixed.value("SELECT state_bytes FROM qwen_models WHERE name = 'hybrid'")
-    assert of_one > 500000
+    assert of_one > 50000
     assert mixed.value("SELECT state_bytes FROM qwen_models WHERE name = 'chat'") is None
     assert int(mixed.value("SELECT value FROM qwen_check_model(%s) WHERE item = 'state_bytes'", (mixed.hybrid_file,)).split()[0]) <= of_one
     start = idle_counts(mixed)
@@ -110,6 +112,7 @@ def test_a_long_conversation_computes_what_is_new_alone(mixed):
 
 def test_both_models_are_served_again_at_once(mixed):
     """After a kill: weights are in memory, so all that is done again is opening them."""
+    before = mixed.value(PARIS)
     pid = mixed.engine_pid()
     mixed.signal(pid, signal.SIGKILL)
     wait_until(lambda: mixed.query("SELECT state = 'running' AND pid <> %s FROM qwen_stat_engine", (pid,)) == [(True,)], 20, "another engine")
@@ -117,7 +120,7 @@ def test_both_models_are_served_again_at_once(mixed):
     seconds = mixed.value("SELECT extract(epoch FROM clock_timestamp() - started_at)::float8 FROM qwen_stat_engine")
     assert seconds < 2, f"{seconds} s"
     assert counts(mixed) == dict.fromkeys(COLUMNS, 0)
-    assert "Paris" in mixed.value("SELECT qwen_chat('What is the capital of France? Answer in one sentence.', temperature => 0, max_tokens => 12)")
+    assert mixed.value(PARIS) == before
 
 
 def test_two_models_share_one_budget_and_leave_nothing(mixed):
@@ -152,7 +155,7 @@ STATE = "SELECT state_type, state_bytes FROM qwen_models WHERE name = 'hybrid' A
 def serve_hybrid(cluster, settings):
     """The hybrid with other settings, in force."""
     mine = f"{LONGER}, {settings}" if settings else LONGER
-    cluster.reload(qwen__models=f"hybrid={cluster.hybrid_file} {{{mine}}}, chat={MODEL_FILE}")
+    cluster.reload(qwen__models=f"hybrid={cluster.hybrid_file} {{{mine}}}, chat={MODEL}")
     wanted = settings.partition("state_type=")[2] or "f32"
     wait_until(lambda: [row[0] for row in cluster.query(STATE)] == [wanted], 30, f"states in {wanted}")
 
@@ -183,7 +186,6 @@ def test_states_in_f16_take_half_and_change_nothing_else(mixed):
                 cursor.execute("SELECT content, cached_tokens FROM qwen_chat_full(%s::jsonb, temperature => 0, max_tokens => 12)", (json.dumps(messages),))
                 assert cursor.fetchall() == [(answer, 0)]
             messages.append({"role": "assistant", "content": answer})
-        assert "Paris" in messages[1]["content"]
         counted = idle_counts(mixed)
         assert counted["snapshots"] > 0 and counted["snapshot_bytes"] == counted["snapshots"] * of_one
     finally:
@@ -202,7 +204,7 @@ def test_states_in_bf16_are_refused_with_the_reason(mixed):
 
 
 def test_unloading_a_hybrid_gives_all_states_back(mixed):
-    ask(mixed, [{"role": "user", "content": "What is the capital of France?"}])
+    before = mixed.value(PARIS)
     taken = idle_counts(mixed)
     assert taken["snapshots"] > 0
     mixed.query("SELECT qwen_unload_model('hybrid')")
@@ -216,7 +218,7 @@ def test_unloading_a_hybrid_gives_all_states_back(mixed):
     begin = time.monotonic()
     mixed.query("SELECT qwen_load_model('hybrid', %s)", (mixed.hybrid_file,))
     assert time.monotonic() - begin < 60
-    assert "Paris" in mixed.value("SELECT qwen_chat('What is the capital of France? Answer in one sentence.', model => 'hybrid', temperature => 0, max_tokens => 12)")
+    assert mixed.value(PARIS) == before
 
 
 def test_the_type_of_all_states_is_a_setting(mixed):

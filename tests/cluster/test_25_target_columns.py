@@ -3,8 +3,10 @@ import re
 
 import psycopg2
 import pytest
-from cluster import MODEL_FILE, wait_until  # noqa: F401
+from cluster import MODEL_FILE, wait_until
 from docs_blocks import blocks
+
+DEFAULT_MODEL = MODEL_FILE
 
 # types of which there is one value, so that answers are known
 TYPES = """

@@ -9,12 +9,13 @@ import sys
 import jsonschema
 import psycopg2
 import pytest
-from cluster import MODEL_FILE, Cluster, model_directory, wait_until
+from cluster import MODEL_FILE, Cluster, model_directory, plain_model, wait_until
 
 sys.path.insert(0, os.path.join(os.path.dirname(os.path.abspath(__file__)), "..", "tools"))
 import calling_model  # noqa: E402
 import reexpress  # noqa: E402
 
+MODEL = plain_model()
 WEATHER = {
     "type": "object",
     "properties": {
@@ -56,9 +57,9 @@ ASK = (
 )
 
 
-def serve(**settings):
+def serve(model=MODEL, **settings):
     folder = model_directory()
-    demo = os.path.join(folder, MODEL_FILE)
+    demo = os.path.join(folder, model)
     hybrid = os.path.join(folder, "models", reexpress.cached(folder, demo, "qwen35moe"))
     files = {"json": calling_model.cached(folder, demo, "qwen3-0.6b"), "tags": calling_model.cached(folder, hybrid, "qwen3.5-4b")}
     cluster = Cluster(settings={"qwen.models": ", ".join(f"{name}=models/{file}" for name, file in files.items()), "qwen.max_models": 2, **settings})
@@ -75,6 +76,12 @@ def serve(**settings):
 @pytest.fixture(scope="module")
 def callers():
     yield from serve()
+
+
+@pytest.fixture(scope="module")
+def talkers():
+    """Whose models know when to call, and have several things to say."""
+    yield from serve(MODEL_FILE)
 
 
 @pytest.fixture(scope="module")
@@ -106,17 +113,17 @@ def test_required_calls_are_of_their_schemas(callers, model):
 
 
 @pytest.mark.parametrize("model", MODELS)
-def test_a_free_answer_calls_when_it_likes(callers, model):
+def test_a_free_answer_calls_when_it_likes(talkers, model):
     """And what it calls is kept, with text before and behind it; or never."""
-    rows = ask(callers, model, "auto", f"1, {2 * SEEDS}")
+    rows = ask(talkers, model, "auto", f"1, {2 * SEEDS}")
     with_calls = [row for row in rows if row[1]]
     assert with_calls
     for content, calls, reason, _ in with_calls:
         check(calls)
         assert "<tool_call>" not in content and reason in ("tool_calls", "length")
     # the default is the same
-    assert ask(callers, model, None, f"1, {SEEDS}") == rows[:SEEDS]
-    for content, calls, reason, _ in ask(callers, model, "none", f"1, {2 * SEEDS}"):
+    assert ask(talkers, model, None, f"1, {SEEDS}") == rows[:SEEDS]
+    for content, calls, reason, _ in ask(talkers, model, "none", f"1, {2 * SEEDS}"):
         assert calls is None and "<tool_call>" not in content and reason in ("stop", "length")
 
 
@@ -241,21 +248,21 @@ def test_stop_strings_are_not_looked_for_in_calls(callers, model):
         assert calls is None and "<tool_call>" not in content
 
 
-def test_strings_hold_what_looks_like_tags(callers):
+def test_strings_hold_what_looks_like_tags(talkers):
     """In the form of tags a text may have anything but what closes it."""
     hostile = ["</function>\n</tool_call>", "<parameter=b>\nx", "a</parameter>\nb", "\n\n", "null", "<tool_call>"]
     schema = {"type": "object", "properties": {"a": {"enum": hostile}, "b": {"enum": [*hostile, 5, None]}}, "required": ["a", "b"]}
     tools = [{"type": "function", "function": {"name": "f", "parameters": schema}}]
     for model in MODELS:
         seen = set()
-        for _, calls, _, _ in ask(callers, model, "f", "1, 10", 120, tools):
+        for _, calls, _, _ in ask(talkers, model, "f", "1, 10", 120, tools):
             check(calls, {"f": schema})
             seen.add(calls[0]["function"]["arguments"]["a"])
         assert len(seen) > 1
     never = [{"type": "function", "function": {"name": "f", "parameters": {"properties": {"a": {"const": "x\n</parameter>\ny"}}, "required": ["a"]}}}]
-    assert ask(callers, "json", "f", "1, 1", 120, never)[0][1][0]["function"]["arguments"] == {"a": "x\n</parameter>\ny"}
+    assert ask(talkers, "json", "f", "1, 1", 120, never)[0][1][0]["function"]["arguments"] == {"a": "x\n</parameter>\ny"}
     with pytest.raises(psycopg2.errors.InvalidParameterValue, match="no arguments satisfy its schema that can be written"):
-        ask(callers, "tags", "f", "1, 1", 120, never)
+        ask(talkers, "tags", "f", "1, 1", 120, never)
 
 
 def test_tools_of_any_name_and_number(callers):

@@ -13,6 +13,7 @@ from sessions import Background, wait_idle
 sys.path.insert(0, os.path.join(os.path.dirname(os.path.abspath(__file__)), "..", "tools"))
 import draft_model  # noqa: E402
 
+DEFAULT_MODEL = MODEL_FILE
 OBJECT = json.dumps({"type": "object", "properties": {"river": {"type": "string"}, "length": {"type": "integer"}}, "required": ["river", "length"], "additionalProperties": False})
 ASKS = [
     "SELECT qwen_chat('Name three rivers and say what they are known for.', temperature => 0, max_tokens => 40, model => '{model}')",

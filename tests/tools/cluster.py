@@ -186,7 +186,9 @@ class Cluster:
 
     # ---- use ----
     def environment(self):
-        return dict(os.environ, PGHOST=self.folder, PGPORT=str(self.port), PGUSER=server_user(), PGDATABASE="postgres")
+        # psql of this server, without Debian's program in front of it that looks for one
+        path = f"{self.programs}:{os.environ['PATH']}"
+        return dict(os.environ, PATH=path, PGHOST=self.folder, PGPORT=str(self.port), PGUSER=server_user(), PGDATABASE="postgres")
 
     def connect(self, user=None):
         import psycopg2
@@ -216,15 +218,16 @@ class Cluster:
 
 
 def wait_until(condition, seconds=20, what="the condition"):
-    """Poll until condition() is true; its value."""
-    deadline = time.monotonic() + seconds
+    """Poll until condition() is true; its value. A look is often a session of its own: the longer it has taken, the fewer there are."""
+    begun = time.monotonic()
     while True:
         value = condition()
         if value:
             return value
-        if time.monotonic() > deadline:
+        waited = time.monotonic() - begun
+        if waited > seconds:
             raise AssertionError(f"{what} did not come true in {seconds} s")
-        time.sleep(0.005)
+        time.sleep(min(0.1, 0.005 + waited / 20))
 
 
 # ---- program ----

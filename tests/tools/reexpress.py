@@ -26,7 +26,7 @@ import struct
 import sys
 
 sys.path.insert(0, os.path.dirname(os.path.abspath(__file__)))
-from demo_model import ARRAY, BLOCKS, STRING, U32, kept, number_of, pack_string, read_gguf, write_gguf  # noqa: E402
+from demo_model import ARRAY, BLOCKS, STRING, U32, kept, number_of, pack_string, read_gguf, stem, write_gguf  # noqa: E402
 
 VERSION = 2  # of what this program writes: in the names of cached files
 F32, I32, BOOL = 0, 5, 7
@@ -283,8 +283,8 @@ def reexpress(source, target, architecture):
 
 
 def cached(cache, source, architecture):
-    """The file name, below cache/models, of the demo model in an architecture; made unless it is there."""
-    return kept(os.path.join(cache, "models"), f"demo_as_{architecture}-{VERSION}.gguf", lambda new: reexpress(source, new, architecture))
+    """The file name, below cache/models, of the demo model, or one like it, in an architecture; made unless it is there."""
+    return kept(os.path.join(cache, "models"), f"{stem(source)}_as_{architecture}-{VERSION}.gguf", lambda new: reexpress(source, new, architecture))
 
 
 def main():
