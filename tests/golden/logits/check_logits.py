@@ -4,7 +4,8 @@ every shape, KV cache in F32.
 
   check_logits.py --engine-bench PROGRAM
 
-Each prompt goes through in slices of 512, of 16 and, up to 512 tokens, of single positions (of 512 alone, the long one), which must give the same bytes. Fails when
+Each prompt goes through in slices of 512 by two threads, of 16 and, up to 512 tokens, of single positions by one (of 512 alone, the long one), which must give the
+same bytes. Fails when
 max |difference| / RMS is over LIMIT at any kept position, and where the states of LONG_HYBRID behind its text are not those of the program in double
 (states.json): of each head their magnitude and some elements.
 """
@@ -27,12 +28,12 @@ DOUBLE_LIMIT = 1e-4
 STATE_LIMIT = 2e-4  # of an element of a state, in which decays that were rounded 32,000 times are
 COLUMNS = 32  # of a slice of a state
 ROUNDED_LIMIT = 2e-2  # to llama.cpp where matrices are F16 or BF16: it rounds what is multiplied with them, too
-CHUNKS = (512, 16, 1)
+CHUNKS = {512: 2, 16: 1, 1: 1}  # and their threads: of small steps two would wait for each other, and for the program that is checked beside
 
 
 def engine_logits(program, model, n, chunk, out, settings=None, states=None):
     """[n][VOCAB] by our engine; states: the file for a hybrid's."""
-    command = [program, "--model", model, "--logits", out, "--text", models.prompt(n), "--kv", "f32", "--chunk", str(chunk)]
+    command = [program, "--model", model, "--logits", out, "--text", models.prompt(n), "--kv", "f32", "--chunk", str(chunk), "--threads", str(CHUNKS[chunk])]
     if settings:
         command += ["--settings", ", ".join(f"{name}={value}" for name, value in settings.items())]
     if states:
@@ -78,7 +79,7 @@ def main():
         model, out, states = (os.path.join(folder, part) for part in ("model.gguf", "out", "states"))
         for name in names:
             models.write_model(name, model)
-            limits, chunks, worst = limits_of(name), CHUNKS if name not in models.LONG_MODELS else CHUNKS[:1], {}
+            limits, chunks, worst = limits_of(name), list(CHUNKS) if name not in models.LONG_MODELS else [max(CHUNKS)], {}
             assert sum(name in runs_of for runs_of in golden.values()) == 2, f"{name} is not held against two others"
             for n in map(str, models.lengths_of(name)):
                 results = [
