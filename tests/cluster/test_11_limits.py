@@ -11,7 +11,7 @@ import psycopg2
 import pytest
 from cluster import wait_until
 from roles import ENDLESS, ONE, as_role, engine_tokens, make_role, refused, set_limit, start, usage, used, wait_settled, waiting
-from sessions import wait_idle, wait_running
+from sessions import Background, wait_idle, wait_running
 
 
 @pytest.fixture(scope="module")
@@ -274,6 +274,104 @@ def test_who_is_paused_keeps_nobody_else(limited, role):
     assert limited.value("SELECT qwen_wait(%s, '60 s')", (first,)) == "done"
     session.close()
     limited.query(f"DROP TABLE {role}_first, {role}_second; DROP OWNED BY {other}; DROP ROLE {other}")
+
+
+def two_roles(server, role, *tables):
+    """A role that the given one belongs to and that owns the tables, [(name, rows)]; and submit(table, tokens), as the role with SET ROLE, in a session that has begun
+    a transaction, so that limits can be changed before the job is seen."""
+    owner = f"{role}_owner"
+    server.query(f"CREATE ROLE {owner} LOGIN; GRANT {owner} TO {role}; GRANT CREATE ON SCHEMA public TO {owner}; SELECT qwen_grant('{owner}', 'use')")
+    for table, n in tables:
+        server.query(f"CREATE TABLE {table} AS SELECT g AS id, 'word ' || g AS body, NULL::text AS said FROM generate_series(1, {n}) g; ALTER TABLE {table} ADD PRIMARY KEY (id); "
+                     f"ALTER TABLE {table} OWNER TO {owner}")
+    cursor = server.connect(role).cursor()
+    cursor.execute(f"SET ROLE {owner}; BEGIN")
+    return owner, cursor
+
+
+def submit(table, tokens=2):
+    return f"SELECT qwen_submit('{table}', 'Say {{body}}', '{table}', 'said', max_tokens => {tokens}, temperature => 0)"
+
+
+def test_rows_that_a_pause_sent_back_come_again_beside_other_work(limited, role):
+    """Of a job whose pages are all claimed and of one that has many: while they are paused no more pages are claimed, and after it they go on although the worker has
+    rows of another job all the time."""
+    owner, cursor = two_roles(limited, role, ("few", 3), ("many", 5000), ("busy", 100000))
+    jobs = []
+    for table in ("few", "many"):
+        cursor.execute(submit(table))
+        jobs += [cursor.fetchone()[0]]
+    set_limit(limited, role, requests_per_minute=0)
+    cursor.execute("COMMIT")
+    busy = limited.query(submit("busy", 20), user=owner)[0][0]
+    claims = "SELECT count(*) FROM qwen_job_row WHERE job = %s"
+    wait_until(lambda: limited.value(claims, (jobs[0],)) == 3 and limited.value(claims, (jobs[1],)) > 3, what="claims")
+    time.sleep(5)
+    assert limited.value(claims, (jobs[1],)) <= 2 * limited.value("SELECT current_setting('qwen.job_window')::int"), "pages are claimed of a job that is paused"
+    assert [limited.value("SELECT error FROM qwen_jobs WHERE id = %s", (job,)).split(": ")[1] for job in jobs] == [f'role "{role}" has reached its limit of requests_per_minute'] * 2
+    assert limited.value("SELECT done FROM qwen_jobs WHERE id = %s", (busy,)) > 0
+    set_limit(limited, role, requests_per_minute=100000)
+    wait_until(lambda: limited.value("SELECT state FROM qwen_jobs WHERE id = %s", (jobs[0],)) == "done", what="the few rows beside many others")
+    wait_until(lambda: limited.value("SELECT done FROM qwen_jobs WHERE id = %s", (jobs[1],)) > 100, what="the many")
+    assert limited.value("SELECT state FROM qwen_jobs WHERE id = %s", (busy,)) == "running"
+    limited.query("SELECT qwen_cancel(id) FROM qwen_jobs")
+    cursor.connection.close()
+    limited.query(f"DROP TABLE few, many, busy; DROP OWNED BY {owner}; DROP ROLE {owner}")
+
+
+@pytest.mark.parametrize("limits", [{"requests_per_minute": 1}, {"tokens_per_day": 60, "max_concurrent": 0}])
+def test_who_has_used_up_its_limit_keeps_no_other_job(limited, role, limits):
+    """Nor who has done so and is paused besides: what is never met counts before what frees in a day."""
+    owner, cursor = two_roles(limited, role, ("first", 20), ("second", 20))
+    if "max_concurrent" in limits:
+        limited.query("SELECT qwen_generate('Once', max_tokens => 55, stop => ARRAY['never-said'])", user=role)
+    cursor.execute(submit("first"))
+    first = cursor.fetchone()[0]
+    set_limit(limited, role, **limits)
+    cursor.execute("COMMIT")
+    kind = list(limits)[-1]
+    wait_until(lambda: f'role "{role}" has reached its limit of {kind}' in (limited.value("SELECT error FROM qwen_jobs WHERE id = %s", (first,)) or ""), what="a job that waits")
+    second = limited.query(submit("second"), user=owner)[0][0]
+    assert limited.value("SELECT qwen_wait(%s, '20 s')", (second,)) == "done"
+    assert limited.value("SELECT state FROM qwen_jobs WHERE id = %s", (first,)) == "running"
+    limited.query("SELECT qwen_cancel(id) FROM qwen_jobs")
+    cursor.connection.close()
+    limited.query(f"DROP TABLE first, second; DROP OWNED BY {owner}; DROP ROLE {owner}")
+
+
+def test_a_job_of_a_paused_role_that_is_dropped_says_so(limited):
+    role = make_role(limited)
+    owner, cursor = two_roles(limited, role, ("left_over", 3))
+    cursor.execute(submit("left_over"))
+    job = cursor.fetchone()[0]
+    set_limit(limited, role, max_concurrent=0)
+    cursor.execute("COMMIT")
+    number = limited.value("SELECT %s::regrole::oid", (role,))
+    error = "SELECT error FROM qwen_jobs WHERE id = %s"
+    wait_until(lambda: "reached its limit of max_concurrent" in (limited.value(error, (job,)) or ""), what="a job that waits")
+    cursor.connection.close()
+    limited.query(f"DROP OWNED BY {role}; DROP ROLE {role}")
+    wait_until(lambda: f"role {number} was dropped" in (limited.value(error, (job,)) or ""), what="why it does not go on")
+    limited.query("SELECT qwen_cancel(%s)", (job,))
+    limited.query(f"DROP TABLE left_over; DROP OWNED BY {owner}; DROP ROLE {owner}")
+
+
+@pytest.mark.parametrize("change", ["SELECT qwen_set_limit('{}', max_concurrent => 0)", "SELECT qwen_set_limit('{}', tokens_per_minute => 1)", "SELECT qwen_allow_models('{}', '{{}}')"])
+@pytest.mark.parametrize("planned", ["on", "off"])
+def test_changes_reach_a_statement_that_runs(limited, role, change, planned):
+    """And the next statement of a transaction."""
+    call = Background(limited, "SELECT count(qwen_generate('word ' || g, max_tokens => 20)) FROM generate_series(1, 100000) g", f"SET SESSION AUTHORIZATION {role}; SET qwen.batch_plans = {planned}")
+    wait_running(limited, 32 if planned == "on" else 1)
+    other = limited.connect(role)
+    cursor = other.cursor()
+    cursor.execute("BEGIN; " + ONE)
+    limited.query(change.format(role))
+    assert call.join(20).error.pgcode in ("53400", "42501")
+    with pytest.raises(psycopg2.Error) as failure:
+        cursor.execute(ONE)
+    assert failure.value.pgcode == call.error.pgcode
+    other.close()
+    limited.query("SELECT qwen_allow_models(%s, NULL)", (role,))
 
 
 # ---- time, restarts and crashes ----

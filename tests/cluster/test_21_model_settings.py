@@ -138,6 +138,32 @@ def test_who_waits_for_limits_holds_no_model(own):
     own.query("DROP TABLE waits; SELECT qwen_revoke('slow', 'use'); DROP OWNED BY slow; DROP ROLE slow")
 
 
+def test_a_model_that_is_opened_anew_keeps_no_rows_of_others(own):
+    """Behind somebody's long answer: a worker with a row for it goes on with its rows of another model."""
+    own.reload(qwen__models=entry("chat") + ", " + entry("other"))
+    wait_in_force(own, "other", *PLAIN)
+    own.query("CREATE TABLE many AS SELECT g AS id, 'word ' || g AS body, NULL::text AS said FROM generate_series(1, 20000) g; ALTER TABLE many ADD PRIMARY KEY (id)")
+    job = own.value("SELECT qwen_submit('many', 'Say {body}', 'many', 'said', model => 'other', max_tokens => 2, temperature => 0)")
+    long = Background(own, "SELECT qwen_generate('Once', model => 'chat', max_tokens => 7000, stop => ARRAY['never-said'])")
+    wait_until(lambda: own.value("SELECT count(*) FROM qwen_stat_activity WHERE state = 'running' AND model = 'chat'") == 1, what="a long answer")
+    own.reload(qwen__models=entry("chat", "context=8000") + ", " + entry("other"))
+    wait_until(lambda: own.value("SELECT state FROM qwen_models WHERE name = 'chat'") == "opening", what="a model that waits for it")
+    own.query("""CREATE TABLE one (id int PRIMARY KEY, body text, said text);
+        CREATE TRIGGER q AFTER INSERT ON one FOR EACH ROW EXECUTE FUNCTION qwen_enqueue_trigger('said', 'Say {body}', 'model=chat', 'max_tokens=2', 'temperature=0');
+        INSERT INTO one VALUES (1, 'hello')""")
+    done = "SELECT done FROM qwen_jobs WHERE id = %s"
+    wait_until(lambda: "is being loaded" in (own.value("SELECT concat(worker, last_error) FROM qwen_trigger_backlog WHERE waiting > 0") or ""), what="a row that says what it waits for")
+    before = own.value(done, (job,))
+    wait_until(lambda: own.value(done, (job,)) > before + 50, what="rows of the other model")
+    assert own.value("SELECT state FROM qwen_models WHERE name = 'chat'") == "opening" and long.thread.is_alive()
+    own.query("SELECT pg_cancel_backend(%s)", (long.pid,))
+    wait_until(lambda: own.value("SELECT said FROM one") is not None, what="the row's answer")
+    own.query("SELECT qwen_cancel(%s)", (job,))
+    own.query("DROP TABLE one, many")
+    own.reload(qwen__models=entry("chat"))
+    wait_in_force(own, "chat", *PLAIN)
+
+
 def test_who_does_other_things_meanwhile_fails_by_no_reload(own):
     """The plan node has sent requests, and says nothing of them to the engine while its rows come slowly; nor does one whose rows nobody reads."""
     slow = Background(own, "SELECT count(qwen_generate('Once ' || g, max_tokens => 2)) FROM (SELECT g, pg_sleep(0.4) FROM generate_series(1, 10) g OFFSET 0) s")

@@ -59,6 +59,9 @@ extern void engine_settle_model(Request *request);
 /* Is the model of a request, with its adapter, served now? */
 extern bool engine_serves(const Request *request);
 
+/* Would engine_submit wait for the request's model, or its adapter, to be loaded? Raises what is wrong with either. */
+extern bool engine_would_wait(const Request *request);
+
 /* Is a model in qwen.models, loaded, or being loaded? */
 extern bool engine_knows_model(const char *name);
 

@@ -298,23 +298,37 @@ code_of_failure(const SharedSlot *slot)
 	}
 }
 
+/* Is a slot's model or adapter on its way? */
+static bool
+slot_is_coming(SlotState state)
+{
+	return state == SLOT_WAITING || state == SLOT_LOADING || state == SLOT_OPENING;
+}
+
+/* Is a model on its way, or its slot? */
+static bool
+model_is_coming(const char *name, SharedSlot *slot)
+{
+	SlotState state = slot_state(name, NULL, slot);
+
+	return slot_is_coming(state) || (state == SLOT_EMPTY && may_get_slot(name));
+}
+
 /* A call waits for a model that is still being loaded instead of failing. */
 static void
 wait_for_model(const char *name)
 {
 	SharedSlot slot;
-	SlotState state;
 	char *why;
 
-	while ((state = slot_state(name, NULL, &slot)) == SLOT_WAITING || state == SLOT_LOADING || state == SLOT_OPENING ||
-		   (state == SLOT_EMPTY && may_get_slot(name)))
+	while (model_is_coming(name, &slot))
 	{
 		check_engine_state();
 		wait_a_moment();
 	}
-	if (state == SLOT_EMPTY)
+	if (slot.state == SLOT_EMPTY)
 		raise_not_loaded(name);
-	if (state != SLOT_FAILED)
+	if (slot.state != SLOT_FAILED)
 		return;
 	why = server_string(slot.error);
 	raise_load_failure(code_of_failure(&slot), name, slot.file, why,
@@ -339,22 +353,43 @@ adapter_may_get_slot(const char *model, const char *adapter)
 	return n_free > 0;
 }
 
+/* Is an adapter on its way, or its slot? */
+static bool
+adapter_is_coming(const char *model, const char *adapter, SharedSlot *slot)
+{
+	SlotState state = slot_state(model, adapter, slot);
+
+	return slot_is_coming(state) || (state == SLOT_EMPTY && adapter_may_get_slot(model, adapter));
+}
+
+bool
+engine_would_wait(const Request *request)
+{
+	char name[PROTOCOL_MAX_NAME_BYTES + 1];
+	SharedSlot slot;
+
+	if (request->model.length > 0)
+		strlcpy(name, server_text(request->model), sizeof name);
+	else if (!first_model(name))
+		return false;
+	return model_is_coming(name, &slot) ||
+		   (request->adapter.data && adapter_is_coming(name, server_text(request->adapter), &slot));
+}
+
 /* A call waits for an adapter that is still being loaded, as for a model. */
 static void
 wait_for_adapter(const char *model, const char *adapter)
 {
 	SharedSlot slot;
-	SlotState state;
 	char *why;
 
-	while ((state = slot_state(model, adapter, &slot)) == SLOT_WAITING || state == SLOT_LOADING ||
-		   state == SLOT_OPENING || (state == SLOT_EMPTY && adapter_may_get_slot(model, adapter)))
+	while (adapter_is_coming(model, adapter, &slot))
 	{
 		check_engine_state();
 		wait_for_model(model);
 		wait_a_moment();
 	}
-	if (state != SLOT_FAILED)
+	if (slot.state != SLOT_FAILED)
 		return;
 	why = server_string(slot.error);
 	ereport(ERROR, (errcode(code_of_failure(&slot)),

@@ -28,6 +28,7 @@
 #define LONGEST_PAUSE_MS 250
 #define COMPANY_PAUSE_MS 10 /* sisters end a request without waking us */
 #define SHORTEST_PAUSE_MS 5
+#define LONGEST_STAND_US 2000000 /* for which a worker's request keeps others from passing */
 
 static const LimitWorker *worker; /* what this process is, or NULL */
 
@@ -101,11 +102,20 @@ is_pause(const LimitRefusal *refusal)
 	return refusal->allowed == 0 && refusal->kind != LIMIT_MAX_TOKENS;
 }
 
+/* Does a worker give its request back instead of standing in the queue with it? There it would keep others: of all
+ * roles that the request is charged to, and all of this worker's. So no pause stands there, and nobody for long who
+ * waits for what others than the worker's own role have used up. */
+static bool
+comes_back(const LimitRefusal *refusal)
+{
+	return is_pause(refusal) || (refusal->role != GetSessionUserId() && refusal->frees_in_us > LONGEST_STAND_US);
+}
+
 static void
 raise_refusal(const LimitRefusal *refusal)
 {
 	/* what a job has queued is not rejected by it: it waits */
-	bool waits = worker && is_pause(refusal);
+	bool waits = worker && comes_back(refusal);
 
 	if (!waits)
 		usage_count_rejected(refusal);
@@ -184,7 +194,6 @@ static void
 pause_before_next_try(const LimitRefusal *refusal, const LimitCompany *company, bool has_company)
 {
 	company->wait(pause_ms(refusal, has_company));
-	limits_refresh();
 	usage_sweep();
 	if (!limits_is_job())
 		return;
@@ -192,21 +201,29 @@ pause_before_next_try(const LimitRefusal *refusal, const LimitCompany *company, 
 	check_turn(refusal);
 }
 
-/* May the request pass now? Raises what is refused for good, after noting in paused, if given, whose pause it is. */
+/* May the request pass now? Raises what is refused for good and, where paused is given, what comes back, after noting
+ * there whose limit it is. */
 static Admission
 ask(LimitPass *pass, const LimitDemand *demand, uint64 ticket, LimitSubject *subject, LimitRefusal *refusal,
 	Oid *paused)
 {
 	Admission admission;
+	bool back;
 
+	/* what others have changed holds within a statement, too */
+	limits_refresh();
 	limits_subject(subject);
 	refusal->frees_in_us = FREES_WITH_A_REQUEST;
 	refusal->role = subject->roles[subject->n - 1];
 	admission = usage_admit(subject, demand, ticket, &pass->meter, refusal);
-	if (admission != REFUSED || refusal->frees_in_us != FREES_NEVER)
+	back = paused && admission == REFUSED && comes_back(refusal);
+	if (admission != REFUSED || (refusal->frees_in_us != FREES_NEVER && !back))
 		return admission;
-	if (paused && is_pause(refusal))
+	if (back)
+	{
+		own_transaction(check_roles, NULL);
 		*paused = refusal->role;
+	}
 	raise_refusal(refusal);
 	return admission;
 }
@@ -352,8 +369,7 @@ wait_first(const LimitPass *pass, const LimitSubject *subject, Admission admissi
 	own_transaction(check_roles, NULL);
 }
 
-/* Try once; else wait as the first. Whom a pause keeps must not stand in the queue, where it would keep others: of both
- * roles that a request is charged to, and all of this worker's. */
+/* Try once; else wait as the first, or come back. */
 static bool
 try_once(LimitPass *pass, const LimitDemand *demand)
 {
@@ -361,7 +377,6 @@ try_once(LimitPass *pass, const LimitDemand *demand)
 	LimitRefusal refusal;
 	Admission admission;
 
-	limits_refresh();
 	admission = ask(pass, demand, first.ticket, &subject, &refusal, &paused_role);
 	if (admission != ADMITTED)
 	{

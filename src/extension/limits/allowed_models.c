@@ -25,6 +25,7 @@
 #include "limit_settings.h"
 #include "limit_tables.h"
 #include "limits.h"
+#include "role_limits.h"
 #include "utils/array.h"
 #include "utils/builtins.h"
 #include "utils/fmgroids.h"
@@ -219,6 +220,8 @@ limits_check_model(const char *name)
 {
 	Oid roles[MAX_LIMITED_ROLES_OF_CALL];
 
+	/* what others have changed holds within a statement, too */
+	limits_refresh();
 	if (!setting_allows(name))
 		ereport(ERROR, (errcode(ERRCODE_INSUFFICIENT_PRIVILEGE), errmsg("model \"%s\" is not allowed", name),
 						errdetail("The setting qwen.allowed_models of this session names others."),

@@ -95,8 +95,8 @@ extern bool limits_enter(LimitPass *pass, const LimitDemand *demand, const Limit
 /*
  * The same for a LimitWorker that does other things meanwhile. false: not now. The first one that may not pass stands
  * in the queue, those that come after it wait behind it, and all are asked again within limits_again_ms. One that is
- * given up leaves by limits_leave. 53400 for a role that may do nothing at all: limits_paused_role tells it once, and
- * the request is to come back another time.
+ * given up leaves by limits_leave. 53400 for a role that may do nothing at all, or that is not the worker's own and has
+ * used up its limit for a while: limits_paused_role tells it once, and the request is to come back another time.
  */
 extern bool limits_try_to_enter(LimitPass *pass, const LimitDemand *demand);
 extern Oid limits_paused_role(void);

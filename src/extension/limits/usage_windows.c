@@ -112,6 +112,8 @@ bool
 usage_has_room(const RoleUsage *usage, Oid role, const RoleLimits *limits, const LimitDemand *demand, uint64 now_us,
 			   LimitRefusal *refusal)
 {
+	bool has_room = true;
+
 	for (int kind = 0; kind < N_LIMITS; kind++)
 	{
 		int64 allowed = limits->allowed[kind], asked = asked_of(demand, kind), used;
@@ -121,14 +123,16 @@ usage_has_room(const RoleUsage *usage, Oid role, const RoleLimits *limits, const
 		used = usage ? usage_used(usage, kind) : 0;
 		if (usage && (kind == LIMIT_TOKENS_PER_MINUTE || kind == LIMIT_TOKENS_PER_DAY))
 			used += usage->reserved_tokens;
-		if (used + asked <= allowed)
+		/* what is never met counts before what frees again */
+		if (used + asked <= allowed || (!has_room && asked <= allowed))
 			continue;
 		*refusal = (LimitRefusal){role, kind, used, asked, allowed, FREES_NEVER};
-		if (asked <= allowed)
-			refusal->frees_in_us = frees_in(usage, kind, used + asked - allowed, now_us);
-		return false;
+		if (asked > allowed)
+			return false;
+		refusal->frees_in_us = frees_in(usage, kind, used + asked - allowed, now_us);
+		has_room = false;
 	}
-	return true;
+	return has_room;
 }
 
 bool

@@ -23,6 +23,7 @@
 #include "worker_transaction.h"
 
 #define FIRST_PAUSE_MS 100
+#define MODEL_PAUSE_MS 200
 #define LAST_PAUSE_MS 3000 /* shorter than a trouble is shown (worker_rows.c) */
 
 /* The engine cannot be asked now. */
@@ -87,6 +88,7 @@ pause_role(JobWorker *worker, JobRow *paused, Oid role, const char *why)
 		return;
 	}
 	job_spec_pause(worker, paused->spec, why);
+	paused->spec->is_held = true;
 	for (JobRow *row = worker->rows; row; row = row->next)
 		if (row == paused || (row->spec == paused->spec && (row->state == ROW_READY || row->state == ROW_SENT)))
 		{
@@ -95,7 +97,7 @@ pause_role(JobWorker *worker, JobRow *paused, Oid role, const char *why)
 		}
 }
 
-/* Free the rows that were sent back. */
+/* Free the rows that were sent back: they are looked for when the pause of their spec ends (worker_specs.c). */
 static void
 free_sent_back(JobWorker *worker)
 {
@@ -104,11 +106,8 @@ free_sent_back(JobWorker *worker)
 	for (JobRow *row = worker->rows; row; row = next)
 	{
 		next = row->next;
-		if (row->state != ROW_SENT_BACK)
-			continue;
-		job_row_free(worker, row);
-		worker->look_for_rows = true;
-		worker->last_id = 0;
+		if (row->state == ROW_SENT_BACK)
+			job_row_free(worker, row);
 	}
 }
 
@@ -285,8 +284,11 @@ receive_row(JobWorker *worker, JobRow *row)
 
 	if (!model_call_advance(call))
 	{
-		if (model_call_is_running(call))
+		if (model_call_is_running(call) && row->state == ROW_SENT)
+		{
 			row->state = ROW_RUNNING;
+			job_spec_release(row->spec);
+		}
 		return row->state != state || call->asked != asked;
 	}
 	if (call->error)
@@ -295,6 +297,22 @@ receive_row(JobWorker *worker, JobRow *row)
 		take_engine_error(worker, row, &call->replies[call->failed].error);
 	else
 		take_answer(worker, row);
+	return true;
+}
+
+/* A row whose model is being loaded stays here, and so do others of its spec: sending would wait, and hold up all that
+ * the worker has of other models. */
+static bool
+send_row(JobWorker *worker, JobRow *row)
+{
+	if (engine_would_wait(linitial(row->call.first)))
+	{
+		row->spec->no_send_until = TimestampTzPlusMilliseconds(job_clock(), MODEL_PAUSE_MS);
+		job_rows_trouble(worker, row->spec, "the model is being loaded");
+		return false;
+	}
+	model_call_send(&row->call);
+	row->state = ROW_SENT;
 	return true;
 }
 
@@ -319,11 +337,7 @@ advance_row(JobWorker *worker, JobRow *row, bool may_send, int *n_in_flight)
 			moved = true;
 		}
 		else if (row->state == ROW_READY && may_send)
-		{
-			model_call_send(&row->call);
-			row->state = ROW_SENT;
-			moved = true;
-		}
+			moved = send_row(worker, row);
 		else if (is_in_flight(row))
 			moved = receive_row(worker, row);
 	}
@@ -374,16 +388,18 @@ bool
 job_calls_advance(JobWorker *worker)
 {
 	bool moved = false;
-	int window = receive_all(worker), n_in_flight = count_in_flight(worker);
+	int window = receive_all(worker), n_in_flight = 0;
 
+	/* first what has come, so that room that it leaves is had by whoever came first, and not by who stands behind it */
+	for (JobRow *row = worker->rows; row; row = row->next)
+		if (is_in_flight(row))
+			moved |= advance_row(worker, row, false, &n_in_flight);
 	for (JobRow *row = worker->rows; row; row = row->next)
 	{
-		bool was_in_flight = is_in_flight(row);
-		bool may_send = !was_in_flight && n_in_flight < window && job_clock() >= worker->pause_until;
-		int now_in_flight = 0;
+		bool may_send = n_in_flight < window && job_clock() >= Max(worker->pause_until, row->spec->no_send_until);
 
-		moved |= advance_row(worker, row, may_send, &now_in_flight);
-		n_in_flight += now_in_flight - was_in_flight;
+		if (row->state == ROW_READY)
+			moved |= advance_row(worker, row, may_send, &n_in_flight);
 	}
 	free_sent_back(worker);
 	worker->n_in_flight = count_in_flight(worker);

@@ -339,14 +339,19 @@ job_rows_fetch(JobWorker *worker, int n)
 	ListCell *cell;
 
 	worker->n_fetches++;
+	job_specs_ask_for_rows(worker);
 	if (worker->look_for_rows)
+	{
 		n_taken += fetch_queued(worker, n);
+		job_specs_have_looked(worker);
+	}
 	foreach (cell, specs)
 	{
 		JobSpec *spec = lfirst(cell);
 
 		/* a job that fails meanwhile is marked, not freed, so that the list stays good */
-		if (n_taken >= n || spec->trigger || spec->is_done || spec->exhausted || job_clock() < spec->pause_until)
+		if (n_taken >= n || spec->trigger || spec->is_done || spec->exhausted || spec->is_held ||
+			job_clock() < spec->pause_until)
 			continue;
 		n_taken += job_page_take(worker, spec, n - n_taken);
 	}

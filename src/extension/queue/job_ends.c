@@ -91,8 +91,8 @@ job_specs_finish(JobWorker *worker)
 	foreach (cell, worker->specs)
 	{
 		JobSpec *spec = lfirst(cell);
-		bool is_over =
-			worker->is_orphan || spec->failure[0] || (spec->exhausted && spec->n_rows == 0 && !worker->look_for_rows);
+		bool is_over = worker->is_orphan || spec->failure[0] ||
+					   (spec->exhausted && spec->n_rows == 0 && !spec->is_held && !worker->look_for_rows);
 
 		if (!spec->trigger && !spec->is_done && is_over && job_clock() >= spec->pause_until)
 			end_job(worker, spec,

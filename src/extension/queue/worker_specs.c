@@ -106,6 +106,47 @@ job_spec_pause(JobWorker *worker, JobSpec *spec, const char *why)
 	spec->pause_until = TimestampTzPlusMilliseconds(job_clock(), wait_ms);
 }
 
+void
+job_spec_release(JobSpec *spec)
+{
+	spec->is_held = false;
+	spec->n_pauses = 0;
+}
+
+void
+job_specs_ask_for_rows(JobWorker *worker)
+{
+	ListCell *cell;
+
+	foreach (cell, worker->specs)
+	{
+		JobSpec *spec = lfirst(cell);
+
+		spec->is_looked_for = spec->is_held && spec->n_rows == 0 && job_clock() >= spec->pause_until;
+		if (!spec->is_looked_for)
+			continue;
+		worker->look_for_rows = true;
+		worker->last_id = 0;
+	}
+}
+
+void
+job_specs_have_looked(const JobWorker *worker)
+{
+	ListCell *cell;
+
+	/* the rest of them comes with the next look */
+	if (worker->look_for_rows)
+		return;
+	foreach (cell, worker->specs)
+	{
+		JobSpec *spec = lfirst(cell);
+
+		if (spec->is_looked_for && spec->n_rows == 0)
+			job_spec_release(spec);
+	}
+}
+
 /* ---- jobs there are ---- */
 static void
 refresh_body(JobWorker *worker, const JobStore *store, void *argument)
