@@ -57,6 +57,13 @@ create_wait_event_set(int n_events)
 #define type_aclcheck(type, role, mode) pg_type_aclcheck(type, role, mode)
 #endif
 
+/* 17 looks for stronger locks, too, where it is asked to. */
+#if PG_VERSION_NUM >= 170000
+#define lock_is_held(tag, mode) LockHeldByMe(tag, mode, false)
+#else
+#define lock_is_held(tag, mode) LockHeldByMe(tag, mode)
+#endif
+
 /* 18 can leave room in front of a copy. */
 #if PG_VERSION_NUM >= 180000
 #define duplicate_minimal_tuple(tuple) heap_copy_minimal_tuple(tuple, 0)

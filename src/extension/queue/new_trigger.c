@@ -9,6 +9,7 @@
 #include "new_trigger.h"
 
 #include "../client/client.h"
+#include "../core/compat.h"
 #include "../core/own_transaction.h"
 #include "../core/shared_memory.h"
 #include "../core/statement.h"
@@ -18,7 +19,9 @@
 #include "catalog/pg_inherits.h"
 #include "catalog/pg_trigger.h"
 #include "commands/trigger.h"
+#include "miscadmin.h"
 #include "nodes/parsenodes.h"
+#include "storage/lock.h"
 #include "store.h"
 #include "trigger_use.h"
 #include "utils/lsyscache.h"
@@ -29,6 +32,7 @@ typedef struct Look
 {
 	const RangeVar *table;
 	const char *only;
+	bool descends;           /* PostgreSQL alters the table's partitions and children, too */
 	char found[NAMEDATALEN]; /* the one that something is wrong with */
 } Look;
 
@@ -93,7 +97,18 @@ check_table(Look *look, const JobStore *store, Oid table)
 		relation_close(relation, NoLock);
 }
 
-/* The same for the tables that a statement is about: what is altered is so in partitions and children, too. */
+/* Has this transaction altered a table? Then it is locked against all others, and a look at it waits for nobody. */
+static bool
+is_held(Oid table)
+{
+	LOCKTAG tag;
+
+	SET_LOCKTAG_RELATION(tag, MyDatabaseId, table);
+	return lock_is_held(&tag, AccessExclusiveLock);
+}
+
+/* The same for the tables that a statement is about. Of the children those that PostgreSQL has altered as well: any
+ * other would be waited for while everybody waits for the parent. */
 static void
 check_triggers(void *argument)
 {
@@ -104,11 +119,12 @@ check_triggers(void *argument)
 
 	if (!OidIsValid(table) || !job_store_find(&store))
 		return;
-	if (look->only)
+	if (!look->descends)
 		check_table(look, &store, table);
 	else
-		foreach (cell, find_all_inheritors(table, AccessShareLock, NULL))
-			check_table(look, &store, lfirst_oid(cell));
+		foreach (cell, find_all_inheritors(table, NoLock, NULL))
+			if (is_held(lfirst_oid(cell)))
+				check_table(look, &store, lfirst_oid(cell));
 }
 
 /* Does an error say that rows will not be filled in, and not only that nobody can be asked now? */
@@ -120,23 +136,29 @@ concerns_rows(int sqlstate)
 		   sqlstate == ERRCODE_CONFIGURATION_LIMIT_EXCEEDED;
 }
 
-/* May what ALTER TABLE does make the table's triggers useless? Of columns that go lost_column.c tells. */
+/* What ALTER TABLE makes worth a look; false: nothing. Of columns that go lost_column.c tells. */
 static bool
-may_concern_triggers(const AlterTableStmt *statement)
+look_of_alter(const AlterTableStmt *statement, Look *look)
 {
+	bool concerns = false;
 	ListCell *cell;
 
+	*look = (Look){.table = statement->relation};
 	foreach (cell, statement->cmds)
 		switch (lfirst_node(AlterTableCmd, cell)->subtype)
 		{
 			case AT_AlterColumnType:
 			case AT_DropConstraint:
+				concerns = true;
+				look->descends = statement->relation->inh;
+				break;
 			case AT_ChangeOwner:
-				return true;
+				concerns = true;
+				break;
 			default:
 				break;
 		}
-	return false;
+	return concerns;
 }
 
 /* What a statement makes worth a look; false: nothing. */
@@ -151,10 +173,7 @@ look_of(const Node *node, Look *look)
 		/* whose it is is looked up where it may be one of ours */
 		return trigger_use_of(strVal(llast(statement->funcname))) != NULL;
 	}
-	if (!IsA(node, AlterTableStmt) || !may_concern_triggers((const AlterTableStmt *) node))
-		return false;
-	*look = (Look){.table = ((const AlterTableStmt *) node)->relation};
-	return true;
+	return IsA(node, AlterTableStmt) && look_of_alter((const AlterTableStmt *) node, look);
 }
 
 static void
