@@ -1,6 +1,7 @@
 """Sessions that run one statement in the background, and questions that tests ask of the engine."""
 import contextlib
 import os
+import signal
 import subprocess
 import sys
 import threading
@@ -87,6 +88,25 @@ def held(pid):
             yield
         finally:
             tracer.stdin.close()
+
+
+@contextlib.contextmanager
+def late_supervisor(cluster, **settings):
+    """Settings that sessions know, and the supervisor does not as long as this lasts."""
+    with open(f"/proc/{cluster.engine_pid()}/stat") as file:
+        supervisor = int(file.read().rsplit(")", 1)[1].split()[1])
+    os.kill(supervisor, signal.SIGSTOP)
+    try:
+        cluster.reload(**settings)
+        wait_until(lambda: all(cluster.value(f"SHOW {name.replace('__', '.')}") == value for name, value in settings.items()))
+        yield
+    finally:
+        os.kill(supervisor, signal.SIGCONT)
+
+
+def wait_waiting(cluster, call):
+    """… until a statement in the background waits for the extension, or has ended."""
+    wait_until(lambda: not call.thread.is_alive() or cluster.value("SELECT wait_event_type FROM pg_stat_activity WHERE pid = %s", (call.pid,)) == "Extension")
 
 
 def is_gone(pid):

@@ -11,7 +11,7 @@ import time
 import psycopg2
 import pytest
 from cluster import MODEL_FILE, as_server_user, model_directory, server_programs, wait_until
-from sessions import LONG, Background, descriptors, held, image_files, is_gone, wait_idle, wait_running
+from sessions import LONG, Background, descriptors, held, image_files, is_gone, late_supervisor, wait_idle, wait_running, wait_waiting
 
 DEFAULT_MODEL = MODEL_FILE
 COUNT = "SELECT qwen_count_tokens('one')"
@@ -265,6 +265,38 @@ def test_default_model_is_the_first_of_the_configuration(make_server):
     assert server.value(USED_MODEL) == "early"
     assert server.query("SET qwen.default_model = 'late'; " + USED_MODEL) == [("late",)]
     assert server.query("SET qwen.default_model = 'early'; SELECT model FROM qwen_chat_full('Hi', max_tokens => 1, model => 'late')") == [("late",)]
+
+
+@pytest.mark.parametrize("places, before, after", [(4, ["chat"], ["newest", "chat"]), (1, ["chat"], ["newest"]), (4, [], ["newest"])])
+def test_a_call_behind_a_reload_waits_until_the_supervisor_has_read_the_list(make_server, places, before, after):
+    """It was told that the model is not loaded, or has no place, or that there is none at all."""
+    models = [", ".join(f"{name}={MODEL_FILE}" for name in names) for names in (before, after)]
+    server = make_server({"qwen.models": models[0], "qwen.max_models": places}, prepared=False)
+    server.query("CREATE EXTENSION qwen_pg; CREATE TABLE t (id int PRIMARY KEY, s text)")
+    server.query("CREATE TRIGGER x AFTER INSERT ON t FOR EACH ROW EXECUTE FUNCTION qwen_enqueue_trigger('s', '{id}', 'max_tokens=1', 'model=newest')")
+    wait_until(lambda: server.query("SELECT name, state FROM qwen_models") == [(name, "serving") for name in before])
+    with late_supervisor(server, qwen__models=models[1]):
+        calls = [Background(server, USED_MODEL), Background(server, COUNT.replace("'one'", "'one', model => 'newest'"))]
+        for call in calls:
+            wait_waiting(server, call)
+        session = server.connect()
+        session.cursor().execute("INSERT INTO t VALUES (1)")
+        assert session.notices == []
+        session.close()
+    assert [call.join().rows for call in calls] == [[("newest",)], [(1,)]], [call.error for call in calls]
+    wait_until(lambda: server.value("SELECT count(s) FROM t") == 1)
+
+
+def test_a_statement_with_an_older_list_waits_for_nothing(make_server):
+    """Its session reads the new one when it is done: that its model is gone is for good, and said at once."""
+    server = make_server()
+    server.reload(qwen__models=f"chat={MODEL_FILE}, brief={MODEL_FILE}")
+    wait_until(lambda: server.query("SELECT 1 FROM qwen_models WHERE name = 'brief' AND state = 'serving'"))
+    statement = "DO $$ BEGIN WHILE EXISTS (SELECT FROM qwen_models WHERE name = 'brief') LOOP PERFORM pg_sleep(0.02); END LOOP; PERFORM qwen_count_tokens('one', model => 'brief'); END $$"
+    call = Background(server, statement)
+    wait_until(lambda: server.value("SELECT state FROM pg_stat_activity WHERE pid = %s", (call.pid,)) == "active")
+    server.reload(qwen__models=f"chat={MODEL_FILE}")
+    assert call.join(10).error.pgcode == "42704"
 
 
 def test_default_model_that_failed_is_not_replaced_by_another(make_server):

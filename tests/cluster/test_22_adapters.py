@@ -9,6 +9,7 @@ import threading
 import psycopg2
 import pytest
 from cluster import MODEL_FILE, Cluster, model_directory, wait_until
+from sessions import Background, late_supervisor, wait_waiting
 
 sys.path.append(os.path.join(os.path.dirname(os.path.abspath(__file__)), "..", "tools"))
 import demo_adapters  # noqa: E402
@@ -229,6 +230,16 @@ def test_a_file_that_is_not_there_is_told_with_those_that_are(adapted):
     told = str(refused(adapted, "42704", 'adapter "none" of model "chat" could not be loaded', "SELECT qwen_load_adapter('none', 'nope.gguf')"))
     assert 'nope.gguf".' in told.partition("The file is ")[2] and "HINT:  There are: " in told and MODEL_FILE in told, told
     assert "HINT:  qwen_models lists" in str(refused(adapted, "42704", 'model "CHAT" is not loaded', "SELECT qwen_unload_model('CHAT')"))
+
+
+def test_a_call_behind_a_reload_waits_for_its_adapter(adapted):
+    wait_until(lambda: states(adapted) == {"deep": "serving", "swap": "serving"}, 20)
+    with late_supervisor(adapted, qwen__adapters=f"late={adapter_file('swap')}@chat"):
+        call = Background(adapted, f"SELECT qwen_embed('x', options => '{with_adapter('late')}')")
+        wait_waiting(adapted, call)
+    assert call.join().error is None
+    adapted.reload(qwen__adapters=SETTINGS["qwen.adapters"])
+    wait_until(lambda: states(adapted) == {"deep": "serving", "swap": "serving"}, 20)
 
 
 def test_the_setting_is_followed_when_it_changes(adapted):

@@ -6,6 +6,7 @@
 
 #include "../../base/clock.h"
 #include "../core/compat.h"
+#include "../core/pause.h"
 #include "../core/settings.h"
 #include "../core/shared_memory.h"
 #include "../core/texts.h"
@@ -19,6 +20,7 @@
 
 #define POLL_MS 20              /* how often it looks whether a model has been loaded, or the supervisor has come */
 #define SUPERVISOR_WAIT_MS 5000 /* the postmaster starts it again after 1 s */
+#define LISTS_WAIT_MS 30000     /* a supervisor that gives memory back looks at a reload later: 0.2 s a GB */
 
 void
 raise_unavailable(const char *message)
@@ -95,6 +97,24 @@ wait_for_supervisor(void)
 	}
 }
 
+/*
+ * Does the supervisor still have to work on the lists that this session has read? It is told of a reload at the same
+ * time. One that has read the files later knows better than a statement that goes on with older lists; and of files
+ * that were changed once more and not reloaded, it may never hear: that is not waited for for long.
+ */
+static bool
+lists_are_to_come(void)
+{
+	bool to_come;
+
+	if (!still_pauses(PgReloadTime + LISTS_WAIT_MS * INT64CONST(1000), LISTS_WAIT_MS))
+		return false;
+	LWLockAcquire(qwen_shared->lock, LW_SHARED);
+	to_come = qwen_shared->lists_read_at < PgReloadTime && qwen_shared->lists_hash != lists_hash();
+	LWLockRelease(qwen_shared->lock);
+	return to_come;
+}
+
 /* Is a slot's model, or will it be, of use? */
 static bool
 slot_counts(const SharedSlot *slot)
@@ -111,7 +131,7 @@ static bool
 first_model(char name[PROTOCOL_MAX_NAME_BYTES + 1])
 {
 	ConfiguredModels configured;
-	bool found = false;
+	bool found = false, to_come = lists_are_to_come();
 
 	LWLockAcquire(qwen_shared->lock, LW_SHARED);
 	for (int i = 0; i < qwen_max_models && !found; i++)
@@ -121,8 +141,11 @@ first_model(char name[PROTOCOL_MAX_NAME_BYTES + 1])
 			found = true;
 		}
 	LWLockRelease(qwen_shared->lock);
-	if (found && configured_models_parse(qwen_models, &configured).code == STATUS_OK && configured.n > 0)
+	if ((found || to_come) && configured_models_parse(qwen_models, &configured).code == STATUS_OK && configured.n > 0)
+	{
 		strlcpy(name, configured.models[0].name, PROTOCOL_MAX_NAME_BYTES + 1);
+		found = true;
+	}
 	return found;
 }
 
@@ -173,11 +196,11 @@ engine_knows_model(const char *name)
 bool
 engine_awaits_model(const char *name)
 {
-	bool awaits;
+	bool awaits = lists_are_to_come();
 
 	LWLockAcquire(qwen_shared->lock, LW_SHARED);
 	/* until the supervisor has read qwen.models nobody knows */
-	awaits = qwen_shared->supervisor_latch == NULL;
+	awaits |= qwen_shared->supervisor_latch == NULL;
 	for (int i = 0; i < qwen_max_models && !awaits; i++)
 	{
 		const SharedSlot *slot = &qwen_shared->slots[i];
@@ -250,25 +273,31 @@ engine_settle_model(Request *request)
 }
 
 /*
- * A model of qwen.models that has no slot: one that is being emptied may be for it (true: look again), and when all are
- * taken by others, that is what the user has to know. Any other name is the engine's to refuse.
+ * A model of qwen.models that has no slot: the supervisor may be about to give it one, or one that is being emptied be
+ * for it (true: look again), and when all are taken by others, that is what the user has to know. Any other name is the
+ * engine's to refuse.
  */
 static bool
 may_get_slot(const char *name)
 {
-	int n_unloading = 0, n_empty = 0, n_failed = 0;
+	int n_coming = 0, n_empty = 0, n_failed = 0;
 
 	if (!is_configured(name))
 		return false;
+	if (lists_are_to_come())
+		return true;
 	LWLockAcquire(qwen_shared->lock, LW_SHARED);
 	for (int i = 0; i < qwen_max_models; i++)
 	{
-		n_unloading += qwen_shared->slots[i].state == SLOT_UNLOADING;
-		n_empty += qwen_shared->slots[i].state == SLOT_EMPTY;
-		n_failed += qwen_shared->slots[i].state == SLOT_FAILED;
+		const SharedSlot *slot = &qwen_shared->slots[i];
+
+		/* it may have got one since we looked */
+		n_coming += slot->state == SLOT_UNLOADING || (slot_counts(slot) && strcmp(slot->name, name) == 0);
+		n_empty += slot->state == SLOT_EMPTY;
+		n_failed += slot->state == SLOT_FAILED;
 	}
 	LWLockRelease(qwen_shared->lock);
-	if (n_unloading == 0 && n_empty == 0)
+	if (n_coming == 0 && n_empty == 0)
 		ereport(ERROR, (errcode(ERRCODE_PROGRAM_LIMIT_EXCEEDED),
 						errmsg("model \"%s\" is not loaded: %d other models take all places", name, qwen_max_models),
 						n_failed > 0 ? errdetail_plural("%d of them could not be loaded: qwen_models says why.",
@@ -278,7 +307,7 @@ may_get_slot(const char *name)
 						n_failed > 0 ? errhint("Correct it in qwen.models, or take it out, and reload the "
 											   "configuration; or raise qwen.max_models and restart the server.")
 									 : errhint("Raise qwen.max_models and restart the server, or unload a model.")));
-	return n_unloading > 0;
+	return n_coming > 0;
 }
 
 /* What is wrong with a file or its name stays so until somebody does something about it: as good as not loaded, and for
@@ -337,20 +366,27 @@ wait_for_model(const char *name)
 						   : "Correct qwen.models and reload the configuration, or use qwen_load_model.");
 }
 
-/* An adapter of qwen.adapters that has no slot: all are taken by others, unless one is being emptied (true: look
- * again). Any other name is the engine's to refuse. */
+/* An adapter of qwen.adapters that has no slot: all are taken by others, unless one is being emptied or the supervisor
+ * has yet to read of it (true: look again). Any other name is the engine's to refuse. */
 static bool
 adapter_may_get_slot(const char *model, const char *adapter)
 {
-	int n_free = 0;
+	int n_coming = 0;
 
 	if (!adapter_is_configured(model, adapter))
 		return false;
+	if (lists_are_to_come())
+		return true;
 	LWLockAcquire(qwen_shared->lock, LW_SHARED);
 	for (int i = STATUS_PAGE_MAX_SLOTS; i < STATUS_PAGE_MAX_SLOTS + qwen_max_adapters; i++)
-		n_free += qwen_shared->slots[i].state == SLOT_UNLOADING;
+	{
+		const SharedSlot *slot = &qwen_shared->slots[i];
+
+		n_coming += slot->state == SLOT_UNLOADING ||
+					(slot_counts(slot) && strcmp(slot->name, adapter) == 0 && strcmp(slot->model, model) == 0);
+	}
 	LWLockRelease(qwen_shared->lock);
-	return n_free > 0;
+	return n_coming > 0;
 }
 
 /* Is an adapter on its way, or its slot? */

@@ -6,6 +6,7 @@
 #include "../../protocol/configured_adapters.h"
 #include "../../protocol/configured_drafts.h"
 #include "../../protocol/status_page.h"
+#include "common/hashfn.h"
 #include "compat.h"
 #include "utils/guc.h"
 #include "utils/timestamp.h"
@@ -111,6 +112,14 @@ settings_reload(void)
 	ProcessConfigFile(PGC_SIGHUP);
 	if (PgReloadTime == last)
 		refused = before;
+}
+
+uint64
+lists_hash(void)
+{
+	uint64 hash = hash_bytes_extended((const unsigned char *) qwen_models, (int) strlen(qwen_models), 0);
+
+	return hash_bytes_extended((const unsigned char *) qwen_adapters, (int) strlen(qwen_adapters), hash);
 }
 
 static TimestampTz read_at_definition; /* when the files had been read that the server's start knows */

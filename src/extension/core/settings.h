@@ -26,6 +26,9 @@ extern void settings_reload(void);
  * changes by it: what has not been reloaded is not read. */
 extern void settings_forget_old_refusals(void);
 
+/* Tells values of qwen.models and qwen.adapters from others. */
+extern uint64 lists_hash(void);
+
 /* qwen.kv_cache_size in bytes; 0: auto. */
 extern uint64 kv_cache_bytes(void);
 extern int qwen_max_models, qwen_max_adapters, qwen_threads, qwen_kv_cache_type, qwen_state_type, qwen_prefill_chunk,

@@ -59,7 +59,9 @@ typedef struct WithoutSlot
 typedef struct QwenShared
 {
 	LWLock *lock;
-	Latch *supervisor_latch; /* NULL: not there, or has not read qwen.models yet */
+	Latch *supervisor_latch;   /* NULL: not there, or has not read qwen.models yet */
+	uint64 lists_hash;         /* the lists of models and adapters that the slots follow … */
+	TimestampTz lists_read_at; /* … and when the supervisor read the files for them */
 	EngineState engine_state;
 	pid_t engine_pid;
 	uint64 n_restarts;

@@ -532,6 +532,8 @@ slots_reconcile(void)
 	unplaced = models;
 	place_models();
 	reconcile_adapters();
+	qwen_shared->lists_hash = lists_hash();
+	qwen_shared->lists_read_at = PgReloadTime;
 	LWLockRelease(qwen_shared->lock);
 	for (int a = 0; a < unplaced_adapters.n; a++)
 		ereport(LOG,
