@@ -276,6 +276,21 @@ def test_who_is_paused_keeps_nobody_else(limited, role):
     limited.query(f"DROP TABLE {role}_first, {role}_second; DROP OWNED BY {other}; DROP ROLE {other}")
 
 
+def test_a_refusal_says_whose_limit_it_is(limited, role):
+    group = f"{role}_group"
+    limited.query(f"CREATE ROLE {group}; CREATE ROLE {group}_too; GRANT {group}, {group}_too TO {role}")
+    set_limit(limited, f"{group}_too", max_concurrent=5, tokens_per_day=0)
+    set_limit(limited, group, max_concurrent=0)
+    assert refused(limited, role).message_detail == f'Limit tokens_per_day: 0 used, 4 asked for, 0 allowed. It is a limit of role "{group}_too", of which "{role}" is a member.'
+    set_limit(limited, f"{group}_too", max_concurrent=5)
+    assert refused(limited, role).message_detail == f'Limit max_concurrent: 0 used, 1 asked for, 0 allowed. It is a limit of role "{group}", of which "{role}" is a member.'
+    limited.query(f"DROP ROLE {group}, {group}_too")
+    limited.query(f"ALTER ROLE {role} SET qwen.default_max_tokens = 3")
+    assert refused(limited, role, ENDLESS).message_detail == "Limit max_tokens: 4000 asked for, 3 allowed. It is the setting qwen.default_max_tokens."
+    set_limit(limited, role, max_tokens=2)
+    assert refused(limited, role, ENDLESS).message_detail == "Limit max_tokens: 4000 asked for, 2 allowed."
+
+
 def two_roles(server, role, *tables):
     """A role that the given one belongs to and that owns the tables, [(name, rows)]; and submit(table, tokens), as the role with SET ROLE, in a session that has begun
     a transaction, so that limits can be changed before the job is seen."""

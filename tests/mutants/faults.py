@@ -520,6 +520,8 @@ ENGINE = [
           "who is paused and has used up its day stands in the queue for a day", "cluster:test_11_limits.py::test_who_has_used_up_its_limit_keeps_no_other_job"),
     fault("used-up-stands-first", "src/extension/limits/admission.c", "&& refusal->frees_in_us > LONGEST_STAND_US);", "&& false);",
           "a submitter that has used up its limit stops all jobs of the owner", "cluster:test_11_limits.py::test_who_has_used_up_its_limit_keeps_no_other_job"),
+    fault("limit-of-the-first-group", "src/extension/limits/role_limits.c", "\t\t\tlimits->sources[kind] = others->sources[kind];\n", "", "a refusal names another group than whose limit it is",
+          "cluster:test_11_limits.py::test_a_refusal_says_whose_limit_it_is"),
     fault("limits-as-at-the-beginning", "src/extension/limits/admission.c", "\tlimits_refresh();\n\tlimits_subject(subject);", "\tlimits_subject(subject);",
           "a limit that is lowered does not reach the statement that runs", "cluster:test_11_limits.py::test_changes_reach_a_statement_that_runs"),
     fault("one-model-stops-all", "src/extension/queue/calls.c", "if (engine_would_wait(linitial(row->call.first)))", "if (false)",

@@ -95,6 +95,18 @@ refusal_hint(const LimitRefusal *refusal)
 					waiting_hint(refusal->role));
 }
 
+/* Whose limit it is, where it is not the role's own. */
+static char *
+source_of(const LimitRefusal *refusal)
+{
+	if (refusal->source == refusal->role)
+		return pstrdup("");
+	if (!OidIsValid(refusal->source))
+		return psprintf(" It is the setting qwen.default_%s.", limit_names[refusal->kind]);
+	return psprintf(" It is a limit of role \"%s\", of which \"%s\" is a member.", role_name(refusal->source),
+					role_name(refusal->role));
+}
+
 /* Is it the role that may not do anything, whatever is asked for? */
 static bool
 is_pause(const LimitRefusal *refusal)
@@ -126,10 +138,10 @@ raise_refusal(const LimitRefusal *refusal)
 			 ? errmsg("a request of role \"%s\" asks for more than its limit of %s allows", role_name(refusal->role),
 					  limit_names[refusal->kind])
 			 : errmsg("role \"%s\" has reached its limit of %s", role_name(refusal->role), limit_names[refusal->kind]),
-		 errdetail("Limit %s: %s%lld asked for, %lld allowed.", limit_names[refusal->kind],
+		 errdetail("Limit %s: %s%lld asked for, %lld allowed.%s", limit_names[refusal->kind],
 				   /* of one answer nothing is used before */
 				   refusal->kind == LIMIT_MAX_TOKENS ? "" : psprintf("%lld used, ", (long long) refusal->used),
-				   (long long) refusal->asked, (long long) refusal->allowed),
+				   (long long) refusal->asked, (long long) refusal->allowed, source_of(refusal)),
 		 errhint("%s", refusal_hint(refusal))));
 }
 

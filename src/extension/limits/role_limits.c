@@ -49,7 +49,7 @@ forget_roles(void)
 	known_roles = NULL;
 }
 
-static const RoleLimits no_limits = {{NO_LIMIT, NO_LIMIT, NO_LIMIT, NO_LIMIT, NO_LIMIT}, 0, InvalidOid};
+static const RoleLimits no_limits = {{NO_LIMIT, NO_LIMIT, NO_LIMIT, NO_LIMIT, NO_LIMIT}, 0, {InvalidOid}};
 
 /* A number of a row, or what stands for NULL. */
 static int64
@@ -78,9 +78,11 @@ read_row(Relation table, Oid index, Oid role, RoleLimits *limits)
 	{
 		*limits = no_limits;
 		for (int kind = 0; kind < N_LIMITS; kind++)
+		{
 			limits->allowed[kind] = number_of(row, RelationGetDescr(table), kind + 2, NO_LIMIT);
+			limits->sources[kind] = role;
+		}
 		limits->priority = number_of(row, RelationGetDescr(table), PRIORITY_COLUMN, 0);
-		limits->source = role;
 	}
 	systable_endscan(scan);
 	return row != NULL;
@@ -93,7 +95,10 @@ tighten(RoleLimits *limits, const RoleLimits *others)
 	for (int kind = 0; kind < N_LIMITS; kind++)
 		if (limits->allowed[kind] == NO_LIMIT ||
 			(others->allowed[kind] != NO_LIMIT && others->allowed[kind] < limits->allowed[kind]))
+		{
 			limits->allowed[kind] = others->allowed[kind];
+			limits->sources[kind] = others->sources[kind];
+		}
 	limits->priority = Min(limits->priority, others->priority);
 }
 
@@ -132,9 +137,11 @@ static void
 default_limits(RoleLimits *limits)
 {
 	for (int kind = 0; kind < N_LIMITS; kind++)
+	{
 		limits->allowed[kind] = qwen_default_limits[kind];
+		limits->sources[kind] = InvalidOid;
+	}
 	limits->priority = qwen_default_priority;
-	limits->source = InvalidOid;
 }
 
 /* Find out about known->role, and remember, in a transaction. */

@@ -10,7 +10,7 @@ typedef struct RoleLimits
 {
 	int64 allowed[N_LIMITS]; /* or NO_LIMIT */
 	int32 priority;          /* higher comes first */
-	Oid source;              /* whose row it is; InvalidOid: the settings */
+	Oid sources[N_LIMITS];   /* whose rows they are of; InvalidOid: the settings */
 } RoleLimits;
 
 typedef struct LimitSubject

@@ -30,6 +30,7 @@ typedef struct LimitRefusal
 {
 	Oid role;
 	LimitKind kind;
+	Oid source; /* whose row the limit stands in; InvalidOid: it is the setting */
 	int64 used, asked, allowed;
 	int64 frees_in_us; /* -1: when a request under way ends; -2: never */
 } LimitRefusal;
