@@ -67,6 +67,31 @@ class Handler(http.server.BaseHTTPRequestHandler):
             self.ranged(CONTENT if n > 1 else CONTENT[:-5] + b"other", '"two"' if n > 1 else '"one"', cut=None if n > 1 else 1 << 20)
         elif kind == "no-ranges":
             self.send(CONTENT if n > 1 else CONTENT[: 1 << 20], length=len(CONTENT), headers=[("ETag", '"one"')])
+        elif kind == "no-memory":
+            # breaks off after 0.7 MB, and each answer is of another version
+            self.ranged(CONTENT, f'"{len(server.asked)}"', cut=700000)
+        elif kind == "no-tag":
+            self.send(CONTENT[:700000], length=len(CONTENT), headers=[("ETag", 'W/"one"')] if "weak" in self.path else [])
+        elif kind == "ignores":
+            self.send(CONTENT[:700000], length=len(CONTENT), headers=[("ETag", '"one"')])
+        elif kind == "ends":
+            # 0.7 MB, then nobody is there
+            if n > 1:
+                self.send(b"", 503)
+            else:
+                self.ranged(CONTENT, '"one"', cut=700000)
+        elif kind == "stalls":
+            # half of a block, then silence on an open connection
+            if n == 1:
+                self.ranged(CONTENT, '"one"', cut=500000)
+                server.silence.wait(30)
+            else:
+                self.ranged(CONTENT, '"one"')
+        elif kind == "no-range":
+            self.send(b"", 416)
+        elif kind == "says":
+            self.wfile.write(urllib.parse.unquote_to_bytes(self.path.split("/")[2]))
+            self.close_connection = True
         elif kind == "short":
             self.send(CONTENT[:-100], length=len(CONTENT), headers=[("ETag", '"one"')])
         elif kind == "huge":
@@ -143,7 +168,7 @@ def serve(context=None):
     server = Server(("127.0.0.1", 0), Handler)
     if context:
         server.socket = context.wrap_socket(server.socket, server_side=True)
-    server.asked = []
+    server.asked, server.silence = [], threading.Event()
     threading.Thread(target=server.serve_forever, daemon=True).start()
     return server
 
@@ -152,16 +177,17 @@ def serve(context=None):
 def server():
     server = serve()
     yield server
+    server.silence.set()
     server.shutdown()
     server.server_close()
 
 
-def run(server, folder, path, *arguments, scheme="http", **environment):
+def run(server, folder, path, *arguments, scheme="http", program=PROGRAM, **environment):
     """(exit status, what it said) of qwen-pg-pull."""
     source = path if "://" in path or not path.startswith("/") else f"{scheme}://127.0.0.1:{server.server_port}{path}"
     env = {"PATH": os.environ["PATH"], "QWEN_PG_PULL_NO_WAIT": "1", "QWEN_PG_HUB": f"{scheme}://127.0.0.1:{server.server_port}/hub", **environment}
     owner = ["--owner", "root"] if os.geteuid() == 0 and "--owner" not in arguments else []
-    done = subprocess.run([sys.executable, PROGRAM, source, *owner, "--directory", str(folder), *arguments], capture_output=True, text=True, env=env, timeout=60, check=False)
+    done = subprocess.run([sys.executable, program, source, *owner, "--directory", str(folder), *arguments], capture_output=True, text=True, env=env, timeout=60, check=False)
     assert "Traceback" not in done.stderr
     return done.returncode, done.stdout + done.stderr
 
@@ -181,6 +207,43 @@ def test_a_file_arrives_whole_and_is_not_fetched_twice(server, tmp_path):
     status, said = run(server, tmp_path, "/good/m.gguf", "--sha256", "1" * 64)
     assert status == 1 and "exists with another SHA-256" in said
     assert (tmp_path / "m.gguf").read_bytes() == CONTENT
+
+
+@pytest.mark.parametrize("path, content, message", [
+    ("/good/m.gguf", b"<html>please log in</html>", "no GGUF file: it begins with b'<htm'"),
+    ("/good/m.gguf", b"", "no GGUF file"),
+    ("/good/m.gguf", CONTENT[:-7], f"with {len(CONTENT) - 7} bytes, and http://127.0.0.1:"),
+    ("/hub/m.gguf", CONTENT[:-1] + b"?", "another SHA-256 than http://127.0.0.1:"),
+    ("/lying-hub/m.gguf", CONTENT, "another SHA-256 than http://127.0.0.1:"),
+], ids=["page", "empty", "shorter", "other-bytes", "other-hash"])
+def test_another_file_of_that_name_is_refused(server, tmp_path, path, content, message):
+    """Whatever had the name was taken for the model, without a look."""
+    (tmp_path / "m.gguf").write_bytes(content)
+    status, said = run(server, tmp_path, path)
+    assert status == 1 and message in said and "delete it, or take another name by --as" in said, said
+    assert (tmp_path / "m.gguf").read_bytes() == content
+    nothing_but(tmp_path, "m.gguf")
+
+
+@pytest.mark.parametrize("path, message", [
+    ("/hub/m.gguf", "with the SHA-256 that http://127.0.0.1:"),
+    ("/good/m.gguf", "names none; the length is right"),
+    ("/chunks/m.gguf", "names none; nor a length"),
+    ("/missing/m.gguf", "not checked: http://127.0.0.1:"),
+    ("/says/SSH-2.0%0D%0A/m.gguf", "the answer is no HTTP"),
+    ("http://127.0.0.1:1/m.gguf", "not checked against http://127.0.0.1:1/m.gguf: "),
+])
+def test_what_is_there_is_held_against_the_hub_and_what_could_not_be_is_said(server, tmp_path, path, message):
+    (tmp_path / "m.gguf").write_bytes(CONTENT)
+    status, said = run(server, tmp_path, path)
+    assert status == 0 and "is there already (" in said and message in said and "qwen.models = 'm=m.gguf'" in said, said
+    assert (tmp_path / "m.gguf").read_bytes() == CONTENT
+
+
+def test_a_folder_of_that_name_is_no_file(server, tmp_path):
+    (tmp_path / "m.gguf").mkdir()
+    status, said = run(server, tmp_path, "/good/m.gguf")
+    assert status == 1 and "no plain file" in said
 
 
 def test_what_breaks_off_goes_on_where_it_ended(server, tmp_path):
@@ -212,6 +275,58 @@ def test_a_file_that_changes_meanwhile_is_begun_anew(server, tmp_path):
     status, said = run(server, tmp_path, "/changes/m.gguf")
     assert status == 0 and "has changed" in said
     assert (tmp_path / "m.gguf").read_bytes() == CONTENT
+
+
+def test_a_file_that_changes_with_each_answer_comes_to_an_end(server, tmp_path):
+    """It was begun anew for ever: each beginning was progress."""
+    status, said = run(server, tmp_path, "/no-memory/m.gguf", "--tries", "3")
+    assert status == 1 and "the file has become another one 3 times while it was fetched; nothing was kept, the same command begins anew" in said, said
+    assert len(server.asked) == 6
+    nothing_but(tmp_path)
+
+
+@pytest.mark.parametrize("path, why", [
+    ("/no-tag/m.gguf", "it gives no ETag, or a weak one"),
+    ("/no-tag/weak.gguf", "it gives no ETag, or a weak one"),
+    ("/ignores/m.gguf", "it ignores Range"),
+])
+def test_a_server_that_cannot_go_on_promises_nothing(server, tmp_path, path, why):
+    status, said = run(server, tmp_path, path, "--tries", "2")
+    assert status == 1 and f"this server cannot go on where a download ended ({why}): the same command begins anew" in said, said
+    assert "goes on" not in said and "stay in" not in said
+    nothing_but(tmp_path)
+
+
+def test_what_arrived_before_a_silence_is_kept(server, tmp_path):
+    """Blocks of 1 MB were waited for in full, and what there was of one was dropped at the timeout."""
+    with open(PROGRAM, encoding="utf-8") as file:
+        text = file.read()
+    assert text.count("\nTIMEOUT = 60 ") == 1
+    impatient = tmp_path / "impatient"
+    impatient.write_text(text.replace("\nTIMEOUT = 60 ", "\nTIMEOUT = 1 "))
+    status, said = run(server, tmp_path / "models", "/stalls/m.gguf", program=str(impatient))
+    assert status == 0 and "nothing came for too long" in said, said
+    assert [range_ for _, range_, _ in server.asked] == [None, "bytes=500000-"]
+    assert (tmp_path / "models" / "m.gguf").read_bytes() == CONTENT
+
+
+@pytest.mark.parametrize("path, message", [
+    ("/says/SSH-2.0-OpenSSH_9.2%0D%0A/m.gguf", 'the answer is no HTTP: it begins with "SSH-2.0-OpenSSH_9.2"; trying again'),
+    ("/says/%1B[31mred%07%0D%0A/m.gguf", 'the answer is no HTTP: it begins with "?[31mred?"; trying again'),
+    (f"/says/{'x' * 5000}%0D%0A/m.gguf", f'begins with "{"x" * 160}…"; trying again'),
+    ("/no-range/m.gguf", "416 (no such range), though the whole file was asked for; nothing has arrived"),
+], ids=["ssh", "colours", "long", "416"])
+def test_answers_that_are_none_are_said_in_short_lines(server, tmp_path, path, message):
+    status, said = run(server, tmp_path, path, "--tries", "2")
+    assert status == 1 and message in said and said.count("\n") == 2 and "another version" not in said, said
+    nothing_but(tmp_path)
+
+
+def test_a_directory_that_is_a_file(server, tmp_path):
+    (tmp_path / "afile").write_bytes(b"")
+    for folder in ("afile", "afile/models"):
+        status, said = run(server, tmp_path / folder, "/good/m.gguf")
+        assert status == 1 and "is no directory" in said and "make it" not in said and said.count("\n") == 1, said
 
 
 def test_a_server_without_ranges_is_asked_for_all(server, tmp_path):
@@ -286,9 +401,9 @@ def test_where_nothing_is_fetched_from(server, tmp_path, path, message):
 
 def test_what_has_arrived_stays_and_what_is_empty_does_not(server, tmp_path):
     """An empty .part of mode 600 lay in the directory after a 404."""
-    for path, left in (("/missing/m.gguf", []), ("/chunks/m.gguf", []), ("/short/m.gguf", ["m.gguf.part", "m.gguf.part.etag"])):
+    for path, left in (("/missing/m.gguf", []), ("/chunks/m.gguf", []), ("/ends/m.gguf", ["m.gguf.part", "m.gguf.part.etag"]), ("/short/n.gguf", ["m.gguf.part", "m.gguf.part.etag"])):
         status, said = run(server, tmp_path, path, "--tries", "1")
-        assert status == 1 and ("stay in" in said) == bool(left)
+        assert status == 1 and ("stay in" in said) == ("ends" in path)
         nothing_but(tmp_path, *left)
 
 
