@@ -4,6 +4,8 @@ import shutil
 import subprocess
 import time
 
+import pytest
+
 from cluster import Cluster, as_server_user, server_user, wait_until
 
 
@@ -71,28 +73,42 @@ def test_nothing_of_ours_runs_while_pg_upgrade_works(make_server):
     wait_until(lambda: server.value("SELECT count(*) FROM waiting WHERE answer IS NULL") == 0, 60, "the rows")
 
 
-def test_dumps_of_both_versions_are_restored_with_limits_and_grants(server):
-    """As docs/operations.md says: a dump of 0.1.0 into that version, which is updated then; one of 0.2.0 as it is; by whoever may read all tables."""
+@pytest.mark.parametrize("schema", ["public", "qwen"])
+def test_dumps_of_both_versions_are_restored_with_limits_and_grants(server, schema):
+    """As docs/operations.md says: a dump of 0.1.0 into that version in the dump's schema, which is updated then; one of 0.2.0 as it is; by whoever may read all tables."""
     run = lambda program, *options, user=server_user(), given=None: subprocess.run(  # noqa: E731
         [os.path.join(server.programs, program), "-h", server.folder, "-p", str(server.port), "-U", user, *options], input=given, capture_output=True, text=True, check=False)
-    roles, databases = ("dumper", "reader"), ("dumped", "updated", "restored")
+    roles, databases = ("dumper", "reader"), ("dumped", "updated", "restored", "unpacked")
+    # the schema is made before the dump makes it, which is the one error that is to be expected
+    first = "" if schema == "public" else f"CREATE SCHEMA {schema}; "
+    first += f"CREATE EXTENSION qwen_pg SCHEMA {schema} VERSION '0.1.0';"
+    expected = "" if schema == "public" else f'ERROR:  schema "{schema}" already exists\n'
+    asked = f"SET search_path = {schema}; "
     try:
         for name in roles:
             server.query(f"CREATE ROLE {name} LOGIN")
         for name in databases:
             server.query(f"CREATE DATABASE {name}")
-        made = run("psql", "-qv", "ON_ERROR_STOP=1", "dumped", given="CREATE EXTENSION qwen_pg VERSION '0.1.0'; GRANT EXECUTE ON FUNCTION qwen_chunk(text, int, int, text) TO reader; SELECT qwen_set_limit('reader', 7);")
+        made = run("psql", "-qv", "ON_ERROR_STOP=1", "dumped", given=f"{first} {asked} GRANT EXECUTE ON FUNCTION qwen_chunk(text, int, int, text) TO reader; SELECT qwen_set_limit('reader', 7);")
         assert made.stderr == "", made.stderr
         old = run("pg_dump", "dumped").stdout
-        updated = run("psql", "-qv", "ON_ERROR_STOP=1", "updated", given=f"CREATE EXTENSION qwen_pg VERSION '0.1.0';\n{old}\nALTER EXTENSION qwen_pg UPDATE;")
-        assert updated.stderr == "", updated.stderr
-        run("psql", "updated", given="GRANT SELECT ON ALL TABLES IN SCHEMA public TO dumper, reader; GRANT SELECT ON ALL SEQUENCES IN SCHEMA public TO dumper, reader")
+        stops = "ON_ERROR_STOP=" + ("0" if expected else "1")
+        updated = run("psql", "-qv", stops, "updated", given=f"{first}\n{old}\nALTER EXTENSION qwen_pg UPDATE;")
+        assert updated.stderr == expected, updated.stderr
+        # an archive goes the same way
+        archive = os.path.join(server.folder, "dumped.archive")
+        assert run("pg_dump", "-Fc", "-f", archive, "dumped").returncode == 0
+        assert run("psql", "-qv", "ON_ERROR_STOP=1", "unpacked", given=first).stderr == ""
+        unpacked = run("pg_restore", "-d", "unpacked", archive)
+        assert unpacked.stderr.count("ERROR:") == bool(expected) and expected in unpacked.stderr, unpacked.stderr
+        assert run("psql", "-qv", "ON_ERROR_STOP=1", "unpacked", given="ALTER EXTENSION qwen_pg UPDATE").stderr == ""
+        run("psql", "updated", given=f"GRANT USAGE ON SCHEMA {schema} TO dumper, reader; GRANT SELECT ON ALL TABLES IN SCHEMA {schema} TO dumper, reader; GRANT SELECT ON ALL SEQUENCES IN SCHEMA {schema} TO dumper, reader")
         new = run("pg_dump", "updated", user="dumper")
         assert new.returncode == 0, new.stderr
         restored = run("psql", "-qv", "ON_ERROR_STOP=1", "restored", given=new.stdout)
         assert restored.stderr == "", restored.stderr
         for name in databases[1:]:
-            kept = run("psql", "-At", name, given="SELECT role, requests_per_minute FROM qwen_limits; SELECT proacl::text LIKE '%reader=X%' FROM pg_proc WHERE proname = 'qwen_chunk'; SELECT extversion FROM pg_extension WHERE extname = 'qwen_pg'")
+            kept = run("psql", "-qAt", name, given=f"{asked}SELECT role, requests_per_minute FROM qwen_limits; SELECT proacl::text LIKE '%reader=X%' FROM pg_proc WHERE proname = 'qwen_chunk'; SELECT extversion FROM pg_extension WHERE extname = 'qwen_pg'")
             assert kept.stdout.split() == ["reader|7", "t", "0.2.0"], (name, kept)
     finally:
         for name in databases:
