@@ -15,7 +15,7 @@
 
 #define TOO_LONG_HINT                                                                                                  \
 	"Send less: fewer labels, examples or messages, or less text, which qwen_chunk cuts into parts. qwen_summarize "   \
-	"takes texts of any length."
+	"takes texts of up to 64 MB."
 #define LONG_TEXT_HINT "Send less text: qwen_chunk cuts it into parts."
 #define FORM_HINT "Send a smaller form: fewer choices, or a schema without long enumerations and descriptions."
 #define TOOLS_HINT "Send fewer tools, or shorter descriptions of them."

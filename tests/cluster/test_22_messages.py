@@ -72,6 +72,17 @@ def test_what_lies_elsewhere_is_no_file_of_the_directory(house, tmp_path):
         set_directory(house, model_directory())
 
 
+def test_a_text_that_no_message_holds_is_told_to_be_cut(house):
+    """It had no HINT, and what was said of longer texts promised any length; what cuts texts sends them whole, too."""
+    for sql in ("qwen_chat(repeat('0123456789', 6710785))", "qwen_chunk(repeat('0123456789', 6710785))", "qwen_summarize(repeat('0123456789', 6710785))",
+                "qwen_summarize_agg(repeat('0123456789', 3400000)) FROM generate_series(1, 2)"):
+        code, message, _, hint = refused(house, f"SELECT {sql}")
+        assert code == "54000" and message.endswith("bytes of text, but at most 67107840 bytes can be sent to the engine"), (sql, message)
+        assert "substr()" in hint and "qwen_summarize(piece)" in hint and "qwen_chunk" not in hint, hint
+    code, _, _, hint = refused(house, "SELECT qwen_chat(repeat('many words ', 100000))")
+    assert code == "54000" and "up to 64 MB" in hint and "any length" not in hint, hint
+
+
 def test_a_form_without_room_asks_for_more_tokens(house):
     for sql in ("qwen_redact('The text is longer.', '{a}', max_tokens => 1)",
                 "qwen_chat('x', max_tokens => 2, response_format => '{\"type\": \"array\", \"items\": {\"type\": \"integer\"}, \"minItems\": 9}')"):

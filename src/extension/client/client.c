@@ -427,6 +427,18 @@ make_client_context(void)
 	client_context = made;
 }
 
+/* A request that cannot be a message. What cuts long texts for the model (qwen_chunk, aggregates) sends them whole. */
+static void
+refuse_to_send(const Status *status)
+{
+	ereport(ERROR,
+			(errcode(sqlstate_of(status->code)), errmsg("%s", server_string(status->message)),
+			 status->code == STATUS_TOO_LONG
+				 ? errhint("Cut the text in SQL, by substr(), and send the pieces one by one, as in "
+						   "qwen_summarize(piece); qwen_summarize_agg and qwen_chat_agg make one of their answers.")
+				 : 0));
+}
+
 EngineCall *
 engine_submit(const Request *asked, MemoryContext context)
 {
@@ -456,7 +468,7 @@ engine_submit(const Request *asked, MemoryContext context)
 		request_log_begin(&call->log, &request, client_context);
 		status = encode_request(&writer, call->id, &request);
 		if (status.code != STATUS_OK)
-			raise_status(&status);
+			refuse_to_send(&status);
 		refresh_connection();
 		if (!calls)
 			queue_gate_reset();
