@@ -129,6 +129,24 @@ def test_each_make_command_of_the_docs_is_there():
     assert sorted((page, target) for page, target in named if target not in known) == []
 
 
+@pytest.mark.parametrize("clusters", [[], ["15"], ["15", "17"]])
+def test_settings_are_written_for_the_clusters_that_there_are(tmp_path, clusters):
+    """Where there was none, a folder called * was made."""
+    [block] = [content for language, content in fenced("docs/start.md") if language == "sh" and "/etc/postgresql/*/main" in content]
+    (tmp_path / "etc").mkdir()
+    for version in clusters:
+        (tmp_path / "etc" / version / "main").mkdir(parents=True)
+    control = tmp_path / "pg_ctlcluster"
+    control.write_text(f"#!/bin/sh\necho $* >>{tmp_path}/restarted\n")
+    control.chmod(0o755)
+    done = subprocess.run(["sh", "-e"], input=block.replace("/etc/postgresql/", f"{tmp_path}/etc/"), text=True, capture_output=True, env={"PATH": f"{tmp_path}:{os.environ['PATH']}"})
+    assert done.returncode == 0 and ("there is no cluster" in done.stdout) == (clusters == []), done
+    assert sorted(os.listdir(tmp_path / "etc")) == clusters
+    assert all("qwen.models" in (tmp_path / "etc" / version / "main" / "conf.d" / "qwen_pg.conf").read_text() for version in clusters)
+    restarted = (tmp_path / "restarted").read_text().splitlines() if clusters else []
+    assert restarted == [f"{version} main restart" for version in clusters]
+
+
 @pytest.mark.parametrize("page", ["README.md", "docs/first-hour.md", "docs/sql.md", "docs/psql.md", "docs/troubleshooting.md"])
 def test_lines_fit_a_screen(page):
     """Rows of tables, and marks for what is made, cannot be broken."""

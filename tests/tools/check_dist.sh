@@ -23,7 +23,7 @@ mkdir "$root/unpacked"
 cp "$model" "$root/unpacked/small.gguf"
 
 # the two lines that README has under "From sources"; who is root needs no sudo
-packages=$(sed -n '/^apt-get install gcc /p' "$source_dir/README.md")
+packages=$(sed -n '/^sudo apt-get install gcc /s/sudo //p' "$source_dir/README.md")
 commands=$(sed -n '/^make && sudo make install$/s/sudo //p' "$source_dir/README.md")
 [ -n "$packages" ] && [ -n "$commands" ] || { echo "FAILED: README.md has no longer the lines that install from sources"; exit 1; }
 in_folder "$root" sh -ec "apt-get update -qq; ${packages/install/install -y -qq --no-install-recommends}" >"$work/log" 2>&1 || { tail -20 "$work/log"; exit 1; }
