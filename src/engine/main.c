@@ -10,6 +10,7 @@
  *   qwen_engine check --directory=D --file=F --kv-cache-bytes=N --kv-cache-type=f16|q8_0|f32
  *                     --state-type=f32|f16 --cache-to-come=N --heads=0|1
  *   qwen_engine --version
+ *   qwen_engine --help
  *
  * It is started by qwen_pg's supervisor with the descriptors of status_page.h, not by hand. Exit: 0 done, 1 failed, 2
  * bad arguments.
@@ -93,6 +94,14 @@ complain(const char *what, const char *value)
 {
 	fprintf(stderr, "qwen_engine: %s%s%s\n", what, value ? ": " : "", value ? value : "");
 }
+
+/* What somebody who tries it by hand should know. */
+static const char usage[] =
+	"usage: qwen_engine --version | --help\n"
+	"Computes the answers of the extension qwen_pg. PostgreSQL's background worker \"qwen_pg supervisor\" starts it, "
+	"to\n"
+	"serve, to load a model or an adapter and to check a file, with descriptors that only the server has; it is not\n"
+	"started by hand. Settings: qwen.* in postgresql.conf. See: man qwen_engine.\n";
 
 /* A number in low … high; false (and a message) otherwise. */
 static bool
@@ -296,6 +305,11 @@ main(int argc, char **argv)
 	if (argc == 2 && strcmp(argv[1], "--version") == 0)
 	{
 		printf("qwen_engine %s\n", QWEN_VERSION);
+		return 0;
+	}
+	if (argc == 2 && (strcmp(argv[1], "--help") == 0 || strcmp(argv[1], "-h") == 0))
+	{
+		fputs(usage, stdout);
 		return 0;
 	}
 	/* started by a descriptor, the kernel calls us by its number */

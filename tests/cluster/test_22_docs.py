@@ -96,6 +96,13 @@ def anchors(text):
     return {re.sub(r"[^\w\- ]", "", heading.lower()).replace(" ", "-") for heading in re.findall(r"^#+ (.*)$", text, re.M)}
 
 
+def test_the_columns_of_jobs_and_dead_letters_are_named():
+    views = dict(re.findall(r"^(qwen_\w+)\n((?:\t.*\n)+)", text_of("sql/parts/columns.txt"), re.M))
+    for view, least in (("qwen_jobs", 20), ("qwen_dead_letters", 10)):
+        columns = re.findall(r"^\t(\w+):", views[view], re.M)
+        assert len(columns) >= least and [column for column in columns if f"`{column}`" not in text_of("docs/sql.md")] == [], view
+
+
 def test_links_lead_somewhere():
     wrong = []
     for page in [*PAGES, "CONTRIBUTING.md", "CHANGELOG.md", "docs/containers/README.md", "tests/fuzz/README.md"]:

@@ -5,7 +5,7 @@ import subprocess
 import psycopg2
 import pytest
 
-from cluster import MODEL_FILE, Cluster, model_directory
+from cluster import MODEL_FILE, Cluster, model_directory, server_programs
 from conftest import let_others_in, ready
 from sessions import wait_until
 
@@ -30,6 +30,18 @@ def refused(server, sql, user=None):
         server.query(sql, user=user)
     said = failure.value.diag
     return failure.value.pgcode, said.message_primary, said.message_detail or "", said.message_hint or ""
+
+
+@pytest.mark.parametrize("arguments, status, said", [
+    (["--help"], 0, "usage: qwen_engine --version | --help"),
+    (["-h"], 0, "usage: qwen_engine --version | --help"),
+    (["--version"], 0, "qwen_engine "),
+    (["--halp"], 2, "qwen_engine: unknown mode: --halp"),
+    ([], 2, "qwen_engine: started by qwen_pg, not by hand"),
+])
+def test_the_engine_says_what_it_is(arguments, status, said):
+    done = subprocess.run([os.path.join(server_programs(), "qwen_engine"), *arguments], capture_output=True, text=True, check=False)
+    assert done.returncode == status and (done.stderr if status else done.stdout).startswith(said) and (done.stdout if status else done.stderr) == "", done
 
 
 def set_directory(server, path):
