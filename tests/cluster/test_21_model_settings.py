@@ -125,16 +125,26 @@ def test_who_waits_for_limits_holds_no_model(own):
     wait_in_force(own, "chat", "serving", 4096, *PLAIN[2:])
     wait_until(lambda: own.value("SELECT count(*) FROM qwen_stat_activity WHERE state = 'limited'") == 2, what="both, which wait again")
     assert own.query("SELECT state, failed FROM qwen_jobs") == [("running", 0)]
-    stream = Background(own, "SELECT * FROM qwen_chat_stream('Hi', max_tokens => 4)", as_slow)
-    wait_until(lambda: own.value("SELECT count(*) FROM qwen_stat_activity WHERE state = 'limited'") == 3, what="an answer in pieces that waits")
+    # each function that asks by itself, and an answer in pieces before its first one
+    others = {
+        sql: Background(own, sql, as_slow)
+        for sql in (
+            "SELECT count(*) > 0 FROM qwen_chat_stream('Hi', temperature => 0, max_tokens => 4)",
+            "SELECT * FROM qwen_chunk('One two. Three four.', 16)",
+            "SELECT token FROM qwen_logprobs('One two')",
+            "SELECT label FROM qwen_classify_scores('Good', ARRAY['good', 'bad']) ORDER BY 1",
+        )
+    }
+    wait_until(lambda: own.value("SELECT count(*) FROM qwen_stat_activity WHERE state = 'limited'") == 6, what="all, which wait")
     own.reload(qwen__models=entry("chat"))
     wait_in_force(own, "chat", *PLAIN)
-    stream.join(5)
-    assert stream.error.pgcode == "58000" and "before the request began" in str(stream.error) and "Ask again" in str(stream.error)
+    wait_until(lambda: own.value("SELECT count(*) FROM qwen_stat_activity WHERE state = 'limited'") == 6, what="all, which wait again")
     own.query("SELECT qwen_set_limit('slow', tokens_per_day => NULL)")
     wait_until(lambda: own.query("SELECT state, done, failed FROM qwen_jobs") == [("done", 1, 0)], 60, "the job's end")
-    call.join(30)
-    assert call.error is None and call.rows == own.query(STORY, ("chat",))
+    others[STORY.replace("%s", "'chat'")] = call
+    for sql, waiting in others.items():
+        waiting.join(30)
+        assert waiting.error is None and waiting.rows == own.query(sql), (sql, waiting.error)
     own.query("DROP TABLE waits; SELECT qwen_revoke('slow', 'use'); DROP OWNED BY slow; DROP ROLE slow")
 
 

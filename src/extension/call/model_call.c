@@ -259,12 +259,11 @@ has_other_way(const ModelCall *call)
 	return call->function->too_long && !call->has_gone_on && !call->takes_one_step;
 }
 
-/* Its model was closed before the request began, as for other settings: the same is asked of the one that comes after
- * it, for which it waits. A worker waits in its own way. */
+/* A worker waits in its own way. */
 static bool
 is_asked_again(const ModelCall *call, const EngineReply *reply)
 {
-	return reply->type == FRAME_ERROR && reply->error.code == STATUS_NOT_BEGUN && !call->comes_back;
+	return engine_has_not_begun(reply) && !call->comes_back;
 }
 
 static void
@@ -272,9 +271,8 @@ ask_again(ModelCall *call, int i)
 {
 	MemoryContext context = MemoryContextSwitchTo(call->memory);
 
-	engine_end(call->requests[i]);
 	memset(&call->replies[i], 0, sizeof call->replies[i]);
-	call->requests[i] = engine_submit(list_nth(call->asked, i), call->memory);
+	call->requests[i] = engine_ask_again(call->requests[i], list_nth(call->asked, i), call->memory);
 	MemoryContextSwitchTo(context);
 }
 

@@ -731,8 +731,9 @@ engine_wait_for(long timeout_ms)
 	return latch_was_set;
 }
 
-void
-engine_next(EngineCall *call, EngineReply *reply, bool flush)
+/* Wait for the next frame of a call, an ERROR frame too. */
+static void
+next_frame(EngineCall *call, EngineReply *reply, bool flush)
 {
 	while (!engine_poll(call, reply))
 	{
@@ -740,6 +741,12 @@ engine_next(EngineCall *call, EngineReply *reply, bool flush)
 		if (!call->frames && call->connection == connection_number())
 			engine_wait(flush);
 	}
+}
+
+void
+engine_next(EngineCall *call, EngineReply *reply, bool flush)
+{
+	next_frame(call, reply, flush);
 	if (reply->type == FRAME_ERROR)
 		raise_engine_error(&reply->error);
 }
@@ -809,24 +816,63 @@ engine_try(const Request *request)
 	PG_END_TRY();
 }
 
-bool
-engine_goes_on(EngineCall *call, const EngineReply *reply)
+/* Say GO and wait for what comes behind it; an error but one of a request that has not begun is raised. */
+static void
+begin_call(EngineCall *call, EngineReply *reply, bool flush)
 {
-	if (reply->type == FRAME_ACCEPTED)
-		engine_go(call);
-	return !is_last_frame(reply->type);
+	PG_TRY();
+	{
+		for (;;)
+		{
+			next_frame(call, reply, flush);
+			if (reply->type != FRAME_ACCEPTED)
+				break;
+			engine_go(call);
+		}
+		if (reply->type == FRAME_ERROR && !engine_has_not_begun(reply))
+			raise_engine_error(&reply->error);
+	}
+	PG_CATCH();
+	{
+		engine_end(call);
+		PG_RE_THROW();
+	}
+	PG_END_TRY();
+}
+
+bool
+engine_has_not_begun(const EngineReply *reply)
+{
+	return reply->type == FRAME_ERROR && reply->error.code == STATUS_NOT_BEGUN;
+}
+
+EngineCall *
+engine_ask_again(EngineCall *call, const Request *request, MemoryContext context)
+{
+	engine_end(call);
+	CHECK_FOR_INTERRUPTS();
+	return engine_submit(request, context);
+}
+
+EngineCall *
+engine_begin(const Request *request, MemoryContext context, EngineReply *reply, bool flush)
+{
+	EngineCall *call = engine_submit(request, context);
+
+	for (begin_call(call, reply, flush); engine_has_not_begun(reply); begin_call(call, reply, flush))
+		call = engine_ask_again(call, request, context);
+	return call;
 }
 
 EngineCall *
 engine_run(const Request *request, EngineReply *reply)
 {
-	EngineCall *call = engine_submit(request, CurrentMemoryContext);
+	EngineCall *call = engine_begin(request, CurrentMemoryContext, reply, false);
 
 	PG_TRY();
 	{
-		do
+		while (!is_last_frame(reply->type))
 			engine_next(call, reply, false);
-		while (engine_goes_on(call, reply));
 	}
 	PG_CATCH();
 	{

@@ -14,6 +14,13 @@ typedef struct EngineCall EngineCall;
  */
 extern EngineCall *engine_submit(const Request *request, MemoryContext context);
 
+/* Its model was closed before a request began, as for other settings: the same is to be asked of the one that comes
+ * after it, for which it waits. */
+extern bool engine_has_not_begun(const EngineReply *reply);
+
+/* Give a call up and ask the same in its place. */
+extern EngineCall *engine_ask_again(EngineCall *call, const Request *request, MemoryContext context);
+
 /* Wait for the next frame of a call; an ERROR frame is raised. flush: send what the client of this session has waiting
  * first. */
 extern void engine_next(EngineCall *call, EngineReply *reply, bool flush);
@@ -46,9 +53,6 @@ extern void engine_go(EngineCall *call);
 extern void engine_try_go(EngineCall *call);
 extern bool engine_has_go(const EngineCall *call);
 
-/* A reply has been taken: say GO to ACCEPTED. true: more replies will come. */
-extern bool engine_goes_on(EngineCall *call, const EngineReply *reply);
-
 /* Give a call up, or free the frames of one that has ended; may be repeated. Never raises. */
 extern void engine_end(EngineCall *call);
 
@@ -76,7 +80,11 @@ extern bool engine_awaits_model(const char *name);
  */
 extern void engine_try(const Request *request);
 
-/* Whole call in the current memory context: submit, GO, wait for DONE or RESULT. Ended here when an error is raised. */
+/* Submit, say GO and wait for the first frame behind that: the request has begun. Asked again by itself as long as it
+ * has not. Ended here when an error is raised. context, flush: as above. */
+extern EngineCall *engine_begin(const Request *request, MemoryContext context, EngineReply *reply, bool flush);
+
+/* Whole call in the current memory context: the same until DONE or RESULT. */
 extern EngineCall *engine_run(const Request *request, EngineReply *reply);
 
 /*

@@ -325,15 +325,16 @@ typedef struct Stream
 	bool has_pieces; /* of the answer, which its end does not have whole */
 } Stream;
 
-/* Start a stream: the call lives in the function's multi-call memory and is cancelled with it. */
+/* Start a stream: the call lives in the function's multi-call memory and is cancelled with it. reply: its first frame.
+ */
 static Stream *
-start_stream(FuncCallContext *context, Request *request)
+start_stream(FuncCallContext *context, Request *request, EngineReply *reply)
 {
 	Stream *stream = MemoryContextAllocZero(context->multi_call_memory_ctx, sizeof *stream);
 
 	request->flags |= REQUEST_FLAG_STREAM;
 	request->function = "qwen_chat_stream";
-	stream->call = engine_submit(request, context->multi_call_memory_ctx);
+	stream->call = engine_begin(request, context->multi_call_memory_ctx, reply, true);
 	return stream;
 }
 
@@ -359,6 +360,7 @@ chat_stream(FunctionCallInfo fcinfo, InputForm form)
 	FuncCallContext *context;
 	EngineReply reply;
 	Stream *stream;
+	bool has_reply = false;
 
 	if (SRF_IS_FIRSTCALL())
 	{
@@ -370,18 +372,18 @@ chat_stream(FunctionCallInfo fcinfo, InputForm form)
 		if (has_input(fcinfo, form))
 		{
 			read_chat(fcinfo, form, &request);
-			context->user_fctx = start_stream(context, &request);
+			context->user_fctx = start_stream(context, &request, &reply);
+			has_reply = true;
 		}
 	}
 	context = SRF_PERCALL_SETUP();
 	if (!context->user_fctx)
 		SRF_RETURN_DONE(context);
 	stream = context->user_fctx;
-	for (;;)
+	for (;; has_reply = false)
 	{
-		do
+		if (!has_reply)
 			engine_next(stream->call, &reply, true);
-		while (reply.type == FRAME_ACCEPTED && engine_goes_on(stream->call, &reply));
 		if (reply.type == FRAME_PIECE && reply.piece.kind == PIECE_CONTENT)
 		{
 			StreamPiece piece = {reply.piece.text, NULL};
