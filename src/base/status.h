@@ -24,7 +24,7 @@ typedef enum StatusCode
 	STATUS_INTERNAL = 8,         /* 58000: a broken promise inside; always a bug */
 	STATUS_NOT_FINITE = 9,       /* 22003: a model's numbers overflow */
 	STATUS_QUEUE_FULL = 10,      /* 58000: no room for one more that waits; said of a request that stays as it is */
-	STATUS_NOT_BEGUN = 11,       /* 58000: its model was closed before a request began; the same may be sent again */
+	STATUS_NOT_BEGUN = 11,       /* 58000: engine or model went before a request began; the same may be sent again */
 } StatusCode;
 
 #define STATUS_MESSAGE_BYTES 480

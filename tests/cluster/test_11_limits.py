@@ -117,6 +117,28 @@ def test_an_engine_that_dies_charges_what_it_had_computed(limited, role):
     assert limited.query(ONE, user=role)
 
 
+def test_who_waits_outlives_the_engine(limited, role):
+    """What has not begun is asked of the next engine, at once: a call, an answer in pieces, a function that asks by itself, a job's row."""
+    limited.query(f"CREATE TABLE {role}_rows (id int PRIMARY KEY, body text, answer text); INSERT INTO {role}_rows VALUES (1, 'word'); ALTER TABLE {role}_rows OWNER TO {role}")
+    set_limit(limited, role, requests_per_minute=1)
+    limited.query(ONE, user=role)
+    job = limited.value(f"SELECT qwen_submit('{role}_rows', 'Say {{body}}', '{role}_rows', 'answer', max_tokens => 3, temperature => 0, max_attempts => 1)", user=role)
+    asked = (ONE, "SELECT count(*) > 0 FROM qwen_chat_stream('Hi', temperature => 0, max_tokens => 4)", "SELECT * FROM qwen_chunk('One two. Three four.', 16)")
+    calls = [waiting(limited, role, sql) for sql in asked]
+    limited_since = "SELECT count(*) FROM qwen_stat_activity WHERE state = 'limited' AND submitted_at > %s"
+    wait_until(lambda: limited.value(limited_since, ("-infinity",)) == 4, what="calls and a row that wait")
+    killed_at = limited.value("SELECT clock_timestamp()")
+    limited.signal(limited.engine_pid(), signal.SIGKILL)
+    wait_until(lambda: limited.value(limited_since, (killed_at,)) == 4, 20, "all, which wait again")
+    set_limit(limited, role, requests_per_minute=60)
+    for call, sql in zip(calls, asked):
+        assert call.join().error is None and call.rows == limited.query(sql), call.error
+    wait_until(lambda: limited.query("SELECT state, done, failed FROM qwen_jobs WHERE id = %s", (job,)) == [("done", 1, 0)], 30, "the job's end")
+    # the one that the limit let through and the four that waited
+    assert used(limited, role, "requests_per_minute") == 5
+    limited.query(f"DROP TABLE {role}_rows")
+
+
 def test_both_roles_are_charged_after_set_role(limited, role):
     other = make_role(limited)
     limited.query(f"GRANT {other} TO {role}")

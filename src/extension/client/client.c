@@ -2,7 +2,8 @@
  * client.c - calls of this session to the engine: any number of them on one connection (connection.c).
  *
  * Frames are taken off the stream as they come and kept with their calls until these are asked for them. A connection
- * that breaks is an error of the calls that were on it.
+ * that breaks is an error of the calls that were on it. What has not begun, since the engine ended or was to close its
+ * model before GO, is to be asked again (STATUS_NOT_BEGUN).
  */
 #include "client.h"
 
@@ -47,6 +48,7 @@ struct EngineCall
 	uint64 connection;     /* which one it was sent on */
 	bool ended;            /* its last frame has come, or it was given up */
 	bool engine_ended;     /* the connection did, while it was under way, and not by our doing */
+	bool is_accepted;      /* as its reader knows */
 	bool has_go;           /* it was sent, and the engine has not said that it has no room */
 	bool was_refused;      /* it has said so of this one */
 	uint64 waits_since_us; /* for room; 0: it has not had to */
@@ -232,8 +234,7 @@ engine_receive(void)
 }
 
 /* The error of a call whose connection is gone. */
-static void
-raise_lost(const EngineCall *call)
+static void __attribute__((noreturn)) raise_lost(const EngineCall *call)
 {
 	if (call->engine_ended)
 		raise_unavailable("the qwen engine stopped while it worked on this request");
@@ -501,11 +502,19 @@ count_running(void)
 	return n;
 }
 
-/* The engine may refuse a call that waits at the door, as when its model is to be closed: then it waits for nothing. */
+/* Has a call come to an end, or its connection? Then nobody is there to say GO to. */
 static bool
-has_ended_at_door(void)
+is_gone(const EngineCall *call)
 {
-	return entering && entering->ended;
+	return call->ended || call->connection != connection_number();
+}
+
+/* The engine may refuse a call that waits at the door, as when its model is to be closed, or end itself: then it waits
+ * for nothing. */
+static bool
+is_gone_at_door(void)
+{
+	return entering && is_gone(entering);
 }
 
 /* Wait, interruptibly, for the latch, the engine or at most this long, and take in what has come. */
@@ -524,7 +533,7 @@ engine_pause(long timeout_ms)
 }
 
 /* Whom limits wait for. */
-static const LimitCompany company = {count_running, engine_pause, has_ended_at_door};
+static const LimitCompany company = {count_running, engine_pause, is_gone_at_door};
 
 /* There was no room for long enough. */
 static void
@@ -568,47 +577,37 @@ wait_for_room(EngineCall *call)
 		if (call->waits_since_us == 0)
 			call->waits_since_us = clock_now_us();
 		engine_pause(queue_gate_pause_ms());
-		if (call->connection != connection_number())
-			raise_lost(call);
-		if (call->ended)
+		if (is_gone(call))
 			return;
 	}
 	raise_queue_full(call);
 }
 
-/* Pass the door of limits and say GO; false: with comes_back, not now, else the call has ended meanwhile. */
-static bool
+/* Pass the door of limits and say GO; with comes_back it may be said later. What becomes of a call that is gone by then
+ * engine_poll says. */
+static void
 say_go(EngineCall *call, bool comes_back)
 {
 	LimitDemand demand = {call->accepted.prompt_tokens, call->accepted.max_tokens};
-	volatile bool admitted = true;
+	volatile bool admitted = false;
 	ByteWriter writer;
 
-	/* refused meanwhile: what comes next is the error */
-	if (call->ended)
-		return true;
+	if (is_gone(call))
+		return;
 	byte_writer_init(&writer);
 	PG_TRY();
 	{
-		if (call->connection != connection_number())
-			raise_lost(call);
 		entering = call;
 		wait_for_room(call);
-		if (call->ended)
-			admitted = false;
-		else if (comes_back)
-			admitted = limits_try_to_enter(&call->pass, &demand);
-		else
-			admitted = limits_enter(&call->pass, &demand, &company);
+		if (!is_gone(call))
+			admitted =
+				comes_back ? limits_try_to_enter(&call->pass, &demand) : limits_enter(&call->pass, &demand, &company);
 		entering = NULL;
-		if (admitted)
-			watch_go(&call->watched, call->pass.meter);
-		if (call->connection != connection_number())
-			raise_lost(call);
 		if (admitted)
 		{
 			Status status = encode_go(&writer, call->id, call->pass.meter);
 
+			watch_go(&call->watched, call->pass.meter);
 			if (status.code != STATUS_OK)
 				raise_status(&status);
 			call->has_go = true;
@@ -625,20 +624,19 @@ say_go(EngineCall *call, bool comes_back)
 	}
 	PG_END_TRY();
 	byte_writer_free(&writer);
-	return admitted;
 }
 
 void
 engine_go(EngineCall *call)
 {
-	(void) say_go(call, false);
+	say_go(call, false);
 }
 
 void
 engine_try_go(EngineCall *call)
 {
-	if (!call->has_go && !call->ended && !call->frames)
-		(void) say_go(call, true);
+	if (!call->has_go && !call->frames)
+		say_go(call, true);
 }
 
 bool
@@ -678,18 +676,37 @@ read_reply(const Frame *frame, EngineReply *reply)
 		raise_broken(&status);
 }
 
+/* The engine has ended with a call that it only waited for, as for a limit of its role: what it would have said. */
+static void
+reply_not_begun(EngineCall *call, EngineReply *reply)
+{
+	memset(reply, 0, sizeof *reply);
+	reply->type = FRAME_ERROR;
+	reply->error.code = STATUS_NOT_BEGUN;
+	reply->error.message = span_from_cstring("the qwen engine stopped before the request began");
+	reply->error.hint = span_from_cstring("The request can be sent again.");
+	call->ended = true;
+	watch_answered(&call->watched, reply);
+}
+
+/* What becomes of a call whose connection is gone. */
+static bool
+poll_lost(EngineCall *call, EngineReply *reply)
+{
+	if (call->is_accepted && !call->has_go && !call->ended && call->engine_ended)
+	{
+		reply_not_begun(call, reply);
+		return true;
+	}
+	watch_failed(&call->watched, ERRCODE_SYSTEM_ERROR);
+	raise_lost(call);
+}
+
 bool
 engine_poll(EngineCall *call, EngineReply *reply)
 {
 	if (!call->frames)
-	{
-		if (call->connection != connection_number())
-		{
-			watch_failed(&call->watched, ERRCODE_SYSTEM_ERROR);
-			raise_lost(call);
-		}
-		return false;
-	}
+		return call->connection != connection_number() && poll_lost(call, reply);
 	if (call->current)
 		pfree(call->current);
 	call->current = call->frames;
@@ -700,6 +717,7 @@ engine_poll(EngineCall *call, EngineReply *reply)
 	if (reply->type == FRAME_ACCEPTED)
 	{
 		call->accepted = reply->accepted;
+		call->is_accepted = true;
 		watch_accepted(&call->watched, &reply->accepted);
 	}
 	else if (is_last_frame(reply->type))

@@ -14,8 +14,8 @@ typedef struct EngineCall EngineCall;
  */
 extern EngineCall *engine_submit(const Request *request, MemoryContext context);
 
-/* Its model was closed before a request began, as for other settings: the same is to be asked of the one that comes
- * after it, for which it waits. */
+/* The engine ended before a request began, or its model was closed, as for other settings: the same is to be asked of
+ * the one that comes after it, for which it waits. */
 extern bool engine_has_not_begun(const EngineReply *reply);
 
 /* Give a call up and ask the same in its place. */
@@ -28,7 +28,8 @@ extern void engine_next(EngineCall *call, EngineReply *reply, bool flush);
 /* Take in what has come, for all calls, without waiting. */
 extern void engine_receive(void);
 
-/* The next frame of a call if it has been taken in, an ERROR frame too. Raises when the call's connection is gone. */
+/* The next frame of a call if it has been taken in, an ERROR frame too. Raises when the call's connection is gone,
+ * unless the engine has ended before the request began. */
 extern bool engine_poll(EngineCall *call, EngineReply *reply);
 
 /* Wait, interruptibly, until something may have come for any call; only while one is on its way. flush: as above. */

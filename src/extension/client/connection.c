@@ -2,7 +2,8 @@
  * connection.c - see connection.h.
  *
  * Every wait looks at the latch, the socket, the postmaster and, now and then, at the client, so that cancel, timeout,
- * termination and a lost client end it at once. What has been sent is never sent again behind the user's back.
+ * termination and a lost client end it at once. What the engine may have begun is never sent again behind the user's
+ * back.
  */
 #include "connection.h"
 
