@@ -17,6 +17,8 @@
  *              <------------------  ACCEPTED  prompt_tokens, max_tokens, kv need: the client may now charge limits
  *                                             (again after a GO for which the queue had no room: it may say GO later)
  *     GO       ------------------>            queued, and metered; or CANCEL to give it up
+ *              <------------------  ERROR     … or NOT_BEGUN instead of waiting for GO: the end; a GO that crosses it
+ *                                             ends its meter and means nothing else
  *              <------------------  PIECE*    only when REQUEST_FLAG_STREAM is set
  *              <------------------  DONE | RESULT | ERROR   the end
  *     CANCEL   ------------------>            at any time after REQUEST; no answer follows, what crosses is ignored

@@ -27,6 +27,7 @@ struct Orders
 	int64_t slow_truncate_ms; /* how long it takes to give the memory of a file back */
 	int64_t no_cancel;        /* errno of a send that begins with a frame CANCEL; 0: it works */
 	int64_t slow_read_ms;     /* how long it takes to read a megabyte of a file */
+	int64_t late_go;          /* the process that does not come to send a frame GO; 0: all do */
 };
 
 static const struct Orders none;
@@ -113,12 +114,14 @@ send(int fd, const void *data, size_t length, int flags)
 	uint32_t body_bytes = 1;
 	uint16_t type = 0;
 
-	if (orders->no_cancel && length >= 16)
+	if ((orders->no_cancel || orders->late_go) && length >= 16)
 	{
 		memcpy(&body_bytes, data, sizeof body_bytes);
 		memcpy(&type, (const char *) data + 8, sizeof type);
 	}
-	if (body_bytes == 0 && type == 3)
+	while (type == 2 && orders->late_go == getpid())
+		usleep(1000);
+	if (orders->no_cancel && body_bytes == 0 && type == 3)
 	{
 		errno = (int) orders->no_cancel;
 		return -1;

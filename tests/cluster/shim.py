@@ -16,10 +16,10 @@ class Shim:
         subprocess.run(["gcc", "-O1", "-Wall", "-shared", "-fPIC", os.path.join(HERE, "shim.c"), "-o", self.library, "-ldl"], check=True)
         self.order()
 
-    def order(self, clock=0, no_fork=0, no_memfd=0, slow_truncate_ms=0, no_cancel=0, slow_read_ms=0):
+    def order(self, clock=0, no_fork=0, no_memfd=0, slow_truncate_ms=0, no_cancel=0, slow_read_ms=0, late_go=0):
         # written in place: it is mapped
         fd = os.open(self.file, os.O_RDWR | os.O_CREAT, 0o644)
-        os.pwrite(fd, struct.pack("<qqqqqq", clock, no_fork, no_memfd, slow_truncate_ms, no_cancel, slow_read_ms), 0)
+        os.pwrite(fd, struct.pack("<qqqqqqq", clock, no_fork, no_memfd, slow_truncate_ms, no_cancel, slow_read_ms, late_go), 0)
         os.close(fd)
 
     def starter(self):

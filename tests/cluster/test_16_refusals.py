@@ -7,7 +7,8 @@ import psycopg2
 import pytest
 from cluster import MODEL_FILE, Cluster, wait_until
 from conftest import let_others_in, ready
-from sessions import is_gone, wait_idle
+from roles import ENDLESS, ONE, make_role, set_limit, used, wait_settled, waiting
+from sessions import is_gone, wait_idle, wait_running
 from shim import Shim
 
 DEFAULT_MODEL = MODEL_FILE
@@ -90,6 +91,59 @@ def test_engine_and_loader_that_cannot_be_forked(shim, shimmed):
 
 
 LONG_ROW = "qwen_generate('Row ' || i, temperature => 0, max_tokens => CASE WHEN i < 3 THEN 1 ELSE 100 END, stop => ARRAY['never-said'])"
+
+
+def crossing(shim, server):
+    """Two roles and what they wait for. The engine, which was to open the model anew, has refused the first one's request before it came to send GO; it stands still, and that GO and the other one's are on their way to it."""
+    held, other = make_role(server), make_role(server)
+    for role in (held, other):
+        set_limit(server, role, requests_per_minute=1)
+        server.query(ONE, user=role)
+    call, endless = waiting(server, held), waiting(server, other, ENDLESS)
+
+    def wait_state(waits, state):
+        wait_until(lambda: server.query("SELECT state FROM qwen_stat_activity WHERE pid = %s", (waits.pid,)) == [(state,)], what=f"a request that is {state}")
+
+    wait_state(call, "limited")
+    wait_state(endless, "limited")
+    shim.order(late_go=call.pid)
+    set_limit(server, held, requests_per_minute=60)
+    wait_state(call, "waiting")
+    server.reload(qwen__models=f"chat={MODEL_FILE} {{context=4096}}")
+    wait_until(lambda: server.query("SELECT state, context_length FROM qwen_models") == [("serving", 4096)], 20, "other settings")
+    wait_state(endless, "limited")
+    server.signal(server.engine_pid(), signal.SIGSTOP)
+    shim.order()
+    wait_state(call, "submitted")
+    set_limit(server, other, requests_per_minute=60)
+    wait_state(endless, "waiting")
+    return held, other, call, endless
+
+
+def test_a_go_that_crosses_its_refusal_is_nobody_elses(shim, shimmed):
+    """The meter that a late GO names must not be another request's by then."""
+    held, other, call, endless = crossing(shim, shimmed)
+    shimmed.signal(shimmed.engine_pid(), signal.SIGCONT)
+    assert call.join().error is None and call.rows == shimmed.query(ONE)
+    wait_running(shimmed, 1)
+    wait_until(lambda: used(shimmed, other, "tokens_per_minute") > 20, what="tokens charged while it runs")
+    assert used(shimmed, other, "max_concurrent") == 1
+    shimmed.query("SELECT pg_cancel_backend(%s)", (endless.pid,))
+    endless.join()
+    wait_idle(shimmed)
+    for role in (held, other):
+        wait_settled(shimmed, role)
+        assert used(shimmed, role, "requests_per_minute") == 2, "what had not begun is not counted"
+
+
+def test_a_go_that_its_engine_never_sees_keeps_no_meter(shim, shimmed):
+    held, other, call, endless = crossing(shim, shimmed)
+    shimmed.signal(shimmed.engine_pid(), signal.SIGKILL)
+    for lost in (call, endless):
+        assert lost.join().error.pgcode == "58000"
+    for role, n in ((held, 1), (other, 2)):
+        wait_settled(shimmed, role)
+        assert used(shimmed, role, "requests_per_minute") == n
 
 
 def test_a_cancel_that_a_full_socket_refuses_hurts_no_other_row(shim, shimmed):

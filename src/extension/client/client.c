@@ -117,7 +117,28 @@ take_go_back(EngineCall *call)
 		call->waits_since_us = clock_now_us();
 	queue_gate_refused();
 	watch_no_room(&call->watched);
-	limits_take_back(&call->pass);
+	limits_take_back(&call->pass, false);
+}
+
+/* Does a frame say that its request has not begun? One that cannot be read is told of where it is taken. */
+static bool
+says_not_begun(const Frame *frame)
+{
+	ProtocolError error;
+
+	return frame->header.type == FRAME_ERROR &&
+		   decode_error(frame->body, frame->header.body_bytes, &error).code == STATUS_OK &&
+		   error.code == STATUS_NOT_BEGUN;
+}
+
+/* The engine refused the call before it saw its GO: what its limits gave is theirs again, but the meter stays the
+ * call's until GO has come there, too, and ends it. */
+static void
+lose_go(EngineCall *call)
+{
+	call->has_go = false;
+	watch_end(&call->watched);
+	limits_take_back(&call->pass, true);
 }
 
 /* Give a whole frame to its call. */
@@ -132,6 +153,8 @@ deliver_frame(EngineCall *call, Frame *frame)
 	call->ended = is_last_frame(frame->header.type);
 	if (frame->header.type == FRAME_ACCEPTED && call->has_go)
 		take_go_back(call);
+	if (call->has_go && says_not_begun(frame))
+		lose_go(call);
 	if (call->ended)
 	{
 		last_end_us = clock_now_us();
@@ -618,7 +641,7 @@ say_go(EngineCall *call, bool comes_back)
 	{
 		entering = NULL;
 		watch_failed(&call->watched, geterrcode());
-		limits_take_back(&call->pass);
+		limits_take_back(&call->pass, false);
 		byte_writer_free(&writer);
 		PG_RE_THROW();
 	}

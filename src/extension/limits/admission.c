@@ -448,13 +448,13 @@ limits_leave(LimitPass *pass, bool ended, LimitDemand *used)
 }
 
 void
-limits_take_back(LimitPass *pass)
+limits_take_back(LimitPass *pass, bool is_on_its_way)
 {
 	leave_first(pass);
 	if (!pass->held)
 		return;
 	pass->held = false;
-	usage_take_back(pass->meter);
+	usage_take_back(pass->meter, is_on_its_way);
 }
 
 /* The tightest limit of a kind of this session's roles, or otherwise. */

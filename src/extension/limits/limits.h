@@ -120,8 +120,9 @@ extern void limits_set_worker(const LimitWorker *worker);
 /* Leave by it; as usage_release. May be repeated. Never raises. used: what it has used until now, where held. */
 extern bool limits_leave(LimitPass *pass, bool ended, LimitDemand *used);
 
-/* GO could not be sent, or the engine did not take it: as if the request had never passed. Never raises. */
-extern void limits_take_back(LimitPass *pass);
+/* GO could not be sent, or the engine did not take it: as if the request had never passed. is_on_its_way: the
+ * engine has refused the request, but has yet to see its GO. Never raises. */
+extern void limits_take_back(LimitPass *pass, bool is_on_its_way);
 
 /* Is this process a LimitWorker, which may give back what it works on? */
 extern bool limits_is_worker(void);

@@ -59,8 +59,9 @@ extern bool usage_may_ever_admit(const LimitSubject *subject, const LimitDemand 
  */
 extern void usage_release(uint32 meter, bool ended, LimitDemand *used);
 
-/* GO for a meter could not be sent: nothing was used. */
-extern void usage_take_back(uint32 meter);
+/* GO for a meter could not be sent, or its request was refused before: nothing was used. is_on_its_way: the number is
+ * nobody else's until the engine has seen GO, which would be taken for theirs. */
+extern void usage_take_back(uint32 meter, bool is_on_its_way);
 
 /* Do sisters of this process (sisters.h) have requests under way, or it and they some that were just given up? */
 extern bool usage_has_company(void);

@@ -259,12 +259,12 @@ usage_release(uint32 meter, bool ended, LimitDemand *used)
 }
 
 void
-usage_take_back(uint32 meter)
+usage_take_back(uint32 meter, bool is_on_its_way)
 {
 	atomic_store(&qwen_page->meters[meter].prompt_tokens, 0);
 	atomic_store(&qwen_page->meters[meter].completion_tokens, 0);
 	usage_memory->charges[meter].undone = true;
-	look_at_charge(meter, true, true, NULL);
+	look_at_charge(meter, true, !is_on_its_way, NULL);
 }
 
 void
