@@ -3,11 +3,13 @@ import hashlib
 import http.server
 import os
 import re
+import signal
 import socket
 import ssl
 import subprocess
 import sys
 import threading
+import time
 import urllib.parse
 
 import pytest
@@ -83,7 +85,7 @@ class Handler(http.server.BaseHTTPRequestHandler):
         elif kind == "stalls":
             # half of a block, then silence on an open connection
             if n == 1:
-                self.ranged(CONTENT, '"one"', cut=500000)
+                self.ranged(CONTENT, 'W/"one"' if "weak" in self.path else '"one"', cut=500000)
                 server.silence.wait(30)
             else:
                 self.ranged(CONTENT, '"one"')
@@ -308,6 +310,26 @@ def test_what_arrived_before_a_silence_is_kept(server, tmp_path):
     assert status == 0 and "nothing came for too long" in said, said
     assert [range_ for _, range_, _ in server.asked] == [None, "bytes=500000-"]
     assert (tmp_path / "models" / "m.gguf").read_bytes() == CONTENT
+
+
+@pytest.mark.parametrize("name, said, left", [
+    ("m.gguf", "interrupted; 0.5 MB have arrived and stay in ", ["m.gguf.part", "m.gguf.part.etag"]),
+    ("weak.gguf", "the same command begins anew", []),
+])
+def test_an_interruption_says_what_the_same_command_does(server, tmp_path, name, said, left):
+    owner = ["--owner", "root"] if os.geteuid() == 0 else []
+    program = subprocess.Popen([sys.executable, PROGRAM, f"http://127.0.0.1:{server.server_port}/stalls/{name}", *owner, "--directory", str(tmp_path)], stderr=subprocess.PIPE, text=True)
+    try:
+        until = time.monotonic() + 20
+        while not (tmp_path / f"{name}.part").exists() or (tmp_path / f"{name}.part").stat().st_size < 500000:
+            assert time.monotonic() < until and program.poll() is None
+            time.sleep(0.02)
+        program.send_signal(signal.SIGINT)
+        _, printed = program.communicate(timeout=20)
+    finally:
+        program.kill()
+    assert program.returncode == 130 and said in printed, printed
+    nothing_but(tmp_path, *left)
 
 
 @pytest.mark.parametrize("path, message", [
