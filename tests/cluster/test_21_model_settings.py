@@ -116,7 +116,9 @@ def test_who_waits_for_limits_holds_no_model(own):
     """A request that a role's limits keep for an hour, in a job or in a session, lets go of a model that is to be opened anew, and waits for that."""
     own.query("CREATE ROLE slow LOGIN; GRANT CREATE ON SCHEMA public TO slow; SELECT qwen_grant('slow', 'use'); SELECT qwen_set_limit('slow', tokens_per_day => 60)")
     as_slow = "SET SESSION AUTHORIZATION slow; SET qwen.limit_action = wait"
-    Background(own, STORY.replace("%s", "'chat'"), as_slow).join()
+    Background(own, STORY.replace("%s", "'chat'").replace("40", "48"), as_slow).join()
+    # not even the smallest of them fits, whoever is the first to ask again
+    wait_until(lambda: own.value("SELECT used FROM qwen_usage WHERE role::text = 'slow' AND limit_name = 'tokens_per_day'") == 59, what="tokens that are charged")
     own.query("""SET SESSION AUTHORIZATION slow; CREATE TABLE waits AS SELECT 1 AS id, 'Ada' AS name, NULL::text AS hello; ALTER TABLE waits ADD PRIMARY KEY (id);
         SELECT qwen_submit('waits', 'Greet {name}.', 'waits', 'hello', max_tokens => 4, temperature => 0)""")
     call = Background(own, STORY.replace("%s", "'chat'"), as_slow)
