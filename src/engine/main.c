@@ -98,9 +98,9 @@ complain(const char *what, const char *value)
 /* What somebody who tries it by hand should know. */
 static const char usage[] =
 	"usage: qwen_engine --version | --help\n"
-	"Computes the answers of the extension qwen_pg. PostgreSQL's background worker \"qwen_pg supervisor\" starts it, "
-	"to\n"
-	"serve, to load a model or an adapter and to check a file, with descriptors that only the server has; it is not\n"
+	"Computes the answers of the extension qwen_pg. PostgreSQL's background worker \"qwen_pg supervisor\" starts it\n"
+	"to serve, to load a model or an adapter and to check a file, with descriptors that only the server has; it is "
+	"not\n"
 	"started by hand. Settings: qwen.* in postgresql.conf. See: man qwen_engine.\n";
 
 /* A number in low … high; false (and a message) otherwise. */

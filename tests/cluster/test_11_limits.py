@@ -265,25 +265,36 @@ def test_a_limit_of_nothing_pauses_jobs_and_queued_rows(limited, role):
     limited.query(f"DROP TABLE {table}")
 
 
+def two_roles(server, role, *tables):
+    """(name of a role that the given one belongs to and that owns the tables, each a (name, rows); the cursor of a session of the given one that has taken it by SET ROLE
+    and begun a transaction, so that limits can be changed before its jobs are seen)"""
+    owner = f"{role}_owner"
+    server.query(f"CREATE ROLE {owner} LOGIN; GRANT {owner} TO {role}; GRANT CREATE ON SCHEMA public TO {owner}; SELECT qwen_grant('{owner}', 'use')")
+    for table, n in tables:
+        server.query(f"CREATE TABLE {table} AS SELECT g AS id, 'word ' || g AS body, NULL::text AS said FROM generate_series(1, {n}) g; ALTER TABLE {table} ADD PRIMARY KEY (id); "
+                     f"ALTER TABLE {table} OWNER TO {owner}")
+    cursor = server.connect(role).cursor()
+    cursor.execute(f"SET ROLE {owner}; BEGIN")
+    return owner, cursor
+
+
+def submit(table, tokens=2):
+    return f"SELECT qwen_submit('{table}', 'Say {{body}}', '{table}', 'said', max_tokens => {tokens}, temperature => 0)"
+
+
 def test_who_is_paused_keeps_nobody_else(limited, role):
     """What was submitted as another role is charged to both: with one of them paused, the other one and its other jobs go on."""
-    other = f"{role}_other"
-    limited.query(f"CREATE ROLE {other} LOGIN; GRANT {other} TO {role}; GRANT CREATE ON SCHEMA public TO {other}; SELECT qwen_grant('{other}', 'use')")
-    for table in (f"{role}_first", f"{role}_second"):
-        limited.query(f"CREATE TABLE {table} AS SELECT g AS id, 'word ' || g AS body, NULL::text AS said FROM generate_series(1, 200) g; ALTER TABLE {table} ADD PRIMARY KEY (id); ALTER TABLE {table} OWNER TO {other}")
-    submit = "SELECT qwen_submit('{0}', 'Say {{body}}', '{0}', 'said', max_tokens => 2, temperature => 0)"
+    other, cursor = two_roles(limited, role, (f"{role}_first", 200), (f"{role}_second", 200))
     set_limit(limited, role, requests_per_minute=0)
-    first = limited.query(f"SET SESSION AUTHORIZATION {other}; " + submit.format(f"{role}_first"))[0][0]
+    first = limited.query(f"SET SESSION AUTHORIZATION {other}; " + submit(f"{role}_first"))[0][0]
     limited.query("SELECT qwen_cancel(%s)", (first,))
     set_limit(limited, role, requests_per_minute=1000)
-    session = limited.connect(role)
-    cursor = session.cursor()
-    cursor.execute(f"SET ROLE {other}; BEGIN; " + submit.format(f"{role}_first"))
+    cursor.execute(submit(f"{role}_first"))
     first = cursor.fetchall()[0][0]
     set_limit(limited, role, requests_per_minute=0)
     cursor.execute("COMMIT")
     wait_until(lambda: "reached its limit" in (limited.value("SELECT error FROM qwen_jobs WHERE id = %s", (first,)) or ""), what="a job of two roles that waits")
-    second = limited.query(submit.format(f"{role}_second"), user=other)[0][0]
+    second = limited.query(submit(f"{role}_second"), user=other)[0][0]
     assert limited.value("SELECT qwen_wait(%s, '60 s')", (second,)) == "done"
     assert limited.query(ONE, user=other)
     assert limited.query("SELECT state, done, failed FROM qwen_jobs WHERE id = %s", (first,)) == [("running", 0, 0)]
@@ -294,7 +305,7 @@ def test_who_is_paused_keeps_nobody_else(limited, role):
     assert limited.query(ONE, user=role), "a call of the session's role alone"
     set_limit(limited, other, requests_per_minute=1000)
     assert limited.value("SELECT qwen_wait(%s, '60 s')", (first,)) == "done"
-    session.close()
+    cursor.connection.close()
     limited.query(f"DROP TABLE {role}_first, {role}_second; DROP OWNED BY {other}; DROP ROLE {other}")
 
 
@@ -311,23 +322,6 @@ def test_a_refusal_says_whose_limit_it_is(limited, role):
     assert refused(limited, role, ENDLESS).message_detail == "Limit max_tokens: 4000 asked for, 3 allowed. It is the setting qwen.default_max_tokens."
     set_limit(limited, role, max_tokens=2)
     assert refused(limited, role, ENDLESS).message_detail == "Limit max_tokens: 4000 asked for, 2 allowed."
-
-
-def two_roles(server, role, *tables):
-    """A role that the given one belongs to and that owns the tables, [(name, rows)]; and submit(table, tokens), as the role with SET ROLE, in a session that has begun
-    a transaction, so that limits can be changed before the job is seen."""
-    owner = f"{role}_owner"
-    server.query(f"CREATE ROLE {owner} LOGIN; GRANT {owner} TO {role}; GRANT CREATE ON SCHEMA public TO {owner}; SELECT qwen_grant('{owner}', 'use')")
-    for table, n in tables:
-        server.query(f"CREATE TABLE {table} AS SELECT g AS id, 'word ' || g AS body, NULL::text AS said FROM generate_series(1, {n}) g; ALTER TABLE {table} ADD PRIMARY KEY (id); "
-                     f"ALTER TABLE {table} OWNER TO {owner}")
-    cursor = server.connect(role).cursor()
-    cursor.execute(f"SET ROLE {owner}; BEGIN")
-    return owner, cursor
-
-
-def submit(table, tokens=2):
-    return f"SELECT qwen_submit('{table}', 'Say {{body}}', '{table}', 'said', max_tokens => {tokens}, temperature => 0)"
 
 
 def test_rows_that_a_pause_sent_back_come_again_beside_other_work(limited, role):

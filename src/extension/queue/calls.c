@@ -23,7 +23,7 @@
 #include "worker_transaction.h"
 
 #define FIRST_PAUSE_MS 100
-#define MODEL_PAUSE_MS 200
+#define MODEL_PAUSE_MS 200 /* how soon it is looked whether a model has been loaded */
 #define LAST_PAUSE_MS 3000 /* shorter than a trouble is shown (worker_rows.c) */
 
 /* The engine cannot be asked now. */
