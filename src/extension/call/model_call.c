@@ -98,6 +98,9 @@ may_send(const ModelCall *call)
 {
 	if (call->n_requests == list_length(call->asked) || call->failed >= 0)
 		return false;
+	/* who has others to work for does not wait for a model that is opened anew */
+	if (call->comes_back && call->has_gone_on && engine_would_wait(list_nth(call->asked, call->n_requests)))
+		return false;
 	if (!call->has_gone_on || call->n_requests == call->n_ended)
 		return true;
 	/* who was sent back needs no more than one place of a queue that is full */
@@ -361,6 +364,9 @@ model_call_advance(ModelCall *call)
 		run_step(call, send_more);
 	if (call->is_over || call->n_ended < call->n_requests)
 		return call->is_over;
+	/* the rest is sent when it may be */
+	if (call->n_requests < list_length(call->asked) && call->failed < 0 && !call->too_long)
+		return false;
 	count_step(call);
 	call->too_long |=
 		call->failed >= 0 && has_other_way(call) && call->replies[call->failed].error.code == STATUS_TOO_LONG;

@@ -67,6 +67,9 @@ extern bool engine_serves(const Request *request);
 /* Would engine_submit wait for the request's model, or its adapter, to be loaded? Raises what is wrong with either. */
 extern bool engine_would_wait(const Request *request);
 
+/* Is it the request's model, or its adapter, that could not be loaded? Others may be served. */
+extern bool engine_could_not_load(const Request *request);
+
 /* Is a model in qwen.models, loaded, or being loaded? */
 extern bool engine_knows_model(const char *name);
 

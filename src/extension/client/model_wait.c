@@ -398,18 +398,36 @@ adapter_is_coming(const char *model, const char *adapter, SharedSlot *slot)
 	return slot_is_coming(state) || (state == SLOT_EMPTY && adapter_may_get_slot(model, adapter));
 }
 
+/* The model that a request is for; false: there is none. */
+static bool
+model_of(const Request *request, char name[PROTOCOL_MAX_NAME_BYTES + 1])
+{
+	if (request->model.length == 0)
+		return first_model(name);
+	strlcpy(name, server_text(request->model), PROTOCOL_MAX_NAME_BYTES + 1);
+	return true;
+}
+
 bool
 engine_would_wait(const Request *request)
 {
 	char name[PROTOCOL_MAX_NAME_BYTES + 1];
 	SharedSlot slot;
 
-	if (request->model.length > 0)
-		strlcpy(name, server_text(request->model), sizeof name);
-	else if (!first_model(name))
-		return false;
-	return model_is_coming(name, &slot) ||
-		   (request->adapter.data && adapter_is_coming(name, server_text(request->adapter), &slot));
+	return model_of(request, name) &&
+		   (model_is_coming(name, &slot) ||
+			(request->adapter.data && adapter_is_coming(name, server_text(request->adapter), &slot)));
+}
+
+bool
+engine_could_not_load(const Request *request)
+{
+	char name[PROTOCOL_MAX_NAME_BYTES + 1];
+	SharedSlot slot;
+
+	return model_of(request, name) &&
+		   (slot_state(name, NULL, &slot) == SLOT_FAILED ||
+			(request->adapter.data && slot_state(name, server_text(request->adapter), &slot) == SLOT_FAILED));
 }
 
 /* A call waits for an adapter that is still being loaded, as for a model. */

@@ -4,8 +4,9 @@
  * Tokens are known exactly by then. The prompt is charged, the longest possible answer reserved; what is sampled is
  * charged as it is, and what is left of the reservation goes back at the end. A request that a limit stands against is
  * refused, or waits in the order of arrival, holding no lock. A worker of jobs waits otherwise: its requests come back
- * (limits_try_to_enter), and it writes meanwhile what is answered. What the engine answers without the model (counting
- * tokens, rendering a prompt) needs no GO and is not limited.
+ * (limits_try_to_enter), and it writes meanwhile what is answered; what a table's trigger asks while it writes is
+ * refused where it would have to wait for long. What the engine answers without the model (counting tokens, rendering a
+ * prompt) needs no GO and is not limited.
  */
 #include "limits.h"
 
@@ -41,7 +42,7 @@ static struct
 	uint64 again_us, checked_us;
 } first;
 
-static Oid paused_role; /* whose pause has refused this worker's last request */
+static LimitSentBack sent_back; /* what has refused this worker's last request, or nothing */
 
 void
 limits_set_worker(const LimitWorker *it)
@@ -114,21 +115,34 @@ is_pause(const LimitRefusal *refusal)
 	return refusal->allowed == 0 && refusal->kind != LIMIT_MAX_TOKENS;
 }
 
-/* Does a worker give its request back instead of standing in the queue with it? There it would keep others: of all
- * roles that the request is charged to, and all of this worker's. So no pause stands there, and nobody for long who
- * waits for what others than the worker's own role have used up. */
+/* Does a worker's request come back instead of standing in the queue? There it would keep others: of all roles that it
+ * is charged to, and all of this worker's. So no pause stands there, and nobody for long who waits for what others than
+ * the worker's own role have used up. */
 static bool
-comes_back(const LimitRefusal *refusal)
+comes_back(Admission admission, const LimitRefusal *refusal)
 {
-	return is_pause(refusal) || (refusal->role != GetSessionUserId() && refusal->frees_in_us > LONGEST_STAND_US);
+	if (admission == REFUSED && is_pause(refusal))
+		return true;
+	return refusal->role != GetSessionUserId() &&
+		   (refusal->frees_in_us > LONGEST_STAND_US || refusal->frees_in_us == FREES_WITH_A_REQUEST);
+}
+
+/* Does a worker that is writing give up, with the rows that its transaction has locked, instead of waiting? */
+static bool
+is_too_long_to_write(const LimitRefusal *refusal, uint64 began_us)
+{
+	return worker && (is_pause(refusal) || refusal->frees_in_us > LONGEST_STAND_US ||
+					  clock_now_us() - began_us > LONGEST_STAND_US);
 }
 
 static void
 raise_refusal(const LimitRefusal *refusal)
 {
 	/* what a job has queued is not rejected by it: it waits */
-	bool waits = worker && comes_back(refusal);
+	bool waits = worker && (is_pause(refusal) || refusal->frees_in_us != FREES_NEVER);
 
+	if (worker)
+		sent_back = (LimitSentBack){.role = refusal->role, .is_new = true, .is_for_good = !waits};
 	if (!waits)
 		usage_count_rejected(refusal);
 	ereport(
@@ -160,11 +174,21 @@ limits_check_demand(const LimitDemand *demand)
 static void
 raise_others_first(const LimitSubject *subject)
 {
+	if (worker)
+		sent_back = (LimitSentBack){.role = subject->roles[subject->n - 1], .is_new = true};
 	ereport(
 		ERROR,
 		(errcode(ERRCODE_CONFIGURATION_LIMIT_EXCEEDED),
 		 errmsg("other requests of role \"%s\" wait for its limits already", role_name(subject->roles[subject->n - 1])),
 		 errhint("Try again later, or %s to wait after them.", waiting_hint(subject->roles[subject->n - 1]))));
+}
+
+static void
+refuse(Admission admission, const LimitSubject *subject, const LimitRefusal *refusal)
+{
+	if (admission == OTHERS_FIRST)
+		raise_others_first(subject);
+	raise_refusal(refusal);
 }
 
 /* Raise unless the roles that a job's requests are made for are there. */
@@ -213,41 +237,42 @@ pause_before_next_try(const LimitRefusal *refusal, const LimitCompany *company, 
 	check_turn(refusal);
 }
 
-/* May the request pass now? Raises what is refused for good and, where paused is given, what comes back, after noting
- * there whose limit it is. */
+/* May the request pass now? Raises what is refused for good, unless it may come back and does. */
 static Admission
 ask(LimitPass *pass, const LimitDemand *demand, uint64 ticket, LimitSubject *subject, LimitRefusal *refusal,
-	Oid *paused)
+	bool may_come_back)
 {
 	Admission admission;
-	bool back;
 
 	/* what others have changed holds within a statement, too */
 	limits_refresh();
 	limits_subject(subject);
-	refusal->frees_in_us = FREES_WITH_A_REQUEST;
-	refusal->role = subject->roles[subject->n - 1];
+	*refusal = (LimitRefusal){
+		.role = subject->roles[subject->n - 1], .allowed = NO_LIMIT, .frees_in_us = FREES_WITH_A_REQUEST};
 	admission = usage_admit(subject, demand, ticket, &pass->meter, refusal);
-	back = paused && admission == REFUSED && comes_back(refusal);
-	if (admission != REFUSED || (refusal->frees_in_us != FREES_NEVER && !back))
+	if (admission != REFUSED || refusal->frees_in_us != FREES_NEVER ||
+		(may_come_back && comes_back(admission, refusal)))
 		return admission;
-	if (back)
-	{
-		own_transaction(check_roles, NULL);
-		*paused = refusal->role;
-	}
 	raise_refusal(refusal);
 	return admission;
 }
 
-/* Say why a worker's request waits. */
+/* Why a worker's request waits. */
+static char *
+words_for_worker(Admission admission, const LimitRefusal *refusal)
+{
+	char *role = role_name(refusal->role);
+
+	if (admission == OTHERS_FIRST)
+		return psprintf("other requests of role \"%s\" wait for its limits already", role);
+	return psprintf("role \"%s\" has reached its limit of %s", role, limit_names[refusal->kind]);
+}
+
 static void
 tell_worker(Admission admission, const LimitRefusal *refusal)
 {
 	if (worker)
-		worker->tell(admission == OTHERS_FIRST ? "other requests of the role wait for its limits already"
-											   : psprintf("role \"%s\" has reached its limit of %s",
-														  role_name(refusal->role), limit_names[refusal->kind]));
+		worker->tell(words_for_worker(admission, refusal));
 }
 
 /* Try until it is admitted, refused for good or gone; every round in memory that the next one has again. */
@@ -257,7 +282,7 @@ try_to_enter(LimitPass *pass, const LimitDemand *demand, const LimitCompany *com
 	LimitSubject subject;
 	LimitRefusal refusal;
 	Admission admission;
-	uint64 ticket = 0;
+	uint64 ticket = 0, began_us = clock_now_us();
 	bool swept = false;
 
 	for (;;)
@@ -265,7 +290,7 @@ try_to_enter(LimitPass *pass, const LimitDemand *demand, const LimitCompany *com
 		bool has_company = false;
 
 		MemoryContextReset(round);
-		admission = ask(pass, demand, ticket, &subject, &refusal, NULL);
+		admission = ask(pass, demand, ticket, &subject, &refusal, false);
 		if (admission == ADMITTED)
 			return true;
 		if (!swept)
@@ -275,6 +300,8 @@ try_to_enter(LimitPass *pass, const LimitDemand *demand, const LimitCompany *com
 			swept = true;
 			continue;
 		}
+		if (is_too_long_to_write(&refusal, began_us))
+			refuse(admission, &subject, &refusal);
 		if (waits_for_limits())
 		{
 			if (ticket == 0)
@@ -283,9 +310,7 @@ try_to_enter(LimitPass *pass, const LimitDemand *demand, const LimitCompany *com
 		}
 		else if (company->n_under_way() == 0 && !(has_company = usage_has_company()))
 		{
-			if (admission == OTHERS_FIRST)
-				raise_others_first(&subject);
-			raise_refusal(&refusal);
+			refuse(admission, &subject, &refusal);
 		}
 		pause_before_next_try(&refusal, company, has_company);
 		if (company->is_gone())
@@ -381,6 +406,30 @@ wait_first(const LimitPass *pass, const LimitSubject *subject, Admission admissi
 	own_transaction(check_roles, NULL);
 }
 
+/* Is a role no more? */
+static void
+look_for_role(void *argument)
+{
+	sent_back.is_gone = !SearchSysCacheExists1(AUTHOID, ObjectIdGetDatum(sent_back.role));
+}
+
+/* The request stands nowhere, and may try again. */
+static void
+send_back(LimitPass *pass, Admission admission, const LimitRefusal *refusal)
+{
+	leave_first(pass);
+	sent_back = (LimitSentBack){
+		.role = refusal->role,
+		.is_new = true,
+		.frees_with_a_request = refusal->frees_in_us == FREES_WITH_A_REQUEST,
+		.why = words_for_worker(admission, refusal),
+	};
+	if (!sent_back.frees_with_a_request)
+		own_transaction(look_for_role, NULL);
+	pass->sent_back_by = refusal->role;
+	pass->again_us = clock_now_us() + (uint64) pause_ms(refusal, sent_back.frees_with_a_request) * 1000;
+}
+
 /* Try once; else wait as the first, or come back. */
 static bool
 try_once(LimitPass *pass, const LimitDemand *demand)
@@ -389,26 +438,37 @@ try_once(LimitPass *pass, const LimitDemand *demand)
 	LimitRefusal refusal;
 	Admission admission;
 
-	admission = ask(pass, demand, first.ticket, &subject, &refusal, &paused_role);
+	admission = ask(pass, demand, first.ticket, &subject, &refusal, true);
 	if (admission != ADMITTED)
 	{
 		/* what the engine has let go of meanwhile may make room */
 		usage_sweep();
-		admission = ask(pass, demand, first.ticket, &subject, &refusal, &paused_role);
+		admission = ask(pass, demand, first.ticket, &subject, &refusal, true);
 	}
-	if (admission != ADMITTED)
+	if (admission == ADMITTED)
+		return true;
+	if (comes_back(admission, &refusal))
+		send_back(pass, admission, &refusal);
+	else
 		wait_first(pass, &subject, admission, &refusal);
-	return admission == ADMITTED;
+	return false;
 }
 
 bool
 limits_try_to_enter(LimitPass *pass, const LimitDemand *demand)
 {
 	volatile bool admitted = false;
+	bool is_behind = first.pass && first.pass != pass;
 
-	paused_role = InvalidOid;
-	if (first.pass && first.pass != pass)
+	if (OidIsValid(pass->sent_back_by) && (is_behind || clock_now_us() < pass->again_us))
+	{
+		if (!OidIsValid(sent_back.role))
+			sent_back = (LimitSentBack){.role = pass->sent_back_by};
 		return false;
+	}
+	if (is_behind)
+		return false;
+	pass->sent_back_by = InvalidOid;
 	PG_TRY();
 	{
 		admitted = try_once(pass, demand);
@@ -426,13 +486,12 @@ limits_try_to_enter(LimitPass *pass, const LimitDemand *demand)
 	return true;
 }
 
-Oid
-limits_paused_role(void)
+bool
+limits_sent_back(LimitSentBack *it)
 {
-	Oid role = paused_role;
-
-	paused_role = InvalidOid;
-	return role;
+	*it = sent_back;
+	memset(&sent_back, 0, sizeof sent_back);
+	return OidIsValid(it->role);
 }
 
 bool

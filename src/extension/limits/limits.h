@@ -74,6 +74,8 @@ typedef struct LimitPass
 	bool held;
 	uint32 meter;
 	uint64 admitted_us;
+	Oid sent_back_by; /* whose limit has sent it back; InvalidOid: nobody's */
+	uint64 again_us;  /* when it may try again then */
 } LimitPass;
 
 /* Who stands at the door: how many requests of this process are under way, how it waits for what the engine sends of
@@ -95,11 +97,25 @@ extern bool limits_enter(LimitPass *pass, const LimitDemand *demand, const Limit
 /*
  * The same for a LimitWorker that does other things meanwhile. false: not now. The first one that may not pass stands
  * in the queue, those that come after it wait behind it, and all are asked again within limits_again_ms. One that is
- * given up leaves by limits_leave. 53400 for a role that may do nothing at all, or that is not the worker's own and has
- * used up its limit for a while: limits_paused_role tells it once, and the request is to come back another time.
+ * given up leaves by limits_leave. What stands against it may also be a role that may do nothing at all, or one that is
+ * not the worker's own: such a request stands nowhere, where it would keep others, but is sent back. It may try again
+ * as it is, or be given up and asked anew another time.
  */
 extern bool limits_try_to_enter(LimitPass *pass, const LimitDemand *demand);
-extern Oid limits_paused_role(void);
+
+/* What has sent back a request of this worker. */
+typedef struct LimitSentBack
+{
+	Oid role;                  /* whose limit it is */
+	bool is_new;               /* else it was told before, and nothing was asked since */
+	bool is_for_good;          /* more was asked for than the limit ever allows; the error was raised */
+	bool frees_with_a_request; /* of this role, or it was others' turn */
+	bool is_gone;              /* the role is no more */
+	char *why;                 /* palloc'd; NULL unless is_new */
+} LimitSentBack;
+
+/* What has sent back the last one since this was asked last; false: nothing. */
+extern bool limits_sent_back(LimitSentBack *it);
 
 /* When it is to be tried again; -1: nobody waits. */
 extern long limits_again_ms(void);

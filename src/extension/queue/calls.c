@@ -23,7 +23,6 @@
 #include "worker_transaction.h"
 
 #define FIRST_PAUSE_MS 100
-#define MODEL_PAUSE_MS 200 /* how soon it is looked whether a model has been loaded */
 #define LAST_PAUSE_MS 3000 /* shorter than a trouble is shown (worker_rows.c) */
 
 /* The engine cannot be asked now. */
@@ -34,6 +33,7 @@ pause_worker(JobWorker *worker, const char *why)
 
 	worker->n_pauses++;
 	worker->pause_until = TimestampTzPlusMilliseconds(job_clock(), wait_ms);
+	worker->waits_for_limit = false;
 	job_rows_trouble(worker, NULL, why);
 	worker->trouble_ends_with_answer = true;
 }
@@ -43,6 +43,13 @@ static bool
 is_in_flight(const JobRow *row)
 {
 	return row->state == ROW_SENT || row->state == ROW_RUNNING;
+}
+
+/* Does it take a place of those that may be in flight? */
+static bool
+is_in_window(const JobRow *row)
+{
+	return is_in_flight(row) && !row->is_aside;
 }
 
 static void
@@ -77,23 +84,82 @@ ask_later(JobWorker *worker, JobRow *row, const char *why)
 	pause_worker(worker, why);
 }
 
-/* A role may do nothing for a while. If it is the worker's own, nothing can be done; else what was submitted as it goes
- * back to where it is looked for later, and leaves its room to others. */
+/* What stands against a row stands against all of its spec that have not begun. */
 static void
-pause_role(JobWorker *worker, JobRow *paused, Oid role, const char *why)
+send_back(JobWorker *worker, JobSpec *spec, const char *why)
 {
-	if (role == worker->place.role)
-	{
-		ask_later(worker, paused, why);
-		return;
-	}
-	job_spec_pause(worker, paused->spec, why);
-	paused->spec->is_held = true;
+	job_spec_hold(worker, spec, why);
 	for (JobRow *row = worker->rows; row; row = row->next)
-		if (row == paused || (row->spec == paused->spec && (row->state == ROW_READY || row->state == ROW_SENT)))
+		if (row->spec == spec && (row->state == ROW_READY || row->state == ROW_SENT))
 		{
 			end_call(row);
+			job_row_set_aside(worker, row, false);
 			row->state = ROW_SENT_BACK;
+		}
+}
+
+/* Does the engine work for a spec? */
+static bool
+is_under_way(const JobWorker *worker, const JobSpec *spec)
+{
+	for (const JobRow *row = worker->rows; row; row = row->next)
+		if (row->spec == spec && row->state == ROW_RUNNING && !row->is_aside)
+			return true;
+	return false;
+}
+
+/*
+ * A limit has refused what a row asks. One that has begun, in parts, keeps what was answered and waits aside; others go
+ * back, unless it is their own company that takes the room. Where the limit is of the worker's role, nothing can be
+ * done but to wait.
+ */
+static void
+wait_for_role(JobWorker *worker, JobRow *row, const LimitSentBack *by)
+{
+	bool is_own = by->role == worker->place.role;
+
+	if (by->is_new && is_own)
+	{
+		pause_worker(worker, by->why);
+		worker->waits_for_limit = true;
+	}
+	else if (by->is_new && by->is_gone)
+		job_rows_fail(worker, row->spec, "the role that submitted the job was dropped");
+	if (!by->is_new || row->state == ROW_RUNNING || (!is_own && is_under_way(worker, row->spec)))
+	{
+		job_row_set_aside(worker, row, true);
+		if (by->is_new && !is_own)
+			job_spec_hold(worker, row->spec, by->why);
+	}
+	else if (is_own || by->is_gone)
+	{
+		end_call(row);
+		row->state = ROW_READY;
+	}
+	else
+		send_back(worker, row->spec, by->why);
+}
+
+/* A row has passed the door behind which it waited, or ended otherwise. */
+static void
+come_from_aside(JobWorker *worker, JobRow *row)
+{
+	job_row_set_aside(worker, row, false);
+	job_spec_release(row->spec);
+}
+
+/* Others need this worker, and what was answered of a row that waits for a limit goes with it: that is an attempt, as
+ * whoever has a turn that is shorter than what it waits for would else begin for ever. */
+static void
+give_up_parts(JobWorker *worker)
+{
+	for (JobRow *row = worker->rows; row; row = row->next)
+		if (row->is_aside && row->state == ROW_RUNNING)
+		{
+			job_row_set_aside(worker, row, false);
+			fail_row(row, ERRCODE_CONFIGURATION_LIMIT_EXCEEDED,
+					 "some parts were answered, and others waited for a limit longer than its worker, which other "
+					 "roles need, may");
 		}
 }
 
@@ -117,14 +183,23 @@ take_raised_error(JobWorker *worker, JobRow *row)
 {
 	ErrorData *error = job_take_error(worker);
 	bool was_computed = row->state == ROW_RUNNING && model_call_engine_ended(&row->call);
-	Oid paused = limits_paused_role();
+	bool is_turned_out = error->sqlerrcode == ERRCODE_QUERY_CANCELED && row->state == ROW_RUNNING && job_turn_is_over();
+	bool passes = passes_over_row(error) && !was_computed;
+	LimitSentBack by;
 
-	if (OidIsValid(paused) && !was_computed)
-		pause_role(worker, row, paused, error->message);
-	else if (error->sqlerrcode == ERRCODE_QUERY_CANCELED || (passes_over_row(error) && !was_computed))
+	if (passes && row->state != ROW_RUNNING && engine_could_not_load(linitial(row->call.first)))
+	{
+		end_call(row);
+		row->state = ROW_READY;
+		send_back(worker, row->spec, error->message);
+	}
+	else if ((error->sqlerrcode == ERRCODE_QUERY_CANCELED && !is_turned_out) || passes)
 		ask_later(worker, row, error->message);
 	else
 		fail_row(row, error->sqlerrcode, error->message);
+	/* more than a limit ever allows */
+	if (row->state == ROW_FAILED && limits_sent_back(&by) && by.is_for_good)
+		row->is_permanent = true;
 }
 
 static void
@@ -300,20 +375,19 @@ receive_row(JobWorker *worker, JobRow *row)
 	return true;
 }
 
-/* A row whose model is being loaded stays here, and so do others of its spec: sending would wait, and hold up all that
- * the worker has of other models. */
-static bool
+/* A row whose model is being loaded goes back with others of its spec: sending would wait, and hold up all that the
+ * worker has of other models; here they would take up their room. */
+static void
 send_row(JobWorker *worker, JobRow *row)
 {
+	check_engine_state();
 	if (engine_would_wait(linitial(row->call.first)))
 	{
-		row->spec->no_send_until = TimestampTzPlusMilliseconds(job_clock(), MODEL_PAUSE_MS);
-		job_rows_trouble(worker, row->spec, "the model is being loaded");
-		return false;
+		send_back(worker, row->spec, "the model is being loaded");
+		return;
 	}
 	model_call_send(&row->call);
 	row->state = ROW_SENT;
-	return true;
 }
 
 /* Send a row's request, or take what came for it; the limits are those of whoever submitted it. */
@@ -322,7 +396,9 @@ advance_row(JobWorker *worker, JobRow *row, bool may_send, int *n_in_flight)
 {
 	MemoryContext context = CurrentMemoryContext;
 	volatile bool moved = false;
+	LimitSentBack by;
 
+	(void) limits_sent_back(&by);
 	limits_act_for(row->spec->roles);
 	PG_TRY();
 	{
@@ -337,9 +413,16 @@ advance_row(JobWorker *worker, JobRow *row, bool may_send, int *n_in_flight)
 			moved = true;
 		}
 		else if (row->state == ROW_READY && may_send)
-			moved = send_row(worker, row);
+		{
+			send_row(worker, row);
+			moved = true;
+		}
 		else if (is_in_flight(row))
 			moved = receive_row(worker, row);
+		if (limits_sent_back(&by) && is_in_flight(row))
+			wait_for_role(worker, row, &by);
+		else if (row->is_aside)
+			come_from_aside(worker, row);
 	}
 	PG_CATCH();
 	{
@@ -349,7 +432,9 @@ advance_row(JobWorker *worker, JobRow *row, bool may_send, int *n_in_flight)
 	}
 	PG_END_TRY();
 	limits_act_for(NULL);
-	*n_in_flight += is_in_flight(row);
+	if (row->is_aside && !is_in_flight(row))
+		come_from_aside(worker, row);
+	*n_in_flight += is_in_window(row);
 	return moved;
 }
 
@@ -380,7 +465,7 @@ count_in_flight(const JobWorker *worker)
 	int n = 0;
 
 	for (const JobRow *row = worker->rows; row; row = row->next)
-		n += is_in_flight(row);
+		n += is_in_window(row);
 	return n;
 }
 
@@ -396,11 +481,13 @@ job_calls_advance(JobWorker *worker)
 			moved |= advance_row(worker, row, false, &n_in_flight);
 	for (JobRow *row = worker->rows; row; row = row->next)
 	{
-		bool may_send = n_in_flight < window && job_clock() >= Max(worker->pause_until, row->spec->no_send_until);
+		bool may_send = n_in_flight < window && job_clock() >= worker->pause_until && row->spec->n_aside == 0;
 
 		if (row->state == ROW_READY)
 			moved |= advance_row(worker, row, may_send, &n_in_flight);
 	}
+	if (worker->n_aside > 0 && job_turn_is_over())
+		give_up_parts(worker);
 	free_sent_back(worker);
 	worker->n_in_flight = count_in_flight(worker);
 	return moved;
@@ -425,6 +512,7 @@ job_calls_check(JobWorker *worker)
 			if (row->state == ROW_SENT)
 			{
 				end_call(row);
+				job_row_set_aside(worker, row, false);
 				row->state = ROW_READY;
 			}
 		pause_worker(worker, error->message);

@@ -93,7 +93,7 @@ take_queued(JobWorker *worker, const JobStore *store, Fetch *fetch, const Queued
 	char *strings[JOB_MAX_KEYS];
 	JobRow *row;
 
-	if (!spec)
+	if (!spec || (spec->trigger && job_spec_is_put_off(spec)))
 		return;
 	if (!job_queued_key(queued, spec, strings))
 	{
@@ -172,18 +172,37 @@ locked_tables(JobWorker *worker)
 	return PointerGetDatum(construct_array(elements, n, OIDOID, sizeof(Oid), true, TYPALIGN_INT));
 }
 
+/* The triggers whose rows are left alone now. */
+static Datum
+put_off_triggers(const JobWorker *worker)
+{
+	Datum *elements = palloc(sizeof *elements * (list_length(worker->specs) + 1));
+	ListCell *cell;
+	int n = 0;
+
+	foreach (cell, worker->specs)
+	{
+		const JobSpec *spec = lfirst(cell);
+
+		if (spec->trigger && job_spec_is_put_off(spec))
+			elements[n++] = ObjectIdGetDatum(spec->trigger_number);
+	}
+	return PointerGetDatum(construct_array(elements, n, OIDOID, sizeof(Oid), true, TYPALIGN_INT));
+}
+
 /* Rows of qwen_job_row that wait and are not here. */
 static void
 queued_body(JobWorker *worker, const JobStore *store, void *argument)
 {
 	Fetch *fetch = argument;
-	Oid types[6] = {OIDOID, INT8OID, INT8ARRAYOID, INT8ARRAYOID, INT8OID, OIDARRAYOID};
-	Datum values[6] = {ObjectIdGetDatum(worker->place.role),
+	Oid types[7] = {OIDOID, INT8OID, INT8ARRAYOID, INT8ARRAYOID, INT8OID, OIDARRAYOID, OIDARRAYOID};
+	Datum values[7] = {ObjectIdGetDatum(worker->place.role),
 					   Int64GetDatum(Max(worker->last_id, worker->floor.id)),
 					   job_ids(worker),
 					   row_ids(worker),
 					   Int64GetDatum(fetch->n),
-					   locked_tables(worker)};
+					   locked_tables(worker),
+					   put_off_triggers(worker)};
 	JobIdentity identity;
 	SPITupleTable *table;
 
@@ -194,9 +213,10 @@ queued_body(JobWorker *worker, const JobStore *store, void *argument)
 							 "AND (next_try IS NULL OR next_try <= now() OR next_try > now() + interval '1 hour') "
 							 "AND (job IS NULL OR job = ANY ($3)) "
 							 "AND id <> ALL ($4) AND (relation IS NULL OR relation <> ALL ($6)) "
+							 "AND (trigger_oid IS NULL OR trigger_oid <> ALL ($7)) "
 							 "ORDER BY id LIMIT $5",
 							 store->row),
-					6, types, values, NULL, SPI_OK_SELECT, 0);
+					7, types, values, NULL, SPI_OK_SELECT, 0);
 	job_identity_end(&identity);
 	table = SPI_tuptable;
 	fetch->last_id = worker->last_id;

@@ -57,11 +57,11 @@ typedef struct JobSpec
 	bool is_done;            /* ended, failed, cancelled or gone: no more of it */
 	TimestampTz pause_until; /* its query or its row cannot be had now */
 	int n_pauses;
-	bool is_held;              /* a limit has sent its rows back: no page is taken until one of them passes the door */
-	bool is_looked_for;        /* in the look that is under way, its pause being over */
-	TimestampTz no_send_until; /* its model is being loaded */
-	char failure[512];         /* why the job cannot go on; to be written down */
-	uint64 looked_at;          /* the fetch in which a trigger was looked up last */
+	bool is_held;       /* its rows were sent back: no page is taken until one of them passes the door */
+	bool is_looked_for; /* in the look that is under way, its pause being over */
+	int n_aside; /* rows that wait at the door for a limit of whoever submitted them; no other is sent meanwhile */
+	char failure[512]; /* why the job cannot go on; to be written down */
+	uint64 looked_at;  /* the fetch in which a trigger was looked up last */
 } JobSpec;
 
 /* The names of the target columns with commas between, as they are. */

@@ -35,6 +35,7 @@
 #define WRITE_EVERY_MS 250 /* answers wait this long for company, unless half a window is there */
 #define LOOK_MS 1000       /* how often a worker whose rows are with the engine looks whether that is alive */
 #define AGAIN_MS 200       /* how soon it looks again for what it could not get */
+#define IDLE_MS 100        /* for which limits must have held up everything before others have its turn */
 
 #ifndef BGWORKER_BYPASS_ROLELOGINCHECK
 #define BGWORKER_BYPASS_ROLELOGINCHECK 0
@@ -100,11 +101,18 @@ time_to_wait(const JobWorker *worker)
 	return Max(wait, 0) + 1;
 }
 
+/* Rows that it has room for. What waits aside for limits of others than its role takes none. */
+static int
+room(const JobWorker *worker)
+{
+	return 2 * qwen_job_window - (worker->n_rows - worker->n_aside);
+}
+
 /* Is there room for a good part of a window? */
 static bool
 has_room(const JobWorker *worker)
 {
-	return 2 * qwen_job_window - worker->n_rows >= Max(qwen_job_window / 2, 1);
+	return room(worker) >= Max(qwen_job_window / 2, 1);
 }
 
 /* Fetch rows when there is room for them. */
@@ -113,7 +121,7 @@ fetch(JobWorker *worker)
 {
 	if (worker->is_orphan || job_turn_is_over() || !has_room(worker) || job_clock() < worker->pause_until)
 		return 0;
-	return job_rows_fetch(worker, 2 * qwen_job_window - worker->n_rows);
+	return job_rows_fetch(worker, room(worker));
 }
 
 /* Wait for the engine, the time, a call, or, with room for them, rows that somebody queues. false: for the time alone.
@@ -207,6 +215,34 @@ look_around(JobWorker *worker, uint64 *requests_seen)
 	}
 }
 
+/* Do limits stand against everything that this worker has to do? */
+static bool
+waits_for_limits(const JobWorker *worker)
+{
+	ListCell *cell;
+
+	if (limits_again_ms() >= 0 || (worker->waits_for_limit && job_clock() < worker->pause_until))
+		return true;
+	foreach (cell, worker->specs)
+		if (((const JobSpec *) lfirst(cell))->is_held)
+			return true;
+	return false;
+}
+
+/* Has it waited for a moment, with nothing in its hands that would be lost, while others need a worker? */
+static bool
+waits_for_nothing_else(JobWorker *worker, bool moved)
+{
+	if (moved || worker->idle_since == 0)
+		worker->idle_since = job_clock();
+	if (job_clock() < TimestampTzPlusMilliseconds(worker->idle_since, IDLE_MS) || !waits_for_limits(worker))
+		return false;
+	for (const JobRow *row = worker->rows; row; row = row->next)
+		if (row->state == ROW_RUNNING || row->state == ROW_ANSWERED || row->state == ROW_FAILED)
+			return false;
+	return job_others_wait();
+}
+
 static void
 work(JobWorker *worker)
 {
@@ -233,7 +269,8 @@ work(JobWorker *worker)
 			continue;
 		if (worker->is_gone && job_worker_leave(&worker->place, requests_seen))
 			return;
-		if (worker->n_in_flight == 0 && count_writable(worker) == 0 && job_turn_is_over())
+		if ((worker->n_in_flight == 0 && count_writable(worker) == 0 && job_turn_is_over()) ||
+			waits_for_nothing_else(worker, moved))
 		{
 			job_give_turn();
 			return;

@@ -150,19 +150,23 @@ job_worker_leave(const JobWorkerPlace *at, uint64 requests_seen)
 }
 
 bool
-job_turn_is_over(void)
+job_others_wait(void)
 {
 	bool others_wait = false;
 
-	if (my_place && turn_was_ended)
-		return true;
-	if (!my_place || clock_now_us() < my_place->started_us + (uint64) TURN_MS * 1000)
-		return false;
 	LWLockAcquire(qwen_shared->lock, LW_SHARED);
 	for (int i = 0; i < N_PLACES; i++)
 		others_wait |= job_places->places[i].state == PLACE_LIMITED;
 	LWLockRelease(qwen_shared->lock);
 	return others_wait;
+}
+
+bool
+job_turn_is_over(void)
+{
+	if (!my_place || turn_was_ended)
+		return my_place != NULL;
+	return clock_now_us() >= my_place->started_us + (uint64) TURN_MS * 1000 && job_others_wait();
 }
 
 void

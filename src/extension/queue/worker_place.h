@@ -29,6 +29,9 @@ extern bool job_worker_leave(const JobWorkerPlace *place, uint64 requests_seen);
  */
 extern bool job_turn_is_over(void);
 
+/* Do others' places wait for a worker? */
+extern bool job_others_wait(void);
+
 /* It is over at once, whoever waits. */
 extern void job_worker_end_turn(void);
 extern void job_give_turn(void);

@@ -39,10 +39,21 @@ job_row_add(JobWorker *worker, JobSpec *spec, int64 id, char *const *key, int at
 }
 
 void
+job_row_set_aside(JobWorker *worker, JobRow *row, bool is_aside)
+{
+	int change = (int) is_aside - (int) row->is_aside;
+
+	row->is_aside = is_aside;
+	row->spec->n_aside += change;
+	worker->n_aside += change;
+}
+
+void
 job_row_free(JobWorker *worker, JobRow *row)
 {
 	JobRow **link = &worker->rows;
 
+	job_row_set_aside(worker, row, false);
 	while (*link && *link != row)
 		link = &(*link)->next;
 	if (*link)

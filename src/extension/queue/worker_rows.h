@@ -43,6 +43,7 @@ typedef struct JobRow
 	int n_changes;   /* how often it had another prompt by then */
 	int n_waits;     /* the same, counting locks that somebody else has */
 	RowState state;
+	bool is_aside;   /* in flight, but waits for a limit, and has no place in the window */
 	bool has_prompt; /* else the prompt is NULL, and so is the answer */
 	int64 hash;      /* of the prompt; counts only with one */
 	ModelCall call;  /* of the spec's function; built with the prompt */
@@ -91,6 +92,9 @@ typedef struct JobWorker
 	TimestampTz pause_until; /* the engine cannot be asked now */
 	int n_pauses;
 	int n_in_flight;
+	int n_aside;                     /* rows */
+	bool waits_for_limit;            /* of its role, until pause_until */
+	TimestampTz idle_since;          /* 0: it is not */
 	char trouble[JOB_TROUBLE_BYTES]; /* why something does not move, or empty */
 	bool trouble_ends_with_answer;   /* it is the engine's, or a limit's */
 	TimestampTz trouble_until;
@@ -104,6 +108,9 @@ extern void job_rows_fail(JobWorker *worker, JobSpec *spec, const char *error);
 
 /* Append a row of a spec with its key; state READY. */
 extern JobRow *job_row_add(JobWorker *worker, JobSpec *spec, int64 id, char *const *key, int attempts);
+
+/* A row waits at the door without a place in the window, or has one again. */
+extern void job_row_set_aside(JobWorker *worker, JobRow *row, bool is_aside);
 
 /* Forget a row, cancelling its call. */
 extern void job_row_free(JobWorker *worker, JobRow *row);

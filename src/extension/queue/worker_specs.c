@@ -86,7 +86,8 @@ job_specs_drop_done(JobWorker *worker)
 		{
 			JobSpec *spec = lfirst(cell);
 
-			if (spec->is_done || (spec->trigger && spec->n_rows == 0 && spec->looked_at + 1 < worker->n_fetches))
+			if (spec->is_done ||
+				(spec->trigger && spec->n_rows == 0 && !spec->is_held && spec->looked_at + 1 < worker->n_fetches))
 			{
 				drop_spec(worker, spec);
 				again = true;
@@ -107,8 +108,25 @@ job_spec_pause(JobWorker *worker, JobSpec *spec, const char *why)
 }
 
 void
+job_spec_hold(JobWorker *worker, JobSpec *spec, const char *why)
+{
+	/* many rows may be refused at once: that is one pause */
+	if (!job_spec_is_put_off(spec))
+		job_spec_pause(worker, spec, why);
+	spec->is_held = true;
+}
+
+bool
+job_spec_is_put_off(const JobSpec *spec)
+{
+	return spec->is_held && job_clock() < spec->pause_until;
+}
+
+void
 job_spec_release(JobSpec *spec)
 {
+	if (spec->n_aside > 0)
+		return;
 	spec->is_held = false;
 	spec->n_pauses = 0;
 }

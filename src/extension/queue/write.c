@@ -31,6 +31,7 @@
 #include "worker_transaction.h"
 
 #define LOCKED_WAIT_MS 100
+#define LONG_WAIT 9       /* times as long, after as many conflicts */
 #define WAITS_TO_TELL 4   /* times that a row could not be written, before that is told of */
 #define MOST_CHANGES 16   /* times that a job's row had another prompt, before that is an error */
 #define MAX_CONFLICTS 100 /* passing errors of one write, before they count as the row's */
@@ -404,14 +405,28 @@ write_answers_body(JobWorker *worker, const JobStore *store, void *argument)
 	job_identity_end(&identity);
 }
 
+/* Does a trigger of the target ask the model, and would have to wait for a limit while its row is locked? */
+static bool
+waits_for_limit(const ErrorData *error)
+{
+	LimitSentBack by;
+
+	return error->sqlerrcode == ERRCODE_CONFIGURATION_LIMIT_EXCEEDED && limits_sent_back(&by) && !by.is_for_good;
+}
+
 /* An error of one row alone. */
 static void
 note_error(JobWorker *worker, Write *write, int i, const ErrorData *error)
 {
 	JobRow *row = write->rows[i];
 
-	if (job_error_passes(error) && ++row->n_conflicts < MAX_CONFLICTS)
+	bool is_limited = waits_for_limit(error);
+
+	if (is_limited || (job_error_passes(error) && ++row->n_conflicts < MAX_CONFLICTS))
 	{
+		/* it may take a day */
+		if (is_limited)
+			row->n_conflicts += row->n_conflicts < LONG_WAIT;
 		/* it is told after the commit */
 		write->trouble = MemoryContextStrdup(worker->scratch, job_error_words(error));
 		write->outcomes[i] = OUTCOME_LATER;
@@ -524,7 +539,7 @@ settle_rows(JobWorker *worker, Write *write)
 			case OUTCOME_LATER:
 			case OUTCOME_NONE:
 				row->not_before =
-					TimestampTzPlusMilliseconds(job_clock(), LOCKED_WAIT_MS * (1 + Min(row->n_conflicts, 9)));
+					TimestampTzPlusMilliseconds(job_clock(), LOCKED_WAIT_MS * (1 + Min(row->n_conflicts, LONG_WAIT)));
 				n_late += ++row->n_waits >= WAITS_TO_TELL;
 				break;
 		}
