@@ -43,6 +43,7 @@ static struct
 } first;
 
 static LimitSentBack sent_back; /* what has refused this worker's last request, or nothing */
+static uint64 made_room_us;     /* when a request of this process was over last */
 
 void
 limits_set_worker(const LimitWorker *it)
@@ -427,7 +428,17 @@ send_back(LimitPass *pass, Admission admission, const LimitRefusal *refusal)
 	if (!sent_back.frees_with_a_request)
 		own_transaction(look_for_role, NULL);
 	pass->sent_back_by = refusal->role;
-	pass->again_us = clock_now_us() + (uint64) pause_ms(refusal, sent_back.frees_with_a_request) * 1000;
+	pass->refused_us = clock_now_us();
+	pass->again_us =
+		pass->refused_us + (uint64) Min(SHORTEST_PAUSE_MS << Min(pass->n_refused, 10), LONGEST_PAUSE_MS) * 1000;
+	pass->n_refused++;
+}
+
+/* Has a request that was sent back to wait, as nothing has changed that this process knows of? */
+static bool
+is_too_early(const LimitPass *pass)
+{
+	return clock_now_us() < pass->again_us && made_room_us < pass->refused_us;
 }
 
 /* Try once; else wait as the first, or come back. */
@@ -460,7 +471,7 @@ limits_try_to_enter(LimitPass *pass, const LimitDemand *demand)
 	volatile bool admitted = false;
 	bool is_behind = first.pass && first.pass != pass;
 
-	if (OidIsValid(pass->sent_back_by) && (is_behind || clock_now_us() < pass->again_us))
+	if (OidIsValid(pass->sent_back_by) && (is_behind || is_too_early(pass)))
 	{
 		if (!OidIsValid(sent_back.role))
 			sent_back = (LimitSentBack){.role = pass->sent_back_by};
@@ -482,6 +493,7 @@ limits_try_to_enter(LimitPass *pass, const LimitDemand *demand)
 	if (!admitted)
 		return false;
 	pass_door(pass);
+	pass->n_refused = 0;
 	leave_first(pass);
 	return true;
 }
@@ -503,6 +515,7 @@ limits_leave(LimitPass *pass, bool ended, LimitDemand *used)
 	pass->held = false;
 	*used = (LimitDemand){0, 0};
 	usage_release(pass->meter, ended, used);
+	made_room_us = clock_now_us();
 	return true;
 }
 

@@ -74,8 +74,9 @@ typedef struct LimitPass
 	bool held;
 	uint32 meter;
 	uint64 admitted_us;
-	Oid sent_back_by; /* whose limit has sent it back; InvalidOid: nobody's */
-	uint64 again_us;  /* when it may try again then */
+	Oid sent_back_by;            /* whose limit has sent it back; InvalidOid: nobody's */
+	uint32 n_refused;            /* how often in turn */
+	uint64 refused_us, again_us; /* when, and when it may try again */
 } LimitPass;
 
 /* Who stands at the door: how many requests of this process are under way, how it waits for what the engine sends of
