@@ -192,7 +192,7 @@ def test_no_row_is_locked_while_its_trigger_waits(limited):
     limited.query("CREATE TABLE docs AS SELECT g AS id, 'word ' || g AS body, NULL::text AS said, NULL::text AS brief FROM generate_series(1, 3) g; ALTER TABLE docs ADD PRIMARY KEY (id); ALTER TABLE docs OWNER TO team")
     limited.query("CREATE TRIGGER brief BEFORE UPDATE OF said ON docs FOR EACH ROW EXECUTE FUNCTION qwen_summarize_trigger('said', 'brief', '10', 'max_tokens=410')")
     used = limited.value("SELECT coalesce(max(used), 0) FROM qwen_usage WHERE role = 'team'::regrole AND limit_name = 'tokens_per_day'")
-    limited.query("SELECT qwen_set_limit('team', tokens_per_day => %s)", (used + 400,))
+    limited.query("SELECT qwen_set_limit('team', tokens_per_day => %s)", (used + 480,))
     job = submit(limited, "boss", "docs", options="max_tokens => 20, temperature => 0")
     wait_until(lambda: is_refused(limited, job, '"team" has reached its limit of tokens_per_day'), 30, "a job that waits")
     time.sleep(1)
