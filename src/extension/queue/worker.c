@@ -139,6 +139,26 @@ wait_for(JobWorker *worker, uint64 requests_seen, long timeout_ms)
 	return woken;
 }
 
+/* Milliseconds until the first spec may be worked for, where all of them pause. */
+static long
+pause_of_all(const JobWorker *worker)
+{
+	TimestampTz now = job_clock(), first = 0;
+	ListCell *cell;
+
+	if (worker->specs == NIL || worker->locked != NIL)
+		return AGAIN_MS;
+	foreach (cell, worker->specs)
+	{
+		const JobSpec *spec = lfirst(cell);
+
+		if (spec->pause_until <= now)
+			return AGAIN_MS;
+		first = first == 0 ? spec->pause_until : Min(first, spec->pause_until);
+	}
+	return (long) ((first - now) / 1000) + 1;
+}
+
 /* Nothing is at hand: wait for the next attempt of a row, or leave. true: the worker has left its place. */
 static bool
 rest(JobWorker *worker, uint64 requests_seen)
@@ -169,7 +189,7 @@ rest(JobWorker *worker, uint64 requests_seen)
 	if (next_try == 0 || next_try <= now)
 	{
 		/* something is there that could not be had just now */
-		(void) wait_for(worker, requests_seen, AGAIN_MS);
+		(void) wait_for(worker, requests_seen, pause_of_all(worker));
 		worker->look_for_rows = true;
 		return false;
 	}
