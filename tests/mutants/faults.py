@@ -999,6 +999,8 @@ EXTENSION = [
           "a session's triggers fail after the extension's schema was renamed", "cluster:test_18_own_tables.py::test_schema_renamed_and_left_under_open_sessions"),
     fault("execute-is-enough", "src/extension/core/privileges.c", 'if (is_granted("qwen_may_admin", called) == GRANTED_NO)', 'if (is_granted("qwen_may_admin", called) > GRANTED_NOT_KNOWN)',
           "who may execute all functions of a schema administers", "sql:14_grants"),
+    fault("role-folded", "src/extension/core/grants.c", "strlen(text) < NAMEDATALEN ? get_role_oid(text, true) : InvalidOid", "InvalidOid",
+          "qwen_grant gives a privilege to bob that Bob was to have", "sql:14_grants"),
     fault("schema-taken", "src/extension/core/grants.c", "if (!finds(others_in_schema, it->schema_oid))", "if (!finds(others_in_schema, it->schema_oid) || it->schema)",
           "qwen_revoke takes the schema from who needs it for something else", "sql:14_grants"),
     fault("schema-through-others", "src/extension/core/grants.c", "if (has_schema(it) ||", "if (schema_aclcheck(it->schema_oid, it->role_oid, ACL_USAGE) == ACLCHECK_OK || has_schema(it) ||",

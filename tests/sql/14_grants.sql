@@ -5,7 +5,7 @@ CREATE EXTENSION IF NOT EXISTS pgtap;
 DROP EXTENSION IF EXISTS qwen_pg;
 CREATE SCHEMA qwen_own; CREATE EXTENSION qwen_pg SCHEMA qwen_own;
 SET search_path = public, qwen_own;
-SELECT plan(53);
+SELECT plan(65);
 CREATE ROLE gr_app; CREATE ROLE gr_group; CREATE ROLE gr_member IN ROLE gr_group; CREATE ROLE gr_stranger; CREATE ROLE gr_boss; CREATE ROLE gr_all;
 
 -- the schema comes with the functions
@@ -39,6 +39,28 @@ SELECT throws_ok($$SELECT qwen_grant(NULL, 'use')$$, '22023', 'role must not be 
 SELECT throws_ok($$SELECT qwen_grant('-', 'use')$$, '22023', 'role must not be null', 'nor what regrole prints for none');
 SELECT throws_ok($$SELECT qwen_grant(0::regrole, 'use')$$, '22023', 'role must not be null', 'in either form');
 SELECT throws_ok($$SELECT qwen_grant('gr_nobody', 'use')$$, '42704', 'role "gr_nobody" does not exist', 'a role that there is not');
+SELECT throws_ok($$SELECT qwen_grant('gr no body', 'use')$$, '42704', 'role "gr no body" does not exist', 'nor one with a name that GRANT would not read');
+SELECT throws_ok(format('SELECT qwen_grant(%L, ''use'')', oid), '42704', format('role "%s" does not exist', oid), 'a number is no name') FROM pg_roles WHERE rolname = 'gr_app';
+
+-- names as they stand in pg_roles reach the role that has them, and no other one
+CREATE ROLE "gr_Bob"; CREATE ROLE gr_bob; CREATE ROLE "gr a b"; CREATE ROLE "PUBLIC"; CREATE ROLE "12345";
+CREATE FUNCTION pg_temp.who_may(role text) RETURNS text LANGUAGE plpgsql AS $$
+DECLARE result text;
+BEGIN
+	PERFORM qwen_grant(role, 'use');
+	SELECT string_agg(CASE grantee WHEN 0 THEN 'everybody' ELSE pg_get_userbyid(grantee) END, ',') INTO result
+	FROM pg_proc p, aclexplode(proacl) WHERE p.oid = 'qwen_own.qwen_count_tokens(text, text, json)'::regprocedure AND grantee <> proowner AND (grantee = 0 OR grantee IN (SELECT oid FROM pg_roles WHERE rolname IN ('gr_Bob', 'gr_bob', 'gr a b', 'PUBLIC', '12345')));
+	PERFORM qwen_revoke(role, 'use');
+	RETURN result;
+END $$;
+SELECT is(pg_temp.who_may(rolname::text), rolname::text, 'exactly ' || rolname) FROM pg_roles WHERE rolname IN ('gr_Bob', 'gr_bob', 'gr a b', 'PUBLIC', '12345') ORDER BY rolname COLLATE "C";
+SELECT is(pg_temp.who_may('"gr_Bob"'), 'gr_Bob', 'a name in quotes, as GRANT reads it');
+SELECT is(pg_temp.who_may('Gr_Bob'), 'gr_bob', 'a name that no role has, as GRANT reads it');
+SELECT is(pg_temp.who_may('public'), 'everybody', 'everybody, also beside a role PUBLIC');
+SELECT qwen_grant('gr_bob', 'admin'), qwen_revoke(rolname, 'admin') FROM pg_roles WHERE rolname = 'gr_Bob';
+SELECT ok(has_type_privilege('gr_bob', 'qwen_own.qwen_may_admin', 'USAGE'), 'nor is taken from another what a name is asked to lose');
+SELECT qwen_revoke('gr_bob', 'admin');
+SELECT lives_ok('DROP ROLE "gr_Bob", gr_bob, "gr a b", "PUBLIC", "12345"', 'what was granted by a name is revoked by it');
 
 -- ordinary GRANTs
 GRANT USAGE ON SCHEMA qwen_own TO gr_all; GRANT EXECUTE ON ALL FUNCTIONS IN SCHEMA qwen_own TO gr_all;

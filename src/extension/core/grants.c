@@ -12,6 +12,7 @@
 #include "utils/acl.h"
 #include "utils/builtins.h"
 #include "utils/lsyscache.h"
+#include "utils/varlena.h"
 
 /* Which functions belong to a privilege. */
 static const char *const functions_of =
@@ -241,22 +242,49 @@ change_of_role(FunctionCallInfo fcinfo, bool is_grant)
 	change_privilege(fcinfo, privilege, PG_GETARG_OID(0), is_grant);
 }
 
-/* A role by its name as one would write it in GRANT, PUBLIC among them. */
+/* The role that a text names as GRANT would read it, folded unless it is quoted; InvalidOid: none has that name. */
+static Oid
+role_as_written(const char *text)
+{
+	List *names;
+
+	if (!SplitIdentifierString(pstrdup(text), '.', &names) || list_length(names) != 1)
+		return InvalidOid;
+	return get_role_oid(linitial(names), true);
+}
+
+/*
+ * The role of a text; InvalidOid: everybody. A name that comes of a catalog, a view or a variable is exact, and must
+ * not reach another role: so the role that has it goes before what GRANT would make of it, PUBLIC among that. A number
+ * is no name.
+ */
+static Oid
+role_of_text(const char *text)
+{
+	Oid role = strlen(text) < NAMEDATALEN ? get_role_oid(text, true) : InvalidOid;
+
+	if (OidIsValid(role) || pg_strcasecmp(text, "public") == 0)
+		return role;
+	if (strcmp(text, "-") == 0)
+		raise_no_role();
+	role = role_as_written(text);
+	if (!OidIsValid(role))
+		ereport(ERROR, (errcode(ERRCODE_UNDEFINED_OBJECT), errmsg("role \"%s\" does not exist", text),
+						text[0] != '\0' && strspn(text, "0123456789") == strlen(text)
+							? errhint("A role is named, not numbered: %s::regrole is the one of that number.", text)
+							: errhint("Give the name as it stands in pg_roles, or 'public' for all.")));
+	return role;
+}
+
+/* A role by its name, PUBLIC among them. */
 static void
 change_of_name(FunctionCallInfo fcinfo, bool is_grant)
 {
 	const char *privilege = privilege_argument(fcinfo);
-	char *name;
-	Oid role;
 
 	if (PG_ARGISNULL(0))
 		raise_no_role();
-	name = text_to_cstring(PG_GETARG_TEXT_PP(0));
-	if (pg_strcasecmp(name, "public") == 0)
-		role = InvalidOid;
-	else if (!OidIsValid(role = DatumGetObjectId(DirectFunctionCall1(regrolein, CStringGetDatum(name)))))
-		raise_no_role();
-	change_privilege(fcinfo, privilege, role, is_grant);
+	change_privilege(fcinfo, privilege, role_of_text(text_to_cstring(PG_GETARG_TEXT_PP(0))), is_grant);
 }
 
 QWEN_WRITING_FUNCTION(qwen_grant, 2, 2)
