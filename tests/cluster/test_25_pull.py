@@ -6,16 +6,45 @@ import re
 import signal
 import socket
 import ssl
+import struct
 import subprocess
 import sys
 import threading
 import time
+import types
 import urllib.parse
 
 import pytest
 
 PROGRAM = os.path.join(os.environ.get("QWEN_TEST_SOURCE_DIR") or os.path.join(os.path.dirname(__file__), "..", ".."), "src", "pull", "qwen-pg-pull")
-CONTENT = b"GGUF" + bytes(range(256)) * 12000  # 3 MB
+SOURCES = os.path.join(os.path.dirname(PROGRAM), "..", "..")
+
+
+def text_of(text):
+    return struct.pack("<Q", len(text)) + text
+
+
+def tensor(name, dimensions, kind, offset):
+    return text_of(name) + struct.pack(f"<I{len(dimensions)}QIQ", len(dimensions), *dimensions, kind, offset)
+
+
+def gguf(values, tensors, n_values=None, n_tensors=None, version=3):
+    """The head of a GGUF file, up to where its tensors begin."""
+    counts = struct.pack("<IQQ", version, len(tensors) if n_tensors is None else n_tensors, len(values) if n_values is None else n_values)
+    return b"GGUF" + counts + b"".join(values) + b"".join(tensors)
+
+
+def strings(*texts):
+    return text_of(b"tokens") + struct.pack("<IIQ", 9, 8, len(texts)) + b"".join(map(text_of, texts))
+
+
+ALIGNED = text_of(b"general.alignment") + struct.pack("<II", 4, 64)
+VALUES = [text_of(b"general.architecture") + struct.pack("<I", 8) + text_of(b"qwen3"), strings(b"a", b"", b"ccc"), text_of(b"sizes") + struct.pack("<IIQ3H", 9, 2, 3, 1, 2, 3),
+          text_of(b"one") + struct.pack("<Id", 12, 1.0), ALIGNED]
+# of F32, of Q4_K, and of a type that nobody knows
+HEAD = gguf(VALUES, [tensor(b"embd", (256, 1000), 0, 0), tensor(b"a", (512, 1000), 12, 256 * 1000 * 4), tensor(b"b", (7,), 77, 256 * 1000 * 4 + 2000 * 144)])
+LEAST = -(-len(HEAD) // 64) * 64 + 256 * 1000 * 4 + 2000 * 144
+CONTENT = HEAD + bytes(range(256)) * 12000  # 3 MB
 SHA256 = hashlib.sha256(CONTENT).hexdigest()
 OTHER = b"GGUF another file"
 
@@ -142,6 +171,23 @@ class Handler(http.server.BaseHTTPRequestHandler):
         elif kind == "colours":
             self.send_response(404, "\x1b[31mgone\x07")
             self.end_headers()
+        elif kind == "unsaid":
+            # HTTP/1.0: the file ends where the connection does, after so many bytes; at the last of so many tries it is whole
+            _, _, cut, whole, _ = self.path.split("/")
+            self.wfile.write(b'HTTP/1.0 200 OK\r\nETag: "one"\r\n\r\n' + (CONTENT if n == int(whole) else CONTENT[: int(cut)]))
+            self.close_connection = True
+        elif kind == "unsaid-ranges":
+            # nobody says the length, until what is missing is asked for
+            if n > 1:
+                self.ranged(CONTENT, '"one"')
+            else:
+                self.wfile.write(b'HTTP/1.0 200 OK\r\nETag: "one"\r\n\r\n' + CONTENT[: LEAST - 1])
+                self.close_connection = True
+        elif kind == "gives":
+            self.send(server.given)
+        elif kind == "gives-unsaid":
+            self.wfile.write(b"HTTP/1.0 200 OK\r\n\r\n" + server.given)
+            self.close_connection = True
         elif kind == "closed":
             self.send(b"", 401)
         elif kind == "removes":
@@ -214,10 +260,11 @@ def test_a_file_arrives_whole_and_is_not_fetched_twice(server, tmp_path):
 @pytest.mark.parametrize("path, content, message", [
     ("/good/m.gguf", b"<html>please log in</html>", "no GGUF file: it begins with b'<htm'"),
     ("/good/m.gguf", b"", "no GGUF file"),
+    ("/missing/m.gguf", CONTENT[: LEAST - 1], f"is there already and not whole: the file ends after {LEAST - 1} of at least {LEAST} bytes"),
     ("/good/m.gguf", CONTENT[:-7], f"with {len(CONTENT) - 7} bytes, and http://127.0.0.1:"),
     ("/hub/m.gguf", CONTENT[:-1] + b"?", "another SHA-256 than http://127.0.0.1:"),
     ("/lying-hub/m.gguf", CONTENT, "another SHA-256 than http://127.0.0.1:"),
-], ids=["page", "empty", "shorter", "other-bytes", "other-hash"])
+], ids=["page", "empty", "half", "shorter", "other-bytes", "other-hash"])
 def test_another_file_of_that_name_is_refused(server, tmp_path, path, content, message):
     """Whatever had the name was taken for the model, without a look."""
     (tmp_path / "m.gguf").write_bytes(content)
@@ -253,6 +300,75 @@ def test_what_breaks_off_goes_on_where_it_ended(server, tmp_path):
     assert status == 0 and "the connection ended after 1048576 of" in said
     assert [range_ for _, range_, _ in server.asked] == [None, "bytes=1048576-", "bytes=2097152-"]
     assert (tmp_path / "m.gguf").read_bytes() == CONTENT
+
+
+@pytest.mark.parametrize("cut, lack", [
+    (2, "the file ends after 2 bytes, within its head"), (100, "the file ends after 100 bytes, within its head"), (len(HEAD) - 1, f"the file ends after {len(HEAD) - 1} bytes, within its head"),
+    (len(HEAD), f"the file ends after {len(HEAD)} of at least {LEAST} bytes"), (LEAST - 1, f"the file ends after {LEAST - 1} of at least {LEAST} bytes"),
+])
+def test_half_of_a_file_whose_length_nobody_says_gets_no_name(server, tmp_path, cut, lack):
+    """1,000 of 300,024 bytes of an HTTP/1.0 server were taken for a file."""
+    status, said = run(server, tmp_path, f"/unsaid/{cut}/0/m.gguf", "--tries", "2")
+    assert status == 1 and said.count(lack) == 3 and "this server cannot go on" in said, said
+    nothing_but(tmp_path)
+    status, said = run(server, tmp_path, f"/unsaid/{cut}/2/n.gguf")
+    assert status == 0 and f"{lack}; trying again" in said, said
+    assert (tmp_path / "n.gguf").read_bytes() == CONTENT
+    status, said = run(server, tmp_path, f"/unsaid-ranges/{cut}.gguf", "--as", "p.gguf")
+    assert status == 0 and server.asked[-1][1] == f"bytes={LEAST - 1}-"
+    assert (tmp_path / "p.gguf").read_bytes() == CONTENT
+    # no more than that can be known
+    assert run(server, tmp_path, f"/unsaid/{LEAST}/0/o.gguf")[0] == 0
+    nothing_but(tmp_path, "n.gguf", "o.gguf", "p.gguf")
+
+
+@pytest.mark.parametrize("kind", ["gives", "gives-unsaid"])
+@pytest.mark.parametrize("given, why", [
+    (CONTENT[: LEAST - 1], f"the file ends after {LEAST - 1} of at least {LEAST} bytes"),
+    (gguf([], [], n_tensors=1 << 60), f"{1 << 60} tensors, at most 65536 are possible"),
+    (gguf([], [], n_values=1 << 63), f"{1 << 63} metadata entries, at most 65536 are possible"),
+    (gguf([text_of(b"k") + struct.pack("<IQ", 8, (1 << 64) - 1)], []), "it would have more than 256 MB"),
+    (gguf([struct.pack("<Q", 1 << 62)], []), "it would have more than 256 MB"),
+    (gguf([text_of(b"k") + struct.pack("<IIQ", 9, 8, 1 << 50)], []), f"{1 << 50} elements of an array, at most 67108864 are possible"),
+    (gguf([text_of(b"k") + struct.pack("<IIQ", 9, 12, 1 << 26)], []), "it would have more than 256 MB"),
+    (gguf([text_of(b"k") + struct.pack("<IIQ", 9, 9, 1)], []), "an array of the unknown type 9"),
+    (gguf([text_of(b"k") + struct.pack("<I", 13)], []), "metadata of the unknown type 13"),
+    (gguf([text_of(b"general.alignment") + struct.pack("<II", 4, 0)], []), "general.alignment is no number"),
+    (gguf([], [tensor(b"t", (1 << 62, 1 << 62), 0, 0)]), "a tensor of an impossible size"),
+    (gguf([], [tensor(b"t", (1,) * 5, 0, 0)]), "a tensor of 5 dimensions"),
+    (gguf([], [], version=1), "GGUF version 1"),
+], ids=["shorter", "tensors", "keys", "string", "key", "array", "wide-array", "nested", "type", "alignment", "shape", "dimensions", "version"])
+def test_a_head_that_no_whole_file_has_is_refused(server, tmp_path, kind, given, why):
+    server.given = given
+    status, said = run(server, tmp_path, f"/{kind}/m.gguf", "--tries", "1")
+    assert status == 1 and why in said, said
+    assert "nothing was kept" in said or "at least" in said, said
+    nothing_but(tmp_path)
+
+
+def test_a_part_without_tensors_and_a_head_of_many_strings(server, tmp_path):
+    """A split file's first part may have none; a vocabulary is passed over in a second."""
+    for server.given in (gguf(VALUES, []), gguf([strings(*[b"token"] * 300000)], [tensor(b"t", (1,), 0, 0)]) + bytes(100)):
+        assert run(server, tmp_path, "/gives-unsaid/m.gguf")[0] == 0
+        assert (tmp_path / "m.gguf").read_bytes() == server.given
+        os.unlink(tmp_path / "m.gguf")
+
+
+def test_blocks_and_limits_are_those_of_the_server():
+    """The program has them once more, as it is one by itself."""
+    pull = types.ModuleType("pull")
+    with open(PROGRAM, encoding="utf-8") as file:
+        exec(compile(file.read(), PROGRAM, "exec"), pull.__dict__)
+    texts = {}
+    for name in ("kernels/kernels.h", "kernels/formats.h", "src/model/gguf.h"):
+        with open(os.path.join(SOURCES, name), encoding="utf-8") as file:
+            texts[name] = file.read()
+    ids = dict(re.findall(r"\bTENSOR_(\w+) = (\d+)", texts["kernels/kernels.h"]))
+    rows = re.findall(r"\bROW\((\w+), (?:[a-z]\w*, )?(\d+), (\d+)\b(?! *\*)", texts["kernels/formats.h"])
+    blocks = {int(ids[name]): (int(elements), int(n_bytes)) for name, elements, n_bytes in rows if name in ids}
+    assert len(blocks) == len(ids) and pull.BLOCKS == blocks
+    limits = {name: eval(value.replace("(uint64_t) ", "")) for name, value in re.findall(r"#define GGUF_MAX_(\w+) (.*)", texts["src/model/gguf.h"])}
+    assert (limits["HEAD_BYTES"], limits["KEYS"], limits["TENSORS"], limits["ARRAY"], limits["DIMS"]) == (pull.HEAD_MOST, pull.KEYS_MOST, pull.TENSORS_MOST, pull.ARRAY_MOST, pull.DIMENSIONS_MOST)
 
 
 def test_the_same_command_goes_on_with_what_stayed(server, tmp_path):
