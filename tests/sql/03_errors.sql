@@ -3,7 +3,7 @@
 SET client_min_messages = warning;
 CREATE EXTENSION IF NOT EXISTS pgtap;
 CREATE EXTENSION IF NOT EXISTS qwen_pg;
-SELECT plan(60);
+SELECT plan(69);
 
 SELECT throws_ok($$SELECT qwen_chat('x', temperature => 2.5)$$, '22023', 'temperature must be between 0 and 2, not 2.5');
 SELECT throws_ok($$SELECT qwen_chat('x', temperature => 'NaN')$$, '22023', NULL, 'NaN is no temperature');
@@ -19,6 +19,12 @@ SELECT throws_ok($$SELECT qwen_chat('x', thinking_budget => -1)$$, '22023', 'thi
 SELECT throws_ok($$SELECT qwen_chat('x', stop => ARRAY['a', ''])$$, '22023', 'stop[2] must have between 1 and 1024 bytes, not 0');
 SELECT throws_ok($$SELECT qwen_chat('x', stop => ARRAY['a', NULL])$$, '22023', 'stop[2] must not be null');
 SELECT throws_ok($$SELECT qwen_chat('x', stop => array_fill('a'::text, ARRAY[17]))$$, '22023', 'stop must have at most 16 elements, not 17');
+-- the elements of a square would be taken for those of a line
+SELECT throws_ok('SELECT * FROM ' || call, '22023', name || ' must be an array of one dimension, not of 2', call) FROM (VALUES ('qwen_chat(''x'', stop => ''{{a,b},{c,d}}'')', 'stop'),
+	('qwen_classify(''x'', ''{{a,b},{c,d}}'')', 'labels'), ('qwen_classify_scores(''x'', ''{{a,b},{c,d}}'')', 'labels'), ('qwen_classify_multi(''x'', ''{{a,b},{c,d}}'')', 'labels'),
+	('qwen_classify_multi_scores(''x'', ''{{a,b},{c,d}}'')', 'labels'), ('qwen_entities(''x'', ''{{a,b},{c,d}}'')', 'kinds'), ('qwen_redact(''x'', ''{{a,b},{c,d}}'')', 'kinds'),
+	('qwen_type_schema(''pg_class'', ''{{relname}}'')', 'columns'),
+	('qwen_allow_models(''pg_monitor'', ''{{a,b},{c,d}}'')', 'models')) AS v (call, name);
 SELECT throws_ok($$SELECT qwen_chat('x', thinking => true)$$, '22023', 'thinking must not be true: model "chat" cannot think');
 SELECT lives_ok($$SELECT qwen_chat('x', thinking => false, max_tokens => 1)$$, 'thinking => false is fine anywhere');
 SELECT throws_ok($$SELECT qwen_chat('x', response_format => '[]')$$, '22023', 'response_format: it must be an object with a member "type", or a schema');

@@ -3,7 +3,7 @@
 SET client_min_messages = warning;
 CREATE EXTENSION IF NOT EXISTS pgtap;
 CREATE EXTENSION IF NOT EXISTS qwen_pg;
-SELECT plan(21);
+SELECT plan(23);
 
 SELECT is(array_length(qwen_embed('hello'), 1), 576, 'an embedding has the size of the model');
 SELECT ok(abs((SELECT sum(x::float8 * x) FROM unnest(qwen_embed('hello')) x) - 1) < 1e-5, 'and unit length');
@@ -27,6 +27,7 @@ SELECT is(qwen_cosine('{1,0}', '{0,-1}'), 0::float8, 'none in common');
 SELECT is(round(qwen_cosine(qwen_embed('a cat'), qwen_embed('a dog'))::numeric, 5), round(qwen_similarity('a cat', 'a dog')::numeric, 5), 'as the similarity of the texts');
 SELECT ok(qwen_cosine('{0,0}', '{1,1}') IS NULL AND qwen_cosine('{NaN,1}', '{1,1}') IS NULL AND qwen_cosine('{}', '{}') IS NULL AND qwen_cosine(NULL, '{1}') IS NULL, 'NULL where there is no direction');
 SELECT throws_ok($$SELECT qwen_cosine('{1}', '{1,2}')$$, '22023', 'a has 1 numbers, and b has 2', 'another length');
-SELECT throws_ok($$SELECT qwen_cosine('{1,2}', '{1,NULL}')$$, '22023', 'b must be an array of one dimension without nulls', 'a null');
-SELECT throws_ok($$SELECT qwen_cosine('{{1},{2}}', '{1,2}')$$, '22023', 'a must be an array of one dimension without nulls', 'two dimensions');
+SELECT throws_ok($$SELECT qwen_cosine('{1,2}', '{1,NULL}')$$, '22023', 'b must not hold NULL', 'a null');
+SELECT throws_ok($$SELECT qwen_cosine('{{1},{2}}', '{1,2}')$$, '22023', 'a must be an array of one dimension, not of 2', 'two dimensions');
+SELECT throws_ok('SELECT * FROM ' || call, '22023', name || ' must be an array of one dimension, not of 2', call) FROM (VALUES ('qwen_detokenize(''{{1},{2}}'')', 'tokens'), ('qwen_similarity_to(''x'', ''{{1},{2}}'')', 'embedding')) AS v (call, name);
 SELECT * FROM finish();

@@ -3,7 +3,7 @@
 SET client_min_messages = warning;
 CREATE EXTENSION IF NOT EXISTS pgtap;
 CREATE EXTENSION IF NOT EXISTS qwen_pg;
-SELECT plan(52);
+SELECT plan(53);
 
 CREATE TABLE queued (id int PRIMARY KEY, title text, body text, summary text, embedding real[], number int, made text GENERATED ALWAYS AS (upper(body)) STORED);
 CREATE TABLE keyless (id int, body text, summary text);
@@ -45,6 +45,7 @@ SELECT is(pg_temp.insert_with('qwen_enqueue_trigger', $$'summary', '{body}', 'co
 SELECT matches(pg_temp.insert_with('qwen_enqueue_trigger', $$'summary', '{body}', 'temperature=9'$$), '^22023 temperature');
 SELECT matches(pg_temp.insert_with('qwen_enqueue_trigger', $$'summary', '{body}', 'max_tokens=many'$$), '^22P02');
 SELECT is(pg_temp.insert_with('qwen_enqueue_trigger', $$'summary', '{body}', 'max_attempts=0'$$), '22023 qwen_enqueue_trigger: max_attempts must be between 1 and 100, not 0');
+SELECT matches(pg_temp.insert_with('qwen_enqueue_trigger', $$'{{summary},{title}}', '{body}', 'function=extract'$$), 'target columns must be an array of one dimension, not of 2', 'columns in a square');
 SELECT matches(pg_temp.insert_with('qwen_enqueue_trigger', $$'summary', '{body}'$$, 'AFTER INSERT', 'ROW', 'keyless'), '^22023 qwen_enqueue_trigger: table "keyless" has no primary key');
 SELECT is(pg_temp.insert_with('qwen_enqueue_embed_trigger', $$'summary', '{body}'$$), '22023 target: column "summary" of table "queued" is of type text, which does not take real[]');
 SELECT is(pg_temp.insert_with('qwen_enqueue_embed_trigger', $$'embedding', '{body}', 'temperature=0'$$), '22023 qwen_enqueue_embed_trigger: the argument "temperature=0" is not known');

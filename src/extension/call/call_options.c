@@ -90,6 +90,7 @@ read_stops(ArrayType *array, Request *request)
 	bool *nulls;
 	int n;
 
+	require_one_dimension(array, "stop");
 	deconstruct_array(array, TEXTOID, -1, false, TYPALIGN_INT, &elements, &nulls, &n);
 	if (n > PROTOCOL_MAX_STOPS)
 		ereport(ERROR, (errcode(ERRCODE_INVALID_PARAMETER_VALUE),

@@ -49,6 +49,14 @@ raise_missing_argument(FunctionCallInfo fcinfo, int argument)
 }
 
 void
+require_one_dimension(const ArrayType *array, const char *name)
+{
+	if (ARR_NDIM(array) > 1)
+		ereport(ERROR, (errcode(ERRCODE_INVALID_PARAMETER_VALUE),
+						errmsg("%s must be an array of one dimension, not of %d", name, ARR_NDIM(array))));
+}
+
+void
 check_may_write(FunctionCallInfo fcinfo, const char *symbol)
 {
 	const char *name = psprintf("%s()", name_of(fcinfo, symbol));

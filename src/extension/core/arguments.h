@@ -13,12 +13,16 @@
 #include "postgres.h"
 
 #include "fmgr.h"
+#include "utils/array.h"
 
 /* Raise 55000 unless a function was passed from least to most arguments. symbol: its name in the library. */
 extern void check_arguments(FunctionCallInfo fcinfo, const char *symbol, int least, int most);
 
 /* Raise the same for an argument that is needed and was not passed. */
 extern void raise_missing_argument(FunctionCallInfo fcinfo, int argument) __attribute__((noreturn));
+
+/* Raise 22023 for an array of several dimensions, whose elements would be taken for those of one; name: what it is. */
+extern void require_one_dimension(const ArrayType *array, const char *name);
 
 /* Raise 25006 on a standby and in a READ ONLY transaction, as PostgreSQL's own functions do. */
 extern void check_may_write(FunctionCallInfo fcinfo, const char *symbol);

@@ -126,9 +126,9 @@ numbers_argument(FunctionCallInfo fcinfo, int argument, const char *name, int *n
 {
 	ArrayType *array = PG_GETARG_ARRAYTYPE_P(argument);
 
-	if (ARR_NDIM(array) > 1 || array_contains_nulls(array))
-		ereport(ERROR, (errcode(ERRCODE_INVALID_PARAMETER_VALUE),
-						errmsg("%s must be an array of one dimension without nulls", name)));
+	require_one_dimension(array, name);
+	if (array_contains_nulls(array))
+		ereport(ERROR, (errcode(ERRCODE_INVALID_PARAMETER_VALUE), errmsg("%s must not hold NULL", name)));
 	*n = ArrayGetNItems(ARR_NDIM(array), ARR_DIMS(array));
 	return (const float4 *) ARR_DATA_PTR(array);
 }

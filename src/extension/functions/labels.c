@@ -67,6 +67,7 @@ read_labels(ArrayType *array, const char *name)
 	Labels labels;
 	bool *nulls;
 
+	require_one_dimension(array, name);
 	deconstruct_array(array, TEXTOID, -1, false, TYPALIGN_INT, &labels.labels, &nulls, &labels.n);
 	if (labels.n == 0)
 		ereport(ERROR, (errcode(ERRCODE_INVALID_PARAMETER_VALUE), errmsg("%s must not be empty", name)));

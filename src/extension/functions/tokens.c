@@ -83,6 +83,7 @@ QWEN_FUNCTION(qwen_detokenize, 1, 3)
 	if (PG_ARGISNULL(0))
 		PG_RETURN_NULL();
 	array = PG_GETARG_ARRAYTYPE_P(0);
+	require_one_dimension(array, "tokens");
 	deconstruct_array(array, INT4OID, sizeof(int32), true, TYPALIGN_INT, &elements, &nulls, &n);
 	tokens = palloc(sizeof *tokens * Max(n, 1));
 	for (int i = 0; i < n; i++)

@@ -424,6 +424,7 @@ type_columns_of(Datum names)
 	bool *nulls;
 	int n;
 
+	require_one_dimension(DatumGetArrayTypeP(names), "columns");
 	deconstruct_array(DatumGetArrayTypeP(names), NAMEOID, NAMEDATALEN, false, TYPALIGN_CHAR, &elements, &nulls, &n);
 	for (int i = 0; i < n; i++)
 		if (nulls[i])

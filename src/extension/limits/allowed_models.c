@@ -254,6 +254,7 @@ check_names(ArrayType *array)
 	bool *nulls;
 	int n;
 
+	require_one_dimension(array, "models");
 	deconstruct_array(array, TEXTOID, -1, false, TYPALIGN_INT, &names, &nulls, &n);
 	for (int i = 0; i < n; i++)
 	{

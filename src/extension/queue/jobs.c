@@ -121,6 +121,7 @@ read_names(FunctionCallInfo fcinfo, int argument, const char *what, char ***name
 
 	if (PG_ARGISNULL(argument))
 		return 0;
+	require_one_dimension(PG_GETARG_ARRAYTYPE_P(argument), what);
 	deconstruct_array(PG_GETARG_ARRAYTYPE_P(argument), NAMEOID, NAMEDATALEN, false, TYPALIGN_CHAR, &elements, &nulls,
 					  &n);
 	*names = palloc(sizeof **names * Max(n, 1));

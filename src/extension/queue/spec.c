@@ -434,6 +434,7 @@ job_read_targets(Relation target, const char *argument, int *n)
 	if (argument[0] != '{' || get_attnum(RelationGetRelid(target), argument) != InvalidAttrNumber)
 		return names;
 	array = options_value_of_text("target columns", pstrdup(argument), TEXTARRAYOID);
+	require_one_dimension(DatumGetArrayTypeP(array), "target columns");
 	deconstruct_array(DatumGetArrayTypeP(array), TEXTOID, -1, false, TYPALIGN_INT, &elements, &nulls, n);
 	if (*n == 0)
 		ereport(ERROR, (errcode(ERRCODE_INVALID_PARAMETER_VALUE), errmsg("target: no column is named")));
