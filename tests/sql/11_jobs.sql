@@ -3,7 +3,7 @@
 SET client_min_messages = warning;
 CREATE EXTENSION IF NOT EXISTS pgtap;
 CREATE EXTENSION IF NOT EXISTS qwen_pg;
-SELECT plan(46);
+SELECT plan(54);
 
 CREATE TABLE job_rows (id int PRIMARY KEY, body text, title text, summary text, number int, short varchar(5), embedding real[],
 	made text GENERATED ALWAYS AS (upper(body)) STORED);
@@ -53,6 +53,9 @@ SELECT is(pg_temp.detail_of($$SELECT qwen_submit('job_no_key', '{text}', 'job_ro
 
 -- source, keys and target
 SELECT throws_ok($$SELECT qwen_submit('job_no_key', 'body', 'job_no_key', 'summary')$$, '22023', 'table "job_no_key" has no primary key');
+SELECT throws_ok($$SELECT qwen_submit('job_view', 'body', 'job_no_key', 'summary')$$, '22023', 'view "job_view" has no primary key', 'a view is called one');
+SELECT throws_ok($$SELECT qwen_submit('job_rows', 'body', 'job_rows', 'summary', key_columns => '{{id}}')$$, '22023', 'key_columns must be an array of one dimension, not of 2');
+SELECT throws_ok($$SELECT qwen_submit('job_rows', 'body', 'job_rows', function => 'extract', target_columns => '{{title},{summary}}')$$, '22023', 'target_columns must be an array of one dimension, not of 2');
 SELECT throws_ok($$SELECT qwen_submit('job_no_key', 'body', 'job_no_key', 'summary', key_columns => '{id}')$$, '22023',
 	'target: table "job_no_key" has no unique index on the key columns');
 SELECT throws_ok($$SELECT qwen_submit('SELECT body FROM job_rows', 'body', 'job_rows', 'summary')$$, '22023', 'the source has no key column "id"');
@@ -73,6 +76,22 @@ SELECT throws_ok($$SELECT qwen_wait(987654)$$, '42704', 'job 987654 does not exi
 SELECT throws_ok($$SELECT qwen_retry(987654)$$, '42704', 'job 987654 does not exist');
 SELECT throws_ok($$SELECT qwen_cancel(NULL)$$, '22023', 'id must not be null');
 SELECT throws_ok($$SELECT qwen_retry_table(0)$$, '42P01', 'the table does not exist');
+SELECT throws_ok($$SELECT qwen_retry_table('pg_class')$$, '42704', 'table "pg_class" has no trigger that queues its rows, and no dead letters', 'as qwen_enqueue says it');
+SELECT throws_ok($$SELECT qwen_retry_table('job_no_key')$$, '42704', 'table "job_no_key" has no trigger that queues its rows, and no dead letters');
+CREATE TRIGGER queues AFTER INSERT ON job_rows FOR EACH ROW EXECUTE FUNCTION qwen_enqueue_trigger('summary', 'body');
+SELECT is(qwen_retry_table('job_rows'), 0::bigint, 'of a table that queues there may be nothing to retry');
+DROP TRIGGER queues ON job_rows;
+SELECT is(qwen_forget_table('job_rows'), 0::bigint, 'and forgetting what is not there is done');
+CREATE FUNCTION pg_temp.hint_of(statement text) RETURNS text LANGUAGE plpgsql AS $$
+DECLARE said text;
+BEGIN
+	EXECUTE statement;
+	RETURN 'nothing';
+EXCEPTION WHEN OTHERS THEN
+	GET STACKED DIAGNOSTICS said = PG_EXCEPTION_HINT;
+	RETURN said;
+END $$;
+SELECT matches(pg_temp.hint_of('SELECT qwen_wait(987654)'), 'once the transaction that submitted it has committed', 'a job may be one that is to come');
 SELECT is((SELECT count(*)::int FROM qwen_jobs), 0, 'nothing of all this is a job');
 
 -- from end to end: a view as source, a template with a NULL among others, one row without anything

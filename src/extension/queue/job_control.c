@@ -6,6 +6,7 @@
 
 #include "../core/arguments.h"
 #include "../core/shared_memory.h"
+#include "access/relation.h"
 #include "access/transam.h"
 #include "access/xact.h"
 #include "catalog/pg_type.h"
@@ -15,6 +16,7 @@
 #include "rights.h"
 #include "store.h"
 #include "utils/builtins.h"
+#include "utils/rel.h"
 #include "utils/resowner.h"
 #include "utils/snapmgr.h"
 #include "utils/syscache.h"
@@ -111,6 +113,24 @@ QWEN_WRITING_FUNCTION(qwen_retry, 1, 1)
 	PG_RETURN_INT64(n);
 }
 
+/* A table whose rows nothing queues is another one than was meant. */
+static void
+require_queueing_trigger(const JobStore *store, Oid table)
+{
+	Relation relation = relation_open(table, AccessShareLock);
+	const TriggerDesc *triggers = relation->trigdesc;
+	bool queues = false;
+
+	for (int i = 0; triggers && i < triggers->numtriggers && !queues; i++)
+		queues = job_store_queues(store, triggers->triggers[i].tgfoid);
+	if (!queues)
+		ereport(ERROR, (errcode(ERRCODE_UNDEFINED_OBJECT),
+						errmsg("table \"%s\" has no trigger that queues its rows, and no dead letters",
+							   RelationGetRelationName(relation)),
+						errhint("qwen_dead_letters lists what failed, and qwen_retry(id) tries rows of a job again.")));
+	relation_close(relation, NoLock);
+}
+
 QWEN_WRITING_FUNCTION(qwen_retry_table, 1, 1)
 {
 	Oid type = OIDOID, owner;
@@ -128,6 +148,8 @@ QWEN_WRITING_FUNCTION(qwen_retry_table, 1, 1)
 		psprintf("UPDATE %s SET dead = false, attempts = 0, next_try = NULL WHERE relation = $1 AND dead", store.row),
 		1, &type, &relation, NULL, SPI_OK_UPDATE, 0);
 	job_identity_end(&identity);
+	if (n == 0)
+		require_queueing_trigger(&store, DatumGetObjectId(relation));
 	SPI_finish();
 	job_call_worker(owner);
 	PG_RETURN_INT64(n);
@@ -199,7 +221,7 @@ committed_state(const JobStore *store, int64 job)
 	SPI_freeplan(plan);
 	job_identity_end(&identity);
 	if (SPI_processed == 0)
-		ereport(ERROR, (errcode(ERRCODE_UNDEFINED_OBJECT), errmsg("job " INT64_FORMAT " does not exist", job)));
+		job_raise_none(job);
 	state = result_string(0, 1);
 	writer = DatumGetTransactionId(result_value(0, 2));
 	if (TransactionIdIsCurrentTransactionId(writer) && is_active(state))

@@ -32,7 +32,16 @@ job_check_privilege(const JobStore *store, const ModelFunction *function)
 		"WHERE p.proname::pg_catalog.text OPERATOR(pg_catalog.=) $2",
 		2, types, values, NULL, SPI_OK_SELECT, 1);
 	if (!DatumGetBool(SPI_getbinval(SPI_tuptable->vals[0], SPI_tuptable->tupdesc, 1, &is_null)) || is_null)
-		ereport(ERROR, (errcode(ERRCODE_INSUFFICIENT_PRIVILEGE), errmsg("permission denied for function %s", name)));
+		ereport(ERROR, (errcode(ERRCODE_INSUFFICIENT_PRIVILEGE), errmsg("permission denied for function %s", name),
+						errhint("The extension's owner or a superuser grants it: SELECT qwen_grant('role', 'use');")));
+}
+
+void
+job_raise_none(int64 job)
+{
+	ereport(ERROR, (errcode(ERRCODE_UNDEFINED_OBJECT), errmsg("job " INT64_FORMAT " does not exist", job),
+					errhint("A job is there once the transaction that submitted it has committed, until it is "
+							"forgotten; qwen_jobs lists your own.")));
 }
 
 Oid
@@ -51,7 +60,7 @@ job_find_own(const JobStore *store, int64 job, char **state, bool latest)
 				&type, &value, NULL, SPI_OK_SELECT, 1);
 	job_identity_end(&identity);
 	if (SPI_processed == 0)
-		ereport(ERROR, (errcode(ERRCODE_UNDEFINED_OBJECT), errmsg("job " INT64_FORMAT " does not exist", job)));
+		job_raise_none(job);
 	owner = DatumGetObjectId(SPI_getbinval(SPI_tuptable->vals[0], SPI_tuptable->tupdesc, 1, &is_null));
 	*state = SPI_getvalue(SPI_tuptable->vals[0], SPI_tuptable->tupdesc, 2);
 	if (!superuser() && !has_privs_of_role(GetUserId(), owner))

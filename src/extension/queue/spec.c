@@ -333,6 +333,23 @@ primary_key_columns(Relation relation)
 	return n;
 }
 
+/* What an error calls a relation. */
+static const char *
+kind_of(Relation relation)
+{
+	switch (relation->rd_rel->relkind)
+	{
+		case RELKIND_VIEW:
+			return "view";
+		case RELKIND_MATVIEW:
+			return "materialized view";
+		case RELKIND_FOREIGN_TABLE:
+			return "foreign table";
+		default:
+			return "table";
+	}
+}
+
 void
 job_refuse_keys(Relation relation, const char *function)
 {
@@ -343,7 +360,7 @@ job_refuse_keys(Relation relation, const char *function)
 			(errcode(ERRCODE_INVALID_PARAMETER_VALUE),
 			 n > JOB_MAX_KEYS ? errmsg("%stable \"%s\": its primary key has %d columns, at most %d are possible",
 									   begins, table, n, JOB_MAX_KEYS)
-							  : errmsg("%stable \"%s\" has no primary key", begins, table),
+							  : errmsg("%s%s \"%s\" has no primary key", begins, kind_of(relation), table),
 			 errdetail("Rows are found again by their keys, of at most %d columns.", JOB_MAX_KEYS),
 			 !function          ? errhint("Name the columns that tell rows apart: key_columns => '{...}'.")
 			 : n > JOB_MAX_KEYS ? errhint("Make another primary key, as an identity column is, and a unique index of "
