@@ -1,14 +1,19 @@
 /*
  * privilege_hint.c - an error for want of EXECUTE on one of our functions says how it is granted.
  *
- * PostgreSQL raises it as the execution of a plan begins. The error stays what it is and gets a HINT. Which function it
- * is about stands only in its text, so that is compared with what PostgreSQL says, in whatever language, of each name.
+ * PostgreSQL raises it as the execution of a plan begins, and in utility statements: CREATE TRIGGER wants EXECUTE on
+ * the trigger's function, and so do defaults and expressions of an index. The error stays what it is and gets a HINT.
+ * Which function it is about stands only in its text, so that is compared with what PostgreSQL says, in whatever
+ * language, of each name.
  */
 #include "privilege_hint.h"
 
+#include "../core/compat.h"
 #include "executor/executor.h"
+#include "tcop/utility.h"
 
 static ExecutorStart_hook_type previous_start;
+static ProcessUtility_hook_type previous_utility;
 
 /* What is for others than those with "use", as qwen_privilege_of has it; "": what nobody can be granted by qwen_grant.
  */
@@ -52,6 +57,28 @@ privilege_of_error(const ErrorData *error)
 	return "use";
 }
 
+/* In PG_CATCH: raise the error again, with a HINT where it is about one of our functions. memory: of who called. */
+static void
+rethrow_with_hint(MemoryContext memory)
+{
+	ErrorData *error;
+	const char *privilege;
+
+	if (geterrcode() != ERRCODE_INSUFFICIENT_PRIVILEGE)
+		PG_RE_THROW();
+	MemoryContextSwitchTo(memory);
+	error = CopyErrorData();
+	privilege = privilege_of_error(error);
+	if (!privilege)
+		PG_RE_THROW();
+	FlushErrorState();
+	error->hint =
+		*privilege
+			? psprintf("The extension's owner or a superuser grants it: SELECT qwen_grant('role', '%s');", privilege)
+			: pstrdup("It is for the owner of the extension and superusers.");
+	ReThrowError(error);
+}
+
 static void
 start_hook(QueryDesc *query, int eflags)
 {
@@ -66,22 +93,25 @@ start_hook(QueryDesc *query, int eflags)
 	}
 	PG_CATCH();
 	{
-		ErrorData *error;
-		const char *privilege;
+		rethrow_with_hint(caller);
+	}
+	PG_END_TRY();
+}
 
-		MemoryContextSwitchTo(caller);
-		if (geterrcode() != ERRCODE_INSUFFICIENT_PRIVILEGE)
-			PG_RE_THROW();
-		error = CopyErrorData();
-		privilege = privilege_of_error(error);
-		if (!privilege)
-			PG_RE_THROW();
-		FlushErrorState();
-		error->hint = *privilege
-						  ? psprintf("The extension's owner or a superuser grants it: SELECT qwen_grant('role', '%s');",
-									 privilege)
-						  : pstrdup("It is for the owner of the extension and superusers.");
-		ReThrowError(error);
+static void utility_hook UTILITY_PARAMETERS
+{
+	MemoryContext caller = CurrentMemoryContext;
+
+	PG_TRY();
+	{
+		if (previous_utility)
+			previous_utility UTILITY_ARGUMENTS;
+		else
+			standard_ProcessUtility UTILITY_ARGUMENTS;
+	}
+	PG_CATCH();
+	{
+		rethrow_with_hint(caller);
 	}
 	PG_END_TRY();
 }
@@ -91,4 +121,6 @@ privilege_hint_init(void)
 {
 	previous_start = ExecutorStart_hook;
 	ExecutorStart_hook = start_hook;
+	previous_utility = ProcessUtility_hook;
+	ProcessUtility_hook = utility_hook;
 }
