@@ -2,6 +2,9 @@
 import os
 import re
 
+import psycopg2
+import pytest
+
 PAGE = os.path.join(os.path.dirname(os.path.abspath(__file__)), "..", "..", "docs", "settings.md")
 CONTEXTS = {"start": "postmaster", "reload": "sighup", "session": "user", "superuser": "superuser"}
 UNITS = {"": 1, "MB": 1, "ms": 1, "s": 1000, "d": 86400}
@@ -41,6 +44,14 @@ def test_page_and_server_agree(server):
             assert said_default == default, name
         if kind == "enum":
             assert re.findall(r"`(\w+)`", said_limits) == values, name
+
+
+@pytest.mark.parametrize("given, said", [("1kB", "1kB"), ("15", "15 MB"), ("15MB", "15MB"), ("-1", "-1 MB"), ("15.4", "15.4 MB")])
+def test_a_size_of_the_cache_that_is_refused_is_named_as_it_was_given(server, given, said):
+    """1kB was called 0 MB."""
+    with pytest.raises(psycopg2.Error) as failure:
+        server.query(f"ALTER SYSTEM SET qwen.kv_cache_size = '{given}'")
+    assert failure.value.diag.message_detail.startswith(f"{said} is outside of 16 MB to "), failure.value.diag.message_detail
 
 
 def test_values_out_of_range_are_refused(server):

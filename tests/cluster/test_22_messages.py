@@ -107,6 +107,11 @@ def test_a_default_that_is_no_model_is_named(house):
                           ("qwen.default_rerank_model", "qwen_rerank_score('x', 'y')")):
         code, message, _, hint = refused(house, f"SET {setting} = 'nobody'; SELECT {call}")
         assert (code, message) == ("42704", 'model "nobody" is not loaded') and hint.startswith(f"{setting} names it"), (message, hint)
+        # a job and a batch of rows are told the same as a plain call
+        if setting == "qwen.default_model":
+            house.query("CREATE TABLE waits (id int PRIMARY KEY, body text, s text)")
+            assert refused(house, f"SET {setting} = 'nobody'; SELECT qwen_submit('waits', 'body', 'waits', 's')") == refused(house, f"SET {setting} = 'nobody'; SELECT {call}")
+            house.query("DROP TABLE waits")
     assert "default" not in refused(house, "SELECT qwen_chat('x', model => 'nobody')")[3]
     # an empty name, and one that is too long, are told as any other
     for name in ("nobody", "", "n" * 64):
@@ -430,6 +435,27 @@ def test_what_may_be_a_users_words_is_never_read_as_messages(house):
 def test_a_missing_right_names_the_grant(house, sql, privilege):
     code, message, _, hint = refused(house, sql, user="stranger")
     assert (code, message[:17]) == ("42501", "permission denied") and f"SELECT qwen_grant('role', '{privilege}');" in hint
+
+
+def test_a_right_that_is_missing_outside_of_queries_names_the_grant(house):
+    """Triggers, defaults, indexes and what a job asks for had no HINT."""
+    house.query("CREATE TABLE theirs (id int PRIMARY KEY, body text, s text); ALTER TABLE theirs OWNER TO stranger; INSERT INTO theirs VALUES (1, 'x')")
+    for sql, function in (("CREATE TRIGGER t AFTER INSERT ON theirs FOR EACH ROW EXECUTE FUNCTION qwen_enqueue_trigger('s', 'body')", "qwen_enqueue_trigger"),
+                          ("ALTER TABLE theirs ADD COLUMN n int DEFAULT qwen_count_tokens('x')", "qwen_count_tokens"),
+                          ("COPY (SELECT qwen_generate(body) FROM theirs) TO STDOUT", "qwen_generate"),
+                          ("DO $$BEGIN PERFORM qwen_chat('x'); END$$", "qwen_chat"),
+                          ("DO $$DECLARE said text; BEGIN said := qwen_chat('x'); END$$", "qwen_chat"),
+                          ("SELECT FROM theirs WHERE body = qwen_generate('x')", "qwen_generate"),
+                          ("SELECT FROM theirs WHERE id < qwen_count_tokens('x')", "qwen_count_tokens"),
+                          ("EXPLAIN SELECT FROM theirs WHERE id < qwen_count_tokens('x')", "qwen_count_tokens"),
+                          ("CREATE TABLE more AS SELECT qwen_chat(body) FROM theirs", "qwen_chat"),
+                          ("DO $$BEGIN IF qwen_count_tokens('x') > 1 THEN RETURN; END IF; END$$", "qwen_count_tokens"),
+                          ("SELECT qwen_submit('theirs', 'body', 'theirs', 's')", "qwen_submit")):
+        code, message, _, hint = refused(house, sql, user="stranger")
+        assert (code, message, hint) == ("42501", f"permission denied for function {function}", "The extension's owner or a superuser grants it: SELECT qwen_grant('role', 'use');"), sql
+    house.query("SELECT qwen_grant('stranger', 'use'); REVOKE ALL ON FUNCTION qwen_summarize FROM stranger")
+    assert refused(house, "SELECT qwen_submit('theirs', 'body', 'theirs', 's', function => 'summarize')", user="stranger")[3].startswith("The extension's owner or a superuser grants it")
+    house.query("SELECT qwen_revoke('stranger', 'use'); DROP TABLE theirs")
 
 
 def test_every_function_names_the_privilege_that_it_is_of(house):

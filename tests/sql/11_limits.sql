@@ -3,7 +3,7 @@
 SET client_min_messages = warning;
 CREATE EXTENSION IF NOT EXISTS pgtap;
 CREATE EXTENSION IF NOT EXISTS qwen_pg;
-SELECT plan(50);
+SELECT plan(52);
 CREATE ROLE limit_a LOGIN;
 CREATE ROLE limit_b;
 CREATE ROLE limit_group;
@@ -85,6 +85,14 @@ SELECT qwen_set_limit('limit_b', tokens_per_minute => 0) \g /dev/null
 SET ROLE limit_b;
 SELECT matches(refusal($$SELECT qwen_embed('x')$$), '^53400\|.*the role may use nothing\.$', 'nothing is nothing');
 SELECT matches(refusal($$SET LOCAL qwen.limit_action = wait; SELECT qwen_embed('x')$$), '^53400\|.*the role may use nothing\.$', 'not even by waiting');
+RESET ROLE;
+SELECT qwen_set_limit('limit_b', max_tokens => 0) \g /dev/null
+SET ROLE limit_b;
+SELECT matches(refusal($$SELECT qwen_generate('x')$$), '^53400\|.*\|It can never be met: the role may use nothing\.$', 'nor is an answer of no tokens one');
+RESET ROLE;
+SELECT qwen_set_limit('limit_b', max_tokens => 1) \g /dev/null
+SET ROLE limit_b;
+SELECT matches(refusal($$SELECT qwen_generate('x', max_tokens => 2)$$), '\|Ask for at most 1 tokens? with max_tokens\.$', 'one is');
 RESET ROLE;
 
 -- membership: the tightest of each kind

@@ -261,8 +261,7 @@ engine_settle_model(Request *request)
 	set_full_name(request, name, full);
 	limits_check_model(full);
 	if (!engine_knows_model(name))
-		ereport(ERROR, (errcode(ERRCODE_UNDEFINED_OBJECT), errmsg("model \"%s\" is not loaded", name),
-						errhint("qwen_models lists the models that there are.")));
+		raise_not_loaded(pnstrdup(request->model.data, request->model.length));
 	if (!request->adapter.data)
 		return;
 	strlcpy(full, server_text(request->adapter), sizeof full);

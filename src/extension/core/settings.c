@@ -224,7 +224,9 @@ check_cache_size(char **value, void **extra, GucSource source)
 	}
 	if (pg_strcasecmp(*value, "auto") == 0 || (megabytes >= CACHE_LEAST_MB && megabytes <= INT_MAX / 2))
 		return true;
-	GUC_check_errdetail("%d MB is outside of %d MB to %d MB.", megabytes, CACHE_LEAST_MB, INT_MAX / 2);
+	/* as it was given, since 1kB is not 0 MB; a number alone is one of megabytes */
+	GUC_check_errdetail("%s%s is outside of %d MB to %d MB.", *value,
+						(*value)[strspn(*value, "+-.0123456789")] == '\0' ? " MB" : "", CACHE_LEAST_MB, INT_MAX / 2);
 	return false;
 }
 

@@ -170,8 +170,9 @@ take_copies(ModelCall *call, Entities *entities)
 			ereport(ERROR, (errcode(ERRCODE_SYSTEM_ERROR), errmsg("the qwen engine gave no answer")));
 		if (reply->done.finish_reason == FINISH_LENGTH)
 			ereport(ERROR, (errcode(ERRCODE_PROGRAM_LIMIT_EXCEEDED),
-							errmsg("%u tokens are not enough for the text and its marks",
-								   (unsigned) reply->done.completion_tokens),
+							errmsg_plural("%u token is not enough for the text and its marks",
+										  "%u tokens are not enough for the text and its marks",
+										  reply->done.completion_tokens, (unsigned) reply->done.completion_tokens),
 							errhint("Raise max_tokens, or leave it out.")));
 		entities->spans =
 			read_marks(entities->spans, reply->done.content, (ByteSpan){entities->sent.data + part.start, part.length},

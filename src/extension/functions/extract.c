@@ -143,8 +143,9 @@ whole_answer(const EngineReply *replies, const char *whose)
 	if (replies[0].done.finish_reason == FINISH_LENGTH)
 		ereport(ERROR,
 				(errcode(ERRCODE_PROGRAM_LIMIT_EXCEEDED),
-				 errmsg("%u tokens are not enough for what the %s asks for",
-						(unsigned) replies[0].done.completion_tokens, whose),
+				 errmsg_plural("%u token is not enough for what the %s asks for",
+							   "%u tokens are not enough for what the %s asks for", replies[0].done.completion_tokens,
+							   (unsigned) replies[0].done.completion_tokens, whose),
 				 strcmp(whose, "schema") == 0
 					 ? errhint("Raise max_tokens, or bound strings and arrays by maxLength and maxItems.")
 					 : errhint("Raise max_tokens, or bound texts: varchar(n) instead of text. Arrays have no bound.")));

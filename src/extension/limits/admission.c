@@ -85,7 +85,7 @@ waiting_hint(Oid role)
 static char *
 refusal_hint(const LimitRefusal *refusal)
 {
-	if (refusal->kind == LIMIT_MAX_TOKENS)
+	if (refusal->kind == LIMIT_MAX_TOKENS && refusal->allowed > 0)
 		return psprintf("Ask for at most %lld tokens with max_tokens.", (long long) refusal->allowed);
 	if (refusal->frees_in_us == FREES_NEVER)
 		return psprintf("It can never be met: %s", refusal->allowed == 0

@@ -414,7 +414,9 @@ note_left_out(int64 n)
 
 	if (n == 0)
 		return NULL;
-	note = psprintf("%lld rows of the source are left out because a key column is NULL", (long long) n);
+	note = psprintf(n == 1 ? "%lld row of the source is left out because a key column is NULL"
+						   : "%lld rows of the source are left out because a key column is NULL",
+					(long long) n);
 	ereport(NOTICE, (errmsg("%s", note)));
 	return note;
 }

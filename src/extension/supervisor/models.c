@@ -257,7 +257,9 @@ claim_slot(const char *name, const char *file, const ModelSettings *settings)
 						errhint("Unload it first: SELECT qwen_unload_model('%s').", name)));
 	if (slot < 0)
 		ereport(ERROR, (errcode(ERRCODE_PROGRAM_LIMIT_EXCEEDED),
-						errmsg("%d models are loaded already, as many as qwen.max_models allows", qwen_max_models),
+						errmsg_plural("%d model is loaded already, as many as qwen.max_models allows",
+									  "%d models are loaded already, as many as qwen.max_models allows",
+									  qwen_max_models, qwen_max_models),
 						errhint("Raise qwen.max_models and restart the server, or unload a model.")));
 	return slot;
 }
