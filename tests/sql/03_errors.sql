@@ -3,7 +3,7 @@
 SET client_min_messages = warning;
 CREATE EXTENSION IF NOT EXISTS pgtap;
 CREATE EXTENSION IF NOT EXISTS qwen_pg;
-SELECT plan(69);
+SELECT plan(71);
 
 SELECT throws_ok($$SELECT qwen_chat('x', temperature => 2.5)$$, '22023', 'temperature must be between 0 and 2, not 2.5');
 SELECT throws_ok($$SELECT qwen_chat('x', temperature => 'NaN')$$, '22023', NULL, 'NaN is no temperature');
@@ -19,6 +19,8 @@ SELECT throws_ok($$SELECT qwen_chat('x', thinking_budget => -1)$$, '22023', 'thi
 SELECT throws_ok($$SELECT qwen_chat('x', stop => ARRAY['a', ''])$$, '22023', 'stop[2] must have between 1 and 1024 bytes, not 0');
 SELECT throws_ok($$SELECT qwen_chat('x', stop => ARRAY['a', NULL])$$, '22023', 'stop[2] must not be null');
 SELECT throws_ok($$SELECT qwen_chat('x', stop => array_fill('a'::text, ARRAY[17]))$$, '22023', 'stop must have at most 16 elements, not 17');
+SELECT throws_ok($$SELECT qwen_extract('5', '{"type":"string"}'::json, max_tokens => 1)$$, '54000', '1 token is not enough for what the schema asks for', 'one is one');
+SELECT throws_ok($$SELECT * FROM qwen_entities('Anna', '{person}', max_tokens => 1)$$, '54000', '1 token is not enough for the text and its marks', 'of marks, too');
 -- the elements of a square would be taken for those of a line
 SELECT throws_ok('SELECT * FROM ' || call, '22023', name || ' must be an array of one dimension, not of 2', call) FROM (VALUES ('qwen_chat(''x'', stop => ''{{a,b},{c,d}}'')', 'stop'),
 	('qwen_classify(''x'', ''{{a,b},{c,d}}'')', 'labels'), ('qwen_classify_scores(''x'', ''{{a,b},{c,d}}'')', 'labels'), ('qwen_classify_multi(''x'', ''{{a,b},{c,d}}'')', 'labels'),
