@@ -9,13 +9,17 @@
 #include "access/relation.h"
 #include "access/transam.h"
 #include "access/xact.h"
+#include "catalog/pg_class.h"
+#include "catalog/pg_inherits.h"
 #include "catalog/pg_type.h"
 #include "ends.h"
 #include "executor/spi.h"
 #include "requests.h"
 #include "rights.h"
 #include "store.h"
+#include "utils/array.h"
 #include "utils/builtins.h"
+#include "utils/lsyscache.h"
 #include "utils/rel.h"
 #include "utils/resowner.h"
 #include "utils/snapmgr.h"
@@ -131,27 +135,74 @@ require_queueing_trigger(const JobStore *store, Oid table)
 	relation_close(relation, NoLock);
 }
 
+/* A table and its partitions, which are itself: a list of Oid. */
+static List *
+with_partitions(Oid table)
+{
+	List *tables = list_make1_oid(table);
+	ListCell *cell;
+
+	foreach (cell, find_all_inheritors(table, AccessShareLock, NULL))
+		if (lfirst_oid(cell) != table && get_rel_relispartition(lfirst_oid(cell)))
+			tables = lappend_oid(tables, lfirst_oid(cell));
+	return tables;
+}
+
+/* The same as a value of type oid[]. */
+static Datum
+oid_array(const List *oids)
+{
+	Datum *elements = palloc(sizeof *elements * list_length(oids));
+	ListCell *cell;
+	int n = 0;
+
+	foreach (cell, oids)
+		elements[n++] = ObjectIdGetDatum(lfirst_oid(cell));
+	return PointerGetDatum(construct_array(elements, n, OIDOID, sizeof(Oid), true, TYPALIGN_INT));
+}
+
+/* Call the workers of the roles that own these tables. */
+static void
+call_workers_of(const List *tables)
+{
+	ListCell *cell;
+
+	foreach (cell, tables)
+	{
+		HeapTuple tuple = SearchSysCache1(RELOID, ObjectIdGetDatum(lfirst_oid(cell)));
+
+		if (!HeapTupleIsValid(tuple))
+			continue;
+		job_call_worker(((Form_pg_class) GETSTRUCT(tuple))->relowner);
+		ReleaseSysCache(tuple);
+	}
+}
+
 QWEN_WRITING_FUNCTION(qwen_retry_table, 1, 1)
 {
-	Oid type = OIDOID, owner;
-	Datum relation;
+	Oid type = OIDARRAYOID;
+	Datum relation, value;
+	List *tables;
 	JobStore store;
 	JobIdentity identity;
 	int64 n;
 
 	require_preloaded();
 	job_store_require(&store);
-	owner = own_relation_argument(fcinfo, &relation);
+	(void) own_relation_argument(fcinfo, &relation);
+	tables = with_partitions(DatumGetObjectId(relation));
+	value = oid_array(tables);
 	SPI_connect();
 	job_identity_begin(&store, &identity);
 	n = job_execute(
-		psprintf("UPDATE %s SET dead = false, attempts = 0, next_try = NULL WHERE relation = $1 AND dead", store.row),
-		1, &type, &relation, NULL, SPI_OK_UPDATE, 0);
+		psprintf("UPDATE %s SET dead = false, attempts = 0, next_try = NULL WHERE relation = ANY ($1) AND dead",
+				 store.row),
+		1, &type, &value, NULL, SPI_OK_UPDATE, 0);
 	job_identity_end(&identity);
 	if (n == 0)
 		require_queueing_trigger(&store, DatumGetObjectId(relation));
 	SPI_finish();
-	job_call_worker(owner);
+	call_workers_of(tables);
 	PG_RETURN_INT64(n);
 }
 
@@ -184,18 +235,19 @@ QWEN_WRITING_FUNCTION(qwen_forget, 1, 1)
 
 QWEN_WRITING_FUNCTION(qwen_forget_table, 1, 1)
 {
-	Oid type = OIDOID;
+	Oid type = OIDARRAYOID;
 	JobStore store;
 	JobIdentity identity;
-	Datum value;
+	Datum relation, value;
 	int64 n;
 
 	require_preloaded();
 	job_store_require(&store);
-	(void) own_relation_argument(fcinfo, &value);
+	(void) own_relation_argument(fcinfo, &relation);
+	value = oid_array(with_partitions(DatumGetObjectId(relation)));
 	SPI_connect();
 	job_identity_begin(&store, &identity);
-	n = job_execute(psprintf("DELETE FROM %s WHERE relation = $1 AND dead", store.row), 1, &type, &value, NULL,
+	n = job_execute(psprintf("DELETE FROM %s WHERE relation = ANY ($1) AND dead", store.row), 1, &type, &value, NULL,
 					SPI_OK_DELETE, 0);
 	job_identity_end(&identity);
 	SPI_finish();
