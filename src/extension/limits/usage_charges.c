@@ -5,7 +5,6 @@
  * and what was not computed is given back at the end.
  */
 #include "usage_charges.h"
-#include "sisters.h"
 
 #include "miscadmin.h"
 #include "sisters.h"
