@@ -235,6 +235,151 @@ def test_changes_reach_requests_that_wait(limited, role):
     assert call.join(5).error is None
 
 
+# ---- two roles, and the limit of one ----
+
+
+def member(server, role):
+    """A role that the given one may take by SET ROLE, and the given one."""
+    team = make_role(server)
+    server.query(f"GRANT {team} TO {role}")
+    return team, role
+
+
+def states(server, call):
+    return [row[0] for row in server.query("SELECT state FROM qwen_stat_activity WHERE pid = %s", (call.pid,))]
+
+
+def wait_limited(server, call):
+    wait_until(lambda: states(server, call) == ["limited"], what="a call that waits for a limit")
+
+
+def use_up(server, role):
+    """Its day's tokens, but for a short request."""
+    set_limit(server, role, tokens_per_day=60)
+    server.query("SELECT qwen_generate('Once', max_tokens => 50, stop => ARRAY['never-said'])", user=role)
+
+
+LONG = "SELECT qwen_generate('Once', temperature => 0, max_tokens => 50, stop => ARRAY['never-said'])"
+
+
+@pytest.mark.parametrize("full", [0, 1])
+def test_who_waits_for_one_role_keeps_nobody_from_another(limited, role, full):
+    """A request is charged to the session's user and to the role of SET ROLE; of these it keeps its place for the one whose limit stands against it."""
+    roles = member(limited, role)
+    team, member_of_it = roles
+    set_limit(limited, roles[1 - full], tokens_per_day=1000000, max_concurrent=10)
+    use_up(limited, roles[full])
+    call = as_role(limited, member_of_it, LONG, f"SET ROLE {team}; SET qwen.limit_action = wait")
+    wait_limited(limited, call)
+    # the other one goes on, whether it would wait or not; so does, behind it, whoever else has taken it
+    assert limited.query(ONE, user=roles[1 - full])
+    assert as_role(limited, roles[1 - full], LONG, "SET qwen.limit_action = wait").join(10).error is None
+    third = make_role(limited)
+    limited.query(f"GRANT {roles[1 - full]} TO {third}")
+    assert as_role(limited, third, ONE, f"SET ROLE {roles[1 - full]}").join().error is None
+    # the one that is full has room for a short request, which may not pass the long one; the error names it, whichever of the two it is
+    short = as_role(limited, roles[full], ONE, "SET qwen.limit_action = wait")
+    wait_limited(limited, short)
+    said = refused(limited, roles[full])
+    assert said.message_primary == f'other requests of role "{roles[full]}" wait for its limits already' and "SET qwen.limit_action" in said.message_hint
+    both = as_role(limited, member_of_it, ONE, f"SET ROLE {team}").join()
+    assert both.error.diag.message_primary == said.message_primary
+    time.sleep(0.6)  # it tries again meanwhile
+    assert short.thread.is_alive()
+    call.connection.cancel()
+    assert call.join().error.pgcode == "57014" and short.join().error is None
+    assert limited.query(ONE, user=roles[full]) and limited.query(ONE, user=roles[1 - full])
+
+
+def test_a_pooler_serves_others_while_one_waits(limited, role):
+    users = [make_role(limited) for _ in range(2)]
+    limited.query(f"GRANT {', '.join(users)} TO {role}")
+    set_limit(limited, role, max_concurrent=50)
+    use_up(limited, users[0])
+    call = as_role(limited, role, LONG, f"SET ROLE {users[0]}; SET qwen.limit_action = wait")
+    wait_limited(limited, call)
+    assert as_role(limited, role, LONG, f"SET ROLE {users[1]}").join().error is None
+    assert limited.query(LONG, user=role)
+    call.connection.cancel()
+    assert call.join().error.pgcode == "57014"
+
+
+def test_what_one_of_two_roles_never_allows_does_not_wait_for_the_other(limited, role):
+    team, _ = member(limited, role)
+    set_limit(limited, team, max_concurrent=0)
+    use_up(limited, role)
+    call = as_role(limited, role, LONG, f"SET ROLE {team}; SET qwen.limit_action = wait").join()
+    assert call.error.diag.message_primary == f'a request of role "{team}" asks for more than its limit of max_concurrent allows'
+
+
+def test_a_place_changes_its_role_and_keeps_its_order(limited, role):
+    """Who waits for two roles waits for what is left of them, in front of those that came later."""
+    team, _ = member(limited, role)
+    set_limit(limited, role, max_concurrent=1)
+    set_limit(limited, team, max_concurrent=1)
+    running = [as_role(limited, name, ENDLESS) for name in (role, team)]
+    wait_running(limited, 2)
+    order, calls = [], []
+
+    def begin(number, name, setup=""):
+        call = as_role(limited, name, f"SELECT qwen_generate('number {number}', temperature => 0, max_tokens => 30)", f"{setup}; SET qwen.limit_action = wait")
+        threading.Thread(target=lambda: (call.thread.join(), order.append(number)), daemon=True).start()
+        wait_limited(limited, call)
+        calls.append(call)
+
+    begin(0, role, f"SET ROLE {team}")
+    begin(1, team)
+    begin(2, role)
+    # the member's own request ends, and the one that came later has its room: the first one waits for the team alone
+    running[0].connection.cancel()
+    assert calls[2].join().error is None
+    assert states(limited, calls[0]) == states(limited, calls[1]) == ["limited"]
+    running[1].connection.cancel()
+    for call in calls:
+        assert call.join().error is None
+    wait_until(lambda: len(order) == 3, what="all")
+    assert order == [2, 0, 1]
+    assert all(call.join().error.pgcode == "57014" for call in running)
+    assert limited.query(ONE, user=role) and limited.query(ONE, user=team), "nobody waits any more"
+
+
+def test_who_waits_for_two_roles_gets_its_turn(limited, role):
+    """Each of the two is full nearly all the time, with requests that wait for it alone: room at one is kept while it waits for the other."""
+    team, _ = member(limited, role)
+    passed, stop = [], threading.Event()
+
+    def keep_full(name):
+        connection = limited.connect(name)
+        cursor = connection.cursor()
+        cursor.execute("SET qwen.limit_action = wait")
+        while not stop.is_set():
+            cursor.execute(ONE)
+            passed.append(name)
+        connection.close()
+
+    for name in (role, team):
+        set_limit(limited, name, max_concurrent=1)
+    threads = [threading.Thread(target=keep_full, args=(name,)) for name in (role, team) for _ in range(4)]
+    for thread in threads:
+        thread.start()
+    try:
+        wait_until(lambda: len(passed) > 20, what="roles that are full")
+        cursor = limited.connect(role).cursor()
+        cursor.execute(f"SET ROLE {team}; SET qwen.limit_action = wait; SET statement_timeout = '20s'")
+        counts = []
+        for _ in range(40):
+            before = len(passed)
+            cursor.execute(ONE)
+            counts.append(len(passed) - before)
+        cursor.connection.close()
+    finally:
+        stop.set()
+        for thread in threads:
+            thread.join(20)
+    assert max(counts) < 60
+    wait_settled(limited, role)
+
+
 def test_jobs_wait_for_limits(limited, role):
     limited.query(f"CREATE TABLE {role}_rows (id int PRIMARY KEY, body text, answer text); INSERT INTO {role}_rows SELECT g, 'word ' || g FROM generate_series(1, 6) g; ALTER TABLE {role}_rows OWNER TO {role}")
     set_limit(limited, role, max_concurrent=1)

@@ -116,8 +116,8 @@ is_pause(const LimitRefusal *refusal)
 	return refusal->allowed == 0 && refusal->kind != LIMIT_MAX_TOKENS;
 }
 
-/* Does a worker's request come back instead of standing in the queue? There it would keep others: of all roles that it
- * is charged to, and all of this worker's. So no pause stands there, and nobody for long who waits for what others than
+/* Does a worker's request come back instead of standing in the queue? There it would keep others: of the role whose
+ * limit it is, and all of this worker's. So no pause stands there, and nobody for long who waits for what others than
  * the worker's own role have used up. */
 static bool
 comes_back(Admission admission, const LimitRefusal *refusal)
@@ -173,22 +173,20 @@ limits_check_demand(const LimitDemand *demand)
 
 /* Others of this role wait already, so there is no room. */
 static void
-raise_others_first(const LimitSubject *subject)
+raise_others_first(Oid role)
 {
 	if (worker)
-		sent_back = (LimitSentBack){.role = subject->roles[subject->n - 1], .is_new = true};
-	ereport(
-		ERROR,
-		(errcode(ERRCODE_CONFIGURATION_LIMIT_EXCEEDED),
-		 errmsg("other requests of role \"%s\" wait for its limits already", role_name(subject->roles[subject->n - 1])),
-		 errhint("Try again later, or %s to wait after them.", waiting_hint(subject->roles[subject->n - 1]))));
+		sent_back = (LimitSentBack){.role = role, .is_new = true};
+	ereport(ERROR, (errcode(ERRCODE_CONFIGURATION_LIMIT_EXCEEDED),
+					errmsg("other requests of role \"%s\" wait for its limits already", role_name(role)),
+					errhint("Try again later, or %s to wait after them.", waiting_hint(role))));
 }
 
 static void
-refuse(Admission admission, const LimitSubject *subject, const LimitRefusal *refusal)
+refuse(Admission admission, const LimitRefusal *refusal)
 {
 	if (admission == OTHERS_FIRST)
-		raise_others_first(subject);
+		raise_others_first(refusal->role);
 	raise_refusal(refusal);
 }
 
@@ -248,8 +246,7 @@ ask(LimitPass *pass, const LimitDemand *demand, uint64 ticket, LimitSubject *sub
 	/* what others have changed holds within a statement, too */
 	limits_refresh();
 	limits_subject(subject);
-	*refusal = (LimitRefusal){
-		.role = subject->roles[subject->n - 1], .allowed = NO_LIMIT, .frees_in_us = FREES_WITH_A_REQUEST};
+	*refusal = (LimitRefusal){.allowed = NO_LIMIT, .frees_in_us = FREES_WITH_A_REQUEST};
 	admission = usage_admit(subject, demand, ticket, &pass->meter, refusal);
 	if (admission != REFUSED || refusal->frees_in_us != FREES_NEVER ||
 		(may_come_back && comes_back(admission, refusal)))
@@ -302,16 +299,15 @@ try_to_enter(LimitPass *pass, const LimitDemand *demand, const LimitCompany *com
 			continue;
 		}
 		if (is_too_long_to_write(&refusal, began_us))
-			refuse(admission, &subject, &refusal);
+			refuse(admission, &refusal);
 		if (waits_for_limits())
 		{
-			if (ticket == 0)
-				ticket = usage_queue_enter(&subject, 0);
+			ticket = usage_queue_enter(&subject, &refusal, ticket);
 			tell_worker(admission, &refusal);
 		}
 		else if (company->n_under_way() == 0 && !(has_company = usage_has_company()))
 		{
-			refuse(admission, &subject, &refusal);
+			refuse(admission, &refusal);
 		}
 		pause_before_next_try(&refusal, company, has_company);
 		if (company->is_gone())
@@ -395,8 +391,7 @@ wait_first(const LimitPass *pass, const LimitSubject *subject, Admission admissi
 	uint64 now = clock_now_us();
 
 	first.pass = pass;
-	if (first.ticket == 0 || first.is_aside)
-		first.ticket = usage_queue_enter(subject, first.ticket);
+	first.ticket = usage_queue_enter(subject, refusal, first.ticket);
 	first.is_aside = false;
 	first.again_us = now + (uint64) pause_ms(refusal, false) * 1000;
 	tell_worker(admission, refusal);

@@ -32,7 +32,8 @@ typedef struct LimitRefusal
 	LimitKind kind;
 	Oid source; /* whose row the limit stands in; InvalidOid: it is the setting */
 	int64 used, asked, allowed;
-	int64 frees_in_us; /* -1: when a request under way ends; -2: never */
+	int64 frees_in_us;                       /* -1: when a request under way ends; -2: never */
+	bool against[MAX_LIMITED_ROLES_OF_CALL]; /* which roles of the subject have no room, or others who go first */
 } LimitRefusal;
 
 #define FREES_WITH_A_REQUEST (-1)
@@ -42,11 +43,12 @@ typedef enum Admission
 {
 	ADMITTED,
 	REFUSED,
-	OTHERS_FIRST, /* somebody of this role has waited longer */
+	OTHERS_FIRST, /* there is room, but others have waited longer for the limits of a role */
 } Admission;
 
-/* Charge a request to the subject's roles, unless a limit or those who wait stand against it. ticket: the place in the
- * queue, 0 for none. *meter: the number to send with GO. */
+/* Charge a request to the subject's roles, unless a limit or those who wait for one stand against it. ticket: the place
+ * in the queue, 0 for none. *meter: the number to send with GO. *refusal: what stands against it; with OTHERS_FIRST
+ * role and against alone are set. */
 extern Admission usage_admit(const LimitSubject *subject, const LimitDemand *demand, uint64 ticket, uint32 *meter,
 							 LimitRefusal *refusal);
 
@@ -72,8 +74,9 @@ extern void usage_count_rejected(const LimitRefusal *refusal);
 /* Begin with the memory that the postmaster has made; first_time: nothing was used yet. */
 extern void usage_start_memory(bool first_time);
 
-/* Stand in the queue of the subject's roles, with a new ticket (0) or where one stood with an old one; the ticket. */
-extern uint64 usage_queue_enter(const LimitSubject *subject, uint64 ticket);
+/* Stand in the queue of those of the subject's roles that stand against its request, after each try anew: with a new
+ * ticket (0), or where one stood with an old one; the ticket. */
+extern uint64 usage_queue_enter(const LimitSubject *subject, const LimitRefusal *refusal, uint64 ticket);
 
 /* Copies of all records in use, palloc'd, brought up to date. */
 extern RoleUsage *usage_copy_all(int *n);

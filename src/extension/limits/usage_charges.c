@@ -77,16 +77,52 @@ write_charge(uint32 number, const uint32 usage[MAX_LIMITED_ROLES_OF_CALL], const
 	charge->state = CHARGE_HELD;
 }
 
+/* What stands against a request, of each of its roles; the records are locked. Of several refusals one that is never
+ * met counts before others, else the first. waited_longer: others have, for a role's limits. */
+static Admission
+judge(const LimitSubject *subject, const uint32 usage[MAX_LIMITED_ROLES_OF_CALL], const LimitDemand *demand,
+	  const bool waited_longer[MAX_LIMITED_ROLES_OF_CALL], uint64 now_us, LimitRefusal *refusal)
+{
+	bool against[MAX_LIMITED_ROLES_OF_CALL] = {false};
+	Admission admission = ADMITTED;
+
+	for (int i = 0; i < subject->n; i++)
+	{
+		RoleUsage *role = usage[i] == NO_USAGE ? NULL : &usage_records[usage[i]];
+		LimitRefusal of_role;
+
+		if (role)
+			usage_advance(role, now_us);
+		if (usage_has_room(role, subject->roles[i], &subject->limits[i], demand, now_us, &of_role))
+		{
+			against[i] = waited_longer[i];
+			if (against[i] && admission == ADMITTED)
+			{
+				admission = OTHERS_FIRST;
+				refusal->role = subject->roles[i];
+			}
+			continue;
+		}
+		against[i] = true;
+		if (admission != REFUSED || (of_role.frees_in_us == FREES_NEVER && refusal->frees_in_us != FREES_NEVER))
+			*refusal = of_role;
+		admission = REFUSED;
+	}
+	memcpy(refusal->against, against, sizeof against);
+	return admission;
+}
+
 Admission
 usage_admit(const LimitSubject *subject, const LimitDemand *demand, uint64 ticket, uint32 *meter, LimitRefusal *refusal)
 {
 	uint32 usage[MAX_LIMITED_ROLES_OF_CALL];
-	Admission admission = ADMITTED;
+	bool waited_longer[MAX_LIMITED_ROLES_OF_CALL];
+	Admission admission;
 	uint32 number;
 	uint64 now_us;
 
-	if (ticket != 0 && !usage_queue_is_first(subject, ticket))
-		return OTHERS_FIRST;
+	for (int i = 0; i < subject->n; i++)
+		waited_longer[i] = ticket != 0 && !usage_queue_is_first(subject->roles[i], ticket);
 	number = take_charge();
 	if (number == NO_USAGE)
 		ereport(ERROR,
@@ -102,19 +138,10 @@ usage_admit(const LimitSubject *subject, const LimitDemand *demand, uint64 ticke
 	}
 	usage_lock_stripes(usage);
 	now_us = usage_now_us();
-	for (int i = 0; i < subject->n && admission == ADMITTED; i++)
-	{
-		RoleUsage *role = usage[i] == NO_USAGE ? NULL : &usage_records[usage[i]];
-
-		if (role)
-			usage_advance(role, now_us);
-		if (!usage_has_room(role, subject->roles[i], &subject->limits[i], demand, now_us, refusal))
-			admission = REFUSED;
-	}
-	for (int i = 0; i < subject->n && admission == ADMITTED; i++)
-		if (ticket == 0 && usage[i] != NO_USAGE && usage_records[usage[i]].n_waiting > 0 &&
-			usage_is_limited(&subject->limits[i]))
-			admission = OTHERS_FIRST;
+	for (int i = 0; i < subject->n; i++)
+		waited_longer[i] = usage_is_limited(&subject->limits[i]) &&
+						   (ticket != 0 ? waited_longer[i] : usage_records[usage[i]].n_waiting > 0);
+	admission = judge(subject, usage, demand, waited_longer, now_us, refusal);
 	if (admission == ADMITTED)
 		write_charge(number, usage, demand, now_us);
 	usage_unlock_stripes(usage);

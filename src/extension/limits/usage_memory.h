@@ -42,8 +42,8 @@ typedef struct Charge
 /* Somebody who waits. Guarded by the lock of the queue. */
 typedef struct QueuePlace
 {
-	uint64 ticket; /* 0: free */
-	Oid roles[MAX_LIMITED_ROLES_OF_CALL];
+	uint64 ticket;                        /* 0: free */
+	Oid roles[MAX_LIMITED_ROLES_OF_CALL]; /* for whose limits; InvalidOid: nobody's */
 	Latch *latch;
 } QueuePlace;
 

@@ -6,8 +6,8 @@
 
 #include "usage.h"
 
-/* Has nobody with one of these roles waited longer? */
-extern bool usage_queue_is_first(const LimitSubject *subject, uint64 ticket);
+/* Has nobody waited longer for a role? */
+extern bool usage_queue_is_first(Oid role, uint64 ticket);
 
 /* Wake the one that has waited longest for a role. */
 extern void usage_queue_wake_first(Oid role);

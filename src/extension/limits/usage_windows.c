@@ -126,7 +126,15 @@ usage_has_room(const RoleUsage *usage, Oid role, const RoleLimits *limits, const
 		/* what is never met counts before what frees again */
 		if (used + asked <= allowed || (!has_room && asked <= allowed))
 			continue;
-		*refusal = (LimitRefusal){role, kind, limits->sources[kind], used, asked, allowed, FREES_NEVER};
+		*refusal = (LimitRefusal){
+			.role = role,
+			.kind = kind,
+			.source = limits->sources[kind],
+			.used = used,
+			.asked = asked,
+			.allowed = allowed,
+			.frees_in_us = FREES_NEVER,
+		};
 		if (asked > allowed)
 			return false;
 		refusal->frees_in_us = frees_in(usage, kind, used + asked - allowed, now_us);
