@@ -117,6 +117,26 @@ def test_an_engine_that_dies_charges_what_it_had_computed(limited, role):
     assert limited.query(ONE, user=role)
 
 
+def test_an_engine_that_dies_holds_nothing_of_who_does_not_look(limited, role):
+    """A cursor that nobody fetches from: its session does not hear of the engine's end, and its request counts no more."""
+    set_limit(limited, role, max_concurrent=1, tokens_per_day=100000)
+    connection = limited.connect(role)
+    cursor = connection.cursor()
+    cursor.execute("BEGIN; DECLARE c CURSOR FOR SELECT qwen_chat_stream('Once upon a time', max_tokens => 4000, stop => ARRAY['never-said']); FETCH 1 FROM c")
+    refused(limited, role)
+    waits = waiting(limited, role)
+    limited.signal(limited.engine_pid(), signal.SIGKILL)
+    assert waits.join().error is None
+    wait_settled(limited, role)
+    assert limited.query(ONE, user=role)
+    with pytest.raises(psycopg2.Error) as failure:
+        cursor.execute("FETCH 10000 FROM c")
+    assert failure.value.pgcode == "58000"
+    connection.close()
+    wait_settled(limited, role)
+    assert 0 < used(limited, role, "tokens_per_day") < 2000
+
+
 def test_who_waits_outlives_the_engine(limited, role):
     """What has not begun is asked of the next engine, at once: a call, an answer in pieces, a function that asks by itself, a job's row."""
     limited.query(f"CREATE TABLE {role}_rows (id int PRIMARY KEY, body text, answer text); INSERT INTO {role}_rows VALUES (1, 'word'); ALTER TABLE {role}_rows OWNER TO {role}")

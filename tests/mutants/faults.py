@@ -543,6 +543,8 @@ ENGINE = [
           "cluster:test_11_limits.py::test_a_place_changes_its_role_and_keeps_its_order"),
     fault("no-room-is-kept", "src/extension/limits/usage_queue.c", "mine.hold_until_us = now_us + LONGEST_HOLD_US;", "mine.hold_until_us = now_us;",
           "two roles that are full send one from the one to the other", "cluster:test_11_limits.py::test_who_waits_for_two_roles_gets_its_turn"),
+    fault("held-by-no-engine", "src/extension/limits/usage_charges.c", "if (state == METER_ENDED || charge->engine_pid !=", "if (state == METER_ENDED || charge->state == CHARGE_LEFT && charge->engine_pid !=",
+          "a cursor that nobody fetches holds its role's limits after the engine's end", "cluster:test_11_limits.py::test_an_engine_that_dies_holds_nothing_of_who_does_not_look"),
     fault("limit-of-the-first-group", "src/extension/limits/role_limits.c", "\t\t\tlimits->sources[kind] = others->sources[kind];\n", "", "a refusal names another group than whose limit it is",
           "cluster:test_11_limits.py::test_a_refusal_says_whose_limit_it_is"),
     fault("one-model-stops-all", "src/extension/queue/calls.c", "if (engine_would_wait(linitial(row->call.first)))", "if (false)",

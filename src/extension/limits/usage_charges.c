@@ -203,21 +203,25 @@ settle(Charge *charge, const RequestMeter *meter, uint64 now_us)
 	}
 }
 
-/* Has the engine let go of the request? */
+/* Has the engine let go of the request, or ended with it? The meter of one that was killed stands still for good. */
 static bool
-is_let_go(const Charge *charge, const RequestMeter *meter, uint64 now_us)
+is_let_go(Charge *charge, const RequestMeter *meter, uint64 now_us)
 {
 	uint32 state = atomic_load(&meter->state);
 
+	/* admitted before the supervisor told of the engine that had accepted the request */
+	if (charge->engine_pid == 0)
+		charge->engine_pid = (int) qwen_shared->engine_pid;
 	if (state == METER_ENDED || charge->engine_pid != (int) qwen_shared->engine_pid)
 		return true;
-	return state == METER_GIVEN && now_us - charge->left_us > LOST_AFTER_US;
+	return charge->state == CHARGE_LEFT && state == METER_GIVEN && now_us - charge->left_us > LOST_AFTER_US;
 }
 
 /*
  * Move one charge on; its records are locked. mine: its backend lets go of it; over: because it has ended. True: its
  * request counts no more from now on. A backend that does not come to read what the engine has sent (a parallel query
- * stands still somewhere else) keeps the charge's number, but nobody has to wait for it.
+ * stands still somewhere else, nobody fetches from a cursor), or to see that it has ended, keeps the charge's number,
+ * but nobody has to wait for it.
  */
 static bool
 move_on(Charge *charge, const RequestMeter *meter, bool mine, bool over, uint64 now_us)
@@ -233,8 +237,7 @@ move_on(Charge *charge, const RequestMeter *meter, bool mine, bool over, uint64 
 		charge->state = CHARGE_LEFT;
 		charge->left_us = now_us;
 	}
-	if (!over &&
-		(charge->state == CHARGE_LEFT ? !is_let_go(charge, meter, now_us) : atomic_load(&meter->state) != METER_ENDED))
+	if (!over && !is_let_go(charge, meter, now_us))
 	{
 		charge_progress(charge, meter, now_us);
 		return false;
