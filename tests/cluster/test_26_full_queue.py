@@ -1,4 +1,5 @@
 """A full queue waits: more requests than fit into it, of one session or of many, take their turn, and who waits can be cancelled, counts for no limit and stops nobody else."""
+import signal
 import time
 
 import psycopg2
@@ -190,6 +191,32 @@ def test_nobody_stops_another_role(narrow):
     assert sum(greedy_call.thread.is_alive() for greedy_call in calls) >= 6
     for greedy_call in calls:
         assert greedy_call.join(60).error is None
+    wait_idle(narrow)
+
+
+def test_what_the_engine_sent_back_before_its_end_counts_once(narrow):
+    """A session that has not read yet that there was no room, when the engine's end has settled its request: the next engine's answer is the one request that counts."""
+    role, filling = make_role(narrow), [make_role(narrow) for _ in range(2)]
+    set_limit(narrow, role, requests_per_minute=1000)
+    endless = [Background(narrow, ENDLESS) for _ in range(3)]
+    wait_until(lambda: narrow.query("SELECT running, waiting FROM qwen_stat_engine") == [(1, 2)], 20, "a full queue")
+    for n, name in enumerate(filling):
+        endless.append(as_role(narrow, name, ENDLESS))
+        wait_until(lambda n=n: narrow.value("SELECT waiting FROM qwen_stat_engine") == 3 + n, 10, "all places")
+    call, engine = as_role(narrow, role, ONE), narrow.engine_pid()
+    wait_until(lambda: narrow.value("SELECT state FROM qwen_stat_activity WHERE pid = %s", (call.pid,)) == "waiting", 10, "a request without room")
+    narrow.signal(engine, signal.SIGSTOP)
+    wait_until(lambda: usage(narrow, role)["requests_per_minute"][0] == 1, 10, "another try")
+    narrow.signal(call.pid, signal.SIGSTOP)
+    narrow.signal(engine, signal.SIGCONT)
+    for _ in range(2):  # behind the try
+        narrow.query("SELECT qwen_count_tokens('one')")
+    narrow.signal(engine, signal.SIGKILL)
+    wait_until(lambda: usage(narrow, role)["max_concurrent"][0] == 0, 20, "a request that is settled")
+    narrow.signal(call.pid, signal.SIGCONT)
+    assert call.join().error is None
+    assert usage(narrow, role)["requests_per_minute"][0] == 1
+    assert all(ended.join().error.pgcode == "58000" for ended in endless)
     wait_idle(narrow)
 
 

@@ -17,6 +17,11 @@
 #define LOST_AFTER_US ((uint64) 60 * 1000000) /* a GO that the engine never saw */
 #define SWEEP_EVERY_US 100000
 
+/* How a charge is looked at. */
+#define LOOK_MINE 1   /* its backend lets go of it */
+#define LOOK_OVER 2   /* and it has ended */
+#define LOOK_UNDONE 4 /* and it is to count as if it had never been admitted */
+
 /* A charge with its meter, or NO_USAGE. */
 static uint32
 take_charge(void)
@@ -178,6 +183,21 @@ charge_progress(Charge *charge, const RequestMeter *meter, uint64 now_us)
 	}
 }
 
+/* The request does not count any more among those that its roles have made. The records are locked. */
+static void
+give_back_request(const Charge *charge, uint64 now_us)
+{
+	for (int i = 0; i < MAX_LIMITED_ROLES_OF_CALL; i++)
+	{
+		RoleUsage *role = charge->usage[i] == NO_USAGE ? NULL : &usage_records[charge->usage[i]];
+
+		if (!role)
+			continue;
+		usage_advance(role, now_us);
+		usage_give_back_request(role, charge->admitted_us / 1000000);
+	}
+}
+
 /* The request is over: its reservation goes, and so does the part of the prompt that was not computed. The records are
  * locked. */
 static void
@@ -196,11 +216,11 @@ settle(Charge *charge, const RequestMeter *meter, uint64 now_us)
 			continue;
 		usage_advance(role, now_us);
 		usage_give_back(role, second, unused);
-		if (charge->undone)
-			usage_give_back_request(role, second);
 		role->reserved_tokens -= charge->max_tokens - charge->counted_tokens;
 		role->n_running--;
 	}
+	if (charge->undone)
+		give_back_request(charge, now_us);
 }
 
 /* Has the engine let go of the request, or ended with it? The meter of one that was killed stands still for good. */
@@ -217,22 +237,31 @@ is_let_go(Charge *charge, const RequestMeter *meter, uint64 now_us)
 	return charge->state == CHARGE_LEFT && state == METER_GIVEN && now_us - charge->left_us > LOST_AFTER_US;
 }
 
+/* A look at a charge whose request counts no more. True: it was counted among its roles' requests, and is no longer. */
+static bool
+let_done_go(Charge *charge, int how, uint64 now_us)
+{
+	if (how & LOOK_UNDONE)
+		give_back_request(charge, now_us);
+	if (how & LOOK_MINE)
+		charge->state = CHARGE_FREE;
+	return (how & LOOK_UNDONE) != 0;
+}
+
 /*
- * Move one charge on; its records are locked. mine: its backend lets go of it; over: because it has ended. True: its
- * request counts no more from now on. A backend that does not come to read what the engine has sent (a parallel query
- * stands still somewhere else, nobody fetches from a cursor), or to see that it has ended, keeps the charge's number,
- * but nobody has to wait for it.
+ * Move one charge on; its records are locked. True: its request counts no more from now on. A backend that does not
+ * come to read what the engine has sent (a parallel query stands still somewhere else, nobody fetches from a cursor),
+ * or to see that it has ended, keeps the charge's number, but nobody has to wait for it.
  */
 static bool
-move_on(Charge *charge, const RequestMeter *meter, bool mine, bool over, uint64 now_us)
+move_on(Charge *charge, const RequestMeter *meter, int how, uint64 now_us)
 {
+	bool over = (how & LOOK_OVER) != 0;
+
 	if (charge->state == CHARGE_DONE)
-	{
-		if (mine)
-			charge->state = CHARGE_FREE;
-		return false;
-	}
-	if (mine && !over)
+		return let_done_go(charge, how, now_us);
+	charge->undone = charge->undone || (how & LOOK_UNDONE);
+	if ((how & LOOK_MINE) && !over)
 	{
 		charge->state = CHARGE_LEFT;
 		charge->left_us = now_us;
@@ -247,9 +276,9 @@ move_on(Charge *charge, const RequestMeter *meter, bool mine, bool over, uint64 
 	return true;
 }
 
-/* Look at one charge: charge progress; end it when it is over. over: it is, in any case. */
+/* Look at one charge: charge progress; end it when it is over. */
 static void
-look_at_charge(uint32 number, bool mine, bool over, LimitDemand *used)
+look_at_charge(uint32 number, int how, LimitDemand *used)
 {
 	Charge *charge = &usage_memory->charges[number];
 	RequestMeter *meter = &qwen_page->meters[number];
@@ -266,7 +295,7 @@ look_at_charge(uint32 number, bool mine, bool over, LimitDemand *used)
 
 		if (used)
 			*used = (LimitDemand){atomic_load(&meter->prompt_tokens), atomic_load(&meter->completion_tokens)};
-		made_room = move_on(charge, meter, mine, over, usage_now_us());
+		made_room = move_on(charge, meter, how, usage_now_us());
 		freed = charge->state == CHARGE_FREE;
 		for (int i = 0; i < MAX_LIMITED_ROLES_OF_CALL; i++)
 			if (made_room && usage[i] != NO_USAGE && usage_records[usage[i]].n_waiting > 0)
@@ -284,7 +313,7 @@ look_at_charge(uint32 number, bool mine, bool over, LimitDemand *used)
 void
 usage_release(uint32 meter, bool ended, LimitDemand *used)
 {
-	look_at_charge(meter, true, ended, used);
+	look_at_charge(meter, ended ? LOOK_MINE | LOOK_OVER : LOOK_MINE, used);
 }
 
 void
@@ -292,8 +321,7 @@ usage_take_back(uint32 meter, bool is_on_its_way)
 {
 	atomic_store(&qwen_page->meters[meter].prompt_tokens, 0);
 	atomic_store(&qwen_page->meters[meter].completion_tokens, 0);
-	usage_memory->charges[meter].undone = true;
-	look_at_charge(meter, true, !is_on_its_way, NULL);
+	look_at_charge(meter, LOOK_MINE | LOOK_UNDONE | (is_on_its_way ? 0 : LOOK_OVER), NULL);
 }
 
 void
@@ -310,7 +338,7 @@ usage_sweep(void)
 	LWLockRelease(CHARGES_LOCK);
 	for (uint32 i = 0; i < n; i++)
 		if (usage_memory->charges[i].state != CHARGE_FREE)
-			look_at_charge(i, false, false, NULL);
+			look_at_charge(i, 0, NULL);
 }
 
 bool
