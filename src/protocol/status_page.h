@@ -131,7 +131,7 @@ typedef enum MeterState
 	METER_FREE = 0,    /* extension: nobody's */
 	METER_GIVEN = 1,   /* extension: sent with GO, the engine has not seen it yet */
 	METER_RUNNING = 2, /* engine: it works on the request */
-	METER_ENDED = 3,   /* engine (or supervisor, when the engine is no more): the numbers are final */
+	METER_ENDED = 3,   /* engine: the numbers are final; one that is killed ends none */
 } MeterState;
 
 typedef struct RequestMeter
