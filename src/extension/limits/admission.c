@@ -86,7 +86,8 @@ static char *
 refusal_hint(const LimitRefusal *refusal)
 {
 	if (refusal->kind == LIMIT_MAX_TOKENS && refusal->allowed > 0)
-		return psprintf("Ask for at most %lld tokens with max_tokens.", (long long) refusal->allowed);
+		return psprintf("Ask for at most %lld %s with max_tokens.", (long long) refusal->allowed,
+						refusal->allowed == 1 ? "token" : "tokens");
 	if (refusal->frees_in_us == FREES_NEVER)
 		return psprintf("It can never be met: %s", refusal->allowed == 0
 													   ? "the role may use nothing."
