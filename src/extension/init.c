@@ -20,6 +20,7 @@
 #include "storage/ipc.h"
 #include "storage/shmem.h"
 #include "supervisor/supervisor.h"
+#include "triggers/triggers.h"
 #include "watch/watch.h"
 
 /* 18 can tell what a loaded library is: pg_get_loaded_modules(). */
@@ -96,6 +97,7 @@ _PG_init(void)
 	outcomes_init();
 	progress_init();
 	job_queue_init();
+	triggers_init();
 	planner_init();
 	supervisor_register();
 }

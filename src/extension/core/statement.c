@@ -20,6 +20,7 @@ static int executor_depth;               /* how many executors run inside of eac
 static int utility_depth;                /* utility statements that run, but for those of cursors */
 static const PlannedStmt *executor_plan; /* of the innermost of them */
 static QueryDesc *outermost;             /* the query of the outermost of them, if no utility statement is around it */
+static void (*heard_start)(QueryDesc *query);
 static void (*heard_ending)(const PlannedStmt *plan);
 static void (*heard_ends[MAX_HEARD_ENDS])(void);
 static int n_heard_ends;
@@ -27,6 +28,7 @@ static void (*heard_transaction)(const TransactionStmt *statement);
 static void (*heard_utilities[MAX_HEARD_UTILITIES])(const UtilityStatement *statement);
 static int n_heard_utilities;
 static UtilityStatement *innermost_utility;
+static ExecutorStart_hook_type previous_start;
 static ExecutorRun_hook_type previous_run;
 static ExecutorFinish_hook_type previous_finish;
 static ExecutorEnd_hook_type previous_end;
@@ -180,6 +182,17 @@ leave_executor(const PlannedStmt *outer)
 		outermost = NULL;
 }
 
+static void
+start_hook(QueryDesc *query, int flags)
+{
+	if (previous_start)
+		previous_start(query, flags);
+	else
+		standard_ExecutorStart(query, flags);
+	if (heard_start)
+		heard_start(query);
+}
+
 static void run_hook EXECUTOR_RUN_PARAMETERS
 {
 	const PlannedStmt *outer = enter_executor(query);
@@ -271,6 +284,12 @@ static void utility_hook UTILITY_PARAMETERS
 }
 
 void
+statement_when_started(void (*heard)(QueryDesc *query))
+{
+	heard_start = heard;
+}
+
+void
 statement_when_ending(void (*heard)(const PlannedStmt *plan))
 {
 	heard_ending = heard;
@@ -299,6 +318,8 @@ statement_when_transaction(void (*heard)(const TransactionStmt *statement))
 void
 statement_init(void)
 {
+	previous_start = ExecutorStart_hook;
+	ExecutorStart_hook = start_hook;
 	previous_run = ExecutorRun_hook;
 	ExecutorRun_hook = run_hook;
 	previous_finish = ExecutorFinish_hook;

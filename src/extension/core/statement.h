@@ -55,6 +55,9 @@ extern UtilityStatement *utility_statement(void);
 /* Have heard called when a utility statement has been executed. Several. */
 extern void statement_when_utility_done(void (*heard)(const UtilityStatement *statement));
 
+/* Have heard called when a statement's executor has been started, and nothing has run yet. One. */
+extern void statement_when_started(void (*heard)(QueryDesc *query));
+
 /* Have heard called before a statement's executor ends, with its plan; and when the outermost has ended. One of the
  * first, several of the other. */
 extern void statement_when_ending(void (*heard)(const PlannedStmt *plan));

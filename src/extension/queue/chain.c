@@ -77,6 +77,12 @@ find_written(Oid relation, char *const *key, int n)
 }
 
 bool
+job_chain_answers(Oid relation, Oid trigger, char *const *key, int n)
+{
+	return writing && writing->trigger_number == trigger && find_written(relation, key, n) != NULL;
+}
+
+bool
 job_chain_extend(Oid relation, Oid trigger, const char *name, char *const *key, int n, Datum *via)
 {
 	const JobRow *row = find_written(relation, key, n);

@@ -13,6 +13,9 @@ extern void job_chain_end(void);
 /* Does this process write answers of a trigger's rows? */
 extern bool job_chain_runs(void);
 
+/* Is it the row that is answered for the trigger? */
+extern bool job_chain_answers(Oid relation, Oid trigger, char *const *key, int n);
+
 /*
  * A trigger wants to queue a row because of that. false: it is the very row that is answered for the trigger, or was on
  * the way here. *via: the chain it has, a bigint[]. Raises where that is too long.

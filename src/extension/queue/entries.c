@@ -10,6 +10,7 @@
 #include "../core/table_guard.h"
 #include "../core/texts.h"
 #include "access/htup_details.h"
+#include "access/sysattr.h"
 #include "catalog/pg_type.h"
 #include "chain.h"
 #include "keys.h"
@@ -103,6 +104,15 @@ warn_of_missing_model(const JobSpec *spec, Relation relation)
 																   RelationGetRelationName(relation))))));
 }
 
+/* What the queue needs to know of a table and its key. */
+static void
+keep_table(Entries *entries, const JobSpec *spec, Relation relation)
+{
+	keep_keys(entries, spec, RelationGetDescr(relation));
+	entries->shown.is_immediate = OidIsValid(job_key_index(relation, spec->key_numbers, spec->n_keys));
+	entries->shown.relation = RelationGetRelid(relation);
+}
+
 JobEntries *
 job_entries_of(const TriggerData *data, const char *function)
 {
@@ -116,14 +126,37 @@ job_entries_of(const TriggerData *data, const char *function)
 	job_check_owner(relation->rd_rel->relowner, function);
 	warn_of_missing_model(spec, relation);
 	(void) prompt_expression(spec->prompt, columns, function, &entries->shown.prompt_columns);
-	keep_keys(entries, spec, columns);
-	entries->shown.is_immediate = OidIsValid(job_key_index(relation, spec->key_numbers, spec->n_keys));
-	entries->shown.relation = RelationGetRelid(relation);
+	keep_table(entries, spec, relation);
 	entries->shown.n_targets = spec->n_targets;
 	entries->shown.targets = palloc(sizeof(int) * spec->n_targets);
 	for (int i = 0; i < spec->n_targets; i++)
 		entries->shown.targets[i] = SPI_fnumber(columns, spec->targets[i]);
 	return &entries->shown;
+}
+
+JobEntries *
+job_entries_by_key(Relation relation)
+{
+	Entries *entries = palloc0(sizeof *entries);
+	JobSpec *spec = palloc0(sizeof *spec);
+
+	if (!job_spec_keys_of(spec, relation) || !job_store_find(&entries->store))
+		return NULL;
+	guard_take(entries->store.row_table);
+	keep_table(entries, spec, relation);
+	return &entries->shown;
+}
+
+Bitmapset *
+job_entries_key_columns(Relation relation)
+{
+	JobSpec *spec = palloc0(sizeof *spec);
+	Bitmapset *columns = NULL;
+
+	(void) job_spec_keys_of(spec, relation);
+	for (int i = 0; i < spec->n_keys; i++)
+		columns = bms_add_member(columns, spec->key_numbers[i] - FirstLowInvalidHeapAttributeNumber);
+	return columns;
 }
 
 char **
@@ -247,12 +280,27 @@ job_entries_add(const JobEntries *shown, const TriggerData *data, char *const *k
 	return true;
 }
 
-/* Of which row and trigger entries are: $1 to $4. */
+/* Of which row and trigger entries are: $1 to $5. Those of before the primary key was exchanged go by other columns: of
+ * the same values they are another row's. */
 #define OF_ROW                                                                                                         \
 	"relation OPERATOR(pg_catalog.=) $1 "                                                                              \
 	"AND pg_catalog.hash_array(key) OPERATOR(pg_catalog.=) pg_catalog.hash_array($2) "                                 \
 	"AND key OPERATOR(pg_catalog.=) $2 "                                                                               \
-	"AND (trigger_oid OPERATOR(pg_catalog.=) $3 OR trigger OPERATOR(pg_catalog.=) $4)"
+	"AND (trigger_oid OPERATOR(pg_catalog.=) $3 OR trigger OPERATOR(pg_catalog.=) $4) "                                \
+	"AND (key_numbers OPERATOR(pg_catalog.=) $5 OR key_numbers IS NULL)"
+#define OF_ROW_TYPES OIDOID, TEXTARRAYOID, OIDOID, TEXTOID, INT2ARRAYOID
+#define N_OF_ROW 5
+
+/* The parameters that say so; the others follow them. */
+static void
+bind_row(const Entries *entries, const TriggerData *data, char *const *key, Datum *values)
+{
+	values[0] = ObjectIdGetDatum(entries->shown.relation);
+	values[1] = job_text_array(key, entries->shown.n_keys);
+	values[2] = ObjectIdGetDatum(data->tg_trigger->tgoid);
+	values[3] = CStringGetTextDatum(data->tg_trigger->tgname);
+	values[4] = entries->key_numbers;
+}
 
 /* Add the target columns that a deleted entry was for. */
 static void
@@ -281,17 +329,19 @@ job_entries_take_back(const JobEntries *shown, const TriggerData *data, char *co
 {
 	static KeptPlan kept;
 	static const char take_back[] = "DELETE FROM %s WHERE " OF_ROW
-									" AND id OPERATOR(pg_catalog.<) $5 AND ($6 OR NOT dead) RETURNING target_numbers";
+									" AND id OPERATOR(pg_catalog.<) $6 AND ($7 OR NOT dead) RETURNING target_numbers";
 	const Entries *entries = (const Entries *) shown;
-	Oid types[6] = {OIDOID, TEXTARRAYOID, OIDOID, TEXTOID, INT8OID, BOOLOID};
+	Oid types[N_OF_ROW + 2] = {OF_ROW_TYPES, INT8OID, BOOLOID};
+	Datum values[N_OF_ROW + 2];
 
 	/* an older version's table has no such columns, and no worker until it is updated */
 	if (entries->store.is_old)
 		return;
-	run_plan(&entries->store, keep_plan(&kept, &entries->store, take_back, 6, types, "rows cannot be taken back"),
-			 (Datum[]){ObjectIdGetDatum(shown->relation), job_text_array(key, shown->n_keys),
-					   ObjectIdGetDatum(data->tg_trigger->tgoid), CStringGetTextDatum(data->tg_trigger->tgname),
-					   Int64GetDatum(before), BoolGetDatum(dead)},
+	bind_row(entries, data, key, values);
+	values[N_OF_ROW] = Int64GetDatum(before);
+	values[N_OF_ROW + 1] = BoolGetDatum(dead);
+	run_plan(&entries->store,
+			 keep_plan(&kept, &entries->store, take_back, N_OF_ROW + 2, types, "rows cannot be taken back"), values,
 			 NULL, SPI_OK_DELETE_RETURNING, "a queued row could not be taken back");
 	for (uint64 i = 0; waited && i < SPI_processed; i++)
 		add_waited(shown, (int) i, waited);
@@ -303,26 +353,60 @@ job_entries_take_back_columns(const JobEntries *shown, const TriggerData *data, 
 {
 	static KeptPlan kept_less, kept_none;
 	static const char less[] =
-		"UPDATE %s SET target_numbers = ARRAY(SELECT c FROM pg_catalog.unnest(coalesce(target_numbers, $6)) c "
-		"WHERE NOT c OPERATOR(pg_catalog.=) ANY ($5)) WHERE " OF_ROW;
+		"UPDATE %s SET target_numbers = ARRAY(SELECT c FROM pg_catalog.unnest(coalesce(target_numbers, $7)) c "
+		"WHERE NOT c OPERATOR(pg_catalog.=) ANY ($6)) WHERE " OF_ROW;
 	static const char none[] =
 		"DELETE FROM %s WHERE " OF_ROW " AND target_numbers OPERATOR(pg_catalog.=) '{}'::pg_catalog.int2[]";
 	const Entries *entries = (const Entries *) shown;
-	Oid types[6] = {OIDOID, TEXTARRAYOID, OIDOID, TEXTOID, INT2ARRAYOID, INT2ARRAYOID};
-	Datum values[6] = {ObjectIdGetDatum(shown->relation), job_text_array(key, shown->n_keys),
-					   ObjectIdGetDatum(data->tg_trigger->tgoid), CStringGetTextDatum(data->tg_trigger->tgname),
-					   numbers_in(shown, kept_columns)};
+	Oid types[N_OF_ROW + 2] = {OF_ROW_TYPES, INT2ARRAYOID, INT2ARRAYOID};
+	Datum values[N_OF_ROW + 2];
 	Bitmapset *all = NULL;
 
 	if (entries->store.is_old)
 		return;
 	for (int i = 0; i < shown->n_targets; i++)
 		all = bms_add_member(all, shown->targets[i]);
-	values[5] = numbers_in(shown, all);
-	run_plan(&entries->store, keep_plan(&kept_less, &entries->store, less, 6, types, "rows cannot be taken back"),
-			 values, NULL, SPI_OK_UPDATE, "a queued row could not be taken back");
-	run_plan(&entries->store, keep_plan(&kept_none, &entries->store, none, 4, types, "rows cannot be taken back"),
-			 values, NULL, SPI_OK_DELETE, "a queued row could not be taken back");
+	bind_row(entries, data, key, values);
+	values[N_OF_ROW] = numbers_in(shown, kept_columns);
+	values[N_OF_ROW + 1] = numbers_in(shown, all);
+	run_plan(&entries->store,
+			 keep_plan(&kept_less, &entries->store, less, N_OF_ROW + 2, types, "rows cannot be taken back"), values,
+			 NULL, SPI_OK_UPDATE, "a queued row could not be taken back");
+	run_plan(&entries->store,
+			 keep_plan(&kept_none, &entries->store, none, N_OF_ROW, types, "rows cannot be taken back"), values, NULL,
+			 SPI_OK_DELETE, "a queued row could not be taken back");
+}
+
+int64
+job_entries_follow(const JobEntries *shown, const TriggerData *data, char *const *old_key, char *const *key,
+				   int64 before)
+{
+	static KeptPlan kept;
+	/* a letter that qwen_retry_table has just made wait again is followed as well */
+	static const char follow[] =
+		"UPDATE %s SET key = $6, id = DEFAULT WHERE " OF_ROW " AND id OPERATOR(pg_catalog.<) $7 RETURNING id, dead";
+	const Entries *entries = (const Entries *) shown;
+	Oid types[N_OF_ROW + 2] = {OF_ROW_TYPES, TEXTARRAYOID, INT8OID};
+	Datum values[N_OF_ROW + 2];
+	int64 first = 0;
+
+	if (entries->store.is_old || job_chain_answers(shown->relation, data->tg_trigger->tgoid, old_key, shown->n_keys))
+		return 0;
+	bind_row(entries, data, old_key, values);
+	values[N_OF_ROW] = job_text_array(key, shown->n_keys);
+	values[N_OF_ROW + 1] = Int64GetDatum(before);
+	run_plan(&entries->store,
+			 keep_plan(&kept, &entries->store, follow, N_OF_ROW + 2, types, "a row's new key cannot be followed"),
+			 values, NULL, SPI_OK_UPDATE_RETURNING, "a row's new key could not be followed");
+	for (uint64 i = 0; i < SPI_processed; i++)
+	{
+		int64 id = result_int8((int) i, 1);
+
+		first = first == 0 ? id : Min(first, id);
+		if (!DatumGetBool(result_value((int) i, 2)))
+			job_request_worker(data->tg_relation->rd_rel->relowner);
+	}
+	return first;
 }
 
 bool
@@ -331,23 +415,25 @@ job_entries_are_there(const JobEntries *shown, const TriggerData *data, char *co
 	static KeptPlan kept;
 	static const char find[] = "SELECT 1 FROM %s WHERE " OF_ROW " LIMIT 1";
 	const Entries *entries = (const Entries *) shown;
-	Oid types[4] = {OIDOID, TEXTARRAYOID, OIDOID, TEXTOID};
+	Oid types[N_OF_ROW] = {OF_ROW_TYPES};
+	Datum values[N_OF_ROW];
 
 	if (entries->store.is_old)
 		return false;
-	run_plan(&entries->store, keep_plan(&kept, &entries->store, find, 4, types, "the queue cannot be read"),
-			 (Datum[]){ObjectIdGetDatum(shown->relation), job_text_array(key, shown->n_keys),
-					   ObjectIdGetDatum(data->tg_trigger->tgoid), CStringGetTextDatum(data->tg_trigger->tgname)},
-			 NULL, SPI_OK_SELECT, "the queue could not be read");
+	bind_row(entries, data, key, values);
+	run_plan(&entries->store, keep_plan(&kept, &entries->store, find, N_OF_ROW, types, "the queue cannot be read"),
+			 values, NULL, SPI_OK_SELECT, "the queue could not be read");
 	return SPI_processed > 0;
 }
 
 bool
 job_trigger_queues(Oid function)
 {
+	const TriggerUse *use = trigger_use_of(get_func_name(function));
 	JobStore store;
 
-	return job_store_find(&store) && job_store_queues(&store, function);
+	/* most are told by their name, without a look at where the extension is */
+	return use && use->queues && job_store_find(&store) && job_store_queues(&store, function);
 }
 
 bool

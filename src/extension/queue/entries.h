@@ -11,6 +11,7 @@
 #include "commands/trigger.h"
 #include "nodes/bitmapset.h"
 #include "nodes/pg_list.h"
+#include "utils/relcache.h"
 
 /* A trigger of a table that queues its rows; for the time of a statement. */
 typedef struct JobEntries
@@ -25,6 +26,13 @@ typedef struct JobEntries
 
 /* Check everything about the trigger that fires, and learn what its rows need. In the current memory context. */
 extern JobEntries *job_entries_of(const TriggerData *data, const char *function);
+
+/* The same for a trigger that need not hear of more than its rows' new keys: nothing of its arguments, which may be
+ * wrong, is looked at, and there are no targets. NULL: there is no key, or no queue. */
+extern JobEntries *job_entries_by_key(Relation relation);
+
+/* The columns that rows of a table are queued by, by attribute number less the lowest. */
+extern Bitmapset *job_entries_key_columns(Relation relation);
 
 /* The row's key as text, written as workers read it, and the same whatever the session's settings: [n_keys], palloc'd.
  */
@@ -50,6 +58,14 @@ extern void job_entries_take_back(const JobEntries *entries, const TriggerData *
  * too. In SPI. */
 extern void job_entries_take_back_columns(const JobEntries *entries, const TriggerData *data, char *const *key,
 										  const Bitmapset *kept);
+
+/*
+ * A row goes by another key: what is queued of it goes on waiting under that, and its dead letters are to be found
+ * under it. Only what is of before an entry of the queue. All of it has new numbers; the first of them, or 0: there is
+ * nothing. What the answer that is being written is for stays as it is. In SPI.
+ */
+extern int64 job_entries_follow(const JobEntries *entries, const TriggerData *data, char *const *old_key,
+								char *const *key, int64 before);
 
 /* Does anything of a row stand in the queue for the trigger, or as a dead letter of it? In SPI. */
 extern bool job_entries_are_there(const JobEntries *entries, const TriggerData *data, char *const *key);

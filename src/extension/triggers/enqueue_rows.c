@@ -18,12 +18,10 @@
 #include "catalog/pg_trigger.h"
 #include "executor/executor.h"
 #include "executor/spi.h"
+#include "hearing.h"
 #include "miscadmin.h"
-#include "nodes/makefuncs.h"
 #include "nodes/nodeFuncs.h"
-#include "optimizer/optimizer.h"
 #include "rewrite/prs2lock.h"
-#include "rewrite/rewriteManip.h"
 #include "trigger_call.h"
 #include "trigger_values.h"
 #include "utils/acl.h"
@@ -58,20 +56,16 @@ asks_for_old(Node *node, void *none)
 
 /* A trigger's WHEN, over a row as NEW. */
 static ExprState *
-prepare_when(const Trigger *trigger, EState *state)
+prepare_when(const Trigger *trigger, Relation relation, EState *state)
 {
-	Node *when;
-
 	if (!trigger->tgqual)
 		return NULL;
-	when = stringToNode(trigger->tgqual);
-	if (asks_for_old(when, NULL))
+	if (asks_for_old(stringToNode(trigger->tgqual), NULL))
 		ereport(ERROR, (errcode(ERRCODE_FEATURE_NOT_SUPPORTED),
 						errmsg("the WHEN of trigger \"%s\" asks for OLD, which rows that are there do not have",
 							   trigger->tgname),
 						errhint("UPDATE the rows, so that the trigger queues them itself.")));
-	ChangeVarNodes(when, PRS2_NEW_VARNO, OUTER_VAR, 0);
-	return ExecPrepareQual(make_ands_implicit((Expr *) when), state);
+	return hearing_when(trigger, relation, state);
 }
 
 static void
@@ -95,7 +89,7 @@ begin_pass(Pass *pass, Relation relation, Trigger *trigger, EState *state)
 		pass->n_sources = add_sources(columns, column, pass->sources, first);
 		pass->is_computed |= pass->n_sources != first + 1 || pass->sources[first] != column;
 	}
-	pass->when = prepare_when(trigger, state);
+	pass->when = prepare_when(trigger, relation, state);
 }
 
 /* Is there something to be asked about: a source that is neither NULL nor blank? Of others the answer is NULL again. */

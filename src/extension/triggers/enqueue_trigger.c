@@ -7,6 +7,9 @@
  * table's owner reads the row as it is then, asks the model, and writes the target columns that wait (write.c). That
  * write does not queue the row again (chain.c).
  *
+ * What is queued of a row, and its dead letters, follow the row's key, also where the trigger is called for that alone
+ * (hearing.c).
+ *
  * What a trigger needs is worked out for its first row in a statement and kept with the call's FmgrInfo.
  */
 #include "../core/core.h"
@@ -15,8 +18,10 @@
 #include "../core/shared_memory.h"
 #include "../queue/queue.h"
 #include "access/htup_details.h"
+#include "access/xact.h"
 #include "commands/trigger.h"
 #include "executor/spi.h"
+#include "hearing.h"
 #include "trigger_call.h"
 #include "trigger_values.h"
 #include "utils/memutils.h"
@@ -26,28 +31,53 @@
 typedef struct Enqueue
 {
 	MemoryContext memory;
-	JobEntries *entries;
+	Oid relation;
+	Hearing hearing;
+	JobEntries *entries; /* NULL until the trigger fires for a row */
+	JobEntries *by_key;  /* the same for following keys alone; NULL: not needed yet */
 	int n_sources, sources[MaxHeapAttributeNumber];
-	int64 first_moved; /* the first row that this statement queued again under a new key; 0: none */
+	CommandId command; /* of a deferred trigger's row, as rows of several statements come together */
+	int64 first_moved; /* the first entry that this statement has put under a new key; 0: none */
 } Enqueue;
 
-/* Check everything about the trigger, and keep what its rows need. */
+/* What this statement, or the one before it of the same trigger, has kept. */
 static Enqueue *
-prepare(FunctionCallInfo fcinfo, const TriggerData *data, const char *function)
+enqueue_of(FunctionCallInfo fcinfo, const TriggerData *data)
+{
+	Enqueue *enqueue = fcinfo->flinfo->fn_extra;
+	MemoryContext memory, old;
+
+	if (enqueue && enqueue->relation == RelationGetRelid(data->tg_relation))
+		return enqueue;
+	fcinfo->flinfo->fn_extra = NULL;
+	if (enqueue)
+		MemoryContextDelete(enqueue->memory);
+	memory = AllocSetContextCreate(fcinfo->flinfo->fn_mcxt, "qwen_pg enqueue", ALLOCSET_SMALL_SIZES);
+	enqueue = MemoryContextAllocZero(memory, sizeof *enqueue);
+	enqueue->memory = memory;
+	enqueue->relation = RelationGetRelid(data->tg_relation);
+	old = MemoryContextSwitchTo(memory);
+	hearing_begin(&enqueue->hearing, data);
+	MemoryContextSwitchTo(old);
+	fcinfo->flinfo->fn_extra = enqueue;
+	return enqueue;
+}
+
+/* Check everything about the trigger, and keep what its rows need. */
+static void
+prepare(Enqueue *enqueue, const TriggerData *data, const char *function)
 {
 	TupleDesc columns = RelationGetDescr(data->tg_relation);
-	MemoryContext memory = AllocSetContextCreate(fcinfo->flinfo->fn_mcxt, "qwen_pg enqueue", ALLOCSET_SMALL_SIZES);
-	Enqueue *enqueue = MemoryContextAllocZero(memory, sizeof *enqueue);
-	MemoryContext old = MemoryContextSwitchTo(memory);
+	MemoryContext old = MemoryContextSwitchTo(enqueue->memory);
+	JobEntries *entries = job_entries_of(data, function);
 	ListCell *cell;
 
-	enqueue->memory = memory;
-	enqueue->entries = job_entries_of(data, function);
-	foreach (cell, enqueue->entries->prompt_columns)
+	enqueue->n_sources = 0;
+	foreach (cell, entries->prompt_columns)
 		enqueue->n_sources =
 			add_sources(columns, SPI_fnumber(columns, lfirst(cell)), enqueue->sources, enqueue->n_sources);
+	enqueue->entries = entries;
 	MemoryContextSwitchTo(old);
-	return enqueue;
 }
 
 /* Has an UPDATE given the row another key? */
@@ -62,26 +92,77 @@ has_new_key(const JobEntries *entries, const TriggerData *data, TupleDesc column
 }
 
 /*
- * What is queued under the row's old key, and for which target columns. Only what was there before this statement: what
- * it queued itself under that key is another row's, which has moved there.
- */
-static void
-take_back_old_key(const Enqueue *enqueue, const TriggerData *data, TupleDesc columns, Bitmapset **waited)
-{
-	job_entries_take_back(enqueue->entries, data, job_entries_key(enqueue->entries, data->tg_trigtuple, columns),
-						  enqueue->first_moved > 0 ? enqueue->first_moved : PG_INT64_MAX, false, waited);
-}
-
-/*
  * What is queued under the key that a row comes to, of before this statement: of a row that had it and is gone. Where
  * keys may be twice until the commit, it may be a row's that is about to leave.
  */
 static void
-take_back_stale(const Enqueue *enqueue, const TriggerData *data, char *const *key)
+take_back_stale(const Enqueue *enqueue, const JobEntries *entries, const TriggerData *data, char *const *key)
 {
-	if (enqueue->entries->is_immediate)
-		job_entries_take_back(enqueue->entries, data, key,
-							  enqueue->first_moved > 0 ? enqueue->first_moved : PG_INT64_MAX, true, NULL);
+	if (entries->is_immediate)
+		job_entries_take_back(entries, data, key, enqueue->first_moved > 0 ? enqueue->first_moved : PG_INT64_MAX, true,
+							  NULL);
+}
+
+/* A row of another statement than the one before it, of a deferred trigger: what that one has moved may move on. */
+static void
+note_command(Enqueue *enqueue, const TriggerData *data)
+{
+	HeapTupleHeader row = data->tg_newtuple->t_data;
+	CommandId command;
+
+	if (!data->tg_trigger->tgdeferrable || !TransactionIdIsCurrentTransactionId(HeapTupleHeaderGetXmin(row)))
+		return;
+	command = HeapTupleHeaderGetCmin(row);
+	if (command != enqueue->command)
+		enqueue->first_moved = 0;
+	enqueue->command = command;
+}
+
+/*
+ * What is queued under the row's old key goes to the new one. Only what was there before this statement: what it has
+ * put under the old key itself is another row's, which has moved there. is_work: what waits is taken back instead, and
+ * added to *waited, since the statement has work for the row that is queued with it.
+ */
+static void
+follow_key(Enqueue *enqueue, const JobEntries *entries, const TriggerData *data, char *const *key, bool is_work,
+		   Bitmapset **waited)
+{
+	char **old_key = job_entries_key(entries, data->tg_trigtuple, RelationGetDescr(data->tg_relation));
+	int64 before, first;
+
+	note_command(enqueue, data);
+	before = enqueue->first_moved > 0 ? enqueue->first_moved : PG_INT64_MAX;
+	take_back_stale(enqueue, entries, data, key);
+	if (is_work)
+		job_entries_take_back(entries, data, old_key, before, false, waited);
+	first = job_entries_follow(entries, data, old_key, key, before);
+	if (enqueue->first_moved == 0)
+		enqueue->first_moved = first;
+}
+
+/* The trigger has been called for the row's key alone. What may be wrong with it is not this statement's affair. */
+static void
+follow_unheard(Enqueue *enqueue, const TriggerData *data)
+{
+	TupleDesc columns = RelationGetDescr(data->tg_relation);
+	const JobEntries *entries = enqueue->entries;
+
+	if (!TRIGGER_FIRED_BY_UPDATE(data->tg_event))
+		return;
+	if (!entries && !enqueue->by_key)
+	{
+		MemoryContext old = MemoryContextSwitchTo(enqueue->memory);
+
+		enqueue->by_key = job_entries_by_key(data->tg_relation);
+		MemoryContextSwitchTo(old);
+	}
+	if (!entries)
+		entries = enqueue->by_key;
+	if (!entries || !has_new_key(entries, data, columns))
+		return;
+	SPI_connect();
+	follow_key(enqueue, entries, data, job_entries_key(entries, data->tg_newtuple, columns), false, NULL);
+	SPI_finish();
 }
 
 /* What the trigger has to do for the target columns of its row, by their numbers. */
@@ -133,15 +214,14 @@ enqueue_row(FunctionCallInfo fcinfo, TriggerData *data, const char *function)
 	Work work;
 	int64 id;
 
-	enqueue = fcinfo->flinfo->fn_extra;
-	if (!enqueue || enqueue->entries->relation != RelationGetRelid(data->tg_relation))
+	enqueue = enqueue_of(fcinfo, data);
+	if (!hearing_fires(&enqueue->hearing, data))
 	{
-		fcinfo->flinfo->fn_extra = NULL;
-		if (enqueue)
-			MemoryContextDelete(enqueue->memory);
-		enqueue = prepare(fcinfo, data, function);
-		fcinfo->flinfo->fn_extra = enqueue;
+		follow_unheard(enqueue, data);
+		return PointerGetDatum(NULL);
 	}
+	if (!enqueue->entries)
+		prepare(enqueue, data, function);
 	entries = enqueue->entries;
 	columns = RelationGetDescr(data->tg_relation);
 	work = work_of(enqueue, data);
@@ -156,12 +236,13 @@ enqueue_row(FunctionCallInfo fcinfo, TriggerData *data, const char *function)
 	if (moved)
 	{
 		Bitmapset *waited = NULL;
+		bool is_work = !bms_is_empty(work.wanted) || !bms_is_empty(work.given);
 
-		take_back_old_key(enqueue, data, columns, &waited);
+		follow_key(enqueue, entries, data, key, is_work, &waited);
 		work.wanted = bms_add_members(work.wanted, bms_difference(waited, work.given));
 	}
-	if (came)
-		take_back_stale(enqueue, data, key);
+	else if (came)
+		take_back_stale(enqueue, entries, data, key);
 	take_back_kept(entries, data, key, &work);
 	if (!bms_is_empty(work.wanted) && job_entries_add(entries, data, key, work.wanted, &id) && moved &&
 		enqueue->first_moved == 0)

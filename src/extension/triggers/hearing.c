@@ -1,0 +1,200 @@
+/*
+ * hearing.c - that a trigger which queues hears of a row's new key, whatever else it is to hear of.
+ *
+ * What is queued of a row stands under the row's key, and whoever changes the key must say so. A trigger says it, but
+ * one that is UPDATE OF the sources, or has a WHEN, or is for INSERT alone, or is disabled, is not called: a row that
+ * waits would be taken for one that was deleted. So where a statement may change keys of such a trigger's rows, the
+ * trigger is called for all of them: the executor has a copy of the table's triggers for the statement, in which the
+ * conditions are left out before anything runs. The trigger's function then looks itself whether it would have been
+ * called (hearing_fires), and where not, it follows the key and does nothing else.
+ *
+ * A WHEN that depends on chance is asked once, by PostgreSQL: such a trigger stays as it is. Rows that replication
+ * writes, and those that an INSERT ... ON CONFLICT DO UPDATE finds in a partition, have no such copy.
+ */
+#include "hearing.h"
+
+#include "../core/statement.h"
+#include "../queue/queue.h"
+#include "access/sysattr.h"
+#include "catalog/pg_trigger.h"
+#include "executor/executor.h"
+#include "nodes/makefuncs.h"
+#include "optimizer/optimizer.h"
+#include "rewrite/prs2lock.h"
+#include "rewrite/rewriteHandler.h"
+#include "rewrite/rewriteManip.h"
+#include "triggers.h"
+#include "utils/rel.h"
+
+/* Would a trigger be called now, going by its state? */
+static bool
+is_enabled(const Trigger *trigger)
+{
+	if (SessionReplicationRole == SESSION_REPLICATION_ROLE_REPLICA)
+		return trigger->tgenabled == TRIGGER_FIRES_ON_REPLICA || trigger->tgenabled == TRIGGER_FIRES_ALWAYS;
+	return trigger->tgenabled == TRIGGER_FIRES_ON_ORIGIN || trigger->tgenabled == TRIGGER_FIRES_ALWAYS;
+}
+
+/* Is a trigger AFTER rows not for all rows that are inserted or updated? */
+static bool
+is_conditional(const Trigger *trigger)
+{
+	/* tables of old and new rows are made for the events that were asked for */
+	if (!TRIGGER_FOR_UPDATE(trigger->tgtype) && (trigger->tgoldtable || trigger->tgnewtable))
+		return false;
+	if (trigger->tgisinternal || !TRIGGER_FOR_AFTER(trigger->tgtype) || !TRIGGER_FOR_ROW(trigger->tgtype))
+		return false;
+	return trigger->tgnattr > 0 || trigger->tgqual || !is_enabled(trigger) || !TRIGGER_FOR_UPDATE(trigger->tgtype);
+}
+
+/* Does a trigger's WHEN say the same when it is asked once more? */
+static bool
+can_be_asked_again(const Trigger *trigger)
+{
+	return !trigger->tgqual || !contain_volatile_functions(stringToNode(trigger->tgqual));
+}
+
+/* May a statement that sets these columns change a row's key? A BEFORE trigger may, whatever is set. */
+static bool
+may_change_key(Relation relation, const TriggerDesc *triggers, const Bitmapset *keys, const Bitmapset *set)
+{
+	int at = -1;
+
+	if (triggers->trig_update_before_row || bms_overlap(keys, set))
+		return true;
+	while ((at = bms_next_member(keys, at)) >= 0)
+		if (TupleDescAttr(RelationGetDescr(relation), at + FirstLowInvalidHeapAttributeNumber - 1)->attgenerated)
+			return true;
+	return false;
+}
+
+/* Have a statement call a trigger for all rows of a table. The copy is the statement's own. */
+static void
+open_up(TriggerDesc *triggers, Trigger *trigger)
+{
+	trigger->tgnattr = 0;
+	trigger->tgqual = NULL;
+	trigger->tgenabled = TRIGGER_FIRES_ALWAYS;
+	trigger->tgtype |= TRIGGER_TYPE_UPDATE;
+	triggers->trig_update_after_row = true;
+}
+
+/* Triggers that queue rows of a table that a statement changes. */
+static void
+look_at_table(ResultRelInfo *table, EState *state)
+{
+	TriggerDesc *triggers = table->ri_TrigDesc;
+	Relation relation = table->ri_RelationDesc;
+	const Bitmapset *set;
+	bool knows_key = false;
+
+	if (!triggers || relation->rd_rel->relkind != RELKIND_RELATION)
+		return;
+	set = ExecGetUpdatedCols(table, state);
+	for (int i = 0; !bms_is_empty(set) && i < triggers->numtriggers; i++)
+	{
+		Trigger *trigger = &triggers->triggers[i];
+
+		if (!is_conditional(trigger) || !job_trigger_queues(trigger->tgfoid) || !can_be_asked_again(trigger))
+			continue;
+		if (!knows_key && !may_change_key(relation, triggers, job_entries_key_columns(relation), set))
+			return;
+		knows_key = true;
+		open_up(triggers, trigger);
+	}
+}
+
+/* A statement begins. */
+static void
+look_at_statement(QueryDesc *query)
+{
+	EState *state = query->estate;
+	MemoryContext old = MemoryContextSwitchTo(state->es_query_cxt);
+#if PG_VERSION_NUM >= 140000
+	ListCell *cell;
+
+	foreach (cell, state->es_opened_result_relations)
+		look_at_table(lfirst(cell), state);
+#else
+	for (int i = 0; i < state->es_num_result_relations; i++)
+		look_at_table(&state->es_result_relations[i], state);
+#endif
+	MemoryContextSwitchTo(old);
+}
+
+void
+triggers_init(void)
+{
+	statement_when_started(look_at_statement);
+}
+
+ExprState *
+hearing_when(const Trigger *trigger, Relation relation, EState *state)
+{
+	Node *when = stringToNode(trigger->tgqual);
+
+#if PG_VERSION_NUM >= 180000
+	when = expand_generated_columns_in_expr(when, relation, PRS2_OLD_VARNO);
+	when = expand_generated_columns_in_expr(when, relation, PRS2_NEW_VARNO);
+#endif
+	ChangeVarNodes(when, PRS2_OLD_VARNO, INNER_VAR, 0);
+	ChangeVarNodes(when, PRS2_NEW_VARNO, OUTER_VAR, 0);
+	return ExecPrepareQual(make_ands_implicit((Expr *) when), state);
+}
+
+void
+hearing_begin(Hearing *hearing, const TriggerData *data)
+{
+	const TriggerDesc *triggers = data->tg_relation->trigdesc;
+	const Trigger *made = NULL;
+
+	memset(hearing, 0, sizeof *hearing);
+	/* as the catalog has it: the statement's may be opened up */
+	for (int i = 0; triggers && i < triggers->numtriggers; i++)
+		if (triggers->triggers[i].tgoid == data->tg_trigger->tgoid)
+			made = &triggers->triggers[i];
+	hearing->is_conditional = made && is_conditional(made) && can_be_asked_again(made);
+	if (!hearing->is_conditional)
+		return;
+	hearing->is_enabled = is_enabled(made);
+	hearing->has_updates = TRIGGER_FOR_UPDATE(made->tgtype);
+	for (int i = 0; i < made->tgnattr; i++)
+		hearing->columns = bms_add_member(hearing->columns, made->tgattr[i] - FirstLowInvalidHeapAttributeNumber);
+	hearing->state = CreateExecutorState();
+	if (made->tgqual)
+		hearing->when = hearing_when(made, data->tg_relation, hearing->state);
+	hearing->keys = job_entries_key_columns(data->tg_relation);
+}
+
+/* May a trigger have been called although its definition does not say so? */
+static bool
+may_be_opened_up(const Hearing *hearing, const TriggerData *data)
+{
+	const Trigger *called = data->tg_trigger;
+
+	if (TRIGGER_FIRED_BY_UPDATE(data->tg_event))
+		return may_change_key(data->tg_relation, data->tg_relation->trigdesc, hearing->keys, data->tg_updatedcols);
+	/* one that is deferred is called with its definition, whoever has had it called */
+	return called->tgdeferrable || (hearing->when && !called->tgqual) || (!hearing->is_enabled && is_enabled(called));
+}
+
+bool
+hearing_fires(const Hearing *hearing, const TriggerData *data)
+{
+	bool is_update = TRIGGER_FIRED_BY_UPDATE(data->tg_event), fires;
+	ExprContext *context;
+
+	if (!hearing->is_conditional || !may_be_opened_up(hearing, data))
+		return true;
+	if (!hearing->is_enabled || (is_update && !hearing->has_updates) ||
+		(is_update && hearing->columns && !bms_overlap(hearing->columns, data->tg_updatedcols)))
+		return false;
+	if (!hearing->when)
+		return true;
+	context = GetPerTupleExprContext(hearing->state);
+	context->ecxt_innertuple = is_update ? data->tg_trigslot : NULL;
+	context->ecxt_outertuple = is_update ? data->tg_newslot : data->tg_trigslot;
+	fires = ExecQual(hearing->when, context);
+	ResetPerTupleExprContext(hearing->state);
+	return fires;
+}

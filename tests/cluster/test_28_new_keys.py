@@ -1,0 +1,222 @@
+"""Rows that go by another key: what is queued of them and their dead letters follow, whatever the trigger is to hear of; what cannot follow is said."""
+import threading
+
+import pytest
+from cluster import wait_until
+
+FAILING = "'{}', 'Q: {{body}}', 'max_tokens=2', 'temperature=0', 'max_attempts=1'"
+
+
+def make(server, table, key="id int PRIMARY KEY", event="INSERT OR UPDATE", when="", target="s", more=""):
+    """A table whose answers a constraint refuses, so that its rows become dead letters."""
+    server.query(f"DROP TABLE IF EXISTS {table} CASCADE; CREATE TABLE {table} ({key}, body text, {target} text CHECK (length({target}) < 0)){more}")
+    server.query(f"CREATE TRIGGER q AFTER {event} ON {table} FOR EACH ROW {when} EXECUTE FUNCTION qwen_enqueue_trigger({FAILING.format(target)})")
+
+
+def letters(server, table):
+    return sorted(server.query("SELECT key FROM qwen_dead_letters WHERE relation = %s::regclass", (table,)))
+
+
+def wait_letters(server, table, keys):
+    wait_until(lambda: letters(server, table) == sorted(([str(key)],) for key in keys), 30, f"dead letters {keys}")
+
+
+def wait_empty(server):
+    wait_until(lambda: server.value("SELECT coalesce(sum(waiting), 0) FROM qwen_trigger_backlog") == 0, 30, "an empty queue")
+
+
+def allow(server, table, column="s"):
+    server.query(f"ALTER TABLE {table} DROP CONSTRAINT {table}_{column}_check")
+
+
+def waiting(server, sql):
+    """Run statements in one transaction, so that a worker comes to what they have queued when they are done."""
+    connection = server.connect()
+    cursor = connection.cursor()
+    cursor.execute(f"BEGIN; {sql}; COMMIT")
+    connection.close()
+
+
+# changes of rows 1 to 3, which are dead letters; which are left. Statements are parted by ";"
+CHANGES = {
+    "all of them": ("UPDATE moved SET id = id + 100; DELETE FROM moved WHERE id = 102", [101, 103]),
+    "one alone": ("UPDATE moved SET id = 11 WHERE id = 1", [2, 3, 11]),
+    "keys that are taken over": ("UPDATE moved SET id = 4 WHERE id = 1; UPDATE moved SET id = 1 WHERE id = 2", [1, 3, 4]),
+    "and with a source": ("UPDATE moved SET id = id + 10, body = 'x'", [11, 12, 13]),
+    "a freed key": ("UPDATE moved SET id = 4 WHERE id = 1; INSERT INTO moved VALUES (1, NULL)", [2, 3, 4]),
+    "the key of a row that is gone": ("DELETE FROM moved WHERE id = 2; UPDATE moved SET id = 2 WHERE id = 1", [2, 3]),
+    "in one statement": ("UPDATE moved SET id = id % 3 + 1", [1, 2, 3]),
+    "twice": ("UPDATE moved SET id = -id; UPDATE moved SET id = id - 10", [-13, -12, -11]),
+}
+EVENTS = {
+    "all": ("INSERT OR UPDATE", ""),
+    "sources alone": ("INSERT OR UPDATE OF body", ""),
+    "a condition": ("INSERT OR UPDATE", "WHEN (NEW.id < 10 OR NEW.body = 'x')"),
+    "insertions": ("INSERT", ""),
+}
+
+
+@pytest.mark.parametrize("event", EVENTS)
+@pytest.mark.parametrize("change", CHANGES)
+def test_dead_letters_follow_the_key(server, change, event):
+    sql, left = CHANGES[change]
+    # keys that may be twice within a statement
+    deferrable = " DEFERRABLE" if change == "in one statement" else ""
+    make(server, "moved", f"id int PRIMARY KEY{deferrable}", *EVENTS[event])
+    server.query("INSERT INTO moved SELECT i, 'word ' || i FROM generate_series(1, 3) i")
+    wait_letters(server, "moved", [1, 2, 3])
+    owners = dict(server.query("SELECT body, id FROM moved"))
+    for statement in sql.split("; "):
+        server.query(statement)
+    wait_empty(server)
+    server.query("DELETE FROM moved WHERE id = 0")  # the sweep has looked at them
+    wait_letters(server, "moved", left)
+    assert len(owners) == 3
+    allow(server, "moved")
+    assert server.value("SELECT qwen_retry_table('moved')") == len(left)
+    wait_empty(server)
+    assert server.query("SELECT id FROM moved WHERE s IS NOT NULL ORDER BY id") == [(key,) for key in left]
+    assert letters(server, "moved") == []
+
+
+def test_keys_that_one_statement_exchanges_are_told_apart(server):
+    """Of several rows that go to each other's keys, waiting and failed, none is lost, whatever order they come in."""
+    make(server, "exchanged", "id int PRIMARY KEY DEFERRABLE")
+    server.query("INSERT INTO exchanged SELECT i, 'word' FROM generate_series(1, 4) i")
+    wait_letters(server, "exchanged", [1, 2, 3, 4])
+    waiting(server, "UPDATE exchanged SET body = 'more' WHERE id < 3; UPDATE exchanged SET id = CASE id WHEN 1 THEN 3 WHEN 3 THEN 1 ELSE id * 3 % 10 END")
+    wait_empty(server)
+    wait_letters(server, "exchanged", [1, 2, 3, 6])
+    server.query("DROP TABLE exchanged")
+
+
+def test_dead_letters_follow_in_one_transaction_and_for_each_trigger(server):
+    make(server, "several", "a int, b text", more="; ALTER TABLE several ADD PRIMARY KEY (b, a), ADD t text CHECK (length(t) < 0)")
+    server.query(f"CREATE TRIGGER r AFTER INSERT OR UPDATE OF body ON several FOR EACH ROW EXECUTE FUNCTION qwen_enqueue_trigger({FAILING.format('t')})")
+    server.query("INSERT INTO several VALUES (1, 'x', 'word'), (2, 'y', 'word')")
+    found = "SELECT trigger, key FROM qwen_dead_letters WHERE relation = 'several'::regclass ORDER BY trigger, key"
+    wait_until(lambda: len(server.query(found)) == 4, 30, "letters")
+    waiting(server, "UPDATE several SET a = 3 WHERE a = 1; UPDATE several SET a = 1, b = 'x' WHERE a = 2; UPDATE several SET b = 'z' WHERE a = 3")
+    assert server.query(found) == [("q", ["x", "1"]), ("q", ["z", "3"]), ("r", ["x", "1"]), ("r", ["z", "3"])]
+    waiting(server, "UPDATE several SET a = 7 WHERE a = 1; ROLLBACK; BEGIN")
+    assert server.query(found) == [("q", ["x", "1"]), ("q", ["z", "3"]), ("r", ["x", "1"]), ("r", ["z", "3"])]
+    allow(server, "several")
+    allow(server, "several", "t")
+    assert server.value("SELECT qwen_retry_table('several')") == 4
+    wait_empty(server)
+    assert server.value("SELECT count(*) FROM several WHERE s IS NULL OR t IS NULL") == 0
+
+
+def test_dead_letters_follow_in_partitions(server):
+    make(server, "parted", "id int PRIMARY KEY", "INSERT OR UPDATE OF body", more=" PARTITION BY RANGE (id)")
+    server.query("CREATE TABLE parted_1 PARTITION OF parted FOR VALUES FROM (0) TO (100); CREATE TABLE parted_2 (s text, body text, id int NOT NULL, CONSTRAINT parted_s_check CHECK (length(s) < 0)); "
+                 "ALTER TABLE parted ATTACH PARTITION parted_2 FOR VALUES FROM (100) TO (200); INSERT INTO parted VALUES (1, 'a'), (2, 'b'), (101, 'c')")
+    wait_letters(server, "parted_1", [1, 2])
+    wait_letters(server, "parted_2", [101])
+    server.query("UPDATE parted SET id = id + 10 WHERE id <> 2")
+    assert (letters(server, "parted_1"), letters(server, "parted_2")) == ([(["11"],), (["2"],)], [(["111"],)])
+    # one that moves to another partition is queued there anew
+    server.query("UPDATE parted SET id = 102 WHERE id = 2")
+    wait_letters(server, "parted_2", [102, 111])
+    server.query("DELETE FROM parted WHERE id = 3")  # letters of rows that are gone are looked for
+    wait_letters(server, "parted_1", [11])
+    allow(server, "parted")
+    assert server.value("SELECT qwen_retry_table('parted_1') + qwen_retry_table('parted_2')") == 3
+    wait_empty(server)
+    assert server.value("SELECT count(*) FROM parted WHERE s IS NULL") == 0
+
+
+def test_keys_of_deferred_triggers_are_followed(server):
+    make(server, "deferred")
+    server.query(f"DROP TRIGGER q ON deferred; CREATE CONSTRAINT TRIGGER q AFTER INSERT OR UPDATE OF body ON deferred DEFERRABLE INITIALLY DEFERRED FOR EACH ROW WHEN (NEW.id < 100) "
+                 f"EXECUTE FUNCTION qwen_enqueue_trigger({FAILING.format('s')}); INSERT INTO deferred VALUES (1, 'a'), (2, 'b'), (3, 'c')")
+    wait_letters(server, "deferred", [1, 2, 3])
+    waiting(server, "UPDATE deferred SET id = 4 WHERE id = 1; UPDATE deferred SET id = 1 WHERE id = 2; UPDATE deferred SET id = 5 WHERE id = 4; UPDATE deferred SET id = 200 WHERE id = 3")
+    assert letters(server, "deferred") == [(["1"],), (["200"],), (["5"],)]
+
+
+# what a trigger does not hear of, and what is then done to rows 1 and 2, which wait: (event, when, disabled, statements)
+UNHEARD = {
+    "other columns": ("INSERT OR UPDATE OF body", "", "UPDATE unheard SET id = 11 WHERE id = 1"),
+    "a condition": ("INSERT OR UPDATE", "WHEN (NEW.id < 10)", "UPDATE unheard SET id = 11 WHERE id = 1"),
+    "a condition on what was": ("UPDATE", "WHEN (OLD.body IS DISTINCT FROM NEW.body)", "UPDATE unheard SET body = body || '!'; UPDATE unheard SET id = 11 WHERE id = 1"),
+    "updates": ("INSERT", "", "UPDATE unheard SET id = 11 WHERE id = 1"),
+    "anything": ("INSERT OR UPDATE", "", "SET CONSTRAINTS ALL IMMEDIATE; ALTER TABLE unheard DISABLE TRIGGER q; UPDATE unheard SET id = 11 WHERE id = 1"),
+    "keys of a cascade": ("INSERT OR UPDATE OF body", "", "UPDATE parents SET id = 11 WHERE id = 1"),
+    "keys of other triggers": ("INSERT OR UPDATE OF body", "", "UPDATE unheard SET note = 'move' WHERE id = 1"),
+    "keys of a conflict": ("INSERT OR UPDATE OF body", "", "INSERT INTO unheard VALUES (1, 'x') ON CONFLICT (id) DO UPDATE SET id = 11"),
+    "keys of WITH": ("INSERT OR UPDATE OF body", "", "WITH u AS (UPDATE unheard SET id = 11 WHERE id = 1 RETURNING 1) SELECT * FROM u"),
+    "keys that are taken over": ("INSERT OR UPDATE OF body", "", "UPDATE unheard SET id = 11 WHERE id = 1; UPDATE unheard SET id = 1 WHERE id = 2; UPDATE unheard SET id = 2 WHERE id = 1"),
+}
+
+
+@pytest.mark.parametrize("case", UNHEARD)
+def test_a_waiting_row_follows_a_key_that_its_trigger_does_not_hear_of(server, case):
+    event, when, change = UNHEARD[case]
+    make(server, "unheard", event=event, when=when)
+    allow(server, "unheard")
+    server.query("""DROP TABLE IF EXISTS parents; CREATE TABLE parents (id int PRIMARY KEY); INSERT INTO parents VALUES (1), (2); ALTER TABLE unheard ADD note text;
+        CREATE OR REPLACE FUNCTION moved() RETURNS trigger LANGUAGE plpgsql AS $$ BEGIN IF NEW.note = 'move' THEN NEW.id := 11; END IF; RETURN NEW; END $$""")
+    if "cascade" in case:
+        server.query("ALTER TABLE unheard ADD FOREIGN KEY (id) REFERENCES parents ON UPDATE CASCADE")
+    if "other triggers" in case:
+        server.query("CREATE TRIGGER b BEFORE UPDATE ON unheard FOR EACH ROW EXECUTE FUNCTION moved()")
+    waiting(server, f"INSERT INTO unheard VALUES (1, 'one'), (2, 'two'); {change}")
+    wait_empty(server)
+    assert server.query("SELECT id, s IS NOT NULL FROM unheard ORDER BY id") == [(2, True), (11, True)]
+    assert letters(server, "unheard") == []
+    server.query("DROP TABLE unheard, parents")
+
+
+def test_a_trigger_that_hears_of_a_key_does_nothing_else(server):
+    """What it was not to hear of is not queued, whether the key changes beside it or not; nor does a disabled trigger's mistake stop anybody."""
+    make(server, "quiet", event="INSERT OR UPDATE OF body", when="WHEN (NEW.body <> 'no')")
+    allow(server, "quiet")
+    server.query("INSERT INTO quiet VALUES (1, 'yes'), (2, 'no'), (3, 'yes')")
+    wait_empty(server)
+    state = "SELECT id, s IS NOT NULL FROM quiet ORDER BY id"
+    assert server.query(state) == [(1, True), (2, False), (3, True)]
+    server.query("UPDATE quiet SET s = NULL, id = id + 10 WHERE id = 1; UPDATE quiet SET id = 12, body = 'no' WHERE id = 2; UPDATE quiet SET id = 13, body = 'no', s = NULL WHERE id = 3; "
+                 "INSERT INTO quiet VALUES (4, 'no'); INSERT INTO quiet VALUES (5, 'no') ON CONFLICT (id) DO UPDATE SET id = 6; INSERT INTO quiet VALUES (5, 'yes') ON CONFLICT (id) DO UPDATE SET id = 6")
+    wait_empty(server)
+    assert server.query(state) == [(4, False), (6, False), (11, False), (12, False), (13, False)]
+    server.query("UPDATE quiet SET id = 14, body = 'yes' WHERE id = 4; ALTER TABLE quiet DISABLE TRIGGER q; UPDATE quiet SET id = 16, body = 'yes' WHERE id = 6; "
+                 "ALTER TABLE quiet RENAME s TO t; UPDATE quiet SET id = id + 100; ALTER TABLE quiet RENAME t TO s; ALTER TABLE quiet ENABLE TRIGGER q")
+    wait_empty(server)
+    assert server.query(state) == [(111, False), (112, False), (113, False), (114, True), (116, False)]
+    server.query("DROP TABLE quiet")
+
+
+def test_an_answer_that_changes_the_key_is_written_once(server):
+    """A BEFORE trigger that gives a row another key when its answer comes: the answer is not asked for again, and again."""
+    make(server, "renumbered", event="INSERT OR UPDATE OF body")
+    allow(server, "renumbered")
+    server.query("""CREATE OR REPLACE FUNCTION renumber() RETURNS trigger LANGUAGE plpgsql AS $$ BEGIN NEW.id := NEW.id + 100; RETURN NEW; END $$;
+        CREATE TRIGGER b BEFORE UPDATE ON renumbered FOR EACH ROW EXECUTE FUNCTION renumber(); INSERT INTO renumbered VALUES (1, 'a word'), (2, 'a word')""")
+    wait_empty(server)
+    assert server.query("SELECT id FROM renumbered WHERE s IS NOT NULL ORDER BY id") == [(101,), (102,)]
+    server.query("DROP TABLE renumbered; DROP FUNCTION renumber")
+
+
+@pytest.mark.parametrize("first", ["retry", "move"])
+def test_a_key_that_changes_beside_a_retry_is_followed(server, first):
+    make(server, "raced")
+    server.query("INSERT INTO raced VALUES (1, 'a'), (2, 'b')")
+    wait_letters(server, "raced", [1, 2])
+    allow(server, "raced")
+    statements = ["SELECT qwen_retry_table('raced')", "UPDATE raced SET id = 11 WHERE id = 1"]
+    if first == "move":
+        statements.reverse()
+    connection = server.connect()
+    cursor = connection.cursor()
+    cursor.execute(f"BEGIN; {statements[0]}")
+    other = threading.Thread(target=server.query, args=(statements[1],))
+    other.start()
+    wait_until(lambda: server.value("SELECT count(*) FROM pg_stat_activity WHERE wait_event_type = 'Lock' AND query = %s", (statements[1],)) == 1, 20, "the other waits")
+    cursor.execute("COMMIT")
+    other.join()
+    connection.close()
+    wait_empty(server)
+    assert server.query("SELECT id, s IS NOT NULL FROM raced ORDER BY id") == [(2, True), (11, True)]
+    assert letters(server, "raced") == []
+    server.query("DROP TABLE raced")
