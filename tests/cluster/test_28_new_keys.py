@@ -198,6 +198,24 @@ def test_an_answer_that_changes_the_key_is_written_once(server):
     server.query("DROP TABLE renumbered; DROP FUNCTION renumber")
 
 
+def test_a_row_has_one_letter_of_a_trigger(server):
+    make(server, "single")
+    server.query("INSERT INTO single VALUES (1, 'a'), (2, 'b')")
+    wait_letters(server, "single", [1, 2])
+    for i in range(3):
+        server.query(f"UPDATE single SET body = 'again {i}' WHERE id = 2")
+        wait_empty(server)
+    assert letters(server, "single") == [(["1"],), (["2"],)]
+    assert server.query("SELECT waiting, dead FROM qwen_trigger_backlog WHERE relation = 'single'::regclass") == [(0, 2)]
+    # one that is put aside where the worker comes to it, too
+    server.query("UPDATE single SET body = 'once more'; ALTER TABLE single RENAME s TO t")
+    waiting(server, "ALTER TABLE single RENAME t TO s; UPDATE single SET body = 'and more'; ALTER TABLE single RENAME s TO t")
+    wait_empty(server)
+    assert letters(server, "single") == [(["1"],), (["2"],)]
+    assert server.value("SELECT qwen_retry_table('single')") == 2
+    server.query("DROP TABLE single")
+
+
 @pytest.mark.parametrize("first", ["retry", "move"])
 def test_a_key_that_changes_beside_a_retry_is_followed(server, first):
     make(server, "raced")
@@ -220,3 +238,17 @@ def test_a_key_that_changes_beside_a_retry_is_followed(server, first):
     assert server.query("SELECT id, s IS NOT NULL FROM raced ORDER BY id") == [(2, True), (11, True)]
     assert letters(server, "raced") == []
     server.query("DROP TABLE raced")
+
+
+def test_a_letter_is_for_all_columns_that_failed(server):
+    server.query("""CREATE TABLE columns_of (id int PRIMARY KEY, body text, a int, b int, CONSTRAINT refused CHECK (a IS NULL AND (b IS NULL OR b = -1)));
+        CREATE TRIGGER q AFTER INSERT OR UPDATE ON columns_of FOR EACH ROW EXECUTE FUNCTION qwen_enqueue_trigger('{a,b}', 'Say: {body}', 'function=extract', 'max_tokens=100', 'max_attempts=1')""")
+    server.query("INSERT INTO columns_of VALUES (1, 'x', NULL, -1)")
+    wait_letters(server, "columns_of", [1])
+    server.query("UPDATE columns_of SET b = NULL")
+    wait_empty(server)
+    assert letters(server, "columns_of") == [(["1"],)]
+    server.query("ALTER TABLE columns_of DROP CONSTRAINT refused")
+    assert server.value("SELECT qwen_retry_table('columns_of')") == 1
+    wait_until(lambda: server.value("SELECT num_nonnulls(a, b) FROM columns_of") == 2, 30, "both columns")
+    server.query("DROP TABLE columns_of")

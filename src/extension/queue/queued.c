@@ -12,6 +12,7 @@
 #include "letters.h"
 #include "parameters.h"
 #include "requests.h"
+#include "settle.h"
 #include "utils/array.h"
 #include "utils/builtins.h"
 #include "utils/lsyscache.h"
@@ -86,8 +87,13 @@ settle(const JobStore *store, int64 id, const char *change, const char *error, i
 void
 job_queued_bury(const JobStore *store, int64 id, const char *error, int sqlstate)
 {
+	JobIdentity identity;
+
 	settle(store, id, "dead = true, attempts = attempts + 1, failed_at = now(), error = $2, sqlstate = $3", error,
 		   sqlstate);
+	job_identity_begin(store, &identity);
+	job_letter_replaces(store, id);
+	job_identity_end(&identity);
 }
 
 /* Is the table's owner still the one that we are? Else its rows go to the owner's worker. */

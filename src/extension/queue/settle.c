@@ -27,23 +27,63 @@ job_backoff_ms(int attempts)
 	return Min((int64) FIRST_BACKOFF_MS << Min(attempts, 20), LAST_BACKOFF_MS);
 }
 
+void
+job_letter_replaces(const JobStore *store, int64 id)
+{
+	Oid type = INT8OID;
+	Datum value = Int64GetDatum(id);
+	int n = job_execute(psprintf("SELECT o.id FROM %s n JOIN %s o ON o.dead AND o.relation = n.relation AND "
+								 "o.key = n.key AND o.job IS NULL AND o.id <> n.id AND "
+								 "o.key_numbers IS NOT DISTINCT FROM n.key_numbers AND "
+								 "(o.trigger_oid = n.trigger_oid OR o.trigger = n.trigger AND NOT EXISTS "
+								 "(SELECT 1 FROM pg_trigger t WHERE t.oid = o.trigger_oid)) "
+								 "WHERE n.id = $1 AND n.job IS NULL FOR UPDATE OF o SKIP LOCKED",
+								 store->row, store->row),
+						1, &type, &value, NULL, SPI_OK_SELECT, 0);
+	Oid types[2] = {INT8OID, INT8ARRAYOID};
+	Datum values[2] = {value, (Datum) 0};
+	int64 *others = palloc(sizeof *others * Max(n, 1));
+
+	if (n == 0)
+		return;
+	for (int i = 0; i < n; i++)
+		others[i] = result_int8(i, 1);
+	values[1] = job_int8_array(others, n);
+	/* NULL: all target columns */
+	job_execute(psprintf("UPDATE %s SET target_numbers = (SELECT CASE WHEN count(*) = count(e.target_numbers) THEN "
+						 "ARRAY(SELECT DISTINCT c FROM %s i, unnest(i.target_numbers) c "
+						 "WHERE i.id = $1 OR i.id = ANY ($2)) END "
+						 "FROM %s e WHERE e.id = $1 OR e.id = ANY ($2)) WHERE id = $1",
+						 store->row, store->row, store->row),
+				2, types, values, NULL, SPI_OK_UPDATE, 0);
+	job_execute(psprintf("DELETE FROM %s WHERE id = ANY ($1)", store->row), 1, &types[1], &values[1], NULL,
+				SPI_OK_DELETE, 0);
+}
+
 /* A failed row waits for its next attempt, or is put aside. */
 static void
 settle_failure(const JobStore *store, const Write *write, const JobRow *row)
 {
 	bool is_dead = row->is_permanent || row->attempts + 1 >= write->spec->max_attempts;
-	Oid types[5] = {INT8OID, TEXTOID, TEXTOID, BOOLOID, INT8OID};
-	Datum values[5] = {Int64GetDatum(row->ids[0]), CStringGetTextDatum(row->error),
-					   CStringGetTextDatum(unpack_sql_state(row->sqlstate)), BoolGetDatum(is_dead),
-					   Int64GetDatum(job_backoff_ms(row->attempts))};
+	bool picks = write->spec->trigger && job_spec_picks_targets(write->spec);
+	Oid types[6] = {INT8OID, TEXTOID, TEXTOID, BOOLOID, INT8OID, TEXTOID};
+	Datum values[6] = {Int64GetDatum(row->ids[0]),
+					   CStringGetTextDatum(row->error),
+					   CStringGetTextDatum(unpack_sql_state(row->sqlstate)),
+					   BoolGetDatum(is_dead),
+					   Int64GetDatum(job_backoff_ms(row->attempts)),
+					   CStringGetTextDatum(row->picked ? row->picked : "")};
 
 	if (is_dead && write->spec->trigger)
 		job_letters_add(GetSessionUserId(), write->spec->relation);
+	/* one entry is left of the row's, for what all of them were for */
 	job_execute(psprintf("UPDATE %s SET attempts = attempts + 1, error = $2, sqlstate = $3, dead = $4, "
 						 "failed_at = now(), next_try = CASE WHEN $4 THEN NULL ELSE "
-						 "now() + $5 * interval '1 millisecond' END WHERE id = $1",
-						 store->row),
-				5, types, values, NULL, SPI_OK_UPDATE, 0);
+						 "now() + $5 * interval '1 millisecond' END%s WHERE id = $1",
+						 store->row, picks ? ", target_numbers = nullif($6, '')::smallint[]" : ""),
+				picks ? 6 : 5, types, values, NULL, SPI_OK_UPDATE, 0);
+	if (is_dead && write->spec->trigger)
+		job_letter_replaces(store, row->ids[0]);
 }
 
 /* Take claims away and count. */

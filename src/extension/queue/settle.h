@@ -47,6 +47,10 @@ extern void job_leave_taken_back(const JobStore *store, Write *write);
 /* Take entries of rows away whose outcome is there, put those off that failed, and count. In SPI. */
 extern void job_settle_entries(const JobStore *store, const Write *write);
 
+/* In SPI, as the owner of the queue: an entry is a dead letter now, and no other one of its row and trigger is. What
+ * the others were for it is for, too. */
+extern void job_letter_replaces(const JobStore *store, int64 id);
+
 /* When a row is tried again after so many attempts. */
 extern int64 job_backoff_ms(int attempts);
 
