@@ -252,3 +252,38 @@ def test_a_letter_is_for_all_columns_that_failed(server):
     assert server.value("SELECT qwen_retry_table('columns_of')") == 1
     wait_until(lambda: server.value("SELECT num_nonnulls(a, b) FROM columns_of") == 2, 30, "both columns")
     server.query("DROP TABLE columns_of")
+
+
+ALTERED = {
+    "id + 100": ("int", "ALTER id TYPE int USING id + 100", 2),
+    "another text": ("int", "ALTER id TYPE text USING 'k' || id", 2),
+    "one of two": ("int", "ALTER id TYPE int USING id + 1", 1),
+    "what cannot be read": ("text", "ALTER id TYPE int USING id::int + 1", 1),
+    "the same as text": ("int", "ALTER id TYPE text", 0),
+    "digits": ("int", "ALTER id TYPE numeric(10, 2)", 0),
+    "another column": ("int", "ALTER body TYPE varchar(100) USING 'new'", 0),
+}
+
+
+@pytest.mark.parametrize("case", ALTERED)
+def test_a_key_of_another_type_says_what_does_not_follow(server, case):
+    key, change, lost = ALTERED[case]
+    make(server, "altered", f"id {key} PRIMARY KEY")
+    allow(server, "altered")
+    server.query("CREATE ROLE alterer LOGIN; SELECT qwen_grant('alterer', 'use'); GRANT ALL ON SCHEMA public TO alterer; ALTER TABLE altered OWNER TO alterer; "
+                 "SELECT qwen_set_limit('alterer', requests_per_minute => 0)")
+    server.query("INSERT INTO altered VALUES (1, 'one'), (2, 'two')")
+    connection = server.connect()
+    cursor = connection.cursor()
+    cursor.execute(f"ALTER TABLE altered {change}")
+    said = [notice for notice in connection.notices if "does not follow" in notice]
+    assert len(said) == (lost > 0)
+    if lost:
+        assert f"what is queued of table public.altered does not follow its rows' new keys: {lost} rows that wait, 0 dead letters" in said[0]
+        assert "SELECT qwen_enqueue('public.altered')" in said[0]
+    cursor.execute("SELECT qwen_enqueue('altered')")
+    assert cursor.fetchone() == (lost,)
+    cursor.execute("SELECT qwen_clear_limit('alterer')")
+    connection.close()
+    wait_until(lambda: server.value("SELECT count(*) FROM altered WHERE s IS NULL") == 0, 30, "the answers")
+    server.query("DROP TABLE altered; DROP OWNED BY alterer; DROP ROLE alterer")

@@ -14,7 +14,7 @@
 #include "tcop/utility.h"
 
 #define MAX_HEARD_ENDS 4
-#define MAX_HEARD_UTILITIES 4
+#define MAX_HEARD_UTILITIES 5
 
 static int executor_depth;               /* how many executors run inside of each other */
 static int utility_depth;                /* utility statements that run, but for those of cursors */

@@ -35,6 +35,7 @@ typedef enum UtilityNote
 {
 	NOTE_OF_COLUMNS,
 	NOTE_OF_EXTENSION,
+	NOTE_OF_KEYS,
 	NOTE_OF_TRIGGERS,
 	N_UTILITY_NOTES
 } UtilityNote;

@@ -6,6 +6,7 @@
 #include "letters.h"
 #include "lost_column.h"
 #include "lost_extension.h"
+#include "lost_key.h"
 #include "lost_trigger.h"
 #include "new_trigger.h"
 #include "prepared.h"
@@ -55,5 +56,6 @@ job_queue_init(void)
 	job_new_trigger_init();
 	job_lost_trigger_init();
 	job_lost_column_init();
+	job_lost_key_init();
 	job_lost_extension_init();
 }
