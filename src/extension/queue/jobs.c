@@ -480,19 +480,17 @@ try_statements(Trial *trial)
 	trial->n_left_out = result_int8(0, 2) - trial->n_rows;
 }
 
-/* Everything that the worker will ask of source and target can be asked, under its settings; how many rows there are.
- */
-static int64
-check_statements(JobSpec *spec, char **note)
+/* The same under the worker's settings; an error is told as one of what was asked for. */
+static void
+try_as_worker(Trial *trial)
 {
 	MemoryContext context = CurrentMemoryContext;
-	Trial trial = {.spec = spec, .statement = ""}; /* in memory all along: its address is given away */
 	int level = NewGUCNestLevel();
 
 	job_set_formats(GUC_ACTION_SAVE);
 	PG_TRY();
 	{
-		try_statements(&trial);
+		try_statements(trial);
 	}
 	PG_CATCH();
 	{
@@ -501,10 +499,19 @@ check_statements(JobSpec *spec, char **note)
 		MemoryContextSwitchTo(context);
 		error = CopyErrorData();
 		FlushErrorState();
-		raise_as_asked(&trial, error);
+		raise_as_asked(trial, error);
 	}
 	PG_END_TRY();
 	AtEOXact_GUC(false, level);
+}
+
+/* Everything that the worker will ask of source and target can be asked; how many rows there are. */
+static int64
+check_statements(JobSpec *spec, char **note)
+{
+	Trial trial = {.spec = spec, .statement = ""};
+
+	try_as_worker(&trial);
 	*note = note_left_out(trial.n_left_out);
 	return trial.n_rows;
 }
