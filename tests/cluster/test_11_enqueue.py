@@ -169,20 +169,20 @@ def test_a_column_dropped_meanwhile_makes_dead_letters(server):
 def test_dead_letters_of_partitions_are_their_table_s(server):
     server.query(
         """
-        CREATE TABLE parted (id int PRIMARY KEY, body text, said text CONSTRAINT never CHECK (said IS NULL)) PARTITION BY RANGE (id);
-        CREATE TABLE parted_1 PARTITION OF parted FOR VALUES FROM (0) TO (10); CREATE TABLE parted_2 PARTITION OF parted FOR VALUES FROM (10) TO (20);
-        CREATE TRIGGER fill AFTER INSERT ON parted FOR EACH ROW EXECUTE FUNCTION qwen_enqueue_trigger('said', 'Say {body}', 'max_tokens=1', 'max_attempts=1');
-        INSERT INTO parted SELECT i, 'word ' || i FROM unnest('{1,2,11}'::int[]) i
+        CREATE TABLE sectioned (id int PRIMARY KEY, body text, said text CONSTRAINT never CHECK (said IS NULL)) PARTITION BY RANGE (id);
+        CREATE TABLE sectioned_1 PARTITION OF sectioned FOR VALUES FROM (0) TO (10); CREATE TABLE sectioned_2 PARTITION OF sectioned FOR VALUES FROM (10) TO (20);
+        CREATE TRIGGER fill AFTER INSERT ON sectioned FOR EACH ROW EXECUTE FUNCTION qwen_enqueue_trigger('said', 'Say {body}', 'max_tokens=1', 'max_attempts=1');
+        INSERT INTO sectioned SELECT i, 'word ' || i FROM unnest('{1,2,11}'::int[]) i
         """
     )
-    letters = "SELECT count(*) FROM qwen_dead_letters WHERE relation::text LIKE 'parted%%'"
+    letters = "SELECT count(*) FROM qwen_dead_letters WHERE relation::text LIKE 'sectioned%%'"
     wait_until(lambda: server.value(letters) == 3, 30, "dead letters")
-    assert server.value("SELECT qwen_forget_table('parted_2')") == 1
-    server.query("ALTER TABLE parted DROP CONSTRAINT never")
-    assert server.value("SELECT qwen_retry_table('parted')") == 2
-    wait_until(lambda: server.query("SELECT id FROM parted WHERE said IS NOT NULL ORDER BY 1") == [(1,), (2,)], 30, "their rows")
-    assert server.value("SELECT qwen_forget_table('parted')") == 0
-    server.query("DROP TABLE parted")
+    assert server.value("SELECT qwen_forget_table('sectioned_2')") == 1
+    server.query("ALTER TABLE sectioned DROP CONSTRAINT never")
+    assert server.value("SELECT qwen_retry_table('sectioned')") == 2
+    wait_until(lambda: server.query("SELECT id FROM sectioned WHERE said IS NOT NULL ORDER BY 1") == [(1,), (2,)], 30, "their rows")
+    assert server.value("SELECT qwen_forget_table('sectioned')") == 0
+    server.query("DROP TABLE sectioned")
 
 
 def test_rows_that_their_owner_may_not_read_become_dead_letters(server):

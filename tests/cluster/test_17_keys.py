@@ -213,10 +213,10 @@ def test_indexes_that_cannot_serve_are_named(server):
     cursor = connection.cursor()
     cursor.execute("SELECT qwen_submit('indexed', 'body', 'indexed', 'e', key_columns => '{a}', max_tokens => 1, temperature => 0)")
     job = cursor.fetchone()[0]
-    assert "1 rows of the source are left out" in connection.notices[-1]
+    assert "1 row of the source is left out" in connection.notices[-1]
     connection.close()
     assert server.value("SELECT qwen_wait(%s, '60 s')", (job,)) == "done"
-    assert server.query("SELECT total, done, error FROM qwen_jobs WHERE id = %s", (job,)) == [(2, 2, "1 rows of the source are left out because a key column is NULL")]
+    assert server.query("SELECT total, done, error FROM qwen_jobs WHERE id = %s", (job,)) == [(2, 2, "1 row of the source is left out because a key column is NULL")]
     assert server.query("SELECT a FROM indexed WHERE e IS NULL") == [(None,)]
     server.query("DROP TABLE indexed")
 
