@@ -69,7 +69,7 @@ def limited(server):
     """The server without jobs, tables and limits."""
     yield server
     server.query("SELECT qwen_cancel(id) FROM qwen_jobs WHERE ended IS NULL")
-    server.query("DROP TABLE IF EXISTS texts, others, first, second, waits, goes_on, many, one, docs")
+    server.query("SET lock_timeout = '20s'; DROP TABLE IF EXISTS texts, others, first, second, waits, goes_on, many, one, docs")
     server.query("DELETE FROM qwen_role_limit; DELETE FROM qwen_job_table; DELETE FROM qwen_job_row")
     wait_until(lambda: server.value("SELECT count(*) FROM qwen_stat_activity") == 0, 20, "nothing under way")
 
