@@ -221,9 +221,10 @@ check: setup
 	done; \
 	if [ -n "$$failed" ]; then echo "FAILED:$$failed"; exit 1; fi; echo "all groups passed: $(GROUPS)"
 
-# for daily work, under a minute: what is built is taken as set up, and the two longest unit tests are left to check
+LONGEST_TESTS := %/test_forward %/test_faults %/test_scheduler_random %/test_adapters
+# for daily work, under a minute: what is built is taken as set up, and the longest unit tests are left to check
 check-quick: all $(B)/installed model
-	@$(MAKE) --no-print-directory check-rooms check-unit check-kernels UNIT_TESTS='$(filter-out %/test_forward %/test_faults,$(UNIT_TESTS))'
+	@$(MAKE) --no-print-directory check-rooms check-unit check-kernels UNIT_TESTS='$(filter-out $(LONGEST_TESTS),$(UNIT_TESTS))'
 	@$(MAKE) --no-print-directory check-sql SQL_TESTS=tests/sql/01_surface.sql
 
 check-rooms:
