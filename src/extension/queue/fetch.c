@@ -15,7 +15,6 @@
 #include "rights.h"
 #include "row_sql.h"
 #include "store.h"
-#include "utils/array.h"
 #include "utils/memutils.h"
 #include "utils/timestamp.h"
 #include "values.h"
@@ -157,37 +156,29 @@ row_ids(const JobWorker *worker)
 static Datum
 locked_tables(JobWorker *worker)
 {
-	Datum *elements;
-	ListCell *cell;
-	int n = 0;
-
 	if (job_clock() >= worker->locked_until)
 	{
 		list_free(worker->locked);
 		worker->locked = NIL;
 	}
-	elements = palloc(sizeof *elements * (list_length(worker->locked) + 1));
-	foreach (cell, worker->locked)
-		elements[n++] = ObjectIdGetDatum(lfirst_oid(cell));
-	return PointerGetDatum(construct_array(elements, n, OIDOID, sizeof(Oid), true, TYPALIGN_INT));
+	return job_oid_array(worker->locked);
 }
 
 /* The triggers whose rows are left alone now. */
 static Datum
 put_off_triggers(const JobWorker *worker)
 {
-	Datum *elements = palloc(sizeof *elements * (list_length(worker->specs) + 1));
+	List *triggers = NIL;
 	ListCell *cell;
-	int n = 0;
 
 	foreach (cell, worker->specs)
 	{
 		const JobSpec *spec = lfirst(cell);
 
 		if (spec->trigger && job_spec_is_put_off(spec))
-			elements[n++] = ObjectIdGetDatum(spec->trigger_number);
+			triggers = lappend_oid(triggers, spec->trigger_number);
 	}
-	return PointerGetDatum(construct_array(elements, n, OIDOID, sizeof(Oid), true, TYPALIGN_INT));
+	return job_oid_array(triggers);
 }
 
 /* Rows of qwen_job_row that wait and are not here. */

@@ -14,10 +14,10 @@
 #include "catalog/pg_type.h"
 #include "ends.h"
 #include "executor/spi.h"
+#include "parameters.h"
 #include "requests.h"
 #include "rights.h"
 #include "store.h"
-#include "utils/array.h"
 #include "utils/builtins.h"
 #include "utils/lsyscache.h"
 #include "utils/rel.h"
@@ -148,19 +148,6 @@ with_partitions(Oid table)
 	return tables;
 }
 
-/* The same as a value of type oid[]. */
-static Datum
-oid_array(const List *oids)
-{
-	Datum *elements = palloc(sizeof *elements * list_length(oids));
-	ListCell *cell;
-	int n = 0;
-
-	foreach (cell, oids)
-		elements[n++] = ObjectIdGetDatum(lfirst_oid(cell));
-	return PointerGetDatum(construct_array(elements, n, OIDOID, sizeof(Oid), true, TYPALIGN_INT));
-}
-
 /* Call the workers of the roles that own these tables. */
 static void
 call_workers_of(const List *tables)
@@ -191,7 +178,7 @@ QWEN_WRITING_FUNCTION(qwen_retry_table, 1, 1)
 	job_store_require(&store);
 	(void) own_relation_argument(fcinfo, &relation);
 	tables = with_partitions(DatumGetObjectId(relation));
-	value = oid_array(tables);
+	value = job_oid_array(tables);
 	SPI_connect();
 	job_identity_begin(&store, &identity);
 	n = job_execute(
@@ -244,7 +231,7 @@ QWEN_WRITING_FUNCTION(qwen_forget_table, 1, 1)
 	require_preloaded();
 	job_store_require(&store);
 	(void) own_relation_argument(fcinfo, &relation);
-	value = oid_array(with_partitions(DatumGetObjectId(relation)));
+	value = job_oid_array(with_partitions(DatumGetObjectId(relation)));
 	SPI_connect();
 	job_identity_begin(&store, &identity);
 	n = job_execute(psprintf("DELETE FROM %s WHERE relation = ANY ($1) AND dead", store.row), 1, &type, &value, NULL,

@@ -17,10 +17,10 @@
 #include "catalog/pg_trigger.h"
 #include "catalog/pg_type.h"
 #include "executor/spi.h"
+#include "parameters.h"
 #include "store.h"
 #include "trigger_row.h"
 #include "trigger_use.h"
-#include "utils/array.h"
 #include "utils/builtins.h"
 #include "utils/lsyscache.h"
 #include "utils/snapmgr.h"
@@ -77,13 +77,10 @@ static int64
 count_lost(const JobStore *store, List *tables, Oid *table)
 {
 	Oid types[1] = {OIDARRAYOID};
-	Datum *oids = palloc(sizeof(Datum) * list_length(tables)), values[1];
+	Datum values[1] = {job_oid_array(tables)};
 	JobIdentity identity;
 	int64 n;
 
-	for (int i = 0; i < list_length(tables); i++)
-		oids[i] = ObjectIdGetDatum(list_nth_oid(tables, i));
-	values[0] = PointerGetDatum(construct_array(oids, list_length(tables), OIDOID, sizeof(Oid), true, TYPALIGN_INT));
 	job_identity_to_read(store, &identity);
 	/* triggers are looked up once for all of their rows, each time by an index */
 	(void) job_execute(psprintf("SELECT coalesce(sum(r.n), 0)::int8, min(r.relation) FROM (SELECT relation, "

@@ -27,6 +27,18 @@ job_int8_array(const int64 *values, int n)
 	return PointerGetDatum(construct_array(elements, n, INT8OID, sizeof(int64), FLOAT8PASSBYVAL, TYPALIGN_DOUBLE));
 }
 
+Datum
+job_oid_array(const List *oids)
+{
+	Datum *elements = palloc(sizeof *elements * Max(list_length(oids), 1));
+	ListCell *cell;
+	int n = 0;
+
+	foreach (cell, oids)
+		elements[n++] = ObjectIdGetDatum(lfirst_oid(cell));
+	return PointerGetDatum(construct_array(elements, n, OIDOID, sizeof(Oid), true, TYPALIGN_INT));
+}
+
 int
 job_strings_of(Datum array, char **strings, int most)
 {

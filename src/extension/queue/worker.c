@@ -235,7 +235,7 @@ look_around(JobWorker *worker, uint64 *requests_seen)
 	}
 }
 
-/* Do limits stand against everything that this worker has to do? */
+/* Does a limit, or a model that is not there, stand against what this worker has to do? */
 static bool
 waits_for_limits(const JobWorker *worker)
 {

@@ -94,7 +94,7 @@ typedef struct JobWorker
 	int n_in_flight;
 	int n_aside;                     /* rows */
 	bool waits_for_limit;            /* of its role, until pause_until */
-	TimestampTz idle_since;          /* 0: it is not */
+	TimestampTz idle_since;          /* when it last got on; 0: it has just begun */
 	char trouble[JOB_TROUBLE_BYTES]; /* why something does not move, or empty */
 	bool trouble_ends_with_answer;   /* it is the engine's, or a limit's */
 	TimestampTz trouble_until;

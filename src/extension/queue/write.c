@@ -419,7 +419,6 @@ static void
 note_error(JobWorker *worker, Write *write, int i, const ErrorData *error)
 {
 	JobRow *row = write->rows[i];
-
 	bool is_limited = waits_for_limit(error);
 
 	if (is_limited || (job_error_passes(error) && ++row->n_conflicts < MAX_CONFLICTS))
