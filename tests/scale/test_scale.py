@@ -57,23 +57,35 @@ def timed(server, sql):
     return rows, time.monotonic() - began
 
 
+def keep_on(server, processor):
+    """A node's engine works on this processor, as on a machine of its own."""
+    for thread in os.listdir(f"/proc/{server.engine_pid()}/task"):
+        os.sched_setaffinity(int(thread), {processor})
+
+
 def test_two_nodes_work_at_once(nodes):
-    """A view on each node calls the model; the coordinator asks both at once. 1.8 times the rows a second of one node."""
+    """A view on each node calls the model; the coordinator asks both at once. 1.8 times the rows a second of one node, of each on a processor of its own, which may differ in speed."""
     coordinator, left, right = nodes
     assert "Async Foreign Scan" in str(coordinator.query("EXPLAIN SELECT * FROM told"))
-    alone, both = [], []
-    for _ in range(6):
-        rows, seconds = timed(coordinator, "SELECT * FROM told_a")
-        assert len(rows) == 48 and all(summary for _, summary in rows)
-        alone.append(48 / seconds)
-        rows, seconds = timed(coordinator, "SELECT * FROM told")  # partitions in order would be asked one after the other
+    processors = sorted(os.sched_getaffinity(0))
+    for node, processor in zip((left, right), processors * 2):
+        keep_on(node, processor)
+    factors = []
+    for round in range(7):
+        alone = []
+        for table in ("told_a", "told_b"):
+            rows, seconds = timed(coordinator, f"SELECT * FROM {table}")
+            assert len(rows) == 48 and all(summary for _, summary in rows)
+            alone.append(seconds)
+        rows, both = timed(coordinator, "SELECT * FROM told")  # partitions in order would be asked one after the other
         assert len(rows) == 96
-        both.append(96 / seconds)
+        if round:  # the first one finds nothing in the engines' caches
+            factors.append((sum(alone) / both, 96 / sum(alone), 96 / both))
     # the same words as each node by itself, in one batch
     assert dict(rows) == dict(left.query("SELECT * FROM told") + right.query("SELECT * FROM told"))
-    factor = sorted(both)[1] / sorted(alone)[1]
-    print(f"\ntwo fdw nodes: {sorted(alone)[1]:.1f} rows/s by one, {sorted(both)[1]:.1f} by two, {factor:.2f} times")
-    if os.cpu_count() >= 2 and not os.environ.get("QWEN_SCALE_BUSY"):
+    factor, one, two = sorted(factors)[len(factors) // 2]
+    print(f"\ntwo fdw nodes: {one:.1f} rows/s by one, {two:.1f} by two, {factor:.2f} times (from {min(factors)[0]:.2f} to {max(factors)[0]:.2f})")
+    if len(processors) >= 2 and not os.environ.get("QWEN_SCALE_BUSY"):
         assert factor >= 1.8
 
 
