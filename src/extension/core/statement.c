@@ -6,6 +6,7 @@
  */
 #include "statement.h"
 
+#include "access/xact.h"
 #include "compat.h"
 #include "executor/executor.h"
 #include "parser/parse_relation.h"
@@ -14,7 +15,6 @@
 #include "tcop/utility.h"
 
 #define MAX_HEARD_ENDS 4
-#define MAX_HEARD_UTILITIES 5
 
 static int executor_depth;               /* how many executors run inside of each other */
 static int utility_depth;                /* utility statements that run, but for those of cursors */
@@ -25,8 +25,8 @@ static void (*heard_ending)(const PlannedStmt *plan);
 static void (*heard_ends[MAX_HEARD_ENDS])(void);
 static int n_heard_ends;
 static void (*heard_transaction)(const TransactionStmt *statement);
-static void (*heard_utilities[MAX_HEARD_UTILITIES])(const UtilityStatement *statement);
-static int n_heard_utilities;
+static void (*heard_utility)(const UtilityStatement *statement);
+static void (*heard_notes[N_UTILITY_NOTES])(const UtilityStatement *statement);
 static UtilityStatement *innermost_utility;
 static ExecutorStart_hook_type previous_start;
 static ExecutorRun_hook_type previous_run;
@@ -250,6 +250,24 @@ end_hook(QueryDesc *query)
 	tell_of_end();
 }
 
+/* Tell who has kept notes of a utility statement that it is done, with what it has done to be seen. Not where it has
+ * ended its transaction. */
+static void
+tell_of_notes(const UtilityStatement *utility)
+{
+	bool is_seen = false;
+
+	for (int note = 0; note < N_UTILITY_NOTES; note++)
+	{
+		if (!utility->notes[note] || !heard_notes[note] || !IsTransactionState())
+			continue;
+		if (!is_seen)
+			CommandCounterIncrement();
+		is_seen = true;
+		heard_notes[note](utility);
+	}
+}
+
 /* DO, CALL, CREATE INDEX and others run many executors and are one statement. A cursor lives from one FETCH to the
  * next, until its executor ends. */
 static void utility_hook UTILITY_PARAMETERS
@@ -277,8 +295,10 @@ static void utility_hook UTILITY_PARAMETERS
 	PG_END_TRY();
 	if (!may_free && heard_transaction && IsA(statement->utilityStmt, TransactionStmt))
 		heard_transaction((const TransactionStmt *) statement->utilityStmt);
-	for (int i = 0; !may_free && i < n_heard_utilities; i++)
-		heard_utilities[i](&utility);
+	if (!may_free && heard_utility)
+		heard_utility(&utility);
+	if (!may_free)
+		tell_of_notes(&utility);
 	if (!is_cursor)
 		tell_of_end();
 }
@@ -298,8 +318,13 @@ statement_when_ending(void (*heard)(const PlannedStmt *plan))
 void
 statement_when_utility_done(void (*heard)(const UtilityStatement *statement))
 {
-	Assert(n_heard_utilities < MAX_HEARD_UTILITIES);
-	heard_utilities[n_heard_utilities++] = heard;
+	heard_utility = heard;
+}
+
+void
+statement_when_noted(UtilityNote note, void (*heard)(const UtilityStatement *statement))
+{
+	heard_notes[note] = heard;
 }
 
 void

@@ -53,8 +53,12 @@ typedef struct UtilityStatement
 /* The innermost of them; NULL: none runs, or it is CALL or DO, which are not told of when they are done. */
 extern UtilityStatement *utility_statement(void);
 
-/* Have heard called when a utility statement has been executed. Several. */
+/* Have heard called when a utility statement has been executed. One. */
 extern void statement_when_utility_done(void (*heard)(const UtilityStatement *statement));
+
+/* Have heard called when a utility statement of which there are notes has been executed, within its transaction, with
+ * what it has done to be seen. One for each kind of notes. */
+extern void statement_when_noted(UtilityNote note, void (*heard)(const UtilityStatement *statement));
 
 /* Have heard called when a statement's executor has been started, and nothing has run yet. One. */
 extern void statement_when_started(void (*heard)(QueryDesc *query));

@@ -12,7 +12,6 @@
 #include "../core/own_transaction.h"
 #include "../core/statement.h"
 #include "access/relation.h"
-#include "access/xact.h"
 #include "catalog/pg_class.h"
 #include "commands/trigger.h"
 #include "prompt_template.h"
@@ -151,10 +150,6 @@ warn_of_columns(const UtilityStatement *statement)
 	JobStore store;
 	ListCell *cell;
 
-	if (noted == NIL || !IsTransactionState())
-		return;
-	/* what the statement has done is to be seen */
-	CommandCounterIncrement();
 	if (!job_store_find(&store))
 		return;
 	foreach (cell, noted)
@@ -165,5 +160,5 @@ void
 job_lost_column_init(void)
 {
 	object_when_changed(note_column);
-	statement_when_utility_done(warn_of_columns);
+	statement_when_noted(NOTE_OF_COLUMNS, warn_of_columns);
 }

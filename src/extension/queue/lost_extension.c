@@ -13,7 +13,6 @@
 #include "../core/statement.h"
 #include "access/genam.h"
 #include "access/table.h"
-#include "access/xact.h"
 #include "catalog/dependency.h"
 #include "catalog/pg_class.h"
 #include "catalog/pg_type.h"
@@ -164,14 +163,9 @@ list_counts(const Counts *counts)
 static void
 warn_of_extension(const UtilityStatement *statement)
 {
-	const Counts *counts = statement->notes[NOTE_OF_EXTENSION];
-	char *list;
+	const char *list = list_counts(statement->notes[NOTE_OF_EXTENSION]);
 
-	if (!counts || !IsTransactionState())
-		return;
-	list = list_counts(counts);
 	/* its own update may have dropped a table */
-	CommandCounterIncrement();
 	if (*list == '\0' || OidIsValid(get_extension_oid("qwen_pg", true)))
 		return;
 	ereport(WARNING, (errmsg("with the extension qwen_pg went %s", list),
@@ -183,5 +177,5 @@ void
 job_lost_extension_init(void)
 {
 	object_when_changed(note_table);
-	statement_when_utility_done(warn_of_extension);
+	statement_when_noted(NOTE_OF_EXTENSION, warn_of_extension);
 }

@@ -13,7 +13,6 @@
 #include "../core/own_transaction.h"
 #include "../core/statement.h"
 #include "access/relation.h"
-#include "access/xact.h"
 #include "catalog/pg_class.h"
 #include "catalog/pg_type.h"
 #include "executor/spi.h"
@@ -273,10 +272,6 @@ warn_of_keys(const UtilityStatement *statement)
 	JobStore store;
 	ListCell *cell;
 
-	if (noted == NIL || !IsTransactionState())
-		return;
-	/* what the statement has done is to be seen */
-	CommandCounterIncrement();
 	if (!job_store_find(&store) || store.is_old)
 		return;
 	PushActiveSnapshot(GetTransactionSnapshot());
@@ -289,5 +284,5 @@ void
 job_lost_key_init(void)
 {
 	object_when_changed(note_column);
-	statement_when_utility_done(warn_of_keys);
+	statement_when_noted(NOTE_OF_KEYS, warn_of_keys);
 }

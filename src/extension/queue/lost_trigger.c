@@ -11,7 +11,6 @@
 
 #include "../core/objects.h"
 #include "../core/statement.h"
-#include "access/xact.h"
 #include "catalog/pg_language.h"
 #include "catalog/pg_proc.h"
 #include "catalog/pg_trigger.h"
@@ -99,16 +98,11 @@ count_lost(const JobStore *store, List *tables, Oid *table)
 static void
 warn_of_lost(const UtilityStatement *statement)
 {
-	List *tables;
+	List *tables = tables_left(statement->notes[NOTE_OF_TRIGGERS]);
 	JobStore store;
 	int64 n = 0;
 	Oid table = InvalidOid;
 
-	if (!statement->notes[NOTE_OF_TRIGGERS] || !IsTransactionState())
-		return;
-	/* what the statement has done is to be seen */
-	CommandCounterIncrement();
-	tables = tables_left(statement->notes[NOTE_OF_TRIGGERS]);
 	if (tables == NIL)
 		return;
 	PushActiveSnapshot(GetTransactionSnapshot());
@@ -133,5 +127,5 @@ void
 job_lost_trigger_init(void)
 {
 	object_when_changed(note_trigger);
-	statement_when_utility_done(warn_of_lost);
+	statement_when_noted(NOTE_OF_TRIGGERS, warn_of_lost);
 }
