@@ -331,13 +331,14 @@ def test_half_of_a_file_whose_length_nobody_says_gets_no_name(server, tmp_path, 
     (gguf([struct.pack("<Q", 1 << 62)], []), "it would have more than 256 MB"),
     (gguf([text_of(b"k") + struct.pack("<IIQ", 9, 8, 1 << 50)], []), f"{1 << 50} elements of an array, at most 67108864 are possible"),
     (gguf([text_of(b"k") + struct.pack("<IIQ", 9, 12, 1 << 26)], []), "it would have more than 256 MB"),
+    (gguf([text_of(b"k") + struct.pack("<IIQ", 9, 8, (1 << 22) + 1)], []), f"its arrays have more than {1 << 22} strings"),
     (gguf([text_of(b"k") + struct.pack("<IIQ", 9, 9, 1)], []), "an array of the unknown type 9"),
     (gguf([text_of(b"k") + struct.pack("<I", 13)], []), "metadata of the unknown type 13"),
     (gguf([text_of(b"general.alignment") + struct.pack("<II", 4, 0)], []), "general.alignment is no number"),
     (gguf([], [tensor(b"t", (1 << 62, 1 << 62), 0, 0)]), "a tensor of an impossible size"),
     (gguf([], [tensor(b"t", (1,) * 5, 0, 0)]), "a tensor of 5 dimensions"),
     (gguf([], [], version=1), "GGUF version 1"),
-], ids=["shorter", "tensors", "keys", "string", "key", "array", "wide-array", "nested", "type", "alignment", "shape", "dimensions", "version"])
+], ids=["shorter", "tensors", "keys", "string", "key", "array", "wide-array", "strings", "nested", "type", "alignment", "shape", "dimensions", "version"])
 def test_a_head_that_no_whole_file_has_is_refused(server, tmp_path, kind, given, why):
     server.given = given
     status, said = run(server, tmp_path, f"/{kind}/m.gguf", "--tries", "1")

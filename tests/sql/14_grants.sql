@@ -5,7 +5,7 @@ CREATE EXTENSION IF NOT EXISTS pgtap;
 DROP EXTENSION IF EXISTS qwen_pg;
 CREATE SCHEMA qwen_own; CREATE EXTENSION qwen_pg SCHEMA qwen_own;
 SET search_path = public, qwen_own;
-SELECT plan(65);
+SELECT plan(71);
 CREATE ROLE gr_app; CREATE ROLE gr_group; CREATE ROLE gr_member IN ROLE gr_group; CREATE ROLE gr_stranger; CREATE ROLE gr_boss; CREATE ROLE gr_all;
 
 -- the schema comes with the functions
@@ -44,23 +44,27 @@ SELECT throws_ok(format('SELECT qwen_grant(%L, ''use'')', oid), '42704', format(
 
 -- names as they stand in pg_roles reach the role that has them, and no other one
 CREATE ROLE "gr_Bob"; CREATE ROLE gr_bob; CREATE ROLE "gr a b"; CREATE ROLE "PUBLIC"; CREATE ROLE "12345";
+SELECT format('CREATE ROLE %I', repeat('r', 63)) \gexec
 CREATE FUNCTION pg_temp.who_may(role text) RETURNS text LANGUAGE plpgsql AS $$
 DECLARE result text;
 BEGIN
 	PERFORM qwen_grant(role, 'use');
 	SELECT string_agg(CASE grantee WHEN 0 THEN 'everybody' ELSE pg_get_userbyid(grantee) END, ',') INTO result
-	FROM pg_proc p, aclexplode(proacl) WHERE p.oid = 'qwen_own.qwen_count_tokens(text, text, json)'::regprocedure AND grantee <> proowner AND (grantee = 0 OR grantee IN (SELECT oid FROM pg_roles WHERE rolname IN ('gr_Bob', 'gr_bob', 'gr a b', 'PUBLIC', '12345')));
+	FROM pg_proc p, aclexplode(proacl) WHERE p.oid = 'qwen_own.qwen_count_tokens(text, text, json)'::regprocedure AND grantee <> proowner AND (grantee = 0 OR grantee IN (SELECT oid FROM pg_roles WHERE rolname IN ('gr_Bob', 'gr_bob', 'gr a b', 'PUBLIC', '12345', repeat('r', 63))));
 	PERFORM qwen_revoke(role, 'use');
 	RETURN result;
 END $$;
 SELECT is(pg_temp.who_may(rolname::text), rolname::text, 'exactly ' || rolname) FROM pg_roles WHERE rolname IN ('gr_Bob', 'gr_bob', 'gr a b', 'PUBLIC', '12345') ORDER BY rolname COLLATE "C";
 SELECT is(pg_temp.who_may('"gr_Bob"'), 'gr_Bob', 'a name in quotes, as GRANT reads it');
 SELECT is(pg_temp.who_may('Gr_Bob'), 'gr_bob', 'a name that no role has, as GRANT reads it');
+SELECT throws_ok(format('SELECT qwen_grant(%L, ''use'')', written), '42704', format('role "%s" does not exist', written), 'a longer name does not reach the role that it would be cut to')
+FROM (SELECT repeat('r', 63) AS name) r, unnest(ARRAY[name || 'rest', '"' || name || 'x"', ' ' || upper(name) || 'X ']) AS written;
+SELECT is(pg_temp.who_may(written), repeat('r', 63), 'the longest name reaches its role') FROM unnest(ARRAY[repeat('r', 63), '"' || repeat('r', 63) || '"', ' ' || repeat('R', 63) || ' ']) AS written;
 SELECT is(pg_temp.who_may('public'), 'everybody', 'everybody, also beside a role PUBLIC');
 SELECT qwen_grant('gr_bob', 'admin'), qwen_revoke(rolname, 'admin') FROM pg_roles WHERE rolname = 'gr_Bob';
 SELECT ok(has_type_privilege('gr_bob', 'qwen_own.qwen_may_admin', 'USAGE'), 'nor is taken from another what a name is asked to lose');
 SELECT qwen_revoke('gr_bob', 'admin');
-SELECT lives_ok('DROP ROLE "gr_Bob", gr_bob, "gr a b", "PUBLIC", "12345"', 'what was granted by a name is revoked by it');
+SELECT lives_ok(format('DROP ROLE "gr_Bob", gr_bob, "gr a b", "PUBLIC", "12345", %I', repeat('r', 63)), 'what was granted by a name is revoked by it');
 
 -- ordinary GRANTs
 GRANT USAGE ON SCHEMA qwen_own TO gr_all; GRANT EXECUTE ON ALL FUNCTIONS IN SCHEMA qwen_own TO gr_all;

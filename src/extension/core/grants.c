@@ -9,6 +9,7 @@
 #include "compat.h"
 #include "executor/spi.h"
 #include "miscadmin.h"
+#include "parser/scansup.h"
 #include "utils/acl.h"
 #include "utils/builtins.h"
 #include "utils/lsyscache.h"
@@ -242,13 +243,29 @@ change_of_role(FunctionCallInfo fcinfo, bool is_grant)
 	change_privilege(fcinfo, privilege, PG_GETARG_OID(0), is_grant);
 }
 
-/* The role that a text names as GRANT would read it, folded unless it is quoted; InvalidOid: none has that name. */
+/* How long the identifier is that a text is, between its quotes, of which two stand for one. */
+static size_t
+identifier_length(const char *text)
+{
+	size_t length = 0, quotes = 0;
+
+	for (const char *at = text; *at != '\0'; at++)
+		if (*at == '"')
+			quotes++;
+		else if (quotes % 2 == 1 || !scanner_isspace(*at))
+			length++;
+	return length + (quotes > 2 ? (quotes - 2) / 2 : 0);
+}
+
+/* The role that a text names as GRANT would read it, folded unless it is quoted; InvalidOid: none has that name. What
+ * is longer than names are is cut by GRANT, and would be another role's name here. */
 static Oid
 role_as_written(const char *text)
 {
 	List *names;
 
-	if (!SplitIdentifierString(pstrdup(text), '.', &names) || list_length(names) != 1)
+	if (identifier_length(text) >= NAMEDATALEN || !SplitIdentifierString(pstrdup(text), '.', &names) ||
+		list_length(names) != 1)
 		return InvalidOid;
 	return get_role_oid(linitial(names), true);
 }
