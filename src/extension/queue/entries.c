@@ -293,13 +293,19 @@ job_entries_add(const JobEntries *shown, const TriggerData *data, char *const *k
 
 /* The parameters that say so; the others follow them. */
 static void
-bind_row(const Entries *entries, const TriggerData *data, char *const *key, Datum *values)
+bind_row_of(const Entries *entries, Oid trigger, const TriggerData *data, char *const *key, Datum *values)
 {
 	values[0] = ObjectIdGetDatum(entries->shown.relation);
 	values[1] = job_text_array(key, entries->shown.n_keys);
-	values[2] = ObjectIdGetDatum(data->tg_trigger->tgoid);
+	values[2] = ObjectIdGetDatum(trigger);
 	values[3] = CStringGetTextDatum(data->tg_trigger->tgname);
 	values[4] = entries->key_numbers;
+}
+
+static void
+bind_row(const Entries *entries, const TriggerData *data, char *const *key, Datum *values)
+{
+	bind_row_of(entries, data->tg_trigger->tgoid, data, key, values);
 }
 
 /* Add the target columns that a deleted entry was for. */
@@ -407,6 +413,63 @@ job_entries_follow(const JobEntries *shown, const TriggerData *data, char *const
 			job_request_worker(data->tg_relation->rd_rel->relowner);
 	}
 	return first;
+}
+
+/* Two tables' columns of the same names: their numbers in the one and in the other, as smallint[] each. */
+static void
+columns_of_both(Oid one, Oid other, Datum *in_one, Datum *in_other)
+{
+	Datum numbers[MaxHeapAttributeNumber], others[MaxHeapAttributeNumber];
+	char *name;
+	int n = 0;
+
+	/* one that was dropped has a name that no other has */
+	for (AttrNumber i = 1; (name = get_attname(one, i, true)) != NULL; i++)
+	{
+		AttrNumber number = get_attnum(other, name);
+
+		pfree(name);
+		if (number <= 0)
+			continue;
+		numbers[n] = Int16GetDatum(i);
+		others[n++] = Int16GetDatum(number);
+	}
+	*in_one = PointerGetDatum(construct_array(numbers, n, INT2OID, sizeof(int16), true, TYPALIGN_SHORT));
+	*in_other = PointerGetDatum(construct_array(others, n, INT2OID, sizeof(int16), true, TYPALIGN_SHORT));
+}
+
+void
+job_entries_come(const JobEntries *shown, const TriggerData *data, char *const *key, const JobEntries *from,
+				 Oid from_trigger, char *const *from_key)
+{
+	static KeptPlan kept;
+	/* partitions may have their columns in another order, and other owners */
+	static const char come[] =
+		"UPDATE %s SET relation = $6, key = $7, trigger_oid = $8, key_numbers = $9, owner = $10, id = DEFAULT, "
+		"target_numbers = CASE WHEN target_numbers IS NOT NULL THEN ARRAY(SELECT c.there FROM "
+		"ROWS FROM (pg_catalog.unnest($11), pg_catalog.unnest($12)) AS c(here, there) "
+		"WHERE c.here OPERATOR(pg_catalog.=) ANY (target_numbers)) END WHERE " OF_ROW " RETURNING dead";
+	const Entries *entries = (const Entries *) shown, *old = (const Entries *) from;
+	Oid types[N_OF_ROW + 7] = {OF_ROW_TYPES, OIDOID, TEXTARRAYOID, OIDOID,
+							   INT2ARRAYOID, OIDOID, INT2ARRAYOID, INT2ARRAYOID};
+	Oid owner = data->tg_relation->rd_rel->relowner;
+	Datum values[N_OF_ROW + 7];
+
+	if (entries->store.is_old || old->store.is_old)
+		return;
+	bind_row_of(old, from_trigger, data, from_key, values);
+	values[N_OF_ROW] = ObjectIdGetDatum(shown->relation);
+	values[N_OF_ROW + 1] = job_text_array(key, shown->n_keys);
+	values[N_OF_ROW + 2] = ObjectIdGetDatum(data->tg_trigger->tgoid);
+	values[N_OF_ROW + 3] = entries->key_numbers;
+	values[N_OF_ROW + 4] = ObjectIdGetDatum(owner);
+	columns_of_both(from->relation, shown->relation, &values[N_OF_ROW + 5], &values[N_OF_ROW + 6]);
+	run_plan(&entries->store,
+			 keep_plan(&kept, &entries->store, come, N_OF_ROW + 7, types, "a row's new partition cannot be followed"),
+			 values, NULL, SPI_OK_UPDATE_RETURNING, "a row's new partition could not be followed");
+	for (uint64 i = 0; i < SPI_processed; i++)
+		if (!DatumGetBool(result_value((int) i, 1)))
+			job_request_worker(owner);
 }
 
 bool

@@ -67,6 +67,11 @@ extern void job_entries_take_back_columns(const JobEntries *entries, const Trigg
 extern int64 job_entries_follow(const JobEntries *entries, const TriggerData *data, char *const *old_key,
 								char *const *key, int64 before);
 
+/* A row has come from another partition: what is queued of it there, under its old key and another trigger of the same
+ * name, goes to the one it is in now, dead letters too. In SPI. */
+extern void job_entries_come(const JobEntries *entries, const TriggerData *data, char *const *key,
+							 const JobEntries *from, Oid from_trigger, char *const *from_key);
+
 /* Does anything of a row stand in the queue for the trigger, or as a dead letter of it? In SPI. */
 extern bool job_entries_are_there(const JobEntries *entries, const TriggerData *data, char *const *key);
 

@@ -22,6 +22,7 @@
 #include "commands/trigger.h"
 #include "executor/spi.h"
 #include "hearing.h"
+#include "moving.h"
 #include "trigger_call.h"
 #include "trigger_values.h"
 #include "utils/memutils.h"
@@ -37,6 +38,7 @@ typedef struct Enqueue
 	JobEntries *by_key;  /* the same for following keys alone; NULL: not needed yet */
 	int n_sources, sources[MaxHeapAttributeNumber];
 	CommandId command; /* of a deferred trigger's row, as rows of several statements come together */
+	Leaving *leaving;  /* rows that go to another partition; NULL: none yet */
 	int64 first_moved; /* the first entry that this statement has put under a new key; 0: none */
 } Enqueue;
 
@@ -140,29 +142,63 @@ follow_key(Enqueue *enqueue, const JobEntries *entries, const TriggerData *data,
 		enqueue->first_moved = first;
 }
 
-/* The trigger has been called for the row's key alone. What may be wrong with it is not this statement's affair. */
-static void
-follow_unheard(Enqueue *enqueue, const TriggerData *data)
+/* How rows are queued by their keys; NULL: they are not. What may be wrong with the trigger is not looked at. */
+static const JobEntries *
+entries_by_key(Enqueue *enqueue, const TriggerData *data)
 {
-	TupleDesc columns = RelationGetDescr(data->tg_relation);
-	const JobEntries *entries = enqueue->entries;
-
-	if (!TRIGGER_FIRED_BY_UPDATE(data->tg_event))
-		return;
-	if (!entries && !enqueue->by_key)
+	if (enqueue->entries)
+		return enqueue->entries;
+	if (!enqueue->by_key)
 	{
 		MemoryContext old = MemoryContextSwitchTo(enqueue->memory);
 
 		enqueue->by_key = job_entries_by_key(data->tg_relation);
 		MemoryContextSwitchTo(old);
 	}
-	if (!entries)
-		entries = enqueue->by_key;
-	if (!entries || !has_new_key(entries, data, columns))
+	return enqueue->by_key;
+}
+
+/* A row that an UPDATE has moved here from another partition: what is queued of it there comes with it. is_work: as in
+ * follow_key. */
+static void
+come_from(const JobEntries *entries, const TriggerData *data, char *const *key, const MovedFrom *from, bool is_work,
+		  Bitmapset **waited)
+{
+	job_entries_take_back(entries, data, key, PG_INT64_MAX, true, NULL);
+	job_entries_come(entries, data, key, from->entries, from->trigger, from->key);
+	if (is_work)
+		job_entries_take_back(entries, data, key, PG_INT64_MAX, false, waited);
+}
+
+/* The trigger has been called for the row's key alone. What may be wrong with it is not this statement's affair. */
+static void
+follow_unheard(Enqueue *enqueue, const TriggerData *data)
+{
+	TupleDesc columns = RelationGetDescr(data->tg_relation);
+	bool is_update = TRIGGER_FIRED_BY_UPDATE(data->tg_event);
+	const JobEntries *entries = entries_by_key(enqueue, data);
+	const MovedFrom *from = is_update ? NULL : moving_take(data);
+	char **key;
+
+	if (!entries || (is_update ? !has_new_key(entries, data, columns) : !from))
 		return;
+	key = job_entries_key(entries, is_update ? data->tg_newtuple : data->tg_trigtuple, columns);
 	SPI_connect();
-	follow_key(enqueue, entries, data, job_entries_key(entries, data->tg_newtuple, columns), false, NULL);
+	if (from)
+		come_from(entries, data, key, from, false, NULL);
+	else
+		follow_key(enqueue, entries, data, key, false, NULL);
 	SPI_finish();
+}
+
+/* A row is gone. The trigger is called for that where the row may have gone to another partition. */
+static void
+see_off(Enqueue *enqueue, const TriggerData *data)
+{
+	const JobEntries *entries = moving_leaves(data) ? entries_by_key(enqueue, data) : NULL;
+
+	if (entries)
+		moving_note(&enqueue->leaving, enqueue->memory, data, entries);
 }
 
 /* What the trigger has to do for the target columns of its row, by their numbers. */
@@ -210,11 +246,18 @@ enqueue_row(FunctionCallInfo fcinfo, TriggerData *data, const char *function)
 	const JobEntries *entries;
 	TupleDesc columns;
 	char **key;
-	bool moved, came;
+	const MovedFrom *from;
+	Bitmapset *waited = NULL;
+	bool moved, came, is_work;
 	Work work;
 	int64 id;
 
 	enqueue = enqueue_of(fcinfo, data);
+	if (TRIGGER_FIRED_BY_DELETE(data->tg_event))
+	{
+		see_off(enqueue, data);
+		return PointerGetDatum(NULL);
+	}
 	if (!hearing_fires(&enqueue->hearing, data))
 	{
 		follow_unheard(enqueue, data);
@@ -225,8 +268,11 @@ enqueue_row(FunctionCallInfo fcinfo, TriggerData *data, const char *function)
 	entries = enqueue->entries;
 	columns = RelationGetDescr(data->tg_relation);
 	work = work_of(enqueue, data);
+	is_work = !bms_is_empty(work.wanted) || !bms_is_empty(work.given);
 	moved = has_new_key(entries, data, columns);
-	came = moved || (TRIGGER_FIRED_BY_INSERT(data->tg_event) && bms_is_empty(work.wanted) && bms_is_empty(work.kept));
+	from = TRIGGER_FIRED_BY_INSERT(data->tg_event) ? moving_take(data) : NULL;
+	came = moved || from ||
+		   (TRIGGER_FIRED_BY_INSERT(data->tg_event) && bms_is_empty(work.wanted) && bms_is_empty(work.kept));
 	if (!came && bms_is_empty(work.wanted) && bms_is_empty(work.kept))
 		return PointerGetDatum(NULL);
 	key = job_entries_key(entries, TRIGGER_FIRED_BY_UPDATE(data->tg_event) ? data->tg_newtuple : data->tg_trigtuple,
@@ -234,15 +280,12 @@ enqueue_row(FunctionCallInfo fcinfo, TriggerData *data, const char *function)
 	SPI_connect();
 	/* a row that waits goes on waiting under its new key; one that is filled in has nothing to wait for */
 	if (moved)
-	{
-		Bitmapset *waited = NULL;
-		bool is_work = !bms_is_empty(work.wanted) || !bms_is_empty(work.given);
-
 		follow_key(enqueue, entries, data, key, is_work, &waited);
-		work.wanted = bms_add_members(work.wanted, bms_difference(waited, work.given));
-	}
+	else if (from)
+		come_from(entries, data, key, from, is_work, &waited);
 	else if (came)
 		take_back_stale(enqueue, entries, data, key);
+	work.wanted = bms_add_members(work.wanted, bms_difference(waited, work.given));
 	take_back_kept(entries, data, key, &work);
 	if (!bms_is_empty(work.wanted) && job_entries_add(entries, data, key, work.wanted, &id) && moved &&
 		enqueue->first_moved == 0)

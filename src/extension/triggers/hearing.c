@@ -18,6 +18,7 @@
 #include "access/sysattr.h"
 #include "catalog/pg_trigger.h"
 #include "executor/executor.h"
+#include "moving.h"
 #include "nodes/makefuncs.h"
 #include "optimizer/optimizer.h"
 #include "rewrite/prs2lock.h"
@@ -119,6 +120,7 @@ look_at_statement(QueryDesc *query)
 	for (int i = 0; i < state->es_num_result_relations; i++)
 		look_at_table(&state->es_result_relations[i], state);
 #endif
+	moving_look_at_statement(query);
 	MemoryContextSwitchTo(old);
 }
 

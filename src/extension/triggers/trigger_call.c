@@ -6,6 +6,7 @@
 
 #include "../core/shared_memory.h"
 #include "../queue/queue.h"
+#include "moving.h"
 #include "utils/rel.h"
 
 static void
@@ -28,8 +29,12 @@ trigger_name_errors(ErrorContextCallback *context, TriggerData *data)
 
 /* Does a trigger fire when its function is for? */
 static bool
-fits(const TriggerUse *use, TriggerEvent event)
+fits(const TriggerUse *use, const TriggerData *data)
 {
+	TriggerEvent event = data->tg_event;
+
+	if (use->queues && moving_has_called(data))
+		return true;
 	return (use->is_before ? TRIGGER_FIRED_BEFORE(event) : TRIGGER_FIRED_AFTER(event)) &&
 		   TRIGGER_FIRED_FOR_ROW(event) && (TRIGGER_FIRED_BY_INSERT(event) || TRIGGER_FIRED_BY_UPDATE(event));
 }
@@ -46,7 +51,7 @@ trigger_call(FunctionCallInfo fcinfo, const char *function, TriggerBody body)
 	if (!CALLED_AS_TRIGGER(fcinfo))
 		ereport(ERROR, (errcode(ERRCODE_INVALID_PARAMETER_VALUE), errmsg("%s must be called as a trigger", function)));
 	trigger_name_errors(&context, data);
-	trigger_check_moment(use, fits(use, data->tg_event));
+	trigger_check_moment(use, fits(use, data));
 	trigger_check_arguments(use, data->tg_trigger->tgnargs);
 	row = body(fcinfo, data);
 	error_context_stack = context.previous;
