@@ -1,6 +1,7 @@
 """Rows that go by another key: what is queued of them and their dead letters follow, whatever the trigger is to hear of; what cannot follow is said."""
 import threading
 
+import psycopg2
 import pytest
 from cluster import wait_until
 
@@ -287,3 +288,22 @@ def test_a_key_of_another_type_says_what_does_not_follow(server, case):
     connection.close()
     wait_until(lambda: server.value("SELECT count(*) FROM altered WHERE s IS NULL") == 0, 30, "the answers")
     server.query("DROP TABLE altered; DROP OWNED BY alterer; DROP ROLE alterer")
+
+
+def test_news_of_the_catalog_take_nothing_from_a_statement(server):
+    """What is asked of a table's triggers stays while the catalogs are looked into, which builds the table's entry anew; of a server with assertions each time."""
+    make(server, "news", event="UPDATE OF body", when="WHEN (NEW.body <> 'no')", more="; INSERT INTO news VALUES (1, 'no'), (2, NULL)")
+    server.query("""CREATE TABLE others (id int PRIMARY KEY); CREATE OR REPLACE FUNCTION same() RETURNS trigger LANGUAGE plpgsql AS $$ BEGIN RETURN NEW; END $$;
+        CREATE TRIGGER b BEFORE UPDATE ON news FOR EACH ROW EXECUTE FUNCTION same(); CREATE TRIGGER y AFTER UPDATE ON others FOR EACH ROW EXECUTE FUNCTION same();
+        CREATE TRIGGER z AFTER UPDATE ON others FOR EACH ROW EXECUTE FUNCTION same()""")
+    connection = server.connect()
+    cursor = connection.cursor()
+    if server.value("SELECT count(*) FROM pg_settings WHERE name = 'debug_discard_caches' AND max_val <> '0'"):
+        cursor.execute("SET debug_discard_caches = 1")
+    cursor.execute("UPDATE news SET s = NULL; UPDATE news SET body = 'no'")
+    assert cursor.rowcount == 2
+    with pytest.raises(psycopg2.errors.UndefinedObject, match='"others" has no trigger that queues'):
+        cursor.execute("SELECT qwen_retry_table('others')")
+    connection.close()
+    assert server.query("SELECT waiting FROM qwen_trigger_backlog WHERE relation = 'news'::regclass") == []
+    server.query("DROP TABLE news, others; DROP FUNCTION same")

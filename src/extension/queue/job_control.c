@@ -12,6 +12,7 @@
 #include "catalog/pg_class.h"
 #include "catalog/pg_inherits.h"
 #include "catalog/pg_type.h"
+#include "commands/trigger.h"
 #include "ends.h"
 #include "executor/spi.h"
 #include "parameters.h"
@@ -122,7 +123,8 @@ static void
 require_queueing_trigger(const JobStore *store, Oid table)
 {
 	Relation relation = relation_open(table, AccessShareLock);
-	const TriggerDesc *triggers = relation->trigdesc;
+	/* a copy: looking at their functions may bring news that build the relation's own anew */
+	const TriggerDesc *triggers = CopyTriggerDesc(relation->trigdesc);
 	bool queues = false;
 
 	for (int i = 0; triggers && i < triggers->numtriggers && !queues; i++)

@@ -147,7 +147,8 @@ hearing_when(const Trigger *trigger, Relation relation, EState *state)
 void
 hearing_begin(Hearing *hearing, const TriggerData *data)
 {
-	const TriggerDesc *triggers = data->tg_relation->trigdesc;
+	/* a copy: looking into the catalogs may bring news that build the relation's own anew */
+	const TriggerDesc *triggers = CopyTriggerDesc(data->tg_relation->trigdesc);
 	const Trigger *made = NULL;
 
 	memset(hearing, 0, sizeof *hearing);
