@@ -114,6 +114,8 @@ def test_dead_letters_follow_in_partitions(server):
                  "ALTER TABLE parted ATTACH PARTITION parted_2 FOR VALUES FROM (100) TO (200); INSERT INTO parted VALUES (1, 'a'), (2, 'b'), (101, 'c')")
     wait_letters(server, "parted_1", [1, 2])
     wait_letters(server, "parted_2", [101])
+    # PostgreSQL 13 and 14 call a partition's triggers internal
+    server.query("UPDATE pg_trigger SET tgisinternal = true WHERE tgrelid IN ('parted_1'::regclass, 'parted_2'::regclass) AND tgname = 'q'")
     server.query("UPDATE parted SET id = id + 10 WHERE id <> 2")
     assert (letters(server, "parted_1"), letters(server, "parted_2")) == ([(["11"],), (["2"],)], [(["111"],)])
     # one that moves to another partition is queued there anew

@@ -43,7 +43,7 @@ is_conditional(const Trigger *trigger)
 	/* tables of old and new rows are made for the events that were asked for */
 	if (!TRIGGER_FOR_UPDATE(trigger->tgtype) && (trigger->tgoldtable || trigger->tgnewtable))
 		return false;
-	if (trigger->tgisinternal || !TRIGGER_FOR_AFTER(trigger->tgtype) || !TRIGGER_FOR_ROW(trigger->tgtype))
+	if (!TRIGGER_FOR_AFTER(trigger->tgtype) || !TRIGGER_FOR_ROW(trigger->tgtype))
 		return false;
 	return trigger->tgnattr > 0 || trigger->tgqual || !is_enabled(trigger) || !TRIGGER_FOR_UPDATE(trigger->tgtype);
 }
