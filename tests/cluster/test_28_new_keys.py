@@ -292,6 +292,28 @@ def test_a_key_of_another_type_says_what_does_not_follow(server, case):
     server.query("DROP TABLE altered; DROP OWNED BY alterer; DROP ROLE alterer")
 
 
+def peak_mb(pid):
+    """The most memory that a process has held."""
+    with open(f"/proc/{pid}/status") as file:
+        return int(next(line for line in file if line.startswith("VmHWM")).split()[1]) / 1024
+
+
+def test_a_table_without_a_key_has_none_to_follow(server):
+    """Its trigger is called for no row of which it is not to hear, and a long statement's memory does not grow with its rows."""
+    make(server, "keyless", "id int", event="UPDATE OF body", more="""; CREATE OR REPLACE FUNCTION same() RETURNS trigger LANGUAGE plpgsql AS 'BEGIN RETURN NEW; END';
+        CREATE TRIGGER b BEFORE UPDATE ON keyless FOR EACH ROW EXECUTE FUNCTION same(); INSERT INTO keyless SELECT i FROM generate_series(1, 40000) i""")
+    connection = server.connect()
+    cursor = connection.cursor()
+    cursor.execute("UPDATE keyless SET id = -id WHERE id <= 2000")
+    before = peak_mb(connection.info.backend_pid)
+    cursor.execute("EXPLAIN (ANALYZE) UPDATE keyless SET id = id + 1")
+    plan = str(cursor.fetchall())
+    assert peak_mb(connection.info.backend_pid) - before < 30
+    assert "Trigger b" in plan and "Trigger q" not in plan
+    connection.close()
+    server.query("DROP TABLE keyless; DROP FUNCTION same")
+
+
 def test_news_of_the_catalog_take_nothing_from_a_statement(server):
     """What is asked of a table's triggers stays while the catalogs are looked into, which builds the table's entry anew; of a server with assertions each time."""
     make(server, "news", event="UPDATE OF body", when="WHEN (NEW.body <> 'no')", more="; INSERT INTO news VALUES (1, 'no'), (2, NULL)")

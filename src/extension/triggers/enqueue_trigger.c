@@ -35,7 +35,8 @@ typedef struct Enqueue
 	Oid relation;
 	Hearing hearing;
 	JobEntries *entries; /* NULL until the trigger fires for a row */
-	JobEntries *by_key;  /* the same for following keys alone; NULL: not needed yet */
+	JobEntries *by_key;  /* the same for following keys alone; NULL: not needed yet, or there is none */
+	bool knows_key;      /* by_key was looked for */
 	int n_sources, sources[MaxHeapAttributeNumber];
 	CommandId command; /* of a deferred trigger's row, as rows of several statements come together */
 	Leaving *leaving;  /* rows that go to another partition; NULL: none yet */
@@ -148,11 +149,12 @@ entries_by_key(Enqueue *enqueue, const TriggerData *data)
 {
 	if (enqueue->entries)
 		return enqueue->entries;
-	if (!enqueue->by_key)
+	if (!enqueue->knows_key)
 	{
 		MemoryContext old = MemoryContextSwitchTo(enqueue->memory);
 
 		enqueue->by_key = job_entries_by_key(data->tg_relation);
+		enqueue->knows_key = true;
 		MemoryContextSwitchTo(old);
 	}
 	return enqueue->by_key;

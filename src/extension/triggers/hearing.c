@@ -55,18 +55,24 @@ can_be_asked_again(const Trigger *trigger)
 	return !trigger->tgqual || !contain_volatile_functions(stringToNode(trigger->tgqual));
 }
 
-/* May a statement that sets these columns change a row's key? A BEFORE trigger may, whatever is set. */
-static bool
-may_change_key(Relation relation, const TriggerDesc *triggers, const Bitmapset *keys, const Bitmapset *set)
+/* The key of a table. A BEFORE trigger may change it, whatever is set, and so may the source of a generated column. */
+static KeyColumns
+key_of(Relation relation, const TriggerDesc *triggers)
 {
+	KeyColumns keys = {job_entries_key_columns(relation), triggers->trig_update_before_row};
 	int at = -1;
 
-	if (triggers->trig_update_before_row || bms_overlap(keys, set))
-		return true;
-	while ((at = bms_next_member(keys, at)) >= 0)
+	while ((at = bms_next_member(keys.columns, at)) >= 0)
 		if (TupleDescAttr(RelationGetDescr(relation), at + FirstLowInvalidHeapAttributeNumber - 1)->attgenerated)
-			return true;
-	return false;
+			keys.change_unset = true;
+	return keys;
+}
+
+/* May a statement that sets these columns change a row's key? Not where there is none. */
+static bool
+may_change_key(const KeyColumns *keys, const Bitmapset *set)
+{
+	return !bms_is_empty(keys->columns) && (keys->change_unset || bms_overlap(keys->columns, set));
 }
 
 /* Have a statement call a trigger for all rows of a table. The copy is the statement's own. */
@@ -87,6 +93,7 @@ look_at_table(ResultRelInfo *table, EState *state)
 	TriggerDesc *triggers = table->ri_TrigDesc;
 	Relation relation = table->ri_RelationDesc;
 	const Bitmapset *set;
+	KeyColumns keys = {NULL, false};
 	bool knows_key = false;
 
 	if (!triggers || relation->rd_rel->relkind != RELKIND_RELATION)
@@ -98,9 +105,11 @@ look_at_table(ResultRelInfo *table, EState *state)
 
 		if (!is_conditional(trigger) || !job_trigger_queues(trigger->tgfoid) || !can_be_asked_again(trigger))
 			continue;
-		if (!knows_key && !may_change_key(relation, triggers, job_entries_key_columns(relation), set))
-			return;
+		if (!knows_key)
+			keys = key_of(relation, triggers);
 		knows_key = true;
+		if (!may_change_key(&keys, set))
+			return;
 		open_up(triggers, trigger);
 	}
 }
@@ -166,7 +175,7 @@ hearing_begin(Hearing *hearing, const TriggerData *data)
 	hearing->state = CreateExecutorState();
 	if (made->tgqual)
 		hearing->when = hearing_when(made, data->tg_relation, hearing->state);
-	hearing->keys = job_entries_key_columns(data->tg_relation);
+	hearing->keys = key_of(data->tg_relation, triggers);
 }
 
 /* May a trigger have been called although its definition does not say so? */
@@ -176,7 +185,7 @@ may_be_opened_up(const Hearing *hearing, const TriggerData *data)
 	const Trigger *called = data->tg_trigger;
 
 	if (TRIGGER_FIRED_BY_UPDATE(data->tg_event))
-		return may_change_key(data->tg_relation, data->tg_relation->trigdesc, hearing->keys, data->tg_updatedcols);
+		return may_change_key(&hearing->keys, data->tg_updatedcols);
 	/* one that is deferred is called with its definition, whoever has had it called */
 	return called->tgdeferrable || (hearing->when && !called->tgqual) || (!hearing->is_enabled && is_enabled(called));
 }

@@ -10,6 +10,13 @@
 #include "nodes/bitmapset.h"
 #include "nodes/execnodes.h"
 
+/* The columns that rows of a table are queued by. */
+typedef struct KeyColumns
+{
+	Bitmapset *columns; /* by attribute number less the lowest; NULL: there is no key */
+	bool change_unset;  /* a statement may change them without setting them */
+} KeyColumns;
+
 /* A trigger by its definition, for the time of a statement. */
 typedef struct Hearing
 {
@@ -18,7 +25,7 @@ typedef struct Hearing
 	Bitmapset *columns; /* of UPDATE OF, as keys; NULL: all */
 	EState *state;
 	ExprState *when; /* NULL: there is none */
-	Bitmapset *keys; /* by which rows are queued, by attribute number less the lowest */
+	KeyColumns keys;
 } Hearing;
 
 /* In the memory that the statement has. */
