@@ -131,11 +131,53 @@ def test_dead_letters_follow_in_partitions(server):
 
 def test_keys_of_deferred_triggers_are_followed(server):
     make(server, "deferred")
-    server.query(f"DROP TRIGGER q ON deferred; CREATE CONSTRAINT TRIGGER q AFTER INSERT OR UPDATE OF body ON deferred DEFERRABLE INITIALLY DEFERRED FOR EACH ROW WHEN (NEW.id < 100) "
+    server.query(f"DROP TRIGGER q ON deferred; CREATE CONSTRAINT TRIGGER q AFTER INSERT OR UPDATE ON deferred DEFERRABLE INITIALLY DEFERRED FOR EACH ROW "
                  f"EXECUTE FUNCTION qwen_enqueue_trigger({FAILING.format('s')}); INSERT INTO deferred VALUES (1, 'a'), (2, 'b'), (3, 'c')")
     wait_letters(server, "deferred", [1, 2, 3])
     waiting(server, "UPDATE deferred SET id = 4 WHERE id = 1; UPDATE deferred SET id = 1 WHERE id = 2; UPDATE deferred SET id = 5 WHERE id = 4; UPDATE deferred SET id = 200 WHERE id = 3")
     assert letters(server, "deferred") == [(["1"],), (["200"],), (["5"],)]
+
+
+def queued(server, table, statements):
+    """Run statements in one transaction, which is rolled back; the keys of what they have queued."""
+    connection = server.connect()
+    cursor = connection.cursor()
+    cursor.execute(f"BEGIN; {statements}; RESET SESSION AUTHORIZATION; SELECT key FROM qwen_job_row WHERE relation = '{table}'::regclass ORDER BY id")
+    keys = [key for (key,) in cursor.fetchall()]
+    cursor.execute("ROLLBACK")
+    connection.close()
+    return [",".join(key) for key in keys]
+
+
+# of a table with rows 1 and 2 that wait for nothing: (kind of trigger, when it is called, WHEN, statements, what they queue)
+DECIDED = {
+    "a setting that is set back": ("CONSTRAINT TRIGGER", "DEFERRABLE INITIALLY DEFERRED", "WHEN (current_setting('app.ask', true) = 'on')",
+                                   "SET LOCAL app.ask = 'on'; INSERT INTO decided VALUES (7, 'a'); SET LOCAL app.ask = 'off'; INSERT INTO decided VALUES (8, 'b'); SET CONSTRAINTS ALL IMMEDIATE", ["7"]),
+    "a setting of each row": ("TRIGGER", "", "WHEN (current_setting('app.row', true) = NEW.id::text)", "UPDATE decided SET body = 'a'", ["1", "2"]),
+    "a replica no more": ("CONSTRAINT TRIGGER", "DEFERRABLE INITIALLY DEFERRED", "", "SET LOCAL session_replication_role = replica; INSERT INTO decided VALUES (7, 'a'); UPDATE decided SET body = 'a', id = 3 WHERE id = 1; "
+                          "SET LOCAL session_replication_role = origin; SET CONSTRAINTS ALL IMMEDIATE", []),
+    "a replica now": ("CONSTRAINT TRIGGER", "DEFERRABLE INITIALLY DEFERRED", "", "INSERT INTO decided VALUES (7, 'a'); UPDATE decided SET body = 'a', id = 3 WHERE id = 1; "
+                      "SET LOCAL session_replication_role = replica; SET CONSTRAINTS ALL IMMEDIATE", ["7", "3"]),
+    "by its definer": ("CONSTRAINT TRIGGER", "DEFERRABLE INITIALLY DEFERRED", "WHEN (allowed(NEW.body))", "SET SESSION AUTHORIZATION decider; SELECT put(7); SET CONSTRAINTS ALL IMMEDIATE", ["7"]),
+    "by a foreign key": ("TRIGGER", "", "WHEN (allowed(NEW.body))", "UPDATE decided SET body = 'a' WHERE id = 1; SET SESSION AUTHORIZATION decider; UPDATE parents SET id = 3 WHERE id = 2", ["1"]),
+}
+
+
+@pytest.mark.parametrize("case", DECIDED)
+def test_what_a_trigger_hears_of_is_decided_once(server, case):
+    kind, called, when, statements, keys = DECIDED[case]
+    server.query("""DROP TABLE IF EXISTS decided, parents; CREATE TABLE parents (id int PRIMARY KEY); CREATE TABLE decided (id int PRIMARY KEY, body text, s text); CREATE ROLE decider LOGIN;
+        CREATE FUNCTION allowed(text) RETURNS bool LANGUAGE sql IMMUTABLE AS 'SELECT true'; REVOKE EXECUTE ON FUNCTION allowed FROM PUBLIC; GRANT SELECT, UPDATE ON parents TO decider;
+        CREATE FUNCTION put(i int) RETURNS void LANGUAGE sql SECURITY DEFINER AS 'INSERT INTO decided VALUES (i, ''a'')';
+        CREATE FUNCTION tell() RETURNS trigger LANGUAGE plpgsql AS $$ BEGIN PERFORM set_config('app.row', NEW.id::text, true); RETURN NEW; END $$;
+        CREATE TRIGGER b BEFORE UPDATE ON decided FOR EACH ROW EXECUTE FUNCTION tell(); INSERT INTO parents VALUES (1), (2); INSERT INTO decided VALUES (1), (2)""")
+    if "foreign" in case:
+        server.query("ALTER TABLE decided ADD FOREIGN KEY (id) REFERENCES parents ON UPDATE CASCADE")
+    server.query(f"CREATE {kind} q AFTER INSERT OR UPDATE ON decided {called} FOR EACH ROW {when} EXECUTE FUNCTION qwen_enqueue_trigger({FAILING.format('s')})")
+    try:
+        assert queued(server, "decided", statements) == keys
+    finally:
+        server.query("DROP TABLE decided, parents; DROP FUNCTION allowed, put, tell; DROP ROLE decider")
 
 
 # what a trigger does not hear of, and what is then done to rows 1 and 2, which wait: (event, when, disabled, statements)

@@ -8,11 +8,15 @@
  * conditions are left out before anything runs. The trigger's function then looks itself whether it would have been
  * called (hearing_fires), and where not, it follows the key and does nothing else.
  *
- * A WHEN that depends on chance is asked once, by PostgreSQL: such a trigger stays as it is. Rows that replication
- * writes, and those that an INSERT ... ON CONFLICT DO UPDATE finds in a partition, have no such copy.
+ * What is decided so a second time must come out as it did the first time. So triggers stay as they are that are called
+ * later than at the end of the statement (DEFERRABLE), and those whose WHEN depends on more than the row: on chance, a
+ * setting, the time, or on functions that not everybody may execute, as the caller may be somebody else by then (a key
+ * that a foreign key changes). Rows that replication writes, and those that an INSERT ... ON CONFLICT DO UPDATE finds
+ * in a partition, have no such copy.
  */
 #include "hearing.h"
 
+#include "../core/compat.h"
 #include "../core/statement.h"
 #include "../queue/queue.h"
 #include "access/sysattr.h"
@@ -20,11 +24,13 @@
 #include "executor/executor.h"
 #include "moving.h"
 #include "nodes/makefuncs.h"
+#include "nodes/nodeFuncs.h"
 #include "optimizer/optimizer.h"
 #include "rewrite/prs2lock.h"
 #include "rewrite/rewriteHandler.h"
 #include "rewrite/rewriteManip.h"
 #include "triggers.h"
+#include "utils/acl.h"
 #include "utils/rel.h"
 
 /* Would a trigger be called now, going by its state? */
@@ -36,23 +42,40 @@ is_enabled(const Trigger *trigger)
 	return trigger->tgenabled == TRIGGER_FIRES_ON_ORIGIN || trigger->tgenabled == TRIGGER_FIRES_ALWAYS;
 }
 
-/* Is a trigger AFTER rows not for all rows that are inserted or updated? */
+/* Is a trigger AFTER rows, at the end of a statement, not for all rows that are inserted or updated? */
 static bool
 is_conditional(const Trigger *trigger)
 {
 	/* tables of old and new rows are made for the events that were asked for */
 	if (!TRIGGER_FOR_UPDATE(trigger->tgtype) && (trigger->tgoldtable || trigger->tgnewtable))
 		return false;
-	if (!TRIGGER_FOR_AFTER(trigger->tgtype) || !TRIGGER_FOR_ROW(trigger->tgtype))
+	if (trigger->tgdeferrable || !TRIGGER_FOR_AFTER(trigger->tgtype) || !TRIGGER_FOR_ROW(trigger->tgtype))
 		return false;
 	return trigger->tgnattr > 0 || trigger->tgqual || !is_enabled(trigger) || !TRIGGER_FOR_UPDATE(trigger->tgtype);
 }
 
-/* Does a trigger's WHEN say the same when it is asked once more? */
+/* May some not execute a function? */
+static bool
+is_restricted(Oid function, void *none)
+{
+	return function_aclcheck(function, ACL_ID_PUBLIC, ACL_EXECUTE) != ACLCHECK_OK;
+}
+
+/* Does an expression call such a function? */
+static bool
+calls_restricted(Node *node, void *none)
+{
+	return node &&
+		   (check_functions_in_node(node, is_restricted, none) || expression_tree_walker(node, calls_restricted, none));
+}
+
+/* Does a trigger's WHEN say the same when it is asked once more, whatever has been set meanwhile, and by whomever? */
 static bool
 can_be_asked_again(const Trigger *trigger)
 {
-	return !trigger->tgqual || !contain_volatile_functions(stringToNode(trigger->tgqual));
+	Node *when = trigger->tgqual ? stringToNode(trigger->tgqual) : NULL;
+
+	return !contain_mutable_functions(when) && !calls_restricted(when, NULL);
 }
 
 /* The key of a table. A BEFORE trigger may change it, whatever is set, and so may the source of a generated column. */
@@ -186,8 +209,7 @@ may_be_opened_up(const Hearing *hearing, const TriggerData *data)
 
 	if (TRIGGER_FIRED_BY_UPDATE(data->tg_event))
 		return may_change_key(&hearing->keys, data->tg_updatedcols);
-	/* one that is deferred is called with its definition, whoever has had it called */
-	return called->tgdeferrable || (hearing->when && !called->tgqual) || (!hearing->is_enabled && is_enabled(called));
+	return (hearing->when && !called->tgqual) || (!hearing->is_enabled && is_enabled(called));
 }
 
 bool
