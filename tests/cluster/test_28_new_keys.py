@@ -232,6 +232,49 @@ def test_a_trigger_that_hears_of_a_key_does_nothing_else(server):
     server.query("DROP TABLE quiet")
 
 
+# statements that change a table in several places, of which one may change keys, and the keys that they add; rows 1 and 2 are there. MERGE is of PostgreSQL 15
+TWICE = {
+    "insert, conflict": ("WITH a AS (INSERT INTO twice VALUES (7, 'no')) INSERT INTO twice VALUES (8, 'no') ON CONFLICT (id) DO UPDATE SET id = 12", ["7", "8"]),
+    "conflict, insert": ("WITH a AS (INSERT INTO twice VALUES (8, 'no') ON CONFLICT (id) DO UPDATE SET id = 12) INSERT INTO twice VALUES (7, 'no')", ["7", "8"]),
+    "delete, conflict": ("WITH a AS (DELETE FROM twice WHERE id = 2) INSERT INTO twice VALUES (8, 'no') ON CONFLICT (id) DO UPDATE SET id = 12", ["8"]),
+    "insert, update": ("WITH a AS (UPDATE twice SET id = 12 WHERE id = 1) INSERT INTO twice VALUES (7, 'no')", ["7"]),
+    "merge": ("MERGE INTO twice USING (VALUES (1), (7)) v (i) ON id = i WHEN NOT MATCHED THEN INSERT VALUES (i, 'no') WHEN MATCHED THEN UPDATE SET id = 12", ["7"]),
+    "insert, merge": ("WITH a AS (INSERT INTO twice VALUES (8, 'no')) MERGE INTO twice USING (VALUES (1), (7)) v (i) ON id = i WHEN NOT MATCHED THEN INSERT VALUES (i, 'no') "
+                      "WHEN MATCHED THEN UPDATE SET id = 12", ["7", "8"]),
+}
+
+
+@pytest.mark.parametrize("unheard", ["disabled", "a condition"])
+@pytest.mark.parametrize("case", TWICE)
+def test_a_statement_that_changes_a_table_twice_queues_what_was_to_be_heard(server, case, unheard):
+    statement, keys = TWICE[case]
+    make(server, "twice", when="WHEN (NEW.body = 'yes')" if unheard == "a condition" else "", more="; INSERT INTO twice VALUES (1), (2)")
+    if unheard == "disabled":
+        server.query("ALTER TABLE twice DISABLE TRIGGER q")
+    if "merge" in case and server.value("SELECT current_setting('server_version_num')::int") < 150000:
+        pytest.raises(psycopg2.errors.SyntaxError, server.query, statement)
+    else:
+        assert queued(server, "twice", statement) == []
+        assert sorted(queued(server, "twice", statement.replace("'no'", "'yes'"))) == (keys if unheard == "a condition" else [])
+    server.query("DROP TABLE twice")
+
+
+@pytest.mark.parametrize("unheard", ["other columns", "a condition", "disabled"])
+def test_a_part_of_a_key_that_a_foreign_key_changes_is_followed(server, unheard):
+    """Its triggers are called with those of the statement, which knows the table from another place, or not at all."""
+    server.query("DROP TABLE IF EXISTS cascaded, parents; CREATE TABLE parents (id int PRIMARY KEY); INSERT INTO parents VALUES (1), (2)")
+    make(server, "cascaded", "id int REFERENCES parents ON UPDATE CASCADE, n int", "INSERT OR UPDATE OF body" if unheard == "other columns" else "INSERT OR UPDATE",
+         "WHEN (NEW.body <> 'no')" if unheard == "a condition" else "", more="; ALTER TABLE cascaded ADD PRIMARY KEY (n, id)")
+    disable = "SET CONSTRAINTS ALL IMMEDIATE; ALTER TABLE cascaded DISABLE TRIGGER q" if unheard == "disabled" else "SELECT"
+    wait = f"INSERT INTO cascaded VALUES (1, 5, 'yes'); {disable}; "
+    assert queued(server, "cascaded", f"{wait}UPDATE parents SET id = 11 WHERE id = 1") == ["5,11"]
+    added = ["6,2"] if unheard == "other columns" else []
+    for other in ("INSERT INTO cascaded VALUES (2, 6, 'no')", "INSERT INTO cascaded VALUES (2, 6, 'no') ON CONFLICT (n, id) DO UPDATE SET n = 7"):
+        assert sorted(queued(server, "cascaded", f"{wait}WITH a AS ({other}) UPDATE parents SET id = 11 WHERE id = 1")) == ["5,11"] + added
+    assert queued(server, "cascaded", f"{wait}INSERT INTO parents VALUES (1) ON CONFLICT (id) DO UPDATE SET id = 11") == ["5,11"]
+    server.query("DROP TABLE cascaded, parents")
+
+
 def test_an_answer_that_changes_the_key_is_written_once(server):
     """A BEFORE trigger that gives a row another key when its answer comes: the answer is not asked for again, and again."""
     make(server, "renumbered", event="INSERT OR UPDATE OF body")

@@ -864,6 +864,8 @@ EXTENSION = [
           "cluster:test_28_new_keys.py::test_what_a_trigger_hears_of_is_decided_once"),
     fault("when-of-another-role", "src/extension/triggers/hearing.c", "ACL_ID_PUBLIC, ACL_EXECUTE) != ACLCHECK_OK;", "ACL_ID_PUBLIC, ACL_EXECUTE) == ACLCHECK_NOT_OWNER;", "a key that a foreign key changes fails for a WHEN whose function its table's owner alone may execute",
           "cluster:test_28_new_keys.py::test_what_a_trigger_hears_of_is_decided_once"),
+    fault("opened-in-one-place", "src/extension/triggers/hearing.c", "if (table->ri_TrigDesc && list_member_oid(", "if (table->ri_TrigDesc && may_change_unheard(table, state) && list_member_oid(",
+          "a disabled trigger queues what a statement inserts that changes its table in two places", "cluster:test_28_new_keys.py::test_a_statement_that_changes_a_table_twice_queues_what_was_to_be_heard"),
     fault("when-overheard", "src/extension/triggers/hearing.c", "fires = ExecQual(hearing->when, context);", "fires = true;", "a trigger that is called for a key queues rows that its WHEN leaves out",
           "cluster:test_28_new_keys.py::test_a_trigger_that_hears_of_a_key_does_nothing_else"),
     fault("deferred-commands", "src/extension/triggers/enqueue_trigger.c", "if (command != enqueue->command)\n\t\tenqueue->first_moved = 0;", "(void) command;", "a deferred trigger loses a row that several statements give a new key",

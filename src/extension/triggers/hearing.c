@@ -98,61 +98,91 @@ may_change_key(const KeyColumns *keys, const Bitmapset *set)
 	return !bms_is_empty(keys->columns) && (keys->change_unset || bms_overlap(keys->columns, set));
 }
 
-/* Have a statement call a trigger for all rows of a table. The copy is the statement's own. */
-static void
-open_up(TriggerDesc *triggers, Trigger *trigger)
+/* Is a trigger one that is to be called for keys of which it would not hear? */
+static bool
+may_open_up(const Trigger *trigger)
 {
-	trigger->tgnattr = 0;
-	trigger->tgqual = NULL;
-	trigger->tgenabled = TRIGGER_FIRES_ALWAYS;
-	trigger->tgtype |= TRIGGER_TYPE_UPDATE;
-	triggers->trig_update_after_row = true;
+	return is_conditional(trigger) && job_trigger_queues(trigger->tgfoid) && can_be_asked_again(trigger);
 }
 
-/* Triggers that queue rows of a table that a statement changes. */
+/* Have a statement call such triggers for all rows of a table. The copy is the statement's own. */
 static void
-look_at_table(ResultRelInfo *table, EState *state)
+open_up(TriggerDesc *triggers)
 {
-	TriggerDesc *triggers = table->ri_TrigDesc;
-	Relation relation = table->ri_RelationDesc;
-	const Bitmapset *set;
-	KeyColumns keys = {NULL, false};
-	bool knows_key = false;
-
-	if (!triggers || relation->rd_rel->relkind != RELKIND_RELATION)
-		return;
-	set = ExecGetUpdatedCols(table, state);
-	for (int i = 0; !bms_is_empty(set) && i < triggers->numtriggers; i++)
+	for (int i = 0; i < triggers->numtriggers; i++)
 	{
 		Trigger *trigger = &triggers->triggers[i];
 
-		if (!is_conditional(trigger) || !job_trigger_queues(trigger->tgfoid) || !can_be_asked_again(trigger))
+		if (!may_open_up(trigger))
 			continue;
-		if (!knows_key)
-			keys = key_of(relation, triggers);
-		knows_key = true;
-		if (!may_change_key(&keys, set))
-			return;
-		open_up(triggers, trigger);
+		trigger->tgnattr = 0;
+		trigger->tgqual = NULL;
+		trigger->tgenabled = TRIGGER_FIRES_ALWAYS;
+		trigger->tgtype |= TRIGGER_TYPE_UPDATE;
+		triggers->trig_update_after_row = true;
 	}
 }
 
-/* A statement begins. */
+/* May a statement change keys of which some of a table's triggers would not hear, where it changes the table? */
+static bool
+may_change_unheard(ResultRelInfo *table, EState *state)
+{
+	const TriggerDesc *triggers = table->ri_TrigDesc;
+	const Bitmapset *set;
+	KeyColumns keys;
+
+	if (!triggers || table->ri_RelationDesc->rd_rel->relkind != RELKIND_RELATION)
+		return false;
+	set = ExecGetUpdatedCols(table, state);
+	for (int i = 0; !bms_is_empty(set) && i < triggers->numtriggers; i++)
+		if (may_open_up(&triggers->triggers[i]))
+		{
+			keys = key_of(table->ri_RelationDesc, triggers);
+			return may_change_key(&keys, set);
+		}
+	return false;
+}
+
+/* Where a statement changes tables: ResultRelInfo, several of one table where it does so in several places (WITH). */
+static List *
+changed_tables(EState *state)
+{
+#if PG_VERSION_NUM >= 140000
+	return state->es_opened_result_relations;
+#else
+	List *tables = NIL;
+
+	for (int i = 0; i < state->es_num_result_relations; i++)
+		tables = lappend(tables, &state->es_result_relations[i]);
+	return tables;
+#endif
+}
+
+/*
+ * A statement begins. A table that it changes in several places is opened up in all of them: rows of any are put before
+ * the triggers of the first.
+ */
 static void
 look_at_statement(QueryDesc *query)
 {
 	EState *state = query->estate;
 	MemoryContext old = MemoryContextSwitchTo(state->es_query_cxt);
-#if PG_VERSION_NUM >= 140000
+	List *tables = changed_tables(state), *opened = NIL;
 	ListCell *cell;
 
-	foreach (cell, state->es_opened_result_relations)
-		look_at_table(lfirst(cell), state);
-#else
-	for (int i = 0; i < state->es_num_result_relations; i++)
-		look_at_table(&state->es_result_relations[i], state);
-#endif
-	moving_look_at_statement(query);
+	foreach (cell, tables)
+		if (may_change_unheard(lfirst(cell), state))
+			opened =
+				list_append_unique_oid(opened, RelationGetRelid(((ResultRelInfo *) lfirst(cell))->ri_RelationDesc));
+	foreach (cell, tables)
+	{
+		ResultRelInfo *table = lfirst(cell);
+
+		if (table->ri_TrigDesc && list_member_oid(opened, RelationGetRelid(table->ri_RelationDesc)))
+			open_up(table->ri_TrigDesc);
+	}
+	foreach (cell, tables)
+		moving_open_up(lfirst(cell), state);
 	MemoryContextSwitchTo(old);
 }
 

@@ -31,10 +31,9 @@ struct Leaving
 
 static Leaving *leavings;
 
-/* Have a statement call triggers that queue rows for those that leave their partition. The copy is the statement's. A
- * WHEN may ask for the new row, of which there is none. */
-static void
-open_up_partition(ResultRelInfo *table, EState *state)
+/* The copy is the statement's. A WHEN may ask for the new row, of which there is none. */
+void
+moving_open_up(ResultRelInfo *table, EState *state)
 {
 	TriggerDesc *triggers = table->ri_TrigDesc;
 
@@ -50,21 +49,6 @@ open_up_partition(ResultRelInfo *table, EState *state)
 		trigger->tgtype |= TRIGGER_TYPE_DELETE;
 		triggers->trig_delete_after_row = true;
 	}
-}
-
-void
-moving_look_at_statement(QueryDesc *query)
-{
-	EState *state = query->estate;
-#if PG_VERSION_NUM >= 140000
-	ListCell *cell;
-
-	foreach (cell, state->es_opened_result_relations)
-		open_up_partition(lfirst(cell), state);
-#else
-	for (int i = 0; i < state->es_num_result_relations; i++)
-		open_up_partition(&state->es_result_relations[i], state);
-#endif
 }
 
 bool

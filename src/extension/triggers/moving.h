@@ -7,7 +7,7 @@
 #include "../core/core.h"
 
 #include "../queue/queue.h"
-#include "executor/execdesc.h"
+#include "nodes/execnodes.h"
 
 /* Where a row was before: how rows are queued there, its key, and its trigger in that partition. */
 typedef struct MovedFrom
@@ -20,8 +20,9 @@ typedef struct MovedFrom
 /* Rows that a trigger of a partition has seen go. */
 typedef struct Leaving Leaving;
 
-/* A statement begins: have triggers that queue rows of partitions called for rows that leave them. */
-extern void moving_look_at_statement(QueryDesc *query);
+/* A statement begins that changes a table: where it may update rows of a partition, have triggers that queue its rows
+ * called for those that leave it. */
+extern void moving_open_up(ResultRelInfo *table, EState *state);
 
 /* Is a trigger called for a row that is deleted, because a statement may move rows, and not by its definition? */
 extern bool moving_has_called(const TriggerData *data);
