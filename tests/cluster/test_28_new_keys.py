@@ -377,6 +377,49 @@ def test_a_key_of_another_type_says_what_does_not_follow(server, case):
     server.query("DROP TABLE altered; DROP OWNED BY alterer; DROP ROLE alterer")
 
 
+# what an AFTER trigger does beside a statement, the statement, and what is queued then; rows 1 and 2 have their answers
+INNER = {
+    "changes a row that has moved": ("IF NEW.id = 101 THEN UPDATE inside SET body = 'new' WHERE id = 102; END IF", "UPDATE inside SET id = id + 100", ["102"]),
+    "changes the row that comes in": ("UPDATE inside SET body = 'new' WHERE id = NEW.id", "INSERT INTO inside VALUES (3, 'a', 'given')", ["3"]),
+    "changes the row whose answer is given": ("UPDATE inside SET body = 'new' WHERE id = NEW.id", "UPDATE inside SET s = 'given' WHERE id = 1", ["1"]),
+    "changes the row that has moved": ("UPDATE inside SET body = 'new' WHERE id = NEW.id", "UPDATE inside SET id = 11, s = 'given' WHERE id = 1", ["11"]),
+    "puts a row under the old key": ("INSERT INTO inside VALUES (OLD.id, 'new')", "UPDATE inside SET id = id + 100 WHERE id = 1", ["1"]),
+    "answers the row": ("UPDATE inside SET s = 'given' WHERE id = NEW.id", "INSERT INTO inside VALUES (3, 'a')", {"a": ["3"], "z": []}),
+    "changes nothing": ("PERFORM 1", "UPDATE inside SET body = 'new'; UPDATE inside SET id = id + 100, s = 'given'", []),
+    "changes another": ("UPDATE inside SET body = 'new' WHERE id = 2", "UPDATE inside SET body = 'new' WHERE id = 1; UPDATE inside SET id = 11, s = 'given' WHERE id = 1; UPDATE inside SET s = 'given' WHERE id = 2", []),
+}
+
+
+@pytest.mark.parametrize("name", ["a", "z"])
+@pytest.mark.parametrize("case", INNER)
+def test_what_a_statement_inside_has_queued_stays(server, case, name):
+    """It knows the row as it is now; of the same name or another, before q or after it."""
+    inner, statements, keys = INNER[case]
+    server.query(f"""DROP TABLE IF EXISTS inside; CREATE TABLE inside (id int PRIMARY KEY, body text, s text); INSERT INTO inside VALUES (1, 'a', 'x'), (2, 'b', 'x');
+        CREATE OR REPLACE FUNCTION beside() RETURNS trigger LANGUAGE plpgsql AS $$ BEGIN IF pg_trigger_depth() = 1 THEN {inner}; END IF; RETURN NULL; END $$;
+        CREATE TRIGGER q AFTER INSERT OR UPDATE ON inside FOR EACH ROW EXECUTE FUNCTION qwen_enqueue_trigger({FAILING.format('s')});
+        CREATE TRIGGER {name} AFTER INSERT OR UPDATE ON inside FOR EACH ROW EXECUTE FUNCTION beside()""")
+    assert queued(server, "inside", statements) == (keys[name] if isinstance(keys, dict) else keys)
+    server.query("DROP TABLE inside; DROP FUNCTION beside")
+
+
+def test_columns_that_a_statement_inside_has_queued_stay(server):
+    """Of several target columns one is given, and an AFTER trigger changes the source: both are to be made of the new one."""
+    server.query("""DROP TABLE IF EXISTS inside; CREATE TABLE inside (id int PRIMARY KEY, body text, a int, b int);
+        CREATE FUNCTION beside() RETURNS trigger LANGUAGE plpgsql AS $$ BEGIN IF pg_trigger_depth() = 1 THEN UPDATE inside SET body = 'new' WHERE id = NEW.id; END IF; RETURN NULL; END $$;
+        CREATE TRIGGER q AFTER INSERT OR UPDATE ON inside FOR EACH ROW EXECUTE FUNCTION qwen_enqueue_trigger('{a,b}', 'Say: {body}', 'function=extract', 'max_tokens=100');
+        CREATE TRIGGER a AFTER INSERT ON inside FOR EACH ROW EXECUTE FUNCTION beside()""")
+    connection = server.connect()
+    cursor = connection.cursor()
+    cursor.execute("BEGIN; INSERT INTO inside VALUES (1, 'old', 7); SELECT target_numbers FROM qwen_job_row WHERE relation = 'inside'::regclass ORDER BY id")
+    assert cursor.fetchall()[0] == (None,)
+    # of what waits since before, a column that is given is not asked for any more
+    cursor.execute("UPDATE inside SET a = 8; SELECT target_numbers FROM qwen_job_row WHERE relation = 'inside'::regclass ORDER BY id")
+    assert cursor.fetchall()[0] == ([4],)
+    connection.close()
+    server.query("DROP TABLE inside; DROP FUNCTION beside")
+
+
 def peak_mb(pid):
     """The most memory that a process has held."""
     with open(f"/proc/{pid}/status") as file:

@@ -7,10 +7,12 @@
 #include "entries.h"
 
 #include "../client/client.h"
+#include "../core/statement.h"
 #include "../core/table_guard.h"
 #include "../core/texts.h"
 #include "access/htup_details.h"
 #include "access/sysattr.h"
+#include "access/xact.h"
 #include "catalog/pg_type.h"
 #include "chain.h"
 #include "keys.h"
@@ -246,6 +248,43 @@ numbers_in(const JobEntries *shown, const Bitmapset *set)
 	return PointerGetDatum(construct_array(numbers, n, INT2OID, sizeof(int16), true, TYPALIGN_SHORT));
 }
 
+/*
+ * The last commands of this transaction that have put something into the queue, by how many executors ran inside of
+ * each other: where none has since a row was made, deeper than the row's own statement, nothing needs to be looked for.
+ */
+#define MOST_DEPTHS 8
+typedef struct Queueing
+{
+	TransactionId transaction;
+	CommandId last[MOST_DEPTHS];
+	bool is_blurred; /* entries that were there have been written: theirs is not the command that made them */
+} Queueing;
+static Queueing queueing;
+
+/* Something was put into the queue; or else what was there was written. */
+static void
+note_queued(bool is_new)
+{
+	TransactionId transaction = GetTopTransactionIdIfAny();
+
+	if (queueing.transaction != transaction)
+		queueing = (Queueing){.transaction = transaction};
+	queueing.last[Min(statement_depth(), MOST_DEPTHS - 1)] = GetCurrentCommandId(false);
+	queueing.is_blurred |= !is_new;
+}
+
+/* May a statement inside of the one that runs have put something into the queue, after a command? */
+static bool
+may_be_queued_inside(CommandId command)
+{
+	if (queueing.transaction != GetTopTransactionIdIfAny() || queueing.is_blurred)
+		return false;
+	for (int depth = statement_depth() + 1; depth < MOST_DEPTHS; depth++)
+		if (queueing.last[depth] > command)
+			return true;
+	return false;
+}
+
 bool
 job_entries_add(const JobEntries *shown, const TriggerData *data, char *const *key, const Bitmapset *wanted, int64 *id)
 {
@@ -276,6 +315,7 @@ job_entries_add(const JobEntries *shown, const TriggerData *data, char *const *k
 				  is_whole ? (Datum) 0 : numbers_in(shown, wanted)},
 		nulls, is_old ? SPI_OK_INSERT : SPI_OK_INSERT_RETURNING, "a row could not be queued");
 	*id = is_old ? 0 : result_int8(0, 1);
+	note_queued(true);
 	job_request_worker(owner);
 	return true;
 }
@@ -354,18 +394,18 @@ job_entries_take_back(const JobEntries *shown, const TriggerData *data, char *co
 }
 
 void
-job_entries_take_back_columns(const JobEntries *shown, const TriggerData *data, char *const *key,
+job_entries_take_back_columns(const JobEntries *shown, const TriggerData *data, char *const *key, int64 before,
 							  const Bitmapset *kept_columns)
 {
 	static KeptPlan kept_less, kept_none;
 	static const char less[] =
 		"UPDATE %s SET target_numbers = ARRAY(SELECT c FROM pg_catalog.unnest(coalesce(target_numbers, $7)) c "
-		"WHERE NOT c OPERATOR(pg_catalog.=) ANY ($6)) WHERE " OF_ROW;
+		"WHERE NOT c OPERATOR(pg_catalog.=) ANY ($6)) WHERE " OF_ROW " AND id OPERATOR(pg_catalog.<) $8";
 	static const char none[] =
 		"DELETE FROM %s WHERE " OF_ROW " AND target_numbers OPERATOR(pg_catalog.=) '{}'::pg_catalog.int2[]";
 	const Entries *entries = (const Entries *) shown;
-	Oid types[N_OF_ROW + 2] = {OF_ROW_TYPES, INT2ARRAYOID, INT2ARRAYOID};
-	Datum values[N_OF_ROW + 2];
+	Oid types[N_OF_ROW + 3] = {OF_ROW_TYPES, INT2ARRAYOID, INT2ARRAYOID, INT8OID};
+	Datum values[N_OF_ROW + 3];
 	Bitmapset *all = NULL;
 
 	if (entries->store.is_old)
@@ -375,9 +415,12 @@ job_entries_take_back_columns(const JobEntries *shown, const TriggerData *data, 
 	bind_row(entries, data, key, values);
 	values[N_OF_ROW] = numbers_in(shown, kept_columns);
 	values[N_OF_ROW + 1] = numbers_in(shown, all);
+	values[N_OF_ROW + 2] = Int64GetDatum(before);
 	run_plan(&entries->store,
-			 keep_plan(&kept_less, &entries->store, less, N_OF_ROW + 2, types, "rows cannot be taken back"), values,
+			 keep_plan(&kept_less, &entries->store, less, N_OF_ROW + 3, types, "rows cannot be taken back"), values,
 			 NULL, SPI_OK_UPDATE, "a queued row could not be taken back");
+	if (SPI_processed > 0)
+		note_queued(false);
 	run_plan(&entries->store,
 			 keep_plan(&kept_none, &entries->store, none, N_OF_ROW, types, "rows cannot be taken back"), values, NULL,
 			 SPI_OK_DELETE, "a queued row could not be taken back");
@@ -404,6 +447,8 @@ job_entries_follow(const JobEntries *shown, const TriggerData *data, char *const
 	run_plan(&entries->store,
 			 keep_plan(&kept, &entries->store, follow, N_OF_ROW + 2, types, "a row's new key cannot be followed"),
 			 values, NULL, SPI_OK_UPDATE_RETURNING, "a row's new key could not be followed");
+	if (SPI_processed > 0)
+		note_queued(true);
 	for (uint64 i = 0; i < SPI_processed; i++)
 	{
 		int64 id = result_int8((int) i, 1);
@@ -470,6 +515,33 @@ job_entries_come(const JobEntries *shown, const TriggerData *data, char *const *
 	for (uint64 i = 0; i < SPI_processed; i++)
 		if (!DatumGetBool(result_value((int) i, 1)))
 			job_request_worker(owner);
+}
+
+int64
+job_entries_newer(const JobEntries *shown, const TriggerData *data, char *const *key)
+{
+	static KeptPlan kept;
+	static const char find[] = "SELECT id, xmin, cmin FROM %s WHERE " OF_ROW " ORDER BY id";
+	const Entries *entries = (const Entries *) shown;
+	HeapTupleHeader row = (TRIGGER_FIRED_BY_UPDATE(data->tg_event) ? data->tg_newtuple : data->tg_trigtuple)->t_data;
+	Oid types[N_OF_ROW] = {OF_ROW_TYPES};
+	Datum values[N_OF_ROW];
+	CommandId command;
+
+	if (entries->store.is_old || data->tg_trigger->tgdeferrable ||
+		!TransactionIdIsCurrentTransactionId(HeapTupleHeaderGetXmin(row)))
+		return PG_INT64_MAX;
+	command = HeapTupleHeaderGetCmin(row);
+	if (!may_be_queued_inside(command))
+		return PG_INT64_MAX;
+	bind_row(entries, data, key, values);
+	run_plan(&entries->store, keep_plan(&kept, &entries->store, find, N_OF_ROW, types, "the queue cannot be read"),
+			 values, NULL, SPI_OK_SELECT, "the queue could not be read");
+	for (uint64 i = 0; i < SPI_processed; i++)
+		if (TransactionIdIsCurrentTransactionId(DatumGetTransactionId(result_value((int) i, 2))) &&
+			DatumGetCommandId(result_value((int) i, 3)) > command)
+			return result_int8((int) i, 1);
+	return PG_INT64_MAX;
 }
 
 bool

@@ -54,10 +54,16 @@ extern bool job_entries_add(const JobEntries *entries, const TriggerData *data, 
 extern void job_entries_take_back(const JobEntries *entries, const TriggerData *data, char *const *key, int64 before,
 								  bool dead, Bitmapset **waited);
 
-/* Take back what is queued for some of the target columns alone, which the statement has given a value; dead letters
- * too. In SPI. */
+/* The same for some of the target columns alone, which the statement has given a value; dead letters too. In SPI. */
 extern void job_entries_take_back_columns(const JobEntries *entries, const TriggerData *data, char *const *key,
-										  const Bitmapset *kept);
+										  int64 before, const Bitmapset *kept);
+
+/*
+ * The first entry under a key that is newer than the row that a trigger is called for, or PG_INT64_MAX: statements that
+ * ran since, inside of the row's own (of functions, of other triggers), have queued it of the row as it is now. Not for
+ * deferred triggers, which queue long after their rows' statements. In SPI.
+ */
+extern int64 job_entries_newer(const JobEntries *entries, const TriggerData *data, char *const *key);
 
 /*
  * A row goes by another key: what is queued of it goes on waiting under that, and its dead letters are to be found

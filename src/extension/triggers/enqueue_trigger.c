@@ -95,6 +95,18 @@ has_new_key(const JobEntries *entries, const TriggerData *data, TupleDesc column
 }
 
 /*
+ * Of before which entry something under a key is that the row's statement has found there: neither what it has moved
+ * there itself, nor what statements inside of it have queued since.
+ */
+static int64
+entries_found(const Enqueue *enqueue, const JobEntries *entries, const TriggerData *data, char *const *key)
+{
+	int64 newer = job_entries_newer(entries, data, key);
+
+	return enqueue->first_moved > 0 ? Min(enqueue->first_moved, newer) : newer;
+}
+
+/*
  * What is queued under the key that a row comes to, of before this statement: of a row that had it and is gone. Where
  * keys may be twice until the commit, it may be a row's that is about to leave.
  */
@@ -102,8 +114,7 @@ static void
 take_back_stale(const Enqueue *enqueue, const JobEntries *entries, const TriggerData *data, char *const *key)
 {
 	if (entries->is_immediate)
-		job_entries_take_back(entries, data, key, enqueue->first_moved > 0 ? enqueue->first_moved : PG_INT64_MAX, true,
-							  NULL);
+		job_entries_take_back(entries, data, key, entries_found(enqueue, entries, data, key), true, NULL);
 }
 
 /* A row of another statement than the one before it, of a deferred trigger: what that one has moved may move on. */
@@ -134,7 +145,7 @@ follow_key(Enqueue *enqueue, const JobEntries *entries, const TriggerData *data,
 	int64 before, first;
 
 	note_command(enqueue, data);
-	before = enqueue->first_moved > 0 ? enqueue->first_moved : PG_INT64_MAX;
+	before = entries_found(enqueue, entries, data, old_key);
 	take_back_stale(enqueue, entries, data, key);
 	if (is_work)
 		job_entries_take_back(entries, data, old_key, before, false, waited);
@@ -231,14 +242,14 @@ work_of(const Enqueue *enqueue, const TriggerData *data)
 	return work;
 }
 
-/* Take back what is queued of the columns that were given a value. */
+/* Take back what is queued, of before an entry, of the columns that were given a value. */
 static void
-take_back_kept(const JobEntries *entries, const TriggerData *data, char *const *key, const Work *work)
+take_back_kept(const JobEntries *entries, const TriggerData *data, char *const *key, int64 before, const Work *work)
 {
 	if (bms_num_members(work->kept) == entries->n_targets)
-		job_entries_take_back(entries, data, key, PG_INT64_MAX, true, NULL);
+		job_entries_take_back(entries, data, key, before, true, NULL);
 	else if (!bms_is_empty(work->kept))
-		job_entries_take_back_columns(entries, data, key, work->kept);
+		job_entries_take_back_columns(entries, data, key, before, work->kept);
 }
 
 static Datum
@@ -252,7 +263,7 @@ enqueue_row(FunctionCallInfo fcinfo, TriggerData *data, const char *function)
 	Bitmapset *waited = NULL;
 	bool moved, came, is_work;
 	Work work;
-	int64 id;
+	int64 id, newer = PG_INT64_MAX;
 
 	enqueue = enqueue_of(fcinfo, data);
 	if (TRIGGER_FIRED_BY_DELETE(data->tg_event))
@@ -280,6 +291,9 @@ enqueue_row(FunctionCallInfo fcinfo, TriggerData *data, const char *function)
 	key = job_entries_key(entries, TRIGGER_FIRED_BY_UPDATE(data->tg_event) ? data->tg_newtuple : data->tg_trigtuple,
 						  columns);
 	SPI_connect();
+	/* what follows the key has new numbers, too */
+	if (!bms_is_empty(work.kept))
+		newer = job_entries_newer(entries, data, key);
 	/* a row that waits goes on waiting under its new key; one that is filled in has nothing to wait for */
 	if (moved)
 		follow_key(enqueue, entries, data, key, is_work, &waited);
@@ -288,7 +302,7 @@ enqueue_row(FunctionCallInfo fcinfo, TriggerData *data, const char *function)
 	else if (came)
 		take_back_stale(enqueue, entries, data, key);
 	work.wanted = bms_add_members(work.wanted, bms_difference(waited, work.given));
-	take_back_kept(entries, data, key, &work);
+	take_back_kept(entries, data, key, newer, &work);
 	if (!bms_is_empty(work.wanted) && job_entries_add(entries, data, key, work.wanted, &id) && moved &&
 		enqueue->first_moved == 0)
 		enqueue->first_moved = id;
