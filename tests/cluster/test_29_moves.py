@@ -62,7 +62,7 @@ MOVES = {
     "rolled back": [CHANGED, "BEGIN; UPDATE moved SET part = 1; ROLLBACK"],
     "while it is disabled": [CHANGED, "ALTER TABLE moved DISABLE TRIGGER q", "UPDATE moved SET part = 1", "ALTER TABLE moved ENABLE TRIGGER q"],
 }
-EVENTS = {"all": ("INSERT OR UPDATE", ""), "sources alone": ("INSERT OR UPDATE OF body", ""), "a condition": ("INSERT OR UPDATE", "WHEN (NEW.body <> 'nothing')")}
+EVENTS = {"all": ("INSERT OR UPDATE", ""), "sources alone": ("INSERT OR UPDATE OF body", ""), "a condition": ("INSERT OR UPDATE", "WHEN (NEW.body <> 'nothing')"), "updates alone": ("UPDATE", "")}
 
 
 @pytest.mark.parametrize("events", EVENTS)
@@ -73,9 +73,11 @@ def test_a_row_that_waits_is_answered_where_it_is_now(server, owner, moves, even
     make(server, owner, *EVENTS[events])
     for statement in MOVES[moves]:
         server.query(statement)
-    assert sum(n for _, n in waiting(server)) == 1
+    # what PostgreSQL inserts into the new partition is no update to it
+    asked = (moves, events) != ("one statement", "updates alone")
+    assert sum(n for _, n in waiting(server)) == asked
     let(server, owner)
-    assert server.query("SELECT a FROM moved") == [("ANSWER",)]
+    assert server.query("SELECT a FROM moved") == [("ANSWER" if asked else "old answer",)]
     assert letters(server) == []
 
 

@@ -51,7 +51,8 @@ is_conditional(const Trigger *trigger)
 		return false;
 	if (trigger->tgdeferrable || !TRIGGER_FOR_AFTER(trigger->tgtype) || !TRIGGER_FOR_ROW(trigger->tgtype))
 		return false;
-	return trigger->tgnattr > 0 || trigger->tgqual || !is_enabled(trigger) || !TRIGGER_FOR_UPDATE(trigger->tgtype);
+	return trigger->tgnattr > 0 || trigger->tgqual || !is_enabled(trigger) || !TRIGGER_FOR_UPDATE(trigger->tgtype) ||
+		   !TRIGGER_FOR_INSERT(trigger->tgtype);
 }
 
 /* May some not execute a function? */
@@ -223,6 +224,7 @@ hearing_begin(Hearing *hearing, const TriggerData *data)
 		return;
 	hearing->is_enabled = is_enabled(made);
 	hearing->has_updates = TRIGGER_FOR_UPDATE(made->tgtype);
+	hearing->has_insertions = TRIGGER_FOR_INSERT(made->tgtype);
 	for (int i = 0; i < made->tgnattr; i++)
 		hearing->columns = bms_add_member(hearing->columns, made->tgattr[i] - FirstLowInvalidHeapAttributeNumber);
 	hearing->state = CreateExecutorState();
@@ -239,7 +241,8 @@ may_be_opened_up(const Hearing *hearing, const TriggerData *data)
 
 	if (TRIGGER_FIRED_BY_UPDATE(data->tg_event))
 		return may_change_key(&hearing->keys, data->tg_updatedcols);
-	return (hearing->when && !called->tgqual) || (!hearing->is_enabled && is_enabled(called));
+	return !hearing->has_insertions || (hearing->when && !called->tgqual) ||
+		   (!hearing->is_enabled && is_enabled(called));
 }
 
 bool
@@ -250,7 +253,7 @@ hearing_fires(const Hearing *hearing, const TriggerData *data)
 
 	if (!hearing->is_conditional || !may_be_opened_up(hearing, data))
 		return true;
-	if (!hearing->is_enabled || (is_update && !hearing->has_updates) ||
+	if (!hearing->is_enabled || !(is_update ? hearing->has_updates : hearing->has_insertions) ||
 		(is_update && hearing->columns && !bms_overlap(hearing->columns, data->tg_updatedcols)))
 		return false;
 	if (!hearing->when)

@@ -21,7 +21,7 @@ typedef struct KeyColumns
 typedef struct Hearing
 {
 	bool is_conditional; /* it does not fire for all rows that are inserted or updated; else nothing else is known */
-	bool is_enabled, has_updates;
+	bool is_enabled, has_updates, has_insertions;
 	Bitmapset *columns; /* of UPDATE OF, as keys; NULL: all */
 	EState *state;
 	ExprState *when; /* NULL: there is none */

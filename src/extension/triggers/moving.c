@@ -3,9 +3,10 @@
  *
  * To PostgreSQL such a row is deleted here and inserted there, and an AFTER trigger of the new partition is told of the
  * insertion alone. What is queued of the row stands under its old partition and key. So where a statement may update
- * rows of partitions, triggers that queue are called for rows that are deleted as well (the executor's copy of them, as
- * in hearing.c): a row that moves is marked as such, the trigger notes its key, and the next row that the trigger of
- * the same name is told of in another partition of the table is that one. The executor tells of both in turn.
+ * rows of partitions, triggers that queue are called for rows that are deleted or inserted as well (the executor's copy
+ * of them, as in hearing.c): a row that moves is marked as such, the trigger notes its key, and the next row that the
+ * trigger of the same name is told of in another partition of the table is that one. The executor tells of both in
+ * turn.
  */
 #include "moving.h"
 
@@ -20,11 +21,11 @@
 struct Leaving
 {
 	MovedFrom from;
-	bool is_noted;      /* of a row that nobody has asked for yet */
-	int depth;          /* of the statement in those around it */
-	Oid root;           /* the table that both partitions are of */
-	const char *name;   /* of the trigger */
-	MemoryContext key;  /* of from.key */
+	bool is_noted;     /* of a row that nobody has asked for yet */
+	int depth;         /* of the statement in those around it */
+	Oid root;          /* the table that both partitions are of */
+	const char *name;  /* of the trigger */
+	MemoryContext key; /* of from.key */
 	struct Leaving *next;
 	MemoryContextCallback forget;
 };
@@ -47,7 +48,8 @@ moving_open_up(ResultRelInfo *table, EState *state)
 			trigger->tgqual || trigger->tgoldtable || trigger->tgnewtable || !job_trigger_queues(trigger->tgfoid))
 			continue;
 		trigger->tgtype |= TRIGGER_TYPE_DELETE;
-		triggers->trig_delete_after_row = true;
+		trigger->tgtype |= TRIGGER_TYPE_INSERT;
+		triggers->trig_delete_after_row = triggers->trig_insert_after_row = true;
 	}
 }
 
