@@ -15,6 +15,7 @@
 #include "../functions/functions.h"
 #include "../limits/limits.h"
 #include "access/relation.h"
+#include "answered_row.h"
 #include "catalog/pg_type.h"
 #include "executor/spi.h"
 #include "keys.h"
@@ -403,7 +404,7 @@ check_statement(Trial *trial, const char *sql, bool with_answers)
 														  : types[i] == INT8ARRAYOID ? INT8OID
 																					 : TEXTOID));
 	trial->statement = psprintf("EXPLAIN %s", sql);
-	job_execute(trial->statement, n, types, values, NULL, SPI_OK_UTILITY, 0);
+	answered_execute(spec, trial->statement, n, types, values, SPI_OK_UTILITY);
 }
 
 /* Say what the job will not do; NULL: nothing. */

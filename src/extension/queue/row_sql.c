@@ -10,6 +10,7 @@
 
 #include "access/relation.h"
 #include "access/table.h"
+#include "answered_row.h"
 #include "catalog/pg_class.h"
 #include "catalog/pg_namespace.h"
 #include "catalog/pg_type.h"
@@ -396,34 +397,25 @@ how_many_are_empty(const JobSpec *spec)
 	return made.data;
 }
 
-/* The row that an answer is, to stand in FROM beside d with alias v. */
+/* The target columns with commas between: their names, or what an answer that is a row has for them. */
 static char *
-answered_row(const JobSpec *spec, const char *target)
+target_names(const JobSpec *spec, bool of_answer)
 {
 	StringInfoData names;
 
 	initStringInfo(&names);
 	for (int i = 0; i < spec->n_targets; i++)
-		appendStringInfo(&names, "%s%s", i > 0 ? ", " : "", quote_literal_cstr(spec->targets[i]));
-	return psprintf("%s(d.answer::pg_catalog.jsonb, NULL::%s, ARRAY[%s]::pg_catalog.name[]) v",
-					job_own_function("qwen_type_value"), target, names.data);
-}
+	{
+		const char *name = quote_identifier(spec->targets[i]);
 
-/* The target columns with something before each, and commas between. */
-static char *
-target_names(const JobSpec *spec, const char *before)
-{
-	StringInfoData names;
-
-	initStringInfo(&names);
-	for (int i = 0; i < spec->n_targets; i++)
-		appendStringInfo(&names, "%s%s%s", i > 0 ? ", " : "", before, quote_identifier(spec->targets[i]));
+		appendStringInfo(&names, "%s%s", i > 0 ? ", " : "", of_answer ? answered_column(name) : name);
+	}
 	return names.data;
 }
 
 /* The assignments of an UPDATE; own: the alias of the row that is written. An answer that is a row is read once. */
 static char *
-assignments(const JobSpec *spec, const char *target, const char *own)
+assignments(const JobSpec *spec, const char *own)
 {
 	StringInfoData values;
 
@@ -436,11 +428,11 @@ assignments(const JobSpec *spec, const char *target, const char *own)
 
 		appendStringInfoString(&values, i > 0 ? ", " : "");
 		if (picked)
-			appendStringInfo(&values, "CASE WHEN %s THEN v.%s ELSE %s.%s END", picked, name, own, name);
+			appendStringInfo(&values, "CASE WHEN %s THEN %s ELSE %s.%s END", picked, answered_column(name), own, name);
 		else
-			appendStringInfo(&values, "v.%s", name);
+			appendStringInfoString(&values, answered_column(name));
 	}
-	return psprintf("(%s) = (SELECT %s FROM %s)", target_names(spec, ""), values.data, answered_row(spec, target));
+	return psprintf("(%s) = (SELECT %s FROM %s)", target_names(spec, false), values.data, ANSWERED_ROW);
 }
 
 /* "Has the target the answer already?" */
@@ -453,7 +445,7 @@ is_held(const JobSpec *spec)
 	for (int i = 0; i < spec->n_targets; i++)
 	{
 		const char *name = quote_identifier(spec->targets[i]), *picked = is_picked(spec, i);
-		char *answer = spec->takes_row ? psprintf("v.%s::pg_catalog.text", name)
+		char *answer = spec->takes_row ? psprintf("%s::pg_catalog.text", answered_column(name))
 									   : psprintf("(%s)::%s::pg_catalog.text", answer_expression(spec->function),
 												  target_type(spec, i));
 
@@ -479,10 +471,10 @@ insert_statement(const JobSpec *spec, const char *target, const Key *keys, const
 						 quote_identifier(spec->targets[i]));
 	return psprintf("INSERT INTO %s (%s, %s) SELECT %s, %s FROM (SELECT * FROM %s WHERE %s OFFSET 0) d%s%s "
 					"ON CONFLICT (%s) DO UPDATE SET %s RETURNING %s",
-					target, names, target_names(spec, ""), for_keys(keys, n, ", ", part_value),
-					spec->takes_row ? target_names(spec, "v.") : answer_expression(spec->function), with_answers,
-					is_current_row, spec->takes_row ? " CROSS JOIN LATERAL " : "",
-					spec->takes_row ? answered_row(spec, target) : "", names, changes.data, how_many_are_empty(spec));
+					target, names, target_names(spec, false), for_keys(keys, n, ", ", part_value),
+					spec->takes_row ? target_names(spec, true) : answer_expression(spec->function), with_answers,
+					is_current_row, spec->takes_row ? " CROSS JOIN LATERAL " : "", spec->takes_row ? ANSWERED_ROW : "",
+					names, changes.data, how_many_are_empty(spec));
 }
 
 void
@@ -523,23 +515,23 @@ job_sql_make(const JobSpec *spec, JobSql *sql)
 	sql->there = psprintf("SELECT d.n FROM %s JOIN %s%s t ON %s", at_hand, only, target, is_t);
 	/* in place there is one row that is read and written: q itself, checked again when it was changed meanwhile */
 	if (in_place)
-		sql->update = psprintf("UPDATE %s%s q SET %s FROM %s WHERE %s AND %s "
-							   "RETURNING d.n, %s",
-							   only, target, assignments(spec, target, "q"), with_answers, is_q, is_current,
-							   which_is_empty(spec, "q."));
+		sql->update =
+			psprintf("UPDATE %s%s q SET %s FROM %s WHERE %s AND %s "
+					 "RETURNING d.n, %s",
+					 only, target, assignments(spec, "q"), with_answers, is_q, is_current, which_is_empty(spec, "q."));
 	else
 		sql->update = psprintf("UPDATE %s t SET %s FROM %s JOIN %s ON %s WHERE %s AND %s "
 							   "RETURNING d.n, %s",
-							   target, assignments(spec, target, "t"), with_answers, source, is_q, is_t, is_current,
+							   target, assignments(spec, "t"), with_answers, source, is_q, is_t, is_current,
 							   which_is_empty(spec, "t."));
 	/* of rows with the same key, one that gives the same prompt, if there is one */
 	sql->recheck =
 		psprintf("SELECT DISTINCT ON (d.n) d.n, %s, %s, EXISTS (SELECT 1 FROM %s%s t WHERE %s) FROM %s JOIN %s "
 				 "ON %s ORDER BY d.n, CASE WHEN %s THEN 0 ELSE 1 END",
 				 prompt, hash, only, target, is_t, with_answers, source, is_q, is_current);
-	sql->holds = psprintf("SELECT d.n FROM %s JOIN %s%s t ON %s%s%s WHERE %s", with_answers, only, target, is_t,
-						  spec->takes_row ? " CROSS JOIN LATERAL " : "",
-						  spec->takes_row ? answered_row(spec, target) : "", is_held(spec));
+	sql->holds =
+		psprintf("SELECT d.n FROM %s JOIN %s%s t ON %s%s%s WHERE %s", with_answers, only, target, is_t,
+				 spec->takes_row ? " CROSS JOIN LATERAL " : "", spec->takes_row ? ANSWERED_ROW : "", is_held(spec));
 	sql->insert = insert_statement(spec, target, keys, with_answers,
 								   psprintf("EXISTS (SELECT 1 FROM %s WHERE %s AND %s)", source, is_q, is_current));
 	sql->count =

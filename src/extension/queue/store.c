@@ -16,6 +16,7 @@
 #include "catalog/namespace.h"
 #include "catalog/pg_authid.h"
 #include "catalog/pg_extension.h"
+#include "catalog/pg_proc.h"
 #include "catalog/pg_type.h"
 #include "commands/dbcommands.h"
 #include "commands/extension.h"
@@ -134,15 +135,21 @@ job_store_find(JobStore *store)
 	return true;
 }
 
-char *
-job_own_function(const char *name)
+Oid
+job_own_function(const char *name, const Oid *arguments, int n)
 {
 	JobStore store = {.extension = get_extension_oid("qwen_pg", true)};
+	Oid function;
 
 	if (!OidIsValid(store.extension) || !read_extension(store.extension, &store))
 		ereport(ERROR, (errcode(ERRCODE_OBJECT_NOT_IN_PREREQUISITE_STATE),
 						errmsg("the extension qwen_pg is not in this database")));
-	return quote_qualified_identifier(get_namespace_name(store.schema), name);
+	function = GetSysCacheOid3(PROCNAMEARGSNSP, Anum_pg_proc_oid, CStringGetDatum(name),
+							   PointerGetDatum(buildoidvector(arguments, n)), ObjectIdGetDatum(store.schema));
+	if (!OidIsValid(function))
+		ereport(ERROR, (errcode(ERRCODE_UNDEFINED_FUNCTION), errmsg("the extension qwen_pg has no function %s", name),
+						errhint("ALTER EXTENSION qwen_pg UPDATE makes those of this version.")));
+	return function;
 }
 
 void
@@ -285,14 +292,18 @@ job_identity_end(const JobIdentity *saved)
 	SetUserIdAndSecContext(saved->user, saved->security);
 }
 
-int
-job_execute(const char *sql, int n, Oid *types, Datum *values, const char *nulls, int expected, long limit)
+void
+job_check_result(const char *sql, int result, int expected)
 {
-	int result = SPI_execute_with_args(sql, n, types, values, nulls, false, limit);
-
 	if (result != expected)
 		ereport(ERROR, (errcode(ERRCODE_SYSTEM_ERROR),
 						errmsg("a statement of a job gave %s", SPI_result_code_string(result)), errdetail("%s", sql)));
+}
+
+int
+job_execute(const char *sql, int n, Oid *types, Datum *values, const char *nulls, int expected, long limit)
+{
+	job_check_result(sql, SPI_execute_with_args(sql, n, types, values, nulls, false, limit), expected);
 	return (int) SPI_processed;
 }
 

@@ -30,8 +30,8 @@ extern bool job_store_is_guarded(const JobStore *store);
 /* The same, for who would work on them: the server log says when not. */
 extern bool job_store_is_workable(const JobStore *store);
 
-/* The name of one of the extension's functions for a statement of users', with its schema. */
-extern char *job_own_function(const char *name);
+/* One of the extension's functions, by the types of its n arguments. */
+extern Oid job_own_function(const char *name, const Oid *arguments, int n);
 
 /* Raise unless the extension is there. */
 extern void job_store_require(JobStore *store);
@@ -70,6 +70,9 @@ extern void job_settle_session(void);
 
 /* Raise unless a background worker can connect as role. what: who speaks. */
 extern void job_check_owner(Oid role, const char *what);
+
+/* Raise 58000 where a statement did not give SPI's result that it should. */
+extern void job_check_result(const char *sql, int result, int expected);
 
 /* SPI_execute_with_args that raises 58000 on an unexpected result; the result is SPI's. */
 extern int job_execute(const char *sql, int n, Oid *types, Datum *values, const char *nulls, int expected, long limit);

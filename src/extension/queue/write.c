@@ -10,6 +10,7 @@
 #include "write.h"
 
 #include "../core/texts.h"
+#include "answered_row.h"
 #include "catalog/pg_type.h"
 #include "chain.h"
 #include "executor/spi.h"
@@ -132,7 +133,7 @@ update_rows(Write *write, const JobSql *sql, bool *was_locked)
 	if (n_locked == 0)
 		return;
 	n_parameters = bind_rows(write, locked, n_locked, true, types, values);
-	n_updated = job_execute(sql->update, n_parameters, types, values, NULL, SPI_OK_UPDATE_RETURNING, 0);
+	n_updated = answered_execute(write->spec, sql->update, n_parameters, types, values, SPI_OK_UPDATE_RETURNING);
 	for (int i = 0; i < n_updated; i++)
 	{
 		int number = locked[number_at(i)];
@@ -264,7 +265,7 @@ insert_rows(Write *write, const JobSql *sql, const bool *missing)
 	if (n == 0)
 		return;
 	n_parameters = bind_rows(write, numbers, n, true, types, values);
-	n_inserted = job_execute(sql->insert, n_parameters, types, values, NULL, SPI_OK_INSERT_RETURNING, 0);
+	n_inserted = answered_execute(write->spec, sql->insert, n_parameters, types, values, SPI_OK_INSERT_RETURNING);
 	check_inserted(write, numbers, n, n_inserted);
 	for (int i = 0; i < n && n_inserted == n; i++)
 		write->outcomes[numbers[i]] = OUTCOME_WRITTEN;
@@ -371,8 +372,8 @@ settle_unwritten(JobWorker *worker, const JobStore *store, Write *write, const J
 	}
 	if (n_kept_back == 0)
 		return;
-	n_held = job_execute(sql->holds, bind_rows(write, kept_back, n_kept_back, true, types, values), types, values, NULL,
-						 SPI_OK_SELECT, 0);
+	n_held = answered_execute(write->spec, sql->holds, bind_rows(write, kept_back, n_kept_back, true, types, values),
+							  types, values, SPI_OK_SELECT);
 	for (int i = 0; i < n_held; i++)
 		write->outcomes[kept_back[number_at(i)]] = OUTCOME_WRITTEN;
 	for (int i = 0; i < n_kept_back; i++)
