@@ -52,6 +52,39 @@ def test_a_value_given_to_a_dead_letter_is_kept(server):
     assert server.query("SELECT id, s = 'hand' FROM given ORDER BY id") == [(1, True), (2, False)]
 
 
+def test_the_same_value_given_again_is_kept(server):
+    """While the row waits for an answer to a changed source, and from dead letters; where SET names a source (as ORMs do, and of a source that is computed), or the value is the default, none is given."""
+    server.query("""DROP TABLE IF EXISTS given; CREATE TABLE given (id int PRIMARY KEY, b text, g text GENERATED ALWAYS AS (upper(b)) STORED, s text DEFAULT 'usual', n int);
+        CREATE FUNCTION change_b() RETURNS trigger LANGUAGE plpgsql AS $$ BEGIN IF NEW.id = 6 AND NEW.n = 7 THEN NEW.b := NEW.b || '?'; END IF; RETURN NEW; END $$;
+        CREATE TRIGGER change BEFORE UPDATE ON given FOR EACH ROW EXECUTE FUNCTION change_b();
+        CREATE TRIGGER q AFTER INSERT OR UPDATE ON given FOR EACH ROW EXECUTE FUNCTION qwen_enqueue_trigger('s', '{g}', 'max_tokens=2', 'temperature=0', 'max_attempts=1');
+        INSERT INTO given (id, b, s) SELECT i, 'x', 'mine' FROM generate_series(1, 9) i; UPDATE given SET s = DEFAULT WHERE id = 5;""")
+    wait_empty(server)
+    server.query("ALTER TABLE given DISABLE TRIGGER q; UPDATE given SET s = 'usual' WHERE id = 5; ALTER TABLE given ENABLE TRIGGER q")
+    server.query("""BEGIN; UPDATE given SET b = 'y' WHERE id < 6 OR id = 9;
+        UPDATE given SET s = 'mine' WHERE id = 1; UPDATE given SET s = 'mine', n = 1 WHERE id = 2; UPDATE given SET s = 'mine', b = b WHERE id = 3; UPDATE given SET n = 1 WHERE id = 4; UPDATE given SET s = 'usual' WHERE id = 5;
+        UPDATE given SET s = 'mine', n = 7 WHERE id = 6; UPDATE given SET s = 'mine', n = 7 WHERE id = 7; UPDATE given SET id = 19, s = 'mine' WHERE id = 9; COMMIT""")
+    wait_empty(server)
+    assert server.query("SELECT id, s FROM given WHERE s IN ('mine', 'usual') ORDER BY id") == [(1, "mine"), (2, "mine"), (7, "mine"), (8, "mine"), (19, "mine")]
+    server.query("ALTER TABLE given ADD CHECK (s = 'mine') NOT VALID; UPDATE given SET b = 'z' WHERE id IN (1, 2)")
+    wait_empty(server)
+    letters = "SELECT key[1]::int FROM qwen_dead_letters WHERE relation = 'given'::regclass ORDER BY 1"
+    assert server.query(letters) == [(1,), (2,)]
+    server.query("UPDATE given SET s = 'mine' WHERE id = 1")
+    assert server.query(letters) == [(2,)]
+    server.query("DROP TABLE given; DROP FUNCTION change_b")
+
+
+def test_the_same_values_of_several_targets_are_kept(server):
+    server.query("""CREATE TABLE alike (id int PRIMARY KEY, b text, n int, ok boolean, m numeric(4, 1));
+        CREATE TRIGGER q AFTER INSERT OR UPDATE ON alike FOR EACH ROW EXECUTE FUNCTION qwen_enqueue_trigger('{n,ok,m}', 'b', 'function=extract'); INSERT INTO alike SELECT i, 'x', 1001, i > 0, -1 FROM generate_series(1, 2) i""")
+    server.query("BEGIN; UPDATE alike SET b = 'y'; UPDATE alike SET n = 1001, ok = false, m = -1 WHERE id = 1; UPDATE alike SET n = 1001 WHERE id = 2; COMMIT")
+    wait_empty(server)
+    assert server.query("SELECT n, ok, m::int FROM alike WHERE id = 1") == [(1001, False, -1)]
+    assert server.query("SELECT n = 1001, m <> -1 FROM alike WHERE id = 2") == [(True, True)]
+    server.query("DROP TABLE alike")
+
+
 def test_a_new_key_alone_changes_nothing(server):
     server.query(MAKE + """DROP TABLE IF EXISTS parent CASCADE; CREATE TABLE parent (id int PRIMARY KEY); INSERT INTO parent VALUES (1), (2);
         ALTER TABLE given ADD FOREIGN KEY (id) REFERENCES parent ON UPDATE CASCADE; INSERT INTO given VALUES (1, 'x', 'hand'), (2, 'y', 'mine');""")

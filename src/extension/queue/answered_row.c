@@ -55,12 +55,11 @@ make_row(ParseState *parse, const JobSpec *spec)
 	answer->fields = list_make2(makeString(pstrdup("d")), makeString(pstrdup("answer")));
 	answer->location = -1;
 	text = transformExpr(parse, (Node *) answer, parse->p_expr_kind);
-	return (Node *) makeFuncExpr(
-		job_own_function("qwen_type_value", arguments, lengthof(arguments)), row,
-		list_make3(coerce_to_target_type(parse, text, TEXTOID, JSONBOID, -1, COERCION_EXPLICIT, COERCE_EXPLICIT_CAST,
-										 -1),
-				   makeNullConst(row, -1, InvalidOid), column_names(spec)),
-		InvalidOid, InvalidOid, COERCE_EXPLICIT_CALL);
+	return (Node *) makeFuncExpr(job_own_function("qwen_type_value", arguments, lengthof(arguments)), row,
+								 list_make3(coerce_to_target_type(parse, text, TEXTOID, JSONBOID, -1, COERCION_EXPLICIT,
+																  COERCE_EXPLICIT_CAST, -1),
+											makeNullConst(row, -1, InvalidOid), column_names(spec)),
+								 InvalidOid, InvalidOid, COERCE_EXPLICIT_CALL);
 }
 
 /* What a $ stands for. */

@@ -1,8 +1,9 @@
 /*
  * answered_row.h - the row of the target's type that an answer is, in a statement of whoever owns the target.
  *
- * qwen_type_value makes it. The statement does not name it: that takes USAGE on the extension's schema, which an enqueue
- * trigger does not need of a table's owner. $0 stands for its call instead, and is put in as the statement is parsed.
+ * qwen_type_value makes it. The statement does not name it: that takes USAGE on the extension's schema, which an
+ * enqueue trigger does not need of a table's owner. $0 stands for its call instead, and is put in as the statement is
+ * parsed.
  */
 #ifndef QWEN_ANSWERED_ROW_H
 #define QWEN_ANSWERED_ROW_H

@@ -146,6 +146,46 @@ work_of_moved(Bitmapset *set, const int *sources, int n_sources, int target)
 	return ROW_IS_UNCHANGED;
 }
 
+/* The columns that a generated one is computed from, as attribute numbers of pull_varattnos. */
+static Bitmapset *
+bases_of(TupleDesc columns, int column)
+{
+	TupleConstr *constraints = columns->constr;
+	Bitmapset *used = NULL;
+
+	for (int i = 0; constraints && i < constraints->num_defval; i++)
+		if (constraints->defval[i].adnum == column)
+			pull_varattnos(stringToNode(constraints->defval[i].adbin), 1, &used);
+	return used;
+}
+
+/* Does an UPDATE's SET name a column? PostgreSQL adds generated columns, where there are BEFORE triggers all of them:
+ * of these, does it name one that they are computed from? */
+static bool
+sets(const TriggerData *data, int column)
+{
+	TupleDesc columns = RelationGetDescr(data->tg_relation);
+
+	if (TupleDescAttr(columns, column - 1)->attgenerated)
+		return bms_overlap(bases_of(columns, column), data->tg_updatedcols);
+	return bms_is_member(column - FirstLowInvalidHeapAttributeNumber, data->tg_updatedcols);
+}
+
+/*
+ * Does an UPDATE give the target the value that it has? Where its SET names a source as well it may be one that writes
+ * every column as it read it, which gives none. The default is as good as NULL.
+ */
+static bool
+gives_same(const TriggerData *data, const int *sources, int n_sources, int target, Datum value)
+{
+	if (!sets(data, target))
+		return false;
+	for (int i = 0; i < n_sources; i++)
+		if (sets(data, sources[i]))
+			return false;
+	return !is_default(data->tg_relation, target, value);
+}
+
 RowWork
 trigger_work(const TriggerData *data, const int *sources, int n_sources, int target)
 {
@@ -165,9 +205,10 @@ trigger_work(const TriggerData *data, const int *sources, int n_sources, int tar
 	for (int i = 0; is_update && i < n_sources; i++)
 		if (!row_value_is_same(columns, sources[i], data->tg_trigtuple, row))
 			return ROW_WANTS_ANSWER;
+	if (is_update && !is_empty)
+		return gives_same(data, sources, n_sources, target, value) ? ROW_KEEPS_VALUE : ROW_IS_UNCHANGED;
 	/* set to what it was is set as well, where that is NULL */
-	if (is_update &&
-		(!is_empty || (is_same && !bms_is_member(target - FirstLowInvalidHeapAttributeNumber, data->tg_updatedcols))))
+	if (is_update && is_same && !sets(data, target))
 		return ROW_IS_UNCHANGED;
 	for (int i = 0; i < n_sources && !has_source; i++)
 	{
@@ -262,8 +303,7 @@ check_trigger_source(Relation relation, int column, const char *function)
 int
 add_sources(TupleDesc columns, int column, int *sources, int n)
 {
-	TupleConstr *constraints = columns->constr;
-	Bitmapset *used = NULL;
+	Bitmapset *used;
 	int at = -1;
 
 	if (n == MaxHeapAttributeNumber)
@@ -273,9 +313,7 @@ add_sources(TupleDesc columns, int column, int *sources, int n)
 		sources[n] = column;
 		return n + 1;
 	}
-	for (int i = 0; constraints && i < constraints->num_defval; i++)
-		if (constraints->defval[i].adnum == column)
-			pull_varattnos(stringToNode(constraints->defval[i].adbin), 1, &used);
+	used = bases_of(columns, column);
 	while ((at = bms_next_member(used, at)) >= 0)
 	{
 		int base = at + FirstLowInvalidHeapAttributeNumber;
