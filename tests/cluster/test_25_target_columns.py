@@ -244,6 +244,35 @@ def test_queued_columns_are_taken_back_one_by_one(house):
     assert query(house, letters) == []
 
 
+DEFAULTS = {  # target columns, and the trigger that fills them in
+    "summarize": ("s text {} DEFAULT 'usual'", "BEFORE", "qwen_summarize_trigger('body', 's', '5', 'max_tokens=3')"),
+    "embed": ("s real[] {} DEFAULT '{{1,2}}'", "BEFORE", "qwen_embed_trigger('body', 's', 'dimensions=2')"),
+    "extract": ("s yes {0} DEFAULT 'yes', t boolean {0} DEFAULT false", "BEFORE", "qwen_extract_trigger('body', '{s,t}')"),
+    "queued": ("s text {} DEFAULT 'usual'", "AFTER", "qwen_enqueue_trigger('s', 'body', 'max_tokens=3')"),
+    "queued extract": ("s yes {0} DEFAULT 'yes', t boolean {0} DEFAULT false", "AFTER", "qwen_enqueue_trigger('{s,t}', 'body', 'function=extract')"),
+    "queued embed": ("s real[] {} DEFAULT '{{1,2}}'", "AFTER", "qwen_enqueue_embed_trigger('s', 'body', 'dimensions=2')"),
+}
+
+
+@pytest.mark.parametrize("case", DEFAULTS)
+def test_a_row_without_a_source_keeps_its_defaults(house, case):
+    """As all five triggers have it, so that the column may be NOT NULL; a source that becomes NULL or is blank has the answer NULL."""
+    columns, moment, call = DEFAULTS[case]
+    for constraint in ("NOT NULL", ""):
+        query(house, f"DROP TABLE IF EXISTS usual; CREATE TABLE usual (id int PRIMARY KEY, body text, {columns.format(constraint)}); "
+                     f"CREATE TRIGGER q {moment} INSERT OR UPDATE ON usual FOR EACH ROW EXECUTE FUNCTION {call}; INSERT INTO usual (id) VALUES (1)")
+        query(house, "INSERT INTO usual (id) VALUES (2); UPDATE usual SET s = DEFAULT, id = 3 WHERE id = 2")
+        wait_empty(house)
+        assert query(house, "SELECT id FROM usual u WHERE s::text IN ('usual', 'yes', '{1,2}') AND u::text NOT LIKE '%,)' ORDER BY id") == [(1,), (3,)]
+    query(house, "INSERT INTO usual (id, body) VALUES (4, 'Mail 1: Anna wants 12.50'), (5, ' ')")
+    wait_empty(house)
+    assert query(house, "SELECT id FROM usual WHERE s IS NULL ORDER BY 1") == [(5,)]
+    query(house, "UPDATE usual SET body = NULL WHERE id = 4")
+    wait_empty(house)
+    assert query(house, "SELECT id FROM usual WHERE s IS NULL ORDER BY 1") == [(4,), (5,)]
+    query(house, "DROP TABLE usual")
+
+
 def test_what_is_wrong_with_a_triggers_targets_is_said_at_the_first_row(house):
     for arguments, code, part in (("'{total,total}', 'body', 'function=extract'", "22023", "named twice"), ("'{}', 'body', 'function=extract'", "22023", "no column is named"),
                                   ("'{total,due}', 'body'", "22023", "goes into one column"), ("'{total,made}', 'body', 'function=extract'", "22023", "generated"), ("'{total', 'body', 'function=extract'", "22P02", "malformed"),

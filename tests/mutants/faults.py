@@ -838,6 +838,8 @@ EXTENSION = [
           "cluster:test_17_given_values.py"),
     fault("written-back-is-given", "src/extension/triggers/trigger_values.c", "if (sets(data, sources[i]))\n\t\t\treturn false;", "if (target == sources[i])\n\t\t\treturn false;", "a statement that writes all columns back gives the target its old value",
           "cluster:test_17_given_values.py"),
+    fault("default-extracted-away", "src/extension/triggers/extract_trigger.c", "targets->numbers[i]) != ROW_WANTS_ANSWER)", "targets->numbers[i]) > ROW_HAS_NO_SOURCE)", "a row that is inserted without a source loses its defaults",
+          "cluster:test_25_target_columns.py"),
     fault("inserted-is-moved", "src/extension/triggers/trigger_values.c", "return updated && (!inserted || parted);", "return updated;", "a row that a statement inserts beside an UPDATE of partitions is taken for a moved one",
           "cluster:test_17_given_values.py::test_rows_that_come_in_beside_an_update_of_partitions_keep_their_values"),
     fault("stale-key-kept", "src/extension/triggers/enqueue_trigger.c", "if (entries->is_immediate)", "if (!entries->is_immediate)", "what was queued of a deleted row is written into the row that comes to its key",

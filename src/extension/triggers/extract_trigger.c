@@ -68,29 +68,23 @@ target_columns(Relation relation, const char *argument, int source)
 	return targets;
 }
 
-/* The columns that have to be filled in now, and those that become NULL as there is nothing to make an answer of. */
-static void
-look_at_targets(const TriggerData *data, int source, const Targets *targets, Targets *wanted, Targets *emptied)
+/* The columns that have to be filled in now. */
+static Targets
+wanted_of(const TriggerData *data, int source, const Targets *targets)
 {
+	Targets wanted = {0, palloc(sizeof(int) * targets->n), palloc(sizeof(char *) * targets->n)};
+
 	for (int i = 0; i < targets->n; i++)
 	{
-		RowWork work = trigger_work(data, &source, 1, targets->numbers[i]);
-		Targets *to = work == ROW_WANTS_ANSWER ? wanted : work == ROW_HAS_NO_SOURCE ? emptied : NULL;
-
-		if (!to)
+		if (trigger_work(data, &source, 1, targets->numbers[i]) != ROW_WANTS_ANSWER)
 			continue;
-		to->names[to->n] = targets->names[i];
-		to->numbers[to->n++] = targets->numbers[i];
+		wanted.names[wanted.n] = targets->names[i];
+		wanted.numbers[wanted.n++] = targets->numbers[i];
 	}
+	return wanted;
 }
 
-static Targets
-no_targets(int room)
-{
-	return (Targets){0, palloc(sizeof(int) * room), palloc(sizeof(char *) * room)};
-}
-
-/* A row with columns of another one of the same type, or with NULL in them. */
+/* A row with columns of another one of the same type; NULL: with NULL in them. */
 static HeapTuple
 with_columns(HeapTuple row, TupleDesc columns, const Targets *targets, HeapTupleHeader other)
 {
@@ -111,7 +105,7 @@ with_columns(HeapTuple row, TupleDesc columns, const Targets *targets, HeapTuple
 static Datum
 extract_row_of(FunctionCallInfo fcinfo, TriggerData *data)
 {
-	Targets targets, wanted, emptied;
+	Targets targets, wanted;
 	HeapTupleHeader answer = NULL;
 	NullableDatum *tail;
 	TupleDesc columns;
@@ -126,9 +120,7 @@ extract_row_of(FunctionCallInfo fcinfo, TriggerData *data)
 	tail = trigger_tail(data->tg_trigger, 2, NAME,
 						"Further arguments look like 'name=value', with the names of qwen_extract's common arguments.");
 	row = TRIGGER_FIRED_BY_UPDATE(data->tg_event) ? data->tg_newtuple : data->tg_trigtuple;
-	wanted = no_targets(targets.n);
-	emptied = no_targets(targets.n);
-	look_at_targets(data, source, &targets, &wanted, &emptied);
+	wanted = wanted_of(data, source, &targets);
 	value = heap_getattr(row, source, columns, &is_null);
 	if (wanted.n > 0 && !is_null)
 	{
@@ -139,7 +131,6 @@ extract_row_of(FunctionCallInfo fcinfo, TriggerData *data)
 		answer = extract_row(value_as_text(TupleDescAttr(columns, source - 1)->atttypid, value),
 							 data->tg_relation->rd_rel->reltype, names, tail);
 	}
-	row = with_columns(row, columns, &emptied, NULL);
 	return PointerGetDatum(with_columns(row, columns, &wanted, answer));
 }
 
