@@ -307,6 +307,32 @@ def test_a_trigger_that_makes_dead_letters_says_so_when_it_is_made(house, argume
     connection.close()
 
 
+@pytest.mark.parametrize("table", ["d", "d_1", "d_2_1"])
+def test_an_answer_that_would_move_its_row_is_refused(house, table):
+    """A target column in a partition key, of the table itself or of one that it is a partition of: when the trigger is made, and at the first row."""
+    connection = house.connect()
+    cursor = connection.cursor()
+    cursor.execute("""CREATE TABLE d (id int, kind text DEFAULT 'new', t text DEFAULT 't', body text, PRIMARY KEY (id, kind, t)) PARTITION BY LIST (kind); CREATE TABLE d_1 PARTITION OF d FOR VALUES IN ('x');
+        CREATE TABLE d_2 (body text, t text NOT NULL, id int NOT NULL, kind text NOT NULL) PARTITION BY RANGE (id, t); ALTER TABLE d ATTACH PARTITION d_2 DEFAULT; CREATE TABLE d_2_1 PARTITION OF d_2 DEFAULT""")
+    cursor.execute(f"CREATE TRIGGER made AFTER INSERT ON {table} FOR EACH ROW EXECUTE FUNCTION qwen_enqueue_trigger('kind', 'body', 'function=classify', 'labels={{x}}')")
+    said = 'target: column "kind" of table "{}" is in the partition key of table "d"'
+    assert len(connection.notices) == 1 and 'WARNING:  trigger "made" cannot fill in rows as it is' in connection.notices[0] and said.format(table) in connection.notices[0], connection.notices
+    for kind, partition in (("x", "d_1"), ("new", "d_2_1")):
+        row = f"INSERT INTO d VALUES (1, '{kind}', 't', 'b')"
+        if table in ("d", partition):
+            assert refused(house, row)[:2] == ("22023", said.format(partition))
+        else:
+            cursor.execute(row)
+    cursor.execute(f"DROP TRIGGER made ON {table}; CREATE TRIGGER made AFTER INSERT ON d FOR EACH ROW EXECUTE FUNCTION qwen_enqueue_trigger('t', 'body', 'max_tokens=2')")
+    assert refused(house, "INSERT INTO d VALUES (2, 'new', 't', 'b')")[1] == 'target: column "t" of table "d_2_1" is in the partition key of table "d_2"'
+    # a key that is no partition key is one that can be written
+    cursor.execute("INSERT INTO d (id, kind, body) VALUES (2, 'x', 'b')")
+    wait_until(lambda: house.value("SELECT coalesce(sum(waiting), 0) FROM qwen_trigger_backlog WHERE relation = 'd_1'::regclass") == 0, 30, "an answer")
+    assert house.value("SELECT count(*) FROM d WHERE id = 2 AND t <> 't'") == 1
+    cursor.execute("DROP TABLE d")
+    connection.close()
+
+
 @pytest.mark.parametrize("change, said", [
     ("ALTER TABLE d ALTER COLUMN s TYPE int USING NULL", "which does not take text"), ("ALTER TABLE d DROP CONSTRAINT d_pkey", "has no primary key"),
     ("ALTER TABLE d OWNER TO nobody_logs_in", "cannot log in"), ("ALTER TABLE d ALTER COLUMN s TYPE varchar(10)", None), ("ALTER TABLE d ADD COLUMN t int", None),

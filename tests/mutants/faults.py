@@ -815,6 +815,8 @@ EXTENSION = [
           "the answer to a text that was changed meanwhile is written", "cluster:test_10_jobs.py::test_changed_rows_are_generated_again cluster:test_11_enqueue.py::test_changes_during_the_work_win"),
     fault("answered-row-of-all-columns", "src/extension/queue/answered_row.c", "makeNullConst(row, -1, InvalidOid), column_names(spec)", "makeNullConst(row, -1, InvalidOid), makeNullConst(NAMEARRAYOID, -1, InvalidOid)",
           "an answer is made a row of all columns of the target, not of those that it is for", "cluster:test_25_target_columns.py"),
+    fault("parted-by-parents-unseen", "src/extension/queue/spec.c", "if (relation->rd_rel->relispartition)\n", "if (relation->rd_rel->relispartition && spec->n_targets > 1)\n",
+          "rows of a partition whose answer is in its partition key are queued", "cluster:test_22_messages.py::test_an_answer_that_would_move_its_row_is_refused"),
     fault("page-order", "src/extension/queue/row_sql.c", "for_keys(keys, n, \", \", part_column), keys[0].operators.greater,",
           "for_keys(keys, n, \", \", part_column), keys[0].operators.at_least,", "a job's pages overlap by a row", "cluster:test_10_jobs.py::test_job_fills_its_column_and_leaves"),
     fault("mixed-page-order", "src/extension/queue/row_sql.c", "keys[i].position, keys[i].name, keys[i].operators.equal,", "keys[i].position, keys[i].name, keys[i].operators.less,",

@@ -8,6 +8,8 @@
 #include "../core/texts.h"
 #include "access/htup_details.h"
 #include "access/relation.h"
+#include "access/sysattr.h"
+#include "catalog/partition.h"
 #include "catalog/pg_class.h"
 #include "catalog/pg_index.h"
 #include "catalog/pg_type.h"
@@ -638,6 +640,39 @@ check_owner(const JobSpec *spec, Relation relation, const char *function)
 								  job_spec_target_list(spec), GetUserNameFromId(owner, false))));
 }
 
+/* Raise where a target column is what a table parts its rows by. */
+static void
+refuse_parting(const JobSpec *spec, Relation relation, Oid parent)
+{
+	Relation opened = relation_open(parent, AccessShareLock);
+
+	for (int i = 0; i < spec->n_targets; i++)
+	{
+		AttrNumber number = get_attnum(parent, spec->targets[i]);
+
+		if (has_partition_attrs(opened, bms_make_singleton(number - FirstLowInvalidHeapAttributeNumber), NULL))
+			ereport(ERROR, (errcode(ERRCODE_INVALID_PARAMETER_VALUE),
+							errmsg("target: column \"%s\" of table \"%s\" is in the partition key of table \"%s\"",
+								   spec->targets[i], RelationGetRelationName(relation), get_rel_name(parent)),
+							errdetail("An answer is written into the partition in which its row is."),
+							errhint("Let the answer go into a column that no table is partitioned by.")));
+	}
+	relation_close(opened, NoLock);
+}
+
+/* The same of all tables that a trigger's table parts its rows for, or is a part of. */
+static void
+check_parting(const JobSpec *spec, Relation relation)
+{
+	ListCell *cell;
+
+	if (relation->rd_rel->relkind == RELKIND_PARTITIONED_TABLE)
+		refuse_parting(spec, relation, RelationGetRelid(relation));
+	if (relation->rd_rel->relispartition)
+		foreach (cell, get_partition_ancestors(RelationGetRelid(relation)))
+			refuse_parting(spec, relation, lfirst_oid(cell));
+}
+
 JobSpec *
 job_spec_of_trigger(Relation relation, const Trigger *trigger, const AttrNumber *key_numbers, int n_keys,
 					MemoryContext parent)
@@ -665,6 +700,7 @@ job_spec_of_trigger(Relation relation, const Trigger *trigger, const AttrNumber 
 	job_check_relation(relation, "target");
 	for (int i = 0; i < spec->n_targets; i++)
 		job_check_target(relation, spec->targets[i], spec->takes_row ? NULL : spec->function, true);
+	check_parting(spec, relation);
 	/* types that have no form are refused */
 	if (spec->takes_row)
 		(void) type_schema(get_rel_type_id(spec->target), -1, job_spec_targets(spec));
