@@ -561,6 +561,18 @@ def said_of(folder, *arguments, **environment):
     return done.stderr
 
 
+def test_a_name_takes_no_file(tmp_path):
+    assert said_of(tmp_path, "qwen3-0.6b", "extra") == 'qwen-pg-pull: "qwen3-0.6b" is a name of --list, which takes no FILE ("extra"); --as names the file\n'
+    assert "no name of --list" in said_of(tmp_path, "qwen3", "extra")
+
+
+def test_the_version_is_the_extensions():
+    done = subprocess.run([sys.executable, PROGRAM, "--version"], capture_output=True, text=True, check=False)
+    with open(os.path.join(SOURCES, "qwen_pg.control"), encoding="utf-8") as control:
+        version = re.search("default_version = '(.*)'", control.read())[1]
+    assert (done.returncode, done.stdout) == (0, f"qwen-pg-pull {version}\n")
+
+
 @pytest.mark.parametrize("source, message", [
     ("file://[", "no address that can be fetched"),
     ("file://\u2100/m.gguf", "no address that can be fetched"),
