@@ -28,7 +28,7 @@ GIVEN = {
         CREATE TABLE posts (id int PRIMARY KEY, title text, body text, summary text, headline text, embedding real[], search real[]);""",
     "docs/limits.md": EXTENSION + ROLES, "docs/tasks.md": EXTENSION,
     "docs/privileges.md": ROLES + "SELECT 'CREATE DATABASE app' WHERE NOT EXISTS (SELECT FROM pg_database WHERE datname = 'app') \\gexec\n",
-    "docs/typed.md": EXTENSION + "CREATE TABLE mails (id int PRIMARY KEY, body text); INSERT INTO mails VALUES (1, 'Please pay 12.50 by 2026-01-31. Anna');",
+    "docs/typed.md": EXTENSION + "CREATE TABLE mails (id int PRIMARY KEY, body text); INSERT INTO mails VALUES (1, 'Please pay 12.50 by 2026-01-31. Anna'), (2, NULL), (3, ' ');",
 }
 # without pgvector: a domain and an operator of its names, and no index
 VECTOR = """CREATE DOMAIN vector AS real[]; CREATE FUNCTION distance(real[], real[]) RETURNS float8 LANGUAGE sql AS 'SELECT 1 - qwen_cosine($1, $2)';
