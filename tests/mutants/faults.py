@@ -817,6 +817,8 @@ EXTENSION = [
           "an answer is made a row of all columns of the target, not of those that it is for", "cluster:test_25_target_columns.py"),
     fault("parted-by-parents-unseen", "src/extension/queue/spec.c", "if (relation->rd_rel->relispartition)\n", "if (relation->rd_rel->relispartition && spec->n_targets > 1)\n",
           "rows of a partition whose answer is in its partition key are queued", "cluster:test_22_messages.py::test_an_answer_that_would_move_its_row_is_refused"),
+    fault("own-key-by-name", "src/extension/queue/row_sql.c", "return entry->resorigtbl == spec->target && entry->resorigcol", "return entry->resorigcol",
+          "a query over another table, with the key as its first column, is taken for one over rows of the target", "cluster:test_17_submit.py"),
     fault("page-order", "src/extension/queue/row_sql.c", "for_keys(keys, n, \", \", part_column), keys[0].operators.greater,",
           "for_keys(keys, n, \", \", part_column), keys[0].operators.at_least,", "a job's pages overlap by a row", "cluster:test_10_jobs.py::test_job_fills_its_column_and_leaves"),
     fault("mixed-page-order", "src/extension/queue/row_sql.c", "keys[i].position, keys[i].name, keys[i].operators.equal,", "keys[i].position, keys[i].name, keys[i].operators.less,",

@@ -577,6 +577,36 @@ job_sql_depends_on_session(const JobSpec *spec)
 	return depends;
 }
 
+/* Is a key column of a query the target's own column? */
+static bool
+is_own_key(const JobSpec *spec, const Query *query, const char *key)
+{
+	ListCell *cell;
+
+	foreach (cell, query->targetList)
+	{
+		const TargetEntry *entry = lfirst(cell);
+
+		if (!entry->resjunk && strcmp(entry->resname, key) == 0)
+			return entry->resorigtbl == spec->target && entry->resorigcol == get_attnum(spec->target, key);
+	}
+	return false;
+}
+
+bool
+job_sql_reads_own_rows(const JobSpec *spec)
+{
+	SPIPlanPtr plan = SPI_prepare(job_sql_rows(spec), 0, NULL);
+	List *queries = plan ? ((CachedPlanSource *) linitial(SPI_plan_get_plan_sources(plan)))->query_list : NIL;
+	bool are_own = list_length(queries) == 1;
+
+	for (int i = 0; are_own && i < spec->n_keys; i++)
+		are_own = is_own_key(spec, linitial(queries), spec->keys[i]);
+	if (plan)
+		SPI_freeplan(plan);
+	return are_own;
+}
+
 /* What a source must not do and look at, wherever it stands: in a subquery, or in a view. */
 static bool
 refuse_in_source(Node *node, void *context)

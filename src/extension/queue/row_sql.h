@@ -38,6 +38,9 @@ extern void job_sql_make(const JobSpec *spec, JobSql *sql);
 /* Raises where a source locks rows or reads temporary tables. In SPI. */
 extern void job_sql_check_source(const JobSpec *spec);
 
+/* Are the keys of a query's rows those of rows of the target? Then no row is missing there. In SPI. */
+extern bool job_sql_reads_own_rows(const JobSpec *spec);
+
 /* Do rows of the source depend on the session that reads them: on row-level security, or on a setting? In SPI. */
 extern bool job_sql_depends_on_session(const JobSpec *spec);
 
