@@ -459,3 +459,52 @@ def test_news_of_the_catalog_take_nothing_from_a_statement(server):
     connection.close()
     assert server.query("SELECT waiting FROM qwen_trigger_backlog WHERE relation = 'news'::regclass") == []
     server.query("DROP TABLE news, others; DROP FUNCTION same")
+def altered(server, sql):
+    """What is said of keys when statements run."""
+    connection = server.connect()
+    connection.cursor().execute(sql)
+    said = [notice for notice in connection.notices if "does not follow" in notice]
+    connection.close()
+    return said
+
+
+def test_a_key_that_cannot_be_read_takes_no_others_along(server):
+    """A dead letter of a row that is gone has a key that the new type does not read: those of the other rows follow."""
+    make(server, "spelled", "id text PRIMARY KEY")
+    server.query("INSERT INTO spelled SELECT '00' || i, 'word' FROM generate_series(1, 5) i; INSERT INTO spelled VALUES ('abc', 'word')")
+    wait_letters(server, "spelled", ["001", "002", "003", "004", "005", "abc"])
+    said = altered(server, "BEGIN; DELETE FROM spelled WHERE id = 'abc'; ALTER TABLE spelled ALTER id TYPE int USING id::int; COMMIT")
+    assert len(said) == 1 and "0 rows that wait, 1 dead letters" in said[0]
+    assert letters(server, "spelled") == [([str(key)],) for key in range(1, 6)]
+    server.query("UPDATE spelled SET id = 11 WHERE id = 1")
+    allow(server, "spelled")
+    server.query("UPDATE spelled SET s = 'given' WHERE id = 3")
+    assert letters(server, "spelled") == [(["11"],), (["2"],), (["4"],), (["5"],)]
+    assert server.value("SELECT qwen_retry_table('spelled')") == 4
+    wait_empty(server)
+    assert server.query("SELECT id FROM spelled WHERE s IS NULL") == []
+    assert server.value("SELECT s FROM spelled WHERE id = 3") == "given"
+    server.query("DROP TABLE spelled")
+
+
+def test_a_letter_that_cannot_be_read_keeps_no_others_from_the_sweep(server):
+    make(server, "swept")
+    server.query("INSERT INTO swept SELECT i, 'word' FROM generate_series(1, 5) i")
+    wait_letters(server, "swept", [1, 2, 3, 4, 5])
+    server.query("UPDATE qwen_job_row SET key = '{abc}' WHERE relation = 'swept'::regclass AND key = '{4}'; DELETE FROM swept WHERE id IN (2, 5)")
+    wait_letters(server, "swept", [1, 3, "abc"])
+    server.query("DROP TABLE swept")
+
+
+def test_what_is_queued_by_other_columns_is_looked_at_too(server):
+    """By the columns of a primary key that was exchanged; a key of another number of values is none of the table's."""
+    make(server, "exchanged_key", more="; ALTER TABLE exchanged_key ADD other int")
+    server.query("INSERT INTO exchanged_key VALUES (1, 'word', NULL, 7), (2, 'word', NULL, 8), (3, 'word', NULL, 9)")
+    wait_letters(server, "exchanged_key", [1, 2, 3])
+    server.query("ALTER TABLE exchanged_key DROP CONSTRAINT exchanged_key_pkey, ADD PRIMARY KEY (other); "
+                 "UPDATE qwen_job_row SET key = '{2,2}' WHERE relation = 'exchanged_key'::regclass AND key = '{2}'")
+    said = altered(server, "ALTER TABLE exchanged_key ALTER id TYPE numeric(10, 2)")
+    assert len(said) == 1 and "0 rows that wait, 1 dead letters" in said[0]
+    assert letters(server, "exchanged_key") == [(["1.00"],), (["3.00"],)]
+    assert altered(server, "ALTER TABLE exchanged_key ALTER other TYPE text USING 'k' || other") == []
+    server.query("DROP TABLE exchanged_key")

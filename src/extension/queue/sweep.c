@@ -11,6 +11,7 @@
 #include "../core/settings.h"
 #include "catalog/pg_type.h"
 #include "executor/spi.h"
+#include "key_look.h"
 #include "letters.h"
 #include "parameters.h"
 #include "queued.h"
@@ -93,6 +94,7 @@ typedef struct Letters
 {
 	JobSpec *spec;
 	JobRow **rows; /* only their keys, and ids[0] */
+	bool *found;   /* [n]: whose row is there */
 	int n;
 	int64 last_id; /* of the letters that were looked at */
 	int n_seen;
@@ -141,38 +143,51 @@ read_letters(JobWorker *worker, const JobStore *store, Letters *letters)
 	}
 }
 
-/* Which of them have a row? The others are deleted. */
+/* Which of some letters have a row? */
 static void
-check_letters(JobWorker *worker, const JobStore *store, void *argument)
+look_for_letters(void *argument, int first, int n)
 {
-	Letters *letters = argument;
+	const Letters *letters = argument;
 	Oid types[JOB_MAX_KEYS + 1];
 	Datum values[JOB_MAX_KEYS + 1];
-	bool *found = palloc0(sizeof *found * letters->n);
-	int64 *gone = palloc(sizeof *gone * letters->n);
 	JobIdentity identity, unhidden;
 	JobSql sql;
-	int n, n_gone = 0;
+	int n_there;
 
-	job_key_parameters(letters->spec, letters->rows, letters->n, types, values);
+	job_key_parameters(letters->spec, &letters->rows[first], n, types, values);
 	job_identity_of_spec(letters->spec, &identity);
 	job_sql_make(letters->spec, &sql);
 	/* a row that a policy hides from the owner is there all the same, and its letter says so */
 	job_identity_of_owner(&unhidden);
-	n = job_execute(sql.there, letters->spec->n_keys + 1, types, values, NULL, SPI_OK_SELECT, 0);
+	n_there = job_execute(sql.there, letters->spec->n_keys + 1, types, values, NULL, SPI_OK_SELECT, 0);
 	job_identity_end(&unhidden);
 	job_identity_end(&identity);
-	for (int i = 0; i < n; i++)
-		found[result_int4(i, 1)] = true;
+	for (int i = 0; i < n_there; i++)
+		letters->found[first + result_int4(i, 1)] = true;
+}
+
+/* Letters without a row are deleted. Those that cannot be looked up, as of a table that the owner may not read, or
+ * under a key that its type does not read, stay. */
+static void
+check_letters(const JobStore *store, Letters *letters)
+{
+	bool *is_read = palloc(sizeof *is_read * letters->n);
+	int64 *gone = palloc(sizeof *gone * letters->n);
+	Oid type = INT8ARRAYOID;
+	Datum value;
+	JobIdentity identity;
+	int n_gone = 0;
+
+	letters->found = palloc0(sizeof *letters->found * letters->n);
+	(void) job_look_for_keys(look_for_letters, letters, letters->n, is_read);
 	for (int i = 0; i < letters->n; i++)
-		if (!found[i])
+		if (is_read[i] && !letters->found[i])
 			gone[n_gone++] = letters->rows[i]->ids[0];
 	if (n_gone == 0)
 		return;
-	values[0] = job_int8_array(gone, n_gone);
-	types[0] = INT8ARRAYOID;
+	value = job_int8_array(gone, n_gone);
 	job_identity_begin(store, &identity);
-	job_execute(psprintf("DELETE FROM %s WHERE id = ANY ($1) AND dead", store->row), 1, types, values, NULL,
+	job_execute(psprintf("DELETE FROM %s WHERE id = ANY ($1) AND dead", store->row), 1, &type, &value, NULL,
 				SPI_OK_DELETE, 0);
 	job_identity_end(&identity);
 }
@@ -182,14 +197,12 @@ static void
 letters_body(JobWorker *worker, const JobStore *store, void *argument)
 {
 	Letters *letters = argument;
-	ErrorData *error;
 
 	letters->spec = NULL;
 	letters->n = 0;
 	read_letters(worker, store, letters);
-	/* letters that cannot be looked up, as of a table that the owner may not read, stay */
 	if (letters->n > 0)
-		(void) job_subtransaction(worker, store, check_letters, letters, &error);
+		check_letters(store, letters);
 }
 
 /* Which tables still have some? */

@@ -1,0 +1,344 @@
+/*
+ * queued_keys.c - what is queued of a table whose rows' keys have become others behind the queue's back.
+ *
+ * It is read in parts, each in an SPI of its own, and the table is asked for a part's keys in one statement.
+ */
+#include "queued_keys.h"
+
+#include "catalog/pg_type.h"
+#include "executor/spi.h"
+#include "key_look.h"
+#include "keys.h"
+#include "miscadmin.h"
+#include "parameters.h"
+#include "utils/array.h"
+#include "utils/guc.h"
+#include "utils/lsyscache.h"
+#include "utils/rel.h"
+#include "values.h"
+
+#define KEYS_AT_ONCE 5000
+
+/* An entry of a part. */
+typedef struct Entry
+{
+	int64 id;
+	bool dead;
+	char **key;   /* [n_keys]; NULL: of another number of columns */
+	char **found; /* [n_keys]: as the table has it now; NULL: there is no such row */
+} Entry;
+
+/* What is queued by a set of columns. */
+typedef struct Queue
+{
+	const JobStore *store;
+	Relation relation;
+	const JobKeySet *set;
+	int64 last_id;        /* of the part before */
+	MemoryContext memory; /* of this part */
+	int n;
+	Entry *entries; /* [n] */
+	int n_asked;
+	Entry **asked; /* [n_asked]: those whose key can be asked for */
+} Queue;
+
+/* ---- the sets ---- */
+/* Add a set, of columns that are all there; what goes by others the worker puts aside. */
+static List *
+add_set(List *sets, MemoryContext memory, Relation relation, const JobKeySet *set)
+{
+	TupleDesc columns = RelationGetDescr(relation);
+	MemoryContext old;
+	JobKeySet *added;
+
+	for (int i = 0; i < set->n_keys; i++)
+		if (set->numbers[i] < 1 || set->numbers[i] > columns->natts ||
+			TupleDescAttr(columns, set->numbers[i] - 1)->attisdropped)
+			return sets;
+	if (set->n_keys == 0)
+		return sets;
+	old = MemoryContextSwitchTo(memory);
+	added = palloc(sizeof *added);
+	*added = *set;
+	sets = lappend(sets, added);
+	MemoryContextSwitchTo(old);
+	return sets;
+}
+
+/* The columns of a row of the result; the primary key's where none are named. */
+static void
+read_numbers(Relation relation, int row, JobKeySet *set)
+{
+	Datum array = SPI_getbinval(SPI_tuptable->vals[row], SPI_tuptable->tupdesc, 1, &set->is_unnumbered), *elements;
+	JobSpec spec = {.n_keys = 0};
+	bool *nulls;
+
+	if (set->is_unnumbered)
+	{
+		(void) job_spec_keys_of(&spec, relation);
+		set->n_keys = spec.n_keys;
+		memcpy(set->numbers, spec.key_numbers, sizeof set->numbers);
+		return;
+	}
+	deconstruct_array(DatumGetArrayTypeP(array), INT2OID, sizeof(int16), true, TYPALIGN_SHORT, &elements, &nulls,
+					  &set->n_keys);
+	set->n_keys = Min(set->n_keys, JOB_MAX_KEYS);
+	for (int i = 0; i < set->n_keys; i++)
+		set->numbers[i] = DatumGetInt16(elements[i]);
+}
+
+/* Those of what triggers queued. In SPI. */
+static List *
+add_sets_of_triggers(List *sets, MemoryContext memory, const JobStore *store, Relation relation)
+{
+	Oid type = OIDOID;
+	Datum value = ObjectIdGetDatum(RelationGetRelid(relation));
+	JobIdentity identity;
+	int n;
+
+	job_identity_to_read(store, &identity);
+	n = job_execute(psprintf("SELECT DISTINCT key_numbers FROM %s WHERE relation = $1 AND job IS NULL", store->row), 1,
+					&type, &value, NULL, SPI_OK_SELECT, 0);
+	job_identity_end(&identity);
+	for (int i = 0; i < n; i++)
+	{
+		JobKeySet set = {.n_keys = 0};
+
+		read_numbers(relation, i, &set);
+		sets = add_set(sets, memory, relation, &set);
+	}
+	return sets;
+}
+
+List *
+job_key_sets(const JobStore *store, Relation relation)
+{
+	MemoryContext memory = CurrentMemoryContext;
+	List *sets;
+
+	SPI_connect();
+	sets = add_sets_of_triggers(NIL, memory, store, relation);
+	SPI_finish();
+	return sets;
+}
+
+/* ---- the entries of a set ---- */
+/* Run a statement of the entries' table (%s) over those of a set, which it names by a condition (%s). Parameter $1 is
+ * for that, $2 the caller's. In SPI. */
+static int
+execute_over(const Queue *queue, const char *statement, Oid type, Datum value, int expected)
+{
+	Oid types[2] = {INT2ARRAYOID, type};
+	Datum values[2] = {(Datum) 0, value}, numbers[JOB_MAX_KEYS];
+	const JobKeySet *set = queue->set;
+	const char *condition = psprintf("relation = %u AND job IS NULL AND key_numbers IS NOT DISTINCT FROM $1",
+									 RelationGetRelid(queue->relation));
+	StringInfoData sql;
+
+	for (int i = 0; i < set->n_keys; i++)
+		numbers[i] = Int16GetDatum(set->numbers[i]);
+	values[0] =
+		PointerGetDatum(construct_array(numbers, set->n_keys, INT2OID, sizeof(int16), true, TYPALIGN_SHORT));
+	initStringInfo(&sql);
+	appendStringInfo(&sql, statement, queue->store->row, condition);
+	return job_execute(sql.data, 2, types, values, set->is_unnumbered ? "n " : NULL, expected, 0);
+}
+
+/* The next part. In SPI. */
+static void
+read_part(Queue *queue)
+{
+	int n_keys = queue->set->n_keys;
+	JobIdentity identity;
+
+	job_identity_to_read(queue->store, &identity);
+	queue->n = execute_over(queue,
+							"SELECT id, dead, key FROM %s WHERE %s AND id > $2 ORDER BY id LIMIT "
+							CppAsString2(KEYS_AT_ONCE),
+							INT8OID, Int64GetDatum(queue->last_id), SPI_OK_SELECT);
+	job_identity_end(&identity);
+	queue->entries = palloc0(sizeof *queue->entries * Max(queue->n, 1));
+	queue->asked = palloc(sizeof *queue->asked * Max(queue->n, 1));
+	queue->n_asked = 0;
+	for (int i = 0; i < queue->n; i++)
+	{
+		Entry *entry = &queue->entries[i];
+		char **key = palloc(sizeof *key * n_keys);
+
+		entry->id = result_int8(i, 1);
+		entry->dead = DatumGetBool(result_value(i, 2));
+		if (job_strings_of(result_value(i, 3), key, n_keys) == n_keys)
+		{
+			entry->key = key;
+			queue->asked[queue->n_asked++] = entry;
+		}
+	}
+	if (queue->n > 0)
+		queue->last_id = queue->entries[queue->n - 1].id;
+}
+
+/* Which keys have a row, by number, and how is it written now? */
+static char *
+rows_of_keys(const Queue *queue)
+{
+	const JobKeySet *set = queue->set;
+	Oid index = job_key_index(queue->relation, set->numbers, set->n_keys);
+	StringInfoData keys, names, values, is_row;
+
+	initStringInfo(&keys);
+	initStringInfo(&names);
+	initStringInfo(&values);
+	initStringInfo(&is_row);
+	for (int i = 0; i < set->n_keys; i++)
+	{
+		Form_pg_attribute column = TupleDescAttr(RelationGetDescr(queue->relation), set->numbers[i] - 1);
+		const char *name = pstrdup(quote_identifier(NameStr(column->attname)));
+		JobKeyOperators operators;
+
+		job_key_operators(index, set->numbers[i], column->atttypid, NameStr(column->attname), &operators);
+		appendStringInfo(&keys, ", $%d::pg_catalog.text[]", i + 2);
+		appendStringInfo(&names, ", k%d", i + 1);
+		appendStringInfo(&values, ", t.%s::%s", name, job_key_type_name(column->atttypid));
+		appendStringInfo(&is_row, "%st.%s %s", i > 0 ? " AND " : "", name,
+						 job_key_match(&operators, column->atttypid, column->atttypid, psprintf("d.k%d", i + 1)));
+	}
+	return psprintf("SELECT d.n%s FROM unnest($1::pg_catalog.int4[]%s) AS d(n%s) JOIN ONLY %s t ON %s", values.data,
+					keys.data, names.data,
+					quote_qualified_identifier(get_namespace_name(RelationGetNamespace(queue->relation)),
+											   RelationGetRelationName(queue->relation)),
+					is_row.data);
+}
+
+/* Parameters: numbers as int[], and the texts of each key column. */
+static void
+bind_keys(const Queue *queue, int first, int n, Oid *types, Datum *values)
+{
+	Datum *numbers = palloc(sizeof *numbers * n);
+	char **column = palloc(sizeof *column * n);
+
+	for (int i = 0; i < n; i++)
+		numbers[i] = Int32GetDatum(first + i);
+	types[0] = INT4ARRAYOID;
+	values[0] = PointerGetDatum(construct_array(numbers, n, INT4OID, sizeof(int32), true, TYPALIGN_INT));
+	for (int k = 0; k < queue->set->n_keys; k++)
+	{
+		for (int i = 0; i < n; i++)
+			column[i] = queue->asked[first + i]->key[k];
+		types[k + 1] = TEXTARRAYOID;
+		values[k + 1] = job_text_array(column, n);
+	}
+}
+
+/* Ask the table for some keys, as its owner. Raises where the type cannot read one. */
+static void
+look_for_rows(void *argument, int first, int n)
+{
+	Queue *queue = argument;
+	int n_keys = queue->set->n_keys, n_found, security;
+	Oid types[JOB_MAX_KEYS + 1], user;
+	Datum values[JOB_MAX_KEYS + 1];
+
+	bind_keys(queue, first, n, types, values);
+	GetUserIdAndSecContext(&user, &security);
+	SetUserIdAndSecContext(queue->relation->rd_rel->relowner,
+						   security | SECURITY_LOCAL_USERID_CHANGE | SECURITY_NOFORCE_RLS);
+	SPI_connect();
+	n_found = job_execute(rows_of_keys(queue), n_keys + 1, types, values, NULL, SPI_OK_SELECT, 0);
+	for (int i = 0; i < n_found; i++)
+	{
+		char **found = MemoryContextAlloc(queue->memory, sizeof *found * n_keys);
+
+		for (int k = 0; k < n_keys; k++)
+			found[k] = MemoryContextStrdup(queue->memory, result_string(i, k + 2));
+		queue->asked[result_int4(i, 1)]->found = found;
+	}
+	SPI_finish();
+	SetUserIdAndSecContext(user, security);
+}
+
+/* Write an entry's key as it is written now. In SPI. */
+static void
+rewrite_key(const Queue *queue, const Entry *entry)
+{
+	Oid types[2] = {INT8OID, TEXTARRAYOID};
+	Datum values[2] = {Int64GetDatum(entry->id), (Datum) 0};
+	bool is_same = true;
+	JobIdentity identity;
+
+	for (int k = 0; k < queue->set->n_keys; k++)
+		is_same &= strcmp(entry->found[k], entry->key[k]) == 0;
+	if (is_same)
+		return;
+	values[1] = job_text_array(entry->found, queue->set->n_keys);
+	job_identity_begin(queue->store, &identity);
+	job_execute(psprintf("UPDATE %s SET key = $2 WHERE id = $1", queue->store->row), 2, types, values, NULL,
+				SPI_OK_UPDATE, 0);
+	job_identity_end(&identity);
+}
+
+/* Take a part's entries without a row out of the queue. In SPI. */
+static void
+forget_lost(const Queue *queue)
+{
+	Oid type = INT8ARRAYOID;
+	Datum value;
+	int64 *ids = palloc(sizeof *ids * queue->n);
+	int n = 0;
+	JobIdentity identity;
+
+	for (int i = 0; i < queue->n; i++)
+		if (!queue->entries[i].found)
+			ids[n++] = queue->entries[i].id;
+	if (n == 0)
+		return;
+	value = job_int8_array(ids, n);
+	job_identity_begin(queue->store, &identity);
+	job_execute(psprintf("DELETE FROM %s WHERE id = ANY ($1)", queue->store->row), 1, &type, &value, NULL,
+				SPI_OK_DELETE, 0);
+	job_identity_end(&identity);
+}
+
+/* The rows of a part: those that are found are followed, those that are not are lost, as is a key that cannot be read.
+ * Where the table cannot be asked, nothing is taken away. In SPI. */
+static void
+follow_part(Queue *queue, JobLostKeys *lost)
+{
+	int level = NewGUCNestLevel();
+	ErrorData *error;
+
+	job_set_key_formats();
+	error = job_look_for_keys(look_for_rows, queue, queue->n_asked, palloc(sizeof(bool) * Max(queue->n_asked, 1)));
+	AtEOXact_GUC(false, level);
+	for (int i = 0; i < queue->n; i++)
+		if (queue->entries[i].found)
+			rewrite_key(queue, &queue->entries[i]);
+		else if (queue->entries[i].dead)
+			lost->n_letters++;
+		else
+			lost->n_waiting++;
+	if (!error)
+		forget_lost(queue);
+}
+
+/* The next part; false: there is none. */
+static bool
+follow_next(Queue *queue, JobLostKeys *lost)
+{
+	CHECK_FOR_INTERRUPTS();
+	SPI_connect();
+	queue->memory = CurrentMemoryContext;
+	read_part(queue);
+	if (queue->n > 0)
+		follow_part(queue, lost);
+	SPI_finish();
+	return queue->n > 0;
+}
+
+void
+job_keys_follow(const JobStore *store, Relation relation, const JobKeySet *set, JobLostKeys *lost)
+{
+	Queue queue = {.store = store, .relation = relation, .set = set};
+
+	while (follow_next(&queue, lost))
+		;
+}
