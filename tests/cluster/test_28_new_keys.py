@@ -345,12 +345,21 @@ def test_a_letter_is_for_all_columns_that_failed(server):
 ALTERED = {
     "id + 100": ("int", "ALTER id TYPE int USING id + 100", 2),
     "another text": ("int", "ALTER id TYPE text USING 'k' || id", 2),
-    "one of two": ("int", "ALTER id TYPE int USING id + 1", 1),
-    "what cannot be read": ("text", "ALTER id TYPE int USING id::int + 1", 1),
+    "onto another's key": ("int", "ALTER id TYPE bigint USING id + 1", 2),
+    "of another column": ("int", "ALTER id TYPE text USING body", 2),
+    "a number": ("text", "ALTER id TYPE int USING id::int", 0),
+    "a number that is computed": ("text", "ALTER id TYPE int USING id::int + 1", 2),
     "the same as text": ("int", "ALTER id TYPE text", 0),
+    "the same in USING": ("int", 'ALTER id TYPE text COLLATE "C" USING (altered.id::text::bigint)::text COLLATE "C"', 0),
     "digits": ("int", "ALTER id TYPE numeric(10, 2)", 0),
+    "letters that are read as numbers": ("bit(3)", "ALTER id TYPE int USING id::int", 2),
+    "by another number on the way": ("int", "ALTER id TYPE int USING id::bit(3)::int", 2),
+    "days of a zone": ("timestamptz", "ALTER id TYPE timestamp", 2),
+    "seconds of days": ("date", "ALTER id TYPE timestamp", 0),
     "another column": ("int", "ALTER body TYPE varchar(100) USING 'new'", 0),
 }
+
+KEYS = {"bit(3)": ("001", "010"), "timestamptz": ("2026-01-01 00:00", "2026-01-01 01:00"), "date": ("2026-01-01", "2026-01-02")}
 
 
 @pytest.mark.parametrize("case", ALTERED)
@@ -360,7 +369,8 @@ def test_a_key_of_another_type_says_what_does_not_follow(server, case):
     allow(server, "altered")
     server.query("CREATE ROLE alterer LOGIN; SELECT qwen_grant('alterer', 'use'); GRANT ALL ON SCHEMA public TO alterer; ALTER TABLE altered OWNER TO alterer; "
                  "SELECT qwen_set_limit('alterer', requests_per_minute => 0)")
-    server.query("INSERT INTO altered VALUES (1, 'one'), (2, 'two')")
+    one, two = KEYS.get(key, ("1", "2"))
+    server.query(f"INSERT INTO altered VALUES ('{one}', 'one'), ('{two}', 'two')")
     connection = server.connect()
     cursor = connection.cursor()
     cursor.execute(f"ALTER TABLE altered {change}")
@@ -508,3 +518,48 @@ def test_what_is_queued_by_other_columns_is_looked_at_too(server):
     assert letters(server, "exchanged_key") == [(["1.00"],), (["3.00"],)]
     assert altered(server, "ALTER TABLE exchanged_key ALTER other TYPE text USING 'k' || other") == []
     server.query("DROP TABLE exchanged_key")
+
+
+@pytest.mark.parametrize("how", ["its own", "a type's", "a child's"])
+def test_keys_that_come_onto_other_rows_are_not_taken_for_theirs(server, how):
+    """USING gives rows each other's keys: a value that was given by hand is not overwritten by a letter of the row that had its key."""
+    make(server, "pushed")
+    server.query("ALTER TABLE pushed DROP CONSTRAINT pushed_s_check, ADD CONSTRAINT pushed_s_check CHECK (length(s) < 0 OR s LIKE 'mine%')")
+    table, change = "pushed", "ALTER TABLE pushed ALTER id TYPE bigint USING id + 1"
+    if how == "a child's":
+        server.query("CREATE TABLE pushed_child (PRIMARY KEY (id)) INHERITS (pushed); "
+                     f"CREATE TRIGGER q AFTER INSERT OR UPDATE ON pushed_child FOR EACH ROW EXECUTE FUNCTION qwen_enqueue_trigger({FAILING.format('s')})")
+        table = "pushed_child"
+    if how == "a type's":
+        server.query("DROP TABLE pushed; CREATE TYPE pushed_type AS (id int, body text, s text); "
+                     "CREATE TABLE pushed OF pushed_type (PRIMARY KEY (id), CONSTRAINT pushed_s_check CHECK (length(s) < 0 OR s LIKE 'mine%')); "
+                     f"CREATE TRIGGER q AFTER INSERT OR UPDATE ON pushed FOR EACH ROW EXECUTE FUNCTION qwen_enqueue_trigger({FAILING.format('s')})")
+        change = "ALTER TYPE pushed_type ALTER ATTRIBUTE id TYPE bigint CASCADE"
+    server.query(f"INSERT INTO {table} VALUES (1, 'one', 'mine, by hand'), (2, 'two', NULL), (3, 'three', NULL)")
+    wait_letters(server, table, [2, 3])
+    assert len(altered(server, f"BEGIN; {change}; ROLLBACK")) == (how != "a type's")
+    assert letters(server, table) == [(["2"],), (["3"],)]
+    said = altered(server, change)
+    if how == "a type's":
+        assert (said, letters(server, table)) == ([], [(["2"],), (["3"],)])
+    else:
+        assert len(said) == 1 and "0 rows that wait, 2 dead letters" in said[0] and f"SELECT qwen_enqueue('public.{table}')" in said[0]
+        assert letters(server, table) == []
+        server.query("ALTER TABLE pushed DROP CONSTRAINT pushed_s_check")
+        assert server.value(f"SELECT qwen_retry_table('{table}')") == 0
+        assert server.value(f"SELECT qwen_enqueue('{table}')") == 2
+        wait_empty(server)
+        assert server.query(f"SELECT id, s LIKE 'mine%' FROM {table} ORDER BY id") == [(2, True), (3, False), (4, False)]
+    server.query("DROP TABLE pushed CASCADE; DROP TYPE IF EXISTS pushed_type")
+
+
+def test_a_generated_key_of_another_expression_is_not_trusted(server):
+    if server.value("SELECT current_setting('server_version_num')::int") < 170000:
+        pytest.skip("SET EXPRESSION came with PostgreSQL 17")
+    make(server, "generated", "n int, id int GENERATED ALWAYS AS (n) STORED PRIMARY KEY")
+    server.query("INSERT INTO generated (n, body) VALUES (1, 'one'), (2, 'two')")
+    wait_letters(server, "generated", [1, 2])
+    said = altered(server, "ALTER TABLE generated ALTER id SET EXPRESSION AS (3 - n)")
+    assert len(said) == 1 and "0 rows that wait, 2 dead letters" in said[0]
+    assert letters(server, "generated") == []
+    server.query("DROP TABLE generated")

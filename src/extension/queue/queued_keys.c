@@ -137,8 +137,7 @@ execute_over(const Queue *queue, const char *statement, Oid type, Datum value, i
 
 	for (int i = 0; i < set->n_keys; i++)
 		numbers[i] = Int16GetDatum(set->numbers[i]);
-	values[0] =
-		PointerGetDatum(construct_array(numbers, set->n_keys, INT2OID, sizeof(int16), true, TYPALIGN_SHORT));
+	values[0] = PointerGetDatum(construct_array(numbers, set->n_keys, INT2OID, sizeof(int16), true, TYPALIGN_SHORT));
 	initStringInfo(&sql);
 	appendStringInfo(&sql, statement, queue->store->row, condition);
 	return job_execute(sql.data, 2, types, values, set->is_unnumbered ? "n " : NULL, expected, 0);
@@ -152,10 +151,9 @@ read_part(Queue *queue)
 	JobIdentity identity;
 
 	job_identity_to_read(queue->store, &identity);
-	queue->n = execute_over(queue,
-							"SELECT id, dead, key FROM %s WHERE %s AND id > $2 ORDER BY id LIMIT "
-							CppAsString2(KEYS_AT_ONCE),
-							INT8OID, Int64GetDatum(queue->last_id), SPI_OK_SELECT);
+	queue->n = execute_over(
+		queue, "SELECT id, dead, key FROM %s WHERE %s AND id > $2 ORDER BY id LIMIT " CppAsString2(KEYS_AT_ONCE),
+		INT8OID, Int64GetDatum(queue->last_id), SPI_OK_SELECT);
 	job_identity_end(&identity);
 	queue->entries = palloc0(sizeof *queue->entries * Max(queue->n, 1));
 	queue->asked = palloc(sizeof *queue->asked * Max(queue->n, 1));
@@ -341,4 +339,22 @@ job_keys_follow(const JobStore *store, Relation relation, const JobKeySet *set, 
 
 	while (follow_next(&queue, lost))
 		;
+}
+
+void
+job_keys_forget(const JobStore *store, Relation relation, const JobKeySet *set, JobLostKeys *lost)
+{
+	const Queue queue = {.store = store, .relation = relation, .set = set};
+	JobIdentity identity;
+
+	SPI_connect();
+	job_identity_begin(store, &identity);
+	(void) execute_over(&queue,
+						"WITH gone AS (DELETE FROM %s WHERE %s AND id > $2 RETURNING dead) "
+						"SELECT count(*) FILTER (WHERE NOT dead), count(*) FILTER (WHERE dead) FROM gone",
+						INT8OID, Int64GetDatum(0), SPI_OK_SELECT);
+	lost->n_waiting += result_int8(0, 1);
+	lost->n_letters += result_int8(0, 2);
+	job_identity_end(&identity);
+	SPI_finish();
 }

@@ -27,4 +27,7 @@ extern List *job_key_sets(const JobStore *store, Relation relation);
  * out of the queue and added to lost. */
 extern void job_keys_follow(const JobStore *store, Relation relation, const JobKeySet *set, JobLostKeys *lost);
 
+/* Take all that is queued by a set out of the queue, and add it to lost. */
+extern void job_keys_forget(const JobStore *store, Relation relation, const JobKeySet *set, JobLostKeys *lost);
+
 #endif
