@@ -563,3 +563,77 @@ def test_a_generated_key_of_another_expression_is_not_trusted(server):
     assert len(said) == 1 and "0 rows that wait, 2 dead letters" in said[0]
     assert letters(server, "generated") == []
     server.query("DROP TABLE generated")
+
+
+def submit(server, table):
+    """A job whose rows all failed, as a constraint refuses its answers."""
+    job = server.value(f"SELECT qwen_submit('{table}', 'Q {{body}}', '{table}', 's', max_tokens => 2, temperature => 0, max_attempts => 1)")
+    assert server.value("SELECT qwen_wait(%s, '30s')", (job,)) == "failed"
+    return job
+
+
+def job_letters(server, job):
+    return server.query("SELECT key FROM qwen_dead_letters WHERE job = %s ORDER BY key", (job,))
+
+
+def state_of(server, job):
+    return server.query("SELECT state, total, done, failed, error FROM qwen_jobs WHERE id = %s", (job,))[0]
+
+
+@pytest.mark.parametrize("of", ["sent", "sent_1"])
+def test_rows_of_a_job_follow_their_keys(server, of):
+    """Those that inherit from its table, too."""
+    server.query(f"CREATE TABLE sent (id text PRIMARY KEY, body text, s text CHECK (length(s) < 0)); CREATE TABLE sent_1 () INHERITS (sent); INSERT INTO {of} SELECT '00' || i, 'word' FROM generate_series(1, 3) i; INSERT INTO sent VALUES ('abc', 'word')")
+    job = submit(server, "sent")
+    said = altered(server, "BEGIN; DELETE FROM sent WHERE id = 'abc'; ALTER TABLE sent ALTER id TYPE int USING id::int; COMMIT")
+    assert len(said) == 1 and "0 rows that wait, 1 dead letters" in said[0] and "1 of these are rows of jobs: qwen_submit them anew." in said[0] and "qwen_enqueue" not in said[0]
+    assert job_letters(server, job) == [(["1"],), (["2"],), (["3"],)]
+    allow(server, "sent")
+    assert server.value("SELECT qwen_retry(%s)", (job,)) == 3
+    assert server.value("SELECT qwen_wait(%s, '30s')", (job,)) == "done with failures"
+    assert server.query("SELECT id FROM sent WHERE s IS NULL") == []
+    state = state_of(server, job)
+    assert state[:4] == ("done with failures", 4, 3, 1) and "1 row was given another key by ALTER TABLE and could not be followed" in state[4]
+    server.query("DROP TABLE sent CASCADE")
+
+
+def test_a_job_whose_rows_are_lost_is_not_done(server):
+    """Its failed rows are under keys that the table computes anew: they stay failed, and the job says why."""
+    make(server, "lost_rows", "id int PRIMARY KEY")
+    server.query("INSERT INTO lost_rows SELECT i, 'word' FROM generate_series(1, 3) i")
+    wait_letters(server, "lost_rows", [1, 2, 3])
+    job = submit(server, "lost_rows")
+    said = altered(server, "ALTER TABLE lost_rows ALTER id TYPE int USING id + 1")
+    assert len(said) == 1 and "0 rows that wait, 6 dead letters" in said[0]
+    assert "SELECT qwen_enqueue('public.lost_rows') queues the rows whose target is empty. 3 of these are rows of jobs" in said[0]
+    allow(server, "lost_rows")
+    assert server.value("SELECT qwen_retry(%s)", (job,)) == 0
+    assert job_letters(server, job) == []
+    state = state_of(server, job)
+    assert state[:4] == ("failed", 3, 0, 3) and "3 rows were given another key by ALTER TABLE and could not be followed" in state[4]
+    # another column's job is left alone
+    other = server.value("SELECT qwen_submit('SELECT * FROM lost_rows', 'Q {body}', 'lost_rows', 's', max_tokens => 2, temperature => 0, max_attempts => 1)")
+    assert server.value("SELECT qwen_wait(%s, '30s')", (other,)) == "done"
+    assert altered(server, "ALTER TABLE lost_rows ALTER id TYPE int USING id + 1") == []
+    server.query("DROP TABLE lost_rows")
+
+
+def test_rows_that_a_job_has_in_hand_are_lost_too(server):
+    """A worker that holds them asks the model, and writes no answer to the rows that have come to their keys."""
+    server.query("CREATE TABLE held (id int PRIMARY KEY, body text, s text); INSERT INTO held SELECT i, 'word ' || i FROM generate_series(1, 3) i; "
+                 "CREATE ROLE holder LOGIN; SELECT qwen_grant('holder', 'use'); GRANT ALL ON SCHEMA public TO holder; ALTER TABLE held OWNER TO holder; SELECT qwen_set_limit('holder', requests_per_minute => 1)")
+    connection = server.connect("holder")
+    cursor = connection.cursor()
+    cursor.execute("SELECT qwen_chat('Hi', max_tokens => 1)")
+    cursor.execute("SELECT qwen_submit('held', 'Q {body}', 'held', 's', max_tokens => 2, temperature => 0)")
+    job = cursor.fetchone()[0]
+    connection.close()
+    wait_until(lambda: server.value("SELECT count(*) FROM qwen_job_row WHERE job = %s", (job,)) == 3, 30, "the job's rows")
+    said = altered(server, "ALTER TABLE held ALTER id TYPE int USING id + 1")
+    assert len(said) == 1 and "3 rows that wait, 0 dead letters" in said[0]
+    server.query("SELECT qwen_clear_limit('holder')")
+    assert server.value("SELECT qwen_wait(%s, '30s')", (job,)) == "failed"
+    state = state_of(server, job)
+    assert state[:4] == ("failed", 3, 0, 3) and "3 rows were given another key by ALTER TABLE" in state[4]
+    assert server.value("SELECT count(*) FROM held WHERE s IS NOT NULL") == 0
+    server.query("DROP TABLE held; DROP OWNED BY holder; DROP ROLE holder")

@@ -1,9 +1,9 @@
 /*
  * key_casts.c - whether ALTER TABLE leaves a key's values what they are.
  *
- * What is queued has keys as text, which the new type reads. A row that it finds so is the one that was queued where the
- * statement reads values in the same way: by a plain cast of the column. USING id + 1 moves keys onto other rows; and so
- * do casts to types whose texts mean something else: bit(8) to int, or dates by way of the session's time zone.
+ * What is queued has keys as text, which the new type reads. A row that it finds so is the one that was queued where
+ * the statement reads values in the same way: by a plain cast of the column. USING id + 1 moves keys onto other rows;
+ * and so do casts to types whose texts mean something else: bit(8) to int, or dates by way of the session's time zone.
  */
 #include "key_casts.h"
 

@@ -95,15 +95,30 @@ set_has(const JobKeySet *set, const Bitmapset *columns)
 	return false;
 }
 
+/* What brings lost rows back. */
+static char *
+way_out(const char *table, const JobLostKeys *lost)
+{
+	bool of_triggers = lost->n_waiting + lost->n_letters > lost->n_of_jobs;
+
+	return psprintf("%s%s%s",
+					of_triggers ? psprintf("SELECT qwen_enqueue(%s) queues the rows whose target is empty.",
+										   quote_literal_cstr(table))
+								: "",
+					of_triggers && lost->n_of_jobs > 0 ? " " : "",
+					lost->n_of_jobs > 0 ? psprintf("%lld of these are rows of jobs: qwen_submit them anew.",
+												   (long long) lost->n_of_jobs)
+										: "");
+}
+
 static void
 warn_of_lost(const char *table, const JobLostKeys *lost)
 {
-	ereport(WARNING,
-			(errmsg("what is queued of table %s does not follow its rows' new keys: %lld rows that wait, "
-					"%lld dead letters",
-					table, (long long) lost->n_waiting, (long long) lost->n_letters),
-			 errdetail("It stands under values that the key had before, and is forgotten."),
-			 errhint("SELECT qwen_enqueue(%s) queues the rows whose target is empty.", quote_literal_cstr(table))));
+	ereport(WARNING, (errmsg("what is queued of table %s does not follow its rows' new keys: %lld rows that wait, "
+							 "%lld dead letters",
+							 table, (long long) lost->n_waiting, (long long) lost->n_letters),
+					  errdetail("It stands under values that the key had before, and is forgotten."),
+					  errhint("%s", way_out(table, lost))));
 }
 
 /* A table whose columns have other values now. */
@@ -120,7 +135,8 @@ look_at_table(const JobStore *store, const ChangedTable *changed)
 		return;
 	name = quote_qualified_identifier(get_namespace_name(RelationGetNamespace(relation)),
 									  RelationGetRelationName(relation));
-	if (relation->rd_rel->relkind == RELKIND_RELATION)
+	/* a job's source may be partitioned */
+	if (relation->rd_rel->relkind == RELKIND_RELATION || relation->rd_rel->relkind == RELKIND_PARTITIONED_TABLE)
 		sets = job_key_sets(store, relation);
 	foreach (cell, sets)
 	{

@@ -110,6 +110,43 @@ add_sets_of_triggers(List *sets, MemoryContext memory, const JobStore *store, Re
 	return sets;
 }
 
+/* The columns of a job's key, by name, of a row of the result. */
+static void
+read_names(Relation relation, int row, JobKeySet *set)
+{
+	char *names[JOB_MAX_KEYS];
+
+	set->job = result_int8(row, 1);
+	set->n_keys = Min(job_strings_of(result_value(row, 2), names, JOB_MAX_KEYS), JOB_MAX_KEYS);
+	for (int i = 0; i < set->n_keys; i++)
+		set->numbers[i] = get_attnum(RelationGetRelid(relation), names[i]);
+}
+
+/* Those of jobs that have rows in the queue. In SPI. */
+static List *
+add_sets_of_jobs(List *sets, MemoryContext memory, const JobStore *store, Relation relation)
+{
+	Oid type = OIDOID;
+	Datum value = ObjectIdGetDatum(RelationGetRelid(relation));
+	JobIdentity identity;
+	int n;
+
+	job_identity_to_read(store, &identity);
+	n = job_execute(psprintf("SELECT id, key_columns FROM %s j WHERE source IS NULL AND source_relation = $1 AND "
+							 "EXISTS (SELECT 1 FROM %s r WHERE r.job = j.id) ORDER BY id",
+							 store->job, store->row),
+					1, &type, &value, NULL, SPI_OK_SELECT, 0);
+	job_identity_end(&identity);
+	for (int i = 0; i < n; i++)
+	{
+		JobKeySet set = {.n_keys = 0};
+
+		read_names(relation, i, &set);
+		sets = add_set(sets, memory, relation, &set);
+	}
+	return sets;
+}
+
 List *
 job_key_sets(const JobStore *store, Relation relation)
 {
@@ -118,6 +155,7 @@ job_key_sets(const JobStore *store, Relation relation)
 
 	SPI_connect();
 	sets = add_sets_of_triggers(NIL, memory, store, relation);
+	sets = add_sets_of_jobs(sets, memory, store, relation);
 	SPI_finish();
 	return sets;
 }
@@ -131,8 +169,9 @@ execute_over(const Queue *queue, const char *statement, Oid type, Datum value, i
 	Oid types[2] = {INT2ARRAYOID, type};
 	Datum values[2] = {(Datum) 0, value}, numbers[JOB_MAX_KEYS];
 	const JobKeySet *set = queue->set;
-	const char *condition = psprintf("relation = %u AND job IS NULL AND key_numbers IS NOT DISTINCT FROM $1",
-									 RelationGetRelid(queue->relation));
+	const char *condition = set->job ? psprintf("job = " INT64_FORMAT, set->job)
+									 : psprintf("relation = %u AND job IS NULL AND key_numbers IS NOT DISTINCT FROM $1",
+												RelationGetRelid(queue->relation));
 	StringInfoData sql;
 
 	for (int i = 0; i < set->n_keys; i++)
@@ -200,8 +239,9 @@ rows_of_keys(const Queue *queue)
 		appendStringInfo(&is_row, "%st.%s %s", i > 0 ? " AND " : "", name,
 						 job_key_match(&operators, column->atttypid, column->atttypid, psprintf("d.k%d", i + 1)));
 	}
-	return psprintf("SELECT d.n%s FROM unnest($1::pg_catalog.int4[]%s) AS d(n%s) JOIN ONLY %s t ON %s", values.data,
-					keys.data, names.data,
+	/* a job's source is a table with those that inherit from it */
+	return psprintf("SELECT d.n%s FROM unnest($1::pg_catalog.int4[]%s) AS d(n%s) JOIN %s%s t ON %s", values.data,
+					keys.data, names.data, set->job ? "" : "ONLY ",
 					quote_qualified_identifier(get_namespace_name(RelationGetNamespace(queue->relation)),
 											   RelationGetRelationName(queue->relation)),
 					is_row.data);
@@ -332,19 +372,49 @@ follow_next(Queue *queue, JobLostKeys *lost)
 	return queue->n > 0;
 }
 
+/* Count a set's lost rows, in its job too: that has so many failed rows, and says why. Where a worker has the job it
+ * may be waiting for the table, so nobody waits for it: it finds that rows are gone, and says so itself. In SPI. */
+static void
+count_lost(const Queue *queue, const JobLostKeys *own, JobLostKeys *lost)
+{
+	int64 n = own->n_waiting + own->n_letters;
+	Oid types[3] = {INT8OID, INT8OID, TEXTOID};
+	Datum values[3] = {Int64GetDatum(queue->set->job), Int64GetDatum(own->n_waiting)};
+	JobIdentity identity;
+
+	lost->n_waiting += own->n_waiting;
+	lost->n_letters += own->n_letters;
+	if (!queue->set->job || n == 0)
+		return;
+	lost->n_of_jobs += n;
+	values[2] = CStringGetTextDatum(psprintf("%lld %s given another key by ALTER TABLE and could not be followed",
+											 (long long) n, n == 1 ? "row was" : "rows were"));
+	job_identity_begin(queue->store, &identity);
+	job_execute(psprintf("UPDATE %s SET failed = failed + $2, note = concat_ws('; ', note, $3) WHERE id = "
+						 "(SELECT id FROM %s WHERE id = $1 FOR NO KEY UPDATE SKIP LOCKED)",
+						 queue->store->job, queue->store->job),
+				3, types, values, NULL, SPI_OK_UPDATE, 0);
+	job_identity_end(&identity);
+}
+
 void
 job_keys_follow(const JobStore *store, Relation relation, const JobKeySet *set, JobLostKeys *lost)
 {
 	Queue queue = {.store = store, .relation = relation, .set = set};
+	JobLostKeys own = {.n_waiting = 0};
 
-	while (follow_next(&queue, lost))
+	while (follow_next(&queue, &own))
 		;
+	SPI_connect();
+	count_lost(&queue, &own, lost);
+	SPI_finish();
 }
 
 void
 job_keys_forget(const JobStore *store, Relation relation, const JobKeySet *set, JobLostKeys *lost)
 {
 	const Queue queue = {.store = store, .relation = relation, .set = set};
+	JobLostKeys own = {.n_waiting = 0};
 	JobIdentity identity;
 
 	SPI_connect();
@@ -353,8 +423,9 @@ job_keys_forget(const JobStore *store, Relation relation, const JobKeySet *set, 
 						"WITH gone AS (DELETE FROM %s WHERE %s AND id > $2 RETURNING dead) "
 						"SELECT count(*) FILTER (WHERE NOT dead), count(*) FILTER (WHERE dead) FROM gone",
 						INT8OID, Int64GetDatum(0), SPI_OK_SELECT);
-	lost->n_waiting += result_int8(0, 1);
-	lost->n_letters += result_int8(0, 2);
+	own.n_waiting = result_int8(0, 1);
+	own.n_letters = result_int8(0, 2);
 	job_identity_end(&identity);
+	count_lost(&queue, &own, lost);
 	SPI_finish();
 }

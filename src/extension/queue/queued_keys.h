@@ -6,9 +6,11 @@
 
 #include "store.h"
 
-/* The columns of a table by which some of what is queued of it knows its rows. */
+/* The columns of a table by which some of what is queued of it knows its rows: what triggers queued, or a job's rows.
+ */
 typedef struct JobKeySet
 {
+	int64 job;          /* 0: triggers' */
 	bool is_unnumbered; /* queued by an older version, which did not say by which columns */
 	int n_keys;
 	AttrNumber numbers[JOB_MAX_KEYS];
@@ -18,9 +20,11 @@ typedef struct JobKeySet
 typedef struct JobLostKeys
 {
 	int64 n_waiting, n_letters;
+	int64 n_of_jobs; /* of both */
 } JobLostKeys;
 
-/* All such sets of columns of a table, a list of JobKeySet. */
+/* All such sets of columns of a table, a list of JobKeySet. Of jobs those whose source is the table, by whose keys
+ * their rows are known. */
 extern List *job_key_sets(const JobStore *store, Relation relation);
 
 /* Ask the table for all keys of a set: those that are found are written as the table has them now, the others are taken

@@ -39,8 +39,9 @@ extern bool job_table_is_ours(JobWorker *worker, const JobStore *store, Write *w
 
 /*
  * Rows that triggers queued and that were taken back since, as somebody gave the target a value, end without being
- * written. The others' entries are locked: who gives a value from here on waits until the answer is there. Entries that
- * somebody is just taking back wait for what becomes of that. In SPI.
+ * written; so do those of a job that ALTER TABLE has forgotten (queued_keys.h). The others' entries are locked: who
+ * gives a value from here on waits until the answer is there. Entries that somebody is just taking back wait for what
+ * becomes of that. In SPI.
  */
 extern void job_leave_taken_back(const JobStore *store, Write *write);
 

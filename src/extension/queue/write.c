@@ -502,8 +502,7 @@ write_body(JobWorker *worker, const JobStore *store, void *argument)
 		write->outcomes[i] = write->rows[i]->state == ROW_FAILED ? OUTCOME_FAILED : OUTCOME_NONE;
 	if (write->spec->trigger && !job_table_is_ours(worker, store, write))
 		return;
-	if (write->spec->trigger)
-		job_leave_taken_back(store, write);
+	job_leave_taken_back(store, write);
 	job_chain_begin(write->spec, write->rows, write->n);
 	write_answers(worker, store, write);
 	job_chain_end();
