@@ -8,7 +8,7 @@
 
 #include "shared_memory.h"
 
-#define MAX_HEARD_CHANGES 4
+#define MAX_HEARD_CHANGES 8
 
 static void (*heard_changes[MAX_HEARD_CHANGES])(UtilityStatement *statement, ObjectAccessType access, Oid class,
 												Oid object, int column);

@@ -10,6 +10,7 @@
 #include "lost_trigger.h"
 #include "new_trigger.h"
 #include "prepared.h"
+#include "renamed_label.h"
 #include "shared_part.h"
 #include "storage/ipc.h"
 #include "storage/shmem.h"
@@ -57,5 +58,6 @@ job_queue_init(void)
 	job_lost_trigger_init();
 	job_lost_column_init();
 	job_lost_key_init();
+	job_renamed_label_init();
 	job_lost_extension_init();
 }
