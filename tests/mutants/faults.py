@@ -894,7 +894,7 @@ EXTENSION = [
           "cluster:test_28_new_keys.py::test_a_letter_is_for_all_columns_that_failed"),
     fault("lost-keys-unsaid", "src/extension/queue/lost_key.c", "if (access != OAT_POST_ALTER ||", "if (access == OAT_POST_ALTER ||", "nobody hears of rows that wait under values that a key has no more",
           "cluster:test_28_new_keys.py::test_a_key_of_another_type_says_what_does_not_follow"),
-    fault("keys-as-they-were", "src/extension/queue/queued_keys.c", "if (is_same)\n\t\treturn;", "if (is_same || entry->id > 0)\n\t\treturn;", "a key that its new type writes otherwise is not found by triggers and qwen_enqueue",
+    fault("keys-as-they-were", "src/extension/queue/queued_keys.c", "if (!is_respelled(queue, entry))", "if (!is_respelled(queue, entry) || entry->id > 0)", "a key that its new type writes otherwise is not found by triggers and qwen_enqueue",
           "cluster:test_28_new_keys.py::test_a_key_of_another_type_says_what_does_not_follow"),
     fault("unread-keys-in-company", "src/extension/queue/key_look.c", "if (whole->n == 1)", "if (whole->n > 0)", "a key that cannot be read takes along all that are looked for with it",
           "cluster:test_28_new_keys.py::test_a_key_that_cannot_be_read_takes_no_others_along cluster:test_28_new_keys.py::test_a_letter_that_cannot_be_read_keeps_no_others_from_the_sweep"),

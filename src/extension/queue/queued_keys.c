@@ -12,6 +12,7 @@
 #include "miscadmin.h"
 #include "parameters.h"
 #include "utils/array.h"
+#include "utils/fmgroids.h"
 #include "utils/guc.h"
 #include "utils/lsyscache.h"
 #include "utils/rel.h"
@@ -294,23 +295,46 @@ look_for_rows(void *argument, int first, int n)
 	SetUserIdAndSecContext(user, security);
 }
 
-/* Write an entry's key as it is written now. In SPI. */
-static void
-rewrite_key(const Queue *queue, const Entry *entry)
+/* Has an entry's row its key written in another way now? */
+static bool
+is_respelled(const Queue *queue, const Entry *entry)
 {
-	Oid types[2] = {INT8OID, TEXTARRAYOID};
-	Datum values[2] = {Int64GetDatum(entry->id), (Datum) 0};
 	bool is_same = true;
+
+	for (int k = 0; entry->found && k < queue->set->n_keys; k++)
+		is_same &= strcmp(entry->found[k], entry->key[k]) == 0;
+	return !is_same;
+}
+
+/* Write the keys of a part as they are written now, in one statement, to which each comes as the text of its array: of
+ * many entries each by itself would take seconds, with the table locked. In SPI. */
+static void
+rewrite_keys(const Queue *queue)
+{
+	Oid types[2] = {INT8ARRAYOID, TEXTARRAYOID};
+	Datum values[2];
+	int64 *ids = palloc(sizeof *ids * queue->n);
+	char **keys = palloc(sizeof *keys * queue->n);
+	int n = 0;
 	JobIdentity identity;
 
-	for (int k = 0; k < queue->set->n_keys; k++)
-		is_same &= strcmp(entry->found[k], entry->key[k]) == 0;
-	if (is_same)
+	for (int i = 0; i < queue->n; i++)
+	{
+		const Entry *entry = &queue->entries[i];
+
+		if (!is_respelled(queue, entry))
+			continue;
+		ids[n] = entry->id;
+		keys[n++] = OidOutputFunctionCall(F_ARRAY_OUT, job_text_array(entry->found, queue->set->n_keys));
+	}
+	if (n == 0)
 		return;
-	values[1] = job_text_array(entry->found, queue->set->n_keys);
+	values[0] = job_int8_array(ids, n);
+	values[1] = job_text_array(keys, n);
 	job_identity_begin(queue->store, &identity);
-	job_execute(psprintf("UPDATE %s SET key = $2 WHERE id = $1", queue->store->row), 2, types, values, NULL,
-				SPI_OK_UPDATE, 0);
+	job_execute(psprintf("UPDATE %s r SET key = k.key::text[] FROM unnest($1, $2) AS k(id, key) WHERE r.id = k.id",
+						 queue->store->row),
+				2, types, values, NULL, SPI_OK_UPDATE, 0);
 	job_identity_end(&identity);
 }
 
@@ -348,12 +372,13 @@ follow_part(Queue *queue, JobLostKeys *lost)
 	error = job_look_for_keys(look_for_rows, queue, queue->n_asked, palloc(sizeof(bool) * Max(queue->n_asked, 1)));
 	AtEOXact_GUC(false, level);
 	for (int i = 0; i < queue->n; i++)
-		if (queue->entries[i].found)
-			rewrite_key(queue, &queue->entries[i]);
-		else if (queue->entries[i].dead)
-			lost->n_letters++;
-		else
-			lost->n_waiting++;
+	{
+		bool is_lost = !queue->entries[i].found;
+
+		lost->n_letters += is_lost && queue->entries[i].dead;
+		lost->n_waiting += is_lost && !queue->entries[i].dead;
+	}
+	rewrite_keys(queue);
 	if (!error)
 		forget_lost(queue);
 }

@@ -59,8 +59,8 @@ rename_of_triggers(const JobStore *store, const Renamed *renamed)
 				3, types, values, NULL, SPI_OK_UPDATE, 0);
 }
 
-/* In keys of jobs' rows, and in where jobs have arrived: their columns' types are known by name. A job that a worker has
- * locked is not waited for. In SPI. */
+/* In keys of jobs' rows, and in where jobs have arrived: their columns' types are known by name. A job that a worker
+ * has locked is not waited for. In SPI. */
 static void
 rename_of_jobs(const JobStore *store, const Renamed *renamed)
 {
