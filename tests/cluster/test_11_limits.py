@@ -400,6 +400,45 @@ def test_who_waits_for_two_roles_gets_its_turn(limited, role):
     wait_settled(limited, role)
 
 
+def test_no_room_is_kept_for_who_may_not_pass(limited, role):
+    """A member has used up its own minute, and waits as a role that is full nearly all the time: others of that role go on, as its room is of no use to it."""
+    team, _ = member(limited, role)
+    third = make_role(limited)
+    limited.query(f"GRANT {team} TO {third}")
+    set_limit(limited, team, max_concurrent=1)
+    set_limit(limited, role, requests_per_minute=1)
+    assert limited.query(ONE, user=role)
+    passed, stop = [], threading.Event()
+
+    def keep_full():
+        connection = limited.connect(third)
+        cursor = connection.cursor()
+        cursor.execute(f"SET ROLE {team}; SET qwen.limit_action = wait")
+        while not stop.is_set():
+            cursor.execute(ONE)
+            passed.append(time.monotonic())
+        connection.close()
+
+    threads = [threading.Thread(target=keep_full) for _ in range(2)]
+    for thread in threads:
+        thread.start()
+    try:
+        wait_until(lambda: len(passed) > 20, what="a role that is full")
+        call = as_role(limited, role, ONE, f"SET ROLE {team}; SET qwen.limit_action = wait")
+        wait_limited(limited, call)
+        began = time.monotonic()
+        time.sleep(6)
+        assert call.thread.is_alive()
+        times = [began, *(moment for moment in passed if moment > began), time.monotonic()]
+    finally:
+        stop.set()
+        for thread in threads:
+            thread.join(20)
+    call.connection.cancel()
+    assert call.join().error.pgcode == "57014"
+    assert max(later - earlier for earlier, later in zip(times, times[1:])) < 1.5, "less than room is kept for"
+
+
 def test_jobs_wait_for_limits(limited, role):
     limited.query(f"CREATE TABLE {role}_rows (id int PRIMARY KEY, body text, answer text); INSERT INTO {role}_rows SELECT g, 'word ' || g FROM generate_series(1, 6) g; ALTER TABLE {role}_rows OWNER TO {role}")
     set_limit(limited, role, max_concurrent=1)

@@ -543,6 +543,8 @@ ENGINE = [
           "cluster:test_11_limits.py::test_a_place_changes_its_role_and_keeps_its_order"),
     fault("no-room-is-kept", "src/extension/limits/usage_queue.c", "mine.hold_until_us = now_us + LONGEST_HOLD_US;", "mine.hold_until_us = now_us;",
           "two roles that are full send one from the one to the other", "cluster:test_11_limits.py::test_who_waits_for_two_roles_gets_its_turn"),
+    fault("room-for-who-may-not-pass", "src/extension/limits/usage_queue.c", "may_pass_the_other(subject, refusal, i);", "(may_pass_the_other(subject, refusal, i) || true);",
+          "who has used up its own minute stops all of a role that it has taken", "cluster:test_11_limits.py::test_no_room_is_kept_for_who_may_not_pass"),
     fault("held-by-no-engine", "src/extension/limits/usage_charges.c", "if (state == METER_ENDED || charge->engine_pid !=", "if (state == METER_ENDED || charge->state == CHARGE_LEFT && charge->engine_pid !=",
           "a cursor that nobody fetches holds its role's limits after the engine's end", "cluster:test_11_limits.py::test_an_engine_that_dies_holds_nothing_of_who_does_not_look"),
     fault("settled-before-undone", "src/extension/limits/usage_charges.c", "\tif (how & LOOK_UNDONE)\n", "\tif (false)\n",

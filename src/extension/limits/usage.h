@@ -32,8 +32,9 @@ typedef struct LimitRefusal
 	LimitKind kind;
 	Oid source; /* whose row the limit stands in; InvalidOid: it is the setting */
 	int64 used, asked, allowed;
-	int64 frees_in_us;                       /* -1: when a request under way ends; -2: never */
-	bool against[MAX_LIMITED_ROLES_OF_CALL]; /* which roles of the subject have no room, or others who go first */
+	int64 frees_in_us;                           /* -1: when a request under way ends; -2: never */
+	bool against[MAX_LIMITED_ROLES_OF_CALL];     /* which roles of the subject have no room, or others who go first */
+	int64 room_in_us[MAX_LIMITED_ROLES_OF_CALL]; /* of those: when they have room for it; -1: nobody knows */
 } LimitRefusal;
 
 #define FREES_WITH_A_REQUEST (-1)
@@ -48,7 +49,7 @@ typedef enum Admission
 
 /* Charge a request to the subject's roles, unless a limit or those who wait for one stand against it. ticket: the place
  * in the queue, 0 for none. *meter: the number to send with GO. *refusal: what stands against it; with OTHERS_FIRST
- * role and against alone are set. */
+ * role, against and room_in_us alone are set. */
 extern Admission usage_admit(const LimitSubject *subject, const LimitDemand *demand, uint64 ticket, uint32 *meter,
 							 LimitRefusal *refusal);
 

@@ -89,6 +89,7 @@ judge(const LimitSubject *subject, const uint32 usage[MAX_LIMITED_ROLES_OF_CALL]
 	  const bool waited_longer[MAX_LIMITED_ROLES_OF_CALL], uint64 now_us, LimitRefusal *refusal)
 {
 	bool against[MAX_LIMITED_ROLES_OF_CALL] = {false};
+	int64 room_in_us[MAX_LIMITED_ROLES_OF_CALL] = {0};
 	Admission admission = ADMITTED;
 
 	for (int i = 0; i < subject->n; i++)
@@ -101,6 +102,7 @@ judge(const LimitSubject *subject, const uint32 usage[MAX_LIMITED_ROLES_OF_CALL]
 		if (usage_has_room(role, subject->roles[i], &subject->limits[i], demand, now_us, &of_role))
 		{
 			against[i] = waited_longer[i];
+			room_in_us[i] = against[i] ? FREES_WITH_A_REQUEST : 0;
 			if (against[i] && admission == ADMITTED)
 			{
 				admission = OTHERS_FIRST;
@@ -109,11 +111,14 @@ judge(const LimitSubject *subject, const uint32 usage[MAX_LIMITED_ROLES_OF_CALL]
 			continue;
 		}
 		against[i] = true;
+		/* what frees is theirs who have waited longer */
+		room_in_us[i] = waited_longer[i] ? FREES_WITH_A_REQUEST : of_role.frees_in_us;
 		if (admission != REFUSED || (of_role.frees_in_us == FREES_NEVER && refusal->frees_in_us != FREES_NEVER))
 			*refusal = of_role;
 		admission = REFUSED;
 	}
 	memcpy(refusal->against, against, sizeof against);
+	memcpy(refusal->room_in_us, room_in_us, sizeof room_in_us);
 	return admission;
 }
 

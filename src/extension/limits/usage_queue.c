@@ -19,6 +19,7 @@ static struct
 	int number; /* -1: it has none */
 	/* what stood against its request, by its subject's roles: in the last try, and in any */
 	bool against[MAX_LIMITED_ROLES_OF_CALL], once[MAX_LIMITED_ROLES_OF_CALL];
+	bool had_room[MAX_LIMITED_ROLES_OF_CALL]; /* in a try since the last hold began */
 	uint64 hold_until_us;
 } mine = {.number = -1};
 
@@ -114,6 +115,25 @@ take_place(void)
 	return true;
 }
 
+/* Is a role's room worth keeping: has the request's other role had room meanwhile, or will it while it is kept? Where
+ * it has not, as when its minute is used up, others would stand before room that nobody can take. */
+static bool
+may_pass_the_other(const LimitSubject *subject, const LimitRefusal *refusal, int role)
+{
+	for (int i = 0; i < subject->n; i++)
+		if (i != role &&
+			(mine.had_room[i] || (refusal->room_in_us[i] >= 0 && refusal->room_in_us[i] < LONGEST_HOLD_US)))
+			return true;
+	return false;
+}
+
+static void
+begin_hold(uint64 now_us)
+{
+	mine.hold_until_us = now_us + LONGEST_HOLD_US;
+	memset(mine.had_room, 0, sizeof mine.had_room);
+}
+
 /*
  * For which roles this process's place is to count: those that stand against its request. Where one of them has let it
  * pass before, others have taken that room while it waited for its other role, and might do so without end, each role
@@ -123,14 +143,18 @@ static void
 choose_roles(const LimitSubject *subject, const LimitRefusal *refusal, Oid roles[MAX_LIMITED_ROLES_OF_CALL])
 {
 	uint64 now_us = usage_now_us();
+	bool was_lost = false;
 
 	for (int i = 0; i < subject->n; i++)
+		mine.had_room[i] = mine.had_room[i] || !refusal->against[i];
+	for (int i = 0; i < subject->n; i++)
 	{
-		if (refusal->against[i] && mine.once[i] && !mine.against[i])
-			mine.hold_until_us = now_us + LONGEST_HOLD_US;
+		was_lost |= refusal->against[i] && mine.once[i] && !mine.against[i] && may_pass_the_other(subject, refusal, i);
 		mine.against[i] = refusal->against[i];
 		mine.once[i] = mine.once[i] || mine.against[i];
 	}
+	if (was_lost)
+		begin_hold(now_us);
 	for (int i = 0; i < MAX_LIMITED_ROLES_OF_CALL; i++)
 		roles[i] = i < subject->n && (mine.against[i] || (mine.once[i] && now_us < mine.hold_until_us))
 					   ? subject->roles[i]
