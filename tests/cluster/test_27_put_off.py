@@ -1,9 +1,11 @@
 """What cannot go on is put off, and keeps nobody: rows whose submitter's limits are used up, whose model is not there, or whose table's trigger waits.
 
 One role's worker has rows of several who submitted them, and of several models; whatever stands against some of them, the others go on."""
+import contextlib
 import os
 import shutil
 import struct
+import threading
 import time
 
 import demo_model
@@ -69,7 +71,7 @@ def limited(server):
     """The server without jobs, tables and limits."""
     yield server
     server.query("SELECT qwen_cancel(id) FROM qwen_jobs WHERE ended IS NULL")
-    server.query("SET lock_timeout = '20s'; DROP TABLE IF EXISTS texts, others, first, second, waits, goes_on, many, one, docs")
+    server.query("SET lock_timeout = '20s'; DROP TABLE IF EXISTS texts, others, first, second, waits, goes_on, many, one, docs, asks")
     server.query("DELETE FROM qwen_role_limit; DELETE FROM qwen_job_table; DELETE FROM qwen_job_row")
     wait_until(lambda: server.value("SELECT count(*) FROM qwen_stat_activity") == 0, 20, "nothing under way")
 
@@ -201,6 +203,95 @@ def test_no_row_is_locked_while_its_trigger_waits(limited):
     limited.query("SELECT qwen_set_limit('team', tokens_per_day => NULL)")
     assert limited.value("SELECT qwen_wait(%s, '30 s')", (job,)) == "done"
     assert limited.query("SELECT count(*), count(said), count(brief) FROM docs") == [(3, 3, 3)] and state(limited, job)[1:3] == (3, 0)
+
+
+askers = iter(range(100))
+
+
+@contextlib.contextmanager
+def answered(server, n, n_questions, seconds=0.0):
+    """(role, job): of a role that has asked nothing before; its rows are answered, and not written before this ends: a trigger asks n_questions for each, and sleeps."""
+    role = f"asker_{next(askers)}"
+    table(server, "asks", n)
+    server.query(f"""CREATE ROLE {role} LOGIN; SELECT qwen_grant('{role}', 'use'), qwen_set_limit('{role}', requests_per_minute => 1000);
+        CREATE TABLE IF NOT EXISTS gate (); GRANT ALL ON gate TO public; ALTER TABLE asks OWNER TO {role};
+        CREATE OR REPLACE FUNCTION ask() RETURNS trigger LANGUAGE plpgsql AS $$ BEGIN
+            LOCK TABLE gate IN SHARE MODE NOWAIT;
+            PERFORM pg_sleep({seconds});
+            FOR i IN 1 .. {n_questions} LOOP PERFORM qwen_generate('Once', max_tokens => 1, temperature => 0); END LOOP;
+            RETURN NEW; END $$;
+        CREATE TRIGGER ask BEFORE UPDATE OF said ON asks FOR EACH ROW EXECUTE FUNCTION ask()""")
+    gate = server.connect()
+    try:
+        gate.cursor().execute("BEGIN; LOCK TABLE gate IN ACCESS EXCLUSIVE MODE")
+        job = server.query("SELECT qwen_submit('asks', 'Say {body}', 'asks', 'said', max_tokens => 2, temperature => 0)", user=role)[0][0]
+        wait_until(lambda: asked(server, role) == n, 20, "requests")
+        wait_until(lambda: server.value("SELECT count(*) FROM qwen_stat_activity") == 0, 20, "answers")
+        yield role, job
+        gate.cursor().execute("ROLLBACK")
+    finally:
+        gate.close()
+
+
+def asked(server, role):
+    """In the last minute."""
+    return server.value(f"SELECT coalesce(max(used), 0)::int FROM qwen_usage WHERE role = '{role}'::regrole AND limit_name = 'requests_per_minute'")
+
+
+def test_what_fits_a_limit_is_written(limited):
+    """Triggers of the target ask more for all answered rows than their role may in a minute."""
+    with answered(limited, 6, 2) as (role, job):
+        limited.query(f"SELECT qwen_set_limit('{role}', requests_per_minute => 6 + 7)")
+    wait_until(lambda: is_refused(limited, job, "has reached its limit of requests_per_minute"), 20, "a job that waits")
+    wait_until(lambda: state(limited, job)[1] == 3, 10, "three rows, for six requests")
+    limited.query(f"SELECT qwen_set_limit('{role}', requests_per_minute => 1000)")
+    assert limited.value("SELECT qwen_wait(%s, '20 s')", (job,)) == "done"
+    assert state(limited, job)[1:3] == (6, 0)
+
+
+def longest_write(server, job):
+    """Seconds of the worker's longest transaction until the job is done."""
+    seconds = []
+
+    def is_done():
+        seconds.extend(row[0] for row in server.query("SELECT extract(epoch FROM clock_timestamp() - xact_start)::float FROM pg_stat_activity WHERE backend_type = 'qwen_pg job worker' AND xact_start IS NOT NULL"))
+        return state(server, job)[0] == "done"
+
+    wait_until(is_done, 60, "all rows")
+    return max(seconds)
+
+
+def test_a_write_ends_soon_where_each_row_s_trigger_waits(limited):
+    """For the only place of its role, behind another one's requests. Whoever needs a row that was written has it within seconds."""
+    stop = threading.Event()
+    with answered(limited, 16, 1) as (role, job):
+        limited.query(f"SELECT qwen_set_limit('{role}', max_concurrent => 1)")
+
+        def keep_full():
+            connection = limited.connect(role)
+            cursor = connection.cursor()
+            cursor.execute("SET qwen.limit_action = wait")
+            while not stop.is_set():
+                cursor.execute("SELECT qwen_generate('Once', max_tokens => 90, temperature => 0, stop => ARRAY['never-said'])")
+            connection.close()
+
+        thread = threading.Thread(target=keep_full)
+        thread.start()
+        wait_until(lambda: limited.value("SELECT count(*) FROM qwen_stat_activity WHERE state = 'running'") == 1, what="a role that is full")
+
+    try:
+        assert longest_write(limited, job) < 5
+    finally:
+        stop.set()
+        thread.join(20)
+    assert state(limited, job)[1:3] == (16, 0)
+
+
+def test_a_write_ends_soon_where_each_row_s_trigger_is_slow(limited):
+    with answered(limited, 30, 0, seconds=0.25) as (_, job):
+        pass
+    assert longest_write(limited, job) < 2.5
+    assert state(limited, job)[1:3] == (30, 0)
 
 
 def test_more_than_a_limit_allows_is_not_tried_again(limited):

@@ -42,6 +42,7 @@ static struct
 	uint64 again_us, checked_us;
 } first;
 
+static LimitPart *part;         /* of what this worker writes, or NULL */
 static LimitSentBack sent_back; /* what has refused this worker's last request, or nothing */
 static uint64 made_room_us;     /* when a request of this process was over last */
 
@@ -133,8 +134,27 @@ comes_back(Admission admission, const LimitRefusal *refusal)
 static bool
 is_too_long_to_write(const LimitRefusal *refusal, uint64 began_us)
 {
-	return worker && (is_pause(refusal) || refusal->frees_in_us > LONGEST_STAND_US ||
-					  clock_now_us() - began_us > LONGEST_STAND_US);
+	uint64 since_us = part && part->since_us ? part->since_us : began_us;
+	uint64 longest_us = part ? part->longest_us : LONGEST_STAND_US;
+
+	return worker &&
+		   (is_pause(refusal) || refusal->frees_in_us > LONGEST_STAND_US || clock_now_us() - since_us > longest_us);
+}
+
+void
+limits_write_part(LimitPart *it)
+{
+	part = it;
+}
+
+/* A request of a part has passed. */
+static void
+count_for_part(LimitPass *pass)
+{
+	pass->is_of_write = part != NULL;
+	if (!part)
+		return;
+	part->n_asked++;
 }
 
 static void
@@ -144,7 +164,12 @@ raise_refusal(const LimitRefusal *refusal)
 	bool waits = worker && (is_pause(refusal) || refusal->frees_in_us != FREES_NEVER);
 
 	if (worker)
-		sent_back = (LimitSentBack){.role = refusal->role, .is_new = true, .is_for_good = !waits};
+		sent_back = (LimitSentBack){
+			.role = refusal->role,
+			.is_new = true,
+			.is_for_good = !waits,
+			.frees_with_a_request = refusal->frees_in_us == FREES_WITH_A_REQUEST,
+		};
 	if (!waits)
 		usage_count_rejected(refusal);
 	ereport(
@@ -177,7 +202,7 @@ static void
 raise_others_first(Oid role)
 {
 	if (worker)
-		sent_back = (LimitSentBack){.role = role, .is_new = true};
+		sent_back = (LimitSentBack){.role = role, .is_new = true, .frees_with_a_request = true};
 	ereport(ERROR, (errcode(ERRCODE_CONFIGURATION_LIMIT_EXCEEDED),
 					errmsg("other requests of role \"%s\" wait for its limits already", role_name(role)),
 					errhint("Try again later, or %s to wait after them.", waiting_hint(role))));
@@ -345,7 +370,10 @@ limits_enter(LimitPass *pass, const LimitDemand *demand, const LimitCompany *com
 	}
 	PG_END_TRY();
 	if (admitted)
+	{
 		pass_door(pass);
+		count_for_part(pass);
+	}
 	usage_queue_leave();
 	MemoryContextSwitchTo(before);
 	MemoryContextDelete(round);
@@ -522,6 +550,8 @@ limits_take_back(LimitPass *pass, bool is_on_its_way)
 	if (!pass->held)
 		return;
 	pass->held = false;
+	if (part && pass->is_of_write && part->n_asked > 0)
+		part->n_asked--;
 	usage_take_back(pass->meter, is_on_its_way);
 }
 

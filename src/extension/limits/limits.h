@@ -73,6 +73,7 @@ typedef struct LimitPass
 {
 	bool held;
 	uint32 meter;
+	bool is_of_write; /* of limits_write_part */
 	uint64 admitted_us;
 	Oid sent_back_by;            /* whose limit has sent it back; InvalidOid: nobody's */
 	uint32 n_refused;            /* how often in turn */
@@ -133,6 +134,22 @@ typedef struct LimitWorker
 
 /* This process is one. */
 extern void limits_set_worker(const LimitWorker *worker);
+
+/*
+ * A part of what a worker writes, of which the triggers of its target may ask the model. It is written as a whole or
+ * not at all, and what is written has locks: a limit that cannot be met soon refuses its request.
+ */
+typedef struct LimitPart
+{
+	uint64 since_us;   /* from when the time counts for which it may wait; 0: from each request on */
+	uint64 longest_us; /* that time */
+	int n_asked;       /* requests that have passed */
+} LimitPart;
+
+#define LIMIT_PART_WAIT_US 2000000
+
+/* What is asked from here on is asked for it; NULL: for no such thing. */
+extern void limits_write_part(LimitPart *part);
 
 /* Leave by it; as usage_release. May be repeated. Never raises. used: what it has used until now, where held. */
 extern bool limits_leave(LimitPass *pass, bool ended, LimitDemand *used);

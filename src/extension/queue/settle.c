@@ -179,6 +179,14 @@ job_settle_all(Write *write, Outcome outcome)
 		write->outcomes[i] = outcome;
 }
 
+void
+job_settle_untried(Write *write, Outcome outcome)
+{
+	for (int i = 0; i < write->n; i++)
+		if (write->outcomes[i] == OUTCOME_NONE)
+			write->outcomes[i] = outcome;
+}
+
 /* Rows whose table has another owner now are that role's: its worker answers them, and it sees what becomes of them. */
 static void
 hand_over(const JobStore *store, Write *write, Oid owner)

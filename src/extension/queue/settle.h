@@ -9,7 +9,7 @@
 
 typedef enum Outcome
 {
-	OUTCOME_NONE,    /* not looked at yet */
+	OUTCOME_NONE,    /* not looked at yet; after a write: its turn is in the next one */
 	OUTCOME_WRITTEN, /* in the target */
 	OUTCOME_GONE,    /* the source has no such row any more */
 	OUTCOME_CHANGED, /* it has another prompt now */
@@ -25,7 +25,11 @@ typedef struct Write
 	JobRow **rows; /* [n] */
 	int n;
 	Outcome *outcomes; /* [n] */
-	int only;          /* this row alone, or -1: all */
+	int from, until;   /* which of them are written now */
+	uint64 began_us;   /* the transaction */
+	bool is_first;     /* nothing was tried in it */
+	bool is_refused;   /* what was tried last, by a limit */
+	bool has_asked;    /* what was written last: triggers have asked the model */
 	bool dropped;      /* the job has ended: nothing is written */
 	double elapsed_ms;
 	const char *trouble; /* a passing error, or NULL; told after the commit: in the worker's scratch, or for good */
@@ -33,6 +37,9 @@ typedef struct Write
 
 /* All rows of a write have one outcome. */
 extern void job_settle_all(Write *write, Outcome outcome);
+
+/* All that have none yet. */
+extern void job_settle_untried(Write *write, Outcome outcome);
 
 /* May a trigger's rows be written, or put aside, by this worker now? The lock keeps the answer true. In SPI. */
 extern bool job_table_is_ours(JobWorker *worker, const JobStore *store, Write *write);

@@ -59,9 +59,11 @@ typedef struct JobSpec
 	int n_pauses;
 	bool is_held;       /* its rows were sent back: no page is taken until one of them passes the door */
 	bool is_looked_for; /* in the look that is under way, its pause being over */
-	int n_aside; /* rows that wait at the door for a limit of whoever submitted them; no other is sent meanwhile */
-	char failure[512]; /* why the job cannot go on; to be written down */
-	uint64 looked_at;  /* the fetch in which a trigger was looked up last */
+	int n_aside;   /* rows that wait at the door for a limit of whoever submitted them; no other is sent meanwhile */
+	int n_at_once; /* rows that are written by one statement; 0: none was yet */
+	TimestampTz alone_until; /* until then each by its own, as a limit has refused what triggers ask over several */
+	char failure[512];       /* why the job cannot go on; to be written down */
+	uint64 looked_at;        /* the fetch in which a trigger was looked up last */
 } JobSpec;
 
 /* The names of the target columns with commas between, as they are. */

@@ -4,8 +4,12 @@
  * One transaction for the rows of one spec: lock the target rows that nobody else has locked, put the answers of those
  * in whose source still gives the same prompt (by its hash, checked by the statement that writes), take away
  * their claims and count (settle.c). So a claim is gone exactly when its answer is there. Rows that others have
- * locked wait: the worker never waits for a row's lock, so it takes part in no deadlock and holds nobody up. An error
- * of the whole is tried again row by row, each in a subtransaction, to find whose it is.
+ * locked wait: the worker never waits for a row's lock, so it takes part in no deadlock and holds nobody up.
+ *
+ * The rows are written in parts, each in a subtransaction. The first is one row, and the parts grow as long as they are
+ * quick: a target's triggers may take long, as those that ask the model do, and what a transaction has written is
+ * locked until its end. So it ends soon, and the other rows are left to the next one. An error of a part is tried again
+ * row by row, to find whose it is; what a limit refuses, by later transactions that write each row by its own.
  */
 #include "write.h"
 
@@ -32,10 +36,16 @@
 #include "worker_transaction.h"
 
 #define LOCKED_WAIT_MS 100
-#define LONG_WAIT 9       /* times as long, after as many conflicts */
-#define WAITS_TO_TELL 4   /* times that a row could not be written, before that is told of */
-#define MOST_CHANGES 16   /* times that a job's row had another prompt, before that is an error */
-#define MAX_CONFLICTS 100 /* passing errors of one write, before they count as the row's */
+#define LONG_WAIT 9          /* times as long, after as many conflicts */
+#define WAITS_TO_TELL 4      /* times that a row could not be written, before that is told of */
+#define MOST_CHANGES 16      /* times that a job's row had another prompt, before that is an error */
+#define MAX_CONFLICTS 100    /* passing errors of one write, before they count as the row's */
+#define MAX_IN_VAIN 20       /* times that a row's first requests were made in vain, before that is an error */
+#define LAST_PART_US 1000000 /* after so long a transaction begins no other part; and for which a part should last */
+#define MOST_GROWTH_ASKING 2 /* where triggers ask: as much may be refused, and lost, as was written */
+#define MOST_GROWTH 8        /* of a part, to the next one, where none asks */
+#define ALONE_MS 300000      /* for which rows are written each by its own when a limit has refused several */
+#define MAX_LONGER 3         /* times that the time for which a row may wait is doubled */
 
 /* The numbers of answered rows with an outcome, among those that are to be written now. */
 static int
@@ -44,8 +54,8 @@ collect(const Write *write, Outcome wanted, int *numbers)
 	int n = 0;
 
 	for (int i = 0; i < write->n; i++)
-		if (write->rows[i]->state == ROW_ANSWERED && write->outcomes[i] == wanted &&
-			(write->only < 0 || write->only == i))
+		if (write->rows[i]->state == ROW_ANSWERED && write->outcomes[i] == wanted && i >= write->from &&
+			i < write->until)
 			numbers[n++] = i;
 	return n;
 }
@@ -384,7 +394,7 @@ settle_unwritten(JobWorker *worker, const JobStore *store, Write *write, const J
 						 get_rel_name(write->spec->target)));
 }
 
-/* The answers of a spec's rows, or of one of them, into the target; as the spec's owner. */
+/* The answers of a part of a spec's rows into the target; as the spec's owner. */
 static void
 write_answers_body(JobWorker *worker, const JobStore *store, void *argument)
 {
@@ -406,13 +416,28 @@ write_answers_body(JobWorker *worker, const JobStore *store, void *argument)
 	job_identity_end(&identity);
 }
 
-/* Does a trigger of the target ask the model, and would have to wait for a limit while its row is locked? */
+/* Does a trigger of the target ask the model, and a limit stand against it? */
+static bool
+is_of_limit(const ErrorData *error, LimitSentBack *by)
+{
+	return error->sqlerrcode == ERRCODE_CONFIGURATION_LIMIT_EXCEEDED && limits_sent_back(by);
+}
+
+/* Would it have to wait for the limit, while its row is locked? */
 static bool
 waits_for_limit(const ErrorData *error)
 {
 	LimitSentBack by;
 
-	return error->sqlerrcode == ERRCODE_CONFIGURATION_LIMIT_EXCEEDED && limits_sent_back(&by) && !by.is_for_good;
+	return is_of_limit(error, &by) && !by.is_for_good;
+}
+
+/* An error of one row that passes: it is told of after the commit. */
+static void
+note_passing_error(JobWorker *worker, Write *write, int i, const ErrorData *error)
+{
+	write->trouble = MemoryContextStrdup(worker->scratch, job_error_words(error));
+	write->outcomes[i] = OUTCOME_LATER;
 }
 
 /* An error of one row alone. */
@@ -420,16 +445,22 @@ static void
 note_error(JobWorker *worker, Write *write, int i, const ErrorData *error)
 {
 	JobRow *row = write->rows[i];
-	bool is_limited = waits_for_limit(error);
+	LimitSentBack by = {.is_for_good = false};
+	bool is_limited = is_of_limit(error, &by) && !by.is_for_good;
 
-	if (is_limited || (job_error_passes(error) && ++row->n_conflicts < MAX_CONFLICTS))
+	write->is_refused = is_limited;
+	/* of a window more is needed each time, until all of it is known; others' requests may come between each time */
+	row->n_in_vain += is_limited && by.frees_with_a_request && write->has_asked;
+	if (is_limited && row->n_in_vain < MAX_IN_VAIN)
 	{
 		/* it may take a day */
-		if (is_limited)
-			row->n_conflicts += row->n_conflicts < LONG_WAIT;
-		/* it is told after the commit */
-		write->trouble = MemoryContextStrdup(worker->scratch, job_error_words(error));
-		write->outcomes[i] = OUTCOME_LATER;
+		row->n_conflicts += row->n_conflicts < LONG_WAIT;
+		note_passing_error(worker, write, i, error);
+		return;
+	}
+	if (!is_limited && job_error_passes(error) && !by.is_for_good && ++row->n_conflicts < MAX_CONFLICTS)
+	{
+		note_passing_error(worker, write, i, error);
 		return;
 	}
 	write->outcomes[i] = OUTCOME_FAILED;
@@ -448,41 +479,141 @@ is_of_job(const JobSpec *spec, const ErrorData *error)
 		   (error->sqlerrcode == ERRCODE_UNDEFINED_TABLE || error->sqlerrcode == ERRCODE_UNDEFINED_COLUMN);
 }
 
-/* All at once, and where that fails, one by one. */
+/* How long what the transaction writes has been locked. */
+static uint64
+locked_us(const Write *write)
+{
+	return clock_now_us() - write->began_us;
+}
+
+/*
+ * Write a part. What its triggers ask waits no longer than the transaction may last, but for the first row that is
+ * tried by its own: one that asks several times would else get nowhere where each has to wait. Where all of it was
+ * asked in vain, it waits longer the next time.
+ */
+static bool
+write_part(JobWorker *worker, const JobStore *store, Write *write, int from, int until, ErrorData **error)
+{
+	JobRow *row = until - from == 1 ? write->rows[from] : NULL;
+	LimitPart part = {.since_us = write->began_us, .longest_us = LIMIT_PART_WAIT_US};
+	bool is_written;
+
+	if (row && write->is_first)
+	{
+		part.since_us = 0;
+		part.longest_us <<= Min(row->n_in_vain, MAX_LONGER);
+	}
+	write->is_first = write->is_refused = false;
+	write->from = from;
+	write->until = until;
+	limits_write_part(&part);
+	is_written = job_subtransaction(worker, store, write_answers_body, write, error);
+	limits_write_part(NULL);
+	write->has_asked = part.n_asked > 0;
+	return is_written;
+}
+
+/* Rows have an error that one of them has: each by its own, as long as there is time. */
+static void
+write_one_by_one(JobWorker *worker, const JobStore *store, Write *write, const int *numbers, int n)
+{
+	for (int i = 0; i < n && (i == 0 || locked_us(write) < LIMIT_PART_WAIT_US); i++)
+	{
+		ErrorData *error;
+
+		if (!write_part(worker, store, write, numbers[i], numbers[i] + 1, &error))
+			note_error(worker, write, numbers[i], error);
+	}
+}
+
+/* Is a trigger's table gone? With it its rows are. */
+static bool
+has_lost_table(const JobSpec *spec)
+{
+	return spec->trigger && !SearchSysCacheExists1(RELOID, ObjectIdGetDatum(spec->relation));
+}
+
+/* A part could not be written; false: nothing more is to be tried in this transaction. */
+static bool
+take_error_of_part(JobWorker *worker, const JobStore *store, Write *write, const int *numbers, int n, ErrorData *error)
+{
+	bool is_locked = error->sqlerrcode == ERRCODE_LOCK_NOT_AVAILABLE;
+
+	for (int i = 0; i < n; i++)
+		write->outcomes[numbers[i]] = OUTCOME_NONE;
+	if (has_lost_table(write->spec))
+	{
+		job_settle_untried(write, OUTCOME_GONE);
+		return false;
+	}
+	if (n > 1 && waits_for_limit(error))
+	{
+		write->spec->alone_until = TimestampTzPlusMilliseconds(job_clock(), ALONE_MS);
+		return false;
+	}
+	if (is_of_job(write->spec, error))
+		job_rows_fail(worker, write->spec, job_error_words(error));
+	if (is_locked)
+		write->trouble = error->message;
+	if (write->spec->failure[0] || is_locked)
+	{
+		job_settle_untried(write, OUTCOME_LATER);
+		return false;
+	}
+	if (n == 1)
+		note_error(worker, write, numbers[0], error);
+	else
+		write_one_by_one(worker, store, write, numbers, n);
+	return true;
+}
+
+/* As many rows make the next part as should be written in time, as the last one was. */
+static void
+size_next_part(const Write *write, int n, uint64 took_us)
+{
+	uint64 most = (uint64) n * (write->has_asked ? MOST_GROWTH_ASKING : MOST_GROWTH);
+	uint64 in_time = LAST_PART_US * (uint64) n / Max(took_us, 1);
+
+	write->spec->n_at_once = (int) Max(Min(in_time, most), 1);
+}
+
+/* How many rows to write at once. */
+static int
+part_size(const JobSpec *spec)
+{
+	return job_clock() < spec->alone_until ? 1 : Max(spec->n_at_once, 1);
+}
+
+/* Is there time for another part? What a limit has refused has no locks any more; behind it, rows that ask nothing are
+ * written, and others refused at once. */
+static bool
+has_time(const Write *write)
+{
+	return write->is_first || write->is_refused || locked_us(write) < LAST_PART_US;
+}
+
+/* Part by part, as long as there is time; the others stay as they are. */
 static void
 write_answers(JobWorker *worker, const JobStore *store, Write *write)
 {
 	int *numbers = palloc(sizeof *numbers * write->n);
 	int n;
-	ErrorData *error, *own;
 
-	write->only = -1;
+	write->from = 0;
+	write->until = write->n;
 	n = collect(write, OUTCOME_NONE, numbers);
-	if (n == 0 || job_subtransaction(worker, store, write_answers_body, write, &error))
-		return;
-	for (int i = 0; i < n; i++)
-		write->outcomes[numbers[i]] = OUTCOME_NONE;
-	if (write->spec->trigger && !SearchSysCacheExists1(RELOID, ObjectIdGetDatum(write->spec->relation)))
+	for (int i = 0; i < n && has_time(write);)
 	{
-		/* with the table its rows are gone */
-		for (int i = 0; i < n; i++)
-			write->outcomes[numbers[i]] = OUTCOME_GONE;
-		return;
+		int size = Min(part_size(write->spec), n - i);
+		uint64 before_us = clock_now_us();
+		ErrorData *error;
+
+		if (!write_part(worker, store, write, numbers[i], numbers[i + size - 1] + 1, &error) &&
+			!take_error_of_part(worker, store, write, &numbers[i], size, error))
+			return;
+		size_next_part(write, size, clock_now_us() - before_us);
+		i += size;
 	}
-	if (is_of_job(write->spec, error))
-		job_rows_fail(worker, write->spec, job_error_words(error));
-	if (error->sqlerrcode == ERRCODE_LOCK_NOT_AVAILABLE)
-		write->trouble = error->message;
-	if (write->spec->failure[0] || error->sqlerrcode == ERRCODE_LOCK_NOT_AVAILABLE)
-		return;
-	for (int i = 0; i < n; i++)
-	{
-		write->only = numbers[i];
-		own = error;
-		if (n == 1 || !job_subtransaction(worker, store, write_answers_body, write, &own))
-			note_error(worker, write, numbers[i], own);
-	}
-	write->only = -1;
 }
 
 static void
@@ -491,6 +622,8 @@ write_body(JobWorker *worker, const JobStore *store, void *argument)
 	Write *write = argument;
 	bool ended = false;
 
+	write->began_us = clock_now_us();
+	write->is_first = true;
 	if (!write->spec->trigger && !job_lock(store, write->spec->job, &ended))
 	{
 		write->dropped = ended;
@@ -534,9 +667,9 @@ settle_rows(JobWorker *worker, Write *write)
 				job_row_free(worker, row);
 				break;
 			case OUTCOME_CHANGED:
+			case OUTCOME_NONE:
 				break;
 			case OUTCOME_LATER:
-			case OUTCOME_NONE:
 				row->not_before =
 					TimestampTzPlusMilliseconds(job_clock(), LOCKED_WAIT_MS * (1 + Min(row->n_conflicts, LONG_WAIT)));
 				n_late += ++row->n_waits >= WAITS_TO_TELL;
@@ -553,7 +686,7 @@ settle_rows(JobWorker *worker, Write *write)
 static bool
 write_spec(JobWorker *worker, JobSpec *spec, double elapsed_ms)
 {
-	Write write = {.spec = spec, .only = -1, .elapsed_ms = elapsed_ms};
+	Write write = {.spec = spec, .elapsed_ms = elapsed_ms};
 	TimestampTz now = job_clock();
 	ErrorData *error;
 
