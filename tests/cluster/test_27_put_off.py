@@ -249,6 +249,31 @@ def test_what_fits_a_limit_is_written(limited):
     assert state(limited, job)[1:3] == (6, 0)
 
 
+def test_a_row_that_needs_two_requests_does_not_ask_for_one(limited):
+    """What frees of a minute, one by one, would else be used up by its first request each time."""
+    with answered(limited, 1, 2) as (role, job):
+        limited.query(f"SELECT qwen_set_limit('{role}', requests_per_minute => 2)")
+    wait_until(lambda: asked(limited, role) == 2, 10, "its first request")
+    limited.query(f"SELECT qwen_set_limit('{role}', requests_per_minute => 3)")
+    time.sleep(4)
+    assert asked(limited, role) == 2 and state(limited, job)[:3] == ("running", 0, 0)
+    limited.query(f"SELECT qwen_set_limit('{role}', requests_per_minute => 4)")
+    assert limited.value("SELECT qwen_wait(%s, '20 s')", (job,)) == "done"
+
+
+def test_a_row_whose_triggers_ask_more_than_a_limit_allows_fails(limited):
+    with answered(limited, 1, 40) as (role, job):
+        limited.query(f"SELECT qwen_set_limit('{role}', requests_per_minute => 1)")
+    # the minute is used up; what the row needs is known when more of it is asked
+    wait_until(lambda: is_refused(limited, job, "has reached its limit of requests_per_minute"), 20, "a job that waits")
+    limited.query(f"SELECT qwen_set_limit('{role}', requests_per_minute => 30)")
+    wait_until(lambda: asked(limited, role) == 30, 10, "as many requests as it may make")
+    limited.query(f"SELECT qwen_set_limit('{role}', requests_per_minute => 29)")
+    assert limited.value("SELECT qwen_wait(%s, '10 s')", (job,)) == "failed"
+    attempts, error = limited.query("SELECT attempts, error FROM qwen_dead_letters WHERE job = %s", (job,))[0]
+    assert attempts == 1 and f'what triggers ask to write the row is more than the limit of requests_per_minute of role "{role}" allows' in error
+
+
 def longest_write(server, job):
     """Seconds of the worker's longest transaction until the job is done."""
     seconds = []

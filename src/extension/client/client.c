@@ -611,7 +611,7 @@ wait_for_room(EngineCall *call)
 static void
 say_go(EngineCall *call, bool comes_back)
 {
-	LimitDemand demand = {call->accepted.prompt_tokens, call->accepted.max_tokens};
+	LimitDemand demand = {.prompt_tokens = call->accepted.prompt_tokens, .max_tokens = call->accepted.max_tokens};
 	volatile bool admitted = false;
 	ByteWriter writer;
 

@@ -30,6 +30,7 @@
 #define COMPANY_PAUSE_MS 10 /* sisters end a request without waking us */
 #define SHORTEST_PAUSE_MS 5
 #define LONGEST_STAND_US 2000000 /* for which a worker's request keeps others from passing */
+#define ONE_MINUTE_US 60000000
 
 static const LimitWorker *worker; /* what this process is, or NULL */
 
@@ -147,6 +148,43 @@ limits_write_part(LimitPart *it)
 	part = it;
 }
 
+/* The minute of a part's first requests may be over before its last. */
+static void
+forget_old_requests(uint64 now_us)
+{
+	if (now_us - part->spent_since_us < ONE_MINUTE_US)
+		return;
+	part->spent = (LimitSum){0, 0};
+	part->spent_since_us = now_us;
+}
+
+/* What a part asks first, it asks with room for all that it is known to ask: what is refused in the middle is asked and
+ * charged for nothing, with each try again, and takes the room as it comes. */
+static LimitDemand
+demand_of_part(const LimitDemand *demand)
+{
+	LimitDemand whole = *demand;
+	int64 tokens = (int64) demand->prompt_tokens + demand->max_tokens;
+
+	if (!part || part->spent.requests > 0)
+		return whole;
+	whole.more_requests = Max(part->needed.requests - 1, 0);
+	whole.more_tokens = Max(part->needed.tokens - tokens, 0);
+	return whole;
+}
+
+/* A part's request is refused: it needs what was asked for it until now, and this. */
+static void
+note_needs(const LimitDemand *demand)
+{
+	if (!part)
+		return;
+	forget_old_requests(clock_now_us());
+	part->needed.requests = Max(part->needed.requests, part->spent.requests + 1);
+	part->needed.tokens =
+		Max(part->needed.tokens, part->spent.tokens + (int64) demand->prompt_tokens + demand->max_tokens);
+}
+
 /* A request of a part has passed. */
 static void
 count_for_part(LimitPass *pass)
@@ -154,7 +192,19 @@ count_for_part(LimitPass *pass)
 	pass->is_of_write = part != NULL;
 	if (!part)
 		return;
-	part->n_asked++;
+	forget_old_requests(clock_now_us());
+	part->spent.requests++;
+}
+
+/* What is never allowed: one request, or all that are made to write one row. */
+static int
+never_allowed(const LimitRefusal *refusal)
+{
+	if (part && refusal->kind != LIMIT_MAX_TOKENS && part->needed.requests > 1)
+		return errmsg("what triggers ask to write the row is more than the limit of %s of role \"%s\" allows",
+					  limit_names[refusal->kind], role_name(refusal->role));
+	return errmsg("a request of role \"%s\" asks for more than its limit of %s allows", role_name(refusal->role),
+				  limit_names[refusal->kind]);
 }
 
 static void
@@ -176,8 +226,7 @@ raise_refusal(const LimitRefusal *refusal)
 		ERROR,
 		(errcode(ERRCODE_CONFIGURATION_LIMIT_EXCEEDED),
 		 refusal->frees_in_us == FREES_NEVER && !waits
-			 ? errmsg("a request of role \"%s\" asks for more than its limit of %s allows", role_name(refusal->role),
-					  limit_names[refusal->kind])
+			 ? never_allowed(refusal)
 			 : errmsg("role \"%s\" has reached its limit of %s", role_name(refusal->role), limit_names[refusal->kind]),
 		 errdetail("Limit %s: %s%lld asked for, %lld allowed.%s", limit_names[refusal->kind],
 				   /* of one answer nothing is used before */
@@ -353,16 +402,18 @@ limits_enter(LimitPass *pass, const LimitDemand *demand, const LimitCompany *com
 {
 	MemoryContext round = AllocSetContextCreate(CurrentMemoryContext, "qwen_pg limits", ALLOCSET_SMALL_SIZES);
 	MemoryContext before = MemoryContextSwitchTo(round);
+	LimitDemand whole = demand_of_part(demand);
 	volatile bool admitted = false;
 
 	/* one place in the queue a process: what a table's trigger asks is asked by the worker that writes */
 	limits_step_aside();
 	PG_TRY();
 	{
-		admitted = try_to_enter(pass, demand, company, round);
+		admitted = try_to_enter(pass, &whole, company, round);
 	}
 	PG_CATCH();
 	{
+		note_needs(demand);
 		MemoryContextSwitchTo(before);
 		MemoryContextDelete(round);
 		usage_queue_leave();
@@ -537,8 +588,10 @@ limits_leave(LimitPass *pass, bool ended, LimitDemand *used)
 	if (!pass->held)
 		return false;
 	pass->held = false;
-	*used = (LimitDemand){0, 0};
+	*used = (LimitDemand){.prompt_tokens = 0};
 	usage_release(pass->meter, ended, used);
+	if (part && pass->is_of_write)
+		part->spent.tokens += (int64) used->prompt_tokens + used->max_tokens;
 	made_room_us = clock_now_us();
 	return true;
 }
@@ -550,8 +603,8 @@ limits_take_back(LimitPass *pass, bool is_on_its_way)
 	if (!pass->held)
 		return;
 	pass->held = false;
-	if (part && pass->is_of_write && part->n_asked > 0)
-		part->n_asked--;
+	if (part && pass->is_of_write && part->spent.requests > 0)
+		part->spent.requests--;
 	usage_take_back(pass->meter, is_on_its_way);
 }
 

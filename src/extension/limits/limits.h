@@ -63,6 +63,8 @@ typedef struct LimitDemand
 {
 	uint32 prompt_tokens;
 	uint32 max_tokens;
+	/* there is to be room for so much more, which is not charged: what is asked after it is of no use without */
+	int64 more_requests, more_tokens;
 } LimitDemand;
 
 /* 53400 for what this session's roles could not ask for if they had used nothing, as the door would say. */
@@ -135,6 +137,12 @@ typedef struct LimitWorker
 /* This process is one. */
 extern void limits_set_worker(const LimitWorker *worker);
 
+/* What several requests ask of a window. */
+typedef struct LimitSum
+{
+	int64 requests, tokens;
+} LimitSum;
+
 /*
  * A part of what a worker writes, of which the triggers of its target may ask the model. It is written as a whole or
  * not at all, and what is written has locks: a limit that cannot be met soon refuses its request.
@@ -143,7 +151,9 @@ typedef struct LimitPart
 {
 	uint64 since_us;   /* from when the time counts for which it may wait; 0: from each request on */
 	uint64 longest_us; /* that time */
-	int n_asked;       /* requests that have passed */
+	LimitSum needed;   /* there must be room for so much before it begins; after a refusal: what it is known to need */
+	LimitSum spent;    /* what was asked for it; within the last minute, as far as it is known */
+	uint64 spent_since_us;
 } LimitPart;
 
 #define LIMIT_PART_WAIT_US 2000000

@@ -80,9 +80,11 @@ asked_of(const LimitDemand *demand, LimitKind kind)
 	{
 		case LIMIT_TOKENS_PER_MINUTE:
 		case LIMIT_TOKENS_PER_DAY:
-			return (int64) demand->prompt_tokens + demand->max_tokens;
+			return (int64) demand->prompt_tokens + demand->max_tokens + demand->more_tokens;
 		case LIMIT_MAX_TOKENS:
 			return demand->max_tokens;
+		case LIMIT_REQUESTS_PER_MINUTE:
+			return 1 + demand->more_requests;
 		default:
 			return 1;
 	}

@@ -5,6 +5,7 @@
 #define QWEN_WORKER_ROWS_H
 
 #include "../client/client.h"
+#include "../limits/limits.h"
 #include "spec.h"
 #include "worker_place.h"
 
@@ -43,6 +44,7 @@ typedef struct JobRow
 	int n_changes;   /* how often it had another prompt by then */
 	int n_waits;     /* the same, counting locks that somebody else has */
 	int n_in_vain;   /* how often what triggers ask to write it was refused behind its first requests */
+	LimitSum needed; /* that, as far as it is known */
 	RowState state;
 	bool is_aside;   /* in flight, but waits for a limit, and has no place in the window */
 	bool has_prompt; /* else the prompt is NULL, and so is the answer */

@@ -467,6 +467,7 @@ note_error(JobWorker *worker, Write *write, int i, const ErrorData *error)
 	row->sqlstate = error->sqlerrcode;
 	row->error = MemoryContextStrdup(row->memory, job_row_error(row, error));
 	row->is_permanent =
+		by.is_for_good ||
 		ERRCODE_TO_CATEGORY(error->sqlerrcode) == ERRCODE_TO_CATEGORY(ERRCODE_SYNTAX_ERROR_OR_ACCESS_RULE_VIOLATION) ||
 		ERRCODE_TO_CATEGORY(error->sqlerrcode) == ERRCODE_TO_CATEGORY(ERRCODE_FEATURE_NOT_SUPPORTED);
 }
@@ -495,9 +496,11 @@ static bool
 write_part(JobWorker *worker, const JobStore *store, Write *write, int from, int until, ErrorData **error)
 {
 	JobRow *row = until - from == 1 ? write->rows[from] : NULL;
-	LimitPart part = {.since_us = write->began_us, .longest_us = LIMIT_PART_WAIT_US};
+	LimitPart part = {.since_us = write->began_us, .longest_us = LIMIT_PART_WAIT_US, .spent_since_us = clock_now_us()};
 	bool is_written;
 
+	if (row)
+		part.needed = row->needed;
 	if (row && write->is_first)
 	{
 		part.since_us = 0;
@@ -509,7 +512,9 @@ write_part(JobWorker *worker, const JobStore *store, Write *write, int from, int
 	limits_write_part(&part);
 	is_written = job_subtransaction(worker, store, write_answers_body, write, error);
 	limits_write_part(NULL);
-	write->has_asked = part.n_asked > 0;
+	write->has_asked = part.spent.requests > 0;
+	if (row && !is_written)
+		row->needed = part.needed;
 	return is_written;
 }
 
