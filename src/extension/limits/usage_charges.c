@@ -299,8 +299,7 @@ look_at_charge(uint32 number, int how, LimitDemand *used)
 		bool made_room;
 
 		if (used)
-			*used = (LimitDemand){.prompt_tokens = atomic_load(&meter->prompt_tokens),
-								  .max_tokens = atomic_load(&meter->completion_tokens)};
+			*used = (LimitDemand){atomic_load(&meter->prompt_tokens), atomic_load(&meter->completion_tokens), 0, 0};
 		made_room = move_on(charge, meter, how, usage_now_us());
 		freed = charge->state == CHARGE_FREE;
 		for (int i = 0; i < MAX_LIMITED_ROLES_OF_CALL; i++)
