@@ -497,7 +497,7 @@ write_part(JobWorker *worker, const JobStore *store, Write *write, int from, int
 {
 	JobRow *row = until - from == 1 ? write->rows[from] : NULL;
 	LimitPart part = {.since_us = write->began_us, .longest_us = LIMIT_PART_WAIT_US, .spent_since_us = clock_now_us()};
-	bool is_written;
+	volatile bool is_written = false;
 
 	if (row)
 		part.needed = row->needed;
@@ -510,8 +510,16 @@ write_part(JobWorker *worker, const JobStore *store, Write *write, int from, int
 	write->from = from;
 	write->until = until;
 	limits_write_part(&part);
-	is_written = job_subtransaction(worker, store, write_answers_body, write, error);
-	limits_write_part(NULL);
+	PG_TRY();
+	{
+		is_written = job_subtransaction(worker, store, write_answers_body, write, error);
+	}
+	PG_FINALLY();
+	{
+		/* whatever else goes wrong: it is in this function's frame */
+		limits_write_part(NULL);
+	}
+	PG_END_TRY();
 	write->has_asked = part.spent.requests > 0;
 	if (row && !is_written)
 		row->needed = part.needed;
