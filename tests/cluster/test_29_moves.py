@@ -133,6 +133,18 @@ def test_target_columns_that_wait_are_those_of_the_new_partition(server, owner):
     assert b == "given" and a != "old a"
 
 
+def test_a_row_that_its_answer_moves_is_answered_once(server, owner):
+    """By a trigger of the user's, in the transaction that writes the answer."""
+    make(server, owner)
+    server.query("""CREATE FUNCTION archive() RETURNS trigger LANGUAGE plpgsql AS $$ BEGIN UPDATE moved SET part = 1 WHERE id = NEW.id AND part = 0; RETURN NULL; END $$;
+        CREATE TRIGGER z AFTER UPDATE OF a ON moved_0 FOR EACH ROW EXECUTE FUNCTION archive()""")
+    server.query(CHANGED)
+    let(server, owner)
+    assert server.query("SELECT part, a FROM moved") == [(1, "ANSWER")]
+    assert waiting(server) == letters(server) == []
+    server.query("DROP TABLE moved; DROP FUNCTION archive()")
+
+
 def test_many_rows_and_triggers_and_moves_within_moves(server, owner):
     """Each row's and each trigger's, also where a trigger of the user's moves other rows meanwhile."""
     make(server, owner)

@@ -500,7 +500,8 @@ job_entries_come(const JobEntries *shown, const TriggerData *data, char *const *
 	Oid owner = data->tg_relation->rd_rel->relowner;
 	Datum values[N_OF_ROW + 7];
 
-	if (entries->store.is_old || old->store.is_old)
+	if (entries->store.is_old || old->store.is_old ||
+		job_chain_answers(from->relation, from_trigger, from_key, from->n_keys))
 		return;
 	bind_row_of(old, from_trigger, data, from_key, values);
 	values[N_OF_ROW] = ObjectIdGetDatum(shown->relation);

@@ -74,7 +74,8 @@ extern int64 job_entries_follow(const JobEntries *entries, const TriggerData *da
 								char *const *key, int64 before);
 
 /* A row has come from another partition: what is queued of it there, under its old key and another trigger of the same
- * name, goes to the one it is in now, dead letters too. In SPI. */
+ * name, goes to the one it is in now, dead letters too. What the answer that is being written is for stays as it is. In
+ * SPI. */
 extern void job_entries_come(const JobEntries *entries, const TriggerData *data, char *const *key,
 							 const JobEntries *from, Oid from_trigger, char *const *from_key);
 

@@ -177,7 +177,8 @@ static void
 come_from(const JobEntries *entries, const TriggerData *data, char *const *key, const MovedFrom *from, bool is_work,
 		  Bitmapset **waited)
 {
-	job_entries_take_back(entries, data, key, PG_INT64_MAX, true, NULL);
+	if (entries->is_immediate)
+		job_entries_take_back(entries, data, key, PG_INT64_MAX, true, NULL);
 	job_entries_come(entries, data, key, from->entries, from->trigger, from->key);
 	if (is_work)
 		job_entries_take_back(entries, data, key, PG_INT64_MAX, false, waited);
