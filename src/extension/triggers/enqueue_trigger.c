@@ -174,11 +174,10 @@ entries_by_key(Enqueue *enqueue, const TriggerData *data)
 /* A row that an UPDATE has moved here from another partition: what is queued of it there comes with it. is_work: as in
  * follow_key. */
 static void
-come_from(const JobEntries *entries, const TriggerData *data, char *const *key, const MovedFrom *from, bool is_work,
-		  Bitmapset **waited)
+come_from(const Enqueue *enqueue, const JobEntries *entries, const TriggerData *data, char *const *key,
+		  const MovedFrom *from, bool is_work, Bitmapset **waited)
 {
-	if (entries->is_immediate)
-		job_entries_take_back(entries, data, key, PG_INT64_MAX, true, NULL);
+	take_back_stale(enqueue, entries, data, key);
 	job_entries_come(entries, data, key, from->entries, from->trigger, from->key);
 	if (is_work)
 		job_entries_take_back(entries, data, key, PG_INT64_MAX, false, waited);
@@ -199,7 +198,7 @@ follow_unheard(Enqueue *enqueue, const TriggerData *data)
 	key = job_entries_key(entries, is_update ? data->tg_newtuple : data->tg_trigtuple, columns);
 	SPI_connect();
 	if (from)
-		come_from(entries, data, key, from, false, NULL);
+		come_from(enqueue, entries, data, key, from, false, NULL);
 	else
 		follow_key(enqueue, entries, data, key, false, NULL);
 	SPI_finish();
@@ -299,7 +298,7 @@ enqueue_row(FunctionCallInfo fcinfo, TriggerData *data, const char *function)
 	if (moved)
 		follow_key(enqueue, entries, data, key, is_work, &waited);
 	else if (from)
-		come_from(entries, data, key, from, is_work, &waited);
+		come_from(enqueue, entries, data, key, from, is_work, &waited);
 	else if (came)
 		take_back_stale(enqueue, entries, data, key);
 	work.wanted = bms_add_members(work.wanted, bms_difference(waited, work.given));
