@@ -487,6 +487,25 @@ locked_us(const Write *write)
 	return clock_now_us() - write->began_us;
 }
 
+/* In a subtransaction. The part lies in the caller's frame: nobody is to ask for it when that is left, in any way. */
+static bool
+run_part(JobWorker *worker, const JobStore *store, Write *write, LimitPart *part, ErrorData **error)
+{
+	volatile bool is_written = false;
+
+	limits_write_part(part);
+	PG_TRY();
+	{
+		is_written = job_subtransaction(worker, store, write_answers_body, write, error);
+	}
+	PG_FINALLY();
+	{
+		limits_write_part(NULL);
+	}
+	PG_END_TRY();
+	return is_written;
+}
+
 /*
  * Write a part. What its triggers ask waits no longer than the transaction may last, but for the first row that is
  * tried by its own: one that asks several times would else get nowhere where each has to wait. Where all of it was
@@ -497,7 +516,7 @@ write_part(JobWorker *worker, const JobStore *store, Write *write, int from, int
 {
 	JobRow *row = until - from == 1 ? write->rows[from] : NULL;
 	LimitPart part = {.since_us = write->began_us, .longest_us = LIMIT_PART_WAIT_US, .spent_since_us = clock_now_us()};
-	volatile bool is_written = false;
+	bool is_written;
 
 	if (row)
 		part.needed = row->needed;
@@ -509,17 +528,7 @@ write_part(JobWorker *worker, const JobStore *store, Write *write, int from, int
 	write->is_first = write->is_refused = false;
 	write->from = from;
 	write->until = until;
-	limits_write_part(&part);
-	PG_TRY();
-	{
-		is_written = job_subtransaction(worker, store, write_answers_body, write, error);
-	}
-	PG_FINALLY();
-	{
-		/* whatever else goes wrong: it is in this function's frame */
-		limits_write_part(NULL);
-	}
-	PG_END_TRY();
+	is_written = run_part(worker, store, write, &part, error);
 	write->has_asked = part.spent.requests > 0;
 	if (row && !is_written)
 		row->needed = part.needed;
