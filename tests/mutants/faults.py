@@ -908,7 +908,7 @@ EXTENSION = [
           "cluster:test_28_new_keys.py::test_a_key_of_another_type_says_what_does_not_follow"),
     fault("casts-alike", "src/extension/queue/key_casts.c", "return TypeCategory(from) == TYPCATEGORY_STRING || TypeCategory(from) == TypeCategory(to);", "return true;",
           "bits that are cast to numbers are read as decimal ones", "cluster:test_28_new_keys.py::test_a_key_of_another_type_says_what_does_not_follow"),
-    fault("jobs-keys-left", "src/extension/queue/queued_keys.c", "sets = add_sets_of_jobs(sets,", "(void) add_sets_of_jobs(sets,", "a job's rows stay under keys of another type, and nobody says so",
+    fault("jobs-keys-left", "src/extension/queue/queued_keys.c", "sets = add_sets(sets, memory,", "(void) add_sets(sets, memory,", "a job's rows stay under keys of another type, and nobody says so",
           "cluster:test_28_new_keys.py::test_rows_of_a_job_follow_their_keys"),
     fault("lost-job-rows-done", "src/extension/queue/queued_keys.c", "SET failed = failed + $2, note", "SET failed = failed + 0 * $2, note", "a job is done whose rows were lost",
           "cluster:test_28_new_keys.py::test_rows_that_a_job_has_in_hand_are_lost_too"),

@@ -63,21 +63,17 @@ needs_formats(Oid type)
 static void
 keep_keys(Entries *entries, const JobSpec *spec, TupleDesc columns)
 {
-	Datum numbers[JOB_MAX_KEYS];
-
 	for (int i = 0; i < spec->n_keys; i++)
 	{
 		Form_pg_attribute attribute = TupleDescAttr(columns, spec->key_numbers[i] - 1);
 
-		numbers[i] = Int16GetDatum(spec->key_numbers[i]);
 		entries->keys[i] = spec->key_numbers[i];
 		entries->key_types[i] = job_key_type(attribute->atttypid);
 		entries->needs_formats |= needs_formats(entries->key_types[i]);
 	}
 	entries->shown.n_keys = spec->n_keys;
 	entries->shown.keys = entries->keys;
-	entries->key_numbers =
-		PointerGetDatum(construct_array(numbers, spec->n_keys, INT2OID, sizeof(int16), true, TYPALIGN_SHORT));
+	entries->key_numbers = job_int2_array(spec->key_numbers, spec->n_keys);
 }
 
 /* A statement is not lost for a model that is not there now; but who wrote the trigger should hear of it. */
@@ -239,13 +235,13 @@ run_plan(const JobStore *store, SPIPlanPtr plan, Datum *values, const char *null
 static Datum
 numbers_in(const JobEntries *shown, const Bitmapset *set)
 {
-	Datum *numbers = palloc(sizeof *numbers * shown->n_targets);
+	AttrNumber *numbers = palloc(sizeof *numbers * Max(shown->n_targets, 1));
 	int n = 0;
 
 	for (int i = 0; i < shown->n_targets; i++)
 		if (bms_is_member(shown->targets[i], set))
-			numbers[n++] = Int16GetDatum(shown->targets[i]);
-	return PointerGetDatum(construct_array(numbers, n, INT2OID, sizeof(int16), true, TYPALIGN_SHORT));
+			numbers[n++] = (AttrNumber) shown->targets[i];
+	return job_int2_array(numbers, n);
 }
 
 /*
@@ -464,7 +460,7 @@ job_entries_follow(const JobEntries *shown, const TriggerData *data, char *const
 static void
 columns_of_both(Oid one, Oid other, Datum *in_one, Datum *in_other)
 {
-	Datum numbers[MaxHeapAttributeNumber], others[MaxHeapAttributeNumber];
+	AttrNumber numbers[MaxHeapAttributeNumber], others[MaxHeapAttributeNumber];
 	char *name;
 	int n = 0;
 
@@ -476,11 +472,11 @@ columns_of_both(Oid one, Oid other, Datum *in_one, Datum *in_other)
 		pfree(name);
 		if (number <= 0)
 			continue;
-		numbers[n] = Int16GetDatum(i);
-		others[n++] = Int16GetDatum(number);
+		numbers[n] = i;
+		others[n++] = number;
 	}
-	*in_one = PointerGetDatum(construct_array(numbers, n, INT2OID, sizeof(int16), true, TYPALIGN_SHORT));
-	*in_other = PointerGetDatum(construct_array(others, n, INT2OID, sizeof(int16), true, TYPALIGN_SHORT));
+	*in_one = job_int2_array(numbers, n);
+	*in_other = job_int2_array(others, n);
 }
 
 void

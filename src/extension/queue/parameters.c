@@ -28,6 +28,16 @@ job_int8_array(const int64 *values, int n)
 }
 
 Datum
+job_int2_array(const AttrNumber *values, int n)
+{
+	Datum *elements = palloc(sizeof *elements * Max(n, 1));
+
+	for (int i = 0; i < n; i++)
+		elements[i] = Int16GetDatum(values[i]);
+	return PointerGetDatum(construct_array(elements, n, INT2OID, sizeof(int16), true, TYPALIGN_SHORT));
+}
+
+Datum
 job_oid_array(const List *oids)
 {
 	Datum *elements = palloc(sizeof *elements * Max(list_length(oids), 1));

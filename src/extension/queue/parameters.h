@@ -6,9 +6,10 @@
 
 #include "worker_rows.h"
 
-/* text[], bigint[] and oid[] of values, for parameters. */
+/* text[], bigint[], smallint[] and oid[] of values, for parameters. */
 extern Datum job_text_array(char *const *strings, int n);
 extern Datum job_int8_array(const int64 *values, int n);
+extern Datum job_int2_array(const AttrNumber *values, int n);
 extern Datum job_oid_array(const List *oids);
 
 /* A text[] as strings, at most so many; how many it has. A NULL among them is the empty string. */

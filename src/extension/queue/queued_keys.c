@@ -88,29 +88,6 @@ read_numbers(Relation relation, int row, JobKeySet *set)
 		set->numbers[i] = DatumGetInt16(elements[i]);
 }
 
-/* Those of what triggers queued. In SPI. */
-static List *
-add_sets_of_triggers(List *sets, MemoryContext memory, const JobStore *store, Relation relation)
-{
-	Oid type = OIDOID;
-	Datum value = ObjectIdGetDatum(RelationGetRelid(relation));
-	JobIdentity identity;
-	int n;
-
-	job_identity_to_read(store, &identity);
-	n = job_execute(psprintf("SELECT DISTINCT key_numbers FROM %s WHERE relation = $1 AND job IS NULL", store->row), 1,
-					&type, &value, NULL, SPI_OK_SELECT, 0);
-	job_identity_end(&identity);
-	for (int i = 0; i < n; i++)
-	{
-		JobKeySet set = {.n_keys = 0};
-
-		read_numbers(relation, i, &set);
-		sets = add_set(sets, memory, relation, &set);
-	}
-	return sets;
-}
-
 /* The columns of a job's key, by name, of a row of the result. */
 static void
 read_names(Relation relation, int row, JobKeySet *set)
@@ -123,9 +100,10 @@ read_names(Relation relation, int row, JobKeySet *set)
 		set->numbers[i] = get_attnum(RelationGetRelid(relation), names[i]);
 }
 
-/* Those of jobs that have rows in the queue. In SPI. */
+/* The sets that a statement about the table, $1, gives, each read by read_set. In SPI. */
 static List *
-add_sets_of_jobs(List *sets, MemoryContext memory, const JobStore *store, Relation relation)
+add_sets(List *sets, MemoryContext memory, const JobStore *store, Relation relation, const char *statement,
+		 void (*read_set)(Relation relation, int row, JobKeySet *set))
 {
 	Oid type = OIDOID;
 	Datum value = ObjectIdGetDatum(RelationGetRelid(relation));
@@ -133,16 +111,13 @@ add_sets_of_jobs(List *sets, MemoryContext memory, const JobStore *store, Relati
 	int n;
 
 	job_identity_to_read(store, &identity);
-	n = job_execute(psprintf("SELECT id, key_columns FROM %s j WHERE source IS NULL AND source_relation = $1 AND "
-							 "EXISTS (SELECT 1 FROM %s r WHERE r.job = j.id) ORDER BY id",
-							 store->job, store->row),
-					1, &type, &value, NULL, SPI_OK_SELECT, 0);
+	n = job_execute(statement, 1, &type, &value, NULL, SPI_OK_SELECT, 0);
 	job_identity_end(&identity);
 	for (int i = 0; i < n; i++)
 	{
 		JobKeySet set = {.n_keys = 0};
 
-		read_names(relation, i, &set);
+		read_set(relation, i, &set);
 		sets = add_set(sets, memory, relation, &set);
 	}
 	return sets;
@@ -155,8 +130,16 @@ job_key_sets(const JobStore *store, Relation relation)
 	List *sets;
 
 	SPI_connect();
-	sets = add_sets_of_triggers(NIL, memory, store, relation);
-	sets = add_sets_of_jobs(sets, memory, store, relation);
+	/* what triggers queued */
+	sets = add_sets(NIL, memory, store, relation,
+					psprintf("SELECT DISTINCT key_numbers FROM %s WHERE relation = $1 AND job IS NULL", store->row),
+					read_numbers);
+	/* jobs that have rows in the queue */
+	sets = add_sets(sets, memory, store, relation,
+					psprintf("SELECT id, key_columns FROM %s j WHERE source IS NULL AND source_relation = $1 AND "
+							 "EXISTS (SELECT 1 FROM %s r WHERE r.job = j.id) ORDER BY id",
+							 store->job, store->row),
+					read_names);
 	SPI_finish();
 	return sets;
 }
@@ -168,16 +151,13 @@ static int
 execute_over(const Queue *queue, const char *statement, Oid type, Datum value, int expected)
 {
 	Oid types[2] = {INT2ARRAYOID, type};
-	Datum values[2] = {(Datum) 0, value}, numbers[JOB_MAX_KEYS];
 	const JobKeySet *set = queue->set;
+	Datum values[2] = {job_int2_array(set->numbers, set->n_keys), value};
 	const char *condition = set->job ? psprintf("job = " INT64_FORMAT, set->job)
 									 : psprintf("relation = %u AND job IS NULL AND key_numbers IS NOT DISTINCT FROM $1",
 												RelationGetRelid(queue->relation));
 	StringInfoData sql;
 
-	for (int i = 0; i < set->n_keys; i++)
-		numbers[i] = Int16GetDatum(set->numbers[i]);
-	values[0] = PointerGetDatum(construct_array(numbers, set->n_keys, INT2OID, sizeof(int16), true, TYPALIGN_SHORT));
 	initStringInfo(&sql);
 	appendStringInfo(&sql, statement, queue->store->row, condition);
 	return job_execute(sql.data, 2, types, values, set->is_unnumbered ? "n " : NULL, expected, 0);
